@@ -1,0 +1,101 @@
+// Package accounts is the gate and the registry: the one way a JWT gets in, and the one place that says what is
+// served for an account.
+//
+// Every door (HTTP, a NATS subject, a peer, a file put into the directory by hand) calls Submit or Lookup. The
+// rules are in gate.go, the cache of checked JWTs in registry.go.
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Stamp says which version of an account's JWT a Store holds; equal stamps mean equal bytes. The zero Stamp is
+// never a stored version.
+type Stamp = [4]int64
+
+// Store is where JWTs lie. jwtstore's stores meet it.
+type Store interface {
+	// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. An
+	// account that is not there is fs.ErrNotExist; any other error means that the store can't be read.
+	// The caller must not change the bytes.
+	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
+}
+
+// Committer makes a change durable. Compare and commit are one step, serialised per key.
+type Committer interface {
+	// Put asks allow with what is stored (nil if nothing, or unreadable) and commits jwt if allow returns nil.
+	// It returns once the change is on stable storage, with the change's sequence number. An error of allow is
+	// returned as it is; any other error means that nothing has changed.
+	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored []byte) error) (seq uint64, err error)
+	// Touch commits that the stored JWT of key is to be announced once more.
+	Touch(ctx context.Context, key, door string) (seq uint64, err error)
+}
+
+// Announcer tells the nats-servers of a change that has been committed.
+type Announcer interface {
+	// Announce wakes the announcer for the change seq of key and returns at once.
+	Announce(key string, seq uint64, at time.Time) Receipt
+	// MaxPayload is the largest JWT that can be announced, in bytes; 0 means unknown.
+	MaxPayload() int
+}
+
+// Receipt follows one announcement.
+type Receipt interface {
+	// Wait returns as soon as every nats-server has answered, at the latest when ctx ends.
+	Wait(ctx context.Context) Delivery
+}
+
+// DeliveryState says how far an announcement could get.
+type DeliveryState int
+
+const (
+	NotConfigured DeliveryState = iota // there is no NATS to announce on
+	NotConnected                       // it will be sent when NATS is there
+	Sent                               // see Acked and Servers
+)
+
+// Delivery is what is known about an announcement at one moment.
+type Delivery struct {
+	State   DeliveryState
+	Acked   int // nats-servers that have acknowledged the change
+	Servers int // nats-servers that are there
+}
+
+// String is the line that a client reads after "stored; ".
+func (d Delivery) String() string {
+	switch {
+	case d.State == NotConfigured:
+		return "NATS is not configured"
+	case d.State == NotConnected:
+		return "NATS is not connected: will be sent when it is"
+	case d.Acked < d.Servers || d.Servers == 0:
+		return fmt.Sprintf("%d of %d nats-servers outstanding", d.Servers-d.Acked, d.Servers)
+	default:
+		return fmt.Sprintf("acknowledged by %d of %d nats-servers", d.Acked, d.Servers)
+	}
+}
+
+// Source says where a JWT came from. It can only make the rules stricter, and is what logs name.
+type Source struct {
+	Door    string // "http", "file", …
+	Address string // of the client, "" if there is none
+}
+
+// Account is a stored JWT that passed the gate's check. It is never changed.
+type Account struct {
+	Key      string
+	JWT      []byte // as stored
+	ID       string // the claims' jti, may be ""
+	IssuedAt int64  // Unix seconds
+	Expires  int64  // Unix seconds, 0 = never
+	ETag     string // with its quotes
+}
+
+// Result is what Submit did.
+type Result struct {
+	Account  *Account
+	Changed  bool // false when the very same JWT was stored already
+	Delivery Delivery
+}
