@@ -37,6 +37,8 @@ type Committer interface {
 type Announcer interface {
 	// Announce wakes the announcer for the change seq of key and returns at once.
 	Announce(key string, seq uint64, at time.Time) Receipt
+	// Delivery says how far the latest change of key has got.
+	Delivery(key string) Delivery
 	// MaxPayload is the largest JWT that can be announced, in bytes; 0 means unknown.
 	MaxPayload() int
 }
@@ -60,7 +62,7 @@ const (
 type Delivery struct {
 	State   DeliveryState
 	Acked   int // nats-servers that have acknowledged the change
-	Servers int // nats-servers that are there
+	Servers int // nats-servers that are there; at least 1, the one we are connected to
 }
 
 // String is the line that a client reads after "stored; ".
@@ -70,7 +72,7 @@ func (d Delivery) String() string {
 		return "NATS is not configured"
 	case d.State == NotConnected:
 		return "NATS is not connected: will be sent when it is"
-	case d.Acked < d.Servers || d.Servers == 0:
+	case d.Acked < d.Servers:
 		return fmt.Sprintf("%d of %d nats-servers outstanding", d.Servers-d.Acked, d.Servers)
 	default:
 		return fmt.Sprintf("acknowledged by %d of %d nats-servers", d.Acked, d.Servers)

@@ -1,0 +1,41 @@
+# make run    build and run the server on an embedded default (conf/quickstart.conf)
+# make test   every test, with the race detector
+# make lint   formatting, vet, staticcheck, and what the binary may depend on
+# make bench  speed, against a bare net/http handler and the disk itself
+
+BIN := nats-account-server
+
+.PHONY: build run test lint bench fuzz clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/nats-account-server
+
+run: build
+	./$(BIN) -c conf/quickstart.conf
+
+test:
+	go test -race -timeout 12m ./...
+
+lint:
+	@unformatted=$$(gofmt -l cmd internal); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+	@! go list -deps ./cmd/... | grep nats-server/v2 || { echo "nats-server is for tests only"; exit 1; }
+	GOOS=windows go build -o /dev/null ./cmd/nats-account-server
+	GOOS=darwin go build -o /dev/null ./cmd/nats-account-server
+
+bench:
+	go test -run '^$$' -bench . -benchtime 1s ./...
+
+# Every fuzz target for a while: make fuzz TIME=10m
+TIME ?= 30s
+fuzz:
+	@for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) $$p || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf $(BIN) run

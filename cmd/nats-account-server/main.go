@@ -1,0 +1,124 @@
+// Command nats-account-server keeps the account JWTs of a NATS operator and serves them to nats-servers.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/daemon"
+	"nats-account-server/internal/logging"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any other failure.
+func run(args []string) int {
+	flags, err := config.ParseFlags(args, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.Version:
+		fmt.Printf("nats-account-server: v%s\n", daemon.Version)
+		return 0
+	}
+	handler := logging.New(os.Stderr, logging.Format{Time: true, Colors: true})
+	log := slog.New(handler)
+	c, warnings, err := config.Load(flags)
+	if flags.Test {
+		return check(c, warnings, err)
+	}
+	if err != nil {
+		return fail(log, err)
+	}
+	handler.SetFormat(daemon.LogFormat(c.Logging))
+	warn(log, warnings)
+	if err := serve(c, flags, handler); err != nil {
+		return fail(log, err)
+	}
+	return 0
+}
+
+// serve lives until SIGINT or SIGTERM.
+func serve(c config.Config, flags config.Flags, handler *logging.Handler) error {
+	log := slog.New(handler)
+	ctx, stop := untilSignal(log)
+	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	return daemon.Run(ctx, daemon.Options{
+		Config:  c,
+		Logging: handler,
+		Hangup:  hangup,
+		Reload: func() (config.Config, error) {
+			log.Info("received sig-hup, restarting")
+			c, warnings, err := config.Load(flags)
+			warn(log, warnings)
+			return c, err
+		},
+	})
+}
+
+// untilSignal gives a context that ends with SIGINT or SIGTERM. The empty line on standard output is the
+// original's.
+func untilSignal(log *slog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		name := "interrupt"
+		if s := <-signals; s == syscall.SIGTERM {
+			name = "term"
+		}
+		fmt.Println()
+		log.Info(fmt.Sprintf("received sig-%s, shutting down", name))
+		cancel()
+	}()
+	return ctx, cancel
+}
+
+// check is -t: every mistake is named, and warnings about keys are mistakes too.
+func check(c config.Config, warnings []config.Warning, err error) int {
+	bad := err != nil
+	for _, w := range warnings {
+		bad = bad || w.Strict
+		fmt.Fprintf(os.Stderr, "nats-account-server: %s\n", w.Text)
+	}
+	if err == nil {
+		err = daemon.Check(c)
+		bad = bad || err != nil
+	}
+	if err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			fmt.Fprintf(os.Stderr, "nats-account-server: %s\n", line)
+		}
+	}
+	if bad {
+		return 1
+	}
+	fmt.Fprintf(os.Stderr, "nats-account-server: configuration file %s is valid\n", c.File)
+	return 0
+}
+
+func warn(log *slog.Logger, warnings []config.Warning) {
+	for _, w := range warnings {
+		log.Warn(w.Text)
+	}
+}
+
+// fail writes why, a line for each cause.
+func fail(log *slog.Logger, err error) int {
+	for _, line := range strings.Split(err.Error(), "\n") {
+		log.Error(line)
+	}
+	return 1
+}

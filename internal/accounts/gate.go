@@ -1,0 +1,231 @@
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
+	"nats-account-server/internal/operator"
+)
+
+const (
+	// patience is how long a Submit waits for the nats-servers' answers before it says what is known.
+	patience = 50 * time.Millisecond
+	// repeatEvery is how often an unchanged JWT is announced again: people push once more to be sure.
+	repeatEvery = 5 * time.Second
+	// maxAhead is how far a JWT's iat may be ahead of our clock. One from the far future would block its account.
+	maxAhead = 5 * time.Minute
+)
+
+// errSame ends a commit that has nothing to do: these claims are stored already.
+var errSame = errors.New("the same JWT is stored")
+
+// Submit is the one way in. It decodes the JWT, sees that the operator signed it for this account, compares it
+// with what is stored, commits it and announces it; then it waits a moment for the nats-servers' answers.
+//
+// When it returns without an error the JWT is on stable storage and the announcement will be made, whatever
+// happens to this process. Otherwise nothing has changed, and the error is one of those in errors.go.
+func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Source) (Result, error) {
+	o, err := r.inspect(key, token)
+	if err != nil {
+		return Result{}, err
+	}
+	seq, err := r.committer.Put(ctx, key, src.Door, o.token, func(stored []byte) error {
+		return r.admit(o, stored)
+	})
+	switch {
+	case errors.Is(err, errSame):
+		return r.repeated(ctx, o, src)
+	case o.refused != nil:
+		return Result{}, o.refused
+	case err != nil:
+		return Result{}, fmt.Errorf("%w: %w", ErrSave, err)
+	}
+	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", short(key), harmless(o.head.ID)))
+	return Result{Account: NewAccount(o.token, o.head), Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
+}
+
+// offer is a JWT on its way through the gate.
+type offer struct {
+	trust   *Trust
+	token   []byte
+	head    operator.Head
+	refused error // why admit said no
+}
+
+// inspect does everything that needs neither the store nor the signature.
+func (r *Registry) inspect(key string, token []byte) (*offer, error) {
+	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token)}
+	head, err := operator.Peek(o.token)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
+	}
+	o.head = head
+	switch {
+	case head.Subject != key:
+		return nil, ErrMismatch
+	case !nkeys.IsValidPublicAccountKey(key):
+		return nil, ErrBadSubject
+	}
+	if err := judgeIssuer(o.trust.Operator, head); err != nil {
+		return nil, err
+	}
+	if limit := r.announcer.MaxPayload(); limit > 0 && len(o.token) > limit {
+		return nil, &TooLargeError{Size: len(o.token), Limit: limit}
+	}
+	if now := r.now(); ahead(head.IssuedAt, now) {
+		return nil, &FutureError{Offered: time.Unix(head.IssuedAt, 0), Now: now}
+	}
+	return o, nil
+}
+
+// judgeIssuer tells the ways of not being signed by our operator apart, as the original's answers do.
+func judgeIssuer(op *operator.Operator, head operator.Head) error {
+	switch {
+	case op.Trusts(head.Issuer):
+		return nil
+	case nkeys.IsValidPublicOperatorKey(head.Issuer):
+		return ErrUntrusted
+	case head.Issuer == head.Subject:
+		return ErrSelfSigned
+	default:
+		return ErrBadIssuer
+	}
+}
+
+func ahead(issuedAt int64, now time.Time) bool {
+	return issuedAt > now.Add(maxAhead).Unix()
+}
+
+// admit decides, under the account's own lock, whether o may replace what is stored. The cheap comparisons come
+// before the signature check.
+func (r *Registry) admit(o *offer, stored []byte) error {
+	current := r.intact(o, stored)
+	if current != nil && bytes.Equal(bytes.TrimSpace(stored), o.token) && !o.expired(r.now()) {
+		return errSame
+	}
+	if current != nil && o.head.IssuedAt < current.IssuedAt && !r.allowOlder && !ahead(current.IssuedAt, r.now()) {
+		o.refused = &OlderError{Stored: time.Unix(current.IssuedAt, 0), Offered: time.Unix(o.head.IssuedAt, 0)}
+		return o.refused
+	}
+	if o.refused = verify(o); o.refused != nil {
+		return o.refused
+	}
+	if current != nil && bytes.Equal(current.Payload, o.head.Payload) {
+		return errSame // in other bytes: the header of a version 1 JWT is not signed
+	}
+	return nil
+}
+
+func (o *offer) expired(now time.Time) bool {
+	return o.head.Expires > 0 && o.head.Expires <= now.Unix()
+}
+
+// intact returns the head of the stored JWT if it is one that we would serve, else nil. Bytes that Lookup has
+// judged already are not verified again.
+func (r *Registry) intact(o *offer, stored []byte) *operator.Head {
+	if stored == nil {
+		return nil
+	}
+	had := r.cache.get(o.head.Subject)
+	if had != nil && had.trust == o.trust && bytes.Equal(had.token, stored) {
+		if had.err != nil {
+			return nil
+		}
+		head, err := operator.Peek(bytes.TrimSpace(stored))
+		if err != nil {
+			return nil
+		}
+		return &head
+	}
+	head, err := o.trust.Operator.Check(o.head.Subject, bytes.TrimSpace(stored))
+	if err != nil {
+		return nil
+	}
+	return &head
+}
+
+// verify checks the signature and what the claims say.
+func verify(o *offer) error {
+	claims, err := operator.Verify(o.token, o.head)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBadJWT, err)
+	}
+	var found jwt.ValidationResults
+	claims.Validate(&found)
+	if !found.IsBlocking(true) {
+		return nil
+	}
+	blocked := &BlockedError{}
+	for _, issue := range found.Issues {
+		blocked.Issues = append(blocked.Issues, issue.Description)
+	}
+	return blocked
+}
+
+// repeated answers for a JWT that is stored already. It is announced once more, but not on every push.
+func (r *Registry) repeated(ctx context.Context, o *offer, src Source) (Result, error) {
+	delivery, err := r.again(ctx, o.head.Subject, src.Door)
+	if err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrSave, err)
+	}
+	return Result{Account: NewAccount(o.token, o.head), Delivery: delivery}, nil
+}
+
+// Announce announces the stored JWT of an account once more, at most every five seconds. The error wraps
+// ErrAnnounce.
+func (r *Registry) Announce(ctx context.Context, key string) (Delivery, error) {
+	delivery, err := r.again(ctx, key, "notify")
+	if err != nil {
+		return delivery, fmt.Errorf("%w: %w", ErrAnnounce, err)
+	}
+	return delivery, nil
+}
+
+func (r *Registry) again(ctx context.Context, key, door string) (Delivery, error) {
+	known := r.announcer.Delivery(key)
+	if known.State == NotConfigured {
+		r.skipping(key)
+		return known, nil
+	}
+	if !r.repeat.allow(key, r.now()) {
+		return known, nil
+	}
+	seq, err := r.committer.Touch(ctx, key, door)
+	if err != nil {
+		return known, err
+	}
+	return r.announce(ctx, key, seq), nil
+}
+
+func (r *Registry) announce(ctx context.Context, key string, seq uint64) Delivery {
+	receipt := r.announcer.Announce(key, seq, r.now())
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	delivery := receipt.Wait(ctx)
+	if delivery.State == NotConfigured {
+		r.skipping(key)
+	}
+	return delivery
+}
+
+func (r *Registry) skipping(key string) {
+	r.log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", short(key)))
+}
+
+// short is a key as logs show it.
+func short(key string) string {
+	return key[:min(len(key), 12)]
+}
+
+// harmless makes a text that a stranger may have written fit for one line of a log.
+func harmless(text string) string {
+	q := strconv.QuoteToASCII(text)
+	return q[1 : len(q)-1]
+}

@@ -1,0 +1,235 @@
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nats-account-server/internal/operator"
+)
+
+// Trust is whom the gate believes. It is replaced as a whole by a reload and never changed.
+type Trust struct {
+	Operator *operator.Operator // nil: nothing is let in, and reads only need a JWT that is consistent in itself
+	System   *Account           // served when the store lacks the system account's JWT; nil if none is configured
+}
+
+// Options is what a Registry needs.
+type Options struct {
+	Store      Store
+	Committer  Committer
+	Announcer  Announcer
+	Trust      Trust
+	AllowOlder bool             // let an older JWT replace a newer one
+	Log        *slog.Logger     // nil: discard
+	Now        func() time.Time // nil: time.Now
+}
+
+// Registry is the gate and the registry. Its methods may be called at any time from any goroutine.
+type Registry struct {
+	store      Store
+	committer  Committer
+	announcer  Announcer
+	allowOlder bool
+	log        *slog.Logger
+	now        func() time.Time
+
+	trust  atomic.Pointer[Trust]
+	cache  cache
+	repeat limiter
+}
+
+// New returns a Registry that works at once.
+func New(o Options) *Registry {
+	r := &Registry{
+		store:      o.Store,
+		committer:  o.Committer,
+		announcer:  o.Announcer,
+		allowOlder: o.AllowOlder,
+		log:        o.Log,
+		now:        o.Now,
+		repeat:     limiter{every: repeatEvery, last: map[string]time.Time{}},
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	r.SetTrust(o.Trust)
+	return r
+}
+
+// SetTrust replaces whom the gate believes. Every stored JWT is checked again when it is next asked for.
+func (r *Registry) SetTrust(t Trust) { r.trust.Store(&t) }
+
+// Lookup returns the stored JWT of an account, checked: it decodes, it is the account's, and the operator signed
+// it. It may be expired. The error is ErrNotFound, or wraps ErrUnreadable or ErrDamaged.
+func (r *Registry) Lookup(_ context.Context, key string) (*Account, error) {
+	trust := r.trust.Load()
+	had := r.cache.get(key)
+	known := Stamp{}
+	if had != nil && had.trust == trust {
+		known = had.stamp
+	}
+	token, stamp, err := r.store.Load(key, known)
+	switch {
+	case err != nil:
+		return r.absent(trust, key, err)
+	case token == nil:
+		return had.account, had.err
+	}
+	return r.examine(trust, key, token, stamp, had)
+}
+
+// Raw returns what lies in the store for an account, unchecked, for people to look at.
+func (r *Registry) Raw(_ context.Context, key string) ([]byte, error) {
+	token, _, err := r.store.Load(key, Stamp{})
+	if err == nil {
+		return token, nil
+	}
+	a, err := r.absent(r.trust.Load(), key, err)
+	if err != nil {
+		return nil, err
+	}
+	return a.JWT, nil
+}
+
+// absent answers for an account that the store can't give.
+func (r *Registry) absent(trust *Trust, key string, err error) (*Account, error) {
+	if trust.System != nil && trust.System.Key == key {
+		return trust.System, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+}
+
+// examine checks bytes that are new to us and remembers the verdict. A damaged file is logged when it is first
+// seen, not each time somebody asks for it.
+func (r *Registry) examine(trust *Trust, key string, token []byte, stamp Stamp, had *entry) (*Account, error) {
+	e := &entry{trust: trust, stamp: stamp, token: token}
+	head, err := trust.Operator.Check(key, bytes.TrimSpace(token))
+	if err != nil {
+		e.err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		if had == nil || had.trust != trust || !bytes.Equal(had.token, token) {
+			r.log.Warn(fmt.Sprintf("%s - the stored JWT is not served - %s", short(key), harmless(err.Error())))
+		}
+	} else {
+		e.account = NewAccount(token, head)
+	}
+	r.cache.put(key, e)
+	return e.account, e.err
+}
+
+// NewAccount describes a JWT whose head has been checked. Two edits in one second share iat and jti, so the ETag
+// needs the bytes as well.
+func NewAccount(token []byte, head operator.Head) *Account {
+	sum := sha256.Sum256(token)
+	return &Account{
+		Key:      head.Subject,
+		JWT:      token,
+		ID:       head.ID,
+		IssuedAt: head.IssuedAt,
+		Expires:  head.Expires,
+		ETag:     fmt.Sprintf("\"%s-%x\"", etagSafe(head.ID), sum[:4]),
+	}
+}
+
+// etagSafe drops what may not stand in a quoted ETag. A real jti is base32.
+func etagSafe(id string) string {
+	safe := make([]byte, 0, len(id))
+	for _, c := range []byte(id) {
+		if c > ' ' && c < 0x7f && c != '"' && c != '\\' {
+			safe = append(safe, c)
+		}
+	}
+	return string(safe)
+}
+
+// entry is the verdict on one version of one stored JWT.
+type entry struct {
+	trust   *Trust // under whom it was judged
+	stamp   Stamp
+	token   []byte
+	account *Account // nil if err is set
+	err     error
+}
+
+// cacheSize bounds the JWTs kept in memory, in bytes.
+const cacheSize = 64 << 20
+
+// cache keeps checked JWTs. What it forgets is read and checked again.
+type cache struct {
+	mu      sync.RWMutex
+	entries map[string]*entry
+	size    int
+}
+
+func (c *cache) get(key string) *entry {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.entries[key]
+}
+
+func (c *cache) put(key string, e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries == nil {
+		c.entries = make(map[string]*entry)
+	}
+	c.drop(key)
+	for k := range c.entries { // any one will do: the order of a map walk is random
+		if c.size+len(e.token) <= cacheSize {
+			break
+		}
+		c.drop(k)
+	}
+	c.entries[key] = e
+	c.size += len(e.token)
+}
+
+func (c *cache) drop(key string) {
+	if old := c.entries[key]; old != nil {
+		c.size -= len(old.token)
+		delete(c.entries, key)
+	}
+}
+
+// limiter lets something happen once per key and period.
+type limiter struct {
+	every time.Duration
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// allow says whether it may happen now, and if so remembers that it did.
+func (l *limiter) allow(key string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t, ok := l.last[key]; ok && now.Sub(t) < l.every {
+		return false
+	}
+	if len(l.last) >= 4096 {
+		l.forget(now)
+	}
+	l.last[key] = now
+	return true
+}
+
+func (l *limiter) forget(now time.Time) {
+	for k, t := range l.last {
+		if now.Sub(t) >= l.every {
+			delete(l.last, k)
+		}
+	}
+}

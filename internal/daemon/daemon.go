@@ -1,0 +1,190 @@
+// Package daemon wires the rooms together, starts them, stops them in order, and reloads the configuration.
+//
+//	config ──> anchors (operator, system account)
+//	store <── registry (the gate) <── HTTP
+//	  └─ outbox ──> notifier ──> NATS link
+//
+// It is the only package that sees every other one, and it has no rule of its own.
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/notifier"
+)
+
+// Version is what the first line of the log and --version say.
+const Version = "2.0.0"
+
+// settleTime is what the outbox gets at a stop, enough for a nats-server that skipped an update to be told again.
+const settleTime = 3500 * time.Millisecond
+
+// Options is what a daemon starts from.
+type Options struct {
+	Config  config.Config
+	Logging *logging.Handler
+	// Hangup asks for a reload each time it gives a signal.
+	Hangup <-chan os.Signal
+	// Reload gives the configuration of a reload, read anew.
+	Reload func() (config.Config, error)
+}
+
+// store is what the rooms need of either kind of store.
+type store interface {
+	accounts.Store
+	accounts.Committer
+	notifier.Outbox
+	SetAnnounce(on bool)
+	Close() error
+}
+
+// daemon is one running account server.
+type daemon struct {
+	Options
+	log      *slog.Logger
+	store    store
+	registry *accounts.Registry
+	notifier *notifier.Notifier
+	front    *front
+	link     *link
+	tasks    *errgroup.Group
+}
+
+// Run starts an account server and returns when ctx ends and everything is stopped and written, or with what kept
+// it from running.
+func Run(ctx context.Context, o Options) error {
+	d := &daemon{Options: o, log: slog.New(o.Logging)}
+	d.say("starting NATS Account server, version %s", Version)
+	d.say("server time is %s", time.Now().Format(time.UnixDate))
+	if o.Config.File != "" {
+		d.say("loading configuration from %q", o.Config.File)
+	}
+	trust, err := loadAnchors(o.Config)
+	if err != nil {
+		return err
+	}
+	trust.announce(o.Config, d.say, d.warn)
+	if d.store, err = d.openStore(ctx, o.Config); err != nil {
+		return err
+	}
+	defer d.closeStore()
+	d.wire(trust)
+	return d.live(ctx, trust)
+}
+
+func (d *daemon) say(format string, args ...any)  { d.log.Info(fmt.Sprintf(format, args...)) }
+func (d *daemon) warn(format string, args ...any) { d.log.Warn(fmt.Sprintf(format, args...)) }
+
+func (d *daemon) openStore(ctx context.Context, c config.Config) (store, error) {
+	announce := len(c.NATS.Servers) > 0
+	if c.Store.Dir == "" {
+		d.say("creating an in-memory store")
+		d.warn("the in-memory store forgets every JWT when this server stops: set store.dir to keep them")
+		return jwtstore.NewMemory(announce), nil
+	}
+	d.say("creating a store at %s", c.Store.Dir)
+	return jwtstore.OpenDir(ctx, jwtstore.Options{
+		Dir:      c.Store.Dir,
+		Shard:    c.Store.Shard,
+		Announce: announce,
+		Warn:     d.warn,
+	})
+}
+
+func (d *daemon) closeStore() {
+	if err := d.store.Close(); err != nil {
+		d.log.Error(fmt.Sprintf("error closing JWT store: %s", err))
+		return
+	}
+	d.say("closed JWT store")
+}
+
+// wire makes the gate and the outbox, who know each other: the gate announces, and what is announced passed the
+// gate.
+func (d *daemon) wire(trust anchors) {
+	d.notifier = notifier.New(notifier.Options{
+		Outbox: d.store,
+		Log:    d.log,
+		Load: func(ctx context.Context, key string) ([]byte, error) {
+			a, err := d.registry.Lookup(ctx, key)
+			if err != nil {
+				return nil, err
+			}
+			return a.JWT, nil
+		},
+	})
+	d.registry = accounts.New(accounts.Options{
+		Store:      d.store,
+		Committer:  d.store,
+		Announcer:  d.notifier,
+		Trust:      trust.Trust,
+		AllowOlder: d.Config.Store.AllowOlder,
+		Log:        d.log,
+	})
+}
+
+func (d *daemon) newAPI(trust anchors) *httpapi.API {
+	o := httpapi.Options{Gate: d.registry, Log: d.log}
+	if trust.Operator != nil {
+		o.Operator = trust.Operator.Token()
+	}
+	return httpapi.New(o)
+}
+
+// live serves until ctx ends or a task fails.
+func (d *daemon) live(ctx context.Context, trust anchors) error {
+	listener, err := listen(d.Config.HTTP, nil)
+	if err != nil {
+		return err
+	}
+	var failed context.Context
+	d.tasks, failed = errgroup.WithContext(ctx)
+	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(trust)))
+	d.link = d.startLink(d.Config.NATS)
+	d.say("nats-account-server is running")
+	d.say("configure the nats-server with:")
+	d.say("  resolver: URL(%s)", d.front.resolver())
+	for {
+		select {
+		case <-failed.Done():
+			d.stop()
+			return d.tasks.Wait()
+		case <-d.Hangup:
+			d.reload()
+		}
+	}
+}
+
+// raise makes f the front that serves.
+func (d *daemon) raise(f *front) {
+	d.front = f
+	d.tasks.Go(f.serve)
+	d.say("http listening on port %d", f.port())
+}
+
+// stop ends in the order in which nothing is lost: no new requests, those in flight answered, what they changed
+// announced, NATS closed. The store is closed by Run.
+func (d *daemon) stop() {
+	d.say("stopping account server")
+	d.say("stopping http server")
+	if err := d.front.stop(); err != nil {
+		d.log.Error(fmt.Sprintf("error closing http server: %s", err))
+	}
+	d.say("http server stopped")
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	d.notifier.Drain(ctx)
+	d.link.stop()
+	d.say("http stopped")
+}

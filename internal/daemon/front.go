@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/httpapi"
+)
+
+// drainTime is what requests in flight get when HTTP stops.
+const drainTime = 5 * time.Second
+
+// front is one HTTP server on one listener. Its handler can be exchanged while it serves.
+type front struct {
+	config   config.HTTP
+	listener net.Listener
+	server   *http.Server
+	handler  atomic.Pointer[http.Handler]
+}
+
+// listen binds the configured address, or takes over the listener of old when that has the same one: the port
+// never closes in between.
+func listen(c config.HTTP, old *front) (net.Listener, error) {
+	if old != nil && old.config.Host == c.Host && old.config.Port == c.Port {
+		return duplicate(old.listener)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("error creating listener: %w", err)
+	}
+	return l, nil
+}
+
+// duplicate gives a second listener on the same socket.
+func duplicate(l net.Listener) (net.Listener, error) {
+	t, ok := l.(*net.TCPListener)
+	if !ok {
+		return nil, fmt.Errorf("error creating listener: %s can't be shared", l.Addr())
+	}
+	f, err := t.File()
+	if err != nil {
+		return nil, fmt.Errorf("error creating listener: %w", err)
+	}
+	defer f.Close()
+	return net.FileListener(f)
+}
+
+func newFront(c config.HTTP, l net.Listener, api *httpapi.API) *front {
+	f := &front{config: c, listener: l}
+	f.use(api)
+	f.server = api.NewServer(c.ReadTimeout, c.WriteTimeout)
+	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*f.handler.Load()).ServeHTTP(w, r)
+	})
+	return f
+}
+
+// use answers with h from the next request on.
+func (f *front) use(h http.Handler) { f.handler.Store(&h) }
+
+// serve returns when the front is stopped, or with what keeps it from serving.
+func (f *front) serve() error {
+	if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("http: %w", err)
+	}
+	return nil
+}
+
+// stop takes no more requests and lets those in flight finish.
+func (f *front) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := f.server.Shutdown(ctx); err != nil {
+		_ = f.server.Close()
+		return err
+	}
+	return nil
+}
+
+// resolver is the URL that nats-server's resolver is configured with.
+func (f *front) resolver() string {
+	host := f.config.Host
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(f.port())) + "/jwt/v1/accounts/"
+}
+
+func (f *front) port() int { return f.listener.Addr().(*net.TCPAddr).Port }

@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"fmt"
+
+	"nats-account-server/internal/config"
+)
+
+// reload builds what the new configuration asks for and swaps it in, or logs why it can't and changes nothing.
+func (d *daemon) reload() {
+	c, err := d.Reload()
+	if err != nil {
+		d.refuse(err)
+		return
+	}
+	if c.Store != d.Config.Store {
+		d.log.Error("the store section can't change while the server runs: the old one goes on, restart to use the new one")
+		c.Store = d.Config.Store
+	}
+	trust, err := loadAnchors(c)
+	if err != nil {
+		d.refuse(err)
+		return
+	}
+	next, err := d.nextFront(c.HTTP, trust)
+	if err != nil {
+		d.refuse(err)
+		return
+	}
+	d.swap(c, trust, next)
+	d.say("configuration reloaded")
+}
+
+func (d *daemon) refuse(err error) {
+	d.log.Error(fmt.Sprintf("the new configuration is refused, the old one goes on: %s", err))
+}
+
+// nextFront gives the front of the new configuration: the old one when nothing about it changes.
+func (d *daemon) nextFront(c config.HTTP, trust anchors) (*front, error) {
+	if c == d.front.config {
+		return d.front, nil
+	}
+	l, err := listen(c, d.front)
+	if err != nil {
+		return nil, err
+	}
+	return newFront(c, l, d.newAPI(trust)), nil
+}
+
+// swap makes the new configuration the one that counts. From here nothing can fail.
+func (d *daemon) swap(c config.Config, trust anchors, next *front) {
+	d.Logging.SetFormat(LogFormat(c.Logging))
+	trust.announce(c, d.say, d.warn)
+	d.registry.SetTrust(trust.Trust)
+	if old := d.front; next != old {
+		d.raise(next)
+		d.tasks.Go(func() error { // its requests in flight finish
+			if err := old.stop(); err != nil {
+				d.warn("error closing http server: %s", err)
+			}
+			return nil
+		})
+	} else {
+		old.use(d.newAPI(trust))
+	}
+	if !d.link.fits(c.NATS) {
+		d.link.stop()
+		d.link = d.startLink(c.NATS)
+	}
+	d.Config = c
+}

@@ -1,0 +1,213 @@
+// Package natslink owns the one NATS connection: it dials, hands the connected session to whoever uses it, and
+// dials again until its context ends.
+//
+// nats.go's own reconnecting is off, so that a lost connection is seen at once and nothing waits in a buffer that
+// nobody accounts for.
+package natslink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Options says where and how to dial.
+type Options struct {
+	Servers        []string      // NATS URLs
+	Credentials    string        // path of a creds file, "" for none
+	ConnectTimeout time.Duration // of one attempt
+	ReconnectWait  time.Duration // between attempts; a little jitter is added
+	Log            *slog.Logger
+}
+
+const (
+	// pingEvery and pingsOut find a dead connection within half a minute; a cut cable sends no reset.
+	pingEvery = 10 * time.Second
+	pingsOut  = 2
+)
+
+// Run dials until ctx ends and calls use with each connection. The context that use gets ends with the
+// connection or with ctx; Run closes the connection when use returns.
+func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
+	l := link{Options: o}
+	for first := true; ctx.Err() == nil; first = false {
+		began := time.Now()
+		wait := o.ReconnectWait
+		if l.session(ctx, first, use) {
+			wait -= time.Since(began) // it was up for a while: dial again at once
+		}
+		pause(ctx, wait+jitter(o.ReconnectWait))
+	}
+}
+
+// jitter keeps servers that lost the same nats-server from coming back in step.
+func jitter(wait time.Duration) time.Duration {
+	return rand.N(wait/10 + time.Millisecond)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+type link struct {
+	Options
+	hinted string // the refusal whose likely cause was logged last
+}
+
+// session makes one attempt and, if it connects, lives through the session. It says whether there was one.
+func (l *link) session(ctx context.Context, first bool, use func(context.Context, *nats.Conn)) bool {
+	l.Log.Info("connecting to NATS for notifications")
+	live, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan struct{})
+	nc, err := l.dial(ctx, ended)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.failed(err)
+		}
+		return false
+	}
+	l.hinted = ""
+	if !first {
+		l.Log.Warn("nats reconnected")
+	}
+	l.Log.Info("connected to NATS for account and activation notifications")
+	go func() {
+		select {
+		case <-ended:
+			cancel()
+		case <-live.Done():
+		}
+	}()
+	use(live, nc)
+	nc.Close()
+	<-ended
+	if ctx.Err() != nil {
+		l.Log.Info("disconnected from NATS")
+	} else {
+		l.Log.Warn("nats disconnected")
+	}
+	return true
+}
+
+// dial makes one connection. ended is closed when that connection is, whoever closes it.
+func (l *link) dial(ctx context.Context, ended chan struct{}) (*nats.Conn, error) {
+	d := &dialer{ctx: ctx, timeout: l.ConnectTimeout}
+	defer d.release()
+	options := []nats.Option{
+		nats.Name("nats-account-server"),
+		nats.NoEcho(),
+		nats.NoReconnect(),
+		nats.Timeout(l.ConnectTimeout),
+		nats.PingInterval(pingEvery),
+		nats.MaxPingsOutstanding(pingsOut),
+		nats.SetCustomDialer(d),
+		nats.ErrorHandler(l.complaints()),
+		nats.ClosedHandler(func(*nats.Conn) { close(ended) }),
+	}
+	if l.Credentials != "" {
+		options = append(options, nats.UserCredentials(l.Credentials))
+	}
+	return nats.Connect(strings.Join(l.Servers, ","), options...)
+}
+
+// dialer lets go of an attempt as soon as its context ends, also in the middle of a handshake.
+type dialer struct {
+	ctx     context.Context
+	timeout time.Duration
+	stops   []func() bool
+}
+
+// Dial implements nats.CustomDialer. nats.go dials one server after the other.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	nd := net.Dialer{Timeout: d.timeout}
+	c, err := nd.DialContext(d.ctx, network, address)
+	if err == nil {
+		d.stops = append(d.stops, context.AfterFunc(d.ctx, func() { _ = c.Close() }))
+	}
+	return c, err
+}
+
+// release ends the watch: from now on the connection is closed in order.
+func (d *dialer) release() {
+	for _, stop := range d.stops {
+		stop()
+	}
+}
+
+// failed logs a failed attempt as the original does, and once what is probably behind it.
+func (l *link) failed(err error) {
+	l.Log.Error(fmt.Sprintf("failed to connect to NATS [%s]: %s", shown(l.Servers), err))
+	if hint := l.likely(err); hint != "" && hint != l.hinted {
+		l.hinted = hint
+		l.Log.Warn(hint)
+	}
+	l.Log.Error(fmt.Sprintf("will try to connect again in %d milliseconds", l.ReconnectWait.Milliseconds()))
+}
+
+// likely says what an operator should look at when nats-server turns us away.
+func (l *link) likely(err error) string {
+	text := strings.ToLower(err.Error())
+	refused := errors.Is(err, nats.ErrAuthorization) || strings.Contains(text, "authorization") ||
+		strings.Contains(text, "authentication") || errors.Is(err, nats.ErrAuthRevoked)
+	switch {
+	case !refused:
+		return ""
+	case l.Credentials == "":
+		return "nats-server wants credentials: set nats.usercredentials to those of a user of the system account"
+	default:
+		return fmt.Sprintf("nats-server refused the credentials in %s: their user must belong to the system account, "+
+			"be neither expired nor revoked, and that account must be signed by the operator that nats-server trusts", l.Credentials)
+	}
+}
+
+// complaints logs what nats-server says while the session is up. A permission it denies is named once, not once
+// per subject.
+func (l *link) complaints() nats.ErrHandler {
+	var mu sync.Mutex
+	told := map[string]bool{}
+	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		cause, hint := err.Error(), ""
+		if errors.Is(err, nats.ErrPermissionViolation) || strings.Contains(strings.ToLower(cause), "permissions violation") {
+			hint = ": account updates can't be announced unless the user may publish to $SYS.> and subscribe to _INBOX.>"
+			cause, _, _ = strings.Cut(cause, `"`)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if told[cause] {
+			return
+		}
+		told[cause] = true
+		l.Log.Warn(fmt.Sprintf("nats error %s%s", err, hint))
+	}
+}
+
+// shown lists the servers without user names, passwords and tokens.
+func shown(servers []string) string {
+	list := make([]string, len(servers))
+	for i, s := range servers {
+		list[i] = "?"
+		if !strings.Contains(s, "://") {
+			s = "nats://" + s
+		}
+		if u, err := url.Parse(s); err == nil {
+			u.User = nil
+			list[i] = u.String()
+		}
+	}
+	return strings.Join(list, ",")
+}

@@ -1,0 +1,152 @@
+package natstest
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Relay stands between a client and a nats-server and can cut the line.
+type Relay struct {
+	listener net.Listener
+	target   string
+
+	mu      sync.Mutex
+	conns   map[net.Conn]bool
+	down    bool
+	trigger []byte // text from the client after which the line is cut before an answer comes back
+	cut     chan struct{}
+}
+
+// NewRelay relays to a nats-server's URL until the test ends.
+func NewRelay(t testing.TB, url string) *Relay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Relay{listener: l, target: strings.TrimPrefix(url, "nats://"), conns: map[net.Conn]bool{}, cut: make(chan struct{})}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { r.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		r.Down()
+		running.Wait()
+	})
+	return r
+}
+
+// URL is where clients connect.
+func (r *Relay) URL() string { return "nats://" + r.listener.Addr().String() }
+
+// Down cuts every connection and refuses new ones until Up.
+func (r *Relay) Down() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = true
+	for c := range r.conns {
+		c.Close()
+	}
+}
+
+// Up lets connections through again.
+func (r *Relay) Up() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = false
+}
+
+// CutAfter goes Down once the client has sent text: the server gets it, but no answer comes back. The channel is
+// closed then.
+func (r *Relay) CutAfter(text string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trigger = []byte(text)
+	return r.cut
+}
+
+func (r *Relay) serve(client net.Conn) {
+	server, err := net.Dial("tcp", r.target)
+	if err != nil || !r.track(client, server) {
+		client.Close()
+		if err == nil {
+			server.Close()
+		}
+		return
+	}
+	defer r.untrack(client, server)
+	var both sync.WaitGroup
+	both.Go(func() { r.upstream(server, client) })
+	both.Go(func() { _, _ = io.Copy(client, server); client.Close(); server.Close() })
+	both.Wait()
+}
+
+// upstream copies what the client says and watches for the trigger.
+func (r *Relay) upstream(server, client net.Conn) {
+	defer client.Close()
+	defer server.Close()
+	var seen []byte
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			return
+		}
+		seen = append(seen, buf[:n]...)
+		if r.triggered(seen) {
+			client.Close() // first, so that no answer gets through
+			_, _ = server.Write(buf[:n])
+			r.Down()
+			close(r.cut)
+			return
+		}
+		if len(seen) > 1<<20 {
+			seen = seen[len(seen)-(64<<10):]
+		}
+		if _, err := server.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (r *Relay) triggered(seen []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.trigger == nil || !bytes.Contains(seen, r.trigger) {
+		return false
+	}
+	r.trigger = nil
+	return true
+}
+
+func (r *Relay) track(conns ...net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down {
+		return false
+	}
+	for _, c := range conns {
+		r.conns[c] = true
+	}
+	return true
+}
+
+func (r *Relay) untrack(conns ...net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range conns {
+		delete(r.conns, c)
+		c.Close()
+	}
+}
