@@ -39,10 +39,10 @@ const (
 // connection or with ctx; Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
 	l := link{Options: o}
-	for first := true; ctx.Err() == nil; first = false {
+	for ctx.Err() == nil {
 		began := time.Now()
 		wait := o.ReconnectWait
-		if l.session(ctx, first, use) {
+		if l.session(ctx, use) {
 			wait -= time.Since(began) // it was up for a while: dial again at once
 		}
 		pause(ctx, wait+jitter(o.ReconnectWait))
@@ -65,11 +65,12 @@ func pause(ctx context.Context, d time.Duration) {
 
 type link struct {
 	Options
+	again  bool   // there was a session before
 	hinted string // the refusal whose likely cause was logged last
 }
 
 // session makes one attempt and, if it connects, lives through the session. It says whether there was one.
-func (l *link) session(ctx context.Context, first bool, use func(context.Context, *nats.Conn)) bool {
+func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn)) bool {
 	l.Log.Info("connecting to NATS for notifications")
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -81,10 +82,10 @@ func (l *link) session(ctx context.Context, first bool, use func(context.Context
 		}
 		return false
 	}
-	l.hinted = ""
-	if !first {
+	if l.again {
 		l.Log.Warn("nats reconnected")
 	}
+	l.again, l.hinted = true, ""
 	l.Log.Info("connected to NATS for account and activation notifications")
 	go func() {
 		select {

@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -21,10 +22,10 @@ type Relay struct {
 	cut     chan struct{}
 }
 
-// NewRelay relays to a nats-server's URL until the test ends.
-func NewRelay(t testing.TB, url string) *Relay {
+// NewRelay relays from a port (0: any) to a nats-server's URL until the test ends.
+func NewRelay(t testing.TB, port int, url string) *Relay {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}

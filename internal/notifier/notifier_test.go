@@ -243,7 +243,7 @@ func TestALineCutBetweenPublishAndAnswerOwesTheChangeAgain(t *testing.T) {
 	b := newBench(t)
 	a := jwttest.NewAccount(t)
 	s := b.memoryServer(t, "", a)
-	relay := natstest.NewRelay(t, s.ClientURL())
+	relay := natstest.NewRelay(t, 0, s.ClientURL())
 	b.link(t, relay.URL(), b.sysCreds(t))
 	b.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
 	cut := relay.CutAfter("PUB $SYS.ACCOUNT." + a.ID)

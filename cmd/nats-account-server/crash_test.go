@@ -1,0 +1,167 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// writer pushes ever newer JWTs of one account and knows which one was acknowledged last.
+type writer struct {
+	op    *jwttest.Operator
+	acc   *jwttest.Account
+	next  time.Time
+	acked []byte // nil before the first
+	tried []byte // sent, but no answer came: either may be stored
+}
+
+// run pushes until the server does not answer any more.
+func (w *writer) run(t *testing.T, url string) {
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for {
+		w.next = w.next.Add(time.Second)
+		w.tried = jwttest.Sign(t, w.op.Signing, w.acc, w.next)
+		status, body := post(client, url+"/jwt/v1/accounts/"+w.acc.ID, w.tried)
+		switch status {
+		case 0:
+			return
+		case http.StatusOK:
+			w.acked = w.tried
+		default:
+			t.Errorf("%d %s", status, body)
+			return
+		}
+	}
+}
+
+// post returns status 0 when there is no answer.
+func post(client *http.Client, url string, token []byte) (int, string) {
+	r, err := client.Post(url, "application/jwt", bytes.NewReader(token))
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return r.StatusCode, string(body)
+}
+
+func get(t testing.TB, url string) (int, string) {
+	t.Helper()
+	r, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(body)
+}
+
+// TestKillUnderSixteenWriters kills the program again and again while sixteen clients push. Whatever was answered
+// with 200 is whole and served by the next process, and nats-server hears of it when it is there at last.
+func TestKillUnderSixteenWriters(t *testing.T) {
+	const rounds = 6
+	dir, natsPort := t.TempDir(), freePort(t)
+	op := jwttest.NewOperator(t)
+	creds, _ := op.System.User(t)
+	jwttest.File(t, dir, "op.jwt", []byte(op.Token(t)))
+	jwttest.File(t, dir, "sys.jwt", op.SystemAccount(t))
+	jwttest.File(t, dir, "sys.creds", creds)
+	path := conf(t, dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: 0 }
+		store { dir: store, shard: true }
+		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100 }`, natsPort)
+	writers := make([]*writer, 16)
+	for i := range writers {
+		writers[i] = &writer{op: op, acc: jwttest.NewAccount(t), next: time.Now().Add(-24 * time.Hour)}
+	}
+	for range rounds {
+		p := start(t, dir, nil, "-c", path)
+		url := p.url()
+		for _, w := range writers {
+			w.check(t, url)
+		}
+		var all sync.WaitGroup
+		for _, w := range writers {
+			all.Go(func() { w.run(t, url) })
+		}
+		time.Sleep(50*time.Millisecond + rand.N(600*time.Millisecond)) // the moment of death is the point
+		p.kill()
+		all.Wait()
+	}
+	p := start(t, dir, nil, "-c", path)
+	url := p.url()
+	want := map[string]string{}
+	for _, w := range writers {
+		w.check(t, url)
+		if w.acked != nil {
+			_, want[w.acc.ID] = get(t, url+"/jwt/v1/accounts/"+w.acc.ID+"?text=true")
+		}
+	}
+	if len(want) != len(writers) {
+		t.Fatalf("only %d writers had an answer", len(want))
+	}
+	hearAll(t, op, want, natsPort)
+	p.term()
+}
+
+// check sees that the last acknowledged JWT is there, or the one whose answer the kill swallowed.
+func (w *writer) check(t *testing.T, url string) {
+	t.Helper()
+	if w.acked == nil {
+		return
+	}
+	status, body := get(t, url+"/jwt/v1/accounts/"+w.acc.ID)
+	if status != http.StatusOK || body != string(w.acked) && body != string(w.tried) {
+		t.Errorf("an acknowledged JWT is gone: %d %q", status, body)
+	}
+}
+
+// hearAll starts a nats-server, listens on it, lets the program reach it through a port, and waits until each
+// account's JWT has been announced.
+func hearAll(t *testing.T, op *jwttest.Operator, want map[string]string, port int) {
+	t.Helper()
+	creds, _ := op.System.User(t, func(c *jwt.UserClaims) { c.Name = "listener" })
+	s := natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort))
+	nc := natstest.Connect(t, s.ClientURL(), creds)
+	var mu sync.Mutex
+	missing := want
+	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(m *nats.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		key := strings.Split(m.Subject, ".")[2]
+		if missing[key] == string(m.Data) {
+			delete(missing, key)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	natstest.NewRelay(t, port, s.ClientURL())
+	natstest.Eventually(t, "every owed announcement is heard", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(missing) == 0
+	})
+}

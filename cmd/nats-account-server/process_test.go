@@ -1,0 +1,150 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/natstest"
+)
+
+// process is the running program.
+type process struct {
+	t   testing.TB
+	cmd *exec.Cmd
+	log *journal
+	end chan struct{} // closed when it has ended
+}
+
+// journal is what the program has written, and how much of it has been looked at.
+type journal struct {
+	mu   sync.Mutex
+	text []byte
+	seen int
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.text = append(j.text, p...)
+	return len(p), nil
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return string(j.text)
+}
+
+// next finds the first match behind the last one.
+func (j *journal) next(re *regexp.Regexp) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	at := re.FindSubmatchIndex(j.text[j.seen:])
+	if at == nil {
+		return nil
+	}
+	var groups []string
+	for i := 0; i < len(at); i += 2 {
+		groups = append(groups, string(j.text[j.seen+at[i]:j.seen+at[i+1]]))
+	}
+	j.seen += at[1]
+	return groups
+}
+
+// start runs the program in dir; the test's end kills what is left of it.
+func start(t testing.TB, dir string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(binary, args...), log: &journal{}, end: make(chan struct{})}
+	p.cmd.Dir = dir
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stderr, p.cmd.Stdout = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = p.cmd.Wait(); close(p.end) }()
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.end
+}
+
+func (p *process) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// wait waits for a line of the log behind the one it waited for last, and returns its groups.
+func (p *process) wait(pattern string) []string {
+	p.t.Helper()
+	re := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if groups := p.log.next(re); groups != nil {
+			return groups
+		}
+		select {
+		case <-p.end:
+			if groups := p.log.next(re); groups != nil {
+				return groups
+			}
+			p.t.Fatalf("it ended before it logged %q:\n%s", pattern, p.log)
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("it does not log %q:\n%s", pattern, p.log)
+		}
+	}
+}
+
+// exited waits for the end and returns the exit code; -1 if a signal killed it.
+func (p *process) exited() int {
+	p.t.Helper()
+	select {
+	case <-p.end:
+	case <-time.After(30 * time.Second):
+		p.t.Fatalf("it does not end:\n%s", p.log)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// url waits until the program serves and returns the URL it names.
+func (p *process) url() string {
+	p.t.Helper()
+	return p.wait(`resolver: URL\((http://.*)/jwt/v1/accounts/\)`)[1]
+}
+
+// term stops the program as an init system does.
+func (p *process) term() {
+	p.t.Helper()
+	p.signal(syscall.SIGTERM)
+	if code := p.exited(); code != 0 {
+		p.t.Fatalf("exit code %d:\n%s", code, p.log)
+	}
+	if bytes.Contains([]byte(p.log.String()), []byte("DATA RACE")) {
+		p.t.Fatalf("a data race:\n%s", p.log)
+	}
+}
+
+// conf writes a configuration file.
+func conf(t testing.TB, dir, format string, args ...any) string {
+	t.Helper()
+	path := filepath.Join(dir, "server.conf")
+	if err := os.WriteFile(path, fmt.Appendf(nil, format, args...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var freePort = natstest.FreePort

@@ -1,0 +1,91 @@
+package natsconf
+
+import (
+	"os"
+	"slices"
+)
+
+// A scope is a map that is being read, as the variables in it see it. The scope of an include or of an environment
+// value has no outer one: what it means does not depend on where it is used.
+type scope struct {
+	m     *Map
+	outer *scope
+	last  map[string]int // index of the last entry of each key
+}
+
+// add puts an entry at the end of the map.
+func (s *scope) add(e Entry) {
+	if s.last == nil {
+		s.last = make(map[string]int)
+	}
+	s.last[e.Key] = len(s.m.Entries)
+	s.m.Entries = append(s.m.Entries, e)
+}
+
+// find looks name up in the map and the ones around it, the innermost first. It gives nil for an unknown name.
+func (s *scope) find(name string) *Entry {
+	for ; s != nil; s = s.outer {
+		if i, ok := s.last[name]; ok {
+			return &s.m.Entries[i]
+		}
+	}
+	return nil
+}
+
+// variable gives the value a variable stands for: that of the last entry of its name above it, otherwise the value
+// of the environment variable, read as configuration text.
+func (p *parser) variable(name string, at Pos) (any, error) {
+	if e := p.scope.find(name); e != nil {
+		e.Used = true
+		return e.Value.Data, nil
+	}
+	text, ok := os.LookupEnv(name)
+	if !ok || name == "" {
+		return nil, errorAt(at, "variable reference for '%s' can not be found", name)
+	}
+	if slices.Contains(p.resolving, name) {
+		return nil, errorAt(at, "variable reference cycle for '%s'", name)
+	}
+	v, err := p.fromEnvironment(name, text, at).single()
+	if err != nil {
+		return nil, errorAt(at, "variable reference for '%s' could not be parsed: %s", name, err.(*Error).Msg)
+	}
+	return v, nil
+}
+
+// fromEnvironment gives a parser for the value of an environment variable that is used at a position.
+func (p *parser) fromEnvironment(name, text string, at Pos) *parser {
+	q := &parser{
+		scanner:   newScanner(p.file, text),
+		depth:     p.depth,
+		closer:    eof,
+		reading:   p.reading,
+		resolving: append(slices.Clip(p.resolving), name),
+	}
+	q.pinned = &at
+	return q
+}
+
+// single reads a text that is exactly one value. nats-server overlooks what comes after a separator, so that of
+// a list like a,b only the a is used; here it must be put in brackets or quotes.
+func (p *parser) single() (any, error) {
+	if err := p.checkText(); err != nil {
+		return nil, err
+	}
+	p.skipBlanks()
+	if isNewline(p.peek()) {
+		return nil, p.errorf("it begins with a new line")
+	}
+	v, err := p.value()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.endEntry(v.Pos); err != nil {
+		return nil, err
+	}
+	p.skipFiller()
+	if p.peek() != eof {
+		return nil, p.errorf("it has more than one value: found %s after the first", quoteRune(p.peek()))
+	}
+	return v.Data, nil
+}
