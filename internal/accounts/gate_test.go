@@ -260,7 +260,7 @@ func TestAllowOlderIsForRestores(t *testing.T) {
 	wantError(t, err, nil)
 }
 
-func TestAJWTLargerThanMaxPayloadIsRefused(t *testing.T) {
+func TestB25AJWTLargerThanMaxPayloadIsRefusedBeforeItIsSaved(t *testing.T) {
 	b := newBench(t)
 	b.announcer.maxPayload = 300
 	a := jwttest.NewAccount(t)

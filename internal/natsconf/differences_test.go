@@ -61,6 +61,7 @@ var differences = []struct {
 		{"{\na:1\n", `3:1: the map opened at line 1 is never closed`, `map[a:1]`},
 		{"{a:{b:1}\n", `2:1: the map opened at line 1 is never closed`, `map[a:map[b:1]]`},
 		{"{a: x,", `1:7: the map opened at line 1 is never closed`, `map[a:x]`},
+		{"]a: 1", `1:1: found ']' where a key must begin`, `map[]a:1]`},
 		{"{{a:1}}", `1:2: found '{' where a key must begin`, `map[a:1]`},
 		{"a { {b:1} }", `1:5: found '{' where a key must begin`, `map[a:map[{b:1]]`},
 	}},
@@ -84,7 +85,12 @@ var differences = []struct {
 		{"a {b: }", `1:7: the key 'b' has no value`, `map[b:map[]]`},
 		{"a {b }", `1:6: the key 'b' has no value`, `map[b:map[]]`},
 		{"a {b\n}", `2:1: the key 'b' has no value`, `map[b:map[]]`},
+		{"a {b:\n}", `2:1: the key 'b' has no value`, `map[b:map[]]`},
 		{"a { 'b' }", `1:9: the key 'b' has no value`, `map[b:map[]]`},
+	}},
+	{"a quote that begins a key must have a partner; nats-server overlooks one that ends the text", []difference{
+		{"'", `1:2: the key opened at line 1 is never closed`, `map[]`},
+		{"a:1\n\"", `2:2: the key opened at line 2 is never closed`, `map[a:1]`},
 	}},
 	{"a single quote in bare text is refused; nats-server ends the text there and drops the quote", []difference{
 		{"a: foo'", `1:7: text with a single quote in it must be in double quotes`, `map[a:foo]`},

@@ -38,6 +38,17 @@ func Parse(name, text string) (*Map, error) {
 
 // A parser reads one text: a file, an include or the value of an environment variable. It goes over the text once,
 // from the first character to the last, and a variable knows only what stands before it.
+//
+//	file  = { entry | "{" { entry } "}" }
+//	entry = ( key [ ":" | "=" ] value | "include" name ) ( new line | "," | ";" )
+//	key   = bare | 'raw' | "raw"
+//	value = map | array | block | number | "quoted" | 'raw' | bare | "$" variable
+//	map   = "{" { entry } "}"
+//	array = "[" { value ( new line | "," ) } "]"
+//	block = "(" text new line ")"
+//
+// White space, new lines and comments may stand before an entry and before an element. Nothing need come between
+// the last one and the bracket.
 type parser struct {
 	scanner
 	scope *scope // of the map being read; nil for the value of an environment variable
@@ -60,7 +71,7 @@ func (p *parser) document() (*Map, error) {
 		p.offset += len(byteOrderMark)
 	}
 	p.closer = eof
-	p.scope = &scope{m: m}
+	p.scope = &scope{m: m, file: true}
 	if err := p.entries(m.Pos); err != nil {
 		return nil, err
 	}
@@ -127,12 +138,17 @@ func (p *parser) entry(opened Pos) error {
 	return p.endEntry(opened)
 }
 
-// assign reads the value that belongs to key.
+// assign reads the value that belongs to key. Behind a separator, the value may begin on another line only in a map
+// of its own, as in nats-server; at the top level of a file it would be the next key.
 func (p *parser) assign(key string, at Pos) error {
 	p.take(unicode.IsSpace)
 	separated := p.accept(':') || p.accept('=')
-	p.skipBlanks()
-	if isNewline(p.peek()) || p.missing(separated) {
+	if p.scope.file {
+		p.skipBlanks()
+	} else {
+		p.take(unicode.IsSpace)
+	}
+	if p.missing(separated) {
 		return p.errorf("the key '%s' has no value", key)
 	}
 	v, err := p.value()
@@ -144,18 +160,17 @@ func (p *parser) assign(key string, at Pos) error {
 }
 
 // missing reports whether an entry ends before its value begins. As in nats-server, nothing is an empty string in
-// front of a ';', and at the top level in front of a ',' or the end of the text as well, if a separator
+// front of a ';', and at the top level of a file in front of a ',' or the end of the text as well, if a separator
 // comes after the key.
 func (p *parser) missing(separated bool) bool {
-	switch p.peek() {
-	case '}':
-		return true
+	switch r := p.peek(); r {
 	case ',':
-		return p.closer != eof
+		return !p.scope.file
 	case eof:
-		return p.closer != eof || !separated
+		return !p.scope.file || !separated
+	default:
+		return r == '}' || isNewline(r)
 	}
-	return false
 }
 
 // endEntry reads what must come between an entry and the next one. The closing brace and a comment are left to
@@ -185,9 +200,9 @@ func (p *parser) key() (key string, quoted bool, err error) {
 	case r == '"' || r == '\'':
 		key, err = p.raw("key")
 		return key, true, err
-	case r == '}' || r == ']':
-		return "", false, p.errorf("nothing is open that %s closes", quoteRune(r))
-	case strings.ContainsRune(":=,;{/", r):
+	case r == '}':
+		return "", false, p.errorf("nothing is open that '}' closes")
+	case strings.ContainsRune(":=,;{]/", r):
 		return "", false, p.errorf("found %s where a key must begin", quoteRune(r))
 	}
 	key = p.take(func(r rune) bool { return !unicode.IsSpace(r) && r != ':' && r != '=' })
@@ -195,17 +210,6 @@ func (p *parser) key() (key string, quoted bool, err error) {
 		return "", false, p.errorf("white space must come between the key '%s' and '{'", before)
 	}
 	return key, false, nil
-}
-
-// raw reads a quoted text without escapes. what names it should it never end.
-func (p *parser) raw(what string) (string, error) {
-	opened, quote := p.pos(), p.peek()
-	p.next()
-	text := p.take(func(r rune) bool { return r != quote })
-	if !p.accept(quote) {
-		return "", p.errorf("the %s opened at line %d is never closed", what, opened.Line)
-	}
-	return text, nil
 }
 
 // value reads one value of any kind.
@@ -297,83 +301,4 @@ func (p *parser) endElement(opened Pos) error {
 	}
 	return p.errorf("found %s after a value in the array opened at line %d: end it with a new line or ','",
 		quoteRune(r), opened.Line)
-}
-
-// block reads the text between '(' and a ')' that has a line to itself. Nothing in it has a meaning, and the line
-// ends around it belong to it.
-func (p *parser) block() (string, error) {
-	opened := p.pos()
-	p.next()
-	start := p.offset
-	for p.peek() != eof {
-		p.take(func(r rune) bool { return r != '\n' })
-		end := p.offset + 1
-		p.next()
-		if p.accept(')') && (isNewline(p.peek()) || p.peek() == eof) {
-			return p.text[start:end], nil
-		}
-	}
-	return "", p.errorf("the block opened at line %d is never closed by a line that is only ')'", opened.Line)
-}
-
-// quoted reads a string in double quotes.
-func (p *parser) quoted() (string, error) {
-	opened := p.pos()
-	p.next()
-	text, _, err := p.takeEscaped(func(r rune) bool { return r == '"' })
-	if err != nil {
-		return "", err
-	}
-	if !p.accept('"') {
-		return "", p.errorf("the string opened at line %d is never closed", opened.Line)
-	}
-	return text, nil
-}
-
-// bare reads a value that stands there without quotes: a variable, a boolean or a string. An escape makes it a
-// string whatever it says.
-func (p *parser) bare() (any, error) {
-	start := p.scanner
-	text, escapes, err := p.takeBare(start)
-	switch {
-	case err != nil || escapes:
-		return text, err
-	case strings.HasPrefix(text, "$2a$"): // a bcrypt hash
-		return text, nil
-	case strings.HasPrefix(text, "$"):
-		return p.variable(text[1:], start.pos())
-	}
-	switch strings.ToLower(text) {
-	case "true", "yes", "on":
-		return true, nil
-	case "false", "no", "off":
-		return false, nil
-	}
-	return text, nil
-}
-
-// bareString reads the rest of a bare string that began at start.
-func (p *parser) bareString(start scanner) (any, error) {
-	text, _, err := p.takeBare(start)
-	return text, err
-}
-
-// takeBare takes the rest of a bare string that began at start, and reports whether there are escapes in the rest.
-//
-// nats-server ends the string at a single quote and drops the quote; that is refused, because it can only be a slip.
-func (p *parser) takeBare(start scanner) (text string, escapes bool, err error) {
-	begun := p.text[start.offset:p.offset]
-	text, escapes, err = p.takeEscaped(func(r rune) bool { return r == '\'' || endsBare(r) })
-	if err == nil && p.peek() == '\'' {
-		err = p.errorf("text with a single quote in it must be in double quotes")
-	}
-	return begun + text, escapes, err
-}
-
-// endsBare reports whether r ends a bare string, wherever it stands.
-func endsBare(r rune) bool { return isBlank(r) || isNewline(r) || strings.ContainsRune(",;]}", r) }
-
-// endsValue reports whether r ends a number. A ']' does so in an array only; elsewhere 5] is text.
-func (p *parser) endsValue(r rune) bool {
-	return r == eof || r == p.closer || r != ']' && endsBare(r)
 }

@@ -1,6 +1,7 @@
 package natsconf
 
 import (
+	"errors"
 	"os"
 	"slices"
 )
@@ -10,6 +11,7 @@ import (
 type scope struct {
 	m     *Map
 	outer *scope
+	file  bool           // the map is the top level of a file
 	last  map[string]int // index of the last entry of each key
 }
 
@@ -48,9 +50,18 @@ func (p *parser) variable(name string, at Pos) (any, error) {
 	}
 	v, err := p.fromEnvironment(name, text, at).single()
 	if err != nil {
-		return nil, errorAt(at, "variable reference for '%s' could not be parsed: %s", name, err.(*Error).Msg)
+		return nil, errorAt(at, "variable reference for '%s' could not be parsed: %s", name, messageFrom(at, err))
 	}
 	return v, nil
+}
+
+// messageFrom is the text of an error for one who knows that it is about what stands at a position. Only a mistake
+// in a file that an environment value includes stands elsewhere.
+func messageFrom(at Pos, err error) string {
+	if mistake := (*Error)(nil); errors.As(err, &mistake) && mistake.Pos == at {
+		return mistake.Msg
+	}
+	return err.Error()
 }
 
 // fromEnvironment gives a parser for the value of an environment variable that is used at a position.
@@ -69,9 +80,6 @@ func (p *parser) fromEnvironment(name, text string, at Pos) *parser {
 // single reads a text that is exactly one value. nats-server overlooks what comes after a separator, so that of
 // a list like a,b only the a is used; here it must be put in brackets or quotes.
 func (p *parser) single() (any, error) {
-	if err := p.checkText(); err != nil {
-		return nil, err
-	}
 	p.skipBlanks()
 	if isNewline(p.peek()) {
 		return nil, p.errorf("it begins with a new line")

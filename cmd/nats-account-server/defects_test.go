@@ -1,0 +1,256 @@
+package main_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// site is an operator's files in a directory, and the program's configuration beside them.
+type site struct {
+	op   *jwttest.Operator
+	dir  string
+	conf string
+}
+
+// newSite configures the program with NATS at url, or without NATS.
+func newSite(t testing.TB, url, extra string) *site {
+	t.Helper()
+	s := &site{op: jwttest.NewOperator(t), dir: t.TempDir()}
+	creds, _ := s.op.System.User(t)
+	jwttest.File(t, s.dir, "op.jwt", []byte(s.op.Token(t)))
+	jwttest.File(t, s.dir, "sys.jwt", s.op.SystemAccount(t))
+	jwttest.File(t, s.dir, "sys.creds", creds)
+	if url != "" {
+		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100, connecttimeout: 3000 }", url)
+	}
+	s.conf = conf(t, s.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: 0 }
+		store { dir: store, shard: true }
+		%s`, extra)
+	return s
+}
+
+func (s *site) start(t testing.TB, flags ...string) (*process, string) {
+	t.Helper()
+	p := start(t, s.dir, nil, append([]string{"-c", s.conf}, flags...)...)
+	return p, p.url()
+}
+
+// withNATS starts a nats-server and the program, which asks each other for accounts and announce to each other.
+func withNATS(t testing.TB) (*site, *process, string, *server.Server) {
+	t.Helper()
+	port := freePort(t)
+	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	p, url := s.start(t)
+	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
+	p.wait("connected to NATS for account and activation notifications")
+	return s, p, url, n
+}
+
+// raw sends bytes and returns the status line of the answer.
+func raw(t testing.TB, url, request string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.Write([]byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+func TestB1NoURLReachesNATS(t *testing.T) {
+	s, p, url, n := withNATS(t)
+	creds, _ := s.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), creds)
+	heard := make(chan string, 100)
+	for _, subject := range []string{"pwned", "$SYS.REQ.ACCOUNT.>", "$SYS.ACCOUNT.*.CLAIMS.>"} {
+		if _, err := nc.Subscribe(subject, func(m *nats.Msg) { heard <- m.Subject }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = nc.Flush()
+	for _, key := range []string{
+		"x%20y%200%0d%0a%0d%0aPUB%20pwned%205%0d%0ahello%0d%0aPUB%20x", "%0d%0aBOGUS", "*", "%3E", s.op.System.ID + "%0d%0aPUB",
+	} {
+		for _, query := range []string{"", "?notify=true", "?text=true", "?decode=true"} {
+			if got := raw(t, url, "GET /jwt/v1/accounts/"+key+query+" HTTP/1.1\r\nHost: x\r\n\r\n"); got != "HTTP/1.1 404 Not Found" {
+				t.Errorf("%s%s: %s", key, query, got)
+			}
+		}
+		raw(t, url, "POST /jwt/v1/accounts/"+key+" HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+	}
+	a := jwttest.NewAccount(t) // what is heard first after all that is the announcement of a push
+	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	if got := <-heard; got != "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE" {
+		t.Errorf("heard on %q", got)
+	}
+	if strings.Contains(p.log.String(), "pwned") || strings.Contains(p.log.String(), "BOGUS") {
+		t.Errorf("a hostile key is in the log:\n%s", p.log)
+	}
+	p.term()
+}
+
+func TestB43AChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
+	s, p, url, n := withNATS(t)
+	a := jwttest.NewAccount(t)
+	push := func(token []byte) {
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	push(jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-time.Minute)))
+	creds, _ := a.User(t)
+	natstest.Connect(t, n.ClientURL(), creds)                               // nats-server loads the account
+	push(jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-30*time.Second))) // takes the first one's place
+	sys, _ := s.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), sys)
+	var mu sync.Mutex
+	count := 0
+	if _, err := nc.Subscribe("$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", func(*nats.Msg) { mu.Lock(); count++; mu.Unlock() }); err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.Flush()
+	push(s.op.Account(t, a))
+	p.term() // everything that is to be sent has been sent
+	_ = nc.Flush()
+	mu.Lock()
+	defer mu.Unlock()
+	if count != 1 {
+		t.Errorf("announced %d times", count)
+	}
+}
+
+func TestB27HTTPLivesWhileNATSIsSilent(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s := newSite(t, "nats://"+silent.Addr().String(), "")
+	began := time.Now()
+	p, url := s.start(t)
+	a := jwttest.NewAccount(t)
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusNotFound {
+		t.Errorf("unknown account: %d", status)
+	}
+	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
+	if status != http.StatusOK || body != "stored; NATS is not connected: will be sent when it is\n" {
+		t.Errorf("push: %d %s", status, body)
+	}
+	p.term()
+	if d := time.Since(began); d > 2500*time.Millisecond {
+		t.Errorf("took %s, less than a connect timeout of 3 s is wanted", d)
+	}
+}
+
+func TestB32TheFlagsDAndVAreHonoured(t *testing.T) {
+	s := newSite(t, "", "")
+	for flag, want := range map[string]string{"-V": "TRC", "-DV": "TRC"} {
+		p, url := s.start(t, flag)
+		get(t, url+"/jwt/v1/accounts/")
+		p.wait(want)
+		p.term()
+	}
+	p, url := s.start(t, "-D")
+	get(t, url+"/jwt/v1/accounts/"+s.op.System.ID[:55]+"A")
+	p.wait("DBG")
+	p.term()
+}
+
+func TestB42NotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
+	s, p, url, n := withNATS(t)
+	a := jwttest.NewAccount(t)
+	post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	for range 4 {
+		busy.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID+"?notify=true"); status != http.StatusOK {
+						t.Errorf("%d %s", status, body)
+						return
+					}
+				}
+			}
+		})
+	}
+	natstest.Stop(n)
+	p.wait("nats disconnected")
+	p.wait("failed to connect to NATS")
+	close(stop)
+	busy.Wait()
+	p.term() // fails on a data race
+}
+
+func TestB21SIGTERMStopsInOrder(t *testing.T) {
+	s := newSite(t, "", "")
+	p, _ := s.start(t)
+	p.signal(syscall.SIGTERM)
+	p.wait("received sig-term, shutting down(?s:.*)http server stopped(?s:.*)closed JWT store")
+	if code := p.exited(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if strings.Contains(p.log.String(), "ERR") {
+		t.Errorf("an error on a normal stop (B49):\n%s", p.log)
+	}
+}
+
+func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
+	s := newSite(t, "", "")
+	first, _ := s.start(t)
+	second := start(t, s.dir, nil, "-c", s.conf)
+	if code := second.exited(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if log := second.log.String(); !strings.Contains(log, fmt.Sprint(first.cmd.Process.Pid)) || strings.Count(log, "ERR") != 1 {
+		t.Errorf("it says:\n%s", log)
+	}
+	third := start(t, s.dir, nil, "-c", s.conf) // a rolling restart
+	third.wait("creating a store at")
+	first.term()
+	third.url()
+	third.term()
+}
+
+func TestAPortInUseIsOneLineAndExitCode1(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := start(t, t.TempDir(), nil, "-hp", l.Addr().String())
+	if code := p.exited(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if log := p.log.String(); strings.Count(log, "ERR") != 1 || !strings.Contains(log, "error creating listener: listen tcp") {
+		t.Errorf("it says:\n%s", log)
+	}
+}
