@@ -52,6 +52,7 @@ var differences = []struct {
 		{"a=}", `1:3: the key 'a' has no value`, `map[a:]`},
 		{"a:1}b:2", `1:4: nothing is open that '}' closes`, `map[a:1 b:2]`},
 		{"a:1\n}", `2:1: nothing is open that '}' closes`, `map[a:1]`},
+		{"'}'", `1:4: the key '}' has no value`, `map[]`},
 		{"}", `1:1: nothing is open that '}' closes`, `map[]`},
 		{"}\na:1", `1:1: nothing is open that '}' closes`, `map[}:a:1]`},
 		{"a:1\n}\nb:2", `2:1: nothing is open that '}' closes`, `map[a:1 }:b:2]`},
@@ -88,8 +89,9 @@ var differences = []struct {
 		{"a {b:\n}", `2:1: the key 'b' has no value`, `map[b:map[]]`},
 		{"a { 'b' }", `1:9: the key 'b' has no value`, `map[b:map[]]`},
 	}},
-	{"a quote that begins a key must have a partner; nats-server overlooks one that ends the text", []difference{
+	{"a quote must have a partner; nats-server overlooks one that ends the text", []difference{
 		{"'", `1:2: the key opened at line 1 is never closed`, `map[]`},
+		{"{a\n['", `2:3: the string opened at line 2 is never closed`, `map[]`},
 		{"a:1\n\"", `2:2: the key opened at line 2 is never closed`, `map[a:1]`},
 	}},
 	{"a single quote in bare text is refused; nats-server ends the text there and drops the quote", []difference{
@@ -105,6 +107,7 @@ var differences = []struct {
 	}},
 	{"text that only begins like a size is text; nats-server drops the whole entry", []difference{
 		{"a: 5kbb", `map[a:5kbb]`, `map[]`},
+		{"a: 5kibb", `map[a:5kibb]`, `map[]`},
 		{"a: 5kii", `map[a:5kii]`, `map[]`},
 		{"a: [5kbb ]", `map[a:[5kbb]]`, `map[a:[]]`},
 		{"a: 5mbb\nb: 1", `map[a:5mbb b:1]`, `map[b:1]`},
@@ -126,8 +129,9 @@ var differences = []struct {
 	{"a NUL byte is refused; nats-server stops reading there", []difference{
 		{"a: \x00", `1:4: a NUL byte is not text`, `map[a:]`},
 	}},
-	{"digits of other scripts are text", []difference{
+	{"digits of other scripts are no digits", []difference{
 		{"a: ٣", `map[a:٣]`, `refused`},
+		{"a: 0.0.٣", `1:8: found '٣' after a value: end it with a new line, ',' or ';', or put text in quotes`, `map[a:0.0.٣]`},
 		{"a: 5٣", `map[a:5٣]`, `refused`},
 	}},
 	{"the value of an environment variable is one value; nats-server drops the rest of it", []difference{

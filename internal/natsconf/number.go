@@ -92,11 +92,12 @@ func (p *parser) decimal(start scanner) (any, error) {
 	return f, nil
 }
 
-// date reads a date in full Zulu form.
+// date reads a date in full Zulu form. Package time would take an hour of one digit as well.
 func (p *parser) date(start scanner) (any, error) {
 	rest := p.text[start.offset:]
-	t, err := time.Parse(zulu, rest[:min(len(zulu), len(rest))])
-	if err != nil {
+	text := rest[:min(len(zulu), len(rest))]
+	t, err := time.Parse(zulu, text)
+	if err != nil || t.Format(zulu) != text {
 		return nil, start.errorf("a date has the form %s; put text that begins with digits and '-' in quotes", zulu)
 	}
 	for p.offset < start.offset+len(zulu) {

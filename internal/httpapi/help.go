@@ -1,0 +1,72 @@
+package httpapi
+
+import "net/http"
+
+func getHelp(w http.ResponseWriter, _ *http.Request, _ string) error {
+	send(w, http.StatusOK, typeBare, helpPage)
+	return nil
+}
+
+const helpPage = `
+# NATS Account Server JWT API HELP
+
+This server keeps the account JWTs of a NATS operator. Keys are public account keys: they begin with A and have 56
+characters. No route asks for a login: a JWT is let in because the operator signed it.
+
+A flag in a query counts when its value is "true", in any case.
+
+## GET /jwt/v1/help
+
+This page.
+
+## GET /healthz
+
+200 and nothing else, as long as the server is up.
+
+## GET /jwt/v1/operator
+
+The operator's JWT, or 404 if the server has none.
+
+  * text=true    - as text/plain
+  * decode=true  - header and claims to read, see below
+
+## GET /jwt/v1/accounts/
+
+200 and nothing else. nats-server asks this when it starts, to see that its resolver URL leads here:
+
+    resolver: URL(http://<host>:<port>/jwt/v1/accounts/)
+
+## GET /jwt/v1/accounts/<account key>
+
+The account's JWT as it is stored (application/jwt). The answer has an ETag; a request with it in If-None-Match gets
+304. Cache-Control lets the JWT be kept until it expires; one that never expires is to be asked for again each time.
+
+  * text=true    - what is stored as text/plain, checked or not; the other flags don't count then
+  * decode=true  - header and claims to read: keys sorted, dates behind iat, exp and nbf, activation tokens shown
+                   as their claims, and the signature, which is not checked; check and notify don't count then
+  * check=true   - 404 if the JWT has expired
+  * notify=true  - announce the JWT to the nats-servers once more
+
+  404  no such account, or not an account key
+  500  what is stored is damaged, or the announcement could not be noted down
+  501  look-up by jti, which is gone
+  503  the store can't be read now: ask again
+
+## POST /jwt/v1/accounts/<account key>
+
+Stores the account JWT in the body and announces it to the nats-servers. Any Content-Type will do; white space around
+the JWT is dropped.
+
+    curl --data-binary @account.jwt http://<host>:<port>/jwt/v1/accounts/<account key>
+    nsc push --account <name>
+
+200 means that the JWT is on stable storage and will be announced, even if NATS is away right now. The body says how
+far that has got. The same JWT again is 200 too.
+
+  400  not an account JWT, of another account, not signed by the operator, not valid now, or issued in the future
+  409  a newer JWT of the account is stored
+  413  larger than 1 MiB, or than nats-server's max_payload
+  500  it could not be stored
+
+HEAD is answered like GET, without the body. Scripts of every origin may use these routes (CORS).
+`

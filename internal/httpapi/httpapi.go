@@ -1,0 +1,121 @@
+// Package httpapi answers HTTP: it reads a request, asks the gate, and writes what the gate said.
+//
+//	request ──> cors ──> match ──> handler ──> Gate        route.go, cors.go, account.go, post.go
+//	                       │          └─ error ──> answer   errors.go: the one table of status and text
+//	                       └─ no route ──> redirect, or 404 with a hint
+//
+// It has no rule of its own about JWTs. A path segment that is not a public account key goes nowhere: not to the
+// gate, not into a log line, not into an answer.
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"nats-account-server/internal/accounts"
+)
+
+// Gate is where accounts are read and let in. Keys given to it are valid public account keys.
+type Gate interface {
+	// Lookup returns an account that passed the gate's check. The error wraps ErrNotFound, ErrUnreadable or
+	// ErrDamaged of package accounts.
+	Lookup(ctx context.Context, key string) (*accounts.Account, error)
+	// Raw returns the stored bytes as they lie there, for people to look at. The error wraps ErrNotFound or
+	// ErrUnreadable.
+	Raw(ctx context.Context, key string) ([]byte, error)
+	// Submit lets a JWT in, and waits a moment for news of its announcement. The errors are those of package
+	// accounts.
+	Submit(ctx context.Context, key string, token []byte, src accounts.Source) (accounts.Result, error)
+	// Announce announces the stored JWT once more. The error wraps ErrAnnounce.
+	Announce(ctx context.Context, key string) (accounts.Delivery, error)
+}
+
+// Options is what an API needs.
+type Options struct {
+	Gate     Gate
+	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	Log      *slog.Logger     // nil: discard
+	Now      func() time.Time // nil: time.Now
+}
+
+// API is the handler of every HTTP request. It keeps nothing between requests but a counter of 404s.
+type API struct {
+	gate     Gate
+	operator []byte
+	log      *slog.Logger
+	now      func() time.Time
+
+	routes  map[string]*route // by path
+	account *route            // /jwt/v1/accounts/<key>
+	missed  missed
+}
+
+// New returns the handler.
+func New(o Options) *API {
+	a := &API{gate: o.Gate, operator: o.Operator, log: o.Log, now: o.Now}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	a.missed.since = a.now()
+	a.addRoutes()
+	return a
+}
+
+// maxHeader is how much a request line and its headers may be together, in bytes.
+const maxHeader = 32 << 10
+
+// NewServer returns a server for the handler. read is what a whole request may take, also how long an idle
+// connection is kept; write is what the answer may take from then on. 0 means no limit.
+func (a *API) NewServer(read, write time.Duration) *http.Server {
+	s := &http.Server{
+		Handler:           a,
+		ReadHeaderTimeout: read,
+		ReadTimeout:       read,
+		IdleTimeout:       read,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	// net/http starts this clock when the headers are read. A body that takes all of its time must still get its
+	// answer; and a body that may take for ever leaves no moment to start from.
+	if read > 0 && write > 0 {
+		s.WriteTimeout = read + write
+	}
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer a.rescue(w)
+	if isPreflight(r) {
+		answerPreflight(w, r)
+		return
+	}
+	shareWithOrigin(w.Header(), r)
+	rt, key := a.match(r.URL.Path)
+	if a.tracing(r) {
+		a.trace(r, r.RemoteAddr+": "+requested(r, rt, key))
+	}
+	if err := a.dispatch(w, r, rt, key); err != nil {
+		a.fail(w, r, key, err)
+	}
+}
+
+// rescue turns a panic into a 500 and an ERR line with its stack. Handlers write last, so nothing was sent yet.
+func (a *API) rescue(w http.ResponseWriter) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	a.log.Error("panic: " + harmless(fmt.Sprintf("%v - %s", p, debug.Stack()), maxStack))
+	answer{status: http.StatusInternalServerError, text: textInternal, page: true}.write(w)
+}

@@ -1,0 +1,416 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwttest"
+)
+
+func withoutOperator(o *httpapi.Options) { o.Operator = nil }
+
+const stored = "200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=utf-8\n" + vary + "\nstored; acknowledged by 1 of 1 nats-servers\n"
+
+func bad(text string) string { return plain("400 Bad Request", text) }
+
+// push is what the rows below send: a JWT to an account's path.
+type push struct {
+	name  string
+	token func(t testing.TB, b *bench, a *jwttest.Account) []byte
+	to    string // another path segment than the account's key
+	want  string // the answer
+	log   string // the ERR line, $K is the key's beginning; "" is none
+}
+
+func valid(t testing.TB, b *bench, a *jwttest.Account) []byte { return b.op.Account(t, a) }
+
+func with(edits ...func(*jwt.AccountClaims)) func(testing.TB, *bench, *jwttest.Account) []byte {
+	return func(t testing.TB, b *bench, a *jwttest.Account) []byte { return b.op.Account(t, a, edits...) }
+}
+
+func text(s string) func(testing.TB, *bench, *jwttest.Account) []byte {
+	return func(testing.TB, *bench, *jwttest.Account) []byte { return []byte(s) }
+}
+
+var pushes = []push{
+	{name: "a JWT of the operator is stored", token: valid, want: stored},
+	{name: "white space around a JWT does no harm", want: stored,
+		token: func(t testing.TB, b *bench, a *jwttest.Account) []byte {
+			return []byte(" \r\n" + string(valid(t, b, a)) + "\r\n \n")
+		}},
+	{name: "garbage", token: text("garbage"), want: bad("bad JWT in request"), log: "$K - bad JWT in request - expected 3 chunks"},
+	{name: "nothing", token: text(""), want: bad("bad JWT in request"), log: "$K - bad JWT in request - expected 3 chunks"},
+	{name: "a user's JWT", want: bad("bad JWT in request"), log: "$K - bad JWT in request - not account claim",
+		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte {
+			creds, _ := a.User(t)
+			token, err := jwt.ParseDecoratedJWT(creds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return []byte(token)
+		}},
+	{name: "a broken signature", want: bad("bad JWT in request"), log: "$K - bad JWT in request - claim failed V2 signature verification",
+		token: func(t testing.TB, b *bench, a *jwttest.Account) []byte { return jwttest.Flip(valid(t, b, a)) }},
+	{name: "B6: a line break within the signature", want: bad("bad JWT in request"), log: "$K - bad JWT in request - illegal line break at input byte 76",
+		token: func(t testing.TB, b *bench, a *jwttest.Account) []byte {
+			token := string(valid(t, b, a))
+			return []byte(token[:len(token)-10] + "\n" + token[len(token)-10:])
+		}},
+	{name: "another account's JWT", want: bad("pub keys don't match"), log: "$K - pub keys don't match",
+		token: func(t testing.TB, b *bench, _ *jwttest.Account) []byte { return valid(t, b, jwttest.NewAccount(t)) }},
+	{name: "garbage to what is no key", to: "junk", token: text("garbage"), want: bad("bad JWT in request"), log: "bad JWT in request - expected 3 chunks"},
+	{name: "an account's JWT to what is no key", to: "junk", token: valid, want: bad("pub keys don't match"), log: "pub keys don't match"},
+	{name: "an account's JWT to its key with a line break", to: "$half%0a$rest", token: valid, want: bad("pub keys don't match"), log: "pub keys don't match"},
+	{name: "an account's JWT for what is no account", to: "junk", want: bad("bad JWT Subject in request"), log: "bad JWT Subject in request",
+		token: with(func(c *jwt.AccountClaims) { c.Subject = "junk" })},
+	{name: "a JWT that the account signed itself", want: bad("Signing service not enabled"), log: "$K - Signing service not enabled",
+		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte {
+			return jwttest.Sign(t, a.Key, a, time.Now())
+		}},
+	{name: "a JWT that another account signed", want: bad("Bad JWT Issuer in request"), log: "$K - Bad JWT Issuer in request",
+		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte {
+			return jwttest.Sign(t, jwttest.NewAccount(t).Key, a, time.Now())
+		}},
+	{name: "a JWT of another operator", want: bad("untrusted issuer in request"), log: "$K - untrusted issuer in request",
+		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte { return jwttest.NewOperator(t).Account(t, a) }},
+	{name: "an expired JWT",
+		token: with(func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(-time.Hour).Unix() }),
+		want: page("400 Bad Request", "The server was unable to update your account JWT. One more more validation issues occurred.\n"+
+			"\t - claim is expired\n"),
+		log: "attempt to update JWT $K with blocking validation errors"},
+	{name: "a JWT with two issues",
+		token: with(func(c *jwt.AccountClaims) {
+			c.Exports = jwt.Exports{{Subject: "a b", Type: jwt.Stream}, {Subject: "a.b", Type: jwt.Stream}, {Subject: "a.b", Type: jwt.Stream}}
+		}),
+		want: page("400 Bad Request", "The server was unable to update your account JWT. One more more validation issues occurred.\n"+
+			"\t - subject \"a b\" cannot have spaces\n\n\t - stream export subject \"a.b\" already exports \"a.b\"\n"),
+		log: "attempt to update JWT $K with blocking validation errors"},
+}
+
+func TestPushing(t *testing.T) {
+	for _, p := range pushes {
+		t.Run(p.name, func(t *testing.T) {
+			b := newBench(t)
+			a := jwttest.NewAccount(t)
+			words := strings.NewReplacer("$half", a.ID[:20], "$rest", a.ID[20:], "$K", a.ID[:12])
+			to := a.ID
+			if p.to != "" {
+				to = words.Replace(p.to)
+			}
+			got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+to+"\nContent-Type: x/y\n\n"+string(p.token(t, b, a)))
+			if got != p.want {
+				t.Errorf("gave\n%s\nwant\n%s", got, p.want)
+			}
+			if p.log == "" {
+				b.wantNoLine(t, "ERR")
+			} else {
+				b.wantLine(t, "ERR", words.Replace(p.log))
+			}
+		})
+	}
+}
+
+func TestDeliveryIsTold(t *testing.T) {
+	b := newBench(t)
+	address := serve(t, b.api)
+	for _, c := range []struct {
+		delivery accounts.Delivery
+		want     string
+	}{
+		{accounts.Delivery{}, "stored; NATS is not configured\n"},
+		{accounts.Delivery{State: accounts.NotConnected}, "stored; NATS is not connected: will be sent when it is\n"},
+		{accounts.Delivery{State: accounts.Sent, Acked: 2, Servers: 3}, "stored; 1 of 3 nats-servers outstanding\n"},
+	} {
+		b.announcer.delivery = c.delivery
+		a := jwttest.NewAccount(t)
+		got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(b.op.Account(t, a)))
+		if _, body, _ := strings.Cut(got, "\n\n"); body != c.want {
+			t.Errorf("gave %q, want %q", body, c.want)
+		}
+	}
+}
+
+func TestB5AnOlderJWTIs409(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	address := serve(t, b.api)
+	b.lay(t, a)
+	iat := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(jwttest.Sign(t, b.op.Signing, a, iat)))
+	if !strings.HasPrefix(got, "409 Conflict\nContent-Length: 95\nContent-Type: text/plain\n"+vary+"\na newer JWT is stored: it was issued at ") ||
+		!strings.HasSuffix(got, ", this one at 2026-01-02T03:04:05Z\n") {
+		t.Errorf("gave\n%s", got)
+	}
+	if lines := b.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], a.ID[:12]+" - a newer JWT is stored") {
+		t.Errorf("log: %q", lines)
+	}
+}
+
+func TestAJWTFromTheFutureIs400(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	token := jwttest.Sign(t, b.op.Signing, a, time.Now().Add(time.Hour))
+	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
+	if !strings.HasPrefix(got, "400 Bad Request\n") || !strings.Contains(got, "\n\nthe JWT was issued at ") {
+		t.Errorf("gave\n%s", got)
+	}
+}
+
+func TestAJWTThatNATSCannotCarryIs413(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	b.announcer.maxPayload = 100
+	token := b.op.Account(t, a)
+	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
+	want := plain("413 Request Entity Too Large", fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than 100 (max_payload)", len(token)))
+	if got != want {
+		t.Errorf("gave\n%s", got)
+	}
+}
+
+func TestAFullDiskIs500(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	b.store.saveErr = errDisk
+	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(b.op.Account(t, a)))
+	if want := plain("500 Internal Server Error", "error saving JWT"); got != want {
+		t.Errorf("gave\n%s", got)
+	}
+	b.wantLine(t, "ERR", a.ID[:12]+" - error saving JWT - "+errDisk.Error())
+}
+
+func TestEveryWayOfSendingABody(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	address := serve(t, b.api)
+	token := string(b.op.Account(t, a))
+	line := "POST /jwt/v1/accounts/" + a.ID + "\n"
+	t.Run("chunked", func(t *testing.T) {
+		body := fmt.Sprintf("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", 10, token[:10], len(token)-10, token[10:])
+		if got := ask(t, address, line+"Transfer-Encoding: chunked\n\n"+body); got != stored {
+			t.Errorf("gave\n%s", got)
+		}
+	})
+	t.Run("as a form", func(t *testing.T) {
+		if got := ask(t, address, line+"Content-Type: application/x-www-form-urlencoded\n\n"+token); got != stored {
+			t.Errorf("gave\n%s", got)
+		}
+	})
+	t.Run("asking first", func(t *testing.T) {
+		conn := dial(t, address)
+		send(t, conn, wire(line+"Expect: 100-continue\nContent-Length: "+itoa(len(token))+"\n\n"))
+		r := bufio.NewReader(conn)
+		if line, err := r.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		if _, err := r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		send(t, conn, token)
+		if got := receive(t, r, "POST"); got != stored {
+			t.Errorf("gave\n%s", got)
+		}
+	})
+	t.Run("closing its half of the connection", func(t *testing.T) {
+		conn := dial(t, address)
+		send(t, conn, wire(line+"\n"+token))
+		if err := conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got := receive(t, bufio.NewReader(conn), "POST"); got != stored {
+			t.Errorf("gave\n%s", got)
+		}
+	})
+}
+
+const tooLarge = "413 Request Entity Too Large\nConnection: close\nContent-Length: 42\nContent-Type: text/plain\n" + vary +
+	"\nrequest body is larger than 1048576 bytes\n"
+
+// The answer comes before the body: it is not read.
+func TestB26ABodyThatSaysItIsTooLargeIsNotRead(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	conn := dial(t, serve(t, b.api))
+	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 629145600\n\n"))
+	r := bufio.NewReader(conn)
+	if got, want := receive(t, r, "POST"), tooLarge; got != want {
+		t.Errorf("gave\n%s", got)
+	}
+	wantClosed(t, conn, r)
+	if len(b.gate.calls) != 0 {
+		t.Errorf("the gate was asked: %v", b.gate.calls)
+	}
+}
+
+func TestB26AChunkedBodyIsReadToTheLimitOnly(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	conn := dial(t, serve(t, b.api))
+	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nTransfer-Encoding: chunked\n\n"))
+	const sizeOfAll = 64 << 20
+	go func() { // until the server hangs up
+		chunk := "10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n"
+		for range sizeOfAll >> 16 {
+			if _, err := io.WriteString(conn, chunk); err != nil {
+				return
+			}
+		}
+	}()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if got, want := receive(t, bufio.NewReader(conn), "POST"), tooLarge; got != want {
+		t.Errorf("gave\n%s", got)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 16<<20 {
+		t.Errorf("%d bytes allocated for a body that is refused", used)
+	}
+	if len(b.gate.calls) != 0 {
+		t.Errorf("the gate was asked: %v", b.gate.calls)
+	}
+}
+
+func TestABodyOfExactlyTheLimitReachesTheGate(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+strings.Repeat("x", 1<<20))
+	if got != bad("bad JWT in request") || len(b.gate.calls) != 1 {
+		t.Errorf("gave\n%s, the gate's calls: %v", got, b.gate.calls)
+	}
+}
+
+// timed serves with the daemon's own kind of server.
+func timed(t *testing.T, b *bench, read, write time.Duration) string {
+	t.Helper()
+	s := b.api.NewServer(read, write)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-done; err != http.ErrServerClosed {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+func TestB50ASlowBodyGetsItsAnswer(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	conn := dial(t, timed(t, b, 100*time.Millisecond, 50*time.Millisecond))
+	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
+	r := bufio.NewReader(conn)
+	got := receive(t, r, "POST")
+	if want := strings.Replace(bad("bad JWT in request"), "\n", "\nConnection: close\n", 1); got != want {
+		t.Errorf("gave\n%s", got)
+	}
+	wantClosed(t, conn, r)
+	if lines := b.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], "i/o timeout") {
+		t.Errorf("log: %q", lines)
+	}
+}
+
+func TestAnIdleConnectionIsClosed(t *testing.T) {
+	b := newBench(t)
+	conn := dial(t, timed(t, b, 100*time.Millisecond, 50*time.Millisecond))
+	send(t, conn, wire("GET /healthz"))
+	r := bufio.NewReader(conn)
+	if got := receive(t, r, "GET"); got != bare {
+		t.Errorf("gave\n%s", got)
+	}
+	wantClosed(t, conn, r)
+}
+
+func TestTheServersLimits(t *testing.T) {
+	api := newBench(t).api
+	s := api.NewServer(5*time.Second, 3*time.Second)
+	if s.ReadHeaderTimeout != 5*time.Second || s.ReadTimeout != 5*time.Second || s.IdleTimeout != 5*time.Second ||
+		s.WriteTimeout != 8*time.Second || s.MaxHeaderBytes != 32<<10 || s.ErrorLog == nil {
+		t.Errorf("%+v", s)
+	}
+	if w := api.NewServer(0, 3*time.Second).WriteTimeout; w != 0 {
+		t.Errorf("a body without a limit leaves %v for the answer", w)
+	}
+	if w := api.NewServer(3*time.Second, 0).WriteTimeout; w != 0 {
+		t.Errorf("no limit for the answer became %v", w)
+	}
+}
+
+func TestHeadersAreBounded(t *testing.T) {
+	b := newBench(t)
+	conn := dial(t, timed(t, b, 5*time.Second, 5*time.Second))
+	send(t, conn, wire("GET /healthz\nX: "+strings.Repeat("x", 64<<10)))
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 431 ") {
+		t.Errorf("gave %q, %v", line, err)
+	}
+}
+
+// A client that hangs up in the middle of its body is no fault of the operator's.
+func TestABrokenOffBodyIsNoError(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	conn := dial(t, serve(t, b.api))
+	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got := receive(t, bufio.NewReader(conn), "POST")
+	if !strings.HasPrefix(got, "400 Bad Request\n") {
+		t.Errorf("gave\n%s", got)
+	}
+	b.wantNoLine(t, "ERR")
+	b.wantLine(t, "DBG", a.ID[:12]+" - bad JWT in request - unexpected EOF")
+	if len(b.gate.calls) != 0 {
+		t.Errorf("the gate was asked: %v", b.gate.calls)
+	}
+}
+
+func TestAPanicIs500AndAnErrorLine(t *testing.T) {
+	b := newBench(t, func(o *httpapi.Options) { o.Gate = nil })
+	a := jwttest.NewAccount(t)
+	w := httptest.NewRecorder()
+	b.api.ServeHTTP(w, httptest.NewRequest("GET", "/jwt/v1/accounts/"+a.ID, nil))
+	if w.Code != http.StatusInternalServerError || w.Body.String() != "internal server error\n" {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+	if lines := b.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], "nil pointer dereference") {
+		t.Errorf("log: %q", lines)
+	}
+}
+
+func dial(t *testing.T, address string) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.(*net.TCPConn)
+}
+
+func send(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantClosed waits for the server to hang up.
+func wantClosed(t *testing.T, conn net.Conn, r *bufio.Reader) {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.ReadByte(); err == nil {
+		t.Error("more came than the answer")
+	} else if e, ok := err.(net.Error); ok && e.Timeout() {
+		t.Error("the connection is still open")
+	}
+}

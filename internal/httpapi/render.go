@@ -1,0 +1,298 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// The decoded view of a JWT, for people:
+//
+//	{ header: typ, alg }          four spaces of indent, HTML not escaped
+//	<CR>
+//	{ claims, keys sorted }       numbers as they stand in the JWT; iat, exp and nbf with their date
+//	<CR>
+//	signature                     as it stands in the JWT
+//
+// Strings called token are activation JWTs; their claims are shown in their place, in the order in which nsc
+// writes them. That is why the result is not quite JSON. The signature is not checked: the view is for finding out
+// what is wrong with a JWT.
+const (
+	separator = "\n\r\n"
+	indent    = "    "
+
+	maxToken    = 1 << 20 // bytes of JWT that are looked at, as nats-server's own limit
+	maxDepth    = 64      // of objects and lists within each other
+	maxRendered = 8 << 20 // bytes of text; deep lists could ask for a great many spaces
+)
+
+var (
+	errTooDeep = errors.New("too deeply nested")
+	errTooLong = errors.New("too long when decoded")
+)
+
+// decode renders a JWT, or fails with errHeader, errClaim or errTokens.
+func decode(token []byte) (string, error) {
+	if len(token) > maxToken {
+		return "", fmt.Errorf("%w: %w", errClaim, errTooLong)
+	}
+	parts := strings.SplitN(string(bytes.TrimSpace(token)), ".", 4)
+	header, err := readHeader(parts[0])
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errHeader, err)
+	}
+	if len(parts) != 3 {
+		return "", fmt.Errorf("%w: expected 3 chunks", errClaim)
+	}
+	claims, err := readObject(parts[1])
+	if err == nil {
+		_, err = decodePart(parts[2])
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errClaim, err)
+	}
+	text, err := render(header, claims, parts[2])
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errTokens, err)
+	}
+	return text, nil
+}
+
+func render(header, claims map[string]any, signature string) (string, error) {
+	p := newPrinter()
+	p.object(header, []string{"typ", "alg"}, 0)
+	p.text(separator)
+	p.object(claims, nil, 0)
+	p.text(separator + signature + "\n")
+	return p.out.String(), p.err
+}
+
+// readHeader returns the two members that a JWT's header has, "" for one that is missing.
+func readHeader(part string) (map[string]any, error) {
+	raw, err := decodePart(part)
+	if err != nil {
+		return nil, err
+	}
+	var h struct {
+		Type      string `json:"typ"`
+		Algorithm string `json:"alg"`
+	}
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return nil, err
+	}
+	return map[string]any{"typ": h.Type, "alg": h.Algorithm}, nil
+}
+
+// readObject parses a part into a tree of map[string]any, []any, json.Number, string, bool and nil.
+func readObject(part string) (map[string]any, error) {
+	raw, err := decodePart(part)
+	if err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var tree map[string]any
+	if err := d.Decode(&tree); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("text after the claims")
+	}
+	if tree == nil {
+		return nil, errors.New("no claims")
+	}
+	return tree, nil
+}
+
+// decodePart refuses line breaks, which Go's decoder overlooks.
+func decodePart(part string) ([]byte, error) {
+	if strings.ContainsAny(part, "\r\n") {
+		return nil, errors.New("line break within a chunk")
+	}
+	return base64.RawURLEncoding.DecodeString(part)
+}
+
+// printer writes a tree as text. After the first error it writes nothing more.
+type printer struct {
+	out   bytes.Buffer
+	quote *json.Encoder // to out
+	err   error
+}
+
+func newPrinter() *printer {
+	p := &printer{}
+	p.quote = json.NewEncoder(&p.out)
+	p.quote.SetEscapeHTML(false)
+	return p
+}
+
+func (p *printer) text(s string) {
+	if p.err == nil && p.out.Len()+len(s) > maxRendered {
+		p.err = errTooLong
+	}
+	if p.err == nil {
+		p.out.WriteString(s)
+	}
+}
+
+func (p *printer) newline(depth int) {
+	if depth > maxDepth && p.err == nil {
+		p.err = errTooDeep
+	}
+	if p.err == nil {
+		p.text("\n" + strings.Repeat(indent, depth))
+	}
+}
+
+// object writes the members that order names first, in that order, the others sorted behind them.
+func (p *printer) object(members map[string]any, order []string, depth int) {
+	if len(members) == 0 {
+		p.text("{}")
+		return
+	}
+	sep := "{"
+	for _, name := range sortedNames(members, order) {
+		if p.err != nil {
+			return
+		}
+		p.text(sep)
+		p.newline(depth + 1)
+		p.string(name)
+		p.text(": ")
+		p.member(name, members[name], order, depth+1)
+		sep = ","
+	}
+	p.newline(depth)
+	p.text("}")
+}
+
+func sortedNames(members map[string]any, order []string) []string {
+	names := make([]string, 0, len(members))
+	for name := range members {
+		names = append(names, name)
+	}
+	rank := func(name string) int {
+		if i := slices.Index(order, name); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
+	})
+	return names
+}
+
+// member writes a value that has a name, because two kinds of names say more than the value does.
+func (p *printer) member(name string, value any, order []string, depth int) {
+	switch v := value.(type) {
+	case json.Number:
+		p.text(v.String())
+		if name == "iat" || name == "exp" || name == "nbf" {
+			p.text(date(v.String()))
+		}
+	case string:
+		if name == "token" && order == nil {
+			p.activation(v, depth)
+			return
+		}
+		p.string(v)
+	default:
+		p.value(v, order, depth)
+	}
+}
+
+func (p *printer) value(value any, order []string, depth int) {
+	switch v := value.(type) {
+	case map[string]any:
+		p.object(v, order, depth)
+	case []any:
+		p.list(v, order, depth)
+	case string:
+		p.string(v)
+	case json.Number:
+		p.text(v.String())
+	case bool:
+		p.text(strconv.FormatBool(v))
+	default:
+		p.text("null")
+	}
+}
+
+func (p *printer) list(values []any, order []string, depth int) {
+	if len(values) == 0 {
+		p.text("[]")
+		return
+	}
+	sep := "["
+	for _, v := range values {
+		if p.err != nil {
+			return
+		}
+		p.text(sep)
+		p.newline(depth + 1)
+		p.value(v, order, depth+1)
+		sep = ","
+	}
+	p.newline(depth)
+	p.text("]")
+}
+
+func (p *printer) string(s string) {
+	if p.err != nil {
+		return
+	}
+	if p.err = p.quote.Encode(s); p.err == nil {
+		p.out.Truncate(p.out.Len() - 1) // the encoder ends each value with a line break
+		p.text("")                      // look at the limit
+	}
+}
+
+// activationOrder is the order in which nsc writes activation claims, outer and inner members in one list.
+var activationOrder = []string{
+	"aud", "exp", "jti", "iat", "iss", "name", "nbf", "sub",
+	"subject", "kind", "issuer_account", "tags", "type", "nats", "version",
+}
+
+// activation writes the claims of an activation JWT, or why there are none. A string called token within them is
+// left alone.
+func (p *printer) activation(token string, depth int) {
+	claims, err := readActivation(token)
+	if err != nil {
+		p.text("<bad token - " + harmless(err.Error(), maxDetail) + ">")
+		return
+	}
+	p.object(claims, activationOrder, depth)
+}
+
+// readActivation verifies the token's own signature, so that nobody takes a forged one for good.
+func readActivation(token string) (map[string]any, error) {
+	if _, err := jwt.DecodeActivationClaims(token); err != nil {
+		return nil, err
+	}
+	return readObject(strings.Split(token, ".")[1])
+}
+
+// date is the day of a number of Unix seconds, in UTC. It is "" unless the number is written as an integer; 0 and
+// what no calendar has get an empty pair of brackets.
+func date(number string) string {
+	if strings.ContainsAny(number, ".eE") {
+		return ""
+	}
+	const year0, year10000 = -62167219200, 253402300800
+	seconds, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || seconds == 0 || seconds < year0 || seconds >= year10000 {
+		return " ()"
+	}
+	return time.Unix(seconds, 0).UTC().Format(" (2006-01-02)")
+}

@@ -1,0 +1,181 @@
+package httpapi
+
+import (
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/nats-io/nkeys"
+)
+
+// http.ServeMux is not used. It matches the escaped path, redirects with other status codes, lists HEAD in Allow and
+// knows no case folding, so each of its answers but the match itself would have to be replaced; what remains of it is
+// one map look-up.
+
+const (
+	pathProbe    = "/jwt/v1/accounts"
+	pathAccount  = "/jwt/v1/accounts/" // a public account key follows
+	pathOperator = "/jwt/v1/operator"
+	pathHelp     = "/jwt/v1/help"
+	pathHealth   = "/healthz"
+)
+
+// handler answers one request, or returns an error and writes nothing. key is the account key of the path; it is
+// "" if there is none or if what stands there is not a public account key.
+type handler func(w http.ResponseWriter, r *http.Request, key string) error
+
+// route is what one path can do. HEAD is answered like GET; net/http leaves out the body.
+type route struct {
+	path  string
+	get   handler
+	post  handler  // nil: 405
+	allow []string // the value of the header Allow
+}
+
+func newRoute(path string, get, post handler) *route {
+	allow := "GET, OPTIONS"
+	if post != nil {
+		allow = "GET, OPTIONS, POST"
+	}
+	return &route{path: path, get: get, post: post, allow: []string{allow}}
+}
+
+// method returns nil for a method that the route does not have.
+func (rt *route) method(name string) handler {
+	switch name {
+	case http.MethodGet, http.MethodHead:
+		return rt.get
+	case http.MethodPost:
+		return rt.post
+	default:
+		return nil
+	}
+}
+
+func (a *API) addRoutes() {
+	a.account = newRoute(pathAccount, a.getAccount, a.postAccount)
+	a.routes = make(map[string]*route)
+	for _, rt := range []*route{
+		newRoute(pathProbe, a.getProbe, nil),
+		newRoute(pathAccount, a.getProbe, nil), // no key is no account
+		newRoute(pathHelp, getHelp, nil),
+		newRoute(pathHealth, getHealth, nil),
+	} {
+		a.routes[rt.path] = rt
+	}
+	if a.operator != nil {
+		a.routes[pathOperator] = newRoute(pathOperator, a.getOperator, nil)
+	}
+}
+
+// match finds the route of a decoded path, nil if there is none. A key is one segment of the decoded path, so an
+// escaped slash in it breaks the match.
+func (a *API) match(path string) (rt *route, key string) {
+	segment, found := strings.CutPrefix(path, pathAccount)
+	if !found || segment == "" {
+		return a.routes[path], ""
+	}
+	if strings.Contains(segment, "/") {
+		return nil, ""
+	}
+	if !validKey(segment) {
+		return a.account, ""
+	}
+	return a.account, segment
+}
+
+// validKey says whether s is a public account key. nkeys alone does not do: it overlooks line breaks in a key.
+func validKey(s string) bool {
+	const length = 56
+	return len(s) == length && nkeys.IsValidPublicAccountKey(s)
+}
+
+func (a *API) dispatch(w http.ResponseWriter, r *http.Request, rt *route, key string) error {
+	if rt == nil {
+		return a.astray(w, r)
+	}
+	if h := rt.method(r.Method); h != nil {
+		return h(w, r, key)
+	}
+	w.Header()["Allow"] = rt.allow
+	if r.Method == http.MethodOptions {
+		sendEmpty(w, http.StatusOK)
+		return nil
+	}
+	return errMethod
+}
+
+// astray answers a path that no route has: with a redirect if the path is a route's but for its spelling.
+func (a *API) astray(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodOptions && r.URL.Path == "*" {
+		return nil // about the server, not about a path: a bare 200
+	}
+	target := a.canonical(r.URL.Path, r.Method)
+	if target == "" {
+		return &strayError{hint: a.hint(r)}
+	}
+	redirect(w, r, target)
+	return nil
+}
+
+// canonical returns the spelling of p that a route with this method has, "" if there is none: dots and double
+// slashes cleaned away, a slash at the end more or less, the route's own case.
+func (a *API) canonical(p, method string) string {
+	clean := path.Clean("/" + p)
+	slashed := clean + "/"
+	spellings := []string{clean, slashed}
+	if strings.HasSuffix(p, "/") {
+		spellings = []string{slashed, clean}
+	}
+	for _, s := range spellings {
+		s = a.fold(s)
+		if rt, _ := a.match(s); rt != nil && rt.method(method) != nil {
+			return s
+		}
+	}
+	return ""
+}
+
+// fold gives the part of p that belongs to a route the case that the route has. Keys stay as they are.
+func (a *API) fold(p string) string {
+	for known := range a.routes {
+		if strings.EqualFold(p, known) {
+			return known
+		}
+	}
+	if n := len(pathAccount); len(p) > n && strings.EqualFold(p[:n], pathAccount) {
+		return pathAccount + p[n:]
+	}
+	return p
+}
+
+// redirect sends the client to another path on this server, with the query it came with.
+func redirect(w http.ResponseWriter, r *http.Request, target string) {
+	location := (&url.URL{Path: target}).String()
+	if r.URL.RawQuery != "" {
+		location += "?" + escapeQuery(r.URL.RawQuery)
+	}
+	w.Header().Set("Location", location)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	body := fmt.Sprintf("<a href=\"%s\">%s</a>.\n\n", html.EscapeString(location), http.StatusText(http.StatusMovedPermanently))
+	send(w, http.StatusMovedPermanently, typeHTML, body)
+}
+
+// escapeQuery escapes what may not stand in a URL and was sent nevertheless.
+func escapeQuery(q string) string {
+	var b strings.Builder
+	for _, c := range []byte(q) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"'<>\\`", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

@@ -1,0 +1,294 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/operator"
+)
+
+// shelf is a store in memory that can be told to fail.
+type shelf struct {
+	mu       sync.Mutex
+	tokens   map[string][]byte
+	version  map[string]int64
+	loadErr  error
+	saveErr  error
+	touchErr error
+}
+
+func newShelf() *shelf {
+	return &shelf{tokens: map[string][]byte{}, version: map[string]int64{}}
+}
+
+func (s *shelf) lay(key string, token []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens[key] = token
+	s.version[key]++
+}
+
+func (s *shelf) Load(key string, known accounts.Stamp) ([]byte, accounts.Stamp, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	token, ok := s.tokens[key]
+	stamp := accounts.Stamp{s.version[key], 1}
+	switch {
+	case s.loadErr != nil:
+		return nil, accounts.Stamp{}, s.loadErr
+	case !ok:
+		return nil, accounts.Stamp{}, fs.ErrNotExist
+	case stamp == known:
+		return nil, stamp, nil
+	}
+	return token, stamp, nil
+}
+
+func (s *shelf) Put(_ context.Context, key, _ string, token []byte, allow func([]byte) error) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := allow(s.tokens[key]); err != nil {
+		return 0, err
+	}
+	if s.saveErr != nil {
+		return 0, s.saveErr
+	}
+	s.tokens[key] = token
+	s.version[key]++
+	return uint64(s.version[key]), nil
+}
+
+func (s *shelf) Touch(context.Context, string, string) (uint64, error) { return 1, s.touchErr }
+
+// announcer counts what it is told and answers with a fixed delivery.
+type announcer struct {
+	mu         sync.Mutex
+	told       []string
+	delivery   accounts.Delivery
+	maxPayload int
+}
+
+func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.told = append(a.told, key)
+	return a
+}
+func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
+func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
+func (a *announcer) MaxPayload() int                        { return a.maxPayload }
+
+var publicAccountKey = regexp.MustCompile(`^A[A-Z2-7]{55}$`)
+
+// guard is the gate behind a check that nothing but account keys comes near it.
+type guard struct {
+	httpapi.Gate
+	t testing.TB
+
+	mu    sync.Mutex
+	calls []string
+}
+
+func (g *guard) see(call, key string) {
+	if !publicAccountKey.MatchString(key) {
+		g.t.Errorf("the gate was given %q", key)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, call)
+}
+
+func (g *guard) Lookup(ctx context.Context, key string) (*accounts.Account, error) {
+	g.see("Lookup", key)
+	return g.Gate.Lookup(ctx, key)
+}
+
+func (g *guard) Raw(ctx context.Context, key string) ([]byte, error) {
+	g.see("Raw", key)
+	return g.Gate.Raw(ctx, key)
+}
+
+func (g *guard) Submit(ctx context.Context, key string, token []byte, src accounts.Source) (accounts.Result, error) {
+	g.see("Submit", key)
+	if host, _, err := net.SplitHostPort(src.Address); err != nil || src.Door != "http" || host == "" {
+		g.t.Errorf("source: %+v", src)
+	}
+	return g.Gate.Submit(ctx, key, token, src)
+}
+
+func (g *guard) Announce(ctx context.Context, key string) (accounts.Delivery, error) {
+	g.see("Announce", key)
+	return g.Gate.Announce(ctx, key)
+}
+
+// logbook collects log lines from any goroutine.
+type logbook struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+// lines returns those of one level, "" for all.
+func (l *logbook) lines(level string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []string
+	for line := range strings.Lines(l.buf.String()) {
+		if strings.HasPrefix(line, "["+level) {
+			found = append(found, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return found
+}
+
+// bench is an API before a real gate, with everything that a test may want to turn.
+type bench struct {
+	op        *jwttest.Operator
+	store     *shelf
+	announcer *announcer
+	gate      *guard
+	log       *logbook
+	now       time.Time // half past a second, so that truncation shows
+	api       *httpapi.API
+}
+
+func newBench(t testing.TB, edits ...func(*httpapi.Options)) *bench {
+	t.Helper()
+	b := &bench{
+		op:        jwttest.NewOperator(t),
+		store:     newShelf(),
+		announcer: &announcer{delivery: accounts.Delivery{State: accounts.Sent, Acked: 1, Servers: 1}},
+		log:       &logbook{},
+		now:       time.Now().Truncate(time.Second).Add(time.Second / 2),
+	}
+	op, err := operator.Parse([]byte(b.op.Token(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(logging.New(b.log, logging.Format{Debug: true, Trace: true}))
+	b.gate = &guard{t: t, Gate: accounts.New(accounts.Options{
+		Store: b.store, Committer: b.store, Announcer: b.announcer,
+		Trust: accounts.Trust{Operator: op}, Log: log,
+	})}
+	o := httpapi.Options{Gate: b.gate, Operator: op.Token(), Log: log, Now: func() time.Time { return b.now }}
+	for _, edit := range edits {
+		edit(&o)
+	}
+	b.api = httpapi.New(o)
+	return b
+}
+
+// lay puts an account's JWT on the shelf past the gate and returns it.
+func (b *bench) lay(t testing.TB, a *jwttest.Account, edits ...func(*jwt.AccountClaims)) []byte {
+	t.Helper()
+	token := b.op.Account(t, a, edits...)
+	b.store.lay(a.ID, token)
+	return token
+}
+
+func (b *bench) etag(t testing.TB, a *jwttest.Account) string {
+	t.Helper()
+	account, err := b.gate.Gate.Lookup(t.Context(), a.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account.ETag
+}
+
+// serve starts a server for the test's duration and returns its address.
+func serve(t testing.TB, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	s.Start()
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// ask sends a request as it is written here, lines ended by LF, and shows the answer: status, sorted headers
+// without Date, an empty line, the body. Nothing between may normalise it.
+func ask(t testing.TB, address, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, wire(request)); err != nil {
+		t.Logf("the server did not read all: %v", err)
+	}
+	method, _, _ := strings.Cut(request, " ")
+	return receive(t, bufio.NewReader(conn), method)
+}
+
+// wire completes a request: version, host, length of the body.
+func wire(request string) string {
+	head, body, _ := strings.Cut(request, "\n\n")
+	line, headers, _ := strings.Cut(head, "\n")
+	text := line + " HTTP/1.1\r\n"
+	if !strings.Contains(headers, "Host:") {
+		text += "Host: nas.example:9090\r\n"
+	}
+	for h := range strings.Lines(headers) {
+		text += strings.TrimSuffix(h, "\n") + "\r\n"
+	}
+	if body != "" && !strings.Contains(headers, "Transfer-Encoding") && !strings.Contains(headers, "Content-Length") {
+		text += "Content-Length: " + itoa(len(body)) + "\r\n"
+	}
+	return text + "\r\n" + body
+}
+
+func receive(t testing.TB, r *bufio.Reader, method string) string {
+	t.Helper()
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Header.Get("Date") == "" {
+		t.Error("no Date")
+	}
+	resp.Header.Del("Date")
+	var lines []string
+	if resp.Close {
+		lines = append(lines, "Connection: close")
+	}
+	for name, values := range resp.Header {
+		for _, v := range values {
+			lines = append(lines, name+": "+v)
+		}
+	}
+	slices.Sort(lines)
+	return resp.Status + "\n" + strings.Join(lines, "\n") + "\n\n" + string(body)
+}
+
+var errDisk = errors.New("write /srv/x.jwt: no space left on device")

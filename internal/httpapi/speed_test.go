@@ -1,0 +1,80 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwttest"
+)
+
+// contestants are the API, with a quiet log, and a bare handler that sends the same bytes and headers.
+func contestants(b *testing.B) (path string, ours, bare http.Handler) {
+	bench := newBench(b, func(o *httpapi.Options) { o.Log = slog.New(slog.DiscardHandler) })
+	a := jwttest.NewAccount(b)
+	token := bench.lay(b, a)
+	path = "/jwt/v1/accounts/" + a.ID
+	// the guard of the other tests is in the way here
+	ours = httpapi.New(httpapi.Options{Gate: bench.gate.Gate})
+	w := httptest.NewRecorder()
+	ours.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	header := w.Header()
+	bare = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		maps.Copy(w.Header(), header)
+		_, _ = w.Write(token)
+	})
+	return path, ours, bare
+}
+
+// nobody is a client that takes no interest.
+type nobody struct{ header http.Header }
+
+func (n nobody) Header() http.Header         { return n.header }
+func (n nobody) Write(p []byte) (int, error) { return len(p), nil }
+func (n nobody) WriteHeader(int)             {}
+
+func BenchmarkGetHandler(b *testing.B) {
+	path, ours, _ := contestants(b)
+	r := httptest.NewRequest("GET", path, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		ours.ServeHTTP(nobody{http.Header{}}, r)
+	}
+}
+
+func BenchmarkGetSocket(b *testing.B) {
+	path, ours, bare := contestants(b)
+	b.Run("ours", func(b *testing.B) { overSocket(b, path, ours) })
+	b.Run("bare", func(b *testing.B) { overSocket(b, path, bare) })
+}
+
+// overSocket asks again and again on one connection.
+func overSocket(b *testing.B, path string, h http.Handler) {
+	conn, err := net.Dial("tcp", serve(b, h))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	r := bufio.NewReader(conn)
+	request := wire("GET " + path)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := io.WriteString(conn, request); err != nil {
+			b.Fatal(err)
+		}
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			b.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+}

@@ -1,0 +1,65 @@
+package jwtstore
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/nats-io/nkeys"
+)
+
+// codec maps an account key to the path of its file below the store's directory, and back.
+//
+//	sharded   AB…YZ  <->  YZ/AB…YZ.jwt
+//	flat      AB…YZ  <->  AB…YZ.jwt
+//
+// Only public account keys have a path; nothing else can become part of one.
+type codec struct {
+	shard bool
+}
+
+const (
+	suffix    = ".jwt"
+	keyLength = 56
+)
+
+// path returns the path for key; ok is false when key is not a public account key.
+func (c codec) path(key string) (path string, ok bool) {
+	if !validKey(key) {
+		return "", false
+	}
+	return c.join("", key), true
+}
+
+// join is the path of a key that is known to be valid, below a directory that is "" or ends in a separator.
+func (c codec) join(dir, key string) string {
+	if c.shard {
+		return dir + key[keyLength-2:] + string(filepath.Separator) + key + suffix
+	}
+	return dir + key + suffix
+}
+
+// key is the inverse of path.
+func (c codec) key(path string) (key string, ok bool) {
+	dir, file := filepath.Split(path)
+	key, ok = strings.CutSuffix(file, suffix)
+	if !ok || !validKey(key) {
+		return "", false
+	}
+	if c.shard {
+		return key, dir == key[keyLength-2:]+string(filepath.Separator)
+	}
+	return key, dir == ""
+}
+
+// validKey looks at the characters first: nkeys' decoder skips line breaks, which have no place in a path.
+func validKey(key string) bool {
+	if len(key) != keyLength || key[0] != 'A' {
+		return false
+	}
+	for i := range len(key) {
+		if c := key[i]; (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
+			return false
+		}
+	}
+	return nkeys.IsValidPublicAccountKey(key)
+}

@@ -1,0 +1,354 @@
+package jwtstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options is what OpenDir needs.
+type Options struct {
+	Dir string // made with its parents if it is missing
+	// Shard puts each file into a directory named like the last two characters of its key. Files that lie as with
+	// the other setting are served too, and take their new place when they are written.
+	Shard    bool
+	Announce bool          // see SetAnnounce
+	LockWait time.Duration // how long to wait for another process to let go of Dir; 0 is 10 s
+	// Warn is told of what somebody should look after although the store works: a damaged journal, files that
+	// can't be written. Each cause once. nil: nobody.
+	Warn func(format string, args ...any)
+}
+
+const (
+	journalDir      = ".journal"
+	asidePrefix     = "aside-"
+	defaultLockWait = 10 * time.Second
+)
+
+// Dir is a store in a directory.
+//
+//	<dir>/YZ/AB…YZ.jwt       (or <dir>/AB…YZ.jwt) the JWTs
+//	<dir>/.journal/journal   the commits
+//	<dir>/.journal/aside-7   a JWT that is on its way to its place
+//	<dir>/.lock              a note for who finds the directory in use
+//
+// After Close only the JWTs are there, and .journal if something is still owed.
+type Dir struct {
+	root      string // ends in a separator
+	preferred codec
+	other     codec
+	keys      keyLocks
+	lock      dirLock
+	warn      func(string, ...any)
+	prepared  sync.Mutex // serialises prepare
+
+	turn    chan struct{} // of capacity 1: who puts something in owns the journal until he takes it out
+	journal journal
+
+	asides    atomic.Uint64 // numbers the aside files
+	parentNew atomic.Bool   // a directory was made in root whose name is not durable yet
+
+	writing sync.Mutex    // held while files are written out
+	rounds  atomic.Uint64 // how often files have been written out
+	wake    chan struct{} // of capacity 1: there is something to write out
+	hurry   chan struct{} // of capacity 1: somebody waits for room
+	stop    chan struct{} // closed by Close
+	stopped chan struct{} // closed when the materialiser has ended
+	close   func() error  // once
+
+	mu       sync.RWMutex // guards what follows
+	announce bool
+	closed   bool
+	pending  map[string]*version // committed, file not written
+	bytes    int64               // of JWTs that are pending or on their way there
+	room     chan struct{}       // closed and replaced when bytes gets smaller
+	led      *ledger
+	news     []event // what the journal does not know of nats-servers
+	newsLost bool    // there was more than news can hold
+	queue    []*entry
+	trash    []string         // aside files that were superseded
+	faults   map[string]error // by path or directory: why files can't be written there
+	warned   map[string]bool  // causes of faults
+}
+
+// version is a committed JWT whose file is not written yet.
+type version struct {
+	record
+	aside string // path of a file with these bytes, "" if there is none
+}
+
+// OpenDir opens a store. What a crash left in the journal is written out before it returns, as far as the disk
+// permits; what it does not is served from memory. A directory that can't be written to can be opened, and read.
+func OpenDir(ctx context.Context, o Options) (*Dir, error) {
+	root, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	d := newDir(root, o)
+	if err := mkdirDurable(root); err != nil {
+		return nil, err
+	}
+	if err := d.lock.acquire(ctx, o.LockWait); err != nil {
+		return nil, err
+	}
+	if err := d.replay(); err != nil {
+		d.lock.release()
+		return nil, err
+	}
+	if len(d.pending) > 0 && d.materialise() != nil {
+		knock(d.wake)
+	}
+	go d.materialiser()
+	return d, nil
+}
+
+func newDir(root string, o Options) *Dir {
+	if o.LockWait == 0 {
+		o.LockWait = defaultLockWait
+	}
+	d := &Dir{
+		root:      filepath.Clean(root) + string(filepath.Separator),
+		preferred: codec{shard: o.Shard},
+		other:     codec{shard: !o.Shard},
+		warn:      o.Warn,
+		turn:      make(chan struct{}, 1),
+		wake:      make(chan struct{}, 1),
+		hurry:     make(chan struct{}, 1),
+		stop:      make(chan struct{}),
+		stopped:   make(chan struct{}),
+		announce:  o.Announce,
+		pending:   map[string]*version{},
+		room:      make(chan struct{}),
+		led:       newLedger(),
+		faults:    map[string]error{},
+	}
+	if d.warn == nil {
+		d.warn = func(string, ...any) {}
+	}
+	d.lock = dirLock{path: root, warn: d.warn}
+	d.journal = journal{dir: d.root + journalDir, prepare: d.prepare, state: d.state}
+	d.close = sync.OnceValue(d.shut)
+	return d
+}
+
+// prepare makes the journal's directory, also when the whole store has been removed, and sees that it is ours.
+func (d *Dir) prepare() error {
+	d.prepared.Lock()
+	defer d.prepared.Unlock()
+	if err := mkdirDurable(d.journal.dir); err != nil {
+		return err
+	}
+	return d.lock.ensure()
+}
+
+// replay takes over what an earlier process left in the journal.
+func (d *Dir) replay() error {
+	data, err := os.ReadFile(d.journal.path())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r, err := replay(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.journal.path(), err)
+	}
+	if text := r.complaint(); text != "" {
+		d.warn("the journal %s is damaged: %s; everything else in it is used", d.journal.path(), text)
+	}
+	d.journal.generation = r.generation
+	d.led = r.led
+	for _, put := range r.unwritten() {
+		d.pending[put.key] = &version{record: put}
+		d.bytes += int64(len(put.body))
+	}
+	d.parentNew.Store(len(d.pending) > 0)
+	if d.lock.owned() {
+		d.sweep()
+	}
+	return nil
+}
+
+// sweep removes what a crash left beside the journal.
+func (d *Dir) sweep() {
+	left, err := os.ReadDir(d.journal.dir)
+	if err != nil {
+		return // there is none, or it can't be read: what is in it does no harm
+	}
+	for _, f := range left {
+		if f.Name() != journalName {
+			_ = os.RemoveAll(filepath.Join(d.journal.dir, f.Name()))
+		}
+	}
+}
+
+// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. A file that was
+// put there or edited by hand counts at once. An account that is not there is fs.ErrNotExist; any other error means
+// that the store can't be read. The caller must not change the bytes.
+func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
+	if !validKey(key) {
+		return nil, Stamp{}, unknown(key)
+	}
+	if seq, jwt := d.committed(key); jwt != nil {
+		if now := commitStamp(seq); now != known {
+			return jwt, now, nil
+		}
+		return nil, known, nil
+	}
+	// The second look at the first place is for a file that takes its new place between the looks.
+	for _, c := range [...]codec{d.preferred, d.other, d.preferred} {
+		jwt, now, err = load(c.join(d.root, key), known)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return jwt, now, err
+		}
+	}
+	return nil, Stamp{}, d.missing(key)
+}
+
+// committed returns the version of key that is committed and not in its file yet.
+func (d *Dir) committed(key string) (seq uint64, jwt []byte) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if v := d.pending[key]; v != nil {
+		return v.seq, v.body
+	}
+	return 0, nil
+}
+
+func load(path string, known Stamp) (jwt []byte, now Stamp, err error) {
+	before, err := statFile(path)
+	switch {
+	case err != nil:
+		return nil, Stamp{}, absentOrIrregular(err)
+	case before.is(known):
+		return nil, known, nil
+	}
+	if err := before.check(path); err != nil {
+		return nil, Stamp{}, err
+	}
+	return readWhole(path)
+}
+
+// missing tells an account that is not there from a directory that is not there: then nobody knows.
+func (d *Dir) missing(key string) error {
+	if _, err := statFile(d.root); err != nil {
+		return fmt.Errorf("the store directory can't be read: %v", err) // %v: it is not the account that is missing
+	}
+	return unknown(key)
+}
+
+// SetAnnounce says whether later changes are owed to nats-servers. What is owed already stays owed.
+func (d *Dir) SetAnnounce(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.announce = on
+}
+
+// Changes returns what some server may still lack, oldest first; only the latest change of each account.
+func (d *Dir) Changes() []Change {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.led.changes()
+}
+
+// Servers returns the names of all that were met and not forgotten.
+func (d *Dir) Servers() []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.led.names()
+}
+
+// Lacks says whether the server has yet to acknowledge the change. Nobody lacks one that Changes does not return.
+func (d *Dir) Lacks(server string, seq uint64) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.led.lacks(server, seq)
+}
+
+// Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
+func (d *Dir) Meet(server string, at time.Time) {
+	d.learn(event{op: opMeet, server: server, number: uint64(at.UnixNano())})
+}
+
+// Confirm records that the server has acknowledged the change.
+func (d *Dir) Confirm(server string, seq uint64) {
+	d.learn(event{op: opConfirm, server: server, number: seq})
+}
+
+// Forget removes a server: it is owed nothing any more.
+func (d *Dir) Forget(server string) {
+	d.learn(event{op: opForget, server: server})
+}
+
+// mostNews bounds what waits for the next commit to take it along. Past it the next commit makes a checkpoint,
+// which knows everything.
+const mostNews = 4096
+
+// learn applies an event and keeps it for the journal.
+func (d *Dir) learn(e event) {
+	if e.server == "" {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case !d.led.learn(e):
+	case len(d.news) == mostNews:
+		d.newsLost = true
+	default:
+		d.news = append(d.news, e)
+	}
+}
+
+// Close writes the last files and lets the directory go. If nothing is owed to a nats-server, and every file could
+// be written, the journal is removed. An error says what could not be written; it is in the journal, and the next
+// start tries again. Only the first call does something.
+func (d *Dir) Close() error { return d.close() }
+
+func (d *Dir) shut() error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	close(d.stop)
+	<-d.stopped
+	d.turn <- struct{}{}
+	d.commitGroup() // the last ones that came in
+	<-d.turn
+	failed := d.materialise()
+	d.turn <- struct{}{} // for good
+	err := errors.Join(failed, d.leave())
+	d.journal.close()
+	d.lock.release()
+	return err
+}
+
+// leave removes the journal, or makes it say everything.
+func (d *Dir) leave() error {
+	d.mu.RLock()
+	needed := len(d.pending) > 0 || d.led.order.Len() > 0
+	begun := d.journal.file != nil
+	newer := begun || len(d.news) > 0
+	d.mu.RUnlock()
+	switch {
+	case needed && newer:
+		return d.journal.checkpoint()
+	case needed, !d.lock.owned():
+		return nil
+	}
+	d.journal.close()
+	if _, err := os.Lstat(d.journal.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	err := os.RemoveAll(d.journal.dir)
+	if err == nil {
+		err = syncDir(d.root)
+	}
+	if !begun {
+		return nil // on a disk that can't be written to it may stay: it says nothing that the files do not
+	}
+	return err
+}

@@ -1,0 +1,348 @@
+package jwtstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// mostPending bounds the JWTs that are committed and not written out, in bytes. A Put that would exceed it waits.
+const mostPending = 64 << 20
+
+// Put asks allow with what is stored (nil if nothing is, or if what is there can't be a JWT) and commits jwt if
+// allow returns nil; for one account this is one step. It returns the change's sequence number once the change is
+// on stable storage. An error of allow is returned as it is; any other error means that nothing has changed. A ctx
+// that ends has no influence any more once the change is on its way to the disk.
+func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(stored []byte) error) (seq uint64, err error) {
+	if err := checkPut(key, door, jwt); err != nil {
+		return 0, err
+	}
+	unlock, err := d.keys.lock(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	stored, err := d.stored(key)
+	if err != nil {
+		return 0, err
+	}
+	if err := allow(stored); err != nil {
+		return 0, err
+	}
+	return d.put(ctx, record{kind: kindPut, key: key, door: door, body: slices.Clone(jwt)})
+}
+
+// stored is what allow compares with: what readers see now, never a memory of it.
+func (d *Dir) stored(key string) ([]byte, error) {
+	jwt, _, err := d.Load(key, Stamp{})
+	switch {
+	case err == nil:
+		return jwt, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errIrregular), errors.Is(err, syscall.EIO):
+		return nil, nil
+	}
+	if _, gone := statFile(d.root); errors.Is(gone, fs.ErrNotExist) {
+		return nil, nil // with the whole directory: the Put makes it anew
+	}
+	return nil, err
+}
+
+// put makes everything ready that can fail, so that after the commit nothing is left to do but to write out.
+func (d *Dir) put(ctx context.Context, r record) (uint64, error) {
+	if err := d.writableAgain(r.key); err != nil {
+		return 0, err
+	}
+	if err := d.takeRoom(ctx, len(r.body)); err != nil {
+		return 0, err
+	}
+	v := &version{record: r}
+	err := d.writeAside(v)
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	var seq uint64
+	if err == nil {
+		seq, err = d.commit(v)
+	}
+	if err != nil {
+		d.giveRoom(len(r.body))
+		if v.aside != "" {
+			_ = os.Remove(v.aside)
+		}
+	}
+	return seq, err
+}
+
+// Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is none.
+func (d *Dir) Touch(ctx context.Context, key, door string) (seq uint64, err error) {
+	if !validKey(key) || len(door) > 255 {
+		return 0, unknown(key)
+	}
+	unlock, err := d.keys.lock(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if _, _, err := d.Load(key, Stamp{}); err != nil {
+		return 0, err
+	}
+	return d.commit(&version{record: record{kind: kindTouch, key: key, door: door}})
+}
+
+// takeRoom waits until n more bytes may be pending.
+func (d *Dir) takeRoom(ctx context.Context, n int) error {
+	for {
+		d.mu.Lock()
+		if d.bytes+int64(n) <= mostPending {
+			d.bytes += int64(n)
+			d.mu.Unlock()
+			return nil
+		}
+		room, fault := d.room, d.anyFault()
+		d.mu.Unlock()
+		if fault != nil {
+			return fault
+		}
+		knock(d.hurry)
+		select {
+		case <-room:
+		case <-d.stop:
+			return ErrClosed
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (d *Dir) giveRoom(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.freeRoom(n)
+}
+
+// freeRoom is giveRoom for who holds mu.
+func (d *Dir) freeRoom(n int) {
+	d.bytes -= int64(n)
+	close(d.room)
+	d.room = make(chan struct{})
+}
+
+// anyFault is why files can't be written, for who holds mu.
+func (d *Dir) anyFault() error {
+	for _, err := range d.faults {
+		return err
+	}
+	return nil
+}
+
+// knock wakes who waits on a channel of capacity 1, now or later.
+func knock(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// writeAside writes the JWT beside its place, without syncing it, and makes its directory. A full disk, lost
+// permissions and too many open files are found here, while it is still possible to say no.
+func (d *Dir) writeAside(v *version) error {
+	target := d.preferred.join(d.root, v.key)
+	if state, err := statFile(target); err == nil && state.dir {
+		return &fs.PathError{Op: "write", Path: target, Err: syscall.EISDIR}
+	}
+	if !d.lock.owned() {
+		if err := d.prepare(); err != nil {
+			return err
+		}
+	}
+	v.aside = filepath.Join(d.journal.dir, fmt.Sprintf("%s%d", asidePrefix, d.asides.Add(1)))
+	err := writeNew(v.aside, v.body)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = d.prepare(); err == nil {
+			err = writeNew(v.aside, v.body)
+		}
+	}
+	if err != nil {
+		v.aside = ""
+		return err
+	}
+	return d.makeParent(target)
+}
+
+// makeParent sees that the directory of a JWT is there and can be written to.
+func (d *Dir) makeParent(target string) error {
+	parent := filepath.Dir(target)
+	err := writable(parent)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d.parentNew.Store(true)
+	return nil
+}
+
+// writeNew makes a file. If it fails there is none.
+func writeNew(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(path)
+	}
+	return err
+}
+
+// entry is a commit that waits for its group.
+type entry struct {
+	*version
+	done chan struct{} // closed when err is known
+	err  error
+}
+
+// commit appends v to the journal, together with whoever else has something to append: the first who finds the
+// journal free leads everybody who has queued up by then through one write and one sync. It can't be called off.
+func (d *Dir) commit(v *version) (seq uint64, err error) {
+	e := &entry{version: v, done: make(chan struct{})}
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return 0, ErrClosed
+	}
+	d.queue = append(d.queue, e)
+	d.mu.Unlock()
+	select {
+	case <-e.done:
+	case d.turn <- struct{}{}:
+		d.commitGroup()
+		<-d.turn
+	}
+	<-e.done
+	return v.seq, e.err
+}
+
+// commitGroup commits everything that is queued. Whoever calls it has the turn.
+func (d *Dir) commitGroup() {
+	err := d.readyJournal()
+	group, records, news := d.takeGroup()
+	if err == nil && len(group) > 0 {
+		err = d.journal.append(records, true)
+	}
+	d.mu.Lock()
+	for _, e := range group {
+		if e.err = err; err == nil {
+			d.apply(e.version)
+		}
+	}
+	if err == nil {
+		d.news = d.news[news:]
+	}
+	d.mu.Unlock()
+	for _, e := range group {
+		close(e.done)
+	}
+	knock(d.wake)
+}
+
+// readyJournal sees that the journal can be appended to. Whoever calls it has the turn. It comes before the records
+// are made: what a checkpoint says is not to be said again.
+func (d *Dir) readyJournal() error {
+	d.mu.RLock()
+	d.journal.stale = d.journal.stale || d.newsLost
+	idle := len(d.queue) == 0
+	d.mu.RUnlock()
+	if idle {
+		return nil
+	}
+	return d.journal.ready()
+}
+
+// takeGroup takes the queue, numbers it and returns the records to write, the news first: what was acknowledged is
+// older than what is committed now.
+func (d *Dir) takeGroup() (group []*entry, records []record, news int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	group, d.queue = d.queue, nil
+	records, news = d.newsRecord()
+	now := time.Now()
+	for i, e := range group {
+		e.seq, e.at = d.led.head+1+uint64(i), now
+		if !d.announce {
+			e.flags = flagQuiet
+		}
+		records = append(records, e.record)
+	}
+	return group, records, news
+}
+
+// newsRecord is what the journal does not know of nats-servers yet, for who holds mu.
+func (d *Dir) newsRecord() (records []record, news int) {
+	if len(d.news) == 0 {
+		return nil, 0
+	}
+	return []record{{kind: kindNews, at: time.Now(), body: encodeNews(d.news)}}, len(d.news)
+}
+
+// apply makes a durable change visible, for who holds mu.
+func (d *Dir) apply(v *version) {
+	d.led.commit(v.seq, v.key, v.at, v.flags&flagQuiet == 0)
+	if v.kind != kindPut {
+		return
+	}
+	if older := d.pending[v.key]; older != nil {
+		d.freeRoom(len(older.body))
+		if older.aside != "" {
+			d.trash = append(d.trash, older.aside)
+		}
+	}
+	d.pending[v.key] = v
+}
+
+// state is everything that is known, for a checkpoint: the snapshot, and the puts whose files are not written.
+// Whoever calls it has the turn, and calls saved when it is in the journal.
+func (d *Dir) state() (records []record, saved func()) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	body := snapshot(d.mark(nil), d.led)
+	records = []record{{kind: kindSnapshot, seq: d.led.head, at: time.Now(), body: body}}
+	for _, v := range d.unwritten() {
+		records = append(records, v.record)
+	}
+	told := len(d.news)
+	return records, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.news, d.newsLost = d.news[told:], false
+	}
+}
+
+// unwritten returns what is pending, oldest first, for who holds mu.
+func (d *Dir) unwritten() []*version {
+	all := make([]*version, 0, len(d.pending))
+	for _, v := range d.pending {
+		all = append(all, v)
+	}
+	slices.SortFunc(all, func(a, b *version) int { return bySeq(a.record, b.record) })
+	return all
+}
+
+// mark is the sequence number up to which everything is in its file, or superseded by something later, when those
+// in written are too. For who holds mu.
+func (d *Dir) mark(written map[*version]bool) uint64 {
+	mark := d.led.head
+	for _, v := range d.pending {
+		if !written[v] {
+			mark = min(mark, v.seq-1)
+		}
+	}
+	return mark
+}

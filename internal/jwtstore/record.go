@@ -1,0 +1,148 @@
+package jwtstore
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"time"
+)
+
+// record is one entry of the journal. All numbers are little-endian; a record starts at a multiple of 8.
+//
+//	 0  magic                4 bytes, F5 is in no JWT
+//	 4  CRC32C               of bytes 8 to 48
+//	 8  length               of everything from byte 48 to the padding
+//	12  CRC32C               of these bytes
+//	16  generation           of the file the record was written to
+//	24  sequence number      see kind
+//	32  time                 Unix ns
+//	40  kind                 1 byte
+//	41  flags                1 byte
+//	42  length of the door   1 byte
+//	43  length of the key    1 byte
+//	44  zero                 4 bytes
+//	48  door, key, body
+//	    zeros up to a multiple of 8
+//
+// The head has a CRC of its own, so that no length is believed that was not written as one.
+type record struct {
+	kind       kind
+	flags      byte
+	generation uint64
+	seq        uint64
+	at         time.Time
+	door       string
+	key        string
+	body       []byte
+}
+
+type kind byte
+
+const (
+	kindSnapshot kind = 1 + iota // seq: the head; body: mark (uvarint), ledger. First in every file, and only there
+	kindPut                      // seq: of the change; body: the JWT
+	kindTouch                    // seq: of the change
+	kindMark                     // seq: up to here everything is in its file
+	kindNews                     // body: what became known of nats-servers, see news.go
+)
+
+// flagQuiet marks a change that is not owed to nats-servers.
+const flagQuiet byte = 1
+
+const (
+	recordHead = 48
+	magic      = "\xf5rec"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func padded(n int) int { return (n + 7) &^ 7 }
+
+// size is what the record takes in the file.
+func (r *record) size() int { return padded(recordHead + len(r.door) + len(r.key) + len(r.body)) }
+
+// append appends the record to b, whose length is a multiple of 8.
+func (r *record) append(b []byte) []byte {
+	start := len(b)
+	b = append(b, make([]byte, recordHead)...)
+	b = append(b, r.door...)
+	b = append(b, r.key...)
+	b = append(b, r.body...)
+	head, body := b[start:start+recordHead], b[start+recordHead:]
+	copy(head, magic)
+	le := binary.LittleEndian
+	le.PutUint32(head[8:], uint32(len(body)))
+	le.PutUint32(head[12:], crc32.Checksum(body, castagnoli))
+	le.PutUint64(head[16:], r.generation)
+	le.PutUint64(head[24:], r.seq)
+	le.PutUint64(head[32:], uint64(r.at.UnixNano()))
+	head[40], head[41], head[42], head[43] = byte(r.kind), r.flags, byte(len(r.door)), byte(len(r.key))
+	le.PutUint32(head[4:], crc32.Checksum(head[8:], castagnoli))
+	for len(b)%8 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// parseRecord reads the record at the beginning of b; ok is false if there is no whole one. Its body is a part of
+// b.
+func parseRecord(b []byte) (r record, ok bool) {
+	if len(b) < recordHead || string(b[:4]) != magic {
+		return record{}, false
+	}
+	le := binary.LittleEndian
+	if le.Uint32(b[4:]) != crc32.Checksum(b[8:recordHead], castagnoli) {
+		return record{}, false
+	}
+	length, door, key := le.Uint32(b[8:]), int(b[42]), int(b[43])
+	if uint64(length) > uint64(len(b)-recordHead) || door+key > int(length) {
+		return record{}, false
+	}
+	body := b[recordHead : recordHead+int(length)]
+	if le.Uint32(b[12:]) != crc32.Checksum(body, castagnoli) {
+		return record{}, false
+	}
+	return record{
+		kind:       kind(b[40]),
+		flags:      b[41],
+		generation: le.Uint64(b[16:]),
+		seq:        le.Uint64(b[24:]),
+		at:         time.Unix(0, int64(le.Uint64(b[32:]))),
+		door:       string(body[:door]),
+		key:        string(body[door : door+key]),
+		body:       body[door+key:],
+	}, true
+}
+
+// fileHead is the beginning of a journal file.
+//
+//	 0  magic        8 bytes
+//	 8  version      4 bytes, of the format: 1
+//	12  CRC32C       4 bytes, of the version and the generation
+//	16  generation   8 bytes, one more than the file's that it took the place of
+//	24  zero         8 bytes
+const (
+	fileHead      = 32
+	fileMagic     = "JWTlog\xf5\n"
+	formatVersion = 1
+)
+
+func appendFileHead(b []byte, generation uint64) []byte {
+	head := make([]byte, fileHead)
+	copy(head, fileMagic)
+	binary.LittleEndian.PutUint32(head[8:], formatVersion)
+	binary.LittleEndian.PutUint64(head[16:], generation)
+	binary.LittleEndian.PutUint32(head[12:], headSum(head))
+	return append(b, head...)
+}
+
+// parseFileHead gives the version and the generation of a journal file; ok is false if they are damaged.
+func parseFileHead(b []byte) (version uint32, generation uint64, ok bool) {
+	if len(b) < fileHead || string(b[:8]) != fileMagic || binary.LittleEndian.Uint32(b[12:]) != headSum(b) {
+		return 0, 0, false
+	}
+	return binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint64(b[16:]), true
+}
+
+func headSum(head []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head[8:12], castagnoli), castagnoli, head[16:24])
+}

@@ -1,0 +1,153 @@
+package jwtstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// replayed is what a journal file says.
+type replayed struct {
+	generation uint64
+	mark       uint64 // up to here everything is in its file
+	led        *ledger
+	puts       map[string]record // the latest of each account, if its file may not be written
+	damage     []string          // what was skipped, for people
+}
+
+// replay reads a journal file. It reads on after damage, at every multiple of 8, so that one bad record does not
+// take the later ones with it. What is missing or torn at the end is no damage: it is how a crash looks, and nobody
+// was told that it is stored.
+func replay(data []byte) (*replayed, error) {
+	version, generation, whole := parseFileHead(data)
+	if whole && version != formatVersion {
+		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
+	}
+	s := &replayed{generation: generation, led: newLedger(), puts: map[string]record{}}
+	if !whole && len(data) > 0 {
+		s.generation = newestGeneration(data)
+		s.damage = append(s.damage, "its head is damaged")
+	}
+	s.scan(data)
+	for key, r := range s.puts {
+		if r.seq <= s.mark {
+			delete(s.puts, key)
+		}
+	}
+	return s, nil
+}
+
+// newestGeneration stands in for a head that is damaged.
+func newestGeneration(data []byte) (newest uint64) {
+	for r := range records(data) {
+		newest = max(newest, r.generation)
+	}
+	return newest
+}
+
+// records yields the whole records of data and where they start.
+func records(data []byte) func(yield func(record, int) bool) {
+	return func(yield func(record, int) bool) {
+		for at := 0; at+recordHead <= len(data); {
+			r, ok := parseRecord(data[at:])
+			if !ok {
+				at += 8
+				continue
+			}
+			if !yield(r, at) {
+				return
+			}
+			at += r.size()
+		}
+	}
+}
+
+func (s *replayed) scan(data []byte) {
+	end := fileHead
+	seen := false
+	for r, at := range records(data) {
+		if r.generation != s.generation {
+			continue // of a file that had these blocks before
+		}
+		if at > end {
+			s.damage = append(s.damage, fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end))
+		}
+		if !seen && r.kind != kindSnapshot {
+			s.damage = append(s.damage, "what was known at its beginning is lost")
+		}
+		seen = true
+		s.apply(r)
+		end = at + r.size()
+	}
+	if !seen && bytes.ContainsFunc(data, func(c rune) bool { return c != 0 }) {
+		s.damage = append(s.damage, "nothing in it can be read")
+	}
+}
+
+func (s *replayed) apply(r record) {
+	switch r.kind {
+	case kindSnapshot:
+		s.restore(r.body)
+	case kindPut:
+		if had, found := s.puts[r.key]; validKey(r.key) && len(r.body) <= maxJWT && (!found || had.seq < r.seq) {
+			s.puts[r.key] = r
+		}
+		s.change(r)
+	case kindTouch:
+		s.change(r)
+	case kindMark:
+		s.mark = max(s.mark, r.seq)
+	case kindNews:
+		s.led.applyNews(r.body)
+	}
+}
+
+// change tells the ledger. A snapshot is followed by puts that it knows already.
+func (s *replayed) change(r record) {
+	if r.seq > s.led.head && validKey(r.key) {
+		s.led.commit(r.seq, r.key, r.at, r.flags&flagQuiet == 0)
+	}
+}
+
+// snapshot is the body of the first record of a file.
+func snapshot(mark uint64, l *ledger) []byte {
+	return l.encode(binary.AppendUvarint(nil, mark))
+}
+
+func (s *replayed) restore(body []byte) {
+	mark, n := binary.Uvarint(body)
+	led, err := (*ledger)(nil), errors.New("the mark is damaged")
+	if n > 0 {
+		led, err = decodeLedger(body[n:])
+	}
+	if err != nil {
+		s.damage = append(s.damage, err.Error())
+		return
+	}
+	s.mark, s.led = mark, led
+}
+
+// unwritten returns the puts whose files may not be written, oldest first. Their bodies do not keep the file's
+// bytes in memory.
+func (s *replayed) unwritten() []record {
+	puts := make([]record, 0, len(s.puts))
+	for _, r := range s.puts {
+		r.body = bytes.Clone(r.body)
+		puts = append(puts, r)
+	}
+	slices.SortFunc(puts, bySeq)
+	return puts
+}
+
+func bySeq(a, b record) int {
+	if a.seq < b.seq {
+		return -1
+	}
+	return 1
+}
+
+// complaint is one line about the damage, "" if there is none.
+func (s *replayed) complaint() string { return strings.Join(s.damage, ", ") }

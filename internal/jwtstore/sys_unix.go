@@ -1,0 +1,79 @@
+//go:build linux || darwin || freebsd
+
+package jwtstore
+
+import (
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// openFlags keep the open of a FIFO or a device from waiting for somebody at its other end.
+const openFlags = unix.O_NONBLOCK
+
+// statFile follows symbolic links and opens nothing.
+func statFile(path string) (fileState, error) {
+	var st unix.Stat_t
+	err := unix.EINTR
+	for err == unix.EINTR { // file systems in user space can be interrupted
+		err = errno(unix.Stat(path, &st))
+	}
+	if err != 0 {
+		return fileState{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return stateOf(&st), nil
+}
+
+// statOpen is statFile for an open file.
+func statOpen(f *os.File) (fileState, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fileState{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return stateOf(&st), nil
+}
+
+// errno makes the comparison with nil, which unix's errors would cost an allocation for, one of numbers.
+func errno(err error) unix.Errno {
+	e, _ := err.(unix.Errno)
+	return e
+}
+
+func stateOf(st *unix.Stat_t) fileState {
+	return fileState{
+		size:    st.Size,
+		mtime:   st.Mtim.Nano(),
+		ctime:   st.Ctim.Nano(),
+		inode:   int64(st.Ino),
+		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+		dir:     st.Mode&unix.S_IFMT == unix.S_IFDIR,
+	}
+}
+
+// writable says whether this process may make files in dir.
+func writable(dir string) error {
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return &fs.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// freeSpace is what this process may still write to the file system of path, in bytes.
+func freeSpace(path string) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return 0
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
