@@ -37,7 +37,8 @@ func fixed(t testing.TB, prefix nkeys.PrefixByte, n byte) (nkeys.KeyPair, string
 type cast struct {
 	op, exporter   nkeys.KeyPair
 	opID, a, b     string
-	v2, v1, forged string // activation tokens that a gives to b
+	v2, v1         string // activation tokens that a gives to b
+	forged, nested string // the same with another signature; one within another
 }
 
 func newCast(t testing.TB) *cast {
@@ -49,12 +50,13 @@ func newCast(t testing.TB) *cast {
 		"nats":{"version":2,"type":"activation","kind":"stream","subject":"foo.>"}}`))
 	c.v1 = string(jwttest.EncodeRaw(t, c.exporter, `{"typ":"jwt","alg":"ed25519"}`, c.words(
 		`{"nats":{"type":"service","subject":"q"},"type":"activation","sub":"$B","name":"old","iss":"$A","iat":1575900000,"jti":"OLD"}`), false))
+	c.nested = string(c.sign(t, c.exporter, `{"iss":"$A","sub":"$B","nats":{"version":2,"type":"activation","kind":"stream","token":"$V1"}}`))
 	c.forged = string(jwttest.Flip([]byte(c.v2)))
 	return c
 }
 
 func (c *cast) words(text string) []byte {
-	return []byte(strings.NewReplacer("$OP", c.opID, "$A", c.a, "$B", c.b, "$V2", c.v2, "$V1", c.v1, "$FORGED", c.forged).Replace(text))
+	return []byte(strings.NewReplacer("$OP", c.opID, "$A", c.a, "$B", c.b, "$V2", c.v2, "$V1", c.v1, "$FORGED", c.forged, "$NESTED", c.nested).Replace(text))
 }
 
 func (c *cast) sign(t testing.TB, key nkeys.KeyPair, claims string) []byte {
@@ -71,7 +73,7 @@ var goldens = []struct{ name, claims string }{
 		{"exp":-9223372036854775808},{"exp":9223372036854775807},{"iat":1.5},{"iat":1e3},{"iat":-0},{"iat":"1795433158"},
 		{"iat":null},{"exp":[1795433158]},{"iats":1795433158}]}}`},
 	{"tokens", `{"nats":{"a":{"token":"short"},"b":{"token":""},"c":{"token":"a.b.c"},"d":{"token":"$FORGED"},
-		"e":{"token":7},"f":{"token":{"token":"x"}},"g":["token"],"h":{"Token":"$V2"},"i":{"token":"$V2"}},"token":"$V1"}`},
+		"e":{"token":7},"f":{"token":{"token":"x"}},"g":["token"],"h":{"Token":"$V2"},"i":{"token":"$V2"},"j":{"token":"$NESTED"}},"token":"$V1"}`},
 	{"oddities", `{"b":1e400,"a":0.10,"c":"\u2028\u0001\u00e9\ud800\"\\/","d":[],"e":[[],{},[1,[true,false,null]]],"f":{},
 		"":"no name","\n\u001b":"<script>","dup":1,"dup":2}`},
 }
@@ -153,6 +155,7 @@ func TestB18WhatCannotBeDecodedIs500(t *testing.T) {
 		{"a line break within the signature", header + ".e30.AA\nAA", badClaim},
 		{"more than a JWT may have", header + ".e30." + strings.Repeat("A", 1<<20), badClaim},
 		{"lists within lists", header + "." + enc([]byte(`{"a":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+"}")) + ".AAAA", badTokens},
+		{"more lists within lists than are shown", header + "." + enc([]byte(`{"a":`+strings.Repeat("[", 64)+"1"+strings.Repeat("]", 64)+"}")) + ".AAAA", badTokens},
 		{"objects within objects beyond every bound", header + "." + enc([]byte(strings.Repeat(`{"a":`, 50000))) + ".AAAA", badClaim},
 		{"a long list deep inside", header + "." + enc([]byte(`{"a":`+strings.Repeat("[", 60)+"1"+strings.Repeat(",1", 300000)+strings.Repeat("]", 60)+"}")) + ".AAAA", badTokens},
 	} {
@@ -161,6 +164,14 @@ func TestB18WhatCannotBeDecodedIs500(t *testing.T) {
 				t.Errorf("gave %.200q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestDecodeShows64Levels(t *testing.T) {
+	claims := []byte(`{"a":` + strings.Repeat("[", 62) + "[1]" + strings.Repeat("]", 62) + "}")
+	got := decoded(t, []byte("e30."+base64.RawURLEncoding.EncodeToString(claims)+".AAAA"))
+	if !strings.Contains(got, "\n"+strings.Repeat("    ", 64)+"1\n") {
+		t.Errorf("gave %.200q", got)
 	}
 }
 

@@ -2,6 +2,8 @@ package httpapi_test
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -304,7 +306,7 @@ func timed(t *testing.T, b *bench, read, write time.Duration) string {
 
 func TestB50ASlowBodyGetsItsAnswer(t *testing.T) {
 	b, a := newBench(t), jwttest.NewAccount(t)
-	conn := dial(t, timed(t, b, 100*time.Millisecond, 50*time.Millisecond))
+	conn := dial(t, timed(t, b, 400*time.Millisecond, 100*time.Millisecond))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
 	r := bufio.NewReader(conn)
 	got := receive(t, r, "POST")
@@ -319,7 +321,7 @@ func TestB50ASlowBodyGetsItsAnswer(t *testing.T) {
 
 func TestAnIdleConnectionIsClosed(t *testing.T) {
 	b := newBench(t)
-	conn := dial(t, timed(t, b, 100*time.Millisecond, 50*time.Millisecond))
+	conn := dial(t, timed(t, b, 400*time.Millisecond, 100*time.Millisecond))
 	send(t, conn, wire("GET /healthz"))
 	r := bufio.NewReader(conn)
 	if got := receive(t, r, "GET"); got != bare {
@@ -369,6 +371,26 @@ func TestABrokenOffBodyIsNoError(t *testing.T) {
 	b.wantLine(t, "DBG", a.ID[:12]+" - bad JWT in request - unexpected EOF")
 	if len(b.gate.calls) != 0 {
 		t.Errorf("the gate was asked: %v", b.gate.calls)
+	}
+}
+
+func TestWhatAClientAskedForHappensThoughItHasLeft(t *testing.T) {
+	b, a := newBench(t), jwttest.NewAccount(t)
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	url := "/jwt/v1/accounts/" + a.ID
+	for _, r := range []*http.Request{
+		httptest.NewRequest("POST", url, bytes.NewReader(b.op.Account(t, a))),
+		httptest.NewRequest("GET", url+"?notify=true", nil),
+	} {
+		w := httptest.NewRecorder()
+		b.api.ServeHTTP(w, r.WithContext(left))
+		if w.Code != http.StatusOK {
+			t.Errorf("%s: %d %q", r.Method, w.Code, w.Body)
+		}
+	}
+	if len(b.announcer.told) != 2 {
+		t.Errorf("announced %d times", len(b.announcer.told))
 	}
 }
 

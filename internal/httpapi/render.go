@@ -202,7 +202,7 @@ func (p *printer) member(name string, value any, order []string, depth int) {
 			p.text(date(v.String()))
 		}
 	case string:
-		if name == "token" && order == nil {
+		if name == "token" {
 			p.activation(v, depth)
 			return
 		}
@@ -264,8 +264,8 @@ var activationOrder = []string{
 	"subject", "kind", "issuer_account", "tags", "type", "nats", "version",
 }
 
-// activation writes the claims of an activation JWT, or why there are none. A string called token within them is
-// left alone.
+// activation writes the claims of an activation JWT, or why there are none. There may be a token within them again;
+// that comes to an end, because a JWT is a third larger than what it holds.
 func (p *printer) activation(token string, depth int) {
 	claims, err := readActivation(token)
 	if err != nil {

@@ -22,16 +22,9 @@ const (
 	keyLength = 56
 )
 
-// path returns the path for key; ok is false when key is not a public account key.
-func (c codec) path(key string) (path string, ok bool) {
-	if !validKey(key) {
-		return "", false
-	}
-	return c.join("", key), true
-}
-
-// join is the path of a key that is known to be valid, below a directory that is "" or ends in a separator.
-func (c codec) join(dir, key string) string {
+// path returns where the JWT of key is, below a directory that is "" or ends in a separator. The caller has seen
+// that the key is valid.
+func (c codec) path(dir, key string) string {
 	if c.shard {
 		return dir + key[keyLength-2:] + string(filepath.Separator) + key + suffix
 	}

@@ -90,6 +90,9 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.LockWait == 0 {
+		o.LockWait = defaultLockWait
+	}
 	d := newDir(root, o)
 	if err := mkdirDurable(root); err != nil {
 		return nil, err
@@ -109,9 +112,6 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 }
 
 func newDir(root string, o Options) *Dir {
-	if o.LockWait == 0 {
-		o.LockWait = defaultLockWait
-	}
 	d := &Dir{
 		root:      filepath.Clean(root) + string(filepath.Separator),
 		preferred: codec{shard: o.Shard},
@@ -201,7 +201,7 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	}
 	// The second look at the first place is for a file that takes its new place between the looks.
 	for _, c := range [...]codec{d.preferred, d.other, d.preferred} {
-		jwt, now, err = load(c.join(d.root, key), known)
+		jwt, now, err = load(c.path(d.root, key), known)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
 		}

@@ -120,7 +120,7 @@ func (d *Dir) fault(key string) error {
 	if len(d.faults) == 0 {
 		return nil
 	}
-	target := d.preferred.join(d.root, key)
+	target := d.preferred.path(d.root, key)
 	if err := d.faults[target]; err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 	parallel(len(batch), func(i int) { failed[i] = d.syncAside(batch[i]) })
 	dirs := map[string]error{}
 	for i, v := range batch {
-		target := d.preferred.join(d.root, v.key)
+		target := d.preferred.path(d.root, v.key)
 		if failed[i] == nil {
 			failed[i] = place(v.aside, target)
 		}
@@ -149,7 +149,7 @@ func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 	d.syncDirs(dirs)
 	var done []*version
 	for i, v := range batch {
-		parent := filepath.Dir(d.preferred.join(d.root, v.key))
+		parent := filepath.Dir(d.preferred.path(d.root, v.key))
 		switch {
 		case failed[i] != nil:
 		case dirs[parent] != nil:
@@ -236,7 +236,7 @@ func (d *Dir) syncDirs(dirs map[string]error) {
 
 // removeOther removes the file that lay as with the other setting of Shard, and its directory if it was the last.
 func (d *Dir) removeOther(key string) {
-	path := d.other.join(d.root, key)
+	path := d.other.path(d.root, key)
 	if os.Remove(path) == nil && d.other.shard {
 		_ = os.Remove(filepath.Dir(path)) // fails as long as something is in it
 	}

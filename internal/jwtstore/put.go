@@ -152,7 +152,7 @@ func knock(c chan struct{}) {
 // writeAside writes the JWT beside its place, without syncing it, and makes its directory. A full disk, lost
 // permissions and too many open files are found here, while it is still possible to say no.
 func (d *Dir) writeAside(v *version) error {
-	target := d.preferred.join(d.root, v.key)
+	target := d.preferred.path(d.root, v.key)
 	if state, err := statFile(target); err == nil && state.dir {
 		return &fs.PathError{Op: "write", Path: target, Err: syscall.EISDIR}
 	}

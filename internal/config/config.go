@@ -1,0 +1,82 @@
+package config
+
+import "time"
+
+// Config is a valid configuration: durations, absolute paths, and combinations that make sense.
+type Config struct {
+	File          string // absolute path of the configuration file, "" without one
+	Logging       Logging
+	HTTP          HTTP
+	NATS          NATS
+	Store         Store
+	Operator      JWTRef // the zero value means no operator: nothing can be pushed
+	SystemAccount JWTRef // the zero value means that none is configured
+}
+
+// Logging says what the log looks like.
+type Logging struct {
+	Time   bool // date and time in each line; default true
+	Debug  bool // lines for debugging; default false
+	Trace  bool // a line for each request; default false
+	Colors bool // colour the level, also when the output is no terminal; default true
+	PID    bool // the process id in each line; default false
+}
+
+// HTTP says where the API is served.
+type HTTP struct {
+	Host         string        // name or address to listen on; default localhost, "" is every interface
+	Port         int           // 0 to 65535; default 9090, 0 is any free port
+	ReadTimeout  time.Duration // of a whole request; default 5 s, always above 0
+	WriteTimeout time.Duration // of an answer; default 5 s, always above 0
+}
+
+// NATS says where changes are announced.
+type NATS struct {
+	Servers        []string      // URLs; none means that changes are not announced
+	ConnectTimeout time.Duration // of one attempt; default 5 s, always above 0
+	ReconnectWait  time.Duration // between attempts; default 1 s, at least 100 ms
+	Credentials    string        // path of a creds file, "" for none
+}
+
+// Store says where JWTs are kept.
+type Store struct {
+	Dir        string // "" keeps them in memory only
+	Shard      bool   // one directory per last two characters of the keys; default false
+	AllowOlder bool   // an older JWT may replace a newer one, for restores; default false
+}
+
+// JWTRef says where a JWT is found. At most one field is set.
+type JWTRef struct {
+	Path  string // of a file, bare or decorated
+	Token string // the JWT itself
+	Key   string // of the system account only: its public key, its JWT is in the store
+}
+
+// Warning is something that should be mended but keeps nothing from running.
+type Warning struct {
+	Text   string // begins with file:line:column where there is such a place
+	Strict bool   // an error when the configuration is only checked
+}
+
+// defaults is what holds before the file and the flags are read.
+func defaults() Config {
+	return Config{
+		Logging: Logging{Time: true, Colors: true},
+		HTTP:    HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
+		NATS:    NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+	}
+}
+
+// Load gives the configuration of the file that the flags name, if any, and the flags, which win. The error names
+// every mistake, one a line.
+func Load(f Flags) (Config, []Warning, error) {
+	l := loader{config: defaults()}
+	if f.Config != "" {
+		l.readFile(f.Config)
+	}
+	if len(l.mistakes) == 0 {
+		l.readFlags(f)
+		l.judge()
+	}
+	return l.config, l.warnings, l.err()
+}

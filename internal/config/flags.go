@@ -1,0 +1,115 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+)
+
+// Flags is the command line. A flag that was not given is empty or false and changes nothing.
+type Flags struct {
+	Config   string // -c
+	Dir      string // -dir
+	NSC      string // -nsc
+	Operator string // -operator
+	NATS     string // -nats
+	Creds    string // -creds
+	Primary  string // -primary
+	HostPort string // -hp
+	ReadOnly bool   // -ro
+	Debug    bool   // -D
+	Trace    bool   // -V
+	Both     bool   // -DV
+	Dump     bool   // -dump
+	Test     bool   // -t
+	Version  bool   // -v, --version
+}
+
+// ParseFlags reads the command line. What is wrong with it, or what -h asks for, is written to usage; the error
+// is then flag.ErrHelp or another one.
+func ParseFlags(args []string, usage io.Writer) (Flags, error) {
+	var f Flags
+	s := flag.NewFlagSet("nats-account-server", flag.ContinueOnError)
+	s.SetOutput(usage)
+	s.StringVar(&f.Config, "c", "", "configuration `file`")
+	s.StringVar(&f.Dir, "dir", "", "`directory` of the JWTs; replaces the whole store section")
+	s.StringVar(&f.NSC, "nsc", "", "nsc `folder`; not supported yet")
+	s.StringVar(&f.Operator, "operator", "", "operator JWT `file`")
+	s.StringVar(&f.NATS, "nats", "", "`URL` of a NATS server; replaces the whole list")
+	s.StringVar(&f.Creds, "creds", "", "NATS credentials `file`")
+	s.StringVar(&f.Primary, "primary", "", "`URL` of a primary server; not supported yet")
+	s.StringVar(&f.HostPort, "hp", "", "`host:port` for HTTP (default localhost:9090)")
+	s.BoolVar(&f.ReadOnly, "ro", false, "read-only directory; not supported yet")
+	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
+	s.BoolVar(&f.Trace, "V", false, "a line for each request")
+	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
+	s.BoolVar(&f.Dump, "dump", false, "log the configuration after the start; not supported yet")
+	s.BoolVar(&f.Test, "t", false, "check the configuration and exit")
+	s.BoolVar(&f.Version, "v", false, "print the version and exit")
+	s.BoolVar(&f.Version, "version", false, "print the version and exit")
+	return f, s.Parse(args)
+}
+
+// readFlags lays the command line over the configuration.
+func (l *loader) readFlags(f Flags) {
+	l.refuseLater(f)
+	c := &l.config
+	if f.Dir != "" {
+		c.Store, l.dirSet = Store{Dir: l.path(f.Dir)}, true
+	}
+	if f.Operator != "" {
+		c.Operator = JWTRef{Path: l.path(f.Operator)}
+	}
+	if f.Creds != "" {
+		c.NATS.Credentials = l.path(f.Creds)
+	}
+	if f.NATS != "" {
+		servers, err := find("nats", "servers").urls(f.NATS)
+		l.check(err)
+		c.NATS.Servers = servers
+	}
+	if f.HostPort != "" {
+		l.check(c.HTTP.listenOn(f.HostPort))
+	}
+	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
+	c.Logging.Trace = c.Logging.Trace || f.Trace || f.Both
+}
+
+// refuseLater refuses the flags of features that are not built yet.
+func (l *loader) refuseLater(f Flags) {
+	for name, used := range map[string]bool{"-nsc": f.NSC != "", "-ro": f.ReadOnly, "-primary": f.Primary != "", "-dump": f.Dump} {
+		if used {
+			l.mistakes = append(l.mistakes, fmt.Errorf("the flag %s is not supported yet", name))
+		}
+	}
+}
+
+func (l *loader) path(p string) string {
+	p, err := absolute(p)
+	l.check(err)
+	return p
+}
+
+func (l *loader) check(err error) {
+	if err != nil {
+		l.mistakes = append(l.mistakes, err)
+	}
+}
+
+// listenOn takes host:port; without a host it is every interface.
+func (h *HTTP) listenOn(hostPort string) error {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return fmt.Errorf("error parsing hostport: %w", err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		err = &strconv.NumError{Func: "Atoi", Num: port, Err: errors.Unwrap(err)}
+		return fmt.Errorf("error parsing hostport: %w", err)
+	}
+	h.Host, h.Port = host, n
+	return nil
+}

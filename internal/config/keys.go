@@ -1,0 +1,185 @@
+package config
+
+import (
+	"strings"
+)
+
+// kind is what a key's value is.
+type kind string
+
+const (
+	boolean  kind = "boolean"
+	integer  kind = "integer"
+	duration kind = "duration" // an integer is milliseconds
+	text     kind = "text"
+	path     kind = "path"
+	urls     kind = "list of URLs"
+	jwtRef   kind = "JWT"
+	section  kind = "section"
+)
+
+// Key is one key of the configuration file.
+type Key struct {
+	Section string // "" for the top level, "nats.tls" for a section in a section
+	Name    string // as error messages spell it; a file may use any letter case
+	Aliases []string
+	Kind    string
+	Default string
+	Doc     string
+	Later   bool // known, but the feature is not built yet: only the default is accepted
+}
+
+// key is a Key and where its value goes.
+type key struct {
+	section, name string
+	aliases       []string
+	kind          kind
+	def           string
+	doc           string
+	into          func(*Config) any // a pointer to the field; nil for a feature that is not built yet
+}
+
+// keys is every key of every version of the original, and our own.
+var keys = []key{
+	{"", "OperatorJWTPath", []string{"Operator"}, jwtRef, "", "operator JWT: a file, bare or decorated, or the JWT itself", func(c *Config) any { return &c.Operator }},
+	{"", "SystemAccountJWTPath", []string{"System_Account", "System"}, jwtRef, "", "system account JWT, served while the store has none: a file, the JWT itself, or only the account's public key", func(c *Config) any { return &c.SystemAccount }},
+	{"", "SignRequestSubject", nil, text, "", "", nil},
+	{"", "SignRequestTimeout", nil, duration, "1000", "", nil},
+	{"", "Primary", nil, text, "", "", nil},
+	{"", "ReplicationTimeout", nil, duration, "5000", "", nil},
+	{"", "MaxReplicationPack", nil, integer, "10000", "", nil},
+	{"", "ForgetServer", nil, duration, "72h", "", nil},
+
+	{"logging", "Time", nil, boolean, "true", "date and time in each line", func(c *Config) any { return &c.Logging.Time }},
+	{"logging", "Debug", nil, boolean, "false", "lines for debugging", func(c *Config) any { return &c.Logging.Debug }},
+	{"logging", "Trace", nil, boolean, "false", "a line for each request", func(c *Config) any { return &c.Logging.Trace }},
+	{"logging", "Colors", nil, boolean, "true", "colour the level, also when the output is no terminal", func(c *Config) any { return &c.Logging.Colors }},
+	{"logging", "PID", nil, boolean, "false", "the process id in each line", func(c *Config) any { return &c.Logging.PID }},
+
+	{"http", "Host", nil, text, "localhost", "name or address to listen on; `\"\"` is every interface", func(c *Config) any { return &c.HTTP.Host }},
+	{"http", "Port", nil, integer, "9090", "0 is any free port", func(c *Config) any { return &c.HTTP.Port }},
+	{"http", "ReadTimeout", nil, duration, "5000", "of a whole request; also how long an idle connection is kept", func(c *Config) any { return &c.HTTP.ReadTimeout }},
+	{"http", "WriteTimeout", nil, duration, "5000", "of an answer", func(c *Config) any { return &c.HTTP.WriteTimeout }},
+	{"http.tls", "Key", nil, path, "", "", nil},
+	{"http.tls", "Cert", nil, path, "", "", nil},
+	{"http.tls", "Root", nil, path, "", "", nil},
+	{"http.tls", "Verify", nil, boolean, "false", "", nil},
+
+	{"nats", "Servers", nil, urls, "", "where changes are announced; one text may hold several URLs, separated by commas", func(c *Config) any { return &c.NATS.Servers }},
+	{"nats", "ConnectTimeout", nil, duration, "5000", "of one attempt", func(c *Config) any { return &c.NATS.ConnectTimeout }},
+	{"nats", "ReconnectWait", nil, duration, "1000", "between attempts; at least 100 ms", func(c *Config) any { return &c.NATS.ReconnectWait }},
+	{"nats", "MaxReconnects", nil, integer, "-1", "known, and without effect: reconnecting never ends", func(*Config) any { return new(int) }},
+	{"nats", "UserCredentials", nil, path, "", "creds file of a user of the system account", func(c *Config) any { return &c.NATS.Credentials }},
+	{"nats.tls", "Key", nil, path, "", "", nil},
+	{"nats.tls", "Cert", nil, path, "", "", nil},
+	{"nats.tls", "Root", nil, path, "", "", nil},
+
+	{"store", "Dir", nil, path, "", "directory of the JWTs; without it they are kept in memory and forgotten", func(c *Config) any { return &c.Store.Dir }},
+	{"store", "Shard", nil, boolean, "false", "one directory per last two characters of the keys", func(c *Config) any { return &c.Store.Shard }},
+	{"store", "Allow_Older", nil, boolean, "false", "let an older JWT replace a newer one, for restores", func(c *Config) any { return &c.Store.AllowOlder }},
+	{"store", "ReadOnly", nil, boolean, "false", "", nil},
+	{"store", "NSC", nil, path, "", "", nil},
+	{"store", "CleanupInterval", nil, duration, "0", "", nil},
+	{"store", "StateDir", nil, path, "", "", nil},
+	{"store", "Allow_Delete", nil, boolean, "false", "", nil},
+}
+
+// sections are the sections and how the original's error messages spell them.
+var sections = map[string]string{
+	"logging": "Logging", "http": "HTTP", "nats": "NATS", "store": "Store",
+	"http.tls": "TLS", "nats.tls": "TLS", "http.authorization": "Authorization",
+}
+
+// ignored are keys that the original's structure has and nobody ever used.
+var ignored = map[string]bool{"logging.custom": true}
+
+// Keys returns every key in the order of the reference.
+func Keys() []Key {
+	all := make([]Key, len(keys))
+	for i, k := range keys {
+		all[i] = Key{k.section, k.name, k.aliases, string(k.kind), k.def, k.doc, k.into == nil}
+	}
+	return all
+}
+
+// find returns the key of a section that a file spells name, nil if there is none.
+func find(section, name string) *key {
+	for i := range keys {
+		if keys[i].section == section && keys[i].spells(name) {
+			return &keys[i]
+		}
+	}
+	return nil
+}
+
+func (k *key) spells(name string) bool {
+	if strings.EqualFold(k.name, name) {
+		return true
+	}
+	for _, a := range k.aliases {
+		if strings.EqualFold(a, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// nearest returns the name of a section that is spelled most like name, "" if nothing is like it.
+func nearest(section, name string) string {
+	best, least := "", len(name)/2+2
+	consider := func(candidate string) {
+		if d := distance(strings.ToLower(name), candidate); d < least {
+			best, least = candidate, d
+		}
+	}
+	for _, k := range keys {
+		if k.section == section {
+			consider(strings.ToLower(k.name))
+			for _, a := range k.aliases {
+				consider(strings.ToLower(a))
+			}
+		}
+	}
+	for s := range sections {
+		if parent, child := split(s); parent == section {
+			consider(child)
+		}
+	}
+	return best
+}
+
+// split takes the last name off a section's path.
+func split(path string) (parent, name string) {
+	i := strings.LastIndexByte(path, '.')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
+}
+
+func join(parent, name string) string {
+	if parent == "" {
+		return name
+	}
+	return parent + "." + name
+}
+
+// distance is how many letters must be put in, taken out or changed to make a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,194 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/natsconf"
+)
+
+// loader builds a Config and collects everything that is wrong on the way, so that people see all of it at once.
+type loader struct {
+	config   Config
+	warnings []Warning
+	mistakes []error
+	dirSet   bool // store.dir is in the file
+}
+
+func (l *loader) err() error { return errors.Join(l.mistakes...) }
+
+func (l *loader) mistake(at natsconf.Pos, format string, args ...any) {
+	l.mistakes = append(l.mistakes, fmt.Errorf("%s: %s", at, fmt.Sprintf(format, args...)))
+}
+
+func (l *loader) warn(at natsconf.Pos, strict bool, format string, args ...any) {
+	l.warnings = append(l.warnings, Warning{Text: at.String() + ": " + fmt.Sprintf(format, args...), Strict: strict})
+}
+
+// readFile reads the configuration file over the defaults.
+func (l *loader) readFile(name string) {
+	name, err := absolute(name)
+	if err != nil {
+		l.mistakes = append(l.mistakes, err)
+		return
+	}
+	l.config.File = name
+	m, err := natsconf.ParseFile(name)
+	if err != nil {
+		l.mistakes = append(l.mistakes, fmt.Errorf("error reading configuration file: %w", err))
+		return
+	}
+	l.section("", []*natsconf.Map{m})
+}
+
+// section reads a section, which may stand in the file more than once. A later value wins.
+func (l *loader) section(name string, maps []*natsconf.Map) {
+	first := map[string]natsconf.Pos{} // where each key stood first
+	inner := map[string][]*natsconf.Map{}
+	var order []string
+	for _, m := range maps {
+		for _, e := range m.Entries {
+			child := join(name, strings.ToLower(e.Key))
+			if _, known := sections[child]; !known {
+				l.entry(name, e, first)
+				continue
+			}
+			in := l.innerMap(child, e)
+			if in == nil {
+				continue
+			}
+			if had := inner[child]; had != nil {
+				l.warn(e.Pos, false, "the section %q stands here again and is merged with the one at %s", child, had[0].Pos)
+			} else {
+				order = append(order, child)
+			}
+			inner[child] = append(inner[child], in)
+		}
+	}
+	for _, child := range order {
+		if child == "http.authorization" {
+			l.authorization(inner[child])
+			continue
+		}
+		l.section(child, inner[child])
+	}
+}
+
+// innerMap is the content of a section, nil if it is none.
+func (l *loader) innerMap(name string, e natsconf.Entry) *natsconf.Map {
+	m, ok := e.Value.Data.(*natsconf.Map)
+	if !ok {
+		l.mistake(e.Value.Pos, "struct field %s doesn't have a matching map in the config file", sections[name])
+		return nil
+	}
+	return m
+}
+
+// authorization is a section whose keys are not known yet: only an empty one means nothing.
+func (l *loader) authorization(maps []*natsconf.Map) {
+	for _, m := range maps {
+		if len(m.Entries) > 0 {
+			l.mistake(m.Pos, "http.authorization is not supported yet")
+		}
+	}
+}
+
+// entry reads one key of a section.
+func (l *loader) entry(name string, e natsconf.Entry, first map[string]natsconf.Pos) {
+	if ignored[join(name, strings.ToLower(e.Key))] {
+		return
+	}
+	k := find(name, e.Key)
+	if k == nil {
+		l.unknown(name, e)
+		return
+	}
+	if at, doubled := first[k.name]; doubled {
+		l.warn(e.Pos, true, "the key %q is given again: this one counts, not the one at %s", e.Key, at)
+	}
+	first[k.name] = e.Pos
+	if k.into == nil {
+		l.later(k, e)
+		return
+	}
+	if err := k.read(e.Value.Data, k.into(&l.config)); err != nil {
+		l.mistake(e.Value.Pos, "%s", err)
+		return
+	}
+	l.note(k, e)
+}
+
+// unknown reports a key that nobody knows. One that only gives a $variable its value is known enough.
+func (l *loader) unknown(name string, e natsconf.Entry) {
+	if e.Used {
+		return
+	}
+	where := "at the top level"
+	if name != "" {
+		where = "in section " + name
+	}
+	hint := ""
+	if near := nearest(name, e.Key); near != "" {
+		hint = fmt.Sprintf(", did you mean %q?", near)
+	}
+	l.warn(e.Pos, true, "unknown key %q %s%s", e.Key, where, hint)
+}
+
+// later accepts of a feature that is not built yet only what leaves it off.
+func (l *loader) later(k *key, e natsconf.Entry) {
+	if !k.isDefault(e.Value.Data) {
+		l.mistake(e.Pos, "%s is not supported yet", join(k.section, strings.ToLower(k.name)))
+	}
+}
+
+// note remembers what judge wants to know about a key, and warns of values without effect.
+func (l *loader) note(k *key, e natsconf.Entry) {
+	switch {
+	case k.section == "store" && k.name == "Dir":
+		l.dirSet = true
+	case k.name == "MaxReconnects" && !k.isDefault(e.Value.Data):
+		l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")
+	}
+}
+
+const leastWait = 100 * time.Millisecond
+
+// judge checks what one value alone can't tell.
+func (l *loader) judge() {
+	c := &l.config
+	for name, d := range map[string]time.Duration{
+		"http.readtimeout": c.HTTP.ReadTimeout, "http.writetimeout": c.HTTP.WriteTimeout, "nats.connecttimeout": c.NATS.ConnectTimeout,
+	} {
+		if d <= 0 {
+			l.mistakes = append(l.mistakes, fmt.Errorf("%s must be more than 0", name))
+		}
+	}
+	if c.HTTP.Port < 0 || c.HTTP.Port > 65535 {
+		l.mistakes = append(l.mistakes, fmt.Errorf("http.port: %d is not between 0 and 65535", c.HTTP.Port))
+	}
+	switch {
+	case c.NATS.ReconnectWait < 0:
+		l.mistakes = append(l.mistakes, errors.New("nats.reconnectwait must not be negative"))
+	case c.NATS.ReconnectWait < leastWait:
+		c.NATS.ReconnectWait = leastWait
+		l.warnings = append(l.warnings, Warning{Text: "nats.reconnectwait is raised to 100 ms"})
+	}
+	if l.dirSet && c.Store.Dir == "" {
+		l.mistakes = append(l.mistakes, errors.New("store directory is required"))
+	}
+}
+
+// absolute expands a leading ~ and makes a path absolute; relative ones are relative to the working directory.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	path, err := expandHome(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}

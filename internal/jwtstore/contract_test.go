@@ -1,0 +1,50 @@
+package jwtstore_test
+
+import (
+	"context"
+	"testing"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+func TestMemory(t *testing.T) {
+	jwtstoretest.Run(t, func(*testing.T) (jwtstoretest.Store, func() jwtstoretest.Store) {
+		return jwtstore.NewMemory(true), nil
+	})
+}
+
+func TestDir(t *testing.T) {
+	for _, shard := range []bool{true, false} {
+		t.Run(map[bool]string{true: "sharded", false: "flat"}[shard], func(t *testing.T) {
+			jwtstoretest.Run(t, func(t *testing.T) (jwtstoretest.Store, func() jwtstoretest.Store) {
+				o := options(t, t.TempDir())
+				o.Shard = shard
+				d := open(t, o)
+				return d, func() jwtstoretest.Store {
+					if err := d.Close(); err != nil {
+						t.Fatal(err)
+					}
+					d = open(t, o)
+					return d
+				}
+			})
+		})
+	}
+}
+
+// options fail the test when somebody is warned.
+func options(t testing.TB, dir string) jwtstore.Options {
+	return jwtstore.Options{Dir: dir, Shard: true, Announce: true, LockWait: 1, Warn: t.Errorf}
+}
+
+// open opens a store that is closed at the end of the test.
+func open(t testing.TB, o jwtstore.Options) *jwtstore.Dir {
+	t.Helper()
+	d, err := jwtstore.OpenDir(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}

@@ -1,0 +1,571 @@
+// Package jwtstoretest is the contract that every store of jwtstore passes.
+package jwtstoretest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"nats-account-server/internal/jwtstore"
+)
+
+// Store is what every store does.
+type Store interface {
+	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
+	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored []byte) error) (seq uint64, err error)
+	Touch(ctx context.Context, key, door string) (seq uint64, err error)
+	SetAnnounce(on bool)
+	Changes() []jwtstore.Change
+	Meet(server string, at time.Time)
+	Servers() []string
+	Lacks(server string, seq uint64) bool
+	Confirm(server string, seq uint64)
+	Forget(server string)
+	Close() error
+}
+
+// Opener opens a new, empty store that announces. reopen closes the store and opens what it left behind; it is nil
+// if the store leaves nothing behind.
+type Opener func(t *testing.T) (store Store, reopen func() Store)
+
+// Run runs the contract on stores that open makes. Each store is closed at the end of its test.
+func Run(t *testing.T, open Opener) {
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, b *bench)
+	}{
+		{"an unknown account does not exist", unknown},
+		{"what is put is loaded", putLoad},
+		{"the same stamp spares the bytes", stamps},
+		{"what allow refuses is not stored", refused},
+		{"allow sees what is stored", allowed},
+		{"only account keys are stored", keys},
+		{"neither an empty nor a huge JWT is stored", sizes},
+		{"the store keeps its own bytes", ownBytes},
+		{"an ended context stores nothing", ended},
+		{"compare and commit are one step", atomically},
+		{"nobody sees torn or refused bytes", whole},
+		{"a touch is a change of what is there", touch},
+		{"every change is owed until every server has it", outbox},
+		{"only the latest change of an account is owed", superseded},
+		{"a new server lacks what is still owed", newcomer},
+		{"a forgotten server is owed nothing", forgotten},
+		{"answers come in any order", anyOrder},
+		{"nothing is owed without NATS", quiet},
+		{"a closed store takes nothing", closed},
+		{"what was stored and owed outlives the process", durable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := &bench{T: t}
+			b.Store, b.reopen = open(t)
+			defer func() {
+				if err := b.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			}()
+			c.test(t, b)
+		})
+	}
+}
+
+// bench is a store with the shorthands of a test.
+type bench struct {
+	*testing.T
+	Store
+	reopen func() Store
+}
+
+var seeds = make([]byte, 32)
+var seedsMu sync.Mutex
+
+// Key returns a new public account key. The keys of a run are always the same.
+func Key(t testing.TB) string {
+	t.Helper()
+	seedsMu.Lock()
+	defer seedsMu.Unlock()
+	for i := range seeds { // a counter
+		if seeds[i]++; seeds[i] != 0 {
+			break
+		}
+	}
+	pair, err := nkeys.FromRawSeed(nkeys.PrefixByteAccount, seeds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Always is an allow function.
+func Always([]byte) error { return nil }
+
+func (b *bench) put(key, jwt string) uint64 {
+	b.Helper()
+	seq, err := b.Put(context.Background(), key, "test", []byte(jwt), Always)
+	if err != nil {
+		b.Fatalf("Put: %v", err)
+	}
+	return seq
+}
+
+func (b *bench) load(key string) string {
+	b.Helper()
+	jwt, _, err := b.Load(key, jwtstore.Stamp{})
+	if err != nil {
+		b.Fatalf("Load: %v", err)
+	}
+	return string(jwt)
+}
+
+// owed wants exactly these changes, in this order.
+func (b *bench) owed(want ...uint64) {
+	b.Helper()
+	got := []uint64{}
+	for _, c := range b.Changes() {
+		got = append(got, c.Seq)
+		if c.At.IsZero() || c.Key == "" {
+			b.Errorf("change %+v says too little", c)
+		}
+	}
+	if !slices.Equal(got, want) {
+		b.Fatalf("owed are %v, want %v", got, want)
+	}
+}
+
+func unknown(t *testing.T, b *bench) {
+	for _, key := range []string{Key(t), "", "A", "../../etc/passwd", strings.Repeat("A", 56)} {
+		if jwt, _, err := b.Load(key, jwtstore.Stamp{}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load(%q) = %q, %v", key, jwt, err)
+		}
+	}
+}
+
+func putLoad(t *testing.T, b *bench) {
+	one, two := Key(t), Key(t)
+	first, second := b.put(one, "jwt one"), b.put(two, "jwt two")
+	if first == 0 || second <= first {
+		t.Errorf("sequence numbers %d, %d", first, second)
+	}
+	if b.load(one) != "jwt one" || b.load(two) != "jwt two" {
+		t.Errorf("loaded %q and %q", b.load(one), b.load(two))
+	}
+	b.put(one, "jwt one, edited")
+	if got := b.load(one); got != "jwt one, edited" {
+		t.Errorf("loaded %q", got)
+	}
+}
+
+func stamps(t *testing.T, b *bench) {
+	key := Key(t)
+	b.put(key, "one")
+	_, stamp, _ := b.Load(key, jwtstore.Stamp{})
+	if stamp == (jwtstore.Stamp{}) {
+		t.Error("the zero stamp is a version")
+	}
+	Eventually(t, "the stamp spares the bytes", func() bool {
+		jwt, now, err := b.Load(key, stamp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := now == stamp
+		if same != (jwt == nil) {
+			t.Fatalf("jwt %q, though the stamps are the same: %v", jwt, same)
+		}
+		stamp = now
+		return same
+	})
+	b.put(key, "two")
+	if jwt, now, err := b.Load(key, stamp); err != nil || string(jwt) != "two" || now == stamp {
+		t.Errorf("after a change: %q, same stamp: %v, %v", jwt, now == stamp, err)
+	}
+}
+
+func refused(t *testing.T, b *bench) {
+	key := Key(t)
+	no := errors.New("no")
+	for range 2 {
+		_, err := b.Put(context.Background(), key, "test", []byte("new"), func([]byte) error { return no })
+		if err != no {
+			t.Errorf("Put returns %v", err)
+		}
+	}
+	if _, _, err := b.Load(key, jwtstore.Stamp{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load: %v", err)
+	}
+	b.owed()
+}
+
+func allowed(t *testing.T, b *bench) {
+	key := Key(t)
+	for i, want := range []string{"", "jwt 0", "jwt 1"} {
+		_, err := b.Put(context.Background(), key, "test", fmt.Appendf(nil, "jwt %d", i), func(stored []byte) error {
+			if string(stored) != want || (stored == nil) != (want == "") {
+				t.Errorf("stored is %q, want %q", stored, want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func keys(t *testing.T, b *bench) {
+	good := Key(t)
+	user, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	userKey, _ := user.PublicKey()
+	for _, key := range []string{
+		"", "x", "../" + good, good + ".jwt", good[:55], strings.ToLower(good), good[:30] + "\n" + good[30:],
+		"A/" + good[2:], "\x00" + good[1:], userKey, "A" + userKey[1:], strings.Repeat("A", 56),
+	} {
+		if _, err := b.Put(context.Background(), key, "test", []byte("jwt"), Always); err == nil {
+			t.Errorf("%q was stored", key)
+		}
+		if _, err := b.Touch(context.Background(), key, "test"); err == nil {
+			t.Errorf("%q was touched", key)
+		}
+	}
+	b.owed()
+}
+
+func sizes(t *testing.T, b *bench) {
+	key := Key(t)
+	for _, n := range []int{0, 4<<20 + 1} {
+		if _, err := b.Put(context.Background(), key, "test", make([]byte, n), Always); err == nil {
+			t.Errorf("%d bytes were stored", n)
+		}
+	}
+	large := strings.Repeat("x", 4<<20)
+	b.put(key, large)
+	if b.load(key) != large {
+		t.Error("a JWT of 4 MiB came back changed")
+	}
+}
+
+func ownBytes(t *testing.T, b *bench) {
+	key, jwt := Key(t), []byte("mine")
+	if _, err := b.Put(context.Background(), key, "test", jwt, Always); err != nil {
+		t.Fatal(err)
+	}
+	copy(jwt, "XXXX")
+	if got := b.load(key); got != "mine" {
+		t.Errorf("loaded %q", got)
+	}
+}
+
+func ended(t *testing.T, b *bench) {
+	key := Key(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := b.Put(ctx, key, "test", []byte("one"), func([]byte) error {
+		waiting, stop := context.WithCancel(context.Background())
+		stop()
+		if _, err := b.Put(waiting, key, "test", []byte("two"), Always); !errors.Is(err, context.Canceled) {
+			t.Errorf("a Put that waits for another: %v", err)
+		}
+		return nil
+	})
+	cancel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.load(key); got != "one" {
+		t.Errorf("loaded %q", got)
+	}
+}
+
+// atomically lets 16 writers for each of three accounts count up what they find. No step is lost.
+func atomically(t *testing.T, b *bench) {
+	const writers, steps = 16, 8
+	accounts := []string{Key(t), Key(t), Key(t)}
+	var all sync.WaitGroup
+	for _, key := range accounts {
+		for range writers {
+			all.Go(func() {
+				for range steps {
+					countUp(b, key)
+				}
+			})
+		}
+	}
+	all.Wait()
+	for _, key := range accounts {
+		if n := len(b.load(key)); n != writers*steps {
+			t.Errorf("%d steps of %d are there", n, writers*steps)
+		}
+	}
+}
+
+var errRace = errors.New("somebody was faster")
+
+// countUp adds an x to the JWT that it has loaded, unless it is not stored any more: then it begins again.
+func countUp(b *bench, key string) {
+	for {
+		seen, _, _ := b.Load(key, jwtstore.Stamp{})
+		_, err := b.Put(context.Background(), key, "test", append(slices.Clone(seen), 'x'), func(stored []byte) error {
+			if !bytes.Equal(stored, seen) {
+				return errRace
+			}
+			return nil
+		})
+		if err == nil {
+			return
+		}
+		if err != errRace {
+			b.Errorf("Put: %v", err)
+			return
+		}
+	}
+}
+
+// whole reads while versions of different sizes are written and others are refused.
+func whole(t *testing.T, b *bench) {
+	key := Key(t)
+	version := func(n int) string { return fmt.Sprintf("%d:%s", n, strings.Repeat(fmt.Sprint(n%10), n*37%9000)) }
+	b.put(key, version(0))
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			last := 0
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				jwt, _, err := b.Load(key, jwtstore.Stamp{})
+				n := -1
+				_, _ = fmt.Sscanf(string(jwt), "%d:", &n)
+				if err != nil || string(jwt) != version(n) || n < last {
+					t.Errorf("after version %d: %.20q, %v", last, jwt, err)
+					return
+				}
+				last = n
+			}
+		})
+	}
+	for n := 1; n < 100; n++ {
+		_, _ = b.Put(context.Background(), key, "test", []byte("refused"), func([]byte) error { return errRace })
+		b.put(key, version(n))
+	}
+	close(done)
+	readers.Wait()
+}
+
+func touch(t *testing.T, b *bench) {
+	key := Key(t)
+	if _, err := b.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Touch of what is not there: %v", err)
+	}
+	first := b.put(key, "jwt")
+	seq, err := b.Touch(context.Background(), key, "test")
+	if err != nil || seq <= first {
+		t.Errorf("Touch = %d, %v after %d", seq, err, first)
+	}
+	b.owed(seq)
+	if got := b.load(key); got != "jwt" {
+		t.Errorf("loaded %q", got)
+	}
+}
+
+func outbox(t *testing.T, b *bench) {
+	one := b.put(Key(t), "1")
+	b.owed(one) // nobody is known yet
+	b.Meet("s1", time.Now())
+	b.Meet("s2", time.Now())
+	b.Meet("s2", time.Now())
+	two := b.put(Key(t), "2")
+	b.owed(one, two)
+	if got := b.Servers(); len(got) != 2 || !slices.Contains(got, "s1") || !slices.Contains(got, "s2") {
+		t.Errorf("servers %q", got)
+	}
+	b.Confirm("s1", one)
+	b.Confirm("s1", one)
+	b.Confirm("nobody", two)
+	b.Confirm("s1", 999)
+	if b.Lacks("s1", one) || !b.Lacks("s2", one) || !b.Lacks("s1", two) || !b.Lacks("s2", two) {
+		t.Error("who lacks what is wrong")
+	}
+	b.owed(one, two)
+	b.Confirm("s2", one)
+	b.owed(two)
+	b.Confirm("s2", two)
+	b.Confirm("s1", two)
+	b.owed()
+	if b.Lacks("s1", two) || b.Lacks("new", two) {
+		t.Error("a change that everybody has is lacked")
+	}
+}
+
+func superseded(t *testing.T, b *bench) {
+	a, c := Key(t), Key(t)
+	b.Meet("s1", time.Now())
+	b.Meet("s2", time.Now())
+	first := b.put(a, "1")
+	other := b.put(c, "1")
+	b.Confirm("s1", first)
+	second := b.put(a, "2")
+	b.owed(other, second)
+	if b.Lacks("s2", first) {
+		t.Error("a superseded change is lacked")
+	}
+	b.Confirm("s2", first) // too late, and not the latest
+	if !b.Lacks("s1", second) || !b.Lacks("s2", second) {
+		t.Error("an acknowledgement of the older change counts for the newer")
+	}
+	b.Confirm("s1", second)
+	b.Confirm("s2", second)
+	b.owed(other)
+}
+
+func newcomer(t *testing.T, b *bench) {
+	b.Meet("s1", time.Now())
+	gone := b.put(Key(t), "1")
+	b.Confirm("s1", gone)
+	kept := b.put(Key(t), "2")
+	b.Meet("s2", time.Now())
+	b.Confirm("s1", kept)
+	b.owed(kept)
+	if !b.Lacks("s2", kept) || b.Lacks("s2", gone) {
+		t.Error("a new server lacks the wrong changes")
+	}
+	b.Confirm("s2", kept)
+	b.owed()
+}
+
+func forgotten(t *testing.T, b *bench) {
+	b.Meet("s1", time.Now())
+	b.Meet("s2", time.Now())
+	both, one := b.put(Key(t), "1"), b.put(Key(t), "2")
+	b.Confirm("s1", one)
+	b.Forget("nobody")
+	b.Forget("s2")
+	b.owed(both)
+	b.Forget("s1")
+	b.owed(both) // nobody is known: somebody may come
+	if got := b.Servers(); len(got) != 0 {
+		t.Errorf("servers %q", got)
+	}
+	b.Meet("s3", time.Now())
+	if !b.Lacks("s3", both) {
+		t.Error("a new server has what a forgotten one had acknowledged")
+	}
+	b.Confirm("s3", both)
+	b.owed()
+}
+
+func anyOrder(t *testing.T, b *bench) {
+	const n = 500
+	b.SetAnnounce(true)
+	b.Meet("s1", time.Now())
+	b.Meet("s2", time.Now())
+	seqs := make([]uint64, n)
+	var all sync.WaitGroup
+	for w := range 50 {
+		own := make([]string, n/50)
+		for i := range own {
+			own[i] = Key(t)
+		}
+		all.Go(func() {
+			for i, key := range own {
+				seqs[w*len(own)+i], _ = b.Put(context.Background(), key, "test", []byte("jwt"), Always)
+			}
+		})
+	}
+	all.Wait()
+	for i := range seqs {
+		b.Confirm("s1", seqs[i])
+		b.Confirm("s2", seqs[n-1-i])
+	}
+	b.owed()
+}
+
+func quiet(t *testing.T, b *bench) {
+	a, c := Key(t), Key(t)
+	owed := b.put(a, "1")
+	b.SetAnnounce(false)
+	b.put(a, "2")
+	b.put(c, "1")
+	b.owed(owed)
+	b.SetAnnounce(true)
+	b.owed(owed, b.put(c, "2"))
+}
+
+func closed(t *testing.T, b *bench) {
+	key := Key(t)
+	b.put(key, "jwt")
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Put(context.Background(), key, "test", []byte("new"), Always); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Put: %v", err)
+	}
+	if _, err := b.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Touch: %v", err)
+	}
+}
+
+func durable(t *testing.T, b *bench) {
+	if b.reopen == nil {
+		t.Skip("this store leaves nothing behind")
+	}
+	b.Meet("s1", time.Now())
+	b.Meet("s2", time.Now())
+	accounts := make([]string, 20)
+	seqs := make([]uint64, len(accounts))
+	for i := range accounts {
+		accounts[i] = Key(t)
+		seqs[i] = b.put(accounts[i], fmt.Sprintf("jwt %d", i))
+		b.Confirm("s1", seqs[i])
+	}
+	b.Confirm("s2", seqs[0])
+	b.Forget("s3")
+	b.Store = b.reopen()
+	for i, key := range accounts {
+		if got := b.load(key); got != fmt.Sprintf("jwt %d", i) {
+			t.Errorf("loaded %q", got)
+		}
+	}
+	b.owed(seqs[1:]...)
+	if b.Lacks("s1", seqs[1]) || !b.Lacks("s2", seqs[1]) {
+		t.Error("who lacks what is wrong")
+	}
+	if seq := b.put(accounts[0], "new"); seq <= seqs[len(seqs)-1] {
+		t.Errorf("sequence number %d after %d", seq, seqs[len(seqs)-1])
+	}
+	for _, c := range b.Changes() {
+		b.Confirm("s1", c.Seq)
+		b.Confirm("s2", c.Seq)
+	}
+	b.Store = b.reopen()
+	b.owed()
+	if got := b.load(accounts[0]); got != "new" {
+		t.Errorf("loaded %q", got)
+	}
+}
+
+// Eventually waits until a condition holds.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
