@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/operator"
 )
@@ -70,7 +69,7 @@ func (r *Registry) inspect(key string, token []byte) (*offer, error) {
 	switch {
 	case head.Subject != key:
 		return nil, ErrMismatch
-	case !nkeys.IsValidPublicAccountKey(key):
+	case !operator.IsAccountKey(key):
 		return nil, ErrBadSubject
 	}
 	if err := judgeIssuer(o.trust.Operator, head); err != nil {
@@ -90,7 +89,7 @@ func judgeIssuer(op *operator.Operator, head operator.Head) error {
 	switch {
 	case op.Trusts(head.Issuer):
 		return nil
-	case nkeys.IsValidPublicOperatorKey(head.Issuer):
+	case operator.IsOperatorKey(head.Issuer):
 		return ErrUntrusted
 	case head.Issuer == head.Subject:
 		return ErrSelfSigned

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"nats-account-server/internal/accounts"
 )
@@ -79,6 +80,9 @@ func answerFor(err error) answer {
 			if text == "" {
 				text = row.err.Error()
 			}
+			if row.err == accounts.ErrSave {
+				text += reason(err)
+			}
 			return answer{status: row.status, text: text, detail: cause(err, row.err)}
 		}
 	}
@@ -118,6 +122,14 @@ func blockedText(e *accounts.BlockedError) string {
 		lines = append(lines, "\t - "+issue+"\n")
 	}
 	return strings.Join(lines, "\n")
+}
+
+// reason is what the operating system has against it, such as a full disk. It names no path of this machine.
+func reason(err error) string {
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		return ": " + number.Error()
+	}
+	return ""
 }
 
 // cause is what err says beyond the sentinel it wraps.

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"net/http"
 	"strings"
+
+	"nats-account-server/internal/operator"
 )
 
 // hint names the URL that a client with a wrong path probably meant. Of the request it repeats nothing but an
@@ -33,7 +35,7 @@ func (a *API) nearest(p string) string {
 	const enough = 16 // a longer path is no slip of the pen
 	segments := strings.SplitN(p, "/", enough)
 	for _, s := range segments {
-		if validKey(s) {
+		if operator.IsAccountKey(s) {
 			return pathAccount + s
 		}
 	}

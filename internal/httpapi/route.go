@@ -8,7 +8,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/nats-io/nkeys"
+	"nats-account-server/internal/operator"
 )
 
 // http.ServeMux is not used. It matches the escaped path, redirects with other status codes, lists HEAD in Allow and
@@ -81,16 +81,10 @@ func (a *API) match(path string) (rt *route, key string) {
 	if strings.Contains(segment, "/") {
 		return nil, ""
 	}
-	if !validKey(segment) {
+	if !operator.IsAccountKey(segment) {
 		return a.account, ""
 	}
 	return a.account, segment
-}
-
-// validKey says whether s is a public account key. nkeys alone does not do: it overlooks line breaks in a key.
-func validKey(s string) bool {
-	const length = 56
-	return len(s) == length && nkeys.IsValidPublicAccountKey(s)
 }
 
 func (a *API) dispatch(w http.ResponseWriter, r *http.Request, rt *route, key string) error {

@@ -1,6 +1,7 @@
 package jwtstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,14 +91,11 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.LockWait == 0 {
-		o.LockWait = defaultLockWait
-	}
 	d := newDir(root, o)
 	if err := mkdirDurable(root); err != nil {
 		return nil, err
 	}
-	if err := d.lock.acquire(ctx, o.LockWait); err != nil {
+	if err := d.lock.acquire(ctx, cmp.Or(o.LockWait, defaultLockWait)); err != nil {
 		return nil, err
 	}
 	if err := d.replay(); err != nil {
@@ -142,6 +140,9 @@ func (d *Dir) prepare() error {
 	d.prepared.Lock()
 	defer d.prepared.Unlock()
 	if err := mkdirDurable(d.journal.dir); err != nil {
+		return err
+	}
+	if err := writable(d.journal.dir); err != nil {
 		return err
 	}
 	return d.lock.ensure()

@@ -327,7 +327,7 @@ func TestB17TheDirectoryIsRemovedUnderneath(t *testing.T) {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
-		if jwt, _, err := d.Load(second, jwtstore.Stamp{}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if jwt, _, err := d.Load(jwtstoretest.Key(t), jwtstore.Stamp{}); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Load without a directory: %q, %v", jwt, err)
 		}
 		put(t, d, second, fmt.Sprint("second ", round))

@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"time"
 )
@@ -31,6 +32,14 @@ func JournalOf(keys []string, jwt []byte) (data []byte, ends []int) {
 		}
 	}
 	return data, ends
+}
+
+// JournalOfVersion returns an empty journal file of a later format.
+func JournalOfVersion(version byte) []byte {
+	head := appendFileHead(nil, 1)
+	head[8] = version
+	binary.LittleEndian.PutUint32(head[12:], headSum(head))
+	return head
 }
 
 // Replay returns the puts in a journal file by key, and what is said about damage.

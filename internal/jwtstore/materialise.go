@@ -173,7 +173,7 @@ func (d *Dir) spoil(v *version) {
 
 // blame says what a failure stands for: the file, if only that can be the cause, else its directory.
 func blame(target string, err error) string {
-	if errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, syscall.EISDIR) {
 		return target
 	}
 	return filepath.Dir(target)
@@ -199,6 +199,9 @@ func (d *Dir) syncAside(v *version) error {
 // place renames the aside file to its place. If that is on another file system, behind a symbolic link, it takes a
 // copy.
 func place(aside, target string) error {
+	if err := notDir(target); err != nil {
+		return err
+	}
 	err := os.Rename(aside, target)
 	if !errors.Is(err, syscall.EXDEV) {
 		return err

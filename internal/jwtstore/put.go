@@ -153,8 +153,8 @@ func knock(c chan struct{}) {
 // permissions and too many open files are found here, while it is still possible to say no.
 func (d *Dir) writeAside(v *version) error {
 	target := d.preferred.path(d.root, v.key)
-	if state, err := statFile(target); err == nil && state.dir {
-		return &fs.PathError{Op: "write", Path: target, Err: syscall.EISDIR}
+	if err := notDir(target); err != nil {
+		return err
 	}
 	if !d.lock.owned() {
 		if err := d.prepare(); err != nil {
@@ -173,6 +173,14 @@ func (d *Dir) writeAside(v *version) error {
 		return err
 	}
 	return d.makeParent(target)
+}
+
+// notDir refuses a place that is taken by a directory.
+func notDir(target string) error {
+	if state, err := statFile(target); err == nil && state.dir {
+		return &fs.PathError{Op: "write", Path: target, Err: syscall.EISDIR}
+	}
+	return nil
 }
 
 // makeParent sees that the directory of a JWT is there and can be written to.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 )
 
 // Operator is a trusted operator. It is never changed after Parse.
@@ -140,7 +139,7 @@ func (o *Operator) Check(key string, token []byte) (Head, error) {
 	if err != nil {
 		return head, err
 	}
-	if head.Subject != key || !nkeys.IsValidPublicAccountKey(head.Subject) {
+	if head.Subject != key || !IsAccountKey(key) {
 		return head, fmt.Errorf("it is the JWT of another subject, not of %s", key)
 	}
 	if o != nil && !o.Trusts(head.Issuer) {

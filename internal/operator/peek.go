@@ -55,7 +55,7 @@ func Peek(token []byte) (Head, error) {
 	if body.Type != jwt.AccountClaim && body.Nats.Type != jwt.AccountClaim {
 		return body.Head, ErrNotAccount
 	}
-	if !isAccountOrOperator(body.Issuer) {
+	if !IsAccountKey(body.Issuer) && !IsOperatorKey(body.Issuer) {
 		return body.Head, errors.New("unable to validate expected prefixes - [account operator]")
 	}
 	return body.Head, nil
@@ -70,6 +70,14 @@ func decodePart(p []byte) ([]byte, error) {
 	return out[:n], err
 }
 
-func isAccountOrOperator(key string) bool {
-	return nkeys.IsValidPublicAccountKey(key) || nkeys.IsValidPublicOperatorKey(key)
+// IsAccountKey says whether key is a public account key in its one spelling. nkeys alone overlooks line breaks.
+func IsAccountKey(key string) bool {
+	return len(key) == keyLength && nkeys.IsValidPublicAccountKey(key)
 }
+
+// IsOperatorKey says the same of a public operator key.
+func IsOperatorKey(key string) bool {
+	return len(key) == keyLength && nkeys.IsValidPublicOperatorKey(key)
+}
+
+const keyLength = 56

@@ -1,0 +1,334 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/jwttest"
+)
+
+// load reads a configuration text in a directory of its own.
+func load(t *testing.T, text string, flags ...string) (config.Config, []config.Warning, error) {
+	t.Helper()
+	file := jwttest.File(t, t.TempDir(), "a.conf", []byte(text))
+	f, err := config.ParseFlags(append([]string{"-c", file}, flags...), &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.Load(f)
+}
+
+func abs(t *testing.T, path string) string {
+	t.Helper()
+	p, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func home(t *testing.T, rest string) string {
+	t.Helper()
+	h, err := os.UserHomeDir()
+	if err != nil {
+		t.Skip("there is no home directory")
+	}
+	return filepath.Join(h, rest)
+}
+
+func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
+	c, warnings, err := load(t, "")
+	want := config.Config{
+		File:    c.File,
+		Logging: config.Logging{Time: true, Colors: true},
+		HTTP:    config.HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
+		NATS:    config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+	}
+	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(c, want) {
+		t.Errorf("got %+v, %v, %v", c, warnings, err)
+	}
+	if !filepath.IsAbs(c.File) {
+		t.Errorf("File is %q", c.File)
+	}
+}
+
+// TestEveryKeyArrives is one row per key and way to write it. A row changes the defaults as it says.
+func TestEveryKeyArrives(t *testing.T) {
+	key := jwttest.NewAccount(t).ID
+	for _, c := range []struct {
+		text string
+		want func(*config.Config)
+	}{
+		{`operatorjwtpath: "/a/op.jwt"`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
+		{`OPERATORJWTPATH = /a/op.jwt`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
+		{`operator: /a/op.jwt`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
+		{`operator: [/a/op.jwt]`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
+		{`operator: op.jwt`, func(c *config.Config) { c.Operator.Path = abs(t, "op.jwt") }},
+		{`operator: ~/op.jwt`, func(c *config.Config) { c.Operator.Path = home(t, "op.jwt") }},
+		{`operator: eyJ0.e30.x`, func(c *config.Config) { c.Operator.Token = "eyJ0.e30.x" }},
+		{`SystemAccountJWTPath: /a/sys.jwt`, func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
+		{`system_account: ` + key, func(c *config.Config) { c.SystemAccount.Key = key }},
+		{`system: /a/sys.jwt`, func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
+		{`logging { time: false, debug: true, trace: true, colors: off, pid: yes }`, func(c *config.Config) {
+			c.Logging = config.Logging{Debug: true, Trace: true, PID: true}
+		}},
+		{`logging { custom: x }`, func(*config.Config) {}},
+		{`http { host: "", port: 0 }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 0 }},
+		{`http { port: "8080" }`, func(c *config.Config) { c.HTTP.Port = 8080 }},
+		{`http { readtimeout: 100, writetimeout: "7s" }`, func(c *config.Config) {
+			c.HTTP.ReadTimeout, c.HTTP.WriteTimeout = 100*time.Millisecond, 7*time.Second
+		}},
+		{`http { readtimeout: 1m30s, writetimeout: "250" }`, func(c *config.Config) {
+			c.HTTP.ReadTimeout, c.HTTP.WriteTimeout = 90*time.Second, 250*time.Millisecond
+		}},
+		{`http { tls { key: "", cert: "" } }`, func(*config.Config) {}},
+		{`nats { servers: [nats://a:4222, "tls://b"] }`, func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "tls://b"} }},
+		{`nats { servers: "nats://a:4222, nats://b:4222" }`, func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "nats://b:4222"} }},
+		{`nats { servers: localhost:4222 }`, func(c *config.Config) { c.NATS.Servers = []string{"localhost:4222"} }},
+		{`nats { servers: [] }`, func(*config.Config) {}},
+		{`nats { connecttimeout: 250, reconnectwait: 2s, usercredentials: ~/x.creds, maxreconnects: -1 }`, func(c *config.Config) {
+			c.NATS.ConnectTimeout, c.NATS.ReconnectWait, c.NATS.Credentials = 250*time.Millisecond, 2*time.Second, home(t, "x.creds")
+		}},
+		{`store { dir: "/tmp/as", shard: true, readonly: false, allow_older: on, nsc: "", cleanupinterval: 0 }`, func(c *config.Config) {
+			c.Store = config.Store{Dir: "/tmp/as", Shard: true, AllowOlder: true}
+		}},
+		{`store { dir: as }`, func(c *config.Config) { c.Store.Dir = abs(t, "as") }},
+		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, primary: ""`, func(*config.Config) {}},
+		{"D: /tmp/x\nstore { dir: $D }", func(c *config.Config) { c.Store.Dir = "/tmp/x" }},
+	} {
+		t.Run(c.text, func(t *testing.T) {
+			want, _, _ := load(t, "")
+			c.want(&want)
+			got, warnings, err := load(t, c.text)
+			want.File = got.File
+			if err != nil || len(warnings) > 0 {
+				t.Fatalf("%v, %v", warnings, err)
+			}
+			if len(got.NATS.Servers) == 0 {
+				got.NATS.Servers = nil
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("\ngot  %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"syntax", "http {", "a.conf:1:7: the map opened at line 1 is never closed"},
+		{"B48: a boolean of other words", "\nstore { shard: perhaps }", "a.conf:2:16: error parsing Shard option perhaps"},
+		{"a number for a boolean", "logging { pid: 1 }", "error parsing PID option 1"},
+		{"a word for a number", "http { port: abc }", "a.conf:1:14: unable to parse integer abc for key Port"},
+		{"a fraction", "http { port: 19010.5 }", "unable to parse integer 19010.5 for key Port"},
+		{"a boolean for a number", "nats { maxreconnects: true }", "unable to parse integer true for key MaxReconnects"},
+		{"no duration", "http { readtimeout: 10x }", "unable to parse integer 10x for key ReadTimeout"},
+		{"a number for a text", "http { host: 127 }", "error parsing Host option 127"},
+		{"two operators", "operator: [a, b]", "exactly one is supported"},
+		{"a list for a path", "store { dir: [a, b] }", "error parsing Dir option [a b]"},
+		{"B48: an integer for a server", "nats { servers: 65 }", "error parsing Servers option 65"},
+		{"a boolean in the list", "nats { servers: [true] }", "error parsing Servers option [true], contents are not convertable"},
+		{"a map for servers", "nats { servers: {a: b} }", "error parsing Servers option map[a:b], single element is not convertable"},
+		{"a URL of another scheme", "nats { servers: [http://a] }", `the URL scheme "http"`},
+		{"a section that is none", "http: 3", "a.conf:1:7: struct field HTTP doesn't have a matching map in the config file"},
+		{"a port out of range", "http { port: 70000 }", "http.port: 70000"},
+		{"B28: a negative wait", "nats { reconnectwait: -1 }", "nats.reconnectwait must not be negative"},
+		{"no time at all", "http { readtimeout: 0 }", "http.readtimeout must be more than 0"},
+		{"an empty directory", `store { dir: "" }`, "store directory is required"},
+		{"a missing variable", "store { dir: $NOSUCHVAR }", "a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
+		{"a missing include", "include nofile.conf", "nofile.conf: no such file or directory"},
+		{"TLS for HTTP", "http { tls { cert: x } }", "a.conf:1:14: http.tls.cert is not supported yet"},
+		{"TLS for NATS", "nats { tls { root: x } }", "nats.tls.root is not supported yet"},
+		{"credentials for HTTP", "http { authorization { write: {} } }", "http.authorization is not supported yet"},
+		{"a read-only store", "store { dir: x, readonly: true }", "store.readonly is not supported yet"},
+		{"an nsc folder", "store { nsc: x }", "store.nsc is not supported yet"},
+		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval is not supported yet"},
+		{"a state directory", "store { statedir: x }", "store.statedir is not supported yet"},
+		{"deleting", "store { allow_delete: true }", "store.allow_delete is not supported yet"},
+		{"signing", "signrequestsubject: x", "a.conf:1:1: signrequestsubject is not supported yet"},
+		{"a signing timeout", "signrequesttimeout: 5s", "signrequesttimeout is not supported yet"},
+		{"a primary", "primary: x", "primary is not supported yet"},
+		{"a replication timeout", "replicationtimeout: 1", "replicationtimeout is not supported yet"},
+		{"a pack size", "maxreplicationpack: 0", "maxreplicationpack is not supported yet"},
+		{"forgetting servers", "forgetserver: 1h", "forgetserver is not supported yet"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, _, err := load(t, c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v\nwant  %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAllMistakesAreNamedAtOnce(t *testing.T) {
+	_, _, err := load(t, "http { port: abc, host: 1 }\nstore { shard: 3 }")
+	if n := strings.Count(err.Error(), "a.conf:"); n != 3 {
+		t.Errorf("%d mistakes named:\n%v", n, err)
+	}
+}
+
+func TestNoPasswordIsShown(t *testing.T) {
+	for _, u := range []string{"nats://u:secret@", "http://u:secret@h", "nats://u:secret@h:x:y", "nats://u:secret%zz@h"} {
+		if _, _, err := load(t, `nats { servers: "`+u+`" }`); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, c := range []struct {
+		name, text, want string
+		strict           bool
+	}{
+		{"an unknown key with a near one", "nats {\n  reconnecttimewait: 5 }", `a.conf:2:3: unknown key "reconnecttimewait" in section nats, did you mean "reconnectwait"?`, true},
+		{"an unknown key at the top", "operatorjwt: x", `unknown key "operatorjwt" at the top level, did you mean "operator"?`, true},
+		{"an unknown section", "htp { port: 1 }", `unknown key "htp" at the top level, did you mean "http"?`, true},
+		{"nothing is like it", "resolver_preload { }", `unknown key "resolver_preload" at the top level`, true},
+		{"a dotted key", "store.dir = x", `unknown key "store.dir"`, true},
+		{"a doubled key", "http { port: 1, port: 2 }", `a.conf:1:17: the key "port" is given again: this one counts, not the one at `, true},
+		{"a key doubled in another case", "http { port: 1, PORT: 2 }", `the key "PORT" is given again`, true},
+		{"a key and its alias", "operatorjwtpath: a, operator: b", `the key "operator" is given again`, true},
+		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }", `the key "port" is given again`, true},
+		{"a section given twice", "http { port: 1 }\nhttp { host: a }", `a.conf:2:1: the section "http" stands here again and is merged`, false},
+		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
+		{"B29: no wait at all", "nats { reconnectwait: 0 }", "nats.reconnectwait is raised to 100 ms", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, warnings, err := load(t, c.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range warnings {
+				if strings.Contains(w.Text, c.want) && w.Strict == c.strict {
+					return
+				}
+			}
+			t.Errorf("warnings %+v\nwant     %s", warnings, c.want)
+		})
+	}
+}
+
+func TestB48SectionsGivenTwiceLoseNothing(t *testing.T) {
+	c, _, err := load(t, "http { host: a, port: 1 }\nhttp { port: 2 }")
+	if err != nil || c.HTTP.Host != "a" || c.HTTP.Port != 2 {
+		t.Errorf("%+v, %v", c.HTTP, err)
+	}
+}
+
+func TestB48IncludesAreRelativeToTheirFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	jwttest.File(t, filepath.Join(dir, "sub"), "http.conf", []byte("http { port: 7 }"))
+	jwttest.File(t, filepath.Join(dir, "sub"), "all.conf", []byte("include http.conf"))
+	file := jwttest.File(t, dir, "main.conf", []byte("include sub/all.conf"))
+	c, warnings, err := config.Load(config.Flags{Config: file})
+	if err != nil || len(warnings) > 0 || c.HTTP.Port != 7 {
+		t.Errorf("%+v, %v, %v", c.HTTP, warnings, err)
+	}
+}
+
+func TestFlagsWinOverTheFile(t *testing.T) {
+	file := `operator: /a, store { dir: /b, shard: true, allow_older: true }, nats { servers: [x, y], usercredentials: /c }, http { host: h, port: 1 }`
+	for _, c := range []struct {
+		flags []string
+		want  func(*config.Config)
+	}{
+		{[]string{"-dir", "~/d"}, func(c *config.Config) { c.Store = config.Store{Dir: home(t, "d")} }},
+		{[]string{"--operator=/o"}, func(c *config.Config) { c.Operator.Path = "/o" }},
+		{[]string{"-nats", "nats://n:1"}, func(c *config.Config) { c.NATS.Servers = []string{"nats://n:1"} }},
+		{[]string{"-creds", "x.creds"}, func(c *config.Config) { c.NATS.Credentials = abs(t, "x.creds") }},
+		{[]string{"-hp", ":9091"}, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 9091 }},
+		{[]string{"-hp", "[::1]:0"}, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "::1", 0 }},
+		{[]string{"-D"}, func(c *config.Config) { c.Logging.Debug = true }},
+		{[]string{"-V"}, func(c *config.Config) { c.Logging.Trace = true }},
+		{[]string{"-DV"}, func(c *config.Config) { c.Logging.Debug, c.Logging.Trace = true, true }},
+	} {
+		want, _, err := load(t, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.want(&want)
+		got, _, err := load(t, file, c.flags...)
+		want.File = got.File
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: %v\ngot  %+v\nwant %+v", c.flags, err, got, want)
+		}
+	}
+}
+
+func TestWrongFlags(t *testing.T) {
+	for _, c := range []struct {
+		flags []string
+		want  string
+	}{
+		{[]string{"-hp", "1234"}, "error parsing hostport: address 1234: missing port in address"},
+		{[]string{"-hp", "127.0.0.1:abc"}, `error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`},
+		{[]string{"-hp", "127.0.0.1:70000"}, "http.port: 70000 is not between 0 and 65535"},
+		{[]string{"-nsc", "x"}, "the flag -nsc is not supported yet"},
+		{[]string{"-ro"}, "the flag -ro is not supported yet"},
+		{[]string{"-primary", "x"}, "the flag -primary is not supported yet"},
+		{[]string{"-dump"}, "the flag -dump is not supported yet"},
+		{[]string{"-nats", "http://x"}, "the URL scheme"},
+	} {
+		if _, _, err := load(t, "", c.flags...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %s", c.flags, err, c.want)
+		}
+	}
+	var usage bytes.Buffer
+	if _, err := config.ParseFlags([]string{"-bogus"}, &usage); err == nil || !strings.Contains(usage.String(), "flag provided but not defined: -bogus") {
+		t.Errorf("%v: %s", err, &usage)
+	}
+	if _, err := config.ParseFlags([]string{"-h"}, &usage); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("-h gives %v", err)
+	}
+	if _, _, err := config.Load(config.Flags{Config: "/nonexist.conf"}); err == nil ||
+		err.Error() != "error reading configuration file: open /nonexist.conf: no such file or directory" {
+		t.Errorf("a missing file gives %v", err)
+	}
+}
+
+func TestTheShippedFilesAreValid(t *testing.T) {
+	files, err := filepath.Glob("../../conf/*.conf")
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if strings.HasPrefix(filepath.Base(f), "nats-server") {
+			continue // loaded by a nats-server, in the tests of the program
+		}
+		if _, warnings, err := config.Load(config.Flags{Config: f}); err != nil || len(warnings) > 0 {
+			t.Errorf("%s: %v, %v", f, warnings, err)
+		}
+	}
+}
+
+// TestTheReferenceIsComplete holds the reference in the README and conf/full.conf against the keys.
+func TestTheReferenceIsComplete(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := os.ReadFile("../../conf/full.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range config.Keys() {
+		name := strings.ToLower(k.Name)
+		if row := "| `" + strings.TrimPrefix(k.Section+"."+name, ".") + "` |"; !k.Later && !strings.Contains(string(readme), row) {
+			t.Errorf("the README lacks %s", row)
+		}
+		if !k.Later && !strings.Contains(string(full), name+":") {
+			t.Errorf("conf/full.conf lacks %s", name)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package jwtstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+var benchJWT = []byte(strings.Repeat("0123456789", 150))
+
+func BenchmarkLoadUnchanged(b *testing.B) {
+	dir, key := b.TempDir(), jwtstoretest.Key(b)
+	d := open(b, options(b, dir))
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	write(b, path, string(benchJWT))
+	past := time.Now().Add(-time.Hour)
+	_ = os.Chtimes(path, past, past)
+	var stamp jwtstore.Stamp
+	jwtstoretest.Eventually(b, "the stamp holds", func() bool {
+		jwt, now, _ := d.Load(key, stamp)
+		stamp = now
+		return jwt == nil
+	})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if jwt, _, err := d.Load(key, stamp); jwt != nil || err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+func BenchmarkPut(b *testing.B) {
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			d := open(b, options(b, b.TempDir()))
+			benchParallel(b, clients, func(key string) error {
+				_, err := d.Put(context.Background(), key, "bench", benchJWT, jwtstoretest.Always)
+				return err
+			})
+		})
+	}
+}
+
+// BenchmarkFile is what a store without a journal costs: write aside, sync, rename, sync the directory.
+func BenchmarkFile(b *testing.B) {
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprint(clients), func(b *testing.B) {
+			dir := b.TempDir()
+			benchParallel(b, clients, func(key string) error { return writeFile(dir, key) })
+		})
+	}
+}
+
+func writeFile(dir, key string) error {
+	shard := filepath.Join(dir, key[54:])
+	aside := filepath.Join(dir, key)
+	f, err := os.Create(aside)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(benchJWT)
+	err = errors.Join(err, f.Sync(), f.Close(), os.MkdirAll(shard, 0o700), os.Rename(aside, filepath.Join(shard, key+".jwt")))
+	if err != nil {
+		return err
+	}
+	s, err := os.Open(shard)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Sync(), s.Close())
+}
+
+// benchParallel lets this many clients work, each on 50 accounts of its own.
+func benchParallel(b *testing.B, clients int, work func(key string) error) {
+	keys := make(chan []string, clients)
+	for range clients {
+		own := make([]string, 50)
+		for i := range own {
+			own[i] = jwtstoretest.Key(b)
+		}
+		keys <- own
+	}
+	b.ResetTimer()
+	done := make(chan error, clients)
+	share := func(i int) int { return b.N*(i+1)/clients - b.N*i/clients }
+	for i := range clients {
+		go func() {
+			own := <-keys
+			var err error
+			for n := 0; n < share(i) && err == nil; n++ {
+				err = work(own[n%len(own)])
+			}
+			done <- err
+		}()
+	}
+	for range clients {
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}
+}

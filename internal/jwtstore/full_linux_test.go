@@ -1,0 +1,345 @@
+package jwtstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+// smallDisk mounts a file system of this size, such as "8k".
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("a small disk can't be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// tolerant options count the warnings instead of failing.
+func tolerant(t *testing.T, dir string) (o jwtstore.Options, warnings *[]string) {
+	o, warnings = options(t, dir), new([]string)
+	o.Warn = func(format string, args ...any) { *warnings = append(*warnings, fmt.Sprintf(format, args...)) }
+	return o, warnings
+}
+
+// fill takes all the room that is left; the function gives it back.
+func fill(t *testing.T, dir string) func() {
+	t.Helper()
+	path := filepath.Join(dir, "ballast")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	return func() { _ = os.Remove(path) }
+}
+
+func TestB10AFullDiskKeepsTheOldJWT(t *testing.T) {
+	for _, size := range []string{"8k", "16k", "64k", "1m", "40m"} {
+		t.Run(size, func(t *testing.T) {
+			dir, key := smallDisk(t, size), jwtstoretest.Key(t)
+			o, _ := tolerant(t, dir)
+			d := open(t, o)
+			path := filepath.Join(dir, jwtstore.Path(true, key))
+			put(t, d, key, "the old JWT")
+			written(t, d)
+			empty := fill(t, dir)
+			for range 3 {
+				_, err := d.Put(context.Background(), key, "test", []byte(strings.Repeat("bigger", 2000)), jwtstoretest.Always)
+				if !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("Put: %v", err)
+				}
+				loads(t, d, key, "the old JWT")
+			}
+			if content, err := os.ReadFile(path); string(content) != "the old JWT" {
+				t.Errorf("the file has %q, %v", content, err)
+			}
+			empty()
+			if size == "8k" {
+				return // it is full with one JWT and a journal
+			}
+			put(t, d, key, "the new JWT")
+			loads(t, d, key, "the new JWT")
+			closeStore(t, d)
+			if content, err := os.ReadFile(path); string(content) != "the new JWT" {
+				t.Errorf("the file has %q, %v", content, err)
+			}
+		})
+	}
+}
+
+// TestAFullDiskAtAnyMoment fills the disk with puts until it is full, frees it and goes on, and looks after each
+// round at what the next process would find.
+func TestAFullDiskAtAnyMoment(t *testing.T) {
+	dir := smallDisk(t, "300k")
+	o, _ := tolerant(t, dir)
+	keys := writerKeys()
+	var last [writers]int
+	for round := range 4 {
+		d := open(t, o)
+		checkAcknowledged(t, d, keys, last)
+		empty := fill(t, dir)
+		for n := range 30 {
+			if n == 15 {
+				empty()
+			}
+			for w, key := range keys {
+				next := versionOf(d, key) + 1
+				if _, err := d.Put(context.Background(), key, "test", version(w, next), jwtstoretest.Always); err == nil {
+					last[w] = next
+				} else if !errors.Is(err, syscall.ENOSPC) {
+					t.Fatal(err)
+				}
+			}
+		}
+		copied := t.TempDir()
+		copyTree(t, dir, copied)
+		c := open(t, options(t, copied))
+		checkAcknowledged(t, c, keys, last)
+		_ = c.Close()
+		_ = d.Close() // may find the disk full
+		if last[0] == 0 {
+			t.Errorf("round %d: nothing was stored", round)
+		}
+	}
+}
+
+// TestAStartOnAFullDisk finds commits whose files are not written, and no room to write them.
+func TestAStartOnAFullDisk(t *testing.T) {
+	dir, key := smallDisk(t, "64k"), jwtstoretest.Key(t)
+	data, _ := jwtstore.JournalOf([]string{key}, []byte(strings.Repeat("jwt", 2000)))
+	write(t, filepath.Join(dir, ".journal", "journal"), string(data))
+	empty := fill(t, dir)
+	o, warnings := tolerant(t, dir)
+	d := open(t, o)
+	loads(t, d, key, strings.Repeat("jwt", 2000))
+	if len(*warnings) != 1 {
+		t.Errorf("warnings: %q", *warnings)
+	}
+	empty()
+	if _, err := d.Put(context.Background(), key, "test", []byte("new"), jwtstoretest.Always); err != nil {
+		t.Error(err)
+	}
+	closeStore(t, d)
+	d = open(t, o)
+	loads(t, d, key, "new")
+}
+
+// TestAReadOnlyDisk is served, by as many as like to, and takes Puts when it can be written to again.
+func TestAReadOnlyDisk(t *testing.T) {
+	dir, key, late := smallDisk(t, "64k"), jwtstoretest.Key(t), jwtstoretest.Key(t)
+	data, _ := jwtstore.JournalOf([]string{late}, []byte("not written yet"))
+	write(t, filepath.Join(dir, jwtstore.Path(true, key)), "jwt")
+	write(t, filepath.Join(dir, ".journal", "journal"), string(data))
+	remount := func(flags uintptr) {
+		t.Helper()
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT|flags, ""); err != nil {
+			t.Skip(err)
+		}
+	}
+	remount(unix.MS_RDONLY)
+	o, _ := tolerant(t, dir)
+	d, second := open(t, o), open(t, o)
+	for _, s := range []*jwtstore.Dir{d, second} {
+		loads(t, s, key, "jwt")
+		loads(t, s, late, "not written yet")
+		if _, err := s.Put(context.Background(), key, "test", []byte("new"), jwtstoretest.Always); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("Put: %v", err)
+		}
+	}
+	remount(0)
+	put(t, d, key, "new")
+	if _, err := second.Put(context.Background(), key, "test", []byte("newer"), jwtstoretest.Always); !errors.Is(err, jwtstore.ErrLocked) {
+		t.Errorf("Put of the second: %v", err)
+	}
+	loads(t, d, key, "new")
+	loads(t, d, late, "not written yet")
+	closeStore(t, d)
+}
+
+func TestNotARegularFile(t *testing.T) {
+	dir, key, real := t.TempDir(), jwtstoretest.Key(t), filepath.Join(t.TempDir(), "real")
+	write(t, real, "linked")
+	d := open(t, options(t, dir))
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	write(t, path, "")
+	for name, make := range map[string]func() error{
+		"fifo":   func() error { return unix.Mkfifo(path, 0o600) },
+		"loop":   func() error { return os.Symlink(path, path) },
+		"device": func() error { return os.Symlink("/dev/zero", path) },
+	} {
+		if err := errors.Join(os.Remove(path), make()); err != nil {
+			t.Fatal(err)
+		}
+		if jwt, _, err := d.Load(key, jwtstore.Stamp{}); err == nil || errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %.10q, %v", name, jwt, err)
+		}
+	}
+	put(t, d, key, "put")
+	written(t, d)
+	if err := errors.Join(os.Remove(path), os.Symlink(real, path)); err != nil {
+		t.Fatal(err)
+	}
+	loads(t, d, key, "linked")
+	put(t, d, key, "new")
+	written(t, d)
+	if content, _ := os.ReadFile(real); string(content) != "linked" {
+		t.Errorf("the link's target has %q", content)
+	}
+	loads(t, d, key, "new")
+}
+
+// TestAShardOnAnotherDisk has a symbolic link where a directory would be.
+func TestAShardOnAnotherDisk(t *testing.T) {
+	other, dir, key := smallDisk(t, "64k"), t.TempDir(), jwtstoretest.Key(t)
+	o := options(t, dir)
+	o.Announce = false
+	path := jwtstore.Path(true, key)
+	if err := os.Symlink(other, filepath.Join(dir, filepath.Dir(path))); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, o)
+	put(t, d, key, "jwt")
+	closeStore(t, d)
+	wantTree(t, other, "-rw------- "+filepath.Base(path)+" jwt")
+}
+
+func init() {
+	children["nobody"] = withoutPermission
+	children["files"] = withoutFiles
+}
+
+// asChild runs a check in a process of its own, in a copy of this binary that anybody may run.
+func asChild(t *testing.T, name, dir string, change func(*exec.Cmd)) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(t.TempDir(), "test")
+	above := filepath.Dir(filepath.Dir(place))
+	if err := errors.Join(os.WriteFile(place, binary, 0o755), os.Chmod(above, 0o755), os.Chmod(filepath.Dir(place), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(place)
+	c.Env = append(os.Environ(), childEnv+"="+name+":"+dir)
+	c.Dir = "/"
+	change(c)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestPermissionsAreTakenAwayAndGivenBack(t *testing.T) {
+	dir := t.TempDir()
+	asChild(t, "nobody", dir, func(c *exec.Cmd) {
+		if os.Getuid() == 0 {
+			if err := os.Chown(dir, 65534, 65534); err != nil {
+				t.Fatal(err)
+			}
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+	})
+}
+
+// withoutPermission checks that each lost permission is the reason that a Put gives, that the old JWT stays, and
+// that it works again when the permission is back.
+func withoutPermission(dir string) error {
+	key := writerKeys()[0]
+	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true, Announce: true})
+	if err != nil {
+		return err
+	}
+	try := func(jwt string) error {
+		_, err := d.Put(context.Background(), key, "test", []byte(jwt), jwtstoretest.Always)
+		return err
+	}
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	for n, locked := range []string{filepath.Dir(path), filepath.Join(dir, ".journal"), dir, path} {
+		old := fmt.Sprintf("JWT %d", n)
+		if err := try(old); err != nil {
+			return err
+		}
+		for d.Pending() > 0 {
+		}
+		info, err := os.Stat(locked)
+		if err != nil {
+			return err
+		}
+		if err := os.Chmod(locked, 0); err != nil {
+			return err
+		}
+		if err := try("new"); !errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("%s: %v", locked, err)
+		}
+		if err := os.Chmod(locked, info.Mode()); err != nil {
+			return err
+		}
+		if jwt, _, err := d.Load(key, jwtstore.Stamp{}); string(jwt) != old {
+			return fmt.Errorf("loaded %q, %v", jwt, err)
+		}
+	}
+	return errors.Join(try("new"), d.Close())
+}
+
+func TestTooManyOpenFiles(t *testing.T) {
+	asChild(t, "files", t.TempDir(), func(*exec.Cmd) {})
+}
+
+// withoutFiles checks the same for file descriptors.
+func withoutFiles(dir string) error {
+	key := writerKeys()[0]
+	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true, Announce: true})
+	if err != nil {
+		return err
+	}
+	try := func(jwt string) error {
+		_, err := d.Put(context.Background(), key, "test", []byte(jwt), jwtstoretest.Always)
+		return err
+	}
+	if err := try("old"); err != nil {
+		return err
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 40, Max: 40}); err != nil {
+		return err
+	}
+	var taken []*os.File
+	for {
+		f, err := os.Open("/")
+		if err != nil {
+			break
+		}
+		taken = append(taken, f)
+	}
+	if err := try("new"); !errors.Is(err, syscall.EMFILE) {
+		return fmt.Errorf("without files: %v", err)
+	}
+	for _, f := range taken {
+		f.Close()
+	}
+	return errors.Join(try("new"), d.Close())
+}

@@ -1,0 +1,166 @@
+package jwtstore_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+func FuzzCodec(f *testing.F) {
+	key := jwtstoretest.Key(f)
+	for _, s := range []string{key, "", "../" + key, key[:20] + "/" + key[21:], key + "\n", strings.ToLower(key)} {
+		f.Add(s, true)
+		f.Add(s, false)
+	}
+	f.Add(key[54:]+"/"+key+".jwt", true)
+	f.Add(key+".jwt", false)
+	f.Fuzz(func(t *testing.T, s string, shard bool) {
+		if path := jwtstore.Path(shard, s); path != "" {
+			if back, ok := jwtstore.Key(shard, path); !ok || back != s {
+				t.Errorf("%q -> %q -> %q", s, path, back)
+			}
+			if strings.Contains(path, "..") || strings.Count(path, "/") > 1 || len(path) > 63 {
+				t.Errorf("%q has the path %q", s, path)
+			}
+		}
+		if key, ok := jwtstore.Key(shard, s); ok && jwtstore.Path(shard, key) != s {
+			t.Errorf("path %q -> %q -> %q", s, key, jwtstore.Path(shard, key))
+		}
+	})
+}
+
+// FuzzReplay damages a journal from an offset on: by other bytes, and by cutting it off.
+func FuzzReplay(f *testing.F) {
+	keys := writerKeys()
+	whole, ends := jwtstore.JournalOf(keys, []byte("the JWT"))
+	f.Add(0, []byte("junk"), false)
+	f.Add(ends[4], whole[:ends[2]], false)
+	f.Add(ends[4]+8, []byte("\xf5rec\xff\xff\xff\xff\xff\xff\xff\xff"), true)
+	f.Add(len(whole), whole, true)
+	f.Fuzz(func(t *testing.T, at int, other []byte, cut bool) {
+		at = min(max(at, 0), len(whole))
+		data := slices.Concat(whole[:at], other)
+		if !cut && len(data) < len(whole) {
+			data = append(data, whole[len(data):]...)
+		}
+		puts, _, _, err := jwtstore.Replay(data)
+		if err != nil {
+			if at >= 32 {
+				t.Fatal(err)
+			}
+			return
+		}
+		for i, key := range keys {
+			if ends[i] <= at && string(puts[key]) != "the JWT" && at >= 32 && !supersededBy(other) {
+				t.Errorf("damage at %d takes the record that ends at %d", at, ends[i])
+			}
+		}
+	})
+}
+
+// supersededBy says whether the other bytes are records themselves.
+func supersededBy(other []byte) bool { return strings.Contains(string(other), "\xf5rec") }
+
+func FuzzDecodeLedger(f *testing.F) {
+	f.Add([]byte{5, 1, 1, 'a', 2, 1, 5, 2, 1, 'k', 1, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if n, err := jwtstore.DecodeLedger(data); err == nil && n > len(data) {
+			t.Errorf("%d changes in %d bytes", n, len(data))
+		}
+	})
+}
+
+// FuzzLedger plays events on the ledger and on a simple model of it.
+func FuzzLedger(f *testing.F) {
+	f.Add([]byte("\x00\x10\x11\x20\x01\x21\x02\x31\x12\x00\x20\x22"))
+	f.Fuzz(func(t *testing.T, events []byte) {
+		l, m := jwtstore.NewLedger(), model{acked: map[string]map[uint64]bool{}}
+		for n, e := range events {
+			name, key := fmt.Sprint("s", e%7), fmt.Sprint("k", e%11)
+			seq := uint64(max(0, n-int(e%5)))
+			switch e >> 4 % 5 {
+			case 0, 1:
+				l.Commit(uint64(n)+1, key)
+				m.commit(uint64(n)+1, key)
+			case 2:
+				l.Meet(name)
+				m.meet(name)
+			case 3:
+				l.Confirm(name, seq)
+				m.confirm(name, seq)
+			case 4:
+				l.Forget(name)
+				m.forget(name)
+			}
+			if e%16 == 15 {
+				var err error
+				if l, err = l.Reload(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.compare(t, l)
+		}
+	})
+}
+
+// model is the ledger as its contract puts it, without regard for speed.
+type model struct {
+	changes []jwtstore.Change
+	acked   map[string]map[uint64]bool
+}
+
+func (m *model) commit(seq uint64, key string) {
+	m.changes = slices.DeleteFunc(m.changes, func(c jwtstore.Change) bool { return c.Key == key })
+	m.changes = append(m.changes, jwtstore.Change{Seq: seq, Key: key})
+}
+
+func (m *model) meet(name string) {
+	if m.acked[name] == nil {
+		m.acked[name] = map[uint64]bool{}
+	}
+}
+
+func (m *model) confirm(name string, seq uint64) {
+	owed := slices.ContainsFunc(m.changes, func(c jwtstore.Change) bool { return c.Seq == seq })
+	if m.acked[name] != nil && owed {
+		m.acked[name][seq] = true
+		m.settle()
+	}
+}
+
+func (m *model) forget(name string) {
+	delete(m.acked, name)
+	m.settle()
+}
+
+func (m *model) settle() {
+	m.changes = slices.DeleteFunc(m.changes, func(c jwtstore.Change) bool {
+		for _, acked := range m.acked {
+			if !acked[c.Seq] {
+				return false
+			}
+		}
+		return len(m.acked) > 0
+	})
+}
+
+func (m *model) compare(t *testing.T, l jwtstore.Ledger) {
+	got := l.Changes()
+	if len(got) != len(m.changes) {
+		t.Fatalf("owed are %v, want %v", got, m.changes)
+	}
+	for i, c := range m.changes {
+		if got[i].Seq != c.Seq || got[i].Key != c.Key {
+			t.Fatalf("owed are %v, want %v", got, m.changes)
+		}
+		for name, acked := range m.acked {
+			if l.Lacks(name, c.Seq) == acked[c.Seq] {
+				t.Fatalf("%s lacks %d: %v", name, c.Seq, !acked[c.Seq])
+			}
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package jwtstore_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+func TestADamagedRecordDoesNotHideLaterOnes(t *testing.T) {
+	keys := writerKeys()
+	whole, ends := jwtstore.JournalOf(keys, []byte("the JWT"))
+	for name, c := range map[string]struct {
+		damage func(data []byte) []byte
+		lost   []string // accounts
+		warned string
+	}{
+		"nothing":              {func(b []byte) []byte { return b }, nil, ""},
+		"zeros at the end":     {func(b []byte) []byte { return append(b, make([]byte, 4096)...) }, nil, ""},
+		"a torn end":           {func(b []byte) []byte { return b[:len(b)-9] }, keys[15:], ""},
+		"a bit in a record":    {func(b []byte) []byte { b[ends[3]+60] ^= 4; return b }, keys[4:5], fmt.Sprintf("%d bytes at offset %d", ends[4]-ends[3], ends[3])},
+		"a record's length":    {func(b []byte) []byte { b[ends[3]+10] = 0xff; return b }, keys[4:5], "damaged"},
+		"two records":          {func(b []byte) []byte { clear(b[ends[3]:ends[5]]); return b }, keys[4:6], "damaged"},
+		"the head":             {func(b []byte) []byte { clear(b[:32]); return b }, nil, "head"},
+		"the snapshot":         {func(b []byte) []byte { b[40] ^= 1; return b }, nil, "beginning"},
+		"everything":           {func(b []byte) []byte { return bytes.Repeat([]byte("junk"), 1000) }, keys, "nothing in it"},
+		"another generation's": {func(b []byte) []byte { return append(b, b[ends[3]:ends[4]]...) }, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			puts, owed, complaint, err := jwtstore.Replay(c.damage(bytes.Clone(whole)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(puts) != len(keys)-len(c.lost) || len(owed) != len(puts) {
+				t.Errorf("%d JWTs, %d of them owed", len(puts), len(owed))
+			}
+			for _, key := range c.lost {
+				if puts[key] != nil {
+					t.Errorf("%s is there", key)
+				}
+			}
+			if (complaint == "") != (c.warned == "") || !strings.Contains(complaint, c.warned) {
+				t.Errorf("complaint %q, want %q", complaint, c.warned)
+			}
+		})
+	}
+}
+
+func TestADamagedJournalIsUsedAndWarnedOf(t *testing.T) {
+	dir, keys := t.TempDir(), writerKeys()
+	data, ends := jwtstore.JournalOf(keys, []byte("the JWT"))
+	data[ends[0]+50] ^= 1
+	path := filepath.Join(dir, ".journal", "journal")
+	write(t, path, string(data))
+	write(t, filepath.Join(dir, ".journal", "aside-1"), "half a J")
+	write(t, filepath.Join(dir, ".journal", "journal.next"), "half a journal")
+	o := options(t, dir)
+	var warnings []string
+	o.Warn = func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	d := open(t, o)
+	if len(warnings) != 1 || !strings.Contains(warnings[0], path) {
+		t.Errorf("warnings: %q", warnings)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("beside the journal are left: %v", left)
+	}
+	loads(t, d, keys[0], "the JWT")
+	loads(t, d, keys[1], "")
+	loads(t, d, keys[2], "the JWT")
+	if content, err := os.ReadFile(filepath.Join(dir, jwtstore.Path(true, keys[2]))); string(content) != "the JWT" {
+		t.Errorf("the file has %q, %v", content, err)
+	}
+}
+
+func TestAJournalOfANewerProgramIsRefused(t *testing.T) {
+	if _, _, _, err := jwtstore.Replay(jwtstore.JournalOfVersion(2)); err == nil {
+		t.Error("replayed")
+	}
+}
+
+// TestAJournalThatFails breaks the journal under 8 writers: who is told that it failed finds that nothing has
+// changed, and the next Put works.
+func TestAJournalThatFails(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	d := open(t, options(t, dir))
+	put(t, d, key, "old")
+	for round := range 5 {
+		if err := d.BreakJournal(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.Always); err == nil {
+			t.Error("Put succeeds")
+		}
+		if round == 0 {
+			loads(t, d, key, "old")
+		}
+		copied := t.TempDir()
+		copyTree(t, dir, copied)
+		c := open(t, options(t, copied))
+		loads(t, c, key, "old")
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() { put(t, d, jwtstoretest.Key(t), "jwt") })
+		}
+		all.Wait()
+		put(t, d, key, "old")
+	}
+}
+
+// TestTheJournalStaysSmall writes many times its limit.
+func TestTheJournalStaysSmall(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	d := open(t, options(t, dir))
+	d.Meet("s1", time.Now())
+	jwt := strings.Repeat("x", 100_000)
+	for n := range 60 {
+		put(t, d, key, fmt.Sprint(n, jwt))
+		if n%7 == 0 {
+			d.Confirm("s1", d.Changes()[0].Seq)
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, ".journal", "journal"))
+	if err != nil || info.Size() > 3<<20 {
+		t.Errorf("the journal has %d bytes, %v", info.Size(), err)
+	}
+	copied := t.TempDir()
+	copyTree(t, dir, copied)
+	c := open(t, options(t, copied))
+	loads(t, c, key, "59"+jwt)
+	if !c.Lacks("s1", c.Changes()[0].Seq) {
+		t.Error("s1 is owed nothing")
+	}
+}
+
+// TestManyAcknowledgementsAtOnce are more than wait for the next commit.
+func TestManyAcknowledgementsAtOnce(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	d := open(t, options(t, dir))
+	seq := put(t, d, key, "jwt")
+	for n := range 10_000 {
+		d.Meet(fmt.Sprint("server", n), time.Now())
+	}
+	d.Confirm("server9999", seq)
+	last := put(t, d, jwtstoretest.Key(t), "jwt")
+	d.Confirm("server0", last)
+	written(t, d)
+	copied := t.TempDir()
+	copyTree(t, dir, copied)
+	c := open(t, options(t, copied))
+	if n := len(c.Servers()); n != 10_000 {
+		t.Errorf("%d servers are known", n)
+	}
+	if c.Lacks("server9999", seq) || !c.Lacks("server9998", seq) {
+		t.Error("who lacks what is wrong")
+	}
+}
+
+func TestMemoryForWhatIsNotWrittenIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 160 MiB")
+	}
+	d := open(t, options(t, t.TempDir()))
+	var all sync.WaitGroup
+	for range 40 {
+		key := jwtstoretest.Key(t)
+		all.Go(func() { put(t, d, key, strings.Repeat("x", 4<<20)) })
+	}
+	all.Wait()
+	if n := d.Pending(); n > 16 {
+		t.Errorf("%d JWTs of 4 MiB are in memory", n)
+	}
+}
