@@ -20,8 +20,8 @@ var (
 	ErrBadJWT     = errors.New("bad JWT in request")
 	ErrMismatch   = errors.New("pub keys don't match")
 	ErrBadSubject = errors.New("bad JWT Subject in request")
-	ErrSelfSigned = errors.New("Signing service not enabled")
-	ErrBadIssuer  = errors.New("Bad JWT Issuer in request")
+	ErrSelfSigned = errors.New("the account signed it itself")
+	ErrBadIssuer  = errors.New("another account signed it")
 	ErrUntrusted  = errors.New("untrusted issuer in request")
 	ErrSave       = errors.New("error saving JWT") // wrapped with the cause
 )

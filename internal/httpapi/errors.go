@@ -51,8 +51,8 @@ var table = []struct {
 	{accounts.ErrBadJWT, http.StatusBadRequest, ""},
 	{accounts.ErrMismatch, http.StatusBadRequest, ""},
 	{accounts.ErrBadSubject, http.StatusBadRequest, ""},
-	{accounts.ErrSelfSigned, http.StatusBadRequest, ""},
-	{accounts.ErrBadIssuer, http.StatusBadRequest, ""},
+	{accounts.ErrSelfSigned, http.StatusBadRequest, "Signing service not enabled"},
+	{accounts.ErrBadIssuer, http.StatusBadRequest, "Bad JWT Issuer in request"},
 	{accounts.ErrUntrusted, http.StatusBadRequest, ""},
 	{accounts.ErrSave, http.StatusInternalServerError, ""},
 
