@@ -46,8 +46,10 @@ func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Sou
 	case err != nil:
 		return Result{}, fmt.Errorf("%w: %w", ErrSave, err)
 	}
+	account := NewAccount(o.token, o.head)
+	r.cache.put(key, &entry{trust: o.trust, token: o.token, account: account})
 	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", short(key), harmless(o.head.ID)))
-	return Result{Account: NewAccount(o.token, o.head), Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
+	return Result{Account: account, Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
 }
 
 // offer is a JWT on its way through the gate.
@@ -126,24 +128,22 @@ func (o *offer) expired(now time.Time) bool {
 	return o.head.Expires > 0 && o.head.Expires <= now.Unix()
 }
 
-// intact returns the head of the stored JWT if it is one that we would serve, else nil. Bytes that Lookup has
-// judged already are not verified again.
+// intact returns the head of the stored JWT if it is one that we would serve, else nil. Bytes that have been judged
+// before are not verified again.
 func (r *Registry) intact(o *offer, stored []byte) *operator.Head {
 	if stored == nil {
 		return nil
 	}
-	had := r.cache.get(o.head.Subject)
-	if had != nil && had.trust == o.trust && bytes.Equal(had.token, stored) {
-		if had.err != nil {
-			return nil
+	look := o.trust.Operator.Check
+	if had := r.cache.get(o.head.Subject); had.judged(o.trust, stored) {
+		look = func(_ string, token []byte) (operator.Head, error) {
+			if had.err != nil {
+				return operator.Head{}, had.err
+			}
+			return operator.Peek(token)
 		}
-		head, err := operator.Peek(bytes.TrimSpace(stored))
-		if err != nil {
-			return nil
-		}
-		return &head
 	}
-	head, err := o.trust.Operator.Check(o.head.Subject, bytes.TrimSpace(stored))
+	head, err := look(o.head.Subject, bytes.TrimSpace(stored))
 	if err != nil {
 		return nil
 	}

@@ -113,18 +113,17 @@ func (r *Registry) absent(trust *Trust, key string, err error) (*Account, error)
 	return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 }
 
-// examine checks bytes that are new to us and remembers the verdict. A damaged file is logged when it is first
-// seen, not each time somebody asks for it.
+// examine judges bytes that the store has not shown us under this stamp, and remembers the verdict. Bytes that have
+// been judged before are not verified again, and a damaged file is logged once, however often it is asked for.
 func (r *Registry) examine(trust *Trust, key string, token []byte, stamp Stamp, had *entry) (*Account, error) {
 	e := &entry{trust: trust, stamp: stamp, token: token}
-	head, err := trust.Operator.Check(key, bytes.TrimSpace(token))
-	if err != nil {
-		e.err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		if had == nil || had.trust != trust || !bytes.Equal(had.token, token) {
-			r.log.Warn(fmt.Sprintf("%s - the stored JWT is not served - %s", short(key), harmless(err.Error())))
-		}
-	} else {
+	if had.judged(trust, token) {
+		e.account, e.err = had.account, had.err
+	} else if head, err := trust.Operator.Check(key, bytes.TrimSpace(token)); err == nil {
 		e.account = NewAccount(token, head)
+	} else {
+		e.err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		r.log.Warn(fmt.Sprintf("%s - the stored JWT is not served - %s", short(key), harmless(err.Error())))
 	}
 	r.cache.put(key, e)
 	return e.account, e.err
@@ -158,10 +157,15 @@ func etagSafe(id string) string {
 // entry is the verdict on one version of one stored JWT.
 type entry struct {
 	trust   *Trust // under whom it was judged
-	stamp   Stamp
+	stamp   Stamp  // zero: just committed, the store has not shown it yet
 	token   []byte
 	account *Account // nil if err is set
 	err     error
+}
+
+// judged says whether e is the verdict on these bytes under this trust. e may be nil.
+func (e *entry) judged(trust *Trust, token []byte) bool {
+	return e != nil && e.trust == trust && bytes.Equal(e.token, token)
 }
 
 // cacheSize bounds the JWTs kept in memory, in bytes.

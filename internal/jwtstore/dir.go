@@ -55,13 +55,14 @@ type Dir struct {
 	asides    atomic.Uint64 // numbers the aside files
 	parentNew atomic.Bool   // a directory was made in root whose name is not durable yet
 
-	writing sync.Mutex    // held while files are written out
-	rounds  atomic.Uint64 // how often files have been written out
-	wake    chan struct{} // of capacity 1: there is something to write out
-	hurry   chan struct{} // of capacity 1: somebody waits for room
-	stop    chan struct{} // closed by Close
-	stopped chan struct{} // closed when the materialiser has ended
-	close   func() error  // once
+	writing sync.Mutex     // held while files are written out
+	rounds  atomic.Uint64  // how often files have been written out
+	wake    chan struct{}  // of capacity 1: there is something to write out
+	hurry   chan struct{}  // of capacity 1: somebody waits for room
+	stop    chan struct{}  // closed by Close
+	stopped chan struct{}  // closed when the materialiser has ended
+	close   func() error   // once
+	active  sync.WaitGroup // Puts and Touches that may still write
 
 	mu       sync.RWMutex // guards what follows
 	announce bool
@@ -73,7 +74,7 @@ type Dir struct {
 	news     []event // what the journal does not know of nats-servers
 	newsLost bool    // there was more than news can hold
 	queue    []*entry
-	trash    []string         // aside files that were superseded
+	trash    []*version       // superseded while they were pending: their aside files are to go
 	faults   map[string]error // by path or directory: why files can't be written there
 	warned   map[string]bool  // causes of faults
 }
@@ -316,11 +317,8 @@ func (d *Dir) shut() error {
 	d.mu.Unlock()
 	close(d.stop)
 	<-d.stopped
-	d.turn <- struct{}{}
-	d.commitGroup() // the last ones that came in
-	<-d.turn
+	d.active.Wait()
 	failed := d.materialise()
-	d.turn <- struct{}{} // for good
 	err := errors.Join(failed, d.leave())
 	d.journal.close()
 	d.lock.release()

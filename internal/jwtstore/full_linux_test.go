@@ -183,12 +183,12 @@ func TestNotARegularFile(t *testing.T) {
 	d := open(t, options(t, dir))
 	path := filepath.Join(dir, jwtstore.Path(true, key))
 	write(t, path, "")
-	for name, make := range map[string]func() error{
+	for name, create := range map[string]func() error{
 		"fifo":   func() error { return unix.Mkfifo(path, 0o600) },
 		"loop":   func() error { return os.Symlink(path, path) },
 		"device": func() error { return os.Symlink("/dev/zero", path) },
 	} {
-		if err := errors.Join(os.Remove(path), make()); err != nil {
+		if err := errors.Join(os.Remove(path), create()); err != nil {
 			t.Fatal(err)
 		}
 		if jwt, _, err := d.Load(key, jwtstore.Stamp{}); err == nil || errors.Is(err, os.ErrNotExist) {

@@ -163,15 +163,14 @@ func (j *journal) replaceBy(next string) error {
 	return nil
 }
 
-// zeroAhead sees that the file has blocks for n more bytes, if the disk has plenty of room. Whether it works does
+// zeroAhead sees that the file has blocks for n more bytes, if they are few and the disk has plenty of room. Whether it works does
 // not matter.
 func (j *journal) zeroAhead(n int64) {
-	if j.end+n <= j.zeroed || freeSpace(j.dir) < 64*zeroChunk {
+	if j.end+n <= j.zeroed || n > zeroChunk || freeSpace(j.dir) < 64*zeroChunk {
 		return
 	}
-	size := (n/zeroChunk + 1) * zeroChunk
-	if _, err := j.file.WriteAt(make([]byte, size), j.zeroed); err == nil {
-		j.zeroed += size
+	if _, err := j.file.WriteAt(make([]byte, zeroChunk), j.zeroed); err == nil {
+		j.zeroed += zeroChunk
 	}
 }
 

@@ -18,6 +18,9 @@ type keyLock struct {
 
 // lock waits until nobody else holds key. The error is ctx's.
 func (k *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	l := k.join(key)
 	select {
 	case l.held <- struct{}{}:

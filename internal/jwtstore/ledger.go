@@ -124,7 +124,8 @@ func (l *ledger) lacks(name string, seq uint64) bool {
 
 // confirm says whether this was news.
 func (l *ledger) confirm(name string, seq uint64) bool {
-	e, slot, known := l.bySeq[seq], l.slots[name], l.knows(name)
+	e := l.bySeq[seq]
+	slot, known := l.slots[name]
 	if e == nil || !known {
 		return false
 	}
@@ -138,11 +139,6 @@ func (l *ledger) confirm(name string, seq uint64) bool {
 		l.drop(e)
 	}
 	return true
-}
-
-func (l *ledger) knows(name string) bool {
-	_, known := l.slots[name]
-	return known
 }
 
 // forget says whether the server was known. What only it lacked goes with it.

@@ -55,8 +55,8 @@ func (d *Dir) materialise() error {
 	all, trash := d.unwritten(), d.trash
 	d.trash = nil
 	d.mu.Unlock()
-	for _, aside := range trash {
-		_ = os.Remove(aside)
+	for _, v := range trash {
+		d.spoil(v)
 	}
 	faults := map[string]error{}
 	for batch := range slices.Chunk(all, batchSize) {
@@ -137,7 +137,7 @@ func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 	for i, v := range batch {
 		target := d.preferred.path(d.root, v.key)
 		if failed[i] == nil {
-			failed[i] = place(v.aside, target)
+			failed[i] = d.place(v.aside, target)
 		}
 		if failed[i] != nil {
 			d.spoil(v)
@@ -163,7 +163,8 @@ func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 	d.finish(done)
 }
 
-// spoil forgets the aside file of a version that failed: after a failed sync nobody knows what is in it.
+// spoil removes the aside file of a version that was superseded, or that failed: after a failed sync nobody knows
+// what is in it.
 func (d *Dir) spoil(v *version) {
 	if v.aside != "" {
 		_ = os.Remove(v.aside)
@@ -198,8 +199,8 @@ func (d *Dir) syncAside(v *version) error {
 
 // place renames the aside file to its place. If that is on another file system, behind a symbolic link, it takes a
 // copy.
-func place(aside, target string) error {
-	if err := notDir(target); err != nil {
+func (d *Dir) place(aside, target string) error {
+	if err := errors.Join(notDir(target), d.makeParent(target)); err != nil {
 		return err
 	}
 	err := os.Rename(aside, target)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 )
 
 // mostPending bounds the JWTs that are committed and not written out, in bytes. A Put that would exceed it waits.
@@ -35,7 +34,22 @@ func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(
 	if err := allow(stored); err != nil {
 		return 0, err
 	}
+	if err := d.enter(); err != nil {
+		return 0, err
+	}
+	defer d.active.Done()
 	return d.put(ctx, record{kind: kindPut, key: key, door: door, body: slices.Clone(jwt)})
+}
+
+// enter keeps Close from going on until active.Done.
+func (d *Dir) enter() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	d.active.Add(1)
+	return nil
 }
 
 // stored is what allow compares with: what readers see now, never a memory of it.
@@ -92,6 +106,10 @@ func (d *Dir) Touch(ctx context.Context, key, door string) (seq uint64, err erro
 	if _, _, err := d.Load(key, Stamp{}); err != nil {
 		return 0, err
 	}
+	if err := d.enter(); err != nil {
+		return 0, err
+	}
+	defer d.active.Done()
 	return d.commit(&version{record: record{kind: kindTouch, key: key, door: door}})
 }
 
@@ -208,149 +226,4 @@ func writeNew(path string, content []byte) error {
 		_ = os.Remove(path)
 	}
 	return err
-}
-
-// entry is a commit that waits for its group.
-type entry struct {
-	*version
-	done chan struct{} // closed when err is known
-	err  error
-}
-
-// commit appends v to the journal, together with whoever else has something to append: the first who finds the
-// journal free leads everybody who has queued up by then through one write and one sync. It can't be called off.
-func (d *Dir) commit(v *version) (seq uint64, err error) {
-	e := &entry{version: v, done: make(chan struct{})}
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
-		return 0, ErrClosed
-	}
-	d.queue = append(d.queue, e)
-	d.mu.Unlock()
-	select {
-	case <-e.done:
-	case d.turn <- struct{}{}:
-		d.commitGroup()
-		<-d.turn
-	}
-	<-e.done
-	return v.seq, e.err
-}
-
-// commitGroup commits everything that is queued. Whoever calls it has the turn.
-func (d *Dir) commitGroup() {
-	err := d.readyJournal()
-	group, records, news := d.takeGroup()
-	if err == nil && len(group) > 0 {
-		err = d.journal.append(records, true)
-	}
-	d.mu.Lock()
-	for _, e := range group {
-		if e.err = err; err == nil {
-			d.apply(e.version)
-		}
-	}
-	if err == nil {
-		d.news = d.news[news:]
-	}
-	d.mu.Unlock()
-	for _, e := range group {
-		close(e.done)
-	}
-	knock(d.wake)
-}
-
-// readyJournal sees that the journal can be appended to. Whoever calls it has the turn. It comes before the records
-// are made: what a checkpoint says is not to be said again.
-func (d *Dir) readyJournal() error {
-	d.mu.RLock()
-	d.journal.stale = d.journal.stale || d.newsLost
-	idle := len(d.queue) == 0
-	d.mu.RUnlock()
-	if idle {
-		return nil
-	}
-	return d.journal.ready()
-}
-
-// takeGroup takes the queue, numbers it and returns the records to write, the news first: what was acknowledged is
-// older than what is committed now.
-func (d *Dir) takeGroup() (group []*entry, records []record, news int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	group, d.queue = d.queue, nil
-	records, news = d.newsRecord()
-	now := time.Now()
-	for i, e := range group {
-		e.seq, e.at = d.led.head+1+uint64(i), now
-		if !d.announce {
-			e.flags = flagQuiet
-		}
-		records = append(records, e.record)
-	}
-	return group, records, news
-}
-
-// newsRecord is what the journal does not know of nats-servers yet, for who holds mu.
-func (d *Dir) newsRecord() (records []record, news int) {
-	if len(d.news) == 0 {
-		return nil, 0
-	}
-	return []record{{kind: kindNews, at: time.Now(), body: encodeNews(d.news)}}, len(d.news)
-}
-
-// apply makes a durable change visible, for who holds mu.
-func (d *Dir) apply(v *version) {
-	d.led.commit(v.seq, v.key, v.at, v.flags&flagQuiet == 0)
-	if v.kind != kindPut {
-		return
-	}
-	if older := d.pending[v.key]; older != nil {
-		d.freeRoom(len(older.body))
-		if older.aside != "" {
-			d.trash = append(d.trash, older.aside)
-		}
-	}
-	d.pending[v.key] = v
-}
-
-// state is everything that is known, for a checkpoint: the snapshot, and the puts whose files are not written.
-// Whoever calls it has the turn, and calls saved when it is in the journal.
-func (d *Dir) state() (records []record, saved func()) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	body := snapshot(d.mark(nil), d.led)
-	records = []record{{kind: kindSnapshot, seq: d.led.head, at: time.Now(), body: body}}
-	for _, v := range d.unwritten() {
-		records = append(records, v.record)
-	}
-	told := len(d.news)
-	return records, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.news, d.newsLost = d.news[told:], false
-	}
-}
-
-// unwritten returns what is pending, oldest first, for who holds mu.
-func (d *Dir) unwritten() []*version {
-	all := make([]*version, 0, len(d.pending))
-	for _, v := range d.pending {
-		all = append(all, v)
-	}
-	slices.SortFunc(all, func(a, b *version) int { return bySeq(a.record, b.record) })
-	return all
-}
-
-// mark is the sequence number up to which everything is in its file, or superseded by something later, when those
-// in written are too. For who holds mu.
-func (d *Dir) mark(written map[*version]bool) uint64 {
-	mark := d.led.head
-	for _, v := range d.pending {
-		if !written[v] {
-			mark = min(mark, v.seq-1)
-		}
-	}
-	return mark
 }

@@ -270,19 +270,23 @@ func ownBytes(t *testing.T, b *bench) {
 
 func ended(t *testing.T, b *bench) {
 	key := Key(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	_, err := b.Put(ctx, key, "test", []byte("one"), func([]byte) error {
-		waiting, stop := context.WithCancel(context.Background())
-		stop()
-		if _, err := b.Put(waiting, key, "test", []byte("two"), Always); !errors.Is(err, context.Canceled) {
-			t.Errorf("a Put that waits for another: %v", err)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	refuse := func() {
+		t.Helper()
+		if _, err := b.Put(over, key, "test", []byte("two"), Always); !errors.Is(err, context.Canceled) {
+			t.Errorf("Put: %v", err)
 		}
+	}
+	refuse()
+	_, err := b.Put(context.Background(), key, "test", []byte("one"), func([]byte) error {
+		refuse() // and does not wait for the Put that it is in
 		return nil
 	})
-	cancel()
 	if err != nil {
 		t.Fatal(err)
 	}
+	refuse()
 	if got := b.load(key); got != "one" {
 		t.Errorf("loaded %q", got)
 	}
