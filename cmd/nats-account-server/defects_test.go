@@ -223,6 +223,38 @@ func TestB21SIGTERMStopsInOrder(t *testing.T) {
 	}
 }
 
+// TestARequestInFlightSurvivesAReload sends half a push, lets the address and the timeouts change, and sends the rest.
+func TestARequestInFlightSurvivesAReload(t *testing.T) {
+	s := newSite(t, "", "")
+	p, url := s.start(t)
+	a := jwttest.NewAccount(t)
+	token := s.op.Account(t, a)
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /jwt/v1/accounts/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", a.ID, len(token), token[:10])
+	conf(t, s.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: "127.0.0.1", port: 0, writetimeout: 6s }
+		store { dir: store, shard: true }
+		logging { trace: true }`)
+	p.signal(syscall.SIGHUP)
+	p.wait("configuration reloaded")
+	if _, err := c.Write(token[10:]); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "HTTP/1.1 200 OK" {
+		t.Errorf("answer %q, %v", line, err)
+	}
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK {
+		t.Errorf("on the same address: %d", status)
+	}
+	p.term()
+}
+
 func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
 	s := newSite(t, "", "")
 	first, _ := s.start(t)

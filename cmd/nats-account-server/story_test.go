@@ -29,7 +29,7 @@ import (
 //	http STATUS METHOD PATH [FILE]  one request to the program; its body is the standard output
 //	edit FILE OLD NEW        replace text in a file
 //
-// In the stories' *.conf files $WORK, $PORT and $NATSPORT are replaced. Every story has op.jwt, sys.jwt, sys.creds, acc.jwt, user.creds and revoked.jwt (which revokes that user) in its
+// In the stories' *.conf files $WORK, $PORT and $NATSPORT are replaced. Every story has op.jwt, sys.jwt, sys.creds, sys2.creds, acc.jwt, user.creds and revoked.jwt (which revokes that user) in its
 // directory, and ACC, PORT and NATSPORT in its environment.
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -63,10 +63,12 @@ func setup(env *testscript.Env) error {
 	acc := jwttest.NewAccount(t)
 	creds, user := acc.User(t)
 	sys, _ := op.System.User(t)
+	sys2, _ := op.System.User(t)
 	for name, content := range map[string][]byte{
 		"op.jwt":     []byte(op.Token(t)),
 		"sys.jwt":    op.SystemAccount(t),
 		"sys.creds":  sys,
+		"sys2.creds": sys2,
 		"user.creds": creds,
 		"acc.jwt":    jwttest.Sign(t, op.Signing, acc, time.Now().Add(-time.Minute)),
 		"revoked.jwt": jwttest.Sign(t, op.Signing, acc, time.Now(), func(c *jwt.AccountClaims) {

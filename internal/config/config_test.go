@@ -149,6 +149,7 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"TLS for NATS", "nats { tls { root: x } }", "nats.tls.root is not supported yet"},
 		{"credentials for HTTP", "http { authorization { write: {} } }", "http.authorization is not supported yet"},
 		{"a read-only store", "store { dir: x, readonly: true }", "store.readonly is not supported yet"},
+		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
 		{"an nsc folder", "store { nsc: x }", "store.nsc is not supported yet"},
 		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval is not supported yet"},
 		{"a state directory", "store { statedir: x }", "store.statedir is not supported yet"},

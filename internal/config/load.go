@@ -139,18 +139,24 @@ func (l *loader) unknown(name string, e natsconf.Entry) {
 
 // later accepts of a feature that is not built yet only what leaves it off.
 func (l *loader) later(k *key, e natsconf.Entry) {
-	if !k.isDefault(e.Value.Data) {
+	off, err := k.isDefault(e.Value.Data)
+	switch {
+	case err != nil:
+		l.mistake(e.Value.Pos, "%s", err)
+	case !off:
 		l.mistake(e.Pos, "%s is not supported yet", join(k.section, strings.ToLower(k.name)))
 	}
 }
 
 // note remembers what judge wants to know about a key, and warns of values without effect.
 func (l *loader) note(k *key, e natsconf.Entry) {
-	switch {
-	case k.section == "store" && k.name == "Dir":
+	switch k.name {
+	case "Dir":
 		l.dirSet = true
-	case k.name == "MaxReconnects" && !k.isDefault(e.Value.Data):
-		l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")
+	case "MaxReconnects":
+		if always, _ := k.isDefault(e.Value.Data); !always {
+			l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")
+		}
 	}
 }
 

@@ -36,21 +36,22 @@ func (k *key) read(value any, into any) (err error) {
 	return err
 }
 
-// isDefault says whether a value is what holds anyway.
-func (k *key) isDefault(value any) bool {
+// isDefault says whether a value is what holds anyway. The error says that it is no value for this key.
+func (k *key) isDefault(value any) (bool, error) {
 	switch k.kind {
 	case boolean:
 		v, err := k.bool(value)
-		return err == nil && strconv.FormatBool(v) == k.def
+		return strconv.FormatBool(v) == k.def, err
 	case integer:
 		v, err := k.int(value)
-		return err == nil && strconv.Itoa(v) == k.def
+		return strconv.Itoa(v) == k.def, err
 	case duration:
 		v, err := k.duration(value)
 		d, _ := k.duration(k.def)
-		return err == nil && v == d
+		return v == d, err
 	default:
-		return value == k.def
+		v, err := k.text(value)
+		return v == k.def, err
 	}
 }
 

@@ -110,3 +110,33 @@ func benchParallel(b *testing.B, clients int, work func(key string) error) {
 		}
 	}
 }
+
+// BenchmarkLedger is one commit and its acknowledgement by 100 servers, while 10,000 changes are owed to one that is
+// away.
+func BenchmarkLedger(b *testing.B) {
+	l := jwtstore.NewLedger()
+	names, keys := make([]string, 100), make([]string, 10_000)
+	for i := range names {
+		names[i] = fmt.Sprint("server", i)
+		l.Meet(names[i])
+	}
+	l.Meet("away")
+	for i := range keys {
+		keys[i] = fmt.Sprint("key", i)
+	}
+	seq := uint64(0)
+	commit := func() {
+		seq++
+		l.Commit(seq, keys[seq%10_000])
+		for _, name := range names {
+			l.Confirm(name, seq)
+		}
+	}
+	for range keys {
+		commit()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		commit()
+	}
+}

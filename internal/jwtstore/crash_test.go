@@ -1,9 +1,12 @@
 package jwtstore_test
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -53,6 +56,88 @@ func TestKilledWriters(t *testing.T) {
 	if last[0] == 0 {
 		t.Error("nothing was acknowledged")
 	}
+	if _, err := os.Lstat(filepath.Join(dir, ".lock")); !os.IsNotExist(err) {
+		t.Errorf("the note is left: %v", err)
+	}
+}
+
+// writeUntil lets 16 writers store ever newer versions until done is closed. last gets what was acknowledged.
+// A writer goes on after an error that tolerate accepts.
+func writeUntil(t *testing.T, d *jwtstore.Dir, done chan struct{}, tolerate func(error) bool) (last func() [writers]int, wait func()) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	var acked [writers]int
+	for w, key := range writerKeys() {
+		all.Go(func() {
+			for n := 1; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				_, err := d.Put(context.Background(), key, "test", version(w, n), jwtstoretest.Always)
+				if err != nil && !tolerate(err) {
+					t.Error(err)
+					return
+				}
+				if err == nil {
+					mu.Lock()
+					acked[w] = n
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	return func() [writers]int { mu.Lock(); defer mu.Unlock(); return acked }, all.Wait
+}
+
+// TestCloseUnderWriters closes the store while 16 writers are at work. What was acknowledged is in its file, and
+// nothing else is there.
+func TestCloseUnderWriters(t *testing.T) {
+	for range 5 {
+		o := options(t, t.TempDir())
+		o.Announce = false
+		d := open(t, o)
+		done := make(chan struct{})
+		last, wait := writeUntil(t, d, done, func(err error) bool { return errors.Is(err, jwtstore.ErrClosed) })
+		jwtstoretest.Eventually(t, "all write", func() bool { l := last(); return slices.Min(l[:]) > 0 })
+		closeStore(t, d)
+		close(done)
+		wait()
+		var want []string
+		for w, key := range writerKeys() {
+			path := jwtstore.Path(true, key)
+			want = append(want, "drwx------ "+filepath.Dir(path), "-rw------- "+path+" "+string(version(w, last()[w])))
+		}
+		slices.Sort(want)
+		wantTree(t, o.Dir, slices.Compact(want)...)
+	}
+}
+
+// TestB17TheDirectoryIsRemovedUnderWriters removes the whole directory again and again. A Put may fail then, but it
+// never hangs, and when it is over everything works and is kept.
+func TestB17TheDirectoryIsRemovedUnderWriters(t *testing.T) {
+	o := options(t, filepath.Join(t.TempDir(), "store"))
+	o.Warn = nil
+	d := open(t, o)
+	done := make(chan struct{})
+	last, wait := writeUntil(t, d, done, func(error) bool { return true })
+	for range 30 {
+		before := last()
+		jwtstoretest.Eventually(t, "Puts work again", func() bool { now := last(); return now != before })
+		_ = os.RemoveAll(o.Dir) // the writers may make it anew meanwhile
+	}
+	close(done)
+	wait()
+	for w, key := range writerKeys() {
+		put(t, d, key, string(version(w, last()[w]+1)))
+	}
+	closeStore(t, d)
+	acked := last()
+	for w := range acked {
+		acked[w]++
+	}
+	checkAcknowledged(t, open(t, o), writerKeys(), acked)
 }
 
 // checkAcknowledged wants at least these versions, whole and owed.
@@ -83,33 +168,11 @@ func TestCopyOfALiveStore(t *testing.T) {
 	dir := t.TempDir()
 	keys := writerKeys()
 	d := open(t, options(t, dir))
-	var mu sync.Mutex
-	var last [writers]int
 	done := make(chan struct{})
-	var all sync.WaitGroup
-	for w, key := range keys {
-		all.Go(func() {
-			for n := 1; ; n++ {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				if _, err := d.Put(t.Context(), key, "test", version(w, n), jwtstoretest.Always); err != nil {
-					t.Error(err)
-					return
-				}
-				mu.Lock()
-				last[w] = n
-				mu.Unlock()
-			}
-		})
-	}
+	last, wait := writeUntil(t, d, done, func(error) bool { return false })
 	for range 8 {
 		time.Sleep(rand.N(120 * time.Millisecond)) // any moment will do
-		mu.Lock()
-		before := last
-		mu.Unlock()
+		before := last()
 		copied := t.TempDir()
 		copyTree(t, dir, copied)
 		o := options(t, copied)
@@ -121,7 +184,7 @@ func TestCopyOfALiveStore(t *testing.T) {
 		}
 	}
 	close(done)
-	all.Wait()
+	wait()
 }
 
 // copyTree copies what a backup program would see; files that vanish meanwhile are not there.

@@ -69,6 +69,7 @@ type Dir struct {
 	closed   bool
 	pending  map[string]*version // committed, file not written
 	bytes    int64               // of JWTs that are pending or on their way there
+	most     int64               // bound of bytes
 	room     chan struct{}       // closed and replaced when bytes gets smaller
 	led      *ledger
 	news     []event // what the journal does not know of nats-servers
@@ -123,6 +124,7 @@ func newDir(root string, o Options) *Dir {
 		stopped:   make(chan struct{}),
 		announce:  o.Announce,
 		pending:   map[string]*version{},
+		most:      mostPending,
 		room:      make(chan struct{}),
 		led:       newLedger(),
 		faults:    map[string]error{},

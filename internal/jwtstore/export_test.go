@@ -75,6 +75,13 @@ func (d *Dir) Pending() int {
 	return len(d.pending)
 }
 
+// SetMostPending bounds the bytes that are pending.
+func (d *Dir) SetMostPending(n int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.most = n
+}
+
 // Ledger is the outbox by itself, for a comparison with a simple model.
 type Ledger struct{ *ledger }
 

@@ -117,7 +117,7 @@ func (d *Dir) Touch(ctx context.Context, key, door string) (seq uint64, err erro
 func (d *Dir) takeRoom(ctx context.Context, n int) error {
 	for {
 		d.mu.Lock()
-		if d.bytes+int64(n) <= mostPending {
+		if d.bytes+int64(n) <= d.most {
 			d.bytes += int64(n)
 			d.mu.Unlock()
 			return nil

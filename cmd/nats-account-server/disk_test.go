@@ -1,0 +1,134 @@
+//go:build linux
+
+package main_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/jwttest"
+)
+
+// TestB10AFullDiskHarmsNothing runs the program on a disk of 256 KiB.
+func TestB10AFullDiskHarmsNothing(t *testing.T) {
+	s := newSite(t, "", "")
+	disk := filepath.Join(s.dir, "store")
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skip("a small disk can't be mounted here:", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	p, url := s.start(t)
+	a := jwttest.NewAccount(t)
+	path := url + "/jwt/v1/accounts/" + a.ID
+	first := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-time.Minute))
+	second := s.op.Account(t, a)
+	push := func(token []byte) (int, string) { return post(http.DefaultClient, path, token) }
+	if status, body := push(first); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	full := fill(t, filepath.Join(disk, "ballast"))
+	if status, body := push(second); status != http.StatusInternalServerError || body != "error saving JWT: no space left on device\n" {
+		t.Errorf("on a full disk: %d %q", status, body)
+	}
+	if status, body := get(t, path); status != http.StatusOK || body != string(first) {
+		t.Errorf("what was stored is gone: %d %q", status, body)
+	}
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := push(second); status != http.StatusOK {
+		t.Errorf("when there is room again: %d %q", status, body)
+	}
+	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
+		t.Log("the disk can't be made read-only:", err)
+	} else {
+		third := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(time.Second))
+		if status, body := push(third); status != http.StatusInternalServerError || !strings.Contains(body, "read-only file system") {
+			t.Errorf("on a read-only disk: %d %q", status, body)
+		}
+		_ = syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_BIND, "")
+		if status, body := push(third); status != http.StatusOK {
+			t.Errorf("when it can be written again: %d %q", status, body)
+		}
+		second = third
+	}
+	p.term()
+	if stored, err := os.ReadFile(filepath.Join(disk, a.ID[54:], a.ID+".jwt")); err != nil || string(stored) != string(second) {
+		t.Errorf("on disk: %q, %v", stored, err)
+	}
+}
+
+// fill writes until there is no room for a byte.
+func fill(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 4096; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	return path
+}
+
+// TestB9AndB17TheDirectoryMayVanish removes files and the whole directory under the running program.
+func TestB9AndB17TheDirectoryMayVanish(t *testing.T) {
+	s := newSite(t, "", "")
+	p, url := s.start(t)
+	a := jwttest.NewAccount(t)
+	path, token := url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)
+	file := filepath.Join(s.dir, "store", a.ID[54:], a.ID+".jwt")
+	push := func() {
+		t.Helper()
+		if status, body := post(http.DefaultClient, path, token); status != http.StatusOK {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	onDisk := func() {
+		t.Helper()
+		p.signal(syscall.SIGTERM)
+		if code := p.exited(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		if stored, err := os.ReadFile(file); err != nil || string(stored) != string(token) {
+			t.Errorf("on disk: %q, %v", stored, err)
+		}
+		p, url = s.start(t)
+		path = url + "/jwt/v1/accounts/" + a.ID
+	}
+	push()
+	onDisk()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	push()
+	onDisk()
+	if err := os.WriteFile(file, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := get(t, path); status != http.StatusInternalServerError || body != "error loading JWT\n" {
+		t.Errorf("a damaged file: %d %q", status, body)
+	}
+	push()
+	onDisk()
+	if err := os.RemoveAll(filepath.Join(s.dir, "store")); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := get(t, path); status == http.StatusOK {
+		t.Error("a JWT is served from nowhere")
+	}
+	push()
+	onDisk()
+	p.term()
+}
