@@ -105,7 +105,11 @@ func check(c config.Config, warnings []config.Warning, err error) int {
 	if bad {
 		return 1
 	}
-	fmt.Fprintf(os.Stderr, "nats-account-server: configuration file %s is valid\n", c.File)
+	what := "configuration"
+	if c.File != "" {
+		what += " file " + c.File
+	}
+	fmt.Fprintf(os.Stderr, "nats-account-server: %s is valid\n", what)
 	return 0
 }
 

@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
@@ -13,7 +16,22 @@ import (
 // Check reads and judges everything that a configuration points at, without starting anything.
 func Check(c config.Config) error {
 	_, err := loadAnchors(c)
-	return err
+	return errors.Join(err, checkCredentials(c.NATS.Credentials))
+}
+
+// checkCredentials says what keeps a creds file from being used. A running server goes on trying.
+func checkCredentials(path string) error {
+	if path == "" {
+		return nil
+	}
+	content, err := os.ReadFile(path)
+	if err == nil {
+		_, err = jwt.ParseDecoratedUserNKey(content)
+	}
+	if err != nil {
+		return fmt.Errorf("error loading credentials from %s: %w", path, err)
+	}
+	return nil
 }
 
 // anchors is whom we trust, as read from the files that the configuration names.
