@@ -141,7 +141,7 @@ func serve(b *testing.B) (url string, op *jwttest.Operator, store string) {
 	b.Helper()
 	op = jwttest.NewOperator(b)
 	store = filepath.Join(b.TempDir(), "store")
-	log := &lines{}
+	log := &natstest.Log{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -172,15 +172,6 @@ func written(b *testing.B, store string) {
 		return err == nil && len(aside) == 0
 	})
 }
-
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-func (l *lines) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
 func listen(b *testing.B, h http.HandlerFunc) (url string) {
 	b.Helper()

@@ -55,17 +55,12 @@ func Replay(data []byte) (puts map[string][]byte, owed []Change, complaint strin
 	return puts, r.led.changes(), r.complaint(), nil
 }
 
-// BreakJournal lets the next append fail, as on a disk that has gone bad.
-func (d *Dir) BreakJournal() error {
+// BreakJournal lets the next append go to f.
+func (d *Dir) BreakJournal(f *os.File) {
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
-	f, err := os.Open(d.journal.path())
-	if err != nil {
-		return err
-	}
 	d.journal.file.Close()
 	d.journal.file = f
-	return nil
 }
 
 // Pending is how many JWTs are committed whose files are not written.

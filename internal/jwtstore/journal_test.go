@@ -85,22 +85,26 @@ func TestAJournalOfANewerProgramIsRefused(t *testing.T) {
 	}
 }
 
-// TestAJournalThatFails breaks the journal under 8 writers: who is told that it failed finds that nothing has
-// changed, and the next Put works.
+// TestAJournalThatFails breaks the journal, by a file that can't be written to, and by one that can't be synced: who
+// is told that it failed finds that nothing has changed, and the next Puts work.
 func TestAJournalThatFails(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
 	put(t, d, key, "old")
-	for round := range 5 {
-		if err := d.BreakJournal(); err != nil {
+	for round := range 6 {
+		path, mode := filepath.Join(dir, ".journal", "journal"), os.O_RDONLY
+		if round%2 == 1 {
+			path, mode = os.DevNull, os.O_RDWR
+		}
+		broken, err := os.OpenFile(path, mode, 0)
+		if err != nil {
 			t.Fatal(err)
 		}
+		d.BreakJournal(broken)
 		if _, err := d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.Always); err == nil {
 			t.Error("Put succeeds")
 		}
-		if round == 0 {
-			loads(t, d, key, "old")
-		}
+		loads(t, d, key, "old")
 		copied := t.TempDir()
 		copyTree(t, dir, copied)
 		c := open(t, options(t, copied))

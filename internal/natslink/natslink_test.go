@@ -1,7 +1,6 @@
 package natslink_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,19 +19,10 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
-func (l *lines) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
-func (l *lines) count(s string) int          { return strings.Count(l.String(), s) }
-
 // run starts a link and returns its log and what stops it.
-func run(t *testing.T, o natslink.Options, use func(context.Context, *nats.Conn)) (*lines, func()) {
+func run(t *testing.T, o natslink.Options, use func(context.Context, *nats.Conn)) (*natstest.Log, func()) {
 	t.Helper()
-	out := &lines{}
+	out := &natstest.Log{}
 	o.Log = slog.New(logging.New(out, logging.Format{}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -48,23 +38,23 @@ func TestItDialsAgainForEverAndTellsAsTheOriginal(t *testing.T) {
 	port := natstest.FreePort(t)
 	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
 	out, stop := run(t, natslink.Options{Servers: []string{url}, ConnectTimeout: time.Second, ReconnectWait: 50 * time.Millisecond}, untilDone)
-	natstest.Eventually(t, "three attempts", func() bool { return out.count("connecting to NATS for notifications") >= 3 })
+	natstest.Eventually(t, "three attempts", func() bool { return out.Count("connecting to NATS for notifications") >= 3 })
 	for _, want := range []string{
 		"[ERR] failed to connect to NATS [" + url + "]: nats: no servers available for connection",
 		"[ERR] will try to connect again in 50 milliseconds",
 	} {
-		if out.count(want) < 2 {
+		if out.Count(want) < 2 {
 			t.Errorf("not logged: %s\n%s", want, out)
 		}
 	}
 	s := natstest.Start(t, fmt.Sprintf("listen: 127.0.0.1:%d", port))
-	natstest.Eventually(t, "connected", func() bool { return out.count("connected to NATS for account and activation notifications") == 1 })
+	natstest.Eventually(t, "connected", func() bool { return out.Count("connected to NATS for account and activation notifications") == 1 })
 	natstest.Stop(s)
-	natstest.Eventually(t, "disconnected", func() bool { return out.count("[WRN] nats disconnected") == 1 })
+	natstest.Eventually(t, "disconnected", func() bool { return out.Count("[WRN] nats disconnected") == 1 })
 	natstest.Start(t, fmt.Sprintf("listen: 127.0.0.1:%d", port))
-	natstest.Eventually(t, "reconnected", func() bool { return out.count("[WRN] nats reconnected") >= 1 })
+	natstest.Eventually(t, "reconnected", func() bool { return out.Count("[WRN] nats reconnected") >= 1 })
 	stop()
-	if out.count("[INF] disconnected from NATS") != 1 {
+	if out.Count("[INF] disconnected from NATS") != 1 {
 		t.Errorf("the stop is not logged:\n%s", out)
 	}
 }
@@ -73,8 +63,8 @@ func TestB30AnAuthorizationFailureIsNeverTheEnd(t *testing.T) {
 	s := natstest.Start(t, natstest.AnyPort+"authorization { user: u, password: right }")
 	wrong := strings.Replace(s.ClientURL(), "nats://", "nats://u:wrong@", 1)
 	out, _ := run(t, natslink.Options{Servers: []string{wrong}, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
-	natstest.Eventually(t, "five attempts", func() bool { return out.count("Authorization Violation") >= 5 })
-	if out.count("nats-server wants credentials") != 1 {
+	natstest.Eventually(t, "five attempts", func() bool { return out.Count("Authorization Violation") >= 5 })
+	if out.Count("nats-server wants credentials") != 1 {
 		t.Errorf("the likely cause is not logged once:\n%s", out)
 	}
 }
@@ -85,7 +75,7 @@ func TestB31NoPasswordIsLogged(t *testing.T) {
 		Servers:        []string{fmt.Sprintf("nats://u:secret@127.0.0.1:%d", port), fmt.Sprintf("nats://token@127.0.0.1:%d", port)},
 		ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond,
 	}, untilDone)
-	natstest.Eventually(t, "an attempt", func() bool { return out.count("will try") > 1 })
+	natstest.Eventually(t, "an attempt", func() bool { return out.Count("will try") > 1 })
 	if strings.Contains(out.String(), "secret") || strings.Contains(out.String(), "token@") {
 		t.Errorf("logged: %s", out)
 	}
@@ -98,7 +88,7 @@ func TestRefusedCredentialsAreExplained(t *testing.T) {
 	creds, _ := stranger.User(t)
 	path := jwttest.File(t, t.TempDir(), "x.creds", creds)
 	out, _ := run(t, natslink.Options{Servers: []string{s.ClientURL()}, Credentials: path, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
-	natstest.Eventually(t, "explained", func() bool { return out.count("refused the credentials in "+path) == 1 })
+	natstest.Eventually(t, "explained", func() bool { return out.Count("refused the credentials in "+path) == 1 })
 }
 
 func TestB27AStopDoesNotWaitForASilentPort(t *testing.T) {
@@ -125,7 +115,7 @@ func TestB27AStopDoesNotWaitForASilentPort(t *testing.T) {
 
 func TestB29ThereIsNoBusyLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := &lines{}
+		out := &natstest.Log{}
 		ctx, cancel := context.WithCancel(context.Background())
 		go natslink.Run(ctx, natslink.Options{
 			Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds", // fails before it dials
@@ -134,7 +124,7 @@ func TestB29ThereIsNoBusyLoop(t *testing.T) {
 		time.Sleep(time.Minute) // of the bubble's clock
 		cancel()
 		synctest.Wait()
-		if n := out.count("connecting to NATS"); n < 50 || n > 61 {
+		if n := out.Count("connecting to NATS"); n < 50 || n > 61 {
 			t.Errorf("%d attempts in a minute, one a second is wanted", n)
 		}
 	})

@@ -1,7 +1,6 @@
 package notifier_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,23 +28,11 @@ type bench struct {
 	op       *jwttest.Operator
 	store    *jwtstore.Memory
 	notifier *notifier.Notifier
-	log      *lockedBuffer
+	log      *natstest.Log
 }
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{op: jwttest.NewOperator(t), store: jwtstore.NewMemory(true), log: &lockedBuffer{}}
+	b := &bench{op: jwttest.NewOperator(t), store: jwtstore.NewMemory(true), log: &natstest.Log{}}
 	b.notifier = notifier.New(notifier.Options{
 		Outbox: b.store,
 		Log:    slog.New(logging.New(b.log, logging.Format{Debug: true})),
@@ -234,7 +221,7 @@ func TestWithoutAnAnswerAChangeStaysOwed(t *testing.T) {
 			b.wantLog(t, "connected to NATS")
 			b.commit(t, a.ID, b.op.Account(t, a), time.Now().Add(-time.Minute))
 			b.wantLog(t, c.log)
-			if n := strings.Count(b.log.String(), c.log); n != 1 {
+			if n := b.log.Count(c.log); n != 1 {
 				t.Errorf("the cause is logged %d times", n)
 			}
 			b.wantDelivery(t, a.ID, "1 of 1 nats-servers outstanding")
@@ -317,7 +304,7 @@ func TestAServersErrorIsLoggedOnceAndTheChangeStaysOwed(t *testing.T) {
 	listen(t, b, s.ClientURL(), a.ID, func() { heard <- struct{}{} })
 	within(t, "it is tried again", heard)
 	within(t, "and again", heard)
-	if n := strings.Count(b.log.String(), "refuses the update"); n != 1 {
+	if n := b.log.Count("refuses the update"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 }
