@@ -265,6 +265,9 @@ func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
 	if log := second.log.String(); !strings.Contains(log, fmt.Sprint(first.cmd.Process.Pid)) || strings.Count(log, "ERR") != 1 {
 		t.Errorf("it says:\n%s", log)
 	}
+	impatient := start(t, s.dir, nil, "-c", s.conf)
+	impatient.wait("creating a store at")
+	impatient.term()
 	third := start(t, s.dir, nil, "-c", s.conf) // a rolling restart
 	third.wait("creating a store at")
 	first.term()

@@ -76,6 +76,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	trust.announce(o.Config, d.say, d.warn)
 	if d.store, err = d.openStore(ctx, o.Config); err != nil {
+		if ctx.Err() != nil {
+			return nil // a signal came while we waited for the directory
+		}
 		return err
 	}
 	defer d.closeStore()

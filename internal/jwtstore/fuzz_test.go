@@ -2,6 +2,7 @@ package jwtstore_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +78,12 @@ func FuzzDecodeLedger(f *testing.F) {
 // FuzzLedger plays events on the ledger and on a simple model of it.
 func FuzzLedger(f *testing.F) {
 	f.Add([]byte("\x00\x10\x11\x20\x01\x21\x02\x31\x12\x00\x20\x22"))
+	random := rand.NewChaCha8([32]byte{})
+	for range 20 {
+		events := make([]byte, 300)
+		_, _ = random.Read(events)
+		f.Add(events)
+	}
 	f.Fuzz(func(t *testing.T, events []byte) {
 		l, m := jwtstore.NewLedger(), model{acked: map[string]map[uint64]bool{}}
 		for n, e := range events {

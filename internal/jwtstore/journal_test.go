@@ -166,6 +166,30 @@ func TestManyAcknowledgementsAtOnce(t *testing.T) {
 	}
 }
 
+// TestWhatACheckpointSaysIsNotSaidAgain has events that would mean something else after a checkpoint that knows them
+// already.
+func TestWhatACheckpointSaysIsNotSaidAgain(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, options(t, dir))
+	d.Meet("s1", time.Now())
+	d.Meet("s2", time.Now())
+	seq := put(t, d, jwtstoretest.Key(t), "jwt")
+	written(t, d)
+	d.Confirm("s1", seq)
+	d.Forget("s1")
+	d.Forget("s2")
+	d.Meet("s1", time.Now())
+	if err := os.RemoveAll(filepath.Join(dir, ".journal")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, d, jwtstoretest.Key(t), "jwt")
+	copied := t.TempDir()
+	copyTree(t, dir, copied)
+	if c := open(t, options(t, copied)); !c.Lacks("s1", seq) {
+		t.Error("a change that is owed is lost")
+	}
+}
+
 func TestMemoryForWhatIsNotWrittenIsBounded(t *testing.T) {
 	d := open(t, options(t, t.TempDir()))
 	d.SetMostPending(1 << 20)

@@ -65,8 +65,9 @@ func pause(ctx context.Context, d time.Duration) {
 
 type link struct {
 	Options
-	again  bool   // there was a session before
-	hinted string // the refusal whose likely cause was logged last
+	again  bool     // there was a session before
+	others []string // servers of the cluster that the last session told us of
+	hinted string   // the refusal whose likely cause was logged last
 }
 
 // session makes one attempt and, if it connects, lives through the session. It says whether there was one.
@@ -74,8 +75,10 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 	l.Log.Info("connecting to NATS for notifications")
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan struct{})
-	nc, err := l.dial(ctx, ended)
+	nc, ended, err := l.dial(ctx, l.Servers)
+	if err != nil && len(l.others) > 0 && ctx.Err() == nil {
+		nc, ended, err = l.dial(ctx, l.others)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			l.failed(err)
@@ -95,6 +98,7 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 		}
 	}()
 	use(live, nc)
+	l.others = nc.DiscoveredServers()
 	nc.Close()
 	<-ended
 	if ctx.Err() != nil {
@@ -105,8 +109,9 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 	return true
 }
 
-// dial makes one connection. ended is closed when that connection is, whoever closes it.
-func (l *link) dial(ctx context.Context, ended chan struct{}) (*nats.Conn, error) {
+// dial makes one connection to one of the servers. ended is closed when that connection is, whoever closes it.
+func (l *link) dial(ctx context.Context, servers []string) (nc *nats.Conn, ended chan struct{}, err error) {
+	ended = make(chan struct{})
 	d := &dialer{ctx: ctx, timeout: l.ConnectTimeout}
 	defer d.release()
 	options := []nats.Option{
@@ -123,7 +128,8 @@ func (l *link) dial(ctx context.Context, ended chan struct{}) (*nats.Conn, error
 	if l.Credentials != "" {
 		options = append(options, nats.UserCredentials(l.Credentials))
 	}
-	return nats.Connect(strings.Join(l.Servers, ","), options...)
+	nc, err = nats.Connect(strings.Join(servers, ","), options...)
+	return nc, ended, err
 }
 
 // dialer lets go of an attempt as soon as its context ends, also in the middle of a handshake.

@@ -129,3 +129,20 @@ func TestB29ThereIsNoBusyLoop(t *testing.T) {
 		}
 	})
 }
+
+func TestTheRestOfTheClusterIsDialledWhenTheConfiguredServerIsGone(t *testing.T) {
+	first := natstest.Start(t, natstest.AnyPort+`server_name: a, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1 }`)
+	second := natstest.Start(t, natstest.AnyPort+fmt.Sprintf(
+		`server_name: b, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, routes: ["nats-route://127.0.0.1:%d"] }`, first.ClusterAddr().Port))
+	natstest.Eventually(t, "the cluster is formed", func() bool { return first.NumRoutes() > 0 && second.NumRoutes() > 0 })
+	names := make(chan string, 10)
+	run(t, natslink.Options{Servers: []string{first.ClientURL()}, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond},
+		func(ctx context.Context, nc *nats.Conn) { names <- nc.ConnectedServerName(); <-ctx.Done() })
+	if name := <-names; name != "a" {
+		t.Fatalf("connected to %s", name)
+	}
+	natstest.Stop(first)
+	if name := <-names; name != "b" {
+		t.Errorf("connected to %s", name)
+	}
+}

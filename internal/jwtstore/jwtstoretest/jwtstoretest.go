@@ -460,6 +460,14 @@ func forgotten(t *testing.T, b *bench) {
 	b.Forget("nobody")
 	b.Forget("s2")
 	b.owed(both)
+	b.Meet("s2", time.Now())
+	b.Confirm("s2", both)
+	b.Forget("s2")
+	b.Meet("s2", time.Now())
+	if !b.Lacks("s2", both) {
+		t.Error("a server that was forgotten is still known to have a change")
+	}
+	b.Forget("s2")
 	b.Forget("s1")
 	b.owed(both) // nobody is known: somebody may come
 	if got := b.Servers(); len(got) != 0 {
