@@ -162,6 +162,22 @@ func checkAcknowledged(t *testing.T, d *jwtstore.Dir, keys []string, last [write
 	}
 }
 
+// TestAStartDoesNotUndoAnEdit crashes after a file was written and then edited by hand.
+func TestAStartDoesNotUndoAnEdit(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	d := open(t, options(t, dir))
+	put(t, d, key, "put")
+	written(t, d)
+	write(t, filepath.Join(dir, jwtstore.Path(true, key)), "edited by hand")
+	crashed := t.TempDir()
+	copyTree(t, dir, crashed)
+	c := open(t, options(t, crashed))
+	loads(t, c, key, "edited by hand")
+	if len(c.Changes()) != 1 {
+		t.Error("the change is not owed any more")
+	}
+}
+
 // TestCopyOfALiveStore copies the directory file by file while 16 writers are at work. Each copy is a store with
 // everything that was acknowledged before the copying began.
 func TestCopyOfALiveStore(t *testing.T) {

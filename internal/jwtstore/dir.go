@@ -266,6 +266,13 @@ func (d *Dir) Servers() []string {
 	return d.led.names()
 }
 
+// Unseen returns the servers that were last met before a moment.
+func (d *Dir) Unseen(before time.Time) []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.led.unseen(before)
+}
+
 // Lacks says whether the server has yet to acknowledge the change. Nobody lacks one that Changes does not return.
 func (d *Dir) Lacks(server string, seq uint64) bool {
 	d.mu.RLock()

@@ -112,6 +112,17 @@ func (l *ledger) names() []string {
 	return all
 }
 
+// unseen returns the servers that were last seen before a moment.
+func (l *ledger) unseen(before time.Time) []string {
+	var all []string
+	for _, s := range l.servers {
+		if s.name != "" && s.seen.Before(before) {
+			all = append(all, s.name)
+		}
+	}
+	return all
+}
+
 // lacks says whether the change is kept and the server has not acknowledged it.
 func (l *ledger) lacks(name string, seq uint64) bool {
 	e := l.bySeq[seq]

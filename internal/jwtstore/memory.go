@@ -119,6 +119,13 @@ func (m *Memory) Servers() []string {
 	return m.led.names()
 }
 
+// Unseen returns the servers that were last met before a moment.
+func (m *Memory) Unseen(before time.Time) []string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.led.unseen(before)
+}
+
 // Lacks says whether the server has yet to acknowledge the change. Nobody lacks one that Changes does not return.
 func (m *Memory) Lacks(server string, seq uint64) bool {
 	m.mu.RLock()

@@ -39,6 +39,10 @@ type Outbox interface {
 	Meet(server string, at time.Time)
 	// Servers returns the names of all that were met and not forgotten.
 	Servers() []string
+	// Unseen returns the names of those last met before a moment.
+	Unseen(before time.Time) []string
+	// Forget removes a server: it is owed nothing any more.
+	Forget(server string)
 	// Lacks says whether the server has yet to acknowledge the change.
 	Lacks(server string, seq uint64) bool
 	// Confirm records that the server has acknowledged the change.

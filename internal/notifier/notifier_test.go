@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -263,6 +264,21 @@ func TestAServerThatGoesIsNotWaitedForButOwedWhatItMissed(t *testing.T) {
 	b.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
 	if left := b.store.Changes(); len(left) != 1 || !b.store.Lacks("n2", left[0].Seq) || b.store.Lacks("n1", left[0].Seq) {
 		t.Errorf("owed: %v", left)
+	}
+}
+
+func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	a := jwttest.NewAccount(t)
+	s := b.memoryServer(t, "server_name: here\n", a)
+	b.store.Meet("gone", time.Now().Add(-73*time.Hour))
+	b.store.Meet("away", time.Now().Add(-71*time.Hour))
+	b.store.Meet("here", time.Now().Add(-73*time.Hour))
+	b.link(t, s.ClientURL(), b.sysCreds(t))
+	b.wantLog(t, "nats-server gone has not been seen for 72h0m0s and is forgotten")
+	if got := b.store.Servers(); !slices.Contains(got, "away") || !slices.Contains(got, "here") || slices.Contains(got, "gone") {
+		t.Errorf("known: %v", got)
 	}
 }
 

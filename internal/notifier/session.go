@@ -24,6 +24,8 @@ const (
 	// pingEvery is how often we ask who is there; pingSoonest when there is a reason to.
 	pingEvery   = 30 * time.Second
 	pingSoonest = 5 * time.Second
+	// forgetAfter is how long what a nats-server missed is kept for it.
+	forgetAfter = 72 * time.Hour
 )
 
 // updateSubject is where nats-servers of every version take account updates.
@@ -148,7 +150,7 @@ func (s *session) step(now time.Time) (batch []Change, ping bool, next time.Time
 		}
 	}
 	if !s.swept && now.Sub(s.pinged) >= answerWithin {
-		s.sweep()
+		s.sweep(now)
 	}
 	if ping = !now.Before(s.pingDue); ping {
 		s.pinged, s.pingDue, s.swept = now, now.Add(pingEvery), false
@@ -196,9 +198,14 @@ func (s *session) met() {
 	}
 }
 
-// sweep drops the nats-servers that did not answer the last PING. What is owed to them stays in the Outbox.
-func (s *session) sweep() {
+// sweep drops the nats-servers that did not answer the last PING. What is owed to them stays in the Outbox, but not
+// for ever: a nats-server without a name of its own comes back from a restart as another one.
+func (s *session) sweep(now time.Time) {
 	s.swept = true
+	for _, name := range s.n.Outbox.Unseen(now.Add(-forgetAfter)) {
+		s.n.Outbox.Forget(name)
+		s.n.Log.Warn(fmt.Sprintf("nats-server %s has not been seen for %s and is forgotten: nothing is owed to it any more", name, forgetAfter))
+	}
 	for name, p := range s.peers {
 		if p.seen.Before(s.pinged) {
 			delete(s.peers, name)
