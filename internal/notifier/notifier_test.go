@@ -305,6 +305,38 @@ func TestAServerBefore220IsTakenAtItsFlush(t *testing.T) {
 	}
 }
 
+// TestNobodyWaitsForAServerThatIsOverdue lets a client of the system account answer PING, but no update.
+func TestNobodyWaitsForAServerThatIsOverdue(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	a := jwttest.NewAccount(t)
+	s := b.memoryServer(t, "", a)
+	kickable(t, s.ClientURL(), a) // loads the account
+	deaf := natstest.Connect(t, s.ClientURL(), b.sysCreds(t))
+	_, err := deaf.Subscribe("$SYS.REQ.SERVER.PING", func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"server":{"name":"deaf","ver":"2.10.1"},"statsz":{"active_servers":2}}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = deaf.Flush()
+	b.link(t, s.ClientURL(), b.sysCreds(t))
+	b.wantDelivery(t, a.ID, "acknowledged by 2 of 2 nats-servers")
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	r := b.commit(t, a.ID, b.op.Account(t, a), time.Now())
+	if got := r.Wait(ctx).String(); got != "1 of 2 nats-servers outstanding" || ctx.Err() == nil {
+		t.Errorf("says %q after waiting to the end: %v", got, ctx.Err())
+	}
+	b.wantLog(t, "nats-server deaf does not answer account updates")
+	r = b.commit(t, a.ID, b.op.Account(t, a), time.Now())
+	r.Wait(context.Background()) // returns although nobody answers
+	if n := b.log.Count("deaf does not answer"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	b.wantDelivery(t, a.ID, "1 of 2 nats-servers outstanding")
+}
+
 func TestAServersErrorIsLoggedOnceAndTheChangeStaysOwed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
