@@ -210,7 +210,7 @@ func TestB42NotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
 	p.term() // fails on a data race
 }
 
-func TestB21SIGTERMStopsInOrder(t *testing.T) {
+func TestB21AndB49SIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	s := newSite(t, "", "")
 	p, _ := s.start(t)
 	p.signal(syscall.SIGTERM)
