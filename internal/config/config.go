@@ -26,15 +26,15 @@ type Logging struct {
 type HTTP struct {
 	Host         string        // name or address to listen on; default localhost, "" is every interface
 	Port         int           // 0 to 65535; default 9090, 0 is any free port
-	ReadTimeout  time.Duration // of a whole request; default 5 s, always above 0
-	WriteTimeout time.Duration // of an answer; default 5 s, always above 0
+	ReadTimeout  time.Duration // of a whole request; default 5 s, 0 is refused, at most a day
+	WriteTimeout time.Duration // of an answer; default 5 s, 0 is refused, at most a day
 }
 
 // NATS says where changes are announced.
 type NATS struct {
 	Servers        []string      // URLs; none means that changes are not announced
-	ConnectTimeout time.Duration // of one attempt; default 5 s, always above 0
-	ReconnectWait  time.Duration // between attempts; default 1 s, at least 100 ms
+	ConnectTimeout time.Duration // of one attempt; default 5 s, 0 is refused, at most a day
+	ReconnectWait  time.Duration // between attempts; default 1 s, less than 100 ms is raised to that, at most a day
 	Credentials    string        // path of a creds file, "" for none
 }
 
@@ -74,9 +74,7 @@ func Load(f Flags) (Config, []Warning, error) {
 	if f.Config != "" {
 		l.readFile(f.Config)
 	}
-	if len(l.mistakes) == 0 {
-		l.readFlags(f)
-		l.judge()
-	}
+	l.readFlags(f)
+	l.checkDir()
 	return l.config, l.warnings, l.err()
 }

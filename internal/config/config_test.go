@@ -124,7 +124,7 @@ func TestEveryKeyArrives(t *testing.T) {
 
 func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"syntax", "http {", "a.conf:1:7: the map opened at line 1 is never closed"},
+		{"syntax", "http {", "/a.conf:1:7: the map opened at line 1 is never closed"},
 		{"B48: a boolean of other words", "\nstore { shard: perhaps }", "a.conf:2:16: error parsing Shard option perhaps"},
 		{"a number for a boolean", "logging { pid: 1 }", "error parsing PID option 1"},
 		{"a word for a number", "http { port: abc }", "a.conf:1:14: unable to parse integer abc for key Port"},
@@ -139,15 +139,23 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"a map for servers", "nats { servers: {a: b} }", "error parsing Servers option map[a:b], single element is not convertable"},
 		{"a URL of another scheme", "nats { servers: [http://a] }", `the URL scheme "http"`},
 		{"a section that is none", "http: 3", "a.conf:1:7: struct field HTTP doesn't have a matching map in the config file"},
-		{"a port out of range", "http { port: 70000 }", "http.port: 70000"},
-		{"B28: a negative wait", "nats { reconnectwait: -1 }", "nats.reconnectwait must not be negative"},
-		{"no time at all", "http { readtimeout: 0 }", "http.readtimeout must be more than 0"},
-		{"an empty directory", `store { dir: "" }`, "store directory is required"},
+		{"a port out of range", "http { port: 70000 }", "a.conf:1:14: http.port 70000 is not between 0 and 65535"},
+		{"B28: a negative wait", "nats { reconnectwait: -1 }", "a.conf:1:23: nats.reconnectwait must not be negative"},
+		{"a negative port", "http { port: -1 }", "http.port -1 is not between 0 and 65535"},
+		{"no time at all", "http { readtimeout: 0 }", "a.conf:1:21: http.readtimeout must be more than 0"},
+		{"no time to write", `http { writetimeout: "-5s" }`, "a.conf:1:22: http.writetimeout must be more than 0"},
+		{"no time to connect", "nats { connecttimeout: 0 }", "a.conf:1:24: nats.connecttimeout must be more than 0"},
+		{"an absurd time", "nats { reconnectwait: 25h }", "a.conf:1:23: nats.reconnectwait must be at most a day, not 25h0m0s"},
+		{"a time beyond all measure", "http { readtimeout: 99999999999999999 }", "for key ReadTimeout: it is too large"},
+		{"a port of a server out of range", "nats { servers: [nats://a:99999] }", "port 99999 is not between 0 and 65535"},
+		{"a key of TLS that nobody knows", "nats { tls { ca_file: x } }", "a.conf:1:14: nats.tls.ca_file is not supported yet"},
+		{"TLS with verification", "http { tls { verify: true } }", "http.tls.verify is not supported yet"},
+		{"an empty directory", `store { dir: "" }`, "a.conf:1:14: store directory is required"},
 		{"a missing variable", "store { dir: $NOSUCHVAR }", "a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
 		{"a missing include", "include nofile.conf", "nofile.conf: no such file or directory"},
 		{"TLS for HTTP", "http { tls { cert: x } }", "a.conf:1:14: http.tls.cert is not supported yet"},
 		{"TLS for NATS", "nats { tls { root: x } }", "nats.tls.root is not supported yet"},
-		{"credentials for HTTP", "http { authorization { write: {} } }", "http.authorization is not supported yet"},
+		{"credentials for HTTP", "http { authorization { write: {} } }", "a.conf:1:24: http.authorization.write is not supported yet"},
 		{"a read-only store", "store { dir: x, readonly: true }", "store.readonly is not supported yet"},
 		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
 		{"an nsc folder", "store { nsc: x }", "store.nsc is not supported yet"},
@@ -176,11 +184,39 @@ func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 	}
 }
 
-func TestNoPasswordIsShown(t *testing.T) {
-	for _, u := range []string{"nats://u:secret@", "http://u:secret@h", "nats://u:secret@h:x:y", "nats://u:secret%zz@h"} {
-		if _, _, err := load(t, `nats { servers: "`+u+`" }`); err == nil || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: %v", u, err)
+func TestMistakesAreNamedInTheOrderTheyAreMade(t *testing.T) {
+	const text = "http { readtimeout: 0, writetimeout: 0, port: -1 }\nnats { connecttimeout: 0 }\nstore { dir: \"\" }"
+	_, _, err := load(t, text, "-nsc", "x", "-ro", "-hp", "1234")
+	if err == nil {
+		t.Fatal("no mistake was found")
+	}
+	want := []string{":1:21: ", ":1:38: ", ":1:47: ", ":2:24: ", "-nsc", "-ro", "hostport", ":3:14: "}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("%d lines, want %d:\n%v", len(lines), len(want), err)
+	}
+	for i, w := range want {
+		if !strings.Contains(lines[i], w) {
+			t.Errorf("line %d is %s, want %s", i, lines[i], w)
 		}
+	}
+}
+
+func TestB31NoPasswordIsShown(t *testing.T) {
+	for _, servers := range []string{
+		`"nats://u:hush@"`, `"http://u:hush@h"`, `"nats://u:hush@h:x:y"`, `"nats://u:hush%zz@h"`, `"nats://u:hush@h:99999"`,
+		`["nats://u:hush@h", true]`, `["nats://u:hu@sh@h", 65]`, `{ url: "nats://u:hush@h" }`, `[{ url: x, password: hush }]`,
+	} {
+		_, _, err := load(t, "nats { servers: "+servers+" }")
+		if err == nil || strings.Contains(err.Error(), "hu") || strings.Contains(err.Error(), "sh@") {
+			t.Errorf("%s: %v", servers, err)
+		}
+	}
+	if _, _, err := load(t, "", "-nats", "nats://u:hush@"); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("-nats: %v", err)
+	}
+	if _, _, err := load(t, `http { port: "nats://u:hush@h" }`); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("a URL in the wrong place: %v", err)
 	}
 }
 
@@ -199,8 +235,10 @@ func TestWarnings(t *testing.T) {
 		{"a key and its alias", "operatorjwtpath: a, operator: b", `the key "operator" is given again`, true},
 		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }", `the key "port" is given again`, true},
 		{"a section given twice", "http { port: 1 }\nhttp { host: a }", `a.conf:2:1: the section "http" stands here again and is merged`, false},
+		{"an empty key of TLS that nobody knows", `nats { tls { ca_file: "" } }`, `unknown key "ca_file" in section nats.tls`, true},
+		{"B29: too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms", false},
 		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
-		{"B29: no wait at all", "nats { reconnectwait: 0 }", "nats.reconnectwait is raised to 100 ms", false},
+		{"B28, B29: no wait at all", "nats { reconnectwait: 0 }", "a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, warnings, err := load(t, c.text)
@@ -267,6 +305,46 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 	}
 }
 
+func TestADirectoryFlagMendsAnEmptyDirectory(t *testing.T) {
+	if c, _, err := load(t, `store { dir: "" }`, "-dir", "/d"); err != nil || c.Store.Dir != "/d" {
+		t.Errorf("%+v, %v", c.Store, err)
+	}
+}
+
+func TestEveryFlagArrives(t *testing.T) {
+	got, err := config.ParseFlags(strings.Fields(
+		"-c a -dir b -nsc c -operator d -nats e -creds f -primary g -hp h -ro -D -V -DV -dump -t --version and more"), &bytes.Buffer{})
+	want := config.Flags{
+		Config: "a", Dir: "b", NSC: "c", Operator: "d", NATS: "e", Creds: "f", Primary: "g", HostPort: "h",
+		ReadOnly: true, Debug: true, Trace: true, Both: true, Dump: true, Test: true, Version: true,
+	}
+	if err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if f, err := config.ParseFlags([]string{"-v"}, &bytes.Buffer{}); err != nil || !f.Version {
+		t.Errorf("-v gives %+v, %v", f, err)
+	}
+}
+
+func TestAVariableComesFromTheEnvironment(t *testing.T) {
+	t.Setenv("AS_PORT", "8088")
+	if c, _, err := load(t, "http { port: $AS_PORT }"); err != nil || c.HTTP.Port != 8088 {
+		t.Errorf("%+v, %v", c.HTTP, err)
+	}
+}
+
+// TestB48WordsForBooleans: the original took every text but "true" for false.
+func TestB48WordsForBooleans(t *testing.T) {
+	for word, want := range map[string]bool{
+		`"yes"`: true, `"on"`: true, `"1"`: true, `"TRUE"`: true, `"Yes"`: true, `true`: true,
+		`"no"`: false, `"off"`: false, `"0"`: false, `"False"`: false, `"OFF"`: false, `false`: false,
+	} {
+		if c, _, err := load(t, "store { dir: x, shard: "+word+" }"); err != nil || c.Store.Shard != want {
+			t.Errorf("%s: %v, %v", word, c.Store.Shard, err)
+		}
+	}
+}
+
 func TestWrongFlags(t *testing.T) {
 	for _, c := range []struct {
 		flags []string
@@ -274,12 +352,13 @@ func TestWrongFlags(t *testing.T) {
 	}{
 		{[]string{"-hp", "1234"}, "error parsing hostport: address 1234: missing port in address"},
 		{[]string{"-hp", "127.0.0.1:abc"}, `error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`},
-		{[]string{"-hp", "127.0.0.1:70000"}, "http.port: 70000 is not between 0 and 65535"},
+		{[]string{"-hp", "127.0.0.1:70000"}, "error parsing hostport: port 70000 is not between 0 and 65535"},
+		{[]string{"-hp", "127.0.0.1:-1"}, "error parsing hostport: port -1 is not between 0 and 65535"},
 		{[]string{"-nsc", "x"}, "the flag -nsc is not supported yet"},
 		{[]string{"-ro"}, "the flag -ro is not supported yet"},
 		{[]string{"-primary", "x"}, "the flag -primary is not supported yet"},
 		{[]string{"-dump"}, "the flag -dump is not supported yet"},
-		{[]string{"-nats", "http://x"}, "the URL scheme"},
+		{[]string{"-nats", "http://x"}, "-nats: error parsing Servers option: the URL scheme"},
 	} {
 		if _, _, err := load(t, "", c.flags...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want %s", c.flags, err, c.want)

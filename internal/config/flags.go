@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -58,7 +57,7 @@ func (l *loader) readFlags(f Flags) {
 	l.refuseLater(f)
 	c := &l.config
 	if f.Dir != "" {
-		c.Store, l.dirSet = Store{Dir: l.path(f.Dir)}, true
+		c.Store = Store{Dir: l.path(f.Dir)}
 	}
 	if f.Operator != "" {
 		c.Operator = JWTRef{Path: l.path(f.Operator)}
@@ -68,6 +67,9 @@ func (l *loader) readFlags(f Flags) {
 	}
 	if f.NATS != "" {
 		servers, err := find("nats", "servers").urls(f.NATS)
+		if err != nil {
+			err = fmt.Errorf("-nats: %w", err)
+		}
 		l.check(err)
 		c.NATS.Servers = servers
 	}
@@ -80,9 +82,12 @@ func (l *loader) readFlags(f Flags) {
 
 // refuseLater refuses the flags of features that are not built yet.
 func (l *loader) refuseLater(f Flags) {
-	for name, used := range map[string]bool{"-nsc": f.NSC != "", "-ro": f.ReadOnly, "-primary": f.Primary != "", "-dump": f.Dump} {
-		if used {
-			l.mistakes = append(l.mistakes, fmt.Errorf("the flag %s is not supported yet", name))
+	for _, later := range []struct {
+		name string
+		used bool
+	}{{"-nsc", f.NSC != ""}, {"-ro", f.ReadOnly}, {"-primary", f.Primary != ""}, {"-dump", f.Dump}} {
+		if later.used {
+			l.check(fmt.Errorf("the flag %s is not supported yet", later.name))
 		}
 	}
 }
@@ -106,8 +111,10 @@ func (h *HTTP) listenOn(hostPort string) error {
 		return fmt.Errorf("error parsing hostport: %w", err)
 	}
 	n, err := strconv.Atoi(port)
+	if err == nil {
+		err = checkPort(n)
+	}
 	if err != nil {
-		err = &strconv.NumError{Func: "Atoi", Num: port, Err: errors.Unwrap(err)}
 		return fmt.Errorf("error parsing hostport: %w", err)
 	}
 	h.Host, h.Port = host, n

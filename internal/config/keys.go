@@ -1,6 +1,8 @@
 package config
 
 import (
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -90,6 +92,10 @@ var sections = map[string]string{
 	"http.tls": "TLS", "nats.tls": "TLS", "http.authorization": "Authorization",
 }
 
+// laterSections are those of which nothing is built yet. A key that only a later version knows turns on something
+// there, so it is not enough to warn of it: a server that was to use TLS must not go without.
+var laterSections = map[string]bool{"http.tls": true, "nats.tls": true, "http.authorization": true}
+
 // ignored are keys that the original's structure has and nobody ever used.
 var ignored = map[string]bool{"logging.custom": true}
 
@@ -140,7 +146,7 @@ func nearest(section, name string) string {
 			}
 		}
 	}
-	for s := range sections {
+	for _, s := range slices.Sorted(maps.Keys(sections)) {
 		if parent, child := split(s); parent == section {
 			consider(child)
 		}

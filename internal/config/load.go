@@ -15,7 +15,7 @@ type loader struct {
 	config   Config
 	warnings []Warning
 	mistakes []error
-	dirSet   bool // store.dir is in the file
+	dirAt    natsconf.Pos // of store.dir's value; the zero value if the file has none
 }
 
 func (l *loader) err() error { return errors.Join(l.mistakes...) }
@@ -37,6 +37,10 @@ func (l *loader) readFile(name string) {
 	}
 	l.config.File = name
 	m, err := natsconf.ParseFile(name)
+	if located := (*natsconf.Error)(nil); errors.As(err, &located) {
+		l.mistakes = append(l.mistakes, err)
+		return
+	}
 	if err != nil {
 		l.mistakes = append(l.mistakes, fmt.Errorf("error reading configuration file: %w", err))
 		return
@@ -69,10 +73,6 @@ func (l *loader) section(name string, maps []*natsconf.Map) {
 		}
 	}
 	for _, child := range order {
-		if child == "http.authorization" {
-			l.authorization(inner[child])
-			continue
-		}
 		l.section(child, inner[child])
 	}
 }
@@ -85,15 +85,6 @@ func (l *loader) innerMap(name string, e natsconf.Entry) *natsconf.Map {
 		return nil
 	}
 	return m
-}
-
-// authorization is a section whose keys are not known yet: only an empty one means nothing.
-func (l *loader) authorization(maps []*natsconf.Map) {
-	for _, m := range maps {
-		if len(m.Entries) > 0 {
-			l.mistake(m.Pos, "http.authorization is not supported yet")
-		}
-	}
 }
 
 // entry reads one key of a section.
@@ -118,11 +109,15 @@ func (l *loader) entry(name string, e natsconf.Entry, first map[string]natsconf.
 		l.mistake(e.Value.Pos, "%s", err)
 		return
 	}
-	l.note(k, e)
+	l.judge(k, e)
 }
 
 // unknown reports a key that nobody knows. One that only gives a $variable its value is known enough.
 func (l *loader) unknown(name string, e natsconf.Entry) {
+	if laterSections[name] && e.Value.Data != "" {
+		l.mistake(e.Pos, "%s is not supported yet", join(name, strings.ToLower(e.Key)))
+		return
+	}
 	if e.Used {
 		return
 	}
@@ -148,11 +143,28 @@ func (l *loader) later(k *key, e natsconf.Entry) {
 	}
 }
 
-// note remembers what judge wants to know about a key, and warns of values without effect.
-func (l *loader) note(k *key, e natsconf.Entry) {
-	switch k.name {
+const (
+	leastWait = 100 * time.Millisecond
+	mostTime  = 24 * time.Hour // more is a mistaken unit
+)
+
+// judge checks what a value means, once it could be read.
+func (l *loader) judge(k *key, e natsconf.Entry) {
+	switch at := e.Value.Pos; k.name {
 	case "Dir":
-		l.dirSet = true
+		l.dirAt = at
+	case "Port":
+		if err := checkPort(l.config.HTTP.Port); err != nil {
+			l.mistake(at, "http.%s", err)
+		}
+	case "ReadTimeout", "WriteTimeout", "ConnectTimeout":
+		l.judgeTime(k, at, 1)
+	case "ReconnectWait":
+		l.judgeTime(k, at, 0)
+		if wait := &l.config.NATS.ReconnectWait; *wait >= 0 && *wait < leastWait {
+			*wait = leastWait
+			l.warn(at, false, "nats.reconnectwait is raised to 100 ms")
+		}
 	case "MaxReconnects":
 		if always, _ := k.isDefault(e.Value.Data); !always {
 			l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")
@@ -160,30 +172,31 @@ func (l *loader) note(k *key, e natsconf.Entry) {
 	}
 }
 
-const leastWait = 100 * time.Millisecond
+// judgeTime refuses a duration that is below the least one, or absurdly long.
+func (l *loader) judgeTime(k *key, at natsconf.Pos, least time.Duration) {
+	name := join(k.section, strings.ToLower(k.name))
+	switch d := *k.into(&l.config).(*time.Duration); {
+	case d < least && least > 0:
+		l.mistake(at, "%s must be more than 0", name)
+	case d < least:
+		l.mistake(at, "%s must not be negative", name)
+	case d > mostTime:
+		l.mistake(at, "%s must be at most a day, not %s", name, d)
+	}
+}
 
-// judge checks what one value alone can't tell.
-func (l *loader) judge() {
-	c := &l.config
-	for name, d := range map[string]time.Duration{
-		"http.readtimeout": c.HTTP.ReadTimeout, "http.writetimeout": c.HTTP.WriteTimeout, "nats.connecttimeout": c.NATS.ConnectTimeout,
-	} {
-		if d <= 0 {
-			l.mistakes = append(l.mistakes, fmt.Errorf("%s must be more than 0", name))
-		}
+func checkPort(n int) error {
+	if n < 0 || n > 65535 {
+		return fmt.Errorf("port %d is not between 0 and 65535", n)
 	}
-	if c.HTTP.Port < 0 || c.HTTP.Port > 65535 {
-		l.mistakes = append(l.mistakes, fmt.Errorf("http.port: %d is not between 0 and 65535", c.HTTP.Port))
-	}
-	switch {
-	case c.NATS.ReconnectWait < 0:
-		l.mistakes = append(l.mistakes, errors.New("nats.reconnectwait must not be negative"))
-	case c.NATS.ReconnectWait < leastWait:
-		c.NATS.ReconnectWait = leastWait
-		l.warnings = append(l.warnings, Warning{Text: "nats.reconnectwait is raised to 100 ms"})
-	}
-	if l.dirSet && c.Store.Dir == "" {
-		l.mistakes = append(l.mistakes, errors.New("store directory is required"))
+	return nil
+}
+
+// checkDir refuses a directory that is there and empty, when no flag names another one. It may be a variable that
+// is not set where it should be, and what is kept in memory is lost.
+func (l *loader) checkDir() {
+	if l.dirAt != (natsconf.Pos{}) && l.config.Store.Dir == "" {
+		l.mistake(l.dirAt, "store directory is required")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,8 +161,14 @@ func checkURL(s string) error {
 		return fmt.Errorf("one of the URLs can't be read: it must be like nats://host:4222")
 	case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
 		return fmt.Errorf("the URL scheme %q is not one of nats, tls, ws and wss", u.Scheme)
+	case u.Port() == "":
+		return nil
 	}
-	return nil
+	n, err := strconv.Atoi(u.Port())
+	if err != nil {
+		return err
+	}
+	return checkPort(n)
 }
 
 // jwt takes what names a JWT: a file, the JWT itself or, for the system account, its key. nats-server takes a list
@@ -193,7 +200,7 @@ func parseRef(s string, keyAllowed bool) (JWTRef, error) {
 	return JWTRef{Path: p}, err
 }
 
-// show gives a value as the original's messages do.
+// show gives a value as the original's messages do, but for what may be a password.
 func show(value any) any {
 	switch v := value.(type) {
 	case []natsconf.Value:
@@ -206,10 +213,28 @@ func show(value any) any {
 		all := map[string]any{}
 		for _, e := range v.Entries {
 			all[e.Key] = show(e.Value.Data)
+			if secret.MatchString(e.Key) {
+				all[e.Key] = hidden
+			}
 		}
 		return all
+	case string:
+		return hideUser(v)
 	}
 	return value
+}
+
+const hidden = "…"
+
+// secret is like the names under which people write passwords.
+var secret = regexp.MustCompile(`(?i)pass|token|secret|seed`)
+
+// hideUser hides all that stands before the last @: in a URL that is a user and a password.
+func hideUser(s string) string {
+	if at := strings.LastIndexByte(s, '@'); at >= 0 {
+		return hidden + s[at:]
+	}
+	return s
 }
 
 // expandHome expands ~ and ~/… to the home directory.
