@@ -237,21 +237,20 @@ func (s *session) prod() {
 	}
 }
 
-// enqueue takes up a change; a newer one of the same account takes the older one's place.
+// enqueue takes up a change; a newer one of the same account takes the older one's place. r, if not nil, follows it.
 func (s *session) enqueue(c Change, r *receipt) {
 	it := s.items[c.Key]
 	if it == nil {
-		it = &item{Change: c, index: -1}
+		it = &item{index: -1}
 		s.items[c.Key] = it
 	}
 	if r != nil {
 		it.waiting = append(it.waiting, r)
 	}
-	if c.Seq > it.Seq {
-		it.Change = c
+	if c.Seq > it.Seq { // else the session has found it in the Outbox before its Announce came
+		it.Change, it.tries = c, 0
+		s.again(it, time.Now())
 	}
-	it.tries = 0
-	s.again(it, time.Now())
 }
 
 // again puts an item into the queue, or moves it there, to be announced when it is due.
