@@ -212,11 +212,21 @@ func TestB42NotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
 
 func TestB21AndB49SIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	s := newSite(t, "", "")
-	p, _ := s.start(t)
+	p, url := s.start(t)
+	mute, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) // connects, as load balancers do, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	get(t, url+"/healthz") // accepted after the mute one
+	began := time.Now()
 	p.signal(syscall.SIGTERM)
 	p.wait("received sig-term, shutting down(?s:.*)http server stopped(?s:.*)closed JWT store")
 	if code := p.exited(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("the stop took %s", d)
 	}
 	if strings.Contains(p.log.String(), "ERR") {
 		t.Errorf("an error on a normal stop (B49):\n%s", p.log)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"time"
 
@@ -111,8 +112,8 @@ func (r *Registry) admit(o *offer, stored []byte) error {
 	if current != nil && bytes.Equal(bytes.TrimSpace(stored), o.token) && !o.expired(r.now()) {
 		return errSame
 	}
-	if current != nil && o.head.IssuedAt < current.IssuedAt && !r.allowOlder && !ahead(current.IssuedAt, r.now()) {
-		o.refused = &OlderError{Stored: time.Unix(current.IssuedAt, 0), Offered: time.Unix(o.head.IssuedAt, 0)}
+	if newest := o.newest(current); o.head.IssuedAt < newest && !r.allowOlder && !ahead(newest, r.now()) {
+		o.refused = &OlderError{Stored: time.Unix(newest, 0), Offered: time.Unix(o.head.IssuedAt, 0)}
 		return o.refused
 	}
 	if o.refused = verify(o); o.refused != nil {
@@ -122,6 +123,18 @@ func (r *Registry) admit(o *offer, stored []byte) error {
 		return errSame // in other bytes: the header of a version 1 JWT is not signed
 	}
 	return nil
+}
+
+// newest is when the JWT that is served now was issued: the stored one's iat, or that of the configured system
+// account, which is served while the store has none. 0 if there is neither.
+func (o *offer) newest(current *operator.Head) (issuedAt int64) {
+	if sys := o.trust.System; sys != nil && sys.Key == o.head.Subject {
+		issuedAt = sys.IssuedAt
+	}
+	if current != nil {
+		issuedAt = max(issuedAt, current.IssuedAt)
+	}
+	return issuedAt
 }
 
 func (o *offer) expired(now time.Time) bool {
@@ -197,7 +210,11 @@ func (r *Registry) again(ctx context.Context, key, door string) (Delivery, error
 		return known, nil
 	}
 	seq, err := r.committer.Touch(ctx, key, door)
+	if errors.Is(err, fs.ErrNotExist) {
+		return known, nil // it is the configured system account, which nats-servers fetch when they start
+	}
 	if err != nil {
+		r.repeat.undo(key)
 		return known, err
 	}
 	return r.announce(ctx, key, seq), nil

@@ -350,6 +350,8 @@ func TestTheConfiguredSystemAccountIsServedWhenTheStoreLacksIt(t *testing.T) {
 	if !bytes.Equal(got.JWT, token) {
 		t.Error("another JWT is served")
 	}
+	_, err = b.submit(b.op.System.ID, jwttest.Sign(t, b.op.Signing, b.op.System, b.now.Add(-time.Hour)))
+	wantError(t, err, &accounts.OlderError{})
 	newer := jwttest.Sign(t, b.op.Signing, b.op.System, b.now.Add(time.Second))
 	_, err = b.submit(b.op.System.ID, newer)
 	wantError(t, err, nil)

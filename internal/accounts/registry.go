@@ -104,13 +104,14 @@ func (r *Registry) Raw(_ context.Context, key string) ([]byte, error) {
 
 // absent answers for an account that the store can't give.
 func (r *Registry) absent(trust *Trust, key string, err error) (*Account, error) {
-	if trust.System != nil && trust.System.Key == key {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist): // it may hold a newer one than the configuration
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	case trust.System != nil && trust.System.Key == key:
 		return trust.System, nil
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	default:
 		return nil, ErrNotFound
 	}
-	return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 }
 
 // examine judges bytes that the store has not shown us under this stamp, and remembers the verdict. Bytes that have
@@ -228,6 +229,13 @@ func (l *limiter) allow(key string, now time.Time) bool {
 	}
 	l.last[key] = now
 	return true
+}
+
+// undo takes an allowance back that was not used.
+func (l *limiter) undo(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.last, key)
 }
 
 func (l *limiter) forget(now time.Time) {

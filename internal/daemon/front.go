@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,9 @@ type front struct {
 	listener net.Listener
 	server   *http.Server
 	handler  atomic.Pointer[http.Handler]
+
+	mu   sync.Mutex
+	mute map[net.Conn]bool // connections that have not sent a byte
 }
 
 // listen binds the configured address, or takes over the listener of old when that has the same one: the port
@@ -53,13 +57,37 @@ func duplicate(l net.Listener) (net.Listener, error) {
 }
 
 func newFront(c config.HTTP, l net.Listener, api *httpapi.API) *front {
-	f := &front{config: c, listener: l}
+	f := &front{config: c, listener: l, mute: map[net.Conn]bool{}}
 	f.use(api)
 	f.server = api.NewServer(c.ReadTimeout, c.WriteTimeout)
+	f.server.ConnState = f.watch
+	f.server.RegisterOnShutdown(f.hangUpOnMute)
 	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*f.handler.Load()).ServeHTTP(w, r)
 	})
 	return f
+}
+
+// watch keeps the list of connections that have not sent a byte. net/http would wait for them at a stop.
+func (f *front) watch(c net.Conn, s http.ConnState) {
+	if s == http.StateIdle { // it has sent something before
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s == http.StateNew {
+		f.mute[c] = true
+	} else {
+		delete(f.mute, c)
+	}
+}
+
+func (f *front) hangUpOnMute() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.mute {
+		_ = c.Close()
+	}
 }
 
 // use answers with h from the next request on.

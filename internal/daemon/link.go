@@ -22,13 +22,14 @@ type link struct {
 
 // startLink dials in the background; nil when NATS is not configured.
 func (d *daemon) startLink(c config.NATS) *link {
-	on := len(c.Servers) > 0
-	d.notifier.SetConfigured(on)
-	d.store.SetAnnounce(on)
-	if !on {
+	if len(c.Servers) == 0 {
+		d.notifier.SetConfigured(false)
+		d.store.SetAnnounce(false)
 		d.say("NATS is not configured, server will not fire notifications on update")
 		return nil
 	}
+	d.store.SetAnnounce(true) // first: who is told "will be sent" must be owed
+	d.notifier.SetConfigured(true)
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &link{config: c, creds: digest(c.Credentials), cancel: cancel, done: make(chan struct{})}
 	go func() {

@@ -85,11 +85,17 @@ func (l *ledger) changes() []Change {
 	return all
 }
 
-// meet says whether the server was not known. A new server lacks every change that is kept.
+// seenStep is how exactly it is known when a server was last seen: each step is worth a place in the journal.
+const seenStep = time.Hour
+
+// meet says whether that is worth remembering. A new server lacks every change that is kept.
 func (l *ledger) meet(name string, at time.Time) bool {
 	if slot, known := l.slots[name]; known {
-		l.servers[slot].seen = at
-		return false
+		news := at.Sub(l.servers[slot].seen) >= seenStep
+		if news {
+			l.servers[slot].seen = at
+		}
+		return news
 	}
 	slot := slices.IndexFunc(l.servers, func(s server) bool { return s.name == "" })
 	if slot < 0 {

@@ -33,6 +33,8 @@ const (
 	// pingEvery and pingsOut find a dead connection within half a minute; a cut cable sends no reset.
 	pingEvery = 10 * time.Second
 	pingsOut  = 2
+	// writeWithin bounds a write to a nats-server that has stopped reading.
+	writeWithin = 2 * time.Second
 )
 
 // Run dials until ctx ends and calls use with each connection. The context that use gets ends with the
@@ -77,7 +79,9 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 	defer cancel()
 	nc, ended, err := l.dial(ctx, l.Servers)
 	if err != nil && len(l.others) > 0 && ctx.Err() == nil {
-		nc, ended, err = l.dial(ctx, l.others)
+		if other, end, otherErr := l.dial(ctx, l.others); otherErr == nil {
+			nc, ended, err = other, end, nil
+		}
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -119,6 +123,8 @@ func (l *link) dial(ctx context.Context, servers []string) (nc *nats.Conn, ended
 		nats.NoEcho(),
 		nats.NoReconnect(),
 		nats.Timeout(l.ConnectTimeout),
+		nats.SkipHostLookup(), // the dialer looks up, and can be called off
+		nats.FlusherTimeout(writeWithin),
 		nats.PingInterval(pingEvery),
 		nats.MaxPingsOutstanding(pingsOut),
 		nats.SetCustomDialer(d),

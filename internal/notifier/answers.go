@@ -32,7 +32,8 @@ type reply struct {
 
 // hear takes every message that comes to the session's inbox.
 func (s *session) hear(m *nats.Msg) {
-	what, seq, _ := strings.Cut(strings.TrimPrefix(m.Subject, s.inbox+"."), ".")
+	what, rest, _ := strings.Cut(strings.TrimPrefix(m.Subject, s.inbox+"."), ".")
+	seq, number := parseAttempt(rest)
 	var r reply
 	unanswered := m.Header.Get("Status") == "503"
 	if !unanswered && (json.Unmarshal(m.Data, &r) != nil || r.Server.Name == "") {
@@ -46,7 +47,7 @@ func (s *session) hear(m *nats.Msg) {
 		return
 	}
 	it := s.flying[what]
-	if n, err := strconv.ParseUint(seq, 10, 64); err != nil || it == nil || it.Seq != n {
+	if it == nil || it.Seq != seq || it.attempt != number {
 		s.late(r, what, seq)
 		return
 	}
@@ -55,6 +56,19 @@ func (s *session) hear(m *nats.Msg) {
 		return
 	}
 	s.answered(it, r, now)
+}
+
+// parseAttempt reads the end of a reply subject, "<seq>.<number>". What is none is an attempt that never was.
+func parseAttempt(s string) (seq uint64, number int) {
+	a, b, _ := strings.Cut(s, ".")
+	seq, err := strconv.ParseUint(a, 10, 64)
+	if err != nil {
+		return 0, 0
+	}
+	if number, err = strconv.Atoi(b); err != nil {
+		return 0, 0
+	}
+	return seq, number
 }
 
 // pong takes an answer to PING.
@@ -68,12 +82,12 @@ func (s *session) pong(r reply, unanswered bool, now time.Time) {
 	s.n.Outbox.Meet(r.Server.Name, now)
 	p := s.peers[r.Server.Name]
 	if p == nil {
-		p = &peer{old: before(r.Server.Version, 2, 2)}
+		p = &peer{}
 		s.peers[r.Server.Name] = p
 		s.n.Log.Debug(fmt.Sprintf("nats-server %s is there, version %s", r.Server.Name, r.Server.Version))
 		s.owe(r.Server.Name)
 	}
-	p.seen = now
+	p.seen, p.old = now, before(r.Server.Version, 2, 2) // it may come back from a restart as a newer version
 	if s.meeting && s.complete() {
 		s.prod()
 	}
@@ -89,12 +103,13 @@ func (s *session) owe(name string) {
 }
 
 // late takes an acknowledgement that comes after its attempt has ended. It counts all the same.
-func (s *session) late(r reply, key, seq string) {
-	n, err := strconv.ParseUint(seq, 10, 64)
-	if p := s.peers[r.Server.Name]; err != nil || p == nil || !r.applied() {
+func (s *session) late(r reply, key string, seq uint64) {
+	p := s.peers[r.Server.Name]
+	if p == nil || !r.applied() {
 		return
 	}
-	s.n.Outbox.Confirm(r.Server.Name, n)
+	s.isBack(r.Server.Name, p)
+	s.n.Outbox.Confirm(r.Server.Name, seq)
 	if it := s.items[key]; it != nil {
 		s.settle(it)
 	}
@@ -113,13 +128,10 @@ func (s *session) answered(it *item, r reply, now time.Time) {
 		s.pingSoon(pingSoonest)
 		return
 	}
-	if p.late {
-		p.late = false
-		s.n.Log.Info(fmt.Sprintf("nats-server %s answers again", name))
-	}
+	s.isBack(name, p)
 	it.heard[name] = true
 	switch {
-	case r.applied(), r.skipped() && now.Sub(it.At) >= skipWindow:
+	case r.applied(), r.skipped() && it.sent.Sub(it.At) >= skipWindow:
 		s.n.Outbox.Confirm(name, it.Seq)
 	case r.skipped():
 		it.early = true
@@ -128,6 +140,14 @@ func (s *session) answered(it *item, r reply, now time.Time) {
 	}
 	if !s.settle(it) && s.allHeard(it) {
 		s.conclude(it, now)
+	}
+}
+
+// isBack notes that a nats-server that was overdue answers.
+func (s *session) isBack(name string, p *peer) {
+	if p.late {
+		p.late = false
+		s.n.Log.Info(fmt.Sprintf("nats-server %s answers again", name))
 	}
 }
 
@@ -194,7 +214,11 @@ func (s *session) conclude(it *item, now time.Time) {
 func (s *session) retry(it *item, now time.Time) {
 	it.release()
 	if it.early {
-		s.again(it, it.At.Add(skipWindow))
+		due := it.At.Add(skipWindow)
+		if most := now.Add(skipWindow); due.After(most) {
+			due = most // the clock was set back
+		}
+		s.again(it, due)
 		return
 	}
 	wait := min(time.Second<<min(it.tries, 5), backoffMost)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -267,19 +268,50 @@ func TestAServerThatGoesIsNotWaitedForButOwedWhatItMissed(t *testing.T) {
 	}
 }
 
-func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	a := jwttest.NewAccount(t)
-	s := b.memoryServer(t, "server_name: here\n", a)
-	b.store.Meet("gone", time.Now().Add(-73*time.Hour))
-	b.store.Meet("away", time.Now().Add(-71*time.Hour))
-	b.store.Meet("here", time.Now().Add(-73*time.Hour))
-	b.link(t, s.ClientURL(), b.sysCreds(t))
-	b.wantLog(t, "nats-server gone has not been seen for 72h0m0s and is forgotten")
-	if got := b.store.Servers(); !slices.Contains(got, "away") || !slices.Contains(got, "here") || slices.Contains(got, "gone") {
-		t.Errorf("known: %v", got)
+// echo is a session on which one nats-server answers PING, and nothing else happens.
+type echo struct{ hear nats.MsgHandler }
+
+func (*echo) NewInbox() string                       { return "_INBOX.x" }
+func (*echo) MaxPayload() int64                      { return 1 << 20 }
+func (*echo) FlushWithContext(context.Context) error { return nil }
+func (e *echo) Subscribe(_ string, h nats.MsgHandler) (*nats.Subscription, error) {
+	e.hear = h
+	return nil, nil
+}
+
+func (e *echo) PublishRequest(subject, reply string, _ []byte) error {
+	if subject == "$SYS.REQ.SERVER.PING" {
+		go e.hear(&nats.Msg{Subject: reply, Data: []byte(`{"server":{"name":"here","ver":"2.15.2"},"statsz":{"active_servers":1}}`)})
 	}
+	return nil
+}
+
+// TestAServerNotSeenForThreeDaysIsForgotten runs on a clock of its own. Absence counts only while somebody watches.
+func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.store.Meet("gone", time.Now().Add(-73*time.Hour))
+		b.store.Meet("away", time.Now().Add(-70*time.Hour))
+		b.store.Meet("here", time.Now().Add(-73*time.Hour))
+		ctx, cancel := context.WithCancel(context.Background())
+		go b.notifier.Serve(ctx, &echo{})
+		known := func(after time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(after) // of the bubble's clock
+			if got := b.store.Servers(); !slices.Equal(got, want) {
+				t.Errorf("known: %v, want %v", got, want)
+			}
+		}
+		known(10*time.Minute, "gone", "away", "here")
+		known(55*time.Minute, "away", "here")
+		known(2*time.Hour, "here")
+		known(100*time.Hour, "here")
+		if n := b.log.Count("has not been seen for 72h0m0s and is forgotten"); n != 2 {
+			t.Errorf("logged %d times", n)
+		}
+		cancel()
+		synctest.Wait()
+	})
 }
 
 // TestAServerBefore220 lets a client of the system account answer PING as nats-server 2.1.9 does.

@@ -26,6 +26,8 @@ const (
 	pingSoonest = 5 * time.Second
 	// forgetAfter is how long what a nats-server missed is kept for it.
 	forgetAfter = 72 * time.Hour
+	// watchAtLeast is how long a session has lasted before it says that somebody stayed away.
+	watchAtLeast = time.Hour
 )
 
 // updateSubject is where nats-servers of every version take account updates.
@@ -38,6 +40,7 @@ type session struct {
 	inbox string
 	wake  chan struct{} // holds one token when there is something new to look at
 
+	began    time.Time
 	peers    map[string]*peer // the nats-servers that are there, by name
 	meeting  bool             // the first round of PING is not over
 	meetBy   time.Time
@@ -65,11 +68,18 @@ type item struct {
 	due     time.Time
 	index   int // in the queue; -1 when it is not there
 	tries   int // attempts that ended without every server's acknowledgement
+	attempt int // how often it has been announced
 	sent    time.Time
 	flushed bool            // the connected server has taken the attempt
 	heard   map[string]bool // who has answered the attempt
 	early   bool            // somebody skipped it too early to count
 	waiting []*receipt
+}
+
+// attempt is one announcement of a change. Its number keeps an answer from counting for a later one.
+type attempt struct {
+	Change
+	number int
 }
 
 // Serve announces through conn until ctx ends. There is one session at a time.
@@ -81,7 +91,9 @@ func (n *Notifier) Serve(ctx context.Context, conn Session) {
 		wake:    make(chan struct{}, 1),
 		peers:   make(map[string]*peer),
 		meeting: true,
+		began:   time.Now(),
 		meetBy:  time.Now().Add(meetWithin),
+		swept:   true,
 		items:   make(map[string]*item),
 		flying:  make(map[string]*item),
 		told:    make(map[string]bool),
@@ -138,7 +150,7 @@ func (s *session) run(ctx context.Context) {
 
 // step moves the clock: it ends what has waited long enough and picks what is to be sent. next is when there will
 // be something to do again.
-func (s *session) step(now time.Time) (batch []Change, ping bool, next time.Time) {
+func (s *session) step(now time.Time) (batch []attempt, ping bool, next time.Time) {
 	s.n.mu.Lock()
 	defer s.n.mu.Unlock()
 	if s.meeting && (s.complete() || !now.Before(s.meetBy)) {
@@ -202,9 +214,8 @@ func (s *session) met() {
 // for ever: a nats-server without a name of its own comes back from a restart as another one.
 func (s *session) sweep(now time.Time) {
 	s.swept = true
-	for _, name := range s.n.Outbox.Unseen(now.Add(-forgetAfter)) {
-		s.n.Outbox.Forget(name)
-		s.n.Log.Warn(fmt.Sprintf("nats-server %s has not been seen for %s and is forgotten: nothing is owed to it any more", name, forgetAfter))
+	if now.Sub(s.began) >= watchAtLeast {
+		s.forget(now)
 	}
 	for name, p := range s.peers {
 		if p.seen.Before(s.pinged) {
@@ -218,6 +229,15 @@ func (s *session) sweep(now time.Time) {
 	}
 	for _, it := range s.items {
 		s.settle(it)
+	}
+}
+
+// forget gives up those that have stayed away for too long. Absence only counts while we are there to see it: after
+// an outage of our own everybody has been out of sight.
+func (s *session) forget(now time.Time) {
+	for _, name := range s.n.Outbox.Unseen(now.Add(-forgetAfter)) {
+		s.n.Outbox.Forget(name)
+		s.n.Log.Warn(fmt.Sprintf("nats-server %s has not been seen for %s and is forgotten: nothing is owed to it any more", name, forgetAfter))
 	}
 }
 
@@ -249,7 +269,11 @@ func (s *session) enqueue(c Change, r *receipt) {
 	}
 	if c.Seq > it.Seq { // else the session has found it in the Outbox before its Announce came
 		it.Change, it.tries = c, 0
-		s.again(it, time.Now())
+		due := time.Now()
+		if r != nil {
+			due = time.Time{} // what has just been pushed goes before everything that waits its turn
+		}
+		s.again(it, due)
 	}
 }
 
@@ -266,18 +290,20 @@ func (s *session) again(it *item, due time.Time) {
 }
 
 // takeOff moves the first item of the queue into the air.
-func (s *session) takeOff(now time.Time) Change {
+func (s *session) takeOff(now time.Time) attempt {
 	it := heap.Pop(&s.queue).(*item)
+	it.attempt++
 	it.sent, it.flushed, it.early = now, false, false
 	it.heard = make(map[string]bool, len(s.peers))
 	s.flying[it.Key] = it
-	return it.Change
+	return attempt{it.Change, it.attempt}
 }
 
 // announce publishes what is stored now for each change. It runs without the lock: loading and publishing may
 // block.
-func (s *session) announce(ctx context.Context, batch []Change) {
-	for _, c := range batch {
+func (s *session) announce(ctx context.Context, batch []attempt) {
+	for _, a := range batch {
+		c := a.Change
 		token, err := s.n.Load(ctx, c.Key)
 		switch {
 		case gone(err):
@@ -288,7 +314,7 @@ func (s *session) announce(ctx context.Context, batch []Change) {
 			s.hold(c, fmt.Sprintf("%s - can't be announced - the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
 				short(c.Key), len(token), s.conn.MaxPayload()))
 		default:
-			s.publish(updateSubject(c.Key), fmt.Sprintf("%s.%d", c.Key, c.Seq), token)
+			s.publish(updateSubject(c.Key), fmt.Sprintf("%s.%d.%d", c.Key, c.Seq, a.number), token)
 		}
 	}
 	if len(batch) > 0 && s.silentPeers() {
@@ -337,7 +363,7 @@ func (s *session) silentPeers() bool {
 }
 
 // flush is all the proof that there can be for nats-servers before 2.2.0.
-func (s *session) flush(ctx context.Context, batch []Change) {
+func (s *session) flush(ctx context.Context, batch []attempt) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	if s.conn.FlushWithContext(ctx) != nil {
