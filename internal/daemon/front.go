@@ -23,7 +23,8 @@ type front struct {
 	config   config.HTTP
 	listener net.Listener
 	server   *http.Server
-	handler  atomic.Pointer[http.Handler]
+	api      atomic.Pointer[httpapi.API]
+	silenced atomic.Bool // the listener was closed on purpose, requests in flight go on
 
 	mu   sync.Mutex
 	mute map[net.Conn]bool // connections that have not sent a byte
@@ -63,7 +64,7 @@ func newFront(c config.HTTP, l net.Listener, api *httpapi.API) *front {
 	f.server.ConnState = f.watch
 	f.server.RegisterOnShutdown(f.hangUpOnMute)
 	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		(*f.handler.Load()).ServeHTTP(w, r)
+		f.api.Load().ServeHTTP(w, r)
 	})
 	return f
 }
@@ -90,15 +91,21 @@ func (f *front) hangUpOnMute() {
 	}
 }
 
-// use answers with h from the next request on.
-func (f *front) use(h http.Handler) { f.handler.Store(&h) }
+// use answers with api from the next request on.
+func (f *front) use(api *httpapi.API) { f.api.Store(api) }
 
 // serve returns when the front is stopped, or with what keeps it from serving.
 func (f *front) serve() error {
-	if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) && !f.silenced.Load() {
 		return fmt.Errorf("http: %w", err)
 	}
 	return nil
+}
+
+// silence gives the address back. Requests in flight go on.
+func (f *front) silence() {
+	f.silenced.Store(true)
+	_ = f.listener.Close()
 }
 
 // stop takes no more requests and lets those in flight finish.

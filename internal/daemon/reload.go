@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"syscall"
 
 	"nats-account-server/internal/config"
 )
@@ -41,10 +44,42 @@ func (d *daemon) nextFront(c config.HTTP, trust anchors) (*front, error) {
 		return d.front, nil
 	}
 	l, err := listen(c, d.front)
+	if errors.Is(err, syscall.EADDRINUSE) && c.Port == d.front.config.Port {
+		l, err = d.takeOver(c)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return newFront(c, l, d.newAPI(trust)), nil
+}
+
+// takeOver binds an address that only our own old one keeps from being bound: the same port on every interface, say,
+// instead of on one. The old one is let go first, and bound again if that was not the cause.
+func (d *daemon) takeOver(c config.HTTP) (net.Listener, error) {
+	old := d.front
+	old.silence()
+	l, err := listen(c, nil)
+	if err == nil {
+		return l, nil
+	}
+	again, lost := listen(old.config, nil)
+	if lost != nil {
+		return nil, errors.Join(err, lost)
+	}
+	d.replaceFront(newFront(old.config, again, old.api.Load()))
+	return nil, err
+}
+
+// replaceFront lets next serve, and the old front finish its requests in flight.
+func (d *daemon) replaceFront(next *front) {
+	old := d.front
+	d.raise(next)
+	d.tasks.Go(func() error {
+		if err := old.stop(); err != nil {
+			d.warn("error closing http server: %s", err)
+		}
+		return nil
+	})
 }
 
 // swap makes the new configuration the one that counts. From here nothing can fail.
@@ -52,16 +87,10 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
-	if old := d.front; next != old {
-		d.raise(next)
-		d.tasks.Go(func() error { // its requests in flight finish
-			if err := old.stop(); err != nil {
-				d.warn("error closing http server: %s", err)
-			}
-			return nil
-		})
+	if next != d.front {
+		d.replaceFront(next)
 	} else {
-		old.use(d.newAPI(trust))
+		next.use(d.newAPI(trust))
 	}
 	if !d.link.fits(c.NATS) {
 		d.link.stop()
