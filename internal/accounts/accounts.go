@@ -83,6 +83,7 @@ func (d Delivery) String() string {
 type Source struct {
 	Door    string // "http", "file", …
 	Address string // of the client, "" if there is none
+	User    string // who that is, as proven by a password or a certificate; "" if nobody asked
 }
 
 // Account is a stored JWT that passed the gate's check. It is never changed.
