@@ -59,6 +59,30 @@ func (d *Dir) commitGroup() {
 	knock(d.wake)
 }
 
+// noteNewcomers writes down which servers are new. If that fails the next commit takes it along.
+func (d *Dir) noteNewcomers() {
+	d.mu.Lock()
+	due := d.newcomers
+	d.newcomers = false
+	d.mu.Unlock()
+	if !due {
+		return
+	}
+	d.turn <- struct{}{}
+	defer func() { <-d.turn }()
+	if d.journal.ready() != nil {
+		return
+	}
+	d.mu.Lock()
+	records, news := d.newsRecord()
+	d.mu.Unlock()
+	if news > 0 && d.journal.append(records, true) == nil {
+		d.mu.Lock()
+		d.news = d.news[news:]
+		d.mu.Unlock()
+	}
+}
+
 // idle says whether nobody has queued up: then somebody else has led already.
 func (d *Dir) idle() bool {
 	d.mu.RLock()

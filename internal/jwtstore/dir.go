@@ -64,20 +64,21 @@ type Dir struct {
 	close   func() error   // once
 	active  sync.WaitGroup // Puts and Touches that may still write
 
-	mu       sync.RWMutex // guards what follows
-	announce bool
-	closed   bool
-	pending  map[string]*version // committed, file not written
-	bytes    int64               // of JWTs that are pending or on their way there
-	most     int64               // bound of bytes
-	room     chan struct{}       // closed and replaced when bytes gets smaller
-	led      *ledger
-	news     []event // what the journal does not know of nats-servers
-	newsLost bool    // there was more than news can hold
-	queue    []*entry
-	trash    []*version       // superseded while they were pending: their aside files are to go
-	faults   map[string]error // by path or directory: why files can't be written there
-	warned   map[string]bool  // causes of faults
+	mu        sync.RWMutex // guards what follows
+	announce  bool
+	closed    bool
+	pending   map[string]*version // committed, file not written
+	bytes     int64               // of JWTs that are pending or on their way there
+	most      int64               // bound of bytes
+	room      chan struct{}       // closed and replaced when bytes gets smaller
+	led       *ledger
+	news      []event // what the journal does not know of nats-servers
+	newsLost  bool    // there was more than news can hold
+	newcomers bool    // news has a server that the journal does not know
+	queue     []*entry
+	trash     []*version       // superseded while they were pending: their aside files are to go
+	faults    map[string]error // by path or directory: why files can't be written there
+	warned    map[string]bool  // causes of faults
 }
 
 // version is a committed JWT whose file is not written yet.
@@ -259,6 +260,20 @@ func (d *Dir) Changes() []Change {
 	return d.led.changes()
 }
 
+// Latest returns the change of an account that some server may still lack; the zero Change if there is none.
+func (d *Dir) Latest(key string) Change {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.led.latest(key)
+}
+
+// Seen says when a server was last met; the zero time if it is not known.
+func (d *Dir) Seen(server string) time.Time {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.led.seen(server)
+}
+
 // Servers returns the names of all that were met and not forgotten.
 func (d *Dir) Servers() []string {
 	d.mu.RLock()
@@ -299,13 +314,18 @@ func (d *Dir) Forget(server string) {
 // which knows everything.
 const mostNews = 4096
 
-// learn applies an event and keeps it for the journal.
+// learn applies an event and keeps it for the journal. That there is a server is written down at once and not with
+// the next commit: what is committed while it is away is owed to it.
 func (d *Dir) learn(e event) {
 	if e.server == "" {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if _, known := d.led.slots[e.server]; !known && e.op == opMeet {
+		d.newcomers = true
+		knock(d.wake)
+	}
 	switch {
 	case !d.led.learn(e):
 	case len(d.news) == mostNews:
@@ -315,8 +335,8 @@ func (d *Dir) learn(e event) {
 	}
 }
 
-// Close writes the last files and lets the directory go. If nothing is owed to a nats-server, and every file could
-// be written, the journal is removed. An error says what could not be written; it is in the journal, and the next
+// Close writes the last files and lets the directory go. If no nats-server is known that anything is or could be
+// owed to, and every file could be written, the journal is removed. An error says what could not be written; it is in the journal, and the next
 // start tries again. Only the first call does something.
 func (d *Dir) Close() error { return d.close() }
 
@@ -337,13 +357,16 @@ func (d *Dir) shut() error {
 // leave removes the journal, or makes it say everything.
 func (d *Dir) leave() error {
 	d.mu.RLock()
-	needed := len(d.pending) > 0 || d.led.order.Len() > 0
+	needed := len(d.pending) > 0 || d.led.order.Len() > 0 || len(d.led.slots) > 0
 	begun := d.journal.file != nil
 	newer := begun || len(d.news) > 0
 	d.mu.RUnlock()
 	switch {
 	case needed && newer:
-		return d.journal.checkpoint()
+		if err := d.journal.checkpoint(); begun {
+			return err
+		}
+		return nil // on a disk that can't be written to, what an earlier process left says all but who was met since
 	case needed, !d.lock.owned():
 		return nil
 	}

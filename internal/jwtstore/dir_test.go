@@ -127,7 +127,7 @@ func TestAfterCloseOnlyTheJWTsAreThere(t *testing.T) {
 	}
 }
 
-func TestTheJournalStaysWhileSomethingIsOwed(t *testing.T) {
+func TestTheJournalStaysWhileAServerIsKnown(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
 	d.Meet("s1", time.Now())
@@ -142,8 +142,27 @@ func TestTheJournalStaysWhileSomethingIsOwed(t *testing.T) {
 	}
 	d.Confirm("s1", seq)
 	closeStore(t, d)
+	d = open(t, options(t, dir))
+	if seq = put(t, d, key, "changed"); !d.Lacks("s1", seq) {
+		t.Error("s1, who was away at the restart and at the change, is not owed it")
+	}
+	d.Confirm("s1", seq)
+	d.Forget("s1")
+	closeStore(t, d)
 	path := jwtstore.Path(true, key)
-	wantTree(t, dir, "drwx------ "+filepath.Dir(path), "-rw------- "+path+" jwt")
+	wantTree(t, dir, "drwx------ "+filepath.Dir(path), "-rw------- "+path+" changed")
+}
+
+// TestANewServerIsWrittenDownAtOnce: what is committed after a crash, while it is away, is owed to it.
+func TestANewServerIsWrittenDownAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, options(t, dir))
+	d.Meet("s1", time.Now())
+	jwtstoretest.Eventually(t, "a copy of the directory knows the server", func() bool {
+		copied := t.TempDir()
+		copyTree(t, dir, copied)
+		return len(open(t, options(t, copied)).Servers()) == 1
+	})
 }
 
 func TestFilesAppearWithinASecond(t *testing.T) {
@@ -331,9 +350,9 @@ func TestB17TheDirectoryIsRemovedUnderneath(t *testing.T) {
 		if round < 2 {
 			written(t, d)
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
-		}
+		jwtstoretest.Eventually(t, "the directory is gone, although files are being written", func() bool {
+			return os.RemoveAll(dir) == nil
+		})
 		if jwt, _, err := d.Load(jwtstoretest.Key(t), jwtstore.Stamp{}); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Load without a directory: %q, %v", jwt, err)
 		}

@@ -32,8 +32,9 @@ type ledger struct {
 
 // server is a known nats-server; an empty name is a free slot.
 type server struct {
-	name string
-	seen time.Time
+	name  string
+	seen  time.Time
+	noted time.Time // what the journal knows of seen
 }
 
 // owed is a change that is kept, and who has acknowledged it.
@@ -85,15 +86,17 @@ func (l *ledger) changes() []Change {
 	return all
 }
 
-// seenStep is how exactly it is known when a server was last seen: each step is worth a place in the journal.
+// seenStep is how exactly the journal knows when a server was last seen: each step is worth a place in it.
 const seenStep = time.Hour
 
-// meet says whether that is worth remembering. A new server lacks every change that is kept.
+// meet says whether that is worth a place in the journal. A new server lacks every change that is kept.
 func (l *ledger) meet(name string, at time.Time) bool {
 	if slot, known := l.slots[name]; known {
-		news := at.Sub(l.servers[slot].seen) >= seenStep
+		s := &l.servers[slot]
+		s.seen = at
+		news := at.Sub(s.noted) >= seenStep
 		if news {
-			l.servers[slot].seen = at
+			s.noted = at
 		}
 		return news
 	}
@@ -102,7 +105,7 @@ func (l *ledger) meet(name string, at time.Time) bool {
 		slot = len(l.servers)
 		l.servers = append(l.servers, server{})
 	}
-	l.servers[slot] = server{name: name, seen: at}
+	l.servers[slot] = server{name: name, seen: at, noted: at}
 	l.slots[name] = slot
 	return true
 }
@@ -116,6 +119,22 @@ func (l *ledger) names() []string {
 		}
 	}
 	return all
+}
+
+// seen says when a server was last met; the zero time if it is not known.
+func (l *ledger) seen(name string) time.Time {
+	if slot, known := l.slots[name]; known {
+		return l.servers[slot].seen
+	}
+	return time.Time{}
+}
+
+// latest returns the change of an account that some server may still lack; the zero Change if there is none.
+func (l *ledger) latest(key string) Change {
+	if e := l.byKey[key]; e != nil {
+		return e.Value.(*owed).Change
+	}
+	return Change{}
 }
 
 // unseen returns the servers that were last seen before a moment.

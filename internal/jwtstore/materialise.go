@@ -42,6 +42,7 @@ func (d *Dir) materialiser() {
 			wait = retryTime
 			knock(d.wake)
 		}
+		d.noteNewcomers()
 	}
 }
 

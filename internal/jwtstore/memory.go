@@ -103,6 +103,20 @@ func (m *Memory) Changes() []Change {
 	return m.led.changes()
 }
 
+// Latest returns the change of an account that some server may still lack; the zero Change if there is none.
+func (m *Memory) Latest(key string) Change {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.led.latest(key)
+}
+
+// Seen says when a server was last met; the zero time if it is not known.
+func (m *Memory) Seen(server string) time.Time {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.led.seen(server)
+}
+
 // Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
 func (m *Memory) Meet(server string, at time.Time) {
 	m.mu.Lock()

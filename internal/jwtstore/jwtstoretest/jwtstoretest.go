@@ -25,6 +25,8 @@ type Store interface {
 	Touch(ctx context.Context, key, door string) (seq uint64, err error)
 	SetAnnounce(on bool)
 	Changes() []jwtstore.Change
+	Latest(key string) jwtstore.Change
+	Seen(server string) time.Time
 	Meet(server string, at time.Time)
 	Servers() []string
 	Lacks(server string, seq uint64) bool
@@ -425,6 +427,9 @@ func superseded(t *testing.T, b *bench) {
 	b.Confirm("s1", first)
 	second := b.put(a, "2")
 	b.owed(other, second)
+	if b.Latest(a).Seq != second || b.Latest(c).Seq != other || b.Latest(Key(t)) != (jwtstore.Change{}) {
+		t.Error("an account's latest change is another")
+	}
 	if b.Lacks("s2", first) {
 		t.Error("a superseded change is lacked")
 	}
@@ -438,7 +443,12 @@ func superseded(t *testing.T, b *bench) {
 }
 
 func newcomer(t *testing.T, b *bench) {
-	b.Meet("s1", time.Now())
+	met := time.Now()
+	b.Meet("s1", met.Add(-time.Minute))
+	b.Meet("s1", met)
+	if !b.Seen("s1").Equal(met) || !b.Seen("s2").IsZero() {
+		t.Error("when the servers were last seen is wrong")
+	}
 	gone := b.put(Key(t), "1")
 	b.Confirm("s1", gone)
 	kept := b.put(Key(t), "2")
