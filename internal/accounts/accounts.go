@@ -39,6 +39,9 @@ type Announcer interface {
 	Announce(key string, seq uint64, at time.Time) Receipt
 	// Delivery says how far the latest change of key has got.
 	Delivery(key string) Delivery
+	// Report says what is known of every nats-server about the stored JWT of key. If they are to be asked, it takes up
+	// to a second.
+	Report(ctx context.Context, key string, ask bool) Report
 	// MaxPayload is the largest JWT that can be announced, in bytes; 0 means unknown.
 	MaxPayload() int
 }
@@ -78,6 +81,41 @@ func (d Delivery) String() string {
 		return fmt.Sprintf("acknowledged by %d of %d nats-servers", d.Acked, d.Servers)
 	}
 }
+
+// Report is what is known of every nats-server about one account's stored JWT.
+type Report struct {
+	State   DeliveryState
+	Servers []ServerReport // by name: all that are known, also those that are away
+}
+
+// ServerReport is what is known of one nats-server.
+type ServerReport struct {
+	Name    string // under which what it has acknowledged is kept
+	ID      string // of its process, "" while it is away
+	Version string // "" if it has not said
+	Here    bool   // it has answered the last PING
+	Seen    time.Time
+	Acked   bool      // it has acknowledged the stored JWT
+	Since   time.Time // when what it is owed was committed; zero when it is owed nothing
+	Reason  string    // why it is still owed, if that is known
+	Runs    *Running  // what it runs; nil if it was not asked
+}
+
+// Running is what a nats-server says that it runs for an account.
+type Running struct {
+	State  RunningState
+	JWT    []byte // of an account that is loaded
+	Reason string // of a refusal to say
+}
+
+// RunningState says whether a nats-server runs an account.
+type RunningState int
+
+const (
+	NoAnswer  RunningState = iota // it has not said
+	NotLoaded                     // nobody has needed the account there: it gets the JWT when somebody does
+	Loaded
+)
 
 // Source says where a JWT came from. It can only make the rules stricter, and is what logs name.
 type Source struct {

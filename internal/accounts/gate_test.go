@@ -21,6 +21,7 @@ import (
 
 // announcer records what it is told and answers with a fixed delivery.
 type announcer struct {
+	report     accounts.Report
 	mu         sync.Mutex
 	told       []string
 	maxPayload int
@@ -36,7 +37,9 @@ func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt
 func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
 func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
 func (a *announcer) MaxPayload() int                        { return a.maxPayload }
-func (a *announcer) count() int                             { a.mu.Lock(); defer a.mu.Unlock(); return len(a.told) }
+
+func (a *announcer) Report(context.Context, string, bool) accounts.Report { return a.report }
+func (a *announcer) count() int                                           { a.mu.Lock(); defer a.mu.Unlock(); return len(a.told) }
 
 // bench is a gate with everything that a test may want to turn.
 type bench struct {

@@ -41,9 +41,10 @@ type Registry struct {
 	log        *slog.Logger
 	now        func() time.Time
 
-	trust  atomic.Pointer[Trust]
-	cache  cache
-	repeat limiter
+	trust     atomic.Pointer[Trust]
+	cache     cache
+	repeat    limiter
+	reminders reminders
 }
 
 // New returns a Registry that works at once.

@@ -9,8 +9,9 @@ type Config struct {
 	HTTP          HTTP
 	NATS          NATS
 	Store         Store
-	Operator      JWTRef // the zero value means no operator: nothing can be pushed
-	SystemAccount JWTRef // the zero value means that none is configured
+	Operator      JWTRef        // the zero value means no operator: nothing can be pushed
+	SystemAccount JWTRef        // the zero value means that none is configured
+	ForgetServer  time.Duration // how long what a nats-server misses is kept while it is away; default 72 h, at least 1 s
 }
 
 // Logging says what the log looks like.
@@ -61,9 +62,10 @@ type Warning struct {
 // defaults is what holds before the file and the flags are read.
 func defaults() Config {
 	return Config{
-		Logging: Logging{Time: true, Colors: true},
-		HTTP:    HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
-		NATS:    NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+		Logging:      Logging{Time: true, Colors: true},
+		HTTP:         HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
+		NATS:         NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+		ForgetServer: 72 * time.Hour,
 	}
 }
 

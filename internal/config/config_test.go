@@ -51,6 +51,8 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 		Logging: config.Logging{Time: true, Colors: true},
 		HTTP:    config.HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
 		NATS:    config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+
+		ForgetServer: 72 * time.Hour,
 	}
 	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, %v, %v", c, warnings, err)
@@ -145,6 +147,7 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"no time at all", "http { readtimeout: 0 }", "a.conf:1:21: http.readtimeout must be more than 0"},
 		{"no time to write", `http { writetimeout: "-5s" }`, "a.conf:1:22: http.writetimeout must be more than 0"},
 		{"no time to connect", "nats { connecttimeout: 0 }", "a.conf:1:24: nats.connecttimeout must be more than 0"},
+		{"forgetting at once", "forgetserver: 72", "a.conf:1:15: forgetserver must be at least 1 s, not 72ms"},
 		{"an absurd time", "nats { reconnectwait: 25h }", "a.conf:1:23: nats.reconnectwait must be at most a day, not 25h0m0s"},
 		{"a time beyond all measure", "http { readtimeout: 99999999999999999 }", "for key ReadTimeout: it is too large"},
 		{"a port of a server out of range", "nats { servers: [nats://a:99999] }", "port 99999 is not between 0 and 65535"},
@@ -167,7 +170,6 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"a primary", "primary: x", "primary is not supported yet"},
 		{"a replication timeout", "replicationtimeout: 1", "replicationtimeout is not supported yet"},
 		{"a pack size", "maxreplicationpack: 0", "maxreplicationpack is not supported yet"},
-		{"forgetting servers", "forgetserver: 1h", "forgetserver is not supported yet"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, _, err := load(t, c.text); err == nil || !strings.Contains(err.Error(), c.want) {

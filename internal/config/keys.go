@@ -50,7 +50,7 @@ var keys = []key{
 	{"", "Primary", nil, text, "", "", nil},
 	{"", "ReplicationTimeout", nil, duration, "5000", "", nil},
 	{"", "MaxReplicationPack", nil, integer, "10000", "", nil},
-	{"", "ForgetServer", nil, duration, "72h", "", nil},
+	{"", "ForgetServer", nil, duration, "72h", "how long a nats-server may be away before it is forgotten, with what it is owed", func(c *Config) any { return &c.ForgetServer }},
 
 	{"logging", "Time", nil, boolean, "true", "date and time in each line", func(c *Config) any { return &c.Logging.Time }},
 	{"logging", "Debug", nil, boolean, "false", "lines for debugging", func(c *Config) any { return &c.Logging.Debug }},

@@ -165,6 +165,10 @@ func (l *loader) judge(k *key, e natsconf.Entry) {
 			*wait = leastWait
 			l.warn(at, false, "nats.reconnectwait is raised to 100 ms")
 		}
+	case "ForgetServer":
+		if l.config.ForgetServer < time.Second {
+			l.mistake(at, "forgetserver must be at least 1 s, not %s", l.config.ForgetServer)
+		}
 	case "MaxReconnects":
 		if always, _ := k.isDefault(e.Value.Data); !always {
 			l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")

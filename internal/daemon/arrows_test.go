@@ -15,7 +15,7 @@ var arrows = map[string][]string{
 	"accounts": {"operator"},
 	"httpapi":  {"accounts", "operator"},
 	"notifier": {"accounts"}, // for what a receipt says; the store and the connection are interfaces
-	"daemon":   {"accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator"},
+	"daemon":   {"accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator", "resolver"},
 	// for tests only
 	"natstest": {"jwttest"},
 }

@@ -127,6 +127,7 @@ func (d *daemon) wire(trust anchors) {
 			return a.JWT, nil
 		},
 	})
+	d.notifier.SetForget(d.Config.ForgetServer)
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,
 		Committer:  d.store,

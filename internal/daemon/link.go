@@ -10,6 +10,7 @@ import (
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/natslink"
+	"nats-account-server/internal/resolver"
 )
 
 // link is natslink at work with one configuration.
@@ -40,9 +41,15 @@ func (d *daemon) startLink(c config.NATS) *link {
 			ConnectTimeout: c.ConnectTimeout,
 			ReconnectWait:  c.ReconnectWait,
 			Log:            d.log,
-		}, func(ctx context.Context, nc *nats.Conn) { d.notifier.Serve(ctx, nc) })
+		}, d.useLink)
 	}()
 	return l
+}
+
+// useLink is one connected session.
+func (d *daemon) useLink(ctx context.Context, nc *nats.Conn) {
+	resolver.Listen(nc, d.registry, d.log)
+	d.notifier.Serve(ctx, nc)
 }
 
 // fits says whether the link is what c asks for: the same servers and the same credentials inside the same file.

@@ -87,6 +87,7 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
+	d.notifier.SetForget(c.ForgetServer)
 	if next != d.front {
 		d.replaceFront(next)
 	} else {

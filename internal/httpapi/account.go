@@ -32,6 +32,7 @@ var (
 type flags struct {
 	jti                         bool // there is one, whatever it says
 	text, decode, check, notify bool
+	delivery, verify            bool
 }
 
 func readFlags(r *http.Request) (f flags) {
@@ -44,6 +45,8 @@ func readFlags(r *http.Request) (f flags) {
 	f.decode = isTrue(q, "decode")
 	f.check = isTrue(q, "check")
 	f.notify = isTrue(q, "notify")
+	f.delivery = isTrue(q, "delivery")
+	f.verify = isTrue(q, "verify")
 	return f
 }
 
@@ -81,6 +84,9 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	account, err := a.gate.Lookup(r.Context(), key)
 	if err != nil {
 		return err
+	}
+	if f.delivery {
+		return a.sendDelivery(w, r, account, f.verify)
 	}
 	return a.serveAccount(w, r, account, f)
 }

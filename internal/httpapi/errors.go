@@ -17,6 +17,7 @@ var (
 	errExpired   = errors.New("the JWT has expired")
 	errTooLarge  = errors.New("request body is larger than 1048576 bytes")
 	errBrokenOff = errors.New("the request broke off")
+	errBusy      = errors.New("others are asking the nats-servers: try again")
 
 	errHeader = errors.New("error unmarshalling account claim header")
 	errClaim  = errors.New("error decoding account claim")
@@ -56,6 +57,7 @@ var table = []struct {
 	{accounts.ErrUntrusted, http.StatusBadRequest, ""},
 	{accounts.ErrSave, http.StatusInternalServerError, ""},
 
+	{errBusy, http.StatusServiceUnavailable, ""},
 	{errBrokenOff, http.StatusBadRequest, accounts.ErrBadJWT.Error()},
 	{errTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{errJTI, http.StatusNotImplemented, ""},

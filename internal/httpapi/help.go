@@ -46,6 +46,8 @@ The account's JWT as it is stored (application/jwt). The answer has an ETag; a r
                    as their claims, and the signature, which is not checked; check and notify don't count then
   * check=true   - 404 if the JWT has expired
   * notify=true  - announce the JWT to the nats-servers once more
+  * delivery=true - as JSON which nats-servers have acknowledged the JWT and which are still owed it, since when and
+                   why; with verify=true each is asked which one it runs (no more than ten times a second)
 
   404  no such account, or not an account key
   500  what is stored is damaged, or the announcement could not be noted down

@@ -32,6 +32,8 @@ type Gate interface {
 	Submit(ctx context.Context, key string, token []byte, src accounts.Source) (accounts.Result, error)
 	// Announce announces the stored JWT once more. The error wraps ErrAnnounce.
 	Announce(ctx context.Context, key string) (accounts.Delivery, error)
+	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.
+	Report(ctx context.Context, key string, ask bool) accounts.Report
 }
 
 // Options is what an API needs.
@@ -52,11 +54,12 @@ type API struct {
 	routes  map[string]*route // by path
 	account *route            // /jwt/v1/accounts/<key>
 	missed  missed
+	turn    chan struct{} // of who makes all nats-servers answer
 }
 
 // New returns the handler.
 func New(o Options) *API {
-	a := &API{gate: o.Gate, operator: o.Operator, log: o.Log, now: o.Now}
+	a := &API{gate: o.Gate, operator: o.Operator, log: o.Log, now: o.Now, turn: make(chan struct{}, 1)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

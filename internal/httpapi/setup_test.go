@@ -83,6 +83,7 @@ func (s *shelf) Touch(ctx context.Context, _, _ string) (uint64, error) {
 
 // announcer counts what it is told and answers with a fixed delivery.
 type announcer struct {
+	report     accounts.Report
 	mu         sync.Mutex
 	told       []string
 	delivery   accounts.Delivery
@@ -98,6 +99,8 @@ func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt
 func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
 func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
 func (a *announcer) MaxPayload() int                        { return a.maxPayload }
+
+func (a *announcer) Report(context.Context, string, bool) accounts.Report { return a.report }
 
 var publicAccountKey = regexp.MustCompile(`^A[A-Z2-7]{55}$`)
 

@@ -6,14 +6,26 @@
 // a reply subject, and a change counts as delivered to a nats-server when that server answers. What is owed to
 // whom is kept by the Outbox, which outlives this process; what is kept here lasts as long as a session.
 //
-//	queued ──publish──> in flight ──every server answered──> settled (gone)
-//	   ^                    │
-//	   └── later, again ────┴── no answer, an error, or "skipped" too early
+//	           ┌───────────────── it is time, somebody is back, the account connects ─────────────────┐
+//	           v                                                                                      │
+//	pushed ──> queued ──publish──> in flight ──every server answered──> settled (gone)                │
+//	                                   │                                                              │
+//	                                   └── "skipped" too early, an error, silence, a cold cache ──> waiting
+//
+// An announcement goes to all nats-servers at once. How many may be in flight is bounded, and a nats-server that
+// does not answer gets one at a time until it does, so it holds up nobody. The rooms of this package:
+//
+//	session.go  one connection: what is due now, and when to look again
+//	peers.go    which nats-servers are there
+//	items.go    one account's change on its way
+//	answers.go  what a nats-server's answer means
+//	report.go   what is known about one account
 package notifier
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -35,8 +47,12 @@ type Change = struct {
 type Outbox interface {
 	// Changes returns what some server may still lack, oldest first; only the latest change of each account.
 	Changes() []Change
+	// Latest is the one of an account, the zero Change if there is none.
+	Latest(key string) Change
 	// Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
 	Meet(server string, at time.Time)
+	// Seen says when it was last met.
+	Seen(server string) time.Time
 	// Servers returns the names of all that were met and not forgotten.
 	Servers() []string
 	// Unseen returns the names of those last met before a moment.
@@ -70,20 +86,50 @@ type Options struct {
 type Notifier struct {
 	Options
 
-	mu         sync.Mutex
-	configured bool
-	maxPayload int      // of the last session, bytes; 0 before the first
-	live       *session // nil while NATS is not connected
+	mu          sync.Mutex
+	configured  bool
+	forgetAfter time.Duration
+	maxPayload  int      // of the last session, bytes; 0 before the first
+	live        *session // nil while NATS is not connected
+	lines       []line   // to be logged once mu is free: a log may block
+}
+
+// line is a line of the log.
+type line struct {
+	level slog.Level
+	text  string
 }
 
 // New returns a Notifier that has no session yet.
-func New(o Options) *Notifier { return &Notifier{Options: o} }
+func New(o Options) *Notifier { return &Notifier{Options: o, forgetAfter: defaultForget} }
+
+// note logs a line as soon as the lock is free.
+func (n *Notifier) note(level slog.Level, format string, args ...any) {
+	n.lines = append(n.lines, line{level, fmt.Sprintf(format, args...)})
+}
+
+// unlock ends what mu guards and logs what was noted meanwhile.
+func (n *Notifier) unlock() {
+	lines := n.lines
+	n.lines = nil
+	n.mu.Unlock()
+	for _, l := range lines {
+		n.Log.Log(context.Background(), l.level, l.text)
+	}
+}
 
 // SetConfigured says whether there is a NATS to announce on at all.
 func (n *Notifier) SetConfigured(on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.configured = on
+}
+
+// SetForget says how long what a nats-server misses is kept for it while it is not seen; default 72 h.
+func (n *Notifier) SetForget(after time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.forgetAfter = after
 }
 
 // MaxPayload implements accounts.Announcer.
@@ -99,7 +145,7 @@ func (n *Notifier) MaxPayload() int {
 // Announce implements accounts.Announcer.
 func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Receipt {
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	defer n.unlock()
 	r := &receipt{n: n, key: key, answered: make(chan struct{})}
 	if s := n.live; s != nil {
 		s.enqueue(Change{Seq: seq, Key: key, At: at}, r)
@@ -113,13 +159,23 @@ func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Recei
 func (n *Notifier) Delivery(key string) accounts.Delivery {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	d := accounts.Delivery{State: n.state()}
+	if d.State == accounts.Sent {
+		d.Acked, d.Servers = n.live.delivery(key)
+	}
+	return d
+}
+
+// state says how far an announcement could get now.
+func (n *Notifier) state() accounts.DeliveryState {
 	switch {
 	case !n.configured:
-		return accounts.Delivery{State: accounts.NotConfigured}
+		return accounts.NotConfigured
 	case n.live == nil || n.live.meeting:
-		return accounts.Delivery{State: accounts.NotConnected}
+		return accounts.NotConnected
+	default:
+		return accounts.Sent
 	}
-	return n.live.delivery(key)
 }
 
 // Drain waits until every nats-server has acknowledged everything, as far as somebody is connected who could, at
@@ -177,3 +233,6 @@ func (n *Notifier) hopeless() bool {
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, accounts.ErrNotFound)
 }
+
+// short is a key as logs show it.
+func short(key string) string { return key[:min(len(key), 12)] }

@@ -1,33 +1,19 @@
 package notifier
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 const (
-	pingSubject = "$SYS.REQ.SERVER.PING"
-
 	// window bounds the announcements in flight; each is answered by every nats-server.
 	window = 128
 	// answerWithin is how long a nats-server has to answer before the announcement is made again.
 	answerWithin = 2 * time.Second
-	// meetWithin bounds the first round of PING, before which nobody knows who has to answer.
-	meetWithin = time.Second
-	// skipWindow is how long after the commit "skipped" proves nothing: the nats-server has not loaded the
-	// account, but may be fetching it at this moment and have been given the JWT of before.
-	skipWindow = 3 * time.Second
-	// backoffMost bounds the wait before an announcement is made again.
-	backoffMost = 30 * time.Second
-	// pingEvery is how often we ask who is there; pingSoonest when there is a reason to.
-	pingEvery   = 30 * time.Second
-	pingSoonest = 5 * time.Second
-	// forgetAfter is how long what a nats-server missed is kept for it.
-	forgetAfter = 72 * time.Hour
-	// watchAtLeast is how long a session has lasted before it says that somebody stayed away.
-	watchAtLeast = time.Hour
 )
 
 // updateSubject is where nats-servers of every version take account updates.
@@ -39,93 +25,83 @@ type session struct {
 	conn  Session
 	inbox string
 	wake  chan struct{} // holds one token when there is something new to look at
+	began time.Time
 
-	began    time.Time
 	peers    map[string]*peer // the nats-servers that are there, by name
+	nobody   *peer            // takes their place while none is known
 	meeting  bool             // the first round of PING is not over
 	meetBy   time.Time
-	expected int       // how many nats-servers there are, as they say themselves; 0 if none said
-	pinged   time.Time // when the last PING went out
-	pingDue  time.Time
-	swept    bool // those who did not answer the last PING have been dropped
+	expected int // how many nats-servers there are, as they say themselves; 0 if none said
+	round    round
 
-	items  map[string]*item // by account key, everything not yet settled
-	queue  queue            // those waiting for their time
-	flying map[string]*item // those waiting for answers
-	told   map[string]bool  // complaints that have been logged
-}
-
-// peer is a nats-server that is there.
-type peer struct {
-	old  bool // before 2.2.0: it applies updates but answers nothing
-	late bool // it let an announcement pass unanswered
-	seen time.Time
-}
-
-// item is one account's latest change on its way to the peers.
-type item struct {
-	Change
-	due     time.Time
-	index   int // in the queue; -1 when it is not there
-	tries   int // attempts that ended without every server's acknowledgement
-	attempt int // how often it has been announced
-	sent    time.Time
-	flushed bool            // the connected server has taken the attempt
-	heard   map[string]bool // who has answered the attempt
-	early   bool            // somebody skipped it too early to count
-	waiting []*receipt
-}
-
-// attempt is one announcement of a change. Its number keeps an answer from counting for a later one.
-type attempt struct {
-	Change
-	number int
+	items     map[string]*item // by account key, everything not yet settled
+	queue     queue            // those waiting for their time
+	flying    map[string]*item // those waiting for answers
+	cold      bool             // a nats-server has not cached an account that it is owed
+	watching  bool             // for connections to accounts that are not cached
+	told      map[string]bool  // complaints that have been logged
+	questions map[string]*question
+	asked     int // questions so far
 }
 
 // Serve announces through conn until ctx ends. There is one session at a time.
 func (n *Notifier) Serve(ctx context.Context, conn Session) {
+	now := time.Now()
 	s := &session{
-		n:       n,
-		conn:    conn,
-		inbox:   conn.NewInbox(),
-		wake:    make(chan struct{}, 1),
-		peers:   make(map[string]*peer),
-		meeting: true,
-		began:   time.Now(),
-		meetBy:  time.Now().Add(meetWithin),
-		swept:   true,
-		items:   make(map[string]*item),
-		flying:  make(map[string]*item),
-		told:    make(map[string]bool),
+		n:         n,
+		conn:      conn,
+		inbox:     conn.NewInbox(),
+		wake:      make(chan struct{}, 1),
+		began:     now,
+		peers:     make(map[string]*peer),
+		nobody:    &peer{silent: true, probe: now},
+		meeting:   true,
+		meetBy:    now.Add(meetWithin),
+		items:     make(map[string]*item),
+		flying:    make(map[string]*item),
+		told:      make(map[string]bool),
+		questions: make(map[string]*question),
 	}
-	if _, err := conn.Subscribe(s.inbox+".>", s.hear); err != nil {
-		n.Log.Warn(fmt.Sprintf("nats error %s", err))
-		return
+	for subject, handle := range map[string]nats.MsgHandler{s.inbox + ".>": s.hear, heartbeats: s.heartbeat} {
+		if _, err := conn.Subscribe(subject, handle); err != nil {
+			n.Log.Warn(fmt.Sprintf("nats error %s", err))
+			return
+		}
 	}
 	s.start()
 	defer s.end()
 	s.run(ctx)
 }
 
-// start makes the session the live one and takes up what is owed.
+// start makes the session the live one and takes up what is owed. It waits until somebody shows who can take it.
 func (s *session) start() {
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
+	defer s.n.unlock()
 	s.n.live = s
 	s.n.maxPayload = int(s.conn.MaxPayload())
 	for _, c := range s.n.Outbox.Changes() {
-		s.enqueue(c, nil)
+		s.items[c.Key] = &item{Change: c, index: -1}
 	}
 }
 
 // end lets everybody go who waits for answers that will not come.
 func (s *session) end() {
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
+	defer s.n.unlock()
 	s.n.live = nil
 	for _, it := range s.items {
 		it.release()
 	}
+	for _, q := range s.questions {
+		q.end()
+	}
+}
+
+// work is what is to be done without the lock: it may block.
+type work struct {
+	ask      []string  // subjects that ask who is there
+	announce []attempt // changes to be published
+	watch    bool      // begin to watch for connections
 }
 
 // run does what is due, then sleeps until something is.
@@ -139,20 +115,23 @@ func (s *session) run(ctx context.Context) {
 		case <-s.wake:
 		case <-timer.C:
 		}
-		batch, ping, next := s.step(time.Now())
-		if ping {
-			s.publish(pingSubject, "ping", nil)
+		w, next := s.step(time.Now())
+		for _, subject := range w.ask {
+			s.publish(subject, replyPing, nil)
 		}
-		s.announce(ctx, batch)
+		if w.watch {
+			s.watch()
+		}
+		s.announce(ctx, w.announce)
 		timer.Reset(time.Until(next))
 	}
 }
 
-// step moves the clock: it ends what has waited long enough and picks what is to be sent. next is when there will
+// step moves the clock: it ends what has waited long enough and picks what is to be done. next is when there will
 // be something to do again.
-func (s *session) step(now time.Time) (batch []attempt, ping bool, next time.Time) {
+func (s *session) step(now time.Time) (w work, next time.Time) {
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
+	defer s.n.unlock()
 	if s.meeting && (s.complete() || !now.Before(s.meetBy)) {
 		s.met()
 	}
@@ -161,22 +140,27 @@ func (s *session) step(now time.Time) (batch []attempt, ping bool, next time.Tim
 			s.conclude(it, now)
 		}
 	}
-	if !s.swept && now.Sub(s.pinged) >= answerWithin {
-		s.sweep(now)
+	w.ask = s.ask(now)
+	w.watch, s.watching = s.cold && !s.watching, s.watching || s.cold
+	if !s.meeting {
+		w.announce = s.takeOffDue(now, s.probe(now))
 	}
-	if ping = !now.Before(s.pingDue); ping {
-		s.pinged, s.pingDue, s.swept = now, now.Add(pingEvery), false
-	}
-	for !s.meeting && s.queue.Len() > 0 && len(s.flying) < window && !now.Before(s.queue[0].due) {
-		if !s.settle(s.queue[0]) { // it may be owed only to somebody who is not there
-			batch = append(batch, s.takeOff(now))
-		}
-	}
-	return batch, ping, s.nextStep(now)
+	return w, s.nextStep(now)
 }
 
+// takeOffDue adds to a batch what is due, as far as there is room in the air.
+func (s *session) takeOffDue(now time.Time, batch []attempt) []attempt {
+	for s.queue.Len() > 0 && len(s.flying) < window && !now.Before(s.queue[0].due) {
+		if it := s.queue[0]; !s.settle(it) { // it may be owed only to somebody who is not there
+			batch = append(batch, s.takeOff(it, now))
+		}
+	}
+	return batch
+}
+
+// nextStep is the nearest moment at which something is due.
 func (s *session) nextStep(now time.Time) time.Time {
-	next := s.pingDue
+	next := s.round.next()
 	earlier := func(t time.Time) {
 		if t.Before(next) {
 			next = t
@@ -184,11 +168,15 @@ func (s *session) nextStep(now time.Time) time.Time {
 	}
 	if s.meeting {
 		earlier(s.meetBy)
-	} else if s.queue.Len() > 0 && len(s.flying) < window {
-		earlier(s.queue[0].due)
-	}
-	if !s.swept {
-		earlier(s.pinged.Add(answerWithin))
+	} else {
+		if s.queue.Len() > 0 && len(s.flying) < window {
+			earlier(s.queue[0].due)
+		}
+		for _, p := range s.listeners() {
+			if p.silent {
+				earlier(p.probe)
+			}
+		}
 	}
 	for _, it := range s.flying {
 		earlier(it.sent.Add(answerWithin))
@@ -196,111 +184,7 @@ func (s *session) nextStep(now time.Time) time.Time {
 	return next
 }
 
-// complete says that as many nats-servers have answered the first PING as there are.
-func (s *session) complete() bool {
-	return s.expected > 0 && len(s.peers) >= s.expected
-}
-
-// met ends the first round of PING.
-func (s *session) met() {
-	s.meeting = false
-	if len(s.peers) == 0 {
-		s.complain("no nats-server answers " + pingSubject + ": account updates stay owed until one does; " +
-			"nats.usercredentials must be those of a user of the system account who may publish to $SYS.> and subscribe to _INBOX.>")
-	}
-}
-
-// sweep drops the nats-servers that did not answer the last PING. What is owed to them stays in the Outbox, but not
-// for ever: a nats-server without a name of its own comes back from a restart as another one.
-func (s *session) sweep(now time.Time) {
-	s.swept = true
-	if now.Sub(s.began) >= watchAtLeast {
-		s.forget(now)
-	}
-	for name, p := range s.peers {
-		if p.seen.Before(s.pinged) {
-			delete(s.peers, name)
-			s.n.Log.Info(fmt.Sprintf("nats-server %s is gone", name))
-		}
-	}
-	if len(s.peers) == 0 {
-		s.pingSoon(pingSoonest)
-		return
-	}
-	for _, it := range s.items {
-		s.settle(it)
-	}
-}
-
-// forget gives up those that have stayed away for too long. Absence only counts while we are there to see it: after
-// an outage of our own everybody has been out of sight.
-func (s *session) forget(now time.Time) {
-	for _, name := range s.n.Outbox.Unseen(now.Add(-forgetAfter)) {
-		s.n.Outbox.Forget(name)
-		s.n.Log.Warn(fmt.Sprintf("nats-server %s has not been seen for %s and is forgotten: nothing is owed to it any more", name, forgetAfter))
-	}
-}
-
-// pingSoon asks who is there before it is time to.
-func (s *session) pingSoon(after time.Duration) {
-	if t := s.pinged.Add(after); t.Before(s.pingDue) {
-		s.pingDue = t
-		s.prod()
-	}
-}
-
-// prod makes run look again.
-func (s *session) prod() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// enqueue takes up a change; a newer one of the same account takes the older one's place. r, if not nil, follows it.
-func (s *session) enqueue(c Change, r *receipt) {
-	it := s.items[c.Key]
-	if it == nil {
-		it = &item{index: -1}
-		s.items[c.Key] = it
-	}
-	if r != nil {
-		it.waiting = append(it.waiting, r)
-	}
-	if c.Seq > it.Seq { // else the session has found it in the Outbox before its Announce came
-		it.Change, it.tries = c, 0
-		due := time.Now()
-		if r != nil {
-			due = time.Time{} // what has just been pushed goes before everything that waits its turn
-		}
-		s.again(it, due)
-	}
-}
-
-// again puts an item into the queue, or moves it there, to be announced when it is due.
-func (s *session) again(it *item, due time.Time) {
-	delete(s.flying, it.Key)
-	it.due = due
-	if it.index < 0 {
-		heap.Push(&s.queue, it)
-	} else {
-		heap.Fix(&s.queue, it.index)
-	}
-	s.prod()
-}
-
-// takeOff moves the first item of the queue into the air.
-func (s *session) takeOff(now time.Time) attempt {
-	it := heap.Pop(&s.queue).(*item)
-	it.attempt++
-	it.sent, it.flushed, it.early = now, false, false
-	it.heard = make(map[string]bool, len(s.peers))
-	s.flying[it.Key] = it
-	return attempt{it.Change, it.attempt}
-}
-
-// announce publishes what is stored now for each change. It runs without the lock: loading and publishing may
-// block.
+// announce publishes what is stored now for each change.
 func (s *session) announce(ctx context.Context, batch []attempt) {
 	for _, a := range batch {
 		c := a.Change
@@ -314,10 +198,10 @@ func (s *session) announce(ctx context.Context, batch []attempt) {
 			s.hold(c, fmt.Sprintf("%s - can't be announced - the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
 				short(c.Key), len(token), s.conn.MaxPayload()))
 		default:
-			s.publish(updateSubject(c.Key), fmt.Sprintf("%s.%d.%d", c.Key, c.Seq, a.number), token)
+			s.publish(updateSubject(c.Key), a.reply(), token)
 		}
 	}
-	if len(batch) > 0 && s.silentPeers() {
+	if len(batch) > 0 && s.speechless() {
 		s.flush(ctx, batch)
 	}
 }
@@ -331,7 +215,7 @@ func (s *session) publish(subject, reply string, data []byte) {
 // withdraw ends a change whose account is no longer stored.
 func (s *session) withdraw(c Change) {
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
+	defer s.n.unlock()
 	for _, name := range s.n.Outbox.Servers() {
 		s.n.Outbox.Confirm(name, c.Seq)
 	}
@@ -343,19 +227,19 @@ func (s *session) withdraw(c Change) {
 // hold puts an item off that can't be sent now, and says why once.
 func (s *session) hold(c Change, why string) {
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
+	defer s.n.unlock()
 	s.complain(why)
-	if it := s.items[c.Key]; it != nil && it.index < 0 {
-		s.retry(it, time.Now())
+	if it := s.flying[c.Key]; it != nil {
+		s.backOff(it, time.Now())
 	}
 }
 
-// silentPeers says whether somebody is there who never answers.
-func (s *session) silentPeers() bool {
+// speechless says whether somebody is there who never answers an update.
+func (s *session) speechless() bool {
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
+	defer s.n.unlock()
 	for _, p := range s.peers {
-		if p.old {
+		if p.speechless {
 			return true
 		}
 	}
@@ -370,10 +254,26 @@ func (s *session) flush(ctx context.Context, batch []attempt) {
 		return
 	}
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
-	for _, c := range batch {
-		if it := s.flying[c.Key]; it != nil && it.Seq == c.Seq {
+	defer s.n.unlock()
+	for _, a := range batch {
+		if it := s.flying[a.Key]; it != nil && it.Seq == a.Seq {
 			it.flushed = true
+		}
+	}
+}
+
+// watch begins to hear of connections to accounts. Those made before may have gone unheard, so that what is owed to
+// a cold cache is announced once more.
+func (s *session) watch() {
+	if _, err := s.conn.Subscribe("$SYS.ACCOUNT.*.CONNECT", s.connected); err != nil {
+		s.n.Log.Debug(fmt.Sprintf("nats error %s", err))
+		return
+	}
+	s.n.mu.Lock()
+	defer s.n.unlock()
+	for _, it := range s.items {
+		if len(it.cold) > 0 && it.idle() {
+			s.again(it, time.Now())
 		}
 	}
 }
@@ -384,8 +284,13 @@ func (s *session) complain(cause string) {
 		return
 	}
 	s.told[cause] = true
-	s.n.Log.Warn(cause)
+	s.n.note(slog.LevelWarn, "%s", cause)
 }
 
-// short is a key as logs show it.
-func short(key string) string { return key[:min(len(key), 12)] }
+// prod makes run look again.
+func (s *session) prod() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
