@@ -88,7 +88,8 @@ func (s *session) ask(now time.Time) (subjects []string) {
 		return subjects
 	}
 	everyone := r.number%everyoneEach == 0 || s.someonePlain()
-	s.round = round{number: r.number + 1, sent: now, due: now.Add(pingEvery), everyone: everyone, asking: true}
+	wait := min(pingEvery, max(s.n.forgetAfter/2, answerWithin)) // who is to be forgotten soon must be seen more often
+	s.round = round{number: r.number + 1, sent: now, due: now.Add(wait), everyone: everyone, asking: true}
 	if everyone {
 		subjects = append(subjects, pingSubject)
 	}

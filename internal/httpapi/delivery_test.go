@@ -1,0 +1,101 @@
+package httpapi_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwttest"
+)
+
+func TestDeliveryShowsWhoHasAcknowledgedAndWhoIsOwed(t *testing.T) {
+	b := newBench(t)
+	a := jwttest.NewAccount(t)
+	token := b.lay(t, a)
+	older := jwttest.Sign(t, b.op.Key, a, b.now.Add(-time.Hour))
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("", 3600))
+	b.announcer.report = accounts.Report{State: accounts.Sent, Servers: []accounts.ServerReport{
+		{Name: "n1", ID: "NA", Version: "2.15.2", Here: true, Seen: at, Acked: true, Runs: &accounts.Running{State: accounts.Loaded, JWT: token}},
+		{Name: "n2", ID: "NB", Here: true, Seen: at, Since: at, Reason: "it does not answer", Runs: &accounts.Running{State: accounts.Loaded, JWT: older}},
+		{Name: "n3", Seen: at, Since: at, Runs: &accounts.Running{State: accounts.NotLoaded}},
+		{Name: "n4", Seen: at, Acked: true, Runs: &accounts.Running{}},
+	}}
+	body := get(b, "/jwt/v1/accounts/"+a.ID+"?delivery=true&verify=true", http.StatusOK, t)
+	for _, want := range []string{
+		fmt.Sprintf(`"account": %q,`, a.ID),
+		fmt.Sprintf(`"hash": %q,`, sha(token)),
+		`"nats": "connected",`,
+		`"server": "n1",`,
+		`"seen": "2026-11-23T11:00:00Z"`,
+		`"since": "2026-11-23T11:00:00Z"`,
+		`"reason": "it does not answer"`,
+		`"state": "current",`,
+		`"state": "another",`,
+		fmt.Sprintf(`"iat": %d,`, b.now.Add(-time.Hour).Unix()),
+		fmt.Sprintf(`"hash": %q`, sha(older)),
+		`"state": "not loaded"`,
+		`"state": "no answer"`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("lacks %s:\n%s", want, body)
+		}
+	}
+	acknowledged, owed, _ := strings.Cut(body, `"owed": [`)
+	if strings.Count(acknowledged, `"server"`) != 2 || strings.Count(owed, `"server"`) != 2 {
+		t.Error(body)
+	}
+	b.announcer.report = accounts.Report{}
+	body = get(b, "/jwt/v1/accounts/"+a.ID+"?delivery=TRUE", http.StatusOK, t)
+	if !strings.HasSuffix(body, "\"nats\": \"not configured\",\n  \"acknowledged\": [],\n  \"owed\": []\n}\n") {
+		t.Error(body)
+	}
+	get(b, "/jwt/v1/accounts/"+jwttest.NewAccount(t).ID+"?delivery=true", http.StatusNotFound, t)
+}
+
+func get(b *bench, path string, status int, t *testing.T) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	b.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	if w.Code != status {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func sha(token []byte) string {
+	sum := sha256.Sum256(token)
+	return hex.EncodeToString(sum[:])
+}
+
+// TestVerifyMakesTheNatsServersAnswerTenTimesASecond, whoever asks.
+func TestVerifyMakesTheNatsServersAnswerTenTimesASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		a := jwttest.NewAccount(t)
+		b.lay(t, a)
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		answers := map[int]int{}
+		for range 50 {
+			all.Go(func() {
+				w := httptest.NewRecorder()
+				b.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/jwt/v1/accounts/"+a.ID+"?delivery=true&verify=true", nil))
+				mu.Lock()
+				defer mu.Unlock()
+				answers[w.Code]++
+			})
+		}
+		all.Wait()
+		if n := answers[http.StatusOK]; n < 10 || n > 11 || n+answers[http.StatusServiceUnavailable] != 50 {
+			t.Errorf("answers: %v", answers)
+		}
+	})
+}

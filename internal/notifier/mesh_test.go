@@ -1,0 +1,337 @@
+package notifier_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/natstest"
+	"nats-account-server/internal/notifier"
+)
+
+// mesh is a session with nats-servers that say what the test wants, on a clock of its own.
+type mesh struct {
+	mu      sync.Mutex
+	subs    map[string]nats.MsgHandler
+	nodes   []*node
+	asked   []string // subjects that are no updates
+	updates []string // accounts, in the order of their announcements
+	flying  int      // announcements that the last answer is not in for
+	most    int
+}
+
+// node is one of them.
+type node struct {
+	name, id, version string
+	says              string // its answer to an update, an error after "!"; "" is none
+	began             time.Time
+}
+
+func (*mesh) NewInbox() string                       { return "_INBOX.x" }
+func (*mesh) MaxPayload() int64                      { return 1 << 20 }
+func (*mesh) FlushWithContext(context.Context) error { return nil }
+
+func (m *mesh) Subscribe(subject string, h nats.MsgHandler) (*nats.Subscription, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.subs[subject] = h
+	return nil, nil
+}
+
+func (m *mesh) PublishRequest(subject, reply string, _ []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hear := m.subs["_INBOX.x.>"]
+	key, isUpdate := strings.CutSuffix(strings.TrimPrefix(subject, "$SYS.ACCOUNT."), ".CLAIMS.UPDATE")
+	if isUpdate {
+		m.updates = append(m.updates, key)
+		m.flying++
+		m.most = max(m.most, m.flying)
+	} else {
+		m.asked = append(m.asked, subject)
+	}
+	var answers []string
+	for _, n := range m.nodes {
+		if text := n.answer(subject, isUpdate); text != "" {
+			answers = append(answers, text)
+		}
+	}
+	go func() {
+		time.Sleep(time.Millisecond) // of the bubble's clock
+		m.mu.Lock()
+		if isUpdate {
+			m.flying--
+		}
+		m.mu.Unlock()
+		for _, text := range answers {
+			hear(&nats.Msg{Subject: reply, Data: []byte(text)})
+		}
+	}()
+	return nil
+}
+
+func (n *node) answer(subject string, isUpdate bool) string {
+	server := fmt.Sprintf(`"server":{"name":%q,"id":%q,"ver":%q,"time":%q}`, n.name, n.id, n.version, time.Now().Format(time.RFC3339Nano))
+	isOld := strings.HasPrefix(n.version, "2.9")
+	if refusal, refuses := strings.CutPrefix(n.says, "!"); isUpdate && refuses {
+		return fmt.Sprintf(`{%s,"error":{"description":%q}}`, server, refusal)
+	}
+	switch {
+	case isUpdate && n.says != "":
+		return fmt.Sprintf(`{%s,"data":{"message":%q}}`, server, n.says)
+	case subject == "$SYS.REQ.SERVER.PING.IDZ" && !isOld:
+		return fmt.Sprintf(`{"name":%q,"id":%q,"host":"h"}`, n.name, n.id)
+	case subject == "$SYS.REQ.SERVER.PING", subject == "$SYS.REQ.SERVER."+n.id+".STATSZ":
+		return fmt.Sprintf(`{%s,"statsz":{"start":%q}}`, server, n.began.Format(time.RFC3339Nano))
+	default:
+		return ""
+	}
+}
+
+// set replaces the nats-servers that are there.
+func (m *mesh) set(nodes ...*node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nodes = nodes
+}
+
+func (m *mesh) counted() (updates, most int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.updates), m.most
+}
+
+// asks returns what was asked since the last time.
+func (m *mesh) asks() (subjects []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	subjects, m.asked = m.asked, nil
+	return subjects
+}
+
+// cell is a notifier on a mesh.
+type cell struct {
+	*mesh
+	store    *jwtstore.Memory
+	notifier *notifier.Notifier
+	log      *natstest.Log
+	key      string // of an account
+}
+
+// inMesh runs a test on a mesh of nodes, in a bubble.
+func inMesh(t *testing.T, test func(t *testing.T, c *cell), nodes ...*node) {
+	key := jwttest.NewAccount(t).ID
+	synctest.Test(t, func(t *testing.T) {
+		for _, n := range nodes {
+			n.began = time.Now().Add(-time.Hour)
+		}
+		c := &cell{
+			mesh:  &mesh{subs: map[string]nats.MsgHandler{}, nodes: nodes},
+			store: jwtstore.NewMemory(true), log: &natstest.Log{}, key: key,
+		}
+		c.notifier = notifier.New(notifier.Options{
+			Outbox: c.store,
+			Log:    slog.New(logging.New(c.log, logging.Format{Debug: true})),
+			Load:   func(context.Context, string) ([]byte, error) { return []byte("jwt"), nil },
+		})
+		c.notifier.SetConfigured(true)
+		ctx, cancel := context.WithCancel(context.Background())
+		go c.notifier.Serve(ctx, c.mesh)
+		test(t, c)
+		cancel()
+		time.Sleep(time.Minute)
+	})
+}
+
+func (c *cell) push(t *testing.T, key string) uint64 {
+	seq, err := c.store.Put(context.Background(), key, "test", []byte(fmt.Sprint(time.Now())), func([]byte) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.notifier.Announce(key, seq, time.Now())
+	return seq
+}
+
+func (c *cell) report(key string) []accounts.ServerReport {
+	return c.notifier.Report(context.Background(), key, false).Servers
+}
+
+// TestTenThousandPushesDoNotFlood although one of the nats-servers does not answer.
+func TestTenThousandPushesDoNotFlood(t *testing.T) {
+	good := &node{name: "good", id: "NG", version: "2.15.2", says: "jwt updated"}
+	deaf := &node{name: "deaf", id: "ND", version: "2.15.2"}
+	inMesh(t, func(t *testing.T, c *cell) {
+		keys := realKeys(t, 10_000)
+		time.Sleep(time.Second)
+		began := time.Now()
+		var last uint64
+		for _, k := range keys {
+			last = c.push(t, k)
+		}
+		for c.store.Lacks("good", last) {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("the nats-server that answers had to wait for %s", took)
+		}
+		updates, most := c.counted()
+		if most > 128 {
+			t.Errorf("%d announcements were in flight at once", most)
+		}
+		time.Sleep(10 * time.Minute)
+		if after, _ := c.counted(); after-updates > 30 {
+			t.Errorf("%d announcements in ten minutes to one that does not answer", after-updates)
+		}
+		if n := len(c.store.Changes()); n != 10_000 {
+			t.Errorf("%d changes are owed to it", n)
+		}
+		c.set(good, &node{name: "deaf", id: "ND", version: "2.15.2", says: "jwt updated"})
+		time.Sleep(time.Minute)
+		if n := len(c.store.Changes()); n != 0 {
+			t.Errorf("%d changes are owed although it answers again", n)
+		}
+		if _, most := c.counted(); most > 128 {
+			t.Errorf("%d announcements were in flight at once", most)
+		}
+	}, good, deaf)
+}
+
+// realKeys are valid account keys, cheaply made.
+func realKeys(t *testing.T, n int) []string {
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = jwttest.NewAccount(t).ID
+	}
+	return keys
+}
+
+// TestServersBefore210AreFound, who do not answer PING.IDZ, and nobody who is there is taken for gone.
+func TestServersBefore210AreFound(t *testing.T) {
+	now, old := &node{name: "new", id: "N1", version: "2.10.29", says: "jwt updated"}, &node{name: "old", id: "N2", version: "2.9.25", says: "jwt updated"}
+	inMesh(t, func(t *testing.T, c *cell) {
+		time.Sleep(10 * time.Minute)
+		if got := c.store.Servers(); !slices.Equal(got, []string{"old"}) || c.log.Count("is gone") > 0 {
+			t.Errorf("known: %v\n%s", got, c.log)
+		}
+		c.set(now, old)
+		time.Sleep(time.Minute)
+		c.push(t, c.key)
+		time.Sleep(time.Second)
+		if r := c.report(c.key); len(r) != 2 || !r[0].Acked || !r[1].Acked || r[0].Version != "2.10.29" || r[1].Version != "2.9.25" {
+			t.Errorf("%+v", r)
+		}
+		c.set(now)
+		time.Sleep(time.Minute)
+		if c.log.Count("nats-server old is gone") != 1 {
+			t.Error(c.log)
+		}
+		c.asks()
+		time.Sleep(10 * time.Minute)
+		asked := c.asks()
+		pings := len(asked) - len(slices.DeleteFunc(slices.Clone(asked), func(s string) bool { return s == "$SYS.REQ.SERVER.PING" }))
+		if pings > 3 || len(asked) > 25 {
+			t.Errorf("%d questions in ten minutes, %d of them the expensive one", len(asked), pings)
+		}
+	}, old)
+}
+
+// TestTwoServersOfOneName are two: what one acknowledges the other may lack.
+func TestTwoServersOfOneName(t *testing.T) {
+	one, two := &node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"}, &node{name: "n", id: "N2", version: "2.15.2"}
+	inMesh(t, func(t *testing.T, c *cell) {
+		time.Sleep(time.Second)
+		c.push(t, c.key)
+		time.Sleep(time.Minute)
+		d := c.notifier.Delivery(c.key)
+		if d.Acked != 1 || d.Servers != 2 || c.log.Count("two nats-servers are called n") != 1 {
+			t.Errorf("%+v\n%s", d, c.log)
+		}
+	}, one, two)
+}
+
+// TestARestartIsNoticedByTheID, and what the new process is decides what it is owed.
+func TestARestartIsNoticedByTheID(t *testing.T) {
+	for _, c := range []struct {
+		says      string
+		announced int // of 200 changes that it missed
+	}{
+		{"jwt update skipped", 1}, // it fetches; one announcement shows that
+		{"jwt updated", 200},
+		{"jwt updated cache", 200},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			keys := realKeys(t, 200)
+			inMesh(t, func(t *testing.T, cell *cell) {
+				time.Sleep(time.Second)
+				cell.set()
+				time.Sleep(2 * time.Minute)
+				for _, k := range keys {
+					seq, err := cell.store.Put(context.Background(), k, "test", []byte("jwt"), func([]byte) error { return nil })
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !cell.store.Lacks("n", seq) {
+						t.Fatal("it is owed nothing")
+					}
+				}
+				time.Sleep(time.Minute)
+				cell.set(&node{name: "n", id: "N2", version: "2.15.2", says: c.says, began: time.Now()})
+				time.Sleep(2 * time.Minute)
+				if n := len(cell.store.Changes()); n != 0 {
+					t.Errorf("%d changes are still owed", n)
+				}
+				if n, _ := cell.counted(); n != c.announced {
+					t.Errorf("%d announcements", n)
+				}
+			}, &node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"})
+		})
+	}
+}
+
+// TestARefusalIsTriedAgainLessAndLess.
+func TestARefusalIsTriedAgainLessAndLess(t *testing.T) {
+	inMesh(t, func(t *testing.T, c *cell) {
+		time.Sleep(time.Second)
+		c.push(t, c.key)
+		time.Sleep(time.Hour)
+		if n, _ := c.counted(); n < 10 || n > 20 {
+			t.Errorf("announced %d times in an hour", n)
+		}
+		if c.log.Count("refuses the update") != 1 {
+			t.Error(c.log)
+		}
+		if r := c.report(c.key); len(r) != 1 || r[0].Acked || r[0].Reason != "no" {
+			t.Errorf("%+v", r)
+		}
+	}, &node{name: "n", id: "N1", version: "2.15.2", says: "!no"})
+}
+
+// TestForgetIsConfigurable.
+func TestForgetIsConfigurable(t *testing.T) {
+	inMesh(t, func(t *testing.T, c *cell) {
+		c.notifier.SetForget(10 * time.Minute)
+		time.Sleep(time.Minute)
+		c.set()
+		c.push(t, c.key)
+		time.Sleep(9 * time.Minute)
+		if got := c.store.Servers(); len(got) != 1 {
+			t.Errorf("known: %v", got)
+		}
+		time.Sleep(3 * time.Minute)
+		if got := c.store.Servers(); len(got) != 0 || c.log.Count("has not been seen for 10m0s and is forgotten") != 1 {
+			t.Errorf("known: %v\n%s", got, c.log)
+		}
+	}, &node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"})
+}
