@@ -45,7 +45,7 @@ type reply struct {
 	} `json:"error"`
 }
 
-// parse reads an answer. A nats-server always says who it is.
+// parse reads an answer. A nats-server always says who it is. What it says ends up in logs, and its id in subjects.
 func parse(data []byte) (r reply, ok bool) {
 	if json.Unmarshal(data, &r) != nil {
 		return r, false
@@ -53,7 +53,24 @@ func parse(data []byte) (r reply, ok bool) {
 	if r.Server.Name == "" {
 		r.Server.serverID = r.serverID
 	}
-	return r, r.Server.Name != ""
+	r.Server.Name, r.Server.Version = harmless(r.Server.Name, 128), harmless(r.Server.Version, 32)
+	if r.Error != nil {
+		r.Error.Description = harmless(r.Error.Description, 512)
+	}
+	return r, r.Server.Name != "" && isID(r.Server.ID)
+}
+
+// isID says whether an id can be part of a subject. A real one is a public server key.
+func isID(id string) bool {
+	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+}
+
+// harmless makes a text fit for one line of a log.
+func harmless(text string, most int) string {
+	q := strconv.QuoteToASCII(text[:min(len(text), most)])
+	return q[1 : len(q)-1]
 }
 
 // hear takes every message that comes to the session's inbox.
@@ -95,6 +112,9 @@ func parseReply(s string) (seq uint64, number int) {
 // the same.
 func (s *session) answered(key, attempt string, r reply, unanswered bool, now time.Time) {
 	seq, number := parseReply(attempt)
+	if s.n.Outbox.Latest(key).Seq != seq {
+		seq = 0 // superseded, or settled: there is nothing to acknowledge
+	}
 	it := s.items[key]
 	current := it != nil && it.Seq == seq && it.attempt == number
 	if unanswered {

@@ -23,13 +23,14 @@ import (
 
 // mesh is a session with nats-servers that say what the test wants, on a clock of its own.
 type mesh struct {
-	mu      sync.Mutex
-	subs    map[string]nats.MsgHandler
-	nodes   []*node
-	asked   []string // subjects that are no updates
-	updates []string // accounts, in the order of their announcements
-	flying  int      // announcements that the last answer is not in for
-	most    int
+	mu       sync.Mutex
+	subs     map[string]nats.MsgHandler
+	nodes    []*node
+	asked    []string            // subjects that are no updates
+	updates  []string            // accounts, in the order of their announcements
+	payloads map[string][]string // what they carried
+	flying   int                 // announcements that the last answer is not in for
+	most     int
 }
 
 // node is one of them.
@@ -50,13 +51,14 @@ func (m *mesh) Subscribe(subject string, h nats.MsgHandler) (*nats.Subscription,
 	return nil, nil
 }
 
-func (m *mesh) PublishRequest(subject, reply string, _ []byte) error {
+func (m *mesh) PublishRequest(subject, reply string, data []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	hear := m.subs["_INBOX.x.>"]
 	key, isUpdate := strings.CutSuffix(strings.TrimPrefix(subject, "$SYS.ACCOUNT."), ".CLAIMS.UPDATE")
 	if isUpdate {
 		m.updates = append(m.updates, key)
+		m.payloads[key] = append(m.payloads[key], string(data))
 		m.flying++
 		m.most = max(m.most, m.flying)
 	} else {
@@ -121,6 +123,12 @@ func (m *mesh) asks() (subjects []string) {
 	return subjects
 }
 
+func (m *mesh) carried() map[string][]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.payloads
+}
+
 // cell is a notifier on a mesh.
 type cell struct {
 	*mesh
@@ -138,13 +146,16 @@ func inMesh(t *testing.T, test func(t *testing.T, c *cell), nodes ...*node) {
 			n.began = time.Now().Add(-time.Hour)
 		}
 		c := &cell{
-			mesh:  &mesh{subs: map[string]nats.MsgHandler{}, nodes: nodes},
+			mesh:  &mesh{subs: map[string]nats.MsgHandler{}, payloads: map[string][]string{}, nodes: nodes},
 			store: jwtstore.NewMemory(true), log: &natstest.Log{}, key: key,
 		}
 		c.notifier = notifier.New(notifier.Options{
 			Outbox: c.store,
 			Log:    slog.New(logging.New(c.log, logging.Format{Debug: true})),
-			Load:   func(context.Context, string) ([]byte, error) { return []byte("jwt"), nil },
+			Load: func(_ context.Context, key string) ([]byte, error) {
+				token, _, err := c.store.Load(key, accounts.Stamp{})
+				return token, err
+			},
 		})
 		c.notifier.SetConfigured(true)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -155,11 +166,17 @@ func inMesh(t *testing.T, test func(t *testing.T, c *cell), nodes ...*node) {
 	})
 }
 
-func (c *cell) push(t *testing.T, key string) uint64 {
-	seq, err := c.store.Put(context.Background(), key, "test", []byte(fmt.Sprint(time.Now())), func([]byte) error { return nil })
+// put commits a change that the notifier is not told of.
+func (c *cell) put(t *testing.T, key, token string) uint64 {
+	seq, err := c.store.Put(context.Background(), key, "test", []byte(token), func([]byte) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
+	return seq
+}
+
+func (c *cell) push(t *testing.T, key string) uint64 {
+	seq := c.put(t, key, "jwt")
 	c.notifier.Announce(key, seq, time.Now())
 	return seq
 }
@@ -215,6 +232,29 @@ func realKeys(t *testing.T, n int) []string {
 		keys[i] = jwttest.NewAccount(t).ID
 	}
 	return keys
+}
+
+// TestAnAnnouncementCarriesWhatIsStoredWhenItIsSent, not what was stored when it was owed.
+func TestAnAnnouncementCarriesWhatIsStoredWhenItIsSent(t *testing.T) {
+	keys := realKeys(t, 300)
+	inMesh(t, func(t *testing.T, c *cell) {
+		time.Sleep(time.Second)
+		for _, k := range keys {
+			c.push(t, k) // refused, so that it waits to be announced again
+		}
+		time.Sleep(100 * time.Millisecond)
+		for _, k := range keys {
+			c.notifier.Announce(k, c.put(t, k, "newer"), time.Now())
+		}
+		c.set(&node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"})
+		time.Sleep(time.Hour)
+		got := c.carried()
+		for _, k := range keys {
+			if n := len(got[k]); n < 2 || got[k][0] != "jwt" || slices.Contains(got[k][1:], "jwt") {
+				t.Errorf("announced %q", got[k])
+			}
+		}
+	}, &node{name: "n", id: "N1", version: "2.15.2", says: "!no"})
 }
 
 // TestServersBefore210AreFound, who do not answer PING.IDZ, and nobody who is there is taken for gone.
@@ -278,11 +318,7 @@ func TestARestartIsNoticedByTheID(t *testing.T) {
 				cell.set()
 				time.Sleep(2 * time.Minute)
 				for _, k := range keys {
-					seq, err := cell.store.Put(context.Background(), k, "test", []byte("jwt"), func([]byte) error { return nil })
-					if err != nil {
-						t.Fatal(err)
-					}
-					if !cell.store.Lacks("n", seq) {
+					if seq := cell.put(t, k, "jwt"); !cell.store.Lacks("n", seq) {
 						t.Fatal("it is owed nothing")
 					}
 				}
