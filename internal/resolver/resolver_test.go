@@ -37,7 +37,9 @@ func (l line) pass(subject string, data []byte) {
 // overheard is what the gate is told.
 type overheard struct{ key, token string }
 
-func (o *overheard) Overheard(_ context.Context, key string, token []byte) { o.key, o.token = key, string(token) }
+func (o *overheard) Overheard(_ context.Context, key string, token []byte) {
+	o.key, o.token = key, string(token)
+}
 
 func TestUpdatesOnEitherSubjectAreHeard(t *testing.T) {
 	for subject, want := range map[string]overheard{
