@@ -12,9 +12,18 @@ import (
 
 // Replies go to <inbox>.<what>.<rest>, where what is one of these or, for an announcement, the account's key.
 const (
+	replyIDZ  = "idz"
 	replyPing = "ping"
 	replyRuns = "runs"
 )
+
+// replyTo is where the answers to a question go.
+func replyTo(subject string) string {
+	if subject == idzSubject {
+		return replyIDZ
+	}
+	return replyPing
+}
 
 // serverID is who a nats-server is. It says that in "server" of every answer but the one to idzSubject.
 type serverID struct {
@@ -86,8 +95,17 @@ func (s *session) hear(m *nats.Msg) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	switch now := time.Now(); what {
+	case replyIDZ:
+		if !unanswered { // nobody is 2.10 or later: that says nothing about who is there
+			s.pong(r, now)
+		}
 	case replyPing:
-		s.pong(r, unanswered, now)
+		if unanswered {
+			s.meetBy = now
+			s.prod()
+			return
+		}
+		s.pong(r, now)
 	case replyRuns:
 		s.runs(rest, r, unanswered)
 	default:

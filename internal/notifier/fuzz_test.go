@@ -22,7 +22,7 @@ import (
 func FuzzAnswers(f *testing.F) {
 	const key = "ACJOGTKFM5XINHKRZ6YRFRA2GAXYQCCHPGVKLC4RB2GSAMJLYBDHBEOS"
 	for _, seed := range []struct{ subject, data string }{
-		{"_INBOX.x.ping", `{"name":"n","id":"N","host":"h"}`},
+		{"_INBOX.x.idz", `{"name":"n","id":"N","host":"h"}`},
 		{"_INBOX.x.ping", `{"server":{"name":"n","id":"N","ver":"2.15.2","time":"2026-11-23T18:20:50Z"},"statsz":{"start":"2026-11-23T18:20:50Z","active_servers":1}}`},
 		{"_INBOX.x." + key + ".1.1", `{"server":{"name":"n","id":"N"},"data":{"message":"jwt updated"}}`},
 		{"_INBOX.x." + key + ".1.1", `{"server":{"name":"n","id":"N"},"data":{"message":"jwt update skipped"}}`},

@@ -115,14 +115,7 @@ func (s *session) someonePlain() bool {
 }
 
 // pong takes an answer to the question who is there.
-func (s *session) pong(r reply, unanswered bool, now time.Time) {
-	if unanswered {
-		if s.round.everyone {
-			s.meetBy = now
-			s.prod()
-		}
-		return
-	}
+func (s *session) pong(r reply, now time.Time) {
 	s.expected = max(s.expected, r.Stats.ActiveServers)
 	name, p := s.greet(r.Server.serverID, now)
 	p.round = s.round.number

@@ -117,7 +117,7 @@ func (s *session) run(ctx context.Context) {
 		}
 		w, next := s.step(time.Now())
 		for _, subject := range w.ask {
-			s.publish(subject, replyPing, nil)
+			s.publish(subject, replyTo(subject), nil)
 		}
 		if w.watch {
 			s.watch()
