@@ -207,4 +207,3 @@ func TestAnAttackerWithASigningKey(t *testing.T) {
 	}
 	x.p.term()
 }
-

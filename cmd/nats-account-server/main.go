@@ -55,10 +55,15 @@ func serve(c config.Config, flags config.Flags, handler *logging.Handler) error 
 	defer stop()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
+	reopen := make(chan os.Signal, 1)
+	if len(reopenSignals) > 0 { // none would mean all
+		signal.Notify(reopen, reopenSignals...)
+	}
 	return daemon.Run(ctx, daemon.Options{
 		Config:  c,
 		Logging: handler,
 		Hangup:  hangup,
+		Reopen:  reopen,
 		Reload: func() (config.Config, error) {
 			log.Info("received sig-hup, restarting")
 			c, warnings, err := config.Load(flags)

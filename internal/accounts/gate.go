@@ -32,8 +32,16 @@ var errSame = errors.New("the same JWT is stored")
 // When it returns without an error the JWT is on stable storage and the announcement will be made, whatever
 // happens to this process. Otherwise nothing has changed, and the error is one of those in errors.go.
 func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Source) (Result, error) {
-	o, err := r.inspect(key, token)
+	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token)}
+	result, err := r.submit(ctx, key, o, src)
 	if err != nil {
+		r.judged(key, o, src, result, err)
+	}
+	return result, err
+}
+
+func (r *Registry) submit(ctx context.Context, key string, o *offer, src Source) (Result, error) {
+	if err := r.inspect(key, o); err != nil {
 		return Result{}, err
 	}
 	seq, err := r.committer.Put(ctx, key, src.Door, o.token, func(stored []byte) error {
@@ -47,6 +55,7 @@ func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Sou
 	case err != nil:
 		return Result{}, fmt.Errorf("%w: %w", ErrSave, err)
 	}
+	r.judged(key, o, src, Result{Changed: true}, nil)
 	account := NewAccount(o.token, o.head)
 	r.cache.put(key, &entry{trust: o.trust, token: o.token, account: account})
 	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", short(key), harmless(o.head.ID)))
@@ -59,32 +68,34 @@ type offer struct {
 	token   []byte
 	head    operator.Head
 	refused error // why admit said no
+
+	stored []byte         // what it would replace; nil if there is nothing
+	old    *operator.Head // of that, if it would be served
 }
 
 // inspect does everything that needs neither the store nor the signature.
-func (r *Registry) inspect(key string, token []byte) (*offer, error) {
-	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token)}
+func (r *Registry) inspect(key string, o *offer) error {
 	head, err := operator.Peek(o.token)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
+		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
 	o.head = head
 	switch {
 	case head.Subject != key:
-		return nil, ErrMismatch
+		return ErrMismatch
 	case !operator.IsAccountKey(key):
-		return nil, ErrBadSubject
+		return ErrBadSubject
 	}
 	if err := judgeIssuer(o.trust.Operator, head); err != nil {
-		return nil, err
+		return err
 	}
 	if limit := r.announcer.MaxPayload(); limit > 0 && len(o.token) > limit {
-		return nil, &TooLargeError{Size: len(o.token), Limit: limit}
+		return &TooLargeError{Size: len(o.token), Limit: limit}
 	}
 	if now := r.now(); ahead(head.IssuedAt, now) {
-		return nil, &FutureError{Offered: time.Unix(head.IssuedAt, 0), Now: now}
+		return &FutureError{Offered: time.Unix(head.IssuedAt, 0), Now: now}
 	}
-	return o, nil
+	return nil
 }
 
 // judgeIssuer tells the ways of not being signed by our operator apart, as the original's answers do.
@@ -109,6 +120,7 @@ func ahead(issuedAt int64, now time.Time) bool {
 // before the signature check.
 func (r *Registry) admit(o *offer, stored []byte) error {
 	current := r.intact(o, stored)
+	o.stored, o.old = stored, current
 	if current != nil && bytes.Equal(bytes.TrimSpace(stored), o.token) && !o.expired(r.now()) {
 		return errSame
 	}
@@ -187,6 +199,7 @@ func (r *Registry) repeated(ctx context.Context, o *offer, src Source) (Result, 
 	if err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrSave, err)
 	}
+	r.judged(o.head.Subject, o, src, Result{}, nil)
 	return Result{Account: NewAccount(o.token, o.head), Delivery: delivery}, nil
 }
 

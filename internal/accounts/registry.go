@@ -26,6 +26,7 @@ type Options struct {
 	Store      Store
 	Committer  Committer
 	Announcer  Announcer
+	Observer   Observer // nil: nobody wants to know
 	Trust      Trust
 	AllowOlder bool             // let an older JWT replace a newer one
 	Log        *slog.Logger     // nil: discard
@@ -37,6 +38,7 @@ type Registry struct {
 	store      Store
 	committer  Committer
 	announcer  Announcer
+	observer   Observer
 	allowOlder bool
 	log        *slog.Logger
 	now        func() time.Time
@@ -53,6 +55,7 @@ func New(o Options) *Registry {
 		store:      o.Store,
 		committer:  o.Committer,
 		announcer:  o.Announcer,
+		observer:   o.Observer,
 		allowOlder: o.AllowOlder,
 		log:        o.Log,
 		now:        o.Now,

@@ -16,11 +16,12 @@ type Config struct {
 
 // Logging says what the log looks like.
 type Logging struct {
-	Time   bool // date and time in each line; default true
-	Debug  bool // lines for debugging; default false
-	Trace  bool // a line for each request; default false
-	Colors bool // colour the level, also when the output is no terminal; default true
-	PID    bool // the process id in each line; default false
+	Time   bool   // date and time in each line; default true
+	Debug  bool   // lines for debugging; default false
+	Trace  bool   // a line for each request; default false
+	Colors bool   // colour the level, also when the output is no terminal; default true
+	PID    bool   // the process id in each line; default false
+	Audit  string // absolute path of the file of the audit, "" for the log
 }
 
 // HTTP says where the API is served.

@@ -57,6 +57,7 @@ var keys = []key{
 	{"logging", "Trace", nil, boolean, "false", "a line for each request", func(c *Config) any { return &c.Logging.Trace }},
 	{"logging", "Colors", nil, boolean, "true", "colour the level, also when the output is no terminal", func(c *Config) any { return &c.Logging.Colors }},
 	{"logging", "PID", nil, boolean, "false", "the process id in each line", func(c *Config) any { return &c.Logging.PID }},
+	{"logging", "Audit", nil, path, "", "file of the audit lines; without it they are in the log", func(c *Config) any { return &c.Logging.Audit }},
 
 	{"http", "Host", nil, text, "localhost", "name or address to listen on; `\"\"` is every interface", func(c *Config) any { return &c.HTTP.Host }},
 	{"http", "Port", nil, integer, "9090", "0 is any free port", func(c *Config) any { return &c.HTTP.Port }},

@@ -10,13 +10,14 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/operator"
 )
 
 // Check reads and judges everything that a configuration points at, without starting anything.
 func Check(c config.Config) error {
 	_, err := loadAnchors(c)
-	return errors.Join(err, checkCredentials(c.NATS.Credentials))
+	return errors.Join(err, checkCredentials(c.NATS.Credentials), logging.CheckAudit(c.Logging.Audit))
 }
 
 // checkCredentials says what keeps a creds file from being used. A running server goes on trying.

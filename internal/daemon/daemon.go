@@ -36,6 +36,8 @@ type Options struct {
 	Logging *logging.Handler
 	// Hangup asks for a reload each time it gives a signal.
 	Hangup <-chan os.Signal
+	// Reopen asks each time it gives a signal to open the audit file anew: it was renamed. May be nil.
+	Reopen <-chan os.Signal
 	// Reload gives the configuration of a reload, read anew.
 	Reload func() (config.Config, error)
 }
@@ -53,6 +55,7 @@ type store interface {
 type daemon struct {
 	Options
 	log      *slog.Logger
+	audit    *logging.Audit
 	store    store
 	registry *accounts.Registry
 	notifier *notifier.Notifier
@@ -74,6 +77,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := d.startAudit(); err != nil {
+		return err
+	}
+	defer d.audit.Use(nil)
 	trust.announce(o.Config, d.say, d.warn)
 	if d.store, err = d.openStore(ctx, o.Config); err != nil {
 		if ctx.Err() != nil {
@@ -132,6 +139,7 @@ func (d *daemon) wire(trust anchors) {
 		Store:      d.store,
 		Committer:  d.store,
 		Announcer:  d.notifier,
+		Observer:   auditor{d.audit},
 		Trust:      trust.Trust,
 		AllowOlder: d.Config.Store.AllowOlder,
 		Log:        d.log,
@@ -166,6 +174,8 @@ func (d *daemon) live(ctx context.Context, trust anchors) error {
 			return d.tasks.Wait()
 		case <-d.Hangup:
 			d.reload()
+		case <-d.Reopen:
+			d.reopen()
 		}
 	}
 }

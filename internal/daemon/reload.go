@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/logging"
 )
 
 // reload builds what the new configuration asks for and swaps it in, or logs why it can't and changes nothing.
@@ -25,11 +26,20 @@ func (d *daemon) reload() {
 		d.refuse(err)
 		return
 	}
-	next, err := d.nextFront(c.HTTP, trust)
+	audit, err := logging.OpenAudit(c.Logging.Audit)
 	if err != nil {
 		d.refuse(err)
 		return
 	}
+	next, err := d.nextFront(c.HTTP, trust)
+	if err != nil {
+		if audit != nil {
+			_ = audit.Close()
+		}
+		d.refuse(err)
+		return
+	}
+	d.audit.Use(audit)
 	d.swap(c, trust, next)
 	d.say("configuration reloaded")
 }

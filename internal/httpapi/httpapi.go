@@ -30,6 +30,8 @@ type Gate interface {
 	// Submit lets a JWT in, and waits a moment for news of its announcement. The errors are those of package
 	// accounts.
 	Submit(ctx context.Context, key string, token []byte, src accounts.Source) (accounts.Result, error)
+	// Refuse tells whoever keeps account of it that a JWT was refused before it came to Submit.
+	Refuse(path string, token []byte, src accounts.Source, reason string, err error)
 	// Announce announces the stored JWT once more. The error wraps ErrAnnounce.
 	Announce(ctx context.Context, key string) (accounts.Delivery, error)
 	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.

@@ -19,17 +19,22 @@ const maxBody = 1 << 20
 
 // postAccount hands a JWT to the gate and says what became of it. nsc shows that line.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) error {
+	src := accounts.Source{Door: "http", Address: r.RemoteAddr}
+	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
 	token, err := readBody(w, r)
 	if err != nil {
+		a.gate.Refuse(segment, nil, src, unread(err), err)
 		return err
 	}
 	if key == "" {
-		return judgeStray(strings.TrimPrefix(r.URL.Path, pathAccount), token)
+		err := judgeStray(segment, token)
+		a.gate.Refuse(segment, token, src, "", err)
+		return err
 	}
 	// What has been sent completely is decided, also when the sender has hung up: a client that closes its half of the
 	// connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
-	result, err := a.gate.Submit(ctx, key, token, accounts.Source{Door: "http", Address: r.RemoteAddr})
+	result, err := a.gate.Submit(ctx, key, token, src)
 	if err != nil {
 		return err
 	}
@@ -55,6 +60,14 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", accounts.ErrBadJWT, err)
 	}
 	return nil, fmt.Errorf("%w: %w", errBrokenOff, err)
+}
+
+// unread is the word for why a body was not read to its end.
+func unread(err error) string {
+	if errors.Is(err, errTooLarge) {
+		return "too-large"
+	}
+	return "broken-off"
 }
 
 // judgeStray answers for a path that names no account. The JWT can't be let in; the order of what is said about it
