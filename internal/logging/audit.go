@@ -1,14 +1,18 @@
 package logging
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // AuditEntry is one line of the audit: what became of one JWT that was offered. It is written as one JSON object, its
@@ -180,8 +184,30 @@ func encode(e AuditEntry) []byte {
 	if err != nil {
 		line = []byte(`{"result":"unknown"}`) // a time that JSON does not know, say
 	}
-	return append(line, '\n')
+	return append(plain(line), '\n')
 }
+
+// plain writes what is not printable as JSON's escapes, in the file as in the log, which would escape it in its own way.
+func plain(line []byte) []byte {
+	if !bytes.ContainsFunc(line, unprintable) {
+		return line
+	}
+	var b []byte
+	for _, c := range string(line) {
+		switch {
+		case !unprintable(c):
+			b = utf8.AppendRune(b, c)
+		case c > 0xffff:
+			high, low := utf16.EncodeRune(c)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, c)
+		}
+	}
+	return b
+}
+
+func unprintable(c rune) bool { return c >= 0x7f && !strconv.IsPrint(c) }
 
 // bounded makes a text valid and cuts it.
 func bounded(text string) string {
