@@ -1,0 +1,176 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// syscalls are those that change what is on the disk, make it durable, or answer a client.
+const syscalls = "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate"
+
+// call is a system call that succeeded. Others may have run between its start and its end.
+type call struct {
+	name       string
+	path, to   string // to of a rename
+	data       []byte // of a write
+	at         int64  // offset or size, -1 where the file's own offset counts
+	flags      string
+	start, end int // line numbers of the trace
+}
+
+// traced makes the program run under strace; a trace is what all its runs in one test did.
+type trace struct {
+	t     testing.TB
+	dir   string
+	files []string
+}
+
+// newTrace skips the test where nothing can be traced.
+func newTrace(t testing.TB) *trace {
+	t.Helper()
+	path, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	if out, err := exec.Command(path, "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+		t.Skipf("strace can't trace here: %v %s", err, out)
+	}
+	return &trace{t: t, dir: t.TempDir()}
+}
+
+// start runs the program in dir; what it does is added to the trace.
+func (tr *trace) start(dir string, args ...string) *process {
+	tr.t.Helper()
+	file := filepath.Join(tr.dir, fmt.Sprint("run", len(tr.files)))
+	tr.files = append(tr.files, file)
+	flags := []string{"-f", "-y", "-xx", "-s", "1000000", "-e", "signal=none", "-e", "trace=" + syscalls, "-o", file, binary}
+	return startProgram(tr.t, dir, nil, "strace", append(flags, args...)...)
+}
+
+// calls reads what all runs have done.
+func (tr *trace) calls() (all []call) {
+	tr.t.Helper()
+	line := 0
+	for _, name := range tr.files {
+		f, err := os.Open(name)
+		if err != nil {
+			tr.t.Fatal(err)
+		}
+		defer f.Close()
+		begun := map[string]pending{}
+		scan := bufio.NewScanner(f)
+		scan.Buffer(nil, 16<<20)
+		for ; scan.Scan(); line++ {
+			if c, ok := parseLine(scan.Text(), line, begun); ok {
+				all = append(all, c)
+			}
+		}
+		if err := scan.Err(); err != nil {
+			tr.t.Fatal(err)
+		}
+		for _, p := range begun { // a kill came before the trace could say that the client has its answer
+			if args, is := strings.CutPrefix(p.text, "write("); is {
+				if c := parseArgs("write", args); c.answers() {
+					c.start, c.end = p.start, line
+					all = append(all, c)
+				}
+			}
+		}
+		line++
+	}
+	return all
+}
+
+// pending is a call that another thread has interrupted in the trace.
+type pending struct {
+	text  string
+	start int
+}
+
+var (
+	resumed = regexp.MustCompile(`^<\.\.\. \w+ resumed>`)
+	whole   = regexp.MustCompile(`^(\w+)\((.*)\)\s+= (-?\d+|\?)`)
+	fdArg   = regexp.MustCompile(`^\d+<([^>]*)>`)
+	quoted  = regexp.MustCompile(`"([^"]*)"`)
+)
+
+// parseLine reads a line of a trace: "<pid> <call>", where a call may be in two parts.
+func parseLine(text string, line int, begun map[string]pending) (call, bool) {
+	pid, rest, _ := strings.Cut(text, " ")
+	rest = strings.TrimSpace(rest)
+	start := line
+	if head, is := strings.CutSuffix(rest, "<unfinished ...>"); is {
+		begun[pid] = pending{head, line}
+		return call{}, false
+	}
+	if tail := resumed.FindString(rest); tail != "" {
+		p := begun[pid]
+		delete(begun, pid)
+		rest, start = p.text+rest[len(tail):], p.start
+	}
+	m := whole.FindStringSubmatch(rest)
+	if m == nil || strings.HasPrefix(m[3], "-") {
+		return call{}, false
+	}
+	c := parseArgs(m[1], m[2])
+	c.start, c.end = start, line
+	if m[3] == "?" { // the process was killed in the middle of it
+		return c, c.answers()
+	}
+	if c.name == "write" || c.name == "pwrite64" {
+		n, _ := strconv.Atoi(m[3])
+		c.data = c.data[:n]
+	}
+	return c, true
+}
+
+func parseArgs(name, args string) call {
+	c := call{name: name, at: -1}
+	if fd := fdArg.FindStringSubmatch(args); fd != nil {
+		c.path = string(unhex(fd[1]))
+	}
+	strs := quoted.FindAllStringSubmatch(args, -1)
+	last := args[strings.LastIndexByte(args, ' ')+1:]
+	switch name {
+	case "write":
+		c.data = unhex(strs[0][1])
+	case "pwrite64":
+		c.data = unhex(strs[0][1])
+		c.at, _ = strconv.ParseInt(last, 10, 64)
+	case "ftruncate":
+		c.at, _ = strconv.ParseInt(last, 10, 64)
+	case "fsync", "fdatasync":
+	default:
+		c.path = string(unhex(strs[0][1]))
+		c.flags = quoted.ReplaceAllString(args, "")
+		if len(strs) > 1 {
+			c.to = string(unhex(strs[1][1]))
+		}
+	}
+	return c
+}
+
+// unhex decodes "\x41\x42".
+func unhex(s string) []byte {
+	b := make([]byte, 0, len(s)/4)
+	for i := 0; i+3 < len(s); i += 4 {
+		n, _ := strconv.ParseUint(s[i+2:i+4], 16, 8)
+		b = append(b, byte(n))
+	}
+	return b
+}
+
+func (c call) syncs() bool { return c.name == "fsync" || c.name == "fdatasync" }
+
+// answers says that the call tells a client that its push is stored.
+func (c call) answers() bool {
+	return c.name == "write" && bytes.HasPrefix(c.data, []byte("HTTP/1.1 200")) && bytes.Contains(c.data, []byte("stored; "))
+}
