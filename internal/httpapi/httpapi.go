@@ -42,7 +42,7 @@ type Options struct {
 	Now      func() time.Time // nil: time.Now
 }
 
-// API is the handler of every HTTP request. It keeps nothing between requests but a counter of 404s.
+// API is the handler of every HTTP request. It keeps nothing between requests but counters for the log.
 type API struct {
 	gate     Gate
 	operator []byte
@@ -52,6 +52,7 @@ type API struct {
 	routes  map[string]*route // by path
 	account *route            // /jwt/v1/accounts/<key>
 	missed  missed
+	failed  failures
 }
 
 // New returns the handler.
@@ -64,6 +65,7 @@ func New(o Options) *API {
 		a.now = time.Now
 	}
 	a.missed.since = a.now()
+	a.failed.since = a.missed.since
 	a.addRoutes()
 	return a
 }
@@ -93,6 +95,11 @@ func (a *API) NewServer(read, write time.Duration) *http.Server {
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.rescue(w)
+	if r.TransferEncoding != nil {
+		// A Content-Length beside it was ignored. Who stands before us may have gone by that, and take what follows for
+		// something else: nothing follows.
+		w.Header().Set("Connection", "close")
+	}
 	if isPreflight(r) {
 		answerPreflight(w, r)
 		return
