@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -209,6 +210,9 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
 		}
+	}
+	if errors.Is(err, syscall.ENOTDIR) { // a file is where the shard should be: nobody knows what was in that
+		return nil, Stamp{}, &fs.PathError{Op: "load", Path: d.preferred.path(d.root, key), Err: syscall.ENOTDIR}
 	}
 	return nil, Stamp{}, d.missing(key)
 }
