@@ -202,9 +202,8 @@ func (s *site) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, 
 			}
 		}
 	}
-	_, before, _ := strings.Cut(p.log.String(), "nats-account-server is running")
-	if n := strings.Count(before, "WRN") + strings.Count(before, "ERR"); n > 64 {
-		t.Errorf("%d lines:\n%s", n, before)
+	if lines := p.complaints(); len(lines) > 64 { // one for each request, and a few for the files
+		t.Errorf("%d lines: %q", len(lines), lines)
 	}
 	if die {
 		p.kill()
@@ -231,4 +230,127 @@ func (s *site) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, 
 			t.Errorf("on disk: %.80q, %v", stored, err)
 		}
 	}
+}
+
+// TestWhatIsAcknowledgedOutlivesTheDirectory removes the directory between an acknowledgement and the file.
+func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
+	s := newSite(t, "", "")
+	s.asNobody(t)
+	p, url := s.startNobody(t)
+	dir := filepath.Join(s.dir, "store")
+	for range 20 { // until we are faster than the file
+		a := jwttest.NewAccount(t)
+		path, token := url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)
+		if status, body := post(http.DefaultClient, path, token); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+		must(t, os.RemoveAll(dir))
+		if status, _ := get(t, path); status != http.StatusOK {
+			continue
+		}
+		file := filepath.Join(dir, a.ID[54:], a.ID+".jwt")
+		natstest.Eventually(t, "the file is written", func() bool {
+			stored, err := os.ReadFile(file)
+			return err == nil && string(stored) == string(token)
+		})
+		p.kill()
+		p, url = s.startNobody(t)
+		if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+			t.Errorf("afterwards: %d %.80q", status, body)
+		}
+		p.term()
+		return
+	}
+	t.Error("no file was late")
+}
+
+// TestAnotherDirectoryTakesItsPlace swaps the store for an empty one and back. What was acknowledged is in the
+// directory that was there then, or in a later one.
+func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
+	s := newSite(t, "", "")
+	p, url := s.start(t)
+	dir := filepath.Join(s.dir, "store")
+	files := map[string]string{}
+	push := func() {
+		t.Helper()
+		a := jwttest.NewAccount(t)
+		token := s.op.Account(t, a)
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+			t.Errorf("%d %s", status, body)
+		}
+		files[filepath.Join(a.ID[54:], a.ID+".jwt")] = string(token)
+	}
+	push()
+	must(t, os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700))
+	push()
+	must(t, os.Rename(dir, dir+".new"), os.Rename(dir+".old", dir))
+	push()
+	p.term()
+	for file, want := range files {
+		stored, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			stored, err = os.ReadFile(filepath.Join(dir+".new", file))
+		}
+		if err != nil || string(stored) != want {
+			t.Errorf("%.80q, %v", stored, err)
+		}
+	}
+}
+
+// TestNothingButTheStoreIsWritable runs the program as nobody where the whole file system is read-only but for the
+// store, without a home and without a place for temporary files.
+func TestNothingButTheStoreIsWritable(t *testing.T) {
+	s := newSite(t, "", "")
+	store := filepath.Join(s.dir, "store")
+	must(t, os.Mkdir(store, 0o700))
+	s.asNobody(t)
+	world := `
+		mount --make-rprivate / || exit 77
+		mount --bind "$1" "$1" || exit 77
+		mount -o remount,bind,ro / || exit 77
+		for m in $(cut -d' ' -f2 /proc/mounts); do
+			case "$m" in "$1") ;; *) mount -o remount,bind,ro "$m" 2>/dev/null ;; esac
+		done
+		shift
+		for f in /tmp/x /var/tmp/x /dev/shm/x "$PWD/x"; do
+			touch "$f" 2>/dev/null && exit 78
+		done
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all "$@"`
+	run := func() (*process, string) {
+		c := exec.Command("unshare", "-m", "sh", "-c", world, "sh", store, binary, "-c", s.conf)
+		c.Dir = s.dir
+		c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+		p := launch(t, c)
+		natstest.Eventually(t, "it runs or ends", func() bool {
+			select {
+			case <-p.end:
+				return true
+			default:
+				return strings.Contains(p.log.String(), "resolver: URL")
+			}
+		})
+		select {
+		case <-p.end:
+			if code := p.cmd.ProcessState.ExitCode(); code == 77 || code == 127 || strings.Contains(p.log.String(), "unshare failed") {
+				t.Skipf("such a world can't be made here (%d): %s", code, p.log)
+			}
+		default:
+		}
+		return p, p.url()
+	}
+	p, url := run()
+	path := wantServed(t, s, url)
+	_, token := get(t, path)
+	p.signal(syscall.SIGHUP)
+	p.wait("configuration reloaded")
+	if status, body := get(t, path); status != http.StatusOK || body != token {
+		t.Errorf("after a reload: %d %.80q", status, body)
+	}
+	p.wantOnce()
+	p.term()
+	p, url = run()
+	if status, body := get(t, url+path[strings.Index(path, "/jwt/"):]); status != http.StatusOK || body != token {
+		t.Errorf("after a restart: %d %.80q", status, body)
+	}
+	p.term()
 }
