@@ -75,10 +75,27 @@ func (p *process) descriptors() int {
 	return len(all)
 }
 
+// sockets is how many of them are connections, or listen.
+func (p *process) sockets() (n int) {
+	p.t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, fd := range all {
+		if what, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(what, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
 // wantDescriptorsBack waits until only those are left that the program has for itself.
 func (p *process) wantDescriptorsBack() {
 	p.t.Helper()
-	natstest.Eventually(p.t, "all descriptors are back", func() bool { return p.descriptors() < 20 })
+	http.DefaultClient.CloseIdleConnections()
+	natstest.Eventually(p.t, "all descriptors are back", func() bool { return p.sockets() == 1 && p.descriptors() < 20 })
 }
 
 // memory is what the process takes of it, in KiB.

@@ -51,9 +51,9 @@ func stateOf(st *unix.Stat_t) fileState {
 	}
 }
 
-// writable says whether this process may make files in dir. The slash is for what is no directory.
+// writable says whether this process may make files in dir.
 func writable(dir string) error {
-	if err := unix.Faccessat(unix.AT_FDCWD, dir+"/", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &fs.PathError{Op: "write to", Path: dir, Err: err}
 	}
 	return nil
