@@ -71,12 +71,12 @@ type disk struct {
 	changes  []change
 	barriers []barrier
 	answers  []int // line at which each 200 began to go out
-	written  []call
+	written  []sysCall
 }
 
-func readDisk(root string, calls []call) *disk {
+func readDisk(root string, calls []sysCall) *disk {
 	d := &disk{root: root, names: map[string]int{root: 0}, isDir: map[int]bool{0: true}, offsets: map[int]int64{}}
-	slices.SortStableFunc(calls, func(a, b call) int { return a.end - b.end })
+	slices.SortStableFunc(calls, func(a, b sysCall) int { return a.end - b.end })
 	for _, c := range calls {
 		if c.answers() {
 			d.answers = append(d.answers, c.start)
@@ -89,7 +89,7 @@ func readDisk(root string, calls []call) *disk {
 }
 
 // do adds what one call does.
-func (d *disk) do(c call) {
+func (d *disk) do(c sysCall) {
 	c.path = strings.TrimSuffix(c.path, "/")
 	inode, known := d.names[c.path]
 	switch c.name {
@@ -120,7 +120,7 @@ func (d *disk) do(c call) {
 	}
 }
 
-func (d *disk) open(c call, inode int, known bool) {
+func (d *disk) open(c sysCall, inode int, known bool) {
 	switch {
 	case !strings.Contains(c.flags, "O_WRONLY") && !strings.Contains(c.flags, "O_RDWR"):
 	case !known:
@@ -133,27 +133,27 @@ func (d *disk) open(c call, inode int, known bool) {
 	}
 }
 
-func (d *disk) name(c call, dir bool) {
+func (d *disk) name(c sysCall, dir bool) {
 	inode := len(d.isDir)
 	d.isDir[inode] = dir
 	d.names[c.path] = inode
 	d.add(c, change{kind: naming, inode: inode, parent: d.names[filepath.Dir(c.path)], name: filepath.Base(c.path)})
 }
 
-func (d *disk) move(c call, inode int) {
+func (d *disk) move(c sysCall, inode int) {
 	d.add(c, change{kind: renaming, inode: inode, parent: d.names[filepath.Dir(c.to)], name: filepath.Base(c.to),
 		oldParent: d.names[filepath.Dir(c.path)], oldName: filepath.Base(c.path)})
 	delete(d.names, c.path)
 	d.names[c.to] = inode
 }
 
-func (d *disk) add(c call, ch change) {
+func (d *disk) add(c sysCall, ch change) {
 	ch.start, ch.end = c.start, c.end
 	d.changes = append(d.changes, ch)
 }
 
 // purpose names a sync by what is synced.
-func (d *disk) purpose(c call) string {
+func (d *disk) purpose(c sysCall) string {
 	path := strings.Trim(strings.TrimPrefix(c.path, d.root), "/")
 	switch base := filepath.Base(path); {
 	case path == "":

@@ -62,14 +62,16 @@ func (j *journal) next(re *regexp.Regexp) []string {
 // start runs the program in dir; the test's end kills what is left of it.
 func start(t testing.TB, dir string, env []string, args ...string) *process {
 	t.Helper()
-	return startProgram(t, dir, env, binary, args...)
+	c := exec.Command(binary, args...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), env...)
+	return launch(t, c)
 }
 
-func startProgram(t testing.TB, dir string, env []string, program string, args ...string) *process {
+// launch runs a command that is, or becomes, the program.
+func launch(t testing.TB, c *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(program, args...), log: &journal{}, end: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), env...)
+	p := &process{t: t, cmd: c, log: &journal{}, end: make(chan struct{})}
 	p.cmd.Stderr, p.cmd.Stdout = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

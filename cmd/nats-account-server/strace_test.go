@@ -16,8 +16,8 @@ import (
 // syscalls are those that change what is on the disk, make it durable, or answer a client.
 const syscalls = "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate"
 
-// call is a system call that succeeded. Others may have run between its start and its end.
-type call struct {
+// sysCall is a system call that succeeded. Others may have run between its start and its end.
+type sysCall struct {
 	name       string
 	path, to   string // to of a rename
 	data       []byte // of a write
@@ -52,11 +52,13 @@ func (tr *trace) start(dir string, args ...string) *process {
 	file := filepath.Join(tr.dir, fmt.Sprint("run", len(tr.files)))
 	tr.files = append(tr.files, file)
 	flags := []string{"-f", "-y", "-xx", "-s", "1000000", "-e", "signal=none", "-e", "trace=" + syscalls, "-o", file, binary}
-	return startProgram(tr.t, dir, nil, "strace", append(flags, args...)...)
+	c := exec.Command("strace", append(flags, args...)...)
+	c.Dir = dir
+	return launch(tr.t, c)
 }
 
 // calls reads what all runs have done.
-func (tr *trace) calls() (all []call) {
+func (tr *trace) calls() (all []sysCall) {
 	tr.t.Helper()
 	line := 0
 	for _, name := range tr.files {
@@ -103,13 +105,13 @@ var (
 )
 
 // parseLine reads a line of a trace: "<pid> <call>", where a call may be in two parts.
-func parseLine(text string, line int, begun map[string]pending) (call, bool) {
+func parseLine(text string, line int, begun map[string]pending) (sysCall, bool) {
 	pid, rest, _ := strings.Cut(text, " ")
 	rest = strings.TrimSpace(rest)
 	start := line
 	if head, is := strings.CutSuffix(rest, "<unfinished ...>"); is {
 		begun[pid] = pending{head, line}
-		return call{}, false
+		return sysCall{}, false
 	}
 	if tail := resumed.FindString(rest); tail != "" {
 		p := begun[pid]
@@ -118,7 +120,7 @@ func parseLine(text string, line int, begun map[string]pending) (call, bool) {
 	}
 	m := whole.FindStringSubmatch(rest)
 	if m == nil || strings.HasPrefix(m[3], "-") {
-		return call{}, false
+		return sysCall{}, false
 	}
 	c := parseArgs(m[1], m[2])
 	c.start, c.end = start, line
@@ -132,8 +134,8 @@ func parseLine(text string, line int, begun map[string]pending) (call, bool) {
 	return c, true
 }
 
-func parseArgs(name, args string) call {
-	c := call{name: name, at: -1}
+func parseArgs(name, args string) sysCall {
+	c := sysCall{name: name, at: -1}
 	if fd := fdArg.FindStringSubmatch(args); fd != nil {
 		c.path = string(unhex(fd[1]))
 	}
@@ -168,9 +170,7 @@ func unhex(s string) []byte {
 	return b
 }
 
-func (c call) syncs() bool { return c.name == "fsync" || c.name == "fdatasync" }
-
 // answers says that the call tells a client that its push is stored.
-func (c call) answers() bool {
+func (c sysCall) answers() bool {
 	return c.name == "write" && bytes.HasPrefix(c.data, []byte("HTTP/1.1 200")) && bytes.Contains(c.data, []byte("stored; "))
 }

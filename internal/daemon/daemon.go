@@ -162,7 +162,7 @@ func (d *daemon) live(ctx context.Context, trust anchors) error {
 	}
 	var failed context.Context
 	d.tasks, failed = errgroup.WithContext(ctx)
-	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(trust)))
+	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(trust), d.warn))
 	d.link = d.startLink(d.Config.NATS)
 	d.say("nats-account-server is running")
 	d.say("configure the nats-server with:")

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,9 +24,7 @@ type front struct {
 	server   *http.Server
 	api      atomic.Pointer[httpapi.API]
 	silenced atomic.Bool // the listener was closed on purpose, requests in flight go on
-
-	mu   sync.Mutex
-	mute map[net.Conn]bool // connections that have not sent a byte
+	crowd    *crowd
 }
 
 // listen binds the configured address, or takes over the listener of old when that has the same one: the port
@@ -57,38 +54,15 @@ func duplicate(l net.Listener) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-func newFront(c config.HTTP, l net.Listener, api *httpapi.API) *front {
-	f := &front{config: c, listener: l, mute: map[net.Conn]bool{}}
+func newFront(c config.HTTP, l net.Listener, api *httpapi.API, warn func(string, ...any)) *front {
+	f := &front{config: c, listener: l, crowd: newCrowd(warn)}
 	f.use(api)
 	f.server = api.NewServer(c.ReadTimeout, c.WriteTimeout)
-	f.server.ConnState = f.watch
-	f.server.RegisterOnShutdown(f.hangUpOnMute)
 	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.api.Load().ServeHTTP(w, r)
 	})
+	f.crowd.watch(f.server)
 	return f
-}
-
-// watch keeps the list of connections that have not sent a byte. net/http would wait for them at a stop.
-func (f *front) watch(c net.Conn, s http.ConnState) {
-	if s == http.StateIdle { // it has sent something before
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s == http.StateNew {
-		f.mute[c] = true
-	} else {
-		delete(f.mute, c)
-	}
-}
-
-func (f *front) hangUpOnMute() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.mute {
-		_ = c.Close()
-	}
 }
 
 // use answers with api from the next request on.
@@ -96,7 +70,7 @@ func (f *front) use(api *httpapi.API) { f.api.Store(api) }
 
 // serve returns when the front is stopped, or with what keeps it from serving.
 func (f *front) serve() error {
-	if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) && !f.silenced.Load() {
+	if err := f.server.Serve(f.crowd.admit(f.listener)); !errors.Is(err, http.ErrServerClosed) && !f.silenced.Load() {
 		return fmt.Errorf("http: %w", err)
 	}
 	return nil

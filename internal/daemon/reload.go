@@ -60,7 +60,7 @@ func (d *daemon) nextFront(c config.HTTP, trust anchors) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newFront(c, l, d.newAPI(trust)), nil
+	return newFront(c, l, d.newAPI(trust), d.warn), nil
 }
 
 // takeOver binds an address that only our own old one keeps from being bound: the same port on every interface, say,
@@ -76,7 +76,7 @@ func (d *daemon) takeOver(c config.HTTP) (net.Listener, error) {
 	if lost != nil {
 		return nil, errors.Join(err, lost)
 	}
-	d.replaceFront(newFront(old.config, again, old.api.Load()))
+	d.replaceFront(newFront(old.config, again, old.api.Load(), d.warn))
 	return nil, err
 }
 

@@ -167,7 +167,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, key string, err error
 	case isQuiet(err):
 		a.log.Debug(line)
 	default:
-		a.log.Error(line)
+		a.logFailure(line)
 	}
 	an.write(w)
 }

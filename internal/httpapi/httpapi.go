@@ -46,7 +46,7 @@ type Options struct {
 	Now      func() time.Time // nil: time.Now
 }
 
-// API is the handler of every HTTP request. It keeps nothing between requests but a counter of 404s.
+// API is the handler of every HTTP request. It keeps nothing between requests but counters for the log.
 type API struct {
 	gate     Gate
 	operator []byte
@@ -57,6 +57,7 @@ type API struct {
 	account *route            // /jwt/v1/accounts/<key>
 	missed  missed
 	turn    chan struct{} // of who makes all nats-servers answer
+	failed  failures
 }
 
 // New returns the handler.
@@ -69,6 +70,7 @@ func New(o Options) *API {
 		a.now = time.Now
 	}
 	a.missed.since = a.now()
+	a.failed.since = a.missed.since
 	a.addRoutes()
 	return a
 }
@@ -98,6 +100,11 @@ func (a *API) NewServer(read, write time.Duration) *http.Server {
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.rescue(w)
+	if r.TransferEncoding != nil {
+		// A Content-Length beside it was ignored. Who stands before us may have gone by that, and take what follows for
+		// something else: nothing follows.
+		w.Header().Set("Connection", "close")
+	}
 	if isPreflight(r) {
 		answerPreflight(w, r)
 		return

@@ -121,3 +121,40 @@ func (a *API) countMissed() {
 		a.log.Warn(fmt.Sprintf("%d requests since %s were answered 404", n, since.UTC().Format(time.RFC3339)))
 	}
 }
+
+// mostFailures is how many failed requests have a line of their own between two summaries. Anybody can send what is
+// refused, and while the store can't be read every question fails.
+const mostFailures = 100
+
+// failures counts failed requests.
+type failures struct {
+	mu    sync.Mutex
+	count int
+	since time.Time // of the count's first moment
+}
+
+// add counts one and returns which it is. When a summary is due the count starts anew, and more says how many were
+// beyond mostFailures before.
+func (f *failures) add(now time.Time) (nth, more int, since time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if since = f.since; now.Sub(since) >= summaryEvery {
+		more = max(0, f.count-mostFailures)
+		f.count, f.since = 0, now
+	}
+	f.count++
+	return f.count, more, since
+}
+
+func (a *API) logFailure(line string) {
+	nth, more, since := a.failed.add(a.now())
+	if more > 0 {
+		a.log.Warn(fmt.Sprintf("%d more requests failed since %s", more, since.UTC().Format(time.RFC3339)))
+	}
+	if nth <= mostFailures {
+		a.log.Error(line)
+	}
+	if nth == mostFailures {
+		a.log.Warn(fmt.Sprintf("%d requests have failed since %s: the next are only counted", nth, since.UTC().Format(time.RFC3339)))
+	}
+}

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"errors"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -49,6 +50,30 @@ func TestA404IsADebugLineAndOneSummaryAMinute(t *testing.T) {
 	b.wantLine(t, "WRN", "2 requests since "+again+" were answered 404")
 	if lines := b.log.lines("WRN"); len(lines) != 2 {
 		t.Errorf("summaries: %q", lines)
+	}
+}
+
+func TestAFloodOfFailuresIsAHundredLinesAMinute(t *testing.T) {
+	b := newBench(t)
+	fail := func(times int) {
+		for range times {
+			b.api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/jwt/v1/accounts/junk", strings.NewReader("junk")))
+		}
+	}
+	began := b.now.UTC().Format(time.RFC3339)
+	fail(1000)
+	if n := len(b.log.lines("ERR")); n != 100 {
+		t.Errorf("%d lines", n)
+	}
+	b.wantLine(t, "WRN", "100 requests have failed since "+began+": the next are only counted")
+	b.now = b.now.Add(time.Minute)
+	fail(3)
+	if n := len(b.log.lines("ERR")); n != 103 {
+		t.Errorf("a minute later %d lines", n)
+	}
+	b.wantLine(t, "WRN", "900 more requests failed since "+began)
+	if n := len(b.log.lines("WRN")); n != 2 {
+		t.Errorf("%d summaries", n)
 	}
 }
 

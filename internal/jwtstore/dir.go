@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +26,10 @@ type Options struct {
 	// can't be written. Each cause once. nil: nobody.
 	Warn func(format string, args ...any)
 }
+
+// filesAtOnce bounds the files that Loads and Puts are busy with, however many there are: each is a descriptor, and
+// while the disk does not answer a thread of the system too.
+const filesAtOnce = 32
 
 const (
 	journalDir      = ".journal"
@@ -52,6 +57,7 @@ type Dir struct {
 	turn    chan struct{} // of capacity 1: who puts something in owns the journal until he takes it out
 	journal journal
 
+	files     chan struct{} // a slot for each file that a Load or a Put is busy with
 	asides    atomic.Uint64 // numbers the aside files
 	parentNew atomic.Bool   // a directory was made in root whose name is not durable yet
 
@@ -119,6 +125,7 @@ func newDir(root string, o Options) *Dir {
 		other:     codec{shard: !o.Shard},
 		warn:      o.Warn,
 		turn:      make(chan struct{}, 1),
+		files:     make(chan struct{}, filesAtOnce),
 		wake:      make(chan struct{}, 1),
 		hurry:     make(chan struct{}, 1),
 		stop:      make(chan struct{}),
@@ -204,12 +211,17 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 		}
 		return nil, known, nil
 	}
+	d.files <- struct{}{}
+	defer func() { <-d.files }()
 	// The second look at the first place is for a file that takes its new place between the looks.
 	for _, c := range [...]codec{d.preferred, d.other, d.preferred} {
 		jwt, now, err = load(c.path(d.root, key), known)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
 		}
+	}
+	if errors.Is(err, syscall.ENOTDIR) { // a file is where the shard should be: nobody knows what was in that
+		return nil, Stamp{}, &fs.PathError{Op: "load", Path: d.preferred.path(d.root, key), Err: syscall.ENOTDIR}
 	}
 	return nil, Stamp{}, d.missing(key)
 }

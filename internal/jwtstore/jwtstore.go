@@ -23,7 +23,8 @@
 // forget an acknowledgement, and then the change is announced once more.
 //
 // Locks guard memory, not I/O, with three exceptions: a Put holds its own account, one Put at a time leads a group
-// into the journal, and one goroutine at a time writes files out. Load waits for none of them.
+// into the journal, and one goroutine at a time writes files out. Load waits for none of them, only for its turn when
+// many others are busy with files.
 package jwtstore
 
 import (

@@ -170,6 +170,8 @@ func knock(c chan struct{}) {
 // writeAside writes the JWT beside its place, without syncing it, and makes its directory. A full disk, lost
 // permissions and too many open files are found here, while it is still possible to say no.
 func (d *Dir) writeAside(v *version) error {
+	d.files <- struct{}{}
+	defer func() { <-d.files }()
 	target := d.preferred.path(d.root, v.key)
 	if err := notDir(target); err != nil {
 		return err

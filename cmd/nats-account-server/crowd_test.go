@@ -1,0 +1,488 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"golang.org/x/sys/unix"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// plain is the program as it is shipped, without the race detector, which multiplies what a connection takes.
+var plain = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(binary), "plain")
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return path, err
+})
+
+func (s *site) startPlain(t *testing.T) (*process, string) {
+	t.Helper()
+	path, err := plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(path, "-c", s.conf)
+	c.Dir = s.dir
+	p := launch(t, c)
+	return p, p.url()
+}
+
+// startWithin runs the program with this many descriptors.
+func (s *site) startWithin(t *testing.T, descriptors int) (*process, string) {
+	t.Helper()
+	c := exec.Command("sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(descriptors), binary, "-c", s.conf)
+	c.Dir = s.dir
+	p := launch(t, c)
+	return p, p.url()
+}
+
+// timeouts is the part of a configuration that sets them, in milliseconds.
+func timeouts(read, write int) string {
+	return fmt.Sprintf("http { readtimeout: %d, writetimeout: %d }", read, write)
+}
+
+// descriptors is how many the process has open.
+func (p *process) descriptors() int {
+	p.t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return len(all)
+}
+
+// sockets is how many of them are connections, or listen.
+func (p *process) sockets() (n int) {
+	p.t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, fd := range all {
+		if what, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(what, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+// wantDescriptorsBack waits until only those are left that the program has for itself.
+func (p *process) wantDescriptorsBack() {
+	p.t.Helper()
+	http.DefaultClient.CloseIdleConnections()
+	natstest.Eventually(p.t, "all descriptors are back", func() bool { return p.sockets() == 1 && p.descriptors() < 20 })
+}
+
+// memory is what the process takes of it, in KiB.
+func (p *process) memory() (kib int) {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		p.t.Fatal(err)
+	}
+	return kib
+}
+
+// complaints are the warnings and errors in the log since the start.
+func (p *process) complaints() (lines []string) {
+	_, log, _ := strings.Cut(p.log.String(), "nats-account-server is running")
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "WRN\x1b") || strings.Contains(line, "ERR\x1b") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// wantOnce sees that each of these texts has a line, and that there is no other warning or error.
+func (p *process) wantOnce(texts ...string) {
+	p.t.Helper()
+	lines := p.complaints()
+	for _, text := range texts {
+		if n := strings.Count(strings.Join(lines, ""), text); n != 1 {
+			p.t.Errorf("%q is logged %d times", text, n)
+		}
+	}
+	if len(lines) != len(texts) {
+		p.t.Errorf("%d warnings and errors, %d are expected: %.4000q", len(lines), len(texts), lines)
+	}
+}
+
+// calls opens n connections at a time that send text, from several addresses so that the ports suffice.
+func calls(t *testing.T, url string, n int, text string) []*net.TCPConn {
+	t.Helper()
+	all := make([]*net.TCPConn, n)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := w; i < n; i += 8 {
+				all[i] = call(t, url, byte(w+1), text)
+			}
+		})
+	}
+	wg.Wait()
+	t.Cleanup(func() { hangUp(all) })
+	if t.Failed() {
+		t.FailNow()
+	}
+	return all
+}
+
+// call opens a connection from 127.0.0.host that sends text. That the other side has enough of it is no error.
+func call(t *testing.T, url string, host byte, text string) *net.TCPConn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}, Timeout: 10 * time.Second}
+	c, err := d.DialContext(context.Background(), "tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(c, text); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the program does not read:", err)
+	}
+	return c.(*net.TCPConn)
+}
+
+// hangUp leaves nothing behind in the system.
+func hangUp(all []*net.TCPConn) {
+	for _, c := range all {
+		if c != nil {
+			_ = c.SetLinger(0)
+			_ = c.Close()
+		}
+	}
+}
+
+// answered reads one answer and returns its status; 0 when there is none.
+func answered(c net.Conn) int {
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	return r.StatusCode
+}
+
+// wantServed sees that newcomers can push and ask. It returns the path of the account.
+func wantServed(t *testing.T, s *site, url string) (path string) {
+	t.Helper()
+	a := jwttest.NewAccount(t)
+	token := s.op.Account(t, a)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	path = url + "/jwt/v1/accounts/" + a.ID
+	if status, body := post(client, path, token); status != http.StatusOK {
+		t.Errorf("a newcomer's push: %d %s", status, body)
+	}
+	if status, body := ask(client, path); status != http.StatusOK || body != string(token) {
+		t.Errorf("a newcomer's question: %d %q", status, body)
+	}
+	return path
+}
+
+const healthy = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// TestTenThousandIdleConnections has half of them silent from the beginning and half after a request.
+func TestTenThousandIdleConnections(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	n := int(min(10000, limit.Cur-min(limit.Cur/2, 600)))
+	if n < 10000 {
+		t.Logf("only %d connections: this process may open no more than %d files", n, limit.Cur)
+	}
+	s := newSite(t, "", timeouts(300000, 30000))
+	p, url := s.startPlain(t)
+	wantServed(t, s, url)
+	memory := p.memory()
+	idle := append(calls(t, url, n/2, ""), calls(t, url, n/2, healthy)...)
+	for _, c := range idle[n/2:] {
+		if answered(c) != http.StatusOK {
+			t.Fatal("no answer")
+		}
+	}
+	natstest.Eventually(t, "all are accepted", func() bool { return p.descriptors() >= len(idle) })
+	path := wantServed(t, s, url)
+	natstest.Eventually(t, "a newcomer is answered within a second", func() bool {
+		began := time.Now()
+		get(t, path)
+		return time.Since(began) < time.Second
+	})
+	if each := (p.memory() - memory) / len(idle); each > 64 {
+		t.Errorf("a connection takes %d KiB", each)
+	}
+	hangUp(idle)
+	p.wantDescriptorsBack()
+	wantServed(t, s, url)
+	p.wantOnce()
+	p.term()
+}
+
+// TestSlowClientsAreNotWaitedFor has clients that are slow in every way there is, among them such as vanish without
+// a word.
+func TestSlowClientsAreNotWaitedFor(t *testing.T) {
+	const n = 100
+	s := newSite(t, "", timeouts(500, 500))
+	p, url := s.start(t)
+	wantServed(t, s, url)
+	vanished := calls(t, url, n, "GET /healthz HTTP/1.1\r\nHo")
+	for _, c := range vanished {
+		vanish(t, c)
+	}
+	mute := calls(t, url, n, "")
+	idle := calls(t, url, n, healthy)
+	headers := calls(t, url, n, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
+	bodies := calls(t, url, n, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+	chunks := calls(t, url, n, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+	stop := make(chan struct{})
+	var drip sync.WaitGroup
+	drip.Go(func() { trickle(headers, "x", stop) })
+	drip.Go(func() { trickle(bodies, "x", stop) })
+	drip.Go(func() { trickle(chunks, "1\r\nx\r\n", stop) })
+	wantServed(t, s, url)
+	for kind, conns := range map[string][]*net.TCPConn{"400 body": bodies, "400 chunked body": chunks, "0 mute": mute, "200 idle": idle, "0 header": headers} {
+		for _, c := range conns {
+			if status := answered(c); !strings.HasPrefix(kind, strconv.Itoa(status)+" ") {
+				t.Errorf("%s: %d", kind, status)
+			}
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: the connection stays open", kind)
+			}
+		}
+	}
+	close(stop)
+	drip.Wait()
+	p.wantDescriptorsBack()
+	wantServed(t, s, url)
+	p.term()
+}
+
+// vanish closes a connection without telling the other side.
+func vanish(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_REPAIR, 1); err != nil {
+			t.Log("a connection can't vanish here, it says good-bye:", err)
+		}
+	})
+	_ = c.Close()
+}
+
+// trickle sends text on every connection now and then.
+func trickle(conns []*net.TCPConn, text string, stop <-chan struct{}) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, c := range conns {
+			_, _ = io.WriteString(c, text)
+		}
+		select {
+		case <-tick.C:
+		case <-stop:
+			return
+		}
+	}
+}
+
+// TestWhoDoesNotReadIsNotWrittenToForEver asks for more than the system buffers and reads nothing.
+func TestWhoDoesNotReadIsNotWrittenToForEver(t *testing.T) {
+	s := newSite(t, "", timeouts(500, 500))
+	p, url := s.start(t)
+	greedy(t, s, url)
+	wantServed(t, s, url)
+	p.wantDescriptorsBack()
+	p.wantOnce()
+	p.term()
+}
+
+// greedy asks for a large account until the program is stuck with answers that nobody reads.
+func greedy(t *testing.T, s *site, url string) *net.TCPConn {
+	t.Helper()
+	a := jwttest.NewAccount(t)
+	token := s.op.Account(t, a, large)
+	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	c := calls(t, url, 1, "")[0]
+	request := fmt.Sprintf("GET /jwt/v1/accounts/%s HTTP/1.1\r\nHost: x\r\n\r\n", a.ID)
+	for {
+		_ = c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := io.WriteString(c, strings.Repeat(request, 100)); err != nil {
+			return c
+		}
+	}
+}
+
+// TestACrowdMakesRoomForNewcomers runs the program with few descriptors and sends it more idle clients than those
+// would do for. Who is being answered stays.
+func TestACrowdMakesRoomForNewcomers(t *testing.T) {
+	s := newSite(t, "", timeouts(30000, 30000))
+	p, url := s.startWithin(t, 100)
+	reader := greedy(t, s, url)
+	for range 4 {
+		calls(t, url, 100, "")
+		calls(t, url, 100, healthy)
+		calls(t, url, 100, "GET /healthz HTTP/1.1\r\nHo")
+		wantServed(t, s, url)
+	}
+	if n := p.descriptors(); n > 80 {
+		t.Errorf("%d descriptors of 100 are open", n)
+	}
+	answers := bufio.NewReader(reader)
+	for i := range 5 {
+		r, err := http.ReadResponse(answers, nil)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r.Body)
+		}
+		if err != nil {
+			t.Fatalf("who was being answered got %d answers: %v", i, err)
+		}
+	}
+	p.wantOnce("http: too many clients: hung up on ")
+	p.term()
+}
+
+// TestUnfinishedBodiesTakeBoundedMemory has clients that send as much as they may but for the last byte.
+func TestUnfinishedBodiesTakeBoundedMemory(t *testing.T) {
+	const clients, most = 300, 220 // MiB
+	t.Setenv("GOGC", "20")         // what the collector has not got to yet is not to be measured
+	s := newSite(t, "", timeouts(30000, 30000))
+	p, url := s.startPlain(t)
+	memory := p.memory()
+	calls(t, url, clients, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"+strings.Repeat("x", 1<<20-1))
+	wantServed(t, s, url)
+	took := (p.memory() - memory) >> 10
+	t.Logf("%d bodies take %d MiB", clients, took)
+	if took > most {
+		t.Errorf("that is more than %d", most)
+	}
+	p.wantOnce("http: too much from too many clients: hung up on ")
+	p.term()
+}
+
+// TestTooManyOpenFilesIsNoEnd takes every descriptor but a few away from the running program, and gives them back.
+func TestTooManyOpenFilesIsNoEnd(t *testing.T) {
+	s := newSite(t, "", timeouts(30000, 30000))
+	p, url := s.start(t)
+	a := jwttest.NewAccount(t)
+	path := url + "/jwt/v1/accounts/" + a.ID
+	first, second := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-time.Minute)), s.op.Account(t, a)
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second} // one connection for all
+	push := func(token []byte) (int, string) { return post(client, path, token) }
+	if status, body := push(first); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	natstest.Eventually(t, "the file is written", func() bool {
+		_, err := os.Stat(filepath.Join(s.dir, "store", a.ID[54:], a.ID+".jwt"))
+		return err == nil
+	})
+	var limit unix.Rlimit
+	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: 20000}, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if status, body := push(second); status != http.StatusInternalServerError || body != "error saving JWT: too many open files\n" {
+			t.Errorf("without descriptors: %d %q", status, body)
+		}
+		if status, body := ask(client, path); (status != http.StatusOK || body != string(first)) && status != http.StatusServiceUnavailable {
+			t.Errorf("what was stored: %d %q", status, body)
+		}
+	}
+	newcomer := calls(t, url, 1, healthy)[0]
+	p.wait("http: accept .*too many open files")
+	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	if status := answered(newcomer); status != http.StatusOK {
+		t.Errorf("who came without a descriptor: %d", status)
+	}
+	wantServed(t, s, url)
+	if status, body := post(http.DefaultClient, path, second); status != http.StatusOK {
+		t.Errorf("when there are descriptors again: %d %q", status, body)
+	}
+	p.signal(syscall.SIGTERM)
+	if code := p.exited(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// ask returns status 0 when there is no answer.
+func ask(client *http.Client, url string) (int, string) {
+	r, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return r.StatusCode, string(body)
+}
+
+// TestManyPushesAtOnceFindDescriptors has more clients than there are seats, who all push over and over.
+func TestManyPushesAtOnceFindDescriptors(t *testing.T) {
+	s := newSite(t, "", timeouts(60000, 60000))
+	p, url := s.startWithin(t, 128)
+	var all sync.WaitGroup
+	for range 60 {
+		a := jwttest.NewAccount(t)
+		all.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for n := range 5 {
+				token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(time.Duration(n-60)*time.Second))
+				if status, body := post(client, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+					t.Errorf("%d %s", status, body)
+				}
+				if status, body := ask(client, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+					t.Errorf("%d %.80q", status, body)
+				}
+			}
+		})
+	}
+	all.Wait()
+	p.wantOnce()
+	p.term()
+}
+
+// large makes an account's JWT one of 100 KiB.
+func large(c *jwt.AccountClaims) {
+	for i := range 75 {
+		c.Tags.Add(strconv.Itoa(i) + strings.Repeat("x", 1<<10))
+	}
+}

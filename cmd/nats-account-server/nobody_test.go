@@ -1,0 +1,356 @@
+//go:build linux
+
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+const nobody = 65534
+
+// asNobody makes the site nobody's and lets nobody get at the program.
+func (s *site) asNobody(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can become nobody, and nothing keeps root from writing")
+	}
+	err := filepath.WalkDir(s.dir, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Chown(path, nobody, nobody))
+	})
+	for _, dir := range []string{filepath.Dir(binary), filepath.Dir(s.dir)} {
+		err = errors.Join(err, os.Chmod(dir, 0o711))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startNobody runs the program as nobody, without a home.
+func (s *site) startNobody(t *testing.T) (*process, string) {
+	t.Helper()
+	c := exec.Command(binary, "-c", s.conf)
+	c.Dir = s.dir
+	c.Env = []string{"PATH=/usr/bin:/bin"}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	p := launch(t, c)
+	return p, p.url()
+}
+
+// must fails the test at the first error.
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trouble is something that happens to the store's directory while the program runs. It does not touch the JWTs.
+type trouble struct {
+	name   string
+	mount  string // options of a tmpfs that the store is on; "": none
+	begin  func(t *testing.T, dir, shard string)
+	end    func(t *testing.T, dir, shard string)
+	reason string // what a push is told
+}
+
+// chmod takes permissions of directories away, of the store's own or of some in it.
+func chmod(name string, mode os.FileMode, which ...string) trouble {
+	set := func(mode os.FileMode) func(t *testing.T, dir, shard string) {
+		return func(t *testing.T, dir, shard string) {
+			for _, path := range which {
+				must(t, os.Chmod(filepath.Join(dir, strings.ReplaceAll(path, "SHARD", shard)), mode))
+			}
+		}
+	}
+	return trouble{name: name, begin: set(mode), end: set(0o700), reason: "permission denied"}
+}
+
+var troubles = []trouble{
+	chmod("the directory can't be written to", 0o500, ".", ".journal", "SHARD"),
+	chmod("the directory can't be used at all", 0, "."),
+	chmod("the shard can't be written to", 0o500, "SHARD"),
+	chmod("the shard can't be used at all", 0, "SHARD"),
+	chmod("the journal can't be used at all", 0, ".journal"),
+	{
+		name:   "read-only",
+		begin:  func(t *testing.T, dir, _ string) { readOnly(t, dir) },
+		end:    func(t *testing.T, dir, _ string) { must(t, unix.Unmount(dir, unix.MNT_DETACH)) },
+		reason: "read-only file system",
+	},
+	{
+		name: "full", mount: "size=1m",
+		begin:  func(t *testing.T, dir, _ string) { fill(t, filepath.Join(dir, "ballast")) },
+		end:    func(t *testing.T, dir, _ string) { must(t, os.Remove(filepath.Join(dir, "ballast"))) },
+		reason: "no space left on device",
+	},
+	{
+		name: "no file more", mount: "size=1m,nr_inodes=40",
+		begin: func(t *testing.T, dir, _ string) {
+			must(t, os.Mkdir(filepath.Join(dir, "many"), 0o700))
+			for i := 0; ; i++ {
+				if err := os.WriteFile(filepath.Join(dir, "many", fmt.Sprint(i)), nil, 0o600); err != nil {
+					return
+				}
+			}
+		},
+		end:    func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(filepath.Join(dir, "many"))) },
+		reason: "no space left on device",
+	},
+	{
+		name:   "the directory is somewhere else",
+		begin:  func(t *testing.T, dir, _ string) { must(t, os.Rename(dir, dir+".else"), os.WriteFile(dir, nil, 0o600)) },
+		end:    func(t *testing.T, dir, _ string) { must(t, os.Remove(dir), os.Rename(dir+".else", dir)) },
+		reason: "not a directory",
+	},
+	{
+		name: "a file is where the shard should be",
+		begin: func(t *testing.T, dir, shard string) {
+			path := filepath.Join(dir, shard)
+			must(t, os.Rename(path, path+".else"), os.WriteFile(path, nil, 0o600))
+		},
+		end: func(t *testing.T, dir, shard string) {
+			path := filepath.Join(dir, shard)
+			must(t, os.Remove(path), os.Rename(path+".else", path))
+		},
+		reason: "not a directory",
+	},
+}
+
+// readOnly puts a read-only view of a directory over it. A disk with a file open for writing, such as the journal,
+// can't be remounted.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		t.Skip("nothing can be mounted here:", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // fails if the test has done it
+	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+}
+
+// TestTroubleWithTheDirectory runs the program as nobody and lets each trouble come and go, twice: once the program is
+// killed while it lasts, once it goes on. What was acknowledged is served or said to be unreadable, is there
+// afterwards, and each push gives the system's reason.
+func TestTroubleWithTheDirectory(t *testing.T) {
+	for _, tr := range troubles {
+		t.Run(tr.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "", "")
+			dir := filepath.Join(s.dir, "store")
+			must(t, os.Mkdir(dir, 0o700))
+			s.asNobody(t)
+			if tr.mount != "" {
+				mountStore(t, dir, tr.mount)
+			}
+			a := jwttest.NewAccount(t)
+			for round, die := range []bool{true, false} {
+				s.suffer(t, tr, dir, a, time.Now().Add(time.Duration(round-10)*time.Minute), die)
+			}
+		})
+	}
+}
+
+func mountStore(t *testing.T, dir, options string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("%s,uid=%d,gid=%d,mode=700", options, nobody, nobody)); err != nil {
+		t.Skip("a small disk can't be mounted here:", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+}
+
+func (s *site) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, at time.Time, die bool) {
+	p, url := s.startNobody(t)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	path := url + "/jwt/v1/accounts/" + a.ID
+	first, second := string(jwttest.Sign(t, s.op.Signing, a, at)), jwttest.Sign(t, s.op.Signing, a, at.Add(time.Second))
+	if status, body := post(client, path, []byte(first)); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	natstest.Eventually(t, "the file is written", func() bool {
+		stored, err := os.ReadFile(filepath.Join(dir, a.ID[54:], a.ID+".jwt"))
+		return err == nil && string(stored) == first
+	})
+	late := jwttest.NewAccount(t) // acknowledged, and its file not written when the trouble begins
+	latePath, lateToken := url+"/jwt/v1/accounts/"+late.ID, s.op.Account(t, late)
+	if status, body := post(client, latePath, lateToken); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	tr.begin(t, dir, a.ID[54:])
+	for range 20 {
+		if status, body := post(client, path, second); status != http.StatusInternalServerError || body != "error saving JWT: "+tr.reason+"\n" {
+			t.Fatalf("a push: %d %.80q", status, body)
+		}
+		for _, query := range []string{"", "?text=true"} {
+			status, body := ask(client, path+query)
+			if (status != http.StatusOK || body != first) && status != http.StatusServiceUnavailable && status != http.StatusInternalServerError {
+				t.Fatalf("what was stored: %d %.80q", status, body)
+			}
+		}
+	}
+	if lines := p.complaints(); len(lines) > 64 { // one for each request, and a few for the files
+		t.Errorf("%d lines: %q", len(lines), lines)
+	}
+	if die {
+		p.kill()
+	}
+	tr.end(t, dir, a.ID[54:])
+	if die {
+		p, url = s.startNobody(t)
+		path, latePath = url+"/jwt/v1/accounts/"+a.ID, url+"/jwt/v1/accounts/"+late.ID
+	}
+	wantStored := func(path, want string) {
+		t.Helper()
+		if status, body := ask(client, path); status != http.StatusOK || body != want {
+			t.Errorf("afterwards: %d %.80q", status, body)
+		}
+	}
+	wantStored(path, first)
+	wantStored(latePath, string(lateToken))
+	if status, body := post(client, path, second); status != http.StatusOK {
+		t.Errorf("a push afterwards: %d %q", status, body)
+	}
+	p.term()
+	for id, want := range map[string]string{a.ID: string(second), late.ID: string(lateToken)} {
+		if stored, err := os.ReadFile(filepath.Join(dir, id[54:], id+".jwt")); err != nil || string(stored) != want {
+			t.Errorf("on disk: %.80q, %v", stored, err)
+		}
+	}
+}
+
+// TestWhatIsAcknowledgedOutlivesTheDirectory removes the directory between an acknowledgement and the file.
+func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
+	s := newSite(t, "", "")
+	s.asNobody(t)
+	p, url := s.startNobody(t)
+	dir := filepath.Join(s.dir, "store")
+	for range 20 { // until we are faster than the file
+		a := jwttest.NewAccount(t)
+		path, token := url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)
+		if status, body := post(http.DefaultClient, path, token); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+		must(t, os.RemoveAll(dir))
+		if status, _ := get(t, path); status != http.StatusOK {
+			continue
+		}
+		file := filepath.Join(dir, a.ID[54:], a.ID+".jwt")
+		natstest.Eventually(t, "the file is written", func() bool {
+			stored, err := os.ReadFile(file)
+			return err == nil && string(stored) == string(token)
+		})
+		p.kill()
+		p, url = s.startNobody(t)
+		if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+			t.Errorf("afterwards: %d %.80q", status, body)
+		}
+		p.term()
+		return
+	}
+	t.Error("no file was late")
+}
+
+// TestAnotherDirectoryTakesItsPlace swaps the store for an empty one and back. What was acknowledged is in the
+// directory that was there then, or in a later one.
+func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
+	s := newSite(t, "", "")
+	p, url := s.start(t)
+	dir := filepath.Join(s.dir, "store")
+	files := map[string]string{}
+	push := func() {
+		t.Helper()
+		a := jwttest.NewAccount(t)
+		token := s.op.Account(t, a)
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+			t.Errorf("%d %s", status, body)
+		}
+		files[filepath.Join(a.ID[54:], a.ID+".jwt")] = string(token)
+	}
+	push()
+	must(t, os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700))
+	push()
+	must(t, os.Rename(dir, dir+".new"), os.Rename(dir+".old", dir))
+	push()
+	p.term()
+	for file, want := range files {
+		stored, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			stored, err = os.ReadFile(filepath.Join(dir+".new", file))
+		}
+		if err != nil || string(stored) != want {
+			t.Errorf("%.80q, %v", stored, err)
+		}
+	}
+}
+
+// TestNothingButTheStoreIsWritable runs the program as nobody where the whole file system is read-only but for the
+// store, without a home and without a place for temporary files.
+func TestNothingButTheStoreIsWritable(t *testing.T) {
+	s := newSite(t, "", "")
+	store := filepath.Join(s.dir, "store")
+	must(t, os.Mkdir(store, 0o700))
+	s.asNobody(t)
+	world := `
+		mount --make-rprivate / || exit 77
+		mount --bind "$1" "$1" || exit 77
+		mount -o remount,bind,ro / || exit 77
+		for m in $(cut -d' ' -f2 /proc/mounts); do
+			case "$m" in "$1") ;; *) mount -o remount,bind,ro "$m" 2>/dev/null ;; esac
+		done
+		shift
+		for f in /tmp/x /var/tmp/x /dev/shm/x "$PWD/x"; do
+			touch "$f" 2>/dev/null && exit 78
+		done
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all "$@"`
+	run := func() (*process, string) {
+		c := exec.Command("unshare", "-m", "sh", "-c", world, "sh", store, binary, "-c", s.conf)
+		c.Dir = s.dir
+		c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+		p := launch(t, c)
+		natstest.Eventually(t, "it runs or ends", func() bool {
+			select {
+			case <-p.end:
+				return true
+			default:
+				return strings.Contains(p.log.String(), "resolver: URL")
+			}
+		})
+		select {
+		case <-p.end:
+			if code := p.cmd.ProcessState.ExitCode(); code == 77 || code == 127 || strings.Contains(p.log.String(), "unshare failed") {
+				t.Skipf("such a world can't be made here (%d): %s", code, p.log)
+			}
+		default:
+		}
+		return p, p.url()
+	}
+	p, url := run()
+	path := wantServed(t, s, url)
+	_, token := get(t, path)
+	p.signal(syscall.SIGHUP)
+	p.wait("configuration reloaded")
+	if status, body := get(t, path); status != http.StatusOK || body != token {
+		t.Errorf("after a reload: %d %.80q", status, body)
+	}
+	p.wantOnce()
+	p.term()
+	p, url = run()
+	if status, body := get(t, url+path[strings.Index(path, "/jwt/"):]); status != http.StatusOK || body != token {
+		t.Errorf("after a restart: %d %.80q", status, body)
+	}
+	p.term()
+}

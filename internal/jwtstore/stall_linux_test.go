@@ -1,0 +1,80 @@
+package jwtstore_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+// stall lets nobody open a file in dir before the function that it returns is called, as a disk does that is gone
+// for a while.
+func stall(t *testing.T, dir string) (goOn func()) {
+	t.Helper()
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err == nil {
+		err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM|unix.FAN_EVENT_ON_CHILD, unix.AT_FDCWD, dir)
+	}
+	if err != nil {
+		t.Skip("nothing can be stalled here:", err)
+	}
+	goOn = sync.OnceFunc(func() { unix.Close(fd) }) // who waits for an answer may go on then
+	t.Cleanup(goOn)
+	return goOn
+}
+
+// threads is how many this process has.
+func threads(t *testing.T) (n int) {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "Threads:")
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestADiskThatDoesNotAnswer has many ask for accounts meanwhile. They do not take a thread each: the runtime ends a
+// process that has 10,000.
+func TestADiskThatDoesNotAnswer(t *testing.T) {
+	const many = 500
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	d := open(t, options(t, dir))
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	write(t, path, "jwt")
+	before := threads(t)
+	goOn := stall(t, filepath.Dir(path))
+	var all sync.WaitGroup
+	var begun sync.WaitGroup
+	begun.Add(many)
+	for range many {
+		all.Go(func() {
+			begun.Done()
+			if jwt, _, err := d.Load(key, jwtstore.Stamp{}); string(jwt) != "jwt" {
+				t.Errorf("%q, %v", jwt, err)
+			}
+		})
+	}
+	begun.Wait()
+	time.Sleep(100 * time.Millisecond) // there is nothing to be seen of those who could take a thread and do not
+	if n := threads(t) - before; n > many/5 {
+		t.Errorf("%d threads wait for the disk", n)
+	}
+	goOn()
+	all.Wait()
+	if _, err := d.Put(context.Background(), key, "test", []byte("new"), jwtstoretest.Always); err != nil {
+		t.Error(err)
+	}
+}
