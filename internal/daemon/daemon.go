@@ -74,6 +74,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if _, err := loadNATSTLS(o.Config.NATS.TLS); err != nil {
+		return err
+	}
 	trust.announce(o.Config, d.say, d.warn)
 	if d.store, err = d.openStore(ctx, o.Config); err != nil {
 		if ctx.Err() != nil {

@@ -25,6 +25,12 @@ func (d *daemon) reload() {
 		d.refuse(err)
 		return
 	}
+	if !d.link.fits(c.NATS) {
+		if err := checkNATS(c.NATS); err != nil {
+			d.refuse(err)
+			return
+		}
+	}
 	next, err := d.nextFront(c.HTTP, trust)
 	if err != nil {
 		d.refuse(err)
