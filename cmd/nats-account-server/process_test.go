@@ -62,7 +62,13 @@ func (j *journal) next(re *regexp.Regexp) []string {
 // start runs the program in dir; the test's end kills what is left of it.
 func start(t testing.TB, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), log: &journal{}, end: make(chan struct{})}
+	return startOther(t, binary, dir, env, args...)
+}
+
+// startOther runs another program in the same way.
+func startOther(t testing.TB, program, dir string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(program, args...), log: &journal{}, end: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr, p.cmd.Stdout = p.log, p.log
