@@ -14,11 +14,16 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// oldNATS are the nats-servers that the program must get on with beside the current one, each the last of its line.
-// They are built by sync.OnceValues, as soon as the first test asks for any.
-var oldNATS = map[string]func() (string, error){
-	"v2.9.25":  sync.OnceValues(func() (string, error) { return buildNATS("v2.9.25") }),
-	"v2.10.29": sync.OnceValues(func() (string, error) { return buildNATS("v2.10.29") }),
+// oldNATS are the nats-servers that the program must get on with beside the current one, each the last of its line,
+// and how to come by their binaries.
+var oldNATS = builders("v2.9.25", "v2.10.29")
+
+func builders(versions ...string) map[string]func() (string, error) {
+	all := map[string]func() (string, error){}
+	for _, v := range versions {
+		all[v] = sync.OnceValues(func() (string, error) { return buildNATS(v) })
+	}
+	return all
 }
 
 // wantOldNATS begins to build what is not built yet, while other tests run.
