@@ -87,7 +87,7 @@ var later = answer{accountz, isB, map[string]string{"URL": `"jwt":"<B2>"`, "MEMO
 // but for IDZ, which came with 2.10.
 func TestWhatNATSServersAnswer(t *testing.T) {
 	const idz = `{"name":"n1","host":"127.0.0.1","id":"<ID>"}`
-	wantOldNATS()
+	wantOldNATS(t)
 	for version, idz := range map[string]string{"v" + server.VERSION: idz, "v2.10.29": idz, "v2.9.25": "503"} {
 		for kind := range resolvers {
 			t.Run(version+"/"+kind, func(t *testing.T) {

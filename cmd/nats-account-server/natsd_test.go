@@ -27,12 +27,15 @@ func builders(versions ...string) map[string]func() (string, error) {
 }
 
 // wantOldNATS begins to build what is not built yet, while other tests run.
-func wantOldNATS() {
-	for _, build := range oldNATS {
-		if !testing.Short() {
-			go func() { _, _ = build() }()
-		}
+func wantOldNATS(t *testing.T) {
+	if testing.Short() {
+		return
 	}
+	var builds sync.WaitGroup
+	for _, build := range oldNATS {
+		builds.Go(func() { _, _ = build() })
+	}
+	t.Cleanup(builds.Wait)
 }
 
 // oldBinary is the path of a nats-server of the version. The test is skipped where it can't be built.
