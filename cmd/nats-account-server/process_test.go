@@ -62,7 +62,13 @@ func (j *journal) next(re *regexp.Regexp) []string {
 // start runs the program in dir; the test's end kills what is left of it.
 func start(t testing.TB, dir string, env []string, args ...string) *process {
 	t.Helper()
-	c := exec.Command(binary, args...)
+	return startOther(t, binary, dir, env, args...)
+}
+
+// startOther runs another program in the same way.
+func startOther(t testing.TB, program, dir string, env []string, args ...string) *process {
+	t.Helper()
+	c := exec.Command(program, args...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), env...)
 	return launch(t, c)

@@ -52,9 +52,7 @@ func (tr *trace) start(dir string, args ...string) *process {
 	file := filepath.Join(tr.dir, fmt.Sprint("run", len(tr.files)))
 	tr.files = append(tr.files, file)
 	flags := []string{"-f", "-y", "-xx", "-s", "1000000", "-e", "signal=none", "-e", "trace=" + syscalls, "-o", file, binary}
-	c := exec.Command("strace", append(flags, args...)...)
-	c.Dir = dir
-	return launch(tr.t, c)
+	return startOther(tr.t, "strace", dir, nil, append(flags, args...)...)
 }
 
 // calls reads what all runs have done.

@@ -38,6 +38,15 @@ type NATS struct {
 	ConnectTimeout time.Duration // of one attempt; default 5 s, 0 is refused, at most a day
 	ReconnectWait  time.Duration // between attempts; default 1 s, less than 100 ms is raised to that, at most a day
 	Credentials    string        // path of a creds file, "" for none
+	TLS            NATSTLS
+}
+
+// NATSTLS says how the connection to NATS is made safe. If any field is set, a nats-server without TLS is refused; if
+// none is, TLS is used where a tls:// URL or nats-server asks for it. Cert and Key are set both or neither.
+type NATSTLS struct {
+	Root           string // path of the trusted authorities' PEM file, "" for those of the system
+	Cert, Key      string // paths of our certificate and its key, "" for none
+	HandshakeFirst bool   // do not wait for nats-server's INFO; default false
 }
 
 // Store says where JWTs are kept.
@@ -79,5 +88,6 @@ func Load(f Flags) (Config, []Warning, error) {
 	}
 	l.readFlags(f)
 	l.checkDir()
+	l.checkNATSTLS()
 	return l.config, l.warnings, l.err()
 }

@@ -99,6 +99,13 @@ func TestEveryKeyArrives(t *testing.T) {
 		{`nats { connecttimeout: 250, reconnectwait: 2s, usercredentials: ~/x.creds, maxreconnects: -1 }`, func(c *config.Config) {
 			c.NATS.ConnectTimeout, c.NATS.ReconnectWait, c.NATS.Credentials = 250*time.Millisecond, 2*time.Second, home(t, "x.creds")
 		}},
+		{`nats { tls { root: r, cert: c, key: ~/k, handshake_first: true } }`, func(c *config.Config) {
+			c.NATS.TLS = config.NATSTLS{Root: abs(t, "r"), Cert: abs(t, "c"), Key: home(t, "k"), HandshakeFirst: true}
+		}},
+		{`nats { tls { ca_file: /r, cert_file: /c, key_file: /k } }`, func(c *config.Config) {
+			c.NATS.TLS = config.NATSTLS{Root: "/r", Cert: "/c", Key: "/k"}
+		}},
+		{`nats { tls { root: "", cert: "", key: "" } }`, func(*config.Config) {}},
 		{`store { dir: "/tmp/as", shard: true, readonly: false, allow_older: on, nsc: "", cleanupinterval: 0 }`, func(c *config.Config) {
 			c.Store = config.Store{Dir: "/tmp/as", Shard: true, AllowOlder: true}
 		}},
@@ -151,13 +158,15 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"an absurd time", "nats { reconnectwait: 25h }", "a.conf:1:23: nats.reconnectwait must be at most a day, not 25h0m0s"},
 		{"a time beyond all measure", "http { readtimeout: 99999999999999999 }", "for key ReadTimeout: it is too large"},
 		{"a port of a server out of range", "nats { servers: [nats://a:99999] }", "port 99999 is not between 0 and 65535"},
-		{"a key of TLS that nobody knows", "nats { tls { ca_file: x } }", "a.conf:1:14: nats.tls.ca_file is not supported yet"},
+		{"a key of TLS that nobody knows", "http { tls { ca_file: x } }", "a.conf:1:14: http.tls.ca_file is not supported yet"},
 		{"TLS with verification", "http { tls { verify: true } }", "http.tls.verify is not supported yet"},
 		{"an empty directory", `store { dir: "" }`, "a.conf:1:14: store directory is required"},
 		{"a missing variable", "store { dir: $NOSUCHVAR }", "a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
 		{"a missing include", "include nofile.conf", "nofile.conf: no such file or directory"},
 		{"TLS for HTTP", "http { tls { cert: x } }", "a.conf:1:14: http.tls.cert is not supported yet"},
-		{"TLS for NATS", "nats { tls { root: x } }", "nats.tls.root is not supported yet"},
+		{"a certificate for NATS without its key", "nats { tls { cert: x } }", "a.conf:1:20: nats.tls.cert needs the key"},
+		{"a key for NATS without its certificate", "nats { tls { root: x, key_file: x } }", "a.conf:1:33: nats.tls.key needs the certificate"},
+		{"TLS for NATS and a URL without", `nats { servers: ["ws://a"], tls { root: x } }`, "a.conf:1:41: nats.tls is set, but a ws:// URL"},
 		{"credentials for HTTP", "http { authorization { write: {} } }", "a.conf:1:24: http.authorization.write is not supported yet"},
 		{"a read-only store", "store { dir: x, readonly: true }", "store.readonly is not supported yet"},
 		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
@@ -237,7 +246,8 @@ func TestWarnings(t *testing.T) {
 		{"a key and its alias", "operatorjwtpath: a, operator: b", `the key "operator" is given again`, true},
 		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }", `the key "port" is given again`, true},
 		{"a section given twice", "http { port: 1 }\nhttp { host: a }", `a.conf:2:1: the section "http" stands here again and is merged`, false},
-		{"an empty key of TLS that nobody knows", `nats { tls { ca_file: "" } }`, `unknown key "ca_file" in section nats.tls`, true},
+		{"an empty key of TLS that nobody knows", `http { tls { ca_file: "" } }`, `unknown key "ca_file" in section http.tls`, true},
+		{"a misspelt key of TLS", "nats { tls { rot: x } }", `unknown key "rot" in section nats.tls, did you mean "root"?`, true},
 		{"B29: too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms", false},
 		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
 		{"B28, B29: no wait at all", "nats { reconnectwait: 0 }", "a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},

@@ -73,9 +73,10 @@ var keys = []key{
 	{"nats", "ReconnectWait", nil, duration, "1000", "between attempts; at least 100 ms", func(c *Config) any { return &c.NATS.ReconnectWait }},
 	{"nats", "MaxReconnects", nil, integer, "-1", "known, and without effect: reconnecting never ends", func(*Config) any { return new(int) }},
 	{"nats", "UserCredentials", nil, path, "", "creds file of a user of the system account", func(c *Config) any { return &c.NATS.Credentials }},
-	{"nats.tls", "Key", nil, path, "", "", nil},
-	{"nats.tls", "Cert", nil, path, "", "", nil},
-	{"nats.tls", "Root", nil, path, "", "", nil},
+	{"nats.tls", "Root", []string{"CA_File"}, path, "", "PEM file of the authorities that may vouch for nats-server; without it those that the system trusts", func(c *Config) any { return &c.NATS.TLS.Root }},
+	{"nats.tls", "Cert", []string{"Cert_File"}, path, "", "PEM file of our certificate, where nats-server asks for one", func(c *Config) any { return &c.NATS.TLS.Cert }},
+	{"nats.tls", "Key", []string{"Key_File"}, path, "", "PEM file of the key that belongs to `cert`", func(c *Config) any { return &c.NATS.TLS.Key }},
+	{"nats.tls", "Handshake_First", nil, boolean, "false", "TLS before nats-server has said a word, as its own `handshake_first` asks for", func(c *Config) any { return &c.NATS.TLS.HandshakeFirst }},
 
 	{"store", "Dir", nil, path, "", "directory of the JWTs; without it they are kept in memory and forgotten", func(c *Config) any { return &c.Store.Dir }},
 	{"store", "Shard", nil, boolean, "false", "one directory per last two characters of the keys", func(c *Config) any { return &c.Store.Shard }},
@@ -95,7 +96,7 @@ var sections = map[string]string{
 
 // laterSections are those of which nothing is built yet. A key that only a later version knows turns on something
 // there, so it is not enough to warn of it: a server that was to use TLS must not go without.
-var laterSections = map[string]bool{"http.tls": true, "nats.tls": true, "http.authorization": true}
+var laterSections = map[string]bool{"http.tls": true, "http.authorization": true}
 
 // ignored are keys that the original's structure has and nobody ever used.
 var ignored = map[string]bool{"logging.custom": true}

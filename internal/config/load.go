@@ -16,6 +16,8 @@ type loader struct {
 	warnings []Warning
 	mistakes []error
 	dirAt    natsconf.Pos // of store.dir's value; the zero value if the file has none
+
+	natsTLSAt natsconf.Pos // of the last value in nats.tls
 }
 
 func (l *loader) err() error { return errors.Join(l.mistakes...) }
@@ -150,6 +152,9 @@ const (
 
 // judge checks what a value means, once it could be read.
 func (l *loader) judge(k *key, e natsconf.Entry) {
+	if k.section == "nats.tls" {
+		l.natsTLSAt = e.Value.Pos
+	}
 	switch at := e.Value.Pos; k.name {
 	case "Dir":
 		l.dirAt = at

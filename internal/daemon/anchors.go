@@ -17,10 +17,17 @@ import (
 // Check reads and judges everything that a configuration points at, without starting anything.
 func Check(c config.Config) error {
 	_, err := loadAnchors(c)
-	return errors.Join(err, checkCredentials(c.NATS.Credentials), logging.CheckAudit(c.Logging.Audit))
+	return errors.Join(err, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
 }
 
-// checkCredentials says what keeps a creds file from being used. A running server goes on trying.
+// checkNATS says what keeps the files from being used that a connection to NATS needs.
+func checkNATS(c config.NATS) error {
+	_, err := loadNATSTLS(c.TLS)
+	return errors.Join(err, checkCredentials(c.Credentials))
+}
+
+// checkCredentials says what keeps a creds file from being used. A server that starts with one like that goes on trying:
+// it may come to be good.
 func checkCredentials(path string) error {
 	if path == "" {
 		return nil

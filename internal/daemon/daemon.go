@@ -77,6 +77,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if _, err := loadNATSTLS(o.Config.NATS.TLS); err != nil {
+		return err
+	}
 	if err := d.startAudit(); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 // link is natslink at work with one configuration.
 type link struct {
 	config config.NATS
-	creds  [sha256.Size]byte // of the credentials' content
+	files  [sha256.Size]byte // of what the files it names hold
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -32,16 +32,22 @@ func (d *daemon) startLink(c config.NATS) *link {
 	d.store.SetAnnounce(true) // first: who is told "will be sent" must be owed
 	d.notifier.SetConfigured(true)
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &link{config: c, creds: digest(c.Credentials), cancel: cancel, done: make(chan struct{})}
+	l := &link{config: c, files: digest(c), cancel: cancel, done: make(chan struct{})}
+	o := natslink.Options{
+		Servers:        c.Servers,
+		Credentials:    c.Credentials,
+		HandshakeFirst: c.TLS.HandshakeFirst,
+		ConnectTimeout: c.ConnectTimeout,
+		ReconnectWait:  c.ReconnectWait,
+		Log:            d.log,
+	}
+	if c.TLS != (config.NATSTLS{}) {
+		files := &tlsFiles{NATSTLS: c.TLS, warn: d.warn}
+		o.TLS = files.next
+	}
 	go func() {
 		defer close(l.done)
-		natslink.Run(ctx, natslink.Options{
-			Servers:        c.Servers,
-			Credentials:    c.Credentials,
-			ConnectTimeout: c.ConnectTimeout,
-			ReconnectWait:  c.ReconnectWait,
-			Log:            d.log,
-		}, d.useLink)
+		natslink.Run(ctx, o, d.useLink)
 	}()
 	return l
 }
@@ -52,12 +58,13 @@ func (d *daemon) useLink(ctx context.Context, nc *nats.Conn) {
 	d.notifier.Serve(ctx, nc)
 }
 
-// fits says whether the link is what c asks for: the same servers and the same credentials inside the same file.
+// fits says whether the link is what c asks for: the same servers, and the same credentials and certificates inside
+// the same files.
 func (l *link) fits(c config.NATS) bool {
 	if l == nil {
 		return len(c.Servers) == 0
 	}
-	return reflect.DeepEqual(l.config, c) && l.creds == digest(c.Credentials)
+	return reflect.DeepEqual(l.config, c) && l.files == digest(c)
 }
 
 // stop returns when the connection is closed.
@@ -68,11 +75,16 @@ func (l *link) stop() {
 	}
 }
 
-// digest tells versions of a file apart; a file that can't be read is a version too.
-func digest(path string) [sha256.Size]byte {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return [sha256.Size]byte{}
+// digest tells apart what the files that c names hold; a file that can't be read is a version too.
+func digest(c config.NATS) [sha256.Size]byte {
+	all := sha256.New()
+	for _, path := range []string{c.Credentials, c.TLS.Root, c.TLS.Cert, c.TLS.Key} {
+		content, err := os.ReadFile(path)
+		sum := sha256.Sum256(content)
+		if err != nil {
+			sum = [sha256.Size]byte{}
+		}
+		all.Write(sum[:])
 	}
-	return sha256.Sum256(content)
+	return [sha256.Size]byte(all.Sum(nil))
 }

@@ -21,27 +21,36 @@ func (d *daemon) reload() {
 		d.log.Error("the store section can't change while the server runs: the old one goes on, restart to use the new one")
 		c.Store = d.Config.Store
 	}
-	trust, err := loadAnchors(c)
-	if err != nil {
+	if err := d.renew(c); err != nil {
 		d.refuse(err)
 		return
+	}
+	d.say("configuration reloaded")
+}
+
+// renew makes the new parts first, so that nothing has changed when one of them can't be made.
+func (d *daemon) renew(c config.Config) error {
+	trust, err := loadAnchors(c)
+	if err != nil {
+		return err
+	}
+	if !d.link.fits(c.NATS) {
+		if err := checkNATS(c.NATS); err != nil {
+			return err
+		}
 	}
 	audit, err := logging.OpenAudit(c.Logging.Audit)
 	if err != nil {
-		d.refuse(err)
-		return
+		return err
 	}
 	next, err := d.nextFront(c.HTTP, trust)
 	if err != nil {
-		if audit != nil {
-			_ = audit.Close()
-		}
-		d.refuse(err)
-		return
+		_ = audit.Close() // a nil file says so
+		return err
 	}
 	d.audit.Use(audit)
 	d.swap(c, trust, next)
-	d.say("configuration reloaded")
+	return nil
 }
 
 func (d *daemon) refuse(err error) {

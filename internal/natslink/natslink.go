@@ -7,12 +7,12 @@ package natslink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -22,8 +22,12 @@ import (
 
 // Options says where and how to dial.
 type Options struct {
-	Servers        []string      // NATS URLs
-	Credentials    string        // path of a creds file, "" for none
+	Servers     []string // NATS URLs
+	Credentials string   // path of a creds file, "" for none
+	// TLS gives the configuration of the next connection; nil means that nothing more is asked for than the URLs and
+	// nats-server ask for. If it is set, or any URL asks for TLS, a nats-server without TLS is refused.
+	TLS            func() (*tls.Config, error)
+	HandshakeFirst bool          // TLS before nats-server has said a word
 	ConnectTimeout time.Duration // of one attempt
 	ReconnectWait  time.Duration // between attempts; a little jitter is added
 	Log            *slog.Logger
@@ -40,7 +44,7 @@ const (
 // Run dials until ctx ends and calls use with each connection. The context that use gets ends with the
 // connection or with ctx; Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
-	l := link{Options: o}
+	l := link{Options: o, used: &tls.Config{}}
 	for ctx.Err() == nil {
 		began := time.Now()
 		wait := o.ReconnectWait
@@ -67,9 +71,10 @@ func pause(ctx context.Context, d time.Duration) {
 
 type link struct {
 	Options
-	again  bool     // there was a session before
-	others []string // servers of the cluster that the last session told us of
-	hinted string   // the refusal whose likely cause was logged last
+	again  bool        // there was a session before
+	others []address   // servers of the cluster that the last session told us of
+	hinted string      // the refusal whose likely cause was logged last
+	used   *tls.Config // of the last attempt
 }
 
 // session makes one attempt and, if it connects, lives through the session. It says whether there was one.
@@ -77,10 +82,10 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 	l.Log.Info("connecting to NATS for notifications")
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
-	nc, ended, err := l.dial(ctx, l.Servers)
+	s, err := l.dialAny(ctx, l.configured())
 	if err != nil && len(l.others) > 0 && ctx.Err() == nil {
-		if other, end, otherErr := l.dial(ctx, l.others); otherErr == nil {
-			nc, ended, err = other, end, nil
+		if other, otherErr := l.dialAny(ctx, l.others); otherErr == nil {
+			s, err = other, nil
 		}
 	}
 	if err != nil {
@@ -96,15 +101,15 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 	l.Log.Info("connected to NATS for account and activation notifications")
 	go func() {
 		select {
-		case <-ended:
+		case <-s.ended:
 			cancel()
 		case <-live.Done():
 		}
 	}()
-	use(live, nc)
-	l.others = nc.DiscoveredServers()
-	nc.Close()
-	<-ended
+	use(live, s.nc)
+	l.others = s.at.relatives(s.nc.DiscoveredServers())
+	s.nc.Close()
+	<-s.ended
 	if ctx.Err() != nil {
 		l.Log.Info("disconnected from NATS")
 	} else {
@@ -113,9 +118,35 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 	return true
 }
 
-// dial makes one connection to one of the servers. ended is closed when that connection is, whoever closes it.
-func (l *link) dial(ctx context.Context, servers []string) (nc *nats.Conn, ended chan struct{}, err error) {
-	ended = make(chan struct{})
+// connection is one that has been made.
+type connection struct {
+	nc    *nats.Conn
+	at    address
+	ended chan struct{} // closed when the connection is, whoever closes it
+}
+
+// dialAny connects to the first server that lets us in. One that turned us away tells more than one that is not
+// there, so its error is the one that counts.
+func (l *link) dialAny(ctx context.Context, servers []address) (c connection, err error) {
+	err = nats.ErrNoServers
+	for _, i := range rand.Perm(len(servers)) {
+		c, failed := l.dial(ctx, servers[i])
+		if failed == nil {
+			return c, nil
+		}
+		if !errors.Is(failed, nats.ErrNoServers) {
+			err = failed
+		}
+	}
+	return c, err
+}
+
+func (l *link) dial(ctx context.Context, at address) (connection, error) {
+	c := connection{at: at, ended: make(chan struct{})}
+	secure, err := l.secure(at)
+	if err != nil {
+		return c, err
+	}
 	d := &dialer{ctx: ctx, timeout: l.ConnectTimeout}
 	defer d.release()
 	options := []nats.Option{
@@ -129,13 +160,14 @@ func (l *link) dial(ctx context.Context, servers []string) (nc *nats.Conn, ended
 		nats.MaxPingsOutstanding(pingsOut),
 		nats.SetCustomDialer(d),
 		nats.ErrorHandler(l.complaints()),
-		nats.ClosedHandler(func(*nats.Conn) { close(ended) }),
+		nats.ClosedHandler(func(*nats.Conn) { close(c.ended) }),
+		secure,
 	}
 	if l.Credentials != "" {
 		options = append(options, nats.UserCredentials(l.Credentials))
 	}
-	nc, err = nats.Connect(strings.Join(servers, ","), options...)
-	return nc, ended, err
+	c.nc, err = nats.Connect(at.url, options...)
+	return c, err
 }
 
 // dialer lets go of an attempt as soon as its context ends, also in the middle of a handshake.
@@ -172,22 +204,6 @@ func (l *link) failed(err error) {
 	l.Log.Error(fmt.Sprintf("will try to connect again in %d milliseconds", l.ReconnectWait.Milliseconds()))
 }
 
-// likely says what an operator should look at when nats-server turns us away.
-func (l *link) likely(err error) string {
-	text := strings.ToLower(err.Error())
-	refused := errors.Is(err, nats.ErrAuthorization) || strings.Contains(text, "authorization") ||
-		strings.Contains(text, "authentication") || errors.Is(err, nats.ErrAuthRevoked)
-	switch {
-	case !refused:
-		return ""
-	case l.Credentials == "":
-		return "nats-server wants credentials: set nats.usercredentials to those of a user of the system account"
-	default:
-		return fmt.Sprintf("nats-server refused the credentials in %s: their user must belong to the system account, "+
-			"be neither expired nor revoked, and that account must be signed by the operator that nats-server trusts", l.Credentials)
-	}
-}
-
 // complaints logs what nats-server says while the session is up. A permission it denies is named once, not once
 // per subject.
 func (l *link) complaints() nats.ErrHandler {
@@ -207,20 +223,4 @@ func (l *link) complaints() nats.ErrHandler {
 		told[cause] = true
 		l.Log.Warn(fmt.Sprintf("nats error %s%s", err, hint))
 	}
-}
-
-// shown lists the servers without user names, passwords and tokens.
-func shown(servers []string) string {
-	list := make([]string, len(servers))
-	for i, s := range servers {
-		list[i] = "?"
-		if !strings.Contains(s, "://") {
-			s = "nats://" + s
-		}
-		if u, err := url.Parse(s); err == nil {
-			u.User = nil
-			list[i] = u.String()
-		}
-	}
-	return strings.Join(list, ",")
 }

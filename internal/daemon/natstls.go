@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"nats-account-server/internal/config"
+)
+
+// loadNATSTLS reads the files that nats.tls names. Its error names the key and the file.
+func loadNATSTLS(c config.NATSTLS) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	var err error
+	if c.Root != "" {
+		if t.RootCAs, err = loadAuthorities(c.Root); err != nil {
+			return nil, fmt.Errorf("error loading nats.tls.root: %w", err)
+		}
+	}
+	if c.Cert != "" {
+		pair, err := loadPair(c)
+		if err != nil {
+			return nil, err
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+func loadAuthorities(path string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("there is no PEM certificate in %s", path)
+	}
+	return pool, nil
+}
+
+func loadPair(c config.NATSTLS) (pair tls.Certificate, err error) {
+	cert, err := os.ReadFile(c.Cert)
+	if err != nil {
+		return pair, fmt.Errorf("error loading nats.tls.cert: %w", err)
+	}
+	key, err := os.ReadFile(c.Key)
+	if err != nil {
+		return pair, fmt.Errorf("error loading nats.tls.key: %w", err)
+	}
+	if pair, err = tls.X509KeyPair(cert, key); err != nil {
+		return pair, fmt.Errorf("error loading nats.tls.cert %s with nats.tls.key %s: %w", c.Cert, c.Key, err)
+	}
+	return pair, nil
+}
+
+// tlsFiles gives each connection what the files hold when it is dialled.
+type tlsFiles struct {
+	config.NATSTLS
+	warn func(string, ...any)
+	good *tls.Config // what was read last without an error
+	told string      // the error that was logged last
+}
+
+// next reads the files. While they can't be used, as in the middle of a renewal, what was good before goes on.
+func (f *tlsFiles) next() (*tls.Config, error) {
+	t, err := loadNATSTLS(f.NATSTLS)
+	if err == nil {
+		f.good, f.told = t, ""
+		return t, nil
+	}
+	if f.good == nil {
+		return nil, err
+	}
+	if f.told != err.Error() {
+		f.told = err.Error()
+		f.warn("%s: the certificates that were read before go on", err)
+	}
+	return f.good, nil
+}
