@@ -1,0 +1,26 @@
+package access
+
+const (
+	MaxKnown   = maxKnown
+	MaxClients = maxClients
+)
+
+// SetCompare replaces bcrypt.
+func (d *Desk) SetCompare(f func(hash, password []byte) error) { d.compare = f }
+
+// Clients is how many addresses the desk keeps in mind.
+func (d *Desk) Clients() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.clients)
+}
+
+// Known is how many headers and certificates the guard remembers.
+func (g *Guard) Known() int {
+	g.memory.mu.RLock()
+	defer g.memory.mu.RUnlock()
+	return len(g.memory.known)
+}
+
+// ParseBasic is for the fuzz test.
+var ParseBasic = parseBasic
