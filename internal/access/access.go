@@ -31,7 +31,7 @@ const (
 // User is somebody with a password.
 type User struct {
 	Name string
-	Hash string // bcrypt, see CheckHash
+	Hash string // bcrypt: $2a$, $2b$ and $2y$ mean the same
 	Role Role
 }
 

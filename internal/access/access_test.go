@@ -165,20 +165,9 @@ func TestHashes(t *testing.T) {
 	good := hash(t, "right")
 	for _, version := range []string{"$2a$", "$2b$", "$2y$"} {
 		h := version + good[4:]
-		if err := access.CheckHash(h); err != nil {
-			t.Errorf("%s: %v", version, err)
-		}
 		guard := access.NewDesk(nil).Guard(access.Rules{Users: []access.User{{Name: "u", Hash: h, Role: access.Reader}}})
 		if _, err := guard.Admit(context.Background(), access.Visitor{Authorization: basic("u", "right")}, access.Reader); err != nil {
 			t.Errorf("%s: %v", version, err)
-		}
-	}
-	for _, bad := range []string{
-		"", "right", "$1$abc$def", "$2x$" + good[4:], "$2$" + good[4:], good[:59], good + "x", good[:20] + "!" + good[21:],
-		"$2a$03" + good[6:], "$2a$15" + good[6:], "$2a$31" + good[6:], "$2a$32" + good[6:], " " + good,
-	} {
-		if err := access.CheckHash(bad); err == nil || (bad != "" && strings.Contains(err.Error(), bad)) {
-			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

@@ -15,7 +15,8 @@ type loader struct {
 	config   Config
 	warnings []Warning
 	mistakes []error
-	dirAt    natsconf.Pos // of store.dir's value; the zero value if the file has none
+	dirAt    natsconf.Pos            // of store.dir's value; the zero value if the file has none
+	httpAt   map[string]natsconf.Pos // of the values in http.tls and http.authorization
 }
 
 func (l *loader) err() error { return errors.Join(l.mistakes...) }
@@ -105,6 +106,13 @@ func (l *loader) entry(name string, e natsconf.Entry, first map[string]natsconf.
 		l.later(k, e)
 		return
 	}
+	if strictSections[k.section] {
+		l.httpAt[join(k.section, strings.ToLower(k.name))] = e.Value.Pos
+	}
+	if k.kind == logins {
+		*k.into(&l.config).(*[]Login) = l.logins(e.Value)
+		return
+	}
 	if err := k.read(e.Value.Data, k.into(&l.config)); err != nil {
 		l.mistake(e.Value.Pos, "%s", err)
 		return
@@ -128,6 +136,10 @@ func (l *loader) unknown(name string, e natsconf.Entry) {
 	hint := ""
 	if near := nearest(name, e.Key); near != "" {
 		hint = fmt.Sprintf(", did you mean %q?", near)
+	}
+	if strictSections[name] {
+		l.mistake(e.Pos, "unknown key %q %s%s", e.Key, where, hint)
+		return
 	}
 	l.warn(e.Pos, true, "unknown key %q %s%s", e.Key, where, hint)
 }
