@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"nats-account-server/internal/access"
 	"nats-account-server/internal/accounts"
 )
 
@@ -56,6 +57,11 @@ var table = []struct {
 	{accounts.ErrUntrusted, http.StatusBadRequest, ""},
 	{accounts.ErrSave, http.StatusInternalServerError, ""},
 
+	{access.ErrUnknown, http.StatusUnauthorized, ""},
+	{access.ErrWrong, http.StatusUnauthorized, ""},
+	{access.ErrForbidden, http.StatusForbidden, ""},
+	{errSecret, http.StatusForbidden, ""},
+
 	{errBrokenOff, http.StatusBadRequest, accounts.ErrBadJWT.Error()},
 	{errTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{errJTI, http.StatusNotImplemented, ""},
@@ -97,6 +103,9 @@ func answerFor(err error) answer {
 	}
 	if e, ok := errors.AsType[*accounts.TooLargeError](err); ok {
 		return answer{status: http.StatusRequestEntityTooLarge, text: e.Error()}
+	}
+	if e, ok := errors.AsType[*access.LaterError](err); ok {
+		return answerLater(e)
 	}
 	return answerForRoute(err)
 }
@@ -167,12 +176,13 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, key string, err error
 	default:
 		a.log.Error(line)
 	}
+	challenge(w.Header(), err)
 	an.write(w)
 }
 
 // isQuiet says whether an error is none of the operator's: the client left or asked for what is not there. A
-// damaged file is the operator's, but the gate has said so when it first saw it.
+// damaged file is the operator's, but the gate has said so when it first saw it; and the desk tells of logins.
 func isQuiet(err error) bool {
 	return errors.Is(err, errMethod) || errors.Is(err, errBrokenOff) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, accounts.ErrDamaged)
+		errors.Is(err, accounts.ErrDamaged) || isTurnedAway(err)
 }

@@ -1,6 +1,6 @@
 // Package httpapi answers HTTP: it reads a request, asks the gate, and writes what the gate said.
 //
-//	request ──> cors ──> match ──> handler ──> Gate        route.go, cors.go, account.go, post.go
+//	request ──> cors ──> match ──> Guard ──> handler ──> Gate     route.go, cors.go, guard.go, account.go, post.go
 //	                       │          └─ error ──> answer   errors.go: the one table of status and text
 //	                       └─ no route ──> redirect, or 404 with a hint
 //
@@ -37,7 +37,9 @@ type Gate interface {
 // Options is what an API needs.
 type Options struct {
 	Gate     Gate
+	Guard    Guard            // nil: everybody may read and write
 	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	Secret   bool             // the operator's JWT is only for those whom the Guard knows
 	Log      *slog.Logger     // nil: discard
 	Now      func() time.Time // nil: time.Now
 }
@@ -45,6 +47,7 @@ type Options struct {
 // API is the handler of every HTTP request. It keeps nothing between requests but a counter of 404s.
 type API struct {
 	gate     Gate
+	guard    Guard
 	operator []byte
 	log      *slog.Logger
 	now      func() time.Time
@@ -56,7 +59,7 @@ type API struct {
 
 // New returns the handler.
 func New(o Options) *API {
-	a := &API{gate: o.Gate, operator: o.Operator, log: o.Log, now: o.Now}
+	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -65,6 +68,9 @@ func New(o Options) *API {
 	}
 	a.missed.since = a.now()
 	a.addRoutes()
+	if o.Secret && a.operator != nil {
+		a.routes[pathOperator] = a.secretOperator()
+	}
 	return a
 }
 

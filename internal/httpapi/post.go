@@ -29,7 +29,7 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 	// What has been sent completely is decided, also when the sender has hung up: a client that closes its half of the
 	// connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
-	result, err := a.gate.Submit(ctx, key, token, accounts.Source{Door: "http", Address: r.RemoteAddr})
+	result, err := a.gate.Submit(ctx, key, token, accounts.Source{Door: "http", Address: r.RemoteAddr, User: userOf(r)})
 	if err != nil {
 		return err
 	}
