@@ -16,7 +16,8 @@ import (
 // Check reads and judges everything that a configuration points at, without starting anything.
 func Check(c config.Config) error {
 	_, err := loadAnchors(c)
-	return errors.Join(err, checkCredentials(c.NATS.Credentials))
+	_, atDoor := loadDoor(c.HTTP)
+	return errors.Join(err, atDoor, checkCredentials(c.NATS.Credentials))
 }
 
 // checkCredentials says what keeps a creds file from being used. A running server goes on trying.

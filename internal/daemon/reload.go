@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"syscall"
 
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/httpapi"
 )
 
 // reload builds what the new configuration asks for and swaps it in, or logs why it can't and changes nothing.
@@ -25,12 +27,20 @@ func (d *daemon) reload() {
 		d.refuse(err)
 		return
 	}
-	next, err := d.nextFront(c.HTTP, trust)
+	door, err := loadDoor(c.HTTP)
 	if err != nil {
 		d.refuse(err)
 		return
 	}
+	api := d.newAPI(trust, door)
+	next, err := d.nextFront(c.HTTP, api, door.secure)
+	if err != nil {
+		d.refuse(err)
+		return
+	}
+	next.use(api, door.secure)
 	d.swap(c, trust, next)
+	d.announceDoor(c, trust, door)
 	d.say("configuration reloaded")
 }
 
@@ -38,9 +48,10 @@ func (d *daemon) refuse(err error) {
 	d.log.Error(fmt.Sprintf("the new configuration is refused, the old one goes on: %s", err))
 }
 
-// nextFront gives the front of the new configuration: the old one when nothing about it changes.
-func (d *daemon) nextFront(c config.HTTP, trust anchors) (*front, error) {
-	if c == d.front.config {
+// nextFront gives the front of the new configuration: the old one when nothing about it changes but who may
+// come in and with which certificates.
+func (d *daemon) nextFront(c config.HTTP, api *httpapi.API, secure *tls.Config) (*front, error) {
+	if d.front.fits(c) {
 		return d.front, nil
 	}
 	l, err := listen(c, d.front)
@@ -50,7 +61,7 @@ func (d *daemon) nextFront(c config.HTTP, trust anchors) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newFront(c, l, d.newAPI(trust)), nil
+	return newFront(c, l, api, secure), nil
 }
 
 // takeOver binds an address that only our own old one keeps from being bound: the same port on every interface, say,
@@ -66,7 +77,7 @@ func (d *daemon) takeOver(c config.HTTP) (net.Listener, error) {
 	if lost != nil {
 		return nil, errors.Join(err, lost)
 	}
-	d.replaceFront(newFront(old.config, again, old.api.Load()))
+	d.replaceFront(newFront(old.config, again, old.api.Load(), old.secure.Load()))
 	return nil, err
 }
 
@@ -89,8 +100,6 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front) {
 	d.registry.SetTrust(trust.Trust)
 	if next != d.front {
 		d.replaceFront(next)
-	} else {
-		next.use(d.newAPI(trust))
 	}
 	if !d.link.fits(c.NATS) {
 		d.link.stop()
