@@ -187,6 +187,11 @@ func TestWhoMayDoWhat(t *testing.T) {
 			{"an expired certificate", f.client(t, expired), "", 0, 0},
 			{"a foreign certificate", f.client(t, stranger), "ops:write", 0, 0},
 		}},
+		{"a certificate or a password, and readers are not named", verify + "authorization { write: { user: ops, password: " + hash(t, "write") + " } }", []row{
+			{"nobody", f.client(t), "", 401, 401},
+			{"a writer", f.client(t), "ops:write", 200, 200},
+			{"a certificate", f.client(t, deploy), "", 200, 403},
+		}},
 		{"a certificate, and nobody is named", verify, []row{
 			{"nobody", f.client(t), "", 401, 401},
 			{"a certificate", f.client(t, reader), "", 200, 200},

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -158,6 +160,23 @@ func TestACertificateOfAnAuthorityThatWasTakenAwayCountsNoMore(t *testing.T) {
 	if _, err := desk.Guard(access.Rules{Roots: pool(next), Certified: access.Reader}).Admit(t.Context(), v, access.Reader); !errors.Is(err, access.ErrUnknown) {
 		t.Errorf("after it was taken away: %v", err)
 	}
+}
+
+func TestACertificateThatIsRememberedExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := certtest.New(t)
+		guard := access.NewDesk(nil).Guard(access.Rules{Roots: pool(a), Certified: access.Reader})
+		v := access.Visitor{Certificates: chain(t, a.Issue(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Minute) }))}
+		for range 2 {
+			if _, err := guard.Admit(t.Context(), v, access.Reader); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute + time.Second)
+		if _, err := guard.Admit(t.Context(), v, access.Reader); !errors.Is(err, access.ErrUnknown) {
+			t.Errorf("after its end: %v", err)
+		}
+	})
 }
 
 // The names under which others write bcrypt all mean the same.

@@ -98,6 +98,19 @@ func TestAHerdPaysForOneCompare(t *testing.T) {
 	})
 }
 
+// Between not being remembered and being compared somebody else's compare may end.
+func TestWhoComesLateIsNotComparedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice("nats")
+		if err := o.login("nats", "pw-nats", "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.guard.Late(basic("nats", "pw-nats"), "nats", "pw-nats", "192.0.2.1:1"); err != nil || o.compares.Load() != 1 {
+			t.Errorf("%v, %d compares", err, o.compares.Load())
+		}
+	})
+}
+
 func TestOnlySuccessesAreRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice("nats")

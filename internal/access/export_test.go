@@ -24,3 +24,15 @@ func (g *Guard) Known() int {
 
 // ParseBasic is for the fuzz test.
 var ParseBasic = parseBasic
+
+// Late is a login whose header was not in the memory a moment ago.
+func (g *Guard) Late(header, name, password, address string) error {
+	k := g.memory.mark(markHeader, []byte(header))
+	t, err := g.board(k, attempt{name: name, password: password, address: address})
+	if err != nil {
+		return err
+	}
+	defer g.leave(k, t)
+	<-t.done
+	return t.err
+}
