@@ -123,7 +123,7 @@ func (d *daemon) announceDoor(c config.Config, trust anchors, door door) {
 	if door.secure == nil {
 		return
 	}
-	if leaf := door.secure.Certificates[0].Leaf; leaf.NotAfter.Before(time.Now()) {
+	if leaf := door.secure.Certificates[0].Leaf; leaf != nil && leaf.NotAfter.Before(time.Now()) {
 		d.warn("the certificate in %s expired at %s", c.HTTP.TLS.Cert, leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 }
