@@ -135,7 +135,8 @@ func (p *process) exited() int {
 // url waits until the program serves and returns the URL it names.
 func (p *process) url() string {
 	p.t.Helper()
-	return p.wait(`resolver: URL\((http://.*)/jwt/v1/accounts/\)`)[1]
+	groups := p.wait(`resolver: URL\((https?://)(?:<user>:<password>@)?(.*)/jwt/v1/accounts/\)`)
+	return groups[1] + groups[2]
 }
 
 // term stops the program as an init system does.

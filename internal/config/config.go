@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"nats-account-server/internal/natsconf"
+)
 
 // Config is a valid configuration: durations, absolute paths, and combinations that make sense.
 type Config struct {
@@ -30,6 +34,32 @@ type HTTP struct {
 	Port         int           // 0 to 65535; default 9090, 0 is any free port
 	ReadTimeout  time.Duration // of a whole request; default 5 s, 0 is refused, at most a day
 	WriteTimeout time.Duration // of an answer; default 5 s, 0 is refused, at most a day
+	TLS          HTTPTLS
+	Write        []Login // who may push, and read; nil: everybody, or every client certificate if TLS.Verify asks for one
+	Read         []Login // who else may read; nil: everybody, or every client certificate if TLS.Verify asks for one
+}
+
+// HTTPTLS says how HTTP is made safe. Cert and Key are set both or neither; neither is plain HTTP.
+type HTTPTLS struct {
+	Cert, Key string // paths of PEM files
+	Root      string // path of the PEM file of the authorities that may vouch for clients; set if Verify is
+	Verify    Verify
+}
+
+// Verify says what is asked of clients.
+type Verify int
+
+const (
+	VerifyNone    Verify = iota // no certificate
+	VerifyGiven                 // a certificate or a password
+	VerifyRequire               // a certificate, whatever else
+)
+
+// Login is one who may log in: User and Hash are set, or Certificate is.
+type Login struct {
+	User        string
+	Hash        string // bcrypt
+	Certificate string // a name in a client certificate
 }
 
 // NATS says where changes are announced.
@@ -82,12 +112,14 @@ func defaults() Config {
 // Load gives the configuration of the file that the flags name, if any, and the flags, which win. The error names
 // every mistake, one a line.
 func Load(f Flags) (Config, []Warning, error) {
-	l := loader{config: defaults()}
+	l := loader{config: defaults(), httpAt: map[string]natsconf.Pos{}}
 	if f.Config != "" {
 		l.readFile(f.Config)
 	}
 	l.readFlags(f)
 	l.checkDir()
 	l.checkNATSTLS()
+	l.checkHTTPTLS()
+	l.checkLogins()
 	return l.config, l.warnings, l.err()
 }

@@ -91,7 +91,25 @@ func TestEveryKeyArrives(t *testing.T) {
 		{`http { readtimeout: 1m30s, writetimeout: "250" }`, func(c *config.Config) {
 			c.HTTP.ReadTimeout, c.HTTP.WriteTimeout = 90*time.Second, 250*time.Millisecond
 		}},
-		{`http { tls { key: "", cert: "" } }`, func(*config.Config) {}},
+		{`http { tls { key: "", cert: "", root: "", verify: false } }`, func(*config.Config) {}},
+		{`http { tls { cert: c, key: ~/k } }`, func(c *config.Config) { c.HTTP.TLS = config.HTTPTLS{Cert: abs(t, "c"), Key: home(t, "k")} }},
+		{`http { tls { cert_file: /c, key_file: /k, ca_file: /r, verify: true } }`, func(c *config.Config) {
+			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyGiven}
+		}},
+		{`http { tls { cert: /c, key: /k, root: /r, verify: Require } }`, func(c *config.Config) {
+			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyRequire}
+		}},
+		{"http { authorization { write: { user: ops, password: " + hash2a + " } } }", func(c *config.Config) {
+			c.HTTP.Write = []config.Login{{User: "ops", Hash: hash2a}}
+		}},
+		{"P: \"" + hash2y + "\"\nhttp { Authorization { Write { USER = ops, Password = $P }, read: [ { user: a, password: '" + hash2y + "' }, { user: b, password: \"" + hash2y + "\" } ] } }", func(c *config.Config) {
+			c.HTTP.Write = []config.Login{{User: "ops", Hash: hash2y}}
+			c.HTTP.Read = []config.Login{{User: "a", Hash: hash2y}, {User: "b", Hash: hash2y}}
+		}},
+		{`http { tls { cert: /c, key: /k, root: /r, verify: true }, authorization { write: [{ certificate: "spiffe://a/b" }] } }`, func(c *config.Config) {
+			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyGiven}
+			c.HTTP.Write = []config.Login{{Certificate: "spiffe://a/b"}}
+		}},
 		{`nats { servers: [nats://a:4222, "tls://b"] }`, func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "tls://b"} }},
 		{`nats { servers: "nats://a:4222, nats://b:4222" }`, func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "nats://b:4222"} }},
 		{`nats { servers: localhost:4222 }`, func(c *config.Config) { c.NATS.Servers = []string{"localhost:4222"} }},
@@ -158,16 +176,12 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"an absurd time", "nats { reconnectwait: 25h }", "a.conf:1:23: nats.reconnectwait must be at most a day, not 25h0m0s"},
 		{"a time beyond all measure", "http { readtimeout: 99999999999999999 }", "for key ReadTimeout: it is too large"},
 		{"a port of a server out of range", "nats { servers: [nats://a:99999] }", "port 99999 is not between 0 and 65535"},
-		{"a key of TLS that nobody knows", "http { tls { ca_file: x } }", "a.conf:1:14: http.tls.ca_file is not supported yet"},
-		{"TLS with verification", "http { tls { verify: true } }", "http.tls.verify is not supported yet"},
 		{"an empty directory", `store { dir: "" }`, "a.conf:1:14: store directory is required"},
 		{"a missing variable", "store { dir: $NOSUCHVAR }", "a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
 		{"a missing include", "include nofile.conf", "nofile.conf: no such file or directory"},
-		{"TLS for HTTP", "http { tls { cert: x } }", "a.conf:1:14: http.tls.cert is not supported yet"},
 		{"a certificate for NATS without its key", "nats { tls { cert: x } }", "a.conf:1:20: nats.tls.cert needs the key"},
 		{"a key for NATS without its certificate", "nats { tls { root: x, key_file: x } }", "a.conf:1:33: nats.tls.key needs the certificate"},
 		{"TLS for NATS and a URL without", `nats { servers: ["ws://a"], tls { root: x } }`, "a.conf:1:41: nats.tls is set, but a ws:// URL"},
-		{"credentials for HTTP", "http { authorization { write: {} } }", "a.conf:1:24: http.authorization.write is not supported yet"},
 		{"a read-only store", "store { dir: x, readonly: true }", "store.readonly is not supported yet"},
 		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
 		{"an nsc folder", "store { nsc: x }", "store.nsc is not supported yet"},
@@ -246,7 +260,6 @@ func TestWarnings(t *testing.T) {
 		{"a key and its alias", "operatorjwtpath: a, operator: b", `the key "operator" is given again`, true},
 		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }", `the key "port" is given again`, true},
 		{"a section given twice", "http { port: 1 }\nhttp { host: a }", `a.conf:2:1: the section "http" stands here again and is merged`, false},
-		{"an empty key of TLS that nobody knows", `http { tls { ca_file: "" } }`, `unknown key "ca_file" in section http.tls`, true},
 		{"a misspelt key of TLS", "nats { tls { rot: x } }", `unknown key "rot" in section nats.tls, did you mean "root"?`, true},
 		{"B29: too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms", false},
 		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},

@@ -17,6 +17,8 @@ const (
 	path     kind = "path"
 	urls     kind = "list of URLs"
 	jwtRef   kind = "JWT"
+	verify   kind = "boolean or `require`"
+	logins   kind = "list of users"
 	section  kind = "section"
 )
 
@@ -63,10 +65,12 @@ var keys = []key{
 	{"http", "Port", nil, integer, "9090", "0 is any free port", func(c *Config) any { return &c.HTTP.Port }},
 	{"http", "ReadTimeout", nil, duration, "5000", "of a whole request; also how long an idle connection is kept", func(c *Config) any { return &c.HTTP.ReadTimeout }},
 	{"http", "WriteTimeout", nil, duration, "5000", "of an answer", func(c *Config) any { return &c.HTTP.WriteTimeout }},
-	{"http.tls", "Key", nil, path, "", "", nil},
-	{"http.tls", "Cert", nil, path, "", "", nil},
-	{"http.tls", "Root", nil, path, "", "", nil},
-	{"http.tls", "Verify", nil, boolean, "false", "", nil},
+	{"http.tls", "Cert", []string{"Cert_File"}, path, "", "PEM file of the certificate, intermediate ones behind it; turns TLS on", func(c *Config) any { return &c.HTTP.TLS.Cert }},
+	{"http.tls", "Key", []string{"Key_File"}, path, "", "PEM file of the key that belongs to `cert`", func(c *Config) any { return &c.HTTP.TLS.Key }},
+	{"http.tls", "Root", []string{"CA_File"}, path, "", "PEM file of the authorities that may vouch for clients", func(c *Config) any { return &c.HTTP.TLS.Root }},
+	{"http.tls", "Verify", nil, verify, "false", "`true`: a client shows a certificate or a password; `require`: always a certificate", func(c *Config) any { return &c.HTTP.TLS.Verify }},
+	{"http.authorization", "Write", nil, logins, "", "who may push, and read; without it everybody", func(c *Config) any { return &c.HTTP.Write }},
+	{"http.authorization", "Read", nil, logins, "", "who else may read; without it everybody", func(c *Config) any { return &c.HTTP.Read }},
 
 	{"nats", "Servers", nil, urls, "", "where changes are announced; one text may hold several URLs, separated by commas", func(c *Config) any { return &c.NATS.Servers }},
 	{"nats", "ConnectTimeout", nil, duration, "5000", "of one attempt", func(c *Config) any { return &c.NATS.ConnectTimeout }},
@@ -94,9 +98,8 @@ var sections = map[string]string{
 	"http.tls": "TLS", "nats.tls": "TLS", "http.authorization": "Authorization",
 }
 
-// laterSections are those of which nothing is built yet. A key that only a later version knows turns on something
-// there, so it is not enough to warn of it: a server that was to use TLS must not go without.
-var laterSections = map[string]bool{"http.tls": true, "http.authorization": true}
+// strictSections are those where a key that nobody knows is an error: it may be a slip in what was to keep people out.
+var strictSections = map[string]bool{"http.tls": true, "http.authorization": true}
 
 // ignored are keys that the original's structure has and nobody ever used.
 var ignored = map[string]bool{"logging.custom": true}

@@ -15,7 +15,8 @@ type loader struct {
 	config   Config
 	warnings []Warning
 	mistakes []error
-	dirAt    natsconf.Pos // of store.dir's value; the zero value if the file has none
+	dirAt    natsconf.Pos            // of store.dir's value; the zero value if the file has none
+	httpAt   map[string]natsconf.Pos // of the values in http.tls and http.authorization
 
 	natsTLSAt natsconf.Pos // of the last value in nats.tls
 }
@@ -107,6 +108,13 @@ func (l *loader) entry(name string, e natsconf.Entry, first map[string]natsconf.
 		l.later(k, e)
 		return
 	}
+	if strictSections[k.section] {
+		l.httpAt[join(k.section, strings.ToLower(k.name))] = e.Value.Pos
+	}
+	if k.kind == logins {
+		*k.into(&l.config).(*[]Login) = l.logins(e.Value)
+		return
+	}
 	if err := k.read(e.Value.Data, k.into(&l.config)); err != nil {
 		l.mistake(e.Value.Pos, "%s", err)
 		return
@@ -116,10 +124,6 @@ func (l *loader) entry(name string, e natsconf.Entry, first map[string]natsconf.
 
 // unknown reports a key that nobody knows. One that only gives a $variable its value is known enough.
 func (l *loader) unknown(name string, e natsconf.Entry) {
-	if laterSections[name] && e.Value.Data != "" {
-		l.mistake(e.Pos, "%s is not supported yet", join(name, strings.ToLower(e.Key)))
-		return
-	}
 	if e.Used {
 		return
 	}
@@ -130,6 +134,10 @@ func (l *loader) unknown(name string, e natsconf.Entry) {
 	hint := ""
 	if near := nearest(name, e.Key); near != "" {
 		hint = fmt.Sprintf(", did you mean %q?", near)
+	}
+	if strictSections[name] {
+		l.mistake(e.Pos, "unknown key %q %s%s", e.Key, where, hint)
+		return
 	}
 	l.warn(e.Pos, true, "unknown key %q %s%s", e.Key, where, hint)
 }

@@ -33,6 +33,8 @@ func (k *key) read(value any, into any) (err error) {
 		*p, err = k.urls(value)
 	case *JWTRef:
 		*p, err = k.jwt(value)
+	case *Verify:
+		*p, err = k.verify(value)
 	}
 	return err
 }

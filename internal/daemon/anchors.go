@@ -17,7 +17,8 @@ import (
 // Check reads and judges everything that a configuration points at, without starting anything.
 func Check(c config.Config) error {
 	_, err := loadAnchors(c)
-	return errors.Join(err, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
+	_, atDoor := loadDoor(c.HTTP)
+	return errors.Join(err, atDoor, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
 }
 
 // checkNATS says what keeps the files from being used that a connection to NATS needs.

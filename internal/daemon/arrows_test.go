@@ -13,9 +13,9 @@ const module = "nats-account-server/internal/"
 var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"operator"},
-	"httpapi":  {"accounts", "operator"},
+	"httpapi":  {"access", "accounts", "operator"},
 	"notifier": {"accounts"}, // for what a receipt says; the store and the connection are interfaces
-	"daemon":   {"accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator", "resolver"},
+	"daemon":   {"access", "accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator", "resolver"},
 	// for tests only
 	"natstest": {"jwttest"},
 }

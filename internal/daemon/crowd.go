@@ -83,16 +83,16 @@ func (c *crowd) watch(s *http.Server) {
 }
 
 // admit gives every connection of l a seat.
-func (c *crowd) admit(l net.Listener) net.Listener { return &door{Listener: l, crowd: c} }
+func (c *crowd) admit(l net.Listener) net.Listener { return &entrance{Listener: l, crowd: c} }
 
-type door struct {
+type entrance struct {
 	net.Listener
 	crowd *crowd
 }
 
 // Accept implements net.Listener. When the system has no descriptor left although there are seats, somebody has to
 // go all the same; net/http tries again after a moment.
-func (d *door) Accept() (net.Conn, error) {
+func (d *entrance) Accept() (net.Conn, error) {
 	conn, err := d.Listener.Accept()
 	if err == nil {
 		return d.crowd.seat(conn.(*net.TCPConn)), nil

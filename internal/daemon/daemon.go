@@ -16,9 +16,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"nats-account-server/internal/access"
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
-	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
@@ -57,6 +57,7 @@ type daemon struct {
 	log      *slog.Logger
 	audit    *logging.Audit
 	store    store
+	desk     *access.Desk
 	registry *accounts.Registry
 	notifier *notifier.Notifier
 	front    *front
@@ -67,13 +68,18 @@ type daemon struct {
 // Run starts an account server and returns when ctx ends and everything is stopped and written, or with what kept
 // it from running.
 func Run(ctx context.Context, o Options) error {
-	d := &daemon{Options: o, log: slog.New(o.Logging)}
+	log := slog.New(o.Logging)
+	d := &daemon{Options: o, log: log, desk: access.NewDesk(log)}
 	d.say("starting NATS Account server, version %s", Version)
 	d.say("server time is %s", time.Now().Format(time.UnixDate))
 	if o.Config.File != "" {
 		d.say("loading configuration from %q", o.Config.File)
 	}
 	trust, err := loadAnchors(o.Config)
+	if err != nil {
+		return err
+	}
+	door, err := loadDoor(o.Config.HTTP)
 	if err != nil {
 		return err
 	}
@@ -85,6 +91,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer d.audit.Use(nil)
 	trust.announce(o.Config, d.say, d.warn)
+	d.announceDoor(o.Config, trust, door)
 	if d.store, err = d.openStore(ctx, o.Config); err != nil {
 		if ctx.Err() != nil {
 			return nil // a signal came while we waited for the directory
@@ -93,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer d.closeStore()
 	d.wire(trust)
-	return d.live(ctx, trust)
+	return d.live(ctx, trust, door)
 }
 
 func (d *daemon) say(format string, args ...any)  { d.log.Info(fmt.Sprintf(format, args...)) }
@@ -149,23 +156,15 @@ func (d *daemon) wire(trust anchors) {
 	})
 }
 
-func (d *daemon) newAPI(trust anchors) *httpapi.API {
-	o := httpapi.Options{Gate: d.registry, Log: d.log}
-	if trust.Operator != nil {
-		o.Operator = trust.Operator.Token()
-	}
-	return httpapi.New(o)
-}
-
 // live serves until ctx ends or a task fails.
-func (d *daemon) live(ctx context.Context, trust anchors) error {
+func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	listener, err := listen(d.Config.HTTP, nil)
 	if err != nil {
 		return err
 	}
 	var failed context.Context
 	d.tasks, failed = errgroup.WithContext(ctx)
-	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(trust), d.warn))
+	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(trust, door), door.secure, d.warn))
 	d.link = d.startLink(d.Config.NATS)
 	d.say("nats-account-server is running")
 	d.say("configure the nats-server with:")
@@ -187,7 +186,7 @@ func (d *daemon) live(ctx context.Context, trust anchors) error {
 func (d *daemon) raise(f *front) {
 	d.front = f
 	d.tasks.Go(f.serve)
-	d.say("http listening on port %d", f.port())
+	d.say("%s listening on port %d", f.scheme(), f.port())
 }
 
 // stop ends in the order in which nothing is lost: no new requests, those in flight answered, what they changed

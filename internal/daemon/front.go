@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -17,13 +18,14 @@ import (
 // drainTime is what requests in flight get when HTTP stops.
 const drainTime = 5 * time.Second
 
-// front is one HTTP server on one listener. Its handler can be exchanged while it serves.
+// front is one HTTP server on one listener. Its handler and its certificates can be exchanged while it serves.
 type front struct {
 	config   config.HTTP
 	listener net.Listener
 	server   *http.Server
 	api      atomic.Pointer[httpapi.API]
-	silenced atomic.Bool // the listener was closed on purpose, requests in flight go on
+	silenced atomic.Bool                // the listener was closed on purpose, requests in flight go on
+	secure   atomic.Pointer[tls.Config] // nil: plain HTTP
 	crowd    *crowd
 }
 
@@ -54,9 +56,10 @@ func duplicate(l net.Listener) (net.Listener, error) {
 	return net.FileListener(f)
 }
 
-func newFront(c config.HTTP, l net.Listener, api *httpapi.API, warn func(string, ...any)) *front {
+// newFront makes a front; it speaks TLS if secure is not nil.
+func newFront(c config.HTTP, l net.Listener, api *httpapi.API, secure *tls.Config, warn func(string, ...any)) *front {
 	f := &front{config: c, listener: l, crowd: newCrowd(warn)}
-	f.use(api)
+	f.use(api, secure)
 	f.server = api.NewServer(c.ReadTimeout, c.WriteTimeout)
 	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.api.Load().ServeHTTP(w, r)
@@ -65,12 +68,41 @@ func newFront(c config.HTTP, l net.Listener, api *httpapi.API, warn func(string,
 	return f
 }
 
-// use answers with api from the next request on.
-func (f *front) use(api *httpapi.API) { f.api.Store(api) }
+// fits says whether the front serves what c asks for. Its certificates and who may come in can be exchanged, all else
+// takes another front.
+func (f *front) fits(c config.HTTP) bool {
+	type fixed struct {
+		host        string
+		port        int
+		read, write time.Duration
+		tls         bool
+	}
+	of := func(c config.HTTP) fixed {
+		return fixed{c.Host, c.Port, c.ReadTimeout, c.WriteTimeout, c.TLS.Cert != ""}
+	}
+	return of(f.config) == of(c)
+}
+
+// use answers with api from the next request on, and shows the certificates of secure to the next connection.
+func (f *front) use(api *httpapi.API, secure *tls.Config) {
+	f.secure.Store(secure)
+	f.api.Store(api)
+}
+
+// accepting is the listener, with TLS if that is configured.
+func (f *front) accepting() net.Listener {
+	admitted := f.crowd.admit(f.listener)
+	if f.secure.Load() == nil {
+		return admitted
+	}
+	return tls.NewListener(admitted, &tls.Config{
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.secure.Load(), nil },
+	})
+}
 
 // serve returns when the front is stopped, or with what keeps it from serving.
 func (f *front) serve() error {
-	if err := f.server.Serve(f.crowd.admit(f.listener)); !errors.Is(err, http.ErrServerClosed) && !f.silenced.Load() {
+	if err := f.server.Serve(f.accepting()); !errors.Is(err, http.ErrServerClosed) && !f.silenced.Load() {
 		return fmt.Errorf("http: %w", err)
 	}
 	return nil
@@ -99,7 +131,18 @@ func (f *front) resolver() string {
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(f.port())) + "/jwt/v1/accounts/"
+	login := ""
+	if f.config.Read != nil {
+		login = "<user>:<password>@"
+	}
+	return f.scheme() + "://" + login + net.JoinHostPort(host, strconv.Itoa(f.port())) + "/jwt/v1/accounts/"
+}
+
+func (f *front) scheme() string {
+	if f.secure.Load() != nil {
+		return "https"
+	}
+	return "http"
 }
 
 func (f *front) port() int { return f.listener.Addr().(*net.TCPAddr).Port }

@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"syscall"
 
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/logging"
 )
 
@@ -39,17 +41,24 @@ func (d *daemon) renew(c config.Config) error {
 			return err
 		}
 	}
+	door, err := loadDoor(c.HTTP)
+	if err != nil {
+		return err
+	}
 	audit, err := logging.OpenAudit(c.Logging.Audit)
 	if err != nil {
 		return err
 	}
-	next, err := d.nextFront(c.HTTP, trust)
+	api := d.newAPI(trust, door)
+	next, err := d.nextFront(c.HTTP, api, door.secure)
 	if err != nil {
 		_ = audit.Close() // a nil file says so
 		return err
 	}
 	d.audit.Use(audit)
+	next.use(api, door.secure)
 	d.swap(c, trust, next)
+	d.announceDoor(c, trust, door)
 	return nil
 }
 
@@ -57,9 +66,10 @@ func (d *daemon) refuse(err error) {
 	d.log.Error(fmt.Sprintf("the new configuration is refused, the old one goes on: %s", err))
 }
 
-// nextFront gives the front of the new configuration: the old one when nothing about it changes.
-func (d *daemon) nextFront(c config.HTTP, trust anchors) (*front, error) {
-	if c == d.front.config {
+// nextFront gives the front of the new configuration: the old one when nothing about it changes but who may
+// come in and with which certificates.
+func (d *daemon) nextFront(c config.HTTP, api *httpapi.API, secure *tls.Config) (*front, error) {
+	if d.front.fits(c) {
 		return d.front, nil
 	}
 	l, err := listen(c, d.front)
@@ -69,7 +79,7 @@ func (d *daemon) nextFront(c config.HTTP, trust anchors) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newFront(c, l, d.newAPI(trust), d.warn), nil
+	return newFront(c, l, api, secure, d.warn), nil
 }
 
 // takeOver binds an address that only our own old one keeps from being bound: the same port on every interface, say,
@@ -85,7 +95,7 @@ func (d *daemon) takeOver(c config.HTTP) (net.Listener, error) {
 	if lost != nil {
 		return nil, errors.Join(err, lost)
 	}
-	d.replaceFront(newFront(old.config, again, old.api.Load(), d.warn))
+	d.replaceFront(newFront(old.config, again, old.api.Load(), old.secure.Load(), d.warn))
 	return nil, err
 }
 
@@ -109,8 +119,6 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front) {
 	d.notifier.SetForget(c.ForgetServer)
 	if next != d.front {
 		d.replaceFront(next)
-	} else {
-		next.use(d.newAPI(trust))
 	}
 	if !d.link.fits(c.NATS) {
 		d.link.stop()

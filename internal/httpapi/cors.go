@@ -2,7 +2,8 @@ package httpapi
 
 import "net/http"
 
-// Every origin may read everything: there are no credentials, and a JWT is public to whoever knows its account.
+// Every origin may read what everybody may. Where credentials are needed, a script must send them itself: a browser is
+// never told that it may add those it knows (Access-Control-Allow-Credentials).
 
 // These values are shared by all answers, so they are never appended to.
 var (

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"nats-account-server/internal/access"
 	"nats-account-server/internal/accounts"
 )
 
@@ -58,6 +59,11 @@ var table = []struct {
 	{accounts.ErrSave, http.StatusInternalServerError, ""},
 
 	{errBusy, http.StatusServiceUnavailable, ""},
+	{access.ErrUnknown, http.StatusUnauthorized, ""},
+	{access.ErrWrong, http.StatusUnauthorized, ""},
+	{access.ErrForbidden, http.StatusForbidden, ""},
+	{errSecret, http.StatusForbidden, ""},
+
 	{errBrokenOff, http.StatusBadRequest, accounts.ErrBadJWT.Error()},
 	{errTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{errJTI, http.StatusNotImplemented, ""},
@@ -99,6 +105,9 @@ func answerFor(err error) answer {
 	}
 	if e, ok := errors.AsType[*accounts.TooLargeError](err); ok {
 		return answer{status: http.StatusRequestEntityTooLarge, text: e.Error()}
+	}
+	if e, ok := errors.AsType[*access.LaterError](err); ok {
+		return answerLater(e)
 	}
 	return answerForRoute(err)
 }
@@ -169,12 +178,13 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, key string, err error
 	default:
 		a.logFailure(line)
 	}
+	challenge(w.Header(), err)
 	an.write(w)
 }
 
 // isQuiet says whether an error is none of the operator's: the client left or asked for what is not there. A
-// damaged file is the operator's, but the gate has said so when it first saw it.
+// damaged file is the operator's, but the gate has said so when it first saw it; and the desk tells of logins.
 func isQuiet(err error) bool {
 	return errors.Is(err, errMethod) || errors.Is(err, errBrokenOff) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, accounts.ErrDamaged)
+		errors.Is(err, accounts.ErrDamaged) || isTurnedAway(err)
 }

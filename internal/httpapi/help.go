@@ -11,7 +11,13 @@ const helpPage = `
 # NATS Account Server JWT API HELP
 
 This server keeps the account JWTs of a NATS operator. Keys are public account keys: they begin with A and have 56
-characters. No route asks for a login: a JWT is let in because the operator signed it.
+characters. A JWT is let in because the operator signed it. Besides that, this server may ask for a user and a password
+(HTTP Basic, also in the URL) or for a client certificate:
+
+  401  nobody, or not the right password
+  403  known, and may not do this
+  429  too many wrong passwords from this address: see Retry-After
+  503  too many logins at once: see Retry-After
 
 A flag in a query counts when its value is "true", in any case.
 
@@ -25,7 +31,7 @@ This page.
 
 ## GET /jwt/v1/operator
 
-The operator's JWT, or 404 if the server has none.
+The operator's JWT, or 404 if the server has none. If there is a password in it, only those who log in may read it.
 
   * text=true    - as text/plain
   * decode=true  - header and claims to read, see below

@@ -1,6 +1,6 @@
 // Package httpapi answers HTTP: it reads a request, asks the gate, and writes what the gate said.
 //
-//	request ──> cors ──> match ──> handler ──> Gate        route.go, cors.go, account.go, post.go
+//	request ──> cors ──> match ──> Guard ──> handler ──> Gate     route.go, cors.go, guard.go, account.go, post.go
 //	                       │          └─ error ──> answer   errors.go: the one table of status and text
 //	                       └─ no route ──> redirect, or 404 with a hint
 //
@@ -41,7 +41,9 @@ type Gate interface {
 // Options is what an API needs.
 type Options struct {
 	Gate     Gate
+	Guard    Guard            // nil: everybody may read and write
 	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	Secret   bool             // the operator's JWT is only for those whom the Guard knows
 	Log      *slog.Logger     // nil: discard
 	Now      func() time.Time // nil: time.Now
 }
@@ -49,6 +51,7 @@ type Options struct {
 // API is the handler of every HTTP request. It keeps nothing between requests but counters for the log.
 type API struct {
 	gate     Gate
+	guard    Guard
 	operator []byte
 	log      *slog.Logger
 	now      func() time.Time
@@ -62,7 +65,7 @@ type API struct {
 
 // New returns the handler.
 func New(o Options) *API {
-	a := &API{gate: o.Gate, operator: o.Operator, log: o.Log, now: o.Now, turn: make(chan struct{}, 1)}
+	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, turn: make(chan struct{}, 1)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -72,6 +75,9 @@ func New(o Options) *API {
 	a.missed.since = a.now()
 	a.failed.since = a.missed.since
 	a.addRoutes()
+	if o.Secret && a.operator != nil {
+		a.routes[pathOperator] = a.secretOperator()
+	}
 	return a
 }
 

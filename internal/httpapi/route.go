@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 
+	"nats-account-server/internal/access"
 	"nats-account-server/internal/operator"
 )
 
@@ -31,8 +32,9 @@ type handler func(w http.ResponseWriter, r *http.Request, key string) error
 type route struct {
 	path  string
 	get   handler
-	post  handler  // nil: 405
-	allow []string // the value of the header Allow
+	post  handler     // nil: 405
+	read  access.Role // what get takes; post takes a Writer
+	allow []string    // the value of the header Allow
 }
 
 func newRoute(path string, get, post handler) *route {
@@ -40,7 +42,14 @@ func newRoute(path string, get, post handler) *route {
 	if post != nil {
 		allow = "GET, OPTIONS, POST"
 	}
-	return &route{path: path, get: get, post: post, allow: []string{allow}}
+	return &route{path: path, get: get, post: post, read: access.Guest, allow: []string{allow}}
+}
+
+// open is a route that nobody needs credentials for.
+func open(path string, get handler) *route {
+	rt := newRoute(path, get, nil)
+	rt.read = access.Nobody
+	return rt
 }
 
 // method returns nil for a method that the route does not have.
@@ -62,7 +71,7 @@ func (a *API) addRoutes() {
 		newRoute(pathProbe, a.getProbe, nil),
 		newRoute(pathAccount, a.getProbe, nil), // no key is no account
 		newRoute(pathHelp, getHelp, nil),
-		newRoute(pathHealth, getHealth, nil),
+		open(pathHealth, getHealth),
 	} {
 		a.routes[rt.path] = rt
 	}
@@ -92,6 +101,11 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, rt *route, key st
 		return a.astray(w, r)
 	}
 	if h := rt.method(r.Method); h != nil {
+		r, err := a.admit(r, rt)
+		if err != nil {
+			a.turnAway(r, err)
+			return err
+		}
 		return h(w, r, key)
 	}
 	w.Header()["Allow"] = rt.allow

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 )
 
 // A scope is a map that is being read, as the variables in it see it. The scope of an include or of an environment
@@ -42,6 +43,9 @@ func (p *parser) variable(name string, at Pos) (any, error) {
 		return e.Value.Data, nil
 	}
 	text, ok := os.LookupEnv(name)
+	if !ok && isBcrypt(name) {
+		return nil, errorAt(at, "a bcrypt hash that begins with $%s must be in quotes", name[:3])
+	}
 	if !ok || name == "" {
 		return nil, errorAt(at, "variable reference for '%s' can not be found", name)
 	}
@@ -53,6 +57,12 @@ func (p *parser) variable(name string, at Pos) (any, error) {
 		return nil, errorAt(at, "variable reference for '%s' could not be parsed: %s", name, messageFrom(at, err))
 	}
 	return v, nil
+}
+
+// isBcrypt says whether a name is what follows the $ of a password's hash. nats-server knows $2a$ only and takes $2b$ and
+// the $2y$ of htpasswd for variables; an error must not show the hash.
+func isBcrypt(name string) bool {
+	return strings.HasPrefix(name, "2b$") || strings.HasPrefix(name, "2y$")
 }
 
 // messageFrom is the text of an error for one who knows that it is about what stands at a position. Only a mistake

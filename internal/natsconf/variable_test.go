@@ -149,3 +149,16 @@ func TestAMapTakenByAVariableIsTheSameMap(t *testing.T) {
 		t.Error("there are two maps")
 	}
 }
+
+// An unquoted hash with another name than nats-server's own $2a$ is taken for a variable; the error does not show it.
+func TestAHashWithoutQuotesIsNotShown(t *testing.T) {
+	for _, hash := range []string{"$2b$10$abcdef./", "$2y$05$abcdef./"} {
+		_, err := natsconf.Parse("", "password: "+hash)
+		if want := "1:11: a bcrypt hash that begins with " + hash[:4] + " must be in quotes"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if m, err := natsconf.Parse("", "password: $2a$10$abc./d"); err != nil || m.Entries[0].Value.Data != "$2a$10$abc./d" {
+		t.Errorf("%v, %v", m, err)
+	}
+}

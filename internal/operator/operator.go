@@ -19,6 +19,7 @@ type Operator struct {
 	SystemAccount string // public key the operator JWT names, "" if none
 	Strict        bool   // only signing keys may sign, not the operator's own key
 	Expires       time.Time
+	SecretFields  []string // claims that hold a password: not everybody may read the JWT; nil if there are none
 
 	token   []byte
 	signers map[string]struct{}
@@ -49,6 +50,7 @@ func Parse(text []byte) (*Operator, error) {
 		Name:          oc.Name,
 		SystemAccount: oc.SystemAccount,
 		Strict:        oc.StrictSigningKeyUsage,
+		SecretFields:  secretFields(&oc.Operator),
 		token:         served(text, token),
 		signers:       make(map[string]struct{}),
 	}
