@@ -133,7 +133,7 @@ func explained(text string, err error) bool {
 		return strings.HasPrefix(from(text, err.(*natsconf.Error).Pos), "}") || strings.Contains(err.Error(), "'}'")
 	}
 	if strings.Contains(err.Error(), "is never closed") && !strings.Contains(err.Error(), "the map") {
-		return strings.HasSuffix(text, `"`) || strings.HasSuffix(text, `'`)
+		return strings.HasSuffix(text, `"`) || strings.HasSuffix(text, `'`) || strings.HasSuffix(text, `\`)
 	}
 	return refusals.MatchString(err.Error())
 }

@@ -84,7 +84,11 @@ func harmless(text string, most int) string {
 
 // hear takes every message that comes to the session's inbox.
 func (s *session) hear(m *nats.Msg) {
-	what, rest, _ := strings.Cut(strings.TrimPrefix(m.Subject, s.inbox+"."), ".")
+	below, ours := strings.CutPrefix(m.Subject, s.inbox+".")
+	if !ours {
+		return
+	}
+	what, rest, _ := strings.Cut(below, ".")
 	unanswered := m.Header.Get("Status") == "503"
 	r, ok := reply{}, false
 	if !unanswered {
