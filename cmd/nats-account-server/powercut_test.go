@@ -427,7 +427,7 @@ func (d *disk) cuts() []int {
 	return slices.Sorted(maps.Keys(moments))
 }
 
-const few = 64 // states of one cut
+const few = 48 // states of one cut
 
 // choices gives the variants of what is not durable: all of them together if they are few, else all there, none there,
 // each one alone in each variant with the others there or not there, and some at random.
@@ -473,7 +473,7 @@ func (d *disk) choices(base map[int]int, maybe []int, rnd *rand.Rand) func(func(
 				}
 			}
 		}
-		for range 16 {
+		for range 8 {
 			if !yield(with(func(i int) int { return rnd.IntN(of(i)) })) {
 				return
 			}
@@ -554,6 +554,7 @@ func (d *disk) describe(maybe []int, chosen map[int]int) string {
 }
 
 func TestAPowerCutAtAnyMomentLosesNothingThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	d, w := tellStory(t)
 	if len(d.answers) != len(w.acked) {
 		t.Fatalf("%d answers in the trace, %d pushes", len(d.answers), len(w.acked))

@@ -133,6 +133,7 @@ func parseLine(text string, line int, begun map[string]pending) (sysCall, bool) 
 }
 
 func parseArgs(name, args string) sysCall {
+	args = strings.TrimSpace(args) // of an interrupted call
 	c := sysCall{name: name, at: -1}
 	if fd := fdArg.FindStringSubmatch(args); fd != nil {
 		c.path = string(unhex(fd[1]))
@@ -144,9 +145,9 @@ func parseArgs(name, args string) sysCall {
 		c.data = unhex(strs[0][1])
 	case "pwrite64":
 		c.data = unhex(strs[0][1])
-		c.at, _ = strconv.ParseInt(last, 10, 64)
+		c.at = number(last)
 	case "ftruncate":
-		c.at, _ = strconv.ParseInt(last, 10, 64)
+		c.at = number(last)
 	case "fsync", "fdatasync":
 	default:
 		c.path = string(unhex(strs[0][1]))
@@ -156,6 +157,14 @@ func parseArgs(name, args string) sysCall {
 		}
 	}
 	return c
+}
+
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		panic(err) // the trace is not what this reads
+	}
+	return n
 }
 
 // unhex decodes "\x41\x42".
