@@ -117,7 +117,7 @@ var ends = regexp.MustCompile(`(?i)\pN[kmgtpe]?i?b?\]` + // a number in an array
 
 // What we accept and nats-server refuses, or reads in another way.
 var readings = regexp.MustCompile(`(?i)\d[kmgtpe](b[bi]|ii|ib[ib])` + // text like a size
-	`|[\[,\n\r]\s*/([^/]|\z)` + // a path in an array
+	`|[\[,\n\r][\s\v]*/([^/]|\z)` + // a path in an array
 	`|\n\)\z`) // the end of a block
 
 // explained reports whether the texts can mean different things because of differences. It errs on the side of an

@@ -138,7 +138,7 @@ func (s *session) answered(key, attempt string, r reply, unanswered bool, now ti
 		seq = 0 // superseded, or settled: there is nothing to acknowledge
 	}
 	it := s.items[key]
-	current := it != nil && it.Seq == seq && it.attempt == number
+	current := it != nil && it.Seq == seq && it.attempt == number && number > 0
 	if unanswered {
 		if current && it.flying {
 			s.conclude(it, now)
