@@ -412,14 +412,12 @@ func (d *disk) states(without int, check func(cut int, maybe []int, chosen map[i
 	}
 }
 
-// cuts are the moments just after each call has begun, each sync has ended, and each answer has begun to go out.
+// cuts are the moments just before each sync has ended and just after each answer has begun to go out. At any other
+// moment nothing is possible that is not at the next of these: what may be there then may also not be there.
 func (d *disk) cuts() []int {
 	moments := map[int]bool{}
-	for _, c := range d.changes {
-		moments[c.start+1], moments[c.end+1] = true, true
-	}
 	for _, b := range d.barriers {
-		moments[b.end+1] = true
+		moments[b.end] = true
 	}
 	for _, a := range d.answers {
 		moments[a+1] = true
@@ -427,7 +425,7 @@ func (d *disk) cuts() []int {
 	return slices.Sorted(maps.Keys(moments))
 }
 
-const few = 48 // states of one cut
+const few = 40 // states of one cut
 
 // choices gives the variants of what is not durable: all of them together if they are few, else all there, none there,
 // each one alone in each variant with the others there or not there, and some at random.

@@ -48,6 +48,9 @@ func (r *Registry) Refuse(path string, token []byte, src Source, reason string, 
 	}
 	o := &offer{token: bytes.TrimSpace(token)}
 	o.head, _ = operator.Peek(o.token)
+	if !operator.IsAccountKey(path) {
+		path = "" // it may be anything
+	}
 	r.observe(path, o, src, Refused, reason)
 }
 

@@ -69,9 +69,9 @@ func parse(data []byte) (r reply, ok bool) {
 	return r, r.Server.Name != "" && isID(r.Server.ID)
 }
 
-// isID says whether an id can be part of a subject. A real one is a public server key.
+// isID says whether an id can be part of a subject. A real one is a public server key; "" asks for nothing.
 func isID(id string) bool {
-	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
+	return len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
 		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }

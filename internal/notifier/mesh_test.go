@@ -340,6 +340,23 @@ func TestARestartIsNoticedByTheID(t *testing.T) {
 	}
 }
 
+// TestAServerThatNobodyKnewIsToldEverything, also one that has just started and fetches.
+func TestAServerThatNobodyKnewIsToldEverything(t *testing.T) {
+	keys := realKeys(t, 50)
+	inMesh(t, func(t *testing.T, c *cell) {
+		time.Sleep(time.Minute)
+		for _, k := range keys {
+			c.put(t, k, "jwt")
+		}
+		time.Sleep(time.Minute)
+		c.set(&node{name: "n", id: "N1", version: "2.15.2", says: "jwt update skipped", began: time.Now()})
+		time.Sleep(2 * time.Minute)
+		if n, _ := c.counted(); n < 50 || len(c.carried()) != 50 || len(c.store.Changes()) != 0 {
+			t.Errorf("%d announcements of %d accounts, %d still owed", n, len(c.carried()), len(c.store.Changes()))
+		}
+	})
+}
+
 // TestARefusalIsTriedAgainLessAndLess.
 func TestARefusalIsTriedAgainLessAndLess(t *testing.T) {
 	inMesh(t, func(t *testing.T, c *cell) {

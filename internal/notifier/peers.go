@@ -155,10 +155,11 @@ func (s *session) greet(server serverID, now time.Time) (name string, p *peer) {
 		s.complain(fmt.Sprintf("two nats-servers are called %s: give each a server_name of its own", name))
 		name += "/" + server.ID
 	}
+	newcomer := s.n.Outbox.Seen(name).IsZero() // one that nobody knew is told everything
 	s.n.Outbox.Meet(name, now)
-	p = &peer{id: server.ID, silent: s.owe(name), probe: now.Add(introducedWithin), known: now.Add(introducedWithin)}
+	p = &peer{id: server.ID, excused: newcomer, silent: s.owe(name), probe: now.Add(introducedWithin), known: now.Add(introducedWithin)}
 	s.peers[name] = p
-	if !s.round.asking || !s.round.everyone {
+	if p.id != "" && (!s.round.asking || !s.round.everyone) {
 		s.round.newcomers = append(s.round.newcomers, p.id)
 	}
 	s.n.note(slog.LevelDebug, "nats-server %s is there", name)

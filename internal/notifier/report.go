@@ -110,8 +110,10 @@ func (n *Notifier) pose(key string) (s *session, q *question, subjects []string,
 	}
 	q = &question{answers: make(map[string]accounts.Running), done: make(chan struct{}), open: len(s.peers)}
 	for name, p := range s.peers {
-		subjects = append(subjects, "$SYS.REQ.SERVER."+p.id+".ACCOUNTZ")
 		q.answers[name] = accounts.Running{State: accounts.NoAnswer}
+		if p.id != "" {
+			subjects = append(subjects, "$SYS.REQ.SERVER."+p.id+".ACCOUNTZ")
+		}
 	}
 	s.asked++
 	number := strconv.Itoa(s.asked)
