@@ -18,16 +18,21 @@ import (
 // drainTime is what requests in flight get when HTTP stops.
 const drainTime = 5 * time.Second
 
+// muteTime is what connections that have not sent a request get when HTTP stops: a client that has just connected is
+// about to, or has, and we have not read it yet.
+const muteTime = time.Second
+
 // front is one HTTP server on one listener. Its handler can be exchanged while it serves.
 type front struct {
 	config   config.HTTP
 	listener net.Listener
 	server   *http.Server
 	api      atomic.Pointer[httpapi.API]
-	silenced atomic.Bool // the listener was closed on purpose, requests in flight go on
+	silenced atomic.Bool   // the listener was closed on purpose, requests in flight go on
+	served   chan struct{} // closed when no connection is taken any more
 
 	mu   sync.Mutex
-	mute map[net.Conn]bool // connections that have not sent a byte
+	mute map[net.Conn]bool // connections that have not sent a request
 }
 
 // listen binds the configured address, or takes over the listener of old when that has the same one: the port
@@ -58,29 +63,54 @@ func duplicate(l net.Listener) (net.Listener, error) {
 }
 
 func newFront(c config.HTTP, l net.Listener, api *httpapi.API) *front {
-	f := &front{config: c, listener: l, mute: map[net.Conn]bool{}}
+	f := &front{config: c, listener: l, served: make(chan struct{}), mute: map[net.Conn]bool{}}
 	f.use(api)
 	f.server = api.NewServer(c.ReadTimeout, c.WriteTimeout)
 	f.server.ConnState = f.watch
+	f.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, c)
+	}
 	f.server.RegisterOnShutdown(f.hangUpOnMute)
 	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.heard(r.Context().Value(connKey{}).(net.Conn))
 		f.api.Load().ServeHTTP(w, r)
 	})
 	return f
 }
 
-// watch keeps the list of connections that have not sent a byte. net/http would wait for them at a stop.
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+// watch keeps the list of connections that have not sent a request. net/http would wait for them at a stop. It also
+// forgets a request that it has read but not handed on; so a connection is on the list until the handler has it.
 func (f *front) watch(c net.Conn, s http.ConnState) {
-	if s == http.StateIdle { // it has sent something before
-		return
+	switch s {
+	case http.StateNew:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.mute[c] = true
+	case http.StateClosed, http.StateHijacked:
+		f.heard(c)
 	}
+}
+
+func (f *front) heard(c net.Conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s == http.StateNew {
-		f.mute[c] = true
-	} else {
-		delete(f.mute, c)
+	delete(f.mute, c)
+}
+
+// hearOut waits until every connection has sent its request, at most muteTime.
+func (f *front) hearOut() {
+	for end := time.Now().Add(muteTime); f.anyMute() && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond) // as net/http's own Shutdown polls
 	}
+}
+
+func (f *front) anyMute() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.mute) > 0
 }
 
 func (f *front) hangUpOnMute() {
@@ -96,6 +126,7 @@ func (f *front) use(api *httpapi.API) { f.api.Store(api) }
 
 // serve returns when the front is stopped, or with what keeps it from serving.
 func (f *front) serve() error {
+	defer close(f.served)
 	if err := f.server.Serve(f.listener); !errors.Is(err, http.ErrServerClosed) && !f.silenced.Load() {
 		return fmt.Errorf("http: %w", err)
 	}
@@ -108,8 +139,12 @@ func (f *front) silence() {
 	_ = f.listener.Close()
 }
 
-// stop takes no more requests and lets those in flight finish.
+// stop takes no more connections and lets requests in flight finish. That includes those that are still on their way
+// from a client that has connected: net/http drops what it reads after Shutdown.
 func (f *front) stop() error {
+	f.silence()
+	<-f.served
+	f.hearOut()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if err := f.server.Shutdown(ctx); err != nil {
