@@ -228,7 +228,7 @@ func TestB21AndB49SIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	if d := time.Since(began); d > 3*time.Second {
 		t.Errorf("the stop took %s", d)
 	}
-	if strings.Contains(p.log.String(), "ERR") {
+	if strings.Contains(p.log.String(), "ERR\x1b") {
 		t.Errorf("an error on a normal stop (B49):\n%s", p.log)
 	}
 }
@@ -265,6 +265,30 @@ func TestARequestInFlightSurvivesAReload(t *testing.T) {
 	p.term()
 }
 
+// TestWhoHasJustConnectedSurvivesAReload connects, lets the timeouts change, and only then makes its request.
+func TestWhoHasJustConnectedSurvivesAReload(t *testing.T) {
+	s := newSite(t, "", "")
+	p, url := s.start(t)
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	get(t, url+"/healthz") // accepted after it
+	conf(t, s.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: "127.0.0.1", port: 0, writetimeout: 6s }
+		store { dir: store, shard: true }`)
+	p.signal(syscall.SIGHUP)
+	p.wait("configuration reloaded")
+	fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "HTTP/1.1 200 OK" {
+		t.Errorf("answer %q, %v", line, err)
+	}
+	p.term()
+}
+
 func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
 	s := newSite(t, "", "")
 	first, _ := s.start(t)
@@ -272,7 +296,7 @@ func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
 	if code := second.exited(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if log := second.log.String(); !strings.Contains(log, fmt.Sprint(first.cmd.Process.Pid)) || strings.Count(log, "ERR") != 1 {
+	if log := second.log.String(); !strings.Contains(log, fmt.Sprint(first.cmd.Process.Pid)) || strings.Count(log, "ERR\x1b") != 1 {
 		t.Errorf("it says:\n%s", log)
 	}
 	impatient := start(t, s.dir, nil, "-c", s.conf)

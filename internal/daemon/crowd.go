@@ -113,6 +113,7 @@ type seat struct {
 	place *list.Element // in the phase's line; nil: in none
 	bytes int64         // of the request
 	held  int64         // memory of it that counts
+	heard bool          // has sent a request
 	out   bool          // has no seat any more
 	gone  bool          // and holds nothing
 }
@@ -314,7 +315,28 @@ func (c *crowd) enter(s *seat, p phase) {
 		s.bytes = 0
 		s.hold(-s.held)
 	}
+	s.heard = s.heard || p > asking
 	s.move(p)
+}
+
+// hearOut waits until everybody who has come has sent a request, at most for a while.
+func (c *crowd) hearOut(most time.Duration) {
+	for end := time.Now().Add(most); c.someoneUnheard() && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond) // as net/http's own Shutdown polls
+	}
+}
+
+func (c *crowd) someoneUnheard() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := waiting; p <= asking; p++ {
+		for at := c.lines[p].Front(); at != nil; at = at.Next() {
+			if !at.Value.(*seat).heard {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // close hangs up on everybody who has not finished a header, also on who comes later.

@@ -18,6 +18,10 @@ import (
 // drainTime is what requests in flight get when HTTP stops.
 const drainTime = 5 * time.Second
 
+// muteTime is what connections that have not sent a request get when HTTP stops: a client that has just connected is
+// about to, or has, and we have not read it yet.
+const muteTime = time.Second
+
 // front is one HTTP server on one listener. Its handler and its certificates can be exchanged while it serves.
 type front struct {
 	config   config.HTTP
@@ -26,6 +30,7 @@ type front struct {
 	api      atomic.Pointer[httpapi.API]
 	silenced atomic.Bool                // the listener was closed on purpose, requests in flight go on
 	secure   atomic.Pointer[tls.Config] // nil: plain HTTP
+	served   chan struct{}              // closed when no connection is taken any more
 	crowd    *crowd
 }
 
@@ -58,7 +63,7 @@ func duplicate(l net.Listener) (net.Listener, error) {
 
 // newFront makes a front; it speaks TLS if secure is not nil.
 func newFront(c config.HTTP, l net.Listener, api *httpapi.API, secure *tls.Config, warn func(string, ...any)) *front {
-	f := &front{config: c, listener: l, crowd: newCrowd(warn)}
+	f := &front{config: c, listener: l, served: make(chan struct{}), crowd: newCrowd(warn)}
 	f.use(api, secure)
 	f.server = api.NewServer(c.ReadTimeout, c.WriteTimeout)
 	f.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,6 +107,7 @@ func (f *front) accepting() net.Listener {
 
 // serve returns when the front is stopped, or with what keeps it from serving.
 func (f *front) serve() error {
+	defer close(f.served)
 	if err := f.server.Serve(f.accepting()); !errors.Is(err, http.ErrServerClosed) && !f.silenced.Load() {
 		return fmt.Errorf("http: %w", err)
 	}
@@ -114,8 +120,12 @@ func (f *front) silence() {
 	_ = f.listener.Close()
 }
 
-// stop takes no more requests and lets those in flight finish.
+// stop takes no more connections and lets requests in flight finish. That includes those that are still on their way
+// from a client that has connected: net/http drops what it reads after Shutdown.
 func (f *front) stop() error {
+	f.silence()
+	<-f.served
+	f.crowd.hearOut(muteTime)
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if err := f.server.Shutdown(ctx); err != nil {

@@ -13,13 +13,14 @@ import (
 // Relay stands between a client and a nats-server and can cut the line.
 type Relay struct {
 	listener net.Listener
-	target   string
 
 	mu      sync.Mutex
+	target  string
 	conns   map[net.Conn]bool
 	down    bool
 	trigger []byte // text from the client after which the line is cut before an answer comes back
 	cut     chan struct{}
+	frozen  chan struct{} // closed when it thaws; nil while it is not frozen
 }
 
 // NewRelay relays from a port (0: any) to a nats-server's URL until the test ends.
@@ -56,6 +57,7 @@ func (r *Relay) Down() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.down = true
+	r.thaw()
 	for c := range r.conns {
 		c.Close()
 	}
@@ -68,6 +70,52 @@ func (r *Relay) Up() {
 	r.down = false
 }
 
+// Point lets connections that come from now on lead to another URL.
+func (r *Relay) Point(url string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.target = strings.TrimPrefix(url, "nats://")
+}
+
+// Freeze lets nothing through until Thaw and closes nothing: nobody is told that the line is dead.
+func (r *Relay) Freeze() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.frozen == nil {
+		r.frozen = make(chan struct{})
+	}
+}
+
+// Thaw ends Freeze. What was sent meanwhile arrives now.
+func (r *Relay) Thaw() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.thaw()
+}
+
+func (r *Relay) thaw() {
+	if r.frozen != nil {
+		close(r.frozen)
+		r.frozen = nil
+	}
+}
+
+// gate writes when the relay is not frozen.
+type gate struct {
+	r *Relay
+	c net.Conn
+}
+
+func (g gate) Write(p []byte) (int, error) {
+	g.r.mu.Lock()
+	frozen := g.r.frozen
+	g.r.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
+	return g.c.Write(p)
+}
+
 // CutAfter goes Down once the client has sent text: the server gets it, but no answer comes back. The channel is
 // closed then.
 func (r *Relay) CutAfter(text string) <-chan struct{} {
@@ -78,7 +126,10 @@ func (r *Relay) CutAfter(text string) <-chan struct{} {
 }
 
 func (r *Relay) serve(client net.Conn) {
-	server, err := net.Dial("tcp", r.target)
+	r.mu.Lock()
+	target := r.target
+	r.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil || !r.track(client, server) {
 		client.Close()
 		if err == nil {
@@ -89,7 +140,7 @@ func (r *Relay) serve(client net.Conn) {
 	defer r.untrack(client, server)
 	var both sync.WaitGroup
 	both.Go(func() { r.upstream(server, client) })
-	both.Go(func() { _, _ = io.Copy(client, server); client.Close(); server.Close() })
+	both.Go(func() { _, _ = io.Copy(gate{r, client}, server); client.Close(); server.Close() })
 	both.Wait()
 }
 
@@ -115,7 +166,7 @@ func (r *Relay) upstream(server, client net.Conn) {
 		if len(seen) > 1<<20 {
 			seen = seen[len(seen)-(64<<10):]
 		}
-		if _, err := server.Write(buf[:n]); err != nil {
+		if _, err := (gate{r, server}).Write(buf[:n]); err != nil {
 			return
 		}
 	}

@@ -1,0 +1,215 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// world is an account server and a cluster of three nats-servers. Every line between them can be cut.
+//
+//	users ──> n1 resolver URL ───door──> account server ──links──> n1, n2, n3
+//	users ──> n2 resolver full
+//	users ──> n3 resolver cache           n1, n2, n3 <──routes──> each other
+type world struct {
+	t     *testing.T
+	site  *site
+	nodes []*node
+	door  *natstest.Relay // n1 asks the account server through it
+	life  atomic.Pointer[life]
+}
+
+// life is one process of the account server.
+type life struct {
+	*process
+	url      string
+	began    time.Time
+	leaving  atomic.Bool  // set before it is told to end
+	requests atomic.Int64 // made to it
+}
+
+// node is one of the nats-servers. Its relays have the same ports as long as the test lasts.
+type node struct {
+	name  string
+	conf  func(extra string) string
+	link  *natstest.Relay // the account server comes in here
+	users *natstest.Relay // its users do
+	in    []*natstest.Relay
+	out   []*natstest.Relay // routes that it dials
+	now   *server.Server
+}
+
+const nowhere = "nats://127.0.0.1:1"
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, site: &site{op: jwttest.NewOperator(t), dir: t.TempDir()}}
+	creds, _ := w.site.op.System.User(t)
+	jwttest.File(t, w.site.dir, "op.jwt", []byte(w.site.op.Token(t)))
+	jwttest.File(t, w.site.dir, "sys.jwt", w.site.op.SystemAccount(t))
+	jwttest.File(t, w.site.dir, "sys.creds", creds)
+	w.door = natstest.NewRelay(t, 0, nowhere)
+	asked := strings.Replace(w.door.URL(), "nats://", "http://", 1) + "/jwt/v1/accounts/"
+	dir := t.TempDir()
+	w.addNode("n1", func(extra string) string { return natstest.URLConf(t, w.site.op, asked, extra) })
+	w.addNode("n2", func(extra string) string {
+		return natstest.DirConf(t, w.site.op, "full", filepath.Join(dir, "full"), extra)
+	})
+	w.addNode("n3", func(extra string) string {
+		return natstest.DirConf(t, w.site.op, "cache", filepath.Join(dir, "cache"), extra)
+	})
+	w.configure(settings{})
+	w.begin() // first: n1 fetches its system account when it starts
+	for _, n := range w.nodes {
+		w.startNode(n)
+	}
+	natstest.Eventually(t, "the cluster is formed", func() bool {
+		return w.nodes[0].now.NumRoutes() == 2 && w.nodes[1].now.NumRoutes() == 2 && w.nodes[2].now.NumRoutes() == 2
+	})
+	return w
+}
+
+func (w *world) addNode(name string, conf func(extra string) string) {
+	n := &node{name: name, conf: conf, link: natstest.NewRelay(w.t, 0, nowhere), users: natstest.NewRelay(w.t, 0, nowhere)}
+	for _, earlier := range w.nodes {
+		line := natstest.NewRelay(w.t, 0, nowhere)
+		earlier.in = append(earlier.in, line)
+		n.out = append(n.out, line)
+	}
+	w.nodes = append(w.nodes, n)
+}
+
+// startNode starts a nats-server and lets its lines lead to it. What nats-servers tell each other about their addresses
+// leads nowhere, so that nobody finds a way around the lines.
+func (w *world) startNode(n *node) {
+	w.t.Helper()
+	var routes []string
+	for _, line := range n.out {
+		routes = append(routes, strings.Replace(line.URL(), "nats://", "nats-route://", 1))
+	}
+	n.now = natstest.Start(w.t, n.conf(natstest.AnyPort+fmt.Sprintf(`
+		server_name: %s
+		cluster { name: c, listen: "127.0.0.1:-1", advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1, routes: [%s] }
+		`, n.name, strings.Join(routes, ", "))))
+	n.link.Point(n.now.ClientURL())
+	n.users.Point(n.now.ClientURL())
+	for _, line := range n.in {
+		line.Point("nats://" + n.now.ClusterAddr().String())
+	}
+}
+
+// routes are the lines between a nats-server and the others.
+func (n *node) routes() []*natstest.Relay { return append(n.in[:len(n.in):len(n.in)], n.out...) }
+
+// settings is what a reload may change.
+type settings struct {
+	trace, debug  bool
+	readTimeout   int // ms, 0: the default
+	reconnectWait int // ms, 0: 100
+	broken        bool
+}
+
+// configure writes the account server's configuration.
+func (w *world) configure(s settings) {
+	w.t.Helper()
+	var links []string
+	for _, n := range w.nodes {
+		links = append(links, fmt.Sprintf("%q", n.link.URL()))
+	}
+	timeouts := ""
+	if s.readTimeout > 0 {
+		timeouts = fmt.Sprintf(", readtimeout: %d, writetimeout: %d", s.readTimeout, s.readTimeout)
+	}
+	rest := ""
+	if s.broken {
+		rest = "http {"
+	}
+	w.site.conf = conf(w.t, w.site.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: 0%s }
+		logging { colors: false, trace: %t, debug: %t }
+		store { dir: store, shard: true }
+		nats { servers: [%s], usercredentials: sys.creds, reconnectwait: %d, connecttimeout: 2000 }
+		%s`, timeouts, s.trace, s.debug, strings.Join(links, ", "), max(s.reconnectWait, 100), rest)
+}
+
+// begin starts the account server.
+func (w *world) begin() *life {
+	w.t.Helper()
+	l := &life{began: time.Now()}
+	l.process, l.url = w.site.start(w.t)
+	w.door.Point(strings.TrimPrefix(l.url, "http://"))
+	w.life.Store(l)
+	return l
+}
+
+// end ends the account server with a signal and looks at what it leaves behind.
+func (w *world) end(s syscall.Signal) {
+	w.t.Helper()
+	l := w.life.Load()
+	l.leaving.Store(true)
+	l.signal(s)
+	code := l.exited()
+	if s == syscall.SIGTERM && code != 0 {
+		w.t.Errorf("exit code %d after SIGTERM:\n%s", code, tail(l.log.String()))
+	}
+	w.inspect(l, s)
+}
+
+// inspect reads the log of a process that has ended.
+func (w *world) inspect(l *life, end syscall.Signal) {
+	w.t.Helper()
+	log := l.log.String()
+	for _, word := range []string{"DATA RACE", "panic", "fatal error"} {
+		if at := strings.Index(log, word); at >= 0 {
+			w.t.Errorf("%q in the log:\n%s", word, log[at:min(len(log), at+8000)])
+		}
+	}
+	if end == syscall.SIGQUIT {
+		return // the rest of it is the goroutines
+	}
+	seconds := int64(time.Since(l.began).Seconds())
+	if most := 2000 + 8*l.requests.Load() + 100*seconds; int64(strings.Count(log, "\n")) > most {
+		w.t.Errorf("%d lines in the log for %d requests in %d seconds:\n%s", strings.Count(log, "\n"), l.requests.Load(), seconds, tail(log))
+	}
+}
+
+// tail is the end of a log.
+func tail(log string) string {
+	lines := strings.Split(log, "\n")
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}
+
+// descriptors are the files and sockets that the process has open.
+func (l *life) descriptors() []string {
+	dir := fmt.Sprintf("/proc/%d/fd", l.cmd.Process.Pid)
+	entries, _ := os.ReadDir(dir)
+	var open []string
+	for _, e := range entries {
+		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+			open = append(open, to)
+		}
+	}
+	return open
+}
+
+// resident is how much memory the process uses, in MiB.
+func (l *life) resident() (mib int) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.cmd.Process.Pid))
+	for line := range strings.Lines(string(status)) {
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &mib); err == nil {
+			return mib / 1024
+		}
+	}
+	return 0
+}
