@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -120,21 +121,26 @@ func (n *node) connected(t interface{ Fatal(...any) }, key string) map[string]bo
 	return users
 }
 
-// acknowledged pushes what is stored once more, until the answer is that every nats-server has it.
+// acknowledged waits until every nats-server has acknowledged what is stored. Only the cache is still owed what it has
+// not cached: it is told when somebody connects to the account there.
 func (s *soak) acknowledged() {
 	s.t.Helper()
-	want := fmt.Sprintf("stored; acknowledged by %d of %d nats-servers\n", len(s.world.nodes), len(s.world.nodes))
 	left := slices.Clone(s.truths)
 	s.eventually("every push is acknowledged", func() (r *truth, outstanding string) {
 		left = slices.DeleteFunc(left, func(one *truth) bool {
-			v, token := s.stored(one)
-			if v == nil {
+			if v, _ := s.stored(one); v == nil {
 				return true
 			}
-			a, _ := s.ask(s.client, http.MethodPost, accountPath(one.ID), "", []byte(token))
-			done := string(a.body) == want
+			a, _ := s.ask(s.client, http.MethodGet, accountPath(one.ID)+"?delivery=true", "", nil)
+			var d struct {
+				Owed []struct{ Server, Reason string }
+			}
+			done := json.Unmarshal(a.body, &d) == nil
+			for _, o := range d.Owed {
+				done = done && o.Server == "n3" && strings.HasPrefix(o.Reason, "it has not cached the account")
+			}
 			if !done {
-				r, outstanding = one, fmt.Sprintf("%d %s", a.status, a.body)
+				r, outstanding = one, string(a.body)
 			}
 			return done
 		})
@@ -205,7 +211,8 @@ func (s *soak) leaks(before idle) {
 	now := goroutines(l.log.String())
 	s.t.Logf("after %d requests: %d descriptors, before %d; %d goroutines, before %d; %d MiB, before %d",
 		l.requests.Load(), len(after), len(before.descriptors), len(now), len(before.goroutines), memory, before.memory)
-	if len(now) > len(before.goroutines) {
+	// One more listens for connections once the cache has been cold, and the runtime may have started another.
+	if len(now) > len(before.goroutines)+2 {
 		s.t.Errorf("goroutines started by:\n%s\nbefore:\n%s", strings.Join(now, "\n"), strings.Join(before.goroutines, "\n"))
 	}
 	if most := 3*before.memory + 100; memory > most {
@@ -229,7 +236,7 @@ func goroutines(log string) []string {
 	return all
 }
 
-// leave stops the account server in order, with nothing owed to anybody: the JWTs are all that it leaves.
+// leave stops the account server in order: the JWTs are all that it leaves, and a journal of who has acknowledged them.
 func (s *soak) leave() {
 	s.t.Helper()
 	for _, r := range s.truths {
@@ -237,8 +244,11 @@ func (s *soak) leave() {
 	}
 	s.acknowledged()
 	s.world.end(syscall.SIGTERM)
-	if left, err := filepath.Glob(filepath.Join(s.world.site.dir, "store", ".*")); err != nil || len(left) > 0 {
-		s.t.Errorf("the stop leaves %q %v", left, err)
+	store := filepath.Join(s.world.site.dir, "store")
+	hidden, _ := filepath.Glob(filepath.Join(store, ".*"))
+	inside, _ := filepath.Glob(filepath.Join(store, ".journal", "*"))
+	if len(hidden) != 1 || len(inside) != 1 || filepath.Base(inside[0]) != "journal" {
+		s.t.Errorf("the stop leaves %q with %q", hidden, inside)
 	}
 	for _, r := range s.truths {
 		began := r.look()

@@ -299,7 +299,7 @@ func TestTheModelNoticesWhatMustNotBe(t *testing.T) {
 			_ = w.saw(w.look(), "GET", w.v[1].token)
 			return w.sawNothing(w.look(), "GET")
 		},
-		"the reply is an unknown line":   func(w world) error { return w.answered(w.send(w.v[0]), 200, "stored\n") },
+		"the reply is an unknown line":    func(w world) error { return w.answered(w.send(w.v[0]), 200, "stored\n") },
 		"a 304 for an ETag of no account": func(w world) error { return w.sawKnown(w.look(), "GET", "e") },
 	} {
 		w := world{truth: newTruth(&jwttest.Account{ID: "A"}, time.Unix(0, 0))}
