@@ -93,6 +93,7 @@ var differences = []struct {
 		{"'", `1:2: the key opened at line 1 is never closed`, `map[]`},
 		{"{a\n['", `2:3: the string opened at line 2 is never closed`, `map[]`},
 		{"a:1\n\"", `2:2: the key opened at line 2 is never closed`, `map[a:1]`},
+		{"0 [\"\\t", `1:7: the string opened at line 1 is never closed`, `map[]`},
 		{"0 [\"\\\\", `1:7: the string opened at line 1 is never closed`, `map[]`},
 	}},
 	{"a single quote in bare text is refused; nats-server ends the text there and drops the quote", []difference{

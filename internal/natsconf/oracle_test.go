@@ -120,6 +120,9 @@ var readings = regexp.MustCompile(`(?i)\d[kmgtpe](b[bi]|ii|ib[ib])` + // text li
 	`|[\[,\n\r][\s\v]*/([^/]|\z)` + // a path in an array
 	`|\n\)\z`) // the end of a block
 
+// A text whose last string is never closed, and has nothing or ends with an escape, is no mistake to nats-server.
+var unclosed = regexp.MustCompile(`(["']|\\(x[0-9A-Fa-f]{2}|.)?)\z`)
+
 // explained reports whether the texts can mean different things because of differences. It errs on the side of an
 // explanation; the table has the exact cases.
 func explained(text string, err error) bool {
@@ -133,7 +136,7 @@ func explained(text string, err error) bool {
 		return strings.HasPrefix(from(text, err.(*natsconf.Error).Pos), "}") || strings.Contains(err.Error(), "'}'")
 	}
 	if strings.Contains(err.Error(), "is never closed") && !strings.Contains(err.Error(), "the map") {
-		return strings.HasSuffix(text, `"`) || strings.HasSuffix(text, `'`) || strings.HasSuffix(text, `\`)
+		return unclosed.MatchString(text)
 	}
 	return refusals.MatchString(err.Error())
 }
