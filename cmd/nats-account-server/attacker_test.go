@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
+	"golang.org/x/crypto/bcrypt"
 
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
@@ -206,4 +207,47 @@ func TestAnAttackerWithASigningKey(t *testing.T) {
 		t.Errorf("the operator can't repair it: %d", status)
 	}
 	x.p.term()
+}
+
+func TestAnAttackerWhoMayOnlyRead(t *testing.T) {
+	t.Parallel()
+	login := func(user string) string {
+		hash, err := bcrypt.GenerateFromPassword([]byte("secret of "+user), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("{ user: %s, password: %q }", user, hash)
+	}
+	s := newSite(t, "", fmt.Sprintf("http { authorization { write: %s, read: %s } }", login("ops"), login("nats")))
+	p, url := s.start(t)
+	as := func(user string) string {
+		return strings.Replace(url, "http://", "http://"+user+":"+strings.ReplaceAll("secret of "+user, " ", "%20")+"@", 1)
+	}
+	x := &target{site: s, p: p, url: as("ops"), a: jwttest.NewAccount(t)}
+	x.stored = s.op.Account(t, x.a)
+	if status, body := post(http.DefaultClient, x.path(x.a), x.stored); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	newer := jwttest.Sign(t, s.op.Key, x.a, time.Now().Add(time.Second))
+	for _, c := range []struct {
+		url        string
+		push, read int
+	}{
+		{as("nats"), http.StatusForbidden, http.StatusOK},
+		{url, http.StatusUnauthorized, http.StatusUnauthorized},
+		{strings.Replace(url, "http://", "http://nats:guess@", 1), http.StatusUnauthorized, http.StatusUnauthorized},
+	} {
+		path := c.url + "/jwt/v1/accounts/" + x.a.ID
+		if status, body := post(http.DefaultClient, path, newer); status != c.push {
+			t.Errorf("push: %d %s", status, body)
+		}
+		if status, _ := get(t, path); status != c.read {
+			t.Errorf("read: %d", status)
+		}
+	}
+	x.unharmed(t)
+	x.p.term()
+	if strings.Contains(x.p.log.String(), "secret") {
+		t.Error("a password is in the log")
+	}
 }
