@@ -1,11 +1,12 @@
 # make run    build and run the server on an embedded default (conf/quickstart.conf)
 # make test   every test, with the race detector
 # make lint   formatting, vet, staticcheck, and what the binary may depend on
+# make soak   everything at random against a model, for TIME=10m
 # make bench  speed, against a bare net/http handler and the disk itself
 
 BIN := nats-account-server
 
-.PHONY: build run test lint bench fuzz clean
+.PHONY: build run test lint soak bench fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/nats-account-server
@@ -25,11 +26,15 @@ lint:
 	GOOS=windows go build -o /dev/null ./cmd/nats-account-server
 	GOOS=darwin go build -o /dev/null ./cmd/nats-account-server
 
+TIME ?= 30s
+
+soak:
+	SOAK_TIME=$(TIME) go test -race -v -timeout 0 -run '^TestSoak$$' ./cmd/nats-account-server
+
 bench:
 	go test -run '^$$' -bench . -benchtime 1s ./...
 
 # Every fuzz target for a while: make fuzz TIME=10m
-TIME ?= 30s
 fuzz:
 	@for p in $$(go list ./...); do \
 		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \

@@ -212,7 +212,7 @@ func (l *link) complaints() nats.ErrHandler {
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cause, hint := err.Error(), ""
 		if errors.Is(err, nats.ErrPermissionViolation) || strings.Contains(strings.ToLower(cause), "permissions violation") {
-			hint = ": account updates can't be announced unless the user may publish to $SYS.> and subscribe to _INBOX.>"
+			hint = ": account updates can't be announced unless the user may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>"
 			cause, _, _ = strings.Cut(cause, `"`)
 		}
 		mu.Lock()

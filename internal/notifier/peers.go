@@ -235,7 +235,7 @@ func (s *session) met() {
 	s.meeting = false
 	if len(s.peers) == 0 {
 		s.complain("no nats-server answers " + pingSubject + ": account updates stay owed until one does; " +
-			"nats.usercredentials must be those of a user of the system account who may publish to $SYS.> and subscribe to _INBOX.>")
+			"nats.usercredentials must be those of a user of the system account who may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>")
 	}
 }
 
