@@ -141,6 +141,9 @@ func (s *session) answered(key, attempt string, r reply, unanswered bool, now ti
 	current := it != nil && it.Seq == seq && it.attempt == number && number > 0
 	if unanswered {
 		if current && it.flying {
+			if len(s.peers) > 0 {
+				it.refuse("", "nobody listens to account updates")
+			}
 			s.conclude(it, now)
 		}
 		return
@@ -167,6 +170,10 @@ func (s *session) weigh(name string, p *peer, seq uint64, it *item, current bool
 		s.complain(fmt.Sprintf("nats-server %s refuses the update of %s: %s", name, r.account(it), r.Error.Description))
 		if current {
 			it.refuse(name, r.Error.Description)
+		}
+	case nothing:
+		if current {
+			it.refuse(name, "it answers, but neither with data nor with an error")
 		}
 	case applied:
 		s.n.Outbox.Confirm(name, seq)

@@ -94,6 +94,9 @@ func (n *node) answer(subject string, isUpdate bool) string {
 	if refusal, refuses := strings.CutPrefix(n.says, "!"); isUpdate && refuses {
 		return fmt.Sprintf(`{%s,"error":{"description":%q}}`, server, refusal)
 	}
+	if isUpdate && n.says == "-" {
+		return "{" + server + "}"
+	}
 	switch {
 	case isUpdate && n.says != "":
 		return fmt.Sprintf(`{%s,"data":{"message":%q}}`, server, n.says)
@@ -355,6 +358,42 @@ func TestAServerThatNobodyKnewIsToldEverything(t *testing.T) {
 			t.Errorf("%d announcements of %d accounts, %d still owed", n, len(c.carried()), len(c.store.Changes()))
 		}
 	})
+}
+
+// TestNobodyIsForgottenWhateverHeAnswered before he answered well.
+func TestNobodyIsForgottenWhateverHeAnswered(t *testing.T) {
+	for _, says := range []string{"", "-", "!no", "jwt update skipped", "jwt update cache skipped"} {
+		for _, id := range []string{"N1", "N2"} { // the same process, or after a restart
+			t.Run(says+" "+id, func(t *testing.T) {
+				keys := realKeys(t, 20)
+				inMesh(t, func(t *testing.T, c *cell) {
+					time.Sleep(time.Second)
+					for _, k := range keys {
+						c.push(t, k)
+					}
+					time.Sleep(time.Second)
+					c.set(&node{name: "n", id: id, version: "2.15.2", says: "jwt updated", began: time.Now().Add(-time.Hour)})
+					for _, k := range keys {
+						c.hearConnect("n", id, k)
+					}
+					time.Sleep(2 * time.Minute)
+					if n := len(c.store.Changes()); n != 0 {
+						t.Errorf("%d changes are owed for ever", n)
+					}
+				}, &node{name: "n", id: "N1", version: "2.15.2", says: says})
+			})
+		}
+	}
+}
+
+// hearConnect tells that somebody has connected to an account.
+func (m *mesh) hearConnect(name, id, key string) {
+	m.mu.Lock()
+	hear := m.subs["$SYS.ACCOUNT.*.CONNECT"]
+	m.mu.Unlock()
+	if hear != nil {
+		hear(&nats.Msg{Subject: "$SYS.ACCOUNT." + key + ".CONNECT", Data: fmt.Appendf(nil, `{"server":{"name":%q,"id":%q}}`, name, id)})
+	}
 }
 
 // TestARefusalIsTriedAgainLessAndLess.

@@ -155,6 +155,9 @@ func (s *session) greet(server serverID, now time.Time) (name string, p *peer) {
 		s.complain(fmt.Sprintf("two nats-servers are called %s: give each a server_name of its own", name))
 		name += "/" + server.ID
 	}
+	for _, it := range s.items {
+		delete(it.cold, name) // whoever had that name before
+	}
 	newcomer := s.n.Outbox.Seen(name).IsZero() // one that nobody knew is told everything
 	s.n.Outbox.Meet(name, now)
 	p = &peer{id: server.ID, excused: newcomer, silent: s.owe(name), probe: now.Add(introducedWithin), known: now.Add(introducedWithin)}
