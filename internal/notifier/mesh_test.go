@@ -298,7 +298,7 @@ func TestServersBefore210AreFound(t *testing.T) {
 func TestTwoServersOfOneName(t *testing.T) {
 	one, two := &node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"}, &node{name: "n", id: "N2", version: "2.15.2"}
 	inMesh(t, func(t *testing.T, c *cell) {
-		time.Sleep(time.Second)
+		time.Sleep(time.Minute) // two rounds show that it is no restart
 		c.push(t, c.key)
 		time.Sleep(time.Minute)
 		d := c.notifier.Delivery(c.key)
@@ -306,6 +306,29 @@ func TestTwoServersOfOneName(t *testing.T) {
 			t.Errorf("%+v\n%s", d, c.log)
 		}
 	}, one, two)
+}
+
+// TestARestartInTheMiddleOfARoundIsNoSecondServer: the old process has answered, then the new one does.
+func TestARestartInTheMiddleOfARoundIsNoSecondServer(t *testing.T) {
+	inMesh(t, func(t *testing.T, c *cell) {
+		for i := range 50 {
+			time.Sleep(30*time.Second + time.Duration(i)*time.Millisecond/5)
+			c.set(&node{name: "n", id: fmt.Sprint("N", i+2), version: "2.15.2", says: "jwt updated", began: time.Now()})
+			c.heartbeat("n", fmt.Sprint("N", i+2))
+		}
+		time.Sleep(time.Minute)
+		if got := c.store.Servers(); !slices.Equal(got, []string{"n"}) || c.log.Count("two nats-servers") > 0 {
+			t.Errorf("known: %v\n%s", got, c.log)
+		}
+	}, &node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"})
+}
+
+// heartbeat lets a nats-server say of itself that it is there.
+func (m *mesh) heartbeat(name, id string) {
+	m.mu.Lock()
+	hear := m.subs["$SYS.SERVER.*.STATSZ"]
+	m.mu.Unlock()
+	hear(&nats.Msg{Subject: "$SYS.SERVER." + id + ".STATSZ", Data: fmt.Appendf(nil, `{"server":{"name":%q,"id":%q,"ver":"2.15.2"}}`, name, id)})
 }
 
 // TestARestartIsNoticedByTheID, and what the new process is decides what it is owed.

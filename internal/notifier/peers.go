@@ -35,6 +35,8 @@ const (
 // peer is a nats-server that is there.
 type peer struct {
 	id      string    // of its process
+	former  string    // id of the process that had the name before
+	met     int       // the round in which it appeared
 	version string    // "" until it has answered PING
 	began   time.Time // when its process did, by our clock; zero while that is unknown
 	round   int       // the last one that it answered
@@ -151,7 +153,11 @@ func (s *session) greet(server serverID, now time.Time) (name string, p *peer) {
 		s.n.Outbox.Meet(name, now)
 		return name, p
 	}
-	if other := s.peers[name]; other != nil && other.round == s.round.number && s.round.asking {
+	former := ""
+	if other := s.peers[name]; other != nil {
+		former = other.id
+	}
+	if s.twoAt(name, server.ID) {
 		s.complain(fmt.Sprintf("two nats-servers are called %s: give each a server_name of its own", name))
 		name += "/" + server.ID
 	}
@@ -160,7 +166,7 @@ func (s *session) greet(server serverID, now time.Time) (name string, p *peer) {
 	}
 	newcomer := s.n.Outbox.Seen(name).IsZero() // one that nobody knew is told everything
 	s.n.Outbox.Meet(name, now)
-	p = &peer{id: server.ID, excused: newcomer, silent: s.owe(name), probe: now.Add(introducedWithin), known: now.Add(introducedWithin)}
+	p = &peer{id: server.ID, former: former, met: s.round.number, excused: newcomer, silent: s.owe(name), probe: now.Add(introducedWithin), known: now.Add(introducedWithin)}
 	s.peers[name] = p
 	if p.id != "" && (!s.round.asking || !s.round.everyone) {
 		s.round.newcomers = append(s.round.newcomers, p.id)
@@ -168,6 +174,13 @@ func (s *session) greet(server serverID, now time.Time) (name string, p *peer) {
 	s.n.note(slog.LevelDebug, "nats-server %s is there", name)
 	s.prod()
 	return name, p
+}
+
+// twoAt says whether a name is that of two nats-servers: a process that was replaced answers a question that was asked
+// after that. In the same round it may have answered before it ended.
+func (s *session) twoAt(name, id string) bool {
+	p := s.peers[name]
+	return p != nil && p.former == id && p.met < s.round.number
 }
 
 // find returns the peer with this id, and the name that it has or would have.
