@@ -115,8 +115,15 @@ func (p *process) memory() (kib int) {
 // complaints are the warnings and errors in the log since the start.
 func (p *process) complaints() (lines []string) {
 	_, log, _ := strings.Cut(p.log.String(), "nats-account-server is running")
+	return append(linesOf(log, "WRN"), linesOf(log, "ERR")...)
+}
+
+// lines are those of a level; a bare "ERR" may also stand in a key.
+func (p *process) lines(level string) []string { return linesOf(p.log.String(), level) }
+
+func linesOf(log, level string) (lines []string) {
 	for line := range strings.Lines(log) {
-		if strings.Contains(line, "WRN\x1b") || strings.Contains(line, "ERR\x1b") {
+		if strings.Contains(line, level+"\x1b") {
 			lines = append(lines, line)
 		}
 	}

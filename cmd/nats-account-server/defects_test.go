@@ -176,7 +176,7 @@ func TestB32TheFlagsDAndVAreHonoured(t *testing.T) {
 		p.term()
 	}
 	p, url := s.start(t, "-D")
-	get(t, url+"/jwt/v1/accounts/"+s.op.System.ID[:55]+"A")
+	get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
 	p.wait("DBG")
 	p.term()
 }
@@ -319,7 +319,7 @@ func TestAPortInUseIsOneLineAndExitCode1(t *testing.T) {
 	if code := p.exited(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if log := p.log.String(); strings.Count(log, "ERR") != 1 || !strings.Contains(log, "error creating listener: listen tcp") {
+	if log := p.log.String(); len(p.lines("ERR")) != 1 || !strings.Contains(log, "error creating listener: listen tcp") {
 		t.Errorf("it says:\n%s", log)
 	}
 }
