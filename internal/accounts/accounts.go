@@ -8,6 +8,7 @@ package accounts
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type Store interface {
 	// account that is not there is fs.ErrNotExist; any other error means that the store can't be read.
 	// The caller must not change the bytes.
 	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
+	// Keys yields every account that something is stored for. An error says what can't be read; the walk goes on.
+	Keys() iter.Seq2[string, error]
 }
 
 // Committer makes a change durable. Compare and commit are one step, serialised per key.
@@ -37,6 +40,9 @@ type Committer interface {
 type Announcer interface {
 	// Announce wakes the announcer for the change seq of key and returns at once.
 	Announce(key string, seq uint64, at time.Time) Receipt
+	// Heard is Announce for a change that came by a broadcast, which every nats-server that is there has heard too. Only
+	// those are told that turn out not to have it.
+	Heard(key string, seq uint64, at time.Time)
 	// Delivery says how far the latest change of key has got.
 	Delivery(key string) Delivery
 	// Report says what is known of every nats-server about the stored JWT of key. If they are to be asked, it takes up
@@ -122,6 +128,11 @@ type Source struct {
 	Door    string // "http", "file", …
 	Address string // of the client, "" if there is none
 	User    string // who that is, as proven by a password or a certificate; "" if nobody asked
+	// Peer is set for what another server passes on: of two JWTs of one second the one with the greater SHA-256 wins,
+	// whoever has it, and none comes back that is older than the account's deletion.
+	Peer bool
+	// Broadcast is set for what every nats-server that is there has heard as well.
+	Broadcast bool
 }
 
 // Account is a stored JWT that passed the gate's check. It is never changed.

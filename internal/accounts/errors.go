@@ -23,6 +23,7 @@ var (
 	ErrSelfSigned = errors.New("the account signed it itself")
 	ErrBadIssuer  = errors.New("another account signed it")
 	ErrUntrusted  = errors.New("untrusted issuer in request")
+	ErrLesser     = errors.New("another JWT of the same second is stored, which wins everywhere")
 	ErrSave       = errors.New("error saving JWT") // wrapped with the cause
 )
 

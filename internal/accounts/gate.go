@@ -3,6 +3,7 @@ package accounts
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,9 @@ const (
 	patience = 50 * time.Millisecond
 	// repeatEvery is how often an unchanged JWT is announced again: people push once more to be sure.
 	repeatEvery = 5 * time.Second
+	// restEvery is how long an account must have been left alone for a broadcast to be believed to have reached the
+	// nats-servers in the order in which it reached us.
+	restEvery = 5 * time.Second
 	// maxAhead is how far a JWT's iat may be ahead of our clock. One from the far future would block its account.
 	maxAhead = 5 * time.Minute
 )
@@ -26,46 +30,74 @@ const (
 // errSame ends a commit that has nothing to do: these claims are stored already.
 var errSame = errors.New("the same JWT is stored")
 
-// Submit is the one way in. It decodes the JWT, sees that the operator signed it for this account, compares it
-// with what is stored, commits it and announces it; then it waits a moment for the nats-servers' answers.
+// Submit is the one way in for who waits for an answer. It decodes the JWT, sees that the operator signed it for this
+// account, compares it with what is stored, commits it and announces it; then it waits a moment for the nats-servers'
+// answers. A JWT that is stored already is announced once more, but not on every push.
 //
 // When it returns without an error the JWT is on stable storage and the announcement will be made, whatever
 // happens to this process. Otherwise nothing has changed, and the error is one of those in errors.go.
 func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Source) (Result, error) {
-	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token)}
-	result, err := r.submit(ctx, key, o, src)
-	if err != nil {
-		r.judged(key, o, src, result, err)
-	}
-	return result, err
-}
-
-func (r *Registry) submit(ctx context.Context, key string, o *offer, src Source) (Result, error) {
-	if err := r.inspect(key, o); err != nil {
-		return Result{}, err
-	}
-	seq, err := r.committer.Put(ctx, key, src.Door, o.token, func(stored []byte) error {
-		return r.admit(o, stored)
-	})
+	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
+	seq, err := r.submit(ctx, key, o)
 	switch {
 	case errors.Is(err, errSame):
-		return r.repeated(ctx, o, src)
-	case o.refused != nil:
-		return Result{}, o.refused
+		return r.repeated(ctx, o)
 	case err != nil:
-		return Result{}, fmt.Errorf("%w: %w", ErrSave, err)
+		return Result{}, err
 	}
-	r.judged(key, o, src, Result{Changed: true}, nil)
-	account := NewAccount(o.token, o.head)
-	r.cache.put(key, &entry{trust: o.trust, token: o.token, account: account})
+	return Result{Account: NewAccount(o.token, o.head), Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
+}
+
+// Offer is the same way in for what other servers pass on: nobody waits for the nats-servers, and a JWT that is stored
+// already is not announced, so that servers who tell each other everything come to rest.
+func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Source) (changed bool, err error) {
+	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
+	restless := r.changed.lately(key, r.now())
+	seq, err := r.submit(ctx, key, o)
+	switch {
+	case errors.Is(err, errSame):
+		return false, nil
+	case err != nil:
+		return false, err
+	case src.Broadcast && !restless:
+		r.announcer.Heard(key, seq, r.now())
+	default:
+		// Of two changes in a row a nats-server may have heard the second one first.
+		r.announcer.Announce(key, seq, r.now())
+	}
+	return true, nil
+}
+
+// submit commits an offer. It returns errSame when there is nothing to do; every other error was observed.
+func (r *Registry) submit(ctx context.Context, key string, o *offer) (seq uint64, err error) {
+	if err = r.inspect(key, o); err == nil {
+		seq, err = r.committer.Put(ctx, key, o.src.Door, o.token, func(stored []byte) error {
+			return r.admit(o, stored)
+		})
+		if err != nil && o.refused == nil && !errors.Is(err, errSame) {
+			err = fmt.Errorf("%w: %w", ErrSave, err)
+		}
+	}
+	switch {
+	case errors.Is(err, errSame):
+		return 0, errSame
+	case err != nil:
+		r.judged(key, o, Result{}, err)
+		return 0, err
+	}
+	r.judged(key, o, Result{Changed: true}, nil)
+	r.cache.put(key, &entry{trust: o.trust, token: o.token, account: NewAccount(o.token, o.head)})
+	_ = r.enroll(key) // it has just been committed: it is in memory
+	r.changed.happened(key, r.now())
 	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", short(key), harmless(o.head.ID)))
-	return Result{Account: account, Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
+	return seq, nil
 }
 
 // offer is a JWT on its way through the gate.
 type offer struct {
 	trust   *Trust
 	token   []byte
+	src     Source
 	head    operator.Head
 	refused error // why admit said no
 
@@ -124,8 +156,12 @@ func (r *Registry) admit(o *offer, stored []byte) error {
 	if current != nil && bytes.Equal(bytes.TrimSpace(stored), o.token) && !o.expired(r.now()) {
 		return errSame
 	}
-	if newest := o.newest(current); o.head.IssuedAt < newest && !r.allowOlder && !ahead(newest, r.now()) {
+	if newest := o.newest(current); o.head.IssuedAt < newest && (!r.allowOlder || o.src.Peer) && !ahead(newest, r.now()) {
 		o.refused = &OlderError{Stored: time.Unix(newest, 0), Offered: time.Unix(o.head.IssuedAt, 0)}
+		return o.refused
+	}
+	if current != nil && o.src.Peer && o.head.IssuedAt == current.IssuedAt && o.lesser(stored) {
+		o.refused = ErrLesser
 		return o.refused
 	}
 	if o.refused = verify(o); o.refused != nil {
@@ -135,6 +171,12 @@ func (r *Registry) admit(o *offer, stored []byte) error {
 		return errSame // in other bytes: the header of a version 1 JWT is not signed
 	}
 	return nil
+}
+
+// lesser says which of two JWTs of one second loses everywhere, whatever came first where.
+func (o *offer) lesser(stored []byte) bool {
+	ours, theirs := sha256.Sum256(bytes.TrimSpace(stored)), sha256.Sum256(o.token)
+	return bytes.Compare(theirs[:], ours[:]) < 0
 }
 
 // newest is when the JWT that is served now was issued: the stored one's iat, or that of the configured system
@@ -194,12 +236,14 @@ func verify(o *offer) error {
 }
 
 // repeated answers for a JWT that is stored already. It is announced once more, but not on every push.
-func (r *Registry) repeated(ctx context.Context, o *offer, src Source) (Result, error) {
-	delivery, err := r.again(ctx, o.head.Subject, src.Door)
+func (r *Registry) repeated(ctx context.Context, o *offer) (Result, error) {
+	delivery, err := r.again(ctx, o.head.Subject, o.src.Door)
 	if err != nil {
-		return Result{}, fmt.Errorf("%w: %w", ErrSave, err)
+		err = fmt.Errorf("%w: %w", ErrSave, err)
+		r.judged(o.head.Subject, o, Result{}, err)
+		return Result{}, err
 	}
-	r.judged(o.head.Subject, o, src, Result{}, nil)
+	r.judged(o.head.Subject, o, Result{}, nil)
 	return Result{Account: NewAccount(o.token, o.head), Delivery: delivery}, nil
 }
 

@@ -23,7 +23,8 @@ import (
 type announcer struct {
 	report     accounts.Report
 	mu         sync.Mutex
-	told       []string
+	told       []string // what is to be announced
+	heard      []string // what came by a broadcast
 	maxPayload int
 	delivery   accounts.Delivery
 }
@@ -33,6 +34,11 @@ func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt
 	defer a.mu.Unlock()
 	a.told = append(a.told, key)
 	return a
+}
+func (a *announcer) Heard(key string, _ uint64, _ time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.heard = append(a.heard, key)
 }
 func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
 func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
@@ -91,10 +97,14 @@ func (b *bench) submit(key string, token []byte) (accounts.Result, error) {
 // plant puts bytes into the store past the gate, as a hand in the directory does.
 func (b *bench) plant(t *testing.T, key string, token []byte) {
 	t.Helper()
-	if token == nil {
-		return
+	if token != nil {
+		plant(t, b.store, key, token)
 	}
-	if _, err := b.store.Put(context.Background(), key, "hand", token, func([]byte) error { return nil }); err != nil {
+}
+
+func plant(t *testing.T, store accounts.Committer, key string, token []byte) {
+	t.Helper()
+	if _, err := store.Put(context.Background(), key, "hand", token, func([]byte) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -46,31 +46,31 @@ func (r *Registry) Refuse(path string, token []byte, src Source, reason string, 
 	if reason == "" {
 		reason = Reason(err)
 	}
-	o := &offer{token: bytes.TrimSpace(token)}
+	o := &offer{token: bytes.TrimSpace(token), src: src}
 	o.head, _ = operator.Peek(o.token)
 	if !operator.IsAccountKey(path) {
 		path = "" // it may be anything
 	}
-	r.observe(path, o, src, Refused, reason)
+	r.observe(path, o, Refused, reason)
 }
 
 // judged tells the observer what became of an offer.
-func (r *Registry) judged(key string, o *offer, src Source, result Result, err error) {
+func (r *Registry) judged(key string, o *offer, result Result, err error) {
 	switch {
 	case err != nil:
-		r.observe(key, o, src, Refused, Reason(err))
+		r.observe(key, o, Refused, Reason(err))
 	case result.Changed:
-		r.observe(key, o, src, Accepted, "")
+		r.observe(key, o, Accepted, "")
 	default:
-		r.observe(key, o, src, Unchanged, "")
+		r.observe(key, o, Unchanged, "")
 	}
 }
 
-func (r *Registry) observe(key string, o *offer, src Source, result, reason string) {
+func (r *Registry) observe(key string, o *offer, result, reason string) {
 	if r.observer == nil {
 		return
 	}
-	v := Verdict{Source: src, Result: result, Reason: reason, Account: key, Issuer: o.head.Issuer, Old: describe(o.old, o.stored)}
+	v := Verdict{Source: o.src, Result: result, Reason: reason, Account: key, Issuer: o.head.Issuer, Old: describe(o.old, o.stored)}
 	if len(o.token) > 0 {
 		v.New = describe(&o.head, o.token)
 	}
@@ -101,6 +101,7 @@ var reasons = []struct {
 	{ErrSelfSigned, "self-signed"},
 	{ErrBadIssuer, "bad-issuer"},
 	{ErrUntrusted, "untrusted"},
+	{ErrLesser, "older"},
 	{ErrSave, "save-failed"},
 }
 

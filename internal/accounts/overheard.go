@@ -3,6 +3,7 @@ package accounts
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,45 +13,45 @@ import (
 	"nats-account-server/internal/operator"
 )
 
-// remindEvery is how often an account is announced again since somebody else announced another JWT of it.
-const remindEvery = time.Second
+const (
+	// remindEvery is how often an account is announced again since somebody else announced another JWT of it.
+	remindEvery = time.Second
+	// remindMost is how long two servers who contradict each other for ever come to wait.
+	remindMost = 10 * time.Minute
+)
 
-// Overheard judges an update of an account that somebody else has announced. A nats-server runs any JWT that the
-// operator signed, an older one too, and one that keeps JWTs in a directory keeps whatever it is given. So if the
-// update may not replace what is stored here, the stored one is announced again, at most once a second per account.
-func (r *Registry) Overheard(ctx context.Context, key string, token []byte) {
+// Hear takes an update that passed by on a subject of the nats-servers. key is what the subject says, unchecked. A
+// nats-server runs any JWT that the operator signed, an older one too, and one that keeps JWTs in a directory keeps
+// whatever it is given. So if the update may not replace what is stored here, the stored one is announced again, at
+// most once a second per account.
+func (r *Registry) Hear(ctx context.Context, key string, token []byte, src Source) (changed bool, err error) {
 	if !operator.IsAccountKey(key) {
+		return false, ErrBadSubject
+	}
+	changed, err = r.Offer(ctx, key, token, src)
+	if err != nil && !errors.Is(err, ErrSave) {
+		r.contradict(ctx, key, token, src)
+	}
+	return changed, err
+}
+
+// contradict announces what is stored, if something is.
+func (r *Registry) contradict(ctx context.Context, key string, token []byte, src Source) {
+	if _, err := r.Lookup(ctx, key); err != nil {
 		return
 	}
-	stored, err := r.Lookup(ctx, key)
-	if err != nil || r.mayReplace(stored, bytes.TrimSpace(token)) {
-		return
-	}
-	if r.reminders.begin(key, func() { r.remind(key) }) {
-		r.log.Warn(fmt.Sprintf("%s - somebody announced a JWT that is older than the stored one, or not the operator's: "+
+	if r.reminders.begin(key, sha256.Sum256(token), src.Peer, func() { r.remind(key) }) {
+		r.log.Warn(fmt.Sprintf("%s - somebody announced a JWT that may not replace the stored one: "+
 			"the stored one is announced again", short(key)))
 		r.remind(key)
 	}
-}
-
-// mayReplace says whether the nats-servers may run token although another JWT is stored.
-func (r *Registry) mayReplace(stored *Account, token []byte) bool {
-	if bytes.Equal(bytes.TrimSpace(stored.JWT), token) {
-		return true
-	}
-	head, err := operator.Peek(token)
-	if err != nil || head.IssuedAt < stored.IssuedAt && !ahead(stored.IssuedAt, r.now()) || ahead(head.IssuedAt, r.now()) {
-		return false
-	}
-	_, err = r.trust.Load().Operator.Check(stored.Key, token)
-	return err == nil
 }
 
 // remind announces the stored JWT again.
 func (r *Registry) remind(key string) {
 	seq, err := r.committer.Touch(context.Background(), key, "overheard")
 	if errors.Is(err, fs.ErrNotExist) {
-		return // it is the configured system account
+		return // it is the configured system account, or has just been deleted
 	}
 	if err != nil {
 		r.log.Warn(fmt.Sprintf("%s - can't be announced again - %s", short(key), err))
@@ -61,34 +62,46 @@ func (r *Registry) remind(key string) {
 
 // reminders keeps what follows an event from happening more than once in a period, without losing the last event.
 type reminders struct {
-	mu    sync.Mutex
-	again map[string]bool // keys whose period has not ended, and whether there was another event in it
+	mu      sync.Mutex
+	running map[string]*reminder
 }
 
-// begin says whether the event is to be followed at once. If not, then is called at the end of the period.
-func (m *reminders) begin(key string, then func()) bool {
+// reminder is the period of one account.
+type reminder struct {
+	again  bool   // there was another event in it
+	of     Digest // what was announced to begin it
+	period time.Duration
+}
+
+// begin says whether the event is to be followed at once. If not, then is called at the end of the period. When it is
+// another account server that announces the same thing after each reminder, neither will give in: the periods double.
+func (m *reminders) begin(key string, of Digest, peer bool, then func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, running := m.again[key]; running {
-		m.again[key] = true
+	if had := m.running[key]; had != nil {
+		if had.again = true; peer && had.of == of {
+			had.period = min(2*had.period, remindMost)
+		}
 		return false
 	}
-	if m.again == nil {
-		m.again = make(map[string]bool)
+	if m.running == nil {
+		m.running = make(map[string]*reminder)
 	}
-	m.again[key] = false
-	time.AfterFunc(remindEvery, func() { m.end(key, then) })
+	now := &reminder{of: of, period: remindEvery}
+	m.running[key] = now
+	time.AfterFunc(now.period, func() { m.end(key, then) })
 	return true
 }
 
 func (m *reminders) end(key string, then func()) {
 	m.mu.Lock()
-	again := m.again[key]
+	now := m.running[key]
+	again := now.again
 	if again {
-		m.again[key] = false
-		time.AfterFunc(remindEvery, func() { m.end(key, then) })
+		now.again = false
+		time.AfterFunc(now.period, func() { m.end(key, then) })
 	} else {
-		delete(m.again, key)
+		delete(m.running, key)
 	}
 	m.mu.Unlock()
 	if again {
@@ -100,4 +113,13 @@ func (m *reminders) end(key string, then func()) {
 // they run, it takes up to a second.
 func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 	return r.announcer.Report(ctx, key, ask)
+}
+
+// SubjectOf is the account that a JWT claims to be of, unchecked; "" if it does not say.
+func SubjectOf(token []byte) string {
+	head, err := operator.Peek(bytes.TrimSpace(token))
+	if err != nil {
+		return ""
+	}
+	return head.Subject
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -20,7 +21,6 @@ func TestWhatPassesByAndMayNotReplaceTheStoredJWT(t *testing.T) {
 		return jwttest.Sign(t, o.Key, a, at, edits...)
 	}
 	stored := signed(b.op, b.now)
-	b.plant(t, a.ID, stored)
 	renamed := func(c *jwt.AccountClaims) { c.Name = "renamed" }
 	for _, c := range []struct {
 		name, key string
@@ -43,10 +43,11 @@ func TestWhatPassesByAndMayNotReplaceTheStoredJWT(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				told := &announcer{}
-				gate := accounts.New(accounts.Options{Store: b.store, Committer: b.store, Announcer: told, Trust: b.trust(t, b.op),
+				told, store := &announcer{}, jwtstore.NewMemory(true)
+				plant(t, store, a.ID, stored)
+				gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: told, Trust: b.trust(t, b.op),
 					Now: func() time.Time { return b.now }})
-				gate.Overheard(context.Background(), c.key, c.token)
+				_, _ = gate.Hear(context.Background(), c.key, c.token, accounts.Source{Door: "nats", Broadcast: true})
 				time.Sleep(time.Minute) // of the bubble's clock
 				if got := told.count(); got > 1 || got == 1 != c.want {
 					t.Errorf("announced %d times", got)
@@ -67,7 +68,7 @@ func TestRemindersAreAtMostOneASecond(t *testing.T) {
 		gate := accounts.New(accounts.Options{Store: b.store, Committer: b.store, Announcer: told, Trust: b.trust(t, b.op),
 			Now: func() time.Time { return b.now }})
 		for range 100 {
-			gate.Overheard(context.Background(), a.ID, older)
+			_, _ = gate.Hear(context.Background(), a.ID, older, accounts.Source{Door: "nats", Broadcast: true})
 			time.Sleep(25 * time.Millisecond)
 		}
 		synctest.Wait()

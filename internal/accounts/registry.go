@@ -27,6 +27,7 @@ type Options struct {
 	Committer  Committer
 	Announcer  Announcer
 	Observer   Observer // nil: nobody wants to know
+	Finder     Finder   // nil: nobody else is asked
 	Trust      Trust
 	AllowOlder bool             // let an older JWT replace a newer one
 	Log        *slog.Logger     // nil: discard
@@ -39,13 +40,18 @@ type Registry struct {
 	committer  Committer
 	announcer  Announcer
 	observer   Observer
+	finder     Finder
 	allowOlder bool
 	log        *slog.Logger
 	now        func() time.Time
 
 	trust     atomic.Pointer[Trust]
 	cache     cache
+	roll      roll
+	surveying sync.Mutex  // one Survey at a time
+	surveyed  atomic.Bool // the roll is complete
 	repeat    limiter
+	changed   limiter
 	reminders reminders
 }
 
@@ -56,10 +62,12 @@ func New(o Options) *Registry {
 		committer:  o.Committer,
 		announcer:  o.Announcer,
 		observer:   o.Observer,
+		finder:     o.Finder,
 		allowOlder: o.AllowOlder,
 		log:        o.Log,
 		now:        o.Now,
 		repeat:     limiter{every: repeatEvery, last: map[string]time.Time{}},
+		changed:    limiter{every: restEvery, last: map[string]time.Time{}},
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -72,7 +80,10 @@ func New(o Options) *Registry {
 }
 
 // SetTrust replaces whom the gate believes. Every stored JWT is checked again when it is next asked for.
-func (r *Registry) SetTrust(t Trust) { r.trust.Store(&t) }
+func (r *Registry) SetTrust(t Trust) {
+	r.trust.Store(&t)
+	r.surveyed.Store(false)
+}
 
 // Lookup returns the stored JWT of an account, checked: it decodes, it is the account's, and the operator signed
 // it. It may be expired. The error is ErrNotFound, or wraps ErrUnreadable or ErrDamaged.
@@ -93,13 +104,17 @@ func (r *Registry) Lookup(_ context.Context, key string) (*Account, error) {
 	return r.examine(trust, key, token, stamp, had)
 }
 
-// Raw returns what lies in the store for an account, unchecked, for people to look at.
-func (r *Registry) Raw(_ context.Context, key string) ([]byte, error) {
+// Raw returns what lies in the store for an account, unchecked, for people to look at. What other servers have is
+// checked.
+func (r *Registry) Raw(ctx context.Context, key string) ([]byte, error) {
 	token, _, err := r.store.Load(key, Stamp{})
 	if err == nil {
 		return token, nil
 	}
-	a, err := r.absent(r.trust.Load(), key, err)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	a, err := r.Find(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -225,14 +240,37 @@ type limiter struct {
 func (l *limiter) allow(key string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t, ok := l.last[key]; ok && now.Sub(t) < l.every {
+	if l.recent(key, now) {
 		return false
 	}
+	l.set(key, now)
+	return true
+}
+
+// happened remembers that it did, whether it was allowed or not.
+func (l *limiter) happened(key string, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.set(key, now)
+}
+
+// lately says whether it happened in the last period.
+func (l *limiter) lately(key string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.recent(key, now)
+}
+
+func (l *limiter) recent(key string, now time.Time) bool {
+	t, ok := l.last[key]
+	return ok && now.Sub(t) < l.every
+}
+
+func (l *limiter) set(key string, now time.Time) {
 	if len(l.last) >= 4096 {
 		l.forget(now)
 	}
 	l.last[key] = now
-	return true
 }
 
 // undo takes an allowance back that was not used.

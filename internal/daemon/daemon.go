@@ -22,6 +22,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/resolver"
 )
 
 // Version is what the first line of the log and --version say.
@@ -60,6 +61,7 @@ type daemon struct {
 	desk     *access.Desk
 	registry *accounts.Registry
 	notifier *notifier.Notifier
+	doors    *resolver.Doors
 	front    *front
 	link     *link
 	tasks    *errgroup.Group
@@ -145,15 +147,18 @@ func (d *daemon) wire(trust anchors) {
 		},
 	})
 	d.notifier.SetForget(d.Config.ForgetServer)
+	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log})
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,
 		Committer:  d.store,
 		Announcer:  d.notifier,
 		Observer:   auditor{d.audit},
+		Finder:     d.doors,
 		Trust:      trust.Trust,
 		AllowOlder: d.Config.Store.AllowOlder,
 		Log:        d.log,
 	})
+	d.doors.Gate = d.registry
 }
 
 // live serves until ctx ends or a task fails.

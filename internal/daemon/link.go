@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"os"
 	"reflect"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/natslink"
-	"nats-account-server/internal/resolver"
 )
 
 // link is natslink at work with one configuration.
@@ -54,8 +54,10 @@ func (d *daemon) startLink(c config.NATS) *link {
 
 // useLink is one connected session.
 func (d *daemon) useLink(ctx context.Context, nc *nats.Conn) {
-	resolver.Listen(nc, d.registry, d.log)
+	var doors sync.WaitGroup
+	doors.Go(func() { d.doors.Serve(ctx, nc) })
 	d.notifier.Serve(ctx, nc)
+	doors.Wait()
 }
 
 // fits says whether the link is what c asks for: the same servers, and the same credentials and certificates inside

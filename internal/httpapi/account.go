@@ -81,7 +81,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	if f.text || f.decode {
 		return a.inspect(w, r, key, f)
 	}
-	account, err := a.gate.Lookup(r.Context(), key)
+	account, err := a.gate.Find(r.Context(), key)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,9 @@ import (
 
 // Gate is where accounts are read and let in. Keys given to it are valid public account keys.
 type Gate interface {
-	// Lookup returns an account that passed the gate's check. The error wraps ErrNotFound, ErrUnreadable or
-	// ErrDamaged of package accounts.
-	Lookup(ctx context.Context, key string) (*accounts.Account, error)
+	// Find returns an account that passed the gate's check, if need be from another server; that takes up to a second.
+	// The error wraps ErrNotFound, ErrUnreadable or ErrDamaged of package accounts.
+	Find(ctx context.Context, key string) (*accounts.Account, error)
 	// Raw returns the stored bytes as they lie there, for people to look at. The error wraps ErrNotFound or
 	// ErrUnreadable.
 	Raw(ctx context.Context, key string) ([]byte, error)

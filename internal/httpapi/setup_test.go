@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -46,6 +47,8 @@ func (s *shelf) lay(key string, token []byte) {
 	s.tokens[key] = token
 	s.version[key]++
 }
+
+func (s *shelf) Keys() iter.Seq2[string, error] { return func(func(string, error) bool) {} }
 
 func (s *shelf) Load(key string, known accounts.Stamp) ([]byte, accounts.Stamp, error) {
 	s.mu.Lock()
@@ -97,6 +100,7 @@ func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt
 	return a
 }
 func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
+func (a *announcer) Heard(string, uint64, time.Time)        {}
 func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
 func (a *announcer) MaxPayload() int                        { return a.maxPayload }
 
@@ -122,9 +126,9 @@ func (g *guard) see(call, key string) {
 	g.calls = append(g.calls, call)
 }
 
-func (g *guard) Lookup(ctx context.Context, key string) (*accounts.Account, error) {
-	g.see("Lookup", key)
-	return g.Gate.Lookup(ctx, key)
+func (g *guard) Find(ctx context.Context, key string) (*accounts.Account, error) {
+	g.see("Find", key)
+	return g.Gate.Find(ctx, key)
 }
 
 func (g *guard) Raw(ctx context.Context, key string) ([]byte, error) {
@@ -224,7 +228,7 @@ func (b *bench) lay(t testing.TB, a *jwttest.Account, edits ...func(*jwt.Account
 
 func (b *bench) etag(t testing.TB, a *jwttest.Account) string {
 	t.Helper()
-	account, err := b.gate.Gate.Lookup(t.Context(), a.ID)
+	account, err := b.gate.Gate.Find(t.Context(), a.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

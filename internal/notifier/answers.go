@@ -15,6 +15,7 @@ const (
 	replyIDZ  = "idz"
 	replyPing = "ping"
 	replyRuns = "runs"
+	replyHas  = "has"
 )
 
 // replyTo is where the answers to a question go.
@@ -54,6 +55,9 @@ type reply struct {
 	} `json:"error"`
 }
 
+// accountServer is the name under which other account servers answer: they are not owed anything.
+const accountServer = "nats-account-server"
+
 // parse reads an answer. A nats-server always says who it is. What it says ends up in logs, and its id in subjects.
 func parse(data []byte) (r reply, ok bool) {
 	if json.Unmarshal(data, &r) != nil {
@@ -66,7 +70,7 @@ func parse(data []byte) (r reply, ok bool) {
 	if r.Error != nil {
 		r.Error.Description = harmless(r.Error.Description, 512)
 	}
-	return r, r.Server.Name != "" && isID(r.Server.ID)
+	return r, r.Server.Name != "" && r.Server.Name != accountServer && isID(r.Server.ID)
 }
 
 // isID says whether an id can be part of a subject. A real one is a public server key; "" asks for nothing.
@@ -112,6 +116,8 @@ func (s *session) hear(m *nats.Msg) {
 		s.pong(r, now)
 	case replyRuns:
 		s.runs(rest, r, unanswered)
+	case replyHas:
+		s.has(rest, r, unanswered, now)
 	default:
 		s.answered(what, rest, r, unanswered, now)
 	}
@@ -165,6 +171,7 @@ func (s *session) answered(key, attempt string, r reply, unanswered bool, now ti
 
 // weigh says what an answer means: first whether it is an error, then what was done with the JWT.
 func (s *session) weigh(name string, p *peer, seq uint64, it *item, current bool, r reply) {
+	p.caches = p.caches || r.Data != nil && strings.Contains(r.Data.Message, " cache")
 	switch meaning(r) {
 	case failed:
 		s.complain(fmt.Sprintf("nats-server %s refuses the update of %s: %s", name, r.account(it), r.Error.Description))

@@ -14,6 +14,8 @@ const (
 	backOffMost = 10 * time.Minute
 	// calm is the least time between two announcements that connections to a cold cache cause.
 	calm = time.Second
+	// hearWithin is how long a nats-server has to apply what it has heard, before it is asked.
+	hearWithin = 500 * time.Millisecond
 )
 
 // item is one account's latest change on its way to the peers.
@@ -26,6 +28,8 @@ type item struct {
 	// The last attempt.
 	attempt int // its number
 	sent    time.Time
+	asks    bool              // it only asks who runs which JWT: every nats-server there should have heard the change
+	want    string            // the JWT to be run, when it asks
 	flying  bool              // it waits for answers
 	flushed bool              // the connected server has taken it
 	heard   map[string]bool   // who has answered
@@ -44,6 +48,7 @@ func (it *item) idle() bool { return !it.flying && it.index < 0 }
 type attempt struct {
 	Change
 	number int
+	asks   bool
 }
 
 // reply is where the answers go, below the inbox; parseReply is its inverse.
@@ -60,10 +65,21 @@ func (s *session) enqueue(c Change, r *receipt) {
 		it.waiting = append(it.waiting, r)
 	}
 	if c.Seq > it.Seq { // else the session has found it in the Outbox before its Announce came
-		it.Change, it.tries, it.cold = c, 0, nil
+		it.Change, it.tries, it.cold, it.asks = c, 0, nil, false
 		s.again(it, time.Time{}) // what has just been pushed goes before everything that waits its turn
 	} else if it.idle() {
 		s.again(it, time.Time{})
+	}
+}
+
+// heard takes up a change that every nats-server there should have heard as well: they are only asked. If they still
+// lack an earlier one nobody knows in which order they hear the two, and it is announced like any other.
+func (s *session) heard(c Change, now time.Time) {
+	settled := s.items[c.Key] == nil
+	s.enqueue(c, nil)
+	if it := s.items[c.Key]; settled {
+		it.asks = true
+		s.again(it, now.Add(hearWithin))
 	}
 }
 
@@ -88,7 +104,7 @@ func (s *session) takeOff(it *item, now time.Time) attempt {
 	it.sent, it.flying, it.flushed, it.early, it.refused, it.warmed = now, true, false, false, nil, false
 	it.heard = make(map[string]bool, len(s.peers))
 	s.flying[it.Key] = it
-	return attempt{it.Change, it.attempt}
+	return attempt{it.Change, it.attempt, it.asks}
 }
 
 func (s *session) land(it *item) {
@@ -131,6 +147,10 @@ func (it *item) release() {
 // conclude ends an attempt: everybody has answered who can be expected to, or the time is over.
 func (s *session) conclude(it *item, now time.Time) {
 	s.land(it)
+	if it.asks {
+		s.concludeQuestion(it, now)
+		return
+	}
 	for name, p := range s.peers {
 		switch {
 		case it.heard[name] || !s.n.Outbox.Lacks(name, it.Seq):

@@ -19,6 +19,7 @@
 //	peers.go    which nats-servers are there
 //	items.go    one account's change on its way
 //	answers.go  what a nats-server's answer means
+//	heard.go    changes that the nats-servers have heard from somebody else
 //	report.go   what is known about one account
 package notifier
 
@@ -153,6 +154,15 @@ func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Recei
 		close(r.answered)
 	}
 	return r
+}
+
+// Heard implements accounts.Announcer.
+func (n *Notifier) Heard(key string, seq uint64, at time.Time) {
+	n.mu.Lock()
+	defer n.unlock()
+	if n.live != nil {
+		n.live.heard(Change{Seq: seq, Key: key, At: at}, time.Now())
+	}
 }
 
 // Delivery implements accounts.Announcer.

@@ -44,6 +44,7 @@ type peer struct {
 	speechless bool // before 2.2: it applies updates but answers nothing
 	plain      bool // before 2.10: it does not answer idzSubject
 	fetches    bool // it keeps no JWTs (URL, memory), so a restart makes it fetch them
+	caches     bool // it keeps JWTs for those accounts that are needed there
 	excused    bool // what it fetched has been taken off what it is owed
 
 	known  time.Time // until when it has to say what it is

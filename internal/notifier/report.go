@@ -14,14 +14,14 @@ import (
 // verifyWithin bounds the question what the nats-servers run.
 const verifyWithin = time.Second
 
-// question asks every nats-server what it runs for one account.
-type question struct {
+// inquiry asks every nats-server what it runs for one account.
+type inquiry struct {
 	open    int                         // how many have not answered
 	answers map[string]accounts.Running // by name
 	done    chan struct{}
 }
 
-func (q *question) end() {
+func (q *inquiry) end() {
 	if q.open > 0 {
 		q.open = 0
 		close(q.done)
@@ -102,13 +102,13 @@ func (n *Notifier) ask(ctx context.Context, key string) map[string]accounts.Runn
 }
 
 // pose prepares a question to every nats-server that is there.
-func (n *Notifier) pose(key string) (s *session, q *question, subjects []string, reply string) {
+func (n *Notifier) pose(key string) (s *session, q *inquiry, subjects []string, reply string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s = n.live; s == nil || len(s.peers) == 0 {
 		return nil, nil, nil, ""
 	}
-	q = &question{answers: make(map[string]accounts.Running), done: make(chan struct{}), open: len(s.peers)}
+	q = &inquiry{answers: make(map[string]accounts.Running), done: make(chan struct{}), open: len(s.peers)}
 	for name, p := range s.peers {
 		q.answers[name] = accounts.Running{State: accounts.NoAnswer}
 		if p.id != "" {

@@ -40,7 +40,7 @@ type session struct {
 	cold      bool             // a nats-server has not cached an account that it is owed
 	watching  bool             // for connections to accounts that are not cached
 	told      map[string]bool  // complaints that have been logged
-	questions map[string]*question
+	questions map[string]*inquiry
 	asked     int // questions so far
 }
 
@@ -60,7 +60,7 @@ func (n *Notifier) Serve(ctx context.Context, conn Session) {
 		items:     make(map[string]*item),
 		flying:    make(map[string]*item),
 		told:      make(map[string]bool),
-		questions: make(map[string]*question),
+		questions: make(map[string]*inquiry),
 	}
 	for subject, handle := range map[string]nats.MsgHandler{s.inbox + ".>": s.hear, heartbeats: s.heartbeat} {
 		if _, err := conn.Subscribe(subject, handle); err != nil {
@@ -194,6 +194,8 @@ func (s *session) announce(ctx context.Context, batch []attempt) {
 			s.withdraw(c)
 		case err != nil:
 			s.hold(c, fmt.Sprintf("%s - can't be announced - %s", short(c.Key), err))
+		case a.asks:
+			s.question(a, token)
 		case int64(len(token)) > s.conn.MaxPayload():
 			s.hold(c, fmt.Sprintf("%s - can't be announced - the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
 				short(c.Key), len(token), s.conn.MaxPayload()))

@@ -1,44 +1,144 @@
-// Package resolver is the door on NATS: it hears what others say about accounts and hands it to the gate.
+// Package resolver is the doors on NATS: what nats-servers with a resolver of their own, other account servers and
+// tools say and ask on the system account's subjects.
+//
+//	update.go    $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.CLAIMS.UPDATE ──> Gate.Hear
+//	lookup.go    $SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP   answered from the Gate
+//	find.go      the same subject, asked for what is not stored here
+//	pack.go      $SYS.REQ.CLAIMS.PACK               two stores compare and exchange what they have
+//	sync.go      when that happens, and what it says
+//	answer.go    the JSON that nats-server answers with
+//
+// It has no rule of its own about JWTs: everything goes through the gate.
 package resolver
 
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
+	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
-)
+	"github.com/nats-io/nkeys"
 
-// updateSubjects are where nats-servers take account updates, from whoever may publish to the system account.
-var updateSubjects = []string{"$SYS.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE"}
+	"nats-account-server/internal/accounts"
+)
 
 // Session is a connected NATS session that does not hear what it publishes itself. *nats.Conn meets it.
 type Session interface {
+	NewInbox() string
 	Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error)
+	QueueSubscribe(subject, queue string, handle nats.MsgHandler) (*nats.Subscription, error)
+	Publish(subject string, data []byte) error
+	PublishRequest(subject, reply string, data []byte) error
 }
 
-// Gate judges what is heard.
+// Gate is where accounts are read and let in.
 type Gate interface {
-	// Overheard is told of an update that somebody has announced. key is what the subject says, unchecked.
-	Overheard(ctx context.Context, key string, token []byte)
+	// Hear takes an update; key "" is whatever the claims say.
+	Hear(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
+	// Merge takes a line of a pack.
+	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
+	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
+	Lookup(ctx context.Context, key string) (*accounts.Account, error)
+	// Survey looks through the whole store; Surveyed says whether that has happened.
+	Survey(ctx context.Context) error
+	Surveyed() bool
+	// Digest, Keys and Pack are of what is stored, servable and not expired.
+	Digest() accounts.Digest
+	Keys() []string
+	Pack(ctx context.Context) iter.Seq2[string, []byte]
 }
 
-// Listen hands every update that passes by to the gate, as long as the session lasts.
-func Listen(conn Session, gate Gate, log *slog.Logger) {
-	for _, subject := range updateSubjects {
-		_, err := conn.Subscribe(subject, func(m *nats.Msg) {
-			gate.Overheard(context.Background(), accountOf(m.Subject), m.Data)
-		})
-		if err != nil {
-			log.Warn(fmt.Sprintf("nats error %s", err))
-		}
+// Options is what Doors need.
+type Options struct {
+	Gate    Gate
+	Version string // of this program, for answers
+	Log     *slog.Logger
+}
+
+// Doors are all doors on NATS. What they know outlives a session.
+type Doors struct {
+	Options
+	id     string // like a nats-server's, of this process
+	host   string
+	seq    atomic.Uint64 // answers so far
+	synced chan struct{} // closed after the first exchange with whoever else has accounts
+	first  sync.Once
+	finder finder
+	told   quota
+
+	apart, suspect string // what was last said, and last thought, to keep another store apart
+}
+
+// Name is what this server is called in its answers, as the original is.
+const Name = "nats-account-server"
+
+// New returns Doors that are shut until Serve.
+func New(o Options) *Doors {
+	d := &Doors{Options: o, synced: make(chan struct{})}
+	if pair, err := nkeys.CreateServer(); err == nil {
+		d.id, _ = pair.PublicKey()
+	}
+	d.host, _ = os.Hostname()
+	return d
+}
+
+// session is the doors open on one connection.
+type session struct {
+	*Doors
+	ctx     context.Context
+	conn    Session
+	lanes   *lanes
+	pending chan struct{} // a slot for each lookup that waits with saying no
+	hurry   chan struct{} // of capacity 1: another store turned out to be different
+	traded  traded
+}
+
+// Serve keeps the doors open until ctx ends.
+func (d *Doors) Serve(ctx context.Context, conn Session) {
+	s := &session{
+		Doors:   d,
+		ctx:     ctx,
+		conn:    conn,
+		lanes:   newLanes(ctx),
+		pending: make(chan struct{}, mostPending),
+		hurry:   make(chan struct{}, 1),
+	}
+	for subject, handle := range map[string]nats.MsgHandler{
+		"$SYS.ACCOUNT.*.CLAIMS.UPDATE":     s.update,
+		"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE": s.update,
+		"$SYS.REQ.CLAIMS.UPDATE":           s.update,
+		"$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP": s.lookup,
+		"$SYS.REQ.CLAIMS.LIST":             s.list,
+	} {
+		_, err := conn.Subscribe(subject, handle)
+		s.complain(err)
+	}
+	_, err := conn.QueueSubscribe(packSubject, "responder", s.givePack)
+	s.complain(err)
+	d.Log.Info("connected to NATS for JWT syncing")
+	d.finder.use(conn)
+	defer d.finder.use(nil)
+	s.sync()
+	s.lanes.wait()
+}
+
+func (s *session) complain(err error) {
+	if err != nil && s.ctx.Err() == nil {
+		s.Log.Warn(fmt.Sprintf("nats error %s", err))
 	}
 }
 
-// accountOf is the account's key in an update subject.
+// accountOf is the account's key in a subject, unchecked; "" if there is none.
 func accountOf(subject string) string {
 	_, rest, _ := strings.Cut(subject, "ACCOUNT.")
 	key, _, _ := strings.Cut(rest, ".")
 	return key
 }
+
+// short is a key as logs show it; harmless whatever a stranger put there.
+func short(key string) string { return harmless(key[:min(len(key), 12)], 12) }

@@ -2,90 +2,328 @@ package resolver_test
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
-	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
-	"nats-account-server/internal/operator"
-	"nats-account-server/internal/resolver"
+	"nats-account-server/internal/natstest"
 )
 
-// line is a session on which the test says what passes by.
-type line map[string]nats.MsgHandler
-
-func (l line) Subscribe(subject string, h nats.MsgHandler) (*nats.Subscription, error) {
-	l[subject] = h
-	return nil, nil
+// It offers every kind of JWT on every subject.
+func TestB2UpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	stranger := jwttest.NewOperator(t)
+	for _, subject := range []string{"$SYS.ACCOUNT.%s.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.%s.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.UPDATE"} {
+		a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
+		_, user := a.User(t)
+		first, newer := h.signed(t, a, 100), h.signed(t, a, 50)
+		v1 := jwttest.EncodeRaw(t, h.op.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(`{"jti":"x","iat":1600000000,"iss":"`+h.op.ID+
+			`","name":"old","sub":"`+other.ID+`","type":"account","nats":{"limits":{"subs":-1,"conn":-1,"leaf":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`), false)
+		named := strings.Contains(subject, "%s")
+		for _, c := range []struct {
+			name, key string
+			token     []byte
+			stored    []byte // afterwards
+			refused   string // "" = taken
+		}{
+			{"a good one", a.ID, first, first, ""},
+			{"the same again", a.ID, first, first, ""},
+			{"a newer one and a line feed", a.ID, append(bytes.Clone(newer), '\n'), newer, ""},
+			{"an older one", a.ID, first, newer, "a newer JWT is stored"},
+			{"another operator's", a.ID, jwttest.Sign(t, stranger.Signing, a, time.Now()), newer, "untrusted issuer"},
+			{"one that the account signed itself", a.ID, jwttest.Sign(t, a.Key, a, time.Now()), newer, "the account signed it itself"},
+			{"one that another account signed", a.ID, jwttest.Sign(t, other.Key, a, time.Now()), newer, "another account signed it"},
+			{"one with a broken signature", a.ID, jwttest.Flip(h.signed(t, a, 0)), newer, "bad JWT"},
+			{"an expired one", a.ID, h.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Expires = time.Now().Unix() - 10 }), newer, "expired"},
+			{"one from the future", a.ID, h.signed(t, a, -3600), newer, "ahead of this server's clock"},
+			{"a user's", a.ID, h.signed(t, &jwttest.Account{ID: user}, 0), newer, ""},
+			{"an operator's", a.ID, []byte(h.op.Token(t)), newer, "bad JWT"},
+			{"garbage", a.ID, []byte("x.y.z"), newer, "bad JWT"},
+			{"nothing", a.ID, nil, newer, "bad JWT"},
+			{"half a megabyte", a.ID, bytes.Repeat([]byte("A"), 1<<19), newer, "bad JWT"},
+			{"a wildcard in the subject", "foo", h.signed(t, other, 0), nil, "bad JWT Subject"},
+			{"an old format", other.ID, v1, v1, ""},
+		} {
+			to, refused := subject, c.refused
+			if named {
+				to = fmt.Sprintf(subject, c.key)
+			}
+			switch {
+			case c.name == "a wildcard in the subject" && !named:
+				continue
+			case c.name == "a user's" && named:
+				refused = "pub keys don't match"
+			case c.name == "a user's", !named && strings.Contains(refused, "bad JWT") && c.name != "one with a broken signature":
+				refused = "bad JWT Subject" // nobody knows whose it is
+			}
+			got := h.request(t, to, c.token)
+			switch {
+			case refused == "" && (got.Error != nil || !strings.Contains(string(got.Data), `"jwt updated"`) || !strings.Contains(string(got.Data), c.key)):
+				t.Errorf("%s on %s: %s %+v", c.name, to, got.Data, got.Error)
+			case refused != "" && (got.Error == nil || got.Data != nil || got.Error.Code != 500 || !strings.Contains(got.Error.Description, "jwt update resulted in error - ") ||
+				!strings.Contains(got.Error.Description, refused)):
+				t.Errorf("%s on %s: %s %+v", c.name, to, got.Data, got.Error)
+			}
+			if c.stored != nil && !h.has(c.key, c.stored) {
+				t.Errorf("%s on %s: it is not what is stored", c.name, to)
+			}
+		}
+	}
+	if n := len(slices.Collect(func(yield func(string) bool) {
+		for key := range h.store.Keys() {
+			yield(key)
+		}
+	})); n != 6 {
+		t.Errorf("%d accounts are stored", n)
+	}
 }
 
-// pass lets a message pass by whoever listens to its subject.
-func (l line) pass(subject string, data []byte) {
-	for pattern, hear := range l {
-		if prefix, suffix, _ := strings.Cut(pattern, "*"); strings.HasPrefix(subject, prefix) && strings.HasSuffix(subject, suffix) {
-			hear(&nats.Msg{Subject: subject, Data: data})
+func TestTheSubjectAndTheClaimsMustAgree(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	got := h.request(t, "$SYS.REQ.ACCOUNT."+other.ID+".CLAIMS.UPDATE", h.signed(t, a, 0))
+	if got.Error == nil || !strings.Contains(got.Error.Description, "pub keys don't match") || got.Error.Account != other.ID {
+		t.Errorf("answer: %+v", got.Error)
+	}
+	if _, err := h.gate.Lookup(t.Context(), a.ID); err == nil {
+		t.Error("it is stored")
+	}
+}
+
+func TestHeadersAreTolerated(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	a := jwttest.NewAccount(t)
+	token := h.signed(t, a, 0)
+	m := &nats.Msg{Subject: "$SYS.REQ.CLAIMS.UPDATE", Data: token, Header: nats.Header{"Nats-Request-Info": {`{"acc":"x"}`}}}
+	if _, err := h.nc.RequestMsg(m, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	h.eventuallyHas(t, a.ID, token)
+}
+
+// TestLookups are answered at once if the account is stored, and with nothing, but not hastily, if it is not.
+func TestLookups(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	a := jwttest.NewAccount(t)
+	token := h.signed(t, a, 0)
+	h.push(t, a.ID, token)
+	m, err := h.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 5*time.Second)
+	if err != nil || !bytes.Equal(m.Data, token) {
+		t.Fatalf("%v, %v", m, err)
+	}
+	h.answersNothing(t) // the first one may have had to wait for the first sync
+	began := time.Now()
+	h.answersNothing(t)
+	if d := time.Since(began); d < 300*time.Millisecond {
+		t.Errorf("it said no after %s", d)
+	}
+}
+
+func (h *house) answersNothing(t *testing.T) {
+	t.Helper()
+	m, err := h.nc.Request("$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil, 10*time.Second)
+	if err != nil || len(m.Data) > 0 {
+		t.Fatalf("%v, %v", m, err)
+	}
+}
+
+// TestNothingIsSaidNoToBeforeTheFirstSync: a peer may have the account.
+func TestNothingIsSaidNoToBeforeTheFirstSync(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := jwttest.NewAccount(t)
+	token := s.signed(t, a, 0)
+	// The peer takes its time.
+	if _, err := s.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
+		time.AfterFunc(time.Second, func() {
+			_ = s.nc.Publish(m.Reply, []byte(line(a, token)))
+			_ = s.nc.Publish(m.Reply, nil)
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.nc.Flush()
+	h := newHouse(t, s)
+	m, err := h.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 10*time.Second)
+	if err != nil || !bytes.Equal(m.Data, token) {
+		t.Errorf("%v, %v", m, err)
+	}
+}
+
+func TestAPackIsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	a, b, expiring := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	first, second := h.signed(t, a, 0), h.signed(t, b, 0)
+	if lines := h.pack(t, make([]byte, 32)); len(lines) != 0 {
+		t.Errorf("an empty store has %q", lines)
+	}
+	h.push(t, a.ID, h.signed(t, a, 10))
+	h.push(t, a.ID, first)
+	h.push(t, b.ID, second)
+	ends := time.Now().Add(2 * time.Second)
+	dying := h.signed(t, expiring, 0, func(c *jwt.AccountClaims) { c.Expires = ends.Unix() })
+	h.push(t, expiring.ID, dying)
+	want := []string{line(a, first), line(b, second), line(expiring, dying)}
+	slices.Sort(want)
+	if lines := h.pack(t, nil); !slices.Equal(lines, want) {
+		t.Errorf("the pack is %q", lines)
+	}
+	if lines := h.pack(t, digestOf(first, second, dying)); len(lines) != 0 {
+		t.Errorf("the same store gets %q", lines)
+	}
+	natstest.Eventually(t, "it has expired", func() bool { return len(h.pack(t, digestOf(first, second))) == 0 })
+	if lines := h.pack(t, []byte("short")); len(lines) != 2 {
+		t.Errorf("with what has expired: %q", lines)
+	}
+}
+
+// It feeds a store what no store should have.
+func TestB4B23PackLinesAreVerifiedAndStrayOnesHarmNobody(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	good, bad, missing := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	token := s.signed(t, good, 0)
+	lines := strings.Join([]string{
+		"OP|" + s.op.Token(t), "", bad.ID, bad.ID + "|this is not a jwt", bad.ID + "|" + string(jwttest.NewOperator(t).Account(t, bad)),
+		missing.ID + "|" + string(token), "../../x|owned", bad.ID + "|a|b", line(good, token), "\x00\xff", "*|" + string(token),
+	}, "\n")
+	asked := make(chan struct{}, 10)
+	if _, err := s.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
+		_ = s.nc.Publish(m.Reply, []byte(lines))
+		_ = s.nc.Publish(m.Reply, nil)
+		asked <- struct{}{}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.nc.Flush()
+	h := newHouse(t, s)
+	<-asked
+	h.eventuallyHas(t, good.ID, token)
+	natstest.Eventually(t, "it says what is refused", func() bool { return h.log.Count("another server's accounts are refused: ") == 1 })
+	for key, err := range h.store.Keys() {
+		if key != good.ID || err != nil {
+			t.Errorf("stored: %s, %v", key, err)
 		}
 	}
 }
 
-// overheard is what the gate is told.
-type overheard struct{ key, token string }
-
-func (o *overheard) Overheard(_ context.Context, key string, token []byte) {
-	o.key, o.token = key, string(token)
-}
-
-func TestUpdatesOnEitherSubjectAreHeard(t *testing.T) {
-	for subject, want := range map[string]overheard{
-		"$SYS.ACCOUNT.A1.CLAIMS.UPDATE":      {"A1", "jwt"},
-		"$SYS.REQ.ACCOUNT.A1.CLAIMS.UPDATE":  {"A1", "jwt"},
-		"$SYS.REQ.ACCOUNT.A1.CLAIMS.LOOKUP":  {},
-		"$SYS.ACCOUNT.ACCOUNT.CLAIMS.UPDATE": {"ACCOUNT", "jwt"},
-	} {
-		l, got := line{}, overheard{}
-		resolver.Listen(l, &got, slog.New(slog.DiscardHandler))
-		if l.pass(subject, []byte("jwt")); got != want {
-			t.Errorf("%s: %v", subject, got)
-		}
+func TestTheListIsOfWhatIsStored(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	h.push(t, a.ID, h.signed(t, a, 0))
+	h.push(t, b.ID, h.signed(t, b, 0))
+	var keys []string
+	if err := json.Unmarshal(h.request(t, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{a.ID, b.ID}
+	if slices.Sort(want); !slices.Equal(keys, want) {
+		t.Errorf("the list is %q", keys)
 	}
 }
 
-// mute announces to nobody.
-type mute struct{ accounts.Announcer }
-
-func (mute) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
-
-// FuzzUpdates lets anything pass by on anything: nothing that is stored changes.
-func FuzzUpdates(f *testing.F) {
-	o, a := jwttest.NewOperator(f), jwttest.NewAccount(f)
-	trusted, err := operator.Parse([]byte(o.Token(f)))
-	if err != nil {
-		f.Fatal(err)
-	}
-	stored := o.Account(f, a)
-	subject := "$SYS.ACCOUNT." + a.ID + ".CLAIMS.UPDATE"
-	f.Add(subject, stored)
-	f.Add(subject, jwttest.Sign(f, o.Key, a, time.Now().Add(-time.Hour)))
-	f.Add("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.UPDATE", jwttest.NewOperator(f).Account(f, a))
-	f.Add("$SYS.ACCOUNT.*.CLAIMS.UPDATE", []byte("a.b.c"))
-	f.Add("$SYS.ACCOUNT..CLAIMS.UPDATE", []byte(nil))
-	store := jwtstore.NewMemory(true)
-	if _, err := store.Put(context.Background(), a.ID, "test", stored, func([]byte) error { return nil }); err != nil {
-		f.Fatal(err)
-	}
-	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}})
-	l := line{}
-	resolver.Listen(l, gate, slog.New(slog.DiscardHandler))
-	f.Fuzz(func(t *testing.T, subject string, data []byte) {
-		l.pass(subject, data)
-		if now, _, err := store.Load(a.ID, accounts.Stamp{}); err != nil || !bytes.Equal(now, stored) {
-			t.Errorf("the store has %q, %v", now, err)
+// TestTwoServersBecomeTheSame, whatever each has missed, and then say nothing any more.
+func TestTwoServersBecomeTheSameAndThenGoQuiet(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	one, two := newHouseOn(t, s, jwtstore.NewMemory(true)), newHouseOn(t, s, jwtstore.NewMemory(true))
+	newest := map[string][]byte{}
+	for i := range 20 {
+		a := jwttest.NewAccount(t)
+		older, newer := s.signed(t, a, 100), s.signed(t, a, 50)
+		for j, h := range []*house{one, two} {
+			switch (i + j) % 3 {
+			case 0:
+				h.push(t, a.ID, newer)
+				newest[a.ID] = newer
+			case 1:
+				h.push(t, a.ID, older)
+				if newest[a.ID] == nil {
+					newest[a.ID] = older
+				}
+			}
 		}
+	}
+	one.open(t)
+	two.open(t)
+	for key, token := range newest {
+		one.eventuallyHas(t, key, token)
+		two.eventuallyHas(t, key, token)
+	}
+	if one.gate.Digest() != two.gate.Digest() {
+		t.Error("their digests differ")
+	}
+	s.wantSilence(t, one, two)
+}
+
+// wantSilence waits until nothing is said about accounts for some seconds.
+func (s *site) wantSilence(t *testing.T, houses ...*house) {
+	t.Helper()
+	said := s.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	asked := s.count(t, "$SYS.REQ.CLAIMS.PACK")
+	last, since := int64(-1), time.Now()
+	natstest.Eventually(t, "it is quiet", func() bool {
+		if n := said.Load() + asked.Load(); n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 7*time.Second
 	})
+}
+
+// TestB3ConcurrentPushesThroughTwoServersMakeNoStorm, nor leave anybody on the older one.
+func TestB3ConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	one, two := newHouse(t, s), newHouse(t, s)
+	said := s.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	const rounds = 10
+	type pair struct {
+		key   string
+		newer []byte // nil: nobody says which one wins
+	}
+	var pairs []pair
+	var pushes sync.WaitGroup
+	for i := range rounds {
+		a := jwttest.NewAccount(t)
+		p := pair{key: a.ID}
+		older, other := s.signed(t, a, 20), s.signed(t, a, 20, func(c *jwt.AccountClaims) { c.Name = "other" })
+		if i%2 == 0 {
+			other = s.signed(t, a, 10)
+			p.newer = other
+		}
+		pairs = append(pairs, p)
+		for h, token := range map[*house][]byte{one: older, two: other} {
+			pushes.Go(func() {
+				_, _ = h.gate.Submit(t.Context(), a.ID, token, sourceHTTP) // the newer one may have been faster
+			})
+		}
+	}
+	pushes.Wait()
+	for _, p := range pairs {
+		natstest.Eventually(t, "both have the same, and nothing is owed", func() bool {
+			o, _ := one.gate.Lookup(t.Context(), p.key)
+			w, _ := two.gate.Lookup(t.Context(), p.key)
+			return o != nil && w != nil && bytes.Equal(o.JWT, w.JWT) && (p.newer == nil || bytes.Equal(o.JWT, p.newer)) &&
+				one.store.Latest(p.key).Seq == 0 && two.store.Latest(p.key).Seq == 0
+		})
+	}
+	s.wantSilence(t, one, two)
+	if n := said.Load(); n > rounds*8 {
+		t.Errorf("%d pushes made %d updates", 2*rounds, n)
+	}
 }
