@@ -16,6 +16,7 @@ type Config struct {
 	Operator      JWTRef        // the zero value means no operator: nothing can be pushed
 	SystemAccount JWTRef        // the zero value means that none is configured
 	ForgetServer  time.Duration // how long what a nats-server misses is kept while it is away; default 72 h, at least 1 s
+	MaxPack       int           // accounts that one pack gives over HTTP at most; default 10000, below 0 there is no limit
 }
 
 // Logging says what the log looks like.
@@ -84,6 +85,8 @@ type Store struct {
 	Dir        string // "" keeps them in memory only
 	Shard      bool   // one directory per last two characters of the keys; default false
 	AllowOlder bool   // an older JWT may replace a newer one, for restores; default false
+
+	AllowDelete bool // the operator may delete accounts over NATS; default false
 }
 
 // JWTRef says where a JWT is found. At most one field is set.
@@ -106,6 +109,7 @@ func defaults() Config {
 		HTTP:         HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
 		NATS:         NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 		ForgetServer: 72 * time.Hour,
+		MaxPack:      10000,
 	}
 }
 

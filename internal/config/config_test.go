@@ -53,6 +53,7 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 		NATS:    config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 
 		ForgetServer: 72 * time.Hour,
+		MaxPack:      10000,
 	}
 	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, %v, %v", c, warnings, err)
@@ -127,6 +128,7 @@ func TestEveryKeyArrives(t *testing.T) {
 		{`store { dir: "/tmp/as", shard: true, readonly: false, allow_older: on, nsc: "", cleanupinterval: 0 }`, func(c *config.Config) {
 			c.Store = config.Store{Dir: "/tmp/as", Shard: true, AllowOlder: true}
 		}},
+		{`store { allow_delete: true }, maxreplicationpack: -1`, func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
 		{`store { dir: as }`, func(c *config.Config) { c.Store.Dir = abs(t, "as") }},
 		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, primary: ""`, func(*config.Config) {}},
 		{"D: /tmp/x\nstore { dir: $D }", func(c *config.Config) { c.Store.Dir = "/tmp/x" }},
@@ -187,12 +189,10 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"an nsc folder", "store { nsc: x }", "store.nsc is not supported yet"},
 		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval is not supported yet"},
 		{"a state directory", "store { statedir: x }", "store.statedir is not supported yet"},
-		{"deleting", "store { allow_delete: true }", "store.allow_delete is not supported yet"},
 		{"signing", "signrequestsubject: x", "a.conf:1:1: signrequestsubject is not supported yet"},
 		{"a signing timeout", "signrequesttimeout: 5s", "signrequesttimeout is not supported yet"},
 		{"a primary", "primary: x", "primary is not supported yet"},
 		{"a replication timeout", "replicationtimeout: 1", "replicationtimeout is not supported yet"},
-		{"a pack size", "maxreplicationpack: 0", "maxreplicationpack is not supported yet"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, _, err := load(t, c.text); err == nil || !strings.Contains(err.Error(), c.want) {

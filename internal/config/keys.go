@@ -51,7 +51,7 @@ var keys = []key{
 	{"", "SignRequestTimeout", nil, duration, "1000", "", nil},
 	{"", "Primary", nil, text, "", "", nil},
 	{"", "ReplicationTimeout", nil, duration, "5000", "", nil},
-	{"", "MaxReplicationPack", nil, integer, "10000", "", nil},
+	{"", "MaxReplicationPack", nil, integer, "10000", "how many accounts `GET /jwt/v1/pack` gives at most; below 0 there is no limit", func(c *Config) any { return &c.MaxPack }},
 	{"", "ForgetServer", nil, duration, "72h", "how long a nats-server may be away before it is forgotten, with what it is owed", func(c *Config) any { return &c.ForgetServer }},
 
 	{"logging", "Time", nil, boolean, "true", "date and time in each line", func(c *Config) any { return &c.Logging.Time }},
@@ -89,7 +89,7 @@ var keys = []key{
 	{"store", "NSC", nil, path, "", "", nil},
 	{"store", "CleanupInterval", nil, duration, "0", "", nil},
 	{"store", "StateDir", nil, path, "", "", nil},
-	{"store", "Allow_Delete", nil, boolean, "false", "", nil},
+	{"store", "Allow_Delete", nil, boolean, "false", "let the operator delete accounts over NATS, as `nsc push --prune` and `nsc push -R` do", func(c *Config) any { return &c.Store.AllowDelete }},
 }
 
 // sections are the sections and how the original's error messages spell them.

@@ -15,6 +15,7 @@ var arrows = map[string][]string{
 	"accounts": {"operator"},
 	"httpapi":  {"access", "accounts", "operator"},
 	"notifier": {"accounts"}, // for what a receipt says; the store and the connection are interfaces
+	"resolver": {"accounts"},
 	"daemon":   {"access", "accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator", "resolver"},
 	// for tests only
 	"natstest": {"jwttest"},

@@ -169,7 +169,7 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	}
 	var failed context.Context
 	d.tasks, failed = errgroup.WithContext(ctx)
-	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(trust, door), door.secure, d.warn))
+	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door), door.secure, d.warn))
 	d.link = d.startLink(d.Config.NATS)
 	d.say("nats-account-server is running")
 	d.say("configure the nats-server with:")

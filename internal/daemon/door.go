@@ -89,8 +89,8 @@ func admit(r *access.Rules, o config.Login, role access.Role) {
 }
 
 // newAPI is the handler behind the door.
-func (d *daemon) newAPI(trust anchors, door door) *httpapi.API {
-	o := httpapi.Options{Gate: d.registry, Log: d.log}
+func (d *daemon) newAPI(c config.Config, trust anchors, door door) *httpapi.API {
+	o := httpapi.Options{Gate: d.registry, MaxPack: c.MaxPack, Log: d.log}
 	if door.rules != nil {
 		o.Guard = d.desk.Guard(*door.rules)
 	}

@@ -49,7 +49,7 @@ func (d *daemon) renew(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	api := d.newAPI(trust, door)
+	api := d.newAPI(c, trust, door)
 	next, err := d.nextFront(c.HTTP, api, door.secure)
 	if err != nil {
 		_ = audit.Close() // a nil file says so

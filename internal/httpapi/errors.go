@@ -59,6 +59,8 @@ var table = []struct {
 	{accounts.ErrSave, http.StatusInternalServerError, ""},
 
 	{errBusy, http.StatusServiceUnavailable, ""},
+	{errPack, http.StatusInternalServerError, ""},
+	{errPacking, http.StatusTooManyRequests, ""},
 	{access.ErrUnknown, http.StatusUnauthorized, ""},
 	{access.ErrWrong, http.StatusUnauthorized, ""},
 	{access.ErrForbidden, http.StatusForbidden, ""},
@@ -105,6 +107,9 @@ func answerFor(err error) answer {
 	}
 	if e, ok := errors.AsType[*accounts.TooLargeError](err); ok {
 		return answer{status: http.StatusRequestEntityTooLarge, text: e.Error()}
+	}
+	if e, ok := errors.AsType[*maxError](err); ok {
+		return answer{status: http.StatusBadRequest, text: e.Error()}
 	}
 	if e, ok := errors.AsType[*access.LaterError](err); ok {
 		return answerLater(e)

@@ -60,6 +60,17 @@ The account's JWT as it is stored (application/jwt). The answer has an ETag; a r
   501  look-up by jti, which is gone
   503  the store can't be read now: ask again
 
+## GET /jwt/v1/pack
+
+Every account whose JWT can be served and has not expired, a line "<account key>|<JWT>" each, sorted by key. One at a time
+for each address.
+
+  * max=<n>      - no more than that many
+
+  400  more than this server gives, or not a number
+  429  a pack is being sent to this address already
+  500  the store can't be read
+
 ## POST /jwt/v1/accounts/<account key>
 
 Stores the account JWT in the body and announces it to the nats-servers. Any Content-Type will do; white space around

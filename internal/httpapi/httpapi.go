@@ -11,6 +11,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -34,6 +35,10 @@ type Gate interface {
 	Refuse(path string, token []byte, src accounts.Source, reason string, err error)
 	// Announce announces the stored JWT once more. The error wraps ErrAnnounce.
 	Announce(ctx context.Context, key string) (accounts.Delivery, error)
+	// Survey looks through the store for what was changed by hand; Pack yields the accounts and JWTs that are servable and
+	// have not expired, by key. The error of Survey wraps ErrUnreadable.
+	Survey(ctx context.Context) error
+	Pack(ctx context.Context) iter.Seq2[string, []byte]
 	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.
 	Report(ctx context.Context, key string, ask bool) accounts.Report
 }
@@ -43,6 +48,7 @@ type Options struct {
 	Gate     Gate
 	Guard    Guard            // nil: everybody may read and write
 	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	MaxPack  int              // accounts in a pack at most; below 0 there is no limit
 	Secret   bool             // the operator's JWT is only for those whom the Guard knows
 	Log      *slog.Logger     // nil: discard
 	Now      func() time.Time // nil: time.Now
@@ -58,6 +64,8 @@ type API struct {
 
 	routes  map[string]*route // by path
 	account *route            // /jwt/v1/accounts/<key>
+	maxPack int
+	packing packers
 	missed  missed
 	turn    chan struct{} // of who makes all nats-servers answer
 	failed  failures
@@ -65,7 +73,7 @@ type API struct {
 
 // New returns the handler.
 func New(o Options) *API {
-	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, turn: make(chan struct{}, 1)}
+	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, maxPack: o.MaxPack, turn: make(chan struct{}, 1)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

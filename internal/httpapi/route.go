@@ -20,6 +20,7 @@ const (
 	pathProbe    = "/jwt/v1/accounts"
 	pathAccount  = "/jwt/v1/accounts/" // a public account key follows
 	pathOperator = "/jwt/v1/operator"
+	pathPack     = "/jwt/v1/pack"
 	pathHelp     = "/jwt/v1/help"
 	pathHealth   = "/healthz"
 )
@@ -70,6 +71,7 @@ func (a *API) addRoutes() {
 	for _, rt := range []*route{
 		newRoute(pathProbe, a.getProbe, nil),
 		newRoute(pathAccount, a.getProbe, nil), // no key is no account
+		newRoute(pathPack, a.getPack, nil),
 		newRoute(pathHelp, getHelp, nil),
 		open(pathHealth, getHealth),
 	} {
