@@ -31,7 +31,7 @@ type Committer interface {
 	// Put asks allow with what is stored (nil if nothing, or unreadable) and commits jwt if allow returns nil.
 	// It returns once the change is on stable storage, with the change's sequence number. An error of allow is
 	// returned as it is; any other error means that nothing has changed.
-	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored []byte) error) (seq uint64, err error)
+	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error)
 	// Touch commits that the stored JWT of key is to be announced once more.
 	Touch(ctx context.Context, key, door string) (seq uint64, err error)
 }

@@ -71,7 +71,7 @@ func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Sour
 // submit commits an offer. It returns errSame when there is nothing to do; every other error was observed.
 func (r *Registry) submit(ctx context.Context, key string, o *offer) (seq uint64, err error) {
 	if err = r.inspect(key, o); err == nil {
-		seq, err = r.committer.Put(ctx, key, o.src.Door, o.token, func(stored []byte) error {
+		seq, err = r.committer.Put(ctx, key, o.src.Door, o.token, func(stored, tombstone []byte) error {
 			return r.admit(o, stored)
 		})
 		if err != nil && o.refused == nil && !errors.Is(err, errSame) {

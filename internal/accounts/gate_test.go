@@ -104,7 +104,7 @@ func (b *bench) plant(t *testing.T, key string, token []byte) {
 
 func plant(t *testing.T, store accounts.Committer, key string, token []byte) {
 	t.Helper()
-	if _, err := store.Put(context.Background(), key, "hand", token, func([]byte) error { return nil }); err != nil {
+	if _, err := store.Put(context.Background(), key, "hand", token, func(_, _ []byte) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -22,8 +22,8 @@ func (v *verdicts) Observe(one accounts.Verdict) { *v = append(*v, one) }
 // failing is a committer on a full disk.
 type failing struct{ accounts.Committer }
 
-func (failing) Put(_ context.Context, _, _ string, _ []byte, allow func([]byte) error) (uint64, error) {
-	if err := allow(nil); err != nil {
+func (failing) Put(_ context.Context, _, _ string, _ []byte, allow func(_, _ []byte) error) (uint64, error) {
+	if err := allow(nil, nil); err != nil {
 		return 0, err
 	}
 	return 0, errors.New("no space left on device")

@@ -35,7 +35,7 @@ func packed(t *testing.T, n, most int, edit func(i int, token []byte) []byte) (s
 		if edit != nil {
 			token = edit(i, token)
 		}
-		if _, err := store.Put(t.Context(), a.ID, "test", token, func([]byte) error { return nil }); err != nil {
+		if _, err := store.Put(t.Context(), a.ID, "test", token, func(_, _ []byte) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 		lines = append(lines, a.ID+"|"+strings.TrimSpace(string(token)))

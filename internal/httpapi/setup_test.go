@@ -66,10 +66,10 @@ func (s *shelf) Load(key string, known accounts.Stamp) ([]byte, accounts.Stamp, 
 	return token, stamp, nil
 }
 
-func (s *shelf) Put(ctx context.Context, key, _ string, token []byte, allow func([]byte) error) (uint64, error) {
+func (s *shelf) Put(ctx context.Context, key, _ string, token []byte, allow func(_, _ []byte) error) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := allow(s.tokens[key]); err != nil {
+	if err := allow(s.tokens[key], nil); err != nil {
 		return 0, err
 	}
 	if err := cmp.Or(s.saveErr, ctx.Err()); err != nil {

@@ -19,6 +19,7 @@ type codec struct {
 
 const (
 	suffix    = ".jwt"
+	deleted   = ".deleted" // behind the path of a JWT, that of its tombstone
 	keyLength = 56
 )
 

@@ -119,8 +119,12 @@ func (d *Dir) newsRecord() (records []record, news int) {
 
 // apply makes a durable change visible, for who holds mu.
 func (d *Dir) apply(v *version) {
-	d.led.commit(v.seq, v.key, v.at, v.flags&flagQuiet == 0)
-	if v.kind != kindPut {
+	if v.kind == kindDelete {
+		d.led.withdraw(v.seq, v.key)
+	} else {
+		d.led.commit(v.seq, v.key, v.at, v.flags&flagQuiet == 0)
+	}
+	if v.kind == kindTouch {
 		return
 	}
 	if older := d.pending[v.key]; older != nil {

@@ -40,11 +40,12 @@ const (
 // Dir is a store in a directory.
 //
 //	<dir>/YZ/AB…YZ.jwt       (or <dir>/AB…YZ.jwt) the JWTs
+//	<dir>/YZ/AB…YZ.jwt.deleted    what was kept of one that was deleted
 //	<dir>/.journal/journal   the commits
 //	<dir>/.journal/aside-7   a JWT that is on its way to its place
 //	<dir>/.lock              a note for who finds the directory in use
 //
-// After Close only the JWTs are there, and .journal if something is still owed.
+// After Close only the JWTs and tombstones are there, and .journal if something is still owed.
 type Dir struct {
 	root      string // ends in a separator
 	preferred codec
@@ -87,7 +88,7 @@ type Dir struct {
 	warned    map[string]bool  // causes of faults
 }
 
-// version is a committed JWT whose file is not written yet.
+// version is a committed JWT whose file is not written yet, or a tombstone.
 type version struct {
 	record
 	aside string // path of a file with these bytes, "" if there is none
@@ -205,11 +206,8 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	if !harmless(key) || known == (Stamp{}) && !validKey(key) { // who has a stamp has asked for this key before
 		return nil, Stamp{}, unknown(key)
 	}
-	if seq, jwt := d.committed(key); jwt != nil {
-		if now := commitStamp(seq); now != known {
-			return jwt, now, nil
-		}
-		return nil, known, nil
+	if v := d.waiting(key); v != nil {
+		return v.load(known)
 	}
 	d.files <- struct{}{}
 	defer func() { <-d.files }()
@@ -226,14 +224,23 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	return nil, Stamp{}, d.missing(key)
 }
 
-// committed returns the version of key that is committed and not in its file yet.
-func (d *Dir) committed(key string) (seq uint64, jwt []byte) {
+// waiting returns the change of key that is committed and not in its file yet, nil if there is none.
+func (d *Dir) waiting(key string) *version {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if v := d.pending[key]; v != nil {
-		return v.seq, v.body
+	return d.pending[key]
+}
+
+// load is Load for what is not in its file yet.
+func (v *version) load(known Stamp) (jwt []byte, now Stamp, err error) {
+	now = commitStamp(v.seq)
+	switch {
+	case v.kind == kindDelete:
+		return nil, Stamp{}, unknown(v.key)
+	case now == known:
+		return nil, known, nil
 	}
-	return 0, nil
+	return v.body, now, nil
 }
 
 func load(path string, known Stamp) (jwt []byte, now Stamp, err error) {

@@ -260,7 +260,7 @@ func TestFilesEditedByHandCountAtOnce(t *testing.T) {
 	written(t, d)
 	write(t, path, "by hand")
 	sees("by hand")
-	_, err := d.Put(context.Background(), key, "test", []byte("new"), func(stored []byte) error {
+	_, err := d.Put(context.Background(), key, "test", []byte("new"), func(stored, _ []byte) error {
 		if string(stored) != "by hand" {
 			t.Errorf("allow sees %q", stored)
 		}

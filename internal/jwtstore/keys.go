@@ -20,8 +20,8 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 		}
 		d.walk("", func(key string, err error) bool {
 			if err == nil {
-				if _, jwt := d.committed(key); jwt != nil {
-					return true // it came before
+				if d.waiting(key) != nil {
+					return true // it came before, or has been deleted
 				}
 			}
 			return yield(key, err)
@@ -33,8 +33,10 @@ func (d *Dir) unwrittenKeys() []string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	keys := make([]string, 0, len(d.pending))
-	for key := range d.pending {
-		keys = append(keys, key)
+	for key, v := range d.pending {
+		if v.kind == kindPut {
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }
@@ -77,8 +79,10 @@ func (m *Memory) Keys() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		m.mu.RLock()
 		keys := make([]string, 0, len(m.versions))
-		for key := range m.versions {
-			keys = append(keys, key)
+		for key, v := range m.versions {
+			if v.jwt != nil {
+				keys = append(keys, key)
+			}
 		}
 		m.mu.RUnlock()
 		for _, key := range keys {

@@ -66,6 +66,14 @@ func (l *ledger) commit(seq uint64, key string, at time.Time, announce bool) {
 	l.keep(&owed{Change: Change{Seq: seq, Key: key, At: at}})
 }
 
+// withdraw records that key has no JWT any more: nothing is owed for it.
+func (l *ledger) withdraw(seq uint64, key string) {
+	l.head = seq
+	if e := l.byKey[key]; e != nil {
+		l.drop(e)
+	}
+}
+
 func (l *ledger) keep(o *owed) {
 	e := l.order.PushBack(o)
 	l.bySeq[o.Seq], l.byKey[o.Key] = e, e

@@ -136,7 +136,7 @@ func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 	parallel(len(batch), func(i int) { failed[i] = d.syncAside(batch[i]) })
 	dirs := map[string]error{}
 	for i, v := range batch {
-		target := d.preferred.path(d.root, v.key)
+		target := d.target(v)
 		if failed[i] == nil {
 			failed[i] = d.place(v.aside, target)
 		}
@@ -148,7 +148,7 @@ func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 		dirs[filepath.Dir(target)] = nil
 	}
 	d.syncDirs(dirs)
-	var done []*version
+	var done, graves []*version
 	for i, v := range batch {
 		parent := filepath.Dir(d.preferred.path(d.root, v.key))
 		switch {
@@ -156,12 +156,58 @@ func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 		case dirs[parent] != nil:
 			d.spoil(v)
 			faults[parent] = dirs[parent]
+		case v.kind == kindDelete:
+			graves = append(graves, v)
 		default:
 			d.removeOther(v.key)
 			done = append(done, v)
 		}
 	}
-	d.finish(done)
+	d.finish(append(done, d.clear(graves, faults)...))
+}
+
+// target is where a version's bytes go.
+func (d *Dir) target(v *version) string {
+	if v.kind == kindDelete {
+		return d.preferred.path(d.root, v.key) + deleted
+	}
+	return d.preferred.path(d.root, v.key)
+}
+
+// clear removes the JWTs whose tombstones stand, for good, and returns those of which none is left.
+func (d *Dir) clear(graves []*version, faults map[string]error) (done []*version) {
+	dirs := map[string]error{}
+	for _, v := range graves {
+		for _, path := range d.places(v.key) {
+			switch err := os.Remove(path); {
+			case err == nil:
+				dirs[filepath.Dir(path)] = nil
+			case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+				faults[filepath.Dir(path)] = err
+			}
+		}
+	}
+	d.syncDirs(dirs)
+	for path, err := range dirs {
+		if err != nil {
+			faults[path] = err
+		}
+	}
+	for _, v := range graves {
+		ok := true
+		for _, path := range d.places(v.key) {
+			ok = ok && faults[filepath.Dir(path)] == nil
+		}
+		if ok {
+			done = append(done, v)
+		}
+	}
+	return done
+}
+
+// places are where a JWT can lie.
+func (d *Dir) places(key string) [2]string {
+	return [2]string{d.preferred.path(d.root, key), d.other.path(d.root, key)}
 }
 
 // spoil removes the aside file of a version that was superseded, or that failed: after a failed sync nobody knows

@@ -20,8 +20,9 @@ type Memory struct {
 }
 
 type memoryVersion struct {
-	seq uint64
-	jwt []byte
+	seq       uint64
+	jwt       []byte // nil if it was deleted
+	tombstone []byte // nil if it never was
 }
 
 // NewMemory returns an empty store; announce is as in SetAnnounce.
@@ -35,7 +36,7 @@ func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	v, found := m.versions[key]
-	if !found {
+	if !found || v.jwt == nil {
 		return nil, Stamp{}, unknown(key)
 	}
 	now = commitStamp(v.seq)
@@ -47,7 +48,7 @@ func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error
 
 // Put asks allow with what is stored (nil if nothing is) and stores jwt if allow returns nil. An error of allow is
 // returned as it is; any error means that nothing has changed.
-func (m *Memory) Put(ctx context.Context, key, door string, jwt []byte, allow func(stored []byte) error) (seq uint64, err error) {
+func (m *Memory) Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error) {
 	if err := checkPut(key, door, jwt); err != nil {
 		return 0, err
 	}
@@ -57,11 +58,45 @@ func (m *Memory) Put(ctx context.Context, key, door string, jwt []byte, allow fu
 	}
 	defer unlock()
 	stored, _, _ := m.Load(key, Stamp{})
-	if err := allow(stored); err != nil {
+	tombstone, _ := m.Tombstone(key)
+	if err := allow(stored, tombstone); err != nil {
 		return 0, err
 	}
 	jwt = slices.Clone(jwt)
-	return m.commit(key, func(seq uint64) { m.versions[key] = memoryVersion{seq: seq, jwt: jwt} })
+	return m.commit(func(seq uint64) {
+		m.versions[key] = memoryVersion{seq: seq, jwt: jwt, tombstone: tombstone}
+		m.led.commit(seq, key, time.Now(), m.announce)
+	})
+}
+
+// Delete asks allow with what is stored and with the tombstone (nil if there is none), and keeps the tombstone that it
+// returns instead of the JWT; fs.ErrNotExist if nothing is stored. An error of allow is returned as it is.
+func (m *Memory) Delete(ctx context.Context, key, _ string, allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error) {
+	unlock, err := m.keys.lock(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	stored, _, err := m.Load(key, Stamp{})
+	if err != nil {
+		return 0, err
+	}
+	tombstone, _ := m.Tombstone(key)
+	if tombstone, err = allow(stored, tombstone); err != nil {
+		return 0, err
+	}
+	tombstone = slices.Clone(tombstone)
+	return m.commit(func(seq uint64) {
+		m.versions[key] = memoryVersion{seq: seq, tombstone: tombstone}
+		m.led.withdraw(seq, key)
+	})
+}
+
+// Tombstone returns what was kept of an account that was deleted, nil if it never was.
+func (m *Memory) Tombstone(key string) ([]byte, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.versions[key].tombstone, nil
 }
 
 // Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is none.
@@ -74,10 +109,10 @@ func (m *Memory) Touch(ctx context.Context, key, door string) (seq uint64, err e
 	if _, _, err := m.Load(key, Stamp{}); err != nil {
 		return 0, err
 	}
-	return m.commit(key, func(uint64) {})
+	return m.commit(func(seq uint64) { m.led.commit(seq, key, time.Now(), m.announce) })
 }
 
-func (m *Memory) commit(key string, apply func(seq uint64)) (uint64, error) {
+func (m *Memory) commit(apply func(seq uint64)) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -85,7 +120,6 @@ func (m *Memory) commit(key string, apply func(seq uint64)) (uint64, error) {
 	}
 	seq := m.led.head + 1
 	apply(seq)
-	m.led.commit(seq, key, time.Now(), m.announce)
 	return seq, nil
 }
 

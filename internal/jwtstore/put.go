@@ -14,11 +14,11 @@ import (
 // mostPending bounds the JWTs that are committed and not written out, in bytes. A Put that would exceed it waits.
 const mostPending = 64 << 20
 
-// Put asks allow with what is stored (nil if nothing is, or if what is there can't be a JWT) and commits jwt if
-// allow returns nil; for one account this is one step. It returns the change's sequence number once the change is
+// Put asks allow with what is stored (nil if nothing is, or if what is there can't be a JWT) and with the account's
+// tombstone (nil if it was never deleted), and commits jwt if allow returns nil; for one account this is one step. It returns the change's sequence number once the change is
 // on stable storage. An error of allow is returned as it is; any other error means that nothing has changed. A ctx
 // that ends has no influence any more once the change is on its way to the disk.
-func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(stored []byte) error) (seq uint64, err error) {
+func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error) {
 	if err := checkPut(key, door, jwt); err != nil {
 		return 0, err
 	}
@@ -31,13 +31,20 @@ func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(
 	if err != nil {
 		return 0, err
 	}
-	if err := allow(stored); err != nil {
+	tombstone, err := d.Tombstone(key)
+	if err != nil {
+		return 0, err
+	}
+	if err := allow(stored, tombstone); err != nil {
 		return 0, err
 	}
 	if err := d.enter(); err != nil {
 		return 0, err
 	}
 	defer d.active.Done()
+	if err := d.bury(key); err != nil {
+		return 0, err
+	}
 	return d.put(ctx, record{kind: kindPut, key: key, door: door, body: slices.Clone(jwt)})
 }
 

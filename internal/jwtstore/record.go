@@ -43,6 +43,7 @@ const (
 	kindTouch                    // seq: of the change
 	kindMark                     // seq: up to here everything is in its file
 	kindNews                     // body: what became known of nats-servers, see news.go
+	kindDelete                   // seq: of the change; body: the tombstone
 )
 
 // flagQuiet marks a change that is not owed to nats-servers.

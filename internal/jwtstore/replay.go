@@ -91,7 +91,7 @@ func (s *replayed) apply(r record) {
 	switch r.kind {
 	case kindSnapshot:
 		s.restore(r.body)
-	case kindPut:
+	case kindPut, kindDelete:
 		if had, found := s.puts[r.key]; validKey(r.key) && len(r.body) <= maxJWT && (!found || had.seq < r.seq) {
 			s.puts[r.key] = r
 		}
@@ -107,7 +107,11 @@ func (s *replayed) apply(r record) {
 
 // change tells the ledger. A snapshot is followed by puts that it knows already.
 func (s *replayed) change(r record) {
-	if r.seq > s.led.head && validKey(r.key) {
+	switch {
+	case r.seq <= s.led.head || !validKey(r.key):
+	case r.kind == kindDelete:
+		s.led.withdraw(r.seq, r.key)
+	default:
 		s.led.commit(r.seq, r.key, r.at, r.flags&flagQuiet == 0)
 	}
 }

@@ -46,7 +46,7 @@ func FuzzAnswers(f *testing.F) {
 		done := make(chan struct{})
 		go func() { defer close(done); n.Serve(ctx, m) }()
 		hear := m.heard(subject)
-		seq, err := store.Put(ctx, key, "test", []byte("jwt"), func([]byte) error { return nil })
+		seq, err := store.Put(ctx, key, "test", []byte("jwt"), func(_, _ []byte) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

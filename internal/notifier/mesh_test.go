@@ -175,7 +175,7 @@ func inMesh(t *testing.T, test func(t *testing.T, c *cell), nodes ...*node) {
 
 // put commits a change that the notifier is not told of.
 func (c *cell) put(t *testing.T, key, token string) uint64 {
-	seq, err := c.store.Put(context.Background(), key, "test", []byte(token), func([]byte) error { return nil })
+	seq, err := c.store.Put(context.Background(), key, "test", []byte(token), func(_, _ []byte) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func (b *bench) sysCreds(t *testing.T, edits ...func(*jwt.UserClaims)) []byte {
 // commit stores a JWT and announces it, as the gate does. An old commit is one whose skips count.
 func (b *bench) commit(t *testing.T, key string, token []byte, at time.Time) accounts.Receipt {
 	t.Helper()
-	seq, err := b.store.Put(context.Background(), key, "test", token, func([]byte) error { return nil })
+	seq, err := b.store.Put(context.Background(), key, "test", token, func(_, _ []byte) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +22,10 @@ import (
 // Store is what every store does.
 type Store interface {
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
-	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored []byte) error) (seq uint64, err error)
+	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error)
+	Delete(ctx context.Context, key, door string, allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error)
+	Tombstone(key string) ([]byte, error)
+	Keys() iter.Seq2[string, error]
 	Touch(ctx context.Context, key, door string) (seq uint64, err error)
 	SetAnnounce(on bool)
 	Changes() []jwtstore.Change
@@ -56,6 +60,9 @@ func Run(t *testing.T, open Opener) {
 		{"an ended context stores nothing", ended},
 		{"compare and commit are one step", atomically},
 		{"nobody sees torn or refused bytes", whole},
+		{"a deleted account is gone and leaves its tombstone", deleted},
+		{"what allow refuses is not deleted", undeleted},
+		{"the keys are those of what is stored", listed},
 		{"a touch is a change of what is there", touch},
 		{"every change is owed until every server has it", outbox},
 		{"only the latest change of an account is owed", superseded},
@@ -111,7 +118,7 @@ func Key(t testing.TB) string {
 }
 
 // Always is an allow function.
-func Always([]byte) error { return nil }
+func Always(_, _ []byte) error { return nil }
 
 func (b *bench) put(key, jwt string) uint64 {
 	b.Helper()
@@ -198,7 +205,7 @@ func refused(t *testing.T, b *bench) {
 	key := Key(t)
 	no := errors.New("no")
 	for range 2 {
-		_, err := b.Put(context.Background(), key, "test", []byte("new"), func([]byte) error { return no })
+		_, err := b.Put(context.Background(), key, "test", []byte("new"), func(_, _ []byte) error { return no })
 		if err != no {
 			t.Errorf("Put returns %v", err)
 		}
@@ -212,7 +219,7 @@ func refused(t *testing.T, b *bench) {
 func allowed(t *testing.T, b *bench) {
 	key := Key(t)
 	for i, want := range []string{"", "jwt 0", "jwt 1"} {
-		_, err := b.Put(context.Background(), key, "test", fmt.Appendf(nil, "jwt %d", i), func(stored []byte) error {
+		_, err := b.Put(context.Background(), key, "test", fmt.Appendf(nil, "jwt %d", i), func(stored, _ []byte) error {
 			if string(stored) != want || (stored == nil) != (want == "") {
 				t.Errorf("stored is %q, want %q", stored, want)
 			}
@@ -221,6 +228,124 @@ func allowed(t *testing.T, b *bench) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// del deletes and wants allow to be asked about these.
+func (b *bench) del(key, stored, tombstone, next string) uint64 {
+	b.Helper()
+	seq, err := b.Delete(context.Background(), key, "test", func(s, was []byte) ([]byte, error) {
+		if string(s) != stored || string(was) != tombstone {
+			b.Errorf("stored is %q with tombstone %q, want %q and %q", s, was, stored, tombstone)
+		}
+		return []byte(next), nil
+	})
+	if err != nil {
+		b.Fatalf("Delete: %v", err)
+	}
+	return seq
+}
+
+// gone wants the account to be deleted.
+func (b *bench) gone(key, tombstone string) {
+	b.Helper()
+	if jwt, _, err := b.Load(key, jwtstore.Stamp{}); !errors.Is(err, fs.ErrNotExist) {
+		b.Errorf("Load: %q, %v", jwt, err)
+	}
+	b.tombstone(key, tombstone)
+}
+
+func (b *bench) tombstone(key, want string) {
+	b.Helper()
+	if got, err := b.Tombstone(key); err != nil || string(got) != want || (got == nil) != (want == "") {
+		b.Errorf("the tombstone is %q, %v, want %q", got, err, want)
+	}
+}
+
+func deleted(t *testing.T, b *bench) {
+	key, other := Key(t), Key(t)
+	b.tombstone(key, "")
+	first := b.put(key, "one")
+	b.put(other, "other")
+	if seq := b.del(key, "one", "", "tomb 1"); seq <= first {
+		t.Errorf("sequence numbers %d, %d", first, seq)
+	}
+	b.gone(key, "tomb 1")
+	if _, err := b.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Touch: %v", err)
+	}
+	if c := b.Latest(key); c.Seq != 0 {
+		t.Errorf("owed for what is deleted: %+v", c)
+	}
+	_, err := b.Put(context.Background(), key, "test", []byte("two"), func(stored, tombstone []byte) error {
+		if stored != nil || string(tombstone) != "tomb 1" {
+			t.Errorf("stored is %q, the tombstone %q", stored, tombstone)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.tombstone(key, "tomb 1") // it stays beside what is stored
+	if b.load(key) != "two" || b.load(other) != "other" {
+		t.Errorf("loaded %q and %q", b.load(key), b.load(other))
+	}
+	b.del(key, "two", "tomb 1", "tomb 2")
+	b.gone(key, "tomb 2")
+	if b.reopen == nil {
+		return
+	}
+	b.Store = b.reopen()
+	b.gone(key, "tomb 2")
+	b.put(key, "three")
+	b.Store = b.reopen()
+	b.tombstone(key, "tomb 2")
+	if b.load(key) != "three" {
+		t.Errorf("loaded %q", b.load(key))
+	}
+}
+
+func undeleted(t *testing.T, b *bench) {
+	key, no := Key(t), errors.New("no")
+	refuse := func(_, _ []byte) ([]byte, error) { return nil, no }
+	for _, unknown := range []string{key, "", "../x", strings.Repeat("A", 56)} {
+		if _, err := b.Delete(context.Background(), unknown, "test", refuse); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Delete(%q): %v", unknown, err)
+		}
+	}
+	b.put(key, "one")
+	if _, err := b.Delete(context.Background(), key, "test", refuse); err != no {
+		t.Errorf("Delete: %v", err)
+	}
+	b.tombstone(key, "")
+	if b.load(key) != "one" {
+		t.Errorf("loaded %q", b.load(key))
+	}
+}
+
+func listed(t *testing.T, b *bench) {
+	one, two, three := Key(t), Key(t), Key(t)
+	b.put(one, "one")
+	b.put(two, "two")
+	b.put(three, "three")
+	b.del(two, "two", "", "tomb")
+	want := []string{one, three}
+	slices.Sort(want)
+	for range 2 {
+		var got []string
+		for key, err := range b.Keys() {
+			if err != nil {
+				t.Error(err)
+			}
+			got = append(got, key)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("the keys are %q, want %q", got, want)
+		}
+		if b.reopen == nil {
+			return
+		}
+		b.Store = b.reopen()
 	}
 }
 
@@ -281,7 +406,7 @@ func ended(t *testing.T, b *bench) {
 		}
 	}
 	refuse()
-	_, err := b.Put(context.Background(), key, "test", []byte("one"), func([]byte) error {
+	_, err := b.Put(context.Background(), key, "test", []byte("one"), func(_, _ []byte) error {
 		refuse() // and does not wait for the Put that it is in
 		return nil
 	})
@@ -322,7 +447,7 @@ var errRace = errors.New("somebody was faster")
 func countUp(b *bench, key string) {
 	for {
 		seen, _, _ := b.Load(key, jwtstore.Stamp{})
-		_, err := b.Put(context.Background(), key, "test", append(slices.Clone(seen), 'x'), func(stored []byte) error {
+		_, err := b.Put(context.Background(), key, "test", append(slices.Clone(seen), 'x'), func(stored, _ []byte) error {
 			if !bytes.Equal(stored, seen) {
 				return errRace
 			}
@@ -366,7 +491,7 @@ func whole(t *testing.T, b *bench) {
 		})
 	}
 	for n := 1; n < 100; n++ {
-		_, _ = b.Put(context.Background(), key, "test", []byte("refused"), func([]byte) error { return errRace })
+		_, _ = b.Put(context.Background(), key, "test", []byte("refused"), func(_, _ []byte) error { return errRace })
 		b.put(key, version(n))
 	}
 	close(done)
