@@ -22,16 +22,22 @@ type Store interface {
 	// account that is not there is fs.ErrNotExist; any other error means that the store can't be read.
 	// The caller must not change the bytes.
 	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
+	// Tombstone returns what was kept of an account that was deleted, nil if it never was.
+	Tombstone(key string) ([]byte, error)
 	// Keys yields every account that something is stored for. An error says what can't be read; the walk goes on.
 	Keys() iter.Seq2[string, error]
 }
 
 // Committer makes a change durable. Compare and commit are one step, serialised per key.
 type Committer interface {
-	// Put asks allow with what is stored (nil if nothing, or unreadable) and commits jwt if allow returns nil.
+	// Put asks allow with what is stored (nil if nothing, or unreadable) and with the tombstone (nil if the account was
+	// never deleted), and commits jwt if allow returns nil.
 	// It returns once the change is on stable storage, with the change's sequence number. An error of allow is
 	// returned as it is; any other error means that nothing has changed.
 	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error)
+	// Delete asks the same and commits that the tombstone which allow returns takes the JWT's place; fs.ErrNotExist if
+	// nothing is stored.
+	Delete(ctx context.Context, key, door string, allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error)
 	// Touch commits that the stored JWT of key is to be announced once more.
 	Touch(ctx context.Context, key, door string) (seq uint64, err error)
 }

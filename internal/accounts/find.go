@@ -39,5 +39,12 @@ func (r *Registry) foreign(trust *Trust, key string, token []byte) (*Account, er
 	if err != nil {
 		return nil, err
 	}
+	text, err := r.store.Tombstone(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := readTombstone(text).bars(head, token, Source{Peer: true}); err != nil {
+		return nil, err
+	}
 	return NewAccount(token, head), nil
 }

@@ -72,7 +72,7 @@ func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Sour
 func (r *Registry) submit(ctx context.Context, key string, o *offer) (seq uint64, err error) {
 	if err = r.inspect(key, o); err == nil {
 		seq, err = r.committer.Put(ctx, key, o.src.Door, o.token, func(stored, tombstone []byte) error {
-			return r.admit(o, stored)
+			return r.admit(o, stored, tombstone)
 		})
 		if err != nil && o.refused == nil && !errors.Is(err, errSame) {
 			err = fmt.Errorf("%w: %w", ErrSave, err)
@@ -150,7 +150,7 @@ func ahead(issuedAt int64, now time.Time) bool {
 
 // admit decides, under the account's own lock, whether o may replace what is stored. The cheap comparisons come
 // before the signature check.
-func (r *Registry) admit(o *offer, stored []byte) error {
+func (r *Registry) admit(o *offer, stored, deleted []byte) error {
 	current := r.intact(o, stored)
 	o.stored, o.old = stored, current
 	if current != nil && bytes.Equal(bytes.TrimSpace(stored), o.token) && !o.expired(r.now()) {
@@ -158,6 +158,9 @@ func (r *Registry) admit(o *offer, stored []byte) error {
 	}
 	if newest := o.newest(current); o.head.IssuedAt < newest && (!r.allowOlder || o.src.Peer) && !ahead(newest, r.now()) {
 		o.refused = &OlderError{Stored: time.Unix(newest, 0), Offered: time.Unix(o.head.IssuedAt, 0)}
+		return o.refused
+	}
+	if o.refused = readTombstone(deleted).bars(o.head, o.token, o.src); o.refused != nil {
 		return o.refused
 	}
 	if current != nil && o.src.Peer && o.head.IssuedAt == current.IssuedAt && o.lesser(stored) {

@@ -19,6 +19,7 @@ const (
 	Accepted  = "accepted"  // it is stored now
 	Unchanged = "unchanged" // it was stored already
 	Refused   = "refused"   // Reason says why
+	Deleted   = "deleted"   // by order of the operator, who is Issuer
 )
 
 // Verdict is one decision. What a stranger wrote may be anything.
@@ -74,7 +75,13 @@ func (r *Registry) observe(key string, o *offer, result, reason string) {
 	if len(o.token) > 0 {
 		v.New = describe(&o.head, o.token)
 	}
-	r.observer.Observe(v)
+	r.tell(v)
+}
+
+func (r *Registry) tell(v Verdict) {
+	if r.observer != nil {
+		r.observer.Observe(v)
+	}
 }
 
 // describe returns nil for a JWT that is not there. head may be nil: what is stored is damaged.
@@ -102,6 +109,9 @@ var reasons = []struct {
 	{ErrBadIssuer, "bad-issuer"},
 	{ErrUntrusted, "untrusted"},
 	{ErrLesser, "older"},
+	{ErrSystemAccount, "system-account"},
+	{ErrNewer, "newer"},
+	{ErrReplayed, "replayed"},
 	{ErrSave, "save-failed"},
 }
 
@@ -117,6 +127,8 @@ func Reason(err error) string {
 		return "blocked"
 	case isA[*OlderError](err):
 		return "older"
+	case isA[*DeletedError](err):
+		return "deleted"
 	case isA[*FutureError](err):
 		return "future"
 	case isA[*TooLargeError](err):

@@ -221,6 +221,12 @@ func (c *cache) put(key string, e *entry) {
 	c.size += len(e.token)
 }
 
+func (c *cache) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(key)
+}
+
 func (c *cache) drop(key string) {
 	if old := c.entries[key]; old != nil {
 		c.size -= len(old.token)

@@ -147,7 +147,7 @@ func (d *daemon) wire(trust anchors) {
 		},
 	})
 	d.notifier.SetForget(d.Config.ForgetServer)
-	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log})
+	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log, AllowDelete: d.Config.Store.AllowDelete})
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,
 		Committer:  d.store,

@@ -102,6 +102,9 @@ func answerFor(err error) answer {
 	if e, ok := errors.AsType[*accounts.OlderError](err); ok {
 		return answer{status: http.StatusConflict, text: e.Error()}
 	}
+	if e, ok := errors.AsType[*accounts.DeletedError](err); ok {
+		return answer{status: http.StatusConflict, text: e.Error()}
+	}
 	if e, ok := errors.AsType[*accounts.FutureError](err); ok {
 		return answer{status: http.StatusBadRequest, text: e.Error()}
 	}

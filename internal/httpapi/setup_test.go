@@ -48,6 +48,12 @@ func (s *shelf) lay(key string, token []byte) {
 	s.version[key]++
 }
 
+func (s *shelf) Tombstone(string) ([]byte, error) { return nil, nil }
+
+func (s *shelf) Delete(context.Context, string, string, func(_, _ []byte) ([]byte, error)) (uint64, error) {
+	return 0, errDisk
+}
+
 func (s *shelf) Keys() iter.Seq2[string, error] { return func(func(string, error) bool) {} }
 
 func (s *shelf) Load(key string, known accounts.Stamp) ([]byte, accounts.Stamp, error) {

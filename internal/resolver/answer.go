@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -89,10 +90,13 @@ func (q *quota) take(now time.Time) (ok bool, skipped int) {
 	return true, skipped
 }
 
-// list answers with the accounts that are stored.
-func (s *session) list(m *nats.Msg) {
-	if !s.Gate.Surveyed() {
-		_ = s.Gate.Survey(s.ctx) // what can't be read is not in the list
+// warn writes a line about what a stranger has sent, unless there have been many.
+func (d *Doors) warn(text string) {
+	ok, skipped := d.told.take(time.Now())
+	if skipped > 0 {
+		d.Log.Warn(fmt.Sprintf("%d more messages from NATS were refused", skipped))
 	}
-	s.respond(m, answer{Data: s.Gate.Keys()})
+	if ok {
+		d.Log.Warn(text)
+	}
 }

@@ -142,8 +142,6 @@ func (d *Doors) firstGood(key string, answers <-chan *nats.Msg, judge func([]byt
 		if err == nil {
 			return m.Data
 		}
-		if ok, _ := d.told.take(time.Now()); ok {
-			d.Log.Warn(fmt.Sprintf("%s - another server's answer is refused - %s", short(key), harmless(err.Error(), 512)))
-		}
+		d.warn(fmt.Sprintf("%s - another server's answer is refused - %s", short(key), harmless(err.Error(), 512)))
 	}
 }

@@ -6,6 +6,7 @@
 //	find.go      the same subject, asked for what is not stored here
 //	pack.go      $SYS.REQ.CLAIMS.PACK               two stores compare and exchange what they have
 //	sync.go      when that happens, and what it says
+//	admin.go     $SYS.REQ.CLAIMS.LIST, $SYS.REQ.CLAIMS.DELETE
 //	answer.go    the JSON that nats-server answers with
 //
 // It has no rule of its own about JWTs: everything goes through the gate.
@@ -42,6 +43,8 @@ type Gate interface {
 	Hear(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
 	// Merge takes a line of a pack.
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
+	// Delete carries out an order of the operator.
+	Delete(ctx context.Context, order []byte, src accounts.Source) (accounts.Deletion, error)
 	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
 	Lookup(ctx context.Context, key string) (*accounts.Account, error)
 	// Survey looks through the whole store; Surveyed says whether that has happened.
@@ -58,6 +61,8 @@ type Options struct {
 	Gate    Gate
 	Version string // of this program, for answers
 	Log     *slog.Logger
+	// AllowDelete lets the operator delete accounts.
+	AllowDelete bool
 }
 
 // Doors are all doors on NATS. What they know outlives a session.
@@ -114,6 +119,7 @@ func (d *Doors) Serve(ctx context.Context, conn Session) {
 		"$SYS.REQ.CLAIMS.UPDATE":           s.update,
 		"$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP": s.lookup,
 		"$SYS.REQ.CLAIMS.LIST":             s.list,
+		"$SYS.REQ.CLAIMS.DELETE":           s.delete,
 	} {
 		_, err := conn.Subscribe(subject, handle)
 		s.complain(err)

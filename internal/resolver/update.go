@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -93,14 +92,7 @@ func (s *session) refused(key, subject string, err error) {
 	if _, older := errors.AsType[*accounts.OlderError](err); older || errors.Is(err, accounts.ErrLesser) {
 		return
 	}
-	ok, skipped := s.told.take(time.Now())
-	if !ok {
-		return
-	}
-	if skipped > 0 {
-		s.Log.Warn(fmt.Sprintf("%d more messages from NATS were refused", skipped))
-	}
-	s.Log.Warn(fmt.Sprintf("%s - the update on %s is refused - %s", short(key), harmless(subject, 128), harmless(err.Error(), 512)))
+	s.warn(fmt.Sprintf("%s - the update on %s is refused - %s", short(key), harmless(subject, 128), harmless(err.Error(), 512)))
 }
 
 // isOutbox says whether a reply subject is that of an account server's announcement, <inbox>.<key>.<seq>.<attempt>.

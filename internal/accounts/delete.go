@@ -1,0 +1,212 @@
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nats-account-server/internal/operator"
+)
+
+// What keeps an account from being deleted.
+var (
+	ErrSystemAccount = errors.New("not allowed to delete system account")
+	ErrReplayed      = errors.New("this request was carried out before")
+	ErrNewer         = errors.New("the stored JWT is newer than the request")
+)
+
+// DeletedError says that the account was deleted and that the JWT is too old to bring it back.
+type DeletedError struct {
+	At time.Time // when that was ordered
+}
+
+func (e *DeletedError) Error() string {
+	return fmt.Sprintf("the account was deleted at %s: only a newer JWT brings it back", e.At.UTC().Format(time.RFC3339))
+}
+
+// tombstone is what is kept of a deleted account. In the store it is the JWT, as nats-server keeps it too, and a line
+// of JSON behind it.
+type tombstone struct {
+	hash     Digest // of the JWT that was deleted
+	issuedAt int64  // its iat, Unix seconds
+	order    tombstoneOrder
+}
+
+// tombstoneOrder is who had it deleted.
+type tombstoneOrder struct {
+	IssuedAt int64  `json:"deleted"` // iat of the order, Unix seconds
+	Issuer   string `json:"by"`
+	Hash     string `json:"order"` // SHA-256 of the order, in hex: it is carried out once
+}
+
+func (o tombstoneOrder) above(token []byte) []byte {
+	text, _ := json.Marshal(o) // it is two texts and a number
+	return slices.Concat(bytes.TrimSpace(token), []byte{'\n'}, text, []byte{'\n'})
+}
+
+// readTombstone understands nats-server's as well, which has no line behind the JWT. nil is none.
+func readTombstone(text []byte) *tombstone {
+	if text == nil {
+		return nil
+	}
+	token, rest, _ := bytes.Cut(bytes.TrimSpace(text), []byte{'\n'})
+	t := &tombstone{hash: sha256.Sum256(bytes.TrimSpace(token))}
+	if head, err := operator.Peek(bytes.TrimSpace(token)); err == nil {
+		t.issuedAt = head.IssuedAt
+	}
+	if json.Unmarshal(rest, &t.order) != nil {
+		t.order = tombstoneOrder{IssuedAt: t.issuedAt}
+	}
+	return t
+}
+
+// bars says whether a JWT may not bring the account back: the same and older ones never, and from a peer, who may have
+// missed the deletion, none that is not newer than that.
+func (t *tombstone) bars(head operator.Head, token []byte, src Source) error {
+	if t == nil || head.IssuedAt > t.issuedAt && (!src.Peer || head.IssuedAt > t.order.IssuedAt) {
+		return nil
+	}
+	if head.IssuedAt == t.issuedAt && !src.Peer && sha256.Sum256(token) != t.hash {
+		return nil // of the same second: the later one wins
+	}
+	return &DeletedError{At: time.Unix(t.order.IssuedAt, 0)}
+}
+
+// Deletion is what became of an order to delete accounts.
+type Deletion struct {
+	Issuer  string // "" if it could not be read
+	Deleted int
+	Failed  []string            // "A…: why"
+	Loaded  map[string][]string // nats-servers that still run an account, by account
+}
+
+// Delete carries out an order of the operator. The error says why none of it was; otherwise the accounts that are
+// deleted are so for good, and none of them comes back by a JWT that is not newer.
+func (r *Registry) Delete(ctx context.Context, order []byte, src Source) (Deletion, error) {
+	trust := r.trust.Load()
+	o, err := trust.Operator.CheckDeletion(bytes.TrimSpace(order))
+	done := Deletion{Issuer: o.Issuer}
+	if now := r.now(); err == nil && ahead(o.IssuedAt, now) {
+		err = &FutureError{Offered: time.Unix(o.IssuedAt, 0), Now: now}
+	}
+	for _, key := range o.Accounts {
+		if trust.isSystem(key) {
+			err = ErrSystemAccount
+		}
+	}
+	if err != nil {
+		r.tell(Verdict{Source: src, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
+		return done, err
+	}
+	var gone []string
+	for _, key := range o.Accounts {
+		switch err := r.delete(ctx, key, o, src); {
+		case err != nil:
+			done.Failed = append(done.Failed, short(key)+": "+err.Error())
+		default:
+			gone = append(gone, key)
+		}
+	}
+	done.Deleted = len(gone)
+	done.Loaded = r.stillLoaded(ctx, gone)
+	return done, nil
+}
+
+// isSystem says whether an account is the system account.
+func (t *Trust) isSystem(key string) bool {
+	return t.System != nil && t.System.Key == key || t.Operator != nil && t.Operator.SystemAccount == key
+}
+
+// delete deletes one account. One that is not there is deleted already.
+func (r *Registry) delete(ctx context.Context, key string, o operator.Deletion, src Source) error {
+	was := Verdict{Source: src, Result: Deleted, Account: key, Issuer: o.Issuer}
+	order := tombstoneOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
+	seq, err := r.committer.Delete(ctx, key, src.Door, func(stored, text []byte) ([]byte, error) {
+		head, err := operator.Peek(bytes.TrimSpace(stored))
+		if was.Old = describe(nil, stored); err == nil {
+			was.Old = describe(&head, stored)
+		}
+		switch t := readTombstone(text); {
+		case t != nil && t.order.Hash == order.Hash:
+			return nil, ErrReplayed
+		case err == nil && head.IssuedAt > o.IssuedAt:
+			return nil, ErrNewer
+		}
+		return order.above(stored), nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		was.Result, was.Reason = Refused, Reason(err)
+		r.tell(was)
+		return err
+	}
+	r.tell(was)
+	r.cache.forget(key)
+	_ = r.enroll(key) // it has just been committed: it is in memory
+	r.announcer.Announce(key, seq, r.now())
+	r.log.Info(fmt.Sprintf("deleted account - %s - by order of %s", short(key), short(o.Issuer)))
+	return nil
+}
+
+const (
+	// mostAsked bounds the deleted accounts that the nats-servers are asked for.
+	mostAsked = 16
+	askWithin = time.Second
+)
+
+// stillLoaded asks the nats-servers which of these accounts they run. Deleting takes an account from nobody who has it.
+func (r *Registry) stillLoaded(ctx context.Context, keys []string) map[string][]string {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	loaded := make(map[string][]string)
+	for _, key := range keys[:min(len(keys), mostAsked)] {
+		asking.Go(func() {
+			for _, s := range r.announcer.Report(ctx, key, true).Servers {
+				if s.Runs != nil && s.Runs.State == Loaded {
+					mu.Lock()
+					loaded[key] = append(loaded[key], s.Name)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	asking.Wait()
+	return loaded
+}
+
+// String is the line that the client reads.
+func (d Deletion) String() string {
+	text := fmt.Sprintf("deleted %d accounts", d.Deleted)
+	if len(d.Failed) > 0 {
+		text += fmt.Sprintf(", failed for %d - %s", len(d.Failed), strings.Join(d.Failed[:min(len(d.Failed), 8)], ", "))
+	}
+	for _, key := range sortedKeys(d.Loaded) {
+		text += fmt.Sprintf("; %s is still loaded by %s", short(key), strings.Join(d.Loaded[key], ", "))
+	}
+	if len(d.Loaded) > 0 {
+		text += ": they keep its clients until a newer JWT of it with the limit conn: 0 is pushed"
+	}
+	return text
+}
+
+func sortedKeys(m map[string][]string) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

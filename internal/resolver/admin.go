@@ -1,0 +1,42 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+)
+
+// list answers with the accounts that are stored.
+func (s *session) list(m *nats.Msg) {
+	if !s.Gate.Surveyed() {
+		_ = s.Gate.Survey(s.ctx) // what can't be read is not in the list
+	}
+	s.respond(m, answer{Data: s.Gate.Keys()})
+}
+
+var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: true }")
+
+// delete carries out the operator's order to delete accounts. It does not keep the subscription waiting for the answers
+// of nats-servers.
+func (s *session) delete(m *nats.Msg) {
+	s.lanes.put(m.Subject, func() {
+		done, err := accounts.Deletion{}, errNoDelete
+		if s.AllowDelete {
+			done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats"})
+		}
+		switch {
+		case err != nil:
+			text := fmt.Sprintf("delete accounts request by %s failed - %s", done.Issuer, harmless(err.Error(), 512))
+			s.warn(text)
+			s.respond(m, failed("", text))
+		case len(done.Failed) > 0:
+			s.respond(m, failed("", done.String()))
+		default:
+			s.respond(m, answer{Data: &outcome{Code: 200, Message: done.String()}})
+		}
+	})
+}

@@ -1,0 +1,174 @@
+package resolver_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+const lookups = "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP"
+
+// replies lets somebody answer every lookup, and counts them.
+func (s *site) replies(t *testing.T, answer func(m *nats.Msg)) *atomic.Int64 {
+	t.Helper()
+	n := new(atomic.Int64)
+	nc := natstest.Connect(t, s.nats.ClientURL(), s.creds)
+	if _, err := nc.Subscribe(lookups, func(m *nats.Msg) {
+		n.Add(1)
+		answer(m)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestB37B38AnswersToLookupsAreVerified: what is not the account's JWT, signed by the operator, is as good as none.
+func TestB37B38AnswersToLookupsAreVerified(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	h := newHouse(t, s)
+	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	token := s.signed(t, a, 0)
+	for _, c := range []struct {
+		name    string
+		answers [][]byte
+		found   bool
+	}{
+		{"a good one", [][]byte{token}, true},
+		{"a good one after others", [][]byte{nil, []byte("<script>"), jwttest.Sign(t, a.Key, a, time.Now()), token}, true},
+		{"nothing", [][]byte{nil}, false},
+		{"any content", [][]byte{[]byte("<script>any content</script>")}, false},
+		{"another account's", [][]byte{s.signed(t, other, 0)}, false},
+		{"another operator's", [][]byte{jwttest.NewOperator(t).Account(t, a)}, false},
+		{"its own", [][]byte{jwttest.Sign(t, a.Key, a, time.Now())}, false},
+		{"a broken one", [][]byte{jwttest.Flip(token)}, false},
+	} {
+		nc := natstest.Connect(t, s.nats.ClientURL(), s.creds)
+		if _, err := nc.Subscribe("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", func(m *nats.Msg) {
+			for _, answer := range c.answers {
+				_ = nc.Publish(m.Reply, answer)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		nc.Flush()
+		h.forgetMisses(t)
+		got, err := h.gate.Find(t.Context(), a.ID)
+		if c.found && (err != nil || !bytes.Equal(got.JWT, token)) || !c.found && !errors.Is(err, accounts.ErrNotFound) {
+			t.Errorf("%s: %v, %v", c.name, got, err)
+		}
+		text, err := h.gate.Raw(t.Context(), a.ID)
+		if !c.found && !errors.Is(err, accounts.ErrNotFound) {
+			t.Errorf("%s: as text %q, %v", c.name, text, err)
+		}
+		nc.Close()
+	}
+	if h.has(a.ID, token) {
+		t.Error("it is stored")
+	}
+}
+
+// forgetMisses makes the doors open anew: what was unknown before may be known now.
+func (h *house) forgetMisses(t *testing.T) {
+	t.Helper()
+	h.close()
+	h.open(t)
+}
+
+// TestMissesAskOnce however many ask at a time, and not again at once when nobody knew.
+func TestMissesAskOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	h := newHouse(t, s)
+	a := jwttest.NewAccount(t)
+	token := s.signed(t, a, 0)
+	var known atomic.Bool
+	asked := s.replies(t, func(m *nats.Msg) {
+		if known.Load() {
+			_ = m.Respond(token)
+			return
+		}
+		time.AfterFunc(50*time.Millisecond, func() { _ = m.Respond(nil) })
+	})
+	find := func() (found int64) {
+		var all sync.WaitGroup
+		var n atomic.Int64
+		for range 100 {
+			all.Go(func() {
+				if _, err := h.gate.Find(t.Context(), a.ID); err == nil {
+					n.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		return n.Load()
+	}
+	if n := find() + find(); n != 0 || asked.Load() != 1 {
+		t.Errorf("%d found, asked %d times", n, asked.Load())
+	}
+	known.Store(true)
+	natstest.Eventually(t, "it is asked for again", func() bool { return find() == 100 })
+}
+
+// TestAMissWaitsForASecondAtMost, and for nothing while NATS is away.
+func TestAMissWaitsForASecondAtMost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.replies(t, func(*nats.Msg) {})
+	h := newHouseOn(t, s, jwtstore.NewMemory(true))
+	began := time.Now()
+	if _, err := h.gate.Find(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+		t.Errorf("%v after %s", err, time.Since(began))
+	}
+	h.open(t)
+	began = time.Now()
+	_, err := h.gate.Find(t.Context(), jwttest.NewAccount(t).ID)
+	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond || d > 1500*time.Millisecond {
+		t.Errorf("%v after %s", err, d)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := h.gate.Find(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+// TestB1OnlyAccountKeysAreAskedFor, and no more of them in a second than is good for the others.
+func TestB1OnlyAccountKeysAreAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	asked := s.replies(t, func(m *nats.Msg) { _ = m.Respond(nil) })
+	h := newHouse(t, s)
+	for _, key := range []string{"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B", s.op.ID} {
+		if _, err := h.gate.Find(t.Context(), key); !errors.Is(err, accounts.ErrNotFound) {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+	var all sync.WaitGroup
+	for range 500 {
+		key := jwttest.NewAccount(t).ID
+		all.Go(func() { _, _ = h.gate.Find(t.Context(), key) })
+	}
+	all.Wait()
+	if n := asked.Load(); n == 0 || n > 150 {
+		t.Errorf("asked %d times", n)
+	}
+}

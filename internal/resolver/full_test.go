@@ -1,0 +1,150 @@
+package resolver_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// fullConf is a nats-server that keeps every account and compares its store with others twice a second.
+func fullConf(t *testing.T, op *jwttest.Operator, dir string, port int) string {
+	t.Helper()
+	return fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: full, dir: %q, interval: \"500ms\" }\nresolver_preload { %s: %s }\nlisten: 127.0.0.1:%d\nserver_name: full\n",
+		op.Token(t), op.System.ID, dir, op.System.ID, op.SystemAccount(t), port)
+}
+
+func inDir(dir, key string, token []byte) bool {
+	content, err := os.ReadFile(filepath.Join(dir, key+".jwt"))
+	return err == nil && string(content) == string(token)
+}
+
+// TestAFullResolverAndThisServerBecomeTheSame, whoever was told of what, and who was away meanwhile.
+func TestAFullResolverAndThisServerBecomeTheSame(t *testing.T) {
+	t.Parallel()
+	op, dir, port := jwttest.NewOperator(t), t.TempDir(), natstest.FreePort(t)
+	var n *server.Server
+	boot := func() *site {
+		n = natstest.Start(t, fullConf(t, op, dir, port))
+		return newSiteAt(t, op, n)
+	}
+	s := boot()
+	h := newHouse(t, s)
+	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	first, second, third := s.signed(t, a, 100), s.signed(t, b, 100), s.signed(t, c, 100)
+	h.push(t, a.ID, first)
+	natstest.Eventually(t, "the nats-server has what was pushed here", func() bool { return inDir(dir, a.ID, first) })
+	if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", second, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	h.eventuallyHas(t, b.ID, second)
+
+	// Pushed to the nats-server while we are away.
+	h.close()
+	newer := s.signed(t, a, 50)
+	for _, token := range [][]byte{newer, third} {
+		if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.open(t)
+	h.eventuallyHas(t, a.ID, newer)
+	h.eventuallyHas(t, c.ID, third)
+
+	// Pushed here while the nats-server is away: it asks when it is back.
+	h.close()
+	natstest.Stop(n)
+	newest := s.signed(t, b, 10)
+	h.push(t, b.ID, newest)
+	h.site = boot()
+	h.open(t)
+	natstest.Eventually(t, "the nats-server has it", func() bool { return inDir(dir, b.ID, newest) })
+	natstest.Eventually(t, "both stores are the same", func() bool {
+		digest := h.gate.Digest()
+		return len(h.pack(t, digest[:])) == 0
+	})
+	h.wantUpdatesEnd(t)
+}
+
+// wantUpdatesEnd waits until no update passes for longer than several intervals.
+func (h *house) wantUpdatesEnd(t *testing.T) {
+	t.Helper()
+	said := h.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	last, since := int64(-1), time.Now()
+	natstest.Eventually(t, "no update passes", func() bool {
+		if n := said.Load(); n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 4*time.Second
+	})
+}
+
+// TestAStoreThatStaysDifferentMakesNoNoise: the nats-server keeps what another operator signed, which we refuse.
+func TestAStoreThatStaysDifferentMakesNoNoise(t *testing.T) {
+	t.Parallel()
+	op, dir := jwttest.NewOperator(t), t.TempDir()
+	s := newSiteAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
+	foreign := jwttest.NewAccount(t)
+	if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", jwttest.NewOperator(t).Account(t, foreign), 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, s)
+	natstest.Eventually(t, "it says so", func() bool { return h.log.Count(foreign.ID[:12]+" (untrusted issuer in request)") == 1 })
+	packs := s.count(t, "$SYS.REQ.CLAIMS.PACK")
+	time.Sleep(100 * time.Millisecond)
+	natstest.Eventually(t, "the nats-server has asked often", func() bool { return packs.Load() > 12 })
+	if n := h.log.Count(foreign.ID[:12]); n != 1 {
+		t.Errorf("it says so %d times", n)
+	}
+}
+
+// TestB43AChangeIsAnnouncedOnce from every door, and what came by a broadcast not even that.
+func TestB43AChangeIsAnnouncedOnce(t *testing.T) {
+	t.Parallel()
+	op := jwttest.NewOperator(t)
+	var all []*jwttest.Account
+	for range 4 {
+		all = append(all, jwttest.NewAccount(t))
+	}
+	s := newSiteAt(t, op, natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n", all...)))
+	for _, a := range all { // who has nobody there does not load the account, and must be told twice
+		creds, _ := a.User(t)
+		natstest.Connect(t, s.nats.ClientURL(), creds)
+	}
+	h := newHouse(t, s)
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Servers()) == 1 })
+	said := s.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	for i, c := range []struct {
+		name  string
+		offer func(a *jwttest.Account, token []byte)
+		want  int64
+	}{
+		{"a POST", func(a *jwttest.Account, token []byte) { h.push(t, a.ID, token) }, 1},
+		{"a push over NATS", func(_ *jwttest.Account, token []byte) { h.request(t, "$SYS.REQ.CLAIMS.UPDATE", token) }, 1},
+		{"an update", func(a *jwttest.Account, token []byte) { h.request(t, "$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token) }, 0},
+		{"an update of the old kind, said twice by the test", func(a *jwttest.Account, token []byte) {
+			h.request(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token)
+		}, 2},
+	} {
+		before, a := said.Load(), all[i]
+		token := s.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Name = "pushed" })
+		for range 2 { // the second time it is stored already
+			c.offer(a, token)
+			natstest.Eventually(t, "nothing is owed", func() bool { return h.has(a.ID, token) && h.store.Latest(a.ID).Seq == 0 })
+			if c.name == "a POST" {
+				break // a POST of the same is announced once more: people push again to be sure
+			}
+		}
+		_ = s.nc.Flush()
+		if n := said.Load() - before; n != c.want {
+			t.Errorf("%s makes %d updates, not %d", c.name, n, c.want)
+		}
+	}
+}
