@@ -66,11 +66,13 @@ type reminders struct {
 	running map[string]*reminder
 }
 
-// reminder is the period of one account.
+// reminder is the period of one account, and one more period in which it is remembered.
 type reminder struct {
 	again  bool   // there was another event in it
+	over   bool   // it has ended without one
 	of     Digest // what was announced to begin it
 	period time.Duration
+	turn   int // how many have begun
 }
 
 // begin says whether the event is to be followed at once. If not, then is called at the end of the period. When it is
@@ -78,29 +80,46 @@ type reminder struct {
 func (m *reminders) begin(key string, of Digest, peer bool, then func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if had := m.running[key]; had != nil {
-		if had.again = true; peer && had.of == of {
-			had.period = min(2*had.period, remindMost)
+	now := m.running[key]
+	if now == nil {
+		now = &reminder{period: remindEvery, over: true}
+		if m.running == nil {
+			m.running = make(map[string]*reminder)
 		}
+		m.running[key] = now
+	} else if peer && now.of == of {
+		now.period = min(2*now.period, remindMost)
+	} else {
+		now.period = remindEvery
+	}
+	if now.of = of; !now.over {
+		now.again = true
 		return false
 	}
-	if m.running == nil {
-		m.running = make(map[string]*reminder)
-	}
-	now := &reminder{of: of, period: remindEvery}
-	m.running[key] = now
-	time.AfterFunc(now.period, func() { m.end(key, then) })
+	now.over = false
+	m.run(key, now, then)
 	return true
 }
 
-func (m *reminders) end(key string, then func()) {
+// run begins a period, for who holds mu.
+func (m *reminders) run(key string, r *reminder, then func()) {
+	r.turn++
+	turn := r.turn
+	time.AfterFunc(r.period, func() { m.end(key, r, turn, then) })
+}
+
+func (m *reminders) end(key string, r *reminder, turn int, then func()) {
 	m.mu.Lock()
-	now := m.running[key]
-	again := now.again
-	if again {
-		now.again = false
-		time.AfterFunc(now.period, func() { m.end(key, then) })
-	} else {
+	again := false
+	switch {
+	case r.turn != turn: // another period has begun
+	case r.again:
+		again, r.again = true, false
+		m.run(key, r, then)
+	case !r.over:
+		r.over = true
+		m.run(key, r, then)
+	default:
 		delete(m.running, key)
 	}
 	m.mu.Unlock()

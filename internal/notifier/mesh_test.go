@@ -37,6 +37,7 @@ type mesh struct {
 type node struct {
 	name, id, version string
 	says              string // its answer to an update, an error after "!"; "" is none
+	runs              string // the JWT of every account; "" is none, "-" that it does not say
 	began             time.Time
 }
 
@@ -98,6 +99,10 @@ func (n *node) answer(subject string, isUpdate bool) string {
 		return "{" + server + "}"
 	}
 	switch {
+	case subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" && n.runs == "":
+		return fmt.Sprintf(`{%s,"error":{"code":500,"description":"Account A does not exist"}}`, server)
+	case subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" && n.runs != "-":
+		return fmt.Sprintf(`{%s,"data":{"account_detail":{"jwt":%q}}}`, server, n.runs)
 	case isUpdate && n.says != "":
 		return fmt.Sprintf(`{%s,"data":{"message":%q}}`, server, n.says)
 	case subject == "$SYS.REQ.SERVER.PING.IDZ" && !isOld:

@@ -71,6 +71,7 @@ type exchange struct {
 	finished sync.Once
 
 	mu      sync.Mutex
+	over    bool // nothing is taken any more
 	nobody  bool
 	whole   bool            // the end marker came
 	same    bool            // and nothing else
@@ -103,7 +104,7 @@ func (s *session) takePack() (*exchange, error) {
 		return nil, err
 	}
 	x.wait()
-	x.merging.Wait()
+	x.stop()
 	return x, nil
 }
 
@@ -159,8 +160,10 @@ func (x *exchange) take(text []byte) {
 		x.note(key, errors.New("the line is not one key and one JWT"))
 		return
 	}
-	x.merging.Add(1)
-	x.s.lanes.put(key, func() {
+	if !x.begin() {
+		return
+	}
+	put := x.s.lanes.put(key, func() {
 		defer x.merging.Done()
 		changed, err := x.s.Gate.Merge(context.WithoutCancel(x.s.ctx), key, token, accounts.Source{Door: "pack", Peer: true})
 		if changed {
@@ -170,6 +173,26 @@ func (x *exchange) take(text []byte) {
 		}
 		x.note(key, err)
 	})
+	if !put {
+		x.merging.Done()
+	}
+}
+
+// begin says whether another line may be merged; stop waits for those that are.
+func (x *exchange) begin() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.over {
+		x.merging.Add(1)
+	}
+	return !x.over
+}
+
+func (x *exchange) stop() {
+	x.mu.Lock()
+	x.over = true
+	x.mu.Unlock()
+	x.merging.Wait()
 }
 
 // note remembers what became of a line.

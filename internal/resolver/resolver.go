@@ -109,7 +109,7 @@ func (d *Doors) Serve(ctx context.Context, conn Session) {
 		Doors:   d,
 		ctx:     ctx,
 		conn:    conn,
-		lanes:   newLanes(ctx),
+		lanes:   newLanes(),
 		pending: make(chan struct{}, mostPending),
 		hurry:   make(chan struct{}, 1),
 	}
@@ -130,7 +130,7 @@ func (d *Doors) Serve(ctx context.Context, conn Session) {
 	d.finder.use(conn)
 	defer d.finder.use(nil)
 	s.sync()
-	s.lanes.wait()
+	s.lanes.close()
 }
 
 func (s *session) complain(err error) {

@@ -149,7 +149,7 @@ func TestNothingIsSaidNoToBeforeTheFirstSync(t *testing.T) {
 	// The peer takes its time.
 	if _, err := s.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
 		time.AfterFunc(time.Second, func() {
-			_ = s.nc.Publish(m.Reply, []byte(line(a, token)))
+			_ = s.nc.Publish(m.Reply, []byte(packLine(a, token)))
 			_ = s.nc.Publish(m.Reply, nil)
 		})
 	}); err != nil {
@@ -177,7 +177,7 @@ func TestAPackIsWhatIsStored(t *testing.T) {
 	ends := time.Now().Add(2 * time.Second)
 	dying := h.signed(t, expiring, 0, func(c *jwt.AccountClaims) { c.Expires = ends.Unix() })
 	h.push(t, expiring.ID, dying)
-	want := []string{line(a, first), line(b, second), line(expiring, dying)}
+	want := []string{packLine(a, first), packLine(b, second), packLine(expiring, dying)}
 	slices.Sort(want)
 	if lines := h.pack(t, nil); !slices.Equal(lines, want) {
 		t.Errorf("the pack is %q", lines)
@@ -199,7 +199,7 @@ func TestB4B23PackLinesAreVerifiedAndStrayOnesHarmNobody(t *testing.T) {
 	token := s.signed(t, good, 0)
 	lines := strings.Join([]string{
 		"OP|" + s.op.Token(t), "", bad.ID, bad.ID + "|this is not a jwt", bad.ID + "|" + string(jwttest.NewOperator(t).Account(t, bad)),
-		missing.ID + "|" + string(token), "../../x|owned", bad.ID + "|a|b", line(good, token), "\x00\xff", "*|" + string(token),
+		missing.ID + "|" + string(token), "../../x|owned", bad.ID + "|a|b", packLine(good, token), "\x00\xff", "*|" + string(token),
 	}, "\n")
 	asked := make(chan struct{}, 10)
 	if _, err := s.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {

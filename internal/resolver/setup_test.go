@@ -223,6 +223,6 @@ func digestOf(tokens ...[]byte) []byte {
 	return sum
 }
 
-func line(a *jwttest.Account, token []byte) string { return fmt.Sprintf("%s|%s", a.ID, token) }
+func packLine(a *jwttest.Account, token []byte) string { return fmt.Sprintf("%s|%s", a.ID, token) }
 
 var sourceHTTP = accounts.Source{Door: "http"}

@@ -24,44 +24,50 @@ const (
 // lanes is a bounded pool of workers. Who brings more than they can take waits, and what he would have brought waits
 // in nats.go's own bounded buffer.
 type lanes struct {
-	ctx     context.Context
 	seed    maphash.Seed
 	work    [laneCount]chan func()
 	workers sync.WaitGroup
+
+	mu     sync.RWMutex // held by who puts something in, and by who closes
+	closed bool
 }
 
-func newLanes(ctx context.Context) *lanes {
-	l := &lanes{ctx: ctx, seed: maphash.MakeSeed()}
+func newLanes() *lanes {
+	l := &lanes{seed: maphash.MakeSeed()}
 	for i := range l.work {
 		l.work[i] = make(chan func(), laneLength)
 	}
 	for _, work := range l.work {
-		l.workers.Go(func() { l.run(work) })
+		l.workers.Go(func() {
+			for f := range work {
+				f()
+			}
+		})
 	}
 	return l
 }
 
-func (l *lanes) run(work chan func()) {
-	for {
-		select {
-		case f := <-work:
-			f()
-		case <-l.ctx.Done():
-			return
-		}
+// put has f done by the account's worker; false if the lanes are closed.
+func (l *lanes) put(key string, f func()) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.closed {
+		return false
 	}
+	l.work[maphash.String(l.seed, key)%laneCount] <- f
+	return true
 }
 
-// put has f done by the account's worker.
-func (l *lanes) put(key string, f func()) {
-	select {
-	case l.work[maphash.String(l.seed, key)%laneCount] <- f:
-	case <-l.ctx.Done():
+// close returns when everything that was put in is done.
+func (l *lanes) close() {
+	l.mu.Lock()
+	l.closed = true
+	for _, work := range l.work {
+		close(work)
 	}
+	l.mu.Unlock()
+	l.workers.Wait()
 }
-
-// wait returns when nobody works any more.
-func (l *lanes) wait() { l.workers.Wait() }
 
 // update takes an update on any of its subjects. On $SYS.REQ.CLAIMS.UPDATE, where nats-servers with a URL resolver do
 // not listen, only the claims say which account it is.
