@@ -156,4 +156,6 @@ type Result struct {
 	Account  *Account
 	Changed  bool // false when the very same JWT was stored already
 	Delivery Delivery
+	Pending  bool   // nothing is stored: the signing service has the JWT, and said Reply
+	Reply    []byte // may be anything
 }

@@ -38,6 +38,13 @@ var errSame = errors.New("the same JWT is stored")
 // happens to this process. Otherwise nothing has changed, and the error is one of those in errors.go.
 func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Source) (Result, error) {
 	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
+	if err := r.inspect(key, o); r.signable(err) {
+		return r.sign(ctx, key, o)
+	}
+	return r.enter(ctx, key, o)
+}
+
+func (r *Registry) enter(ctx context.Context, key string, o *offer) (Result, error) {
 	seq, err := r.submit(ctx, key, o)
 	switch {
 	case errors.Is(err, errSame):

@@ -19,6 +19,7 @@ const (
 	Accepted  = "accepted"  // it is stored now
 	Unchanged = "unchanged" // it was stored already
 	Refused   = "refused"   // Reason says why
+	Forwarded = "forwarded" // to the signing service, which has not signed it yet
 	Deleted   = "deleted"   // by order of the operator, who is Issuer
 )
 
@@ -108,6 +109,8 @@ var reasons = []struct {
 	{ErrSelfSigned, "self-signed"},
 	{ErrBadIssuer, "bad-issuer"},
 	{ErrUntrusted, "untrusted"},
+	{ErrBadPair, "bad-issuer"},
+	{ErrNotOwn, "bad-issuer"},
 	{ErrLesser, "older"},
 	{ErrSystemAccount, "system-account"},
 	{ErrNewer, "newer"},
@@ -127,6 +130,8 @@ func Reason(err error) string {
 		return "blocked"
 	case isA[*OlderError](err):
 		return "older"
+	case isA[*SignError](err):
+		return "signing-failed"
 	case isA[*DeletedError](err):
 		return "deleted"
 	case isA[*FutureError](err):

@@ -28,6 +28,7 @@ type Options struct {
 	Announcer  Announcer
 	Observer   Observer // nil: nobody wants to know
 	Finder     Finder   // nil: nobody else is asked
+	Signer     Signer   // nil: there is no signing service
 	Trust      Trust
 	AllowOlder bool             // let an older JWT replace a newer one
 	Log        *slog.Logger     // nil: discard
@@ -41,6 +42,7 @@ type Registry struct {
 	announcer  Announcer
 	observer   Observer
 	finder     Finder
+	signer     Signer
 	allowOlder bool
 	log        *slog.Logger
 	now        func() time.Time
@@ -62,6 +64,7 @@ func New(o Options) *Registry {
 		committer:  o.Committer,
 		announcer:  o.Announcer,
 		observer:   o.Observer,
+		signer:     o.Signer,
 		finder:     o.Finder,
 		allowOlder: o.AllowOlder,
 		log:        o.Log,

@@ -16,6 +16,8 @@ type Config struct {
 	Operator      JWTRef        // the zero value means no operator: nothing can be pushed
 	SystemAccount JWTRef        // the zero value means that none is configured
 	ForgetServer  time.Duration // how long what a nats-server misses is kept while it is away; default 72 h, at least 1 s
+	SignSubject   string        // NATS subject of the signing service, "" for none
+	SignTimeout   time.Duration // of its answer; default 1 s, 0 is refused, at most a day
 	MaxPack       int           // accounts that one pack gives over HTTP at most; default 10000, below 0 there is no limit
 }
 
@@ -109,6 +111,7 @@ func defaults() Config {
 		HTTP:         HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
 		NATS:         NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 		ForgetServer: 72 * time.Hour,
+		SignTimeout:  time.Second,
 		MaxPack:      10000,
 	}
 }

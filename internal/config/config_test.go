@@ -53,6 +53,7 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 		NATS:    config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 
 		ForgetServer: 72 * time.Hour,
+		SignTimeout:  time.Second,
 		MaxPack:      10000,
 	}
 	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(c, want) {
@@ -128,6 +129,7 @@ func TestEveryKeyArrives(t *testing.T) {
 		{`store { dir: "/tmp/as", shard: true, readonly: false, allow_older: on, nsc: "", cleanupinterval: 0 }`, func(c *config.Config) {
 			c.Store = config.Store{Dir: "/tmp/as", Shard: true, AllowOlder: true}
 		}},
+		{`signrequestsubject: sign.me, signrequesttimeout: 2500`, func(c *config.Config) { c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond }},
 		{`store { allow_delete: true }, maxreplicationpack: -1`, func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
 		{`store { dir: as }`, func(c *config.Config) { c.Store.Dir = abs(t, "as") }},
 		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, primary: ""`, func(*config.Config) {}},
@@ -189,8 +191,10 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"an nsc folder", "store { nsc: x }", "store.nsc is not supported yet"},
 		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval is not supported yet"},
 		{"a state directory", "store { statedir: x }", "store.statedir is not supported yet"},
-		{"signing", "signrequestsubject: x", "a.conf:1:1: signrequestsubject is not supported yet"},
-		{"a signing timeout", "signrequesttimeout: 5s", "signrequesttimeout is not supported yet"},
+		{"a signing subject with a wildcard", `signrequestsubject: "x.*"`, "a.conf:1:21: signrequestsubject \"x.*\" is no subject to publish on"},
+		{"a signing subject with a space", `signrequestsubject: "x y"`, "signrequestsubject \"x y\" is no subject"},
+		{"a signing subject with an empty token", `signrequestsubject: "x."`, "is no subject to publish on"},
+		{"no time for signing", "signrequesttimeout: 0", "signrequesttimeout must be more than 0"},
 		{"a primary", "primary: x", "primary is not supported yet"},
 		{"a replication timeout", "replicationtimeout: 1", "replicationtimeout is not supported yet"},
 	} {

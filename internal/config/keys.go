@@ -47,8 +47,8 @@ type key struct {
 var keys = []key{
 	{"", "OperatorJWTPath", []string{"Operator"}, jwtRef, "", "operator JWT: a file, bare or decorated, or the JWT itself", func(c *Config) any { return &c.Operator }},
 	{"", "SystemAccountJWTPath", []string{"System_Account", "System"}, jwtRef, "", "system account JWT, served while the store has none: a file, the JWT itself, or only the account's public key", func(c *Config) any { return &c.SystemAccount }},
-	{"", "SignRequestSubject", nil, text, "", "", nil},
-	{"", "SignRequestTimeout", nil, duration, "1000", "", nil},
+	{"", "SignRequestSubject", nil, text, "", "NATS subject of a signing service, which signs what an account has signed itself", func(c *Config) any { return &c.SignSubject }},
+	{"", "SignRequestTimeout", nil, duration, "1000", "of its answer; looking up an unknown account over NATS takes no longer either", func(c *Config) any { return &c.SignTimeout }},
 	{"", "Primary", nil, text, "", "", nil},
 	{"", "ReplicationTimeout", nil, duration, "5000", "", nil},
 	{"", "MaxReplicationPack", nil, integer, "10000", "how many accounts `GET /jwt/v1/pack` gives at most; below 0 there is no limit", func(c *Config) any { return &c.MaxPack }},

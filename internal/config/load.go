@@ -170,7 +170,11 @@ func (l *loader) judge(k *key, e natsconf.Entry) {
 		if err := checkPort(l.config.HTTP.Port); err != nil {
 			l.mistake(at, "http.%s", err)
 		}
-	case "ReadTimeout", "WriteTimeout", "ConnectTimeout":
+	case "SignRequestSubject":
+		if s := l.config.SignSubject; s != "" && !isSubject(s) {
+			l.mistake(at, "signrequestsubject %q is no subject to publish on", s)
+		}
+	case "ReadTimeout", "WriteTimeout", "ConnectTimeout", "SignRequestTimeout":
 		l.judgeTime(k, at, 1)
 	case "ReconnectWait":
 		l.judgeTime(k, at, 0)
@@ -200,6 +204,16 @@ func (l *loader) judgeTime(k *key, at natsconf.Pos, least time.Duration) {
 	case d > mostTime:
 		l.mistake(at, "%s must be at most a day, not %s", name, d)
 	}
+}
+
+// isSubject says whether a NATS message can be published on s: no wildcards, no white space, no empty token.
+func isSubject(s string) bool {
+	for token := range strings.SplitSeq(s, ".") {
+		if token == "" || token == "*" || token == ">" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return false
+		}
+	}
+	return true
 }
 
 func checkPort(n int) error {

@@ -154,11 +154,18 @@ func (d *daemon) wire(trust anchors) {
 		Announcer:  d.notifier,
 		Observer:   auditor{d.audit},
 		Finder:     d.doors,
+		Signer:     d.doors,
 		Trust:      trust.Trust,
 		AllowOlder: d.Config.Store.AllowOlder,
 		Log:        d.log,
 	})
 	d.doors.Gate = d.registry
+	d.useSigning(d.Config)
+}
+
+// useSigning leaves HTTP time to say that the signing service took too long.
+func (d *daemon) useSigning(c config.Config) {
+	d.doors.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
 }
 
 // live serves until ctx ends or a task fails.

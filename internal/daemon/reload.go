@@ -117,6 +117,7 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front) {
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
 	d.notifier.SetForget(c.ForgetServer)
+	d.useSigning(c)
 	if next != d.front {
 		d.replaceFront(next)
 	}

@@ -56,6 +56,8 @@ var table = []struct {
 	{accounts.ErrSelfSigned, http.StatusBadRequest, "Signing service not enabled"},
 	{accounts.ErrBadIssuer, http.StatusBadRequest, "Bad JWT Issuer in request"},
 	{accounts.ErrUntrusted, http.StatusBadRequest, ""},
+	{accounts.ErrBadPair, http.StatusBadRequest, ""},
+	{accounts.ErrNotOwn, http.StatusBadRequest, ""},
 	{accounts.ErrSave, http.StatusInternalServerError, ""},
 
 	{errBusy, http.StatusServiceUnavailable, ""},
@@ -110,6 +112,9 @@ func answerFor(err error) answer {
 	}
 	if e, ok := errors.AsType[*accounts.TooLargeError](err); ok {
 		return answer{status: http.StatusRequestEntityTooLarge, text: e.Error()}
+	}
+	if e, ok := errors.AsType[*accounts.SignError](err); ok {
+		return answer{status: http.StatusInternalServerError, text: e.Error(), page: true}
 	}
 	if e, ok := errors.AsType[*maxError](err); ok {
 		return answer{status: http.StatusBadRequest, text: e.Error()}

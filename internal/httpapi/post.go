@@ -38,6 +38,10 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 	if err != nil {
 		return err
 	}
+	if result.Pending {
+		send(w, http.StatusAccepted, typeText, string(result.Reply))
+		return nil
+	}
 	send(w, http.StatusOK, typeText, "stored; "+result.Delivery.String()+"\n")
 	return nil
 }

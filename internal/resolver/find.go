@@ -44,6 +44,13 @@ func (f *finder) use(conn Session) {
 	f.conn, f.unknown = conn, nil
 }
 
+// session is the connection, nil while there is none.
+func (f *finder) session() Session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conn
+}
+
 // Find implements accounts.Finder.
 func (d *Doors) Find(ctx context.Context, key string, judge func(token []byte) error) []byte {
 	conn, question, ours := d.finder.begin(key, time.Now())
@@ -110,11 +117,7 @@ func (d *Doors) ask(conn Session, key string, judge func([]byte) error) []byte {
 	if err != nil {
 		return nil
 	}
-	defer func() {
-		if sub != nil {
-			_ = sub.Unsubscribe() // fails when the connection is gone, and the subscription with it
-		}
-	}()
+	defer unsubscribe(sub)
 	if conn.PublishRequest("$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", inbox, nil) != nil {
 		return nil
 	}
@@ -122,7 +125,7 @@ func (d *Doors) ask(conn Session, key string, judge func([]byte) error) []byte {
 }
 
 func (d *Doors) firstGood(key string, answers <-chan *nats.Msg, judge func([]byte) error) []byte {
-	late := time.NewTimer(findWithin)
+	late := time.NewTimer(min(findWithin, d.signing.Load().within))
 	defer late.Stop()
 	for {
 		var m *nats.Msg

@@ -95,11 +95,7 @@ func (s *session) takePack() (*exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if sub != nil {
-			_ = sub.Unsubscribe() // fails when the connection is gone, and the subscription with it
-		}
-	}()
+	defer unsubscribe(sub)
 	if err := s.conn.PublishRequest(packSubject, inbox, x.ours[:]); err != nil {
 		return nil, err
 	}

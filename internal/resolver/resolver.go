@@ -7,6 +7,7 @@
 //	pack.go      $SYS.REQ.CLAIMS.PACK               two stores compare and exchange what they have
 //	sync.go      when that happens, and what it says
 //	admin.go     $SYS.REQ.CLAIMS.LIST, $SYS.REQ.CLAIMS.DELETE
+//	sign.go      the signing service's subject      asked to sign what an account signed itself
 //	answer.go    the JSON that nats-server answers with
 //
 // It has no rule of its own about JWTs: everything goes through the gate.
@@ -68,13 +69,14 @@ type Options struct {
 // Doors are all doors on NATS. What they know outlives a session.
 type Doors struct {
 	Options
-	id     string // like a nats-server's, of this process
-	host   string
-	seq    atomic.Uint64 // answers so far
-	synced chan struct{} // closed after the first exchange with whoever else has accounts
-	first  sync.Once
-	finder finder
-	told   quota
+	id      string // like a nats-server's, of this process
+	host    string
+	seq     atomic.Uint64 // answers so far
+	synced  chan struct{} // closed after the first exchange with whoever else has accounts
+	first   sync.Once
+	finder  finder
+	signing atomic.Pointer[signing]
+	told    quota
 
 	apart, suspect string // what was last said, and last thought, to keep another store apart
 }
@@ -85,6 +87,7 @@ const Name = "nats-account-server"
 // New returns Doors that are shut until Serve.
 func New(o Options) *Doors {
 	d := &Doors{Options: o, synced: make(chan struct{})}
+	d.SetSigning("", findWithin)
 	if pair, err := nkeys.CreateServer(); err == nil {
 		d.id, _ = pair.PublicKey()
 	}
