@@ -98,6 +98,18 @@ func (a *anchors) loadSystem(ref config.JWTRef) error {
 	return nil
 }
 
+// systemKey is the system account's public key, or a word for it where it is not known.
+func (a *anchors) systemKey() string {
+	switch {
+	case a.System != nil:
+		return a.System.Key
+	case a.Operator != nil && a.Operator.SystemAccount != "":
+		return a.Operator.SystemAccount
+	default:
+		return "<system account>"
+	}
+}
+
 func read(ref config.JWTRef) ([]byte, error) {
 	if ref.Path == "" {
 		return []byte(ref.Token), nil

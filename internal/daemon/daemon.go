@@ -179,8 +179,7 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door), door.secure, d.warn))
 	d.link = d.startLink(d.Config.NATS)
 	d.say("nats-account-server is running")
-	d.say("configure the nats-server with:")
-	d.say("  resolver: URL(%s)", d.front.resolver())
+	d.sayResolvers(trust)
 	for {
 		select {
 		case <-failed.Done():
@@ -192,6 +191,20 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 			d.reopen()
 		}
 	}
+}
+
+// sayResolvers says how a nats-server is to be configured, in either of two ways.
+func (d *daemon) sayResolvers(trust anchors) {
+	d.say("configure the nats-server with:")
+	d.say("  resolver: URL(%s)", d.front.resolver())
+	if len(d.Config.NATS.Servers) == 0 {
+		return
+	}
+	system := trust.systemKey()
+	d.say("it keeps no accounts then, and does not start while this server is away; one that keeps them all starts in any order and goes on alone:")
+	d.say("  system_account: %s", system)
+	d.say(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
+	d.say("  resolver_preload { %s: <JWT> }", system)
 }
 
 // raise makes f the front that serves.
