@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 )
 
@@ -24,10 +26,33 @@ func (l *link) likely(err error) string {
 		return ""
 	case l.Credentials == "":
 		return "nats-server wants credentials: set nats.usercredentials to those of a user of the system account"
+	case l.bySigningKey() != "":
+		return l.bySigningKey()
 	default:
 		return fmt.Sprintf("nats-server refused the credentials in %s: their user must belong to the system account, "+
 			"be neither expired nor revoked, and that account must be signed by the operator that nats-server trusts", l.Credentials)
 	}
+}
+
+// bySigningKey explains the refusal of a user whose JWT a signing key of the account has signed, "" for any other. A
+// nats-server that has no JWT of the system account yet, since nobody has given it one, makes do with the account's key.
+func (l *link) bySigningKey() string {
+	content, err := os.ReadFile(l.Credentials)
+	if err != nil {
+		return ""
+	}
+	token, err := jwt.ParseDecoratedJWT(content)
+	if err != nil {
+		return ""
+	}
+	user, err := jwt.DecodeUserClaims(token)
+	if err != nil || user.IssuerAccount == "" || user.IssuerAccount == user.Issuer {
+		return ""
+	}
+	return fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by %s, a signing key of the account %s. A nats-server "+
+		"that keeps accounts and has not got that account's JWT yet knows only the account's own key: give it the JWT "+
+		"(resolver_preload), or us a user that the account's own key has signed. Else the user must belong to the system account, "+
+		"be neither expired nor revoked", user.Subject, l.Credentials, user.Issuer, user.IssuerAccount)
 }
 
 // likelyTLS is likely for what goes wrong with TLS.

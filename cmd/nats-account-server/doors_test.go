@@ -1,0 +1,179 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// ours asks on a subject and returns what our server answers; nats-servers answer too.
+func ours(t *testing.T, nc *nats.Conn, subject string, data []byte) (answer struct {
+	Server struct{ Name string }
+	Data   json.RawMessage
+	Error  *struct{ Description string }
+}) {
+	t.Helper()
+	sub, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe()
+	if err := nc.PublishRequest(subject, sub.Subject, data); err != nil {
+		t.Fatal(err)
+	}
+	for answer.Server.Name != "nats-account-server" {
+		m, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatalf("%s: %s", subject, err)
+		}
+		if err := json.Unmarshal(m.Data, &answer); err != nil {
+			t.Fatalf("%s: %q", subject, m.Data)
+		}
+	}
+	return answer
+}
+
+// TestNSCOverNATS does what nsc push, pull, push --diff, push --prune and push -R do with a nats:// URL.
+func TestNSCOverNATS(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "store { allow_delete: true }")
+	p, url := s.start(t)
+	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
+	p.wait("connected to NATS for JWT syncing")
+	creds, _ := s.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), creds)
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	pushed := map[string][]byte{a.ID: s.op.Account(t, a), b.ID: s.op.Account(t, b)}
+	var want []string
+	for key, token := range pushed {
+		if got := ours(t, nc, "$SYS.REQ.CLAIMS.UPDATE", token); got.Error != nil || !strings.Contains(string(got.Data), `"code": 200`) {
+			t.Fatalf("push: %s %+v", got.Data, got.Error)
+		}
+		want = append(want, key)
+	}
+	slices.Sort(want)
+	var keys []string
+	if err := json.Unmarshal(ours(t, nc, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil || !slices.Equal(keys, want) {
+		t.Errorf("the list is %q, %v", keys, err)
+	}
+	for key, token := range pushed {
+		m, err := nc.Request("$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil, 10*time.Second)
+		if err != nil || string(m.Data) != string(token) {
+			t.Errorf("pull: %v, %v", m, err)
+		}
+	}
+	if _, body := get(t, url+"/jwt/v1/pack?max=5"); body != want[0]+"|"+string(pushed[want[0]])+"\n"+want[1]+"|"+string(pushed[want[1]]) {
+		t.Errorf("the pack is %q", body)
+	}
+	order := jwt.NewGenericClaims(s.op.ID)
+	order.Data["accounts"] = []string{a.ID}
+	token, err := order.Encode(s.op.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ours(t, nc, "$SYS.REQ.CLAIMS.DELETE", []byte(token)); got.Error != nil || !strings.Contains(string(got.Data), "deleted 1 accounts") {
+		t.Errorf("delete: %s %+v", got.Data, got.Error)
+	}
+	deleted := func(url string) {
+		t.Helper()
+		if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusNotFound {
+			t.Errorf("it is there: %d", status)
+		}
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, pushed[a.ID]); status != http.StatusConflict || !strings.Contains(body, "deleted") {
+			t.Errorf("it comes back: %d %s", status, body)
+		}
+	}
+	deleted(url)
+	p.kill() // a crash does not bring it back either
+	p, url = s.start(t)
+	deleted(url)
+	p.term()
+}
+
+// TestTwoOfUsAndOneNATSServer: pushes to either, kills and restarts, and in the end both have the newest of everything.
+func TestTwoOfUsAndOneNATSServer(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	other := *s
+	other.dir = t.TempDir()
+	other.conf = conf(t, other.dir, `
+		operatorjwtpath: %q, systemaccountjwtpath: %q
+		http { host: 127.0.0.1, port: 0 }
+		store { dir: store }
+		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: %q, reconnectwait: 100 }`,
+		s.dir+"/op.jwt", s.dir+"/sys.jwt", port, s.dir+"/sys.creds")
+	sites := []*site{s, &other}
+	processes, urls := make([]*process, 2), make([]string, 2)
+	for i, s := range sites {
+		processes[i], urls[i] = s.start(t)
+	}
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
+	for _, p := range processes {
+		p.wait("connected to NATS for JWT syncing")
+	}
+	newest := map[string][]byte{}
+	var accounts []*jwttest.Account
+	for range 10 {
+		accounts = append(accounts, jwttest.NewAccount(t))
+	}
+	for round := range 4 {
+		var pushes sync.WaitGroup
+		for i, a := range accounts {
+			ago := time.Duration(1000-100*round) * time.Second
+			for j := range 2 {
+				token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-ago+time.Duration(10*j)*time.Second))
+				if j == 1 {
+					newest[a.ID] = token
+				}
+				url := urls[(i+j+round)%2]
+				pushes.Go(func() {
+					if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK && status != http.StatusConflict {
+						t.Errorf("%d %s", status, body)
+					}
+				})
+			}
+		}
+		pushes.Wait()
+		processes[round%2].kill()
+		processes[round%2], urls[round%2] = sites[round%2].start(t)
+		processes[round%2].wait("connected to NATS for JWT syncing")
+	}
+	for _, url := range urls {
+		for key, token := range newest {
+			natstest.Eventually(t, "the newest is there", func() bool {
+				_, body := get(t, url+"/jwt/v1/accounts/"+key)
+				return body == string(token)
+			})
+		}
+	}
+	creds, _ := s.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), creds)
+	var said atomic.Int64
+	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(*nats.Msg) { said.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	last, since := int64(-1), time.Now()
+	natstest.Eventually(t, "it is quiet", func() bool {
+		if n := said.Load(); n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 5*time.Second
+	})
+	for _, p := range processes {
+		p.term()
+	}
+}
