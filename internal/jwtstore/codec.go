@@ -12,14 +12,15 @@ import (
 //	sharded   AB…YZ  <->  YZ/AB…YZ.jwt
 //	flat      AB…YZ  <->  AB…YZ.jwt
 //
-// Only public account keys have a path; nothing else can become part of one.
+// Beside it is the account's tombstone, under the same name and .deleted. Only public account keys have a path; nothing
+// else can become part of one.
 type codec struct {
 	shard bool
 }
 
 const (
 	suffix    = ".jwt"
-	deleted   = ".deleted" // behind the path of a JWT, that of its tombstone
+	deleted   = ".deleted" // what nats-server's full resolver adds to the name, too
 	keyLength = 56
 )
 
@@ -31,6 +32,9 @@ func (c codec) path(dir, key string) string {
 	}
 	return dir + key + suffix
 }
+
+// tombstone returns where the tombstone of key is.
+func (c codec) tombstone(dir, key string) string { return c.path(dir, key) + deleted }
 
 // key is the inverse of path.
 func (c codec) key(path string) (key string, ok bool) {
@@ -58,9 +62,12 @@ func harmless(key string) bool {
 		return false
 	}
 	for i := range len(key) {
-		if c := key[i]; (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
+		if !ofKey(key[i]) {
 			return false
 		}
 	}
 	return true
 }
+
+// ofKey says whether c can be in a key.
+func ofKey(c byte) bool { return 'A' <= c && c <= 'Z' || '2' <= c && c <= '7' }

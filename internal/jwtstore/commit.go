@@ -1,6 +1,7 @@
 package jwtstore
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -124,17 +125,36 @@ func (d *Dir) apply(v *version) {
 	} else {
 		d.led.commit(v.seq, v.key, v.at, v.flags&flagQuiet == 0)
 	}
-	if v.kind == kindTouch {
-		return
+	if v.kind != kindTouch {
+		d.supersede(v)
 	}
-	if older := d.pending[v.key]; older != nil {
-		d.freeRoom(len(older.body))
-		d.trash = append(d.trash, older)
-	}
-	d.pending[v.key] = v
 }
 
-// state is everything that is known, for a checkpoint: the snapshot, and the puts whose files are not written.
+// supersede makes v the last Put or Delete of its account, for who holds mu. What came before needs not be written
+// out any more, except the tombstone of a Delete before a Put.
+func (d *Dir) supersede(v *version) {
+	older := d.pending[v.key]
+	d.pending[v.key] = v
+	if v.kind == kindPut && older != nil && older.kind == kindDelete {
+		d.graves[v.key] = older
+		return
+	}
+	d.discard(older)
+	if v.kind == kindDelete {
+		d.discard(d.graves[v.key])
+		delete(d.graves, v.key)
+	}
+}
+
+// discard lets go of a version that was superseded, if it is one, for who holds mu.
+func (d *Dir) discard(v *version) {
+	if v != nil {
+		d.freeRoom(len(v.body))
+		d.trash = append(d.trash, v)
+	}
+}
+
+// state is everything that is known, for a checkpoint: the snapshot, and the changes that are not written out.
 // Whoever calls it has the turn, and calls saved when it is in the journal.
 func (d *Dir) state() (records []record, saved func()) {
 	d.mu.RLock()
@@ -152,12 +172,10 @@ func (d *Dir) state() (records []record, saved func()) {
 	}
 }
 
-// unwritten returns what is pending, oldest first, for who holds mu.
+// unwritten returns what is not written out, oldest first, for who holds mu.
 func (d *Dir) unwritten() []*version {
-	all := make([]*version, 0, len(d.pending))
-	for _, v := range d.pending {
-		all = append(all, v)
-	}
+	all := slices.AppendSeq(make([]*version, 0, len(d.pending)+len(d.graves)), maps.Values(d.pending))
+	all = slices.AppendSeq(all, maps.Values(d.graves))
 	slices.SortFunc(all, func(a, b *version) int { return bySeq(a.record, b.record) })
 	return all
 }
@@ -166,9 +184,11 @@ func (d *Dir) unwritten() []*version {
 // in written are too. For who holds mu.
 func (d *Dir) mark(written map[*version]bool) uint64 {
 	mark := d.led.head
-	for _, v := range d.pending {
-		if !written[v] {
-			mark = min(mark, v.seq-1)
+	for _, unwritten := range [...]map[string]*version{d.pending, d.graves} {
+		for _, v := range unwritten {
+			if !written[v] {
+				mark = min(mark, v.seq-1)
+			}
 		}
 	}
 	return mark

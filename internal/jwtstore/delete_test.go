@@ -3,11 +3,13 @@ package jwtstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwtstore/jwtstoretest"
@@ -15,117 +17,304 @@ import (
 
 func del(t testing.TB, d *jwtstore.Dir, key, tombstone string) {
 	t.Helper()
-	_, err := d.Delete(context.Background(), key, "test", func(_, _ []byte) ([]byte, error) { return []byte(tombstone), nil })
-	if err != nil {
+	if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury(tombstone)); err != nil {
 		t.Fatalf("Delete: %v", err)
 	}
 }
 
-func gone(t testing.TB, d *jwtstore.Dir, key, tombstone string) {
+// keeps wants this tombstone, "" for none.
+func keeps(t testing.TB, d *jwtstore.Dir, key, want string) {
 	t.Helper()
-	if jwt, _, err := d.Load(key, jwtstore.Stamp{}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Load: %q, %v", jwt, err)
-	}
-	if got, err := d.Tombstone(key); err != nil || string(got) != tombstone {
-		t.Errorf("the tombstone is %q, %v, want %q", got, err, tombstone)
+	kept, err := d.Tombstone(key)
+	if err != nil || string(kept) != want || (kept == nil) != (want == "") {
+		t.Fatalf("the tombstone is %q, %v, want %q", kept, err, want)
 	}
 }
 
-// TestADeletionTakesTheFile at both places that it can have, and leaves the tombstone where it was.
-func TestADeletionTakesTheFile(t *testing.T) {
-	for _, shard := range []bool{false, true} {
-		dir, key := t.TempDir(), jwtstoretest.Key(t)
-		o := options(t, dir)
-		o.Shard = shard
-		o.Announce = false
-		d := open(t, o)
-		write(t, filepath.Join(dir, key+".jwt"), "flat")
-		write(t, filepath.Join(dir, key[54:], key+".jwt"), "sharded")
-		del(t, d, key, "tomb")
-		gone(t, d, key, "tomb")
-		closeStore(t, d)
-		for path, want := range map[string]bool{
-			key + ".jwt":                                false,
-			filepath.Join(key[54:], key+".jwt"):         false,
-			key + ".jwt.deleted":                        !shard,
-			filepath.Join(key[54:], key+".jwt.deleted"): shard,
-		} {
-			if _, err := os.Stat(filepath.Join(dir, path)); (err == nil) != want {
-				t.Errorf("%s: %v", path, err)
+func TestAfterADeleteOnlyTheTombstoneIsThere(t *testing.T) {
+	for _, shard := range []bool{true, false} {
+		for _, places := range [][]bool{{true}, {false}, {true, false}} { // where a JWT and a tombstone lie: sharded or not
+			dir, key := t.TempDir(), jwtstoretest.Key(t)
+			o := options(t, dir)
+			o.Shard, o.Announce = shard, false
+			for _, sharded := range places {
+				write(t, filepath.Join(dir, jwtstore.Path(sharded, key)), "jwt")
+				write(t, filepath.Join(dir, jwtstore.Path(sharded, key)+".deleted"), "old")
 			}
+			d := open(t, o)
+			keeps(t, d, key, "old")
+			del(t, d, key, "gone")
+			loads(t, d, key, "")
+			keeps(t, d, key, "gone")
+			wantListed(t, d)
+			closeStore(t, d)
+			path := jwtstore.Path(shard, key) + ".deleted"
+			want := []string{"-rw------- " + path + " gone"}
+			if shard {
+				want = append(want, "drwx------ "+filepath.Dir(path))
+			}
+			wantTree(t, dir, want...)
+			d = open(t, o)
+			loads(t, d, key, "")
+			keeps(t, d, key, "gone")
 		}
-		o.Shard = !shard
-		d = open(t, o)
-		gone(t, d, key, "tomb")
-		closeStore(t, d)
 	}
 }
 
-// TestADeletionOutlivesACrash: whatever is copied while the store lives is a store in which it has happened.
-func TestADeletionOutlivesACrash(t *testing.T) {
+func TestTombstonesByHand(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
-	crashed := func() *jwtstore.Dir {
-		t.Helper()
-		copied := t.TempDir()
-		copyTree(t, dir, copied)
-		return open(t, options(t, copied))
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	put(t, d, key, "jwt")
+	del(t, d, key, "gone")
+	written(t, d)
+	write(t, path, "by hand")
+	loads(t, d, key, "by hand")
+	keeps(t, d, key, "gone")
+	wantListed(t, d, key)
+	write(t, path+".deleted", "edited")
+	keeps(t, d, key, "edited")
+	_, err := d.Put(t.Context(), key, "test", []byte("put"), func(stored, tombstone []byte) error {
+		if string(stored) != "by hand" || string(tombstone) != "edited" {
+			t.Errorf("allow sees %q and %q", stored, tombstone)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	put(t, d, key, "one")
-	for _, settled := range []bool{false, true} {
-		if settled {
-			written(t, d)
-		}
-		del(t, d, key, "tomb")
-		c := crashed()
-		gone(t, c, key, "tomb")
-		if slices.ContainsFunc(c.Changes(), func(c jwtstore.Change) bool { return c.Key == key }) {
-			t.Error("it is owed to somebody")
-		}
-		closeStore(t, c)
-		if settled {
-			written(t, d)
-			c = crashed()
-			gone(t, c, key, "tomb")
-			closeStore(t, c)
-		}
-		put(t, d, key, "two")
-		c = crashed()
-		loads(t, c, key, "two")
-		if got, _ := c.Tombstone(key); string(got) != "tomb" {
-			t.Errorf("the tombstone is %q", got)
-		}
-		closeStore(t, c)
+	if err := os.Remove(path + ".deleted"); err != nil {
+		t.Fatal(err)
 	}
-	closeStore(t, d)
+	keeps(t, d, key, "")
+	written(t, d)
+	loads(t, d, key, "put")
+	keeps(t, d, key, "")
 }
 
-// TestADeletionThatCanNotBeWritten fails, or waits in the journal: the JWT is never half there.
-func TestADeletionThatCanNotBeWritten(t *testing.T) {
+// TestATombstoneThatCanNotBeRead lets nothing be put: nobody knows what was deleted.
+func TestATombstoneThatCanNotBeRead(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
-	o, _ := tolerant(t, dir)
+	d := open(t, options(t, dir))
+	path := filepath.Join(dir, jwtstore.Path(true, key)+".deleted")
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := d.Tombstone(key); err == nil {
+		t.Errorf("the tombstone is %q", kept)
+	}
+	if _, err := d.Put(t.Context(), key, "test", []byte("jwt"), jwtstoretest.Always); err == nil {
+		t.Error("Put succeeds")
+	}
+	loads(t, d, key, "")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	put(t, d, key, "jwt")
+	closeStore(t, d)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := open(t, options(t, t.TempDir())).Tombstone(key); kept != nil || err != nil {
+		t.Errorf("in an empty store: %q, %v", kept, err)
+	}
+	if kept, err := d.Tombstone(key); err == nil {
+		t.Errorf("without a directory the tombstone is %q", kept)
+	}
+}
+
+// TestWhatCanNotBeAJWTCanBeDeleted, but a directory can't.
+func TestWhatCanNotBeAJWTCanBeDeleted(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	d := open(t, options(t, dir))
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	write(t, path, "")
+	if err := os.Truncate(path, 1<<30); err != nil {
+		t.Skip(err)
+	}
+	_, err := d.Delete(t.Context(), key, "test", func(stored, _ []byte) ([]byte, error) {
+		if stored != nil {
+			t.Errorf("allow sees %d bytes", len(stored))
+		}
+		return []byte("gone"), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written(t, d)
+	if exists(path) {
+		t.Error("it is there")
+	}
+	for _, where := range []string{path, filepath.Join(dir, jwtstore.Path(false, key)), path + ".deleted"} {
+		put(t, d, key, "jwt")
+		written(t, d)
+		_ = os.Remove(where)
+		if err := os.Mkdir(where, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Delete(t.Context(), key, "test", jwtstoretest.Bury("gone again")); err == nil {
+			t.Errorf("Delete succeeds with a directory at %s", where)
+		}
+		if err := os.Remove(where); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loads(t, d, key, "jwt")
+}
+
+// TestATombstoneThatCanNotBeWritten blocks the place of a committed tombstone. It counts all the same, a JWT that is put
+// meanwhile is not taken for the deleted one, and when the place is free the tombstone is written.
+func TestATombstoneThatCanNotBeWritten(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	o := options(t, dir)
+	warnings := 0
+	o.Warn = func(string, ...any) { warnings++ }
 	d := open(t, o)
-	defer d.Close()
+	path := filepath.Join(dir, jwtstore.Path(true, key))
 	put(t, d, key, "one")
 	written(t, d)
-	if err := os.Mkdir(filepath.Join(dir, key+".jwt.deleted"), 0o700); err != nil {
+	d.HoldFiles(func() {
+		del(t, d, key, "gone")
+		if err := os.Mkdir(path+".deleted", 0o700); err != nil {
+			t.Fatal(err)
+		}
+	})
+	d.WriteOut()
+	loads(t, d, key, "")
+	keeps(t, d, key, "gone")
+	put(t, d, key, "two")
+	d.WriteOut()
+	jwtstoretest.Eventually(t, "the JWT is in its file", func() bool { b, _ := os.ReadFile(path); return string(b) == "two" })
+	d.WriteOut() // tries the tombstone once more
+	loads(t, d, key, "two")
+	keeps(t, d, key, "gone")
+	copied := t.TempDir()
+	copyTree(t, dir, copied)
+	_ = os.Remove(filepath.Join(copied, jwtstore.Path(true, key)+".deleted"))
+	c := open(t, options(t, copied))
+	loads(t, c, key, "two")
+	keeps(t, c, key, "gone")
+	if err := os.Remove(path + ".deleted"); err != nil {
 		t.Fatal(err)
 	}
-	_, err := d.Delete(context.Background(), key, "test", func(_, _ []byte) ([]byte, error) { return []byte("tomb"), nil })
-	if err == nil {
-		gone(t, d, key, "tomb") // it is in the journal
-	} else {
-		loads(t, d, key, "one")
+	d.WriteOut()
+	closeStore(t, d)
+	if b, err := os.ReadFile(path + ".deleted"); string(b) != "gone" {
+		t.Errorf("the tombstone's file has %q, %v", b, err)
 	}
-	if err := os.Remove(filepath.Join(dir, key+".jwt.deleted")); err != nil {
-		t.Fatal(err)
+	if b, err := os.ReadFile(path); string(b) != "two" {
+		t.Errorf("the file has %q, %v", b, err)
 	}
-	del2 := func() error {
-		_, err := d.Delete(context.Background(), key, "test", func(_, _ []byte) ([]byte, error) { return []byte("tomb"), nil })
-		return err
+	if warnings != 1 {
+		t.Errorf("%d warnings", warnings)
 	}
-	if err := del2(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
+}
+
+// account is what a model of the store knows of one.
+type account struct {
+	jwt, tombstone string
+	owed           bool
+}
+
+// TestDeletesAndPutsAndCrashes plays random events on a store and on a model of it, and looks after each at what a
+// process would find that is started after a crash at that moment.
+func TestDeletesAndPutsAndCrashes(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			o := options(t, t.TempDir())
+			o.Shard = seed%2 == 0
+			d := open(t, o)
+			if seed < 3 {
+				d.Meet("s1", time.Now())
+			}
+			model := map[string]*account{}
+			keys := writerKeys()[:3]
+			for _, key := range keys {
+				model[key] = &account{}
+			}
+			for n := range 60 {
+				key := keys[rnd.IntN(len(keys))]
+				d = event(t, d, &o, key, model[key], n, rnd)
+				matches(t, d, model)
+				copied := o
+				copied.Dir = t.TempDir()
+				copyTree(t, o.Dir, copied.Dir)
+				c := open(t, copied)
+				matches(t, c, model)
+				closeStore(t, c)
+				matchesFiles(t, copied, model)
+			}
+		})
 	}
-	gone(t, d, key, "tomb")
+}
+
+// event does one thing with the store and with the model of an account.
+func event(t *testing.T, d *jwtstore.Dir, o *jwtstore.Options, key string, a *account, n int, rnd *rand.Rand) *jwtstore.Dir {
+	t.Helper()
+	switch rnd.IntN(9) {
+	case 0, 1, 2:
+		a.jwt, a.owed = fmt.Sprint("jwt ", n), true
+		put(t, d, key, a.jwt)
+	case 3, 4, 5:
+		if a.jwt == "" {
+			return d
+		}
+		a.jwt, a.tombstone, a.owed = "", fmt.Sprint("tombstone ", n), false
+		del(t, d, key, a.tombstone)
+	case 6:
+		d.WriteOut()
+	case 7:
+		d.HoldFiles(func() { // the next commit makes a checkpoint
+			if err := os.RemoveAll(filepath.Join(o.Dir, ".journal")); err != nil {
+				t.Fatal(err)
+			}
+		})
+		a.jwt, a.owed = fmt.Sprint("jwt ", n), true
+		put(t, d, key, a.jwt)
+	case 8:
+		closeStore(t, d)
+		o.Shard = !o.Shard
+		return open(t, *o)
+	}
+	return d
+}
+
+// matches compares a store with the model.
+func matches(t *testing.T, d *jwtstore.Dir, model map[string]*account) {
+	t.Helper()
+	var stored []string
+	for key, a := range model {
+		loads(t, d, key, a.jwt)
+		keeps(t, d, key, a.tombstone)
+		if a.jwt != "" {
+			stored = append(stored, key)
+		}
+		if owed := d.Latest(key).Key == key; owed != a.owed {
+			t.Fatalf("owed: %v, want %v", owed, a.owed)
+		}
+	}
+	wantListed(t, d, stored...)
+}
+
+// matchesFiles compares the directory of a closed store with the model. A file may lie as with the other setting of Shard
+// until its account is put or deleted; a JWT is in one place.
+func matchesFiles(t *testing.T, o jwtstore.Options, model map[string]*account) {
+	t.Helper()
+	for key, a := range model {
+		first, second := filepath.Join(o.Dir, jwtstore.Path(o.Shard, key)), filepath.Join(o.Dir, jwtstore.Path(!o.Shard, key))
+		if exists(first) && exists(second) {
+			t.Fatalf("%s is in both places", key)
+		}
+		for _, suffix := range []string{"", ".deleted"} {
+			content, err := os.ReadFile(first + suffix)
+			if errors.Is(err, fs.ErrNotExist) {
+				content, _ = os.ReadFile(second + suffix)
+			}
+			if want := map[string]string{"": a.jwt, ".deleted": a.tombstone}[suffix]; string(content) != want {
+				t.Fatalf("%s%s has %q, want %q", key, suffix, content, want)
+			}
+		}
+	}
 }

@@ -39,11 +39,11 @@ const (
 
 // Dir is a store in a directory.
 //
-//	<dir>/YZ/AB…YZ.jwt       (or <dir>/AB…YZ.jwt) the JWTs
-//	<dir>/YZ/AB…YZ.jwt.deleted    what was kept of one that was deleted
-//	<dir>/.journal/journal   the commits
-//	<dir>/.journal/aside-7   a JWT that is on its way to its place
-//	<dir>/.lock              a note for who finds the directory in use
+//	<dir>/YZ/AB…YZ.jwt           (or <dir>/AB…YZ.jwt) the JWTs
+//	<dir>/YZ/AB…YZ.jwt.deleted   (or <dir>/AB…YZ.jwt.deleted) the tombstones
+//	<dir>/.journal/journal       the commits
+//	<dir>/.journal/aside-7       a JWT or tombstone that is on its way to its place
+//	<dir>/.lock                  a note for who finds the directory in use
 //
 // After Close only the JWTs and tombstones are there, and .journal if something is still owed.
 type Dir struct {
@@ -69,13 +69,14 @@ type Dir struct {
 	stop    chan struct{}  // closed by Close
 	stopped chan struct{}  // closed when the materialiser has ended
 	close   func() error   // once
-	active  sync.WaitGroup // Puts and Touches that may still write
+	active  sync.WaitGroup // Puts, Deletes and Touches that may still write
 
 	mu        sync.RWMutex // guards what follows
 	announce  bool
 	closed    bool
-	pending   map[string]*version // committed, file not written
-	bytes     int64               // of JWTs that are pending or on their way there
+	pending   map[string]*version // the last Put or Delete of an account, if it is not written out
+	graves    map[string]*version // a Delete before a Put that is or was pending: its tombstone is not written out
+	bytes     int64               // of JWTs and tombstones that are pending or on their way there
 	most      int64               // bound of bytes
 	room      chan struct{}       // closed and replaced when bytes gets smaller
 	led       *ledger
@@ -88,7 +89,7 @@ type Dir struct {
 	warned    map[string]bool  // causes of faults
 }
 
-// version is a committed JWT whose file is not written yet, or a tombstone.
+// version is a committed Put or Delete that is not written out yet.
 type version struct {
 	record
 	aside string // path of a file with these bytes, "" if there is none
@@ -112,7 +113,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		d.lock.release()
 		return nil, err
 	}
-	if len(d.pending) > 0 && d.materialise() != nil {
+	if len(d.pending)+len(d.graves) > 0 && d.materialise() != nil {
 		knock(d.wake)
 	}
 	go d.materialiser()
@@ -133,6 +134,7 @@ func newDir(root string, o Options) *Dir {
 		stopped:   make(chan struct{}),
 		announce:  o.Announce,
 		pending:   map[string]*version{},
+		graves:    map[string]*version{},
 		most:      mostPending,
 		room:      make(chan struct{}),
 		led:       newLedger(),
@@ -175,9 +177,13 @@ func (d *Dir) replay() error {
 	}
 	d.journal.generation = r.generation
 	d.led = r.led
-	for _, put := range r.unwritten() {
-		d.pending[put.key] = &version{record: put}
-		d.bytes += int64(len(put.body))
+	for _, c := range r.unwritten() {
+		v := &version{record: c}
+		if older := d.pending[c.key]; older != nil {
+			d.graves[c.key] = older
+		}
+		d.pending[c.key] = v
+		d.bytes += int64(len(c.body))
 	}
 	d.parentNew.Store(len(d.pending) > 0)
 	if d.lock.owned() {
@@ -206,7 +212,7 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	if !harmless(key) || known == (Stamp{}) && !validKey(key) { // who has a stamp has asked for this key before
 		return nil, Stamp{}, unknown(key)
 	}
-	if v := d.waiting(key); v != nil {
+	if v := d.committed(key); v != nil {
 		return v.load(known)
 	}
 	d.files <- struct{}{}
@@ -224,14 +230,14 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	return nil, Stamp{}, d.missing(key)
 }
 
-// waiting returns the change of key that is committed and not in its file yet, nil if there is none.
-func (d *Dir) waiting(key string) *version {
+// committed returns the last Put or Delete of key if it is not written out yet, else nil.
+func (d *Dir) committed(key string) *version {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.pending[key]
 }
 
-// load is Load for what is not in its file yet.
+// load is Load for what is not written out yet.
 func (v *version) load(known Stamp) (jwt []byte, now Stamp, err error) {
 	now = commitStamp(v.seq)
 	switch {
@@ -376,7 +382,7 @@ func (d *Dir) shut() error {
 // leave removes the journal, or makes it say everything.
 func (d *Dir) leave() error {
 	d.mu.RLock()
-	needed := len(d.pending) > 0 || d.led.order.Len() > 0 || len(d.led.slots) > 0
+	needed := len(d.pending)+len(d.graves) > 0 || d.led.order.Len() > 0 || len(d.led.slots) > 0
 	begun := d.journal.file != nil
 	newer := begun || len(d.news) > 0
 	d.mu.RUnlock()

@@ -15,14 +15,44 @@ func Path(shard bool, key string) string {
 	return codec{shard: shard}.path("", key)
 }
 
+// TombstonePath is Path for the tombstone.
+func TombstonePath(shard bool, key string) string { return codec{shard: shard}.tombstone("", key) }
+
 func Key(shard bool, path string) (string, bool) { return codec{shard: shard}.key(path) }
 
 // JournalOf returns a journal file with these puts, one after the other, and where each of them ends.
 func JournalOf(keys []string, jwt []byte) (data []byte, ends []int) {
+	var story []Event
+	for _, key := range keys {
+		story = append(story, Event{Key: key, JWT: string(jwt)})
+	}
+	return JournalOfStory(story...)
+}
+
+// Event is a Put of a JWT, a Delete with a tombstone, a Touch of a key alone, or the mark alone.
+type Event struct {
+	Key, JWT, Tombstone string
+	Mark                uint64
+}
+
+func (e Event) record(seq uint64) record {
+	switch {
+	case e.JWT != "":
+		return record{kind: kindPut, seq: seq, key: e.Key, door: "test", body: []byte(e.JWT)}
+	case e.Tombstone != "":
+		return record{kind: kindDelete, seq: seq, key: e.Key, door: "test", body: []byte(e.Tombstone)}
+	case e.Key != "":
+		return record{kind: kindTouch, seq: seq, key: e.Key, door: "test"}
+	}
+	return record{kind: kindMark, seq: e.Mark}
+}
+
+// JournalOfStory returns a journal file with these events, numbered from 1, and where each of them ends.
+func JournalOfStory(story ...Event) (data []byte, ends []int) {
 	data = appendFileHead(nil, 3)
 	records := []record{{kind: kindSnapshot, body: snapshot(0, newLedger())}}
-	for i, key := range keys {
-		records = append(records, record{kind: kindPut, seq: uint64(i + 1), key: key, door: "test", body: jwt})
+	for i, e := range story {
+		records = append(records, e.record(uint64(i+1)))
 	}
 	for i, r := range records {
 		r.generation, r.at = 3, time.Unix(1, 0)
@@ -44,15 +74,28 @@ func JournalOfVersion(version byte) []byte {
 
 // Replay returns the puts in a journal file by key, and what is said about damage.
 func Replay(data []byte) (puts map[string][]byte, owed []Change, complaint string, err error) {
+	puts = map[string][]byte{}
+	story, owed, complaint, err := ReplayStory(data)
+	for _, e := range story {
+		puts[e.Key] = []byte(e.JWT)
+	}
+	return puts, owed, complaint, err
+}
+
+// ReplayStory is Replay with the deletes, in the order in which they are to be carried out.
+func ReplayStory(data []byte) (story []Event, owed []Change, complaint string, err error) {
 	r, err := replay(bytes.Clone(data))
 	if err != nil {
 		return nil, nil, "", err
 	}
-	puts = map[string][]byte{}
-	for _, p := range r.unwritten() {
-		puts[p.key] = p.body
+	for _, c := range r.unwritten() {
+		e := Event{Key: c.key, JWT: string(c.body)}
+		if c.kind == kindDelete {
+			e = Event{Key: c.key, Tombstone: string(c.body)}
+		}
+		story = append(story, e)
 	}
-	return puts, r.led.changes(), r.complaint(), nil
+	return story, r.led.changes(), r.complaint(), nil
 }
 
 // BreakJournal lets the next append go to f.
@@ -63,11 +106,21 @@ func (d *Dir) BreakJournal(f *os.File) {
 	d.journal.file = f
 }
 
-// Pending is how many JWTs are committed whose files are not written.
+// Pending is how many JWTs and tombstones are committed whose files are not written.
 func (d *Dir) Pending() int {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return len(d.pending)
+	return len(d.pending) + len(d.graves)
+}
+
+// WriteOut writes out what is pending, at once.
+func (d *Dir) WriteOut() { _ = d.materialise() }
+
+// HoldFiles calls f while nothing is written out.
+func (d *Dir) HoldFiles(f func()) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	f()
 }
 
 // SetMostPending bounds the bytes that are pending.
@@ -82,6 +135,7 @@ type Ledger struct{ *ledger }
 
 func NewLedger() Ledger                             { return Ledger{newLedger()} }
 func (l Ledger) Commit(seq uint64, key string)      { l.commit(seq, key, time.Unix(int64(seq), 0), true) }
+func (l Ledger) Withdraw(seq uint64, key string)    { l.withdraw(seq, key) }
 func (l Ledger) Meet(name string)                   { l.meet(name, time.Unix(1, 0)) }
 func (l Ledger) Confirm(name string, seq uint64)    { l.confirm(name, seq) }
 func (l Ledger) Forget(name string)                 { l.forget(name) }

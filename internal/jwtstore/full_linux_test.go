@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,6 +55,38 @@ func fill(t *testing.T, dir string) func() {
 	return func() { _ = os.Remove(path) }
 }
 
+func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
+	dir, key := smallDisk(t, "64k"), jwtstoretest.Key(t)
+	o, _ := tolerant(t, dir)
+	d := open(t, o)
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	put(t, d, key, "old")
+	del(t, d, key, "old tombstone")
+	put(t, d, key, "the JWT")
+	written(t, d)
+	empty := fill(t, dir)
+	before := d.Changes()
+	for range 3 {
+		if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury(strings.Repeat("gone", 2000))); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Delete: %v", err)
+		}
+		loads(t, d, key, "the JWT")
+		keeps(t, d, key, "old tombstone")
+	}
+	if content, err := os.ReadFile(path); string(content) != "the JWT" {
+		t.Errorf("the file has %q, %v", content, err)
+	}
+	if !slices.Equal(d.Changes(), before) {
+		t.Errorf("owed are %v, want %v", d.Changes(), before)
+	}
+	empty()
+	del(t, d, key, "gone")
+	closeStore(t, d)
+	d = open(t, o)
+	loads(t, d, key, "")
+	keeps(t, d, key, "gone")
+}
+
 func TestB10AFullDiskKeepsTheOldJWT(t *testing.T) {
 	for _, size := range []string{"8k", "16k", "64k", "1m", "40m"} {
 		t.Run(size, func(t *testing.T) {
@@ -88,7 +121,7 @@ func TestB10AFullDiskKeepsTheOldJWT(t *testing.T) {
 	}
 }
 
-// TestAFullDiskAtAnyMoment fills the disk with puts until it is full, frees it and goes on, and looks after each
+// TestAFullDiskAtAnyMoment puts and deletes until the disk is full, frees it and goes on, and looks after each
 // round at what the next process would find.
 func TestAFullDiskAtAnyMoment(t *testing.T) {
 	dir := smallDisk(t, "300k")
@@ -105,7 +138,7 @@ func TestAFullDiskAtAnyMoment(t *testing.T) {
 			}
 			for w, key := range keys {
 				next := versionOf(d, key) + 1
-				if _, err := d.Put(context.Background(), key, "test", version(w, next), jwtstoretest.Always); err == nil {
+				if err := store(d, key, w, next); err == nil {
 					last[w] = next
 				} else if !errors.Is(err, syscall.ENOSPC) {
 					t.Fatal(err)
@@ -166,6 +199,14 @@ func TestAReadOnlyDisk(t *testing.T) {
 		if _, err := s.Put(context.Background(), key, "test", []byte("new"), jwtstoretest.Always); !errors.Is(err, syscall.EROFS) {
 			t.Errorf("Put: %v", err)
 		}
+		for _, k := range []string{key, late} {
+			if _, err := s.Delete(context.Background(), k, "test", jwtstoretest.Bury("gone")); !errors.Is(err, syscall.EROFS) {
+				t.Errorf("Delete: %v", err)
+			}
+			keeps(t, s, k, "")
+		}
+		loads(t, s, key, "jwt")
+		loads(t, s, late, "not written yet")
 	}
 	remount(0)
 	put(t, d, key, "new")
@@ -266,8 +307,8 @@ func TestPermissionsAreTakenAwayAndGivenBack(t *testing.T) {
 	})
 }
 
-// withoutPermission checks that each lost permission is the reason that a Put gives, that the old JWT stays, and
-// that it works again when the permission is back.
+// withoutPermission checks that each lost permission is the reason that a Put and a Delete give, that the old JWT
+// stays, and that they work again when the permission is back.
 func withoutPermission(dir string) error {
 	key := writerKeys()[0]
 	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true, Announce: true})
@@ -278,8 +319,12 @@ func withoutPermission(dir string) error {
 		_, err := d.Put(context.Background(), key, "test", []byte(jwt), jwtstoretest.Always)
 		return err
 	}
+	remove := func() error {
+		_, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury("gone"))
+		return err
+	}
 	path := filepath.Join(dir, jwtstore.Path(true, key))
-	for n, locked := range []string{filepath.Dir(path), filepath.Join(dir, ".journal"), dir, path} {
+	for n, locked := range []string{filepath.Dir(path), filepath.Join(dir, ".journal"), dir, path, path + ".deleted"} {
 		old := fmt.Sprintf("JWT %d", n)
 		if err := try(old); err != nil {
 			return err
@@ -296,14 +341,39 @@ func withoutPermission(dir string) error {
 		if err := try("new"); !errors.Is(err, os.ErrPermission) {
 			return fmt.Errorf("%s: %v", locked, err)
 		}
+		if err := remove(); !errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("%s: Delete: %v", locked, err)
+		}
 		if err := os.Chmod(locked, info.Mode()); err != nil {
 			return err
 		}
 		if jwt, _, err := d.Load(key, jwtstore.Stamp{}); string(jwt) != old {
 			return fmt.Errorf("loaded %q, %v", jwt, err)
 		}
+		if err := remove(); err != nil {
+			return err
+		}
 	}
-	return errors.Join(try("new"), d.Close())
+	return errors.Join(withoutOther(d, dir, key, try, remove), try("new"), d.Close())
+}
+
+// withoutOther has the JWT as with the other setting of Shard, in a directory that nothing can be removed from.
+func withoutOther(d *jwtstore.Dir, dir, key string, try func(string) error, remove func() error) error {
+	err := errors.Join(try("jwt"), remove()) // makes the shard
+	for d.Pending() > 0 {
+	}
+	flat := filepath.Join(dir, jwtstore.Path(false, key))
+	err = errors.Join(err, os.WriteFile(flat, []byte("flat"), 0o600), os.Chmod(dir, 0o500))
+	if err != nil {
+		return err
+	}
+	if err := remove(); !errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("Delete in the other place: %v", err)
+	}
+	if jwt, _, err := d.Load(key, jwtstore.Stamp{}); string(jwt) != "flat" {
+		return fmt.Errorf("loaded %q, %v", jwt, err)
+	}
+	return errors.Join(os.Chmod(dir, 0o700), remove())
 }
 
 func TestTooManyOpenFiles(t *testing.T) {
@@ -337,6 +407,9 @@ func withoutFiles(dir string) error {
 	}
 	if err := try("new"); !errors.Is(err, syscall.EMFILE) {
 		return fmt.Errorf("without files: %v", err)
+	}
+	if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury("gone")); !errors.Is(err, syscall.EMFILE) {
+		return fmt.Errorf("Delete without files: %v", err)
 	}
 	for _, f := range taken {
 		f.Close()

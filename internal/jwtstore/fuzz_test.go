@@ -19,10 +19,14 @@ func FuzzCodec(f *testing.F) {
 	}
 	f.Add(key[54:]+"/"+key+".jwt", true)
 	f.Add(key+".jwt", false)
+	f.Add(key[54:]+"/"+key+".jwt.deleted", true)
 	f.Fuzz(func(t *testing.T, s string, shard bool) {
 		if path := jwtstore.Path(shard, s); path != "" {
 			if back, ok := jwtstore.Key(shard, path); !ok || back != s {
 				t.Errorf("%q -> %q -> %q", s, path, back)
+			}
+			if key, ok := jwtstore.Key(shard, jwtstore.TombstonePath(shard, s)); ok {
+				t.Errorf("the tombstone of %q is a JWT of %q", s, key)
 			}
 			if strings.Contains(path, "..") || strings.Count(path, "/") > 1 || len(path) > 63 {
 				t.Errorf("%q has the path %q", s, path)
@@ -42,6 +46,11 @@ func FuzzReplay(f *testing.F) {
 	f.Add(ends[4], whole[:ends[2]], false)
 	f.Add(ends[4]+8, []byte("\xf5rec\xff\xff\xff\xff\xff\xff\xff\xff"), true)
 	f.Add(len(whole), whole, true)
+	later := slices.Repeat([]jwtstore.Event{{Key: keys[2], JWT: "later"}, {Key: keys[2], Tombstone: "gone"}, {Key: keys[1], Tombstone: "gone"}}, 20)
+	deletes, deleteEnds := jwtstore.JournalOfStory(later...)
+	f.Add(len(whole), deletes[32:], true)
+	f.Add(ends[7], deletes[deleteEnds[0]:deleteEnds[2]], false)
+	f.Add(ends[7], deletes[deleteEnds[0]:deleteEnds[1]-8], true)
 	f.Fuzz(func(t *testing.T, at int, other []byte, cut bool) {
 		at = min(max(at, 0), len(whole))
 		data := slices.Concat(whole[:at], other)
@@ -60,7 +69,20 @@ func FuzzReplay(f *testing.F) {
 				t.Errorf("damage at %d takes the record that ends at %d", at, ends[i])
 			}
 		}
+		oneOfEach(t, data)
 	})
+}
+
+// oneOfEach wants of each account at most one Put at the end, and one Delete before that.
+func oneOfEach(t *testing.T, data []byte) {
+	left, _, _, _ := jwtstore.ReplayStory(data)
+	put, deleted := map[string]bool{}, map[string]bool{}
+	for _, e := range left {
+		if put[e.Key] || e.JWT == "" && deleted[e.Key] {
+			t.Errorf("more than is needed is left: %v", left)
+		}
+		put[e.Key], deleted[e.Key] = e.JWT != "", true
+	}
 }
 
 // supersededBy says whether the other bytes are records themselves.
@@ -89,7 +111,7 @@ func FuzzLedger(f *testing.F) {
 		for n, e := range events {
 			name, key := fmt.Sprint("s", e%7), fmt.Sprint("k", e%11)
 			seq := uint64(max(0, n-int(e%5)))
-			switch e >> 4 % 5 {
+			switch e >> 4 % 6 {
 			case 0, 1:
 				l.Commit(uint64(n)+1, key)
 				m.commit(uint64(n)+1, key)
@@ -102,6 +124,9 @@ func FuzzLedger(f *testing.F) {
 			case 4:
 				l.Forget(name)
 				m.forget(name)
+			case 5:
+				l.Withdraw(uint64(n)+1, key)
+				m.withdraw(key)
 			}
 			if e%16 == 15 {
 				var err error
@@ -120,8 +145,12 @@ type model struct {
 	acked   map[string]map[uint64]bool
 }
 
-func (m *model) commit(seq uint64, key string) {
+func (m *model) withdraw(key string) {
 	m.changes = slices.DeleteFunc(m.changes, func(c jwtstore.Change) bool { return c.Key == key })
+}
+
+func (m *model) commit(seq uint64, key string) {
+	m.withdraw(key)
 	m.changes = append(m.changes, jwtstore.Change{Seq: seq, Key: key})
 }
 

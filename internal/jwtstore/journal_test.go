@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -50,6 +51,41 @@ func TestADamagedRecordDoesNotHideLaterOnes(t *testing.T) {
 				t.Errorf("complaint %q, want %q", complaint, c.warned)
 			}
 		})
+	}
+}
+
+// TestReplayOfDeletes has a journal with every order of Put, Delete and mark that matters.
+func TestReplayOfDeletes(t *testing.T) {
+	key := writerKeys()[0]
+	jwt := func(text string) jwtstore.Event { return jwtstore.Event{Key: key, JWT: text} }
+	gone := func(text string) jwtstore.Event { return jwtstore.Event{Key: key, Tombstone: text} }
+	mark := func(seq uint64) jwtstore.Event { return jwtstore.Event{Mark: seq} }
+	again := jwtstore.Event{Key: key}
+	type story []jwtstore.Event
+	for name, c := range map[string]struct {
+		told, left story
+		owed       uint64
+	}{
+		"deleted":                          {story{jwt("1"), gone("2")}, story{gone("2")}, 0},
+		"touched and deleted":              {story{jwt("1"), again, gone("3")}, story{gone("3")}, 0},
+		"put again":                        {story{jwt("1"), gone("2"), jwt("3")}, story{gone("2"), jwt("3")}, 3},
+		"deleted again":                    {story{jwt("1"), gone("2"), jwt("3"), gone("4")}, story{gone("4")}, 0},
+		"put twice":                        {story{jwt("1"), gone("2"), jwt("3"), jwt("4")}, story{gone("2"), jwt("4")}, 4},
+		"written":                          {story{jwt("1"), gone("2"), mark(2)}, story{}, 0},
+		"written and put":                  {story{jwt("1"), gone("2"), jwt("3"), mark(2)}, story{jwt("3")}, 3},
+		"everything is written":            {story{jwt("1"), gone("2"), jwt("3"), mark(3)}, story{}, 3},
+		"the mark is before the delete":    {story{jwt("1"), gone("2"), mark(1)}, story{gone("2")}, 0},
+		"written, put and deleted again":   {story{jwt("1"), gone("2"), mark(2), jwt("4"), gone("5")}, story{gone("5")}, 0},
+		"deleted, nothing else was stored": {story{gone("1")}, story{gone("1")}, 0},
+	} {
+		data, _ := jwtstore.JournalOfStory(c.told...)
+		left, owed, complaint, err := jwtstore.ReplayStory(data)
+		if err != nil || complaint != "" || !slices.Equal(left, c.left) {
+			t.Errorf("%s: left are %v, %q, %v, want %v", name, left, complaint, err, c.left)
+		}
+		if len(owed) > 1 || (len(owed) == 0) != (c.owed == 0) || len(owed) == 1 && owed[0].Seq != c.owed {
+			t.Errorf("%s: owed are %v, want %d", name, owed, c.owed)
+		}
 	}
 }
 
@@ -101,10 +137,16 @@ func TestAJournalThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.BreakJournal(broken)
-		if _, err := d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.Always); err == nil {
-			t.Error("Put succeeds")
+		if round < 3 {
+			_, err = d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.Always)
+		} else {
+			_, err = d.Delete(t.Context(), key, "test", jwtstoretest.Bury("gone"))
+		}
+		if err == nil {
+			t.Error("it succeeds")
 		}
 		loads(t, d, key, "old")
+		keeps(t, d, key, "")
 		copied := t.TempDir()
 		copyTree(t, dir, copied)
 		c := open(t, options(t, copied))

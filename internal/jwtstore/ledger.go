@@ -66,11 +66,11 @@ func (l *ledger) commit(seq uint64, key string, at time.Time, announce bool) {
 	l.keep(&owed{Change: Change{Seq: seq, Key: key, At: at}})
 }
 
-// withdraw records that key has no JWT any more: nothing is owed for it.
+// withdraw records that key was deleted: nobody is owed anything of it any more.
 func (l *ledger) withdraw(seq uint64, key string) {
 	l.head = seq
-	if e := l.byKey[key]; e != nil {
-		l.drop(e)
+	if older := l.byKey[key]; older != nil {
+		l.drop(older)
 	}
 }
 

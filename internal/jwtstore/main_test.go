@@ -72,7 +72,7 @@ func holdUntilKilled(dir string) error {
 
 const writers = 16
 
-// writeUntilKilled stores ever newer versions of 16 accounts and prints "writer version" for each that is stored.
+// writeUntilKilled stores and deletes ever newer versions of 16 accounts and prints "writer version" for each that is.
 func writeUntilKilled(dir string) error {
 	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true, Announce: true})
 	if err != nil {
@@ -83,7 +83,7 @@ func writeUntilKilled(dir string) error {
 	for w, key := range writerKeys() {
 		go func() {
 			for n := versionOf(d, key) + 1; ; n++ {
-				if _, err := d.Put(context.Background(), key, "test", version(w, n), jwtstoretest.Always); err != nil {
+				if err := store(d, key, w, n); err != nil {
 					failed <- err
 					return
 				}
@@ -101,11 +101,32 @@ func version(w, n int) []byte {
 	return fmt.Appendf(nil, "writer %d version %d %s end %d", w, n, strings.Repeat("x", (n*997+w*131)%6000), n)
 }
 
-// versionOf is what number is stored, 0 if nothing is.
-func versionOf(d *jwtstore.Dir, key string) (n int) {
+// Every fourth version is the tombstone of a Delete.
+func isDelete(n int) bool { return n%4 == 0 }
+
+// store makes version n of writer w what the store has.
+func store(d *jwtstore.Dir, key string, w, n int) error {
+	var err error
+	if isDelete(n) {
+		_, err = d.Delete(context.Background(), key, "test", jwtstoretest.Bury(string(version(w, n))))
+	} else {
+		_, err = d.Put(context.Background(), key, "test", version(w, n), jwtstoretest.Always)
+	}
+	return err
+}
+
+// versionOf is what number is stored, or was deleted last; 0 if nothing is.
+func versionOf(d *jwtstore.Dir, key string) int {
 	jwt, _, _ := d.Load(key, jwtstore.Stamp{})
+	if jwt == nil {
+		jwt, _ = d.Tombstone(key)
+	}
+	return numberOf(jwt)
+}
+
+func numberOf(version []byte) (n int) {
 	var w int
-	_, _ = fmt.Sscanf(string(jwt), "writer %d version %d", &w, &n)
+	_, _ = fmt.Sscanf(string(version), "writer %d version %d", &w, &n)
 	return n
 }
 

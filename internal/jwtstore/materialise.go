@@ -46,8 +46,8 @@ func (d *Dir) materialiser() {
 	}
 }
 
-// materialise writes out everything that is pending. The error is that of one of the files that could not be
-// written; they stay pending.
+// materialise writes out everything that is not yet. The error is that of one of the files that could not be written;
+// they stay pending.
 func (d *Dir) materialise() error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -99,10 +99,10 @@ func (d *Dir) complain(where string, err error) {
 	d.warn("JWTs can't be written to %s and stay in the journal until they can: %s", where, err)
 }
 
-// writableAgain returns nil unless files could not be written where key's goes. Then it tries again first.
-func (d *Dir) writableAgain(key string) error {
+// writableAgain returns nil unless files could not be written where target is. Then it tries again first.
+func (d *Dir) writableAgain(target string) error {
 	seen := d.rounds.Load()
-	if d.fault(key) == nil {
+	if d.fault(target) == nil {
 		return nil
 	}
 	d.writing.Lock()
@@ -111,103 +111,97 @@ func (d *Dir) writableAgain(key string) error {
 	if again {
 		_ = d.materialise()
 	}
-	return d.fault(key)
+	return d.fault(target)
 }
 
-// fault is the standing fault of key's file or of its directory.
-func (d *Dir) fault(key string) error {
+// fault is the standing fault of a file or of its directory.
+func (d *Dir) fault(target string) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if len(d.faults) == 0 {
 		return nil
 	}
-	target := d.preferred.path(d.root, key)
 	if err := d.faults[target]; err != nil {
 		return err
 	}
 	return d.faults[filepath.Dir(target)]
 }
 
-// writeOut puts a batch of versions into their places: the aside files are synced and renamed, then their
-// directories are synced, then the journal is told, and only then are they not pending any more. Faults are added
-// to faults.
+// writeOut carries out a batch of Puts and Deletes: the aside files are synced and renamed, deleted JWTs are removed,
+// then the directories are synced, then the journal is told, and only then are they not pending any more. Faults are
+// added to faults.
 func (d *Dir) writeOut(batch []*version, faults map[string]error) {
 	failed := make([]error, len(batch))
 	parallel(len(batch), func(i int) { failed[i] = d.syncAside(batch[i]) })
+	touched := make([][]string, len(batch))
 	dirs := map[string]error{}
 	for i, v := range batch {
-		target := d.target(v)
 		if failed[i] == nil {
-			failed[i] = d.place(v.aside, target)
+			touched[i], failed[i] = d.carryOut(v)
 		}
 		if failed[i] != nil {
 			d.spoil(v)
-			faults[blame(target, failed[i])] = failed[i]
+			faults[d.blame(v, failed[i])] = failed[i]
 			continue
 		}
-		dirs[filepath.Dir(target)] = nil
+		for _, dir := range touched[i] {
+			dirs[dir] = nil
+		}
 	}
 	d.syncDirs(dirs)
-	var done, graves []*version
+	var done []*version
 	for i, v := range batch {
-		parent := filepath.Dir(d.preferred.path(d.root, v.key))
+		unsynced := slices.IndexFunc(touched[i], func(dir string) bool { return dirs[dir] != nil })
 		switch {
 		case failed[i] != nil:
-		case dirs[parent] != nil:
+		case unsynced >= 0:
 			d.spoil(v)
-			faults[parent] = dirs[parent]
-		case v.kind == kindDelete:
-			graves = append(graves, v)
+			dir := touched[i][unsynced]
+			faults[dir] = dirs[dir]
 		default:
-			d.removeOther(v.key)
+			d.removeOther(v)
 			done = append(done, v)
 		}
 	}
-	d.finish(append(done, d.clear(graves, faults)...))
+	d.finish(done)
 }
 
-// target is where a version's bytes go.
+// target is the file that a version is written to.
 func (d *Dir) target(v *version) string {
 	if v.kind == kindDelete {
-		return d.preferred.path(d.root, v.key) + deleted
+		return d.preferred.tombstone(d.root, v.key)
 	}
 	return d.preferred.path(d.root, v.key)
 }
 
-// clear removes the JWTs whose tombstones stand, for good, and returns those of which none is left.
-func (d *Dir) clear(graves []*version, faults map[string]error) (done []*version) {
-	dirs := map[string]error{}
-	for _, v := range graves {
-		for _, path := range d.places(v.key) {
-			switch err := os.Remove(path); {
-			case err == nil:
-				dirs[filepath.Dir(path)] = nil
-			case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
-				faults[filepath.Dir(path)] = err
-			}
-		}
+// carryOut does what the version says and returns the directories that are to be synced then.
+func (d *Dir) carryOut(v *version) (touched []string, err error) {
+	target := d.target(v)
+	touched = []string{filepath.Dir(target)}
+	if err := d.place(v.aside, target); err != nil || v.kind != kindDelete {
+		return touched, err
 	}
-	d.syncDirs(dirs)
-	for path, err := range dirs {
-		if err != nil {
-			faults[path] = err
-		}
+	if d.committed(v.key) != v {
+		return touched, nil // only the tombstone: there may be a later Put's file already
 	}
-	for _, v := range graves {
-		ok := true
-		for _, path := range d.places(v.key) {
-			ok = ok && faults[filepath.Dir(path)] == nil
-		}
-		if ok {
-			done = append(done, v)
-		}
+	// A file that was removed from the other place before, without a sync, must not come back either.
+	other := d.other.path(d.root, v.key)
+	if dir := filepath.Dir(other); isDir(dir) == nil {
+		touched = append(touched, dir)
 	}
-	return done
+	return touched, errors.Join(removeFile(d.preferred.path(d.root, v.key)), removeFile(other))
 }
 
-// places are where a JWT can lie.
-func (d *Dir) places(key string) [2]string {
-	return [2]string{d.preferred.path(d.root, key), d.other.path(d.root, key)}
+// removeFile sees that there is no file at a path.
+func removeFile(path string) error {
+	if err := notDir(path); err != nil {
+		return err
+	}
+	err := absentOrIrregular(os.Remove(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // spoil removes the aside file of a version that was superseded, or that failed: after a failed sync nobody knows
@@ -219,9 +213,11 @@ func (d *Dir) spoil(v *version) {
 	}
 }
 
-// blame says what a failure stands for: the file, if only that can be the cause, else its directory.
-func blame(target string, err error) string {
-	if errors.Is(err, syscall.EISDIR) {
+// blame says what a failure stands for: the file, if only that can be the cause, else its directory. What keeps a
+// Delete from its end may be in another directory, and keeps nobody else from anything.
+func (d *Dir) blame(v *version, err error) string {
+	target := d.target(v)
+	if errors.Is(err, syscall.EISDIR) || v.kind == kindDelete {
 		return target
 	}
 	return filepath.Dir(target)
@@ -286,8 +282,11 @@ func (d *Dir) syncDirs(dirs map[string]error) {
 }
 
 // removeOther removes the file that lay as with the other setting of Shard, and its directory if it was the last.
-func (d *Dir) removeOther(key string) {
-	path := d.other.path(d.root, key)
+func (d *Dir) removeOther(v *version) {
+	path := d.other.path(d.root, v.key)
+	if v.kind == kindDelete {
+		path = d.other.tombstone(d.root, v.key)
+	}
 	if os.Remove(path) == nil && d.other.shard {
 		_ = os.Remove(filepath.Dir(path)) // fails as long as something is in it
 	}
@@ -309,9 +308,11 @@ func (d *Dir) finish(done []*version) {
 	defer d.mu.Unlock()
 	d.news = d.news[news:]
 	for _, v := range done {
-		if d.pending[v.key] == v {
-			delete(d.pending, v.key)
-			d.freeRoom(len(v.body))
+		for _, unwritten := range [...]map[string]*version{d.pending, d.graves} {
+			if unwritten[v.key] == v {
+				delete(unwritten, v.key)
+				d.freeRoom(len(v.body))
+			}
 		}
 	}
 }

@@ -2,6 +2,8 @@ package jwtstore
 
 import (
 	"context"
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,18 +18,18 @@ type Memory struct {
 	announce bool
 	closed   bool
 	versions map[string]memoryVersion
+	graves   map[string][]byte // tombstones
 	led      *ledger
 }
 
 type memoryVersion struct {
-	seq       uint64
-	jwt       []byte // nil if it was deleted
-	tombstone []byte // nil if it never was
+	seq uint64
+	jwt []byte
 }
 
 // NewMemory returns an empty store; announce is as in SetAnnounce.
 func NewMemory(announce bool) *Memory {
-	return &Memory{announce: announce, versions: map[string]memoryVersion{}, led: newLedger()}
+	return &Memory{announce: announce, versions: map[string]memoryVersion{}, graves: map[string][]byte{}, led: newLedger()}
 }
 
 // Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. An account that
@@ -36,7 +38,7 @@ func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	v, found := m.versions[key]
-	if !found || v.jwt == nil {
+	if !found {
 		return nil, Stamp{}, unknown(key)
 	}
 	now = commitStamp(v.seq)
@@ -46,8 +48,22 @@ func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error
 	return v.jwt, now, nil
 }
 
-// Put asks allow with what is stored (nil if nothing is) and stores jwt if allow returns nil. An error of allow is
-// returned as it is; any error means that nothing has changed.
+// Keys yields every account that something is stored for now, each once, in any order. There are no errors.
+func (m *Memory) Keys() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		m.mu.RLock()
+		all := slices.Collect(maps.Keys(m.versions))
+		m.mu.RUnlock()
+		for _, key := range all {
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Put asks allow with what is stored and with the account's tombstone (nil if there is none) and stores jwt if allow
+// returns nil. An error of allow is returned as it is; any error means that nothing has changed.
 func (m *Memory) Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error) {
 	if err := checkPut(key, door, jwt); err != nil {
 		return 0, err
@@ -64,14 +80,18 @@ func (m *Memory) Put(ctx context.Context, key, door string, jwt []byte, allow fu
 	}
 	jwt = slices.Clone(jwt)
 	return m.commit(func(seq uint64) {
-		m.versions[key] = memoryVersion{seq: seq, jwt: jwt, tombstone: tombstone}
+		m.versions[key] = memoryVersion{seq: seq, jwt: jwt}
 		m.led.commit(seq, key, time.Now(), m.announce)
 	})
 }
 
-// Delete asks allow with what is stored and with the tombstone (nil if there is none), and keeps the tombstone that it
-// returns instead of the JWT; fs.ErrNotExist if nothing is stored. An error of allow is returned as it is.
-func (m *Memory) Delete(ctx context.Context, key, _ string, allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error) {
+// Delete asks allow with what is stored and with the tombstone that is there (nil if there is none), and commits that
+// key has no JWT any more, only the new tombstone that allow returns. If nothing is stored it is fs.ErrNotExist and
+// allow is not asked. An error of allow is returned as it is; any error means that nothing has changed.
+func (m *Memory) Delete(ctx context.Context, key, door string, allow func(stored, tombstone []byte) (newTombstone []byte, err error)) (seq uint64, err error) {
+	if err := checkDelete(key, door); err != nil {
+		return 0, err
+	}
 	unlock, err := m.keys.lock(ctx, key)
 	if err != nil {
 		return 0, err
@@ -85,18 +105,23 @@ func (m *Memory) Delete(ctx context.Context, key, _ string, allow func(stored, t
 	if tombstone, err = allow(stored, tombstone); err != nil {
 		return 0, err
 	}
+	if err := checkSize("tombstone", tombstone); err != nil {
+		return 0, err
+	}
 	tombstone = slices.Clone(tombstone)
 	return m.commit(func(seq uint64) {
-		m.versions[key] = memoryVersion{seq: seq, tombstone: tombstone}
+		delete(m.versions, key)
+		m.graves[key] = tombstone
 		m.led.withdraw(seq, key)
 	})
 }
 
-// Tombstone returns what was kept of an account that was deleted, nil if it never was.
+// Tombstone returns what was kept of a deleted account, nil if it was never deleted. There are no errors. The caller
+// must not change the bytes.
 func (m *Memory) Tombstone(key string) ([]byte, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.versions[key].tombstone, nil
+	return m.graves[key], nil
 }
 
 // Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is none.
@@ -195,7 +220,7 @@ func (m *Memory) Forget(server string) {
 	m.led.forget(server)
 }
 
-// Close ends Put and Touch.
+// Close ends Put, Delete and Touch.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

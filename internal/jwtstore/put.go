@@ -11,13 +11,14 @@ import (
 	"syscall"
 )
 
-// mostPending bounds the JWTs that are committed and not written out, in bytes. A Put that would exceed it waits.
+// mostPending bounds the JWTs and tombstones that are committed and not written out, in bytes. A Put that would exceed it waits.
 const mostPending = 64 << 20
 
 // Put asks allow with what is stored (nil if nothing is, or if what is there can't be a JWT) and with the account's
-// tombstone (nil if it was never deleted), and commits jwt if allow returns nil; for one account this is one step. It returns the change's sequence number once the change is
-// on stable storage. An error of allow is returned as it is; any other error means that nothing has changed. A ctx
-// that ends has no influence any more once the change is on its way to the disk.
+// tombstone (nil if there is none), and commits jwt if allow returns nil; for one account this is one step. It returns
+// the change's sequence number once the change is on stable storage. An error of allow is returned as it is; any other
+// error means that nothing has changed. A ctx that ends has no influence any more once the change is on its way to the
+// disk.
 func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error) {
 	if err := checkPut(key, door, jwt); err != nil {
 		return 0, err
@@ -31,7 +32,7 @@ func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(
 	if err != nil {
 		return 0, err
 	}
-	tombstone, err := d.Tombstone(key)
+	tombstone, err := d.tombstone(key)
 	if err != nil {
 		return 0, err
 	}
@@ -42,10 +43,7 @@ func (d *Dir) Put(ctx context.Context, key, door string, jwt []byte, allow func(
 		return 0, err
 	}
 	defer d.active.Done()
-	if err := d.bury(key); err != nil {
-		return 0, err
-	}
-	return d.put(ctx, record{kind: kindPut, key: key, door: door, body: slices.Clone(jwt)})
+	return d.change(ctx, record{kind: kindPut, key: key, door: door, body: slices.Clone(jwt)})
 }
 
 // enter keeps Close from going on until active.Done.
@@ -65,7 +63,7 @@ func (d *Dir) stored(key string) ([]byte, error) {
 	switch {
 	case err == nil:
 		return jwt, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errIrregular), errors.Is(err, syscall.EIO):
+	case errors.Is(err, fs.ErrNotExist), unreadable(err):
 		return nil, nil
 	}
 	if _, gone := statFile(d.root); errors.Is(gone, fs.ErrNotExist) {
@@ -74,15 +72,22 @@ func (d *Dir) stored(key string) ([]byte, error) {
 	return nil, err
 }
 
-// put makes everything ready that can fail, so that after the commit nothing is left to do but to write out.
-func (d *Dir) put(ctx context.Context, r record) (uint64, error) {
-	if err := d.writableAgain(r.key); err != nil {
+// unreadable says whether an error of Load is about bytes that nobody will ever read: there is something that can be
+// replaced or deleted.
+func unreadable(err error) bool {
+	return errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO)
+}
+
+// change commits a Put or Delete. It makes everything ready that can fail, so that after the commit nothing is left to
+// do but to write out.
+func (d *Dir) change(ctx context.Context, r record) (uint64, error) {
+	v := &version{record: r}
+	if err := d.writableAgain(d.target(v)); err != nil {
 		return 0, err
 	}
 	if err := d.takeRoom(ctx, len(r.body)); err != nil {
 		return 0, err
 	}
-	v := &version{record: r}
 	err := d.writeAside(v)
 	if err == nil {
 		err = context.Cause(ctx)
@@ -174,12 +179,12 @@ func knock(c chan struct{}) {
 	}
 }
 
-// writeAside writes the JWT beside its place, without syncing it, and makes its directory. A full disk, lost
-// permissions and too many open files are found here, while it is still possible to say no.
+// writeAside writes the JWT or tombstone beside its place, without syncing it, and makes its directory. A full disk,
+// lost permissions and too many open files are found here, while it is still possible to say no.
 func (d *Dir) writeAside(v *version) error {
 	d.files <- struct{}{}
 	defer func() { <-d.files }()
-	target := d.preferred.path(d.root, v.key)
+	target := d.target(v)
 	if err := notDir(target); err != nil {
 		return err
 	}
@@ -210,7 +215,7 @@ func notDir(target string) error {
 	return nil
 }
 
-// makeParent sees that the directory of a JWT is there and can be written to.
+// makeParent sees that the directory of a file is there and can be written to.
 func (d *Dir) makeParent(target string) error {
 	parent := filepath.Dir(target)
 	err := writable(parent)

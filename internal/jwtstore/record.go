@@ -41,7 +41,7 @@ const (
 	kindSnapshot kind = 1 + iota // seq: the head; body: mark (uvarint), ledger. First in every file, and only there
 	kindPut                      // seq: of the change; body: the JWT
 	kindTouch                    // seq: of the change
-	kindMark                     // seq: up to here everything is in its file
+	kindMark                     // seq: up to here every JWT and tombstone is in its file, and no deleted JWT is
 	kindNews                     // body: what became known of nats-servers, see news.go
 	kindDelete                   // seq: of the change; body: the tombstone
 )

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -14,7 +15,8 @@ type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
 	led        *ledger
-	puts       map[string]record // the latest of each account, if its file may not be written
+	last       map[string]record // the latest Put or Delete of each account, if it may not be written out
+	deletes    map[string]record // the latest Delete of each account, if it may not be written out
 	damage     []string          // what was skipped, for people
 }
 
@@ -26,17 +28,15 @@ func replay(data []byte) (*replayed, error) {
 	if whole && version != formatVersion {
 		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
 	}
-	s := &replayed{generation: generation, led: newLedger(), puts: map[string]record{}}
+	s := &replayed{generation: generation, led: newLedger(), last: map[string]record{}, deletes: map[string]record{}}
 	if !whole && len(data) > 0 {
 		s.generation = newestGeneration(data)
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
-	for key, r := range s.puts {
-		if r.seq <= s.mark {
-			delete(s.puts, key)
-		}
-	}
+	written := func(_ string, r record) bool { return r.seq <= s.mark }
+	maps.DeleteFunc(s.last, written)
+	maps.DeleteFunc(s.deletes, written)
 	return s, nil
 }
 
@@ -91,10 +91,12 @@ func (s *replayed) apply(r record) {
 	switch r.kind {
 	case kindSnapshot:
 		s.restore(r.body)
-	case kindPut, kindDelete:
-		if had, found := s.puts[r.key]; validKey(r.key) && len(r.body) <= maxJWT && (!found || had.seq < r.seq) {
-			s.puts[r.key] = r
-		}
+	case kindPut:
+		keepLatest(s.last, r)
+		s.change(r)
+	case kindDelete:
+		keepLatest(s.last, r)
+		keepLatest(s.deletes, r)
 		s.change(r)
 	case kindTouch:
 		s.change(r)
@@ -105,7 +107,14 @@ func (s *replayed) apply(r record) {
 	}
 }
 
-// change tells the ledger. A snapshot is followed by puts that it knows already.
+// keepLatest keeps r in one of the maps of replayed, unless it has a later one of the account.
+func keepLatest(of map[string]record, r record) {
+	if had, found := of[r.key]; validKey(r.key) && len(r.body) <= maxJWT && (!found || had.seq < r.seq) {
+		of[r.key] = r
+	}
+}
+
+// change tells the ledger. A snapshot is followed by changes that it knows already.
 func (s *replayed) change(r record) {
 	switch {
 	case r.seq <= s.led.head || !validKey(r.key):
@@ -134,16 +143,20 @@ func (s *replayed) restore(body []byte) {
 	s.mark, s.led = mark, led
 }
 
-// unwritten returns the puts whose files may not be written, oldest first. Their bodies do not keep the file's
-// bytes in memory.
+// unwritten returns what may not be written out, oldest first: of each account the last Put or Delete, and before a
+// Put the Delete whose tombstone stays. Their bodies do not keep the file's bytes in memory.
 func (s *replayed) unwritten() []record {
-	puts := make([]record, 0, len(s.puts))
-	for _, r := range s.puts {
-		r.body = bytes.Clone(r.body)
-		puts = append(puts, r)
+	all := slices.Collect(maps.Values(s.last))
+	for key, r := range s.deletes {
+		if s.last[key].kind == kindPut {
+			all = append(all, r)
+		}
 	}
-	slices.SortFunc(puts, bySeq)
-	return puts
+	for i := range all {
+		all[i].body = bytes.Clone(all[i].body)
+	}
+	slices.SortFunc(all, bySeq)
+	return all
 }
 
 func bySeq(a, b record) int {

@@ -23,10 +23,10 @@ import (
 type Store interface {
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error)
-	Delete(ctx context.Context, key, door string, allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error)
+	Delete(ctx context.Context, key, door string, allow func(stored, tombstone []byte) (newTombstone []byte, err error)) (seq uint64, err error)
 	Tombstone(key string) ([]byte, error)
-	Keys() iter.Seq2[string, error]
 	Touch(ctx context.Context, key, door string) (seq uint64, err error)
+	Keys() iter.Seq2[string, error]
 	SetAnnounce(on bool)
 	Changes() []jwtstore.Change
 	Latest(key string) jwtstore.Change
@@ -60,9 +60,12 @@ func Run(t *testing.T, open Opener) {
 		{"an ended context stores nothing", ended},
 		{"compare and commit are one step", atomically},
 		{"nobody sees torn or refused bytes", whole},
-		{"a deleted account is gone and leaves its tombstone", deleted},
-		{"what allow refuses is not deleted", undeleted},
-		{"the keys are those of what is stored", listed},
+		{"every account is listed once", listed},
+		{"a deleted account does not exist", deleted},
+		{"what may not be deleted stays", undeleted},
+		{"a tombstone stays when a JWT is put", tombstones},
+		{"nothing is owed of a deleted account", withdrawn},
+		{"a delete and a put are one step each", deletedAtomically},
 		{"a touch is a change of what is there", touch},
 		{"every change is owed until every server has it", outbox},
 		{"only the latest change of an account is owed", superseded},
@@ -72,6 +75,7 @@ func Run(t *testing.T, open Opener) {
 		{"nothing is owed without NATS", quiet},
 		{"a closed store takes nothing", closed},
 		{"what was stored and owed outlives the process", durable},
+		{"what was deleted stays so", deletedForGood},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bench{T: t}
@@ -118,7 +122,12 @@ func Key(t testing.TB) string {
 }
 
 // Always is an allow function.
-func Always(_, _ []byte) error { return nil }
+func Always(stored, tombstone []byte) error { return nil }
+
+// Bury is an allow function of a Delete.
+func Bury(tombstone string) func(stored, tombstone []byte) ([]byte, error) {
+	return func(_, _ []byte) ([]byte, error) { return []byte(tombstone), nil }
+}
 
 func (b *bench) put(key, jwt string) uint64 {
 	b.Helper()
@@ -231,124 +240,6 @@ func allowed(t *testing.T, b *bench) {
 	}
 }
 
-// del deletes and wants allow to be asked about these.
-func (b *bench) del(key, stored, tombstone, next string) uint64 {
-	b.Helper()
-	seq, err := b.Delete(context.Background(), key, "test", func(s, was []byte) ([]byte, error) {
-		if string(s) != stored || string(was) != tombstone {
-			b.Errorf("stored is %q with tombstone %q, want %q and %q", s, was, stored, tombstone)
-		}
-		return []byte(next), nil
-	})
-	if err != nil {
-		b.Fatalf("Delete: %v", err)
-	}
-	return seq
-}
-
-// gone wants the account to be deleted.
-func (b *bench) gone(key, tombstone string) {
-	b.Helper()
-	if jwt, _, err := b.Load(key, jwtstore.Stamp{}); !errors.Is(err, fs.ErrNotExist) {
-		b.Errorf("Load: %q, %v", jwt, err)
-	}
-	b.tombstone(key, tombstone)
-}
-
-func (b *bench) tombstone(key, want string) {
-	b.Helper()
-	if got, err := b.Tombstone(key); err != nil || string(got) != want || (got == nil) != (want == "") {
-		b.Errorf("the tombstone is %q, %v, want %q", got, err, want)
-	}
-}
-
-func deleted(t *testing.T, b *bench) {
-	key, other := Key(t), Key(t)
-	b.tombstone(key, "")
-	first := b.put(key, "one")
-	b.put(other, "other")
-	if seq := b.del(key, "one", "", "tomb 1"); seq <= first {
-		t.Errorf("sequence numbers %d, %d", first, seq)
-	}
-	b.gone(key, "tomb 1")
-	if _, err := b.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Touch: %v", err)
-	}
-	if c := b.Latest(key); c.Seq != 0 {
-		t.Errorf("owed for what is deleted: %+v", c)
-	}
-	_, err := b.Put(context.Background(), key, "test", []byte("two"), func(stored, tombstone []byte) error {
-		if stored != nil || string(tombstone) != "tomb 1" {
-			t.Errorf("stored is %q, the tombstone %q", stored, tombstone)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.tombstone(key, "tomb 1") // it stays beside what is stored
-	if b.load(key) != "two" || b.load(other) != "other" {
-		t.Errorf("loaded %q and %q", b.load(key), b.load(other))
-	}
-	b.del(key, "two", "tomb 1", "tomb 2")
-	b.gone(key, "tomb 2")
-	if b.reopen == nil {
-		return
-	}
-	b.Store = b.reopen()
-	b.gone(key, "tomb 2")
-	b.put(key, "three")
-	b.Store = b.reopen()
-	b.tombstone(key, "tomb 2")
-	if b.load(key) != "three" {
-		t.Errorf("loaded %q", b.load(key))
-	}
-}
-
-func undeleted(t *testing.T, b *bench) {
-	key, no := Key(t), errors.New("no")
-	refuse := func(_, _ []byte) ([]byte, error) { return nil, no }
-	for _, unknown := range []string{key, "", "../x", strings.Repeat("A", 56)} {
-		if _, err := b.Delete(context.Background(), unknown, "test", refuse); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Delete(%q): %v", unknown, err)
-		}
-	}
-	b.put(key, "one")
-	if _, err := b.Delete(context.Background(), key, "test", refuse); err != no {
-		t.Errorf("Delete: %v", err)
-	}
-	b.tombstone(key, "")
-	if b.load(key) != "one" {
-		t.Errorf("loaded %q", b.load(key))
-	}
-}
-
-func listed(t *testing.T, b *bench) {
-	one, two, three := Key(t), Key(t), Key(t)
-	b.put(one, "one")
-	b.put(two, "two")
-	b.put(three, "three")
-	b.del(two, "two", "", "tomb")
-	want := []string{one, three}
-	slices.Sort(want)
-	for range 2 {
-		var got []string
-		for key, err := range b.Keys() {
-			if err != nil {
-				t.Error(err)
-			}
-			got = append(got, key)
-		}
-		if slices.Sort(got); !slices.Equal(got, want) {
-			t.Errorf("the keys are %q, want %q", got, want)
-		}
-		if b.reopen == nil {
-			return
-		}
-		b.Store = b.reopen()
-	}
-}
-
 func keys(t *testing.T, b *bench) {
 	good := Key(t)
 	user, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, make([]byte, 32))
@@ -365,6 +256,12 @@ func keys(t *testing.T, b *bench) {
 		}
 		if _, err := b.Touch(context.Background(), key, "test"); err == nil {
 			t.Errorf("%q was touched", key)
+		}
+		if _, err := b.Delete(context.Background(), key, "test", Bury("gone")); err == nil {
+			t.Errorf("%q was deleted", key)
+		}
+		if kept, err := b.Tombstone(key); kept != nil || err != nil {
+			t.Errorf("the tombstone of %q is %q, %v", key, kept, err)
 		}
 	}
 	b.owed()
@@ -496,6 +393,219 @@ func whole(t *testing.T, b *bench) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+// listed wants each account once, as soon as it is stored, and lets others write and stop listening meanwhile.
+func listed(t *testing.T, b *bench) {
+	b.lists()
+	accounts := []string{Key(t), Key(t), Key(t)}
+	for n, key := range accounts {
+		b.put(key, "jwt")
+		b.put(key, "jwt, edited")
+		b.lists(accounts[:n+1]...)
+	}
+	for key, err := range b.Keys() {
+		if err != nil || !slices.Contains(accounts, key) {
+			t.Errorf("listed %q, %v", key, err)
+		}
+		b.put(key, "put while it is listed")
+		break
+	}
+	if b.reopen != nil {
+		b.Store = b.reopen()
+		b.lists(accounts...)
+	}
+}
+
+// lists wants exactly these accounts.
+func (b *bench) lists(want ...string) {
+	b.Helper()
+	got := []string{}
+	for key, err := range b.Keys() {
+		if err != nil {
+			b.Fatalf("Keys: %v", err)
+		}
+		got = append(got, key)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		b.Fatalf("listed are %q, want %q", got, want)
+	}
+}
+
+func (b *bench) delete(key, tombstone string) uint64 {
+	b.Helper()
+	seq, err := b.Delete(context.Background(), key, "test", Bury(tombstone))
+	if err != nil {
+		b.Fatalf("Delete: %v", err)
+	}
+	return seq
+}
+
+// gone wants no JWT, and this tombstone.
+func (b *bench) gone(key, tombstone string) {
+	b.Helper()
+	if jwt, _, err := b.Load(key, jwtstore.Stamp{}); !errors.Is(err, fs.ErrNotExist) {
+		b.Fatalf("a deleted JWT is loaded: %q, %v", jwt, err)
+	}
+	b.kept(key, tombstone)
+}
+
+// kept wants this tombstone, "" for none.
+func (b *bench) kept(key, tombstone string) {
+	b.Helper()
+	kept, err := b.Tombstone(key)
+	if err != nil || string(kept) != tombstone || (kept == nil) != (tombstone == "") {
+		b.Fatalf("the tombstone is %q, %v, want %q", kept, err, tombstone)
+	}
+}
+
+func deleted(t *testing.T, b *bench) {
+	key, other := Key(t), Key(t)
+	first := b.put(key, "jwt")
+	b.put(other, "other")
+	_, stamp, _ := b.Load(key, jwtstore.Stamp{})
+	b.kept(key, "")
+	if seq := b.delete(key, "gone"); seq <= first {
+		t.Errorf("sequence numbers %d, %d", first, seq)
+	}
+	b.gone(key, "gone")
+	if _, _, err := b.Load(key, stamp); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load with the stamp of the deleted JWT: %v", err)
+	}
+	if _, err := b.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Touch: %v", err)
+	}
+	b.lists(other)
+	if b.load(other) != "other" {
+		t.Error("another account has changed")
+	}
+	b.kept(other, "")
+}
+
+func undeleted(t *testing.T, b *bench) {
+	key, no := Key(t), errors.New("no")
+	unasked := func(_, _ []byte) ([]byte, error) { t.Error("allow is asked"); return []byte("gone"), nil }
+	if _, err := b.Delete(context.Background(), key, "test", unasked); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Delete of what is not there: %v", err)
+	}
+	b.kept(key, "")
+	seq := b.put(key, "jwt")
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := b.Delete(over, key, "test", unasked); !errors.Is(err, context.Canceled) {
+		t.Errorf("Delete with an ended context: %v", err)
+	}
+	if _, err := b.Delete(context.Background(), key, "test", func(_, _ []byte) ([]byte, error) { return []byte("x"), no }); err != no {
+		t.Errorf("Delete returns %v", err)
+	}
+	for _, n := range []int{0, 4<<20 + 1} {
+		if _, err := b.Delete(context.Background(), key, "test", Bury(strings.Repeat("x", n))); err == nil {
+			t.Errorf("a tombstone of %d bytes is stored", n)
+		}
+	}
+	if b.load(key) != "jwt" {
+		t.Errorf("loaded %q", b.load(key))
+	}
+	b.kept(key, "")
+	b.owed(seq)
+	b.lists(key)
+}
+
+func tombstones(t *testing.T, b *bench) {
+	key, before := Key(t), ""
+	for n := range 3 {
+		jwt, tombstone := fmt.Sprint("jwt ", n), fmt.Sprint("tombstone ", n)
+		see := func(what string, stored, kept []byte, want string) {
+			if string(stored) != want || (stored == nil) != (want == "") || string(kept) != before || (kept == nil) != (before == "") {
+				t.Errorf("%s sees %q and the tombstone %q, want %q and %q", what, stored, kept, want, before)
+			}
+		}
+		_, err := b.Put(context.Background(), key, "test", []byte(jwt), func(stored, kept []byte) error {
+			see("Put", stored, kept, "")
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.load(key) != jwt {
+			t.Errorf("loaded %q", b.load(key))
+		}
+		b.kept(key, before)
+		b.put(key, jwt)
+		b.kept(key, before)
+		own := []byte(tombstone)
+		_, err = b.Delete(context.Background(), key, "test", func(stored, kept []byte) ([]byte, error) {
+			see("Delete", stored, kept, jwt)
+			return own, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(own, "XXXXX")
+		b.gone(key, tombstone)
+		before = tombstone
+	}
+	large := strings.Repeat("x", 4<<20)
+	b.put(key, "jwt")
+	b.delete(key, large)
+	b.gone(key, large)
+}
+
+func withdrawn(t *testing.T, b *bench) {
+	a, c := Key(t), Key(t)
+	b.Meet("s1", time.Now())
+	gone, other := b.put(a, "1"), b.put(c, "1")
+	b.delete(a, "gone")
+	b.owed(other)
+	if b.Lacks("s1", gone) || b.Latest(a) != (jwtstore.Change{}) {
+		t.Error("the change of a deleted account is lacked")
+	}
+	b.Confirm("s1", gone) // too late
+	again := b.put(a, "2")
+	b.owed(other, again)
+	if !b.Lacks("s1", again) {
+		t.Error("what is put after a delete is not lacked")
+	}
+}
+
+// deletedAtomically lets writers and deleters take turns with an account: the length of what is there, JWT or
+// tombstone, grows by one with every step.
+func deletedAtomically(t *testing.T, b *bench) {
+	const workers, steps = 8, 8
+	key := Key(t)
+	longer := func(stored, tombstone []byte) []byte {
+		return bytes.Repeat([]byte("x"), max(len(stored), len(tombstone))+1)
+	}
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for done := 0; done < steps; {
+				_, err := b.Delete(context.Background(), key, "test", func(stored, tombstone []byte) ([]byte, error) {
+					return longer(stored, tombstone), nil
+				})
+				if errors.Is(err, fs.ErrNotExist) {
+					kept, _ := b.Tombstone(key)
+					_, err = b.Put(context.Background(), key, "test", longer(nil, kept), func(stored, tombstone []byte) error {
+						if stored != nil || !bytes.Equal(tombstone, kept) {
+							return errRace
+						}
+						return nil
+					})
+				}
+				switch err {
+				case nil:
+					done++
+				case errRace:
+				default:
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	b.gone(key, strings.Repeat("x", workers*steps))
 }
 
 func touch(t *testing.T, b *bench) {
@@ -665,6 +775,9 @@ func closed(t *testing.T, b *bench) {
 	if _, err := b.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Touch: %v", err)
 	}
+	if _, err := b.Delete(context.Background(), key, "test", Bury("gone")); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Delete: %v", err)
+	}
 }
 
 func durable(t *testing.T, b *bench) {
@@ -703,6 +816,40 @@ func durable(t *testing.T, b *bench) {
 	b.owed()
 	if got := b.load(accounts[0]); got != "new" {
 		t.Errorf("loaded %q", got)
+	}
+}
+
+func deletedForGood(t *testing.T, b *bench) {
+	if b.reopen == nil {
+		t.Skip("this store leaves nothing behind")
+	}
+	b.Meet("s1", time.Now())
+	gone, back, again := Key(t), Key(t), Key(t)
+	for _, key := range []string{gone, back, again} {
+		b.put(key, "one")
+		b.delete(key, "gone")
+	}
+	owed := b.put(back, "two")
+	b.put(again, "two")
+	last := b.delete(again, "gone again")
+	for range 2 {
+		b.Store = b.reopen()
+		b.gone(gone, "gone")
+		b.gone(again, "gone again")
+		b.kept(back, "gone")
+		if b.load(back) != "two" {
+			t.Errorf("loaded %q", b.load(back))
+		}
+		b.lists(back)
+		b.owed(owed)
+	}
+	if seq := b.put(gone, "new"); seq <= last {
+		t.Errorf("sequence number %d after %d", seq, last)
+	}
+	b.Store = b.reopen()
+	b.kept(gone, "gone")
+	if b.load(gone) != "new" {
+		t.Errorf("loaded %q", b.load(gone))
 	}
 }
 
