@@ -54,9 +54,17 @@ func oldBinary(t *testing.T, version string) string {
 // buildTime bounds a build, downloads and all: where the network is a black hole it would wait for ever.
 const buildTime = 3 * time.Minute
 
-// buildNATS returns the path of a nats-server of the version. It is kept in the user's cache directory, so that the
-// next run finds it there.
+// buildNATS returns the path of a nats-server of the version.
 func buildNATS(version string) (string, error) {
+	return build("nats-server", "github.com/nats-io/nats-server/v2@"+version, version, func(path string) bool {
+		out, err := exec.Command(path, "--version").Output()
+		return err == nil && strings.TrimSpace(string(out)) == "nats-server: "+version
+	})
+}
+
+// build returns the path of a program of a package. It is kept in the user's cache directory, so that the next run finds
+// it there, if it is good.
+func build(program, pkg, version string, good func(path string) bool) (string, error) {
 	dir := filepath.Dir(binary) // goes when the tests end
 	if cache, err := os.UserCacheDir(); err == nil {
 		cache = filepath.Join(cache, "nats-account-server-test")
@@ -64,8 +72,8 @@ func buildNATS(version string) (string, error) {
 			dir = cache
 		}
 	}
-	kept := filepath.Join(dir, "nats-server-"+version)
-	if out, err := exec.Command(kept, "--version").Output(); err == nil && strings.TrimSpace(string(out)) == "nats-server: "+version {
+	kept := filepath.Join(dir, program+"-"+version)
+	if good(kept) {
 		return kept, nil
 	}
 	temp, err := os.MkdirTemp(dir, "build")
@@ -73,17 +81,17 @@ func buildNATS(version string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(temp)
-	if err := install(temp, version); err != nil {
+	if err := install(temp, pkg); err != nil {
 		return "", err
 	}
-	return kept, os.Rename(filepath.Join(temp, "nats-server"), kept) // whole, or not at all
+	return kept, os.Rename(filepath.Join(temp, program), kept) // whole, or not at all
 }
 
 // install builds into dir, outside our module and with the Go that runs the tests.
-func install(dir, version string) error {
+func install(dir, pkg string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
 	defer cancel()
-	build := exec.CommandContext(ctx, "go", "install", "github.com/nats-io/nats-server/v2@"+version)
+	build := exec.CommandContext(ctx, "go", "install", pkg)
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOBIN="+dir, "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOWORK=off")
 	build.WaitDelay = time.Second
