@@ -1,0 +1,165 @@
+package resolver_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// original behaves on NATS as the original account server was seen to: it takes every update that decodes, in any
+// order, says every change twice, and merges packs unverified, so that the last one of a second wins.
+type original struct {
+	nc *nats.Conn
+
+	mu     sync.Mutex
+	tokens map[string][]byte
+}
+
+func newOriginal(t *testing.T, s *site) *original {
+	t.Helper()
+	o := &original{nc: natstest.Connect(t, s.nats.ClientURL(), s.creds, nats.NoEcho()), tokens: map[string][]byte{}}
+	inbox := o.nc.NewInbox()
+	for subject, hear := range map[string]nats.MsgHandler{
+		"$SYS.ACCOUNT.*.CLAIMS.UPDATE": func(m *nats.Msg) {
+			o.take(m.Data, true)
+			if m.Reply != "" {
+				_ = m.Respond([]byte(`{"data":{"code":200,"message":"Updated jwt"},"server":{"name":"nats-account-server","id":"NORIGINAL","ver":"1.0.0"}}`))
+			}
+		},
+		inbox: func(m *nats.Msg) {
+			for line := range bytes.Lines(m.Data) {
+				if _, token, found := bytes.Cut(bytes.TrimSpace(line), []byte{'|'}); found {
+					o.take(token, false)
+				}
+			}
+		},
+		lookups: func(m *nats.Msg) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if token := o.tokens[m.Subject[len("$SYS.REQ.ACCOUNT."):len("$SYS.REQ.ACCOUNT.")+56]]; token != nil {
+				_ = m.Respond(token)
+			}
+		},
+	} {
+		if _, err := o.nc.Subscribe(subject, hear); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := o.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if digest := o.digest(); !bytes.Equal(m.Data, digest[:]) {
+			for key, token := range o.tokens {
+				_ = m.Respond([]byte(key + "|" + string(token)))
+			}
+		}
+		_ = m.Respond(nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				o.mu.Lock()
+				digest := o.digest()
+				o.mu.Unlock()
+				_ = o.nc.PublishRequest("$SYS.REQ.CLAIMS.PACK", inbox, digest[:])
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+	return o
+}
+
+func (o *original) digest() (sum [32]byte) {
+	for _, token := range o.tokens {
+		for i, b := range sha256.Sum256(token) {
+			sum[i] ^= b
+		}
+	}
+	return sum
+}
+
+// take stores a JWT; one out of a pack not if what is there is newer.
+func (o *original) take(token []byte, update bool) {
+	claims, err := jwt.DecodeAccountClaims(string(token))
+	if err != nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	had := o.tokens[claims.Subject]
+	if had != nil && !update {
+		if old, err := jwt.DecodeAccountClaims(string(had)); err == nil && old.IssuedAt > claims.IssuedAt {
+			return
+		}
+	}
+	if bytes.Equal(had, token) {
+		return
+	}
+	o.tokens[claims.Subject] = bytes.Clone(token)
+	for range 2 {
+		_ = o.nc.Publish("$SYS.ACCOUNT."+claims.Subject+".CLAIMS.UPDATE", token)
+	}
+}
+
+func (o *original) has(key string, token []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Equal(o.tokens[key], token)
+}
+
+// TestOursAndTheOriginalsBecomeTheSame whatever each was told, and in which order, and then go quiet.
+func TestOursAndTheOriginalsBecomeTheSame(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	theirs, h := newOriginal(t, s), newHouse(t, s)
+	newest := map[string][]byte{}
+	for i := range 12 {
+		a := jwttest.NewAccount(t)
+		older, newer := s.signed(t, a, 100), s.signed(t, a, 50)
+		newest[a.ID] = newer
+		switch i % 4 {
+		case 0:
+			theirs.take(older, true)
+			h.push(t, a.ID, newer)
+		case 1:
+			h.push(t, a.ID, newer)
+			theirs.take(older, true) // it has not heard of the newer one yet, perhaps
+		case 2:
+			h.push(t, a.ID, older)
+			theirs.take(newer, true)
+		default:
+			theirs.take(newer, true)
+			if i%8 == 3 {
+				h.close()
+				h.open(t)
+			}
+		}
+	}
+	for key, token := range newest {
+		h.eventuallyHas(t, key, token)
+		natstest.Eventually(t, "the original has it", func() bool { return theirs.has(key, token) })
+	}
+	h.wantUpdatesEnd(t)
+	for _, name := range h.store.Servers() {
+		if name != "n1" {
+			t.Errorf("%s counts as a nats-server", name)
+		}
+	}
+}
