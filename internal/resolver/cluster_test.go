@@ -1,0 +1,142 @@
+package resolver_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// newest is the checker: what must be stored everywhere in the end, and run wherever the account is loaded.
+type newest struct {
+	mu     sync.Mutex
+	tokens map[string][]byte
+	iat    map[string]int64
+}
+
+func (n *newest) offered(key string, token []byte, iat int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if iat > n.iat[key] {
+		n.tokens[key], n.iat[key] = token, iat
+	}
+}
+
+// TestNobodyIsLeftOnAnOlderJWT: a cluster of nats-servers of every kind, two account servers, pushes through every door at
+// once, lines that are cut in between. In the end both stores have the newest of everything, every nats-server runs it,
+// and nobody says anything any more.
+func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
+	t.Parallel()
+	op := jwttest.NewOperator(t)
+	first := newHouseOn(t, &site{op: op}, jwtstore.NewMemory(true))
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: first.gate}))
+	t.Cleanup(web.Close)
+	first.push(t, op.System.ID, op.SystemAccount(t))
+	kinds := []string{"full", "cache", "URL"}
+	servers := natstest.Cluster(t, 3, func(extra string) string {
+		kind := kinds[0]
+		if kinds = kinds[1:]; kind == "URL" {
+			return natstest.URLConf(t, op, web.URL+"/jwt/v1/accounts/", extra)
+		}
+		return natstest.DirConf(t, op, kind, t.TempDir(), extra)
+	})
+	s := newSiteAt(t, op, servers[0])
+	*first.site = *s
+	first.open(t)
+	elsewhere := newSiteAt(t, op, servers[2])
+	second := newHouse(t, elsewhere)
+
+	var accounts []*jwttest.Account
+	for range 6 {
+		a := jwttest.NewAccount(t)
+		accounts = append(accounts, a)
+		first.push(t, a.ID, s.signed(t, a, 10_000))
+		creds, _ := a.User(t)
+		for _, n := range servers { // everybody loads it
+			natstest.Eventually(t, "the account is known", func() bool { return connects(t, n, creds) })
+		}
+	}
+	want := newest{tokens: map[string][]byte{}, iat: map[string]int64{}}
+	var pushers sync.WaitGroup
+	for i := range 8 {
+		pushers.Go(func() {
+			rng := rand.New(rand.NewPCG(7, uint64(i)))
+			for step := range 12 {
+				a := accounts[rng.IntN(len(accounts))]
+				ago := 9000 - 600*step - rng.IntN(500)
+				token := s.signed(t, a, ago)
+				key := a.ID
+				switch h := []*house{first, second}[rng.IntN(2)]; rng.IntN(4) {
+				case 0:
+					_, _ = h.nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second)
+				case 1:
+					_, _ = h.nc.Request("$SYS.REQ.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
+				case 2:
+					_, _ = h.nc.Request("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
+				default:
+					_, _ = h.gate.Submit(t.Context(), key, token, sourceHTTP) // it may be older than another
+				}
+				want.offered(key, token, time.Now().Add(-time.Duration(ago)*time.Second).Unix())
+			}
+		})
+	}
+	pushers.Go(func() {
+		for range 3 { // the second one misses some of it
+			second.close()
+			time.Sleep(50 * time.Millisecond)
+			second.open(t)
+		}
+	})
+	pushers.Wait()
+	// Who was told something while the second one was away has told the first one.
+	for key, token := range want.tokens {
+		first.eventuallyHas(t, key, token)
+		second.eventuallyHas(t, key, token)
+		for _, n := range servers {
+			natstest.Eventually(t, "nats-server "+n.Name()+" runs it", func() bool { return bytes.Equal(runs(t, s.nc, n, key), token) })
+		}
+	}
+	s.wantSilence(t)
+}
+
+func connects(t *testing.T, n *server.Server, creds []byte) bool {
+	t.Helper()
+	nc, err := nats.Connect(n.ClientURL(), nats.UserCredentials(jwttest.File(t, t.TempDir(), "u.creds", creds)), nats.NoReconnect())
+	if err != nil {
+		return false
+	}
+	t.Cleanup(nc.Close)
+	return true
+}
+
+// runs asks a nats-server what it runs for an account.
+func runs(t *testing.T, nc *nats.Conn, n *server.Server, key string) []byte {
+	t.Helper()
+	m, err := nc.Request("$SYS.REQ.SERVER."+n.ID()+".ACCOUNTZ", fmt.Appendf(nil, `{"account":%q}`, key), 5*time.Second)
+	if err != nil {
+		return nil
+	}
+	var answer struct {
+		Data struct {
+			Detail struct {
+				JWT string `json:"jwt"`
+			} `json:"account_detail"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		t.Error(err)
+	}
+	return []byte(answer.Data.Detail.JWT)
+}
