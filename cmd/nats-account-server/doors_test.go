@@ -177,3 +177,39 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 		p.term()
 	}
 }
+
+// TestAFloodOfUpdatesOverNATS is taken in full: nobody is told that we are slow, and every change is announced.
+func TestAFloodOfUpdatesOverNATS(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	p, url := s.start(t)
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
+	p.wait("connected to NATS for JWT syncing")
+	creds, _ := s.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), creds)
+	const flood = 1500
+	var tokens [][]byte
+	for range flood {
+		tokens = append(tokens, s.op.Account(t, jwttest.NewAccount(t)))
+	}
+	began := time.Now()
+	for _, token := range tokens {
+		if err := nc.Publish("$SYS.REQ.CLAIMS.UPDATE", token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Eventually(t, "all are stored", func() bool {
+		var keys []string
+		err := json.Unmarshal(ours(t, nc, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys)
+		return err == nil && len(keys) == flood
+	})
+	t.Logf("%d updates in %s, %d KiB of memory", flood, time.Since(began), p.memory())
+	if _, body := get(t, url+"/jwt/v1/pack"); strings.Count(body, "|") != flood {
+		t.Errorf("the pack has %d accounts", strings.Count(body, "|"))
+	}
+	if log := p.log.String(); strings.Contains(log, "slow consumer") || strings.Contains(log, "refused") {
+		t.Errorf("it says:\n%s", log)
+	}
+	p.term()
+}

@@ -12,6 +12,13 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(storyEnv) != "" {
+		if err := playPart(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "nats-account-server")
 	if err != nil {
 		panic(err)
