@@ -55,7 +55,9 @@ func (d *daemon) startLink(c config.NATS) *link {
 // useLink is one connected session.
 func (d *daemon) useLink(ctx context.Context, nc *nats.Conn) {
 	var doors sync.WaitGroup
-	doors.Go(func() { d.doors.Serve(ctx, nc) })
+	ready := make(chan struct{})
+	doors.Go(func() { d.doors.Serve(ctx, nc, func() { close(ready) }) })
+	<-ready
 	d.notifier.Serve(ctx, nc)
 	doors.Wait()
 }

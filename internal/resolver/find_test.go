@@ -172,3 +172,13 @@ func TestB1OnlyAccountKeysAreAskedFor(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 }
+
+// TestAMissIsAnsweredAtOnceWhereNobodyElseIs: our own ears are not counted.
+func TestAMissIsAnsweredAtOnceWhereNobodyElseIs(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	began := time.Now()
+	if _, err := h.gate.Find(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+		t.Errorf("%v after %s", err, time.Since(began))
+	}
+}

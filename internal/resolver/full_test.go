@@ -148,3 +148,28 @@ func TestB43AChangeIsAnnouncedOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestANewerJWTThatANATSServerHasGotMeanwhileIsNotLost although we owe it an older one from before we went away.
+func TestANewerJWTThatANATSServerHasGotMeanwhileIsNotLost(t *testing.T) {
+	t.Parallel()
+	op, dir := jwttest.NewOperator(t), t.TempDir()
+	s := newSiteAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
+	h := newHouse(t, s)
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Servers()) == 1 })
+	for range 5 {
+		h.close()
+		a := jwttest.NewAccount(t)
+		older, newer := s.signed(t, a, 100), s.signed(t, a, 50)
+		h.push(t, a.ID, older)
+		if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", newer, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		said := s.count(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE")
+		h.open(t)
+		h.eventuallyHas(t, a.ID, newer)
+		natstest.Eventually(t, "nothing is owed", func() bool { return h.store.Latest(a.ID).Seq == 0 })
+		if !inDir(dir, a.ID, newer) || said.Load() > 2 {
+			t.Errorf("the nats-server has another one, after %d updates", said.Load())
+		}
+	}
+}

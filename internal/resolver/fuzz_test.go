@@ -125,7 +125,7 @@ func FuzzDoors(f *testing.F) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() {
-			doors.Serve(ctx, l)
+			doors.Serve(ctx, l, func() {})
 			close(done)
 		}()
 		<-l.asked // the doors are open, and a pack has been asked for

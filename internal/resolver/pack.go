@@ -77,18 +77,21 @@ type exchange struct {
 	same    bool            // and nothing else
 	changed int             // accounts that are newer here now
 	theirs  map[string]bool // accounts that they have; true: and that we have in the same version now
-	bad     map[string]string
+	bad     map[string]error
 }
 
-// mostLines bounds what is remembered of a pack, not what is taken from it.
-const mostLines = 1 << 20
+// mostLines and mostBad bound what is remembered of a pack, not what is taken from it.
+const (
+	mostLines = 1 << 20
+	mostBad   = 1000
+)
 
 // takePack asks for a pack and takes what comes.
 func (s *session) takePack() (*exchange, error) {
 	x := &exchange{
 		s: s, ours: s.Gate.Digest(), same: true,
 		alive: make(chan struct{}, 1), end: make(chan struct{}),
-		theirs: make(map[string]bool), bad: make(map[string]string),
+		theirs: make(map[string]bool), bad: make(map[string]error),
 	}
 	inbox := s.conn.NewInbox()
 	sub, err := s.conn.Subscribe(inbox, x.hear)
@@ -198,9 +201,11 @@ func (x *exchange) note(key string, err error) {
 	_, older := errors.AsType[*accounts.OlderError](err)
 	older = older || errors.Is(err, accounts.ErrLesser)
 	switch {
-	case len(x.theirs) >= mostLines:
 	case err != nil && !older:
-		x.bad[key] = err.Error()
+		if len(x.bad) < mostBad {
+			x.bad[key[:min(len(key), 64)]] = err
+		}
+	case len(x.theirs) >= mostLines:
 	default:
 		x.theirs[key] = !older
 	}

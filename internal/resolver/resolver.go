@@ -22,6 +22,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -95,6 +96,9 @@ func New(o Options) *Doors {
 	return d
 }
 
+// readyWithin bounds how long announcements wait for the first comparison of a session.
+const readyWithin = 5 * time.Second
+
 // session is the doors open on one connection.
 type session struct {
 	*Doors
@@ -104,10 +108,17 @@ type session struct {
 	pending chan struct{} // a slot for each lookup that waits with saying no
 	hurry   chan struct{} // of capacity 1: another store turned out to be different
 	traded  traded
+	ready   func()
 }
 
-// Serve keeps the doors open until ctx ends.
-func (d *Doors) Serve(ctx context.Context, conn Session) {
+// Serve keeps the doors open until ctx ends. It calls ready as soon as the store has been compared with another one, or
+// nobody has answered, or that takes long: whoever announces what is stored had better wait for it. A nats-server takes
+// any JWT of an account for the latest one, and may have got a newer one than ours while we were away.
+func (d *Doors) Serve(ctx context.Context, conn Session, ready func()) {
+	ready = sync.OnceFunc(ready)
+	defer ready()
+	late := time.AfterFunc(readyWithin, ready)
+	defer late.Stop()
 	s := &session{
 		Doors:   d,
 		ctx:     ctx,
@@ -115,6 +126,7 @@ func (d *Doors) Serve(ctx context.Context, conn Session) {
 		lanes:   newLanes(),
 		pending: make(chan struct{}, mostPending),
 		hurry:   make(chan struct{}, 1),
+		ready:   ready,
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
 		"$SYS.ACCOUNT.*.CLAIMS.UPDATE":     s.update,

@@ -41,6 +41,7 @@ func TestB2UpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 			{"a newer one and a line feed", a.ID, append(bytes.Clone(newer), '\n'), newer, ""},
 			{"an older one", a.ID, first, newer, "a newer JWT is stored"},
 			{"another operator's", a.ID, jwttest.Sign(t, stranger.Signing, a, time.Now()), newer, "untrusted issuer"},
+			{"the system account's, from another operator", h.op.System.ID, jwttest.Sign(t, stranger.Signing, h.op.System, time.Now()), nil, "untrusted issuer"},
 			{"one that the account signed itself", a.ID, jwttest.Sign(t, a.Key, a, time.Now()), newer, "the account signed it itself"},
 			{"one that another account signed", a.ID, jwttest.Sign(t, other.Key, a, time.Now()), newer, "another account signed it"},
 			{"one with a broken signature", a.ID, jwttest.Flip(h.signed(t, a, 0)), newer, "bad JWT"},

@@ -113,8 +113,12 @@ func (h *house) open(t *testing.T) {
 	nc := natstest.Connect(t, h.nats.ClientURL(), h.creds, nats.NoEcho(), nats.NoReconnect())
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
-	tasks.Go(func() { h.doors.Serve(ctx, nc) })
-	tasks.Go(func() { h.told.Serve(ctx, nc) })
+	ready := make(chan struct{})
+	tasks.Go(func() { h.doors.Serve(ctx, nc, func() { close(ready) }) })
+	tasks.Go(func() {
+		<-ready
+		h.told.Serve(ctx, nc)
+	})
 	h.close = sync.OnceFunc(func() {
 		cancel()
 		tasks.Wait()

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -70,6 +71,7 @@ func (s *session) sync() {
 			return
 		}
 		s.first.Do(func() { close(s.synced) })
+		s.ready()
 		if x != nil {
 			s.report(x)
 		}
@@ -109,40 +111,46 @@ func (s *session) report(x *exchange) {
 	if x.changed > 0 {
 		s.Log.Info(fmt.Sprintf("%d accounts are newer than before: another server had them", x.changed))
 	}
-	text, level := x.difference(s.Gate.Keys())
-	if !x.whole && text == "" {
+	hash, text, level := x.difference(s.Gate.Keys())
+	if !x.whole && hash == "" {
 		return // it says nothing
 	}
 	// What they lack they fetch themselves: only if it is the same the next time it is worth a line.
-	if text != "" && text != s.apart && (level == slog.LevelWarn || text == s.suspect) {
+	if hash != "" && hash != s.apart && (level == slog.LevelWarn || hash == s.suspect) {
 		s.Log.Log(s.ctx, level, text)
-		s.apart = text
+		s.apart = hash
 	}
-	s.suspect = text
+	s.suspect = hash
 }
 
-// difference names what keeps the other store apart from ours, "" if nothing does or nothing is known.
-func (x *exchange) difference(ours []string) (text string, level slog.Level) {
+// difference names what keeps the other store apart from ours; hash tells one difference from another, "" if there is
+// none or nothing is known.
+func (x *exchange) difference(ours []string) (hash, text string, level slog.Level) {
 	if len(x.bad) > 0 {
-		return "another server's accounts are refused: " + some(x.bad), slog.LevelWarn
+		all := sha256.New()
+		for _, key := range slices.Sorted(maps.Keys(x.bad)) {
+			fmt.Fprintf(all, "%s %s\n", key, accounts.Reason(x.bad[key])) // a hash takes everything
+		}
+		return string(all.Sum(nil)), "another server's accounts are refused: " + some(x.bad), slog.LevelWarn
 	}
 	if !x.whole || x.same || x.changed > 0 {
-		return "", slog.LevelInfo
+		return "", "", slog.LevelInfo
 	}
-	lacking := make(map[string]string)
+	lacking, all := make(map[string]error), sha256.New()
 	for _, key := range ours {
 		if !x.theirs[key] {
-			lacking[key] = ""
+			lacking[key] = nil
+			fmt.Fprintln(all, key)
 		}
 	}
 	if len(lacking) == 0 {
-		return "", slog.LevelInfo
+		return "", "", slog.LevelInfo
 	}
-	return "another server lacks, or has older: " + some(lacking), slog.LevelInfo
+	return string(all.Sum(nil)), "another server lacks, or has older: " + some(lacking), slog.LevelInfo
 }
 
 // some names the first accounts of a set, and why.
-func some(set map[string]string) string {
+func some(set map[string]error) string {
 	const most = 3
 	var names []string
 	for _, key := range slices.Sorted(maps.Keys(set)) {
@@ -151,8 +159,8 @@ func some(set map[string]string) string {
 			break
 		}
 		name := short(key)
-		if why := set[key]; why != "" {
-			name += " (" + harmless(why, 200) + ")"
+		if why := set[key]; why != nil {
+			name += " (" + harmless(why.Error(), 200) + ")"
 		}
 		names = append(names, name)
 	}
