@@ -128,3 +128,44 @@ func TestWhatKeepsTwoStoresApartHasOneLine(t *testing.T) {
 		t.Errorf("it says:\n%s", log)
 	}
 }
+
+// TestReadyIsAfterTheFirstComparison, and not later than five seconds.
+func TestReadyIsAfterTheFirstComparison(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		peer func(l *line, inbox string)
+		want time.Duration
+	}{
+		{"nobody is there", func(l *line, inbox string) {
+			l.pass(&nats.Msg{Subject: inbox, Header: nats.Header{"Status": {"503"}}})
+		}, 0},
+		{"the other one takes a second", func(l *line, inbox string) {
+			time.Sleep(time.Second)
+			nothing(l, inbox)
+		}, time.Second},
+		{"nobody answers", func(*line, string) {}, 2 * time.Second},
+		{"the other one has no end", func(l *line, inbox string) {
+			for range 100 {
+				time.Sleep(time.Second)
+				l.pass(&nats.Msg{Subject: inbox, Data: []byte("x")})
+			}
+		}, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, l := jwtstore.NewMemory(true), newLine()
+				gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}})
+				doors := resolver.New(resolver.Options{Gate: gate, Log: slog.New(slog.DiscardHandler)})
+				ctx, cancel := context.WithCancel(t.Context())
+				began, ready := time.Now(), make(chan time.Duration, 1)
+				go doors.Serve(ctx, l, func() { ready <- time.Since(began) })
+				go func() { c.peer(l, <-l.asked) }()
+				if got := <-ready; got != c.want {
+					t.Errorf("ready after %s", got)
+				}
+				cancel()
+				time.Sleep(5 * time.Minute)
+			})
+		})
+	}
+}
