@@ -107,18 +107,36 @@ func (r *Registry) Delete(ctx context.Context, order []byte, src Source) (Deleti
 		r.tell(Verdict{Source: src, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
 		return done, err
 	}
-	var gone []string
-	for _, key := range o.Accounts {
-		switch err := r.delete(ctx, key, o, src); {
-		case err != nil:
-			done.Failed = append(done.Failed, short(key)+": "+err.Error())
-		default:
-			gone = append(gone, key)
-		}
-	}
+	gone := r.deleteAll(ctx, o, src, &done)
 	done.Deleted = len(gone)
 	done.Loaded = r.stillLoaded(ctx, gone)
 	return done, nil
+}
+
+// deletedAtOnce is how many deletions are under way at a time: they share a sync.
+const deletedAtOnce = 32
+
+// deleteAll returns the accounts that are deleted, and notes those that are not.
+func (r *Registry) deleteAll(ctx context.Context, o operator.Deletion, src Source, done *Deletion) (gone []string) {
+	failed := make([]error, len(o.Accounts))
+	var all sync.WaitGroup
+	turn := make(chan struct{}, deletedAtOnce)
+	for i, key := range o.Accounts {
+		turn <- struct{}{}
+		all.Go(func() {
+			failed[i] = r.delete(ctx, key, o, src)
+			<-turn
+		})
+	}
+	all.Wait()
+	for i, key := range o.Accounts {
+		if failed[i] != nil {
+			done.Failed = append(done.Failed, short(key)+": "+failed[i].Error())
+		} else {
+			gone = append(gone, key)
+		}
+	}
+	return gone
 }
 
 // isSystem says whether an account is the system account.

@@ -20,23 +20,21 @@ func (s *session) list(m *nats.Msg) {
 
 var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: true }")
 
-// delete carries out the operator's order to delete accounts. It does not keep the subscription waiting for the answers
-// of nats-servers.
+// delete carries out the operator's order to delete accounts. nats.go calls it for one order after the other, and not on
+// the goroutine of any other door.
 func (s *session) delete(m *nats.Msg) {
-	s.lanes.put(m.Subject, func() {
-		done, err := accounts.Deletion{}, errNoDelete
-		if s.AllowDelete {
-			done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats"})
-		}
-		switch {
-		case err != nil:
-			text := fmt.Sprintf("delete accounts request by %s failed - %s", done.Issuer, harmless(err.Error(), 512))
-			s.warn(text)
-			s.respond(m, failed("", text))
-		case len(done.Failed) > 0:
-			s.respond(m, failed("", done.String()))
-		default:
-			s.respond(m, answer{Data: &outcome{Code: 200, Message: done.String()}})
-		}
-	})
+	done, err := accounts.Deletion{}, errNoDelete
+	if s.AllowDelete {
+		done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats"})
+	}
+	switch {
+	case err != nil:
+		text := fmt.Sprintf("delete accounts request by %s failed - %s", done.Issuer, harmless(err.Error(), 512))
+		s.warn(text)
+		s.respond(m, failed("", text))
+	case len(done.Failed) > 0:
+		s.respond(m, failed("", done.String()))
+	default:
+		s.respond(m, answer{Data: &outcome{Code: 200, Message: done.String()}})
+	}
 }

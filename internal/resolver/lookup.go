@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -40,7 +41,7 @@ func (s *session) lookup(m *nats.Msg) {
 func (s *session) known(m *nats.Msg, key string) bool {
 	a, err := s.Gate.Lookup(s.ctx, key)
 	if err == nil {
-		s.complain(s.conn.Publish(m.Reply, a.JWT))
+		s.complain(s.conn.Publish(m.Reply, bytes.TrimSpace(a.JWT)))
 	}
 	return !errors.Is(err, accounts.ErrNotFound)
 }
