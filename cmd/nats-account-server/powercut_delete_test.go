@@ -44,10 +44,12 @@ var deletions = []part{
 	{shard: true, kill: true, steps: []step{
 		{key: 0, tombstone: "a1 is gone", written: true}, // its file is flat
 		{key: 1, jwt: "b2", written: true},               // takes its new place
-		{key: 1, tombstone: "b2 is gone"},
-		{key: 1, jwt: "b3"},
+		{key: 1, tombstone: "b2 is gone", written: true}, // and b1 does not come back to the old one
+		{key: 0, jwt: "a2"},
+		{key: 0, tombstone: "a2 is gone"},
+		{key: 0, jwt: "a3"},
 	}},
-	{shard: true, steps: []step{{key: 1, tombstone: "b3 is gone", written: true}}},
+	{shard: true, steps: []step{{key: 0, tombstone: "a3 is gone", written: true}}},
 }
 
 // playPart is the life of one of the processes.

@@ -24,8 +24,8 @@ const (
 //	  what was known when the file      what came since          ^ end              ^ zeroed
 //	  was begun
 //
-// A file is begun by a checkpoint: everything that is known goes into a new file, which then takes the old one's
-// name. So there is one whole journal at any moment, also for who copies the directory. A checkpoint is made
+// What is said of a put here goes for a delete too. A file is begun by a checkpoint: everything that is known goes into
+// a new file, which then takes the old one's name. So there is one whole journal at any moment, also for who copies the directory. A checkpoint is made
 //
 //   - when the first record is written after a start: what an earlier process left is never appended to;
 //   - when the file has become large;
