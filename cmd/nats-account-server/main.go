@@ -62,6 +62,7 @@ func serve(c config.Config, flags config.Flags, handler *logging.Handler) error 
 	return daemon.Run(ctx, daemon.Options{
 		Config:  c,
 		Logging: handler,
+		Dump:    flags.Dump,
 		Hangup:  hangup,
 		Reopen:  reopen,
 		Reload: func() (config.Config, error) {

@@ -386,7 +386,6 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-nsc", "x"}, "the flag -nsc is not supported yet"},
 		{[]string{"-ro"}, "the flag -ro is not supported yet"},
 		{[]string{"-primary", "x"}, "the flag -primary is not supported yet"},
-		{[]string{"-dump"}, "the flag -dump is not supported yet"},
 		{[]string{"-nats", "http://x"}, "-nats: error parsing Servers option: the URL scheme"},
 	} {
 		if _, _, err := load(t, "", c.flags...); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -45,7 +45,7 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
 	s.BoolVar(&f.Trace, "V", false, "a line for each request")
 	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
-	s.BoolVar(&f.Dump, "dump", false, "log the configuration after the start; not supported yet")
+	s.BoolVar(&f.Dump, "dump", false, "log the configuration as JSON after the start, without passwords")
 	s.BoolVar(&f.Test, "t", false, "check the configuration and exit")
 	s.BoolVar(&f.Version, "v", false, "print the version and exit")
 	s.BoolVar(&f.Version, "version", false, "print the version and exit")
@@ -85,7 +85,7 @@ func (l *loader) refuseLater(f Flags) {
 	for _, later := range []struct {
 		name string
 		used bool
-	}{{"-nsc", f.NSC != ""}, {"-ro", f.ReadOnly}, {"-primary", f.Primary != ""}, {"-dump", f.Dump}} {
+	}{{"-nsc", f.NSC != ""}, {"-ro", f.ReadOnly}, {"-primary", f.Primary != ""}} {
 		if later.used {
 			l.check(fmt.Errorf("the flag %s is not supported yet", later.name))
 		}
