@@ -137,6 +137,9 @@ type Source struct {
 	// Peer is set for what another server passes on: of two JWTs of one second the one with the greater SHA-256 wins,
 	// whoever has it, and none comes back that is older than the account's deletion.
 	Peer bool
+	// File is set for what whoever owns a directory has put there. It is the only way into a read-only server; there need
+	// not be an operator, expired JWTs are taken, and what was deleted may come back.
+	File bool
 	// Broadcast is set for what every nats-server that is there has heard as well.
 	Broadcast bool
 }

@@ -72,7 +72,7 @@ func readTombstone(text []byte) *tombstone {
 // bars says whether a JWT may not bring the account back: the same and older ones never, and from a peer, who may have
 // missed the deletion, none that is not newer than that.
 func (t *tombstone) bars(head operator.Head, token []byte, src Source) error {
-	if t == nil || head.IssuedAt > t.issuedAt && (!src.Peer || head.IssuedAt > t.order.IssuedAt) {
+	if t == nil || src.File || head.IssuedAt > t.issuedAt && (!src.Peer || head.IssuedAt > t.order.IssuedAt) {
 		return nil
 	}
 	if head.IssuedAt == t.issuedAt && !src.Peer && sha256.Sum256(token) != t.hash {
@@ -102,6 +102,9 @@ func (r *Registry) Delete(ctx context.Context, order []byte, src Source) (Deleti
 		if trust.isSystem(key) {
 			err = ErrSystemAccount
 		}
+	}
+	if err == nil && r.readOnly {
+		err = ErrReadOnly
 	}
 	if err != nil {
 		r.tell(Verdict{Source: src, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
@@ -154,9 +157,9 @@ func (r *Registry) delete(ctx context.Context, key string, o operator.Deletion, 
 			was.Old = describe(&head, stored)
 		}
 		switch t := readTombstone(text); {
-		case t != nil && t.order.Hash == order.Hash:
+		case t != nil && t.order.Hash == order.Hash && !src.File:
 			return nil, ErrReplayed
-		case err == nil && head.IssuedAt > o.IssuedAt:
+		case err == nil && head.IssuedAt > o.IssuedAt && !src.File:
 			return nil, ErrNewer
 		}
 		return order.above(stored), nil
@@ -173,7 +176,11 @@ func (r *Registry) delete(ctx context.Context, key string, o operator.Deletion, 
 	r.cache.forget(key)
 	_ = r.enroll(key) // it has just been committed: it is in memory
 	r.announcer.Announce(key, seq, r.now())
-	r.log.Info(fmt.Sprintf("deleted account - %s - by order of %s", short(key), short(o.Issuer)))
+	if src.File {
+		r.log.Info(fmt.Sprintf("deleted account - %s - its file is gone", short(key)))
+	} else {
+		r.log.Info(fmt.Sprintf("deleted account - %s - by order of %s", short(key), short(o.Issuer)))
+	}
 	return nil
 }
 
@@ -227,4 +234,9 @@ func sortedKeys(m map[string][]string) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// Withdraw takes an account out whose file somebody has removed.
+func (r *Registry) Withdraw(ctx context.Context, key string, src Source) error {
+	return r.delete(ctx, key, operator.Deletion{IssuedAt: r.now().Unix()}, src)
 }

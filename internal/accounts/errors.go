@@ -24,6 +24,7 @@ var (
 	ErrBadIssuer  = errors.New("another account signed it")
 	ErrUntrusted  = errors.New("untrusted issuer in request")
 	ErrLesser     = errors.New("another JWT of the same second is stored, which wins everywhere")
+	ErrReadOnly   = errors.New("this server is read-only")
 	ErrSave       = errors.New("error saving JWT") // wrapped with the cause
 )
 

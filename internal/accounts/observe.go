@@ -112,6 +112,7 @@ var reasons = []struct {
 	{ErrBadPair, "bad-issuer"},
 	{ErrNotOwn, "bad-issuer"},
 	{ErrLesser, "older"},
+	{ErrReadOnly, "read-only"},
 	{ErrSystemAccount, "system-account"},
 	{ErrNewer, "newer"},
 	{ErrReplayed, "replayed"},

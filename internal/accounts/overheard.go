@@ -29,7 +29,7 @@ func (r *Registry) Hear(ctx context.Context, key string, token []byte, src Sourc
 		return false, ErrBadSubject
 	}
 	changed, err = r.Offer(ctx, key, token, src)
-	if err != nil && !errors.Is(err, ErrSave) {
+	if err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) {
 		r.contradict(ctx, key, token, src)
 	}
 	return changed, err

@@ -31,6 +31,7 @@ type Options struct {
 	Signer     Signer   // nil: there is no signing service
 	Trust      Trust
 	AllowOlder bool             // let an older JWT replace a newer one
+	ReadOnly   bool             // take nothing but files
 	Log        *slog.Logger     // nil: discard
 	Now        func() time.Time // nil: time.Now
 }
@@ -44,6 +45,7 @@ type Registry struct {
 	finder     Finder
 	signer     Signer
 	allowOlder bool
+	readOnly   bool
 	log        *slog.Logger
 	now        func() time.Time
 
@@ -67,6 +69,7 @@ func New(o Options) *Registry {
 		signer:     o.Signer,
 		finder:     o.Finder,
 		allowOlder: o.AllowOlder,
+		readOnly:   o.ReadOnly,
 		log:        o.Log,
 		now:        o.Now,
 		repeat:     limiter{every: repeatEvery, last: map[string]time.Time{}},

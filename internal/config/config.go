@@ -89,6 +89,10 @@ type Store struct {
 	AllowOlder bool   // an older JWT may replace a newer one, for restores; default false
 
 	AllowDelete bool // the operator may delete accounts over NATS; default false
+
+	ReadOnly bool   // nothing is let in but what somebody puts into Dir, which is only read; without Dir nothing at all
+	NSC      string // folder of nsc, which is only read; "" for none. Dir is "" then
+	StateDir string // where a server that only reads remembers what it has announced; "" forgets it at each stop
 }
 
 // JWTRef says where a JWT is found. At most one field is set.
@@ -125,6 +129,7 @@ func Load(f Flags) (Config, []Warning, error) {
 	}
 	l.readFlags(f)
 	l.checkDir()
+	l.settleStore()
 	l.checkNATSTLS()
 	l.checkHTTPTLS()
 	l.checkLogins()

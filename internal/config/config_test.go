@@ -131,6 +131,14 @@ func TestEveryKeyArrives(t *testing.T) {
 		}},
 		{`signrequestsubject: sign.me, signrequesttimeout: 2500`, func(c *config.Config) { c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond }},
 		{`store { allow_delete: true }, maxreplicationpack: -1`, func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
+		{`store { dir: /d, readonly: true, statedir: /s }`, func(c *config.Config) { c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"} }},
+		{`store { readonly: true }`, func(c *config.Config) { c.Store.ReadOnly = true }},
+		{`store { nsc: /n/OP }`, func(c *config.Config) {
+			c.Store, c.Operator = config.Store{NSC: "/n/OP", ReadOnly: true}, config.JWTRef{Path: "/n/OP/OP.jwt"}
+		}},
+		{`operator: /op.jwt, store { nsc: /n/OP }`, func(c *config.Config) {
+			c.Store, c.Operator = config.Store{NSC: "/n/OP", ReadOnly: true}, config.JWTRef{Path: "/op.jwt"}
+		}},
 		{`store { dir: as }`, func(c *config.Config) { c.Store.Dir = abs(t, "as") }},
 		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, primary: ""`, func(*config.Config) {}},
 		{"D: /tmp/x\nstore { dir: $D }", func(c *config.Config) { c.Store.Dir = "/tmp/x" }},
@@ -186,11 +194,11 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"a certificate for NATS without its key", "nats { tls { cert: x } }", "a.conf:1:20: nats.tls.cert needs the key"},
 		{"a key for NATS without its certificate", "nats { tls { root: x, key_file: x } }", "a.conf:1:33: nats.tls.key needs the certificate"},
 		{"TLS for NATS and a URL without", `nats { servers: ["ws://a"], tls { root: x } }`, "a.conf:1:41: nats.tls is set, but a ws:// URL"},
-		{"a read-only store", "store { dir: x, readonly: true }", "store.readonly is not supported yet"},
+		{"a read-only store that deletes", "store { dir: x, readonly: true, allow_delete: true }", "store.allow_delete is not for a server that is read-only"},
+		{"a state of a store that is written to", "store { dir: x, statedir: y }", "store.statedir is for a read-only directory or an nsc folder"},
+		{"a state in what is only read", "store { dir: x, statedir: x, readonly: true }", "store.statedir must be another directory"},
 		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
-		{"an nsc folder", "store { nsc: x }", "store.nsc is not supported yet"},
 		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval is not supported yet"},
-		{"a state directory", "store { statedir: x }", "store.statedir is not supported yet"},
 		{"a signing subject with a wildcard", `signrequestsubject: "x.*"`, "a.conf:1:21: signrequestsubject \"x.*\" is no subject to publish on"},
 		{"a signing subject with a space", `signrequestsubject: "x y"`, "signrequestsubject \"x y\" is no subject"},
 		{"a signing subject with an empty token", `signrequestsubject: "x."`, "is no subject to publish on"},
@@ -215,11 +223,11 @@ func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 
 func TestMistakesAreNamedInTheOrderTheyAreMade(t *testing.T) {
 	const text = "http { readtimeout: 0, writetimeout: 0, port: -1 }\nnats { connecttimeout: 0 }\nstore { dir: \"\" }"
-	_, _, err := load(t, text, "-nsc", "x", "-ro", "-hp", "1234")
+	_, _, err := load(t, text, "-primary", "x", "-hp", "1234")
 	if err == nil {
 		t.Fatal("no mistake was found")
 	}
-	want := []string{":1:21: ", ":1:38: ", ":1:47: ", ":2:24: ", "-nsc", "-ro", "hostport", ":3:14: "}
+	want := []string{":1:21: ", ":1:38: ", ":1:47: ", ":2:24: ", "-primary", "hostport", ":3:14: "}
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d:\n%v", len(lines), len(want), err)
@@ -383,8 +391,6 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-hp", "127.0.0.1:abc"}, `error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`},
 		{[]string{"-hp", "127.0.0.1:70000"}, "error parsing hostport: port 70000 is not between 0 and 65535"},
 		{[]string{"-hp", "127.0.0.1:-1"}, "error parsing hostport: port -1 is not between 0 and 65535"},
-		{[]string{"-nsc", "x"}, "the flag -nsc is not supported yet"},
-		{[]string{"-ro"}, "the flag -ro is not supported yet"},
 		{[]string{"-primary", "x"}, "the flag -primary is not supported yet"},
 		{[]string{"-nats", "http://x"}, "-nats: error parsing Servers option: the URL scheme"},
 	} {

@@ -35,13 +35,13 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	s.SetOutput(usage)
 	s.StringVar(&f.Config, "c", "", "configuration `file`")
 	s.StringVar(&f.Dir, "dir", "", "`directory` of the JWTs; replaces the whole store section")
-	s.StringVar(&f.NSC, "nsc", "", "nsc `folder`; not supported yet")
+	s.StringVar(&f.NSC, "nsc", "", "`folder` in which nsc keeps an operator; replaces the whole store section, and names the operator")
 	s.StringVar(&f.Operator, "operator", "", "operator JWT `file`")
 	s.StringVar(&f.NATS, "nats", "", "`URL` of a NATS server; replaces the whole list")
 	s.StringVar(&f.Creds, "creds", "", "NATS credentials `file`")
 	s.StringVar(&f.Primary, "primary", "", "`URL` of a primary server; not supported yet")
 	s.StringVar(&f.HostPort, "hp", "", "`host:port` for HTTP (default localhost:9090)")
-	s.BoolVar(&f.ReadOnly, "ro", false, "read-only directory; not supported yet")
+	s.BoolVar(&f.ReadOnly, "ro", false, "take no pushes: serve what is put into the directory of -dir")
 	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
 	s.BoolVar(&f.Trace, "V", false, "a line for each request")
 	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
@@ -57,7 +57,11 @@ func (l *loader) readFlags(f Flags) {
 	l.refuseLater(f)
 	c := &l.config
 	if f.Dir != "" {
-		c.Store = Store{Dir: l.path(f.Dir)}
+		c.Store = Store{Dir: l.path(f.Dir), ReadOnly: f.ReadOnly}
+	}
+	if f.NSC != "" { // it beats -dir
+		c.Store = Store{NSC: l.path(f.NSC)}
+		c.Operator = JWTRef{}
 	}
 	if f.Operator != "" {
 		c.Operator = JWTRef{Path: l.path(f.Operator)}
@@ -85,7 +89,7 @@ func (l *loader) refuseLater(f Flags) {
 	for _, later := range []struct {
 		name string
 		used bool
-	}{{"-nsc", f.NSC != ""}, {"-ro", f.ReadOnly}, {"-primary", f.Primary != ""}} {
+	}{{"-primary", f.Primary != ""}} {
 		if later.used {
 			l.check(fmt.Errorf("the flag %s is not supported yet", later.name))
 		}

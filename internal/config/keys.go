@@ -85,10 +85,10 @@ var keys = []key{
 	{"store", "Dir", nil, path, "", "directory of the JWTs; without it they are kept in memory and forgotten", func(c *Config) any { return &c.Store.Dir }},
 	{"store", "Shard", nil, boolean, "false", "one directory per last two characters of the keys", func(c *Config) any { return &c.Store.Shard }},
 	{"store", "Allow_Older", nil, boolean, "false", "let an older JWT replace a newer one, for restores", func(c *Config) any { return &c.Store.AllowOlder }},
-	{"store", "ReadOnly", nil, boolean, "false", "", nil},
-	{"store", "NSC", nil, path, "", "", nil},
+	{"store", "ReadOnly", nil, boolean, "false", "take no pushes: serve what somebody else puts into `dir`, and announce what changes there", func(c *Config) any { return &c.Store.ReadOnly }},
+	{"store", "NSC", nil, path, "", "folder in which nsc keeps an operator, served like a read-only directory; `dir` wins", func(c *Config) any { return &c.Store.NSC }},
+	{"store", "StateDir", nil, path, "", "where a read-only server remembers what it has announced; without it each start announces everything", func(c *Config) any { return &c.Store.StateDir }},
 	{"store", "CleanupInterval", nil, duration, "0", "", nil},
-	{"store", "StateDir", nil, path, "", "", nil},
 	{"store", "Allow_Delete", nil, boolean, "false", "let the operator delete accounts over NATS, as `nsc push --prune` and `nsc push -R` do", func(c *Config) any { return &c.Store.AllowDelete }},
 }
 

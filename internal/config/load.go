@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -226,9 +227,47 @@ func checkPort(n int) error {
 // checkDir refuses a directory that is there and empty, when no flag names another one. It may be a variable that
 // is not set where it should be, and what is kept in memory is lost.
 func (l *loader) checkDir() {
-	if l.dirAt != (natsconf.Pos{}) && l.config.Store.Dir == "" {
+	if s := l.config.Store; l.dirAt != (natsconf.Pos{}) && s.Dir == "" && s.NSC == "" {
 		l.mistake(l.dirAt, "store directory is required")
 	}
+}
+
+// settleStore lets the keys of a store that is only read fit together.
+func (l *loader) settleStore() {
+	s := &l.config.Store
+	if s.Dir != "" && s.NSC != "" {
+		l.warnings = append(l.warnings, Warning{Text: "store.nsc has no effect: store.dir wins", Strict: true})
+		s.NSC = ""
+	}
+	if s.NSC != "" {
+		s.ReadOnly = true
+		l.findOperator(s.NSC)
+	}
+	switch {
+	case s.StateDir != "" && (!s.ReadOnly || s.Dir == "" && s.NSC == ""):
+		l.mistakes = append(l.mistakes, errors.New("store.statedir is for a read-only directory or an nsc folder"))
+	case s.StateDir != "" && (s.StateDir == s.Dir || s.StateDir == s.NSC):
+		l.mistakes = append(l.mistakes, errors.New("store.statedir must be another directory than the one that is only read"))
+	case s.ReadOnly && s.AllowDelete:
+		l.mistakes = append(l.mistakes, errors.New("store.allow_delete is not for a server that is read-only"))
+	}
+}
+
+// findOperator takes the operator's JWT from nsc's folder, unless the configuration names another one. nsc puts it into a
+// file that is called like the folder, with spaces or with underscores in their place.
+func (l *loader) findOperator(folder string) {
+	if l.config.Operator != (JWTRef{}) {
+		return
+	}
+	name := filepath.Base(folder)
+	for _, spelling := range []string{name, strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(name, "_", " ")} {
+		path := filepath.Join(folder, spelling+".jwt")
+		if _, err := os.Stat(path); err == nil {
+			l.config.Operator = JWTRef{Path: path}
+			return
+		}
+	}
+	l.config.Operator = JWTRef{Path: filepath.Join(folder, name+".jwt")} // what is wrong with it is said when it is read
 }
 
 // absolute expands a leading ~ and makes a path absolute; relative ones are relative to the working directory.

@@ -63,6 +63,7 @@ type daemon struct {
 	registry *accounts.Registry
 	notifier *notifier.Notifier
 	doors    *resolver.Doors
+	mirror   *mirror // nil unless somebody else writes what is served
 	front    *front
 	link     *link
 	tasks    *errgroup.Group
@@ -95,6 +96,10 @@ func Run(ctx context.Context, o Options) error {
 	defer d.audit.Use(nil)
 	trust.announce(o.Config, d.say, d.warn)
 	d.announceDoor(o.Config, trust, door)
+	folder, err := openFolder(o.Config.Store)
+	if err != nil {
+		return err
+	}
 	if d.store, err = d.openStore(ctx, o.Config); err != nil {
 		if ctx.Err() != nil {
 			return nil // a signal came while we waited for the directory
@@ -103,6 +108,10 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer d.closeStore()
 	d.wire(trust)
+	if folder != nil {
+		d.mirror = newMirror(folder, d.store, d.registry, d.warn)
+		d.mirror.first(ctx)
+	}
 	return d.live(ctx, trust, door)
 }
 
@@ -111,6 +120,9 @@ func (d *daemon) warn(format string, args ...any) { d.log.Warn(fmt.Sprintf(forma
 
 func (d *daemon) openStore(ctx context.Context, c config.Config) (store, error) {
 	announce := len(c.NATS.Servers) > 0
+	if c.Store.ReadOnly {
+		return d.openMirrored(ctx, c.Store, announce)
+	}
 	if c.Store.Dir == "" {
 		d.say("creating an in-memory store")
 		d.warn("the in-memory store forgets every JWT when this server stops: set store.dir to keep them")
@@ -123,6 +135,22 @@ func (d *daemon) openStore(ctx context.Context, c config.Config) (store, error) 
 		Announce: announce,
 		Warn:     d.warn,
 	})
+}
+
+// openMirrored opens the store behind a read-only configuration: it holds what of the folder can be served.
+func (d *daemon) openMirrored(ctx context.Context, c config.Store, announce bool) (store, error) {
+	switch {
+	case c.NSC != "":
+		d.say("creating a read-only store for the NSC folder at %s", c.NSC)
+	case c.Dir != "":
+		d.say("creating a read-only store at %s", c.Dir)
+	default:
+		d.say("creating a read-only, empty, in-memory store")
+	}
+	if c.StateDir == "" {
+		return jwtstore.NewMemory(announce), nil
+	}
+	return jwtstore.OpenDir(ctx, jwtstore.Options{Dir: c.StateDir, Shard: true, Announce: announce, Warn: d.warn})
 }
 
 func (d *daemon) closeStore() {
@@ -148,7 +176,7 @@ func (d *daemon) wire(trust anchors) {
 		},
 	})
 	d.notifier.SetForget(d.Config.ForgetServer)
-	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log, AllowDelete: d.Config.Store.AllowDelete})
+	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log, AllowDelete: d.Config.Store.AllowDelete, ReadOnly: d.Config.Store.ReadOnly})
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,
 		Committer:  d.store,
@@ -158,6 +186,7 @@ func (d *daemon) wire(trust anchors) {
 		Signer:     d.doors,
 		Trust:      trust.Trust,
 		AllowOlder: d.Config.Store.AllowOlder,
+		ReadOnly:   d.Config.Store.ReadOnly,
 		Log:        d.log,
 	})
 	d.doors.Gate = d.registry
@@ -179,6 +208,9 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	d.tasks, failed = errgroup.WithContext(ctx)
 	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door), door.secure, d.warn))
 	d.link = d.startLink(d.Config.NATS)
+	if d.mirror != nil {
+		d.tasks.Go(func() error { return d.mirror.run(failed) })
+	}
 	d.say("nats-account-server is running")
 	d.sayResolvers(trust)
 	if d.Dump {

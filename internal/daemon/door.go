@@ -90,7 +90,7 @@ func admit(r *access.Rules, o config.Login, role access.Role) {
 
 // newAPI is the handler behind the door.
 func (d *daemon) newAPI(c config.Config, trust anchors, door door) *httpapi.API {
-	o := httpapi.Options{Gate: d.registry, MaxPack: c.MaxPack, Log: d.log}
+	o := httpapi.Options{Gate: d.registry, MaxPack: c.MaxPack, ReadOnly: d.Config.Store.ReadOnly, Log: d.log}
 	if door.rules != nil {
 		o.Guard = d.desk.Guard(*door.rules)
 	}

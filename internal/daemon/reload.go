@@ -116,6 +116,9 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
+	if d.mirror != nil {
+		d.mirror.again()
+	}
 	d.notifier.SetForget(c.ForgetServer)
 	d.useSigning(c)
 	if next != d.front {

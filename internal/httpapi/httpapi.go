@@ -48,6 +48,7 @@ type Options struct {
 	Gate     Gate
 	Guard    Guard            // nil: everybody may read and write
 	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	ReadOnly bool             // there is no POST
 	MaxPack  int              // accounts in a pack at most; below 0 there is no limit
 	Secret   bool             // the operator's JWT is only for those whom the Guard knows
 	Log      *slog.Logger     // nil: discard
@@ -62,18 +63,19 @@ type API struct {
 	log      *slog.Logger
 	now      func() time.Time
 
-	routes  map[string]*route // by path
-	account *route            // /jwt/v1/accounts/<key>
-	maxPack int
-	packing packers
-	missed  missed
-	turn    chan struct{} // of who makes all nats-servers answer
-	failed  failures
+	routes   map[string]*route // by path
+	account  *route            // /jwt/v1/accounts/<key>
+	maxPack  int
+	readOnly bool
+	packing  packers
+	missed   missed
+	turn     chan struct{} // of who makes all nats-servers answer
+	failed   failures
 }
 
 // New returns the handler.
 func New(o Options) *API {
-	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, maxPack: o.MaxPack, turn: make(chan struct{}, 1)}
+	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, maxPack: o.MaxPack, readOnly: o.ReadOnly, turn: make(chan struct{}, 1)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -67,6 +67,9 @@ func (rt *route) method(name string) handler {
 
 func (a *API) addRoutes() {
 	a.account = newRoute(pathAccount, a.getAccount, a.postAccount)
+	if a.readOnly {
+		a.account = newRoute(pathAccount, a.getAccount, nil)
+	}
 	a.routes = make(map[string]*route)
 	for _, rt := range []*route{
 		newRoute(pathProbe, a.getProbe, nil),

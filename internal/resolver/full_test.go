@@ -142,7 +142,9 @@ func TestB43AChangeIsAnnouncedOnce(t *testing.T) {
 				break // a POST of the same is announced once more: people push again to be sure
 			}
 		}
-		_ = s.nc.Flush()
+		natstest.Eventually(t, "it is heard", func() bool { return said.Load()-before >= c.want })
+		quiet := time.Now()
+		natstest.Eventually(t, "no more is heard for a while", func() bool { return time.Since(quiet) > 300*time.Millisecond })
 		if n := said.Load() - before; n != c.want {
 			t.Errorf("%s makes %d updates, not %d", c.name, n, c.want)
 		}

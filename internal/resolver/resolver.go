@@ -65,6 +65,8 @@ type Options struct {
 	Log     *slog.Logger
 	// AllowDelete lets the operator delete accounts.
 	AllowDelete bool
+	// ReadOnly says that the Gate takes nothing: packs are given, not asked for.
+	ReadOnly bool
 }
 
 // Doors are all doors on NATS. What they know outlives a session.

@@ -59,6 +59,12 @@ func (s *session) differs(theirs []byte, ours accounts.Digest) {
 
 // sync compares the store with those of others, until the session ends: at once, and then again and again.
 func (s *session) sync() {
+	if s.ReadOnly {
+		s.first.Do(func() { close(s.synced) })
+		s.ready()
+		<-s.ctx.Done()
+		return
+	}
 	wait := syncEvery
 	for s.ctx.Err() == nil {
 		began := time.Now()

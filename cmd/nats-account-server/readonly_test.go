@@ -1,0 +1,293 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// library is a directory of JWTs that the test writes and the program only reads.
+type library struct {
+	*site
+	t    *testing.T
+	jwts string // the directory
+	port int    // of NATS
+
+	mu   sync.Mutex
+	said map[string]int // announcements by account
+}
+
+func newLibrary(t *testing.T, shape, extra string) *library {
+	l := &library{t: t, jwts: filepath.Join(t.TempDir(), "OP"), port: freePort(t), said: map[string]int{}}
+	l.site = newSite(t, "", "")
+	l.conf = conf(t, l.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: 0 }
+		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100 }
+		store { %s%q %s }`, l.port, shape, l.jwts, extra)
+	if err := os.MkdirAll(l.jwts, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// put replaces a file at once; rewrite truncates it and writes it in two halves.
+func (l *library) put(path string, token []byte) {
+	l.t.Helper()
+	path = filepath.Join(l.jwts, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".tmp", token, 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *library) rewrite(path string, token []byte) {
+	l.t.Helper()
+	f, err := os.OpenFile(filepath.Join(l.jwts, path), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer f.Close()
+	half := len(token) / 2
+	for _, part := range [][]byte{token[:half], token[half:]} {
+		time.Sleep(20 * time.Millisecond) // somebody looks at it in between
+		if _, err := f.Write(part); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+// listen counts what is announced from now on.
+func (l *library) listen(n interface{ ClientURL() string }) {
+	l.t.Helper()
+	creds, _ := l.op.System.User(l.t)
+	nc := natstest.Connect(l.t, n.ClientURL(), creds)
+	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(m *nats.Msg) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.said[strings.Split(m.Subject, ".")[2]]++
+	}); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *library) announced(key string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said[key]
+}
+
+func (l *library) serves(url, key string, token []byte) {
+	l.t.Helper()
+	natstest.Eventually(l.t, "the file is served", func() bool {
+		status, body := get(l.t, url+"/jwt/v1/accounts/"+key)
+		return token == nil && status == http.StatusNotFound || token != nil && body == string(token)
+	})
+}
+
+// It serves and announces what somebody else writes there, however that is done.
+func TestB44AReadOnlyDirectory(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t, "readonly: true, dir: ", "")
+	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	sign := func(a *jwttest.Account, ago time.Duration) []byte {
+		return jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-ago))
+	}
+	first, second := sign(a, time.Hour), sign(b, time.Hour)
+	l.put(a.ID+".jwt", first)
+	l.put(b.ID[54:]+"/"+b.ID+".jwt", second)
+	l.put("OP.jwt", []byte(l.op.Token(t)))
+	p, url := l.start(t)
+	l.serves(url, a.ID, first)
+	l.serves(url, b.ID, second)
+	n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", l.port), a, b, c))
+	for _, a := range []*jwttest.Account{a, b, c} {
+		user, _ := a.User(t)
+		natstest.Connect(t, n.ClientURL(), user)
+	}
+	l.listen(n)
+	p.wait("connected to NATS for JWT syncing")
+	settled := func(key string, want int) {
+		t.Helper()
+		natstest.Eventually(t, "it is announced", func() bool { return l.announced(key) >= want })
+		time.Sleep(500 * time.Millisecond) // more would come now
+		if got := l.announced(key); got != want {
+			t.Errorf("%s is announced %d times, not %d", key[:12], got, want)
+		}
+	}
+	settled(a.ID, 1) // nobody remembers whether it was
+	newer := sign(a, time.Minute)
+	l.put(a.ID+".jwt", newer)
+	l.serves(url, a.ID, newer)
+	settled(a.ID, 2)
+	half := sign(b, time.Minute)
+	l.rewrite(b.ID[54:]+"/"+b.ID+".jwt", half)
+	l.serves(url, b.ID, half)
+	settled(b.ID, 2)
+	l.put(b.ID[54:]+"/"+b.ID+".jwt", half) // the same once more
+	created := sign(c, time.Minute)
+	l.put(c.ID[54:]+"/"+c.ID+".jwt", created) // a new shard
+	l.serves(url, c.ID, created)
+	settled(c.ID, 1)
+	settled(b.ID, 2)
+
+	// The whole directory is replaced by another one.
+	newest := sign(c, 0)
+	next := l.jwts + ".next"
+	if err := os.MkdirAll(next, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	jwttest.File(t, next, a.ID+".jwt", newer)
+	jwttest.File(t, next, c.ID+".jwt", newest)
+	if err := os.Rename(l.jwts, l.jwts+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, l.jwts); err != nil {
+		t.Fatal(err)
+	}
+	l.serves(url, c.ID, newest)
+	l.serves(url, b.ID, nil) // its file is gone
+	settled(c.ID, 2)
+	l.put(b.ID+".jwt", half) // and is back
+	l.serves(url, b.ID, half)
+
+	for _, path := range []string{b.ID, l.op.System.ID} {
+		if status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+path, sign(b, 0)); status != http.StatusMethodNotAllowed {
+			t.Errorf("a POST: %d", status)
+		}
+	}
+	creds, _ := l.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), creds)
+	if got := ours(t, nc, "$SYS.REQ.CLAIMS.UPDATE", sign(a, 0)); got.Error == nil || !strings.Contains(got.Error.Description, "read-only") {
+		t.Errorf("an update over NATS: %s", got.Data)
+	}
+	l.put(a.ID+".jwt", []byte("no JWT"))
+	p.wait(a.ID + ".jwt is not served - bad JWT in request")
+	l.serves(url, a.ID, newer)
+	if found, _ := filepath.Glob(filepath.Join(l.jwts, ".*")); len(found) > 0 {
+		t.Errorf("it wrote %q", found)
+	}
+	p.term()
+}
+
+// TestAStateDirectory remembers what was announced, and what was taken out.
+func TestAStateDirectory(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	l := newLibrary(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	l.put(a.ID+".jwt", l.op.Account(t, a))
+	l.put(b.ID+".jwt", l.op.Account(t, b))
+	n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", l.port), a, b))
+	l.listen(n)
+	for _, a := range []*jwttest.Account{a, b} {
+		user, _ := a.User(t)
+		natstest.Connect(t, n.ClientURL(), user)
+	}
+	for round := range 2 {
+		p, url := l.start(t)
+		p.wait("connected to NATS for JWT syncing")
+
+		natstest.Eventually(t, "both are announced", func() bool { return l.announced(a.ID) == 1 && (l.announced(b.ID) == 1) })
+		if round == 1 {
+			l.serves(url, b.ID, nil)
+		}
+		p.term()
+		if err := os.Remove(filepath.Join(l.jwts, b.ID+".jwt")); round == 0 && err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.announced(a.ID) != 1 {
+		t.Errorf("announced %d times", l.announced(a.ID))
+	}
+}
+
+// It is served as nsc writes it; one broken file harms only itself.
+func TestB11B12B45TheFolderOfNSC(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t, "nsc: ", "")
+	l.put(".nsc", []byte("{}"))
+	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	first := jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-time.Hour))
+	l.put("accounts/A/A.jwt", first)
+	l.put("accounts/B/B.jwt", []byte("junk"))
+	p, url := l.start(t)
+	p.wait("accounts/B/B.jwt is not served")
+	l.serves(url, a.ID, first)
+	newer := jwttest.Sign(t, l.op.Signing, a, time.Now())
+	l.rewrite("accounts/A/A.jwt", newer)
+	l.serves(url, a.ID, newer)
+	if err := os.Mkdir(filepath.Join(l.jwts, "accounts/C"), 0o700); err != nil { // nsc makes the folder first
+		t.Fatal(err)
+	}
+	created := l.op.Account(t, c)
+	l.rewrite("accounts/C/C.jwt", created)
+	l.serves(url, c.ID, created)
+	mended := l.op.Account(t, b)
+	l.rewrite("accounts/B/B.jwt", mended)
+	l.serves(url, b.ID, mended)
+	if status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, newer); status != http.StatusMethodNotAllowed {
+		t.Errorf("a POST: %d", status)
+	}
+	p.term()
+
+	// With the flag the operator is found in it.
+	l.put("OP.jwt", []byte(l.op.Token(t)))
+	p = start(t, l.dir, nil, "-nsc", l.jwts, "-hp", "127.0.0.1:0")
+	url = p.url()
+	l.serves(url, a.ID, newer)
+	if _, body := get(t, url+"/jwt/v1/operator"); body != l.op.Token(t) {
+		t.Errorf("the operator is %q", body)
+	}
+	p.term()
+	for dir, want := range map[string]string{
+		"/nope":     `"/nope" is not a valid configuration directory`,
+		t.TempDir(): "is not a valid configuration directory",
+	} {
+		p = start(t, l.dir, nil, "-nsc", dir, "-operator", filepath.Join(l.dir, "op.jwt"), "-hp", "127.0.0.1:0")
+		if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), want) {
+			t.Errorf("%s: exit code %d\n%s", dir, code, p.log)
+		}
+	}
+}
+
+// TestAReadOnlyServerWithoutADirectoryIsEmpty.
+func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "")
+	s.conf = conf(t, s.dir, "operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { readonly: true }")
+	p, url := s.start(t)
+	if !strings.Contains(p.log.String(), "creating a read-only, empty, in-memory store") {
+		t.Errorf("it says\n%s", p.log)
+	}
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+s.op.System.ID); status != http.StatusOK {
+		t.Errorf("the system account: %d", status)
+	}
+	a := jwttest.NewAccount(t)
+	if status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)); status != http.StatusMethodNotAllowed {
+		t.Errorf("a POST: %d", status)
+	}
+	p.term()
+	p = start(t, s.dir, nil, "-dir", "/nope", "-ro", "-hp", "127.0.0.1:0")
+	if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), "the path [/nope] doesn't exist") {
+		t.Errorf("exit code %d\n%s", code, p.log)
+	}
+}
