@@ -173,9 +173,7 @@ func (r *Registry) delete(ctx context.Context, key string, o operator.Deletion, 
 		return err
 	}
 	r.tell(was)
-	r.cache.forget(key)
-	_ = r.enroll(key) // it has just been committed: it is in memory
-	r.announcer.Announce(key, seq, r.now())
+	r.takenOut(key, seq)
 	if src.File {
 		r.log.Info(fmt.Sprintf("deleted account - %s - its file is gone", short(key)))
 	} else {

@@ -132,6 +132,7 @@ func TestEveryKeyArrives(t *testing.T) {
 		{`signrequestsubject: sign.me, signrequesttimeout: 2500`, func(c *config.Config) { c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond }},
 		{`store { allow_delete: true }, maxreplicationpack: -1`, func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
 		{`store { dir: /d, readonly: true, statedir: /s }`, func(c *config.Config) { c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"} }},
+		{`store { dir: /d, cleanupinterval: 60000 }`, func(c *config.Config) { c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute} }},
 		{`store { readonly: true }`, func(c *config.Config) { c.Store.ReadOnly = true }},
 		{`store { nsc: /n/OP }`, func(c *config.Config) {
 			c.Store, c.Operator = config.Store{NSC: "/n/OP", ReadOnly: true}, config.JWTRef{Path: "/n/OP/OP.jwt"}
@@ -198,7 +199,7 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"a state of a store that is written to", "store { dir: x, statedir: y }", "store.statedir is for a read-only directory or an nsc folder"},
 		{"a state in what is only read", "store { dir: x, statedir: x, readonly: true }", "store.statedir must be another directory"},
 		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
-		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval is not supported yet"},
+		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval must not be negative"},
 		{"a signing subject with a wildcard", `signrequestsubject: "x.*"`, "a.conf:1:21: signrequestsubject \"x.*\" is no subject to publish on"},
 		{"a signing subject with a space", `signrequestsubject: "x y"`, "signrequestsubject \"x y\" is no subject"},
 		{"a signing subject with an empty token", `signrequestsubject: "x."`, "is no subject to publish on"},

@@ -177,6 +177,8 @@ func (l *loader) judge(k *key, e natsconf.Entry) {
 		}
 	case "ReadTimeout", "WriteTimeout", "ConnectTimeout", "SignRequestTimeout":
 		l.judgeTime(k, at, 1)
+	case "CleanupInterval":
+		l.judgeTime(k, at, 0)
 	case "ReconnectWait":
 		l.judgeTime(k, at, 0)
 		if wait := &l.config.NATS.ReconnectWait; *wait >= 0 && *wait < leastWait {
@@ -248,6 +250,8 @@ func (l *loader) settleStore() {
 		l.mistakes = append(l.mistakes, errors.New("store.statedir is for a read-only directory or an nsc folder"))
 	case s.StateDir != "" && (s.StateDir == s.Dir || s.StateDir == s.NSC):
 		l.mistakes = append(l.mistakes, errors.New("store.statedir must be another directory than the one that is only read"))
+	case s.ReadOnly && s.CleanupInterval > 0:
+		l.mistakes = append(l.mistakes, errors.New("store.cleanupinterval is not for a server that is read-only"))
 	case s.ReadOnly && s.AllowDelete:
 		l.mistakes = append(l.mistakes, errors.New("store.allow_delete is not for a server that is read-only"))
 	}

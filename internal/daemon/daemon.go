@@ -208,6 +208,9 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	d.tasks, failed = errgroup.WithContext(ctx)
 	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door), door.secure, d.warn))
 	d.link = d.startLink(d.Config.NATS)
+	if every := d.Config.Store.CleanupInterval; every > 0 {
+		d.tasks.Go(func() error { return d.cleanUp(failed, every) })
+	}
 	if d.mirror != nil {
 		d.tasks.Go(func() error { return d.mirror.run(failed) })
 	}
@@ -241,6 +244,19 @@ func (d *daemon) sayResolvers(trust anchors) {
 	d.say("  system_account: %s", system)
 	d.say(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
 	d.say("  resolver_preload { %s: <JWT> }", system)
+}
+
+// cleanUp takes out expired JWTs until ctx ends.
+func (d *daemon) cleanUp(ctx context.Context, every time.Duration) error {
+	said := ""
+	for ctx.Err() == nil {
+		if err := d.registry.Expire(ctx); err != nil && ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			d.warn("expired JWTs can't be deleted: %s", said)
+		}
+		pause(ctx, every)
+	}
+	return nil
 }
 
 // raise makes f the front that serves.
