@@ -28,6 +28,9 @@ var (
 	ErrSave       = errors.New("error saving JWT") // wrapped with the cause
 )
 
+// Absent says whether an error of Lookup or Find means that there is nothing to show: no such account, or nobody knows.
+func Absent(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) }
+
 // BlockedError says that a JWT is signed by the operator but its claims can't be used now.
 type BlockedError struct {
 	Issues []string // every validation issue, warnings too

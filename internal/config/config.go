@@ -18,7 +18,10 @@ type Config struct {
 	ForgetServer  time.Duration // how long what a nats-server misses is kept while it is away; default 72 h, at least 1 s
 	SignSubject   string        // NATS subject of the signing service, "" for none
 	SignTimeout   time.Duration // of its answer; default 1 s, 0 is refused, at most a day
-	MaxPack       int           // accounts that one pack gives over HTTP at most; default 10000, below 0 there is no limit
+	Primary       string        // URL of the account server that this one follows, "" for none
+	// ReplicationTimeout is of the primary's answers; default 5 s, 0 is refused, at most a day.
+	ReplicationTimeout time.Duration
+	MaxPack            int // accounts that one pack gives over HTTP at most; default 10000, below 0 there is no limit
 }
 
 // Logging says what the log looks like.
@@ -118,7 +121,9 @@ func defaults() Config {
 		NATS:         NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 		ForgetServer: 72 * time.Hour,
 		SignTimeout:  time.Second,
-		MaxPack:      10000,
+
+		ReplicationTimeout: 5 * time.Second,
+		MaxPack:            10000,
 	}
 }
 
@@ -132,6 +137,7 @@ func Load(f Flags) (Config, []Warning, error) {
 	l.readFlags(f)
 	l.checkDir()
 	l.settleStore()
+	l.settlePrimary()
 	l.checkNATSTLS()
 	l.checkHTTPTLS()
 	l.checkLogins()

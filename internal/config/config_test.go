@@ -54,7 +54,9 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 
 		ForgetServer: 72 * time.Hour,
 		SignTimeout:  time.Second,
-		MaxPack:      10000,
+
+		ReplicationTimeout: 5 * time.Second,
+		MaxPack:            10000,
 	}
 	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, %v, %v", c, warnings, err)
@@ -133,6 +135,9 @@ func TestEveryKeyArrives(t *testing.T) {
 		{`store { allow_delete: true }, maxreplicationpack: -1`, func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
 		{`store { dir: /d, readonly: true, statedir: /s }`, func(c *config.Config) { c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"} }},
 		{`store { dir: /d, cleanupinterval: 60000 }`, func(c *config.Config) { c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute} }},
+		{`operator: /o, primary: "http://p:9090/", replicationtimeout: 1s`, func(c *config.Config) {
+			c.Operator, c.Primary, c.ReplicationTimeout = config.JWTRef{Path: "/o"}, "http://p:9090/", time.Second
+		}},
 		{`store { readonly: true }`, func(c *config.Config) { c.Store.ReadOnly = true }},
 		{`store { nsc: /n/OP }`, func(c *config.Config) {
 			c.Store, c.Operator = config.Store{NSC: "/n/OP", ReadOnly: true}, config.JWTRef{Path: "/n/OP/OP.jwt"}
@@ -204,8 +209,9 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"a signing subject with a space", `signrequestsubject: "x y"`, "signrequestsubject \"x y\" is no subject"},
 		{"a signing subject with an empty token", `signrequestsubject: "x."`, "is no subject to publish on"},
 		{"no time for signing", "signrequesttimeout: 0", "signrequesttimeout must be more than 0"},
-		{"a primary", "primary: x", "primary is not supported yet"},
-		{"a replication timeout", "replicationtimeout: 1", "replicationtimeout is not supported yet"},
+		{"a primary that is no URL", "operator: /o, primary: x", "a.conf:1:24: primary is not the URL of an account server"},
+		{"a primary of another kind", "operator: /o, primary: nats://x", "primary is not the URL"},
+		{"no time for the primary", "replicationtimeout: 0", "replicationtimeout must be more than 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, _, err := load(t, c.text); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -224,11 +230,11 @@ func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 
 func TestMistakesAreNamedInTheOrderTheyAreMade(t *testing.T) {
 	const text = "http { readtimeout: 0, writetimeout: 0, port: -1 }\nnats { connecttimeout: 0 }\nstore { dir: \"\" }"
-	_, _, err := load(t, text, "-primary", "x", "-hp", "1234")
+	_, _, err := load(t, text, "-hp", "1234")
 	if err == nil {
 		t.Fatal("no mistake was found")
 	}
-	want := []string{":1:21: ", ":1:38: ", ":1:47: ", ":2:24: ", "-primary", "hostport", ":3:14: "}
+	want := []string{":1:21: ", ":1:38: ", ":1:47: ", ":2:24: ", "hostport", ":3:14: "}
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d:\n%v", len(lines), len(want), err)
@@ -392,7 +398,10 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-hp", "127.0.0.1:abc"}, `error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`},
 		{[]string{"-hp", "127.0.0.1:70000"}, "error parsing hostport: port 70000 is not between 0 and 65535"},
 		{[]string{"-hp", "127.0.0.1:-1"}, "error parsing hostport: port -1 is not between 0 and 65535"},
-		{[]string{"-primary", "x"}, "the flag -primary is not supported yet"},
+		{[]string{"-primary", "x"}, "primary is not the URL of an account server"},
+		{[]string{"-primary", "http://x"}, "a replica needs an operator"},
+		{[]string{"-primary", "http://x", "-operator", "o", "-dir", "d", "-ro"}, "replica mode cannot be used in read-only mode, but will not allow POST operations"},
+		{[]string{"-primary", "http://x", "-nsc", "n"}, "replicas cannot be run in NSC mode"},
 		{[]string{"-nats", "http://x"}, "-nats: error parsing Servers option: the URL scheme"},
 	} {
 		if _, _, err := load(t, "", c.flags...); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -439,10 +448,10 @@ func TestTheReferenceIsComplete(t *testing.T) {
 	}
 	for _, k := range config.Keys() {
 		name := strings.ToLower(k.Name)
-		if row := "| `" + strings.TrimPrefix(k.Section+"."+name, ".") + "` |"; !k.Later && !strings.Contains(string(readme), row) {
+		if row := "| `" + strings.TrimPrefix(k.Section+"."+name, ".") + "` |"; !strings.Contains(string(readme), row) {
 			t.Errorf("the README lacks %s", row)
 		}
-		if !k.Later && !strings.Contains(string(full), name+":") {
+		if !strings.Contains(string(full), name+":") {
 			t.Errorf("conf/full.conf lacks %s", name)
 		}
 	}

@@ -74,12 +74,15 @@ func (c *Config) Dump() string {
 		SystemAccountJWTPath: c.SystemAccount.shown(),
 		SignRequestSubject:   c.SignSubject,
 		SignRequestTimeout:   in(c.SignTimeout),
-		ReplicationTimeout:   5000,
+		ReplicationTimeout:   in(c.ReplicationTimeout),
 		MaxReplicationPack:   c.MaxPack,
 		ForgetServer:         in(c.ForgetServer),
 	}
+	if c.Primary != "" {
+		d.Primary = Blanked(c.Primary)
+	}
 	for _, s := range c.NATS.Servers {
-		d.NATS.Servers = append(d.NATS.Servers, blanked(s))
+		d.NATS.Servers = append(d.NATS.Servers, Blanked(s))
 	}
 	text, _ := json.MarshalIndent(d, "", "  ") // it has nothing that JSON could not say
 	return string(text)
@@ -104,9 +107,9 @@ func (r JWTRef) shown() string {
 	}
 }
 
-// blanked is a URL without its password, or its token, which is all that stands before the @. One that can't be read
+// Blanked is a URL without its password, or its token, which is all that stands before the @. One that can't be read
 // says nothing.
-func blanked(text string) string {
+func Blanked(text string) string {
 	if !strings.Contains(text, "://") {
 		text = "nats://" + text
 	}

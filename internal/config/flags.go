@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"strconv"
+
+	"nats-account-server/internal/natsconf"
 )
 
 // Flags is the command line. A flag that was not given is empty or false and changes nothing.
@@ -39,7 +41,7 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	s.StringVar(&f.Operator, "operator", "", "operator JWT `file`")
 	s.StringVar(&f.NATS, "nats", "", "`URL` of a NATS server; replaces the whole list")
 	s.StringVar(&f.Creds, "creds", "", "NATS credentials `file`")
-	s.StringVar(&f.Primary, "primary", "", "`URL` of a primary server; not supported yet")
+	s.StringVar(&f.Primary, "primary", "", "`URL` of the account server to follow")
 	s.StringVar(&f.HostPort, "hp", "", "`host:port` for HTTP (default localhost:9090)")
 	s.BoolVar(&f.ReadOnly, "ro", false, "take no pushes: serve what is put into the directory of -dir")
 	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
@@ -54,7 +56,6 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 
 // readFlags lays the command line over the configuration.
 func (l *loader) readFlags(f Flags) {
-	l.refuseLater(f)
 	c := &l.config
 	if f.Dir != "" {
 		c.Store = Store{Dir: l.path(f.Dir), ReadOnly: f.ReadOnly}
@@ -62,6 +63,9 @@ func (l *loader) readFlags(f Flags) {
 	if f.NSC != "" { // it beats -dir
 		c.Store = Store{NSC: l.path(f.NSC)}
 		c.Operator = JWTRef{}
+	}
+	if f.Primary != "" {
+		c.Primary, l.primaryAt = f.Primary, natsconf.Pos{}
 	}
 	if f.Operator != "" {
 		c.Operator = JWTRef{Path: l.path(f.Operator)}
@@ -82,18 +86,6 @@ func (l *loader) readFlags(f Flags) {
 	}
 	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
 	c.Logging.Trace = c.Logging.Trace || f.Trace || f.Both
-}
-
-// refuseLater refuses the flags of features that are not built yet.
-func (l *loader) refuseLater(f Flags) {
-	for _, later := range []struct {
-		name string
-		used bool
-	}{{"-primary", f.Primary != ""}} {
-		if later.used {
-			l.check(fmt.Errorf("the flag %s is not supported yet", later.name))
-		}
-	}
 }
 
 func (l *loader) path(p string) string {

@@ -30,7 +30,6 @@ type Key struct {
 	Kind    string
 	Default string
 	Doc     string
-	Later   bool // known, but the feature is not built yet: only the default is accepted
 }
 
 // key is a Key and where its value goes.
@@ -40,7 +39,7 @@ type key struct {
 	kind          kind
 	def           string
 	doc           string
-	into          func(*Config) any // a pointer to the field; nil for a feature that is not built yet
+	into          func(*Config) any // a pointer to the field
 }
 
 // keys is every key of every version of the original, and our own.
@@ -49,9 +48,9 @@ var keys = []key{
 	{"", "SystemAccountJWTPath", []string{"System_Account", "System"}, jwtRef, "", "system account JWT, served while the store has none: a file, the JWT itself, or only the account's public key", func(c *Config) any { return &c.SystemAccount }},
 	{"", "SignRequestSubject", nil, text, "", "NATS subject of a signing service, which signs what an account has signed itself", func(c *Config) any { return &c.SignSubject }},
 	{"", "SignRequestTimeout", nil, duration, "1000", "of its answer; looking up an unknown account over NATS takes no longer either", func(c *Config) any { return &c.SignTimeout }},
-	{"", "Primary", nil, text, "", "", nil},
-	{"", "ReplicationTimeout", nil, duration, "5000", "", nil},
-	{"", "MaxReplicationPack", nil, integer, "10000", "how many accounts `GET /jwt/v1/pack` gives at most; below 0 there is no limit", func(c *Config) any { return &c.MaxPack }},
+	{"", "Primary", nil, text, "", "URL of the account server that this one follows: what it has is served here, and pushes go there", func(c *Config) any { return &c.Primary }},
+	{"", "ReplicationTimeout", nil, duration, "5000", "of the primary's answers", func(c *Config) any { return &c.ReplicationTimeout }},
+	{"", "MaxReplicationPack", nil, integer, "10000", "how many accounts `GET /jwt/v1/pack` gives at most, and a primary is asked for at the start; below 0 there is no limit", func(c *Config) any { return &c.MaxPack }},
 	{"", "ForgetServer", nil, duration, "72h", "how long a nats-server may be away before it is forgotten, with what it is owed", func(c *Config) any { return &c.ForgetServer }},
 
 	{"logging", "Time", nil, boolean, "true", "date and time in each line", func(c *Config) any { return &c.Logging.Time }},
@@ -108,7 +107,7 @@ var ignored = map[string]bool{"logging.custom": true}
 func Keys() []Key {
 	all := make([]Key, len(keys))
 	for i, k := range keys {
-		all[i] = Key{k.section, k.name, k.aliases, string(k.kind), k.def, k.doc, k.into == nil}
+		all[i] = Key{k.section, k.name, k.aliases, string(k.kind), k.def, k.doc}
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ type loader struct {
 	dirAt    natsconf.Pos            // of store.dir's value; the zero value if the file has none
 	httpAt   map[string]natsconf.Pos // of the values in http.tls and http.authorization
 
+	primaryAt natsconf.Pos // of the value of primary
 	natsTLSAt natsconf.Pos // of the last value in nats.tls
 }
 
@@ -105,10 +107,6 @@ func (l *loader) entry(name string, e natsconf.Entry, first map[string]natsconf.
 		l.warn(e.Pos, true, "the key %q is given again: this one counts, not the one at %s", e.Key, at)
 	}
 	first[k.name] = e.Pos
-	if k.into == nil {
-		l.later(k, e)
-		return
-	}
 	if strictSections[k.section] {
 		l.httpAt[join(k.section, strings.ToLower(k.name))] = e.Value.Pos
 	}
@@ -143,17 +141,6 @@ func (l *loader) unknown(name string, e natsconf.Entry) {
 	l.warn(e.Pos, true, "unknown key %q %s%s", e.Key, where, hint)
 }
 
-// later accepts of a feature that is not built yet only what leaves it off.
-func (l *loader) later(k *key, e natsconf.Entry) {
-	off, err := k.isDefault(e.Value.Data)
-	switch {
-	case err != nil:
-		l.mistake(e.Value.Pos, "%s", err)
-	case !off:
-		l.mistake(e.Pos, "%s is not supported yet", join(k.section, strings.ToLower(k.name)))
-	}
-}
-
 const (
 	leastWait = 100 * time.Millisecond
 	mostTime  = 24 * time.Hour // more is a mistaken unit
@@ -175,8 +162,10 @@ func (l *loader) judge(k *key, e natsconf.Entry) {
 		if s := l.config.SignSubject; s != "" && !isSubject(s) {
 			l.mistake(at, "signrequestsubject %q is no subject to publish on", s)
 		}
-	case "ReadTimeout", "WriteTimeout", "ConnectTimeout", "SignRequestTimeout":
+	case "ReadTimeout", "WriteTimeout", "ConnectTimeout", "SignRequestTimeout", "ReplicationTimeout":
 		l.judgeTime(k, at, 1)
+	case "Primary":
+		l.primaryAt = at
 	case "CleanupInterval":
 		l.judgeTime(k, at, 0)
 	case "ReconnectWait":
@@ -254,6 +243,31 @@ func (l *loader) settleStore() {
 		l.mistakes = append(l.mistakes, errors.New("store.cleanupinterval is not for a server that is read-only"))
 	case s.ReadOnly && s.AllowDelete:
 		l.mistakes = append(l.mistakes, errors.New("store.allow_delete is not for a server that is read-only"))
+	}
+}
+
+// settlePrimary refuses what does not go together with following another server.
+func (l *loader) settlePrimary() {
+	c := &l.config
+	if c.Primary == "" {
+		return
+	}
+	refuse := func(text string) {
+		if l.primaryAt != (natsconf.Pos{}) {
+			text = l.primaryAt.String() + ": " + text
+		}
+		l.mistakes = append(l.mistakes, errors.New(text))
+	}
+	if u, err := url.Parse(c.Primary); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" {
+		refuse("primary is not the URL of an account server, such as http://host:9090")
+	}
+	switch {
+	case c.Store.NSC != "":
+		refuse("replicas cannot be run in NSC mode")
+	case c.Store.ReadOnly:
+		refuse("replica mode cannot be used in read-only mode, but will not allow POST operations")
+	case c.Operator == (JWTRef{}):
+		refuse("a replica needs an operator, to know what it may take from its primary: set operatorjwtpath")
 	}
 }
 

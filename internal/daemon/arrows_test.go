@@ -16,7 +16,8 @@ var arrows = map[string][]string{
 	"httpapi":  {"access", "accounts", "operator"},
 	"notifier": {"accounts"}, // for what a receipt says; the store and the connection are interfaces
 	"resolver": {"accounts"},
-	"daemon":   {"access", "accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator", "resolver"},
+	"replica":  {"accounts"},
+	"daemon":   {"access", "accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator", "replica", "resolver"},
 	// for tests only
 	"natstest": {"jwttest"},
 }

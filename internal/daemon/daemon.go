@@ -22,6 +22,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/replica"
 	"nats-account-server/internal/resolver"
 )
 
@@ -63,7 +64,8 @@ type daemon struct {
 	registry *accounts.Registry
 	notifier *notifier.Notifier
 	doors    *resolver.Doors
-	mirror   *mirror // nil unless somebody else writes what is served
+	replica  *replica.Replica // nil unless we follow another server
+	mirror   *mirror          // nil unless somebody else writes what is served
 	front    *front
 	link     *link
 	tasks    *errgroup.Group
@@ -108,6 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer d.closeStore()
 	d.wire(trust)
+	d.replica = d.follow()
 	if folder != nil {
 		d.mirror = newMirror(folder, d.store, d.registry, d.warn)
 		d.mirror.first(ctx)
@@ -210,6 +213,9 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	d.link = d.startLink(d.Config.NATS)
 	if every := d.Config.Store.CleanupInterval; every > 0 {
 		d.tasks.Go(func() error { return d.cleanUp(failed, every) })
+	}
+	if d.replica != nil {
+		d.tasks.Go(func() error { return d.replica.Run(failed) })
 	}
 	if d.mirror != nil {
 		d.tasks.Go(func() error { return d.mirror.run(failed) })

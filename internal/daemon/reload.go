@@ -23,6 +23,10 @@ func (d *daemon) reload() {
 		d.log.Error("the store section can't change while the server runs: the old one goes on, restart to use the new one")
 		c.Store = d.Config.Store
 	}
+	if c.Primary != d.Config.Primary || c.ReplicationTimeout != d.Config.ReplicationTimeout {
+		d.log.Error("whom this server follows can't change while it runs: restart to follow another one")
+		c.Primary, c.ReplicationTimeout = d.Config.Primary, d.Config.ReplicationTimeout
+	}
 	if err := d.renew(c); err != nil {
 		d.refuse(err)
 		return

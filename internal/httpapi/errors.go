@@ -25,6 +25,13 @@ var (
 	errTokens = errors.New("error marshalling account tokens")
 )
 
+// elsewhereError says that pushes go to another server.
+type elsewhereError struct{ primary string }
+
+func (e *elsewhereError) Error() string {
+	return textMethod + "\nthis server follows " + e.primary + ": push there"
+}
+
 // strayError says that no route has the path.
 type strayError struct {
 	hint string // the URL that was probably meant
@@ -128,6 +135,9 @@ func answerFor(err error) answer {
 func answerForRoute(err error) answer {
 	if e, ok := errors.AsType[*strayError](err); ok {
 		return answer{status: http.StatusNotFound, text: textNoPage + "\n" + e.hint, page: true}
+	}
+	if e, ok := errors.AsType[*elsewhereError](err); ok {
+		return answer{status: http.StatusMethodNotAllowed, text: e.Error(), page: true}
 	}
 	switch {
 	case errors.Is(err, errMethod):

@@ -49,6 +49,7 @@ type Options struct {
 	Guard    Guard            // nil: everybody may read and write
 	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
 	ReadOnly bool             // there is no POST
+	Primary  string           // URL of the server that takes the pushes, if this one is ReadOnly since it follows that one
 	MaxPack  int              // accounts in a pack at most; below 0 there is no limit
 	Secret   bool             // the operator's JWT is only for those whom the Guard knows
 	Log      *slog.Logger     // nil: discard
@@ -67,6 +68,7 @@ type API struct {
 	account  *route            // /jwt/v1/accounts/<key>
 	maxPack  int
 	readOnly bool
+	primary  string
 	packing  packers
 	missed   missed
 	turn     chan struct{} // of who makes all nats-servers answer
@@ -75,7 +77,7 @@ type API struct {
 
 // New returns the handler.
 func New(o Options) *API {
-	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, maxPack: o.MaxPack, readOnly: o.ReadOnly, turn: make(chan struct{}, 1)}
+	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, maxPack: o.MaxPack, readOnly: o.ReadOnly, primary: o.Primary, turn: make(chan struct{}, 1)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -118,6 +118,9 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, rt *route, key st
 		sendEmpty(w, http.StatusOK)
 		return nil
 	}
+	if rt == a.account && r.Method == http.MethodPost && a.primary != "" {
+		return &elsewhereError{primary: a.primary}
+	}
 	return errMethod
 }
 

@@ -1,0 +1,191 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// followerOf configures a server that follows another one.
+func followerOf(t *testing.T, s *site, primary, nats, extra string) *site {
+	f := *s
+	f.dir = t.TempDir()
+	if nats != "" {
+		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: %q, reconnectwait: 100 }", nats, s.dir+"/sys.creds")
+	}
+	f.conf = conf(t, f.dir, `
+		operatorjwtpath: %q, systemaccountjwtpath: %q
+		primary: %q, replicationtimeout: 2s
+		http { host: 127.0.0.1, port: 0 }
+		store { dir: store, shard: true }
+		%s`, s.dir+"/op.jwt", s.dir+"/sys.jwt", primary, extra)
+	return &f
+}
+
+// TestAReplicaFollowsItsPrimary over restarts and while the primary is away.
+func TestAReplicaFollowsItsPrimary(t *testing.T) {
+	t.Parallel()
+	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
+	s := newSite(t, natsURL, "")
+	s.conf = conf(t, s.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: %d }
+		store { dir: store }
+		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`, freePort(t), natsURL)
+	primary, primaryURL := s.start(t)
+	push := func(url string, a *jwttest.Account, ago time.Duration) []byte {
+		t.Helper()
+		token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-ago))
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+		return token
+	}
+	serves := func(url string, a *jwttest.Account, token []byte) {
+		t.Helper()
+		natstest.Eventually(t, "it serves the JWT", func() bool {
+			_, body := get(t, url+"/jwt/v1/accounts/"+a.ID)
+			return body == string(token)
+		})
+	}
+	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	first := push(primaryURL, a, time.Hour)
+	f := followerOf(t, s, primaryURL+"/", natsURL, "")
+	p, url := f.start(t)
+	p.wait("initialized from primary, 1 accounts are newer than before")
+	serves(url, a, first)
+	second := push(primaryURL, b, time.Hour) // a miss
+	serves(url, b, second)
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusNotFound {
+		t.Errorf("an unknown account: %d", status)
+	}
+	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, first)
+	if status != http.StatusMethodNotAllowed || !strings.Contains(body, primaryURL) {
+		t.Errorf("a POST: %d %s", status, body)
+	}
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op, "listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
+	p.wait("connected to NATS for JWT syncing")
+	primary.wait("connected to NATS for JWT syncing")
+	newer := push(primaryURL, a, time.Minute) // by NATS
+	serves(url, a, newer)
+	primary.term()
+	serves(url, a, newer) // from disk
+	serves(url, b, second)
+	p.term()
+	p, url = f.start(t) // the primary is away
+	serves(url, a, newer)
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+c.ID); status != http.StatusServiceUnavailable {
+		t.Errorf("an account that nobody can know of: %d", status)
+	}
+	p.wait("unable to initialize from primary")
+	natstest.Stop(n)
+	primary, primaryURL = s.start(t)
+	newest := push(primaryURL, c, 0)
+	p.wait("initialized from primary")
+	serves(url, c, newest)
+	p.term()
+	primary.term()
+}
+
+// It brings nothing in that the operator did not sign, and nothing out of the store's directory.
+func TestB13B36B39B40B41AHostilePrimary(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "")
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	good := s.op.Account(t, a)
+	var asked atomic.Int64
+	var queries atomic.Int64
+	fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/jwt/v1/pack" {
+			fmt.Fprint(w, strings.Join([]string{
+				"454QAMTYJTOI5FN7CHXOXMIDMBK3OMNYC47VHGCERG73C2JNVPUA====|an activation of 0.8.4",
+				"../../pwned|owned", b.ID + "|" + string(jwttest.NewOperator(t).Account(t, b)), "no line", "", a.ID + "|" + string(good),
+			}, "\n"))
+			return
+		}
+		asked.Add(1)
+		if r.URL.RawQuery != "" {
+			queries.Add(1)
+		}
+		http.Error(w, "error loading JWT", http.StatusInternalServerError) // as 0.8.4 says of unknown accounts
+	}))
+	t.Cleanup(fake.Close)
+	f := followerOf(t, s, fake.URL, "", "")
+	p, url := f.start(t)
+	p.wait("4 entries of the primary's pack are refused")
+	if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(good) {
+		t.Errorf("%d %s", status, body)
+	}
+	before := p.descriptors()
+	for range 30 {
+		if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusNotFound {
+			t.Errorf("an unknown account: %d", status)
+		}
+	}
+	if after := p.descriptors(); after > before+5 {
+		t.Errorf("%d descriptors, then %d", before, after)
+	}
+	before30 := asked.Load()
+	for _, query := range []string{"%3Fnotify=true", "%3Fx=1", "%23", "%2F..%2Fpack"} {
+		if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID+query); status != http.StatusNotFound {
+			t.Errorf("%s: %d", query, status)
+		}
+	}
+	if asked.Load() != before30 || queries.Load() != 0 {
+		t.Errorf("the primary was asked %d times more, %d with a query", asked.Load()-before30, queries.Load())
+	}
+	// The primary lacks what is stored here: it is served all the same.
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK {
+		t.Errorf("what is stored: %d", status)
+	}
+	files, err := filepath.Glob(filepath.Join(f.dir, "store", "*", "*"))
+	if err != nil || len(files) != 1 || !strings.HasSuffix(files[0], a.ID+".jwt") {
+		natstest.Eventually(t, "only the good one is written", func() bool {
+			files, _ = filepath.Glob(filepath.Join(f.dir, "store", "[A-Z]*", "*"))
+			return len(files) == 1 && strings.HasSuffix(files[0], a.ID+".jwt")
+		})
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, "pwned")); err == nil {
+		t.Error("it wrote outside of its store")
+	}
+	p.term()
+}
+
+// TestASilentPrimaryHoldsNobodyUp.
+func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "")
+	hang := make(chan struct{})
+	fake := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-hang:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(fake.Close)
+	t.Cleanup(func() { close(hang) })
+	f := followerOf(t, s, fake.URL, "", "maxreplicationpack: 10")
+	began := time.Now()
+	p, url := f.start(t)
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+s.op.System.ID); status != http.StatusOK {
+		t.Errorf("the system account: %d", status)
+	}
+	if d := time.Since(began); d > 1500*time.Millisecond {
+		t.Errorf("up after %s", d)
+	}
+	began = time.Now()
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusServiceUnavailable || time.Since(began) > 1500*time.Millisecond {
+		t.Errorf("an account that nobody can know of: %d after %s", status, time.Since(began))
+	}
+	p.wait("unable to initialize from primary")
+	p.term()
+}
