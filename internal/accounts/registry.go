@@ -23,17 +23,19 @@ type Trust struct {
 
 // Options is what a Registry needs.
 type Options struct {
-	Store      Store
-	Committer  Committer
-	Announcer  Announcer
-	Observer   Observer // nil: nobody wants to know
-	Finder     Finder   // nil: nobody else is asked
-	Signer     Signer   // nil: there is no signing service
-	Trust      Trust
-	AllowOlder bool             // let an older JWT replace a newer one
-	ReadOnly   bool             // take nothing but files
-	Log        *slog.Logger     // nil: discard
-	Now        func() time.Time // nil: time.Now
+	Store     Store
+	Committer Committer
+	Announcer Announcer
+	Observer  Observer // nil: nobody wants to know
+	Finder    Finder   // nil: nobody else is asked
+	Signer    Signer   // nil: there is no signing service
+	// Activations hears of activation tokens that are to be announced; nil: nobody does.
+	Activations interface{ AnnounceActivation(*Activation) }
+	Trust       Trust
+	AllowOlder  bool             // let an older JWT replace a newer one
+	ReadOnly    bool             // take nothing but files
+	Log         *slog.Logger     // nil: discard
+	Now         func() time.Time // nil: time.Now
 }
 
 // Registry is the gate and the registry. Its methods may be called at any time from any goroutine.
@@ -44,6 +46,7 @@ type Registry struct {
 	observer   Observer
 	finder     Finder
 	signer     Signer
+	activator  interface{ AnnounceActivation(*Activation) }
 	allowOlder bool
 	readOnly   bool
 	log        *slog.Logger
@@ -67,6 +70,7 @@ func New(o Options) *Registry {
 		announcer:  o.Announcer,
 		observer:   o.Observer,
 		signer:     o.Signer,
+		activator:  o.Activations,
 		finder:     o.Finder,
 		allowOlder: o.AllowOlder,
 		readOnly:   o.ReadOnly,

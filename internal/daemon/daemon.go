@@ -181,16 +181,18 @@ func (d *daemon) wire(trust anchors) {
 	d.notifier.SetForget(d.Config.ForgetServer)
 	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log, AllowDelete: d.Config.Store.AllowDelete, ReadOnly: d.Config.Store.ReadOnly})
 	d.registry = accounts.New(accounts.Options{
-		Store:      d.store,
-		Committer:  d.store,
-		Announcer:  d.notifier,
-		Observer:   auditor{d.audit},
-		Finder:     d.doors,
-		Signer:     d.doors,
-		Trust:      trust.Trust,
-		AllowOlder: d.Config.Store.AllowOlder,
-		ReadOnly:   d.Config.Store.ReadOnly,
-		Log:        d.log,
+		Store:     d.store,
+		Committer: d.store,
+		Announcer: d.notifier,
+		Observer:  auditor{d.audit},
+		Finder:    d.doors,
+		Signer:    d.doors,
+
+		Activations: d.doors,
+		Trust:       trust.Trust,
+		AllowOlder:  d.Config.Store.AllowOlder,
+		ReadOnly:    d.Config.Store.ReadOnly,
+		Log:         d.log,
 	})
 	d.doors.Gate = d.registry
 	d.useSigning(d.Config)

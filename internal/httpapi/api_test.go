@@ -185,7 +185,6 @@ var routeRows = []row{
 	{"a nearly right path is 404 with the right URL", "GET /jwt/v1/account", nowhere("http://nas.example:9090/jwt/v1/accounts/<account public key>")},
 	{"/health is 404 with the right URL", "GET /health", nowhere("http://nas.example:9090/healthz")},
 	{"version 2 of the operator route does not exist", "GET /jwt/v2/operator", nowhere("http://nas.example:9090/jwt/v1/operator")},
-	{"activations are not served", "GET /jwt/v1/activations/x", nowhere("http://nas.example:9090/jwt/v1/help")},
 	{"a hint repeats nothing strange", "GET /<script>%0d%0a\nHost: a%22b", nowhere("/jwt/v1/help")},
 	{"an empty path is 404", "GET http://nas.example", nowhere("http://nas.example/jwt/v1/help")},
 

@@ -66,6 +66,11 @@ var table = []struct {
 	{accounts.ErrBadPair, http.StatusBadRequest, ""},
 	{accounts.ErrNotOwn, http.StatusBadRequest, ""},
 	{accounts.ErrSave, http.StatusInternalServerError, ""},
+	{accounts.ErrBadActivation, http.StatusBadRequest, ""},
+	{accounts.ErrActivationIssuer, http.StatusBadRequest, ""},
+	{accounts.ErrActivationSubject, http.StatusBadRequest, ""},
+	{accounts.ErrActivationHash, http.StatusBadRequest, ""},
+	{accounts.ErrActivationSave, http.StatusInternalServerError, ""},
 
 	{errBusy, http.StatusServiceUnavailable, ""},
 	{errPack, http.StatusInternalServerError, ""},
@@ -140,6 +145,8 @@ func answerForRoute(err error) answer {
 		return answer{status: http.StatusMethodNotAllowed, text: e.Error(), page: true}
 	}
 	switch {
+	case errors.Is(err, accounts.ErrNoActivation):
+		return answer{status: http.StatusNotFound, text: err.Error(), page: true}
 	case errors.Is(err, errMethod):
 		return answer{status: http.StatusMethodNotAllowed, text: textMethod, page: true}
 	case errors.Is(err, errExpired):

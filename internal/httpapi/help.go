@@ -60,6 +60,17 @@ The account's JWT as it is stored (application/jwt). The answer has an ETag; a r
   501  look-up by jti, which is gone
   503  the store can't be read now: ask again
 
+## POST /jwt/v1/activations
+
+Stores the activation token in the body, if an account that is stored here, or a signing key of that account, has signed it.
+
+  400  not an activation token, not of accounts, of an account that is not known, or not valid now
+  409  a newer token is stored
+
+## GET /jwt/v1/activations/<hash>
+
+The activation token with this hash: base32, 56 characters with its padding. text, decode and notify work as for accounts.
+
 ## GET /jwt/v1/pack
 
 Every account whose JWT can be served and has not expired, a line "<account key>|<JWT>" each, sorted by key. One at a time

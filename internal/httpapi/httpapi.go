@@ -39,6 +39,10 @@ type Gate interface {
 	// have not expired, by key. The error of Survey wraps ErrUnreadable.
 	Survey(ctx context.Context) error
 	Pack(ctx context.Context) iter.Seq2[string, []byte]
+	// Activate lets an activation token in, LookupActivation gives a stored one by its hash, AnnounceActivation publishes one.
+	Activate(ctx context.Context, token []byte, src accounts.Source) (*accounts.Activation, error)
+	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
+	AnnounceActivation(a *accounts.Activation)
 	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.
 	Report(ctx context.Context, key string, ask bool) accounts.Report
 }
@@ -66,6 +70,7 @@ type API struct {
 
 	routes   map[string]*route // by path
 	account  *route            // /jwt/v1/accounts/<key>
+	token    *route            // /jwt/v1/activations/<hash>
 	maxPack  int
 	readOnly bool
 	primary  string

@@ -80,6 +80,10 @@ func (a *API) addRoutes() {
 	} {
 		a.routes[rt.path] = rt
 	}
+	a.token = newRoute(pathActivation, a.getActivation, nil)
+	if !a.readOnly {
+		a.routes[pathActivations] = &route{path: pathActivations, post: a.postActivation, read: access.Guest, allow: []string{"OPTIONS, POST"}}
+	}
 	if a.operator != nil {
 		a.routes[pathOperator] = newRoute(pathOperator, a.getOperator, nil)
 	}
@@ -88,6 +92,9 @@ func (a *API) addRoutes() {
 // match finds the route of a decoded path, nil if there is none. A key is one segment of the decoded path, so an
 // escaped slash in it breaks the match.
 func (a *API) match(path string) (rt *route, key string) {
+	if hash, found := strings.CutPrefix(path, pathActivation); found && hash != "" && !strings.Contains(hash, "/") {
+		return a.token, ""
+	}
 	segment, found := strings.CutPrefix(path, pathAccount)
 	if !found || segment == "" {
 		return a.routes[path], ""

@@ -55,6 +55,24 @@ func validKey(key string) bool {
 	return harmless(key) && nkeys.IsValidPublicAccountKey(key)
 }
 
+// validName says whether key can have a JWT: it is a public account key, or the hash of an activation token, 52
+// characters of base32 and its padding. Nobody is told of activations, and Keys passes them over.
+func validName(key string) bool { return isHash(key) || validKey(key) }
+
+const padding = "===="
+
+func isHash(key string) bool {
+	if len(key) != keyLength || key[keyLength-len(padding):] != padding {
+		return false
+	}
+	for i := range keyLength - len(padding) {
+		if !ofKey(key[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // harmless says whether key has the length and the characters of an account key: enough for a path, and without
 // the checksum it costs nothing.
 func harmless(key string) bool {

@@ -102,7 +102,7 @@ func (d *Dir) takeGroup() (group []*entry, records []record, news int) {
 	now := time.Now()
 	for i, e := range group {
 		e.seq, e.at = d.led.head+1+uint64(i), now
-		if !d.announce {
+		if !d.announce || isHash(e.key) {
 			e.flags = flagQuiet
 		}
 		records = append(records, e.record)

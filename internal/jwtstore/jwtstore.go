@@ -69,7 +69,7 @@ var errIrregular = errors.New("not a JWT file")
 
 // checkPut refuses what no store takes.
 func checkPut(key, door string, jwt []byte) error {
-	if !validKey(key) {
+	if !validName(key) {
 		return fmt.Errorf("%q is not a public account key", key)
 	}
 	return errors.Join(checkDoor(door), checkSize("JWT", jwt))

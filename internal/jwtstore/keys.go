@@ -36,7 +36,7 @@ func (w *walk) pending() bool {
 	var stored []string
 	for key, v := range w.Dir.pending {
 		w.seen[key] = true
-		if v.kind == kindPut {
+		if v.kind == kindPut && !isHash(key) {
 			stored = append(stored, key)
 		}
 	}

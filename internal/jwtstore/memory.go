@@ -55,7 +55,7 @@ func (m *Memory) Keys() iter.Seq2[string, error] {
 		all := slices.Collect(maps.Keys(m.versions))
 		m.mu.RUnlock()
 		for _, key := range all {
-			if !yield(key, nil) {
+			if !isHash(key) && !yield(key, nil) {
 				return
 			}
 		}
@@ -81,7 +81,7 @@ func (m *Memory) Put(ctx context.Context, key, door string, jwt []byte, allow fu
 	jwt = slices.Clone(jwt)
 	return m.commit(func(seq uint64) {
 		m.versions[key] = memoryVersion{seq: seq, jwt: jwt}
-		m.led.commit(seq, key, time.Now(), m.announce)
+		m.led.commit(seq, key, time.Now(), m.announce && !isHash(key))
 	})
 }
 

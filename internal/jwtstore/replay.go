@@ -109,7 +109,7 @@ func (s *replayed) apply(r record) {
 
 // keepLatest keeps r in one of the maps of replayed, unless it has a later one of the account.
 func keepLatest(of map[string]record, r record) {
-	if had, found := of[r.key]; validKey(r.key) && len(r.body) <= maxJWT && (!found || had.seq < r.seq) {
+	if had, found := of[r.key]; validName(r.key) && len(r.body) <= maxJWT && (!found || had.seq < r.seq) {
 		of[r.key] = r
 	}
 }
@@ -117,7 +117,7 @@ func keepLatest(of map[string]record, r record) {
 // change tells the ledger. A snapshot is followed by changes that it knows already.
 func (s *replayed) change(r record) {
 	switch {
-	case r.seq <= s.led.head || !validKey(r.key):
+	case r.seq <= s.led.head || !validName(r.key):
 	case r.kind == kindDelete:
 		s.led.withdraw(r.seq, r.key)
 	default:

@@ -47,6 +47,8 @@ type Gate interface {
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
 	// Delete carries out an order of the operator.
 	Delete(ctx context.Context, order []byte, src accounts.Source) (accounts.Deletion, error)
+	// Activate lets an activation token in.
+	Activate(ctx context.Context, token []byte, src accounts.Source) (*accounts.Activation, error)
 	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
 	Lookup(ctx context.Context, key string) (*accounts.Account, error)
 	// Survey looks through the whole store; Surveyed says whether that has happened.
@@ -137,6 +139,7 @@ func (d *Doors) Serve(ctx context.Context, conn Session, ready func()) {
 		"$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP": s.lookup,
 		"$SYS.REQ.CLAIMS.LIST":             s.list,
 		"$SYS.REQ.CLAIMS.DELETE":           s.delete,
+		activations:                        s.activate,
 	} {
 		_, err := conn.Subscribe(subject, handle)
 		s.complain(err)

@@ -1,0 +1,162 @@
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/operator"
+)
+
+// What Activate reports of an activation token that it does not take. The texts are the original's.
+var (
+	ErrBadActivation     = errors.New("bad activation JWT in request")
+	ErrActivationIssuer  = errors.New("bad activation JWT Issuer in request")
+	ErrActivationSubject = errors.New("bad activation JWT Subject in request")
+	ErrActivationHash    = errors.New("bad activation hash in request")
+	ErrActivationSave    = errors.New("error saving activation JWT") // wrapped with the cause
+	ErrNoActivation      = errors.New("No Matching JWT")
+)
+
+// Activation is a stored activation token: one account's permission for another to import something.
+type Activation struct {
+	Account        // Key is the token's hash
+	Issuer  string // the account that exports, or a signing key of it
+}
+
+// Activate is the way in for an activation token. It is let in if an account that is stored here, or a signing key of
+// that account, has signed it, and kept under the hash of who allows what to whom.
+func (r *Registry) Activate(ctx context.Context, token []byte, src Source) (*Activation, error) {
+	token = bytes.TrimSpace(token)
+	claims, err := readActivation(token)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.judgeActivation(ctx, claims); err != nil {
+		return nil, err
+	}
+	hash, err := claims.HashID()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrActivationHash, err)
+	}
+	var refused error
+	_, err = r.committer.Put(ctx, hash, src.Door, token, func(stored, _ []byte) error {
+		refused = newerActivation(claims, stored, token)
+		return refused
+	})
+	switch {
+	case errors.Is(err, errSame):
+	case refused != nil:
+		return nil, refused
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrActivationSave, err)
+	default:
+		r.log.Info(fmt.Sprintf("updated activation JWT - %s - %s", short(hash), harmless(claims.ID)))
+	}
+	return newActivation(hash, token, claims), nil
+}
+
+// readActivation tells the ways of being none apart, as the original's answers do.
+func readActivation(token []byte) (*jwt.ActivationClaims, error) {
+	decoded, err := jwt.Decode(string(token))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadActivation, err)
+	}
+	claims, ok := decoded.(*jwt.ActivationClaims)
+	switch {
+	case !ok:
+		return nil, ErrActivationHash
+	case !operator.IsAccountKey(claims.Issuer):
+		return nil, ErrActivationIssuer
+	case !operator.IsAccountKey(claims.Subject):
+		return nil, ErrActivationSubject
+	}
+	return claims, nil
+}
+
+// judgeActivation says whether the exporting account is known and has signed, and whether the token can be used now.
+func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims) error {
+	exporter := claims.Issuer
+	if claims.IssuerAccount != "" {
+		exporter = claims.IssuerAccount
+	}
+	account, err := r.Lookup(ctx, exporter)
+	if errors.Is(err, ErrUnreadable) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the account %s is not stored", ErrActivationIssuer, short(harmless(exporter)))
+	}
+	if exporter != claims.Issuer {
+		its, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
+		if err != nil || !its.SigningKeys.Contains(claims.Issuer) {
+			return fmt.Errorf("%w: it is no signing key of the account %s", ErrActivationIssuer, short(exporter))
+		}
+	}
+	if ahead(claims.IssuedAt, r.now()) {
+		return &FutureError{Offered: time.Unix(claims.IssuedAt, 0), Now: r.now()}
+	}
+	var found jwt.ValidationResults
+	if claims.Validate(&found); found.IsBlocking(true) {
+		blocked := &BlockedError{}
+		for _, issue := range found.Issues {
+			blocked.Issues = append(blocked.Issues, issue.Description)
+		}
+		return blocked
+	}
+	return nil
+}
+
+// newerActivation refuses a token that is older than the stored one.
+func newerActivation(claims *jwt.ActivationClaims, stored, token []byte) error {
+	if bytes.Equal(bytes.TrimSpace(stored), token) {
+		return errSame
+	}
+	had, err := jwt.DecodeActivationClaims(string(bytes.TrimSpace(stored)))
+	if err == nil && had.IssuedAt > claims.IssuedAt {
+		return &OlderError{Stored: time.Unix(had.IssuedAt, 0), Offered: time.Unix(claims.IssuedAt, 0)}
+	}
+	return nil
+}
+
+// LookupActivation returns a stored activation token, checked: it decodes, and the hash is its own. The error is
+// ErrNoActivation, or wraps ErrUnreadable or ErrDamaged.
+func (r *Registry) LookupActivation(_ context.Context, hash string) (*Activation, error) {
+	if len(hash) != 56 || !strings.HasSuffix(hash, "====") { // an account's key, say
+		return nil, ErrNoActivation
+	}
+	token, _, err := r.store.Load(hash, Stamp{})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, ErrNoActivation
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	claims, err := readActivation(bytes.TrimSpace(token))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if own, err := claims.HashID(); err != nil || own != hash {
+		return nil, fmt.Errorf("%w: it has another hash", ErrDamaged)
+	}
+	return newActivation(hash, token, claims), nil
+}
+
+// AnnounceActivation publishes a token. It is not owed to anybody: no nats-server listens.
+func (r *Registry) AnnounceActivation(a *Activation) {
+	if r.activator != nil {
+		r.activator.AnnounceActivation(a)
+	}
+}
+
+func newActivation(hash string, token []byte, claims *jwt.ActivationClaims) *Activation {
+	head := operator.Head{Subject: hash, ID: claims.ID, IssuedAt: claims.IssuedAt, Expires: claims.Expires}
+	return &Activation{Account: *NewAccount(slices.Clone(token), head), Issuer: claims.Issuer}
+}

@@ -1,0 +1,119 @@
+package httpapi_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/operator"
+)
+
+// told counts announced activations.
+type told []string
+
+func (t *told) AnnounceActivation(a *accounts.Activation) { *t = append(*t, a.Issuer+" "+a.Key) }
+
+// Activations are let in from accounts that are stored, and served by their hash.
+func TestB47B46Activations(t *testing.T) {
+	o := jwttest.NewOperator(t)
+	trusted, err := operator.Parse([]byte(o.Token(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, said := jwtstore.NewMemory(true), &told{}
+	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Activations: said, Trust: accounts.Trust{Operator: trusted}})
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: gate}))
+	t.Cleanup(web.Close)
+	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	signing, _ := nkeys.CreateAccount()
+	signingKey, _ := signing.PublicKey()
+	account := o.Account(t, exporter, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signingKey) })
+	if _, err := gate.Submit(context.Background(), exporter.ID, account, accounts.Source{Door: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	token := func(signer nkeys.KeyPair, at time.Time, edits ...func(*jwt.ActivationClaims)) []byte {
+		c := jwt.NewActivationClaims(importer.ID)
+		c.Name, c.ImportSubject, c.ImportType = "x", "foo.>", jwt.Stream
+		for _, edit := range edits {
+			edit(c)
+		}
+		c.Issuer, _ = signer.PublicKey()
+		c.IssuedAt, c.Type, c.Version = at.Unix(), jwt.ActivationClaim, 2
+		return jwttest.Encode(t, signer, c)
+	}
+	now := time.Now()
+	good := token(exporter.Key, now.Add(-time.Minute))
+	claims, err := jwt.DecodeActivationClaims(string(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, _ := claims.HashID()
+	send := func(body []byte) (int, string) {
+		r, err := http.Post(web.URL+"/jwt/v1/activations", "", strings.NewReader(string(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		text, _ := io.ReadAll(r.Body)
+		return r.StatusCode, string(text)
+	}
+	viaSigning := func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID }
+	for _, c := range []struct {
+		name   string
+		token  []byte
+		status int
+		body   string
+	}{
+		{"garbage", []byte("x"), 400, "bad activation JWT in request\n"},
+		{"an account's JWT", account, 400, "bad activation hash in request\n"},
+		{"a broken signature", jwttest.Flip(good), 400, "bad activation JWT in request\n"},
+		{"of an account that is not stored", token(unknown.Key, now), 400, "bad activation JWT Issuer in request\n"},
+		{"of the operator", token(o.Key, now), 400, "bad activation JWT Issuer in request\n"},
+		{"for no account", token(exporter.Key, now, func(c *jwt.ActivationClaims) { c.Subject = o.ID }), 400, "bad activation JWT Subject in request\n"},
+		{"of a key that is not the account's", token(unknown.Key, now, viaSigning), 400, "bad activation JWT Issuer in request\n"},
+		{"expired", token(exporter.Key, now, func(c *jwt.ActivationClaims) { c.Expires = now.Unix() - 10 }), 400, ""},
+		{"from the future", token(exporter.Key, now.Add(time.Hour)), 400, ""},
+		{"a good one", good, 200, ""},
+		{"the same", good, 200, ""},
+		{"an older one", token(exporter.Key, now.Add(-time.Hour)), 409, ""},
+		{"one of a signing key", token(signing, now, viaSigning), 200, ""},
+	} {
+		if status, body := send(c.token); status != c.status || c.body != "" && body != c.body || c.status == 200 && body != "" {
+			t.Errorf("%s: %d %q", c.name, status, body)
+		}
+	}
+	if len(*said) != 3 || (*said)[0] != exporter.ID+" "+hash || !strings.HasPrefix((*said)[2], signingKey) {
+		t.Errorf("announced: %q", *said)
+	}
+	for path, want := range map[string]string{
+		hash: string(good), hash + "?text=true": string(good), hash[:52]: "No Matching JWT\n", exporter.ID: "No Matching JWT\n",
+		strings.Repeat("A", 52) + "====": "No Matching JWT\n", "*": "No Matching JWT\n",
+	} {
+		if _, body := fetch(t, web.URL+"/jwt/v1/activations/"+path); body != want {
+			t.Errorf("%s: %q", path, body)
+		}
+	}
+	if _, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash+"?decode=true"); !strings.Contains(body, `"kind": "stream"`) {
+		t.Errorf("decoded: %s", body)
+	}
+	if _, body := fetch(t, web.URL+"/jwt/v1/pack"); strings.Count(body, "|") != 0 && strings.Contains(body, hash) {
+		t.Errorf("the pack has %q", body)
+	}
+	if status, _ := fetch(t, web.URL+"/jwt/v1/accounts/"+hash); status != 404 {
+		t.Errorf("as an account: %d", status)
+	}
+	if status, _ := fetch(t, web.URL+"/jwt/v1/activations"); status != 405 {
+		t.Errorf("GET without a hash: %d", status)
+	}
+}
