@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
@@ -102,12 +104,19 @@ func TestB13B36B39B40B41AHostilePrimary(t *testing.T) {
 	s := newSite(t, "", "")
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	good := s.op.Account(t, a)
+	claims := jwt.NewActivationClaims(b.ID)
+	claims.ImportSubject, claims.ImportType = "foo", jwt.Stream
+	activation, err := claims.Encode(a.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, _ := claims.HashID()
 	var asked atomic.Int64
 	var queries atomic.Int64
 	fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/jwt/v1/pack" {
 			fmt.Fprint(w, strings.Join([]string{
-				"454QAMTYJTOI5FN7CHXOXMIDMBK3OMNYC47VHGCERG73C2JNVPUA====|an activation of 0.8.4",
+				"454QAMTYJTOI5FN7CHXOXMIDMBK3OMNYC47VHGCERG73C2JNVPUA====|no activation", hash + "|" + activation,
 				"../../pwned|owned", b.ID + "|" + string(jwttest.NewOperator(t).Account(t, b)), "no line", "", a.ID + "|" + string(good),
 			}, "\n"))
 			return
@@ -122,6 +131,9 @@ func TestB13B36B39B40B41AHostilePrimary(t *testing.T) {
 	f := followerOf(t, s, fake.URL, "", "")
 	p, url := f.start(t)
 	p.wait("4 entries of the primary's pack are refused")
+	if status, body := get(t, url+"/jwt/v1/activations/"+hash); status != http.StatusOK || body != activation {
+		t.Errorf("the activation of 0.8.4's pack: %d %s", status, body)
+	}
 	if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(good) {
 		t.Errorf("%d %s", status, body)
 	}
@@ -148,10 +160,11 @@ func TestB13B36B39B40B41AHostilePrimary(t *testing.T) {
 		t.Errorf("what is stored: %d", status)
 	}
 	files, err := filepath.Glob(filepath.Join(f.dir, "store", "*", "*"))
-	if err != nil || len(files) != 1 || !strings.HasSuffix(files[0], a.ID+".jwt") {
+	if err != nil || len(files) != 2 {
 		natstest.Eventually(t, "only the good one is written", func() bool {
 			files, _ = filepath.Glob(filepath.Join(f.dir, "store", "[A-Z]*", "*"))
-			return len(files) == 1 && strings.HasSuffix(files[0], a.ID+".jwt")
+			others, _ := filepath.Glob(filepath.Join(f.dir, "store", "==", "*"))
+			return len(files) == 1 && strings.HasSuffix(files[0], a.ID+".jwt") && len(others) == 1
 		})
 	}
 	if _, err := os.Stat(filepath.Join(f.dir, "pwned")); err == nil {

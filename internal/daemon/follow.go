@@ -27,6 +27,11 @@ func (f following) Raw(ctx context.Context, key string) ([]byte, error) {
 	return f.Registry.Raw(ctx, key)
 }
 
+// LookupActivation implements httpapi.Gate.
+func (f following) LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
+	return f.replica.LookupActivation(ctx, hash)
+}
+
 // follow makes the replica of the configured primary; nil if there is none.
 func (d *daemon) follow() *replica.Replica {
 	c := d.Config

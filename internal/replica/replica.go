@@ -49,6 +49,9 @@ type Gate interface {
 	Find(ctx context.Context, key string) (*accounts.Account, error)
 	// Merge lets in what a peer has.
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
+	// Activate lets an activation token in.
+	Activate(ctx context.Context, token []byte, src accounts.Source) (*accounts.Activation, error)
+	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
 }
 
 // Options is what a Replica needs.
@@ -139,6 +142,7 @@ func (r *Replica) pull(ctx context.Context) error {
 		m.line(lines.Text())
 	}
 	m.all.Wait()
+	m.activations()
 	if err := lines.Err(); err != nil {
 		return err
 	}
@@ -175,7 +179,8 @@ type merge struct {
 	mu      sync.Mutex
 	changed int
 	refused int
-	first   string // why the first one was
+	later   [][]byte // activation tokens: 0.8.4 has them among the accounts, and before those who have signed them
+	first   string   // why the first one was
 }
 
 func (m *merge) line(text string) {
@@ -183,6 +188,10 @@ func (m *merge) line(text string) {
 		return
 	}
 	key, token, found := strings.Cut(text, "|")
+	if strings.HasSuffix(key, "====") && len(m.later) < mostFresh {
+		m.later = append(m.later, []byte(token))
+		return
+	}
 	m.turn <- struct{}{}
 	m.all.Go(func() {
 		defer func() { <-m.turn }()
@@ -192,6 +201,14 @@ func (m *merge) line(text string) {
 		}
 		m.note(key, changed, err)
 	})
+}
+
+// activations lets those in that came with the pack, now that it is known who may sign them.
+func (m *merge) activations() {
+	for _, token := range m.later {
+		_, err := m.r.Gate.Activate(m.ctx, token, source)
+		m.note("activation", false, err)
+	}
 }
 
 func (m *merge) note(key string, changed bool, err error) {
@@ -265,6 +282,29 @@ func (r *Replica) fetch(ctx context.Context, key string) (known bool, err error)
 		return true, err
 	}
 	return true, nil
+}
+
+// LookupActivation returns a stored activation token, or the primary's.
+func (r *Replica) LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
+	a, err := r.Gate.LookupActivation(ctx, hash)
+	if !errors.Is(err, accounts.ErrNoActivation) || !accounts.IsActivationHash(hash) {
+		return a, err
+	}
+	within, cancel := context.WithTimeout(ctx, missWithin)
+	defer cancel()
+	body, status, failed := r.get(within, r.Primary+"/jwt/v1/activations/"+hash)
+	if failed != nil || status != "" {
+		return nil, err
+	}
+	defer body.Close()
+	token, failed := io.ReadAll(io.LimitReader(body, mostLine))
+	if failed != nil {
+		return nil, err
+	}
+	if _, failed := r.Gate.Activate(within, token, source); failed != nil {
+		return nil, err
+	}
+	return r.Gate.LookupActivation(ctx, hash)
 }
 
 func (r *Replica) isFresh(key string) {
