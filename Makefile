@@ -25,6 +25,9 @@ lint:
 	@! go list -deps ./cmd/... | grep nats-server/v2 || { echo "nats-server is for tests only"; exit 1; }
 	GOOS=windows go build -o /dev/null ./cmd/nats-account-server
 	GOOS=darwin go build -o /dev/null ./cmd/nats-account-server
+	GOOS=linux GOARCH=arm64 go build -o /dev/null ./cmd/nats-account-server
+	GOOS=windows GOARCH=arm64 go build -o /dev/null ./cmd/nats-account-server
+	GOOS=darwin GOARCH=arm64 go build -o /dev/null ./cmd/nats-account-server
 
 TIME ?= 30s
 

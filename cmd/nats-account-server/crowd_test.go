@@ -112,24 +112,6 @@ func (p *process) memory() (kib int) {
 	return kib
 }
 
-// complaints are the warnings and errors in the log since the start.
-func (p *process) complaints() (lines []string) {
-	_, log, _ := strings.Cut(p.log.String(), "nats-account-server is running")
-	return append(linesOf(log, "WRN"), linesOf(log, "ERR")...)
-}
-
-// lines are those of a level; a bare "ERR" may also stand in a key.
-func (p *process) lines(level string) []string { return linesOf(p.log.String(), level) }
-
-func linesOf(log, level string) (lines []string) {
-	for line := range strings.Lines(log) {
-		if strings.Contains(line, level+"\x1b") {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
 // wantOnce sees that each of these texts has a line, and that there is no other warning or error.
 func (p *process) wantOnce(texts ...string) {
 	p.t.Helper()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -15,12 +16,17 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/daemon"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/winsvc"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	os.Exit(winsvc.Run(func(ctx context.Context, out io.Writer, ready func()) int {
+		return run(ctx, os.Args[1:], out, ready)
+	}))
+}
 
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any other failure.
-func run(args []string) int {
+func run(ctx context.Context, args []string, out io.Writer, ready func()) int {
 	flags, err := config.ParseFlags(args, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -31,7 +37,7 @@ func run(args []string) int {
 		fmt.Printf("nats-account-server: v%s\n", daemon.Version)
 		return 0
 	}
-	handler := logging.New(os.Stderr, logging.Format{Time: true, Colors: true})
+	handler := logging.New(out, logging.Format{Time: true, Colors: true})
 	log := slog.New(handler)
 	c, warnings, err := config.Load(flags)
 	if flags.Test {
@@ -42,16 +48,16 @@ func run(args []string) int {
 	}
 	handler.SetFormat(daemon.LogFormat(c.Logging))
 	warn(log, warnings)
-	if err := serve(c, flags, handler); err != nil {
+	if err := serve(ctx, c, flags, handler, ready); err != nil {
 		return fail(log, err)
 	}
 	return 0
 }
 
-// serve lives until SIGINT or SIGTERM.
-func serve(c config.Config, flags config.Flags, handler *logging.Handler) error {
+// serve lives until SIGINT or SIGTERM, or until ctx ends.
+func serve(ctx context.Context, c config.Config, flags config.Flags, handler *logging.Handler, ready func()) error {
 	log := slog.New(handler)
-	ctx, stop := untilSignal(log)
+	ctx, stop := untilSignal(ctx, log)
 	defer stop()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -63,6 +69,7 @@ func serve(c config.Config, flags config.Flags, handler *logging.Handler) error 
 		Config:  c,
 		Logging: handler,
 		Dump:    flags.Dump,
+		Ready:   ready,
 		Hangup:  hangup,
 		Reopen:  reopen,
 		Reload: func() (config.Config, error) {
@@ -76,8 +83,8 @@ func serve(c config.Config, flags config.Flags, handler *logging.Handler) error 
 
 // untilSignal gives a context that ends with SIGINT or SIGTERM. The empty line on standard output is the
 // original's.
-func untilSignal(log *slog.Logger) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
+func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -162,3 +163,21 @@ func conf(t testing.TB, dir, format string, args ...any) string {
 }
 
 var freePort = natstest.FreePort
+
+// complaints are the warnings and errors in the log since the start.
+func (p *process) complaints() (lines []string) {
+	_, log, _ := strings.Cut(p.log.String(), "nats-account-server is running")
+	return append(linesOf(log, "WRN"), linesOf(log, "ERR")...)
+}
+
+// lines are those of a level; a bare "ERR" may also stand in a key.
+func (p *process) lines(level string) []string { return linesOf(p.log.String(), level) }
+
+func linesOf(log, level string) (lines []string) {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, level+"\x1b") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}

@@ -36,7 +36,8 @@ const settleTime = 3500 * time.Millisecond
 type Options struct {
 	Config  config.Config
 	Logging *logging.Handler
-	Dump    bool // log the configuration once everything is up
+	Ready   func() // called once everything is up; may be nil
+	Dump    bool   // log the configuration once everything is up
 	// Hangup asks for a reload each time it gives a signal.
 	Hangup <-chan os.Signal
 	// Reopen asks each time it gives a signal to open the audit file anew: it was renamed. May be nil.
@@ -224,6 +225,9 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	}
 	d.say("nats-account-server is running")
 	d.sayResolvers(trust)
+	if d.Ready != nil {
+		d.Ready()
+	}
 	if d.Dump {
 		d.say("%s", d.Config.Dump())
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -503,4 +504,30 @@ func TestOpenRefusesWhatCanNotBeAStore(t *testing.T) {
 			t.Errorf("%s was opened", dir)
 		}
 	}
+}
+
+// TestB14MemoryIsReadAndWrittenAtOnce by as many as want to.
+func TestB14MemoryIsReadAndWrittenAtOnce(t *testing.T) {
+	m := jwtstore.NewMemory(true)
+	keys := writerKeys()
+	var all sync.WaitGroup
+	for _, key := range keys {
+		all.Go(func() {
+			for n := range 100 {
+				if _, err := m.Put(t.Context(), key, "test", version(0, n), jwtstoretest.Always); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		all.Go(func() {
+			for range 100 {
+				for key, err := range m.Keys() {
+					if _, _, lost := m.Load(key, jwtstore.Stamp{}); err != nil || lost != nil {
+						t.Error(err, lost)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
 }

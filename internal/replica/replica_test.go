@@ -1,0 +1,158 @@
+package replica_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+	"nats-account-server/internal/operator"
+	"nats-account-server/internal/replica"
+)
+
+// mute announces to nobody.
+type mute struct{ accounts.Announcer }
+
+func (mute) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
+func (mute) MaxPayload() int                                     { return 0 }
+
+// following is a replica of a primary that the test plays.
+func following(t *testing.T, primary http.HandlerFunc, edit func(*replica.Options)) (o *jwttest.Operator, r *replica.Replica, store *jwtstore.Memory) {
+	t.Helper()
+	o = jwttest.NewOperator(t)
+	trusted, err := operator.Parse([]byte(o.Token(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(primary)
+	t.Cleanup(web.Close)
+	store = jwtstore.NewMemory(false)
+	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10, Log: slog.New(slog.DiscardHandler),
+		Gate: accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}})}
+	if edit != nil {
+		edit(&options)
+	}
+	return o, replica.New(options), store
+}
+
+// TestB15ManyAskAtOnce for what is stored and for what is not: the primary is not asked for what it has just said.
+func TestB15ManyAskAtOnce(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	tokens, asked := map[string][]byte{}, map[string]int{}
+	o, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		key := strings.TrimPrefix(q.URL.Path, "/jwt/v1/accounts/")
+		mu.Lock()
+		defer mu.Unlock()
+		if asked[key]++; tokens[key] == nil {
+			http.NotFound(w, q)
+			return
+		}
+		_, _ = w.Write(tokens[key])
+	}, nil)
+	var keys []string
+	for i := range 20 {
+		a := jwttest.NewAccount(t)
+		keys = append(keys, a.ID)
+		if i%2 == 0 {
+			tokens[a.ID] = o.Account(t, a)
+		}
+	}
+	for range 3 {
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() {
+				key := keys[i%len(keys)]
+				a, err := r.Find(context.Background(), key)
+				if (i%2 == 0) != (err == nil) || err == nil && string(a.JWT) != string(tokens[key]) {
+					t.Errorf("%v, %v", a, err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, key := range keys {
+		if i%2 == 0 && asked[key] > 10 { // those who came before the first answer
+			t.Errorf("asked %d times for what is stored", asked[key])
+		}
+	}
+}
+
+// TestWhatIsStoredIsAskedForInTheBackground, once at a time.
+func TestWhatIsStoredIsAskedForInTheBackground(t *testing.T) {
+	t.Parallel()
+	var newest atomic.Pointer[[]byte]
+	var asked atomic.Int64
+	release := make(chan struct{})
+	o, r, store := following(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		<-release
+		_, _ = w.Write(*newest.Load())
+	}, func(o *replica.Options) { o.Timeout = 10 * time.Second })
+	a := jwttest.NewAccount(t)
+	first, second := jwttest.Sign(t, o.Key, a, time.Now().Add(-time.Hour)), o.Account(t, a)
+	newest.Store(&second)
+	if _, err := store.Put(t.Context(), a.ID, "test", first, func(_, _ []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
+			t.Fatal(got, err)
+		}
+	}
+	close(release)
+	natstest.Eventually(t, "the primary's is served", func() bool {
+		got, err := r.Find(t.Context(), a.ID)
+		return err == nil && string(got.JWT) == string(second)
+	})
+	for range 10 {
+		_, _ = r.Find(t.Context(), a.ID)
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestThePrimarysAnswers to a miss.
+func TestThePrimarysAnswers(t *testing.T) {
+	t.Parallel()
+	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	var answer atomic.Pointer[func(w http.ResponseWriter)]
+	o, r, store := following(t, func(w http.ResponseWriter, _ *http.Request) { (*answer.Load())(w) }, nil)
+	for _, c := range []struct {
+		name   string
+		answer func(w http.ResponseWriter)
+		want   error
+	}{
+		{"it has another one's", func(w http.ResponseWriter) { _, _ = w.Write(o.Account(t, other)) }, accounts.ErrNotFound},
+		{"it has another operator's", func(w http.ResponseWriter) { _, _ = w.Write(jwttest.NewOperator(t).Account(t, a)) }, accounts.ErrNotFound},
+		{"it says something else", func(w http.ResponseWriter) { fmt.Fprint(w, "<html>") }, accounts.ErrNotFound},
+		{"it does not know it", func(w http.ResponseWriter) { w.WriteHeader(404) }, accounts.ErrNotFound},
+		{"it is 0.8.4 and does not know it", func(w http.ResponseWriter) { w.WriteHeader(500) }, accounts.ErrNotFound},
+		{"it can't say now", func(w http.ResponseWriter) { w.WriteHeader(503) }, accounts.ErrUnreadable},
+		{"it wants a password", func(w http.ResponseWriter) { w.WriteHeader(401) }, accounts.ErrUnreadable},
+		{"it breaks off", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, accounts.ErrUnreadable},
+		{"it has it", func(w http.ResponseWriter) { _, _ = w.Write(o.Account(t, a)) }, nil},
+	} {
+		answer.Store(&c.answer)
+		if _, err := r.Find(t.Context(), a.ID); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if _, _, err := store.Load(a.ID, accounts.Stamp{}); (err == nil) != (c.want == nil) {
+			t.Errorf("%s: stored: %v", c.name, err)
+		}
+	}
+}
