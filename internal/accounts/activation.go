@@ -22,7 +22,7 @@ var (
 	ErrActivationSubject = errors.New("bad activation JWT Subject in request")
 	ErrActivationHash    = errors.New("bad activation hash in request")
 	ErrActivationSave    = errors.New("error saving activation JWT") // wrapped with the cause
-	ErrNoActivation      = errors.New("No Matching JWT")
+	ErrNoActivation      = errors.New("no matching activation JWT")
 )
 
 // Activation is a stored activation token: one account's permission for another to import something.

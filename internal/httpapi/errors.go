@@ -146,7 +146,7 @@ func answerForRoute(err error) answer {
 	}
 	switch {
 	case errors.Is(err, accounts.ErrNoActivation):
-		return answer{status: http.StatusNotFound, text: err.Error(), page: true}
+		return answer{status: http.StatusNotFound, text: "No Matching JWT", page: true}
 	case errors.Is(err, errMethod):
 		return answer{status: http.StatusMethodNotAllowed, text: textMethod, page: true}
 	case errors.Is(err, errExpired):
