@@ -18,7 +18,8 @@ import (
 func Check(c config.Config) error {
 	_, err := loadAnchors(c)
 	_, atDoor := loadDoor(c.HTTP)
-	return errors.Join(err, atDoor, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
+	_, inFolder := openFolder(c.Store)
+	return errors.Join(err, atDoor, inFolder, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
 }
 
 // checkNATS says what keeps the files from being used that a connection to NATS needs.
