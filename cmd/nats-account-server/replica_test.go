@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -159,14 +160,14 @@ func TestB13B36B39B40B41AHostilePrimary(t *testing.T) {
 	if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK {
 		t.Errorf("what is stored: %d", status)
 	}
-	files, err := filepath.Glob(filepath.Join(f.dir, "store", "*", "*"))
-	if err != nil || len(files) != 2 {
-		natstest.Eventually(t, "only the good one is written", func() bool {
-			files, _ = filepath.Glob(filepath.Join(f.dir, "store", "[A-Z]*", "*"))
-			others, _ := filepath.Glob(filepath.Join(f.dir, "store", "==", "*"))
-			return len(files) == 1 && strings.HasSuffix(files[0], a.ID+".jwt") && len(others) == 1
-		})
-	}
+	store := filepath.Join(f.dir, "store")
+	want := []string{filepath.Join(store, "==", hash+".jwt"), filepath.Join(store, a.ID[54:], a.ID+".jwt")}
+	slices.Sort(want)
+	natstest.Eventually(t, "only the good ones are written", func() bool {
+		files, _ := filepath.Glob(filepath.Join(store, "*", "*.jwt"))
+		slices.Sort(files)
+		return slices.Equal(files, want)
+	})
 	if _, err := os.Stat(filepath.Join(f.dir, "pwned")); err == nil {
 		t.Error("it wrote outside of its store")
 	}
