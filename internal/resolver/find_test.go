@@ -141,6 +141,12 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond || d > 1500*time.Millisecond {
 		t.Errorf("%v after %s", err, d)
 	}
+	h.doors.SetSigning("", 200*time.Millisecond) // signrequesttimeout
+	began = time.Now()
+	_, err = h.gate.Find(t.Context(), jwttest.NewAccount(t).ID)
+	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 150*time.Millisecond || d > 700*time.Millisecond {
+		t.Errorf("with less time: %v after %s", err, d)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := h.gate.Find(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) {
