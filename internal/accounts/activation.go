@@ -103,15 +103,7 @@ func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationCl
 	if ahead(claims.IssuedAt, r.now()) {
 		return &FutureError{Offered: time.Unix(claims.IssuedAt, 0), Now: r.now()}
 	}
-	var found jwt.ValidationResults
-	if claims.Validate(&found); found.IsBlocking(true) {
-		blocked := &BlockedError{}
-		for _, issue := range found.Issues {
-			blocked.Issues = append(blocked.Issues, issue.Description)
-		}
-		return blocked
-	}
-	return nil
+	return validate(claims)
 }
 
 // newerActivation refuses a token that is older than the stored one.

@@ -147,38 +147,69 @@ func (t *Trust) isSystem(key string) bool {
 	return t.System != nil && t.System.Key == key || t.Operator != nil && t.Operator.SystemAccount == key
 }
 
-// delete deletes one account. One that is not there is deleted already.
+// delete carries out an order for one account. One that is not there is deleted already.
 func (r *Registry) delete(ctx context.Context, key string, o operator.Deletion, src Source) error {
-	was := Verdict{Source: src, Result: Deleted, Account: key, Issuer: o.Issuer}
 	order := tombstoneOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
-	seq, err := r.committer.Delete(ctx, key, src.Door, func(stored, text []byte) ([]byte, error) {
-		head, err := operator.Peek(bytes.TrimSpace(stored))
-		if was.Old = describe(nil, stored); err == nil {
-			was.Old = describe(&head, stored)
+	was := Verdict{Source: src, Result: Deleted, Account: key, Issuer: o.Issuer}
+	return r.removeTold(ctx, was, "by order of "+short(o.Issuer), func(head *operator.Head, had *tombstone) (tombstoneOrder, error) {
+		switch {
+		case had != nil && had.order.Hash == order.Hash:
+			return order, ErrReplayed
+		case head != nil && head.IssuedAt > o.IssuedAt:
+			return order, ErrNewer
 		}
-		switch t := readTombstone(text); {
-		case t != nil && t.order.Hash == order.Hash && !src.File:
-			return nil, ErrReplayed
-		case err == nil && head.IssuedAt > o.IssuedAt && !src.File:
-			return nil, ErrNewer
-		}
-		return order.above(stored), nil
+		return order, nil
 	})
+}
+
+// Withdraw takes an account out whose file somebody has removed.
+func (r *Registry) Withdraw(ctx context.Context, key string, src Source) error {
+	was := Verdict{Source: src, Result: Deleted, Account: key}
+	return r.removeTold(ctx, was, "its file is gone", func(*operator.Head, *tombstone) (tombstoneOrder, error) {
+		return tombstoneOrder{IssuedAt: r.now().Unix()}, nil
+	})
+}
+
+// judgement says what the tombstone of an account is to tell, or why the account stays. head is nil if what is stored
+// can't be read, had if the account was never deleted before.
+type judgement func(head *operator.Head, had *tombstone) (tombstoneOrder, error)
+
+// removeTold is remove for what somebody has asked for: that it failed is observed, and what is not there is removed.
+func (r *Registry) removeTold(ctx context.Context, was Verdict, why string, judge judgement) error {
+	err := r.remove(ctx, &was, why, judge)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		was.Result, was.Reason = Refused, Reason(err)
 		r.tell(was)
+	}
+	return err
+}
+
+// remove puts a tombstone in an account's place. was is the verdict about that; its Old is filled in.
+func (r *Registry) remove(ctx context.Context, was *Verdict, why string, judge judgement) error {
+	key := was.Account
+	seq, err := r.committer.Delete(ctx, key, was.Door, func(stored, text []byte) ([]byte, error) {
+		var known *operator.Head
+		if head, err := operator.Peek(bytes.TrimSpace(stored)); err == nil {
+			known = &head
+		}
+		was.Old = describe(known, stored)
+		order, err := judge(known, readTombstone(text))
+		if err != nil {
+			return nil, err
+		}
+		return order.above(stored), nil
+	})
+	if err != nil {
 		return err
 	}
-	r.tell(was)
-	r.takenOut(key, seq)
-	if src.File {
-		r.log.Info(fmt.Sprintf("deleted account - %s - its file is gone", short(key)))
-	} else {
-		r.log.Info(fmt.Sprintf("deleted account - %s - by order of %s", short(key), short(o.Issuer)))
-	}
+	r.tell(*was)
+	r.cache.forget(key)
+	_ = r.enroll(key) // it has just been committed: it is in memory
+	r.announcer.Announce(key, seq, r.now())
+	r.log.Info(fmt.Sprintf("deleted account - %s - %s", short(key), why))
 	return nil
 }
 
@@ -232,9 +263,4 @@ func sortedKeys(m map[string][]string) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// Withdraw takes an account out whose file somebody has removed.
-func (r *Registry) Withdraw(ctx context.Context, key string, src Source) error {
-	return r.delete(ctx, key, operator.Deletion{IssuedAt: r.now().Unix()}, src)
 }

@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,30 +49,16 @@ func (r *roll) expired(now time.Time) (keys []string) {
 
 // expire takes one account out, unless somebody has just pushed another JWT of it.
 func (r *Registry) expire(ctx context.Context, key string) error {
-	was := Verdict{Source: Source{Door: "expiry"}, Result: Deleted, Account: key}
-	seq, err := r.committer.Delete(ctx, key, was.Door, func(stored, _ []byte) ([]byte, error) {
-		head, err := operator.Peek(bytes.TrimSpace(stored))
-		if err != nil || head.Expires == 0 || head.Expires > r.now().Unix() {
-			return nil, errNotExpired
+	was := &Verdict{Source: Source{Door: "expiry"}, Result: Deleted, Account: key}
+	err := r.remove(ctx, was, "its JWT has expired", func(head *operator.Head, _ *tombstone) (tombstoneOrder, error) {
+		if head == nil || head.Expires == 0 || head.Expires > r.now().Unix() {
+			return tombstoneOrder{}, errNotExpired
 		}
-		was.Issuer, was.Old = head.Issuer, describe(&head, stored)
-		return tombstoneOrder{IssuedAt: head.IssuedAt}.above(stored), nil
+		was.Issuer = head.Issuer
+		return tombstoneOrder{IssuedAt: head.IssuedAt}, nil
 	})
-	switch {
-	case errors.Is(err, errNotExpired), errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, errNotExpired) || errors.Is(err, fs.ErrNotExist) {
 		return r.enroll(key)
-	case err != nil:
-		return err
 	}
-	r.tell(was)
-	r.takenOut(key, seq)
-	r.log.Info(fmt.Sprintf("deleted account - %s - its JWT has expired", short(key)))
-	return nil
-}
-
-// takenOut forgets an account that is not stored any more.
-func (r *Registry) takenOut(key string, seq uint64) {
-	r.cache.forget(key)
-	_ = r.enroll(key) // it has just been committed: it is in memory
-	r.announcer.Announce(key, seq, r.now())
+	return err
 }

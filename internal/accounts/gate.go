@@ -38,21 +38,23 @@ var errSame = errors.New("the same JWT is stored")
 // happens to this process. Otherwise nothing has changed, and the error is one of those in errors.go.
 func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Source) (Result, error) {
 	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
-	if err := r.inspect(key, o); r.signable(err) {
+	inspected := r.inspect(key, o)
+	if r.signable(inspected) {
 		return r.sign(ctx, key, o)
 	}
-	return r.enter(ctx, key, o)
+	return r.enter(ctx, key, o, inspected)
 }
 
-func (r *Registry) enter(ctx context.Context, key string, o *offer) (Result, error) {
-	seq, err := r.submit(ctx, key, o)
+// enter is Submit for what has been inspected.
+func (r *Registry) enter(ctx context.Context, key string, o *offer, inspected error) (Result, error) {
+	account, seq, err := r.submit(ctx, key, o, inspected)
 	switch {
 	case errors.Is(err, errSame):
 		return r.repeated(ctx, o)
 	case err != nil:
 		return Result{}, err
 	}
-	return Result{Account: NewAccount(o.token, o.head), Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
+	return Result{Account: account, Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
 }
 
 // Offer is the same way in for what other servers pass on: nobody waits for the nats-servers, and a JWT that is stored
@@ -60,7 +62,7 @@ func (r *Registry) enter(ctx context.Context, key string, o *offer) (Result, err
 func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Source) (changed bool, err error) {
 	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
 	restless := r.changed.lately(key, r.now())
-	seq, err := r.submit(ctx, key, o)
+	_, seq, err := r.submit(ctx, key, o, r.inspect(key, o))
 	switch {
 	case errors.Is(err, errSame):
 		return false, nil
@@ -75,9 +77,10 @@ func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Sour
 	return true, nil
 }
 
-// submit commits an offer. It returns errSame when there is nothing to do; every other error was observed.
-func (r *Registry) submit(ctx context.Context, key string, o *offer) (seq uint64, err error) {
-	if err = r.inspect(key, o); err == nil {
+// submit commits an offer, unless inspect had something against it. It returns errSame when there is nothing to do; every
+// other error was observed.
+func (r *Registry) submit(ctx context.Context, key string, o *offer, inspected error) (account *Account, seq uint64, err error) {
+	if err = inspected; err == nil {
 		seq, err = r.committer.Put(ctx, key, o.src.Door, o.token, func(stored, tombstone []byte) error {
 			return r.admit(o, stored, tombstone)
 		})
@@ -87,17 +90,18 @@ func (r *Registry) submit(ctx context.Context, key string, o *offer) (seq uint64
 	}
 	switch {
 	case errors.Is(err, errSame):
-		return 0, errSame
+		return nil, 0, errSame
 	case err != nil:
 		r.judged(key, o, Result{}, err)
-		return 0, err
+		return nil, 0, err
 	}
 	r.judged(key, o, Result{Changed: true}, nil)
-	r.cache.put(key, &entry{trust: o.trust, token: o.token, account: NewAccount(o.token, o.head)})
+	account = NewAccount(o.token, o.head)
+	r.cache.put(key, &entry{trust: o.trust, token: o.token, account: account})
 	_ = r.enroll(key) // it has just been committed: it is in memory
 	r.changed.happened(key, r.now())
 	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", short(key), harmless(o.head.ID)))
-	return seq, nil
+	return account, seq, nil
 }
 
 // offer is a JWT on its way through the gate.
@@ -240,6 +244,11 @@ func verify(o *offer) error {
 	if o.src.File {
 		return nil
 	}
+	return validate(claims)
+}
+
+// validate says whether the claims can be used now.
+func validate(claims interface{ Validate(*jwt.ValidationResults) }) error {
 	var found jwt.ValidationResults
 	claims.Validate(&found)
 	if !found.IsBlocking(true) {

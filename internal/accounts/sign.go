@@ -52,7 +52,8 @@ func (r *Registry) sign(ctx context.Context, key string, o *offer) (Result, erro
 		r.log.Info(fmt.Sprintf("%s Initiated JWT signing process for %s", short(key), harmless(o.head.ID)))
 		return Result{Pending: true, Reply: answer}, nil
 	}
-	return r.enter(ctx, key, &offer{trust: o.trust, token: bytes.TrimSpace(answer), src: o.src})
+	signed := &offer{trust: o.trust, token: bytes.TrimSpace(answer), src: o.src}
+	return r.enter(ctx, key, signed, r.inspect(key, signed))
 }
 
 // requestSignature asks the signing service, if the account itself signed what is to be signed.

@@ -78,11 +78,10 @@ func (m *mirror) first(ctx context.Context) {
 	}
 }
 
-// run follows the folder until ctx ends.
+// run follows the folder until ctx ends. The first wait begins to watch, and ends at once.
 func (m *mirror) run(ctx context.Context) error {
 	defer m.folder.Close()
-	for ctx.Err() == nil {
-		settled := m.look(ctx)
+	for settled := true; ctx.Err() == nil; settled = m.look(ctx) {
 		m.wait(ctx, settled)
 	}
 	return nil

@@ -188,7 +188,7 @@ func (m *merge) line(text string) {
 		return
 	}
 	key, token, found := strings.Cut(text, "|")
-	if strings.HasSuffix(key, "====") && len(m.later) < mostFresh {
+	if accounts.IsActivationHash(key) && len(m.later) < mostFresh {
 		m.later = append(m.later, []byte(token))
 		return
 	}

@@ -12,10 +12,15 @@ import (
 
 // list answers with the accounts that are stored.
 func (s *session) list(m *nats.Msg) {
-	if !s.Gate.Surveyed() {
-		_ = s.Gate.Survey(s.ctx) // what can't be read is not in the list
-	}
+	s.survey()
 	s.respond(m, answer{Data: s.Gate.Keys()})
+}
+
+// survey sees that the whole store has been looked at once. What can't be read is in no list and in no pack.
+func (s *session) survey() {
+	if !s.Gate.Surveyed() {
+		_ = s.Gate.Survey(s.ctx)
+	}
 }
 
 var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: true }")

@@ -106,22 +106,42 @@ func (f *finder) end(key string, question *flight, now time.Time) {
 
 // ask asks everybody and returns the first answer that is a JWT of the account.
 func (d *Doors) ask(conn Session, key string, judge func([]byte) error) []byte {
-	answers := make(chan *nats.Msg, 16)
-	inbox := conn.NewInbox()
-	sub, err := conn.Subscribe(inbox, func(m *nats.Msg) {
-		select {
-		case answers <- m:
-		default: // nobody has that many servers
-		}
-	})
+	answers, stop, err := pose(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
 	if err != nil {
 		return nil
 	}
-	defer unsubscribe(sub)
-	if conn.PublishRequest("$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", inbox, nil) != nil {
-		return nil
-	}
+	defer stop()
 	return d.firstGood(key, answers, judge)
+}
+
+// mostAnswers bounds the answers to one question that wait to be read; nobody has that many servers.
+const mostAnswers = 16
+
+// pose asks a question that several may answer, until stop is called.
+func pose(conn Session, subject string, data []byte) (answers <-chan *nats.Msg, stop func(), err error) {
+	heard := make(chan *nats.Msg, mostAnswers)
+	inbox := conn.NewInbox()
+	sub, err := conn.Subscribe(inbox, func(m *nats.Msg) {
+		select {
+		case heard <- m:
+		default:
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := conn.PublishRequest(subject, inbox, data); err != nil {
+		unsubscribe(sub)
+		return nil, nil, err
+	}
+	return heard, func() { unsubscribe(sub) }, nil
+}
+
+// unsubscribe fails when the connection is gone, and the subscription with it.
+func unsubscribe(sub *nats.Subscription) {
+	if sub != nil {
+		_ = sub.Unsubscribe()
+	}
 }
 
 func (d *Doors) firstGood(key string, answers <-chan *nats.Msg, judge func([]byte) error) []byte {

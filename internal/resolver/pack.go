@@ -33,9 +33,7 @@ func (s *session) givePack(m *nats.Msg) {
 	if m.Reply == "" {
 		return
 	}
-	if !s.Gate.Surveyed() {
-		_ = s.Gate.Survey(s.ctx) // what can't be read is not in the pack
-	}
+	s.survey()
 	ours := s.Gate.Digest()
 	s.Log.Debug(fmt.Sprintf("Checking store state: %x", ours))
 	if bytes.Equal(m.Data, ours[:]) {

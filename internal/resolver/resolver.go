@@ -8,6 +8,7 @@
 //	sync.go      when that happens, and what it says
 //	admin.go     $SYS.REQ.CLAIMS.LIST, $SYS.REQ.CLAIMS.DELETE
 //	sign.go      the signing service's subject      asked to sign what an account signed itself
+//	activation.go  $SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*
 //	answer.go    the JSON that nats-server answers with
 //
 // It has no rule of its own about JWTs: everything goes through the gate.
@@ -41,7 +42,7 @@ type Session interface {
 
 // Gate is where accounts are read and let in.
 type Gate interface {
-	// Hear takes an update; key "" is whatever the claims say.
+	// Hear takes an update. key is whose it is said to be, unchecked.
 	Hear(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
 	// Merge takes a line of a pack.
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)

@@ -50,21 +50,11 @@ func (d *Doors) Sign(ctx context.Context, token []byte) ([]byte, error) {
 func (d *Doors) requestOne(ctx context.Context, conn Session, service *signing, token []byte) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, service.within)
 	defer cancel()
-	answers := make(chan *nats.Msg, 1)
-	inbox := conn.NewInbox()
-	sub, err := conn.Subscribe(inbox, func(m *nats.Msg) {
-		select {
-		case answers <- m:
-		default: // the first one counts
-		}
-	})
+	answers, stop, err := pose(conn, service.subject, token)
 	if err != nil {
 		return nil, err
 	}
-	defer unsubscribe(sub)
-	if err := conn.PublishRequest(service.subject, inbox, token); err != nil {
-		return nil, err
-	}
+	defer stop()
 	select {
 	case m := <-answers:
 		if accounts.SubjectOf(m.Data) == "" {
@@ -73,12 +63,5 @@ func (d *Doors) requestOne(ctx context.Context, conn Session, service *signing, 
 		return m, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	}
-}
-
-// unsubscribe fails when the connection is gone, and the subscription with it.
-func unsubscribe(sub *nats.Subscription) {
-	if sub != nil {
-		_ = sub.Unsubscribe()
 	}
 }
