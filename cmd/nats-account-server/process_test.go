@@ -75,11 +75,18 @@ func startOther(t testing.TB, program, dir string, env []string, args ...string)
 	return launch(t, c)
 }
 
-// launch runs a command that is, or becomes, the program.
+// launch runs a command that is, or becomes, the program. Its standard output is in the log too.
 func launch(t testing.TB, c *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: c, log: &journal{}, end: make(chan struct{})}
-	p.cmd.Stderr, p.cmd.Stdout = p.log, p.log
+	log := &journal{}
+	return launchInto(t, c, log, log)
+}
+
+// launchInto keeps what it writes on standard output apart.
+func launchInto(t testing.TB, c *exec.Cmd, log, out *journal) *process {
+	t.Helper()
+	p := &process{t: t, cmd: c, log: log, end: make(chan struct{})}
+	p.cmd.Stderr, p.cmd.Stdout = log, out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -396,8 +396,8 @@ func TestWrongFlags(t *testing.T) {
 	}{
 		{[]string{"-hp", "1234"}, "error parsing hostport: address 1234: missing port in address"},
 		{[]string{"-hp", "127.0.0.1:abc"}, `error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`},
-		{[]string{"-hp", "127.0.0.1:70000"}, "error parsing hostport: port 70000 is not between 0 and 65535"},
-		{[]string{"-hp", "127.0.0.1:-1"}, "error parsing hostport: port -1 is not between 0 and 65535"},
+		{[]string{"-hp", "127.0.0.1:70000"}, "error creating listener: listen tcp: address 70000: invalid port"},
+		{[]string{"-hp", "127.0.0.1:-1"}, "error creating listener: listen tcp: address -1: invalid port"},
 		{[]string{"-primary", "x"}, "primary is not the URL of an account server"},
 		{[]string{"-primary", "http://x"}, "a replica needs an operator"},
 		{[]string{"-primary", "http://x", "-operator", "o", "-dir", "d", "-ro"}, "replica mode cannot be used in read-only mode, but will not allow POST operations"},

@@ -49,6 +49,7 @@ type (
 		NSC                     string
 		ReadOnly                bool
 		AllowOlder, AllowDelete bool
+		StateDir                string
 	}
 	dumpTLS struct{ Key, Cert, Root string }
 	ms      int64
@@ -68,7 +69,7 @@ func (c *Config) Dump() string {
 			ReadTimeout: in(c.HTTP.ReadTimeout), WriteTimeout: in(c.HTTP.WriteTimeout),
 			Write: names(c.HTTP.Write), Read: names(c.HTTP.Read)},
 		Store: dumpStore{Dir: c.Store.Dir, Shard: c.Store.Shard, AllowOlder: c.Store.AllowOlder,
-			AllowDelete:     c.Store.AllowDelete,
+			AllowDelete: c.Store.AllowDelete, StateDir: c.Store.StateDir,
 			CleanupInterval: in(c.Store.CleanupInterval), NSC: c.Store.NSC, ReadOnly: c.Store.ReadOnly},
 		OperatorJWTPath:      c.Operator.shown(),
 		SystemAccountJWTPath: c.SystemAccount.shown(),

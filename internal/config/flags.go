@@ -107,11 +107,11 @@ func (h *HTTP) listenOn(hostPort string) error {
 		return fmt.Errorf("error parsing hostport: %w", err)
 	}
 	n, err := strconv.Atoi(port)
-	if err == nil {
-		err = checkPort(n)
-	}
 	if err != nil {
 		return fmt.Errorf("error parsing hostport: %w", err)
+	}
+	if checkPort(n) != nil { // the original's words
+		return fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", n)
 	}
 	h.Host, h.Port = host, n
 	return nil

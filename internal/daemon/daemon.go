@@ -229,7 +229,7 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 		d.Ready()
 	}
 	if d.Dump {
-		d.say("%s", d.Config.Dump())
+		d.log.Info("", "configuration", logging.Lines(d.Config.Dump()))
 	}
 	for {
 		select {

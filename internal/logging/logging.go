@@ -27,6 +27,10 @@ type Format struct {
 	Trace  bool
 }
 
+// Lines is the value of an attribute that is written as it is, line ends included, and without its key. Nothing that came from
+// outside may be in it.
+type Lines string
+
 // Handler writes one line per record. All handlers derived from one share its format and its writer.
 type Handler struct {
 	out    *output
@@ -76,6 +80,10 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	line = appendText(line, r.Message)
 	line = appendText(line, h.prefix)
 	r.Attrs(func(a slog.Attr) bool {
+		if lines, whole := a.Value.Any().(Lines); whole {
+			line = append(line, lines...)
+			return true
+		}
 		line = appendText(line, attr(a))
 		return true
 	})

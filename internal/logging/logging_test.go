@@ -53,6 +53,14 @@ func TestB19NobodyForgesALine(t *testing.T) {
 	}
 }
 
+func TestLinesOfOurOwnStayLines(t *testing.T) {
+	var out bytes.Buffer
+	slog.New(logging.New(&out, logging.Format{})).Info("", "text", logging.Lines("{\n  1\n}"))
+	if got := out.String(); got != "[INF] {\n  1\n}\n" {
+		t.Errorf("written: %q", got)
+	}
+}
+
 func TestTheFormatCanChangeWhileInUse(t *testing.T) {
 	var out bytes.Buffer
 	h := logging.New(&out, logging.Format{})
