@@ -39,7 +39,7 @@ func configurationLanguage(t *testing.T) []behaviour {
 		row("a key given twice: the last one counts, and there is a warning", k.dumps(anyPort+"maxreplicationpack: 1\nmaxreplicationpack: 2", nil, "MaxReplicationPack", "2")),
 		row("sections given twice are merged, where the original forgets the first", k.dumps("http { host: \"127.0.0.1\", port: 1 }\nhttp { port: 0 }", nil, "HTTP.Host", `"127.0.0.1"`, "HTTP.Port", "0")),
 		row("a dotted key is an unknown key", k.dumps(anyPort+"store.dir = x", nil, "Store.Dir", `""`)),
-		row("a syntax error says the line", k.refuses("http {\n  port: 1\n", ".conf:1:6: the map opened at line 1 is never closed")),
+		row("a syntax error says the line", k.refuses("http {\n  port: 1\n", ".conf:3:1: the map opened at line 1 is never closed")),
 		row("an unfinished value is an error, where 0.8.4 panics", k.refuses("store { dir: ", "!goroutine", ".conf:1:")),
 		row("an empty file is all defaults", k.ends(0, flags("-t -c", k.file(t, "")), "is valid")),
 	}

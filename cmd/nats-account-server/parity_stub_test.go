@@ -1,12 +1,10 @@
 package main_test
+
 import "testing"
-func overHTTP(t *testing.T) []behaviour { return nil }
-func overPOST(t *testing.T) []behaviour { return nil }
-func activations(t *testing.T) []behaviour { return nil }
-func packs(t *testing.T) []behaviour { return nil }
-func stores(t *testing.T) []behaviour { return nil }
-func overNATS(t *testing.T) []behaviour { return nil }
+
+func stores(t *testing.T) []behaviour      { return nil }
+func overNATS(t *testing.T) []behaviour    { return nil }
 func replication(t *testing.T) []behaviour { return nil }
-func logLines(t *testing.T) []behaviour { return nil }
-func startToEnd(t *testing.T) []behaviour { return nil }
-func defects(t *testing.T) []behaviour { return nil }
+func logLines(t *testing.T) []behaviour    { return nil }
+func startToEnd(t *testing.T) []behaviour  { return nil }
+func defects(t *testing.T) []behaviour     { return nil }

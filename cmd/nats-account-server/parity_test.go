@@ -136,7 +136,7 @@ func (k *kit) dumps(text string, args []string, pairs ...string) func(*testing.T
 		if err := json.Unmarshal([]byte(p.wait(`(?s)(\{\n  "Logging".*?\n\})\n`)[1]), &shown); err != nil {
 			t.Fatal(err)
 		}
-		p.term()
+		p.kill()
 		for i := 0; i < len(pairs); i += 2 {
 			var value any = shown
 			for name := range strings.SplitSeq(pairs[i], ".") {
@@ -358,5 +358,16 @@ func (k *kit) quits() func(*testing.T) {
 		if code := p.exited(); code != 2 || !strings.Contains(p.log.String(), "goroutine 1") {
 			t.Errorf("exit code %d\n%s", code, p.log)
 		}
+	}
+}
+
+// lay writes a file as somebody else does.
+func lay(t testing.TB, path string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
