@@ -75,7 +75,8 @@ func shownBy(names ...string) func(*testing.T) {
 // testCode is every file with tests, and the stories.
 var testCode = sync.OnceValue(func() (all []string) {
 	_ = filepath.WalkDir("../..", func(path string, _ os.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, "_test.go") && !strings.Contains(path, "parity") {
+		story := filepath.Base(filepath.Dir(path)) == "story"
+		if err == nil && (story || strings.HasSuffix(path, "_test.go")) && !strings.Contains(path, "parity") {
 			content, _ := os.ReadFile(path)
 			all = append(all, string(content))
 		}

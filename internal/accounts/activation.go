@@ -31,36 +31,61 @@ type Activation struct {
 	Issuer  string // the account that exports, or a signing key of it
 }
 
+// Tokens keeps activation tokens, each under its hash. Its methods are those of Store and Committer.
+type Tokens interface {
+	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
+	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error)
+}
+
 // Activate is the way in for an activation token. It is let in if an account that is stored here, or a signing key of
-// that account, has signed it, and kept under the hash of who allows what to whom.
-func (r *Registry) Activate(ctx context.Context, token []byte, src Source) (*Activation, error) {
+// that account, has signed it, and kept under the hash of who allows what to whom. changed is false if the very same
+// token is stored already.
+func (r *Registry) Activate(ctx context.Context, token []byte, src Source) (a *Activation, changed bool, err error) {
 	token = bytes.TrimSpace(token)
+	was := Verdict{Source: src, Result: Accepted}
+	if a, err = r.activate(ctx, token, &was); errors.Is(err, errSame) {
+		was.Result, err = Unchanged, nil
+	}
+	if err != nil {
+		was.Result, was.Reason = Refused, Reason(err)
+		a = nil
+	}
+	r.tell(was)
+	return a, was.Result == Accepted, err
+}
+
+// activate is Activate, but for errSame. It fills in what was is about.
+func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*Activation, error) {
 	claims, err := readActivation(token)
 	if err != nil {
-		return nil, err
-	}
-	if err := r.judgeActivation(ctx, claims); err != nil {
 		return nil, err
 	}
 	hash, err := claims.HashID()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrActivationHash, err)
 	}
+	a := newActivation(hash, token, claims)
+	was.Account, was.Issuer = hash, claims.Issuer
+	was.New = describe(&operator.Head{ID: a.ID, IssuedAt: a.IssuedAt}, token)
+	if r.readOnly && !was.File {
+		return nil, ErrReadOnly
+	}
+	if err := r.judgeActivation(ctx, claims, was.File); err != nil {
+		return nil, err
+	}
 	var refused error
-	_, err = r.committer.Put(ctx, hash, src.Door, token, func(stored, _ []byte) error {
+	_, err = r.tokens.Put(ctx, hash, was.Door, token, func(stored, _ []byte) error {
 		refused = newerActivation(claims, stored, token)
 		return refused
 	})
 	switch {
-	case errors.Is(err, errSame):
 	case refused != nil:
-		return nil, refused
+		return a, refused
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrActivationSave, err)
-	default:
-		r.log.Info(fmt.Sprintf("updated activation JWT - %s - %s", short(hash), harmless(claims.ID)))
 	}
-	return newActivation(hash, token, claims), nil
+	r.log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %q", short(claims.Issuer), short(claims.Subject), harmless(string(claims.ImportSubject))))
+	return a, nil
 }
 
 // readActivation tells the ways of being none apart, as the original's answers do.
@@ -81,8 +106,9 @@ func readActivation(token []byte) (*jwt.ActivationClaims, error) {
 	return claims, nil
 }
 
-// judgeActivation says whether the exporting account is known and has signed, and whether the token can be used now.
-func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims) error {
+// judgeActivation says whether the exporting account is known and has signed, and whether the token can be used now. Whoever
+// puts a file somewhere may put an expired one there.
+func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims, file bool) error {
 	exporter := claims.Issuer
 	if claims.IssuerAccount != "" {
 		exporter = claims.IssuerAccount
@@ -102,6 +128,9 @@ func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationCl
 	}
 	if ahead(claims.IssuedAt, r.now()) {
 		return &FutureError{Offered: time.Unix(claims.IssuedAt, 0), Now: r.now()}
+	}
+	if file {
+		return nil
 	}
 	return validate(claims)
 }
@@ -130,7 +159,7 @@ func (r *Registry) LookupActivation(_ context.Context, hash string) (*Activation
 	if !IsActivationHash(hash) { // an account's key, say
 		return nil, ErrNoActivation
 	}
-	token, _, err := r.store.Load(hash, Stamp{})
+	token, _, err := r.tokens.Load(hash, Stamp{})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, ErrNoActivation

@@ -28,7 +28,7 @@ type Verdict struct {
 	Source
 	Result  string
 	Reason  string // one word, "" unless refused
-	Account string // key that it was offered for
+	Account string // key that it was offered for; of an activation token its hash
 	Issuer  string // as the JWT says
 	Old     *Version
 	New     *Version
@@ -117,6 +117,11 @@ var reasons = []struct {
 	{ErrNewer, "newer"},
 	{ErrReplayed, "replayed"},
 	{ErrSave, "save-failed"},
+	{ErrBadActivation, "bad-jwt"},
+	{ErrActivationHash, "bad-jwt"},
+	{ErrActivationIssuer, "bad-issuer"},
+	{ErrActivationSubject, "bad-subject"},
+	{ErrActivationSave, "save-failed"},
 }
 
 // Reason is the word for an error that Submit reports.

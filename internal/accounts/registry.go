@@ -15,6 +15,9 @@ import (
 	"nats-account-server/internal/operator"
 )
 
+// LevelTrace is the level of a line for each request, below slog's own.
+const LevelTrace = slog.Level(-8)
+
 // Trust is whom the gate believes. It is replaced as a whole by a reload and never changed.
 type Trust struct {
 	Operator *operator.Operator // nil: nothing is let in, and reads only need a JWT that is consistent in itself
@@ -29,6 +32,7 @@ type Options struct {
 	Observer  Observer // nil: nobody wants to know
 	Finder    Finder   // nil: nobody else is asked
 	Signer    Signer   // nil: there is no signing service
+	Tokens    Tokens   // where activation tokens are; nil: where the accounts are
 	// Activations hears of activation tokens that are to be announced; nil: nobody does.
 	Activations interface{ AnnounceActivation(*Activation) }
 	Trust       Trust
@@ -46,6 +50,7 @@ type Registry struct {
 	observer   Observer
 	finder     Finder
 	signer     Signer
+	tokens     Tokens
 	activator  interface{ AnnounceActivation(*Activation) }
 	allowOlder bool
 	readOnly   bool
@@ -70,6 +75,7 @@ func New(o Options) *Registry {
 		announcer:  o.Announcer,
 		observer:   o.Observer,
 		signer:     o.Signer,
+		tokens:     o.Tokens,
 		activator:  o.Activations,
 		finder:     o.Finder,
 		allowOlder: o.AllowOlder,
@@ -78,6 +84,12 @@ func New(o Options) *Registry {
 		now:        o.Now,
 		repeat:     limiter{every: repeatEvery, last: map[string]time.Time{}},
 		changed:    limiter{every: restEvery, last: map[string]time.Time{}},
+	}
+	if r.tokens == nil {
+		r.tokens = struct {
+			Store
+			Committer
+		}{o.Store, o.Committer}
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -137,6 +149,7 @@ func (r *Registry) absent(trust *Trust, key string, err error) (*Account, error)
 	case !errors.Is(err, fs.ErrNotExist): // it may hold a newer one than the configuration
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	case trust.System != nil && trust.System.Key == key:
+		r.log.Log(context.Background(), LevelTrace, "returning system JWT from configuration")
 		return trust.System, nil
 	default:
 		return nil, ErrNotFound

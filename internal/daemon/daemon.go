@@ -82,6 +82,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.Config.File != "" {
 		d.say("loading configuration from %q", o.Config.File)
 	}
+	folder, err := openFolder(o.Config.Store)
+	if err != nil {
+		return err
+	}
 	trust, err := loadAnchors(o.Config)
 	if err != nil {
 		return err
@@ -99,10 +103,6 @@ func Run(ctx context.Context, o Options) error {
 	defer d.audit.Use(nil)
 	trust.announce(o.Config, d.say, d.warn)
 	d.announceDoor(o.Config, trust, door)
-	folder, err := openFolder(o.Config.Store)
-	if err != nil {
-		return err
-	}
 	if d.store, err = d.openStore(ctx, o.Config); err != nil {
 		if ctx.Err() != nil {
 			return nil // a signal came while we waited for the directory
@@ -110,10 +110,13 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer d.closeStore()
-	d.wire(trust)
-	d.replica = d.follow()
-	if folder != nil {
-		d.mirror = newMirror(folder, d.store, d.registry, d.warn)
+	if folder == nil {
+		d.wire(trust, nil)
+		d.replica = d.follow()
+	} else {
+		tokens := newShelf()
+		d.wire(trust, tokens)
+		d.mirror = newMirror(folder, d.store, tokens, d.registry, d.warn)
 		d.mirror.first(ctx)
 	}
 	return d.live(ctx, trust, door)
@@ -166,8 +169,8 @@ func (d *daemon) closeStore() {
 }
 
 // wire makes the gate and the outbox, who know each other: the gate announces, and what is announced passed the
-// gate.
-func (d *daemon) wire(trust anchors) {
+// gate. tokens is nil where activation tokens lie beside the accounts.
+func (d *daemon) wire(trust anchors, tokens accounts.Tokens) {
 	d.notifier = notifier.New(notifier.Options{
 		Outbox: d.store,
 		Log:    d.log,
@@ -189,6 +192,7 @@ func (d *daemon) wire(trust anchors) {
 		Finder:    d.doors,
 		Signer:    d.doors,
 
+		Tokens:      tokens,
 		Activations: d.doors,
 		Trust:       trust.Trust,
 		AllowOlder:  d.Config.Store.AllowOlder,

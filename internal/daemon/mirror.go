@@ -28,13 +28,23 @@ const (
 type mirror struct {
 	folder *jwtstore.Folder
 	store  accounts.Store
+	tokens *shelf
 	gate   *accounts.Registry
 	warn   func(string, ...any)
 	kick   chan struct{} // of capacity 1: everything is to be looked at again
 
 	mu     sync.Mutex
 	keys   map[string]string // by path: whose JWT it is, if it was taken
+	later  map[string]*late  // by path: activation tokens, which may come before the accounts that have signed them
+	news   bool              // an account was offered since they were
+	filled bool              // first is done: what changes from now on is news
 	broken string            // what was last said to keep the folder from being read
+}
+
+// late is an activation token that was not taken yet.
+type late struct {
+	jwtstore.File
+	said bool // why that is
 }
 
 // openFolder opens the folder that a read-only configuration names; nil if there is none.
@@ -49,8 +59,9 @@ func openFolder(c config.Store) (*jwtstore.Folder, error) {
 	}
 }
 
-func newMirror(folder *jwtstore.Folder, store accounts.Store, gate *accounts.Registry, warn func(string, ...any)) *mirror {
-	return &mirror{folder: folder, store: store, gate: gate, warn: warn, kick: make(chan struct{}, 1), keys: map[string]string{}}
+func newMirror(folder *jwtstore.Folder, store accounts.Store, tokens *shelf, gate *accounts.Registry, warn func(string, ...any)) *mirror {
+	return &mirror{folder: folder, store: store, tokens: tokens, gate: gate, warn: warn, kick: make(chan struct{}, 1),
+		keys: map[string]string{}, later: map[string]*late{}}
 }
 
 // again has every file judged anew: whom we trust has changed.
@@ -64,6 +75,7 @@ func (m *mirror) again() {
 // first fills the store before anybody asks. What it remembers and the folder does not have any more is taken out.
 func (m *mirror) first(ctx context.Context) {
 	m.look(ctx)
+	m.filled = true
 	if m.broken != "" {
 		return // nobody knows what is gone
 	}
@@ -135,6 +147,7 @@ func (m *mirror) look(ctx context.Context) (settled bool) {
 		})
 	})
 	offers.Wait()
+	m.activate(ctx)
 	m.complain(err)
 	for _, path := range gone {
 		m.withdraw(ctx, path)
@@ -145,6 +158,13 @@ func (m *mirror) look(ctx context.Context) (settled bool) {
 var fileSource = accounts.Source{Door: "file", File: true}
 
 func (m *mirror) offer(ctx context.Context, f jwtstore.File) {
+	if accounts.IsActivationHash(f.Key) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.keys[f.Path] = f.Key
+		m.later[f.Path] = &late{File: f}
+		return
+	}
 	key := f.Key
 	if key == "" {
 		key = accounts.SubjectOf(f.JWT)
@@ -155,6 +175,7 @@ func (m *mirror) offer(ctx context.Context, f jwtstore.File) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.news = true
 	if err == nil || f.Key != "" { // what was there before goes on being served
 		m.keys[f.Path] = key
 	}
@@ -165,15 +186,43 @@ func (m *mirror) withdraw(ctx context.Context, path string) {
 	m.mu.Lock()
 	key := m.keys[path]
 	delete(m.keys, path)
+	delete(m.later, path)
 	for _, other := range m.keys {
 		if other == key {
 			key = ""
 		}
 	}
 	m.mu.Unlock()
-	if key != "" {
+	switch {
+	case accounts.IsActivationHash(key):
+		m.tokens.remove(key)
+	case key != "":
 		m.takeOut(ctx, key)
 	}
+}
+
+// activate offers the activation tokens, once the accounts have been offered that came with them. One that is not taken is
+// offered again with the next account.
+func (m *mirror) activate(ctx context.Context) {
+	for path, f := range m.later {
+		if f.said && !m.news {
+			continue
+		}
+		a, changed, err := m.gate.Activate(ctx, f.JWT, fileSource)
+		switch {
+		case err == nil:
+			delete(m.later, path)
+		case !f.said && len(f.JWT) > 0:
+			m.warn("%s is not served - %s", path, err)
+			fallthrough
+		default:
+			f.said = true
+		}
+		if changed && m.filled {
+			m.gate.AnnounceActivation(a)
+		}
+	}
+	m.news = false
 }
 
 func (m *mirror) takeOut(ctx context.Context, key string) {

@@ -20,7 +20,7 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 		return err
 	}
 	ctx := context.WithoutCancel(r.Context()) // as a push of an account
-	activation, err := a.gate.Activate(ctx, token, accounts.Source{Door: "http", Address: r.RemoteAddr, User: userOf(r)})
+	activation, _, err := a.gate.Activate(ctx, token, accounts.Source{Door: "http", Address: r.RemoteAddr, User: userOf(r)})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ type Gate interface {
 	Survey(ctx context.Context) error
 	Pack(ctx context.Context) iter.Seq2[string, []byte]
 	// Activate lets an activation token in, LookupActivation gives a stored one by its hash, AnnounceActivation publishes one.
-	Activate(ctx context.Context, token []byte, src accounts.Source) (*accounts.Activation, error)
+	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
 	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
 	AnnounceActivation(a *accounts.Activation)
 	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,8 +14,6 @@ import (
 )
 
 const (
-	levelTrace = slog.Level(-8)
-
 	maxDetail = 512  // bytes of a detail that came from outside
 	maxStack  = 8192 // bytes of a panic's stack
 )
@@ -59,9 +56,9 @@ func harmless(text string, limit int) string {
 	return b.String()
 }
 
-func (a *API) tracing(r *http.Request) bool { return a.log.Enabled(r.Context(), levelTrace) }
+func (a *API) tracing(r *http.Request) bool { return a.log.Enabled(r.Context(), accounts.LevelTrace) }
 
-func (a *API) trace(r *http.Request, line string) { a.log.Log(r.Context(), levelTrace, line) }
+func (a *API) trace(r *http.Request, line string) { a.log.Log(r.Context(), accounts.LevelTrace, line) }
 
 // traceKey joins text and key only when somebody listens.
 func (a *API) traceKey(r *http.Request, text, key string) {

@@ -83,6 +83,9 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
+	if a.tracing(r) {
+		a.trace(r, fmt.Sprintf("request for JWT Pack - max=%d", most))
+	}
 	client, _, _ := net.SplitHostPort(r.RemoteAddr)
 	if !a.packing.enter(client) {
 		return errPacking
@@ -96,6 +99,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 		return nil
 	}
 	a.sendPack(r.Context(), w, a.gate.Pack(r.Context()), most)
+	a.traceKey(r, "returning JWT Pack", "")
 	return nil
 }
 

@@ -36,17 +36,26 @@ func (c codec) path(dir, key string) string {
 // tombstone returns where the tombstone of key is.
 func (c codec) tombstone(dir, key string) string { return c.path(dir, key) + deleted }
 
-// key is the inverse of path.
-func (c codec) key(path string) (key string, ok bool) {
+// name is the inverse of path: an account key or the hash of an activation token.
+func (c codec) name(path string) (name string, ok bool) {
 	dir, file := filepath.Split(path)
-	key, ok = strings.CutSuffix(file, suffix)
-	if !ok || !validKey(key) {
+	name, ok = strings.CutSuffix(file, suffix)
+	if !ok || !validName(name) {
 		return "", false
 	}
 	if c.shard {
-		return key, dir == key[keyLength-2:]+string(filepath.Separator)
+		return name, dir == name[keyLength-2:]+string(filepath.Separator)
 	}
-	return key, dir == ""
+	return name, dir == ""
+}
+
+// key is name for accounts only.
+func (c codec) key(path string) (key string, ok bool) {
+	key, ok = c.name(path)
+	if !ok || isHash(key) {
+		return "", false
+	}
+	return key, true
 }
 
 // validKey says whether key is a public account key. It looks at the characters first: nkeys' decoder skips line
@@ -59,7 +68,10 @@ func validKey(key string) bool {
 // characters of base32 and its padding. Nobody is told of activations, and Keys passes them over.
 func validName(key string) bool { return isHash(key) || validKey(key) }
 
-const padding = "===="
+const (
+	padding    = "===="
+	tokenShard = "==" // the last two characters of every hash
+)
 
 func isHash(key string) bool {
 	if len(key) != keyLength || key[keyLength-len(padding):] != padding {

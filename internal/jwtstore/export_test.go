@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Path and Key are the codec; Path gives "" for what is not an account key.
+// Path and Key are the codec; Path gives "" for what has no file.
 func Path(shard bool, key string) string {
-	if !validKey(key) {
+	if !validName(key) {
 		return ""
 	}
 	return codec{shard: shard}.path("", key)
@@ -18,7 +18,7 @@ func Path(shard bool, key string) string {
 // TombstonePath is Path for the tombstone.
 func TombstonePath(shard bool, key string) string { return codec{shard: shard}.tombstone("", key) }
 
-func Key(shard bool, path string) (string, bool) { return codec{shard: shard}.key(path) }
+func Key(shard bool, path string) (string, bool) { return codec{shard: shard}.name(path) }
 
 // JournalOf returns a journal file with these puts, one after the other, and where each of them ends.
 func JournalOf(keys []string, jwt []byte) (data []byte, ends []int) {

@@ -17,7 +17,7 @@ import (
 // folder of nsc. It is only read. What is in it counts once it stands still: a file that is being written is looked at
 // again a moment later.
 //
-//	OpenFolder   <dir>/YZ/AB…YZ.jwt and <dir>/AB…YZ.jwt
+//	OpenFolder   <dir>/YZ/AB…YZ.jwt and <dir>/AB…YZ.jwt, and activation tokens in the same way
 //	OpenNSC      <dir>/accounts/<name>/<name>.jwt
 //
 // A Folder is for one goroutine at a time, but for Forget.
@@ -33,7 +33,7 @@ type Folder struct {
 // File is a file of a Folder.
 type File struct {
 	Path string
-	Key  string // as its name has it; "" if only the JWT says whose it is
+	Key  string // as its name has it: of an account, or the hash of an activation token; "" if only the JWT says whose it is
 	JWT  []byte
 }
 
@@ -131,7 +131,7 @@ func (f *Folder) directories() []string {
 	all := []string{f.top()}
 	entries, _ := os.ReadDir(f.top()) // Scan finds out
 	for _, e := range entries {
-		if path := filepath.Join(f.top(), e.Name()); f.nsc || isShard(e.Name()) {
+		if path := filepath.Join(f.top(), e.Name()); f.nsc || isShard(e.Name()) || e.Name() == tokenShard {
 			if info, err := os.Stat(path); err == nil && info.IsDir() {
 				all = append(all, path)
 			}
@@ -148,7 +148,7 @@ func (f *Folder) key(path string) (key string, ok bool) {
 	}
 	below := strings.TrimPrefix(path, f.root)
 	for _, c := range [...]codec{{shard: true}, {shard: false}} {
-		if key, ok := c.key(below); ok {
+		if key, ok := c.name(below); ok {
 			return key, true
 		}
 	}

@@ -10,6 +10,7 @@ package replica
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ type Gate interface {
 	// Merge lets in what a peer has.
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
 	// Activate lets an activation token in.
-	Activate(ctx context.Context, token []byte, src accounts.Source) (*accounts.Activation, error)
+	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
 	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
 }
 
@@ -61,13 +62,14 @@ type Options struct {
 	MaxPack int           // accounts to ask for at the start; 0 asks for none, below 0 for all
 	Gate    Gate
 	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
 }
 
 // Replica follows one primary. Its methods may be called from any goroutine.
 type Replica struct {
 	Options
 	client *http.Client
-	synced atomic.Bool // the primary has been reached: what it did not have then it did not have
+	synced atomic.Bool // everything that the primary had once is here: what it did not have then it did not have
 
 	mu     sync.Mutex
 	fresh  map[string]time.Time // until when an account is not asked for again
@@ -79,6 +81,9 @@ var source = accounts.Source{Door: "primary", Peer: true}
 // New returns a Replica that has not asked for anything yet.
 func New(o Options) *Replica {
 	o.Primary = strings.TrimSuffix(o.Primary, "/")
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = o.Timeout
 	transport.MaxIdleConnsPerHost = 8
@@ -116,39 +121,65 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// pull takes the initial pack.
+// usualMost is the limit of a pack that every version has if nothing else is configured.
+const usualMost = 10000
+
+// errTooMany says that the primary gives less than it was asked for.
+var errTooMany = errors.New("server returned status 400 Bad Request")
+
+// pull takes the initial pack: MaxPack accounts, or as many as the primary gives at all.
 func (r *Replica) pull(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	url := r.Primary + "/jwt/v1/pack"
-	if r.MaxPack > 0 {
-		url += fmt.Sprintf("?max=%d", r.MaxPack)
+	most := r.MaxPack
+	n, err := r.pack(ctx, fmt.Sprintf("?max=%d", most))
+	if errors.Is(err, errTooMany) {
+		most = 0 // nobody knows
+		n, err = r.pack(ctx, "")
 	}
-	body, status, err := r.get(ctx, url)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	if status != "" {
-		return fmt.Errorf("server returned status %q", status)
+	if most < 0 {
+		most = usualMost
 	}
-	silent := time.AfterFunc(r.Timeout, cancel)
+	r.synced.Store(n < most)
+	if n >= most {
+		r.Log.Warn(fmt.Sprintf("the primary may have more than the %d accounts of its pack: others are only known after they have been asked for", n))
+	}
+	return nil
+}
+
+// pack lets in what the primary gives, and returns how much that is.
+func (r *Replica) pack(ctx context.Context, query string) (lines int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(r.Timeout, func() { cancel(fmt.Errorf("it says nothing for %s", r.Timeout)) })
 	defer silent.Stop()
-	lines := bufio.NewScanner(body)
-	lines.Buffer(make([]byte, 64<<10), mostLine)
-	m := merge{r: r, ctx: ctx, turn: make(chan struct{}, mergedAtOnce)}
-	for lines.Scan() {
-		silent.Reset(r.Timeout)
-		m.line(lines.Text())
+	body, status, err := r.get(ctx, r.Primary+"/jwt/v1/pack"+query)
+	switch {
+	case err != nil:
+		return 0, cmp.Or(context.Cause(ctx), err)
+	case strings.HasPrefix(status, "400") && query != "":
+		return 0, errTooMany
+	case status != "":
+		return 0, fmt.Errorf("server returned status %q", status)
 	}
+	defer body.Close()
+	text := bufio.NewScanner(body)
+	text.Buffer(make([]byte, 64<<10), mostLine)
+	m := merge{r: r, ctx: ctx, turn: make(chan struct{}, mergedAtOnce)}
+	for text.Scan() {
+		silent.Stop() // the gate may take its time
+		m.line(text.Text())
+		silent.Reset(r.Timeout)
+	}
+	silent.Stop()
 	m.all.Wait()
 	m.activations()
-	if err := lines.Err(); err != nil {
-		return err
+	if err := text.Err(); err != nil {
+		return 0, cmp.Or(context.Cause(ctx), err)
 	}
-	r.synced.Store(true)
 	m.report()
-	return nil
+	return m.lines, nil
 }
 
 // get returns the body of a 200, or the status of any other answer and an empty body.
@@ -176,6 +207,8 @@ type merge struct {
 	turn chan struct{}
 	all  sync.WaitGroup
 
+	lines int // that were not empty
+
 	mu      sync.Mutex
 	changed int
 	refused int
@@ -187,6 +220,7 @@ func (m *merge) line(text string) {
 	if text = strings.TrimSpace(text); text == "" {
 		return
 	}
+	m.lines++
 	key, token, found := strings.Cut(text, "|")
 	if accounts.IsActivationHash(key) && len(m.later) < mostFresh {
 		m.later = append(m.later, []byte(token))
@@ -206,7 +240,7 @@ func (m *merge) line(text string) {
 // activations lets those in that came with the pack, now that it is known who may sign them.
 func (m *merge) activations() {
 	for _, token := range m.later {
-		_, err := m.r.Gate.Activate(m.ctx, token, source)
+		_, _, err := m.r.Gate.Activate(m.ctx, token, source)
 		m.note("activation", false, err)
 	}
 }
@@ -301,7 +335,7 @@ func (r *Replica) LookupActivation(ctx context.Context, hash string) (*accounts.
 	if failed != nil {
 		return nil, err
 	}
-	if _, failed := r.Gate.Activate(within, token, source); failed != nil {
+	if _, _, failed := r.Gate.Activate(within, token, source); failed != nil {
 		return nil, err
 	}
 	return r.Gate.LookupActivation(ctx, hash)
@@ -313,14 +347,14 @@ func (r *Replica) isFresh(key string) {
 	if len(r.fresh) >= mostFresh {
 		clear(r.fresh)
 	}
-	r.fresh[key] = time.Now().Add(cacheFor)
+	r.fresh[key] = r.Now().Add(cacheFor)
 }
 
 // refresh asks for a stored account in the background, if that was long ago.
 func (r *Replica) refresh(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.asking[key] || len(r.asking) >= mergedAtOnce || time.Now().Before(r.fresh[key]) {
+	if r.asking[key] || len(r.asking) >= mergedAtOnce || r.Now().Before(r.fresh[key]) {
 		return
 	}
 	r.asking[key] = true
@@ -335,7 +369,7 @@ func (r *Replica) refresh(key string) {
 		defer r.mu.Unlock()
 		delete(r.asking, key)
 		if err != nil {
-			r.fresh[key] = time.Now().Add(retryAfter)
+			r.fresh[key] = r.Now().Add(retryAfter)
 		}
 	}()
 }

@@ -156,3 +156,129 @@ func TestThePrimarysAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestAnHourLaterItIsAskedForAgain in the background, and after a failure sooner.
+func TestAnHourLaterItIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	var token atomic.Pointer[[]byte]
+	var clock atomic.Int64 // seconds since the start
+	start := time.Now()
+	o, r, _ := following(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		if jwt := token.Load(); jwt != nil {
+			_, _ = w.Write(*jwt)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}, func(o *replica.Options) {
+		o.Now = func() time.Time { return start.Add(time.Duration(clock.Load()) * time.Second) }
+	})
+	a := jwttest.NewAccount(t)
+	sign := func(ago time.Duration) []byte { return jwttest.Sign(t, o.Key, a, time.Now().Add(-ago)) }
+	serves := func(want []byte) {
+		t.Helper()
+		natstest.Eventually(t, "it serves the JWT", func() bool {
+			got, err := r.Find(t.Context(), a.ID)
+			return err == nil && string(got.JWT) == string(want)
+		})
+	}
+	find := func() {
+		t.Helper()
+		if _, err := r.Find(t.Context(), a.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := sign(time.Hour), sign(time.Minute)
+	token.Store(&first)
+	serves(first)
+	token.Store(&second)
+	for _, at := range []int64{1, 1800, 3599} {
+		clock.Store(at)
+		find()
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times within the hour", n)
+	}
+	clock.Store(3601)
+	serves(second)
+	token.Store(nil) // the primary is in trouble
+	clock.Store(2 * 3602)
+	find()
+	natstest.Eventually(t, "the primary is asked", func() bool { return asked.Load() == 3 })
+	natstest.Eventually(t, "it is asked again after ten seconds", func() bool {
+		clock.Add(1)
+		find()
+		return asked.Load() == 4
+	})
+	if passed := clock.Load() - 2*3602; passed < 10 {
+		t.Errorf("asked again after %d s", passed)
+	}
+}
+
+// TestWhatAPackSaysOfTheRest: only who has everything knows what there is not.
+func TestWhatAPackSaysOfTheRest(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name      string
+		most      int            // that the replica asks for
+		limit     int            // of the primary
+		has       int            // accounts of the primary
+		want      error          // for another account, once the primary is away
+		questions map[string]int // packs by query
+	}{
+		{"everything", 10, 10, 3, accounts.ErrNotFound, map[string]int{"max=10": 1}},
+		{"as much as was asked for", 3, 10, 3, accounts.ErrUnreadable, map[string]int{"max=3": 1}},
+		{"more was asked for than the primary gives", 10, 5, 3, accounts.ErrUnreadable, map[string]int{"max=10": 1, "": 1}},
+		{"without a limit", -1, 10, 3, accounts.ErrNotFound, map[string]int{"max=-1": 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var pack string
+			var mu sync.Mutex
+			questions := map[string]int{}
+			o, r, store := following(t, func(w http.ResponseWriter, q *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				if q.URL.Path != "/jwt/v1/pack" {
+					panic(http.ErrAbortHandler)
+				}
+				questions[q.URL.RawQuery]++
+				var most int
+				if _, _ = fmt.Sscanf(q.URL.RawQuery, "max=%d", &most); most > c.limit {
+					w.WriteHeader(http.StatusBadRequest)
+					return
+				}
+				fmt.Fprint(w, pack)
+			}, func(o *replica.Options) { o.MaxPack = c.most })
+			for range c.has {
+				a := jwttest.NewAccount(t)
+				pack += a.ID + "|" + string(o.Account(t, a)) + "\n"
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); _ = r.Run(ctx) }()
+			natstest.Eventually(t, "the pack is here", func() bool {
+				n := 0
+				for range store.Keys() {
+					n++
+				}
+				return n == c.has
+			})
+			unknown := jwttest.NewAccount(t)
+			natstest.Eventually(t, c.name, func() bool {
+				_, err := r.Find(t.Context(), unknown.ID)
+				return errors.Is(err, c.want)
+			})
+			time.Sleep(20 * time.Millisecond) // for what should not happen
+			if _, err := r.Find(t.Context(), unknown.ID); !errors.Is(err, c.want) {
+				t.Errorf("in the end %v", err)
+			}
+			cancel()
+			<-ended
+			if got := fmt.Sprint(questions); got != fmt.Sprint(c.questions) {
+				t.Errorf("asked %s, want %v", got, c.questions)
+			}
+		})
+	}
+}

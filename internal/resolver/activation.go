@@ -27,7 +27,7 @@ func (d *Doors) AnnounceActivation(a *accounts.Activation) {
 // activate takes an activation token that another account server has announced.
 func (s *session) activate(m *nats.Msg) {
 	s.lanes.put(m.Subject, func() {
-		if _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true}); err != nil {
+		if _, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true}); err != nil {
 			s.refused("activation", m.Subject, err)
 		}
 	})

@@ -49,7 +49,7 @@ type Gate interface {
 	// Delete carries out an order of the operator.
 	Delete(ctx context.Context, order []byte, src accounts.Source) (accounts.Deletion, error)
 	// Activate lets an activation token in.
-	Activate(ctx context.Context, token []byte, src accounts.Source) (*accounts.Activation, error)
+	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
 	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
 	Lookup(ctx context.Context, key string) (*accounts.Account, error)
 	// Survey looks through the whole store; Surveyed says whether that has happened.
@@ -142,6 +142,9 @@ func (d *Doors) Serve(ctx context.Context, conn Session, ready func()) {
 		"$SYS.REQ.CLAIMS.DELETE":           s.delete,
 		activations:                        s.activate,
 	} {
+		if subject == activations && s.ReadOnly {
+			continue // it takes none, and nobody waits for an answer
+		}
 		_, err := conn.Subscribe(subject, handle)
 		s.complain(err)
 	}

@@ -4,6 +4,8 @@ package jwtstoretest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,6 +63,7 @@ func Run(t *testing.T, open Opener) {
 		{"compare and commit are one step", atomically},
 		{"nobody sees torn or refused bytes", whole},
 		{"every account is listed once", listed},
+		{"an activation token is stored, and nobody is told", token},
 		{"a deleted account does not exist", deleted},
 		{"what may not be deleted stays", undeleted},
 		{"a tombstone stays when a JWT is put", tombstones},
@@ -119,6 +122,13 @@ func Key(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// Hash returns a new hash of an activation token.
+func Hash(t testing.TB) string {
+	t.Helper()
+	sum := sha256.Sum256([]byte(Key(t)))
+	return base32.StdEncoding.EncodeToString(sum[:])
 }
 
 // Always is an allow function.
@@ -265,6 +275,25 @@ func keys(t *testing.T, b *bench) {
 		}
 	}
 	b.owed()
+}
+
+func token(t *testing.T, b *bench) {
+	hash := Hash(t)
+	b.put(hash, "token")
+	b.put(hash, "another token")
+	check := func() {
+		t.Helper()
+		if got := b.load(hash); got != "another token" {
+			t.Errorf("loaded is %q", got)
+		}
+		b.lists()
+		b.owed()
+	}
+	check()
+	if b.reopen != nil {
+		b.Store = b.reopen()
+		check()
+	}
 }
 
 func sizes(t *testing.T, b *bench) {

@@ -1,0 +1,195 @@
+package main_test
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// TestAPairWithRestartsAndCutLines lets a replica follow its primary while accounts are pushed, either is killed and started
+// again, and the lines between them and to NATS are cut. Whatever happens the replica serves what it has served before or
+// something newer, at once; and when all is well again it has the newest of everything.
+func TestAPairWithRestartsAndCutLines(t *testing.T) {
+	t.Parallel()
+	p := newTwins(t)
+	for range 8 {
+		p.push(p.accounts[p.dice.IntN(len(p.accounts))])
+	}
+	stop := p.watch()
+	for range 24 {
+		p.trouble[p.dice.IntN(len(p.trouble))]()
+		for range 3 {
+			p.push(p.accounts[p.dice.IntN(len(p.accounts))])
+		}
+	}
+	p.http.Up()
+	p.nats.Up()
+	for _, a := range p.accounts {
+		natstest.Eventually(t, "the replica has the newest JWT", func() bool {
+			_, body := get(t, p.address()+"/jwt/v1/accounts/"+a.ID)
+			return body == string(p.newest(a))
+		})
+	}
+	stop()
+	p.replica.term()
+	p.primary.term()
+}
+
+// twins are a primary, its replica, and the lines that can be cut.
+type twins struct {
+	t          *testing.T
+	site       *site // the primary's
+	follower   *site
+	primaryURL string
+	primary    *process
+	replica    *process
+	http, nats *natstest.Relay // from the replica to the primary and to NATS
+	dice       *rand.Rand
+	accounts   []*jwttest.Account
+	trouble    []func()
+
+	mu         sync.Mutex
+	pushed     map[string][]string // by account, oldest first
+	replicaURL string              // "" while it is not running
+}
+
+func newTwins(t *testing.T) *twins {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	p := &twins{t: t, dice: rand.New(rand.NewPCG(seed, 0)), pushed: map[string][]string{}}
+	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
+	p.site = newSite(t, natsURL, "")
+	p.site.conf = conf(t, p.site.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: %d }
+		store { dir: store, shard: true }
+		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`, freePort(t), natsURL)
+	natstest.Start(t, natstest.MemoryConf(t, p.site.op, "server_name: n1\nlisten: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
+	p.primary, p.primaryURL = p.site.start(t)
+	p.http = natstest.NewRelay(t, 0, strings.Replace(p.primaryURL, "http://", "nats://", 1))
+	p.nats = natstest.NewRelay(t, 0, natsURL)
+	p.follower = followerOf(t, p.site, strings.Replace(p.http.URL(), "nats://", "http://", 1), p.nats.URL(), "")
+	for range 5 {
+		p.accounts = append(p.accounts, jwttest.NewAccount(t))
+	}
+	p.startReplica()
+	p.trouble = []func(){
+		p.http.Down, p.http.Up, p.nats.Down, p.nats.Up,
+		func() { p.primary.kill(); p.primary, _ = p.site.start(t) },
+		func() { p.stopReplica(); p.startReplica() },
+	}
+	return p
+}
+
+func (p *twins) startReplica() {
+	process, url := p.follower.start(p.t)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.replica, p.replicaURL = process, url
+}
+
+func (p *twins) stopReplica() {
+	p.mu.Lock()
+	p.replicaURL = ""
+	p.mu.Unlock()
+	p.replica.kill()
+}
+
+// address is where the replica serves, "" while it does not run.
+func (p *twins) address() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.replicaURL
+}
+
+func (p *twins) newest(a *jwttest.Account) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := p.pushed[a.ID]
+	return all[len(all)-1]
+}
+
+// push pushes the next JWT of an account to the primary. Each is a second newer than the one before.
+func (p *twins) push(a *jwttest.Account) {
+	p.t.Helper()
+	p.mu.Lock()
+	n := len(p.pushed[a.ID])
+	p.mu.Unlock()
+	token := jwttest.Sign(p.t, p.site.op.Signing, a, time.Now().Add(-time.Hour+time.Duration(n)*time.Second))
+	p.mu.Lock()
+	p.pushed[a.ID] = append(p.pushed[a.ID], string(token)) // whoever sees it is right
+	p.mu.Unlock()
+	if status, body := post(http.DefaultClient, p.primaryURL+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+		p.t.Fatalf("%d %s", status, body)
+	}
+}
+
+// watch asks the replica for every account, again and again, until stop is called.
+func (p *twins) watch() (stop func()) {
+	ended := make(chan struct{})
+	var readers sync.WaitGroup
+	for _, a := range p.accounts {
+		readers.Go(func() {
+			for last := -1; ; {
+				select {
+				case <-ended:
+					return
+				case <-time.After(5 * time.Millisecond):
+					last = p.look(a, last)
+				}
+			}
+		})
+	}
+	return func() { close(ended); readers.Wait() }
+}
+
+// look asks for one account, which must not be older than the last time, and returns which one it is; -1 is none.
+func (p *twins) look(a *jwttest.Account, last int) int {
+	url := p.address()
+	began := time.Now()
+	answer, err := http.Get(url + "/jwt/v1/accounts/" + a.ID)
+	if err != nil {
+		return last // it is being restarted
+	}
+	status, body := read(answer)
+	if took := time.Since(began); took > 3*time.Second {
+		p.t.Errorf("it took %s", took)
+	}
+	switch {
+	case status != http.StatusOK && last >= 0 && p.address() == url:
+		p.t.Errorf("what it has served is %d %s", status, body)
+		return last
+	case status != http.StatusOK:
+		return last
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for n, token := range p.pushed[a.ID] {
+		if token == body {
+			if n < last {
+				p.t.Errorf("after number %d it serves number %d", last, n)
+			}
+			return n
+		}
+	}
+	p.t.Errorf("it serves what nobody has pushed: %q", body)
+	return last
+}
+
+// read takes an answer; its status is 0 if it breaks off.
+func read(answer *http.Response) (status int, body string) {
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return answer.StatusCode, string(text)
+}
