@@ -2,9 +2,11 @@ package main_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,44 +57,146 @@ func TestMovingHereFromAFullResolver(t *testing.T) {
 	p.term()
 }
 
-// TestMovingHereFromTheOriginal is its directory, as either version leaves it, with either setting of shard.
+// TestMovingHereFromTheOriginal is its directory, as either version leaves it, with either setting of shard. It is served, and
+// after a stop it is as it was.
 func TestMovingHereFromTheOriginal(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
-	dir := filepath.Join(s.dir, "store")
-	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	claims := jwt.NewActivationClaims(b.ID)
-	claims.ImportSubject, claims.ImportType = "foo", jwt.Stream
-	activation, err := claims.Encode(a.Key)
-	if err != nil {
+	for _, shard := range []bool{false, true} {
+		t.Run(fmt.Sprintf("0.8.4 with shard %t", shard), func(t *testing.T) {
+			t.Parallel()
+			l := newLegacy(t, shard, 0o755, 0o644)
+			l.lay("activations/"+l.hash, l.hash, l.activation)
+			l.serve()
+		})
+		t.Run(fmt.Sprintf("1.0.3 with shard %t", shard), func(t *testing.T) {
+			t.Parallel()
+			l := newLegacy(t, shard, 0o700, 0o600) // in the working directory, with whatever else is there
+			l.write("op.jwt", []byte(l.op.Token(t)))
+			l.write("users/bob.jwt", []byte("stray"))
+			l.write("server.conf", []byte("http { port: 1 }"))
+			l.serve()
+		})
+	}
+}
+
+// legacy is a directory as the original leaves it.
+type legacy struct {
+	*site
+	t          *testing.T
+	store      string
+	shard      bool
+	dirs, mode os.FileMode
+	activation []byte
+	hash       string
+	want       map[string]string // by the path of its URL
+}
+
+func newLegacy(t *testing.T, shard bool, dirs, mode os.FileMode) *legacy {
+	l := &legacy{site: newSite(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode, want: map[string]string{}}
+	if err := os.Chmod(l.store, dirs); err != nil {
 		t.Fatal(err)
 	}
-	hash, _ := claims.HashID()
-	want := map[string]string{
-		"accounts/" + a.ID:    string(s.op.Account(t, a)) + "\n", // it stored line ends as they came
-		"accounts/" + b.ID:    string(s.op.Account(t, b)),
-		"activations/" + hash: activation,
+	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	l.activation = activationOf(t, a, b)
+	l.hash = hashOf(t, l.activation)
+	l.lay("accounts/"+a.ID, a.ID, append(l.op.Account(t, a), '\n')) // it stored line ends as they came
+	l.lay("accounts/"+b.ID, b.ID, jwttest.Sign(t, l.op.Signing, b, time.Now().Add(-2*time.Hour), func(c *jwt.AccountClaims) {
+		c.Expires = time.Now().Add(-time.Hour).Unix()
+	}))
+	l.lay("accounts/"+c.ID, c.ID, oldAccount(t, l.op, c))
+	return l
+}
+
+// oldAccount is an account's JWT of version 1, as tools of 2019 wrote it.
+func oldAccount(t *testing.T, op *jwttest.Operator, a *jwttest.Account) []byte {
+	payload := fmt.Sprintf(`{"jti":"X","iat":%d,"iss":%q,"name":"old","sub":%q,"type":"account","nats":{"limits":{"subs":-1,"conn":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`,
+		time.Now().Unix(), op.ID, a.ID)
+	return jwttest.EncodeRaw(t, op.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(payload), false)
+}
+
+// lay puts a JWT where the original keeps it.
+func (l *legacy) lay(url, name string, token []byte) {
+	l.want[url] = string(token)
+	if l.shard {
+		l.write(name[54:]+"/"+name+".jwt", token)
+	} else {
+		l.write(name+".jwt", token)
 	}
-	for path, file := range map[string]string{"accounts/" + a.ID: a.ID + ".jwt", "accounts/" + b.ID: b.ID[54:] + "/" + b.ID + ".jwt", "activations/" + hash: "==/" + hash + ".jwt"} {
-		file = filepath.Join(dir, file)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(want[path]), 0o644); err != nil {
-			t.Fatal(err)
-		}
+}
+
+func (l *legacy) write(path string, content []byte) {
+	l.t.Helper()
+	path = filepath.Join(l.store, path)
+	if err := os.MkdirAll(filepath.Dir(path), l.dirs); err != nil {
+		l.t.Fatal(err)
 	}
-	p, url := s.start(t, "-dump")
-	p.wait(`"Logging": \{`)
-	for path, token := range want {
-		if status, body := get(t, url+"/jwt/v1/"+path); status != http.StatusOK || body != token {
-			t.Errorf("%s: %d %q", path, status, body)
+	if err := os.WriteFile(path, content, l.mode); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// tree is every file and directory: mode and content by path.
+func (l *legacy) tree() map[string]string {
+	l.t.Helper()
+	all := map[string]string{}
+	if err := filepath.WalkDir(l.store, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil || entry.IsDir() {
+			all[path] = info.Mode().String()
+			return err
+		}
+		content, err := os.ReadFile(path)
+		all[path] = info.Mode().String() + " " + info.ModTime().String() + " " + string(content)
+		return err
+	}); err != nil {
+		l.t.Fatal(err)
+	}
+	return all
+}
+
+func (l *legacy) serve() {
+	before := l.tree()
+	l.conf = conf(l.t, l.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: 0 }
+		store { dir: %q, shard: %t }`, l.store, l.shard)
+	p, url := l.start(l.t)
+	for path, token := range l.want {
+		if status, body := get(l.t, url+"/jwt/v1/"+path); status != http.StatusOK || body != token {
+			l.t.Errorf("%s: %d %q", path, status, body)
 		}
 	}
 	p.term()
-	for path, file := range map[string]string{"accounts/" + a.ID: a.ID + ".jwt", "accounts/" + b.ID: b.ID[54:] + "/" + b.ID + ".jwt"} {
-		if content, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(content) != want[path] {
-			t.Errorf("%s has changed: %q, %v", file, content, err)
+	if after := l.tree(); !maps.Equal(before, after) {
+		l.t.Errorf("before\n%v\nafter\n%v", before, after)
+	}
+	if warnings := p.lines("WRN"); len(warnings) > 0 {
+		l.t.Errorf("it warns: %q", warnings)
+	}
+}
+
+// TestMovingHereFromAMemoryResolver pushes what was preloaded and exchanges the resolver.
+func TestMovingHereFromAMemoryResolver(t *testing.T) {
+	t.Parallel()
+	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
+	s := newSite(t, natsURL, "")
+	a := jwttest.NewAccount(t)
+	listen := "server_name: n1\nlisten: " + strings.TrimPrefix(natsURL, "nats://") + "\n"
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op, listen, a))
+	p, url := s.start(t)
+	p.wait("connected to NATS for JWT syncing")
+	for _, acc := range []*jwttest.Account{a, s.op.System} {
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+acc.ID, s.op.Account(t, acc)); status != http.StatusOK {
+			t.Errorf("%d %s", status, body)
 		}
 	}
+	natstest.Stop(n)
+	n = natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", listen))
+	user, _ := a.User(t)
+	natstest.Connect(t, n.ClientURL(), user)
+	p.wait("nats reconnected")
+	p.term()
 }

@@ -261,9 +261,7 @@ func userKey(t testing.TB) nkeys.KeyPair {
 func versionOne(s *site, url string) func(*testing.T) {
 	return func(t *testing.T) {
 		a := jwttest.NewAccount(t)
-		payload := fmt.Sprintf(`{"jti":"X","iat":%d,"iss":%q,"name":"old","sub":%q,"type":"account","nats":{"limits":{"subs":-1,"conn":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`,
-			time.Now().Unix(), s.op.ID, a.ID)
-		token := jwttest.EncodeRaw(t, s.op.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(payload), false)
+		token := oldAccount(t, s.op, a)
 		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
 			t.Fatalf("%d %s", status, body)
 		}

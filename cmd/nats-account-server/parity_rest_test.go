@@ -171,7 +171,10 @@ type talk struct {
 }
 
 func newTalk(t *testing.T) *talk {
-	s, p, url, n := withNATS(t)
+	port := freePort(t)
+	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	p, url := s.start(t, "-DV")
+	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
 	p.wait("connected to NATS for JWT syncing")
 	creds, _ := s.op.System.User(t)
 	return &talk{s, url, p, n, natstest.Connect(t, n.ClientURL(), creds)}
@@ -197,6 +200,7 @@ func overNATS(t *testing.T) []behaviour {
 		row("the connection's name, and no echo", k.introducesItself),
 		row("a failed attempt is two lines, and there is another one after reconnectwait", failedAttempt),
 		row("HTTP does not wait for the first attempt (B27)", shownBy("TestB27HTTPLivesWhileNATSIsSilent")),
+		row("what is said of a connection that goes and comes back", shownBy("TestItDialsAgainForEverAndTellsAsTheOriginal")),
 		row("reconnecting never ends, also when turned away (B30)", shownBy("TestB30AnAuthorizationFailureIsNeverTheEnd")),
 		row("reconnectwait: 0 is no busy loop (B29)", shownBy("TestB29ThereIsNoBusyLoop")),
 		row("no password is logged (B31)", shownBy("TestB31NoPasswordIsLogged")),
@@ -341,6 +345,7 @@ func (k *talk) answersLookups(t *testing.T) {
 	if m := k.request(t, "$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil); string(m.Data) != string(token) {
 		t.Errorf("%q", m.Data)
 	}
+	k.p.wait(fmt.Sprintf(`\[\x1b\[33mTRC\x1b\[0m\] lookup of account %s - respond %d bytes`, a.ID, len(token)))
 }
 
 func (k *talk) answersUnknownLookups(t *testing.T) {
@@ -400,6 +405,7 @@ func replication(t *testing.T) []behaviour {
 			p.wait(`unable to initialize from primary, server returned status "404 Not Found", will use what is on disk`)
 			p.term()
 		}),
+		row("Cache-Control is that of every server, where 0.8.4 counts down what is left of its hour, or leaves it out", k.replicaCaches),
 		row("the initial pack, misses, updates by NATS, POST refused, on from disk", shownBy("TestAReplicaFollowsItsPrimary")),
 		row("a silent primary holds up nobody, where the original starts without HTTP", shownBy("TestASilentPrimaryHoldsNobodyUp")),
 		row("a hostile primary (B13, B36, B39, B40, B41)", shownBy("TestB13B36B39B40B41AHostilePrimary")),
@@ -409,6 +415,24 @@ func replication(t *testing.T) []behaviour {
 		row("1.0.3's import once at the start is not there: it follows", shownBy("TestAReplicaFollowsItsPrimary")),
 		row("a pair with restarts and cut lines", shownBy("TestAPairWithRestartsAndCutLines")),
 	}
+}
+
+func (k *kit) replicaCaches(t *testing.T) {
+	a := jwttest.NewAccount(t)
+	token := k.op.Account(t, a, func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(2 * time.Hour).Unix() })
+	dir := t.TempDir()
+	jwttest.File(t, dir, a.ID+".jwt", token)
+	p := start(t, k.dir, nil, flags("-operator op.jwt -hp 127.0.0.1:0 -primary", notFound(t), "-dir", dir)...)
+	for _, b := range requests(p.url(), nil, []request{
+		{"stored", "GET /jwt/v1/accounts/" + a.ID, "200 OK", "Cache-Control: max-age=71*", string(token)},
+		{"refused", "POST /jwt/v1/accounts/" + a.ID + "\n\nx", "405 Method Not Allowed", "Allow: GET, OPTIONS", "Method Not Allowed\nthis server follows *"},
+		{"no activations are taken", "POST /jwt/v1/activations\n\nx", "404 Not Found", "", "*"},
+		{"the pack", "GET /jwt/v1/pack", "200 OK", "", a.ID + "|" + string(token)},
+		{"the probe", "GET /jwt/v1/accounts/", "200 OK", probeHead, ""},
+	}) {
+		t.Run(b.name, b.holds)
+	}
+	p.term()
 }
 
 // notFound is a server that has nothing.

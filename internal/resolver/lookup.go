@@ -3,6 +3,7 @@ package resolver
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,7 @@ const (
 // it is known what others have.
 func (s *session) lookup(m *nats.Msg) {
 	if m.Reply == "" {
+		s.Log.Log(s.ctx, accounts.LevelTrace, "lookup is not a request")
 		return
 	}
 	key := accountOf(m.Subject)
@@ -41,7 +43,11 @@ func (s *session) lookup(m *nats.Msg) {
 func (s *session) known(m *nats.Msg, key string) bool {
 	a, err := s.Gate.Lookup(s.ctx, key)
 	if err == nil {
-		s.complain(s.conn.Publish(m.Reply, bytes.TrimSpace(a.JWT)))
+		token := bytes.TrimSpace(a.JWT)
+		s.complain(s.conn.Publish(m.Reply, token))
+		if s.Log.Enabled(s.ctx, accounts.LevelTrace) {
+			s.Log.Log(s.ctx, accounts.LevelTrace, fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token)))
+		}
 	}
 	return !errors.Is(err, accounts.ErrNotFound)
 }
