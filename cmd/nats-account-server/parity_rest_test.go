@@ -558,6 +558,7 @@ func startToEnd(t *testing.T) []behaviour {
 			p.term()
 		}),
 		row("a Windows service", shownBy("TestTheService")),
+		row("a container image with the original's paths and entry point; docker stop is a stop in order", shownBy("TestInAContainer")),
 		row("a directory of either version is served unchanged", shownBy("TestMovingHereFromTheOriginal")),
 		row("nats-server's URL resolver: one GET at its start, accounts on demand, updates", shownBy("TestTheQuickStart", "TestInterop", "TestAURLResolverDoesNotStartWithoutUs")),
 		row("nsc push, pull and add operator over HTTP", nscOverHTTP),
