@@ -65,16 +65,6 @@ func timeouts(read, write int) string {
 	return fmt.Sprintf("http { readtimeout: %d, writetimeout: %d }", read, write)
 }
 
-// descriptors is how many the process has open.
-func (p *process) descriptors() int {
-	p.t.Helper()
-	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return len(all)
-}
-
 // sockets is how many of them are connections, or listen.
 func (p *process) sockets() (n int) {
 	p.t.Helper()
@@ -96,34 +86,6 @@ func (p *process) wantDescriptorsBack() {
 	p.t.Helper()
 	http.DefaultClient.CloseIdleConnections()
 	natstest.Eventually(p.t, "all descriptors are back", func() bool { return p.sockets() == 1 && p.descriptors() < 20 })
-}
-
-// memory is what the process takes of it, in KiB.
-func (p *process) memory() (kib int) {
-	p.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	if _, err := fmt.Sscan(rest, &kib); err != nil {
-		p.t.Fatal(err)
-	}
-	return kib
-}
-
-// wantOnce sees that each of these texts has a line, and that there is no other warning or error.
-func (p *process) wantOnce(texts ...string) {
-	p.t.Helper()
-	lines := p.complaints()
-	for _, text := range texts {
-		if n := strings.Count(strings.Join(lines, ""), text); n != 1 {
-			p.t.Errorf("%q is logged %d times", text, n)
-		}
-	}
-	if len(lines) != len(texts) {
-		p.t.Errorf("%d warnings and errors, %d are expected: %.4000q", len(lines), len(texts), lines)
-	}
 }
 
 // calls opens n connections at a time that send text, from several addresses so that the ports suffice.

@@ -188,3 +188,17 @@ func linesOf(log, level string) (lines []string) {
 	}
 	return lines
 }
+
+// wantOnce sees that each of these texts has a line, and that there is no other warning or error.
+func (p *process) wantOnce(texts ...string) {
+	p.t.Helper()
+	lines := p.complaints()
+	for _, text := range texts {
+		if n := strings.Count(strings.Join(lines, ""), text); n != 1 {
+			p.t.Errorf("%q is logged %d times", text, n)
+		}
+	}
+	if len(lines) != len(texts) {
+		p.t.Errorf("%d warnings and errors, %d are expected: %.4000q", len(lines), len(texts), lines)
+	}
+}
