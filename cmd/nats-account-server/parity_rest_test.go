@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,6 +47,22 @@ func stores(t *testing.T) []behaviour {
 		row("a folder of nsc without accounts", k.ends(1, flags("-nsc OP -hp 127.0.0.1:0"), "open "+nsc+"/accounts: no such file or directory")),
 		row("a folder of nsc: served and announced as nsc writes it; a broken file harms itself only (B11, B12, B45)", shownBy("TestB11B12B45TheFolderOfNSC")),
 		row("in memory: empty at the start, a warning, and lost at the end", k.inMemory()),
+		row("in memory: JWTs in the working directory, where 1.0.3 kept them, are named in a warning", func(t *testing.T) {
+			for _, shard := range []bool{false, true} {
+				l := newLegacy(t, shard, 0o700, 0o600)
+				p := start(t, l.store, nil, "-hp", "127.0.0.1:0")
+				p.wait("there are account JWTs in the working directory, where version 1 kept them")
+				p.kill()
+				p = start(t, l.store, nil, "-hp", "127.0.0.1:0", "-dir", ".")
+				for path := range l.want {
+					if status, _ := get(t, p.url()+"/jwt/v1/"+path); status != http.StatusOK {
+						t.Errorf("%s: %d", path, status)
+					}
+					break
+				}
+				p.term()
+			}
+		}),
 		row("in memory and read-only", shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
 		row("in memory: read and written at once (B14)", shownBy("TestB14MemoryIsReadAndWrittenAtOnce")),
 		row("a line of a pack that is none harms itself only, where the original stops", shownBy("TestB4B23PackLinesAreVerifiedAndStrayOnesHarmNobody", "TestB13B36B39B40B41AHostilePrimary")),
@@ -217,12 +234,46 @@ func overNATS(t *testing.T) []behaviour {
 		row("a lookup of an unknown account is answered with nothing, where the original does not answer", k.answersUnknownLookups),
 		row("a miss is looked up over NATS, verified, within a second (B37, B38)", shownBy("TestB37B38AnswersToLookupsAreVerified", "TestAMissWaitsForASecondAtMost")),
 		row("a key reaches no subject unchecked (B1)", shownBy("TestB1NoURLReachesNATS", "TestB1OnlyAccountKeysAreAskedFor")),
+		row("signing: the subject can change with a reload", reloadedSigner),
 		row("signing: each answer of the signer (B16)", shownBy("TestB16TheSigningService", "TestSigningWithoutNATS")),
 		row("a pack request with our digest is answered with one empty message, another one with lines and an empty one", k.answersPacks),
 		row("packs are exchanged with full resolvers and other account servers", shownBy("TestAFullResolverAndThisServerBecomeTheSame", "TestOursAndTheOriginalsBecomeTheSame")),
 		row("what a pack brings is verified (B4)", shownBy("TestB4B23PackLinesAreVerifiedAndStrayOnesHarmNobody")),
 		row("a deletion stays (B8)", shownBy("TestB8WhatIsDeletedStaysDeleted")),
 	}
+}
+
+// reloadedSigner pushes what an account signed itself, before and after there is somebody who signs.
+func reloadedSigner(t *testing.T) {
+	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
+	s := newSite(t, natsURL, "")
+	p, url := s.start(t)
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op, "listen: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
+	p.wait("connected to NATS for JWT syncing")
+	creds, _ := s.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), creds)
+	a := jwttest.NewAccount(t)
+	if _, err := nc.Subscribe("sign.it", func(m *nats.Msg) { _ = m.Respond(s.op.Account(t, a)) }); err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.Flush()
+	own := jwttest.Sign(t, a.Key, a, time.Now())
+	push := func(status int, body string) {
+		t.Helper()
+		if got, text := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, own); got != status || !strings.HasPrefix(text, body) {
+			t.Errorf("%d %q", got, text)
+		}
+	}
+	push(http.StatusBadRequest, "Signing service not enabled\n")
+	text, err := os.ReadFile(s.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf(t, s.dir, "%s\nsignrequestsubject: sign.it", text)
+	p.signal(syscall.SIGHUP)
+	p.wait("configuration reloaded")
+	push(http.StatusOK, "stored; ")
+	p.term()
 }
 
 func (k *talk) introducesItself(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +24,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/operator"
 	"nats-account-server/internal/replica"
 	"nats-account-server/internal/resolver"
 )
@@ -133,6 +136,9 @@ func (d *daemon) openStore(ctx context.Context, c config.Config) (store, error) 
 	if c.Store.Dir == "" {
 		d.say("creating an in-memory store")
 		d.warn("the in-memory store forgets every JWT when this server stops: set store.dir to keep them")
+		if jwtsHere() {
+			d.warn(`there are account JWTs in the working directory, where version 1 kept them: set store { dir: "." } to serve them`)
+		}
 		return jwtstore.NewMemory(announce), nil
 	}
 	d.say("creating a store at %s", c.Store.Dir)
@@ -142,6 +148,19 @@ func (d *daemon) openStore(ctx context.Context, c config.Config) (store, error) 
 		Announce: announce,
 		Warn:     d.warn,
 	})
+}
+
+// jwtsHere says whether the working directory is a store of accounts.
+func jwtsHere() bool {
+	for _, pattern := range []string{"A*.jwt", "??/A*.jwt"} {
+		names, _ := filepath.Glob(pattern) // the patterns are good
+		for _, name := range names {
+			if key, _ := strings.CutSuffix(filepath.Base(name), ".jwt"); operator.IsAccountKey(key) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // openMirrored opens the store behind a read-only configuration: it holds what of the folder can be served.
