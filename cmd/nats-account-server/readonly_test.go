@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -289,5 +290,57 @@ func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 	p = start(t, s.dir, nil, "-dir", "/nope", "-ro", "-hp", "127.0.0.1:0")
 	if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), "the path [/nope] doesn't exist") {
 		t.Errorf("exit code %d\n%s", code, p.log)
+	}
+}
+
+// TestHundredsOfFilesAreHundredsOfAnnouncements: a directory under version control is brought up to date while the program
+// watches, as git does it (a new file in the old one's place) and as cp does it (the old one written anew).
+func TestHundredsOfFilesAreHundredsOfAnnouncements(t *testing.T) {
+	t.Parallel()
+	const files = 300
+	l := newLibrary(t, "readonly: true, dir: ", "")
+	all := make([]*jwttest.Account, files)
+	for i := range all {
+		all[i] = jwttest.NewAccount(t)
+	}
+	path := func(a *jwttest.Account) string { return a.ID[54:] + "/" + a.ID + ".jwt" }
+	sign := func(a *jwttest.Account, ago time.Duration) []byte {
+		return jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-ago))
+	}
+	for _, a := range all {
+		l.put(path(a), sign(a, time.Hour))
+	}
+	n := natstest.Start(t, resolverConf(t, l.op, "full", "", t.TempDir(), l.port, map[string][]byte{l.op.System.ID: l.op.SystemAccount(t)}))
+	l.listen(n)
+	p, url := l.start(t)
+	announced := func(want int) {
+		t.Helper()
+		natstest.Eventually(t, "every account is announced", func() bool {
+			return !slices.ContainsFunc(all, func(a *jwttest.Account) bool { return l.announced(a.ID) < want })
+		})
+		time.Sleep(500 * time.Millisecond) // more would come now
+		for _, a := range all {
+			if got := l.announced(a.ID); got != want {
+				t.Errorf("%s is announced %d times, not %d", a.ID, got, want)
+			}
+		}
+	}
+	announced(1) // nobody remembers whether they were
+	for _, a := range all {
+		l.put(path(a), sign(a, time.Minute))
+	}
+	announced(2)
+	for _, a := range all {
+		jwttest.File(t, filepath.Join(l.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 0))
+	}
+	announced(3)
+	for _, a := range all {
+		if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK {
+			t.Errorf("%s: %d", a.ID, status)
+		}
+	}
+	p.term()
+	if lines := p.lines("WRN"); len(lines) > 0 {
+		t.Errorf("%d warnings: %q", len(lines), lines[0])
 	}
 }

@@ -127,12 +127,9 @@ func (m *mirror) wait(ctx context.Context, settled bool) {
 }
 
 func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
 }
 
 // look offers what has changed, and takes out what is gone. It returns when all of that is done.
