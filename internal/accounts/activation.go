@@ -109,10 +109,7 @@ func readActivation(token []byte) (*jwt.ActivationClaims, error) {
 // judgeActivation says whether the exporting account is known and has signed, and whether the token can be used now. Whoever
 // puts a file somewhere may put an expired one there.
 func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims, file bool) error {
-	exporter := claims.Issuer
-	if claims.IssuerAccount != "" {
-		exporter = claims.IssuerAccount
-	}
+	exporter := exporterOf(claims)
 	account, err := r.Lookup(ctx, exporter)
 	if errors.Is(err, ErrUnreadable) {
 		return err
@@ -133,6 +130,23 @@ func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationCl
 		return nil
 	}
 	return validate(claims)
+}
+
+// exporterOf is the account in whose name a token was signed.
+func exporterOf(claims *jwt.ActivationClaims) string {
+	if claims.IssuerAccount != "" {
+		return claims.IssuerAccount
+	}
+	return claims.Issuer
+}
+
+// ExporterOf is the account in whose name an activation token was signed, unchecked; "" if it is none.
+func ExporterOf(token []byte) string {
+	claims, err := readActivation(bytes.TrimSpace(token))
+	if err != nil {
+		return ""
+	}
+	return exporterOf(claims)
 }
 
 // newerActivation refuses a token that is older than the stored one.

@@ -332,6 +332,13 @@ func (r *Replica) LookupActivation(ctx context.Context, hash string) (*accounts.
 	if failed != nil {
 		return nil, err
 	}
+	exporter := accounts.ExporterOf(token)
+	if exporter == "" {
+		return nil, err
+	}
+	if _, failed := r.Find(within, exporter); failed != nil {
+		return nil, err
+	}
 	if _, _, failed := r.Gate.Activate(within, token, source); failed != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
@@ -280,5 +282,36 @@ func TestWhatAPackSaysOfTheRest(t *testing.T) {
 				t.Errorf("asked %s, want %v", got, c.questions)
 			}
 		})
+	}
+}
+
+// TestAnActivationBringsItsAccount: nobody has asked for the account that has signed it.
+func TestAnActivationBringsItsAccount(t *testing.T) {
+	t.Parallel()
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	claims := jwt.NewActivationClaims(b.ID)
+	claims.ImportSubject, claims.ImportType = "foo", jwt.Stream
+	token, err := claims.Encode(a.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := claims.HashID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := map[string]string{"/jwt/v1/activations/" + hash: token}
+	o, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		if answers[q.URL.Path] == "" {
+			http.NotFound(w, q)
+			return
+		}
+		fmt.Fprint(w, answers[q.URL.Path])
+	}, nil)
+	if _, err := r.LookupActivation(t.Context(), hash); !errors.Is(err, accounts.ErrNoActivation) {
+		t.Errorf("of an account that the primary does not have: %v", err)
+	}
+	answers["/jwt/v1/accounts/"+a.ID] = string(o.Account(t, a))
+	if got, err := r.LookupActivation(t.Context(), hash); err != nil || string(got.JWT) != token {
+		t.Errorf("%v, %v", got, err)
 	}
 }
