@@ -116,15 +116,15 @@ func TestB44AReadOnlyDirectory(t *testing.T) {
 	l.put(a.ID+".jwt", first)
 	l.put(b.ID[54:]+"/"+b.ID+".jwt", second)
 	l.put("OP.jwt", []byte(l.op.Token(t)))
-	p, url := l.start(t)
-	l.serves(url, a.ID, first)
-	l.serves(url, b.ID, second)
 	n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", l.port), a, b, c))
 	for _, a := range []*jwttest.Account{a, b, c} {
 		user, _ := a.User(t)
 		natstest.Connect(t, n.ClientURL(), user)
 	}
 	l.listen(n)
+	p, url := l.start(t)
+	l.serves(url, a.ID, first)
+	l.serves(url, b.ID, second)
 	p.wait("connected to NATS for JWT syncing")
 	settled := func(key string, want int) {
 		t.Helper()

@@ -214,21 +214,33 @@ func TestCopyOfALiveStore(t *testing.T) {
 	wait()
 }
 
-// copyTree copies what a backup program would see; files that vanish meanwhile are not there.
+// copyTree copies a store file by file, the journal before it looks for anything else: what the journal says is in its file by
+// then is. Files that vanish meanwhile are not there.
 func copyTree(t *testing.T, from, to string) {
 	t.Helper()
+	copyFiles(t, filepath.Join(from, ".journal"), filepath.Join(to, ".journal"))
+	copyFiles(t, from, to)
+}
+
+// copyFiles copies a directory, if there is one; what has been copied before stays as it is.
+func copyFiles(t *testing.T, from, to string) {
+	t.Helper()
 	entries, err := os.ReadDir(from)
-	if err != nil && !os.IsNotExist(err) {
+	if os.IsNotExist(err) {
+		return
+	}
+	if err == nil {
+		err = os.MkdirAll(to, 0o700)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
 		source, target := filepath.Join(from, e.Name()), filepath.Join(to, e.Name())
 		switch {
+		case e.Name() == ".journal" && exists(target):
 		case e.IsDir():
-			if err := os.MkdirAll(target, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			copyTree(t, source, target)
+			copyFiles(t, source, target)
 		case e.Type().IsRegular():
 			content, err := os.ReadFile(source)
 			if err != nil {

@@ -3,6 +3,7 @@ package jwttest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/json"
@@ -10,8 +11,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"crypto/sha256"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -23,6 +22,7 @@ type Operator struct {
 	ID           string // public key
 	System       *Account
 	Claims       *jwt.OperatorClaims
+	made         int64
 }
 
 // Account is an account's key pair.
@@ -38,7 +38,7 @@ func NewOperator(t testing.TB, edits ...func(*jwt.OperatorClaims)) *Operator {
 	check(t, err)
 	signing, err := nkeys.CreateOperator()
 	check(t, err)
-	o := &Operator{Key: key, Signing: signing, ID: public(t, key), System: NewAccount(t)}
+	o := &Operator{Key: key, Signing: signing, ID: public(t, key), System: NewAccount(t), made: time.Now().Unix()}
 	o.Claims = jwt.NewOperatorClaims(o.ID)
 	o.Claims.Name = "OP"
 	o.Claims.SigningKeys.Add(public(t, signing))
@@ -49,12 +49,16 @@ func NewOperator(t testing.TB, edits ...func(*jwt.OperatorClaims)) *Operator {
 	return o
 }
 
-// Token is the operator's JWT.
+// Token is the operator's JWT, the same one as long as its claims are.
 func (o *Operator) Token(t testing.TB) string {
 	t.Helper()
-	token, err := o.Claims.Encode(o.Key)
+	c := *o.Claims
+	c.Type, c.Version = jwt.OperatorClaim, 2
+	c.Issuer, c.IssuedAt = o.ID, o.made
+	claims, err := json.Marshal(&c)
 	check(t, err)
-	return token
+	c.ID = identify(claims)
+	return string(Encode(t, o.Key, &c))
 }
 
 // NewAccount makes an account key.
@@ -87,9 +91,14 @@ func Sign(t testing.TB, signer nkeys.KeyPair, a *Account, iat time.Time, edits .
 		edit(c)
 	}
 	c.Issuer, c.IssuedAt = public(t, signer), iat.Unix()
-	sum := sha256.Sum256([]byte(c.Subject + c.Issuer + iat.String()))
-	c.ID = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
+	c.ID = identify([]byte(c.Subject + c.Issuer + iat.String()))
 	return Encode(t, signer, c)
+}
+
+// identify makes a jti.
+func identify(what []byte) string {
+	sum := sha256.Sum256(what)
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
 }
 
 // Encode signs any claims as a version 2 JWT, exactly as they are.
