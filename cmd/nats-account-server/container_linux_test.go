@@ -48,6 +48,24 @@ func TestInAContainer(t *testing.T) {
 	p.term()
 }
 
+// TestTheImageIsTheOriginals: the same paths and entry point, and nothing else that an image can say.
+func TestTheImageIsTheOriginals(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, final, _ := strings.Cut(string(text), "\nFROM alpine:3\n")
+	want := `RUN apk add --no-cache ca-certificates && mkdir -p /nats/bin /nats/conf
+COPY --from=build /nats-account-server /nats/bin/nats-account-server
+RUN ln -s /nats/bin/nats-account-server /bin/nats-account-server
+ENTRYPOINT ["/bin/nats-account-server"]
+`
+	if final != want {
+		t.Errorf("the image is\n%s\nwant\n%s", final, want)
+	}
+}
+
 // buildOfTheImage is the line of the Dockerfile that builds.
 func buildOfTheImage(t *testing.T) string {
 	t.Helper()

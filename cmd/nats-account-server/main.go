@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -27,7 +28,11 @@ func main() {
 
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any other failure.
 func run(ctx context.Context, args []string, out io.Writer, ready func()) int {
-	flags, err := config.ParseFlags(args, os.Stderr)
+	var usage bytes.Buffer // one event, where the log is Windows'
+	flags, err := config.ParseFlags(args, &usage)
+	if usage.Len() > 0 {
+		_, _ = out.Write(usage.Bytes())
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -86,7 +91,7 @@ func serve(ctx context.Context, c config.Config, flags config.Flags, handler *lo
 func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, winsvc.StopSignals()...)
 	go func() {
 		name := "interrupt"
 		if s := <-signals; s == syscall.SIGTERM {

@@ -441,6 +441,7 @@ func replication(t *testing.T) []behaviour {
 		row("a replica needs an operator", k.refuses("primary: \"http://127.0.0.1:1\"", "a replica needs an operator")),
 		row("the lines at the start, without NATS and without a pack", func(t *testing.T) {
 			p := start(t, k.dir, nil, flags("-c", k.file(t, anyPort+"operatorjwtpath: op.jwt, primary: \"http://127.0.0.1:1\", maxreplicationpack: 0"))...)
+			p.wait("server time is")
 			p.wait("starting in replicated mode, with primary at http://127.0.0.1:1")
 			p.wait("running in replicated mode without NATS notifications can result in delayed updates")
 			p.wait("skipping initial JWT pack from primary, config has MaxReplicationPack of 0")
@@ -448,6 +449,7 @@ func replication(t *testing.T) []behaviour {
 		}),
 		row("a primary that is away", func(t *testing.T) {
 			p := start(t, k.dir, nil, flags("-operator op.jwt -hp 127.0.0.1:0 -primary", fmt.Sprintf("http://127.0.0.1:%d/", freePort(t)))...)
+			p.wait("grabbing initial JWT pack from primary http://127.0.0.1:")
 			p.wait("unable to initialize from primary, .*, will use what is on disk")
 			p.term()
 		}),
@@ -464,6 +466,7 @@ func replication(t *testing.T) []behaviour {
 		row("what is stored is asked for again when an hour has passed", shownBy("TestAnHourLaterItIsAskedForAgain")),
 		row("many at once (B15)", shownBy("TestB15ManyAskAtOnce")),
 		row("1.0.3's import once at the start is not there: it follows", shownBy("TestAReplicaFollowsItsPrimary")),
+		row("SIGHUP lets it follow another primary, or none", shownBy("TestAReloadFollowsAnotherPrimary")),
 		row("a pair with restarts and cut lines", shownBy("TestAPairWithRestartsAndCutLines")),
 	}
 }
@@ -572,6 +575,7 @@ func traceLines(t *testing.T) {
 	p, url := s.start(t, "-DV")
 	a := jwttest.NewAccount(t)
 	path := "/jwt/v1/accounts/" + a.ID
+	unknown := strings.Repeat("A", 52) + "===="
 	post(http.DefaultClient, url+path, s.op.Account(t, a))
 	short := a.ID[:12]
 	for _, c := range []struct {
@@ -580,6 +584,7 @@ func traceLines(t *testing.T) {
 	}{
 		{"/jwt/v1/accounts/", []string{`127\.0\.0\.1:\d+: /jwt/v1/accounts/\n`, "server sent resolver check"}},
 		{path, []string{"request for JWT for - " + short, "returning JWT for - " + short}},
+		{"/jwt/v1/activations/" + unknown, []string{`127\.0\.0\.1:\d+: /jwt/v1/activations/` + unknown}},
 		{path + "?text=true", []string{"returning JWT as text for - " + short}},
 		{path + "?decode=true", []string{"returning decoded JWT as text for - " + short}},
 		{path + "?notify=true", []string{"trying to send notification for - " + short}},
@@ -591,6 +596,7 @@ func traceLines(t *testing.T) {
 			p.wait(`\[TRC\] ` + line)
 		}
 	}
+	wantSaid(t, p.log.String(), "[DBG] unable to find requested activation JWT for "+unknown+"\n")
 	p.term()
 }
 
@@ -608,8 +614,8 @@ func startToEnd(t *testing.T) []behaviour {
 			}
 			p.term()
 		}),
-		row("a Windows service", shownBy("TestTheService")),
-		row("a container image with the original's paths and entry point; docker stop is a stop in order", shownBy("TestInAContainer")),
+		row("a Windows service, with its lines in the event log", shownBy("TestTheService", "TestLinesAreEvents")),
+		row("a container image with the original's paths and entry point; docker stop is a stop in order", shownBy("TestInAContainer", "TestTheImageIsTheOriginals")),
 		row("a directory of either version is served unchanged", shownBy("TestMovingHereFromTheOriginal")),
 		row("nats-server's URL resolver: one GET at its start, accounts on demand, updates", shownBy("TestTheQuickStart", "TestInterop", "TestAURLResolverDoesNotStartWithoutUs")),
 		row("nsc push, pull and add operator over HTTP", nscOverHTTP),

@@ -125,6 +125,16 @@ func (k *kit) refuses(text string, says ...string) func(*testing.T) {
 	return func(t *testing.T) { k.ends(1, flags("-t -c", k.file(t, text)), says...)(t) }
 }
 
+// warns checks a configuration that runs, and says something all the same.
+func (k *kit) warns(text string, says ...string) func(*testing.T) {
+	return func(t *testing.T) {
+		p := start(t, k.dir, nil, "-c", k.file(t, anyPort+text))
+		p.url()
+		p.term()
+		wantSaid(t, p.log.String(), says...)
+	}
+}
+
 // dumps starts the program with a configuration file and flags and compares values of the effective configuration: pairs
 // of a path such as "HTTP.Port" and the value as JSON.
 func (k *kit) dumps(text string, args []string, pairs ...string) func(*testing.T) {
@@ -303,10 +313,13 @@ func commandLine(t *testing.T) []behaviour {
 		row("an operator file with another JWT", k.ends(1, flags("-operator sys.jwt -hp 127.0.0.1:0"), "not operator claim")),
 		row("a system account file with another JWT", k.ends(1, flags("-operator op.jwt -c", k.file(t, "systemaccountjwtpath: op.jwt")), "not account claim")),
 		row("an operator file with BEGIN and END, which the original can't read", shownBy("TestOperatorFilesAreBareOrDecorated")),
-		row("line ends of the operator's file are served too", k.servesOperatorVerbatim()),
+		row("line ends of the operator's and the system account's file are served too", k.servesFilesVerbatim()),
+		row("a system account that the operator did not sign, which the original serves", k.foreignSystemAccount()),
 		row("a system account that the operator does not name", k.anotherSystemAccount()),
 		row("-dir that is a file", k.ends(1, flags("-hp 127.0.0.1:0 -dir afile"), "mkdir "+k.dir+"/afile: not a directory")),
 		row("-dir below a file, where the original panics", k.ends(1, flags("-hp 127.0.0.1:0 -dir afile/x"), "not a directory", "!goroutine")),
+		row("-ro without -dir has no effect, as in 0.8.4, and says so", k.ends(1, flags("-t -ro -c", k.file(t, "store { dir: mine }")), "-ro has no effect without -dir")),
+		row("an empty store directory that is read-only is 0.8.4's empty store", k.dumps(anyPort+`store { dir: "", readonly: true }`, nil, "Store.Dir", `""`, "Store.ReadOnly", "true")),
 		row("-ro of a directory that is not there", k.ends(1, flags("-hp 127.0.0.1:0 -ro -dir /nope"), "the path [/nope] doesn't exist")),
 		row("a port that is in use is exit code 1", shownBy("TestAPortInUseIsOneLineAndExitCode1")),
 		row("NATS that closes for good is no end, where 1.0.3 exits with 255", shownBy("TestB30AnAuthorizationFailureIsNeverTheEnd")),
@@ -317,15 +330,27 @@ func commandLine(t *testing.T) []behaviour {
 	}
 }
 
-// servesOperatorVerbatim: what is around the JWT in the file is part of the answer.
-func (k *kit) servesOperatorVerbatim() func(*testing.T) {
+// servesFilesVerbatim: what is around the JWT in a file is part of the answer.
+func (k *kit) servesFilesVerbatim() func(*testing.T) {
 	return func(t *testing.T) {
-		jwttest.File(t, k.dir, "opn.jwt", []byte(k.op.Token(t)+"\n\n"))
-		p := start(t, k.dir, nil, flags("-operator opn.jwt -hp 127.0.0.1:0")...)
-		if status, body := get(t, p.url()+"/jwt/v1/operator"); status != http.StatusOK || body != k.op.Token(t)+"\n\n" {
-			t.Errorf("%d %q", status, body)
+		operator, system := k.op.Token(t)+"\n\n", string(k.op.SystemAccount(t))+"\r\n"
+		jwttest.File(t, k.dir, "opn.jwt", []byte(operator))
+		jwttest.File(t, k.dir, "sysn.jwt", []byte(system))
+		p := start(t, k.dir, nil, flags("-operator opn.jwt -c", k.file(t, anyPort+"systemaccountjwtpath: sysn.jwt"))...)
+		url := p.url()
+		for path, want := range map[string]string{"operator": operator, "accounts/" + k.op.System.ID: system} {
+			if status, body := get(t, url+"/jwt/v1/"+path); status != http.StatusOK || body != want {
+				t.Errorf("%s: %d %q", path, status, body)
+			}
 		}
 		p.term()
+	}
+}
+
+func (k *kit) foreignSystemAccount() func(*testing.T) {
+	return func(t *testing.T) {
+		jwttest.File(t, k.dir, "foreign.jwt", jwttest.NewOperator(t).Account(t, k.op.System))
+		k.ends(1, flags("-operator op.jwt -hp 127.0.0.1:0 -c", k.file(t, "systemaccountjwtpath: foreign.jwt")), "error loading system account from ")(t)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -202,4 +203,62 @@ func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
 	}
 	p.wait("unable to initialize from primary")
 	p.term()
+}
+
+// TestAReloadFollowsAnotherPrimary, or nobody: then pushes are taken.
+func TestAReloadFollowsAnotherPrimary(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "")
+	other := *s
+	other.conf = jwttest.File(t, s.dir, "other.conf", []byte(`
+		operatorjwtpath: op.jwt
+		http { host: 127.0.0.1, port: 0 }
+		store { dir: other }`))
+	first, firstURL := s.start(t)
+	second, secondURL := other.start(t)
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	for url, acc := range map[string]*jwttest.Account{firstURL: a, secondURL: b} {
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+acc.ID, s.op.Account(t, acc)); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	f := followerOf(t, s, firstURL, "", "")
+	p, url := f.start(t)
+	has := func(acc *jwttest.Account, want int) {
+		t.Helper()
+		if status, _ := get(t, url+"/jwt/v1/accounts/"+acc.ID); status != want {
+			t.Errorf("%d, want %d", status, want)
+		}
+	}
+	p.wait("grabbing initial JWT pack from primary " + firstURL)
+	p.wait("initialized from primary, 1 accounts")
+	has(a, http.StatusOK)
+	has(b, http.StatusNotFound)
+	reload := func(old, new string) {
+		t.Helper()
+		text, err := os.ReadFile(f.conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf(t, f.dir, "%s", strings.Replace(string(text), old, new, 1))
+		p.signal(syscall.SIGHUP)
+		p.wait("configuration reloaded")
+	}
+	reload(firstURL, secondURL)
+	p.wait("initialized from primary, 1 accounts")
+	has(b, http.StatusOK)
+	push := func(want int, text string) {
+		t.Helper()
+		c := jwttest.NewAccount(t)
+		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+c.ID, s.op.Account(t, c)); status != want || !strings.Contains(body, text) {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	push(http.StatusMethodNotAllowed, secondURL)
+	reload(fmt.Sprintf("primary: %q,", secondURL), "")
+	push(http.StatusOK, "stored")
+	has(a, http.StatusOK)
+	for _, p := range []*process{p, first, second} {
+		p.term()
+	}
 }

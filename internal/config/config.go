@@ -93,7 +93,7 @@ type Store struct {
 
 	AllowDelete bool // the operator may delete accounts over NATS; default false
 
-	CleanupInterval time.Duration // how often expired JWTs are deleted, at most a day; default 0, never
+	CleanupInterval time.Duration // how often expired JWTs are deleted; default 0, never
 
 	ReadOnly bool   // nothing is let in but what somebody puts into Dir, which is only read; without Dir nothing at all
 	NSC      string // folder of nsc, which is only read; "" for none. Dir is "" then

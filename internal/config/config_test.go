@@ -280,6 +280,7 @@ func TestWarnings(t *testing.T) {
 		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }", `the key "port" is given again`, true},
 		{"a section given twice", "http { port: 1 }\nhttp { host: a }", `a.conf:2:1: the section "http" stands here again and is merged`, false},
 		{"a misspelt key of TLS", "nats { tls { rot: x } }", `unknown key "rot" in section nats.tls, did you mean "root"?`, true},
+		{"a key of TLS that keeps nobody out", "http { tls { timeout: 2 } }", `a.conf:1:14: unknown key "timeout" in section http.tls`, true},
 		{"B29: too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms", false},
 		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
 		{"B28, B29: no wait at all", "nats { reconnectwait: 0 }", "a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},

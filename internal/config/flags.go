@@ -60,6 +60,9 @@ func (l *loader) readFlags(f Flags) {
 	if f.Dir != "" {
 		c.Store = Store{Dir: l.path(f.Dir), ReadOnly: f.ReadOnly}
 	}
+	if f.ReadOnly && f.Dir == "" && f.NSC == "" {
+		l.warnings = append(l.warnings, Warning{Text: "-ro has no effect without -dir: to have a directory of the file only read, set store.readonly", Strict: true})
+	}
 	if f.NSC != "" { // it beats -dir
 		c.Store = Store{NSC: l.path(f.NSC)}
 		c.Operator = JWTRef{}

@@ -97,8 +97,21 @@ var sections = map[string]string{
 	"http.tls": "TLS", "nats.tls": "TLS", "http.authorization": "Authorization",
 }
 
-// strictSections are those where a key that nobody knows is an error: it may be a slip in what was to keep people out.
-var strictSections = map[string]bool{"http.tls": true, "http.authorization": true}
+// guards says whether a key that nobody knows may be a slip in what was to keep people out. Files that were written for the original
+// may have any other one.
+func guards(section, name string) bool {
+	name = strings.ToLower(name)
+	switch section {
+	case "http.authorization":
+		return true
+	case "http.tls":
+		return strings.HasPrefix(name, "verif") || slices.ContainsFunc([]string{"verify", "root", "ca_file"}, func(guard string) bool {
+			return distance(name, guard) <= 2
+		})
+	default:
+		return false
+	}
+}
 
 // ignored are keys that the original's structure has and nobody ever used.
 var ignored = map[string]bool{"logging.custom": true}

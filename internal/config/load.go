@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -107,7 +108,7 @@ func (l *loader) entry(name string, e natsconf.Entry, first map[string]natsconf.
 		l.warn(e.Pos, true, "the key %q is given again: this one counts, not the one at %s", e.Key, at)
 	}
 	first[k.name] = e.Pos
-	if strictSections[k.section] {
+	if k.section == "http.tls" || k.section == "http.authorization" {
 		l.httpAt[join(k.section, strings.ToLower(k.name))] = e.Value.Pos
 	}
 	if k.kind == logins {
@@ -134,7 +135,7 @@ func (l *loader) unknown(name string, e natsconf.Entry) {
 	if near := nearest(name, e.Key); near != "" {
 		hint = fmt.Sprintf(", did you mean %q?", near)
 	}
-	if strictSections[name] {
+	if guards(name, e.Key) {
 		l.mistake(e.Pos, "unknown key %q %s%s", e.Key, where, hint)
 		return
 	}
@@ -163,13 +164,13 @@ func (l *loader) judge(k *key, e natsconf.Entry) {
 			l.mistake(at, "signrequestsubject %q is no subject to publish on", s)
 		}
 	case "ReadTimeout", "WriteTimeout", "ConnectTimeout", "SignRequestTimeout", "ReplicationTimeout":
-		l.judgeTime(k, at, 1)
+		l.judgeTime(k, at, 1, mostTime)
 	case "Primary":
 		l.primaryAt = at
 	case "CleanupInterval":
-		l.judgeTime(k, at, 0)
+		l.judgeTime(k, at, 0, math.MaxInt64)
 	case "ReconnectWait":
-		l.judgeTime(k, at, 0)
+		l.judgeTime(k, at, 0, mostTime)
 		if wait := &l.config.NATS.ReconnectWait; *wait >= 0 && *wait < leastWait {
 			*wait = leastWait
 			l.warn(at, false, "nats.reconnectwait is raised to 100 ms")
@@ -186,14 +187,14 @@ func (l *loader) judge(k *key, e natsconf.Entry) {
 }
 
 // judgeTime refuses a duration that is below the least one, or absurdly long.
-func (l *loader) judgeTime(k *key, at natsconf.Pos, least time.Duration) {
+func (l *loader) judgeTime(k *key, at natsconf.Pos, least, most time.Duration) {
 	name := join(k.section, strings.ToLower(k.name))
 	switch d := *k.into(&l.config).(*time.Duration); {
 	case d < least && least > 0:
 		l.mistake(at, "%s must be more than 0", name)
 	case d < least:
 		l.mistake(at, "%s must not be negative", name)
-	case d > mostTime:
+	case d > most:
 		l.mistake(at, "%s must be at most a day, not %s", name, d)
 	}
 }
@@ -218,7 +219,7 @@ func checkPort(n int) error {
 // checkDir refuses a directory that is there and empty, when no flag names another one. It may be a variable that
 // is not set where it should be, and what is kept in memory is lost.
 func (l *loader) checkDir() {
-	if s := l.config.Store; l.dirAt != (natsconf.Pos{}) && s.Dir == "" && s.NSC == "" {
+	if s := l.config.Store; l.dirAt != (natsconf.Pos{}) && s.Dir == "" && s.NSC == "" && !s.ReadOnly {
 		l.mistake(l.dirAt, "store directory is required")
 	}
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -86,7 +87,7 @@ func (a *anchors) loadSystem(ref config.JWTRef) error {
 		if err != nil {
 			return err
 		}
-		head, err := a.Operator.Check(claims.Subject, token)
+		head, err := a.Operator.Check(claims.Subject, bytes.TrimSpace(token)) // as it lies in the file it is served
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,6 @@ import (
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/operator"
-	"nats-account-server/internal/replica"
 	"nats-account-server/internal/resolver"
 )
 
@@ -68,8 +67,8 @@ type daemon struct {
 	registry *accounts.Registry
 	notifier *notifier.Notifier
 	doors    *resolver.Doors
-	replica  *replica.Replica // nil unless we follow another server
-	mirror   *mirror          // nil unless somebody else writes what is served
+	follower *follower // nil unless we follow another server
+	mirror   *mirror   // nil unless somebody else writes what is served
 	front    *front
 	link     *link
 	tasks    *errgroup.Group
@@ -85,6 +84,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Config.File != "" {
 		d.say("loading configuration from %q", o.Config.File)
 	}
+	d.sayPrimary(o.Config)
 	folder, err := openFolder(o.Config.Store)
 	if err != nil {
 		return err
@@ -115,7 +115,6 @@ func Run(ctx context.Context, o Options) error {
 	defer d.closeStore()
 	if folder == nil {
 		d.wire(trust, nil)
-		d.replica = d.follow()
 	} else {
 		tokens := newShelf()
 		d.wire(trust, tokens)
@@ -235,19 +234,18 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	}
 	var failed context.Context
 	d.tasks, failed = errgroup.WithContext(ctx)
-	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door), door.secure, d.warn))
+	follower := d.nextFollower(d.Config)
+	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door, follower), door.secure, d.warn))
 	d.link = d.startLink(d.Config.NATS)
 	if every := d.Config.Store.CleanupInterval; every > 0 {
 		d.tasks.Go(func() error { return d.cleanUp(failed, every) })
-	}
-	if d.replica != nil {
-		d.tasks.Go(func() error { return d.replica.Run(failed) })
 	}
 	if d.mirror != nil {
 		d.tasks.Go(func() error { return d.mirror.run(failed) })
 	}
 	d.say("nats-account-server is running")
 	d.sayResolvers(trust)
+	d.follow(follower)
 	if d.Ready != nil {
 		d.Ready()
 	}
@@ -310,6 +308,7 @@ func (d *daemon) stop() {
 		d.log.Error(fmt.Sprintf("error closing http server: %s", err))
 	}
 	d.say("http server stopped")
+	d.follower.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
 	d.notifier.Drain(ctx)

@@ -89,10 +89,10 @@ func admit(r *access.Rules, o config.Login, role access.Role) {
 }
 
 // newAPI is the handler behind the door.
-func (d *daemon) newAPI(c config.Config, trust anchors, door door) *httpapi.API {
+func (d *daemon) newAPI(c config.Config, trust anchors, door door, f *follower) *httpapi.API {
 	o := httpapi.Options{Gate: d.registry, MaxPack: c.MaxPack, ReadOnly: d.Config.Store.ReadOnly, Log: d.log}
-	if d.replica != nil {
-		o.Gate, o.ReadOnly, o.Primary = following{d.registry, d.replica}, true, config.Blanked(d.Config.Primary)
+	if f != nil {
+		o.Gate, o.ReadOnly, o.Primary = following{d.registry, f.Replica}, true, config.Blanked(f.of.url)
 	}
 	if door.rules != nil {
 		o.Guard = d.desk.Guard(*door.rules)

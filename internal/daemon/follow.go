@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
@@ -32,15 +33,70 @@ func (f following) LookupActivation(ctx context.Context, hash string) (*accounts
 	return f.replica.LookupActivation(ctx, hash)
 }
 
-// follow makes the replica of the configured primary; nil if there is none.
-func (d *daemon) follow() *replica.Replica {
-	c := d.Config
-	if c.Primary == "" {
+// follower is a replica at work with one configuration; nil follows nobody.
+type follower struct {
+	*replica.Replica
+	of     leader
+	cancel context.CancelFunc // nil before it has begun
+	done   chan struct{}
+}
+
+// leader is what a follower goes by.
+type leader struct {
+	url     string
+	timeout time.Duration
+	maxPack int
+}
+
+// nextFollower makes the replica of the configured primary, or gives the present one if nothing about it changes.
+func (d *daemon) nextFollower(c config.Config) *follower {
+	of := leader{c.Primary, c.ReplicationTimeout, c.MaxPack}
+	switch {
+	case of.url == "":
 		return nil
+	case d.follower != nil && d.follower.of == of:
+		return d.follower
+	}
+	o := replica.Options{Primary: of.url, Timeout: of.timeout, MaxPack: of.maxPack, Gate: d.registry, Log: d.log}
+	return &follower{Replica: replica.New(o), of: of, done: make(chan struct{})}
+}
+
+// follow lets next follow, in the place of the present one.
+func (d *daemon) follow(next *follower) {
+	if next == d.follower {
+		return
+	}
+	d.follower.stop()
+	d.follower = next
+	if next == nil {
+		return
+	}
+	if next.of.maxPack != 0 {
+		d.say("grabbing initial JWT pack from primary %s", config.Blanked(next.of.url))
+	}
+	var ctx context.Context
+	ctx, next.cancel = context.WithCancel(context.Background())
+	go func() {
+		defer close(next.done)
+		next.Run(ctx)
+	}()
+}
+
+// stop returns when nothing is asked of the primary any more.
+func (f *follower) stop() {
+	if f != nil && f.cancel != nil {
+		f.cancel()
+		<-f.done
+	}
+}
+
+// sayPrimary writes the lines about whom this server follows.
+func (d *daemon) sayPrimary(c config.Config) {
+	if c.Primary == "" {
+		return
 	}
 	d.say("starting in replicated mode, with primary at %s", config.Blanked(c.Primary))
 	if len(c.NATS.Servers) == 0 {
 		d.say("running in replicated mode without NATS notifications can result in delayed updates")
 	}
-	return replica.New(replica.Options{Primary: c.Primary, Timeout: c.ReplicationTimeout, MaxPack: c.MaxPack, Gate: d.registry, Log: d.log})
 }

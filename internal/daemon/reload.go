@@ -23,9 +23,9 @@ func (d *daemon) reload() {
 		d.log.Error("the store section can't change while the server runs: the old one goes on, restart to use the new one")
 		c.Store = d.Config.Store
 	}
-	if c.Primary != d.Config.Primary || c.ReplicationTimeout != d.Config.ReplicationTimeout {
-		d.log.Error("whom this server follows can't change while it runs: restart to follow another one")
-		c.Primary, c.ReplicationTimeout = d.Config.Primary, d.Config.ReplicationTimeout
+	if c.Primary != "" && c.Store.ReadOnly {
+		d.refuse(errors.New("replica mode cannot be used in read-only mode"))
+		return
 	}
 	if err := d.renew(c); err != nil {
 		d.refuse(err)
@@ -53,7 +53,8 @@ func (d *daemon) renew(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	api := d.newAPI(c, trust, door)
+	follower := d.nextFollower(c)
+	api := d.newAPI(c, trust, door, follower)
 	next, err := d.nextFront(c.HTTP, api, door.secure)
 	if err != nil {
 		_ = audit.Close() // a nil file says so
@@ -61,7 +62,7 @@ func (d *daemon) renew(c config.Config) error {
 	}
 	d.audit.Use(audit)
 	next.use(api, door.secure)
-	d.swap(c, trust, next)
+	d.swap(c, trust, next, follower)
 	d.announceDoor(c, trust, door)
 	return nil
 }
@@ -116,7 +117,7 @@ func (d *daemon) replaceFront(next *front) {
 }
 
 // swap makes the new configuration the one that counts. From here nothing can fail.
-func (d *daemon) swap(c config.Config, trust anchors, next *front) {
+func (d *daemon) swap(c config.Config, trust anchors, next *front, follower *follower) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
@@ -125,6 +126,10 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front) {
 	}
 	d.notifier.SetForget(c.ForgetServer)
 	d.useSigning(c)
+	if follower != d.follower {
+		d.sayPrimary(c)
+		d.follow(follower)
+	}
 	if next != d.front {
 		d.replaceFront(next)
 	}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -34,7 +35,10 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) er
 	hash := strings.TrimPrefix(r.URL.Path, pathActivation)
 	f := readFlags(r)
 	activation, err := a.gate.LookupActivation(r.Context(), hash)
-	if err != nil {
+	switch {
+	case errors.Is(err, accounts.ErrNoActivation) && accounts.IsActivationHash(hash):
+		return &unknownActivationError{hash}
+	case err != nil:
 		return err
 	}
 	switch {
@@ -53,3 +57,12 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) er
 	a.sendJWT(w, &activation.Account)
 	return nil
 }
+
+// unknownActivationError says of which token the hash is unknown.
+type unknownActivationError struct{ hash string }
+
+func (e *unknownActivationError) Error() string {
+	return "unable to find requested activation JWT for " + e.hash
+}
+
+func (e *unknownActivationError) Unwrap() error { return accounts.ErrNoActivation }

@@ -23,6 +23,9 @@ func (a *API) refusal(key string, an answer, err error) string {
 	if _, blocked := errors.AsType[*accounts.BlockedError](err); blocked {
 		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors", short(key))
 	}
+	if unknown, is := errors.AsType[*unknownActivationError](err); is {
+		return unknown.Error()
+	}
 	var parts []string
 	message, _, _ := strings.Cut(an.text, "\n")
 	if message == "" {
@@ -76,6 +79,12 @@ func requested(r *http.Request, rt *route, key string) string {
 	f := readFlags(r)
 	if key == "" && rt.path == pathAccount && r.URL.Path != pathAccount {
 		uri += "(invalid key)"
+	}
+	if rt.path == pathActivation {
+		uri += "(invalid hash)"
+		if hash := strings.TrimPrefix(r.URL.Path, pathActivation); accounts.IsActivationHash(hash) {
+			uri = rt.path + hash
+		}
 	}
 	sep := "?"
 	for _, flag := range []struct {

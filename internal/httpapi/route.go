@@ -169,8 +169,10 @@ func (a *API) fold(p string) string {
 			return known
 		}
 	}
-	if n := len(pathAccount); len(p) > n && strings.EqualFold(p[:n], pathAccount) {
-		return pathAccount + p[n:]
+	for _, prefix := range []string{pathAccount, pathActivation} {
+		if n := len(prefix); len(p) > n && strings.EqualFold(p[:n], prefix) {
+			return prefix + p[n:]
+		}
 	}
 	return p
 }

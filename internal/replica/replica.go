@@ -90,8 +90,8 @@ func New(o Options) *Replica {
 	return &Replica{Options: o, client: &http.Client{Transport: transport}, fresh: map[string]time.Time{}, asking: map[string]bool{}}
 }
 
-// Run asks for the initial pack until that works or ctx ends.
-func (r *Replica) Run(ctx context.Context) error {
+// Run asks for the initial pack until that works, and returns when ctx ends.
+func (r *Replica) Run(ctx context.Context) {
 	defer r.client.CloseIdleConnections()
 	if r.MaxPack == 0 {
 		r.Log.Info("skipping initial JWT pack from primary, config has MaxReplicationPack of 0")
@@ -109,7 +109,6 @@ func (r *Replica) Run(ctx context.Context) error {
 		pause(ctx, wait)
 	}
 	<-ctx.Done()
-	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

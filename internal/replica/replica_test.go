@@ -259,7 +259,7 @@ func TestWhatAPackSaysOfTheRest(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
-			go func() { defer close(ended); _ = r.Run(ctx) }()
+			go func() { defer close(ended); r.Run(ctx) }()
 			natstest.Eventually(t, "the pack is here", func() bool {
 				n := 0
 				for range store.Keys() {

@@ -1,9 +1,9 @@
 package winsvc
 
 import (
-	"bytes"
 	"context"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/windows/svc"
 	"golang.org/x/sys/windows/svc/eventlog"
@@ -11,7 +11,7 @@ import (
 
 // Run runs the program, as a service if the service manager has started it, and returns its exit code.
 func Run(program Program) int {
-	if is, err := svc.IsWindowsService(); err != nil || !is {
+	if !isService() {
 		return program(context.Background(), os.Stderr, func() {})
 	}
 	events, err := eventlog.Open(Source)
@@ -25,6 +25,20 @@ func Run(program Program) int {
 		return 1
 	}
 	return s.code
+}
+
+func isService() bool {
+	is, err := svc.IsWindowsService()
+	return err == nil && is
+}
+
+// StopSignals are the signals that stop the program. To Go a user who logs off is a SIGTERM, and every service hears of that: a
+// service is stopped by the service manager alone.
+func StopSignals() []os.Signal {
+	if isService() {
+		return []os.Signal{os.Interrupt}
+	}
+	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }
 
 // service is the program as the service manager sees it.
@@ -78,13 +92,7 @@ type lines struct{ events *eventlog.Log }
 
 // Write implements io.Writer. The log writes one line at a time.
 func (l lines) Write(line []byte) (int, error) {
-	text := string(bytes.TrimSpace(line))
-	switch {
-	case bytes.Contains(line, []byte("[ERR]")):
-		return len(line), l.events.Error(1, text)
-	case bytes.Contains(line, []byte("[WRN]")):
-		return len(line), l.events.Warning(1, text)
-	default:
-		return len(line), l.events.Info(1, text)
-	}
+	how, text := event(line)
+	write := map[severity]func(uint32, string) error{informative: l.events.Info, warning: l.events.Warning, failure: l.events.Error}
+	return len(line), write[how](1, text)
 }

@@ -5,6 +5,8 @@ package winsvc
 import (
 	"context"
 	"io"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -77,5 +79,30 @@ func handle(requests <-chan request, report func(state), debug func(string), out
 				debug("the service manager asks for something that this service does not know")
 			}
 		}
+	}
+}
+
+// severity is what the event log makes of a line.
+type severity int
+
+const (
+	informative severity = iota
+	warning
+	failure
+)
+
+// colour is what a terminal makes of it, and the event log does not.
+var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// event is a line of the log as the event log has it.
+func event(line []byte) (severity, string) {
+	text := strings.TrimSpace(colour.ReplaceAllString(string(line), ""))
+	switch {
+	case strings.Contains(text, "[ERR] "):
+		return failure, text
+	case strings.Contains(text, "[WRN] "):
+		return warning, text
+	default:
+		return informative, text
 	}
 }

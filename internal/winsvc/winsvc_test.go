@@ -1,12 +1,17 @@
 package winsvc
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nats-account-server/internal/logging"
 )
 
 // play runs a program under a service manager that asks for something at each of these times.
@@ -66,5 +71,21 @@ func TestTheService(t *testing.T) {
 		if code != c.code || !slices.Equal(reported, c.reported) || took != c.took {
 			t.Errorf("%s: exit code %d, reported %v, took %s", c.name, code, reported, took)
 		}
+	}
+}
+
+func TestLinesAreEvents(t *testing.T) {
+	for _, colours := range []bool{false, true} {
+		for level, want := range map[slog.Level]severity{slog.LevelDebug: informative, slog.LevelInfo: informative, slog.LevelWarn: warning, slog.LevelError: failure} {
+			var line bytes.Buffer
+			slog.New(logging.New(&line, logging.Format{Time: true, Debug: true, Colors: colours})).Log(t.Context(), level, "the disk is full")
+			got, text := event(line.Bytes())
+			if got != want || !strings.HasSuffix(text, "] the disk is full") || strings.Contains(text, "\x1b") {
+				t.Errorf("%s is %d, %q", level, got, text)
+			}
+		}
+	}
+	if _, text := event([]byte("flag provided but not defined: -bogus\nUsage\n")); text != "flag provided but not defined: -bogus\nUsage" {
+		t.Errorf("the usage is %q", text)
 	}
 }
