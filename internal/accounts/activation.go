@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +21,13 @@ var (
 	ErrActivationSubject = errors.New("bad activation JWT Subject in request")
 	ErrActivationHash    = errors.New("bad activation hash in request")
 	ErrActivationSave    = errors.New("error saving activation JWT") // wrapped with the cause
+	ErrActivationSize    = errors.New("the activation JWT is larger than 16384 bytes")
 	ErrNoActivation      = errors.New("no matching activation JWT")
 )
+
+// mostActivation is how large a token may be, in bytes, unless whoever owns a directory put it there. Every account may bring as
+// many as it likes, and one of a real account has some 600.
+const mostActivation = 16 << 10
 
 // Activation is a stored activation token: one account's permission for another to import something.
 type Activation struct {
@@ -35,6 +39,11 @@ type Activation struct {
 type Tokens interface {
 	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
 	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error)
+}
+
+// Activator publishes an activation token once.
+type Activator interface {
+	AnnounceActivation(a *Activation) (published bool)
 }
 
 // Activate is the way in for an activation token. It is let in if an account that is stored here, or a signing key of
@@ -56,7 +65,10 @@ func (r *Registry) Activate(ctx context.Context, token []byte, src Source) (a *A
 
 // activate is Activate, but for errSame. It fills in what was is about.
 func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*Activation, error) {
-	claims, err := readActivation(token)
+	if len(token) > mostActivation && !was.File {
+		return nil, ErrActivationSize
+	}
+	claims, payload, err := readActivation(token)
 	if err != nil {
 		return nil, err
 	}
@@ -70,12 +82,12 @@ func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*A
 	if r.readOnly && !was.File {
 		return nil, ErrReadOnly
 	}
-	if err := r.judgeActivation(ctx, claims, was.File); err != nil {
+	if err := r.judgeActivation(ctx, claims, token, was.Source); err != nil {
 		return nil, err
 	}
 	var refused error
 	_, err = r.tokens.Put(ctx, hash, was.Door, token, func(stored, _ []byte) error {
-		refused = newerActivation(claims, stored, token)
+		refused = r.admitActivation(a, payload, readPermit(hash, stored), was.Source)
 		return refused
 	})
 	switch {
@@ -84,52 +96,72 @@ func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*A
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrActivationSave, err)
 	}
-	r.log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %q", short(claims.Issuer), short(claims.Subject), harmless(string(claims.ImportSubject))))
+	r.log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %.130q", short(claims.Issuer), short(claims.Subject), string(claims.ImportSubject)))
 	return a, nil
 }
 
-// readActivation tells the ways of being none apart, as the original's answers do.
-func readActivation(token []byte) (*jwt.ActivationClaims, error) {
+// readActivation tells the ways of being none apart, as the original's answers do. payload is the part that is signed in every
+// version.
+func readActivation(token []byte) (claims *jwt.ActivationClaims, payload []byte, err error) {
+	_, payload, err = operator.Payload(token)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrBadActivation, err)
+	}
 	decoded, err := jwt.Decode(string(token))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadActivation, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrBadActivation, err)
 	}
 	claims, ok := decoded.(*jwt.ActivationClaims)
 	switch {
 	case !ok:
-		return nil, ErrActivationHash
+		return nil, nil, ErrActivationHash
 	case !operator.IsAccountKey(claims.Issuer):
-		return nil, ErrActivationIssuer
+		return nil, nil, ErrActivationIssuer
 	case !operator.IsAccountKey(claims.Subject):
-		return nil, ErrActivationSubject
+		return nil, nil, ErrActivationSubject
 	}
-	return claims, nil
+	return claims, payload, nil
 }
 
 // judgeActivation says whether the exporting account is known and has signed, and whether the token can be used now. Whoever
 // puts a file somewhere may put an expired one there.
-func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims, file bool) error {
-	exporter := exporterOf(claims)
-	account, err := r.Lookup(ctx, exporter)
-	if errors.Is(err, ErrUnreadable) {
+func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims, token []byte, src Source) error {
+	if r.trust.Load().Operator == nil && !src.File {
+		return fmt.Errorf("%w: no operator is configured", ErrActivationIssuer)
+	}
+	if _, err := r.vouch(ctx, claims, nil); err != nil {
 		return err
-	}
-	if err != nil {
-		return fmt.Errorf("%w: the account %s is not stored", ErrActivationIssuer, short(harmless(exporter)))
-	}
-	if exporter != claims.Issuer {
-		its, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
-		if err != nil || !its.SigningKeys.Contains(claims.Issuer) {
-			return fmt.Errorf("%w: it is no signing key of the account %s", ErrActivationIssuer, short(exporter))
-		}
 	}
 	if ahead(claims.IssuedAt, r.now()) {
 		return &FutureError{Offered: time.Unix(claims.IssuedAt, 0), Now: r.now()}
 	}
-	if file {
+	if src.File {
 		return nil
 	}
+	if limit := r.announcer.MaxPayload(); limit > 0 && len(token) > limit {
+		return &TooLargeError{Size: len(token), Limit: limit}
+	}
 	return validate(claims)
+}
+
+// vouch returns the account that exports, if it is stored and has signed the token, itself or with a signing key. What it was
+// when it was last known to have done so is not looked at again. The error wraps ErrActivationIssuer or ErrUnreadable.
+func (r *Registry) vouch(ctx context.Context, claims *jwt.ActivationClaims, known *Account) (*Account, error) {
+	exporter := exporterOf(claims)
+	account, err := r.Lookup(ctx, exporter)
+	switch {
+	case errors.Is(err, ErrUnreadable):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: the account %s is not stored", ErrActivationIssuer, short(harmless(exporter)))
+	case exporter == claims.Issuer || account == known:
+		return account, nil
+	}
+	its, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
+	if err != nil || !its.SigningKeys.Contains(claims.Issuer) {
+		return nil, fmt.Errorf("%w: it is no signing key of the account %s", ErrActivationIssuer, short(exporter))
+	}
+	return account, nil
 }
 
 // exporterOf is the account in whose name a token was signed.
@@ -140,25 +172,29 @@ func exporterOf(claims *jwt.ActivationClaims) string {
 	return claims.Issuer
 }
 
-// ExporterOf is the account in whose name an activation token was signed, unchecked; "" if it is none.
+// ExporterOf is the account in whose name an activation token was signed, which may not be known; "" if it is none.
 func ExporterOf(token []byte) string {
-	claims, err := readActivation(bytes.TrimSpace(token))
+	claims, _, err := readActivation(bytes.TrimSpace(token))
 	if err != nil {
 		return ""
 	}
 	return exporterOf(claims)
 }
 
-// newerActivation refuses a token that is older than the stored one.
-func newerActivation(claims *jwt.ActivationClaims, stored, token []byte) error {
-	if bytes.Equal(bytes.TrimSpace(stored), token) {
+// admitActivation compares a token with the stored one, as admit does with accounts.
+func (r *Registry) admitActivation(a *Activation, payload []byte, had *permit, src Source) error {
+	switch {
+	case had.err != nil: // there is none, or it is damaged
+		return nil
+	case bytes.Equal(had.payload, payload): // in other bytes too: the header of a version 1 token is not signed
 		return errSame
+	case a.IssuedAt < had.activation.IssuedAt && (!r.allowOlder || src.Peer) && !ahead(had.activation.IssuedAt, r.now()):
+		return &OlderError{Stored: time.Unix(had.activation.IssuedAt, 0), Offered: time.Unix(a.IssuedAt, 0)}
+	case src.Peer && a.IssuedAt == had.activation.IssuedAt && lesser(a.JWT, had.token):
+		return ErrLesser
+	default:
+		return nil
 	}
-	had, err := jwt.DecodeActivationClaims(string(bytes.TrimSpace(stored)))
-	if err == nil && had.IssuedAt > claims.IssuedAt {
-		return &OlderError{Stored: time.Unix(had.IssuedAt, 0), Offered: time.Unix(claims.IssuedAt, 0)}
-	}
-	return nil
 }
 
 // IsActivationHash says whether a text can be the hash of an activation token: base32 with its padding.
@@ -167,34 +203,17 @@ func IsActivationHash(hash string) bool {
 	return padded && len(own) == 52 && strings.Trim(own, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
-// LookupActivation returns a stored activation token, checked: it decodes, and the hash is its own. The error is
-// ErrNoActivation, or wraps ErrUnreadable or ErrDamaged.
-func (r *Registry) LookupActivation(_ context.Context, hash string) (*Activation, error) {
-	if !IsActivationHash(hash) { // an account's key, say
-		return nil, ErrNoActivation
+// AnnounceActivation publishes a token: one that has changed at once, any other one at most every five seconds. It is not owed
+// to anybody: no nats-server listens.
+func (r *Registry) AnnounceActivation(a *Activation, changed bool) {
+	if r.activator == nil || !changed && !r.repeat.allow(a.Key, r.now()) || r.activator.AnnounceActivation(a) {
+		return
 	}
-	token, _, err := r.tokens.Load(hash, Stamp{})
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, ErrNoActivation
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	why := "NATS is not connected"
+	if r.announcer.Delivery(a.Key).State == NotConfigured {
+		why = "no NATS configured"
 	}
-	claims, err := readActivation(bytes.TrimSpace(token))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if own, err := claims.HashID(); err != nil || own != hash {
-		return nil, fmt.Errorf("%w: it has another hash", ErrDamaged)
-	}
-	return newActivation(hash, token, claims), nil
-}
-
-// AnnounceActivation publishes a token. It is not owed to anybody: no nats-server listens.
-func (r *Registry) AnnounceActivation(a *Activation) {
-	if r.activator != nil {
-		r.activator.AnnounceActivation(a)
-	}
+	r.log.Info(fmt.Sprintf("skipping activation notification for %s, %s", short(a.Key), why))
 }
 
 func newActivation(hash string, token []byte, claims *jwt.ActivationClaims) *Activation {

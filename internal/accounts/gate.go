@@ -174,7 +174,7 @@ func (r *Registry) admit(o *offer, stored, deleted []byte) error {
 	if o.refused = readTombstone(deleted).bars(o.head, o.token, o.src); o.refused != nil {
 		return o.refused
 	}
-	if current != nil && o.src.Peer && o.head.IssuedAt == current.IssuedAt && o.lesser(stored) {
+	if current != nil && o.src.Peer && o.head.IssuedAt == current.IssuedAt && lesser(o.token, stored) {
 		o.refused = ErrLesser
 		return o.refused
 	}
@@ -192,8 +192,8 @@ func (r *Registry) admit(o *offer, stored, deleted []byte) error {
 }
 
 // lesser says which of two JWTs of one second loses everywhere, whatever came first where.
-func (o *offer) lesser(stored []byte) bool {
-	ours, theirs := sha256.Sum256(bytes.TrimSpace(stored)), sha256.Sum256(o.token)
+func lesser(offered, stored []byte) bool {
+	ours, theirs := sha256.Sum256(bytes.TrimSpace(stored)), sha256.Sum256(offered)
 	return bytes.Compare(theirs[:], ours[:]) < 0
 }
 

@@ -119,6 +119,7 @@ var reasons = []struct {
 	{ErrSave, "save-failed"},
 	{ErrBadActivation, "bad-jwt"},
 	{ErrActivationHash, "bad-jwt"},
+	{ErrActivationSize, "too-large"},
 	{ErrActivationIssuer, "bad-issuer"},
 	{ErrActivationSubject, "bad-subject"},
 	{ErrActivationSave, "save-failed"},

@@ -26,20 +26,19 @@ type Trust struct {
 
 // Options is what a Registry needs.
 type Options struct {
-	Store     Store
-	Committer Committer
-	Announcer Announcer
-	Observer  Observer // nil: nobody wants to know
-	Finder    Finder   // nil: nobody else is asked
-	Signer    Signer   // nil: there is no signing service
-	Tokens    Tokens   // where activation tokens are; nil: where the accounts are
-	// Activations hears of activation tokens that are to be announced; nil: nobody does.
-	Activations interface{ AnnounceActivation(*Activation) }
-	Trust       Trust
-	AllowOlder  bool             // let an older JWT replace a newer one
-	ReadOnly    bool             // take nothing but files
-	Log         *slog.Logger     // nil: discard
-	Now         func() time.Time // nil: time.Now
+	Store      Store
+	Committer  Committer
+	Announcer  Announcer
+	Observer   Observer  // nil: nobody wants to know
+	Finder     Finder    // nil: nobody else is asked
+	Signer     Signer    // nil: there is no signing service
+	Tokens     Tokens    // where activation tokens are; nil: where the accounts are
+	Activator  Activator // nil: activation tokens are not announced
+	Trust      Trust
+	AllowOlder bool             // let an older JWT replace a newer one
+	ReadOnly   bool             // take nothing but files
+	Log        *slog.Logger     // nil: discard
+	Now        func() time.Time // nil: time.Now
 }
 
 // Registry is the gate and the registry. Its methods may be called at any time from any goroutine.
@@ -51,14 +50,15 @@ type Registry struct {
 	finder     Finder
 	signer     Signer
 	tokens     Tokens
-	activator  interface{ AnnounceActivation(*Activation) }
+	activator  Activator
 	allowOlder bool
 	readOnly   bool
 	log        *slog.Logger
 	now        func() time.Time
 
 	trust     atomic.Pointer[Trust]
-	cache     cache
+	cache     cache[*entry]
+	permits   cache[*permit]
 	roll      roll
 	surveying sync.Mutex  // one Survey at a time
 	surveyed  atomic.Bool // the roll is complete
@@ -76,7 +76,7 @@ func New(o Options) *Registry {
 		observer:   o.Observer,
 		signer:     o.Signer,
 		tokens:     o.Tokens,
-		activator:  o.Activations,
+		activator:  o.Activator,
 		finder:     o.Finder,
 		allowOlder: o.AllowOlder,
 		readOnly:   o.ReadOnly,
@@ -206,53 +206,56 @@ type entry struct {
 	err     error
 }
 
+func (e *entry) size() int { return len(e.token) }
+
 // judged says whether e is the verdict on these bytes under this trust. e may be nil.
 func (e *entry) judged(trust *Trust, token []byte) bool {
 	return e != nil && e.trust == trust && bytes.Equal(e.token, token)
 }
 
-// cacheSize bounds the JWTs kept in memory, in bytes.
+// cacheSize bounds the JWTs that a cache keeps in memory, in bytes.
 const cacheSize = 64 << 20
 
-// cache keeps checked JWTs. What it forgets is read and checked again.
-type cache struct {
+// cache keeps verdicts on stored JWTs. What it forgets is read and checked again.
+type cache[V interface{ size() int }] struct {
 	mu      sync.RWMutex
-	entries map[string]*entry
+	entries map[string]V
 	size    int
 }
 
-func (c *cache) get(key string) *entry {
+// get returns nil for what is not there.
+func (c *cache[V]) get(key string) V {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.entries[key]
 }
 
-func (c *cache) put(key string, e *entry) {
+func (c *cache[V]) put(key string, v V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.entries == nil {
-		c.entries = make(map[string]*entry)
+		c.entries = make(map[string]V)
 	}
 	c.drop(key)
 	for k := range c.entries { // any one will do: the order of a map walk is random
-		if c.size+len(e.token) <= cacheSize {
+		if c.size+v.size() <= cacheSize {
 			break
 		}
 		c.drop(k)
 	}
-	c.entries[key] = e
-	c.size += len(e.token)
+	c.entries[key] = v
+	c.size += v.size()
 }
 
-func (c *cache) forget(key string) {
+func (c *cache[V]) forget(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(key)
 }
 
-func (c *cache) drop(key string) {
-	if old := c.entries[key]; old != nil {
-		c.size -= len(old.token)
+func (c *cache[V]) drop(key string) {
+	if old, had := c.entries[key]; had {
+		c.size -= old.size()
 		delete(c.entries, key)
 	}
 }

@@ -210,12 +210,12 @@ func (d *daemon) wire(trust anchors, tokens accounts.Tokens) {
 		Finder:    d.doors,
 		Signer:    d.doors,
 
-		Tokens:      tokens,
-		Activations: d.doors,
-		Trust:       trust.Trust,
-		AllowOlder:  d.Config.Store.AllowOlder,
-		ReadOnly:    d.Config.Store.ReadOnly,
-		Log:         d.log,
+		Tokens:     tokens,
+		Activator:  d.doors,
+		Trust:      trust.Trust,
+		AllowOlder: d.Config.Store.AllowOlder,
+		ReadOnly:   d.Config.Store.ReadOnly,
+		Log:        d.log,
 	})
 	d.doors.Gate = d.registry
 	d.useSigning(d.Config)

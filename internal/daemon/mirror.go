@@ -216,7 +216,7 @@ func (m *mirror) activate(ctx context.Context) {
 			f.said = true
 		}
 		if changed && m.filled {
-			m.gate.AnnounceActivation(a)
+			m.gate.AnnounceActivation(a, true)
 		}
 	}
 	m.news = false

@@ -16,16 +16,18 @@ const (
 
 // postActivation lets an activation token in. As the original's, a 200 has no body.
 func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) error {
+	src := accounts.Source{Door: "http", Address: r.RemoteAddr, User: userOf(r)}
 	token, err := readBody(w, r)
 	if err != nil {
+		a.gate.Refuse("", nil, src, unread(err), err)
 		return err
 	}
 	ctx := context.WithoutCancel(r.Context()) // as a push of an account
-	activation, _, err := a.gate.Activate(ctx, token, accounts.Source{Door: "http", Address: r.RemoteAddr, User: userOf(r)})
+	activation, changed, err := a.gate.Activate(ctx, token, src)
 	if err != nil {
 		return err
 	}
-	a.gate.AnnounceActivation(activation)
+	a.gate.AnnounceActivation(activation, changed)
 	sendEmpty(w, http.StatusOK)
 	return nil
 }
@@ -33,36 +35,48 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 // getActivation serves an activation token like an account's JWT; there is no check.
 func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) error {
 	hash := strings.TrimPrefix(r.URL.Path, pathActivation)
-	f := readFlags(r)
+	err := a.serveActivation(w, r, hash, readFlags(r))
+	if errors.Is(err, accounts.ErrNoActivation) && accounts.IsActivationHash(hash) {
+		return &unknownActivationError{hash, err}
+	}
+	return err
+}
+
+func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash string, f flags) error {
+	if f.text || f.decode {
+		token, err := a.gate.RawActivation(r.Context(), hash)
+		switch {
+		case err != nil:
+			return err
+		case f.decode && !f.text:
+			return sendDecoded(w, token)
+		}
+		send(w, http.StatusOK, typeBare, string(token))
+		return nil
+	}
 	activation, err := a.gate.LookupActivation(r.Context(), hash)
-	switch {
-	case errors.Is(err, accounts.ErrNoActivation) && accounts.IsActivationHash(hash):
-		return &unknownActivationError{hash}
-	case err != nil:
+	if err != nil {
 		return err
 	}
-	switch {
-	case f.text:
-		send(w, http.StatusOK, typeBare, string(activation.JWT))
-		return nil
-	case f.decode:
-		return sendDecoded(w, activation.JWT)
-	case isKnown(r.Header["If-None-Match"], activation.ETag):
+	if isKnown(r.Header["If-None-Match"], activation.ETag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
 	if f.notify {
-		a.gate.AnnounceActivation(activation)
+		a.gate.AnnounceActivation(activation, false)
 	}
 	a.sendJWT(w, &activation.Account)
 	return nil
 }
 
 // unknownActivationError says of which token the hash is unknown.
-type unknownActivationError struct{ hash string }
-
-func (e *unknownActivationError) Error() string {
-	return "unable to find requested activation JWT for " + e.hash
+type unknownActivationError struct {
+	hash string
+	err  error
 }
 
-func (e *unknownActivationError) Unwrap() error { return accounts.ErrNoActivation }
+func (e *unknownActivationError) Error() string {
+	return "unable to find requested activation JWT for " + e.hash + " - " + e.err.Error()
+}
+
+func (e *unknownActivationError) Unwrap() error { return e.err }

@@ -22,7 +22,10 @@ import (
 // told counts announced activations.
 type told []string
 
-func (t *told) AnnounceActivation(a *accounts.Activation) { *t = append(*t, a.Issuer+" "+a.Key) }
+func (t *told) AnnounceActivation(a *accounts.Activation) bool {
+	*t = append(*t, a.Issuer+" "+a.Key)
+	return true
+}
 
 // Activations are let in from accounts that are stored, and served by their hash.
 func TestB47B46Activations(t *testing.T) {
@@ -32,7 +35,7 @@ func TestB47B46Activations(t *testing.T) {
 		t.Fatal(err)
 	}
 	store, said := jwtstore.NewMemory(true), &told{}
-	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Activations: said, Trust: accounts.Trust{Operator: trusted}})
+	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Activator: said, Trust: accounts.Trust{Operator: trusted}})
 	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: gate}))
 	t.Cleanup(web.Close)
 	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)

@@ -53,6 +53,7 @@ var table = []struct {
 	text   string
 }{
 	{accounts.ErrNotFound, http.StatusNotFound, ""},
+	{errPack, http.StatusInternalServerError, ""},
 	{accounts.ErrUnreadable, http.StatusServiceUnavailable, "error loading JWT"},
 	{accounts.ErrDamaged, http.StatusInternalServerError, "error loading JWT"},
 	{accounts.ErrAnnounce, http.StatusInternalServerError, ""},
@@ -70,10 +71,10 @@ var table = []struct {
 	{accounts.ErrActivationIssuer, http.StatusBadRequest, ""},
 	{accounts.ErrActivationSubject, http.StatusBadRequest, ""},
 	{accounts.ErrActivationHash, http.StatusBadRequest, ""},
+	{accounts.ErrActivationSize, http.StatusRequestEntityTooLarge, ""},
 	{accounts.ErrActivationSave, http.StatusInternalServerError, ""},
 
 	{errBusy, http.StatusServiceUnavailable, ""},
-	{errPack, http.StatusInternalServerError, ""},
 	{errPacking, http.StatusTooManyRequests, ""},
 	{access.ErrUnknown, http.StatusUnauthorized, ""},
 	{access.ErrWrong, http.StatusUnauthorized, ""},
@@ -104,7 +105,7 @@ func answerFor(err error) answer {
 			if text == "" {
 				text = row.err.Error()
 			}
-			if row.err == accounts.ErrSave {
+			if row.err == accounts.ErrSave || row.err == accounts.ErrActivationSave {
 				text += reason(err)
 			}
 			return answer{status: row.status, text: text, detail: cause(err, row.err)}

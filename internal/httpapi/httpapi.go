@@ -39,10 +39,12 @@ type Gate interface {
 	// have not expired, by key. The error of Survey wraps ErrUnreadable.
 	Survey(ctx context.Context) error
 	Pack(ctx context.Context) iter.Seq2[string, []byte]
-	// Activate lets an activation token in, LookupActivation gives a stored one by its hash, AnnounceActivation publishes one.
+	// Activate lets an activation token in, LookupActivation gives a stored one by its hash, RawActivation what lies there
+	// unchecked. AnnounceActivation publishes one, not on every occasion unless it has changed.
 	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
 	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
-	AnnounceActivation(a *accounts.Activation)
+	RawActivation(ctx context.Context, hash string) ([]byte, error)
+	AnnounceActivation(a *accounts.Activation, changed bool)
 	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.
 	Report(ctx context.Context, key string, ask bool) accounts.Report
 }
@@ -71,6 +73,7 @@ type API struct {
 	routes   map[string]*route // by path
 	account  *route            // /jwt/v1/accounts/<key>
 	token    *route            // /jwt/v1/activations/<hash>
+	tokens   *route            // /jwt/v1/activations
 	maxPack  int
 	readOnly bool
 	primary  string

@@ -81,9 +81,11 @@ func (a *API) addRoutes() {
 		a.routes[rt.path] = rt
 	}
 	a.token = newRoute(pathActivation, a.getActivation, nil)
-	if !a.readOnly {
-		a.routes[pathActivations] = &route{path: pathActivations, post: a.postActivation, read: access.Guest, allow: []string{"OPTIONS, POST"}}
+	a.tokens = &route{path: pathActivations, post: a.postActivation, read: access.Guest, allow: []string{"OPTIONS, POST"}}
+	if a.readOnly {
+		a.tokens.post, a.tokens.allow = nil, []string{"OPTIONS"}
 	}
+	a.routes[pathActivations] = a.tokens
 	if a.operator != nil {
 		a.routes[pathOperator] = newRoute(pathOperator, a.getOperator, nil)
 	}
@@ -125,7 +127,7 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, rt *route, key st
 		sendEmpty(w, http.StatusOK)
 		return nil
 	}
-	if rt == a.account && r.Method == http.MethodPost && a.primary != "" {
+	if (rt == a.account || rt == a.tokens) && r.Method == http.MethodPost && a.primary != "" {
 		return &elsewhereError{primary: a.primary}
 	}
 	return errMethod

@@ -29,17 +29,9 @@ var strict = base64.RawURLEncoding.Strict()
 
 // Peek reads the head of an account JWT, version 1 or 2. It fails for anything else that a JWT can be.
 func Peek(token []byte) (Head, error) {
-	parts := bytes.Split(token, []byte{'.'})
-	if len(parts) != 3 {
-		return Head{}, errors.New("expected 3 chunks")
-	}
-	var raw [3][]byte
-	for i, p := range parts {
-		b, err := decodePart(p)
-		if err != nil {
-			return Head{}, err
-		}
-		raw[i] = b
+	claims, payload, err := Payload(token)
+	if err != nil {
+		return Head{}, err
 	}
 	var body struct {
 		Head
@@ -48,10 +40,10 @@ func Peek(token []byte) (Head, error) {
 			Type jwt.ClaimType `json:"type"` // version 2
 		} `json:"nats"`
 	}
-	if err := json.Unmarshal(raw[1], &body); err != nil {
+	if err := json.Unmarshal(claims, &body); err != nil {
 		return Head{}, err
 	}
-	body.Payload = parts[1]
+	body.Payload = payload
 	if body.Type != jwt.AccountClaim && body.Nats.Type != jwt.AccountClaim {
 		return body.Head, ErrNotAccount
 	}
@@ -59,6 +51,24 @@ func Peek(token []byte) (Head, error) {
 		return body.Head, errors.New("unable to validate expected prefixes - [account operator]")
 	}
 	return body.Head, nil
+}
+
+// Payload returns the middle part of any JWT, decoded and as it is, if each part is in its one spelling.
+func Payload(token []byte) (claims, encoded []byte, err error) {
+	parts := bytes.Split(token, []byte{'.'})
+	if len(parts) != 3 {
+		return nil, nil, errors.New("expected 3 chunks")
+	}
+	for i, p := range parts {
+		raw, err := decodePart(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		if i == 1 {
+			claims = raw
+		}
+	}
+	return claims, parts[1], nil
 }
 
 func decodePart(p []byte) ([]byte, error) {

@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -12,23 +13,53 @@ import (
 // activations are announced and heard here. No nats-server listens, so nobody acknowledges them; other account servers do.
 const activations = "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*"
 
-// AnnounceActivation publishes an activation token, if NATS is connected.
-func (d *Doors) AnnounceActivation(a *accounts.Activation) {
+// mostEarly is how many activation tokens are under way at once, those included that wait for an account.
+const mostEarly = 256
+
+// exporterAfter is when it is looked whether the account is here that has signed a token. It comes on another subject, and may
+// have been on its way for a while.
+var exporterAfter = [...]time.Duration{0, 50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
+
+// AnnounceActivation publishes an activation token; false if NATS is not connected.
+func (d *Doors) AnnounceActivation(a *accounts.Activation) bool {
 	conn := d.finder.session()
 	if conn == nil {
-		d.Log.Info(fmt.Sprintf("skipping activation notification for %s, no NATS configured", short(a.Key)))
-		return
+		return false
 	}
 	if err := conn.Publish("$SYS.ACCOUNT."+a.Issuer+".CLAIMS.ACTIVATE."+a.Key, a.JWT); err != nil {
 		d.Log.Warn(fmt.Sprintf("nats error %s", err))
 	}
+	return true
 }
 
 // activate takes an activation token that another account server has announced.
 func (s *session) activate(m *nats.Msg) {
-	s.lanes.put(m.Subject, func() {
+	select {
+	case s.early <- struct{}{}:
+	default:
+		s.refused("activation", m.Subject, fmt.Errorf("%d others are under way", mostEarly))
+		return
+	}
+	s.tokens.Go(func() {
+		defer func() { <-s.early }()
+		s.awaitExporter(m.Data)
 		if _, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true}); err != nil {
 			s.refused("activation", m.Subject, err)
 		}
 	})
+}
+
+// awaitExporter returns when the account is here that has signed a token, or when it has been waited for long enough.
+func (s *session) awaitExporter(token []byte) {
+	exporter := accounts.ExporterOf(token)
+	for _, after := range exporterAfter {
+		select {
+		case <-time.After(after):
+		case <-s.ctx.Done():
+			return
+		}
+		if _, err := s.Gate.Lookup(s.ctx, exporter); exporter == "" || err == nil {
+			return
+		}
+	}
 }

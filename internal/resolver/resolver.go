@@ -112,6 +112,8 @@ type session struct {
 	lanes   *lanes
 	pending chan struct{} // a slot for each lookup that waits with saying no
 	hurry   chan struct{} // of capacity 1: another store turned out to be different
+	early   chan struct{} // a slot for each activation token under way
+	tokens  sync.WaitGroup
 	traded  traded
 	ready   func()
 }
@@ -131,6 +133,7 @@ func (d *Doors) Serve(ctx context.Context, conn Session, ready func()) {
 		lanes:   newLanes(),
 		pending: make(chan struct{}, mostPending),
 		hurry:   make(chan struct{}, 1),
+		early:   make(chan struct{}, mostEarly),
 		ready:   ready,
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
@@ -155,6 +158,7 @@ func (d *Doors) Serve(ctx context.Context, conn Session, ready func()) {
 	defer d.finder.use(nil)
 	s.sync()
 	s.lanes.close()
+	s.tokens.Wait()
 }
 
 func (s *session) complain(err error) {
