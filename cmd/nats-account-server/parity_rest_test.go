@@ -110,7 +110,7 @@ func (k *kit) readOnlyActivations() func(*testing.T) {
 			})
 		}
 		serves(hash, token)
-		if status, _ := post(http.DefaultClient, url+"/jwt/v1/activations", token); status != http.StatusNotFound {
+		if status, _ := post(http.DefaultClient, url+"/jwt/v1/activations", token); status != http.StatusMethodNotAllowed {
 			t.Errorf("a POST: %d", status)
 		}
 		n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\n", l.port), a, b))
@@ -480,7 +480,11 @@ func (k *kit) replicaCaches(t *testing.T) {
 	for _, b := range requests(p.url(), nil, []request{
 		{"stored", "GET /jwt/v1/accounts/" + a.ID, "200 OK", "Cache-Control: max-age=71*", string(token)},
 		{"refused", "POST /jwt/v1/accounts/" + a.ID + "\n\nx", "405 Method Not Allowed", "Allow: GET, OPTIONS", "Method Not Allowed\nthis server follows *"},
-		{"no activations are taken", "POST /jwt/v1/activations\n\nx", "404 Not Found", "", "*"},
+		{"no activations are taken", "POST /jwt/v1/activations\n\nx", "405 Method Not Allowed", "Allow: OPTIONS", "Method Not Allowed\nthis server follows *"},
+		{"check", "GET /jwt/v1/accounts/" + a.ID + "?check=true", "200 OK", "", string(token)},
+		{"as text", "GET /jwt/v1/accounts/" + a.ID + "?text=true", "200 OK", bareText, string(token)},
+		{"the operator", "GET /jwt/v1/operator", "200 OK", "", "eyJ*"},
+		{"help", "GET /jwt/v1/help", "200 OK", "", "*"},
 		{"the pack", "GET /jwt/v1/pack", "200 OK", "", a.ID + "|" + string(token)},
 		{"the probe", "GET /jwt/v1/accounts/", "200 OK", probeHead, ""},
 	}) {
@@ -596,7 +600,7 @@ func traceLines(t *testing.T) {
 			p.wait(`\[TRC\] ` + line)
 		}
 	}
-	wantSaid(t, p.log.String(), "[DBG] unable to find requested activation JWT for "+unknown+"\n")
+	wantSaid(t, p.log.String(), "[DBG] unable to find requested activation JWT for "+unknown+" - ")
 	p.term()
 }
 

@@ -32,6 +32,11 @@ func (r *Registry) Find(ctx context.Context, key string) (*Account, error) {
 	return r.foreign(trust, key, token)
 }
 
+// Foreign judges what another server has for an account, without storing it. It may have expired.
+func (r *Registry) Foreign(key string, token []byte) (*Account, error) {
+	return r.foreign(r.trust.Load(), key, token)
+}
+
 // foreign judges what another server has for an account.
 func (r *Registry) foreign(trust *Trust, key string, token []byte) (*Account, error) {
 	token = bytes.TrimSpace(token)

@@ -43,6 +43,10 @@ func readPermit(hash string, token []byte) *permit {
 	return p
 }
 
+// CheckActivation says what is wrong with a token that is said to have this hash, but for who has signed it. The error wraps
+// ErrDamaged.
+func CheckActivation(hash string, token []byte) error { return readPermit(hash, token).err }
+
 // LookupActivation returns a stored activation token, checked: it decodes, the hash is its own, and the account that has signed
 // it is stored and still vouches for it. It may have expired. The error is or wraps ErrNoActivation, or wraps ErrUnreadable or
 // ErrDamaged.

@@ -259,8 +259,11 @@ func (l *loader) settlePrimary() {
 		}
 		l.mistakes = append(l.mistakes, errors.New(text))
 	}
-	if u, err := url.Parse(c.Primary); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" {
+	switch u, err := url.Parse(c.Primary); {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(c.Primary, "?#"):
 		refuse("primary is not the URL of an account server, such as http://host:9090")
+	case strings.Contains(u.Path+"/", "/jwt/v1/"):
+		refuse("primary is the URL of an account server without /jwt/v1, such as http://host:9090")
 	}
 	switch {
 	case c.Store.NSC != "":

@@ -22,15 +22,17 @@ func (f following) Find(ctx context.Context, key string) (*accounts.Account, err
 
 // Raw implements httpapi.Gate.
 func (f following) Raw(ctx context.Context, key string) ([]byte, error) {
-	if _, err := f.replica.Find(ctx, key); err != nil && accounts.Absent(err) {
-		return nil, err
-	}
-	return f.Registry.Raw(ctx, key)
+	return f.replica.Raw(ctx, key)
 }
 
 // LookupActivation implements httpapi.Gate.
 func (f following) LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
 	return f.replica.LookupActivation(ctx, hash)
+}
+
+// RawActivation implements httpapi.Gate.
+func (f following) RawActivation(ctx context.Context, hash string) ([]byte, error) {
+	return f.replica.RawActivation(ctx, hash)
 }
 
 // follower is a replica at work with one configuration; nil follows nobody.

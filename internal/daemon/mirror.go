@@ -205,7 +205,7 @@ func (m *mirror) activate(ctx context.Context) {
 		if f.said && !m.news {
 			continue
 		}
-		a, changed, err := m.gate.Activate(ctx, f.JWT, fileSource)
+		a, changed, err := m.permit(ctx, f.File)
 		switch {
 		case err == nil:
 			delete(m.later, path)
@@ -220,6 +220,13 @@ func (m *mirror) activate(ctx context.Context) {
 		}
 	}
 	m.news = false
+}
+
+func (m *mirror) permit(ctx context.Context, f jwtstore.File) (a *accounts.Activation, changed bool, err error) {
+	if err := accounts.CheckActivation(f.Key, f.JWT); err != nil {
+		return nil, false, err
+	}
+	return m.gate.Activate(ctx, f.JWT, fileSource)
 }
 
 func (m *mirror) takeOut(ctx context.Context, key string) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"nats-account-server/internal/access"
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/operator"
 )
 
@@ -119,6 +120,9 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, rt *route, key st
 		if err != nil {
 			a.turnAway(r, err)
 			return err
+		}
+		if via := r.Header.Get("Via"); via != "" {
+			r = r.WithContext(accounts.WithVia(r.Context(), via))
 		}
 		return h(w, r, key)
 	}

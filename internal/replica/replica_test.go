@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +31,12 @@ type mute struct{ accounts.Announcer }
 func (mute) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
 func (mute) MaxPayload() int                                     { return 0 }
 
+// gate is one whose store a test can exchange.
+type gate struct {
+	*accounts.Registry
+	accounts.Options
+}
+
 // following is a replica of a primary that the test plays.
 func following(t *testing.T, primary http.HandlerFunc, edit func(*replica.Options)) (o *jwttest.Operator, r *replica.Replica, store *jwtstore.Memory) {
 	t.Helper()
@@ -40,12 +48,18 @@ func following(t *testing.T, primary http.HandlerFunc, edit func(*replica.Option
 	web := httptest.NewServer(primary)
 	t.Cleanup(web.Close)
 	store = jwtstore.NewMemory(false)
-	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10, Log: slog.New(slog.DiscardHandler),
-		Gate: accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}})}
+	gated := accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}}
+	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10, Log: slog.New(slog.DiscardHandler), Gate: &gate{accounts.New(gated), gated}}
 	if edit != nil {
 		edit(&options)
 	}
 	return o, replica.New(options), store
+}
+
+// lacks answers as an account server does that does not have it.
+func lacks(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusNotFound)
+	fmt.Fprint(w, "no matching account JWT\n")
 }
 
 // TestB15ManyAskAtOnce for what is stored and for what is not: the primary is not asked for what it has just said.
@@ -58,7 +72,7 @@ func TestB15ManyAskAtOnce(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if asked[key]++; tokens[key] == nil {
-			http.NotFound(w, q)
+			lacks(w, q)
 			return
 		}
 		_, _ = w.Write(tokens[key])
@@ -87,7 +101,7 @@ func TestB15ManyAskAtOnce(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for i, key := range keys {
-		if i%2 == 0 && asked[key] > 10 { // those who came before the first answer
+		if i%2 == 0 && asked[key] > 1 {
 			t.Errorf("asked %d times for what is stored", asked[key])
 		}
 	}
@@ -128,34 +142,263 @@ func TestWhatIsStoredIsAskedForInTheBackground(t *testing.T) {
 	}
 }
 
-// TestThePrimarysAnswers to a miss.
+// TestThePrimarysAnswers to a miss. That there is no account is certain only if the primary says so as an account server does.
 func TestThePrimarysAnswers(t *testing.T) {
 	t.Parallel()
+	var answer atomic.Pointer[http.HandlerFunc]
+	o, r, store := following(t, func(w http.ResponseWriter, q *http.Request) { (*answer.Load())(w, q) }, nil)
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	var answer atomic.Pointer[func(w http.ResponseWriter)]
-	o, r, store := following(t, func(w http.ResponseWriter, _ *http.Request) { (*answer.Load())(w) }, nil)
+	says := func(status int, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			fmt.Fprint(w, text)
+		}
+	}
+	good := string(o.Account(t, a))
+	expired := string(jwttest.Sign(t, o.Key, a, time.Now().Add(-time.Hour), func(c *jwt.AccountClaims) { c.Expires = time.Now().Unix() - 60 }))
+	const served, stored = true, true
 	for _, c := range []struct {
-		name   string
-		answer func(w http.ResponseWriter)
-		want   error
+		name           string
+		answer         http.HandlerFunc
+		served, stored bool
+		want           error
 	}{
-		{"it has another one's", func(w http.ResponseWriter) { _, _ = w.Write(o.Account(t, other)) }, accounts.ErrNotFound},
-		{"it has another operator's", func(w http.ResponseWriter) { _, _ = w.Write(jwttest.NewOperator(t).Account(t, a)) }, accounts.ErrNotFound},
-		{"it says something else", func(w http.ResponseWriter) { fmt.Fprint(w, "<html>") }, accounts.ErrNotFound},
-		{"it does not know it", func(w http.ResponseWriter) { w.WriteHeader(404) }, accounts.ErrNotFound},
-		{"it is 0.8.4 and does not know it", func(w http.ResponseWriter) { w.WriteHeader(500) }, accounts.ErrNotFound},
-		{"it can't say now", func(w http.ResponseWriter) { w.WriteHeader(503) }, accounts.ErrUnreadable},
-		{"it wants a password", func(w http.ResponseWriter) { w.WriteHeader(401) }, accounts.ErrUnreadable},
-		{"it breaks off", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, accounts.ErrUnreadable},
-		{"it has it", func(w http.ResponseWriter) { _, _ = w.Write(o.Account(t, a)) }, nil},
+		{"it does not know it", says(404, "no matching account JWT\n"), !served, !stored, accounts.ErrNotFound},
+		{"it is 0.8.4 and does not know it", says(500, "error loading JWT\n"), !served, !stored, accounts.ErrNotFound},
+		{"it is a later one, and what it has is damaged", func(w http.ResponseWriter, q *http.Request) {
+			if q.URL.Path == "/jwt/v1/accounts/x" {
+				lacks(w, q)
+				return
+			}
+			says(500, "error loading JWT\n")(w, q)
+		}, !served, !stored, accounts.ErrUnreadable},
+		{"there is no account server", says(404, "404 page not found\n"), !served, !stored, accounts.ErrUnreadable},
+		{"a gateway is in trouble", says(500, "bad gateway"), !served, !stored, accounts.ErrUnreadable},
+		{"it can't say now", says(503, "error loading JWT\n"), !served, !stored, accounts.ErrUnreadable},
+		{"it wants a password", says(401, ""), !served, !stored, accounts.ErrUnreadable},
+		{"it breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, !served, !stored, accounts.ErrUnreadable},
+		{"it sends half of it", func(w http.ResponseWriter, q *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(good)))
+			says(200, good[:len(good)/2])(w, q)
+		}, !served, !stored, accounts.ErrUnreadable},
+		{"it says something else", says(200, "<html>"), !served, !stored, accounts.ErrUnreadable},
+		{"it says nothing", says(200, ""), !served, !stored, accounts.ErrUnreadable},
+		{"it has another one's", says(200, string(o.Account(t, other))), !served, !stored, accounts.ErrUnreadable},
+		{"it has another operator's", says(200, string(jwttest.NewOperator(t).Account(t, a))), !served, !stored, accounts.ErrUnreadable},
+		{"what it has has expired", says(200, expired), served, !stored, nil},
+		{"it has it", says(200, good), served, stored, nil},
 	} {
 		answer.Store(&c.answer)
-		if _, err := r.Find(t.Context(), a.ID); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v", c.name, err)
+		got, err := r.Find(t.Context(), a.ID)
+		if !errors.Is(err, c.want) || (got != nil) != c.served {
+			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
-		if _, _, err := store.Load(a.ID, accounts.Stamp{}); (err == nil) != (c.want == nil) {
+		if raw, err := r.Raw(t.Context(), a.ID); (raw != nil) != c.served {
+			t.Errorf("%s: as text %q, %v", c.name, raw, err)
+		}
+		if _, _, err := store.Load(a.ID, accounts.Stamp{}); (err == nil) != c.stored {
 			t.Errorf("%s: stored: %v", c.name, err)
 		}
+	}
+}
+
+// full is a store with no room for another JWT.
+type full struct{ *jwtstore.Memory }
+
+func (full) Put(context.Context, string, string, []byte, func(_, _ []byte) error) (uint64, error) {
+	return 0, syscall.ENOSPC
+}
+
+// TestWhatThereIsNoRoomForIsServed while the primary has it, and the pack is asked for again.
+func TestWhatThereIsNoRoomForIsServed(t *testing.T) {
+	t.Parallel()
+	var token atomic.Pointer[string]
+	var packs atomic.Int64
+	o, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/jwt/v1/pack" {
+			packs.Add(1)
+			fmt.Fprintf(w, "%s|%s\n", accounts.SubjectOf([]byte(*token.Load())), *token.Load())
+			return
+		}
+		fmt.Fprint(w, *token.Load())
+	}, func(o *replica.Options) {
+		gate := o.Gate.(*gate)
+		gate.Store, gate.Committer = full{gate.Store.(*jwtstore.Memory)}, full{gate.Store.(*jwtstore.Memory)}
+		o.Gate = accounts.New(gate.Options)
+	})
+	a := jwttest.NewAccount(t)
+	text := string(o.Account(t, a))
+	token.Store(&text)
+	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != text {
+		t.Errorf("%v, %v", got, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.Run(ctx) }()
+	natstest.Eventually(t, "the pack is asked for again", func() bool { return packs.Load() >= 2 })
+	cancel()
+	<-ended
+}
+
+// TestADamagedFileIsMendedFromThePrimary.
+func TestADamagedFileIsMendedFromThePrimary(t *testing.T) {
+	t.Parallel()
+	var token atomic.Pointer[[]byte]
+	o, r, store := following(t, func(w http.ResponseWriter, q *http.Request) {
+		if token.Load() == nil {
+			lacks(w, q)
+			return
+		}
+		_, _ = w.Write(*token.Load())
+	}, nil)
+	a := jwttest.NewAccount(t)
+	if _, err := store.Put(t.Context(), a.ID, "test", []byte("junk"), func(_, _ []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Find(t.Context(), a.ID); !errors.Is(err, accounts.ErrDamaged) {
+		t.Errorf("the primary lacks it: %v", err)
+	}
+	good := o.Account(t, a)
+	token.Store(&good)
+	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(good) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestManyUnknownAccountsAreBounded: no more than 64 questions at a time, one for each account, and no one waits for longer than
+// a second.
+func TestManyUnknownAccountsAreBounded(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var most int
+	var now atomic.Int64
+	release := make(chan struct{})
+	_, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		most = max(most, int(now.Add(1)))
+		mu.Unlock()
+		<-release
+		now.Add(-1)
+		lacks(w, q)
+	}, func(o *replica.Options) { o.Timeout = 10 * time.Second })
+	var keys []string
+	for range 100 {
+		keys = append(keys, jwttest.NewAccount(t).ID)
+	}
+	var waiting sync.WaitGroup
+	for i := range 400 {
+		waiting.Go(func() {
+			begin := time.Now()
+			if _, err := r.Find(context.Background(), keys[i%len(keys)]); err == nil {
+				t.Error("it is there")
+			}
+			if took := time.Since(begin); took > 1900*time.Millisecond {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+	natstest.Eventually(t, "64 questions are on their way", func() bool { return now.Load() == 64 })
+	time.Sleep(50 * time.Millisecond) // for one more
+	close(release)
+	waiting.Wait()
+	if most != 64 {
+		t.Errorf("%d questions at a time", most)
+	}
+}
+
+// TestItDoesNotAskItself: its primary is a server that has come to it.
+func TestItDoesNotAskItself(t *testing.T) {
+	t.Parallel()
+	var own atomic.Pointer[replica.Replica]
+	var asked atomic.Int64
+	_, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		asked.Add(1)
+		key := strings.TrimPrefix(q.URL.Path, "/jwt/v1/accounts/")
+		if _, err := own.Load().Find(accounts.WithVia(q.Context(), q.Header.Get("Via")), key); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}, nil)
+	own.Store(r)
+	if _, err := r.Find(accounts.WithVia(t.Context(), "1.1 nas-another"), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrUnreadable) {
+		t.Errorf("%v", err)
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestNothingHappensAfterRun, also in the background.
+func TestNothingHappensAfterRun(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{})
+	o, r, store := following(t, func(_ http.ResponseWriter, q *http.Request) {
+		asked <- struct{}{}
+		<-q.Context().Done()
+	}, func(o *replica.Options) { o.MaxPack, o.Timeout = 0, time.Hour })
+	a := jwttest.NewAccount(t)
+	if _, err := store.Put(t.Context(), a.ID, "test", o.Account(t, a), func(_, _ []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	find := func() {
+		t.Helper()
+		if _, err := r.Find(t.Context(), a.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	find()
+	<-asked
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.Run(ctx) // returns when the question has been given up
+	find()
+	select {
+	case <-asked:
+		t.Error("the primary is asked after Run")
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// TestAPasswordSurvivesARedirect, and is in no line of the log.
+func TestAPasswordSurvivesARedirect(t *testing.T) {
+	t.Parallel()
+	var token atomic.Pointer[[]byte]
+	o, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		if user, password, _ := q.BasicAuth(); user != "u" || password != "hush" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if !strings.HasPrefix(q.URL.Path, "/moved") {
+			http.Redirect(w, q, "http://"+q.Host+"/moved"+q.URL.Path, http.StatusMovedPermanently)
+			return
+		}
+		_, _ = w.Write(*token.Load())
+	}, func(o *replica.Options) { o.Primary = strings.Replace(o.Primary, "http://", "http://u:hush@", 1) })
+	a := jwttest.NewAccount(t)
+	good := o.Account(t, a)
+	token.Store(&good)
+	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(good) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestTroubleIsSaidOnce, and that it is over.
+func TestTroubleIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	var bad atomic.Bool
+	var log natstest.Log
+	_, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		if bad.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		lacks(w, q)
+	}, func(o *replica.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for _, now := range []bool{false, true, true, false, true, false} { // the second time is within a minute
+		bad.Store(now)
+		_, _ = r.Find(t.Context(), jwttest.NewAccount(t).ID)
+	}
+	if said := log.String(); strings.Count(said, "502 Bad Gateway") != 1 || strings.Count(said, "answers again") != 1 {
+		t.Errorf("it says\n%s", said)
 	}
 }
 
@@ -218,33 +461,31 @@ func TestAnHourLaterItIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// TestWhatAPackSaysOfTheRest: only who has everything knows what there is not.
-func TestWhatAPackSaysOfTheRest(t *testing.T) {
+// TestTheInitialPack: what is asked for, what is said of it, and when it is asked for again.
+func TestTheInitialPack(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		most      int            // that the replica asks for
 		limit     int            // of the primary
-		has       int            // accounts of the primary
-		want      error          // for another account, once the primary is away
 		questions map[string]int // packs by query
+		says      string
 	}{
-		{"everything", 10, 10, 3, accounts.ErrNotFound, map[string]int{"max=10": 1}},
-		{"as much as was asked for", 3, 10, 3, accounts.ErrUnreadable, map[string]int{"max=3": 1}},
-		{"more was asked for than the primary gives", 10, 5, 3, accounts.ErrUnreadable, map[string]int{"max=10": 1, "": 1}},
-		{"without a limit", -1, 10, 3, accounts.ErrNotFound, map[string]int{"max=-1": 1}},
+		{"everything", 10, 10, map[string]int{"max=10": 1}, "initialized from primary, 3 accounts"},
+		{"as much as was asked for", 3, 10, map[string]int{"max=3": 1}, "the primary may have more than the 3 accounts"},
+		{"more was asked for than the primary gives", 10, 5, map[string]int{"max=10": 1, "": 1}, "the primary may have more"},
+		{"without a limit", -1, 10, map[string]int{"max=-1": 1}, "initialized from primary, 3 accounts"},
+		{"none", 0, 10, map[string]int{}, "skipping initial JWT pack from primary"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var pack string
 			var mu sync.Mutex
+			var log natstest.Log
 			questions := map[string]int{}
 			o, r, store := following(t, func(w http.ResponseWriter, q *http.Request) {
 				mu.Lock()
 				defer mu.Unlock()
-				if q.URL.Path != "/jwt/v1/pack" {
-					panic(http.ErrAbortHandler)
-				}
 				questions[q.URL.RawQuery]++
 				var most int
 				if _, _ = fmt.Sscanf(q.URL.RawQuery, "max=%d", &most); most > c.limit {
@@ -252,66 +493,117 @@ func TestWhatAPackSaysOfTheRest(t *testing.T) {
 					return
 				}
 				fmt.Fprint(w, pack)
-			}, func(o *replica.Options) { o.MaxPack = c.most })
-			for range c.has {
+			}, func(o *replica.Options) { o.MaxPack, o.Log = c.most, slog.New(slog.NewTextHandler(&log, nil)) })
+			for range 3 {
 				a := jwttest.NewAccount(t)
 				pack += a.ID + "|" + string(o.Account(t, a)) + "\n"
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() { defer close(ended); r.Run(ctx) }()
-			natstest.Eventually(t, "the pack is here", func() bool {
-				n := 0
-				for range store.Keys() {
-					n++
-				}
-				return n == c.has
-			})
-			unknown := jwttest.NewAccount(t)
-			natstest.Eventually(t, c.name, func() bool {
-				_, err := r.Find(t.Context(), unknown.ID)
-				return errors.Is(err, c.want)
-			})
-			time.Sleep(20 * time.Millisecond) // for what should not happen
-			if _, err := r.Find(t.Context(), unknown.ID); !errors.Is(err, c.want) {
-				t.Errorf("in the end %v", err)
-			}
+			natstest.Eventually(t, c.says, func() bool { return strings.Contains(log.String(), c.says) })
 			cancel()
 			<-ended
 			if got := fmt.Sprint(questions); got != fmt.Sprint(c.questions) {
 				t.Errorf("asked %s, want %v", got, c.questions)
 			}
+			n := 0
+			for range store.Keys() {
+				n++
+			}
+			if want := min(3, 4*max(c.most, -c.most)); n != want {
+				t.Errorf("%d accounts, want %d", n, want)
+			}
 		})
 	}
 }
 
-// TestAnActivationBringsItsAccount: nobody has asked for the account that has signed it.
-func TestAnActivationBringsItsAccount(t *testing.T) {
+// TestWhatIsNoPackIsAskedForAgain.
+func TestWhatIsNoPackIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	var pack atomic.Pointer[string]
+	page := "<html>\nLog in first\n</html>\n"
+	pack.Store(&page)
+	var log natstest.Log
+	o, r, _ := following(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, *pack.Load()) },
+		func(o *replica.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.Run(ctx) }()
+	natstest.Eventually(t, "it is said", func() bool { return strings.Contains(log.String(), "what it sends is no pack") })
+	a := jwttest.NewAccount(t)
+	good := "a line that is none\n" + a.ID + "|" + string(o.Account(t, a))
+	pack.Store(&good)
+	natstest.Eventually(t, "the pack is here", func() bool { return strings.Contains(log.String(), "1 entries of the primary's pack are refused") })
+	cancel()
+	<-ended
+}
+
+// TestActivations: nobody has asked for the account that has signed one; an hour later a newer one is asked for; and that there is
+// none is only known from the primary.
+func TestActivations(t *testing.T) {
 	t.Parallel()
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	claims := jwt.NewActivationClaims(b.ID)
 	claims.ImportSubject, claims.ImportType = "foo", jwt.Stream
-	token, err := claims.Encode(a.Key)
-	if err != nil {
-		t.Fatal(err)
+	claims.Issuer, claims.Type, claims.Version = a.ID, jwt.ActivationClaim, 2
+	sign := func(ago time.Duration) string {
+		claims.IssuedAt = time.Now().Add(-ago).Unix()
+		return string(jwttest.Encode(t, a.Key, claims))
 	}
+	first, second := sign(time.Hour), sign(time.Minute)
 	hash, err := claims.HashID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers := map[string]string{"/jwt/v1/activations/" + hash: token}
+	var mu sync.Mutex
+	answers := map[string]string{}
+	has := func(path, answer string) {
+		mu.Lock()
+		defer mu.Unlock()
+		answers[path] = answer
+	}
+	var clock atomic.Int64
+	start := time.Now()
 	o, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
-		if answers[q.URL.Path] == "" {
-			http.NotFound(w, q)
-			return
+		mu.Lock()
+		defer mu.Unlock()
+		switch answer := answers[q.URL.Path]; answer {
+		case "":
+			lacks(w, q)
+		case "away":
+			w.WriteHeader(http.StatusBadGateway)
+		default:
+			fmt.Fprint(w, answer)
 		}
-		fmt.Fprint(w, answers[q.URL.Path])
-	}, nil)
-	if _, err := r.LookupActivation(t.Context(), hash); !errors.Is(err, accounts.ErrNoActivation) {
-		t.Errorf("of an account that the primary does not have: %v", err)
+	}, func(o *replica.Options) {
+		o.Now = func() time.Time { return start.Add(time.Duration(clock.Load()) * time.Second) }
+	})
+	finds := func(want error) {
+		t.Helper()
+		if got, err := r.LookupActivation(t.Context(), hash); !errors.Is(err, want) {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
+		if raw, err := r.RawActivation(t.Context(), hash); !errors.Is(err, want) {
+			t.Errorf("as text %q, %v, want %v", raw, err, want)
+		}
 	}
-	answers["/jwt/v1/accounts/"+a.ID] = string(o.Account(t, a))
-	if got, err := r.LookupActivation(t.Context(), hash); err != nil || string(got.JWT) != token {
-		t.Errorf("%v, %v", got, err)
-	}
+	path := "/jwt/v1/activations/" + hash
+	has(path, "away")
+	finds(accounts.ErrUnreadable)
+	has(path, "")
+	finds(accounts.ErrNoActivation)
+	has(path, first)
+	finds(accounts.ErrNoActivation) // of an account that the primary does not have
+	has("/jwt/v1/accounts/"+a.ID, string(o.Account(t, a)))
+	finds(nil)
+	has(path, second)
+	clock.Store(3601)
+	natstest.Eventually(t, "the newer one is served", func() bool {
+		got, err := r.LookupActivation(t.Context(), hash)
+		return err == nil && string(got.JWT) == second
+	})
+	has(path, "away")
+	clock.Store(2 * 3602)
+	finds(nil)
 }
