@@ -274,13 +274,8 @@ func versionOne(s *site, url string) func(*testing.T) {
 // activationOf is a token with which exporter lets importer in.
 func activationOf(t testing.TB, exporter, importer *jwttest.Account) []byte {
 	t.Helper()
-	c := jwt.NewActivationClaims(importer.ID)
-	c.ImportSubject, c.ImportType = "foo.>", jwt.Stream
-	token, err := c.Encode(exporter.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []byte(token)
+	token, _ := jwttest.Activation(t, exporter, importer, time.Now())
+	return token
 }
 
 func hashOf(t testing.TB, activation []byte) string {

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
-
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
@@ -106,13 +104,8 @@ func TestB13B36B39B40B41AHostilePrimary(t *testing.T) {
 	s := newSite(t, "", "")
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	good := s.op.Account(t, a)
-	claims := jwt.NewActivationClaims(b.ID)
-	claims.ImportSubject, claims.ImportType = "foo", jwt.Stream
-	activation, err := claims.Encode(a.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hash, _ := claims.HashID()
+	token, hash := jwttest.Activation(t, a, b, time.Now())
+	activation := string(token)
 	var asked atomic.Int64
 	var queries atomic.Int64
 	fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

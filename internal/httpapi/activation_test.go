@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,15 @@ func (t *told) AnnounceActivation(a *accounts.Activation) bool {
 	return true
 }
 
+func userKey(t *testing.T) nkeys.KeyPair {
+	t.Helper()
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 // Activations are let in from accounts that are stored, and served by their hash.
 func TestB47B46Activations(t *testing.T) {
 	o := jwttest.NewOperator(t)
@@ -34,8 +44,10 @@ func TestB47B46Activations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var clock atomic.Int64 // seconds that the gate's clock is ahead
 	store, said := jwtstore.NewMemory(true), &told{}
-	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Activator: said, Trust: accounts.Trust{Operator: trusted}})
+	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Activator: said, Trust: accounts.Trust{Operator: trusted},
+		Now: func() time.Time { return time.Now().Add(time.Duration(clock.Load()) * time.Second) }})
 	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: gate}))
 	t.Cleanup(web.Close)
 	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -46,22 +58,11 @@ func TestB47B46Activations(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := func(signer nkeys.KeyPair, at time.Time, edits ...func(*jwt.ActivationClaims)) []byte {
-		c := jwt.NewActivationClaims(importer.ID)
-		c.Name, c.ImportSubject, c.ImportType = "x", "foo.>", jwt.Stream
-		for _, edit := range edits {
-			edit(c)
-		}
-		c.Issuer, _ = signer.PublicKey()
-		c.IssuedAt, c.Type, c.Version = at.Unix(), jwt.ActivationClaim, 2
-		return jwttest.Encode(t, signer, c)
+		token, _ := jwttest.ActivationBy(t, signer, importer, at, edits...)
+		return token
 	}
 	now := time.Now()
-	good := token(exporter.Key, now.Add(-time.Minute))
-	claims, err := jwt.DecodeActivationClaims(string(good))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hash, _ := claims.HashID()
+	good, hash := jwttest.Activation(t, exporter, importer, now.Add(-time.Minute))
 	send := func(body []byte) (int, string) {
 		r, err := http.Post(web.URL+"/jwt/v1/activations", "", strings.NewReader(string(body)))
 		if err != nil {
@@ -78,6 +79,10 @@ func TestB47B46Activations(t *testing.T) {
 		status int
 		body   string
 	}{
+		{"nothing", nil, 400, "bad activation JWT in request\n"},
+		{"a line end within it (B6)", append(good[:len(good)-9:len(good)-9], append([]byte{'\n'}, good[len(good)-9:]...)...), 400, "bad activation JWT in request\n"},
+		{"a large one", token(exporter.Key, now, func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) }), 413, "the activation JWT is larger than 16384 bytes\n"},
+		{"a user's", token(userKey(t), now), 400, "bad activation JWT in request\n"},
 		{"garbage", []byte("x"), 400, "bad activation JWT in request\n"},
 		{"an account's JWT", account, 400, "bad activation hash in request\n"},
 		{"a broken signature", jwttest.Flip(good), 400, "bad activation JWT in request\n"},
@@ -112,6 +117,46 @@ func TestB47B46Activations(t *testing.T) {
 	}
 	if _, body := fetch(t, web.URL+"/jwt/v1/pack"); strings.Count(body, "|") != 0 && strings.Contains(body, hash) {
 		t.Errorf("the pack has %q", body)
+	}
+	get := func(query, tag string) (int, string) {
+		request, _ := http.NewRequest(http.MethodGet, web.URL+"/jwt/v1/activations/"+hash+query, nil)
+		if tag != "" {
+			request.Header.Set("If-None-Match", tag)
+		}
+		r, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		return r.StatusCode, r.Header.Get("Etag")
+	}
+	_, tag := get("?check=true", "")
+	if status, _ := get("?notify=true", `"x", W/`+tag); status != 304 || len(*said) != 3 {
+		t.Errorf("a known one: %d, %d announcements", status, len(*said))
+	}
+	now = now.Add(6 * time.Second) // the gate's clock
+	clock.Store(6)
+	for range 3 {
+		if status, _ := get("?notify=true", ""); status != 200 {
+			t.Errorf("notify: %d", status)
+		}
+	}
+	if len(*said) != 4 {
+		t.Errorf("announced: %q", *said)
+	}
+	for _, damaged := range [][]byte{[]byte("junk"), token(signing, now, viaSigning), account} {
+		if _, err := store.Put(t.Context(), hash, "hand", damaged, func(_, _ []byte) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if status, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash); status != 500 || body != "error loading JWT\n" {
+			t.Errorf("damaged: %d %q", status, body)
+		}
+		if status, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash+"?text=true"); status != 200 || body != string(damaged) {
+			t.Errorf("damaged, as text: %d %q", status, body)
+		}
+		if status, body := send(good); status != 200 {
+			t.Errorf("it is not mended: %d %s", status, body)
+		}
 	}
 	if status, _ := fetch(t, web.URL+"/jwt/v1/accounts/"+hash); status != 404 {
 		t.Errorf("as an account: %d", status)

@@ -101,6 +101,27 @@ func identify(what []byte) string {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
 }
 
+// Activation is a token with which exporter, or another signer in its name, lets importer in, issued at iat, and its hash.
+func Activation(t testing.TB, exporter, importer *Account, iat time.Time, edits ...func(*jwt.ActivationClaims)) (token []byte, hash string) {
+	t.Helper()
+	return ActivationBy(t, exporter.Key, importer, iat, edits...)
+}
+
+// ActivationBy is Activation with any signer.
+func ActivationBy(t testing.TB, signer nkeys.KeyPair, importer *Account, iat time.Time, edits ...func(*jwt.ActivationClaims)) (token []byte, hash string) {
+	t.Helper()
+	c := jwt.NewActivationClaims(importer.ID)
+	c.Name, c.ImportSubject, c.ImportType = "act", "foo.>", jwt.Stream
+	for _, edit := range edits {
+		edit(c)
+	}
+	c.Issuer, c.IssuedAt, c.Type, c.Version = public(t, signer), iat.Unix(), jwt.ActivationClaim, 2
+	c.ID = identify([]byte(c.Subject + c.Issuer + iat.String()))
+	hash, err := c.HashID()
+	check(t, err)
+	return Encode(t, signer, c), hash
+}
+
 // Encode signs any claims as a version 2 JWT, exactly as they are.
 func Encode(t testing.TB, signer nkeys.KeyPair, claims any) []byte {
 	t.Helper()

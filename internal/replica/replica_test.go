@@ -544,18 +544,8 @@ func TestWhatIsNoPackIsAskedForAgain(t *testing.T) {
 func TestActivations(t *testing.T) {
 	t.Parallel()
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	claims := jwt.NewActivationClaims(b.ID)
-	claims.ImportSubject, claims.ImportType = "foo", jwt.Stream
-	claims.Issuer, claims.Type, claims.Version = a.ID, jwt.ActivationClaim, 2
-	sign := func(ago time.Duration) string {
-		claims.IssuedAt = time.Now().Add(-ago).Unix()
-		return string(jwttest.Encode(t, a.Key, claims))
-	}
-	first, second := sign(time.Hour), sign(time.Minute)
-	hash, err := claims.HashID()
-	if err != nil {
-		t.Fatal(err)
-	}
+	first, hash := jwttest.Activation(t, a, b, time.Now().Add(-time.Hour))
+	second, _ := jwttest.Activation(t, a, b, time.Now().Add(-time.Minute))
 	var mu sync.Mutex
 	answers := map[string]string{}
 	has := func(path, answer string) {
@@ -593,15 +583,15 @@ func TestActivations(t *testing.T) {
 	finds(accounts.ErrUnreadable)
 	has(path, "")
 	finds(accounts.ErrNoActivation)
-	has(path, first)
+	has(path, string(first))
 	finds(accounts.ErrNoActivation) // of an account that the primary does not have
 	has("/jwt/v1/accounts/"+a.ID, string(o.Account(t, a)))
 	finds(nil)
-	has(path, second)
+	has(path, string(second))
 	clock.Store(3601)
 	natstest.Eventually(t, "the newer one is served", func() bool {
 		got, err := r.LookupActivation(t.Context(), hash)
-		return err == nil && string(got.JWT) == second
+		return err == nil && string(got.JWT) == string(second)
 	})
 	has(path, "away")
 	clock.Store(2 * 3602)

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,10 +44,22 @@ func (s *session) activate(m *nats.Msg) {
 	s.tokens.Go(func() {
 		defer func() { <-s.early }()
 		s.awaitExporter(m.Data)
-		if _, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true}); err != nil {
+		_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true})
+		if err != nil {
 			s.refused("activation", m.Subject, err)
 		}
+		if errors.Is(err, accounts.ErrLesser) {
+			s.remindOfToken(m.Subject)
+		}
 	})
+}
+
+// remindOfToken announces a stored token to who has announced one that loses. Nobody compares stores of tokens.
+func (s *session) remindOfToken(subject string) {
+	_, hash, _ := cutLast(subject)
+	if a, err := s.Gate.LookupActivation(s.ctx, hash); err == nil {
+		s.Gate.AnnounceActivation(a, false)
+	}
 }
 
 // awaitExporter returns when the account is here that has signed a token, or when it has been waited for long enough.

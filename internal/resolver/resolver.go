@@ -48,8 +48,10 @@ type Gate interface {
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
 	// Delete carries out an order of the operator.
 	Delete(ctx context.Context, order []byte, src accounts.Source) (accounts.Deletion, error)
-	// Activate lets an activation token in.
+	// Activate lets an activation token in, LookupActivation gives a stored one, AnnounceActivation publishes it.
 	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
+	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
+	AnnounceActivation(a *accounts.Activation, changed bool)
 	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
 	Lookup(ctx context.Context, key string) (*accounts.Account, error)
 	// Survey looks through the whole store; Surveyed says whether that has happened.

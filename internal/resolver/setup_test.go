@@ -101,7 +101,7 @@ func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
 	}})
 	h.told.SetConfigured(true)
 	h.doors = resolver.New(resolver.Options{Version: "test", Log: log})
-	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.doors, Signer: h.doors,
+	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.doors, Signer: h.doors, Activator: h.doors,
 		Trust: accounts.Trust{Operator: trusted}, Log: log})
 	h.doors.Gate = h.gate
 	return h

@@ -1,0 +1,122 @@
+package resolver_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// holds says whether the house serves this very token.
+func (h *house) holds(hash string, token []byte) bool {
+	a, err := h.gate.LookupActivation(context.Background(), hash)
+	return err == nil && string(a.JWT) == string(token)
+}
+
+// activationSubject is where another account server announces a token.
+func activationSubject(a *jwttest.Account, hash string) string {
+	return "$SYS.ACCOUNT." + a.ID + ".CLAIMS.ACTIVATE." + hash
+}
+
+// TestB47ActivationsFromNATSAreVerifiedLikeAPOST.
+func TestB47ActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	exporter, importer, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	h.push(t, exporter.ID, h.signed(t, exporter, 100))
+	good, hash := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Minute))
+	older, _ := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Hour))
+	foreign, foreignHash := jwttest.Activation(t, stranger, importer, time.Now())
+	inItsName, inItsNameHash := jwttest.ActivationBy(t, stranger.Key, importer, time.Now(), func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
+	announced := h.count(t, "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*")
+	offers := map[string][]byte{
+		activationSubject(exporter, foreignHash):   foreign,
+		activationSubject(stranger, foreignHash):   foreign,
+		activationSubject(exporter, inItsNameHash): inItsName,
+		activationSubject(exporter, "junk"):        []byte("junk"),
+		activationSubject(importer, "account"):     h.signed(t, importer, 0),
+	}
+	for subject, token := range offers {
+		if err := h.nc.Publish(subject, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.nc.Publish(activationSubject(exporter, hash), good); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, "the good one is served", func() bool { return h.holds(hash, good) })
+	if err := h.nc.Publish(activationSubject(exporter, hash), older); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, "all others are refused", func() bool { return h.log.Count("is refused - ") >= len(offers) })
+	for _, hash := range []string{foreignHash, inItsNameHash} {
+		if _, err := h.gate.RawActivation(t.Context(), hash); !errors.Is(err, accounts.ErrNoActivation) {
+			t.Errorf("it is stored: %v", err)
+		}
+	}
+	if !h.holds(hash, good) {
+		t.Error("the older one is served")
+	}
+	if n := announced.Load(); n != int64(len(offers))+2 {
+		t.Errorf("%d messages, and the test has sent %d", n, len(offers)+2)
+	}
+}
+
+// TestAnActivationMayComeBeforeItsAccount.
+func TestAnActivationMayComeBeforeItsAccount(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	one, other := newHouse(t, s), newHouse(t, s)
+	exporter := jwttest.NewAccount(t)
+	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), time.Now())
+	if err := s.nc.Publish(activationSubject(exporter, hash), token); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	one.push(t, exporter.ID, s.signed(t, exporter, 0))
+	for _, h := range []*house{one, other} {
+		natstest.Eventually(t, "it is served", func() bool { return h.holds(hash, token) })
+		if said := h.log.String(); strings.Contains(said, "refused") {
+			t.Errorf("it says\n%s", said)
+		}
+	}
+}
+
+// TestActivationsOfOneSecondBecomeTheSame, whoever has heard which first.
+func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	one, other := newHouse(t, s), newHouse(t, s)
+	exporter := jwttest.NewAccount(t)
+	token := s.signed(t, exporter, 10)
+	one.push(t, exporter.ID, token)
+	other.eventuallyHas(t, exporter.ID, token)
+	now := time.Now()
+	for range 10 {
+		var hash string
+		importer := jwttest.NewAccount(t)
+		for _, h := range []*house{one, other} {
+			token, hash = jwttest.Activation(t, exporter, importer, now, func(c *jwt.ActivationClaims) { c.Name = jwttest.NewAccount(t).ID })
+			a, _, err := h.gate.Activate(t.Context(), token, sourceHTTP)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !h.doors.AnnounceActivation(a) {
+				t.Error("it is not published")
+			}
+		}
+		natstest.Eventually(t, "both serve the same", func() bool {
+			a, err := one.gate.LookupActivation(t.Context(), hash)
+			return err == nil && other.holds(hash, a.JWT)
+		})
+	}
+}
