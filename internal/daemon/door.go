@@ -91,6 +91,9 @@ func admit(r *access.Rules, o config.Login, role access.Role) {
 // newAPI is the handler behind the door.
 func (d *daemon) newAPI(c config.Config, trust anchors, door door, f *follower) *httpapi.API {
 	o := httpapi.Options{Gate: d.registry, MaxPack: c.MaxPack, ReadOnly: d.Config.Store.ReadOnly, Log: d.log}
+	if d.mirror != nil {
+		o.Gate = mirrored{d.registry, d.mirror}
+	}
 	if f != nil {
 		o.Gate, o.ReadOnly, o.Primary = following{d.registry, f.Replica}, true, config.Blanked(f.of.url)
 	}

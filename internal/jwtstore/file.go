@@ -24,9 +24,11 @@ const racyWindow = 100 * time.Millisecond
 
 var hot atomic.Int64 // numbers the stamps that never compare equal
 
-// stamp describes the file as it was at the time before, which is not after the stat.
+// stamp describes the file as it was at the time before, which is not after the stat. A time that is far ahead is not that of a
+// change just now: it was set, and the next change will give another one.
 func (s fileState) stamp(before time.Time) Stamp {
-	if max(s.mtime, s.ctime) > before.Add(-racyWindow).UnixNano() {
+	from, to := before.Add(-racyWindow).UnixNano(), before.Add(10*racyWindow).UnixNano()
+	if s.mtime > from && s.mtime < to || s.ctime > from && s.ctime < to {
 		return Stamp{-2, hot.Add(1)}
 	}
 	return Stamp{s.size, s.mtime, s.inode, s.ctime}

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -25,7 +28,8 @@ type Folder struct {
 	forget  atomic.Bool
 	root    string // ends in a separator
 	nsc     bool
-	known   map[string]Stamp // by path, of what was given
+	known   map[string]Stamp     // by path, of what was given
+	missing map[string]time.Time // by path: since when it is not there
 	watcher *fsnotify.Watcher
 	watched map[string]fs.FileInfo
 }
@@ -34,8 +38,19 @@ type Folder struct {
 type File struct {
 	Path string
 	Key  string // as its name has it: of an account, or the hash of an activation token; "" if only the JWT says whose it is
-	JWT  []byte
+	JWT  []byte // nil if Err is set
+	Err  error  // why it can't be read
+	Hot  bool   // somebody has just written to it: it will be given again
 }
+
+const (
+	// goneAfter is how long a file must not have been there to count as gone: git, and whoever renames a directory, takes a
+	// file away before the new one is in its place.
+	goneAfter = 100 * time.Millisecond
+	// quiet is how long nothing must have changed for a Watch to return, and mostNoise how long it waits for that.
+	quiet     = 150 * time.Millisecond
+	mostNoise = 2 * time.Second
+)
 
 // OpenFolder opens a directory of JWTs by key.
 func OpenFolder(dir string) (*Folder, error) {
@@ -59,15 +74,16 @@ func OpenNSC(dir string) (*Folder, error) {
 }
 
 func newFolder(dir string, nsc bool) *Folder {
-	return &Folder{root: filepath.Clean(dir) + string(filepath.Separator), nsc: nsc, known: map[string]Stamp{}}
+	return &Folder{root: filepath.Clean(dir) + string(filepath.Separator), nsc: nsc, known: map[string]Stamp{}, missing: map[string]time.Time{}}
 }
 
-// Forget has the next Scan give every file.
-func (f *Folder) Forget() { f.forget.Store(true) }
+// Forget has the next Scan give every file. Again has it give one.
+func (f *Folder) Forget()           { f.forget.Store(true) }
+func (f *Folder) Again(path string) { f.known[path] = Stamp{} }
 
-// Scan gives every file that is not as it was the last time, and the paths of those that are gone. settled is false if
-// a file has just been written to: then the next Scan gives it again if it is another one by then. If a directory can't
-// be read nothing counts as gone.
+// Scan gives every file that is not as it was the last time, and the paths of those that have been away for a moment. settled is
+// false if a file has just been written to, or has just gone: then the next Scan may tell more. The error is that of a
+// directory that can't be read: then nothing counts as gone.
 func (f *Folder) Scan(give func(File)) (gone []string, settled bool, err error) {
 	if f.forget.Swap(false) {
 		for path := range f.known {
@@ -83,39 +99,59 @@ func (f *Folder) Scan(give func(File)) (gone []string, settled bool, err error) 
 		}
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
-			key, ok := f.key(path)
-			if !ok {
-				continue
-			}
-			seen[path] = true
-			calm, failed := f.look(path, key, give)
-			settled = settled && calm
-			if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
-				err = failed
+			if key, ok := f.key(path); ok && f.look(File{Path: path, Key: key}, give, &settled) {
+				seen[path] = true
 			}
 		}
 	}
 	if err != nil {
 		return nil, settled, err
 	}
+	gone = f.gone(seen, &settled)
+	return gone, settled, nil
+}
+
+// look gives a file if it has changed, and says whether it is there.
+func (f *Folder) look(file File, give func(File), settled *bool) (there bool) {
+	jwt, now, err := load(file.Path, f.known[file.Path])
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // also a symbolic link that leads nowhere
+		return false
+	case err != nil:
+		f.known[file.Path] = Stamp{}
+		file.Err = err
+		give(file)
+		return true
+	case jwt == nil:
+		return true
+	}
+	f.known[file.Path] = now
+	file.JWT, file.Hot = jwt, now[0] < 0
+	*settled = *settled && !file.Hot
+	give(file)
+	return true
+}
+
+// gone returns the files that were there once and have been away for a moment.
+func (f *Folder) gone(seen map[string]bool, settled *bool) (gone []string) {
+	now := time.Now()
 	for path := range f.known {
-		if !seen[path] {
+		since, missed := f.missing[path]
+		switch {
+		case seen[path]:
+			delete(f.missing, path)
+		case !missed:
+			f.missing[path] = now
+			*settled = false
+		case now.Sub(since) < goneAfter:
+			*settled = false
+		default:
+			delete(f.missing, path)
 			delete(f.known, path)
 			gone = append(gone, path)
 		}
 	}
-	return gone, settled, nil
-}
-
-// look gives a file if it has changed.
-func (f *Folder) look(path, key string, give func(File)) (settled bool, err error) {
-	jwt, now, err := load(path, f.known[path])
-	if err != nil || jwt == nil {
-		return true, err
-	}
-	f.known[path] = now
-	give(File{Path: path, Key: key, JWT: jwt})
-	return now[0] >= 0, nil
+	return gone
 }
 
 // top is the directory whose absence means that nothing is known.
@@ -155,22 +191,43 @@ func (f *Folder) key(path string) (key string, ok bool) {
 	return "", false
 }
 
-// Watch waits until something in the directories changes, or until ctx ends. Directories that have come since the
-// last Watch, or have been put in the place of others, are watched from then on: a Scan must follow each Watch. An error
-// means that changes are not noticed.
+// Watch waits until something in the directories has changed and nothing changes any more for a moment, or until ctx ends.
+// Directories that have come since the last Watch, or have been put in the place of others, are watched from then on: a Scan must
+// follow each Watch. An error means that changes are not noticed.
 func (f *Folder) Watch(ctx context.Context) error {
 	fresh, err := f.rewatch()
 	if err != nil || fresh {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-f.watcher.Events:
-		return nil
-	case err := <-f.watcher.Errors:
-		return err
+	changed := false
+	calm, enough := make(<-chan time.Time), make(<-chan time.Time)
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-calm:
+			return nil
+		case <-enough:
+			return nil
+		case event := <-f.watcher.Events:
+			if !f.concerns(event.Name) {
+				continue
+			}
+		case err := <-f.watcher.Errors:
+			if !errors.Is(err, fsnotify.ErrEventOverflow) { // more changes than it can tell
+				return err
+			}
+		}
+		calm = time.After(quiet)
+		if !changed {
+			changed, enough = true, time.After(mostNoise)
+		}
 	}
+}
+
+// concerns says whether a change is one of the folder's: what else lies beside it may change all the time.
+func (f *Folder) concerns(path string) bool {
+	return path == f.top() || filepath.Dir(path) != filepath.Dir(f.top())
 }
 
 // rewatch watches the directories that are there now, if they are not those that are watched, and says so.
@@ -188,7 +245,7 @@ func (f *Folder) rewatch() (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for dir := range now {
+	for _, dir := range slices.Sorted(maps.Keys(now)) {
 		if err := watcher.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			_ = watcher.Close()
 			return false, fmt.Errorf("%s can't be watched: %w", dir, err)

@@ -2,6 +2,7 @@ package jwtstoretest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,10 @@ func RunFolder(t *testing.T, s Shelving) {
 		{"what is gone is said once", saidGone},
 		{"everything is given again when asked for", givenAnew},
 		{"one file that can't be read harms no other", givenBesideBroken},
+		{"what is replaced by taking it away first is not gone", replacedIsNotGone},
+		{"a symbolic link that leads nowhere is gone", danglingIsGone},
+		{"a file from the future settles", settlesInTheFuture},
+		{"what changes beside the folder is not noticed", deafToNeighbours},
 		{"a folder that is away counts as nothing gone", awayIsNotGone},
 		{"a change is noticed, also in a new directory", noticed},
 	} {
@@ -85,8 +90,10 @@ func (r *reader) gives(want ...string) (gone []string) {
 	got := []string{}
 	Eventually(r, "the folder settles", func() bool {
 		lost, settled, err := r.Scan(func(f jwtstore.File) {
-			got = append(got, string(f.JWT))
-			r.named(f)
+			if f.Err == nil {
+				got = append(got, string(f.JWT))
+				r.named(f)
+			}
 		})
 		if err != nil {
 			r.Fatal(err)
@@ -166,10 +173,83 @@ func givenBesideBroken(t *testing.T, r *reader) {
 	if err := os.Mkdir(r.path(1), 0o700); err != nil { // under the name of a file
 		t.Fatal(err)
 	}
-	got := 0
-	_, _, _ = r.Scan(func(jwtstore.File) { got++ })
-	if got != 2 {
-		t.Errorf("given are %d files", got)
+	r.gives("jwt 0", "jwt 2")
+	said := 0
+	_, _, _ = r.Scan(func(f jwtstore.File) {
+		if f.Path == r.path(1) && f.Err != nil {
+			said++
+		}
+	})
+	if said != 1 {
+		t.Errorf("it is given %d times, with why it can't be read", said)
+	}
+	if err := os.Remove(r.path(2)); err != nil {
+		t.Fatal(err)
+	}
+	if gone := r.gives(); !slices.Equal(gone, []string{r.path(2)}) {
+		t.Errorf("gone are %q", gone)
+	}
+}
+
+func replacedIsNotGone(t *testing.T, r *reader) {
+	r.gives("jwt 0", "jwt 1", "jwt 2")
+	if err := os.Remove(r.path(1)); err != nil {
+		t.Fatal(err)
+	}
+	gone, settled, _ := r.Scan(func(f jwtstore.File) { t.Errorf("given is %q", f.Path) })
+	if settled || len(gone) > 0 {
+		t.Errorf("settled: %t, gone are %q", settled, gone)
+	}
+	r.write(1, "newer")
+	if gone := r.gives("newer"); len(gone) > 0 {
+		t.Errorf("gone are %q", gone)
+	}
+}
+
+func danglingIsGone(t *testing.T, r *reader) {
+	aside := filepath.Join(t.TempDir(), "jwt")
+	if err := os.WriteFile(aside, []byte("linked"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(r.path(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(aside, r.path(1)); err != nil {
+		t.Skip(err)
+	}
+	r.gives("jwt 0", "linked", "jwt 2")
+	if err := os.Remove(aside); err != nil {
+		t.Fatal(err)
+	}
+	if gone := r.gives(); !slices.Equal(gone, []string{r.path(1)}) {
+		t.Errorf("gone are %q", gone)
+	}
+}
+
+func settlesInTheFuture(t *testing.T, r *reader) {
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(r.path(1), later, later); err != nil {
+		t.Fatal(err)
+	}
+	r.gives("jwt 0", "jwt 1", "jwt 2")
+	r.write(1, "edited")
+	r.gives("edited")
+}
+
+func deafToNeighbours(t *testing.T, r *reader) {
+	r.gives("jwt 0", "jwt 1", "jwt 2")
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	if err := r.Watch(ctx); err != nil { // begins to watch
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(r.dir), fmt.Sprint(n)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Watch(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it is noticed: %v", err)
 	}
 }
 
