@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,14 +17,7 @@ import (
 // TestB10AFullDiskHarmsNothing runs the program on a disk of 256 KiB.
 func TestB10AFullDiskHarmsNothing(t *testing.T) {
 	s := newSite(t, "", "")
-	disk := filepath.Join(s.dir, "store")
-	if err := os.Mkdir(disk, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
-		t.Skip("a small disk can't be mounted here:", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	disk := smallDisk(t, filepath.Join(s.dir, "store"))
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	path := url + "/jwt/v1/accounts/" + a.ID
@@ -50,6 +44,43 @@ func TestB10AFullDiskHarmsNothing(t *testing.T) {
 	if stored, err := os.ReadFile(filepath.Join(disk, a.ID[54:], a.ID+".jwt")); err != nil || string(stored) != string(second) {
 		t.Errorf("on disk: %q, %v", stored, err)
 	}
+}
+
+// TestAFullStateDirectoryKeepsNobodyOut: a folder that is only read is served whatever is with the directory that remembers.
+func TestAFullStateDirectoryKeepsNobodyOut(t *testing.T) {
+	state := smallDisk(t, filepath.Join(t.TempDir(), "state"))
+	l := newLibrary(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
+	a := jwttest.NewAccount(t)
+	first, second := jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-time.Minute)), l.op.Account(t, a)
+	l.put(a.ID+".jwt", first)
+	full := fill(t, filepath.Join(state, "ballast"))
+	p, url := l.start(t)
+	p.wait("is not served - error saving JWT: .*no space left on device")
+	l.serves(url, a.ID, first)
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGHUP) // or half a minute later
+	p.wait("updated JWT for account - " + a.ID[:12])
+	l.put(a.ID+".jwt", second)
+	l.serves(url, a.ID, second)
+	p.term()
+	if stored, err := os.ReadFile(filepath.Join(state, a.ID[54:], a.ID+".jwt")); err != nil || string(stored) != string(second) {
+		t.Errorf("it remembers %q, %v", stored, err)
+	}
+}
+
+// smallDisk mounts one of 256 KiB.
+func smallDisk(t *testing.T, disk string) string {
+	t.Helper()
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skip("a small disk can't be mounted here:", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	return disk
 }
 
 // fill writes until there is no room for a byte.

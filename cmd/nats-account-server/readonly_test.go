@@ -270,6 +270,51 @@ func TestB11B12B45TheFolderOfNSC(t *testing.T) {
 	}
 }
 
+// TestTheFolderOfNSCChanges: accounts are renamed, deleted and made anew under the old name; and what is broken while the program is
+// away is not gone.
+func TestTheFolderOfNSCChanges(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t, "nsc: ", fmt.Sprintf(", statedir: %q", t.TempDir()))
+	l.put(".nsc", []byte("{}"))
+	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	tokens := map[*jwttest.Account][]byte{}
+	for _, acc := range []*jwttest.Account{a, b, c} {
+		tokens[acc] = l.op.Account(t, acc)
+	}
+	l.put("accounts/A/A.jwt", tokens[a])
+	n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", l.port), a, b, c))
+	l.listen(n)
+	p, url := l.start(t)
+	l.serves(url, a.ID, tokens[a])
+	l.put("accounts/A/A.jwt", tokens[b]) // A was deleted, and another A was made
+	l.serves(url, b.ID, tokens[b])
+	l.serves(url, a.ID, nil)
+	l.put("accounts/Ç é/Ç é.jwt", tokens[c])
+	l.serves(url, c.ID, tokens[c])
+	natstest.Eventually(t, "b and c are announced", func() bool { return l.announced(b.ID) > 0 && l.announced(c.ID) > 0 })
+	if err := os.Rename(filepath.Join(l.jwts, "accounts/Ç é"), filepath.Join(l.jwts, "accounts/C")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(l.jwts, "accounts/C/Ç é.jwt"), filepath.Join(l.jwts, "accounts/C/C.jwt")); err != nil {
+		t.Fatal(err)
+	}
+	l.rewrite("accounts/A/A.jwt", []byte("junk"))
+	p.wait("accounts/A/A.jwt is not served - .*; what was there before is served on")
+	l.serves(url, b.ID, tokens[b])
+	l.serves(url, c.ID, tokens[c])
+	p.term()
+
+	p, url = l.start(t)
+	l.serves(url, b.ID, tokens[b])
+	l.serves(url, c.ID, tokens[c])
+	if err := os.RemoveAll(filepath.Join(l.jwts, "accounts/A")); err != nil {
+		t.Fatal(err)
+	}
+	l.serves(url, b.ID, nil)
+	l.serves(url, c.ID, tokens[c])
+	p.term()
+}
+
 // TestAReadOnlyServerWithoutADirectoryIsEmpty.
 func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 	t.Parallel()
@@ -294,7 +339,8 @@ func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 }
 
 // TestHundredsOfFilesAreHundredsOfAnnouncements: a directory under version control is brought up to date while the program
-// watches, as git does it (a new file in the old one's place) and as cp does it (the old one written anew).
+// watches: as rsync does it (a new file in the old one's place), as git does it (the old one is taken away first) and as cp does
+// it (the old one is written anew).
 func TestHundredsOfFilesAreHundredsOfAnnouncements(t *testing.T) {
 	t.Parallel()
 	const files = 300
@@ -331,9 +377,19 @@ func TestHundredsOfFilesAreHundredsOfAnnouncements(t *testing.T) {
 	}
 	announced(2)
 	for _, a := range all {
-		jwttest.File(t, filepath.Join(l.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 0))
+		jwttest.File(t, filepath.Join(l.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 30*time.Second))
 	}
 	announced(3)
+	for _, a := range all {
+		if err := os.Remove(filepath.Join(l.jwts, path(a))); err != nil {
+			t.Fatal(err)
+		}
+		jwttest.File(t, filepath.Join(l.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 0))
+	}
+	announced(4)
+	if strings.Contains(p.log.String(), "its file is gone") {
+		t.Error("an account was away for a moment")
+	}
 	for _, a := range all {
 		if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK {
 			t.Errorf("%s: %d", a.ID, status)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -202,6 +203,7 @@ func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
 		{"TLS for NATS and a URL without", `nats { servers: ["ws://a"], tls { root: x } }`, "a.conf:1:41: nats.tls is set, but a ws:// URL"},
 		{"a read-only store that deletes", "store { dir: x, readonly: true, allow_delete: true }", "store.allow_delete is not for a server that is read-only"},
 		{"a state of a store that is written to", "store { dir: x, statedir: y }", "store.statedir is for a read-only directory or an nsc folder"},
+		{"a state below what is only read", "store { dir: x, statedir: \"x/y/z\", readonly: true }", "store.statedir must be another directory"},
 		{"a state in what is only read", "store { dir: x, statedir: x, readonly: true }", "store.statedir must be another directory"},
 		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
 		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval must not be negative"},
@@ -454,6 +456,19 @@ func TestTheReferenceIsComplete(t *testing.T) {
 		}
 		if !strings.Contains(string(full), name+":") {
 			t.Errorf("conf/full.conf lacks %s", name)
+		}
+	}
+}
+
+func TestAStateDirectoryBehindALink(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
+		t.Skip(err)
+	}
+	for state, bad := range map[string]bool{"link": true, "link/new": true, "../elsewhere": false, "..beside": true} {
+		_, _, err := load(t, fmt.Sprintf("store { dir: %q, readonly: true, statedir: %q }", dir, filepath.Join(dir, state)))
+		if (err != nil) != bad {
+			t.Errorf("%s: %v", state, err)
 		}
 	}
 }

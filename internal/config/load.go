@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -238,13 +239,27 @@ func (l *loader) settleStore() {
 	switch {
 	case s.StateDir != "" && (!s.ReadOnly || s.Dir == "" && s.NSC == ""):
 		l.mistakes = append(l.mistakes, errors.New("store.statedir is for a read-only directory or an nsc folder"))
-	case s.StateDir != "" && (s.StateDir == s.Dir || s.StateDir == s.NSC):
-		l.mistakes = append(l.mistakes, errors.New("store.statedir must be another directory than the one that is only read"))
+	case s.StateDir != "" && within(s.StateDir, cmp.Or(s.Dir, s.NSC)):
+		l.mistakes = append(l.mistakes, errors.New("store.statedir must be another directory than the one that is only read, and not below it"))
 	case s.ReadOnly && s.CleanupInterval > 0:
 		l.mistakes = append(l.mistakes, errors.New("store.cleanupinterval is not for a server that is read-only"))
 	case s.ReadOnly && s.AllowDelete:
 		l.mistakes = append(l.mistakes, errors.New("store.allow_delete is not for a server that is read-only"))
 	}
+}
+
+// within says whether a path is a directory or below it, whatever links lead there.
+func within(path, dir string) bool {
+	relative, err := filepath.Rel(resolved(dir), resolved(path))
+	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
+}
+
+// resolved is a path without symbolic links, as far as it exists.
+func resolved(path string) string {
+	if found, err := filepath.EvalSymlinks(path); err == nil || filepath.Dir(path) == path {
+		return cmp.Or(found, path)
+	}
+	return filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
 }
 
 // settlePrimary refuses what does not go together with following another server.
