@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,23 +30,26 @@ const (
 func shelf(t *testing.T) (url string, known words, s *site) {
 	t.Helper()
 	s = newSite(t, "", "")
-	var accounts [6]*jwttest.Account
+	var accounts [7]*jwttest.Account
 	for i := range accounts {
 		accounts[i] = jwttest.NewAccount(t)
 	}
-	a, b, e, x, d, f := accounts[0], accounts[1], accounts[2], accounts[3], accounts[4], accounts[5]
+	a, b, e, x, d, f, n := accounts[0], accounts[1], accounts[2], accounts[3], accounts[4], accounts[5], accounts[6]
+	nameless := jwt.NewAccountClaims(n.ID)
+	nameless.Issuer, nameless.IssuedAt, nameless.Type, nameless.Version = s.op.ID, time.Now().Unix(), jwt.AccountClaim, 2
+	without := jwttest.Encode(t, s.op.Key, nameless)
 	user, _ := nkeys.CreateUser()
 	u, _ := user.PublicKey()
 	token := s.op.Account(t, a)
 	expiring := jwttest.Sign(t, s.op.Signing, e, time.Now(), func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(2 * time.Hour).Unix() })
 	expired := jwttest.Sign(t, s.op.Signing, x, time.Now(), func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(-time.Hour).Unix() })
-	for key, content := range map[string][]byte{a.ID: token, e.ID: expiring, x.ID: expired, d.ID: []byte("this is no jwt"), f.ID: token, u: token} {
+	for key, content := range map[string][]byte{a.ID: token, e.ID: expiring, x.ID: expired, d.ID: []byte("this is no jwt"), f.ID: token, u: token, n.ID: without} {
 		lay(t, filepath.Join(s.dir, "store", key[54:], key+".jwt"), content)
 	}
 	_, url = s.start(t)
 	known = words{"$ATOKEN", string(token), "$ETOKEN", string(expiring), "$XTOKEN", string(expired), "$OPTOKEN", s.op.Token(t),
 		"$AETAG", etagOf(t, url, a.ID), "$XETAG", etagOf(t, url, x.ID), "$JTI", jtiOf(t, token),
-		"$A", a.ID, "$B", b.ID, "$E", e.ID, "$X", x.ID, "$D", d.ID, "$F", f.ID, "$U", u, "$lower", strings.ToLower(a.ID)}
+		"$A", a.ID, "$B", b.ID, "$E", e.ID, "$X", x.ID, "$D", d.ID, "$NTOKEN", string(without), "$N", n.ID, "$F", f.ID, "$U", u, "$lower", strings.ToLower(a.ID)}
 	return url, known, s
 }
 
@@ -74,6 +78,8 @@ func overHTTP(t *testing.T) []behaviour {
 		{"every answer has Vary and Date, and no Server", "GET /healthz", "200 OK", "Vary: Origin\nDate: *\n!Server: *", ""},
 		{"an unknown path", "GET /nothing", "404 Not Found", pageText, "404 page not found\n*"},
 		{"other letter case is a redirect", "GET /JWT/v1/help", "301 Moved Permanently", "Location: /jwt/v1/help", "<a href=\"/jwt/v1/help\">Moved Permanently</a>.\n\n"},
+		{"other letter case before a key is a redirect too", "GET /JWT/v1/Accounts/$A", "301 Moved Permanently", "Location: /jwt/v1/accounts/$A", "*"},
+		{"and before a hash", "GET /JWT/v1/Activations/AAAA", "301 Moved Permanently", "Location: /jwt/v1/activations/AAAA", "*"},
 		{"a trailing slash is a redirect", "GET /jwt/v1/accounts/$A/?text=true", "301 Moved Permanently", "Location: /jwt/v1/accounts/$A?text=true", "*"},
 		{"dots and double slashes are a redirect", "GET /jwt/v1//x/../help", "301 Moved Permanently", "Location: /jwt/v1/help", "*"},
 		{"POST is redirected with 307 and no body", "POST /jwt/v1/accounts/$A/\n\nx", "307 Temporary Redirect", "Location: /jwt/v1/accounts/$A", ""},
@@ -111,13 +117,15 @@ func overHTTP(t *testing.T) []behaviour {
 		{"max-age of what has expired is 0, not below", "GET /jwt/v1/accounts/$X", "200 OK", "Cache-Control: max-age=0, stale-while-revalidate=3600, stale-if-error=3600", "$XTOKEN"},
 		{"the ETag has the jti, and more", "GET /jwt/v1/accounts/$A", "200 OK", "Etag: \"$JTI-*", "*"},
 		{"a file with another account's JWT is 500, where the original serves it", "GET /jwt/v1/accounts/$F", "500 Internal Server Error", bareText, "error loading JWT\n"},
-		{"an unknown account is 404", "GET /jwt/v1/accounts/$B", "404 Not Found", bareText, unknown},
+		{"an unknown account is 404", "GET /jwt/v1/accounts/$B", "404 Not Found", bareText + "!X-Content-Type-Options: *", unknown},
 		{"so is what is no key", "GET /jwt/v1/accounts/junk", "404 Not Found", bareText, unknown},
 		{"so is a key in lower case", "GET /jwt/v1/accounts/$lower", "404 Not Found", bareText, unknown},
 		{"so is another key than an account's, even with a file", "GET /jwt/v1/accounts/$U?text=true", "404 Not Found", bareText, unknown},
 		{"what is damaged is 500", "GET /jwt/v1/accounts/$D", "500 Internal Server Error", bareText, "error loading JWT\n"},
 		{"what is damaged, as text", "GET /jwt/v1/accounts/$D?text=true", "200 OK", bareText, "this is no jwt"},
 		{"what is damaged, decoded, where 1.0.3 panics", "GET /jwt/v1/accounts/$D?decode=true", "500 Internal Server Error", bareText, "error unmarshalling account claim header\n"},
+		{"a JWT without jti has an ETag all the same", "GET /jwt/v1/accounts/$N", "200 OK", "Etag: \"-*", "$NTOKEN"},
+		{"jti beats text and decode", "GET /jwt/v1/accounts/$A?text=true&decode=true&jti=x", "501 Not Implemented", bareText, "*"},
 		{"jti is 501", "GET /jwt/v1/accounts/$A?jti=x", "501 Not Implemented", bareText, "lookup by jti is no longer supported\n"},
 		{"check of what has expired is 404 with no body and no type", "GET /jwt/v1/accounts/$X?check=true", "404 Not Found", "!Content-Type: *", ""},
 		{"check of what has not", "GET /jwt/v1/accounts/$E?check=true", "200 OK", "", "$ETOKEN"},
@@ -228,10 +236,16 @@ func overPOST(t *testing.T) []behaviour {
 		push("claims that are not valid: each issue in a line of its own", sign(s.op.Signing, func(c *jwt.AccountClaims) {
 			c.Exports.Add(&jwt.Export{Subject: "a b", Type: jwt.Stream})
 		}), bad, pageText, "The server was unable to update your account JWT. One more more validation issues occurred.\n\t - subject \"a b\" cannot have spaces\n\n"),
+		push("warnings are lines too", sign(s.op.Signing, func(c *jwt.AccountClaims) {
+			c.Exports.Add(&jwt.Export{Subject: "a b", Type: jwt.Stream})
+			c.Imports.Add(&jwt.Import{Subject: "c", To: "d", Account: other.ID, Type: jwt.Stream})
+		}), bad, pageText, "The server was unable to update your account JWT. One more more validation issues occurred.\n\t - the field to has been deprecated (use LocalSubject instead)\n\n\t - subject \"a b\" cannot have spaces\n\n"),
+		push("another account's that signed it itself: the key comes first", func(*jwttest.Account) []byte { return jwttest.Sign(t, other.Key, other, time.Now()) }, bad, bareText, "pub keys don't match\n"),
 		push("an expired one", sign(s.op.Signing, func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(-time.Hour).Unix() }), bad, pageText,
 			"The server was unable to update your account JWT. One more more validation issues occurred.\n\t - claim is expired\n\n"),
 		push("one that is not valid yet", sign(s.op.Signing, func(c *jwt.AccountClaims) { c.NotBefore = time.Now().Add(time.Hour).Unix() }), bad, pageText,
 			"The server was unable to update your account JWT. One more more validation issues occurred.\n\t - claim is not yet valid\n\n"),
+		{"POST to the probe without a slash is 405", "POST /jwt/v1/accounts\n\nx", "405 Method Not Allowed", "Allow: GET, OPTIONS", noMethod},
 		{"POST to the probe is 405", "POST /jwt/v1/accounts/\n\nx", "405 Method Not Allowed", "Allow: GET, OPTIONS", noMethod},
 	}
 	all = append(all, requests(url, known, rows)...)
@@ -362,8 +376,38 @@ func packs(t *testing.T) []behaviour {
 		{"max that is too large for a number", "GET /jwt/v1/pack?max=99999999999999999999", "400 Bad Request", bareText, "bad max parameter \"99999999999999999999\"\n"},
 	})
 	return append(all,
+		row("of a store that can't be read is 500, and healthz is 200", lostStore),
+		row("what has expired is not in it", expiredPack),
 		row("a negative limit is none", shownBy("TestB35ThePackAndItsLimit")),
 		row("only what is served is in it", shownBy("TestB6APackHasOnlyWhatIsServed")),
 		row("it holds nobody up (B7)", shownBy("TestB7APackHoldsNobodyUp")),
 	)
+}
+
+func lostStore(t *testing.T) {
+	s := newSite(t, "", "")
+	p, url := s.start(t)
+	store := filepath.Join(s.dir, "store")
+	if err := os.RemoveAll(store); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(store, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := get(t, url+"/jwt/v1/pack"); status != http.StatusInternalServerError || body != "error packing JWTs\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	if status, _ := get(t, url+"/healthz"); status != http.StatusOK {
+		t.Errorf("healthz: %d", status)
+	}
+	p.kill()
+}
+
+func expiredPack(t *testing.T) {
+	url, known, _ := shelf(t)
+	expand := strings.NewReplacer(known...)
+	status, body := get(t, url+"/jwt/v1/pack")
+	if status != http.StatusOK || strings.Contains(body, expand.Replace("$X|")) || !strings.Contains(body, expand.Replace("$A|$ATOKEN")) {
+		t.Errorf("%d %s", status, body)
+	}
 }

@@ -46,6 +46,9 @@ func stores(t *testing.T) []behaviour {
 		row("a folder of nsc without .nsc", k.ends(1, flags("-nsc accounts -hp 127.0.0.1:0"), "is not a valid configuration directory")),
 		row("a folder of nsc without accounts", k.ends(1, flags("-nsc OP -hp 127.0.0.1:0"), "open "+nsc+"/accounts: no such file or directory")),
 		row("a folder of nsc: served and announced as nsc writes it; a broken file harms itself only (B11, B12, B45)", shownBy("TestB11B12B45TheFolderOfNSC")),
+		row("a state directory: what was announced, what was taken out, when it is full", shownBy("TestAStateDirectory", "TestAFullStateDirectoryKeepsNobodyOut", "TestTheFolderOfNSCChanges")),
+		row("hundreds of files are hundreds of announcements, in whatever way they are replaced", shownBy("TestHundredsOfFilesAreHundredsOfAnnouncements")),
+		row("an account of nsc that is renamed, deleted, or another one under its name", shownBy("TestTheFolderOfNSCChanges")),
 		row("in memory: empty at the start, a warning, and lost at the end", k.inMemory()),
 		row("in memory: JWTs in the working directory, where 1.0.3 kept them, are named in a warning", func(t *testing.T) {
 			for _, shard := range []bool{false, true} {
@@ -214,7 +217,8 @@ func overNATS(t *testing.T) []behaviour {
 			p := start(t, t.TempDir(), nil, "-hp", "127.0.0.1:0")
 			p.wait("NATS is not configured, server will not fire notifications on update")
 		}),
-		row("the connection's name, and no echo", k.introducesItself),
+		row("the connection's name", k.introducesItself),
+		row("no echo of what it says itself", k.hearsNoEcho),
 		row("a failed attempt is two lines, and there is another one after reconnectwait", failedAttempt),
 		row("HTTP does not wait for the first attempt (B27)", shownBy("TestB27HTTPLivesWhileNATSIsSilent")),
 		row("what is said of a connection that goes and comes back", shownBy("TestItDialsAgainForEverAndTellsAsTheOriginal")),
@@ -226,12 +230,18 @@ func overNATS(t *testing.T) []behaviour {
 		row("a push that NATS could not be told of is not lost (B24)", shownBy("TestB24AChangeCommittedBeforeNATSWasEverReachedIsDelivered")),
 		row("a JWT that NATS can't carry is 413 and not stored (B25)", shownBy("TestAJWTThatNATSCannotCarryIs413")),
 		row("an activation is published on $SYS.ACCOUNT.<issuer>.CLAIMS.ACTIVATE.<hash>", k.publishesActivations),
-		row("an activation that somebody publishes is stored, where 1.0.3 fails", shownBy("TestAReplicaFollowsItsPrimary", "TestB47B46Activations")),
+		row("an activation that somebody publishes is verified and stored, where 1.0.3 fails (B47)", shownBy("TestB47ActivationsFromNATSAreVerifiedLikeAPOST", "TestAnActivationMayComeBeforeItsAccount")),
 		row("an update is verified like a push, stored, and answered in nats-server's JSON (B2)", k.takesUpdates),
 		row("an update that can't be decoded is refused in a line", k.refusesUpdates),
 		row("the newer subjects, which the original does not serve: UPDATE, LIST, DELETE, PACK", shownBy("TestNSCOverNATS")),
 		row("a lookup is answered with the raw JWT", k.answersLookups),
 		row("a lookup of an unknown account is answered with nothing, where the original does not answer", k.answersUnknownLookups),
+		row("a lookup that nobody waits for", func(t *testing.T) {
+			if err := k.nc.Publish("$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil); err != nil {
+				t.Fatal(err)
+			}
+			k.p.wait("lookup is not a request")
+		}),
 		row("a miss is looked up over NATS, verified, within a second (B37, B38)", shownBy("TestB37B38AnswersToLookupsAreVerified", "TestAMissWaitsForASecondAtMost")),
 		row("a key reaches no subject unchecked (B1)", shownBy("TestB1NoURLReachesNATS", "TestB1OnlyAccountKeysAreAskedFor")),
 		row("signing: the subject can change with a reload", reloadedSigner),
@@ -298,6 +308,42 @@ func failedAttempt(t *testing.T) {
 		p.wait("will try to connect again in 100 milliseconds")
 	}
 	p.term()
+}
+
+func (k *talk) hearsNoEcho(t *testing.T) {
+	conns, err := k.nats.Connz(&server.ConnzOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	delivered := func() (n int64) {
+		for _, c := range conns.Conns {
+			if c.Name == "nats-account-server" {
+				n = c.OutMsgs
+			}
+		}
+		return n
+	}
+	a := jwttest.NewAccount(t)
+	if status, body := post(http.DefaultClient, k.url+"/jwt/v1/accounts/"+a.ID, k.op.Account(t, a)); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	before := delivered()
+	token := activationOf(t, a, jwttest.NewAccount(t)) // nobody answers that
+	for range 20 {
+		if status, body := post(http.DefaultClient, k.url+"/jwt/v1/activations", token); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+		token = activationOf(t, a, jwttest.NewAccount(t))
+	}
+	if err := k.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if conns, err = k.nats.Connz(&server.ConnzOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := delivered() - before; n >= 20 {
+		t.Errorf("it was told %d things while it said 20", n)
+	}
 }
 
 func (k *talk) announces(t *testing.T) {
@@ -460,6 +506,11 @@ func replication(t *testing.T) []behaviour {
 		}),
 		row("Cache-Control is that of every server, where 0.8.4 counts down what is left of its hour, or leaves it out", k.replicaCaches),
 		row("the initial pack, misses, updates by NATS, POST refused, on from disk", shownBy("TestAReplicaFollowsItsPrimary")),
+		row("activations, also an hour later, and while the primary is away", shownBy("TestActivations")),
+		row("a memory store", k.replicaInMemory),
+		row("a damaged file, and what there is no room for, come from the primary", shownBy("TestADamagedFileIsMendedFromThePrimary", "TestWhatThereIsNoRoomForIsServed")),
+		row("a redirect, with a password that no line shows", shownBy("TestAPasswordSurvivesARedirect", "TestThePrimarysPasswordIsShownToNobody")),
+		row("what is no pack", shownBy("TestWhatIsNoPackIsAskedForAgain")),
 		row("a silent primary holds up nobody, where the original starts without HTTP", shownBy("TestASilentPrimaryHoldsNobodyUp")),
 		row("a hostile primary (B13, B36, B39, B40, B41)", shownBy("TestB13B36B39B40B41AHostilePrimary")),
 		row("each answer of a primary, also 0.8.4's", shownBy("TestThePrimarysAnswers")),
@@ -494,6 +545,24 @@ func (k *kit) replicaCaches(t *testing.T) {
 }
 
 // notFound is a server that has nothing.
+func (k *kit) replicaInMemory(t *testing.T) {
+	s := newSite(t, "", "")
+	primary, url := s.start(t)
+	a := jwttest.NewAccount(t)
+	token := s.op.Account(t, a)
+	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	p := start(t, s.dir, nil, "-operator", "op.jwt", "-hp", "127.0.0.1:0", "-primary", url)
+	its := p.url()
+	p.wait("initialized from primary, 1 accounts")
+	primary.term()
+	if status, body := get(t, its+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+		t.Errorf("%d %s", status, body)
+	}
+	p.term()
+}
+
 func notFound(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
@@ -196,6 +198,61 @@ func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
 	}
 	p.wait("unable to initialize from primary")
 	p.term()
+}
+
+// TestASilentPrimaryAndNATS together take no longer than one of them: nats-server waits for 1.9 s.
+func TestASilentPrimaryAndNATS(t *testing.T) {
+	t.Parallel()
+	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
+	s := newSite(t, natsURL, "")
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op, "listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
+	creds, _ := s.op.System.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), creds)
+	a := jwttest.NewAccount(t)
+	token := s.op.Account(t, a)
+	if _, err := nc.Subscribe("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", func(m *nats.Msg) { // as silent as the primary, but for one
+		if strings.Contains(m.Subject, a.ID) {
+			_ = m.Respond(token)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	fake := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(fake.Close)
+	f := followerOf(t, s, fake.URL, natsURL, "")
+	p, url := f.start(t)
+	p.wait("connected to NATS for JWT syncing")
+	began := time.Now()
+	if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusServiceUnavailable {
+		t.Errorf("an account that nobody has: %d", status)
+	}
+	if took := time.Since(began); took > 1800*time.Millisecond {
+		t.Errorf("it took %s", took)
+	}
+	if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+		t.Errorf("an account that another server has: %d %s", status, body)
+	}
+	p.kill()
+}
+
+// TestThePrimarysPasswordIsShownToNobody: who pushes is told the URL without it.
+func TestThePrimarysPasswordIsShownToNobody(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "")
+	primary := fmt.Sprintf("http://u:hush@127.0.0.1:%d", freePort(t))
+	f := followerOf(t, s, primary, "", "")
+	p, url := f.start(t, "-dump", "-DV")
+	p.wait("unable to initialize from primary")
+	a := jwttest.NewAccount(t)
+	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
+	if want := strings.Replace(primary, "hush", "xxxxx", 1); status != http.StatusMethodNotAllowed || !strings.Contains(body, "127.0.0.1") || strings.Contains(body, "hush") {
+		t.Errorf("%d %q, want %s", status, body, want)
+	}
+	get(t, url+"/jwt/v1/accounts/"+a.ID)
+	p.term()
+	if said := p.log.String(); strings.Contains(said, "hush") {
+		t.Errorf("it says\n%s", said)
+	}
 }
 
 // TestAReloadFollowsAnotherPrimary, or nobody: then pushes are taken.

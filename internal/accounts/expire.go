@@ -13,13 +13,10 @@ import (
 
 var errNotExpired = errors.New("the stored JWT has not expired")
 
-// Expire takes out every account whose JWT has expired, but for the system account. What keeps one from being taken out
-// keeps no other; the error says all of that.
+// Expire takes out every account whose JWT has expired, also one that a hand has put there, but for the system account. What keeps
+// one from being taken out keeps no other; the error says all of that.
 func (r *Registry) Expire(ctx context.Context) error {
-	var failed []error
-	if !r.Surveyed() {
-		failed = append(failed, r.Survey(ctx))
-	}
+	failed := []error{r.Survey(ctx)}
 	for _, key := range r.roll.expired(r.now()) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

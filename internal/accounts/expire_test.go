@@ -67,10 +67,15 @@ func TestB22ExpiredAccountsAreDeleted(t *testing.T) {
 	}
 	there(7)
 	b.now = b.now.Add(2 * time.Minute)
+	byHand := jwttest.NewAccount(t)
+	b.plant(t, byHand.ID, jwttest.Sign(t, b.op.Key, byHand, b.now, ends(-time.Second)))
 	if err := b.gate.Expire(context.Background()); err == nil {
 		t.Error("it does not say what is in the way")
 	}
 	there(5) // the system account, what is in the way, and what has not expired
+	if b.stored(t, byHand.ID) != nil {
+		t.Error("what a hand has put there is there")
+	}
 	store.keeps = ""
 	if err := b.gate.Expire(context.Background()); err != nil {
 		t.Error(err)

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -156,6 +157,18 @@ func TestB47B46Activations(t *testing.T) {
 		}
 		if status, body := send(good); status != 200 {
 			t.Errorf("it is not mended: %d %s", status, body)
+		}
+	}
+	byOperator := map[string][]byte{"of version 2": token(o.Key, now), "of version 1": jwttest.EncodeRaw(t, o.Key, `{"typ":"jwt","alg":"ed25519"}`,
+		[]byte(`{"jti":"X","iat":1600000000,"iss":"`+o.ID+`","name":"act","sub":"`+importer.ID+`","type":"activation","nats":{"subject":"foo","type":"stream"}}`), false)}
+	for name, body := range byOperator {
+		r, err := http.Post(web.URL+"/jwt/v1/accounts/"+importer.ID, "", strings.NewReader(string(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if _, err := gate.Lookup(t.Context(), importer.ID); r.StatusCode != 400 || !errors.Is(err, accounts.ErrNotFound) {
+			t.Errorf("B46: the operator's activation %s as an account's JWT: %d, %v", name, r.StatusCode, err)
 		}
 	}
 	if status, _ := fetch(t, web.URL+"/jwt/v1/accounts/"+hash); status != 404 {

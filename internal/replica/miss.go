@@ -88,6 +88,8 @@ func (r *Replica) together(ctx context.Context, what string, ask func(ctx contex
 		r.heard(ctx, errCircle)
 		return nil, errCircle
 	}
+	waiting, cancel := context.WithTimeout(ctx, missWithin+missWithin/5) // whatever the flight may still be waiting for
+	defer cancel()
 	flight := r.misses.DoChan(what, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missWithin) // others wait too
 		defer cancel()
@@ -102,8 +104,8 @@ func (r *Replica) together(ctx context.Context, what string, ask func(ctx contex
 	select {
 	case result := <-flight:
 		return result.Val, result.Err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, ctx.Err())
+	case <-waiting.Done():
+		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, waiting.Err())
 	}
 }
 
@@ -114,18 +116,14 @@ func (r *Replica) missed(ctx context.Context, key string) (*accounts.Account, er
 	}
 	others := make(chan *accounts.Account, 1)
 	go func() {
-		a, _ := r.Gate.Find(ctx, key)
+		a, _ := r.Gate.Find(ctx, key) // nil with an error, also when ctx ends
 		others <- a
 	}()
 	a, err := r.fetch(ctx, key)
 	if err == nil {
 		return a, nil
 	}
-	select {
-	case a = <-others:
-	case <-ctx.Done():
-	}
-	switch {
+	switch a = <-others; {
 	case a != nil:
 		return a, nil
 	case errors.Is(err, errLacking):
