@@ -238,6 +238,7 @@ func overPOST(t *testing.T) []behaviour {
 		}), bad, pageText, "The server was unable to update your account JWT. One more more validation issues occurred.\n\t - subject \"a b\" cannot have spaces\n\n"),
 		push("warnings are lines too", sign(s.op.Signing, func(c *jwt.AccountClaims) {
 			c.Exports.Add(&jwt.Export{Subject: "a b", Type: jwt.Stream})
+			//lint:ignore SA1019 the warning of that is what this row is about
 			c.Imports.Add(&jwt.Import{Subject: "c", To: "d", Account: other.ID, Type: jwt.Stream})
 		}), bad, pageText, "The server was unable to update your account JWT. One more more validation issues occurred.\n\t - the field to has been deprecated (use LocalSubject instead)\n\n\t - subject \"a b\" cannot have spaces\n\n"),
 		push("another account's that signed it itself: the key comes first", func(*jwttest.Account) []byte { return jwttest.Sign(t, other.Key, other, time.Now()) }, bad, bareText, "pub keys don't match\n"),

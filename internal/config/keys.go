@@ -50,7 +50,7 @@ var keys = []key{
 	{"", "SignRequestTimeout", nil, duration, "1000", "of its answer; looking up an unknown account over NATS takes no longer either", func(c *Config) any { return &c.SignTimeout }},
 	{"", "Primary", nil, text, "", "URL of the account server that this one follows: what it has is served here, and pushes go there", func(c *Config) any { return &c.Primary }},
 	{"", "ReplicationTimeout", nil, duration, "5000", "of the primary's answers", func(c *Config) any { return &c.ReplicationTimeout }},
-	{"", "MaxReplicationPack", nil, integer, "10000", "how many accounts `GET /jwt/v1/pack` gives at most, and a primary is asked for at the start; below 0 there is no limit", func(c *Config) any { return &c.MaxPack }},
+	{"", "MaxReplicationPack", nil, integer, "10000", "how many accounts `GET /jwt/v1/pack` gives at most, and a primary is asked for at the start; below 0 there is no limit, with 0 there is no pack", func(c *Config) any { return &c.MaxPack }},
 	{"", "ForgetServer", nil, duration, "72h", "how long a nats-server may be away before it is forgotten, with what it is owed", func(c *Config) any { return &c.ForgetServer }},
 
 	{"logging", "Time", nil, boolean, "true", "date and time in each line", func(c *Config) any { return &c.Logging.Time }},

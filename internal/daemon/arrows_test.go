@@ -17,7 +17,8 @@ var arrows = map[string][]string{
 	"notifier": {"accounts"}, // for what a receipt says; the store and the connection are interfaces
 	"resolver": {"accounts"},
 	"replica":  {"accounts"},
-	"daemon":   {"access", "accounts", "config", "httpapi", "jwtstore", "logging", "natslink", "notifier", "operator", "replica", "resolver"},
+	"mirror":   {"accounts", "jwtstore"}, // between the two: files to the gate
+	"daemon":   {"access", "accounts", "config", "httpapi", "jwtstore", "logging", "mirror", "natslink", "notifier", "operator", "replica", "resolver"},
 	// for tests only
 	"natstest": {"jwttest"},
 }

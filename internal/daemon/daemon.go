@@ -23,6 +23,7 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/mirror"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/operator"
 	"nats-account-server/internal/resolver"
@@ -67,8 +68,8 @@ type daemon struct {
 	registry *accounts.Registry
 	notifier *notifier.Notifier
 	doors    *resolver.Doors
-	follower *follower // nil unless we follow another server
-	mirror   *mirror   // nil unless somebody else writes what is served
+	follower *follower      // nil unless we follow another server
+	mirror   *mirror.Mirror // nil unless somebody else writes what is served
 	front    *front
 	link     *link
 	tasks    *errgroup.Group
@@ -116,10 +117,10 @@ func Run(ctx context.Context, o Options) error {
 	if folder == nil {
 		d.wire(trust, nil)
 	} else {
-		tokens := newShelf()
-		d.wire(trust, tokens)
-		d.mirror = newMirror(folder, d.store, tokens, d.registry, d.warn)
-		d.mirror.first(ctx)
+		shelf := mirror.NewShelf()
+		d.wire(trust, shelf)
+		d.mirror = mirror.New(mirror.Options{Folder: folder, Store: d.store, Shelf: shelf, Gate: d.registry, Warn: d.warn})
+		d.mirror.Fill(ctx)
 	}
 	return d.live(ctx, trust, door)
 }
@@ -241,7 +242,7 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 		d.tasks.Go(func() error { return d.cleanUp(failed, every) })
 	}
 	if d.mirror != nil {
-		d.tasks.Go(func() error { return d.mirror.run(failed) })
+		d.tasks.Go(func() error { return d.mirror.Run(failed) })
 	}
 	d.say("nats-account-server is running")
 	d.sayResolvers(trust)
@@ -290,6 +291,12 @@ func (d *daemon) cleanUp(ctx context.Context, every time.Duration) error {
 		pause(ctx, every)
 	}
 	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
 }
 
 // raise makes f the front that serves.

@@ -122,7 +122,7 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front, follower *fol
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
 	if d.mirror != nil {
-		d.mirror.again()
+		d.mirror.Again()
 	}
 	d.notifier.SetForget(c.ForgetServer)
 	d.useSigning(c)

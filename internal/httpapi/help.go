@@ -65,7 +65,9 @@ The account's JWT as it is stored (application/jwt). The answer has an ETag; a r
 Stores the activation token in the body, if an account that is stored here, or a signing key of that account, has signed it.
 
   400  not an activation token, not of accounts, of an account that is not known, or not valid now
+  405  this server is read-only, or follows another one
   409  a newer token is stored
+  413  larger than 16 KiB
 
 ## GET /jwt/v1/activations/<hash>
 

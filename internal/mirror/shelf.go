@@ -1,4 +1,4 @@
-package daemon
+package mirror
 
 import (
 	"context"
@@ -9,17 +9,18 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// shelf keeps the activation tokens of a folder that somebody else writes. It is filled anew at each start: nobody is owed
+// Shelf keeps the activation tokens of a folder that somebody else writes. It is filled anew at each start: nobody is owed
 // any of them. It implements accounts.Tokens.
-type shelf struct {
+type Shelf struct {
 	mu     sync.Mutex
 	tokens map[string][]byte
 }
 
-func newShelf() *shelf { return &shelf{tokens: map[string][]byte{}} }
+// NewShelf returns an empty Shelf.
+func NewShelf() *Shelf { return &Shelf{tokens: map[string][]byte{}} }
 
 // Load implements accounts.Tokens; there are no stamps.
-func (s *shelf) Load(hash string, _ accounts.Stamp) ([]byte, accounts.Stamp, error) {
+func (s *Shelf) Load(hash string, _ accounts.Stamp) ([]byte, accounts.Stamp, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if token, found := s.tokens[hash]; found {
@@ -29,7 +30,7 @@ func (s *shelf) Load(hash string, _ accounts.Stamp) ([]byte, accounts.Stamp, err
 }
 
 // Put implements accounts.Tokens.
-func (s *shelf) Put(_ context.Context, hash, _ string, token []byte, allow func(stored, tombstone []byte) error) (uint64, error) {
+func (s *Shelf) Put(_ context.Context, hash, _ string, token []byte, allow func(stored, tombstone []byte) error) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := allow(s.tokens[hash], nil); err != nil {
@@ -39,7 +40,7 @@ func (s *shelf) Put(_ context.Context, hash, _ string, token []byte, allow func(
 	return 0, nil
 }
 
-func (s *shelf) remove(hash string) {
+func (s *Shelf) remove(hash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.tokens, hash)
