@@ -93,6 +93,7 @@ func (r *Replica) together(ctx context.Context, what string, ask func(ctx contex
 	flight := r.misses.DoChan(what, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missWithin) // others wait too
 		defer cancel()
+		defer context.AfterFunc(r.life, cancel)()
 		select {
 		case r.missing <- struct{}{}:
 		case <-ctx.Done():

@@ -56,6 +56,20 @@ func following(t *testing.T, primary http.HandlerFunc, edit func(*replica.Option
 	return o, replica.New(options), store
 }
 
+// run lets a replica run; stop returns when it has ended.
+func run(t *testing.T, r *replica.Replica) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
 // lacks answers as an account server does that does not have it.
 func lacks(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNotFound)
@@ -232,12 +246,9 @@ func TestWhatThereIsNoRoomForIsServed(t *testing.T) {
 	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != text {
 		t.Errorf("%v, %v", got, err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); r.Run(ctx) }()
+	stop := run(t, r)
 	natstest.Eventually(t, "the pack is asked for again", func() bool { return packs.Load() >= 2 })
-	cancel()
-	<-ended
+	stop()
 }
 
 // TestADamagedFileIsMendedFromThePrimary.
@@ -498,12 +509,9 @@ func TestTheInitialPack(t *testing.T) {
 				a := jwttest.NewAccount(t)
 				pack += a.ID + "|" + string(o.Account(t, a)) + "\n"
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan struct{})
-			go func() { defer close(ended); r.Run(ctx) }()
+			stop := run(t, r)
 			natstest.Eventually(t, c.says, func() bool { return strings.Contains(log.String(), c.says) })
-			cancel()
-			<-ended
+			stop()
 			if got := fmt.Sprint(questions); got != fmt.Sprint(c.questions) {
 				t.Errorf("asked %s, want %v", got, c.questions)
 			}
@@ -527,16 +535,13 @@ func TestWhatIsNoPackIsAskedForAgain(t *testing.T) {
 	var log natstest.Log
 	o, r, _ := following(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, *pack.Load()) },
 		func(o *replica.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); r.Run(ctx) }()
+	stop := run(t, r)
 	natstest.Eventually(t, "it is said", func() bool { return strings.Contains(log.String(), "what it sends is no pack") })
 	a := jwttest.NewAccount(t)
 	good := "a line that is none\n" + a.ID + "|" + string(o.Account(t, a))
 	pack.Store(&good)
 	natstest.Eventually(t, "the pack is here", func() bool { return strings.Contains(log.String(), "1 entries of the primary's pack are refused") })
-	cancel()
-	<-ended
+	stop()
 }
 
 // TestActivations: nobody has asked for the account that has signed one; an hour later a newer one is asked for; and that there is
