@@ -312,3 +312,39 @@ func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 		p.term()
 	}
 }
+
+// TestAReloadWaitsForWhoHasAskedThePrimary: requests in flight are not disturbed.
+func TestAReloadWaitsForWhoHasAskedThePrimary(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "", "")
+	a := jwttest.NewAccount(t)
+	token := s.op.Account(t, a)
+	asked := make(chan struct{}, 1)
+	fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, a.ID) {
+			asked <- struct{}{}
+			time.Sleep(500 * time.Millisecond)
+			_, _ = w.Write(token)
+		}
+	}))
+	t.Cleanup(fake.Close)
+	f := followerOf(t, s, fake.URL, "", "")
+	p, url := f.start(t)
+	answered := make(chan string)
+	go func() {
+		_, body := get(t, url+"/jwt/v1/accounts/"+a.ID)
+		answered <- body
+	}()
+	<-asked
+	text, err := os.ReadFile(f.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf(t, f.dir, "%s", strings.Replace(string(text), fmt.Sprintf("primary: %q,", fake.URL), "", 1))
+	p.signal(syscall.SIGHUP)
+	if body := <-answered; body != string(token) {
+		t.Errorf("the answer is %q", body)
+	}
+	p.wait("configuration reloaded")
+	p.term()
+}

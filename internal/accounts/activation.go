@@ -164,6 +164,15 @@ func (r *Registry) vouch(ctx context.Context, claims *jwt.ActivationClaims, know
 	return account, nil
 }
 
+// Vouch says whether an account that is stored here has signed a token. The error wraps ErrActivationIssuer if none has.
+func (r *Registry) Vouch(ctx context.Context, token []byte) error {
+	claims, _, err := readActivation(bytes.TrimSpace(token))
+	if err == nil {
+		_, err = r.vouch(ctx, claims, nil)
+	}
+	return err
+}
+
 // exporterOf is the account in whose name a token was signed.
 func exporterOf(claims *jwt.ActivationClaims) string {
 	if claims.IssuerAccount != "" {

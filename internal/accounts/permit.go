@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync/atomic"
+	"weak"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -21,7 +22,20 @@ type permit struct {
 	activation *Activation // nil if err is set
 	err        error       // wraps ErrDamaged
 
-	vouched atomic.Pointer[Account] // by whom when it was last looked at
+	vouched atomic.Pointer[weak.Pointer[Account]] // by whom when it was last looked at
+}
+
+// vouchedBy is whom vouch has returned, nil if that is forgotten.
+func (p *permit) vouchedBy() *Account {
+	if a := p.vouched.Load(); a != nil {
+		return a.Value()
+	}
+	return nil
+}
+
+// at is the verdict on the same bytes under another stamp.
+func (p *permit) at(stamp Stamp) *permit {
+	return &permit{stamp: stamp, token: p.token, claims: p.claims, payload: p.payload, activation: p.activation, err: p.err}
 }
 
 func (p *permit) size() int { return len(p.token) }
@@ -55,15 +69,33 @@ func (r *Registry) LookupActivation(ctx context.Context, hash string) (*Activati
 	if err != nil {
 		return nil, err
 	}
-	account, err := r.vouch(ctx, p.claims, p.vouched.Load())
+	return r.vouched(ctx, p)
+}
+
+// vouched is the token of a permit, if an account vouches for it.
+func (r *Registry) vouched(ctx context.Context, p *permit) (*Activation, error) {
+	known := p.vouchedBy()
+	account, err := r.vouch(ctx, p.claims, known)
 	switch {
 	case errors.Is(err, ErrActivationIssuer):
 		return nil, fmt.Errorf("%w: %w", ErrNoActivation, err)
 	case err != nil:
 		return nil, err
 	}
-	p.vouched.Store(account)
+	if account != known {
+		pointer := weak.Make(account)
+		p.vouched.Store(&pointer)
+	}
 	return p.activation, nil
+}
+
+// ForeignActivation judges what another server has under a hash, without storing it. It may have expired.
+func (r *Registry) ForeignActivation(ctx context.Context, hash string, token []byte) (*Activation, error) {
+	p := readPermit(hash, bytes.TrimSpace(token))
+	if p.err != nil {
+		return nil, p.err
+	}
+	return r.vouched(ctx, p)
 }
 
 // RawActivation returns what lies in the store under a hash, unchecked, for people to look at.
@@ -100,7 +132,12 @@ func (r *Registry) loadPermit(hash string) (*permit, error) {
 	switch {
 	case err != nil:
 		return nil, noActivation(err)
-	case token == nil || had != nil && bytes.Equal(had.token, token):
+	case token == nil:
+		return had, had.err
+	case had != nil && bytes.Equal(had.token, token):
+		if had.stamp != stamp {
+			r.permits.put(hash, had.at(stamp))
+		}
 		return had, had.err
 	}
 	p := readPermit(hash, token)

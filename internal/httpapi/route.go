@@ -121,8 +121,8 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, rt *route, key st
 			a.turnAway(r, err)
 			return err
 		}
-		if via := r.Header.Get("Via"); via != "" {
-			r = r.WithContext(accounts.WithVia(r.Context(), via))
+		if via := r.Header["Via"]; via != nil {
+			r = r.WithContext(accounts.WithVia(r.Context(), strings.Join(via, ", ")))
 		}
 		return h(w, r, key)
 	}

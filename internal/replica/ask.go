@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +25,22 @@ var (
 	errLacking = errors.New("the primary does not have it")
 	errCircle  = fmt.Errorf("%w: the primary has asked this server itself", accounts.ErrUnreadable)
 )
+
+// servers are those of our kind in a header Via. Whatever else is there is not passed on.
+var servers = regexp.MustCompile(`nas-[A-Z2-7]{16}`)
+
+// mostServers bounds how many servers follow each other.
+const mostServers = 16
+
+// chain is which of our kind a question has come through. The error is errCircle if this server is one of them, or they are too
+// many to be anything else.
+func (r *Replica) chain(ctx context.Context) (string, error) {
+	through := servers.FindAllString(accounts.Via(ctx), mostServers+1)
+	if len(through) > mostServers || slices.Contains(through, r.id) {
+		return "", errCircle
+	}
+	return strings.Join(append(through, r.id), ", 1.1 "), nil
+}
 
 const (
 	pathAccounts    = "/jwt/v1/accounts/"
@@ -43,7 +61,11 @@ func (r *Replica) get(ctx context.Context, path string) (body io.ReadCloser, ref
 	if err != nil {
 		return nil, nil, err
 	}
-	request.Header.Set("Via", strings.TrimPrefix(accounts.Via(ctx)+", 1.1 "+r.id, ", "))
+	through, err := r.chain(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	request.Header.Set("Via", "1.1 "+through)
 	if user != nil { // in the URL it would be lost at a redirect
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
@@ -117,8 +139,7 @@ func (r *Replica) lacking(ctx context.Context, path string, refused *statusError
 // mood is how the primary is doing.
 type mood struct {
 	mu    sync.Mutex
-	bad   bool
-	said  bool // that it is
+	said  bool // that it is in trouble
 	since time.Time
 }
 
@@ -135,12 +156,11 @@ func (r *Replica) heard(ctx context.Context, err error) {
 	defer r.mood.mu.Unlock()
 	m, now := &r.mood, r.Now()
 	switch {
-	case bad && !m.bad && (m.since.IsZero() || now.Sub(m.since) >= sayEvery):
+	case bad && !m.said && (m.since.IsZero() || now.Sub(m.since) >= sayEvery):
 		m.said, m.since = true, now
 		r.Log.Warn(fmt.Sprintf("the primary does not answer as it should, what is stored is served - %s", err))
 	case !bad && m.said:
 		m.said = false
 		r.Log.Info("the primary answers again")
 	}
-	m.bad = bad
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -48,14 +47,14 @@ func (r *Replica) LookupActivation(ctx context.Context, hash string) (*accounts.
 	case !accounts.IsActivationHash(hash), !errors.Is(err, accounts.ErrNoActivation) && !errors.Is(err, accounts.ErrDamaged):
 		return nil, err
 	}
-	_, missed := r.together(ctx, hash, func(ctx context.Context) (any, error) { return nil, r.fetchToken(ctx, hash) })
+	got, missed := r.together(ctx, hash, func(ctx context.Context) (any, error) { return r.missedToken(ctx, hash) })
 	switch {
 	case missed == nil:
-		return r.Gate.LookupActivation(ctx, hash)
-	case errors.Is(missed, accounts.ErrUnreadable) && errors.Is(err, accounts.ErrNoActivation):
-		return nil, missed
+		return got.(*accounts.Activation), nil
+	case errors.Is(err, accounts.ErrDamaged):
+		return nil, err
 	}
-	return nil, err
+	return nil, missed
 }
 
 // Raw returns what is stored for an account, and what the primary has if nothing is.
@@ -84,16 +83,17 @@ func (r *Replica) RawActivation(ctx context.Context, hash string) ([]byte, error
 
 // together asks once for all who want to know the same at the same time, and for no more than mostMisses things at once.
 func (r *Replica) together(ctx context.Context, what string, ask func(ctx context.Context) (any, error)) (any, error) {
-	if strings.Contains(accounts.Via(ctx), r.id) {
-		r.heard(ctx, errCircle)
-		return nil, errCircle
+	through, err := r.chain(ctx)
+	if err != nil {
+		r.heard(ctx, err)
+		return nil, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, missWithin+missWithin/5) // whatever the flight may still be waiting for
 	defer cancel()
-	flight := r.misses.DoChan(what, func() (any, error) {
+	flight := r.misses.DoChan(what+" "+through, func() (any, error) {
+		defer r.begin()()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missWithin) // others wait too
 		defer cancel()
-		defer context.AfterFunc(r.life, cancel)()
 		select {
 		case r.missing <- struct{}{}:
 		case <-ctx.Done():
@@ -110,6 +110,17 @@ func (r *Replica) together(ctx context.Context, what string, ask func(ctx contex
 	}
 }
 
+// begin has stop wait until end is called, unless it has been called before.
+func (r *Replica) begin() (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.life.Err() != nil {
+		return func() {}
+	}
+	r.background.Add(1)
+	return r.background.Done
+}
+
 // missed asks the primary and other account servers at the same time. What only others have is not stored.
 func (r *Replica) missed(ctx context.Context, key string) (*accounts.Account, error) {
 	if a, err := r.Gate.Lookup(ctx, key); err == nil {
@@ -121,7 +132,7 @@ func (r *Replica) missed(ctx context.Context, key string) (*accounts.Account, er
 		others <- a
 	}()
 	a, err := r.fetch(ctx, key)
-	if err == nil {
+	if a != nil {
 		return a, nil
 	}
 	switch a = <-others; {
@@ -130,49 +141,87 @@ func (r *Replica) missed(ctx context.Context, key string) (*accounts.Account, er
 	case errors.Is(err, errLacking):
 		return nil, accounts.ErrNotFound
 	}
-	return nil, fmt.Errorf("%w: the primary does not answer as it should: %w", accounts.ErrUnreadable, err)
+	return nil, unknown(err)
+}
+
+// unknown says that nobody can know.
+func unknown(err error) error {
+	return fmt.Errorf("%w: the primary does not answer as it should: %w", accounts.ErrUnreadable, err)
+}
+
+// missedToken asks the primary.
+func (r *Replica) missedToken(ctx context.Context, hash string) (*accounts.Activation, error) {
+	a, err := r.fetchToken(ctx, hash)
+	switch {
+	case a != nil:
+		return a, nil
+	case errors.Is(err, errLacking), errors.Is(err, accounts.ErrNoActivation):
+		return nil, accounts.ErrNoActivation
+	}
+	return nil, unknown(err)
 }
 
 // fetch asks the primary for an account, stores what can be stored, and returns what is to be served: also what has expired, or
-// what there is no room for.
+// what there is no room for. With an error it is what was there before: that of the primary could not be taken.
 func (r *Replica) fetch(ctx context.Context, key string) (*accounts.Account, error) {
 	token, err := r.ask(ctx, pathAccounts+key)
 	if err != nil {
 		return nil, err
 	}
 	_, refused := r.Gate.Merge(context.WithoutCancel(ctx), key, token, source)
-	if a, err := r.Gate.Lookup(ctx, key); err == nil {
-		r.isFresh(key)
-		return a, nil
+	if refused = r.settled(key, refused); refused == nil {
+		if a, err := r.Gate.Lookup(ctx, key); err == nil {
+			return a, nil
+		}
 	}
 	a, err := r.Gate.Foreign(key, token)
-	if err == nil {
-		return a, nil
-	}
 	if deleted, is := errors.AsType[*accounts.DeletedError](err); is {
 		return nil, fmt.Errorf("%w: %w", errLacking, deleted)
 	}
-	return nil, errors.Join(refused, err)
+	if err != nil {
+		a, _ = r.Gate.Lookup(ctx, key)
+		refused = errors.Join(refused, err)
+	}
+	return a, refused
 }
 
-// fetchToken asks the primary for an activation token and lets it in, with the account that has signed it.
-func (r *Replica) fetchToken(ctx context.Context, hash string) error {
+// fetchToken asks the primary for an activation token, as fetch does for an account, and for the account that has signed it.
+func (r *Replica) fetchToken(ctx context.Context, hash string) (*accounts.Activation, error) {
 	token, err := r.ask(ctx, pathActivations+hash)
-	switch {
-	case errors.Is(err, errLacking):
-		return err
-	case err != nil:
-		return fmt.Errorf("%w: the primary does not answer as it should: %w", accounts.ErrUnreadable, err)
+	if err == nil {
+		err = accounts.CheckActivation(hash, token)
 	}
-	if err := accounts.CheckActivation(hash, token); err != nil {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	if _, err := r.Gate.Lookup(ctx, accounts.ExporterOf(token)); err != nil {
-		if _, err := r.fetch(ctx, accounts.ExporterOf(token)); err != nil {
-			return err
+	if exporter := accounts.ExporterOf(token); errors.Is(r.Gate.Vouch(ctx, token), accounts.ErrActivationIssuer) {
+		if a, err := r.fetch(ctx, exporter); a == nil && !errors.Is(err, errLacking) {
+			return nil, err
 		}
 	}
-	r.isFresh(hash)
-	_, _, err = r.Gate.Activate(context.WithoutCancel(ctx), token, source)
-	return err
+	_, _, refused := r.Gate.Activate(context.WithoutCancel(ctx), token, source)
+	if refused = r.settled(hash, refused); refused == nil {
+		if a, err := r.Gate.LookupActivation(ctx, hash); err == nil {
+			return a, nil
+		}
+	}
+	a, err := r.Gate.ForeignActivation(ctx, hash, token)
+	if err != nil {
+		a, _ = r.Gate.LookupActivation(ctx, hash)
+	}
+	return a, errors.Join(refused, err)
+}
+
+// settled notes that what the primary has is known for a while, unless it could not be taken for a reason that may pass: that is
+// returned.
+func (r *Replica) settled(what string, refused error) error {
+	_, older := errors.AsType[*accounts.OlderError](refused)
+	_, deleted := errors.AsType[*accounts.DeletedError](refused)
+	_, blocked := errors.AsType[*accounts.BlockedError](refused)
+	switch {
+	case refused == nil, older, deleted, blocked, errors.Is(refused, accounts.ErrLesser), errors.Is(refused, accounts.ErrActivationSize):
+		r.isFresh(what)
+		return nil
+	}
+	return refused
 }

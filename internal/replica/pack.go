@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -57,21 +58,32 @@ func (r *Replica) pack(ctx context.Context, query string) (lines int, err error)
 		return 0, refused
 	}
 	defer body.Close()
-	text := bufio.NewScanner(body)
-	text.Buffer(make([]byte, 64<<10), mostJWT)
+	text := bufio.NewReaderSize(body, mostJWT)
 	m := merge{r: r, ctx: ctx, turn: make(chan struct{}, mergedAtOnce)}
-	for (r.MaxPack < 0 || query == "" || m.lines < r.MaxPack) && text.Scan() {
+	for (r.MaxPack < 0 || query == "" || m.lines < r.MaxPack) && err == nil {
+		var line []byte
+		line, err = readLine(text)
 		silent.Stop() // the gate may take its time
-		m.line(text.Text())
+		m.line(string(line))
 		silent.Reset(r.Timeout)
 	}
 	silent.Stop()
 	m.all.Wait()
 	m.activations()
-	if err := text.Err(); err != nil {
+	if err != nil && err != io.EOF {
 		return 0, cmp.Or(context.Cause(ctx), err)
 	}
 	return m.lines, m.end()
+}
+
+// readLine returns a line, or the beginning of one that is larger than any can be.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	for err == bufio.ErrBufferFull {
+		line = []byte("a line that is too long")
+		_, err = r.ReadSlice('\n')
+	}
+	return line, err
 }
 
 // merge is a pack on its way through the gate.
@@ -129,9 +141,16 @@ func (m *merge) keep(hash string, token []byte) {
 // activations lets those in that came with the pack, now that it is known who may sign them.
 func (m *merge) activations() {
 	for _, token := range m.later {
-		_, _, err := m.r.Gate.Activate(m.ctx, token, source)
-		m.note("activation", false, err)
+		m.turn <- struct{}{}
+		m.all.Go(func() {
+			defer func() { <-m.turn }()
+			if m.ctx.Err() == nil {
+				_, _, err := m.r.Gate.Activate(m.ctx, token, source)
+				m.note("activation", false, err)
+			}
+		})
 	}
+	m.all.Wait()
 }
 
 func (m *merge) note(key string, changed bool, err error) {

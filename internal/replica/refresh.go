@@ -57,7 +57,8 @@ func (r *Replica) refresh(what string) {
 
 func (r *Replica) renew(ctx context.Context, what string) error {
 	if accounts.IsActivationHash(what) {
-		return r.fetchToken(ctx, what)
+		_, err := r.fetchToken(ctx, what)
+		return err
 	}
 	_, err := r.fetch(ctx, what)
 	return err

@@ -36,9 +36,12 @@ type Gate interface {
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
 	// Foreign judges what a peer has without storing it: it may have expired.
 	Foreign(key string, token []byte) (*accounts.Account, error)
-	// Activate lets an activation token in.
+	// Activate lets an activation token in; Vouch returns ErrActivationIssuer if no stored account has signed it.
 	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
+	Vouch(ctx context.Context, token []byte) error
 	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
+	// ForeignActivation is Foreign for activation tokens.
+	ForeignActivation(ctx context.Context, hash string, token []byte) (*accounts.Activation, error)
 }
 
 // Options is what a Replica needs.
@@ -108,7 +111,7 @@ func (r *Replica) Run(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// stop ends what happens in the background. Nothing begins any more then.
+// stop ends what happens in the background, and lets those have their answer who wait for one. Nothing begins any more then.
 func (r *Replica) stop() {
 	r.mu.Lock()
 	r.end()

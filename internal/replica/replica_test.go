@@ -538,9 +538,9 @@ func TestWhatIsNoPackIsAskedForAgain(t *testing.T) {
 	stop := run(t, r)
 	natstest.Eventually(t, "it is said", func() bool { return strings.Contains(log.String(), "what it sends is no pack") })
 	a := jwttest.NewAccount(t)
-	good := "a line that is none\n" + a.ID + "|" + string(o.Account(t, a))
+	good := "a line that is none\n" + strings.Repeat("x", 5<<20) + "\n" + a.ID + "|" + string(o.Account(t, a))
 	pack.Store(&good)
-	natstest.Eventually(t, "the pack is here", func() bool { return strings.Contains(log.String(), "1 entries of the primary's pack are refused") })
+	natstest.Eventually(t, "the pack is here", func() bool { return strings.Contains(log.String(), "2 entries of the primary's pack are refused") })
 	stop()
 }
 
@@ -601,4 +601,88 @@ func TestActivations(t *testing.T) {
 	has(path, "away")
 	clock.Store(2 * 3602)
 	finds(nil)
+
+	// Another one, which can't be kept.
+	expired, other := jwttest.Activation(t, a, b, time.Now(), func(c *jwt.ActivationClaims) {
+		c.ImportSubject, c.Expires = "bar", time.Now().Unix()-60
+	})
+	has("/jwt/v1/activations/"+other, string(expired))
+	if got, err := r.LookupActivation(t.Context(), other); err != nil || string(got.JWT) != string(expired) {
+		t.Errorf("an expired one: %v, %v", got, err)
+	}
+
+	// One of an account that the primary can't give now.
+	stranger := jwttest.NewAccount(t)
+	foreign, hash := jwttest.Activation(t, stranger, b, time.Now())
+	has("/jwt/v1/activations/"+hash, string(foreign))
+	has("/jwt/v1/accounts/"+stranger.ID, "away")
+	if got, err := r.LookupActivation(t.Context(), hash); !errors.Is(err, accounts.ErrUnreadable) {
+		t.Errorf("of an account that nobody can know: %v, %v", got, err)
+	}
+}
+
+// TestARefreshThatFailedIsNoAnswer: what can't be taken is asked for again soon.
+func TestARefreshThatFailedIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	var answer atomic.Pointer[[]byte]
+	var clock atomic.Int64
+	start := time.Now()
+	o, r, store := following(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*answer.Load()) },
+		func(o *replica.Options) {
+			o.Now = func() time.Time { return start.Add(time.Duration(clock.Load()) * time.Second) }
+		})
+	a := jwttest.NewAccount(t)
+	first, second, page := jwttest.Sign(t, o.Key, a, start.Add(-time.Hour)), o.Account(t, a), []byte("<html>")
+	if _, err := store.Put(t.Context(), a.ID, "test", first, func(_, _ []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	answer.Store(&page)
+	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
+		t.Errorf("%v, %v", got, err)
+	}
+	answer.Store(&second)
+	natstest.Eventually(t, "the newer one is served", func() bool {
+		clock.Add(1)
+		got, err := r.Find(t.Context(), a.ID)
+		return err == nil && string(got.JWT) == string(second)
+	})
+	if clock.Load() > 1800 {
+		t.Errorf("after %d s", clock.Load())
+	}
+}
+
+// TestOneQuestionDoesNotSpoilAnother: what a client says of its way goes on with its own question only, as far as it is a way.
+func TestOneQuestionDoesNotSpoilAnother(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var heard []string
+	_, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard = append(heard, q.Header.Get("Via"))
+		lacks(w, q)
+	}, nil)
+	a, server := jwttest.NewAccount(t), "nas-ABCDEFGHIJKLMNOP"
+	for via, want := range map[string]error{
+		"":                         accounts.ErrNotFound,
+		strings.Repeat("x", 1<<20): accounts.ErrNotFound,
+		"1.1 proxy, 1.1 " + server: accounts.ErrNotFound,
+		strings.Repeat(server, 17): accounts.ErrUnreadable,
+	} {
+		if _, err := r.Find(accounts.WithVia(t.Context(), via), a.ID); !errors.Is(err, want) {
+			t.Errorf("via %.40q: %v", via, err)
+		}
+	}
+	through := 0
+	for _, via := range heard {
+		if strings.HasPrefix(via, "1.1 "+server+", 1.1 nas-") {
+			through++
+		}
+		if len(via) > 64 || strings.Contains(via, "proxy") {
+			t.Errorf("passed on is %q", via)
+		}
+	}
+	if len(heard) != 3 || through != 1 {
+		t.Errorf("heard were %q", heard)
+	}
 }

@@ -14,12 +14,12 @@ import (
 // activations are announced and heard here. No nats-server listens, so nobody acknowledges them; other account servers do.
 const activations = "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*"
 
-// mostEarly is how many activation tokens are under way at once, those included that wait for an account.
+// mostEarly is how many activation tokens wait for an account. One more is refused if its account is not here.
 const mostEarly = 256
 
-// exporterAfter is when it is looked whether the account is here that has signed a token. It comes on another subject, and may
-// have been on its way for a while.
-var exporterAfter = [...]time.Duration{0, 50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
+// exporterAfter is when it is looked whether an account is here that vouches for a token. It comes on another subject, and may have
+// been on its way for a while.
+var exporterAfter = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
 
 // AnnounceActivation publishes an activation token; false if NATS is not connected.
 func (d *Doors) AnnounceActivation(a *accounts.Activation) bool {
@@ -35,23 +35,46 @@ func (d *Doors) AnnounceActivation(a *accounts.Activation) bool {
 
 // activate takes an activation token that another account server has announced.
 func (s *session) activate(m *nats.Msg) {
-	select {
-	case s.early <- struct{}{}:
-	default:
-		s.refused("activation", m.Subject, fmt.Errorf("%d others are under way", mostEarly))
-		return
-	}
-	s.tokens.Go(func() {
-		defer func() { <-s.early }()
-		s.awaitExporter(m.Data)
-		_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true})
-		if err != nil {
-			s.refused("activation", m.Subject, err)
+	s.lanes.put(m.Subject, func() {
+		if !errors.Is(s.Gate.Vouch(s.ctx, m.Data), accounts.ErrActivationIssuer) {
+			s.takeToken(m)
+			return
 		}
-		if errors.Is(err, accounts.ErrLesser) {
-			s.remindOfToken(m.Subject)
+		select {
+		case s.early <- struct{}{}:
+			s.tokens.Go(func() {
+				defer func() { <-s.early }()
+				s.awaitExporter(m.Data)
+				s.takeToken(m)
+			})
+		default:
+			s.takeToken(m)
 		}
 	})
+}
+
+// awaitExporter returns when an account is here that vouches for a token, or when it has been waited for long enough.
+func (s *session) awaitExporter(token []byte) {
+	for _, after := range exporterAfter {
+		select {
+		case <-time.After(after):
+		case <-s.ctx.Done():
+			return
+		}
+		if !errors.Is(s.Gate.Vouch(s.ctx, token), accounts.ErrActivationIssuer) {
+			return
+		}
+	}
+}
+
+func (s *session) takeToken(m *nats.Msg) {
+	_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true})
+	if err != nil {
+		s.refused("activation", m.Subject, err)
+	}
+	if errors.Is(err, accounts.ErrLesser) {
+		s.remindOfToken(m.Subject)
+	}
 }
 
 // remindOfToken announces a stored token to who has announced one that loses. Nobody compares stores of tokens.
@@ -59,20 +82,5 @@ func (s *session) remindOfToken(subject string) {
 	_, hash, _ := cutLast(subject)
 	if a, err := s.Gate.LookupActivation(s.ctx, hash); err == nil {
 		s.Gate.AnnounceActivation(a, false)
-	}
-}
-
-// awaitExporter returns when the account is here that has signed a token, or when it has been waited for long enough.
-func (s *session) awaitExporter(token []byte) {
-	exporter := accounts.ExporterOf(token)
-	for _, after := range exporterAfter {
-		select {
-		case <-time.After(after):
-		case <-s.ctx.Done():
-			return
-		}
-		if _, err := s.Gate.Lookup(s.ctx, exporter); exporter == "" || err == nil {
-			return
-		}
 	}
 }

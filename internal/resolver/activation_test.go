@@ -120,3 +120,49 @@ func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 		})
 	}
 }
+
+// TestManyActivationsAtOnce: none is lost, also while others wait for accounts that never come.
+func TestManyActivationsAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	exporter, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	h.push(t, exporter.ID, h.signed(t, exporter, 10))
+	hashes := map[string][]byte{}
+	for n := range 600 {
+		from := exporter
+		if n < 300 {
+			from = stranger
+		}
+		token, hash := jwttest.Activation(t, from, jwttest.NewAccount(t), time.Now())
+		if from == exporter {
+			hashes[hash] = token
+		}
+		if err := h.nc.Publish(activationSubject(from, hash), token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Eventually(t, "every one of the known account is served", func() bool {
+		for hash, token := range hashes {
+			if !h.holds(hash, token) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestAnActivationMayComeBeforeItsSigningKey.
+func TestAnActivationMayComeBeforeItsSigningKey(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, newSite(t))
+	exporter, signing := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	h.push(t, exporter.ID, h.signed(t, exporter, 10))
+	token, hash := jwttest.ActivationBy(t, signing.Key, jwttest.NewAccount(t), time.Now(), func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
+	if err := h.nc.Publish(activationSubject(signing, hash), token); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.nc.Publish("$SYS.ACCOUNT."+exporter.ID+".CLAIMS.UPDATE", h.signed(t, exporter, 0, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signing.ID) })); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, "it is served", func() bool { return h.holds(hash, token) })
+}

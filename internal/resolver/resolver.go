@@ -48,10 +48,12 @@ type Gate interface {
 	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
 	// Delete carries out an order of the operator.
 	Delete(ctx context.Context, order []byte, src accounts.Source) (accounts.Deletion, error)
-	// Activate lets an activation token in, LookupActivation gives a stored one, AnnounceActivation publishes it.
+	// Activate lets an activation token in, LookupActivation gives a stored one, AnnounceActivation publishes it. Vouch returns
+	// ErrActivationIssuer if no stored account has signed it.
 	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
 	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
 	AnnounceActivation(a *accounts.Activation, changed bool)
+	Vouch(ctx context.Context, token []byte) error
 	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
 	Lookup(ctx context.Context, key string) (*accounts.Account, error)
 	// Survey looks through the whole store; Surveyed says whether that has happened.
@@ -114,7 +116,7 @@ type session struct {
 	lanes   *lanes
 	pending chan struct{} // a slot for each lookup that waits with saying no
 	hurry   chan struct{} // of capacity 1: another store turned out to be different
-	early   chan struct{} // a slot for each activation token under way
+	early   chan struct{} // a slot for each activation token that waits for its account
 	tokens  sync.WaitGroup
 	traded  traded
 	ready   func()
