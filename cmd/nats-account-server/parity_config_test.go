@@ -100,7 +100,7 @@ func configurationKeys(t *testing.T) []behaviour {
 		row("reconnecttimewait, as the original's documents spell it, is an unknown key with a hint", k.refuses("nats { reconnecttimewait: 5 }", `unknown key "reconnecttimewait" in section nats, did you mean "reconnectwait"?`)),
 		row("an empty host is every interface, and port 0 is any", k.dumps("http { host: \"\", port: 0 }", nil, "HTTP.Host", `""`)),
 		row("dir wins over nsc in the file", k.dumps(anyPort+"operatorjwtpath: op.jwt, store { dir: mine, nsc: \"other\" }", nil, "Store.Dir", `"$WORK/mine"`, "Store.NSC", `""`)),
-		row("the operator is found in nsc's folder from the file too, where the original wants it named", shownBy("/n/OP/OP.jwt")),
+		row("the operator is found in nsc's folder from the file too, where the original wants it named", shownBy("TestTheOperatorInTheFolderOfNSC")),
 	}, tlsKeys(k)...), natsTLSKeys()...)
 }
 

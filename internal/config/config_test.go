@@ -140,9 +140,6 @@ func TestEveryKeyArrives(t *testing.T) {
 			c.Operator, c.Primary, c.ReplicationTimeout = config.JWTRef{Path: "/o"}, "http://p:9090/", time.Second
 		}},
 		{`store { readonly: true }`, func(c *config.Config) { c.Store.ReadOnly = true }},
-		{`store { nsc: /n/OP }`, func(c *config.Config) {
-			c.Store, c.Operator = config.Store{NSC: "/n/OP", ReadOnly: true}, config.JWTRef{Path: "/n/OP/OP.jwt"}
-		}},
 		{`operator: /op.jwt, store { nsc: /n/OP }`, func(c *config.Config) {
 			c.Store, c.Operator = config.Store{NSC: "/n/OP", ReadOnly: true}, config.JWTRef{Path: "/op.jwt"}
 		}},
@@ -283,6 +280,9 @@ func TestWarnings(t *testing.T) {
 		{"a section given twice", "http { port: 1 }\nhttp { host: a }", `a.conf:2:1: the section "http" stands here again and is merged`, false},
 		{"a misspelt key of TLS", "nats { tls { rot: x } }", `unknown key "rot" in section nats.tls, did you mean "root"?`, true},
 		{"a key of TLS that keeps nobody out", "http { tls { timeout: 2 } }", `a.conf:1:14: unknown key "timeout" in section http.tls`, true},
+		{"a folder of nsc beside a directory", "operator: o, store { dir: x, nsc: y }", "store.nsc has no effect: store.dir wins", false},
+		{"a folder of nsc without its operator", "store { nsc: y }", "there is no operator JWT in ", true},
+		{"expired accounts of a read-only server", "store { dir: x, readonly: true, cleanupinterval: 5 }", "store.cleanupinterval has no effect", false},
 		{"B29: too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms", false},
 		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
 		{"B28, B29: no wait at all", "nats { reconnectwait: 0 }", "a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},
@@ -469,6 +469,39 @@ func TestAStateDirectoryBehindALink(t *testing.T) {
 		_, _, err := load(t, fmt.Sprintf("store { dir: %q, readonly: true, statedir: %q }", dir, filepath.Join(dir, state)))
 		if (err != nil) != bad {
 			t.Errorf("%s: %v", state, err)
+		}
+	}
+}
+
+// TestTheOperatorInTheFolderOfNSC is found by the folder's name, in either of its spellings, or as the only JWT there; by the key and by
+// the flag.
+func TestTheOperatorInTheFolderOfNSC(t *testing.T) {
+	for folder, files := range map[string][]string{
+		"OP":    {"OP.jwt", "other.jwt"},
+		"My OP": {"My_OP.jwt", "other.jwt"},
+		"My_OP": {"My OP.jwt", "other.jwt"},
+		"mnt":   {"OP.jwt"},
+		"empty": {},
+		"many":  {"A.jwt", "B.jwt"},
+	} {
+		dir := filepath.Join(t.TempDir(), folder)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			jwttest.File(t, dir, name, nil)
+		}
+		want, byFlag := "", filepath.Join(dir, folder+".jwt")
+		if folder != "empty" && folder != "many" {
+			want = filepath.Join(dir, files[0])
+			byFlag = want
+		}
+		c, warnings, err := load(t, fmt.Sprintf("store { nsc: %q }", dir))
+		if err != nil || c.Operator.Path != want || (len(warnings) > 0) != (want == "") {
+			t.Errorf("%s: %q, %v, %v", folder, c.Operator.Path, warnings, err)
+		}
+		if c, _, err = config.Load(config.Flags{NSC: dir}); err != nil || c.Operator.Path != byFlag {
+			t.Errorf("%s with the flag: %q, %v", folder, c.Operator.Path, err)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (l *loader) readFlags(f Flags) {
 		l.warnings = append(l.warnings, Warning{Text: "-ro has no effect without -dir: to have a directory of the file only read, set store.readonly", Strict: true})
 	}
 	if f.NSC != "" { // it beats -dir
-		c.Store = Store{NSC: l.path(f.NSC)}
+		c.Store, l.nscFlag = Store{NSC: l.path(f.NSC)}, true
 		c.Operator = JWTRef{}
 	}
 	if f.Primary != "" {

@@ -86,7 +86,7 @@ var keys = []key{
 	{"store", "Allow_Older", nil, boolean, "false", "let an older JWT replace a newer one, for restores", func(c *Config) any { return &c.Store.AllowOlder }},
 	{"store", "ReadOnly", nil, boolean, "false", "take no pushes: serve what somebody else puts into `dir`, and announce what changes there", func(c *Config) any { return &c.Store.ReadOnly }},
 	{"store", "NSC", nil, path, "", "folder in which nsc keeps an operator, served like a read-only directory; `dir` wins", func(c *Config) any { return &c.Store.NSC }},
-	{"store", "StateDir", nil, path, "", "where a read-only server remembers what it has announced; without it each start announces everything", func(c *Config) any { return &c.Store.StateDir }},
+	{"store", "StateDir", nil, path, "", "where a read-only server remembers what it has announced, outside of what it reads; without it each start announces everything", func(c *Config) any { return &c.Store.StateDir }},
 	{"store", "CleanupInterval", nil, duration, "0", "how often accounts whose JWT has expired are deleted; 0 is never", func(c *Config) any { return &c.Store.CleanupInterval }},
 	{"store", "Allow_Delete", nil, boolean, "false", "let the operator delete accounts over NATS, as `nsc push --prune` and `nsc push -R` do", func(c *Config) any { return &c.Store.AllowDelete }},
 }

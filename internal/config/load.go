@@ -24,6 +24,7 @@ type loader struct {
 
 	primaryAt natsconf.Pos // of the value of primary
 	natsTLSAt natsconf.Pos // of the last value in nats.tls
+	nscFlag   bool         // the folder of nsc is that of the flag
 }
 
 func (l *loader) err() error { return errors.Join(l.mistakes...) }
@@ -229,20 +230,22 @@ func (l *loader) checkDir() {
 func (l *loader) settleStore() {
 	s := &l.config.Store
 	if s.Dir != "" && s.NSC != "" {
-		l.warnings = append(l.warnings, Warning{Text: "store.nsc has no effect: store.dir wins", Strict: true})
+		l.warnings = append(l.warnings, Warning{Text: "store.nsc has no effect: store.dir wins"})
 		s.NSC = ""
 	}
 	if s.NSC != "" {
 		s.ReadOnly = true
 		l.findOperator(s.NSC)
 	}
+	if s.ReadOnly && s.CleanupInterval > 0 {
+		l.warnings = append(l.warnings, Warning{Text: "store.cleanupinterval has no effect: this server is read-only"})
+		s.CleanupInterval = 0
+	}
 	switch {
 	case s.StateDir != "" && (!s.ReadOnly || s.Dir == "" && s.NSC == ""):
 		l.mistakes = append(l.mistakes, errors.New("store.statedir is for a read-only directory or an nsc folder"))
 	case s.StateDir != "" && within(s.StateDir, cmp.Or(s.Dir, s.NSC)):
 		l.mistakes = append(l.mistakes, errors.New("store.statedir must be another directory than the one that is only read, and not below it"))
-	case s.ReadOnly && s.CleanupInterval > 0:
-		l.mistakes = append(l.mistakes, errors.New("store.cleanupinterval is not for a server that is read-only"))
 	case s.ReadOnly && s.AllowDelete:
 		l.mistakes = append(l.mistakes, errors.New("store.allow_delete is not for a server that is read-only"))
 	}
@@ -291,20 +294,40 @@ func (l *loader) settlePrimary() {
 }
 
 // findOperator takes the operator's JWT from nsc's folder, unless the configuration names another one. nsc puts it into a
-// file that is called like the folder, with spaces or with underscores in their place.
+// file that is called like the folder, with spaces or with underscores in their place. The folder may have been given another name
+// since: then the only JWT in it will do.
 func (l *loader) findOperator(folder string) {
 	if l.config.Operator != (JWTRef{}) {
 		return
 	}
 	name := filepath.Base(folder)
-	for _, spelling := range []string{name, strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(name, "_", " ")} {
+	names := []string{name, strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(name, "_", " ")}
+	if only := jwtsIn(folder); len(only) == 1 {
+		names = append(names, only...)
+	}
+	for _, spelling := range names {
 		path := filepath.Join(folder, spelling+".jwt")
 		if _, err := os.Stat(path); err == nil {
 			l.config.Operator = JWTRef{Path: path}
 			return
 		}
 	}
-	l.config.Operator = JWTRef{Path: filepath.Join(folder, name+".jwt")} // what is wrong with it is said when it is read
+	if l.nscFlag {
+		l.config.Operator = JWTRef{Path: filepath.Join(folder, name+".jwt")} // what is wrong with it is said when it is read
+		return
+	}
+	l.warnings = append(l.warnings, Warning{Text: "there is no operator JWT in " + folder + ": set operatorjwtpath", Strict: true})
+}
+
+// jwtsIn returns the names of the JWTs in a directory, without the suffix.
+func jwtsIn(dir string) (names []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if name, is := strings.CutSuffix(e.Name(), ".jwt"); is && !e.IsDir() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // absolute expands a leading ~ and makes a path absolute; relative ones are relative to the working directory.

@@ -334,7 +334,7 @@ func TestTheServersLimits(t *testing.T) {
 	api := newBench(t).api
 	s := api.NewServer(5*time.Second, 3*time.Second)
 	if s.ReadHeaderTimeout != 5*time.Second || s.ReadTimeout != 5*time.Second || s.IdleTimeout != 5*time.Second ||
-		s.WriteTimeout != 8*time.Second || s.MaxHeaderBytes != 32<<10 || s.ErrorLog == nil {
+		s.WriteTimeout != 8*time.Second || s.MaxHeaderBytes != 28<<10 || s.ErrorLog == nil {
 		t.Errorf("%+v", s)
 	}
 	if w := api.NewServer(0, 3*time.Second).WriteTimeout; w != 0 {
