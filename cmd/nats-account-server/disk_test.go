@@ -55,7 +55,7 @@ func TestAFullStateDirectoryKeepsNobodyOut(t *testing.T) {
 	l.put(a.ID+".jwt", first)
 	full := fill(t, filepath.Join(state, "ballast"))
 	p, url := l.start(t)
-	p.wait("is not served - error saving JWT: .*no space left on device")
+	wantSaid(t, p.log.String(), "is not served - error saving JWT: ", "no space left on device")
 	l.serves(url, a.ID, first)
 	if err := os.Remove(full); err != nil {
 		t.Fatal(err)
@@ -68,6 +68,28 @@ func TestAFullStateDirectoryKeepsNobodyOut(t *testing.T) {
 	if stored, err := os.ReadFile(filepath.Join(state, a.ID[54:], a.ID+".jwt")); err != nil || string(stored) != string(second) {
 		t.Errorf("it remembers %q, %v", stored, err)
 	}
+}
+
+// TestWhatCannotBeTakenOutNowIsTakenOutLater.
+func TestWhatCannotBeTakenOutNowIsTakenOutLater(t *testing.T) {
+	state := smallDisk(t, filepath.Join(t.TempDir(), "state"))
+	l := newLibrary(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	token := l.op.Account(t, a)
+	l.put(a.ID+".jwt", token)
+	p, url := l.start(t)
+	l.serves(url, a.ID, token)
+	full := fill(t, filepath.Join(state, "ballast"))
+	if err := os.Remove(filepath.Join(l.jwts, a.ID+".jwt")); err != nil {
+		t.Fatal(err)
+	}
+	p.wait("is gone, but it can't be taken out - .*no space left on device")
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	l.put(b.ID+".jwt", l.op.Account(t, b)) // has the folder looked at, as half a minute does
+	l.serves(url, a.ID, nil)
+	p.term()
 }
 
 // smallDisk mounts one of 256 KiB.

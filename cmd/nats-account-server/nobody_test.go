@@ -354,3 +354,27 @@ func TestNothingButTheStoreIsWritable(t *testing.T) {
 	}
 	p.term()
 }
+
+// TestAFolderThatCannotBeReadTakesNothingOut: nobody knows what is in it.
+func TestAFolderThatCannotBeReadTakesNothingOut(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t, "readonly: true, dir: ", "")
+	a := jwttest.NewAccount(t)
+	token := l.op.Account(t, a)
+	l.put(a.ID[54:]+"/"+a.ID+".jwt", token)
+	l.asNobody(t)
+	must(t, os.Chmod(filepath.Dir(l.jwts), 0o711), os.Chmod(l.jwts, 0o755), os.Chmod(filepath.Join(l.jwts, a.ID[54:]), 0o755),
+		os.Chmod(filepath.Join(l.jwts, a.ID[54:], a.ID+".jwt"), 0o644), os.Chmod(filepath.Dir(filepath.Dir(l.jwts)), 0o711))
+	p, url := l.startNobody(t)
+	l.serves(url, a.ID, token)
+	must(t, os.Chmod(l.jwts, 0o744)) // it can be listed, and what is in it can't be reached
+	p.wait("permission denied")
+	must(t, os.WriteFile(filepath.Join(l.jwts, "news"), nil, 0o644)) // has it looked at once more
+	time.Sleep(500 * time.Millisecond)
+	l.serves(url, a.ID, token)
+	must(t, os.Chmod(l.jwts, 0o755))
+	p.term()
+	if strings.Contains(p.log.String(), "its file is gone") {
+		t.Errorf("it says\n%s", p.log)
+	}
+}

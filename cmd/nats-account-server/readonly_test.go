@@ -231,7 +231,7 @@ func TestB11B12B45TheFolderOfNSC(t *testing.T) {
 	l.put("accounts/A/A.jwt", first)
 	l.put("accounts/B/B.jwt", []byte("junk"))
 	p, url := l.start(t)
-	p.wait("accounts/B/B.jwt is not served")
+	wantSaid(t, p.log.String(), "accounts/B/B.jwt is not served")
 	l.serves(url, a.ID, first)
 	newer := jwttest.Sign(t, l.op.Signing, a, time.Now())
 	l.rewrite("accounts/A/A.jwt", newer)
@@ -312,6 +312,59 @@ func TestTheFolderOfNSCChanges(t *testing.T) {
 	}
 	l.serves(url, b.ID, nil)
 	l.serves(url, c.ID, tokens[c])
+	p.term()
+}
+
+// TestTwoFilesOfOneAccount: the newer one counts, and when it is gone the older one does.
+func TestTwoFilesOfOneAccount(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t, "readonly: true, dir: ", "")
+	a := jwttest.NewAccount(t)
+	older, newer := jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-time.Hour)), l.op.Account(t, a)
+	flat, sharded := a.ID+".jwt", a.ID[54:]+"/"+a.ID+".jwt"
+	l.put(flat, newer)
+	p, url := l.start(t)
+	l.serves(url, a.ID, newer)
+	l.put(sharded, older)
+	p.wait("is not served - a newer JWT is stored")
+	l.serves(url, a.ID, newer)
+	if err := os.Remove(filepath.Join(l.jwts, flat)); err != nil {
+		t.Fatal(err)
+	}
+	l.serves(url, a.ID, older)
+	l.put(flat, append(older, '\n')) // the same
+	l.serves(url, a.ID, older)
+	if err := os.Remove(filepath.Join(l.jwts, sharded)); err != nil {
+		t.Fatal(err)
+	}
+	l.put("ZZ/junk", nil)
+	l.serves(url, a.ID, older)
+	if n := strings.Count(p.log.String(), "its file is gone"); n != 1 {
+		t.Errorf("taken out %d times", n)
+	}
+	p.term()
+}
+
+// TestARefusedFileKeepsNoOtherFromBeingGone, over a start.
+func TestARefusedFileKeepsNoOtherFromBeingGone(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t, "nsc: ", fmt.Sprintf(", statedir: %q", t.TempDir()))
+	l.put(".nsc", []byte("{}"))
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	first, second := l.op.Account(t, a), l.op.Account(t, b)
+	l.put("accounts/A/A.jwt", first)
+	l.put("accounts/B/B.jwt", second)
+	p, url := l.start(t)
+	l.serves(url, a.ID, first)
+	l.serves(url, b.ID, second)
+	p.term()
+	if err := os.RemoveAll(filepath.Join(l.jwts, "accounts/A")); err != nil {
+		t.Fatal(err)
+	}
+	l.put("accounts/B/B.jwt", jwttest.NewOperator(t).Account(t, b))
+	p, url = l.start(t)
+	l.serves(url, a.ID, nil)
+	l.serves(url, b.ID, second) // nobody has taken it back
 	p.term()
 }
 

@@ -60,6 +60,9 @@ func (e *FutureError) Error() string {
 		e.Offered.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 }
 
+// Until is when it is not too far ahead any more.
+func (e *FutureError) Until() time.Time { return e.Offered.Add(-maxAhead) }
+
 // TooLargeError says that a JWT is larger than what nats-server takes in one message.
 type TooLargeError struct {
 	Size, Limit int // bytes

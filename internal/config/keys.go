@@ -105,9 +105,10 @@ func guards(section, name string) bool {
 	case "http.authorization":
 		return true
 	case "http.tls":
-		return strings.HasPrefix(name, "verif") || slices.ContainsFunc([]string{"verify", "root", "ca_file"}, func(guard string) bool {
-			return distance(name, guard) <= 2
-		})
+		return strings.HasPrefix(name, "verif") || strings.Contains(name, "pinned") ||
+			slices.ContainsFunc([]string{"root", "ca_file", "ca", "cacert", "root_ca", "client_ca"}, func(guard string) bool {
+				return distance(name, guard) <= 1
+			})
 	default:
 		return false
 	}

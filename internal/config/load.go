@@ -244,8 +244,8 @@ func (l *loader) settleStore() {
 	switch {
 	case s.StateDir != "" && (!s.ReadOnly || s.Dir == "" && s.NSC == ""):
 		l.mistakes = append(l.mistakes, errors.New("store.statedir is for a read-only directory or an nsc folder"))
-	case s.StateDir != "" && within(s.StateDir, cmp.Or(s.Dir, s.NSC)):
-		l.mistakes = append(l.mistakes, errors.New("store.statedir must be another directory than the one that is only read, and not below it"))
+	case s.StateDir != "" && (within(s.StateDir, cmp.Or(s.Dir, s.NSC)) || within(cmp.Or(s.Dir, s.NSC), s.StateDir)):
+		l.mistakes = append(l.mistakes, errors.New("store.statedir must be another directory than the one that is only read, and neither of them in the other"))
 	case s.ReadOnly && s.AllowDelete:
 		l.mistakes = append(l.mistakes, errors.New("store.allow_delete is not for a server that is read-only"))
 	}

@@ -121,6 +121,9 @@ func Run(ctx context.Context, o Options) error {
 		d.wire(trust, shelf)
 		d.mirror = mirror.New(mirror.Options{Folder: folder, Store: d.store, Shelf: shelf, Gate: d.registry, Warn: d.warn})
 		d.mirror.Fill(ctx)
+		if ctx.Err() != nil {
+			return nil // a signal came meanwhile
+		}
 	}
 	return d.live(ctx, trust, door)
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
@@ -30,9 +29,16 @@ type mirrored struct {
 
 // Find implements httpapi.Gate.
 func (g mirrored) Find(ctx context.Context, key string) (*accounts.Account, error) {
-	a, err := g.Registry.Find(ctx, key)
-	if errors.Is(err, accounts.ErrNotFound) {
-		return g.mirror.Find(key)
+	if a := g.mirror.Unsaved(key); a != nil {
+		return a, nil
 	}
-	return a, err
+	return g.Registry.Find(ctx, key)
+}
+
+// Raw implements httpapi.Gate.
+func (g mirrored) Raw(ctx context.Context, key string) ([]byte, error) {
+	if a := g.mirror.Unsaved(key); a != nil {
+		return a.JWT, nil
+	}
+	return g.Registry.Raw(ctx, key)
 }

@@ -32,6 +32,7 @@ type Folder struct {
 	missing map[string]time.Time // by path: since when it is not there
 	watcher *fsnotify.Watcher
 	watched map[string]fs.FileInfo
+	deaf    error // why some directories are not watched
 }
 
 // File is a file of a Folder.
@@ -40,7 +41,6 @@ type File struct {
 	Key  string // as its name has it: of an account, or the hash of an activation token; "" if only the JWT says whose it is
 	JWT  []byte // nil if Err is set
 	Err  error  // why it can't be read
-	Hot  bool   // somebody has just written to it: it will be given again
 }
 
 const (
@@ -81,9 +81,9 @@ func newFolder(dir string, nsc bool) *Folder {
 func (f *Folder) Forget()           { f.forget.Store(true) }
 func (f *Folder) Again(path string) { f.known[path] = Stamp{} }
 
-// Scan gives every file that is not as it was the last time, and the paths of those that have been away for a moment. settled is
-// false if a file has just been written to, or has just gone: then the next Scan may tell more. The error is that of a
-// directory that can't be read: then nothing counts as gone.
+// Scan gives every file that is not as it was the last time and stands still, and the paths of those that have been away for a
+// moment. settled is false if a file has just been written to, or has just gone: then the next Scan may tell more. The error is
+// that of a directory that can't be read: then nothing counts as gone.
 func (f *Folder) Scan(give func(File)) (gone []string, settled bool, err error) {
 	if f.forget.Swap(false) {
 		for path := range f.known {
@@ -92,7 +92,8 @@ func (f *Folder) Scan(give func(File)) (gone []string, settled bool, err error) 
 	}
 	seen := map[string]bool{}
 	settled = true
-	for _, dir := range f.directories() {
+	directories, err := f.directories()
+	for _, dir := range directories {
 		entries, failed := os.ReadDir(dir)
 		if failed != nil && !(dir != f.top() && errors.Is(failed, fs.ErrNotExist)) {
 			err = failed
@@ -126,8 +127,11 @@ func (f *Folder) look(file File, give func(File), settled *bool) (there bool) {
 		return true
 	}
 	f.known[file.Path] = now
-	file.JWT, file.Hot = jwt, now[0] < 0
-	*settled = *settled && !file.Hot
+	if hot := now[0] < 0; hot {
+		*settled = false
+		return true
+	}
+	file.JWT = jwt
 	give(file)
 	return true
 }
@@ -162,18 +166,24 @@ func (f *Folder) top() string {
 	return strings.TrimSuffix(f.root, string(filepath.Separator))
 }
 
-// directories are those that files can be in.
-func (f *Folder) directories() []string {
-	all := []string{f.top()}
-	entries, _ := os.ReadDir(f.top()) // Scan finds out
+// directories are those that files can be in. The error is that of one of which nobody knows whether it is one.
+func (f *Folder) directories() (all []string, err error) {
+	all = []string{f.top()}
+	entries, err := os.ReadDir(f.top())
 	for _, e := range entries {
-		if path := filepath.Join(f.top(), e.Name()); f.nsc || isShard(e.Name()) || e.Name() == tokenShard {
-			if info, err := os.Stat(path); err == nil && info.IsDir() {
-				all = append(all, path)
-			}
+		path := filepath.Join(f.top(), e.Name())
+		if !f.nsc && !isShard(e.Name()) && e.Name() != tokenShard {
+			continue
+		}
+		info, failed := os.Stat(path)
+		switch failed = absentOrIrregular(failed); {
+		case failed != nil && !errors.Is(failed, fs.ErrNotExist) && !errors.Is(failed, errIrregular):
+			err = failed
+		case failed == nil && info.IsDir():
+			all = append(all, path)
 		}
 	}
-	return all
+	return all, err
 }
 
 // key says whether a path is that of a JWT, and whose it is if the path says so.
@@ -193,7 +203,7 @@ func (f *Folder) key(path string) (key string, ok bool) {
 
 // Watch waits until something in the directories has changed and nothing changes any more for a moment, or until ctx ends.
 // Directories that have come since the last Watch, or have been put in the place of others, are watched from then on: a Scan must
-// follow each Watch. An error means that changes are not noticed.
+// follow each Watch. An error means that no changes are noticed.
 func (f *Folder) Watch(ctx context.Context) error {
 	fresh, err := f.rewatch()
 	if err != nil || fresh {
@@ -230,39 +240,51 @@ func (f *Folder) concerns(path string) bool {
 	return path == f.top() || filepath.Dir(path) != filepath.Dir(f.top())
 }
 
-// rewatch watches the directories that are there now, if they are not those that are watched, and says so.
+// Deaf says why changes in some directories are not noticed, nil if they are in all.
+func (f *Folder) Deaf() error { return f.deaf }
+
+// rewatch watches the directories that are there now, and says whether they are others than those that were watched.
 func (f *Folder) rewatch() (fresh bool, err error) {
+	if f.watcher == nil {
+		if f.watcher, err = fsnotify.NewWatcher(); err != nil {
+			return false, err
+		}
+		f.watched, fresh = map[string]fs.FileInfo{}, true
+	}
+	now := f.watchable()
+	for dir := range f.watched {
+		if now[dir] == nil || !os.SameFile(now[dir], f.watched[dir]) {
+			_ = f.watcher.Remove(dir) // it may be gone, and its watch with it
+			delete(f.watched, dir)
+			fresh = true
+		}
+	}
+	f.deaf = nil
+	for _, dir := range slices.Sorted(maps.Keys(now)) {
+		if f.watched[dir] != nil {
+			continue
+		}
+		if err := f.watcher.Add(dir); err != nil {
+			f.deaf = fmt.Errorf("not every directory can be watched: %w", err)
+			continue
+		}
+		f.watched[dir] = now[dir]
+		fresh = true
+	}
+	return fresh, nil
+}
+
+// watchable are the directories whose changes are to be noticed: those that files can be in, and the one that the folder is in, for
+// it may be exchanged.
+func (f *Folder) watchable() map[string]fs.FileInfo {
 	now := map[string]fs.FileInfo{}
-	for _, dir := range append(f.directories(), filepath.Dir(f.top())) {
+	directories, _ := f.directories() // Scan finds out
+	for _, dir := range append(directories, filepath.Dir(f.top())) {
 		if info, err := os.Stat(dir); err == nil {
 			now[dir] = info
 		}
 	}
-	if f.watcher != nil && sameDirectories(now, f.watched) {
-		return false, nil
-	}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return false, err
-	}
-	for _, dir := range slices.Sorted(maps.Keys(now)) {
-		if err := watcher.Add(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			_ = watcher.Close()
-			return false, fmt.Errorf("%s can't be watched: %w", dir, err)
-		}
-	}
-	f.Close()
-	f.watcher, f.watched = watcher, now
-	return true, nil
-}
-
-func sameDirectories(a, b map[string]fs.FileInfo) bool {
-	for dir, info := range a {
-		if had := b[dir]; had == nil || !os.SameFile(had, info) {
-			return false
-		}
-	}
-	return len(a) == len(b)
+	return now
 }
 
 // Close ends the watch.

@@ -12,17 +12,18 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// due returns the accounts that are to be offered again.
-func (m *Mirror) due() (all []jwtstore.File) {
+// due returns the accounts that are to be offered again now, by path. Activation tokens are offered again with them.
+func (m *Mirror) due() map[string]jwtstore.File {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if time.Since(m.offered) < lookEvery/2 {
-		return nil
-	}
-	m.offered = time.Now()
-	for _, f := range m.later {
-		if !accounts.IsActivationHash(f.Key) {
-			all = append(all, f.File)
+	all := map[string]jwtstore.File{}
+	for path, f := range m.later {
+		switch {
+		case time.Now().Before(f.after):
+		case accounts.IsActivationHash(f.Key):
+			m.news = true
+		default:
+			all[path] = f.File
 		}
 	}
 	return all
@@ -33,49 +34,52 @@ var fileSource = accounts.Source{Door: "file", File: true}
 // offer offers an account to the gate. Activation tokens come when all accounts have.
 func (m *Mirror) offer(ctx context.Context, f jwtstore.File) {
 	key, err := f.Key, f.Err
-	if accounts.IsActivationHash(key) && err == nil {
+	switch {
+	case accounts.IsActivationHash(key) && err == nil:
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.later[f.Path] = late{File: f}
+		m.later[f.Path] = late{File: f, after: time.Now().Add(lookEvery)}
 		m.news = true
 		return
-	}
-	if key == "" {
-		key = accounts.SubjectOf(f.JWT)
-	}
-	if err == nil {
+	case err == nil:
+		if key == "" {
+			key = accounts.SubjectOf(f.JWT)
+		}
 		_, err = m.Gate.Offer(ctx, key, f.JWT, fileSource)
 	}
-	m.mu.Lock()
-	m.news = true
-	delete(m.later, f.Path)
-	if err != nil && passing(err) {
-		m.later[f.Path] = late{f, errors.Is(err, accounts.ErrSave)}
+	if ctx.Err() != nil {
+		return // the next start will tell
 	}
-	m.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.news = true
 	m.settle(f, key, err)
 }
 
-// passing says whether what keeps a JWT out may be over soon.
-func passing(err error) bool {
-	_, future := errors.AsType[*accounts.FutureError](err)
-	return future || errors.Is(err, accounts.ErrSave) || errors.Is(err, accounts.ErrUnreadable)
+// again says when a file is to be offered again, if what keeps it out may be over then.
+func again(err error) (after time.Time, is bool) {
+	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
+		return ahead.Until(), true
+	}
+	return time.Now().Add(lookEvery), errors.Is(err, accounts.ErrSave) || errors.Is(err, accounts.ErrUnreadable)
 }
 
-// settle notes what became of a file: what was taken from it before is not in it any more, or it was refused, and what was there
-// before goes on being served.
+// settle notes what became of a file, for who holds mu: what was taken from it before is not in it any more, or it was refused, and
+// what was there before goes on being served.
 func (m *Mirror) settle(f jwtstore.File, key string, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	delete(m.later, f.Path)
 	if err != nil {
-		m.refuse(f, err)
+		if after, is := again(err); is {
+			m.later[f.Path] = late{f, after, errors.Is(err, accounts.ErrSave)}
+		}
+		m.refuse(f, key, err)
 		return
 	}
 	delete(m.refused, f.Path)
 	was := m.files[f.Path]
 	m.put(f.Path, &shelved{key, sha256.Sum256(bytes.TrimSpace(f.JWT))})
 	if was != nil && was.key != key {
-		m.lost = append(m.lost, was.key)
+		m.lost = append(m.lost, *was)
 	}
 }
 
@@ -93,67 +97,78 @@ func (m *Mirror) put(path string, f *shelved) {
 	}
 }
 
-// dropLost takes out what has lost its file, once it is known that no other file has it.
-func (m *Mirror) dropLost(ctx context.Context) {
-	for _, key := range m.lost {
-		if m.copies[key] == 0 {
-			m.takeOut(ctx, key)
-		}
-	}
-	m.lost = nil
-}
-
-// refuse says once why a file is not served, for who holds mu. One that is being written is looked at again first.
-func (m *Mirror) refuse(f jwtstore.File, err error) {
-	if f.Hot {
-		return
-	}
+// refuse says once why a file is not served, for who holds mu.
+func (m *Mirror) refuse(f jwtstore.File, key string, err error) {
 	text := err.Error()
-	if m.files[f.Path] != nil {
+	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
+		text = "it is from the future: it counts from " + ahead.Until().UTC().Format(time.RFC3339) + " on"
+	}
+	served := key
+	if was := m.files[f.Path]; was != nil {
+		served = was.key
+	}
+	if _, err := m.Gate.Lookup(context.Background(), served); err == nil {
 		text += "; what was there before is served on"
 	}
 	if m.refused[f.Path].text != text {
-		m.refused[f.Path] = refusal{f.Key, text}
 		m.Warn("%s is not served - %s", f.Path, text)
 	}
+	m.refused[f.Path] = refusal{key, text}
 }
 
-// elsewhere returns the other files that hold the same account or token.
-func (m *Mirror) elsewhere(key string) (paths []string) {
-	if m.copies[key] == 0 {
-		return nil
+// forget notes that a file is gone.
+func (m *Mirror) forget(path string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if was := m.files[path]; was != nil {
+		m.lost = append(m.lost, *was)
 	}
-	for path, f := range m.files {
-		if f.key == key {
+	m.put(path, nil)
+	delete(m.later, path)
+	delete(m.refused, path)
+}
+
+// dropLost takes out what has lost its file. If another file has the same account or token that is looked at again; settled is false
+// until it was.
+func (m *Mirror) dropLost(c *crew) (settled bool) {
+	lost := m.lost
+	m.lost, settled = nil, true
+	for _, f := range lost {
+		others, same := m.elsewhere(f)
+		if same || len(others) > 0 && !m.serves(f) {
+			continue
+		}
+		for _, path := range others {
+			m.Folder.Again(path)
+		}
+		settled = settled && (others == nil || m.stuck[f.key])
+		c.do(func() { m.takeOut(c.ctx, f) })
+	}
+	c.all.Wait()
+	return settled
+}
+
+// elsewhere returns the other files of an account or token, those included that were refused: what was there counted more. same says
+// that one of them has the same.
+func (m *Mirror) elsewhere(f shelved) (paths []string, same bool) {
+	if m.copies[f.key] > 0 {
+		for path, other := range m.files {
+			if other.key == f.key {
+				paths = append(paths, path)
+				same = same || other.sum == f.sum
+			}
+		}
+	}
+	for path, other := range m.refused {
+		if other.key == f.key && m.files[path] == nil {
 			paths = append(paths, path)
 		}
 	}
-	return paths
-}
-
-// withdraw takes out what came from a file that is gone. If it lies somewhere else too that counts from now on; settled is false
-// until it was looked at.
-func (m *Mirror) withdraw(ctx context.Context, path string) (settled bool) {
-	was := m.forget(path)
-	if was == nil {
-		return true
-	}
-	others := m.elsewhere(was.key)
-	if len(others) > 0 && !m.serves(was) {
-		return true
-	}
-	for _, other := range others {
-		if m.files[other].sum == was.sum {
-			return true
-		}
-		m.Folder.Again(other)
-	}
-	m.takeOut(ctx, was.key)
-	return len(others) == 0
+	return paths, same
 }
 
 // serves says whether what is served is what was taken from a file.
-func (m *Mirror) serves(f *shelved) bool {
+func (m *Mirror) serves(f shelved) bool {
 	load := m.Store.Load
 	if accounts.IsActivationHash(f.key) {
 		load = m.Shelf.Load
@@ -162,20 +177,10 @@ func (m *Mirror) serves(f *shelved) bool {
 	return err != nil || sha256.Sum256(bytes.TrimSpace(stored)) == f.sum
 }
 
-func (m *Mirror) forget(path string) (was *shelved) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	was = m.files[path]
-	m.put(path, nil)
-	delete(m.later, path)
-	delete(m.refused, path)
-	return was
-}
-
 // activate offers the activation tokens, once the accounts have been offered that came with them. One that is not taken is
-// offered again with the next account.
+// offered again with the next account, and after a while.
 func (m *Mirror) activate(ctx context.Context) {
-	if !m.news {
+	if !m.news || ctx.Err() != nil {
 		return
 	}
 	m.news = false
@@ -184,20 +189,16 @@ func (m *Mirror) activate(ctx context.Context) {
 			continue
 		}
 		a, changed, err := m.permit(ctx, f.File)
-		if err == nil {
-			m.taken(path)
-		}
+		m.mu.Lock()
 		m.settle(f.File, f.Key, err)
+		if err != nil {
+			m.later[path] = late{File: f.File, after: time.Now().Add(lookEvery)}
+		}
+		m.mu.Unlock()
 		if changed && m.filled {
 			m.Gate.AnnounceActivation(a, true)
 		}
 	}
-}
-
-func (m *Mirror) taken(path string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.later, path)
 }
 
 func (m *Mirror) permit(ctx context.Context, f jwtstore.File) (a *accounts.Activation, changed bool, err error) {
@@ -207,24 +208,34 @@ func (m *Mirror) permit(ctx context.Context, f jwtstore.File) (a *accounts.Activ
 	return m.Gate.Activate(ctx, f.JWT, fileSource)
 }
 
-// takeOut takes an account or an activation token out of what is served.
-func (m *Mirror) takeOut(ctx context.Context, key string) {
-	if accounts.IsActivationHash(key) {
-		m.Shelf.remove(key)
+// takeOut takes an account or an activation token out of what is served. What can't be taken out now is tried again.
+func (m *Mirror) takeOut(ctx context.Context, f shelved) {
+	if accounts.IsActivationHash(f.key) {
+		m.Shelf.remove(f.key)
 		return
 	}
-	if err := m.Gate.Withdraw(ctx, key, fileSource); err != nil {
-		m.Warn("the file of %s is gone, but it can't be taken out - %s", key, err)
+	err := m.Gate.Withdraw(ctx, f.key, fileSource)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		delete(m.stuck, f.key)
+		return
+	}
+	m.lost = append(m.lost, f)
+	if !m.stuck[f.key] && ctx.Err() == nil {
+		m.stuck[f.key] = true
+		m.Warn("the file of %s is gone, but it can't be taken out - %s", f.key, err)
 	}
 }
 
-// Find returns what there is no room for in the store: it is served from its file. The error is that of the gate.
-func (m *Mirror) Find(key string) (*accounts.Account, error) {
+// Unsaved returns what is in the file of an account that there is no room for in the store, nil if there is none.
+func (m *Mirror) Unsaved(key string) *accounts.Account {
 	token := m.waiting(key)
 	if token == nil {
-		return nil, accounts.ErrNotFound
+		return nil
 	}
-	return m.Gate.Foreign(key, token)
+	a, _ := m.Gate.Foreign(key, token)
+	return a
 }
 
 // waiting returns what is in the file of an account that could not be stored, nil if there is none.

@@ -9,6 +9,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -26,6 +27,8 @@ const (
 	// lookEvery is how often the files are looked at although nobody said that they changed: not every file system says. What
 	// can't be taken now, since there is no room or it is from the future, is offered again then.
 	lookEvery = 30 * time.Second
+	// fillTries is how often a folder that somebody is writing to is looked at before what there is will have to do.
+	fillTries = 5
 	// offeredAtOnce is how many files are on their way through the gate: their commits share a sync.
 	offeredAtOnce = 32
 )
@@ -49,7 +52,8 @@ type Mirror struct {
 	copies  map[string]int      // by key: how many of files have it
 	refused map[string]refusal  // by path: what was said of it last
 	later   map[string]late     // by path: what is to be offered again, for it may be taken then
-	lost    []string            // keys whose file has another one now
+	lost    []shelved           // what has lost its file
+	stuck   map[string]bool     // keys that could not be taken out
 	news    bool                // an account was offered since the activation tokens were
 	filled  bool                // Fill is done: what changes from now on is news
 	swept   bool                // what the store remembers and the folder does not have was taken out
@@ -67,7 +71,8 @@ type shelved struct {
 // late is a file that is to be offered again.
 type late struct {
 	jwtstore.File
-	unsaved bool // it is good, but there is no room for it
+	after   time.Time // then
+	unsaved bool      // it is good, but there is no room for it
 }
 
 // refusal is a file that is not served as it is now.
@@ -79,7 +84,7 @@ type refusal struct {
 // New returns a Mirror of a folder that has not been looked at.
 func New(o Options) *Mirror {
 	return &Mirror{Options: o, kick: make(chan struct{}, 1),
-		files: map[string]*shelved{}, copies: map[string]int{}, refused: map[string]refusal{}, later: map[string]late{}}
+		files: map[string]*shelved{}, copies: map[string]int{}, refused: map[string]refusal{}, later: map[string]late{}, stuck: map[string]bool{}}
 }
 
 // Again has every file judged anew: whom we trust has changed.
@@ -90,15 +95,20 @@ func (m *Mirror) Again() {
 	}
 }
 
-// Fill fills the store before anybody asks. Run comes after it.
+// Fill fills the store before anybody asks, also with what has been written just now. Run comes after it.
 func (m *Mirror) Fill(ctx context.Context) {
-	m.look(ctx)
+	for range fillTries {
+		if m.look(ctx) || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(settleAfter)
+	}
 	m.filled = true
 }
 
 // sweep takes out what the store remembers and the folder does not have any more, once it is known what the folder has: a file
 // that can't be read or decoded may be anybody's.
-func (m *Mirror) sweep(ctx context.Context) {
+func (m *Mirror) sweep(c *crew) {
 	if m.swept || m.broken != "" {
 		return
 	}
@@ -115,9 +125,10 @@ func (m *Mirror) sweep(ctx context.Context) {
 	m.swept = true
 	for key, err := range m.Store.Keys() {
 		if err == nil && !there[key] {
-			m.takeOut(ctx, key)
+			c.do(func() { m.takeOut(c.ctx, shelved{key: key}) })
 		}
 	}
+	c.all.Wait()
 }
 
 // Run follows the folder until ctx ends. The first wait begins to watch, and ends at once.
@@ -146,40 +157,55 @@ func (m *Mirror) wait(ctx context.Context, settled bool) {
 		}
 	}()
 	err := m.Folder.Watch(waiting)
-	if waiting.Err() != nil {
-		return
+	if err != nil && waiting.Err() != nil {
+		err = nil
 	}
-	if m.say(&m.blind, err, fmt.Sprintf("changes are noticed every %s only: ", lookEvery)); err != nil {
+	m.say(&m.blind, cmp.Or(err, m.Folder.Deaf()), fmt.Sprintf("changes are noticed every %s only: ", lookEvery))
+	if err != nil {
 		<-waiting.Done()
 	}
 }
 
 // look offers what has changed, and takes out what is gone. It returns when all of that is done.
 func (m *Mirror) look(ctx context.Context) (settled bool) {
-	var offers sync.WaitGroup
-	turn := make(chan struct{}, offeredAtOnce)
-	offer := func(f jwtstore.File) {
-		turn <- struct{}{}
-		offers.Go(func() {
-			m.offer(ctx, f)
-			<-turn
-		})
+	due := m.due()
+	c := crew{ctx: ctx, turn: make(chan struct{}, offeredAtOnce)}
+	gone, settled, err := m.Folder.Scan(func(f jwtstore.File) {
+		delete(due, f.Path)
+		c.do(func() { m.offer(ctx, f) })
+	})
+	for _, f := range due { // they are as they were
+		c.do(func() { m.offer(ctx, f) })
 	}
-	gone, settled, err := m.Folder.Scan(offer)
-	for _, f := range m.due() {
-		offer(f)
+	c.all.Wait()
+	for _, path := range gone {
+		m.forget(path)
 	}
-	offers.Wait()
-	m.dropLost(ctx)
+	settled = m.dropLost(&c) && settled
 	m.activate(ctx)
 	m.say(&m.broken, err, "")
-	for _, path := range gone {
-		settled = m.withdraw(ctx, path) && settled
-	}
 	if settled {
-		m.sweep(ctx)
+		m.sweep(&c)
 	}
 	return settled
+}
+
+// crew does many things at a time, offeredAtOnce of them, until ctx ends.
+type crew struct {
+	ctx  context.Context
+	turn chan struct{}
+	all  sync.WaitGroup
+}
+
+func (c *crew) do(f func()) {
+	if c.ctx.Err() != nil {
+		return
+	}
+	c.turn <- struct{}{}
+	c.all.Go(func() {
+		defer func() { <-c.turn }()
+		f()
+	})
 }
 
 // say says once what is wrong, until it is something else or nothing.
