@@ -379,9 +379,13 @@ func (tr *trace) run(s *site) (p *process, url string, signal func(syscall.Signa
 	if _, scanErr := fmt.Sscan(string(head[:min(len(head), 20)]), &pid); err != nil || scanErr != nil {
 		tr.t.Fatal(err, scanErr)
 	}
-	tr.t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	program, err := os.FindProcess(pid)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.t.Cleanup(func() { _ = program.Kill() })
 	return p, url, func(sig syscall.Signal) {
-		if err := syscall.Kill(pid, sig); err != nil {
+		if err := program.Signal(sig); err != nil {
 			tr.t.Fatal(err)
 		}
 	}

@@ -57,7 +57,6 @@ type Mirror struct {
 	news    bool                // an account was offered since the activation tokens were
 	filled  bool                // Fill is done: what changes from now on is news
 	swept   bool                // what the store remembers and the folder does not have was taken out
-	offered time.Time           // when those in later were
 	broken  string              // what was last said to keep the folder from being read
 	blind   string              // what was last said to keep changes from being noticed
 }
