@@ -114,18 +114,22 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer d.closeStore()
-	if folder == nil {
-		d.wire(trust, nil)
-	} else {
-		shelf := mirror.NewShelf()
-		d.wire(trust, shelf)
-		d.mirror = mirror.New(mirror.Options{Folder: folder, Store: d.store, Shelf: shelf, Gate: d.registry, Warn: d.warn})
-		d.mirror.Fill(ctx)
-		if ctx.Err() != nil {
-			return nil // a signal came meanwhile
-		}
+	if d.furnish(ctx, trust, folder); ctx.Err() != nil {
+		return nil // a signal came while we read the folder
 	}
 	return d.live(ctx, trust, door)
+}
+
+// furnish makes what serves the store, and fills that from the folder if somebody else writes it.
+func (d *daemon) furnish(ctx context.Context, trust anchors, folder *jwtstore.Folder) {
+	if folder == nil {
+		d.wire(trust, nil)
+		return
+	}
+	shelf := mirror.NewShelf()
+	d.wire(trust, shelf)
+	d.mirror = mirror.New(mirror.Options{Folder: folder, Store: d.store, Shelf: shelf, Gate: d.registry, Warn: d.warn})
+	d.mirror.Fill(ctx)
 }
 
 func (d *daemon) say(format string, args ...any)  { d.log.Info(fmt.Sprintf(format, args...)) }

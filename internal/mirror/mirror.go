@@ -42,7 +42,7 @@ type Options struct {
 	Warn   func(format string, args ...any)
 }
 
-// Mirror is a folder at work. Again and Find may be called from any goroutine.
+// Mirror is a folder at work. Again and Unsaved may be called from any goroutine; all else is for one.
 type Mirror struct {
 	Options
 	kick chan struct{} // of capacity 1: everything is to be looked at again
