@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -132,7 +133,8 @@ func (m *Mirror) forget(path string) {
 // until it was.
 func (m *Mirror) dropLost(c *crew) (settled bool) {
 	lost := m.lost
-	m.lost, settled = nil, true
+	m.lost = nil
+	var reread []string // keys whose other files are to be looked at, if they could be taken out
 	for _, f := range lost {
 		others, same := m.elsewhere(f)
 		if same || len(others) > 0 && !m.serves(f) {
@@ -141,11 +143,13 @@ func (m *Mirror) dropLost(c *crew) (settled bool) {
 		for _, path := range others {
 			m.Folder.Again(path)
 		}
-		settled = settled && (others == nil || m.stuck[f.key])
+		if others != nil {
+			reread = append(reread, f.key)
+		}
 		c.do(func() { m.takeOut(c.ctx, f) })
 	}
 	c.all.Wait()
-	return settled
+	return !slices.ContainsFunc(reread, func(key string) bool { return !m.stuck[key] })
 }
 
 // elsewhere returns the other files of an account or token, those included that were refused: what was there counted more. same says
