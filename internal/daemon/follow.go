@@ -39,7 +39,7 @@ func (f following) RawActivation(ctx context.Context, hash string) ([]byte, erro
 type follower struct {
 	*replica.Replica
 	of     leader
-	cancel context.CancelFunc // nil before it has begun
+	cancel context.CancelFunc
 	done   chan struct{}
 }
 
@@ -63,11 +63,8 @@ func (d *daemon) nextFollower(c config.Config) *follower {
 	return &follower{Replica: replica.New(o), of: of, done: make(chan struct{})}
 }
 
-// follow lets next follow, in the place of the present one.
+// follow lets next, which is another one, follow in the place of the present one.
 func (d *daemon) follow(next *follower) {
-	if next == d.follower {
-		return
-	}
 	d.follower.stop()
 	d.follower = next
 	if next == nil {
@@ -86,7 +83,7 @@ func (d *daemon) follow(next *follower) {
 
 // stop returns when nothing is asked of the primary any more.
 func (f *follower) stop() {
-	if f != nil && f.cancel != nil {
+	if f != nil {
 		f.cancel()
 		<-f.done
 	}
