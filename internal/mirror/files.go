@@ -18,7 +18,9 @@ func (m *Mirror) due() map[string]jwtstore.File {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := map[string]jwtstore.File{}
+	full := false
 	for path, f := range m.later {
+		full = full || f.unsaved
 		switch {
 		case time.Now().Before(f.after):
 		case accounts.IsActivationHash(f.Key):
@@ -27,6 +29,7 @@ func (m *Mirror) due() map[string]jwtstore.File {
 			all[path] = f.File
 		}
 	}
+	m.full.Store(full)
 	return all
 }
 
@@ -71,7 +74,9 @@ func (m *Mirror) settle(f jwtstore.File, key string, err error) {
 	delete(m.later, f.Path)
 	if err != nil {
 		if after, is := again(err); is {
-			m.later[f.Path] = late{f, after, errors.Is(err, accounts.ErrSave)}
+			unsaved := errors.Is(err, accounts.ErrSave)
+			m.later[f.Path] = late{f, after, unsaved}
+			m.full.Store(unsaved || m.full.Load())
 		}
 		m.refuse(f, key, err)
 		return
@@ -234,6 +239,9 @@ func (m *Mirror) takeOut(ctx context.Context, f shelved) {
 
 // Unsaved returns what is in the file of an account that there is no room for in the store, nil if there is none.
 func (m *Mirror) Unsaved(key string) *accounts.Account {
+	if !m.full.Load() {
+		return nil
+	}
 	token := m.waiting(key)
 	if token == nil {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -46,6 +47,7 @@ type Options struct {
 type Mirror struct {
 	Options
 	kick chan struct{} // of capacity 1: everything is to be looked at again
+	full atomic.Bool   // there may be something unsaved in later: else nobody who asks has to wait for mu
 
 	mu      sync.Mutex
 	files   map[string]*shelved // by path: what was taken from it last
