@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // What Activate reports of an activation token that it does not take. The texts are the original's.
@@ -78,7 +78,7 @@ func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*A
 	}
 	a := newActivation(hash, token, claims)
 	was.Account, was.Issuer = hash, claims.Issuer
-	was.New = describe(&operator.Head{ID: a.ID, IssuedAt: a.IssuedAt}, token)
+	was.New = describe(&trust.Head{ID: a.ID, IssuedAt: a.IssuedAt}, token)
 	if r.readOnly && !was.File {
 		return nil, ErrReadOnly
 	}
@@ -103,7 +103,7 @@ func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*A
 // readActivation tells the ways of being none apart, as the original's answers do. payload is the part that is signed in every
 // version.
 func readActivation(token []byte) (claims *jwt.ActivationClaims, payload []byte, err error) {
-	_, payload, err = operator.Payload(token)
+	_, payload, err = trust.Payload(token)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrBadActivation, err)
 	}
@@ -115,9 +115,9 @@ func readActivation(token []byte) (claims *jwt.ActivationClaims, payload []byte,
 	switch {
 	case !ok:
 		return nil, nil, ErrActivationHash
-	case !operator.IsAccountKey(claims.Issuer):
+	case !trust.IsAccountKey(claims.Issuer):
 		return nil, nil, ErrActivationIssuer
-	case !operator.IsAccountKey(claims.Subject):
+	case !trust.IsAccountKey(claims.Subject):
 		return nil, nil, ErrActivationSubject
 	}
 	return claims, payload, nil
@@ -226,6 +226,6 @@ func (r *Registry) AnnounceActivation(a *Activation, changed bool) {
 }
 
 func newActivation(hash string, token []byte, claims *jwt.ActivationClaims) *Activation {
-	head := operator.Head{Subject: hash, ID: claims.ID, IssuedAt: claims.IssuedAt, Expires: claims.Expires}
+	head := trust.Head{Subject: hash, ID: claims.ID, IssuedAt: claims.IssuedAt, Expires: claims.Expires}
 	return &Activation{Account: *NewAccount(slices.Clone(token), head), Issuer: claims.Issuer}
 }

@@ -8,14 +8,14 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // crowded is a gate over a directory with n accounts, which it has looked at.
 func crowded(b *testing.B, n int) (gate *accounts.Registry, keys []string, tokens [][]byte) {
 	b.Helper()
 	o := jwttest.NewOperator(b)
-	trusted, err := operator.Parse([]byte(o.Token(b)))
+	trusted, err := trust.Parse([]byte(o.Token(b)))
 	if err != nil {
 		b.Fatal(err)
 	}

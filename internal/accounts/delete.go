@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // What keeps an account from being deleted.
@@ -60,7 +60,7 @@ func readTombstone(text []byte) *tombstone {
 	}
 	token, rest, _ := bytes.Cut(bytes.TrimSpace(text), []byte{'\n'})
 	t := &tombstone{hash: sha256.Sum256(bytes.TrimSpace(token))}
-	if head, err := operator.Peek(bytes.TrimSpace(token)); err == nil {
+	if head, err := trust.Peek(bytes.TrimSpace(token)); err == nil {
 		t.issuedAt = head.IssuedAt
 	}
 	if json.Unmarshal(rest, &t.order) != nil {
@@ -71,7 +71,7 @@ func readTombstone(text []byte) *tombstone {
 
 // bars says whether a JWT may not bring the account back: the same and older ones never, and from a peer, who may have
 // missed the deletion, none that is not newer than that.
-func (t *tombstone) bars(head operator.Head, token []byte, src Source) error {
+func (t *tombstone) bars(head trust.Head, token []byte, src Source) error {
 	if t == nil || src.File || head.IssuedAt > t.issuedAt && (!src.Peer || head.IssuedAt > t.order.IssuedAt) {
 		return nil
 	}
@@ -120,7 +120,7 @@ func (r *Registry) Delete(ctx context.Context, order []byte, src Source) (Deleti
 const deletedAtOnce = 32
 
 // deleteAll returns the accounts that are deleted, and notes those that are not.
-func (r *Registry) deleteAll(ctx context.Context, o operator.Deletion, src Source, done *Deletion) (gone []string) {
+func (r *Registry) deleteAll(ctx context.Context, o trust.Deletion, src Source, done *Deletion) (gone []string) {
 	failed := make([]error, len(o.Accounts))
 	var all sync.WaitGroup
 	turn := make(chan struct{}, deletedAtOnce)
@@ -148,10 +148,10 @@ func (t *Trust) isSystem(key string) bool {
 }
 
 // delete carries out an order for one account. One that is not there is deleted already.
-func (r *Registry) delete(ctx context.Context, key string, o operator.Deletion, src Source) error {
+func (r *Registry) delete(ctx context.Context, key string, o trust.Deletion, src Source) error {
 	order := tombstoneOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
 	was := Verdict{Source: src, Result: Deleted, Account: key, Issuer: o.Issuer}
-	return r.removeTold(ctx, was, "by order of "+short(o.Issuer), func(head *operator.Head, had *tombstone) (tombstoneOrder, error) {
+	return r.removeTold(ctx, was, "by order of "+short(o.Issuer), func(head *trust.Head, had *tombstone) (tombstoneOrder, error) {
 		switch {
 		case had != nil && had.order.Hash == order.Hash:
 			return order, ErrReplayed
@@ -165,14 +165,14 @@ func (r *Registry) delete(ctx context.Context, key string, o operator.Deletion, 
 // Withdraw takes an account out whose file somebody has removed.
 func (r *Registry) Withdraw(ctx context.Context, key string, src Source) error {
 	was := Verdict{Source: src, Result: Deleted, Account: key}
-	return r.removeTold(ctx, was, "its file is gone", func(*operator.Head, *tombstone) (tombstoneOrder, error) {
+	return r.removeTold(ctx, was, "its file is gone", func(*trust.Head, *tombstone) (tombstoneOrder, error) {
 		return tombstoneOrder{IssuedAt: r.now().Unix()}, nil
 	})
 }
 
 // judgement says what the tombstone of an account is to tell, or why the account stays. head is nil if what is stored
 // can't be read, had if the account was never deleted before.
-type judgement func(head *operator.Head, had *tombstone) (tombstoneOrder, error)
+type judgement func(head *trust.Head, had *tombstone) (tombstoneOrder, error)
 
 // removeTold is remove for what somebody has asked for: that it failed is observed, and what is not there is removed.
 func (r *Registry) removeTold(ctx context.Context, was Verdict, why string, judge judgement) error {
@@ -191,8 +191,8 @@ func (r *Registry) removeTold(ctx context.Context, was Verdict, why string, judg
 func (r *Registry) remove(ctx context.Context, was *Verdict, why string, judge judgement) error {
 	key := was.Account
 	seq, err := r.committer.Delete(ctx, key, was.Door, func(stored, text []byte) ([]byte, error) {
-		var known *operator.Head
-		if head, err := operator.Peek(bytes.TrimSpace(stored)); err == nil {
+		var known *trust.Head
+		if head, err := trust.Peek(bytes.TrimSpace(stored)); err == nil {
 			known = &head
 		}
 		was.Old = describe(known, stored)

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 var errNotExpired = errors.New("the stored JWT has not expired")
@@ -47,7 +47,7 @@ func (r *roll) expired(now time.Time) (keys []string) {
 // expire takes one account out, unless somebody has just pushed another JWT of it.
 func (r *Registry) expire(ctx context.Context, key string) error {
 	was := &Verdict{Source: Source{Door: "expiry"}, Result: Deleted, Account: key}
-	err := r.remove(ctx, was, "its JWT has expired", func(head *operator.Head, _ *tombstone) (tombstoneOrder, error) {
+	err := r.remove(ctx, was, "its JWT has expired", func(head *trust.Head, _ *tombstone) (tombstoneOrder, error) {
 		if head == nil || head.Expires == 0 || head.Expires > r.now().Unix() {
 			return tombstoneOrder{}, errNotExpired
 		}

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // Finder asks other servers for the JWT of an account that is not stored here.
@@ -18,18 +18,18 @@ type Finder interface {
 // has the account may lack what we know of it a moment later.
 func (r *Registry) Find(ctx context.Context, key string) (*Account, error) {
 	a, err := r.Lookup(ctx, key)
-	trust := r.trust.Load()
-	if !errors.Is(err, ErrNotFound) || r.finder == nil || trust.Operator == nil || !operator.IsAccountKey(key) {
+	now := r.trust.Load()
+	if !errors.Is(err, ErrNotFound) || r.finder == nil || now.Operator == nil || !trust.IsAccountKey(key) {
 		return a, err
 	}
 	token := r.finder.Find(ctx, key, func(token []byte) error {
-		_, err := r.foreign(trust, key, token)
+		_, err := r.foreign(now, key, token)
 		return err
 	})
 	if token == nil {
 		return nil, ErrNotFound
 	}
-	return r.foreign(trust, key, token)
+	return r.foreign(now, key, token)
 }
 
 // Foreign judges what another server has for an account, without storing it. It may have expired.

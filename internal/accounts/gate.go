@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -109,16 +109,16 @@ type offer struct {
 	trust   *Trust
 	token   []byte
 	src     Source
-	head    operator.Head
+	head    trust.Head
 	refused error // why admit said no
 
 	stored []byte         // what it would replace; nil if there is nothing
-	old    *operator.Head // of that, if it would be served
+	old    *trust.Head // of that, if it would be served
 }
 
 // inspect does everything that needs neither the store nor the signature.
 func (r *Registry) inspect(key string, o *offer) error {
-	head, err := operator.Peek(o.token)
+	head, err := trust.Peek(o.token)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
@@ -126,7 +126,7 @@ func (r *Registry) inspect(key string, o *offer) error {
 	switch {
 	case head.Subject != key:
 		return ErrMismatch
-	case !operator.IsAccountKey(key):
+	case !trust.IsAccountKey(key):
 		return ErrBadSubject
 	}
 	if err := judgeIssuer(o.trust.Operator, head); err != nil && !(o.src.File && o.trust.Operator == nil) {
@@ -142,11 +142,11 @@ func (r *Registry) inspect(key string, o *offer) error {
 }
 
 // judgeIssuer tells the ways of not being signed by our operator apart, as the original's answers do.
-func judgeIssuer(op *operator.Operator, head operator.Head) error {
+func judgeIssuer(op *trust.Operator, head trust.Head) error {
 	switch {
 	case op.Trusts(head.Issuer):
 		return nil
-	case operator.IsOperatorKey(head.Issuer):
+	case trust.IsOperatorKey(head.Issuer):
 		return ErrUntrusted
 	case head.Issuer == head.Subject:
 		return ErrSelfSigned
@@ -199,7 +199,7 @@ func lesser(offered, stored []byte) bool {
 
 // newest is when the JWT that is served now was issued: the stored one's iat, or that of the configured system
 // account, which is served while the store has none. 0 if there is neither.
-func (o *offer) newest(current *operator.Head) (issuedAt int64) {
+func (o *offer) newest(current *trust.Head) (issuedAt int64) {
 	if sys := o.trust.System; sys != nil && sys.Key == o.head.Subject {
 		issuedAt = sys.IssuedAt
 	}
@@ -215,17 +215,17 @@ func (o *offer) expired(now time.Time) bool {
 
 // intact returns the head of the stored JWT if it is one that we would serve, else nil. Bytes that have been judged
 // before are not verified again.
-func (r *Registry) intact(o *offer, stored []byte) *operator.Head {
+func (r *Registry) intact(o *offer, stored []byte) *trust.Head {
 	if stored == nil {
 		return nil
 	}
 	look := o.trust.Operator.Check
 	if had := r.cache.get(o.head.Subject); had.judged(o.trust, stored) {
-		look = func(_ string, token []byte) (operator.Head, error) {
+		look = func(_ string, token []byte) (trust.Head, error) {
 			if had.err != nil {
-				return operator.Head{}, had.err
+				return trust.Head{}, had.err
 			}
-			return operator.Peek(token)
+			return trust.Peek(token)
 		}
 	}
 	head, err := look(o.head.Subject, bytes.TrimSpace(stored))
@@ -237,7 +237,7 @@ func (r *Registry) intact(o *offer, stored []byte) *operator.Head {
 
 // verify checks the signature and what the claims say.
 func verify(o *offer) error {
-	claims, err := operator.Verify(o.token, o.head)
+	claims, err := trust.Verify(o.token, o.head)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}

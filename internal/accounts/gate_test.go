@@ -16,7 +16,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // announcer records what it is told and answers with a fixed delivery.
@@ -83,7 +83,7 @@ func newBench(t *testing.T, edits ...func(*accounts.Options)) *bench {
 
 func (b *bench) trust(t *testing.T, o *jwttest.Operator) accounts.Trust {
 	t.Helper()
-	op, err := operator.Parse([]byte(o.Token(t)))
+	op, err := trust.Parse([]byte(o.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +353,7 @@ func TestAChangeOfTrustIsSeenAtOnce(t *testing.T) {
 func TestTheConfiguredSystemAccountIsServedWhenTheStoreLacksIt(t *testing.T) {
 	b := newBench(t)
 	token := b.op.SystemAccount(t)
-	head, err := operator.Peek(token)
+	head, err := trust.Peek(token)
 	wantError(t, err, nil)
 	trust := b.trust(t, b.op)
 	trust.System = accounts.NewAccount(token, head)
@@ -388,7 +388,7 @@ func TestWhatIsSaidAboutDelivery(t *testing.T) {
 
 func FuzzSubmit(f *testing.F) {
 	op := jwttest.NewOperator(f)
-	trusted, err := operator.Parse([]byte(op.Token(f)))
+	trusted, err := trust.Parse([]byte(op.Token(f)))
 	if err != nil {
 		f.Fatal(err)
 	}

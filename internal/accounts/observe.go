@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // Observer hears of every decision about a JWT, before whoever offered it gets an answer.
@@ -49,8 +49,8 @@ func (r *Registry) Refuse(path string, token []byte, src Source, reason string, 
 		reason = Reason(err)
 	}
 	o := &offer{token: bytes.TrimSpace(token), src: src}
-	o.head, _ = operator.Peek(o.token)
-	if !operator.IsAccountKey(path) {
+	o.head, _ = trust.Peek(o.token)
+	if !trust.IsAccountKey(path) {
 		path = "" // it may be anything
 	}
 	r.observe(path, o, Refused, reason)
@@ -86,7 +86,7 @@ func (r *Registry) tell(v Verdict) {
 }
 
 // describe returns nil for a JWT that is not there. head may be nil: what is stored is damaged.
-func describe(head *operator.Head, token []byte) *Version {
+func describe(head *trust.Head, token []byte) *Version {
 	if token == nil {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 // whatever it is given. So if the update may not replace what is stored here, the stored one is announced again, at
 // most once a second per account.
 func (r *Registry) Hear(ctx context.Context, key string, token []byte, src Source) (changed bool, err error) {
-	if !operator.IsAccountKey(key) {
+	if !trust.IsAccountKey(key) {
 		return false, ErrBadSubject
 	}
 	changed, err = r.Offer(ctx, key, token, src)
@@ -136,7 +136,7 @@ func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 
 // SubjectOf is the account that a JWT claims to be of, unchecked; "" if it does not say.
 func SubjectOf(token []byte) string {
-	head, err := operator.Peek(bytes.TrimSpace(token))
+	head, err := trust.Peek(bytes.TrimSpace(token))
 	if err != nil {
 		return ""
 	}

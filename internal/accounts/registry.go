@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // LevelTrace is the level of a line for each request, below slog's own.
@@ -20,7 +20,7 @@ const LevelTrace = slog.Level(-8)
 
 // Trust is whom the gate believes. It is replaced as a whole by a reload and never changed.
 type Trust struct {
-	Operator *operator.Operator // nil: nothing is let in, and reads only need a JWT that is consistent in itself
+	Operator *trust.Operator // nil: nothing is let in, and reads only need a JWT that is consistent in itself
 	System   *Account           // served when the store lacks the system account's JWT; nil if none is configured
 }
 
@@ -174,7 +174,7 @@ func (r *Registry) examine(trust *Trust, key string, token []byte, stamp Stamp, 
 
 // NewAccount describes a JWT whose head has been checked. Two edits in one second share iat and jti, so the ETag
 // needs the bytes as well.
-func NewAccount(token []byte, head operator.Head) *Account {
+func NewAccount(token []byte, head trust.Head) *Account {
 	sum := sha256.Sum256(token)
 	return &Account{
 		Key:      head.Subject,

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // Digest tells two stores apart: the XOR of the SHA-256 of every JWT in them, as nats-server's full resolver has it.
@@ -257,7 +257,7 @@ func (r *Registry) Merge(ctx context.Context, key string, token []byte, src Sour
 		if l.hash == sha256.Sum256(token) {
 			return false, nil
 		}
-		head, err := operator.Peek(token)
+		head, err := trust.Peek(token)
 		if err == nil && head.Subject == key && head.IssuedAt < l.issuedAt && !ahead(l.issuedAt, r.now()) {
 			return false, &OlderError{Stored: time.Unix(l.issuedAt, 0), Offered: time.Unix(head.IssuedAt, 0)}
 		}

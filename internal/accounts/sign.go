@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // Signer is a signing service: it has the operator's key, which this server never sees.
@@ -43,9 +43,9 @@ func (r *Registry) sign(ctx context.Context, key string, o *offer) (Result, erro
 		r.judged(key, o, Result{}, err)
 		return Result{}, err
 	}
-	head, err := operator.Peek(bytes.TrimSpace(answer))
+	head, err := trust.Peek(bytes.TrimSpace(answer))
 	if err == nil {
-		_, err = operator.Verify(bytes.TrimSpace(answer), head)
+		_, err = trust.Verify(bytes.TrimSpace(answer), head)
 	}
 	if err != nil {
 		r.observe(key, o, Forwarded, "")
@@ -58,7 +58,7 @@ func (r *Registry) sign(ctx context.Context, key string, o *offer) (Result, erro
 
 // requestSignature asks the signing service, if the account itself signed what is to be signed.
 func (r *Registry) requestSignature(ctx context.Context, key string, o *offer) ([]byte, error) {
-	if _, err := operator.Verify(o.token, o.head); err != nil {
+	if _, err := trust.Verify(o.token, o.head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
 	switch _, err := r.Find(ctx, key); {

@@ -12,7 +12,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // Check reads and judges everything that a configuration points at, without starting anything.
@@ -67,12 +67,12 @@ func loadAnchors(c config.Config) (anchors, error) {
 	return a, nil
 }
 
-func loadOperator(ref config.JWTRef) (*operator.Operator, error) {
+func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	text, err := read(ref)
 	if err != nil {
 		return nil, err
 	}
-	return operator.Parse(text)
+	return trust.Parse(text)
 }
 
 // loadSystem reads the system account's JWT, or only takes its key when that is all that is configured.
@@ -83,7 +83,7 @@ func (a *anchors) loadSystem(ref config.JWTRef) error {
 		if err != nil {
 			return err
 		}
-		token, claims, err := operator.ParseAccount(text)
+		token, claims, err := trust.ParseAccount(text)
 		if err != nil {
 			return err
 		}

@@ -18,14 +18,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"nats-account-server/internal/access"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/mirror"
+	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/notifier"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
 )
 
@@ -64,12 +64,12 @@ type daemon struct {
 	log      *slog.Logger
 	audit    *logging.Audit
 	store    store
-	desk     *access.Desk
+	desk     *auth.Desk
 	registry *accounts.Registry
 	notifier *notifier.Notifier
 	doors    *resolver.Doors
 	follower *follower      // nil unless we follow another server
-	mirror   *mirror.Mirror // nil unless somebody else writes what is served
+	mirror   *dirsync.Mirror // nil unless somebody else writes what is served
 	front    *front
 	link     *link
 	tasks    *errgroup.Group
@@ -79,7 +79,7 @@ type daemon struct {
 // it from running.
 func Run(ctx context.Context, o Options) error {
 	log := slog.New(o.Logging)
-	d := &daemon{Options: o, log: log, desk: access.NewDesk(log)}
+	d := &daemon{Options: o, log: log, desk: auth.NewDesk(log)}
 	d.say("starting NATS Account server, version %s", Version)
 	d.say("server time is %s", time.Now().Format(time.UnixDate))
 	if o.Config.File != "" {
@@ -126,9 +126,9 @@ func (d *daemon) furnish(ctx context.Context, trust anchors, folder *jwtstore.Fo
 		d.wire(trust, nil)
 		return
 	}
-	shelf := mirror.NewShelf()
+	shelf := dirsync.NewShelf()
 	d.wire(trust, shelf)
-	d.mirror = mirror.New(mirror.Options{Folder: folder, Store: d.store, Shelf: shelf, Gate: d.registry, Warn: d.warn})
+	d.mirror = dirsync.New(dirsync.Options{Folder: folder, Store: d.store, Shelf: shelf, Gate: d.registry, Warn: d.warn})
 	d.mirror.Fill(ctx)
 }
 
@@ -162,7 +162,7 @@ func jwtsHere() bool {
 	for _, pattern := range []string{"A*.jwt", "??/A*.jwt"} {
 		names, _ := filepath.Glob(pattern) // the patterns are good
 		for _, name := range names {
-			if key, _ := strings.CutSuffix(filepath.Base(name), ".jwt"); operator.IsAccountKey(key) {
+			if key, _ := strings.CutSuffix(filepath.Base(name), ".jwt"); trust.IsAccountKey(key) {
 				return true
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"nats-account-server/internal/access"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/httpapi"
 )
@@ -15,7 +15,7 @@ import (
 // door is how HTTP is entered, as read from the files that the configuration names.
 type door struct {
 	secure *tls.Config   // nil: plain HTTP
-	rules  *access.Rules // nil: everybody may read and write
+	rules  *auth.Rules // nil: everybody may read and write
 }
 
 // loadDoor reads the files. Its error names the key and the file.
@@ -57,35 +57,35 @@ func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) 
 
 // rulesOf says who may do what. A certificate that the authorities vouch for reads, unless readers are named by
 // certificates; it writes if writers are not named at all, or if it is one of them.
-func rulesOf(c config.HTTP, roots *x509.CertPool) *access.Rules {
+func rulesOf(c config.HTTP, roots *x509.CertPool) *auth.Rules {
 	switch {
 	case c.Write == nil && roots == nil:
 		return nil
 	case c.Write == nil:
-		return &access.Rules{Roots: roots, Certified: access.Writer}
+		return &auth.Rules{Roots: roots, Certified: auth.Writer}
 	}
-	r := &access.Rules{Roots: roots, Certified: access.Reader, Certificates: map[string]access.Role{}}
+	r := &auth.Rules{Roots: roots, Certified: auth.Reader, Certificates: map[string]auth.Role{}}
 	if c.Read == nil && roots == nil {
-		r.Everybody = access.Guest
+		r.Everybody = auth.Guest
 	}
 	for _, o := range c.Read {
 		if o.Certificate != "" {
-			r.Certified = access.Nobody
+			r.Certified = auth.Nobody
 		}
-		admit(r, o, access.Reader)
+		admit(r, o, auth.Reader)
 	}
 	for _, o := range c.Write {
-		admit(r, o, access.Writer)
+		admit(r, o, auth.Writer)
 	}
 	return r
 }
 
-func admit(r *access.Rules, o config.Login, role access.Role) {
+func admit(r *auth.Rules, o config.Login, role auth.Role) {
 	if o.Certificate != "" {
 		r.Certificates[o.Certificate] = max(role, r.Certificates[o.Certificate])
 		return
 	}
-	r.Users = append(r.Users, access.User{Name: o.User, Hash: o.Hash, Role: role})
+	r.Users = append(r.Users, auth.User{Name: o.User, Hash: o.Hash, Role: role})
 }
 
 // newAPI is the handler behind the door.

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/config"
-	"nats-account-server/internal/natslink"
+	"nats-account-server/internal/natsconn"
 )
 
 // link is natslink at work with one configuration.
@@ -33,7 +33,7 @@ func (d *daemon) startLink(c config.NATS) *link {
 	d.notifier.SetConfigured(true)
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &link{config: c, files: digest(c), cancel: cancel, done: make(chan struct{})}
-	o := natslink.Options{
+	o := natsconn.Options{
 		Servers:        c.Servers,
 		Credentials:    c.Credentials,
 		HandshakeFirst: c.TLS.HandshakeFirst,
@@ -47,7 +47,7 @@ func (d *daemon) startLink(c config.NATS) *link {
 	}
 	go func() {
 		defer close(l.done)
-		natslink.Run(ctx, o, d.useLink)
+		natsconn.Run(ctx, o, d.useLink)
 	}()
 	return l
 }

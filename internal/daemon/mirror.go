@@ -6,7 +6,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwtstore"
-	"nats-account-server/internal/mirror"
+	"nats-account-server/internal/dirsync"
 )
 
 // openFolder opens the folder that a read-only configuration names; nil if there is none.
@@ -24,7 +24,7 @@ func openFolder(c config.Store) (*jwtstore.Folder, error) {
 // mirrored is the gate as HTTP sees it while somebody else writes the files: what there is no room for is served from its file.
 type mirrored struct {
 	*accounts.Registry
-	mirror *mirror.Mirror
+	mirror *dirsync.Mirror
 }
 
 // Find implements httpapi.Gate.

@@ -18,7 +18,7 @@ import (
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // told counts announced activations.
@@ -41,7 +41,7 @@ func userKey(t *testing.T) nkeys.KeyPair {
 // Activations are let in from accounts that are stored, and served by their hash.
 func TestB47B46Activations(t *testing.T) {
 	o := jwttest.NewOperator(t)
-	trusted, err := operator.Parse([]byte(o.Token(t)))
+	trusted, err := trust.Parse([]byte(o.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

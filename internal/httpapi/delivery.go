@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // delivery is the answer to delivery=true: what the nats-servers have done with the stored JWT.
@@ -119,7 +119,7 @@ func compare(r accounts.Running, stored string) *runs {
 	switch r.State {
 	case accounts.Loaded:
 		v := version{Hash: hash(r.JWT)}
-		if head, err := operator.Peek(r.JWT); err == nil {
+		if head, err := trust.Peek(r.JWT); err == nil {
 			v.JTI, v.IAT = head.ID, head.IssuedAt
 		}
 		if v.Hash == stored {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"syscall"
 
-	"nats-account-server/internal/access"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
 )
 
@@ -76,9 +76,9 @@ var table = []struct {
 
 	{errBusy, http.StatusServiceUnavailable, ""},
 	{errPacking, http.StatusTooManyRequests, ""},
-	{access.ErrUnknown, http.StatusUnauthorized, ""},
-	{access.ErrWrong, http.StatusUnauthorized, ""},
-	{access.ErrForbidden, http.StatusForbidden, ""},
+	{auth.ErrUnknown, http.StatusUnauthorized, ""},
+	{auth.ErrWrong, http.StatusUnauthorized, ""},
+	{auth.ErrForbidden, http.StatusForbidden, ""},
 	{errSecret, http.StatusForbidden, ""},
 
 	{errBrokenOff, http.StatusBadRequest, accounts.ErrBadJWT.Error()},
@@ -132,7 +132,7 @@ func answerFor(err error) answer {
 	if e, ok := errors.AsType[*maxError](err); ok {
 		return answer{status: http.StatusBadRequest, text: e.Error()}
 	}
-	if e, ok := errors.AsType[*access.LaterError](err); ok {
+	if e, ok := errors.AsType[*auth.LaterError](err); ok {
 		return answerLater(e)
 	}
 	return answerForRoute(err)

@@ -18,7 +18,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwttest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // drawer is a gate that holds one thing, whatever it is, under every key.
@@ -70,7 +70,7 @@ func fixedBench(t testing.TB) (b *bench, a *jwttest.Account, valid []byte) {
 	b = newBench(t)
 	b.op.Key, b.op.ID = fixed(t, nkeys.PrefixByteOperator, 1)
 	b.op.Claims.Subject, b.op.Claims.SigningKeys = b.op.ID, nil
-	op, err := operator.Parse([]byte(b.op.Token(t)))
+	op, err := trust.Parse([]byte(b.op.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"nats-account-server/internal/access"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
 )
 
@@ -15,7 +15,7 @@ import (
 type Guard interface {
 	// Admit lets in who has a role, and returns its name, "" if everybody has it. The errors are those of package
 	// access.
-	Admit(ctx context.Context, v access.Visitor, need access.Role) (name string, err error)
+	Admit(ctx context.Context, v auth.Visitor, need auth.Role) (name string, err error)
 }
 
 // errSecret says that the operator's JWT is for readers with credentials, and that there can't be any.
@@ -25,13 +25,13 @@ var errSecret = errors.New("there is a password in the operator JWT, and this se
 func (a *API) admit(r *http.Request, rt *route) (*http.Request, error) {
 	need := rt.read
 	if r.Method == http.MethodPost {
-		need = access.Writer
+		need = auth.Writer
 	}
-	if a.guard == nil || need == access.Nobody {
+	if a.guard == nil || need == auth.Nobody {
 		return r, nil
 	}
 	name, err := a.guard.Admit(r.Context(), visitor(r), need)
-	if err != nil || need != access.Writer {
+	if err != nil || need != auth.Writer {
 		return r, err
 	}
 	return r.WithContext(context.WithValue(r.Context(), userKey{}, name)), nil
@@ -43,15 +43,15 @@ func (a *API) turnAway(r *http.Request, err error) {
 		return
 	}
 	reason := "unauthorized"
-	if errors.Is(err, access.ErrForbidden) {
+	if errors.Is(err, auth.ErrForbidden) {
 		reason = "forbidden"
 	}
 	src := accounts.Source{Door: "http", Address: r.RemoteAddr}
 	a.gate.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, src, reason, err)
 }
 
-func visitor(r *http.Request) access.Visitor {
-	v := access.Visitor{Address: r.RemoteAddr}
+func visitor(r *http.Request) auth.Visitor {
+	v := auth.Visitor{Address: r.RemoteAddr}
 	if h := r.Header["Authorization"]; len(h) == 1 { // two would be two opinions
 		v.Authorization = h[0]
 	}
@@ -72,7 +72,7 @@ func userOf(r *http.Request) string {
 // secretOperator is the route of an operator JWT that not everybody may read.
 func (a *API) secretOperator() *route {
 	rt := newRoute(pathOperator, a.getOperator, nil)
-	rt.read = access.Reader
+	rt.read = auth.Reader
 	if a.guard == nil {
 		rt.get = func(http.ResponseWriter, *http.Request, string) error { return errSecret }
 	}
@@ -80,12 +80,12 @@ func (a *API) secretOperator() *route {
 }
 
 func isTurnedAway(err error) bool {
-	_, later := errors.AsType[*access.LaterError](err)
-	return later || errors.Is(err, access.ErrUnknown) || errors.Is(err, access.ErrWrong) ||
-		errors.Is(err, access.ErrForbidden) || errors.Is(err, errSecret)
+	_, later := errors.AsType[*auth.LaterError](err)
+	return later || errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrWrong) ||
+		errors.Is(err, auth.ErrForbidden) || errors.Is(err, errSecret)
 }
 
-func answerLater(e *access.LaterError) answer {
+func answerLater(e *auth.LaterError) answer {
 	status := http.StatusServiceUnavailable
 	if e.Slowed {
 		status = http.StatusTooManyRequests
@@ -95,10 +95,10 @@ func answerLater(e *access.LaterError) answer {
 
 // challenge says how the client can do better.
 func challenge(h http.Header, err error) {
-	if e, ok := errors.AsType[*access.LaterError](err); ok {
+	if e, ok := errors.AsType[*auth.LaterError](err); ok {
 		h.Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
-	if errors.Is(err, access.ErrUnknown) || errors.Is(err, access.ErrWrong) {
+	if errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrWrong) {
 		h.Set("WWW-Authenticate", `Basic realm="nats-account-server"`)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"nats-account-server/internal/access"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwttest"
@@ -21,26 +21,26 @@ import (
 
 // doorman knows two headers by heart and answers some others as a real guard would in trouble.
 type doorman struct {
-	everybody access.Role
-	seen      []access.Visitor
+	everybody auth.Role
+	seen      []auth.Visitor
 }
 
-func (d *doorman) Admit(_ context.Context, v access.Visitor, need access.Role) (string, error) {
+func (d *doorman) Admit(_ context.Context, v auth.Visitor, need auth.Role) (string, error) {
 	d.seen = append(d.seen, v)
-	role := map[string]access.Role{"": access.Nobody, "reader": access.Reader, "writer": access.Writer}
+	role := map[string]auth.Role{"": auth.Nobody, "reader": auth.Reader, "writer": auth.Writer}
 	switch {
 	case need <= d.everybody:
 		return "", nil
 	case v.Authorization == "":
-		return "", access.ErrUnknown
+		return "", auth.ErrUnknown
 	case v.Authorization == "wrong":
-		return "", access.ErrWrong
+		return "", auth.ErrWrong
 	case v.Authorization == "slowed":
-		return "", &access.LaterError{After: 1500 * time.Millisecond, Slowed: true}
+		return "", &auth.LaterError{After: 1500 * time.Millisecond, Slowed: true}
 	case v.Authorization == "busy":
-		return "", &access.LaterError{}
+		return "", &auth.LaterError{}
 	case role[v.Authorization] < need:
-		return "", access.ErrForbidden
+		return "", auth.ErrForbidden
 	}
 	return v.Authorization, nil
 }
@@ -116,7 +116,7 @@ func TestWhereAGuardStands(t *testing.T) {
 }
 
 func TestReadingMayBeOpenAndPushingNot(t *testing.T) {
-	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: access.Guest} })
+	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: auth.Guest} })
 	words := strings.NewReplacer(fill(t, b).words...)
 	address := serve(t, b.api)
 	for send, want := range map[string]string{
@@ -135,7 +135,7 @@ func TestTheGateLearnsWhoPushes(t *testing.T) {
 	for _, c := range []struct {
 		guard httpapi.Guard
 		want  string
-	}{{&doorman{}, "writer"}, {&doorman{everybody: access.Writer}, ""}, {nil, ""}} {
+	}{{&doorman{}, "writer"}, {&doorman{everybody: auth.Writer}, ""}, {nil, ""}} {
 		gate := &sourceGate{}
 		b := newBench(t, func(o *httpapi.Options) { gate.Gate, o.Gate, o.Guard = o.Gate, gate, c.guard })
 		a := jwttest.NewAccount(t)
@@ -156,9 +156,9 @@ func TestASecretOperator(t *testing.T) {
 		want   string
 	}{
 		{"without a guard", nil, "writer", refusal("403 Forbidden", "", noGuard)},
-		{"to everybody", &doorman{everybody: access.Guest}, "", who},
-		{"to a wrong password", &doorman{everybody: access.Guest}, "wrong", wrong},
-		{"to a reader", &doorman{everybody: access.Guest}, "reader", "200 OK"},
+		{"to everybody", &doorman{everybody: auth.Guest}, "", who},
+		{"to a wrong password", &doorman{everybody: auth.Guest}, "wrong", wrong},
+		{"to a reader", &doorman{everybody: auth.Guest}, "reader", "200 OK"},
 		{"to a writer", &doorman{}, "writer", "200 OK"},
 	} {
 		b := newBench(t, func(o *httpapi.Options) { o.Guard, o.Secret = c.guard, true })
@@ -189,7 +189,7 @@ func TestTheGuardSeesTheClient(t *testing.T) {
 
 // Nothing of an Authorization header is logged, however much is.
 func TestNoCredentialsAreLogged(t *testing.T) {
-	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: access.Guest} })
+	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: auth.Guest} })
 	address := serve(t, b.api)
 	header := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("someone:hush"))
 	for _, request := range []string{
@@ -213,7 +213,7 @@ func BenchmarkGetGuarded(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	guard := access.NewDesk(nil).Guard(access.Rules{Users: []access.User{{Name: "u", Hash: string(hash), Role: access.Reader}}})
+	guard := auth.NewDesk(nil).Guard(auth.Rules{Users: []auth.User{{Name: "u", Hash: string(hash), Role: auth.Reader}}})
 	bench := newBench(b)
 	a := jwttest.NewAccount(b)
 	bench.lay(b, a)

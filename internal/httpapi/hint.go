@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // hint names the URL that a client with a wrong path probably meant. Of the request it repeats nothing but an
@@ -35,7 +35,7 @@ func (a *API) nearest(p string) string {
 	const enough = 16 // a longer path is no slip of the pen
 	segments := strings.SplitN(p, "/", enough)
 	for _, s := range segments {
-		if operator.IsAccountKey(s) {
+		if trust.IsAccountKey(s) {
 			return pathAccount + s
 		}
 	}

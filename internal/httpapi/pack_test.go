@@ -17,14 +17,14 @@ import (
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // packed is an API over a store in memory with some accounts.
 func packed(t *testing.T, n, most int, edit func(i int, token []byte) []byte) (s *httptest.Server, lines []string) {
 	t.Helper()
 	o := jwttest.NewOperator(t)
-	trusted, err := operator.Parse([]byte(o.Token(t)))
+	trusted, err := trust.Parse([]byte(o.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // maxBody is how large a posted JWT may be, in bytes; nats-server reads none that is larger.
@@ -77,7 +77,7 @@ func unread(err error) string {
 // judgeStray answers for a path that names no account. The JWT can't be let in; the order of what is said about it
 // is the gate's.
 func judgeStray(segment string, token []byte) error {
-	head, err := operator.Peek(bytes.TrimSpace(token))
+	head, err := trust.Peek(bytes.TrimSpace(token))
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", accounts.ErrBadJWT, err)

@@ -8,9 +8,9 @@ import (
 	"path"
 	"strings"
 
-	"nats-account-server/internal/access"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // http.ServeMux is not used. It matches the escaped path, redirects with other status codes, lists HEAD in Allow and
@@ -35,7 +35,7 @@ type route struct {
 	path  string
 	get   handler
 	post  handler     // nil: 405
-	read  access.Role // what get takes; post takes a Writer
+	read  auth.Role // what get takes; post takes a Writer
 	allow []string    // the value of the header Allow
 }
 
@@ -44,13 +44,13 @@ func newRoute(path string, get, post handler) *route {
 	if post != nil {
 		allow = "GET, OPTIONS, POST"
 	}
-	return &route{path: path, get: get, post: post, read: access.Guest, allow: []string{allow}}
+	return &route{path: path, get: get, post: post, read: auth.Guest, allow: []string{allow}}
 }
 
 // open is a route that nobody needs credentials for.
 func open(path string, get handler) *route {
 	rt := newRoute(path, get, nil)
-	rt.read = access.Nobody
+	rt.read = auth.Nobody
 	return rt
 }
 
@@ -82,7 +82,7 @@ func (a *API) addRoutes() {
 		a.routes[rt.path] = rt
 	}
 	a.token = newRoute(pathActivation, a.getActivation, nil)
-	a.tokens = &route{path: pathActivations, post: a.postActivation, read: access.Guest, allow: []string{"OPTIONS, POST"}}
+	a.tokens = &route{path: pathActivations, post: a.postActivation, read: auth.Guest, allow: []string{"OPTIONS, POST"}}
 	if a.readOnly {
 		a.tokens.post, a.tokens.allow = nil, []string{"OPTIONS"}
 	}
@@ -105,7 +105,7 @@ func (a *API) match(path string) (rt *route, key string) {
 	if strings.Contains(segment, "/") {
 		return nil, ""
 	}
-	if !operator.IsAccountKey(segment) {
+	if !trust.IsAccountKey(segment) {
 		return a.account, ""
 	}
 	return a.account, segment

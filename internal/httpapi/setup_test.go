@@ -24,7 +24,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwttest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 )
 
 // shelf is a store in memory that can be told to fail.
@@ -207,7 +207,7 @@ func newBench(t testing.TB, edits ...func(*httpapi.Options)) *bench {
 		log:       &logbook{},
 		now:       time.Now().Truncate(time.Second).Add(time.Second / 2),
 	}
-	op, err := operator.Parse([]byte(b.op.Token(t)))
+	op, err := trust.Parse([]byte(b.op.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/natslink"
+	"nats-account-server/internal/natsconn"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/notifier"
 )
@@ -52,7 +52,7 @@ func (b *bench) link(t *testing.T, url string, creds []byte) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	o := natslink.Options{
+	o := natsconn.Options{
 		Servers:        []string{url},
 		Credentials:    jwttest.File(t, t.TempDir(), "sys.creds", creds),
 		ConnectTimeout: 2 * time.Second,
@@ -61,7 +61,7 @@ func (b *bench) link(t *testing.T, url string, creds []byte) (stop func()) {
 	}
 	go func() {
 		defer close(done)
-		natslink.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) { b.notifier.Serve(ctx, nc) })
+		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) { b.notifier.Serve(ctx, nc) })
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(stop)

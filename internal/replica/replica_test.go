@@ -21,7 +21,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 	"nats-account-server/internal/replica"
 )
 
@@ -41,7 +41,7 @@ type gate struct {
 func following(t *testing.T, primary http.HandlerFunc, edit func(*replica.Options)) (o *jwttest.Operator, r *replica.Replica, store *jwtstore.Memory) {
 	t.Helper()
 	o = jwttest.NewOperator(t)
-	trusted, err := operator.Parse([]byte(o.Token(t)))
+	trusted, err := trust.Parse([]byte(o.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

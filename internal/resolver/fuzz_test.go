@@ -16,7 +16,7 @@ import (
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natstest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
 )
 
@@ -96,7 +96,7 @@ func (mute) Report(context.Context, string, bool) (r accounts.Report) { return r
 // signed by the operator, nothing gets older, the system account stays, and each message writes one line at most.
 func FuzzDoors(f *testing.F) {
 	o, a, other := jwttest.NewOperator(f), jwttest.NewAccount(f), jwttest.NewAccount(f)
-	trusted, err := operator.Parse([]byte(o.Token(f)))
+	trusted, err := trust.Parse([]byte(o.Token(f)))
 	if err != nil {
 		f.Fatal(err)
 	}

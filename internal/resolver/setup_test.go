@@ -22,7 +22,7 @@ import (
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/notifier"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
 )
 
@@ -87,7 +87,7 @@ func newHouse(t *testing.T, s *site) *house {
 func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
 	t.Helper()
 	h := &house{site: s, store: store, log: &natstest.Log{}, close: func() {}}
-	trusted, err := operator.Parse([]byte(s.op.Token(t)))
+	trusted, err := trust.Parse([]byte(s.op.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

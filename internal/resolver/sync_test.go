@@ -15,14 +15,14 @@ import (
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natstest"
-	"nats-account-server/internal/operator"
+	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
 )
 
 // comparing is a server on a line of its own, on a clock of its own. peer answers its requests for a pack.
 func comparing(t *testing.T, op *jwttest.Operator, stored [][2]string, peer func(l *line, inbox string), during func(l *line)) (asked []time.Duration, log *natstest.Log) {
 	t.Helper()
-	trusted, err := operator.Parse([]byte(op.Token(t)))
+	trusted, err := trust.Parse([]byte(op.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

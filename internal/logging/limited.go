@@ -1,0 +1,73 @@
+package logging
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Limited returns a logger that writes at most so many lines in a period and counts the others. The next line that is
+// written is preceded by how many were left out. It is for lines that a stranger can cause.
+func Limited(log *slog.Logger, lines int, period time.Duration) *slog.Logger {
+	allowed := rate.NewLimiter(rate.Every(period/time.Duration(lines)), lines)
+	return slog.New(&limitedHandler{Handler: log.Handler(), limit: &lineLimit{allowed: allowed}})
+}
+
+// limitedHandler passes a record on if its limit allows that. All handlers derived from one share the limit.
+type limitedHandler struct {
+	slog.Handler
+	limit *lineLimit
+}
+
+type lineLimit struct {
+	allowed *rate.Limiter
+
+	mu      sync.Mutex
+	omitted int
+	since   time.Time // when the first of them was left out
+}
+
+// Handle implements slog.Handler.
+func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
+	omitted, since, allowed := h.limit.take(r.Time)
+	if !allowed {
+		return nil
+	}
+	if omitted > 0 {
+		text := fmt.Sprintf("%d more lines like the next were left out since %s", omitted, since.UTC().Format(time.RFC3339))
+		if err := h.Handler.Handle(ctx, slog.NewRecord(r.Time, r.Level, text, 0)); err != nil {
+			return err
+		}
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// take reports whether a line may be written now, and how many were left out since the last one.
+func (l *lineLimit) take(now time.Time) (omitted int, since time.Time, allowed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.allowed.AllowN(now, 1) {
+		if l.omitted == 0 {
+			l.since = now
+		}
+		l.omitted++
+		return 0, time.Time{}, false
+	}
+	omitted, since = l.omitted, l.since
+	l.omitted = 0
+	return omitted, since, true
+}
+
+// WithAttrs implements slog.Handler.
+func (h *limitedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &limitedHandler{h.Handler.WithAttrs(attrs), h.limit}
+}
+
+// WithGroup implements slog.Handler.
+func (h *limitedHandler) WithGroup(name string) slog.Handler {
+	return &limitedHandler{h.Handler.WithGroup(name), h.limit}
+}

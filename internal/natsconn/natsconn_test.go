@@ -1,0 +1,148 @@
+package natsconn_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/natsconn"
+	"nats-account-server/internal/natstest"
+)
+
+// run starts a link and returns its log and what stops it.
+func run(t *testing.T, o natsconn.Options, use func(context.Context, *nats.Conn)) (*natstest.Log, func()) {
+	t.Helper()
+	out := &natstest.Log{}
+	o.Log = slog.New(logging.New(out, logging.Format{}))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); natsconn.Run(ctx, o, use) }()
+	stop := sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(stop)
+	return out, stop
+}
+
+func untilDone(ctx context.Context, _ *nats.Conn) { <-ctx.Done() }
+
+func TestItDialsAgainForEverAndTellsAsTheOriginal(t *testing.T) {
+	port := natstest.FreePort(t)
+	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
+	out, stop := run(t, natsconn.Options{Servers: []string{url}, ConnectTimeout: time.Second, ReconnectWait: 50 * time.Millisecond}, untilDone)
+	natstest.Eventually(t, "three attempts", func() bool { return out.Count("connecting to NATS for notifications") >= 3 })
+	for _, want := range []string{
+		"[ERR] failed to connect to NATS [" + url + "]: nats: no servers available for connection",
+		"[ERR] will try to connect again in 50 milliseconds",
+	} {
+		if out.Count(want) < 2 {
+			t.Errorf("not logged: %s\n%s", want, out)
+		}
+	}
+	s := natstest.Start(t, fmt.Sprintf("listen: 127.0.0.1:%d", port))
+	natstest.Eventually(t, "connected", func() bool { return out.Count("connected to NATS for account and activation notifications") == 1 })
+	natstest.Stop(s)
+	natstest.Eventually(t, "disconnected", func() bool { return out.Count("[WRN] nats disconnected") == 1 })
+	natstest.Start(t, fmt.Sprintf("listen: 127.0.0.1:%d", port))
+	natstest.Eventually(t, "reconnected", func() bool { return out.Count("[WRN] nats reconnected") >= 1 })
+	stop()
+	if out.Count("[INF] disconnected from NATS") != 1 {
+		t.Errorf("the stop is not logged:\n%s", out)
+	}
+}
+
+func TestB30AnAuthorizationFailureIsNeverTheEnd(t *testing.T) {
+	s := natstest.Start(t, natstest.AnyPort+"authorization { user: u, password: right }")
+	wrong := strings.Replace(s.ClientURL(), "nats://", "nats://u:wrong@", 1)
+	out, _ := run(t, natsconn.Options{Servers: []string{wrong}, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
+	natstest.Eventually(t, "five attempts", func() bool { return out.Count("Authorization Violation") >= 5 })
+	if out.Count("nats-server wants credentials") != 1 {
+		t.Errorf("the likely cause is not logged once:\n%s", out)
+	}
+}
+
+func TestB31NoPasswordIsLogged(t *testing.T) {
+	port := natstest.FreePort(t)
+	out, _ := run(t, natsconn.Options{
+		Servers:        []string{fmt.Sprintf("nats://u:secret@127.0.0.1:%d", port), fmt.Sprintf("nats://token@127.0.0.1:%d", port)},
+		ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond,
+	}, untilDone)
+	natstest.Eventually(t, "an attempt", func() bool { return out.Count("will try") > 1 })
+	if strings.Contains(out.String(), "secret") || strings.Contains(out.String(), "token@") {
+		t.Errorf("logged: %s", out)
+	}
+}
+
+func TestRefusedCredentialsAreExplained(t *testing.T) {
+	op := jwttest.NewOperator(t)
+	s := natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort))
+	stranger := jwttest.NewAccount(t)
+	creds, _ := stranger.User(t)
+	path := jwttest.File(t, t.TempDir(), "x.creds", creds)
+	out, _ := run(t, natsconn.Options{Servers: []string{s.ClientURL()}, Credentials: path, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
+	natstest.Eventually(t, "explained", func() bool { return out.Count("refused the credentials in "+path) == 1 })
+}
+
+func TestB27AStopDoesNotWaitForASilentPort(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		if c, err := silent.Accept(); err == nil {
+			accepted <- c
+		}
+	}()
+	_, stop := run(t, natsconn.Options{Servers: []string{"nats://" + silent.Addr().String()}, ConnectTimeout: time.Hour, ReconnectWait: time.Hour}, untilDone)
+	c := <-accepted
+	defer c.Close()
+	began := time.Now()
+	stop()
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("the stop took %s", d)
+	}
+}
+
+func TestB29ThereIsNoBusyLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &natstest.Log{}
+		ctx, cancel := context.WithCancel(context.Background())
+		go natsconn.Run(ctx, natsconn.Options{
+			Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds", // fails before it dials
+			ConnectTimeout: time.Second, ReconnectWait: time.Second, Log: slog.New(logging.New(out, logging.Format{})),
+		}, untilDone)
+		time.Sleep(time.Minute) // of the bubble's clock
+		cancel()
+		synctest.Wait()
+		if n := out.Count("connecting to NATS"); n < 50 || n > 61 {
+			t.Errorf("%d attempts in a minute, one a second is wanted", n)
+		}
+	})
+}
+
+func TestTheRestOfTheClusterIsDialledWhenTheConfiguredServerIsGone(t *testing.T) {
+	first := natstest.Start(t, natstest.AnyPort+`server_name: a, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1 }`)
+	second := natstest.Start(t, natstest.AnyPort+fmt.Sprintf(
+		`server_name: b, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, routes: ["nats-route://127.0.0.1:%d"] }`, first.ClusterAddr().Port))
+	natstest.Eventually(t, "the cluster is formed", func() bool { return first.NumRoutes() > 0 && second.NumRoutes() > 0 })
+	names := make(chan string, 10)
+	run(t, natsconn.Options{Servers: []string{first.ClientURL()}, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond},
+		func(ctx context.Context, nc *nats.Conn) { names <- nc.ConnectedServerName(); <-ctx.Done() })
+	if name := <-names; name != "a" {
+		t.Fatalf("connected to %s", name)
+	}
+	natstest.Stop(first)
+	if name := <-names; name != "b" {
+		t.Errorf("connected to %s", name)
+	}
+}

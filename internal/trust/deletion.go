@@ -1,0 +1,53 @@
+package trust
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// Deletion is an order to delete accounts, as nsc makes it: claims of no particular kind whose data is
+// {"accounts": ["A…"]}, signed by the operator or one of its signing keys in its own name.
+type Deletion struct {
+	Issuer   string
+	ID       string   // jti
+	IssuedAt int64    // Unix seconds
+	Accounts []string // public account keys, at least one
+	Hash     [sha256.Size]byte
+}
+
+// mostDeleted bounds the accounts of one order.
+const mostDeleted = 100_000
+
+// CheckDeletion says whether this operator gave the order. What is right about it at the moment is not looked at.
+func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
+	claims, err := jwt.DecodeGeneric(string(token))
+	if err != nil {
+		return Deletion{}, err
+	}
+	d := Deletion{Issuer: claims.Issuer, ID: claims.ID, IssuedAt: claims.IssuedAt, Hash: sha256.Sum256(token)}
+	switch {
+	case claims.Subject != claims.Issuer:
+		return d, errors.New("not self signed")
+	case !o.Trusts(claims.Issuer):
+		return d, errors.New("not trusted")
+	}
+	var found jwt.ValidationResults
+	if claims.Validate(&found); found.IsBlocking(true) {
+		return d, errors.New(found.Issues[0].Description)
+	}
+	list, ok := claims.Data["accounts"].([]any)
+	if !ok || len(list) == 0 || len(list) > mostDeleted {
+		return d, errors.New("malformed request")
+	}
+	for _, item := range list {
+		key, _ := item.(string)
+		if !IsAccountKey(key) {
+			return d, fmt.Errorf("malformed request: %.64q is not a public account key", fmt.Sprint(item))
+		}
+		d.Accounts = append(d.Accounts, key)
+	}
+	return d, nil
+}
