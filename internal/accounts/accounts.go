@@ -129,9 +129,9 @@ const (
 	Loaded
 )
 
-// Source says where a JWT came from. It can only make the rules stricter, and is what logs name.
-type Source struct {
-	Door    string // "http", "file", …
+// Origin says where a JWT came from. It can only make the rules stricter, and is what logs name.
+type Origin struct {
+	Kind    string // "http", "file", …
 	Address string // of the client, "" if there is none
 	User    string // who that is, as proven by a password or a certificate; "" if nobody asked
 	// Peer is set for what another server passes on: of two JWTs of one second the one with the greater SHA-256 wins,

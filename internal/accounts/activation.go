@@ -49,9 +49,9 @@ type Activator interface {
 // Activate is the way in for an activation token. It is let in if an account that is stored here, or a signing key of
 // that account, has signed it, and kept under the hash of who allows what to whom. changed is false if the very same
 // token is stored already.
-func (r *Registry) Activate(ctx context.Context, token []byte, src Source) (a *Activation, changed bool, err error) {
+func (r *Registry) Activate(ctx context.Context, token []byte, src Origin) (a *Activation, changed bool, err error) {
 	token = bytes.TrimSpace(token)
-	was := Verdict{Source: src, Result: Accepted}
+	was := Event{Origin: src, Result: Accepted}
 	if a, err = r.activate(ctx, token, &was); errors.Is(err, errSame) {
 		was.Result, err = Unchanged, nil
 	}
@@ -64,7 +64,7 @@ func (r *Registry) Activate(ctx context.Context, token []byte, src Source) (a *A
 }
 
 // activate is Activate, but for errSame. It fills in what was is about.
-func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*Activation, error) {
+func (r *Registry) activate(ctx context.Context, token []byte, was *Event) (*Activation, error) {
 	if len(token) > mostActivation && !was.File {
 		return nil, ErrActivationSize
 	}
@@ -82,12 +82,12 @@ func (r *Registry) activate(ctx context.Context, token []byte, was *Verdict) (*A
 	if r.readOnly && !was.File {
 		return nil, ErrReadOnly
 	}
-	if err := r.judgeActivation(ctx, claims, token, was.Source); err != nil {
+	if err := r.judgeActivation(ctx, claims, token, was.Origin); err != nil {
 		return nil, err
 	}
 	var refused error
-	_, err = r.tokens.Put(ctx, hash, was.Door, token, func(stored, _ []byte) error {
-		refused = r.admitActivation(a, payload, readPermit(hash, stored), was.Source)
+	_, err = r.tokens.Put(ctx, hash, was.Kind, token, func(stored, _ []byte) error {
+		refused = r.admitActivation(a, payload, readPermit(hash, stored), was.Origin)
 		return refused
 	})
 	switch {
@@ -125,7 +125,7 @@ func readActivation(token []byte) (claims *jwt.ActivationClaims, payload []byte,
 
 // judgeActivation says whether the exporting account is known and has signed, and whether the token can be used now. Whoever
 // puts a file somewhere may put an expired one there.
-func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims, token []byte, src Source) error {
+func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationClaims, token []byte, src Origin) error {
 	if r.trust.Load().Operator == nil && !src.File {
 		return fmt.Errorf("%w: no operator is configured", ErrActivationIssuer)
 	}
@@ -148,7 +148,7 @@ func (r *Registry) judgeActivation(ctx context.Context, claims *jwt.ActivationCl
 // when it was last known to have done so is not looked at again. The error wraps ErrActivationIssuer or ErrUnreadable.
 func (r *Registry) vouch(ctx context.Context, claims *jwt.ActivationClaims, known *Account) (*Account, error) {
 	exporter := exporterOf(claims)
-	account, err := r.Lookup(ctx, exporter)
+	account, err := r.GetLocal(ctx, exporter)
 	switch {
 	case errors.Is(err, ErrUnreadable):
 		return nil, err
@@ -191,7 +191,7 @@ func ExporterOf(token []byte) string {
 }
 
 // admitActivation compares a token with the stored one, as admit does with accounts.
-func (r *Registry) admitActivation(a *Activation, payload []byte, had *permit, src Source) error {
+func (r *Registry) admitActivation(a *Activation, payload []byte, had *permit, src Origin) error {
 	switch {
 	case had.err != nil: // there is none, or it is damaged
 		return nil

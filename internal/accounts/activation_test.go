@@ -43,8 +43,8 @@ func (b *bench) stock(t *testing.T, a *jwttest.Account, signing ...nkeys.KeyPair
 	}
 }
 
-func (b *bench) activate(token []byte, src accounts.Source) (changed bool, err error) {
-	src.Door = "test"
+func (b *bench) activate(token []byte, src accounts.Origin) (changed bool, err error) {
+	src.Kind = "test"
 	_, changed, err = b.gate.Activate(context.Background(), token, src)
 	return changed, err
 }
@@ -61,11 +61,11 @@ func TestActivationsOfOneHash(t *testing.T) {
 	if x, y := sha256.Sum256(lesser), sha256.Sum256(greater); bytes.Compare(x[:], y[:]) > 0 {
 		lesser, greater = greater, lesser
 	}
-	peer, pushed := accounts.Source{Peer: true}, accounts.Source{}
+	peer, pushed := accounts.Origin{Peer: true}, accounts.Origin{}
 	for _, c := range []struct {
 		name    string
 		token   []byte
-		src     accounts.Source
+		src     accounts.Origin
 		changed bool
 		err     any
 	}{
@@ -95,10 +95,10 @@ func TestOneActivationHasOneSpelling(t *testing.T) {
 		`","type":"activation","nats":{"subject":"foo","type":"stream"}}`
 	token := jwttest.EncodeRaw(t, exporter.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(payload), false)
 	other := jwttest.EncodeRaw(t, exporter.Key, `{"typ":"jwt","alg":"ed25519","x":"<script>"}`, []byte(payload), false)
-	if changed, err := b.activate(token, accounts.Source{}); err != nil || !changed {
+	if changed, err := b.activate(token, accounts.Origin{}); err != nil || !changed {
 		t.Errorf("%t, %v", changed, err)
 	}
-	if changed, err := b.activate(other, accounts.Source{}); err != nil || changed {
+	if changed, err := b.activate(other, accounts.Origin{}); err != nil || changed {
 		t.Errorf("with another header: %t, %v", changed, err)
 	}
 	for name, spoilt := range map[string][]byte{
@@ -106,7 +106,7 @@ func TestOneActivationHasOneSpelling(t *testing.T) {
 		"stray bits at the end":       append(token[:len(token)-1:len(token)-1], token[len(token)-1]+1),
 		"padding":                     append(bytes.Clone(token), '='),
 	} {
-		if changed, err := b.activate(spoilt, accounts.Source{}); !errors.Is(err, accounts.ErrBadActivation) {
+		if changed, err := b.activate(spoilt, accounts.Origin{}); !errors.Is(err, accounts.ErrBadActivation) {
 			t.Errorf("%s: %t, %v", name, changed, err)
 		}
 	}
@@ -114,7 +114,7 @@ func TestOneActivationHasOneSpelling(t *testing.T) {
 
 // TestWhoMayActivate: nobody without an operator, and nothing that is too large, but whoever owns the files.
 func TestWhoMayActivate(t *testing.T) {
-	importer, file := jwttest.NewAccount(t), accounts.Source{File: true}
+	importer, file := jwttest.NewAccount(t), accounts.Origin{File: true}
 	b, exporter, _ := exporting(t)
 	token := func(edits ...func(*jwt.ActivationClaims)) []byte {
 		token, _ := jwttest.Activation(t, exporter, importer, b.now, edits...)
@@ -122,7 +122,7 @@ func TestWhoMayActivate(t *testing.T) {
 	}
 	large := token(func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) })
 	expired := token(func(c *jwt.ActivationClaims) { c.Expires = b.now.Unix() - 60 })
-	refuses := func(token []byte, src accounts.Source, want any) {
+	refuses := func(token []byte, src accounts.Origin, want any) {
 		t.Helper()
 		_, err := b.activate(token, src)
 		if err == nil {
@@ -131,34 +131,34 @@ func TestWhoMayActivate(t *testing.T) {
 		}
 		wantError(t, err, want)
 	}
-	takes := func(token []byte, src accounts.Source) {
+	takes := func(token []byte, src accounts.Origin) {
 		t.Helper()
 		if _, err := b.activate(token, src); err != nil {
 			t.Error(err)
 		}
 	}
-	refuses(large, accounts.Source{}, accounts.ErrActivationSize)
-	refuses(expired, accounts.Source{}, &accounts.BlockedError{})
+	refuses(large, accounts.Origin{}, accounts.ErrActivationSize)
+	refuses(expired, accounts.Origin{}, &accounts.BlockedError{})
 	takes(large, file)
 	takes(expired, file)
 	b.announcer.maxPayload = 500
-	refuses(token(), accounts.Source{}, &accounts.TooLargeError{})
+	refuses(token(), accounts.Origin{}, &accounts.TooLargeError{})
 	b.announcer.maxPayload = 0
-	takes(token(func(c *jwt.ActivationClaims) { c.ImportSubject = "peer" }), accounts.Source{Peer: true})
+	takes(token(func(c *jwt.ActivationClaims) { c.ImportSubject = "peer" }), accounts.Origin{Peer: true})
 	b.gate.SetTrust(accounts.Trust{})
-	refuses(token(func(c *jwt.ActivationClaims) { c.ImportSubject = "bar" }), accounts.Source{}, accounts.ErrActivationIssuer)
+	refuses(token(func(c *jwt.ActivationClaims) { c.ImportSubject = "bar" }), accounts.Origin{}, accounts.ErrActivationIssuer)
 	takes(token(func(c *jwt.ActivationClaims) { c.ImportSubject = "bar" }), file)
 
 	b, exporter, _ = exporting(t, func(o *accounts.Options) { o.AllowOlder = true })
 	older, _ := jwttest.Activation(t, exporter, importer, b.now.Add(-time.Hour))
-	takes(token(), accounts.Source{})
-	takes(older, accounts.Source{})
+	takes(token(), accounts.Origin{})
+	takes(older, accounts.Origin{})
 
 	b = newBench(t, func(o *accounts.Options) { o.ReadOnly = true })
 	if _, err := b.gate.Offer(context.Background(), exporter.ID, b.op.Account(t, exporter), file); err != nil {
 		t.Fatal(err)
 	}
-	refuses(token(), accounts.Source{Peer: true}, accounts.ErrReadOnly)
+	refuses(token(), accounts.Origin{Peer: true}, accounts.ErrReadOnly)
 	takes(token(), file)
 }
 
@@ -169,13 +169,13 @@ func TestAnActivationCountsAsLongAsItsAccountSaysSo(t *testing.T) {
 	serves := func(want error) {
 		t.Helper()
 		for range 2 {
-			if a, err := b.gate.LookupActivation(t.Context(), hash); !errors.Is(err, want) || want == nil && !bytes.Equal(a.JWT, token) {
+			if a, err := b.gate.GetActivation(t.Context(), hash); !errors.Is(err, want) || want == nil && !bytes.Equal(a.JWT, token) {
 				t.Errorf("%v, %v, want %v", a, err, want)
 			}
 		}
 	}
 	serves(accounts.ErrNoActivation)
-	if _, err := b.activate(token, accounts.Source{}); err != nil {
+	if _, err := b.activate(token, accounts.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	serves(nil)
@@ -183,11 +183,11 @@ func TestAnActivationCountsAsLongAsItsAccountSaysSo(t *testing.T) {
 	serves(accounts.ErrNoActivation)
 	b.stock(t, exporter, signing)
 	serves(nil)
-	if err := b.gate.Withdraw(t.Context(), exporter.ID, accounts.Source{Door: "file", File: true}); err != nil {
+	if err := b.gate.Withdraw(t.Context(), exporter.ID, accounts.Origin{Kind: "file", File: true}); err != nil {
 		t.Fatal(err)
 	}
 	serves(accounts.ErrNoActivation)
-	if raw, err := b.gate.RawActivation(t.Context(), hash); err != nil || !bytes.Equal(raw, token) {
+	if raw, err := b.gate.GetRawActivation(t.Context(), hash); err != nil || !bytes.Equal(raw, token) {
 		t.Errorf("as text: %q, %v", raw, err)
 	}
 }
@@ -203,17 +203,17 @@ func TestADamagedActivationIsSaidOnceAndMended(t *testing.T) {
 		b.plant(t, hash, planted)
 		b.log.Reset()
 		for range 2 {
-			if _, err := b.gate.LookupActivation(t.Context(), hash); !errors.Is(err, accounts.ErrDamaged) && name != "one from the future" {
+			if _, err := b.gate.GetActivation(t.Context(), hash); !errors.Is(err, accounts.ErrDamaged) && name != "one from the future" {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		if said := strings.Count(b.log.String(), "is not served"); said != 1 && name != "one from the future" {
 			t.Errorf("%s: said %d times\n%s", name, said, b.log)
 		}
-		if _, err := b.activate(token, accounts.Source{}); err != nil {
+		if _, err := b.activate(token, accounts.Origin{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if a, err := b.gate.LookupActivation(t.Context(), hash); err != nil || !bytes.Equal(a.JWT, token) {
+		if a, err := b.gate.GetActivation(t.Context(), hash); err != nil || !bytes.Equal(a.JWT, token) {
 			t.Errorf("%s: %v, %v", name, a, err)
 		}
 	}

@@ -35,7 +35,7 @@ func crowded(b *testing.B, n int) (gate *accounts.Registry, keys []string, token
 		}
 	}
 	time.Sleep(time.Second) // until the files are written
-	if err := gate.Survey(context.Background()); err != nil {
+	if err := gate.Rescan(context.Background()); err != nil {
 		b.Fatal(err)
 	}
 	return gate, keys, tokens
@@ -56,7 +56,7 @@ func BenchmarkMergeSame(b *testing.B) {
 func BenchmarkSurvey(b *testing.B) {
 	gate, _, _ := crowded(b, 2000)
 	for b.Loop() {
-		if err := gate.Survey(context.Background()); err != nil {
+		if err := gate.Rescan(context.Background()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -71,7 +71,7 @@ func readTombstone(text []byte) *tombstone {
 
 // bars says whether a JWT may not bring the account back: the same and older ones never, and from a peer, who may have
 // missed the deletion, none that is not newer than that.
-func (t *tombstone) bars(head trust.Head, token []byte, src Source) error {
+func (t *tombstone) bars(head trust.Head, token []byte, src Origin) error {
 	if t == nil || src.File || head.IssuedAt > t.issuedAt && (!src.Peer || head.IssuedAt > t.order.IssuedAt) {
 		return nil
 	}
@@ -91,7 +91,7 @@ type Deletion struct {
 
 // Delete carries out an order of the operator. The error says why none of it was; otherwise the accounts that are
 // deleted are so for good, and none of them comes back by a JWT that is not newer.
-func (r *Registry) Delete(ctx context.Context, order []byte, src Source) (Deletion, error) {
+func (r *Registry) Delete(ctx context.Context, order []byte, src Origin) (Deletion, error) {
 	trust := r.trust.Load()
 	o, err := trust.Operator.CheckDeletion(bytes.TrimSpace(order))
 	done := Deletion{Issuer: o.Issuer}
@@ -107,7 +107,7 @@ func (r *Registry) Delete(ctx context.Context, order []byte, src Source) (Deleti
 		err = ErrReadOnly
 	}
 	if err != nil {
-		r.tell(Verdict{Source: src, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
+		r.tell(Event{Origin: src, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
 		return done, err
 	}
 	gone := r.deleteAll(ctx, o, src, &done)
@@ -120,7 +120,7 @@ func (r *Registry) Delete(ctx context.Context, order []byte, src Source) (Deleti
 const deletedAtOnce = 32
 
 // deleteAll returns the accounts that are deleted, and notes those that are not.
-func (r *Registry) deleteAll(ctx context.Context, o trust.Deletion, src Source, done *Deletion) (gone []string) {
+func (r *Registry) deleteAll(ctx context.Context, o trust.Deletion, src Origin, done *Deletion) (gone []string) {
 	failed := make([]error, len(o.Accounts))
 	var all sync.WaitGroup
 	turn := make(chan struct{}, deletedAtOnce)
@@ -148,9 +148,9 @@ func (t *Trust) isSystem(key string) bool {
 }
 
 // delete carries out an order for one account. One that is not there is deleted already.
-func (r *Registry) delete(ctx context.Context, key string, o trust.Deletion, src Source) error {
+func (r *Registry) delete(ctx context.Context, key string, o trust.Deletion, src Origin) error {
 	order := tombstoneOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
-	was := Verdict{Source: src, Result: Deleted, Account: key, Issuer: o.Issuer}
+	was := Event{Origin: src, Result: Deleted, Account: key, Issuer: o.Issuer}
 	return r.removeTold(ctx, was, "by order of "+short(o.Issuer), func(head *trust.Head, had *tombstone) (tombstoneOrder, error) {
 		switch {
 		case had != nil && had.order.Hash == order.Hash:
@@ -163,8 +163,8 @@ func (r *Registry) delete(ctx context.Context, key string, o trust.Deletion, src
 }
 
 // Withdraw takes an account out whose file somebody has removed.
-func (r *Registry) Withdraw(ctx context.Context, key string, src Source) error {
-	was := Verdict{Source: src, Result: Deleted, Account: key}
+func (r *Registry) Withdraw(ctx context.Context, key string, src Origin) error {
+	was := Event{Origin: src, Result: Deleted, Account: key}
 	return r.removeTold(ctx, was, "its file is gone", func(*trust.Head, *tombstone) (tombstoneOrder, error) {
 		return tombstoneOrder{IssuedAt: r.now().Unix()}, nil
 	})
@@ -175,7 +175,7 @@ func (r *Registry) Withdraw(ctx context.Context, key string, src Source) error {
 type judgement func(head *trust.Head, had *tombstone) (tombstoneOrder, error)
 
 // removeTold is remove for what somebody has asked for: that it failed is observed, and what is not there is removed.
-func (r *Registry) removeTold(ctx context.Context, was Verdict, why string, judge judgement) error {
+func (r *Registry) removeTold(ctx context.Context, was Event, why string, judge judgement) error {
 	err := r.remove(ctx, &was, why, judge)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -188,9 +188,9 @@ func (r *Registry) removeTold(ctx context.Context, was Verdict, why string, judg
 }
 
 // remove puts a tombstone in an account's place. was is the verdict about that; its Old is filled in.
-func (r *Registry) remove(ctx context.Context, was *Verdict, why string, judge judgement) error {
+func (r *Registry) remove(ctx context.Context, was *Event, why string, judge judgement) error {
 	key := was.Account
-	seq, err := r.committer.Delete(ctx, key, was.Door, func(stored, text []byte) ([]byte, error) {
+	seq, err := r.committer.Delete(ctx, key, was.Kind, func(stored, text []byte) ([]byte, error) {
 		var known *trust.Head
 		if head, err := trust.Peek(bytes.TrimSpace(stored)); err == nil {
 			known = &head

@@ -16,7 +16,7 @@ var errNotExpired = errors.New("the stored JWT has not expired")
 // Expire takes out every account whose JWT has expired, also one that a hand has put there, but for the system account. What keeps
 // one from being taken out keeps no other; the error says all of that.
 func (r *Registry) Expire(ctx context.Context) error {
-	failed := []error{r.Survey(ctx)}
+	failed := []error{r.Rescan(ctx)}
 	for _, key := range r.roll.expired(r.now()) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -46,7 +46,7 @@ func (r *roll) expired(now time.Time) (keys []string) {
 
 // expire takes one account out, unless somebody has just pushed another JWT of it.
 func (r *Registry) expire(ctx context.Context, key string) error {
-	was := &Verdict{Source: Source{Door: "expiry"}, Result: Deleted, Account: key}
+	was := &Event{Origin: Origin{Kind: "expiry"}, Result: Deleted, Account: key}
 	err := r.remove(ctx, was, "its JWT has expired", func(head *trust.Head, _ *tombstone) (tombstoneOrder, error) {
 		if head == nil || head.Expires == 0 || head.Expires > r.now().Unix() {
 			return tombstoneOrder{}, errNotExpired

@@ -81,7 +81,7 @@ func TestB22ExpiredAccountsAreDeleted(t *testing.T) {
 		t.Error(err)
 	}
 	there(4)
-	if _, err := b.gate.Lookup(context.Background(), keys[0]); !errors.Is(err, accounts.ErrNotFound) {
+	if _, err := b.gate.GetLocal(context.Background(), keys[0]); !errors.Is(err, accounts.ErrNotFound) {
 		t.Error(err)
 	}
 }

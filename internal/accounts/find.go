@@ -16,8 +16,8 @@ type Finder interface {
 
 // Find is Lookup, and asks other servers when nothing is stored. What they answer is verified and not stored: whoever
 // has the account may lack what we know of it a moment later.
-func (r *Registry) Find(ctx context.Context, key string) (*Account, error) {
-	a, err := r.Lookup(ctx, key)
+func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
+	a, err := r.GetLocal(ctx, key)
 	now := r.trust.Load()
 	if !errors.Is(err, ErrNotFound) || r.finder == nil || now.Operator == nil || !trust.IsAccountKey(key) {
 		return a, err
@@ -33,7 +33,7 @@ func (r *Registry) Find(ctx context.Context, key string) (*Account, error) {
 }
 
 // Foreign judges what another server has for an account, without storing it. It may have expired.
-func (r *Registry) Foreign(key string, token []byte) (*Account, error) {
+func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 	return r.foreign(r.trust.Load(), key, token)
 }
 
@@ -48,7 +48,7 @@ func (r *Registry) foreign(trust *Trust, key string, token []byte) (*Account, er
 	if err != nil {
 		return nil, err
 	}
-	if err := readTombstone(text).bars(head, token, Source{Peer: true}); err != nil {
+	if err := readTombstone(text).bars(head, token, Origin{Peer: true}); err != nil {
 		return nil, err
 	}
 	return NewAccount(token, head), nil

@@ -36,7 +36,7 @@ var errSame = errors.New("the same JWT is stored")
 //
 // When it returns without an error the JWT is on stable storage and the announcement will be made, whatever
 // happens to this process. Otherwise nothing has changed, and the error is one of those in errors.go.
-func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Source) (Result, error) {
+func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Origin) (Result, error) {
 	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
 	inspected := r.inspect(key, o)
 	if r.signable(inspected) {
@@ -59,7 +59,7 @@ func (r *Registry) enter(ctx context.Context, key string, o *offer, inspected er
 
 // Offer is the same way in for what other servers pass on: nobody waits for the nats-servers, and a JWT that is stored
 // already is not announced, so that servers who tell each other everything come to rest.
-func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Source) (changed bool, err error) {
+func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Origin) (changed bool, err error) {
 	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
 	restless := r.changed.lately(key, r.now())
 	_, seq, err := r.submit(ctx, key, o, r.inspect(key, o))
@@ -81,7 +81,7 @@ func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Sour
 // other error was observed.
 func (r *Registry) submit(ctx context.Context, key string, o *offer, inspected error) (account *Account, seq uint64, err error) {
 	if err = inspected; err == nil {
-		seq, err = r.committer.Put(ctx, key, o.src.Door, o.token, func(stored, tombstone []byte) error {
+		seq, err = r.committer.Put(ctx, key, o.src.Kind, o.token, func(stored, tombstone []byte) error {
 			return r.admit(o, stored, tombstone)
 		})
 		if err != nil && o.refused == nil && !errors.Is(err, errSame) {
@@ -108,11 +108,11 @@ func (r *Registry) submit(ctx context.Context, key string, o *offer, inspected e
 type offer struct {
 	trust   *Trust
 	token   []byte
-	src     Source
+	src     Origin
 	head    trust.Head
 	refused error // why admit said no
 
-	stored []byte         // what it would replace; nil if there is nothing
+	stored []byte      // what it would replace; nil if there is nothing
 	old    *trust.Head // of that, if it would be served
 }
 
@@ -263,7 +263,7 @@ func validate(claims interface{ Validate(*jwt.ValidationResults) }) error {
 
 // repeated answers for a JWT that is stored already. It is announced once more, but not on every push.
 func (r *Registry) repeated(ctx context.Context, o *offer) (Result, error) {
-	delivery, err := r.again(ctx, o.head.Subject, o.src.Door)
+	delivery, err := r.again(ctx, o.head.Subject, o.src.Kind)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrSave, err)
 		r.judged(o.head.Subject, o, Result{}, err)

@@ -91,7 +91,7 @@ func (b *bench) trust(t *testing.T, o *jwttest.Operator) accounts.Trust {
 }
 
 func (b *bench) submit(key string, token []byte) (accounts.Result, error) {
-	return b.gate.Submit(context.Background(), key, token, accounts.Source{Door: "test"})
+	return b.gate.Submit(context.Background(), key, token, accounts.Origin{Kind: "test"})
 }
 
 // plant puts bytes into the store past the gate, as a hand in the directory does.
@@ -249,7 +249,7 @@ func TestWithoutAnOperatorEveryWritingDoorIsClosed(t *testing.T) {
 	_, err = b.submit(a.ID, jwttest.Sign(t, a.Key, a, b.now))
 	wantError(t, err, accounts.ErrSelfSigned)
 	b.plant(t, a.ID, b.op.Account(t, a))
-	if _, err := b.gate.Lookup(context.Background(), a.ID); err != nil {
+	if _, err := b.gate.GetLocal(context.Background(), a.ID); err != nil {
 		t.Errorf("reading does not work: %v", err)
 	}
 }
@@ -321,20 +321,20 @@ func TestAPlantedFileIsServedOnlyIfTheOperatorSignedIt(t *testing.T) {
 	b := newBench(t)
 	a := jwttest.NewAccount(t)
 	b.plant(t, a.ID, b.op.Account(t, a))
-	got, err := b.gate.Lookup(context.Background(), a.ID)
+	got, err := b.gate.GetLocal(context.Background(), a.ID)
 	wantError(t, err, nil)
 	if !strings.HasPrefix(got.ETag, `"`+got.ID+"-") || len(got.ETag) != len(got.ID)+11 {
 		t.Errorf("ETag %s", got.ETag)
 	}
 	b.plant(t, a.ID, jwttest.NewOperator(t).Account(t, a))
 	for range 3 {
-		_, err = b.gate.Lookup(context.Background(), a.ID)
+		_, err = b.gate.GetLocal(context.Background(), a.ID)
 		wantError(t, err, accounts.ErrDamaged)
 	}
 	if n := strings.Count(b.log.String(), "not served"); n != 1 {
 		t.Errorf("%d log lines, want 1:\n%s", n, b.log)
 	}
-	if raw, err := b.gate.Raw(context.Background(), a.ID); err != nil || len(raw) == 0 {
+	if raw, err := b.gate.GetRaw(context.Background(), a.ID); err != nil || len(raw) == 0 {
 		t.Errorf("people can't look at it: %v", err)
 	}
 }
@@ -343,10 +343,10 @@ func TestAChangeOfTrustIsSeenAtOnce(t *testing.T) {
 	b := newBench(t)
 	a := jwttest.NewAccount(t)
 	b.plant(t, a.ID, b.op.Account(t, a))
-	_, err := b.gate.Lookup(context.Background(), a.ID)
+	_, err := b.gate.GetLocal(context.Background(), a.ID)
 	wantError(t, err, nil)
 	b.gate.SetTrust(b.trust(t, jwttest.NewOperator(t)))
-	_, err = b.gate.Lookup(context.Background(), a.ID)
+	_, err = b.gate.GetLocal(context.Background(), a.ID)
 	wantError(t, err, accounts.ErrDamaged)
 }
 
@@ -358,7 +358,7 @@ func TestTheConfiguredSystemAccountIsServedWhenTheStoreLacksIt(t *testing.T) {
 	trust := b.trust(t, b.op)
 	trust.System = accounts.NewAccount(token, head)
 	b.gate.SetTrust(trust)
-	got, err := b.gate.Lookup(context.Background(), b.op.System.ID)
+	got, err := b.gate.GetLocal(context.Background(), b.op.System.ID)
 	wantError(t, err, nil)
 	if !bytes.Equal(got.JWT, token) {
 		t.Error("another JWT is served")
@@ -368,7 +368,7 @@ func TestTheConfiguredSystemAccountIsServedWhenTheStoreLacksIt(t *testing.T) {
 	newer := jwttest.Sign(t, b.op.Signing, b.op.System, b.now.Add(time.Second))
 	_, err = b.submit(b.op.System.ID, newer)
 	wantError(t, err, nil)
-	if got, _ := b.gate.Lookup(context.Background(), b.op.System.ID); !bytes.Equal(got.JWT, newer) {
+	if got, _ := b.gate.GetLocal(context.Background(), b.op.System.ID); !bytes.Equal(got.JWT, newer) {
 		t.Error("the stored one does not come first")
 	}
 }
@@ -401,7 +401,7 @@ func FuzzSubmit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		store := jwtstore.NewMemory(true)
 		gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
-		_, err := gate.Submit(context.Background(), a.ID, body, accounts.Source{})
+		_, err := gate.Submit(context.Background(), a.ID, body, accounts.Origin{})
 		token, _, loadErr := store.Load(a.ID, accounts.Stamp{})
 		if (err == nil) != (loadErr == nil) || err == nil && !bytes.Equal(token, good) {
 			t.Fatalf("let in: %q", token)

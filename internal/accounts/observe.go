@@ -11,7 +11,7 @@ import (
 
 // Observer hears of every decision about a JWT, before whoever offered it gets an answer.
 type Observer interface {
-	Observe(Verdict)
+	Observe(Event)
 }
 
 // What became of a JWT that was offered.
@@ -23,9 +23,9 @@ const (
 	Deleted   = "deleted"   // by order of the operator, who is Issuer
 )
 
-// Verdict is one decision. What a stranger wrote may be anything.
-type Verdict struct {
-	Source
+// Event is one decision. What a stranger wrote may be anything.
+type Event struct {
+	Origin
 	Result  string
 	Reason  string // one word, "" unless refused
 	Account string // key that it was offered for; of an activation token its hash
@@ -44,7 +44,7 @@ type Version struct {
 
 // Refuse tells the observer of a JWT that was refused before it came to the gate: its path names no account, or it did
 // not arrive whole. reason may be "": then err says it.
-func (r *Registry) Refuse(path string, token []byte, src Source, reason string, err error) {
+func (r *Registry) Refuse(path string, token []byte, src Origin, reason string, err error) {
 	if reason == "" {
 		reason = Reason(err)
 	}
@@ -72,14 +72,14 @@ func (r *Registry) observe(key string, o *offer, result, reason string) {
 	if r.observer == nil {
 		return
 	}
-	v := Verdict{Source: o.src, Result: result, Reason: reason, Account: key, Issuer: o.head.Issuer, Old: describe(o.old, o.stored)}
+	v := Event{Origin: o.src, Result: result, Reason: reason, Account: key, Issuer: o.head.Issuer, Old: describe(o.old, o.stored)}
 	if len(o.token) > 0 {
 		v.New = describe(&o.head, o.token)
 	}
 	r.tell(v)
 }
 
-func (r *Registry) tell(v Verdict) {
+func (r *Registry) tell(v Event) {
 	if r.observer != nil {
 		r.observer.Observe(v)
 	}

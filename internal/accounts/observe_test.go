@@ -15,9 +15,9 @@ import (
 )
 
 // verdicts is an observer that remembers.
-type verdicts []accounts.Verdict
+type verdicts []accounts.Event
 
-func (v *verdicts) Observe(one accounts.Verdict) { *v = append(*v, one) }
+func (v *verdicts) Observe(one accounts.Event) { *v = append(*v, one) }
 
 // failing is a committer on a full disk.
 type failing struct{ accounts.Committer }
@@ -39,7 +39,7 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 	}
 	stored := sign(b.now)
 	newer := sign(b.now.Add(time.Second))
-	src := accounts.Source{Door: "test", Address: "192.0.2.1:1", User: "ops"}
+	src := accounts.Origin{Kind: "test", Address: "192.0.2.1:1", User: "ops"}
 	b.announcer.maxPayload = 100_000
 	for _, c := range []struct {
 		name           string
@@ -70,7 +70,7 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 			continue
 		}
 		v := seen[0]
-		if v.Result != c.result || v.Reason != c.reason || v.Source != src || v.Account != a.ID || v.New == nil {
+		if v.Result != c.result || v.Reason != c.reason || v.Origin != src || v.Account != a.ID || v.New == nil {
 			t.Errorf("%s: %+v", c.name, v)
 		}
 	}

@@ -24,7 +24,7 @@ const (
 // nats-server runs any JWT that the operator signed, an older one too, and one that keeps JWTs in a directory keeps
 // whatever it is given. So if the update may not replace what is stored here, the stored one is announced again, at
 // most once a second per account.
-func (r *Registry) Hear(ctx context.Context, key string, token []byte, src Source) (changed bool, err error) {
+func (r *Registry) Hear(ctx context.Context, key string, token []byte, src Origin) (changed bool, err error) {
 	if !trust.IsAccountKey(key) {
 		return false, ErrBadSubject
 	}
@@ -36,8 +36,8 @@ func (r *Registry) Hear(ctx context.Context, key string, token []byte, src Sourc
 }
 
 // contradict announces what is stored, if something is.
-func (r *Registry) contradict(ctx context.Context, key string, token []byte, src Source) {
-	if _, err := r.Lookup(ctx, key); err != nil {
+func (r *Registry) contradict(ctx context.Context, key string, token []byte, src Origin) {
+	if _, err := r.GetLocal(ctx, key); err != nil {
 		return
 	}
 	if r.reminders.begin(key, sha256.Sum256(token), src.Peer, func() { r.remind(key) }) {

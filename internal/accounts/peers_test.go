@@ -17,7 +17,7 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-var fromPeer = accounts.Source{Door: "pack", Peer: true}
+var fromPeer = accounts.Origin{Kind: "pack", Peer: true}
 
 // TestOfOneSecondTheGreaterHashWinsBetweenPeers, whichever comes first; over POST it is the later one.
 func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
@@ -108,8 +108,8 @@ func TestTheDigest(t *testing.T) {
 
 func survey(t *testing.T, gate *accounts.Registry) {
 	t.Helper()
-	if err := gate.Survey(context.Background()); err != nil || !gate.Surveyed() {
-		t.Fatalf("%v, surveyed: %v", err, gate.Surveyed())
+	if err := gate.Rescan(context.Background()); err != nil || !gate.Rescanned() {
+		t.Fatalf("%v, surveyed: %v", err, gate.Rescanned())
 	}
 }
 
@@ -125,7 +125,7 @@ func TestTheDigestUnderConcurrentPushes(t *testing.T) {
 			token := jwttest.Sign(t, b.op.Key, a, b.now.Add(time.Duration(i)*time.Second))
 			pushes.Go(func() { _, _ = b.gate.Offer(context.Background(), a.ID, token, fromPeer) })
 		}
-		pushes.Go(func() { _ = b.gate.Survey(context.Background()) })
+		pushes.Go(func() { _ = b.gate.Rescan(context.Background()) })
 	}
 	pushes.Wait()
 	want := accounts.Digest{}
@@ -174,7 +174,7 @@ func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
 		for range 3600 { // they answer each of ours within a second
 			if n := told.count(); n > answered || n == 0 {
 				answered = n
-				_, _ = gate.Hear(context.Background(), a.ID, theirs, accounts.Source{Door: "nats", Broadcast: true, Peer: true})
+				_, _ = gate.Hear(context.Background(), a.ID, theirs, accounts.Origin{Kind: "nats", Broadcast: true, Peer: true})
 			}
 			time.Sleep(time.Second)
 		}
@@ -191,7 +191,7 @@ func TestWhatCameByABroadcastIsNotSaidAgain(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	offer := func(at time.Duration) {
 		t.Helper()
-		changed, err := b.gate.Hear(context.Background(), a.ID, jwttest.Sign(t, b.op.Key, a, b.now.Add(at)), accounts.Source{Door: "nats", Broadcast: true})
+		changed, err := b.gate.Hear(context.Background(), a.ID, jwttest.Sign(t, b.op.Key, a, b.now.Add(at)), accounts.Origin{Kind: "nats", Broadcast: true})
 		if err != nil || !changed {
 			t.Fatal(changed, err)
 		}

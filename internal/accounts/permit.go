@@ -61,10 +61,10 @@ func readPermit(hash string, token []byte) *permit {
 // ErrDamaged.
 func CheckActivation(hash string, token []byte) error { return readPermit(hash, token).err }
 
-// LookupActivation returns a stored activation token, checked: it decodes, the hash is its own, and the account that has signed
+// GetActivation returns a stored activation token, checked: it decodes, the hash is its own, and the account that has signed
 // it is stored and still vouches for it. It may have expired. The error is or wraps ErrNoActivation, or wraps ErrUnreadable or
 // ErrDamaged.
-func (r *Registry) LookupActivation(ctx context.Context, hash string) (*Activation, error) {
+func (r *Registry) GetActivation(ctx context.Context, hash string) (*Activation, error) {
 	p, err := r.loadPermit(hash)
 	if err != nil {
 		return nil, err
@@ -89,8 +89,8 @@ func (r *Registry) vouched(ctx context.Context, p *permit) (*Activation, error) 
 	return p.activation, nil
 }
 
-// ForeignActivation judges what another server has under a hash, without storing it. It may have expired.
-func (r *Registry) ForeignActivation(ctx context.Context, hash string, token []byte) (*Activation, error) {
+// VerifyActivation judges what another server has under a hash, without storing it. It may have expired.
+func (r *Registry) VerifyActivation(ctx context.Context, hash string, token []byte) (*Activation, error) {
 	p := readPermit(hash, bytes.TrimSpace(token))
 	if p.err != nil {
 		return nil, p.err
@@ -98,8 +98,8 @@ func (r *Registry) ForeignActivation(ctx context.Context, hash string, token []b
 	return r.vouched(ctx, p)
 }
 
-// RawActivation returns what lies in the store under a hash, unchecked, for people to look at.
-func (r *Registry) RawActivation(_ context.Context, hash string) ([]byte, error) {
+// GetRawActivation returns what lies in the store under a hash, unchecked, for people to look at.
+func (r *Registry) GetRawActivation(_ context.Context, hash string) ([]byte, error) {
 	if !IsActivationHash(hash) { // an account's key, say
 		return nil, ErrNoActivation
 	}

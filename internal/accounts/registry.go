@@ -21,7 +21,7 @@ const LevelTrace = slog.Level(-8)
 // Trust is whom the gate believes. It is replaced as a whole by a reload and never changed.
 type Trust struct {
 	Operator *trust.Operator // nil: nothing is let in, and reads only need a JWT that is consistent in itself
-	System   *Account           // served when the store lacks the system account's JWT; nil if none is configured
+	System   *Account        // served when the store lacks the system account's JWT; nil if none is configured
 }
 
 // Options is what a Registry needs.
@@ -60,7 +60,7 @@ type Registry struct {
 	cache     cache[*entry]
 	permits   cache[*permit]
 	roll      roll
-	surveying sync.Mutex  // one Survey at a time
+	surveying sync.Mutex  // one Rescan at a time
 	surveyed  atomic.Bool // the roll is complete
 	repeat    limiter
 	changed   limiter
@@ -109,7 +109,7 @@ func (r *Registry) SetTrust(t Trust) {
 
 // Lookup returns the stored JWT of an account, checked: it decodes, it is the account's, and the operator signed
 // it. It may be expired. The error is ErrNotFound, or wraps ErrUnreadable or ErrDamaged.
-func (r *Registry) Lookup(_ context.Context, key string) (*Account, error) {
+func (r *Registry) GetLocal(_ context.Context, key string) (*Account, error) {
 	trust := r.trust.Load()
 	had := r.cache.get(key)
 	known := Stamp{}
@@ -128,7 +128,7 @@ func (r *Registry) Lookup(_ context.Context, key string) (*Account, error) {
 
 // Raw returns what lies in the store for an account, unchecked, for people to look at. What other servers have is
 // checked.
-func (r *Registry) Raw(ctx context.Context, key string) ([]byte, error) {
+func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	token, _, err := r.store.Load(key, Stamp{})
 	if err == nil {
 		return token, nil
@@ -136,7 +136,7 @@ func (r *Registry) Raw(ctx context.Context, key string) ([]byte, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	a, err := r.Find(ctx, key)
+	a, err := r.Get(ctx, key)
 	if err != nil {
 		return nil, err
 	}

@@ -175,9 +175,9 @@ func (r *Registry) lineOf(trust *Trust, key string, token []byte, stamp Stamp, h
 	return next
 }
 
-// Survey looks through the whole store for what a hand has changed in it, and reads only that. The error says what
+// Rescan looks through the whole store for what a hand has changed in it, and reads only that. The error says what
 // can't be read; the rest counts.
-func (r *Registry) Survey(ctx context.Context) error {
+func (r *Registry) Rescan(ctx context.Context) error {
 	r.surveying.Lock()
 	defer r.surveying.Unlock()
 	r.surveyed.Store(true) // unless the trust changes from here on
@@ -204,16 +204,16 @@ func (r *Registry) Survey(ctx context.Context) error {
 	return failed
 }
 
-// Surveyed says whether a Survey has seen the whole store since the trust was last set.
-func (r *Registry) Surveyed() bool { return r.surveyed.Load() }
+// Rescanned says whether a Rescan has seen the whole store since the trust was last set.
+func (r *Registry) Rescanned() bool { return r.surveyed.Load() }
 
-// Digest is the digest of the store as the last Survey and all changes since have it.
+// Digest is the digest of the store as the last Rescan and all changes since have it.
 func (r *Registry) Digest() Digest { return r.roll.sum(r.now()) }
 
 // Keys returns the accounts that are in the digest, sorted.
 func (r *Registry) Keys() []string { return r.roll.keys(r.now()) }
 
-// Pack yields every account that is in the digest and its JWT, by key. What was changed by hand since the last Survey
+// Pack yields every account that is in the digest and its JWT, by key. What was changed by hand since the last Rescan
 // is judged on the way.
 func (r *Registry) Pack(ctx context.Context) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
@@ -251,7 +251,7 @@ func (r *Registry) packed(key string) []byte {
 
 // Merge is Offer for a line of a pack. What is the same as what the roll has, or older, costs no signature check and no
 // look at the disk.
-func (r *Registry) Merge(ctx context.Context, key string, token []byte, src Source) (changed bool, err error) {
+func (r *Registry) Merge(ctx context.Context, key string, token []byte, src Origin) (changed bool, err error) {
 	token = bytes.TrimSpace(token)
 	if l := r.roll.get(key); l.servable && l.trust == r.trust.Load() {
 		if l.hash == sha256.Sum256(token) {

@@ -61,7 +61,7 @@ func (r *Registry) requestSignature(ctx context.Context, key string, o *offer) (
 	if _, err := trust.Verify(o.token, o.head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
-	switch _, err := r.Find(ctx, key); {
+	switch _, err := r.Get(ctx, key); {
 	case errors.Is(err, ErrUnreadable):
 		return nil, err
 	case o.head.Issuer == key:

@@ -9,13 +9,13 @@ import (
 type auditor struct{ *logging.Audit }
 
 // Observe implements accounts.Observer.
-func (a auditor) Observe(v accounts.Verdict) {
+func (a auditor) Observe(v accounts.Event) {
 	a.Write(logging.AuditEntry{
 		Result:  v.Result,
 		Reason:  v.Reason,
 		Address: v.Address,
 		User:    v.User,
-		Door:    v.Door,
+		Door:    v.Kind,
 		Account: v.Account,
 		Issuer:  v.Issuer,
 		Old:     audited(v.Old),

@@ -18,15 +18,15 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/notifier"
-	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
+	"nats-account-server/internal/trust"
 )
 
 // Version is what the first line of the log and --version say.
@@ -67,8 +67,8 @@ type daemon struct {
 	desk     *auth.Desk
 	registry *accounts.Registry
 	notifier *notifier.Notifier
-	doors    *resolver.Doors
-	follower *follower      // nil unless we follow another server
+	doors    *resolver.Server
+	follower *follower       // nil unless we follow another server
 	mirror   *dirsync.Mirror // nil unless somebody else writes what is served
 	front    *front
 	link     *link
@@ -201,7 +201,7 @@ func (d *daemon) wire(trust anchors, tokens accounts.Tokens) {
 		Outbox: d.store,
 		Log:    d.log,
 		Load: func(ctx context.Context, key string) ([]byte, error) {
-			a, err := d.registry.Lookup(ctx, key)
+			a, err := d.registry.GetLocal(ctx, key)
 			if err != nil {
 				return nil, err
 			}

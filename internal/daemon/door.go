@@ -14,7 +14,7 @@ import (
 
 // door is how HTTP is entered, as read from the files that the configuration names.
 type door struct {
-	secure *tls.Config   // nil: plain HTTP
+	secure *tls.Config // nil: plain HTTP
 	rules  *auth.Rules // nil: everybody may read and write
 }
 

@@ -16,23 +16,23 @@ type following struct {
 }
 
 // Find implements httpapi.Gate.
-func (f following) Find(ctx context.Context, key string) (*accounts.Account, error) {
-	return f.replica.Find(ctx, key)
+func (f following) Get(ctx context.Context, key string) (*accounts.Account, error) {
+	return f.replica.Get(ctx, key)
 }
 
 // Raw implements httpapi.Gate.
-func (f following) Raw(ctx context.Context, key string) ([]byte, error) {
-	return f.replica.Raw(ctx, key)
+func (f following) GetRaw(ctx context.Context, key string) ([]byte, error) {
+	return f.replica.GetRaw(ctx, key)
 }
 
-// LookupActivation implements httpapi.Gate.
-func (f following) LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
-	return f.replica.LookupActivation(ctx, hash)
+// GetActivation implements httpapi.Gate.
+func (f following) GetActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
+	return f.replica.GetActivation(ctx, hash)
 }
 
-// RawActivation implements httpapi.Gate.
-func (f following) RawActivation(ctx context.Context, hash string) ([]byte, error) {
-	return f.replica.RawActivation(ctx, hash)
+// GetRawActivation implements httpapi.Gate.
+func (f following) GetRawActivation(ctx context.Context, hash string) ([]byte, error) {
+	return f.replica.GetRawActivation(ctx, hash)
 }
 
 // follower is a replica at work with one configuration; nil follows nobody.

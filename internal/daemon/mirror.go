@@ -5,8 +5,8 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/dirsync"
+	"nats-account-server/internal/jwtstore"
 )
 
 // openFolder opens the folder that a read-only configuration names; nil if there is none.
@@ -28,17 +28,17 @@ type mirrored struct {
 }
 
 // Find implements httpapi.Gate.
-func (g mirrored) Find(ctx context.Context, key string) (*accounts.Account, error) {
+func (g mirrored) Get(ctx context.Context, key string) (*accounts.Account, error) {
 	if a := g.mirror.Unsaved(key); a != nil {
 		return a, nil
 	}
-	return g.Registry.Find(ctx, key)
+	return g.Registry.Get(ctx, key)
 }
 
 // Raw implements httpapi.Gate.
-func (g mirrored) Raw(ctx context.Context, key string) ([]byte, error) {
+func (g mirrored) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	if a := g.mirror.Unsaved(key); a != nil {
 		return a.JWT, nil
 	}
-	return g.Registry.Raw(ctx, key)
+	return g.Registry.GetRaw(ctx, key)
 }

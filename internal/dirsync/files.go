@@ -33,7 +33,7 @@ func (m *Mirror) due() map[string]jwtstore.File {
 	return all
 }
 
-var fileSource = accounts.Source{Door: "file", File: true}
+var fileSource = accounts.Origin{Kind: "file", File: true}
 
 // offer offers an account to the gate. Activation tokens come when all accounts have.
 func (m *Mirror) offer(ctx context.Context, f jwtstore.File) {
@@ -113,7 +113,7 @@ func (m *Mirror) refuse(f jwtstore.File, key string, err error) {
 	if was := m.files[f.Path]; was != nil {
 		served = was.key
 	}
-	if _, err := m.Gate.Lookup(context.Background(), served); err == nil {
+	if _, err := m.Gate.GetLocal(context.Background(), served); err == nil {
 		text += "; what was there before is served on"
 	}
 	if m.refused[f.Path].text != text {
@@ -246,7 +246,7 @@ func (m *Mirror) Unsaved(key string) *accounts.Account {
 	if token == nil {
 		return nil
 	}
-	a, _ := m.Gate.Foreign(key, token)
+	a, _ := m.Gate.Verify(key, token)
 	return a
 }
 

@@ -81,7 +81,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	if f.text || f.decode {
 		return a.inspect(w, r, key, f)
 	}
-	account, err := a.gate.Find(r.Context(), key)
+	account, err := a.gate.Get(r.Context(), key)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 
 // inspect shows what is stored, whatever it is.
 func (a *API) inspect(w http.ResponseWriter, r *http.Request, key string, f flags) error {
-	stored, err := a.gate.Raw(r.Context(), key)
+	stored, err := a.gate.GetRaw(r.Context(), key)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ const (
 
 // postActivation lets an activation token in. As the original's, a 200 has no body.
 func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) error {
-	src := accounts.Source{Door: "http", Address: r.RemoteAddr, User: userOf(r)}
+	src := accounts.Origin{Kind: "http", Address: r.RemoteAddr, User: userOf(r)}
 	token, err := readBody(w, r)
 	if err != nil {
 		a.gate.Refuse("", nil, src, unread(err), err)
@@ -44,7 +44,7 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) er
 
 func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash string, f flags) error {
 	if f.text || f.decode {
-		token, err := a.gate.RawActivation(r.Context(), hash)
+		token, err := a.gate.GetRawActivation(r.Context(), hash)
 		switch {
 		case err != nil:
 			return err
@@ -54,7 +54,7 @@ func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash strin
 		send(w, http.StatusOK, typeBare, string(token))
 		return nil
 	}
-	activation, err := a.gate.LookupActivation(r.Context(), hash)
+	activation, err := a.gate.GetActivation(r.Context(), hash)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func TestB47B46Activations(t *testing.T) {
 	signing, _ := nkeys.CreateAccount()
 	signingKey, _ := signing.PublicKey()
 	account := o.Account(t, exporter, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signingKey) })
-	if _, err := gate.Submit(context.Background(), exporter.ID, account, accounts.Source{Door: "test"}); err != nil {
+	if _, err := gate.Submit(context.Background(), exporter.ID, account, accounts.Origin{Kind: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	token := func(signer nkeys.KeyPair, at time.Time, edits ...func(*jwt.ActivationClaims)) []byte {
@@ -167,7 +167,7 @@ func TestB47B46Activations(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Body.Close()
-		if _, err := gate.Lookup(t.Context(), importer.ID); r.StatusCode != 400 || !errors.Is(err, accounts.ErrNotFound) {
+		if _, err := gate.GetLocal(t.Context(), importer.ID); r.StatusCode != 400 || !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("B46: the operator's activation %s as an account's JWT: %d, %v", name, r.StatusCode, err)
 		}
 	}

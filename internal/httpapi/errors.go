@@ -7,8 +7,8 @@ import (
 	"strings"
 	"syscall"
 
-	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/auth"
 )
 
 // What this package refuses by itself.

@@ -27,7 +27,7 @@ type drawer struct {
 	content []byte
 }
 
-func (d *drawer) Raw(context.Context, string) ([]byte, error) { return d.content, nil }
+func (d *drawer) GetRaw(context.Context, string) ([]byte, error) { return d.content, nil }
 
 // FuzzDecode renders any bytes, as a whole JWT and as the claims of one. The result is the decoded view, or one of
 // three refusals.

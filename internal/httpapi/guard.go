@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/auth"
 )
 
 // Guard says who may do what.
@@ -46,7 +46,7 @@ func (a *API) turnAway(r *http.Request, err error) {
 	if errors.Is(err, auth.ErrForbidden) {
 		reason = "forbidden"
 	}
-	src := accounts.Source{Door: "http", Address: r.RemoteAddr}
+	src := accounts.Origin{Kind: "http", Address: r.RemoteAddr}
 	a.gate.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, src, reason, err)
 }
 

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwttest"
 )
@@ -48,10 +48,10 @@ func (d *doorman) Admit(_ context.Context, v auth.Visitor, need auth.Role) (stri
 // sourceGate keeps who posted.
 type sourceGate struct {
 	httpapi.Gate
-	source accounts.Source
+	source accounts.Origin
 }
 
-func (g *sourceGate) Submit(ctx context.Context, key string, token []byte, src accounts.Source) (accounts.Result, error) {
+func (g *sourceGate) Submit(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error) {
 	g.source = src
 	return g.Gate.Submit(ctx, key, token, src)
 }
@@ -140,7 +140,7 @@ func TestTheGateLearnsWhoPushes(t *testing.T) {
 		b := newBench(t, func(o *httpapi.Options) { gate.Gate, o.Gate, o.Guard = o.Gate, gate, c.guard })
 		a := jwttest.NewAccount(t)
 		ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\nAuthorization: writer\n\n"+string(b.op.Account(t, a)))
-		if gate.source.User != c.want || gate.source.Door != "http" {
+		if gate.source.User != c.want || gate.source.Kind != "http" {
 			t.Errorf("%+v, want %q", gate.source, c.want)
 		}
 	}

@@ -24,26 +24,26 @@ import (
 type Gate interface {
 	// Find returns an account that passed the gate's check, if need be from another server; that takes up to a second.
 	// The error wraps ErrNotFound, ErrUnreadable or ErrDamaged of package accounts.
-	Find(ctx context.Context, key string) (*accounts.Account, error)
+	Get(ctx context.Context, key string) (*accounts.Account, error)
 	// Raw returns the stored bytes as they lie there, for people to look at. The error wraps ErrNotFound or
 	// ErrUnreadable.
-	Raw(ctx context.Context, key string) ([]byte, error)
+	GetRaw(ctx context.Context, key string) ([]byte, error)
 	// Submit lets a JWT in, and waits a moment for news of its announcement. The errors are those of package
 	// accounts.
-	Submit(ctx context.Context, key string, token []byte, src accounts.Source) (accounts.Result, error)
+	Submit(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error)
 	// Refuse tells whoever keeps account of it that a JWT was refused before it came to Submit.
-	Refuse(path string, token []byte, src accounts.Source, reason string, err error)
+	Refuse(path string, token []byte, src accounts.Origin, reason string, err error)
 	// Announce announces the stored JWT once more. The error wraps ErrAnnounce.
 	Announce(ctx context.Context, key string) (accounts.Delivery, error)
-	// Survey looks through the store for what was changed by hand; Pack yields the accounts and JWTs that are servable and
-	// have not expired, by key. The error of Survey wraps ErrUnreadable.
-	Survey(ctx context.Context) error
+	// Rescan looks through the store for what was changed by hand; Pack yields the accounts and JWTs that are servable and
+	// have not expired, by key. The error of Rescan wraps ErrUnreadable.
+	Rescan(ctx context.Context) error
 	Pack(ctx context.Context) iter.Seq2[string, []byte]
-	// Activate lets an activation token in, LookupActivation gives a stored one by its hash, RawActivation what lies there
+	// Activate lets an activation token in, GetActivation gives a stored one by its hash, GetRawActivation what lies there
 	// unchecked. AnnounceActivation publishes one, not on every occasion unless it has changed.
-	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
-	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
-	RawActivation(ctx context.Context, hash string) ([]byte, error)
+	Activate(ctx context.Context, token []byte, src accounts.Origin) (a *accounts.Activation, changed bool, err error)
+	GetActivation(ctx context.Context, hash string) (*accounts.Activation, error)
+	GetRawActivation(ctx context.Context, hash string) ([]byte, error)
 	AnnounceActivation(a *accounts.Activation, changed bool)
 	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.
 	Report(ctx context.Context, key string, ask bool) accounts.Report

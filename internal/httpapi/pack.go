@@ -91,7 +91,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 		return errPacking
 	}
 	defer a.packing.leave(client)
-	if err := a.gate.Survey(r.Context()); err != nil {
+	if err := a.gate.Rescan(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", errPack, err)
 	}
 	w.Header().Set("Content-Type", typeBare)

@@ -19,7 +19,7 @@ const maxBody = 1 << 20
 
 // postAccount hands a JWT to the gate and says what became of it. nsc shows that line.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) error {
-	src := accounts.Source{Door: "http", Address: r.RemoteAddr, User: userOf(r)}
+	src := accounts.Origin{Kind: "http", Address: r.RemoteAddr, User: userOf(r)}
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
 	token, err := readBody(w, r)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"path"
 	"strings"
 
-	"nats-account-server/internal/auth"
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/auth"
 	"nats-account-server/internal/trust"
 )
 
@@ -34,9 +34,9 @@ type handler func(w http.ResponseWriter, r *http.Request, key string) error
 type route struct {
 	path  string
 	get   handler
-	post  handler     // nil: 405
+	post  handler   // nil: 405
 	read  auth.Role // what get takes; post takes a Writer
-	allow []string    // the value of the header Allow
+	allow []string  // the value of the header Allow
 }
 
 func newRoute(path string, get, post handler) *route {

@@ -132,19 +132,19 @@ func (g *guard) see(call, key string) {
 	g.calls = append(g.calls, call)
 }
 
-func (g *guard) Find(ctx context.Context, key string) (*accounts.Account, error) {
+func (g *guard) Get(ctx context.Context, key string) (*accounts.Account, error) {
 	g.see("Find", key)
-	return g.Gate.Find(ctx, key)
+	return g.Gate.Get(ctx, key)
 }
 
-func (g *guard) Raw(ctx context.Context, key string) ([]byte, error) {
+func (g *guard) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	g.see("Raw", key)
-	return g.Gate.Raw(ctx, key)
+	return g.Gate.GetRaw(ctx, key)
 }
 
-func (g *guard) Submit(ctx context.Context, key string, token []byte, src accounts.Source) (accounts.Result, error) {
+func (g *guard) Submit(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error) {
 	g.see("Submit", key)
-	if host, _, err := net.SplitHostPort(src.Address); err != nil || src.Door != "http" || host == "" {
+	if host, _, err := net.SplitHostPort(src.Address); err != nil || src.Kind != "http" || host == "" {
 		g.t.Errorf("source: %+v", src)
 	}
 	return g.Gate.Submit(ctx, key, token, src)
@@ -234,7 +234,7 @@ func (b *bench) lay(t testing.TB, a *jwttest.Account, edits ...func(*jwt.Account
 
 func (b *bench) etag(t testing.TB, a *jwttest.Account) string {
 	t.Helper()
-	account, err := b.gate.Gate.Find(t.Context(), a.ID)
+	account, err := b.gate.Gate.Get(t.Context(), a.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

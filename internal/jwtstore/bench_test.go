@@ -118,9 +118,9 @@ func BenchmarkLedger(b *testing.B) {
 	names, keys := make([]string, 100), make([]string, 10_000)
 	for i := range names {
 		names[i] = fmt.Sprint("server", i)
-		l.Meet(names[i])
+		l.Register(names[i])
 	}
-	l.Meet("away")
+	l.Register("away")
 	for i := range keys {
 		keys[i] = fmt.Sprint("key", i)
 	}
@@ -129,7 +129,7 @@ func BenchmarkLedger(b *testing.B) {
 		seq++
 		l.Commit(seq, keys[seq%10_000])
 		for _, name := range names {
-			l.Confirm(name, seq)
+			l.Acknowledge(name, seq)
 		}
 	}
 	for range keys {

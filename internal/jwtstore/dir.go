@@ -279,21 +279,21 @@ func (d *Dir) SetAnnounce(on bool) {
 }
 
 // Changes returns what some server may still lack, oldest first; only the latest change of each account.
-func (d *Dir) Changes() []Change {
+func (d *Dir) Pending() []Change {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.led.changes()
 }
 
 // Latest returns the change of an account that some server may still lack; the zero Change if there is none.
-func (d *Dir) Latest(key string) Change {
+func (d *Dir) PendingFor(key string) Change {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.led.latest(key)
 }
 
 // Seen says when a server was last met; the zero time if it is not known.
-func (d *Dir) Seen(server string) time.Time {
+func (d *Dir) LastSeen(server string) time.Time {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.led.seen(server)
@@ -307,26 +307,26 @@ func (d *Dir) Servers() []string {
 }
 
 // Unseen returns the servers that were last met before a moment.
-func (d *Dir) Unseen(before time.Time) []string {
+func (d *Dir) UnseenSince(before time.Time) []string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.led.unseen(before)
 }
 
 // Lacks says whether the server has yet to acknowledge the change. Nobody lacks one that Changes does not return.
-func (d *Dir) Lacks(server string, seq uint64) bool {
+func (d *Dir) IsPending(server string, seq uint64) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.led.lacks(server, seq)
 }
 
 // Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
-func (d *Dir) Meet(server string, at time.Time) {
+func (d *Dir) Register(server string, at time.Time) {
 	d.learn(event{op: opMeet, server: server, number: uint64(at.UnixNano())})
 }
 
 // Confirm records that the server has acknowledged the change.
-func (d *Dir) Confirm(server string, seq uint64) {
+func (d *Dir) Acknowledge(server string, seq uint64) {
 	d.learn(event{op: opConfirm, server: server, number: seq})
 }
 

@@ -99,7 +99,7 @@ func write(t testing.TB, path, content string) {
 
 func written(t testing.TB, d *jwtstore.Dir) {
 	t.Helper()
-	jwtstoretest.Eventually(t, "every JWT is in its file", func() bool { return d.Pending() == 0 })
+	jwtstoretest.Eventually(t, "every JWT is in its file", func() bool { return d.Unwritten() == 0 })
 }
 
 func TestAfterCloseOnlyTheJWTsAreThere(t *testing.T) {
@@ -131,23 +131,23 @@ func TestAfterCloseOnlyTheJWTsAreThere(t *testing.T) {
 func TestTheJournalStaysWhileAServerIsKnown(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
-	d.Meet("s1", time.Now())
+	d.Register("s1", time.Now())
 	seq := put(t, d, key, "jwt")
 	closeStore(t, d)
 	if _, err := os.Stat(filepath.Join(dir, ".journal", "journal")); err != nil {
 		t.Error(err)
 	}
 	d = open(t, options(t, dir))
-	if !d.Lacks("s1", seq) {
+	if !d.IsPending("s1", seq) {
 		t.Error("s1 is not owed the change")
 	}
-	d.Confirm("s1", seq)
+	d.Acknowledge("s1", seq)
 	closeStore(t, d)
 	d = open(t, options(t, dir))
-	if seq = put(t, d, key, "changed"); !d.Lacks("s1", seq) {
+	if seq = put(t, d, key, "changed"); !d.IsPending("s1", seq) {
 		t.Error("s1, who was away at the restart and at the change, is not owed it")
 	}
-	d.Confirm("s1", seq)
+	d.Acknowledge("s1", seq)
 	d.Forget("s1")
 	closeStore(t, d)
 	path := jwtstore.Path(true, key)
@@ -158,7 +158,7 @@ func TestTheJournalStaysWhileAServerIsKnown(t *testing.T) {
 func TestANewServerIsWrittenDownAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, options(t, dir))
-	d.Meet("s1", time.Now())
+	d.Register("s1", time.Now())
 	jwtstoretest.Eventually(t, "a copy of the directory knows the server", func() bool {
 		copied := t.TempDir()
 		copyTree(t, dir, copied)
@@ -359,7 +359,7 @@ func TestB17TheDirectoryIsRemovedUnderneath(t *testing.T) {
 		}
 		put(t, d, second, fmt.Sprint("second ", round))
 		loads(t, d, second, fmt.Sprint("second ", round))
-		if n := len(d.Changes()); n != 2 {
+		if n := len(d.Pending()); n != 2 {
 			t.Errorf("%d changes are owed", n)
 		}
 	}

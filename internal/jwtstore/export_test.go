@@ -106,8 +106,8 @@ func (d *Dir) BreakJournal(f *os.File) {
 	d.journal.file = f
 }
 
-// Pending is how many JWTs and tombstones are committed whose files are not written.
-func (d *Dir) Pending() int {
+// Unwritten is how many JWTs and tombstones are committed whose files are not written.
+func (d *Dir) Unwritten() int {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return len(d.pending) + len(d.graves)
@@ -133,14 +133,14 @@ func (d *Dir) SetMostPending(n int64) {
 // Ledger is the outbox by itself, for a comparison with a simple model.
 type Ledger struct{ *ledger }
 
-func NewLedger() Ledger                             { return Ledger{newLedger()} }
-func (l Ledger) Commit(seq uint64, key string)      { l.commit(seq, key, time.Unix(int64(seq), 0), true) }
-func (l Ledger) Withdraw(seq uint64, key string)    { l.withdraw(seq, key) }
-func (l Ledger) Meet(name string)                   { l.meet(name, time.Unix(1, 0)) }
-func (l Ledger) Confirm(name string, seq uint64)    { l.confirm(name, seq) }
-func (l Ledger) Forget(name string)                 { l.forget(name) }
-func (l Ledger) Lacks(name string, seq uint64) bool { return l.lacks(name, seq) }
-func (l Ledger) Changes() []Change                  { return l.changes() }
+func NewLedger() Ledger                                 { return Ledger{newLedger()} }
+func (l Ledger) Commit(seq uint64, key string)          { l.commit(seq, key, time.Unix(int64(seq), 0), true) }
+func (l Ledger) Withdraw(seq uint64, key string)        { l.withdraw(seq, key) }
+func (l Ledger) Register(name string)                   { l.meet(name, time.Unix(1, 0)) }
+func (l Ledger) Acknowledge(name string, seq uint64)    { l.confirm(name, seq) }
+func (l Ledger) Forget(name string)                     { l.forget(name) }
+func (l Ledger) IsPending(name string, seq uint64) bool { return l.lacks(name, seq) }
+func (l Ledger) Pending() []Change                      { return l.changes() }
 func (l Ledger) Reload() (Ledger, error) {
 	n, err := decodeLedger(l.encode(nil))
 	return Ledger{n}, err

@@ -65,7 +65,7 @@ func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
 	put(t, d, key, "the JWT")
 	written(t, d)
 	empty := fill(t, dir)
-	before := d.Changes()
+	before := d.Pending()
 	for range 3 {
 		if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury(strings.Repeat("gone", 2000))); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("Delete: %v", err)
@@ -76,8 +76,8 @@ func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
 	if content, err := os.ReadFile(path); string(content) != "the JWT" {
 		t.Errorf("the file has %q, %v", content, err)
 	}
-	if !slices.Equal(d.Changes(), before) {
-		t.Errorf("owed are %v, want %v", d.Changes(), before)
+	if !slices.Equal(d.Pending(), before) {
+		t.Errorf("owed are %v, want %v", d.Pending(), before)
 	}
 	empty()
 	del(t, d, key, "gone")
@@ -329,7 +329,7 @@ func withoutPermission(dir string) error {
 		if err := try(old); err != nil {
 			return err
 		}
-		for d.Pending() > 0 {
+		for d.Unwritten() > 0 {
 		}
 		info, err := os.Stat(locked)
 		if err != nil {
@@ -360,7 +360,7 @@ func withoutPermission(dir string) error {
 // withoutOther has the JWT as with the other setting of Shard, in a directory that nothing can be removed from.
 func withoutOther(d *jwtstore.Dir, dir, key string, try func(string) error, remove func() error) error {
 	err := errors.Join(try("jwt"), remove()) // makes the shard
-	for d.Pending() > 0 {
+	for d.Unwritten() > 0 {
 	}
 	flat := filepath.Join(dir, jwtstore.Path(false, key))
 	err = errors.Join(err, os.WriteFile(flat, []byte("flat"), 0o600), os.Chmod(dir, 0o500))

@@ -116,10 +116,10 @@ func FuzzLedger(f *testing.F) {
 				l.Commit(uint64(n)+1, key)
 				m.commit(uint64(n)+1, key)
 			case 2:
-				l.Meet(name)
+				l.Register(name)
 				m.meet(name)
 			case 3:
-				l.Confirm(name, seq)
+				l.Acknowledge(name, seq)
 				m.confirm(name, seq)
 			case 4:
 				l.Forget(name)
@@ -185,7 +185,7 @@ func (m *model) settle() {
 }
 
 func (m *model) compare(t *testing.T, l jwtstore.Ledger) {
-	got := l.Changes()
+	got := l.Pending()
 	if len(got) != len(m.changes) {
 		t.Fatalf("owed are %v, want %v", got, m.changes)
 	}
@@ -194,7 +194,7 @@ func (m *model) compare(t *testing.T, l jwtstore.Ledger) {
 			t.Fatalf("owed are %v, want %v", got, m.changes)
 		}
 		for name, acked := range m.acked {
-			if l.Lacks(name, c.Seq) == acked[c.Seq] {
+			if l.IsPending(name, c.Seq) == acked[c.Seq] {
 				t.Fatalf("%s lacks %d: %v", name, c.Seq, !acked[c.Seq])
 			}
 		}

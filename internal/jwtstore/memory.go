@@ -156,28 +156,28 @@ func (m *Memory) SetAnnounce(on bool) {
 }
 
 // Changes returns what some server may still lack, oldest first; only the latest change of each account.
-func (m *Memory) Changes() []Change {
+func (m *Memory) Pending() []Change {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.led.changes()
 }
 
 // Latest returns the change of an account that some server may still lack; the zero Change if there is none.
-func (m *Memory) Latest(key string) Change {
+func (m *Memory) PendingFor(key string) Change {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.led.latest(key)
 }
 
 // Seen says when a server was last met; the zero time if it is not known.
-func (m *Memory) Seen(server string) time.Time {
+func (m *Memory) LastSeen(server string) time.Time {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.led.seen(server)
 }
 
 // Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
-func (m *Memory) Meet(server string, at time.Time) {
+func (m *Memory) Register(server string, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if server != "" {
@@ -193,21 +193,21 @@ func (m *Memory) Servers() []string {
 }
 
 // Unseen returns the servers that were last met before a moment.
-func (m *Memory) Unseen(before time.Time) []string {
+func (m *Memory) UnseenSince(before time.Time) []string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.led.unseen(before)
 }
 
 // Lacks says whether the server has yet to acknowledge the change. Nobody lacks one that Changes does not return.
-func (m *Memory) Lacks(server string, seq uint64) bool {
+func (m *Memory) IsPending(server string, seq uint64) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.led.lacks(server, seq)
 }
 
 // Confirm records that the server has acknowledged the change.
-func (m *Memory) Confirm(server string, seq uint64) {
+func (m *Memory) Acknowledge(server string, seq uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.led.confirm(server, seq)

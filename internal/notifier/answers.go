@@ -140,7 +140,7 @@ func parseReply(s string) (seq uint64, number int) {
 // the same.
 func (s *session) answered(key, attempt string, r reply, unanswered bool, now time.Time) {
 	seq, number := parseReply(attempt)
-	if s.n.Outbox.Latest(key).Seq != seq {
+	if s.n.Outbox.PendingFor(key).Seq != seq {
 		seq = 0 // superseded, or settled: there is nothing to acknowledge
 	}
 	it := s.items[key]
@@ -183,7 +183,7 @@ func (s *session) weigh(name string, p *peer, seq uint64, it *item, current bool
 			it.refuse(name, "it answers, but neither with data nor with an error")
 		}
 	case applied:
-		s.n.Outbox.Confirm(name, seq)
+		s.n.Outbox.Acknowledge(name, seq)
 	case cacheSkipped:
 		if it != nil && it.Seq == seq {
 			s.chill(it, name)
@@ -192,7 +192,7 @@ func (s *session) weigh(name string, p *peer, seq uint64, it *item, current bool
 		p.fetches = true
 		s.excuse(name, p)
 		if current && it.sent.Sub(it.At) >= skipWindow {
-			s.n.Outbox.Confirm(name, seq)
+			s.n.Outbox.Acknowledge(name, seq)
 		} else if current {
 			it.early = true
 		}
@@ -261,7 +261,7 @@ func (s *session) connected(m *nats.Msg) {
 // allHeard says that everybody has answered who lacks the change and answers at all.
 func (s *session) allHeard(it *item) bool {
 	for name, p := range s.peers {
-		if !p.silent && !it.heard[name] && s.n.Outbox.Lacks(name, it.Seq) {
+		if !p.silent && !it.heard[name] && s.n.Outbox.IsPending(name, it.Seq) {
 			return false
 		}
 	}

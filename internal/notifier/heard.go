@@ -39,7 +39,7 @@ func (s *session) has(rest string, r reply, unanswered bool, now time.Time) {
 	case runs.State == accounts.Loaded && strings.TrimSpace(string(runs.JWT)) == it.want,
 		// It fetches the account when it needs it, or has saved what it heard; only a cache may have an older one.
 		runs.State == accounts.NotLoaded && !p.caches:
-		s.n.Outbox.Confirm(name, seq)
+		s.n.Outbox.Acknowledge(name, seq)
 	}
 	it.heard[name] = true
 	if !s.settle(it) && s.allHeard(it) {

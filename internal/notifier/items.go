@@ -118,7 +118,7 @@ func (s *session) settle(it *item) bool {
 		return false
 	}
 	for name := range s.peers {
-		if s.n.Outbox.Lacks(name, it.Seq) {
+		if s.n.Outbox.IsPending(name, it.Seq) {
 			return false
 		}
 	}
@@ -153,9 +153,9 @@ func (s *session) conclude(it *item, now time.Time) {
 	}
 	for name, p := range s.peers {
 		switch {
-		case it.heard[name] || !s.n.Outbox.Lacks(name, it.Seq):
+		case it.heard[name] || !s.n.Outbox.IsPending(name, it.Seq):
 		case p.speechless && it.flushed:
-			s.n.Outbox.Confirm(name, it.Seq)
+			s.n.Outbox.Acknowledge(name, it.Seq)
 		case p.speechless:
 			it.refuse(name, "the connection did not take it")
 		case now.Sub(it.sent) >= answerWithin:
@@ -205,7 +205,7 @@ func (it *item) refuse(name, reason string) {
 func (s *session) delivery(key string) (acked, servers int) {
 	it := s.items[key]
 	for name := range s.peers {
-		if it == nil || !s.n.Outbox.Lacks(name, it.Seq) {
+		if it == nil || !s.n.Outbox.IsPending(name, it.Seq) {
 			acked++
 		}
 	}

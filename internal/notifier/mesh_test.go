@@ -209,7 +209,7 @@ func TestTenThousandPushesDoNotFlood(t *testing.T) {
 		for _, k := range keys {
 			last = c.push(t, k)
 		}
-		for c.store.Lacks("good", last) {
+		for c.store.IsPending("good", last) {
 			time.Sleep(time.Millisecond)
 		}
 		if took := time.Since(began); took > 10*time.Second {
@@ -223,12 +223,12 @@ func TestTenThousandPushesDoNotFlood(t *testing.T) {
 		if after, _ := c.counted(); after-updates > 30 {
 			t.Errorf("%d announcements in ten minutes to one that does not answer", after-updates)
 		}
-		if n := len(c.store.Changes()); n != 10_000 {
+		if n := len(c.store.Pending()); n != 10_000 {
 			t.Errorf("%d changes are owed to it", n)
 		}
 		c.set(good, &node{name: "deaf", id: "ND", version: "2.15.2", says: "jwt updated"})
 		time.Sleep(time.Minute)
-		if n := len(c.store.Changes()); n != 0 {
+		if n := len(c.store.Pending()); n != 0 {
 			t.Errorf("%d changes are owed although it answers again", n)
 		}
 		if _, most := c.counted(); most > 128 {
@@ -353,14 +353,14 @@ func TestARestartIsNoticedByTheID(t *testing.T) {
 				cell.set()
 				time.Sleep(2 * time.Minute)
 				for _, k := range keys {
-					if seq := cell.put(t, k, "jwt"); !cell.store.Lacks("n", seq) {
+					if seq := cell.put(t, k, "jwt"); !cell.store.IsPending("n", seq) {
 						t.Fatal("it is owed nothing")
 					}
 				}
 				time.Sleep(time.Minute)
 				cell.set(&node{name: "n", id: "N2", version: "2.15.2", says: c.says, began: time.Now()})
 				time.Sleep(2 * time.Minute)
-				if n := len(cell.store.Changes()); n != 0 {
+				if n := len(cell.store.Pending()); n != 0 {
 					t.Errorf("%d changes are still owed", n)
 				}
 				if n, _ := cell.counted(); n != c.announced {
@@ -382,8 +382,8 @@ func TestAServerThatNobodyKnewIsToldEverything(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.set(&node{name: "n", id: "N1", version: "2.15.2", says: "jwt update skipped", began: time.Now()})
 		time.Sleep(2 * time.Minute)
-		if n, _ := c.counted(); n < 50 || len(c.carried()) != 50 || len(c.store.Changes()) != 0 {
-			t.Errorf("%d announcements of %d accounts, %d still owed", n, len(c.carried()), len(c.store.Changes()))
+		if n, _ := c.counted(); n < 50 || len(c.carried()) != 50 || len(c.store.Pending()) != 0 {
+			t.Errorf("%d announcements of %d accounts, %d still owed", n, len(c.carried()), len(c.store.Pending()))
 		}
 	})
 }
@@ -405,7 +405,7 @@ func TestNobodyIsForgottenWhateverHeAnswered(t *testing.T) {
 						c.hearConnect("n", id, k)
 					}
 					time.Sleep(2 * time.Minute)
-					if n := len(c.store.Changes()); n != 0 {
+					if n := len(c.store.Pending()); n != 0 {
 						t.Errorf("%d changes are owed for ever", n)
 					}
 				}, &node{name: "n", id: "N1", version: "2.15.2", says: says})

@@ -47,23 +47,23 @@ type Change = struct {
 // Outbox remembers, durably, which change each nats-server has acknowledged. jwtstore's stores meet it.
 type Outbox interface {
 	// Changes returns what some server may still lack, oldest first; only the latest change of each account.
-	Changes() []Change
+	Pending() []Change
 	// Latest is the one of an account, the zero Change if there is none.
-	Latest(key string) Change
+	PendingFor(key string) Change
 	// Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
-	Meet(server string, at time.Time)
+	Register(server string, at time.Time)
 	// Seen says when it was last met.
-	Seen(server string) time.Time
+	LastSeen(server string) time.Time
 	// Servers returns the names of all that were met and not forgotten.
 	Servers() []string
 	// Unseen returns the names of those last met before a moment.
-	Unseen(before time.Time) []string
+	UnseenSince(before time.Time) []string
 	// Forget removes a server: it is owed nothing any more.
 	Forget(server string)
 	// Lacks says whether the server has yet to acknowledge the change.
-	Lacks(server string, seq uint64) bool
+	IsPending(server string, seq uint64) bool
 	// Confirm records that the server has acknowledged the change.
-	Confirm(server string, seq uint64)
+	Acknowledge(server string, seq uint64)
 }
 
 // Session is a connected NATS session. *nats.Conn meets it.

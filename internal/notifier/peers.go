@@ -151,7 +151,7 @@ func (s *session) heartbeat(m *nats.Msg) {
 func (s *session) greet(server serverID, now time.Time) (name string, p *peer) {
 	name, p = s.find(server)
 	if p != nil {
-		s.n.Outbox.Meet(name, now)
+		s.n.Outbox.Register(name, now)
 		return name, p
 	}
 	former := ""
@@ -165,8 +165,8 @@ func (s *session) greet(server serverID, now time.Time) (name string, p *peer) {
 	for _, it := range s.items {
 		delete(it.cold, name) // whoever had that name before
 	}
-	newcomer := s.n.Outbox.Seen(name).IsZero() // one that nobody knew is told everything
-	s.n.Outbox.Meet(name, now)
+	newcomer := s.n.Outbox.LastSeen(name).IsZero() // one that nobody knew is told everything
+	s.n.Outbox.Register(name, now)
 	p = &peer{id: server.ID, former: former, met: s.round.number, excused: newcomer, silent: s.owe(name), probe: now.Add(introducedWithin), known: now.Add(introducedWithin)}
 	s.peers[name] = p
 	if p.id != "" && (!s.round.asking || !s.round.everyone) {
@@ -219,9 +219,9 @@ func (s *session) excuse(name string, p *peer) {
 		return
 	}
 	p.excused = true
-	for _, c := range s.n.Outbox.Changes() {
+	for _, c := range s.n.Outbox.Pending() {
 		if c.At.Before(p.began) {
-			s.n.Outbox.Confirm(name, c.Seq)
+			s.n.Outbox.Acknowledge(name, c.Seq)
 		}
 	}
 	for _, it := range s.items {
@@ -231,8 +231,8 @@ func (s *session) excuse(name string, p *peer) {
 
 // owe takes up what a nats-server lacks that has just appeared, and says whether there is anything.
 func (s *session) owe(name string) (any bool) {
-	for _, c := range s.n.Outbox.Changes() {
-		if s.n.Outbox.Lacks(name, c.Seq) {
+	for _, c := range s.n.Outbox.Pending() {
+		if s.n.Outbox.IsPending(name, c.Seq) {
 			any = true
 			if s.items[c.Key] == nil {
 				s.items[c.Key] = &item{Change: c, index: -1}
@@ -282,7 +282,7 @@ func (s *session) forget(now time.Time) {
 	if now.Sub(s.began) < min(watchAtLeast, s.n.forgetAfter) {
 		return
 	}
-	for _, name := range s.n.Outbox.Unseen(now.Add(-s.n.forgetAfter)) {
+	for _, name := range s.n.Outbox.UnseenSince(now.Add(-s.n.forgetAfter)) {
 		if s.peers[name] == nil {
 			s.n.Outbox.Forget(name)
 			s.n.note(slog.LevelWarn, "nats-server %s has not been seen for %s and is forgotten: nothing is owed to it any more",
@@ -325,7 +325,7 @@ func (s *session) probe(now time.Time) (batch []attempt) {
 // oldestFor returns the oldest change that a nats-server lacks, nil if there is none.
 func (s *session) oldestFor(name string) (oldest *item) {
 	for _, it := range s.items {
-		if (oldest == nil || it.Seq < oldest.Seq) && s.n.Outbox.Lacks(name, it.Seq) {
+		if (oldest == nil || it.Seq < oldest.Seq) && s.n.Outbox.IsPending(name, it.Seq) {
 			oldest = it
 		}
 	}
@@ -358,7 +358,7 @@ func (s *session) isBack(name string, p *peer, now time.Time) {
 	}
 	p.silent, p.late = false, false
 	for _, it := range s.items {
-		if it.idle() && !it.cold[name] && s.n.Outbox.Lacks(name, it.Seq) {
+		if it.idle() && !it.cold[name] && s.n.Outbox.IsPending(name, it.Seq) {
 			s.again(it, now)
 		}
 	}

@@ -38,10 +38,10 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	report := accounts.Report{State: n.state()}
-	latest := n.Outbox.Latest(key)
+	latest := n.Outbox.PendingFor(key)
 	for _, name := range n.Outbox.Servers() {
-		r := accounts.ServerReport{Name: name, Seen: n.Outbox.Seen(name), Acked: true}
-		if n.Outbox.Lacks(name, latest.Seq) {
+		r := accounts.ServerReport{Name: name, Seen: n.Outbox.LastSeen(name), Acked: true}
+		if n.Outbox.IsPending(name, latest.Seq) {
 			r.Acked, r.Since = false, latest.At
 		}
 		if n.live != nil {

@@ -79,7 +79,7 @@ func (s *session) start() {
 	defer s.n.unlock()
 	s.n.live = s
 	s.n.maxPayload = int(s.conn.MaxPayload())
-	for _, c := range s.n.Outbox.Changes() {
+	for _, c := range s.n.Outbox.Pending() {
 		s.items[c.Key] = &item{Change: c, index: -1}
 	}
 }
@@ -219,7 +219,7 @@ func (s *session) withdraw(c Change) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	for _, name := range s.n.Outbox.Servers() {
-		s.n.Outbox.Confirm(name, c.Seq)
+		s.n.Outbox.Acknowledge(name, c.Seq)
 	}
 	if it := s.items[c.Key]; it != nil && it.Seq == c.Seq {
 		s.remove(it)

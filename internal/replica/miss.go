@@ -18,8 +18,8 @@ const (
 
 // Find returns a stored account at once, and any other one from the primary or from another account server. The error wraps
 // those of package accounts; it is ErrUnreadable while nobody can know whether the primary has the account.
-func (r *Replica) Find(ctx context.Context, key string) (*accounts.Account, error) {
-	a, err := r.Gate.Lookup(ctx, key)
+func (r *Replica) Get(ctx context.Context, key string) (*accounts.Account, error) {
+	a, err := r.Gate.GetLocal(ctx, key)
 	switch {
 	case err == nil:
 		r.refresh(key)
@@ -37,9 +37,9 @@ func (r *Replica) Find(ctx context.Context, key string) (*accounts.Account, erro
 	return nil, missed
 }
 
-// LookupActivation returns a stored activation token at once, and any other one from the primary.
-func (r *Replica) LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
-	a, err := r.Gate.LookupActivation(ctx, hash)
+// GetActivation returns a stored activation token at once, and any other one from the primary.
+func (r *Replica) GetActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
+	a, err := r.Gate.GetActivation(ctx, hash)
 	switch {
 	case err == nil:
 		r.refresh(hash)
@@ -58,27 +58,27 @@ func (r *Replica) LookupActivation(ctx context.Context, hash string) (*accounts.
 }
 
 // Raw returns what is stored for an account, and what the primary has if nothing is.
-func (r *Replica) Raw(ctx context.Context, key string) ([]byte, error) {
-	a, err := r.Find(ctx, key)
+func (r *Replica) GetRaw(ctx context.Context, key string) ([]byte, error) {
+	a, err := r.Get(ctx, key)
 	switch {
 	case err == nil:
 		return a.JWT, nil
 	case accounts.Absent(err):
 		return nil, err
 	}
-	return r.Gate.Raw(ctx, key)
+	return r.Gate.GetRaw(ctx, key)
 }
 
-// RawActivation is Raw for an activation token.
-func (r *Replica) RawActivation(ctx context.Context, hash string) ([]byte, error) {
-	a, err := r.LookupActivation(ctx, hash)
+// GetRawActivation is Raw for an activation token.
+func (r *Replica) GetRawActivation(ctx context.Context, hash string) ([]byte, error) {
+	a, err := r.GetActivation(ctx, hash)
 	switch {
 	case err == nil:
 		return a.JWT, nil
 	case errors.Is(err, accounts.ErrUnreadable):
 		return nil, err
 	}
-	return r.Gate.RawActivation(ctx, hash)
+	return r.Gate.GetRawActivation(ctx, hash)
 }
 
 // together asks once for all who want to know the same at the same time, and for no more than mostMisses things at once.
@@ -123,12 +123,12 @@ func (r *Replica) begin() (end func()) {
 
 // missed asks the primary and other account servers at the same time. What only others have is not stored.
 func (r *Replica) missed(ctx context.Context, key string) (*accounts.Account, error) {
-	if a, err := r.Gate.Lookup(ctx, key); err == nil {
+	if a, err := r.Gate.GetLocal(ctx, key); err == nil {
 		return a, nil // it has come in the meantime
 	}
 	others := make(chan *accounts.Account, 1)
 	go func() {
-		a, _ := r.Gate.Find(ctx, key) // nil with an error, also when ctx ends
+		a, _ := r.Gate.Get(ctx, key) // nil with an error, also when ctx ends
 		others <- a
 	}()
 	a, err := r.fetch(ctx, key)
@@ -170,16 +170,16 @@ func (r *Replica) fetch(ctx context.Context, key string) (*accounts.Account, err
 	}
 	_, refused := r.Gate.Merge(context.WithoutCancel(ctx), key, token, source)
 	if refused = r.settled(key, refused); refused == nil {
-		if a, err := r.Gate.Lookup(ctx, key); err == nil {
+		if a, err := r.Gate.GetLocal(ctx, key); err == nil {
 			return a, nil
 		}
 	}
-	a, err := r.Gate.Foreign(key, token)
+	a, err := r.Gate.Verify(key, token)
 	if deleted, is := errors.AsType[*accounts.DeletedError](err); is {
 		return nil, fmt.Errorf("%w: %w", errLacking, deleted)
 	}
 	if err != nil {
-		a, _ = r.Gate.Lookup(ctx, key)
+		a, _ = r.Gate.GetLocal(ctx, key)
 		refused = errors.Join(refused, err)
 	}
 	return a, refused
@@ -201,13 +201,13 @@ func (r *Replica) fetchToken(ctx context.Context, hash string) (*accounts.Activa
 	}
 	_, _, refused := r.Gate.Activate(context.WithoutCancel(ctx), token, source)
 	if refused = r.settled(hash, refused); refused == nil {
-		if a, err := r.Gate.LookupActivation(ctx, hash); err == nil {
+		if a, err := r.Gate.GetActivation(ctx, hash); err == nil {
 			return a, nil
 		}
 	}
-	a, err := r.Gate.ForeignActivation(ctx, hash, token)
+	a, err := r.Gate.VerifyActivation(ctx, hash, token)
 	if err != nil {
-		a, _ = r.Gate.LookupActivation(ctx, hash)
+		a, _ = r.Gate.GetActivation(ctx, hash)
 	}
 	return a, errors.Join(refused, err)
 }

@@ -26,22 +26,22 @@ import (
 
 // Gate is where accounts are read and let in. Its errors are those of package accounts.
 type Gate interface {
-	Lookup(ctx context.Context, key string) (*accounts.Account, error)
+	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
 	// Find is Lookup, and asks other account servers over NATS.
-	Find(ctx context.Context, key string) (*accounts.Account, error)
-	// Raw and RawActivation return what is stored, unchecked.
-	Raw(ctx context.Context, key string) ([]byte, error)
-	RawActivation(ctx context.Context, hash string) ([]byte, error)
+	Get(ctx context.Context, key string) (*accounts.Account, error)
+	// Raw and GetRawActivation return what is stored, unchecked.
+	GetRaw(ctx context.Context, key string) ([]byte, error)
+	GetRawActivation(ctx context.Context, hash string) ([]byte, error)
 	// Merge lets in what a peer has.
-	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
+	Merge(ctx context.Context, key string, token []byte, src accounts.Origin) (changed bool, err error)
 	// Foreign judges what a peer has without storing it: it may have expired.
-	Foreign(key string, token []byte) (*accounts.Account, error)
+	Verify(key string, token []byte) (*accounts.Account, error)
 	// Activate lets an activation token in; Vouch returns ErrActivationIssuer if no stored account has signed it.
-	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
+	Activate(ctx context.Context, token []byte, src accounts.Origin) (a *accounts.Activation, changed bool, err error)
 	Vouch(ctx context.Context, token []byte) error
-	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
-	// ForeignActivation is Foreign for activation tokens.
-	ForeignActivation(ctx context.Context, hash string, token []byte) (*accounts.Activation, error)
+	GetActivation(ctx context.Context, hash string) (*accounts.Activation, error)
+	// VerifyActivation is Foreign for activation tokens.
+	VerifyActivation(ctx context.Context, hash string, token []byte) (*accounts.Activation, error)
 }
 
 // Options is what a Replica needs.
@@ -72,7 +72,7 @@ type Replica struct {
 	asking map[string]bool
 }
 
-var source = accounts.Source{Door: "primary", Peer: true}
+var source = accounts.Origin{Kind: "primary", Peer: true}
 
 // New returns a Replica that has not asked for anything yet.
 func New(o Options) *Replica {

@@ -21,8 +21,8 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
-	"nats-account-server/internal/trust"
 	"nats-account-server/internal/replica"
+	"nats-account-server/internal/trust"
 )
 
 // mute announces to nobody.
@@ -104,7 +104,7 @@ func TestB15ManyAskAtOnce(t *testing.T) {
 		for i := range 200 {
 			all.Go(func() {
 				key := keys[i%len(keys)]
-				a, err := r.Find(context.Background(), key)
+				a, err := r.Get(context.Background(), key)
 				if (i%2 == 0) != (err == nil) || err == nil && string(a.JWT) != string(tokens[key]) {
 					t.Errorf("%v, %v", a, err)
 				}
@@ -139,17 +139,17 @@ func TestWhatIsStoredIsAskedForInTheBackground(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 {
-		if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
+		if got, err := r.Get(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
 			t.Fatal(got, err)
 		}
 	}
 	close(release)
 	natstest.Eventually(t, "the primary's is served", func() bool {
-		got, err := r.Find(t.Context(), a.ID)
+		got, err := r.Get(t.Context(), a.ID)
 		return err == nil && string(got.JWT) == string(second)
 	})
 	for range 10 {
-		_, _ = r.Find(t.Context(), a.ID)
+		_, _ = r.Get(t.Context(), a.ID)
 	}
 	if n := asked.Load(); n != 1 {
 		t.Errorf("asked %d times", n)
@@ -203,11 +203,11 @@ func TestThePrimarysAnswers(t *testing.T) {
 		{"it has it", says(200, good), served, stored, nil},
 	} {
 		answer.Store(&c.answer)
-		got, err := r.Find(t.Context(), a.ID)
+		got, err := r.Get(t.Context(), a.ID)
 		if !errors.Is(err, c.want) || (got != nil) != c.served {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
-		if raw, err := r.Raw(t.Context(), a.ID); (raw != nil) != c.served {
+		if raw, err := r.GetRaw(t.Context(), a.ID); (raw != nil) != c.served {
 			t.Errorf("%s: as text %q, %v", c.name, raw, err)
 		}
 		if _, _, err := store.Load(a.ID, accounts.Stamp{}); (err == nil) != c.stored {
@@ -243,7 +243,7 @@ func TestWhatThereIsNoRoomForIsServed(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	text := string(o.Account(t, a))
 	token.Store(&text)
-	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != text {
+	if got, err := r.Get(t.Context(), a.ID); err != nil || string(got.JWT) != text {
 		t.Errorf("%v, %v", got, err)
 	}
 	stop := run(t, r)
@@ -266,12 +266,12 @@ func TestADamagedFileIsMendedFromThePrimary(t *testing.T) {
 	if _, err := store.Put(t.Context(), a.ID, "test", []byte("junk"), func(_, _ []byte) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Find(t.Context(), a.ID); !errors.Is(err, accounts.ErrDamaged) {
+	if _, err := r.Get(t.Context(), a.ID); !errors.Is(err, accounts.ErrDamaged) {
 		t.Errorf("the primary lacks it: %v", err)
 	}
 	good := o.Account(t, a)
 	token.Store(&good)
-	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(good) {
+	if got, err := r.Get(t.Context(), a.ID); err != nil || string(got.JWT) != string(good) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -300,7 +300,7 @@ func TestManyUnknownAccountsAreBounded(t *testing.T) {
 	for i := range 400 {
 		waiting.Go(func() {
 			begin := time.Now()
-			if _, err := r.Find(context.Background(), keys[i%len(keys)]); err == nil {
+			if _, err := r.Get(context.Background(), keys[i%len(keys)]); err == nil {
 				t.Error("it is there")
 			}
 			if took := time.Since(begin); took > 1900*time.Millisecond {
@@ -325,12 +325,12 @@ func TestItDoesNotAskItself(t *testing.T) {
 	_, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
 		asked.Add(1)
 		key := strings.TrimPrefix(q.URL.Path, "/jwt/v1/accounts/")
-		if _, err := own.Load().Find(accounts.WithVia(q.Context(), q.Header.Get("Via")), key); err != nil {
+		if _, err := own.Load().Get(accounts.WithVia(q.Context(), q.Header.Get("Via")), key); err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}, nil)
 	own.Store(r)
-	if _, err := r.Find(accounts.WithVia(t.Context(), "1.1 nas-another"), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrUnreadable) {
+	if _, err := r.Get(accounts.WithVia(t.Context(), "1.1 nas-another"), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrUnreadable) {
 		t.Errorf("%v", err)
 	}
 	if n := asked.Load(); n != 1 {
@@ -352,7 +352,7 @@ func TestNothingHappensAfterRun(t *testing.T) {
 	}
 	find := func() {
 		t.Helper()
-		if _, err := r.Find(t.Context(), a.ID); err != nil {
+		if _, err := r.Get(t.Context(), a.ID); err != nil {
 			t.Error(err)
 		}
 	}
@@ -387,7 +387,7 @@ func TestAPasswordSurvivesARedirect(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	good := o.Account(t, a)
 	token.Store(&good)
-	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(good) {
+	if got, err := r.Get(t.Context(), a.ID); err != nil || string(got.JWT) != string(good) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -406,7 +406,7 @@ func TestTroubleIsSaidOnce(t *testing.T) {
 	}, func(o *replica.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	for _, now := range []bool{false, true, true, false, true, false} { // the second time is within a minute
 		bad.Store(now)
-		_, _ = r.Find(t.Context(), jwttest.NewAccount(t).ID)
+		_, _ = r.Get(t.Context(), jwttest.NewAccount(t).ID)
 	}
 	if said := log.String(); strings.Count(said, "502 Bad Gateway") != 1 || strings.Count(said, "answers again") != 1 {
 		t.Errorf("it says\n%s", said)
@@ -435,13 +435,13 @@ func TestAnHourLaterItIsAskedForAgain(t *testing.T) {
 	serves := func(want []byte) {
 		t.Helper()
 		natstest.Eventually(t, "it serves the JWT", func() bool {
-			got, err := r.Find(t.Context(), a.ID)
+			got, err := r.Get(t.Context(), a.ID)
 			return err == nil && string(got.JWT) == string(want)
 		})
 	}
 	find := func() {
 		t.Helper()
-		if _, err := r.Find(t.Context(), a.ID); err != nil {
+		if _, err := r.Get(t.Context(), a.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -576,10 +576,10 @@ func TestActivations(t *testing.T) {
 	})
 	finds := func(want error) {
 		t.Helper()
-		if got, err := r.LookupActivation(t.Context(), hash); !errors.Is(err, want) {
+		if got, err := r.GetActivation(t.Context(), hash); !errors.Is(err, want) {
 			t.Errorf("%v, %v, want %v", got, err, want)
 		}
-		if raw, err := r.RawActivation(t.Context(), hash); !errors.Is(err, want) {
+		if raw, err := r.GetRawActivation(t.Context(), hash); !errors.Is(err, want) {
 			t.Errorf("as text %q, %v, want %v", raw, err, want)
 		}
 	}
@@ -595,7 +595,7 @@ func TestActivations(t *testing.T) {
 	has(path, string(second))
 	clock.Store(3601)
 	natstest.Eventually(t, "the newer one is served", func() bool {
-		got, err := r.LookupActivation(t.Context(), hash)
+		got, err := r.GetActivation(t.Context(), hash)
 		return err == nil && string(got.JWT) == string(second)
 	})
 	has(path, "away")
@@ -607,7 +607,7 @@ func TestActivations(t *testing.T) {
 		c.ImportSubject, c.Expires = "bar", time.Now().Unix()-60
 	})
 	has("/jwt/v1/activations/"+other, string(expired))
-	if got, err := r.LookupActivation(t.Context(), other); err != nil || string(got.JWT) != string(expired) {
+	if got, err := r.GetActivation(t.Context(), other); err != nil || string(got.JWT) != string(expired) {
 		t.Errorf("an expired one: %v, %v", got, err)
 	}
 
@@ -616,7 +616,7 @@ func TestActivations(t *testing.T) {
 	foreign, hash := jwttest.Activation(t, stranger, b, time.Now())
 	has("/jwt/v1/activations/"+hash, string(foreign))
 	has("/jwt/v1/accounts/"+stranger.ID, "away")
-	if got, err := r.LookupActivation(t.Context(), hash); !errors.Is(err, accounts.ErrUnreadable) {
+	if got, err := r.GetActivation(t.Context(), hash); !errors.Is(err, accounts.ErrUnreadable) {
 		t.Errorf("of an account that nobody can know: %v, %v", got, err)
 	}
 }
@@ -637,13 +637,13 @@ func TestARefreshThatFailedIsNoAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer.Store(&page)
-	if got, err := r.Find(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
+	if got, err := r.Get(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
 		t.Errorf("%v, %v", got, err)
 	}
 	answer.Store(&second)
 	natstest.Eventually(t, "the newer one is served", func() bool {
 		clock.Add(1)
-		got, err := r.Find(t.Context(), a.ID)
+		got, err := r.Get(t.Context(), a.ID)
 		return err == nil && string(got.JWT) == string(second)
 	})
 	if clock.Load() > 1800 {
@@ -669,7 +669,7 @@ func TestOneQuestionDoesNotSpoilAnother(t *testing.T) {
 		"1.1 proxy, 1.1 " + server: accounts.ErrNotFound,
 		strings.Repeat(server, 17): accounts.ErrUnreadable,
 	} {
-		if _, err := r.Find(accounts.WithVia(t.Context(), via), a.ID); !errors.Is(err, want) {
+		if _, err := r.Get(accounts.WithVia(t.Context(), via), a.ID); !errors.Is(err, want) {
 			t.Errorf("via %.40q: %v", via, err)
 		}
 	}

@@ -22,7 +22,7 @@ const mostEarly = 256
 var exporterAfter = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
 
 // AnnounceActivation publishes an activation token; false if NATS is not connected.
-func (d *Doors) AnnounceActivation(a *accounts.Activation) bool {
+func (d *Server) AnnounceActivation(a *accounts.Activation) bool {
 	conn := d.finder.session()
 	if conn == nil {
 		return false
@@ -68,7 +68,7 @@ func (s *session) awaitExporter(token []byte) {
 }
 
 func (s *session) takeToken(m *nats.Msg) {
-	_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats", Peer: true})
+	_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: "nats", Peer: true})
 	if err != nil {
 		s.refused("activation", m.Subject, err)
 	}
@@ -80,7 +80,7 @@ func (s *session) takeToken(m *nats.Msg) {
 // remindOfToken announces a stored token to who has announced one that loses. Nobody compares stores of tokens.
 func (s *session) remindOfToken(subject string) {
 	_, hash, _ := cutLast(subject)
-	if a, err := s.Gate.LookupActivation(s.ctx, hash); err == nil {
+	if a, err := s.Gate.GetActivation(s.ctx, hash); err == nil {
 		s.Gate.AnnounceActivation(a, false)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // holds says whether the house serves this very token.
 func (h *house) holds(hash string, token []byte) bool {
-	a, err := h.gate.LookupActivation(context.Background(), hash)
+	a, err := h.gate.GetActivation(context.Background(), hash)
 	return err == nil && string(a.JWT) == string(token)
 }
 
@@ -57,7 +57,7 @@ func TestB47ActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	}
 	natstest.Eventually(t, "all others are refused", func() bool { return h.log.Count("is refused - ") >= len(offers) })
 	for _, hash := range []string{foreignHash, inItsNameHash} {
-		if _, err := h.gate.RawActivation(t.Context(), hash); !errors.Is(err, accounts.ErrNoActivation) {
+		if _, err := h.gate.GetRawActivation(t.Context(), hash); !errors.Is(err, accounts.ErrNoActivation) {
 			t.Errorf("it is stored: %v", err)
 		}
 	}
@@ -115,7 +115,7 @@ func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 			}
 		}
 		natstest.Eventually(t, "both serve the same", func() bool {
-			a, err := one.gate.LookupActivation(t.Context(), hash)
+			a, err := one.gate.GetActivation(t.Context(), hash)
 			return err == nil && other.holds(hash, a.JWT)
 		})
 	}

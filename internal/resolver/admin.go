@@ -18,8 +18,8 @@ func (s *session) list(m *nats.Msg) {
 
 // survey sees that the whole store has been looked at once. What can't be read is in no list and in no pack.
 func (s *session) survey() {
-	if !s.Gate.Surveyed() {
-		_ = s.Gate.Survey(s.ctx)
+	if !s.Gate.Rescanned() {
+		_ = s.Gate.Rescan(s.ctx)
 	}
 }
 
@@ -30,7 +30,7 @@ var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: tr
 func (s *session) delete(m *nats.Msg) {
 	done, err := accounts.Deletion{}, errNoDelete
 	if s.AllowDelete {
-		done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Source{Door: "nats"})
+		done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: "nats"})
 	}
 	switch {
 	case err != nil:

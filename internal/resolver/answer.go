@@ -91,7 +91,7 @@ func (q *quota) take(now time.Time) (ok bool, skipped int) {
 }
 
 // warn writes a line about what a stranger has sent, unless there have been many.
-func (d *Doors) warn(text string) {
+func (d *Server) warn(text string) {
 	ok, skipped := d.told.take(time.Now())
 	if skipped > 0 {
 		d.Log.Warn(fmt.Sprintf("%d more messages from NATS were refused", skipped))

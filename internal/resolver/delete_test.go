@@ -112,7 +112,7 @@ func TestB8WhatIsDeletedStaysDeleted(t *testing.T) {
 	}
 	absent := func(step string) {
 		t.Helper()
-		if a, err := h.gate.Lookup(t.Context(), a.ID); err == nil {
+		if a, err := h.gate.GetLocal(t.Context(), a.ID); err == nil {
 			t.Fatalf("%s brings back %s", step, a.JWT)
 		}
 	}
@@ -130,7 +130,7 @@ func TestB8WhatIsDeletedStaysDeleted(t *testing.T) {
 	}
 	// A peer has the same, and one that it got between: it has not heard of the deletion.
 	for _, back := range [][]byte{token, between} {
-		if _, err := h.gate.Merge(t.Context(), a.ID, back, accounts.Source{Door: "pack", Peer: true}); err == nil {
+		if _, err := h.gate.Merge(t.Context(), a.ID, back, accounts.Origin{Kind: "pack", Peer: true}); err == nil {
 			t.Error("a peer brings it back")
 		}
 	}
@@ -139,7 +139,7 @@ func TestB8WhatIsDeletedStaysDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.nc.Flush()
-	if found, err := h.gate.Find(t.Context(), a.ID); err == nil {
+	if found, err := h.gate.Get(t.Context(), a.ID); err == nil {
 		t.Errorf("a lookup brings back %s", found.JWT)
 	}
 	// Somebody who asks gets a newer one in, and it is not deleted by the same order again.
@@ -170,7 +170,7 @@ func TestTheAnswerSaysWhoStillRunsTheAccount(t *testing.T) {
 	creds, _ := a.User(t)
 	natstest.Connect(t, s.nats.ClientURL(), creds)
 	h.push(t, a.ID, h.signed(t, a, 0))
-	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Servers()) == 1 && h.store.Latest(a.ID).Seq == 0 })
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Servers()) == 1 && h.store.PendingFor(a.ID).Seq == 0 })
 	got := h.request(t, deleteSubject, order(t, op.Key, nil, a.ID))
 	if want := fmt.Sprintf("deleted 1 accounts; %s is still loaded by n1", a.ID[:12]); !strings.Contains(string(got.Data), want) || !strings.Contains(string(got.Data), "conn: 0") {
 		t.Errorf("%s %+v", got.Data, got.Error)

@@ -52,7 +52,7 @@ func (f *finder) session() Session {
 }
 
 // Find implements accounts.Finder.
-func (d *Doors) Find(ctx context.Context, key string, judge func(token []byte) error) []byte {
+func (d *Server) Find(ctx context.Context, key string, judge func(token []byte) error) []byte {
 	conn, question, ours := d.finder.begin(key, time.Now())
 	if question == nil {
 		return nil
@@ -105,7 +105,7 @@ func (f *finder) end(key string, question *flight, now time.Time) {
 }
 
 // ask asks everybody and returns the first answer that is a JWT of the account.
-func (d *Doors) ask(conn Session, key string, judge func([]byte) error) []byte {
+func (d *Server) ask(conn Session, key string, judge func([]byte) error) []byte {
 	answers, stop, err := pose(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
 	if err != nil {
 		return nil
@@ -144,7 +144,7 @@ func unsubscribe(sub *nats.Subscription) {
 	}
 }
 
-func (d *Doors) firstGood(key string, answers <-chan *nats.Msg, judge func([]byte) error) []byte {
+func (d *Server) firstGood(key string, answers <-chan *nats.Msg, judge func([]byte) error) []byte {
 	late := time.NewTimer(min(findWithin, d.signing.Load().within))
 	defer late.Stop()
 	for {

@@ -68,11 +68,11 @@ func TestB37B38AnswersToLookupsAreVerified(t *testing.T) {
 		}
 		nc.Flush()
 		h.forgetMisses(t)
-		got, err := h.gate.Find(t.Context(), a.ID)
+		got, err := h.gate.Get(t.Context(), a.ID)
 		if c.found && (err != nil || !bytes.Equal(got.JWT, token)) || !c.found && !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
-		text, err := h.gate.Raw(t.Context(), a.ID)
+		text, err := h.gate.GetRaw(t.Context(), a.ID)
 		if !c.found && !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%s: as text %q, %v", c.name, text, err)
 		}
@@ -110,7 +110,7 @@ func TestMissesAskOnce(t *testing.T) {
 		var n atomic.Int64
 		for range 100 {
 			all.Go(func() {
-				if _, err := h.gate.Find(t.Context(), a.ID); err == nil {
+				if _, err := h.gate.Get(t.Context(), a.ID); err == nil {
 					n.Add(1)
 				}
 			})
@@ -132,24 +132,24 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	s.replies(t, func(*nats.Msg) {})
 	h := newHouseOn(t, s, jwtstore.NewMemory(true))
 	began := time.Now()
-	if _, err := h.gate.Find(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+	if _, err := h.gate.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 	h.open(t)
 	began = time.Now()
-	_, err := h.gate.Find(t.Context(), jwttest.NewAccount(t).ID)
+	_, err := h.gate.Get(t.Context(), jwttest.NewAccount(t).ID)
 	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond || d > 1500*time.Millisecond {
 		t.Errorf("%v after %s", err, d)
 	}
 	h.doors.SetSigning("", 200*time.Millisecond) // signrequesttimeout
 	began = time.Now()
-	_, err = h.gate.Find(t.Context(), jwttest.NewAccount(t).ID)
+	_, err = h.gate.Get(t.Context(), jwttest.NewAccount(t).ID)
 	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 150*time.Millisecond || d > 950*time.Millisecond {
 		t.Errorf("with less time: %v after %s", err, d)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := h.gate.Find(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) {
+	if _, err := h.gate.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) {
 		t.Error(err)
 	}
 }
@@ -161,7 +161,7 @@ func TestB1OnlyAccountKeysAreAskedFor(t *testing.T) {
 	asked := s.replies(t, func(m *nats.Msg) { _ = m.Respond(nil) })
 	h := newHouse(t, s)
 	for _, key := range []string{"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B", s.op.ID} {
-		if _, err := h.gate.Find(t.Context(), key); !errors.Is(err, accounts.ErrNotFound) {
+		if _, err := h.gate.Get(t.Context(), key); !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
@@ -171,7 +171,7 @@ func TestB1OnlyAccountKeysAreAskedFor(t *testing.T) {
 	var all sync.WaitGroup
 	for range 500 {
 		key := jwttest.NewAccount(t).ID
-		all.Go(func() { _, _ = h.gate.Find(t.Context(), key) })
+		all.Go(func() { _, _ = h.gate.Get(t.Context(), key) })
 	}
 	all.Wait()
 	if n := asked.Load(); n == 0 || n > 150 {
@@ -184,7 +184,7 @@ func TestAMissIsAnsweredAtOnceWhereNobodyElseIs(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, newSite(t))
 	began := time.Now()
-	if _, err := h.gate.Find(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+	if _, err := h.gate.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natstest"
-	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
+	"nats-account-server/internal/trust"
 )
 
 // line is a session on which the test says what passes by.

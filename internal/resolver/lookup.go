@@ -41,7 +41,7 @@ func (s *session) lookup(m *nats.Msg) {
 
 // known answers unless the account is surely not stored. What can't be read or is damaged is left to others.
 func (s *session) known(m *nats.Msg, key string) bool {
-	a, err := s.Gate.Lookup(s.ctx, key)
+	a, err := s.Gate.GetLocal(s.ctx, key)
 	if err == nil {
 		token := bytes.TrimSpace(a.JWT)
 		s.complain(s.conn.Publish(m.Reply, token))

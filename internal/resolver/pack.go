@@ -162,7 +162,7 @@ func (x *exchange) take(text []byte) {
 	}
 	put := x.s.lanes.put(key, func() {
 		defer x.merging.Done()
-		changed, err := x.s.Gate.Merge(context.WithoutCancel(x.s.ctx), key, token, accounts.Source{Door: "pack", Peer: true})
+		changed, err := x.s.Gate.Merge(context.WithoutCancel(x.s.ctx), key, token, accounts.Origin{Kind: "pack", Peer: true})
 		if changed {
 			x.mu.Lock()
 			x.changed++

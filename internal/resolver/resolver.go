@@ -43,29 +43,29 @@ type Session interface {
 // Gate is where accounts are read and let in.
 type Gate interface {
 	// Hear takes an update. key is whose it is said to be, unchecked.
-	Hear(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
+	Hear(ctx context.Context, key string, token []byte, src accounts.Origin) (changed bool, err error)
 	// Merge takes a line of a pack.
-	Merge(ctx context.Context, key string, token []byte, src accounts.Source) (changed bool, err error)
+	Merge(ctx context.Context, key string, token []byte, src accounts.Origin) (changed bool, err error)
 	// Delete carries out an order of the operator.
-	Delete(ctx context.Context, order []byte, src accounts.Source) (accounts.Deletion, error)
-	// Activate lets an activation token in, LookupActivation gives a stored one, AnnounceActivation publishes it. Vouch returns
+	Delete(ctx context.Context, order []byte, src accounts.Origin) (accounts.Deletion, error)
+	// Activate lets an activation token in, GetActivation gives a stored one, AnnounceActivation publishes it. Vouch returns
 	// ErrActivationIssuer if no stored account has signed it.
-	Activate(ctx context.Context, token []byte, src accounts.Source) (a *accounts.Activation, changed bool, err error)
-	LookupActivation(ctx context.Context, hash string) (*accounts.Activation, error)
+	Activate(ctx context.Context, token []byte, src accounts.Origin) (a *accounts.Activation, changed bool, err error)
+	GetActivation(ctx context.Context, hash string) (*accounts.Activation, error)
 	AnnounceActivation(a *accounts.Activation, changed bool)
 	Vouch(ctx context.Context, token []byte) error
 	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
-	Lookup(ctx context.Context, key string) (*accounts.Account, error)
-	// Survey looks through the whole store; Surveyed says whether that has happened.
-	Survey(ctx context.Context) error
-	Surveyed() bool
+	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
+	// Rescan looks through the whole store; Rescanned says whether that has happened.
+	Rescan(ctx context.Context) error
+	Rescanned() bool
 	// Digest, Keys and Pack are of what is stored, servable and not expired.
 	Digest() accounts.Digest
 	Keys() []string
 	Pack(ctx context.Context) iter.Seq2[string, []byte]
 }
 
-// Options is what Doors need.
+// Options is what Server need.
 type Options struct {
 	Gate    Gate
 	Version string // of this program, for answers
@@ -76,8 +76,8 @@ type Options struct {
 	ReadOnly bool
 }
 
-// Doors are all doors on NATS. What they know outlives a session.
-type Doors struct {
+// Server are all doors on NATS. What they know outlives a session.
+type Server struct {
 	Options
 	id      string // like a nats-server's, of this process
 	host    string
@@ -94,9 +94,9 @@ type Doors struct {
 // Name is what this server is called in its answers, as the original is.
 const Name = "nats-account-server"
 
-// New returns Doors that are shut until Serve.
-func New(o Options) *Doors {
-	d := &Doors{Options: o, synced: make(chan struct{})}
+// New returns Server that are shut until Serve.
+func New(o Options) *Server {
+	d := &Server{Options: o, synced: make(chan struct{})}
 	d.SetSigning("", findWithin)
 	if pair, err := nkeys.CreateServer(); err == nil {
 		d.id, _ = pair.PublicKey()
@@ -110,7 +110,7 @@ const readyWithin = 5 * time.Second
 
 // session is the doors open on one connection.
 type session struct {
-	*Doors
+	*Server
 	ctx     context.Context
 	conn    Session
 	lanes   *lanes
@@ -125,13 +125,13 @@ type session struct {
 // Serve keeps the doors open until ctx ends. It calls ready as soon as the store has been compared with another one, or
 // nobody has answered, or that takes long: whoever announces what is stored had better wait for it. A nats-server takes
 // any JWT of an account for the latest one, and may have got a newer one than ours while we were away.
-func (d *Doors) Serve(ctx context.Context, conn Session, ready func()) {
+func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	ready = sync.OnceFunc(ready)
 	defer ready()
 	late := time.AfterFunc(readyWithin, ready)
 	defer late.Stop()
 	s := &session{
-		Doors:   d,
+		Server:  d,
 		ctx:     ctx,
 		conn:    conn,
 		lanes:   newLanes(),

@@ -97,7 +97,7 @@ func TestTheSubjectAndTheClaimsMustAgree(t *testing.T) {
 	if got.Error == nil || !strings.Contains(got.Error.Description, "pub keys don't match") || got.Error.Account != other.ID {
 		t.Errorf("answer: %+v", got.Error)
 	}
-	if _, err := h.gate.Lookup(t.Context(), a.ID); err == nil {
+	if _, err := h.gate.GetLocal(t.Context(), a.ID); err == nil {
 		t.Error("it is stored")
 	}
 }
@@ -317,10 +317,10 @@ func TestB3ConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
 	pushes.Wait()
 	for _, p := range pairs {
 		natstest.Eventually(t, "both have the same, and nothing is owed", func() bool {
-			o, _ := one.gate.Lookup(t.Context(), p.key)
-			w, _ := two.gate.Lookup(t.Context(), p.key)
+			o, _ := one.gate.GetLocal(t.Context(), p.key)
+			w, _ := two.gate.GetLocal(t.Context(), p.key)
 			return o != nil && w != nil && bytes.Equal(o.JWT, w.JWT) && (p.newer == nil || bytes.Equal(o.JWT, p.newer)) &&
-				one.store.Latest(p.key).Seq == 0 && two.store.Latest(p.key).Seq == 0
+				one.store.PendingFor(p.key).Seq == 0 && two.store.PendingFor(p.key).Seq == 0
 		})
 	}
 	s.wantSilence(t, one, two)

@@ -22,8 +22,8 @@ import (
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/notifier"
-	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
+	"nats-account-server/internal/trust"
 )
 
 // site is an operator, a nats-server, and a system user on it.
@@ -70,7 +70,7 @@ type house struct {
 	*site
 	store *jwtstore.Memory
 	gate  *accounts.Registry
-	doors *resolver.Doors
+	doors *resolver.Server
 	told  *notifier.Notifier
 	log   *natstest.Log
 	close func()
@@ -93,7 +93,7 @@ func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
 	}
 	log := slog.New(logging.New(h.log, logging.Format{Debug: true}))
 	h.told = notifier.New(notifier.Options{Outbox: store, Log: log, Load: func(ctx context.Context, key string) ([]byte, error) {
-		a, err := h.gate.Lookup(ctx, key)
+		a, err := h.gate.GetLocal(ctx, key)
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func (h *house) listens(t *testing.T) bool {
 // push is a POST.
 func (h *house) push(t *testing.T, key string, token []byte) {
 	t.Helper()
-	if _, err := h.gate.Submit(context.Background(), key, token, accounts.Source{Door: "http"}); err != nil {
+	if _, err := h.gate.Submit(context.Background(), key, token, accounts.Origin{Kind: "http"}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -229,4 +229,4 @@ func digestOf(tokens ...[]byte) []byte {
 
 func packLine(a *jwttest.Account, token []byte) string { return fmt.Sprintf("%s|%s", a.ID, token) }
 
-var sourceHTTP = accounts.Source{Door: "http"}
+var sourceHTTP = accounts.Origin{Kind: "http"}

@@ -21,15 +21,15 @@ type signing struct {
 
 // SetSigning says on which subject there is a signing service ("": none) and how long its answer may take. Lookups of
 // accounts that are not stored here take no longer either.
-func (d *Doors) SetSigning(subject string, within time.Duration) {
+func (d *Server) SetSigning(subject string, within time.Duration) {
 	d.signing.Store(&signing{subject: subject, within: within})
 }
 
 // Signs implements accounts.Signer.
-func (d *Doors) Signs() bool { return d.signing.Load().subject != "" }
+func (d *Server) Signs() bool { return d.signing.Load().subject != "" }
 
 // Sign implements accounts.Signer.
-func (d *Doors) Sign(ctx context.Context, token []byte) ([]byte, error) {
+func (d *Server) Sign(ctx context.Context, token []byte) ([]byte, error) {
 	conn, service := d.finder.session(), d.signing.Load()
 	if conn == nil {
 		return nil, &accounts.SignError{Reason: "nats-server unavailable."}
@@ -47,7 +47,7 @@ func (d *Doors) Sign(ctx context.Context, token []byte) ([]byte, error) {
 }
 
 // requestOne returns the first answer. One that is neither a JWT nor a short text is cut off.
-func (d *Doors) requestOne(ctx context.Context, conn Session, service *signing, token []byte) (*nats.Msg, error) {
+func (d *Server) requestOne(ctx context.Context, conn Session, service *signing, token []byte) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, service.within)
 	defer cancel()
 	answers, stop, err := pose(conn, service.subject, token)

@@ -86,7 +86,7 @@ func TestB16TheSigningService(t *testing.T) {
 			}
 		})
 	}
-	if _, err := h.gate.Lookup(t.Context(), other.ID); err == nil {
+	if _, err := h.gate.GetLocal(t.Context(), other.ID); err == nil {
 		t.Error("the other subject is stored")
 	}
 	if n := h.log.Count("Initiated JWT signing process for "); n != 3 {

@@ -68,7 +68,7 @@ func (s *session) sync() {
 	wait := syncEvery
 	for s.ctx.Err() == nil {
 		began := time.Now()
-		if err := s.Gate.Survey(s.ctx); err != nil {
+		if err := s.Gate.Rescan(s.ctx); err != nil {
 			s.Log.Debug(fmt.Sprintf("the store is compared as far as it can be read: %s", err))
 		}
 		x, err := s.takePack()

@@ -15,8 +15,8 @@ import (
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natstest"
-	"nats-account-server/internal/trust"
 	"nats-account-server/internal/resolver"
+	"nats-account-server/internal/trust"
 )
 
 // comparing is a server on a line of its own, on a clock of its own. peer answers its requests for a pack.
