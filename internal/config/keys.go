@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"nats-account-server/internal/logging"
 )
 
 // kind is what a key's value is.
@@ -107,7 +109,7 @@ func guards(section, name string) bool {
 	case "http.tls":
 		return strings.HasPrefix(name, "verif") || strings.Contains(name, "pinned") ||
 			slices.ContainsFunc([]string{"root", "ca_file", "ca", "cacert", "root_ca", "client_ca"}, func(guard string) bool {
-				return distance(name, guard) <= 1
+				return logging.EditDistance(name, guard) <= 1
 			})
 	default:
 		return false
@@ -152,7 +154,7 @@ func (k *key) spells(name string) bool {
 func nearest(section, name string) string {
 	best, least := "", len(name)/2+2
 	consider := func(candidate string) {
-		if d := distance(strings.ToLower(name), candidate); d < least {
+		if d := logging.EditDistance(strings.ToLower(name), candidate); d < least {
 			best, least = candidate, d
 		}
 	}
@@ -186,24 +188,4 @@ func join(parent, name string) string {
 		return name
 	}
 	return parent + "." + name
-}
-
-// distance is how many letters must be put in, taken out or changed to make a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -50,7 +51,7 @@ func (a *API) nearest(p string) string {
 func (a *API) resembling(segment string) string {
 	for _, known := range []string{pathProbe, pathOperator, pathHealth, pathHelp} {
 		word := known[strings.LastIndexByte(known, '/')+1:]
-		if _, served := a.routes[known]; !served || distance(segment, word) > len(word)/3 {
+		if _, served := a.routes[known]; !served || tooDifferent(segment, word) {
 			continue
 		}
 		if known == pathProbe {
@@ -61,28 +62,8 @@ func (a *API) resembling(segment string) string {
 	return ""
 }
 
-// distance is how many letters must be changed, added or left out to make s the word, regardless of case. A segment
-// that is much too long is far away from everything.
-func distance(s, word string) int {
-	if len(s) > 2*len(word) {
-		return len(s)
-	}
-	s = strings.ToLower(s)
-	row := make([]int, len(word)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(s) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(word) {
-			cost := diagonal
-			if s[i] != word[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(word)]
+// tooDifferent reports whether segment is no misspelling of word. Case does not matter. A segment that is much longer is
+// not compared: it could be 32 KiB.
+func tooDifferent(segment, word string) bool {
+	return len(segment) > 2*len(word) || logging.EditDistance(strings.ToLower(segment), word) > len(word)/3
 }

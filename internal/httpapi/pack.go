@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"nats-account-server/internal/accounts"
 )
 
 var (
@@ -122,8 +124,7 @@ func (a *API) sendPack(ctx context.Context, w http.ResponseWriter, lines iter.Se
 		if n > 1 {
 			line = append(line, '\n')
 		}
-		line = append(append(append(line, key...), '|'), token...)
-		if _, err := w.Write(line); err != nil {
+		if _, err := w.Write(accounts.AppendPackLine(line, key, token)); err != nil {
 			return // the client has left
 		}
 	}

@@ -32,3 +32,24 @@ func ShortKey(key string) string {
 	short := key[:min(len(key), shortKey)]
 	return Quote(short, shortKey)
 }
+
+// EditDistance returns how many letters must be added, removed or changed to turn a into b. It is for texts that suggest
+// what was probably meant. It takes len(a) times len(b) steps.
+func EditDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -43,7 +43,7 @@ func (s *session) givePack(m *nats.Msg) {
 	}
 	s.differs(m.Data, ours)
 	for key, token := range s.Gate.Pack(s.ctx) {
-		if err := s.conn.Publish(m.Reply, line(key, token)); err != nil {
+		if err := s.conn.Publish(m.Reply, accounts.AppendPackLine(nil, key, token)); err != nil {
 			s.complain(err)
 			return
 		}
@@ -51,12 +51,6 @@ func (s *session) givePack(m *nats.Msg) {
 	if s.ctx.Err() == nil {
 		s.complain(s.conn.Publish(m.Reply, nil))
 	}
-}
-
-func line(key string, token []byte) []byte {
-	b := make([]byte, 0, len(key)+1+len(token))
-	b = append(append(b, key...), '|')
-	return append(b, token...)
 }
 
 // exchange is one pack on its way to us.
@@ -151,9 +145,8 @@ func (x *exchange) hear(m *nats.Msg) {
 
 // take has a line merged by the account's worker, so that commits share a sync.
 func (x *exchange) take(text []byte) {
-	name, token, found := bytes.Cut(text, []byte("|"))
-	key := string(name)
-	if !found || bytes.ContainsRune(token, '|') {
+	key, token, ok := accounts.CutPackLine(text)
+	if !ok {
 		x.note(key, errors.New("the line is not one key and one JWT"))
 		return
 	}
