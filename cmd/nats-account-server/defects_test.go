@@ -80,7 +80,7 @@ func raw(t testing.TB, url, request string) string {
 	return strings.TrimSpace(line)
 }
 
-func TestB1NoURLReachesNATS(t *testing.T) {
+func TestNoURLReachesNATS(t *testing.T) {
 	s, p, url, n := withNATS(t)
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
@@ -114,7 +114,7 @@ func TestB1NoURLReachesNATS(t *testing.T) {
 	p.term()
 }
 
-func TestB43AChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
+func TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)
 	push := func(token []byte) {
@@ -144,7 +144,7 @@ func TestB43AChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
 	}
 }
 
-func TestB27HTTPLivesWhileNATSIsSilent(t *testing.T) {
+func TestHTTPLivesWhileNATSIsSilent(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and never says a word
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestB27HTTPLivesWhileNATSIsSilent(t *testing.T) {
 	}
 }
 
-func TestB32TheFlagsDAndVAreHonoured(t *testing.T) {
+func TestTheFlagsDAndVAreHonoured(t *testing.T) {
 	s := newSite(t, "", "")
 	for flag, want := range map[string]string{"-V": "TRC", "-DV": "TRC"} {
 		p, url := s.start(t, flag)
@@ -181,7 +181,7 @@ func TestB32TheFlagsDAndVAreHonoured(t *testing.T) {
 	p.term()
 }
 
-func TestB42NotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
+func TestNotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)
 	post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
@@ -210,7 +210,7 @@ func TestB42NotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
 	p.term() // fails on a data race
 }
 
-func TestB21AndB49SIGTERMStopsInOrderWithoutAnError(t *testing.T) {
+func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	s := newSite(t, "", "")
 	p, url := s.start(t)
 	mute, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) // connects, as load balancers do, and says nothing
@@ -229,7 +229,7 @@ func TestB21AndB49SIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 		t.Errorf("the stop took %s", d)
 	}
 	if strings.Contains(p.log.String(), "ERR\x1b") {
-		t.Errorf("an error on a normal stop (B49):\n%s", p.log)
+		t.Errorf("an error on a normal stop:\n%s", p.log)
 	}
 }
 

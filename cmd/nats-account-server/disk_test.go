@@ -14,8 +14,8 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// TestB10AFullDiskHarmsNothing runs the program on a disk of 256 KiB.
-func TestB10AFullDiskHarmsNothing(t *testing.T) {
+// TestAFullDiskHarmsNothing runs the program on a disk of 256 KiB.
+func TestAFullDiskHarmsNothing(t *testing.T) {
 	s := newSite(t, "", "")
 	disk := smallDisk(t, filepath.Join(s.dir, "store"))
 	p, url := s.start(t)
@@ -121,8 +121,8 @@ func fill(t *testing.T, path string) string {
 	return path
 }
 
-// TestB9AndB17TheDirectoryMayVanish removes files and the whole directory under the running program.
-func TestB9AndB17TheDirectoryMayVanish(t *testing.T) {
+// TestTheDirectoryMayVanish removes files and the whole directory under the running program.
+func TestTheDirectoryMayVanish(t *testing.T) {
 	s := newSite(t, "", "")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)

@@ -145,7 +145,7 @@ func overHTTP(t *testing.T) []behaviour {
 		row("notify announces, not after a 304, and a failure is 500", shownBy("TestNotify", "TestNotifyThatCannotBeNotedDownIs500")),
 		row("the layout of decode: 1.0.3's sorted keys, 0.8.4's line end, exact numbers, dates, tokens", shownBy("TestDecodeGolden", "TestDecodeOfTheOperatorGolden")),
 		row("decode does not ask for the signature", shownBy("TestDecodeDoesNotAskForTheSignature")),
-		row("decode of what can't be", shownBy("TestB18WhatCannotBeDecodedIs500")),
+		row("decode of what can't be", shownBy("TestWhatCannotBeDecodedIs500")),
 	)
 }
 
@@ -254,9 +254,9 @@ func overPOST(t *testing.T) []behaviour {
 		row("any content type, chunked, Expect: 100-continue", shownBy("TestEveryWayOfSendingABody")),
 		row("a subject that is no account key", shownBy("bad JWT Subject in request")),
 		row("the same once more is 200, and announced at most every 5 s, where the original announces each time", shownBy("TestAnUnchangedPushIsAnnouncedOncePerFiveSeconds")),
-		row("an older one is 409, where the original takes it (B5)", shownBy("TestB5AnOlderJWTIs409")),
+		row("an older one is 409, where the original takes it (B5)", shownBy("TestAnOlderJWTIs409")),
 		row("a full disk is 500 and error saving JWT", shownBy("TestAFullDiskIs500")),
-		row("a body that does not come is 400 (B50)", shownBy("TestB50ASlowBodyGetsItsAnswer")),
+		row("a body that does not come is 400 (B50)", shownBy("TestASlowBodyGetsItsAnswer")),
 		row("a JWT of version 1 is taken", versionOne(s, url)),
 		row("without an operator nothing is taken", shownBy("TestWithoutAnOperatorEveryWritingDoorIsClosed")),
 		row("a read-only server answers with 405", shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
@@ -337,7 +337,7 @@ func activations(t *testing.T) []behaviour {
 				t.Errorf("%d %q", status, body)
 			}
 		}),
-		row("the other answers, 304, and who may sign (B46, B47)", shownBy("TestB47B46Activations")),
+		row("the other answers, 304, and who may sign (B46, B47)", shownBy("TestActivationsOverHTTP")),
 	)
 }
 
@@ -379,9 +379,9 @@ func packs(t *testing.T) []behaviour {
 	return append(all,
 		row("of a store that can't be read is 500, and healthz is 200", lostStore),
 		row("what has expired is not in it", expiredPack),
-		row("a negative limit is none", shownBy("TestB35ThePackAndItsLimit")),
-		row("only what is served is in it", shownBy("TestB6APackHasOnlyWhatIsServed")),
-		row("it holds nobody up (B7)", shownBy("TestB7APackHoldsNobodyUp")),
+		row("a negative limit is none", shownBy("TestThePackAndItsLimit")),
+		row("only what is served is in it", shownBy("TestAPackHasOnlyWhatIsServed")),
+		row("it holds nobody up (B7)", shownBy("TestAPackHoldsNobodyUp")),
 	)
 }
 

@@ -285,7 +285,7 @@ func commandLine(t *testing.T) []behaviour {
 		row("-h is the usage and exit code 0", k.ends(0, flags("-h"), "-creds")),
 		row("-help too", k.ends(0, flags("-help"), "-creds")),
 		row("-v, which neither has, is the version", k.ends(0, flags("-v"), "nats-account-server: v")),
-		row("-D, -V and -DV have an effect, as in 0.8.4", shownBy("TestB32TheFlagsDAndVAreHonoured")),
+		row("-D, -V and -DV have an effect, as in 0.8.4", shownBy("TestTheFlagsDAndVAreHonoured")),
 
 		row("a flag wins over the file, the file over the defaults", k.dumps(anyPort+"nats { servers: [nats://a:1, nats://b:1], connecttimeout: 1234 }", flags("-nats nats://127.0.0.1:1"),
 			"NATS.Servers", `["nats://127.0.0.1:1"]`, "NATS.ConnectTimeout", "1234", "NATS.ReconnectWait", "1000")),
@@ -322,11 +322,11 @@ func commandLine(t *testing.T) []behaviour {
 		row("an empty store directory that is read-only is 0.8.4's empty store", k.dumps(anyPort+`store { dir: "", readonly: true }`, nil, "Store.Dir", `""`, "Store.ReadOnly", "true")),
 		row("-ro of a directory that is not there", k.ends(1, flags("-hp 127.0.0.1:0 -ro -dir /nope"), "the path [/nope] doesn't exist")),
 		row("a port that is in use is exit code 1", shownBy("TestAPortInUseIsOneLineAndExitCode1")),
-		row("NATS that closes for good is no end, where 1.0.3 exits with 255", shownBy("TestB30AnAuthorizationFailureIsNeverTheEnd")),
+		row("NATS that closes for good is no end, where 1.0.3 exits with 255", shownBy("TestAnAuthorizationFailureIsNeverTheEnd")),
 		row("SIGINT is an empty line, a line in the log, and exit code 0", k.interrupted()),
-		row("SIGTERM is as orderly, where the original is killed by it", shownBy("TestB21AndB49SIGTERMStopsInOrderWithoutAnError")),
+		row("SIGTERM is as orderly, where the original is killed by it", shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
 		row("SIGQUIT is a stack dump", k.quits()),
-		row("SIGINT is not held up while NATS is silent", shownBy("TestB27HTTPLivesWhileNATSIsSilent")),
+		row("SIGINT is not held up while NATS is silent", shownBy("TestHTTPLivesWhileNATSIsSilent")),
 	}
 }
 

@@ -105,7 +105,7 @@ func (l *library) serves(url, key string, token []byte) {
 }
 
 // It serves and announces what somebody else writes there, however that is done.
-func TestB44AReadOnlyDirectory(t *testing.T) {
+func TestAReadOnlyDirectory(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t, "readonly: true, dir: ", "")
 	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -222,7 +222,7 @@ func TestAStateDirectory(t *testing.T) {
 }
 
 // It is served as nsc writes it; one broken file harms only itself.
-func TestB11B12B45TheFolderOfNSC(t *testing.T) {
+func TestTheFolderOfNSC(t *testing.T) {
 	t.Parallel()
 	l := newLibrary(t, "nsc: ", "")
 	l.put(".nsc", []byte("{}"))

@@ -101,7 +101,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 }
 
 // It brings nothing in that the operator did not sign, and nothing out of the store's directory.
-func TestB13B36B39B40B41AHostilePrimary(t *testing.T) {
+func TestAHostilePrimary(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "", "")
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)

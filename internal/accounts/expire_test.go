@@ -26,8 +26,8 @@ func (s *stubborn) Delete(ctx context.Context, key, door string, allow func(_, _
 	return s.Committer.Delete(ctx, key, door, allow)
 }
 
-// TestB22ExpiredAccountsAreDeleted, each by itself.
-func TestB22ExpiredAccountsAreDeleted(t *testing.T) {
+// TestExpiredAccountsAreDeleted, each by itself.
+func TestExpiredAccountsAreDeleted(t *testing.T) {
 	store := &stubborn{}
 	b := newBench(t, func(o *accounts.Options) { store.Committer, o.Committer = o.Committer, store })
 	ends := func(at time.Duration) func(*jwt.AccountClaims) {

@@ -273,7 +273,7 @@ func TestAllowOlderIsForRestores(t *testing.T) {
 	wantError(t, err, nil)
 }
 
-func TestB25AJWTLargerThanMaxPayloadIsRefusedBeforeItIsSaved(t *testing.T) {
+func TestAJWTLargerThanMaxPayloadIsRefusedBeforeItIsSaved(t *testing.T) {
 	b := newBench(t)
 	b.announcer.maxPayload = 300
 	a := jwttest.NewAccount(t)

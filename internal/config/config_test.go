@@ -245,7 +245,7 @@ func TestMistakesAreNamedInTheOrderTheyAreMade(t *testing.T) {
 	}
 }
 
-func TestB31NoPasswordIsShown(t *testing.T) {
+func TestNoPasswordIsShown(t *testing.T) {
 	for _, servers := range []string{
 		`"nats://u:hush@"`, `"http://u:hush@h"`, `"nats://u:hush@h:x:y"`, `"nats://u:hush%zz@h"`, `"nats://u:hush@h:99999"`,
 		`["nats://u:hush@h", true]`, `["nats://u:hu@sh@h", 65]`, `{ url: "nats://u:hush@h" }`, `[{ url: x, password: hush }]`,
@@ -302,14 +302,14 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestB48SectionsGivenTwiceLoseNothing(t *testing.T) {
+func TestSectionsGivenTwiceLoseNothing(t *testing.T) {
 	c, _, err := load(t, "http { host: a, port: 1 }\nhttp { port: 2 }")
 	if err != nil || c.HTTP.Host != "a" || c.HTTP.Port != 2 {
 		t.Errorf("%+v, %v", c.HTTP, err)
 	}
 }
 
-func TestB48IncludesAreRelativeToTheirFile(t *testing.T) {
+func TestIncludesAreRelativeToTheirFile(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o700); err != nil {
 		t.Fatal(err)
@@ -380,8 +380,8 @@ func TestAVariableComesFromTheEnvironment(t *testing.T) {
 	}
 }
 
-// TestB48WordsForBooleans: the original took every text but "true" for false.
-func TestB48WordsForBooleans(t *testing.T) {
+// TestWordsForBooleans: the original took every text but "true" for false.
+func TestWordsForBooleans(t *testing.T) {
 	for word, want := range map[string]bool{
 		`"yes"`: true, `"on"`: true, `"1"`: true, `"TRUE"`: true, `"Yes"`: true, `true`: true,
 		`"no"`: false, `"off"`: false, `"0"`: false, `"False"`: false, `"OFF"`: false, `false`: false,

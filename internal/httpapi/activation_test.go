@@ -39,7 +39,7 @@ func userKey(t *testing.T) nkeys.KeyPair {
 }
 
 // Activations are let in from accounts that are stored, and served by their hash.
-func TestB47B46Activations(t *testing.T) {
+func TestActivationsOverHTTP(t *testing.T) {
 	o := jwttest.NewOperator(t)
 	trusted, err := trust.Parse([]byte(o.Token(t)))
 	if err != nil {

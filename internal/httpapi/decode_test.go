@@ -127,7 +127,7 @@ func compare(t *testing.T, name, got string) {
 	}
 }
 
-func TestB18WhatCannotBeDecodedIs500(t *testing.T) {
+func TestWhatCannotBeDecodedIs500(t *testing.T) {
 	enc := base64.RawURLEncoding.EncodeToString
 	header := enc([]byte(`{"typ":"JWT","alg":"ed25519-nkey"}`))
 	const (

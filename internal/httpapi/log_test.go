@@ -77,7 +77,7 @@ func TestAFloodOfFailuresIsAHundredLinesAMinute(t *testing.T) {
 	}
 }
 
-func TestB19NothingOfARequestForgesALogLine(t *testing.T) {
+func TestNothingOfARequestForgesALogLine(t *testing.T) {
 	b := newBench(t)
 	address := serve(t, b.api)
 	forged := "x%0a2026-01-01%20FAKE%20%5BINF%5D%20all%20is%20well%1b%5B31m"
@@ -104,7 +104,7 @@ func TestB19NothingOfARequestForgesALogLine(t *testing.T) {
 	}
 }
 
-func TestB19ADetailStaysOnItsLine(t *testing.T) {
+func TestADetailStaysOnItsLine(t *testing.T) {
 	b, a := newBench(t), jwttest.NewAccount(t)
 	const foul = "line\r\n[INF] FAKE \x1b[31m \u2028 \xff \"é\" "
 	b.store.saveErr = errors.New(foul + strings.Repeat("x", 1000))

@@ -65,7 +65,7 @@ func fetch(t *testing.T, url string) (status int, body string) {
 	return r.StatusCode, text.String()
 }
 
-func TestB35ThePackAndItsLimit(t *testing.T) {
+func TestThePackAndItsLimit(t *testing.T) {
 	s, lines := packed(t, 5, 4, nil)
 	for query, want := range map[string]string{
 		"":                         strings.Join(lines[:4], "\n"),
@@ -94,7 +94,7 @@ func TestB35ThePackAndItsLimit(t *testing.T) {
 }
 
 // It also has no line break inside a line.
-func TestB6APackHasOnlyWhatIsServed(t *testing.T) {
+func TestAPackHasOnlyWhatIsServed(t *testing.T) {
 	s, lines := packed(t, 3, -1, func(i int, token []byte) []byte {
 		switch i {
 		case 0:
@@ -110,8 +110,8 @@ func TestB6APackHasOnlyWhatIsServed(t *testing.T) {
 	}
 }
 
-// TestB7APackHoldsNobodyUp: a client that does not read gets no second one, and keeps nobody else from being served.
-func TestB7APackHoldsNobodyUp(t *testing.T) {
+// TestAPackHoldsNobodyUp: a client that does not read gets no second one, and keeps nobody else from being served.
+func TestAPackHoldsNobodyUp(t *testing.T) {
 	const n = 5000 // together more than the system keeps for a client that does not read
 	s, lines := packed(t, n, -1, nil)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())

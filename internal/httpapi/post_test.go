@@ -144,7 +144,7 @@ func TestDeliveryIsTold(t *testing.T) {
 	}
 }
 
-func TestB5AnOlderJWTIs409(t *testing.T) {
+func TestAnOlderJWTIs409(t *testing.T) {
 	b, a := newBench(t), jwttest.NewAccount(t)
 	address := serve(t, b.api)
 	b.lay(t, a)
@@ -236,7 +236,7 @@ const tooLarge = "413 Request Entity Too Large\nConnection: close\nContent-Lengt
 	"\nrequest body is larger than 1048576 bytes\n"
 
 // The answer comes before the body: it is not read.
-func TestB26ABodyThatSaysItIsTooLargeIsNotRead(t *testing.T) {
+func TestABodyThatSaysItIsTooLargeIsNotRead(t *testing.T) {
 	b, a := newBench(t), jwttest.NewAccount(t)
 	conn := dial(t, serve(t, b.api))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 629145600\n\n"))
@@ -250,7 +250,7 @@ func TestB26ABodyThatSaysItIsTooLargeIsNotRead(t *testing.T) {
 	}
 }
 
-func TestB26AChunkedBodyIsReadToTheLimitOnly(t *testing.T) {
+func TestAChunkedBodyIsReadToTheLimitOnly(t *testing.T) {
 	b, a := newBench(t), jwttest.NewAccount(t)
 	conn := dial(t, serve(t, b.api))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nTransfer-Encoding: chunked\n\n"))
@@ -304,7 +304,7 @@ func timed(t *testing.T, b *bench, read, write time.Duration) string {
 	return l.Addr().String()
 }
 
-func TestB50ASlowBodyGetsItsAnswer(t *testing.T) {
+func TestASlowBodyGetsItsAnswer(t *testing.T) {
 	b, a := newBench(t), jwttest.NewAccount(t)
 	conn := dial(t, timed(t, b, 400*time.Millisecond, 100*time.Millisecond))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))

@@ -123,9 +123,9 @@ func TestCloseUnderWriters(t *testing.T) {
 	}
 }
 
-// TestB17TheDirectoryIsRemovedUnderWriters removes the whole directory again and again. A Put may fail then, but it
+// TestTheDirectoryIsRemovedUnderWriters removes the whole directory again and again. A Put may fail then, but it
 // never hangs, and when it is over everything works and is kept.
-func TestB17TheDirectoryIsRemovedUnderWriters(t *testing.T) {
+func TestTheDirectoryIsRemovedUnderWriters(t *testing.T) {
 	o := options(t, filepath.Join(t.TempDir(), "store"))
 	o.Warn = nil
 	d := open(t, o)

@@ -321,7 +321,7 @@ func TestALargeFileIsNotRead(t *testing.T) {
 	loads(t, d, key, "jwt")
 }
 
-func TestB9APutRepairsTheFile(t *testing.T) {
+func TestAPutRepairsTheFile(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
 	path := filepath.Join(dir, jwtstore.Path(true, key))
@@ -343,7 +343,7 @@ func TestB9APutRepairsTheFile(t *testing.T) {
 	}
 }
 
-func TestB17TheDirectoryIsRemovedUnderneath(t *testing.T) {
+func TestTheDirectoryIsRemovedUnderneath(t *testing.T) {
 	dir, key, second := filepath.Join(t.TempDir(), "store"), jwtstoretest.Key(t), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
 	for round := range 3 {
@@ -506,8 +506,8 @@ func TestOpenRefusesWhatCanNotBeAStore(t *testing.T) {
 	}
 }
 
-// TestB14MemoryIsReadAndWrittenAtOnce by as many as want to.
-func TestB14MemoryIsReadAndWrittenAtOnce(t *testing.T) {
+// TestMemoryIsReadAndWrittenAtOnce by as many as want to.
+func TestMemoryIsReadAndWrittenAtOnce(t *testing.T) {
 	m := jwtstore.NewMemory(true)
 	keys := writerKeys()
 	var all sync.WaitGroup

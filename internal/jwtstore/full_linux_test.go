@@ -87,7 +87,7 @@ func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
 	keeps(t, d, key, "gone")
 }
 
-func TestB10AFullDiskKeepsTheOldJWT(t *testing.T) {
+func TestAFullDiskKeepsTheOldJWT(t *testing.T) {
 	for _, size := range []string{"8k", "16k", "64k", "1m", "40m"} {
 		t.Run(size, func(t *testing.T) {
 			dir, key := smallDisk(t, size), jwtstoretest.Key(t)

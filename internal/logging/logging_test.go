@@ -41,7 +41,7 @@ func TestTheLineFormat(t *testing.T) {
 	}
 }
 
-func TestB19NobodyForgesALine(t *testing.T) {
+func TestNobodyForgesALine(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(logging.New(&out, logging.Format{}))
 	log.Info("x\n2026/01/01 00:00:00.000000 [INF] forged\r\x1b[31m\u2028\x00ünicode", "key", "a\nb")

@@ -59,7 +59,7 @@ func TestItDialsAgainForEverAndTellsAsTheOriginal(t *testing.T) {
 	}
 }
 
-func TestB30AnAuthorizationFailureIsNeverTheEnd(t *testing.T) {
+func TestAnAuthorizationFailureIsNeverTheEnd(t *testing.T) {
 	s := natstest.Start(t, natstest.AnyPort+"authorization { user: u, password: right }")
 	wrong := strings.Replace(s.ClientURL(), "nats://", "nats://u:wrong@", 1)
 	out, _ := run(t, natsconn.Options{Servers: []string{wrong}, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
@@ -69,7 +69,7 @@ func TestB30AnAuthorizationFailureIsNeverTheEnd(t *testing.T) {
 	}
 }
 
-func TestB31NoPasswordIsLogged(t *testing.T) {
+func TestNoPasswordIsLogged(t *testing.T) {
 	port := natstest.FreePort(t)
 	out, _ := run(t, natsconn.Options{
 		Servers:        []string{fmt.Sprintf("nats://u:secret@127.0.0.1:%d", port), fmt.Sprintf("nats://token@127.0.0.1:%d", port)},
@@ -91,7 +91,7 @@ func TestRefusedCredentialsAreExplained(t *testing.T) {
 	natstest.Eventually(t, "explained", func() bool { return out.Count("refused the credentials in "+path) == 1 })
 }
 
-func TestB27AStopDoesNotWaitForASilentPort(t *testing.T) {
+func TestAStopDoesNotWaitForASilentPort(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestB27AStopDoesNotWaitForASilentPort(t *testing.T) {
 	}
 }
 
-func TestB29ThereIsNoBusyLoop(t *testing.T) {
+func TestThereIsNoBusyLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &natstest.Log{}
 		ctx, cancel := context.WithCancel(context.Background())

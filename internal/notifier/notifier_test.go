@@ -144,7 +144,7 @@ func TestARevocationIsAcknowledgedByEveryServerOfACluster(t *testing.T) {
 	}
 }
 
-func TestB24AChangeCommittedBeforeNATSWasEverReachedIsDelivered(t *testing.T) {
+func TestAChangeCommittedBeforeNATSWasEverReachedIsDelivered(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	a := jwttest.NewAccount(t)

@@ -76,8 +76,8 @@ func lacks(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "no matching account JWT\n")
 }
 
-// TestB15ManyAskAtOnce for what is stored and for what is not: the primary is not asked for what it has just said.
-func TestB15ManyAskAtOnce(t *testing.T) {
+// TestManyAskAtOnce for what is stored and for what is not: the primary is not asked for what it has just said.
+func TestManyAskAtOnce(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	tokens, asked := map[string][]byte{}, map[string]int{}

@@ -25,8 +25,8 @@ func activationSubject(a *jwttest.Account, hash string) string {
 	return "$SYS.ACCOUNT." + a.ID + ".CLAIMS.ACTIVATE." + hash
 }
 
-// TestB47ActivationsFromNATSAreVerifiedLikeAPOST.
-func TestB47ActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
+// TestActivationsFromNATSAreVerifiedLikeAPOST.
+func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, newSite(t))
 	exporter, importer, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)

@@ -98,8 +98,8 @@ func TestOnlyTheOperatorDeletes(t *testing.T) {
 	}
 }
 
-// TestB8WhatIsDeletedStaysDeleted: no door brings back the same JWT, an older one, or what a peer has kept.
-func TestB8WhatIsDeletedStaysDeleted(t *testing.T) {
+// TestWhatIsDeletedStaysDeleted: no door brings back the same JWT, an older one, or what a peer has kept.
+func TestWhatIsDeletedStaysDeleted(t *testing.T) {
 	t.Parallel()
 	h := deleting(t)
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)

@@ -37,8 +37,8 @@ func (s *site) replies(t *testing.T, answer func(m *nats.Msg)) *atomic.Int64 {
 	return n
 }
 
-// TestB37B38AnswersToLookupsAreVerified: what is not the account's JWT, signed by the operator, is as good as none.
-func TestB37B38AnswersToLookupsAreVerified(t *testing.T) {
+// TestAnswersToLookupsAreVerified: what is not the account's JWT, signed by the operator, is as good as none.
+func TestAnswersToLookupsAreVerified(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	h := newHouse(t, s)
@@ -154,8 +154,8 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	}
 }
 
-// TestB1OnlyAccountKeysAreAskedFor, and no more of them in a second than is good for the others.
-func TestB1OnlyAccountKeysAreAskedFor(t *testing.T) {
+// TestOnlyAccountKeysAreAskedFor, and no more of them in a second than is good for the others.
+func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	asked := s.replies(t, func(m *nats.Msg) { _ = m.Respond(nil) })

@@ -105,8 +105,8 @@ func TestAStoreThatStaysDifferentMakesNoNoise(t *testing.T) {
 	}
 }
 
-// TestB43AChangeIsAnnouncedOnce from every door, and what came by a broadcast not even that.
-func TestB43AChangeIsAnnouncedOnce(t *testing.T) {
+// TestAChangeIsAnnouncedOnce from every door, and what came by a broadcast not even that.
+func TestAChangeIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	op := jwttest.NewOperator(t)
 	var all []*jwttest.Account

@@ -19,7 +19,7 @@ import (
 )
 
 // It offers every kind of JWT on every subject.
-func TestB2UpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
+func TestUpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, newSite(t))
 	stranger := jwttest.NewOperator(t)
@@ -193,7 +193,7 @@ func TestAPackIsWhatIsStored(t *testing.T) {
 }
 
 // It feeds a store what no store should have.
-func TestB4B23PackLinesAreVerifiedAndStrayOnesHarmNobody(t *testing.T) {
+func TestPackLinesAreVerifiedAndStrayOnesHarmNobody(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	good, bad, missing := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -286,8 +286,8 @@ func (s *site) wantSilence(t *testing.T, houses ...*house) {
 	})
 }
 
-// TestB3ConcurrentPushesThroughTwoServersMakeNoStorm, nor leave anybody on the older one.
-func TestB3ConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
+// TestConcurrentPushesThroughTwoServersMakeNoStorm, nor leave anybody on the older one.
+func TestConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	one, two := newHouse(t, s), newHouse(t, s)

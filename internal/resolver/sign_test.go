@@ -26,7 +26,7 @@ type signed56 struct {
 	stored []byte // afterwards; nil: what was
 }
 
-func TestB16TheSigningService(t *testing.T) {
+func TestTheSigningService(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	h := newHouse(t, s)
