@@ -12,11 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
-
-// LevelTrace is the level of a line for each request, below slog's own.
-const LevelTrace = slog.Level(-8)
 
 // Trust is whom the gate believes. It is replaced as a whole by a reload and never changed.
 type Trust struct {
@@ -149,7 +147,7 @@ func (r *Registry) absent(trust *Trust, key string, err error) (*Account, error)
 	case !errors.Is(err, fs.ErrNotExist): // it may hold a newer one than the configuration
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	case trust.System != nil && trust.System.Key == key:
-		r.log.Log(context.Background(), LevelTrace, "returning system JWT from configuration")
+		r.log.Log(context.Background(), logging.LevelTrace, "returning system JWT from configuration")
 		return trust.System, nil
 	default:
 		return nil, ErrNotFound

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"nats-account-server/internal/logging"
+	"nats-account-server/internal/suggest"
 )
 
 // kind is what a key's value is.
@@ -109,7 +109,7 @@ func guards(section, name string) bool {
 	case "http.tls":
 		return strings.HasPrefix(name, "verif") || strings.Contains(name, "pinned") ||
 			slices.ContainsFunc([]string{"root", "ca_file", "ca", "cacert", "root_ca", "client_ca"}, func(guard string) bool {
-				return logging.EditDistance(name, guard) <= 1
+				return suggest.Distance(name, guard) <= 1
 			})
 	default:
 		return false
@@ -154,7 +154,7 @@ func (k *key) spells(name string) bool {
 func nearest(section, name string) string {
 	best, least := "", len(name)/2+2
 	consider := func(candidate string) {
-		if d := logging.EditDistance(strings.ToLower(name), candidate); d < least {
+		if d := suggest.Distance(name, candidate); d < least {
 			best, least = candidate, d
 		}
 	}

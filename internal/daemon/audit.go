@@ -15,7 +15,7 @@ func (a auditor) Observe(v accounts.Event) {
 		Reason:  v.Reason,
 		Address: v.Address,
 		User:    v.User,
-		Door:    v.Kind,
+		Origin:  v.Kind,
 		Account: v.Account,
 		Issuer:  v.Issuer,
 		Old:     audited(v.Old),
@@ -35,8 +35,7 @@ func (d *daemon) startAudit() error {
 	if err != nil {
 		return err
 	}
-	d.audit = logging.NewAudit(d.log, nil)
-	d.audit.Use(f)
+	d.audit = logging.NewAudit(d.log, f)
 	return nil
 }
 

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"nats-account-server/internal/logging"
+	"nats-account-server/internal/suggest"
 	"nats-account-server/internal/trust"
 )
 
@@ -65,5 +65,5 @@ func (a *API) resembling(segment string) string {
 // tooDifferent reports whether segment is no misspelling of word. Case does not matter. A segment that is much longer is
 // not compared: it could be 32 KiB.
 func tooDifferent(segment, word string) bool {
-	return len(segment) > 2*len(word) || logging.EditDistance(strings.ToLower(segment), word) > len(word)/3
+	return len(segment) > 2*len(word) || suggest.Distance(segment, word) > len(word)/3
 }

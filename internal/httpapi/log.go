@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
 )
 
 const (
@@ -59,9 +60,9 @@ func harmless(text string, limit int) string {
 	return b.String()
 }
 
-func (a *API) tracing(r *http.Request) bool { return a.log.Enabled(r.Context(), accounts.LevelTrace) }
+func (a *API) tracing(r *http.Request) bool { return a.log.Enabled(r.Context(), logging.LevelTrace) }
 
-func (a *API) trace(r *http.Request, line string) { a.log.Log(r.Context(), accounts.LevelTrace, line) }
+func (a *API) trace(r *http.Request, line string) { a.log.Log(r.Context(), logging.LevelTrace, line) }
 
 // traceKey joins text and key only when somebody listens.
 func (a *API) traceKey(r *http.Request, text, key string) {

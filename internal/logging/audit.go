@@ -13,25 +13,27 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/time/rate"
 )
 
-// AuditEntry is one line of the audit: what became of one JWT that was offered. It is written as one JSON object, its
-// members in this order.
+// AuditEntry is one line of the audit: what happened to one JWT that was offered. It is written as
+// one JSON object with its members in this order. Programs read these names: they never change.
 type AuditEntry struct {
-	Time       time.Time     `json:"time"` // UTC
+	Time       time.Time     `json:"time"` // UTC, set by Write
 	Result     string        `json:"result"`
 	Reason     string        `json:"reason,omitempty"`
 	Address    string        `json:"address,omitempty"`
 	User       string        `json:"user,omitempty"`
-	Door       string        `json:"door"`
+	Origin     string        `json:"door"`
 	Account    string        `json:"account"`
 	Issuer     string        `json:"issuer,omitempty"`
-	Old        *AuditVersion `json:"old,omitempty"` // what was stored
-	New        *AuditVersion `json:"new,omitempty"` // what was offered
-	Suppressed int           `json:"suppressed,omitempty"`
+	Old        *AuditVersion `json:"old,omitempty"`        // what was stored; nil for nothing
+	New        *AuditVersion `json:"new,omitempty"`        // what was offered; nil if unreadable
+	Suppressed int           `json:"suppressed,omitempty"` // entries left out before, set by Write
 }
 
-// AuditVersion tells JWTs of an account apart.
+// AuditVersion identifies one of the JWTs of an account.
 type AuditVersion struct {
 	JTI  string `json:"jti"`
 	IAT  int64  `json:"iat"`    // Unix seconds
@@ -40,47 +42,49 @@ type AuditVersion struct {
 }
 
 const (
-	// longest bounds each text that a stranger may have written, in bytes.
-	longest = 128
-	// burst and perSecond bound the lines of refused JWTs: anybody may offer some.
-	burst, perSecond = 100, 10
-	// complainEvery is how often it is said that the file can't be written.
-	complainEvery = time.Minute
+	// maxAuditText is the most bytes of one text in an entry. A client may have chosen the text.
+	maxAuditText = 128
+
+	// Any client can cause an entry with a refused JWT. At most refusedBurst of them are written at
+	// once and refusedPerSecond over time.
+	refusedBurst     = 100
+	refusedPerSecond = 10
 )
 
-// Audit writes the audit: to a file of its own, or into the log when there is none. Its methods may be called from any
-// goroutine.
+// Audit writes audit entries to a file, or into the log if there is no file. Its methods may be
+// called from any goroutine.
 type Audit struct {
-	log *slog.Logger
-	now func() time.Time
+	log      *slog.Logger
+	problems *slog.Logger // for errors of the file, one line a minute
 
 	mu         sync.Mutex
-	file       *os.File // nil: the log
-	tokens     float64  // refused lines that may be written now
-	filled     time.Time
-	suppressed int
-	complained time.Time
+	file       *os.File      // nil means the log
+	refused    *rate.Limiter // how many entries with a refused JWT may be written
+	suppressed int           // entries left out since the last one that was written
 }
 
-// NewAudit returns an audit that writes into the log. now may be nil for time.Now.
-func NewAudit(log *slog.Logger, now func() time.Time) *Audit {
-	if now == nil {
-		now = time.Now
+// NewAudit returns an Audit that writes to a file from OpenAudit. If the file is nil, entries are
+// written into the log. Use closes the file.
+func NewAudit(log *slog.Logger, file *os.File) *Audit {
+	return &Audit{
+		log:      log,
+		problems: Limited(log, 1, time.Minute),
+		file:     file,
+		refused:  rate.NewLimiter(refusedPerSecond, refusedBurst),
 	}
-	return &Audit{log: log, now: now, tokens: burst, filled: now()}
 }
 
-// Use writes to a file that OpenAudit gave, nil for the log, from now on. The one before is closed.
-func (a *Audit) Use(f *os.File) {
+// Use closes the current file and writes to another one from now on. Nil means the log.
+func (a *Audit) Use(file *os.File) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.file != nil {
 		_ = a.file.Close()
 	}
-	a.file = f
+	a.file = file
 }
 
-// OpenAudit opens a file for lines to be appended; nil for no path.
+// OpenAudit opens the file at path for appending. An empty path gives a nil file.
 func OpenAudit(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil
@@ -92,7 +96,7 @@ func OpenAudit(path string) (*os.File, error) {
 	return f, nil
 }
 
-// CheckAudit says what keeps the file at path from being written, without leaving a new one behind.
+// CheckAudit returns the error that OpenAudit would return. It leaves no new file behind.
 func CheckAudit(path string) error {
 	_, before := os.Lstat(path)
 	f, err := OpenAudit(path)
@@ -105,90 +109,93 @@ func CheckAudit(path string) error {
 	return err
 }
 
-// Write writes one line. A refused one may be left out when there are very many; the next line says how many were. What
-// can't be written to the file goes into the log.
+// Write writes one entry. If there are very many entries with a refused JWT, some are left out, and
+// the next entry has their number. If the file can't be written, the entry goes into the log.
 func (a *Audit) Write(e AuditEntry, refused bool) {
-	a.mu.Lock()
-	now := a.now()
-	if refused && !a.allow(now) {
-		a.suppressed++
-		a.mu.Unlock()
-		return
+	forLog, err := a.write(e, refused)
+	if err != nil {
+		a.problems.Error("the audit file can't be written, its lines are here until it can: " + err.Error())
 	}
-	e.Time, e.Suppressed, a.suppressed = now.UTC(), a.suppressed, 0
-	line := encode(e)
-	failed, complain := a.append(line, now)
-	inLog := a.file == nil || failed != nil
-	a.mu.Unlock()
-	if complain {
-		a.log.Error(fmt.Sprintf("the audit file can't be written, its lines are here until it can: %s", failed))
-	}
-	if inLog {
-		a.log.Info("audit " + strings.TrimSuffix(string(line), "\n"))
+	if forLog != nil {
+		a.log.Info("audit " + strings.TrimSuffix(string(forLog), "\n"))
 	}
 }
 
-// append writes a line to the file, if there is one, in one piece: whoever appends as well does not tear it.
-func (a *Audit) append(line []byte, now time.Time) (err error, complain bool) {
-	if a.file == nil {
-		return nil, false
+// write writes an entry to the file. It returns the line if the line belongs into the log instead,
+// and the error that kept it out of the file.
+func (a *Audit) write(e AuditEntry, refused bool) (forLog []byte, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if refused && !a.refused.AllowN(now, 1) {
+		a.suppressed++
+		return nil, nil
 	}
-	n, err := a.file.Write(line)
+	e.Time, e.Suppressed = now.UTC(), a.suppressed
+	a.suppressed = 0
+	line := encode(e)
+	if a.file == nil {
+		return line, nil
+	}
+	if err := appendLine(a.file, line); err != nil {
+		return line, err
+	}
+	return nil, nil
+}
+
+// appendLine appends a line with one system call, so that other processes which append to the file
+// can't split it. A part of a line that was written before an error is cut off again.
+func appendLine(f *os.File, line []byte) error {
+	n, err := f.Write(line)
 	if err == nil && n < len(line) {
 		err = io.ErrShortWrite
 	}
-	if err == nil {
-		return nil, false
+	if err != nil && n > 0 {
+		cutBack(f, n)
 	}
-	a.cutBack(n)
-	if complain = now.Sub(a.complained) >= complainEvery; complain {
-		a.complained = now
-	}
-	return err, complain
+	return err
 }
 
-// cutBack removes the beginning of a line whose rest did not fit.
-func (a *Audit) cutBack(n int) {
-	if n == 0 {
-		return
-	}
-	if info, err := a.file.Stat(); err == nil {
-		_ = a.file.Truncate(info.Size() - int64(n))
+// cutBack removes the last n bytes of a file.
+func cutBack(f *os.File, n int) {
+	if info, err := f.Stat(); err == nil {
+		_ = f.Truncate(info.Size() - int64(n))
 	}
 }
 
-// allow takes from a bucket that fills with time.
-func (a *Audit) allow(now time.Time) bool {
-	a.tokens = min(burst, a.tokens+perSecond*max(0, now.Sub(a.filled).Seconds()))
-	a.filled = now
-	if a.tokens < 1 {
-		return false
-	}
-	a.tokens--
-	return true
-}
-
-// encode makes a line. JSON escapes whatever could break it.
+// encode returns an entry as a line. JSON escapes every line break inside a text.
 func encode(e AuditEntry) []byte {
-	for _, text := range []*string{&e.Reason, &e.Address, &e.User, &e.Door, &e.Account, &e.Issuer} {
+	texts := []*string{&e.Reason, &e.Address, &e.User, &e.Origin, &e.Account, &e.Issuer}
+	for _, text := range texts {
 		*text = bounded(*text)
 	}
-	for _, v := range []**AuditVersion{&e.Old, &e.New} {
-		if *v != nil {
-			c := **v
-			c.JTI = bounded(c.JTI)
-			*v = &c
-		}
-	}
+	e.Old, e.New = e.Old.bounded(), e.New.bounded()
 	line, err := json.Marshal(e)
 	if err != nil {
-		line = []byte(`{"result":"unknown"}`) // a time that JSON does not know, say
+		// JSON has no form for a year beyond 9999.
+		line = []byte(`{"result":"unknown"}`)
 	}
-	return append(plain(line), '\n')
+	return append(escapeUnprintable(line), '\n')
 }
 
-// plain writes what is not printable as JSON's escapes, in the file as in the log, which would escape it in its own way.
-func plain(line []byte) []byte {
+// bounded returns a copy whose text is bounded.
+func (v *AuditVersion) bounded() *AuditVersion {
+	if v == nil {
+		return nil
+	}
+	c := *v
+	c.JTI = bounded(c.JTI)
+	return &c
+}
+
+// bounded cuts a text to maxAuditText bytes and replaces what is not UTF-8.
+func bounded(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxAuditText)], "?")
+}
+
+// escapeUnprintable replaces unprintable characters by JSON's own escapes. The log would escape
+// them in its own way, and an entry must read the same in the file and in the log.
+func escapeUnprintable(line []byte) []byte {
 	if !bytes.ContainsFunc(line, unprintable) {
 		return line
 	}
@@ -207,9 +214,5 @@ func plain(line []byte) []byte {
 	return b
 }
 
+// unprintable reports whether a character must be escaped that JSON itself leaves as it is.
 func unprintable(c rune) bool { return c >= 0x7f && !strconv.IsPrint(c) }
-
-// bounded makes a text valid and cuts it.
-func bounded(text string) string {
-	return strings.ToValidUTF8(text[:min(len(text), longest)], "?")
-}

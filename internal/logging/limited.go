@@ -10,24 +10,26 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limited returns a logger that writes at most so many lines in a period and counts the others. The next line that is
-// written is preceded by how many were left out. It is for lines that a stranger can cause.
+// Limited returns a logger that writes at most the given number of lines per period and counts the
+// others. If lines were left out, a line with their number comes before the next one. Use it for
+// lines that a client can cause, and for an error that repeats.
 func Limited(log *slog.Logger, lines int, period time.Duration) *slog.Logger {
 	allowed := rate.NewLimiter(rate.Every(period/time.Duration(lines)), lines)
 	return slog.New(&limitedHandler{Handler: log.Handler(), limit: &lineLimit{allowed: allowed}})
 }
 
-// limitedHandler passes a record on if its limit allows that. All handlers derived from one share the limit.
+// limitedHandler passes a record on if its limit allows that. With and WithGroup keep the limit.
 type limitedHandler struct {
 	slog.Handler
 	limit *lineLimit
 }
 
+// lineLimit counts the lines that are left out.
 type lineLimit struct {
 	allowed *rate.Limiter
 
 	mu      sync.Mutex
-	omitted int
+	omitted int       // since the last line that was written
 	since   time.Time // when the first of them was left out
 }
 
@@ -38,7 +40,8 @@ func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	if omitted > 0 {
-		text := fmt.Sprintf("%d more lines like the next were left out since %s", omitted, since.UTC().Format(time.RFC3339))
+		text := fmt.Sprintf("%d more lines like the next were left out since %s",
+			omitted, since.UTC().Format(time.RFC3339))
 		if err := h.Handler.Handle(ctx, slog.NewRecord(r.Time, r.Level, text, 0)); err != nil {
 			return err
 		}

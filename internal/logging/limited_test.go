@@ -23,8 +23,9 @@ func TestLimitedCountsTheLinesThatItLeavesOut(t *testing.T) {
 		out.Reset()
 		time.Sleep(time.Minute)
 		log.With("from", "x").Warn("refused")
-		if got := out.String(); !strings.HasPrefix(got, "[WRN] 3 more lines like the next were left out since ") ||
-			!strings.HasSuffix(got, "\n[WRN] refused from=x\n") {
+		const before = "[WRN] 3 more lines like the next were left out since "
+		got := out.String()
+		if !strings.HasPrefix(got, before) || !strings.HasSuffix(got, "\n[WRN] refused from=x\n") {
 			t.Errorf("got %q", got)
 		}
 	})

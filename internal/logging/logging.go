@@ -1,7 +1,12 @@
-// Package logging is a slog handler that writes nats-server's line format.
+// Package logging writes the log and the audit.
+//
+// Handler is a slog.Handler for nats-server's line format:
 //
 //	[28732] 2026/11/23 11:27:15.106492 [INF] starting NATS Account server, version 2.0.0
 //	 pid     local time, microseconds   level text
+//
+// Audit writes what happened to each JWT that was offered. Limited, Quote and ShortKey are for
+// texts that a client can cause or choose.
 package logging
 
 import (
@@ -15,28 +20,30 @@ import (
 	"sync/atomic"
 )
 
-// LevelTrace is below slog's own levels: a line for every request.
+// LevelTrace is the level of a line for each request. It is below the levels of slog.
 const LevelTrace = slog.Level(-8)
 
-// Format says what stands in a line and which levels are written.
+// Format says what is in a line and which levels are written.
 type Format struct {
 	Time   bool // date and local time
-	PID    bool
-	Colors bool // of the level's three letters, also when the output is no terminal
-	Debug  bool
-	Trace  bool
+	PID    bool // process id
+	Colors bool // of the level's three letters, also if the output is not a terminal
+	Debug  bool // write lines of LevelDebug
+	Trace  bool // write lines of LevelTrace
 }
 
-// Lines is the value of an attribute that is written as it is, line ends included, and without its key. Nothing that came from
-// outside may be in it.
+// Lines is the value of an attribute that is written unchanged, with its line ends and without its
+// key. It must hold no text that a client or a file has chosen.
 type Lines string
 
-// Handler writes one line per record. All handlers derived from one share its format and its writer.
+// Handler writes one line per record. A handler made by WithAttrs writes in the same format and to
+// the same writer.
 type Handler struct {
-	out    *output
-	prefix string // of attributes added by With
+	out   *output
+	attrs string // the text of the attributes added by WithAttrs
 }
 
+// output is what handlers share.
 type output struct {
 	format atomic.Pointer[Format]
 	mu     sync.Mutex
@@ -50,7 +57,7 @@ func New(w io.Writer, f Format) *Handler {
 	return h
 }
 
-// SetFormat changes the format of every line from now on.
+// SetFormat changes the format of all further lines.
 func (h *Handler) SetFormat(f Format) { h.out.format.Store(&f) }
 
 // Enabled implements slog.Handler.
@@ -78,9 +85,9 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	}
 	line = appendLevel(line, r.Level, f.Colors)
 	line = appendText(line, r.Message)
-	line = appendText(line, h.prefix)
+	line = appendText(line, h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
-		if lines, whole := a.Value.Any().(Lines); whole {
+		if lines, ok := a.Value.Any().(Lines); ok {
 			line = append(line, lines...)
 			return true
 		}
@@ -98,17 +105,18 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 func (h *Handler) WithAttrs(as []slog.Attr) slog.Handler {
 	c := *h
 	for _, a := range as {
-		c.prefix += attr(a)
+		c.attrs += attr(a)
 	}
 	return &c
 }
 
-// WithGroup implements slog.Handler. Groups have no place in the format.
+// WithGroup implements slog.Handler. The format has no groups.
 func (h *Handler) WithGroup(string) slog.Handler { return h }
 
+// attr returns the text of an attribute.
 func attr(a slog.Attr) string { return " " + a.Key + "=" + a.Value.String() }
 
-// level is how nats-server shows a level: three letters and their colour.
+// level returns the three letters of a level and the code of their colour, as in nats-server.
 func level(l slog.Level) (letters, color string) {
 	switch {
 	case l >= slog.LevelError:
@@ -124,6 +132,7 @@ func level(l slog.Level) (letters, color string) {
 	}
 }
 
+// appendLevel appends a level in brackets.
 func appendLevel(line []byte, l slog.Level, colors bool) []byte {
 	letters, color := level(l)
 	if colors {
@@ -132,7 +141,7 @@ func appendLevel(line []byte, l slog.Level, colors bool) []byte {
 	return fmt.Appendf(line, "[%s] ", letters)
 }
 
-// appendText appends text with its control characters escaped: nobody forges a line by sending a line break.
+// appendText appends text with its unprintable characters escaped. No text can forge a line.
 func appendText(line []byte, text string) []byte {
 	for _, c := range text {
 		if c < ' ' || c == 0x7f || (c >= 0x80 && !strconv.IsPrint(c)) {

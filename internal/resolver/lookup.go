@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
 )
 
 const (
@@ -25,7 +26,7 @@ const (
 // it is known what others have.
 func (s *session) lookup(m *nats.Msg) {
 	if m.Reply == "" {
-		s.Log.Log(s.ctx, accounts.LevelTrace, "lookup is not a request")
+		s.Log.Log(s.ctx, logging.LevelTrace, "lookup is not a request")
 		return
 	}
 	key := accountOf(m.Subject)
@@ -45,8 +46,8 @@ func (s *session) known(m *nats.Msg, key string) bool {
 	if err == nil {
 		token := bytes.TrimSpace(a.JWT)
 		s.complain(s.conn.Publish(m.Reply, token))
-		if s.Log.Enabled(s.ctx, accounts.LevelTrace) {
-			s.Log.Log(s.ctx, accounts.LevelTrace, fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token)))
+		if s.Log.Enabled(s.ctx, logging.LevelTrace) {
+			s.Log.Log(s.ctx, logging.LevelTrace, fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token)))
 		}
 	}
 	return !errors.Is(err, accounts.ErrNotFound)

@@ -1,0 +1,7 @@
+package logging
+
+// Functions that only a full disk or a wrong clock reaches, for tests.
+var (
+	CutBack = cutBack
+	Encode  = encode
+)
