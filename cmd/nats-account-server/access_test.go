@@ -38,15 +38,15 @@ func hash(t testing.TB, password string) string {
 	return string(h)
 }
 
-// fortress is a site with an authority and the certificate that it gave the program.
+// fortress is a test environment with an authority and the certificate that it gave the program.
 type fortress struct {
-	*site
+	*testEnv
 	authority *certtest.Authority
 }
 
 func newFortress(t testing.TB) *fortress {
 	t.Helper()
-	f := &fortress{site: newSite(t, "", ""), authority: certtest.New(t)}
+	f := &fortress{testEnv: newEnv(t, "", ""), authority: certtest.New(t)}
 	f.authority.Write(t, f.dir, "ca")
 	f.authority.Issue(t).Write(t, f.dir, "server")
 	return f
@@ -76,7 +76,7 @@ func (f *fortress) configure(t testing.TB, extra string, http ...string) {
 		extra, strings.Join(http, ""))
 }
 
-// client trusts the site's authority, and shows certificates.
+// client trusts the environment's authority, and shows certificates.
 func (f *fortress) client(t testing.TB, pairs ...certtest.Pair) *http.Client {
 	t.Helper()
 	c := &tls.Config{RootCAs: x509.NewCertPool()}
@@ -144,7 +144,7 @@ func TestANatsServerLogsInToItsResolver(t *testing.T) {
 			creds, _ := a.User(t)
 			natstest.Connect(t, n.ClientURL(), creds)
 			natstest.Stop(n)
-			if log := p.log.String(); strings.Contains(log, "Basic") || strings.Contains(log, ":read") || len(p.complaints()) > 0 {
+			if log := p.log.String(); strings.Contains(log, "Basic") || strings.Contains(log, ":read") || len(p.warnings()) > 0 {
 				t.Errorf("log:\n%s", log)
 			}
 			p.term()

@@ -20,9 +20,9 @@ import (
 
 // The tests in this file are the README's "What an attacker can do", position by position.
 
-// target is a running site with one account whose JWT was changed: its first JWT has leaked.
+// target is a running program with one account whose JWT was changed: its first JWT has leaked.
 type target struct {
-	*site
+	*testEnv
 	p      *process
 	url    string
 	a      *jwttest.Account
@@ -31,9 +31,9 @@ type target struct {
 }
 
 func newTarget(t *testing.T, natsURL string) *target {
-	s := newSite(t, natsURL, "")
+	s := newEnv(t, natsURL, "")
 	p, url := s.start(t)
-	x := &target{site: s, p: p, url: url, a: jwttest.NewAccount(t)}
+	x := &target{testEnv: s, p: p, url: url, a: jwttest.NewAccount(t)}
 	x.old = jwttest.Sign(t, s.op.Signing, x.a, time.Now().Add(-time.Hour))
 	x.stored = s.op.Account(t, x.a, func(c *jwt.AccountClaims) { c.Name = "changed" })
 	for _, token := range [][]byte{x.old, x.stored} {
@@ -218,12 +218,12 @@ func TestAnAttackerWhoMayOnlyRead(t *testing.T) {
 		}
 		return fmt.Sprintf("{ user: %s, password: %q }", user, hash)
 	}
-	s := newSite(t, "", fmt.Sprintf("http { authorization { write: %s, read: %s } }", login("ops"), login("nats")))
+	s := newEnv(t, "", fmt.Sprintf("http { authorization { write: %s, read: %s } }", login("ops"), login("nats")))
 	p, url := s.start(t)
 	as := func(user string) string {
 		return strings.Replace(url, "http://", "http://"+user+":"+strings.ReplaceAll("secret of "+user, " ", "%20")+"@", 1)
 	}
-	x := &target{site: s, p: p, url: as("ops"), a: jwttest.NewAccount(t)}
+	x := &target{testEnv: s, p: p, url: as("ops"), a: jwttest.NewAccount(t)}
 	x.stored = s.op.Account(t, x.a)
 	if status, body := post(http.DefaultClient, x.path(x.a), x.stored); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)

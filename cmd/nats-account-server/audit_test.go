@@ -41,7 +41,7 @@ func readAudit(t *testing.T, path string) (all []audited) {
 
 // TestTheAuditFileLosesNoLineWhileItIsRenamed under pushes, with SIGUSR1 and with SIGHUP.
 func TestTheAuditFileLosesNoLineWhileItIsRenamed(t *testing.T) {
-	s := newSite(t, "", "logging { audit: audit.log }")
+	s := newEnv(t, "", "logging { audit: audit.log }")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	path := filepath.Join(s.dir, "audit.log")
@@ -97,7 +97,7 @@ func TestTheAuditFileLosesNoLineWhileItIsRenamed(t *testing.T) {
 }
 
 func TestWithoutAFileTheAuditIsInTheLog(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
@@ -106,14 +106,14 @@ func TestWithoutAFileTheAuditIsInTheLog(t *testing.T) {
 }
 
 func TestAnAuditFileThatCanNotBeOpenedIsAnError(t *testing.T) {
-	s := newSite(t, "", "logging { audit: nowhere/audit.log }")
+	s := newEnv(t, "", "logging { audit: nowhere/audit.log }")
 	for _, flags := range [][]string{{"-c", s.conf}, {"-t", "-c", s.conf}} {
 		p := start(t, s.dir, nil, flags...)
 		if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), "nowhere/audit.log: no such file or directory") {
 			t.Errorf("exit code %d\n%s", code, p.log)
 		}
 	}
-	good := newSite(t, "", "")
+	good := newEnv(t, "", "")
 	p, url := good.start(t)
 	_ = os.WriteFile(good.conf, fmt.Appendf(nil, "operatorjwtpath: op.jwt, store { dir: store, shard: true }, http { host: 127.0.0.1, port: 0 }\nlogging { audit: nowhere/audit.log }"), 0o600)
 	p.signal(syscall.SIGHUP)

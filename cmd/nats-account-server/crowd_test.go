@@ -39,7 +39,7 @@ var plain = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-func (s *site) startPlain(t *testing.T) (*process, string) {
+func (s *testEnv) startPlain(t *testing.T) (*process, string) {
 	t.Helper()
 	path, err := plain()
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *site) startPlain(t *testing.T) (*process, string) {
 }
 
 // startWithin runs the program with this many descriptors.
-func (s *site) startWithin(t *testing.T, descriptors int) (*process, string) {
+func (s *testEnv) startWithin(t *testing.T, descriptors int) (*process, string) {
 	t.Helper()
 	c := exec.Command("sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(descriptors), binary, "-c", s.conf)
 	c.Dir = s.dir
@@ -145,7 +145,7 @@ func answered(c net.Conn) int {
 }
 
 // wantServed sees that newcomers can push and ask. It returns the path of the account.
-func wantServed(t *testing.T, s *site, url string) (path string) {
+func wantServed(t *testing.T, s *testEnv, url string) (path string) {
 	t.Helper()
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a)
@@ -172,7 +172,7 @@ func TestTenThousandIdleConnections(t *testing.T) {
 	if n < 10000 {
 		t.Logf("only %d connections: this process may open no more than %d files", n, limit.Cur)
 	}
-	s := newSite(t, "", timeouts(300000, 30000))
+	s := newEnv(t, "", timeouts(300000, 30000))
 	p, url := s.startPlain(t)
 	wantServed(t, s, url)
 	memory := p.memory()
@@ -203,7 +203,7 @@ func TestTenThousandIdleConnections(t *testing.T) {
 // a word.
 func TestSlowClientsAreNotWaitedFor(t *testing.T) {
 	const n = 100
-	s := newSite(t, "", timeouts(500, 500))
+	s := newEnv(t, "", timeouts(500, 500))
 	p, url := s.start(t)
 	wantServed(t, s, url)
 	vanished := calls(t, url, n, "GET /healthz HTTP/1.1\r\nHo")
@@ -271,7 +271,7 @@ func trickle(conns []*net.TCPConn, text string, stop <-chan struct{}) {
 
 // TestWhoDoesNotReadIsNotWrittenToForEver asks for more than the system buffers and reads nothing.
 func TestWhoDoesNotReadIsNotWrittenToForEver(t *testing.T) {
-	s := newSite(t, "", timeouts(500, 500))
+	s := newEnv(t, "", timeouts(500, 500))
 	p, url := s.start(t)
 	greedy(t, s, url)
 	wantServed(t, s, url)
@@ -281,7 +281,7 @@ func TestWhoDoesNotReadIsNotWrittenToForEver(t *testing.T) {
 }
 
 // greedy asks for a large account until the program is stuck with answers that nobody reads.
-func greedy(t *testing.T, s *site, url string) *net.TCPConn {
+func greedy(t *testing.T, s *testEnv, url string) *net.TCPConn {
 	t.Helper()
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a, large)
@@ -301,7 +301,7 @@ func greedy(t *testing.T, s *site, url string) *net.TCPConn {
 // TestACrowdMakesRoomForNewcomers runs the program with few descriptors and sends it more idle clients than those
 // would do for. Who is being answered stays.
 func TestACrowdMakesRoomForNewcomers(t *testing.T) {
-	s := newSite(t, "", timeouts(30000, 30000))
+	s := newEnv(t, "", timeouts(30000, 30000))
 	p, url := s.startWithin(t, 100)
 	reader := greedy(t, s, url)
 	for range 4 {
@@ -331,7 +331,7 @@ func TestACrowdMakesRoomForNewcomers(t *testing.T) {
 func TestUnfinishedBodiesTakeBoundedMemory(t *testing.T) {
 	const clients, most = 300, 220 // MiB
 	t.Setenv("GOGC", "20")         // what the collector has not got to yet is not to be measured
-	s := newSite(t, "", timeouts(30000, 30000))
+	s := newEnv(t, "", timeouts(30000, 30000))
 	p, url := s.startPlain(t)
 	memory := p.memory()
 	calls(t, url, clients, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"+strings.Repeat("x", 1<<20-1))
@@ -347,7 +347,7 @@ func TestUnfinishedBodiesTakeBoundedMemory(t *testing.T) {
 
 // TestTooManyOpenFilesIsNoEnd takes every descriptor but a few away from the running program, and gives them back.
 func TestTooManyOpenFilesIsNoEnd(t *testing.T) {
-	s := newSite(t, "", timeouts(30000, 30000))
+	s := newEnv(t, "", timeouts(30000, 30000))
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	path := url + "/jwt/v1/accounts/" + a.ID
@@ -407,7 +407,7 @@ func ask(client *http.Client, url string) (int, string) {
 
 // TestManyPushesAtOnceFindDescriptors has more clients than there are seats, who all push over and over.
 func TestManyPushesAtOnceFindDescriptors(t *testing.T) {
-	s := newSite(t, "", timeouts(60000, 60000))
+	s := newEnv(t, "", timeouts(60000, 60000))
 	p, url := s.startWithin(t, 128)
 	var all sync.WaitGroup
 	for range 60 {

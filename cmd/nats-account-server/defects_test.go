@@ -18,17 +18,17 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// site is an operator's files in a directory, and the program's configuration beside them.
-type site struct {
+// testEnv is an operator's files in a directory, and the program's configuration beside them.
+type testEnv struct {
 	op   *jwttest.Operator
 	dir  string
 	conf string
 }
 
-// newSite configures the program with NATS at url, or without NATS.
-func newSite(t testing.TB, url, extra string) *site {
+// newEnv configures the program with NATS at url, or without NATS.
+func newEnv(t testing.TB, url, extra string) *testEnv {
 	t.Helper()
-	s := &site{op: jwttest.NewOperator(t), dir: t.TempDir()}
+	s := &testEnv{op: jwttest.NewOperator(t), dir: t.TempDir()}
 	creds, _ := s.op.System.User(t)
 	jwttest.File(t, s.dir, "op.jwt", []byte(s.op.Token(t)))
 	jwttest.File(t, s.dir, "sys.jwt", s.op.SystemAccount(t))
@@ -44,17 +44,17 @@ func newSite(t testing.TB, url, extra string) *site {
 	return s
 }
 
-func (s *site) start(t testing.TB, flags ...string) (*process, string) {
+func (s *testEnv) start(t testing.TB, flags ...string) (*process, string) {
 	t.Helper()
 	p := start(t, s.dir, nil, append([]string{"-c", s.conf}, flags...)...)
 	return p, p.url()
 }
 
 // withNATS starts a nats-server and the program, which asks each other for accounts and announce to each other.
-func withNATS(t testing.TB) (*site, *process, string, *server.Server) {
+func withNATS(t testing.TB) (*testEnv, *process, string, *server.Server) {
 	t.Helper()
 	port := freePort(t)
-	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	p, url := s.start(t)
 	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
 	p.wait("connected to NATS for account and activation notifications")
@@ -150,7 +150,7 @@ func TestHTTPLivesWhileNATSIsSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	s := newSite(t, "nats://"+silent.Addr().String(), "")
+	s := newEnv(t, "nats://"+silent.Addr().String(), "")
 	began := time.Now()
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
@@ -168,7 +168,7 @@ func TestHTTPLivesWhileNATSIsSilent(t *testing.T) {
 }
 
 func TestTheFlagsDAndVAreHonoured(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	for flag, want := range map[string]string{"-V": "TRC", "-DV": "TRC"} {
 		p, url := s.start(t, flag)
 		get(t, url+"/jwt/v1/accounts/")
@@ -211,7 +211,7 @@ func TestNotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
 }
 
 func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	mute, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) // connects, as load balancers do, and says nothing
 	if err != nil {
@@ -235,7 +235,7 @@ func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 
 // TestARequestInFlightSurvivesAReload sends half a push, lets the address and the timeouts change, and sends the rest.
 func TestARequestInFlightSurvivesAReload(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a)
@@ -267,7 +267,7 @@ func TestARequestInFlightSurvivesAReload(t *testing.T) {
 
 // TestWhoHasJustConnectedSurvivesAReload connects, lets the timeouts change, and only then makes its request.
 func TestWhoHasJustConnectedSurvivesAReload(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
@@ -290,7 +290,7 @@ func TestWhoHasJustConnectedSurvivesAReload(t *testing.T) {
 }
 
 func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	first, _ := s.start(t)
 	second := start(t, s.dir, nil, "-c", s.conf)
 	if code := second.exited(); code != 1 {

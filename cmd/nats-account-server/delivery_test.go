@@ -79,7 +79,7 @@ func TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay(t *testing.T) {
 func TestDeliveryToAClusterThatLosesAServer(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	port := freePort(t)
-	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "forgetserver: 5s")
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "forgetserver: 5s")
 	hub := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf(
 		"server_name: hub\nlisten: 127.0.0.1:%d\ncluster { name: c, listen: \"127.0.0.1:-1\" }\n", port), a))
 	far := natstest.Start(t, natstest.MemoryConf(t, s.op, natstest.AnyPort+fmt.Sprintf(

@@ -16,7 +16,7 @@ import (
 
 // TestAFullDiskHarmsNothing runs the program on a disk of 256 KiB.
 func TestAFullDiskHarmsNothing(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	disk := smallDisk(t, filepath.Join(s.dir, "store"))
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
@@ -123,7 +123,7 @@ func fill(t *testing.T, path string) string {
 
 // TestTheDirectoryMayVanish removes files and the whole directory under the running program.
 func TestTheDirectoryMayVanish(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	path, token := url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)

@@ -49,7 +49,7 @@ func ours(t *testing.T, nc *nats.Conn, subject string, data []byte) (answer stru
 func TestNSCOverNATS(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "store { allow_delete: true }")
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "store { allow_delete: true }")
 	p, url := s.start(t)
 	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
 	p.wait("connected to NATS for JWT syncing")
@@ -107,7 +107,7 @@ func TestNSCOverNATS(t *testing.T) {
 func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	other := *s
 	other.dir = t.TempDir()
 	other.conf = conf(t, other.dir, `
@@ -116,7 +116,7 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 		store { dir: store }
 		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: %q, reconnectwait: 100 }`,
 		s.dir+"/op.jwt", s.dir+"/sys.jwt", port, s.dir+"/sys.creds")
-	sites := []*site{s, &other}
+	sites := []*testEnv{s, &other}
 	processes, urls := make([]*process, 2), make([]string, 2)
 	for i, s := range sites {
 		processes[i], urls[i] = s.start(t)
@@ -182,7 +182,7 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 func TestAFloodOfUpdatesOverNATS(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	p, url := s.start(t)
 	n := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
 	p.wait("connected to NATS for JWT syncing")

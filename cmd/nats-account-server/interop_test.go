@@ -31,7 +31,7 @@ func TestInterop(t *testing.T) {
 
 // day is the program, a nats-server of another version, and a line between them that can be cut. HTTP is not cut.
 type day struct {
-	*site
+	*testEnv
 	t       *testing.T
 	address string // of HTTP
 	url     string
@@ -55,7 +55,7 @@ func newDay(t *testing.T, program, kind string) *day {
 	port := freePort(t)
 	d.natsURL = fmt.Sprintf("nats://127.0.0.1:%d", port)
 	d.line = natstest.NewRelay(t, 0, d.natsURL)
-	d.site = newSite(t, d.line.URL(), "")
+	d.testEnv = newEnv(t, d.line.URL(), "")
 	creds, _ := d.loaded.User(t)
 	d.stays = jwttest.File(t, d.dir, "stays.creds", creds)
 	creds, d.revoked = d.loaded.User(t)

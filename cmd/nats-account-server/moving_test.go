@@ -20,7 +20,7 @@ import (
 // there stays so.
 func TestMovingHereFromAFullResolver(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	dir := filepath.Join(s.dir, "moved")
 	n := natstest.Start(t, fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: full, dir: %q, allow_delete: true }\nresolver_preload { %s: %s }\nlisten: 127.0.0.1:-1\n",
 		s.op.Token(t), s.op.System.ID, dir, s.op.System.ID, s.op.SystemAccount(t)))
@@ -81,7 +81,7 @@ func TestMovingHereFromTheOriginal(t *testing.T) {
 
 // legacy is a directory as the original leaves it.
 type legacy struct {
-	*site
+	*testEnv
 	t          *testing.T
 	store      string
 	shard      bool
@@ -92,7 +92,7 @@ type legacy struct {
 }
 
 func newLegacy(t *testing.T, shard bool, dirs, mode os.FileMode) *legacy {
-	l := &legacy{site: newSite(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode, want: map[string]string{}}
+	l := &legacy{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode, want: map[string]string{}}
 	if err := os.Chmod(l.store, dirs); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func (l *legacy) serve() {
 func TestMovingHereFromAMemoryResolver(t *testing.T) {
 	t.Parallel()
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
-	s := newSite(t, natsURL, "")
+	s := newEnv(t, natsURL, "")
 	a := jwttest.NewAccount(t)
 	listen := "server_name: n1\nlisten: " + strings.TrimPrefix(natsURL, "nats://") + "\n"
 	n := natstest.Start(t, natstest.MemoryConf(t, s.op, listen, a))

@@ -22,7 +22,7 @@ import (
 // TestMisconfiguredTLSForNATSIsAnErrorAtStart: the original dialled in vain for ever.
 func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	ca := certtest.New(t)
 	root := ca.Write(t, s.dir, "ca")
 	cert, key := ca.Issue(t).Write(t, s.dir, "a")
@@ -55,7 +55,7 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 
 // secured is a nats-server that wants a certificate from everybody, and the program, which has one in a.crt.
 type secured struct {
-	*site
+	*testEnv
 	ca   *certtest.Authority
 	nats *server.Server
 	p    *process
@@ -66,7 +66,7 @@ func newSecured(t *testing.T) *secured {
 	t.Helper()
 	s := &secured{ca: certtest.New(t)}
 	port := freePort(t)
-	s.site = newSite(t, "", fmt.Sprintf(`nats {
+	s.testEnv = newEnv(t, "", fmt.Sprintf(`nats {
 		servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100
 		tls { root: ca.crt, cert: a.crt, key: a.key }
 	}`, port))

@@ -23,8 +23,8 @@ import (
 
 const nobody = 65534
 
-// asNobody makes the site nobody's and lets nobody get at the program.
-func (s *site) asNobody(t *testing.T) {
+// asNobody makes the environment nobody's and lets nobody get at the program.
+func (s *testEnv) asNobody(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root can become nobody, and nothing keeps root from writing")
@@ -41,7 +41,7 @@ func (s *site) asNobody(t *testing.T) {
 }
 
 // startNobody runs the program as nobody, without a home.
-func (s *site) startNobody(t *testing.T) (*process, string) {
+func (s *testEnv) startNobody(t *testing.T) (*process, string) {
 	t.Helper()
 	c := exec.Command(binary, "-c", s.conf)
 	c.Dir = s.dir
@@ -149,7 +149,7 @@ func TestTroubleWithTheDirectory(t *testing.T) {
 	for _, tr := range troubles {
 		t.Run(tr.name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, "", "")
+			s := newEnv(t, "", "")
 			dir := filepath.Join(s.dir, "store")
 			must(t, os.Mkdir(dir, 0o700))
 			s.asNobody(t)
@@ -172,7 +172,7 @@ func mountStore(t *testing.T, dir, options string) {
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
-func (s *site) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, at time.Time, die bool) {
+func (s *testEnv) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, at time.Time, die bool) {
 	p, url := s.startNobody(t)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -202,7 +202,7 @@ func (s *site) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, 
 			}
 		}
 	}
-	if lines := p.complaints(); len(lines) > 64 { // one for each request, and a few for the files
+	if lines := p.warnings(); len(lines) > 64 { // one for each request, and a few for the files
 		t.Errorf("%d lines: %q", len(lines), lines)
 	}
 	if die {
@@ -234,7 +234,7 @@ func (s *site) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, 
 
 // TestWhatIsAcknowledgedOutlivesTheDirectory removes the directory between an acknowledgement and the file.
 func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	s.asNobody(t)
 	p, url := s.startNobody(t)
 	dir := filepath.Join(s.dir, "store")
@@ -267,7 +267,7 @@ func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
 // TestAnotherDirectoryTakesItsPlace swaps the store for an empty one and back. What was acknowledged is in the
 // directory that was there then, or in a later one.
 func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	dir := filepath.Join(s.dir, "store")
 	files := map[string]string{}
@@ -300,7 +300,7 @@ func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
 // TestNothingButTheStoreIsWritable runs the program as nobody where the whole file system is read-only but for the
 // store, without a home and without a place for temporary files.
 func TestNothingButTheStoreIsWritable(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	store := filepath.Join(s.dir, "store")
 	must(t, os.Mkdir(store, 0o700))
 	s.asNobody(t)

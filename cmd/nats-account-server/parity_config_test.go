@@ -11,7 +11,7 @@ import (
 const anyPort = "http { host: \"127.0.0.1\", port: 0 }\n"
 
 func configurationLanguage(t *testing.T) []behaviour {
-	k := newKit(t)
+	k := newParityEnv(t)
 	if err := os.Mkdir(filepath.Join(k.dir, "sub"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func configurationLanguage(t *testing.T) []behaviour {
 }
 
 func configurationKeys(t *testing.T) []behaviour {
-	k := newKit(t)
+	k := newParityEnv(t)
 	return append(append([]behaviour{
 		row("keys in any letter case", k.dumps("HTTP { Host: \"127.0.0.1\", PORT: 0 }\nNats { ConnectTimeout: 1004 }", nil, "NATS.ConnectTimeout", "1004")),
 		row("unknown keys are ignored at every level, with a warning", k.warns("bogus: 1\nnats { bogus: 2, tls { bogus: 3 } }\nhttp { tls { timeout: 2 } }\nlogging { custom: x }",
@@ -104,7 +104,7 @@ func configurationKeys(t *testing.T) []behaviour {
 	}, tlsKeys(k)...), natsTLSKeys()...)
 }
 
-func tlsKeys(k *kit) []behaviour {
+func tlsKeys(k *parityEnv) []behaviour {
 	return []behaviour{
 		row("TLS of HTTP: 1.2 or later, HTTP/1.1, no client certificate asked for unless configured", shownBy("TestTLSOfHTTP")),
 		row("a certificate without its key", k.refuses("http { tls { cert: /nope } }", "http.tls.cert needs the key")),

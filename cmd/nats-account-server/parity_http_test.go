@@ -25,11 +25,11 @@ const (
 	noMethod  = "Method Not Allowed\n"
 )
 
-// shelf is the program with a store in which lie A, which never expires; E, which expires in two hours; X, which has
+// storedAccounts is the program with a store in which lie A, which never expires; E, which expires in two hours; X, which has
 // expired; D, a damaged file; F, in whose file A's JWT stands. B is not there, and U is a user's key with a file.
-func shelf(t *testing.T) (url string, known words, s *site) {
+func storedAccounts(t *testing.T) (url string, known words, s *testEnv) {
 	t.Helper()
-	s = newSite(t, "", "")
+	s = newEnv(t, "", "")
 	var accounts [7]*jwttest.Account
 	for i := range accounts {
 		accounts[i] = jwttest.NewAccount(t)
@@ -44,7 +44,7 @@ func shelf(t *testing.T) (url string, known words, s *site) {
 	expiring := jwttest.Sign(t, s.op.Signing, e, time.Now(), func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(2 * time.Hour).Unix() })
 	expired := jwttest.Sign(t, s.op.Signing, x, time.Now(), func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(-time.Hour).Unix() })
 	for key, content := range map[string][]byte{a.ID: token, e.ID: expiring, x.ID: expired, d.ID: []byte("this is no jwt"), f.ID: token, u: token, n.ID: without} {
-		lay(t, filepath.Join(s.dir, "store", key[54:], key+".jwt"), content)
+		writeFile(t, filepath.Join(s.dir, "store", key[54:], key+".jwt"), content)
 	}
 	_, url = s.start(t)
 	known = words{"$ATOKEN", string(token), "$ETOKEN", string(expiring), "$XTOKEN", string(expired), "$OPTOKEN", s.op.Token(t),
@@ -73,7 +73,7 @@ func jtiOf(t *testing.T, token []byte) string {
 }
 
 func overHTTP(t *testing.T) []behaviour {
-	url, known, _ := shelf(t)
+	url, known, _ := storedAccounts(t)
 	all := requests(url, known, []request{
 		{"every answer has Vary and Date, and no Server", "GET /healthz", "200 OK", "Vary: Origin\nDate: *\n!Server: *", ""},
 		{"an unknown path", "GET /nothing", "404 Not Found", pageText, "404 page not found\n*"},
@@ -174,7 +174,7 @@ func noOperator(t *testing.T) {
 }
 
 func systemAccountFile(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	_, url := s.start(t)
 	path := "/jwt/v1/accounts/" + s.op.System.ID
 	token, err := http.Get(url + path)
@@ -194,7 +194,7 @@ func systemAccountFile(t *testing.T) {
 }
 
 func overPOST(t *testing.T) []behaviour {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	_, url := s.start(t)
 	known := words{}
 	push := func(name string, token func(a *jwttest.Account) []byte, status, header, body string) request {
@@ -273,7 +273,7 @@ func userKey(t testing.TB) nkeys.KeyPair {
 }
 
 // versionOne pushes an account as tools of 2019 wrote it.
-func versionOne(s *site, url string) func(*testing.T) {
+func versionOne(s *testEnv, url string) func(*testing.T) {
 	return func(t *testing.T) {
 		a := jwttest.NewAccount(t)
 		token := oldAccount(t, s.op, a)
@@ -307,7 +307,7 @@ func hashOf(t testing.TB, activation []byte) string {
 }
 
 func activations(t *testing.T) []behaviour {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	_, url := s.start(t)
 	a, b, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)); status != http.StatusOK {
@@ -351,7 +351,7 @@ func activationJTI(t testing.TB, token []byte) string {
 }
 
 func packs(t *testing.T) []behaviour {
-	s := newSite(t, "", "maxreplicationpack: 3")
+	s := newEnv(t, "", "maxreplicationpack: 3")
 	_, url := s.start(t)
 	empty := requests(url, nil, []request{{"of an empty store", "GET /jwt/v1/pack", "200 OK", bareText, ""}})
 	t.Run("an empty store", empty[0].holds)
@@ -386,7 +386,7 @@ func packs(t *testing.T) []behaviour {
 }
 
 func lostStore(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	store := filepath.Join(s.dir, "store")
 	if err := os.RemoveAll(store); err != nil {
@@ -405,7 +405,7 @@ func lostStore(t *testing.T) {
 }
 
 func expiredPack(t *testing.T) {
-	url, known, _ := shelf(t)
+	url, known, _ := storedAccounts(t)
 	expand := strings.NewReplacer(known...)
 	status, body := get(t, url+"/jwt/v1/pack")
 	if status != http.StatusOK || strings.Contains(body, expand.Replace("$X|")) || !strings.Contains(body, expand.Replace("$A|$ATOKEN")) {

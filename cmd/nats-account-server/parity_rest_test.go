@@ -22,10 +22,10 @@ import (
 )
 
 func stores(t *testing.T) []behaviour {
-	k := newKit(t)
+	k := newParityEnv(t)
 	nsc := filepath.Join(k.dir, "OP")
-	lay(t, filepath.Join(nsc, ".nsc"), []byte("{}"))
-	lay(t, filepath.Join(nsc, "OP.jwt"), []byte(k.op.Token(t)))
+	writeFile(t, filepath.Join(nsc, ".nsc"), []byte("{}"))
+	writeFile(t, filepath.Join(nsc, "OP.jwt"), []byte(k.op.Token(t)))
 	return []behaviour{
 		row("<dir>/<key>.jwt", k.writes("", func(key string) string { return key + ".jwt" })),
 		row("sharded: <dir>/<last two characters>/<key>.jwt", k.writes(", shard: true", func(key string) string { return key[54:] + "/" + key + ".jwt" })),
@@ -74,7 +74,7 @@ func stores(t *testing.T) []behaviour {
 }
 
 // writes pushes an account and looks at its file.
-func (k *kit) writes(extra string, path func(key string) string) func(*testing.T) {
+func (k *parityEnv) writes(extra string, path func(key string) string) func(*testing.T) {
 	return func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "new", "deep")
 		p := start(t, k.dir, nil, flags("-c", k.file(t, anyPort+"operatorjwtpath: op.jwt, store { dir: "+fmt.Sprintf("%q", dir)+extra+" }"))...)
@@ -96,7 +96,7 @@ func (k *kit) writes(extra string, path func(key string) string) func(*testing.T
 	}
 }
 
-func (k *kit) readOnlyActivations() func(*testing.T) {
+func (k *parityEnv) readOnlyActivations() func(*testing.T) {
 	return func(t *testing.T) {
 		l := newLibrary(t, "readonly: true, dir: ", "")
 		a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -142,7 +142,7 @@ func (k *kit) readOnlyActivations() func(*testing.T) {
 	}
 }
 
-func (k *kit) readOnlyWithoutOperator() func(*testing.T) {
+func (k *parityEnv) readOnlyWithoutOperator() func(*testing.T) {
 	return func(t *testing.T) {
 		dir := t.TempDir()
 		a := jwttest.NewAccount(t)
@@ -156,7 +156,7 @@ func (k *kit) readOnlyWithoutOperator() func(*testing.T) {
 	}
 }
 
-func (k *kit) inMemory() func(*testing.T) {
+func (k *parityEnv) inMemory() func(*testing.T) {
 	return func(t *testing.T) {
 		run := func() (*process, string) {
 			p := start(t, k.dir, nil, flags("-operator op.jwt -hp 127.0.0.1:0")...)
@@ -181,27 +181,27 @@ func (k *kit) inMemory() func(*testing.T) {
 	}
 }
 
-// talk is the program and a nats-server, and somebody of the system account.
-type talk struct {
-	*site
+// natsEnv is the program and a nats-server, and somebody of the system account.
+type natsEnv struct {
+	*testEnv
 	url  string
 	p    *process
 	nats *server.Server
 	nc   *nats.Conn
 }
 
-func newTalk(t *testing.T) *talk {
+func newNATSEnv(t *testing.T) *natsEnv {
 	port := freePort(t)
-	s := newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	p, url := s.start(t, "-DV")
 	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
 	p.wait("connected to NATS for JWT syncing")
 	creds, _ := s.op.System.User(t)
-	return &talk{s, url, p, n, natstest.Connect(t, n.ClientURL(), creds)}
+	return &natsEnv{s, url, p, n, natstest.Connect(t, n.ClientURL(), creds)}
 }
 
 // request asks and returns the answer.
-func (k *talk) request(t *testing.T, subject string, data []byte) *nats.Msg {
+func (k *natsEnv) request(t *testing.T, subject string, data []byte) *nats.Msg {
 	t.Helper()
 	m, err := k.nc.Request(subject, data, 10*time.Second)
 	if err != nil {
@@ -211,7 +211,7 @@ func (k *talk) request(t *testing.T, subject string, data []byte) *nats.Msg {
 }
 
 func overNATS(t *testing.T) []behaviour {
-	k := newTalk(t)
+	k := newNATSEnv(t)
 	return []behaviour{
 		row("without servers there is no connection", func(t *testing.T) {
 			p := start(t, t.TempDir(), nil, "-hp", "127.0.0.1:0")
@@ -256,7 +256,7 @@ func overNATS(t *testing.T) []behaviour {
 // reloadedSigner pushes what an account signed itself, before and after there is somebody who signs.
 func reloadedSigner(t *testing.T) {
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
-	s := newSite(t, natsURL, "")
+	s := newEnv(t, natsURL, "")
 	p, url := s.start(t)
 	n := natstest.Start(t, natstest.MemoryConf(t, s.op, "listen: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
 	p.wait("connected to NATS for JWT syncing")
@@ -286,7 +286,7 @@ func reloadedSigner(t *testing.T) {
 	p.term()
 }
 
-func (k *talk) introducesItself(t *testing.T) {
+func (k *natsEnv) introducesItself(t *testing.T) {
 	conns, err := k.nats.Connz(&server.ConnzOptions{Username: true})
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +300,7 @@ func (k *talk) introducesItself(t *testing.T) {
 }
 
 func failedAttempt(t *testing.T) {
-	s := newSite(t, fmt.Sprintf("nats://u:hush@127.0.0.1:%d", freePort(t)), "")
+	s := newEnv(t, fmt.Sprintf("nats://u:hush@127.0.0.1:%d", freePort(t)), "")
 	p, _ := s.start(t)
 	for range 2 {
 		p.wait("connecting to NATS for notifications")
@@ -310,7 +310,7 @@ func failedAttempt(t *testing.T) {
 	p.term()
 }
 
-func (k *talk) hearsNoEcho(t *testing.T) {
+func (k *natsEnv) hearsNoEcho(t *testing.T) {
 	conns, err := k.nats.Connz(&server.ConnzOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -346,7 +346,7 @@ func (k *talk) hearsNoEcho(t *testing.T) {
 	}
 }
 
-func (k *talk) announces(t *testing.T) {
+func (k *natsEnv) announces(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	token := k.op.Account(t, a)
 	heard, err := k.nc.SubscribeSync("$SYS.ACCOUNT." + a.ID + ".CLAIMS.UPDATE")
@@ -363,7 +363,7 @@ func (k *talk) announces(t *testing.T) {
 	}
 }
 
-func (k *talk) publishesActivations(t *testing.T) {
+func (k *natsEnv) publishesActivations(t *testing.T) {
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	if status, body := post(http.DefaultClient, k.url+"/jwt/v1/accounts/"+a.ID, k.op.Account(t, a)); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
@@ -382,7 +382,7 @@ func (k *talk) publishesActivations(t *testing.T) {
 	}
 }
 
-func (k *talk) takesUpdates(t *testing.T) {
+func (k *natsEnv) takesUpdates(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	token := k.op.Account(t, a)
 	inbox, err := k.nc.SubscribeSync(k.nc.NewInbox())
@@ -425,7 +425,7 @@ func (k *talk) takesUpdates(t *testing.T) {
 	}
 }
 
-func (k *talk) refusesUpdates(t *testing.T) {
+func (k *natsEnv) refusesUpdates(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	if err := k.nc.Publish("$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", []byte("junk")); err != nil {
 		t.Fatal(err)
@@ -433,7 +433,7 @@ func (k *talk) refusesUpdates(t *testing.T) {
 	k.p.wait(a.ID[:12] + ` - the update on \S+ is refused - bad JWT in request: expected 3 chunks`)
 }
 
-func (k *talk) answersLookups(t *testing.T) {
+func (k *natsEnv) answersLookups(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	token := k.op.Account(t, a)
 	if status, body := post(http.DefaultClient, k.url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
@@ -445,13 +445,13 @@ func (k *talk) answersLookups(t *testing.T) {
 	k.p.wait(fmt.Sprintf(`\[\x1b\[33mTRC\x1b\[0m\] lookup of account %s - respond %d bytes`, a.ID, len(token)))
 }
 
-func (k *talk) answersUnknownLookups(t *testing.T) {
+func (k *natsEnv) answersUnknownLookups(t *testing.T) {
 	if m := k.request(t, "$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil); len(m.Data) > 0 || m.Header.Get("Status") != "" {
 		t.Errorf("%q %v", m.Data, m.Header)
 	}
 }
 
-func (k *talk) answersPacks(t *testing.T) {
+func (k *natsEnv) answersPacks(t *testing.T) {
 	inbox, err := k.nc.SubscribeSync(k.nc.NewInbox())
 	if err != nil {
 		t.Fatal(err)
@@ -480,7 +480,7 @@ func (k *talk) answersPacks(t *testing.T) {
 }
 
 func replication(t *testing.T) []behaviour {
-	k := newKit(t)
+	k := newParityEnv(t)
 	return []behaviour{
 		row("nsc and primary", k.refuses("primary: \"http://127.0.0.1:1\"\nstore { nsc: x }", "replicas cannot be run in NSC mode")),
 		row("read-only and primary", k.refuses("operator: op.jwt\nprimary: \"http://127.0.0.1:1\"\nstore { dir: x, readonly: true }", "replica mode cannot be used in read-only mode, but will not allow POST operations")),
@@ -522,7 +522,7 @@ func replication(t *testing.T) []behaviour {
 	}
 }
 
-func (k *kit) replicaCaches(t *testing.T) {
+func (k *parityEnv) replicaCaches(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	token := k.op.Account(t, a, func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(2 * time.Hour).Unix() })
 	dir := t.TempDir()
@@ -545,8 +545,8 @@ func (k *kit) replicaCaches(t *testing.T) {
 }
 
 // notFound is a server that has nothing.
-func (k *kit) replicaInMemory(t *testing.T) {
-	s := newSite(t, "", "")
+func (k *parityEnv) replicaInMemory(t *testing.T) {
+	s := newEnv(t, "", "")
 	primary, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a)
@@ -611,7 +611,7 @@ func startWithEverything(t *testing.T) {
 
 // pushLines are those that people look for.
 func pushLines(t *testing.T) {
-	s := newSite(t, "", "logging { colors: false }")
+	s := newEnv(t, "", "logging { colors: false }")
 	p, url := s.start(t)
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	token := s.op.Account(t, a)
@@ -644,7 +644,7 @@ func pushLines(t *testing.T) {
 }
 
 func traceLines(t *testing.T) {
-	s := newSite(t, "", "logging { colors: false }")
+	s := newEnv(t, "", "logging { colors: false }")
 	p, url := s.start(t, "-DV")
 	a := jwttest.NewAccount(t)
 	path := "/jwt/v1/accounts/" + a.ID
@@ -674,7 +674,7 @@ func traceLines(t *testing.T) {
 }
 
 func startToEnd(t *testing.T) []behaviour {
-	k := newKit(t)
+	k := newParityEnv(t)
 	return []behaviour{
 		row("SIGHUP any number of times, a bad configuration is no end, SIGINT after it is clean (B20)", shownBy("TestStories")),
 		row("SIGHUP keeps requests and connections", shownBy("TestARequestInFlightSurvivesAReload", "TestWhoHasJustConnectedSurvivesAReload")),
@@ -698,7 +698,7 @@ func startToEnd(t *testing.T) []behaviour {
 
 // nscOverHTTP sends what nsc sends: one connection for all accounts, each of which must be 200; then everything back.
 func nscOverHTTP(t *testing.T) {
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	client := &http.Client{}
 	tokens := map[string][]byte{}

@@ -85,23 +85,23 @@ var testCode = sync.OnceValue(func() (all []string) {
 	return all
 })
 
-// kit is a directory with an operator's files, in which the program is started.
-type kit struct {
-	*site
+// parityEnv is a directory with an operator's files, in which the program is started.
+type parityEnv struct {
+	*testEnv
 	confs int
 }
 
-func newKit(t testing.TB) *kit { return &kit{site: newSite(t, "", "")} }
+func newParityEnv(t testing.TB) *parityEnv { return &parityEnv{testEnv: newEnv(t, "", "")} }
 
 // file writes a configuration file of its own and returns its path.
-func (k *kit) file(t testing.TB, text string) string {
+func (k *parityEnv) file(t testing.TB, text string) string {
 	k.confs++
 	return jwttest.File(t, k.dir, fmt.Sprintf("parity%d.conf", k.confs), []byte(text))
 }
 
 // ends starts the program, which must end by itself with an exit code and say something; what begins with "!" it must
 // not say.
-func (k *kit) ends(code int, args []string, says ...string) func(*testing.T) {
+func (k *parityEnv) ends(code int, args []string, says ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		p := start(t, k.dir, []string{"HOME=" + k.dir}, args...)
 		if got := p.exited(); got != code {
@@ -121,12 +121,12 @@ func wantSaid(t *testing.T, log string, says ...string) {
 }
 
 // refuses checks a configuration that is wrong: it is an error that has these texts in it, and the program ends with 1.
-func (k *kit) refuses(text string, says ...string) func(*testing.T) {
+func (k *parityEnv) refuses(text string, says ...string) func(*testing.T) {
 	return func(t *testing.T) { k.ends(1, flags("-t -c", k.file(t, text)), says...)(t) }
 }
 
 // warns checks a configuration that runs, and says something all the same.
-func (k *kit) warns(text string, says ...string) func(*testing.T) {
+func (k *parityEnv) warns(text string, says ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		p := start(t, k.dir, nil, "-c", k.file(t, anyPort+text))
 		p.url()
@@ -137,7 +137,7 @@ func (k *kit) warns(text string, says ...string) func(*testing.T) {
 
 // dumps starts the program with a configuration file and flags and compares values of the effective configuration: pairs
 // of a path such as "HTTP.Port" and the value as JSON.
-func (k *kit) dumps(text string, args []string, pairs ...string) func(*testing.T) {
+func (k *parityEnv) dumps(text string, args []string, pairs ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		if text != "" {
 			args = append(flags("-c", k.file(t, text)), args...)
@@ -266,7 +266,7 @@ func inOrder(t *testing.T, log string, patterns ...string) {
 }
 
 func commandLine(t *testing.T) []behaviour {
-	k := newKit(t)
+	k := newParityEnv(t)
 	jwttest.File(t, k.dir, "afile", []byte("x"))
 	jwttest.File(t, k.dir, "home.conf", []byte("http { port: 0 }"))
 	nsc := filepath.Join(k.dir, "OP")
@@ -331,7 +331,7 @@ func commandLine(t *testing.T) []behaviour {
 }
 
 // servesFilesVerbatim: what is around the JWT in a file is part of the answer.
-func (k *kit) servesFilesVerbatim() func(*testing.T) {
+func (k *parityEnv) servesFilesVerbatim() func(*testing.T) {
 	return func(t *testing.T) {
 		operator, system := k.op.Token(t)+"\n\n", string(k.op.SystemAccount(t))+"\r\n"
 		jwttest.File(t, k.dir, "opn.jwt", []byte(operator))
@@ -347,14 +347,14 @@ func (k *kit) servesFilesVerbatim() func(*testing.T) {
 	}
 }
 
-func (k *kit) foreignSystemAccount() func(*testing.T) {
+func (k *parityEnv) foreignSystemAccount() func(*testing.T) {
 	return func(t *testing.T) {
 		jwttest.File(t, k.dir, "foreign.jwt", jwttest.NewOperator(t).Account(t, k.op.System))
 		k.ends(1, flags("-operator op.jwt -hp 127.0.0.1:0 -c", k.file(t, "systemaccountjwtpath: foreign.jwt")), "error loading system account from ")(t)
 	}
 }
 
-func (k *kit) anotherSystemAccount() func(*testing.T) {
+func (k *parityEnv) anotherSystemAccount() func(*testing.T) {
 	return func(t *testing.T) {
 		other := jwttest.NewAccount(t)
 		jwttest.File(t, k.dir, "other.jwt", k.op.Account(t, other))
@@ -363,10 +363,10 @@ func (k *kit) anotherSystemAccount() func(*testing.T) {
 	}
 }
 
-func (k *kit) interrupted() func(*testing.T) {
+func (k *parityEnv) interrupted() func(*testing.T) {
 	return func(t *testing.T) {
-		out := &journal{}
-		p := launchInto(t, exec.Command(binary, "-hp", "127.0.0.1:0"), &journal{}, out)
+		out := &logBuffer{}
+		p := launchInto(t, exec.Command(binary, "-hp", "127.0.0.1:0"), &logBuffer{}, out)
 		p.url()
 		p.signal(os.Interrupt)
 		p.wait("received sig-interrupt, shutting down")
@@ -376,7 +376,7 @@ func (k *kit) interrupted() func(*testing.T) {
 	}
 }
 
-func (k *kit) quits() func(*testing.T) {
+func (k *parityEnv) quits() func(*testing.T) {
 	return func(t *testing.T) {
 		p := start(t, k.dir, nil, "-hp", "127.0.0.1:0")
 		p.url()
@@ -387,8 +387,8 @@ func (k *kit) quits() func(*testing.T) {
 	}
 }
 
-// lay writes a file as somebody else does.
-func lay(t testing.TB, path string, content []byte) {
+// writeFile writes a file as somebody else does.
+func writeFile(t testing.TB, path string, content []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)

@@ -317,7 +317,7 @@ type pushes struct {
 // story drives the program: pushes one by one and at once, waits for files, a stop, kills, starts on what is there.
 func tellStory(t *testing.T) (*disk, *pushes) {
 	tr := newTrace(t)
-	s := newSite(t, "nats://127.0.0.1:1", "") // NATS is away: every change stays owed
+	s := newEnv(t, "nats://127.0.0.1:1", "") // NATS is away: every change stays owed
 	w := &pushes{tokens: map[string][][]byte{}}
 	var keys []*jwttest.Account
 	for range 3 {
@@ -369,7 +369,7 @@ func tellStory(t *testing.T) (*disk, *pushes) {
 }
 
 // run starts the program on the site; signal sends it a signal, not its tracer.
-func (tr *trace) run(s *site) (p *process, url string, signal func(syscall.Signal)) {
+func (tr *trace) run(s *testEnv) (p *process, url string, signal func(syscall.Signal)) {
 	tr.t.Helper()
 	p = tr.start(s.dir, "-c", s.conf)
 	url = p.url()

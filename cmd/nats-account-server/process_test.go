@@ -20,32 +20,32 @@ import (
 type process struct {
 	t   testing.TB
 	cmd *exec.Cmd
-	log *journal
+	log *logBuffer
 	end chan struct{} // closed when it has ended
 }
 
-// journal is what the program has written, and how much of it has been looked at.
-type journal struct {
+// logBuffer is what the program has written, and how much of it has been looked at.
+type logBuffer struct {
 	mu   sync.Mutex
 	text []byte
 	seen int
 }
 
-func (j *journal) Write(p []byte) (int, error) {
+func (j *logBuffer) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.text = append(j.text, p...)
 	return len(p), nil
 }
 
-func (j *journal) String() string {
+func (j *logBuffer) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return string(j.text)
 }
 
 // next finds the first match behind the last one.
-func (j *journal) next(re *regexp.Regexp) []string {
+func (j *logBuffer) next(re *regexp.Regexp) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	at := re.FindSubmatchIndex(j.text[j.seen:])
@@ -78,12 +78,12 @@ func startOther(t testing.TB, program, dir string, env []string, args ...string)
 // launch runs a command that is, or becomes, the program. Its standard output is in the log too.
 func launch(t testing.TB, c *exec.Cmd) *process {
 	t.Helper()
-	log := &journal{}
+	log := &logBuffer{}
 	return launchInto(t, c, log, log)
 }
 
 // launchInto keeps what it writes on standard output apart.
-func launchInto(t testing.TB, c *exec.Cmd, log, out *journal) *process {
+func launchInto(t testing.TB, c *exec.Cmd, log, out *logBuffer) *process {
 	t.Helper()
 	p := &process{t: t, cmd: c, log: log, end: make(chan struct{})}
 	p.cmd.Stderr, p.cmd.Stdout = log, out
@@ -171,8 +171,8 @@ func conf(t testing.TB, dir, format string, args ...any) string {
 
 var freePort = natstest.FreePort
 
-// complaints are the warnings and errors in the log since the start.
-func (p *process) complaints() (lines []string) {
+// warnings are the warnings and errors in the log since the start.
+func (p *process) warnings() (lines []string) {
 	_, log, _ := strings.Cut(p.log.String(), "nats-account-server is running")
 	return append(linesOf(log, "WRN"), linesOf(log, "ERR")...)
 }
@@ -192,7 +192,7 @@ func linesOf(log, level string) (lines []string) {
 // wantOnce sees that each of these texts has a line, and that there is no other warning or error.
 func (p *process) wantOnce(texts ...string) {
 	p.t.Helper()
-	lines := p.complaints()
+	lines := p.warnings()
 	for _, text := range texts {
 		if n := strings.Count(strings.Join(lines, ""), text); n != 1 {
 			p.t.Errorf("%q is logged %d times", text, n)

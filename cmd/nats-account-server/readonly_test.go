@@ -19,7 +19,7 @@ import (
 
 // library is a directory of JWTs that the test writes and the program only reads.
 type library struct {
-	*site
+	*testEnv
 	t    *testing.T
 	jwts string // the directory
 	port int    // of NATS
@@ -30,7 +30,7 @@ type library struct {
 
 func newLibrary(t *testing.T, shape, extra string) *library {
 	l := &library{t: t, jwts: filepath.Join(t.TempDir(), "OP"), port: freePort(t), said: map[string]int{}}
-	l.site = newSite(t, "", "")
+	l.testEnv = newEnv(t, "", "")
 	l.conf = conf(t, l.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: 0 }
@@ -371,7 +371,7 @@ func TestARefusedFileKeepsNoOtherFromBeingGone(t *testing.T) {
 // TestAReadOnlyServerWithoutADirectoryIsEmpty.
 func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	s.conf = conf(t, s.dir, "operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { readonly: true }")
 	p, url := s.start(t)
 	if !strings.Contains(p.log.String(), "creating a read-only, empty, in-memory store") {

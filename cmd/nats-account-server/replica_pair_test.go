@@ -46,8 +46,8 @@ func TestAPairWithRestartsAndCutLines(t *testing.T) {
 // twins are a primary, its replica, and the lines that can be cut.
 type twins struct {
 	t          *testing.T
-	site       *site // the primary's
-	follower   *site
+	env        *testEnv // the primary's
+	follower   *testEnv
 	primaryURL string
 	primary    *process
 	replica    *process
@@ -66,24 +66,24 @@ func newTwins(t *testing.T) *twins {
 	t.Logf("seed %d", seed)
 	p := &twins{t: t, dice: rand.New(rand.NewPCG(seed, 0)), pushed: map[string][]string{}}
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
-	p.site = newSite(t, natsURL, "")
-	p.site.conf = conf(t, p.site.dir, `
+	p.env = newEnv(t, natsURL, "")
+	p.env.conf = conf(t, p.env.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: %d }
 		store { dir: store, shard: true }
 		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`, freePort(t), natsURL)
-	natstest.Start(t, natstest.MemoryConf(t, p.site.op, "server_name: n1\nlisten: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
-	p.primary, p.primaryURL = p.site.start(t)
+	natstest.Start(t, natstest.MemoryConf(t, p.env.op, "server_name: n1\nlisten: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
+	p.primary, p.primaryURL = p.env.start(t)
 	p.http = natstest.NewRelay(t, 0, strings.Replace(p.primaryURL, "http://", "nats://", 1))
 	p.nats = natstest.NewRelay(t, 0, natsURL)
-	p.follower = followerOf(t, p.site, strings.Replace(p.http.URL(), "nats://", "http://", 1), p.nats.URL(), "")
+	p.follower = followerOf(t, p.env, strings.Replace(p.http.URL(), "nats://", "http://", 1), p.nats.URL(), "")
 	for range 5 {
 		p.accounts = append(p.accounts, jwttest.NewAccount(t))
 	}
 	p.startReplica()
 	p.trouble = []func(){
 		p.http.Down, p.http.Up, p.nats.Down, p.nats.Up,
-		func() { p.primary.kill(); p.primary, _ = p.site.start(t) },
+		func() { p.primary.kill(); p.primary, _ = p.env.start(t) },
 		func() { p.stopReplica(); p.startReplica() },
 	}
 	return p
@@ -123,7 +123,7 @@ func (p *twins) push(a *jwttest.Account) {
 	p.mu.Lock()
 	n := len(p.pushed[a.ID])
 	p.mu.Unlock()
-	token := jwttest.Sign(p.t, p.site.op.Signing, a, time.Now().Add(-time.Hour+time.Duration(n)*time.Second))
+	token := jwttest.Sign(p.t, p.env.op.Signing, a, time.Now().Add(-time.Hour+time.Duration(n)*time.Second))
 	p.mu.Lock()
 	p.pushed[a.ID] = append(p.pushed[a.ID], string(token)) // whoever sees it is right
 	p.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 )
 
 // followerOf configures a server that follows another one.
-func followerOf(t *testing.T, s *site, primary, nats, extra string) *site {
+func followerOf(t *testing.T, s *testEnv, primary, nats, extra string) *testEnv {
 	f := *s
 	f.dir = t.TempDir()
 	if nats != "" {
@@ -39,7 +39,7 @@ func followerOf(t *testing.T, s *site, primary, nats, extra string) *site {
 func TestAReplicaFollowsItsPrimary(t *testing.T) {
 	t.Parallel()
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
-	s := newSite(t, natsURL, "")
+	s := newEnv(t, natsURL, "")
 	s.conf = conf(t, s.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: %d }
@@ -103,7 +103,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 // It brings nothing in that the operator did not sign, and nothing out of the store's directory.
 func TestAHostilePrimary(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	good := s.op.Account(t, a)
 	token, hash := jwttest.Activation(t, a, b, time.Now())
@@ -173,7 +173,7 @@ func TestAHostilePrimary(t *testing.T) {
 // TestASilentPrimaryHoldsNobodyUp.
 func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	hang := make(chan struct{})
 	fake := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {
@@ -204,7 +204,7 @@ func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
 func TestASilentPrimaryAndNATS(t *testing.T) {
 	t.Parallel()
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
-	s := newSite(t, natsURL, "")
+	s := newEnv(t, natsURL, "")
 	n := natstest.Start(t, natstest.MemoryConf(t, s.op, "listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
@@ -238,7 +238,7 @@ func TestASilentPrimaryAndNATS(t *testing.T) {
 // TestThePrimarysPasswordIsShownToNobody: who pushes is told the URL without it.
 func TestThePrimarysPasswordIsShownToNobody(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	primary := fmt.Sprintf("http://u:hush@127.0.0.1:%d", freePort(t))
 	f := followerOf(t, s, primary, "", "")
 	p, url := f.start(t, "-dump", "-DV")
@@ -258,7 +258,7 @@ func TestThePrimarysPasswordIsShownToNobody(t *testing.T) {
 // TestAReloadFollowsAnotherPrimary, or nobody: then pushes are taken.
 func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	other := *s
 	other.conf = jwttest.File(t, s.dir, "other.conf", []byte(`
 		operatorjwtpath: op.jwt
@@ -316,7 +316,7 @@ func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 // TestAReloadWaitsForWhoHasAskedThePrimary: requests in flight are not disturbed.
 func TestAReloadWaitsForWhoHasAskedThePrimary(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a)
 	asked := make(chan struct{}, 1)

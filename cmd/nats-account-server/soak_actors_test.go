@@ -144,7 +144,7 @@ func (s *soak) again(_ *rand.Rand, r *truth) *version {
 // mint signs a version, for who holds r.mu. Some are large, and some revoke the account's second user.
 func (s *soak) mint(rng *rand.Rand, r *truth, iat int64) *version {
 	revokes := rng.IntN(2) == 0
-	token := jwttest.Sign(s.t, s.world.site.op.Signing, r.Account, time.Unix(iat, int64(len(r.all))), func(c *jwt.AccountClaims) {
+	token := jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, time.Unix(iat, int64(len(r.all))), func(c *jwt.AccountClaims) {
 		c.Name = fmt.Sprintf("version %d", len(r.all))
 		if revokes {
 			c.RevokeAt(s.users[r].second.id, time.Now().Add(time.Minute))
@@ -174,7 +174,7 @@ func (s *soak) forge(client *http.Client, rng *rand.Rand, r *truth) {
 // forgery makes something that looks newer than everything that is stored.
 func (s *soak) forgery(rng *rand.Rand, r *truth) (name string, body []byte) {
 	soon := time.Now()
-	good := jwttest.Sign(s.t, s.world.site.op.Signing, r.Account, soon)
+	good := jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon)
 	switch rng.IntN(8) {
 	case 0:
 		return "a JWT with a changed signature", jwttest.Flip(good)
@@ -184,7 +184,7 @@ func (s *soak) forgery(rng *rand.Rand, r *truth) (name string, body []byte) {
 		return "a JWT that the account signed", jwttest.Sign(s.t, r.Key, r.Account, soon)
 	case 3:
 		other := jwttest.NewAccount(s.t)
-		return "a JWT of another account", jwttest.Sign(s.t, s.world.site.op.Signing, other, soon)
+		return "a JWT of another account", jwttest.Sign(s.t, s.world.env.op.Signing, other, soon)
 	case 4:
 		return "half a JWT", good[:rng.IntN(len(good)-1)]
 	case 5:
@@ -194,9 +194,9 @@ func (s *soak) forgery(rng *rand.Rand, r *truth) (name string, body []byte) {
 		}
 		return "garbage", garbage
 	case 6:
-		return "a JWT from the future", jwttest.Sign(s.t, s.world.site.op.Signing, r.Account, soon.Add(time.Hour))
+		return "a JWT from the future", jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon.Add(time.Hour))
 	default:
-		return "a JWT with another one's signature", graft(good, jwttest.Sign(s.t, s.world.site.op.Signing, r.Account, soon.Add(-time.Second)))
+		return "a JWT with another one's signature", graft(good, jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon.Add(-time.Second)))
 	}
 }
 

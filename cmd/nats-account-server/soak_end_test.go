@@ -244,7 +244,7 @@ func (s *soak) leave() {
 	}
 	s.acknowledged()
 	s.world.end(syscall.SIGTERM)
-	store := filepath.Join(s.world.site.dir, "store")
+	store := filepath.Join(s.world.env.dir, "store")
 	hidden, _ := filepath.Glob(filepath.Join(store, ".*"))
 	inside, _ := filepath.Glob(filepath.Join(store, ".journal", "*"))
 	if len(hidden) != 1 || len(inside) != 1 || filepath.Base(inside[0]) != "journal" {
@@ -252,7 +252,7 @@ func (s *soak) leave() {
 	}
 	for _, r := range s.truths {
 		began := r.look()
-		token, err := os.ReadFile(filepath.Join(s.world.site.dir, "store", r.ID[54:], r.ID+".jwt"))
+		token, err := os.ReadFile(filepath.Join(s.world.env.dir, "store", r.ID[54:], r.ID+".jwt"))
 		if err != nil && began.known {
 			s.fail(r, "%v", err)
 		} else if err == nil {

@@ -23,7 +23,7 @@ import (
 //	users ──> n3 resolver cache           n1, n2, n3 <──routes──> each other
 type world struct {
 	t     *testing.T
-	site  *site
+	env   *testEnv
 	nodes []*node
 	door  *natstest.Relay // n1 asks the account server through it
 	life  atomic.Pointer[life]
@@ -53,20 +53,20 @@ const nowhere = "nats://127.0.0.1:1"
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, site: &site{op: jwttest.NewOperator(t), dir: t.TempDir()}}
-	creds, _ := w.site.op.System.User(t)
-	jwttest.File(t, w.site.dir, "op.jwt", []byte(w.site.op.Token(t)))
-	jwttest.File(t, w.site.dir, "sys.jwt", w.site.op.SystemAccount(t))
-	jwttest.File(t, w.site.dir, "sys.creds", creds)
+	w := &world{t: t, env: &testEnv{op: jwttest.NewOperator(t), dir: t.TempDir()}}
+	creds, _ := w.env.op.System.User(t)
+	jwttest.File(t, w.env.dir, "op.jwt", []byte(w.env.op.Token(t)))
+	jwttest.File(t, w.env.dir, "sys.jwt", w.env.op.SystemAccount(t))
+	jwttest.File(t, w.env.dir, "sys.creds", creds)
 	w.door = natstest.NewRelay(t, 0, nowhere)
 	asked := strings.Replace(w.door.URL(), "nats://", "http://", 1) + "/jwt/v1/accounts/"
 	dir := t.TempDir()
-	w.addNode("n1", func(extra string) string { return natstest.URLConf(t, w.site.op, asked, extra) })
+	w.addNode("n1", func(extra string) string { return natstest.URLConf(t, w.env.op, asked, extra) })
 	w.addNode("n2", func(extra string) string {
-		return natstest.DirConf(t, w.site.op, "full", filepath.Join(dir, "full"), extra)
+		return natstest.DirConf(t, w.env.op, "full", filepath.Join(dir, "full"), extra)
 	})
 	w.addNode("n3", func(extra string) string {
-		return natstest.DirConf(t, w.site.op, "cache", filepath.Join(dir, "cache"), extra)
+		return natstest.DirConf(t, w.env.op, "cache", filepath.Join(dir, "cache"), extra)
 	})
 	w.configure(settings{})
 	w.begin() // first: n1 fetches its system account when it starts
@@ -134,7 +134,7 @@ func (w *world) configure(s settings) {
 	if s.broken {
 		rest = "http {"
 	}
-	w.site.conf = conf(w.t, w.site.dir, `
+	w.env.conf = conf(w.t, w.env.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: 0%s }
 		logging { colors: false, trace: %t, debug: %t }
@@ -147,7 +147,7 @@ func (w *world) configure(s settings) {
 func (w *world) begin() *life {
 	w.t.Helper()
 	l := &life{began: time.Now()}
-	l.process, l.url = w.site.start(w.t)
+	l.process, l.url = w.env.start(w.t)
 	w.door.Point(strings.TrimPrefix(l.url, "http://"))
 	w.life.Store(l)
 	return l

@@ -40,7 +40,7 @@ func TestTheShippedNATSServerFiles(t *testing.T) {
 
 // surviving is a nats-server that keeps every account, and the program as its peer.
 type surviving struct {
-	*site
+	*testEnv
 	t    *testing.T
 	port int
 	kept string // the nats-server's directory
@@ -50,7 +50,7 @@ type surviving struct {
 
 func newSurviving(t *testing.T) *surviving {
 	v := &surviving{t: t, port: freePort(t), kept: t.TempDir(), a: jwttest.NewAccount(t)}
-	v.site = newSite(t, fmt.Sprintf("nats://127.0.0.1:%d", v.port), "")
+	v.testEnv = newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", v.port), "")
 	v.user, _ = v.a.User(t)
 	return v
 }
@@ -124,7 +124,7 @@ func TestAnyOrderOfStartsWorks(t *testing.T) {
 // TestAURLResolverDoesNotStartWithoutUs, which is why there is another way.
 func TestAURLResolverDoesNotStartWithoutUs(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "", "")
+	s := newEnv(t, "", "")
 	path := jwttest.File(t, t.TempDir(), "n.conf", []byte(natstest.URLConf(t, s.op, fmt.Sprintf("http://127.0.0.1:%d/jwt/v1/accounts/", freePort(t)), "listen: 127.0.0.1:-1\n")))
 	o, err := server.ProcessConfigFile(path)
 	if err == nil {
