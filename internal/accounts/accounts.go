@@ -131,7 +131,7 @@ const (
 
 // Origin says where a JWT came from. It can only make the rules stricter, and is what logs name.
 type Origin struct {
-	Kind    string // "http", "file", …
+	Kind    string // way in, one of the Kind constants
 	Address string // of the client, "" if there is none
 	User    string // who that is, as proven by a password or a certificate; "" if nobody asked
 	// Peer is set for what another server passes on: of two JWTs of one second the one with the greater SHA-256 wins,
@@ -144,6 +144,18 @@ type Origin struct {
 	Broadcast bool
 }
 
+// The ways in. The audit log and the journal name them.
+const (
+	KindHTTP     = "http"      // POST
+	KindNATS     = "nats"      // an update, an activation token or a deletion on a NATS subject
+	KindPack     = "pack"      // a line of another server's pack
+	KindPrimary  = "primary"   // the answer of the primary account server
+	KindFile     = "file"      // a directory that another program writes
+	KindExpiry   = "expiry"    // a JWT that has expired
+	KindNotify   = "notify"    // GET with notify=true
+	KindReassert = "overheard" // the stored JWT is announced again, since another one was
+)
+
 // Account is a stored JWT that passed the gate's check. It is never changed.
 type Account struct {
 	Key      string
@@ -154,11 +166,11 @@ type Account struct {
 	ETag     string // with its quotes
 }
 
-// Result is what Submit did.
+// Result is what Put did.
 type Result struct {
-	Account  *Account
-	Changed  bool // false when the very same JWT was stored already
-	Delivery Delivery
-	Pending  bool   // nothing is stored: the signing service has the JWT, and said Reply
-	Reply    []byte // may be anything
+	Account *Account // as it is stored now; nil if nothing changed and the JWT was not posted
+	Changed bool     // false when the very same JWT was stored already
+	Receipt Receipt  // of the announcement; nil if there is none, or nobody asked for it
+	Pending bool     // nothing is stored: the signing service has the JWT, and said Reply
+	Reply   []byte   // may be anything
 }

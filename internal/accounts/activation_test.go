@@ -155,7 +155,7 @@ func TestWhoMayActivate(t *testing.T) {
 	takes(older, accounts.Origin{})
 
 	b = newBench(t, func(o *accounts.Options) { o.ReadOnly = true })
-	if _, err := b.gate.Offer(context.Background(), exporter.ID, b.op.Account(t, exporter), file); err != nil {
+	if _, err := b.gate.Put(context.Background(), exporter.ID, b.op.Account(t, exporter), file); err != nil {
 		t.Fatal(err)
 	}
 	refuses(token(), accounts.Origin{Peer: true}, accounts.ErrReadOnly)
@@ -183,7 +183,7 @@ func TestAnActivationCountsAsLongAsItsAccountSaysSo(t *testing.T) {
 	serves(accounts.ErrNoActivation)
 	b.stock(t, exporter, signing)
 	serves(nil)
-	if err := b.gate.Withdraw(t.Context(), exporter.ID, accounts.Origin{Kind: "file", File: true}); err != nil {
+	if err := b.gate.Remove(t.Context(), exporter.ID, accounts.Origin{Kind: accounts.KindFile, File: true}); err != nil {
 		t.Fatal(err)
 	}
 	serves(accounts.ErrNoActivation)

@@ -30,7 +30,7 @@ func crowded(b *testing.B, n int) (gate *accounts.Registry, keys []string, token
 		keys, tokens = append(keys, a.ID), append(tokens, o.Account(b, a))
 	}
 	for i, key := range keys {
-		if _, err := gate.Merge(context.Background(), key, tokens[i], fromPeer); err != nil {
+		if _, err := gate.Put(context.Background(), key, tokens[i], fromPeer); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -46,8 +46,8 @@ func BenchmarkMergeSame(b *testing.B) {
 	gate, keys, tokens := crowded(b, 100)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if changed, err := gate.Merge(context.Background(), keys[i%100], tokens[i%100], fromPeer); changed || err != nil {
-			b.Fatal(changed, err)
+		if result, err := gate.Put(context.Background(), keys[i%100], tokens[i%100], fromPeer); result.Changed || err != nil {
+			b.Fatal(result, err)
 		}
 	}
 }

@@ -162,8 +162,8 @@ func (r *Registry) delete(ctx context.Context, key string, o trust.Deletion, src
 	})
 }
 
-// Withdraw takes an account out whose file somebody has removed.
-func (r *Registry) Withdraw(ctx context.Context, key string, src Origin) error {
+// Remove takes an account out whose file somebody has removed.
+func (r *Registry) Remove(ctx context.Context, key string, src Origin) error {
 	was := Event{Origin: src, Result: Deleted, Account: key}
 	return r.removeTold(ctx, was, "its file is gone", func(*trust.Head, *tombstone) (tombstoneOrder, error) {
 		return tombstoneOrder{IssuedAt: r.now().Unix()}, nil

@@ -46,7 +46,7 @@ func (r *roll) expired(now time.Time) (keys []string) {
 
 // expire takes one account out, unless somebody has just pushed another JWT of it.
 func (r *Registry) expire(ctx context.Context, key string) error {
-	was := &Event{Origin: Origin{Kind: "expiry"}, Result: Deleted, Account: key}
+	was := &Event{Origin: Origin{Kind: KindExpiry}, Result: Deleted, Account: key}
 	err := r.remove(ctx, was, "its JWT has expired", func(head *trust.Head, _ *tombstone) (tombstoneOrder, error) {
 		if head == nil || head.Expires == 0 || head.Expires > r.now().Unix() {
 			return tombstoneOrder{}, errNotExpired

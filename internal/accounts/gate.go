@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// patience is how long a Submit waits for the nats-servers' answers before it says what is known.
-	patience = 50 * time.Millisecond
 	// repeatEvery is how often an unchanged JWT is announced again: people push once more to be sure.
 	repeatEvery = 5 * time.Second
 	// restEvery is how long an account must have been left alone for a broadcast to be believed to have reached the
@@ -30,13 +28,13 @@ const (
 // errSame ends a commit that has nothing to do: these claims are stored already.
 var errSame = errors.New("the same JWT is stored")
 
-// Submit is the one way in for who waits for an answer. It decodes the JWT, sees that the operator signed it for this
+// submitted takes what was posted. It decodes the JWT, sees that the operator signed it for this
 // account, compares it with what is stored, commits it and announces it; then it waits a moment for the nats-servers'
 // answers. A JWT that is stored already is announced once more, but not on every push.
 //
 // When it returns without an error the JWT is on stable storage and the announcement will be made, whatever
 // happens to this process. Otherwise nothing has changed, and the error is one of those in errors.go.
-func (r *Registry) Submit(ctx context.Context, key string, token []byte, src Origin) (Result, error) {
+func (r *Registry) submitted(ctx context.Context, key string, token []byte, src Origin) (Result, error) {
 	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
 	inspected := r.inspect(key, o)
 	if r.signable(inspected) {
@@ -54,27 +52,27 @@ func (r *Registry) enter(ctx context.Context, key string, o *offer, inspected er
 	case err != nil:
 		return Result{}, err
 	}
-	return Result{Account: account, Changed: true, Delivery: r.announce(ctx, key, seq)}, nil
+	return Result{Account: account, Changed: true, Receipt: r.announce(key, seq)}, nil
 }
 
 // Offer is the same way in for what other servers pass on: nobody waits for the nats-servers, and a JWT that is stored
 // already is not announced, so that servers who tell each other everything come to rest.
-func (r *Registry) Offer(ctx context.Context, key string, token []byte, src Origin) (changed bool, err error) {
+func (r *Registry) offered(ctx context.Context, key string, token []byte, src Origin) (Result, error) {
 	o := &offer{trust: r.trust.Load(), token: bytes.TrimSpace(token), src: src}
 	restless := r.changed.lately(key, r.now())
-	_, seq, err := r.submit(ctx, key, o, r.inspect(key, o))
+	account, seq, err := r.submit(ctx, key, o, r.inspect(key, o))
 	switch {
 	case errors.Is(err, errSame):
-		return false, nil
+		return Result{}, nil
 	case err != nil:
-		return false, err
+		return Result{}, err
 	case src.Broadcast && !restless:
 		r.announcer.Heard(key, seq, r.now())
 	default:
 		// Of two changes in a row a nats-server may have heard the second one first.
 		r.announcer.Announce(key, seq, r.now())
 	}
-	return true, nil
+	return Result{Account: account, Changed: true}, nil
 }
 
 // submit commits an offer, unless inspect had something against it. It returns errSame when there is nothing to do; every
@@ -263,28 +261,27 @@ func validate(claims interface{ Validate(*jwt.ValidationResults) }) error {
 
 // repeated answers for a JWT that is stored already. It is announced once more, but not on every push.
 func (r *Registry) repeated(ctx context.Context, o *offer) (Result, error) {
-	delivery, err := r.again(ctx, o.head.Subject, o.src.Kind)
+	receipt, err := r.again(ctx, o.head.Subject, o.src.Kind)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrSave, err)
 		r.judged(o.head.Subject, o, Result{}, err)
 		return Result{}, err
 	}
 	r.judged(o.head.Subject, o, Result{}, nil)
-	return Result{Account: NewAccount(o.token, o.head), Delivery: delivery}, nil
+	return Result{Account: NewAccount(o.token, o.head), Receipt: receipt}, nil
 }
 
 // Announce announces the stored JWT of an account once more, at most every five seconds. The error wraps
 // ErrAnnounce.
-func (r *Registry) Announce(ctx context.Context, key string) (Delivery, error) {
-	delivery, err := r.again(ctx, key, "notify")
-	if err != nil {
-		return delivery, fmt.Errorf("%w: %w", ErrAnnounce, err)
+func (r *Registry) Announce(ctx context.Context, key string) error {
+	if _, err := r.again(ctx, key, KindNotify); err != nil {
+		return fmt.Errorf("%w: %w", ErrAnnounce, err)
 	}
-	return delivery, nil
+	return nil
 }
 
-func (r *Registry) again(ctx context.Context, key, door string) (Delivery, error) {
-	known := r.announcer.Delivery(key)
+func (r *Registry) again(ctx context.Context, key, door string) (Receipt, error) {
+	known := known(r.announcer.Delivery(key))
 	if known.State == NotConfigured {
 		r.skipping(key)
 		return known, nil
@@ -300,19 +297,21 @@ func (r *Registry) again(ctx context.Context, key, door string) (Delivery, error
 		r.repeat.undo(key)
 		return known, err
 	}
-	return r.announce(ctx, key, seq), nil
+	return r.announce(key, seq), nil
 }
 
-func (r *Registry) announce(ctx context.Context, key string, seq uint64) Delivery {
+func (r *Registry) announce(key string, seq uint64) Receipt {
 	receipt := r.announcer.Announce(key, seq, r.now())
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	delivery := receipt.Wait(ctx)
-	if delivery.State == NotConfigured {
+	if r.announcer.Delivery(key).State == NotConfigured {
 		r.skipping(key)
 	}
-	return delivery
+	return receipt
 }
+
+// known is the Receipt of an announcement about which nothing more will be learned.
+type known Delivery
+
+func (k known) Wait(context.Context) Delivery { return Delivery(k) }
 
 func (r *Registry) skipping(key string) {
 	r.log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", short(key)))

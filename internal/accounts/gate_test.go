@@ -91,7 +91,7 @@ func (b *bench) trust(t *testing.T, o *jwttest.Operator) accounts.Trust {
 }
 
 func (b *bench) submit(key string, token []byte) (accounts.Result, error) {
-	return b.gate.Submit(context.Background(), key, token, accounts.Origin{Kind: "test"})
+	return b.gate.Put(context.Background(), key, token, accounts.Origin{Kind: accounts.KindHTTP})
 }
 
 // plant puts bytes into the store past the gate, as a hand in the directory does.
@@ -401,7 +401,7 @@ func FuzzSubmit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		store := jwtstore.NewMemory(true)
 		gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
-		_, err := gate.Submit(context.Background(), a.ID, body, accounts.Origin{})
+		_, err := gate.Put(context.Background(), a.ID, body, accounts.Origin{Kind: accounts.KindHTTP})
 		token, _, loadErr := store.Load(a.ID, accounts.Stamp{})
 		if (err == nil) != (loadErr == nil) || err == nil && !bytes.Equal(token, good) {
 			t.Fatalf("let in: %q", token)

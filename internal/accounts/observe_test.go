@@ -39,7 +39,7 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 	}
 	stored := sign(b.now)
 	newer := sign(b.now.Add(time.Second))
-	src := accounts.Origin{Kind: "test", Address: "192.0.2.1:1", User: "ops"}
+	src := accounts.Origin{Kind: accounts.KindHTTP, Address: "192.0.2.1:1", User: "ops"}
 	b.announcer.maxPayload = 100_000
 	for _, c := range []struct {
 		name           string
@@ -64,7 +64,7 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 			Observer: &seen, Trust: b.trust(t, b.op)}), sign(b.now.Add(3 * time.Second)), accounts.Refused, "save-failed"},
 	} {
 		seen = nil
-		_, _ = c.gate.Submit(context.Background(), a.ID, c.token, src)
+		_, _ = c.gate.Put(context.Background(), a.ID, c.token, src)
 		if len(seen) != 1 {
 			t.Errorf("%s: observed %v", c.name, seen)
 			continue
@@ -76,7 +76,7 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 	}
 	seen = nil
 	latest := sign(b.now.Add(4 * time.Second))
-	if _, err := b.gate.Submit(context.Background(), a.ID, latest, src); err != nil || len(seen) != 1 {
+	if _, err := b.gate.Put(context.Background(), a.ID, latest, src); err != nil || len(seen) != 1 {
 		t.Fatal(err, seen)
 	}
 	v := seen[0]

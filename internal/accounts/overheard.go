@@ -20,19 +20,19 @@ const (
 	remindMost = 10 * time.Minute
 )
 
-// Hear takes an update that passed by on a subject of the nats-servers. key is what the subject says, unchecked. A
+// overheard takes an update that passed by on a subject of the nats-servers. key is what the subject says, unchecked. A
 // nats-server runs any JWT that the operator signed, an older one too, and one that keeps JWTs in a directory keeps
 // whatever it is given. So if the update may not replace what is stored here, the stored one is announced again, at
 // most once a second per account.
-func (r *Registry) Hear(ctx context.Context, key string, token []byte, src Origin) (changed bool, err error) {
+func (r *Registry) overheard(ctx context.Context, key string, token []byte, src Origin) (Result, error) {
 	if !trust.IsAccountKey(key) {
-		return false, ErrBadSubject
+		return Result{}, ErrBadSubject
 	}
-	changed, err = r.Offer(ctx, key, token, src)
+	result, err := r.offered(ctx, key, token, src)
 	if err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) {
 		r.contradict(ctx, key, token, src)
 	}
-	return changed, err
+	return result, err
 }
 
 // contradict announces what is stored, if something is.
@@ -49,7 +49,7 @@ func (r *Registry) contradict(ctx context.Context, key string, token []byte, src
 
 // remind announces the stored JWT again.
 func (r *Registry) remind(key string) {
-	seq, err := r.committer.Touch(context.Background(), key, "overheard")
+	seq, err := r.committer.Touch(context.Background(), key, KindReassert)
 	if errors.Is(err, fs.ErrNotExist) {
 		return // it is the configured system account, or has just been deleted
 	}

@@ -47,7 +47,7 @@ func TestWhatPassesByAndMayNotReplaceTheStoredJWT(t *testing.T) {
 				plant(t, store, a.ID, stored)
 				gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: told, Trust: b.trust(t, b.op),
 					Now: func() time.Time { return b.now }})
-				_, _ = gate.Hear(context.Background(), c.key, c.token, accounts.Origin{Kind: "nats", Broadcast: true})
+				_, _ = gate.Put(context.Background(), c.key, c.token, accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
 				time.Sleep(time.Minute) // of the bubble's clock
 				if got := told.count(); got > 1 || got == 1 != c.want {
 					t.Errorf("announced %d times", got)
@@ -68,7 +68,7 @@ func TestRemindersAreAtMostOneASecond(t *testing.T) {
 		gate := accounts.New(accounts.Options{Store: b.store, Committer: b.store, Announcer: told, Trust: b.trust(t, b.op),
 			Now: func() time.Time { return b.now }})
 		for range 100 {
-			_, _ = gate.Hear(context.Background(), a.ID, older, accounts.Origin{Kind: "nats", Broadcast: true})
+			_, _ = gate.Put(context.Background(), a.ID, older, accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
 			time.Sleep(25 * time.Millisecond)
 		}
 		synctest.Wait()

@@ -17,7 +17,7 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-var fromPeer = accounts.Origin{Kind: "pack", Peer: true}
+var fromPeer = accounts.Origin{Kind: accounts.KindPack, Peer: true}
 
 // TestOfOneSecondTheGreaterHashWinsBetweenPeers, whichever comes first; over POST it is the later one.
 func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
@@ -33,7 +33,7 @@ func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
 	})
 	lesser, greater := tokens[0], tokens[1]
 	merge := func(token []byte) error {
-		_, err := b.gate.Merge(context.Background(), a.ID, token, fromPeer)
+		_, err := b.gate.Put(context.Background(), a.ID, token, fromPeer)
 		return err
 	}
 	if err := errors.Join(merge(lesser), merge(greater)); err != nil {
@@ -123,7 +123,7 @@ func TestTheDigestUnderConcurrentPushes(t *testing.T) {
 		keys = append(keys, a.ID)
 		for i := range 8 {
 			token := jwttest.Sign(t, b.op.Key, a, b.now.Add(time.Duration(i)*time.Second))
-			pushes.Go(func() { _, _ = b.gate.Offer(context.Background(), a.ID, token, fromPeer) })
+			pushes.Go(func() { _, _ = b.gate.Put(context.Background(), a.ID, token, fromPeer) })
 		}
 		pushes.Go(func() { _ = b.gate.Rescan(context.Background()) })
 	}
@@ -148,14 +148,14 @@ func TestSameAndOlderLinesCostNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	per := testing.AllocsPerRun(100, func() {
-		if changed, err := b.gate.Merge(context.Background(), a.ID, token, fromPeer); changed || err != nil {
-			t.Error(changed, err)
+		if result, err := b.gate.Put(context.Background(), a.ID, token, fromPeer); result.Changed || err != nil {
+			t.Error(result, err)
 		}
 	})
 	if per > 2 {
 		t.Errorf("the same line takes %.0f allocations", per)
 	}
-	if _, err := b.gate.Merge(context.Background(), a.ID, jwttest.Flip(older), fromPeer); !errors.As(err, new(*accounts.OlderError)) {
+	if _, err := b.gate.Put(context.Background(), a.ID, jwttest.Flip(older), fromPeer); !errors.As(err, new(*accounts.OlderError)) {
 		t.Errorf("an older line with a broken signature: %v", err) // nobody looked at the signature
 	}
 }
@@ -174,7 +174,7 @@ func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
 		for range 3600 { // they answer each of ours within a second
 			if n := told.count(); n > answered || n == 0 {
 				answered = n
-				_, _ = gate.Hear(context.Background(), a.ID, theirs, accounts.Origin{Kind: "nats", Broadcast: true, Peer: true})
+				_, _ = gate.Put(context.Background(), a.ID, theirs, accounts.Origin{Kind: accounts.KindNATS, Broadcast: true, Peer: true})
 			}
 			time.Sleep(time.Second)
 		}
@@ -191,9 +191,9 @@ func TestWhatCameByABroadcastIsNotSaidAgain(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	offer := func(at time.Duration) {
 		t.Helper()
-		changed, err := b.gate.Hear(context.Background(), a.ID, jwttest.Sign(t, b.op.Key, a, b.now.Add(at)), accounts.Origin{Kind: "nats", Broadcast: true})
-		if err != nil || !changed {
-			t.Fatal(changed, err)
+		result, err := b.gate.Put(context.Background(), a.ID, jwttest.Sign(t, b.op.Key, a, b.now.Add(at)), accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
+		if err != nil || !result.Changed {
+			t.Fatal(result, err)
 		}
 	}
 	offer(0)

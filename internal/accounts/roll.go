@@ -249,18 +249,18 @@ func (r *Registry) packed(key string) []byte {
 	return nil
 }
 
-// Merge is Offer for a line of a pack. What is the same as what the roll has, or older, costs no signature check and no
+// merged is offered for a line of a pack. What is the same as what the roll has, or older, costs no signature check and no
 // look at the disk.
-func (r *Registry) Merge(ctx context.Context, key string, token []byte, src Origin) (changed bool, err error) {
+func (r *Registry) merged(ctx context.Context, key string, token []byte, src Origin) (Result, error) {
 	token = bytes.TrimSpace(token)
 	if l := r.roll.get(key); l.servable && l.trust == r.trust.Load() {
 		if l.hash == sha256.Sum256(token) {
-			return false, nil
+			return Result{}, nil
 		}
 		head, err := trust.Peek(token)
 		if err == nil && head.Subject == key && head.IssuedAt < l.issuedAt && !ahead(l.issuedAt, r.now()) {
-			return false, &OlderError{Stored: time.Unix(l.issuedAt, 0), Offered: time.Unix(head.IssuedAt, 0)}
+			return Result{}, &OlderError{Stored: time.Unix(l.issuedAt, 0), Offered: time.Unix(head.IssuedAt, 0)}
 		}
 	}
-	return r.Offer(ctx, key, token, src)
+	return r.offered(ctx, key, token, src)
 }

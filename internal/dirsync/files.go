@@ -33,7 +33,7 @@ func (m *Mirror) due() map[string]jwtstore.File {
 	return all
 }
 
-var fileSource = accounts.Origin{Kind: "file", File: true}
+var fileSource = accounts.Origin{Kind: accounts.KindFile, File: true}
 
 // offer offers an account to the gate. Activation tokens come when all accounts have.
 func (m *Mirror) offer(ctx context.Context, f jwtstore.File) {
@@ -49,7 +49,7 @@ func (m *Mirror) offer(ctx context.Context, f jwtstore.File) {
 		if key == "" {
 			key = accounts.SubjectOf(f.JWT)
 		}
-		_, err = m.Gate.Offer(ctx, key, f.JWT, fileSource)
+		_, err = m.Gate.Put(ctx, key, f.JWT, fileSource)
 	}
 	if ctx.Err() != nil {
 		return // the next start will tell
@@ -223,7 +223,7 @@ func (m *Mirror) takeOut(ctx context.Context, f shelved) {
 		m.Shelf.remove(f.key)
 		return
 	}
-	err := m.Gate.Withdraw(ctx, f.key, fileSource)
+	err := m.Gate.Remove(ctx, f.key, fileSource)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {

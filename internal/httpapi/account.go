@@ -136,8 +136,7 @@ func (a *API) serveAccount(w http.ResponseWriter, r *http.Request, account *acco
 func (a *API) announce(r *http.Request, key string) error {
 	a.traceKey(r, "trying to send notification for - ", key)
 	// A client that leaves now has asked for it all the same.
-	_, err := a.gate.Announce(context.WithoutCancel(r.Context()), key)
-	return err
+	return a.gate.Announce(context.WithoutCancel(r.Context()), key)
 }
 
 // isKnown says whether the client has this version. As with the original the ETag may stand anywhere, also weak or

@@ -16,7 +16,7 @@ const (
 
 // postActivation lets an activation token in. As the original's, a 200 has no body.
 func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) error {
-	src := accounts.Origin{Kind: "http", Address: r.RemoteAddr, User: userOf(r)}
+	src := accounts.Origin{Kind: accounts.KindHTTP, Address: r.RemoteAddr, User: userOf(r)}
 	token, err := readBody(w, r)
 	if err != nil {
 		a.gate.Refuse("", nil, src, unread(err), err)

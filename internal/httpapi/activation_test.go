@@ -55,7 +55,7 @@ func TestActivationsOverHTTP(t *testing.T) {
 	signing, _ := nkeys.CreateAccount()
 	signingKey, _ := signing.PublicKey()
 	account := o.Account(t, exporter, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signingKey) })
-	if _, err := gate.Submit(context.Background(), exporter.ID, account, accounts.Origin{Kind: "test"}); err != nil {
+	if _, err := gate.Put(context.Background(), exporter.ID, account, accounts.Origin{Kind: accounts.KindHTTP}); err != nil {
 		t.Fatal(err)
 	}
 	token := func(signer nkeys.KeyPair, at time.Time, edits ...func(*jwt.ActivationClaims)) []byte {

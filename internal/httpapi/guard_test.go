@@ -51,9 +51,9 @@ type sourceGate struct {
 	source accounts.Origin
 }
 
-func (g *sourceGate) Submit(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error) {
+func (g *sourceGate) Put(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error) {
 	g.source = src
-	return g.Gate.Submit(ctx, key, token, src)
+	return g.Gate.Put(ctx, key, token, src)
 }
 
 func refusal(status, extra, text string) string {

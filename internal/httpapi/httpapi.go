@@ -28,13 +28,12 @@ type Gate interface {
 	// Raw returns the stored bytes as they lie there, for people to look at. The error wraps ErrNotFound or
 	// ErrUnreadable.
 	GetRaw(ctx context.Context, key string) ([]byte, error)
-	// Submit lets a JWT in, and waits a moment for news of its announcement. The errors are those of package
-	// accounts.
-	Submit(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error)
-	// Refuse tells whoever keeps account of it that a JWT was refused before it came to Submit.
+	// Put lets a JWT in. The errors are those of package accounts.
+	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
+	// Refuse tells whoever keeps account of it that a JWT was refused before it came to Put.
 	Refuse(path string, token []byte, src accounts.Origin, reason string, err error)
 	// Announce announces the stored JWT once more. The error wraps ErrAnnounce.
-	Announce(ctx context.Context, key string) (accounts.Delivery, error)
+	Announce(ctx context.Context, key string) error
 	// Rescan looks through the store for what was changed by hand; Pack yields the accounts and JWTs that are servable and
 	// have not expired, by key. The error of Rescan wraps ErrUnreadable.
 	Rescan(ctx context.Context) error

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/trust"
@@ -17,9 +18,12 @@ import (
 // maxBody is how large a posted JWT may be, in bytes; nats-server reads none that is larger.
 const maxBody = 1 << 20
 
+// receiptTimeout is how long a push waits for what the nats-servers answer.
+const receiptTimeout = 50 * time.Millisecond
+
 // postAccount hands a JWT to the gate and says what became of it. nsc shows that line.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) error {
-	src := accounts.Origin{Kind: "http", Address: r.RemoteAddr, User: userOf(r)}
+	src := accounts.Origin{Kind: accounts.KindHTTP, Address: r.RemoteAddr, User: userOf(r)}
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
 	token, err := readBody(w, r)
 	if err != nil {
@@ -34,7 +38,7 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 	// What has been sent completely is decided, also when the sender has hung up: a client that closes its half of the
 	// connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
-	result, err := a.gate.Submit(ctx, key, token, src)
+	result, err := a.gate.Put(ctx, key, token, src)
 	if err != nil {
 		return err
 	}
@@ -42,7 +46,9 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 		send(w, http.StatusAccepted, typeText, string(result.Reply))
 		return nil
 	}
-	send(w, http.StatusOK, typeText, "stored; "+result.Delivery.String()+"\n")
+	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
+	defer cancel()
+	send(w, http.StatusOK, typeText, "stored; "+result.Receipt.Wait(ctx).String()+"\n")
 	return nil
 }
 

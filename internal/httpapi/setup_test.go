@@ -142,15 +142,15 @@ func (g *guard) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	return g.Gate.GetRaw(ctx, key)
 }
 
-func (g *guard) Submit(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error) {
-	g.see("Submit", key)
-	if host, _, err := net.SplitHostPort(src.Address); err != nil || src.Kind != "http" || host == "" {
+func (g *guard) Put(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error) {
+	g.see("Put", key)
+	if host, _, err := net.SplitHostPort(src.Address); err != nil || src.Kind != accounts.KindHTTP || host == "" {
 		g.t.Errorf("source: %+v", src)
 	}
-	return g.Gate.Submit(ctx, key, token, src)
+	return g.Gate.Put(ctx, key, token, src)
 }
 
-func (g *guard) Announce(ctx context.Context, key string) (accounts.Delivery, error) {
+func (g *guard) Announce(ctx context.Context, key string) error {
 	g.see("Announce", key)
 	return g.Gate.Announce(ctx, key)
 }

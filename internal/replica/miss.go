@@ -168,7 +168,7 @@ func (r *Replica) fetch(ctx context.Context, key string) (*accounts.Account, err
 	if err != nil {
 		return nil, err
 	}
-	_, refused := r.Gate.Merge(context.WithoutCancel(ctx), key, token, source)
+	_, refused := r.Gate.Put(context.WithoutCancel(ctx), key, token, source)
 	if refused = r.settled(key, refused); refused == nil {
 		if a, err := r.Gate.GetLocal(ctx, key); err == nil {
 			return a, nil

@@ -123,8 +123,8 @@ func (m *merge) line(text string) {
 	m.turn <- struct{}{}
 	m.all.Go(func() {
 		defer func() { <-m.turn }()
-		changed, err := m.r.Gate.Merge(m.ctx, key, []byte(token), source)
-		m.note(key, changed, err)
+		done, err := m.r.Gate.Put(m.ctx, key, []byte(token), source)
+		m.note(key, done.Changed, err)
 	})
 }
 

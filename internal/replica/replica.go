@@ -32,8 +32,8 @@ type Gate interface {
 	// Raw and GetRawActivation return what is stored, unchecked.
 	GetRaw(ctx context.Context, key string) ([]byte, error)
 	GetRawActivation(ctx context.Context, hash string) ([]byte, error)
-	// Merge lets in what a peer has.
-	Merge(ctx context.Context, key string, token []byte, src accounts.Origin) (changed bool, err error)
+	// Put lets in what the primary has.
+	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
 	// Foreign judges what a peer has without storing it: it may have expired.
 	Verify(key string, token []byte) (*accounts.Account, error)
 	// Activate lets an activation token in; Vouch returns ErrActivationIssuer if no stored account has signed it.
@@ -72,7 +72,7 @@ type Replica struct {
 	asking map[string]bool
 }
 
-var source = accounts.Origin{Kind: "primary", Peer: true}
+var source = accounts.Origin{Kind: accounts.KindPrimary, Peer: true}
 
 // New returns a Replica that has not asked for anything yet.
 func New(o Options) *Replica {

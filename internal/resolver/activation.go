@@ -68,7 +68,7 @@ func (s *session) awaitExporter(token []byte) {
 }
 
 func (s *session) takeToken(m *nats.Msg) {
-	_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: "nats", Peer: true})
+	_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: accounts.KindNATS, Peer: true})
 	if err != nil {
 		s.refused("activation", m.Subject, err)
 	}

@@ -30,7 +30,7 @@ var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: tr
 func (s *session) delete(m *nats.Msg) {
 	done, err := accounts.Deletion{}, errNoDelete
 	if s.AllowDelete {
-		done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: "nats"})
+		done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: accounts.KindNATS})
 	}
 	switch {
 	case err != nil:

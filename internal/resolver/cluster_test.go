@@ -86,7 +86,7 @@ func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 				case 2:
 					_, _ = h.nc.Request("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
 				default:
-					_, _ = h.gate.Submit(t.Context(), key, token, sourceHTTP) // it may be older than another
+					_, _ = h.gate.Put(t.Context(), key, token, sourceHTTP) // it may be older than another
 				}
 				want.offered(key, token, time.Now().Add(-time.Duration(ago)*time.Second).Unix())
 			}

@@ -123,14 +123,14 @@ func TestWhatIsDeletedStaysDeleted(t *testing.T) {
 				t.Errorf("%s: %+v", subject, got.Error)
 			}
 		}
-		if _, err := h.gate.Submit(t.Context(), a.ID, back, sourceHTTP); err == nil || accounts.Reason(err) != "deleted" {
+		if _, err := h.gate.Put(t.Context(), a.ID, back, sourceHTTP); err == nil || accounts.Reason(err) != "deleted" {
 			t.Errorf("a POST: %v", err)
 		}
 		absent("an old JWT")
 	}
 	// A peer has the same, and one that it got between: it has not heard of the deletion.
 	for _, back := range [][]byte{token, between} {
-		if _, err := h.gate.Merge(t.Context(), a.ID, back, accounts.Origin{Kind: "pack", Peer: true}); err == nil {
+		if _, err := h.gate.Put(t.Context(), a.ID, back, accounts.Origin{Kind: accounts.KindPack, Peer: true}); err == nil {
 			t.Error("a peer brings it back")
 		}
 	}

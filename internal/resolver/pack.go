@@ -155,8 +155,8 @@ func (x *exchange) take(text []byte) {
 	}
 	put := x.s.lanes.put(key, func() {
 		defer x.merging.Done()
-		changed, err := x.s.Gate.Merge(context.WithoutCancel(x.s.ctx), key, token, accounts.Origin{Kind: "pack", Peer: true})
-		if changed {
+		result, err := x.s.Gate.Put(context.WithoutCancel(x.s.ctx), key, token, accounts.Origin{Kind: accounts.KindPack, Peer: true})
+		if result.Changed {
 			x.mu.Lock()
 			x.changed++
 			x.mu.Unlock()

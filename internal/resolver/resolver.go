@@ -1,7 +1,7 @@
 // Package resolver is the doors on NATS: what nats-servers with a resolver of their own, other account servers and
 // tools say and ask on the system account's subjects.
 //
-//	update.go    $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.CLAIMS.UPDATE ──> Gate.Hear
+//	update.go    $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.CLAIMS.UPDATE ──> Gate.Put
 //	lookup.go    $SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP   answered from the Gate
 //	find.go      the same subject, asked for what is not stored here
 //	pack.go      $SYS.REQ.CLAIMS.PACK               two stores compare and exchange what they have
@@ -42,10 +42,8 @@ type Session interface {
 
 // Gate is where accounts are read and let in.
 type Gate interface {
-	// Hear takes an update. key is whose it is said to be, unchecked.
-	Hear(ctx context.Context, key string, token []byte, src accounts.Origin) (changed bool, err error)
-	// Merge takes a line of a pack.
-	Merge(ctx context.Context, key string, token []byte, src accounts.Origin) (changed bool, err error)
+	// Put takes an update or a line of a pack. key is whose it is said to be, unchecked.
+	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
 	// Delete carries out an order of the operator.
 	Delete(ctx context.Context, order []byte, src accounts.Origin) (accounts.Deletion, error)
 	// Activate lets an activation token in, GetActivation gives a stored one, AnnounceActivation publishes it. Vouch returns

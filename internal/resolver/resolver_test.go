@@ -310,7 +310,7 @@ func TestConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
 		pairs = append(pairs, p)
 		for h, token := range map[*house][]byte{one: older, two: other} {
 			pushes.Go(func() {
-				_, _ = h.gate.Submit(t.Context(), a.ID, token, sourceHTTP) // the newer one may have been faster
+				_, _ = h.gate.Put(t.Context(), a.ID, token, sourceHTTP) // the newer one may have been faster
 			})
 		}
 	}

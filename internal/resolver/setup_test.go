@@ -138,7 +138,7 @@ func (h *house) listens(t *testing.T) bool {
 // push is a POST.
 func (h *house) push(t *testing.T, key string, token []byte) {
 	t.Helper()
-	if _, err := h.gate.Submit(context.Background(), key, token, accounts.Origin{Kind: "http"}); err != nil {
+	if _, err := h.gate.Put(context.Background(), key, token, accounts.Origin{Kind: accounts.KindHTTP}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -229,4 +229,4 @@ func digestOf(tokens ...[]byte) []byte {
 
 func packLine(a *jwttest.Account, token []byte) string { return fmt.Sprintf("%s|%s", a.ID, token) }
 
-var sourceHTTP = accounts.Origin{Kind: "http"}
+var sourceHTTP = accounts.Origin{Kind: accounts.KindHTTP}

@@ -77,9 +77,9 @@ func (s *session) update(m *nats.Msg) {
 	if key == "" {
 		key = accounts.SubjectOf(m.Data)
 	}
-	src := accounts.Origin{Kind: "nats", Broadcast: said != "", Peer: isOutbox(m.Reply, said)}
+	src := accounts.Origin{Kind: accounts.KindNATS, Broadcast: said != "", Peer: isOutbox(m.Reply, said)}
 	s.lanes.put(key, func() {
-		_, err := s.Gate.Hear(context.WithoutCancel(s.ctx), key, m.Data, src)
+		_, err := s.Gate.Put(context.WithoutCancel(s.ctx), key, m.Data, src)
 		if err != nil {
 			s.refused(key, m.Subject, err)
 		}
