@@ -14,23 +14,16 @@ import (
 const (
 	typeJWT  = "application/jwt"
 	typeText = "text/plain; charset=utf-8"
-	typeBare = "text/plain" // where the original says no more than that
+	typeBare = "text/plain" // where the original sends no charset
 	typeHTML = "text/html; charset=utf-8"
 )
 
-// Shared by all answers, never appended to.
-var (
-	jwtType = []string{typeJWT}
-	noCache = map[string]string{
-		"Cache-Control": "no-cache, no-store, must-revalidate",
-		"Pragma":        "no-cache",
-		"Expires":       "0",
-	}
-)
+// jwtType is shared by all answers, so it must not be appended to.
+var jwtType = []string{typeJWT}
 
-// flags are the query parameters that account and operator routes know.
+// flags are the query parameters of the account, activation and operator routes.
 type flags struct {
-	jti                         bool // there is one, whatever it says
+	jti                         bool // true if there is one, whatever its value
 	text, decode, check, notify bool
 	delivery, verify            bool
 }
@@ -54,12 +47,16 @@ func isTrue(q url.Values, name string) bool { return strings.EqualFold(q.Get(nam
 
 // getProbe answers what nats-server asks when it starts: whether its resolver URL leads here.
 func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
-	for name, value := range noCache {
-		w.Header().Set(name, value)
-	}
+	forbidCaching(w.Header())
 	sendEmpty(w, http.StatusOK)
-	a.traceKey(r, "server sent resolver check", "")
+	a.log.trace(r, "server sent resolver check", "")
 	return nil
+}
+
+func forbidCaching(h http.Header) {
+	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	h.Set("Pragma", "no-cache")
+	h.Set("Expires", "0")
 }
 
 func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
@@ -67,80 +64,73 @@ func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-// getAccount serves an account's JWT. The order is the original's: text beats decode, either beats everything
-// after it, an expired JWT beats a 304, and a 304 keeps notify from happening.
+// getAccount serves an account's JWT. The order is the original's: text comes before decode, and either before
+// everything below. An expired JWT with check is a 404 even if the client knows it, and a 304 announces nothing.
 func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) error {
 	f := readFlags(r)
-	if f.jti {
+	switch {
+	case f.jti:
 		return errJTI
-	}
-	if key == "" {
+	case key == "":
 		return accounts.ErrNotFound
 	}
-	a.traceKey(r, "request for JWT for - ", key)
+	a.log.trace(r, "request for JWT for - ", key)
 	if f.text || f.decode {
-		return a.inspect(w, r, key, f)
+		return a.showStored(w, r, key, f)
 	}
 	account, err := a.gate.Get(r.Context(), key)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if f.delivery {
+	case f.delivery:
 		return a.sendDelivery(w, r, account, f.verify)
+	case f.check && account.Expires > 0 && account.Expires <= a.now().Unix():
+		return errExpired
+	case isKnown(r.Header["If-None-Match"], account.ETag):
+		w.WriteHeader(http.StatusNotModified)
+		return nil
 	}
-	return a.serveAccount(w, r, account, f)
+	if f.notify {
+		a.log.trace(r, "trying to send notification for - ", key)
+		// The request counts even if the client has left.
+		if err := a.gate.Announce(context.WithoutCancel(r.Context()), key); err != nil {
+			return err
+		}
+	}
+	a.log.trace(r, "returning JWT for - ", key)
+	a.sendJWT(w, account)
+	return nil
 }
 
-// inspect shows what is stored, whatever it is.
-func (a *API) inspect(w http.ResponseWriter, r *http.Request, key string, f flags) error {
+// showStored sends what is stored for an account, verified or not.
+func (a *API) showStored(w http.ResponseWriter, r *http.Request, key string, f flags) error {
 	stored, err := a.gate.GetRaw(r.Context(), key)
 	if err != nil {
 		return err
 	}
 	if f.text {
-		a.traceKey(r, "returning JWT as text for - ", key)
-		send(w, http.StatusOK, typeBare, string(stored))
-		return nil
+		a.log.trace(r, "returning JWT as text for - ", key)
+	} else {
+		a.log.trace(r, "returning decoded JWT as text for - ", key)
 	}
-	a.traceKey(r, "returning decoded JWT as text for - ", key)
-	return sendDecoded(w, stored)
+	return sendText(w, stored, f)
 }
 
-func sendDecoded(w http.ResponseWriter, token []byte) error {
-	text, err := decode(token)
-	if err != nil {
-		return err
+// sendText sends a JWT as text, or decoded if only that is asked for.
+func sendText(w http.ResponseWriter, token []byte, f flags) error {
+	text := string(token)
+	if !f.text {
+		var err error
+		if text, err = decode(token); err != nil {
+			return err
+		}
 	}
 	send(w, http.StatusOK, typeBare, text)
 	return nil
 }
 
-func (a *API) serveAccount(w http.ResponseWriter, r *http.Request, account *accounts.Account, f flags) error {
-	if f.check && account.Expires > 0 && account.Expires <= a.now().Unix() {
-		return errExpired
-	}
-	if isKnown(r.Header["If-None-Match"], account.ETag) {
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	if f.notify {
-		if err := a.announce(r, account.Key); err != nil {
-			return err
-		}
-	}
-	a.traceKey(r, "returning JWT for - ", account.Key)
-	a.sendJWT(w, account)
-	return nil
-}
-
-func (a *API) announce(r *http.Request, key string) error {
-	a.traceKey(r, "trying to send notification for - ", key)
-	// A client that leaves now has asked for it all the same.
-	return a.gate.Announce(context.WithoutCancel(r.Context()), key)
-}
-
-// isKnown says whether the client has this version. As with the original the ETag may stand anywhere, also weak or
-// in a list; "*" does not match.
+// isKnown reports whether the client has this version. As with the original the ETag may stand anywhere, also weak or in
+// a list. "*" does not match.
 func isKnown(ifNoneMatch []string, etag string) bool {
 	for _, v := range ifNoneMatch {
 		if strings.Contains(v, etag) {
@@ -150,7 +140,7 @@ func isKnown(ifNoneMatch []string, etag string) bool {
 	return false
 }
 
-// sendJWT is the hot path: one allocation for all values that differ, keys in net/http's own spelling.
+// sendJWT is the hot path. All values that differ share one allocation, and the keys have net/http's own spelling.
 func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 	h := w.Header()
 	values := []string{account.ETag, cacheControl(account.Expires, a.now()), strconv.Itoa(len(account.JWT))}
@@ -163,8 +153,8 @@ func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 
 const staleForAnHour = ", stale-while-revalidate=3600, stale-if-error=3600"
 
-// cacheControl lets a JWT be kept until it expires. One that never does is asked for again each time, as is one
-// that has expired: the original's negative ages mean the same to a cache that does not choke on them.
+// cacheControl lets a JWT be kept until it expires. One that never expires is asked for again each time, and so is one
+// that has expired. The original sends a negative age for that, which not every cache understands.
 func cacheControl(expires int64, now time.Time) string {
 	left := int64(0)
 	if expires > 0 {
@@ -182,27 +172,22 @@ func cacheControl(expires int64, now time.Time) string {
 	return string(append(value, staleForAnHour...))
 }
 
-// getOperator serves the operator's JWT; text and decode work as for accounts.
+// getOperator serves the operator's JWT. text and decode work as for accounts.
 func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) error {
-	f := readFlags(r)
-	switch {
-	case f.text:
-		send(w, http.StatusOK, typeBare, string(a.operator))
-	case f.decode:
-		return sendDecoded(w, a.operator)
-	default:
-		send(w, http.StatusOK, typeJWT, string(a.operator))
+	if f := readFlags(r); f.text || f.decode {
+		return sendText(w, a.operator, f)
 	}
+	send(w, http.StatusOK, typeJWT, string(a.operator))
 	return nil
 }
 
-// sendEmpty says that there is no body; HEAD would leave that open.
+// sendEmpty sends an answer without a body. It says so, since an answer to HEAD would leave that open.
 func sendEmpty(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(status)
 }
 
-// send writes a whole answer. HEAD gets the same Content-Length.
+// send sends a whole answer. One to HEAD has the same Content-Length.
 func send(w http.ResponseWriter, status int, contentType, body string) {
 	h := w.Header()
 	h.Set("Content-Type", contentType)

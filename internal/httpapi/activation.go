@@ -7,23 +7,17 @@ import (
 	"strings"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/trust"
 )
 
-const (
-	pathActivations = "/jwt/v1/activations"
-	pathActivation  = "/jwt/v1/activations/" // the hash of a token follows
-)
-
-// postActivation lets an activation token in. As the original's, a 200 has no body.
+// postActivation stores an activation token. As the original's, a 200 has no body.
 func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) error {
-	src := accounts.Origin{Kind: accounts.KindHTTP, Address: r.RemoteAddr, User: userOf(r)}
-	token, err := readBody(w, r)
+	token, err := a.readBody(w, r, "")
 	if err != nil {
-		a.gate.Refuse("", nil, src, unread(err), err)
 		return err
 	}
-	ctx := context.WithoutCancel(r.Context()) // as a push of an account
-	activation, changed, err := a.gate.Activate(ctx, token, src)
+	ctx := context.WithoutCancel(r.Context()) // as for an account
+	activation, changed, err := a.gate.Activate(ctx, token, originOf(r))
 	if err != nil {
 		return err
 	}
@@ -32,11 +26,11 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 	return nil
 }
 
-// getActivation serves an activation token like an account's JWT; there is no check.
+// getActivation serves an activation token like an account's JWT, but without check.
 func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) error {
 	hash := strings.TrimPrefix(r.URL.Path, pathActivation)
 	err := a.serveActivation(w, r, hash, readFlags(r))
-	if errors.Is(err, accounts.ErrNoActivation) && accounts.IsActivationHash(hash) {
+	if errors.Is(err, accounts.ErrNoActivation) && trust.IsActivationHash(hash) {
 		return &unknownActivationError{hash, err}
 	}
 	return err
@@ -45,20 +39,16 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) er
 func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash string, f flags) error {
 	if f.text || f.decode {
 		token, err := a.gate.GetRawActivation(r.Context(), hash)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case f.decode && !f.text:
-			return sendDecoded(w, token)
 		}
-		send(w, http.StatusOK, typeBare, string(token))
-		return nil
+		return sendText(w, token, f)
 	}
 	activation, err := a.gate.GetActivation(r.Context(), hash)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if isKnown(r.Header["If-None-Match"], activation.ETag) {
+	case isKnown(r.Header["If-None-Match"], activation.ETag):
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -69,7 +59,7 @@ func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash strin
 	return nil
 }
 
-// unknownActivationError says of which token the hash is unknown.
+// unknownActivationError says which hash is unknown, for the log.
 type unknownActivationError struct {
 	hash string
 	err  error

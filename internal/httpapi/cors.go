@@ -2,22 +2,22 @@ package httpapi
 
 import "net/http"
 
-// Every origin may read what everybody may. Where credentials are needed, a script must send them itself: a browser is
-// never told that it may add those it knows (Access-Control-Allow-Credentials).
+// Scripts of every origin may read what needs no credentials. Where credentials are needed, a script must send them
+// itself: a browser is never allowed to add those it knows (Access-Control-Allow-Credentials).
 
-// These values are shared by all answers, so they are never appended to.
+// These values are shared by all answers, so they must not be appended to.
 var (
 	varyOrigin    = []string{"Origin"}
 	varyPreflight = []string{"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"}
 	exposed       = []string{"Authorization"}
 )
 
-// isPreflight says whether a browser asks if it may send another request. That is never about a route.
+// isPreflight reports whether a browser asks if it may send another request. That is never about a route.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// answerPreflight repeats what was asked for; a method that is not served gets the Vary line only.
+// answerPreflight repeats what was asked for. For a method that is not served it sends the Vary line only.
 func answerPreflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Vary"] = varyPreflight
@@ -33,7 +33,7 @@ func answerPreflight(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// shareWithOrigin adds what lets a script of another origin read the answer.
+// shareWithOrigin adds the headers that let a script of another origin read the answer.
 func shareWithOrigin(h http.Header, r *http.Request) {
 	h["Vary"] = varyOrigin
 	origin := first(r.Header["Origin"])

@@ -12,16 +12,21 @@ import (
 	"nats-account-server/internal/trust"
 )
 
+const (
+	verifyTimeout  = time.Second            // of waiting for other requests that verify
+	verifyInterval = 100 * time.Millisecond // between two of them, since every client may ask
+)
+
 // delivery is the answer to delivery=true: what the nats-servers have done with the stored JWT.
 type delivery struct {
 	Account string `json:"account"`
 	version
-	NATS         string        `json:"nats"`         // connected, not connected, not configured
-	Acknowledged []deliveredTo `json:"acknowledged"` // owed nothing
-	Owed         []deliveredTo `json:"owed"`         // told until they acknowledge it
+	NATS         string        `json:"nats"` // connected, not connected, not configured
+	Acknowledged []deliveredTo `json:"acknowledged"`
+	Owed         []deliveredTo `json:"owed"` // the JWT is sent until they acknowledge it
 }
 
-// version tells JWTs of an account apart.
+// version tells the JWTs of an account apart.
 type version struct {
 	JTI  string `json:"jti"`
 	IAT  int64  `json:"iat"`  // Unix seconds
@@ -35,8 +40,8 @@ type deliveredTo struct {
 	Version string     `json:"version,omitempty"` // of nats-server
 	Here    bool       `json:"here"`              // it has answered the last PING
 	Seen    time.Time  `json:"seen"`
-	Since   *time.Time `json:"since,omitempty"`  // when what it is owed was committed
-	Reason  string     `json:"reason,omitempty"` // why it is still owed
+	Since   *time.Time `json:"since,omitempty"`  // when the pending change was committed
+	Reason  string     `json:"reason,omitempty"` // why the change is still pending
 	Runs    *runs      `json:"runs,omitempty"`   // with verify=true
 }
 
@@ -47,59 +52,46 @@ type runs struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// sendDelivery tells what became of an account's JWT. Only one request at a time makes all nats-servers answer.
+// sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which JWT it runs; only one
+// request at a time does that.
 func (a *API) sendDelivery(w http.ResponseWriter, r *http.Request, account *accounts.Account, verify bool) error {
 	if verify {
-		if err := a.takeTurn(r.Context()); err != nil {
-			return err
+		ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
+		defer cancel()
+		if a.verifying.Acquire(ctx, 1) != nil {
+			return errVerifying
 		}
-		defer a.endTurn()
+		defer time.AfterFunc(verifyInterval, func() { a.verifying.Release(1) })
 	}
 	report := a.gate.Report(r.Context(), account.Key, verify)
 	body, err := json.MarshalIndent(describe(account, report), "", "  ")
 	if err != nil {
 		return err
 	}
-	for name, value := range noCache {
-		w.Header().Set(name, value)
-	}
+	forbidCaching(w.Header())
 	send(w, http.StatusOK, "application/json", string(body)+"\n")
 	return nil
 }
 
-const (
-	turnWithin = time.Second            // to wait for others who verify
-	turnLeast  = 100 * time.Millisecond // between two of them: anyone may ask
-)
-
-func (a *API) takeTurn(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, turnWithin)
-	defer cancel()
-	select {
-	case a.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return errBusy
-	}
-}
-
-func (a *API) endTurn() {
-	time.AfterFunc(turnLeast, func() { <-a.turn })
+// natsStates are the words for where announcements go.
+var natsStates = map[accounts.DeliveryState]string{
+	accounts.Sent:          "connected",
+	accounts.NotConnected:  "not connected",
+	accounts.NotConfigured: "not configured",
 }
 
 func describe(account *accounts.Account, report accounts.Report) delivery {
 	d := delivery{
 		Account:      account.Key,
 		version:      version{account.ID, account.IssuedAt, hash(account.JWT)},
-		NATS:         map[accounts.DeliveryState]string{accounts.Sent: "connected", accounts.NotConnected: "not connected"}[report.State],
+		NATS:         natsStates[report.State],
 		Acknowledged: []deliveredTo{},
 		Owed:         []deliveredTo{},
 	}
-	if d.NATS == "" {
-		d.NATS = "not configured"
-	}
 	for _, s := range report.Servers {
-		to := deliveredTo{Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(), Reason: s.Reason}
+		to := deliveredTo{
+			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(), Reason: s.Reason,
+		}
 		if s.Runs != nil {
 			to.Runs = compare(*s.Runs, d.Hash)
 		}
@@ -114,7 +106,7 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 	return d
 }
 
-// compare says how what a nats-server runs relates to what is stored.
+// compare returns how the JWT that a nats-server runs relates to the stored one, whose hash is stored.
 func compare(r accounts.Running, stored string) *runs {
 	switch r.State {
 	case accounts.Loaded:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -18,169 +19,192 @@ var (
 	errExpired   = errors.New("the JWT has expired")
 	errTooLarge  = errors.New("request body is larger than 1048576 bytes")
 	errBrokenOff = errors.New("the request broke off")
-	errBusy      = errors.New("others are asking the nats-servers: try again")
+	errVerifying = errors.New("others are asking the nats-servers: try again")
+	errPack      = errors.New("error packing JWTs")
+	errPacking   = errors.New("a pack is being sent to this address already: try again")
+	errSecret    = errors.New("there is a password in the operator JWT, and this server asks nobody for credentials")
 
 	errHeader = errors.New("error unmarshalling account claim header")
 	errClaim  = errors.New("error decoding account claim")
 	errTokens = errors.New("error marshalling account tokens")
 )
 
-// elsewhereError says that pushes go to another server.
-type elsewhereError struct{ primary string }
+// primaryError is the answer to a push on a server that follows another one.
+type primaryError struct{ url string }
 
-func (e *elsewhereError) Error() string {
-	return textMethod + "\nthis server follows " + e.primary + ": push there"
+func (e *primaryError) Error() string {
+	return textMethod + "\nthis server follows " + e.url + ": push there"
 }
 
-// strayError says that no route has the path.
-type strayError struct {
-	hint string // the URL that was probably meant
-}
+// noRouteError says that no route has the path. hint names the URL that was probably meant.
+type noRouteError struct{ hint string }
 
-func (*strayError) Error() string { return textNoPage }
+func (e *noRouteError) Error() string { return "404 page not found\n" + e.hint }
 
 const (
-	textNoPage   = "404 page not found"
 	textMethod   = "Method Not Allowed"
 	textInternal = "internal server error"
 	textBlocked  = "The server was unable to update your account JWT. One more more validation issues occurred."
 )
 
-// table says how each error is answered. An empty text is the error's own, without what it wraps.
-var table = []struct {
-	err    error
+// row says how one kind of error is answered.
+type row struct {
+	find   finder
 	status int
-	text   string
-}{
-	{accounts.ErrNotFound, http.StatusNotFound, ""},
-	{errPack, http.StatusInternalServerError, ""},
-	{accounts.ErrUnreadable, http.StatusServiceUnavailable, "error loading JWT"},
-	{accounts.ErrDamaged, http.StatusInternalServerError, "error loading JWT"},
-	{accounts.ErrAnnounce, http.StatusInternalServerError, ""},
+	form   form
+	quiet  bool // it is no concern of the operator: a DBG line instead of an ERR line
+}
 
-	{accounts.ErrBadJWT, http.StatusBadRequest, ""},
-	{accounts.ErrMismatch, http.StatusBadRequest, ""},
-	{accounts.ErrBadSubject, http.StatusBadRequest, ""},
-	{accounts.ErrSelfSigned, http.StatusBadRequest, "Signing service not enabled"},
-	{accounts.ErrBadIssuer, http.StatusBadRequest, "Bad JWT Issuer in request"},
-	{accounts.ErrUntrusted, http.StatusBadRequest, ""},
-	{accounts.ErrBadPair, http.StatusBadRequest, ""},
-	{accounts.ErrNotOwn, http.StatusBadRequest, ""},
-	{accounts.ErrSave, http.StatusInternalServerError, ""},
-	{accounts.ErrBadActivation, http.StatusBadRequest, ""},
-	{accounts.ErrActivationIssuer, http.StatusBadRequest, ""},
-	{accounts.ErrActivationSubject, http.StatusBadRequest, ""},
-	{accounts.ErrActivationHash, http.StatusBadRequest, ""},
-	{accounts.ErrActivationSize, http.StatusRequestEntityTooLarge, ""},
-	{accounts.ErrActivationSave, http.StatusInternalServerError, ""},
+// form is how an answer is presented.
+type form int
 
-	{errBusy, http.StatusServiceUnavailable, ""},
-	{errPacking, http.StatusTooManyRequests, ""},
-	{auth.ErrUnknown, http.StatusUnauthorized, ""},
-	{auth.ErrWrong, http.StatusUnauthorized, ""},
-	{auth.ErrForbidden, http.StatusForbidden, ""},
-	{errSecret, http.StatusForbidden, ""},
+const (
+	bare form = iota // as text/plain without a charset, where the original sends that
+	page             // as http.Error does: with a charset and against content sniffing
+)
 
-	{errBrokenOff, http.StatusBadRequest, accounts.ErrBadJWT.Error()},
-	{errTooLarge, http.StatusRequestEntityTooLarge, ""},
-	{errJTI, http.StatusNotImplemented, ""},
-	{errHeader, http.StatusInternalServerError, ""},
-	{errClaim, http.StatusInternalServerError, ""},
-	{errTokens, http.StatusInternalServerError, ""},
+// finder reports whether an error is of its kind. text is for the client, detail only for the log.
+type finder func(err error) (text, detail string, found bool)
+
+// answers is the one table of status codes. The first row that finds an error answers it.
+var answers = []row{
+	{find: is(accounts.ErrNotFound), status: http.StatusNotFound},
+	{find: is(errPack), status: http.StatusInternalServerError},
+	{find: as(accounts.ErrUnreadable, "error loading JWT"), status: http.StatusServiceUnavailable},
+	// The registry has logged a damaged file when it first read it.
+	{find: as(accounts.ErrDamaged, "error loading JWT"), status: http.StatusInternalServerError, quiet: true},
+	{find: is(accounts.ErrAnnounce), status: http.StatusInternalServerError},
+
+	{find: is(accounts.ErrBadJWT), status: http.StatusBadRequest},
+	{find: is(accounts.ErrMismatch), status: http.StatusBadRequest},
+	{find: is(accounts.ErrBadSubject), status: http.StatusBadRequest},
+	{find: as(accounts.ErrSelfSigned, "Signing service not enabled"), status: http.StatusBadRequest},
+	{find: as(accounts.ErrBadIssuer, "Bad JWT Issuer in request"), status: http.StatusBadRequest},
+	{find: is(accounts.ErrUntrusted), status: http.StatusBadRequest},
+	{find: is(accounts.ErrBadPair), status: http.StatusBadRequest},
+	{find: is(accounts.ErrNotOwn), status: http.StatusBadRequest},
+	{find: saving(accounts.ErrSave), status: http.StatusInternalServerError},
+	{find: blocked, status: http.StatusBadRequest, form: page},
+	{find: typed[*accounts.OlderError], status: http.StatusConflict},
+	{find: typed[*accounts.DeletedError], status: http.StatusConflict},
+	{find: typed[*accounts.FutureError], status: http.StatusBadRequest},
+	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
+	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, form: page},
+
+	{find: is(accounts.ErrBadActivation), status: http.StatusBadRequest},
+	{find: is(accounts.ErrActivationIssuer), status: http.StatusBadRequest},
+	{find: is(accounts.ErrActivationSubject), status: http.StatusBadRequest},
+	{find: is(accounts.ErrActivationHash), status: http.StatusBadRequest},
+	{find: is(accounts.ErrActivationSize), status: http.StatusRequestEntityTooLarge},
+	{find: saving(accounts.ErrActivationSave), status: http.StatusInternalServerError},
+	{find: as(accounts.ErrNoActivation, "No Matching JWT"), status: http.StatusNotFound, form: page},
+
+	// The rate limiter of package auth logs failed logins.
+	{find: is(auth.ErrUnknown), status: http.StatusUnauthorized, quiet: true},
+	{find: is(auth.ErrWrong), status: http.StatusUnauthorized, quiet: true},
+	{find: is(auth.ErrForbidden), status: http.StatusForbidden, quiet: true},
+	{find: is(errSecret), status: http.StatusForbidden, quiet: true},
+	{find: later(true), status: http.StatusTooManyRequests, quiet: true},
+	{find: later(false), status: http.StatusServiceUnavailable, quiet: true},
+
+	{find: as(errBrokenOff, accounts.ErrBadJWT.Error()), status: http.StatusBadRequest, quiet: true},
+	{find: is(errTooLarge), status: http.StatusRequestEntityTooLarge},
+	{find: is(errVerifying), status: http.StatusServiceUnavailable},
+	{find: is(errPacking), status: http.StatusTooManyRequests},
+	{find: typed[*maxError], status: http.StatusBadRequest},
+	{find: is(errJTI), status: http.StatusNotImplemented},
+	{find: as(errExpired, ""), status: http.StatusNotFound},
+	{find: is(errHeader), status: http.StatusInternalServerError},
+	{find: is(errClaim), status: http.StatusInternalServerError},
+	{find: is(errTokens), status: http.StatusInternalServerError},
+
+	{find: typed[*noRouteError], status: http.StatusNotFound, form: page},
+	{find: typed[*primaryError], status: http.StatusMethodNotAllowed, form: page},
+	{find: as(errMethod, textMethod), status: http.StatusMethodNotAllowed, form: page, quiet: true},
+}
+
+// is finds a sentinel error. The client gets the sentinel's text, the log also what err says beyond it.
+func is(sentinel error) finder { return as(sentinel, sentinel.Error()) }
+
+// as is like is, with another text for the client. If that is empty, the answer has no body.
+func as(sentinel error, text string) finder {
+	return func(err error) (string, string, bool) {
+		if !errors.Is(err, sentinel) {
+			return "", "", false
+		}
+		whole := err.Error()
+		if whole == sentinel.Error() {
+			return text, "", true
+		}
+		return text, strings.TrimPrefix(whole, sentinel.Error()+": "), true
+	}
+}
+
+// typed finds an error of type E. The client gets its text.
+func typed[E error](err error) (text, detail string, found bool) {
+	e, found := errors.AsType[E](err)
+	if !found {
+		return "", "", false
+	}
+	return e.Error(), "", true
+}
+
+// saving is like is. The client also gets the reason of the operating system, such as a full disk, but no path.
+func saving(sentinel error) finder {
+	find := is(sentinel)
+	return func(err error) (text, detail string, found bool) {
+		text, detail, found = find(err)
+		if number, ok := errors.AsType[syscall.Errno](err); ok {
+			text += ": " + number.Error()
+		}
+		return text, detail, found
+	}
+}
+
+// blocked finds a JWT with validation issues. The text is the original's, odd words included: scripts may look for it.
+func blocked(err error) (text, detail string, found bool) {
+	e, found := errors.AsType[*accounts.BlockedError](err)
+	if !found {
+		return "", "", false
+	}
+	lines := []string{textBlocked}
+	for _, issue := range e.Issues {
+		lines = append(lines, "\t - "+issue+"\n")
+	}
+	return strings.Join(lines, "\n"), "", true
+}
+
+// later finds a login that was not looked at, either since its address is slowed down or since there are too many.
+func later(slowed bool) finder {
+	return func(err error) (string, string, bool) {
+		e, found := errors.AsType[*auth.LaterError](err)
+		if !found || e.Slowed != slowed {
+			return "", "", false
+		}
+		return e.Error(), "", true
+	}
 }
 
 // answer is what the client gets instead of what it asked for.
 type answer struct {
 	status int
-	text   string // a line break is added; "" is an empty body
-	page   bool   // with a charset and against sniffing, as http.Error does; else a bare text/plain
+	form   form
+	text   string // without a line break at its end; "": the answer has no body
 	detail string // for the log only
+	quiet  bool
 }
 
-// answerFor knows every error that can come up.
+// answerFor returns the answer to any error. One that the table does not know is a 500.
 func answerFor(err error) answer {
-	for _, row := range table {
-		if errors.Is(err, row.err) {
-			text := row.text
-			if text == "" {
-				text = row.err.Error()
-			}
-			if row.err == accounts.ErrSave || row.err == accounts.ErrActivationSave {
-				text += reason(err)
-			}
-			return answer{status: row.status, text: text, detail: cause(err, row.err)}
+	for _, r := range answers {
+		if text, detail, found := r.find(err); found {
+			// The client has left: that is no concern of the operator either.
+			quiet := r.quiet || errors.Is(err, context.Canceled)
+			return answer{status: r.status, form: r.form, text: text, detail: detail, quiet: quiet}
 		}
 	}
-	if e, ok := errors.AsType[*accounts.BlockedError](err); ok {
-		return answer{status: http.StatusBadRequest, text: blockedText(e), page: true}
-	}
-	if e, ok := errors.AsType[*accounts.OlderError](err); ok {
-		return answer{status: http.StatusConflict, text: e.Error()}
-	}
-	if e, ok := errors.AsType[*accounts.DeletedError](err); ok {
-		return answer{status: http.StatusConflict, text: e.Error()}
-	}
-	if e, ok := errors.AsType[*accounts.FutureError](err); ok {
-		return answer{status: http.StatusBadRequest, text: e.Error()}
-	}
-	if e, ok := errors.AsType[*accounts.TooLargeError](err); ok {
-		return answer{status: http.StatusRequestEntityTooLarge, text: e.Error()}
-	}
-	if e, ok := errors.AsType[*accounts.SignError](err); ok {
-		return answer{status: http.StatusInternalServerError, text: e.Error(), page: true}
-	}
-	if e, ok := errors.AsType[*maxError](err); ok {
-		return answer{status: http.StatusBadRequest, text: e.Error()}
-	}
-	if e, ok := errors.AsType[*auth.LaterError](err); ok {
-		return answerLater(e)
-	}
-	return answerForRoute(err)
-}
-
-func answerForRoute(err error) answer {
-	if e, ok := errors.AsType[*strayError](err); ok {
-		return answer{status: http.StatusNotFound, text: textNoPage + "\n" + e.hint, page: true}
-	}
-	if e, ok := errors.AsType[*elsewhereError](err); ok {
-		return answer{status: http.StatusMethodNotAllowed, text: e.Error(), page: true}
-	}
-	switch {
-	case errors.Is(err, accounts.ErrNoActivation):
-		return answer{status: http.StatusNotFound, text: "No Matching JWT", page: true}
-	case errors.Is(err, errMethod):
-		return answer{status: http.StatusMethodNotAllowed, text: textMethod, page: true}
-	case errors.Is(err, errExpired):
-		return answer{status: http.StatusNotFound}
-	default:
-		return answer{status: http.StatusInternalServerError, text: textInternal, detail: err.Error()}
-	}
-}
-
-// blockedText is the original's, odd words included: scripts may look for it.
-func blockedText(e *accounts.BlockedError) string {
-	lines := []string{textBlocked}
-	for _, issue := range e.Issues {
-		lines = append(lines, "\t - "+issue+"\n")
-	}
-	return strings.Join(lines, "\n")
-}
-
-// reason is what the operating system has against it, such as a full disk. It names no path of this machine.
-func reason(err error) string {
-	if number, ok := errors.AsType[syscall.Errno](err); ok {
-		return ": " + number.Error()
-	}
-	return ""
-}
-
-// cause is what err says beyond the sentinel it wraps.
-func cause(err, sentinel error) string {
-	whole := err.Error()
-	if whole == sentinel.Error() {
-		return ""
-	}
-	return strings.TrimPrefix(whole, sentinel.Error()+": ")
+	return answer{status: http.StatusInternalServerError, text: textInternal, detail: err.Error(),
+		quiet: errors.Is(err, context.Canceled)}
 }
 
 func (an answer) write(w http.ResponseWriter) {
@@ -189,33 +213,22 @@ func (an answer) write(w http.ResponseWriter) {
 		return
 	}
 	contentType := typeBare
-	if an.page {
+	if an.form == page {
 		contentType = typeText
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 	}
 	send(w, an.status, contentType, an.text+"\n")
 }
 
-// fail answers a request that could not be served, and logs it if that is the operator's concern.
-func (a *API) fail(w http.ResponseWriter, r *http.Request, key string, err error) {
+// fail answers a request that could not be served, and logs it.
+func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	an := answerFor(err)
-	line := a.refusal(key, an, err)
-	switch {
-	case an.status == http.StatusNotFound:
-		a.countMissed()
-		a.log.Debug(line)
-	case isQuiet(err):
-		a.log.Debug(line)
-	default:
-		a.logFailure(line)
+	a.log.failure(an, failureLine(key, an, err))
+	if an.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="nats-account-server"`)
 	}
-	challenge(w.Header(), err)
+	if e, found := errors.AsType[*auth.LaterError](err); found {
+		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
+	}
 	an.write(w)
-}
-
-// isQuiet says whether an error is none of the operator's: the client left or asked for what is not there. A
-// damaged file is the operator's, but the gate has said so when it first saw it; and the desk tells of logins.
-func isQuiet(err error) bool {
-	return errors.Is(err, errMethod) || errors.Is(err, errBrokenOff) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, accounts.ErrDamaged) || isTurnedAway(err)
 }

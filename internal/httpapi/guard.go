@@ -4,24 +4,20 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/auth"
 )
 
-// Guard says who may do what.
+// Guard decides who may do what. *auth.Guard meets it.
 type Guard interface {
-	// Admit lets in who has a role, and returns its name, "" if everybody has it. The errors are those of package
-	// access.
+	// Admit returns the name of a visitor that has the role, "" if every visitor has it. Its errors are those of
+	// package auth.
 	Admit(ctx context.Context, v auth.Visitor, need auth.Role) (name string, err error)
 }
 
-// errSecret says that the operator's JWT is for readers with credentials, and that there can't be any.
-var errSecret = errors.New("there is a password in the operator JWT, and this server asks nobody for credentials")
-
-// admit asks the guard. The request it returns knows who sent it.
+// admit asks the guard. The request that it returns carries the name of the user for originOf.
 func (a *API) admit(r *http.Request, rt *route) (*http.Request, error) {
 	need := rt.read
 	if r.Method == http.MethodPost {
@@ -31,28 +27,31 @@ func (a *API) admit(r *http.Request, rt *route) (*http.Request, error) {
 		return r, nil
 	}
 	name, err := a.guard.Admit(r.Context(), visitor(r), need)
-	if err != nil || need != auth.Writer {
-		return r, err
+	switch {
+	case err != nil && need == auth.Writer:
+		a.auditDenied(r, err)
+		return nil, err
+	case err != nil:
+		return nil, err
+	case need != auth.Writer:
+		return r, nil
 	}
 	return r.WithContext(context.WithValue(r.Context(), userKey{}, name)), nil
 }
 
-// turnAway lets those know who keep account of it that somebody may not push.
-func (a *API) turnAway(r *http.Request, err error) {
-	if r.Method != http.MethodPost {
-		return
-	}
+// auditDenied puts a push that was not admitted into the audit log.
+func (a *API) auditDenied(r *http.Request, err error) {
 	reason := "unauthorized"
 	if errors.Is(err, auth.ErrForbidden) {
 		reason = "forbidden"
 	}
-	src := accounts.Origin{Kind: "http", Address: r.RemoteAddr}
-	a.gate.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, src, reason, err)
+	a.gate.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, originOf(r), reason, err)
 }
 
 func visitor(r *http.Request) auth.Visitor {
 	v := auth.Visitor{Address: r.RemoteAddr}
-	if h := r.Header["Authorization"]; len(h) == 1 { // two would be two opinions
+	// Two headers could mean two users: they count as none.
+	if h := r.Header["Authorization"]; len(h) == 1 {
 		v.Authorization = h[0]
 	}
 	if r.TLS != nil {
@@ -63,42 +62,8 @@ func visitor(r *http.Request) auth.Visitor {
 
 type userKey struct{}
 
-// userOf is who writes, "" if nobody was asked.
-func userOf(r *http.Request) string {
+// originOf returns where a push came from. User is "" if there is no guard, or if it asks for no credentials.
+func originOf(r *http.Request) accounts.Origin {
 	name, _ := r.Context().Value(userKey{}).(string)
-	return name
-}
-
-// secretOperator is the route of an operator JWT that not everybody may read.
-func (a *API) secretOperator() *route {
-	rt := newRoute(pathOperator, a.getOperator, nil)
-	rt.read = auth.Reader
-	if a.guard == nil {
-		rt.get = func(http.ResponseWriter, *http.Request, string) error { return errSecret }
-	}
-	return rt
-}
-
-func isTurnedAway(err error) bool {
-	_, later := errors.AsType[*auth.LaterError](err)
-	return later || errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrWrong) ||
-		errors.Is(err, auth.ErrForbidden) || errors.Is(err, errSecret)
-}
-
-func answerLater(e *auth.LaterError) answer {
-	status := http.StatusServiceUnavailable
-	if e.Slowed {
-		status = http.StatusTooManyRequests
-	}
-	return answer{status: status, text: e.Error()}
-}
-
-// challenge says how the client can do better.
-func challenge(h http.Header, err error) {
-	if e, ok := errors.AsType[*auth.LaterError](err); ok {
-		h.Set("Retry-After", strconv.Itoa(e.Seconds()))
-	}
-	if errors.Is(err, auth.ErrUnknown) || errors.Is(err, auth.ErrWrong) {
-		h.Set("WWW-Authenticate", `Basic realm="nats-account-server"`)
-	}
+	return accounts.Origin{Kind: accounts.KindHTTP, Address: r.RemoteAddr, User: name}
 }

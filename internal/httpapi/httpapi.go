@@ -1,11 +1,11 @@
-// Package httpapi answers HTTP: it reads a request, asks the gate, and writes what the gate said.
+// Package httpapi answers HTTP: it parses a request, calls the registry, and renders what that returned.
 //
-//	request ──> cors ──> match ──> Guard ──> handler ──> Gate     route.go, cors.go, guard.go, account.go, post.go
+//	request ──> CORS ──> router ──> Guard ──> handler ──> accounts.Registry
 //	                       │          └─ error ──> answer   errors.go: the one table of status and text
 //	                       └─ no route ──> redirect, or 404 with a hint
 //
-// It has no rule of its own about JWTs. A path segment that is not a public account key goes nowhere: not to the
-// gate, not into a log line, not into an answer.
+// It has no rule of its own about JWTs. A path segment that is not a public account key is given to nothing: not to the
+// registry, not to the log, not to an answer.
 package httpapi
 
 import (
@@ -15,9 +15,15 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/auth"
+	"nats-account-server/internal/logging"
 )
 
 // Gate is where accounts are read and let in. Keys given to it are valid public account keys.
@@ -51,53 +57,91 @@ type Gate interface {
 // Options is what an API needs.
 type Options struct {
 	Gate     Gate
-	Guard    Guard            // nil: everybody may read and write
+	Guard    Guard            // nil: every client may read and write
 	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	Secret   bool             // the operator's JWT is only for readers with credentials; without a Guard it is a 403
 	ReadOnly bool             // there is no POST
-	Primary  string           // URL of the server that takes the pushes, if this one is ReadOnly since it follows that one
-	MaxPack  int              // accounts in a pack at most; below 0 there is no limit
-	Secret   bool             // the operator's JWT is only for those whom the Guard knows
+	Primary  string           // URL of the server that takes the pushes, if this one follows it; "": there is none
+	MaxPack  int              // accounts in a pack at most; below 0: no limit
 	Log      *slog.Logger     // nil: discard
 	Now      func() time.Time // nil: time.Now
 }
 
-// API is the handler of every HTTP request. It keeps nothing between requests but counters for the log.
+// API is the handler of every HTTP request. Between requests it keeps nothing but what limits them.
 type API struct {
 	gate     Gate
 	guard    Guard
 	operator []byte
-	log      *slog.Logger
-	now      func() time.Time
-
-	routes   map[string]*route // by path
-	account  *route            // /jwt/v1/accounts/<key>
-	token    *route            // /jwt/v1/activations/<hash>
-	tokens   *route            // /jwt/v1/activations
 	maxPack  int
-	readOnly bool
-	primary  string
-	packing  packers
-	missed   missed
-	turn     chan struct{} // of who makes all nats-servers answer
-	failed   failures
+	log      *requestLog
+	now      func() time.Time
+	router   *router
+	readOnly error // answer to POST where ReadOnly takes it away
+
+	packing   sync.Map            // addresses that a pack is being sent to
+	verifying *semaphore.Weighted // requests that make every nats-server answer
 }
 
 // New returns the handler.
 func New(o Options) *API {
-	a := &API{gate: o.Gate, guard: o.Guard, operator: o.Operator, log: o.Log, now: o.Now, maxPack: o.MaxPack, readOnly: o.ReadOnly, primary: o.Primary, turn: make(chan struct{}, 1)}
-	if a.log == nil {
-		a.log = slog.New(slog.DiscardHandler)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if a.now == nil {
-		a.now = time.Now
+	if o.Now == nil {
+		o.Now = time.Now
 	}
-	a.missed.since = a.now()
-	a.failed.since = a.missed.since
-	a.addRoutes()
-	if o.Secret && a.operator != nil {
-		a.routes[pathOperator] = a.secretOperator()
+	a := &API{
+		gate:      o.Gate,
+		guard:     o.Guard,
+		operator:  o.Operator,
+		maxPack:   o.MaxPack,
+		log:       newRequestLog(o.Log, o.Now),
+		now:       o.Now,
+		readOnly:  errMethod,
+		verifying: semaphore.NewWeighted(1),
 	}
+	if o.Primary != "" {
+		a.readOnly = &primaryError{url: o.Primary}
+	}
+	a.router = a.routes(o)
 	return a
+}
+
+// routes returns every route that these options offer.
+func (a *API) routes(o Options) *router {
+	post, postToken := a.postAccount, a.postActivation
+	if o.ReadOnly {
+		post, postToken = nil, nil
+	}
+	t := &router{
+		account:    newRoute(pathAccount, a.getAccount, post),
+		activation: newRoute(pathActivation, a.getActivation, nil),
+		exact:      map[string]*route{},
+	}
+	health := newRoute(pathHealth, getHealth, nil)
+	health.read = auth.Nobody
+	all := []*route{
+		health,
+		newRoute(pathAccounts, a.getProbe, nil),
+		newRoute(pathAccount, a.getProbe, nil), // without a key it is not about an account
+		newRoute(pathActivations, nil, postToken),
+		newRoute(pathPack, a.getPack, nil),
+		newRoute(pathHelp, getHelp, nil),
+	}
+	if o.Operator != nil {
+		operator := newRoute(pathOperator, a.getOperator, nil)
+		if o.Secret {
+			operator.read = auth.Reader
+		}
+		if o.Secret && o.Guard == nil {
+			operator.get = func(http.ResponseWriter, *http.Request, string) error { return errSecret }
+		}
+		all = append(all, operator)
+	}
+	for _, rt := range all {
+		t.exact[rt.path] = rt
+	}
+	return t
 }
 
 // maxHeader is how much a request line and its headers may be together, in bytes.
@@ -129,8 +173,8 @@ func (a *API) NewServer(read, write time.Duration) *http.Server {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.rescue(w)
 	if r.TransferEncoding != nil {
-		// A Content-Length beside it was ignored. Who stands before us may have gone by that, and take what follows for
-		// something else: nothing follows.
+		// net/http ignores a Content-Length beside it. A proxy before this server may have gone by that, and may take
+		// the rest for another request. So no request may follow on this connection.
 		w.Header().Set("Connection", "close")
 	}
 	if isPreflight(r) {
@@ -138,12 +182,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	shareWithOrigin(w.Header(), r)
-	rt, key := a.match(r.URL.Path)
-	if a.tracing(r) {
-		a.trace(r, r.RemoteAddr+": "+requested(r, rt, key))
+	rt, key := a.router.match(r.URL.Path)
+	if a.log.tracing(r) {
+		a.log.trace(r, r.RemoteAddr+": "+requestLine(r, rt, key), "")
 	}
-	if err := a.dispatch(w, r, rt, key); err != nil {
-		a.fail(w, r, key, err)
+	if err := a.serve(w, r, rt, key); err != nil {
+		a.fail(w, key, err)
 	}
 }
 
@@ -156,6 +200,38 @@ func (a *API) rescue(w http.ResponseWriter) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	a.log.Error("panic: " + harmless(fmt.Sprintf("%v - %s", p, debug.Stack()), maxStack))
-	answer{status: http.StatusInternalServerError, text: textInternal, page: true}.write(w)
+	a.log.Error("panic: " + logging.Quote(fmt.Sprintf("%v - %s", p, debug.Stack()), maxStackBytes))
+	answer{status: http.StatusInternalServerError, text: textInternal, form: page}.write(w)
+}
+
+// serve calls the handler of the request's method. rt is nil if no route has the path.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key string) error {
+	if rt == nil {
+		return a.router.elsewhere(w, r)
+	}
+	handle := rt.method(r.Method)
+	if handle == nil {
+		return a.refuseMethod(w, r, rt)
+	}
+	r, err := a.admit(r, rt)
+	if err != nil {
+		return err
+	}
+	if via := r.Header["Via"]; via != nil {
+		r = r.WithContext(accounts.WithVia(r.Context(), strings.Join(via, ", ")))
+	}
+	return handle(w, r, key)
+}
+
+// refuseMethod answers a method that the route does not have. OPTIONS is one: it needs no handler.
+func (a *API) refuseMethod(w http.ResponseWriter, r *http.Request, rt *route) error {
+	w.Header()["Allow"] = rt.allow
+	switch {
+	case r.Method == http.MethodOptions:
+		sendEmpty(w, http.StatusOK)
+		return nil
+	case r.Method == http.MethodPost && (rt == a.router.account || rt.path == pathActivations):
+		return a.readOnly
+	}
+	return errMethod
 }

@@ -3,119 +3,84 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
 )
 
 const (
-	maxDetail = 512  // bytes of a detail that came from outside
-	maxStack  = 8192 // bytes of a panic's stack
+	maxDetailBytes = 512  // of a detail that came from outside
+	maxStackBytes  = 8192 // of the stack of a panic
+
+	maxFailureLines = 100         // in each minute
+	missingInterval = time.Minute // between two summaries of 404s
 )
 
-// refusal is the log line of a failed request: key, message and detail, as far as there are any.
-func (a *API) refusal(key string, an answer, err error) string {
-	if _, blocked := errors.AsType[*accounts.BlockedError](err); blocked {
-		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors", short(key))
-	}
-	if unknown, is := errors.AsType[*unknownActivationError](err); is {
-		return unknown.Error()
-	}
-	var parts []string
-	message, _, _ := strings.Cut(an.text, "\n")
-	if message == "" {
-		message = err.Error()
-	}
-	for _, part := range []string{short(key), message, an.detail} {
-		if part != "" {
-			parts = append(parts, harmless(part, maxDetail))
-		}
-	}
-	return strings.Join(parts, " - ")
+// requestLog writes what the operator learns of requests. Nothing that it writes can fill the disk: failures are
+// limited, and 404s are only summed up.
+type requestLog struct {
+	*slog.Logger
+	failures *slog.Logger
+	missing  missing
+	now      func() time.Time
 }
 
-// short is a key as logs show it.
-func short(key string) string { return key[:min(len(key), 12)] }
-
-// harmless makes a text that a stranger may have written fit for one line of a log, at most limit bytes of it.
-func harmless(text string, limit int) string {
-	if len(text) > limit {
-		text = text[:limit] + "..."
-	}
-	var b strings.Builder
-	for _, c := range text {
-		if unicode.IsPrint(c) && c != unicode.ReplacementChar {
-			b.WriteRune(c)
-			continue
-		}
-		quoted := strconv.QuoteRuneToASCII(c)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
-}
-
-func (a *API) tracing(r *http.Request) bool { return a.log.Enabled(r.Context(), logging.LevelTrace) }
-
-func (a *API) trace(r *http.Request, line string) { a.log.Log(r.Context(), logging.LevelTrace, line) }
-
-// traceKey joins text and key only when somebody listens.
-func (a *API) traceKey(r *http.Request, text, key string) {
-	if a.tracing(r) {
-		a.trace(r, text+short(key))
+func newRequestLog(log *slog.Logger, now func() time.Time) *requestLog {
+	return &requestLog{
+		Logger:   log,
+		failures: logging.Limited(log, maxFailureLines, time.Minute),
+		missing:  missing{since: now()},
+		now:      now,
 	}
 }
 
-// requested is what a request asks for, rebuilt from what is known to be harmless.
-func requested(r *http.Request, rt *route, key string) string {
-	if rt == nil {
-		return "(unknown path)"
-	}
-	uri := rt.path + key
-	f := readFlags(r)
-	if key == "" && rt.path == pathAccount && r.URL.Path != pathAccount {
-		uri += "(invalid key)"
-	}
-	if rt.path == pathActivation {
-		uri += "(invalid hash)"
-		if hash := strings.TrimPrefix(r.URL.Path, pathActivation); accounts.IsActivationHash(hash) {
-			uri = rt.path + hash
+// failure logs a request that was answered with an error.
+func (l *requestLog) failure(an answer, line string) {
+	switch {
+	case an.status == http.StatusNotFound:
+		if n, since := l.missing.add(l.now()); n > 0 {
+			l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n, since.UTC().Format(time.RFC3339)))
 		}
+		l.Debug(line)
+	case an.quiet:
+		l.Debug(line)
+	default:
+		l.failures.Error(line)
 	}
-	sep := "?"
-	for _, flag := range []struct {
-		set  bool
-		text string
-	}{{f.jti, "jti=(any)"}, {f.text, "text=true"}, {f.decode, "decode=true"}, {f.check, "check=true"}, {f.notify, "notify=true"}} {
-		if flag.set {
-			uri += sep + flag.text
-			sep = "&"
-		}
-	}
-	return uri
 }
 
-// summaryEvery is how often 404s are summed up. A line for each would let anybody fill the disk.
-const summaryEvery = time.Minute
+// tracing reports whether lines at the level TRC are written. Such a line is only put together if they are.
+func (l *requestLog) tracing(r *http.Request) bool {
+	return l.Enabled(r.Context(), logging.LevelTrace)
+}
 
-// missed counts requests for what is not there.
-type missed struct {
+// trace writes text and the beginning of key at the level TRC.
+func (l *requestLog) trace(r *http.Request, text, key string) {
+	if l.tracing(r) {
+		l.Log(r.Context(), logging.LevelTrace, text+logging.ShortKey(key))
+	}
+}
+
+// missing counts requests for what is not there.
+type missing struct {
 	mu    sync.Mutex
 	count int
-	since time.Time // of the count's first moment
+	since time.Time // beginning of the count
 }
 
-// add counts one. When a summary is due it returns the count and its beginning, and starts anew; else 0.
-func (m *missed) add(now time.Time) (count int, since time.Time) {
+// add counts one request. If a summary is due, add returns the count with its beginning and starts a new one; else it
+// returns 0.
+func (m *missing) add(now time.Time) (count int, since time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count++
-	if now.Sub(m.since) < summaryEvery {
+	if now.Sub(m.since) < missingInterval {
 		return 0, time.Time{}
 	}
 	count, since = m.count, m.since
@@ -123,45 +88,55 @@ func (m *missed) add(now time.Time) (count int, since time.Time) {
 	return count, since
 }
 
-func (a *API) countMissed() {
-	if n, since := a.missed.add(a.now()); n > 0 {
-		a.log.Warn(fmt.Sprintf("%d requests since %s were answered 404", n, since.UTC().Format(time.RFC3339)))
+// failureLine is the log line of a failed request: key, message and detail, as far as there are any.
+func failureLine(key string, an answer, err error) string {
+	if _, blocked := errors.AsType[*accounts.BlockedError](err); blocked {
+		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors", logging.ShortKey(key))
 	}
+	if unknown, is := errors.AsType[*unknownActivationError](err); is {
+		return unknown.Error()
+	}
+	message, _, _ := strings.Cut(an.text, "\n")
+	if message == "" {
+		message = err.Error()
+	}
+	var parts []string
+	for _, part := range []string{logging.ShortKey(key), message, an.detail} {
+		if part != "" {
+			parts = append(parts, logging.Quote(part, maxDetailBytes))
+		}
+	}
+	return strings.Join(parts, " - ")
 }
 
-// mostFailures is how many failed requests have a line of their own between two summaries. Anybody can send what is
-// refused, and while the store can't be read every question fails.
-const mostFailures = 100
-
-// failures counts failed requests.
-type failures struct {
-	mu    sync.Mutex
-	count int
-	since time.Time // of the count's first moment
-}
-
-// add counts one and returns which it is. When a summary is due the count starts anew, and more says how many were
-// beyond mostFailures before.
-func (f *failures) add(now time.Time) (nth, more int, since time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if since = f.since; now.Sub(since) >= summaryEvery {
-		more = max(0, f.count-mostFailures)
-		f.count, f.since = 0, now
+// requestLine is what a request asks for, put together from nothing but known words and valid keys.
+func requestLine(r *http.Request, rt *route, key string) string {
+	if rt == nil {
+		return "(unknown path)"
 	}
-	f.count++
-	return f.count, more, since
-}
-
-func (a *API) logFailure(line string) {
-	nth, more, since := a.failed.add(a.now())
-	if more > 0 {
-		a.log.Warn(fmt.Sprintf("%d more requests failed since %s", more, since.UTC().Format(time.RFC3339)))
+	uri := rt.path + key
+	switch {
+	case rt.path == pathAccount && key == "" && r.URL.Path != pathAccount:
+		uri += "(invalid key)"
+	case rt.path == pathActivation:
+		uri += "(invalid hash)"
+		if hash := strings.TrimPrefix(r.URL.Path, pathActivation); trust.IsActivationHash(hash) {
+			uri = rt.path + hash
+		}
 	}
-	if nth <= mostFailures {
-		a.log.Error(line)
+	f := readFlags(r)
+	separator := "?"
+	for _, flag := range []struct {
+		set  bool
+		text string
+	}{
+		{f.jti, "jti=(any)"}, {f.text, "text=true"}, {f.decode, "decode=true"}, {f.check, "check=true"},
+		{f.notify, "notify=true"},
+	} {
+		if flag.set {
+			uri += separator + flag.text
+			separator = "&"
+		}
 	}
-	if nth == mostFailures {
-		a.log.Warn(fmt.Sprintf("%d requests have failed since %s: the next are only counted", nth, since.UTC().Format(time.RFC3339)))
-	}
+	return uri
 }

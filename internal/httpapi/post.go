@@ -15,30 +15,28 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// maxBody is how large a posted JWT may be, in bytes; nats-server reads none that is larger.
-const maxBody = 1 << 20
+// maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger.
+const maxBodyBytes = 1 << 20
 
 // receiptTimeout is how long a push waits for what the nats-servers answer.
 const receiptTimeout = 50 * time.Millisecond
 
-// postAccount hands a JWT to the gate and says what became of it. nsc shows that line.
+// postAccount stores a JWT and tells how far its announcement has got, in one line that nsc shows.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) error {
-	src := accounts.Origin{Kind: accounts.KindHTTP, Address: r.RemoteAddr, User: userOf(r)}
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
-	token, err := readBody(w, r)
+	token, err := a.readBody(w, r, segment)
 	if err != nil {
-		a.gate.Refuse(segment, nil, src, unread(err), err)
 		return err
 	}
 	if key == "" {
-		err := judgeStray(segment, token)
-		a.gate.Refuse(segment, token, src, "", err)
+		err := judgeKeyless(segment, token)
+		a.gate.Refuse(segment, token, originOf(r), "", err)
 		return err
 	}
-	// What has been sent completely is decided, also when the sender has hung up: a client that closes its half of the
+	// A JWT that has arrived whole is handled even if the client has hung up. A client that closes its half of the
 	// connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
-	result, err := a.gate.Put(ctx, key, token, src)
+	result, err := a.gate.Put(ctx, key, token, originOf(r))
 	if err != nil {
 		return err
 	}
@@ -52,37 +50,45 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 	return nil
 }
 
-// readBody reads no more than maxBody. Whenever it gives up, what the client still sends is not waited for.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxBody {
-		w.Header().Set("Connection", "close")
-		return nil, errTooLarge
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+// readBody reads at most maxBodyBytes and audits a body that can't be used. segment is the part of the path that should be
+// a key, "" if there is none.
+func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) ([]byte, error) {
+	body, err := readAll(w, r)
 	if err == nil {
 		return body, nil
 	}
+	// The rest of the body is not waited for.
 	w.Header().Set("Connection", "close")
+	reason := "broken-off"
+	if errors.Is(err, errTooLarge) {
+		reason = "too-large"
+	}
+	a.gate.Refuse(segment, nil, originOf(r), reason, err)
+	return nil, err
+}
+
+// readAll returns errTooLarge, or an error that wraps ErrBadJWT for a body that is too slow and errBrokenOff for one that
+// ends too early.
+func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxBodyBytes {
+		return nil, errTooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if err == nil {
+		return body, nil
+	}
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, errTooLarge
 	}
-	if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
+	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
 		return nil, fmt.Errorf("%w: %w", accounts.ErrBadJWT, err)
 	}
 	return nil, fmt.Errorf("%w: %w", errBrokenOff, err)
 }
 
-// unread is the word for why a body was not read to its end.
-func unread(err error) string {
-	if errors.Is(err, errTooLarge) {
-		return "too-large"
-	}
-	return "broken-off"
-}
-
-// judgeStray answers for a path that names no account. The JWT can't be let in; the order of what is said about it
-// is the gate's.
-func judgeStray(segment string, token []byte) error {
+// judgeKeyless returns why a JWT can't be stored under a path segment that is no account key. The order of the checks is
+// the registry's.
+func judgeKeyless(segment string, token []byte) error {
 	head, err := trust.Peek(bytes.TrimSpace(token))
 	switch {
 	case err != nil:

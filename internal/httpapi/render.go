@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/logging"
 )
 
 // The decoded view of a JWT, for people:
@@ -269,7 +271,7 @@ var activationOrder = []string{
 func (p *printer) activation(token string, depth int) {
 	claims, err := readActivation(token)
 	if err != nil {
-		p.text("<bad token - " + harmless(err.Error(), maxDetail) + ">")
+		p.text("<bad token - " + logging.Quote(err.Error(), maxDetailBytes) + ">")
 		return
 	}
 	p.object(claims, activationOrder, depth)
