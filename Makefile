@@ -1,5 +1,5 @@
 # make run    build and run the server on an embedded default (conf/quickstart.conf)
-# make test   every test, with the race detector
+# make test   every test, with the race detector where there is a C compiler
 # make lint   formatting, vet, staticcheck, and what the binary may depend on
 # make soak   everything at random against a model, for TIME=10m
 # make bench  speed, against a bare net/http handler and the disk itself
@@ -14,8 +14,17 @@ build:
 run: build
 	./$(BIN) -c conf/quickstart.conf
 
+# The race detector works only with a C compiler. TEST_REQUIRES lists what a run must not do without: race, strace.
+RACE = $(shell go build -race -o /dev/null ./internal/testcheck 2>/dev/null && echo -race)
+
+# The race detector lets each process sleep for a second at its end: here it does not.
+test: export GORACE = atexit_sleep_ms=0
 test:
-	go test -race -timeout 12m ./...
+	@race="$(RACE)"; if [ -z "$$race" ]; then \
+		echo "without the race detector: it needs a C compiler"; \
+		case " $$TEST_REQUIRES " in *" race "*) exit 1 ;; esac; \
+	fi; \
+	go run ./internal/testcheck $$race -timeout 12m ./...
 
 lint:
 	@unformatted=$$(gofmt -l cmd internal); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
@@ -32,7 +41,7 @@ lint:
 TIME ?= 30s
 
 soak:
-	SOAK_TIME=$(TIME) go test -race -v -timeout 0 -run '^TestSoak$$' ./cmd/nats-account-server
+	SOAK_TIME=$(TIME) go test $(RACE) -v -timeout 0 -run '^TestSoak$$' ./cmd/nats-account-server
 
 bench:
 	go test -run '^$$' -bench . -benchtime 1s ./...

@@ -5,10 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
 	"testing"
 )
 
-// binary is the built program, with the race detector in it.
+// binary is the built program. It has the race detector in it if the tests have.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -24,8 +27,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "nats-account-server")
-	build := exec.Command("go", "build", "-race", "-o", binary, ".")
+	build := exec.Command("go", "build", "-race="+strconv.FormatBool(raceDetector()), "-o", binary, ".")
 	build.Stderr = os.Stderr
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // a process would sleep for a second at its end
 	code := 1
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
@@ -34,4 +38,10 @@ func TestMain(m *testing.M) {
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// raceDetector says whether the tests were built with -race.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }

@@ -24,6 +24,8 @@ func configurationLanguage(t *testing.T) []behaviour {
 			# a comment
 			nats { connecttimeout: 1001; reconnectwait = 1002, // another one
 			usercredentials x.creds }`, nil, "NATS.ConnectTimeout", "1001", "NATS.ReconnectWait", "1002", "NATS.UserCredentials", `"$WORK/x.creds"`)),
+		row("sections, includes and booleans in other words, where the original loses some",
+			shownBy("TestSectionsGivenTwiceLoseNothing", "TestIncludesAreRelativeToTheirFile", "TestWordsForBooleans")),
 		row("JSON", k.dumps(`{"http": {"host": "127.0.0.1", "port": 0}, "nats": {"servers": ["nats://127.0.0.1:1"], "connecttimeout": 1003}}`, nil, "NATS.ConnectTimeout", "1003")),
 		row("5k is 5000, and 1m a million", k.dumps(anyPort+"maxreplicationpack: 5k, nats { connecttimeout: 1m }", nil, "MaxReplicationPack", "5000", "NATS.ConnectTimeout", "1000000")),
 		row("yes, no, on, off, true and false", k.dumps(anyPort+"logging { debug: on, trace: yes, colors: no, pid: true }", nil,
@@ -76,7 +78,13 @@ func configurationKeys(t *testing.T) []behaviour {
 		row("a map for the servers", k.refuses("nats { servers: {a: b} }", "error parsing Servers option map[a:b], single element is not convertable")),
 		row("a section that is none", k.refuses("http: 3", "struct field HTTP doesn't have a matching map in the config file")),
 		row("a store that is null", k.refuses("store: null", "struct field Store doesn't have a matching map in the config file")),
-		row("what is out of range is an error at once, where the original goes on until it is used", shownBy("a port out of range", "a negative port", "B28: a negative wait", "no time at all")),
+		row("a port out of range is an error at once, where the original goes on until it is used",
+			k.refuses("http { port: 70000 }", "http.port 70000 is not between 0 and 65535")),
+		row("a negative port", k.refuses("http { port: -1 }", "http.port -1 is not between 0 and 65535")),
+		row("no time at all", k.refuses("http { readtimeout: 0 }", "http.readtimeout must be more than 0")),
+		row("a negative wait, with which the original panics", k.refuses("nats { reconnectwait: -1 }", "nats.reconnectwait must not be negative")),
+		row("a negative interval, with which the original panics",
+			k.refuses("store { dir: mine, cleanupinterval: -5 }", "store.cleanupinterval must not be negative")),
 
 		row("the defaults", k.dumps("store { }", flags("-hp 127.0.0.1:0"),
 			"OperatorJWTPath", `""`, "SystemAccountJWTPath", `""`, "SignRequestSubject", `""`, "SignRequestTimeout", "1000",

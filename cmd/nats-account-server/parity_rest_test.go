@@ -31,21 +31,23 @@ func stores(t *testing.T) []behaviour {
 		row("sharded: <dir>/<last two characters>/<key>.jwt", k.writes(", shard: true", func(key string) string { return key[54:] + "/" + key + ".jwt" })),
 		row("activations lie beside the accounts, sharded in ==", shownBy("TestMovingHereFromTheOriginal")),
 		row("a file that is edited or dropped in by hand is served at once", shownBy("TestFilesEditedByHandCountAtOnce")),
-		row("files are written aside and renamed, where the original truncates them (B10)", shownBy("TestAFullDiskHarmsNothing", "TestAFullDiskKeepsTheOldJWT")),
+		row("files are written aside and renamed, where the original truncates them", shownBy("TestAFullDiskHarmsNothing", "TestAFullDiskKeepsTheOldJWT")),
 		row("the other setting of shard serves what is there, where the original does not find it", shownBy("TestTheOtherShardSetting")),
 		row("the digest is the XOR of the SHA-256 of each JWT, zero when there is none", shownBy("TestTheDigest")),
-		row("files deep below the directory and strays harm nobody (B23)", shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody", "TestKeysAreThoseOfFilesInTheirPlace")),
-		row("expired JWTs are deleted every cleanupinterval, only when it is set, and each in a line (B22)", shownBy("TestExpiredAccountsAreDeleted")),
-		row("the same JWT repairs its file, where 1.0.3 leaves it (B9)", shownBy("TestAPutRepairsTheFile")),
+		row("files deep below the directory and strays harm nobody", shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody", "TestKeysAreThoseOfFilesInTheirPlace")),
+		row("expired JWTs are deleted every cleanupinterval, only when it is set, and each in a line", shownBy("TestExpiredAccountsAreDeleted")),
+		row("the same JWT repairs its file, where 1.0.3 leaves it", shownBy("TestAPutRepairsTheFile")),
+		row("a directory that goes and comes back holds up nothing, where the original hangs for ever",
+			shownBy("TestTheDirectoryMayVanish", "TestTheDirectoryIsRemovedUnderWriters", "TestTheDirectoryIsRemovedUnderneath")),
 		row("one lock per account, where the original has one for all", shownBy("TestManyAcknowledgementsAtOnce")),
 		row("the store of every kind keeps one contract", shownBy("TestDir", "TestMemory", "TestFolder")),
 
-		row("a read-only directory is watched: files rewritten, replaced, created, deleted; new shards; once each (B44)", shownBy("TestAReadOnlyDirectory")),
+		row("a read-only directory is watched: files rewritten, replaced, created, deleted; new shards; once each", shownBy("TestAReadOnlyDirectory")),
 		row("activations in a read-only directory are served, and announced when they change", k.readOnlyActivations()),
 		row("a read-only directory without an operator serves what is consistent in itself", k.readOnlyWithoutOperator()),
 		row("a folder of nsc without .nsc", k.ends(1, flags("-nsc accounts -hp 127.0.0.1:0"), "is not a valid configuration directory")),
 		row("a folder of nsc without accounts", k.ends(1, flags("-nsc OP -hp 127.0.0.1:0"), "open "+nsc+"/accounts: no such file or directory")),
-		row("a folder of nsc: served and announced as nsc writes it; a broken file harms itself only (B11, B12, B45)", shownBy("TestTheFolderOfNSC")),
+		row("a folder of nsc: served and announced as nsc writes it; a broken file harms itself only", shownBy("TestTheFolderOfNSC")),
 		row("a state directory: what was announced, what was taken out, when it is full", shownBy("TestAStateDirectory", "TestAFullStateDirectoryKeepsNobodyOut", "TestTheFolderOfNSCChanges")),
 		row("hundreds of files are hundreds of announcements, in whatever way they are replaced", shownBy("TestHundredsOfFilesAreHundredsOfAnnouncements")),
 		row("an account of nsc that is renamed, deleted, or another one under its name", shownBy("TestTheFolderOfNSCChanges")),
@@ -67,7 +69,7 @@ func stores(t *testing.T) []behaviour {
 			}
 		}),
 		row("in memory and read-only", shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
-		row("in memory: read and written at once (B14)", shownBy("TestMemoryIsReadAndWrittenAtOnce")),
+		row("in memory: read and written at once", shownBy("TestMemoryIsReadAndWrittenAtOnce")),
 		row("a line of a pack that is none harms itself only, where the original stops", shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody", "TestAHostilePrimary")),
 		row("a pack's JWT counts if it is newer; of one second the greater hash", shownBy("TestOfOneSecondTheGreaterHashWinsBetweenPeers")),
 	}
@@ -220,18 +222,24 @@ func overNATS(t *testing.T) []behaviour {
 		row("the connection's name", k.introducesItself),
 		row("no echo of what it says itself", k.hearsNoEcho),
 		row("a failed attempt is two lines, and there is another one after reconnectwait", failedAttempt),
-		row("HTTP does not wait for the first attempt (B27)", shownBy("TestHTTPLivesWhileNATSIsSilent")),
+		row("HTTP does not wait for the first attempt", shownBy("TestHTTPLivesWhileNATSIsSilent", "TestAStopDoesNotWaitForASilentPort")),
+		row("notify while NATS connects is no data race", shownBy("TestNotifyingWhileNATSConnectsIsNoRace")),
 		row("what is said of a connection that goes and comes back", shownBy("TestItDialsAgainForEverAndTellsAsTheOriginal")),
-		row("reconnecting never ends, also when turned away (B30)", shownBy("TestAnAuthorizationFailureIsNeverTheEnd")),
-		row("reconnectwait: 0 is no busy loop (B29)", shownBy("TestThereIsNoBusyLoop")),
-		row("no password is logged (B31)", shownBy("TestNoPasswordIsLogged")),
+		row("reconnecting never ends, also when turned away", shownBy("TestAnAuthorizationFailureIsNeverTheEnd")),
+		row("reconnectwait: 0 is no busy loop", shownBy("TestThereIsNoBusyLoop")),
+		row("no password is logged", shownBy("TestNoPasswordIsLogged", "TestNoPasswordIsShown")),
 		row("a push is the raw JWT on $SYS.ACCOUNT.<key>.CLAIMS.UPDATE, without headers", k.announces),
-		row("one message per change, where 1.0.3 sends two (B43)", shownBy("TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount")),
-		row("a push that NATS could not be told of is not lost (B24)", shownBy("TestAChangeCommittedBeforeNATSWasEverReachedIsDelivered")),
-		row("a JWT that NATS can't carry is 413 and not stored (B25)", shownBy("TestAJWTThatNATSCannotCarryIs413")),
+		row("one message per change, where 1.0.3 sends two",
+			shownBy("TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount", "TestAChangeIsAnnouncedOnce")),
+		row("two pushes of one account through two servers end, where 1.0.3 sends thousands of messages a second",
+			shownBy("TestConcurrentPushesThroughTwoServersMakeNoStorm")),
+		row("a push that NATS could not be told of is not lost", shownBy("TestAChangeCommittedBeforeNATSWasEverReachedIsDelivered")),
+		row("a JWT that NATS can't carry is 413 and not stored",
+			shownBy("TestAJWTThatNATSCannotCarryIs413", "TestAJWTLargerThanMaxPayloadIsRefusedBeforeItIsSaved")),
 		row("an activation is published on $SYS.ACCOUNT.<issuer>.CLAIMS.ACTIVATE.<hash>", k.publishesActivations),
-		row("an activation that somebody publishes is verified and stored, where 1.0.3 fails (B47)", shownBy("TestActivationsFromNATSAreVerifiedLikeAPOST", "TestAnActivationMayComeBeforeItsAccount")),
-		row("an update is verified like a push, stored, and answered in nats-server's JSON (B2)", k.takesUpdates),
+		row("an activation that somebody publishes is verified and stored, where 1.0.3 fails", shownBy("TestActivationsFromNATSAreVerifiedLikeAPOST", "TestAnActivationMayComeBeforeItsAccount")),
+		row("an update is verified like a push, stored, and answered in nats-server's JSON", k.takesUpdates),
+		row("each way in which an update can be wrong", shownBy("TestUpdatesFromNATSAreVerifiedLikeAPOST")),
 		row("an update that can't be decoded is refused in a line", k.refusesUpdates),
 		row("the newer subjects, which the original does not serve: UPDATE, LIST, DELETE, PACK", shownBy("TestNSCOverNATS")),
 		row("a lookup is answered with the raw JWT", k.answersLookups),
@@ -242,14 +250,14 @@ func overNATS(t *testing.T) []behaviour {
 			}
 			k.p.wait("lookup is not a request")
 		}),
-		row("a miss is looked up over NATS, verified, within a second (B37, B38)", shownBy("TestAnswersToLookupsAreVerified", "TestAMissWaitsForASecondAtMost")),
-		row("a key reaches no subject unchecked (B1)", shownBy("TestNoURLReachesNATS", "TestOnlyAccountKeysAreAskedFor")),
+		row("a miss is looked up over NATS, verified, within a second", shownBy("TestAnswersToLookupsAreVerified", "TestAMissWaitsForASecondAtMost")),
+		row("a key reaches no subject unchecked", shownBy("TestNoURLReachesNATS", "TestOnlyAccountKeysAreAskedFor")),
 		row("signing: the subject can change with a reload", reloadedSigner),
-		row("signing: each answer of the signer (B16)", shownBy("TestTheSigningService", "TestSigningWithoutNATS")),
+		row("signing: each answer of the signer", shownBy("TestTheSigningService", "TestSigningWithoutNATS")),
 		row("a pack request with our digest is answered with one empty message, another one with lines and an empty one", k.answersPacks),
 		row("packs are exchanged with full resolvers and other account servers", shownBy("TestAFullResolverAndThisServerBecomeTheSame", "TestOursAndTheOriginalsBecomeTheSame")),
-		row("what a pack brings is verified (B4)", shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody")),
-		row("a deletion stays (B8)", shownBy("TestWhatIsDeletedStaysDeleted")),
+		row("what a pack brings is verified", shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody")),
+		row("a deletion stays", shownBy("TestWhatIsDeletedStaysDeleted")),
 	}
 }
 
@@ -512,10 +520,10 @@ func replication(t *testing.T) []behaviour {
 		row("a redirect, with a password that no line shows", shownBy("TestAPasswordSurvivesARedirect", "TestThePrimarysPasswordIsShownToNobody")),
 		row("what is no pack", shownBy("TestWhatIsNoPackIsAskedForAgain")),
 		row("a silent primary holds up nobody, where the original starts without HTTP", shownBy("TestASilentPrimaryHoldsNobodyUp")),
-		row("a hostile primary (B13, B36, B39, B40, B41)", shownBy("TestAHostilePrimary")),
+		row("a hostile primary", shownBy("TestAHostilePrimary")),
 		row("each answer of a primary, also 0.8.4's", shownBy("TestThePrimarysAnswers")),
 		row("what is stored is asked for again when an hour has passed", shownBy("TestAnHourLaterItIsAskedForAgain")),
-		row("many at once (B15)", shownBy("TestManyAskAtOnce")),
+		row("many at once", shownBy("TestManyAskAtOnce")),
 		row("1.0.3's import once at the start is not there: it follows", shownBy("TestAReplicaFollowsItsPrimary")),
 		row("SIGHUP lets it follow another primary, or none", shownBy("TestAReloadFollowsAnotherPrimary")),
 		row("a pair with restarts and cut lines", shownBy("TestAPairWithRestartsAndCutLines")),
@@ -578,11 +586,11 @@ func notFound(t *testing.T) string {
 func logLines(t *testing.T) []behaviour {
 	return []behaviour{
 		row("the format: pid, time, level, colours", shownBy("TestTheLineFormat")),
-		row("nobody forges a line (B19)", shownBy("TestNobodyForgesALine", "TestNothingOfARequestForgesALogLine")),
+		row("no text forges a line", shownBy("TestNoTextCanForgeALine", "TestNothingOfARequestForgesALogLine")),
 		row("what is said at a start with everything, in order", startWithEverything),
 		row("what is said of pushes and requests", pushLines),
 		row("what is said of requests, with trace", traceLines),
-		row("no error at a stop, where the original always has one (B49)", shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
+		row("no error at a stop, where the original always has one", shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
 		row("each 404 is a debug line and one warning a minute, where the original has an error each", shownBy("TestA404IsADebugLineAndOneSummaryAMinute")),
 		row("an address of version 6 has its brackets", func(t *testing.T) {
 			p := start(t, t.TempDir(), nil, "-hp", "[::1]:0")
@@ -676,7 +684,7 @@ func traceLines(t *testing.T) {
 func startToEnd(t *testing.T) []behaviour {
 	k := newParityEnv(t)
 	return []behaviour{
-		row("SIGHUP any number of times, a bad configuration is no end, SIGINT after it is clean (B20)", shownBy("TestStories")),
+		row("SIGHUP any number of times, a bad configuration is no end, SIGINT after it is clean", shownBy("TestStories/reload")),
 		row("SIGHUP keeps requests and connections", shownBy("TestARequestInFlightSurvivesAReload", "TestWhoHasJustConnectedSurvivesAReload")),
 		row("-dump is one record of JSON, two spaces deep, after the start, and the program goes on", func(t *testing.T) {
 			p := start(t, k.dir, nil, flags("-hp 127.0.0.1:0 -dump")...)
@@ -718,41 +726,4 @@ func nscOverHTTP(t *testing.T) {
 		}
 	}
 	p.term()
-}
-
-// defects: each one that the original is known to have has a test with its number, which shows that it is not here.
-func defects(t *testing.T) (all []behaviour) {
-	for n := 1; n <= 50; n++ {
-		number := fmt.Sprintf("B%d", n)
-		all = append(all, row(number, func(t *testing.T) {
-			for _, code := range testCode() {
-				if hasDefect(code, number) {
-					return
-				}
-			}
-			t.Errorf("no test has the number %s", number)
-		}))
-	}
-	return all
-}
-
-// hasDefect says whether the name of a test, or of a row, has the number in it.
-func hasDefect(code, number string) bool {
-	for line := range strings.Lines(code) {
-		line = strings.TrimSpace(line)
-		if !strings.HasPrefix(line, "func Test") && !strings.HasPrefix(line, "# ") && !strings.Contains(line, `"B`) && !strings.Contains(line, "; B") {
-			continue
-		}
-		for rest := line; ; {
-			_, after, found := strings.Cut(rest, number)
-			if !found {
-				break
-			}
-			if after == "" || after[0] < '0' || after[0] > '9' {
-				return true
-			}
-			rest = after
-		}
-	}
-	return false
 }

@@ -1,0 +1,38 @@
+// Command testcheck runs `go test -json` with its own arguments and prints what `go test` prints without -json. It fails
+// when a test fails, and also when a behaviour is not shown: when a test that a behaviour names did not run and pass.
+//
+//	go run ./internal/testcheck -race ./...
+//
+// Tests speak to it by attributes. "shown-by" names another test that shows a behaviour, by its full name.
+// "lacks" says what this machine lacks for the test, which is then skipped.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "testcheck:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, out io.Writer) error {
+	test := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	test.Stderr = os.Stderr
+	events, err := test.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := test.Start(); err != nil {
+		return err
+	}
+	checked := check(events, out)
+	_, _ = io.Copy(io.Discard, events) // what is left if an event could not be read
+	return errors.Join(test.Wait(), checked)
+}
