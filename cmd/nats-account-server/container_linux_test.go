@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"nats-account-server/internal/jwttest"
 )
 
 // TestInAContainer builds the program as the Dockerfile does and runs it as the first process of a container that has
@@ -39,7 +41,7 @@ func TestInAContainer(t *testing.T) {
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
 	if !mayHaveNamespaces() {
-		t.Skip("this machine gives no namespaces to its users")
+		jwttest.Lacks(t, "namespaces", "users may not make them")
 	}
 	p := launch(t, c)
 	if status, _ := get(t, p.url()+"/healthz"); status != http.StatusOK {

@@ -23,14 +23,14 @@ type cli struct {
 func newCLI(t *testing.T) *cli {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("to build natscli takes long")
+		t.Skip("-short: to build natscli takes long")
 	}
 	path, err := build("nats", "github.com/nats-io/natscli/nats@"+natscli, natscli, func(path string) bool {
 		out, err := exec.Command(path, "--version").CombinedOutput()
 		return err == nil && strings.Contains(string(out), natscli)
 	})
 	if err != nil {
-		t.Skipf("natscli can't be built here: %v", err)
+		jwttest.Lacks(t, "natscli", err)
 	}
 	return &cli{t: t, path: path, home: t.TempDir()}
 }

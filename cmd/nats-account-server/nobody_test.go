@@ -27,7 +27,7 @@ const nobody = 65534
 func (s *testEnv) asNobody(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("only root can become nobody, and nothing keeps root from writing")
+		jwttest.Lacks(t, "root", "only root can become another user")
 	}
 	err := filepath.WalkDir(s.dir, func(path string, _ fs.DirEntry, err error) error {
 		return errors.Join(err, os.Chown(path, nobody, nobody))
@@ -136,7 +136,7 @@ var troubles = []trouble{
 func readOnly(t *testing.T, dir string) {
 	t.Helper()
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-		t.Skip("nothing can be mounted here:", err)
+		jwttest.Lacks(t, "mount", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // fails if the test has done it
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
@@ -167,7 +167,7 @@ func TestTroubleWithTheDirectory(t *testing.T) {
 func mountStore(t *testing.T, dir, options string) {
 	t.Helper()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("%s,uid=%d,gid=%d,mode=700", options, nobody, nobody)); err != nil {
-		t.Skip("a small disk can't be mounted here:", err)
+		jwttest.Lacks(t, "mount", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
@@ -332,7 +332,7 @@ func TestNothingButTheStoreIsWritable(t *testing.T) {
 		select {
 		case <-p.end:
 			if code := p.cmd.ProcessState.ExitCode(); code == 77 || code == 127 || strings.Contains(p.log.String(), "unshare failed") {
-				t.Skipf("such a world can't be made here (%d): %s", code, p.log)
+				jwttest.Lacks(t, "namespaces", p.log)
 			}
 		default:
 		}

