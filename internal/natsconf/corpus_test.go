@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// corpus has one text a line, quoted as Go quotes it; a line that begins with # tells what the next ones are about.
+// corpus has one Go string literal per line. A line that begins with # is a heading for the next
+// ones.
 //
 //go:embed testdata/corpus.txt
 var corpus string
@@ -28,7 +29,7 @@ func corpusTexts(t testing.TB) []string {
 	return texts
 }
 
-func TestCorpusMeansWhatItMeansToNatsServer(t *testing.T) {
+func TestTheCorpusMeansTheSameToNatsServer(t *testing.T) {
 	setEnvironment(t)
 	for _, text := range corpusTexts(t) {
 		if diff := agree(text); diff != "" {
@@ -37,11 +38,13 @@ func TestCorpusMeansWhatItMeansToNatsServer(t *testing.T) {
 	}
 }
 
-// environment is what the variables of the corpus find.
+// environment holds the environment variables that the corpus uses.
 var environment = map[string]string{
-	"ENVX": `7`, "ENVS": `"a b"`, "ENVB": `a b`, "ENVM": `{x: 1}`, "ENVL": `[1, 2 ]`, "ENVE": ``, "ENVC": `a: 1`,
-	"ENVV": `$ENVX`, "ENVSELF": `$ENVSELF`, "ENVNL": "foo\nbar", "ENVH": `#x`, "ENV_5": `5k`, "ENVT": `true`,
-	"ENVD": `2006-01-02T15:04:05Z`, "ENVQ": "7\n", "ENVW": ` 7`, "ENVZ": "\n7", "ENVK": `7,`, "ENVG": `7;;`,
+	"ENVX": `7`, "ENVS": `"a b"`, "ENVB": `a b`, "ENVM": `{x: 1}`, "ENVL": `[1, 2 ]`, "ENVE": ``,
+	"ENVC": `a: 1`, "ENVV": `$ENVX`, "ENVSELF": `$ENVSELF`, "ENVNL": "foo\nbar", "ENVH": `#x`,
+	"ENV_5": `5k`, "ENVT": `true`, "ENVD": `2006-01-02T15:04:05Z`, "ENVQ": "7\n", "ENVW": ` 7`,
+	"ENVZ": "\n7",
+	"ENVK": `7,`, "ENVG": `7;;`,
 	"ENVI": `7 #c`, "ENVO": "(x\n)\n", "ENVU": `x: 1`, "ENVJ": `'`,
 	"ENVN": `1, b: 2`, "ENVURLS": `nats://a:1,nats://b:2`, "ENVP": `7}`, "ENVNUMBERS": `[1,2]`,
 }

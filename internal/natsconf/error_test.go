@@ -10,7 +10,7 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
-func TestErrorsSayWhereAndWhatWasOpen(t *testing.T) {
+func TestErrorsHavePositionAndSayWhatIsOpen(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		// what is never closed: the position is the end, the text says where it began
 		{"a: 1\n\nhttp {\n  port: 1\n\n\n\n\n", "x.conf:9:1: the map opened at line 3 is never closed"},
@@ -23,21 +23,31 @@ func TestErrorsSayWhereAndWhatWasOpen(t *testing.T) {
 		{"a: \"b\nc: d\n", "x.conf:3:1: the string opened at line 1 is never closed"},
 		{"\na: 'b", "x.conf:2:6: the string opened at line 2 is never closed"},
 		{"\"a: b\n", "x.conf:2:1: the key opened at line 1 is never closed"},
-		{"a: 1\nb: (\nx\n )\n", "x.conf:5:1: the block opened at line 2 is never closed by a line that is only ')'"},
+		{"a: 1\nb: (\nx\n )\n",
+			"x.conf:5:1: the block opened at line 2 is never closed by a line that is only ')'"},
 		{"include \"a\n", "x.conf:2:1: the file name opened at line 1 is never closed"},
 
 		// what is closed but not open
 		{"a: 1\n}\n", "x.conf:2:1: nothing is open that '}' closes"},
 		{"a: b]\n", "x.conf:1:5: nothing is open that ']' closes"},
 		{"a { b: c]\n", "x.conf:1:9: nothing is open that ']' closes"},
-		{"a: [b}\n", "x.conf:1:6: found '}' after a value in the array opened at line 1: end it with a new line or ','"},
+		{"a: [b}\n", "x.conf:1:6: found '}' after a value in the array opened at line 1: end it " +
+			"with a new line or ','"},
 
 		// between entries and elements
-		{"name: my server\n", "x.conf:1:10: found 's' after a value: end it with a new line, ',' or ';', or put text in quotes"},
-		{"a {\n b: 1 c: 2\n}", "x.conf:2:7: found 'c' after a value in the map opened at line 1: end it with a new line, ',' or ';', or put text in quotes"},
-		{"a: \"b\"'c'", `x.conf:1:7: found "'" after a value: end it with a new line, ',' or ';', or put text in quotes`},
-		{"a: [b c]", "x.conf:1:7: found 'c' after a value in the array opened at line 1: end it with a new line or ','"},
-		{"a: [\n b\n , c]", "x.conf:3:2: found ',' where a value must begin in the array opened at line 1"},
+		{"name: my server\n",
+			"x.conf:1:10: found 's' after a value: end it with a new line, ',' or ';', or put " +
+				"text in quotes"},
+		{"a {\n b: 1 c: 2\n}",
+			"x.conf:2:7: found 'c' after a value in the map opened at line 1: end it with a new " +
+				"line, ',' or ';', or put text in quotes"},
+		{"a: \"b\"'c'",
+			`x.conf:1:7: found "'" after a value: end it with a new line, ',' or ';', or put ` +
+				`text in quotes`},
+		{"a: [b c]", "x.conf:1:7: found 'c' after a value in the array opened at line 1: end it " +
+			"with a new line or ','"},
+		{"a: [\n b\n , c]",
+			"x.conf:3:2: found ',' where a value must begin in the array opened at line 1"},
 		{"a: [}", "x.conf:1:5: found '}' where a value must begin in the array opened at line 1"},
 
 		// keys
@@ -57,25 +67,35 @@ func TestErrorsSayWhereAndWhatWasOpen(t *testing.T) {
 		{`a: "\x`, `x.conf:1:5: two hexadecimal digits must follow \x`},
 		{`a: "\`, `x.conf:1:5: unknown escape: only \xHH, \t, \n, \r, \" and \\ are known`},
 		{"a: it's", "x.conf:1:6: text with a single quote in it must be in double quotes"},
-		{"é: ü\u00a0ö \"ß", "x.conf:1:8: found '\"' after a value: end it with a new line, ',' or ';', or put text in quotes"},
+		{"é: ü\u00a0ö \"ß",
+			"x.conf:1:8: found '\"' after a value: end it with a new line, ',' or ';', or put " +
+				"text in quotes"},
 		{"a: 1\nb: \x00", "x.conf:2:4: a NUL byte is not text"},
 		{"\xff\xfea\x00", "x.conf:1:1: this is UTF-16; save it as UTF-8"},
 		{"\uFEFFa", "x.conf:1:2: the key 'a' has no value"},
 
 		// numbers and dates
-		{"a: -", "x.conf:1:4: a number needs a digit first; put text that begins with '-' or '.' in quotes"},
-		{"dir: ./jwt", "x.conf:1:6: a number needs a digit first; put text that begins with '-' or '.' in quotes"},
+		{"a: -", "x.conf:1:4: a number needs a digit first; put text that begins with '-' or '.' " +
+			"in quotes"},
+		{"dir: ./jwt",
+			"x.conf:1:6: a number needs a digit first; put text that begins with '-' or '.' in quotes"},
 		{"a: 5.", "x.conf:1:6: a digit must follow the dot of a float; put text in quotes"},
-		{"a: 5.5s", "x.conf:1:7: found 's' after a value: end it with a new line, ',' or ';', or put text in quotes"},
+		{"a: 5.5s", "x.conf:1:7: found 's' after a value: end it with a new line, ',' or ';', or " +
+			"put text in quotes"},
 		{"a: 9223372036854775808", "x.conf:1:4: the integer is out of range"},
 		{"a: 9223372036854775807k", "x.conf:1:4: the integer is out of range"},
 		{"a: -10e", "x.conf:1:4: the integer is out of range"},
 		{"a: " + strings.Repeat("9", 400) + ".5", "x.conf:1:4: the float is out of range"},
-		{"a: 2006-01-02", "x.conf:1:4: a date has the form 2006-01-02T15:04:05Z; put text that begins with digits and '-' in quotes"},
-		{"a: 2006-02-30T15:04:05Z", "x.conf:1:4: a date has the form 2006-01-02T15:04:05Z; put text that begins with digits and '-' in quotes"},
+		{"a: 2006-01-02",
+			"x.conf:1:4: a date has the form 2006-01-02T15:04:05Z; put text that begins with " +
+				"digits and '-' in quotes"},
+		{"a: 2006-02-30T15:04:05Z",
+			"x.conf:1:4: a date has the form 2006-01-02T15:04:05Z; put text that begins with " +
+				"digits and '-' in quotes"},
 
 		// variables and includes
-		{"a: 1\n\n  b: $NO_SUCH_NAME\n", "x.conf:3:6: variable reference for 'NO_SUCH_NAME' can not be found"},
+		{"a: 1\n\n  b: $NO_SUCH_NAME\n",
+			"x.conf:3:6: variable reference for 'NO_SUCH_NAME' can not be found"},
 		{"a: $", "x.conf:1:4: variable reference for '' can not be found"},
 		{"a: $a", "x.conf:1:4: variable reference for 'a' can not be found"},
 		{"$a: $a", "x.conf:1:5: variable reference for 'a' can not be found"},
@@ -84,7 +104,8 @@ func TestErrorsSayWhereAndWhatWasOpen(t *testing.T) {
 		{"include [a]", "x.conf:1:9: include needs the name of a file, found '['"},
 		{"include a'b'", `x.conf:1:10: include needs the name of a file, found "'"`},
 		{"include ''", "x.conf:1:1: include '': the name is empty"},
-		{"a: 1; include no.conf", "x.conf:1:7: include 'no.conf': stat no.conf: no such file or directory"},
+		{"a: 1; include no.conf",
+			"x.conf:1:7: include 'no.conf': stat no.conf: no such file or directory"},
 	} {
 		m, err := natsconf.Parse("x.conf", c.text)
 		if err == nil {
@@ -104,18 +125,21 @@ func TestNestingIsBounded(t *testing.T) {
 	for _, c := range []struct{ opening, closing string }{{"[", "]"}, {"{a:", "}"}, {"[{a:", "}]"}} {
 		for _, n := range []int{201, 1e6} {
 			_, err := natsconf.Parse("x.conf", "a: "+strings.Repeat(c.opening, n))
-			if err == nil || !strings.HasSuffix(err.Error(), ": maps and arrays are nested more than 200 deep") {
+			const want = ": maps and arrays are nested more than 200 deep"
+			if err == nil || !strings.HasSuffix(err.Error(), want) {
 				t.Errorf("%d times %s: %v", n, c.opening, err)
 			}
 		}
 		n := 200 / strings.Count(strings.ReplaceAll(c.opening, "{", "["), "[")
-		if _, err := natsconf.Parse("x.conf", "a: "+strings.Repeat(c.opening, n)+"b"+strings.Repeat(c.closing, n)); err != nil {
+		text := "a: " + strings.Repeat(c.opening, n) + "b" + strings.Repeat(c.closing, n)
+		if _, err := natsconf.Parse("x.conf", text); err != nil {
 			t.Errorf("%d times %s: %v", n, c.opening, err)
 		}
 	}
 }
 
-// A parser that went over its text more than once, or over a line for every position, would not end here.
+// A parser that reads its text more than once, or a line again for every position, takes hours
+// here.
 func TestLongTextsAreReadOnce(t *testing.T) {
 	const n = 50_000
 	for name, text := range map[string]string{

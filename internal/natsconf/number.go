@@ -7,39 +7,44 @@ import (
 	"unicode"
 )
 
-// Zulu is the only form of a date.
-const zulu = "2006-01-02T15:04:05Z"
+// dateFormat is the only form of a date.
+const dateFormat = "2006-01-02T15:04:05Z"
 
-// units are the size suffixes in the order of their powers: 5k is 5*1000, 5kb, 5ki and 5kib are 5*1024.
-const units = "kmgtpe"
+// sizeUnits are the size suffixes in the order of their powers: 5k is 5*1000; 5kb, 5ki and 5kib are
+// 5*1024.
+const sizeUnits = "kmgtpe"
 
-// number reads what begins like a number: an integer, an integer with a size suffix, a float, a date, an address
-// such as 127.0.0.1:4222, or text that only began with digits, such as 5s or 1:2.
+// number reads a value that begins like a number. It is an integer, an integer with a size suffix,
+// a float, a date, an address such as 127.0.0.1:4222, or a text that only begins with digits, such
+// as 5s or 1:2.
 //
-// What a dash, a dot or a float begins must be one of these to its end. nats-server refuses the rest, so that a
-// slip in a number is not taken for text.
+// A value that begins with a dash or a dot, or like a float, must be a number to its end. As in
+// nats-server, a mistake in a number is not taken for text.
 func (p *parser) number() (any, error) {
 	start := p.scanner
 	negative := p.accept('-')
-	if digits := p.take(isDigit); digits == "" {
-		return nil, start.errorf("a number needs a digit first; put text that begins with '-' or '.' in quotes")
+	if p.take(isDigit) == "" {
+		return nil, start.errorf("a number needs a digit first; put text that begins with '-' or " +
+			"'.' in quotes")
 	}
 	switch r := p.peek(); {
 	case r == '.':
 		return p.decimal(start)
 	case r == '-' && !negative:
 		return p.date(start)
-	case isUnit(r):
-		return p.sized(start)
+	case isSizeUnit(r):
+		return p.size(start)
 	case negative || p.endsValue(r):
-		return integer(start, p.text[start.offset:p.offset], 1)
+		return integer(start, p.since(start), 1)
 	}
-	// Whatever the first character behind the digits is, it belongs to the text: nats-server reads 5\x41 as it stands.
+	// The first character after the digits is text even if it begins an escape. nats-server does
+	// not replace the escape in 5\x41.
 	p.next()
 	return p.bareString(start)
 }
 
-// integer gives digits times unit, if that fits.
+// integer returns the number in digits, multiplied by unit. An overflow is an error at the
+// scanner's position.
 func integer(at scanner, digits string, unit int64) (any, error) {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n*unit/unit != n {
@@ -48,10 +53,11 @@ func integer(at scanner, digits string, unit int64) (any, error) {
 	return n * unit, nil
 }
 
-// sized reads a size suffix. Digits with anything else behind them, such as 5ms, are text.
-func (p *parser) sized(start scanner) (any, error) {
-	digits := p.text[start.offset:p.offset]
-	power := 1 + strings.IndexRune(units, unicode.ToLower(p.peek()))
+// size reads the size suffix of an integer. Digits that go on in another way, such as 5ms, are
+// text.
+func (p *parser) size(start scanner) (any, error) {
+	digits := p.since(start)
+	power := 1 + strings.IndexRune(sizeUnits, unicode.ToLower(p.peek()))
 	p.next()
 	base := int64(1000)
 	if p.accept('i') || p.accept('I') {
@@ -70,38 +76,46 @@ func (p *parser) sized(start scanner) (any, error) {
 	return integer(start, digits, unit)
 }
 
-// isUnit tests for a size suffix without the folding of the whole of Unicode, where a Kelvin sign is a k too.
-func isUnit(r rune) bool {
-	return r < unicode.MaxASCII && strings.ContainsRune(units, unicode.ToLower(r))
+// isSizeUnit reports whether r begins a size suffix. Only ASCII counts: to unicode.ToLower, the
+// Kelvin sign is a k too.
+func isSizeUnit(r rune) bool {
+	return r < unicode.MaxASCII && strings.ContainsRune(sizeUnits, unicode.ToLower(r))
 }
 
-// decimal reads the fraction of a float. A second dot makes the whole an address.
-func (p *parser) decimal(start scanner) (any, error) {
-	p.next()
-	if fraction := p.take(isDigit); fraction == "" {
-		return nil, p.errorf("a digit must follow the dot of a float; put text in quotes")
+// endsValue reports whether r ends a number. A ']' ends it only in an array; elsewhere 5] is text.
+func (p *parser) endsValue(r rune) bool {
+	return r == eof || r == p.closer || r != ']' && endsBare(r)
+}
+
+// decimal reads the rest of a float from its dot on. With a second dot it is an address.
+func (s *scanner) decimal(start scanner) (any, error) {
+	s.next()
+	if s.take(isDigit) == "" {
+		return nil, s.errorf("a digit must follow the dot of a float; put text in quotes")
 	}
-	if p.peek() == '.' {
-		p.take(func(r rune) bool { return isDigit(r) || r == '.' || r == ':' || r == '-' })
-		return p.text[start.offset:p.offset], nil
+	if s.peek() == '.' {
+		s.take(func(r rune) bool { return isDigit(r) || strings.ContainsRune(".:-", r) })
+		return s.since(start), nil
 	}
-	f, err := strconv.ParseFloat(p.text[start.offset:p.offset], 64)
+	f, err := strconv.ParseFloat(s.since(start), 64)
 	if err != nil {
 		return nil, start.errorf("the float is out of range")
 	}
 	return f, nil
 }
 
-// date reads a date in full Zulu form. Package time would take an hour of one digit as well.
-func (p *parser) date(start scanner) (any, error) {
-	rest := p.text[start.offset:]
-	text := rest[:min(len(zulu), len(rest))]
-	t, err := time.Parse(zulu, text)
-	if err != nil || t.Format(zulu) != text {
-		return nil, start.errorf("a date has the form %s; put text that begins with digits and '-' in quotes", zulu)
+// date reads the rest of a date. Formatting it again finds what time.Parse accepts in addition,
+// such as an hour of one digit.
+func (s *scanner) date(start scanner) (any, error) {
+	rest := s.text[start.offset:]
+	text := rest[:min(len(dateFormat), len(rest))]
+	t, err := time.Parse(dateFormat, text)
+	if err != nil || t.Format(dateFormat) != text {
+		return nil, start.errorf("a date has the form %s; put text that begins with digits and "+
+			"'-' in quotes", dateFormat)
 	}
-	for p.offset < start.offset+len(zulu) {
-		p.next()
+	for s.offset < start.offset+len(dateFormat) {
+		s.next()
 	}
 	return t, nil
 }

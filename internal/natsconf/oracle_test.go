@@ -13,10 +13,10 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
-// The parser of nats-server says what a text means: what it accepts, means the same here. Where we differ on
-// purpose, differences says why.
+// The oracle is nats-server's own parser. A text that it accepts must mean the same here, except
+// for the texts in differences.
 
-// tree gives the map as the oracle does: the last of doubled keys wins.
+// tree returns a map as the oracle does: the last entry of a key wins.
 func tree(m *natsconf.Map) map[string]any {
 	out := make(map[string]any)
 	for _, e := range m.Entries {
@@ -39,7 +39,7 @@ func plain(data any) any {
 	return data
 }
 
-// oracle parses as nats-server does. A panic of it counts as a refusal.
+// oracle parses a text as nats-server does. A panic counts as an error.
 func oracle(text string) (m map[string]any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -49,7 +49,7 @@ func oracle(text string) (m map[string]any, err error) {
 	return conf.Parse(text)
 }
 
-// agree reports how the two parsers differ about a text, or "".
+// agree returns how the two parsers differ about a text. It is empty if they agree.
 func agree(text string) string {
 	want, refused := oracle(text)
 	m, err := natsconf.Parse("", text)
@@ -67,8 +67,8 @@ func agree(text string) string {
 	return ""
 }
 
-// checkAgainstOracle fails the test if the two parsers differ for another reason than those in differences, or if
-// an error stands nowhere in the text.
+// checkAgainstOracle fails the test if the two parsers differ for a reason that is not in
+// differences, or if the position of an error is not in the text.
 func checkAgainstOracle(t *testing.T, text string) bool {
 	t.Helper()
 	_, err := natsconf.Parse("", text)
@@ -81,7 +81,7 @@ func checkAgainstOracle(t *testing.T, text string) bool {
 	return !t.Failed()
 }
 
-// within reports whether the error is one of ours and stands in the text, or right behind it.
+// within reports whether an error is an *Error with a position in the text, or right after it.
 func within(text string, err error) bool {
 	e, ok := err.(*natsconf.Error)
 	if !ok {
@@ -89,10 +89,11 @@ func within(text string, err error) bool {
 	}
 	lines := strings.Split(text, "\n")
 	line, column := e.Pos.Line, e.Pos.Column
-	return 1 <= line && line <= len(lines) && 1 <= column && column <= utf8.RuneCountInString(lines[line-1])+1
+	return 1 <= line && line <= len(lines) && 1 <= column &&
+		column <= utf8.RuneCountInString(lines[line-1])+1
 }
 
-// from is the text from a position on.
+// from returns the text from a position on.
 func from(text string, pos natsconf.Pos) string {
 	for range pos.Line - 1 {
 		_, text, _ = strings.Cut(text, "\n")
@@ -104,27 +105,31 @@ func from(text string, pos natsconf.Pos) string {
 	return text
 }
 
-// What we refuse and nats-server may accept, by the text of the error.
+// refusals matches the errors about texts that nats-server may accept.
 var refusals = regexp.MustCompile(`nothing is open that '}'|the map opened at line \d+ is never closed|` +
-	`found '[],;{/]' where a key must begin|white space must come|single quote|out of range|NUL byte|UTF-16|` +
-	`more than one value|nested more than|found '/' after a value`)
+	`found '[],;{/]' where a key must begin|white space must come|single quote|out of range|` +
+	`NUL byte|UTF-16|more than one value|nested more than|found '/' after a value`)
 
-// What ends or begins at another place here, so that the rest of the text is read in another way.
-var ends = regexp.MustCompile(`(?i)\pN[kmgtpe]?i?b?\]` + // a number in an array: [1][2] is one element to nats-server
+// ends matches texts in which something ends or begins in another place here. The rest of the text
+// is then read in another way.
+var ends = regexp.MustCompile(`(?i)` +
+	`\pN[kmgtpe]?i?b?\]` + // a number in an array: [1][2] is one element to nats-server
 	`|\n\)\r\n` + // a block
 	`|\A\x{FEFF}` + // a byte order mark, which is no text
 	`|[^\x00-\x7f\PN]`) // digits of other scripts
 
-// What we accept and nats-server refuses, or reads in another way.
-var readings = regexp.MustCompile(`(?i)\d[kmgtpe](b[bi]|ii|ib[ib])` + // text like a size
+// readings matches texts that are accepted here and that nats-server refuses or reads differently.
+var readings = regexp.MustCompile(`(?i)` +
+	`\d[kmgtpe](b[bi]|ii|ib[ib])` + // text like a size
 	`|[\[,\n\r][\s\v]*/([^/]|\z)` + // a path in an array
 	`|\n\)\z`) // the end of a block
 
-// A text whose last string is never closed, and has nothing or ends with an escape, is no mistake to nats-server.
+// unclosed matches a text whose last string is never closed, and is empty or ends with an escape.
+// nats-server accepts it.
 var unclosed = regexp.MustCompile(`(["']|\\(x[0-9A-Fa-f]{2}|.)?)\z`)
 
-// explained reports whether the texts can mean different things because of differences. It errs on the side of an
-// explanation; the table has the exact cases.
+// explained reports whether differences can explain that the parsers differ about a text. It may
+// explain too much; the table has the exact cases.
 func explained(text string, err error) bool {
 	if ends.MatchString(text) {
 		return true
@@ -133,7 +138,8 @@ func explained(text string, err error) bool {
 		return readings.MatchString(text)
 	}
 	if strings.Contains(err.Error(), "has no value") {
-		return strings.HasPrefix(from(text, err.(*natsconf.Error).Pos), "}") || strings.Contains(err.Error(), "'}'")
+		return strings.HasPrefix(from(text, err.(*natsconf.Error).Pos), "}") ||
+			strings.Contains(err.Error(), "'}'")
 	}
 	if strings.Contains(err.Error(), "is never closed") && !strings.Contains(err.Error(), "the map") {
 		return unclosed.MatchString(text)

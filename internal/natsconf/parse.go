@@ -1,21 +1,23 @@
 package natsconf
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"unicode"
 )
 
-// maxDepth bounds how deep maps and arrays nest, includes and environment values counted in. A configuration
-// written by people has a handful of levels; the bound keeps a hostile one off the stack.
+// maxDepth is how deep maps and arrays may nest, through includes and environment variables too.
+// Real files need a few levels. The limit keeps a hostile text from exhausting the stack.
 const maxDepth = 200
 
-// byteOrderMark is what some editors put at the beginning of UTF-8 text. It means nothing and is skipped there.
+// byteOrderMark is what some editors put at the beginning of UTF-8 text. It is skipped there.
 const byteOrderMark = "\uFEFF"
 
-// ParseFile reads the file and the files it includes.
+// ParseFile reads a file and the files that it includes.
 //
-// A mistake in one of the texts is an *Error; if path itself can not be read, the error is the system's.
+// A mistake in one of the texts is an *Error. If path itself can't be read, the error is that of
+// os.ReadFile.
 func ParseFile(path string) (*Map, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -24,20 +26,21 @@ func ParseFile(path string) (*Map, error) {
 	return Parse(path, string(text))
 }
 
-// Parse reads text as if it were in the file called name: positions carry the name, and an include is looked for
-// beside it. Without a name, includes are relative to the working directory. Every error is an *Error.
+// Parse reads text as the content of the file with this name. Positions have the name, and includes
+// are relative to the file's directory. If the name is empty, includes are relative to the working
+// directory. Every error is an *Error.
 //
-// A map or an array that a variable refers to is not copied: it is the same in both places.
+// A map or an array that a variable refers to is not copied: both places share it.
 func Parse(name, text string) (*Map, error) {
 	p := &parser{scanner: newScanner(name, text)}
 	if name != "" {
-		p.reading = []string{name}
+		p.files = []string{name}
 	}
 	return p.document()
 }
 
-// A parser reads one text: a file, an include or the value of an environment variable. It goes over the text once,
-// from the first character to the last, and a variable knows only what stands before it.
+// A parser reads one text: a file, an include or the value of an environment variable. It reads
+// each character once, from the first to the last, and a variable sees only the entries before it.
 //
 //	file  = { entry | "{" { entry } "}" }
 //	entry = ( key [ ":" | "=" ] value | "include" name ) ( new line | "," | ";" )
@@ -47,18 +50,18 @@ func Parse(name, text string) (*Map, error) {
 //	array = "[" { value ( new line | "," ) } "]"
 //	block = "(" text new line ")"
 //
-// White space, new lines and comments may stand before an entry and before an element. Nothing need come between
-// the last one and the bracket.
+// White space, new lines and comments may come before an entry and before an element. The last
+// entry and the last element need nothing before the closing bracket.
 type parser struct {
 	scanner
-	scope *scope // of the map being read; nil for the value of an environment variable
-	depth int    // maps and arrays that are open
+	scope *scope // of the current map; nil in the value of an environment variable outside of a map
+	depth int    // number of open maps and arrays
 
 	// closer ends the innermost map or array: '}', ']', or eof for the top level of a file.
 	closer rune
 
-	reading   []string // the files that are being read, the innermost last
-	resolving []string // the environment variables whose values are being read, the innermost last
+	files     []string // the files that are being read, the innermost last
+	variables []string // the environment variables that are being read, the innermost last
 }
 
 // document reads a whole file.
@@ -71,14 +74,14 @@ func (p *parser) document() (*Map, error) {
 		p.offset += len(byteOrderMark)
 	}
 	p.closer = eof
-	p.scope = &scope{m: m, file: true}
+	p.scope = &scope{m: m, topLevel: true}
 	if err := p.entries(m.Pos); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// checkText refuses what is no text, because an editor shows it as if it were.
+// checkText returns an error for UTF-16 and for NUL bytes. Editors show both as if they were text.
 func (p *parser) checkText() error {
 	if strings.HasPrefix(p.text, "\xff\xfe") || strings.HasPrefix(p.text, "\xfe\xff") {
 		return p.errorf("this is UTF-16; save it as UTF-8")
@@ -93,10 +96,10 @@ func (p *parser) checkText() error {
 	return p.errorf("a NUL byte is not text")
 }
 
-// entries reads the entries of the innermost map, and its end. opened is where the map began.
+// entries reads the entries of the innermost map, and its end. opened is the start of the map.
 func (p *parser) entries(opened Pos) error {
 	for {
-		p.skipFiller()
+		p.skipSpace()
 		switch {
 		case p.accept(p.closer):
 			return nil
@@ -114,13 +117,14 @@ func (p *parser) entries(opened Pos) error {
 	}
 }
 
-// braces reads the { } around the entries of a file, as in a JSON document. They make no map of their own.
+// braces reads entries of a file in { }, as in a JSON document. They are entries of the file
+// itself.
 func (p *parser) braces() error {
 	opened := p.pos()
 	return p.nested('}', func() error { return p.entries(opened) })
 }
 
-// entry reads one key with its value, or an include, up to and with the separator.
+// entry reads one key with its value, or an include, and the separator after it.
 func (p *parser) entry(opened Pos) error {
 	at := p.pos()
 	key, quoted, err := p.key()
@@ -138,12 +142,12 @@ func (p *parser) entry(opened Pos) error {
 	return p.endEntry(opened)
 }
 
-// assign reads the value that belongs to key. Behind a separator, the value may begin on another line only in a map
-// of its own, as in nats-server; at the top level of a file it would be the next key.
+// assign reads the value of a key and adds the entry. As in nats-server, the value may begin on
+// another line than its separator, but not at the top level of a file.
 func (p *parser) assign(key string, at Pos) error {
 	p.take(unicode.IsSpace)
 	separated := p.accept(':') || p.accept('=')
-	if p.scope.file {
+	if p.scope.topLevel {
 		p.skipBlanks()
 	} else {
 		p.take(unicode.IsSpace)
@@ -159,22 +163,22 @@ func (p *parser) assign(key string, at Pos) error {
 	return nil
 }
 
-// missing reports whether an entry ends before its value begins. As in nats-server, nothing is an empty string in
-// front of a ';', and at the top level of a file in front of a ',' or the end of the text as well, if a separator
-// comes after the key.
+// missing reports whether an entry ends where its value must begin. As in nats-server, a missing
+// value before a ';' is an empty string. At the top level of a file it is one before a ',' too, and
+// before the end of the text if the key has a separator.
 func (p *parser) missing(separated bool) bool {
 	switch r := p.peek(); r {
 	case ',':
-		return !p.scope.file
+		return !p.scope.topLevel
 	case eof:
-		return !p.scope.file || !separated
+		return !p.scope.topLevel || !separated
 	default:
 		return r == '}' || isNewline(r)
 	}
 }
 
-// endEntry reads what must come between an entry and the next one. The closing brace and a comment are left to
-// entries.
+// endEntry reads what must come between an entry and the next one. It does not read the closing
+// brace: entries does.
 func (p *parser) endEntry(opened Pos) error {
 	p.skipBlanks()
 	r := p.peek()
@@ -186,15 +190,17 @@ func (p *parser) endEntry(opened Pos) error {
 		return nil
 	case r == '}' || r == ']':
 		return p.errorf("nothing is open that %s closes", quoteRune(r))
-	case p.closer == eof:
-		return p.errorf("found %s after a value: end it with a new line, ',' or ';', or put text in quotes", quoteRune(r))
 	}
-	return p.errorf("found %s after a value in the map opened at line %d: end it with a new line, ',' or ';', "+
-		"or put text in quotes", quoteRune(r), opened.Line)
+	where := ""
+	if p.closer != eof {
+		where = fmt.Sprintf(" in the map opened at line %d", opened.Line)
+	}
+	return p.errorf("found %s after a value%s: end it with a new line, ',' or ';', or put text in quotes",
+		quoteRune(r), where)
 }
 
-// key reads a key. A quoted one has no escapes and may have any other character in it; a bare one ends at white
-// space, ':' or '='.
+// key reads a key. A key in quotes has no escapes and may contain any other character. A bare key
+// ends at white space, ':' or '='.
 func (p *parser) key() (key string, quoted bool, err error) {
 	switch r := p.peek(); {
 	case r == '"' || r == '\'':
@@ -235,7 +241,30 @@ func (p *parser) value() (Value, error) {
 	return v, err
 }
 
-// nested runs body one level deeper, where closer ends the innermost map or array.
+// bare reads a value without quotes: a variable, a boolean or a string. A value with an escape is
+// always a string.
+func (p *parser) bare() (any, error) {
+	start := p.scanner
+	text, escapes, err := p.takeBare(start)
+	switch {
+	case err != nil || escapes:
+		return text, err
+	case strings.HasPrefix(text, "$2a$"): // a bcrypt hash
+		return text, nil
+	case strings.HasPrefix(text, "$"):
+		return p.variable(text[1:], start.pos())
+	}
+	switch strings.ToLower(text) {
+	case "true", "yes", "on":
+		return true, nil
+	case "false", "no", "off":
+		return false, nil
+	}
+	return text, nil
+}
+
+// nested reads an opening bracket and runs body, which reads the rest of the map or array up to and
+// with closer.
 func (p *parser) nested(closer rune, body func() error) error {
 	if p.depth == maxDepth {
 		return p.errorf("maps and arrays are nested more than %d deep", maxDepth)
@@ -250,7 +279,7 @@ func (p *parser) nested(closer rune, body func() error) error {
 	return err
 }
 
-// mapping reads a map, which is a scope of its own.
+// mapping reads a map. It has a scope of its own.
 func (p *parser) mapping() (*Map, error) {
 	m := &Map{Pos: p.pos()}
 	p.scope = &scope{m: m, outer: p.scope}
@@ -260,35 +289,43 @@ func (p *parser) mapping() (*Map, error) {
 }
 
 // array reads an array.
-func (p *parser) array() ([]Value, error) {
-	opened, values := p.pos(), []Value{}
-	err := p.nested(']', func() error {
-		for {
-			p.skipFiller()
-			switch p.peek() {
-			case ']':
-				p.next()
-				return nil
-			case eof:
-				return p.errorf("the array opened at line %d is never closed", opened.Line)
-			case ',', ';', '}':
-				return p.errorf("found %s where a value must begin in the array opened at line %d",
-					quoteRune(p.peek()), opened.Line)
-			}
-			v, err := p.value()
-			if err != nil {
-				return err
-			}
-			values = append(values, v)
-			if err := p.endElement(opened); err != nil {
-				return err
-			}
-		}
+func (p *parser) array() (values []Value, err error) {
+	opened := p.pos()
+	err = p.nested(']', func() (err error) {
+		values, err = p.elements(opened)
+		return err
 	})
 	return values, err
 }
 
-// endElement reads what must come between two elements. The closing bracket and a comment are left to array.
+// elements reads the elements of an array, and its end. opened is the start of the array.
+func (p *parser) elements(opened Pos) ([]Value, error) {
+	values := []Value{}
+	for {
+		p.skipSpace()
+		switch r := p.peek(); r {
+		case ']':
+			p.next()
+			return values, nil
+		case eof:
+			return nil, p.errorf("the array opened at line %d is never closed", opened.Line)
+		case ',', ';', '}':
+			return nil, p.errorf("found %s where a value must begin in the array opened at line %d",
+				quoteRune(r), opened.Line)
+		}
+		v, err := p.value()
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, v)
+		if err := p.endElement(opened); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// endElement reads what must come between two elements. It does not read the closing bracket:
+// elements does.
 func (p *parser) endElement(opened Pos) error {
 	p.skipBlanks()
 	r := p.peek()
@@ -299,6 +336,7 @@ func (p *parser) endElement(opened Pos) error {
 		p.next()
 		return nil
 	}
-	return p.errorf("found %s after a value in the array opened at line %d: end it with a new line or ','",
+	return p.errorf("found %s after a value in the array opened at line %d: end it with a new "+
+		"line or ','",
 		quoteRune(r), opened.Line)
 }

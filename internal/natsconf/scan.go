@@ -1,18 +1,17 @@
 package natsconf
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// eof is what a scanner sees past the last character. No decoded character is negative.
+// eof is what a scanner returns at the end of the text. No decoded character is negative.
 const eof rune = -1
 
-// A scanner walks over a text one character at a time and always knows its line and column, so that asking for a
-// position costs nothing, however long the lines are. It copies by assignment.
+// A scanner reads a text one character at a time. It counts lines and columns as it goes, so that a
+// position costs nothing even in a very long line. A copy of a scanner is a mark to come back to.
 type scanner struct {
 	file   string
 	text   string
@@ -20,33 +19,32 @@ type scanner struct {
 	line   int
 	column int
 
-	// pinned, when set, is the position of everything in the text: the value of an environment variable stands
-	// where the variable is used, because it has no file of its own.
-	pinned *Pos
+	// fixed is the position of every character if it is not nil. The value of an environment
+	// variable has no file, so its position is where the variable is used.
+	fixed *Pos
 }
 
 func newScanner(file, text string) scanner {
 	return scanner{file: file, text: text, line: 1, column: 1}
 }
 
-// pos is the position of the next character.
+// pos returns the position of the next character.
 func (s *scanner) pos() Pos {
-	if s.pinned != nil {
-		return *s.pinned
+	if s.fixed != nil {
+		return *s.fixed
 	}
 	return Pos{File: s.file, Line: s.line, Column: s.column}
 }
 
-// errorf is a mistake at the next character.
+// errorf returns an error at the next character.
 func (s *scanner) errorf(format string, args ...any) error {
 	return errorAt(s.pos(), format, args...)
 }
 
-func errorAt(pos Pos, format string, args ...any) error {
-	return &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)}
-}
+// since returns the text from start to the next character.
+func (s *scanner) since(start scanner) string { return s.text[start.offset:s.offset] }
 
-// peek is the next character, left in place.
+// peek returns the next character without reading it.
 func (s *scanner) peek() rune {
 	if s.offset >= len(s.text) {
 		return eof
@@ -55,8 +53,8 @@ func (s *scanner) peek() rune {
 	return r
 }
 
-// next takes the next character. A byte that is not UTF-8 is one character, and stays as it is in whatever is cut
-// out of the text.
+// next reads one character. A byte that is not UTF-8 counts as one character, and the texts that
+// are read keep it as it is.
 func (s *scanner) next() {
 	if s.offset >= len(s.text) {
 		return
@@ -71,7 +69,7 @@ func (s *scanner) next() {
 	}
 }
 
-// accept takes the next character if it is r. The end of the text can be accepted any number of times.
+// accept reads the next character if it is r. It accepts eof at the end, any number of times.
 func (s *scanner) accept(r rune) bool {
 	if s.peek() != r {
 		return false
@@ -80,7 +78,7 @@ func (s *scanner) accept(r rune) bool {
 	return true
 }
 
-// take takes characters as long as they are in the wanted set.
+// take reads characters as long as wanted returns true for them, and returns them.
 func (s *scanner) take(wanted func(rune) bool) string {
 	start := s.offset
 	for r := s.peek(); r != eof && wanted(r); r = s.peek() {
@@ -89,7 +87,7 @@ func (s *scanner) take(wanted func(rune) bool) string {
 	return s.text[start:s.offset]
 }
 
-// skipComment skips a comment, if one begins here, up to the end of its line.
+// skipComment reads a comment up to the end of its line. It returns false if none begins here.
 func (s *scanner) skipComment() bool {
 	rest := s.text[s.offset:]
 	if !strings.HasPrefix(rest, "#") && !strings.HasPrefix(rest, "//") {
@@ -99,8 +97,9 @@ func (s *scanner) skipComment() bool {
 	return true
 }
 
-// skipFiller skips what may stand between entries and between elements: white space, new lines and comments.
-func (s *scanner) skipFiller() {
+// skipSpace reads what may come between entries and between elements: white space, new lines and
+// comments.
+func (s *scanner) skipSpace() {
 	for {
 		s.take(unicode.IsSpace)
 		if !s.skipComment() {
@@ -109,56 +108,15 @@ func (s *scanner) skipFiller() {
 	}
 }
 
-// skipBlanks skips the white space of one line. Only a blank and a tab end a bare string, so only they count.
+// skipBlanks reads blanks and tabs. Other white space within a line does not end a bare string, so
+// it is not skipped.
 func (s *scanner) skipBlanks() { s.take(isBlank) }
-
-// takeEscaped takes text up to the next character of the stop set, or the end, and replaces the escapes in it.
-// It reports whether there were any.
-func (s *scanner) takeEscaped(stop func(rune) bool) (text string, escapes bool, err error) {
-	var b strings.Builder
-	for {
-		b.WriteString(s.take(func(r rune) bool { return r != '\\' && !stop(r) }))
-		if s.peek() != '\\' {
-			return b.String(), escapes, nil
-		}
-		c, err := s.takeEscape()
-		if err != nil {
-			return "", true, err
-		}
-		b.WriteByte(c)
-		escapes = true
-	}
-}
-
-// takeEscape takes one escape. \xHH is a byte, not a character: two or more of them make up a UTF-8 sequence.
-func (s *scanner) takeEscape() (byte, error) {
-	rest := s.text[s.offset:]
-	const names, bytes = `tnr"\`, "\t\n\r\"\\"
-	if len(rest) > 1 {
-		if i := strings.IndexByte(names, rest[1]); i >= 0 {
-			s.next()
-			s.next()
-			return bytes[i], nil
-		}
-	}
-	if !strings.HasPrefix(rest, `\x`) {
-		return 0, s.errorf(`unknown escape: only \xHH, \t, \n, \r, \" and \\ are known`)
-	}
-	c, err := strconv.ParseUint(rest[2:min(4, len(rest))], 16, 8)
-	if err != nil || len(rest) < 4 {
-		return 0, s.errorf(`two hexadecimal digits must follow \x`)
-	}
-	for range 4 {
-		s.next()
-	}
-	return byte(c), nil
-}
 
 func isBlank(r rune) bool   { return r == ' ' || r == '\t' }
 func isNewline(r rune) bool { return r == '\n' || r == '\r' }
 func isDigit(r rune) bool   { return '0' <= r && r <= '9' }
 
-// quoteRune shows a character in an error text.
+// quoteRune returns a character as error texts show it.
 func quoteRune(r rune) string {
 	switch r {
 	case eof:

@@ -1,99 +1,121 @@
 package natsconf
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
-// raw reads a quoted text without escapes. what names it should it never end.
-func (p *parser) raw(what string) (string, error) {
-	opened, quote := p.pos(), p.peek()
-	p.next()
-	text := p.take(func(r rune) bool { return r != quote })
-	if !p.accept(quote) {
-		return "", p.errorf("the %s opened at line %d is never closed", what, opened.Line)
+// raw reads a text in quotes of either kind, without escapes. An error calls the text what.
+func (s *scanner) raw(what string) (string, error) {
+	opened, quote := s.pos(), s.peek()
+	s.next()
+	text := s.take(func(r rune) bool { return r != quote })
+	if !s.accept(quote) {
+		return "", s.errorf("the %s opened at line %d is never closed", what, opened.Line)
 	}
 	return text, nil
 }
 
-// block reads the text between '(' and a ')' that has a line to itself. Nothing in it has a meaning, and the line
-// ends around it belong to it.
-func (p *parser) block() (string, error) {
-	opened := p.pos()
-	p.next()
-	start := p.offset
-	for p.peek() != eof {
-		p.take(func(r rune) bool { return r != '\n' })
-		end := p.offset + 1
-		p.next()
-		if p.accept(')') && p.atLineEnd() {
-			return p.text[start:end], nil
-		}
-	}
-	return "", p.errorf("the block opened at line %d is never closed by a line that is only ')'", opened.Line)
-}
-
-// atLineEnd reports whether the line ends here, the text too.
-func (p *parser) atLineEnd() bool {
-	rest := p.text[p.offset:]
-	return rest == "" || rest[0] == '\n' || strings.HasPrefix(rest, "\r\n")
-}
-
-// quoted reads a string in double quotes.
-func (p *parser) quoted() (string, error) {
-	opened := p.pos()
-	p.next()
-	text, _, err := p.takeEscaped(func(r rune) bool { return r == '"' })
+// quoted reads a string in double quotes, with escapes.
+func (s *scanner) quoted() (string, error) {
+	opened := s.pos()
+	s.next()
+	text, _, err := s.takeEscaped(func(r rune) bool { return r == '"' })
 	if err != nil {
 		return "", err
 	}
-	if !p.accept('"') {
-		return "", p.errorf("the string opened at line %d is never closed", opened.Line)
+	if !s.accept('"') {
+		return "", s.errorf("the string opened at line %d is never closed", opened.Line)
 	}
 	return text, nil
 }
 
-// bare reads a value that stands there without quotes: a variable, a boolean or a string. An escape makes it a
-// string whatever it says.
-func (p *parser) bare() (any, error) {
-	start := p.scanner
-	text, escapes, err := p.takeBare(start)
-	switch {
-	case err != nil || escapes:
-		return text, err
-	case strings.HasPrefix(text, "$2a$"): // a bcrypt hash
-		return text, nil
-	case strings.HasPrefix(text, "$"):
-		return p.variable(text[1:], start.pos())
+// block reads the text between '(' and a ')' that has a line of its own. The text is taken as it
+// is, with the line ends around it.
+func (s *scanner) block() (string, error) {
+	opened := s.pos()
+	s.next()
+	start := s.offset
+	for s.peek() != eof {
+		s.take(func(r rune) bool { return r != '\n' })
+		end := s.offset + 1
+		s.next()
+		if s.accept(')') && s.atLineEnd() {
+			return s.text[start:end], nil
+		}
 	}
-	switch strings.ToLower(text) {
-	case "true", "yes", "on":
-		return true, nil
-	case "false", "no", "off":
-		return false, nil
-	}
-	return text, nil
+	return "", s.errorf("the block opened at line %d is never closed by a line that is only ')'",
+		opened.Line)
 }
 
-// bareString reads the rest of a bare string that began at start.
-func (p *parser) bareString(start scanner) (any, error) {
-	text, _, err := p.takeBare(start)
-	return text, err
+// atLineEnd reports whether a line or the text ends here.
+func (s *scanner) atLineEnd() bool {
+	rest := s.text[s.offset:]
+	return rest == "" || rest[0] == '\n' || strings.HasPrefix(rest, "\r\n")
 }
 
-// takeBare takes the rest of a bare string that began at start, and reports whether there are escapes in the rest.
+// takeBare reads the rest of a bare string that began at start, and returns the whole string.
+// escapes reports whether there was an escape in the rest.
 //
-// nats-server ends the string at a single quote and drops the quote; that is refused, because it can only be a slip.
-func (p *parser) takeBare(start scanner) (text string, escapes bool, err error) {
-	begun := p.text[start.offset:p.offset]
-	text, escapes, err = p.takeEscaped(func(r rune) bool { return r == '\'' || endsBare(r) })
-	if err == nil && p.peek() == '\'' {
-		err = p.errorf("text with a single quote in it must be in double quotes")
+// nats-server ends the string at a single quote and drops the quote. Here that is an error, because
+// it can only be a mistake.
+func (s *scanner) takeBare(start scanner) (text string, escapes bool, err error) {
+	begun := s.since(start)
+	text, escapes, err = s.takeEscaped(func(r rune) bool { return r == '\'' || endsBare(r) })
+	if err == nil && s.peek() == '\'' {
+		err = s.errorf("text with a single quote in it must be in double quotes")
 	}
 	return begun + text, escapes, err
 }
 
-// endsBare reports whether r ends a bare string, wherever it stands.
+// bareString is takeBare for a value that is a string whether it has escapes or not.
+func (s *scanner) bareString(start scanner) (any, error) {
+	text, _, err := s.takeBare(start)
+	return text, err
+}
+
+// endsBare reports whether r ends a bare string everywhere.
 func endsBare(r rune) bool { return isBlank(r) || isNewline(r) || strings.ContainsRune(",;]}", r) }
 
-// endsValue reports whether r ends a number. A ']' does so in an array only; elsewhere 5] is text.
-func (p *parser) endsValue(r rune) bool {
-	return r == eof || r == p.closer || r != ']' && endsBare(r)
+// takeEscaped reads text up to a character for which stop returns true, or up to the end. It
+// replaces the escapes in the text, and reports whether there were any.
+func (s *scanner) takeEscaped(stop func(rune) bool) (text string, escapes bool, err error) {
+	var b strings.Builder
+	for {
+		b.WriteString(s.take(func(r rune) bool { return r != '\\' && !stop(r) }))
+		if s.peek() != '\\' {
+			return b.String(), escapes, nil
+		}
+		c, err := s.takeEscape()
+		if err != nil {
+			return "", true, err
+		}
+		b.WriteByte(c)
+		escapes = true
+	}
+}
+
+// takeEscape reads one escape. \xHH is a byte and not a character: several of them can make up one
+// UTF-8 character.
+func (s *scanner) takeEscape() (byte, error) {
+	const names, bytes = `tnr"\`, "\t\n\r\"\\"
+	rest := s.text[s.offset:]
+	if len(rest) > 1 {
+		if i := strings.IndexByte(names, rest[1]); i >= 0 {
+			s.next()
+			s.next()
+			return bytes[i], nil
+		}
+	}
+	if !strings.HasPrefix(rest, `\x`) {
+		return 0, s.errorf(`unknown escape: only \xHH, \t, \n, \r, \" and \\ are known`)
+	}
+	c, err := strconv.ParseUint(rest[2:min(4, len(rest))], 16, 8)
+	if err != nil || len(rest) < 4 {
+		return 0, s.errorf(`two hexadecimal digits must follow \x`)
+	}
+	for range len(`\xHH`) {
+		s.next()
+	}
+	return byte(c), nil
 }

@@ -1,19 +1,20 @@
-// Package natsconf reads the NATS configuration language into a tree of values that know where they stand.
+// Package natsconf reads the NATS configuration language into a tree of values with their
+// positions.
 //
-// It knows the language and nothing else: what a key means is the caller's business, so a map keeps every entry
-// in file order, the doubled ones too.
+// The package knows the language and nothing else. What a key means, and whether it may be given
+// twice, is for the caller to decide: a Map keeps every entry, in the order of the file.
 package natsconf
 
 import "fmt"
 
-// Pos is a place in a configuration text.
+// Pos is a position in a configuration text.
 type Pos struct {
-	File   string // as it was given or included; "" for text that came from no file
+	File   string // as the caller or the include names it; "" for a text without a file
 	Line   int    // from 1
 	Column int    // from 1, in characters
 }
 
-// String gives "file:line:column", or "line:column" without a file.
+// String returns "file:line:column", or "line:column" if there is no file.
 func (p Pos) String() string {
 	if p.File == "" {
 		return fmt.Sprintf("%d:%d", p.Line, p.Column)
@@ -21,7 +22,7 @@ func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
-// Value is one value and where it begins.
+// Value is one value and the position where it begins.
 //
 // Data is one of: *Map, []Value, string, int64, float64, bool, time.Time (UTC).
 type Value struct {
@@ -29,18 +30,19 @@ type Value struct {
 	Data any
 }
 
-// Map is the content of a file, an include or a { } block, in file order. Doubled keys are kept.
+// Map is the content of a file, of an include or of a { } block, in the order of the file. A key
+// that is given twice has two entries.
 type Map struct {
-	Pos     Pos // of its opening brace; of the first character for a file
+	Pos     Pos // of the opening brace, or of the first character of a file
 	Entries []Entry
 }
 
 // Entry is one key of a map with its value.
 type Entry struct {
-	Key   string // as written, without quotes
+	Key   string // without quotes, in the letter case of the file
 	Pos   Pos    // of the key
 	Value Value
-	Used  bool // some $variable took its value from here
+	Used  bool // a $variable took its value from this entry
 }
 
 // Error is a mistake in a configuration text.
@@ -49,4 +51,10 @@ type Error struct {
 	Msg string
 }
 
+// Error returns the position and the message.
 func (e *Error) Error() string { return e.Pos.String() + ": " + e.Msg }
+
+// errorAt returns an *Error.
+func errorAt(pos Pos, format string, args ...any) error {
+	return &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)}
+}

@@ -17,9 +17,11 @@ func TestEnvironmentErrors(t *testing.T) {
 	t.Setenv("NEWLINE", "\n1")
 	const at = "x.conf:2:4: variable reference for "
 	for _, c := range []struct{ name, want string }{
-		{"SPACES", "'SPACES' could not be parsed: found 'b' after a value: end it with a new line, ',' or ';', or put text in quotes"},
+		{"SPACES", "'SPACES' could not be parsed: found 'b' after a value: end it with a new " +
+			"line, ',' or ';', or put text in quotes"},
 		{"SELF", "'SELF' could not be parsed: variable reference cycle for 'SELF'"},
-		{"PING", "'PING' could not be parsed: variable reference for 'PONG' could not be parsed: variable reference cycle for 'PING'"},
+		{"PING", "'PING' could not be parsed: variable reference for 'PONG' could not be parsed: " +
+			"variable reference cycle for 'PING'"},
 		{"OPEN", "'OPEN' could not be parsed: the map opened at line 2 is never closed"},
 		{"URLS", "'URLS' could not be parsed: it has more than one value: found 'n' after the first"},
 		{"NEWLINE", "'NEWLINE' could not be parsed: it begins with a new line"},
@@ -31,7 +33,7 @@ func TestEnvironmentErrors(t *testing.T) {
 	}
 }
 
-// The environment knows nothing of the file, so the name in it is not taken from there.
+// A variable in the value of an environment variable does not see the entries of the file.
 func TestEnvironmentValueHasAScopeOfItsOwn(t *testing.T) {
 	t.Setenv("OUTER", "{x: 1, y: $x, z: $INNER}")
 	t.Setenv("INNER", "2")
@@ -42,16 +44,17 @@ func TestEnvironmentValueHasAScopeOfItsOwn(t *testing.T) {
 	at := natsconf.Pos{File: "x.conf", Line: 3, Column: 5}
 	a := m.Entries[1].Value
 	if a.Pos != at {
-		t.Errorf("the value stands at %v, want %v", a.Pos, at)
+		t.Errorf("the value is at %v, want %v", a.Pos, at)
 	}
 	for _, e := range a.Data.(*natsconf.Map).Entries {
 		if e.Pos != at || e.Value.Pos != at {
-			t.Errorf("%s stands at %v, its value at %v; want both where the variable is used, at %v", e.Key, e.Pos, e.Value.Pos, at)
+			t.Errorf("%s is at %v, its value at %v; both must be where the variable is used, at %v",
+				e.Key, e.Pos, e.Value.Pos, at)
 		}
 	}
 }
 
-func TestVariablesMarkWhereTheyTakeTheirValue(t *testing.T) {
+func TestAVariableMarksTheEntryThatItRefersTo(t *testing.T) {
 	m, err := natsconf.Parse("", `
 		a: 1
 		a: 2
@@ -65,8 +68,8 @@ func TestVariablesMarkWhereTheyTakeTheirValue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "a false, a true, b true, m.a true, m.c false, m.d false, m false, e false, f false, g.h false, g true, " +
-		"i.h false, i false, k.a false, k false, "
+	want := "a false, a true, b true, m.a true, m.c false, m.d false, m false, e false, " +
+		"f false, g.h false, g true, i.h false, i false, k.a false, k false, "
 	if got := used("", m); got != want {
 		t.Errorf("got:  %s\nwant: %s", got, want)
 	}
@@ -83,11 +86,13 @@ func used(path string, m *natsconf.Map) (out string) {
 }
 
 func TestPositions(t *testing.T) {
-	m, err := natsconf.Parse("x.conf", "# é\n\"é\":\t\"ü\", b: [1, {c: $é}]\r\nd {\n  e = -5kb\n}\na: (\n)\nb: 2\n")
+	const text = "# é\n\"é\":\t\"ü\", b: [1, {c: $é}]\r\nd {\n  e = -5kb\n}\na: (\n)\nb: 2\n"
+	m, err := natsconf.Parse("x.conf", text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "é 2:1 2:6, b 2:11 2:14 [2:15 2:18{c 2:19 2:22, }], d 3:1 3:3{e 4:3 4:7, }, a 6:1 6:4, b 8:1 8:4, "
+	want := "é 2:1 2:6, b 2:11 2:14 [2:15 2:18{c 2:19 2:22, }], d 3:1 3:3{e 4:3 4:7, }, " +
+		"a 6:1 6:4, b 8:1 8:4, "
 	if got := positions(m); got != want {
 		t.Errorf("got:  %s\nwant: %s", got, want)
 	}
@@ -96,7 +101,7 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-// positions shows the places of keys and values, in file order.
+// positions returns the positions of keys and values, in the order of the file.
 func positions(m *natsconf.Map) (out string) {
 	short := func(p natsconf.Pos) string { return fmt.Sprintf("%d:%d", p.Line, p.Column) }
 	var value func(v natsconf.Value) string
@@ -126,7 +131,7 @@ func positions(m *natsconf.Map) (out string) {
 	return out
 }
 
-func TestDoubledKeysStayInOrder(t *testing.T) {
+func TestKeysGivenTwiceStayInOrder(t *testing.T) {
 	m, err := natsconf.Parse("", "a: 1\nb: 2\na: 3\n'a' {}\n")
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +145,7 @@ func TestDoubledKeysStayInOrder(t *testing.T) {
 	}
 }
 
-func TestAMapTakenByAVariableIsTheSameMap(t *testing.T) {
+func TestAVariableSharesTheMapThatItRefersTo(t *testing.T) {
 	m, err := natsconf.Parse("", "a {b: 1}\nc: $a")
 	if err != nil {
 		t.Fatal(err)
@@ -150,15 +155,19 @@ func TestAMapTakenByAVariableIsTheSameMap(t *testing.T) {
 	}
 }
 
-// An unquoted hash with another name than nats-server's own $2a$ is taken for a variable; the error does not show it.
+// Without quotes, only a hash that begins with $2a$ is text; another one is a variable. The error
+// must not show it.
 func TestAHashWithoutQuotesIsNotShown(t *testing.T) {
 	for _, hash := range []string{"$2b$10$abcdef./", "$2y$05$abcdef./"} {
 		_, err := natsconf.Parse("", "password: "+hash)
-		if want := "1:11: a bcrypt hash that begins with " + hash[:4] + " must be in quotes"; err == nil || err.Error() != want {
+		want := "1:11: a bcrypt hash that begins with " + hash[:4] + " must be in quotes"
+		if err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if m, err := natsconf.Parse("", "password: $2a$10$abc./d"); err != nil || m.Entries[0].Value.Data != "$2a$10$abc./d" {
+	const hash = "$2a$10$abc./d"
+	m, err := natsconf.Parse("", "password: "+hash)
+	if err != nil || m.Entries[0].Value.Data != hash {
 		t.Errorf("%v, %v", m, err)
 	}
 }
