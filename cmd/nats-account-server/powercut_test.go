@@ -519,7 +519,7 @@ func (w *pushes) kept(store *jwtstore.Dir, answered int) string {
 		if err != nil || at < n-1 {
 			return fmt.Sprintf("%d JWTs of %s were acknowledged, the store has number %d (%.20q), %v", n, key[:6], at+1, token, err)
 		}
-		if store.PendingFor(key).Key != key {
+		if store.Outbox().PendingFor(key).Key != key {
 			return fmt.Sprintf("nobody is owed the change of %s any more", key[:6])
 		}
 	}

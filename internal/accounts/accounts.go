@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"iter"
 	"time"
+
+	"nats-account-server/internal/jwtstore"
 )
 
 // Stamp says which version of an account's JWT a Store holds; equal stamps mean equal bytes. The zero Stamp is
 // never a stored version.
-type Stamp = [4]int64
+type Stamp = jwtstore.Stamp
 
 // Store is where JWTs lie. jwtstore's stores meet it.
 type Store interface {

@@ -53,8 +53,7 @@ type Options struct {
 type store interface {
 	accounts.Store
 	accounts.Committer
-	notifier.Outbox
-	SetAnnounce(on bool)
+	Outbox() *jwtstore.Outbox
 	Close() error
 }
 
@@ -198,7 +197,7 @@ func (d *daemon) closeStore() {
 // gate. tokens is nil where activation tokens lie beside the accounts.
 func (d *daemon) wire(trust anchors, tokens accounts.Tokens) {
 	d.notifier = notifier.New(notifier.Options{
-		Outbox: d.store,
+		Outbox: d.store.Outbox(),
 		Log:    d.log,
 		Load: func(ctx context.Context, key string) ([]byte, error) {
 			a, err := d.registry.GetLocal(ctx, key)

@@ -25,11 +25,11 @@ type link struct {
 func (d *daemon) startLink(c config.NATS) *link {
 	if len(c.Servers) == 0 {
 		d.notifier.SetConfigured(false)
-		d.store.SetAnnounce(false)
+		d.store.Outbox().SetAnnounce(false)
 		d.say("NATS is not configured, server will not fire notifications on update")
 		return nil
 	}
-	d.store.SetAnnounce(true) // first: who is told "will be sent" must be owed
+	d.store.Outbox().SetAnnounce(true) // first: who is told "will be sent" must be owed
 	d.notifier.SetConfigured(true)
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &link{config: c, files: digest(c), cancel: cancel, done: make(chan struct{})}

@@ -111,16 +111,16 @@ func benchParallel(b *testing.B, clients int, work func(key string) error) {
 	}
 }
 
-// BenchmarkLedger is one commit and its acknowledgement by 100 servers, while 10,000 changes are owed to one that is
+// BenchmarkOutbox is one commit and its acknowledgement by 100 servers, while 10,000 changes are owed to one that is
 // away.
-func BenchmarkLedger(b *testing.B) {
-	l := jwtstore.NewLedger()
+func BenchmarkOutbox(b *testing.B) {
+	l := jwtstore.NewOutbox()
 	names, keys := make([]string, 100), make([]string, 10_000)
 	for i := range names {
 		names[i] = fmt.Sprint("server", i)
-		l.Register(names[i])
+		l.Register(names[i], time.Unix(1, 0))
 	}
-	l.Register("away")
+	l.Register("away", time.Unix(1, 0))
 	for i := range keys {
 		keys[i] = fmt.Sprint("key", i)
 	}

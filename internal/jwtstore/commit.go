@@ -1,6 +1,7 @@
 package jwtstore
 
 import (
+	"encoding/binary"
 	"maps"
 	"slices"
 	"time"
@@ -40,33 +41,24 @@ func (d *Dir) commitGroup() {
 		return
 	}
 	err := d.journal.ready()
-	group, records, news := d.takeGroup()
+	group, records, events := d.takeGroup()
 	if err == nil {
 		err = d.journal.append(records, true)
 	}
-	d.mu.Lock()
-	for _, e := range group {
-		if e.err = err; err == nil {
-			d.apply(e.version)
-		}
-	}
 	if err == nil {
-		d.news = d.news[news:]
+		d.apply(group)
+		d.outbox.saved(events)
 	}
-	d.mu.Unlock()
 	for _, e := range group {
+		e.err = err
 		close(e.done)
 	}
-	knock(d.wake)
+	signal(d.wake)
 }
 
-// noteNewcomers writes down which servers are new. If that fails the next commit takes it along.
-func (d *Dir) noteNewcomers() {
-	d.mu.Lock()
-	due := d.newcomers
-	d.newcomers = false
-	d.mu.Unlock()
-	if !due {
+// saveEvents writes to the journal what the outbox learned, if that is urgent. If it fails the next commit takes it along.
+func (d *Dir) saveEvents() {
+	if !d.outbox.isUrgent() {
 		return
 	}
 	d.turn <- struct{}{}
@@ -74,13 +66,9 @@ func (d *Dir) noteNewcomers() {
 	if d.journal.ready() != nil {
 		return
 	}
-	d.mu.Lock()
-	records, news := d.newsRecord()
-	d.mu.Unlock()
-	if news > 0 && d.journal.append(records, true) == nil {
-		d.mu.Lock()
-		d.news = d.news[news:]
-		d.mu.Unlock()
+	records, events := d.eventsRecord()
+	if len(records) > 0 && d.journal.append(records, true) == nil {
+		d.outbox.saved(events)
 	}
 }
 
@@ -88,45 +76,50 @@ func (d *Dir) noteNewcomers() {
 func (d *Dir) idle() bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	d.journal.stale = d.journal.stale || d.newsLost
+	d.journal.stale = d.journal.stale || d.outbox.needsCheckpoint()
 	return len(d.queue) == 0
 }
 
-// takeGroup takes the queue, numbers it and returns the records to write, the news first: what was acknowledged is
+// takeGroup takes the queue, numbers it and returns the records to write, the events first: what was acknowledged is
 // older than what is committed now.
-func (d *Dir) takeGroup() (group []*entry, records []record, news int) {
+func (d *Dir) takeGroup() (group []*entry, records []record, events savepoint) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	group, d.queue = d.queue, nil
-	records, news = d.newsRecord()
+	d.mu.Unlock()
+	records, events = d.eventsRecord()
 	now := time.Now()
+	seq, announce := d.outbox.next()
 	for i, e := range group {
-		e.seq, e.at = d.led.head+1+uint64(i), now
-		if !d.announce || isHash(e.key) {
+		e.seq, e.at = seq+uint64(i), now
+		if !announce || isHash(e.key) {
 			e.flags = flagQuiet
 		}
 		records = append(records, e.record)
 	}
-	return group, records, news
+	return group, records, events
 }
 
-// newsRecord is what the journal does not know of nats-servers yet, for who holds mu.
-func (d *Dir) newsRecord() (records []record, news int) {
-	if len(d.news) == 0 {
-		return nil, 0
+// eventsRecord is what the journal does not know of nats-servers yet.
+func (d *Dir) eventsRecord() (records []record, events savepoint) {
+	body, events := d.outbox.unsaved()
+	if len(body) == 0 {
+		return nil, events
 	}
-	return []record{{kind: kindNews, at: time.Now(), body: encodeNews(d.news)}}, len(d.news)
+	return []record{{kind: kindNews, at: time.Now(), body: body}}, events
 }
 
-// apply makes a durable change visible, for who holds mu.
-func (d *Dir) apply(v *version) {
-	if v.kind == kindDelete {
-		d.led.withdraw(v.seq, v.key)
-	} else {
-		d.led.commit(v.seq, v.key, v.at, v.flags&flagQuiet == 0)
+// apply makes durable changes visible: first to readers, then to the outbox, so that what is announced for a change is
+// never the JWT before it.
+func (d *Dir) apply(group []*entry) {
+	d.mu.Lock()
+	for _, e := range group {
+		if e.kind != kindTouch {
+			d.supersede(e.version)
+		}
 	}
-	if v.kind != kindTouch {
-		d.supersede(v)
+	d.mu.Unlock()
+	for _, e := range group {
+		d.outbox.apply(e.record)
 	}
 }
 
@@ -159,17 +152,12 @@ func (d *Dir) discard(v *version) {
 func (d *Dir) state() (records []record, saved func()) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	body := snapshot(d.mark(nil), d.led)
-	records = []record{{kind: kindSnapshot, seq: d.led.head, at: time.Now(), body: body}}
+	body, events := d.outbox.appendSnapshot(binary.AppendUvarint(nil, d.mark(nil)))
+	records = []record{{kind: kindSnapshot, seq: d.head(), at: time.Now(), body: body}}
 	for _, v := range d.unwritten() {
 		records = append(records, v.record)
 	}
-	told := len(d.news)
-	return records, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.news, d.newsLost = d.news[told:], false
-	}
+	return records, func() { d.outbox.saved(events) }
 }
 
 // unwritten returns what is not written out, oldest first, for who holds mu.
@@ -183,7 +171,7 @@ func (d *Dir) unwritten() []*version {
 // mark is the sequence number up to which everything is in its file, or superseded by something later, when those
 // in written are too. For who holds mu.
 func (d *Dir) mark(written map[*version]bool) uint64 {
-	mark := d.led.head
+	mark := d.head()
 	for _, unwritten := range [...]map[string]*version{d.pending, d.graves} {
 		for _, v := range unwritten {
 			if !written[v] {
@@ -192,4 +180,10 @@ func (d *Dir) mark(written map[*version]bool) uint64 {
 		}
 	}
 	return mark
+}
+
+// head is the sequence number of the last change.
+func (d *Dir) head() uint64 {
+	next, _ := d.outbox.next()
+	return next - 1
 }

@@ -152,7 +152,7 @@ func TestTheDirectoryIsRemovedUnderWriters(t *testing.T) {
 func checkAcknowledged(t *testing.T, d *jwtstore.Dir, keys []string, last [writers]int) {
 	t.Helper()
 	owed := map[string]bool{}
-	for _, c := range d.Pending() {
+	for _, c := range d.Outbox().Pending() {
 		owed[c.Key] = true
 	}
 	for w, key := range keys {
@@ -184,7 +184,7 @@ func TestAStartDoesNotUndoAnEdit(t *testing.T) {
 	copyTree(t, dir, crashed)
 	c := open(t, options(t, crashed))
 	loads(t, c, key, "edited by hand")
-	if len(c.Pending()) != 1 {
+	if len(c.Outbox().Pending()) != 1 {
 		t.Error("the change is not owed any more")
 	}
 }

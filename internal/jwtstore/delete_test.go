@@ -227,7 +227,7 @@ func TestDeletesAndPutsAndCrashes(t *testing.T) {
 			o.Shard = seed%2 == 0
 			d := open(t, o)
 			if seed < 3 {
-				d.Register("s1", time.Now())
+				d.Outbox().Register("s1", time.Now())
 			}
 			model := map[string]*account{}
 			keys := writerKeys()[:3]
@@ -291,7 +291,7 @@ func matches(t *testing.T, d *jwtstore.Dir, model map[string]*account) {
 		if a.jwt != "" {
 			stored = append(stored, key)
 		}
-		if owed := d.PendingFor(key).Key == key; owed != a.owed {
+		if owed := d.Outbox().PendingFor(key).Key == key; owed != a.owed {
 			t.Fatalf("owed: %v, want %v", owed, a.owed)
 		}
 	}

@@ -20,7 +20,7 @@ type Options struct {
 	// Shard puts each file into a directory named like the last two characters of its key. Files that lie as with
 	// the other setting are served too, and take their new place when they are written.
 	Shard    bool
-	Announce bool          // see SetAnnounce
+	Announce bool          // see Outbox.SetAnnounce
 	LockWait time.Duration // how long to wait for another process to let go of Dir; 0 is 10 s
 	// Warn is told of what somebody should look after although the store works: a damaged journal, files that
 	// can't be written. Each cause once. nil: nobody.
@@ -71,22 +71,20 @@ type Dir struct {
 	close   func() error   // once
 	active  sync.WaitGroup // Puts, Deletes and Touches that may still write
 
-	mu        sync.RWMutex // guards what follows
-	announce  bool
-	closed    bool
-	pending   map[string]*version // the last Put or Delete of an account, if it is not written out
-	graves    map[string]*version // a Delete before a Put that is or was pending: its tombstone is not written out
-	bytes     int64               // of JWTs and tombstones that are pending or on their way there
-	most      int64               // bound of bytes
-	room      chan struct{}       // closed and replaced when bytes gets smaller
-	led       *ledger
-	news      []event // what the journal does not know of nats-servers
-	newsLost  bool    // there was more than news can hold
-	newcomers bool    // news has a server that the journal does not know
-	queue     []*entry
-	trash     []*version       // superseded while they were pending: their aside files are to go
-	faults    map[string]error // by path or directory: why files can't be written there
-	warned    map[string]bool  // causes of faults
+	announce bool // when the store is opened
+	outbox   *Outbox
+
+	mu      sync.RWMutex // guards what follows
+	closed  bool
+	pending map[string]*version // the last Put or Delete of an account, if it is not written out
+	graves  map[string]*version // a Delete before a Put that is or was pending: its tombstone is not written out
+	bytes   int64               // of JWTs and tombstones that are pending or on their way there
+	most    int64               // bound of bytes
+	room    chan struct{}       // closed and replaced when bytes gets smaller
+	queue   []*entry
+	trash   []*version       // superseded while they were pending: their aside files are to go
+	faults  map[string]error // by path or directory: why files can't be written there
+	warned  map[string]bool  // causes of faults
 }
 
 // version is a committed Put or Delete that is not written out yet.
@@ -114,7 +112,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		return nil, err
 	}
 	if len(d.pending)+len(d.graves) > 0 && d.materialise() != nil {
-		knock(d.wake)
+		signal(d.wake)
 	}
 	go d.materialiser()
 	return d, nil
@@ -126,18 +124,17 @@ func newDir(root string, o Options) *Dir {
 		preferred: codec{shard: o.Shard},
 		other:     codec{shard: !o.Shard},
 		warn:      o.Warn,
+		announce:  o.Announce,
 		turn:      make(chan struct{}, 1),
 		files:     make(chan struct{}, filesAtOnce),
 		wake:      make(chan struct{}, 1),
 		hurry:     make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),
-		announce:  o.Announce,
 		pending:   map[string]*version{},
 		graves:    map[string]*version{},
 		most:      mostPending,
 		room:      make(chan struct{}),
-		led:       newLedger(),
 		faults:    map[string]error{},
 	}
 	if d.warn == nil {
@@ -176,7 +173,8 @@ func (d *Dir) replay() error {
 		d.warn("the journal %s is damaged: %s; everything else in it is used", d.journal.path(), text)
 	}
 	d.journal.generation = r.generation
-	d.led = r.led
+	d.outbox = r.outbox
+	d.outbox.announce, d.outbox.wake = d.announce, d.wake
 	for _, c := range r.unwritten() {
 		v := &version{record: c}
 		if older := d.pending[c.key]; older != nil {
@@ -271,94 +269,8 @@ func (d *Dir) missing(key string) error {
 	return unknown(key)
 }
 
-// SetAnnounce says whether later changes are owed to nats-servers. What is owed already stays owed.
-func (d *Dir) SetAnnounce(on bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.announce = on
-}
-
-// Changes returns what some server may still lack, oldest first; only the latest change of each account.
-func (d *Dir) Pending() []Change {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.led.changes()
-}
-
-// Latest returns the change of an account that some server may still lack; the zero Change if there is none.
-func (d *Dir) PendingFor(key string) Change {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.led.latest(key)
-}
-
-// Seen says when a server was last met; the zero time if it is not known.
-func (d *Dir) LastSeen(server string) time.Time {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.led.seen(server)
-}
-
-// Servers returns the names of all that were met and not forgotten.
-func (d *Dir) Servers() []string {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.led.names()
-}
-
-// Unseen returns the servers that were last met before a moment.
-func (d *Dir) UnseenSince(before time.Time) []string {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.led.unseen(before)
-}
-
-// Lacks says whether the server has yet to acknowledge the change. Nobody lacks one that Changes does not return.
-func (d *Dir) IsPending(server string, seq uint64) bool {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.led.lacks(server, seq)
-}
-
-// Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
-func (d *Dir) Register(server string, at time.Time) {
-	d.learn(event{op: opMeet, server: server, number: uint64(at.UnixNano())})
-}
-
-// Confirm records that the server has acknowledged the change.
-func (d *Dir) Acknowledge(server string, seq uint64) {
-	d.learn(event{op: opConfirm, server: server, number: seq})
-}
-
-// Forget removes a server: it is owed nothing any more.
-func (d *Dir) Forget(server string) {
-	d.learn(event{op: opForget, server: server})
-}
-
-// mostNews bounds what waits for the next commit to take it along. Past it the next commit makes a checkpoint,
-// which knows everything.
-const mostNews = 4096
-
-// learn applies an event and keeps it for the journal. That there is a server is written down at once and not with
-// the next commit: what is committed while it is away is owed to it.
-func (d *Dir) learn(e event) {
-	if e.server == "" {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, known := d.led.slots[e.server]; !known && e.op == opMeet {
-		d.newcomers = true
-		knock(d.wake)
-	}
-	switch {
-	case !d.led.learn(e):
-	case len(d.news) == mostNews:
-		d.newsLost = true
-	default:
-		d.news = append(d.news, e)
-	}
-}
+// Outbox returns the outbox of this store.
+func (d *Dir) Outbox() *Outbox { return d.outbox }
 
 // Close writes the last files and lets the directory go. If no nats-server is known that anything is or could be
 // owed to, and every file could be written, the journal is removed. An error says what could not be written; it is in the journal, and the next
@@ -382,10 +294,11 @@ func (d *Dir) shut() error {
 // leave removes the journal, or makes it say everything.
 func (d *Dir) leave() error {
 	d.mu.RLock()
-	needed := len(d.pending)+len(d.graves) > 0 || d.led.order.Len() > 0 || len(d.led.slots) > 0
+	needed := len(d.pending)+len(d.graves) > 0 || d.outbox.isNeeded()
 	begun := d.journal.file != nil
-	newer := begun || len(d.news) > 0
 	d.mu.RUnlock()
+	_, events := d.outbox.unsaved()
+	newer := begun || events != (savepoint{})
 	switch {
 	case needed && newer:
 		if err := d.journal.checkpoint(); begun {

@@ -131,24 +131,24 @@ func TestAfterCloseOnlyTheJWTsAreThere(t *testing.T) {
 func TestTheJournalStaysWhileAServerIsKnown(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
-	d.Register("s1", time.Now())
+	d.Outbox().Register("s1", time.Now())
 	seq := put(t, d, key, "jwt")
 	closeStore(t, d)
 	if _, err := os.Stat(filepath.Join(dir, ".journal", "journal")); err != nil {
 		t.Error(err)
 	}
 	d = open(t, options(t, dir))
-	if !d.IsPending("s1", seq) {
+	if !d.Outbox().IsPending("s1", seq) {
 		t.Error("s1 is not owed the change")
 	}
-	d.Acknowledge("s1", seq)
+	d.Outbox().Acknowledge("s1", seq)
 	closeStore(t, d)
 	d = open(t, options(t, dir))
-	if seq = put(t, d, key, "changed"); !d.IsPending("s1", seq) {
+	if seq = put(t, d, key, "changed"); !d.Outbox().IsPending("s1", seq) {
 		t.Error("s1, who was away at the restart and at the change, is not owed it")
 	}
-	d.Acknowledge("s1", seq)
-	d.Forget("s1")
+	d.Outbox().Acknowledge("s1", seq)
+	d.Outbox().Forget("s1")
 	closeStore(t, d)
 	path := jwtstore.Path(true, key)
 	wantTree(t, dir, "drwx------ "+filepath.Dir(path), "-rw------- "+path+" changed")
@@ -158,11 +158,11 @@ func TestTheJournalStaysWhileAServerIsKnown(t *testing.T) {
 func TestANewServerIsWrittenDownAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, options(t, dir))
-	d.Register("s1", time.Now())
+	d.Outbox().Register("s1", time.Now())
 	jwtstoretest.Eventually(t, "a copy of the directory knows the server", func() bool {
 		copied := t.TempDir()
 		copyTree(t, dir, copied)
-		return len(open(t, options(t, copied)).Servers()) == 1
+		return len(open(t, options(t, copied)).Outbox().Servers()) == 1
 	})
 }
 
@@ -359,7 +359,7 @@ func TestTheDirectoryIsRemovedUnderneath(t *testing.T) {
 		}
 		put(t, d, second, fmt.Sprint("second ", round))
 		loads(t, d, second, fmt.Sprint("second ", round))
-		if n := len(d.Pending()); n != 2 {
+		if n := len(d.Outbox().Pending()); n != 2 {
 			t.Errorf("%d changes are owed", n)
 		}
 	}

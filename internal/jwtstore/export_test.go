@@ -50,7 +50,7 @@ func (e Event) record(seq uint64) record {
 // JournalOfStory returns a journal file with these events, numbered from 1, and where each of them ends.
 func JournalOfStory(story ...Event) (data []byte, ends []int) {
 	data = appendFileHead(nil, 3)
-	records := []record{{kind: kindSnapshot, body: snapshot(0, newLedger())}}
+	records := []record{{kind: kindSnapshot, body: emptySnapshot()}}
 	for i, e := range story {
 		records = append(records, e.record(uint64(i+1)))
 	}
@@ -95,7 +95,7 @@ func ReplayStory(data []byte) (story []Event, owed []Change, complaint string, e
 		}
 		story = append(story, e)
 	}
-	return story, r.led.changes(), r.complaint(), nil
+	return story, r.outbox.Pending(), r.complaint(), nil
 }
 
 // BreakJournal lets the next append go to f.
@@ -130,25 +130,36 @@ func (d *Dir) SetMostPending(n int64) {
 	d.most = n
 }
 
-// Ledger is the outbox by itself, for a comparison with a simple model.
-type Ledger struct{ *ledger }
-
-func NewLedger() Ledger                                 { return Ledger{newLedger()} }
-func (l Ledger) Commit(seq uint64, key string)          { l.commit(seq, key, time.Unix(int64(seq), 0), true) }
-func (l Ledger) Withdraw(seq uint64, key string)        { l.withdraw(seq, key) }
-func (l Ledger) Register(name string)                   { l.meet(name, time.Unix(1, 0)) }
-func (l Ledger) Acknowledge(name string, seq uint64)    { l.confirm(name, seq) }
-func (l Ledger) Forget(name string)                     { l.forget(name) }
-func (l Ledger) IsPending(name string, seq uint64) bool { return l.lacks(name, seq) }
-func (l Ledger) Pending() []Change                      { return l.changes() }
-func (l Ledger) Reload() (Ledger, error) {
-	n, err := decodeLedger(l.encode(nil))
-	return Ledger{n}, err
+// emptySnapshot is the body of a snapshot of a store in which nothing has happened.
+func emptySnapshot() []byte {
+	body, _ := newOutbox(true, nil).appendSnapshot(binary.AppendUvarint(nil, 0))
+	return body
 }
-func DecodeLedger(data []byte) (changes int, err error) {
-	l, err := decodeLedger(data)
+
+// NewOutbox returns an outbox without a store.
+func NewOutbox() *Outbox { return newOutbox(true, nil) }
+
+// Commit is a Put of key.
+func (o *Outbox) Commit(seq uint64, key string) {
+	o.apply(record{kind: kindPut, seq: seq, key: key, at: time.Unix(int64(seq), 0)})
+}
+
+// Delete is a Delete of key.
+func (o *Outbox) Delete(seq uint64, key string) {
+	o.apply(record{kind: kindDelete, seq: seq, key: key})
+}
+
+// Reload writes a snapshot of the outbox and reads it.
+func (o *Outbox) Reload() (*Outbox, error) {
+	snapshot, _ := o.appendSnapshot(nil)
+	return restoreOutbox(snapshot)
+}
+
+// RestoreOutbox returns how many changes are pending in a snapshot.
+func RestoreOutbox(snapshot []byte) (changes int, err error) {
+	o, err := restoreOutbox(snapshot)
 	if err != nil {
 		return 0, err
 	}
-	return l.order.Len(), nil
+	return len(o.Pending()), nil
 }

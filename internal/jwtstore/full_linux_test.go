@@ -66,7 +66,7 @@ func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
 	put(t, d, key, "the JWT")
 	written(t, d)
 	empty := fill(t, dir)
-	before := d.Pending()
+	before := d.Outbox().Pending()
 	for range 3 {
 		if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury(strings.Repeat("gone", 2000))); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("Delete: %v", err)
@@ -77,8 +77,8 @@ func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
 	if content, err := os.ReadFile(path); string(content) != "the JWT" {
 		t.Errorf("the file has %q, %v", content, err)
 	}
-	if !slices.Equal(d.Pending(), before) {
-		t.Errorf("owed are %v, want %v", d.Pending(), before)
+	if !slices.Equal(d.Outbox().Pending(), before) {
+		t.Errorf("owed are %v, want %v", d.Outbox().Pending(), before)
 	}
 	empty()
 	del(t, d, key, "gone")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwtstore/jwtstoretest"
@@ -88,17 +89,17 @@ func oneOfEach(t *testing.T, data []byte) {
 // supersededBy says whether the other bytes are records themselves.
 func supersededBy(other []byte) bool { return strings.Contains(string(other), "\xf5rec") }
 
-func FuzzDecodeLedger(f *testing.F) {
+func FuzzRestoreOutbox(f *testing.F) {
 	f.Add([]byte{5, 1, 1, 'a', 2, 1, 5, 2, 1, 'k', 1, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if n, err := jwtstore.DecodeLedger(data); err == nil && n > len(data) {
+		if n, err := jwtstore.RestoreOutbox(data); err == nil && n > len(data) {
 			t.Errorf("%d changes in %d bytes", n, len(data))
 		}
 	})
 }
 
-// FuzzLedger plays events on the ledger and on a simple model of it.
-func FuzzLedger(f *testing.F) {
+// FuzzOutbox plays events on the outbox and on a simple model of it.
+func FuzzOutbox(f *testing.F) {
 	f.Add([]byte("\x00\x10\x11\x20\x01\x21\x02\x31\x12\x00\x20\x22"))
 	random := rand.NewChaCha8([32]byte{})
 	for range 20 {
@@ -107,7 +108,7 @@ func FuzzLedger(f *testing.F) {
 		f.Add(events)
 	}
 	f.Fuzz(func(t *testing.T, events []byte) {
-		l, m := jwtstore.NewLedger(), model{acked: map[string]map[uint64]bool{}}
+		l, m := jwtstore.NewOutbox(), model{acked: map[string]map[uint64]bool{}}
 		for n, e := range events {
 			name, key := fmt.Sprint("s", e%7), fmt.Sprint("k", e%11)
 			seq := uint64(max(0, n-int(e%5)))
@@ -116,7 +117,7 @@ func FuzzLedger(f *testing.F) {
 				l.Commit(uint64(n)+1, key)
 				m.commit(uint64(n)+1, key)
 			case 2:
-				l.Register(name)
+				l.Register(name, time.Unix(1, 0))
 				m.meet(name)
 			case 3:
 				l.Acknowledge(name, seq)
@@ -125,7 +126,7 @@ func FuzzLedger(f *testing.F) {
 				l.Forget(name)
 				m.forget(name)
 			case 5:
-				l.Withdraw(uint64(n)+1, key)
+				l.Delete(uint64(n)+1, key)
 				m.withdraw(key)
 			}
 			if e%16 == 15 {
@@ -139,7 +140,7 @@ func FuzzLedger(f *testing.F) {
 	})
 }
 
-// model is the ledger as its contract puts it, without regard for speed.
+// model is the outbox as its contract puts it, without regard for speed.
 type model struct {
 	changes []jwtstore.Change
 	acked   map[string]map[uint64]bool
@@ -184,7 +185,7 @@ func (m *model) settle() {
 	})
 }
 
-func (m *model) compare(t *testing.T, l jwtstore.Ledger) {
+func (m *model) compare(t *testing.T, l *jwtstore.Outbox) {
 	got := l.Pending()
 	if len(got) != len(m.changes) {
 		t.Fatalf("owed are %v, want %v", got, m.changes)

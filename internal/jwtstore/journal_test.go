@@ -164,12 +164,12 @@ func TestAJournalThatFails(t *testing.T) {
 func TestTheJournalStaysSmall(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
-	d.Register("s1", time.Now())
+	d.Outbox().Register("s1", time.Now())
 	jwt := strings.Repeat("x", 100_000)
 	for n := range 60 {
 		put(t, d, key, fmt.Sprint(n, jwt))
 		if n%7 == 0 {
-			d.Acknowledge("s1", d.Pending()[0].Seq)
+			d.Outbox().Acknowledge("s1", d.Outbox().Pending()[0].Seq)
 		}
 	}
 	info, err := os.Stat(filepath.Join(dir, ".journal", "journal"))
@@ -180,7 +180,7 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	copyTree(t, dir, copied)
 	c := open(t, options(t, copied))
 	loads(t, c, key, "59"+jwt)
-	if !c.IsPending("s1", c.Pending()[0].Seq) {
+	if !c.Outbox().IsPending("s1", c.Outbox().Pending()[0].Seq) {
 		t.Error("s1 is owed nothing")
 	}
 }
@@ -191,19 +191,19 @@ func TestManyAcknowledgementsAtOnce(t *testing.T) {
 	d := open(t, options(t, dir))
 	seq := put(t, d, key, "jwt")
 	for n := range 10_000 {
-		d.Register(fmt.Sprint("server", n), time.Now())
+		d.Outbox().Register(fmt.Sprint("server", n), time.Now())
 	}
-	d.Acknowledge("server9999", seq)
+	d.Outbox().Acknowledge("server9999", seq)
 	last := put(t, d, jwtstoretest.Key(t), "jwt")
-	d.Acknowledge("server0", last)
+	d.Outbox().Acknowledge("server0", last)
 	written(t, d)
 	copied := t.TempDir()
 	copyTree(t, dir, copied)
 	c := open(t, options(t, copied))
-	if n := len(c.Servers()); n != 10_000 {
+	if n := len(c.Outbox().Servers()); n != 10_000 {
 		t.Errorf("%d servers are known", n)
 	}
-	if c.IsPending("server9999", seq) || !c.IsPending("server9998", seq) {
+	if c.Outbox().IsPending("server9999", seq) || !c.Outbox().IsPending("server9998", seq) {
 		t.Error("who lacks what is wrong")
 	}
 }
@@ -213,21 +213,21 @@ func TestManyAcknowledgementsAtOnce(t *testing.T) {
 func TestWhatACheckpointSaysIsNotSaidAgain(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, options(t, dir))
-	d.Register("s1", time.Now())
-	d.Register("s2", time.Now())
+	d.Outbox().Register("s1", time.Now())
+	d.Outbox().Register("s2", time.Now())
 	seq := put(t, d, jwtstoretest.Key(t), "jwt")
 	written(t, d)
-	d.Acknowledge("s1", seq)
-	d.Forget("s1")
-	d.Forget("s2")
-	d.Register("s1", time.Now())
+	d.Outbox().Acknowledge("s1", seq)
+	d.Outbox().Forget("s1")
+	d.Outbox().Forget("s2")
+	d.Outbox().Register("s1", time.Now())
 	if err := os.RemoveAll(filepath.Join(dir, ".journal")); err != nil {
 		t.Fatal(err)
 	}
 	put(t, d, jwtstoretest.Key(t), "jwt")
 	copied := t.TempDir()
 	copyTree(t, dir, copied)
-	if c := open(t, options(t, copied)); !c.IsPending("s1", seq) {
+	if c := open(t, options(t, copied)); !c.Outbox().IsPending("s1", seq) {
 		t.Error("a change that is owed is lost")
 	}
 }

@@ -44,12 +44,12 @@ import (
 //	of a file       {size, mtime, inode, ctime}   times in nanoseconds
 //	of a commit     {-1, seq, 0, 0}               committed, its file is not written yet
 //	of a hot file   {-2, n, 0, 0}                 just written to: n is new each time, so it never compares equal
-type Stamp = [4]int64
+type Stamp [4]int64
 
 func commitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
 
 // Change is one committed change of an account that the nats-servers are to hear of.
-type Change = struct {
+type Change struct {
 	Seq uint64
 	Key string
 	At  time.Time // of the commit

@@ -40,9 +40,9 @@ func (d *Dir) materialiser() {
 		wait = settleTime
 		if d.materialise() != nil {
 			wait = retryTime
-			knock(d.wake)
+			signal(d.wake)
 		}
-		d.noteNewcomers()
+		d.saveEvents()
 	}
 }
 
@@ -300,13 +300,14 @@ func (d *Dir) finish(done []*version) {
 	}
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
-	news, err := d.tell(done)
+	events, err := d.tell(done)
 	if err != nil {
 		d.journal.stale = true
+	} else {
+		d.outbox.saved(events)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.news = d.news[news:]
 	for _, v := range done {
 		for _, unwritten := range [...]map[string]*version{d.pending, d.graves} {
 			if unwritten[v.key] == v {
@@ -317,24 +318,24 @@ func (d *Dir) finish(done []*version) {
 	}
 }
 
-// tell appends the mark that the journal reaches with done, and how many news went with it. It is not synced: a
+// tell appends the mark that the journal reaches with done, and which events went with it. It is not synced: a
 // crash of this process does not lose it.
-func (d *Dir) tell(done []*version) (news int, err error) {
+func (d *Dir) tell(done []*version) (events savepoint, err error) {
 	if err := d.journal.ready(); err != nil {
-		return 0, err
+		return savepoint{}, err
 	}
 	written := make(map[*version]bool, len(done))
 	for _, v := range done {
 		written[v] = true
 	}
+	records, events := d.eventsRecord()
 	d.mu.RLock()
-	records, news := d.newsRecord()
 	records = append(records, record{kind: kindMark, seq: d.mark(written), at: time.Now()})
 	d.mu.RUnlock()
 	if err := d.journal.append(records, false); err != nil {
-		return 0, err
+		return savepoint{}, err
 	}
-	return news, nil
+	return events, nil
 }
 
 // parallel calls f for every number below n, a few at a time.

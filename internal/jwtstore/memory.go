@@ -15,11 +15,10 @@ type Memory struct {
 	keys keyLocks
 
 	mu       sync.RWMutex
-	announce bool
 	closed   bool
 	versions map[string]memoryVersion
 	graves   map[string][]byte // tombstones
-	led      *ledger
+	outbox   *Outbox
 }
 
 type memoryVersion struct {
@@ -27,9 +26,9 @@ type memoryVersion struct {
 	jwt []byte
 }
 
-// NewMemory returns an empty store; announce is as in SetAnnounce.
+// NewMemory returns an empty store; announce is as in Outbox.SetAnnounce.
 func NewMemory(announce bool) *Memory {
-	return &Memory{announce: announce, versions: map[string]memoryVersion{}, graves: map[string][]byte{}, led: newLedger()}
+	return &Memory{versions: map[string]memoryVersion{}, graves: map[string][]byte{}, outbox: newOutbox(announce, nil)}
 }
 
 // Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. An account that
@@ -79,9 +78,8 @@ func (m *Memory) Put(ctx context.Context, key, door string, jwt []byte, allow fu
 		return 0, err
 	}
 	jwt = slices.Clone(jwt)
-	return m.commit(func(seq uint64) {
+	return m.commit(record{kind: kindPut, key: key}, func(seq uint64) {
 		m.versions[key] = memoryVersion{seq: seq, jwt: jwt}
-		m.led.commit(seq, key, time.Now(), m.announce && !isHash(key))
 	})
 }
 
@@ -109,10 +107,9 @@ func (m *Memory) Delete(ctx context.Context, key, door string, allow func(stored
 		return 0, err
 	}
 	tombstone = slices.Clone(tombstone)
-	return m.commit(func(seq uint64) {
+	return m.commit(record{kind: kindDelete, key: key}, func(uint64) {
 		delete(m.versions, key)
 		m.graves[key] = tombstone
-		m.led.withdraw(seq, key)
 	})
 }
 
@@ -134,91 +131,28 @@ func (m *Memory) Touch(ctx context.Context, key, door string) (seq uint64, err e
 	if _, _, err := m.Load(key, Stamp{}); err != nil {
 		return 0, err
 	}
-	return m.commit(func(seq uint64) { m.led.commit(seq, key, time.Now(), m.announce) })
+	return m.commit(record{kind: kindTouch, key: key}, func(uint64) {})
 }
 
-func (m *Memory) commit(apply func(seq uint64)) (uint64, error) {
+// commit makes a change visible: first to readers, then to the outbox.
+func (m *Memory) commit(r record, apply func(seq uint64)) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return 0, ErrClosed
 	}
-	seq := m.led.head + 1
+	seq, announce := m.outbox.next()
 	apply(seq)
+	r.seq, r.at = seq, time.Now()
+	if !announce || isHash(r.key) {
+		r.flags = flagQuiet
+	}
+	m.outbox.apply(r)
 	return seq, nil
 }
 
-// SetAnnounce says whether later changes are owed to nats-servers. What is owed already stays owed.
-func (m *Memory) SetAnnounce(on bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.announce = on
-}
-
-// Changes returns what some server may still lack, oldest first; only the latest change of each account.
-func (m *Memory) Pending() []Change {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.led.changes()
-}
-
-// Latest returns the change of an account that some server may still lack; the zero Change if there is none.
-func (m *Memory) PendingFor(key string) Change {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.led.latest(key)
-}
-
-// Seen says when a server was last met; the zero time if it is not known.
-func (m *Memory) LastSeen(server string) time.Time {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.led.seen(server)
-}
-
-// Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
-func (m *Memory) Register(server string, at time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if server != "" {
-		m.led.meet(server, at)
-	}
-}
-
-// Servers returns the names of all that were met and not forgotten.
-func (m *Memory) Servers() []string {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.led.names()
-}
-
-// Unseen returns the servers that were last met before a moment.
-func (m *Memory) UnseenSince(before time.Time) []string {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.led.unseen(before)
-}
-
-// Lacks says whether the server has yet to acknowledge the change. Nobody lacks one that Changes does not return.
-func (m *Memory) IsPending(server string, seq uint64) bool {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.led.lacks(server, seq)
-}
-
-// Confirm records that the server has acknowledged the change.
-func (m *Memory) Acknowledge(server string, seq uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.led.confirm(server, seq)
-}
-
-// Forget removes a server: it is owed nothing any more.
-func (m *Memory) Forget(server string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.led.forget(server)
-}
+// Outbox returns the outbox of this store.
+func (m *Memory) Outbox() *Outbox { return m.outbox }
 
 // Close ends Put, Delete and Touch.
 func (m *Memory) Close() error {

@@ -139,7 +139,7 @@ func (d *Dir) takeRoom(ctx context.Context, n int) error {
 		if fault != nil {
 			return fault
 		}
-		knock(d.hurry)
+		signal(d.hurry)
 		select {
 		case <-room:
 		case <-d.stop:
@@ -171,8 +171,8 @@ func (d *Dir) anyFault() error {
 	return nil
 }
 
-// knock wakes who waits on a channel of capacity 1, now or later.
-func knock(c chan struct{}) {
+// signal wakes the goroutine that receives from c, a channel of capacity 1, now or at its next receive.
+func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

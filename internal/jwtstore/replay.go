@@ -14,7 +14,7 @@ import (
 type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
-	led        *ledger
+	outbox     *Outbox
 	last       map[string]record // the latest Put or Delete of each account, if it may not be written out
 	deletes    map[string]record // the latest Delete of each account, if it may not be written out
 	damage     []string          // what was skipped, for people
@@ -28,7 +28,7 @@ func replay(data []byte) (*replayed, error) {
 	if whole && version != formatVersion {
 		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
 	}
-	s := &replayed{generation: generation, led: newLedger(), last: map[string]record{}, deletes: map[string]record{}}
+	s := &replayed{generation: generation, outbox: newOutbox(false, nil), last: map[string]record{}, deletes: map[string]record{}}
 	if !whole && len(data) > 0 {
 		s.generation = newestGeneration(data)
 		s.damage = append(s.damage, "its head is damaged")
@@ -103,7 +103,7 @@ func (s *replayed) apply(r record) {
 	case kindMark:
 		s.mark = max(s.mark, r.seq)
 	case kindNews:
-		s.led.applyNews(r.body)
+		s.outbox.replay(r.body)
 	}
 }
 
@@ -114,33 +114,24 @@ func keepLatest(of map[string]record, r record) {
 	}
 }
 
-// change tells the ledger. A snapshot is followed by changes that it knows already.
+// change tells the outbox. A snapshot is followed by changes that it knows already.
 func (s *replayed) change(r record) {
-	switch {
-	case r.seq <= s.led.head || !validName(r.key):
-	case r.kind == kindDelete:
-		s.led.withdraw(r.seq, r.key)
-	default:
-		s.led.commit(r.seq, r.key, r.at, r.flags&flagQuiet == 0)
+	if r.seq > s.outbox.head && validName(r.key) {
+		s.outbox.apply(r)
 	}
-}
-
-// snapshot is the body of the first record of a file.
-func snapshot(mark uint64, l *ledger) []byte {
-	return l.encode(binary.AppendUvarint(nil, mark))
 }
 
 func (s *replayed) restore(body []byte) {
 	mark, n := binary.Uvarint(body)
-	led, err := (*ledger)(nil), errors.New("the mark is damaged")
+	outbox, err := (*Outbox)(nil), errors.New("the mark is damaged")
 	if n > 0 {
-		led, err = decodeLedger(body[n:])
+		outbox, err = restoreOutbox(body[n:])
 	}
 	if err != nil {
 		s.damage = append(s.damage, err.Error())
 		return
 	}
-	s.mark, s.led = mark, led
+	s.mark, s.outbox = mark, outbox
 }
 
 // unwritten returns what may not be written out, oldest first: of each account the last Put or Delete, and before a

@@ -38,7 +38,7 @@ func FuzzAnswers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {
 		store, log := jwtstore.NewMemory(true), &natstest.Log{}
-		n := notifier.New(notifier.Options{Outbox: store, Log: slog.New(logging.New(log, logging.Format{Debug: true})),
+		n := notifier.New(notifier.Options{Outbox: store.Outbox(), Log: slog.New(logging.New(log, logging.Format{Debug: true})),
 			Load: func(context.Context, string) ([]byte, error) { return []byte("jwt"), nil }})
 		n.SetConfigured(true)
 		m := &mesh{subs: map[string]nats.MsgHandler{}, payloads: map[string][]string{}}
@@ -50,12 +50,12 @@ func FuzzAnswers(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store.Register("n", time.Now())
+		store.Outbox().Register("n", time.Now())
 		n.Announce(key, seq, time.Now())
 		for range 2 {
 			hear(&nats.Msg{Subject: subject, Data: data})
 		}
-		if !store.IsPending("n", seq) && !(strings.HasPrefix(subject, "_INBOX.x."+key+".1") && bytes.Contains(data, []byte("n"))) {
+		if !store.Outbox().IsPending("n", seq) && !(strings.HasPrefix(subject, "_INBOX.x."+key+".1") && bytes.Contains(data, []byte("n"))) {
 			t.Errorf("%q %q acknowledged the change", subject, data)
 		}
 		for _, subject := range m.asks() {

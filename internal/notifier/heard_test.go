@@ -43,7 +43,7 @@ func TestWhatEveryNATSServerHasHeardIsNotAnnounced(t *testing.T) {
 				if after, _ := b.counted(); after-before != c.updates {
 					t.Errorf("announced %d times", after-before)
 				}
-				if b.store.IsPending("n1", seq) || b.store.IsPending("n2", seq) {
+				if b.store.Outbox().IsPending("n1", seq) || b.store.Outbox().IsPending("n2", seq) {
 					t.Error("it is still owed")
 				}
 			}, one, two)
@@ -61,13 +61,13 @@ func TestWhoWasAwayIsOwedWhatAllOthersHaveHeard(t *testing.T) {
 		time.Sleep(2 * time.Minute) // n2 is missed
 		seq := b.hear(t, b.key)
 		time.Sleep(10 * time.Second)
-		if n, _ := b.counted(); n != 0 || b.store.IsPending("n1", seq) || !b.store.IsPending("n2", seq) {
-			t.Errorf("announced %d times, owed to n1: %v, to n2: %v", n, b.store.IsPending("n1", seq), b.store.IsPending("n2", seq))
+		if n, _ := b.counted(); n != 0 || b.store.Outbox().IsPending("n1", seq) || !b.store.Outbox().IsPending("n2", seq) {
+			t.Errorf("announced %d times, owed to n1: %v, to n2: %v", n, b.store.Outbox().IsPending("n1", seq), b.store.Outbox().IsPending("n2", seq))
 		}
 		b.set(one, two)
 		time.Sleep(2 * time.Minute)
-		if n, _ := b.counted(); n != 1 || b.store.IsPending("n2", seq) {
-			t.Errorf("announced %d times, owed to n2: %v", n, b.store.IsPending("n2", seq))
+		if n, _ := b.counted(); n != 1 || b.store.Outbox().IsPending("n2", seq) {
+			t.Errorf("announced %d times, owed to n2: %v", n, b.store.Outbox().IsPending("n2", seq))
 		}
 	}, one, two)
 }
@@ -78,7 +78,7 @@ func TestOtherAccountServersAreNoNATSServers(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		b.push(t, b.key)
 		time.Sleep(10 * time.Second)
-		if names := b.store.Servers(); len(names) != 1 || names[0] != "n1" {
+		if names := b.store.Outbox().Servers(); len(names) != 1 || names[0] != "n1" {
 			t.Errorf("known are %q", names)
 		}
 	}, &node{name: "n1", id: "N1", version: "2.15.2", says: "jwt updated"},

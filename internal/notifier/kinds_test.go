@@ -202,12 +202,12 @@ func TestAURLServerThatRestartedIsOwedNothing(t *testing.T) {
 		b.commit(t, a.ID, b.op.Account(t, a), time.Now().Add(-time.Minute))
 	}
 	natstest.Eventually(t, "all is owed to the one that is away only", func() bool {
-		return len(b.store.Pending()) == 300 && !b.store.IsPending("hub", b.store.Pending()[299].Seq)
+		return len(b.store.Outbox().Pending()) == 300 && !b.store.Outbox().IsPending("hub", b.store.Outbox().Pending()[299].Seq)
 	})
 	heard := make(chan struct{}, 1000)
 	listen(t, b, hub.ClientURL(), "*", func() { heard <- struct{}{} })
 	natstest.Start(t, conf)
-	natstest.Eventually(t, "nothing is owed", func() bool { return len(b.store.Pending()) == 0 })
+	natstest.Eventually(t, "nothing is owed", func() bool { return len(b.store.Outbox().Pending()) == 0 })
 	if n := len(heard); n > 1 { // one, to see what kind of server it is now
 		t.Errorf("%d announcements were made", n)
 	}

@@ -162,7 +162,7 @@ func inMesh(t *testing.T, test func(t *testing.T, c *cell), nodes ...*node) {
 			store: jwtstore.NewMemory(true), log: &natstest.Log{}, key: key,
 		}
 		c.notifier = notifier.New(notifier.Options{
-			Outbox: c.store,
+			Outbox: c.store.Outbox(),
 			Log:    slog.New(logging.New(c.log, logging.Format{Debug: true})),
 			Load: func(_ context.Context, key string) ([]byte, error) {
 				token, _, err := c.store.Load(key, accounts.Stamp{})
@@ -209,7 +209,7 @@ func TestTenThousandPushesDoNotFlood(t *testing.T) {
 		for _, k := range keys {
 			last = c.push(t, k)
 		}
-		for c.store.IsPending("good", last) {
+		for c.store.Outbox().IsPending("good", last) {
 			time.Sleep(time.Millisecond)
 		}
 		if took := time.Since(began); took > 10*time.Second {
@@ -223,12 +223,12 @@ func TestTenThousandPushesDoNotFlood(t *testing.T) {
 		if after, _ := c.counted(); after-updates > 30 {
 			t.Errorf("%d announcements in ten minutes to one that does not answer", after-updates)
 		}
-		if n := len(c.store.Pending()); n != 10_000 {
+		if n := len(c.store.Outbox().Pending()); n != 10_000 {
 			t.Errorf("%d changes are owed to it", n)
 		}
 		c.set(good, &node{name: "deaf", id: "ND", version: "2.15.2", says: "jwt updated"})
 		time.Sleep(time.Minute)
-		if n := len(c.store.Pending()); n != 0 {
+		if n := len(c.store.Outbox().Pending()); n != 0 {
 			t.Errorf("%d changes are owed although it answers again", n)
 		}
 		if _, most := c.counted(); most > 128 {
@@ -274,7 +274,7 @@ func TestServersBefore210AreFound(t *testing.T) {
 	now, old := &node{name: "new", id: "N1", version: "2.10.29", says: "jwt updated"}, &node{name: "old", id: "N2", version: "2.9.25", says: "jwt updated"}
 	inMesh(t, func(t *testing.T, c *cell) {
 		time.Sleep(10 * time.Minute)
-		if got := c.store.Servers(); !slices.Equal(got, []string{"old"}) || c.log.Count("is gone") > 0 || c.log.Count("no nats-server answers") > 0 {
+		if got := c.store.Outbox().Servers(); !slices.Equal(got, []string{"old"}) || c.log.Count("is gone") > 0 || c.log.Count("no nats-server answers") > 0 {
 			t.Errorf("known: %v\n%s", got, c.log)
 		}
 		c.set(now, old)
@@ -322,7 +322,7 @@ func TestARestartInTheMiddleOfARoundIsNoSecondServer(t *testing.T) {
 			c.heartbeat("n", fmt.Sprint("N", i+2))
 		}
 		time.Sleep(time.Minute)
-		if got := c.store.Servers(); !slices.Equal(got, []string{"n"}) || c.log.Count("two nats-servers") > 0 {
+		if got := c.store.Outbox().Servers(); !slices.Equal(got, []string{"n"}) || c.log.Count("two nats-servers") > 0 {
 			t.Errorf("known: %v\n%s", got, c.log)
 		}
 	}, &node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"})
@@ -353,14 +353,14 @@ func TestARestartIsNoticedByTheID(t *testing.T) {
 				cell.set()
 				time.Sleep(2 * time.Minute)
 				for _, k := range keys {
-					if seq := cell.put(t, k, "jwt"); !cell.store.IsPending("n", seq) {
+					if seq := cell.put(t, k, "jwt"); !cell.store.Outbox().IsPending("n", seq) {
 						t.Fatal("it is owed nothing")
 					}
 				}
 				time.Sleep(time.Minute)
 				cell.set(&node{name: "n", id: "N2", version: "2.15.2", says: c.says, began: time.Now()})
 				time.Sleep(2 * time.Minute)
-				if n := len(cell.store.Pending()); n != 0 {
+				if n := len(cell.store.Outbox().Pending()); n != 0 {
 					t.Errorf("%d changes are still owed", n)
 				}
 				if n, _ := cell.counted(); n != c.announced {
@@ -382,8 +382,8 @@ func TestAServerThatNobodyKnewIsToldEverything(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.set(&node{name: "n", id: "N1", version: "2.15.2", says: "jwt update skipped", began: time.Now()})
 		time.Sleep(2 * time.Minute)
-		if n, _ := c.counted(); n < 50 || len(c.carried()) != 50 || len(c.store.Pending()) != 0 {
-			t.Errorf("%d announcements of %d accounts, %d still owed", n, len(c.carried()), len(c.store.Pending()))
+		if n, _ := c.counted(); n < 50 || len(c.carried()) != 50 || len(c.store.Outbox().Pending()) != 0 {
+			t.Errorf("%d announcements of %d accounts, %d still owed", n, len(c.carried()), len(c.store.Outbox().Pending()))
 		}
 	})
 }
@@ -405,7 +405,7 @@ func TestNobodyIsForgottenWhateverHeAnswered(t *testing.T) {
 						c.hearConnect("n", id, k)
 					}
 					time.Sleep(2 * time.Minute)
-					if n := len(c.store.Pending()); n != 0 {
+					if n := len(c.store.Outbox().Pending()); n != 0 {
 						t.Errorf("%d changes are owed for ever", n)
 					}
 				}, &node{name: "n", id: "N1", version: "2.15.2", says: says})
@@ -450,11 +450,11 @@ func TestForgetIsConfigurable(t *testing.T) {
 		c.set()
 		c.push(t, c.key)
 		time.Sleep(9 * time.Minute)
-		if got := c.store.Servers(); len(got) != 1 {
+		if got := c.store.Outbox().Servers(); len(got) != 1 {
 			t.Errorf("known: %v", got)
 		}
 		time.Sleep(3 * time.Minute)
-		if got := c.store.Servers(); len(got) != 0 || c.log.Count("has not been seen for 10m0s and is forgotten") != 1 {
+		if got := c.store.Outbox().Servers(); len(got) != 0 || c.log.Count("has not been seen for 10m0s and is forgotten") != 1 {
 			t.Errorf("known: %v\n%s", got, c.log)
 		}
 	}, &node{name: "n", id: "N1", version: "2.15.2", says: "jwt updated"})

@@ -35,14 +35,11 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 )
 
 // Change is one committed change of an account that the nats-servers are to hear of.
-type Change = struct {
-	Seq uint64
-	Key string
-	At  time.Time // of the commit
-}
+type Change = jwtstore.Change
 
 // Outbox remembers, durably, which change each nats-server has acknowledged. jwtstore's stores meet it.
 type Outbox interface {

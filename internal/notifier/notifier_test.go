@@ -36,7 +36,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{op: jwttest.NewOperator(t), store: jwtstore.NewMemory(true), log: &natstest.Log{}}
 	b.notifier = notifier.New(notifier.Options{
-		Outbox: b.store,
+		Outbox: b.store.Outbox(),
 		Log:    slog.New(logging.New(b.log, logging.Format{Debug: true})),
 		Load: func(_ context.Context, key string) ([]byte, error) {
 			token, _, err := b.store.Load(key, accounts.Stamp{})
@@ -139,7 +139,7 @@ func TestARevocationIsAcknowledgedByEveryServerOfACluster(t *testing.T) {
 		within(t, "the user is thrown out", out[i])
 	}
 	b.wantDelivery(t, a.ID, "acknowledged by 3 of 3 nats-servers")
-	if left := b.store.Pending(); len(left) != 0 {
+	if left := b.store.Outbox().Pending(); len(left) != 0 {
 		t.Errorf("still owed: %v", left)
 	}
 }
@@ -263,7 +263,7 @@ func TestAServerThatGoesIsNotWaitedForButOwedWhatItMissed(t *testing.T) {
 	natstest.Stop(cluster[1])
 	b.commit(t, a.ID, b.op.Account(t, a), time.Now().Add(-time.Minute))
 	b.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
-	if left := b.store.Pending(); len(left) != 1 || !b.store.IsPending("n2", left[0].Seq) || b.store.IsPending("n1", left[0].Seq) {
+	if left := b.store.Outbox().Pending(); len(left) != 1 || !b.store.Outbox().IsPending("n2", left[0].Seq) || b.store.Outbox().IsPending("n1", left[0].Seq) {
 		t.Errorf("owed: %v", left)
 	}
 }
@@ -292,15 +292,15 @@ func (e *echo) PublishRequest(subject, reply string, _ []byte) error {
 func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.store.Register("gone", time.Now().Add(-73*time.Hour))
-		b.store.Register("away", time.Now().Add(-70*time.Hour))
-		b.store.Register("here", time.Now().Add(-73*time.Hour))
+		b.store.Outbox().Register("gone", time.Now().Add(-73*time.Hour))
+		b.store.Outbox().Register("away", time.Now().Add(-70*time.Hour))
+		b.store.Outbox().Register("here", time.Now().Add(-73*time.Hour))
 		ctx, cancel := context.WithCancel(context.Background())
 		go b.notifier.Serve(ctx, &echo{})
 		known := func(after time.Duration, want ...string) {
 			t.Helper()
 			time.Sleep(after) // of the bubble's clock
-			if got := b.store.Servers(); !slices.Equal(got, want) {
+			if got := b.store.Outbox().Servers(); !slices.Equal(got, want) {
 				t.Errorf("known: %v, want %v", got, want)
 			}
 		}
@@ -331,10 +331,10 @@ func TestAServerBefore220IsTakenAtItsFlush(t *testing.T) {
 	}
 	_ = old.Flush()
 	b.commit(t, a.ID, b.op.Account(t, a), time.Now().Add(-time.Minute))
-	b.store.Register("old", time.Now())
+	b.store.Outbox().Register("old", time.Now())
 	b.link(t, s.ClientURL(), b.sysCreds(t))
 	b.wantDelivery(t, a.ID, "acknowledged by 2 of 2 nats-servers")
-	if left := b.store.Pending(); len(left) != 0 {
+	if left := b.store.Outbox().Pending(); len(left) != 0 {
 		t.Errorf("still owed: %v", left)
 	}
 }
@@ -422,7 +422,7 @@ func TestThousandsOfChangesDoNotFlood(t *testing.T) {
 	}
 	_ = nc.Flush()
 	b.link(t, s.ClientURL(), b.sysCreds(t))
-	natstest.Eventually(t, "all are acknowledged", func() bool { return len(b.store.Pending()) == 0 })
+	natstest.Eventually(t, "all are acknowledged", func() bool { return len(b.store.Outbox().Pending()) == 0 })
 	mu.Lock()
 	defer mu.Unlock()
 	if most > 400 {

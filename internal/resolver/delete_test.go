@@ -170,7 +170,7 @@ func TestTheAnswerSaysWhoStillRunsTheAccount(t *testing.T) {
 	creds, _ := a.User(t)
 	natstest.Connect(t, s.nats.ClientURL(), creds)
 	h.push(t, a.ID, h.signed(t, a, 0))
-	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Servers()) == 1 && h.store.PendingFor(a.ID).Seq == 0 })
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Outbox().Servers()) == 1 && h.store.Outbox().PendingFor(a.ID).Seq == 0 })
 	got := h.request(t, deleteSubject, order(t, op.Key, nil, a.ID))
 	if want := fmt.Sprintf("deleted 1 accounts; %s is still loaded by n1", a.ID[:12]); !strings.Contains(string(got.Data), want) || !strings.Contains(string(got.Data), "conn: 0") {
 		t.Errorf("%s %+v", got.Data, got.Error)

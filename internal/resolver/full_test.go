@@ -119,7 +119,7 @@ func TestAChangeIsAnnouncedOnce(t *testing.T) {
 		natstest.Connect(t, s.nats.ClientURL(), creds)
 	}
 	h := newHouse(t, s)
-	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Servers()) == 1 })
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Outbox().Servers()) == 1 })
 	said := s.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
 	for i, c := range []struct {
 		name  string
@@ -137,7 +137,7 @@ func TestAChangeIsAnnouncedOnce(t *testing.T) {
 		token := s.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Name = "pushed" })
 		for range 2 { // the second time it is stored already
 			c.offer(a, token)
-			natstest.Eventually(t, "nothing is owed", func() bool { return h.has(a.ID, token) && h.store.PendingFor(a.ID).Seq == 0 })
+			natstest.Eventually(t, "nothing is owed", func() bool { return h.has(a.ID, token) && h.store.Outbox().PendingFor(a.ID).Seq == 0 })
 			if c.name == "a POST" {
 				break // a POST of the same is announced once more: people push again to be sure
 			}
@@ -157,7 +157,7 @@ func TestANewerJWTThatANATSServerHasGotMeanwhileIsNotLost(t *testing.T) {
 	op, dir := jwttest.NewOperator(t), t.TempDir()
 	s := newSiteAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
 	h := newHouse(t, s)
-	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Servers()) == 1 })
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Outbox().Servers()) == 1 })
 	for range 5 {
 		h.close()
 		a := jwttest.NewAccount(t)
@@ -169,7 +169,7 @@ func TestANewerJWTThatANATSServerHasGotMeanwhileIsNotLost(t *testing.T) {
 		said := s.count(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE")
 		h.open(t)
 		h.eventuallyHas(t, a.ID, newer)
-		natstest.Eventually(t, "nothing is owed", func() bool { return h.store.PendingFor(a.ID).Seq == 0 })
+		natstest.Eventually(t, "nothing is owed", func() bool { return h.store.Outbox().PendingFor(a.ID).Seq == 0 })
 		if !inDir(dir, a.ID, newer) || said.Load() > 2 {
 			t.Errorf("the nats-server has another one, after %d updates", said.Load())
 		}

@@ -160,7 +160,7 @@ func TestOursAndTheOriginalsBecomeTheSame(t *testing.T) {
 	}
 	same()
 	h.wantUpdatesEnd(t)
-	for _, name := range h.store.Servers() {
+	for _, name := range h.store.Outbox().Servers() {
 		if name != "n1" {
 			t.Errorf("%s counts as a nats-server", name)
 		}

@@ -320,7 +320,7 @@ func TestConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
 			o, _ := one.gate.GetLocal(t.Context(), p.key)
 			w, _ := two.gate.GetLocal(t.Context(), p.key)
 			return o != nil && w != nil && bytes.Equal(o.JWT, w.JWT) && (p.newer == nil || bytes.Equal(o.JWT, p.newer)) &&
-				one.store.PendingFor(p.key).Seq == 0 && two.store.PendingFor(p.key).Seq == 0
+				one.store.Outbox().PendingFor(p.key).Seq == 0 && two.store.Outbox().PendingFor(p.key).Seq == 0
 		})
 	}
 	s.wantSilence(t, one, two)

@@ -92,7 +92,7 @@ func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(logging.New(h.log, logging.Format{Debug: true}))
-	h.told = notifier.New(notifier.Options{Outbox: store, Log: log, Load: func(ctx context.Context, key string) ([]byte, error) {
+	h.told = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log, Load: func(ctx context.Context, key string) ([]byte, error) {
 		a, err := h.gate.GetLocal(ctx, key)
 		if err != nil {
 			return nil, err

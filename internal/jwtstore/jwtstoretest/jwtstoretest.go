@@ -29,15 +29,7 @@ type Store interface {
 	Tombstone(key string) ([]byte, error)
 	Touch(ctx context.Context, key, door string) (seq uint64, err error)
 	Keys() iter.Seq2[string, error]
-	SetAnnounce(on bool)
-	Pending() []jwtstore.Change
-	PendingFor(key string) jwtstore.Change
-	LastSeen(server string) time.Time
-	Register(server string, at time.Time)
-	Servers() []string
-	IsPending(server string, seq uint64) bool
-	Acknowledge(server string, seq uint64)
-	Forget(server string)
+	Outbox() *jwtstore.Outbox
 	Close() error
 }
 
@@ -161,7 +153,7 @@ func (b *bench) load(key string) string {
 func (b *bench) owed(want ...uint64) {
 	b.Helper()
 	got := []uint64{}
-	for _, c := range b.Pending() {
+	for _, c := range b.Outbox().Pending() {
 		got = append(got, c.Seq)
 		if c.At.IsZero() || c.Key == "" {
 			b.Errorf("change %+v says too little", c)
@@ -583,17 +575,17 @@ func tombstones(t *testing.T, b *bench) {
 
 func withdrawn(t *testing.T, b *bench) {
 	a, c := Key(t), Key(t)
-	b.Register("s1", time.Now())
+	b.Outbox().Register("s1", time.Now())
 	gone, other := b.put(a, "1"), b.put(c, "1")
 	b.delete(a, "gone")
 	b.owed(other)
-	if b.IsPending("s1", gone) || b.PendingFor(a) != (jwtstore.Change{}) {
+	if b.Outbox().IsPending("s1", gone) || b.Outbox().PendingFor(a) != (jwtstore.Change{}) {
 		t.Error("the change of a deleted account is lacked")
 	}
-	b.Acknowledge("s1", gone) // too late
+	b.Outbox().Acknowledge("s1", gone) // too late
 	again := b.put(a, "2")
 	b.owed(other, again)
-	if !b.IsPending("s1", again) {
+	if !b.Outbox().IsPending("s1", again) {
 		t.Error("what is put after a delete is not lacked")
 	}
 }
@@ -656,110 +648,110 @@ func touch(t *testing.T, b *bench) {
 func outbox(t *testing.T, b *bench) {
 	one := b.put(Key(t), "1")
 	b.owed(one) // nobody is known yet
-	b.Register("s1", time.Now())
-	b.Register("s2", time.Now())
-	b.Register("s2", time.Now())
+	b.Outbox().Register("s1", time.Now())
+	b.Outbox().Register("s2", time.Now())
+	b.Outbox().Register("s2", time.Now())
 	two := b.put(Key(t), "2")
 	b.owed(one, two)
-	if got := b.Servers(); len(got) != 2 || !slices.Contains(got, "s1") || !slices.Contains(got, "s2") {
+	if got := b.Outbox().Servers(); len(got) != 2 || !slices.Contains(got, "s1") || !slices.Contains(got, "s2") {
 		t.Errorf("servers %q", got)
 	}
-	b.Acknowledge("s1", one)
-	b.Acknowledge("s1", one)
-	b.Acknowledge("nobody", two)
-	b.Acknowledge("s1", 999)
-	if b.IsPending("s1", one) || !b.IsPending("s2", one) || !b.IsPending("s1", two) || !b.IsPending("s2", two) {
+	b.Outbox().Acknowledge("s1", one)
+	b.Outbox().Acknowledge("s1", one)
+	b.Outbox().Acknowledge("nobody", two)
+	b.Outbox().Acknowledge("s1", 999)
+	if b.Outbox().IsPending("s1", one) || !b.Outbox().IsPending("s2", one) || !b.Outbox().IsPending("s1", two) || !b.Outbox().IsPending("s2", two) {
 		t.Error("who lacks what is wrong")
 	}
 	b.owed(one, two)
-	b.Acknowledge("s2", one)
+	b.Outbox().Acknowledge("s2", one)
 	b.owed(two)
-	b.Acknowledge("s2", two)
-	b.Acknowledge("s1", two)
+	b.Outbox().Acknowledge("s2", two)
+	b.Outbox().Acknowledge("s1", two)
 	b.owed()
-	if b.IsPending("s1", two) || b.IsPending("new", two) {
+	if b.Outbox().IsPending("s1", two) || b.Outbox().IsPending("new", two) {
 		t.Error("a change that everybody has is lacked")
 	}
 }
 
 func superseded(t *testing.T, b *bench) {
 	a, c := Key(t), Key(t)
-	b.Register("s1", time.Now())
-	b.Register("s2", time.Now())
+	b.Outbox().Register("s1", time.Now())
+	b.Outbox().Register("s2", time.Now())
 	first := b.put(a, "1")
 	other := b.put(c, "1")
-	b.Acknowledge("s1", first)
+	b.Outbox().Acknowledge("s1", first)
 	second := b.put(a, "2")
 	b.owed(other, second)
-	if b.PendingFor(a).Seq != second || b.PendingFor(c).Seq != other || b.PendingFor(Key(t)) != (jwtstore.Change{}) {
+	if b.Outbox().PendingFor(a).Seq != second || b.Outbox().PendingFor(c).Seq != other || b.Outbox().PendingFor(Key(t)) != (jwtstore.Change{}) {
 		t.Error("an account's latest change is another")
 	}
-	if b.IsPending("s2", first) {
+	if b.Outbox().IsPending("s2", first) {
 		t.Error("a superseded change is lacked")
 	}
-	b.Acknowledge("s2", first) // too late, and not the latest
-	if !b.IsPending("s1", second) || !b.IsPending("s2", second) {
+	b.Outbox().Acknowledge("s2", first) // too late, and not the latest
+	if !b.Outbox().IsPending("s1", second) || !b.Outbox().IsPending("s2", second) {
 		t.Error("an acknowledgement of the older change counts for the newer")
 	}
-	b.Acknowledge("s1", second)
-	b.Acknowledge("s2", second)
+	b.Outbox().Acknowledge("s1", second)
+	b.Outbox().Acknowledge("s2", second)
 	b.owed(other)
 }
 
 func newcomer(t *testing.T, b *bench) {
 	met := time.Now()
-	b.Register("s1", met.Add(-time.Minute))
-	b.Register("s1", met)
-	if !b.LastSeen("s1").Equal(met) || !b.LastSeen("s2").IsZero() {
+	b.Outbox().Register("s1", met.Add(-time.Minute))
+	b.Outbox().Register("s1", met)
+	if !b.Outbox().LastSeen("s1").Equal(met) || !b.Outbox().LastSeen("s2").IsZero() {
 		t.Error("when the servers were last seen is wrong")
 	}
 	gone := b.put(Key(t), "1")
-	b.Acknowledge("s1", gone)
+	b.Outbox().Acknowledge("s1", gone)
 	kept := b.put(Key(t), "2")
-	b.Register("s2", time.Now())
-	b.Acknowledge("s1", kept)
+	b.Outbox().Register("s2", time.Now())
+	b.Outbox().Acknowledge("s1", kept)
 	b.owed(kept)
-	if !b.IsPending("s2", kept) || b.IsPending("s2", gone) {
+	if !b.Outbox().IsPending("s2", kept) || b.Outbox().IsPending("s2", gone) {
 		t.Error("a new server lacks the wrong changes")
 	}
-	b.Acknowledge("s2", kept)
+	b.Outbox().Acknowledge("s2", kept)
 	b.owed()
 }
 
 func forgotten(t *testing.T, b *bench) {
-	b.Register("s1", time.Now())
-	b.Register("s2", time.Now())
+	b.Outbox().Register("s1", time.Now())
+	b.Outbox().Register("s2", time.Now())
 	both, one := b.put(Key(t), "1"), b.put(Key(t), "2")
-	b.Acknowledge("s1", one)
-	b.Forget("nobody")
-	b.Forget("s2")
+	b.Outbox().Acknowledge("s1", one)
+	b.Outbox().Forget("nobody")
+	b.Outbox().Forget("s2")
 	b.owed(both)
-	b.Register("s2", time.Now())
-	b.Acknowledge("s2", both)
-	b.Forget("s2")
-	b.Register("s2", time.Now())
-	if !b.IsPending("s2", both) {
+	b.Outbox().Register("s2", time.Now())
+	b.Outbox().Acknowledge("s2", both)
+	b.Outbox().Forget("s2")
+	b.Outbox().Register("s2", time.Now())
+	if !b.Outbox().IsPending("s2", both) {
 		t.Error("a server that was forgotten is still known to have a change")
 	}
-	b.Forget("s2")
-	b.Forget("s1")
+	b.Outbox().Forget("s2")
+	b.Outbox().Forget("s1")
 	b.owed(both) // nobody is known: somebody may come
-	if got := b.Servers(); len(got) != 0 {
+	if got := b.Outbox().Servers(); len(got) != 0 {
 		t.Errorf("servers %q", got)
 	}
-	b.Register("s3", time.Now())
-	if !b.IsPending("s3", both) {
+	b.Outbox().Register("s3", time.Now())
+	if !b.Outbox().IsPending("s3", both) {
 		t.Error("a new server has what a forgotten one had acknowledged")
 	}
-	b.Acknowledge("s3", both)
+	b.Outbox().Acknowledge("s3", both)
 	b.owed()
 }
 
 func anyOrder(t *testing.T, b *bench) {
 	const n = 500
-	b.SetAnnounce(true)
-	b.Register("s1", time.Now())
-	b.Register("s2", time.Now())
+	b.Outbox().SetAnnounce(true)
+	b.Outbox().Register("s1", time.Now())
+	b.Outbox().Register("s2", time.Now())
 	seqs := make([]uint64, n)
 	var all sync.WaitGroup
 	for w := range 50 {
@@ -775,8 +767,8 @@ func anyOrder(t *testing.T, b *bench) {
 	}
 	all.Wait()
 	for i := range seqs {
-		b.Acknowledge("s1", seqs[i])
-		b.Acknowledge("s2", seqs[n-1-i])
+		b.Outbox().Acknowledge("s1", seqs[i])
+		b.Outbox().Acknowledge("s2", seqs[n-1-i])
 	}
 	b.owed()
 }
@@ -784,11 +776,11 @@ func anyOrder(t *testing.T, b *bench) {
 func quiet(t *testing.T, b *bench) {
 	a, c := Key(t), Key(t)
 	owed := b.put(a, "1")
-	b.SetAnnounce(false)
+	b.Outbox().SetAnnounce(false)
 	b.put(a, "2")
 	b.put(c, "1")
 	b.owed(owed)
-	b.SetAnnounce(true)
+	b.Outbox().SetAnnounce(true)
 	b.owed(owed, b.put(c, "2"))
 }
 
@@ -813,17 +805,17 @@ func durable(t *testing.T, b *bench) {
 	if b.reopen == nil {
 		return // this store leaves nothing behind
 	}
-	b.Register("s1", time.Now())
-	b.Register("s2", time.Now())
+	b.Outbox().Register("s1", time.Now())
+	b.Outbox().Register("s2", time.Now())
 	accounts := make([]string, 20)
 	seqs := make([]uint64, len(accounts))
 	for i := range accounts {
 		accounts[i] = Key(t)
 		seqs[i] = b.put(accounts[i], fmt.Sprintf("jwt %d", i))
-		b.Acknowledge("s1", seqs[i])
+		b.Outbox().Acknowledge("s1", seqs[i])
 	}
-	b.Acknowledge("s2", seqs[0])
-	b.Forget("s3")
+	b.Outbox().Acknowledge("s2", seqs[0])
+	b.Outbox().Forget("s3")
 	b.Store = b.reopen()
 	for i, key := range accounts {
 		if got := b.load(key); got != fmt.Sprintf("jwt %d", i) {
@@ -831,15 +823,15 @@ func durable(t *testing.T, b *bench) {
 		}
 	}
 	b.owed(seqs[1:]...)
-	if b.IsPending("s1", seqs[1]) || !b.IsPending("s2", seqs[1]) {
+	if b.Outbox().IsPending("s1", seqs[1]) || !b.Outbox().IsPending("s2", seqs[1]) {
 		t.Error("who lacks what is wrong")
 	}
 	if seq := b.put(accounts[0], "new"); seq <= seqs[len(seqs)-1] {
 		t.Errorf("sequence number %d after %d", seq, seqs[len(seqs)-1])
 	}
-	for _, c := range b.Pending() {
-		b.Acknowledge("s1", c.Seq)
-		b.Acknowledge("s2", c.Seq)
+	for _, c := range b.Outbox().Pending() {
+		b.Outbox().Acknowledge("s1", c.Seq)
+		b.Outbox().Acknowledge("s2", c.Seq)
 	}
 	b.Store = b.reopen()
 	b.owed()
@@ -852,7 +844,7 @@ func deletedForGood(t *testing.T, b *bench) {
 	if b.reopen == nil {
 		return // this store leaves nothing behind
 	}
-	b.Register("s1", time.Now())
+	b.Outbox().Register("s1", time.Now())
 	gone, back, again := Key(t), Key(t), Key(t)
 	for _, key := range []string{gone, back, again} {
 		b.put(key, "one")

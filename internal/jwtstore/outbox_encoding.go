@@ -1,0 +1,179 @@
+package jwtstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// event is something that was learned of a nats-server. In the journal it is
+//
+//	op                      1 byte
+//	length of the name      uvarint
+//	name
+//	number                  uvarint
+type event struct {
+	op     byte
+	server string
+	number uint64 // of an acknowledgement: the seq; of a registration: Unix ns; else 0
+}
+
+const (
+	opRegister byte = 1 + iota
+	opAcknowledge
+	opForget
+)
+
+// savepoint says how much of what was learned the journal takes over.
+type savepoint struct {
+	events  int
+	dropped int
+}
+
+// unsaved returns the events that the journal does not know, encoded. saved is to be called when it knows them.
+func (o *Outbox) unsaved() (body []byte, s savepoint) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for _, e := range o.events {
+		body = append(body, e.op)
+		body = appendText(body, e.server)
+		body = binary.AppendUvarint(body, e.number)
+	}
+	return body, savepoint{events: len(o.events)}
+}
+
+// saved records that the journal has what unsaved or appendSnapshot returned.
+func (o *Outbox) saved(s savepoint) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = o.events[s.events:]
+	o.dropped -= s.dropped
+	o.urgent = o.urgent && len(o.events)+o.dropped > 0
+}
+
+// replay applies what an earlier process wrote by unsaved. It stops at what it does not understand.
+func (o *Outbox) replay(body []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d := decoder{rest: body}
+	for len(d.rest) > 0 {
+		op := d.rest[0]
+		d.advance(1)
+		e := event{op: op, server: d.text(), number: d.uvarint()}
+		if d.bad || op < opRegister || op > opForget {
+			return
+		}
+		o.applyLocked(e)
+	}
+}
+
+// appendSnapshot appends all that the outbox knows to b. All numbers are varints; a text is its length and its bytes.
+//
+//	head
+//	number of servers, and of each: name, seen (Unix ns)
+//	number of changes, and of each: seq, at (Unix ns), key, number of servers that acknowledged, their positions above
+func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, s savepoint) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	b = binary.AppendUvarint(b, o.head)
+	b = binary.AppendUvarint(b, uint64(len(o.slots)))
+	position := make([]uint64, len(o.servers))
+	n := uint64(0)
+	for slot, s := range o.servers {
+		if s.name != "" {
+			b = appendText(b, s.name)
+			b = binary.AppendVarint(b, s.seen.UnixNano())
+			position[slot] = n
+			n++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(o.order.Len()))
+	for e := o.order.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*pendingChange)
+		b = binary.AppendUvarint(b, c.Seq)
+		b = binary.AppendVarint(b, c.At.UnixNano())
+		b = appendText(b, c.Key)
+		b = binary.AppendUvarint(b, uint64(c.count))
+		for slot := range o.servers {
+			if c.acked.has(slot) {
+				b = binary.AppendUvarint(b, position[slot])
+			}
+		}
+	}
+	return b, savepoint{events: len(o.events), dropped: o.dropped}
+}
+
+// restoreOutbox is the inverse of appendSnapshot. It believes nothing: every number is bounded by the bytes that are
+// there.
+func restoreOutbox(snapshot []byte) (*Outbox, error) {
+	o, d := newOutbox(false, nil), decoder{rest: snapshot}
+	o.head = d.uvarint()
+	for range d.count() {
+		o.registerLocked(d.text(), time.Unix(0, d.varint()))
+	}
+	for range d.count() {
+		c := &pendingChange{Change: Change{Seq: d.uvarint(), At: time.Unix(0, d.varint()), Key: d.text()}}
+		for range d.count() {
+			slot := d.uvarint()
+			if slot < uint64(len(o.servers)) && !c.acked.has(int(slot)) {
+				c.acked.set(int(slot))
+				c.count++
+			}
+		}
+		if d.bad || o.byKey[c.Key] != nil || o.bySeq[c.Seq] != nil {
+			break
+		}
+		o.keepLocked(c)
+	}
+	if d.bad || len(d.rest) > 0 {
+		return nil, errors.New("the outbox is damaged")
+	}
+	return o, nil
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// decoder takes numbers and texts off a slice. Once something is wrong it is bad and gives zeros.
+type decoder struct {
+	rest []byte
+	bad  bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	d.advance(n)
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.rest)
+	d.advance(n)
+	return v
+}
+
+// count is a number of things of at least one byte each.
+func (d *decoder) count() uint64 {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)) {
+		d.bad = true
+		return 0
+	}
+	return n
+}
+
+func (d *decoder) text() string {
+	n := d.count()
+	s := string(d.rest[:n])
+	d.advance(int(n))
+	return s
+}
+
+func (d *decoder) advance(n int) {
+	if n < 0 || d.bad {
+		d.bad, d.rest = true, nil
+		return
+	}
+	d.rest = d.rest[n:]
+}
