@@ -117,12 +117,6 @@ var reasons = []struct {
 	{ErrNewer, "newer"},
 	{ErrReplayed, "replayed"},
 	{ErrSave, "save-failed"},
-	{ErrBadActivation, "bad-jwt"},
-	{ErrActivationHash, "bad-jwt"},
-	{ErrActivationSize, "too-large"},
-	{ErrActivationIssuer, "bad-issuer"},
-	{ErrActivationSubject, "bad-subject"},
-	{ErrActivationSave, "save-failed"},
 }
 
 // Reason is the word for an error that Submit reports.

@@ -27,11 +27,9 @@ type Options struct {
 	Store      Store
 	Committer  Committer
 	Announcer  Announcer
-	Observer   Observer  // nil: nobody wants to know
-	Finder     Finder    // nil: nobody else is asked
-	Signer     Signer    // nil: there is no signing service
-	Tokens     Tokens    // where activation tokens are; nil: where the accounts are
-	Activator  Activator // nil: activation tokens are not announced
+	Observer   Observer // nil: nobody wants to know
+	Finder     Finder   // nil: nobody else is asked
+	Signer     Signer   // nil: there is no signing service
 	Trust      Trust
 	AllowOlder bool             // let an older JWT replace a newer one
 	ReadOnly   bool             // take nothing but files
@@ -47,8 +45,6 @@ type Registry struct {
 	observer   Observer
 	finder     Finder
 	signer     Signer
-	tokens     Tokens
-	activator  Activator
 	allowOlder bool
 	readOnly   bool
 	log        *slog.Logger
@@ -56,7 +52,6 @@ type Registry struct {
 
 	trust     atomic.Pointer[Trust]
 	cache     cache[*entry]
-	permits   cache[*permit]
 	roll      roll
 	surveying sync.Mutex  // one Rescan at a time
 	surveyed  atomic.Bool // the roll is complete
@@ -73,8 +68,6 @@ func New(o Options) *Registry {
 		announcer:  o.Announcer,
 		observer:   o.Observer,
 		signer:     o.Signer,
-		tokens:     o.Tokens,
-		activator:  o.Activator,
 		finder:     o.Finder,
 		allowOlder: o.AllowOlder,
 		readOnly:   o.ReadOnly,
@@ -82,12 +75,6 @@ func New(o Options) *Registry {
 		now:        o.Now,
 		repeat:     limiter{every: repeatEvery, last: map[string]time.Time{}},
 		changed:    limiter{every: restEvery, last: map[string]time.Time{}},
-	}
-	if r.tokens == nil {
-		r.tokens = struct {
-			Store
-			Committer
-		}{o.Store, o.Committer}
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
@@ -60,18 +61,19 @@ type store interface {
 // daemon is one running account server.
 type daemon struct {
 	Options
-	log      *slog.Logger
-	audit    *logging.Audit
-	store    store
-	desk     *auth.Desk
-	registry *accounts.Registry
-	notifier *notifier.Notifier
-	doors    *resolver.Server
-	follower *follower       // nil unless we follow another server
-	mirror   *dirsync.Mirror // nil unless somebody else writes what is served
-	front    *front
-	link     *link
-	tasks    *errgroup.Group
+	log         *slog.Logger
+	audit       *logging.Audit
+	store       store
+	desk        *auth.Desk
+	registry    *accounts.Registry
+	activations *activations.Registry
+	notifier    *notifier.Notifier
+	doors       *resolver.Server
+	follower    *follower       // nil unless we follow another server
+	mirror      *dirsync.Mirror // nil unless somebody else writes what is served
+	front       *front
+	link        *link
+	tasks       *errgroup.Group
 }
 
 // Run starts an account server and returns when ctx ends and everything is stopped and written, or with what kept
@@ -122,12 +124,12 @@ func Run(ctx context.Context, o Options) error {
 // furnish makes what serves the store, and fills that from the folder if somebody else writes it.
 func (d *daemon) furnish(ctx context.Context, trust anchors, folder *jwtstore.Folder) {
 	if folder == nil {
-		d.wire(trust, nil)
+		d.wire(trust, d.store)
 		return
 	}
-	shelf := dirsync.NewShelf()
-	d.wire(trust, shelf)
-	d.mirror = dirsync.New(dirsync.Options{Folder: folder, Store: d.store, Shelf: shelf, Gate: d.registry, Warn: d.warn})
+	tokens := activations.NewMemory()
+	d.wire(trust, tokens)
+	d.mirror = dirsync.New(dirsync.Options{Folder: folder, Store: d.store, Tokens: tokens, Gate: d.registry, Activations: d.activations, Warn: d.warn})
 	d.mirror.Fill(ctx)
 }
 
@@ -194,8 +196,8 @@ func (d *daemon) closeStore() {
 }
 
 // wire makes the gate and the outbox, who know each other: the gate announces, and what is announced passed the
-// gate. tokens is nil where activation tokens lie beside the accounts.
-func (d *daemon) wire(trust anchors, tokens accounts.Tokens) {
+// gate. tokens is where activation tokens are kept.
+func (d *daemon) wire(trust anchors, tokens activations.Store) {
 	d.notifier = notifier.New(notifier.Options{
 		Outbox: d.store.Outbox(),
 		Log:    d.log,
@@ -210,21 +212,28 @@ func (d *daemon) wire(trust anchors, tokens accounts.Tokens) {
 	d.notifier.SetForget(d.Config.ForgetServer)
 	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log, AllowDelete: d.Config.Store.AllowDelete, ReadOnly: d.Config.Store.ReadOnly})
 	d.registry = accounts.New(accounts.Options{
-		Store:     d.store,
-		Committer: d.store,
-		Announcer: d.notifier,
-		Observer:  auditor{d.audit},
-		Finder:    d.doors,
-		Signer:    d.doors,
-
-		Tokens:     tokens,
-		Activator:  d.doors,
+		Store:      d.store,
+		Committer:  d.store,
+		Announcer:  d.notifier,
+		Observer:   auditor{d.audit},
+		Finder:     d.doors,
+		Signer:     d.doors,
 		Trust:      trust.Trust,
 		AllowOlder: d.Config.Store.AllowOlder,
 		ReadOnly:   d.Config.Store.ReadOnly,
 		Log:        d.log,
 	})
-	d.doors.Gate = d.registry
+	d.activations = activations.New(activations.Options{
+		Accounts:   d.registry,
+		Store:      tokens,
+		Connection: d.notifier,
+		Publisher:  d.doors,
+		Observer:   auditor{d.audit},
+		AllowOlder: d.Config.Store.AllowOlder,
+		ReadOnly:   d.Config.Store.ReadOnly,
+		Log:        d.log,
+	})
+	d.doors.Gate, d.doors.Activations = d.registry, d.activations
 	d.useSigning(d.Config)
 }
 
@@ -242,6 +251,7 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	var failed context.Context
 	d.tasks, failed = errgroup.WithContext(ctx)
 	follower := d.nextFollower(d.Config)
+	d.useSource(follower)
 	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door, follower), door.secure, d.warn))
 	d.link = d.startLink(d.Config.NATS)
 	if every := d.Config.Store.CleanupInterval; every > 0 {

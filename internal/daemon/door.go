@@ -90,7 +90,7 @@ func admit(r *auth.Rules, o config.Login, role auth.Role) {
 
 // newAPI is the handler behind the door.
 func (d *daemon) newAPI(c config.Config, trust anchors, door door, f *follower) *httpapi.API {
-	o := httpapi.Options{Gate: d.registry, MaxPack: c.MaxPack, ReadOnly: d.Config.Store.ReadOnly, Log: d.log}
+	o := httpapi.Options{Gate: d.registry, Activations: d.activations, MaxPack: c.MaxPack, ReadOnly: d.Config.Store.ReadOnly, Log: d.log}
 	if d.mirror != nil {
 		o.Gate = mirrored{d.registry, d.mirror}
 	}

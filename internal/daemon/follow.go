@@ -25,16 +25,6 @@ func (f following) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	return f.replica.GetRaw(ctx, key)
 }
 
-// GetActivation implements httpapi.Gate.
-func (f following) GetActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
-	return f.replica.GetActivation(ctx, hash)
-}
-
-// GetRawActivation implements httpapi.Gate.
-func (f following) GetRawActivation(ctx context.Context, hash string) ([]byte, error) {
-	return f.replica.GetRawActivation(ctx, hash)
-}
-
 // follower is a replica at work with one configuration; nil follows nobody.
 type follower struct {
 	*replica.Replica
@@ -59,12 +49,13 @@ func (d *daemon) nextFollower(c config.Config) *follower {
 	case d.follower != nil && d.follower.of == of:
 		return d.follower
 	}
-	o := replica.Options{Primary: of.url, Timeout: of.timeout, MaxPack: of.maxPack, Gate: d.registry, Log: d.log}
+	o := replica.Options{Primary: of.url, Timeout: of.timeout, MaxPack: of.maxPack, Gate: d.registry, Activations: d.activations, Log: d.log}
 	return &follower{Replica: replica.New(o), of: of, done: make(chan struct{})}
 }
 
 // follow lets next, which is another one, follow in the place of the present one.
 func (d *daemon) follow(next *follower) {
+	d.useSource(next)
 	d.follower.stop()
 	d.follower = next
 	if next == nil {
@@ -79,6 +70,15 @@ func (d *daemon) follow(next *follower) {
 		defer close(next.done)
 		next.Run(ctx)
 	}()
+}
+
+// useSource has f asked for activation tokens that are not stored.
+func (d *daemon) useSource(f *follower) {
+	if f == nil {
+		d.activations.SetSource(nil)
+		return
+	}
+	d.activations.SetSource(f.Replica)
 }
 
 // stop returns when nothing is asked of the primary any more.

@@ -5,7 +5,7 @@
 //	       ──> what is gone     ──> taken out
 //
 // Every file goes through the gate like what comes by any other door. So the store is what of the folder can be served, and knows
-// which nats-server has heard of what. Activation tokens are kept beside it, on a Shelf.
+// which nats-server has heard of what. Activation tokens are kept in memory.
 package dirsync
 
 import (
@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 )
 
@@ -36,11 +37,12 @@ const (
 
 // Options is what a Mirror needs.
 type Options struct {
-	Folder *jwtstore.Folder
-	Store  accounts.Store // behind Gate
-	Shelf  *Shelf         // behind Gate
-	Gate   *accounts.Registry
-	Warn   func(format string, args ...any)
+	Folder      *jwtstore.Folder
+	Store       accounts.Store // behind Gate
+	Activations *activations.Registry
+	Tokens      *activations.Memory // the store of Activations
+	Gate        *accounts.Registry
+	Warn        func(format string, args ...any)
 }
 
 // Mirror is a folder at work. Again and Unsaved may be called from any goroutine; all else is for one.

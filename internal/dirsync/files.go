@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/trust"
 )
 
 // due returns the accounts that are to be offered again now, by path. Activation tokens are offered again with them.
@@ -23,7 +25,7 @@ func (m *Mirror) due() map[string]jwtstore.File {
 		full = full || f.unsaved
 		switch {
 		case time.Now().Before(f.after):
-		case accounts.IsActivationHash(f.Key):
+		case trust.IsActivationHash(f.Key):
 			m.news = true
 		default:
 			all[path] = f.File
@@ -39,7 +41,7 @@ var fileSource = accounts.Origin{Kind: accounts.KindFile, File: true}
 func (m *Mirror) offer(ctx context.Context, f jwtstore.File) {
 	key, err := f.Key, f.Err
 	switch {
-	case accounts.IsActivationHash(key) && err == nil:
+	case trust.IsActivationHash(key) && err == nil:
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.later[f.Path] = late{File: f, after: time.Now().Add(lookEvery)}
@@ -179,8 +181,8 @@ func (m *Mirror) elsewhere(f shelved) (paths []string, same bool) {
 // serves says whether what is served is what was taken from a file.
 func (m *Mirror) serves(f shelved) bool {
 	load := m.Store.Load
-	if accounts.IsActivationHash(f.key) {
-		load = m.Shelf.Load
+	if trust.IsActivationHash(f.key) {
+		load = m.Tokens.Load
 	}
 	stored, _, err := load(f.key, accounts.Stamp{})
 	return err != nil || sha256.Sum256(bytes.TrimSpace(stored)) == f.sum
@@ -194,7 +196,7 @@ func (m *Mirror) activate(ctx context.Context) {
 	}
 	m.news = false
 	for path, f := range maps.Clone(m.later) {
-		if !accounts.IsActivationHash(f.Key) {
+		if !trust.IsActivationHash(f.Key) {
 			continue
 		}
 		a, changed, err := m.permit(ctx, f.File)
@@ -205,22 +207,22 @@ func (m *Mirror) activate(ctx context.Context) {
 		}
 		m.mu.Unlock()
 		if changed && m.filled {
-			m.Gate.AnnounceActivation(a, true)
+			m.Activations.Announce(a, true)
 		}
 	}
 }
 
-func (m *Mirror) permit(ctx context.Context, f jwtstore.File) (a *accounts.Activation, changed bool, err error) {
-	if err := accounts.CheckActivation(f.Key, f.JWT); err != nil {
+func (m *Mirror) permit(ctx context.Context, f jwtstore.File) (a *activations.Token, changed bool, err error) {
+	if err := activations.Check(f.Key, f.JWT); err != nil {
 		return nil, false, err
 	}
-	return m.Gate.Activate(ctx, f.JWT, fileSource)
+	return m.Activations.Put(ctx, f.JWT, fileSource)
 }
 
 // takeOut takes an account or an activation token out of what is served. What can't be taken out now is tried again.
 func (m *Mirror) takeOut(ctx context.Context, f shelved) {
-	if accounts.IsActivationHash(f.key) {
-		m.Shelf.remove(f.key)
+	if trust.IsActivationHash(f.key) {
+		m.Tokens.Remove(f.key)
 		return
 	}
 	err := m.Gate.Remove(ctx, f.key, fileSource)

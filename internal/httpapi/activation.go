@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strings"
 
-	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/trust"
 )
 
@@ -17,11 +17,11 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 		return err
 	}
 	ctx := context.WithoutCancel(r.Context()) // as for an account
-	activation, changed, err := a.gate.Activate(ctx, token, originOf(r))
+	activation, changed, err := a.activations.Put(ctx, token, originOf(r))
 	if err != nil {
 		return err
 	}
-	a.gate.AnnounceActivation(activation, changed)
+	a.activations.Announce(activation, changed)
 	sendEmpty(w, http.StatusOK)
 	return nil
 }
@@ -30,7 +30,7 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) error {
 	hash := strings.TrimPrefix(r.URL.Path, pathActivation)
 	err := a.serveActivation(w, r, hash, readFlags(r))
-	if errors.Is(err, accounts.ErrNoActivation) && trust.IsActivationHash(hash) {
+	if errors.Is(err, activations.ErrNotFound) && trust.IsActivationHash(hash) {
 		return &unknownActivationError{hash, err}
 	}
 	return err
@@ -38,13 +38,13 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) er
 
 func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash string, f flags) error {
 	if f.text || f.decode {
-		token, err := a.gate.GetRawActivation(r.Context(), hash)
+		token, err := a.activations.GetRaw(r.Context(), hash)
 		if err != nil {
 			return err
 		}
 		return sendText(w, token, f)
 	}
-	activation, err := a.gate.GetActivation(r.Context(), hash)
+	activation, err := a.activations.Get(r.Context(), hash)
 	switch {
 	case err != nil:
 		return err
@@ -53,7 +53,7 @@ func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash strin
 		return nil
 	}
 	if f.notify {
-		a.gate.AnnounceActivation(activation, false)
+		a.activations.Announce(activation, false)
 	}
 	a.sendJWT(w, &activation.Account)
 	return nil

@@ -15,17 +15,18 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/trust"
 )
 
-// told counts announced activations.
-type told []string
+// published are the activation tokens that were announced.
+type published []string
 
-func (t *told) AnnounceActivation(a *accounts.Activation) bool {
-	*t = append(*t, a.Issuer+" "+a.Key)
+func (p *published) PublishActivation(t *activations.Token) bool {
+	*p = append(*p, t.Issuer+" "+t.Key)
 	return true
 }
 
@@ -46,10 +47,13 @@ func TestActivationsOverHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	var clock atomic.Int64 // seconds that the gate's clock is ahead
-	store, said := jwtstore.NewMemory(true), &told{}
-	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Activator: said, Trust: accounts.Trust{Operator: trusted},
-		Now: func() time.Time { return time.Now().Add(time.Duration(clock.Load()) * time.Second) }})
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: gate}))
+	store, said := jwtstore.NewMemory(true), &published{}
+	now := func() time.Time { return time.Now().Add(time.Duration(clock.Load()) * time.Second) }
+	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
+		Trust: accounts.Trust{Operator: trusted}, Now: now})
+	tokens := activations.New(activations.Options{Accounts: gate, Store: store, Connection: &announcer{},
+		Publisher: said, Now: now})
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: gate, Activations: tokens}))
 	t.Cleanup(web.Close)
 	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	signing, _ := nkeys.CreateAccount()
@@ -62,8 +66,8 @@ func TestActivationsOverHTTP(t *testing.T) {
 		token, _ := jwttest.ActivationBy(t, signer, importer, at, edits...)
 		return token
 	}
-	now := time.Now()
-	good, hash := jwttest.Activation(t, exporter, importer, now.Add(-time.Minute))
+	issued := time.Now()
+	good, hash := jwttest.Activation(t, exporter, importer, issued.Add(-time.Minute))
 	send := func(body []byte) (int, string) {
 		r, err := http.Post(web.URL+"/jwt/v1/activations", "", strings.NewReader(string(body)))
 		if err != nil {
@@ -82,21 +86,21 @@ func TestActivationsOverHTTP(t *testing.T) {
 	}{
 		{"nothing", nil, 400, "bad activation JWT in request\n"},
 		{"a line end within it (B6)", append(good[:len(good)-9:len(good)-9], append([]byte{'\n'}, good[len(good)-9:]...)...), 400, "bad activation JWT in request\n"},
-		{"a large one", token(exporter.Key, now, func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) }), 413, "the activation JWT is larger than 16384 bytes\n"},
-		{"a user's", token(userKey(t), now), 400, "bad activation JWT in request\n"},
+		{"a large one", token(exporter.Key, issued, func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) }), 413, "the activation JWT is larger than 16384 bytes\n"},
+		{"a user's", token(userKey(t), issued), 400, "bad activation JWT in request\n"},
 		{"garbage", []byte("x"), 400, "bad activation JWT in request\n"},
 		{"an account's JWT", account, 400, "bad activation hash in request\n"},
 		{"a broken signature", jwttest.Flip(good), 400, "bad activation JWT in request\n"},
-		{"of an account that is not stored", token(unknown.Key, now), 400, "bad activation JWT Issuer in request\n"},
-		{"of the operator", token(o.Key, now), 400, "bad activation JWT Issuer in request\n"},
-		{"for no account", token(exporter.Key, now, func(c *jwt.ActivationClaims) { c.Subject = o.ID }), 400, "bad activation JWT Subject in request\n"},
-		{"of a key that is not the account's", token(unknown.Key, now, viaSigning), 400, "bad activation JWT Issuer in request\n"},
-		{"expired", token(exporter.Key, now, func(c *jwt.ActivationClaims) { c.Expires = now.Unix() - 10 }), 400, ""},
-		{"from the future", token(exporter.Key, now.Add(time.Hour)), 400, ""},
+		{"of an account that is not stored", token(unknown.Key, issued), 400, "bad activation JWT Issuer in request\n"},
+		{"of the operator", token(o.Key, issued), 400, "bad activation JWT Issuer in request\n"},
+		{"for no account", token(exporter.Key, issued, func(c *jwt.ActivationClaims) { c.Subject = o.ID }), 400, "bad activation JWT Subject in request\n"},
+		{"of a key that is not the account's", token(unknown.Key, issued, viaSigning), 400, "bad activation JWT Issuer in request\n"},
+		{"expired", token(exporter.Key, issued, func(c *jwt.ActivationClaims) { c.Expires = issued.Unix() - 10 }), 400, ""},
+		{"from the future", token(exporter.Key, issued.Add(time.Hour)), 400, ""},
 		{"a good one", good, 200, ""},
 		{"the same", good, 200, ""},
-		{"an older one", token(exporter.Key, now.Add(-time.Hour)), 409, ""},
-		{"one of a signing key", token(signing, now, viaSigning), 200, ""},
+		{"an older one", token(exporter.Key, issued.Add(-time.Hour)), 409, ""},
+		{"one of a signing key", token(signing, issued, viaSigning), 200, ""},
 	} {
 		if status, body := send(c.token); status != c.status || c.body != "" && body != c.body || c.status == 200 && body != "" {
 			t.Errorf("%s: %d %q", c.name, status, body)
@@ -135,7 +139,7 @@ func TestActivationsOverHTTP(t *testing.T) {
 	if status, _ := get("?notify=true", `"x", W/`+tag); status != 304 || len(*said) != 3 {
 		t.Errorf("a known one: %d, %d announcements", status, len(*said))
 	}
-	now = now.Add(6 * time.Second) // the gate's clock
+	issued = issued.Add(6 * time.Second) // the gate's clock
 	clock.Store(6)
 	for range 3 {
 		if status, _ := get("?notify=true", ""); status != 200 {
@@ -145,7 +149,7 @@ func TestActivationsOverHTTP(t *testing.T) {
 	if len(*said) != 4 {
 		t.Errorf("announced: %q", *said)
 	}
-	for _, damaged := range [][]byte{[]byte("junk"), token(signing, now, viaSigning), account} {
+	for _, damaged := range [][]byte{[]byte("junk"), token(signing, issued, viaSigning), account} {
 		if _, err := store.Put(t.Context(), hash, "hand", damaged, func(_, _ []byte) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +163,7 @@ func TestActivationsOverHTTP(t *testing.T) {
 			t.Errorf("it is not mended: %d %s", status, body)
 		}
 	}
-	byOperator := map[string][]byte{"of version 2": token(o.Key, now), "of version 1": jwttest.EncodeRaw(t, o.Key, `{"typ":"jwt","alg":"ed25519"}`,
+	byOperator := map[string][]byte{"of version 2": token(o.Key, issued), "of version 1": jwttest.EncodeRaw(t, o.Key, `{"typ":"jwt","alg":"ed25519"}`,
 		[]byte(`{"jti":"X","iat":1600000000,"iss":"`+o.ID+`","name":"act","sub":"`+importer.ID+`","type":"activation","nats":{"subject":"foo","type":"stream"}}`), false)}
 	for name, body := range byOperator {
 		r, err := http.Post(web.URL+"/jwt/v1/accounts/"+importer.ID, "", strings.NewReader(string(body)))

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
 )
 
@@ -91,13 +92,13 @@ var answers = []row{
 	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
 	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, form: page},
 
-	{find: is(accounts.ErrBadActivation), status: http.StatusBadRequest},
-	{find: is(accounts.ErrActivationIssuer), status: http.StatusBadRequest},
-	{find: is(accounts.ErrActivationSubject), status: http.StatusBadRequest},
-	{find: is(accounts.ErrActivationHash), status: http.StatusBadRequest},
-	{find: is(accounts.ErrActivationSize), status: http.StatusRequestEntityTooLarge},
-	{find: saving(accounts.ErrActivationSave), status: http.StatusInternalServerError},
-	{find: as(accounts.ErrNoActivation, "No Matching JWT"), status: http.StatusNotFound, form: page},
+	{find: is(activations.ErrBadJWT), status: http.StatusBadRequest},
+	{find: is(activations.ErrIssuer), status: http.StatusBadRequest},
+	{find: is(activations.ErrSubject), status: http.StatusBadRequest},
+	{find: is(activations.ErrHash), status: http.StatusBadRequest},
+	{find: is(activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
+	{find: saving(activations.ErrSave), status: http.StatusInternalServerError},
+	{find: as(activations.ErrNotFound, "No Matching JWT"), status: http.StatusNotFound, form: page},
 
 	// The rate limiter of package auth logs failed logins.
 	{find: is(auth.ErrUnknown), status: http.StatusUnauthorized, quiet: true},

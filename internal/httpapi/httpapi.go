@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/logging"
 )
@@ -44,39 +45,35 @@ type Gate interface {
 	// have not expired, by key. The error of Rescan wraps ErrUnreadable.
 	Rescan(ctx context.Context) error
 	Pack(ctx context.Context) iter.Seq2[string, []byte]
-	// Activate lets an activation token in, GetActivation gives a stored one by its hash, GetRawActivation what lies there
-	// unchecked. AnnounceActivation publishes one, not on every occasion unless it has changed.
-	Activate(ctx context.Context, token []byte, src accounts.Origin) (a *accounts.Activation, changed bool, err error)
-	GetActivation(ctx context.Context, hash string) (*accounts.Activation, error)
-	GetRawActivation(ctx context.Context, hash string) ([]byte, error)
-	AnnounceActivation(a *accounts.Activation, changed bool)
 	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.
 	Report(ctx context.Context, key string, ask bool) accounts.Report
 }
 
 // Options is what an API needs.
 type Options struct {
-	Gate     Gate
-	Guard    Guard            // nil: every client may read and write
-	Operator []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
-	Secret   bool             // the operator's JWT is only for readers with credentials; without a Guard it is a 403
-	ReadOnly bool             // there is no POST
-	Primary  string           // URL of the server that takes the pushes, if this one follows it; "": there is none
-	MaxPack  int              // accounts in a pack at most; below 0: no limit
-	Log      *slog.Logger     // nil: discard
-	Now      func() time.Time // nil: time.Now
+	Gate        Gate
+	Activations *activations.Registry
+	Guard       Guard            // nil: every client may read and write
+	Operator    []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	Secret      bool             // the operator's JWT is only for readers with credentials; without a Guard it is a 403
+	ReadOnly    bool             // there is no POST
+	Primary     string           // URL of the server that takes the pushes, if this one follows it; "": there is none
+	MaxPack     int              // accounts in a pack at most; below 0: no limit
+	Log         *slog.Logger     // nil: discard
+	Now         func() time.Time // nil: time.Now
 }
 
 // API is the handler of every HTTP request. Between requests it keeps nothing but what limits them.
 type API struct {
-	gate     Gate
-	guard    Guard
-	operator []byte
-	maxPack  int
-	log      *requestLog
-	now      func() time.Time
-	router   *router
-	readOnly error // answer to POST where ReadOnly takes it away
+	gate        Gate
+	activations *activations.Registry
+	guard       Guard
+	operator    []byte
+	maxPack     int
+	log         *requestLog
+	now         func() time.Time
+	router      *router
+	readOnly    error // answer to POST where ReadOnly takes it away
 
 	packing   sync.Map            // addresses that a pack is being sent to
 	verifying *semaphore.Weighted // requests that make every nats-server answer
@@ -91,14 +88,15 @@ func New(o Options) *API {
 		o.Now = time.Now
 	}
 	a := &API{
-		gate:      o.Gate,
-		guard:     o.Guard,
-		operator:  o.Operator,
-		maxPack:   o.MaxPack,
-		log:       newRequestLog(o.Log, o.Now),
-		now:       o.Now,
-		readOnly:  errMethod,
-		verifying: semaphore.NewWeighted(1),
+		gate:        o.Gate,
+		activations: o.Activations,
+		guard:       o.Guard,
+		operator:    o.Operator,
+		maxPack:     o.MaxPack,
+		log:         newRequestLog(o.Log, o.Now),
+		now:         o.Now,
+		readOnly:    errMethod,
+		verifying:   semaphore.NewWeighted(1),
 	}
 	if o.Primary != "" {
 		a.readOnly = &primaryError{url: o.Primary}

@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/trust"
@@ -212,11 +213,13 @@ func newBench(t testing.TB, edits ...func(*httpapi.Options)) *bench {
 		t.Fatal(err)
 	}
 	log := slog.New(b.log)
-	b.gate = &guard{t: t, Gate: accounts.New(accounts.Options{
+	registry := accounts.New(accounts.Options{
 		Store: b.store, Committer: b.store, Announcer: b.announcer,
 		Trust: accounts.Trust{Operator: op}, Log: log,
-	})}
-	o := httpapi.Options{Gate: b.gate, Operator: op.Token(), Log: log, Now: func() time.Time { return b.now }}
+	})
+	b.gate = &guard{t: t, Gate: registry}
+	tokens := activations.New(activations.Options{Accounts: registry, Store: b.store, Connection: b.announcer, Log: log})
+	o := httpapi.Options{Gate: b.gate, Activations: tokens, Operator: op.Token(), Log: log, Now: func() time.Time { return b.now }}
 	for _, edit := range edits {
 		edit(&o)
 	}

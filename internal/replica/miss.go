@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 )
 
 const (
@@ -37,26 +38,6 @@ func (r *Replica) Get(ctx context.Context, key string) (*accounts.Account, error
 	return nil, missed
 }
 
-// GetActivation returns a stored activation token at once, and any other one from the primary.
-func (r *Replica) GetActivation(ctx context.Context, hash string) (*accounts.Activation, error) {
-	a, err := r.Gate.GetActivation(ctx, hash)
-	switch {
-	case err == nil:
-		r.refresh(hash)
-		return a, nil
-	case !accounts.IsActivationHash(hash), !errors.Is(err, accounts.ErrNoActivation) && !errors.Is(err, accounts.ErrDamaged):
-		return nil, err
-	}
-	got, missed := r.together(ctx, hash, func(ctx context.Context) (any, error) { return r.missedToken(ctx, hash) })
-	switch {
-	case missed == nil:
-		return got.(*accounts.Activation), nil
-	case errors.Is(err, accounts.ErrDamaged):
-		return nil, err
-	}
-	return nil, missed
-}
-
 // Raw returns what is stored for an account, and what the primary has if nothing is.
 func (r *Replica) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	a, err := r.Get(ctx, key)
@@ -67,18 +48,6 @@ func (r *Replica) GetRaw(ctx context.Context, key string) ([]byte, error) {
 		return nil, err
 	}
 	return r.Gate.GetRaw(ctx, key)
-}
-
-// GetRawActivation is Raw for an activation token.
-func (r *Replica) GetRawActivation(ctx context.Context, hash string) ([]byte, error) {
-	a, err := r.GetActivation(ctx, hash)
-	switch {
-	case err == nil:
-		return a.JWT, nil
-	case errors.Is(err, accounts.ErrUnreadable):
-		return nil, err
-	}
-	return r.Gate.GetRawActivation(ctx, hash)
 }
 
 // together asks once for all who want to know the same at the same time, and for no more than mostMisses things at once.
@@ -149,18 +118,6 @@ func unknown(err error) error {
 	return fmt.Errorf("%w: the primary does not answer as it should: %w", accounts.ErrUnreadable, err)
 }
 
-// missedToken asks the primary.
-func (r *Replica) missedToken(ctx context.Context, hash string) (*accounts.Activation, error) {
-	a, err := r.fetchToken(ctx, hash)
-	switch {
-	case a != nil:
-		return a, nil
-	case errors.Is(err, errLacking), errors.Is(err, accounts.ErrNoActivation):
-		return nil, accounts.ErrNoActivation
-	}
-	return nil, unknown(err)
-}
-
 // fetch asks the primary for an account, stores what can be stored, and returns what is to be served: also what has expired, or
 // what there is no room for. With an error it is what was there before: that of the primary could not be taken.
 func (r *Replica) fetch(ctx context.Context, key string) (*accounts.Account, error) {
@@ -185,33 +142,6 @@ func (r *Replica) fetch(ctx context.Context, key string) (*accounts.Account, err
 	return a, refused
 }
 
-// fetchToken asks the primary for an activation token, as fetch does for an account, and for the account that has signed it.
-func (r *Replica) fetchToken(ctx context.Context, hash string) (*accounts.Activation, error) {
-	token, err := r.ask(ctx, pathActivations+hash)
-	if err == nil {
-		err = accounts.CheckActivation(hash, token)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if exporter := accounts.ExporterOf(token); errors.Is(r.Gate.Vouch(ctx, token), accounts.ErrActivationIssuer) {
-		if a, err := r.fetch(ctx, exporter); a == nil && !errors.Is(err, errLacking) {
-			return nil, err
-		}
-	}
-	_, _, refused := r.Gate.Activate(context.WithoutCancel(ctx), token, source)
-	if refused = r.settled(hash, refused); refused == nil {
-		if a, err := r.Gate.GetActivation(ctx, hash); err == nil {
-			return a, nil
-		}
-	}
-	a, err := r.Gate.VerifyActivation(ctx, hash, token)
-	if err != nil {
-		a, _ = r.Gate.GetActivation(ctx, hash)
-	}
-	return a, errors.Join(refused, err)
-}
-
 // settled notes that what the primary has is known for a while, unless it could not be taken for a reason that may pass: that is
 // returned.
 func (r *Replica) settled(what string, refused error) error {
@@ -219,7 +149,7 @@ func (r *Replica) settled(what string, refused error) error {
 	_, deleted := errors.AsType[*accounts.DeletedError](refused)
 	_, blocked := errors.AsType[*accounts.BlockedError](refused)
 	switch {
-	case refused == nil, older, deleted, blocked, errors.Is(refused, accounts.ErrLesser), errors.Is(refused, accounts.ErrActivationSize):
+	case refused == nil, older, deleted, blocked, errors.Is(refused, accounts.ErrLesser), errors.Is(refused, activations.ErrTooLarge):
 		r.isFresh(what)
 		return nil
 	}

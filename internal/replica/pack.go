@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -116,7 +118,7 @@ func (m *merge) line(text string) {
 		return
 	}
 	m.formed++
-	if accounts.IsActivationHash(key) {
+	if trust.IsActivationHash(key) {
 		m.keep(key, []byte(token))
 		return
 	}
@@ -145,7 +147,7 @@ func (m *merge) activations() {
 		m.all.Go(func() {
 			defer func() { <-m.turn }()
 			if m.ctx.Err() == nil {
-				_, _, err := m.r.Gate.Activate(m.ctx, token, source)
+				_, _, err := m.r.Activations.Put(m.ctx, token, source)
 				m.note("activation", false, err)
 			}
 		})
@@ -161,7 +163,7 @@ func (m *merge) note(key string, changed bool, err error) {
 	case changed:
 		m.changed++
 	case err == nil, older, errors.Is(err, accounts.ErrLesser):
-	case errors.Is(err, accounts.ErrSave), errors.Is(err, accounts.ErrActivationSave), errors.Is(err, accounts.ErrUnreadable), m.ctx.Err() != nil:
+	case errors.Is(err, accounts.ErrSave), errors.Is(err, activations.ErrSave), errors.Is(err, accounts.ErrUnreadable), m.ctx.Err() != nil:
 		m.failed = err
 	default:
 		if m.refused++; m.refused == 1 {

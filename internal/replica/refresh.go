@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -56,7 +56,7 @@ func (r *Replica) refresh(what string) {
 }
 
 func (r *Replica) renew(ctx context.Context, what string) error {
-	if accounts.IsActivationHash(what) {
+	if trust.IsActivationHash(what) {
 		_, err := r.fetchToken(ctx, what)
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 )
 
 // Gate is where accounts are read and let in. Its errors are those of package accounts.
@@ -29,29 +30,23 @@ type Gate interface {
 	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
 	// Find is Lookup, and asks other account servers over NATS.
 	Get(ctx context.Context, key string) (*accounts.Account, error)
-	// Raw and GetRawActivation return what is stored, unchecked.
+	// GetRaw returns what is stored, unchecked.
 	GetRaw(ctx context.Context, key string) ([]byte, error)
-	GetRawActivation(ctx context.Context, hash string) ([]byte, error)
 	// Put lets in what the primary has.
 	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
 	// Foreign judges what a peer has without storing it: it may have expired.
 	Verify(key string, token []byte) (*accounts.Account, error)
-	// Activate lets an activation token in; Vouch returns ErrActivationIssuer if no stored account has signed it.
-	Activate(ctx context.Context, token []byte, src accounts.Origin) (a *accounts.Activation, changed bool, err error)
-	Vouch(ctx context.Context, token []byte) error
-	GetActivation(ctx context.Context, hash string) (*accounts.Activation, error)
-	// VerifyActivation is Foreign for activation tokens.
-	VerifyActivation(ctx context.Context, hash string, token []byte) (*accounts.Activation, error)
 }
 
 // Options is what a Replica needs.
 type Options struct {
-	Primary string        // URL without what follows the host, or up to a path before /jwt/v1; may hold a user and a password
-	Timeout time.Duration // of the primary's answer, and between parts of a pack
-	MaxPack int           // accounts to ask for at the start; 0 asks for none, below 0 for all
-	Gate    Gate
-	Log     *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	Primary     string        // URL without what follows the host, or up to a path before /jwt/v1; may hold a user and a password
+	Timeout     time.Duration // of the primary's answer, and between parts of a pack
+	MaxPack     int           // accounts to ask for at the start; 0 asks for none, below 0 for all
+	Gate        Gate
+	Activations *activations.Registry
+	Log         *slog.Logger
+	Now         func() time.Time // nil: time.Now
 }
 
 // Replica follows one primary. Its methods may be called from any goroutine, also before Run and after it.

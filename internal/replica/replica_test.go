@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
@@ -49,11 +50,16 @@ func following(t *testing.T, primary http.HandlerFunc, edit func(*replica.Option
 	t.Cleanup(web.Close)
 	store = jwtstore.NewMemory(false)
 	gated := accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}}
-	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10, Log: slog.New(slog.DiscardHandler), Gate: &gate{accounts.New(gated), gated}}
+	registry := accounts.New(gated)
+	tokens := activations.New(activations.Options{Accounts: registry, Store: store, Connection: mute{}})
+	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10, Log: slog.New(slog.DiscardHandler),
+		Gate: &gate{registry, gated}, Activations: tokens}
 	if edit != nil {
 		edit(&options)
 	}
-	return o, replica.New(options), store
+	r = replica.New(options)
+	tokens.SetSource(r)
+	return o, r, store
 }
 
 // run lets a replica run; stop returns when it has ended.
@@ -576,10 +582,10 @@ func TestActivations(t *testing.T) {
 	})
 	finds := func(want error) {
 		t.Helper()
-		if got, err := r.GetActivation(t.Context(), hash); !errors.Is(err, want) {
+		if got, err := r.Activations.Get(t.Context(), hash); !errors.Is(err, want) {
 			t.Errorf("%v, %v, want %v", got, err, want)
 		}
-		if raw, err := r.GetRawActivation(t.Context(), hash); !errors.Is(err, want) {
+		if raw, err := r.Activations.GetRaw(t.Context(), hash); !errors.Is(err, want) {
 			t.Errorf("as text %q, %v, want %v", raw, err, want)
 		}
 	}
@@ -587,15 +593,15 @@ func TestActivations(t *testing.T) {
 	has(path, "away")
 	finds(accounts.ErrUnreadable)
 	has(path, "")
-	finds(accounts.ErrNoActivation)
+	finds(activations.ErrNotFound)
 	has(path, string(first))
-	finds(accounts.ErrNoActivation) // of an account that the primary does not have
+	finds(activations.ErrNotFound) // of an account that the primary does not have
 	has("/jwt/v1/accounts/"+a.ID, string(o.Account(t, a)))
 	finds(nil)
 	has(path, string(second))
 	clock.Store(3601)
 	natstest.Eventually(t, "the newer one is served", func() bool {
-		got, err := r.GetActivation(t.Context(), hash)
+		got, err := r.Activations.Get(t.Context(), hash)
 		return err == nil && string(got.JWT) == string(second)
 	})
 	has(path, "away")
@@ -607,7 +613,7 @@ func TestActivations(t *testing.T) {
 		c.ImportSubject, c.Expires = "bar", time.Now().Unix()-60
 	})
 	has("/jwt/v1/activations/"+other, string(expired))
-	if got, err := r.GetActivation(t.Context(), other); err != nil || string(got.JWT) != string(expired) {
+	if got, err := r.Activations.Get(t.Context(), other); err != nil || string(got.JWT) != string(expired) {
 		t.Errorf("an expired one: %v, %v", got, err)
 	}
 
@@ -616,7 +622,7 @@ func TestActivations(t *testing.T) {
 	foreign, hash := jwttest.Activation(t, stranger, b, time.Now())
 	has("/jwt/v1/activations/"+hash, string(foreign))
 	has("/jwt/v1/accounts/"+stranger.ID, "away")
-	if got, err := r.GetActivation(t.Context(), hash); !errors.Is(err, accounts.ErrUnreadable) {
+	if got, err := r.Activations.Get(t.Context(), hash); !errors.Is(err, accounts.ErrUnreadable) {
 		t.Errorf("of an account that nobody can know: %v, %v", got, err)
 	}
 }

@@ -9,35 +9,39 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 )
 
-// activations are announced and heard here. No nats-server listens, so nobody acknowledges them; other account servers do.
-const activations = "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*"
+// activationSubject is where account servers announce tokens to each other. No nats-server listens,
+// so no announcement is acknowledged.
+const activationSubject = "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*"
 
-// mostEarly is how many activation tokens wait for an account. One more is refused if its account is not here.
-const mostEarly = 256
+// maxEarlyTokens bounds the tokens that wait for their account. One more is refused if its account
+// is not stored.
+const maxEarlyTokens = 256
 
-// exporterAfter is when it is looked whether an account is here that vouches for a token. It comes on another subject, and may have
-// been on its way for a while.
-var exporterAfter = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
+// exporterWaits are the pauses before it is looked again whether the account of a token is stored.
+// The account comes on another subject, and may be late.
+var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
 
-// AnnounceActivation publishes an activation token; false if NATS is not connected.
-func (d *Server) AnnounceActivation(a *accounts.Activation) bool {
+// PublishActivation publishes an activation token. It returns false if NATS is not connected.
+func (d *Server) PublishActivation(t *activations.Token) bool {
 	conn := d.finder.session()
 	if conn == nil {
 		return false
 	}
-	if err := conn.Publish("$SYS.ACCOUNT."+a.Issuer+".CLAIMS.ACTIVATE."+a.Key, a.JWT); err != nil {
+	if err := conn.Publish("$SYS.ACCOUNT."+t.Issuer+".CLAIMS.ACTIVATE."+t.Key, t.JWT); err != nil {
 		d.Log.Warn(fmt.Sprintf("nats error %s", err))
 	}
 	return true
 }
 
-// activate takes an activation token that another account server has announced.
+// activate takes an activation token that another account server has announced. A token that comes
+// before its account waits for it.
 func (s *session) activate(m *nats.Msg) {
 	s.lanes.put(m.Subject, func() {
-		if !errors.Is(s.Gate.Vouch(s.ctx, m.Data), accounts.ErrActivationIssuer) {
-			s.takeToken(m)
+		if s.exporterIsStored(m.Data) {
+			s.putToken(m)
 			return
 		}
 		select {
@@ -45,42 +49,51 @@ func (s *session) activate(m *nats.Msg) {
 			s.tokens.Go(func() {
 				defer func() { <-s.early }()
 				s.awaitExporter(m.Data)
-				s.takeToken(m)
+				s.putToken(m)
 			})
 		default:
-			s.takeToken(m)
+			s.putToken(m)
 		}
 	})
 }
 
-// awaitExporter returns when an account is here that vouches for a token, or when it has been waited for long enough.
+// exporterIsStored reports whether a stored account has signed a token, or whether the token is bad
+// for another reason.
+func (s *session) exporterIsStored(token []byte) bool {
+	return !errors.Is(s.Activations.CheckIssuer(s.ctx, token), activations.ErrIssuer)
+}
+
+// awaitExporter returns when an account that has signed the token is stored, at the latest after
+// all exporterWaits.
 func (s *session) awaitExporter(token []byte) {
-	for _, after := range exporterAfter {
+	for _, after := range exporterWaits {
 		select {
 		case <-time.After(after):
 		case <-s.ctx.Done():
 			return
 		}
-		if !errors.Is(s.Gate.Vouch(s.ctx, token), accounts.ErrActivationIssuer) {
+		if s.exporterIsStored(token) {
 			return
 		}
 	}
 }
 
-func (s *session) takeToken(m *nats.Msg) {
-	_, _, err := s.Gate.Activate(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: accounts.KindNATS, Peer: true})
+func (s *session) putToken(m *nats.Msg) {
+	from := accounts.Origin{Kind: accounts.KindNATS, Peer: true}
+	_, _, err := s.Activations.Put(context.WithoutCancel(s.ctx), m.Data, from)
 	if err != nil {
 		s.refused("activation", m.Subject, err)
 	}
 	if errors.Is(err, accounts.ErrLesser) {
-		s.remindOfToken(m.Subject)
+		s.reassertToken(m.Subject)
 	}
 }
 
-// remindOfToken announces a stored token to who has announced one that loses. Nobody compares stores of tokens.
-func (s *session) remindOfToken(subject string) {
+// reassertToken announces the stored token again, for the server that has announced a losing one.
+// Servers do not compare their tokens in any other way.
+func (s *session) reassertToken(subject string) {
 	_, hash, _ := cutLast(subject)
-	if a, err := s.Gate.GetActivation(s.ctx, hash); err == nil {
-		s.Gate.AnnounceActivation(a, false)
+	if t, err := s.Activations.GetLocal(s.ctx, hash); err == nil {
+		s.Activations.Announce(t, false)
 	}
 }

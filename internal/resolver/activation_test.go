@@ -9,14 +9,14 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
-	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
 
 // holds says whether the house serves this very token.
 func (h *house) holds(hash string, token []byte) bool {
-	a, err := h.gate.GetActivation(context.Background(), hash)
+	a, err := h.tokens.GetLocal(context.Background(), hash)
 	return err == nil && string(a.JWT) == string(token)
 }
 
@@ -57,7 +57,7 @@ func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	}
 	natstest.Eventually(t, "all others are refused", func() bool { return h.log.Count("is refused - ") >= len(offers) })
 	for _, hash := range []string{foreignHash, inItsNameHash} {
-		if _, err := h.gate.GetRawActivation(t.Context(), hash); !errors.Is(err, accounts.ErrNoActivation) {
+		if _, err := h.tokens.GetRaw(t.Context(), hash); !errors.Is(err, activations.ErrNotFound) {
 			t.Errorf("it is stored: %v", err)
 		}
 	}
@@ -106,16 +106,16 @@ func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 		importer := jwttest.NewAccount(t)
 		for _, h := range []*house{one, other} {
 			token, hash = jwttest.Activation(t, exporter, importer, now, func(c *jwt.ActivationClaims) { c.Name = jwttest.NewAccount(t).ID })
-			a, _, err := h.gate.Activate(t.Context(), token, sourceHTTP)
+			a, _, err := h.tokens.Put(t.Context(), token, sourceHTTP)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !h.doors.AnnounceActivation(a) {
+			if !h.doors.PublishActivation(a) {
 				t.Error("it is not published")
 			}
 		}
 		natstest.Eventually(t, "both serve the same", func() bool {
-			a, err := one.gate.GetActivation(t.Context(), hash)
+			a, err := one.tokens.GetLocal(t.Context(), hash)
 			return err == nil && other.holds(hash, a.JWT)
 		})
 	}

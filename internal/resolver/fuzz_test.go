@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
@@ -120,7 +121,9 @@ func FuzzDoors(f *testing.F) {
 			}
 		}
 		gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}})
-		doors := resolver.New(resolver.Options{Gate: gate, Log: slog.New(logging.New(log, logging.Format{})), AllowDelete: true})
+		tokens := activations.New(activations.Options{Accounts: gate, Store: store, Connection: mute{}})
+		doors := resolver.New(resolver.Options{Gate: gate, Activations: tokens,
+			Log: slog.New(logging.New(log, logging.Format{})), AllowDelete: true})
 		l := newLine()
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})

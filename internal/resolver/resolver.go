@@ -29,6 +29,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 )
 
 // Session is a connected NATS session that does not hear what it publishes itself. *nats.Conn meets it.
@@ -46,12 +47,6 @@ type Gate interface {
 	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
 	// Delete carries out an order of the operator.
 	Delete(ctx context.Context, order []byte, src accounts.Origin) (accounts.Deletion, error)
-	// Activate lets an activation token in, GetActivation gives a stored one, AnnounceActivation publishes it. Vouch returns
-	// ErrActivationIssuer if no stored account has signed it.
-	Activate(ctx context.Context, token []byte, src accounts.Origin) (a *accounts.Activation, changed bool, err error)
-	GetActivation(ctx context.Context, hash string) (*accounts.Activation, error)
-	AnnounceActivation(a *accounts.Activation, changed bool)
-	Vouch(ctx context.Context, token []byte) error
 	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
 	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
 	// Rescan looks through the whole store; Rescanned says whether that has happened.
@@ -65,9 +60,10 @@ type Gate interface {
 
 // Options is what Server need.
 type Options struct {
-	Gate    Gate
-	Version string // of this program, for answers
-	Log     *slog.Logger
+	Gate        Gate
+	Activations *activations.Registry
+	Version     string // of this program, for answers
+	Log         *slog.Logger
 	// AllowDelete lets the operator delete accounts.
 	AllowDelete bool
 	// ReadOnly says that the Gate takes nothing: packs are given, not asked for.
@@ -135,7 +131,7 @@ func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
 		lanes:   newLanes(),
 		pending: make(chan struct{}, mostPending),
 		hurry:   make(chan struct{}, 1),
-		early:   make(chan struct{}, mostEarly),
+		early:   make(chan struct{}, maxEarlyTokens),
 		ready:   ready,
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
@@ -145,9 +141,9 @@ func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
 		"$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP": s.lookup,
 		"$SYS.REQ.CLAIMS.LIST":             s.list,
 		"$SYS.REQ.CLAIMS.DELETE":           s.delete,
-		activations:                        s.activate,
+		activationSubject:                  s.activate,
 	} {
-		if subject == activations && s.ReadOnly {
+		if subject == activationSubject && s.ReadOnly {
 			continue // it takes none, and nobody waits for an answer
 		}
 		_, err := conn.Subscribe(subject, handle)

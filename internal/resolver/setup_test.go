@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
@@ -68,12 +69,13 @@ func (s *site) count(t *testing.T, subject string) *atomic.Int64 {
 // house is an account server without HTTP.
 type house struct {
 	*site
-	store *jwtstore.Memory
-	gate  *accounts.Registry
-	doors *resolver.Server
-	told  *notifier.Notifier
-	log   *natstest.Log
-	close func()
+	store  *jwtstore.Memory
+	gate   *accounts.Registry
+	tokens *activations.Registry
+	doors  *resolver.Server
+	told   *notifier.Notifier
+	log    *natstest.Log
+	close  func()
 }
 
 // newHouse moves in; it is connected when newHouse returns.
@@ -101,9 +103,11 @@ func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
 	}})
 	h.told.SetConfigured(true)
 	h.doors = resolver.New(resolver.Options{Version: "test", Log: log})
-	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.doors, Signer: h.doors, Activator: h.doors,
+	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.doors, Signer: h.doors,
 		Trust: accounts.Trust{Operator: trusted}, Log: log})
-	h.doors.Gate = h.gate
+	h.tokens = activations.New(activations.Options{Accounts: h.gate, Store: store, Connection: h.told, Publisher: h.doors,
+		Log: log})
+	h.doors.Gate, h.doors.Activations = h.gate, h.tokens
 	return h
 }
 

@@ -1,0 +1,227 @@
+// Package activations keeps activation tokens: one account's permission for another to import
+// something.
+//
+//	Put ──> decode, check, compare ──> Store     put.go
+//	Get <── verdict <───────────────── Store     verdict.go: each stored version is verified once
+//	  └──> Source, for a token that is not stored
+//
+// A token is stored under its hash, which stands for the exporter, the importer and the subject. It
+// is served as long as the account that exports is stored and has signed it, itself or with a
+// signing key. Nothing is owed to nats-servers, which do not listen for tokens: a token is
+// announced once, and only other account servers hear it.
+//
+// A Registry may be used from any goroutine. Put returns when the token is as durable as the Store
+// makes it.
+package activations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
+)
+
+// What a Registry reports of a token that it does not take or does not have. The texts are the
+// original's.
+var (
+	ErrBadJWT   = errors.New("bad activation JWT in request")
+	ErrIssuer   = errors.New("bad activation JWT Issuer in request")
+	ErrSubject  = errors.New("bad activation JWT Subject in request")
+	ErrHash     = errors.New("bad activation hash in request")
+	ErrSave     = errors.New("error saving activation JWT") // wrapped with the cause
+	ErrTooLarge = errors.New("the activation JWT is larger than 16384 bytes")
+	ErrNotFound = errors.New("no matching activation JWT")
+)
+
+const (
+	// maxTokenBytes bounds a token, unless it comes from a file. An account may push any number of
+	// tokens, and a real one has some 600 bytes.
+	maxTokenBytes = 16 << 10
+	// repeatInterval is how often an unchanged token is announced again.
+	repeatInterval = 5 * time.Second
+	// maxAnnounced bounds the hashes whose last announcement is remembered.
+	maxAnnounced = 4096
+)
+
+// Token is a verified activation token. It is never changed.
+type Token struct {
+	accounts.Account        // Key is the token's hash
+	Issuer           string // public key of the account that exports, or of a signing key of it
+}
+
+// Accounts tells who may sign tokens. *accounts.Registry meets it.
+type Accounts interface {
+	// GetLocal returns a stored account. The error is that of accounts.Registry.
+	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
+	// HasOperator reports whether an operator is configured.
+	HasOperator() bool
+}
+
+// Store keeps tokens by hash, with two of the methods of accounts.Store and accounts.Committer.
+type Store interface {
+	Load(key string, known accounts.Stamp) (jwt []byte, now accounts.Stamp, err error)
+	Put(ctx context.Context, key, kind string, jwt []byte,
+		allow func(stored, tombstone []byte) error) (seq uint64, err error)
+}
+
+// Source is another server that may have a token which is not stored here.
+type Source interface {
+	// FindActivation returns the token of a hash. The error is or wraps ErrNotFound if the server
+	// has none, and wraps accounts.ErrUnreadable if that can't be known.
+	FindActivation(ctx context.Context, hash string) (*Token, error)
+	// Refresh is called for each stored token that is served. It returns at once.
+	Refresh(hash string)
+}
+
+// Publisher publishes a token once.
+type Publisher interface {
+	PublishActivation(t *Token) (published bool)
+}
+
+// Connection describes the connection to NATS. *notifier.Notifier meets it.
+type Connection interface {
+	// MaxPayload is the largest message in bytes; 0 means unknown.
+	MaxPayload() int
+	Delivery(key string) accounts.Delivery
+}
+
+// Options is what a Registry needs.
+type Options struct {
+	Accounts   Accounts
+	Store      Store
+	Connection Connection
+	Publisher  Publisher         // nil: tokens are not announced
+	Observer   accounts.Observer // nil: decisions are not reported
+	AllowOlder bool              // an older token may replace a newer one
+	ReadOnly   bool              // only files are taken
+	Log        *slog.Logger      // nil: discard
+	Now        func() time.Time  // nil: time.Now
+}
+
+// Registry is the policy for tokens, and what is served for each hash.
+type Registry struct {
+	Options
+	source atomic.Pointer[Source] // nil: no other server is asked
+
+	mu        sync.Mutex
+	verdicts  map[string]*verdict  // by hash
+	announced map[string]time.Time // by hash: when an unchanged token was announced last
+}
+
+// New returns a Registry that works at once.
+func New(o Options) *Registry {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Registry{Options: o, verdicts: map[string]*verdict{}, announced: map[string]time.Time{}}
+}
+
+// SetSource replaces the server that is asked for tokens which are not stored. nil means none.
+func (r *Registry) SetSource(s Source) {
+	if s == nil {
+		r.source.Store(nil)
+		return
+	}
+	r.source.Store(&s)
+}
+
+// Get returns the token of a hash: the stored one at once, and otherwise the Source's. It may have
+// expired. The error is or wraps ErrNotFound, or wraps accounts.ErrUnreadable or
+// accounts.ErrDamaged.
+func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
+	t, err := r.GetLocal(ctx, hash)
+	source := r.source.Load()
+	switch {
+	case source == nil:
+		return t, err
+	case err == nil:
+		(*source).Refresh(hash)
+		return t, nil
+	case !trust.IsActivationHash(hash), !errors.Is(err, ErrNotFound) && !errors.Is(err, accounts.ErrDamaged):
+		return nil, err
+	}
+	found, missed := (*source).FindActivation(ctx, hash)
+	if missed != nil && errors.Is(err, accounts.ErrDamaged) {
+		return nil, err
+	}
+	return found, missed
+}
+
+// GetLocal is Get without the Source. A stored token is checked: it decodes, the hash is its own,
+// and a stored account has signed it.
+func (r *Registry) GetLocal(ctx context.Context, hash string) (*Token, error) {
+	stored, err := r.load(hash)
+	if err != nil {
+		return nil, err
+	}
+	return r.served(ctx, r.judge(hash, stored))
+}
+
+// GetRaw returns the stored bytes of a hash unchecked, for people to look at. With a Source it
+// returns what Get does, if that is a token.
+func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
+	if r.source.Load() != nil {
+		t, err := r.Get(ctx, hash)
+		switch {
+		case err == nil:
+			return t.JWT, nil
+		case errors.Is(err, accounts.ErrUnreadable):
+			return nil, err
+		}
+	}
+	return r.load(hash)
+}
+
+// load returns the stored bytes of a hash.
+func (r *Registry) load(hash string) ([]byte, error) {
+	if !trust.IsActivationHash(hash) { // the Store may have an account of that key
+		return nil, ErrNotFound
+	}
+	stored, _, err := r.Store.Load(hash, accounts.Stamp{})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, ErrNotFound
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, err)
+	}
+	return stored, nil
+}
+
+// Announce publishes a token: a changed one always, an unchanged one at most once per
+// repeatInterval.
+func (r *Registry) Announce(t *Token, changed bool) {
+	if r.Publisher == nil || !changed && !r.mayRepeat(t.Key) || r.Publisher.PublishActivation(t) {
+		return
+	}
+	why := "NATS is not connected"
+	if r.Connection.Delivery(t.Key).State == accounts.NotConfigured {
+		why = "no NATS configured"
+	}
+	r.Log.Info(fmt.Sprintf("skipping activation notification for %s, %s", logging.ShortKey(t.Key), why))
+}
+
+// mayRepeat reports whether an unchanged token may be announced now. If so, it counts as announced.
+func (r *Registry) mayRepeat(hash string) bool {
+	now := r.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, found := r.announced[hash]; found && now.Sub(last) < repeatInterval {
+		return false
+	}
+	if len(r.announced) >= maxAnnounced {
+		clear(r.announced)
+	}
+	r.announced[hash] = now
+	return true
+}

@@ -1,0 +1,444 @@
+package activations_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
+	"nats-account-server/internal/jwttest"
+)
+
+var (
+	pushed   = accounts.Origin{}
+	fromPeer = accounts.Origin{Peer: true}
+	fromFile = accounts.Origin{File: true}
+)
+
+// wantError fails unless err is or wraps want: an error, or a pointer to the type of one. nil wants
+// none.
+func wantError(t *testing.T, name string, err error, want any) {
+	t.Helper()
+	ok := false
+	switch w := want.(type) {
+	case nil:
+		ok = err == nil
+	case *accounts.OlderError:
+		ok = errors.As(err, &w)
+	case *accounts.FutureError:
+		ok = errors.As(err, &w)
+	case *accounts.BlockedError:
+		ok = errors.As(err, &w) && len(w.Issues) > 0
+	case *accounts.TooLargeError:
+		ok = errors.As(err, &w)
+	case error:
+		ok = errors.Is(err, w)
+	}
+	if !ok {
+		t.Errorf("%s: error %v, want %T %v", name, err, want, want)
+	}
+}
+
+func TestWhichOfTwoTokensWinsDependsOnTheirOrigin(t *testing.T) {
+	e, exporter, _ := newExporter(t)
+	importer := jwttest.NewAccount(t)
+	at := func(ago time.Duration, name string) []byte {
+		token, _ := jwttest.Activation(t, exporter, importer, e.now.Add(-ago),
+			func(c *jwt.ActivationClaims) { c.Name = name })
+		return token
+	}
+	old, lesser, greater, newest := at(time.Hour, ""), at(time.Minute, "a"), at(time.Minute, "b"), at(0, "")
+	if x, y := sha256.Sum256(lesser), sha256.Sum256(greater); bytes.Compare(x[:], y[:]) > 0 {
+		lesser, greater = greater, lesser
+	}
+	for _, c := range []struct {
+		name    string
+		token   []byte
+		from    accounts.Origin
+		changed bool
+		err     any
+		result  string // in the event
+		reason  string
+	}{
+		{"the first", greater, pushed, true, nil, accounts.Accepted, ""},
+		{"the same", greater, pushed, false, nil, accounts.Unchanged, ""},
+		{"the same with a line end", append(bytes.Clone(greater), '\n'), pushed, false, nil, accounts.Unchanged, ""},
+		{"an older one", old, pushed, false, &accounts.OlderError{}, accounts.Refused, "older"},
+		{"of one second the lesser, from a peer", lesser, fromPeer, false, accounts.ErrLesser, accounts.Refused, "older"},
+		{"of one second the lesser, pushed", lesser, pushed, true, nil, accounts.Accepted, ""},
+		{"of one second the greater, from a peer", greater, fromPeer, true, nil, accounts.Accepted, ""},
+		{"a newer one", newest, fromPeer, true, nil, accounts.Accepted, ""},
+	} {
+		e.events = nil
+		changed, err := e.put(t, c.token, c.from)
+		if changed != c.changed {
+			t.Errorf("%s: changed is %t", c.name, changed)
+		}
+		wantError(t, c.name, err, c.err)
+		if len(e.events) != 1 || e.events[0].Result != c.result || e.events[0].Reason != c.reason ||
+			e.events[0].Issuer != exporter.ID || e.events[0].New == nil {
+			t.Errorf("%s: observed are %+v", c.name, e.events)
+		}
+	}
+}
+
+// What is not signed of a token of version 1 does not make another token of it.
+func TestOneTokenHasOneSpelling(t *testing.T) {
+	e, exporter, _ := newExporter(t)
+	payload := `{"jti":"X","iat":1600000000,"iss":"` + exporter.ID + `","name":"act","sub":"` + jwttest.NewAccount(t).ID +
+		`","type":"activation","nats":{"subject":"foo","type":"stream"}}`
+	token := jwttest.EncodeRaw(t, exporter.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(payload), false)
+	other := jwttest.EncodeRaw(t, exporter.Key, `{"typ":"jwt","alg":"ed25519","x":"<script>"}`, []byte(payload), false)
+	if changed, err := e.put(t, token, pushed); err != nil || !changed {
+		t.Errorf("%t, %v", changed, err)
+	}
+	if changed, err := e.put(t, other, pushed); err != nil || changed {
+		t.Errorf("with another header: %t, %v", changed, err)
+	}
+	end := len(token) - 1
+	for name, spoilt := range map[string][]byte{
+		"a line end in the signature": append(token[:end-8:end-8], append([]byte("\n"), token[end-8:]...)...),
+		"stray bits at the end":       append(token[:end:end], token[end]+1),
+		"padding":                     append(bytes.Clone(token), '='),
+	} {
+		_, err := e.put(t, spoilt, pushed)
+		wantError(t, name, err, activations.ErrBadJWT)
+	}
+}
+
+func TestWhatIsNoTokenOfAStoredAccountIsRefused(t *testing.T) {
+	e, exporter, signing := newExporter(t)
+	importer, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	by := func(signer *jwttest.Account, edits ...func(*jwt.ActivationClaims)) []byte {
+		token, _ := jwttest.Activation(t, signer, importer, e.now, edits...)
+		return token
+	}
+	inItsName := func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID }
+	raw := func(signer *jwttest.Account, issuer string) []byte {
+		return jwttest.EncodeRaw(t, signer.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(`{"iat":1600000000,"iss":"`+issuer+
+			`","sub":"`+importer.ID+`","type":"activation","nats":{"type":"stream"}}`), false)
+	}
+	fromFuture, _ := jwttest.Activation(t, exporter, importer, e.now.Add(time.Hour))
+	bySigningKey, _ := jwttest.ActivationBy(t, signing, importer, e.now, inItsName)
+	byOperator, _ := jwttest.ActivationBy(t, e.op.Key, importer, e.now)
+	for _, c := range []struct {
+		name   string
+		token  []byte
+		err    any
+		reason string
+	}{
+		{"nothing", nil, activations.ErrBadJWT, "bad-jwt"},
+		{"a broken signature", jwttest.Flip(by(exporter)), activations.ErrBadJWT, "bad-jwt"},
+		{"an account's JWT", e.op.Account(t, importer), activations.ErrHash, "bad-jwt"},
+		{"without a subject to import", raw(exporter, exporter.ID), activations.ErrHash, "bad-jwt"},
+		{"in the name of an operator", raw(exporter, e.op.ID), activations.ErrBadJWT, "bad-jwt"},
+		{"for an operator", by(exporter, func(c *jwt.ActivationClaims) { c.Subject = e.op.ID }),
+			activations.ErrSubject, "bad-subject"},
+		{"of the operator", byOperator, activations.ErrIssuer, "bad-issuer"},
+		{"of an account that is not stored", by(stranger), activations.ErrIssuer, "bad-issuer"},
+		{"of another key in the name of the account", by(stranger, inItsName), activations.ErrIssuer, "bad-issuer"},
+		{"from the future", fromFuture, &accounts.FutureError{}, "future"},
+		{"of a signing key", bySigningKey, nil, ""},
+	} {
+		e.events = nil
+		_, err := e.put(t, c.token, pushed)
+		wantError(t, c.name, err, c.err)
+		if len(e.events) != 1 || e.events[0].Reason != c.reason {
+			t.Errorf("%s: observed are %+v", c.name, e.events)
+		}
+	}
+}
+
+// Without an operator no token is taken, and no token that is too large; except for files.
+func TestAFileMayHoldWhatMayNotBePushed(t *testing.T) {
+	importer := jwttest.NewAccount(t)
+	e, exporter, _ := newExporter(t)
+	token := func(edits ...func(*jwt.ActivationClaims)) []byte {
+		token, _ := jwttest.Activation(t, exporter, importer, e.now, edits...)
+		return token
+	}
+	large := token(func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) })
+	expired := token(func(c *jwt.ActivationClaims) { c.Expires = e.now.Unix() - 60 })
+	put := func(name string, token []byte, from accounts.Origin, want any) {
+		t.Helper()
+		_, err := e.put(t, token, from)
+		wantError(t, name, err, want)
+	}
+	put("a large one", large, pushed, activations.ErrTooLarge)
+	put("an expired one", expired, pushed, &accounts.BlockedError{})
+	put("a large one in a file", large, fromFile, nil)
+	put("an expired one in a file", expired, fromFile, nil)
+	e.conn.maxPayload = 500
+	put("one that no message holds", token(), pushed, &accounts.TooLargeError{})
+	e.conn.maxPayload = 0
+	put("one of a peer", token(func(c *jwt.ActivationClaims) { c.ImportSubject = "peer" }), fromPeer, nil)
+	e.accounts.SetTrust(accounts.Trust{})
+	bar := token(func(c *jwt.ActivationClaims) { c.ImportSubject = "bar" })
+	put("one without an operator", bar, pushed, activations.ErrIssuer)
+	put("one in a file without an operator", bar, fromFile, nil)
+
+	e, exporter, _ = newExporter(t, func(o *activations.Options) { o.AllowOlder = true })
+	older, _ := jwttest.Activation(t, exporter, importer, e.now.Add(-time.Hour))
+	put("a new one", token(), pushed, nil)
+	put("an older one, which is allowed", older, pushed, nil)
+
+	e, exporter, _ = newExporter(t, func(o *activations.Options) { o.ReadOnly = true })
+	put("one of a peer on a read-only server", token(), fromPeer, accounts.ErrReadOnly)
+	put("one in a file of a read-only server", token(), fromFile, nil)
+}
+
+func TestATokenIsServedAsLongAsItsAccountHasTheSigningKey(t *testing.T) {
+	e, exporter, signing := newExporter(t)
+	token, hash := jwttest.ActivationBy(t, signing, jwttest.NewAccount(t), e.now,
+		func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
+	serves := func(want error) {
+		t.Helper()
+		for range 2 {
+			got, err := e.tokens.Get(t.Context(), hash)
+			if !errors.Is(err, want) || want == nil && !bytes.Equal(got.JWT, token) {
+				t.Errorf("%v, %v, want %v", got, err, want)
+			}
+		}
+	}
+	serves(activations.ErrNotFound)
+	if _, err := e.put(t, token, pushed); err != nil {
+		t.Fatal(err)
+	}
+	serves(nil)
+	e.storeAccount(t, exporter) // without the signing key
+	serves(activations.ErrNotFound)
+	e.storeAccount(t, exporter, signing)
+	serves(nil)
+	if err := e.accounts.Remove(t.Context(), exporter.ID, fromFile); err != nil {
+		t.Fatal(err)
+	}
+	serves(activations.ErrNotFound)
+	if raw, err := e.tokens.GetRaw(t.Context(), hash); err != nil || !bytes.Equal(raw, token) {
+		t.Errorf("as text: %q, %v", raw, err)
+	}
+}
+
+func TestADamagedTokenIsLoggedOnceAndReplaced(t *testing.T) {
+	e, exporter, _ := newExporter(t)
+	importer := jwttest.NewAccount(t)
+	token, hash := jwttest.Activation(t, exporter, importer, e.now)
+	other, _ := jwttest.Activation(t, exporter, importer, e.now.Add(time.Minute),
+		func(c *jwt.ActivationClaims) { c.ImportSubject = "bar" })
+	ahead, _ := jwttest.Activation(t, exporter, importer, e.now.Add(1000*time.Hour))
+	for _, c := range []struct {
+		name    string
+		stored  []byte
+		damaged bool
+	}{
+		{"junk", []byte("junk"), true},
+		{"a newer one of another hash", other, true},
+		{"one from the future", ahead, false},
+	} {
+		e.plant(t, hash, c.stored)
+		e.log.Reset()
+		for range 2 {
+			if _, err := e.tokens.Get(t.Context(), hash); errors.Is(err, accounts.ErrDamaged) != c.damaged {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		if lines := strings.Count(e.log.String(), "is not served"); lines != 1 && c.damaged {
+			t.Errorf("%s: logged %d times\n%s", c.name, lines, e.log)
+		}
+		if _, err := e.put(t, token, pushed); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if got, err := e.tokens.Get(t.Context(), hash); err != nil || !bytes.Equal(got.JWT, token) {
+			t.Errorf("%s: %v, %v", c.name, got, err)
+		}
+	}
+}
+
+// source plays another server.
+type source struct {
+	token     *activations.Token
+	err       error
+	asked     int
+	refreshed []string
+}
+
+func (s *source) FindActivation(context.Context, string) (*activations.Token, error) {
+	s.asked++
+	return s.token, s.err
+}
+
+func (s *source) Refresh(hash string) { s.refreshed = append(s.refreshed, hash) }
+
+func TestASourceIsAskedForWhatIsNotStored(t *testing.T) {
+	e, exporter, _ := newExporter(t)
+	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
+	found, err := e.tokens.Verify(t.Context(), hash, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		hash   string
+		stored []byte // nil: nothing is stored
+		source source
+		err    error
+		raw    error
+		asked  int // by Get and by GetRaw
+	}{
+		{"it has the token", hash, nil, source{token: found}, nil, nil, 2},
+		{"it has none", hash, nil, source{err: activations.ErrNotFound}, activations.ErrNotFound, activations.ErrNotFound, 2},
+		{"it can't tell", hash, nil, source{err: accounts.ErrUnreadable}, accounts.ErrUnreadable, accounts.ErrUnreadable, 2},
+		{"no hash", exporter.ID, nil, source{token: found}, activations.ErrNotFound, activations.ErrNotFound, 0},
+		{"it has one for a damaged one", hash, []byte("junk"), source{token: found}, nil, nil, 2},
+		{"it has none for a damaged one", hash, []byte("junk"), source{err: activations.ErrNotFound},
+			accounts.ErrDamaged, nil, 2},
+		{"it is not asked for a stored one", hash, token, source{}, nil, nil, 0},
+	} {
+		if c.stored != nil {
+			e.plant(t, hash, c.stored)
+		}
+		e.tokens.SetSource(&c.source)
+		got, err := e.tokens.Get(t.Context(), c.hash)
+		if !errors.Is(err, c.err) || err == nil && !bytes.Equal(got.JWT, token) {
+			t.Errorf("%s: %v, %v", c.name, got, err)
+		}
+		raw, err := e.tokens.GetRaw(t.Context(), c.hash)
+		if !errors.Is(err, c.raw) || err == nil && !bytes.Equal(raw, token) && !bytes.Equal(raw, c.stored) {
+			t.Errorf("%s: as text %q, %v", c.name, raw, err)
+		}
+		if c.source.asked != c.asked {
+			t.Errorf("%s: asked %d times", c.name, c.source.asked)
+		}
+		if stored := bytes.Equal(c.stored, token); stored != (len(c.source.refreshed) == 2) {
+			t.Errorf("%s: refreshed are %q", c.name, c.source.refreshed)
+		}
+	}
+	e.tokens.SetSource(nil)
+	if _, err := e.tokens.Get(t.Context(), hash); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnUnchangedTokenIsAnnouncedEveryFiveSeconds(t *testing.T) {
+	e, exporter, _ := newExporter(t)
+	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
+	got, err := e.tokens.Verify(t.Context(), hash, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		after   time.Duration
+		changed bool
+		total   int
+	}{
+		{0, false, 1}, {4 * time.Second, false, 1}, {0, true, 2}, {0, true, 3}, {time.Second, false, 4}, {0, false, 4},
+	} {
+		e.now = e.now.Add(step.after)
+		e.tokens.Announce(got, step.changed)
+		if len(e.conn.published) != step.total {
+			t.Errorf("%+v: published %d times", step, len(e.conn.published))
+		}
+	}
+	e.conn.connected = false
+	for _, state := range []accounts.DeliveryState{accounts.NotConnected, accounts.NotConfigured} {
+		e.conn.state = state
+		e.tokens.Announce(got, true)
+	}
+	for _, line := range []string{"skipping activation notification for " + hash[:12] + ", NATS is not connected",
+		"skipping activation notification for " + hash[:12] + ", no NATS configured"} {
+		if !strings.Contains(e.log.String(), line) {
+			t.Errorf("the log lacks %q:\n%s", line, e.log)
+		}
+	}
+}
+
+// failing is a Store that can't be read or written.
+type failing struct{ activations.Store }
+
+var errDisk = errors.New("the disk fails")
+
+func (failing) Load(string, accounts.Stamp) ([]byte, accounts.Stamp, error) {
+	return nil, accounts.Stamp{}, errDisk
+}
+func (failing) Put(_ context.Context, _, _ string, _ []byte, allow func(_, _ []byte) error) (uint64, error) {
+	return 0, errors.Join(allow(nil, nil), errDisk)
+}
+
+func TestAFailingStoreIsReported(t *testing.T) {
+	e, exporter, _ := newExporter(t, func(o *activations.Options) { o.Store = failing{o.Store} })
+	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
+	_, err := e.put(t, token, pushed)
+	wantError(t, "Put", err, activations.ErrSave)
+	wantError(t, "Put", err, errDisk)
+	if last := e.events[len(e.events)-1]; last.Reason != "save-failed" {
+		t.Errorf("observed is %+v", last)
+	}
+	_, err = e.tokens.Get(t.Context(), hash)
+	wantError(t, "Get", err, accounts.ErrUnreadable)
+	_, err = e.tokens.GetRaw(t.Context(), hash)
+	wantError(t, "GetRaw", err, errDisk)
+}
+
+// noAccounts can't be read.
+type noAccounts struct{ activations.Accounts }
+
+func (noAccounts) GetLocal(context.Context, string) (*accounts.Account, error) {
+	return nil, accounts.ErrUnreadable
+}
+
+func TestWhileNoAccountCanBeReadNoIssuerIsBad(t *testing.T) {
+	e, exporter, _ := newExporter(t, func(o *activations.Options) { o.Accounts = noAccounts{o.Accounts} })
+	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
+	_, err := e.put(t, token, pushed)
+	wantError(t, "Put", err, accounts.ErrUnreadable)
+	_, err = e.tokens.Verify(t.Context(), hash, token)
+	wantError(t, "Verify", err, accounts.ErrUnreadable)
+	wantError(t, "CheckIssuer", e.tokens.CheckIssuer(t.Context(), token), accounts.ErrUnreadable)
+	wantError(t, "CheckIssuer of junk", e.tokens.CheckIssuer(t.Context(), []byte("junk")), activations.ErrBadJWT)
+}
+
+func TestCheckAndExporterOf(t *testing.T) {
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	token, hash := jwttest.Activation(t, a, b, time.Now())
+	_, other := jwttest.Activation(t, b, a, time.Now())
+	inItsName, _ := jwttest.Activation(t, a, b, time.Now(), func(c *jwt.ActivationClaims) { c.IssuerAccount = b.ID })
+	wantError(t, "its own hash", activations.Check(hash, append(token, '\n')), nil)
+	wantError(t, "another hash", activations.Check(other, token), accounts.ErrDamaged)
+	wantError(t, "nothing", activations.Check(hash, nil), accounts.ErrDamaged)
+	for want, token := range map[string][]byte{a.ID: token, b.ID: inItsName, "": []byte("junk")} {
+		if got := activations.ExporterOf(token); got != want {
+			t.Errorf("the exporter is %q, want %q", got, want)
+		}
+	}
+}
+
+func TestAMemoryKeepsWhatIsAllowed(t *testing.T) {
+	m := activations.NewMemory()
+	put := func(token string, err error) error {
+		_, got := m.Put(t.Context(), "HASH", "test", []byte(token), func(_, _ []byte) error { return err })
+		return got
+	}
+	load := func(want string, wantErr error) {
+		t.Helper()
+		if got, _, err := m.Load("HASH", accounts.Stamp{}); string(got) != want || !errors.Is(err, wantErr) {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	load("", fs.ErrNotExist)
+	if err := errors.Join(put("first", nil), put("second", nil)); err != nil {
+		t.Error(err)
+	}
+	if err := put("third", errDisk); !errors.Is(err, errDisk) {
+		t.Error(err)
+	}
+	load("second", nil)
+	m.Remove("HASH")
+	load("", fs.ErrNotExist)
+}

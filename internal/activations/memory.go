@@ -1,0 +1,49 @@
+package activations
+
+import (
+	"context"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"nats-account-server/internal/accounts"
+)
+
+// Memory is a Store that is empty at each start. It serves a directory that another program writes:
+// the tokens are read from there again.
+type Memory struct {
+	mu     sync.Mutex
+	tokens map[string][]byte // by hash
+}
+
+// NewMemory returns an empty Memory.
+func NewMemory() *Memory { return &Memory{tokens: map[string][]byte{}} }
+
+// Load implements Store. There are no stamps: every version is returned.
+func (m *Memory) Load(hash string, _ accounts.Stamp) ([]byte, accounts.Stamp, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if token, found := m.tokens[hash]; found {
+		return token, accounts.Stamp{}, nil
+	}
+	return nil, accounts.Stamp{}, fs.ErrNotExist
+}
+
+// Put implements Store.
+func (m *Memory) Put(_ context.Context, hash, _ string, token []byte,
+	allow func(stored, tombstone []byte) error) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := allow(m.tokens[hash], nil); err != nil {
+		return 0, err
+	}
+	m.tokens[hash] = slices.Clone(token)
+	return 0, nil
+}
+
+// Remove takes a token out.
+func (m *Memory) Remove(hash string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.tokens, hash)
+}
