@@ -8,26 +8,33 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// Deletion is an order to delete accounts, as nsc makes it: claims of no particular kind whose data is
-// {"accounts": ["A…"]}, signed by the operator or one of its signing keys in its own name.
+// Deletion is an order to delete accounts, as nsc makes it: claims of no particular kind whose data
+// is {"accounts": ["A…"]}, signed by the operator or one of its signing keys in its own name.
 type Deletion struct {
 	Issuer   string
-	ID       string   // jti
-	IssuedAt int64    // Unix seconds
-	Accounts []string // public account keys, at least one
-	Hash     [sha256.Size]byte
+	ID       string            // jti
+	IssuedAt int64             // Unix seconds
+	Accounts []string          // public account keys, at least one
+	Hash     [sha256.Size]byte // of the whole JWT
 }
 
-// mostDeleted bounds the accounts of one order.
-const mostDeleted = 100_000
+// maxDeleted bounds the accounts of one order.
+const maxDeleted = 100_000
 
-// CheckDeletion says whether this operator gave the order. What is right about it at the moment is not looked at.
+// CheckDeletion reads an order and reports whether this operator signed it. Whether the accounts
+// exist, and whether the order is obsolete, is the caller's question. With an error the order holds
+// what could be read.
 func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
 	claims, err := jwt.DecodeGeneric(string(token))
 	if err != nil {
 		return Deletion{}, err
 	}
-	d := Deletion{Issuer: claims.Issuer, ID: claims.ID, IssuedAt: claims.IssuedAt, Hash: sha256.Sum256(token)}
+	d := Deletion{
+		Issuer:   claims.Issuer,
+		ID:       claims.ID,
+		IssuedAt: claims.IssuedAt,
+		Hash:     sha256.Sum256(token),
+	}
 	switch {
 	case claims.Subject != claims.Issuer:
 		return d, errors.New("not self signed")
@@ -38,8 +45,8 @@ func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
 	if claims.Validate(&found); found.IsBlocking(true) {
 		return d, errors.New(found.Issues[0].Description)
 	}
-	list, ok := claims.Data["accounts"].([]any)
-	if !ok || len(list) == 0 || len(list) > mostDeleted {
+	list, _ := claims.Data["accounts"].([]any)
+	if len(list) == 0 || len(list) > maxDeleted {
 		return d, errors.New("malformed request")
 	}
 	for _, item := range list {

@@ -6,29 +6,34 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// KeyLength is the length of a public key, and of the hash of an activation token with its padding, in characters.
+// KeyLength is the length of a public key, and of the hash of an activation token with its padding,
+// in characters.
 const KeyLength = 56
 
 // hashPadding ends every hash: 32 bytes in base32 are 52 characters.
 const hashPadding = "===="
 
-// IsAccountKey reports whether key is a public account key in its one spelling. nkeys alone accepts line breaks.
+// IsAccountKey reports whether key is a public account key in its one spelling. nkeys alone accepts
+// line breaks.
 func IsAccountKey(key string) bool { return isKey(key) && nkeys.IsValidPublicAccountKey(key) }
 
 // IsOperatorKey reports whether key is a public operator key in its one spelling.
 func IsOperatorKey(key string) bool { return isKey(key) && nkeys.IsValidPublicOperatorKey(key) }
 
-// LooksLikeAccountKey reports whether key has the length, the prefix and the characters of an account key. It does not
-// compute the checksum, so it costs next to nothing. Such a key is safe in a path and in a subject.
+// LooksLikeAccountKey reports whether key has the length, the prefix and the characters of an
+// account key. It does not compute the checksum, so it costs next to nothing. Such a key is safe in
+// a path and in a subject.
 func LooksLikeAccountKey(key string) bool { return isKey(key) && key[0] == 'A' }
 
-// IsActivationHash reports whether text can be the hash of an activation token: base32 with its padding.
+// IsActivationHash reports whether text can be the hash of an activation token: base32 with its
+// padding.
 func IsActivationHash(text string) bool {
 	digits, padded := strings.CutSuffix(text, hashPadding)
 	return padded && len(text) == KeyLength && IsBase32(digits)
 }
 
-// IsBase32 reports whether every character of text is of the alphabet that keys and hashes are written in.
+// IsBase32 reports whether every character of text is of the alphabet that keys and hashes are
+// written in.
 func IsBase32(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; (c < 'A' || c > 'Z') && (c < '2' || c > '7') {

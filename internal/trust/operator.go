@@ -1,35 +1,43 @@
-// Package operator holds the trust anchors: the operator's JWT, its signing keys and the system account it names.
+// Package trust answers one question: did an operator of ours sign this JWT, and what does the JWT
+// say? It does no I/O.
 //
-// It answers one question, "did our operator sign this, and what does it say?", and does no I/O.
+//	operator.go   an operator, read from its JWT: who may sign
+//	account.go    account JWTs: what they say of themselves, and who signed them
+//	deletion.go   orders to delete accounts
+//	keys.go       the syntax of keys and hashes
+//	secret.go     passwords in an operator's JWT
 package trust
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 )
 
-// Operator is a trusted operator. It is never changed after Parse.
+// Operator is a trusted operator. It is never changed after Parse. The nil Operator trusts no key.
 type Operator struct {
 	Key           string // public key, O…
 	Name          string
-	SystemAccount string // public key the operator JWT names, "" if none
-	Strict        bool   // only signing keys may sign, not the operator's own key
-	Expires       time.Time
-	SecretFields  []string // claims that hold a password: not everybody may read the JWT; nil if there are none
+	SystemAccount string    // public key that the operator JWT names; "": it names none
+	Strict        bool      // the operator's own key may not sign accounts, only its signing keys
+	Expires       time.Time // zero: never
+	SecretFields  []string  // claims that hold a password, so that not every reader may see the JWT; nil: none
 
 	token   []byte
-	signers map[string]struct{}
+	signers map[string]struct{} // public keys
 }
 
-// ErrKind says that a file holds a JWT of another kind than the one asked for.
+// The errors for a JWT of another kind than the one asked for.
 var (
 	ErrNotOperator = errors.New("not operator claim")
 	ErrNotAccount  = errors.New("not account claim")
 )
+
+// errNoSigner is the error for an operator whose JWT leaves no key that may sign.
+var errNoSigner = errors.New("the operator demands signing keys (strict signing key usage) but lists none: " +
+	"no account JWT could be accepted")
 
 // Parse reads an operator JWT, bare or between BEGIN and END lines.
 func Parse(text []byte) (*Operator, error) {
@@ -37,53 +45,54 @@ func Parse(text []byte) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	claims, err := jwt.Decode(token)
+	decoded, err := jwt.Decode(token)
 	if err != nil {
 		return nil, err
 	}
-	oc, ok := claims.(*jwt.OperatorClaims)
+	claims, ok := decoded.(*jwt.OperatorClaims)
 	if !ok {
 		return nil, ErrNotOperator
 	}
 	o := &Operator{
-		Key:           oc.Subject,
-		Name:          oc.Name,
-		SystemAccount: oc.SystemAccount,
-		Strict:        oc.StrictSigningKeyUsage,
-		SecretFields:  secretFields(&oc.Operator),
+		Key:           claims.Subject,
+		Name:          claims.Name,
+		SystemAccount: claims.SystemAccount,
+		Strict:        claims.StrictSigningKeyUsage,
+		SecretFields:  secretFields(&claims.Operator),
 		token:         served(text, token),
 		signers:       make(map[string]struct{}),
 	}
-	if oc.Expires > 0 {
-		o.Expires = time.Unix(oc.Expires, 0)
+	if claims.Expires > 0 {
+		o.Expires = time.Unix(claims.Expires, 0)
 	}
 	if !o.Strict {
 		o.signers[o.Key] = struct{}{}
 	}
-	for _, k := range oc.SigningKeys {
-		o.signers[k] = struct{}{}
+	for _, key := range claims.SigningKeys {
+		o.signers[key] = struct{}{}
 	}
 	if len(o.signers) == 0 {
-		return nil, errors.New("the operator demands signing keys (strict signing key usage) but lists none: no account JWT could be accepted")
+		return nil, errNoSigner
 	}
 	return o, nil
 }
 
-// Token is the operator JWT as it is served: a bare file's bytes verbatim, as the original serves them, and only
-// the JWT of a decorated one.
+// Token is the operator JWT as it is served. The text of a bare file is served verbatim, as the
+// original does; of a decorated file only the JWT is served.
 func (o *Operator) Token() []byte { return o.token }
 
-// Trusts says whether an account JWT issued by this key is one of ours. nats-server refuses a JWT signed by the
-// operator's own key when the operator demands signing keys, so that key is not trusted then.
+// Trusts reports whether an account JWT of this issuer is one of the operator's. nats-server
+// refuses a JWT signed by the operator's own key if the operator demands signing keys, so that key
+// is not trusted then.
 func (o *Operator) Trusts(issuer string) bool {
 	if o == nil {
 		return false
 	}
-	_, ok := o.signers[issuer]
-	return ok
+	_, found := o.signers[issuer]
+	return found
 }
 
-// undecorate returns the JWT between BEGIN and END lines, or the trimmed text when there are none.
+// undecorate returns the JWT between BEGIN and END lines, or the trimmed text if there are none.
 func undecorate(text []byte) (string, error) {
 	token, err := jwt.ParseDecoratedJWT(text)
 	if err != nil {
@@ -96,57 +105,10 @@ func undecorate(text []byte) (string, error) {
 	return token, nil
 }
 
+// served is what is served of a file whose JWT is token.
 func served(text []byte, token string) []byte {
 	if strings.TrimSpace(string(text)) == token {
 		return text
 	}
 	return []byte(token)
-}
-
-// ParseAccount reads an account JWT file, bare or decorated, as systemaccountjwtpath names it. It verifies the
-// JWT's own signature; whether our operator signed it is Check's question.
-func ParseAccount(text []byte) (token []byte, claims *jwt.AccountClaims, err error) {
-	t, err := undecorate(text)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := jwt.Decode(t)
-	if err != nil {
-		return nil, nil, err
-	}
-	ac, ok := c.(*jwt.AccountClaims)
-	if !ok {
-		return nil, nil, ErrNotAccount
-	}
-	return served(text, t), ac, nil
-}
-
-// Verify decodes an account JWT and checks its signature against the issuer it names. Whether that issuer is
-// trusted is Trusts' question. The signature check costs some 100 µs.
-func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
-	c, err := jwt.DecodeAccountClaims(string(token))
-	if err != nil {
-		return nil, err
-	}
-	if c.Subject != head.Subject || c.Issuer != head.Issuer || c.IssuedAt != head.IssuedAt {
-		return nil, errors.New("the claims are ambiguous")
-	}
-	return c, nil
-}
-
-// Check says whether token is an account JWT for the account key that this operator signed, whatever its dates
-// say. Without an operator (nil) a JWT only has to be consistent in itself.
-func (o *Operator) Check(key string, token []byte) (Head, error) {
-	head, err := Peek(token)
-	if err != nil {
-		return head, err
-	}
-	if head.Subject != key || !IsAccountKey(key) {
-		return head, fmt.Errorf("it is the JWT of another subject, not of %s", key)
-	}
-	if o != nil && !o.Trusts(head.Issuer) {
-		return head, fmt.Errorf("the operator %s did not sign it", o.Key)
-	}
-	_, err = Verify(token, head)
-	return head, err
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// secretFields names the claims of an operator that hold a password, as nsc wrote them there from a URL.
+// secretFields names the claims of an operator that hold a password. nsc copies them from a URL.
 func secretFields(o *jwt.Operator) []string {
 	var fields []string
 	if hasPassword(o.AccountServerURL) {
@@ -20,21 +20,24 @@ func secretFields(o *jwt.Operator) []string {
 	return fields
 }
 
-// hasPassword says whether a URL holds a password, or the token that NATS clients put in a user's place. What can't be
-// read as a URL holds one if anything stands before an @.
-func hasPassword(s string) bool {
-	for one := range strings.SplitSeq(s, ",") {
-		u, err := url.Parse(strings.TrimSpace(one))
-		if err != nil || u.Host == "" {
-			if strings.Contains(one, "@") {
-				return true
-			}
-			continue
-		}
-		password, set := u.User.Password()
-		if set && password != "" || u.User.Username() != "" && !strings.HasPrefix(strings.ToLower(u.Scheme), "http") {
+// hasPassword reports whether one of several URLs, with commas between them, holds a password.
+func hasPassword(urls string) bool {
+	for one := range strings.SplitSeq(urls, ",") {
+		if oneHasPassword(strings.TrimSpace(one)) {
 			return true
 		}
 	}
 	return false
+}
+
+// oneHasPassword reports whether a URL holds a password. A NATS client may put a token in the place
+// of the user. A text that is no URL counts as one with a password if there is an @ in it.
+func oneHasPassword(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return strings.Contains(text, "@")
+	}
+	password, _ := u.User.Password()
+	isHTTP := strings.HasPrefix(strings.ToLower(u.Scheme), "http")
+	return password != "" || u.User.Username() != "" && !isHTTP
 }

@@ -35,8 +35,10 @@ func TestWhichFieldsHoldAPassword(t *testing.T) {
 		{"https://ops:hush@exa mple.com", true},
 	} {
 		for field, set := range map[string]func(*jwt.OperatorClaims){
-			"account_server_url":    func(o *jwt.OperatorClaims) { o.AccountServerURL = c.url },
-			"operator_service_urls": func(o *jwt.OperatorClaims) { o.OperatorServiceURLs = jwt.StringList{"nats://x", c.url} },
+			"account_server_url": func(o *jwt.OperatorClaims) { o.AccountServerURL = c.url },
+			"operator_service_urls": func(o *jwt.OperatorClaims) {
+				o.OperatorServiceURLs = jwt.StringList{"nats://x", c.url}
+			},
 		} {
 			made := jwttest.NewOperator(t, set)
 			made.Claims.Issuer, made.Claims.Type, made.Claims.Version = made.ID, jwt.OperatorClaim, 2
@@ -44,7 +46,8 @@ func TestWhichFieldsHoldAPassword(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := slices.Equal(o.SecretFields, []string{field}); got != c.secret || !got && o.SecretFields != nil {
+			found := slices.Equal(o.SecretFields, []string{field})
+			if found != c.secret || !found && o.SecretFields != nil {
 				t.Errorf("%s as %s: %v", c.url, field, o.SecretFields)
 			}
 		}

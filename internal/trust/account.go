@@ -1,0 +1,131 @@
+package trust
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// Head is what a JWT says of itself. Peek reads it without checking the signature: the price of
+// parsing a little JSON is enough to refuse most of what is to be refused.
+type Head struct {
+	Subject  string `json:"sub"`
+	Issuer   string `json:"iss"`
+	ID       string `json:"jti"`
+	IssuedAt int64  `json:"iat"` // Unix seconds
+	Expires  int64  `json:"exp"` // Unix seconds; 0: never
+
+	Payload []byte `json:"-"` // the middle part, still encoded
+}
+
+// strict refuses what Go's decoder overlooks otherwise: line breaks inside a part, and stray bits
+// in its last character. Either gives one JWT several spellings.
+var strict = base64.RawURLEncoding.Strict()
+
+// Peek reads the head of an account JWT, version 1 or 2. It fails for a JWT of any other kind. With
+// an error the head holds what could be read.
+func Peek(token []byte) (Head, error) {
+	claims, payload, err := Payload(token)
+	if err != nil {
+		return Head{}, err
+	}
+	var body struct {
+		Head
+		Type jwt.ClaimType `json:"type"` // version 1
+		Nats struct {
+			Type jwt.ClaimType `json:"type"` // version 2
+		} `json:"nats"`
+	}
+	if err := json.Unmarshal(claims, &body); err != nil {
+		return Head{}, err
+	}
+	body.Payload = payload
+	if body.Type != jwt.AccountClaim && body.Nats.Type != jwt.AccountClaim {
+		return body.Head, ErrNotAccount
+	}
+	if !IsAccountKey(body.Issuer) && !IsOperatorKey(body.Issuer) {
+		return body.Head, errors.New("unable to validate expected prefixes - [account operator]")
+	}
+	return body.Head, nil
+}
+
+// Payload returns the middle part of any JWT, decoded and encoded. Each part must be in its one
+// spelling.
+func Payload(token []byte) (claims, encoded []byte, err error) {
+	parts := bytes.Split(token, []byte{'.'})
+	if len(parts) != 3 {
+		return nil, nil, errors.New("expected 3 chunks")
+	}
+	for i, part := range parts {
+		decoded, err := decodePart(part)
+		if err != nil {
+			return nil, nil, err
+		}
+		if i == 1 {
+			claims = decoded
+		}
+	}
+	return claims, parts[1], nil
+}
+
+func decodePart(part []byte) ([]byte, error) {
+	if i := bytes.IndexAny(part, "\r\n"); i >= 0 {
+		return nil, fmt.Errorf("illegal line break at input byte %d", i)
+	}
+	decoded := make([]byte, strict.DecodedLen(len(part)))
+	n, err := strict.Decode(decoded, part)
+	return decoded[:n], err
+}
+
+// Verify decodes an account JWT whose head Peek has read, and checks its signature against the
+// issuer that it names. Whether that issuer is trusted is the question of Trusts. The signature
+// check costs some 100 µs.
+func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
+	claims, err := jwt.DecodeAccountClaims(string(token))
+	if err != nil {
+		return nil, err
+	}
+	if claims.Subject != head.Subject || claims.Issuer != head.Issuer || claims.IssuedAt != head.IssuedAt {
+		return nil, errors.New("the claims are ambiguous")
+	}
+	return claims, nil
+}
+
+// Check reports whether token is a JWT of the account key that this operator signed, whatever its
+// dates are. Without an operator (nil) a JWT only has to be consistent in itself.
+func (o *Operator) Check(key string, token []byte) (Head, error) {
+	head, err := Peek(token)
+	if err != nil {
+		return head, err
+	}
+	if head.Subject != key || !IsAccountKey(key) {
+		return head, fmt.Errorf("it is the JWT of another subject, not of %s", key)
+	}
+	if o != nil && !o.Trusts(head.Issuer) {
+		return head, fmt.Errorf("the operator %s did not sign it", o.Key)
+	}
+	_, err = Verify(token, head)
+	return head, err
+}
+
+// ParseAccount reads an account JWT file, bare or decorated, and checks the JWT's own signature.
+// token is what is served of it. Whether an operator of ours signed it is the question of Check.
+func ParseAccount(text []byte) (token []byte, claims *jwt.AccountClaims, err error) {
+	bare, err := undecorate(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	decoded, err := jwt.Decode(bare)
+	if err != nil {
+		return nil, nil, err
+	}
+	claims, ok := decoded.(*jwt.AccountClaims)
+	if !ok {
+		return nil, nil, ErrNotAccount
+	}
+	return served(text, bare), claims, nil
+}
