@@ -68,7 +68,8 @@ type daemon struct {
 	registry    *accounts.Registry
 	activations *activations.Registry
 	notifier    *notifier.Notifier
-	doors       *resolver.Server
+	client      *resolver.Client
+	resolver    *resolver.Server
 	follower    *follower       // nil unless we follow another server
 	mirror      *dirsync.Mirror // nil unless somebody else writes what is served
 	front       *front
@@ -210,14 +211,14 @@ func (d *daemon) wire(trust anchors, tokens activations.Store) {
 		},
 	})
 	d.notifier.SetForget(d.Config.ForgetServer)
-	d.doors = resolver.New(resolver.Options{Version: Version, Log: d.log, AllowDelete: d.Config.Store.AllowDelete, ReadOnly: d.Config.Store.ReadOnly})
+	d.client = resolver.NewClient(d.log)
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,
 		Committer:  d.store,
 		Announcer:  d.notifier,
 		Observer:   auditor{d.audit},
-		Finder:     d.doors,
-		Signer:     d.doors,
+		Finder:     d.client,
+		Signer:     d.client,
 		Trust:      trust.Trust,
 		AllowOlder: d.Config.Store.AllowOlder,
 		ReadOnly:   d.Config.Store.ReadOnly,
@@ -227,19 +228,27 @@ func (d *daemon) wire(trust anchors, tokens activations.Store) {
 		Accounts:   d.registry,
 		Store:      tokens,
 		Connection: d.notifier,
-		Publisher:  d.doors,
+		Publisher:  d.client,
 		Observer:   auditor{d.audit},
 		AllowOlder: d.Config.Store.AllowOlder,
 		ReadOnly:   d.Config.Store.ReadOnly,
 		Log:        d.log,
 	})
-	d.doors.Gate, d.doors.Activations = d.registry, d.activations
+	d.resolver = resolver.New(resolver.Options{
+		Accounts:    d.registry,
+		Activations: d.activations,
+		Client:      d.client,
+		Version:     Version,
+		Log:         d.log,
+		AllowDelete: d.Config.Store.AllowDelete,
+		ReadOnly:    d.Config.Store.ReadOnly,
+	})
 	d.useSigning(d.Config)
 }
 
 // useSigning leaves HTTP time to say that the signing service took too long.
 func (d *daemon) useSigning(c config.Config) {
-	d.doors.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
+	d.client.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
 }
 
 // live serves until ctx ends or a task fails.

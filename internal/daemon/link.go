@@ -54,12 +54,12 @@ func (d *daemon) startLink(c config.NATS) *link {
 
 // useLink is one connected session.
 func (d *daemon) useLink(ctx context.Context, nc *nats.Conn) {
-	var doors sync.WaitGroup
+	var serving sync.WaitGroup
 	ready := make(chan struct{})
-	doors.Go(func() { d.doors.Serve(ctx, nc, func() { close(ready) }) })
+	serving.Go(func() { d.resolver.Serve(ctx, nc, func() { close(ready) }) })
 	<-ready
 	d.notifier.Serve(ctx, nc)
-	doors.Wait()
+	serving.Wait()
 }
 
 // fits says whether the link is what c asks for: the same servers, and the same credentials and certificates inside

@@ -3,7 +3,6 @@ package resolver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,22 +23,10 @@ const maxEarlyTokens = 256
 // The account comes on another subject, and may be late.
 var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
 
-// PublishActivation publishes an activation token. It returns false if NATS is not connected.
-func (d *Server) PublishActivation(t *activations.Token) bool {
-	conn := d.finder.session()
-	if conn == nil {
-		return false
-	}
-	if err := conn.Publish("$SYS.ACCOUNT."+t.Issuer+".CLAIMS.ACTIVATE."+t.Key, t.JWT); err != nil {
-		d.Log.Warn(fmt.Sprintf("nats error %s", err))
-	}
-	return true
-}
-
 // activate takes an activation token that another account server has announced. A token that comes
 // before its account waits for it.
 func (s *session) activate(m *nats.Msg) {
-	s.lanes.put(m.Subject, func() {
+	s.pool.add(m.Subject, func() {
 		if s.exporterIsStored(m.Data) {
 			s.putToken(m)
 			return
@@ -82,7 +69,7 @@ func (s *session) putToken(m *nats.Msg) {
 	from := accounts.Origin{Kind: accounts.KindNATS, Peer: true}
 	_, _, err := s.Activations.Put(context.WithoutCancel(s.ctx), m.Data, from)
 	if err != nil {
-		s.refused("activation", m.Subject, err)
+		s.logRefused("activation", m.Subject, err)
 	}
 	if errors.Is(err, accounts.ErrLesser) {
 		s.reassertToken(m.Subject)

@@ -110,7 +110,7 @@ func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !h.doors.PublishActivation(a) {
+			if !h.client.PublishActivation(a) {
 				t.Error("it is not published")
 			}
 		}

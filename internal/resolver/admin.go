@@ -8,38 +8,45 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
 )
 
-// list answers with the accounts that are stored.
+// list answers with the keys of the accounts that are stored.
 func (s *session) list(m *nats.Msg) {
-	s.survey()
-	s.respond(m, answer{Data: s.Gate.Keys()})
+	s.ensureScanned()
+	s.respond(m, answer{Data: s.Accounts.Keys()})
 }
 
-// survey sees that the whole store has been looked at once. What can't be read is in no list and in no pack.
-func (s *session) survey() {
-	if !s.Gate.Rescanned() {
-		_ = s.Gate.Rescan(s.ctx)
+// ensureScanned has the whole store read if that has not happened yet. What can't be read is in no list and in no pack.
+func (s *session) ensureScanned() {
+	if !s.Accounts.Rescanned() {
+		_ = s.Accounts.Rescan(s.ctx)
 	}
 }
 
 var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: true }")
 
-// delete carries out the operator's order to delete accounts. nats.go calls it for one order after the other, and not on
-// the goroutine of any other door.
+// delete deletes accounts by order of the operator. nats.go calls it for one order after the other, and on a goroutine
+// which no other subscription uses.
 func (s *session) delete(m *nats.Msg) {
-	done, err := accounts.Deletion{}, errNoDelete
+	deletion, err := accounts.Deletion{}, errNoDelete
 	if s.AllowDelete {
-		done, err = s.Gate.Delete(context.WithoutCancel(s.ctx), m.Data, accounts.Origin{Kind: accounts.KindNATS})
+		origin := accounts.Origin{Kind: accounts.KindNATS}
+		deletion, err = s.Accounts.Delete(context.WithoutCancel(s.ctx), m.Data, origin)
 	}
 	switch {
 	case err != nil:
-		text := fmt.Sprintf("delete accounts request by %s failed - %s", done.Issuer, harmless(err.Error(), 512))
-		s.warn(text)
-		s.respond(m, failed("", text))
-	case len(done.Failed) > 0:
-		s.respond(m, failed("", done.String()))
+		text := fmt.Sprintf("delete accounts request by %s failed - %s", deletion.Issuer, quote(err))
+		s.refusals.Warn(text)
+		s.respond(m, failure("", text))
+	case len(deletion.Failed) > 0:
+		s.respond(m, failure("", deletion.String()))
 	default:
-		s.respond(m, answer{Data: &outcome{Code: 200, Message: done.String()}})
+		s.respond(m, success("", deletion.String()))
 	}
 }
+
+// maxErrorBytes bounds the text of an error in a log line or an answer. It may repeat what a stranger wrote.
+const maxErrorBytes = 512
+
+func quote(err error) string { return logging.Quote(err.Error(), maxErrorBytes) }

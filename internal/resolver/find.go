@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/logging"
 )
 
 const (
@@ -52,14 +54,14 @@ func (f *finder) session() Session {
 }
 
 // Find implements accounts.Finder.
-func (d *Server) Find(ctx context.Context, key string, judge func(token []byte) error) []byte {
-	conn, question, ours := d.finder.begin(key, time.Now())
+func (c *Client) Find(ctx context.Context, key string, judge func(token []byte) error) []byte {
+	conn, question, ours := c.finder.begin(key, time.Now())
 	if question == nil {
 		return nil
 	}
 	if ours {
-		question.token = d.ask(conn, key, judge)
-		d.finder.end(key, question, time.Now())
+		question.token = c.ask(conn, key, judge)
+		c.finder.end(key, question, time.Now())
 	}
 	select {
 	case <-question.done:
@@ -105,13 +107,13 @@ func (f *finder) end(key string, question *flight, now time.Time) {
 }
 
 // ask asks everybody and returns the first answer that is a JWT of the account.
-func (d *Server) ask(conn Session, key string, judge func([]byte) error) []byte {
+func (c *Client) ask(conn Session, key string, judge func([]byte) error) []byte {
 	answers, stop, err := pose(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
 	if err != nil {
 		return nil
 	}
 	defer stop()
-	return d.firstGood(key, answers, judge)
+	return c.firstGood(key, answers, judge)
 }
 
 // mostAnswers bounds the answers to one question that wait to be read; nobody has that many servers.
@@ -144,8 +146,8 @@ func unsubscribe(sub *nats.Subscription) {
 	}
 }
 
-func (d *Server) firstGood(key string, answers <-chan *nats.Msg, judge func([]byte) error) []byte {
-	late := time.NewTimer(min(findWithin, d.signing.Load().within))
+func (c *Client) firstGood(key string, answers <-chan *nats.Msg, judge func([]byte) error) []byte {
+	late := time.NewTimer(min(findWithin, c.signing.Load().timeout))
 	defer late.Stop()
 	for {
 		var m *nats.Msg
@@ -165,6 +167,7 @@ func (d *Server) firstGood(key string, answers <-chan *nats.Msg, judge func([]by
 		if err == nil {
 			return m.Data
 		}
-		d.warn(fmt.Sprintf("%s - another server's answer is refused - %s", short(key), harmless(err.Error(), 512)))
+		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key), quote(err))
+		c.refusals.Warn(text)
 	}
 }

@@ -141,7 +141,7 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond || d > 1500*time.Millisecond {
 		t.Errorf("%v after %s", err, d)
 	}
-	h.doors.SetSigning("", 200*time.Millisecond) // signrequesttimeout
+	h.client.SetSigning("", 200*time.Millisecond) // signrequesttimeout
 	began = time.Now()
 	_, err = h.gate.Get(t.Context(), jwttest.NewAccount(t).ID)
 	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 150*time.Millisecond || d > 950*time.Millisecond {

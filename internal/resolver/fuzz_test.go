@@ -122,7 +122,7 @@ func FuzzDoors(f *testing.F) {
 		}
 		gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}})
 		tokens := activations.New(activations.Options{Accounts: gate, Store: store, Connection: mute{}})
-		doors := resolver.New(resolver.Options{Gate: gate, Activations: tokens,
+		doors := resolver.New(resolver.Options{Accounts: gate, Activations: tokens,
 			Log: slog.New(logging.New(log, logging.Format{})), AllowDelete: true})
 		l := newLine()
 		ctx, cancel := context.WithCancel(context.Background())

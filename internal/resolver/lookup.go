@@ -13,66 +13,69 @@ import (
 )
 
 const (
-	// sayNoAfter is how long a lookup of an unknown account is left to those who may know it. nats-server counts
-	// answers: a hasty empty one makes an account vanish that somebody has.
-	sayNoAfter = 300 * time.Millisecond
-	// sayNoBefore is when nobody waits for the answer any more: nats-server does for about two seconds.
-	sayNoBefore = 1900 * time.Millisecond
-	// mostPending bounds the lookups that wait. Further ones get no answer, which says the same, only later.
-	mostPending = 1024
+	// emptyAnswerDelay is how long a lookup of an unknown account is left to servers that may know it. nats-server
+	// counts answers: an empty one that comes early makes it give up an account which another server has.
+	emptyAnswerDelay = 300 * time.Millisecond
+	// emptyAnswerDeadline is when nats-server does not wait for the answer any more: it does for about two seconds.
+	emptyAnswerDeadline = 1900 * time.Millisecond
+	// maxWaitingLookups bounds the lookups that wait for an empty answer. Further ones get none, which means the same
+	// to nats-server, only later.
+	maxWaitingLookups = 1024
 )
 
-// lookup answers who asks for an account's JWT: at once if it is stored, and with nothing if it is not, but not before
-// it is known what others have.
+// lookup answers a request for an account's JWT: at once if it is stored. If it is not, the answer is empty, but comes
+// only when it is known what other servers have.
 func (s *session) lookup(m *nats.Msg) {
 	if m.Reply == "" {
 		s.Log.Log(s.ctx, logging.LevelTrace, "lookup is not a request")
 		return
 	}
 	key := accountOf(m.Subject)
-	if s.known(m, key) {
+	if s.answerStored(m, key) {
 		return
 	}
 	select {
-	case s.pending <- struct{}{}:
-		go s.sayNo(m, key)
+	case s.waitingLookups <- struct{}{}:
+		go s.answerEmpty(m, key)
 	default:
 	}
 }
 
-// known answers unless the account is surely not stored. What can't be read or is damaged is left to others.
-func (s *session) known(m *nats.Msg, key string) bool {
-	a, err := s.Gate.GetLocal(s.ctx, key)
+// answerStored reports false if the account is surely not stored. If it can't be read or is damaged, other servers are
+// left to answer.
+func (s *session) answerStored(m *nats.Msg, key string) bool {
+	a, err := s.Accounts.GetLocal(s.ctx, key)
 	if err == nil {
 		token := bytes.TrimSpace(a.JWT)
-		s.complain(s.conn.Publish(m.Reply, token))
+		s.logNATS(s.conn.Publish(m.Reply, token))
 		if s.Log.Enabled(s.ctx, logging.LevelTrace) {
-			s.Log.Log(s.ctx, logging.LevelTrace, fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token)))
+			text := fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token))
+			s.Log.Log(s.ctx, logging.LevelTrace, text)
 		}
 	}
 	return !errors.Is(err, accounts.ErrNotFound)
 }
 
-// sayNo answers with nothing, unless the account has come meanwhile.
-func (s *session) sayNo(m *nats.Msg, key string) {
-	defer func() { <-s.pending }()
-	late := time.NewTimer(sayNoBefore)
-	defer late.Stop()
-	soon := time.NewTimer(sayNoAfter)
-	defer soon.Stop()
+// answerEmpty answers with nothing, unless the account has come in the meantime.
+func (s *session) answerEmpty(m *nats.Msg, key string) {
+	defer func() { <-s.waitingLookups }()
+	deadline := time.NewTimer(emptyAnswerDeadline)
+	defer deadline.Stop()
+	delay := time.NewTimer(emptyAnswerDelay)
+	defer delay.Stop()
 	select {
-	case <-soon.C:
+	case <-delay.C:
 	case <-s.ctx.Done():
 		return
 	}
 	select {
 	case <-s.synced:
-	case <-late.C:
+	case <-deadline.C:
 		return
 	case <-s.ctx.Done():
 		return
 	}
-	if !s.known(m, key) {
-		s.complain(s.conn.Publish(m.Reply, nil))
+	if !s.answerStored(m, key) {
+		s.logNATS(s.conn.Publish(m.Reply, nil))
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// Two stores exchange what they have like this. Whoever asks sends the digest of its store; one of the others answers,
-// with what it has unless that is the same:
+// Two servers exchange what they have like this. One sends the digest of its store. One of the others answers, with what
+// it has unless its digest is the same:
 //
 //	$SYS.REQ.CLAIMS.PACK  <digest, 32 bytes>   reply: <inbox>
 //	<inbox>  A…1|<JWT>
@@ -23,70 +23,73 @@ import (
 const packSubject = "$SYS.REQ.CLAIMS.PACK"
 
 const (
-	// firstWithin is how long the first message of a pack may take to come, restWithin every other one.
-	firstWithin = 2 * time.Second
-	restWithin  = 5 * time.Second
+	firstLineTimeout = 2 * time.Second // for the first message of a pack
+	nextLineTimeout  = 5 * time.Second // for each further one
+
+	// These bound what is remembered of a pack, not what is taken from it.
+	maxTheirs  = 1 << 20
+	maxRefused = 1000
 )
 
-// givePack answers whoever compares his store with ours. nats.go calls it for one request after the other.
+var errPackLine = errors.New("the line is not one key and one JWT")
+
+// givePack answers a server that compares its store with ours. nats.go calls it for one request after the other.
 func (s *session) givePack(m *nats.Msg) {
 	if m.Reply == "" {
 		return
 	}
-	s.survey()
-	ours := s.Gate.Digest()
+	s.ensureScanned()
+	ours := s.Accounts.Digest()
 	s.Log.Debug(fmt.Sprintf("Checking store state: %x", ours))
 	if bytes.Equal(m.Data, ours[:]) {
 		s.Log.Debug("pack request matches")
-		s.complain(s.conn.Publish(m.Reply, nil))
+		s.logNATS(s.conn.Publish(m.Reply, nil))
 		return
 	}
-	s.differs(m.Data, ours)
-	for key, token := range s.Gate.Pack(s.ctx) {
+	s.noteDigest(m.Data, ours)
+	for key, token := range s.Accounts.Pack(s.ctx) {
 		if err := s.conn.Publish(m.Reply, accounts.AppendPackLine(nil, key, token)); err != nil {
-			s.complain(err)
+			s.logNATS(err)
 			return
 		}
 	}
 	if s.ctx.Err() == nil {
-		s.complain(s.conn.Publish(m.Reply, nil))
+		s.logNATS(s.conn.Publish(m.Reply, nil))
 	}
 }
 
-// exchange is one pack on its way to us.
+// exchange is one pack that was asked for.
 type exchange struct {
-	s        *session
-	ours     accounts.Digest // when it was asked for
-	alive    chan struct{}   // of capacity 1: something came
-	end      chan struct{}   // closed at the end marker, or when there is nobody to answer
-	merging  sync.WaitGroup
-	finished sync.Once
+	s       *session
+	ours    accounts.Digest // when the pack was asked for
+	arrived chan struct{}   // of capacity 1: a message came
+	ended   chan struct{}   // closed at the end marker, or if no server can answer
+	end     func()          // closes ended
+	merging sync.WaitGroup  // lines whose JWTs are being stored
 
 	mu      sync.Mutex
-	over    bool // nothing is taken any more
-	nobody  bool
-	whole   bool            // the end marker came
-	same    bool            // and nothing else
-	changed int             // accounts that are newer here now
-	theirs  map[string]bool // accounts that they have; true: and that we have in the same version now
-	bad     map[string]error
+	stopped bool             // no further line is taken
+	whole   bool             // the end marker came
+	same    bool             // no line came
+	changed int              // accounts that are newer here now
+	theirs  map[string]bool  // accounts that they have; true: in the version that is stored here now
+	refused map[string]error // why, by key
 }
 
-// mostLines and mostBad bound what is remembered of a pack, not what is taken from it.
-const (
-	mostLines = 1 << 20
-	mostBad   = 1000
-)
-
-// takePack asks for a pack and takes what comes.
+// takePack asks for a pack and stores what comes.
 func (s *session) takePack() (*exchange, error) {
 	x := &exchange{
-		s: s, ours: s.Gate.Digest(), same: true,
-		alive: make(chan struct{}, 1), end: make(chan struct{}),
-		theirs: make(map[string]bool), bad: make(map[string]error),
+		s:       s,
+		ours:    s.Accounts.Digest(),
+		same:    true,
+		arrived: make(chan struct{}, 1),
+		ended:   make(chan struct{}),
+		theirs:  make(map[string]bool),
+		refused: make(map[string]error),
 	}
+	x.end = sync.OnceFunc(func() { close(x.ended) })
 	inbox := s.conn.NewInbox()
-	sub, err := s.conn.Subscribe(inbox, x.hear)
+	sub, err := s.conn.Subscribe(inbox, x.receive)
 	if err != nil {
 		return nil, err
 	}
@@ -99,105 +102,105 @@ func (s *session) takePack() (*exchange, error) {
 	return x, nil
 }
 
-// wait returns at the end of the pack, or when nothing comes any more.
+// wait returns at the end of the pack, or when no message came for too long.
 func (x *exchange) wait() {
-	patience := time.NewTimer(firstWithin)
-	defer patience.Stop()
+	timeout := time.NewTimer(firstLineTimeout)
+	defer timeout.Stop()
 	for {
 		select {
-		case <-x.end:
+		case <-x.ended:
 			return
-		case <-patience.C:
+		case <-timeout.C:
 			return
 		case <-x.s.ctx.Done():
 			return
-		case <-x.alive:
-			patience.Reset(restWithin)
+		case <-x.arrived:
+			timeout.Reset(nextLineTimeout)
 		}
 	}
 }
 
-// hear takes a message of the pack.
-func (x *exchange) hear(m *nats.Msg) {
-	select {
-	case x.alive <- struct{}{}:
-	default:
+// receive takes a message of the pack. An empty one ends it.
+func (x *exchange) receive(m *nats.Msg) {
+	signal(x.arrived)
+	x.mu.Lock()
+	if len(m.Data) > 0 {
+		x.same = false
+	} else if m.Header.Get("Status") != "503" {
+		x.whole = true
 	}
+	x.mu.Unlock()
 	if len(m.Data) == 0 {
-		x.finished.Do(func() {
-			x.mu.Lock()
-			x.nobody = m.Header.Get("Status") == "503"
-			x.whole = !x.nobody
-			x.mu.Unlock()
-			close(x.end)
-		})
+		x.end()
 		return
 	}
-	x.mu.Lock()
-	x.same = false
-	x.mu.Unlock()
-	for text := range bytes.Lines(m.Data) {
-		if text = bytes.TrimSpace(text); len(text) > 0 {
-			x.take(text)
+	for line := range bytes.Lines(m.Data) {
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			x.take(line)
 		}
 	}
 }
 
-// take has a line merged by the account's worker, so that commits share a sync.
-func (x *exchange) take(text []byte) {
-	key, token, ok := accounts.CutPackLine(text)
+// take has the JWT of a line stored by a worker of the pool, so that commits share a sync.
+func (x *exchange) take(line []byte) {
+	key, token, ok := accounts.CutPackLine(line)
 	if !ok {
-		x.note(key, errors.New("the line is not one key and one JWT"))
+		x.record(key, accounts.Result{}, errPackLine)
 		return
 	}
 	if !x.begin() {
 		return
 	}
-	put := x.s.lanes.put(key, func() {
+	added := x.s.pool.add(key, func() {
 		defer x.merging.Done()
-		result, err := x.s.Gate.Put(context.WithoutCancel(x.s.ctx), key, token, accounts.Origin{Kind: accounts.KindPack, Peer: true})
-		if result.Changed {
-			x.mu.Lock()
-			x.changed++
-			x.mu.Unlock()
-		}
-		x.note(key, err)
+		origin := accounts.Origin{Kind: accounts.KindPack, Peer: true}
+		result, err := x.s.Accounts.Put(context.WithoutCancel(x.s.ctx), key, token, origin)
+		x.record(key, result, err)
 	})
-	if !put {
+	if !added {
 		x.merging.Done()
 	}
 }
 
-// begin says whether another line may be merged; stop waits for those that are.
+// begin reports whether another line may be taken.
 func (x *exchange) begin() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.over {
+	if !x.stopped {
 		x.merging.Add(1)
 	}
-	return !x.over
+	return !x.stopped
 }
 
+// stop returns when every line that was taken is stored or refused.
 func (x *exchange) stop() {
 	x.mu.Lock()
-	x.over = true
+	x.stopped = true
 	x.mu.Unlock()
 	x.merging.Wait()
 }
 
-// note remembers what became of a line.
-func (x *exchange) note(key string, err error) {
+// record remembers what became of a line. key may be anything.
+func (x *exchange) record(key string, result accounts.Result, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	_, older := errors.AsType[*accounts.OlderError](err)
-	older = older || errors.Is(err, accounts.ErrLesser)
+	if result.Changed {
+		x.changed++
+	}
 	switch {
-	case err != nil && !older:
-		if len(x.bad) < mostBad {
-			x.bad[key[:min(len(key), 64)]] = err
+	case err != nil && !isOlder(err):
+		if len(x.refused) < maxRefused {
+			x.refused[key[:min(len(key), 64)]] = err
 		}
-	case len(x.theirs) >= mostLines:
+	case len(x.theirs) < maxTheirs:
+		x.theirs[key] = err == nil
+	}
+}
+
+// signal wakes the receiver of a channel of capacity 1. It does not block.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
 	default:
-		x.theirs[key] = !older
 	}
 }

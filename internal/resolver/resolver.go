@@ -1,26 +1,24 @@
-// Package resolver is the doors on NATS: what nats-servers with a resolver of their own, other account servers and
-// tools say and ask on the system account's subjects.
+// Package resolver answers what nats-servers with a resolver of their own, other account servers and tools send on the
+// system account's subjects, and asks them in turn.
 //
-//	update.go    $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.CLAIMS.UPDATE ──> Gate.Put
-//	lookup.go    $SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP   answered from the Gate
-//	find.go      the same subject, asked for what is not stored here
-//	pack.go      $SYS.REQ.CLAIMS.PACK               two stores compare and exchange what they have
-//	sync.go      when that happens, and what it says
-//	admin.go     $SYS.REQ.CLAIMS.LIST, $SYS.REQ.CLAIMS.DELETE
-//	sign.go      the signing service's subject      asked to sign what an account signed itself
+//	update.go      $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.CLAIMS.UPDATE
+//	lookup.go      $SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP
+//	pack.go        $SYS.REQ.CLAIMS.PACK: two servers compare and exchange what they store
+//	sync.go        when they do, and what is logged about it
+//	admin.go       $SYS.REQ.CLAIMS.LIST, $SYS.REQ.CLAIMS.DELETE
 //	activation.go  $SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*
-//	answer.go    the JSON that nats-server answers with
+//	answer.go      the JSON that nats-server answers with
+//	client.go      the signing service is asked to sign what an account signed itself
+//	find.go        other servers are asked for accounts that are not stored here
 //
-// It has no rule of its own about JWTs: everything goes through the gate.
+// It has no rule of its own about JWTs: every one goes through the registry.
 package resolver
 
 import (
 	"context"
 	"fmt"
-	"iter"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +30,13 @@ import (
 	"nats-account-server/internal/activations"
 )
 
-// Session is a connected NATS session that does not hear what it publishes itself. *nats.Conn meets it.
+// Name is what this server calls itself in its answers, as the original does.
+const Name = "nats-account-server"
+
+// readyTimeout bounds how long announcements wait for the first comparison of a session.
+const readyTimeout = 5 * time.Second
+
+// Session is a connected NATS session that does not receive what it publishes itself. *nats.Conn meets it.
 type Session interface {
 	NewInbox() string
 	Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error)
@@ -41,57 +45,38 @@ type Session interface {
 	PublishRequest(subject, reply string, data []byte) error
 }
 
-// Gate is where accounts are read and let in.
-type Gate interface {
-	// Put takes an update or a line of a pack. key is whose it is said to be, unchecked.
-	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
-	// Delete carries out an order of the operator.
-	Delete(ctx context.Context, order []byte, src accounts.Origin) (accounts.Deletion, error)
-	// Lookup returns what is stored for an account. The error wraps ErrNotFound, ErrUnreadable or ErrDamaged.
-	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
-	// Rescan looks through the whole store; Rescanned says whether that has happened.
-	Rescan(ctx context.Context) error
-	Rescanned() bool
-	// Digest, Keys and Pack are of what is stored, servable and not expired.
-	Digest() accounts.Digest
-	Keys() []string
-	Pack(ctx context.Context) iter.Seq2[string, []byte]
-}
-
-// Options is what Server need.
+// Options is what a Server needs.
 type Options struct {
-	Gate        Gate
+	Accounts    *accounts.Registry
 	Activations *activations.Registry
-	Version     string // of this program, for answers
+	Client      *Client // it is connected while Serve runs; nil: one that nothing else uses
+	Version     string  // of this program, for answers
 	Log         *slog.Logger
-	// AllowDelete lets the operator delete accounts.
-	AllowDelete bool
-	// ReadOnly says that the Gate takes nothing: packs are given, not asked for.
-	ReadOnly bool
+	AllowDelete bool // the operator may delete accounts
+	ReadOnly    bool // nothing is stored: packs are given, but not asked for
 }
 
-// Server are all doors on NATS. What they know outlives a session.
+// Server answers requests on NATS. What it knows outlives a session.
 type Server struct {
 	Options
-	id      string // like a nats-server's, of this process
-	host    string
-	seq     atomic.Uint64 // answers so far
-	synced  chan struct{} // closed after the first exchange with whoever else has accounts
-	first   sync.Once
-	finder  finder
-	signing atomic.Pointer[signing]
-	told    quota
+	refusals   *slog.Logger  // limited, since a stranger may cause its lines
+	id         string        // of this process, like a nats-server's
+	host       string        // "" if it is not known
+	seq        atomic.Uint64 // answers so far
+	synced     chan struct{} // closed after the first comparison with another server
+	markSynced func()        // closes synced
 
-	apart, suspect string // what was last said, and last thought, to keep another store apart
+	// Differences between another store and ours; only sync uses them.
+	loggedDifference, lastDifference string
 }
 
-// Name is what this server is called in its answers, as the original is.
-const Name = "nats-account-server"
-
-// New returns Server that are shut until Serve.
+// New returns a Server that answers while Serve runs.
 func New(o Options) *Server {
-	d := &Server{Options: o, synced: make(chan struct{})}
-	d.SetSigning("", findWithin)
+	if o.Client == nil {
+		o.Client = NewClient(o.Log)
+	}
+	d := &Server{Options: o, refusals: limited(o.Log), synced: make(chan struct{})}
+	d.markSynced = sync.OnceFunc(func() { close(d.synced) })
 	if pair, err := nkeys.CreateServer(); err == nil {
 		d.id, _ = pair.PublicKey()
 	}
@@ -99,78 +84,72 @@ func New(o Options) *Server {
 	return d
 }
 
-// readyWithin bounds how long announcements wait for the first comparison of a session.
-const readyWithin = 5 * time.Second
-
-// session is the doors open on one connection.
+// session is one run of Serve.
 type session struct {
 	*Server
-	ctx     context.Context
-	conn    Session
-	lanes   *lanes
-	pending chan struct{} // a slot for each lookup that waits with saying no
-	hurry   chan struct{} // of capacity 1: another store turned out to be different
-	early   chan struct{} // a slot for each activation token that waits for its account
-	tokens  sync.WaitGroup
-	traded  traded
-	ready   func()
+	ctx            context.Context
+	conn           Session
+	pool           *keyedPool
+	waitingLookups chan struct{} // a slot for each lookup that waits for its empty answer
+	compareSoon    chan struct{} // of capacity 1: another store turned out to be different
+	early          chan struct{} // a slot for each activation token that waits for its account
+	tokens         sync.WaitGroup
+	seen           seenDigests
+	ready          func()
 }
 
-// Serve keeps the doors open until ctx ends. It calls ready as soon as the store has been compared with another one, or
-// nobody has answered, or that takes long: whoever announces what is stored had better wait for it. A nats-server takes
-// any JWT of an account for the latest one, and may have got a newer one than ours while we were away.
+// Serve answers requests until ctx ends. It calls ready when the store has been compared with another one, when no server
+// has answered, or after readyTimeout. Until then nothing that is stored should be announced: another server may have got
+// a newer JWT in the meantime, and a nats-server takes any JWT of an account for the latest one.
 func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	ready = sync.OnceFunc(ready)
 	defer ready()
-	late := time.AfterFunc(readyWithin, ready)
+	late := time.AfterFunc(readyTimeout, ready)
 	defer late.Stop()
 	s := &session{
-		Server:  d,
-		ctx:     ctx,
-		conn:    conn,
-		lanes:   newLanes(),
-		pending: make(chan struct{}, mostPending),
-		hurry:   make(chan struct{}, 1),
-		early:   make(chan struct{}, maxEarlyTokens),
-		ready:   ready,
+		Server:         d,
+		ctx:            ctx,
+		conn:           conn,
+		pool:           newKeyedPool(),
+		waitingLookups: make(chan struct{}, maxWaitingLookups),
+		compareSoon:    make(chan struct{}, 1),
+		early:          make(chan struct{}, maxEarlyTokens),
+		ready:          ready,
 	}
-	for subject, handle := range map[string]nats.MsgHandler{
+	s.subscribe()
+	d.Log.Info("connected to NATS for JWT syncing")
+	d.Client.finder.use(conn)
+	defer d.Client.finder.use(nil)
+	s.sync()
+	s.pool.close()
+	s.tokens.Wait()
+}
+
+func (s *session) subscribe() {
+	handlers := map[string]nats.MsgHandler{
 		"$SYS.ACCOUNT.*.CLAIMS.UPDATE":     s.update,
 		"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE": s.update,
 		"$SYS.REQ.CLAIMS.UPDATE":           s.update,
 		"$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP": s.lookup,
 		"$SYS.REQ.CLAIMS.LIST":             s.list,
 		"$SYS.REQ.CLAIMS.DELETE":           s.delete,
-		activationSubject:                  s.activate,
-	} {
-		if subject == activationSubject && s.ReadOnly {
-			continue // it takes none, and nobody waits for an answer
-		}
-		_, err := conn.Subscribe(subject, handle)
-		s.complain(err)
 	}
-	_, err := conn.QueueSubscribe(packSubject, "responder", s.givePack)
-	s.complain(err)
-	d.Log.Info("connected to NATS for JWT syncing")
-	d.finder.use(conn)
-	defer d.finder.use(nil)
-	s.sync()
-	s.lanes.close()
-	s.tokens.Wait()
+	// A read-only server stores no activation tokens, and their senders wait for no answer.
+	if !s.ReadOnly {
+		handlers[activationSubject] = s.activate
+	}
+	for subject, handle := range handlers {
+		_, err := s.conn.Subscribe(subject, handle)
+		s.logNATS(err)
+	}
+	// Of several account servers only one answers.
+	_, err := s.conn.QueueSubscribe(packSubject, "responder", s.givePack)
+	s.logNATS(err)
 }
 
-func (s *session) complain(err error) {
+// logNATS logs an error of the connection. One of a session that ends is none.
+func (s *session) logNATS(err error) {
 	if err != nil && s.ctx.Err() == nil {
 		s.Log.Warn(fmt.Sprintf("nats error %s", err))
 	}
 }
-
-// accountOf is the account's key in a subject, unchecked; "" if there is none.
-func accountOf(subject string) string {
-	_, rest, _ := strings.Cut(subject, "ACCOUNT.")
-	key, _, _ := strings.Cut(rest, ".")
-	return key
-}
-
-// short is a key as logs show it; harmless whatever a stranger put there.
-func short(key string) string { return harmless(key[:min(len(key), 12)], 12) }

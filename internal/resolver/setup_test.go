@@ -72,6 +72,7 @@ type house struct {
 	store  *jwtstore.Memory
 	gate   *accounts.Registry
 	tokens *activations.Registry
+	client *resolver.Client
 	doors  *resolver.Server
 	told   *notifier.Notifier
 	log    *natstest.Log
@@ -102,12 +103,12 @@ func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
 		return a.JWT, nil
 	}})
 	h.told.SetConfigured(true)
-	h.doors = resolver.New(resolver.Options{Version: "test", Log: log})
-	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.doors, Signer: h.doors,
+	h.client = resolver.NewClient(log)
+	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.client, Signer: h.client,
 		Trust: accounts.Trust{Operator: trusted}, Log: log})
-	h.tokens = activations.New(activations.Options{Accounts: h.gate, Store: store, Connection: h.told, Publisher: h.doors,
+	h.tokens = activations.New(activations.Options{Accounts: h.gate, Store: store, Connection: h.told, Publisher: h.client,
 		Log: log})
-	h.doors.Gate, h.doors.Activations = h.gate, h.tokens
+	h.doors = resolver.New(resolver.Options{Accounts: h.gate, Activations: h.tokens, Client: h.client, Version: "test", Log: log})
 	return h
 }
 

@@ -32,7 +32,7 @@ func TestTheSigningService(t *testing.T) {
 	h := newHouse(t, s)
 	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: h.gate}))
 	t.Cleanup(web.Close)
-	h.doors.SetSigning("sign.me", 300*time.Millisecond)
+	h.client.SetSigning("sign.me", 300*time.Millisecond)
 	a, other, fresh := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	stored := s.signed(t, a, 100)
 	h.push(t, a.ID, stored)
@@ -120,7 +120,7 @@ func TestSigningWithoutNATS(t *testing.T) {
 		"":        "Signing service not enabled\n",
 		"sign.me": "Failure during signature request. nats-server unavailable.\n",
 	} {
-		h.doors.SetSigning(subject, time.Minute)
+		h.client.SetSigning(subject, time.Minute)
 		if _, body := post(t, web.URL+"/jwt/v1/accounts/"+a.ID, own); body != want {
 			t.Errorf("%q: %q", subject, body)
 		}

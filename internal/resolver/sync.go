@@ -11,97 +11,104 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
 )
 
 const (
-	// syncEvery is how often stores are compared while that changes something, syncMost how rarely while it does not.
-	syncEvery = time.Minute
-	syncMost  = 10 * time.Minute
-	// hurryAfter keeps a store that stays different from being compared all the time.
-	hurryAfter = 5 * time.Second
+	// The interval between two comparisons doubles while they change nothing.
+	minSyncInterval = time.Minute
+	maxSyncInterval = 10 * time.Minute
+	// earlySyncInterval is the least time between a comparison and one that another server's digest causes.
+	earlySyncInterval = 5 * time.Second
+	// maxSeenDigests bounds the pairs of digests that are remembered.
+	maxSeenDigests = 64
+	// maxNamed bounds the accounts that a line about a difference names, maxReasonBytes why each is refused.
+	maxNamed       = 3
+	maxReasonBytes = 200
 )
 
-// mostTraded bounds the pairs of digests that are remembered.
-const mostTraded = 64
-
-// traded remembers between which two states of stores an exchange has been made already: theirs, ours.
-type traded struct {
+// seenDigests remembers which pairs of different stores have caused a comparison: theirs, ours.
+type seenDigests struct {
 	mu    sync.Mutex
 	pairs map[[2]accounts.Digest]bool
 }
 
-// first says whether a pair is a new one.
-func (t *traded) first(theirs, ours accounts.Digest) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// add reports whether a pair is new.
+func (d *seenDigests) add(theirs, ours accounts.Digest) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	pair := [2]accounts.Digest{theirs, ours}
-	if t.pairs[pair] {
+	if d.pairs[pair] {
 		return false
 	}
-	if t.pairs == nil || len(t.pairs) >= mostTraded {
-		t.pairs = make(map[[2]accounts.Digest]bool)
+	if d.pairs == nil || len(d.pairs) >= maxSeenDigests {
+		d.pairs = make(map[[2]accounts.Digest]bool)
 	}
-	t.pairs[pair] = true
+	d.pairs[pair] = true
 	return true
 }
 
-// differs hears that somebody has another digest. He gets ours; that he has something for us is found out soon,
-// once for each pair of digests.
-func (s *session) differs(theirs []byte, ours accounts.Digest) {
-	if len(theirs) != len(ours) || !s.traded.first(accounts.Digest(theirs), ours) {
-		return
-	}
-	select {
-	case s.hurry <- struct{}{}:
-	default:
+// noteDigest takes the digest of a server that asks for our pack. It may have something for us, so the stores are
+// compared soon, once for each pair of digests.
+func (s *session) noteDigest(theirs []byte, ours accounts.Digest) {
+	if len(theirs) == len(ours) && s.seen.add(accounts.Digest(theirs), ours) {
+		signal(s.compareSoon)
 	}
 }
 
-// sync compares the store with those of others, until the session ends: at once, and then again and again.
+// sync compares the store with those of other servers until the session ends: at once, and then again and again.
 func (s *session) sync() {
 	if s.ReadOnly {
-		s.first.Do(func() { close(s.synced) })
+		s.markSynced()
 		s.ready()
 		<-s.ctx.Done()
 		return
 	}
-	wait := syncEvery
+	interval := minSyncInterval
 	for s.ctx.Err() == nil {
 		began := time.Now()
-		if err := s.Gate.Rescan(s.ctx); err != nil {
-			s.Log.Debug(fmt.Sprintf("the store is compared as far as it can be read: %s", err))
-		}
-		x, err := s.takePack()
-		s.complain(err)
-		if s.ctx.Err() != nil {
-			return
-		}
-		s.first.Do(func() { close(s.synced) })
-		s.ready()
-		if x != nil {
-			s.report(x)
-		}
-		hurried := s.pause(wait, began)
-		if hurried || x != nil && x.changed > 0 {
-			wait = syncEvery
+		changed := s.compare()
+		if early := s.wait(interval, began); early || changed {
+			interval = minSyncInterval
 		} else {
-			wait = min(2*wait, syncMost)
+			interval = min(2*interval, maxSyncInterval)
 		}
 	}
 }
 
-// pause waits until the stores are to be compared again, and says whether somebody turned out to be different.
-func (s *session) pause(wait time.Duration, began time.Time) (hurried bool) {
-	regular := time.NewTimer(wait)
+// compare takes the pack of another server and reports whether that has changed anything here.
+func (s *session) compare() (changed bool) {
+	if err := s.Accounts.Rescan(s.ctx); err != nil {
+		s.Log.Debug(fmt.Sprintf("the store is compared as far as it can be read: %s", err))
+	}
+	x, err := s.takePack()
+	s.logNATS(err)
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.markSynced()
+	s.ready()
+	if x == nil {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s.reportLocked(x)
+	return x.changed > 0
+}
+
+// wait returns when the stores are to be compared again. early is true if another server's digest has caused that.
+func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
+	regular := time.NewTimer(interval)
 	defer regular.Stop()
 	select {
 	case <-s.ctx.Done():
 		return false
 	case <-regular.C:
 		return false
-	case <-s.hurry:
+	case <-s.compareSoon:
 	}
-	soon := time.NewTimer(time.Until(began.Add(hurryAfter)))
+	soon := time.NewTimer(time.Until(began.Add(earlySyncInterval)))
 	defer soon.Stop()
 	select {
 	case <-s.ctx.Done():
@@ -110,39 +117,45 @@ func (s *session) pause(wait time.Duration, began time.Time) (hurried bool) {
 	return true
 }
 
-// report says what keeps another store apart from ours, once.
-func (s *session) report(x *exchange) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+// difference is what keeps another store different from ours. The zero value is no difference that is known.
+type difference struct {
+	hash  string // tells differences apart
+	text  string
+	level slog.Level
+}
+
+// reportLocked logs what keeps another store different from ours, once. x.mu must be held.
+func (s *session) reportLocked(x *exchange) {
 	if x.changed > 0 {
 		s.Log.Info(fmt.Sprintf("%d accounts are newer than before: another server had them", x.changed))
 	}
-	hash, text, level := x.difference(s.Gate.Keys())
-	if !x.whole && hash == "" {
-		return // it says nothing
+	d := x.differenceLocked(s.Accounts.Keys())
+	if !x.whole && d.hash == "" {
+		return // an unfinished pack proves no agreement
 	}
-	// What they lack they fetch themselves: only if it is the same the next time it is worth a line.
-	if hash != "" && hash != s.apart && (level == slog.LevelWarn || hash == s.suspect) {
-		s.Log.Log(s.ctx, level, text)
-		s.apart = hash
+	// The other server fetches what it lacks. A line is only worth it if it still lacks that at the next comparison.
+	lasting := d.level == slog.LevelWarn || d.hash == s.lastDifference
+	if d.hash != "" && d.hash != s.loggedDifference && lasting {
+		s.Log.Log(s.ctx, d.level, d.text)
+		s.loggedDifference = d.hash
 	}
-	s.suspect = hash
+	s.lastDifference = d.hash
 }
 
-// difference names what keeps the other store apart from ours; hash tells one difference from another, "" if there is
-// none or nothing is known.
-func (x *exchange) difference(ours []string) (hash, text string, level slog.Level) {
-	if len(x.bad) > 0 {
-		all := sha256.New()
-		for _, key := range slices.Sorted(maps.Keys(x.bad)) {
-			fmt.Fprintf(all, "%s %s\n", key, accounts.Reason(x.bad[key])) // a hash takes everything
+// differenceLocked names what was refused, or else what the other store lacks of our keys. x.mu must be held.
+func (x *exchange) differenceLocked(ours []string) difference {
+	all := sha256.New()
+	if len(x.refused) > 0 {
+		for _, key := range slices.Sorted(maps.Keys(x.refused)) {
+			fmt.Fprintf(all, "%s %s\n", key, accounts.Reason(x.refused[key])) // a hash has no write errors
 		}
-		return string(all.Sum(nil)), "another server's accounts are refused: " + some(x.bad), slog.LevelWarn
+		text := "another server's accounts are refused: " + nameFirst(x.refused)
+		return difference{hash: string(all.Sum(nil)), text: text, level: slog.LevelWarn}
 	}
 	if !x.whole || x.same || x.changed > 0 {
-		return "", "", slog.LevelInfo
+		return difference{}
 	}
-	lacking, all := make(map[string]error), sha256.New()
+	lacking := make(map[string]error)
 	for _, key := range ours {
 		if !x.theirs[key] {
 			lacking[key] = nil
@@ -150,23 +163,22 @@ func (x *exchange) difference(ours []string) (hash, text string, level slog.Leve
 		}
 	}
 	if len(lacking) == 0 {
-		return "", "", slog.LevelInfo
+		return difference{}
 	}
-	return string(all.Sum(nil)), "another server lacks, or has older: " + some(lacking), slog.LevelInfo
+	return difference{hash: string(all.Sum(nil)), text: "another server lacks, or has older: " + nameFirst(lacking)}
 }
 
-// some names the first accounts of a set, and why.
-func some(set map[string]error) string {
-	const most = 3
+// nameFirst names the first accounts of a set, with why each is refused if that is not nil.
+func nameFirst(set map[string]error) string {
 	var names []string
 	for _, key := range slices.Sorted(maps.Keys(set)) {
-		if len(names) == most {
-			names = append(names, fmt.Sprintf("and %d more", len(set)-most))
+		if len(names) == maxNamed {
+			names = append(names, fmt.Sprintf("and %d more", len(set)-maxNamed))
 			break
 		}
-		name := short(key)
+		name := logging.ShortKey(key)
 		if why := set[key]; why != nil {
-			name += " (" + harmless(why.Error(), 200) + ")"
+			name += " (" + logging.Quote(why.Error(), maxReasonBytes) + ")"
 		}
 		names = append(names, name)
 	}

@@ -36,7 +36,7 @@ func comparing(t *testing.T, op *jwttest.Operator, stored [][2]string, peer func
 		}
 		logger := slog.New(logging.New(log, logging.Format{}))
 		gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}, Log: logger})
-		doors := resolver.New(resolver.Options{Gate: gate, Log: logger})
+		doors := resolver.New(resolver.Options{Accounts: gate, Log: logger})
 		l := newLine()
 		ctx, cancel := context.WithCancel(t.Context())
 		began := time.Now()
@@ -155,7 +155,7 @@ func TestReadyIsAfterTheFirstComparison(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store, l := jwtstore.NewMemory(true), newLine()
 				gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: mute{}})
-				doors := resolver.New(resolver.Options{Gate: gate, Log: slog.New(slog.DiscardHandler)})
+				doors := resolver.New(resolver.Options{Accounts: gate, Log: slog.New(slog.DiscardHandler)})
 				ctx, cancel := context.WithCancel(t.Context())
 				began, ready := time.Now(), make(chan time.Duration, 1)
 				go doors.Serve(ctx, l, func() { ready <- time.Since(began) })

@@ -1,0 +1,106 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
+	"nats-account-server/internal/logging"
+)
+
+const (
+	// maxSignedBytes bounds what is read of a signing service's text.
+	maxSignedBytes = 64 << 10
+	// maxRefusals bounds the lines in a minute about what strangers send.
+	maxRefusals = 20
+)
+
+// Client asks other servers for accounts that are not stored here, and a signing service for signatures. It also
+// announces activation tokens. It is connected while its Server serves a session.
+type Client struct {
+	log      *slog.Logger
+	refusals *slog.Logger // limited, since a stranger may cause its lines
+	finder   finder
+	signing  atomic.Pointer[signing]
+}
+
+// signing is where the signing service is asked.
+type signing struct {
+	subject string // "": there is none
+	timeout time.Duration
+}
+
+// NewClient returns a Client that is not connected, with no signing service.
+func NewClient(log *slog.Logger) *Client {
+	c := &Client{log: log, refusals: limited(log)}
+	c.SetSigning("", findWithin)
+	return c
+}
+
+func limited(log *slog.Logger) *slog.Logger { return logging.Limited(log, maxRefusals, time.Minute) }
+
+// SetSigning sets the subject of the signing service ("": there is none) and how long its answer may take. Lookups of
+// accounts that are not stored here take no longer either.
+func (c *Client) SetSigning(subject string, timeout time.Duration) {
+	c.signing.Store(&signing{subject: subject, timeout: timeout})
+}
+
+// Signs implements accounts.Signer.
+func (c *Client) Signs() bool { return c.signing.Load().subject != "" }
+
+// Sign implements accounts.Signer.
+func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
+	conn, service := c.finder.session(), c.signing.Load()
+	if conn == nil {
+		return nil, &accounts.SignError{Reason: "nats-server unavailable."}
+	}
+	m, err := requestOne(ctx, conn, service, token)
+	switch {
+	case err == nil && m.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
+		return nil, &accounts.SignError{Reason: "Try again at a later time. Error: " + nats.ErrNoResponders.Error()}
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return nil, &accounts.SignError{Reason: "signing service unavailable."}
+	case err != nil:
+		return nil, &accounts.SignError{Reason: "nats-server unavailable."}
+	}
+	return m.Data, nil
+}
+
+// requestOne returns the first answer of a signing service. One that is neither a JWT nor a short text is cut off.
+func requestOne(ctx context.Context, conn Session, service *signing, token []byte) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, service.timeout)
+	defer cancel()
+	answers, stop, err := pose(conn, service.subject, token)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	select {
+	case m := <-answers:
+		if accounts.SubjectOf(m.Data) == "" {
+			m.Data = m.Data[:min(len(m.Data), maxSignedBytes)]
+		}
+		return m, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// PublishActivation publishes an activation token. It reports false if NATS is not connected.
+func (c *Client) PublishActivation(t *activations.Token) bool {
+	conn := c.finder.session()
+	if conn == nil {
+		return false
+	}
+	if err := conn.Publish("$SYS.ACCOUNT."+t.Issuer+".CLAIMS.ACTIVATE."+t.Key, t.JWT); err != nil {
+		c.log.Warn(fmt.Sprintf("nats error %s", err))
+	}
+	return true
+}

@@ -1,0 +1,59 @@
+package resolver
+
+import (
+	"hash/maphash"
+	"sync"
+)
+
+const (
+	poolWorkers = 32 // jobs at once; the commits of their JWTs share a sync of the journal
+	poolQueue   = 16 // jobs that wait for each worker
+)
+
+// keyedPool runs jobs on a bounded number of workers. Jobs with the same key run one after the other, in the order in
+// which they were added.
+type keyedPool struct {
+	seed    maphash.Seed
+	queues  [poolWorkers]chan func()
+	workers sync.WaitGroup
+
+	mu     sync.RWMutex // held for reading while a job is added
+	closed bool
+}
+
+func newKeyedPool() *keyedPool {
+	p := &keyedPool{seed: maphash.MakeSeed()}
+	for i := range p.queues {
+		queue := make(chan func(), poolQueue)
+		p.queues[i] = queue
+		p.workers.Go(func() {
+			for job := range queue {
+				job()
+			}
+		})
+	}
+	return p
+}
+
+// add reports false if the pool is closed. It blocks while the worker's queue is full: further messages then wait in
+// nats.go's own bounded buffer.
+func (p *keyedPool) add(key string, job func()) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return false
+	}
+	p.queues[maphash.String(p.seed, key)%poolWorkers] <- job
+	return true
+}
+
+// close returns when every job that was added is done.
+func (p *keyedPool) close() {
+	p.mu.Lock()
+	p.closed = true
+	for _, queue := range p.queues {
+		close(queue)
+	}
+	p.mu.Unlock()
+	p.workers.Wait()
+}
