@@ -117,6 +117,7 @@ func try(c *http.Client, method, url string, body []byte) int {
 // TestANatsServerLogsInToItsResolver lets a real nats-server start with a password in its resolver's URL, over HTTP and
 // over TLS with a password or a certificate, and load an account that was pushed.
 func TestANatsServerLogsInToItsResolver(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, http, login, resolver string }{
 		{"http", "", "nats:read@", ""},
 		{"a writer", "", "ops:write@", ""},

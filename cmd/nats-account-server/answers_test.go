@@ -86,6 +86,7 @@ var later = answer{accountz, isB, map[string]string{"URL": `"jwt":"<B2>"`, "MEMO
 // TestWhatNATSServersAnswer holds what the notifier counts on against nats-servers of several lines. They answer alike,
 // but for IDZ, which came with 2.10.
 func TestWhatNATSServersAnswer(t *testing.T) {
+	t.Parallel()
 	const idz = `{"name":"n1","host":"127.0.0.1","id":"<ID>"}`
 	wantOldNATS(t)
 	for version, idz := range map[string]string{"v" + server.VERSION: idz, "v2.10.29": idz, "v2.9.25": "503"} {

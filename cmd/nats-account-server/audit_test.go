@@ -41,6 +41,7 @@ func readAudit(t *testing.T, path string) (all []audited) {
 
 // TestTheAuditFileLosesNoLineWhileItIsRenamed under pushes, with SIGUSR1 and with SIGHUP.
 func TestTheAuditFileLosesNoLineWhileItIsRenamed(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "logging { audit: audit.log }")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
@@ -97,6 +98,7 @@ func TestTheAuditFileLosesNoLineWhileItIsRenamed(t *testing.T) {
 }
 
 func TestWithoutAFileTheAuditIsInTheLog(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
@@ -106,6 +108,7 @@ func TestWithoutAFileTheAuditIsInTheLog(t *testing.T) {
 }
 
 func TestAnAuditFileThatCanNotBeOpenedIsAnError(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "logging { audit: nowhere/audit.log }")
 	for _, flags := range [][]string{{"-c", s.conf}, {"-t", "-c", s.conf}} {
 		p := start(t, s.dir, nil, flags...)

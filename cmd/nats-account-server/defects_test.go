@@ -81,6 +81,7 @@ func raw(t testing.TB, url, request string) string {
 }
 
 func TestNoURLReachesNATS(t *testing.T) {
+	t.Parallel()
 	s, p, url, n := withNATS(t)
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
@@ -115,6 +116,7 @@ func TestNoURLReachesNATS(t *testing.T) {
 }
 
 func TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
+	t.Parallel()
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)
 	push := func(token []byte) {
@@ -168,6 +170,7 @@ func TestHTTPLivesWhileNATSIsSilent(t *testing.T) {
 }
 
 func TestTheFlagsDAndVAreHonoured(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "")
 	for flag, want := range map[string]string{"-V": "TRC", "-DV": "TRC"} {
 		p, url := s.start(t, flag)
@@ -182,6 +185,7 @@ func TestTheFlagsDAndVAreHonoured(t *testing.T) {
 }
 
 func TestNotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
+	t.Parallel()
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)
 	post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
@@ -235,6 +239,7 @@ func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 
 // TestARequestInFlightSurvivesAReload sends half a push, lets the address and the timeouts change, and sends the rest.
 func TestARequestInFlightSurvivesAReload(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
@@ -267,6 +272,7 @@ func TestARequestInFlightSurvivesAReload(t *testing.T) {
 
 // TestWhoHasJustConnectedSurvivesAReload connects, lets the timeouts change, and only then makes its request.
 func TestWhoHasJustConnectedSurvivesAReload(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -290,6 +296,7 @@ func TestWhoHasJustConnectedSurvivesAReload(t *testing.T) {
 }
 
 func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "")
 	first, _ := s.start(t)
 	second := start(t, s.dir, nil, "-c", s.conf)
@@ -310,6 +317,7 @@ func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
 }
 
 func TestAPortInUseIsOneLineAndExitCode1(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

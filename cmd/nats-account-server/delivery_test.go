@@ -52,6 +52,7 @@ func running(t testing.TB, url, key string) string {
 
 // TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay: nats-server applies it without question.
 func TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay(t *testing.T) {
+	t.Parallel()
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)
 	older := jwttest.Sign(t, s.op.Key, a, time.Now().Add(-time.Hour), func(c *jwt.AccountClaims) { c.Name = "older" })
@@ -77,6 +78,7 @@ func TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay(t *testing.T) {
 
 // TestDeliveryToAClusterThatLosesAServer sees the one that is gone owed the change, also after a restart of ours.
 func TestDeliveryToAClusterThatLosesAServer(t *testing.T) {
+	t.Parallel()
 	a := jwttest.NewAccount(t)
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "forgetserver: 5s")

@@ -18,6 +18,7 @@ import (
 // TestInterop lives through the same day with nats-servers of older lines and with every kind of resolver that an
 // account server feeds.
 func TestInterop(t *testing.T) {
+	t.Parallel()
 	wantOldNATS(t)
 	for version := range oldNATS {
 		for _, kind := range []string{"URL", "full", "cache"} {

@@ -1,10 +1,12 @@
 package main_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -30,6 +32,11 @@ func TestMain(m *testing.M) {
 	build := exec.Command("go", "build", "-race="+strconv.FormatBool(raceDetector()), "-o", binary, ".")
 	build.Stderr = os.Stderr
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // a process would sleep for a second at its end
+	// The tests mostly wait for processes and for NATS. More of them run at once than there are processors.
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	code := 1
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)

@@ -395,7 +395,6 @@ func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 // watches: as rsync does it (a new file in the old one's place), as git does it (the old one is taken away first) and as cp does
 // it (the old one is written anew).
 func TestHundredsOfFilesAreHundredsOfAnnouncements(t *testing.T) {
-	t.Parallel()
 	const files = 300
 	l := newLibrary(t, "readonly: true, dir: ", "")
 	all := make([]*jwttest.Account, files)
