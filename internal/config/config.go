@@ -1,145 +1,162 @@
+// Package config turns a configuration file and the command line into a Config.
+//
+// A file is read key by key into a draft, which may be invalid. Only a draft that passes every
+// check leaves the package as a Config.
 package config
 
-import (
-	"time"
+import "time"
 
-	"nats-account-server/internal/natsconf"
-)
-
-// Config is a valid configuration: durations, absolute paths, and combinations that make sense.
+// Config is a valid configuration. Its paths are absolute and its values fit together. The comment
+// of each field says what the zero value means, and the default if that is another value.
 type Config struct {
-	File          string // absolute path of the configuration file, "" without one
-	Logging       Logging
-	HTTP          HTTP
-	NATS          NATS
-	Store         Store
-	Operator      JWTRef        // the zero value means no operator: nothing can be pushed
-	SystemAccount JWTRef        // the zero value means that none is configured
-	ForgetServer  time.Duration // how long what a nats-server misses is kept while it is away; default 72 h, at least 1 s
-	SignSubject   string        // NATS subject of the signing service, "" for none
-	SignTimeout   time.Duration // of its answer; default 1 s, 0 is refused, at most a day
-	Primary       string        // URL of the account server that this one follows, "" for none
-	// ReplicationTimeout is of the primary's answers; default 5 s, 0 is refused, at most a day.
-	ReplicationTimeout time.Duration
-	MaxPack            int // accounts that one pack gives over HTTP at most; default 10000, below 0 there is no limit
+	File    string // path of the configuration file; "" if there is none
+	Logging Logging
+	HTTP    HTTP
+	NATS    NATS
+	Store   Store
+
+	Operator      JWTRef // zero: no JWT can be pushed
+	SystemAccount JWTRef // zero: none is configured
+
+	// ForgetServer is how long a nats-server may be away before it is forgotten, with the changes
+	// that it has not acknowledged. At least 1 s; default 72 h.
+	ForgetServer time.Duration
+
+	SignSubject string        // NATS subject of the signing service; "" for none
+	SignTimeout time.Duration // of its reply; more than 0, at most a day; default 1 s
+
+	Primary            string        // URL of the account server to follow; "" for none
+	ReplicationTimeout time.Duration // of its replies; more than 0, at most a day; default 5 s
+
+	// MaxPack is how many accounts a pack over HTTP holds at most. 0 means that there is no pack,
+	// less than 0 that there is no limit. Default 10000.
+	MaxPack int
 }
 
-// Logging says what the log looks like.
+// Logging says what log lines look like and which are written.
 type Logging struct {
 	Time   bool   // date and time in each line; default true
-	Debug  bool   // lines for debugging; default false
-	Trace  bool   // a line for each request; default false
-	Colors bool   // colour the level, also when the output is no terminal; default true
-	PID    bool   // the process id in each line; default false
-	Audit  string // absolute path of the file of the audit, "" for the log
+	Debug  bool   // lines for debugging
+	Trace  bool   // a line for each request
+	Colors bool   // of the level, also if the output is not a terminal; default true
+	PID    bool   // the process id in each line
+	Audit  string // path of the audit file; "" for the log
 }
 
-// HTTP says where the API is served.
+// HTTP says where the HTTP API is served and to whom.
 type HTTP struct {
-	Host         string        // name or address to listen on; default localhost, "" is every interface
-	Port         int           // 0 to 65535; default 9090, 0 is any free port
-	ReadTimeout  time.Duration // of a whole request; default 5 s, 0 is refused, at most a day
-	WriteTimeout time.Duration // of an answer; default 5 s, 0 is refused, at most a day
+	Host         string        // name or address; "" for every interface; default localhost
+	Port         int           // 0 to 65535; 0 for any free port; default 9090
+	ReadTimeout  time.Duration // of a whole request; more than 0, at most a day; default 5 s
+	WriteTimeout time.Duration // of a response; more than 0, at most a day; default 5 s
 	TLS          HTTPTLS
-	Write        []Login // who may push, and read; nil: everybody, or every client certificate if TLS.Verify asks for one
-	Read         []Login // who else may read; nil: everybody, or every client certificate if TLS.Verify asks for one
+
+	// Write has the logins that may push and read, Read those that may only read. A nil list is no
+	// restriction: every client may, or every client with a valid certificate if TLS.Verify asks
+	// for one. If Read is not nil, Write is not nil either.
+	Write, Read []Login
 }
 
-// HTTPTLS says how HTTP is made safe. Cert and Key are set both or neither; neither is plain HTTP.
+// HTTPTLS says how HTTP is encrypted. Without Cert and Key it is not; they are set together.
 type HTTPTLS struct {
 	Cert, Key string // paths of PEM files
-	Root      string // path of the PEM file of the authorities that may vouch for clients; set if Verify is
-	Verify    Verify
+	Root      string // path of a PEM file with the authorities that sign client certificates
+	Verify    Verify // if it is set, Root is set too
 }
 
-// Verify says what is asked of clients.
+// Verify says what clients must show.
 type Verify int
 
 const (
 	VerifyNone    Verify = iota // no certificate
 	VerifyGiven                 // a certificate or a password
-	VerifyRequire               // a certificate, whatever else
+	VerifyRequire               // a certificate, and a password if logins demand one
 )
 
-// Login is one who may log in: User and Hash are set, or Certificate is.
+// Login is a user or a program that may log in. Either User and Hash are set, or Certificate is.
 type Login struct {
 	User        string
-	Hash        string // bcrypt
+	Hash        string // bcrypt hash of the password
 	Certificate string // a name in a client certificate
 }
 
-// NATS says where changes are announced.
+// NATS says how to connect to NATS, where changes are announced.
 type NATS struct {
-	Servers        []string      // URLs; none means that changes are not announced
-	ConnectTimeout time.Duration // of one attempt; default 5 s, 0 is refused, at most a day
-	ReconnectWait  time.Duration // between attempts; default 1 s, less than 100 ms is raised to that, at most a day
-	Credentials    string        // path of a creds file, "" for none
+	Servers        []string      // URLs; none: changes are not announced
+	ConnectTimeout time.Duration // of one attempt; more than 0, at most a day; default 5 s
+	ReconnectWait  time.Duration // between attempts; at least 100 ms, at most a day; default 1 s
+	Credentials    string        // path of a creds file; "" for none
 	TLS            NATSTLS
 }
 
-// NATSTLS says how the connection to NATS is made safe. If any field is set, a nats-server without TLS is refused; if
-// none is, TLS is used where a tls:// URL or nats-server asks for it. Cert and Key are set both or neither.
+// NATSTLS says how the connection to NATS is encrypted. If a field is set, nats-server must use
+// TLS. If none is, TLS is used for tls:// URLs and where nats-server demands it.
 type NATSTLS struct {
-	Root           string // path of the trusted authorities' PEM file, "" for those of the system
-	Cert, Key      string // paths of our certificate and its key, "" for none
-	HandshakeFirst bool   // do not wait for nats-server's INFO; default false
+	Root           string // path of a PEM file with trusted authorities; "" for those of the system
+	Cert, Key      string // paths of PEM files, set together; "" for no client certificate
+	HandshakeFirst bool   // start TLS before nats-server sends its INFO
 }
 
-// Store says where JWTs are kept.
+// Store says where JWTs are stored.
 type Store struct {
-	Dir        string // "" keeps them in memory only
-	Shard      bool   // one directory per last two characters of the keys; default false
-	AllowOlder bool   // an older JWT may replace a newer one, for restores; default false
+	Dir         string // path; "" stores them in memory
+	Shard       bool   // a directory for each last two characters of the keys
+	AllowOlder  bool   // an older JWT may replace a newer one
+	AllowDelete bool   // the operator may delete accounts over NATS; not with ReadOnly
 
-	AllowDelete bool // the operator may delete accounts over NATS; default false
+	CleanupInterval time.Duration // how often expired JWTs are deleted; 0 for never
 
-	CleanupInterval time.Duration // how often expired JWTs are deleted; default 0, never
-
-	ReadOnly bool   // nothing is let in but what somebody puts into Dir, which is only read; without Dir nothing at all
-	NSC      string // folder of nsc, which is only read; "" for none. Dir is "" then
-	StateDir string // where a server that only reads remembers what it has announced; "" forgets it at each stop
+	// ReadOnly means that Dir or NSC is only read, and that nothing can be pushed. If both are
+	// empty, there are no accounts.
+	ReadOnly bool
+	NSC      string // path of a directory of nsc, which is only read; "" for none; not with Dir
+	StateDir string // for what a read-only server has announced; "" forgets it at each stop
 }
 
-// JWTRef says where a JWT is found. At most one field is set.
+// JWTRef says where a JWT is. At most one field is set.
 type JWTRef struct {
 	Path  string // of a file, bare or decorated
 	Token string // the JWT itself
-	Key   string // of the system account only: its public key, its JWT is in the store
+	Key   string // public key of the system account, whose JWT is in the store
 }
 
-// Warning is something that should be mended but keeps nothing from running.
+// Warning is a problem that does not prevent the server from running.
 type Warning struct {
-	Text   string // begins with file:line:column where there is such a place
-	Strict bool   // an error when the configuration is only checked
+	Text   string // begins with file:line:column if the problem is at one place in the file
+	Strict bool   // the problem is an error if the configuration is only checked
 }
 
-// defaults is what holds before the file and the flags are read.
+// defaults returns the configuration of an empty file and no flags.
 func defaults() Config {
 	return Config{
-		Logging:      Logging{Time: true, Colors: true},
-		HTTP:         HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
-		NATS:         NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
-		ForgetServer: 72 * time.Hour,
-		SignTimeout:  time.Second,
-
+		Logging: Logging{Time: true, Colors: true},
+		HTTP: HTTP{
+			Host:         "localhost",
+			Port:         9090,
+			ReadTimeout:  5 * time.Second,
+			WriteTimeout: 5 * time.Second,
+		},
+		NATS:               NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+		ForgetServer:       72 * time.Hour,
+		SignTimeout:        time.Second,
 		ReplicationTimeout: 5 * time.Second,
 		MaxPack:            10000,
 	}
 }
 
-// Load gives the configuration of the file that the flags name, if any, and the flags, which win. The error names
-// every mistake, one a line.
+// Load returns the configuration of the file that the flags name, if any, and of the flags, which
+// override the file. An error has a line for every mistake.
 func Load(f Flags) (Config, []Warning, error) {
-	l := loader{config: defaults(), httpAt: map[string]natsconf.Pos{}}
-	if f.Config != "" {
-		l.readFile(f.Config)
-	}
-	l.readFlags(f)
-	l.checkDir()
-	l.settleStore()
-	l.settlePrimary()
+	l := newLoader(f)
+	l.readFile()
+	l.readFlags()
+	l.checkStore()
+	l.checkPrimary()
 	l.checkNATSTLS()
 	l.checkHTTPTLS()
 	l.checkLogins()
-	return l.config, l.warnings, l.err()
+	if err := l.err(); err != nil {
+		return Config{}, l.warnings, err
+	}
+	return l.draft, l.warnings, nil
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,8 +52,9 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 	want := config.Config{
 		File:    c.File,
 		Logging: config.Logging{Time: true, Colors: true},
-		HTTP:    config.HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
-		NATS:    config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+		HTTP: config.HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second,
+			WriteTimeout: 5 * time.Second},
+		NATS: config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 
 		ForgetServer: 72 * time.Hour,
 		SignTimeout:  time.Second,
@@ -67,8 +70,9 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 	}
 }
 
-// TestEveryKeyArrives is one row per key and way to write it. A row changes the defaults as it says.
-func TestEveryKeyArrives(t *testing.T) {
+// TestEveryKeySetsItsField has one row for each key and each way to write it. want changes the
+// defaults.
+func TestEveryKeySetsItsField(t *testing.T) {
 	key := jwttest.NewAccount(t).ID
 	for _, c := range []struct {
 		text string
@@ -81,12 +85,14 @@ func TestEveryKeyArrives(t *testing.T) {
 		{`operator: op.jwt`, func(c *config.Config) { c.Operator.Path = abs(t, "op.jwt") }},
 		{`operator: ~/op.jwt`, func(c *config.Config) { c.Operator.Path = home(t, "op.jwt") }},
 		{`operator: eyJ0.e30.x`, func(c *config.Config) { c.Operator.Token = "eyJ0.e30.x" }},
-		{`SystemAccountJWTPath: /a/sys.jwt`, func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
+		{`SystemAccountJWTPath: /a/sys.jwt`,
+			func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
 		{`system_account: ` + key, func(c *config.Config) { c.SystemAccount.Key = key }},
 		{`system: /a/sys.jwt`, func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
-		{`logging { time: false, debug: true, trace: true, colors: off, pid: yes }`, func(c *config.Config) {
-			c.Logging = config.Logging{Debug: true, Trace: true, PID: true}
-		}},
+		{`logging { time: false, debug: true, trace: true, colors: off, pid: yes }`,
+			func(c *config.Config) {
+				c.Logging = config.Logging{Debug: true, Trace: true, PID: true}
+			}},
 		{`logging { custom: x }`, func(*config.Config) {}},
 		{`http { host: "", port: 0 }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 0 }},
 		{`http { port: "8080" }`, func(c *config.Config) { c.HTTP.Port = 8080 }},
@@ -97,54 +103,74 @@ func TestEveryKeyArrives(t *testing.T) {
 			c.HTTP.ReadTimeout, c.HTTP.WriteTimeout = 90*time.Second, 250*time.Millisecond
 		}},
 		{`http { tls { key: "", cert: "", root: "", verify: false } }`, func(*config.Config) {}},
-		{`http { tls { cert: c, key: ~/k } }`, func(c *config.Config) { c.HTTP.TLS = config.HTTPTLS{Cert: abs(t, "c"), Key: home(t, "k")} }},
-		{`http { tls { cert_file: /c, key_file: /k, ca_file: /r, verify: true } }`, func(c *config.Config) {
-			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyGiven}
-		}},
+		{`http { tls { cert: c, key: ~/k } }`,
+			func(c *config.Config) { c.HTTP.TLS = config.HTTPTLS{Cert: abs(t, "c"), Key: home(t, "k")} }},
+		{`http { tls { cert_file: /c, key_file: /k, ca_file: /r, verify: true } }`,
+			func(c *config.Config) {
+				c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyGiven}
+			}},
 		{`http { tls { cert: /c, key: /k, root: /r, verify: Require } }`, func(c *config.Config) {
 			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyRequire}
 		}},
-		{"http { authorization { write: { user: ops, password: " + hash2a + " } } }", func(c *config.Config) {
-			c.HTTP.Write = []config.Login{{User: "ops", Hash: hash2a}}
-		}},
-		{"P: \"" + hash2y + "\"\nhttp { Authorization { Write { USER = ops, Password = $P }, read: [ { user: a, password: '" + hash2y + "' }, { user: b, password: \"" + hash2y + "\" } ] } }", func(c *config.Config) {
+		{"http { authorization { write: { user: ops, password: " + hash2a + " } } }",
+			func(c *config.Config) {
+				c.HTTP.Write = []config.Login{{User: "ops", Hash: hash2a}}
+			}},
+		{"P: \"" + hash2y + "\"\nhttp { Authorization { Write { USER = ops, Password = $P }, " +
+			"read: [ { user: a, password: '" + hash2y + "' }, { user: b, password: \"" + hash2y +
+			"\" } ] } }", func(c *config.Config) {
 			c.HTTP.Write = []config.Login{{User: "ops", Hash: hash2y}}
 			c.HTTP.Read = []config.Login{{User: "a", Hash: hash2y}, {User: "b", Hash: hash2y}}
 		}},
-		{`http { tls { cert: /c, key: /k, root: /r, verify: true }, authorization { write: [{ certificate: "spiffe://a/b" }] } }`, func(c *config.Config) {
+		{`http { tls { cert: /c, key: /k, root: /r, verify: true }, authorization { write: [{ ` +
+			`certificate: "spiffe://a/b" }] } }`, func(c *config.Config) {
 			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyGiven}
 			c.HTTP.Write = []config.Login{{Certificate: "spiffe://a/b"}}
 		}},
-		{`nats { servers: [nats://a:4222, "tls://b"] }`, func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "tls://b"} }},
-		{`nats { servers: "nats://a:4222, nats://b:4222" }`, func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "nats://b:4222"} }},
-		{`nats { servers: localhost:4222 }`, func(c *config.Config) { c.NATS.Servers = []string{"localhost:4222"} }},
+		{`nats { servers: [nats://a:4222, "tls://b"] }`,
+			func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "tls://b"} }},
+		{`nats { servers: "nats://a:4222, nats://b:4222" }`,
+			func(c *config.Config) { c.NATS.Servers = []string{"nats://a:4222", "nats://b:4222"} }},
+		{`nats { servers: localhost:4222 }`,
+			func(c *config.Config) { c.NATS.Servers = []string{"localhost:4222"} }},
 		{`nats { servers: [] }`, func(*config.Config) {}},
-		{`nats { connecttimeout: 250, reconnectwait: 2s, usercredentials: ~/x.creds, maxreconnects: -1 }`, func(c *config.Config) {
-			c.NATS.ConnectTimeout, c.NATS.ReconnectWait, c.NATS.Credentials = 250*time.Millisecond, 2*time.Second, home(t, "x.creds")
+		{`nats { connecttimeout: 250, reconnectwait: 2s, usercredentials: ~/x.creds, ` +
+			`maxreconnects: -1 }`, func(c *config.Config) {
+			c.NATS.ConnectTimeout, c.NATS.ReconnectWait = 250*time.Millisecond, 2*time.Second
+			c.NATS.Credentials = home(t, "x.creds")
 		}},
 		{`nats { tls { root: r, cert: c, key: ~/k, handshake_first: true } }`, func(c *config.Config) {
-			c.NATS.TLS = config.NATSTLS{Root: abs(t, "r"), Cert: abs(t, "c"), Key: home(t, "k"), HandshakeFirst: true}
+			c.NATS.TLS = config.NATSTLS{Root: abs(t, "r"), Cert: abs(t, "c"), Key: home(t, "k"),
+				HandshakeFirst: true}
 		}},
 		{`nats { tls { ca_file: /r, cert_file: /c, key_file: /k } }`, func(c *config.Config) {
 			c.NATS.TLS = config.NATSTLS{Root: "/r", Cert: "/c", Key: "/k"}
 		}},
 		{`nats { tls { root: "", cert: "", key: "" } }`, func(*config.Config) {}},
-		{`store { dir: "/tmp/as", shard: true, readonly: false, allow_older: on, nsc: "", cleanupinterval: 0 }`, func(c *config.Config) {
+		{`store { dir: "/tmp/as", shard: true, readonly: false, allow_older: on, nsc: "", ` +
+			`cleanupinterval: 0 }`, func(c *config.Config) {
 			c.Store = config.Store{Dir: "/tmp/as", Shard: true, AllowOlder: true}
 		}},
-		{`signrequestsubject: sign.me, signrequesttimeout: 2500`, func(c *config.Config) { c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond }},
-		{`store { allow_delete: true }, maxreplicationpack: -1`, func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
-		{`store { dir: /d, readonly: true, statedir: /s }`, func(c *config.Config) { c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"} }},
-		{`store { dir: /d, cleanupinterval: 60000 }`, func(c *config.Config) { c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute} }},
+		{`signrequestsubject: sign.me, signrequesttimeout: 2500`,
+			func(c *config.Config) { c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond }},
+		{`store { allow_delete: true }, maxreplicationpack: -1`,
+			func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
+		{`store { dir: /d, readonly: true, statedir: /s }`,
+			func(c *config.Config) { c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"} }},
+		{`store { dir: /d, cleanupinterval: 60000 }`,
+			func(c *config.Config) { c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute} }},
 		{`operator: /o, primary: "http://p:9090/", replicationtimeout: 1s`, func(c *config.Config) {
-			c.Operator, c.Primary, c.ReplicationTimeout = config.JWTRef{Path: "/o"}, "http://p:9090/", time.Second
+			c.Operator, c.Primary = config.JWTRef{Path: "/o"}, "http://p:9090/"
+			c.ReplicationTimeout = time.Second
 		}},
 		{`store { readonly: true }`, func(c *config.Config) { c.Store.ReadOnly = true }},
 		{`operator: /op.jwt, store { nsc: /n/OP }`, func(c *config.Config) {
-			c.Store, c.Operator = config.Store{NSC: "/n/OP", ReadOnly: true}, config.JWTRef{Path: "/op.jwt"}
+			c.Store, c.Operator = config.Store{NSC: "/n/OP",
+				ReadOnly: true}, config.JWTRef{Path: "/op.jwt"}
 		}},
 		{`store { dir: as }`, func(c *config.Config) { c.Store.Dir = abs(t, "as") }},
-		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, primary: ""`, func(*config.Config) {}},
+		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, ` +
+			`primary: ""`, func(*config.Config) {}},
 		{"D: /tmp/x\nstore { dir: $D }", func(c *config.Config) { c.Store.Dir = "/tmp/x" }},
 	} {
 		t.Run(c.text, func(t *testing.T) {
@@ -165,50 +191,81 @@ func TestEveryKeyArrives(t *testing.T) {
 	}
 }
 
-func TestMistakesAreErrorsThatSayWhere(t *testing.T) {
+func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"syntax", "http {", "/a.conf:1:7: the map opened at line 1 is never closed"},
-		{"B48: a boolean of other words", "\nstore { shard: perhaps }", "a.conf:2:16: error parsing Shard option perhaps"},
+		{"a boolean of other words", "\nstore { shard: perhaps }",
+			"a.conf:2:16: error parsing Shard option perhaps"},
 		{"a number for a boolean", "logging { pid: 1 }", "error parsing PID option 1"},
-		{"a word for a number", "http { port: abc }", "a.conf:1:14: unable to parse integer abc for key Port"},
+		{"a word for a number", "http { port: abc }",
+			"a.conf:1:14: unable to parse integer abc for key Port"},
 		{"a fraction", "http { port: 19010.5 }", "unable to parse integer 19010.5 for key Port"},
-		{"a boolean for a number", "nats { maxreconnects: true }", "unable to parse integer true for key MaxReconnects"},
-		{"no duration", "http { readtimeout: 10x }", "unable to parse integer 10x for key ReadTimeout"},
+		{"a boolean for a number", "nats { maxreconnects: true }",
+			"unable to parse integer true for key MaxReconnects"},
+		{"an unknown unit", "http { readtimeout: 10x }",
+			"unable to parse integer 10x for key ReadTimeout"},
 		{"a number for a text", "http { host: 127 }", "error parsing Host option 127"},
 		{"two operators", "operator: [a, b]", "exactly one is supported"},
 		{"a list for a path", "store { dir: [a, b] }", "error parsing Dir option [a b]"},
-		{"B48: an integer for a server", "nats { servers: 65 }", "error parsing Servers option 65"},
-		{"a boolean in the list", "nats { servers: [true] }", "error parsing Servers option [true], contents are not convertable"},
-		{"a map for servers", "nats { servers: {a: b} }", "error parsing Servers option map[a:b], single element is not convertable"},
-		{"a URL of another scheme", "nats { servers: [http://a] }", `the URL scheme "http"`},
-		{"a section that is none", "http: 3", "a.conf:1:7: struct field HTTP doesn't have a matching map in the config file"},
-		{"a port out of range", "http { port: 70000 }", "a.conf:1:14: http.port 70000 is not between 0 and 65535"},
-		{"B28: a negative wait", "nats { reconnectwait: -1 }", "a.conf:1:23: nats.reconnectwait must not be negative"},
+		{"an integer for a server", "nats { servers: 65 }", "error parsing Servers option 65"},
+		{"a boolean in the list", "nats { servers: [true] }",
+			"error parsing Servers option [true], contents are not convertable"},
+		{"a map for servers", "nats { servers: {a: b} }",
+			"error parsing Servers option map[a:b], single element is not convertable"},
+		{"a URL with a wrong scheme", "nats { servers: [http://a] }", `the URL scheme "http"`},
+		{"a number for a section", "http: 3",
+			"a.conf:1:7: struct field HTTP doesn't have a matching map in the config file"},
+		{"a port out of range", "http { port: 70000 }",
+			"a.conf:1:14: http.port 70000 is not between 0 and 65535"},
+		{"a negative wait", "nats { reconnectwait: -1 }",
+			"a.conf:1:23: nats.reconnectwait must not be negative"},
 		{"a negative port", "http { port: -1 }", "http.port -1 is not between 0 and 65535"},
-		{"no time at all", "http { readtimeout: 0 }", "a.conf:1:21: http.readtimeout must be more than 0"},
-		{"no time to write", `http { writetimeout: "-5s" }`, "a.conf:1:22: http.writetimeout must be more than 0"},
-		{"no time to connect", "nats { connecttimeout: 0 }", "a.conf:1:24: nats.connecttimeout must be more than 0"},
-		{"forgetting at once", "forgetserver: 72", "a.conf:1:15: forgetserver must be at least 1 s, not 72ms"},
-		{"an absurd time", "nats { reconnectwait: 25h }", "a.conf:1:23: nats.reconnectwait must be at most a day, not 25h0m0s"},
-		{"a time beyond all measure", "http { readtimeout: 99999999999999999 }", "for key ReadTimeout: it is too large"},
-		{"a port of a server out of range", "nats { servers: [nats://a:99999] }", "port 99999 is not between 0 and 65535"},
+		{"a timeout of 0", "http { readtimeout: 0 }",
+			"a.conf:1:21: http.readtimeout must be more than 0"},
+		{"a negative timeout", `http { writetimeout: "-5s" }`,
+			"a.conf:1:22: http.writetimeout must be more than 0"},
+		{"no time to connect", "nats { connecttimeout: 0 }",
+			"a.conf:1:24: nats.connecttimeout must be more than 0"},
+		{"servers forgotten too soon", "forgetserver: 72",
+			"a.conf:1:15: forgetserver must be at least 1 s, not 72ms"},
+		{"an absurd time", "nats { reconnectwait: 25h }",
+			"a.conf:1:23: nats.reconnectwait must be at most a day, not 25h0m0s"},
+		{"a duration that overflows", "http { readtimeout: 99999999999999999 }",
+			"for key ReadTimeout: it is too large"},
+		{"a port of a server out of range", "nats { servers: [nats://a:99999] }",
+			"port 99999 is not between 0 and 65535"},
 		{"an empty directory", `store { dir: "" }`, "a.conf:1:14: store directory is required"},
-		{"a missing variable", "store { dir: $NOSUCHVAR }", "a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
+		{"a missing variable", "store { dir: $NOSUCHVAR }",
+			"a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
 		{"a missing include", "include nofile.conf", "nofile.conf: no such file or directory"},
-		{"a certificate for NATS without its key", "nats { tls { cert: x } }", "a.conf:1:20: nats.tls.cert needs the key"},
-		{"a key for NATS without its certificate", "nats { tls { root: x, key_file: x } }", "a.conf:1:33: nats.tls.key needs the certificate"},
-		{"TLS for NATS and a URL without", `nats { servers: ["ws://a"], tls { root: x } }`, "a.conf:1:41: nats.tls is set, but a ws:// URL"},
-		{"a read-only store that deletes", "store { dir: x, readonly: true, allow_delete: true }", "store.allow_delete is not for a server that is read-only"},
-		{"a state of a store that is written to", "store { dir: x, statedir: y }", "store.statedir is for a read-only directory or an nsc folder"},
-		{"a state below what is only read", "store { dir: x, statedir: \"x/y/z\", readonly: true }", "store.statedir must be another directory"},
-		{"a state in what is only read", "store { dir: x, statedir: x, readonly: true }", "store.statedir must be another directory"},
-		{"a read-only store of other words", "store { readonly: perhaps }", "a.conf:1:19: error parsing ReadOnly option perhaps"},
-		{"B28: the cleanup interval", "store { cleanupinterval: -5 }", "store.cleanupinterval must not be negative"},
-		{"a signing subject with a wildcard", `signrequestsubject: "x.*"`, "a.conf:1:21: signrequestsubject \"x.*\" is no subject to publish on"},
-		{"a signing subject with a space", `signrequestsubject: "x y"`, "signrequestsubject \"x y\" is no subject"},
-		{"a signing subject with an empty token", `signrequestsubject: "x."`, "is no subject to publish on"},
+		{"a certificate for NATS without its key", "nats { tls { cert: x } }",
+			"a.conf:1:20: nats.tls.cert needs the key"},
+		{"a key for NATS without its certificate", "nats { tls { root: x, key_file: x } }",
+			"a.conf:1:33: nats.tls.key needs the certificate"},
+		{"TLS for NATS and a URL without", `nats { servers: ["ws://a"], tls { root: x } }`,
+			"a.conf:1:41: nats.tls is set, but a ws:// URL"},
+		{"a read-only store that deletes", "store { dir: x, readonly: true, allow_delete: true }",
+			"store.allow_delete is not for a server that is read-only"},
+		{"a state directory of a store that takes pushes", "store { dir: x, statedir: y }",
+			"store.statedir is for a read-only directory or an nsc folder"},
+		{"a state directory inside the read-only one",
+			"store { dir: x, statedir: \"x/y/z\", readonly: true }",
+			"store.statedir must be another directory"},
+		{"a state directory that is the read-only one",
+			"store { dir: x, statedir: x, readonly: true }", "store.statedir must be another directory"},
+		{"a read-only store of other words", "store { readonly: perhaps }",
+			"a.conf:1:19: error parsing ReadOnly option perhaps"},
+		{"the cleanup interval", "store { cleanupinterval: -5 }",
+			"store.cleanupinterval must not be negative"},
+		{"a signing subject with a wildcard", `signrequestsubject: "x.*"`,
+			"a.conf:1:21: signrequestsubject \"x.*\" is no subject to publish on"},
+		{"a signing subject with a space", `signrequestsubject: "x y"`,
+			"signrequestsubject \"x y\" is no subject"},
+		{"a signing subject with an empty token", `signrequestsubject: "x."`,
+			"is no subject to publish on"},
 		{"no time for signing", "signrequesttimeout: 0", "signrequesttimeout must be more than 0"},
-		{"a primary that is no URL", "operator: /o, primary: x", "a.conf:1:24: primary is not the URL of an account server"},
+		{"a primary that is no URL", "operator: /o, primary: x",
+			"a.conf:1:24: primary is not the URL of an account server"},
 		{"a primary of another kind", "operator: /o, primary: nats://x", "primary is not the URL"},
 		{"no time for the primary", "replicationtimeout: 0", "replicationtimeout must be more than 0"},
 	} {
@@ -227,8 +284,9 @@ func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 	}
 }
 
-func TestMistakesAreNamedInTheOrderTheyAreMade(t *testing.T) {
-	const text = "http { readtimeout: 0, writetimeout: 0, port: -1 }\nnats { connecttimeout: 0 }\nstore { dir: \"\" }"
+func TestMistakesAreNamedInTheOrderOfTheFile(t *testing.T) {
+	const text = "http { readtimeout: 0, writetimeout: 0, port: -1 }\nnats { connecttimeout: 0 " +
+		"}\nstore { dir: \"\" }"
 	_, _, err := load(t, text, "-hp", "1234")
 	if err == nil {
 		t.Fatal("no mistake was found")
@@ -245,20 +303,24 @@ func TestMistakesAreNamedInTheOrderTheyAreMade(t *testing.T) {
 	}
 }
 
-func TestNoPasswordIsShown(t *testing.T) {
+func TestErrorsShowNoPassword(t *testing.T) {
 	for _, servers := range []string{
-		`"nats://u:hush@"`, `"http://u:hush@h"`, `"nats://u:hush@h:x:y"`, `"nats://u:hush%zz@h"`, `"nats://u:hush@h:99999"`,
-		`["nats://u:hush@h", true]`, `["nats://u:hu@sh@h", 65]`, `{ url: "nats://u:hush@h" }`, `[{ url: x, password: hush }]`,
+		`"nats://u:hush@"`, `"http://u:hush@h"`, `"nats://u:hush@h:x:y"`, `"nats://u:hush%zz@h"`,
+		`"nats://u:hush@h:99999"`,
+		`["nats://u:hush@h", true]`, `["nats://u:hu@sh@h", 65]`, `{ url: "nats://u:hush@h" }`,
+		`[{ url: x, password: hush }]`,
 	} {
 		_, _, err := load(t, "nats { servers: "+servers+" }")
 		if err == nil || strings.Contains(err.Error(), "hu") || strings.Contains(err.Error(), "sh@") {
 			t.Errorf("%s: %v", servers, err)
 		}
 	}
-	if _, _, err := load(t, "", "-nats", "nats://u:hush@"); err == nil || strings.Contains(err.Error(), "hush") {
+	if _, _, err := load(t, "", "-nats", "nats://u:hush@"); err == nil ||
+		strings.Contains(err.Error(), "hush") {
 		t.Errorf("-nats: %v", err)
 	}
-	if _, _, err := load(t, `http { port: "nats://u:hush@h" }`); err == nil || strings.Contains(err.Error(), "hush") {
+	if _, _, err := load(t, `http { port: "nats://u:hush@h" }`); err == nil ||
+		strings.Contains(err.Error(), "hush") {
 		t.Errorf("a URL in the wrong place: %v", err)
 	}
 }
@@ -268,24 +330,42 @@ func TestWarnings(t *testing.T) {
 		name, text, want string
 		strict           bool
 	}{
-		{"an unknown key with a near one", "nats {\n  reconnecttimewait: 5 }", `a.conf:2:3: unknown key "reconnecttimewait" in section nats, did you mean "reconnectwait"?`, true},
-		{"an unknown key at the top", "operatorjwt: x", `unknown key "operatorjwt" at the top level, did you mean "operator"?`, true},
-		{"an unknown section", "htp { port: 1 }", `unknown key "htp" at the top level, did you mean "http"?`, true},
-		{"nothing is like it", "resolver_preload { }", `unknown key "resolver_preload" at the top level`, true},
+		{"an unknown key with a near one", "nats {\n  reconnecttimewait: 5 }",
+			`a.conf:2:3: unknown key "reconnecttimewait" in section nats, did you mean ` +
+				`"reconnectwait"?`, true},
+		{"an unknown key at the top", "operatorjwt: x",
+			`unknown key "operatorjwt" at the top level, did you mean "operator"?`, true},
+		{"an unknown section", "htp { port: 1 }",
+			`unknown key "htp" at the top level, did you mean "http"?`, true},
+		{"nothing is like it", "resolver_preload { }",
+			`unknown key "resolver_preload" at the top level`, true},
 		{"a dotted key", "store.dir = x", `unknown key "store.dir"`, true},
-		{"a doubled key", "http { port: 1, port: 2 }", `a.conf:1:17: the key "port" is given again: this one counts, not the one at `, true},
-		{"a key doubled in another case", "http { port: 1, PORT: 2 }", `the key "PORT" is given again`, true},
-		{"a key and its alias", "operatorjwtpath: a, operator: b", `the key "operator" is given again`, true},
-		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }", `the key "port" is given again`, true},
-		{"a section given twice", "http { port: 1 }\nhttp { host: a }", `a.conf:2:1: the section "http" stands here again and is merged`, false},
-		{"a misspelt key of TLS", "nats { tls { rot: x } }", `unknown key "rot" in section nats.tls, did you mean "root"?`, true},
-		{"a key of TLS that keeps nobody out", "http { tls { timeout: 2 } }", `a.conf:1:14: unknown key "timeout" in section http.tls`, true},
-		{"a folder of nsc beside a directory", "operator: o, store { dir: x, nsc: y }", "store.nsc has no effect: store.dir wins", false},
-		{"a folder of nsc without its operator", "store { nsc: y }", "there is no operator JWT in ", true},
-		{"expired accounts of a read-only server", "store { dir: x, readonly: true, cleanupinterval: 5 }", "store.cleanupinterval has no effect", false},
-		{"B29: too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms", false},
+		{"a doubled key", "http { port: 1, port: 2 }",
+			`a.conf:1:17: the key "port" is given again: this one counts, not the one at `, true},
+		{"a key doubled in another case", "http { port: 1, PORT: 2 }",
+			`the key "PORT" is given again`, true},
+		{"a key and its alias", "operatorjwtpath: a, operator: b",
+			`the key "operator" is given again`, true},
+		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }",
+			`the key "port" is given again`, true},
+		{"a section given twice", "http { port: 1 }\nhttp { host: a }",
+			`a.conf:2:1: the section "http" is given again and merged`, false},
+		{"a misspelt key of TLS", "nats { tls { rot: x } }",
+			`unknown key "rot" in section nats.tls, did you mean "root"?`, true},
+		{"an unknown key of TLS that restricts no access", "http { tls { timeout: 2 } }",
+			`a.conf:1:14: unknown key "timeout" in section http.tls`, true},
+		{"a folder of nsc beside a directory", "operator: o, store { dir: x, nsc: y }",
+			"store.nsc has no effect: store.dir wins", false},
+		{"a folder of nsc without its operator", "store { nsc: y }", "there is no operator JWT in ",
+			true},
+		{"expired accounts of a read-only server",
+			"store { dir: x, readonly: true, cleanupinterval: 5 }",
+			"store.cleanupinterval has no effect", false},
+		{"too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms",
+			false},
 		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
-		{"B28, B29: no wait at all", "nats { reconnectwait: 0 }", "a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},
+		{"no wait at all", "nats { reconnectwait: 0 }",
+			"a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, warnings, err := load(t, c.text)
@@ -324,15 +404,20 @@ func TestIncludesAreRelativeToTheirFile(t *testing.T) {
 }
 
 func TestFlagsWinOverTheFile(t *testing.T) {
-	file := `operator: /a, store { dir: /b, shard: true, allow_older: true }, nats { servers: [x, y], usercredentials: /c }, http { host: h, port: 1 }`
+	file := `operator: /a, store { dir: /b, shard: true, allow_older: true }, nats { servers: ` +
+		`[x, y], usercredentials: /c }, http { host: h, port: 1 }`
 	for _, c := range []struct {
 		flags []string
 		want  func(*config.Config)
 	}{
 		{[]string{"-dir", "~/d"}, func(c *config.Config) { c.Store = config.Store{Dir: home(t, "d")} }},
 		{[]string{"--operator=/o"}, func(c *config.Config) { c.Operator.Path = "/o" }},
-		{[]string{"-nats", "nats://n:1"}, func(c *config.Config) { c.NATS.Servers = []string{"nats://n:1"} }},
-		{[]string{"-creds", "x.creds"}, func(c *config.Config) { c.NATS.Credentials = abs(t, "x.creds") }},
+		{[]string{"-nats", "nats://n:1"},
+			func(c *config.Config) { c.NATS.Servers = []string{"nats://n:1"} }},
+		{[]string{"-creds", "x.creds"}, func(c *config.Config) {
+			c.NATS.Credentials = abs(t,
+				"x.creds")
+		}},
 		{[]string{"-hp", ":9091"}, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 9091 }},
 		{[]string{"-hp", "[::1]:0"}, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "::1", 0 }},
 		{[]string{"-D"}, func(c *config.Config) { c.Logging.Debug = true }},
@@ -352,17 +437,19 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 	}
 }
 
-func TestADirectoryFlagMendsAnEmptyDirectory(t *testing.T) {
+func TestADirectoryFlagReplacesAnEmptyDirectory(t *testing.T) {
 	if c, _, err := load(t, `store { dir: "" }`, "-dir", "/d"); err != nil || c.Store.Dir != "/d" {
 		t.Errorf("%+v, %v", c.Store, err)
 	}
 }
 
-func TestEveryFlagArrives(t *testing.T) {
+func TestEveryFlagSetsItsField(t *testing.T) {
 	got, err := config.ParseFlags(strings.Fields(
-		"-c a -dir b -nsc c -operator d -nats e -creds f -primary g -hp h -ro -D -V -DV -dump -t --version and more"), &bytes.Buffer{})
+		"-c a -dir b -nsc c -operator d -nats e -creds f -primary g -hp h -ro -D -V -DV -dump -t "+
+			"--version and more"), &bytes.Buffer{})
 	want := config.Flags{
-		Config: "a", Dir: "b", NSC: "c", Operator: "d", NATS: "e", Creds: "f", Primary: "g", HostPort: "h",
+		Config: "a", Dir: "b", NSC: "c", Operator: "d", NATS: "e", Creds: "f", Primary: "g",
+		HostPort: "h",
 		ReadOnly: true, Debug: true, Trace: true, Both: true, Dump: true, Test: true, Version: true,
 	}
 	if err != nil || got != want {
@@ -380,13 +467,14 @@ func TestAVariableComesFromTheEnvironment(t *testing.T) {
 	}
 }
 
-// TestWordsForBooleans: the original took every text but "true" for false.
-func TestWordsForBooleans(t *testing.T) {
+// The original takes every text but "true" for false.
+func TestTextsForBooleans(t *testing.T) {
 	for word, want := range map[string]bool{
 		`"yes"`: true, `"on"`: true, `"1"`: true, `"TRUE"`: true, `"Yes"`: true, `true`: true,
 		`"no"`: false, `"off"`: false, `"0"`: false, `"False"`: false, `"OFF"`: false, `false`: false,
 	} {
-		if c, _, err := load(t, "store { dir: x, shard: "+word+" }"); err != nil || c.Store.Shard != want {
+		if c, _, err := load(t, "store { dir: x, shard: "+word+" }"); err != nil ||
+			c.Store.Shard != want {
 			t.Errorf("%s: %v, %v", word, c.Store.Shard, err)
 		}
 	}
@@ -398,12 +486,16 @@ func TestWrongFlags(t *testing.T) {
 		want  string
 	}{
 		{[]string{"-hp", "1234"}, "error parsing hostport: address 1234: missing port in address"},
-		{[]string{"-hp", "127.0.0.1:abc"}, `error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`},
-		{[]string{"-hp", "127.0.0.1:70000"}, "error creating listener: listen tcp: address 70000: invalid port"},
-		{[]string{"-hp", "127.0.0.1:-1"}, "error creating listener: listen tcp: address -1: invalid port"},
+		{[]string{"-hp", "127.0.0.1:abc"},
+			`error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`},
+		{[]string{"-hp", "127.0.0.1:70000"},
+			"error creating listener: listen tcp: address 70000: invalid port"},
+		{[]string{"-hp", "127.0.0.1:-1"},
+			"error creating listener: listen tcp: address -1: invalid port"},
 		{[]string{"-primary", "x"}, "primary is not the URL of an account server"},
 		{[]string{"-primary", "http://x"}, "a replica needs an operator"},
-		{[]string{"-primary", "http://x", "-operator", "o", "-dir", "d", "-ro"}, "replica mode cannot be used in read-only mode, but will not allow POST operations"},
+		{[]string{"-primary", "http://x", "-operator", "o", "-dir", "d", "-ro"},
+			"replica mode cannot be used in read-only mode, but will not allow POST operations"},
 		{[]string{"-primary", "http://x", "-nsc", "n"}, "replicas cannot be run in NSC mode"},
 		{[]string{"-nats", "http://x"}, "-nats: error parsing Servers option: the URL scheme"},
 	} {
@@ -412,15 +504,67 @@ func TestWrongFlags(t *testing.T) {
 		}
 	}
 	var usage bytes.Buffer
-	if _, err := config.ParseFlags([]string{"-bogus"}, &usage); err == nil || !strings.Contains(usage.String(), "flag provided but not defined: -bogus") {
+	if _, err := config.ParseFlags([]string{"-bogus"}, &usage); err == nil ||
+		!strings.Contains(usage.String(), "flag provided but not defined: -bogus") {
 		t.Errorf("%v: %s", err, &usage)
 	}
 	if _, err := config.ParseFlags([]string{"-h"}, &usage); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-h gives %v", err)
 	}
 	if _, _, err := config.Load(config.Flags{Config: "/nonexist.conf"}); err == nil ||
-		err.Error() != "error reading configuration file: open /nonexist.conf: no such file or directory" {
+		err.Error() != "error reading configuration file: open /nonexist.conf: no such file or "+
+			"directory" {
 		t.Errorf("a missing file gives %v", err)
+	}
+}
+
+func TestFullConfHasTheDefaults(t *testing.T) {
+	got, _, err := config.Load(config.Flags{Config: "../../conf/full.conf"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _, err := load(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.File = got.File
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("\ngot  %+v\nwant %+v", got, want)
+	}
+}
+
+// The table in the README has the type and the default of a key after its name.
+func TestTheReadmeHasTheDefaults(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, name := range config.Keys() {
+		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(name) +
+			"` \\| [^|]+ \\| (?:`([^`]+)`)? \\|")
+		cells := row.FindStringSubmatch(string(readme))
+		if cells == nil {
+			t.Errorf("the README has no row for %s", name)
+			continue
+		}
+		if cells[1] != "" {
+			sections := strings.Split(name, ".")
+			key := sections[len(sections)-1] + ": " + cells[1]
+			for _, section := range slices.Backward(sections[:len(sections)-1]) {
+				key = section + " { " + key + " }"
+			}
+			text.WriteString(key + "\n")
+		}
+	}
+	got, _, err := load(t, text.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _, _ := load(t, "")
+	want.File = got.File
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s\ngot  %+v\nwant %+v", text.String(), got, want)
 	}
 }
 
@@ -431,7 +575,7 @@ func TestTheShippedFilesAreValid(t *testing.T) {
 	}
 	for _, f := range files {
 		if strings.HasPrefix(filepath.Base(f), "nats-server") {
-			continue // loaded by a nats-server, in the tests of the program
+			continue // nats-server loads it, in the tests of the program
 		}
 		if _, warnings, err := config.Load(config.Flags{Config: f}); err != nil || len(warnings) > 0 {
 			t.Errorf("%s: %v, %v", f, warnings, err)
@@ -439,8 +583,7 @@ func TestTheShippedFilesAreValid(t *testing.T) {
 	}
 }
 
-// TestTheReferenceIsComplete holds the reference in the README and conf/full.conf against the keys.
-func TestTheReferenceIsComplete(t *testing.T) {
+func TestTheReadmeAndFullConfHaveEveryKey(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -449,33 +592,38 @@ func TestTheReferenceIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range config.Keys() {
-		name := strings.ToLower(k.Name)
-		if row := "| `" + strings.TrimPrefix(k.Section+"."+name, ".") + "` |"; !strings.Contains(string(readme), row) {
+	for _, name := range config.Keys() {
+		if row := "| `" + name + "` |"; !strings.Contains(string(readme), row) {
 			t.Errorf("the README lacks %s", row)
 		}
-		if !strings.Contains(string(full), name+":") {
+		if !strings.Contains(string(full), name[strings.LastIndexByte(name, '.')+1:]+":") {
 			t.Errorf("conf/full.conf lacks %s", name)
 		}
 	}
 }
 
-func TestAStateDirectoryBehindALink(t *testing.T) {
+func TestALinkDoesNotHideWhereAStateDirectoryIs(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
 		t.Skip(err)
 	}
-	for state, bad := range map[string]bool{"link": true, "link/new": true, "../elsewhere": false, "..beside": true} {
-		_, _, err := load(t, fmt.Sprintf("store { dir: %q, readonly: true, statedir: %q }", dir, filepath.Join(dir, state)))
+	for state, bad := range map[string]bool{
+		"link":         true,
+		"link/new":     true,
+		"../elsewhere": false,
+		"..beside":     true,
+	} {
+		_, _, err := load(t, fmt.Sprintf("store { dir: %q, readonly: true, statedir: %q }", dir,
+			filepath.Join(dir, state)))
 		if (err != nil) != bad {
 			t.Errorf("%s: %v", state, err)
 		}
 	}
 }
 
-// TestTheOperatorInTheFolderOfNSC is found by the folder's name, in either of its spellings, or as the only JWT there; by the key and by
-// the flag.
-func TestTheOperatorInTheFolderOfNSC(t *testing.T) {
+// The operator's JWT has the name of the directory, with spaces or underscores, or is the only JWT
+// in it.
+func TestTheOperatorIsFoundInADirectoryOfNSC(t *testing.T) {
 	for folder, files := range map[string][]string{
 		"OP":    {"OP.jwt", "other.jwt"},
 		"My OP": {"My_OP.jwt", "other.jwt"},

@@ -7,29 +7,32 @@ import (
 	"time"
 )
 
-// The dump's sections have the original's fields in its order, and behind them ours.
+// Each section of the dump has the original's fields in the original's order. Fields that the
+// original does not have come after them.
 type (
 	dump struct {
-		Logging                               dumpLogging
-		NATS                                  dumpNATS
-		HTTP                                  dumpHTTP
-		Store                                 dumpStore
-		OperatorJWTPath, SystemAccountJWTPath string
-		SignRequestSubject                    string
-		SignRequestTimeout                    ms
-		Primary                               string
-		ReplicationTimeout                    ms
-		MaxReplicationPack                    int
-		ForgetServer                          ms
+		Logging              dumpLogging
+		NATS                 dumpNATS
+		HTTP                 dumpHTTP
+		Store                dumpStore
+		OperatorJWTPath      string
+		SystemAccountJWTPath string
+		SignRequestSubject   string
+		SignRequestTimeout   milliseconds
+		Primary              string
+		ReplicationTimeout   milliseconds
+		MaxReplicationPack   int
+		ForgetServer         milliseconds
 	}
 	dumpLogging struct {
 		Time, Debug, Trace, Colors, PID bool
-		Custom                          any // the original has it, and it is always null
-		Audit                           string
+
+		Custom any // always null, as in the original
+		Audit  string
 	}
 	dumpNATS struct {
 		Servers                       []string
-		ConnectTimeout, ReconnectWait ms
+		ConnectTimeout, ReconnectWait milliseconds
 		MaxReconnects                 int
 		TLS                           dumpTLS
 		UserCredentials               string
@@ -39,77 +42,112 @@ type (
 		Host                      string
 		Port                      int
 		TLS                       dumpTLS
-		ReadTimeout, WriteTimeout ms
-		Write, Read               []string // who may
+		ReadTimeout, WriteTimeout milliseconds
+		Write, Read               []string // the names of the logins
 	}
 	dumpStore struct {
 		Dir                     string
 		Shard                   bool
-		CleanupInterval         ms
+		CleanupInterval         milliseconds
 		NSC                     string
 		ReadOnly                bool
 		AllowOlder, AllowDelete bool
 		StateDir                string
 	}
-	dumpTLS struct{ Key, Cert, Root string }
-	ms      int64
+	dumpTLS      struct{ Key, Cert, Root string }
+	milliseconds int64
 )
 
-// Dump is the configuration as JSON, two spaces deep, durations in milliseconds. Passwords in URLs are blanked, and of
-// those who may log in only the names are there.
+// Dump returns the configuration as JSON, with an indent of two spaces and durations in
+// milliseconds. It leaves out passwords, and shows only the names of logins.
 func (c *Config) Dump() string {
 	d := dump{
-		Logging: dumpLogging{Time: c.Logging.Time, Debug: c.Logging.Debug, Trace: c.Logging.Trace, Colors: c.Logging.Colors,
-			PID: c.Logging.PID, Audit: c.Logging.Audit},
-		NATS: dumpNATS{ConnectTimeout: in(c.NATS.ConnectTimeout), ReconnectWait: in(c.NATS.ReconnectWait), MaxReconnects: -1,
-			TLS:             dumpTLS{Key: c.NATS.TLS.Key, Cert: c.NATS.TLS.Cert, Root: c.NATS.TLS.Root},
-			UserCredentials: c.NATS.Credentials, HandshakeFirst: c.NATS.TLS.HandshakeFirst},
-		HTTP: dumpHTTP{Host: c.HTTP.Host, Port: c.HTTP.Port,
-			TLS:         dumpTLS{Key: c.HTTP.TLS.Key, Cert: c.HTTP.TLS.Cert, Root: c.HTTP.TLS.Root},
-			ReadTimeout: in(c.HTTP.ReadTimeout), WriteTimeout: in(c.HTTP.WriteTimeout),
-			Write: names(c.HTTP.Write), Read: names(c.HTTP.Read)},
-		Store: dumpStore{Dir: c.Store.Dir, Shard: c.Store.Shard, AllowOlder: c.Store.AllowOlder,
-			AllowDelete: c.Store.AllowDelete, StateDir: c.Store.StateDir,
-			CleanupInterval: in(c.Store.CleanupInterval), NSC: c.Store.NSC, ReadOnly: c.Store.ReadOnly},
-		OperatorJWTPath:      c.Operator.shown(),
-		SystemAccountJWTPath: c.SystemAccount.shown(),
+		Logging:              c.Logging.dump(),
+		NATS:                 c.NATS.dump(),
+		HTTP:                 c.HTTP.dump(),
+		Store:                c.Store.dump(),
+		OperatorJWTPath:      c.Operator.dump(),
+		SystemAccountJWTPath: c.SystemAccount.dump(),
 		SignRequestSubject:   c.SignSubject,
-		SignRequestTimeout:   in(c.SignTimeout),
-		ReplicationTimeout:   in(c.ReplicationTimeout),
+		SignRequestTimeout:   inMilliseconds(c.SignTimeout),
+		ReplicationTimeout:   inMilliseconds(c.ReplicationTimeout),
 		MaxReplicationPack:   c.MaxPack,
-		ForgetServer:         in(c.ForgetServer),
+		ForgetServer:         inMilliseconds(c.ForgetServer),
 	}
 	if c.Primary != "" {
 		d.Primary = Blanked(c.Primary)
 	}
-	for _, s := range c.NATS.Servers {
-		d.NATS.Servers = append(d.NATS.Servers, Blanked(s))
-	}
-	text, _ := json.MarshalIndent(d, "", "  ") // it has nothing that JSON could not say
+	text, _ := json.MarshalIndent(d, "", "  ") // fails for no value of these types
 	return string(text)
 }
 
-func in(d time.Duration) ms { return ms(d.Milliseconds()) }
+func (l Logging) dump() dumpLogging {
+	return dumpLogging{
+		Time: l.Time, Debug: l.Debug, Trace: l.Trace, Colors: l.Colors, PID: l.PID,
+		Audit: l.Audit,
+	}
+}
 
-func names(logins []Login) (all []string) {
+func (n NATS) dump() dumpNATS {
+	d := dumpNATS{
+		ConnectTimeout:  inMilliseconds(n.ConnectTimeout),
+		ReconnectWait:   inMilliseconds(n.ReconnectWait),
+		MaxReconnects:   -1,
+		TLS:             dumpTLS{Key: n.TLS.Key, Cert: n.TLS.Cert, Root: n.TLS.Root},
+		UserCredentials: n.Credentials,
+		HandshakeFirst:  n.TLS.HandshakeFirst,
+	}
+	for _, s := range n.Servers {
+		d.Servers = append(d.Servers, Blanked(s))
+	}
+	return d
+}
+
+func (h HTTP) dump() dumpHTTP {
+	return dumpHTTP{
+		Host:         h.Host,
+		Port:         h.Port,
+		TLS:          dumpTLS{Key: h.TLS.Key, Cert: h.TLS.Cert, Root: h.TLS.Root},
+		ReadTimeout:  inMilliseconds(h.ReadTimeout),
+		WriteTimeout: inMilliseconds(h.WriteTimeout),
+		Write:        loginNames(h.Write),
+		Read:         loginNames(h.Read),
+	}
+}
+
+func (s Store) dump() dumpStore {
+	return dumpStore{
+		Dir:             s.Dir,
+		Shard:           s.Shard,
+		CleanupInterval: inMilliseconds(s.CleanupInterval),
+		NSC:             s.NSC,
+		ReadOnly:        s.ReadOnly,
+		AllowOlder:      s.AllowOlder,
+		AllowDelete:     s.AllowDelete,
+		StateDir:        s.StateDir,
+	}
+}
+
+// dump returns where the JWT is. A JWT in the configuration itself is not shown.
+func (r JWTRef) dump() string {
+	if r.Token != "" {
+		return "(in the configuration)"
+	}
+	return r.Path + r.Key
+}
+
+func inMilliseconds(d time.Duration) milliseconds { return milliseconds(d.Milliseconds()) }
+
+// loginNames returns the user or the certificate of each login.
+func loginNames(logins []Login) (all []string) {
 	for _, l := range logins {
 		all = append(all, l.User+l.Certificate)
 	}
 	return all
 }
 
-// shown is where a JWT comes from; it may stand in the configuration itself.
-func (r JWTRef) shown() string {
-	switch {
-	case r.Token != "":
-		return "(in the configuration)"
-	default:
-		return r.Path + r.Key
-	}
-}
-
-// Blanked is a URL without its password, or its token, which is all that stands before the @. One that can't be read
-// says nothing.
+// Blanked returns a URL without its password. A user without a password is removed too, because it
+// is a token. For a URL that can't be read it returns "?".
 func Blanked(text string) string {
 	if !strings.Contains(text, "://") {
 		text = "nats://" + text

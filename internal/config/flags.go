@@ -6,11 +6,9 @@ import (
 	"io"
 	"net"
 	"strconv"
-
-	"nats-account-server/internal/natsconf"
 )
 
-// Flags is the command line. A flag that was not given is empty or false and changes nothing.
+// Flags is the command line. An empty or false field means that the flag is not given.
 type Flags struct {
 	Config   string // -c
 	Dir      string // -dir
@@ -29,81 +27,99 @@ type Flags struct {
 	Version  bool   // -v, --version
 }
 
-// ParseFlags reads the command line. What is wrong with it, or what -h asks for, is written to usage; the error
-// is then flag.ErrHelp or another one.
+// ParseFlags parses the command line. It writes what is wrong, and the help for -h, to usage. The
+// error for -h is flag.ErrHelp.
 func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	var f Flags
 	s := flag.NewFlagSet("nats-account-server", flag.ContinueOnError)
 	s.SetOutput(usage)
-	s.StringVar(&f.Config, "c", "", "configuration `file`")
-	s.StringVar(&f.Dir, "dir", "", "`directory` of the JWTs; replaces the whole store section")
-	s.StringVar(&f.NSC, "nsc", "", "`folder` in which nsc keeps an operator; replaces the whole store section, and names the operator")
-	s.StringVar(&f.Operator, "operator", "", "operator JWT `file`")
-	s.StringVar(&f.NATS, "nats", "", "`URL` of a NATS server; replaces the whole list")
-	s.StringVar(&f.Creds, "creds", "", "NATS credentials `file`")
-	s.StringVar(&f.Primary, "primary", "", "`URL` of the account server to follow")
-	s.StringVar(&f.HostPort, "hp", "", "`host:port` for HTTP (default localhost:9090)")
-	s.BoolVar(&f.ReadOnly, "ro", false, "take no pushes: serve what is put into the directory of -dir")
-	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
-	s.BoolVar(&f.Trace, "V", false, "a line for each request")
-	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
-	s.BoolVar(&f.Dump, "dump", false, "log the configuration as JSON after the start, without passwords")
-	s.BoolVar(&f.Test, "t", false, "check the configuration and exit")
-	s.BoolVar(&f.Version, "v", false, "print the version and exit")
-	s.BoolVar(&f.Version, "version", false, "print the version and exit")
+	for _, v := range []struct {
+		into       *string
+		name, help string
+	}{
+		{&f.Config, "c", "configuration `file`"},
+		{&f.Dir, "dir", "`directory` of the JWTs; replaces the whole store section"},
+		{&f.NSC, "nsc", "`folder` in which nsc keeps an operator; replaces the whole store section, " +
+			"and names the operator"},
+		{&f.Operator, "operator", "operator JWT `file`"},
+		{&f.NATS, "nats", "`URL` of a NATS server; replaces the whole list"},
+		{&f.Creds, "creds", "NATS credentials `file`"},
+		{&f.Primary, "primary", "`URL` of the account server to follow"},
+		{&f.HostPort, "hp", "`host:port` for HTTP (default localhost:9090)"},
+	} {
+		s.StringVar(v.into, v.name, "", v.help)
+	}
+	for _, v := range []struct {
+		into       *bool
+		name, help string
+	}{
+		{&f.ReadOnly, "ro", "take no pushes: serve what is put into the directory of -dir"},
+		{&f.Debug, "D", "lines for debugging"},
+		{&f.Trace, "V", "a line for each request"},
+		{&f.Both, "DV", "both -D and -V"},
+		{&f.Dump, "dump", "log the configuration as JSON after the start, without passwords"},
+		{&f.Test, "t", "check the configuration and exit"},
+		{&f.Version, "v", "print the version and exit"},
+		{&f.Version, "version", "print the version and exit"},
+	} {
+		s.BoolVar(v.into, v.name, false, v.help)
+	}
 	return f, s.Parse(args)
 }
 
-// readFlags lays the command line over the configuration.
-func (l *loader) readFlags(f Flags) {
-	c := &l.config
-	if f.Dir != "" {
-		c.Store = Store{Dir: l.path(f.Dir), ReadOnly: f.ReadOnly}
-	}
-	if f.ReadOnly && f.Dir == "" && f.NSC == "" {
-		l.warnings = append(l.warnings, Warning{Text: "-ro has no effect without -dir: to have a directory of the file only read, set store.readonly", Strict: true})
-	}
-	if f.NSC != "" { // it beats -dir
-		c.Store, l.nscFlag = Store{NSC: l.path(f.NSC)}, true
-		c.Operator = JWTRef{}
-	}
+// readFlags changes the draft as the command line says.
+func (l *loader) readFlags() {
+	f, c := l.flags, &l.draft
+	l.readStoreFlags()
 	if f.Primary != "" {
-		c.Primary, l.primaryAt = f.Primary, natsconf.Pos{}
+		c.Primary = f.Primary
+		delete(l.at, "primary")
 	}
 	if f.Operator != "" {
-		c.Operator = JWTRef{Path: l.path(f.Operator)}
+		c.Operator = JWTRef{Path: l.absolute(f.Operator)}
 	}
 	if f.Creds != "" {
-		c.NATS.Credentials = l.path(f.Creds)
+		c.NATS.Credentials = l.absolute(f.Creds)
 	}
 	if f.NATS != "" {
-		servers, err := find("nats", "servers").urls(f.NATS)
+		servers, err := parseURLs("Servers", f.NATS)
 		if err != nil {
-			err = fmt.Errorf("-nats: %w", err)
+			l.fail(fmt.Errorf("-nats: %w", err))
 		}
-		l.check(err)
 		c.NATS.Servers = servers
 	}
 	if f.HostPort != "" {
-		l.check(c.HTTP.listenOn(f.HostPort))
+		l.fail(c.HTTP.listenOn(f.HostPort))
 	}
 	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
 	c.Logging.Trace = c.Logging.Trace || f.Trace || f.Both
 }
 
-func (l *loader) path(p string) string {
-	p, err := absolute(p)
-	l.check(err)
-	return p
-}
-
-func (l *loader) check(err error) {
-	if err != nil {
-		l.mistakes = append(l.mistakes, err)
+// readStoreFlags replaces the whole store section if a flag names a directory. -nsc wins over -dir,
+// and replaces the operator too.
+func (l *loader) readStoreFlags() {
+	f, c := l.flags, &l.draft
+	if f.Dir != "" {
+		c.Store = Store{Dir: l.absolute(f.Dir), ReadOnly: f.ReadOnly}
+	}
+	if f.ReadOnly && f.Dir == "" && f.NSC == "" {
+		l.warn(nowhere, true, "-ro has no effect without -dir: "+
+			"to have a directory of the file only read, set store.readonly")
+	}
+	if f.NSC != "" {
+		c.Store = Store{NSC: l.absolute(f.NSC)}
+		c.Operator = JWTRef{}
 	}
 }
 
-// listenOn takes host:port; without a host it is every interface.
+// absolute is the function of that name for a flag. An error becomes a mistake.
+func (l *loader) absolute(path string) string {
+	path, err := absolute(path)
+	l.fail(err)
+	return path
+}
+
+// listenOn sets the address from host:port. Without a host it is every interface.
 func (h *HTTP) listenOn(hostPort string) error {
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -113,7 +129,8 @@ func (h *HTTP) listenOn(hostPort string) error {
 	if err != nil {
 		return fmt.Errorf("error parsing hostport: %w", err)
 	}
-	if checkPort(n) != nil { // the original's words
+	if checkPort(n) != nil {
+		// This is the original's error.
 		return fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", n)
 	}
 	h.Host, h.Port = host, n

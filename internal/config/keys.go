@@ -1,180 +1,149 @@
 package config
 
 import (
+	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
+	"nats-account-server/internal/natsconf"
 	"nats-account-server/internal/suggest"
 )
 
-// kind is what a key's value is.
-type kind string
-
-const (
-	boolean  kind = "boolean"
-	integer  kind = "integer"
-	duration kind = "duration" // an integer is milliseconds
-	text     kind = "text"
-	path     kind = "path"
-	urls     kind = "list of URLs"
-	jwtRef   kind = "JWT"
-	verify   kind = "boolean or `require`"
-	logins   kind = "list of users"
-	section  kind = "section"
-)
-
-// Key is one key of the configuration file.
-type Key struct {
-	Section string // "" for the top level, "nats.tls" for a section in a section
-	Name    string // as error messages spell it; a file may use any letter case
-	Aliases []string
-	Kind    string
-	Default string
-	Doc     string
-}
-
-// key is a Key and where its value goes.
+// key is one key of the configuration file. A file may write its names in any letter case.
 type key struct {
-	section, name string
-	aliases       []string
-	kind          kind
-	def           string
-	doc           string
-	into          func(*Config) any // a pointer to the field
+	section string // "" for the top level, "nats.tls" for a section in a section
+	name    string // as error messages write it
+	aliases string // other names, separated by spaces
+	set     setter
 }
 
-// keys is every key of every version of the original, and our own.
-var keys = []key{
-	{"", "OperatorJWTPath", []string{"Operator"}, jwtRef, "", "operator JWT: a file, bare or decorated, or the JWT itself", func(c *Config) any { return &c.Operator }},
-	{"", "SystemAccountJWTPath", []string{"System_Account", "System"}, jwtRef, "", "system account JWT, served while the store has none: a file, the JWT itself, or only the account's public key", func(c *Config) any { return &c.SystemAccount }},
-	{"", "SignRequestSubject", nil, text, "", "NATS subject of a signing service, which signs what an account has signed itself", func(c *Config) any { return &c.SignSubject }},
-	{"", "SignRequestTimeout", nil, duration, "1000", "of its answer; looking up an unknown account over NATS takes no longer either", func(c *Config) any { return &c.SignTimeout }},
-	{"", "Primary", nil, text, "", "URL of the account server that this one follows: what it has is served here, and pushes go there", func(c *Config) any { return &c.Primary }},
-	{"", "ReplicationTimeout", nil, duration, "5000", "of the primary's answers", func(c *Config) any { return &c.ReplicationTimeout }},
-	{"", "MaxReplicationPack", nil, integer, "10000", "how many accounts `GET /jwt/v1/pack` gives at most, and a primary is asked for at the start; below 0 there is no limit, with 0 there is no pack", func(c *Config) any { return &c.MaxPack }},
-	{"", "ForgetServer", nil, duration, "72h", "how long a nats-server may be away before it is forgotten, with what it is owed", func(c *Config) any { return &c.ForgetServer }},
+// keys returns every key that has ever had a meaning. Each key sets a field of c.
+func keys(c *Config) []key {
+	return []key{
+		{"", "OperatorJWTPath", "Operator", operatorJWT(&c.Operator)},
+		{"", "SystemAccountJWTPath", "System_Account System", systemJWT(&c.SystemAccount)},
+		{"", "SignRequestSubject", "", subject(&c.SignSubject)},
+		{"", "SignRequestTimeout", "", timeout(&c.SignTimeout)},
+		{"", "Primary", "", text(&c.Primary)},
+		{"", "ReplicationTimeout", "", timeout(&c.ReplicationTimeout)},
+		{"", "MaxReplicationPack", "", integer(&c.MaxPack)},
+		{"", "ForgetServer", "", forgetTime(&c.ForgetServer)},
 
-	{"logging", "Time", nil, boolean, "true", "date and time in each line", func(c *Config) any { return &c.Logging.Time }},
-	{"logging", "Debug", nil, boolean, "false", "lines for debugging", func(c *Config) any { return &c.Logging.Debug }},
-	{"logging", "Trace", nil, boolean, "false", "a line for each request", func(c *Config) any { return &c.Logging.Trace }},
-	{"logging", "Colors", nil, boolean, "true", "colour the level, also when the output is no terminal", func(c *Config) any { return &c.Logging.Colors }},
-	{"logging", "PID", nil, boolean, "false", "the process id in each line", func(c *Config) any { return &c.Logging.PID }},
-	{"logging", "Audit", nil, path, "", "file of the audit lines; without it they are in the log", func(c *Config) any { return &c.Logging.Audit }},
+		{"logging", "Time", "", boolean(&c.Logging.Time)},
+		{"logging", "Debug", "", boolean(&c.Logging.Debug)},
+		{"logging", "Trace", "", boolean(&c.Logging.Trace)},
+		{"logging", "Colors", "", boolean(&c.Logging.Colors)},
+		{"logging", "PID", "", boolean(&c.Logging.PID)},
+		{"logging", "Audit", "", path(&c.Logging.Audit)},
 
-	{"http", "Host", nil, text, "localhost", "name or address to listen on; `\"\"` is every interface", func(c *Config) any { return &c.HTTP.Host }},
-	{"http", "Port", nil, integer, "9090", "0 is any free port", func(c *Config) any { return &c.HTTP.Port }},
-	{"http", "ReadTimeout", nil, duration, "5000", "of a whole request; also how long an idle connection is kept", func(c *Config) any { return &c.HTTP.ReadTimeout }},
-	{"http", "WriteTimeout", nil, duration, "5000", "of an answer", func(c *Config) any { return &c.HTTP.WriteTimeout }},
-	{"http.tls", "Cert", []string{"Cert_File"}, path, "", "PEM file of the certificate, intermediate ones behind it; turns TLS on", func(c *Config) any { return &c.HTTP.TLS.Cert }},
-	{"http.tls", "Key", []string{"Key_File"}, path, "", "PEM file of the key that belongs to `cert`", func(c *Config) any { return &c.HTTP.TLS.Key }},
-	{"http.tls", "Root", []string{"CA_File"}, path, "", "PEM file of the authorities that may vouch for clients", func(c *Config) any { return &c.HTTP.TLS.Root }},
-	{"http.tls", "Verify", nil, verify, "false", "`true`: a client shows a certificate or a password; `require`: always a certificate", func(c *Config) any { return &c.HTTP.TLS.Verify }},
-	{"http.authorization", "Write", nil, logins, "", "who may push, and read; without it everybody", func(c *Config) any { return &c.HTTP.Write }},
-	{"http.authorization", "Read", nil, logins, "", "who else may read; without it everybody", func(c *Config) any { return &c.HTTP.Read }},
+		{"http", "Host", "", text(&c.HTTP.Host)},
+		{"http", "Port", "", port(&c.HTTP.Port)},
+		{"http", "ReadTimeout", "", timeout(&c.HTTP.ReadTimeout)},
+		{"http", "WriteTimeout", "", timeout(&c.HTTP.WriteTimeout)},
+		{"http.tls", "Cert", "Cert_File", path(&c.HTTP.TLS.Cert)},
+		{"http.tls", "Key", "Key_File", path(&c.HTTP.TLS.Key)},
+		{"http.tls", "Root", "CA_File", path(&c.HTTP.TLS.Root)},
+		{"http.tls", "Verify", "", verify(&c.HTTP.TLS.Verify)},
+		{"http.authorization", "Write", "", logins(&c.HTTP.Write)},
+		{"http.authorization", "Read", "", logins(&c.HTTP.Read)},
 
-	{"nats", "Servers", nil, urls, "", "where changes are announced; one text may hold several URLs, separated by commas", func(c *Config) any { return &c.NATS.Servers }},
-	{"nats", "ConnectTimeout", nil, duration, "5000", "of one attempt", func(c *Config) any { return &c.NATS.ConnectTimeout }},
-	{"nats", "ReconnectWait", nil, duration, "1000", "between attempts; at least 100 ms", func(c *Config) any { return &c.NATS.ReconnectWait }},
-	{"nats", "MaxReconnects", nil, integer, "-1", "known, and without effect: reconnecting never ends", func(*Config) any { return new(int) }},
-	{"nats", "UserCredentials", nil, path, "", "creds file of a user of the system account", func(c *Config) any { return &c.NATS.Credentials }},
-	{"nats.tls", "Root", []string{"CA_File"}, path, "", "PEM file of the authorities that may vouch for nats-server; without it those that the system trusts", func(c *Config) any { return &c.NATS.TLS.Root }},
-	{"nats.tls", "Cert", []string{"Cert_File"}, path, "", "PEM file of our certificate, where nats-server asks for one", func(c *Config) any { return &c.NATS.TLS.Cert }},
-	{"nats.tls", "Key", []string{"Key_File"}, path, "", "PEM file of the key that belongs to `cert`", func(c *Config) any { return &c.NATS.TLS.Key }},
-	{"nats.tls", "Handshake_First", nil, boolean, "false", "TLS before nats-server has said a word, as its own `handshake_first` asks for", func(c *Config) any { return &c.NATS.TLS.HandshakeFirst }},
+		{"nats", "Servers", "", urls(&c.NATS.Servers)},
+		{"nats", "ConnectTimeout", "", timeout(&c.NATS.ConnectTimeout)},
+		{"nats", "ReconnectWait", "", reconnectWait(&c.NATS.ReconnectWait)},
+		{"nats", "MaxReconnects", "", maxReconnects()},
+		{"nats", "UserCredentials", "", path(&c.NATS.Credentials)},
+		{"nats.tls", "Root", "CA_File", path(&c.NATS.TLS.Root)},
+		{"nats.tls", "Cert", "Cert_File", path(&c.NATS.TLS.Cert)},
+		{"nats.tls", "Key", "Key_File", path(&c.NATS.TLS.Key)},
+		{"nats.tls", "Handshake_First", "", boolean(&c.NATS.TLS.HandshakeFirst)},
 
-	{"store", "Dir", nil, path, "", "directory of the JWTs; without it they are kept in memory and forgotten", func(c *Config) any { return &c.Store.Dir }},
-	{"store", "Shard", nil, boolean, "false", "one directory per last two characters of the keys", func(c *Config) any { return &c.Store.Shard }},
-	{"store", "Allow_Older", nil, boolean, "false", "let an older JWT replace a newer one, for restores", func(c *Config) any { return &c.Store.AllowOlder }},
-	{"store", "ReadOnly", nil, boolean, "false", "take no pushes: serve what somebody else puts into `dir`, and announce what changes there", func(c *Config) any { return &c.Store.ReadOnly }},
-	{"store", "NSC", nil, path, "", "folder in which nsc keeps an operator, served like a read-only directory; `dir` wins", func(c *Config) any { return &c.Store.NSC }},
-	{"store", "StateDir", nil, path, "", "where a read-only server remembers what it has announced, outside of what it reads; without it each start announces everything", func(c *Config) any { return &c.Store.StateDir }},
-	{"store", "CleanupInterval", nil, duration, "0", "how often accounts whose JWT has expired are deleted; 0 is never", func(c *Config) any { return &c.Store.CleanupInterval }},
-	{"store", "Allow_Delete", nil, boolean, "false", "let the operator delete accounts over NATS, as `nsc push --prune` and `nsc push -R` do", func(c *Config) any { return &c.Store.AllowDelete }},
+		{"store", "Dir", "", path(&c.Store.Dir)},
+		{"store", "Shard", "", boolean(&c.Store.Shard)},
+		{"store", "Allow_Older", "", boolean(&c.Store.AllowOlder)},
+		{"store", "ReadOnly", "", boolean(&c.Store.ReadOnly)},
+		{"store", "NSC", "", path(&c.Store.NSC)},
+		{"store", "StateDir", "", path(&c.Store.StateDir)},
+		{"store", "CleanupInterval", "", interval(&c.Store.CleanupInterval)},
+		{"store", "Allow_Delete", "", boolean(&c.Store.AllowDelete)},
+	}
 }
 
-// sections are the sections and how the original's error messages spell them.
+// sections has the sections, with their names in the original's error messages.
 var sections = map[string]string{
-	"logging": "Logging", "http": "HTTP", "nats": "NATS", "store": "Store",
-	"http.tls": "TLS", "nats.tls": "TLS", "http.authorization": "Authorization",
+	"logging":            "Logging",
+	"http":               "HTTP",
+	"http.tls":           "TLS",
+	"http.authorization": "Authorization",
+	"nats":               "NATS",
+	"nats.tls":           "TLS",
+	"store":              "Store",
 }
 
-// guards says whether a key that nobody knows may be a slip in what was to keep people out. Files that were written for the original
-// may have any other one.
-func guards(section, name string) bool {
+// ignored has the keys that the original accepts and never uses.
+var ignored = map[string]bool{"logging.custom": true}
+
+// path returns the full name of the key, such as "http.tls.cert".
+func (k *key) path() string { return join(k.section, strings.ToLower(k.name)) }
+
+// names returns the name and the aliases.
+func (k *key) names() []string { return append([]string{k.name}, strings.Fields(k.aliases)...) }
+
+// find returns the key of a section with a name or alias. It returns nil if there is none.
+func find(all []key, section, name string) *key {
+	i := slices.IndexFunc(all, func(k key) bool {
+		return k.section == section &&
+			slices.ContainsFunc(k.names(), func(n string) bool { return strings.EqualFold(n, name) })
+	})
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
+}
+
+// nearest returns the name in a section that is most similar to an unknown one, in lower case. It
+// returns "" if none is similar.
+func nearest(all []key, section, name string) string {
+	var known []string
+	for _, k := range all {
+		if k.section == section {
+			known = append(known, k.names()...)
+		}
+	}
+	for _, s := range slices.Sorted(maps.Keys(sections)) {
+		if parent, child := split(s); parent == section {
+			known = append(known, child)
+		}
+	}
+	best, least := "", len(name)/2+2
+	for _, candidate := range known {
+		if d := suggest.Distance(name, candidate); d < least {
+			best, least = strings.ToLower(candidate), d
+		}
+	}
+	return best
+}
+
+// restricts reports whether an unknown key is probably meant to restrict access. Such a key is an
+// error. Files that were written for the original may have any other unknown key.
+func restricts(section, name string) bool {
 	name = strings.ToLower(name)
 	switch section {
 	case "http.authorization":
 		return true
 	case "http.tls":
 		return strings.HasPrefix(name, "verif") || strings.Contains(name, "pinned") ||
-			slices.ContainsFunc([]string{"root", "ca_file", "ca", "cacert", "root_ca", "client_ca"}, func(guard string) bool {
-				return suggest.Distance(name, guard) <= 1
-			})
+			slices.ContainsFunc(
+				[]string{"root", "ca_file", "ca", "cacert", "root_ca", "client_ca"},
+				func(known string) bool { return suggest.Distance(name, known) <= 1 })
 	default:
 		return false
 	}
 }
 
-// ignored are keys that the original's structure has and nobody ever used.
-var ignored = map[string]bool{"logging.custom": true}
-
-// Keys returns every key in the order of the reference.
-func Keys() []Key {
-	all := make([]Key, len(keys))
-	for i, k := range keys {
-		all[i] = Key{k.section, k.name, k.aliases, string(k.kind), k.def, k.doc}
-	}
-	return all
-}
-
-// find returns the key of a section that a file spells name, nil if there is none.
-func find(section, name string) *key {
-	for i := range keys {
-		if keys[i].section == section && keys[i].spells(name) {
-			return &keys[i]
-		}
-	}
-	return nil
-}
-
-func (k *key) spells(name string) bool {
-	if strings.EqualFold(k.name, name) {
-		return true
-	}
-	for _, a := range k.aliases {
-		if strings.EqualFold(a, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// nearest returns the name of a section that is spelled most like name, "" if nothing is like it.
-func nearest(section, name string) string {
-	best, least := "", len(name)/2+2
-	consider := func(candidate string) {
-		if d := suggest.Distance(name, candidate); d < least {
-			best, least = candidate, d
-		}
-	}
-	for _, k := range keys {
-		if k.section == section {
-			consider(strings.ToLower(k.name))
-			for _, a := range k.aliases {
-				consider(strings.ToLower(a))
-			}
-		}
-	}
-	for _, s := range slices.Sorted(maps.Keys(sections)) {
-		if parent, child := split(s); parent == section {
-			consider(child)
-		}
-	}
-	return best
-}
-
-// split takes the last name off a section's path.
+// split takes the last name off the path of a section.
 func split(path string) (parent, name string) {
 	i := strings.LastIndexByte(path, '.')
 	if i < 0 {
@@ -183,9 +152,131 @@ func split(path string) (parent, name string) {
 	return path[:i], path[i+1:]
 }
 
+// join is the inverse of split.
 func join(parent, name string) string {
 	if parent == "" {
 		return name
 	}
 	return parent + "." + name
+}
+
+// A setter reads the value of an entry and stores it in a field. An error is a mistake in the
+// value.
+type setter func(l *loader, k *key, e natsconf.Entry) error
+
+// set returns a setter for a value that needs no more than to be parsed.
+func set[T any](into *T, parse func(name string, value any) (T, error)) setter {
+	return func(_ *loader, k *key, e natsconf.Entry) (err error) {
+		v, err := parse(k.name, e.Value.Data)
+		if err == nil {
+			*into = v
+		}
+		return err
+	}
+}
+
+func boolean(into *bool) setter       { return set(into, parseBool) }
+func integer(into *int) setter        { return set(into, parseInt) }
+func text(into *string) setter        { return set(into, parseText) }
+func path(into *string) setter        { return set(into, parsePath) }
+func urls(into *[]string) setter      { return set(into, parseURLs) }
+func verify(into *Verify) setter      { return set(into, parseVerify) }
+func operatorJWT(into *JWTRef) setter { return set(into, parseOperator) }
+func systemJWT(into *JWTRef) setter   { return set(into, parseSystem) }
+
+// port sets a TCP port.
+func port(into *int) setter {
+	return func(l *loader, k *key, e natsconf.Entry) error {
+		if err := integer(into)(l, k, e); err != nil {
+			return err
+		}
+		if err := checkPort(*into); err != nil {
+			return fmt.Errorf("%s.%w", k.section, err)
+		}
+		return nil
+	}
+}
+
+// subject sets a NATS subject.
+func subject(into *string) setter {
+	return func(l *loader, k *key, e natsconf.Entry) error {
+		if err := text(into)(l, k, e); err != nil {
+			return err
+		}
+		if *into != "" && !isSubject(*into) {
+			return fmt.Errorf("%s %q is no subject to publish on", k.path(), *into)
+		}
+		return nil
+	}
+}
+
+const (
+	minReconnectWait = 100 * time.Millisecond
+	minForgetTime    = time.Second
+	maxTimeout       = 24 * time.Hour // a longer one probably has a wrong unit
+)
+
+// timeout sets a duration of more than 0 and at most maxTimeout.
+func timeout(into *time.Duration) setter { return between(into, 1, maxTimeout) }
+
+// interval sets a duration that may be 0 and very long.
+func interval(into *time.Duration) setter { return between(into, 0, math.MaxInt64) }
+
+// between sets a duration with a least and a greatest value. least is 0, or 1 for any duration
+// above.
+func between(into *time.Duration, least, most time.Duration) setter {
+	return func(_ *loader, k *key, e natsconf.Entry) error {
+		d, err := parseDuration(k.name, e.Value.Data)
+		switch {
+		case err != nil:
+			return err
+		case d < least && least > 0:
+			return fmt.Errorf("%s must be more than 0", k.path())
+		case d < least:
+			return fmt.Errorf("%s must not be negative", k.path())
+		case d > most:
+			return fmt.Errorf("%s must be at most a day, not %s", k.path(), d)
+		}
+		*into = d
+		return nil
+	}
+}
+
+// reconnectWait sets a wait, which it raises to minReconnectWait.
+func reconnectWait(into *time.Duration) setter {
+	return func(l *loader, k *key, e natsconf.Entry) error {
+		if err := between(into, 0, maxTimeout)(l, k, e); err != nil {
+			return err
+		}
+		if *into < minReconnectWait {
+			*into = minReconnectWait
+			l.warn(e.Value.Pos, false, "%s is raised to 100 ms", k.path())
+		}
+		return nil
+	}
+}
+
+// forgetTime sets a duration of at least minForgetTime.
+func forgetTime(into *time.Duration) setter {
+	return func(_ *loader, k *key, e natsconf.Entry) error {
+		d, err := parseDuration(k.name, e.Value.Data)
+		if err == nil && d < minForgetTime {
+			err = fmt.Errorf("%s must be at least 1 s, not %s", k.path(), d)
+		}
+		if err == nil {
+			*into = d
+		}
+		return err
+	}
+}
+
+// maxReconnects reads a key of the original that has no effect.
+func maxReconnects() setter {
+	return func(l *loader, k *key, e natsconf.Entry) error {
+		n, err := parseInt(k.name, e.Value.Data)
+		if err == nil && n != -1 {
+			l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")
+		}
+		return err
+	}
 }

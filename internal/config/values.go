@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -16,50 +17,12 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
-// read puts a value from the file where it belongs. The error texts are the original's where it has one.
-func (k *key) read(value any, into any) (err error) {
-	switch p := into.(type) {
-	case *bool:
-		*p, err = k.bool(value)
-	case *int:
-		*p, err = k.int(value)
-	case *time.Duration:
-		*p, err = k.duration(value)
-	case *string:
-		if *p, err = k.text(value); err == nil && k.kind == path {
-			*p, err = absolute(*p)
-		}
-	case *[]string:
-		*p, err = k.urls(value)
-	case *JWTRef:
-		*p, err = k.jwt(value)
-	case *Verify:
-		*p, err = k.verify(value)
-	}
-	return err
-}
+// The functions in this file parse the value of a key. Their errors have the original's text where
+// the original has one.
 
-// isDefault says whether a value is what holds anyway. The error says that it is no value for this key.
-func (k *key) isDefault(value any) (bool, error) {
-	switch k.kind {
-	case boolean:
-		v, err := k.bool(value)
-		return strconv.FormatBool(v) == k.def, err
-	case integer:
-		v, err := k.int(value)
-		return strconv.Itoa(v) == k.def, err
-	case duration:
-		v, err := k.duration(value)
-		d, _ := k.duration(k.def)
-		return v == d, err
-	default:
-		v, err := k.text(value)
-		return v == k.def, err
-	}
-}
-
-// bool takes a boolean, or a text that says one. The original took every text but "true" for false.
-func (k *key) bool(value any) (bool, error) {
+// parseBool parses a boolean, or a text for one. The original takes every text but "true" for
+// false.
+func parseBool(name string, value any) (bool, error) {
 	switch v := value.(type) {
 	case bool:
 		return v, nil
@@ -71,10 +34,26 @@ func (k *key) bool(value any) (bool, error) {
 			return false, nil
 		}
 	}
-	return false, fmt.Errorf("error parsing %s option %v, it must be true or false", k.name, show(value))
+	return false, fmt.Errorf("error parsing %s option %v, it must be true or false", name, show(value))
 }
 
-func (k *key) int(value any) (int, error) {
+// parseVerify parses a boolean, or the word require.
+func parseVerify(name string, value any) (Verify, error) {
+	if s, ok := value.(string); ok && strings.EqualFold(s, "require") {
+		return VerifyRequire, nil
+	}
+	switch given, err := parseBool(name, value); {
+	case err != nil:
+		return VerifyNone, fmt.Errorf("error parsing %s option %v, it must be true, false or require",
+			name, show(value))
+	case given:
+		return VerifyGiven, nil
+	default:
+		return VerifyNone, nil
+	}
+}
+
+func parseInt(name string, value any) (int, error) {
 	switch v := value.(type) {
 	case int64:
 		if n := int(v); int64(n) == v {
@@ -85,57 +64,68 @@ func (k *key) int(value any) (int, error) {
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("unable to parse integer %v for key %s", show(value), k.name)
+	return 0, fmt.Errorf("unable to parse integer %v for key %s", show(value), name)
 }
 
-// duration takes milliseconds, as the original does, or a text with a unit.
-func (k *key) duration(value any) (time.Duration, error) {
+// parseDuration parses a number of milliseconds, as the original does, or a text with a unit.
+func parseDuration(name string, value any) (time.Duration, error) {
 	if s, ok := value.(string); ok {
 		if d, err := time.ParseDuration(s); err == nil {
 			return d, nil
 		}
 	}
-	n, err := k.int(value)
+	n, err := parseInt(name, value)
 	if err != nil {
 		return 0, fmt.Errorf("%w: give milliseconds, or a duration such as \"5s\"", err)
 	}
-	const most = int64(1<<63-1) / int64(time.Millisecond)
-	if int64(n) > most || int64(n) < -most {
-		return 0, fmt.Errorf("unable to parse integer %d for key %s: it is too large", n, k.name)
+	d := time.Duration(n) * time.Millisecond
+	if d/time.Millisecond != time.Duration(n) {
+		return 0, fmt.Errorf("unable to parse integer %d for key %s: it is too large", n, name)
 	}
-	return time.Duration(n) * time.Millisecond, nil
+	return d, nil
 }
 
-func (k *key) text(value any) (string, error) {
+func parseText(name string, value any) (string, error) {
 	if s, ok := value.(string); ok {
 		return s, nil
 	}
-	return "", fmt.Errorf("error parsing %s option %v", k.name, show(value))
+	return "", fmt.Errorf("error parsing %s option %v", name, show(value))
 }
 
-// texts takes a list of texts, or one.
-func (k *key) texts(value any) ([]string, error) {
+// parsePath parses a path and makes it absolute.
+func parsePath(name string, value any) (string, error) {
+	s, err := parseText(name, value)
+	if err != nil {
+		return "", err
+	}
+	return absolute(s)
+}
+
+// parseTexts parses a list of texts, or one text.
+func parseTexts(name string, value any) ([]string, error) {
+	if s, ok := value.(string); ok {
+		return []string{s}, nil
+	}
 	list, ok := value.([]natsconf.Value)
 	if !ok {
-		if _, ok := value.(string); !ok {
-			return nil, fmt.Errorf("error parsing %s option %v, single element is not convertable", k.name, show(value))
-		}
-		list = []natsconf.Value{{Data: value}}
+		return nil, fmt.Errorf("error parsing %s option %v, single element is not convertable",
+			name, show(value))
 	}
 	var all []string
 	for _, v := range list {
 		s, ok := v.Data.(string)
 		if !ok {
-			return nil, fmt.Errorf("error parsing %s option %v, contents are not convertable", k.name, show(value))
+			return nil, fmt.Errorf("error parsing %s option %v, contents are not convertable",
+				name, show(value))
 		}
 		all = append(all, s)
 	}
 	return all, nil
 }
 
-// urls takes NATS URLs. One text may hold several, separated by commas, as the original's client took them.
-func (k *key) urls(value any) ([]string, error) {
-	texts, err := k.texts(value)
+// parseURLs parses NATS URLs. As in the original, one text may hold several, separated by commas.
+func parseURLs(name string, value any) ([]string, error) {
+	texts, err := parseTexts(name, value)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +134,7 @@ func (k *key) urls(value any) ([]string, error) {
 		for one := range strings.SplitSeq(t, ",") {
 			one = strings.TrimSpace(one)
 			if err := checkURL(one); err != nil {
-				return nil, fmt.Errorf("error parsing %s option: %w", k.name, err)
+				return nil, fmt.Errorf("error parsing %s option: %w", name, err)
 			}
 			all = append(all, one)
 		}
@@ -152,7 +142,8 @@ func (k *key) urls(value any) ([]string, error) {
 	return all, nil
 }
 
-// checkURL refuses what no client can dial. Its error never shows what may be a password.
+// checkURL returns an error for a URL that the NATS client can't dial. The error does not show the
+// URL, which may contain a password.
 func checkURL(s string) error {
 	if !strings.Contains(s, "://") {
 		s = "nats://" + s
@@ -160,7 +151,7 @@ func checkURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "":
-		return fmt.Errorf("one of the URLs can't be read: it must be like nats://host:4222")
+		return errors.New("one of the URLs can't be read: it must be like nats://host:4222")
 	case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
 		return fmt.Errorf("the URL scheme %q is not one of nats, tls, ws and wss", u.Scheme)
 	case u.Port() == "":
@@ -173,26 +164,41 @@ func checkURL(s string) error {
 	return checkPort(n)
 }
 
-// jwt takes what names a JWT: a file, the JWT itself or, for the system account, its key. nats-server takes a list
-// of operators; a list of one will do here.
-func (k *key) jwt(value any) (JWTRef, error) {
+func checkPort(n int) error {
+	if n < 0 || n > 65535 {
+		return fmt.Errorf("port %d is not between 0 and 65535", n)
+	}
+	return nil
+}
+
+// isSubject reports whether a message can be published on a NATS subject: it has no wildcard, no
+// white space and no empty token.
+func isSubject(s string) bool {
+	isBad := func(r rune) bool { return r <= ' ' || r == 0x7f }
+	for token := range strings.SplitSeq(s, ".") {
+		if token == "" || token == "*" || token == ">" || strings.ContainsFunc(token, isBad) {
+			return false
+		}
+	}
+	return true
+}
+
+func parseOperator(name string, value any) (JWTRef, error) { return parseJWT(name, value, false) }
+func parseSystem(name string, value any) (JWTRef, error)   { return parseJWT(name, value, true) }
+
+// parseJWT parses a path, a JWT or, if keyAllowed is set, the public key of an account. It accepts
+// a list of one element, because nats-server accepts a list of operators.
+func parseJWT(name string, value any, keyAllowed bool) (JWTRef, error) {
 	if list, ok := value.([]natsconf.Value); ok {
 		if len(list) != 1 {
-			return JWTRef{}, fmt.Errorf("error parsing %s option: exactly one is supported", k.name)
+			return JWTRef{}, fmt.Errorf("error parsing %s option: exactly one is supported", name)
 		}
 		value = list[0].Data
 	}
-	s, err := k.text(value)
-	if err != nil {
-		return JWTRef{}, err
-	}
-	return parseRef(s, k.name != "OperatorJWTPath")
-}
-
-func parseRef(s string, keyAllowed bool) (JWTRef, error) {
+	s, err := parseText(name, value)
 	switch {
-	case s == "":
-		return JWTRef{}, nil
+	case err != nil || s == "":
+		return JWTRef{}, err
 	case strings.HasPrefix(s, "eyJ"):
 		return JWTRef{Token: s}, nil
 	case keyAllowed && nkeys.IsValidPublicAccountKey(s):
@@ -202,7 +208,29 @@ func parseRef(s string, keyAllowed bool) (JWTRef, error) {
 	return JWTRef{Path: p}, err
 }
 
-// show gives a value as the original's messages do, but for what may be a password.
+// absolute expands a leading ~ to the home directory and makes a path absolute. A relative path is
+// relative to the working directory. The empty path stays empty.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+		path = filepath.Join(home, path[1:])
+	}
+	return filepath.Abs(path)
+}
+
+// hidden replaces what may be a password.
+const hidden = "…"
+
+// secret matches keys that probably have a password as their value.
+var secret = regexp.MustCompile(`(?i)pass|token|secret|seed`)
+
+// show returns a value as the original's error messages show it, but without passwords.
 func show(value any) any {
 	switch v := value.(type) {
 	case []natsconf.Value:
@@ -226,27 +254,10 @@ func show(value any) any {
 	return value
 }
 
-const hidden = "…"
-
-// secret is like the names under which people write passwords.
-var secret = regexp.MustCompile(`(?i)pass|token|secret|seed`)
-
-// hideUser hides all that stands before the last @: in a URL that is a user and a password.
+// hideUser replaces the text before the last @, which in a URL is a user and a password.
 func hideUser(s string) string {
 	if at := strings.LastIndexByte(s, '@'); at >= 0 {
 		return hidden + s[at:]
 	}
 	return s
-}
-
-// expandHome expands ~ and ~/… to the home directory.
-func expandHome(path string) (string, error) {
-	if path != "~" && !strings.HasPrefix(path, "~/") {
-		return path, nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	return filepath.Join(home, path[1:]), nil
 }

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// checkStore checks and completes the keys of the store, and finds the operator in a directory of
+// nsc.
+func (l *loader) checkStore() {
+	s := &l.draft.Store
+	// An empty directory may come from a variable that is unexpectedly empty. Storing in memory
+	// instead would lose data.
+	if at, given := l.at["store.dir"]; given && s.Dir == "" && s.NSC == "" && !s.ReadOnly {
+		l.mistake(at, "store directory is required")
+	}
+	if s.Dir != "" && s.NSC != "" {
+		l.warn(nowhere, false, "store.nsc has no effect: store.dir wins")
+		s.NSC = ""
+	}
+	if s.NSC != "" {
+		s.ReadOnly = true
+		l.findOperator(s.NSC)
+	}
+	if s.ReadOnly && s.CleanupInterval > 0 {
+		l.warn(nowhere, false, "store.cleanupinterval has no effect: this server is read-only")
+		s.CleanupInterval = 0
+	}
+	source := cmp.Or(s.Dir, s.NSC)
+	switch {
+	case s.StateDir != "" && (!s.ReadOnly || source == ""):
+		l.mistake(nowhere, "store.statedir is for a read-only directory or an nsc folder")
+	case s.StateDir != "" && (within(s.StateDir, source) || within(source, s.StateDir)):
+		l.mistake(nowhere, "store.statedir must be another directory than the one that is only read, "+
+			"and neither may be inside the other")
+	case s.ReadOnly && s.AllowDelete:
+		l.mistake(nowhere, "store.allow_delete is not for a server that is read-only")
+	}
+}
+
+// within reports whether path is dir or inside dir. It follows symbolic links.
+func within(path, dir string) bool {
+	relative, err := filepath.Rel(resolve(dir), resolve(path))
+	return err == nil && relative != ".." &&
+		!strings.HasPrefix(relative, ".."+string(filepath.Separator))
+}
+
+// resolve replaces the symbolic links in the part of a path that exists.
+func resolve(path string) string {
+	if found, err := filepath.EvalSymlinks(path); err == nil || filepath.Dir(path) == path {
+		return cmp.Or(found, path)
+	}
+	return filepath.Join(resolve(filepath.Dir(path)), filepath.Base(path))
+}
+
+// findOperator takes the operator's JWT from a directory of nsc, unless one is configured. nsc
+// names the JWT like the directory, with spaces or with underscores. The directory may have been
+// renamed; if it has only one JWT, that is the operator's.
+func (l *loader) findOperator(dir string) {
+	if l.draft.Operator != (JWTRef{}) {
+		return
+	}
+	name := filepath.Base(dir)
+	names := []string{name, strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(name, "_", " ")}
+	if only := jwtsIn(dir); len(only) == 1 {
+		names = append(names, only...)
+	}
+	for _, n := range names {
+		path := filepath.Join(dir, n+".jwt")
+		if _, err := os.Stat(path); err == nil {
+			l.draft.Operator = JWTRef{Path: path}
+			return
+		}
+	}
+	if l.flags.NSC != "" {
+		// The file can't be read. The error is reported when the server tries.
+		l.draft.Operator = JWTRef{Path: filepath.Join(dir, name+".jwt")}
+		return
+	}
+	l.warn(nowhere, true, "there is no operator JWT in %s: set operatorjwtpath", dir)
+}
+
+// jwtsIn returns the names of the JWT files in a directory, without their suffix.
+func jwtsIn(dir string) (names []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".jwt"); ok && !e.IsDir() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// checkPrimary checks the URL of the primary, and that a replica can follow it.
+func (l *loader) checkPrimary() {
+	c := &l.draft
+	if c.Primary == "" {
+		return
+	}
+	at := l.at["primary"]
+	if err := checkPrimaryURL(c.Primary); err != nil {
+		l.mistake(at, "%s", err)
+	}
+	switch {
+	case c.Store.NSC != "":
+		l.mistake(at, "replicas cannot be run in NSC mode")
+	case c.Store.ReadOnly:
+		l.mistake(at, "replica mode cannot be used in read-only mode, but will not allow POST operations")
+	case c.Operator == (JWTRef{}):
+		l.mistake(at, "a replica needs an operator, to know what it may take from its primary: "+
+			"set operatorjwtpath")
+	}
+}
+
+func checkPrimaryURL(primary string) error {
+	u, err := url.Parse(primary)
+	isHTTP := err == nil && (u.Scheme == "http" || u.Scheme == "https")
+	switch {
+	case !isHTTP || u.Host == "" || strings.ContainsAny(primary, "?#"):
+		return errors.New("primary is not the URL of an account server, such as http://host:9090")
+	case strings.Contains(u.Path+"/", "/jwt/v1/"):
+		return errors.New("primary is the URL of an account server without /jwt/v1, " +
+			"such as http://host:9090")
+	}
+	return nil
+}
+
+// checkNATSTLS checks that the connection to NATS is encrypted as configured.
+func (l *loader) checkNATSTLS() {
+	t, at := l.draft.NATS.TLS, l.at["nats.tls"]
+	switch {
+	case t.Cert != "" && t.Key == "":
+		l.mistake(at, "nats.tls.cert needs the key that belongs to it: nats.tls.key is not set")
+	case t.Key != "" && t.Cert == "":
+		l.mistake(at, "nats.tls.key needs the certificate it belongs to: nats.tls.cert is not set")
+	}
+	unencrypted := func(url string) bool { return strings.HasPrefix(strings.ToLower(url), "ws://") }
+	if t != (NATSTLS{}) && slices.ContainsFunc(l.draft.NATS.Servers, unencrypted) {
+		l.mistake(at, "nats.tls is set, but a ws:// URL in nats.servers goes without TLS: write wss://")
+	}
+}
+
+// checkHTTPTLS checks that HTTP is encrypted and that clients are verified as configured.
+func (l *loader) checkHTTPTLS() {
+	t := l.draft.HTTP.TLS
+	switch {
+	case t.Cert != "" && t.Key == "":
+		l.mistake(l.at["http.tls.cert"],
+			"http.tls.cert needs the key that belongs to it: http.tls.key is not set")
+	case t.Key != "" && t.Cert == "":
+		l.mistake(l.at["http.tls.key"],
+			"http.tls.key needs the certificate it belongs to: http.tls.cert is not set")
+	case t.Verify != VerifyNone && t.Cert == "":
+		l.mistake(l.at["http.tls.verify"],
+			"http.tls.verify needs TLS: http.tls.cert and http.tls.key are not set")
+	case t.Verify != VerifyNone && t.Root == "":
+		l.mistake(l.at["http.tls.verify"],
+			"http.tls.verify needs the authorities of client certificates: http.tls.root is not set")
+	case t.Verify == VerifyNone && t.Root != "":
+		l.warn(l.at["http.tls.root"], false, "http.tls.root has no effect without http.tls.verify")
+	}
+}
+
+// checkLogins checks that the logins restrict access as it seems, and that each of them can log in.
+func (l *loader) checkLogins() {
+	h := l.draft.HTTP
+	writeAt, readAt := l.at["http.authorization.write"], l.at["http.authorization.read"]
+	switch {
+	case h.Write == nil && h.Read == nil:
+		return
+	case h.Write == nil:
+		l.mistake(readAt,
+			"http.authorization.read without http.authorization.write would let every client push")
+	case len(h.Write) == 0:
+		l.mistake(writeAt, "http.authorization.write has no login")
+	case h.Read != nil && len(h.Read) == 0:
+		l.mistake(readAt, "http.authorization.read has no login")
+	}
+	seen := map[Login]bool{}
+	passwords := false
+	for _, o := range slices.Concat(h.Write, h.Read) {
+		passwords = passwords || o.User != ""
+		if o.Certificate != "" && h.TLS.Verify == VerifyNone {
+			l.mistake(writeAt, "the certificate %q has no effect without http.tls.verify", o.Certificate)
+		}
+		o.Hash = ""
+		if seen[o] && o != (Login{}) {
+			l.mistake(writeAt, "%q is in http.authorization twice", o.User+o.Certificate)
+		}
+		seen[o] = true
+	}
+	if passwords && h.TLS.Cert == "" && !isLocal(h.Host) {
+		l.warn(writeAt, false, "without http.tls, passwords are sent unencrypted")
+	}
+}
+
+// isLocal reports whether only clients on this machine can reach a host.
+func isLocal(host string) bool {
+	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
+}

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"nats-account-server/internal/natsconf"
+)
+
+// logins sets a list of logins, given as a list of maps or as one map. The list is never nil,
+// because a nil list means that every client may. It reports each mistake where it is.
+func logins(into *[]Login) setter {
+	return func(l *loader, _ *key, e natsconf.Entry) error {
+		list, ok := e.Value.Data.([]natsconf.Value)
+		if !ok {
+			list = []natsconf.Value{e.Value}
+		}
+		*into = []Login{}
+		for _, v := range list {
+			*into = append(*into, l.login(v))
+		}
+		return nil
+	}
+}
+
+// login reads one { user, password } or { certificate }.
+func (l *loader) login(v natsconf.Value) (login Login) {
+	m, ok := v.Data.(*natsconf.Map)
+	if !ok {
+		l.mistake(v.Pos,
+			"this must be { user: …, password: … } or { certificate: … }, or a list of such")
+		return login
+	}
+	before := len(l.mistakes)
+	for _, e := range m.Entries {
+		if err := login.set(e.Key, e.Value.Data); err != nil {
+			l.mistake(e.Value.Pos, "%s", err)
+		}
+	}
+	byPassword := login.User != "" && login.Hash != "" && login.Certificate == ""
+	byCertificate := login.User == "" && login.Hash == "" && login.Certificate != ""
+	if len(l.mistakes) == before && !byPassword && !byCertificate {
+		l.mistake(v.Pos, "a login has a user and a password, or a certificate")
+	}
+	return login
+}
+
+// set sets one field by its key. An error does not show a password.
+func (o *Login) set(key string, value any) error {
+	text, _ := value.(string) // "" for a number or a list, which the checks refuse
+	for _, field := range []struct {
+		name  string
+		into  *string
+		check func(string) error
+	}{
+		{"user", &o.User, checkUser},
+		{"password", &o.Hash, checkHash},
+		{"certificate", &o.Certificate, checkName},
+	} {
+		if !strings.EqualFold(key, field.name) {
+			continue
+		}
+		if *field.into != "" {
+			return fmt.Errorf("%s is given twice: write several users as a list, [ {…}, {…} ]",
+				field.name)
+		}
+		*field.into = text
+		return field.check(text)
+	}
+	return fmt.Errorf("unknown key %q: a login has user and password, or certificate", key)
+}
+
+// checkUser returns an error for a name that HTTP Basic authentication can't transport.
+func checkUser(name string) error {
+	if strings.Contains(name, ":") {
+		return errors.New("a user's name can't have a colon")
+	}
+	return checkName(name)
+}
+
+// maxNameBytes is the most bytes of a user's name or a name in a certificate.
+const maxNameBytes = 255
+
+func checkName(name string) error {
+	if name == "" || len(name) > maxNameBytes || strings.ContainsFunc(name, unicode.IsControl) {
+		return errors.New("a name must be a text that is not empty, of no more than 255 bytes, " +
+			"without control characters")
+	}
+	return nil
+}
+
+// minCost is the least cost of a bcrypt hash. Each step above it doubles the time of a login.
+// maxCost keeps that below 1.9 s, which is how long nats-server waits for its account.
+const minCost, maxCost = 4, 14
+
+// bcryptHash matches what nats ($2a$), htpasswd ($2y$) and other tools ($2b$) write. The three
+// prefixes have the same meaning.
+var bcryptHash = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
+
+func checkHash(text string) error {
+	parts := bcryptHash.FindStringSubmatch(text)
+	if parts == nil {
+		return errors.New("the password must be a bcrypt hash, as \"nats server passwd\" or " +
+			"\"htpasswd -nBC 11 <user>\" make it")
+	}
+	if cost, _ := strconv.Atoi(parts[1]); cost < minCost || cost > maxCost {
+		return fmt.Errorf("the bcrypt cost of the password is %d, it must be from %d to %d: "+
+			"a login must not take seconds", cost, minCost, maxCost)
+	}
+	return nil
+}
