@@ -196,21 +196,13 @@ func (d *daemon) closeStore() {
 	d.say("closed JWT store")
 }
 
-// wire makes the gate and the outbox, who know each other: the gate announces, and what is announced passed the
-// gate. tokens is where activation tokens are kept.
+// wire makes the gate, which announces through the notifier. tokens is where activation tokens are kept.
 func (d *daemon) wire(trust anchors, tokens activations.Store) {
 	d.notifier = notifier.New(notifier.Options{
 		Outbox: d.store.Outbox(),
+		Forget: d.Config.ForgetServer,
 		Log:    d.log,
-		Load: func(ctx context.Context, key string) ([]byte, error) {
-			a, err := d.registry.GetLocal(ctx, key)
-			if err != nil {
-				return nil, err
-			}
-			return a.JWT, nil
-		},
 	})
-	d.notifier.SetForget(d.Config.ForgetServer)
 	d.client = resolver.NewClient(d.log)
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,

@@ -58,7 +58,7 @@ func (d *daemon) useLink(ctx context.Context, nc *nats.Conn) {
 	ready := make(chan struct{})
 	serving.Go(func() { d.resolver.Serve(ctx, nc, func() { close(ready) }) })
 	<-ready
-	d.notifier.Serve(ctx, nc)
+	d.notifier.Serve(ctx, nc, d.registry)
 	serving.Wait()
 }
 

@@ -38,13 +38,12 @@ func FuzzAnswers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {
 		store, log := jwtstore.NewMemory(true), &natstest.Log{}
-		n := notifier.New(notifier.Options{Outbox: store.Outbox(), Log: slog.New(logging.New(log, logging.Format{Debug: true})),
-			Load: func(context.Context, string) ([]byte, error) { return []byte("jwt"), nil }})
+		n := notifier.New(notifier.Options{Outbox: store.Outbox(), Log: slog.New(logging.New(log, logging.Format{Debug: true}))})
 		n.SetConfigured(true)
 		m := &mesh{subs: map[string]nats.MsgHandler{}, payloads: map[string][]string{}}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
-		go func() { defer close(done); n.Serve(ctx, m) }()
+		go func() { defer close(done); n.Serve(ctx, m, stored{store}) }()
 		hear := m.heard(subject)
 		seq, err := store.Put(ctx, key, "test", []byte("jwt"), func(_, _ []byte) error { return nil })
 		if err != nil {

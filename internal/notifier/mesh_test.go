@@ -164,14 +164,10 @@ func inMesh(t *testing.T, test func(t *testing.T, c *cell), nodes ...*node) {
 		c.notifier = notifier.New(notifier.Options{
 			Outbox: c.store.Outbox(),
 			Log:    slog.New(logging.New(c.log, logging.Format{Debug: true})),
-			Load: func(_ context.Context, key string) ([]byte, error) {
-				token, _, err := c.store.Load(key, accounts.Stamp{})
-				return token, err
-			},
 		})
 		c.notifier.SetConfigured(true)
 		ctx, cancel := context.WithCancel(context.Background())
-		go c.notifier.Serve(ctx, c.mesh)
+		go c.notifier.Serve(ctx, c.mesh, stored{c.store})
 		test(t, c)
 		cancel()
 		time.Sleep(time.Minute)

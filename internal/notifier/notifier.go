@@ -1,33 +1,52 @@
-// Package notifier is the outbox at work: it announces every committed change to the nats-servers and goes on
-// until each of them has said that it applied it.
+// Package notifier works through the outbox: it announces every committed change to the nats-servers, and goes on
+// until each of them has said that it applied the change.
 //
-// A publish and a flush prove nothing: with the credentials of an ordinary account, with a system user that may
-// not publish and with a connection cut in between, both succeed and nobody hears. So every announcement carries
-// a reply subject, and a change counts as delivered to a nats-server when that server answers. What is owed to
-// whom is kept by the Outbox, which outlives this process; what is kept here lasts as long as a session.
+// A publish and a flush prove nothing. With the credentials of an ordinary account, with a system user that may not
+// publish, and with a connection that breaks meanwhile, both succeed and no nats-server gets the message. So every
+// announcement carries a reply subject. A change counts as delivered to a nats-server when that server answers.
+// The Outbox records which server has acknowledged which change, and outlives this process. What this package
+// records lasts as long as one session.
 //
-//	           ┌───────────────── it is time, somebody is back, the account connects ─────────────────┐
-//	           v                                                                                      │
-//	pushed ──> queued ──publish──> in flight ──every server answered──> settled (gone)                │
-//	                                   │                                                              │
-//	                                   └── "skipped" too early, an error, silence, a cold cache ──> waiting
+// An announcement is one account's latest change on its way. Its states, and the state after each event:
 //
-// An announcement goes to all nats-servers at once. How many may be in flight is bounded, and a nats-server that
-// does not answer gets one at a time until it does, so it holds up nobody. The rooms of this package:
+//	            committed   heard  serverReady  sent      retry       rest     contradicted  finished
+//	waiting     toAnnounce  toAsk  toAnnounce   inFlight  toAnnounce  -        -             done
+//	toAnnounce  toAnnounce  -      -            inFlight  -           -        -             done
+//	toAsk       toAnnounce  -      -            asking    -           -        -             done
+//	inFlight    toAnnounce  -      -            -         toAnnounce  waiting  -             done
+//	asking      toAnnounce  -      -            -         toAsk       -        toAnnounce    done
+//	done        -           -      -            -         -           -        -             -
 //
-//	session.go  one connection: what is due now, and when to look again
-//	peers.go    which nats-servers are there
-//	items.go    one account's change on its way
-//	answers.go  what a nats-server's answer means
-//	heard.go    changes that the nats-servers have heard from somebody else
-//	report.go   what is known about one account
+// What is known about how a nats-server answers. In the states untested, unidentified and silent it gets one
+// announcement at a time, so it delays no other server:
+//
+//	              replies     repliesEarly  identifies  identifiesOld  misses
+//	responsive    -           -             -           neverReplies   silent
+//	untested      responsive  unidentified  -           neverReplies   silent
+//	unidentified  responsive  -             responsive  neverReplies   silent
+//	silent        responsive  -             -           neverReplies   -
+//	neverReplies  -           -             -           -              -
+//
+// An event changes nothing where the tables have a dash. states.go says what each state and event is.
+//
+// # Files
+//
+//	session.go        one connection: what is due now, what is published, when to look again
+//	replies.go        what arrives, and which events follow from it
+//	answers.go        nats-server's texts, and what they mean
+//	announcements.go  the changes that some server has not acknowledged, and the queue of them
+//	servers.go        which nats-servers are there
+//	report.go         what is known about one account
+//
+// # Concurrency
+//
+// Notifier.mu guards everything. Nothing blocks while it is held: a message is published, an account read and a line
+// logged after it is unlocked. The methods of the Outbox must not block.
 package notifier
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -38,33 +57,37 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// Change is one committed change of an account that the nats-servers are to hear of.
-type Change = jwtstore.Change
 
-// Outbox remembers, durably, which change each nats-server has acknowledged. jwtstore's stores meet it.
+// Outbox records, durably, which change each nats-server has acknowledged. The stores of jwtstore meet it.
 type Outbox interface {
-	// Changes returns what some server may still lack, oldest first; only the latest change of each account.
-	Pending() []Change
-	// Latest is the one of an account, the zero Change if there is none.
-	PendingFor(key string) Change
-	// Meet records that the server of this name exists. One that is new lacks every change that Changes returns.
+	// Pending returns what some server may still lack, oldest first: the latest change of each account.
+	Pending() []jwtstore.Change
+	// PendingFor returns the change of one account, the zero Change if there is none.
+	PendingFor(key string) jwtstore.Change
+	// Register records that the server of this name exists. A new one lacks every change that Pending returns.
 	Register(server string, at time.Time)
-	// Seen says when it was last met.
+	// LastSeen returns when the server was registered last, the zero time if it never was.
 	LastSeen(server string) time.Time
-	// Servers returns the names of all that were met and not forgotten.
+	// Servers returns the names of all that were registered and not forgotten.
 	Servers() []string
-	// Unseen returns the names of those last met before a moment.
+	// UnseenSince returns the names of those that were registered last before a moment.
 	UnseenSince(before time.Time) []string
-	// Forget removes a server: it is owed nothing any more.
+	// Forget removes a server: no change is pending for it any more.
 	Forget(server string)
-	// Lacks says whether the server has yet to acknowledge the change.
+	// IsPending reports whether the server has yet to acknowledge the change.
 	IsPending(server string, seq uint64) bool
-	// Confirm records that the server has acknowledged the change.
+	// Acknowledge records that the server has applied the change.
 	Acknowledge(server string, seq uint64)
 }
 
-// Session is a connected NATS session. *nats.Conn meets it.
-type Session interface {
+// Accounts has the JWTs that are announced. *accounts.Registry meets it.
+type Accounts interface {
+	// GetLocal returns an account that is stored here. Its error wraps accounts.ErrNotFound if there is none.
+	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
+}
+
+// Conn is one NATS connection. *nats.Conn meets it.
+type Conn interface {
 	NewInbox() string
 	Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error)
 	PublishRequest(subject, reply string, data []byte) error
@@ -72,48 +95,36 @@ type Session interface {
 	MaxPayload() int64
 }
 
+// defaultForget is how long changes are kept for a nats-server that is away.
+const defaultForget = 72 * time.Hour
+
 // Options is what a Notifier needs.
 type Options struct {
 	Outbox Outbox
-	// Load returns the JWT of an account as it is stored now; fs.ErrNotExist when there is none.
-	Load func(ctx context.Context, key string) ([]byte, error)
-	Log  *slog.Logger
+	Forget time.Duration // see SetForget; 0 means 72 h
+	Log    *slog.Logger
 }
 
-// Notifier announces changes through whatever session it has. Its methods may be called from any goroutine.
+// Notifier announces changes through the session that it has. Its methods may be called from any goroutine.
 type Notifier struct {
-	Options
+	outbox Outbox
+	log    *slog.Logger
 
-	mu          sync.Mutex
-	configured  bool
-	forgetAfter time.Duration
-	maxPayload  int      // of the last session, bytes; 0 before the first
-	live        *session // nil while NATS is not connected
-	lines       []line   // to be logged once mu is free: a log may block
-}
-
-// line is a line of the log.
-type line struct {
-	level slog.Level
-	text  string
+	mu         sync.Mutex
+	configured bool
+	forget     time.Duration
+	maxPayload int      // of the last session, in bytes; 0 before the first
+	session    *session // nil while NATS is not connected
+	notes      notes
 }
 
 // New returns a Notifier that has no session yet.
-func New(o Options) *Notifier { return &Notifier{Options: o, forgetAfter: defaultForget} }
-
-// note logs a line as soon as the lock is free.
-func (n *Notifier) note(level slog.Level, format string, args ...any) {
-	n.lines = append(n.lines, line{level, fmt.Sprintf(format, args...)})
-}
-
-// unlock ends what mu guards and logs what was noted meanwhile.
-func (n *Notifier) unlock() {
-	lines := n.lines
-	n.lines = nil
-	n.mu.Unlock()
-	for _, l := range lines {
-		n.Log.Log(context.Background(), l.level, l.text)
+func New(o Options) *Notifier {
+	n := &Notifier{outbox: o.Outbox, log: o.Log, forget: o.Forget, notes: notes{warned: make(map[string]bool)}}
+	if n.forget == 0 {
+		n.forget = defaultForget
 	}
+	return n
 }
 
 // SetConfigured says whether there is a NATS to announce on at all.
@@ -123,11 +134,11 @@ func (n *Notifier) SetConfigured(on bool) {
 	n.configured = on
 }
 
-// SetForget says how long what a nats-server misses is kept for it while it is not seen; default 72 h.
+// SetForget says how long changes are kept for a nats-server that is away.
 func (n *Notifier) SetForget(after time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.forgetAfter = after
+	n.forget = after
 }
 
 // MaxPayload implements accounts.Announcer.
@@ -145,8 +156,9 @@ func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Recei
 	n.mu.Lock()
 	defer n.unlock()
 	r := &receipt{n: n, key: key, answered: make(chan struct{})}
-	if s := n.live; s != nil {
-		s.enqueue(Change{Seq: seq, Key: key, At: at}, r)
+	if s := n.session; s != nil {
+		s.announcements.add(jwtstore.Change{Seq: seq, Key: key, At: at}, r)
+		s.wakeUp()
 	} else {
 		close(r.answered)
 	}
@@ -157,8 +169,9 @@ func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Recei
 func (n *Notifier) Heard(key string, seq uint64, at time.Time) {
 	n.mu.Lock()
 	defer n.unlock()
-	if n.live != nil {
-		n.live.heard(Change{Seq: seq, Key: key, At: at}, time.Now())
+	if s := n.session; s != nil {
+		s.announcements.addHeard(jwtstore.Change{Seq: seq, Key: key, At: at}, time.Now())
+		s.wakeUp()
 	}
 }
 
@@ -166,30 +179,30 @@ func (n *Notifier) Heard(key string, seq uint64, at time.Time) {
 func (n *Notifier) Delivery(key string) accounts.Delivery {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	d := accounts.Delivery{State: n.state()}
+	d := accounts.Delivery{State: n.deliveryStateLocked()}
 	if d.State == accounts.Sent {
-		d.Acked, d.Servers = n.live.delivery(key)
+		d.Acked, d.Servers = n.session.announcements.delivery(key)
 	}
 	return d
 }
 
-// state says how far an announcement could get now.
-func (n *Notifier) state() accounts.DeliveryState {
+// deliveryStateLocked says how far an announcement could get now. n.mu must be held.
+func (n *Notifier) deliveryStateLocked() accounts.DeliveryState {
 	switch {
 	case !n.configured:
 		return accounts.NotConfigured
-	case n.live == nil || n.live.meeting:
+	case n.session == nil || n.session.servers.discovering:
 		return accounts.NotConnected
 	default:
 		return accounts.Sent
 	}
 }
 
-// Drain waits until every nats-server has acknowledged everything, as far as somebody is connected who could, at
-// the latest until ctx ends.
+// Drain waits until every nats-server has acknowledged every change, and ends with ctx. It does not wait when a
+// server is overdue, or NATS is away.
 func (n *Notifier) Drain(ctx context.Context) {
 	for {
-		r := n.oldest()
+		r := n.nextReceipt()
 		if r == nil {
 			return
 		}
@@ -201,26 +214,38 @@ func (n *Notifier) Drain(ctx context.Context) {
 	}
 }
 
-// oldest gives a receipt for the end of the next attempt, or nil when nothing is to be waited for.
-func (n *Notifier) oldest() *receipt {
+// nextReceipt returns a receipt for the attempt that ends next, nil when there is none to wait for.
+func (n *Notifier) nextReceipt() *receipt {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.live == nil || n.live.overdue() {
+	if n.hopelessLocked() {
 		return nil
 	}
-	return n.live.nextReceipt()
+	a := n.session.announcements.nearest()
+	if a == nil {
+		return nil
+	}
+	r := &receipt{n: n, key: a.Key, answered: make(chan struct{})}
+	a.receipts = append(a.receipts, r)
+	return r
 }
+
+// hopelessLocked reports whether waiting for answers would only make a push slow. n.mu must be held.
+func (n *Notifier) hopelessLocked() bool { return n.session == nil || n.session.servers.overdue() }
 
 // receipt follows the next attempt to announce a change.
 type receipt struct {
 	n        *Notifier
 	key      string
-	answered chan struct{} // closed when every server has answered, or nobody will
+	answered chan struct{} // closed when every server has answered, or no more answers will come
 }
 
 // Wait implements accounts.Receipt.
 func (r *receipt) Wait(ctx context.Context) accounts.Delivery {
-	if !r.n.hopeless() {
+	r.n.mu.Lock()
+	hopeless := r.n.hopelessLocked()
+	r.n.mu.Unlock()
+	if !hopeless {
 		select {
 		case <-r.answered:
 		case <-ctx.Done():
@@ -229,17 +254,41 @@ func (r *receipt) Wait(ctx context.Context) accounts.Delivery {
 	return r.n.Delivery(r.key)
 }
 
-// hopeless says that waiting for answers would only make a push slow.
-func (n *Notifier) hopeless() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.live == nil || n.live.overdue()
+// maxWarned bounds how many different warnings of one session are remembered.
+const maxWarned = 10000
+
+// notes are lines for the log. They are written after the lock is free, since a log may block.
+type notes struct {
+	lines  []note
+	warned map[string]bool // warnings that this session has logged
 }
 
-// gone says that an account is no longer stored, so that there is nothing to announce.
-func gone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, accounts.ErrNotFound)
+type note struct {
+	level slog.Level
+	text  string
 }
 
-// short is a key as logs show it.
-func short(key string) string { return key[:min(len(key), 12)] }
+// add adds a line.
+func (l *notes) add(level slog.Level, format string, args ...any) {
+	l.lines = append(l.lines, note{level, fmt.Sprintf(format, args...)})
+}
+
+// warnOnce adds a warning, but not twice in one session.
+func (l *notes) warnOnce(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if l.warned[text] || len(l.warned) > maxWarned {
+		return
+	}
+	l.warned[text] = true
+	l.lines = append(l.lines, note{slog.LevelWarn, text})
+}
+
+// unlock unlocks n.mu and writes the lines that were added while it was held.
+func (n *Notifier) unlock() {
+	lines := n.notes.lines
+	n.notes.lines = nil
+	n.mu.Unlock()
+	for _, l := range lines {
+		n.log.Log(context.Background(), l.level, l.text)
+	}
+}

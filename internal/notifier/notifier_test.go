@@ -33,15 +33,22 @@ type bench struct {
 	log      *natstest.Log
 }
 
+// stored has the accounts of a store, unverified.
+type stored struct{ store *jwtstore.Memory }
+
+func (s stored) GetLocal(_ context.Context, key string) (*accounts.Account, error) {
+	token, _, err := s.store.Load(key, accounts.Stamp{})
+	if err != nil {
+		return nil, err
+	}
+	return &accounts.Account{Key: key, JWT: token}, nil
+}
+
 func newBench(t *testing.T) *bench {
 	b := &bench{op: jwttest.NewOperator(t), store: jwtstore.NewMemory(true), log: &natstest.Log{}}
 	b.notifier = notifier.New(notifier.Options{
 		Outbox: b.store.Outbox(),
 		Log:    slog.New(logging.New(b.log, logging.Format{Debug: true})),
-		Load: func(_ context.Context, key string) ([]byte, error) {
-			token, _, err := b.store.Load(key, accounts.Stamp{})
-			return token, err
-		},
 	})
 	b.notifier.SetConfigured(true)
 	return b
@@ -61,7 +68,7 @@ func (b *bench) link(t *testing.T, url string, creds []byte) (stop func()) {
 	}
 	go func() {
 		defer close(done)
-		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) { b.notifier.Serve(ctx, nc) })
+		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) { b.notifier.Serve(ctx, nc, stored{b.store}) })
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(stop)
@@ -296,7 +303,7 @@ func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
 		b.store.Outbox().Register("away", time.Now().Add(-70*time.Hour))
 		b.store.Outbox().Register("here", time.Now().Add(-73*time.Hour))
 		ctx, cancel := context.WithCancel(context.Background())
-		go b.notifier.Serve(ctx, &echo{})
+		go b.notifier.Serve(ctx, &echo{}, stored{b.store})
 		known := func(after time.Duration, want ...string) {
 			t.Helper()
 			time.Sleep(after) // of the bubble's clock

@@ -2,7 +2,6 @@ package notifier
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,25 +10,11 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// verifyWithin bounds the question what the nats-servers run.
-const verifyWithin = time.Second
-
-// inquiry asks every nats-server what it runs for one account.
-type inquiry struct {
-	open    int                         // how many have not answered
-	answers map[string]accounts.Running // by name
-	done    chan struct{}
-}
-
-func (q *inquiry) end() {
-	if q.open > 0 {
-		q.open = 0
-		close(q.done)
-	}
-}
+// questionTimeout bounds the wait for the answers to a question.
+const questionTimeout = time.Second
 
 // Report says what is known of every nats-server about an account's stored JWT: whether it has acknowledged it, and,
-// if they are to be asked, which one it runs. It takes no longer than a second.
+// if ask is set, which one it runs. It takes up to a second then.
 func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Report {
 	var running map[string]accounts.Running
 	if ask {
@@ -37,15 +22,15 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	report := accounts.Report{State: n.state()}
-	latest := n.Outbox.PendingFor(key)
-	for _, name := range n.Outbox.Servers() {
-		r := accounts.ServerReport{Name: name, Seen: n.Outbox.LastSeen(name), Acked: true}
-		if n.Outbox.IsPending(name, latest.Seq) {
+	report := accounts.Report{State: n.deliveryStateLocked()}
+	latest := n.outbox.PendingFor(key)
+	for _, name := range n.outbox.Servers() {
+		r := accounts.ServerReport{Name: name, Seen: n.outbox.LastSeen(name), Acked: true}
+		if n.outbox.IsPending(name, latest.Seq) {
 			r.Acked, r.Since = false, latest.At
 		}
-		if n.live != nil {
-			n.live.describe(&r, key)
+		if n.session != nil {
+			n.session.describe(&r, key)
 		}
 		if what, asked := running[name]; asked {
 			r.Runs = &what
@@ -58,37 +43,42 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 
 // describe adds what the session knows of a nats-server.
 func (s *session) describe(r *accounts.ServerReport, key string) {
-	p := s.peers[r.Name]
-	if p == nil {
+	srv := s.servers.byName[r.Name]
+	if srv == nil {
 		return
 	}
-	r.Here, r.ID, r.Version = true, p.id, p.version
+	r.Here, r.ID, r.Version = true, srv.id, srv.version
 	if r.Acked {
 		return
 	}
-	switch it := s.items[key]; {
-	case p.late:
+	switch a := s.announcements.byKey[key]; {
+	case srv.state == silent:
 		r.Reason = "it does not answer"
-	case it == nil:
-	case it.cold[r.Name]:
+	case a == nil:
+	case a.notCached[r.Name]:
 		r.Reason = "it has not cached the account: it is told when somebody connects to it there"
-	case it.refused[r.Name] != "":
-		r.Reason = it.refused[r.Name]
-	case it.early:
+	case a.refused[r.Name] != "":
+		r.Reason = a.refused[r.Name]
+	case a.followUp == afterSkip:
 		r.Reason = "it has not loaded the account, and is told again in a moment"
 	}
 }
 
-// ask asks every nats-server that is there what it runs, and waits a moment for the answers.
+// ask asks every nats-server that is there what it runs for an account, and returns the answers by server; nil when
+// there is no server to ask.
 func (n *Notifier) ask(ctx context.Context, key string) map[string]accounts.Running {
-	s, q, subjects, reply := n.pose(key)
-	if s == nil {
+	n.mu.Lock()
+	s := n.session
+	if s == nil || len(s.servers.byName) == 0 {
+		n.mu.Unlock()
 		return nil
 	}
+	number, q, subjects := s.questions.begin(s.servers)
+	n.mu.Unlock()
 	for _, subject := range subjects {
-		s.publish(subject, reply, fmt.Appendf(nil, `{"account":%q}`, key))
+		s.publish(subject, aboutRuns+"."+number, accountQuery(key))
 	}
-	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
 	select {
 	case <-q.done:
@@ -96,54 +86,67 @@ func (n *Notifier) ask(ctx context.Context, key string) map[string]accounts.Runn
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(s.questions, strings.TrimPrefix(reply, replyRuns+"."))
-	q.open = 0
+	s.questions.end(number)
 	return q.answers
 }
 
-// pose prepares a question to every nats-server that is there.
-func (n *Notifier) pose(key string) (s *session, q *inquiry, subjects []string, reply string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if s = n.live; s == nil || len(s.peers) == 0 {
-		return nil, nil, nil, ""
-	}
-	q = &inquiry{answers: make(map[string]accounts.Running), done: make(chan struct{}), open: len(s.peers)}
-	for name, p := range s.peers {
-		q.answers[name] = accounts.Running{State: accounts.NoAnswer}
-		if p.id != "" {
-			subjects = append(subjects, "$SYS.REQ.SERVER."+p.id+".ACCOUNTZ")
+// questions are those that wait for answers what the servers run for one account.
+type questions struct {
+	open  map[string]*question // by number
+	count int                  // so far
+}
+
+type question struct {
+	missing int                         // how many answers are
+	answers map[string]accounts.Running // by server, NoAnswer before it has answered
+	done    chan struct{}               // closed when all have answered, or the session has ended
+}
+
+// begin returns a new question to all servers, and the subjects to ask.
+func (q *questions) begin(servers *servers) (number string, asked *question, subjects []string) {
+	asked = &question{answers: make(map[string]accounts.Running), done: make(chan struct{}), missing: len(servers.byName)}
+	for name, srv := range servers.byName {
+		asked.answers[name] = accounts.Running{State: accounts.NoAnswer}
+		if srv.id != "" {
+			subjects = append(subjects, "$SYS.REQ.SERVER."+srv.id+".ACCOUNTZ")
 		}
 	}
-	s.asked++
-	number := strconv.Itoa(s.asked)
-	s.questions[number] = q
-	return s, q, subjects, replyRuns + "." + number
+	q.count++
+	number = strconv.Itoa(q.count)
+	if q.open == nil {
+		q.open = make(map[string]*question)
+	}
+	q.open[number] = asked
+	return number, asked, subjects
 }
 
-// runs takes an answer to such a question.
-func (s *session) runs(number string, r reply, unanswered bool) {
-	q := s.questions[number]
-	if q == nil || q.open == 0 || unanswered {
+// answer takes one server's answer to a question.
+func (q *questions) answer(number string, servers *servers, a answer) {
+	asked := q.open[number]
+	name, srv := servers.find(a.serverID)
+	if asked == nil || srv == nil {
 		return
 	}
-	name, p := s.find(r.Server.serverID)
-	if p == nil || q.answers[name].State != accounts.NoAnswer {
+	if r, isAsked := asked.answers[name]; !isAsked || r.State != accounts.NoAnswer {
 		return
 	}
-	q.answers[name] = running(r)
-	if q.open--; q.open == 0 {
-		close(q.done)
+	asked.answers[name] = a.running
+	if asked.missing--; asked.missing == 0 {
+		q.end(number)
 	}
 }
 
-func running(r reply) accounts.Running {
-	switch {
-	case r.Data != nil && r.Data.Detail != nil && r.Data.Detail.JWT != "":
-		return accounts.Running{State: accounts.Loaded, JWT: []byte(r.Data.Detail.JWT)}
-	case r.Error != nil && !strings.Contains(r.Error.Description, "does not exist"):
-		return accounts.Running{State: accounts.NoAnswer, Reason: r.Error.Description}
-	default:
-		return accounts.Running{State: accounts.NotLoaded}
+// end ends a question. A second call does nothing.
+func (q *questions) end(number string) {
+	if asked := q.open[number]; asked != nil {
+		delete(q.open, number)
+		close(asked.done)
+	}
+}
+
+// endAll ends all questions.
+func (q *questions) endAll() {
+	for number := range q.open {
+		q.end(number)
 	}
 }

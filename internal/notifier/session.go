@@ -2,109 +2,99 @@ package notifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
+	"io/fs"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 )
 
-const (
-	// window bounds the announcements in flight; each is answered by every nats-server.
-	window = 128
-	// answerWithin is how long a nats-server has to answer before the announcement is made again.
-	answerWithin = 2 * time.Second
-)
+// connects is where nats-servers publish that a client has connected to an account.
+const connects = "$SYS.ACCOUNT.*.CONNECT"
 
 // updateSubject is where nats-servers of every version take account updates.
 func updateSubject(key string) string { return "$SYS.ACCOUNT." + key + ".CLAIMS.UPDATE" }
 
-// session is the outbox at work over one connection. Everything in it is guarded by Notifier.mu.
+// watchState says whether the session learns that clients connect. It does so only when some cache lacks an
+// account, since each connection is a message.
+type watchState int
+
+const (
+	notWatching watchState = iota
+	watchWanted            // run subscribes in its next step
+	watching
+)
+
+// session announces over one connection. Notifier.mu guards what is in it.
 type session struct {
-	n     *Notifier
-	conn  Session
-	inbox string
-	wake  chan struct{} // holds one token when there is something new to look at
-	began time.Time
+	n        *Notifier
+	accounts Accounts
+	conn     Conn
+	inbox    string
+	wake     chan struct{} // holds one token when run has to look again
 
-	peers    map[string]*peer // the nats-servers that are there, by name
-	nobody   *peer            // takes their place while none is known
-	meeting  bool             // the first round of PING is not over
-	meetBy   time.Time
-	expected int // how many nats-servers there are, as they say themselves; 0 if none said
-	round    round
-
-	items     map[string]*item // by account key, everything not yet settled
-	queue     queue            // those waiting for their time
-	flying    map[string]*item // those waiting for answers
-	cold      bool             // a nats-server has not cached an account that it is owed
-	watching  bool             // for connections to accounts that are not cached
-	told      map[string]bool  // complaints that have been logged
-	questions map[string]*inquiry
-	asked     int // questions so far
+	servers       *servers
+	announcements *announcements
+	questions     questions
+	watch         watchState
 }
 
-// Serve announces through conn until ctx ends. There is one session at a time.
-func (n *Notifier) Serve(ctx context.Context, conn Session) {
-	now := time.Now()
-	s := &session{
-		n:         n,
-		conn:      conn,
-		inbox:     conn.NewInbox(),
-		wake:      make(chan struct{}, 1),
-		began:     now,
-		peers:     make(map[string]*peer),
-		nobody:    &peer{silent: true, probe: now},
-		meeting:   true,
-		meetBy:    now.Add(meetWithin),
-		items:     make(map[string]*item),
-		flying:    make(map[string]*item),
-		told:      make(map[string]bool),
-		questions: make(map[string]*inquiry),
-	}
-	for subject, handle := range map[string]nats.MsgHandler{s.inbox + ".>": s.hear, heartbeats: s.heartbeat} {
+// Serve announces through conn what accounts has, until ctx ends. There is one session at a time.
+func (n *Notifier) Serve(ctx context.Context, conn Conn, accounts Accounts) {
+	s := n.newSession(conn, accounts)
+	for subject, handle := range map[string]nats.MsgHandler{s.inbox + ".>": s.receive, heartbeats: s.heartbeat} {
 		if _, err := conn.Subscribe(subject, handle); err != nil {
-			n.Log.Warn(fmt.Sprintf("nats error %s", err))
+			n.log.Warn(fmt.Sprintf("nats error %s", err))
 			return
 		}
 	}
-	s.start()
+	s.begin()
 	defer s.end()
 	s.run(ctx)
 }
 
-// start makes the session the live one and takes up what is owed. It waits until somebody shows who can take it.
-func (s *session) start() {
-	s.n.mu.Lock()
-	defer s.n.unlock()
-	s.n.live = s
-	s.n.maxPayload = int(s.conn.MaxPayload())
-	for _, c := range s.n.Outbox.Pending() {
-		s.items[c.Key] = &item{Change: c, index: -1}
-	}
+func (n *Notifier) newSession(conn Conn, accounts Accounts) *session {
+	s := &session{n: n, accounts: accounts, conn: conn, inbox: conn.NewInbox(), wake: make(chan struct{}, 1)}
+	s.servers = newServers(n, time.Now())
+	s.announcements = newAnnouncements(n, s.servers)
+	return s
 }
 
-// end lets everybody go who waits for answers that will not come.
+// begin makes the session the current one, and takes up what is pending.
+func (s *session) begin() {
+	s.n.mu.Lock()
+	defer s.n.unlock()
+	s.n.session = s
+	clear(s.n.notes.warned)
+	s.n.maxPayload = int(s.conn.MaxPayload())
+	s.announcements.takeUp()
+}
+
+// end releases all that wait for answers, since none will come.
 func (s *session) end() {
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	s.n.live = nil
-	for _, it := range s.items {
-		it.release()
+	s.n.session = nil
+	for _, a := range s.announcements.byKey {
+		a.release()
 	}
-	for _, q := range s.questions {
-		q.end()
-	}
+	s.questions.endAll()
 }
 
 // work is what is to be done without the lock: it may block.
 type work struct {
-	ask      []string  // subjects that ask who is there
-	announce []attempt // changes to be published
-	watch    bool      // begin to watch for connections
+	ask   []string   // subjects that ask which servers are there
+	watch bool       // subscribe to connects
+	send  []outgoing // announcements and questions
+	flush bool       // what a server takes that never answers
 }
 
-// run does what is due, then sleeps until something is.
+// run does what is due, then waits until something is.
 func (s *session) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -117,182 +107,121 @@ func (s *session) run(ctx context.Context) {
 		}
 		w, next := s.step(time.Now())
 		for _, subject := range w.ask {
-			s.publish(subject, replyTo(subject), nil)
+			s.publish(subject, pingReply(subject), nil)
 		}
 		if w.watch {
-			s.watch()
+			s.subscribeConnects()
 		}
-		s.announce(ctx, w.announce)
+		for _, o := range w.send {
+			s.send(ctx, o)
+		}
+		if w.flush {
+			s.flush(ctx, w.send)
+		}
 		timer.Reset(time.Until(next))
 	}
 }
 
-// step moves the clock: it ends what has waited long enough and picks what is to be done. next is when there will
-// be something to do again.
+// step ends what has waited long enough, and picks what is to be done. next is when there is more to do.
 func (s *session) step(now time.Time) (w work, next time.Time) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	if s.meeting && (s.complete() || !now.Before(s.meetBy)) {
-		s.met()
+	s.servers.endDiscovery(now)
+	s.announcements.endOverdue(now)
+	ask, roundEnded := s.servers.poll(now)
+	if roundEnded {
+		s.announcements.finishAllAcknowledged()
 	}
-	for _, it := range s.flying {
-		if now.Sub(it.sent) >= answerWithin {
-			s.conclude(it, now)
-		}
+	w = work{ask: ask, watch: s.watch == watchWanted, send: s.announcements.take(now)}
+	if w.watch {
+		s.watch = watching
 	}
-	w.ask = s.ask(now)
-	w.watch, s.watching = s.cold && !s.watching, s.watching || s.cold
-	if !s.meeting {
-		w.announce = s.takeOffDue(now, s.probe(now))
-	}
-	return w, s.nextStep(now)
+	w.flush = len(w.send) > 0 && s.servers.isAnyOld()
+	return w, s.announcements.next(s.servers.next())
 }
 
-// takeOffDue adds to a batch what is due, as far as there is room in the air.
-func (s *session) takeOffDue(now time.Time, batch []attempt) []attempt {
-	for s.queue.Len() > 0 && len(s.flying) < window && !now.Before(s.queue[0].due) {
-		if it := s.queue[0]; !s.settle(it) { // it may be owed only to somebody who is not there
-			batch = append(batch, s.takeOff(it, now))
-		}
-	}
-	return batch
-}
-
-// nextStep is the nearest moment at which something is due.
-func (s *session) nextStep(now time.Time) time.Time {
-	next := s.round.next()
-	earlier := func(t time.Time) {
-		if t.Before(next) {
-			next = t
-		}
-	}
-	if s.meeting {
-		earlier(s.meetBy)
-	} else {
-		if s.queue.Len() > 0 && len(s.flying) < window {
-			earlier(s.queue[0].due)
-		}
-		for _, p := range s.listeners() {
-			if p.silent {
-				earlier(p.probe)
-			}
-		}
-	}
-	for _, it := range s.flying {
-		earlier(it.sent.Add(answerWithin))
-	}
-	return next
-}
-
-// announce publishes what is stored now for each change.
-func (s *session) announce(ctx context.Context, batch []attempt) {
-	for _, a := range batch {
-		c := a.Change
-		token, err := s.n.Load(ctx, c.Key)
-		switch {
-		case gone(err):
-			s.withdraw(c)
-		case err != nil:
-			s.hold(c, fmt.Sprintf("%s - can't be announced - %s", short(c.Key), err))
-		case a.asks:
-			s.question(a, token)
-		case int64(len(token)) > s.conn.MaxPayload():
-			s.hold(c, fmt.Sprintf("%s - can't be announced - the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
-				short(c.Key), len(token), s.conn.MaxPayload()))
-		default:
-			s.publish(updateSubject(c.Key), a.reply(), token)
-		}
-	}
-	if len(batch) > 0 && s.speechless() {
-		s.flush(ctx, batch)
+// wakeUp makes run look again.
+func (s *session) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
 }
 
+// send publishes the JWT that is stored now, or asks the servers whether they run it.
+func (s *session) send(ctx context.Context, o outgoing) {
+	account, err := s.accounts.GetLocal(ctx, o.Key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, accounts.ErrNotFound):
+		s.withdraw(o.Change)
+	case err != nil:
+		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
+	case o.asks:
+		s.askWhatRuns(o, account.JWT)
+	case int64(len(account.JWT)) > s.conn.MaxPayload():
+		s.postpone(o.Change,
+			"%s - can't be announced - the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
+			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
+	default:
+		s.publish(updateSubject(o.Key), o.reply(), account.JWT)
+	}
+}
+
+// publish sends a message. reply is where answers go, below the inbox.
 func (s *session) publish(subject, reply string, data []byte) {
 	if err := s.conn.PublishRequest(subject, s.inbox+"."+reply, data); err != nil {
-		s.n.Log.Debug(fmt.Sprintf("nats error %s", err)) // the session is over; what was owed stays owed
+		s.n.log.Debug(fmt.Sprintf("nats error %s", err)) // the session is over; what was pending stays so
 	}
 }
 
-// withdraw ends a change whose account is no longer stored.
-func (s *session) withdraw(c Change) {
+// withdraw ends the announcement of an account that is not stored any more.
+func (s *session) withdraw(c jwtstore.Change) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	for _, name := range s.n.Outbox.Servers() {
-		s.n.Outbox.Acknowledge(name, c.Seq)
+	for _, name := range s.n.outbox.Servers() {
+		s.n.outbox.Acknowledge(name, c.Seq)
 	}
-	if it := s.items[c.Key]; it != nil && it.Seq == c.Seq {
-		s.remove(it)
+	if a := s.announcements.byKey[c.Key]; a != nil && a.Seq == c.Seq {
+		s.announcements.finish(a)
 	}
+	s.wakeUp()
 }
 
-// hold puts an item off that can't be sent now, and says why once.
-func (s *session) hold(c Change, why string) {
+// postpone puts off what can't be sent now, and logs the reason once.
+func (s *session) postpone(c jwtstore.Change, reason string, args ...any) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	s.complain(why)
-	if it := s.flying[c.Key]; it != nil {
-		s.backOff(it, time.Now())
+	s.n.notes.warnOnce(reason, args...)
+	if a := s.announcements.active[c.Key]; a != nil {
+		s.announcements.backOff(a, time.Now())
 	}
+	s.wakeUp()
 }
 
-// speechless says whether somebody is there who never answers an update.
-func (s *session) speechless() bool {
-	s.n.mu.Lock()
-	defer s.n.unlock()
-	for _, p := range s.peers {
-		if p.speechless {
-			return true
-		}
-	}
-	return false
-}
-
-// flush is all the proof that there can be for nats-servers before 2.2.0.
-func (s *session) flush(ctx context.Context, batch []attempt) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+// flush is all the proof that there can be for nats-servers before 2.2.
+func (s *session) flush(ctx context.Context, batch []outgoing) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	if s.conn.FlushWithContext(ctx) != nil {
 		return
 	}
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	for _, a := range batch {
-		if it := s.flying[a.Key]; it != nil && it.Seq == a.Seq {
-			it.flushed = true
+	for _, o := range batch {
+		if a := s.announcements.active[o.Key]; a != nil && a.Seq == o.Seq {
+			a.flushed = true
 		}
 	}
 }
 
-// watch begins to hear of connections to accounts. Those made before may have gone unheard, so that what is owed to
-// a cold cache is announced once more.
-func (s *session) watch() {
-	if _, err := s.conn.Subscribe("$SYS.ACCOUNT.*.CONNECT", s.connected); err != nil {
-		s.n.Log.Debug(fmt.Sprintf("nats error %s", err))
+// subscribeConnects begins to learn of clients that connect.
+func (s *session) subscribeConnects() {
+	if _, err := s.conn.Subscribe(connects, s.clientConnected); err != nil {
+		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
 		return
 	}
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	for _, it := range s.items {
-		if len(it.cold) > 0 && it.idle() {
-			s.again(it, time.Now())
-		}
-	}
-}
-
-// complain logs a cause once per session.
-func (s *session) complain(cause string) {
-	if s.told[cause] || len(s.told) > 10000 {
-		return
-	}
-	s.told[cause] = true
-	s.n.note(slog.LevelWarn, "%s", cause)
-}
-
-// prod makes run look again.
-func (s *session) prod() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.announcements.repeatNotCached(time.Now())
+	s.wakeUp()
 }

@@ -95,13 +95,7 @@ func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(logging.New(h.log, logging.Format{Debug: true}))
-	h.told = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log, Load: func(ctx context.Context, key string) ([]byte, error) {
-		a, err := h.gate.GetLocal(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		return a.JWT, nil
-	}})
+	h.told = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
 	h.told.SetConfigured(true)
 	h.client = resolver.NewClient(log)
 	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.client, Signer: h.client,
@@ -122,7 +116,7 @@ func (h *house) open(t *testing.T) {
 	tasks.Go(func() { h.doors.Serve(ctx, nc, func() { close(ready) }) })
 	tasks.Go(func() {
 		<-ready
-		h.told.Serve(ctx, nc)
+		h.told.Serve(ctx, nc, h.gate)
 	})
 	h.close = sync.OnceFunc(func() {
 		cancel()

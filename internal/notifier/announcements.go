@@ -1,0 +1,415 @@
+package notifier
+
+import (
+	"container/heap"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/jwtstore"
+)
+
+const (
+	// maxInFlight bounds the announcements in flight; each is answered by every nats-server.
+	maxInFlight = 128
+	// answerTimeout is how long a nats-server has to answer before a change is announced again.
+	answerTimeout = 2 * time.Second
+	// skipWindow is how long after the commit "skipped" proves nothing: the nats-server has not loaded the
+	// account, but may be fetching it now and have got the JWT of before.
+	skipWindow = 3 * time.Second
+	// maxBackoff bounds the wait before a change is announced again that was refused or could not be sent.
+	maxBackoff = 10 * time.Minute
+	// connectInterval is the least time between two announcements that clients cause which connect to a cache.
+	connectInterval = time.Second
+	// heardTimeout is how long a nats-server has to apply a change that it has heard, before it is asked.
+	heardTimeout = 500 * time.Millisecond
+)
+
+// followUp is what follows when an attempt has ended. If its answers call for several, the greatest counts.
+type followUp int
+
+const (
+	noFollowUp   followUp = iota // only a server can cause the next attempt
+	afterBackoff                 // a server has refused the JWT, or it could not be sent
+	afterConnect                 // a client has connected to the account where it was not cached
+	afterSkip                    // a server has skipped the JWT too early to count
+)
+
+// announcement is one account's latest change on its way to the nats-servers.
+type announcement struct {
+	jwtstore.Change
+	state     state
+	due       time.Time       // of a queued one: when it is sent
+	index     int             // in the queue; -1 when it is not there
+	tries     int             // how often it was put off since it was refused or could not be sent
+	notCached map[string]bool // servers whose cache lacks the account, and to which no client has connected since
+	receipts  []*receipt      // closed when the attempt ends
+	attempt
+}
+
+// attempt is what is known about the last time that a change was announced, or the servers were asked.
+type attempt struct {
+	number   int // 0 before the first
+	sent     time.Time
+	want     string            // the JWT that the servers should run, if they are asked
+	flushed  bool              // the connected server has taken it
+	answered map[string]bool   // servers that have answered
+	refused  map[string]string // reasons, by server; "" stands for all
+	followUp followUp
+}
+
+func newAnnouncement(c jwtstore.Change) *announcement {
+	return &announcement{Change: c, index: -1, notCached: map[string]bool{}}
+}
+
+// refuse records that a server has not taken the change.
+func (a *announcement) refuse(server, reason string) {
+	a.refused[server] = reason
+	a.followUp = max(a.followUp, afterBackoff)
+}
+
+// release tells those that wait for the end of the attempt.
+func (a *announcement) release() {
+	for _, r := range a.receipts {
+		close(r.answered)
+	}
+	a.receipts = nil
+}
+
+// outgoing is what is to be sent for an announcement. Its number keeps an answer from counting for another attempt.
+type outgoing struct {
+	jwtstore.Change
+	number int
+	asks   bool // the servers are only asked what they run
+}
+
+// reply is where the answers go, below the inbox.
+func (o outgoing) reply() string { return fmt.Sprintf("%s.%d.%d", o.Key, o.Seq, o.number) }
+
+// parseReply is the inverse of reply for the part after the key. It returns zeros for what reply never returns.
+func parseReply(s string) (seq uint64, number int) {
+	a, b, _ := strings.Cut(s, ".")
+	seq, err := strconv.ParseUint(a, 10, 64)
+	if err != nil {
+		return 0, 0
+	}
+	if number, err = strconv.Atoi(b); err != nil {
+		return 0, 0
+	}
+	return seq, number
+}
+
+// announcements are the changes that some server has not acknowledged.
+type announcements struct {
+	n       *Notifier
+	servers *servers
+	byKey   map[string]*announcement
+	queue   queue                    // those in a queued state
+	active  map[string]*announcement // those in an active state
+}
+
+func newAnnouncements(n *Notifier, servers *servers) *announcements {
+	return &announcements{
+		n: n, servers: servers, byKey: make(map[string]*announcement), active: make(map[string]*announcement),
+	}
+}
+
+// takeUp adds what is pending. It waits for a server that is ready for it.
+func (p *announcements) takeUp() {
+	for _, c := range p.n.outbox.Pending() {
+		if p.byKey[c.Key] == nil {
+			p.byKey[c.Key] = newAnnouncement(c)
+		}
+	}
+}
+
+// apply changes the state of an announcement, and the queue with it. due counts if it is queued then. An event that
+// the table does not list changes nothing.
+func (p *announcements) apply(a *announcement, e event, due time.Time) {
+	next, listed := announcementTable.next(a.state, e)
+	if !listed {
+		return
+	}
+	a.state = next
+	delete(p.active, a.Key)
+	if next.active() {
+		p.active[a.Key] = a
+	}
+	switch queued := a.index >= 0; {
+	case next.queued() && queued:
+		a.due = due
+		heap.Fix(&p.queue, a.index)
+	case next.queued():
+		a.due = due
+		heap.Push(&p.queue, a)
+	case queued:
+		heap.Remove(&p.queue, a.index)
+	}
+}
+
+// add takes up a change; a newer one of the same account takes the older one's place. r follows it, if not nil.
+func (p *announcements) add(c jwtstore.Change, r *receipt) {
+	a := p.byKey[c.Key]
+	if a == nil {
+		a = newAnnouncement(jwtstore.Change{Key: c.Key})
+		p.byKey[c.Key] = a
+	}
+	if r != nil {
+		a.receipts = append(a.receipts, r)
+	}
+	if c.Seq <= a.Seq { // found in the Outbox before its Announce came
+		p.apply(a, serverReady, time.Time{})
+		return
+	}
+	a.Change, a.tries = c, 0
+	clear(a.notCached)
+	p.apply(a, committed, time.Time{}) // before everything that waits for its time
+}
+
+// addHeard takes up a change that the servers should have heard: they are only asked. If they lack an earlier one it
+// is not known in which order they get the two, and this one is announced.
+func (p *announcements) addHeard(c jwtstore.Change, now time.Time) {
+	if p.byKey[c.Key] != nil {
+		p.add(c, nil)
+		return
+	}
+	a := newAnnouncement(c)
+	p.byKey[c.Key] = a
+	p.apply(a, heard, now.Add(heardTimeout))
+}
+
+// take returns what is to be sent now, and begins those attempts.
+func (p *announcements) take(now time.Time) (batch []outgoing) {
+	if p.servers.discovering {
+		return nil
+	}
+	for _, srv := range p.servers.takeProbes(now) {
+		if a := p.oldestFor(srv.name); a != nil && !a.state.active() {
+			batch = append(batch, p.begin(a, now))
+		}
+	}
+	for p.hasDue() && !now.Before(p.queue[0].due) {
+		if a := p.queue[0]; !p.finishAcknowledged(a) { // it may be pending for absent servers only
+			batch = append(batch, p.begin(a, now))
+		}
+	}
+	return batch
+}
+
+// hasDue reports whether the first one in the queue may be sent when its time comes.
+func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active) < maxInFlight }
+
+// begin begins an attempt.
+func (p *announcements) begin(a *announcement, now time.Time) outgoing {
+	a.attempt = attempt{number: a.number + 1, sent: now, answered: map[string]bool{}, refused: map[string]string{}}
+	p.apply(a, sent, time.Time{})
+	return outgoing{a.Change, a.number, a.state == asking}
+}
+
+// oldestFor returns the oldest change that a server lacks, nil if there is none.
+func (p *announcements) oldestFor(server string) (oldest *announcement) {
+	for _, a := range p.byKey {
+		if (oldest == nil || a.Seq < oldest.Seq) && p.n.outbox.IsPending(server, a.Seq) {
+			oldest = a
+		}
+	}
+	return oldest
+}
+
+// next returns when take or endOverdue have something to do, at the latest the moment given.
+func (p *announcements) next(latest time.Time) time.Time {
+	if p.hasDue() && !p.servers.discovering {
+		latest = earlier(latest, p.queue[0].due)
+	}
+	for _, a := range p.active {
+		latest = earlier(latest, a.sent.Add(answerTimeout))
+	}
+	return latest
+}
+
+// endOverdue ends the attempts that have waited long enough for answers.
+func (p *announcements) endOverdue(now time.Time) {
+	for _, a := range p.active {
+		if now.Sub(a.sent) >= answerTimeout {
+			p.end(a, now)
+		}
+	}
+}
+
+// endIfAnswered ends an attempt when every server has answered that lacks the change and does answer.
+func (p *announcements) endIfAnswered(a *announcement, now time.Time) {
+	for name, srv := range p.servers.byName {
+		if !srv.state.oneAtATime() && !a.answered[name] && p.n.outbox.IsPending(name, a.Seq) {
+			return
+		}
+	}
+	p.end(a, now)
+}
+
+// end ends an attempt: the servers have answered, or the time is over.
+func (p *announcements) end(a *announcement, now time.Time) {
+	if a.state == asking {
+		if !p.finishAcknowledged(a) {
+			p.apply(a, contradicted, now)
+		}
+		return
+	}
+	for name, srv := range p.servers.byName {
+		switch {
+		case a.answered[name] || !p.n.outbox.IsPending(name, a.Seq):
+		case srv.state == neverReplies && a.flushed:
+			p.n.outbox.Acknowledge(name, a.Seq)
+		case srv.state == neverReplies:
+			a.refuse(name, "the connection did not take it")
+		case now.Sub(a.sent) >= answerTimeout:
+			p.servers.apply(srv, misses, now)
+		}
+	}
+	if !p.finishAcknowledged(a) {
+		p.follow(a, now)
+	}
+}
+
+// follow decides what brings the next attempt: some time, or, for a change that only silent servers and caches
+// without the account lack, a server.
+func (p *announcements) follow(a *announcement, now time.Time) {
+	a.release()
+	switch a.followUp {
+	case afterSkip:
+		due := a.At.Add(skipWindow)
+		if latest := now.Add(skipWindow); due.After(latest) { // the clock was set back
+			due = latest
+		}
+		p.apply(a, retry, due)
+	case afterConnect:
+		p.apply(a, retry, a.sent.Add(connectInterval))
+	case afterBackoff:
+		p.backOff(a, now)
+	default:
+		p.apply(a, rest, time.Time{})
+	}
+}
+
+// backOff puts the next attempt off for a time that doubles.
+func (p *announcements) backOff(a *announcement, now time.Time) {
+	a.release()
+	wait := min(time.Second<<min(a.tries, 10), maxBackoff)
+	a.tries++
+	p.apply(a, retry, now.Add(wait))
+}
+
+// finishAcknowledged removes an announcement that every server has acknowledged, and reports whether it did.
+func (p *announcements) finishAcknowledged(a *announcement) bool {
+	if len(p.servers.byName) == 0 || p.servers.discovering {
+		return false
+	}
+	for name := range p.servers.byName {
+		if p.n.outbox.IsPending(name, a.Seq) {
+			return false
+		}
+	}
+	p.finish(a)
+	return true
+}
+
+// finishAllAcknowledged removes all that every server has acknowledged.
+func (p *announcements) finishAllAcknowledged() {
+	for _, a := range p.byKey {
+		p.finishAcknowledged(a)
+	}
+}
+
+// finish removes an announcement.
+func (p *announcements) finish(a *announcement) {
+	p.apply(a, finished, time.Time{})
+	delete(p.byKey, a.Key)
+	a.release()
+}
+
+// serverAppeared takes up what a new process lacks, and reports whether that is anything.
+func (p *announcements) serverAppeared(name string) (any bool) {
+	for _, a := range p.byKey {
+		delete(a.notCached, name) // by the process that had the name before
+	}
+	p.takeUp()
+	return p.oldestFor(name) != nil
+}
+
+// serverReady queues what a server lacks that has turned out to answer.
+func (p *announcements) serverReady(name string, now time.Time) {
+	for _, a := range p.byKey {
+		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {
+			p.apply(a, serverReady, now)
+		}
+	}
+}
+
+// repeatNotCached queues what some cache lacks: a client may have connected there before that was watched for.
+func (p *announcements) repeatNotCached(now time.Time) {
+	for _, a := range p.byKey {
+		if len(a.notCached) > 0 {
+			p.apply(a, serverReady, now)
+		}
+	}
+}
+
+// connected records that a client has connected to the account on a server whose cache lacked it.
+func (p *announcements) connected(a *announcement, server string, now time.Time) {
+	delete(a.notCached, server)
+	a.followUp = max(a.followUp, afterConnect)
+	if a.state == waiting {
+		p.follow(a, now)
+	}
+}
+
+// delivery says how far the latest change of an account has got.
+func (p *announcements) delivery(key string) (acked, servers int) {
+	a := p.byKey[key]
+	for name := range p.servers.byName {
+		if a == nil || !p.n.outbox.IsPending(name, a.Seq) {
+			acked++
+		}
+	}
+	return acked, max(1, len(p.servers.byName))
+}
+
+// nearest returns the announcement whose attempt ends next, nil when there is none worth waiting for.
+func (p *announcements) nearest() (nearest *announcement) {
+	for _, a := range p.byKey {
+		if a.tries < 2 && a.state != waiting && (nearest == nil || a.due.Before(nearest.due)) {
+			nearest = a
+		}
+	}
+	return nearest
+}
+
+// queue is a heap of announcements, the one that is due first on top.
+type queue []*announcement
+
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	if q[i].due.Equal(q[j].due) {
+		return q[i].Seq < q[j].Seq
+	}
+	return q[i].due.Before(q[j].due)
+}
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *queue) Push(x any) {
+	a := x.(*announcement)
+	a.index = len(*q)
+	*q = append(*q, a)
+}
+
+func (q *queue) Pop() any {
+	last := (*q)[len(*q)-1]
+	last.index = -1
+	*q = (*q)[:len(*q)-1]
+	return last
+}

@@ -1,0 +1,124 @@
+package notifier
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/accounts"
+)
+
+// TestWhatAnswersMean has the texts of nats-servers from 2.1 to 2.15, by the kind of their resolver.
+func TestWhatAnswersMean(t *testing.T) {
+	const server = `"server":{"name":"n","id":"N","ver":"2.10.1"}`
+	notLoaded := accounts.Running{State: accounts.NotLoaded}
+	for _, c := range []struct {
+		name, text string
+		want       answer
+	}{
+		{
+			"URL or memory, with the account loaded; or a full resolver", `{` + server + `,"data":{"message":"jwt updated"}}`,
+			answer{result: applied, running: notLoaded},
+		},
+		{
+			"URL or memory, without the account", `{` + server + `,"data":{"message":"jwt update skipped"}}`,
+			answer{result: skipped, resolver: fetching, running: notLoaded},
+		},
+		{
+			"a cache that has the account", `{` + server + `,"data":{"message":"jwt updated cache"}}`,
+			answer{result: applied, resolver: caching, running: notLoaded},
+		},
+		{
+			"a cache without the account", `{` + server + `,"data":{"message":"jwt update cache skipped"}}`,
+			answer{result: notCached, resolver: caching, running: notLoaded},
+		},
+		{
+			"a refusal", `{` + server + `,"error":{"code":500,"description":"jwt update resulted in error"}}`,
+			answer{
+				result: refused, reason: "jwt update resulted in error",
+				running: accounts.Running{State: accounts.NoAnswer, Reason: "jwt update resulted in error"},
+			},
+		},
+		{
+			"an error counts more than data", `{` + server + `,"data":{"message":"jwt updated"},"error":{"description":"no"}}`,
+			answer{result: refused, reason: "no", running: accounts.Running{State: accounts.NoAnswer, Reason: "no"}},
+		},
+		{
+			"neither data nor an error", `{` + server + `}`,
+			answer{result: unclear, reason: "it answers, but neither with data nor with an error", running: notLoaded},
+		},
+		{
+			"what is run for an account", `{` + server + `,"data":{"account_detail":{"jwt":"x.y.z"}}}`,
+			answer{result: applied, running: accounts.Running{State: accounts.Loaded, JWT: []byte("x.y.z")}},
+		},
+		{
+			"an account without a JWT", `{` + server + `,"data":{"account_detail":{}}}`,
+			answer{result: applied, running: notLoaded},
+		},
+		{
+			"an account that is not loaded", `{` + server + `,"error":{"description":"Account A does not exist"}}`,
+			answer{result: refused, reason: "Account A does not exist", running: notLoaded},
+		},
+		{
+			"a reason that is not fit for a log", `{` + server + `,"error":{"description":"a\n\u001b"}}`,
+			answer{
+				result: refused, reason: `a\n\x1b`,
+				running: accounts.Running{State: accounts.NoAnswer, Reason: `a\n\x1b`},
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.want.serverID, c.want.version, c.want.uptime = serverID{"n", "N"}, "2.10.1", unknownUptime
+			if got, ok := readAnswer([]byte(c.text)); !ok || !reflect.DeepEqual(got, c.want) {
+				t.Errorf("%v %+v\nwant %+v", ok, got, c.want)
+			}
+		})
+	}
+}
+
+// TestWhatAServerSaysOfItself in its answers to PING.
+func TestWhatAServerSaysOfItself(t *testing.T) {
+	const at, before = `"2026-11-23T18:20:50Z"`, `"2026-11-23T18:20:40Z"`
+	for _, c := range []struct {
+		name, text string
+		want       answer
+	}{
+		{"IDZ", `{"name":"n","id":"N","host":"h"}`, answer{serverID: serverID{"n", "N"}, uptime: unknownUptime}},
+		{
+			"PING",
+			`{"server":{"name":"n","id":"N","ver":"2.9.1","time":` + at + `},"statsz":{"start":` + before + `,"active_servers":3}}`,
+			answer{serverID: serverID{"n", "N"}, version: "2.9.1", uptime: 10 * time.Second, activeServers: 3},
+		},
+		{
+			"a start that is later than now", `{"server":{"name":"n","time":` + before + `},"statsz":{"start":` + at + `}}`,
+			answer{serverID: serverID{Name: "n"}, uptime: unknownUptime},
+		},
+		{
+			"a name that is not fit for a log", `{"server":{"name":"a\u001b[2J\nb"}}`,
+			answer{serverID: serverID{Name: `a\x1b[2J\nb`}, uptime: unknownUptime},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, ok := readAnswer([]byte(c.text))
+			got.result, got.reason, got.running = 0, "", accounts.Running{}
+			if !ok || !reflect.DeepEqual(got, c.want) {
+				t.Errorf("%v %+v\nwant %+v", ok, got, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatNoNATSServerSays(t *testing.T) {
+	for name, text := range map[string]string{
+		"no JSON":                "jwt updated",
+		"no name":                `{"server":{"id":"N"}}`,
+		"another account server": `{"server":{"name":"nats-account-server","id":"N"}}`,
+		"an id that is no token": `{"server":{"name":"n","id":"a.>"}}`,
+		"an id that is too long": `{"server":{"name":"n","id":"` + strings.Repeat("N", maxName+1) + `"}}`,
+	} {
+		if a, ok := readAnswer([]byte(text)); ok {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}

@@ -1,0 +1,358 @@
+package notifier
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+const (
+	// idzSubject asks all nats-servers for their names and ids. Those before 2.10 answer only pingSubject, which
+	// costs more.
+	idzSubject  = "$SYS.REQ.SERVER.PING.IDZ"
+	pingSubject = "$SYS.REQ.SERVER.PING"
+	// heartbeats is where every nats-server publishes its state when it starts and now and then.
+	heartbeats = "$SYS.SERVER.*.STATSZ"
+
+	// discoveryTimeout bounds the first round of PING. Before its end it is not known which servers have to answer.
+	discoveryTimeout = time.Second
+	// identifyTimeout is how long a new nats-server has to say what it is, before more is announced to it.
+	identifyTimeout = time.Second
+	// pingInterval is the time between two rounds of PING, pingSoonest when there is a reason for one.
+	pingInterval = 30 * time.Second
+	pingSoonest  = 5 * time.Second
+	// fullRoundEvery says that one round in so many asks those, too, which do not answer idzSubject.
+	fullRoundEvery = 10
+	// maxProbeWait bounds the time between two announcements to a nats-server that does not answer.
+	maxProbeWait = 30 * time.Second
+	// minWatch is how long a session must have lasted before it forgets a nats-server.
+	minWatch = time.Hour
+)
+
+// server is a nats-server that is there.
+type server struct {
+	name     string // in the Outbox
+	id       string // of its process
+	former   string // id of the process that had the name before, "" if there was none
+	version  string // "" until it has answered PING
+	resolver resolverKind
+	started  time.Time // when its process did, by the clock here; zero while that is unknown
+	appeared int       // the round in which it did
+	answered int       // the last round that it answered
+
+	state      serverState
+	identifyBy time.Time // until then its version is waited for
+	probeAt    time.Time // when it gets the next announcement, in a state with one at a time
+	probes     int       // how many it has got in that state
+	// fetchCounted is set when what it fetched at its start needs no announcement any more, or is to get one.
+	fetchCounted bool
+}
+
+// oldPing reports whether the nats-server is before 2.10, and so does not answer idzSubject.
+func (v *server) oldPing() bool { return isBefore(v.version, 2, 10) }
+
+// phase is how far a round of PING has got.
+type phase int
+
+const (
+	over       phase = iota // answers are not waited for any more
+	askingIDZ               // idzSubject was asked
+	askingPING              // pingSubject was asked, too
+)
+
+// round is one question which nats-servers are there.
+type round struct {
+	number int
+	phase  phase
+	sent   time.Time // when its last question was
+	due    time.Time // when the next round is
+	newIDs []string  // of servers that are to be asked what they are
+}
+
+// servers are the nats-servers that are there, as their answers to PING show.
+type servers struct {
+	n           *Notifier
+	began       time.Time // of the session
+	byName      map[string]*server
+	placeholder *server   // stands for all servers while none is known: they may get an update all the same
+	discovering bool      // the first round is not over
+	discoverBy  time.Time // when it ends at the latest
+	expected    int       // how many there are, as they say themselves; 0 if none has said
+	round       round
+}
+
+func newServers(n *Notifier, now time.Time) *servers {
+	return &servers{
+		n:           n,
+		began:       now,
+		byName:      make(map[string]*server),
+		placeholder: &server{state: untested, probeAt: now},
+		discovering: true,
+		discoverBy:  now.Add(discoveryTimeout),
+	}
+}
+
+// endDiscovery ends the first round when all servers have answered it, or the time is over.
+func (v *servers) endDiscovery(now time.Time) {
+	complete := v.expected > 0 && len(v.byName) >= v.expected
+	if !v.discovering || !complete && now.Before(v.discoverBy) {
+		return
+	}
+	v.discovering = false
+	if len(v.byName) == 0 {
+		v.n.notes.warnOnce("no nats-server answers %s: account updates stay pending until one does; "+
+			"nats.usercredentials must be those of a user of the system account "+
+			"who may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>", pingSubject)
+	}
+}
+
+// poll returns the subjects that are to be asked now, and whether a round has ended. Servers that do not answer
+// idzSubject get a second chance in the same round.
+func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
+	r := &v.round
+	for _, id := range r.newIDs {
+		subjects = append(subjects, "$SYS.REQ.SERVER."+id+".STATSZ")
+	}
+	r.newIDs = nil
+	if r.phase != over && now.Sub(r.sent) >= answerTimeout {
+		if r.phase == askingIDZ && v.isAnyMissing() {
+			r.phase, r.sent = askingPING, now
+			return append(subjects, pingSubject), false
+		}
+		v.endRound(now)
+		ended = true
+	}
+	if !now.Before(r.due) {
+		subjects = append(subjects, v.beginRound(now)...)
+	}
+	return subjects, ended
+}
+
+// beginRound returns the subjects that a new round asks.
+func (v *servers) beginRound(now time.Time) []string {
+	full := v.round.number%fullRoundEvery == 0
+	for _, srv := range v.byName {
+		full = full || srv.oldPing()
+	}
+	// A server that is to be forgotten soon must be seen more often.
+	wait := min(pingInterval, max(v.n.forget/2, answerTimeout))
+	v.round = round{number: v.round.number + 1, phase: askingIDZ, sent: now, due: now.Add(wait)}
+	if !full {
+		return []string{idzSubject}
+	}
+	v.round.phase = askingPING
+	return []string{pingSubject, idzSubject}
+}
+
+// isAnyMissing reports whether a server that is known has not answered this round, or none is known.
+func (v *servers) isAnyMissing() bool {
+	for _, srv := range v.byName {
+		if srv.answered != v.round.number {
+			return true
+		}
+	}
+	return len(v.byName) == 0
+}
+
+// endRound removes the servers that did not answer. What is pending for them stays in the Outbox.
+func (v *servers) endRound(now time.Time) {
+	v.round.phase = over
+	for name, srv := range v.byName {
+		if srv.answered != v.round.number {
+			delete(v.byName, name)
+			v.n.notes.add(slog.LevelInfo, "nats-server %s is gone", name)
+		}
+	}
+	v.forget(now)
+	if len(v.byName) == 0 {
+		v.pollSoon()
+	}
+}
+
+// forget gives up servers that have been away for too long: one without a server_name comes back from a restart
+// under another name. Time counts only while this session could see them: after an outage here all are unseen.
+func (v *servers) forget(now time.Time) {
+	after := v.n.forget
+	if now.Sub(v.began) < min(minWatch, after) {
+		return
+	}
+	for _, name := range v.n.outbox.UnseenSince(now.Add(-after)) {
+		if v.byName[name] == nil {
+			v.n.outbox.Forget(name)
+			v.n.notes.add(slog.LevelWarn,
+				"nats-server %s has not been seen for %s and is forgotten: no update is pending for it any more", name, after)
+		}
+	}
+}
+
+// pollSoon brings the next round forward.
+func (v *servers) pollSoon() {
+	if t := v.round.sent.Add(pingSoonest); t.Before(v.round.due) {
+		v.round.due = t
+	}
+}
+
+// register returns the server that has shown itself, and whether it is new. Its name is what the Outbox keeps: the
+// id is another one after each restart. Of two processes with one name, the second is known by both name and id.
+func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool) {
+	name, srv := v.find(id)
+	if srv != nil {
+		v.n.outbox.Register(name, now)
+		return srv, false
+	}
+	former := ""
+	if other := v.byName[name]; other != nil {
+		former = other.id
+		// A process that was replaced answers no question asked after that. In the same round both may answer.
+		if other.former == id.ID && other.appeared < v.round.number {
+			v.n.notes.warnOnce("two nats-servers are called %s: give each a server_name of its own", name)
+			name += "/" + id.ID
+		}
+	}
+	isUnknown := v.n.outbox.LastSeen(name).IsZero() // then it gets every change, whatever it has fetched
+	v.n.outbox.Register(name, now)
+	by := now.Add(identifyTimeout)
+	srv = &server{
+		name: name, id: id.ID, former: former, appeared: v.round.number, fetchCounted: isUnknown, identifyBy: by, probeAt: by,
+	}
+	v.byName[name] = srv
+	if id.ID != "" && v.round.phase != askingPING {
+		v.round.newIDs = append(v.round.newIDs, id.ID)
+	}
+	v.n.notes.add(slog.LevelDebug, "nats-server %s is there", name)
+	return srv, true
+}
+
+// find returns the server with this id, nil if there is none, and the name that it has or would have.
+func (v *servers) find(id serverID) (name string, srv *server) {
+	if srv := v.byName[id.Name]; srv != nil && srv.id == id.ID {
+		return id.Name, srv
+	}
+	both := id.Name + "/" + id.ID
+	if srv := v.byName[both]; srv != nil {
+		return both, srv
+	}
+	return id.Name, nil
+}
+
+// identify records what a server says about itself.
+func (v *servers) identify(srv *server, a answer, now time.Time) {
+	if srv.version == "" {
+		srv.probeAt = now
+	}
+	srv.version = a.version
+	if a.uptime >= 0 {
+		srv.started = now.Add(-a.uptime)
+	}
+}
+
+// countFetched acknowledges for a server the changes that it has fetched since its start, and reports whether it
+// did. That happens once.
+func (v *servers) countFetched(srv *server) bool {
+	if srv.resolver != fetching || srv.fetchCounted || srv.started.IsZero() {
+		return false
+	}
+	srv.fetchCounted = true
+	for _, c := range v.n.outbox.Pending() {
+		if c.At.Before(srv.started) {
+			v.n.outbox.Acknowledge(srv.name, c.Seq)
+		}
+	}
+	return true
+}
+
+// apply changes the state of a server, and reports whether it did.
+func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
+	former := srv.state
+	next, listed := serverTable.next(former, e)
+	if !listed {
+		return false
+	}
+	srv.state = next
+	switch {
+	case next == silent:
+		if former == responsive {
+			srv.probes, srv.probeAt = 0, now.Add(time.Second)
+		}
+		v.n.notes.add(slog.LevelWarn,
+			"nats-server %s does not answer account updates: they stay pending and are sent again", srv.name)
+		v.pollSoon()
+	case former == silent:
+		v.n.notes.add(slog.LevelInfo, "nats-server %s answers again", srv.name)
+	}
+	return true
+}
+
+// all returns the servers, or the placeholder while none is known.
+func (v *servers) all() map[string]*server {
+	if len(v.byName) == 0 {
+		return map[string]*server{"": v.placeholder}
+	}
+	return v.byName
+}
+
+// takeProbes returns the servers that are to get one announcement now, to see whether they answer.
+func (v *servers) takeProbes(now time.Time) (due []*server) {
+	for _, srv := range v.all() {
+		if srv.state.oneAtATime() && !now.Before(srv.probeAt) {
+			srv.probeAt = now.Add(min(time.Second<<min(srv.probes, 5), maxProbeWait))
+			srv.probes++
+			due = append(due, srv)
+		}
+	}
+	return due
+}
+
+// overdue reports whether a server is there that does not answer, or none is there.
+func (v *servers) overdue() bool {
+	for _, srv := range v.byName {
+		if srv.state == silent {
+			return true
+		}
+	}
+	return len(v.byName) == 0 && !v.discovering
+}
+
+// isAnyOld reports whether a server is there that never answers updates.
+func (v *servers) isAnyOld() bool {
+	for _, srv := range v.byName {
+		if srv.state == neverReplies {
+			return true
+		}
+	}
+	return false
+}
+
+// next returns when poll, endDiscovery or takeProbes have something to do.
+func (v *servers) next() time.Time {
+	next := v.round.due
+	if v.round.phase != over {
+		next = earlier(next, v.round.sent.Add(answerTimeout))
+	}
+	if v.discovering {
+		return earlier(next, v.discoverBy)
+	}
+	for _, srv := range v.all() {
+		if srv.state.oneAtATime() {
+			next = earlier(next, srv.probeAt)
+		}
+	}
+	return next
+}
+
+// earlier returns the earlier one of two moments.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// isBefore reports whether a version such as "2.1.9" is older than major.minor. One that can't be read is not.
+func isBefore(version string, major, minor int) bool {
+	var a, b int
+	if _, err := fmt.Sscanf(version, "%d.%d", &a, &b); err != nil {
+		return false
+	}
+	return a < major || a == major && b < minor
+}

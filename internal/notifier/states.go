@@ -1,0 +1,93 @@
+package notifier
+
+// table lists the transitions of a state machine. An event that is not listed for a state changes nothing.
+type table[S, E comparable] map[S]map[E]S
+
+// next returns the state after an event, and whether the table lists that event for s.
+func (t table[S, E]) next(s S, e E) (S, bool) {
+	if after, listed := t[s][e]; listed {
+		return after, true
+	}
+	return s, false
+}
+
+// state is where an announcement stands.
+type state int
+
+const (
+	waiting    state = iota // for a server: only serverReady brings it back
+	toAnnounce              // in the queue: published when it is due
+	toAsk                   // in the queue: the servers are asked what they run when it is due
+	inFlight                // published; answers may still come
+	asking                  // the servers were asked what they run; answers may still come
+	done                    // nothing is left to do; the announcement has been removed
+)
+
+// event is what can happen to an announcement.
+type event int
+
+const (
+	committed    event = iota // a newer change of the account takes the place of the older one
+	heard                     // the change came by a broadcast, which the servers have got as well
+	serverReady               // a server that lacks the change is ready for it, or a client asks for it to be repeated
+	sent                      // the attempt begins
+	retry                     // the attempt has ended, and the next one follows after some time
+	rest                      // the attempt has ended, and only a server can cause the next one
+	contradicted              // the servers were asked, and one of them runs another JWT or has not said
+	finished                  // every server has acknowledged the change, or the account is not stored any more
+)
+
+var announcementTable = table[state, event]{
+	waiting: {
+		committed: toAnnounce, heard: toAsk, serverReady: toAnnounce, sent: inFlight, retry: toAnnounce, finished: done,
+	},
+	toAnnounce: {committed: toAnnounce, sent: inFlight, finished: done},
+	toAsk:      {committed: toAnnounce, sent: asking, finished: done},
+	inFlight:   {committed: toAnnounce, retry: toAnnounce, rest: waiting, finished: done},
+	asking:     {committed: toAnnounce, retry: toAsk, contradicted: toAnnounce, finished: done},
+	done:       {},
+}
+
+// queued reports whether an announcement in this state is in the queue.
+func (s state) queued() bool { return s == toAnnounce || s == toAsk }
+
+// active reports whether answers to an announcement in this state may still come.
+func (s state) active() bool { return s == inFlight || s == asking }
+
+// serverState is what is known about how a nats-server answers announcements.
+type serverState int
+
+const (
+	responsive   serverState = iota // it gets every announcement
+	untested                        // changes are pending for it, and it has not answered an announcement yet
+	unidentified                    // it has answered one, but not said what it is: it may have fetched all changes
+	silent                          // it has let an announcement pass without an answer
+	neverReplies                    // before 2.2: it applies updates, but answers none
+)
+
+// serverEvent is what a nats-server does, or fails to do.
+type serverEvent int
+
+const (
+	replies       serverEvent = iota // it answers an announcement
+	repliesEarly                     // it does that before it has said what it is, and may still do so in time
+	identifies                       // it says what it is
+	identifiesOld                    // it says that it is older than 2.2
+	misses                           // it lets an announcement pass without an answer
+)
+
+// serverTable lists no event for neverReplies: only another process of that name can differ.
+var serverTable = table[serverState, serverEvent]{
+	responsive: {identifiesOld: neverReplies, misses: silent},
+	untested: {
+		replies: responsive, repliesEarly: unidentified, identifiesOld: neverReplies, misses: silent,
+	},
+	unidentified: {
+		replies: responsive, identifies: responsive, identifiesOld: neverReplies, misses: silent,
+	},
+	silent:       {replies: responsive, identifiesOld: neverReplies},
+	neverReplies: {},
+}
+
+// oneAtATime reports whether a server in this state gets one announcement at a time until it answers.
+func (s serverState) oneAtATime() bool { return s == untested || s == unidentified || s == silent }

@@ -1,0 +1,192 @@
+package notifier
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/jwtstore"
+)
+
+// announcementTransitions and serverTransitions are the tables of the package comment. A dash changes nothing.
+const (
+	announcementTransitions = `
+	            committed   heard  serverReady  sent      retry       rest     contradicted  finished
+	waiting     toAnnounce  toAsk  toAnnounce   inFlight  toAnnounce  -        -             done
+	toAnnounce  toAnnounce  -      -            inFlight  -           -        -             done
+	toAsk       toAnnounce  -      -            asking    -           -        -             done
+	inFlight    toAnnounce  -      -            -         toAnnounce  waiting  -             done
+	asking      toAnnounce  -      -            -         toAsk       -        toAnnounce    done
+	done        -           -      -            -         -           -        -             -`
+
+	serverTransitions = `
+	              replies     repliesEarly  identifies  identifiesOld  misses
+	responsive    -           -             -           neverReplies   silent
+	untested      responsive  unidentified  -           neverReplies   silent
+	unidentified  responsive  -             responsive  neverReplies   silent
+	silent        responsive  -             -           neverReplies   -
+	neverReplies  -           -             -           -              -`
+)
+
+var (
+	stateNames = map[string]state{
+		"waiting": waiting, "toAnnounce": toAnnounce, "toAsk": toAsk, "inFlight": inFlight, "asking": asking, "done": done,
+	}
+	eventNames = map[string]event{
+		"committed": committed, "heard": heard, "serverReady": serverReady, "sent": sent, "retry": retry, "rest": rest,
+		"contradicted": contradicted, "finished": finished,
+	}
+	serverStateNames = map[string]serverState{
+		"responsive": responsive, "untested": untested, "unidentified": unidentified, "silent": silent,
+		"neverReplies": neverReplies,
+	}
+	serverEventNames = map[string]serverEvent{
+		"replies": replies, "repliesEarly": repliesEarly, "identifies": identifies, "identifiesOld": identifiesOld,
+		"misses": misses,
+	}
+)
+
+// walk calls each with every state and event of a table, and what follows. listed is false for a dash.
+func walk[S, E comparable](
+	t *testing.T, table string, states map[string]S, events map[string]E, each func(from S, e E, to S, listed bool),
+) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(table), "\n")
+	head := strings.Fields(lines[0])
+	if len(head) != len(events) || len(lines)-1 != len(states) {
+		t.Fatalf("the table has %d events and %d states", len(head), len(lines)-1)
+	}
+	for _, line := range lines[1:] {
+		cells := strings.Fields(line)
+		from, known := states[cells[0]]
+		if !known || len(cells) != len(head)+1 {
+			t.Fatalf("not a line of the table: %q", line)
+		}
+		for i, cell := range cells[1:] {
+			e, known := events[head[i]]
+			to, listed := states[cell]
+			if !known || !listed && cell != "-" {
+				t.Fatalf("unknown: %q or %q", head[i], cell)
+			}
+			if !listed {
+				to = from
+			}
+			each(from, e, to, listed)
+		}
+	}
+}
+
+// newTestNotifier returns a Notifier on a store in memory, and the key of the one account that is pending there.
+func newTestNotifier(t *testing.T) (n *Notifier, key string) {
+	t.Helper()
+	store := jwtstore.NewMemory(true)
+	key = "ACJOGTKFM5XINHKRZ6YRFRA2GAXYQCCHPGVKLC4RB2GSAMJLYBDHBEOS"
+	if _, err := store.Put(t.Context(), key, "test", []byte("jwt"), func(_, _ []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return New(Options{Outbox: store.Outbox(), Log: slog.New(slog.DiscardHandler)}), key
+}
+
+// TestEveryEventOfAnAnnouncement walks every state and event: the state follows the table, the announcement is in
+// the queue exactly in a queued state, and in flight exactly in an active one.
+func TestEveryEventOfAnAnnouncement(t *testing.T) {
+	n, key := newTestNotifier(t)
+	walk(t, announcementTransitions, stateNames, eventNames, func(from state, e event, to state, listed bool) {
+		name := fmt.Sprintf("event %d in state %d", e, from)
+		p := newAnnouncements(n, newServers(n, time.Now()))
+		p.takeUp()
+		a := p.byKey[key]
+		reach(t, p, a, from)
+		before := time.Now()
+		due := before.Add(time.Hour)
+		p.apply(a, e, due)
+		if a.state != to {
+			t.Errorf("%s leads to %d, not to %d", name, a.state, to)
+		}
+		if isQueued := a.index >= 0; isQueued != to.queued() || len(p.queue) > 1 || isQueued && p.queue[a.index] != a {
+			t.Errorf("%s: at %d in %d queued", name, a.index, len(p.queue))
+		}
+		if to.queued() && listed != a.due.Equal(due) {
+			t.Errorf("%s: due %s", name, a.due)
+		}
+		if isActive := p.active[key] == a; isActive != to.active() || len(p.active) > 1 {
+			t.Errorf("%s: in flight: %v", name, p.active)
+		}
+	})
+}
+
+// reach brings a new announcement into a state.
+func reach(t *testing.T, p *announcements, a *announcement, to state) {
+	t.Helper()
+	ways := map[state][]event{
+		waiting: {}, toAnnounce: {serverReady}, toAsk: {heard}, inFlight: {sent}, asking: {heard, sent}, done: {finished},
+	}
+	for _, e := range ways[to] {
+		p.apply(a, e, time.Now())
+	}
+	if a.state != to {
+		t.Fatalf("state %d instead of %d", a.state, to)
+	}
+}
+
+// TestEveryEventOfAServer walks every state and event: what is left out of the table changes nothing.
+func TestEveryEventOfAServer(t *testing.T) {
+	n, _ := newTestNotifier(t)
+	walk(t, serverTransitions, serverStateNames, serverEventNames,
+		func(from serverState, e serverEvent, to serverState, listed bool) {
+			v := newServers(n, time.Now())
+			srv := &server{name: "n", state: from}
+			if v.apply(srv, e, time.Now()) != listed || srv.state != to {
+				t.Errorf("event %d in state %d leads to %d, not to %d", e, from, srv.state, to)
+			}
+			if v.byName["n"] = srv; v.overdue() != (to == silent) {
+				t.Errorf("a server in state %d is overdue: %v", to, v.overdue())
+			}
+		})
+	if len(serverTable) != len(serverStateNames) || len(announcementTable) != len(stateNames) {
+		t.Errorf("the tables have %d and %d states", len(serverTable), len(announcementTable))
+	}
+}
+
+// TestARoundOfPING walks the phases of a round: servers that do not answer the cheap question get the other one.
+func TestARoundOfPING(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		name    string
+		phase   phase
+		after   time.Duration // since the last question
+		missing bool          // a server has not answered
+		want    phase
+		asks    []string
+		ended   bool
+	}{
+		{"answers may still come", askingIDZ, time.Second, true, askingIDZ, nil, false},
+		{"all have answered the cheap question", askingIDZ, answerTimeout, false, over, nil, true},
+		{"one has not", askingIDZ, answerTimeout, true, askingPING, []string{pingSubject}, false},
+		{"answers to the other one may still come", askingPING, time.Second, true, askingPING, nil, false},
+		{"all have answered that", askingPING, answerTimeout, false, over, nil, true},
+		{"one is gone", askingPING, answerTimeout, true, over, nil, true},
+		{"it is over, and not yet time for the next", over, time.Second, true, over, nil, false},
+		{"the next one", over, time.Hour, false, askingIDZ, []string{idzSubject}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n, _ := newTestNotifier(t)
+			v := newServers(n, now)
+			v.byName["here"] = &server{name: "here", answered: 7}
+			if c.missing {
+				v.byName["away"] = &server{name: "away", answered: 6}
+			}
+			v.round = round{number: 7, phase: c.phase, sent: now.Add(-c.after), due: now.Add(pingInterval - c.after)}
+			asks, ended := v.poll(now)
+			if v.round.phase != c.want || !slices.Equal(asks, c.asks) || ended != c.ended {
+				t.Errorf("phase %d, asks %q, ended: %v", v.round.phase, asks, ended)
+			}
+			if isGone := v.byName["away"] == nil; c.missing && isGone != c.ended {
+				t.Errorf("the absent server is gone: %v", isGone)
+			}
+		})
+	}
+}
