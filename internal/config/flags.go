@@ -33,37 +33,24 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	var f Flags
 	s := flag.NewFlagSet("nats-account-server", flag.ContinueOnError)
 	s.SetOutput(usage)
-	for _, v := range []struct {
-		into       *string
-		name, help string
-	}{
-		{&f.Config, "c", "configuration `file`"},
-		{&f.Dir, "dir", "`directory` of the JWTs; replaces the whole store section"},
-		{&f.NSC, "nsc", "`folder` in which nsc keeps an operator; replaces the whole store section, " +
-			"and names the operator"},
-		{&f.Operator, "operator", "operator JWT `file`"},
-		{&f.NATS, "nats", "`URL` of a NATS server; replaces the whole list"},
-		{&f.Creds, "creds", "NATS credentials `file`"},
-		{&f.Primary, "primary", "`URL` of the account server to follow"},
-		{&f.HostPort, "hp", "`host:port` for HTTP (default localhost:9090)"},
-	} {
-		s.StringVar(v.into, v.name, "", v.help)
-	}
-	for _, v := range []struct {
-		into       *bool
-		name, help string
-	}{
-		{&f.ReadOnly, "ro", "take no pushes: serve what is put into the directory of -dir"},
-		{&f.Debug, "D", "lines for debugging"},
-		{&f.Trace, "V", "a line for each request"},
-		{&f.Both, "DV", "both -D and -V"},
-		{&f.Dump, "dump", "log the configuration as JSON after the start, without passwords"},
-		{&f.Test, "t", "check the configuration and exit"},
-		{&f.Version, "v", "print the version and exit"},
-		{&f.Version, "version", "print the version and exit"},
-	} {
-		s.BoolVar(v.into, v.name, false, v.help)
-	}
+	s.StringVar(&f.Config, "c", "", "configuration `file`")
+	s.StringVar(&f.Dir, "dir", "", "`directory` of the JWTs; replaces the whole store section")
+	s.StringVar(&f.NSC, "nsc", "",
+		"`folder` in which nsc keeps an operator; replaces the whole store section, "+
+			"and names the operator")
+	s.StringVar(&f.Operator, "operator", "", "operator JWT `file`")
+	s.StringVar(&f.NATS, "nats", "", "`URL` of a NATS server; replaces the whole list")
+	s.StringVar(&f.Creds, "creds", "", "NATS credentials `file`")
+	s.StringVar(&f.Primary, "primary", "", "`URL` of the account server to follow")
+	s.StringVar(&f.HostPort, "hp", "", "`host:port` for HTTP (default localhost:9090)")
+	s.BoolVar(&f.ReadOnly, "ro", false, "take no pushes: serve what is put into the directory of -dir")
+	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
+	s.BoolVar(&f.Trace, "V", false, "a line for each request")
+	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
+	s.BoolVar(&f.Dump, "dump", false, "log the configuration as JSON after the start, without passwords")
+	s.BoolVar(&f.Test, "t", false, "check the configuration and exit")
+	s.BoolVar(&f.Version, "v", false, "print the version and exit")
+	s.BoolVar(&f.Version, "version", false, "print the version and exit")
 	return f, s.Parse(args)
 }
 
