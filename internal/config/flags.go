@@ -116,7 +116,7 @@ func (h *HTTP) listenOn(hostPort string) error {
 	if err != nil {
 		return fmt.Errorf("error parsing hostport: %w", err)
 	}
-	if checkPort(n) != nil {
+	if !validPort(n) {
 		// This is the original's error.
 		return fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", n)
 	}

@@ -1,14 +1,10 @@
 package config
 
 import (
-	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
-	"time"
 
-	"nats-account-server/internal/natsconf"
 	"nats-account-server/internal/suggest"
 )
 
@@ -93,9 +89,9 @@ func (k *key) names() []string { return append([]string{k.name}, strings.Fields(
 
 // find returns the key of a section with a name or alias. It returns nil if there is none.
 func find(all []key, section, name string) *key {
+	same := func(known string) bool { return strings.EqualFold(known, name) }
 	i := slices.IndexFunc(all, func(k key) bool {
-		return k.section == section &&
-			slices.ContainsFunc(k.names(), func(n string) bool { return strings.EqualFold(n, name) })
+		return k.section == section && slices.ContainsFunc(k.names(), same)
 	})
 	if i < 0 {
 		return nil
@@ -117,6 +113,7 @@ func nearest(all []key, section, name string) string {
 			known = append(known, child)
 		}
 	}
+	// A name is similar if less than about half of it must be changed.
 	best, least := "", len(name)/2+2
 	for _, candidate := range known {
 		if d := suggest.Distance(name, candidate); d < least {
@@ -134,10 +131,10 @@ func restricts(section, name string) bool {
 	case "http.authorization":
 		return true
 	case "http.tls":
+		authorities := []string{"root", "ca_file", "ca", "cacert", "root_ca", "client_ca"}
+		similar := func(known string) bool { return suggest.Distance(name, known) <= 1 }
 		return strings.HasPrefix(name, "verif") || strings.Contains(name, "pinned") ||
-			slices.ContainsFunc(
-				[]string{"root", "ca_file", "ca", "cacert", "root_ca", "client_ca"},
-				func(known string) bool { return suggest.Distance(name, known) <= 1 })
+			slices.ContainsFunc(authorities, similar)
 	default:
 		return false
 	}
@@ -158,125 +155,4 @@ func join(parent, name string) string {
 		return name
 	}
 	return parent + "." + name
-}
-
-// A setter reads the value of an entry and stores it in a field. An error is a mistake in the
-// value.
-type setter func(l *loader, k *key, e natsconf.Entry) error
-
-// set returns a setter for a value that needs no more than to be parsed.
-func set[T any](into *T, parse func(name string, value any) (T, error)) setter {
-	return func(_ *loader, k *key, e natsconf.Entry) (err error) {
-		v, err := parse(k.name, e.Value.Data)
-		if err == nil {
-			*into = v
-		}
-		return err
-	}
-}
-
-func boolean(into *bool) setter       { return set(into, parseBool) }
-func integer(into *int) setter        { return set(into, parseInt) }
-func text(into *string) setter        { return set(into, parseText) }
-func path(into *string) setter        { return set(into, parsePath) }
-func urls(into *[]string) setter      { return set(into, parseURLs) }
-func verify(into *Verify) setter      { return set(into, parseVerify) }
-func operatorJWT(into *JWTRef) setter { return set(into, parseOperator) }
-func systemJWT(into *JWTRef) setter   { return set(into, parseSystem) }
-
-// port sets a TCP port.
-func port(into *int) setter {
-	return func(l *loader, k *key, e natsconf.Entry) error {
-		if err := integer(into)(l, k, e); err != nil {
-			return err
-		}
-		if err := checkPort(*into); err != nil {
-			return fmt.Errorf("%s.%w", k.section, err)
-		}
-		return nil
-	}
-}
-
-// subject sets a NATS subject.
-func subject(into *string) setter {
-	return func(l *loader, k *key, e natsconf.Entry) error {
-		if err := text(into)(l, k, e); err != nil {
-			return err
-		}
-		if *into != "" && !isSubject(*into) {
-			return fmt.Errorf("%s %q is no subject to publish on", k.path(), *into)
-		}
-		return nil
-	}
-}
-
-const (
-	minReconnectWait = 100 * time.Millisecond
-	minForgetTime    = time.Second
-	maxTimeout       = 24 * time.Hour // a longer one probably has a wrong unit
-)
-
-// timeout sets a duration of more than 0 and at most maxTimeout.
-func timeout(into *time.Duration) setter { return between(into, 1, maxTimeout) }
-
-// interval sets a duration that may be 0 and very long.
-func interval(into *time.Duration) setter { return between(into, 0, math.MaxInt64) }
-
-// between sets a duration with a least and a greatest value. least is 0, or 1 for any duration
-// above.
-func between(into *time.Duration, least, most time.Duration) setter {
-	return func(_ *loader, k *key, e natsconf.Entry) error {
-		d, err := parseDuration(k.name, e.Value.Data)
-		switch {
-		case err != nil:
-			return err
-		case d < least && least > 0:
-			return fmt.Errorf("%s must be more than 0", k.path())
-		case d < least:
-			return fmt.Errorf("%s must not be negative", k.path())
-		case d > most:
-			return fmt.Errorf("%s must be at most a day, not %s", k.path(), d)
-		}
-		*into = d
-		return nil
-	}
-}
-
-// reconnectWait sets a wait, which it raises to minReconnectWait.
-func reconnectWait(into *time.Duration) setter {
-	return func(l *loader, k *key, e natsconf.Entry) error {
-		if err := between(into, 0, maxTimeout)(l, k, e); err != nil {
-			return err
-		}
-		if *into < minReconnectWait {
-			*into = minReconnectWait
-			l.warn(e.Value.Pos, false, "%s is raised to 100 ms", k.path())
-		}
-		return nil
-	}
-}
-
-// forgetTime sets a duration of at least minForgetTime.
-func forgetTime(into *time.Duration) setter {
-	return func(_ *loader, k *key, e natsconf.Entry) error {
-		d, err := parseDuration(k.name, e.Value.Data)
-		if err == nil && d < minForgetTime {
-			err = fmt.Errorf("%s must be at least 1 s, not %s", k.path(), d)
-		}
-		if err == nil {
-			*into = d
-		}
-		return err
-	}
-}
-
-// maxReconnects reads a key of the original that has no effect.
-func maxReconnects() setter {
-	return func(l *loader, k *key, e natsconf.Entry) error {
-		n, err := parseInt(k.name, e.Value.Data)
-		if err == nil && n != -1 {
-			l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")
-		}
-		return err
-	}
 }

@@ -53,6 +53,7 @@ func parseVerify(name string, value any) (Verify, error) {
 	}
 }
 
+// parseInt parses an integer, or a text for one.
 func parseInt(name string, value any) (int, error) {
 	switch v := value.(type) {
 	case int64:
@@ -85,6 +86,7 @@ func parseDuration(name string, value any) (time.Duration, error) {
 	return d, nil
 }
 
+// parseText parses a text. A number is no text, even if it was meant as one.
 func parseText(name string, value any) (string, error) {
 	if s, ok := value.(string); ok {
 		return s, nil
@@ -157,23 +159,18 @@ func checkURL(s string) error {
 	case u.Port() == "":
 		return nil
 	}
-	n, err := strconv.Atoi(u.Port())
-	if err != nil {
-		return err
-	}
-	return checkPort(n)
-}
-
-func checkPort(n int) error {
-	if n < 0 || n > 65535 {
-		return fmt.Errorf("port %d is not between 0 and 65535", n)
+	if n, err := strconv.Atoi(u.Port()); err != nil || !validPort(n) {
+		return fmt.Errorf("port %s is not between 0 and 65535", u.Port())
 	}
 	return nil
 }
 
-// isSubject reports whether a message can be published on a NATS subject: it has no wildcard, no
+// validPort reports whether n is a TCP port, or 0 for any free port.
+func validPort(n int) bool { return 0 <= n && n <= 65535 }
+
+// validSubject reports whether a message can be published on a NATS subject: it has no wildcard, no
 // white space and no empty token.
-func isSubject(s string) bool {
+func validSubject(s string) bool {
 	isBad := func(r rune) bool { return r <= ' ' || r == 0x7f }
 	for token := range strings.SplitSeq(s, ".") {
 		if token == "" || token == "*" || token == ">" || strings.ContainsFunc(token, isBad) {
@@ -199,7 +196,7 @@ func parseJWT(name string, value any, keyAllowed bool) (JWTRef, error) {
 	switch {
 	case err != nil || s == "":
 		return JWTRef{}, err
-	case strings.HasPrefix(s, "eyJ"):
+	case strings.HasPrefix(s, "eyJ"): // every JWT begins like this
 		return JWTRef{Token: s}, nil
 	case keyAllowed && nkeys.IsValidPublicAccountKey(s):
 		return JWTRef{Key: s}, nil
