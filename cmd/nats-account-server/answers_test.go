@@ -18,9 +18,10 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// answer is what a nats-server says to a request. In all three texts, <ID> is its id, <A> the key of an account that it
-// has loaded, <B> of one that it knows and <C> of one that it does not; <A1> … are JWTs of theirs, of which <A2> is newer
-// than <A1>. "503" means that nobody takes the subject.
+// answer is what a nats-server says to a request. In all three texts, <ID> is its id, <A> the key
+// of an account that it has loaded, <B> of one that it knows and <C> of one that it does not; <A1>
+// … are JWTs of theirs, of which <A2> is newer than <A1>. "503" means that nobody takes the
+// subject.
 type answer struct {
 	subject, body string
 	want          map[string]string // a part of the answer, by the kind of resolver
@@ -41,6 +42,7 @@ const (
 	updateC  = "$SYS.ACCOUNT.<C>.CLAIMS.UPDATE"
 	isA      = `{"account":"<A>"}`
 	isB      = `{"account":"<B>"}`
+	notJWT   = `resulted in error - expected 3 chunks"}`
 )
 
 // answers come in the order in which the requests are made.
@@ -48,25 +50,30 @@ var answers = []answer{
 	{ping, "", all(`"name":"n1","host":"127.0.0.1","id":"<ID>","ver":"`)},
 	{ping, "", all(`"active_servers":1`)},
 
-	// An update is stored by who keeps a full directory, and else skipped unless the account is loaded. None minds that
-	// the JWT is older.
-	{updateA, "<A2>", by(`"data":{"account":"<A>","code":200,"message":"jwt updated"}`, `"message":"jwt updated"`, `"message":"jwt updated cache"`)},
+	// An update is stored by who keeps a full directory, and else skipped unless the account is
+	// loaded. None minds that the JWT is older.
+	{updateA, "<A2>", by(`"data":{"account":"<A>","code":200,"message":"jwt updated"}`,
+		`"message":"jwt updated"`, `"message":"jwt updated cache"`)},
 	{accountz, isA, all(`"jwt":"<A2>"`)},
-	{updateA, "<A1>", by(`"message":"jwt updated"`, `"message":"jwt updated"`, `"message":"jwt updated cache"`)},
+	{updateA, "<A1>", by(`"message":"jwt updated"`, `"message":"jwt updated"`,
+		`"message":"jwt updated cache"`)},
 	{accountz, isA, all(`"jwt":"<A1>"`)},
-	{updateB, "<B2>", by(`"message":"jwt update skipped"`, `"message":"jwt updated"`, `"message":"jwt update cache skipped"`)},
-	{updateC, "<C1>", by(`"message":"jwt update skipped"`, `"message":"jwt updated"`, `"message":"jwt update cache skipped"`)},
+	{updateB, "<B2>", by(`"message":"jwt update skipped"`, `"message":"jwt updated"`,
+		`"message":"jwt update cache skipped"`)},
+	{updateC, "<C1>", by(`"message":"jwt update skipped"`, `"message":"jwt updated"`,
+		`"message":"jwt update cache skipped"`)},
 
 	// What is no JWT, is damaged or is another account's is an error, whether the account is loaded or not.
-	{updateA, "garbage", by(`"error":{"account":"<A>","code":500,"description":"jwt update resulted in error - expected 3 chunks"}`,
-		`"error":{"account":"n/a","code":500,"description":"jwt update resulted in error - expected 3 chunks"}`,
-		`"code":500,"description":"jwt update cache resulted in error - expected 3 chunks"}`)},
+	{updateA, "garbage", by(`"error":{"account":"<A>","code":500,"description":"jwt update `+notJWT,
+		`"error":{"account":"n/a","code":500,"description":"jwt update `+notJWT,
+		`"code":500,"description":"jwt update cache `+notJWT)},
 	{updateB, "garbage", all(`"code":500`)},
 	{updateA, "<damaged>", all(" resulted in error - claim failed V2 signature verification")},
 	{updateA, "<B2>", all(" resulted in error - subject does not match jwt content")},
 
 	// What another operator signed is stored by who keeps a directory, who says so, but it is not applied.
-	{updateA, "<foreign>", by("resulted in error - account validation failed", `"message":"jwt updated"`, `"message":"jwt updated cache"`)},
+	{updateA, "<foreign>", by("resulted in error - account validation failed", `"message":"jwt updated"`,
+		`"message":"jwt updated cache"`)},
 	{accountz, isA, all(`"jwt":"<A1>"`)},
 	{updateA, "<A2>", all(`"code":200`)},
 
@@ -79,17 +86,19 @@ var answers = []answer{
 	{"$SYS.REQ.ACCOUNT.<A>.CLAIMS.LOOKUP", "", by("503", "<A2>", "503")},
 }
 
-// later is when a user of B has come and B is loaded. "skipped" has proved nothing: the update is lost on who can't ask
-// for the JWT again.
-var later = answer{accountz, isB, map[string]string{"URL": `"jwt":"<B2>"`, "MEMORY": `"jwt":"<B1>"`, "full": `"jwt":"<B2>"`, "cache": `"jwt":"<B1>"`}}
+// later is when a user of B has come and B is loaded. "skipped" has proved nothing: the update is
+// lost on who can't ask for the JWT again.
+var later = answer{accountz, isB, map[string]string{"URL": `"jwt":"<B2>"`, "MEMORY": `"jwt":"<B1>"`,
+	"full": `"jwt":"<B2>"`, "cache": `"jwt":"<B1>"`}}
 
-// TestWhatNATSServersAnswer holds what the notifier counts on against nats-servers of several lines. They answer alike,
-// but for IDZ, which came with 2.10.
+// TestWhatNATSServersAnswer holds what the notifier counts on against nats-servers of several
+// lines. They answer alike, but for IDZ, which came with 2.10.
 func TestWhatNATSServersAnswer(t *testing.T) {
 	t.Parallel()
 	const idz = `{"name":"n1","host":"127.0.0.1","id":"<ID>"}`
 	wantOldNATS(t)
-	for version, idz := range map[string]string{"v" + server.VERSION: idz, "v2.10.29": idz, "v2.9.25": "503"} {
+	for version, idz := range map[string]string{"v" + server.VERSION: idz, "v2.10.29": idz,
+		"v2.9.25": "503"} {
 		for kind := range resolvers {
 			t.Run(version+"/"+kind, func(t *testing.T) {
 				t.Parallel()
@@ -116,10 +125,13 @@ func newAsked(t *testing.T, version, kind string) *asked {
 	token := func(of *jwttest.Account, age time.Duration) string {
 		return string(jwttest.Sign(t, op.Signing, of, time.Now().Add(-age)))
 	}
-	a1, b1, b2, system := token(a, time.Hour), token(b, time.Hour), token(b, time.Minute), op.SystemAccount(t)
+	a1, b1, b2, system := token(a, time.Hour), token(b, time.Hour), token(b, time.Minute),
+		op.SystemAccount(t)
 	s := &asked{t: t, kind: kind, b: b, names: []string{
-		"<A>", a.ID, "<A1>", a1, "<A2>", token(a, time.Minute), "<B>", b.ID, "<B1>", b1, "<B2>", b2, "<C>", c.ID, "<C1>", token(c, time.Hour),
-		"<damaged>", string(jwttest.Flip([]byte(token(a, time.Minute)))), "<foreign>", string(jwttest.NewOperator(t).Account(t, a)),
+		"<A>", a.ID, "<A1>", a1, "<A2>", token(a, time.Minute), "<B>", b.ID, "<B1>", b1, "<B2>", b2, "<C>",
+		c.ID, "<C1>", token(c, time.Hour),
+		"<damaged>", string(jwttest.Flip([]byte(token(a, time.Minute)))), "<foreign>",
+		string(jwttest.NewOperator(t).Account(t, a)),
 	}}
 	web := serveAccounts(t, map[string][]byte{op.System.ID: system, a.ID: []byte(a1), b.ID: []byte(b2)})
 	known := map[string][]byte{op.System.ID: system, a.ID: []byte(a1), b.ID: []byte(b1)}

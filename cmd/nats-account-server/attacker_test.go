@@ -75,7 +75,9 @@ func TestAnAttackerOnTheNetwork(t *testing.T) {
 		{"signed by another account", x.a, jwttest.Sign(t, another.Key, x.a, time.Now())},
 		{"with another signature", x.a, jwttest.Flip(x.stored)},
 		{"with another payload", x.a, tampered(x.stored, x.old)},
-		{"with a line break in the signature", x.a, append(x.stored[:len(x.stored)-3:len(x.stored)-3], append([]byte("\n"), x.stored[len(x.stored)-3:]...)...)},
+		{"with a line break in the signature", x.a,
+			append(x.stored[:len(x.stored)-3:len(x.stored)-3],
+				append([]byte("\n"), x.stored[len(x.stored)-3:]...)...)},
 		{"of another account", another, x.stored},
 		{"that is none", x.a, []byte("AAAA|BBBB")},
 		{"that is older", x.a, x.old},
@@ -90,8 +92,10 @@ func TestAnAttackerOnTheNetwork(t *testing.T) {
 	} else if _, body := get(t, x.url+"/jwt/v1/accounts/"); body != "" {
 		t.Errorf("accounts are listed: %s", body)
 	}
-	for _, path := range []string{"/jwt/v1/accounts/..%2f..%2fop.jwt", "/../op.jwt", "/jwt/v1/accounts/%0a2026/01/01%20[INF]%20forged"} {
-		if got := raw(t, x.url, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); !strings.Contains(got, "404") && !strings.Contains(got, "301") {
+	for _, path := range []string{"/jwt/v1/accounts/..%2f..%2fop.jwt", "/../op.jwt",
+		"/jwt/v1/accounts/%0a2026/01/01%20[INF]%20forged"} {
+		got := raw(t, x.url, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		if !strings.Contains(got, "404") && !strings.Contains(got, "301") {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
@@ -130,14 +134,16 @@ func TestAnAttackerInTheSystemAccount(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
 	x := newTarget(t, fmt.Sprintf("nats://127.0.0.1:%d", port))
-	n := natstest.Start(t, natstest.URLConf(t, x.op, x.url+"/jwt/v1/accounts/", fmt.Sprintf("server_name: n1\nlisten: 127.0.0.1:%d\n", port)))
+	n := natstest.Start(t, natstest.URLConf(t, x.op, x.url+"/jwt/v1/accounts/",
+		fmt.Sprintf("server_name: n1\nlisten: 127.0.0.1:%d\n", port)))
 	x.p.wait("connected to NATS")
 	user, _ := x.a.User(t)
 	natstest.Connect(t, n.ClientURL(), user, nats.MaxReconnects(0))
 	system, _ := x.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), system)
 	for name, token := range map[string][]byte{
-		"an older JWT": x.old, "a foreign one": jwttest.NewOperator(t).Account(t, x.a), "garbage": []byte("x"), "nothing": nil,
+		"an older JWT": x.old, "a foreign one": jwttest.NewOperator(t).Account(t, x.a),
+		"garbage": []byte("x"), "nothing": nil,
 	} {
 		for _, subject := range []string{"$SYS.ACCOUNT." + x.a.ID, "$SYS.REQ.ACCOUNT." + x.a.ID} {
 			if err := nc.Publish(subject+".CLAIMS.UPDATE", token); err != nil {
@@ -145,16 +151,20 @@ func TestAnAttackerInTheSystemAccount(t *testing.T) {
 			}
 		}
 	}
-	for _, subject := range []string{"$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.CLAIMS.PACK"} {
+	for _, subject := range []string{"$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.DELETE",
+		"$SYS.REQ.CLAIMS.PACK"} {
 		_ = nc.Publish(subject, x.old)
 	}
 	_ = nc.Flush()
 	x.p.wait("the stored one is announced again")
-	natstest.Eventually(t, "n1 runs the stored JWT", func() bool { return running(t, x.url, x.a.ID) == "connected [] true" })
+	natstest.Eventually(t, "n1 runs the stored JWT", func() bool {
+		return running(t, x.url, x.a.ID) == "connected [] true"
+	})
 	x.unharmed(t)
 	// What it can do is lie about what nats-servers have acknowledged.
 	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(m *nats.Msg) {
-		_ = m.Respond([]byte(`{"server":{"name":"ghost","id":"NG","ver":"2.15.2"},"data":{"message":"jwt updated"}}`))
+		_ = m.Respond([]byte(`{"server":{"name":"ghost","id":"NG","ver":"2.15.2"},` +
+			`"data":{"message":"jwt updated"}}`))
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -181,11 +191,14 @@ func TestAnAttackerWithASigningKey(t *testing.T) {
 	if status, body := post(http.DefaultClient, x.path(x.a), future); status != http.StatusBadRequest {
 		t.Errorf("from the future: %d %s", status, body)
 	}
-	if status, body := post(http.DefaultClient, x.path(mine), jwttest.Sign(t, x.op.Signing, mine, time.Now())); status != http.StatusOK {
+	status, body := post(http.DefaultClient, x.path(mine), jwttest.Sign(t, x.op.Signing, mine, time.Now()))
+	if status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
 	healthy := jwttest.NewAccount(t)
-	if status, body := post(http.DefaultClient, x.path(healthy), jwttest.Sign(t, x.op.Key, healthy, time.Now())); status != http.StatusOK {
+	status, body = post(http.DefaultClient, x.path(healthy),
+		jwttest.Sign(t, x.op.Key, healthy, time.Now()))
+	if status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
 	// The operator takes the key out of its JWT.
@@ -194,7 +207,9 @@ func TestAnAttackerWithASigningKey(t *testing.T) {
 	jwttest.File(t, x.dir, "sys.jwt", jwttest.Sign(t, x.op.Key, x.op.System, time.Now()))
 	x.p.signal(syscall.SIGHUP)
 	x.p.wait("configuration reloaded")
-	if status, _ := post(http.DefaultClient, x.path(mine), jwttest.Sign(t, x.op.Signing, mine, time.Now().Add(time.Second))); status != http.StatusBadRequest {
+	status, _ = post(http.DefaultClient, x.path(mine),
+		jwttest.Sign(t, x.op.Signing, mine, time.Now().Add(time.Second)))
+	if status != http.StatusBadRequest {
 		t.Errorf("the key is still accepted: %d", status)
 	}
 	if status, _ := get(t, x.path(mine)); status != http.StatusInternalServerError {
@@ -203,7 +218,8 @@ func TestAnAttackerWithASigningKey(t *testing.T) {
 	if status, _ := get(t, x.path(healthy)); status != http.StatusOK {
 		t.Errorf("what the operator signed is not served: %d", status)
 	}
-	if status, _ := post(http.DefaultClient, x.path(mine), jwttest.Sign(t, x.op.Key, mine, time.Now())); status != http.StatusOK {
+	status, _ = post(http.DefaultClient, x.path(mine), jwttest.Sign(t, x.op.Key, mine, time.Now()))
+	if status != http.StatusOK {
 		t.Errorf("the operator can't repair it: %d", status)
 	}
 	x.p.term()
@@ -218,10 +234,12 @@ func TestAnAttackerWhoMayOnlyRead(t *testing.T) {
 		}
 		return fmt.Sprintf("{ user: %s, password: %q }", user, hash)
 	}
-	s := newEnv(t, "", fmt.Sprintf("http { authorization { write: %s, read: %s } }", login("ops"), login("nats")))
+	s := newEnv(t, "", fmt.Sprintf("http { authorization { write: %s, read: %s } }", login("ops"),
+		login("nats")))
 	p, url := s.start(t)
 	as := func(user string) string {
-		return strings.Replace(url, "http://", "http://"+user+":"+strings.ReplaceAll("secret of "+user, " ", "%20")+"@", 1)
+		return strings.Replace(url, "http://",
+			"http://"+user+":"+strings.ReplaceAll("secret of "+user, " ", "%20")+"@", 1)
 	}
 	x := &target{testEnv: s, p: p, url: as("ops"), a: jwttest.NewAccount(t)}
 	x.stored = s.op.Account(t, x.a)
@@ -235,7 +253,8 @@ func TestAnAttackerWhoMayOnlyRead(t *testing.T) {
 	}{
 		{as("nats"), http.StatusForbidden, http.StatusOK},
 		{url, http.StatusUnauthorized, http.StatusUnauthorized},
-		{strings.Replace(url, "http://", "http://nats:guess@", 1), http.StatusUnauthorized, http.StatusUnauthorized},
+		{strings.Replace(url, "http://", "http://nats:guess@", 1), http.StatusUnauthorized,
+			http.StatusUnauthorized},
 	} {
 		path := c.url + "/jwt/v1/accounts/" + x.a.ID
 		if status, body := post(http.DefaultClient, path, newer); status != c.push {

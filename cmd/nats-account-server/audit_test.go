@@ -50,10 +50,10 @@ func TestTheAuditFileLosesNoLineWhileItIsRenamed(t *testing.T) {
 	push := func(n int) {
 		t.Helper()
 		for range n {
-			token := s.op.Account(t, a, func(c *jwt.AccountClaims) { c.Name = fmt.Sprint("name ", accepted) })
-			if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
-				t.Fatalf("%d %s", status, body)
-			}
+			token := s.op.Account(t, a, func(c *jwt.AccountClaims) {
+				c.Name = fmt.Sprint("name ", accepted)
+			})
+			mustPush(t, url, a.ID, token)
 			accepted++
 		}
 	}
@@ -80,7 +80,8 @@ func TestTheAuditFileLosesNoLineWhileItIsRenamed(t *testing.T) {
 		t.Fatalf("%d lines for %d pushes and three refusals", len(all), accepted)
 	}
 	for i, line := range all[:accepted] {
-		if line.Result != "accepted" || line.Door != "http" || line.Account != a.ID || !strings.HasPrefix(line.Address, "127.0.0.1:") || line.Issuer == "" {
+		if line.Result != "accepted" || line.Door != "http" || line.Account != a.ID ||
+			!strings.HasPrefix(line.Address, "127.0.0.1:") || line.Issuer == "" {
 			t.Errorf("%+v", line)
 		}
 		if i > 0 && (line.Old == nil || line.Old.SHA256 != all[i-1].New.SHA256) {
@@ -112,15 +113,19 @@ func TestAnAuditFileThatCanNotBeOpenedIsAnError(t *testing.T) {
 	s := newEnv(t, "", "logging { audit: nowhere/audit.log }")
 	for _, flags := range [][]string{{"-c", s.conf}, {"-t", "-c", s.conf}} {
 		p := start(t, s.dir, nil, flags...)
-		if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), "nowhere/audit.log: no such file or directory") {
+		if code := p.exited(); code != 1 ||
+			!strings.Contains(p.log.String(), "nowhere/audit.log: no such file or directory") {
 			t.Errorf("exit code %d\n%s", code, p.log)
 		}
 	}
 	good := newEnv(t, "", "")
 	p, url := good.start(t)
-	_ = os.WriteFile(good.conf, fmt.Appendf(nil, "operatorjwtpath: op.jwt, store { dir: store, shard: true }, http { host: 127.0.0.1, port: 0 }\nlogging { audit: nowhere/audit.log }"), 0o600)
+	_ = os.WriteFile(good.conf, fmt.Appendf(nil,
+		"operatorjwtpath: op.jwt, store { dir: store, shard: true }, http { host: 127.0.0.1, port: 0 "+
+			"}\nlogging { audit: nowhere/audit.log }"), 0o600)
 	p.signal(syscall.SIGHUP)
-	p.wait("the new configuration is refused, the old one goes on: error opening the audit file: .*nowhere/audit.log")
+	p.wait("the new configuration is refused, the old one goes on: error opening the audit file: " +
+		".*nowhere/audit.log")
 	if status, _ := get(t, url+"/jwt/v1/operator"); status != http.StatusOK {
 		t.Error(status)
 	}

@@ -13,13 +13,14 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// TestInAContainer builds the program as the Dockerfile does and runs it as the first process of a container that has
-// nothing else in it: it needs no library, and `docker stop` is a stop in order.
+// TestInAContainer builds the program as the Dockerfile does and runs it as the first process of a
+// container that has nothing else in it: it needs no library, and `docker stop` is a stop in order.
 func TestInAContainer(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	program := filepath.Join(root, "nats-account-server")
-	build := exec.Command("sh", "-ec", strings.Replace(buildOfTheImage(t), " -o /nats-account-server ", " -o "+program+" ", 1))
+	build := exec.Command("sh", "-ec", strings.Replace(buildOfTheImage(t), " -o /nats-account-server ",
+		" -o "+program+" ", 1))
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

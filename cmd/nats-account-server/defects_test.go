@@ -34,7 +34,8 @@ func newEnv(t testing.TB, url, extra string) *testEnv {
 	jwttest.File(t, s.dir, "sys.jwt", s.op.SystemAccount(t))
 	jwttest.File(t, s.dir, "sys.creds", creds)
 	if url != "" {
-		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100, connecttimeout: 3000 }", url)
+		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100, "+
+			"connecttimeout: 3000 }", url)
 	}
 	s.conf = conf(t, s.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
@@ -50,13 +51,15 @@ func (s *testEnv) start(t testing.TB, flags ...string) (*process, string) {
 	return p, p.url()
 }
 
-// withNATS starts a nats-server and the program, which asks each other for accounts and announce to each other.
+// withNATS starts a nats-server and the program, which asks each other for accounts and announce to
+// each other.
 func withNATS(t testing.TB) (*testEnv, *process, string, *server.Server) {
 	t.Helper()
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	p, url := s.start(t)
-	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
+	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/",
+		fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
 	p.wait("connected to NATS for account and activation notifications")
 	return s, p, url, n
 }
@@ -93,19 +96,19 @@ func TestNoURLReachesNATS(t *testing.T) {
 	}
 	_ = nc.Flush()
 	for _, key := range []string{
-		"x%20y%200%0d%0a%0d%0aPUB%20pwned%205%0d%0ahello%0d%0aPUB%20x", "%0d%0aBOGUS", "*", "%3E", s.op.System.ID + "%0d%0aPUB",
+		"x%20y%200%0d%0a%0d%0aPUB%20pwned%205%0d%0ahello%0d%0aPUB%20x", "%0d%0aBOGUS", "*", "%3E",
+		s.op.System.ID + "%0d%0aPUB",
 	} {
 		for _, query := range []string{"", "?notify=true", "?text=true", "?decode=true"} {
-			if got := raw(t, url, "GET /jwt/v1/accounts/"+key+query+" HTTP/1.1\r\nHost: x\r\n\r\n"); got != "HTTP/1.1 404 Not Found" {
+			got := raw(t, url, "GET /jwt/v1/accounts/"+key+query+" HTTP/1.1\r\nHost: x\r\n\r\n")
+			if got != "HTTP/1.1 404 Not Found" {
 				t.Errorf("%s%s: %s", key, query, got)
 			}
 		}
 		raw(t, url, "POST /jwt/v1/accounts/"+key+" HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
 	}
 	a := jwttest.NewAccount(t) // what is heard first after all that is the announcement of a push
-	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)); status != http.StatusOK {
-		t.Fatalf("%d %s", status, body)
-	}
+	mustPush(t, url, a.ID, s.op.Account(t, a))
 	if got := <-heard; got != "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE" {
 		t.Errorf("heard on %q", got)
 	}
@@ -120,9 +123,7 @@ func TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)
 	push := func(token []byte) {
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
-			t.Fatalf("%d %s", status, body)
-		}
+		mustPush(t, url, a.ID, token)
 	}
 	push(jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-time.Minute)))
 	creds, _ := a.User(t)
@@ -132,7 +133,11 @@ func TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
 	nc := natstest.Connect(t, n.ClientURL(), sys)
 	var mu sync.Mutex
 	count := 0
-	if _, err := nc.Subscribe("$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", func(*nats.Msg) { mu.Lock(); count++; mu.Unlock() }); err != nil {
+	if _, err := nc.Subscribe("$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", func(*nats.Msg) {
+		mu.Lock()
+		count++
+		mu.Unlock()
+	}); err != nil {
 		t.Fatal(err)
 	}
 	_ = nc.Flush()
@@ -198,7 +203,8 @@ func TestNotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID+"?notify=true"); status != http.StatusOK {
+					status, body := get(t, url+"/jwt/v1/accounts/"+a.ID+"?notify=true")
+					if status != http.StatusOK {
 						t.Errorf("%d %s", status, body)
 						return
 					}
@@ -217,7 +223,8 @@ func TestNotifyingWhileNATSConnectsIsNoRace(t *testing.T) {
 func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	s := newEnv(t, "", "")
 	p, url := s.start(t)
-	mute, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")) // connects, as load balancers do, and says nothing
+	// connects, as load balancers do, and says nothing
+	mute, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +244,8 @@ func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	}
 }
 
-// TestARequestInFlightSurvivesAReload sends half a push, lets the address and the timeouts change, and sends the rest.
+// TestARequestInFlightSurvivesAReload sends half a push, lets the address and the timeouts change,
+// and sends the rest.
 func TestARequestInFlightSurvivesAReload(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
@@ -249,7 +257,8 @@ func TestARequestInFlightSurvivesAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "POST /jwt/v1/accounts/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", a.ID, len(token), token[:10])
+	fmt.Fprintf(c, "POST /jwt/v1/accounts/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", a.ID,
+		len(token), token[:10])
 	conf(t, s.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: "127.0.0.1", port: 0, writetimeout: 6s }
@@ -270,7 +279,8 @@ func TestARequestInFlightSurvivesAReload(t *testing.T) {
 	p.term()
 }
 
-// TestWhoHasJustConnectedSurvivesAReload connects, lets the timeouts change, and only then makes its request.
+// TestWhoHasJustConnectedSurvivesAReload connects, lets the timeouts change, and only then makes
+// its request.
 func TestWhoHasJustConnectedSurvivesAReload(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
@@ -303,7 +313,8 @@ func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
 	if code := second.exited(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if log := second.log.String(); !strings.Contains(log, fmt.Sprint(first.cmd.Process.Pid)) || strings.Count(log, "ERR\x1b") != 1 {
+	if log := second.log.String(); !strings.Contains(log, fmt.Sprint(first.cmd.Process.Pid)) ||
+		strings.Count(log, "ERR\x1b") != 1 {
 		t.Errorf("it says:\n%s", log)
 	}
 	impatient := start(t, s.dir, nil, "-c", s.conf)
@@ -327,7 +338,8 @@ func TestAPortInUseIsOneLineAndExitCode1(t *testing.T) {
 	if code := p.exited(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if log := p.log.String(); len(p.lines("ERR")) != 1 || !strings.Contains(log, "error creating listener: listen tcp") {
+	if log := p.log.String(); len(p.lines("ERR")) != 1 ||
+		!strings.Contains(log, "error creating listener: listen tcp") {
 		t.Errorf("it says:\n%s", log)
 	}
 }

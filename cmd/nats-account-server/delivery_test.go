@@ -47,7 +47,8 @@ func delivery(t testing.TB, url, key string) (d delivered) {
 func running(t testing.TB, url, key string) string {
 	t.Helper()
 	d := delivery(t, url, key)
-	return fmt.Sprint(d.NATS, " ", d.Owed, " ", len(d.Acknowledged) == 1 && d.Acknowledged[0].Runs.State == "current")
+	return fmt.Sprint(d.NATS, " ", d.Owed, " ",
+		len(d.Acknowledged) == 1 && d.Acknowledged[0].Runs.State == "current")
 }
 
 // TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay: nats-server applies it without question.
@@ -55,13 +56,15 @@ func TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay(t *testing.T) {
 	t.Parallel()
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)
-	older := jwttest.Sign(t, s.op.Key, a, time.Now().Add(-time.Hour), func(c *jwt.AccountClaims) { c.Name = "older" })
-	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)); status != http.StatusOK {
-		t.Fatalf("%d %s", status, body)
-	}
+	older := jwttest.Sign(t, s.op.Key, a, time.Now().Add(-time.Hour), func(c *jwt.AccountClaims) {
+		c.Name = "older"
+	})
+	mustPush(t, url, a.ID, s.op.Account(t, a))
 	user, _ := a.User(t)
 	natstest.Connect(t, n.ClientURL(), user, nats.MaxReconnects(0))
-	natstest.Eventually(t, "the stored JWT runs", func() bool { return running(t, url, a.ID) == "connected [] true" })
+	natstest.Eventually(t, "the stored JWT runs", func() bool {
+		return running(t, url, a.ID) == "connected [] true"
+	})
 	system, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), system)
 	for range 3 {
@@ -71,27 +74,30 @@ func TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay(t *testing.T) {
 		}
 		t.Logf("%s", answer.Data)
 	}
-	natstest.Eventually(t, "the stored JWT runs again", func() bool { return running(t, url, a.ID) == "connected [] true" })
+	natstest.Eventually(t, "the stored JWT runs again", func() bool {
+		return running(t, url, a.ID) == "connected [] true"
+	})
 	p.wait("somebody announced a JWT that may not replace the stored one")
 	p.term()
 }
 
-// TestDeliveryToAClusterThatLosesAServer sees the one that is gone owed the change, also after a restart of ours.
+// TestDeliveryToAClusterThatLosesAServer sees the one that is gone owed the change, also after a
+// restart of ours.
 func TestDeliveryToAClusterThatLosesAServer(t *testing.T) {
 	t.Parallel()
 	a := jwttest.NewAccount(t)
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "forgetserver: 5s")
 	hub := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf(
-		"server_name: hub\nlisten: 127.0.0.1:%d\ncluster { name: c, listen: \"127.0.0.1:-1\" }\n", port), a))
+		"server_name: hub\nlisten: 127.0.0.1:%d\ncluster { name: c, listen: \"127.0.0.1:-1\" }\n", port),
+		a))
 	far := natstest.Start(t, natstest.MemoryConf(t, s.op, natstest.AnyPort+fmt.Sprintf(
-		"server_name: far\ncluster { name: c, listen: \"127.0.0.1:-1\", routes: [\"nats-route://127.0.0.1:%d\"] }\n", hub.ClusterAddr().Port), a))
+		"server_name: far\ncluster { name: c, listen: \"127.0.0.1:-1\", routes: "+
+			"[\"nats-route://127.0.0.1:%d\"] }\n", hub.ClusterAddr().Port), a))
 	p, url := s.start(t)
 	push := func() {
 		t.Helper()
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)); status != http.StatusOK {
-			t.Fatalf("%d %s", status, body)
-		}
+		mustPush(t, url, a.ID, s.op.Account(t, a))
 	}
 	owed := func(want ...string) {
 		t.Helper()

@@ -51,7 +51,8 @@ func TestNSCOverNATS(t *testing.T) {
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "store { allow_delete: true }")
 	p, url := s.start(t)
-	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/", fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
+	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/",
+		fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
 	p.wait("connected to NATS for JWT syncing")
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
@@ -59,14 +60,16 @@ func TestNSCOverNATS(t *testing.T) {
 	pushed := map[string][]byte{a.ID: s.op.Account(t, a), b.ID: s.op.Account(t, b)}
 	var want []string
 	for key, token := range pushed {
-		if got := ours(t, nc, "$SYS.REQ.CLAIMS.UPDATE", token); got.Error != nil || !strings.Contains(string(got.Data), `"code": 200`) {
+		if got := ours(t, nc, "$SYS.REQ.CLAIMS.UPDATE", token); got.Error != nil ||
+			!strings.Contains(string(got.Data), `"code": 200`) {
 			t.Fatalf("push: %s %+v", got.Data, got.Error)
 		}
 		want = append(want, key)
 	}
 	slices.Sort(want)
 	var keys []string
-	if err := json.Unmarshal(ours(t, nc, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil || !slices.Equal(keys, want) {
+	if err := json.Unmarshal(ours(t, nc, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil ||
+		!slices.Equal(keys, want) {
 		t.Errorf("the list is %q, %v", keys, err)
 	}
 	for key, token := range pushed {
@@ -75,7 +78,8 @@ func TestNSCOverNATS(t *testing.T) {
 			t.Errorf("pull: %v, %v", m, err)
 		}
 	}
-	if _, body := get(t, url+"/jwt/v1/pack?max=5"); body != want[0]+"|"+string(pushed[want[0]])+"\n"+want[1]+"|"+string(pushed[want[1]]) {
+	_, body := get(t, url+"/jwt/v1/pack?max=5")
+	if body != want[0]+"|"+string(pushed[want[0]])+"\n"+want[1]+"|"+string(pushed[want[1]]) {
 		t.Errorf("the pack is %q", body)
 	}
 	order := jwt.NewGenericClaims(s.op.ID)
@@ -84,7 +88,8 @@ func TestNSCOverNATS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ours(t, nc, "$SYS.REQ.CLAIMS.DELETE", []byte(token)); got.Error != nil || !strings.Contains(string(got.Data), "deleted 1 accounts") {
+	if got := ours(t, nc, "$SYS.REQ.CLAIMS.DELETE", []byte(token)); got.Error != nil ||
+		!strings.Contains(string(got.Data), "deleted 1 accounts") {
 		t.Errorf("delete: %s %+v", got.Data, got.Error)
 	}
 	deleted := func(url string) {
@@ -92,7 +97,8 @@ func TestNSCOverNATS(t *testing.T) {
 		if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusNotFound {
 			t.Errorf("it is there: %d", status)
 		}
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, pushed[a.ID]); status != http.StatusConflict || !strings.Contains(body, "deleted") {
+		status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, pushed[a.ID])
+		if status != http.StatusConflict || !strings.Contains(body, "deleted") {
 			t.Errorf("it comes back: %d %s", status, body)
 		}
 	}
@@ -103,7 +109,8 @@ func TestNSCOverNATS(t *testing.T) {
 	p.term()
 }
 
-// TestTwoOfUsAndOneNATSServer: pushes to either, kills and restarts, and in the end both have the newest of everything.
+// TestTwoOfUsAndOneNATSServer: pushes to either, kills and restarts, and in the end both have the
+// newest of everything.
 func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -121,7 +128,8 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 	for i, s := range sites {
 		processes[i], urls[i] = s.start(t)
 	}
-	n := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op,
+		fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
 	for _, p := range processes {
 		p.wait("connected to NATS for JWT syncing")
 	}
@@ -135,13 +143,15 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 		for i, a := range accounts {
 			ago := time.Duration(1000-100*round) * time.Second
 			for j := range 2 {
-				token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-ago+time.Duration(10*j)*time.Second))
+				token := jwttest.Sign(t, s.op.Signing, a,
+					time.Now().Add(-ago+time.Duration(10*j)*time.Second))
 				if j == 1 {
 					newest[a.ID] = token
 				}
 				url := urls[(i+j+round)%2]
 				pushes.Go(func() {
-					if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK && status != http.StatusConflict {
+					status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token)
+					if status != http.StatusOK && status != http.StatusConflict {
 						t.Errorf("%d %s", status, body)
 					}
 				})
@@ -178,12 +188,14 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 	}
 }
 
-// TestAFloodOfUpdatesOverNATS is taken in full: nobody is told that we are slow, and every change is announced.
+// TestAFloodOfUpdatesOverNATS is taken in full: nobody is told that we are slow, and every change
+// is announced.
 func TestAFloodOfUpdatesOverNATS(t *testing.T) {
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	p, url := s.start(t)
-	n := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op,
+		fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", port)))
 	p.wait("connected to NATS for JWT syncing")
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
@@ -202,7 +214,8 @@ func TestAFloodOfUpdatesOverNATS(t *testing.T) {
 		return strings.Count(p.log.String(), "updated JWT for account") == flood
 	})
 	var keys []string
-	if err := json.Unmarshal(ours(t, nc, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil || len(keys) != flood {
+	if err := json.Unmarshal(ours(t, nc, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil ||
+		len(keys) != flood {
 		t.Errorf("the list has %d accounts, %v", len(keys), err)
 	}
 	t.Logf("%d updates in %s, %d KiB of memory", flood, time.Since(began), p.memory())

@@ -15,8 +15,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestInterop lives through the same day with nats-servers of older lines and with every kind of resolver that an
-// account server feeds.
+// TestInterop lives through the same day with nats-servers of older lines and with every kind of
+// resolver that an account server feeds.
 func TestInterop(t *testing.T) {
 	t.Parallel()
 	wantOldNATS(t)
@@ -30,7 +30,8 @@ func TestInterop(t *testing.T) {
 	}
 }
 
-// day is the program, a nats-server of another version, and a line between them that can be cut. HTTP is not cut.
+// day is the program, a nats-server of another version, and a line between them that can be cut.
+// HTTP is not cut.
 type day struct {
 	*testEnv
 	t       *testing.T
@@ -52,7 +53,8 @@ type day struct {
 
 func newDay(t *testing.T, program, kind string) *day {
 	t.Helper()
-	d := &day{t: t, program: program, kind: kind, loaded: jwttest.NewAccount(t), later: jwttest.NewAccount(t), age: time.Minute}
+	d := &day{t: t, program: program, kind: kind, loaded: jwttest.NewAccount(t),
+		later: jwttest.NewAccount(t), age: time.Minute}
 	port := freePort(t)
 	d.natsURL = fmt.Sprintf("nats://127.0.0.1:%d", port)
 	d.line = natstest.NewRelay(t, 0, d.natsURL)
@@ -133,7 +135,8 @@ func (d *day) connect(creds string) (gone <-chan time.Time) {
 }
 
 func (d *day) dial(creds string, out chan<- time.Time) (*nats.Conn, error) {
-	return nats.Connect(d.natsURL, nats.UserCredentials(creds), nats.NoReconnect(), nats.Timeout(10*time.Second),
+	return nats.Connect(d.natsURL, nats.UserCredentials(creds), nats.NoReconnect(),
+		nats.Timeout(10*time.Second),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 		nats.ClosedHandler(func(*nats.Conn) { out <- time.Now() }))
 }
@@ -154,7 +157,8 @@ func (d *day) applied(token []byte) {
 				Account struct{ JWT string } `json:"account_detail"`
 			}
 		}
-		askNATS(d.t, nc, "$SYS.REQ.SERVER."+who.Server.ID+".ACCOUNTZ", `{"account":"`+d.loaded.ID+`"}`, &its)
+		askNATS(d.t, nc, "$SYS.REQ.SERVER."+who.Server.ID+".ACCOUNTZ", `{"account":"`+d.loaded.ID+`"}`,
+			&its)
 		return its.Data.Account.JWT == string(token)
 	})
 }
@@ -176,7 +180,8 @@ func (d *day) live() {
 	d.push(d.later, later) // the nats-server has not loaded it, and may say that it skips it
 	d.aKilledProgramDeliversWhatItOwed()
 	d.aNATSServerThatComesBackIsTold()
-	if line := d.push(d.later, later); d.kind == "cache" && line != "stored; 1 of 1 nats-servers outstanding\n" {
+	if line := d.push(d.later, later); d.kind == "cache" &&
+		line != "stored; 1 of 1 nats-servers outstanding\n" {
 		d.t.Errorf("a cache that does not have the account counts: %q", line)
 	} else if d.kind != "cache" {
 		d.acknowledged(d.later, later)
@@ -196,7 +201,8 @@ func (d *day) aRevocationTakesEffectAtOnce() {
 	d.push(d.loaded, token)
 	select {
 	case at := <-gone:
-		if took := at.Sub(began); took > 2*time.Second { // one, and another for a machine that builds at the same time
+		// one, and another for a machine that builds at the same time
+		if took := at.Sub(began); took > 2*time.Second {
 			d.t.Errorf("the revoked user was there for another %s", took)
 		}
 	case <-time.After(20 * time.Second):
@@ -205,7 +211,8 @@ func (d *day) aRevocationTakesEffectAtOnce() {
 	d.acknowledged(d.loaded, token)
 }
 
-// aKilledProgramDeliversWhatItOwed: it dies after the commit, before it could announce. The nats-server runs on.
+// aKilledProgramDeliversWhatItOwed: it dies after the commit, before it could announce. The
+// nats-server runs on.
 func (d *day) aKilledProgramDeliversWhatItOwed() {
 	d.t.Helper()
 	d.line.Down()

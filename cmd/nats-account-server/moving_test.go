@@ -16,13 +16,14 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestMovingHereFromAFullResolver is its directory, as a nats-server has left it: the accounts are served, what was deleted
-// there stays so.
+// TestMovingHereFromAFullResolver is its directory, as a nats-server has left it: the accounts are
+// served, what was deleted there stays so.
 func TestMovingHereFromAFullResolver(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	dir := filepath.Join(s.dir, "moved")
-	n := natstest.Start(t, fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: full, dir: %q, allow_delete: true }\nresolver_preload { %s: %s }\nlisten: 127.0.0.1:-1\n",
+	n := natstest.Start(t, fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: full, dir: "+
+		"%q, allow_delete: true }\nresolver_preload { %s: %s }\nlisten: 127.0.0.1:-1\n",
 		s.op.Token(t), s.op.System.ID, dir, s.op.System.ID, s.op.SystemAccount(t)))
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
@@ -45,20 +46,19 @@ func TestMovingHereFromAFullResolver(t *testing.T) {
 	natstest.Stop(n)
 	p := start(t, s.dir, nil, "-c", s.conf, "-dir", dir)
 	url := p.url()
-	if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(kept) {
-		t.Errorf("%d %s", status, body)
-	}
+	wantJWT(t, url, a.ID, kept)
 	if status, _ := get(t, url+"/jwt/v1/accounts/"+gone.ID); status != http.StatusNotFound {
 		t.Errorf("what was deleted: %d", status)
 	}
-	if status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+gone.ID, deleted); status != http.StatusConflict {
+	status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+gone.ID, deleted)
+	if status != http.StatusConflict {
 		t.Errorf("what was deleted is pushed: %d", status)
 	}
 	p.term()
 }
 
-// TestMovingHereFromTheOriginal is its directory, as either version leaves it, with either setting of shard. It is served, and
-// after a stop it is as it was.
+// TestMovingHereFromTheOriginal is its directory, as either version leaves it, with either setting
+// of shard. It is served, and after a stop it is as it was.
 func TestMovingHereFromTheOriginal(t *testing.T) {
 	t.Parallel()
 	for _, shard := range []bool{false, true} {
@@ -92,7 +92,8 @@ type legacy struct {
 }
 
 func newLegacy(t *testing.T, shard bool, dirs, mode os.FileMode) *legacy {
-	l := &legacy{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode, want: map[string]string{}}
+	l := &legacy{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode,
+		want: map[string]string{}}
 	if err := os.Chmod(l.store, dirs); err != nil {
 		t.Fatal(err)
 	}
@@ -100,16 +101,19 @@ func newLegacy(t *testing.T, shard bool, dirs, mode os.FileMode) *legacy {
 	l.activation = activationOf(t, a, b)
 	l.hash = hashOf(t, l.activation)
 	l.lay("accounts/"+a.ID, a.ID, append(l.op.Account(t, a), '\n')) // it stored line ends as they came
-	l.lay("accounts/"+b.ID, b.ID, jwttest.Sign(t, l.op.Signing, b, time.Now().Add(-2*time.Hour), func(c *jwt.AccountClaims) {
-		c.Expires = time.Now().Add(-time.Hour).Unix()
-	}))
+	l.lay("accounts/"+b.ID, b.ID, jwttest.Sign(t, l.op.Signing, b, time.Now().Add(-2*time.Hour),
+		func(c *jwt.AccountClaims) {
+			c.Expires = time.Now().Add(-time.Hour).Unix()
+		}))
 	l.lay("accounts/"+c.ID, c.ID, oldAccount(t, l.op, c))
 	return l
 }
 
 // oldAccount is an account's JWT of version 1, as tools of 2019 wrote it.
 func oldAccount(t *testing.T, op *jwttest.Operator, a *jwttest.Account) []byte {
-	payload := fmt.Sprintf(`{"jti":"X","iat":%d,"iss":%q,"name":"old","sub":%q,"type":"account","nats":{"limits":{"subs":-1,"conn":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`,
+	payload := fmt.Sprintf(`{"jti":"X","iat":%d,"iss":%q,"name":"old","sub":%q,"type":"account",`+
+		`"nats":{"limits":{"subs":-1,"conn":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,`+
+		`"wildcards":true}}}`,
 		time.Now().Unix(), op.ID, a.ID)
 	return jwttest.EncodeRaw(t, op.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(payload), false)
 }
@@ -189,7 +193,8 @@ func TestMovingHereFromAMemoryResolver(t *testing.T) {
 	p, url := s.start(t)
 	p.wait("connected to NATS for JWT syncing")
 	for _, acc := range []*jwttest.Account{a, s.op.System} {
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+acc.ID, s.op.Account(t, acc)); status != http.StatusOK {
+		status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+acc.ID, s.op.Account(t, acc))
+		if status != http.StatusOK {
 			t.Errorf("%d %s", status, body)
 		}
 	}

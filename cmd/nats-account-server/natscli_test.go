@@ -57,8 +57,8 @@ func (c *cli) kept(path string) []byte {
 	return content
 }
 
-// TestNatscliPushesAndPulls with the operator and the accounts that it has made, over NATS only. The nats-server fetches from
-// us, so nobody else can take what is pushed.
+// TestNatscliPushesAndPulls with the operator and the accounts that it has made, over NATS only.
+// The nats-server fetches from us, so nobody else can take what is pushed.
 func TestNatscliPushesAndPulls(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t)
@@ -76,12 +76,14 @@ func TestNatscliPushesAndPulls(t *testing.T) {
 		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: %q, reconnectwait: 100 }`,
 		operator, jwttest.File(t, dir, "sys.jwt", c.kept("accounts/SYSTEM/SYSTEM.jwt")), port, creds))
 	url := p.url()
-	natstest.Start(t, fmt.Sprintf("operator: %q\nresolver: URL(%s/jwt/v1/accounts/)\nlisten: 127.0.0.1:%d\nserver_name: n1\n", operator, url, port))
+	natstest.Start(t, fmt.Sprintf("operator: %q\nresolver: URL(%s/jwt/v1/accounts/)\nlisten: "+
+		"127.0.0.1:%d\nserver_name: n1\n", operator, url, port))
 	p.wait("connected to NATS for JWT syncing")
 
 	token := strings.TrimSpace(string(c.kept("accounts/ACC/ACC.jwt")))
 	server := fmt.Sprintf("nats://127.0.0.1:%d", port)
-	if out := c.run("auth", "account", "push", "ACC", "--server", server, "--creds", creds); !strings.Contains(out, "Failed 0") {
+	out := c.run("auth", "account", "push", "ACC", "--server", server, "--creds", creds)
+	if !strings.Contains(out, "Failed 0") {
 		t.Errorf("it says:\n%s", out)
 	}
 	var pack string // natscli waits for the nats-server only
@@ -90,7 +92,8 @@ func TestNatscliPushesAndPulls(t *testing.T) {
 		return strings.HasSuffix(pack, "|"+token)
 	})
 	key, _, _ := strings.Cut(pack, "|")
-	if out := c.run("auth", "account", "query", key, "--server", server, "--creds", creds); !strings.Contains(out, key) {
+	out = c.run("auth", "account", "query", key, "--server", server, "--creds", creds)
+	if !strings.Contains(out, key) {
 		t.Errorf("it says:\n%s", out)
 	}
 	p.term()

@@ -14,8 +14,8 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// oldNATS are the nats-servers that the program must get on with beside the current one, each the last of its line,
-// and how to come by their binaries.
+// oldNATS are the nats-servers that the program must get on with beside the current one, each the
+// last of its line, and how to come by their binaries.
 var oldNATS = builders("v2.9.25", "v2.10.29")
 
 func builders(versions ...string) map[string]func() (string, error) {
@@ -56,14 +56,15 @@ const buildTime = 3 * time.Minute
 
 // buildNATS returns the path of a nats-server of the version.
 func buildNATS(version string) (string, error) {
-	return build("nats-server", "github.com/nats-io/nats-server/v2@"+version, version, func(path string) bool {
-		out, err := exec.Command(path, "--version").Output()
-		return err == nil && strings.TrimSpace(string(out)) == "nats-server: "+version
-	})
+	return build("nats-server", "github.com/nats-io/nats-server/v2@"+version, version,
+		func(path string) bool {
+			out, err := exec.Command(path, "--version").Output()
+			return err == nil && strings.TrimSpace(string(out)) == "nats-server: "+version
+		})
 }
 
-// build returns the path of a program of a package. It is kept in the user's cache directory, so that the next run finds
-// it there, if it is good.
+// build returns the path of a program of a package. It is kept in the user's cache directory, so
+// that the next run finds it there, if it is good.
 func build(program, pkg, version string, good func(path string) bool) (string, error) {
 	dir := filepath.Dir(binary) // goes when the tests end
 	if cache, err := os.UserCacheDir(); err == nil {
@@ -110,10 +111,13 @@ func startNATS(t testing.TB, program, conf string) *process {
 	return p
 }
 
-// resolvers are the kinds of resolvers that a nats-server can have: its configuration where the account server is at
-// url, the nats-server's own directory is dir, and it knows the preloaded accounts by heart.
+// resolvers are the kinds of resolvers that a nats-server can have: its configuration where the
+// account server is at url, the nats-server's own directory is dir, and it knows the preloaded
+// accounts by heart.
 var resolvers = map[string]func(url, dir, preload string) string{
-	"URL":    func(url, _, _ string) string { return fmt.Sprintf("resolver: URL(%s/jwt/v1/accounts/)\n", url) },
+	"URL": func(url, _, _ string) string {
+		return fmt.Sprintf("resolver: URL(%s/jwt/v1/accounts/)\n", url)
+	},
 	"MEMORY": func(_, _, preload string) string { return "resolver: MEMORY\n" + preload },
 	"full": func(_, dir, preload string) string {
 		return fmt.Sprintf("resolver { type: full, dir: %q }\n%s", dir, preload)
@@ -123,8 +127,10 @@ var resolvers = map[string]func(url, dir, preload string) string{
 	},
 }
 
-// resolverConf is the configuration of a nats-server of the operator that is named n1 and listens on the port.
-func resolverConf(t testing.TB, op *jwttest.Operator, kind, url, dir string, port int, known map[string][]byte) string {
+// resolverConf is the configuration of a nats-server of the operator that is named n1 and listens
+// on the port.
+func resolverConf(t testing.TB, op *jwttest.Operator, kind, url, dir string, port int,
+	known map[string][]byte) string {
 	t.Helper()
 	preload := "resolver_preload {\n"
 	for id, token := range known {

@@ -27,19 +27,25 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	root := ca.Write(t, s.dir, "ca")
 	cert, key := ca.Issue(t).Write(t, s.dir, "a")
 	_, stranger := ca.Issue(t).Write(t, s.dir, "b")
-	rubbish := jwttest.File(t, s.dir, "rubbish.pem", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+	rubbish := jwttest.File(t, s.dir, "rubbish.pem",
+		[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	for _, c := range []struct{ tls, want string }{
 		{"root: none.pem", "error loading nats.tls.root: open " + s.dir + "/none.pem: no such file"},
 		{"root: " + rubbish, "error loading nats.tls.root: there is no PEM certificate in " + rubbish},
 		{"root: " + key, "error loading nats.tls.root: there is no PEM certificate in " + key},
-		{"cert: none.pem, key: " + key, "error loading nats.tls.cert: open " + s.dir + "/none.pem: no such file"},
-		{"cert: " + cert + ", key: none.pem", "error loading nats.tls.key: open " + s.dir + "/none.pem: no such file"},
+		{"cert: none.pem, key: " + key, "error loading nats.tls.cert: open " + s.dir +
+			"/none.pem: no such file"},
+		{"cert: " + cert + ", key: none.pem",
+			"error loading nats.tls.key: open " + s.dir + "/none.pem: no such file"},
 		{"cert: " + rubbish + ", key: " + key, "error loading nats.tls.cert " + rubbish},
-		{"cert: " + cert + ", key: " + root, "with nats.tls.key " + root + ": tls: found a certificate rather than a key"},
-		{"cert: " + cert + ", key: " + stranger, "with nats.tls.key " + stranger + ": tls: private key does not match public key"},
+		{"cert: " + cert + ", key: " + root,
+			"with nats.tls.key " + root + ": tls: found a certificate rather than a key"},
+		{"cert: " + cert + ", key: " + stranger,
+			"with nats.tls.key " + stranger + ": tls: private key does not match public key"},
 		{"root: " + root + ", cert: " + cert, "server.conf:5:"},
 	} {
-		path := conf(t, s.dir, "operatorjwtpath: op.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { dir: store }\n"+
+		path := conf(t, s.dir, "operatorjwtpath: op.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { "+
+			"dir: store }\n"+
 			"# nobody listens here\nnats { servers: [\"nats://127.0.0.1:1\"], tls { %s } }", c.tls)
 		for _, flags := range [][]string{{"-c", path}, {"-t", "-c", path}} {
 			p := start(t, s.dir, nil, flags...)
@@ -53,7 +59,8 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	}
 }
 
-// secured is a nats-server that wants a certificate from everybody, and the program, which has one in a.crt.
+// secured is a nats-server that wants a certificate from everybody, and the program, which has one
+// in a.crt.
 type secured struct {
 	*testEnv
 	ca   *certtest.Authority
@@ -74,7 +81,8 @@ func newSecured(t *testing.T) *secured {
 	cert, key := s.ca.Issue(t).Write(t, s.dir, "nats")
 	s.renew(t, "one")
 	s.nats = natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf(
-		"listen: 127.0.0.1:%d\ntls { cert_file: %q, key_file: %q, ca_file: %q, verify: true, timeout: 5 }\n", port, cert, key, root)))
+		"listen: 127.0.0.1:%d\ntls { cert_file: %q, key_file: %q, ca_file: %q, verify: true, timeout: 5 "+
+			"}\n", port, cert, key, root)))
 	s.p, s.url = s.start(t)
 	s.p.wait("connected to NATS for account")
 	return s
@@ -143,7 +151,8 @@ func TestARenewedCertificateForNATSIsTakenUp(t *testing.T) {
 	second := s.shows(t, "two", first)
 
 	jwttest.File(t, s.dir, "a.crt", []byte("half a certifi"))
-	s.hangup(`ERR.*the new configuration is refused, the old one goes on: error loading nats.tls.cert ` + s.dir + `/a.crt`)
+	s.hangup(`ERR.*the new configuration is refused, the old one goes on: error loading nats.tls.cert ` +
+		s.dir + `/a.crt`)
 	if id, _ := s.client(t); id != second {
 		t.Errorf("a refused reload dials anew: connection %d became %d", second, id)
 	}
@@ -172,9 +181,12 @@ func TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced(t *testing.T) {
 	s := newSecured(t)
 	creds, _ := s.op.System.User(t)
 	cert, key := s.ca.Issue(t).Write(t, s.dir, "listener")
-	nc := natstest.Connect(t, s.nats.ClientURL(), creds, nats.RootCAs(filepath.Join(s.dir, "ca.crt")), nats.ClientCert(cert, key))
+	nc := natstest.Connect(t, s.nats.ClientURL(), creds, nats.RootCAs(filepath.Join(s.dir, "ca.crt")),
+		nats.ClientCert(cert, key))
 	heard := make(chan string, 100)
-	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(m *nats.Msg) { heard <- string(m.Data) }); err != nil {
+	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(m *nats.Msg) {
+		heard <- string(m.Data)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := nc.Flush(); err != nil {
@@ -186,9 +198,7 @@ func TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced(t *testing.T) {
 		s.p.signal(syscall.SIGHUP)
 		a := jwttest.NewAccount(t)
 		token := s.op.Account(t, a)
-		if status, body := post(http.DefaultClient, s.url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
-			t.Fatalf("%d %s", status, body)
-		}
+		mustPush(t, s.url, a.ID, token)
 		want[string(token)] = true
 	}
 	natstest.Eventually(t, "every push is announced", func() bool {

@@ -20,8 +20,8 @@ import (
 )
 
 // TestParity is what users of the original know of it, a row for each behaviour, in the order command line,
-// configuration, HTTP, stores, NATS, replica, log. Where this program differs on purpose the row says so. A row watches
-// the program do it, or names the test that does.
+// configuration, HTTP, stores, NATS, replica, log. Where this program differs on purpose the row
+// says so. A row watches the program do it, or names the test that does.
 func TestParity(t *testing.T) {
 	t.Parallel()
 	for _, part := range []struct {
@@ -56,8 +56,8 @@ type behaviour struct {
 	holds func(t *testing.T)
 }
 
-// shownBy is a row that other tests show, in whatever package. internal/testcheck, through which `make test` runs all
-// tests, fails if one of them did not run and pass.
+// shownBy is a row that other tests show, in whatever package. internal/testcheck, through which
+// `make test` runs all tests, fails if one of them did not run and pass.
 func shownBy(names ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		for _, name := range names {
@@ -80,8 +80,8 @@ func (k *parityEnv) file(t testing.TB, text string) string {
 	return jwttest.File(t, k.dir, fmt.Sprintf("parity%d.conf", k.confs), []byte(text))
 }
 
-// ends starts the program, which must end by itself with an exit code and say something; what begins with "!" it must
-// not say.
+// ends starts the program, which must end by itself with an exit code and say something; what
+// begins with "!" it must not say.
 func (k *parityEnv) ends(code int, args []string, says ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		p := start(t, k.dir, []string{"HOME=" + k.dir}, args...)
@@ -101,7 +101,8 @@ func wantSaid(t *testing.T, log string, says ...string) {
 	}
 }
 
-// refuses checks a configuration that is wrong: it is an error that has these texts in it, and the program ends with 1.
+// refuses checks a configuration that is wrong: it is an error that has these texts in it, and the
+// program ends with 1.
 func (k *parityEnv) refuses(text string, says ...string) func(*testing.T) {
 	return func(t *testing.T) { k.ends(1, flags("-t -c", k.file(t, text)), says...)(t) }
 }
@@ -116,8 +117,8 @@ func (k *parityEnv) warns(text string, says ...string) func(*testing.T) {
 	}
 }
 
-// dumps starts the program with a configuration file and flags and compares values of the effective configuration: pairs
-// of a path such as "HTTP.Port" and the value as JSON.
+// dumps starts the program with a configuration file and flags and compares values of the effective
+// configuration: pairs of a path such as "HTTP.Port" and the value as JSON.
 func (k *parityEnv) dumps(text string, args []string, pairs ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		if text != "" {
@@ -135,7 +136,8 @@ func (k *parityEnv) dumps(text string, args []string, pairs ...string) func(*tes
 				fields, _ := value.(map[string]any)
 				value = fields[name]
 			}
-			if got, _ := json.Marshal(value); string(got) != strings.ReplaceAll(pairs[i+1], "$WORK", k.dir) {
+			got, _ := json.Marshal(value)
+			if string(got) != strings.ReplaceAll(pairs[i+1], "$WORK", k.dir) {
 				t.Errorf("%s is %s, want %s", pairs[i], got, pairs[i+1])
 			}
 		}
@@ -173,7 +175,8 @@ func requests(url string, known words, rows []request) (all []behaviour) {
 				}
 			}
 			want := expand.Replace(c.body)
-			if begin, open := strings.CutSuffix(want, "*"); body != want && !(open && strings.HasPrefix(body, begin)) {
+			if begin, open := strings.CutSuffix(want, "*"); body != want &&
+				!(open && strings.HasPrefix(body, begin)) {
 				t.Errorf("body %q, want %q", body, want)
 			}
 		}})
@@ -258,54 +261,100 @@ func commandLine(t *testing.T) []behaviour {
 	}
 	jwttest.File(t, nsc, "OP.jwt", []byte(k.op.Token(t)))
 	return []behaviour{
-		row("every flag of either version is known", k.ends(0, flags("-t -c home.conf -dir d -operator op.jwt -nats nats://127.0.0.1:1 -creds sys.creds -hp 127.0.0.1:0 -D -V -DV -dump"), "is valid")),
-		row("-nsc and -ro, which 1.0.3 refuses, work as in 0.8.4", k.ends(0, flags("-t -nsc OP -ro"), "is valid", "!removed")),
-		row("-primary is known, and makes a replica as in 0.8.4", k.ends(0, flags("-t -operator op.jwt -primary http://127.0.0.1:1"), "is valid")),
-		row("one or two dashes, = or a space, and words that are ignored", k.ends(0, flags("--t -hp=127.0.0.1:0 --c home.conf word -bogus"), "is valid")),
-		row("an unknown flag is exit code 2 and the usage", k.ends(2, flags("-bogus"), "flag provided but not defined: -bogus\n", "-creds")),
+		row("every flag of either version is known",
+			k.ends(0, flags("-t -c home.conf -dir d -operator op.jwt -nats nats://127.0.0.1:1 -creds "+
+				"sys.creds -hp 127.0.0.1:0 -D -V -DV -dump"), "is valid")),
+		row("-nsc and -ro, which 1.0.3 refuses, work as in 0.8.4",
+			k.ends(0, flags("-t -nsc OP -ro"), "is valid", "!removed")),
+		row("-primary is known, and makes a replica as in 0.8.4",
+			k.ends(0, flags("-t -operator op.jwt -primary http://127.0.0.1:1"), "is valid")),
+		row("one or two dashes, = or a space, and words that are ignored",
+			k.ends(0, flags("--t -hp=127.0.0.1:0 --c home.conf word -bogus"), "is valid")),
+		row("an unknown flag is exit code 2 and the usage",
+			k.ends(2, flags("-bogus"), "flag provided but not defined: -bogus\n", "-creds")),
 		row("-h is the usage and exit code 0", k.ends(0, flags("-h"), "-creds")),
 		row("-help too", k.ends(0, flags("-help"), "-creds")),
 		row("-v, which neither has, is the version", k.ends(0, flags("-v"), "nats-account-server: v")),
 		row("-D, -V and -DV have an effect, as in 0.8.4", shownBy("TestTheFlagsDAndVAreHonoured")),
 
-		row("a flag wins over the file, the file over the defaults", k.dumps(anyPort+"nats { servers: [nats://a:1, nats://b:1], connecttimeout: 1234 }", flags("-nats nats://127.0.0.1:1"),
-			"NATS.Servers", `["nats://127.0.0.1:1"]`, "NATS.ConnectTimeout", "1234", "NATS.ReconnectWait", "1000")),
-		row("a flag can't switch off what the file switches on", k.dumps(anyPort+"logging { debug: true }", flags("-D=false -V=false"), "Logging.Debug", "true", "Logging.Trace", "false")),
-		row("-D, -V and -DV are in the dump", k.dumps(anyPort, flags("-DV"), "Logging.Debug", "true", "Logging.Trace", "true")),
-		row("-dir replaces the whole store section", k.dumps(anyPort+"store { dir: other, shard: true, cleanupinterval: 5000 }", flags("-dir flagged"),
-			"Store.Dir", `"$WORK/flagged"`, "Store.Shard", "false", "Store.CleanupInterval", "0")),
-		row("-nsc replaces it too, beats -dir, and finds the operator", k.dumps(anyPort+"store { dir: other, shard: true }", flags("-dir flagged -nsc OP"),
-			"Store.Dir", `""`, "Store.Shard", "false", "Store.NSC", `"$WORK/OP"`, "OperatorJWTPath", `"$WORK/OP/OP.jwt"`)),
-		row("-hp replaces host and port, and without a host it is every interface", k.dumps("http { host: \"127.0.0.1\", port: 70 }", flags("-hp :0"), "HTTP.Host", `""`, "HTTP.Port", "0")),
-		row("-operator and -creds are their keys", k.dumps(anyPort+"operatorjwtpath: nope", flags("-operator op.jwt -creds sys.creds"),
-			"OperatorJWTPath", `"$WORK/op.jwt"`, "NATS.UserCredentials", `"$WORK/sys.creds"`)),
-		row("~ is the home directory in -c, -dir, -creds", k.dumps("", flags("-c ~/home.conf -hp 127.0.0.1:0 -dir ~/hometown -creds ~/sys.creds"),
-			"Store.Dir", `"$WORK/hometown"`, "NATS.UserCredentials", `"$WORK/sys.creds"`)),
-		row("~ is the home directory in the file too, where the original makes a directory of that name", k.dumps(anyPort+"store { dir: \"~/inside\" }", nil, "Store.Dir", `"$WORK/inside"`)),
-		row("a relative path in the file is relative to the working directory", k.dumps(anyPort+"store { dir: near }", nil, "Store.Dir", `"$WORK/near"`)),
+		row("a flag wins over the file, the file over the defaults",
+			k.dumps(anyPort+"nats { servers: [nats://a:1, nats://b:1], connecttimeout: 1234 }",
+				flags("-nats nats://127.0.0.1:1"),
+				"NATS.Servers", `["nats://127.0.0.1:1"]`, "NATS.ConnectTimeout", "1234", "NATS.ReconnectWait",
+				"1000")),
+		row("a flag can't switch off what the file switches on",
+			k.dumps(anyPort+"logging { debug: true }", flags("-D=false -V=false"), "Logging.Debug", "true",
+				"Logging.Trace", "false")),
+		row("-D, -V and -DV are in the dump",
+			k.dumps(anyPort, flags("-DV"), "Logging.Debug", "true", "Logging.Trace", "true")),
+		row("-dir replaces the whole store section",
+			k.dumps(anyPort+"store { dir: other, shard: true, cleanupinterval: 5000 }",
+				flags("-dir flagged"),
+				"Store.Dir", `"$WORK/flagged"`, "Store.Shard", "false", "Store.CleanupInterval", "0")),
+		row("-nsc replaces it too, beats -dir, and finds the operator",
+			k.dumps(anyPort+"store { dir: other, shard: true }", flags("-dir flagged -nsc OP"),
+				"Store.Dir", `""`, "Store.Shard", "false", "Store.NSC", `"$WORK/OP"`, "OperatorJWTPath",
+				`"$WORK/OP/OP.jwt"`)),
+		row("-hp replaces host and port, and without a host it is every interface",
+			k.dumps("http { host: \"127.0.0.1\", port: 70 }", flags("-hp :0"), "HTTP.Host", `""`,
+				"HTTP.Port", "0")),
+		row("-operator and -creds are their keys",
+			k.dumps(anyPort+"operatorjwtpath: nope", flags("-operator op.jwt -creds sys.creds"),
+				"OperatorJWTPath", `"$WORK/op.jwt"`, "NATS.UserCredentials", `"$WORK/sys.creds"`)),
+		row("~ is the home directory in -c, -dir, -creds",
+			k.dumps("", flags("-c ~/home.conf -hp 127.0.0.1:0 -dir ~/hometown -creds ~/sys.creds"),
+				"Store.Dir", `"$WORK/hometown"`, "NATS.UserCredentials", `"$WORK/sys.creds"`)),
+		row("~ is the home directory in the file too, where the original makes a directory of that name",
+			k.dumps(anyPort+"store { dir: \"~/inside\" }", nil, "Store.Dir", `"$WORK/inside"`)),
+		row("a relative path in the file is relative to the working directory",
+			k.dumps(anyPort+"store { dir: near }", nil, "Store.Dir", `"$WORK/near"`)),
 
-		row("-hp without a port", k.ends(1, flags("-hp 1234"), "error parsing hostport: address 1234: missing port in address")),
-		row("-hp with a word for a port", k.ends(1, flags("-hp 127.0.0.1:abc"), `error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`)),
-		row("-hp with a port that does not exist", k.ends(1, flags("-hp 127.0.0.1:70000"), "error creating listener: listen tcp: address 70000: invalid port")),
-		row("a configuration file that is not there", k.ends(1, flags("-c /nonexist.conf"), "error reading configuration file: open /nonexist.conf: no such file or directory")),
-		row("an empty store directory", k.ends(1, flags("-c", k.file(t, `store { dir: "" }`)), "store directory is required")),
-		row("a broken file is named before what is wrong with -nsc", k.ends(1, flags("-nsc /nope -c", k.file(t, "http {")), "never closed")),
-		row("an operator file that is not there", k.ends(1, flags("-operator /nope -hp 127.0.0.1:0"), "open /nope: no such file or directory")),
-		row("an operator file with another JWT", k.ends(1, flags("-operator sys.jwt -hp 127.0.0.1:0"), "not operator claim")),
-		row("a system account file with another JWT", k.ends(1, flags("-operator op.jwt -c", k.file(t, "systemaccountjwtpath: op.jwt")), "not account claim")),
-		row("an operator file with BEGIN and END, which the original can't read", shownBy("TestOperatorFilesAreBareOrDecorated")),
-		row("line ends of the operator's and the system account's file are served too", k.servesFilesVerbatim()),
-		row("a system account that the operator did not sign, which the original serves", k.foreignSystemAccount()),
+		row("-hp without a port", k.ends(1, flags("-hp 1234"),
+			"error parsing hostport: address 1234: missing port in address")),
+		row("-hp with a word for a port", k.ends(1, flags("-hp 127.0.0.1:abc"),
+			`error parsing hostport: strconv.Atoi: parsing "abc": invalid syntax`)),
+		row("-hp with a port that does not exist",
+			k.ends(1, flags("-hp 127.0.0.1:70000"),
+				"error creating listener: listen tcp: address 70000: invalid port")),
+		row("a configuration file that is not there",
+			k.ends(1, flags("-c /nonexist.conf"),
+				"error reading configuration file: open /nonexist.conf: no such file or directory")),
+		row("an empty store directory", k.ends(1, flags("-c", k.file(t, `store { dir: "" }`)),
+			"store directory is required")),
+		row("a broken file is named before what is wrong with -nsc",
+			k.ends(1, flags("-nsc /nope -c", k.file(t, "http {")), "never closed")),
+		row("an operator file that is not there",
+			k.ends(1, flags("-operator /nope -hp 127.0.0.1:0"), "open /nope: no such file or directory")),
+		row("an operator file with another JWT",
+			k.ends(1, flags("-operator sys.jwt -hp 127.0.0.1:0"), "not operator claim")),
+		row("a system account file with another JWT",
+			k.ends(1, flags("-operator op.jwt -c", k.file(t, "systemaccountjwtpath: op.jwt")),
+				"not account claim")),
+		row("an operator file with BEGIN and END, which the original can't read",
+			shownBy("TestOperatorFilesAreBareOrDecorated")),
+		row("line ends of the operator's and the system account's file are served too",
+			k.servesFilesVerbatim()),
+		row("a system account that the operator did not sign, which the original serves",
+			k.foreignSystemAccount()),
 		row("a system account that the operator does not name", k.anotherSystemAccount()),
-		row("-dir that is a file", k.ends(1, flags("-hp 127.0.0.1:0 -dir afile"), "mkdir "+k.dir+"/afile: not a directory")),
-		row("-dir below a file, where the original panics", k.ends(1, flags("-hp 127.0.0.1:0 -dir afile/x"), "not a directory", "!goroutine")),
-		row("-ro without -dir has no effect, as in 0.8.4, and says so", k.ends(1, flags("-t -ro -c", k.file(t, "store { dir: mine }")), "-ro has no effect without -dir")),
-		row("an empty store directory that is read-only is 0.8.4's empty store", k.dumps(anyPort+`store { dir: "", readonly: true }`, nil, "Store.Dir", `""`, "Store.ReadOnly", "true")),
-		row("-ro of a directory that is not there", k.ends(1, flags("-hp 127.0.0.1:0 -ro -dir /nope"), "the path [/nope] doesn't exist")),
+		row("-dir that is a file", k.ends(1, flags("-hp 127.0.0.1:0 -dir afile"),
+			"mkdir "+k.dir+"/afile: not a directory")),
+		row("-dir below a file, where the original panics",
+			k.ends(1, flags("-hp 127.0.0.1:0 -dir afile/x"), "not a directory", "!goroutine")),
+		row("-ro without -dir has no effect, as in 0.8.4, and says so",
+			k.ends(1, flags("-t -ro -c", k.file(t, "store { dir: mine }")),
+				"-ro has no effect without -dir")),
+		row("an empty store directory that is read-only is 0.8.4's empty store",
+			k.dumps(anyPort+`store { dir: "", readonly: true }`, nil, "Store.Dir", `""`, "Store.ReadOnly",
+				"true")),
+		row("-ro of a directory that is not there",
+			k.ends(1, flags("-hp 127.0.0.1:0 -ro -dir /nope"), "the path [/nope] doesn't exist")),
 		row("a port that is in use is exit code 1", shownBy("TestAPortInUseIsOneLineAndExitCode1")),
-		row("NATS that closes for good is no end, where 1.0.3 exits with 255", shownBy("TestAnAuthorizationFailureIsNeverTheEnd")),
+		row("NATS that closes for good is no end, where 1.0.3 exits with 255",
+			shownBy("TestAnAuthorizationFailureIsNeverTheEnd")),
 		row("SIGINT is an empty line, a line in the log, and exit code 0", k.interrupted()),
-		row("SIGTERM is as orderly, where the original is killed by it", shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
+		row("SIGTERM is as orderly, where the original is killed by it",
+			shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
 		row("SIGQUIT is a stack dump", k.quits()),
 		row("SIGINT is not held up while NATS is silent", shownBy("TestHTTPLivesWhileNATSIsSilent")),
 	}
@@ -317,9 +366,11 @@ func (k *parityEnv) servesFilesVerbatim() func(*testing.T) {
 		operator, system := k.op.Token(t)+"\n\n", string(k.op.SystemAccount(t))+"\r\n"
 		jwttest.File(t, k.dir, "opn.jwt", []byte(operator))
 		jwttest.File(t, k.dir, "sysn.jwt", []byte(system))
-		p := start(t, k.dir, nil, flags("-operator opn.jwt -c", k.file(t, anyPort+"systemaccountjwtpath: sysn.jwt"))...)
+		p := start(t, k.dir, nil, flags("-operator opn.jwt -c",
+			k.file(t, anyPort+"systemaccountjwtpath: sysn.jwt"))...)
 		url := p.url()
-		for path, want := range map[string]string{"operator": operator, "accounts/" + k.op.System.ID: system} {
+		for path, want := range map[string]string{"operator": operator,
+			"accounts/" + k.op.System.ID: system} {
 			if status, body := get(t, url+"/jwt/v1/"+path); status != http.StatusOK || body != want {
 				t.Errorf("%s: %d %q", path, status, body)
 			}
@@ -331,7 +382,8 @@ func (k *parityEnv) servesFilesVerbatim() func(*testing.T) {
 func (k *parityEnv) foreignSystemAccount() func(*testing.T) {
 	return func(t *testing.T) {
 		jwttest.File(t, k.dir, "foreign.jwt", jwttest.NewOperator(t).Account(t, k.op.System))
-		k.ends(1, flags("-operator op.jwt -hp 127.0.0.1:0 -c", k.file(t, "systemaccountjwtpath: foreign.jwt")), "error loading system account from ")(t)
+		k.ends(1, flags("-operator op.jwt -hp 127.0.0.1:0 -c",
+			k.file(t, "systemaccountjwtpath: foreign.jwt")), "error loading system account from ")(t)
 	}
 }
 
@@ -340,7 +392,8 @@ func (k *parityEnv) anotherSystemAccount() func(*testing.T) {
 		other := jwttest.NewAccount(t)
 		jwttest.File(t, k.dir, "other.jwt", k.op.Account(t, other))
 		k.ends(1, flags("-operator op.jwt -c", k.file(t, "systemaccountjwtpath: other.jwt")),
-			fmt.Sprintf("the Operator System Account %s differs from configured System Account %s", k.op.System.ID, other.ID))(t)
+			fmt.Sprintf("the Operator System Account %s differs from configured System Account %s",
+				k.op.System.ID, other.ID))(t)
 	}
 }
 

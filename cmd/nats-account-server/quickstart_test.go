@@ -27,24 +27,32 @@ func TestTheQuickStart(t *testing.T) {
 		}
 		return content
 	}
-	natsConf := strings.NewReplacer("127.0.0.1:4222", fmt.Sprintf("127.0.0.1:%d", natsPort), "http://localhost:9090", url).
+	natsConf := strings.NewReplacer("127.0.0.1:4222", fmt.Sprintf("127.0.0.1:%d", natsPort),
+		"http://localhost:9090", url).
 		Replace(string(file("conf/nats-server-quickstart.conf")))
 	n := natstest.Start(t, natsConf)
 	p.wait("connected to NATS for account and activation notifications")
 
-	account := url + "/jwt/v1/accounts/" + strings.TrimSpace(string(file("testdata/quickstart/account.key")))
+	account := url + "/jwt/v1/accounts/" +
+		strings.TrimSpace(string(file("testdata/quickstart/account.key")))
 	push := func(name string) (int, string) {
 		return post(http.DefaultClient, account, file("testdata/quickstart/"+name))
 	}
-	if status, body := push("account.jwt"); status != http.StatusOK || !strings.HasPrefix(body, "stored; ") {
+	if status, body := push("account.jwt"); status != http.StatusOK ||
+		!strings.HasPrefix(body, "stored; ") {
 		t.Fatalf("%d %s", status, body)
 	}
-	if status, body := get(t, account+"?decode=true"); status != http.StatusOK || !strings.Contains(body, `"name": "sample"`) {
+	if status, body := get(t, account+"?decode=true"); status != http.StatusOK ||
+		!strings.Contains(body, `"name": "sample"`) {
 		t.Errorf("%d %s", status, body)
 	}
 	out := make(chan struct{})
-	natstest.Connect(t, n.ClientURL(), file("testdata/quickstart/user.creds"), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(out) }))
-	if status, body := push("revoked.jwt"); status != http.StatusOK || body != "stored; acknowledged by 1 of 1 nats-servers\n" {
+	natstest.Connect(t, n.ClientURL(), file("testdata/quickstart/user.creds"), nats.NoReconnect(),
+		nats.ClosedHandler(func(*nats.Conn) {
+			close(out)
+		}))
+	if status, body := push("revoked.jwt"); status != http.StatusOK ||
+		body != "stored; acknowledged by 1 of 1 nats-servers\n" {
 		t.Errorf("%d %s", status, body)
 	}
 	<-out

@@ -14,9 +14,10 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestAPairWithRestartsAndCutLines lets a replica follow its primary while accounts are pushed, either is killed and started
-// again, and the lines between them and to NATS are cut. Whatever happens the replica serves what it has served before or
-// something newer, at once; and when all is well again it has the newest of everything.
+// TestAPairWithRestartsAndCutLines lets a replica follow its primary while accounts are pushed,
+// either is killed and started again, and the lines between them and to NATS are cut. Whatever
+// happens the replica serves what it has served before or something newer, at once; and when all is
+// well again it has the newest of everything.
 func TestAPairWithRestartsAndCutLines(t *testing.T) {
 	t.Parallel()
 	p := newTwins(t)
@@ -72,11 +73,13 @@ func newTwins(t *testing.T) *twins {
 		http { host: 127.0.0.1, port: %d }
 		store { dir: store, shard: true }
 		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`, freePort(t), natsURL)
-	natstest.Start(t, natstest.MemoryConf(t, p.env.op, "server_name: n1\nlisten: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
+	natstest.Start(t, natstest.MemoryConf(t, p.env.op,
+		"server_name: n1\nlisten: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
 	p.primary, p.primaryURL = p.env.start(t)
 	p.http = natstest.NewRelay(t, 0, strings.Replace(p.primaryURL, "http://", "nats://", 1))
 	p.nats = natstest.NewRelay(t, 0, natsURL)
-	p.follower = followerOf(t, p.env, strings.Replace(p.http.URL(), "nats://", "http://", 1), p.nats.URL(), "")
+	p.follower = followerOf(t, p.env, strings.Replace(p.http.URL(), "nats://", "http://", 1), p.nats.URL(),
+		"")
 	for range 5 {
 		p.accounts = append(p.accounts, jwttest.NewAccount(t))
 	}
@@ -127,9 +130,7 @@ func (p *twins) push(a *jwttest.Account) {
 	p.mu.Lock()
 	p.pushed[a.ID] = append(p.pushed[a.ID], string(token)) // whoever sees it is right
 	p.mu.Unlock()
-	if status, body := post(http.DefaultClient, p.primaryURL+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
-		p.t.Fatalf("%d %s", status, body)
-	}
+	mustPush(p.t, p.primaryURL, a.ID, token)
 }
 
 // watch asks the replica for every account, again and again, until stop is called.
@@ -151,7 +152,8 @@ func (p *twins) watch() (stop func()) {
 	return func() { close(ended); readers.Wait() }
 }
 
-// look asks for one account, which must not be older than the last time, and returns which one it is; -1 is none.
+// look asks for one account, which must not be older than the last time, and returns which one it
+// is; -1 is none.
 func (p *twins) look(a *jwttest.Account, last int) int {
 	url := p.address()
 	began := time.Now()

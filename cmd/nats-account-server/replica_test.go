@@ -24,7 +24,8 @@ func followerOf(t *testing.T, s *testEnv, primary, nats, extra string) *testEnv 
 	f := *s
 	f.dir = t.TempDir()
 	if nats != "" {
-		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: %q, reconnectwait: 100 }", nats, s.dir+"/sys.creds")
+		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: %q, reconnectwait: 100 }", nats,
+			s.dir+"/sys.creds")
 	}
 	f.conf = conf(t, f.dir, `
 		operatorjwtpath: %q, systemaccountjwtpath: %q
@@ -49,9 +50,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 	push := func(url string, a *jwttest.Account, ago time.Duration) []byte {
 		t.Helper()
 		token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-ago))
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
-			t.Fatalf("%d %s", status, body)
-		}
+		mustPush(t, url, a.ID, token)
 		return token
 	}
 	serves := func(url string, a *jwttest.Account, token []byte) {
@@ -69,14 +68,16 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 	serves(url, a, first)
 	second := push(primaryURL, b, time.Hour) // a miss
 	serves(url, b, second)
-	if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusNotFound {
+	status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
+	if status != http.StatusNotFound {
 		t.Errorf("an unknown account: %d", status)
 	}
 	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, first)
 	if status != http.StatusMethodNotAllowed || !strings.Contains(body, primaryURL) {
 		t.Errorf("a POST: %d %s", status, body)
 	}
-	n := natstest.Start(t, natstest.MemoryConf(t, s.op, "listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op,
+		"listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
 	p.wait("connected to NATS for JWT syncing")
 	primary.wait("connected to NATS for JWT syncing")
 	newer := push(primaryURL, a, time.Minute) // by NATS
@@ -113,8 +114,10 @@ func TestAHostilePrimary(t *testing.T) {
 	fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/jwt/v1/pack" {
 			fmt.Fprint(w, strings.Join([]string{
-				"454QAMTYJTOI5FN7CHXOXMIDMBK3OMNYC47VHGCERG73C2JNVPUA====|no activation", hash + "|" + activation,
-				"../../pwned|owned", b.ID + "|" + string(jwttest.NewOperator(t).Account(t, b)), "no line", "", a.ID + "|" + string(good),
+				"454QAMTYJTOI5FN7CHXOXMIDMBK3OMNYC47VHGCERG73C2JNVPUA====|no activation",
+				hash + "|" + activation,
+				"../../pwned|owned", b.ID + "|" + string(jwttest.NewOperator(t).Account(t, b)), "no line",
+				"", a.ID + "|" + string(good),
 			}, "\n"))
 			return
 		}
@@ -122,21 +125,22 @@ func TestAHostilePrimary(t *testing.T) {
 		if r.URL.RawQuery != "" {
 			queries.Add(1)
 		}
-		http.Error(w, "error loading JWT", http.StatusInternalServerError) // as 0.8.4 says of unknown accounts
+		// as 0.8.4 says of unknown accounts
+		http.Error(w, "error loading JWT", http.StatusInternalServerError)
 	}))
 	t.Cleanup(fake.Close)
 	f := followerOf(t, s, fake.URL, "", "")
 	p, url := f.start(t)
 	p.wait("4 entries of the primary's pack are refused")
-	if status, body := get(t, url+"/jwt/v1/activations/"+hash); status != http.StatusOK || body != activation {
+	if status, body := get(t, url+"/jwt/v1/activations/"+hash); status != http.StatusOK ||
+		body != activation {
 		t.Errorf("the activation of 0.8.4's pack: %d %s", status, body)
 	}
-	if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(good) {
-		t.Errorf("%d %s", status, body)
-	}
+	wantJWT(t, url, a.ID, good)
 	before := p.descriptors()
 	for range 30 {
-		if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusNotFound {
+		status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
+		if status != http.StatusNotFound {
 			t.Errorf("an unknown account: %d", status)
 		}
 	}
@@ -150,7 +154,8 @@ func TestAHostilePrimary(t *testing.T) {
 		}
 	}
 	if asked.Load() != before30 || queries.Load() != 0 {
-		t.Errorf("the primary was asked %d times more, %d with a query", asked.Load()-before30, queries.Load())
+		t.Errorf("the primary was asked %d times more, %d with a query", asked.Load()-before30,
+			queries.Load())
 	}
 	// The primary lacks what is stored here: it is served all the same.
 	if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK {
@@ -193,7 +198,8 @@ func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
 		t.Errorf("up after %s", d)
 	}
 	began = time.Now()
-	if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusServiceUnavailable || time.Since(began) > 1500*time.Millisecond {
+	status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
+	if status != http.StatusServiceUnavailable || time.Since(began) > 1500*time.Millisecond {
 		t.Errorf("an account that nobody can know of: %d after %s", status, time.Since(began))
 	}
 	p.wait("unable to initialize from primary")
@@ -205,31 +211,37 @@ func TestASilentPrimaryAndNATS(t *testing.T) {
 	t.Parallel()
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
 	s := newEnv(t, natsURL, "")
-	n := natstest.Start(t, natstest.MemoryConf(t, s.op, "listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
+	n := natstest.Start(t, natstest.MemoryConf(t, s.op,
+		"listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a)
-	if _, err := nc.Subscribe("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", func(m *nats.Msg) { // as silent as the primary, but for one
+	// as silent as the primary, but for one
+	if _, err := nc.Subscribe("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", func(m *nats.Msg) {
 		if strings.Contains(m.Subject, a.ID) {
 			_ = m.Respond(token)
 		}
 	}); err != nil {
 		t.Fatal(err)
 	}
-	fake := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	fake := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+	}))
 	t.Cleanup(fake.Close)
 	f := followerOf(t, s, fake.URL, natsURL, "")
 	p, url := f.start(t)
 	p.wait("connected to NATS for JWT syncing")
 	began := time.Now()
-	if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != http.StatusServiceUnavailable {
+	status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
+	if status != http.StatusServiceUnavailable {
 		t.Errorf("an account that nobody has: %d", status)
 	}
 	if took := time.Since(began); took > 1800*time.Millisecond {
 		t.Errorf("it took %s", took)
 	}
-	if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+	if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK ||
+		body != string(token) {
 		t.Errorf("an account that another server has: %d %s", status, body)
 	}
 	p.kill()
@@ -245,7 +257,8 @@ func TestThePrimarysPasswordIsShownToNobody(t *testing.T) {
 	p.wait("unable to initialize from primary")
 	a := jwttest.NewAccount(t)
 	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
-	if want := strings.Replace(primary, "hush", "xxxxx", 1); status != http.StatusMethodNotAllowed || !strings.Contains(body, "127.0.0.1") || strings.Contains(body, "hush") {
+	if want := strings.Replace(primary, "hush", "xxxxx", 1); status != http.StatusMethodNotAllowed ||
+		!strings.Contains(body, "127.0.0.1") || strings.Contains(body, "hush") {
 		t.Errorf("%d %q, want %s", status, body, want)
 	}
 	get(t, url+"/jwt/v1/accounts/"+a.ID)
@@ -268,9 +281,7 @@ func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 	second, secondURL := other.start(t)
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	for url, acc := range map[string]*jwttest.Account{firstURL: a, secondURL: b} {
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+acc.ID, s.op.Account(t, acc)); status != http.StatusOK {
-			t.Fatalf("%d %s", status, body)
-		}
+		mustPush(t, url, acc.ID, s.op.Account(t, acc))
 	}
 	f := followerOf(t, s, firstURL, "", "")
 	p, url := f.start(t)
@@ -300,7 +311,8 @@ func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 	push := func(want int, text string) {
 		t.Helper()
 		c := jwttest.NewAccount(t)
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+c.ID, s.op.Account(t, c)); status != want || !strings.Contains(body, text) {
+		status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+c.ID, s.op.Account(t, c))
+		if status != want || !strings.Contains(body, text) {
 			t.Errorf("%d %s", status, body)
 		}
 	}

@@ -26,7 +26,8 @@ type reply struct {
 	err    error
 }
 
-// ask makes one request to the account server. ok is false if there is no process that would have to answer.
+// ask makes one request to the account server. ok is false if there is no process that would have
+// to answer.
 func (s *soak) ask(client *http.Client, method, path, header string, body []byte) (a reply, ok bool) {
 	l := s.world.life.Load()
 	if l.leaving.Load() {
@@ -99,7 +100,8 @@ func (s *soak) push(client *http.Client, r *truth, v *version) {
 		}
 	case ok:
 		r.broken(p, a.err)
-		s.fail(r, "the push of %s had no reply after %s, and nobody stopped the server: %v", v, a.took, a.err)
+		s.fail(r, "the push of %s had no reply after %s, and nobody stopped the server: %v", v, a.took,
+			a.err)
 	default:
 		r.broken(p, errors.Join(a.err, errLeaving))
 	}
@@ -144,15 +146,16 @@ func (s *soak) again(_ *rand.Rand, r *truth) *version {
 // mint signs a version, for who holds r.mu. Some are large, and some revoke the account's second user.
 func (s *soak) mint(rng *rand.Rand, r *truth, iat int64) *version {
 	revokes := rng.IntN(2) == 0
-	token := jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, time.Unix(iat, int64(len(r.all))), func(c *jwt.AccountClaims) {
-		c.Name = fmt.Sprintf("version %d", len(r.all))
-		if revokes {
-			c.RevokeAt(s.users[r].second.id, time.Now().Add(time.Minute))
-		}
-		for range rng.IntN(10) / 9 * rng.IntN(400) {
-			c.Tags.Add(fmt.Sprintf("tag-%d", rng.Int64()))
-		}
-	})
+	token := jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, time.Unix(iat, int64(len(r.all))),
+		func(c *jwt.AccountClaims) {
+			c.Name = fmt.Sprintf("version %d", len(r.all))
+			if revokes {
+				c.RevokeAt(s.users[r].second.id, time.Now().Add(time.Minute))
+			}
+			for range rng.IntN(10) / 9 * rng.IntN(400) {
+				c.Tags.Add(fmt.Sprintf("tag-%d", rng.Int64()))
+			}
+		})
 	return r.made(token, iat, revokes)
 }
 
@@ -194,15 +197,18 @@ func (s *soak) forgery(rng *rand.Rand, r *truth) (name string, body []byte) {
 		}
 		return "garbage", garbage
 	case 6:
-		return "a JWT from the future", jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon.Add(time.Hour))
+		return "a JWT from the future", jwttest.Sign(s.t, s.world.env.op.Signing, r.Account,
+			soon.Add(time.Hour))
 	default:
-		return "a JWT with another one's signature", graft(good, jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon.Add(-time.Second)))
+		return "a JWT with another one's signature",
+			graft(good, jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon.Add(-time.Second)))
 	}
 }
 
 // graft gives the claims of one JWT the signature of another.
 func graft(claims, signature []byte) []byte {
-	return append(bytes.Clone(claims[:bytes.LastIndexByte(claims, '.')]), signature[bytes.LastIndexByte(signature, '.'):]...)
+	return append(bytes.Clone(claims[:bytes.LastIndexByte(claims, '.')]),
+		signature[bytes.LastIndexByte(signature, '.'):]...)
 }
 
 // getter looks at accounts in every way there is, until the soak ends.
@@ -222,7 +228,8 @@ func (s *soak) getter(rng *rand.Rand) {
 
 // looks are the ways of looking at an account.
 var looks = []struct{ method, query string }{
-	{"GET", ""}, {"GET", ""}, {"GET", ""}, {"GET If-None-Match", ""}, {"GET", "?check=true"}, {"GET", "?text=true"},
+	{"GET", ""}, {"GET", ""}, {"GET", ""}, {"GET If-None-Match", ""}, {"GET", "?check=true"},
+	{"GET", "?text=true"},
 	{"GET", "?decode=true"}, {"GET", "?notify=true"}, {"HEAD", ""},
 }
 
@@ -276,8 +283,10 @@ func judge(r *truth, began floor, how, known string, a reply) error {
 // lookElsewhere makes requests whose answer is always the same.
 func (s *soak) lookElsewhere(client *http.Client, rng *rand.Rand) {
 	unknown := jwttest.NewAccount(s.t).ID
-	for at, want := range map[string]int{accountPath(unknown): 404, accountPath(""): 200, "/healthz": 200, "/jwt/v1/operator": 200, "/x": 404} {
-		if a, ok := s.ask(client, http.MethodGet, at, "", nil); ok && (a.status != want || a.took > lookWithin) {
+	for at, want := range map[string]int{accountPath(unknown): 404, accountPath(""): 200, "/healthz": 200,
+		"/jwt/v1/operator": 200, "/x": 404} {
+		if a, ok := s.ask(client, http.MethodGet, at, "", nil); ok &&
+			(a.status != want || a.took > lookWithin) {
 			s.fail(nil, "GET %s is answered with %d after %s: %v", at, a.status, a.took, a.err)
 		}
 	}
@@ -305,8 +314,10 @@ func newPair(s *soak, a *jwttest.Account) *pair {
 func (s *soak) settle(p *pair) {
 	for _, n := range s.world.nodes {
 		for _, u := range []user{p.first, p.second} {
-			nc, err := nats.Connect(n.users.URL(), nats.UserCredentialBytes(u.creds), nats.RetryOnFailedConnect(true),
-				nats.MaxReconnects(-1), nats.ReconnectWait(500*time.Millisecond), nats.IgnoreAuthErrorAbort(), quiet)
+			nc, err := nats.Connect(n.users.URL(), nats.UserCredentialBytes(u.creds),
+				nats.RetryOnFailedConnect(true),
+				nats.MaxReconnects(-1), nats.ReconnectWait(500*time.Millisecond),
+				nats.IgnoreAuthErrorAbort(), quiet)
 			if err != nil {
 				s.t.Fatal(err)
 			}
@@ -322,7 +333,8 @@ var quiet = nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 func (s *soak) visitor(rng *rand.Rand) {
 	for s.ctx.Err() == nil {
 		r, n := s.any(rng), s.world.nodes[rng.IntN(len(s.world.nodes))]
-		nc, err := nats.Connect(n.users.URL(), nats.UserCredentialBytes(s.users[r].first.creds), nats.Timeout(2*time.Second),
+		nc, err := nats.Connect(n.users.URL(), nats.UserCredentialBytes(s.users[r].first.creds),
+			nats.Timeout(2*time.Second),
 			nats.NoReconnect(), quiet)
 		if err == nil {
 			s.visited.Add(1)

@@ -19,8 +19,8 @@ type fault struct {
 	heal  func() // nil if it is over at once
 }
 
-// place is where a fault is. Those of lower places are healed first: a nats-server that starts asks the account server
-// for its system account.
+// place is where a fault is. Those of lower places are healed first: a nats-server that starts asks
+// the account server for its system account.
 type place int
 
 const (
@@ -30,8 +30,8 @@ const (
 	atCluster
 )
 
-// wreak makes things go wrong, one or two at a time, until a moment. kills says whether the account server's process
-// may end.
+// wreak makes things go wrong, one or two at a time, until a moment. kills says whether the account
+// server's process may end.
 func (s *soak) wreak(rng *rand.Rand, until time.Time, kills bool) {
 	for time.Now().Before(until) && s.ctx.Err() == nil {
 		pause(s.ctx, upTo(rng, time.Second))
@@ -148,7 +148,9 @@ func (s *soak) partitioned(rng *rand.Rand) fault {
 
 func (s *soak) restarted(rng *rand.Rand) fault {
 	n := s.world.nodes[rng.IntN(len(s.world.nodes))]
-	return fault{n.name + " restarts", atCluster, func() { natstest.Stop(n.now) }, func() { s.world.startNode(n) }}
+	return fault{n.name + " restarts", atCluster, func() {
+		natstest.Stop(n.now)
+	}, func() { s.world.startNode(n) }}
 }
 
 // note keeps what happened to everybody.

@@ -19,8 +19,8 @@ import (
 // settleWithin is how soon, when everything is healed, everybody has what is stored.
 const settleWithin = 90 * time.Second
 
-// converge waits until every nats-server runs what is stored and says so, and checks that nobody is connected who has
-// been revoked.
+// converge waits until every nats-server runs what is stored and says so, and checks that nobody is
+// connected who has been revoked.
 func (s *soak) converge() {
 	s.t.Helper()
 	began := time.Now()
@@ -101,7 +101,8 @@ func (s *soak) misplaced() (*truth, string) {
 			case !here[p.first.id]:
 				return r, "the user who was never revoked is not connected to " + n.name
 			case here[p.second.id] == v.revokes:
-				return r, fmt.Sprintf("the second user is connected to %s: %t, but %s revokes him: %t", n.name, here[p.second.id], v, v.revokes)
+				return r, fmt.Sprintf("the second user is connected to %s: %t, but %s revokes him: %t",
+					n.name, here[p.second.id], v, v.revokes)
 			}
 		}
 	}
@@ -121,8 +122,8 @@ func (n *node) connected(t interface{ Fatal(...any) }, key string) map[string]bo
 	return users
 }
 
-// acknowledged waits until every nats-server has acknowledged what is stored. Only the cache is still owed what it has
-// not cached: it is told when somebody connects to the account there.
+// acknowledged waits until every nats-server has acknowledged what is stored. Only the cache is
+// still owed what it has not cached: it is told when somebody connects to the account there.
 func (s *soak) acknowledged() {
 	s.t.Helper()
 	left := slices.Clone(s.truths)
@@ -137,7 +138,8 @@ func (s *soak) acknowledged() {
 			}
 			done := json.Unmarshal(a.body, &d) == nil
 			for _, o := range d.Owed {
-				done = done && o.Server == "n3" && strings.HasPrefix(o.Reason, "it has not cached the account")
+				done = done && o.Server == "n3" &&
+					strings.HasPrefix(o.Reason, "it has not cached the account")
 			}
 			if !done {
 				r, outstanding = one, string(a.body)
@@ -155,8 +157,8 @@ type idle struct {
 	memory      int // MiB
 }
 
-// warm lets the account server do a little of everything, and measures it when it idles again. It ends that process:
-// the goroutines are those that the runtime prints at SIGQUIT.
+// warm lets the account server do a little of everything, and measures it when it idles again. It
+// ends that process: the goroutines are those that the runtime prints at SIGQUIT.
 func (s *soak) warm() idle {
 	s.t.Helper()
 	rng := rand.New(rand.NewPCG(s.seed, 0))
@@ -176,8 +178,8 @@ func (s *soak) warm() idle {
 	return i
 }
 
-// restful waits until nobody is connected by HTTP and returns what is open then. The connection to NATS counts: there is
-// always one.
+// restful waits until nobody is connected by HTTP and returns what is open then. The connection to
+// NATS counts: there is always one.
 func (s *soak) restful() (descriptors []string) {
 	l := s.world.life.Load()
 	sockets := func() int {
@@ -190,7 +192,8 @@ func (s *soak) restful() (descriptors []string) {
 		}
 		return n
 	}
-	for end := time.Now().Add(15 * time.Second); sockets() > 2 && time.Now().Before(end); { // the listener and NATS
+	// the listener and NATS
+	for end := time.Now().Add(15 * time.Second); sockets() > 2 && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return descriptors
@@ -204,16 +207,20 @@ func (s *soak) leaks(before idle) {
 	l := s.world.life.Load()
 	memory := l.resident()
 	if len(after) > len(before.descriptors) {
-		s.t.Errorf("%d descriptors are open, %d were before:\n%s\n\n%s", len(after), len(before.descriptors),
+		s.t.Errorf("%d descriptors are open, %d were before:\n%s\n\n%s", len(after),
+			len(before.descriptors),
 			strings.Join(after, "\n"), strings.Join(before.descriptors, "\n"))
 	}
 	s.world.end(syscall.SIGQUIT)
 	now := goroutines(l.log.String())
 	s.t.Logf("after %d requests: %d descriptors, before %d; %d goroutines, before %d; %d MiB, before %d",
-		l.requests.Load(), len(after), len(before.descriptors), len(now), len(before.goroutines), memory, before.memory)
-	// One more listens for connections once the cache has been cold, and the runtime may have started another.
+		l.requests.Load(), len(after), len(before.descriptors), len(now), len(before.goroutines), memory,
+		before.memory)
+	// One more listens for connections once the cache has been cold, and the runtime may have
+	// started another.
 	if len(now) > len(before.goroutines)+2 {
-		s.t.Errorf("goroutines started by:\n%s\nbefore:\n%s", strings.Join(now, "\n"), strings.Join(before.goroutines, "\n"))
+		s.t.Errorf("goroutines started by:\n%s\nbefore:\n%s", strings.Join(now, "\n"),
+			strings.Join(before.goroutines, "\n"))
 	}
 	if most := 3*before.memory + 100; memory > most {
 		s.t.Errorf("%d MiB resident, %d at the beginning", memory, before.memory)
@@ -236,7 +243,8 @@ func goroutines(log string) []string {
 	return all
 }
 
-// leave stops the account server in order: the JWTs are all that it leaves, and a journal of who has acknowledged them.
+// leave stops the account server in order: the JWTs are all that it leaves, and a journal of who
+// has acknowledged them.
 func (s *soak) leave() {
 	s.t.Helper()
 	for _, r := range s.truths {

@@ -16,14 +16,17 @@ import (
 
 // truth is what must be true of one account, from all that its pushers and getters saw.
 //
-// Pushes and looks take time and overlap, so each has a moment when it began and one when it ended. A push that was
-// accepted took effect somewhere in between; one whose answer never came may have taken effect, then or never; one
-// that was refused has not. From this follows what a look may see:
+// Pushes and looks take time and overlap, so each has a moment when it began and one when it ended.
+// A push that was accepted took effect somewhere in between; one whose answer never came may have
+// taken effect, then or never; one that was refused has not. From this follows what a look may see:
 //
 //   - a version that was sent, and not one whose every push was refused;
 //   - none with an older iat than one that was acknowledged, or seen, before the look began;
-//   - none whose last push had ended before one began that was acknowledged before the look; unless both are of one second
-//     and the other server that still has it wins.
+//
+// - none whose last push had ended before one began that was acknowledged before the look; unless
+// both are of one second
+//
+//	and the other server that still has it wins.
 type truth struct {
 	*jwttest.Account
 
@@ -68,7 +71,8 @@ type push struct {
 }
 
 func newTruth(a *jwttest.Account, oldest time.Time) *truth {
-	return &truth{Account: a, versions: map[string]*version{}, etags: map[string]*version{}, newest: oldest.Unix()}
+	return &truth{Account: a, versions: map[string]*version{}, etags: map[string]*version{},
+		newest: oldest.Unix()}
 }
 
 // made takes a new version in. Its iat may be any.
@@ -95,8 +99,8 @@ func (r *truth) send(v *version) *push {
 	return &push{version: v, began: r.tick(), floor: r.floor}
 }
 
-var storedLine = regexp.MustCompile(`^stored; (acknowledged by \d+ of \d+ nats-servers|\d+ of \d+ nats-servers outstanding|` +
-	`NATS is not connected: will be sent when it is)\n$`)
+var storedLine = regexp.MustCompile(`^stored; (acknowledged by \d+ of \d+ nats-servers|` +
+	`\d+ of \d+ nats-servers outstanding|NATS is not connected: will be sent when it is)\n$`)
 
 // answered ends a push. The error says what is wrong with the answer.
 func (r *truth) answered(p *push, status int, body string) error {
@@ -120,7 +124,8 @@ func (r *truth) accepted(p *push, body string) error {
 	r.floor.begun = max(r.floor.begun, p.began)
 	switch {
 	case p.iat < p.floor.iat:
-		return fmt.Errorf("%s was let in, but before it was sent one of iat %d was stored", p.version, p.floor.iat)
+		return fmt.Errorf("%s was let in, but before it was sent one of iat %d was stored", p.version,
+			p.floor.iat)
 	case !storedLine.MatchString(body):
 		return fmt.Errorf("the reply to %s is %q", p.version, body)
 	}
@@ -180,11 +185,13 @@ func (r *truth) sawSignature(began floor, how string, signature string) error {
 	return fmt.Errorf("%s gives a signature that nobody made: %q", how, signature)
 }
 
-// returns says whether a version that another one of the same second has replaced may come back: a nats-server that keeps
-// JWTs may still have had it, and between servers the greater SHA-256 wins.
+// returns says whether a version that another one of the same second has replaced may come back: a
+// nats-server that keeps JWTs may still have had it, and between servers the greater SHA-256 wins.
 func (r *truth) returns(v *version) bool {
 	for _, other := range r.all {
-		if mine, theirs := sha256.Sum256(v.token), sha256.Sum256(other.token); other.iat == v.iat && other.stored && bytes.Compare(mine[:], theirs[:]) > 0 {
+		if mine, theirs := sha256.Sum256(v.token),
+			sha256.Sum256(other.token); other.iat == v.iat && other.stored &&
+			bytes.Compare(mine[:], theirs[:]) > 0 {
 			return true
 		}
 	}
@@ -283,11 +290,25 @@ func TestTheModelNoticesWhatMustNotBe(t *testing.T) {
 	const stored = "stored; acknowledged by 3 of 3 nats-servers\n"
 	push := func(w world, v *version, status int) error { return w.answered(w.send(v), status, stored) }
 	for name, wrong := range map[string]func(w world) error{
-		"an older one is served":         func(w world) error { push(w, w.v[1], 200); return w.saw(w.look(), "GET", w.v[0].token) },
-		"an older one is let in":         func(w world) error { push(w, w.v[1], 200); return push(w, w.v[0], 200) },
-		"one that nobody sent is served": func(w world) error { return w.saw(w.look(), "GET", w.v[1].token) },
-		"half of one is served":          func(w world) error { push(w, w.v[1], 200); return w.saw(w.look(), "GET", w.v[1].token[:1]) },
-		"nothing is served":              func(w world) error { push(w, w.v[1], 200); return w.sawNothing(w.look(), "GET") },
+		"an older one is served": func(w world) error {
+			push(w, w.v[1], 200)
+			return w.saw(w.look(), "GET", w.v[0].token)
+		},
+		"an older one is let in": func(w world) error {
+			push(w, w.v[1], 200)
+			return push(w, w.v[0], 200)
+		},
+		"one that nobody sent is served": func(w world) error {
+			return w.saw(w.look(), "GET", w.v[1].token)
+		},
+		"half of one is served": func(w world) error {
+			push(w, w.v[1], 200)
+			return w.saw(w.look(), "GET", w.v[1].token[:1])
+		},
+		"nothing is served": func(w world) error {
+			push(w, w.v[1], 200)
+			return w.sawNothing(w.look(), "GET")
+		},
 		"a refused one is served": func(w world) error {
 			push(w, w.v[1], 200)
 			push(w, w.v[0], 409)
@@ -306,20 +327,26 @@ func TestTheModelNoticesWhatMustNotBe(t *testing.T) {
 			if w.returns(lesser) { // nothing is stored yet, so it says no: the order is that of the hashes
 				t.Error("it returns before anything was replaced")
 			}
-			if a, b := sha256.Sum256(lesser.token), sha256.Sum256(greater.token); bytes.Compare(a[:], b[:]) > 0 {
+			a, b := sha256.Sum256(lesser.token), sha256.Sum256(greater.token)
+			if bytes.Compare(a[:], b[:]) > 0 {
 				lesser, greater = greater, lesser
 			}
 			push(w, lesser, 200)
 			push(w, greater, 200)
 			return w.saw(w.look(), "GET", lesser.token)
 		},
-		"the same ETag stands for two": func(w world) error { _ = w.sawETag("e", w.v[0].token); return w.sawETag("e", w.v[1].token) },
+		"the same ETag stands for two": func(w world) error {
+			_ = w.sawETag("e", w.v[0].token)
+			return w.sawETag("e", w.v[1].token)
+		},
 		"what was seen is gone": func(w world) error {
 			w.broken(w.send(w.v[1]), nil)
 			_ = w.saw(w.look(), "GET", w.v[1].token)
 			return w.sawNothing(w.look(), "GET")
 		},
-		"the reply is an unknown line":    func(w world) error { return w.answered(w.send(w.v[0]), 200, "stored\n") },
+		"the reply is an unknown line": func(w world) error {
+			return w.answered(w.send(w.v[0]), 200, "stored\n")
+		},
 		"a 304 for an ETag of no account": func(w world) error { return w.sawKnown(w.look(), "GET", "e") },
 	} {
 		w := world{truth: newTruth(&jwttest.Account{ID: "A"}, time.Unix(0, 0))}
@@ -335,7 +362,8 @@ func TestTheModelNoticesWhatMustNotBe(t *testing.T) {
 // TestTheModelAllowsWhatMayBe shows it what looks odd and is right.
 func TestTheModelAllowsWhatMayBe(t *testing.T) {
 	r := newTruth(&jwttest.Account{ID: "A"}, time.Unix(0, 0))
-	a, b, c := r.made([]byte("a"), 10, false), r.made([]byte("b"), 20, false), r.made([]byte("c"), 20, false)
+	a, b, c := r.made([]byte("a"), 10, false), r.made([]byte("b"), 20, false),
+		r.made([]byte("c"), 20, false)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -45,8 +45,9 @@ type soak struct {
 	failed int
 }
 
-// TestSoak lets everything happen that can, at random, and holds the account server against a model that knows what
-// must be true. SOAK_TIME is how long (12s), SOAK_SEED repeats the choices of another run, though not its timing.
+// TestSoak lets everything happen that can, at random, and holds the account server against a model
+// that knows what must be true. SOAK_TIME is how long (12s), SOAK_SEED repeats the choices of
+// another run, though not its timing.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
 	idle := s.warm()
@@ -58,12 +59,16 @@ func TestSoak(t *testing.T) {
 	s.leaks(idle)
 	s.leave()
 	t.Logf("%d pushes, %d forgeries, %d looks, the slowest took %s, %d visits, %d faults",
-		s.pushed.Load(), s.forged.Load(), s.looked.Load(), time.Duration(s.worst.Load()), s.visited.Load(), len(s.events))
+		s.pushed.Load(), s.forged.Load(), s.looked.Load(), time.Duration(s.worst.Load()), s.visited.Load(),
+		len(s.events))
 }
 
 func newSoak(t *testing.T) *soak {
-	s := &soak{t: t, world: newWorld(t), users: map[*truth]*pair{}, client: &http.Client{Timeout: time.Minute}}
-	s.seed = fromEnv(t, "SOAK_SEED", func(v string) (uint64, error) { return strconv.ParseUint(v, 10, 64) }, rand.Uint64())
+	s := &soak{t: t, world: newWorld(t), users: map[*truth]*pair{},
+		client: &http.Client{Timeout: time.Minute}}
+	s.seed = fromEnv(t, "SOAK_SEED", func(v string) (uint64, error) {
+		return strconv.ParseUint(v, 10, 64)
+	}, rand.Uint64())
 	t.Logf("SOAK_SEED=%d", s.seed)
 	t.Cleanup(s.client.CloseIdleConnections)
 	s.ctx, s.stop = context.WithCancel(t.Context())
@@ -94,8 +99,8 @@ func fromEnv[T any](t *testing.T, name string, parse func(string) (T, error), ot
 	return v
 }
 
-// run lets the actors act and things go wrong for a while. In the last third the account server is not ended any more,
-// so that what it leaks can add up.
+// run lets the actors act and things go wrong for a while. In the last third the account server is
+// not ended any more, so that what it leaks can add up.
 func (s *soak) run(d time.Duration) {
 	s.t.Helper()
 	began := time.Now()
@@ -136,11 +141,13 @@ func (s *soak) fail(r *truth, format string, args ...any) {
 	if r != nil {
 		s.t.Logf("account %s:\n%s", r.ID, r.history())
 	}
-	s.t.Logf("SOAK_SEED=%d; lately:\n%s\nthe server's log:\n%s", s.seed, s.lately(), tail(s.world.life.Load().log.String()))
+	s.t.Logf("SOAK_SEED=%d; lately:\n%s\nthe server's log:\n%s", s.seed, s.lately(),
+		tail(s.world.life.Load().log.String()))
 }
 
 // slowest remembers the slowest look.
 func (s *soak) slowest(took time.Duration) {
-	for had := s.worst.Load(); int64(took) > had && !s.worst.CompareAndSwap(had, int64(took)); had = s.worst.Load() {
+	for had := s.worst.Load(); int64(took) > had &&
+		!s.worst.CompareAndSwap(had, int64(took)); had = s.worst.Load() {
 	}
 }

@@ -74,13 +74,15 @@ func newWorld(t *testing.T) *world {
 		w.startNode(n)
 	}
 	natstest.Eventually(t, "the cluster is formed", func() bool {
-		return w.nodes[0].now.NumRoutes() == 2 && w.nodes[1].now.NumRoutes() == 2 && w.nodes[2].now.NumRoutes() == 2
+		return w.nodes[0].now.NumRoutes() == 2 && w.nodes[1].now.NumRoutes() == 2 &&
+			w.nodes[2].now.NumRoutes() == 2
 	})
 	return w
 }
 
 func (w *world) addNode(name string, conf func(extra string) string) {
-	n := &node{name: name, conf: conf, link: natstest.NewRelay(w.t, 0, nowhere), users: natstest.NewRelay(w.t, 0, nowhere)}
+	n := &node{name: name, conf: conf, link: natstest.NewRelay(w.t, 0, nowhere),
+		users: natstest.NewRelay(w.t, 0, nowhere)}
 	for _, earlier := range w.nodes {
 		line := natstest.NewRelay(w.t, 0, nowhere)
 		earlier.in = append(earlier.in, line)
@@ -89,8 +91,8 @@ func (w *world) addNode(name string, conf func(extra string) string) {
 	w.nodes = append(w.nodes, n)
 }
 
-// startNode starts a nats-server and lets its lines lead to it. What nats-servers tell each other about their addresses
-// leads nowhere, so that nobody finds a way around the lines.
+// startNode starts a nats-server and lets its lines lead to it. What nats-servers tell each other
+// about their addresses leads nowhere, so that nobody finds a way around the lines.
 func (w *world) startNode(n *node) {
 	w.t.Helper()
 	var routes []string
@@ -99,7 +101,10 @@ func (w *world) startNode(n *node) {
 	}
 	n.now = natstest.Start(w.t, n.conf(natstest.AnyPort+fmt.Sprintf(`
 		server_name: %s
-		cluster { name: c, listen: "127.0.0.1:-1", advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1, routes: [%s] }
+		cluster {
+			name: c, listen: "127.0.0.1:-1", advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1
+			routes: [%s]
+		}
 		`, n.name, strings.Join(routes, ", "))))
 	n.link.Point(n.now.ClientURL())
 	n.users.Point(n.now.ClientURL())
@@ -180,7 +185,8 @@ func (w *world) inspect(l *life, end syscall.Signal) {
 	}
 	seconds := int64(time.Since(l.began).Seconds())
 	if most := 2000 + 8*l.requests.Load() + 100*seconds; int64(strings.Count(log, "\n")) > most {
-		w.t.Errorf("%d lines in the log for %d requests in %d seconds:\n%s", strings.Count(log, "\n"), l.requests.Load(), seconds, tail(log))
+		w.t.Errorf("%d lines in the log for %d requests in %d seconds:\n%s", strings.Count(log, "\n"),
+			l.requests.Load(), seconds, tail(log))
 	}
 }
 

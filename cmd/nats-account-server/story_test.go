@@ -29,8 +29,9 @@ import (
 //	http STATUS METHOD PATH [FILE]  one request to the program; its body is the standard output
 //	edit FILE OLD NEW        replace text in a file
 //
-// In the stories' *.conf files $WORK, $PORT and $NATSPORT are replaced. Every story has op.jwt, sys.jwt, sys.creds, sys2.creds, acc.jwt, user.creds and revoked.jwt (which revokes that user) in its
-// directory, and ACC, PORT and NATSPORT in its environment.
+// In the stories' *.conf files $WORK, $PORT and $NATSPORT are replaced. Every story has op.jwt,
+// sys.jwt, sys.creds, sys2.creds, acc.jwt, user.creds and revoked.jwt (which revokes that user) in
+// its directory, and ACC, PORT and NATSPORT in its environment.
 func TestStories(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -80,7 +81,8 @@ func setup(env *testscript.Env) error {
 	}
 	s := &story{t: t, dir: env.WorkDir}
 	port, natsPort := freePort(t), freePort(t)
-	expand(t, env.WorkDir, strings.NewReplacer("$WORK", env.WorkDir, "$PORT", strconv.Itoa(port), "$NATSPORT", strconv.Itoa(natsPort)))
+	expand(t, env.WorkDir, strings.NewReplacer("$WORK", env.WorkDir, "$PORT", strconv.Itoa(port),
+		"$NATSPORT", strconv.Itoa(natsPort)))
 	s.url = fmt.Sprintf("http://127.0.0.1:%d", port)
 	env.Vars = append(env.Vars,
 		"ACC="+acc.ID, "SYS="+op.System.ID, "OP="+op.ID, "SHARD="+acc.ID[54:], "USER="+user,
@@ -119,7 +121,8 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "wait":
 		s.process.wait(args[1])
 	case "signal":
-		s.process.signal(map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}[args[1]])
+		s.process.signal(map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM,
+			"INT": syscall.SIGINT, "KILL": syscall.SIGKILL}[args[1]])
 	case "exits":
 		want, _ := strconv.Atoi(args[1])
 		if got := s.process.exited(); got != want {
@@ -148,7 +151,8 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "start":
 		out := make(chan struct{})
 		s.out = out
-		nc, err := nats.Connect(s.nats.ClientURL(), nats.UserCredentials(ts.MkAbs(args[1])), nats.NoReconnect(),
+		nc, err := nats.Connect(s.nats.ClientURL(), nats.UserCredentials(ts.MkAbs(args[1])),
+			nats.NoReconnect(),
 			nats.ClosedHandler(func(*nats.Conn) { close(out) }))
 		if neg != (err != nil) {
 			ts.Fatalf("connect: %v", err)

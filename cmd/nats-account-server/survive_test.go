@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +16,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestTheShippedNATSServerFiles starts a nats-server from each, as it stands but for its addresses and directories.
+// TestTheShippedNATSServerFiles starts a nats-server from each, as it stands but for its addresses
+// and directories.
 func TestTheShippedNATSServerFiles(t *testing.T) {
 	t.Chdir("../..")
 	natsPort := freePort(t)
@@ -29,7 +29,8 @@ func TestTheShippedNATSServerFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := strings.NewReplacer("127.0.0.1:4222", fmt.Sprintf("127.0.0.1:%d", natsPort), "http://localhost:9090", url, "run/", t.TempDir()+"/").
+		text := strings.NewReplacer("127.0.0.1:4222", fmt.Sprintf("127.0.0.1:%d", natsPort),
+			"http://localhost:9090", url, "run/", t.TempDir()+"/").
 			Replace(string(content))
 		n := natstest.Start(t, text)
 		p.wait("connected to NATS for JWT syncing")
@@ -79,14 +80,12 @@ func (v *surviving) runs(n *server.Server, url string, token []byte) {
 func (v *surviving) pushed(url string, ago time.Duration) []byte {
 	v.t.Helper()
 	token := jwttest.Sign(v.t, v.op.Signing, v.a, time.Now().Add(-ago))
-	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+v.a.ID, token); status != http.StatusOK {
-		v.t.Fatalf("%d %s", status, body)
-	}
+	mustPush(v.t, url, v.a.ID, token)
 	return token
 }
 
-// TestAnyOrderOfStartsWorks with a nats-server that keeps the accounts: each serves on while the other restarts, and what
-// was pushed meanwhile arrives.
+// TestAnyOrderOfStartsWorks with a nats-server that keeps the accounts: each serves on while the
+// other restarts, and what was pushed meanwhile arrives.
 func TestAnyOrderOfStartsWorks(t *testing.T) {
 	t.Parallel()
 	v := newSurviving(t)
@@ -125,7 +124,9 @@ func TestAnyOrderOfStartsWorks(t *testing.T) {
 func TestAURLResolverDoesNotStartWithoutUs(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
-	path := jwttest.File(t, t.TempDir(), "n.conf", []byte(natstest.URLConf(t, s.op, fmt.Sprintf("http://127.0.0.1:%d/jwt/v1/accounts/", freePort(t)), "listen: 127.0.0.1:-1\n")))
+	path := jwttest.File(t, t.TempDir(), "n.conf",
+		[]byte(natstest.URLConf(t, s.op, fmt.Sprintf("http://127.0.0.1:%d/jwt/v1/accounts/", freePort(t)),
+			"listen: 127.0.0.1:-1\n")))
 	o, err := server.ProcessConfigFile(path)
 	if err == nil {
 		o.NoSigs, o.NoLog = true, true
@@ -136,13 +137,15 @@ func TestAURLResolverDoesNotStartWithoutUs(t *testing.T) {
 	}
 }
 
-// TestACacheServesItsOwnCopyUntilSomebodyComes: it does not ask after a restart, and is told when somebody connects.
+// TestACacheServesItsOwnCopyUntilSomebodyComes: it does not ask after a restart, and is told when
+// somebody connects.
 func TestACacheServesItsOwnCopyUntilSomebodyComes(t *testing.T) {
 	t.Parallel()
 	v := newSurviving(t)
 	dir := t.TempDir()
 	boot := func() *server.Server {
-		return natstest.Start(t, natstest.DirConf(t, v.op, "cache", dir, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", v.port)))
+		return natstest.Start(t, natstest.DirConf(t, v.op, "cache", dir,
+			fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", v.port)))
 	}
 	n := boot()
 	p, url := v.start(t)
@@ -150,10 +153,10 @@ func TestACacheServesItsOwnCopyUntilSomebodyComes(t *testing.T) {
 	v.pushed(url, time.Hour)
 	natstest.Connect(t, n.ClientURL(), v.user, nats.NoReconnect()).Close()
 	natstest.Stop(n)
-	gone := jwttest.Sign(t, v.op.Signing, v.a, time.Now(), func(c *jwt.AccountClaims) { c.RevokeAt("*", time.Now().Add(time.Minute)) })
-	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+v.a.ID, gone); status != http.StatusOK {
-		t.Fatalf("%d %s", status, body)
-	}
+	gone := jwttest.Sign(t, v.op.Signing, v.a, time.Now(), func(c *jwt.AccountClaims) {
+		c.RevokeAt("*", time.Now().Add(time.Minute))
+	})
+	mustPush(t, url, v.a.ID, gone)
 	n = boot()
 	natstest.Eventually(t, "the revoked user is not let in any more", func() bool {
 		path := jwttest.File(t, t.TempDir(), "u.creds", v.user)
