@@ -8,11 +8,14 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +26,7 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
+	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
@@ -72,7 +76,8 @@ type daemon struct {
 	resolver    *resolver.Server
 	follower    *follower       // nil unless we follow another server
 	mirror      *dirsync.Mirror // nil unless somebody else writes what is served
-	front       *front
+	http        *task
+	server      *httpserver.Server
 	link        *link
 	tasks       *errgroup.Group
 }
@@ -245,15 +250,15 @@ func (d *daemon) useSigning(c config.Config) {
 
 // live serves until ctx ends or a task fails.
 func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
-	listener, err := listen(d.Config.HTTP, nil)
-	if err != nil {
+	follower := d.nextFollower(d.Config)
+	d.useSource(follower)
+	var err error
+	if d.server, err = httpserver.New(d.serverOptions(d.Config, trust, door, follower)); err != nil {
 		return err
 	}
 	var failed context.Context
 	d.tasks, failed = errgroup.WithContext(ctx)
-	follower := d.nextFollower(d.Config)
-	d.useSource(follower)
-	d.raise(newFront(d.Config.HTTP, listener, d.newAPI(d.Config, trust, door, follower), door.secure, d.warn))
+	d.http = d.start(d.server.Run)
 	d.link = d.startLink(d.Config.NATS)
 	if every := d.Config.Store.CleanupInterval; every > 0 {
 		d.tasks.Go(func() error { return d.cleanUp(failed, every) })
@@ -286,7 +291,7 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 // sayResolvers says how a nats-server is to be configured, in either of two ways.
 func (d *daemon) sayResolvers(trust anchors) {
 	d.say("configure the nats-server with:")
-	d.say("  resolver: URL(%s)", d.front.resolver())
+	d.say("  resolver: URL(%s)", resolverURL(d.server, d.Config.HTTP))
 	if len(d.Config.NATS.Servers) == 0 {
 		return
 	}
@@ -295,6 +300,17 @@ func (d *daemon) sayResolvers(trust anchors) {
 	d.say("  system_account: %s", system)
 	d.say(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
 	d.say("  resolver_preload { %s: <JWT> }", system)
+}
+
+// resolverURL is what a nats-server's resolver is configured with.
+func resolverURL(s *httpserver.Server, c config.HTTP) string {
+	scheme, port := s.Address()
+	host := cmp.Or(c.Host, "127.0.0.1")
+	login := ""
+	if c.Read != nil {
+		login = "<user>:<password>@"
+	}
+	return scheme + "://" + login + net.JoinHostPort(host, strconv.Itoa(port)) + "/jwt/v1/accounts/"
 }
 
 // cleanUp takes out expired JWTs until ctx ends.
@@ -316,21 +332,12 @@ func pause(ctx context.Context, d time.Duration) {
 	<-ctx.Done()
 }
 
-// raise makes f the front that serves.
-func (d *daemon) raise(f *front) {
-	d.front = f
-	d.tasks.Go(f.serve)
-	d.say("%s listening on port %d", f.scheme(), f.port())
-}
-
 // stop ends in the order in which nothing is lost: no new requests, those in flight answered, what they changed
 // announced, NATS closed. The store is closed by Run.
 func (d *daemon) stop() {
 	d.say("stopping account server")
 	d.say("stopping http server")
-	if err := d.front.stop(); err != nil {
-		d.log.Error(fmt.Sprintf("error closing http server: %s", err))
-	}
+	d.http.stop()
 	d.say("http server stopped")
 	d.follower.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)

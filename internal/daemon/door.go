@@ -10,6 +10,7 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/httpserver"
 )
 
 // door is how HTTP is entered, as read from the files that the configuration names.
@@ -86,6 +87,18 @@ func admit(r *auth.Rules, o config.Login, role auth.Role) {
 		return
 	}
 	r.Users = append(r.Users, auth.User{Name: o.User, Hash: o.Hash, Role: role})
+}
+
+func (d *daemon) serverOptions(c config.Config, trust anchors, door door, f *follower) httpserver.Options {
+	return httpserver.Options{
+		Host:         c.HTTP.Host,
+		Port:         c.HTTP.Port,
+		ReadTimeout:  c.HTTP.ReadTimeout,
+		WriteTimeout: c.HTTP.WriteTimeout,
+		Handler:      d.newAPI(c, trust, door, f),
+		TLS:          door.secure,
+		Log:          d.log,
+	}
 }
 
 // newAPI is the handler behind the door.

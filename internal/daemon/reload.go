@@ -1,14 +1,10 @@
 package daemon
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"syscall"
 
 	"nats-account-server/internal/config"
-	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/logging"
 )
 
@@ -54,15 +50,12 @@ func (d *daemon) renew(c config.Config) error {
 		return err
 	}
 	follower := d.nextFollower(c)
-	api := d.newAPI(c, trust, door, follower)
-	next, err := d.nextFront(c.HTTP, api, door.secure)
-	if err != nil {
+	if err := d.server.Reload(d.serverOptions(c, trust, door, follower)); err != nil {
 		_ = audit.Close() // a nil file says so
 		return err
 	}
 	d.audit.Use(audit)
-	next.use(api, door.secure)
-	d.swap(c, trust, next, follower)
+	d.swap(c, trust, follower)
 	d.announceDoor(c, trust, door)
 	return nil
 }
@@ -71,53 +64,8 @@ func (d *daemon) refuse(err error) {
 	d.log.Error(fmt.Sprintf("the new configuration is refused, the old one goes on: %s", err))
 }
 
-// nextFront gives the front of the new configuration: the old one when nothing about it changes but who may
-// come in and with which certificates.
-func (d *daemon) nextFront(c config.HTTP, api *httpapi.API, secure *tls.Config) (*front, error) {
-	if d.front.fits(c) {
-		return d.front, nil
-	}
-	l, err := listen(c, d.front)
-	if errors.Is(err, syscall.EADDRINUSE) && c.Port == d.front.config.Port {
-		l, err = d.takeOver(c)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return newFront(c, l, api, secure, d.warn), nil
-}
-
-// takeOver binds an address that only our own old one keeps from being bound: the same port on every interface, say,
-// instead of on one. The old one is let go first, and bound again if that was not the cause.
-func (d *daemon) takeOver(c config.HTTP) (net.Listener, error) {
-	old := d.front
-	old.silence()
-	l, err := listen(c, nil)
-	if err == nil {
-		return l, nil
-	}
-	again, lost := listen(old.config, nil)
-	if lost != nil {
-		return nil, errors.Join(err, lost)
-	}
-	d.replaceFront(newFront(old.config, again, old.api.Load(), old.secure.Load(), d.warn))
-	return nil, err
-}
-
-// replaceFront lets next serve, and the old front finish its requests in flight.
-func (d *daemon) replaceFront(next *front) {
-	old := d.front
-	d.raise(next)
-	d.tasks.Go(func() error {
-		if err := old.stop(); err != nil {
-			d.warn("error closing http server: %s", err)
-		}
-		return nil
-	})
-}
-
 // swap makes the new configuration the one that counts. From here nothing can fail.
-func (d *daemon) swap(c config.Config, trust anchors, next *front, follower *follower) {
+func (d *daemon) swap(c config.Config, trust anchors, follower *follower) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
@@ -129,9 +77,6 @@ func (d *daemon) swap(c config.Config, trust anchors, next *front, follower *fol
 	if follower != d.follower {
 		d.sayPrimary(c)
 		d.follow(follower)
-	}
-	if next != d.front {
-		d.replaceFront(next)
 	}
 	if !d.link.fits(c.NATS) {
 		d.link.stop()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nats-account-server/internal/httpserver"
 )
 
 // FuzzConnection sends any bytes over a connection and hangs up. The answers are HTTP, no request makes the handler
@@ -52,7 +55,7 @@ func FuzzConnection(f *testing.F) {
 // converse gives the daemon's kind of server one connection. It returns what was answered, and the methods of the
 // requests that reached the handler.
 func converse(b *bench, sent []byte) (answers []byte, methods []string) {
-	s := b.api.NewServer(5*time.Second, 5*time.Second)
+	s := httpserver.NewHTTP(b.api, 5*time.Second, 5*time.Second, slog.New(b.log))
 	inner := s.Handler
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		methods = append(methods, r.Method)

@@ -142,31 +142,6 @@ func (a *API) routes(o Options) *router {
 	return t
 }
 
-// maxHeader is how much a request line and its headers may be together, in bytes.
-const maxHeader = 32 << 10
-
-// headerSlop is what net/http takes beyond the limit that it is given.
-const headerSlop = 4 << 10
-
-// NewServer returns a server for the handler. read is what a whole request may take, also how long an idle
-// connection is kept; write is what the answer may take from then on. 0 means no limit.
-func (a *API) NewServer(read, write time.Duration) *http.Server {
-	s := &http.Server{
-		Handler:           a,
-		ReadHeaderTimeout: read,
-		ReadTimeout:       read,
-		IdleTimeout:       read,
-		MaxHeaderBytes:    maxHeader - headerSlop,
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}
-	// net/http starts this clock when the headers are read. A body that takes all of its time must still get its
-	// answer; and a body that may take for ever leaves no moment to start from.
-	if read > 0 && write > 0 {
-		s.WriteTimeout = read + write
-	}
-	return s
-}
-
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.rescue(w)

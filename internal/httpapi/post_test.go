@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -288,7 +290,7 @@ func TestABodyOfExactlyTheLimitReachesTheGate(t *testing.T) {
 // timed serves with the daemon's own kind of server.
 func timed(t *testing.T, b *bench, read, write time.Duration) string {
 	t.Helper()
-	s := b.api.NewServer(read, write)
+	s := httpserver.NewHTTP(b.api, read, write, slog.New(b.log))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -328,21 +330,6 @@ func TestAnIdleConnectionIsClosed(t *testing.T) {
 		t.Errorf("gave\n%s", got)
 	}
 	wantClosed(t, conn, r)
-}
-
-func TestTheServersLimits(t *testing.T) {
-	api := newBench(t).api
-	s := api.NewServer(5*time.Second, 3*time.Second)
-	if s.ReadHeaderTimeout != 5*time.Second || s.ReadTimeout != 5*time.Second || s.IdleTimeout != 5*time.Second ||
-		s.WriteTimeout != 8*time.Second || s.MaxHeaderBytes != 28<<10 || s.ErrorLog == nil {
-		t.Errorf("%+v", s)
-	}
-	if w := api.NewServer(0, 3*time.Second).WriteTimeout; w != 0 {
-		t.Errorf("a body without a limit leaves %v for the answer", w)
-	}
-	if w := api.NewServer(3*time.Second, 0).WriteTimeout; w != 0 {
-		t.Errorf("no limit for the answer became %v", w)
-	}
 }
 
 func TestHeadersAreBounded(t *testing.T) {

@@ -323,7 +323,7 @@ func TestACrowdMakesRoomForNewcomers(t *testing.T) {
 			t.Fatalf("who was being answered got %d answers: %v", i, err)
 		}
 	}
-	p.wantOnce("http: too many clients: hung up on ")
+	p.wantOnce("http: more than 50 connections: the longest idle one is closed")
 	p.term()
 }
 
@@ -341,7 +341,7 @@ func TestUnfinishedBodiesTakeBoundedMemory(t *testing.T) {
 	if took > most {
 		t.Errorf("that is more than %d", most)
 	}
-	p.wantOnce("http: too much from too many clients: hung up on ")
+	p.wantOnce("http: request bodies take all the memory that is meant for them")
 	p.term()
 }
 

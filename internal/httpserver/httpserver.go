@@ -1,0 +1,176 @@
+// Package httpserver serves HTTP on one address: listening, TLS, limits, and changing all of that without dropping a
+// connection. It knows no route.
+//
+//	Server ── current ──> endpoint ──> listener ──> conn     known to one limiter
+//	   └── draining ────> endpoint                           finishes its requests after a reload
+package httpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxHeader is how long a request line and its headers may be together, in bytes.
+	maxHeader = 32 << 10
+	// headerSlop is what net/http reads beyond the limit that it is given, in bytes.
+	headerSlop = 4 << 10
+)
+
+// Options is what a Server serves, and where.
+type Options struct {
+	Host string // "": every interface
+	Port int    // 0: any free port
+
+	ReadTimeout  time.Duration // for a whole request, and for the next one to begin; 0: no limit
+	WriteTimeout time.Duration // for the answer, after the request; 0: no limit
+
+	Handler http.Handler
+	TLS     *tls.Config // nil: plain HTTP
+	Log     *slog.Logger
+}
+
+// Server serves HTTP. Reload exchanges its options while it serves.
+type Server struct {
+	log     *slog.Logger
+	failed  chan error // what keeps an endpoint from serving; has room for the first one
+	serving sync.WaitGroup
+
+	mu      sync.Mutex
+	current *endpoint
+}
+
+// New listens and begins to serve. Run must be called to end that.
+func New(o Options) (*Server, error) {
+	l, err := listen(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{log: o.Log, failed: make(chan error, 1)}
+	s.startLocked(newEndpoint(o, l))
+	return s, nil
+}
+
+// Run serves until ctx ends and every request in flight is answered, or it returns what keeps the server from serving.
+func (s *Server) Run(ctx context.Context) error {
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-s.failed:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.current.stop(); err != nil {
+		s.log.Error(fmt.Sprintf("error closing http server: %s", err))
+	}
+	s.serving.Wait()
+	return err
+}
+
+// Reload serves what o asks for from now on. Requests in flight are answered as before. If there is an error, nothing has
+// changed.
+func (s *Server) Reload(o Options) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.matches(o) {
+		s.current.use(o.Handler, o.TLS)
+		return nil
+	}
+	l, err := s.listenLocked(o)
+	if err != nil {
+		return err
+	}
+	s.replaceLocked(newEndpoint(o, l))
+	return nil
+}
+
+// Address returns the scheme and the port that are served.
+func (s *Server) Address() (scheme string, port int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.scheme(), s.current.port()
+}
+
+// listenLocked binds the address of o. If that is the current one, its socket is shared: the port never closes in
+// between. s.mu must be held.
+func (s *Server) listenLocked(o Options) (net.Listener, error) {
+	if s.current.sameAddress(o) {
+		return duplicate(s.current.listener)
+	}
+	l, err := listen(o)
+	if errors.Is(err, syscall.EADDRINUSE) && o.Port == s.current.options.Port {
+		return s.takeOverLocked(o)
+	}
+	return l, err
+}
+
+// takeOverLocked binds an address that the current listener may keep from being bound: the same port on every interface,
+// say, instead of on one. The current address is released first, and bound again if that was not the cause. s.mu must be
+// held.
+func (s *Server) takeOverLocked(o Options) (net.Listener, error) {
+	old := s.current
+	old.closeListener()
+	l, err := listen(o)
+	if err == nil {
+		return l, nil
+	}
+	again, lost := listen(old.options)
+	if lost != nil {
+		return nil, errors.Join(err, lost)
+	}
+	former := old.options
+	former.Handler, former.TLS = *old.handler.Load(), old.tls.Load()
+	s.replaceLocked(newEndpoint(former, again))
+	return nil, err
+}
+
+// replaceLocked lets next serve, and the current endpoint finish its requests in flight. s.mu must be held.
+func (s *Server) replaceLocked(next *endpoint) {
+	old := s.current
+	s.startLocked(next)
+	s.serving.Go(func() {
+		if err := old.stop(); err != nil {
+			s.log.Warn(fmt.Sprintf("error closing http server: %s", err))
+		}
+	})
+}
+
+// startLocked makes e the current endpoint and lets it serve. s.mu must be held.
+func (s *Server) startLocked(e *endpoint) {
+	s.current = e
+	s.serving.Go(func() {
+		if err := e.serve(); err != nil {
+			select {
+			case s.failed <- err:
+			default: // another one has failed before
+			}
+		}
+	})
+	s.log.Info(fmt.Sprintf("%s listening on port %d", e.scheme(), e.port()))
+}
+
+// NewHTTP returns an http.Server with the timeouts of Options and a limit for headers.
+func NewHTTP(h http.Handler, read, write time.Duration, log *slog.Logger) *http.Server {
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: read,
+		ReadTimeout:       read,
+		IdleTimeout:       read,
+		MaxHeaderBytes:    maxHeader - headerSlop,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	// net/http starts this clock when the header is read. A body that takes all of its time must still get its answer.
+	// If a body may take for ever, there is no moment to start from.
+	if read > 0 && write > 0 {
+		s.WriteTimeout = read + write
+	}
+	return s
+}

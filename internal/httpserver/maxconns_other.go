@@ -1,0 +1,6 @@
+//go:build !unix
+
+package httpserver
+
+// connLimit returns how many connections this process may have open.
+func connLimit() int { return maxConns }
