@@ -15,8 +15,8 @@ import (
 )
 
 // holds says whether the house serves this very token.
-func (h *house) holds(hash string, token []byte) bool {
-	a, err := h.tokens.GetLocal(context.Background(), hash)
+func (srv *accountServer) holds(hash string, token []byte) bool {
+	a, err := srv.tokens.GetLocal(context.Background(), hash)
 	return err == nil && string(a.JWT) == string(token)
 }
 
@@ -28,40 +28,40 @@ func activationSubject(a *jwttest.Account, hash string) string {
 // TestActivationsFromNATSAreVerifiedLikeAPOST.
 func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	exporter, importer, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
-	h.push(t, exporter.ID, h.signed(t, exporter, 100))
+	srv.push(t, exporter.ID, srv.signed(t, exporter, 100))
 	good, hash := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Minute))
 	older, _ := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Hour))
 	foreign, foreignHash := jwttest.Activation(t, stranger, importer, time.Now())
 	inItsName, inItsNameHash := jwttest.ActivationBy(t, stranger.Key, importer, time.Now(), func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
-	announced := h.count(t, "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*")
+	announced := srv.count(t, "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*")
 	offers := map[string][]byte{
 		activationSubject(exporter, foreignHash):   foreign,
 		activationSubject(stranger, foreignHash):   foreign,
 		activationSubject(exporter, inItsNameHash): inItsName,
 		activationSubject(exporter, "junk"):        []byte("junk"),
-		activationSubject(importer, "account"):     h.signed(t, importer, 0),
+		activationSubject(importer, "account"):     srv.signed(t, importer, 0),
 	}
 	for subject, token := range offers {
-		if err := h.nc.Publish(subject, token); err != nil {
+		if err := srv.nc.Publish(subject, token); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := h.nc.Publish(activationSubject(exporter, hash), good); err != nil {
+	if err := srv.nc.Publish(activationSubject(exporter, hash), good); err != nil {
 		t.Fatal(err)
 	}
-	natstest.Eventually(t, "the good one is served", func() bool { return h.holds(hash, good) })
-	if err := h.nc.Publish(activationSubject(exporter, hash), older); err != nil {
+	natstest.Eventually(t, "the good one is served", func() bool { return srv.holds(hash, good) })
+	if err := srv.nc.Publish(activationSubject(exporter, hash), older); err != nil {
 		t.Fatal(err)
 	}
-	natstest.Eventually(t, "all others are refused", func() bool { return h.log.Count("is refused - ") >= len(offers) })
+	natstest.Eventually(t, "all others are refused", func() bool { return srv.log.Count("is refused - ") >= len(offers) })
 	for _, hash := range []string{foreignHash, inItsNameHash} {
-		if _, err := h.tokens.GetRaw(t.Context(), hash); !errors.Is(err, activations.ErrNotFound) {
+		if _, err := srv.tokens.GetRaw(t.Context(), hash); !errors.Is(err, activations.ErrNotFound) {
 			t.Errorf("it is stored: %v", err)
 		}
 	}
-	if !h.holds(hash, good) {
+	if !srv.holds(hash, good) {
 		t.Error("the older one is served")
 	}
 	if n := announced.Load(); n != int64(len(offers))+2 {
@@ -72,20 +72,20 @@ func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 // TestAnActivationMayComeBeforeItsAccount.
 func TestAnActivationMayComeBeforeItsAccount(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	one, other := newHouse(t, s), newHouse(t, s)
+	env := newEnvironment(t)
+	one, other := startServer(t, env), startServer(t, env)
 	exporter := jwttest.NewAccount(t)
 	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), time.Now())
-	if err := s.nc.Publish(activationSubject(exporter, hash), token); err != nil {
+	if err := env.nc.Publish(activationSubject(exporter, hash), token); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.nc.Flush(); err != nil {
+	if err := env.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	one.push(t, exporter.ID, s.signed(t, exporter, 0))
-	for _, h := range []*house{one, other} {
-		natstest.Eventually(t, "it is served", func() bool { return h.holds(hash, token) })
-		if said := h.log.String(); strings.Contains(said, "refused") {
+	one.push(t, exporter.ID, env.signed(t, exporter, 0))
+	for _, srv := range []*accountServer{one, other} {
+		natstest.Eventually(t, "it is served", func() bool { return srv.holds(hash, token) })
+		if said := srv.log.String(); strings.Contains(said, "refused") {
 			t.Errorf("it says\n%s", said)
 		}
 	}
@@ -94,23 +94,23 @@ func TestAnActivationMayComeBeforeItsAccount(t *testing.T) {
 // TestActivationsOfOneSecondBecomeTheSame, whoever has heard which first.
 func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	one, other := newHouse(t, s), newHouse(t, s)
+	env := newEnvironment(t)
+	one, other := startServer(t, env), startServer(t, env)
 	exporter := jwttest.NewAccount(t)
-	token := s.signed(t, exporter, 10)
+	token := env.signed(t, exporter, 10)
 	one.push(t, exporter.ID, token)
 	other.eventuallyHas(t, exporter.ID, token)
 	now := time.Now()
 	for range 10 {
 		var hash string
 		importer := jwttest.NewAccount(t)
-		for _, h := range []*house{one, other} {
+		for _, srv := range []*accountServer{one, other} {
 			token, hash = jwttest.Activation(t, exporter, importer, now, func(c *jwt.ActivationClaims) { c.Name = jwttest.NewAccount(t).ID })
-			a, _, err := h.tokens.Put(t.Context(), token, sourceHTTP)
+			a, _, err := srv.tokens.Put(t.Context(), token, sourceHTTP)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !h.client.PublishActivation(a) {
+			if !srv.client.PublishActivation(a) {
 				t.Error("it is not published")
 			}
 		}
@@ -124,9 +124,9 @@ func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 // TestManyActivationsAtOnce: none is lost, also while others wait for accounts that never come.
 func TestManyActivationsAtOnce(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	exporter, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	h.push(t, exporter.ID, h.signed(t, exporter, 10))
+	srv.push(t, exporter.ID, srv.signed(t, exporter, 10))
 	hashes := map[string][]byte{}
 	for n := range 600 {
 		from := exporter
@@ -137,13 +137,13 @@ func TestManyActivationsAtOnce(t *testing.T) {
 		if from == exporter {
 			hashes[hash] = token
 		}
-		if err := h.nc.Publish(activationSubject(from, hash), token); err != nil {
+		if err := srv.nc.Publish(activationSubject(from, hash), token); err != nil {
 			t.Fatal(err)
 		}
 	}
 	natstest.Eventually(t, "every one of the known account is served", func() bool {
 		for hash, token := range hashes {
-			if !h.holds(hash, token) {
+			if !srv.holds(hash, token) {
 				return false
 			}
 		}
@@ -154,15 +154,15 @@ func TestManyActivationsAtOnce(t *testing.T) {
 // TestAnActivationMayComeBeforeItsSigningKey.
 func TestAnActivationMayComeBeforeItsSigningKey(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	exporter, signing := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	h.push(t, exporter.ID, h.signed(t, exporter, 10))
+	srv.push(t, exporter.ID, srv.signed(t, exporter, 10))
 	token, hash := jwttest.ActivationBy(t, signing.Key, jwttest.NewAccount(t), time.Now(), func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
-	if err := h.nc.Publish(activationSubject(signing, hash), token); err != nil {
+	if err := srv.nc.Publish(activationSubject(signing, hash), token); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.nc.Publish("$SYS.ACCOUNT."+exporter.ID+".CLAIMS.UPDATE", h.signed(t, exporter, 0, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signing.ID) })); err != nil {
+	if err := srv.nc.Publish("$SYS.ACCOUNT."+exporter.ID+".CLAIMS.UPDATE", srv.signed(t, exporter, 0, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signing.ID) })); err != nil {
 		t.Fatal(err)
 	}
-	natstest.Eventually(t, "it is served", func() bool { return h.holds(hash, token) })
+	natstest.Eventually(t, "it is served", func() bool { return srv.holds(hash, token) })
 }

@@ -40,8 +40,8 @@ func (n *newest) offered(key string, token []byte, iat int64) {
 func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 	t.Parallel()
 	op := jwttest.NewOperator(t)
-	first := newHouseOn(t, &site{op: op}, jwtstore.NewMemory(true))
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: first.gate}))
+	first := newServer(t, &environment{op: op}, jwtstore.NewMemory(true))
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: first.registry}))
 	t.Cleanup(web.Close)
 	first.push(t, op.System.ID, op.SystemAccount(t))
 	kinds := []string{"full", "cache", "URL"}
@@ -52,17 +52,17 @@ func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 		}
 		return natstest.DirConf(t, op, kind, t.TempDir(), extra)
 	})
-	s := newSiteAt(t, op, servers[0])
-	*first.site = *s
-	first.open(t)
-	elsewhere := newSiteAt(t, op, servers[2])
-	second := newHouse(t, elsewhere)
+	env := newEnvironmentAt(t, op, servers[0])
+	*first.environment = *env
+	first.connect(t)
+	elsewhere := newEnvironmentAt(t, op, servers[2])
+	second := startServer(t, elsewhere)
 
 	var accounts []*jwttest.Account
 	for range 6 {
 		a := jwttest.NewAccount(t)
 		accounts = append(accounts, a)
-		first.push(t, a.ID, s.signed(t, a, 10_000))
+		first.push(t, a.ID, env.signed(t, a, 10_000))
 		creds, _ := a.User(t)
 		for _, n := range servers { // everybody loads it
 			natstest.Eventually(t, "the account is known", func() bool { return connects(t, n, creds) })
@@ -76,17 +76,17 @@ func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 			for step := range 12 {
 				a := accounts[rng.IntN(len(accounts))]
 				ago := 9000 - 600*step - rng.IntN(500)
-				token := s.signed(t, a, ago)
+				token := env.signed(t, a, ago)
 				key := a.ID
-				switch h := []*house{first, second}[rng.IntN(2)]; rng.IntN(4) {
+				switch srv := []*accountServer{first, second}[rng.IntN(2)]; rng.IntN(4) {
 				case 0:
-					_, _ = h.nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second)
+					_, _ = srv.nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second)
 				case 1:
-					_, _ = h.nc.Request("$SYS.REQ.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
+					_, _ = srv.nc.Request("$SYS.REQ.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
 				case 2:
-					_, _ = h.nc.Request("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
+					_, _ = srv.nc.Request("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
 				default:
-					_, _ = h.gate.Put(t.Context(), key, token, sourceHTTP) // it may be older than another
+					_, _ = srv.registry.Put(t.Context(), key, token, sourceHTTP) // it may be older than another
 				}
 				want.offered(key, token, time.Now().Add(-time.Duration(ago)*time.Second).Unix())
 			}
@@ -94,9 +94,9 @@ func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 	}
 	pushers.Go(func() {
 		for range 3 { // the second one misses some of it
-			second.close()
+			second.disconnect()
 			time.Sleep(50 * time.Millisecond)
-			second.open(t)
+			second.connect(t)
 		}
 	})
 	pushers.Wait()
@@ -105,10 +105,10 @@ func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 		first.eventuallyHas(t, key, token)
 		second.eventuallyHas(t, key, token)
 		for _, n := range servers {
-			natstest.Eventually(t, "nats-server "+n.Name()+" runs it", func() bool { return bytes.Equal(runs(t, s.nc, n, key), token) })
+			natstest.Eventually(t, "nats-server "+n.Name()+" runs it", func() bool { return bytes.Equal(runs(t, env.nc, n, key), token) })
 		}
 	}
-	s.wantSilence(t)
+	env.wantSilence(t)
 }
 
 func connects(t *testing.T, n *server.Server, creds []byte) bool {

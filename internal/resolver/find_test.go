@@ -21,10 +21,10 @@ import (
 const lookups = "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP"
 
 // replies lets somebody answer every lookup, and counts them.
-func (s *site) replies(t *testing.T, answer func(m *nats.Msg)) *atomic.Int64 {
+func (env *environment) replies(t *testing.T, answer func(m *nats.Msg)) *atomic.Int64 {
 	t.Helper()
 	n := new(atomic.Int64)
-	nc := natstest.Connect(t, s.nats.ClientURL(), s.creds)
+	nc := natstest.Connect(t, env.nats.ClientURL(), env.creds)
 	if _, err := nc.Subscribe(lookups, func(m *nats.Msg) {
 		n.Add(1)
 		answer(m)
@@ -40,10 +40,10 @@ func (s *site) replies(t *testing.T, answer func(m *nats.Msg)) *atomic.Int64 {
 // TestAnswersToLookupsAreVerified: what is not the account's JWT, signed by the operator, is as good as none.
 func TestAnswersToLookupsAreVerified(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	h := newHouse(t, s)
+	env := newEnvironment(t)
+	srv := startServer(t, env)
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	token := s.signed(t, a, 0)
+	token := env.signed(t, a, 0)
 	for _, c := range []struct {
 		name    string
 		answers [][]byte
@@ -53,12 +53,12 @@ func TestAnswersToLookupsAreVerified(t *testing.T) {
 		{"a good one after others", [][]byte{nil, []byte("<script>"), jwttest.Sign(t, a.Key, a, time.Now()), token}, true},
 		{"nothing", [][]byte{nil}, false},
 		{"any content", [][]byte{[]byte("<script>any content</script>")}, false},
-		{"another account's", [][]byte{s.signed(t, other, 0)}, false},
+		{"another account's", [][]byte{env.signed(t, other, 0)}, false},
 		{"another operator's", [][]byte{jwttest.NewOperator(t).Account(t, a)}, false},
 		{"its own", [][]byte{jwttest.Sign(t, a.Key, a, time.Now())}, false},
 		{"a broken one", [][]byte{jwttest.Flip(token)}, false},
 	} {
-		nc := natstest.Connect(t, s.nats.ClientURL(), s.creds)
+		nc := natstest.Connect(t, env.nats.ClientURL(), env.creds)
 		if _, err := nc.Subscribe("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", func(m *nats.Msg) {
 			for _, answer := range c.answers {
 				_ = nc.Publish(m.Reply, answer)
@@ -67,38 +67,38 @@ func TestAnswersToLookupsAreVerified(t *testing.T) {
 			t.Fatal(err)
 		}
 		nc.Flush()
-		h.forgetMisses(t)
-		got, err := h.gate.Get(t.Context(), a.ID)
+		srv.forgetMisses(t)
+		got, err := srv.registry.Get(t.Context(), a.ID)
 		if c.found && (err != nil || !bytes.Equal(got.JWT, token)) || !c.found && !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
-		text, err := h.gate.GetRaw(t.Context(), a.ID)
+		text, err := srv.registry.GetRaw(t.Context(), a.ID)
 		if !c.found && !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%s: as text %q, %v", c.name, text, err)
 		}
 		nc.Close()
 	}
-	if h.has(a.ID, token) {
+	if srv.has(a.ID, token) {
 		t.Error("it is stored")
 	}
 }
 
 // forgetMisses makes the doors open anew: what was unknown before may be known now.
-func (h *house) forgetMisses(t *testing.T) {
+func (srv *accountServer) forgetMisses(t *testing.T) {
 	t.Helper()
-	h.close()
-	h.open(t)
+	srv.disconnect()
+	srv.connect(t)
 }
 
 // TestMissesAskOnce however many ask at a time, and not again at once when nobody knew.
 func TestMissesAskOnce(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	h := newHouse(t, s)
+	env := newEnvironment(t)
+	srv := startServer(t, env)
 	a := jwttest.NewAccount(t)
-	token := s.signed(t, a, 0)
+	token := env.signed(t, a, 0)
 	var known atomic.Bool
-	asked := s.replies(t, func(m *nats.Msg) {
+	asked := env.replies(t, func(m *nats.Msg) {
 		if known.Load() {
 			_ = m.Respond(token)
 			return
@@ -110,7 +110,7 @@ func TestMissesAskOnce(t *testing.T) {
 		var n atomic.Int64
 		for range 100 {
 			all.Go(func() {
-				if _, err := h.gate.Get(t.Context(), a.ID); err == nil {
+				if _, err := srv.registry.Get(t.Context(), a.ID); err == nil {
 					n.Add(1)
 				}
 			})
@@ -128,28 +128,28 @@ func TestMissesAskOnce(t *testing.T) {
 // TestAMissWaitsForASecondAtMost, and for nothing while NATS is away.
 func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.replies(t, func(*nats.Msg) {})
-	h := newHouseOn(t, s, jwtstore.NewMemory(true))
+	env := newEnvironment(t)
+	env.replies(t, func(*nats.Msg) {})
+	srv := newServer(t, env, jwtstore.NewMemory(true))
 	began := time.Now()
-	if _, err := h.gate.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+	if _, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
-	h.open(t)
+	srv.connect(t)
 	began = time.Now()
-	_, err := h.gate.Get(t.Context(), jwttest.NewAccount(t).ID)
+	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
 	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond || d > 1500*time.Millisecond {
 		t.Errorf("%v after %s", err, d)
 	}
-	h.client.SetSigning("", 200*time.Millisecond) // signrequesttimeout
+	srv.client.SetSigning("", 200*time.Millisecond) // signrequesttimeout
 	began = time.Now()
-	_, err = h.gate.Get(t.Context(), jwttest.NewAccount(t).ID)
+	_, err = srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
 	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 150*time.Millisecond || d > 950*time.Millisecond {
 		t.Errorf("with less time: %v after %s", err, d)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := h.gate.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) {
+	if _, err := srv.registry.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) {
 		t.Error(err)
 	}
 }
@@ -157,11 +157,11 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 // TestOnlyAccountKeysAreAskedFor, and no more of them in a second than is good for the others.
 func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	asked := s.replies(t, func(m *nats.Msg) { _ = m.Respond(nil) })
-	h := newHouse(t, s)
-	for _, key := range []string{"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B", s.op.ID} {
-		if _, err := h.gate.Get(t.Context(), key); !errors.Is(err, accounts.ErrNotFound) {
+	env := newEnvironment(t)
+	asked := env.replies(t, func(m *nats.Msg) { _ = m.Respond(nil) })
+	srv := startServer(t, env)
+	for _, key := range []string{"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B", env.op.ID} {
+		if _, err := srv.registry.Get(t.Context(), key); !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
@@ -171,7 +171,7 @@ func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 	var all sync.WaitGroup
 	for range 500 {
 		key := jwttest.NewAccount(t).ID
-		all.Go(func() { _, _ = h.gate.Get(t.Context(), key) })
+		all.Go(func() { _, _ = srv.registry.Get(t.Context(), key) })
 	}
 	all.Wait()
 	if n := asked.Load(); n == 0 || n > 150 {
@@ -182,9 +182,9 @@ func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 // TestAMissIsAnsweredAtOnceWhereNobodyElseIs: our own ears are not counted.
 func TestAMissIsAnsweredAtOnceWhereNobodyElseIs(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	began := time.Now()
-	if _, err := h.gate.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+	if _, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 }

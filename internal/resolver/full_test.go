@@ -31,52 +31,52 @@ func TestAFullResolverAndThisServerBecomeTheSame(t *testing.T) {
 	t.Parallel()
 	op, dir, port := jwttest.NewOperator(t), t.TempDir(), natstest.FreePort(t)
 	var n *server.Server
-	boot := func() *site {
+	boot := func() *environment {
 		n = natstest.Start(t, fullConf(t, op, dir, port))
-		return newSiteAt(t, op, n)
+		return newEnvironmentAt(t, op, n)
 	}
-	s := boot()
-	h := newHouse(t, s)
+	env := boot()
+	srv := startServer(t, env)
 	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
-	first, second, third := s.signed(t, a, 100), s.signed(t, b, 100), s.signed(t, c, 100)
-	h.push(t, a.ID, first)
+	first, second, third := env.signed(t, a, 100), env.signed(t, b, 100), env.signed(t, c, 100)
+	srv.push(t, a.ID, first)
 	natstest.Eventually(t, "the nats-server has what was pushed here", func() bool { return inDir(dir, a.ID, first) })
-	if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", second, 5*time.Second); err != nil {
+	if _, err := env.nc.Request("$SYS.REQ.CLAIMS.UPDATE", second, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	h.eventuallyHas(t, b.ID, second)
+	srv.eventuallyHas(t, b.ID, second)
 
 	// Pushed to the nats-server while we are away.
-	h.close()
-	newer := s.signed(t, a, 50)
+	srv.disconnect()
+	newer := env.signed(t, a, 50)
 	for _, token := range [][]byte{newer, third} {
-		if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second); err != nil {
+		if _, err := env.nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h.open(t)
-	h.eventuallyHas(t, a.ID, newer)
-	h.eventuallyHas(t, c.ID, third)
+	srv.connect(t)
+	srv.eventuallyHas(t, a.ID, newer)
+	srv.eventuallyHas(t, c.ID, third)
 
 	// Pushed here while the nats-server is away: it asks when it is back.
-	h.close()
+	srv.disconnect()
 	natstest.Stop(n)
-	newest := s.signed(t, b, 10)
-	h.push(t, b.ID, newest)
-	h.site = boot()
-	h.open(t)
+	newest := env.signed(t, b, 10)
+	srv.push(t, b.ID, newest)
+	srv.environment = boot()
+	srv.connect(t)
 	natstest.Eventually(t, "the nats-server has it", func() bool { return inDir(dir, b.ID, newest) })
 	natstest.Eventually(t, "both stores are the same", func() bool {
-		digest := h.gate.Digest()
-		return len(h.pack(t, digest[:])) == 0
+		digest := srv.registry.Digest()
+		return len(srv.pack(t, digest[:])) == 0
 	})
-	h.wantUpdatesEnd(t)
+	srv.wantUpdatesEnd(t)
 }
 
 // wantUpdatesEnd waits until no update passes for longer than several intervals.
-func (h *house) wantUpdatesEnd(t *testing.T) {
+func (srv *accountServer) wantUpdatesEnd(t *testing.T) {
 	t.Helper()
-	said := h.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	said := srv.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
 	last, since := int64(-1), time.Now()
 	natstest.Eventually(t, "no update passes", func() bool {
 		if n := said.Load(); n != last {
@@ -90,17 +90,17 @@ func (h *house) wantUpdatesEnd(t *testing.T) {
 func TestAStoreThatStaysDifferentMakesNoNoise(t *testing.T) {
 	t.Parallel()
 	op, dir := jwttest.NewOperator(t), t.TempDir()
-	s := newSiteAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
+	env := newEnvironmentAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
 	foreign := jwttest.NewAccount(t)
-	if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", jwttest.NewOperator(t).Account(t, foreign), 5*time.Second); err != nil {
+	if _, err := env.nc.Request("$SYS.REQ.CLAIMS.UPDATE", jwttest.NewOperator(t).Account(t, foreign), 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	h := newHouse(t, s)
-	natstest.Eventually(t, "it says so", func() bool { return h.log.Count(foreign.ID[:12]+" (untrusted issuer in request)") == 1 })
-	packs := s.count(t, "$SYS.REQ.CLAIMS.PACK")
+	srv := startServer(t, env)
+	natstest.Eventually(t, "it says so", func() bool { return srv.log.Count(foreign.ID[:12]+" (untrusted issuer in request)") == 1 })
+	packs := env.count(t, "$SYS.REQ.CLAIMS.PACK")
 	time.Sleep(100 * time.Millisecond)
 	natstest.Eventually(t, "the nats-server has asked often", func() bool { return packs.Load() > 12 })
-	if n := h.log.Count(foreign.ID[:12]); n != 1 {
+	if n := srv.log.Count(foreign.ID[:12]); n != 1 {
 		t.Errorf("it says so %d times", n)
 	}
 }
@@ -113,31 +113,33 @@ func TestAChangeIsAnnouncedOnce(t *testing.T) {
 	for range 4 {
 		all = append(all, jwttest.NewAccount(t))
 	}
-	s := newSiteAt(t, op, natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n", all...)))
+	env := newEnvironmentAt(t, op, natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n", all...)))
 	for _, a := range all { // who has nobody there does not load the account, and must be told twice
 		creds, _ := a.User(t)
-		natstest.Connect(t, s.nats.ClientURL(), creds)
+		natstest.Connect(t, env.nats.ClientURL(), creds)
 	}
-	h := newHouse(t, s)
-	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Outbox().Servers()) == 1 })
-	said := s.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	srv := startServer(t, env)
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(srv.store.Outbox().Servers()) == 1 })
+	said := env.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
 	for i, c := range []struct {
 		name  string
 		offer func(a *jwttest.Account, token []byte)
 		want  int64
 	}{
-		{"a POST", func(a *jwttest.Account, token []byte) { h.push(t, a.ID, token) }, 1},
-		{"a push over NATS", func(_ *jwttest.Account, token []byte) { h.request(t, "$SYS.REQ.CLAIMS.UPDATE", token) }, 1},
-		{"an update", func(a *jwttest.Account, token []byte) { h.request(t, "$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token) }, 0},
+		{"a POST", func(a *jwttest.Account, token []byte) { srv.push(t, a.ID, token) }, 1},
+		{"a push over NATS", func(_ *jwttest.Account, token []byte) { srv.request(t, "$SYS.REQ.CLAIMS.UPDATE", token) }, 1},
+		{"an update", func(a *jwttest.Account, token []byte) {
+			srv.request(t, "$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token)
+		}, 0},
 		{"an update of the old kind, said twice by the test", func(a *jwttest.Account, token []byte) {
-			h.request(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token)
+			srv.request(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token)
 		}, 2},
 	} {
 		before, a := said.Load(), all[i]
-		token := s.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Name = "pushed" })
+		token := env.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Name = "pushed" })
 		for range 2 { // the second time it is stored already
 			c.offer(a, token)
-			natstest.Eventually(t, "nothing is owed", func() bool { return h.has(a.ID, token) && h.store.Outbox().PendingFor(a.ID).Seq == 0 })
+			natstest.Eventually(t, "nothing is owed", func() bool { return srv.has(a.ID, token) && srv.nothingPending(a.ID) })
 			if c.name == "a POST" {
 				break // a POST of the same is announced once more: people push again to be sure
 			}
@@ -155,21 +157,21 @@ func TestAChangeIsAnnouncedOnce(t *testing.T) {
 func TestANewerJWTThatANATSServerHasGotMeanwhileIsNotLost(t *testing.T) {
 	t.Parallel()
 	op, dir := jwttest.NewOperator(t), t.TempDir()
-	s := newSiteAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
-	h := newHouse(t, s)
-	natstest.Eventually(t, "the nats-server is known", func() bool { return len(h.store.Outbox().Servers()) == 1 })
+	env := newEnvironmentAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
+	srv := startServer(t, env)
+	natstest.Eventually(t, "the nats-server is known", func() bool { return len(srv.store.Outbox().Servers()) == 1 })
 	for range 5 {
-		h.close()
+		srv.disconnect()
 		a := jwttest.NewAccount(t)
-		older, newer := s.signed(t, a, 100), s.signed(t, a, 50)
-		h.push(t, a.ID, older)
-		if _, err := s.nc.Request("$SYS.REQ.CLAIMS.UPDATE", newer, 5*time.Second); err != nil {
+		older, newer := env.signed(t, a, 100), env.signed(t, a, 50)
+		srv.push(t, a.ID, older)
+		if _, err := env.nc.Request("$SYS.REQ.CLAIMS.UPDATE", newer, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		said := s.count(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE")
-		h.open(t)
-		h.eventuallyHas(t, a.ID, newer)
-		natstest.Eventually(t, "nothing is owed", func() bool { return h.store.Outbox().PendingFor(a.ID).Seq == 0 })
+		said := env.count(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE")
+		srv.connect(t)
+		srv.eventuallyHas(t, a.ID, newer)
+		natstest.Eventually(t, "nothing is owed", func() bool { return srv.nothingPending(a.ID) })
 		if !inDir(dir, a.ID, newer) || said.Load() > 2 {
 			t.Errorf("the nats-server has another one, after %d updates", said.Load())
 		}

@@ -23,9 +23,9 @@ type original struct {
 	tokens map[string][]byte
 }
 
-func newOriginal(t *testing.T, s *site) *original {
+func newOriginal(t *testing.T, env *environment) *original {
 	t.Helper()
-	o := &original{nc: natstest.Connect(t, s.nats.ClientURL(), s.creds, nats.NoEcho()), tokens: map[string][]byte{}}
+	o := &original{nc: natstest.Connect(t, env.nats.ClientURL(), env.creds, nats.NoEcho()), tokens: map[string][]byte{}}
 	inbox := o.nc.NewInbox()
 	for subject, hear := range map[string]nats.MsgHandler{
 		"$SYS.ACCOUNT.*.CLAIMS.UPDATE": func(m *nats.Msg) {
@@ -127,40 +127,40 @@ func (o *original) has(key string, token []byte) bool {
 // TestOursAndTheOriginalsBecomeTheSame whatever each was told, and in which order, and then go quiet.
 func TestOursAndTheOriginalsBecomeTheSame(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	theirs, h := newOriginal(t, s), newHouse(t, s)
+	env := newEnvironment(t)
+	theirs, srv := newOriginal(t, env), startServer(t, env)
 	newest := map[string][]byte{}
 	same := func() {
 		t.Helper()
 		for key, token := range newest {
-			h.eventuallyHas(t, key, token)
+			srv.eventuallyHas(t, key, token)
 			natstest.Eventually(t, "the original has it", func() bool { return theirs.has(key, token) })
 		}
 	}
 	for i := range 12 {
 		a := jwttest.NewAccount(t)
-		older, newer := s.signed(t, a, 100), s.signed(t, a, 50)
+		older, newer := env.signed(t, a, 100), env.signed(t, a, 50)
 		newest[a.ID] = newer
 		switch i % 4 {
 		case 0:
 			theirs.take(older, true)
-			h.push(t, a.ID, newer)
+			srv.push(t, a.ID, newer)
 		case 1:
-			h.push(t, a.ID, newer)
+			srv.push(t, a.ID, newer)
 			theirs.take(older, true) // it has not heard of the newer one yet, perhaps
 		case 2:
-			h.push(t, a.ID, older)
+			srv.push(t, a.ID, older)
 			theirs.take(newer, true)
 			same() // what is on its way when we go may overwrite a newer one there: it takes any order
 		default:
-			h.close()
+			srv.disconnect()
 			theirs.take(newer, true)
-			h.open(t)
+			srv.connect(t)
 		}
 	}
 	same()
-	h.wantUpdatesEnd(t)
-	for _, name := range h.store.Outbox().Servers() {
+	srv.wantUpdatesEnd(t)
+	for _, name := range srv.store.Outbox().Servers() {
 		if name != "n1" {
 			t.Errorf("%s counts as a nats-server", name)
 		}

@@ -54,6 +54,9 @@ type Options struct {
 	Log         *slog.Logger
 	AllowDelete bool // the operator may delete accounts
 	ReadOnly    bool // nothing is stored: packs are given, but not asked for
+
+	// EarlySyncInterval is the least time between a comparison of stores and one that another server's digest causes.
+	EarlySyncInterval time.Duration // 0: 5 s
 }
 
 // Server answers requests on NATS. What it knows outlives a session.
@@ -74,6 +77,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Client == nil {
 		o.Client = NewClient(o.Log)
+	}
+	if o.EarlySyncInterval == 0 {
+		o.EarlySyncInterval = defaultEarlySyncInterval
 	}
 	d := &Server{Options: o, refusals: limited(o.Log), synced: make(chan struct{})}
 	d.markSynced = sync.OnceFunc(func() { close(d.synced) })

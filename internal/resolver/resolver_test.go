@@ -21,13 +21,13 @@ import (
 // It offers every kind of JWT on every subject.
 func TestUpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	stranger := jwttest.NewOperator(t)
 	for _, subject := range []string{"$SYS.ACCOUNT.%s.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.%s.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.UPDATE"} {
 		a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
 		_, user := a.User(t)
-		first, newer := h.signed(t, a, 100), h.signed(t, a, 50)
-		v1 := jwttest.EncodeRaw(t, h.op.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(`{"jti":"x","iat":1600000000,"iss":"`+h.op.ID+
+		first, newer := srv.signed(t, a, 100), srv.signed(t, a, 50)
+		v1 := jwttest.EncodeRaw(t, srv.op.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(`{"jti":"x","iat":1600000000,"iss":"`+srv.op.ID+
 			`","name":"old","sub":"`+other.ID+`","type":"account","nats":{"limits":{"subs":-1,"conn":-1,"leaf":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`), false)
 		named := strings.Contains(subject, "%s")
 		for _, c := range []struct {
@@ -41,18 +41,18 @@ func TestUpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 			{"a newer one and a line feed", a.ID, append(bytes.Clone(newer), '\n'), newer, ""},
 			{"an older one", a.ID, first, newer, "a newer JWT is stored"},
 			{"another operator's", a.ID, jwttest.Sign(t, stranger.Signing, a, time.Now()), newer, "untrusted issuer"},
-			{"the system account's, from another operator", h.op.System.ID, jwttest.Sign(t, stranger.Signing, h.op.System, time.Now()), nil, "untrusted issuer"},
+			{"the system account's, from another operator", srv.op.System.ID, jwttest.Sign(t, stranger.Signing, srv.op.System, time.Now()), nil, "untrusted issuer"},
 			{"one that the account signed itself", a.ID, jwttest.Sign(t, a.Key, a, time.Now()), newer, "the account signed it itself"},
 			{"one that another account signed", a.ID, jwttest.Sign(t, other.Key, a, time.Now()), newer, "another account signed it"},
-			{"one with a broken signature", a.ID, jwttest.Flip(h.signed(t, a, 0)), newer, "bad JWT"},
-			{"an expired one", a.ID, h.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Expires = time.Now().Unix() - 10 }), newer, "expired"},
-			{"one from the future", a.ID, h.signed(t, a, -3600), newer, "ahead of this server's clock"},
-			{"a user's", a.ID, h.signed(t, &jwttest.Account{ID: user}, 0), newer, ""},
-			{"an operator's", a.ID, []byte(h.op.Token(t)), newer, "bad JWT"},
+			{"one with a broken signature", a.ID, jwttest.Flip(srv.signed(t, a, 0)), newer, "bad JWT"},
+			{"an expired one", a.ID, srv.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Expires = time.Now().Unix() - 10 }), newer, "expired"},
+			{"one from the future", a.ID, srv.signed(t, a, -3600), newer, "ahead of this server's clock"},
+			{"a user's", a.ID, srv.signed(t, &jwttest.Account{ID: user}, 0), newer, ""},
+			{"an operator's", a.ID, []byte(srv.op.Token(t)), newer, "bad JWT"},
 			{"garbage", a.ID, []byte("x.y.z"), newer, "bad JWT"},
 			{"nothing", a.ID, nil, newer, "bad JWT"},
 			{"half a megabyte", a.ID, bytes.Repeat([]byte("A"), 1<<19), newer, "bad JWT"},
-			{"a wildcard in the subject", "foo", h.signed(t, other, 0), nil, "bad JWT Subject"},
+			{"a wildcard in the subject", "foo", srv.signed(t, other, 0), nil, "bad JWT Subject"},
 			{"an old format", other.ID, v1, v1, ""},
 		} {
 			to, refused := subject, c.refused
@@ -67,7 +67,7 @@ func TestUpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 			case c.name == "a user's", !named && strings.Contains(refused, "bad JWT") && c.name != "one with a broken signature":
 				refused = "bad JWT Subject" // nobody knows whose it is
 			}
-			got := h.request(t, to, c.token)
+			got := srv.request(t, to, c.token)
 			switch {
 			case refused == "" && (got.Error != nil || !strings.Contains(string(got.Data), `"jwt updated"`) || !strings.Contains(string(got.Data), c.key)):
 				t.Errorf("%s on %s: %s %+v", c.name, to, got.Data, got.Error)
@@ -75,13 +75,13 @@ func TestUpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 				!strings.Contains(got.Error.Description, refused)):
 				t.Errorf("%s on %s: %s %+v", c.name, to, got.Data, got.Error)
 			}
-			if c.stored != nil && !h.has(c.key, c.stored) {
+			if c.stored != nil && !srv.has(c.key, c.stored) {
 				t.Errorf("%s on %s: it is not what is stored", c.name, to)
 			}
 		}
 	}
 	if n := len(slices.Collect(func(yield func(string) bool) {
-		for key := range h.store.Keys() {
+		for key := range srv.store.Keys() {
 			yield(key)
 		}
 	})); n != 6 {
@@ -91,51 +91,51 @@ func TestUpdatesFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 
 func TestTheSubjectAndTheClaimsMustAgree(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	got := h.request(t, "$SYS.REQ.ACCOUNT."+other.ID+".CLAIMS.UPDATE", h.signed(t, a, 0))
+	got := srv.request(t, "$SYS.REQ.ACCOUNT."+other.ID+".CLAIMS.UPDATE", srv.signed(t, a, 0))
 	if got.Error == nil || !strings.Contains(got.Error.Description, "pub keys don't match") || got.Error.Account != other.ID {
 		t.Errorf("answer: %+v", got.Error)
 	}
-	if _, err := h.gate.GetLocal(t.Context(), a.ID); err == nil {
+	if _, err := srv.registry.GetLocal(t.Context(), a.ID); err == nil {
 		t.Error("it is stored")
 	}
 }
 
 func TestHeadersAreTolerated(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	a := jwttest.NewAccount(t)
-	token := h.signed(t, a, 0)
+	token := srv.signed(t, a, 0)
 	m := &nats.Msg{Subject: "$SYS.REQ.CLAIMS.UPDATE", Data: token, Header: nats.Header{"Nats-Request-Info": {`{"acc":"x"}`}}}
-	if _, err := h.nc.RequestMsg(m, 5*time.Second); err != nil {
+	if _, err := srv.nc.RequestMsg(m, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	h.eventuallyHas(t, a.ID, token)
+	srv.eventuallyHas(t, a.ID, token)
 }
 
 // TestLookups are answered at once if the account is stored, and with nothing, but not hastily, if it is not.
 func TestLookups(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	a := jwttest.NewAccount(t)
-	token := h.signed(t, a, 0)
-	h.push(t, a.ID, token)
-	m, err := h.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 5*time.Second)
+	token := srv.signed(t, a, 0)
+	srv.push(t, a.ID, token)
+	m, err := srv.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 5*time.Second)
 	if err != nil || !bytes.Equal(m.Data, token) {
 		t.Fatalf("%v, %v", m, err)
 	}
-	h.answersNothing(t) // the first one may have had to wait for the first sync
+	srv.answersNothing(t) // the first one may have had to wait for the first sync
 	began := time.Now()
-	h.answersNothing(t)
+	srv.answersNothing(t)
 	if d := time.Since(began); d < 300*time.Millisecond {
 		t.Errorf("it said no after %s", d)
 	}
 }
 
-func (h *house) answersNothing(t *testing.T) {
+func (srv *accountServer) answersNothing(t *testing.T) {
 	t.Helper()
-	m, err := h.nc.Request("$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil, 10*time.Second)
+	m, err := srv.nc.Request("$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil, 10*time.Second)
 	if err != nil || len(m.Data) > 0 {
 		t.Fatalf("%v, %v", m, err)
 	}
@@ -144,21 +144,21 @@ func (h *house) answersNothing(t *testing.T) {
 // TestNothingIsSaidNoToBeforeTheFirstSync: a peer may have the account.
 func TestNothingIsSaidNoToBeforeTheFirstSync(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	env := newEnvironment(t)
 	a := jwttest.NewAccount(t)
-	token := s.signed(t, a, 0)
+	token := env.signed(t, a, 0)
 	// The peer takes its time.
-	if _, err := s.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
+	if _, err := env.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
 		time.AfterFunc(time.Second, func() {
-			_ = s.nc.Publish(m.Reply, []byte(packLine(a, token)))
-			_ = s.nc.Publish(m.Reply, nil)
+			_ = env.nc.Publish(m.Reply, []byte(packLine(a, token)))
+			_ = env.nc.Publish(m.Reply, nil)
 		})
 	}); err != nil {
 		t.Fatal(err)
 	}
-	s.nc.Flush()
-	h := newHouse(t, s)
-	m, err := h.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 10*time.Second)
+	env.nc.Flush()
+	srv := startServer(t, env)
+	m, err := srv.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 10*time.Second)
 	if err != nil || !bytes.Equal(m.Data, token) {
 		t.Errorf("%v, %v", m, err)
 	}
@@ -166,28 +166,28 @@ func TestNothingIsSaidNoToBeforeTheFirstSync(t *testing.T) {
 
 func TestAPackIsWhatIsStored(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	a, b, expiring := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
-	first, second := h.signed(t, a, 0), h.signed(t, b, 0)
-	if lines := h.pack(t, make([]byte, 32)); len(lines) != 0 {
+	first, second := srv.signed(t, a, 0), srv.signed(t, b, 0)
+	if lines := srv.pack(t, make([]byte, 32)); len(lines) != 0 {
 		t.Errorf("an empty store has %q", lines)
 	}
-	h.push(t, a.ID, h.signed(t, a, 10))
-	h.push(t, a.ID, first)
-	h.push(t, b.ID, second)
+	srv.push(t, a.ID, srv.signed(t, a, 10))
+	srv.push(t, a.ID, first)
+	srv.push(t, b.ID, second)
 	ends := time.Now().Add(2 * time.Second)
-	dying := h.signed(t, expiring, 0, func(c *jwt.AccountClaims) { c.Expires = ends.Unix() })
-	h.push(t, expiring.ID, dying)
+	dying := srv.signed(t, expiring, 0, func(c *jwt.AccountClaims) { c.Expires = ends.Unix() })
+	srv.push(t, expiring.ID, dying)
 	want := []string{packLine(a, first), packLine(b, second), packLine(expiring, dying)}
 	slices.Sort(want)
-	if lines := h.pack(t, nil); !slices.Equal(lines, want) {
+	if lines := srv.pack(t, nil); !slices.Equal(lines, want) {
 		t.Errorf("the pack is %q", lines)
 	}
-	if lines := h.pack(t, digestOf(first, second, dying)); len(lines) != 0 {
+	if lines := srv.pack(t, digestOf(first, second, dying)); len(lines) != 0 {
 		t.Errorf("the same store gets %q", lines)
 	}
-	natstest.Eventually(t, "it has expired", func() bool { return len(h.pack(t, digestOf(first, second))) == 0 })
-	if lines := h.pack(t, []byte("short")); len(lines) != 2 {
+	natstest.Eventually(t, "it has expired", func() bool { return len(srv.pack(t, digestOf(first, second))) == 0 })
+	if lines := srv.pack(t, []byte("short")); len(lines) != 2 {
 		t.Errorf("with what has expired: %q", lines)
 	}
 }
@@ -195,27 +195,27 @@ func TestAPackIsWhatIsStored(t *testing.T) {
 // It feeds a store what no store should have.
 func TestPackLinesAreVerifiedAndStrayOnesHarmNobody(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	env := newEnvironment(t)
 	good, bad, missing := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
-	token := s.signed(t, good, 0)
+	token := env.signed(t, good, 0)
 	lines := strings.Join([]string{
-		"OP|" + s.op.Token(t), "", bad.ID, bad.ID + "|this is not a jwt", bad.ID + "|" + string(jwttest.NewOperator(t).Account(t, bad)),
+		"OP|" + env.op.Token(t), "", bad.ID, bad.ID + "|this is not a jwt", bad.ID + "|" + string(jwttest.NewOperator(t).Account(t, bad)),
 		missing.ID + "|" + string(token), "../../x|owned", bad.ID + "|a|b", packLine(good, token), "\x00\xff", "*|" + string(token),
 	}, "\n")
 	asked := make(chan struct{}, 10)
-	if _, err := s.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
-		_ = s.nc.Publish(m.Reply, []byte(lines))
-		_ = s.nc.Publish(m.Reply, nil)
+	if _, err := env.nc.QueueSubscribe("$SYS.REQ.CLAIMS.PACK", "responder", func(m *nats.Msg) {
+		_ = env.nc.Publish(m.Reply, []byte(lines))
+		_ = env.nc.Publish(m.Reply, nil)
 		asked <- struct{}{}
 	}); err != nil {
 		t.Fatal(err)
 	}
-	s.nc.Flush()
-	h := newHouse(t, s)
+	env.nc.Flush()
+	srv := startServer(t, env)
 	<-asked
-	h.eventuallyHas(t, good.ID, token)
-	natstest.Eventually(t, "it says what is refused", func() bool { return h.log.Count("another server's accounts are refused: ") == 1 })
-	for key, err := range h.store.Keys() {
+	srv.eventuallyHas(t, good.ID, token)
+	natstest.Eventually(t, "it says what is refused", func() bool { return srv.log.Count("another server's accounts are refused: ") == 1 })
+	for key, err := range srv.store.Keys() {
 		if key != good.ID || err != nil {
 			t.Errorf("stored: %s, %v", key, err)
 		}
@@ -224,12 +224,12 @@ func TestPackLinesAreVerifiedAndStrayOnesHarmNobody(t *testing.T) {
 
 func TestTheListIsOfWhatIsStored(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, newSite(t))
+	srv := startServer(t, newEnvironment(t))
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	h.push(t, a.ID, h.signed(t, a, 0))
-	h.push(t, b.ID, h.signed(t, b, 0))
+	srv.push(t, a.ID, srv.signed(t, a, 0))
+	srv.push(t, b.ID, srv.signed(t, b, 0))
 	var keys []string
-	if err := json.Unmarshal(h.request(t, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil {
+	if err := json.Unmarshal(srv.request(t, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{a.ID, b.ID}
@@ -241,42 +241,42 @@ func TestTheListIsOfWhatIsStored(t *testing.T) {
 // TestTwoServersBecomeTheSame, whatever each has missed, and then say nothing any more.
 func TestTwoServersBecomeTheSameAndThenGoQuiet(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	one, two := newHouseOn(t, s, jwtstore.NewMemory(true)), newHouseOn(t, s, jwtstore.NewMemory(true))
+	env := newEnvironment(t)
+	one, two := newServer(t, env, jwtstore.NewMemory(true)), newServer(t, env, jwtstore.NewMemory(true))
 	newest := map[string][]byte{}
 	for i := range 20 {
 		a := jwttest.NewAccount(t)
-		older, newer := s.signed(t, a, 100), s.signed(t, a, 50)
-		for j, h := range []*house{one, two} {
+		older, newer := env.signed(t, a, 100), env.signed(t, a, 50)
+		for j, srv := range []*accountServer{one, two} {
 			switch (i + j) % 3 {
 			case 0:
-				h.push(t, a.ID, newer)
+				srv.push(t, a.ID, newer)
 				newest[a.ID] = newer
 			case 1:
-				h.push(t, a.ID, older)
+				srv.push(t, a.ID, older)
 				if newest[a.ID] == nil {
 					newest[a.ID] = older
 				}
 			}
 		}
 	}
-	one.open(t)
-	two.open(t)
+	one.connect(t)
+	two.connect(t)
 	for key, token := range newest {
 		one.eventuallyHas(t, key, token)
 		two.eventuallyHas(t, key, token)
 	}
-	if one.gate.Digest() != two.gate.Digest() {
+	if one.registry.Digest() != two.registry.Digest() {
 		t.Error("their digests differ")
 	}
-	s.wantSilence(t, one, two)
+	env.wantSilence(t, one, two)
 }
 
 // wantSilence waits until nothing is said about accounts for some seconds.
-func (s *site) wantSilence(t *testing.T, houses ...*house) {
+func (env *environment) wantSilence(t *testing.T, servers ...*accountServer) {
 	t.Helper()
-	said := s.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
-	asked := s.count(t, "$SYS.REQ.CLAIMS.PACK")
+	said := env.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	asked := env.count(t, "$SYS.REQ.CLAIMS.PACK")
 	last, since := int64(-1), time.Now()
 	natstest.Eventually(t, "it is quiet", func() bool {
 		if n := said.Load() + asked.Load(); n != last {
@@ -289,9 +289,9 @@ func (s *site) wantSilence(t *testing.T, houses ...*house) {
 // TestConcurrentPushesThroughTwoServersMakeNoStorm, nor leave anybody on the older one.
 func TestConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	one, two := newHouse(t, s), newHouse(t, s)
-	said := s.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
+	env := newEnvironment(t)
+	one, two := startServer(t, env), startServer(t, env)
+	said := env.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE")
 	const rounds = 10
 	type pair struct {
 		key   string
@@ -302,28 +302,28 @@ func TestConcurrentPushesThroughTwoServersMakeNoStorm(t *testing.T) {
 	for i := range rounds {
 		a := jwttest.NewAccount(t)
 		p := pair{key: a.ID}
-		older, other := s.signed(t, a, 20), s.signed(t, a, 20, func(c *jwt.AccountClaims) { c.Name = "other" })
+		older, other := env.signed(t, a, 20), env.signed(t, a, 20, func(c *jwt.AccountClaims) { c.Name = "other" })
 		if i%2 == 0 {
-			other = s.signed(t, a, 10)
+			other = env.signed(t, a, 10)
 			p.newer = other
 		}
 		pairs = append(pairs, p)
-		for h, token := range map[*house][]byte{one: older, two: other} {
+		for srv, token := range map[*accountServer][]byte{one: older, two: other} {
 			pushes.Go(func() {
-				_, _ = h.gate.Put(t.Context(), a.ID, token, sourceHTTP) // the newer one may have been faster
+				_, _ = srv.registry.Put(t.Context(), a.ID, token, sourceHTTP) // the newer one may have been faster
 			})
 		}
 	}
 	pushes.Wait()
 	for _, p := range pairs {
 		natstest.Eventually(t, "both have the same, and nothing is owed", func() bool {
-			o, _ := one.gate.GetLocal(t.Context(), p.key)
-			w, _ := two.gate.GetLocal(t.Context(), p.key)
+			o, _ := one.registry.GetLocal(t.Context(), p.key)
+			w, _ := two.registry.GetLocal(t.Context(), p.key)
 			return o != nil && w != nil && bytes.Equal(o.JWT, w.JWT) && (p.newer == nil || bytes.Equal(o.JWT, p.newer)) &&
-				one.store.Outbox().PendingFor(p.key).Seq == 0 && two.store.Outbox().PendingFor(p.key).Seq == 0
+				one.nothingPending(p.key) && two.nothingPending(p.key)
 		})
 	}
-	s.wantSilence(t, one, two)
+	env.wantSilence(t, one, two)
 	if n := said.Load(); n > rounds*8 {
 		t.Errorf("%d pushes made %d updates", 2*rounds, n)
 	}

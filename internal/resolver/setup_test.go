@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -27,134 +26,152 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// site is an operator, a nats-server, and a system user on it.
-type site struct {
+// environment is an operator, a nats-server, and a connection of a system user to it.
+type environment struct {
 	op    *jwttest.Operator
 	nats  *server.Server
 	creds []byte
 	nc    *nats.Conn
 }
 
-func newSite(t *testing.T) *site {
+func newEnvironment(t *testing.T) *environment {
 	op := jwttest.NewOperator(t)
-	return newSiteAt(t, op, natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n")))
+	return newEnvironmentAt(t, op, natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n")))
 }
 
-func newSiteAt(t *testing.T, op *jwttest.Operator, n *server.Server) *site {
-	s := &site{op: op, nats: n}
-	s.creds, _ = op.System.User(t)
-	s.nc = natstest.Connect(t, n.ClientURL(), s.creds)
-	return s
+func newEnvironmentAt(t *testing.T, op *jwttest.Operator, n *server.Server) *environment {
+	env := &environment{op: op, nats: n}
+	env.creds, _ = op.System.User(t)
+	env.nc = natstest.Connect(t, n.ClientURL(), env.creds)
+	return env
 }
 
-// signed is a JWT of the account that says how many seconds ago it was issued.
-func (s *site) signed(t *testing.T, a *jwttest.Account, ago int, edits ...func(*jwt.AccountClaims)) []byte {
+// signed is a JWT of the account that was issued so many seconds ago.
+func (env *environment) signed(t *testing.T, a *jwttest.Account, ago int, edits ...func(*jwt.AccountClaims)) []byte {
 	t.Helper()
-	return jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-time.Duration(ago)*time.Second), edits...)
+	return jwttest.Sign(t, env.op.Signing, a, time.Now().Add(-time.Duration(ago)*time.Second), edits...)
 }
 
 // count counts the messages on a subject from now on.
-func (s *site) count(t *testing.T, subject string) *atomic.Int64 {
+func (env *environment) count(t *testing.T, subject string) *atomic.Int64 {
 	t.Helper()
 	n := new(atomic.Int64)
-	if _, err := s.nc.Subscribe(subject, func(*nats.Msg) { n.Add(1) }); err != nil {
+	if _, err := env.nc.Subscribe(subject, func(*nats.Msg) { n.Add(1) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.nc.Flush(); err != nil {
+	if err := env.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-// house is an account server without HTTP.
-type house struct {
-	*site
-	store  *jwtstore.Memory
-	gate   *accounts.Registry
-	tokens *activations.Registry
-	client *resolver.Client
-	doors  *resolver.Server
-	told   *notifier.Notifier
-	log    *natstest.Log
-	close  func()
+// accountServer is an account server without HTTP.
+type accountServer struct {
+	*environment
+	store      *jwtstore.Memory
+	registry   *accounts.Registry
+	tokens     *activations.Registry
+	client     *resolver.Client
+	server     *resolver.Server
+	notifier   *notifier.Notifier
+	log        *natstest.Log
+	disconnect func()
 }
 
-// newHouse moves in; it is connected when newHouse returns.
-func newHouse(t *testing.T, s *site) *house {
+// startServer returns an account server that is connected.
+func startServer(t *testing.T, env *environment) *accountServer {
 	t.Helper()
-	h := newHouseOn(t, s, jwtstore.NewMemory(true))
-	h.open(t)
-	return h
+	srv := newServer(t, env, jwtstore.NewMemory(true))
+	srv.connect(t)
+	return srv
 }
 
-func newHouseOn(t *testing.T, s *site, store *jwtstore.Memory) *house {
+// newServer returns an account server that is not connected.
+func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountServer {
 	t.Helper()
-	h := &house{site: s, store: store, log: &natstest.Log{}, close: func() {}}
-	trusted, err := trust.Parse([]byte(s.op.Token(t)))
+	srv := &accountServer{environment: env, store: store, log: &natstest.Log{}, disconnect: func() {}}
+	log := slog.New(logging.New(srv.log, logging.Format{Debug: true}))
+	srv.notifier = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
+	srv.notifier.SetConfigured(true)
+	srv.client = resolver.NewClient(log)
+	srv.registry = accounts.New(accounts.Options{
+		Store: store, Committer: store, Announcer: srv.notifier, Finder: srv.client, Signer: srv.client,
+		Trust: trustIn(t, env.op), Log: log,
+	})
+	srv.tokens = activations.New(activations.Options{
+		Accounts: srv.registry, Store: store, Connection: srv.notifier, Publisher: srv.client, Log: log,
+	})
+	srv.server = resolver.New(resolver.Options{
+		Accounts: srv.registry, Activations: srv.tokens, Client: srv.client, Version: "test", Log: log,
+		EarlySyncInterval: time.Second,
+	})
+	return srv
+}
+
+// trustIn is the trust in one operator.
+func trustIn(t testing.TB, op *jwttest.Operator) accounts.Trust {
+	t.Helper()
+	trusted, err := trust.Parse([]byte(op.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(logging.New(h.log, logging.Format{Debug: true}))
-	h.told = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
-	h.told.SetConfigured(true)
-	h.client = resolver.NewClient(log)
-	h.gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: h.told, Finder: h.client, Signer: h.client,
-		Trust: accounts.Trust{Operator: trusted}, Log: log})
-	h.tokens = activations.New(activations.Options{Accounts: h.gate, Store: store, Connection: h.told, Publisher: h.client,
-		Log: log})
-	h.doors = resolver.New(resolver.Options{Accounts: h.gate, Activations: h.tokens, Client: h.client, Version: "test", Log: log})
-	return h
+	return accounts.Trust{Operator: trusted}
 }
 
-// open connects to NATS until close.
-func (h *house) open(t *testing.T) {
+// connect connects to NATS until disconnect is called.
+func (srv *accountServer) connect(t *testing.T) {
 	t.Helper()
-	nc := natstest.Connect(t, h.nats.ClientURL(), h.creds, nats.NoEcho(), nats.NoReconnect())
+	nc := natstest.Connect(t, srv.nats.ClientURL(), srv.creds, nats.NoEcho(), nats.NoReconnect())
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
 	ready := make(chan struct{})
-	tasks.Go(func() { h.doors.Serve(ctx, nc, func() { close(ready) }) })
+	tasks.Go(func() { srv.server.Serve(ctx, nc, func() { close(ready) }) })
 	tasks.Go(func() {
 		<-ready
-		h.told.Serve(ctx, nc, h.gate)
+		srv.notifier.Serve(ctx, nc, srv.registry)
 	})
-	h.close = sync.OnceFunc(func() {
+	srv.disconnect = sync.OnceFunc(func() {
 		cancel()
 		tasks.Wait()
 		nc.Close()
 	})
-	t.Cleanup(h.close)
-	natstest.Eventually(t, "the doors are open", func() bool { return h.listens(t) })
+	t.Cleanup(srv.disconnect)
+	natstest.Eventually(t, "the server answers requests", func() bool { return srv.answers(t) })
 }
 
-// listens says whether the doors answer.
-func (h *house) listens(t *testing.T) bool {
+// answers reports whether the server answers requests.
+func (srv *accountServer) answers(t *testing.T) bool {
 	t.Helper()
-	_, err := h.nc.Request("$SYS.REQ.CLAIMS.LIST", nil, time.Second)
-	return err == nil && strings.Contains(h.log.String(), "JWT syncing")
+	_, err := srv.nc.Request("$SYS.REQ.CLAIMS.LIST", nil, time.Second)
+	return err == nil && strings.Contains(srv.log.String(), "JWT syncing")
 }
 
-// push is a POST.
-func (h *house) push(t *testing.T, key string, token []byte) {
+// push stores a JWT as a POST does.
+func (srv *accountServer) push(t *testing.T, key string, token []byte) {
 	t.Helper()
-	if _, err := h.gate.Put(context.Background(), key, token, accounts.Origin{Kind: accounts.KindHTTP}); err != nil {
+	if _, err := srv.registry.Put(context.Background(), key, token, sourceHTTP); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// has says whether this very JWT is stored.
-func (h *house) has(key string, token []byte) bool {
-	stored, _, err := h.store.Load(key, accounts.Stamp{})
+// has reports whether this very JWT is stored.
+func (srv *accountServer) has(key string, token []byte) bool {
+	stored, _, err := srv.store.Load(key, accounts.Stamp{})
 	return err == nil && string(stored) == string(token)
 }
 
-func (h *house) eventuallyHas(t *testing.T, key string, token []byte) {
+func (srv *accountServer) eventuallyHas(t *testing.T, key string, token []byte) {
 	t.Helper()
-	natstest.Eventually(t, "it has the JWT", func() bool { return h.has(key, token) })
+	natstest.Eventually(t, "the JWT is stored", func() bool { return srv.has(key, token) })
 }
 
-// said is an answer of this server.
-type said struct {
+// nothingPending reports whether every nats-server has acknowledged an account's JWT.
+func (srv *accountServer) nothingPending(key string) bool {
+	return srv.store.Outbox().PendingFor(key).Seq == 0
+}
+
+// response is an answer of this server.
+type response struct {
 	Server struct{ Name, ID, Ver string }
 	Data   json.RawMessage
 	Error  *struct {
@@ -163,15 +180,15 @@ type said struct {
 	}
 }
 
-// request asks and returns what this server answers; nats-servers answer too.
-func (h *house) request(t *testing.T, subject string, data []byte) said {
+// request sends a request and returns what this server answers. nats-servers answer too.
+func (srv *accountServer) request(t *testing.T, subject string, data []byte) response {
 	t.Helper()
-	sub, err := h.nc.SubscribeSync(h.nc.NewInbox())
+	sub, err := srv.nc.SubscribeSync(srv.nc.NewInbox())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sub.Unsubscribe()
-	if err := h.nc.PublishRequest(subject, sub.Subject, data); err != nil {
+	if err := srv.nc.PublishRequest(subject, sub.Subject, data); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -179,7 +196,7 @@ func (h *house) request(t *testing.T, subject string, data []byte) said {
 		if err != nil {
 			t.Fatalf("%s: %s", subject, err)
 		}
-		var a said
+		var a response
 		if err := json.Unmarshal(m.Data, &a); err != nil {
 			t.Fatalf("%s: %q: %s", subject, m.Data, err)
 		}
@@ -193,15 +210,15 @@ func (h *house) request(t *testing.T, subject string, data []byte) said {
 	}
 }
 
-// pack asks for what somebody has.
-func (s *site) pack(t *testing.T, digest []byte) (lines []string) {
+// pack asks for what another server has.
+func (env *environment) pack(t *testing.T, digest []byte) (lines []string) {
 	t.Helper()
-	sub, err := s.nc.SubscribeSync(s.nc.NewInbox())
+	sub, err := env.nc.SubscribeSync(env.nc.NewInbox())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sub.Unsubscribe()
-	if err := s.nc.PublishRequest("$SYS.REQ.CLAIMS.PACK", sub.Subject, digest); err != nil {
+	if err := env.nc.PublishRequest("$SYS.REQ.CLAIMS.PACK", sub.Subject, digest); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -226,6 +243,8 @@ func digestOf(tokens ...[]byte) []byte {
 	return sum
 }
 
-func packLine(a *jwttest.Account, token []byte) string { return fmt.Sprintf("%s|%s", a.ID, token) }
+func packLine(a *jwttest.Account, token []byte) string {
+	return string(accounts.AppendPackLine(nil, a.ID, token))
+}
 
 var sourceHTTP = accounts.Origin{Kind: accounts.KindHTTP}

@@ -28,17 +28,17 @@ type signed56 struct {
 
 func TestTheSigningService(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	h := newHouse(t, s)
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: h.gate}))
+	env := newEnvironment(t)
+	srv := startServer(t, env)
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: srv.registry}))
 	t.Cleanup(web.Close)
-	h.client.SetSigning("sign.me", 300*time.Millisecond)
+	srv.client.SetSigning("sign.me", 300*time.Millisecond)
 	a, other, fresh := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
-	stored := s.signed(t, a, 100)
-	h.push(t, a.ID, stored)
+	stored := env.signed(t, a, 100)
+	srv.push(t, a.ID, stored)
 	own := jwttest.Sign(t, a.Key, a, time.Now())
 	bySigning := jwttest.Sign(t, other.Key, a, time.Now())
-	good := s.signed(t, a, 50)
+	good := env.signed(t, a, 50)
 	reply := func(data []byte) func(*nats.Msg) { return func(m *nats.Msg) { _ = m.Respond(data) } }
 	for _, c := range []signed56{
 		{"nobody listens", own, nil, 500, "Failure during signature request. Try again at a later time. Error: nats: no responders available for request\n", nil},
@@ -49,8 +49,8 @@ func TestTheSigningService(t *testing.T) {
 		{"it sends the same back", own, reply(own), 400, "Signing service not enabled\n", nil},
 		{"another operator signs", own, reply(jwttest.NewOperator(t).Account(t, a)), 400, "untrusted issuer in request\n", nil},
 		{"an account signs", own, reply(bySigning), 400, "Bad JWT Issuer in request\n", nil},
-		{"it signs for another subject", own, reply(s.signed(t, other, 0)), 400, "pub keys don't match\n", nil},
-		{"it signs an older one", own, reply(s.signed(t, a, 200)), 409, "", nil},
+		{"it signs for another subject", own, reply(env.signed(t, other, 0)), 400, "pub keys don't match\n", nil},
+		{"it signs an older one", own, reply(env.signed(t, a, 200)), 409, "", nil},
 		{"the posted one is another's", bySigning, reply(good), 400, "bad JWT issuer is not trusted\n", nil},
 		{"the posted one is another's, of an unknown account", jwttest.Sign(t, other.Key, fresh, time.Now()), reply(good), 400, "bad JWT Issuer/Subject pair in request\n", nil},
 		{"the posted one is broken", jwttest.Flip(own), reply(good), 400, "bad JWT in request\n", nil},
@@ -58,7 +58,7 @@ func TestTheSigningService(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.signer != nil {
-				sub, err := h.nc.Subscribe("sign.me", func(m *nats.Msg) {
+				sub, err := srv.nc.Subscribe("sign.me", func(m *nats.Msg) {
 					if !bytes.Equal(m.Data, c.posted) || len(m.Header) > 0 {
 						t.Errorf("it was asked to sign %q %v", m.Data, m.Header)
 					}
@@ -68,7 +68,7 @@ func TestTheSigningService(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer sub.Unsubscribe()
-				h.nc.Flush()
+				srv.nc.Flush()
 			}
 			key := a.ID
 			if strings.Contains(c.name, "unknown account") {
@@ -81,15 +81,15 @@ func TestTheSigningService(t *testing.T) {
 			if c.stored != nil {
 				stored = c.stored
 			}
-			if !h.has(a.ID, stored) {
+			if !srv.has(a.ID, stored) {
 				t.Error("it is not what is stored")
 			}
 		})
 	}
-	if _, err := h.gate.GetLocal(t.Context(), other.ID); err == nil {
+	if _, err := srv.registry.GetLocal(t.Context(), other.ID); err == nil {
 		t.Error("the other subject is stored")
 	}
-	if n := h.log.Count("Initiated JWT signing process for "); n != 3 {
+	if n := srv.log.Count("Initiated JWT signing process for "); n != 3 {
 		t.Errorf("%d lines about initiated signing", n)
 	}
 }
@@ -111,8 +111,8 @@ func post(t *testing.T, url string, body []byte) (status int, text string) {
 // TestSigningWithoutNATS says so at once.
 func TestSigningWithoutNATS(t *testing.T) {
 	t.Parallel()
-	h := newHouseOn(t, newSite(t), jwtstore.NewMemory(true))
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: h.gate}))
+	srv := newServer(t, newEnvironment(t), jwtstore.NewMemory(true))
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: srv.registry}))
 	t.Cleanup(web.Close)
 	a := jwttest.NewAccount(t)
 	own := jwttest.Sign(t, a.Key, a, time.Now())
@@ -120,7 +120,7 @@ func TestSigningWithoutNATS(t *testing.T) {
 		"":        "Signing service not enabled\n",
 		"sign.me": "Failure during signature request. nats-server unavailable.\n",
 	} {
-		h.client.SetSigning(subject, time.Minute)
+		srv.client.SetSigning(subject, time.Minute)
 		if _, body := post(t, web.URL+"/jwt/v1/accounts/"+a.ID, own); body != want {
 			t.Errorf("%q: %q", subject, body)
 		}

@@ -18,8 +18,8 @@ const (
 	// The interval between two comparisons doubles while they change nothing.
 	minSyncInterval = time.Minute
 	maxSyncInterval = 10 * time.Minute
-	// earlySyncInterval is the least time between a comparison and one that another server's digest causes.
-	earlySyncInterval = 5 * time.Second
+	// See Options.EarlySyncInterval.
+	defaultEarlySyncInterval = 5 * time.Second
 	// maxSeenDigests bounds the pairs of digests that are remembered.
 	maxSeenDigests = 64
 	// maxNamed bounds the accounts that a line about a difference names, maxReasonBytes why each is refused.
@@ -108,7 +108,7 @@ func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
 		return false
 	case <-s.compareSoon:
 	}
-	soon := time.NewTimer(time.Until(began.Add(earlySyncInterval)))
+	soon := time.NewTimer(time.Until(began.Add(s.EarlySyncInterval)))
 	defer soon.Stop()
 	select {
 	case <-s.ctx.Done():
