@@ -21,7 +21,8 @@ const maxEarlyTokens = 256
 
 // exporterWaits are the pauses before it is looked again whether the account of a token is stored.
 // The account comes on another subject, and may be late.
-var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second, 4 * time.Second}
+var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second,
+	4 * time.Second}
 
 // activate takes an activation token that another account server has announced. A token that comes
 // before its account waits for it.

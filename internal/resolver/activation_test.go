@@ -14,7 +14,7 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// holds says whether the house serves this very token.
+// holds reports whether this very token is served.
 func (srv *accountServer) holds(hash string, token []byte) bool {
 	a, err := srv.tokens.GetLocal(context.Background(), hash)
 	return err == nil && string(a.JWT) == string(token)
@@ -25,16 +25,16 @@ func activationSubject(a *jwttest.Account, hash string) string {
 	return "$SYS.ACCOUNT." + a.ID + ".CLAIMS.ACTIVATE." + hash
 }
 
-// TestActivationsFromNATSAreVerifiedLikeAPOST.
 func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t, newEnvironment(t))
+	srv := startServer(t, startEnvironment(t))
 	exporter, importer, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	srv.push(t, exporter.ID, srv.signed(t, exporter, 100))
 	good, hash := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Minute))
 	older, _ := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Hour))
 	foreign, foreignHash := jwttest.Activation(t, stranger, importer, time.Now())
-	inItsName, inItsNameHash := jwttest.ActivationBy(t, stranger.Key, importer, time.Now(), func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
+	inItsName, inItsNameHash := jwttest.ActivationBy(t, stranger.Key, importer, time.Now(),
+		func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
 	announced := srv.count(t, "$SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*")
 	offers := map[string][]byte{
 		activationSubject(exporter, foreignHash):   foreign,
@@ -55,7 +55,9 @@ func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	if err := srv.nc.Publish(activationSubject(exporter, hash), older); err != nil {
 		t.Fatal(err)
 	}
-	natstest.Eventually(t, "all others are refused", func() bool { return srv.log.Count("is refused - ") >= len(offers) })
+	natstest.Eventually(t, "all others are refused", func() bool {
+		return srv.log.Count("is refused - ") >= len(offers)
+	})
 	for _, hash := range []string{foreignHash, inItsNameHash} {
 		if _, err := srv.tokens.GetRaw(t.Context(), hash); !errors.Is(err, activations.ErrNotFound) {
 			t.Errorf("it is stored: %v", err)
@@ -69,10 +71,9 @@ func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	}
 }
 
-// TestAnActivationMayComeBeforeItsAccount.
 func TestAnActivationMayComeBeforeItsAccount(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
+	env := startEnvironment(t)
 	one, other := startServer(t, env), startServer(t, env)
 	exporter := jwttest.NewAccount(t)
 	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), time.Now())
@@ -85,16 +86,15 @@ func TestAnActivationMayComeBeforeItsAccount(t *testing.T) {
 	one.push(t, exporter.ID, env.signed(t, exporter, 0))
 	for _, srv := range []*accountServer{one, other} {
 		natstest.Eventually(t, "it is served", func() bool { return srv.holds(hash, token) })
-		if said := srv.log.String(); strings.Contains(said, "refused") {
-			t.Errorf("it says\n%s", said)
+		if text := srv.log.String(); strings.Contains(text, "refused") {
+			t.Errorf("it logs\n%s", text)
 		}
 	}
 }
 
-// TestActivationsOfOneSecondBecomeTheSame, whoever has heard which first.
-func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
+func TestServersAgreeOnActivationsOfOneSecondInWhateverOrderTheyCame(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
+	env := startEnvironment(t)
 	one, other := startServer(t, env), startServer(t, env)
 	exporter := jwttest.NewAccount(t)
 	token := env.signed(t, exporter, 10)
@@ -105,7 +105,8 @@ func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 		var hash string
 		importer := jwttest.NewAccount(t)
 		for _, srv := range []*accountServer{one, other} {
-			token, hash = jwttest.Activation(t, exporter, importer, now, func(c *jwt.ActivationClaims) { c.Name = jwttest.NewAccount(t).ID })
+			token, hash = jwttest.Activation(t, exporter, importer, now,
+				func(c *jwt.ActivationClaims) { c.Name = jwttest.NewAccount(t).ID })
 			a, _, err := srv.tokens.Put(t.Context(), token, sourceHTTP)
 			if err != nil {
 				t.Fatal(err)
@@ -121,10 +122,9 @@ func TestActivationsOfOneSecondBecomeTheSame(t *testing.T) {
 	}
 }
 
-// TestManyActivationsAtOnce: none is lost, also while others wait for accounts that never come.
-func TestManyActivationsAtOnce(t *testing.T) {
+func TestNoActivationIsLostWhileOthersWaitForAccountsThatNeverCome(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t, newEnvironment(t))
+	srv := startServer(t, startEnvironment(t))
 	exporter, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	srv.push(t, exporter.ID, srv.signed(t, exporter, 10))
 	hashes := map[string][]byte{}
@@ -151,17 +151,18 @@ func TestManyActivationsAtOnce(t *testing.T) {
 	})
 }
 
-// TestAnActivationMayComeBeforeItsSigningKey.
 func TestAnActivationMayComeBeforeItsSigningKey(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t, newEnvironment(t))
+	srv := startServer(t, startEnvironment(t))
 	exporter, signing := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	srv.push(t, exporter.ID, srv.signed(t, exporter, 10))
-	token, hash := jwttest.ActivationBy(t, signing.Key, jwttest.NewAccount(t), time.Now(), func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
+	token, hash := jwttest.ActivationBy(t, signing.Key, jwttest.NewAccount(t), time.Now(),
+		func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID })
 	if err := srv.nc.Publish(activationSubject(signing, hash), token); err != nil {
 		t.Fatal(err)
 	}
-	if err := srv.nc.Publish("$SYS.ACCOUNT."+exporter.ID+".CLAIMS.UPDATE", srv.signed(t, exporter, 0, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signing.ID) })); err != nil {
+	account := srv.signed(t, exporter, 0, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signing.ID) })
+	if err := srv.nc.Publish("$SYS.ACCOUNT."+exporter.ID+".CLAIMS.UPDATE", account); err != nil {
 		t.Fatal(err)
 	}
 	natstest.Eventually(t, "it is served", func() bool { return srv.holds(hash, token) })

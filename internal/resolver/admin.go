@@ -17,7 +17,8 @@ func (s *session) list(m *nats.Msg) {
 	s.respond(m, answer{Data: s.Accounts.Keys()})
 }
 
-// ensureScanned has the whole store read if that has not happened yet. What can't be read is in no list and in no pack.
+// ensureScanned has the whole store read if that has not happened yet. What can't be read is in no
+// list and in no pack.
 func (s *session) ensureScanned() {
 	if !s.Accounts.Rescanned() {
 		_ = s.Accounts.Rescan(s.ctx)
@@ -26,8 +27,8 @@ func (s *session) ensureScanned() {
 
 var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: true }")
 
-// delete deletes accounts by order of the operator. nats.go calls it for one order after the other, and on a goroutine
-// which no other subscription uses.
+// delete deletes accounts by order of the operator. nats.go calls it for one order after the other,
+// and on a goroutine which no other subscription uses.
 func (s *session) delete(m *nats.Msg) {
 	deletion, err := accounts.Deletion{}, errNoDelete
 	if s.AllowDelete {
@@ -46,7 +47,8 @@ func (s *session) delete(m *nats.Msg) {
 	}
 }
 
-// maxErrorBytes bounds the text of an error in a log line or an answer. It may repeat what a stranger wrote.
+// maxErrorBytes bounds the text of an error in a log line or an answer. It may repeat what a
+// stranger wrote.
 const maxErrorBytes = 512
 
 func quote(err error) string { return logging.Quote(err.Error(), maxErrorBytes) }

@@ -22,8 +22,9 @@ const (
 	maxRefusals = 20
 )
 
-// Client asks other servers for accounts that are not stored here, and a signing service for signatures. It also
-// announces activation tokens. It is connected while its Server serves a session.
+// Client asks other servers for accounts that are not stored here, and a signing service for
+// signatures. It also announces activation tokens. It is connected while its Server serves a
+// session.
 type Client struct {
 	log      *slog.Logger
 	refusals *slog.Logger // limited, since a stranger may cause its lines
@@ -46,8 +47,8 @@ func NewClient(log *slog.Logger) *Client {
 
 func limited(log *slog.Logger) *slog.Logger { return logging.Limited(log, maxRefusals, time.Minute) }
 
-// SetSigning sets the subject of the signing service ("": there is none) and how long its answer may take. Lookups of
-// accounts that are not stored here take no longer either.
+// SetSigning sets the subject of the signing service ("": there is none) and how long its answer
+// may take. Lookups of accounts that are not stored here take no longer either.
 func (c *Client) SetSigning(subject string, timeout time.Duration) {
 	c.signing.Store(&signing{subject: subject, timeout: timeout})
 }
@@ -64,7 +65,8 @@ func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
 	m, err := requestOne(ctx, conn, service, token)
 	switch {
 	case err == nil && m.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
-		return nil, &accounts.SignError{Reason: "Try again at a later time. Error: " + nats.ErrNoResponders.Error()}
+		return nil, &accounts.SignError{Reason: "Try again at a later time. Error: " +
+			nats.ErrNoResponders.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, &accounts.SignError{Reason: "signing service unavailable."}
 	case err != nil:
@@ -73,7 +75,8 @@ func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
 	return m.Data, nil
 }
 
-// requestOne returns the first answer of a signing service. One that is neither a JWT nor a short text is cut off.
+// requestOne returns the first answer of a signing service. One that is neither a JWT nor a short
+// text is cut off.
 func requestOne(ctx context.Context, conn Session, service *signing, token []byte) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, service.timeout)
 	defer cancel()

@@ -19,7 +19,7 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// newest is the checker: what must be stored everywhere in the end, and run wherever the account is loaded.
+// newest is what must be stored everywhere in the end, and run wherever the account is loaded.
 type newest struct {
 	mu     sync.Mutex
 	tokens map[string][]byte
@@ -34,10 +34,10 @@ func (n *newest) offered(key string, token []byte, iat int64) {
 	}
 }
 
-// TestNobodyIsLeftOnAnOlderJWT: a cluster of nats-servers of every kind, two account servers, pushes through every door at
-// once, lines that are cut in between. In the end both stores have the newest of everything, every nats-server runs it,
-// and nobody says anything any more.
-func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
+// There is a cluster with every kind of nats-server, and two account servers, of which one loses
+// its connection again and again. JWTs are pushed in every way at once. In the end both stores have
+// the newest of each account, every nats-server runs it, and nothing is announced any more.
+func TestNoServerIsLeftOnAnOlderJWT(t *testing.T) {
 	t.Parallel()
 	op := jwttest.NewOperator(t)
 	first := newServer(t, &environment{op: op}, jwtstore.NewMemory(true))
@@ -64,7 +64,7 @@ func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 		accounts = append(accounts, a)
 		first.push(t, a.ID, env.signed(t, a, 10_000))
 		creds, _ := a.User(t)
-		for _, n := range servers { // everybody loads it
+		for _, n := range servers { // each loads it
 			natstest.Eventually(t, "the account is known", func() bool { return connects(t, n, creds) })
 		}
 	}
@@ -86,34 +86,38 @@ func TestNobodyIsLeftOnAnOlderJWT(t *testing.T) {
 				case 2:
 					_, _ = srv.nc.Request("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
 				default:
-					_, _ = srv.registry.Put(t.Context(), key, token, sourceHTTP) // it may be older than another
+					// it may be older than another
+					_, _ = srv.registry.Put(t.Context(), key, token, sourceHTTP)
 				}
 				want.offered(key, token, time.Now().Add(-time.Duration(ago)*time.Second).Unix())
 			}
 		})
 	}
 	pushers.Go(func() {
-		for range 3 { // the second one misses some of it
+		for range 3 { // the second account server misses some of it
 			second.disconnect()
 			time.Sleep(50 * time.Millisecond)
 			second.connect(t)
 		}
 	})
 	pushers.Wait()
-	// Who was told something while the second one was away has told the first one.
+	// What was pushed while the second one was away has come to the first one.
 	for key, token := range want.tokens {
 		first.eventuallyHas(t, key, token)
 		second.eventuallyHas(t, key, token)
 		for _, n := range servers {
-			natstest.Eventually(t, "nats-server "+n.Name()+" runs it", func() bool { return bytes.Equal(runs(t, env.nc, n, key), token) })
+			natstest.Eventually(t, "nats-server "+n.Name()+" runs it", func() bool {
+				return bytes.Equal(runs(t, env.nc, n, key), token)
+			})
 		}
 	}
-	env.wantSilence(t)
+	env.wantQuiet(t)
 }
 
 func connects(t *testing.T, n *server.Server, creds []byte) bool {
 	t.Helper()
-	nc, err := nats.Connect(n.ClientURL(), nats.UserCredentials(jwttest.File(t, t.TempDir(), "u.creds", creds)), nats.NoReconnect())
+	path := jwttest.File(t, t.TempDir(), "u.creds", creds)
+	nc, err := nats.Connect(n.ClientURL(), nats.UserCredentials(path), nats.NoReconnect())
 	if err != nil {
 		return false
 	}
@@ -124,7 +128,8 @@ func connects(t *testing.T, n *server.Server, creds []byte) bool {
 // runs asks a nats-server what it runs for an account.
 func runs(t *testing.T, nc *nats.Conn, n *server.Server, key string) []byte {
 	t.Helper()
-	m, err := nc.Request("$SYS.REQ.SERVER."+n.ID()+".ACCOUNTZ", fmt.Appendf(nil, `{"account":%q}`, key), 5*time.Second)
+	subject := "$SYS.REQ.SERVER." + n.ID() + ".ACCOUNTZ"
+	m, err := nc.Request(subject, fmt.Appendf(nil, `{"account":%q}`, key), 5*time.Second)
 	if err != nil {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// order is an order to delete accounts as nsc makes it.
+// order is an order to delete accounts, as nsc makes it.
 func order(t *testing.T, signer nkeys.KeyPair, edit func(*jwt.GenericClaims), keys ...string) []byte {
 	t.Helper()
 	issuer, err := signer.PublicKey()
@@ -33,8 +33,9 @@ func order(t *testing.T, signer nkeys.KeyPair, edit func(*jwt.GenericClaims), ke
 	return []byte(token)
 }
 
-func deleting(t *testing.T) *accountServer {
-	srv := startServer(t, newEnvironment(t))
+// startDeletingServer returns an account server that may delete accounts.
+func startDeletingServer(t *testing.T) *accountServer {
+	srv := startServer(t, startEnvironment(t))
 	srv.server.AllowDelete = true
 	return srv
 }
@@ -43,20 +44,20 @@ const deleteSubject = "$SYS.REQ.CLAIMS.DELETE"
 
 func TestDeletingIsOffUnlessConfigured(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t, newEnvironment(t))
+	srv := startServer(t, startEnvironment(t))
 	a := jwttest.NewAccount(t)
 	token := srv.signed(t, a, 10)
 	srv.push(t, a.ID, token)
 	got := srv.request(t, deleteSubject, order(t, srv.op.Key, nil, a.ID))
-	if got.Error == nil || !strings.Contains(got.Error.Description, "allow_delete") || !srv.has(a.ID, token) {
+	if got.Error == nil || !strings.Contains(got.Error.Description, "allow_delete") ||
+		!srv.has(a.ID, token) {
 		t.Errorf("%+v", got.Error)
 	}
 }
 
-// TestOnlyTheOperatorDeletes is every order that is not carried out.
 func TestOnlyTheOperatorDeletes(t *testing.T) {
 	t.Parallel()
-	srv := deleting(t)
+	srv := startDeletingServer(t)
 	a, young := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	token, later := srv.signed(t, a, 10), srv.signed(t, young, -60)
 	srv.push(t, a.ID, token)
@@ -67,6 +68,10 @@ func TestOnlyTheOperatorDeletes(t *testing.T) {
 		return order(t, srv.op.Key, func(c *jwt.GenericClaims) { c.Data["accounts"] = data })
 	}
 	account, _ := nkeys.CreateAccount()
+	inOperatorsName := order(t, srv.op.Signing,
+		func(c *jwt.GenericClaims) { c.Subject = srv.op.ID }, a.ID)
+	tooOld := order(t, srv.op.Key, nil, young.ID)
+	withSystem := order(t, srv.op.Key, nil, a.ID, srv.op.System.ID)
 	for _, c := range []struct {
 		name  string
 		order []byte
@@ -78,15 +83,15 @@ func TestOnlyTheOperatorDeletes(t *testing.T) {
 		{"a broken signature", jwttest.Flip(good), "signature"},
 		{"another operator's", order(t, jwttest.NewOperator(t).Key, nil, a.ID), "not trusted"},
 		{"an account's", order(t, account, nil, a.ID), "not trusted"},
-		{"in somebody else's name", order(t, srv.op.Signing, func(c *jwt.GenericClaims) { c.Subject = srv.op.ID }, a.ID), "not self signed"},
+		{"in another name", inOperatorsName, "not self signed"},
 		{"of no account", order(t, srv.op.Key, nil), "malformed request"},
 		{"of a text", raw("x"), "malformed request"},
 		{"of a number", raw([]any{1}), "malformed request"},
 		{"of a wildcard", raw([]string{a.ID, "*"}), "malformed request"},
 		{"of a user", raw([]string{"UABC"}), "malformed request"},
 		{"expired", order(t, srv.op.Key, func(c *jwt.GenericClaims) { c.Expires = 1 }, a.ID), "expired"},
-		{"of the system account", order(t, srv.op.Key, nil, a.ID, srv.op.System.ID), "not allowed to delete system account"},
-		{"older than the JWT", order(t, srv.op.Key, nil, young.ID), "the stored JWT is newer than the request"},
+		{"of the system account", withSystem, "not allowed to delete system account"},
+		{"older than the JWT", tooOld, "the stored JWT is newer than the request"},
 	} {
 		got := srv.request(t, deleteSubject, c.order)
 		if got.Error == nil || got.Error.Code != 500 || !strings.Contains(got.Error.Description, c.want) {
@@ -98,53 +103,56 @@ func TestOnlyTheOperatorDeletes(t *testing.T) {
 	}
 }
 
-// TestWhatIsDeletedStaysDeleted: no door brings back the same JWT, an older one, or what a peer has kept.
-func TestWhatIsDeletedStaysDeleted(t *testing.T) {
+func TestNoWayInBringsBackWhatWasDeleted(t *testing.T) {
 	t.Parallel()
-	srv := deleting(t)
+	srv := startDeletingServer(t)
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	older, token, between := srv.signed(t, a, 100), srv.signed(t, a, 50), srv.signed(t, a, 40)
 	srv.push(t, a.ID, token)
 	srv.push(t, other.ID, srv.signed(t, other, 0))
 	first := order(t, srv.op.Signing, nil, a.ID, jwttest.NewAccount(t).ID)
-	if got := srv.request(t, deleteSubject, first); got.Error != nil || !strings.Contains(string(got.Data), "deleted 2 accounts") {
+	got := srv.request(t, deleteSubject, first)
+	if got.Error != nil || !strings.Contains(string(got.Data), "deleted 2 accounts") {
 		t.Fatalf("%s %+v", got.Data, got.Error)
 	}
-	absent := func(step string) {
+	wantAbsent := func(step string) {
 		t.Helper()
 		if a, err := srv.registry.GetLocal(t.Context(), a.ID); err == nil {
 			t.Fatalf("%s brings back %s", step, a.JWT)
 		}
 	}
-	absent("deleting")
+	wantAbsent("deleting")
 	for _, back := range [][]byte{older, token} {
-		for _, subject := range []string{"$SYS.ACCOUNT." + a.ID + ".CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT." + a.ID + ".CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.UPDATE"} {
-			if got := srv.request(t, subject, back); got.Error == nil || !strings.Contains(got.Error.Description, "the account was deleted at") {
+		for _, subject := range updateSubjects(a.ID) {
+			if got := srv.request(t, subject, back); !got.refusedFor("the account was deleted at") {
 				t.Errorf("%s: %+v", subject, got.Error)
 			}
 		}
-		if _, err := srv.registry.Put(t.Context(), a.ID, back, sourceHTTP); err == nil || accounts.Reason(err) != "deleted" {
+		_, err := srv.registry.Put(t.Context(), a.ID, back, sourceHTTP)
+		if err == nil || accounts.Reason(err) != "deleted" {
 			t.Errorf("a POST: %v", err)
 		}
-		absent("an old JWT")
+		wantAbsent("an old JWT")
 	}
-	// A peer has the same, and one that it got between: it has not heard of the deletion.
+	// A peer that does not know of the deletion has the same, and one that it got in between.
 	for _, back := range [][]byte{token, between} {
-		if _, err := srv.registry.Put(t.Context(), a.ID, back, accounts.Origin{Kind: accounts.KindPack, Peer: true}); err == nil {
+		origin := accounts.Origin{Kind: accounts.KindPack, Peer: true}
+		if _, err := srv.registry.Put(t.Context(), a.ID, back, origin); err == nil {
 			t.Error("a peer brings it back")
 		}
 	}
-	absent("a peer")
-	if _, err := srv.nc.Subscribe("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", func(m *nats.Msg) { _ = m.Respond(token) }); err != nil {
+	wantAbsent("a peer")
+	lookup := "$SYS.REQ.ACCOUNT." + a.ID + ".CLAIMS.LOOKUP"
+	if _, err := srv.nc.Subscribe(lookup, func(m *nats.Msg) { _ = m.Respond(token) }); err != nil {
 		t.Fatal(err)
 	}
 	srv.nc.Flush()
 	if found, err := srv.registry.Get(t.Context(), a.ID); err == nil {
 		t.Errorf("a lookup brings back %s", found.JWT)
 	}
-	// Somebody who asks gets a newer one in, and it is not deleted by the same order again.
+	// A push of a newer one is accepted, and the same order does not delete that again.
 	srv.push(t, a.ID, between)
-	if got := srv.request(t, deleteSubject, first); got.Error == nil || !strings.Contains(got.Error.Description, "carried out before") {
+	if got := srv.request(t, deleteSubject, first); !got.refusedFor("carried out before") {
 		t.Errorf("replayed: %s %+v", got.Data, got.Error)
 	}
 	if !srv.has(a.ID, between) {
@@ -154,25 +162,26 @@ func TestWhatIsDeletedStaysDeleted(t *testing.T) {
 	if got := srv.request(t, deleteSubject, second); got.Error != nil {
 		t.Errorf("%+v", got.Error)
 	}
-	absent("deleting again")
+	wantAbsent("deleting again")
 	if n := len(srv.registry.Keys()); n != 1 {
 		t.Errorf("%d accounts are left", n)
 	}
 }
 
-// TestTheAnswerSaysWhoStillRunsTheAccount, and what helps.
-func TestTheAnswerSaysWhoStillRunsTheAccount(t *testing.T) {
+func TestTheAnswerToADeletionNamesTheServersThatStillRunTheAccount(t *testing.T) {
 	t.Parallel()
 	op, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
-	env := newEnvironmentAt(t, op, natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n", a)))
+	env := newEnvironment(t, op, a)
 	srv := startServer(t, env)
 	srv.server.AllowDelete = true
 	creds, _ := a.User(t)
 	natstest.Connect(t, env.nats.ClientURL(), creds)
 	srv.push(t, a.ID, srv.signed(t, a, 0))
-	natstest.Eventually(t, "the nats-server is known", func() bool { return len(srv.store.Outbox().Servers()) == 1 && srv.nothingPending(a.ID) })
+	srv.waitForServer(t)
+	natstest.Eventually(t, "nothing is pending", func() bool { return srv.nothingPending(a.ID) })
 	got := srv.request(t, deleteSubject, order(t, op.Key, nil, a.ID))
-	if want := fmt.Sprintf("deleted 1 accounts; %s is still loaded by n1", a.ID[:12]); !strings.Contains(string(got.Data), want) || !strings.Contains(string(got.Data), "conn: 0") {
+	want := fmt.Sprintf("deleted 1 accounts; %s is still loaded by n1", a.ID[:12])
+	if text := string(got.Data); !strings.Contains(text, want) || !strings.Contains(text, "conn: 0") {
 		t.Errorf("%s %+v", got.Data, got.Error)
 	}
 }

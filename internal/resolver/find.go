@@ -12,13 +12,15 @@ import (
 )
 
 const (
-	// findWithin is how long others get to answer; nats-server, who may be waiting for us, does so for 1.9 s.
+	// findWithin is how long others get to answer; nats-server, who may be waiting for us, does so
+	// for 1.9 s.
 	findWithin = time.Second
 	// emptyWithin is how long others get once somebody has said that he does not know the account.
 	emptyWithin = 250 * time.Millisecond
 	// findAgain is how long an account that nobody knew is not asked for again.
 	findAgain = 3 * time.Second
-	// mostFinds bounds the questions in a second: who invents keys does not make every server look them up.
+	// mostFinds bounds the questions in a second: who invents keys does not make every server look
+	// them up.
 	mostFinds = 50
 	// mostUnknown bounds the accounts that are remembered as unknown.
 	mostUnknown = 4096
@@ -71,7 +73,8 @@ func (c *Client) Find(ctx context.Context, key string, judge func(token []byte) 
 	}
 }
 
-// begin gives the question about an account; nil if there is none to be asked. ours says that the caller is to ask it.
+// begin gives the question about an account; nil if there is none to be asked. ours says that the
+// caller is to ask it.
 func (f *finder) begin(key string, now time.Time) (conn Session, question *flight, ours bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,7 +119,8 @@ func (c *Client) ask(conn Session, key string, judge func([]byte) error) []byte 
 	return c.firstGood(key, answers, judge)
 }
 
-// mostAnswers bounds the answers to one question that wait to be read; nobody has that many servers.
+// mostAnswers bounds the answers to one question that wait to be read; nobody has that many
+// servers.
 const mostAnswers = 16
 
 // pose asks a question that several may answer, until stop is called.
@@ -167,7 +171,8 @@ func (c *Client) firstGood(key string, answers <-chan *nats.Msg, judge func([]by
 		if err == nil {
 			return m.Data
 		}
-		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key), quote(err))
+		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key),
+			quote(err))
 		c.refusals.Warn(text)
 	}
 }

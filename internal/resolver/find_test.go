@@ -20,7 +20,7 @@ import (
 
 const lookups = "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP"
 
-// replies lets somebody answer every lookup, and counts them.
+// replies answers every lookup as another server, and counts them.
 func (env *environment) replies(t *testing.T, answer func(m *nats.Msg)) *atomic.Int64 {
 	t.Helper()
 	n := new(atomic.Int64)
@@ -37,10 +37,10 @@ func (env *environment) replies(t *testing.T, answer func(m *nats.Msg)) *atomic.
 	return n
 }
 
-// TestAnswersToLookupsAreVerified: what is not the account's JWT, signed by the operator, is as good as none.
+// An answer that is not the account's JWT, signed by the operator, counts as none.
 func TestAnswersToLookupsAreVerified(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
+	env := startEnvironment(t)
 	srv := startServer(t, env)
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	token := env.signed(t, a, 0)
@@ -50,7 +50,8 @@ func TestAnswersToLookupsAreVerified(t *testing.T) {
 		found   bool
 	}{
 		{"a good one", [][]byte{token}, true},
-		{"a good one after others", [][]byte{nil, []byte("<script>"), jwttest.Sign(t, a.Key, a, time.Now()), token}, true},
+		{"a good one after others", [][]byte{nil, []byte("<script>"), jwttest.Sign(t, a.Key, a,
+			time.Now()), token}, true},
 		{"nothing", [][]byte{nil}, false},
 		{"any content", [][]byte{[]byte("<script>any content</script>")}, false},
 		{"another account's", [][]byte{env.signed(t, other, 0)}, false},
@@ -69,7 +70,8 @@ func TestAnswersToLookupsAreVerified(t *testing.T) {
 		nc.Flush()
 		srv.forgetMisses(t)
 		got, err := srv.registry.Get(t.Context(), a.ID)
-		if c.found && (err != nil || !bytes.Equal(got.JWT, token)) || !c.found && !errors.Is(err, accounts.ErrNotFound) {
+		if c.found && (err != nil || !bytes.Equal(got.JWT, token)) || !c.found &&
+			!errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
 		text, err := srv.registry.GetRaw(t.Context(), a.ID)
@@ -83,17 +85,18 @@ func TestAnswersToLookupsAreVerified(t *testing.T) {
 	}
 }
 
-// forgetMisses makes the doors open anew: what was unknown before may be known now.
+// forgetMisses connects anew: an account that was unknown may be known now.
 func (srv *accountServer) forgetMisses(t *testing.T) {
 	t.Helper()
 	srv.disconnect()
 	srv.connect(t)
 }
 
-// TestMissesAskOnce however many ask at a time, and not again at once when nobody knew.
+// Many requests at a time ask once, and an account that no server knew is not asked for again at
+// once.
 func TestMissesAskOnce(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
+	env := startEnvironment(t)
 	srv := startServer(t, env)
 	a := jwttest.NewAccount(t)
 	token := env.signed(t, a, 0)
@@ -128,23 +131,26 @@ func TestMissesAskOnce(t *testing.T) {
 // TestAMissWaitsForASecondAtMost, and for nothing while NATS is away.
 func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
+	env := startEnvironment(t)
 	env.replies(t, func(*nats.Msg) {})
 	srv := newServer(t, env, jwtstore.NewMemory(true))
 	began := time.Now()
-	if _, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+	if !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 	srv.connect(t)
 	began = time.Now()
-	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond || d > 1500*time.Millisecond {
+	_, err = srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond ||
+		d > 1500*time.Millisecond {
 		t.Errorf("%v after %s", err, d)
 	}
 	srv.client.SetSigning("", 200*time.Millisecond) // signrequesttimeout
 	began = time.Now()
 	_, err = srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 150*time.Millisecond || d > 950*time.Millisecond {
+	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 150*time.Millisecond ||
+		d > 950*time.Millisecond {
 		t.Errorf("with less time: %v after %s", err, d)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -154,13 +160,15 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	}
 }
 
-// TestOnlyAccountKeysAreAskedFor, and no more of them in a second than is good for the others.
+// In a second at most 50 are asked for.
 func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
+	env := startEnvironment(t)
 	asked := env.replies(t, func(m *nats.Msg) { _ = m.Respond(nil) })
 	srv := startServer(t, env)
-	for _, key := range []string{"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B", env.op.ID} {
+	for _, key := range []string{
+		"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B", env.op.ID,
+	} {
 		if _, err := srv.registry.Get(t.Context(), key); !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%q: %v", key, err)
 		}
@@ -169,22 +177,25 @@ func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 	var all sync.WaitGroup
+	began := time.Now()
 	for range 500 {
 		key := jwttest.NewAccount(t).ID
 		all.Go(func() { _, _ = srv.registry.Get(t.Context(), key) })
 	}
 	all.Wait()
-	if n := asked.Load(); n == 0 || n > 150 {
+	seconds := int64(time.Since(began)/time.Second) + 1
+	if n := asked.Load(); n == 0 || n > 50*(seconds+1) {
 		t.Errorf("asked %d times", n)
 	}
 }
 
-// TestAMissIsAnsweredAtOnceWhereNobodyElseIs: our own ears are not counted.
-func TestAMissIsAnsweredAtOnceWhereNobodyElseIs(t *testing.T) {
+// The own subscription does not count as another server.
+func TestAMissIsAnsweredAtOnceWithoutAnotherServer(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t, newEnvironment(t))
+	srv := startServer(t, startEnvironment(t))
 	began := time.Now()
-	if _, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+	if !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 }

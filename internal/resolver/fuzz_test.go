@@ -18,8 +18,9 @@ import (
 	"nats-account-server/internal/resolver"
 )
 
-// FuzzRequests delivers any data on any subject, and as an answer to what was asked. What is stored afterwards was signed
-// by the operator, nothing gets older, the system account stays, and each message writes one line at most.
+// FuzzRequests delivers any data on any subject, and as an answer to what was asked. What is stored
+// afterwards was signed by the operator, nothing gets older, the system account stays, and each
+// message writes one line at most.
 func FuzzRequests(f *testing.F) {
 	o, a, other := jwttest.NewOperator(f), jwttest.NewAccount(f), jwttest.NewAccount(f)
 	trusted := trustIn(f, o)

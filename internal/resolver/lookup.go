@@ -13,18 +13,20 @@ import (
 )
 
 const (
-	// emptyAnswerDelay is how long a lookup of an unknown account is left to servers that may know it. nats-server
-	// counts answers: an empty one that comes early makes it give up an account which another server has.
+	// emptyAnswerDelay is how long a lookup of an unknown account is left to servers that may know
+	// it. nats-server counts answers: an empty one that comes early makes it give up an account
+	// which another server has.
 	emptyAnswerDelay = 300 * time.Millisecond
-	// emptyAnswerDeadline is when nats-server does not wait for the answer any more: it does for about two seconds.
+	// emptyAnswerDeadline is when nats-server does not wait for the answer any more: it does for
+	// about two seconds.
 	emptyAnswerDeadline = 1900 * time.Millisecond
-	// maxWaitingLookups bounds the lookups that wait for an empty answer. Further ones get none, which means the same
-	// to nats-server, only later.
+	// maxWaitingLookups bounds the lookups that wait for an empty answer. Further ones get none,
+	// which means the same to nats-server, only later.
 	maxWaitingLookups = 1024
 )
 
-// lookup answers a request for an account's JWT: at once if it is stored. If it is not, the answer is empty, but comes
-// only when it is known what other servers have.
+// lookup answers a request for an account's JWT: at once if it is stored. If it is not, the answer
+// is empty, but comes only when it is known what other servers have.
 func (s *session) lookup(m *nats.Msg) {
 	if m.Reply == "" {
 		s.Log.Log(s.ctx, logging.LevelTrace, "lookup is not a request")
@@ -41,8 +43,8 @@ func (s *session) lookup(m *nats.Msg) {
 	}
 }
 
-// answerStored reports false if the account is surely not stored. If it can't be read or is damaged, other servers are
-// left to answer.
+// answerStored reports false if the account is surely not stored. If it can't be read or is
+// damaged, other servers are left to answer.
 func (s *session) answerStored(m *nats.Msg, key string) bool {
 	a, err := s.Accounts.GetLocal(s.ctx, key)
 	if err == nil {

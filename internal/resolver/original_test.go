@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,12 +11,14 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
 
-// original behaves on NATS as the original account server was seen to: it takes every update that decodes, in any
-// order, says every change twice, and merges packs unverified, so that the last one of a second wins.
+// original behaves on NATS as the original account server was observed to. It takes every update
+// that decodes, in any order. It announces every change twice, and merges packs unverified, so that
+// the last one of a second wins.
 type original struct {
 	nc *nats.Conn
 
@@ -23,20 +26,26 @@ type original struct {
 	tokens map[string][]byte
 }
 
-func newOriginal(t *testing.T, env *environment) *original {
+const originalAnswer = `{
+	"data": {"code": 200, "message": "Updated jwt"},
+	"server": {"name": "nats-account-server", "id": "NORIGINAL", "ver": "1.0.0"}
+}`
+
+func startOriginal(t *testing.T, env *environment) *original {
 	t.Helper()
-	o := &original{nc: natstest.Connect(t, env.nats.ClientURL(), env.creds, nats.NoEcho()), tokens: map[string][]byte{}}
+	nc := natstest.Connect(t, env.nats.ClientURL(), env.creds, nats.NoEcho())
+	o := &original{nc: nc, tokens: map[string][]byte{}}
 	inbox := o.nc.NewInbox()
-	for subject, hear := range map[string]nats.MsgHandler{
+	for subject, handle := range map[string]nats.MsgHandler{
 		"$SYS.ACCOUNT.*.CLAIMS.UPDATE": func(m *nats.Msg) {
 			o.take(m.Data, true)
 			if m.Reply != "" {
-				_ = m.Respond([]byte(`{"data":{"code":200,"message":"Updated jwt"},"server":{"name":"nats-account-server","id":"NORIGINAL","ver":"1.0.0"}}`))
+				_ = m.Respond([]byte(originalAnswer))
 			}
 		},
 		inbox: func(m *nats.Msg) {
 			for line := range bytes.Lines(m.Data) {
-				if _, token, found := bytes.Cut(bytes.TrimSpace(line), []byte{'|'}); found {
+				if _, token, ok := accounts.CutPackLine(line); ok {
 					o.take(token, false)
 				}
 			}
@@ -44,12 +53,13 @@ func newOriginal(t *testing.T, env *environment) *original {
 		lookups: func(m *nats.Msg) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			if token := o.tokens[m.Subject[len("$SYS.REQ.ACCOUNT."):len("$SYS.REQ.ACCOUNT.")+56]]; token != nil {
+			key := strings.Split(m.Subject, ".")[3]
+			if token := o.tokens[key]; token != nil {
 				_ = m.Respond(token)
 			}
 		},
 	} {
-		if _, err := o.nc.Subscribe(subject, hear); err != nil {
+		if _, err := o.nc.Subscribe(subject, handle); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +68,7 @@ func newOriginal(t *testing.T, env *environment) *original {
 		defer o.mu.Unlock()
 		if digest := o.digest(); !bytes.Equal(m.Data, digest[:]) {
 			for key, token := range o.tokens {
-				_ = m.Respond([]byte(key + "|" + string(token)))
+				_ = m.Respond(accounts.AppendPackLine(nil, key, token))
 			}
 		}
 		_ = m.Respond(nil)
@@ -95,7 +105,7 @@ func (o *original) digest() (sum [32]byte) {
 	return sum
 }
 
-// take stores a JWT; one out of a pack not if what is there is newer.
+// take stores a JWT, but one out of a pack only if the stored one is not newer.
 func (o *original) take(token []byte, update bool) {
 	claims, err := jwt.DecodeAccountClaims(string(token))
 	if err != nil {
@@ -105,7 +115,8 @@ func (o *original) take(token []byte, update bool) {
 	defer o.mu.Unlock()
 	had := o.tokens[claims.Subject]
 	if had != nil && !update {
-		if old, err := jwt.DecodeAccountClaims(string(had)); err == nil && old.IssuedAt > claims.IssuedAt {
+		if old, err := jwt.DecodeAccountClaims(string(had)); err == nil &&
+			old.IssuedAt > claims.IssuedAt {
 			return
 		}
 	}
@@ -124,11 +135,11 @@ func (o *original) has(key string, token []byte) bool {
 	return bytes.Equal(o.tokens[key], token)
 }
 
-// TestOursAndTheOriginalsBecomeTheSame whatever each was told, and in which order, and then go quiet.
-func TestOursAndTheOriginalsBecomeTheSame(t *testing.T) {
+// Each gets other JWTs, in every order. In the end nothing is announced any more.
+func TestThisServerAndTheOriginalAgree(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
-	theirs, srv := newOriginal(t, env), startServer(t, env)
+	env := startEnvironment(t)
+	theirs, srv := startOriginal(t, env), startServer(t, env)
 	newest := map[string][]byte{}
 	same := func() {
 		t.Helper()
@@ -147,11 +158,12 @@ func TestOursAndTheOriginalsBecomeTheSame(t *testing.T) {
 			srv.push(t, a.ID, newer)
 		case 1:
 			srv.push(t, a.ID, newer)
-			theirs.take(older, true) // it has not heard of the newer one yet, perhaps
+			theirs.take(older, true) // it may not have got the newer one yet
 		case 2:
 			srv.push(t, a.ID, older)
 			theirs.take(newer, true)
-			same() // what is on its way when we go may overwrite a newer one there: it takes any order
+			// an announcement in flight could overwrite a newer one there, since it takes any order
+			same()
 		default:
 			srv.disconnect()
 			theirs.take(newer, true)

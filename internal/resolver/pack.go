@@ -13,8 +13,8 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// Two servers exchange what they have like this. One sends the digest of its store. One of the others answers, with what
-// it has unless its digest is the same:
+// Two servers exchange what they have like this. One sends the digest of its store. One of the
+// others answers, with what it has unless its digest is the same:
 //
 //	$SYS.REQ.CLAIMS.PACK  <digest, 32 bytes>   reply: <inbox>
 //	<inbox>  A…1|<JWT>
@@ -33,7 +33,8 @@ const (
 
 var errPackLine = errors.New("the line is not one key and one JWT")
 
-// givePack answers a server that compares its store with ours. nats.go calls it for one request after the other.
+// givePack answers a server that compares its store with ours. nats.go calls it for one request
+// after the other.
 func (s *session) givePack(m *nats.Msg) {
 	if m.Reply == "" {
 		return

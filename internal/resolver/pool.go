@@ -10,8 +10,8 @@ const (
 	poolQueue   = 16 // jobs that wait for each worker
 )
 
-// keyedPool runs jobs on a bounded number of workers. Jobs with the same key run one after the other, in the order in
-// which they were added.
+// keyedPool runs jobs on a bounded number of workers. Jobs with the same key run one after the
+// other, in the order in which they were added.
 type keyedPool struct {
 	seed    maphash.Seed
 	queues  [poolWorkers]chan func()
@@ -35,8 +35,8 @@ func newKeyedPool() *keyedPool {
 	return p
 }
 
-// add reports false if the pool is closed. It blocks while the worker's queue is full: further messages then wait in
-// nats.go's own bounded buffer.
+// add reports false if the pool is closed. It blocks while the worker's queue is full: further
+// messages then wait in nats.go's own bounded buffer.
 func (p *keyedPool) add(key string, job func()) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

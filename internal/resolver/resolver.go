@@ -1,5 +1,5 @@
-// Package resolver answers what nats-servers with a resolver of their own, other account servers and tools send on the
-// system account's subjects, and asks them in turn.
+// Package resolver answers what nats-servers with a resolver of their own, other account servers
+// and tools send on the system account's subjects, and asks them in turn.
 //
 //	update.go      $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.CLAIMS.UPDATE
 //	lookup.go      $SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP
@@ -36,7 +36,8 @@ const Name = "nats-account-server"
 // readyTimeout bounds how long announcements wait for the first comparison of a session.
 const readyTimeout = 5 * time.Second
 
-// Session is a connected NATS session that does not receive what it publishes itself. *nats.Conn meets it.
+// Session is a connected NATS session that does not receive what it publishes itself. *nats.Conn
+// meets it.
 type Session interface {
 	NewInbox() string
 	Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error)
@@ -55,7 +56,8 @@ type Options struct {
 	AllowDelete bool // the operator may delete accounts
 	ReadOnly    bool // nothing is stored: packs are given, but not asked for
 
-	// EarlySyncInterval is the least time between a comparison of stores and one that another server's digest causes.
+	// EarlySyncInterval is the least time between a comparison of stores and one that another
+	// server's digest causes.
 	EarlySyncInterval time.Duration // 0: 5 s
 }
 
@@ -104,9 +106,10 @@ type session struct {
 	ready          func()
 }
 
-// Serve answers requests until ctx ends. It calls ready when the store has been compared with another one, when no server
-// has answered, or after readyTimeout. Until then nothing that is stored should be announced: another server may have got
-// a newer JWT in the meantime, and a nats-server takes any JWT of an account for the latest one.
+// Serve answers requests until ctx ends. It calls ready when the store has been compared with
+// another one, when no server has answered, or after readyTimeout. Until then nothing that is
+// stored should be announced: another server may have got a newer JWT in the meantime, and a
+// nats-server takes any JWT of an account for the latest one.
 func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	ready = sync.OnceFunc(ready)
 	defer ready()

@@ -43,7 +43,8 @@ func (s *fakeSession) Subscribe(subject string, handle nats.MsgHandler) (*nats.S
 	return nil, nil
 }
 
-func (s *fakeSession) QueueSubscribe(subject, _ string, handle nats.MsgHandler) (*nats.Subscription, error) {
+func (s *fakeSession) QueueSubscribe(subject, _ string, handle nats.MsgHandler) (*nats.Subscription,
+	error) {
 	return s.Subscribe(subject, handle)
 }
 

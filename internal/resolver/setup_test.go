@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"flag"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +28,16 @@ import (
 	"nats-account-server/internal/trust"
 )
 
+// TestMain lets more tests run at once than there are processors: most of them wait, for messages
+// or for none to come.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 // environment is an operator, a nats-server, and a connection of a system user to it.
 type environment struct {
 	op    *jwttest.Operator
@@ -34,9 +46,13 @@ type environment struct {
 	nc    *nats.Conn
 }
 
-func newEnvironment(t *testing.T) *environment {
-	op := jwttest.NewOperator(t)
-	return newEnvironmentAt(t, op, natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n")))
+// startEnvironment starts a nats-server n1 with an operator of its own.
+func startEnvironment(t *testing.T) *environment { return newEnvironment(t, jwttest.NewOperator(t)) }
+
+// newEnvironment starts a nats-server n1 that has these accounts preloaded.
+func newEnvironment(t *testing.T, op *jwttest.Operator, preloaded ...*jwttest.Account) *environment {
+	conf := natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n", preloaded...)
+	return newEnvironmentAt(t, op, natstest.Start(t, conf))
 }
 
 func newEnvironmentAt(t *testing.T, op *jwttest.Operator, n *server.Server) *environment {
@@ -47,7 +63,8 @@ func newEnvironmentAt(t *testing.T, op *jwttest.Operator, n *server.Server) *env
 }
 
 // signed is a JWT of the account that was issued so many seconds ago.
-func (env *environment) signed(t *testing.T, a *jwttest.Account, ago int, edits ...func(*jwt.AccountClaims)) []byte {
+func (env *environment) signed(t *testing.T, a *jwttest.Account, ago int,
+	edits ...func(*jwt.AccountClaims)) []byte {
 	t.Helper()
 	return jwttest.Sign(t, env.op.Signing, a, time.Now().Add(-time.Duration(ago)*time.Second), edits...)
 }
@@ -146,6 +163,13 @@ func (srv *accountServer) answers(t *testing.T) bool {
 	return err == nil && strings.Contains(srv.log.String(), "JWT syncing")
 }
 
+// waitForServer returns when exactly one nats-server is known.
+func (srv *accountServer) waitForServer(t *testing.T) {
+	t.Helper()
+	known := func() bool { return len(srv.store.Outbox().Servers()) == 1 }
+	natstest.Eventually(t, "the nats-server is known", known)
+}
+
 // push stores a JWT as a POST does.
 func (srv *accountServer) push(t *testing.T, key string, token []byte) {
 	t.Helper()
@@ -177,6 +201,19 @@ type response struct {
 	Error  *struct {
 		Account, Description string
 		Code                 int
+	}
+}
+
+// refusedFor reports whether the response is an error with this text in it.
+func (r response) refusedFor(text string) bool {
+	return r.Error != nil && strings.Contains(r.Error.Description, text)
+}
+
+// updateSubjects are all subjects on which an account's JWT is taken.
+func updateSubjects(key string) []string {
+	return []string{
+		"$SYS.ACCOUNT." + key + ".CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT." + key + ".CLAIMS.UPDATE",
+		"$SYS.REQ.CLAIMS.UPDATE",
 	}
 }
 

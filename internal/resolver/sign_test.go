@@ -16,43 +16,53 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// signed56 is one row of what becomes of a JWT that the operator did not sign.
-type signed56 struct {
+// signing is what becomes of a JWT that the operator did not sign.
+type signing struct {
 	name   string
 	posted []byte
-	signer func(m *nats.Msg) // nil: nobody listens
+	signer func(m *nats.Msg) // nil: there is no signing service
 	status int
 	body   string
 	stored []byte // afterwards; nil: what was
 }
 
+// failure is how the answer to a signing that failed begins.
+const failure = "Failure during signature request. "
+
 func TestTheSigningService(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t)
+	env := startEnvironment(t)
 	srv := startServer(t, env)
 	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: srv.registry}))
 	t.Cleanup(web.Close)
-	srv.client.SetSigning("sign.me", 300*time.Millisecond)
+	srv.client.SetSigning("sign.me", time.Second)
 	a, other, fresh := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	stored := env.signed(t, a, 100)
 	srv.push(t, a.ID, stored)
 	own := jwttest.Sign(t, a.Key, a, time.Now())
 	bySigning := jwttest.Sign(t, other.Key, a, time.Now())
 	good := env.signed(t, a, 50)
+	broken, foreign, othersJWT := jwttest.Flip(good), jwttest.NewOperator(t).Account(t,
+		a), env.signed(t, other, 0)
 	reply := func(data []byte) func(*nats.Msg) { return func(m *nats.Msg) { _ = m.Respond(data) } }
-	for _, c := range []signed56{
-		{"nobody listens", own, nil, 500, "Failure during signature request. Try again at a later time. Error: nats: no responders available for request\n", nil},
-		{"it says nothing", own, func(*nats.Msg) {}, 500, "Failure during signature request. signing service unavailable.\n", nil},
+	for _, c := range []signing{
+		{"there is no signing service", own, nil, 500, failure +
+			"Try again at a later time. Error: nats: no responders available for request\n", nil},
+		{"it does not answer", own, func(*nats.Msg) {}, 500,
+			failure + "signing service unavailable.\n", nil},
 		{"it answers with a text", own, reply([]byte("come back later")), 202, "come back later", nil},
 		{"it answers with an empty text", own, reply(nil), 202, "", nil},
-		{"it answers with a broken JWT", own, reply(jwttest.Flip(good)), 202, string(jwttest.Flip(good)), nil},
+		{"it answers with a broken JWT", own, reply(broken), 202, string(broken), nil},
 		{"it sends the same back", own, reply(own), 400, "Signing service not enabled\n", nil},
-		{"another operator signs", own, reply(jwttest.NewOperator(t).Account(t, a)), 400, "untrusted issuer in request\n", nil},
+		{"another operator signs", own, reply(foreign), 400, "untrusted issuer in request\n", nil},
 		{"an account signs", own, reply(bySigning), 400, "Bad JWT Issuer in request\n", nil},
-		{"it signs for another subject", own, reply(env.signed(t, other, 0)), 400, "pub keys don't match\n", nil},
+		{"it signs for another subject", own, reply(othersJWT), 400, "pub keys don't match\n", nil},
 		{"it signs an older one", own, reply(env.signed(t, a, 200)), 409, "", nil},
-		{"the posted one is another's", bySigning, reply(good), 400, "bad JWT issuer is not trusted\n", nil},
-		{"the posted one is another's, of an unknown account", jwttest.Sign(t, other.Key, fresh, time.Now()), reply(good), 400, "bad JWT Issuer/Subject pair in request\n", nil},
+		{"the posted one is another's", bySigning, reply(good), 400,
+			"bad JWT issuer is not trusted\n", nil},
+		{"the posted one is another's, of an unknown account", jwttest.Sign(t, other.Key, fresh,
+			time.Now()),
+			reply(good), 400, "bad JWT Issuer/Subject pair in request\n", nil},
 		{"the posted one is broken", jwttest.Flip(own), reply(good), 400, "bad JWT in request\n", nil},
 		{"it signs", own, reply(good), 200, "", good},
 	} {
@@ -108,17 +118,16 @@ func post(t *testing.T, url string, body []byte) (status int, text string) {
 	return r.StatusCode, string(b)
 }
 
-// TestSigningWithoutNATS says so at once.
-func TestSigningWithoutNATS(t *testing.T) {
+func TestSigningWithoutNATSFailsAtOnce(t *testing.T) {
 	t.Parallel()
-	srv := newServer(t, newEnvironment(t), jwtstore.NewMemory(true))
+	srv := newServer(t, startEnvironment(t), jwtstore.NewMemory(true))
 	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: srv.registry}))
 	t.Cleanup(web.Close)
 	a := jwttest.NewAccount(t)
 	own := jwttest.Sign(t, a.Key, a, time.Now())
 	for subject, want := range map[string]string{
 		"":        "Signing service not enabled\n",
-		"sign.me": "Failure during signature request. nats-server unavailable.\n",
+		"sign.me": failure + "nats-server unavailable.\n",
 	} {
 		srv.client.SetSigning(subject, time.Minute)
 		if _, body := post(t, web.URL+"/jwt/v1/accounts/"+a.ID, own); body != want {

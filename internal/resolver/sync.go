@@ -22,7 +22,8 @@ const (
 	defaultEarlySyncInterval = 5 * time.Second
 	// maxSeenDigests bounds the pairs of digests that are remembered.
 	maxSeenDigests = 64
-	// maxNamed bounds the accounts that a line about a difference names, maxReasonBytes why each is refused.
+	// maxNamed bounds the accounts that a line about a difference names, maxReasonBytes why each is
+	// refused.
 	maxNamed       = 3
 	maxReasonBytes = 200
 )
@@ -48,15 +49,16 @@ func (d *seenDigests) add(theirs, ours accounts.Digest) bool {
 	return true
 }
 
-// noteDigest takes the digest of a server that asks for our pack. It may have something for us, so the stores are
-// compared soon, once for each pair of digests.
+// noteDigest takes the digest of a server that asks for our pack. It may have something for us, so
+// the stores are compared soon, once for each pair of digests.
 func (s *session) noteDigest(theirs []byte, ours accounts.Digest) {
 	if len(theirs) == len(ours) && s.seen.add(accounts.Digest(theirs), ours) {
 		signal(s.compareSoon)
 	}
 }
 
-// sync compares the store with those of other servers until the session ends: at once, and then again and again.
+// sync compares the store with those of other servers until the session ends: at once, and then
+// again and again.
 func (s *session) sync() {
 	if s.ReadOnly {
 		s.markSynced()
@@ -97,7 +99,8 @@ func (s *session) compare() (changed bool) {
 	return x.changed > 0
 }
 
-// wait returns when the stores are to be compared again. early is true if another server's digest has caused that.
+// wait returns when the stores are to be compared again. early is true if another server's digest
+// has caused that.
 func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
 	regular := time.NewTimer(interval)
 	defer regular.Stop()
@@ -117,7 +120,8 @@ func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
 	return true
 }
 
-// difference is what keeps another store different from ours. The zero value is no difference that is known.
+// difference is what keeps another store different from ours. The zero value is no difference that
+// is known.
 type difference struct {
 	hash  string // tells differences apart
 	text  string
@@ -133,7 +137,8 @@ func (s *session) reportLocked(x *exchange) {
 	if !x.whole && d.hash == "" {
 		return // an unfinished pack proves no agreement
 	}
-	// The other server fetches what it lacks. A line is only worth it if it still lacks that at the next comparison.
+	// The other server fetches what it lacks. A line is only worth it if it still lacks that at the
+	// next comparison.
 	lasting := d.level == slog.LevelWarn || d.hash == s.lastDifference
 	if d.hash != "" && d.hash != s.loggedDifference && lasting {
 		s.Log.Log(s.ctx, d.level, d.text)
@@ -142,12 +147,14 @@ func (s *session) reportLocked(x *exchange) {
 	s.lastDifference = d.hash
 }
 
-// differenceLocked names what was refused, or else what the other store lacks of our keys. x.mu must be held.
+// differenceLocked names what was refused, or else what the other store lacks of our keys. x.mu
+// must be held.
 func (x *exchange) differenceLocked(ours []string) difference {
 	all := sha256.New()
 	if len(x.refused) > 0 {
 		for _, key := range slices.Sorted(maps.Keys(x.refused)) {
-			fmt.Fprintf(all, "%s %s\n", key, accounts.Reason(x.refused[key])) // a hash has no write errors
+			// a hash has no write errors
+			fmt.Fprintf(all, "%s %s\n", key, accounts.Reason(x.refused[key]))
 		}
 		text := "another server's accounts are refused: " + nameFirst(x.refused)
 		return difference{hash: string(all.Sum(nil)), text: text, level: slog.LevelWarn}
@@ -165,7 +172,8 @@ func (x *exchange) differenceLocked(ours []string) difference {
 	if len(lacking) == 0 {
 		return difference{}
 	}
-	return difference{hash: string(all.Sum(nil)), text: "another server lacks, or has older: " + nameFirst(lacking)}
+	return difference{hash: string(all.Sum(nil)), text: "another server lacks, or has older: " +
+		nameFirst(lacking)}
 }
 
 // nameFirst names the first accounts of a set, with why each is refused if that is not nil.

@@ -16,15 +16,16 @@ import (
 // maxSubjectBytes bounds a subject in a log line.
 const maxSubjectBytes = 128
 
-// update takes an update on any of its subjects. On $SYS.REQ.CLAIMS.UPDATE, which nats-servers with a URL resolver do not
-// subscribe to, only the claims say which account it is.
+// update takes an update on any of its subjects. On $SYS.REQ.CLAIMS.UPDATE, which nats-servers with
+// a URL resolver do not subscribe to, only the claims say which account it is.
 func (s *session) update(m *nats.Msg) {
 	named := accountOf(m.Subject)
 	key := named
 	if key == "" {
 		key = accounts.SubjectOf(m.Data)
 	}
-	origin := accounts.Origin{Kind: accounts.KindNATS, Broadcast: named != "", Peer: isAnnouncement(m.Reply, named)}
+	origin := accounts.Origin{Kind: accounts.KindNATS, Broadcast: named != "",
+		Peer: isAnnouncement(m.Reply, named)}
 	s.pool.add(key, func() {
 		_, err := s.Accounts.Put(context.WithoutCancel(s.ctx), key, m.Data, origin)
 		if err != nil {
@@ -55,8 +56,8 @@ func isOlder(err error) bool {
 	return older || errors.Is(err, accounts.ErrLesser)
 }
 
-// isAnnouncement reports whether a reply subject is that of an account server's announcement of the account,
-// <inbox>.<key>.<seq>.<attempt>.
+// isAnnouncement reports whether a reply subject is that of an account server's announcement of the
+// account, <inbox>.<key>.<seq>.<attempt>.
 func isAnnouncement(reply, key string) bool {
 	rest, attempt, _ := cutLast(reply)
 	rest, seq, _ := cutLast(rest)
