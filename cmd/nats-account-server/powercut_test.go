@@ -160,8 +160,8 @@ func (d *disk) purpose(c sysCall) string {
 		return "the parent directory"
 	case path == "store":
 		return "the store directory"
-	case strings.HasPrefix(base, "aside-"):
-		return "an aside file"
+	case strings.HasPrefix(base, "temp-"):
+		return "a temp file"
 	case len(base) == 2:
 		return "a shard directory"
 	default:

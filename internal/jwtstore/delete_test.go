@@ -179,13 +179,13 @@ func TestATombstoneThatCanNotBeWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	d.WriteOut()
+	d.Flush()
 	loads(t, d, key, "")
 	keeps(t, d, key, "gone")
 	put(t, d, key, "two")
-	d.WriteOut()
+	d.Flush()
 	jwtstoretest.Eventually(t, "the JWT is in its file", func() bool { b, _ := os.ReadFile(path); return string(b) == "two" })
-	d.WriteOut() // tries the tombstone once more
+	d.Flush() // tries the tombstone once more
 	loads(t, d, key, "two")
 	keeps(t, d, key, "gone")
 	copied := t.TempDir()
@@ -197,7 +197,7 @@ func TestATombstoneThatCanNotBeWritten(t *testing.T) {
 	if err := os.Remove(path + ".deleted"); err != nil {
 		t.Fatal(err)
 	}
-	d.WriteOut()
+	d.Flush()
 	closeStore(t, d)
 	if b, err := os.ReadFile(path + ".deleted"); string(b) != "gone" {
 		t.Errorf("the tombstone's file has %q, %v", b, err)
@@ -264,7 +264,7 @@ func event(t *testing.T, d *jwtstore.Dir, o *jwtstore.Options, key string, a *ac
 		a.jwt, a.tombstone, a.owed = "", fmt.Sprint("tombstone ", n), false
 		del(t, d, key, a.tombstone)
 	case 6:
-		d.WriteOut()
+		d.Flush()
 	case 7:
 		d.HoldFiles(func() { // the next commit makes a checkpoint
 			if err := os.RemoveAll(filepath.Join(o.Dir, ".journal")); err != nil {

@@ -1,17 +1,18 @@
 package jwtstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
+	"iter"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
 // Options is what OpenDir needs.
@@ -21,303 +22,331 @@ type Options struct {
 	// the other setting are served too, and take their new place when they are written.
 	Shard    bool
 	Announce bool          // see Outbox.SetAnnounce
-	LockWait time.Duration // how long to wait for another process to let go of Dir; 0 is 10 s
-	// Warn is told of what somebody should look after although the store works: a damaged journal, files that
-	// can't be written. Each cause once. nil: nobody.
+	LockWait time.Duration // how long to wait until another process lets go of Dir; 0 is 10 s
+	// Warn is told what needs attention although the store works: a damaged journal, files that can't be written.
+	// It is told of each cause once. nil: no warnings.
 	Warn func(format string, args ...any)
 }
 
-// filesAtOnce bounds the files that Loads and Puts are busy with, however many there are: each is a descriptor, and
-// while the disk does not answer a thread of the system too.
-const filesAtOnce = 32
-
-const (
-	journalDir      = ".journal"
-	asidePrefix     = "aside-"
-	defaultLockWait = 10 * time.Second
-)
+const defaultLockWait = 10 * time.Second
 
 // Dir is a store in a directory.
 //
-//	<dir>/YZ/AB…YZ.jwt           (or <dir>/AB…YZ.jwt) the JWTs
-//	<dir>/YZ/AB…YZ.jwt.deleted   (or <dir>/AB…YZ.jwt.deleted) the tombstones
+//	<dir>/YZ/AB…YZ.jwt           the JWTs and tombstones, see directory
 //	<dir>/.journal/journal       the commits
-//	<dir>/.journal/aside-7       a JWT or tombstone that is on its way to its place
-//	<dir>/.lock                  a note for who finds the directory in use
+//	<dir>/.journal/temp-7        a JWT or tombstone that is on its way to its place
+//	<dir>/.lock                  a note for a process that finds the directory in use
 //
-// After Close only the JWTs and tombstones are there, and .journal if something is still owed.
+// After Close only the JWTs and tombstones are there, and .journal if something is still pending.
 type Dir struct {
-	root      string // ends in a separator
-	preferred codec
-	other     codec
-	keys      keyLocks
-	lock      dirLock
-	warn      func(string, ...any)
-	prepared  sync.Mutex // serialises prepare
+	directory *directory
+	unflushed *unflushed
+	outbox    *Outbox
+	lock      *dirLock
+	journal   *journal
+	flusher   *flusher
+	keys      keyLocks // held by a Put, Delete or Touch of a key
 
-	turn    chan struct{} // of capacity 1: who puts something in owns the journal until he takes it out
-	journal journal
-
-	files     chan struct{} // a slot for each file that a Load or a Put is busy with
-	asides    atomic.Uint64 // numbers the aside files
-	parentNew atomic.Bool   // a directory was made in root whose name is not durable yet
-
-	writing sync.Mutex     // held while files are written out
-	rounds  atomic.Uint64  // how often files have been written out
-	wake    chan struct{}  // of capacity 1: there is something to write out
-	hurry   chan struct{}  // of capacity 1: somebody waits for room
-	stop    chan struct{}  // closed by Close
-	stopped chan struct{}  // closed when the materialiser has ended
+	life    context.Context // ends when Close begins
+	end     context.CancelFunc
+	commits sync.RWMutex   // held for reading during a commit: Close waits for them
+	running sync.WaitGroup // the flusher
 	close   func() error   // once
-	active  sync.WaitGroup // Puts, Deletes and Touches that may still write
-
-	announce bool // when the store is opened
-	outbox   *Outbox
-
-	mu      sync.RWMutex // guards what follows
-	closed  bool
-	pending map[string]*version // the last Put or Delete of an account, if it is not written out
-	graves  map[string]*version // a Delete before a Put that is or was pending: its tombstone is not written out
-	bytes   int64               // of JWTs and tombstones that are pending or on their way there
-	most    int64               // bound of bytes
-	room    chan struct{}       // closed and replaced when bytes gets smaller
-	queue   []*entry
-	trash   []*version       // superseded while they were pending: their aside files are to go
-	faults  map[string]error // by path or directory: why files can't be written there
-	warned  map[string]bool  // causes of faults
 }
 
-// version is a committed Put or Delete that is not written out yet.
-type version struct {
-	record
-	aside string // path of a file with these bytes, "" if there is none
-}
-
-// OpenDir opens a store. What a crash left in the journal is written out before it returns, as far as the disk
-// permits; what it does not is served from memory. A directory that can't be written to can be opened, and read.
+// OpenDir opens a store. What a crash left in the journal is flushed before it returns, as far as the disk permits; the
+// rest is served from memory. A directory that can't be written to can be opened, and read. ctx ends the wait for
+// another process.
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
+	if o.Warn == nil {
+		o.Warn = func(string, ...any) {}
+	}
 	root, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	d := newDir(root, o)
 	if err := mkdirDurable(root); err != nil {
 		return nil, err
 	}
-	if err := d.lock.acquire(ctx, cmp.Or(o.LockWait, defaultLockWait)); err != nil {
+	lock := &dirLock{path: root, warn: o.Warn}
+	if err := lock.acquire(ctx, cmp.Or(o.LockWait, defaultLockWait)); err != nil {
 		return nil, err
 	}
-	if err := d.replay(); err != nil {
-		d.lock.release()
+	path := filepath.Join(root, journalDir, journalName)
+	found, err := readJournal(path)
+	if err != nil {
+		lock.release()
 		return nil, err
 	}
-	if len(d.pending)+len(d.graves) > 0 && d.materialise() != nil {
-		signal(d.wake)
+	if text := found.complaint(); text != "" {
+		o.Warn("the journal %s is damaged: %s; everything else in it is used", path, text)
 	}
-	go d.materialiser()
+	d := newDir(root, o, lock, found)
+	if lock.owned() {
+		d.flusher.removeTemps()
+	}
+	if !d.unflushed.isEmpty() && d.flusher.flush() != nil {
+		signal(d.flusher.wake)
+	}
+	d.running.Go(func() { d.flusher.run(d.life) })
 	return d, nil
 }
 
-func newDir(root string, o Options) *Dir {
+func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d := &Dir{
-		root:      filepath.Clean(root) + string(filepath.Separator),
-		preferred: codec{shard: o.Shard},
-		other:     codec{shard: !o.Shard},
-		warn:      o.Warn,
-		announce:  o.Announce,
-		turn:      make(chan struct{}, 1),
-		files:     make(chan struct{}, filesAtOnce),
+		directory: newDirectory(root, o.Shard),
+		unflushed: newUnflushed(found.unflushed()),
+		outbox:    found.outbox,
+		lock:      lock,
+	}
+	d.journal = &journal{
+		dir:        filepath.Join(root, journalDir),
+		lock:       lock,
+		outbox:     d.outbox,
+		unflushed:  d.unflushed,
+		token:      make(chan struct{}, 1),
+		generation: found.generation,
+	}
+	d.flusher = &flusher{
+		directory: d.directory,
+		journal:   d.journal,
+		unflushed: d.unflushed,
+		warn:      &onceWarner{warn: o.Warn},
 		wake:      make(chan struct{}, 1),
-		hurry:     make(chan struct{}, 1),
-		stop:      make(chan struct{}),
-		stopped:   make(chan struct{}),
-		pending:   map[string]*version{},
-		graves:    map[string]*version{},
-		most:      mostPending,
-		room:      make(chan struct{}),
-		faults:    map[string]error{},
+		flushNow:  make(chan struct{}, 1),
+		rootNew:   !d.unflushed.isEmpty(),
 	}
-	if d.warn == nil {
-		d.warn = func(string, ...any) {}
-	}
-	d.lock = dirLock{path: root, warn: d.warn}
-	d.journal = journal{dir: d.root + journalDir, prepare: d.prepare, state: d.state}
+	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
+	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
 	return d
-}
-
-// prepare makes the journal's directory, also when the whole store has been removed, and sees that it is ours.
-func (d *Dir) prepare() error {
-	d.prepared.Lock()
-	defer d.prepared.Unlock()
-	if err := mkdirDurable(d.journal.dir); err != nil {
-		return err
-	}
-	if err := writable(d.journal.dir); err != nil {
-		return err
-	}
-	return d.lock.ensure()
-}
-
-// replay takes over what an earlier process left in the journal.
-func (d *Dir) replay() error {
-	data, err := os.ReadFile(d.journal.path())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	r, err := replay(data)
-	if err != nil {
-		return fmt.Errorf("%s: %w", d.journal.path(), err)
-	}
-	if text := r.complaint(); text != "" {
-		d.warn("the journal %s is damaged: %s; everything else in it is used", d.journal.path(), text)
-	}
-	d.journal.generation = r.generation
-	d.outbox = r.outbox
-	d.outbox.announce, d.outbox.wake = d.announce, d.wake
-	for _, c := range r.unwritten() {
-		v := &version{record: c}
-		if older := d.pending[c.key]; older != nil {
-			d.graves[c.key] = older
-		}
-		d.pending[c.key] = v
-		d.bytes += int64(len(c.body))
-	}
-	d.parentNew.Store(len(d.pending) > 0)
-	if d.lock.owned() {
-		d.sweep()
-	}
-	return nil
-}
-
-// sweep removes what a crash left beside the journal.
-func (d *Dir) sweep() {
-	left, err := os.ReadDir(d.journal.dir)
-	if err != nil {
-		return // there is none, or it can't be read: what is in it does no harm
-	}
-	for _, f := range left {
-		if f.Name() != journalName {
-			_ = os.RemoveAll(filepath.Join(d.journal.dir, f.Name()))
-		}
-	}
-}
-
-// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. A file that was
-// put there or edited by hand counts at once. An account that is not there is fs.ErrNotExist; any other error means
-// that the store can't be read. The caller must not change the bytes.
-func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
-	if !isHash(key) && (!harmless(key) || known == (Stamp{}) && !validKey(key)) { // who has a stamp has asked for this key before
-		return nil, Stamp{}, unknown(key)
-	}
-	if v := d.committed(key); v != nil {
-		return v.load(known)
-	}
-	d.files <- struct{}{}
-	defer func() { <-d.files }()
-	// The second look at the first place is for a file that takes its new place between the looks.
-	for _, c := range [...]codec{d.preferred, d.other, d.preferred} {
-		jwt, now, err = load(c.path(d.root, key), known)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return jwt, now, err
-		}
-	}
-	if errors.Is(err, syscall.ENOTDIR) { // a file is where the shard should be: nobody knows what was in that
-		return nil, Stamp{}, &fs.PathError{Op: "load", Path: d.preferred.path(d.root, key), Err: syscall.ENOTDIR}
-	}
-	return nil, Stamp{}, d.missing(key)
-}
-
-// committed returns the last Put or Delete of key if it is not written out yet, else nil.
-func (d *Dir) committed(key string) *version {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.pending[key]
-}
-
-// load is Load for what is not written out yet.
-func (v *version) load(known Stamp) (jwt []byte, now Stamp, err error) {
-	now = commitStamp(v.seq)
-	switch {
-	case v.kind == kindDelete:
-		return nil, Stamp{}, unknown(v.key)
-	case now == known:
-		return nil, known, nil
-	}
-	return v.body, now, nil
-}
-
-func load(path string, known Stamp) (jwt []byte, now Stamp, err error) {
-	before, err := statFile(path)
-	switch {
-	case err != nil:
-		return nil, Stamp{}, absentOrIrregular(err)
-	case before.is(known):
-		return nil, known, nil
-	}
-	if err := before.check(path); err != nil {
-		return nil, Stamp{}, err
-	}
-	return readWhole(path)
-}
-
-// missing tells an account that is not there from a directory that is not there: then nobody knows.
-func (d *Dir) missing(key string) error {
-	if _, err := statFile(d.root); err != nil {
-		return fmt.Errorf("the store directory can't be read: %v", err) // %v: it is not the account that is missing
-	}
-	return unknown(key)
 }
 
 // Outbox returns the outbox of this store.
 func (d *Dir) Outbox() *Outbox { return d.outbox }
 
-// Close writes the last files and lets the directory go. If no nats-server is known that anything is or could be
-// owed to, and every file could be written, the journal is removed. An error says what could not be written; it is in the journal, and the next
-// start tries again. Only the first call does something.
+// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. A file that was
+// put there or edited by hand counts at once. An account that is not there is fs.ErrNotExist; any other error means
+// that the store can't be read. The caller must not change the bytes.
+func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
+	switch {
+	case trust.IsActivationHash(key):
+	case !trust.LooksLikeAccountKey(key), known == Stamp{} && !trust.IsAccountKey(key): // a stamp is of a valid key
+		return nil, Stamp{}, unknown(key)
+	}
+	r := d.unflushed.last(key)
+	if r == nil {
+		return d.directory.load(key, known)
+	}
+	now = commitStamp(r.seq)
+	switch {
+	case r.kind == kindDelete:
+		return nil, Stamp{}, unknown(key)
+	case now == known:
+		return nil, known, nil
+	}
+	return r.body, now, nil
+}
+
+// Tombstone returns what was kept of a deleted account, nil if it was never deleted. An error means that it can't be
+// read. The caller must not change the bytes.
+func (d *Dir) Tombstone(key string) ([]byte, error) {
+	if !trust.IsAccountKey(key) {
+		return nil, nil
+	}
+	kept, err := d.tombstone(key)
+	if kept != nil || err != nil {
+		return kept, err
+	}
+	if err := d.directory.missing(key); !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// tombstone is Tombstone in a directory that is there.
+func (d *Dir) tombstone(key string) ([]byte, error) {
+	if r := d.unflushed.lastDelete(key); r != nil {
+		return r.body, nil
+	}
+	return d.directory.tombstone(key)
+}
+
+// Keys yields every account that something is stored for, each once, in any order. A directory that can't be read is
+// yielded as an error, and the walk goes on. The names in one directory are read at a time.
+//
+// What is stored all the while is yielded. What is put or deleted meanwhile may be yielded or not, so that a Load of
+// it may say fs.ErrNotExist.
+func (d *Dir) Keys() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		w := walk{directory: d.directory, seen: map[string]bool{}, yield: yield}
+		for key, kind := range d.unflushed.kinds() {
+			w.seen[key] = true // also what is deleted and still has its file
+			if kind == kindPut && !trust.IsActivationHash(key) && !yield(key, nil) {
+				return
+			}
+		}
+		w.all()
+	}
+}
+
+// Put asks allow with what is stored (nil if nothing is, or if what is there can't be a JWT) and with the account's
+// tombstone (nil if there is none), and commits jwt if allow returns nil; for one account this is one step. kind says
+// where the JWT came from. Put returns the change's sequence number once the change is on stable storage. An error of
+// allow is returned as it is; any other error means that nothing has changed. A ctx that ends has no influence any more
+// once the change is on its way to the disk.
+func (d *Dir) Put(
+	ctx context.Context, key, kind string, jwt []byte, allow func(stored, tombstone []byte) error,
+) (seq uint64, err error) {
+	if err := checkPut(key, kind, jwt); err != nil {
+		return 0, err
+	}
+	unlock, err := d.keys.lock(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	stored, err := d.stored(key)
+	if err != nil {
+		return 0, err
+	}
+	tombstone, err := d.tombstone(key)
+	if err != nil {
+		return 0, err
+	}
+	if err := allow(stored, tombstone); err != nil {
+		return 0, err
+	}
+	return d.commit(ctx, &record{kind: kindPut, key: key, origin: kind, body: bytes.Clone(jwt)})
+}
+
+// stored is what allow compares with: what readers see now, never a memory of it.
+func (d *Dir) stored(key string) ([]byte, error) {
+	jwt, _, err := d.Load(key, Stamp{})
+	switch {
+	case err == nil:
+		return jwt, nil
+	case errors.Is(err, fs.ErrNotExist), isUnreadable(err), d.directory.isGone(): // the Put makes the directory anew
+		return nil, nil
+	}
+	return nil, err
+}
+
+// isUnreadable reports whether an error of Load is about bytes that can never be read: there is something that can be
+// replaced or deleted.
+func isUnreadable(err error) bool {
+	return errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO)
+}
+
+// Delete asks allow with what is stored (nil if what is there can't be a JWT) and with the tombstone that is there (nil
+// if there is none), and commits that key has no JWT any more, only the new tombstone that allow returns; for one
+// account this is one step. If nothing is stored it is fs.ErrNotExist and allow is not asked. Nothing of the account is
+// pending in the outbox any more. Errors, kind, seq and ctx are as with Put.
+func (d *Dir) Delete(
+	ctx context.Context, key, kind string, allow func(stored, tombstone []byte) (newTombstone []byte, err error),
+) (seq uint64, err error) {
+	if err := checkDelete(key, kind); err != nil {
+		return 0, err
+	}
+	unlock, err := d.keys.lock(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	stored, _, err := d.Load(key, Stamp{})
+	if err != nil && !isUnreadable(err) {
+		return 0, err
+	}
+	tombstone, err := d.tombstone(key)
+	if err != nil {
+		return 0, err
+	}
+	if tombstone, err = allow(stored, tombstone); err != nil {
+		return 0, err
+	}
+	if err := checkSize("tombstone", tombstone); err != nil {
+		return 0, err
+	}
+	return d.commit(ctx, &record{kind: kindDelete, key: key, origin: kind, body: bytes.Clone(tombstone)})
+}
+
+// Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is none.
+func (d *Dir) Touch(ctx context.Context, key, kind string) (seq uint64, err error) {
+	if err := checkDelete(key, kind); err != nil {
+		return 0, err
+	}
+	unlock, err := d.keys.lock(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if _, _, err := d.Load(key, Stamp{}); err != nil {
+		return 0, err
+	}
+	return d.commit(ctx, &record{kind: kindTouch, key: key, origin: kind})
+}
+
+// commit appends a change to the journal. A Put or Delete is refused if its file could not be written, as far as that
+// can be known without writing it.
+func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
+	d.commits.RLock()
+	defer d.commits.RUnlock()
+	if d.life.Err() != nil {
+		return 0, ErrClosed
+	}
+	if r.kind == kindTouch {
+		return d.journal.commit(r)
+	}
+	if err := d.flusher.check(d.directory.target(r)); err != nil {
+		return 0, err
+	}
+	if err := d.directory.canTake(r); err != nil {
+		return 0, err
+	}
+	if err := d.reserve(ctx, r.bodySize()); err != nil {
+		return 0, err
+	}
+	if err = context.Cause(ctx); err == nil {
+		seq, err = d.journal.commit(r)
+	}
+	if err != nil {
+		d.unflushed.room.Release(r.bodySize())
+		return 0, err
+	}
+	signal(d.flusher.wake)
+	return seq, nil
+}
+
+// reserve waits until n more bytes may be unflushed.
+func (d *Dir) reserve(ctx context.Context, n int64) error {
+	if d.unflushed.room.TryAcquire(n) {
+		return nil
+	}
+	if err := d.flusher.makeRoom(); err != nil {
+		return err
+	}
+	d.flusher.waiting.Add(1)
+	defer d.flusher.waiting.Add(-1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(d.life, func() { cancel(ErrClosed) })()
+	if d.unflushed.room.Acquire(ctx, n) != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// Close writes the last files and lets the directory go. If no nats-server is known and nothing is pending, and every
+// file could be written, the journal is removed. An error says what could not be written; it is in the journal, and the
+// next start tries again. Later calls do nothing and return the same.
 func (d *Dir) Close() error { return d.close() }
 
 func (d *Dir) shut() error {
-	d.mu.Lock()
-	d.closed = true
-	d.mu.Unlock()
-	close(d.stop)
-	<-d.stopped
-	d.active.Wait()
-	failed := d.materialise()
-	err := errors.Join(failed, d.leave())
-	d.journal.close()
+	d.end()
+	d.commits.Lock() // the last commits are done
+	defer d.commits.Unlock()
+	d.running.Wait()
+	err := errors.Join(d.flusher.flush(), d.journal.leave())
 	d.lock.release()
-	return err
-}
-
-// leave removes the journal, or makes it say everything.
-func (d *Dir) leave() error {
-	d.mu.RLock()
-	needed := len(d.pending)+len(d.graves) > 0 || d.outbox.isNeeded()
-	begun := d.journal.file != nil
-	d.mu.RUnlock()
-	_, events := d.outbox.unsaved()
-	newer := begun || events != (savepoint{})
-	switch {
-	case needed && newer:
-		if err := d.journal.checkpoint(); begun {
-			return err
-		}
-		return nil // on a disk that can't be written to, what an earlier process left says all but who was met since
-	case needed, !d.lock.owned():
-		return nil
-	}
-	d.journal.close()
-	if _, err := os.Lstat(d.journal.dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	err := os.RemoveAll(d.journal.dir)
-	if err == nil {
-		err = syncDir(d.root)
-	}
-	if !begun {
-		return nil // on a disk that can't be written to it may stay: it says nothing that the files do not
-	}
 	return err
 }

@@ -99,7 +99,7 @@ func write(t testing.TB, path, content string) {
 
 func written(t testing.TB, d *jwtstore.Dir) {
 	t.Helper()
-	jwtstoretest.Eventually(t, "every JWT is in its file", func() bool { return d.Unwritten() == 0 })
+	jwtstoretest.Eventually(t, "every JWT is in its file", func() bool { return d.Unflushed() == 0 })
 }
 
 func TestAfterCloseOnlyTheJWTsAreThere(t *testing.T) {

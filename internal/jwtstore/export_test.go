@@ -5,20 +5,22 @@ import (
 	"encoding/binary"
 	"os"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
-// Path and Key are the codec; Path gives "" for what has no file.
+// Path and Key map a key to its path and back; Path returns "" for what has no file.
 func Path(shard bool, key string) string {
-	if !validName(key) {
+	if !isName(key) {
 		return ""
 	}
-	return codec{shard: shard}.path("", key)
+	return layout{sharded: shard}.path("", key)
 }
 
 // TombstonePath is Path for the tombstone.
-func TombstonePath(shard bool, key string) string { return codec{shard: shard}.tombstone("", key) }
+func TombstonePath(shard bool, key string) string { return layout{sharded: shard}.tombstone("", key) }
 
-func Key(shard bool, path string) (string, bool) { return codec{shard: shard}.name(path) }
+func Key(shard bool, path string) (string, bool) { return layout{sharded: shard}.name(path) }
 
 // JournalOf returns a journal file with these puts, one after the other, and where each of them ends.
 func JournalOf(keys []string, jwt []byte) (data []byte, ends []int) {
@@ -35,28 +37,28 @@ type Event struct {
 	Mark                uint64
 }
 
-func (e Event) record(seq uint64) record {
+func (e Event) record(seq uint64) *record {
 	switch {
 	case e.JWT != "":
-		return record{kind: kindPut, seq: seq, key: e.Key, door: "test", body: []byte(e.JWT)}
+		return &record{kind: kindPut, seq: seq, key: e.Key, origin: "test", body: []byte(e.JWT)}
 	case e.Tombstone != "":
-		return record{kind: kindDelete, seq: seq, key: e.Key, door: "test", body: []byte(e.Tombstone)}
+		return &record{kind: kindDelete, seq: seq, key: e.Key, origin: "test", body: []byte(e.Tombstone)}
 	case e.Key != "":
-		return record{kind: kindTouch, seq: seq, key: e.Key, door: "test"}
+		return &record{kind: kindTouch, seq: seq, key: e.Key, origin: "test"}
 	}
-	return record{kind: kindMark, seq: e.Mark}
+	return &record{kind: kindMark, seq: e.Mark}
 }
 
 // JournalOfStory returns a journal file with these events, numbered from 1, and where each of them ends.
 func JournalOfStory(story ...Event) (data []byte, ends []int) {
 	data = appendFileHead(nil, 3)
-	records := []record{{kind: kindSnapshot, body: emptySnapshot()}}
+	records := []*record{{kind: kindSnapshot, body: emptySnapshot()}}
 	for i, e := range story {
 		records = append(records, e.record(uint64(i+1)))
 	}
 	for i, r := range records {
-		r.generation, r.at = 3, time.Unix(1, 0)
-		data = r.append(data)
+		r.at = time.Unix(1, 0)
+		data = r.append(data, 3)
 		if i > 0 {
 			ends = append(ends, len(data))
 		}
@@ -88,7 +90,7 @@ func ReplayStory(data []byte) (story []Event, owed []Change, complaint string, e
 	if err != nil {
 		return nil, nil, "", err
 	}
-	for _, c := range r.unwritten() {
+	for _, c := range r.unflushed() {
 		e := Event{Key: c.key, JWT: string(c.body)}
 		if c.kind == kindDelete {
 			e = Event{Key: c.key, Tombstone: string(c.body)}
@@ -100,35 +102,27 @@ func ReplayStory(data []byte) (story []Event, owed []Change, complaint string, e
 
 // BreakJournal lets the next append go to f.
 func (d *Dir) BreakJournal(f *os.File) {
-	d.turn <- struct{}{}
-	defer func() { <-d.turn }()
+	d.journal.token <- struct{}{}
+	defer func() { <-d.journal.token }()
 	d.journal.file.Close()
 	d.journal.file = f
 }
 
-// Unwritten is how many JWTs and tombstones are committed whose files are not written.
-func (d *Dir) Unwritten() int {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return len(d.pending) + len(d.graves)
-}
+// Unflushed is how many JWTs and tombstones are committed whose files are not written.
+func (d *Dir) Unflushed() int { return len(d.unflushed.all()) }
 
-// WriteOut writes out what is pending, at once.
-func (d *Dir) WriteOut() { _ = d.materialise() }
+// Flush writes the files of what is unflushed, at once.
+func (d *Dir) Flush() { _ = d.flusher.flush() }
 
-// HoldFiles calls f while nothing is written out.
+// HoldFiles calls f while nothing is flushed.
 func (d *Dir) HoldFiles(f func()) {
-	d.writing.Lock()
-	defer d.writing.Unlock()
+	d.flusher.flushing.Lock()
+	defer d.flusher.flushing.Unlock()
 	f()
 }
 
-// SetMostPending bounds the bytes that are pending.
-func (d *Dir) SetMostPending(n int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.most = n
-}
+// SetMaxUnflushed bounds the bytes that are unflushed, before the first Put.
+func (d *Dir) SetMaxUnflushed(n int64) { d.unflushed.room = semaphore.NewWeighted(n) }
 
 // emptySnapshot is the body of a snapshot of a store in which nothing has happened.
 func emptySnapshot() []byte {
@@ -141,12 +135,12 @@ func NewOutbox() *Outbox { return newOutbox(true, nil) }
 
 // Commit is a Put of key.
 func (o *Outbox) Commit(seq uint64, key string) {
-	o.apply(record{kind: kindPut, seq: seq, key: key, at: time.Unix(int64(seq), 0)})
+	o.apply(&record{kind: kindPut, seq: seq, key: key, at: time.Unix(int64(seq), 0)})
 }
 
 // Delete is a Delete of key.
 func (o *Outbox) Delete(seq uint64, key string) {
-	o.apply(record{kind: kindDelete, seq: seq, key: key})
+	o.apply(&record{kind: kindDelete, seq: seq, key: key})
 }
 
 // Reload writes a snapshot of the outbox and reads it.

@@ -18,38 +18,55 @@ type fileState struct {
 	regular, dir              bool
 }
 
-// racyWindow is how long after a change a file may change again without its times telling: the clock of a file
+// racyWindow is how long after a change a file may change again without a change of its times: the clock of a file
 // system can be as coarse as this.
 const racyWindow = 100 * time.Millisecond
 
-var hot atomic.Int64 // numbers the stamps that never compare equal
+// hotStamps numbers the stamps that never compare equal.
+var hotStamps atomic.Int64
 
-// stamp describes the file as it was at the time before, which is not after the stat. A time that is far ahead is not that of a
-// change just now: it was set, and the next change will give another one.
+// stamp describes the file as it was at the time before, which is not after the stat. A time that is far ahead is not
+// that of a change just now: it was set, and the next change will give another one.
 func (s fileState) stamp(before time.Time) Stamp {
 	from, to := before.Add(-racyWindow).UnixNano(), before.Add(10*racyWindow).UnixNano()
 	if s.mtime > from && s.mtime < to || s.ctime > from && s.ctime < to {
-		return Stamp{-2, hot.Add(1)}
+		return Stamp{-2, hotStamps.Add(1)}
 	}
-	return Stamp{s.size, s.mtime, s.inode, s.ctime}
+	return s.coldStamp()
 }
 
-// is says whether known is a stamp of this state, and of one that was cold.
-func (s fileState) is(known Stamp) bool {
-	return known == Stamp{s.size, s.mtime, s.inode, s.ctime}
+func (s fileState) coldStamp() Stamp { return Stamp{s.size, s.mtime, s.inode, s.ctime} }
+
+// isHot reports whether the file was written to just before it was read.
+func (s Stamp) isHot() bool { return s[0] == -2 }
+
+// ReadFile returns the content of the file at path and its stamp; content is nil if the stamp still equals known. A
+// file that is not there is fs.ErrNotExist. What is too large for a JWT, or not a regular file, is not read.
+func ReadFile(path string, known Stamp) (content []byte, now Stamp, err error) {
+	state, err := statFile(path)
+	switch {
+	case err != nil:
+		return nil, Stamp{}, absentOrIrregular(err)
+	case state.coldStamp() == known:
+		return nil, known, nil
+	}
+	if err := state.check(path); err != nil {
+		return nil, Stamp{}, err
+	}
+	return readWhole(path)
 }
 
 const (
-	readTries = 6
-	readPause = 2 * time.Millisecond
+	maxReads          = 6
+	readRetryInterval = 2 * time.Millisecond
 )
 
-// readWhole reads a file that somebody may be writing to by hand. It reads again, a few times, while the file
-// changes under it, and while it is empty, which is how rewriting a file begins.
+// readWhole reads a file that may be written to by hand at the same time. It reads again, a few times, while the file
+// changes meanwhile, and while it is empty: to rewrite a file begins with emptying it.
 func readWhole(path string) (content []byte, now Stamp, err error) {
-	for try := range readTries {
-		if try > 0 {
-			time.Sleep(readPause)
+	for n := range maxReads {
+		if n > 0 {
+			time.Sleep(readRetryInterval)
 		}
 		var settled bool
 		content, now, settled, err = readOnce(path)
@@ -74,14 +91,14 @@ func readOnce(path string) (content []byte, now Stamp, settled bool, err error) 
 	if err != nil {
 		return nil, Stamp{}, false, err
 	}
-	content = make([]byte, before.size+1) // to notice that it has grown
+	content = make([]byte, before.size+1) // one more, to notice that it has grown
 	n, err := io.ReadFull(f, content)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && err != io.EOF {
 		return nil, Stamp{}, false, err
 	}
 	after, err := statOpen(f)
 	now = after.stamp(start)
-	settled = after == before && int64(n) == after.size && (n > 0 || now[0] >= 0)
+	settled = after == before && int64(n) == after.size && (n > 0 || !now.isHot())
 	return content[:n], now, settled, err
 }
 
@@ -96,14 +113,63 @@ func (s fileState) check(path string) error {
 	return nil
 }
 
-// absentOrIrregular counts a symbolic link to itself among the irregular files, and a file where the directory
-// should be as no file.
+// absentOrIrregular counts a symbolic link to itself among the irregular files. If a file is where the directory should
+// be, the file that was asked for is not there.
 func absentOrIrregular(err error) error {
 	switch {
 	case errors.Is(err, syscall.ELOOP):
 		return fmt.Errorf("%w: %w", errIrregular, err)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return err
+}
+
+// notDir refuses a path where a directory is.
+func notDir(path string) error {
+	if state, err := statFile(path); err == nil && state.dir {
+		return &fs.PathError{Op: "write", Path: path, Err: syscall.EISDIR}
+	}
+	return nil
+}
+
+// space is what a file system still takes.
+type space struct {
+	bytes, files int64
+}
+
+// isFull reports whether the file system of a directory has no room for another file of n bytes, as far as that is known.
+func isFull(dir string, n int) bool {
+	s, known := spaceAt(dir)
+	return known && (s.bytes < int64(n) || s.files == 0)
+}
+
+// removeFile sees to it that there is no file at a path.
+func removeFile(path string) error {
+	if err := notDir(path); err != nil {
+		return err
+	}
+	err := absentOrIrregular(os.Remove(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// writeSynced makes a file with this content on stable storage. Its name is not durable yet. If it fails there is no
+// file.
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err != nil {
+		_ = os.Remove(path)
 	}
 	return err
 }
@@ -128,6 +194,7 @@ func mkdirDurable(path string) error {
 	return syncDir(parent)
 }
 
+// isDir returns nil if a directory is at path, or a symbolic link to one.
 func isDir(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.IsDir() {

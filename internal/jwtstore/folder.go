@@ -114,7 +114,7 @@ func (f *Folder) Scan(give func(File)) (gone []string, settled bool, err error) 
 
 // look gives a file if it has changed, and says whether it is there.
 func (f *Folder) look(file File, give func(File), settled *bool) (there bool) {
-	jwt, now, err := load(file.Path, f.known[file.Path])
+	jwt, now, err := ReadFile(file.Path, f.known[file.Path])
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // also a symbolic link that leads nowhere
 		return false
@@ -192,13 +192,7 @@ func (f *Folder) key(path string) (key string, ok bool) {
 		dir, name := filepath.Split(path)
 		return "", name == filepath.Base(dir)+suffix && dir != f.root+"accounts"+string(filepath.Separator)
 	}
-	below := strings.TrimPrefix(path, f.root)
-	for _, c := range [...]codec{{shard: true}, {shard: false}} {
-		if key, ok := c.name(below); ok {
-			return key, true
-		}
-	}
-	return "", false
+	return KeyOf(strings.TrimPrefix(path, f.root))
 }
 
 // Watch waits until something in the directories has changed and nothing changes any more for a moment, or until ctx ends.

@@ -330,7 +330,7 @@ func withoutPermission(dir string) error {
 		if err := try(old); err != nil {
 			return err
 		}
-		for d.Unwritten() > 0 {
+		for d.Unflushed() > 0 {
 		}
 		info, err := os.Stat(locked)
 		if err != nil {
@@ -361,7 +361,7 @@ func withoutPermission(dir string) error {
 // withoutOther has the JWT as with the other setting of Shard, in a directory that nothing can be removed from.
 func withoutOther(d *jwtstore.Dir, dir, key string, try func(string) error, remove func() error) error {
 	err := errors.Join(try("jwt"), remove()) // makes the shard
-	for d.Unwritten() > 0 {
+	for d.Unflushed() > 0 {
 	}
 	flat := filepath.Join(dir, jwtstore.Path(false, key))
 	err = errors.Join(err, os.WriteFile(flat, []byte("flat"), 0o600), os.Chmod(dir, 0o500))
@@ -395,6 +395,7 @@ func withoutFiles(dir string) error {
 	if err := try("old"); err != nil {
 		return err
 	}
+	d.Flush() // to compare with what is stored takes a descriptor then
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 40, Max: 40}); err != nil {
 		return err
 	}
@@ -412,8 +413,23 @@ func withoutFiles(dir string) error {
 	if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury("gone")); !errors.Is(err, syscall.EMFILE) {
 		return fmt.Errorf("Delete without files: %v", err)
 	}
+	other := writerKeys()[1] // nothing is stored for it, and a commit takes none
+	if _, err := d.Put(context.Background(), other, "test", []byte("other"), jwtstoretest.Always); err != nil {
+		return fmt.Errorf("a new account without files: %v", err)
+	}
+	d.Flush()
+	if jwt, _, err := d.Load(other, jwtstore.Stamp{}); string(jwt) != "other" {
+		return fmt.Errorf("loaded %q, %v", jwt, err)
+	}
 	for _, f := range taken {
 		f.Close()
 	}
-	return errors.Join(try("new"), d.Close())
+	if err := errors.Join(try("new"), d.Close()); err != nil {
+		return err
+	}
+	written, err := os.ReadFile(filepath.Join(dir, jwtstore.Path(true, other)))
+	if string(written) != "other" {
+		return fmt.Errorf("the file has %q, %v", written, err)
+	}
+	return nil
 }

@@ -1,49 +1,65 @@
 package jwtstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"time"
 )
 
 const (
+	journalDir  = ".journal"
 	journalName = "journal"
 	nextName    = "journal.next"
 
-	leastLimit = 1 << 20   // bytes; a journal below is not worth a checkpoint
-	zeroChunk  = 256 << 10 // bytes that are zeroed ahead of the end
+	minCheckpointSize = 1 << 20   // bytes; a smaller journal is not worth a checkpoint
+	zeroChunk         = 256 << 10 // bytes that are zeroed ahead of the end
 )
 
 // journal is the file that commits are appended to.
 //
 //	<dir>/.journal/journal
 //	┌──────┬──────────┬───────────────┬─────┬─────┬──────┬─────┬─ ─ ─ ─ ─ ─ ─ ─ ─ ─
-//	│ head │ snapshot │ unwritten put │ put │ put │ mark │ put │ zeros, written ahead
+//	│ head │ snapshot │ unflushed put │ put │ put │ mark │ put │ zeros, written ahead
 //	└──────┴──────────┴───────────────┴─────┴─────┴──────┴─────┴─ ─ ─ ─ ─ ─ ─ ─ ─ ─
 //	  what was known when the file      what came since          ^ end              ^ zeroed
 //	  was begun
 //
-// What is said of a put here goes for a delete too. A file is begun by a checkpoint: everything that is known goes into
-// a new file, which then takes the old one's name. So there is one whole journal at any moment, also for who copies the directory. A checkpoint is made
+// What is said of a put goes for a delete too. A mark says up to which change everything is in its file.
+//
+// A checkpoint begins a file: all that is known goes into a new file, which then takes the old one's name. So there is
+// one whole journal at any moment, also for a copy of the directory. A checkpoint is made
 //
 //   - when the first record is written after a start: what an earlier process left is never appended to;
 //   - when the file has become large;
-//   - when a sync failed, after which nobody knows what of the file is on the disk;
-//   - when the file is not at its path any more, because somebody removed the directory.
+//   - when a sync failed: then it is not known what of the file is on the disk;
+//   - when the file is not at its path any more, because the directory was removed.
 //
-// The zeros make an append overwrite blocks that the file has, so that a sync writes data only and does not wait
-// for the file system's own journal.
+// The zeros make an append overwrite blocks that the file has. So a sync writes data only, and does not wait for the file
+// system's own journal.
 //
 // An embedded database would do as well for one client at a time, but syncs two pages for each commit that shares
-// nothing, and would be a file that has to be emptied at each stop; this is one record and one sync.
+// nothing, and would be a file that has to be emptied at each stop. This is one record and one sync.
 //
-// A journal has no lock: one goroutine at a time uses it.
+// Commits wait in a queue. The first that gets the commit token writes and syncs for all that have queued up by then.
 type journal struct {
-	dir     string                    // <dir>/.journal
-	prepare func() error              // makes dir, and sees that it is ours
-	state   func() ([]record, func()) // everything that is known, and who wants to hear that it is saved
+	dir       string // <dir>/.journal
+	lock      *dirLock
+	outbox    *Outbox
+	unflushed *unflushed
 
+	preparing sync.Mutex // held by prepare
+
+	queueMu sync.Mutex
+	queue   []*commit
+
+	// token is of capacity 1. The holder of the commit token, which has put something in, may use what follows.
+	token      chan struct{}
 	file       *os.File // nil before the first record
 	info       os.FileInfo
 	generation uint64 // of file, or of what an earlier process left
@@ -55,38 +71,175 @@ type journal struct {
 	buf        []byte
 }
 
+// commit is a change that waits for its group.
+type commit struct {
+	*record
+	done chan struct{} // closed when err is known
+	err  error
+}
+
 func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
 
-// append writes the records, and syncs them if durable. After an error they are not in the journal, as far as that
-// can be had from a failing disk. It comes after a ready that returned nil.
-func (j *journal) append(records []record, durable bool) error {
+// commit appends a change and returns its sequence number once it is on stable storage and visible. It can't be called
+// off.
+func (j *journal) commit(r *record) (seq uint64, err error) {
+	c := &commit{record: r, done: make(chan struct{})}
+	j.queueMu.Lock()
+	j.queue = append(j.queue, c)
+	j.queueMu.Unlock()
+	select {
+	case <-c.done:
+	case j.token <- struct{}{}:
+		j.commitGroupLocked()
+		<-j.token
+	}
+	if <-c.done; c.err != nil {
+		return 0, c.err
+	}
+	return r.seq, nil
+}
+
+// commitGroupLocked commits everything that is queued. The caller must hold the commit token.
+//
+// The journal is made ready before the records are: what a checkpoint says must not be said again.
+func (j *journal) commitGroupLocked() {
+	if j.queueIsEmpty() {
+		return // another holder of the token has committed it
+	}
+	err := j.readyLocked()
+	group, records, events := j.takeGroup()
+	if err == nil {
+		err = j.appendLocked(records, true)
+	}
+	if err == nil {
+		j.apply(group)
+		j.outbox.saved(events)
+	}
+	for _, c := range group {
+		c.err = err
+		close(c.done)
+	}
+}
+
+func (j *journal) queueIsEmpty() bool {
+	j.queueMu.Lock()
+	defer j.queueMu.Unlock()
+	return len(j.queue) == 0
+}
+
+// takeGroup takes the queue, numbers it and returns the records to write, the events first: what was acknowledged is
+// older than what is committed now.
+func (j *journal) takeGroup() (group []*commit, records []*record, events savepoint) {
+	j.queueMu.Lock()
+	group, j.queue = j.queue, nil
+	j.queueMu.Unlock()
+	changes := make([]*record, len(group))
+	for i, c := range group {
+		changes[i] = c.record
+	}
+	j.outbox.number(time.Now(), changes...)
+	records, events = j.eventRecords()
+	return group, append(records, changes...), events
+}
+
+// eventRecords returns what the journal does not know of nats-servers: one record or none.
+func (j *journal) eventRecords() (records []*record, events savepoint) {
+	body, events := j.outbox.unsaved()
+	if len(body) == 0 {
+		return nil, events
+	}
+	return []*record{{kind: kindEvents, at: time.Now(), body: body}}, events
+}
+
+// apply makes durable changes visible: first to readers, then to the outbox. So what is announced for a change is never
+// the JWT before it.
+func (j *journal) apply(group []*commit) {
+	var changes []*record
+	for _, c := range group {
+		if c.kind != kindTouch {
+			changes = append(changes, c.record)
+		}
+	}
+	j.unflushed.apply(changes)
+	for _, c := range group {
+		j.outbox.apply(c.record)
+	}
+}
+
+// flushed appends the mark that the files of these changes reach, and makes the changes flushed. The mark is not synced:
+// a crash of this process does not lose it. If it can't be appended the next checkpoint has it. Until then a crash only
+// makes a start write these files once more.
+func (j *journal) flushed(changes []*record) {
+	j.token <- struct{}{}
+	defer func() { <-j.token }()
+	if j.saveLocked(&record{kind: kindMark, seq: j.markLocked(changes), at: time.Now()}) != nil {
+		j.stale = true
+	}
+	j.unflushed.flushed(changes)
+}
+
+// saveEvents writes down what was learned of nats-servers, if that is urgent. If it fails the next commit takes it along.
+func (j *journal) saveEvents() {
+	if !j.outbox.isUrgent() {
+		return
+	}
+	j.token <- struct{}{}
+	defer func() { <-j.token }()
+	_ = j.saveLocked()
+}
+
+// saveLocked appends events and other records. They are synced only if an event is urgent.
+func (j *journal) saveLocked(more ...*record) error {
+	if err := j.readyLocked(); err != nil {
+		return err
+	}
+	urgent := j.outbox.isUrgent()
+	records, events := j.eventRecords()
+	if err := j.appendLocked(append(records, more...), urgent); err != nil {
+		return err
+	}
+	j.outbox.saved(events)
+	return nil
+}
+
+// markLocked returns the sequence number up to which everything is in its file, or superseded by something later, once
+// these changes are flushed too.
+func (j *journal) markLocked(flushed []*record) uint64 {
+	if oldest := j.unflushed.oldestBut(flushed); oldest > 0 {
+		return oldest - 1
+	}
+	return j.outbox.lastSeq()
+}
+
+// appendLocked writes the records, and syncs them if durable. After an error they are not in the journal, as far as
+// that can be had from a failing disk. It comes after a readyLocked that returned nil.
+func (j *journal) appendLocked(records []*record, durable bool) error {
 	j.buf = j.buf[:0]
 	for _, r := range records {
-		r.generation = j.generation
-		j.buf = r.append(j.buf)
+		j.buf = r.append(j.buf, j.generation)
 	}
-	j.zeroAhead(int64(len(j.buf)))
+	j.zeroAheadLocked(int64(len(j.buf)))
 	if _, err := j.file.WriteAt(j.buf, j.end); err != nil {
-		j.cutBack()
+		j.cutBackLocked()
 		return fmt.Errorf("writing the journal: %w", err)
 	}
 	if durable {
 		if err := syncData(j.file); err != nil {
 			j.broken = err
-			j.cutBack()
+			j.cutBackLocked()
 			return fmt.Errorf("syncing the journal: %w", err)
 		}
 	}
 	j.end += int64(len(j.buf))
 	j.zeroed = max(j.zeroed, j.end)
-	if cap(j.buf) > leastLimit {
+	if cap(j.buf) > minCheckpointSize {
 		j.buf = nil
 	}
 	return nil
 }
 
-// cutBack removes what was written past the end.
-func (j *journal) cutBack() {
+// cutBackLocked removes what was written past the end.
+func (j *journal) cutBackLocked() {
 	err := j.file.Truncate(j.end)
 	if err != nil && j.broken == nil {
 		j.broken = err
@@ -97,60 +250,95 @@ func (j *journal) cutBack() {
 	j.zeroed = j.end
 }
 
-// ready sees that file can be appended to.
-func (j *journal) ready() error {
-	if j.file == nil || j.broken != nil || !j.atItsPath() {
-		return j.checkpoint()
+// zeroAheadLocked sees to it that the file has blocks for n more bytes, if they are few and the disk has plenty of room.
+// Whether it works does not matter.
+func (j *journal) zeroAheadLocked(n int64) {
+	if j.end+n <= j.zeroed || n > zeroChunk {
+		return
 	}
-	if j.end <= j.limit && !j.stale {
+	if space, known := spaceAt(j.dir); !known || space.bytes < 64*zeroChunk {
+		return
+	}
+	if _, err := j.file.WriteAt(make([]byte, zeroChunk), j.zeroed); err == nil {
+		j.zeroed += zeroChunk
+	}
+}
+
+// readyLocked sees to it that file can be appended to.
+func (j *journal) readyLocked() error {
+	if j.file == nil || j.broken != nil || !j.isAtItsPath() {
+		return j.checkpointLocked()
+	}
+	if j.end <= j.limit && !j.stale && !j.outbox.needsCheckpoint() {
 		return nil
 	}
-	err := j.checkpoint()
+	err := j.checkpointLocked()
 	if err != nil && j.file != nil && j.broken == nil {
-		j.limit, j.stale = max(leastLimit, j.end+j.end/4), false // the old file will do for some more
+		// The old file will do for some more records.
+		j.limit, j.stale = max(minCheckpointSize, j.end+j.end/4), false
 		return nil
 	}
 	return err
 }
 
-// atItsPath is false when somebody removed the directory, or put something else there.
-func (j *journal) atItsPath() bool {
+// isAtItsPath reports whether the file is still where it was made. It is not if the directory was removed.
+func (j *journal) isAtItsPath() bool {
 	now, err := os.Stat(j.path())
 	return err == nil && os.SameFile(now, j.info)
 }
 
-// checkpoint begins a new file with everything that is known. If it fails, the file at the path is whole,
-// the old one or the new one, and the next append makes another.
-func (j *journal) checkpoint() error {
+// prepare makes the journal's directory, also when the whole store was removed, and sees to it that it is ours.
+func (j *journal) prepare() error {
+	j.preparing.Lock()
+	defer j.preparing.Unlock()
+	if err := mkdirDurable(j.dir); err != nil {
+		return err
+	}
+	if err := writable(j.dir); err != nil {
+		return err
+	}
+	return j.lock.ensure()
+}
+
+// checkpointLocked begins a new file with everything that is known. If it fails, the file at the path is whole, the old
+// one or the new one, and the next append makes another.
+func (j *journal) checkpointLocked() error {
 	if err := j.prepare(); err != nil {
 		return err
 	}
-	known, saved := j.state()
-	b := appendFileHead(nil, j.generation+1)
-	for _, r := range known {
-		r.generation = j.generation + 1
-		b = r.append(b)
-	}
+	content, events := j.snapshotLocked(j.generation + 1)
 	next := filepath.Join(j.dir, nextName)
-	if err := writeSynced(next, b); err != nil {
-		return fmt.Errorf("beginning a journal: %w", err)
+	err := writeSynced(next, content)
+	if err == nil {
+		err = j.replaceByLocked(next)
 	}
-	if err := j.replaceBy(next); err != nil {
+	if err != nil {
 		_ = os.Remove(next)
 		return fmt.Errorf("beginning a journal: %w", err)
 	}
 	j.generation++
-	j.end, j.zeroed = int64(len(b)), int64(len(b))
-	j.limit, j.stale = max(leastLimit, 4*j.end), false
+	j.end, j.zeroed = int64(len(content)), int64(len(content))
+	j.limit, j.stale = max(minCheckpointSize, 4*j.end), false
 	if j.broken = syncDir(j.dir); j.broken == nil {
-		saved()
+		j.outbox.saved(events)
 	}
 	return j.broken
 }
 
-// replaceBy gives the file next the journal's name and opens it. Nothing may be open meanwhile, for Windows.
-func (j *journal) replaceBy(next string) error {
-	j.close()
+// snapshotLocked returns the content of a new file: the snapshot and the changes that are unflushed.
+func (j *journal) snapshotLocked(generation uint64) (content []byte, events savepoint) {
+	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked(nil)))
+	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(), body: body}
+	content = appendFileHead(nil, generation)
+	for _, r := range slices.Insert(j.unflushed.all(), 0, first) {
+		content = r.append(content, generation)
+	}
+	return content, events
+}
+
+// replaceByLocked gives the file next the journal's name and opens it. Nothing may be open meanwhile, for Windows.
+func (j *journal) replaceByLocked(next string) error {
+	j.closeLocked()
 	if err := os.Rename(next, j.path()); err != nil {
 		return err
 	}
@@ -166,37 +354,40 @@ func (j *journal) replaceBy(next string) error {
 	return nil
 }
 
-// zeroAhead sees that the file has blocks for n more bytes, if they are few and the disk has plenty of room. Whether it works does
-// not matter.
-func (j *journal) zeroAhead(n int64) {
-	if j.end+n <= j.zeroed || n > zeroChunk || freeSpace(j.dir) < 64*zeroChunk {
-		return
-	}
-	if _, err := j.file.WriteAt(make([]byte, zeroChunk), j.zeroed); err == nil {
-		j.zeroed += zeroChunk
-	}
-}
-
-func (j *journal) close() {
+func (j *journal) closeLocked() {
 	if j.file != nil {
 		j.file.Close()
 		j.file = nil
 	}
 }
 
-// writeSynced makes a file with this content on stable storage. If it fails there is no file.
-func writeSynced(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
+// leave ends the use of the journal. If it says what the directory does not, it is made to say everything, else it is
+// removed. On a disk that can't be written to, what an earlier process left stays as it is.
+func (j *journal) leave() error {
+	j.token <- struct{}{}
+	defer func() { <-j.token }()
+	defer j.closeLocked()
+	begun := j.file != nil
+	_, events := j.outbox.unsaved()
+	switch needed := !j.unflushed.isEmpty() || j.outbox.isNeeded(); {
+	case needed && begun:
+		return j.checkpointLocked()
+	case needed && events != (savepoint{}):
+		_ = j.checkpointLocked() // it says all but which servers were seen since
+		return nil
+	case needed, !j.lock.owned():
+		return nil
 	}
-	_, err = f.Write(content)
+	j.closeLocked()
+	if _, err := os.Lstat(j.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	err := os.RemoveAll(j.dir)
 	if err == nil {
-		err = f.Sync()
+		err = syncDir(filepath.Dir(j.dir))
 	}
-	err = errors.Join(err, f.Close())
-	if err != nil {
-		_ = os.Remove(path)
+	if !begun {
+		return nil
 	}
 	return err
 }

@@ -234,14 +234,14 @@ func TestWhatACheckpointSaysIsNotSaidAgain(t *testing.T) {
 
 func TestMemoryForWhatIsNotWrittenIsBounded(t *testing.T) {
 	d := open(t, options(t, t.TempDir()))
-	d.SetMostPending(1 << 20)
+	d.SetMaxUnflushed(1 << 20)
 	var all sync.WaitGroup
 	for range 100 {
 		key := jwtstoretest.Key(t)
 		all.Go(func() { put(t, d, key, strings.Repeat("x", 100_000)) })
 	}
 	all.Wait()
-	if n := d.Unwritten(); n > 10 {
+	if n := d.Unflushed(); n > 10 {
 		t.Errorf("%d JWTs of 100 kB are in memory", n)
 	}
 }

@@ -1,35 +1,42 @@
-// Package jwtstore is where account JWTs lie: in a directory (Dir) or in memory (Memory). It does not know what a
-// JWT may say; the caller's allow function decides what may be stored.
+// Package jwtstore keeps account JWTs, in a directory (Dir) or in memory (Memory). It does not know what a JWT may say:
+// the allow function of the caller decides what may be stored.
 //
-// A Dir is three things that follow from each other:
+// The parts of a Dir:
 //
-//	Put, Delete ──> aside file ──> journal record, synced ──> the answer
-//	                                      │
-//	                                      ├──> pending: readers get it from memory   (at once)
-//	                                      ├──> ledger: which nats-server must hear   (at once)
-//	                                      └──> <dir>/XX/KEY.jwt                      (within a second)
+//	journal    every committed change, and what nats-servers have acknowledged
+//	unflushed  the committed changes whose files are not written yet; readers look here first
+//	directory  one file for each JWT and each tombstone; key <-> path
+//	flusher    writes the files of what is unflushed, in the background
+//	Outbox     which nats-server has still to acknowledge which change
 //
-// The journal (journal.go) is the commit. The directory is what the journal says, written out by the materialiser
-// (materialise.go), in exactly the layout that people and other programs know. The ledger (ledger.go) is the
-// outbox: which change which nats-server has still to acknowledge. When all files are written and nothing is owed
-// the journal says nothing that the directory does not, and Close removes it.
+// The way of a change:
 //
-// A Delete leaves a tombstone behind, in <dir>/XX/KEY.jwt.deleted: bytes that whoever deletes chooses, for the allow
-// functions of later Puts to judge by. A later Put does not remove it. Who removes the file by hand, removes the
-// tombstone; who puts a KEY.jwt beside it, has stored a JWT.
+//	Put, Delete ──> journal record, synced ──> answer
+//	                  ├──> unflushed: readers see it         at once
+//	                  ├──> Outbox: it is to be announced     at once
+//	                  └──> <dir>/XX/KEY.jwt                  within a second, by the flusher
+//
+// The record in the journal is the commit; nothing else is written before the answer. The directory follows, in exactly
+// the layout that people and other programs know. If all files are written and nothing is pending in the outbox, the
+// journal says nothing that the directory does not, and Close removes it.
+//
+// A Delete leaves a tombstone in <dir>/XX/KEY.jwt.deleted: bytes that the caller chooses, which the allow functions of
+// later changes see. A later Put does not remove it. To remove that file by hand is to remove the tombstone; to put a
+// KEY.jwt beside it is to store a JWT.
 //
 // # Concurrency
 //
-// All methods may be called from any goroutine. Compare and commit (Put, Delete) are one step for each account; those
-// of different accounts share their sync to stable storage. A version, or that there is none any more, becomes visible
-// to Load at the moment it is durable, never before, and Put or Delete returns after that; so what Load has shown once
-// is not lost by a crash. What
-// nats-servers have acknowledged is written along with later commits and not synced for its own sake: a crash may
-// forget an acknowledgement, and then the change is announced once more.
+// All methods may be called from any goroutine. Compare and commit (Put, Delete) are one step for each account. Changes
+// of different accounts share their sync to stable storage.
 //
-// Locks guard memory, not I/O, with three exceptions: a Put or Delete holds its own account, one at a time leads a group
-// into the journal, and one goroutine at a time writes files out. Load waits for none of them, only for its turn when
-// many others are busy with files.
+// A change becomes visible to Load when it is durable, never before, and Put or Delete returns after that. So what Load
+// has shown once is not lost by a crash. The outbox has the change a moment after Load. Acknowledgements of
+// nats-servers are written along with later commits and not synced for their own sake. After a crash an acknowledgement
+// may be missing; then the change is announced once more.
+//
+// Locks guard memory, not I/O, with three exceptions: a Put or Delete holds its own account, the holder of the commit
+// token writes the journal, and one goroutine at a time flushes. Load waits for none of them. It waits only when many
+// other goroutines read files.
 package jwtstore
 
 import (
@@ -37,55 +44,61 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
-// Stamp says which version of a JWT Load returned; equal stamps mean equal bytes. The zero Stamp is no version.
+// Stamp identifies the version that Load returned; equal stamps mean equal bytes. The zero Stamp is no version.
 //
-//	of a file       {size, mtime, inode, ctime}   times in nanoseconds
-//	of a commit     {-1, seq, 0, 0}               committed, its file is not written yet
-//	of a hot file   {-2, n, 0, 0}                 just written to: n is new each time, so it never compares equal
+//	of a file              {size, mtime, inode, ctime}   times in Unix ns
+//	of an unflushed JWT    {-1, seq, 0, 0}
+//	of a hot file          {-2, n, 0, 0}                 just written to: n is new each time, so it never compares equal
 type Stamp [4]int64
 
 func commitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
 
-// Change is one committed change of an account that the nats-servers are to hear of.
+// Change is one committed change of an account, to be announced to the nats-servers. The zero Change is none.
 type Change struct {
 	Seq uint64
 	Key string
 	At  time.Time // of the commit
 }
 
-// maxJWT is the size of the largest JWT that is read or stored, in bytes. Real ones have one to a hundred KiB.
-const maxJWT = 4 << 20
+const (
+	// maxJWT is the size of the largest JWT that is read or stored, in bytes. Real ones have one to a hundred KiB.
+	maxJWT = 4 << 20
+	// maxKind is the length of the longest kind of origin, in bytes: the journal has one byte for it.
+	maxKind = 255
+)
 
-// ErrLocked says that another process, or another Dir of this one, has the directory open.
+// ErrLocked is returned when another process, or another Dir of this one, has the directory open.
 var ErrLocked = errors.New("the store directory is in use")
 
 // ErrClosed is returned by a Put, Delete or Touch after Close.
 var ErrClosed = fmt.Errorf("the JWT store is closed: %w", fs.ErrClosed)
 
-// errIrregular is a file that can't be a JWT, whatever it contains. A Put may replace it.
+// errIrregular is returned for a file that can't be a JWT, whatever it contains. A Put may replace it.
 var errIrregular = errors.New("not a JWT file")
 
 // checkPut refuses what no store takes.
-func checkPut(key, door string, jwt []byte) error {
-	if !validName(key) {
+func checkPut(key, kind string, jwt []byte) error {
+	if !isName(key) {
 		return fmt.Errorf("%q is not a public account key", key)
 	}
-	return errors.Join(checkDoor(door), checkSize("JWT", jwt))
+	return errors.Join(checkKind(kind), checkSize("JWT", jwt))
 }
 
-// checkDelete is checkPut for a Delete. There is nothing to delete for what can't be a key.
-func checkDelete(key, door string) error {
-	if !validKey(key) {
+// checkDelete is checkPut for a Delete and a Touch. What can't be a key is not stored.
+func checkDelete(key, kind string) error {
+	if !trust.IsAccountKey(key) {
 		return unknown(key)
 	}
-	return checkDoor(door)
+	return checkKind(kind)
 }
 
-func checkDoor(door string) error {
-	if len(door) > 255 {
-		return errors.New("the name of the door is longer than 255 bytes")
+func checkKind(kind string) error {
+	if len(kind) > maxKind {
+		return fmt.Errorf("the kind of origin has %d bytes, the limit is %d", len(kind), maxKind)
 	}
 	return nil
 }

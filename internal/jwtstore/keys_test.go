@@ -104,7 +104,7 @@ func TestKeysWhileFilesTakeTheirNewPlace(t *testing.T) {
 			for _, key := range keys[1:] {
 				put(t, d, key, "new")
 			}
-			d.WriteOut()
+			d.Flush()
 		})
 		var got []string
 		for key, err := range d.Keys() {

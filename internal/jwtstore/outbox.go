@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
 // Outbox remembers which nats-server has still to acknowledge which change. Its store fills it: a committed change
@@ -252,16 +254,29 @@ func (o *Outbox) forgetLocked(name string) bool {
 	return true
 }
 
-// next returns the sequence number of the next change, and whether it is to be announced.
-func (o *Outbox) next() (seq uint64, announce bool) {
+// number gives changes the next sequence numbers, the time, and the flag that they are not to be announced. The numbers
+// are taken when the changes are applied.
+func (o *Outbox) number(now time.Time, changes ...*record) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return o.head + 1, o.announce
+	for i, r := range changes {
+		r.seq, r.at = o.head+1+uint64(i), now
+		if !o.announce || trust.IsActivationHash(r.key) {
+			r.flags = flagQuiet
+		}
+	}
+}
+
+// lastSeq returns the sequence number of the last change.
+func (o *Outbox) lastSeq() uint64 {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.head
 }
 
 // apply records a change that is durable. One that is not to be announced leaves an older one of its account pending:
 // an announcement always carries the account's latest JWT. A deletion leaves nothing pending.
-func (o *Outbox) apply(r record) {
+func (o *Outbox) apply(r *record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.head = r.seq

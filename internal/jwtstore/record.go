@@ -17,36 +17,37 @@ import (
 //	32  time                 Unix ns
 //	40  kind                 1 byte
 //	41  flags                1 byte
-//	42  length of the door   1 byte
+//	42  length of the origin 1 byte
 //	43  length of the key    1 byte
 //	44  zero                 4 bytes
-//	48  door, key, body
+//	48  origin, key, body
 //	    zeros up to a multiple of 8
 //
 // The head has a CRC of its own, so that no length is believed that was not written as one.
 type record struct {
-	kind       kind
+	kind       recordKind
 	flags      byte
 	generation uint64
 	seq        uint64
 	at         time.Time
-	door       string
+	origin     string // kind of the origin, for people
 	key        string
 	body       []byte
 }
 
-type kind byte
+// recordKind says what a record means.
+type recordKind byte
 
 const (
-	kindSnapshot kind = 1 + iota // seq: the head; body: mark (uvarint), ledger. First in every file, and only there
-	kindPut                      // seq: of the change; body: the JWT
-	kindTouch                    // seq: of the change
-	kindMark                     // seq: up to here every JWT and tombstone is in its file, and no deleted JWT is
-	kindNews                     // body: what became known of nats-servers, see news.go
-	kindDelete                   // seq: of the change; body: the tombstone
+	kindSnapshot recordKind = 1 + iota // seq: the head; body: mark (uvarint), outbox. First in every file, and only there
+	kindPut                            // seq: of the change; body: the JWT
+	kindTouch                          // seq: of the change
+	kindMark                           // seq: up to here every JWT and tombstone is in its file, and no deleted JWT is
+	kindEvents                         // body: what was learned of nats-servers, see event
+	kindDelete                         // seq: of the change; body: the tombstone
 )
 
-// flagQuiet marks a change that is not owed to nats-servers.
+// flagQuiet marks a change that is not to be announced to nats-servers.
 const flagQuiet byte = 1
 
 const (
@@ -56,16 +57,24 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// bodySize is the length of the body in bytes; nil has none.
+func (r *record) bodySize() int64 {
+	if r == nil {
+		return 0
+	}
+	return int64(len(r.body))
+}
+
 func padded(n int) int { return (n + 7) &^ 7 }
 
-// size is what the record takes in the file.
-func (r *record) size() int { return padded(recordHead + len(r.door) + len(r.key) + len(r.body)) }
+// size is how many bytes the record takes in the file.
+func (r *record) size() int { return padded(recordHead + len(r.origin) + len(r.key) + len(r.body)) }
 
-// append appends the record to b, whose length is a multiple of 8.
-func (r *record) append(b []byte) []byte {
+// append appends the record to b, whose length is a multiple of 8, for a file of this generation.
+func (r *record) append(b []byte, generation uint64) []byte {
 	start := len(b)
 	b = append(b, make([]byte, recordHead)...)
-	b = append(b, r.door...)
+	b = append(b, r.origin...)
 	b = append(b, r.key...)
 	b = append(b, r.body...)
 	head, body := b[start:start+recordHead], b[start+recordHead:]
@@ -73,10 +82,10 @@ func (r *record) append(b []byte) []byte {
 	le := binary.LittleEndian
 	le.PutUint32(head[8:], uint32(len(body)))
 	le.PutUint32(head[12:], crc32.Checksum(body, castagnoli))
-	le.PutUint64(head[16:], r.generation)
+	le.PutUint64(head[16:], generation)
 	le.PutUint64(head[24:], r.seq)
 	le.PutUint64(head[32:], uint64(r.at.UnixNano()))
-	head[40], head[41], head[42], head[43] = byte(r.kind), r.flags, byte(len(r.door)), byte(len(r.key))
+	head[40], head[41], head[42], head[43] = byte(r.kind), r.flags, byte(len(r.origin)), byte(len(r.key))
 	le.PutUint32(head[4:], crc32.Checksum(head[8:], castagnoli))
 	for len(b)%8 != 0 {
 		b = append(b, 0)
@@ -84,8 +93,7 @@ func (r *record) append(b []byte) []byte {
 	return b
 }
 
-// parseRecord reads the record at the beginning of b; ok is false if there is no whole one. Its body is a part of
-// b.
+// parseRecord reads the record at the beginning of b; ok is false if there is no whole one. Its body is a part of b.
 func parseRecord(b []byte) (r record, ok bool) {
 	if len(b) < recordHead || string(b[:4]) != magic {
 		return record{}, false
@@ -94,8 +102,8 @@ func parseRecord(b []byte) (r record, ok bool) {
 	if le.Uint32(b[4:]) != crc32.Checksum(b[8:recordHead], castagnoli) {
 		return record{}, false
 	}
-	length, door, key := le.Uint32(b[8:]), int(b[42]), int(b[43])
-	if uint64(length) > uint64(len(b)-recordHead) || door+key > int(length) {
+	length, origin, key := le.Uint32(b[8:]), int(b[42]), int(b[43])
+	if uint64(length) > uint64(len(b)-recordHead) || origin+key > int(length) {
 		return record{}, false
 	}
 	body := b[recordHead : recordHead+int(length)]
@@ -103,14 +111,14 @@ func parseRecord(b []byte) (r record, ok bool) {
 		return record{}, false
 	}
 	return record{
-		kind:       kind(b[40]),
+		kind:       recordKind(b[40]),
 		flags:      b[41],
 		generation: le.Uint64(b[16:]),
 		seq:        le.Uint64(b[24:]),
 		at:         time.Unix(0, int64(le.Uint64(b[32:]))),
-		door:       string(body[:door]),
-		key:        string(body[door : door+key]),
-		body:       body[door+key:],
+		origin:     string(body[:origin]),
+		key:        string(body[origin : origin+key]),
+		body:       body[origin+key:],
 	}, true
 }
 

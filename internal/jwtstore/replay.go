@@ -2,10 +2,14 @@ package jwtstore
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"iter"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 )
@@ -15,28 +19,41 @@ type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
 	outbox     *Outbox
-	last       map[string]record // the latest Put or Delete of each account, if it may not be written out
-	deletes    map[string]record // the latest Delete of each account, if it may not be written out
-	damage     []string          // what was skipped, for people
+	last       map[string]*record // the latest Put or Delete of each account, if it may be unflushed
+	deletes    map[string]*record // the latest Delete of each account, if it may be unflushed
+	damage     []string           // what was skipped, for people
 }
 
-// replay reads a journal file. It reads on after damage, at every multiple of 8, so that one bad record does not
-// take the later ones with it. What is missing or torn at the end is no damage: it is how a crash looks, and nobody
-// was told that it is stored.
+// readJournal replays the journal of an earlier process. Without one, nothing has happened.
+func readJournal(path string) (*replayed, error) {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	s, err := replay(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// replay reads a journal file. After damage it goes on at the next multiple of 8 at which a record is. So one bad record
+// does not take the later ones with it. What is missing or torn at the end is no damage: a crash leaves that, and no
+// client was told that it is stored.
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
 	if whole && version != formatVersion {
 		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
 	}
-	s := &replayed{generation: generation, outbox: newOutbox(false, nil), last: map[string]record{}, deletes: map[string]record{}}
+	s := &replayed{generation: generation, outbox: newOutbox(false, nil), last: map[string]*record{}, deletes: map[string]*record{}}
 	if !whole && len(data) > 0 {
 		s.generation = newestGeneration(data)
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
-	written := func(_ string, r record) bool { return r.seq <= s.mark }
-	maps.DeleteFunc(s.last, written)
-	maps.DeleteFunc(s.deletes, written)
+	flushed := func(_ string, r *record) bool { return r.seq <= s.mark }
+	maps.DeleteFunc(s.last, flushed)
+	maps.DeleteFunc(s.deletes, flushed)
 	return s, nil
 }
 
@@ -49,15 +66,15 @@ func newestGeneration(data []byte) (newest uint64) {
 }
 
 // records yields the whole records of data and where they start.
-func records(data []byte) func(yield func(record, int) bool) {
-	return func(yield func(record, int) bool) {
+func records(data []byte) iter.Seq2[*record, int] {
+	return func(yield func(*record, int) bool) {
 		for at := 0; at+recordHead <= len(data); {
 			r, ok := parseRecord(data[at:])
 			if !ok {
 				at += 8
 				continue
 			}
-			if !yield(r, at) {
+			if !yield(&r, at) {
 				return
 			}
 			at += r.size()
@@ -87,7 +104,7 @@ func (s *replayed) scan(data []byte) {
 	}
 }
 
-func (s *replayed) apply(r record) {
+func (s *replayed) apply(r *record) {
 	switch r.kind {
 	case kindSnapshot:
 		s.restore(r.body)
@@ -102,21 +119,21 @@ func (s *replayed) apply(r record) {
 		s.change(r)
 	case kindMark:
 		s.mark = max(s.mark, r.seq)
-	case kindNews:
+	case kindEvents:
 		s.outbox.replay(r.body)
 	}
 }
 
 // keepLatest keeps r in one of the maps of replayed, unless it has a later one of the account.
-func keepLatest(of map[string]record, r record) {
-	if had, found := of[r.key]; validName(r.key) && len(r.body) <= maxJWT && (!found || had.seq < r.seq) {
+func keepLatest(of map[string]*record, r *record) {
+	if had := of[r.key]; isName(r.key) && len(r.body) <= maxJWT && (had == nil || had.seq < r.seq) {
 		of[r.key] = r
 	}
 }
 
 // change tells the outbox. A snapshot is followed by changes that it knows already.
-func (s *replayed) change(r record) {
-	if r.seq > s.outbox.head && validName(r.key) {
+func (s *replayed) change(r *record) {
+	if r.seq > s.outbox.head && isName(r.key) {
 		s.outbox.apply(r)
 	}
 }
@@ -134,27 +151,20 @@ func (s *replayed) restore(body []byte) {
 	s.mark, s.outbox = mark, outbox
 }
 
-// unwritten returns what may not be written out, oldest first: of each account the last Put or Delete, and before a
-// Put the Delete whose tombstone stays. Their bodies do not keep the file's bytes in memory.
-func (s *replayed) unwritten() []record {
+// unflushed returns what may be unflushed, oldest first: of each account the last Put or Delete, and before a Put the
+// Delete whose tombstone stays. Their bodies do not keep the file's bytes in memory.
+func (s *replayed) unflushed() []*record {
 	all := slices.Collect(maps.Values(s.last))
 	for key, r := range s.deletes {
 		if s.last[key].kind == kindPut {
 			all = append(all, r)
 		}
 	}
-	for i := range all {
-		all[i].body = bytes.Clone(all[i].body)
+	for _, r := range all {
+		r.body = bytes.Clone(r.body)
 	}
-	slices.SortFunc(all, bySeq)
+	slices.SortFunc(all, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
 	return all
-}
-
-func bySeq(a, b record) int {
-	if a.seq < b.seq {
-		return -1
-	}
-	return 1
 }
 
 // complaint is one line about the damage, "" if there is none.

@@ -43,8 +43,8 @@ func writable(dir string) error {
 	return err
 }
 
-// freeSpace is not known: nothing is written ahead.
-func freeSpace(string) int64 { return 0 }
+// spaceAt is not known: nothing is written ahead.
+func spaceAt(string) (space, bool) { return space{}, false }
 
 // syncDir does nothing: directories can't be synced here.
 func syncDir(string) error { return nil }

@@ -4,6 +4,7 @@ package jwtstore
 
 import (
 	"io/fs"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -59,13 +60,21 @@ func writable(dir string) error {
 	return nil
 }
 
-// freeSpace is what this process may still write to the file system of path, in bytes.
-func freeSpace(path string) int64 {
+// spaceAt returns what the file system of path still takes; known is false if it does not say.
+func spaceAt(path string) (s space, known bool) {
 	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil {
-		return 0
+	if unix.Statfs(path, &st) != nil || st.Blocks == 0 {
+		return space{}, false
 	}
-	return int64(st.Bavail) * int64(st.Bsize)
+	free := uint64(st.Bavail)
+	if os.Geteuid() == 0 {
+		free = uint64(st.Bfree) // root may use what is reserved
+	}
+	s = space{bytes: int64(free) * int64(st.Bsize), files: int64(st.Ffree)}
+	if st.Files == 0 {
+		s.files = math.MaxInt64 // there is no limit
+	}
+	return s, true
 }
 
 // syncDir makes the names in a directory durable.

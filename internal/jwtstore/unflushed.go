@@ -1,0 +1,143 @@
+package jwtstore
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// maxUnflushed bounds the JWTs and tombstones that are unflushed, in bytes. A Put that would exceed it waits.
+const maxUnflushed = 64 << 20
+
+// unflushed is the committed Puts and Deletes whose files are not written yet. Of each account these are the last one,
+// and a Delete before a Put: the tombstone stays when a JWT is put.
+//
+//	committed        latest       tombstones
+//	Put 1            Put 1
+//	Delete 2         Delete 2
+//	Put 3            Put 3        Delete 2
+//	Delete 4         Delete 4
+//
+// The methods may be called from any goroutine.
+type unflushed struct {
+	room *semaphore.Weighted // bytes that more changes may have
+
+	mu         sync.RWMutex
+	latest     map[string]*record
+	tombstones map[string]*record
+}
+
+// newUnflushed returns a set with changes that a journal was found to have, oldest first. They may be more than
+// maxUnflushed: after a crash the journal can have more changes than it had to.
+func newUnflushed(replayed []*record) *unflushed {
+	u := &unflushed{latest: map[string]*record{}, tombstones: map[string]*record{}}
+	size := int64(0)
+	for _, r := range replayed {
+		u.applyLocked(r)
+		size += int64(len(r.body))
+	}
+	u.room = semaphore.NewWeighted(max(maxUnflushed, size+maxJWT))
+	u.room.TryAcquire(size) // it has that much
+	return u
+}
+
+// apply makes durable changes visible. What they supersede need not be flushed any more.
+func (u *unflushed) apply(changes []*record) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range changes {
+		u.room.Release(u.applyLocked(r))
+	}
+}
+
+// applyLocked returns the size of what r supersedes.
+func (u *unflushed) applyLocked(r *record) (superseded int64) {
+	before := u.latest[r.key]
+	u.latest[r.key] = r
+	if r.kind == kindPut && before != nil && before.kind == kindDelete {
+		u.tombstones[r.key] = before
+		return 0
+	}
+	if r.kind == kindDelete {
+		superseded = u.tombstones[r.key].bodySize()
+		delete(u.tombstones, r.key)
+	}
+	return superseded + before.bodySize()
+}
+
+// flushed removes changes whose files are durable, unless they were superseded meanwhile.
+func (u *unflushed) flushed(changes []*record) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range changes {
+		for _, set := range [...]map[string]*record{u.latest, u.tombstones} {
+			if set[r.key] == r {
+				delete(set, r.key)
+				u.room.Release(r.bodySize())
+			}
+		}
+	}
+}
+
+// last returns the last Put or Delete of key, nil if it is flushed.
+func (u *unflushed) last(key string) *record {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.latest[key]
+}
+
+// lastDelete returns the last Delete of key, nil if its tombstone is flushed.
+func (u *unflushed) lastDelete(key string) *record {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	if r := u.latest[key]; r != nil && r.kind == kindDelete {
+		return r
+	}
+	return u.tombstones[key]
+}
+
+// kinds returns whether the last change of an account is a Put or a Delete, for every account that has one.
+func (u *unflushed) kinds() map[string]recordKind {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	all := make(map[string]recordKind, len(u.latest))
+	for key, r := range u.latest {
+		all[key] = r.kind
+	}
+	return all
+}
+
+// all returns every change, oldest first.
+func (u *unflushed) all() []*record {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	all := slices.AppendSeq(make([]*record, 0, len(u.latest)+len(u.tombstones)), maps.Values(u.latest))
+	all = slices.AppendSeq(all, maps.Values(u.tombstones))
+	slices.SortFunc(all, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
+	return all
+}
+
+// oldestBut returns the lowest sequence number of a change that is none of these; 0 if there is no such change.
+func (u *unflushed) oldestBut(these []*record) uint64 {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	skip := make(map[*record]bool, len(these))
+	for _, r := range these {
+		skip[r] = true
+	}
+	oldest := uint64(0)
+	for _, set := range [...]map[string]*record{u.latest, u.tombstones} {
+		for _, r := range set {
+			if (oldest == 0 || r.seq < oldest) && !skip[r] {
+				oldest = r.seq
+			}
+		}
+	}
+	return oldest
+}
+
+// isEmpty reports whether every change is in its file.
+func (u *unflushed) isEmpty() bool { return u.oldestBut(nil) == 0 }
