@@ -74,8 +74,9 @@ type daemon struct {
 	notifier    *notifier.Notifier
 	client      *resolver.Client
 	resolver    *resolver.Server
-	follower    *follower       // nil unless we follow another server
-	mirror      *dirsync.Mirror // nil unless somebody else writes what is served
+	follower    *follower        // nil unless we follow another server
+	syncer      *dirsync.Syncer  // nil unless another program writes what is served
+	unsaved     *dirsync.Unsaved // as syncer
 	http        *task
 	server      *httpserver.Server
 	link        *link
@@ -127,16 +128,25 @@ func Run(ctx context.Context, o Options) error {
 	return d.live(ctx, trust, door)
 }
 
-// furnish makes what serves the store, and fills that from the folder if somebody else writes it.
-func (d *daemon) furnish(ctx context.Context, trust anchors, folder *jwtstore.Folder) {
+// furnish makes what serves the store, and fills that from the folder if another program writes it.
+func (d *daemon) furnish(ctx context.Context, trust anchors, folder *dirsync.Folder) {
 	if folder == nil {
 		d.wire(trust, d.store)
 		return
 	}
 	tokens := activations.NewMemory()
 	d.wire(trust, tokens)
-	d.mirror = dirsync.New(dirsync.Options{Folder: folder, Store: d.store, Tokens: tokens, Gate: d.registry, Activations: d.activations, Warn: d.warn})
-	d.mirror.Fill(ctx)
+	d.unsaved = new(dirsync.Unsaved)
+	d.syncer = dirsync.New(dirsync.Options{
+		Folder:      folder,
+		Store:       d.store,
+		Accounts:    d.registry,
+		Activations: d.activations,
+		Tokens:      tokens,
+		Unsaved:     d.unsaved,
+		Log:         d.log,
+	})
+	d.syncer.Fill(ctx)
 }
 
 func (d *daemon) say(format string, args ...any)  { d.log.Info(fmt.Sprintf(format, args...)) }
@@ -263,8 +273,8 @@ func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
 	if every := d.Config.Store.CleanupInterval; every > 0 {
 		d.tasks.Go(func() error { return d.cleanUp(failed, every) })
 	}
-	if d.mirror != nil {
-		d.tasks.Go(func() error { return d.mirror.Run(failed) })
+	if d.syncer != nil {
+		d.tasks.Go(func() error { return d.syncer.Run(failed) })
 	}
 	d.say("nats-account-server is running")
 	d.sayResolvers(trust)

@@ -104,8 +104,8 @@ func (d *daemon) serverOptions(c config.Config, trust anchors, door door, f *fol
 // newAPI is the handler behind the door.
 func (d *daemon) newAPI(c config.Config, trust anchors, door door, f *follower) *httpapi.API {
 	o := httpapi.Options{Gate: d.registry, Activations: d.activations, MaxPack: c.MaxPack, ReadOnly: d.Config.Store.ReadOnly, Log: d.log}
-	if d.mirror != nil {
-		o.Gate = mirrored{d.registry, d.mirror}
+	if d.unsaved != nil {
+		o.Gate = unsaved{d.registry, d.unsaved}
 	}
 	if f != nil {
 		o.Gate, o.ReadOnly, o.Primary = following{d.registry, f.Replica}, true, config.Blanked(f.of.url)

@@ -69,8 +69,8 @@ func (d *daemon) swap(c config.Config, trust anchors, follower *follower) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
 	trust.announce(c, d.say, d.warn)
 	d.registry.SetTrust(trust.Trust)
-	if d.mirror != nil {
-		d.mirror.Again()
+	if d.syncer != nil {
+		d.syncer.Rejudge()
 	}
 	d.notifier.SetForget(c.ForgetServer)
 	d.useSigning(c)

@@ -1,22 +1,28 @@
-// Package mirror keeps a store as a folder is that somebody else writes: a directory of JWTs under version control, or the folder
-// of nsc.
+// Package dirsync keeps a store like a directory that another program writes: a directory of JWTs
+// under version control, or the directory of nsc.
 //
-//	folder ──> what has changed ──> gate ──> store      files.go
-//	       ──> what is gone     ──> taken out
+//	Folder ──> a File has changed ──> accounts.Put    ──> store     folder.go, watch.go
+//	       ──> a File is gone     ──> accounts.Remove ──> store
 //
-// Every file goes through the gate like what comes by any other door. So the store is what of the folder can be served, and knows
-// which nats-server has heard of what. Activation tokens are kept in memory.
+// Every file is decided about like what comes in any other way. So the store has what can be served
+// of the directory, and which nats-server has acknowledged what. What a File can be, and how it
+// comes to be that, is the table in state.go.
+//
+// Activation tokens are kept in memory. JWTs that the store has no room for are Unsaved.
 package dirsync
 
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
@@ -24,201 +30,162 @@ import (
 )
 
 const (
-	// settleAfter is when files that are being written, or that come many at a time, are looked at again.
-	settleAfter = 150 * time.Millisecond
-	// lookEvery is how often the files are looked at although nobody said that they changed: not every file system says. What
-	// can't be taken now, since there is no room or it is from the future, is offered again then.
-	lookEvery = 30 * time.Second
-	// fillTries is how often a folder that somebody is writing to is looked at before what there is will have to do.
-	fillTries = 5
-	// offeredAtOnce is how many files are on their way through the gate: their commits share a sync.
-	offeredAtOnce = 32
+	// settleTime is when files that are being written, or that come many at a time, are looked at
+	// again.
+	settleTime = 150 * time.Millisecond
+	// lookInterval is how often the files are looked at without any notice of a change: not every
+	// file system gives one. What can't be taken now is offered again after this time.
+	lookInterval = 30 * time.Second
+	// maxFillLooks is how often Fill looks at a directory that is being written to.
+	maxFillLooks = 5
+	// maxOffers bounds the files that are decided about at a time. Their commits share a sync.
+	maxOffers = 32
 )
 
-// Options is what a Mirror needs.
+// Store is what the accounts are kept in: two methods of accounts.Store.
+type Store interface {
+	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
+	Keys() iter.Seq2[string, error]
+}
+
+// Options is what a Syncer needs.
 type Options struct {
-	Folder      *jwtstore.Folder
-	Store       accounts.Store // behind Gate
+	Folder      *Folder
+	Store       Store // of Accounts
+	Accounts    *accounts.Registry
 	Activations *activations.Registry
 	Tokens      *activations.Memory // the store of Activations
-	Gate        *accounts.Registry
-	Warn        func(format string, args ...any)
+	Unsaved     *Unsaved
+	Log         *slog.Logger
 }
 
-// Mirror is a folder at work. Again and Unsaved may be called from any goroutine; all else is for one.
-type Mirror struct {
+// Syncer keeps a store like a Folder. Rejudge may be called from any goroutine, Fill and Run from
+// one.
+type Syncer struct {
 	Options
-	kick chan struct{} // of capacity 1: everything is to be looked at again
-	full atomic.Bool   // there may be something unsaved in later: else nobody who asks has to wait for mu
+	wake         chan struct{} // of capacity 1: a look is wanted now
+	trustChanged atomic.Bool   // since the last look
+	filled       bool          // Fill is done: a token that changes from now on is announced
+	swept        bool          // what the store had from earlier and the Folder has not was removed
+	unreadable   condition     // what keeps the Folder from being read
+	unwatched    condition     // what keeps changes from being noticed
 
-	mu      sync.Mutex
-	files   map[string]*shelved // by path: what was taken from it last
-	copies  map[string]int      // by key: how many of files have it
-	refused map[string]refusal  // by path: what was said of it last
-	later   map[string]late     // by path: what is to be offered again, for it may be taken then
-	lost    []shelved           // what has lost its file
-	stuck   map[string]bool     // keys that could not be taken out
-	news    bool                // an account was offered since the activation tokens were
-	filled  bool                // Fill is done: what changes from now on is news
-	swept   bool                // what the store remembers and the folder does not have was taken out
-	broken  string              // what was last said to keep the folder from being read
-	blind   string              // what was last said to keep changes from being noticed
+	mu        sync.Mutex
+	lost      []*File // gone or stuck
+	tokensDue bool    // the waiting tokens are to be offered
 }
 
-// shelved is what was taken from a file.
-type shelved struct {
-	key string // of an account, or the hash of an activation token
-	sum [sha256.Size]byte
-}
+// New returns a Syncer that has not looked at its Folder yet.
+func New(o Options) *Syncer { return &Syncer{Options: o, wake: make(chan struct{}, 1)} }
 
-// late is a file that is to be offered again.
-type late struct {
-	jwtstore.File
-	after   time.Time // then
-	unsaved bool      // it is good, but there is no room for it
-}
-
-// refusal is a file that is not served as it is now.
-type refusal struct {
-	key  string // "" if it may be anybody's
-	text string
-}
-
-// New returns a Mirror of a folder that has not been looked at.
-func New(o Options) *Mirror {
-	return &Mirror{Options: o, kick: make(chan struct{}, 1),
-		files: map[string]*shelved{}, copies: map[string]int{}, refused: map[string]refusal{}, later: map[string]late{}, stuck: map[string]bool{}}
-}
-
-// Again has every file judged anew: whom we trust has changed.
-func (m *Mirror) Again() {
+// Rejudge has every file decided about again, because the trust has changed.
+func (s *Syncer) Rejudge() {
+	s.trustChanged.Store(true)
 	select {
-	case m.kick <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Fill fills the store before anybody asks, also with what has been written just now. Run comes after it.
-func (m *Mirror) Fill(ctx context.Context) {
-	for range fillTries {
-		if m.look(ctx) || ctx.Err() != nil {
+// Fill fills the store before it is served, also with what was written just now. Run comes after
+// it.
+func (s *Syncer) Fill(ctx context.Context) {
+	for range maxFillLooks {
+		if s.look(ctx) || ctx.Err() != nil {
 			break
 		}
-		time.Sleep(settleAfter)
+		pause(ctx, settleTime)
 	}
-	m.filled = true
+	s.filled = true
 }
 
-// sweep takes out what the store remembers and the folder does not have any more, once it is known what the folder has: a file
-// that can't be read or decoded may be anybody's.
-func (m *Mirror) sweep(c *crew) {
-	if m.swept || m.broken != "" {
-		return
-	}
-	there := map[string]bool{}
-	for _, f := range m.files {
-		there[f.key] = true
-	}
-	for path, f := range m.refused {
-		if m.files[path] == nil && f.key == "" {
-			return
-		}
-		there[f.key] = true
-	}
-	m.swept = true
-	for key, err := range m.Store.Keys() {
-		if err == nil && !there[key] {
-			c.do(func() { m.takeOut(c.ctx, shelved{key: key}) })
-		}
-	}
-	c.all.Wait()
+// pause returns after d, or when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
 }
 
-// Run follows the folder until ctx ends. The first wait begins to watch, and ends at once.
-func (m *Mirror) Run(ctx context.Context) error {
-	defer m.Folder.Close()
-	for settled := true; ctx.Err() == nil; settled = m.look(ctx) {
-		m.wait(ctx, settled)
+// Run follows the Folder until ctx ends. The first wait begins to watch, and returns at once.
+func (s *Syncer) Run(ctx context.Context) error {
+	defer s.Folder.Close()
+	for settled := true; ctx.Err() == nil; settled = s.look(ctx) {
+		s.wait(ctx, settled)
 	}
 	return nil
 }
 
 // wait returns when the files are to be looked at again.
-func (m *Mirror) wait(ctx context.Context, settled bool) {
-	within := lookEvery
+func (s *Syncer) wait(ctx context.Context, settled bool) {
+	timeout := lookInterval
 	if !settled {
-		within = settleAfter
+		timeout = settleTime
 	}
-	waiting, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	go func() {
-		select {
-		case <-m.kick:
-			m.Folder.Forget()
-			cancel()
-		case <-waiting.Done():
-		}
-	}()
-	err := m.Folder.Watch(waiting)
-	if err != nil && waiting.Err() != nil {
+	err := s.Folder.Watch(ctx, s.wake)
+	if ctx.Err() != nil {
 		err = nil
 	}
-	m.say(&m.blind, cmp.Or(err, m.Folder.Deaf()), fmt.Sprintf("changes are noticed every %s only: ", lookEvery))
-	if err != nil {
-		<-waiting.Done()
+	if problem := cmp.Or(err, s.Folder.Unwatched()); problem != nil {
+		s.unwatched.log(s.Log, fmt.Errorf("changes are noticed every %s only: %w", lookInterval, problem))
+	} else {
+		s.unwatched.log(s.Log, nil)
+	}
+	if err == nil {
+		return
+	}
+	select {
+	case <-s.wake:
+	case <-ctx.Done():
 	}
 }
 
-// look offers what has changed, and takes out what is gone. It returns when all of that is done.
-func (m *Mirror) look(ctx context.Context) (settled bool) {
-	due := m.due()
-	c := crew{ctx: ctx, turn: make(chan struct{}, offeredAtOnce)}
-	gone, settled, err := m.Folder.Scan(func(f jwtstore.File) {
-		delete(due, f.Path)
-		c.do(func() { m.offer(ctx, f) })
-	})
-	for _, f := range due { // they are as they were
-		c.do(func() { m.offer(ctx, f) })
+// look offers what has changed and removes what is gone, and returns when all of that is done.
+// settled is false if the next look may see more, though nothing changes until then.
+func (s *Syncer) look(ctx context.Context) (settled bool) {
+	if s.trustChanged.Swap(false) {
+		s.Folder.Rejudge()
 	}
-	c.all.Wait()
-	for _, path := range gone {
-		m.forget(path)
+	group := newGroup()
+	gone, settled, err := s.Folder.Scan(func(f *File) { group.Go(func() error { s.offer(ctx, f); return nil }) })
+	_ = group.Wait()
+	s.offerDue(ctx)
+	for _, f := range gone {
+		s.lose(f)
 	}
-	settled = m.dropLost(&c) && settled
-	m.activate(ctx)
-	m.say(&m.broken, err, "")
-	if settled {
-		m.sweep(&c)
+	settled = s.removeLost(ctx) && settled
+	s.offerTokens(ctx)
+	s.keepUnsaved()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	s.unreadable.log(s.Log, err)
+	if settled && err == nil && !s.swept {
+		s.sweep(ctx)
 	}
 	return settled
 }
 
-// crew does many things at a time, offeredAtOnce of them, until ctx ends.
-type crew struct {
-	ctx  context.Context
-	turn chan struct{}
-	all  sync.WaitGroup
+// newGroup returns a group that does maxOffers things at a time.
+func newGroup() *errgroup.Group {
+	group := new(errgroup.Group)
+	group.SetLimit(maxOffers)
+	return group
 }
 
-func (c *crew) do(f func()) {
-	if c.ctx.Err() != nil {
-		return
-	}
-	c.turn <- struct{}{}
-	c.all.Go(func() {
-		defer func() { <-c.turn }()
-		f()
-	})
-}
+// condition is something that is wrong for a while. It is logged when it begins and when it
+// changes.
+type condition struct{ logged string }
 
-// say says once what is wrong, until it is something else or nothing.
-func (m *Mirror) say(said *string, err error, prefix string) {
+// log notes what is wrong now; nil means that nothing is.
+func (c *condition) log(log *slog.Logger, err error) {
 	text := ""
-	if err != nil && !errors.Is(err, context.Canceled) {
-		text = prefix + err.Error()
+	if err != nil {
+		text = err.Error()
 	}
-	if text != *said && text != "" {
-		m.Warn("%s", text)
+	if text != "" && text != c.logged {
+		log.Warn(text)
 	}
-	*said = text
+	c.logged = text
 }

@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"maps"
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,251 +15,286 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// due returns the accounts that are to be offered again now, by path. Activation tokens are offered again with them.
-func (m *Mirror) due() map[string]jwtstore.File {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := map[string]jwtstore.File{}
-	full := false
-	for path, f := range m.later {
-		full = full || f.unsaved
-		switch {
-		case time.Now().Before(f.after):
-		case trust.IsActivationHash(f.Key):
-			m.news = true
-		default:
-			all[path] = f.File
-		}
-	}
-	m.full.Store(full)
-	return all
+// version is what was taken from a file.
+type version struct {
+	key string // of an account, or the hash of an activation token
+	sum [sha256.Size]byte
 }
 
-var fileSource = accounts.Origin{Kind: accounts.KindFile, File: true}
+func versionOf(key string, token []byte) *version {
+	return &version{key, sha256.Sum256(bytes.TrimSpace(token))}
+}
 
-// offer offers an account to the gate. Activation tokens come when all accounts have.
-func (m *Mirror) offer(ctx context.Context, f jwtstore.File) {
+var fromFile = accounts.Origin{Kind: accounts.KindFile, File: true}
+
+// offer offers an account of a file. An activation token waits until all accounts were offered.
+func (s *Syncer) offer(ctx context.Context, f *File) {
+	if ctx.Err() != nil {
+		return // the next start offers it
+	}
 	key, err := f.Key, f.Err
 	switch {
-	case trust.IsActivationHash(key) && err == nil:
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.later[f.Path] = late{File: f, after: time.Now().Add(lookEvery)}
-		m.news = true
+	case err == nil && trust.IsActivationHash(key):
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.Folder.move(f, token)
+		f.retryAt = time.Now().Add(lookInterval)
+		s.tokensDue = true
 		return
 	case err == nil:
 		if key == "" {
 			key = accounts.SubjectOf(f.JWT)
 		}
-		_, err = m.Gate.Put(ctx, key, f.JWT, fileSource)
+		_, err = s.Accounts.Put(ctx, key, f.JWT, fromFile)
 	}
 	if ctx.Err() != nil {
-		return // the next start will tell
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.news = true
-	m.settle(f, key, err)
-}
-
-// again says when a file is to be offered again, if what keeps it out may be over then.
-func again(err error) (after time.Time, is bool) {
-	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
-		return ahead.Until(), true
-	}
-	return time.Now().Add(lookEvery), errors.Is(err, accounts.ErrSave) || errors.Is(err, accounts.ErrUnreadable)
-}
-
-// settle notes what became of a file, for who holds mu: what was taken from it before is not in it any more, or it was refused, and
-// what was there before goes on being served.
-func (m *Mirror) settle(f jwtstore.File, key string, err error) {
-	delete(m.later, f.Path)
-	if err != nil {
-		if after, is := again(err); is {
-			unsaved := errors.Is(err, accounts.ErrSave)
-			m.later[f.Path] = late{f, after, unsaved}
-			m.full.Store(unsaved || m.full.Load())
-		}
-		m.refuse(f, key, err)
 		return
 	}
-	delete(m.refused, f.Path)
-	was := m.files[f.Path]
-	m.put(f.Path, &shelved{key, sha256.Sum256(bytes.TrimSpace(f.JWT))})
-	if was != nil && was.key != key {
-		m.lost = append(m.lost, *was)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokensDue = true // they may be of this account
+	s.decideLocked(f, key, err)
+}
+
+// outcome is the event for an error of Put. retryAt is when the same content may be taken.
+func outcome(err error) (on event, retryAt time.Time) {
+	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
+		return early, ahead.Until()
+	}
+	retryAt = time.Now().Add(lookInterval)
+	switch {
+	case err == nil:
+		return accepted, time.Time{}
+	case errors.Is(err, accounts.ErrSave):
+		return full, retryAt
+	case errors.Is(err, accounts.ErrUnreadable):
+		return early, retryAt
+	default:
+		return rejected, retryAt
 	}
 }
 
-// put notes what was taken from a file, nil for nothing, for who holds mu.
-func (m *Mirror) put(path string, f *shelved) {
-	if was := m.files[path]; was != nil {
-		if m.copies[was.key]--; m.copies[was.key] == 0 {
-			delete(m.copies, was.key)
-		}
-		delete(m.files, path)
+// decideLocked notes what became of a file's content. s.mu must be held. If the content was
+// refused, what was taken from the file before goes on being served. If it was accepted for another
+// account, the account before has lost its file.
+func (s *Syncer) decideLocked(f *File, key string, err error) {
+	on, retryAt := outcome(err)
+	s.Folder.move(f, on)
+	f.retryAt = retryAt
+	f.kept = nil
+	if f.state == unsaved {
+		f.kept = f.JWT
 	}
-	if f != nil {
-		m.copies[f.key]++
-		m.files[path] = f
+	if err != nil {
+		s.refuse(f, key, err)
+		return
+	}
+	before := f.taken
+	f.taken = versionOf(key, f.JWT)
+	f.JWT, f.refusal, f.refusedKey = nil, "", ""
+	if before != nil && before.key != key {
+		s.lost = append(s.lost, &File{Path: f.Path, state: gone, taken: before})
 	}
 }
 
-// refuse says once why a file is not served, for who holds mu.
-func (m *Mirror) refuse(f jwtstore.File, key string, err error) {
+// refuse logs once why the content of a file is not served. key is "" if it is not known whose it
+// is.
+func (s *Syncer) refuse(f *File, key string, err error) {
 	text := err.Error()
 	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
 		text = "it is from the future: it counts from " + ahead.Until().UTC().Format(time.RFC3339) + " on"
 	}
 	served := key
-	if was := m.files[f.Path]; was != nil {
-		served = was.key
+	if f.taken != nil {
+		served = f.taken.key
 	}
-	if _, err := m.Gate.GetLocal(context.Background(), served); err == nil {
+	if _, err := s.Accounts.GetLocal(context.Background(), served); err == nil {
 		text += "; what was there before is served on"
 	}
-	if m.refused[f.Path].text != text {
-		m.Warn("%s is not served - %s", f.Path, text)
+	if f.refusal != text {
+		s.Log.Warn(fmt.Sprintf("%s is not served - %s", f.Path, text))
 	}
-	m.refused[f.Path] = refusal{key, text}
+	f.refusal, f.refusedKey = text, key
+	if f.state == refused {
+		f.JWT = nil
+	}
 }
 
-// forget notes that a file is gone.
-func (m *Mirror) forget(path string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if was := m.files[path]; was != nil {
-		m.lost = append(m.lost, *was)
-	}
-	m.put(path, nil)
-	delete(m.later, path)
-	delete(m.refused, path)
-}
-
-// dropLost takes out what has lost its file. If another file has the same account or token that is looked at again; settled is false
-// until it was.
-func (m *Mirror) dropLost(c *crew) (settled bool) {
-	lost := m.lost
-	m.lost = nil
-	var reread []string // keys whose other files are to be looked at, if they could be taken out
-	for _, f := range lost {
-		others, same := m.elsewhere(f)
-		if same || len(others) > 0 && !m.serves(f) {
+// offerDue offers what is to be offered again now.
+func (s *Syncer) offerDue(ctx context.Context) {
+	group := newGroup()
+	now := time.Now()
+	for _, f := range s.Folder.files {
+		if f.retryAt.IsZero() || now.Before(f.retryAt) {
 			continue
 		}
-		for _, path := range others {
-			m.Folder.Again(path)
+		switch f.state {
+		case waiting:
+			s.tokensDue = true
+		case postponed, unsaved:
+			s.Folder.move(f, due)
+			group.Go(func() error { s.offer(ctx, f); return nil })
 		}
-		if others != nil {
-			reread = append(reread, f.key)
-		}
-		c.do(func() { m.takeOut(c.ctx, f) })
 	}
-	c.all.Wait()
-	return !slices.ContainsFunc(reread, func(key string) bool { return !m.stuck[key] })
+	_ = group.Wait()
 }
 
-// elsewhere returns the other files of an account or token, those included that were refused: what was there counted more. same says
-// that one of them has the same.
-func (m *Mirror) elsewhere(f shelved) (paths []string, same bool) {
-	if m.copies[f.key] > 0 {
-		for path, other := range m.files {
-			if other.key == f.key {
-				paths = append(paths, path)
-				same = same || other.sum == f.sum
-			}
-		}
-	}
-	for path, other := range m.refused {
-		if other.key == f.key && m.files[path] == nil {
-			paths = append(paths, path)
-		}
-	}
-	return paths, same
-}
-
-// serves says whether what is served is what was taken from a file.
-func (m *Mirror) serves(f shelved) bool {
-	load := m.Store.Load
-	if trust.IsActivationHash(f.key) {
-		load = m.Tokens.Load
-	}
-	stored, _, err := load(f.key, accounts.Stamp{})
-	return err != nil || sha256.Sum256(bytes.TrimSpace(stored)) == f.sum
-}
-
-// activate offers the activation tokens, once the accounts have been offered that came with them. One that is not taken is
-// offered again with the next account, and after a while.
-func (m *Mirror) activate(ctx context.Context) {
-	if !m.news || ctx.Err() != nil {
+// offerTokens offers the waiting activation tokens, after the accounts that came with them. One
+// that is not taken is offered again with the next account, and after a while.
+func (s *Syncer) offerTokens(ctx context.Context) {
+	if !s.tokensDue || ctx.Err() != nil {
 		return
 	}
-	m.news = false
-	for path, f := range maps.Clone(m.later) {
-		if !trust.IsActivationHash(f.Key) {
+	s.tokensDue = false
+	for _, f := range s.Folder.files {
+		if f.state != waiting {
 			continue
 		}
-		a, changed, err := m.permit(ctx, f.File)
-		m.mu.Lock()
-		m.settle(f.File, f.Key, err)
+		t, changed, err := s.putToken(ctx, f)
+		s.mu.Lock()
+		s.decideLocked(f, f.Key, err)
+		s.mu.Unlock()
 		if err != nil {
-			m.later[path] = late{File: f.File, after: time.Now().Add(lookEvery)}
+			f.retryAt = time.Now().Add(lookInterval)
 		}
-		m.mu.Unlock()
-		if changed && m.filled {
-			m.Activations.Announce(a, true)
+		if changed && s.filled {
+			s.Activations.Announce(t, true)
 		}
 	}
 }
 
-func (m *Mirror) permit(ctx context.Context, f jwtstore.File) (a *activations.Token, changed bool, err error) {
+// putToken stores a token if the file has the name of its hash.
+func (s *Syncer) putToken(ctx context.Context, f *File) (t *activations.Token, changed bool, err error) {
 	if err := activations.Check(f.Key, f.JWT); err != nil {
 		return nil, false, err
 	}
-	return m.Activations.Put(ctx, f.JWT, fileSource)
+	return s.Activations.Put(ctx, f.JWT, fromFile)
 }
 
-// takeOut takes an account or an activation token out of what is served. What can't be taken out now is tried again.
-func (m *Mirror) takeOut(ctx context.Context, f shelved) {
-	if trust.IsActivationHash(f.key) {
-		m.Tokens.Remove(f.key)
-		return
-	}
-	err := m.Gate.Remove(ctx, f.key, fileSource)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err == nil {
-		delete(m.stuck, f.key)
-		return
-	}
-	m.lost = append(m.lost, f)
-	if !m.stuck[f.key] && ctx.Err() == nil {
-		m.stuck[f.key] = true
-		m.Warn("the file of %s is gone, but it can't be taken out - %s", f.key, err)
-	}
-}
-
-// Unsaved returns what is in the file of an account that there is no room for in the store, nil if there is none.
-func (m *Mirror) Unsaved(key string) *accounts.Account {
-	if !m.full.Load() {
-		return nil
-	}
-	token := m.waiting(key)
-	if token == nil {
-		return nil
-	}
-	a, _ := m.Gate.Verify(key, token)
-	return a
-}
-
-// waiting returns what is in the file of an account that could not be stored, nil if there is none.
-func (m *Mirror) waiting(key string) []byte {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, f := range m.later {
-		if f.unsaved && (f.Key == key || f.Key == "" && accounts.SubjectOf(f.JWT) == key) {
-			return f.JWT
+// keepUnsaved publishes what is served from memory now.
+func (s *Syncer) keepUnsaved() {
+	tokens := map[string][]byte{}
+	for _, f := range s.Folder.files {
+		switch {
+		case f.kept == nil:
+		case f.Key != "":
+			tokens[f.Key] = f.kept
+		default:
+			tokens[accounts.SubjectOf(f.kept)] = f.kept
 		}
 	}
-	return nil
+	s.Unsaved.set(tokens)
+}
+
+// lose notes that a file is gone.
+func (s *Syncer) lose(f *File) {
+	if f.taken == nil {
+		s.Folder.move(f, removal) // there is nothing to remove
+		return
+	}
+	s.lost = append(s.lost, f)
+}
+
+// removeLost removes what has lost its file, and what could not be removed before. If another file
+// has the same account, that file is offered again; settled is false then.
+func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
+	lost := s.lost
+	s.lost = nil
+	if len(lost) == 0 {
+		return true
+	}
+	byKey := s.filesByKey()
+	group := newGroup()
+	var replaced []*File // those of lost for which another file is offered
+	for _, f := range lost {
+		others := byKey[f.taken.key]
+		if len(others) > 0 && (isAmong(f.taken, others) || !s.serves(f.taken)) {
+			s.Folder.move(f, removal)
+			continue
+		}
+		for _, other := range others {
+			s.Folder.reread(other)
+			replaced = append(replaced, f)
+		}
+		group.Go(func() error { s.remove(ctx, f); return nil })
+	}
+	_ = group.Wait()
+	return !slices.ContainsFunc(replaced, func(f *File) bool { return f.state == removed })
+}
+
+// filesByKey are the files of each account or token: those from which it was taken, and those whose
+// content was refused because of what counted more.
+func (s *Syncer) filesByKey() map[string][]*File {
+	all := map[string][]*File{}
+	for _, f := range s.Folder.files {
+		switch {
+		case f.taken != nil:
+			all[f.taken.key] = append(all[f.taken.key], f)
+		case f.refusedKey != "":
+			all[f.refusedKey] = append(all[f.refusedKey], f)
+		}
+	}
+	return all
+}
+
+// isAmong reports whether one of the files has the same content.
+func isAmong(v *version, files []*File) bool {
+	return slices.ContainsFunc(files, func(f *File) bool { return f.taken != nil && *f.taken == *v })
+}
+
+// serves reports whether what is served now was taken from a file. It is true if that can't be
+// known.
+func (s *Syncer) serves(v *version) bool {
+	load := s.Store.Load
+	if trust.IsActivationHash(v.key) {
+		load = s.Tokens.Load
+	}
+	stored, _, err := load(v.key, jwtstore.Stamp{})
+	return err != nil || *versionOf(v.key, stored) == *v
+}
+
+// remove removes what was taken from a file. What can't be removed now is tried again at the next
+// look.
+func (s *Syncer) remove(ctx context.Context, f *File) {
+	if trust.IsActivationHash(f.taken.key) {
+		s.Tokens.Remove(f.taken.key)
+		s.Folder.move(f, removal)
+		return
+	}
+	err := s.Accounts.Remove(ctx, f.taken.key, fromFile)
+	if err == nil {
+		s.Folder.move(f, removal)
+		return
+	}
+	if f.state == gone && ctx.Err() == nil {
+		s.Log.Warn(fmt.Sprintf("the file of %s is gone, but it can't be taken out - %s", f.taken.key, err))
+		s.Folder.move(f, failedRemoval)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = append(s.lost, f)
+}
+
+// sweep removes what the store has from an earlier start and the Folder does not have any more. It
+// waits until it is known what the Folder has: a file that can't be decoded may be of any account.
+func (s *Syncer) sweep(ctx context.Context) {
+	there := map[string]bool{}
+	for _, f := range s.Folder.files {
+		switch {
+		case f.taken != nil:
+			there[f.taken.key] = true
+		case f.refusal != "" && f.refusedKey == "":
+			return
+		}
+		there[f.refusedKey] = true
+	}
+	s.swept = true
+	group := newGroup()
+	for key, err := range s.Store.Keys() {
+		if err == nil && !there[key] && ctx.Err() == nil {
+			lost := &File{state: gone, taken: &version{key: key}}
+			group.Go(func() error { s.remove(ctx, lost); return nil })
+		}
+	}
+	_ = group.Wait()
 }

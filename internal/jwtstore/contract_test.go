@@ -2,9 +2,6 @@ package jwtstore_test
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"nats-account-server/internal/jwtstore"
@@ -34,32 +31,6 @@ func TestDir(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestFolder(t *testing.T) {
-	for _, shard := range []bool{true, false} {
-		t.Run(map[bool]string{true: "sharded", false: "flat"}[shard], func(t *testing.T) {
-			names := []string{jwtstoretest.Key(t), jwtstoretest.Key(t), jwtstoretest.Hash(t), jwtstoretest.Key(t)}
-			jwtstoretest.RunFolder(t, jwtstoretest.Shelving{
-				Open:  jwtstore.OpenFolder,
-				Place: func(n int) (path, key string) { return jwtstore.Path(shard, names[n]), names[n] },
-				Stray: "OP.jwt",
-			})
-		})
-	}
-}
-
-func TestFolderOfNSC(t *testing.T) {
-	jwtstoretest.RunFolder(t, jwtstoretest.Shelving{
-		Open: func(dir string) (*jwtstore.Folder, error) {
-			if err := os.MkdirAll(filepath.Join(dir, ".nsc"), 0o700); err != nil {
-				return nil, err
-			}
-			return jwtstore.OpenNSC(dir)
-		},
-		Place: func(n int) (path, key string) { return fmt.Sprintf("accounts/A %[1]d/A %[1]d.jwt", n), "" },
-		Stray: "accounts/stray.jwt",
-	})
 }
 
 // options fail the test when somebody is warned.

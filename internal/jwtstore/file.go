@@ -37,8 +37,8 @@ func (s fileState) stamp(before time.Time) Stamp {
 
 func (s fileState) coldStamp() Stamp { return Stamp{s.size, s.mtime, s.inode, s.ctime} }
 
-// isHot reports whether the file was written to just before it was read.
-func (s Stamp) isHot() bool { return s[0] == -2 }
+// IsHot reports whether the file was written to just before it was read.
+func (s Stamp) IsHot() bool { return s[0] == -2 }
 
 // ReadFile returns the content of the file at path and its stamp; content is nil if the stamp still equals known. A
 // file that is not there is fs.ErrNotExist. What is too large for a JWT, or not a regular file, is not read.
@@ -98,7 +98,7 @@ func readOnce(path string) (content []byte, now Stamp, settled bool, err error) 
 	}
 	after, err := statOpen(f)
 	now = after.stamp(start)
-	settled = after == before && int64(n) == after.size && (n > 0 || !now.isHot())
+	settled = after == before && int64(n) == after.size && (n > 0 || !now.IsHot())
 	return content[:n], now, settled, err
 }
 
@@ -123,6 +123,12 @@ func absentOrIrregular(err error) error {
 		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	return err
+}
+
+// IsAbsentOrIrregular reports whether an error of opening a path means that no file or directory of a store is there.
+func IsAbsentOrIrregular(err error) bool {
+	err = absentOrIrregular(err)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIrregular)
 }
 
 // notDir refuses a path where a directory is.

@@ -24,8 +24,6 @@ const (
 	// deletedSuffix is what nats-server's full resolver adds to the name of a deleted JWT, too.
 	deletedSuffix = ".deleted"
 	shardLength   = 2
-	// tokenShard is the shard of every activation token.
-	tokenShard = "=="
 )
 
 // path returns where the JWT of a name is, below a directory that is "" or ends in a separator. The name must be valid.
