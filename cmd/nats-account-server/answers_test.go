@@ -20,7 +20,7 @@ import (
 
 // answer is what a nats-server says to a request. In all three texts, <ID> is its id, <A> the key
 // of an account that it has loaded, <B> of one that it knows and <C> of one that it does not; <A1>
-// … are JWTs of theirs, of which <A2> is newer than <A1>. "503" means that nobody takes the
+// … are JWTs of theirs, of which <A2> is newer than <A1>. "503" means that no server takes the
 // subject.
 type answer struct {
 	subject, body string
@@ -50,7 +50,7 @@ var answers = []answer{
 	{ping, "", all(`"name":"n1","host":"127.0.0.1","id":"<ID>","ver":"`)},
 	{ping, "", all(`"active_servers":1`)},
 
-	// An update is stored by who keeps a full directory, and else skipped unless the account is
+	// An update is stored by a full resolver, and else skipped unless the account is
 	// loaded. None minds that the JWT is older.
 	{updateA, "<A2>", by(`"data":{"account":"<A>","code":200,"message":"jwt updated"}`,
 		`"message":"jwt updated"`, `"message":"jwt updated cache"`)},
@@ -71,7 +71,7 @@ var answers = []answer{
 	{updateA, "<damaged>", all(" resulted in error - claim failed V2 signature verification")},
 	{updateA, "<B2>", all(" resulted in error - subject does not match jwt content")},
 
-	// What another operator signed is stored by who keeps a directory, who says so, but it is not applied.
+	// What another operator signed is stored by a resolver with a directory, which says so, but not applied.
 	{updateA, "<foreign>", by("resulted in error - account validation failed", `"message":"jwt updated"`,
 		`"message":"jwt updated cache"`)},
 	{accountz, isA, all(`"jwt":"<A1>"`)},
@@ -81,13 +81,13 @@ var answers = []answer{
 	{accountz, isB, all(`"data":null,"error":{"code":500,"description":"Account <B> does not exist"}`)},
 	{accountz, isB, all(`"code":500`)},
 
-	// Only who keeps a directory answers these.
+	// Only a resolver with a directory answers these.
 	{"$SYS.REQ.CLAIMS.LIST", "", by("503", `"<B>"`, `"<B>"`)},
 	{"$SYS.REQ.ACCOUNT.<A>.CLAIMS.LOOKUP", "", by("503", "<A2>", "503")},
 }
 
 // later is when a user of B has come and B is loaded. "skipped" has proved nothing: the update is
-// lost on who can't ask for the JWT again.
+// lost on a nats-server that can't ask for the JWT again.
 var later = answer{accountz, isB, map[string]string{"URL": `"jwt":"<B2>"`, "MEMORY": `"jwt":"<B1>"`,
 	"full": `"jwt":"<B2>"`, "cache": `"jwt":"<B1>"`}}
 
@@ -139,9 +139,9 @@ func newAsked(t *testing.T, version, kind string) *asked {
 	s.start(version, resolverConf(t, op, kind, web, dir+"/nats", port, known))
 	s.Conn = s.connect(op.System, fmt.Sprintf("nats://127.0.0.1:%d", port))
 	s.connect(a, s.ConnectedUrl())
-	var who struct{ Server struct{ ID string } }
-	askNATS(t, s.Conn, ping, "", &who)
-	s.names = append(s.names, "<ID>", who.Server.ID)
+	var pong struct{ Server struct{ ID string } }
+	askNATS(t, s.Conn, ping, "", &pong)
+	s.names = append(s.names, "<ID>", pong.Server.ID)
 	return s
 }
 

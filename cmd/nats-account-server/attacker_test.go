@@ -81,7 +81,7 @@ func TestAnAttackerOnTheNetwork(t *testing.T) {
 		{"of another account", another, x.stored},
 		{"that is none", x.a, []byte("AAAA|BBBB")},
 		{"that is older", x.a, x.old},
-		{"of nobody", another, nil},
+		{"that is empty", another, nil},
 	} {
 		if status, body := post(http.DefaultClient, x.path(c.to), c.token); status < 400 || status >= 500 {
 			t.Errorf("a JWT %s: %d %s", c.name, status, body)
@@ -225,7 +225,7 @@ func TestAnAttackerWithASigningKey(t *testing.T) {
 	x.p.term()
 }
 
-func TestAnAttackerWhoMayOnlyRead(t *testing.T) {
+func TestAnAttackerWithTheReadPassword(t *testing.T) {
 	t.Parallel()
 	login := func(user string) string {
 		hash, err := bcrypt.GenerateFromPassword([]byte("secret of "+user), bcrypt.MinCost)

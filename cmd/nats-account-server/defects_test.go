@@ -279,9 +279,9 @@ func TestARequestInFlightSurvivesAReload(t *testing.T) {
 	p.term()
 }
 
-// TestWhoHasJustConnectedSurvivesAReload connects, lets the timeouts change, and only then makes
+// TestANewConnectionSurvivesAReload connects, lets the timeouts change, and only then makes
 // its request.
-func TestWhoHasJustConnectedSurvivesAReload(t *testing.T) {
+func TestANewConnectionSurvivesAReload(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	p, url := s.start(t)

@@ -51,8 +51,8 @@ func running(t testing.TB, url, key string) string {
 		len(d.Acknowledged) == 1 && d.Acknowledged[0].Runs.State == "current")
 }
 
-// TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay: nats-server applies it without question.
-func TestAnOlderJWTThatSomebodyAnnouncesDoesNotStay(t *testing.T) {
+// TestAnOlderJWTThatIsAnnouncedDoesNotStay: nats-server applies it without question.
+func TestAnOlderJWTThatIsAnnouncedDoesNotStay(t *testing.T) {
 	t.Parallel()
 	s, p, url, n := withNATS(t)
 	a := jwttest.NewAccount(t)

@@ -15,7 +15,7 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestInterop lives through the same day with nats-servers of older lines and with every kind of
+// TestInterop goes through the same steps with nats-servers of older lines and with every kind of
 // resolver that an account server feeds.
 func TestInterop(t *testing.T) {
 	t.Parallel()
@@ -24,15 +24,15 @@ func TestInterop(t *testing.T) {
 		for _, kind := range []string{"URL", "full", "cache"} {
 			t.Run(version+"/"+kind, func(t *testing.T) {
 				t.Parallel()
-				newDay(t, oldBinary(t, version), kind).live()
+				newInterop(t, oldBinary(t, version), kind).live()
 			})
 		}
 	}
 }
 
-// day is the program, a nats-server of another version, and a line between them that can be cut.
+// interop is the program, a nats-server of another version, and a line between them that can be cut.
 // HTTP is not cut.
-type day struct {
+type interop struct {
 	*testEnv
 	t       *testing.T
 	address string // of HTTP
@@ -51,9 +51,9 @@ type day struct {
 	age           time.Duration
 }
 
-func newDay(t *testing.T, program, kind string) *day {
+func newInterop(t *testing.T, program, kind string) *interop {
 	t.Helper()
-	d := &day{t: t, program: program, kind: kind, loaded: jwttest.NewAccount(t),
+	d := &interop{t: t, program: program, kind: kind, loaded: jwttest.NewAccount(t),
 		later: jwttest.NewAccount(t), age: time.Minute}
 	port := freePort(t)
 	d.natsURL = fmt.Sprintf("nats://127.0.0.1:%d", port)
@@ -74,19 +74,19 @@ func newDay(t *testing.T, program, kind string) *day {
 	return d
 }
 
-func (d *day) startProgram() { d.p, d.url = d.start(d.t, "-hp", d.address) }
+func (d *interop) startProgram() { d.p, d.url = d.start(d.t, "-hp", d.address) }
 
 // token is a JWT of the loaded account that is newer than the one before.
-func (d *day) token(edits ...func(*jwt.AccountClaims)) []byte {
+func (d *interop) token(edits ...func(*jwt.AccountClaims)) []byte {
 	d.age -= 5 * time.Second
 	return jwttest.Sign(d.t, d.op.Signing, d.loaded, time.Now().Add(-d.age), edits...)
 }
 
-// revoke throws the user out who goes.
-func (d *day) revoke(c *jwt.AccountClaims) { c.RevokeAt(d.revoked, time.Now()) }
+// revoke throws out the user that goes.
+func (d *interop) revoke(c *jwt.AccountClaims) { c.RevokeAt(d.revoked, time.Now()) }
 
 // push returns the line about delivery.
-func (d *day) push(a *jwttest.Account, token []byte) string {
+func (d *interop) push(a *jwttest.Account, token []byte) string {
 	d.t.Helper()
 	status, body := post(http.DefaultClient, "http://"+d.address+"/jwt/v1/accounts/"+a.ID, token)
 	if status != http.StatusOK {
@@ -96,7 +96,7 @@ func (d *day) push(a *jwttest.Account, token []byte) string {
 }
 
 // eventually waits for what comes true between others' doings, and shows those if it does not.
-func (d *day) eventually(what string, ok func() bool) {
+func (d *interop) eventually(what string, ok func() bool) {
 	d.t.Helper()
 	defer func() {
 		if d.t.Failed() {
@@ -107,21 +107,21 @@ func (d *day) eventually(what string, ok func() bool) {
 		if ok() {
 			return true
 		}
-		time.Sleep(50 * time.Millisecond) // asking makes work for everybody
+		time.Sleep(50 * time.Millisecond) // asking loads every server
 		return false
 	})
 }
 
 // acknowledged waits until the nats-server has acknowledged what was pushed.
-func (d *day) acknowledged(a *jwttest.Account, token []byte) {
+func (d *interop) acknowledged(a *jwttest.Account, token []byte) {
 	d.t.Helper()
 	d.eventually("the push is acknowledged", func() bool {
 		return d.push(a, token) == "stored; acknowledged by 1 of 1 nats-servers\n"
 	})
 }
 
-// connect connects a user as soon as the nats-server lets him in.
-func (d *day) connect(creds string) (gone <-chan time.Time) {
+// connect connects a user as soon as the nats-server lets it in.
+func (d *interop) connect(creds string) (gone <-chan time.Time) {
 	d.t.Helper()
 	out := make(chan time.Time, 1)
 	d.eventually("the user gets in", func() bool {
@@ -134,7 +134,7 @@ func (d *day) connect(creds string) (gone <-chan time.Time) {
 	return out
 }
 
-func (d *day) dial(creds string, out chan<- time.Time) (*nats.Conn, error) {
+func (d *interop) dial(creds string, out chan<- time.Time) (*nats.Conn, error) {
 	return nats.Connect(d.natsURL, nats.UserCredentials(creds), nats.NoReconnect(),
 		nats.Timeout(10*time.Second),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
@@ -142,22 +142,22 @@ func (d *day) dial(creds string, out chan<- time.Time) (*nats.Conn, error) {
 }
 
 // applied waits until a JWT is what the nats-server goes by.
-func (d *day) applied(token []byte) {
+func (d *interop) applied(token []byte) {
 	d.t.Helper()
 	nc, err := nats.Connect(d.natsURL, nats.UserCredentials(d.dir+"/sys.creds"))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	defer nc.Close()
-	var who struct{ Server struct{ ID string } }
-	askNATS(d.t, nc, "$SYS.REQ.SERVER.PING", "", &who)
+	var pong struct{ Server struct{ ID string } }
+	askNATS(d.t, nc, "$SYS.REQ.SERVER.PING", "", &pong)
 	d.eventually("the JWT is applied", func() bool {
 		var its struct {
 			Data struct {
 				Account struct{ JWT string } `json:"account_detail"`
 			}
 		}
-		askNATS(d.t, nc, "$SYS.REQ.SERVER."+who.Server.ID+".ACCOUNTZ", `{"account":"`+d.loaded.ID+`"}`,
+		askNATS(d.t, nc, "$SYS.REQ.SERVER."+pong.Server.ID+".ACCOUNTZ", `{"account":"`+d.loaded.ID+`"}`,
 			&its)
 		return its.Data.Account.JWT == string(token)
 	})
@@ -174,7 +174,7 @@ func askNATS(t testing.TB, nc *nats.Conn, subject, body string, answer any) {
 	}
 }
 
-func (d *day) live() {
+func (d *interop) live() {
 	d.aRevocationTakesEffectAtOnce()
 	later := d.op.Account(d.t, d.later)
 	d.push(d.later, later) // the nats-server has not loaded it, and may say that it skips it
@@ -192,7 +192,7 @@ func (d *day) live() {
 	}
 }
 
-func (d *day) aRevocationTakesEffectAtOnce() {
+func (d *interop) aRevocationTakesEffectAtOnce() {
 	d.t.Helper()
 	gone := d.connect(d.goes)
 	d.connect(d.stays)
@@ -213,7 +213,7 @@ func (d *day) aRevocationTakesEffectAtOnce() {
 
 // aKilledProgramDeliversWhatItOwed: it dies after the commit, before it could announce. The
 // nats-server runs on.
-func (d *day) aKilledProgramDeliversWhatItOwed() {
+func (d *interop) aKilledProgramDeliversWhatItOwed() {
 	d.t.Helper()
 	d.line.Down()
 	d.p.wait("nats disconnected")
@@ -229,7 +229,7 @@ func (d *day) aKilledProgramDeliversWhatItOwed() {
 }
 
 // aNATSServerThatComesBackIsTold: it dies too, and loads what it knows before it is told what it missed.
-func (d *day) aNATSServerThatComesBackIsTold() {
+func (d *interop) aNATSServerThatComesBackIsTold() {
 	d.t.Helper()
 	d.line.Down()
 	d.nats.kill()

@@ -64,13 +64,13 @@ func TestMovingHereFromTheOriginal(t *testing.T) {
 	for _, shard := range []bool{false, true} {
 		t.Run(fmt.Sprintf("0.8.4 with shard %t", shard), func(t *testing.T) {
 			t.Parallel()
-			l := newLegacy(t, shard, 0o755, 0o644)
+			l := newOriginalDir(t, shard, 0o755, 0o644)
 			l.lay("activations/"+l.hash, l.hash, l.activation)
 			l.serve()
 		})
 		t.Run(fmt.Sprintf("1.0.3 with shard %t", shard), func(t *testing.T) {
 			t.Parallel()
-			l := newLegacy(t, shard, 0o700, 0o600) // in the working directory, with whatever else is there
+			l := newOriginalDir(t, shard, 0o700, 0o600) // in the working directory, with whatever else is there
 			l.write("op.jwt", []byte(l.op.Token(t)))
 			l.write("users/bob.jwt", []byte("stray"))
 			l.write("server.conf", []byte("http { port: 1 }"))
@@ -79,8 +79,8 @@ func TestMovingHereFromTheOriginal(t *testing.T) {
 	}
 }
 
-// legacy is a directory as the original leaves it.
-type legacy struct {
+// originalDir is a directory as the original leaves it.
+type originalDir struct {
 	*testEnv
 	t          *testing.T
 	store      string
@@ -91,8 +91,8 @@ type legacy struct {
 	want       map[string]string // by the path of its URL
 }
 
-func newLegacy(t *testing.T, shard bool, dirs, mode os.FileMode) *legacy {
-	l := &legacy{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode,
+func newOriginalDir(t *testing.T, shard bool, dirs, mode os.FileMode) *originalDir {
+	l := &originalDir{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode,
 		want: map[string]string{}}
 	if err := os.Chmod(l.store, dirs); err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func oldAccount(t *testing.T, op *jwttest.Operator, a *jwttest.Account) []byte {
 }
 
 // lay puts a JWT where the original keeps it.
-func (l *legacy) lay(url, name string, token []byte) {
+func (l *originalDir) lay(url, name string, token []byte) {
 	l.want[url] = string(token)
 	if l.shard {
 		l.write(name[54:]+"/"+name+".jwt", token)
@@ -128,7 +128,7 @@ func (l *legacy) lay(url, name string, token []byte) {
 	}
 }
 
-func (l *legacy) write(path string, content []byte) {
+func (l *originalDir) write(path string, content []byte) {
 	l.t.Helper()
 	path = filepath.Join(l.store, path)
 	if err := os.MkdirAll(filepath.Dir(path), l.dirs); err != nil {
@@ -140,7 +140,7 @@ func (l *legacy) write(path string, content []byte) {
 }
 
 // tree is every file and directory: mode and content by path.
-func (l *legacy) tree() map[string]string {
+func (l *originalDir) tree() map[string]string {
 	l.t.Helper()
 	all := map[string]string{}
 	if err := filepath.WalkDir(l.store, func(path string, entry os.DirEntry, err error) error {
@@ -161,7 +161,7 @@ func (l *legacy) tree() map[string]string {
 	return all
 }
 
-func (l *legacy) serve() {
+func (l *originalDir) serve() {
 	before := l.tree()
 	l.conf = conf(l.t, l.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt

@@ -46,7 +46,7 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	} {
 		path := conf(t, s.dir, "operatorjwtpath: op.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { "+
 			"dir: store }\n"+
-			"# nobody listens here\nnats { servers: [\"nats://127.0.0.1:1\"], tls { %s } }", c.tls)
+			"# no server listens here\nnats { servers: [\"nats://127.0.0.1:1\"], tls { %s } }", c.tls)
 		for _, flags := range [][]string{{"-c", path}, {"-t", "-c", path}} {
 			p := start(t, s.dir, nil, flags...)
 			if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), c.want) {
@@ -59,9 +59,9 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	}
 }
 
-// secured is a nats-server that wants a certificate from everybody, and the program, which has one
+// tlsEnv is a nats-server that wants a certificate from every client, and the program, which has one
 // in a.crt.
-type secured struct {
+type tlsEnv struct {
 	*testEnv
 	ca   *certtest.Authority
 	nats *server.Server
@@ -69,9 +69,9 @@ type secured struct {
 	url  string
 }
 
-func newSecured(t *testing.T) *secured {
+func newTLSEnv(t *testing.T) *tlsEnv {
 	t.Helper()
-	s := &secured{ca: certtest.New(t)}
+	s := &tlsEnv{ca: certtest.New(t)}
 	port := freePort(t)
 	s.testEnv = newEnv(t, "", fmt.Sprintf(`nats {
 		servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100
@@ -89,20 +89,20 @@ func newSecured(t *testing.T) *secured {
 }
 
 // renew gives the program another certificate.
-func (s *secured) renew(t *testing.T, name string) {
+func (s *tlsEnv) renew(t *testing.T, name string) {
 	t.Helper()
 	s.ca.Issue(t, certtest.Named(name)).Write(t, s.dir, "a")
 }
 
 // hangup asks for a reload and waits for a line of the log.
-func (s *secured) hangup(line string) {
+func (s *tlsEnv) hangup(line string) {
 	s.p.t.Helper()
 	s.p.signal(syscall.SIGHUP)
 	s.p.wait(line)
 }
 
 // client is the program's connection as nats-server sees it; 0 and "" if there is none.
-func (s *secured) client(t *testing.T) (id uint64, certificate string) {
+func (s *tlsEnv) client(t *testing.T) (id uint64, certificate string) {
 	t.Helper()
 	all, err := s.nats.Connz(&server.ConnzOptions{Username: true})
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *secured) client(t *testing.T) (id uint64, certificate string) {
 }
 
 // shows waits until the program has a connection other than the one of before, made with the certificate.
-func (s *secured) shows(t *testing.T, name string, before uint64) (id uint64) {
+func (s *tlsEnv) shows(t *testing.T, name string, before uint64) (id uint64) {
 	t.Helper()
 	natstest.Eventually(t, "a connection with the certificate "+name, func() bool {
 		var certificate string
@@ -128,7 +128,7 @@ func (s *secured) shows(t *testing.T, name string, before uint64) (id uint64) {
 }
 
 // kick ends the program's connection.
-func (s *secured) kick(t *testing.T, id uint64) {
+func (s *tlsEnv) kick(t *testing.T, id uint64) {
 	t.Helper()
 	if err := s.nats.DisconnectClientByID(id); err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func (s *secured) kick(t *testing.T, id uint64) {
 
 func TestARenewedCertificateForNATSIsTakenUp(t *testing.T) {
 	t.Parallel()
-	s := newSecured(t)
+	s := newTLSEnv(t)
 	web := keepAlive(t, s.url)
 	first := s.shows(t, "one", 0)
 
@@ -178,7 +178,7 @@ func TestARenewedCertificateForNATSIsTakenUp(t *testing.T) {
 // TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced: what is owed outlives the connection.
 func TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced(t *testing.T) {
 	t.Parallel()
-	s := newSecured(t)
+	s := newTLSEnv(t)
 	creds, _ := s.op.System.User(t)
 	cert, key := s.ca.Issue(t).Write(t, s.dir, "listener")
 	nc := natstest.Connect(t, s.nats.ClientURL(), creds, nats.RootCAs(filepath.Join(s.dir, "ca.crt")),

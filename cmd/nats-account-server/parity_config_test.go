@@ -20,8 +20,8 @@ func configurationLanguage(t *testing.T) []behaviour {
 	jwttest.File(t, filepath.Join(k.dir, "sub"), "whole.conf", []byte(anyPort+"nats { include part.conf }"))
 	return []behaviour{
 		row("it is nats-server's language",
-			shownBy("TestCorpusMeansWhatItMeansToNatsServer",
-				"TestRandomTextsMeanWhatTheyMeanToNatsServer")),
+			shownBy("TestTheCorpusMeansTheSameToNatsServer",
+				"TestRandomTextsMeanTheSameToNatsServer")),
 		row("key: value, key = value, key value; comments; lines, commas and semicolons", k.dumps(anyPort+`
 			# a comment
 			nats { connecttimeout: 1001; reconnectwait = 1002, // another one
@@ -29,7 +29,7 @@ func configurationLanguage(t *testing.T) []behaviour {
 			"NATS.UserCredentials", `"$WORK/x.creds"`)),
 		row("sections, includes and booleans in other words, where the original loses some",
 			shownBy("TestSectionsGivenTwiceLoseNothing", "TestIncludesAreRelativeToTheirFile",
-				"TestWordsForBooleans")),
+				"TestTextsForBooleans")),
 		row("JSON", k.dumps(`{"http": {"host": "127.0.0.1", "port": 0},
 			"nats": {"servers": ["nats://127.0.0.1:1"], "connecttimeout": 1003}}`, nil,
 			"NATS.ConnectTimeout", "1003")),
@@ -175,7 +175,8 @@ func configurationKeys(t *testing.T) []behaviour {
 			"NATS.ReconnectWait", "1400",
 			"NATS.UserCredentials", `"$WORK/sys.creds"`, "Store.Dir", `"$WORK/mine"`, "Store.Shard", "true",
 			"Store.CleanupInterval", "1500")),
-		row("-dump has the original's sections and fields, and shows no password", shownBy("TestTheDump")),
+		row("-dump has the original's sections and fields, and shows no password",
+			shownBy("TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret")),
 		row("maxreconnects has no effect, where the original exits when they are used up",
 			shownBy("TestItDialsAgainForEverAndTellsAsTheOriginal")),
 		row("reconnecttimewait, as the original's documents spell it, is an unknown key with a hint",
@@ -187,7 +188,7 @@ func configurationKeys(t *testing.T) []behaviour {
 			k.dumps(anyPort+"operatorjwtpath: op.jwt, store { dir: mine, nsc: \"other\" }", nil,
 				"Store.Dir", `"$WORK/mine"`, "Store.NSC", `""`)),
 		row("the operator is found in nsc's folder from the file too, where the original wants it named",
-			shownBy("TestTheOperatorInTheFolderOfNSC")),
+			shownBy("TestTheOperatorIsFoundInADirectoryOfNSC")),
 	}, tlsKeys(k)...), natsTLSKeys()...)
 }
 

@@ -316,7 +316,8 @@ func overPOST(t *testing.T) []behaviour {
 		push("claims that are not valid: each issue in a line of its own",
 			sign(s.op.Signing, func(c *jwt.AccountClaims) {
 				c.Exports.Add(&jwt.Export{Subject: "a b", Type: jwt.Stream})
-			}), bad, pageText, "The server was unable to update your account JWT. One more more validation "+
+			}), bad, pageText, "The server was unable to update your account JWT. One more more "+
+				"validation "+
 				"issues occurred.\n\t - subject \"a b\" cannot have spaces\n\n"),
 		push("warnings are lines too", sign(s.op.Signing, func(c *jwt.AccountClaims) {
 			c.Exports.Add(&jwt.Export{Subject: "a b", Type: jwt.Stream})
@@ -419,7 +420,7 @@ func activations(t *testing.T) []behaviour {
 			"!Content-Type: *", ""},
 		{"garbage", "POST /jwt/v1/activations\n\ngarbage", "400 Bad Request", bareText,
 			"bad activation JWT in request\n"},
-		{"a token of an account that nobody knows, which the original takes",
+		{"a token of an account that is not stored, which the original takes",
 			"POST /jwt/v1/activations\n\n$FOREIGN", "400 Bad Request", bareText, "*"},
 		{"POST with a slash too much is 307", "POST /jwt/v1/activations/\n\nx", "307 Temporary Redirect",
 			"Location: /jwt/v1/activations", ""},
@@ -446,7 +447,7 @@ func activations(t *testing.T) []behaviour {
 				t.Errorf("%d %q", status, body)
 			}
 		}),
-		row("the other answers, 304, and who may sign", shownBy("TestActivationsOverHTTP")),
+		row("the other answers, 304, and which keys may sign", shownBy("TestActivationsOverHTTP")),
 	)
 }
 
@@ -496,7 +497,7 @@ func packs(t *testing.T) []behaviour {
 		row("what has expired is not in it", expiredPack),
 		row("a negative limit is none", shownBy("TestThePackAndItsLimit")),
 		row("only what is served is in it", shownBy("TestAPackHasOnlyWhatIsServed")),
-		row("it holds nobody up", shownBy("TestAPackHoldsNobodyUp")),
+		row("it holds up no request", shownBy("TestAPackHoldsNobodyUp")),
 	)
 }
 

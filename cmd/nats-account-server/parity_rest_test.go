@@ -41,7 +41,7 @@ func stores(t *testing.T) []behaviour {
 			shownBy("TestTheOtherShardSetting")),
 		row("the digest is the XOR of the SHA-256 of each JWT, zero when there is none",
 			shownBy("TestTheDigest")),
-		row("files deep below the directory and strays harm nobody",
+		row("files deep below the directory and strays do no harm",
 			shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody",
 				"TestKeysAreThoseOfFilesInTheirPlace")),
 		row("expired JWTs are deleted every cleanupinterval, only when it is set, and each in a line",
@@ -78,7 +78,7 @@ func stores(t *testing.T) []behaviour {
 		row("in memory: JWTs in the working directory, where 1.0.3 kept them, are named in a warning",
 			func(t *testing.T) {
 				for _, shard := range []bool{false, true} {
-					l := newLegacy(t, shard, 0o700, 0o600)
+					l := newOriginalDir(t, shard, 0o700, 0o600)
 					p := start(t, l.store, nil, "-hp", "127.0.0.1:0")
 					p.wait("there are account JWTs in the working directory, where version 1 kept them")
 					p.kill()
@@ -215,7 +215,7 @@ func (k *parityEnv) inMemory() func(*testing.T) {
 	}
 }
 
-// natsEnv is the program and a nats-server, and somebody of the system account.
+// natsEnv is the program and a nats-server, and a user of the system account.
 type natsEnv struct {
 	*testEnv
 	url  string
@@ -264,7 +264,7 @@ func overNATS(t *testing.T) []behaviour {
 		row("reconnecting never ends, also when turned away",
 			shownBy("TestAnAuthorizationFailureIsNeverTheEnd")),
 		row("reconnectwait: 0 is no busy loop", shownBy("TestThereIsNoBusyLoop")),
-		row("no password is logged", shownBy("TestNoPasswordIsLogged", "TestNoPasswordIsShown")),
+		row("no password is logged", shownBy("TestNoPasswordIsLogged", "TestErrorsShowNoPassword")),
 		row("a push is the raw JWT on $SYS.ACCOUNT.<key>.CLAIMS.UPDATE, without headers", k.announces),
 		row("one message per change, where 1.0.3 sends two",
 			shownBy("TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount", "TestAChangeIsAnnouncedOnce")),
@@ -278,7 +278,7 @@ func overNATS(t *testing.T) []behaviour {
 				"TestAJWTLargerThanMaxPayloadIsRefusedBeforeItIsSaved")),
 		row("an activation is published on $SYS.ACCOUNT.<issuer>.CLAIMS.ACTIVATE.<hash>",
 			k.publishesActivations),
-		row("an activation that somebody publishes is verified and stored, where 1.0.3 fails",
+		row("a published activation is verified and stored, where 1.0.3 fails",
 			shownBy("TestActivationsFromNATSAreVerifiedLikeAPOST",
 				"TestAnActivationMayComeBeforeItsAccount")),
 		row("an update is verified like a push, stored, and answered in nats-server's JSON",
@@ -290,7 +290,7 @@ func overNATS(t *testing.T) []behaviour {
 		row("a lookup is answered with the raw JWT", k.answersLookups),
 		row("a lookup of an unknown account is answered with nothing, where the original does not answer",
 			k.answersUnknownLookups),
-		row("a lookup that nobody waits for", func(t *testing.T) {
+		row("a lookup without a reply subject", func(t *testing.T) {
 			err := k.nc.Publish("$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -313,7 +313,7 @@ func overNATS(t *testing.T) []behaviour {
 	}
 }
 
-// reloadedSigner pushes what an account signed itself, before and after there is somebody who signs.
+// reloadedSigner pushes what an account signed itself, before and after there is a signing service.
 func reloadedSigner(t *testing.T) {
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
 	s := newEnv(t, natsURL, "")
@@ -391,7 +391,7 @@ func (k *natsEnv) hearsNoEcho(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	mustPush(t, k.url, a.ID, k.op.Account(t, a))
 	before := delivered()
-	token := activationOf(t, a, jwttest.NewAccount(t)) // nobody answers that
+	token := activationOf(t, a, jwttest.NewAccount(t)) // this has no answer
 	for range 20 {
 		status, body := post(http.DefaultClient, k.url+"/jwt/v1/activations", token)
 		if status != http.StatusOK {
@@ -586,10 +586,10 @@ func replication(t *testing.T) []behaviour {
 		row("a damaged file, and what there is no room for, come from the primary",
 			shownBy("TestADamagedFileIsMendedFromThePrimary", "TestWhatThereIsNoRoomForIsServed")),
 		row("a redirect, with a password that no line shows",
-			shownBy("TestAPasswordSurvivesARedirect", "TestThePrimarysPasswordIsShownToNobody")),
+			shownBy("TestAPasswordSurvivesARedirect", "TestThePrimarysPasswordIsNotShown")),
 		row("what is no pack", shownBy("TestWhatIsNoPackIsAskedForAgain")),
-		row("a silent primary holds up nobody, where the original starts without HTTP",
-			shownBy("TestASilentPrimaryHoldsNobodyUp")),
+		row("a silent primary holds up no request, where the original starts without HTTP",
+			shownBy("TestASilentPrimaryHoldsUpNoRequest")),
 		row("a hostile primary", shownBy("TestAHostilePrimary")),
 		row("each answer of a primary, also 0.8.4's", shownBy("TestThePrimarysAnswers")),
 		row("what is stored is asked for again when an hour has passed",
@@ -771,7 +771,7 @@ func startToEnd(t *testing.T) []behaviour {
 		row("SIGHUP any number of times, a bad configuration is no end, SIGINT after it is clean",
 			shownBy("TestStories/reload")),
 		row("SIGHUP keeps requests and connections",
-			shownBy("TestARequestInFlightSurvivesAReload", "TestWhoHasJustConnectedSurvivesAReload")),
+			shownBy("TestARequestInFlightSurvivesAReload", "TestANewConnectionSurvivesAReload")),
 		row("-dump is one record of JSON, two spaces deep, after the start, and the program goes on",
 			func(t *testing.T) {
 				p := start(t, k.dir, nil, flags("-hp 127.0.0.1:0 -dump")...)

@@ -280,7 +280,8 @@ func commandLine(t *testing.T) []behaviour {
 		row("a flag wins over the file, the file over the defaults",
 			k.dumps(anyPort+"nats { servers: [nats://a:1, nats://b:1], connecttimeout: 1234 }",
 				flags("-nats nats://127.0.0.1:1"),
-				"NATS.Servers", `["nats://127.0.0.1:1"]`, "NATS.ConnectTimeout", "1234", "NATS.ReconnectWait",
+				"NATS.Servers", `["nats://127.0.0.1:1"]`, "NATS.ConnectTimeout", "1234",
+				"NATS.ReconnectWait",
 				"1000")),
 		row("a flag can't switch off what the file switches on",
 			k.dumps(anyPort+"logging { debug: true }", flags("-D=false -V=false"), "Logging.Debug", "true",
@@ -421,7 +422,7 @@ func (k *parityEnv) quits() func(*testing.T) {
 	}
 }
 
-// writeFile writes a file as somebody else does.
+// writeFile writes a file as another program does.
 func writeFile(t testing.TB, path string, content []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -2,8 +2,8 @@
 
 package main_test
 
-// descriptors is how many the process has open, as far as anybody tells.
+// descriptors is how many the process has open, which is not known here.
 func (p *process) descriptors() int { return 0 }
 
-// memory is what the process takes of it, in KiB, as far as anybody tells.
+// memory is what the process takes of it, in KiB, which is not known here.
 func (p *process) memory() (kib int) { return 0 }

@@ -128,7 +128,7 @@ func (p *twins) push(a *jwttest.Account) {
 	p.mu.Unlock()
 	token := jwttest.Sign(p.t, p.env.op.Signing, a, time.Now().Add(-time.Hour+time.Duration(n)*time.Second))
 	p.mu.Lock()
-	p.pushed[a.ID] = append(p.pushed[a.ID], string(token)) // whoever sees it is right
+	p.pushed[a.ID] = append(p.pushed[a.ID], string(token)) // from now on it may be served
 	p.mu.Unlock()
 	mustPush(p.t, p.primaryURL, a.ID, token)
 }
@@ -182,7 +182,7 @@ func (p *twins) look(a *jwttest.Account, last int) int {
 			return n
 		}
 	}
-	p.t.Errorf("it serves what nobody has pushed: %q", body)
+	p.t.Errorf("it serves what was never pushed: %q", body)
 	return last
 }
 

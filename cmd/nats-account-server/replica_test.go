@@ -89,7 +89,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 	p, url = f.start(t) // the primary is away
 	serves(url, a, newer)
 	if status, _ := get(t, url+"/jwt/v1/accounts/"+c.ID); status != http.StatusServiceUnavailable {
-		t.Errorf("an account that nobody can know of: %d", status)
+		t.Errorf("an account that no server can know of: %d", status)
 	}
 	p.wait("unable to initialize from primary")
 	natstest.Stop(n)
@@ -175,8 +175,8 @@ func TestAHostilePrimary(t *testing.T) {
 	p.term()
 }
 
-// TestASilentPrimaryHoldsNobodyUp.
-func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
+// TestASilentPrimaryHoldsUpNoRequest.
+func TestASilentPrimaryHoldsUpNoRequest(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	hang := make(chan struct{})
@@ -200,7 +200,7 @@ func TestASilentPrimaryHoldsNobodyUp(t *testing.T) {
 	began = time.Now()
 	status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
 	if status != http.StatusServiceUnavailable || time.Since(began) > 1500*time.Millisecond {
-		t.Errorf("an account that nobody can know of: %d after %s", status, time.Since(began))
+		t.Errorf("an account that no server can know of: %d after %s", status, time.Since(began))
 	}
 	p.wait("unable to initialize from primary")
 	p.term()
@@ -235,7 +235,7 @@ func TestASilentPrimaryAndNATS(t *testing.T) {
 	began := time.Now()
 	status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
 	if status != http.StatusServiceUnavailable {
-		t.Errorf("an account that nobody has: %d", status)
+		t.Errorf("an account that no server has: %d", status)
 	}
 	if took := time.Since(began); took > 1800*time.Millisecond {
 		t.Errorf("it took %s", took)
@@ -247,8 +247,8 @@ func TestASilentPrimaryAndNATS(t *testing.T) {
 	p.kill()
 }
 
-// TestThePrimarysPasswordIsShownToNobody: who pushes is told the URL without it.
-func TestThePrimarysPasswordIsShownToNobody(t *testing.T) {
+// A client that pushes is told the URL without the password.
+func TestThePrimarysPasswordIsNotShown(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	primary := fmt.Sprintf("http://u:hush@127.0.0.1:%d", freePort(t))
@@ -268,7 +268,7 @@ func TestThePrimarysPasswordIsShownToNobody(t *testing.T) {
 	}
 }
 
-// TestAReloadFollowsAnotherPrimary, or nobody: then pushes are taken.
+// TestAReloadFollowsAnotherPrimary, or none: then pushes are taken.
 func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
@@ -325,8 +325,8 @@ func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 	}
 }
 
-// TestAReloadWaitsForWhoHasAskedThePrimary: requests in flight are not disturbed.
-func TestAReloadWaitsForWhoHasAskedThePrimary(t *testing.T) {
+// TestAReloadDoesNotDisturbRequestsToThePrimary.
+func TestAReloadDoesNotDisturbRequestsToThePrimary(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	a := jwttest.NewAccount(t)

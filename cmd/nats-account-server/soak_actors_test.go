@@ -29,7 +29,7 @@ type reply struct {
 // ask makes one request to the account server. ok is false if there is no process that would have
 // to answer.
 func (s *soak) ask(client *http.Client, method, path, header string, body []byte) (a reply, ok bool) {
-	l := s.world.life.Load()
+	l := s.cluster.run.Load()
 	if l.leaving.Load() {
 		pause(s.ctx, 10*time.Millisecond)
 		return a, false
@@ -86,7 +86,7 @@ func (s *soak) pusher(rng *rand.Rand) {
 }
 
 // push sends a version and judges the answer.
-func (s *soak) push(client *http.Client, r *truth, v *version) {
+func (s *soak) push(client *http.Client, r *accountModel, v *version) {
 	if v == nil {
 		return
 	}
@@ -100,7 +100,7 @@ func (s *soak) push(client *http.Client, r *truth, v *version) {
 		}
 	case ok:
 		r.broken(p, a.err)
-		s.fail(r, "the push of %s had no reply after %s, and nobody stopped the server: %v", v, a.took,
+		s.fail(r, "the push of %s had no reply after %s, and the server was not stopped: %v", v, a.took,
 			a.err)
 	default:
 		r.broken(p, errors.Join(a.err, errLeaving))
@@ -110,31 +110,31 @@ func (s *soak) push(client *http.Client, r *truth, v *version) {
 var errLeaving = errors.New("the server was stopped")
 
 // newer makes a version with a newer iat than all others.
-func (s *soak) newer(rng *rand.Rand, r *truth) *version {
+func (s *soak) newer(rng *rand.Rand, r *accountModel) *version {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return s.mint(rng, r, r.newest+1+rng.Int64N(3))
+	return s.signLocked(rng, r, r.newest+1+rng.Int64N(3))
 }
 
 // asNew makes a version with the same iat as the newest.
-func (s *soak) asNew(rng *rand.Rand, r *truth) *version {
+func (s *soak) asNew(rng *rand.Rand, r *accountModel) *version {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return s.mint(rng, r, r.newest)
+	return s.signLocked(rng, r, r.newest)
 }
 
 // older gives a version that is not the newest: one of those before, or one that was never sent.
-func (s *soak) older(rng *rand.Rand, r *truth) *version {
+func (s *soak) older(rng *rand.Rand, r *accountModel) *version {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := len(r.all); n > 0 && rng.IntN(2) == 0 {
 		return r.all[n-1-rng.IntN(min(n, 20))]
 	}
-	return s.mint(rng, r, r.newest-1-rng.Int64N(5))
+	return s.signLocked(rng, r, r.newest-1-rng.Int64N(5))
 }
 
 // again gives the latest version once more.
-func (s *soak) again(_ *rand.Rand, r *truth) *version {
+func (s *soak) again(_ *rand.Rand, r *accountModel) *version {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.all) == 0 {
@@ -143,10 +143,10 @@ func (s *soak) again(_ *rand.Rand, r *truth) *version {
 	return r.all[len(r.all)-1]
 }
 
-// mint signs a version, for who holds r.mu. Some are large, and some revoke the account's second user.
-func (s *soak) mint(rng *rand.Rand, r *truth, iat int64) *version {
+// signLocked signs a version. r.mu must be held. Some are large, and some revoke the account's second user.
+func (s *soak) signLocked(rng *rand.Rand, r *accountModel, iat int64) *version {
 	revokes := rng.IntN(2) == 0
-	token := jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, time.Unix(iat, int64(len(r.all))),
+	token := jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account, time.Unix(iat, int64(len(r.all))),
 		func(c *jwt.AccountClaims) {
 			c.Name = fmt.Sprintf("version %d", len(r.all))
 			if revokes {
@@ -156,11 +156,11 @@ func (s *soak) mint(rng *rand.Rand, r *truth, iat int64) *version {
 				c.Tags.Add(fmt.Sprintf("tag-%d", rng.Int64()))
 			}
 		})
-	return r.made(token, iat, revokes)
+	return r.madeLocked(token, iat, revokes)
 }
 
 // forge sends what must never be let in.
-func (s *soak) forge(client *http.Client, rng *rand.Rand, r *truth) {
+func (s *soak) forge(client *http.Client, rng *rand.Rand, r *accountModel) {
 	name, body := s.forgery(rng, r)
 	a, ok := s.ask(client, http.MethodPost, accountPath(r.ID), "", body)
 	switch {
@@ -175,9 +175,9 @@ func (s *soak) forge(client *http.Client, rng *rand.Rand, r *truth) {
 }
 
 // forgery makes something that looks newer than everything that is stored.
-func (s *soak) forgery(rng *rand.Rand, r *truth) (name string, body []byte) {
+func (s *soak) forgery(rng *rand.Rand, r *accountModel) (name string, body []byte) {
 	soon := time.Now()
-	good := jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon)
+	good := jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account, soon)
 	switch rng.IntN(8) {
 	case 0:
 		return "a JWT with a changed signature", jwttest.Flip(good)
@@ -187,7 +187,7 @@ func (s *soak) forgery(rng *rand.Rand, r *truth) (name string, body []byte) {
 		return "a JWT that the account signed", jwttest.Sign(s.t, r.Key, r.Account, soon)
 	case 3:
 		other := jwttest.NewAccount(s.t)
-		return "a JWT of another account", jwttest.Sign(s.t, s.world.env.op.Signing, other, soon)
+		return "a JWT of another account", jwttest.Sign(s.t, s.cluster.env.op.Signing, other, soon)
 	case 4:
 		return "half a JWT", good[:rng.IntN(len(good)-1)]
 	case 5:
@@ -197,11 +197,11 @@ func (s *soak) forgery(rng *rand.Rand, r *truth) (name string, body []byte) {
 		}
 		return "garbage", garbage
 	case 6:
-		return "a JWT from the future", jwttest.Sign(s.t, s.world.env.op.Signing, r.Account,
+		return "a JWT from the future", jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account,
 			soon.Add(time.Hour))
 	default:
 		return "a JWT with another one's signature",
-			graft(good, jwttest.Sign(s.t, s.world.env.op.Signing, r.Account, soon.Add(-time.Second)))
+			graft(good, jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account, soon.Add(-time.Second)))
 	}
 }
 
@@ -234,7 +234,7 @@ var looks = []struct{ method, query string }{
 }
 
 // look looks at an account and judges the answer.
-func (s *soak) look(client *http.Client, r *truth, way int) {
+func (s *soak) look(client *http.Client, r *accountModel, way int) {
 	method, known := looks[way].method, ""
 	how := method + " " + looks[way].query
 	if method == "GET If-None-Match" {
@@ -256,7 +256,7 @@ func (s *soak) look(client *http.Client, r *truth, way int) {
 }
 
 // judge says what is wrong with an answer.
-func judge(r *truth, began floor, how, known string, a reply) error {
+func judge(r *accountModel, began floor, how, known string, a reply) error {
 	switch a.status {
 	case http.StatusOK:
 	case http.StatusNotModified:
@@ -312,7 +312,7 @@ func newPair(s *soak, a *jwttest.Account) *pair {
 
 // settle connects both users to every nats-server for as long as the soak lasts.
 func (s *soak) settle(p *pair) {
-	for _, n := range s.world.nodes {
+	for _, n := range s.cluster.nodes {
 		for _, u := range []user{p.first, p.second} {
 			nc, err := nats.Connect(n.users.URL(), nats.UserCredentialBytes(u.creds),
 				nats.RetryOnFailedConnect(true),
@@ -332,7 +332,7 @@ var quiet = nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 // visitor connects as a user here and there, so that nats-servers load accounts at any moment.
 func (s *soak) visitor(rng *rand.Rand) {
 	for s.ctx.Err() == nil {
-		r, n := s.any(rng), s.world.nodes[rng.IntN(len(s.world.nodes))]
+		r, n := s.any(rng), s.cluster.nodes[rng.IntN(len(s.cluster.nodes))]
 		nc, err := nats.Connect(n.users.URL(), nats.UserCredentialBytes(s.users[r].first.creds),
 			nats.Timeout(2*time.Second),
 			nats.NoReconnect(), quiet)
@@ -345,11 +345,11 @@ func (s *soak) visitor(rng *rand.Rand) {
 }
 
 // any picks an account, some more often than others.
-func (s *soak) any(rng *rand.Rand) *truth {
+func (s *soak) any(rng *rand.Rand) *accountModel {
 	if rng.IntN(2) == 0 {
-		return s.truths[rng.IntN(4)]
+		return s.models[rng.IntN(4)]
 	}
-	return s.truths[rng.IntN(len(s.truths))]
+	return s.models[rng.IntN(len(s.models))]
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -25,14 +25,14 @@ type place int
 
 const (
 	atProcess place = iota
-	atDoor
+	atHTTP
 	atLinks
 	atCluster
 )
 
-// wreak makes things go wrong, one or two at a time, until a moment. kills says whether the account
+// makeFaults makes things go wrong, one or two at a time, until a moment. kills says whether the account
 // server's process may end.
-func (s *soak) wreak(rng *rand.Rand, until time.Time, kills bool) {
+func (s *soak) makeFaults(rng *rand.Rand, until time.Time, kills bool) {
 	for time.Now().Before(until) && s.ctx.Err() == nil {
 		pause(s.ctx, upTo(rng, time.Second))
 		faults := []fault{s.fault(rng, kills)}
@@ -64,7 +64,8 @@ func (s *soak) fault(rng *rand.Rand, kills bool) fault {
 	case n < 5:
 		return s.reloaded(rng)
 	case n < 6:
-		return fault{"n1 can't reach the account server", atDoor, s.world.door.Down, s.world.door.Up}
+		return fault{"n1 can't reach the account server", atHTTP, s.cluster.httpRelay.Down,
+			s.cluster.httpRelay.Up}
 	case n < 8:
 		return s.cutOff()
 	case n < 9:
@@ -78,9 +79,9 @@ func (s *soak) fault(rng *rand.Rand, kills bool) fault {
 
 // ended ends the process; the next one must know everything that this one acknowledged.
 func (s *soak) ended(name string, signal syscall.Signal) fault {
-	return fault{name, atProcess, func() { s.world.end(signal) }, func() {
-		s.world.begin()
-		for _, r := range s.truths {
+	return fault{name, atProcess, func() { s.cluster.end(signal) }, func() {
+		s.cluster.begin()
+		for _, r := range s.models {
 			s.look(s.client, r, 0)
 		}
 	}}
@@ -97,16 +98,16 @@ func (s *soak) reloaded(rng *rand.Rand) fault {
 		c.broken = true
 	}
 	return fault{fmt.Sprintf("SIGHUP with %+v", c), atProcess, func() {
-		s.world.configure(c)
-		s.world.reload()
-		s.world.configure(settings{}) // for the next start
+		s.cluster.configure(c)
+		s.cluster.reload()
+		s.cluster.configure(settings{}) // for the next start
 	}, nil}
 }
 
 // reload returns when the process has taken the configuration, or refused it.
-func (w *world) reload() {
+func (w *cluster) reload() {
 	w.t.Helper()
-	l := w.life.Load()
+	l := w.run.Load()
 	l.signal(syscall.SIGHUP)
 	l.wait("received sig-hup")
 	l.wait("configuration reloaded|the new configuration is refused")
@@ -125,7 +126,7 @@ func (s *soak) frozen() fault {
 func (s *soak) links(name string, begin, heal func(*natstest.Relay)) fault {
 	all := func(do func(*natstest.Relay)) func() {
 		return func() {
-			for _, n := range s.world.nodes {
+			for _, n := range s.cluster.nodes {
 				do(n.link)
 			}
 		}
@@ -135,7 +136,7 @@ func (s *soak) links(name string, begin, heal func(*natstest.Relay)) fault {
 
 // partitioned separates a nats-server from the others. The account server and users reach it as before.
 func (s *soak) partitioned(rng *rand.Rand) fault {
-	n := s.world.nodes[rng.IntN(len(s.world.nodes))]
+	n := s.cluster.nodes[rng.IntN(len(s.cluster.nodes))]
 	all := func(do func(*natstest.Relay)) func() {
 		return func() {
 			for _, line := range n.routes() {
@@ -147,13 +148,13 @@ func (s *soak) partitioned(rng *rand.Rand) fault {
 }
 
 func (s *soak) restarted(rng *rand.Rand) fault {
-	n := s.world.nodes[rng.IntN(len(s.world.nodes))]
+	n := s.cluster.nodes[rng.IntN(len(s.cluster.nodes))]
 	return fault{n.name + " restarts", atCluster, func() {
 		natstest.Stop(n.now)
-	}, func() { s.world.startNode(n) }}
+	}, func() { s.cluster.startNode(n) }}
 }
 
-// note keeps what happened to everybody.
+// note keeps what happened.
 func (s *soak) note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,27 +16,27 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// settleWithin is how soon, when everything is healed, everybody has what is stored.
+// settleWithin is how soon, when everything is healed, every nats-server has what is stored.
 const settleWithin = 90 * time.Second
 
-// converge waits until every nats-server runs what is stored and says so, and checks that nobody is
-// connected who has been revoked.
+// converge waits until every nats-server runs what is stored and says so, and checks that no revoked
+// user is connected.
 func (s *soak) converge() {
 	s.t.Helper()
 	began := time.Now()
 	s.ctx = s.t.Context()
-	for _, r := range s.truths {
+	for _, r := range s.models {
 		s.look(s.client, r, 0)
 	}
 	s.eventually("every nats-server runs what is stored", s.stale)
 	s.t.Logf("every nats-server runs what is stored after %s", time.Since(began))
-	s.eventually("nobody who is revoked is connected, and everybody else is", s.misplaced)
+	s.eventually("no revoked user is connected, and every other user is", s.misplaced)
 	s.acknowledged()
 	s.t.Logf("everything is acknowledged after %s", time.Since(began))
 }
 
 // eventually waits until nothing is wrong any more.
-func (s *soak) eventually(what string, wrong func() (*truth, string)) {
+func (s *soak) eventually(what string, wrong func() (*accountModel, string)) {
 	s.t.Helper()
 	for end := time.Now().Add(settleWithin); ; time.Sleep(50 * time.Millisecond) {
 		r, why := wrong()
@@ -51,21 +51,21 @@ func (s *soak) eventually(what string, wrong func() (*truth, string)) {
 }
 
 // stored is what the account server has of an account.
-func (s *soak) stored(r *truth) (*version, string) {
+func (s *soak) stored(r *accountModel) (*version, string) {
 	a, _ := s.ask(s.client, http.MethodGet, accountPath(r.ID)+"?text=true", "", nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.versions[string(a.body)], string(a.body)
 }
 
-// stale says who runs something else than what is stored.
-func (s *soak) stale() (*truth, string) {
-	for _, r := range s.truths {
+// stale finds a nats-server that does not run what is stored.
+func (s *soak) stale() (*accountModel, string) {
+	for _, r := range s.models {
 		v, token := s.stored(r)
 		if v == nil {
 			continue
 		}
-		for _, n := range s.world.nodes {
+		for _, n := range s.cluster.nodes {
 			if runs, loaded := n.runs(r.ID); loaded && runs != token {
 				r.mu.Lock()
 				has := r.versions[runs]
@@ -73,7 +73,7 @@ func (s *soak) stale() (*truth, string) {
 				return r, fmt.Sprintf("%s runs %v, stored is %s", n.name, has, v)
 			}
 		}
-		if has, err := s.world.nodes[1].now.AccountResolver().Fetch(r.ID); err != nil || has != token {
+		if has, err := s.cluster.nodes[1].now.AccountResolver().Fetch(r.ID); err != nil || has != token {
 			return r, fmt.Sprintf("the resolver of n2 has not what is stored: %v", err)
 		}
 	}
@@ -89,19 +89,19 @@ func (n *node) runs(key string) (token string, loaded bool) {
 	return z.Account.Jwt, true
 }
 
-// misplaced says who is connected and should not be, or the reverse.
-func (s *soak) misplaced() (*truth, string) {
-	for _, r := range s.truths[:residents] {
+// misplaced finds a user that is connected and should not be, or the reverse.
+func (s *soak) misplaced() (*accountModel, string) {
+	for _, r := range s.models[:residents] {
 		v, _ := s.stored(r)
-		for _, n := range s.world.nodes {
+		for _, n := range s.cluster.nodes {
 			here := n.connected(s.t, r.ID)
 			p := s.users[r]
 			switch {
 			case v == nil:
 			case !here[p.first.id]:
-				return r, "the user who was never revoked is not connected to " + n.name
+				return r, "the user that was never revoked is not connected to " + n.name
 			case here[p.second.id] == v.revokes:
-				return r, fmt.Sprintf("the second user is connected to %s: %t, but %s revokes him: %t",
+				return r, fmt.Sprintf("the second user is connected to %s: %t, but %s revokes it: %t",
 					n.name, here[p.second.id], v, v.revokes)
 			}
 		}
@@ -123,12 +123,12 @@ func (n *node) connected(t interface{ Fatal(...any) }, key string) map[string]bo
 }
 
 // acknowledged waits until every nats-server has acknowledged what is stored. Only the cache is
-// still owed what it has not cached: it is told when somebody connects to the account there.
+// still owed what it has not cached: it is told when a user connects to the account there.
 func (s *soak) acknowledged() {
 	s.t.Helper()
-	left := slices.Clone(s.truths)
-	s.eventually("every push is acknowledged", func() (r *truth, outstanding string) {
-		left = slices.DeleteFunc(left, func(one *truth) bool {
+	left := slices.Clone(s.models)
+	s.eventually("every push is acknowledged", func() (r *accountModel, outstanding string) {
+		left = slices.DeleteFunc(left, func(one *accountModel) bool {
 			if v, _ := s.stored(one); v == nil {
 				return true
 			}
@@ -162,26 +162,26 @@ type idle struct {
 func (s *soak) warm() idle {
 	s.t.Helper()
 	rng := rand.New(rand.NewPCG(s.seed, 0))
-	for _, r := range s.truths[:residents] {
+	for _, r := range s.models[:residents] {
 		s.push(s.client, r, s.newer(rng, r))
 		s.look(s.client, r, 0)
 	}
 	s.acknowledged()
 	s.client.CloseIdleConnections()
 	var i idle
-	i.descriptors = s.restful()
-	l := s.world.life.Load()
+	i.descriptors = s.waitForIdle()
+	l := s.cluster.run.Load()
 	i.memory = l.resident()
-	s.world.end(syscall.SIGQUIT)
+	s.cluster.end(syscall.SIGQUIT)
 	i.goroutines = goroutines(l.log.String())
-	s.world.begin()
+	s.cluster.begin()
 	return i
 }
 
-// restful waits until nobody is connected by HTTP and returns what is open then. The connection to
+// waitForIdle waits until no client is connected by HTTP and returns what is open then. The connection to
 // NATS counts: there is always one.
-func (s *soak) restful() (descriptors []string) {
-	l := s.world.life.Load()
+func (s *soak) waitForIdle() (descriptors []string) {
+	l := s.cluster.run.Load()
 	sockets := func() int {
 		descriptors = l.descriptors()
 		n := 0
@@ -203,15 +203,15 @@ func (s *soak) restful() (descriptors []string) {
 func (s *soak) leaks(before idle) {
 	s.t.Helper()
 	s.client.CloseIdleConnections()
-	after := s.restful()
-	l := s.world.life.Load()
+	after := s.waitForIdle()
+	l := s.cluster.run.Load()
 	memory := l.resident()
 	if len(after) > len(before.descriptors) {
 		s.t.Errorf("%d descriptors are open, %d were before:\n%s\n\n%s", len(after),
 			len(before.descriptors),
 			strings.Join(after, "\n"), strings.Join(before.descriptors, "\n"))
 	}
-	s.world.end(syscall.SIGQUIT)
+	s.cluster.end(syscall.SIGQUIT)
 	now := goroutines(l.log.String())
 	s.t.Logf("after %d requests: %d descriptors, before %d; %d goroutines, before %d; %d MiB, before %d",
 		l.requests.Load(), len(after), len(before.descriptors), len(now), len(before.goroutines), memory,
@@ -225,12 +225,12 @@ func (s *soak) leaks(before idle) {
 	if most := 3*before.memory + 100; memory > most {
 		s.t.Errorf("%d MiB resident, %d at the beginning", memory, before.memory)
 	}
-	s.world.begin()
+	s.cluster.begin()
 }
 
 var goroutine = regexp.MustCompile(`(?m)^goroutine \d+ .*:\n(?:[^\n]+\n)*`)
 
-// goroutines reads a stack dump: who started each goroutine.
+// goroutines reads from a stack dump which function started each goroutine.
 func goroutines(log string) []string {
 	var all []string
 	for _, g := range goroutine.FindAllString(log, -1) {
@@ -243,24 +243,24 @@ func goroutines(log string) []string {
 	return all
 }
 
-// leave stops the account server in order: the JWTs are all that it leaves, and a journal of who
-// has acknowledged them.
-func (s *soak) leave() {
+// shutDown stops the account server in order: the JWTs are all that it leaves, and a journal of the
+// nats-servers that have acknowledged them.
+func (s *soak) shutDown() {
 	s.t.Helper()
-	for _, r := range s.truths {
+	for _, r := range s.models {
 		s.look(s.client, r, 0)
 	}
 	s.acknowledged()
-	s.world.end(syscall.SIGTERM)
-	store := filepath.Join(s.world.env.dir, "store")
+	s.cluster.end(syscall.SIGTERM)
+	store := filepath.Join(s.cluster.env.dir, "store")
 	hidden, _ := filepath.Glob(filepath.Join(store, ".*"))
 	inside, _ := filepath.Glob(filepath.Join(store, ".journal", "*"))
 	if len(hidden) != 1 || len(inside) != 1 || filepath.Base(inside[0]) != "journal" {
 		s.t.Errorf("the stop leaves %q with %q", hidden, inside)
 	}
-	for _, r := range s.truths {
+	for _, r := range s.models {
 		began := r.look()
-		token, err := os.ReadFile(filepath.Join(s.world.env.dir, "store", r.ID[54:], r.ID+".jwt"))
+		token, err := os.ReadFile(filepath.Join(s.cluster.env.dir, "store", r.ID[54:], r.ID+".jwt"))
 		if err != nil && began.known {
 			s.fail(r, "%v", err)
 		} else if err == nil {

@@ -14,20 +14,19 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// truth is what must be true of one account, from all that its pushers and getters saw.
+// accountModel says what must be true of one account, from all that its pushers and getters saw.
 //
 // Pushes and looks take time and overlap, so each has a moment when it began and one when it ended.
 // A push that was accepted took effect somewhere in between; one whose answer never came may have
 // taken effect, then or never; one that was refused has not. From this follows what a look may see:
 //
 //   - a version that was sent, and not one whose every push was refused;
+//
 //   - none with an older iat than one that was acknowledged, or seen, before the look began;
 //
-// - none whose last push had ended before one began that was acknowledged before the look; unless
-// both are of one second
-//
-//	and the other server that still has it wins.
-type truth struct {
+//   - none whose last push had ended before one began that was acknowledged before the look;
+//     unless both are of one second and the other server that still has it wins.
+type accountModel struct {
 	*jwttest.Account
 
 	mu       sync.Mutex
@@ -49,18 +48,18 @@ type floor struct {
 
 // version is a JWT of the account.
 type version struct {
-	token   []byte
-	number  int // in the order of making, 0 is the first
-	iat     int64
-	revokes bool // it revokes the account's second user
-	sent    bool // the operator signed it and it was sent
-	flying  int  // pushes without an reply yet
-	stored  bool // a push was accepted, or may have been
-	seen    bool // by some look
-	last    int  // when the last push ended that may have stored it
+	token    []byte
+	number   int // in the order of making, 0 is the first
+	iat      int64
+	revokes  bool // it revokes the account's second user
+	sent     bool // the operator signed it and it was sent
+	inFlight int  // pushes without an reply yet
+	stored   bool // a push was accepted, or may have been
+	seen     bool // by some look
+	last     int  // when the last push ended that may have stored it
 }
 
-// never is the end of a push whose answer never came.
+// never is the end of a push without an answer.
 const never = math.MaxInt
 
 // push is one attempt to push a version.
@@ -70,13 +69,13 @@ type push struct {
 	floor floor
 }
 
-func newTruth(a *jwttest.Account, oldest time.Time) *truth {
-	return &truth{Account: a, versions: map[string]*version{}, etags: map[string]*version{},
+func newAccountModel(a *jwttest.Account, oldest time.Time) *accountModel {
+	return &accountModel{Account: a, versions: map[string]*version{}, etags: map[string]*version{},
 		newest: oldest.Unix()}
 }
 
-// made takes a new version in. Its iat may be any.
-func (r *truth) made(token []byte, iat int64, revokes bool) *version {
+// madeLocked adds a new version. Its iat may be any. r.mu must be held.
+func (r *accountModel) madeLocked(token []byte, iat int64, revokes bool) *version {
 	v := &version{token: token, number: len(r.all), iat: iat, revokes: revokes}
 	r.versions[string(token)] = v
 	r.all = append(r.all, v)
@@ -84,42 +83,42 @@ func (r *truth) made(token []byte, iat int64, revokes bool) *version {
 	return v
 }
 
-// tick is the next moment.
-func (r *truth) tick() int {
+// tickLocked is the next moment. r.mu must be held.
+func (r *accountModel) tickLocked() int {
 	r.now++
 	return r.now
 }
 
 // send begins a push.
-func (r *truth) send(v *version) *push {
+func (r *accountModel) send(v *version) *push {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v.sent = true
-	v.flying++
-	return &push{version: v, began: r.tick(), floor: r.floor}
+	v.inFlight++
+	return &push{version: v, began: r.tickLocked(), floor: r.floor}
 }
 
 var storedLine = regexp.MustCompile(`^stored; (acknowledged by \d+ of \d+ nats-servers|` +
 	`\d+ of \d+ nats-servers outstanding|NATS is not connected: will be sent when it is)\n$`)
 
 // answered ends a push. The error says what is wrong with the answer.
-func (r *truth) answered(p *push, status int, body string) error {
+func (r *accountModel) answered(p *push, status int, body string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.flying--
-	r.remember("push of %s: %d %s", p.version, status, strings.TrimSpace(body))
+	p.inFlight--
+	r.rememberLocked("push of %s: %d %s", p.version, status, strings.TrimSpace(body))
 	switch status {
 	case 200:
-		return r.accepted(p, body)
+		return r.acceptedLocked(p, body)
 	case 409:
-		return r.refused(p)
+		return r.refusedLocked(p)
 	}
 	return fmt.Errorf("the push of %s is answered with %d %s", p.version, status, body)
 }
 
-func (r *truth) accepted(p *push, body string) error {
+func (r *accountModel) acceptedLocked(p *push, body string) error {
 	p.stored = true
-	p.last = max(p.last, r.tick())
+	p.last = max(p.last, r.tickLocked())
 	r.floor.raise(p.iat)
 	r.floor.begun = max(r.floor.begun, p.began)
 	switch {
@@ -132,13 +131,13 @@ func (r *truth) accepted(p *push, body string) error {
 	return nil
 }
 
-// refused takes a 409, which needs a reason: a newer version that is stored.
-func (r *truth) refused(p *push) error {
-	if p.seen && !p.stored && p.flying == 0 {
+// refusedLocked takes a 409, which needs a reason: a newer version that is stored. r.mu must be held.
+func (r *accountModel) refusedLocked(p *push) error {
+	if p.seen && !p.stored && p.inFlight == 0 {
 		return fmt.Errorf("%s was served and is refused", p.version)
 	}
 	for _, v := range r.all {
-		if v.iat > p.iat && (v.stored || v.flying > 0) {
+		if v.iat > p.iat && (v.stored || v.inFlight > 0) {
 			return nil
 		}
 	}
@@ -146,48 +145,48 @@ func (r *truth) refused(p *push) error {
 }
 
 // broken ends a push without an answer.
-func (r *truth) broken(p *push, err error) {
+func (r *accountModel) broken(p *push, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.flying--
+	p.inFlight--
 	p.stored, p.last = true, never
-	r.remember("push of %s: no reply, %v", p.version, err)
+	r.rememberLocked("push of %s: no reply, %v", p.version, err)
 }
 
 // look begins a look at what is stored.
-func (r *truth) look() floor {
+func (r *accountModel) look() floor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.floor
 }
 
 // saw ends a look that got a JWT. The error says why it should not have got that.
-func (r *truth) saw(began floor, how string, token []byte) error {
+func (r *accountModel) saw(began floor, how string, token []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.versions[string(token)]
 	if v == nil {
-		r.remember("%s: %d bytes that nobody made", how, len(token))
+		r.rememberLocked("%s: %d bytes that were never made", how, len(token))
 		return fmt.Errorf("%s gives %d bytes that are no version of it: %q", how, len(token), token)
 	}
-	return r.sawVersion(began, how, v)
+	return r.sawVersionLocked(began, how, v)
 }
 
 // sawSignature ends a look that got only the last part of a JWT.
-func (r *truth) sawSignature(began floor, how string, signature string) error {
+func (r *accountModel) sawSignature(began floor, how string, signature string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, v := range r.all {
 		if bytes.HasSuffix(v.token, []byte("."+signature)) {
-			return r.sawVersion(began, how, v)
+			return r.sawVersionLocked(began, how, v)
 		}
 	}
-	return fmt.Errorf("%s gives a signature that nobody made: %q", how, signature)
+	return fmt.Errorf("%s gives a signature that was never made: %q", how, signature)
 }
 
 // returns says whether a version that another one of the same second has replaced may come back: a
 // nats-server that keeps JWTs may still have had it, and between servers the greater SHA-256 wins.
-func (r *truth) returns(v *version) bool {
+func (r *accountModel) returns(v *version) bool {
 	for _, other := range r.all {
 		if mine, theirs := sha256.Sum256(v.token),
 			sha256.Sum256(other.token); other.iat == v.iat && other.stored &&
@@ -198,25 +197,25 @@ func (r *truth) returns(v *version) bool {
 	return false
 }
 
-func (r *truth) sawVersion(began floor, how string, v *version) error {
+func (r *accountModel) sawVersionLocked(began floor, how string, v *version) error {
 	if !v.seen || v != r.all[len(r.all)-1] {
-		r.remember("%s: %s", how, v)
+		r.rememberLocked("%s: %s", how, v)
 	}
 	v.seen = true
 	r.floor.raise(v.iat)
 	switch {
-	case !v.sent || !v.stored && v.flying == 0:
+	case !v.sent || !v.stored && v.inFlight == 0:
 		return fmt.Errorf("%s gives %s, which was never let in", how, v)
 	case v.iat < began.iat:
 		return fmt.Errorf("%s gives %s, but one of iat %d was stored before", how, v, began.iat)
-	case v.flying == 0 && v.last < began.begun && !r.returns(v):
+	case v.inFlight == 0 && v.last < began.begun && !r.returns(v):
 		return fmt.Errorf("%s gives %s, which another one has replaced", how, v)
 	}
 	return nil
 }
 
 // sawETag ends a look that got an ETag. Of one version it is always the same, and of two it never is.
-func (r *truth) sawETag(etag string, token []byte) error {
+func (r *accountModel) sawETag(etag string, token []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.versions[string(token)]
@@ -228,29 +227,29 @@ func (r *truth) sawETag(etag string, token []byte) error {
 }
 
 // sawKnown ends a look that only got to hear that it has the latest already.
-func (r *truth) sawKnown(began floor, how string, etag string) error {
+func (r *accountModel) sawKnown(began floor, how string, etag string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := r.etags[etag]
 	if v == nil {
 		return fmt.Errorf("%s knows the ETag %s that it never gave", how, etag)
 	}
-	return r.sawVersion(began, how, v)
+	return r.sawVersionLocked(began, how, v)
 }
 
 // sawNothing ends a look that got a 404.
-func (r *truth) sawNothing(began floor, how string) error {
+func (r *accountModel) sawNothing(began floor, how string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !began.known {
 		return nil
 	}
-	r.remember("%s: 404", how)
+	r.rememberLocked("%s: 404", how)
 	return fmt.Errorf("%s finds nothing, but one of iat %d was stored before", how, began.iat)
 }
 
 // etag is one that was given, or "".
-func (r *truth) etag() string {
+func (r *accountModel) etag() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for e := range r.etags { // any
@@ -259,8 +258,8 @@ func (r *truth) etag() string {
 	return ""
 }
 
-// remember keeps the last things that happened to the account, for who holds mu.
-func (r *truth) remember(format string, args ...any) {
+// rememberLocked keeps the last things that happened to the account. r.mu must be held.
+func (r *accountModel) rememberLocked(format string, args ...any) {
 	const most = 60
 	if len(r.past) >= 2*most {
 		r.past = append(r.past[:0], r.past[most:]...)
@@ -268,7 +267,7 @@ func (r *truth) remember(format string, args ...any) {
 	r.past = append(r.past, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-func (r *truth) history() string {
+func (r *accountModel) history() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return strings.Join(r.past[max(0, len(r.past)-60):], "\n")
@@ -281,48 +280,48 @@ func (f *floor) raise(iat int64) {
 
 func (v *version) String() string { return fmt.Sprintf("version %d (iat %d)", v.number, v.iat) }
 
-// TestTheModelNoticesWhatMustNotBe shows the model one answer that is wrong after a few that are right.
-func TestTheModelNoticesWhatMustNotBe(t *testing.T) {
-	type world struct {
-		*truth
+// Each row shows the model one answer that is wrong after a few that are right.
+func TestTheModelNoticesEveryWrongAnswer(t *testing.T) {
+	type answers struct {
+		*accountModel
 		v []*version
 	}
 	const stored = "stored; acknowledged by 3 of 3 nats-servers\n"
-	push := func(w world, v *version, status int) error { return w.answered(w.send(v), status, stored) }
-	for name, wrong := range map[string]func(w world) error{
-		"an older one is served": func(w world) error {
+	push := func(w answers, v *version, status int) error { return w.answered(w.send(v), status, stored) }
+	for name, wrong := range map[string]func(w answers) error{
+		"an older one is served": func(w answers) error {
 			push(w, w.v[1], 200)
 			return w.saw(w.look(), "GET", w.v[0].token)
 		},
-		"an older one is let in": func(w world) error {
+		"an older one is let in": func(w answers) error {
 			push(w, w.v[1], 200)
 			return push(w, w.v[0], 200)
 		},
-		"one that nobody sent is served": func(w world) error {
+		"one that was never sent is served": func(w answers) error {
 			return w.saw(w.look(), "GET", w.v[1].token)
 		},
-		"half of one is served": func(w world) error {
+		"half of one is served": func(w answers) error {
 			push(w, w.v[1], 200)
 			return w.saw(w.look(), "GET", w.v[1].token[:1])
 		},
-		"nothing is served": func(w world) error {
+		"nothing is served": func(w answers) error {
 			push(w, w.v[1], 200)
 			return w.sawNothing(w.look(), "GET")
 		},
-		"a refused one is served": func(w world) error {
+		"a refused one is served": func(w answers) error {
 			push(w, w.v[1], 200)
 			push(w, w.v[0], 409)
 			return w.saw(floor{}, "GET", w.v[0].token)
 		},
-		"a served one is refused": func(w world) error {
+		"a served one is refused": func(w answers) error {
 			p := w.send(w.v[0])
 			_ = w.saw(w.look(), "GET", w.v[0].token)
 			push(w, w.v[1], 200)
 			return w.answered(p, 409, "")
 		},
-		"one is refused for no reason": func(w world) error { return push(w, w.v[1], 409) },
-		"one is refused as bad":        func(w world) error { return push(w, w.v[1], 400) },
-		"a replaced one is served": func(w world) error {
+		"one is refused for no reason": func(w answers) error { return push(w, w.v[1], 409) },
+		"one is refused as bad":        func(w answers) error { return push(w, w.v[1], 400) },
+		"a replaced one is served": func(w answers) error {
 			lesser, greater := w.v[1], w.v[2]
 			if w.returns(lesser) { // nothing is stored yet, so it says no: the order is that of the hashes
 				t.Error("it returns before anything was replaced")
@@ -335,23 +334,23 @@ func TestTheModelNoticesWhatMustNotBe(t *testing.T) {
 			push(w, greater, 200)
 			return w.saw(w.look(), "GET", lesser.token)
 		},
-		"the same ETag stands for two": func(w world) error {
+		"the same ETag stands for two": func(w answers) error {
 			_ = w.sawETag("e", w.v[0].token)
 			return w.sawETag("e", w.v[1].token)
 		},
-		"what was seen is gone": func(w world) error {
+		"what was seen is gone": func(w answers) error {
 			w.broken(w.send(w.v[1]), nil)
 			_ = w.saw(w.look(), "GET", w.v[1].token)
 			return w.sawNothing(w.look(), "GET")
 		},
-		"the reply is an unknown line": func(w world) error {
+		"the reply is an unknown line": func(w answers) error {
 			return w.answered(w.send(w.v[0]), 200, "stored\n")
 		},
-		"a 304 for an ETag of no account": func(w world) error { return w.sawKnown(w.look(), "GET", "e") },
+		"a 304 for an ETag of no account": func(w answers) error { return w.sawKnown(w.look(), "GET", "e") },
 	} {
-		w := world{truth: newTruth(&jwttest.Account{ID: "A"}, time.Unix(0, 0))}
+		w := answers{accountModel: newAccountModel(&jwttest.Account{ID: "A"}, time.Unix(0, 0))}
 		for i, iat := range []int64{10, 20, 20} {
-			w.v = append(w.v, w.made([]byte(fmt.Sprint("token", i)), iat, false))
+			w.v = append(w.v, w.madeLocked([]byte(fmt.Sprint("token", i)), iat, false))
 		}
 		if wrong(w) == nil {
 			t.Errorf("%s, and the model does not notice", name)
@@ -359,11 +358,10 @@ func TestTheModelNoticesWhatMustNotBe(t *testing.T) {
 	}
 }
 
-// TestTheModelAllowsWhatMayBe shows it what looks odd and is right.
-func TestTheModelAllowsWhatMayBe(t *testing.T) {
-	r := newTruth(&jwttest.Account{ID: "A"}, time.Unix(0, 0))
-	a, b, c := r.made([]byte("a"), 10, false), r.made([]byte("b"), 20, false),
-		r.made([]byte("c"), 20, false)
+func TestTheModelAllowsAnswersThatLookOddAndAreRight(t *testing.T) {
+	r := newAccountModel(&jwttest.Account{ID: "A"}, time.Unix(0, 0))
+	a, b, c := r.madeLocked([]byte("a"), 10, false), r.madeLocked([]byte("b"), 20, false),
+		r.madeLocked([]byte("c"), 20, false)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -21,18 +21,18 @@ const (
 	// lookWithin is how long a look at a stored account may take, whatever else happens, on a busy machine.
 	lookWithin = 2 * time.Second
 
-	manyTruths = 40
+	modelCount = 40
 	residents  = 8 // accounts whose users are connected all the time
 )
 
-// soak is one run: a world, what must be true of each account in it, and everybody who does something.
+// soak is one run: a cluster, a model of each account in it, and the actors.
 type soak struct {
 	t        *testing.T
 	seed     uint64
-	world    *world
-	stranger nkeys.KeyPair // an operator that nobody trusts
-	truths   []*truth
-	users    map[*truth]*pair
+	cluster  *cluster
+	stranger nkeys.KeyPair // an operator that is not trusted
+	models   []*accountModel
+	users    map[*accountModel]*pair
 	client   *http.Client
 	ctx      context.Context // of the actors
 	stop     context.CancelFunc
@@ -57,14 +57,14 @@ func TestSoak(t *testing.T) {
 	}
 	s.converge()
 	s.leaks(idle)
-	s.leave()
+	s.shutDown()
 	t.Logf("%d pushes, %d forgeries, %d looks, the slowest took %s, %d visits, %d faults",
 		s.pushed.Load(), s.forged.Load(), s.looked.Load(), time.Duration(s.worst.Load()), s.visited.Load(),
 		len(s.events))
 }
 
 func newSoak(t *testing.T) *soak {
-	s := &soak{t: t, world: newWorld(t), users: map[*truth]*pair{},
+	s := &soak{t: t, cluster: newCluster(t), users: map[*accountModel]*pair{},
 		client: &http.Client{Timeout: time.Minute}}
 	s.seed = fromEnv(t, "SOAK_SEED", func(v string) (uint64, error) {
 		return strconv.ParseUint(v, 10, 64)
@@ -77,9 +77,9 @@ func newSoak(t *testing.T) *soak {
 		t.Fatal(err)
 	}
 	s.stranger = key
-	for range manyTruths {
-		r := newTruth(jwttest.NewAccount(t), time.Now().Add(-72*time.Hour))
-		s.truths = append(s.truths, r)
+	for range modelCount {
+		r := newAccountModel(jwttest.NewAccount(t), time.Now().Add(-72*time.Hour))
+		s.models = append(s.models, r)
 		s.users[r] = newPair(s, r.Account)
 	}
 	return s
@@ -104,17 +104,17 @@ func fromEnv[T any](t *testing.T, name string, parse func(string) (T, error), ot
 func (s *soak) run(d time.Duration) {
 	s.t.Helper()
 	began := time.Now()
-	for _, r := range s.truths[:residents] {
+	for _, r := range s.models[:residents] {
 		s.settle(s.users[r])
 	}
 	var actors sync.WaitGroup
 	defer actors.Wait()
 	defer s.stop()
-	who := uint64(0)
+	stream := uint64(0)
 	act := func(n int, actor func(*rand.Rand)) {
 		for range n {
-			who++
-			rng := rand.New(rand.NewPCG(s.seed, who))
+			stream++
+			rng := rand.New(rand.NewPCG(s.seed, stream))
 			actors.Go(func() { actor(rng) })
 		}
 	}
@@ -122,12 +122,12 @@ func (s *soak) run(d time.Duration) {
 	act(6, s.getter)
 	act(2, s.visitor)
 	rng := rand.New(rand.NewPCG(s.seed, 0))
-	s.wreak(rng, began.Add(d*2/3), true)
-	s.wreak(rng, began.Add(d), false)
+	s.makeFaults(rng, began.Add(d*2/3), true)
+	s.makeFaults(rng, began.Add(d), false)
 }
 
 // fail reports what must not be, with what led to it, and ends the run. r is nil if it concerns no account.
-func (s *soak) fail(r *truth, format string, args ...any) {
+func (s *soak) fail(r *accountModel, format string, args ...any) {
 	s.t.Helper()
 	s.mu.Lock()
 	s.failed++
@@ -142,7 +142,7 @@ func (s *soak) fail(r *truth, format string, args ...any) {
 		s.t.Logf("account %s:\n%s", r.ID, r.history())
 	}
 	s.t.Logf("SOAK_SEED=%d; lately:\n%s\nthe server's log:\n%s", s.seed, s.lately(),
-		tail(s.world.life.Load().log.String()))
+		tail(s.cluster.run.Load().log.String()))
 }
 
 // slowest remembers the slowest look.

@@ -16,21 +16,21 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// world is an account server and a cluster of three nats-servers. Every line between them can be cut.
+// cluster is an account server and a cluster of three nats-servers. Every line between them can be cut.
 //
-//	users ──> n1 resolver URL ───door──> account server ──links──> n1, n2, n3
+//	users ──> n1 resolver URL ───HTTP──> account server ──links──> n1, n2, n3
 //	users ──> n2 resolver full
 //	users ──> n3 resolver cache           n1, n2, n3 <──routes──> each other
-type world struct {
-	t     *testing.T
-	env   *testEnv
-	nodes []*node
-	door  *natstest.Relay // n1 asks the account server through it
-	life  atomic.Pointer[life]
+type cluster struct {
+	t         *testing.T
+	env       *testEnv
+	nodes     []*node
+	httpRelay *natstest.Relay // n1 asks the account server through it
+	run       atomic.Pointer[programRun]
 }
 
-// life is one process of the account server.
-type life struct {
+// programRun is one process of the account server.
+type programRun struct {
 	*process
 	url      string
 	began    time.Time
@@ -42,8 +42,8 @@ type life struct {
 type node struct {
 	name  string
 	conf  func(extra string) string
-	link  *natstest.Relay // the account server comes in here
-	users *natstest.Relay // its users do
+	link  *natstest.Relay // to it, for the account server
+	users *natstest.Relay // to it, for users
 	in    []*natstest.Relay
 	out   []*natstest.Relay // routes that it dials
 	now   *server.Server
@@ -51,15 +51,15 @@ type node struct {
 
 const nowhere = "nats://127.0.0.1:1"
 
-func newWorld(t *testing.T) *world {
+func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	w := &world{t: t, env: &testEnv{op: jwttest.NewOperator(t), dir: t.TempDir()}}
+	w := &cluster{t: t, env: &testEnv{op: jwttest.NewOperator(t), dir: t.TempDir()}}
 	creds, _ := w.env.op.System.User(t)
 	jwttest.File(t, w.env.dir, "op.jwt", []byte(w.env.op.Token(t)))
 	jwttest.File(t, w.env.dir, "sys.jwt", w.env.op.SystemAccount(t))
 	jwttest.File(t, w.env.dir, "sys.creds", creds)
-	w.door = natstest.NewRelay(t, 0, nowhere)
-	asked := strings.Replace(w.door.URL(), "nats://", "http://", 1) + "/jwt/v1/accounts/"
+	w.httpRelay = natstest.NewRelay(t, 0, nowhere)
+	asked := strings.Replace(w.httpRelay.URL(), "nats://", "http://", 1) + "/jwt/v1/accounts/"
 	dir := t.TempDir()
 	w.addNode("n1", func(extra string) string { return natstest.URLConf(t, w.env.op, asked, extra) })
 	w.addNode("n2", func(extra string) string {
@@ -80,7 +80,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) addNode(name string, conf func(extra string) string) {
+func (w *cluster) addNode(name string, conf func(extra string) string) {
 	n := &node{name: name, conf: conf, link: natstest.NewRelay(w.t, 0, nowhere),
 		users: natstest.NewRelay(w.t, 0, nowhere)}
 	for _, earlier := range w.nodes {
@@ -92,8 +92,8 @@ func (w *world) addNode(name string, conf func(extra string) string) {
 }
 
 // startNode starts a nats-server and lets its lines lead to it. What nats-servers tell each other
-// about their addresses leads nowhere, so that nobody finds a way around the lines.
-func (w *world) startNode(n *node) {
+// about their addresses leads nowhere, so that no connection goes around the relays.
+func (w *cluster) startNode(n *node) {
 	w.t.Helper()
 	var routes []string
 	for _, line := range n.out {
@@ -125,7 +125,7 @@ type settings struct {
 }
 
 // configure writes the account server's configuration.
-func (w *world) configure(s settings) {
+func (w *cluster) configure(s settings) {
 	w.t.Helper()
 	var links []string
 	for _, n := range w.nodes {
@@ -149,19 +149,19 @@ func (w *world) configure(s settings) {
 }
 
 // begin starts the account server.
-func (w *world) begin() *life {
+func (w *cluster) begin() *programRun {
 	w.t.Helper()
-	l := &life{began: time.Now()}
+	l := &programRun{began: time.Now()}
 	l.process, l.url = w.env.start(w.t)
-	w.door.Point(strings.TrimPrefix(l.url, "http://"))
-	w.life.Store(l)
+	w.httpRelay.Point(strings.TrimPrefix(l.url, "http://"))
+	w.run.Store(l)
 	return l
 }
 
 // end ends the account server with a signal and looks at what it leaves behind.
-func (w *world) end(s syscall.Signal) {
+func (w *cluster) end(s syscall.Signal) {
 	w.t.Helper()
-	l := w.life.Load()
+	l := w.run.Load()
 	l.leaving.Store(true)
 	l.signal(s)
 	code := l.exited()
@@ -172,7 +172,7 @@ func (w *world) end(s syscall.Signal) {
 }
 
 // inspect reads the log of a process that has ended.
-func (w *world) inspect(l *life, end syscall.Signal) {
+func (w *cluster) inspect(l *programRun, end syscall.Signal) {
 	w.t.Helper()
 	log := l.log.String()
 	for _, word := range []string{"DATA RACE", "panic", "fatal error"} {
@@ -197,7 +197,7 @@ func tail(log string) string {
 }
 
 // descriptors are the files and sockets that the process has open.
-func (l *life) descriptors() []string {
+func (l *programRun) descriptors() []string {
 	dir := fmt.Sprintf("/proc/%d/fd", l.cmd.Process.Pid)
 	entries, _ := os.ReadDir(dir)
 	var open []string
@@ -210,7 +210,7 @@ func (l *life) descriptors() []string {
 }
 
 // resident is how much memory the process uses, in MiB.
-func (l *life) resident() (mib int) {
+func (l *programRun) resident() (mib int) {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.cmd.Process.Pid))
 	for line := range strings.Lines(string(status)) {
 		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &mib); err == nil {

@@ -39,8 +39,8 @@ func TestTheShippedNATSServerFiles(t *testing.T) {
 	p.term()
 }
 
-// surviving is a nats-server that keeps every account, and the program as its peer.
-type surviving struct {
+// fullResolverEnv is a nats-server that keeps every account, and the program as its peer.
+type fullResolverEnv struct {
 	*testEnv
 	t    *testing.T
 	port int
@@ -49,14 +49,14 @@ type surviving struct {
 	user []byte
 }
 
-func newSurviving(t *testing.T) *surviving {
-	v := &surviving{t: t, port: freePort(t), kept: t.TempDir(), a: jwttest.NewAccount(t)}
+func newFullResolverEnv(t *testing.T) *fullResolverEnv {
+	v := &fullResolverEnv{t: t, port: freePort(t), kept: t.TempDir(), a: jwttest.NewAccount(t)}
 	v.testEnv = newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", v.port), "")
 	v.user, _ = v.a.User(t)
 	return v
 }
 
-func (v *surviving) boot() *server.Server {
+func (v *fullResolverEnv) boot() *server.Server {
 	v.t.Helper()
 	return natstest.Start(v.t, fmt.Sprintf(`
 		operator: %s
@@ -68,7 +68,7 @@ func (v *surviving) boot() *server.Server {
 	`, v.op.Token(v.t), v.op.System.ID, v.kept, v.op.System.ID, v.op.SystemAccount(v.t), v.port))
 }
 
-func (v *surviving) runs(n *server.Server, url string, token []byte) {
+func (v *fullResolverEnv) runs(n *server.Server, url string, token []byte) {
 	v.t.Helper()
 	natstest.Eventually(v.t, "the nats-server keeps the JWT", func() bool {
 		content, err := os.ReadFile(filepath.Join(v.kept, v.a.ID+".jwt"))
@@ -77,7 +77,7 @@ func (v *surviving) runs(n *server.Server, url string, token []byte) {
 	natstest.Connect(v.t, n.ClientURL(), v.user, nats.NoReconnect()).Close()
 }
 
-func (v *surviving) pushed(url string, ago time.Duration) []byte {
+func (v *fullResolverEnv) pushed(url string, ago time.Duration) []byte {
 	v.t.Helper()
 	token := jwttest.Sign(v.t, v.op.Signing, v.a, time.Now().Add(-ago))
 	mustPush(v.t, url, v.a.ID, token)
@@ -88,7 +88,7 @@ func (v *surviving) pushed(url string, ago time.Duration) []byte {
 // other restarts, and what was pushed meanwhile arrives.
 func TestAnyOrderOfStartsWorks(t *testing.T) {
 	t.Parallel()
-	v := newSurviving(t)
+	v := newFullResolverEnv(t)
 	n := v.boot() // we are not there yet
 	p, url := v.start(t)
 	p.wait("connected to NATS for JWT syncing")
@@ -137,11 +137,10 @@ func TestAURLResolverDoesNotStartWithoutUs(t *testing.T) {
 	}
 }
 
-// TestACacheServesItsOwnCopyUntilSomebodyComes: it does not ask after a restart, and is told when
-// somebody connects.
-func TestACacheServesItsOwnCopyUntilSomebodyComes(t *testing.T) {
+// It does not ask after a restart, and is told when a user connects.
+func TestACacheServesItsOwnCopyUntilAUserConnects(t *testing.T) {
 	t.Parallel()
-	v := newSurviving(t)
+	v := newFullResolverEnv(t)
 	dir := t.TempDir()
 	boot := func() *server.Server {
 		return natstest.Start(t, natstest.DirConf(t, v.op, "cache", dir,

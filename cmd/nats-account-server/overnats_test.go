@@ -123,9 +123,9 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 		store { dir: store }
 		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: %q, reconnectwait: 100 }`,
 		s.dir+"/op.jwt", s.dir+"/sys.jwt", port, s.dir+"/sys.creds")
-	sites := []*testEnv{s, &other}
+	envs := []*testEnv{s, &other}
 	processes, urls := make([]*process, 2), make([]string, 2)
-	for i, s := range sites {
+	for i, s := range envs {
 		processes[i], urls[i] = s.start(t)
 	}
 	n := natstest.Start(t, natstest.MemoryConf(t, s.op,
@@ -159,7 +159,7 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 		}
 		pushes.Wait()
 		processes[round%2].kill()
-		processes[round%2], urls[round%2] = sites[round%2].start(t)
+		processes[round%2], urls[round%2] = envs[round%2].start(t)
 		processes[round%2].wait("connected to NATS for JWT syncing")
 	}
 	for _, url := range urls {
@@ -188,7 +188,7 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 	}
 }
 
-// TestAFloodOfUpdatesOverNATS is taken in full: nobody is told that we are slow, and every change
+// TestAFloodOfUpdatesOverNATS is taken in full: nats-server does not call us slow, and every change
 // is announced.
 func TestAFloodOfUpdatesOverNATS(t *testing.T) {
 	port := freePort(t)
