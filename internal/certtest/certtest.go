@@ -1,4 +1,4 @@
-// Package certtest makes certificate authorities and certificates for tests, with any name, any time and any flaw.
+// Package certtest makes certificate authorities and certificates for tests.
 package certtest
 
 import (
@@ -36,8 +36,8 @@ func New(t testing.TB) *Authority {
 	return a
 }
 
-// Issue makes a certificate for localhost and 127.0.0.1, good for a server and a client, from an hour ago until in an
-// hour; edits change it before it is signed.
+// Issue makes a certificate for localhost and 127.0.0.1, for servers and clients. It is valid from
+// an hour ago until in an hour. Each edit changes it before it is signed.
 func (a *Authority) Issue(t testing.TB, edits ...func(*x509.Certificate)) Pair {
 	t.Helper()
 	c := template("subject")
@@ -52,15 +52,15 @@ func (a *Authority) Issue(t testing.TB, edits ...func(*x509.Certificate)) Pair {
 	return Pair{sign(t, a, c, key), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})}
 }
 
-// Named gives the certificate a subject.
+// Named sets the common name of a certificate.
 func Named(name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.Subject.CommonName = name }
 }
 
-// Expired ends the certificate a minute ago.
+// Expired lets a certificate end a minute ago.
 func Expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
 
-// For replaces the hosts that the certificate is for by one name.
+// For replaces the hosts of a certificate by one name.
 func For(host string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{host}, nil }
 }
@@ -82,6 +82,7 @@ func (a *Authority) Write(t testing.TB, dir, name string) string {
 	return path
 }
 
+// template returns a certificate without a purpose.
 func template(name string) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
@@ -92,6 +93,7 @@ func template(name string) *x509.Certificate {
 	}
 }
 
+// sign returns a certificate in PEM, signed by the authority.
 func sign(t testing.TB, a *Authority, c *x509.Certificate, key *ecdsa.PrivateKey) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &key.PublicKey, a.key)

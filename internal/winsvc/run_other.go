@@ -11,5 +11,5 @@ import (
 // Run runs the program and returns its exit code.
 func Run(program Program) int { return program(context.Background(), os.Stderr, func() {}) }
 
-// StopSignals are the signals that stop the program.
+// StopSignals returns the signals that stop the program.
 func StopSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }

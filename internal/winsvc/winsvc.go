@@ -1,5 +1,5 @@
-// Package winsvc lets the program be a Windows service. Everywhere else, and where Windows runs it in a console, it is an
-// ordinary program.
+// Package winsvc runs the program as a Windows service. On other systems, and in a Windows console,
+// it runs as an ordinary program.
 package winsvc
 
 import (
@@ -10,26 +10,25 @@ import (
 	"time"
 )
 
-// Name is the service, Source where its lines are in the event log.
 const (
-	Name   = "nats-account-server"
-	Source = "NatsAccountServer"
+	Name   = "nats-account-server" // of the service
+	Source = "NatsAccountServer"   // of its events in the event log
 )
 
-// Program is what runs: it writes its log to out, calls ready once it serves, stops in order when ctx ends, and returns
-// its exit code.
+// Program is the main function. It writes its log to out, calls ready once when it serves, stops
+// when ctx ends, and returns the exit code.
 type Program func(ctx context.Context, out io.Writer, ready func()) int
 
-// request is what the service manager asks for.
+// request is a request of the service manager.
 type request int
 
 const (
-	interrogate request = iota
-	stop                // also at a shutdown of the system
+	interrogate request = iota // report the state again
+	stop                       // also sent when the system shuts down
 	other
 )
 
-// state is what it is told.
+// state is the state of the service, as reported to the service manager.
 type state int
 
 const (
@@ -38,51 +37,59 @@ const (
 	stopPending
 )
 
-// startWithin is how long the program has to serve.
-const startWithin = 10 * time.Second
+// startTimeout is how long the program may take until it serves.
+const startTimeout = 10 * time.Second
 
-// handle runs the program for the service manager and returns its exit code: 1 if it did not come to serve in time.
-func handle(requests <-chan request, report func(state), debug func(string), out io.Writer, program Program) int {
+// manager is the side of the service manager.
+type manager struct {
+	requests <-chan request
+	report   func(state)
+	debug    func(string) // writes to the event log
+	out      io.Writer    // for the log of the program
+}
+
+// run runs the program and returns its exit code, or 1 if it does not serve within startTimeout.
+func (m *manager) run(program Program) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ready, ended := make(chan struct{}), make(chan int, 1)
-	go func() { ended <- program(ctx, out, func() { close(ready) }) }()
+	go func() { ended <- program(ctx, m.out, func() { close(ready) }) }()
 	now, serving := startPending, (<-chan struct{})(ready)
-	late := time.NewTimer(startWithin)
+	late := time.NewTimer(startTimeout)
 	defer late.Stop()
-	report(now)
+	m.report(now)
 	for {
 		select {
 		case code := <-ended:
 			return code
 		case <-serving:
-			serving = nil
+			serving = nil // a closed channel would be ready again at once
 			late.Stop()
 			if now == startPending {
 				now = running
-				report(now)
+				m.report(now)
 			}
 		case <-late.C:
 			cancel()
 			<-ended
 			return 1
-		case r := <-requests:
+		case r := <-m.requests:
 			switch r {
 			case interrogate:
-				report(now)
+				m.report(now)
 			case stop:
 				late.Stop()
 				now = stopPending
-				report(now)
+				m.report(now)
 				cancel()
 			default:
-				debug("the service manager asks for something that this service does not know")
+				m.debug("the service manager sent a request that this service does not know")
 			}
 		}
 	}
 }
 
-// severity is what the event log makes of a line.
+// severity is the kind of an event in the event log.
 type severity int
 
 const (
@@ -91,10 +98,10 @@ const (
 	failure
 )
 
-// colour is what a terminal makes of it, and the event log does not.
+// colour matches the control sequences that colour text in a terminal.
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// event is a line of the log as the event log has it.
+// event returns a line of the log as an event.
 func event(line []byte) (severity, string) {
 	text := strings.TrimSpace(colour.ReplaceAllString(string(line), ""))
 	switch {

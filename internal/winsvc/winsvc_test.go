@@ -5,7 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,13 +14,20 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// play runs a program under a service manager that asks for something at each of these times.
-func play(t *testing.T, program Program, asks map[time.Duration]request) (code int, reported []state, took time.Duration) {
+// outcome is what became of a program.
+type outcome struct {
+	code     int
+	reported []state
+	took     time.Duration
+}
+
+// runManaged runs a program with a service manager that sends each request after a time.
+func runManaged(t *testing.T, program Program, sent map[time.Duration]request) (got outcome) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		requests := make(chan request)
 		began := time.Now()
-		for after, r := range asks {
+		for after, r := range sent {
 			go func() {
 				time.Sleep(after)
 				select {
@@ -29,13 +36,19 @@ func play(t *testing.T, program Program, asks map[time.Duration]request) (code i
 				}
 			}()
 		}
-		code = handle(requests, func(s state) { reported = append(reported, s) }, func(string) {}, io.Discard, program)
-		took = time.Since(began)
+		m := manager{
+			requests: requests,
+			report:   func(s state) { got.reported = append(got.reported, s) },
+			debug:    func(string) {},
+			out:      io.Discard,
+		}
+		got.code = m.run(program)
+		got.took = time.Since(began)
 	})
-	return code, reported, took
+	return got
 }
 
-// serving is a program that needs some time to come up and to go.
+// serving returns a program that takes some time to start and to stop.
 func serving(up, down time.Duration, code int) Program {
 	return func(ctx context.Context, _ io.Writer, ready func()) int {
 		select {
@@ -49,43 +62,67 @@ func serving(up, down time.Duration, code int) Program {
 	}
 }
 
-func TestTheService(t *testing.T) {
+func TestTheServiceReportsItsState(t *testing.T) {
+	failing := func(context.Context, io.Writer, func()) int { return 3 }
 	for _, c := range []struct {
-		name     string
-		program  Program
-		asks     map[time.Duration]request
-		code     int
-		reported []state
-		took     time.Duration
+		name    string
+		program Program
+		sent    map[time.Duration]request
+		want    outcome
 	}{
-		{"it starts and is stopped", serving(time.Second, time.Second, 0), map[time.Duration]request{time.Minute: stop}, 0,
-			[]state{startPending, running, stopPending}, 61 * time.Second},
-		{"it is asked how it is", serving(time.Second, 0, 0), map[time.Duration]request{time.Millisecond: interrogate, 5 * time.Second: interrogate, 6 * time.Second: other, 9 * time.Second: stop}, 0,
-			[]state{startPending, startPending, running, running, stopPending}, 9 * time.Second},
-		{"it does not come up in time", serving(time.Hour, time.Second, 0), nil, 1, []state{startPending}, 11 * time.Second},
-		{"it is stopped before it is up", serving(5*time.Second, time.Second, 0), map[time.Duration]request{time.Second: stop}, 0,
-			[]state{startPending, stopPending}, 2 * time.Second},
-		{"it ends by itself", func(context.Context, io.Writer, func()) int { return 3 }, nil, 3, []state{startPending}, 0},
+		{
+			"it starts and is stopped", serving(time.Second, time.Second, 0),
+			map[time.Duration]request{time.Minute: stop},
+			outcome{0, []state{startPending, running, stopPending}, 61 * time.Second},
+		},
+		{
+			"it reports its state on request", serving(time.Second, 0, 0),
+			map[time.Duration]request{
+				time.Millisecond: interrogate,
+				5 * time.Second:  interrogate,
+				6 * time.Second:  other,
+				9 * time.Second:  stop,
+			},
+			outcome{0, []state{startPending, startPending, running, running, stopPending}, 9 * time.Second},
+		},
+		{
+			"it does not start in time", serving(time.Hour, time.Second, 0), nil,
+			outcome{1, []state{startPending}, 11 * time.Second},
+		},
+		{
+			"it is stopped while it starts", serving(5*time.Second, time.Second, 0),
+			map[time.Duration]request{time.Second: stop},
+			outcome{0, []state{startPending, stopPending}, 2 * time.Second},
+		},
+		{"it ends by itself", failing, nil, outcome{3, []state{startPending}, 0}},
 	} {
-		code, reported, took := play(t, c.program, c.asks)
-		if code != c.code || !slices.Equal(reported, c.reported) || took != c.took {
-			t.Errorf("%s: exit code %d, reported %v, took %s", c.name, code, reported, took)
+		if got := runManaged(t, c.program, c.sent); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 	}
 }
 
-func TestLinesAreEvents(t *testing.T) {
+func TestALineOfTheLogIsAnEventOfItsLevel(t *testing.T) {
+	kinds := map[slog.Level]severity{
+		slog.LevelDebug: informative,
+		slog.LevelInfo:  informative,
+		slog.LevelWarn:  warning,
+		slog.LevelError: failure,
+	}
 	for _, colours := range []bool{false, true} {
-		for level, want := range map[slog.Level]severity{slog.LevelDebug: informative, slog.LevelInfo: informative, slog.LevelWarn: warning, slog.LevelError: failure} {
+		for level, want := range kinds {
 			var line bytes.Buffer
-			slog.New(logging.New(&line, logging.Format{Time: true, Debug: true, Colors: colours})).Log(t.Context(), level, "the disk is full")
+			format := logging.Format{Time: true, Debug: true, Colors: colours}
+			slog.New(logging.New(&line, format)).Log(t.Context(), level, "the disk is full")
 			got, text := event(line.Bytes())
-			if got != want || !strings.HasSuffix(text, "] the disk is full") || strings.Contains(text, "\x1b") {
+			plain := strings.HasSuffix(text, "] the disk is full") && !strings.Contains(text, "\x1b")
+			if got != want || !plain {
 				t.Errorf("%s is %d, %q", level, got, text)
 			}
 		}
 	}
-	if _, text := event([]byte("flag provided but not defined: -bogus\nUsage\n")); text != "flag provided but not defined: -bogus\nUsage" {
+	const usage = "flag provided but not defined: -bogus\nUsage"
+	if _, text := event([]byte(usage + "\n")); text != usage {
 		t.Errorf("the usage is %q", text)
 	}
 }
