@@ -1,11 +1,13 @@
-// Package access says who may read and who may write: users with a password, and clients with a certificate.
+// Package auth says who may read and who may write: users with a password, and clients with a
+// certificate.
 //
-// A bcrypt compare takes 50 to 100 ms of CPU, and a herd of nats-servers must not pay that for each GET. So an
-// Authorization header that was right once is remembered, the same header coming in many times at once is compared
-// once, at most two compares run, and an address that fails again and again is slowed down:
+// A bcrypt compare takes 50 to 100 ms of CPU time, and many nats-servers must not pay that for each
+// GET. So an Authorization header that was right once is remembered, the same header in many
+// requests at once is compared once, at most two compares run, and an address that fails again and
+// again is slowed down:
 //
-//	Admit ─ certificate? ─ remembered? ─ being compared? ─ slowed down? ─ its turn? ─ one of two seats ─ bcrypt
-//	        certificate.go memory.go     guard.go          desk.go
+//	Authorize ── certificate? ── cached? ── being compared? ── address slowed down? ── its turn? ── bcrypt
+//	             certificate.go  cache.go   login.go           limiter.go
 //
 // It knows no route, no JWT and no configuration file.
 package auth
@@ -15,56 +17,60 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
-// Role is what somebody may do. Who has a role may also do what the ones before it may.
+// Role is what a client may do. Each role includes the ones before it.
 type Role int
 
 const (
-	Nobody Role = iota // may do nothing that is guarded
-	Guest              // may read what is open to everybody
-	Reader             // has shown who it is, and may read
-	Writer             // may also write
+	Unauthenticated Role = iota // nothing for which a role is needed
+	Anonymous                   // reading what is open to everyone
+	Reader                      // reading what takes credentials
+	Writer                      // writing
 )
 
-// User is somebody with a password.
+// User is an account of this server with a password.
 type User struct {
 	Name string
 	Hash string // bcrypt: $2a$, $2b$ and $2y$ mean the same
 	Role Role
 }
 
-// Rules is who may do what. The zero value lets nobody do anything.
-type Rules struct {
-	Users     []User
-	Everybody Role // of who shows nothing at all: Nobody or Guest
+// Policy is who may do what. The zero value permits nothing.
+type Policy struct {
+	Users              []User
+	WithoutCredentials Role // of a request that shows none: Unauthenticated or Anonymous
 
-	Roots        *x509.CertPool  // who vouches for client certificates; nil: they count for nothing
-	Certificates map[string]Role // by a name in the certificate: common name, or DNS, mail or URI alternative name
-	Certified    Role            // of a certificate with no name in Certificates
+	Roots             *x509.CertPool  // authorities of client certificates; nil: certificates are ignored
+	Certificates      map[string]Role // by a name in the certificate: common name, or DNS, mail or URI alternative name
+	OtherCertificates Role            // of a certificate with no name in Certificates
 }
 
-// Visitor is what a request shows of who sent it.
-type Visitor struct {
-	Authorization string              // the header, "" if there is none
-	Certificates  []*x509.Certificate // the client's own and the intermediate ones it sent; nil if there are none
+// Credentials is what a request shows of its sender.
+type Credentials struct {
+	Authorization string              // the header; "": none
+	Certificates  []*x509.Certificate // the client's own and the intermediate ones that it sent; nil: none
 	Address       string              // host:port
 }
 
+// The errors of Authorize.
 var (
-	ErrUnknown   = errors.New("authorization required")
-	ErrWrong     = errors.New("wrong user or password")
-	ErrForbidden = errors.New("not allowed for this user")
+	ErrNoCredentials  = errors.New("authorization required")
+	ErrBadCredentials = errors.New("wrong user or password")
+	ErrForbidden      = errors.New("not allowed for this user")
 )
 
-// LaterError says that the credentials were not looked at.
-type LaterError struct {
+// RetryError says that the credentials were not checked.
+type RetryError struct {
 	After  time.Duration // when it is worth trying again
-	Slowed bool          // too many failures from this address; otherwise too many logins at once
+	Slowed bool          // true: too many failures from this address; false: too many logins at once
 }
 
-func (e *LaterError) Error() string {
+func (e *RetryError) Error() string {
 	if e.Slowed {
 		return fmt.Sprintf("too many failed logins from this address: try again in %d s", e.Seconds())
 	}
@@ -72,41 +78,64 @@ func (e *LaterError) Error() string {
 }
 
 // Seconds is After in whole seconds, at least 1.
-func (e *LaterError) Seconds() int {
+func (e *RetryError) Seconds() int {
 	return max(1, int((e.After+time.Second-1)/time.Second))
 }
 
-// identity is whom a visitor has proven to be.
+// identity is what credentials have proven.
 type identity struct {
 	name string
 	role Role
 }
 
-// Admit lets a visitor in who may do what needs a role, and returns the name of whoever had to prove it; it is "" where
-// everybody is let in. The error is ErrUnknown if the visitor shows nothing, ErrWrong, ErrForbidden if it is known and
-// may not, a *LaterError, or that of ctx.
-func (g *Guard) Admit(ctx context.Context, v Visitor, need Role) (name string, err error) {
-	if need <= g.rules.Everybody {
+// Authorizer applies one policy. A reload makes another one with the same Limiter, and an empty
+// cache.
+type Authorizer struct {
+	policy   Policy
+	users    map[string]User // by name
+	limiter  *Limiter
+	cache    *cache
+	compares singleflight.Group // by cache key
+
+	mu      sync.Mutex
+	waiting map[cacheKey]*waiters // the requests of each compare
+}
+
+// NewAuthorizer returns an Authorizer that shares the limits of l with the others.
+func NewAuthorizer(p Policy, l *Limiter) *Authorizer {
+	a := &Authorizer{policy: p, users: map[string]User{}, limiter: l, cache: newCache(),
+		waiting: map[cacheKey]*waiters{}}
+	for _, u := range p.Users {
+		a.users[u.Name] = u
+	}
+	return a
+}
+
+// Authorize checks that a client may do what needs a role. It returns the name that the client has
+// proven, "" if no credentials were needed. The error is ErrNoCredentials, ErrBadCredentials,
+// ErrForbidden if the client is known and may not, a *RetryError, or that of ctx.
+func (a *Authorizer) Authorize(ctx context.Context, c Credentials, need Role) (name string, err error) {
+	if need <= a.policy.WithoutCredentials {
 		return "", nil
 	}
-	who, err := g.identify(ctx, v, need)
-	switch {
-	case err != nil:
+	id, err := a.identify(ctx, c, need)
+	if err != nil {
 		return "", err
-	case who.role < need:
+	}
+	if id.role < need {
 		return "", ErrForbidden
 	}
-	return who.name, nil
+	return id.name, nil
 }
 
 // identify takes a certificate that is enough, otherwise a password.
-func (g *Guard) identify(ctx context.Context, v Visitor, need Role) (identity, error) {
-	who, certified := g.certified(v.Certificates)
+func (a *Authorizer) identify(ctx context.Context, c Credentials, need Role) (identity, error) {
+	id, certified := a.certified(c.Certificates)
 	switch {
-	case certified && (who.role >= need || v.Authorization == ""):
-		return who, nil
-	case v.Authorization == "":
-		return identity{}, ErrUnknown
+	case certified && (id.role >= need || c.Authorization == ""):
+		return id, nil
+	case c.Authorization == "":
+		return identity{}, ErrNoCredentials
 	}
-	return g.login(ctx, v)
+	return a.login(ctx, c)
 }

@@ -6,48 +6,49 @@ import (
 	"time"
 )
 
-// certified says whom a client certificate proves. TLS has verified it when the connection began; it is verified here
-// once more because a reload may have changed the authorities since, and because connections grow old.
-func (g *Guard) certified(chain []*x509.Certificate) (identity, bool) {
-	if g.rules.Roots == nil || len(chain) == 0 {
+// certified returns what a client certificate proves. TLS has verified it when the connection
+// began. It is verified once more because a reload may have changed the authorities, and because
+// certificates expire on open connections.
+func (a *Authorizer) certified(chain []*x509.Certificate) (identity, bool) {
+	if a.policy.Roots == nil || len(chain) == 0 {
 		return identity{}, false
 	}
 	leaf := chain[0]
 	if now := time.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
 		return identity{}, false
 	}
-	k := g.memory.mark(markCertificate, leaf.Raw)
-	if who, ok := g.memory.recall(k); ok {
-		return who, true
+	key := a.cache.key(keyCertificate, leaf.Raw)
+	if id, ok := a.cache.get(key); ok {
+		return id, true
 	}
-	if !g.vouched(leaf, chain[1:]) {
+	if !a.verified(leaf, chain[1:]) {
 		return identity{}, false
 	}
-	who := g.named(leaf)
-	g.memory.remember(k, who)
-	return who, true
+	id := a.identityOf(leaf)
+	a.cache.put(key, id)
+	return id, true
 }
 
-func (g *Guard) vouched(leaf *x509.Certificate, others []*x509.Certificate) bool {
-	between := x509.NewCertPool()
+func (a *Authorizer) verified(leaf *x509.Certificate, others []*x509.Certificate) bool {
+	intermediates := x509.NewCertPool()
 	for _, c := range others {
-		between.AddCert(c)
+		intermediates.AddCert(c)
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         g.rules.Roots,
-		Intermediates: between,
+		Roots:         a.policy.Roots,
+		Intermediates: intermediates,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	return err == nil
 }
 
-// named gives a certificate the greatest role that one of its names has.
-func (g *Guard) named(leaf *x509.Certificate) identity {
+// identityOf gives a certificate the greatest role that one of its names has.
+func (a *Authorizer) identityOf(leaf *x509.Certificate) identity {
 	names := namesOf(leaf)
-	best := identity{names[0], Nobody}
+	best := identity{names[0], Unauthenticated}
 	found := false
 	for _, name := range names {
-		if role, ok := g.rules.Certificates[name]; ok {
+		if role, ok := a.policy.Certificates[name]; ok {
 			found = true
 			if role > best.role {
 				best = identity{name, role}
@@ -55,7 +56,7 @@ func (g *Guard) named(leaf *x509.Certificate) identity {
 		}
 	}
 	if !found {
-		best.role = g.rules.Certified
+		best.role = a.policy.OtherCertificates
 	}
 	return best
 }

@@ -1,38 +1,35 @@
 package auth
 
+import "context"
+
 const (
-	MaxKnown   = maxKnown
+	MaxCached  = maxCached
 	MaxClients = maxClients
 )
 
 // SetCompare replaces bcrypt.
-func (d *Desk) SetCompare(f func(hash, password []byte) error) { d.compare = f }
+func (l *Limiter) SetCompare(f func(hash, password []byte) error) { l.compareHash = f }
 
-// Clients is how many addresses the desk keeps in mind.
-func (d *Desk) Clients() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.clients)
+// Clients returns how many addresses are remembered.
+func (l *Limiter) Clients() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.clients)
 }
 
-// Known is how many headers and certificates the guard remembers.
-func (g *Guard) Known() int {
-	g.memory.mu.RLock()
-	defer g.memory.mu.RUnlock()
-	return len(g.memory.known)
+// Cached returns how many headers and certificates are cached.
+func (a *Authorizer) Cached() int {
+	a.cache.mu.RLock()
+	defer a.cache.mu.RUnlock()
+	return len(a.cache.known)
 }
 
 // ParseBasic is for the fuzz test.
 var ParseBasic = parseBasic
 
-// Late is a login whose header was not in the memory a moment ago.
-func (g *Guard) Late(header, name, password, address string) error {
-	k := g.memory.mark(markHeader, []byte(header))
-	t, err := g.board(k, attempt{name: name, password: password, address: address})
-	if err != nil {
-		return err
-	}
-	defer g.leave(k, t)
-	<-t.done
-	return t.err
+// Late is a login whose header was not in the cache a moment ago.
+func (a *Authorizer) Late(header, name, password, address string) error {
+	_, err := a.compareOnce(context.Background(), a.cache.key(keyHeader, []byte(header)), attempt{name,
+		password, address})
+	return err
 }

@@ -18,9 +18,9 @@ import (
 // Check reads and judges everything that a configuration points at, without starting anything.
 func Check(c config.Config) error {
 	_, err := loadAnchors(c)
-	_, atDoor := loadDoor(c.HTTP)
+	_, inAccess := loadAccess(c.HTTP)
 	_, inFolder := openFolder(c.Store)
-	return errors.Join(err, atDoor, inFolder, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
+	return errors.Join(err, inAccess, inFolder, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
 }
 
 // checkNATS says what keeps the files from being used that a connection to NATS needs.

@@ -68,7 +68,7 @@ type daemon struct {
 	log         *slog.Logger
 	audit       *logging.Audit
 	store       store
-	desk        *auth.Desk
+	logins      *auth.Limiter
 	registry    *accounts.Registry
 	activations *activations.Registry
 	notifier    *notifier.Notifier
@@ -87,7 +87,7 @@ type daemon struct {
 // it from running.
 func Run(ctx context.Context, o Options) error {
 	log := slog.New(o.Logging)
-	d := &daemon{Options: o, log: log, desk: auth.NewDesk(log)}
+	d := &daemon{Options: o, log: log, logins: auth.NewLimiter(log)}
 	d.say("starting NATS Account server, version %s", Version)
 	d.say("server time is %s", time.Now().Format(time.UnixDate))
 	if o.Config.File != "" {
@@ -102,7 +102,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	door, err := loadDoor(o.Config.HTTP)
+	access, err := loadAccess(o.Config.HTTP)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer d.audit.Use(nil)
 	trust.announce(o.Config, d.say, d.warn)
-	d.announceDoor(o.Config, trust, door)
+	d.warnAccess(o.Config, trust, access)
 	if d.store, err = d.openStore(ctx, o.Config); err != nil {
 		if ctx.Err() != nil {
 			return nil // a signal came while we waited for the directory
@@ -125,7 +125,7 @@ func Run(ctx context.Context, o Options) error {
 	if d.furnish(ctx, trust, folder); ctx.Err() != nil {
 		return nil // a signal came while we read the folder
 	}
-	return d.live(ctx, trust, door)
+	return d.live(ctx, trust, access)
 }
 
 // furnish makes what serves the store, and fills that from the folder if another program writes it.
@@ -259,11 +259,11 @@ func (d *daemon) useSigning(c config.Config) {
 }
 
 // live serves until ctx ends or a task fails.
-func (d *daemon) live(ctx context.Context, trust anchors, door door) error {
+func (d *daemon) live(ctx context.Context, trust anchors, a access) error {
 	follower := d.nextFollower(d.Config)
 	d.useSource(follower)
 	var err error
-	if d.server, err = httpserver.New(d.serverOptions(d.Config, trust, door, follower)); err != nil {
+	if d.server, err = httpserver.New(d.serverOptions(d.Config, trust, a, follower)); err != nil {
 		return err
 	}
 	var failed context.Context

@@ -41,7 +41,7 @@ func (d *daemon) renew(c config.Config) error {
 			return err
 		}
 	}
-	door, err := loadDoor(c.HTTP)
+	access, err := loadAccess(c.HTTP)
 	if err != nil {
 		return err
 	}
@@ -50,13 +50,13 @@ func (d *daemon) renew(c config.Config) error {
 		return err
 	}
 	follower := d.nextFollower(c)
-	if err := d.server.Reload(d.serverOptions(c, trust, door, follower)); err != nil {
+	if err := d.server.Reload(d.serverOptions(c, trust, access, follower)); err != nil {
 		_ = audit.Close() // a nil file says so
 		return err
 	}
 	d.audit.Use(audit)
 	d.swap(c, trust, follower)
-	d.announceDoor(c, trust, door)
+	d.warnAccess(c, trust, access)
 	return nil
 }
 

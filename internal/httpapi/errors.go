@@ -101,8 +101,8 @@ var answers = []row{
 	{find: as(activations.ErrNotFound, "No Matching JWT"), status: http.StatusNotFound, form: page},
 
 	// The rate limiter of package auth logs failed logins.
-	{find: is(auth.ErrUnknown), status: http.StatusUnauthorized, quiet: true},
-	{find: is(auth.ErrWrong), status: http.StatusUnauthorized, quiet: true},
+	{find: is(auth.ErrNoCredentials), status: http.StatusUnauthorized, quiet: true},
+	{find: is(auth.ErrBadCredentials), status: http.StatusUnauthorized, quiet: true},
 	{find: is(auth.ErrForbidden), status: http.StatusForbidden, quiet: true},
 	{find: is(errSecret), status: http.StatusForbidden, quiet: true},
 	{find: later(true), status: http.StatusTooManyRequests, quiet: true},
@@ -178,7 +178,7 @@ func blocked(err error) (text, detail string, found bool) {
 // later finds a login that was not looked at, either since its address is slowed down or since there are too many.
 func later(slowed bool) finder {
 	return func(err error) (string, string, bool) {
-		e, found := errors.AsType[*auth.LaterError](err)
+		e, found := errors.AsType[*auth.RetryError](err)
 		if !found || e.Slowed != slowed {
 			return "", "", false
 		}
@@ -228,7 +228,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	if an.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="nats-account-server"`)
 	}
-	if e, found := errors.AsType[*auth.LaterError](err); found {
+	if e, found := errors.AsType[*auth.RetryError](err); found {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
 	an.write(w)

@@ -10,11 +10,11 @@ import (
 	"nats-account-server/internal/auth"
 )
 
-// Guard decides who may do what. *auth.Guard meets it.
+// Guard decides who may do what. *auth.Authorizer meets it.
 type Guard interface {
-	// Admit returns the name of a visitor that has the role, "" if every visitor has it. Its errors are those of
+	// Authorize returns the name of a client that has the role, "" if every client has it. Its errors are those of
 	// package auth.
-	Admit(ctx context.Context, v auth.Visitor, need auth.Role) (name string, err error)
+	Authorize(ctx context.Context, v auth.Credentials, need auth.Role) (name string, err error)
 }
 
 // admit asks the guard. The request that it returns carries the name of the user for originOf.
@@ -23,10 +23,10 @@ func (a *API) admit(r *http.Request, rt *route) (*http.Request, error) {
 	if r.Method == http.MethodPost {
 		need = auth.Writer
 	}
-	if a.guard == nil || need == auth.Nobody {
+	if a.guard == nil || need == auth.Unauthenticated {
 		return r, nil
 	}
-	name, err := a.guard.Admit(r.Context(), visitor(r), need)
+	name, err := a.guard.Authorize(r.Context(), visitor(r), need)
 	switch {
 	case err != nil && need == auth.Writer:
 		a.auditDenied(r, err)
@@ -48,8 +48,8 @@ func (a *API) auditDenied(r *http.Request, err error) {
 	a.gate.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, originOf(r), reason, err)
 }
 
-func visitor(r *http.Request) auth.Visitor {
-	v := auth.Visitor{Address: r.RemoteAddr}
+func visitor(r *http.Request) auth.Credentials {
+	v := auth.Credentials{Address: r.RemoteAddr}
 	// Two headers could mean two users: they count as none.
 	if h := r.Header["Authorization"]; len(h) == 1 {
 		v.Authorization = h[0]

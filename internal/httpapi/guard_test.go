@@ -22,23 +22,23 @@ import (
 // doorman knows two headers by heart and answers some others as a real guard would in trouble.
 type doorman struct {
 	everybody auth.Role
-	seen      []auth.Visitor
+	seen      []auth.Credentials
 }
 
-func (d *doorman) Admit(_ context.Context, v auth.Visitor, need auth.Role) (string, error) {
+func (d *doorman) Authorize(_ context.Context, v auth.Credentials, need auth.Role) (string, error) {
 	d.seen = append(d.seen, v)
-	role := map[string]auth.Role{"": auth.Nobody, "reader": auth.Reader, "writer": auth.Writer}
+	role := map[string]auth.Role{"": auth.Unauthenticated, "reader": auth.Reader, "writer": auth.Writer}
 	switch {
 	case need <= d.everybody:
 		return "", nil
 	case v.Authorization == "":
-		return "", auth.ErrUnknown
+		return "", auth.ErrNoCredentials
 	case v.Authorization == "wrong":
-		return "", auth.ErrWrong
+		return "", auth.ErrBadCredentials
 	case v.Authorization == "slowed":
-		return "", &auth.LaterError{After: 1500 * time.Millisecond, Slowed: true}
+		return "", &auth.RetryError{After: 1500 * time.Millisecond, Slowed: true}
 	case v.Authorization == "busy":
-		return "", &auth.LaterError{}
+		return "", &auth.RetryError{}
 	case role[v.Authorization] < need:
 		return "", auth.ErrForbidden
 	}
@@ -116,7 +116,7 @@ func TestWhereAGuardStands(t *testing.T) {
 }
 
 func TestReadingMayBeOpenAndPushingNot(t *testing.T) {
-	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: auth.Guest} })
+	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: auth.Anonymous} })
 	words := strings.NewReplacer(fill(t, b).words...)
 	address := serve(t, b.api)
 	for send, want := range map[string]string{
@@ -156,9 +156,9 @@ func TestASecretOperator(t *testing.T) {
 		want   string
 	}{
 		{"without a guard", nil, "writer", refusal("403 Forbidden", "", noGuard)},
-		{"to everybody", &doorman{everybody: auth.Guest}, "", who},
-		{"to a wrong password", &doorman{everybody: auth.Guest}, "wrong", wrong},
-		{"to a reader", &doorman{everybody: auth.Guest}, "reader", "200 OK"},
+		{"to everybody", &doorman{everybody: auth.Anonymous}, "", who},
+		{"to a wrong password", &doorman{everybody: auth.Anonymous}, "wrong", wrong},
+		{"to a reader", &doorman{everybody: auth.Anonymous}, "reader", "200 OK"},
 		{"to a writer", &doorman{}, "writer", "200 OK"},
 	} {
 		b := newBench(t, func(o *httpapi.Options) { o.Guard, o.Secret = c.guard, true })
@@ -189,7 +189,7 @@ func TestTheGuardSeesTheClient(t *testing.T) {
 
 // Nothing of an Authorization header is logged, however much is.
 func TestNoCredentialsAreLogged(t *testing.T) {
-	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: auth.Guest} })
+	b := newBench(t, func(o *httpapi.Options) { o.Guard = &doorman{everybody: auth.Anonymous} })
 	address := serve(t, b.api)
 	header := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("someone:hush"))
 	for _, request := range []string{
@@ -213,7 +213,7 @@ func BenchmarkGetGuarded(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	guard := auth.NewDesk(nil).Guard(auth.Rules{Users: []auth.User{{Name: "u", Hash: string(hash), Role: auth.Reader}}})
+	guard := auth.NewAuthorizer(auth.Policy{Users: []auth.User{{Name: "u", Hash: string(hash), Role: auth.Reader}}}, auth.NewLimiter(nil))
 	bench := newBench(b)
 	a := jwttest.NewAccount(b)
 	bench.lay(b, a)

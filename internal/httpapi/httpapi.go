@@ -117,7 +117,7 @@ func (a *API) routes(o Options) *router {
 		exact:      map[string]*route{},
 	}
 	health := newRoute(pathHealth, getHealth, nil)
-	health.read = auth.Nobody
+	health.read = auth.Unauthenticated
 	all := []*route{
 		health,
 		newRoute(pathAccounts, a.getProbe, nil),

@@ -40,7 +40,7 @@ type route struct {
 	allow []string  // value of the header Allow
 }
 
-// newRoute returns a route which auth.Guest may read.
+// newRoute returns a route which auth.Anonymous may read.
 func newRoute(path string, get, post handler) *route {
 	methods := "OPTIONS"
 	if get != nil {
@@ -49,7 +49,7 @@ func newRoute(path string, get, post handler) *route {
 	if post != nil {
 		methods += ", POST"
 	}
-	return &route{path: path, get: get, post: post, read: auth.Guest, allow: []string{methods}}
+	return &route{path: path, get: get, post: post, read: auth.Anonymous, allow: []string{methods}}
 }
 
 // method returns nil for a method that the route does not have.

@@ -1,0 +1,144 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/auth"
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/httpserver"
+)
+
+// access is how HTTP is served and to whom, as read from the files that the configuration names.
+type access struct {
+	tls    *tls.Config  // nil: plain HTTP
+	policy *auth.Policy // nil: every client may read and write
+}
+
+// loadAccess reads the files. Its error names the key and the file.
+func loadAccess(c config.HTTP) (access, error) {
+	var a access
+	var roots *x509.CertPool
+	var err error
+	if c.TLS.Verify != config.VerifyNone {
+		if roots, err = loadAuthorities(c.TLS.Root); err != nil {
+			return a, fmt.Errorf("error loading http.tls.root: %w", err)
+		}
+	}
+	if c.TLS.Cert != "" {
+		if a.tls, err = loadServerTLS(c.TLS, roots); err != nil {
+			return a, err
+		}
+	}
+	a.policy = accessPolicy(c, roots)
+	return a, nil
+}
+
+// loadServerTLS reads the certificate and its key. Only HTTP/1.1 is offered, as by the original.
+func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("error loading X509 certificate/key pair: %w (http.tls.cert is %s, http.tls.key is %s)",
+			err, c.Cert, c.Key)
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"http/1.1"},
+		Certificates: []tls.Certificate{pair},
+		ClientCAs:    roots,
+		ClientAuth: map[config.Verify]tls.ClientAuthType{
+			config.VerifyGiven:   tls.VerifyClientCertIfGiven,
+			config.VerifyRequire: tls.RequireAndVerifyClientCert,
+		}[c.Verify],
+	}, nil
+}
+
+// accessPolicy is what the http section says about who may do what; nil: every client may do everything.
+//
+// A certificate that the roots verify may read, unless readers are named by certificates. It may write if it is named
+// as a writer, or if no writer is named at all.
+func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
+	switch {
+	case c.Write == nil && roots == nil:
+		return nil
+	case c.Write == nil:
+		return &auth.Policy{Roots: roots, OtherCertificates: auth.Writer}
+	}
+	p := &auth.Policy{Roots: roots, OtherCertificates: auth.Reader, Certificates: map[string]auth.Role{}}
+	if c.Read == nil && roots == nil {
+		p.WithoutCredentials = auth.Anonymous
+	}
+	for _, l := range c.Read {
+		if l.Certificate != "" {
+			p.OtherCertificates = auth.Unauthenticated
+		}
+		addLogin(p, l, auth.Reader)
+	}
+	for _, l := range c.Write {
+		addLogin(p, l, auth.Writer)
+	}
+	return p
+}
+
+func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
+	if l.Certificate != "" {
+		p.Certificates[l.Certificate] = max(role, p.Certificates[l.Certificate])
+		return
+	}
+	p.Users = append(p.Users, auth.User{Name: l.User, Hash: l.Hash, Role: role})
+}
+
+func (d *daemon) serverOptions(c config.Config, trust anchors, a access, f *follower) httpserver.Options {
+	return httpserver.Options{
+		Host:         c.HTTP.Host,
+		Port:         c.HTTP.Port,
+		ReadTimeout:  c.HTTP.ReadTimeout,
+		WriteTimeout: c.HTTP.WriteTimeout,
+		Handler:      d.newAPI(c, trust, a, f),
+		TLS:          a.tls,
+		Log:          d.log,
+	}
+}
+
+// newAPI returns the handler of HTTP requests.
+func (d *daemon) newAPI(c config.Config, trust anchors, a access, f *follower) *httpapi.API {
+	o := httpapi.Options{
+		Gate:        d.registry,
+		Activations: d.activations,
+		MaxPack:     c.MaxPack,
+		ReadOnly:    d.Config.Store.ReadOnly,
+		Log:         d.log,
+	}
+	if d.unsaved != nil {
+		o.Gate = unsaved{d.registry, d.unsaved}
+	}
+	if f != nil {
+		o.Gate, o.ReadOnly, o.Primary = following{d.registry, f.Replica}, true, config.Blanked(f.of.url)
+	}
+	if a.policy != nil {
+		o.Guard = auth.NewAuthorizer(*a.policy, d.logins)
+	}
+	if trust.Operator != nil {
+		o.Operator = trust.Operator.Token()
+		o.Secret = trust.Operator.SecretFields != nil
+	}
+	return httpapi.New(o)
+}
+
+// warnAccess writes the lines about what should be mended.
+func (d *daemon) warnAccess(c config.Config, trust anchors, a access) {
+	if op := trust.Operator; op != nil && op.SecretFields != nil {
+		d.log.Error(fmt.Sprintf("there is a password in the operator JWT in %s, in %s: only those who log in may read it",
+			where(c.Operator), strings.Join(op.SecretFields, " and ")))
+	}
+	if a.tls == nil {
+		return
+	}
+	if leaf := a.tls.Certificates[0].Leaf; leaf != nil && leaf.NotAfter.Before(time.Now()) {
+		d.warn("the certificate in %s expired at %s", c.HTTP.TLS.Cert, leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+}
