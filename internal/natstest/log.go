@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Log is a log that can be read while it is written.
+// Log is a log that tests can read while other goroutines write it.
 type Log struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -26,5 +26,5 @@ func (l *Log) String() string {
 	return l.b.String()
 }
 
-// Count says how often text has been written.
+// Count returns how often text has been written.
 func (l *Log) Count(text string) int { return strings.Count(l.String(), text) }

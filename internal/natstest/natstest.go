@@ -1,5 +1,5 @@
-// Package natstest runs real nats-servers inside tests, configured from text as a user would, and relays that cut
-// the connections to them.
+// Package natstest runs real nats-servers in tests, each with a configuration text, and relays that
+// can interrupt the connections to them.
 package natstest
 
 import (
@@ -46,9 +46,9 @@ func Stop(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-// MemoryConf is the configuration of a nats-server of the operator that knows its accounts by heart: the system
-// account and those given. extra is appended and says where it
-// listens.
+// MemoryConf returns the configuration of a nats-server with a MEMORY resolver. It has the
+// operator's system account and the given accounts. extra is appended and must have the address to
+// listen on.
 func MemoryConf(t testing.TB, o *jwttest.Operator, extra string, accounts ...*jwttest.Account) string {
 	t.Helper()
 	preload := fmt.Sprintf("%s: %s\n", o.System.ID, o.SystemAccount(t))
@@ -61,7 +61,8 @@ func MemoryConf(t testing.TB, o *jwttest.Operator, extra string, accounts ...*jw
 // AnyPort lets a nats-server listen on any free port.
 const AnyPort = "listen: 127.0.0.1:-1\n"
 
-// URLConf is the configuration of a nats-server of the operator that asks an account server for its accounts.
+// URLConf returns the configuration of a nats-server with a URL resolver. extra is appended and
+// must have the address to listen on.
 func URLConf(t testing.TB, o *jwttest.Operator, url, extra string) string {
 	t.Helper()
 	return conf(t, o, fmt.Sprintf("resolver: URL(%s)\n%s", url, extra))
@@ -72,7 +73,8 @@ func conf(t testing.TB, o *jwttest.Operator, rest string) string {
 	return fmt.Sprintf("operator: %s\nsystem_account: %s\n%s", o.Token(t), o.System.ID, rest)
 }
 
-// Cluster runs n nats-servers named n1, n2, … in one cluster.
+// Cluster runs n nats-servers, named n1, n2, …, in one cluster. conf returns the configuration of
+// one, with extra appended.
 func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Server {
 	t.Helper()
 	var servers []*server.Server
@@ -81,8 +83,9 @@ func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Serv
 		if i > 0 {
 			routes = fmt.Sprintf("routes: [nats-route://127.0.0.1:%d]", servers[0].ClusterAddr().Port)
 		}
-		servers = append(servers, Start(t, conf(fmt.Sprintf(
-			AnyPort+"server_name: n%d\ncluster { name: c, listen: \"127.0.0.1:-1\", pool_size: -1, %s }\n", i+1, routes))))
+		const cluster = `cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, %s }`
+		extra := fmt.Sprintf(AnyPort+"server_name: n%d\n"+cluster+"\n", i+1, routes)
+		servers = append(servers, Start(t, conf(extra)))
 	}
 	Eventually(t, "the cluster is formed", func() bool {
 		for _, s := range servers {
@@ -119,7 +122,7 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// FreePort is a port that nobody listens on at this moment.
+// FreePort returns a port on which no process listens at this moment.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

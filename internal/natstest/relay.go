@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Relay stands between a client and a nats-server and can cut the line.
+// Relay passes data between a client and a nats-server. It can close and freeze the connections.
 type Relay struct {
 	listener net.Listener
 
@@ -18,19 +18,25 @@ type Relay struct {
 	target  string
 	conns   map[net.Conn]bool
 	down    bool
-	trigger []byte // text from the client after which the line is cut before an answer comes back
-	cut     chan struct{}
-	frozen  chan struct{} // closed when it thaws; nil while it is not frozen
+	trigger []byte        // for CutAfter; nil if there is none
+	cut     chan struct{} // closed when the trigger was sent
+	frozen  chan struct{} // closed by Thaw; nil if the relay is not frozen
 }
 
-// NewRelay relays from a port (0: any) to a nats-server's URL until the test ends.
+// NewRelay returns a relay from a port, 0 for any, to a nats-server's URL. It runs until the test
+// ends.
 func NewRelay(t testing.TB, port int, url string) *Relay {
 	t.Helper()
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{listener: l, target: strings.TrimPrefix(url, "nats://"), conns: map[net.Conn]bool{}, cut: make(chan struct{})}
+	r := &Relay{
+		listener: l,
+		target:   strings.TrimPrefix(url, "nats://"),
+		conns:    map[net.Conn]bool{},
+		cut:      make(chan struct{}),
+	}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -49,35 +55,36 @@ func NewRelay(t testing.TB, port int, url string) *Relay {
 	return r
 }
 
-// URL is where clients connect.
+// URL returns the URL for clients.
 func (r *Relay) URL() string { return "nats://" + r.listener.Addr().String() }
 
-// Down cuts every connection and refuses new ones until Up.
+// Down closes every connection, and closes new ones at once until Up is called.
 func (r *Relay) Down() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.down = true
-	r.thaw()
+	r.thawLocked()
 	for c := range r.conns {
 		c.Close()
 	}
 }
 
-// Up lets connections through again.
+// Up ends Down.
 func (r *Relay) Up() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.down = false
 }
 
-// Point lets connections that come from now on lead to another URL.
+// Point sets the URL of the nats-server for further connections.
 func (r *Relay) Point(url string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.target = strings.TrimPrefix(url, "nats://")
 }
 
-// Freeze lets nothing through until Thaw and closes nothing: nobody is told that the line is dead.
+// Freeze stops the data on every connection until Thaw is called. It closes no connection, so
+// neither side notices.
 func (r *Relay) Freeze() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,38 +93,39 @@ func (r *Relay) Freeze() {
 	}
 }
 
-// Thaw ends Freeze. What was sent meanwhile arrives now.
+// Thaw ends Freeze. Data that was sent in the meantime arrives now.
 func (r *Relay) Thaw() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.thaw()
+	r.thawLocked()
 }
 
-func (r *Relay) thaw() {
+// thawLocked ends Freeze. r.mu must be held.
+func (r *Relay) thawLocked() {
 	if r.frozen != nil {
 		close(r.frozen)
 		r.frozen = nil
 	}
 }
 
-// gate writes when the relay is not frozen.
-type gate struct {
+// writer writes to a connection. It waits while the relay is frozen.
+type writer struct {
 	r *Relay
 	c net.Conn
 }
 
-func (g gate) Write(p []byte) (int, error) {
-	g.r.mu.Lock()
-	frozen := g.r.frozen
-	g.r.mu.Unlock()
+func (w writer) Write(p []byte) (int, error) {
+	w.r.mu.Lock()
+	frozen := w.r.frozen
+	w.r.mu.Unlock()
 	if frozen != nil {
 		<-frozen
 	}
-	return g.c.Write(p)
+	return w.c.Write(p)
 }
 
-// CutAfter goes Down once the client has sent text: the server gets it, but no answer comes back. The channel is
-// closed then.
+// CutAfter calls Down when a client has sent text. The server gets the text, but the client gets no
+// reply. The channel is closed then.
 func (r *Relay) CutAfter(text string) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -125,6 +133,7 @@ func (r *Relay) CutAfter(text string) <-chan struct{} {
 	return r.cut
 }
 
+// serve connects a client to the nats-server and returns when the connection has ended.
 func (r *Relay) serve(client net.Conn) {
 	r.mu.Lock()
 	target := r.target
@@ -140,11 +149,15 @@ func (r *Relay) serve(client net.Conn) {
 	defer r.untrack(client, server)
 	var both sync.WaitGroup
 	both.Go(func() { r.upstream(server, client) })
-	both.Go(func() { _, _ = io.Copy(gate{r, client}, server); client.Close(); server.Close() })
+	both.Go(func() {
+		_, _ = io.Copy(writer{r, client}, server)
+		client.Close()
+		server.Close()
+	})
 	both.Wait()
 }
 
-// upstream copies what the client says and watches for the trigger.
+// upstream copies what the client sends, and looks for the trigger.
 func (r *Relay) upstream(server, client net.Conn) {
 	defer client.Close()
 	defer server.Close()
@@ -157,7 +170,7 @@ func (r *Relay) upstream(server, client net.Conn) {
 		}
 		seen = append(seen, buf[:n]...)
 		if r.triggered(seen) {
-			client.Close() // first, so that no answer gets through
+			client.Close() // before the server can reply
 			_, _ = server.Write(buf[:n])
 			r.Down()
 			close(r.cut)
@@ -166,12 +179,13 @@ func (r *Relay) upstream(server, client net.Conn) {
 		if len(seen) > 1<<20 {
 			seen = seen[len(seen)-(64<<10):]
 		}
-		if _, err := (gate{r, server}).Write(buf[:n]); err != nil {
+		if _, err := (writer{r, server}).Write(buf[:n]); err != nil {
 			return
 		}
 	}
 }
 
+// triggered reports whether the trigger was sent. It does so only once.
 func (r *Relay) triggered(seen []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,6 +196,7 @@ func (r *Relay) triggered(seen []byte) bool {
 	return true
 }
 
+// track remembers connections, for Down. It returns false if the relay is down.
 func (r *Relay) track(conns ...net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

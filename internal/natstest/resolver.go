@@ -7,8 +7,8 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// DirConf is the configuration of a nats-server of the operator that keeps accounts in a directory of its own. kind is
-// what it does with them: "full" has every account that it is told of, "cache" asks the others for those it needs.
+// DirConf returns the configuration of a nats-server that stores accounts in a directory. Its
+// resolver is of kind "full" or "cache". extra is appended and must have the address to listen on.
 func DirConf(t testing.TB, o *jwttest.Operator, kind, dir, extra string) string {
 	t.Helper()
 	limits := ""
