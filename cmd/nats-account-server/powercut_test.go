@@ -19,7 +19,6 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
-	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
@@ -514,7 +513,7 @@ func (w *pushes) kept(store *jwtstore.Dir, answered int) string {
 		return ""
 	}
 	for key, n := range w.acked[answered-1] {
-		token, _, err := store.Load(key, accounts.Stamp{})
+		token, _, err := store.Load(key, jwtstore.Stamp{})
 		at := slices.IndexFunc(w.tokens[key], func(v []byte) bool { return bytes.Equal(v, token) })
 		if err != nil || at < n-1 {
 			return fmt.Sprintf("%d JWTs of %s were acknowledged, the store has number %d (%.20q), %v", n, key[:6], at+1, token, err)

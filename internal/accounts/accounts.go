@@ -1,148 +1,63 @@
-// Package accounts is the gate and the registry: the one way a JWT gets in, and the one place that says what is
-// served for an account.
+// Package accounts is the policy for account JWTs and the registry of them: the one way in, and the one way out.
 //
-// Every door (HTTP, a NATS subject, a peer, a file put into the directory by hand) calls Submit or Lookup. The
-// rules are in gate.go, the cache of checked JWTs in registry.go.
+//	Put ──> inspect, compare, verify ──> Committer ──> index, Announcer     put.go, policy.go, sign.go
+//	Get <── unsaved files, the store, the primary and NATS peers            get.go, verdicts.go
+//	Delete, Remove, Expire ──> tombstone ──> Committer                      delete.go, tombstone.go, expire.go
+//	Rescan, Digest, Keys, Pack                                              scan.go
+//
+// # Policy
+//
+// A JWT is taken if the operator, or a signing key of the operator, signed it for this account, if its claims can be
+// used now, and if it was issued at most five minutes ahead of this server's clock.
+//
+// The greater issue time wins: an older JWT never replaces a newer one, unless allow_older is configured. Within one
+// second the later one wins when it is pushed or published. What another server passes on is compared by its SHA-256
+// instead, and allow_older does not count for it. So all servers come to hold the same JWT, whatever came first where.
+//
+// A deletion leaves a tombstone. The deleted JWT and older ones do not bring the account back. What another server
+// passes on must also be newer than the order to delete.
+//
+// A file of a directory that another program writes is trusted more: it is the only way into a read-only server, it may
+// have expired, it may bring back what was deleted, and without an operator it only has to be consistent in itself.
+//
+// # Concurrency
+//
+// A Registry may be used from any goroutine. Compare and commit are one step for each account, which the Committer
+// serialises. What Put has returned is on stable storage.
 package accounts
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
-	"iter"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/trust"
 )
 
-// Stamp says which version of an account's JWT a Store holds; equal stamps mean equal bytes. The zero Stamp is
-// never a stored version.
-type Stamp = jwtstore.Stamp
+// LevelTrace is the level of a line for each request, below slog's own.
+const LevelTrace = slog.Level(-8)
 
-// Store is where JWTs lie. jwtstore's stores meet it.
-type Store interface {
-	// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. An
-	// account that is not there is fs.ErrNotExist; any other error means that the store can't be read.
-	// The caller must not change the bytes.
-	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
-	// Tombstone returns what was kept of an account that was deleted, nil if it never was.
-	Tombstone(key string) ([]byte, error)
-	// Keys yields every account that something is stored for. An error says what can't be read; the walk goes on.
-	Keys() iter.Seq2[string, error]
-}
+// Digest is a SHA-256, or the XOR of those of all JWTs of a store, as nats-server's full resolver has it.
+type Digest = [sha256.Size]byte
 
-// Committer makes a change durable. Compare and commit are one step, serialised per key.
-type Committer interface {
-	// Put asks allow with what is stored (nil if nothing, or unreadable) and with the tombstone (nil if the account was
-	// never deleted), and commits jwt if allow returns nil.
-	// It returns once the change is on stable storage, with the change's sequence number. An error of allow is
-	// returned as it is; any other error means that nothing has changed.
-	Put(ctx context.Context, key, door string, jwt []byte, allow func(stored, tombstone []byte) error) (seq uint64, err error)
-	// Delete asks the same and commits that the tombstone which allow returns takes the JWT's place; fs.ErrNotExist if
-	// nothing is stored.
-	Delete(ctx context.Context, key, door string, allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error)
-	// Touch commits that the stored JWT of key is to be announced once more.
-	Touch(ctx context.Context, key, door string) (seq uint64, err error)
-}
-
-// Announcer tells the nats-servers of a change that has been committed.
-type Announcer interface {
-	// Announce wakes the announcer for the change seq of key and returns at once.
-	Announce(key string, seq uint64, at time.Time) Receipt
-	// Heard is Announce for a change that came by a broadcast, which every nats-server that is there has heard too. Only
-	// those are told that turn out not to have it.
-	Heard(key string, seq uint64, at time.Time)
-	// Delivery says how far the latest change of key has got.
-	Delivery(key string) Delivery
-	// Report says what is known of every nats-server about the stored JWT of key. If they are to be asked, it takes up
-	// to a second.
-	Report(ctx context.Context, key string, ask bool) Report
-	// MaxPayload is the largest JWT that can be announced, in bytes; 0 means unknown.
-	MaxPayload() int
-}
-
-// Receipt follows one announcement.
-type Receipt interface {
-	// Wait returns as soon as every nats-server has answered, at the latest when ctx ends.
-	Wait(ctx context.Context) Delivery
-}
-
-// DeliveryState says how far an announcement could get.
-type DeliveryState int
-
-const (
-	NotConfigured DeliveryState = iota // there is no NATS to announce on
-	NotConnected                       // it will be sent when NATS is there
-	Sent                               // see Acked and Servers
-)
-
-// Delivery is what is known about an announcement at one moment.
-type Delivery struct {
-	State   DeliveryState
-	Acked   int // nats-servers that have acknowledged the change
-	Servers int // nats-servers that are there; at least 1, the one we are connected to
-}
-
-// String is the line that a client reads after "stored; ".
-func (d Delivery) String() string {
-	switch {
-	case d.State == NotConfigured:
-		return "NATS is not configured"
-	case d.State == NotConnected:
-		return "NATS is not connected: will be sent when it is"
-	case d.Acked < d.Servers:
-		return fmt.Sprintf("%d of %d nats-servers outstanding", d.Servers-d.Acked, d.Servers)
-	default:
-		return fmt.Sprintf("acknowledged by %d of %d nats-servers", d.Acked, d.Servers)
-	}
-}
-
-// Report is what is known of every nats-server about one account's stored JWT.
-type Report struct {
-	State   DeliveryState
-	Servers []ServerReport // by name: all that are known, also those that are away
-}
-
-// ServerReport is what is known of one nats-server.
-type ServerReport struct {
-	Name    string // under which what it has acknowledged is kept
-	ID      string // of its process, "" while it is away
-	Version string // "" if it has not said
-	Here    bool   // it has answered the last PING
-	Seen    time.Time
-	Acked   bool      // it has acknowledged the stored JWT
-	Since   time.Time // when what it is owed was committed; zero when it is owed nothing
-	Reason  string    // why it is still owed, if that is known
-	Runs    *Running  // what it runs; nil if it was not asked
-}
-
-// Running is what a nats-server says that it runs for an account.
-type Running struct {
-	State  RunningState
-	JWT    []byte // of an account that is loaded
-	Reason string // of a refusal to say
-}
-
-// RunningState says whether a nats-server runs an account.
-type RunningState int
-
-const (
-	NoAnswer  RunningState = iota // it has not said
-	NotLoaded                     // nobody has needed the account there: it gets the JWT when somebody does
-	Loaded
-)
-
-// Origin says where a JWT came from. It can only make the rules stricter, and is what logs name.
+// Origin says where a JWT or an order came from. Except for File it can only make the rules stricter.
 type Origin struct {
 	Kind    string // way in, one of the Kind constants
-	Address string // of the client, "" if there is none
-	User    string // who that is, as proven by a password or a certificate; "" if nobody asked
-	// Peer is set for what another server passes on: of two JWTs of one second the one with the greater SHA-256 wins,
-	// whoever has it, and none comes back that is older than the account's deletion.
+	Address string // of the client; "" if there is none
+	User    string // as a password or a certificate has proven; "" if none was asked for
+	// Peer is set for what another account server passes on.
 	Peer bool
-	// File is set for what whoever owns a directory has put there. It is the only way into a read-only server; there need
-	// not be an operator, expired JWTs are taken, and what was deleted may come back.
+	// File is set for what the owner of a directory has put there.
 	File bool
-	// Broadcast is set for what every nats-server that is there has heard as well.
+	// Broadcast is set for what every connected nats-server has heard as well.
 	Broadcast bool
 }
 
@@ -158,7 +73,7 @@ const (
 	KindReassert = "overheard" // the stored JWT is announced again, since another one was
 )
 
-// Account is a stored JWT that passed the gate's check. It is never changed.
+// Account is a verified account JWT. It is never changed.
 type Account struct {
 	Key      string
 	JWT      []byte // as stored
@@ -168,11 +83,146 @@ type Account struct {
 	ETag     string // with its quotes
 }
 
-// Result is what Put did.
-type Result struct {
-	Account *Account // as it is stored now; nil if nothing changed and the JWT was not posted
-	Changed bool     // false when the very same JWT was stored already
-	Receipt Receipt  // of the announcement; nil if there is none, or nobody asked for it
-	Pending bool     // nothing is stored: the signing service has the JWT, and said Reply
-	Reply   []byte   // may be anything
+// NewAccount describes a JWT whose head has been verified.
+func NewAccount(token []byte, head trust.Head) *Account {
+	return newAccount(token, head, sha256.Sum256(token))
+}
+
+// newAccount is NewAccount for a JWT whose hash is known. Two edits in one second share iat and jti, so the ETag needs
+// the hash as well.
+func newAccount(token []byte, head trust.Head, hash Digest) *Account {
+	return &Account{
+		Key:      head.Subject,
+		JWT:      token,
+		ID:       head.ID,
+		IssuedAt: head.IssuedAt,
+		Expires:  head.Expires,
+		ETag:     fmt.Sprintf("\"%s-%x\"", quotable(head.ID), hash[:4]),
+	}
+}
+
+// quotable drops what may not stand in a quoted ETag. A real jti is base32.
+func quotable(id string) string {
+	safe := make([]byte, 0, len(id))
+	for _, c := range []byte(id) {
+		if c > ' ' && c < 0x7f && c != '"' && c != '\\' {
+			safe = append(safe, c)
+		}
+	}
+	return string(safe)
+}
+
+// Trust is what JWTs are verified against. A reload replaces it as a whole; it is never changed.
+type Trust struct {
+	Operator *trust.Operator // nil: only files are taken, and a JWT only has to be consistent in itself to be served
+	System   *Account        // served while the store lacks the system account's JWT; nil: none is configured
+
+	// mark tells one operator JWT from another. What was judged under another mark is judged again.
+	mark uint64
+}
+
+// isSystem reports whether an account is the system account.
+func (t *Trust) isSystem(key string) bool {
+	return t.System != nil && t.System.Key == key || t.Operator != nil && t.Operator.SystemAccount == key
+}
+
+// Options is what a Registry needs.
+type Options struct {
+	Store      Store
+	Committer  Committer
+	Announcer  Announcer
+	Observer   Observer         // nil: decisions are not reported
+	Unsaved    Source           // asked before the store: what the store has no room for; nil: nothing is unsaved
+	Peers      Source           // other account servers, asked for what is not stored; nil: none are
+	Signer     Signer           // nil: there is no signing service
+	Trust      Trust            // see SetTrust
+	AllowOlder bool             // an older JWT may replace a newer one
+	ReadOnly   bool             // only files are taken
+	Log        *slog.Logger     // nil: discard
+	Now        func() time.Time // nil: time.Now
+}
+
+// Registry is the policy and the registry. It works from New on and needs no end.
+type Registry struct {
+	store     Store
+	committer Committer
+	announcer Announcer
+	unsaved   Source
+	peers     Source
+	signer    Signer
+	policy    policy
+	log       *slog.Logger
+	now       func() time.Time
+
+	trust    atomic.Pointer[Trust]
+	primary  atomic.Pointer[Primary] // nil: this server follows no other one
+	misses   singleflight.Group      // Gets of what is not stored, by account
+	slots    chan struct{}           // one for each miss that asks the primary
+	verdicts verdicts
+	index    jwtstore.Index
+	scanning sync.Mutex  // one Rescan at a time
+	scanned  atomic.Bool // a Rescan has seen the whole store since SetTrust
+	audit    audit
+	reassert reasserter
+	repeated recently // unchanged JWTs that were announced again
+	changed  recently // JWTs that have changed
+}
+
+// New returns a Registry.
+func New(o Options) *Registry {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	r := &Registry{
+		store:     o.Store,
+		committer: o.Committer,
+		announcer: o.Announcer,
+		unsaved:   o.Unsaved,
+		peers:     o.Peers,
+		signer:    o.Signer,
+		policy:    policy{allowOlder: o.AllowOlder, readOnly: o.ReadOnly},
+		log:       o.Log,
+		now:       o.Now,
+		slots:     make(chan struct{}, maxMisses),
+		verdicts:  verdicts{log: o.Log},
+		audit:     audit{o.Observer},
+		repeated:  recently{period: repeatInterval},
+		changed:   recently{period: restInterval},
+	}
+	r.reassert.announce = r.announceStored
+	r.SetTrust(o.Trust)
+	return r
+}
+
+// SetTrust replaces what JWTs are verified against. If the operator JWT is another one, every stored JWT is judged
+// again when it is next asked for.
+func (r *Registry) SetTrust(t Trust) {
+	hash := sha256.Sum256(nil)
+	if t.Operator != nil {
+		hash = sha256.Sum256(t.Operator.Token())
+	}
+	t.mark = binary.BigEndian.Uint64(hash[:])
+	r.trust.Store(&t)
+	r.scanned.Store(false)
+}
+
+// SetPrimary replaces the account server that this one follows; nil means none.
+func (r *Registry) SetPrimary(p Primary) {
+	if p == nil {
+		r.primary.Store(nil)
+		return
+	}
+	r.primary.Store(&p)
+}
+
+// HasOperator reports whether an operator is configured.
+func (r *Registry) HasOperator() bool { return r.trust.Load().Operator != nil }
+
+// Report tells what is known of every nats-server about an account's stored JWT. If ask is set they are asked which one
+// they run, which takes up to a second.
+func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
+	return r.announcer.Report(ctx, key, ask)
 }

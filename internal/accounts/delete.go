@@ -3,83 +3,31 @@ package accounts
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
-// What keeps an account from being deleted.
-var (
-	ErrSystemAccount = errors.New("not allowed to delete system account")
-	ErrReplayed      = errors.New("this request was carried out before")
-	ErrNewer         = errors.New("the stored JWT is newer than the request")
+const (
+	// maxDeletions bounds the deletions under way at a time. They share a sync.
+	maxDeletions = 32
+	// maxReports bounds the deleted accounts that nats-servers are asked for.
+	maxReports = 16
+	// reportTimeout bounds that question.
+	reportTimeout = time.Second
 )
-
-// DeletedError says that the account was deleted and that the JWT is too old to bring it back.
-type DeletedError struct {
-	At time.Time // when that was ordered
-}
-
-func (e *DeletedError) Error() string {
-	return fmt.Sprintf("the account was deleted at %s: only a newer JWT brings it back", e.At.UTC().Format(time.RFC3339))
-}
-
-// tombstone is what is kept of a deleted account. In the store it is the JWT, as nats-server keeps it too, and a line
-// of JSON behind it.
-type tombstone struct {
-	hash     Digest // of the JWT that was deleted
-	issuedAt int64  // its iat, Unix seconds
-	order    tombstoneOrder
-}
-
-// tombstoneOrder is who had it deleted.
-type tombstoneOrder struct {
-	IssuedAt int64  `json:"deleted"` // iat of the order, Unix seconds
-	Issuer   string `json:"by"`
-	Hash     string `json:"order"` // SHA-256 of the order, in hex: it is carried out once
-}
-
-func (o tombstoneOrder) above(token []byte) []byte {
-	text, _ := json.Marshal(o) // it is two texts and a number
-	return slices.Concat(bytes.TrimSpace(token), []byte{'\n'}, text, []byte{'\n'})
-}
-
-// readTombstone understands nats-server's as well, which has no line behind the JWT. nil is none.
-func readTombstone(text []byte) *tombstone {
-	if text == nil {
-		return nil
-	}
-	token, rest, _ := bytes.Cut(bytes.TrimSpace(text), []byte{'\n'})
-	t := &tombstone{hash: sha256.Sum256(bytes.TrimSpace(token))}
-	if head, err := trust.Peek(bytes.TrimSpace(token)); err == nil {
-		t.issuedAt = head.IssuedAt
-	}
-	if json.Unmarshal(rest, &t.order) != nil {
-		t.order = tombstoneOrder{IssuedAt: t.issuedAt}
-	}
-	return t
-}
-
-// bars says whether a JWT may not bring the account back: the same and older ones never, and from a peer, who may have
-// missed the deletion, none that is not newer than that.
-func (t *tombstone) bars(head trust.Head, token []byte, src Origin) error {
-	if t == nil || src.File || head.IssuedAt > t.issuedAt && (!src.Peer || head.IssuedAt > t.order.IssuedAt) {
-		return nil
-	}
-	if head.IssuedAt == t.issuedAt && !src.Peer && sha256.Sum256(token) != t.hash {
-		return nil // of the same second: the later one wins
-	}
-	return &DeletedError{At: time.Unix(t.order.IssuedAt, 0)}
-}
 
 // Deletion is what became of an order to delete accounts.
 type Deletion struct {
@@ -89,146 +37,151 @@ type Deletion struct {
 	Loaded  map[string][]string // nats-servers that still run an account, by account
 }
 
-// Delete carries out an order of the operator. The error says why none of it was; otherwise the accounts that are
-// deleted are so for good, and none of them comes back by a JWT that is not newer.
-func (r *Registry) Delete(ctx context.Context, order []byte, src Origin) (Deletion, error) {
-	trust := r.trust.Load()
-	o, err := trust.Operator.CheckDeletion(bytes.TrimSpace(order))
+// String is the line that the client reads.
+func (d Deletion) String() string {
+	text := fmt.Sprintf("deleted %d accounts", d.Deleted)
+	if n := len(d.Failed); n > 0 {
+		text += fmt.Sprintf(", failed for %d - %s", n, strings.Join(d.Failed[:min(n, 8)], ", "))
+	}
+	for _, key := range slices.Sorted(maps.Keys(d.Loaded)) {
+		text += fmt.Sprintf("; %s is still loaded by %s", logging.ShortKey(key), strings.Join(d.Loaded[key], ", "))
+	}
+	if len(d.Loaded) > 0 {
+		text += ": they keep its clients until a newer JWT of it with the limit conn: 0 is pushed"
+	}
+	return text
+}
+
+// Delete carries out an order of the operator. The error says why none of it was. Otherwise the accounts that are
+// deleted only come back by a newer JWT.
+func (r *Registry) Delete(ctx context.Context, order []byte, from Origin) (Deletion, error) {
+	o, err := r.checkOrder(bytes.TrimSpace(order))
 	done := Deletion{Issuer: o.Issuer}
-	if now := r.now(); err == nil && ahead(o.IssuedAt, now) {
-		err = &FutureError{Offered: time.Unix(o.IssuedAt, 0), Now: now}
-	}
-	for _, key := range o.Accounts {
-		if trust.isSystem(key) {
-			err = ErrSystemAccount
-		}
-	}
-	if err == nil && r.readOnly {
-		err = ErrReadOnly
-	}
 	if err != nil {
-		r.tell(Event{Origin: src, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
+		r.audit.observe(Event{Origin: from, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
 		return done, err
 	}
-	gone := r.deleteAll(ctx, o, src, &done)
-	done.Deleted = len(gone)
-	done.Loaded = r.stillLoaded(ctx, gone)
+	failed := make([]error, len(o.Accounts))
+	var deletions errgroup.Group
+	deletions.SetLimit(maxDeletions)
+	for i, key := range o.Accounts {
+		deletions.Go(func() error {
+			failed[i] = r.deleteOne(ctx, key, o, from)
+			return nil
+		})
+	}
+	_ = deletions.Wait() // each failure is reported by itself
+	var deleted []string
+	for i, key := range o.Accounts {
+		if failed[i] != nil {
+			done.Failed = append(done.Failed, logging.ShortKey(key)+": "+failed[i].Error())
+			continue
+		}
+		deleted = append(deleted, key)
+	}
+	done.Deleted = len(deleted)
+	done.Loaded = stillLoaded(ctx, r.announcer, deleted)
 	return done, nil
 }
 
-// deletedAtOnce is how many deletions are under way at a time: they share a sync.
-const deletedAtOnce = 32
-
-// deleteAll returns the accounts that are deleted, and notes those that are not.
-func (r *Registry) deleteAll(ctx context.Context, o trust.Deletion, src Origin, done *Deletion) (gone []string) {
-	failed := make([]error, len(o.Accounts))
-	var all sync.WaitGroup
-	turn := make(chan struct{}, deletedAtOnce)
-	for i, key := range o.Accounts {
-		turn <- struct{}{}
-		all.Go(func() {
-			failed[i] = r.delete(ctx, key, o, src)
-			<-turn
-		})
+// checkOrder reports whether an order can be carried out at all.
+func (r *Registry) checkOrder(order []byte) (trust.Deletion, error) {
+	t := r.trust.Load()
+	o, err := t.Operator.CheckDeletion(order)
+	if err != nil {
+		return o, err
 	}
-	all.Wait()
-	for i, key := range o.Accounts {
-		if failed[i] != nil {
-			done.Failed = append(done.Failed, short(key)+": "+failed[i].Error())
-		} else {
-			gone = append(gone, key)
-		}
+	if slices.ContainsFunc(o.Accounts, t.isSystem) {
+		return o, ErrSystemAccount
 	}
-	return gone
+	if now := r.now(); IsAhead(o.IssuedAt, now) {
+		return o, &FutureError{Offered: time.Unix(o.IssuedAt, 0), Now: now}
+	}
+	if r.policy.readOnly {
+		return o, ErrReadOnly
+	}
+	return o, nil
 }
 
-// isSystem says whether an account is the system account.
-func (t *Trust) isSystem(key string) bool {
-	return t.System != nil && t.System.Key == key || t.Operator != nil && t.Operator.SystemAccount == key
-}
-
-// delete carries out an order for one account. One that is not there is deleted already.
-func (r *Registry) delete(ctx context.Context, key string, o trust.Deletion, src Origin) error {
-	order := tombstoneOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
-	was := Event{Origin: src, Result: Deleted, Account: key, Issuer: o.Issuer}
-	return r.removeTold(ctx, was, "by order of "+short(o.Issuer), func(head *trust.Head, had *tombstone) (tombstoneOrder, error) {
+// deleteOne carries out an order for one account. One that is not stored is deleted already.
+func (r *Registry) deleteOne(ctx context.Context, key string, o trust.Deletion, from Origin) error {
+	order := deletionOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
+	event := Event{Origin: from, Result: Deleted, Account: key, Issuer: o.Issuer}
+	reason := "by order of " + logging.ShortKey(o.Issuer)
+	return r.removeAsked(ctx, event, reason, func(stored *trust.Head, had *tombstone) (deletionOrder, error) {
 		switch {
 		case had != nil && had.order.Hash == order.Hash:
 			return order, ErrReplayed
-		case head != nil && head.IssuedAt > o.IssuedAt:
+		case stored != nil && stored.IssuedAt > o.IssuedAt:
 			return order, ErrNewer
 		}
 		return order, nil
 	})
 }
 
-// Remove takes an account out whose file somebody has removed.
-func (r *Registry) Remove(ctx context.Context, key string, src Origin) error {
-	was := Event{Origin: src, Result: Deleted, Account: key}
-	return r.removeTold(ctx, was, "its file is gone", func(*trust.Head, *tombstone) (tombstoneOrder, error) {
-		return tombstoneOrder{IssuedAt: r.now().Unix()}, nil
+// Remove takes an account out whose file was removed.
+func (r *Registry) Remove(ctx context.Context, key string, from Origin) error {
+	event := Event{Origin: from, Result: Deleted, Account: key}
+	return r.removeAsked(ctx, event, "its file is gone", func(*trust.Head, *tombstone) (deletionOrder, error) {
+		return deletionOrder{IssuedAt: r.now().Unix()}, nil
 	})
 }
 
-// judgement says what the tombstone of an account is to tell, or why the account stays. head is nil if what is stored
-// can't be read, had if the account was never deleted before.
-type judgement func(head *trust.Head, had *tombstone) (tombstoneOrder, error)
+// decideRemoval returns the order for an account's tombstone, or why the account stays. stored is nil if what is stored
+// can't be read, had if the account was never deleted.
+type decideRemoval func(stored *trust.Head, had *tombstone) (deletionOrder, error)
 
-// removeTold is remove for what somebody has asked for: that it failed is observed, and what is not there is removed.
-func (r *Registry) removeTold(ctx context.Context, was Event, why string, judge judgement) error {
-	err := r.remove(ctx, &was, why, judge)
+// removeAsked is remove on request: a failure is audited, and what is not stored is removed already.
+func (r *Registry) removeAsked(ctx context.Context, event Event, reason string, decide decideRemoval) error {
+	err := r.remove(ctx, &event, reason, decide)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		was.Result, was.Reason = Refused, Reason(err)
-		r.tell(was)
+		event.Result, event.Reason = Refused, Reason(err)
+		r.audit.observe(event)
 	}
 	return err
 }
 
-// remove puts a tombstone in an account's place. was is the verdict about that; its Old is filled in.
-func (r *Registry) remove(ctx context.Context, was *Event, why string, judge judgement) error {
-	key := was.Account
-	seq, err := r.committer.Delete(ctx, key, was.Kind, func(stored, text []byte) ([]byte, error) {
-		var known *trust.Head
-		if head, err := trust.Peek(bytes.TrimSpace(stored)); err == nil {
-			known = &head
+// remove puts a tombstone in an account's place. event is about that; its Old is filled in. reason is for the log.
+func (r *Registry) remove(ctx context.Context, event *Event, reason string, decide decideRemoval) error {
+	key := event.Account
+	seq, err := r.committer.Delete(ctx, key, event.Kind, func(stored, text []byte) ([]byte, error) {
+		var head *trust.Head
+		if h, err := trust.Peek(bytes.TrimSpace(stored)); err == nil {
+			head = &h
 		}
-		was.Old = describe(known, stored)
-		order, err := judge(known, readTombstone(text))
+		event.Old = VersionOf(head, stored)
+		order, err := decide(head, readTombstone(text))
 		if err != nil {
 			return nil, err
 		}
-		return order.above(stored), nil
+		return order.tombstoneOf(stored), nil
 	})
 	if err != nil {
 		return err
 	}
-	r.tell(*was)
-	r.cache.forget(key)
-	_ = r.enroll(key) // it has just been committed: it is in memory
-	r.announcer.Announce(key, seq, r.now())
-	r.log.Info(fmt.Sprintf("deleted account - %s - %s", short(key), why))
+	now := r.now()
+	r.audit.observe(*event)
+	r.verdicts.forget(key, nil)
+	r.index.Commit(key, jwtstore.Version{Seq: seq}, now)
+	r.announcer.Announce(key, seq, now)
+	r.log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
 	return nil
 }
 
-const (
-	// mostAsked bounds the deleted accounts that the nats-servers are asked for.
-	mostAsked = 16
-	askWithin = time.Second
-)
-
-// stillLoaded asks the nats-servers which of these accounts they run. Deleting takes an account from nobody who has it.
-func (r *Registry) stillLoaded(ctx context.Context, keys []string) map[string][]string {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+// stillLoaded asks nats-servers which of these accounts they run. A deletion takes no account from a nats-server that
+// has loaded it.
+func stillLoaded(ctx context.Context, announcer Announcer, keys []string) map[string][]string {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	var mu sync.Mutex
-	var asking sync.WaitGroup
+	var reports sync.WaitGroup
 	loaded := make(map[string][]string)
-	for _, key := range keys[:min(len(keys), mostAsked)] {
-		asking.Go(func() {
-			for _, s := range r.announcer.Report(ctx, key, true).Servers {
+	for _, key := range keys[:min(len(keys), maxReports)] {
+		reports.Go(func() {
+			for _, s := range announcer.Report(ctx, key, true).Servers {
 				if s.Runs != nil && s.Runs.State == Loaded {
 					mu.Lock()
 					loaded[key] = append(loaded[key], s.Name)
@@ -237,30 +190,6 @@ func (r *Registry) stillLoaded(ctx context.Context, keys []string) map[string][]
 			}
 		})
 	}
-	asking.Wait()
+	reports.Wait()
 	return loaded
-}
-
-// String is the line that the client reads.
-func (d Deletion) String() string {
-	text := fmt.Sprintf("deleted %d accounts", d.Deleted)
-	if len(d.Failed) > 0 {
-		text += fmt.Sprintf(", failed for %d - %s", len(d.Failed), strings.Join(d.Failed[:min(len(d.Failed), 8)], ", "))
-	}
-	for _, key := range sortedKeys(d.Loaded) {
-		text += fmt.Sprintf("; %s is still loaded by %s", short(key), strings.Join(d.Loaded[key], ", "))
-	}
-	if len(d.Loaded) > 0 {
-		text += ": they keep its clients until a newer JWT of it with the limit conn: 0 is pushed"
-	}
-	return text
-}
-
-func sortedKeys(m map[string][]string) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

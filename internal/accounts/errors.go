@@ -7,31 +7,71 @@ import (
 	"time"
 )
 
-// What Lookup, Raw and Announce report.
+// refusal is an error with a word of its own in the audit log.
+type refusal struct{ reason, text string }
+
+// NewRefusal returns a sentinel error for a refused JWT. reason is its word in the audit log, see Reason.
+func NewRefusal(reason, text string) error { return &refusal{reason, text} }
+
+func (e *refusal) Error() string  { return e.text }
+func (e *refusal) Reason() string { return e.reason }
+
+// What Get, GetLocal, GetRaw and Announce report.
 var (
 	ErrNotFound   = errors.New("no matching account JWT")
 	ErrUnreadable = errors.New("the store can't be read")        // wrapped with the cause
 	ErrDamaged    = errors.New("the stored JWT is not servable") // wrapped with the cause
 	ErrAnnounce   = errors.New("error sending notification of change")
+	// ErrCircle is reported by a Primary which has asked this server itself.
+	ErrCircle = fmt.Errorf("%w: the primary has asked this server itself", ErrUnreadable)
 )
 
-// What Submit reports of a JWT it does not take. The texts of the wrapped causes are for logs.
+// What Put reports of a JWT that it does not take. The wrapped causes are for logs. Most of the texts are the
+// original's.
 var (
-	ErrBadJWT     = errors.New("bad JWT in request")
-	ErrMismatch   = errors.New("pub keys don't match")
-	ErrBadSubject = errors.New("bad JWT Subject in request")
-	ErrSelfSigned = errors.New("the account signed it itself")
-	ErrBadIssuer  = errors.New("another account signed it")
-	ErrUntrusted  = errors.New("untrusted issuer in request")
-	ErrLesser     = errors.New("another JWT of the same second is stored, which wins everywhere")
-	ErrReadOnly   = errors.New("this server is read-only")
-	ErrSave       = errors.New("error saving JWT") // wrapped with the cause
+	ErrBadJWT     = NewRefusal("bad-jwt", "bad JWT in request")
+	ErrMismatch   = NewRefusal("mismatch", "pub keys don't match")
+	ErrBadSubject = NewRefusal("bad-subject", "bad JWT Subject in request")
+	ErrSelfSigned = NewRefusal("self-signed", "the account signed it itself")
+	ErrBadIssuer  = NewRefusal("bad-issuer", "another account signed it")
+	ErrUntrusted  = NewRefusal("untrusted", "untrusted issuer in request")
+	ErrLesser     = NewRefusal("older", "another JWT of the same second is stored, which wins everywhere")
+	ErrReadOnly   = NewRefusal("read-only", "this server is read-only")
+	ErrSave       = NewRefusal("save-failed", "error saving JWT") // wrapped with the cause
+
+	// Before the signing service is asked.
+	ErrBadPair = NewRefusal("bad-issuer", "bad JWT Issuer/Subject pair in request")
+	ErrNotOwn  = NewRefusal("bad-issuer", "bad JWT issuer is not trusted")
 )
 
-// Absent says whether an error of Lookup or Find means that there is nothing to show: no such account, or nobody knows.
-func Absent(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) }
+// What keeps an account from being deleted.
+var (
+	ErrSystemAccount = NewRefusal("system-account", "not allowed to delete system account")
+	ErrReplayed      = NewRefusal("replayed", "this request was carried out before")
+	ErrNewer         = NewRefusal("newer", "the stored JWT is newer than the request")
+)
 
-// BlockedError says that a JWT is signed by the operator but its claims can't be used now.
+// Reason is the audit log's word for an error.
+func Reason(err error) string {
+	var r interface{ Reason() string }
+	if errors.As(err, &r) {
+		return r.Reason()
+	}
+	return "refused"
+}
+
+// IsFinal reports whether Put will refuse the same JWT for good. A nil error is final too.
+func IsFinal(err error) bool {
+	return err == nil || errors.Is(err, ErrLesser) || isA[*OlderError](err) || isA[*DeletedError](err) ||
+		isA[*BlockedError](err)
+}
+
+func isA[E error](err error) bool {
+	_, is := errors.AsType[E](err)
+	return is
+}
+
+// BlockedError reports that the operator signed a JWT whose claims can't be used now.
 type BlockedError struct {
 	Issues []string // every validation issue, warnings too
 }
@@ -40,7 +80,10 @@ func (e *BlockedError) Error() string {
 	return "blocking validation errors: " + strings.Join(e.Issues, "; ")
 }
 
-// OlderError says that a newer JWT of the same account is stored.
+// Reason is the word of the audit log.
+func (*BlockedError) Reason() string { return "blocked" }
+
+// OlderError reports that a newer JWT of the same account is stored.
 type OlderError struct {
 	Stored, Offered time.Time // when each was issued
 }
@@ -50,7 +93,10 @@ func (e *OlderError) Error() string {
 		e.Stored.UTC().Format(time.RFC3339), e.Offered.UTC().Format(time.RFC3339))
 }
 
-// FutureError says that a JWT was issued too far ahead of this server's clock.
+// Reason is the word of the audit log.
+func (*OlderError) Reason() string { return "older" }
+
+// FutureError reports that a JWT was issued too far ahead of this server's clock.
 type FutureError struct {
 	Offered, Now time.Time
 }
@@ -60,10 +106,13 @@ func (e *FutureError) Error() string {
 		e.Offered.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 }
 
-// Until is when it is not too far ahead any more.
+// Reason is the word of the audit log.
+func (*FutureError) Reason() string { return "future" }
+
+// Until is when the JWT is not too far ahead any more.
 func (e *FutureError) Until() time.Time { return e.Offered.Add(-maxAhead) }
 
-// TooLargeError says that a JWT is larger than what nats-server takes in one message.
+// TooLargeError reports that a JWT is larger than what nats-server takes in one message.
 type TooLargeError struct {
 	Size, Limit int // bytes
 }
@@ -71,3 +120,27 @@ type TooLargeError struct {
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than %d (max_payload)", e.Size, e.Limit)
 }
+
+// Reason is the word of the audit log.
+func (*TooLargeError) Reason() string { return "too-large" }
+
+// DeletedError reports that the account was deleted, and that the JWT is too old to bring it back.
+type DeletedError struct {
+	At time.Time // of the order
+}
+
+func (e *DeletedError) Error() string {
+	return fmt.Sprintf("the account was deleted at %s: only a newer JWT brings it back",
+		e.At.UTC().Format(time.RFC3339))
+}
+
+// Reason is the word of the audit log.
+func (*DeletedError) Reason() string { return "deleted" }
+
+// SignError reports why the signing service gave no answer.
+type SignError struct{ Cause string }
+
+func (e *SignError) Error() string { return "Failure during signature request. " + e.Cause }
+
+// Reason is the word of the audit log.
+func (*SignError) Reason() string { return "signing-failed" }

@@ -111,7 +111,7 @@ func plant(t *testing.T, store accounts.Committer, key string, token []byte) {
 
 func (b *bench) stored(t *testing.T, key string) []byte {
 	t.Helper()
-	token, _, err := b.store.Load(key, accounts.Stamp{})
+	token, _, err := b.store.Load(key, jwtstore.Stamp{})
 	if err != nil {
 		return nil
 	}
@@ -402,7 +402,7 @@ func FuzzSubmit(f *testing.F) {
 		store := jwtstore.NewMemory(true)
 		gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
 		_, err := gate.Put(context.Background(), a.ID, body, accounts.Origin{Kind: accounts.KindHTTP})
-		token, _, loadErr := store.Load(a.ID, accounts.Stamp{})
+		token, _, loadErr := store.Load(a.ID, jwtstore.Stamp{})
 		if (err == nil) != (loadErr == nil) || err == nil && !bytes.Equal(token, good) {
 			t.Fatalf("let in: %q", token)
 		}

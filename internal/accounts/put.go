@@ -1,22 +1,161 @@
 package accounts
 
-import "context"
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
 
-// Put is the one way in. It sees that the operator signed the JWT for this account, compares it with what is stored,
-// commits it, and has it announced. It does not wait for the nats-servers. What is done differently for one way in
-// than for another follows from its Origin.
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
+)
+
+// restInterval is how long an account must not have changed for a broadcast to be believed to have reached the
+// nats-servers in the order in which it reached this server.
+const restInterval = 5 * time.Second
+
+// errSame ends a commit that has nothing to do: these claims are stored already.
+var errSame = errors.New("the same JWT is stored")
+
+// Result is what Put did.
+type Result struct {
+	Account *Account // the JWT that was put; nil if it was stored already and was not posted
+	Changed bool     // the JWT is stored now, and was not before
+	Receipt Receipt  // of the announcement; nil if there is none to follow
+	Pending bool     // nothing is stored: the signing service has the JWT, and said Reply
+	Reply   []byte   // may be anything
+}
+
+// Put is the one way in. It verifies that the operator signed the JWT for the account, compares it with what is stored,
+// commits it and has it announced. It does not wait for nats-servers. What is done differently for one way in than for
+// another follows from the Origin, see policy.go.
 //
 // If it returns without an error the JWT is on stable storage and will be announced, whatever happens to this process.
 // Otherwise nothing has changed, and the error is one of those in errors.go.
 func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origin) (Result, error) {
-	switch {
-	case from.Kind == KindHTTP:
-		return r.submitted(ctx, key, token, from)
-	case from.Kind == KindNATS:
-		return r.overheard(ctx, key, token, from)
-	case from.Peer:
-		return r.merged(ctx, key, token, from)
-	default:
-		return r.offered(ctx, key, token, from)
+	if from.reasserts() && !trust.IsAccountKey(key) {
+		return Result{}, ErrBadSubject
 	}
+	return r.putOffer(ctx, newOffer(key, bytes.TrimSpace(token), from, r.trust.Load()))
+}
+
+// putOffer is Put for an offer.
+func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
+	if o.from.offersAll() {
+		switch err := r.compareWithIndex(o); {
+		case errors.Is(err, errSame):
+			return Result{}, nil
+		case err != nil:
+			return Result{}, err
+		}
+	}
+	err := inspect(o, r.announcer.MaxPayload(), r.now())
+	if o.from.asksAgain() && r.signable(err) {
+		return r.sign(ctx, o)
+	}
+	result, err := r.commit(ctx, o, err)
+	if o.from.reasserts() && err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) {
+		r.reassertStored(ctx, o)
+	}
+	return result, err
+}
+
+// compareWithIndex compares an offer with what the index knows. It looks neither at the store nor at the signature. nil
+// means that the offer may be newer.
+func (r *Registry) compareWithIndex(o *offer) error {
+	known := r.index.Get(o.key)
+	switch {
+	case !known.Servable || known.Mark != o.trust.mark:
+		return nil
+	case known.Hash == o.hash:
+		return errSame
+	}
+	if o.read() != nil || o.head.Subject != o.key {
+		return nil
+	}
+	return policy{}.older(o, known.IssuedAt, r.now())
+}
+
+// commit stores an offer, if inspect had nothing against it and the policy decides so.
+func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Result, error) {
+	if inspected != nil {
+		r.audit.refused(o, inspected)
+		return Result{}, inspected
+	}
+	seq, err := r.committer.Put(ctx, o.key, o.from.Kind, o.token, func(stored, tombstone []byte) error {
+		o.refused = r.decide(o, stored, tombstone)
+		return o.refused
+	})
+	switch {
+	case err == nil:
+		return r.committed(o, seq), nil
+	case errors.Is(err, errSame):
+		return r.unchanged(ctx, o)
+	case o.refused == nil:
+		err = fmt.Errorf("%w: %w", ErrSave, err)
+	}
+	r.audit.refused(o, err)
+	return Result{}, err
+}
+
+// decide asks the policy with what is stored. The trust may have changed since the offer was inspected.
+func (r *Registry) decide(o *offer, stored, tombstone []byte) error {
+	if now := r.trust.Load(); now != o.trust {
+		o.trust = now
+		if err := checkIssuer(o); err != nil {
+			return err
+		}
+	}
+	o.current = current{token: stored, tombstone: readTombstone(tombstone)}
+	if sys := o.trust.System; sys != nil && sys.Key == o.key {
+		o.current.floor = sys.IssuedAt
+	}
+	if stored != nil {
+		v, _ := r.verdicts.find(o.trust, o.key, stored)
+		o.current.hash = v.hash
+		if v.err == nil {
+			o.current.head = &v.head
+			o.current.floor = max(o.current.floor, v.head.IssuedAt)
+		}
+	}
+	return r.policy.decide(o, r.now())
+}
+
+// committed records an offer that is on stable storage now, and has it announced.
+func (r *Registry) committed(o *offer, seq uint64) Result {
+	now, stamp := r.now(), jwtstore.CommitStamp(seq)
+	account := newAccount(o.token, o.head, o.hash)
+	r.audit.emit(o, Accepted, "")
+	r.verdicts.put(o.key, &verdict{mark: o.trust.mark, stamp: stamp, token: o.token, hash: o.hash, head: o.head,
+		account: account})
+	r.index.Commit(o.key, jwtstore.Version{Seq: seq, Stamp: stamp, Hash: o.hash, IssuedAt: o.head.IssuedAt,
+		Expires: o.head.Expires, Mark: o.trust.mark, Servable: true}, now)
+	changedBefore := r.changed.mark(o.key, now)
+	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.key),
+		logging.Quote(o.head.ID, maxErrorBytes)))
+	result := Result{Account: account, Changed: true}
+	if o.from.Broadcast && !changedBefore {
+		r.announcer.Heard(o.key, seq, now)
+	} else {
+		// Of two changes in a row a nats-server may have heard the second one first.
+		result.Receipt = r.announce(o, seq)
+	}
+	return result
+}
+
+// unchanged answers for a JWT that is stored already. One that was posted is announced again.
+func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
+	if !o.from.asksAgain() {
+		return Result{}, nil
+	}
+	receipt, err := r.announceAgain(ctx, o.key, o.from.Kind)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrSave, err)
+		r.audit.refused(o, err)
+		return Result{}, err
+	}
+	r.audit.emit(o, Unchanged, "")
+	return Result{Account: newAccount(o.token, o.head, o.hash), Receipt: receipt}, nil
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
@@ -67,7 +68,7 @@ type Accounts interface {
 
 // Store keeps tokens by hash, with two of the methods of accounts.Store and accounts.Committer.
 type Store interface {
-	Load(key string, known accounts.Stamp) (jwt []byte, now accounts.Stamp, err error)
+	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	Put(ctx context.Context, key, kind string, jwt []byte,
 		allow func(stored, tombstone []byte) error) (seq uint64, err error)
 }
@@ -188,7 +189,7 @@ func (r *Registry) load(hash string) ([]byte, error) {
 	if !trust.IsActivationHash(hash) { // the Store may have an account of that key
 		return nil, ErrNotFound
 	}
-	stored, _, err := r.Store.Load(hash, accounts.Stamp{})
+	stored, _, err := r.Store.Load(hash, jwtstore.Stamp{})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, ErrNotFound

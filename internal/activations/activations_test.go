@@ -14,6 +14,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -364,8 +365,8 @@ type failing struct{ activations.Store }
 
 var errDisk = errors.New("the disk fails")
 
-func (failing) Load(string, accounts.Stamp) ([]byte, accounts.Stamp, error) {
-	return nil, accounts.Stamp{}, errDisk
+func (failing) Load(string, jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
+	return nil, jwtstore.Stamp{}, errDisk
 }
 func (failing) Put(_ context.Context, _, _ string, _ []byte, allow func(_, _ []byte) error) (uint64, error) {
 	return 0, errors.Join(allow(nil, nil), errDisk)
@@ -427,7 +428,7 @@ func TestAMemoryKeepsWhatIsAllowed(t *testing.T) {
 	}
 	load := func(want string, wantErr error) {
 		t.Helper()
-		if got, _, err := m.Load("HASH", accounts.Stamp{}); string(got) != want || !errors.Is(err, wantErr) {
+		if got, _, err := m.Load("HASH", jwtstore.Stamp{}); string(got) != want || !errors.Is(err, wantErr) {
 			t.Errorf("%q, %v", got, err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sync"
 
-	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 )
 
 // Memory is a Store that is empty at each start. It serves a directory that another program writes:
@@ -20,13 +20,13 @@ type Memory struct {
 func NewMemory() *Memory { return &Memory{tokens: map[string][]byte{}} }
 
 // Load implements Store. There are no stamps: every version is returned.
-func (m *Memory) Load(hash string, _ accounts.Stamp) ([]byte, accounts.Stamp, error) {
+func (m *Memory) Load(hash string, _ jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if token, found := m.tokens[hash]; found {
-		return token, accounts.Stamp{}, nil
+		return token, jwtstore.Stamp{}, nil
 	}
-	return nil, accounts.Stamp{}, fs.ErrNotExist
+	return nil, jwtstore.Stamp{}, fs.ErrNotExist
 }
 
 // Put implements Store.

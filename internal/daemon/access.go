@@ -113,11 +113,8 @@ func (d *daemon) newAPI(c config.Config, trust anchors, a access, f *follower) *
 		ReadOnly:    d.Config.Store.ReadOnly,
 		Log:         d.log,
 	}
-	if d.unsaved != nil {
-		o.Gate = unsaved{d.registry, d.unsaved}
-	}
 	if f != nil {
-		o.Gate, o.ReadOnly, o.Primary = following{d.registry, f.Replica}, true, config.Blanked(f.of.url)
+		o.ReadOnly, o.Primary = true, config.Blanked(f.of.url)
 	}
 	if a.policy != nil {
 		o.Guard = auth.NewAuthorizer(*a.policy, d.logins)

@@ -74,9 +74,8 @@ type daemon struct {
 	notifier    *notifier.Notifier
 	client      *resolver.Client
 	resolver    *resolver.Server
-	follower    *follower        // nil unless we follow another server
-	syncer      *dirsync.Syncer  // nil unless another program writes what is served
-	unsaved     *dirsync.Unsaved // as syncer
+	follower    *follower       // nil unless we follow another server
+	syncer      *dirsync.Syncer // nil unless another program writes what is served
 	http        *task
 	server      *httpserver.Server
 	link        *link
@@ -131,19 +130,18 @@ func Run(ctx context.Context, o Options) error {
 // furnish makes what serves the store, and fills that from the folder if another program writes it.
 func (d *daemon) furnish(ctx context.Context, trust anchors, folder *dirsync.Folder) {
 	if folder == nil {
-		d.wire(trust, d.store)
+		d.wire(trust, d.store, nil)
 		return
 	}
-	tokens := activations.NewMemory()
-	d.wire(trust, tokens)
-	d.unsaved = new(dirsync.Unsaved)
+	tokens, unsaved := activations.NewMemory(), new(dirsync.Unsaved)
+	d.wire(trust, tokens, unsaved)
 	d.syncer = dirsync.New(dirsync.Options{
 		Folder:      folder,
 		Store:       d.store,
 		Accounts:    d.registry,
 		Activations: d.activations,
 		Tokens:      tokens,
-		Unsaved:     d.unsaved,
+		Unsaved:     unsaved,
 		Log:         d.log,
 	})
 	d.syncer.Fill(ctx)
@@ -212,7 +210,7 @@ func (d *daemon) closeStore() {
 }
 
 // wire makes the gate, which announces through the notifier. tokens is where activation tokens are kept.
-func (d *daemon) wire(trust anchors, tokens activations.Store) {
+func (d *daemon) wire(trust anchors, tokens activations.Store, unsaved accounts.Source) {
 	d.notifier = notifier.New(notifier.Options{
 		Outbox: d.store.Outbox(),
 		Forget: d.Config.ForgetServer,
@@ -224,7 +222,8 @@ func (d *daemon) wire(trust anchors, tokens activations.Store) {
 		Committer:  d.store,
 		Announcer:  d.notifier,
 		Observer:   auditor{d.audit},
-		Finder:     d.client,
+		Unsaved:    unsaved,
+		Peers:      d.client,
 		Signer:     d.client,
 		Trust:      trust.Trust,
 		AllowOlder: d.Config.Store.AllowOlder,

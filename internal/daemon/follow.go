@@ -4,26 +4,9 @@ import (
 	"context"
 	"time"
 
-	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/replica"
 )
-
-// following is the gate as HTTP sees it while we follow a primary: what is not stored here is asked for there.
-type following struct {
-	*accounts.Registry
-	replica *replica.Replica
-}
-
-// Find implements httpapi.Gate.
-func (f following) Get(ctx context.Context, key string) (*accounts.Account, error) {
-	return f.replica.Get(ctx, key)
-}
-
-// Raw implements httpapi.Gate.
-func (f following) GetRaw(ctx context.Context, key string) ([]byte, error) {
-	return f.replica.GetRaw(ctx, key)
-}
 
 // follower is a replica at work with one configuration; nil follows nobody.
 type follower struct {
@@ -49,7 +32,8 @@ func (d *daemon) nextFollower(c config.Config) *follower {
 	case d.follower != nil && d.follower.of == of:
 		return d.follower
 	}
-	o := replica.Options{Primary: of.url, Timeout: of.timeout, MaxPack: of.maxPack, Gate: d.registry, Activations: d.activations, Log: d.log}
+	o := replica.Options{Primary: of.url, Timeout: of.timeout, MaxPack: of.maxPack,
+		Accounts: d.registry, Activations: d.activations, Log: d.log}
 	return &follower{Replica: replica.New(o), of: of, done: make(chan struct{})}
 }
 
@@ -72,12 +56,14 @@ func (d *daemon) follow(next *follower) {
 	}()
 }
 
-// useSource has f asked for activation tokens that are not stored.
+// useSource has f asked for what is not stored.
 func (d *daemon) useSource(f *follower) {
 	if f == nil {
+		d.registry.SetPrimary(nil)
 		d.activations.SetSource(nil)
 		return
 	}
+	d.registry.SetPrimary(f.Replica)
 	d.activations.SetSource(f.Replica)
 }
 

@@ -104,11 +104,7 @@ func (s *Syncer) refuse(f *File, key string, err error) {
 	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
 		text = "it is from the future: it counts from " + ahead.Until().UTC().Format(time.RFC3339) + " on"
 	}
-	served := key
-	if f.taken != nil {
-		served = f.taken.key
-	}
-	if _, err := s.Accounts.GetLocal(context.Background(), served); err == nil {
+	if s.servedBefore(f, key) {
 		text += "; what was there before is served on"
 	}
 	if f.refusal != text {
@@ -118,6 +114,21 @@ func (s *Syncer) refuse(f *File, key string, err error) {
 	if f.state == refused {
 		f.JWT = nil
 	}
+}
+
+// servedBefore reports whether the account of a refused file is served all the same, with what was
+// there before.
+func (s *Syncer) servedBefore(f *File, key string) bool {
+	if f.taken != nil {
+		key = f.taken.key
+	}
+	var err error
+	if f.state == unsaved { // the Accounts serve the file itself
+		_, _, err = s.Store.Load(key, jwtstore.Stamp{})
+	} else {
+		_, err = s.Accounts.GetLocal(context.Background(), key)
+	}
+	return err == nil
 }
 
 // offerDue offers what is to be offered again now.

@@ -24,6 +24,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/trust"
 )
@@ -57,16 +58,16 @@ func (s *shelf) Delete(context.Context, string, string, func(_, _ []byte) ([]byt
 
 func (s *shelf) Keys() iter.Seq2[string, error] { return func(func(string, error) bool) {} }
 
-func (s *shelf) Load(key string, known accounts.Stamp) ([]byte, accounts.Stamp, error) {
+func (s *shelf) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	token, ok := s.tokens[key]
-	stamp := accounts.Stamp{s.version[key], 1}
+	stamp := jwtstore.Stamp{s.version[key], 1}
 	switch {
 	case s.loadErr != nil:
-		return nil, accounts.Stamp{}, s.loadErr
+		return nil, jwtstore.Stamp{}, s.loadErr
 	case !ok:
-		return nil, accounts.Stamp{}, fs.ErrNotExist
+		return nil, jwtstore.Stamp{}, fs.ErrNotExist
 	case stamp == known:
 		return nil, stamp, nil
 	}

@@ -138,7 +138,7 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	if r == nil {
 		return d.directory.load(key, known)
 	}
-	now = commitStamp(r.seq)
+	now = CommitStamp(r.seq)
 	switch {
 	case r.kind == kindDelete:
 		return nil, Stamp{}, unknown(key)

@@ -55,7 +55,8 @@ import (
 //	of a hot file          {-2, n, 0, 0}                 just written to: n is new each time, so it never compares equal
 type Stamp [4]int64
 
-func commitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
+// CommitStamp is the stamp under which Load returns the change with this sequence number, until its file is written.
+func CommitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
 
 // Change is one committed change of an account, to be announced to the nats-servers. The zero Change is none.
 type Change struct {

@@ -45,7 +45,7 @@ func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error
 	if r == nil {
 		return nil, Stamp{}, unknown(key)
 	}
-	now = commitStamp(r.seq)
+	now = CommitStamp(r.seq)
 	if now == known {
 		return nil, now, nil
 	}

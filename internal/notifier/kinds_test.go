@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
@@ -37,7 +37,7 @@ func (b *bench) serveJWTs(t *testing.T) (url string) {
 		if key == "accounts" {
 			return
 		}
-		token, _, err := b.store.Load(key, accounts.Stamp{})
+		token, _, err := b.store.Load(key, jwtstore.Stamp{})
 		switch {
 		case key == b.op.System.ID:
 			_, _ = w.Write(b.op.SystemAccount(t))
@@ -95,7 +95,7 @@ func (s *site) answerLookups(t *testing.T) {
 	t.Helper()
 	nc := natstest.Connect(t, s.servers["url"].ClientURL(), s.sysCreds(t))
 	_, err := nc.Subscribe("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", func(m *nats.Msg) {
-		if token, _, err := s.store.Load(strings.Split(m.Subject, ".")[3], accounts.Stamp{}); err == nil {
+		if token, _, err := s.store.Load(strings.Split(m.Subject, ".")[3], jwtstore.Stamp{}); err == nil {
 			_ = m.Respond(token)
 		}
 	})

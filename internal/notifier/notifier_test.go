@@ -37,7 +37,7 @@ type bench struct {
 type stored struct{ store *jwtstore.Memory }
 
 func (s stored) GetLocal(_ context.Context, key string) (*accounts.Account, error) {
-	token, _, err := s.store.Load(key, accounts.Stamp{})
+	token, _, err := s.store.Load(key, jwtstore.Stamp{})
 	if err != nil {
 		return nil, err
 	}

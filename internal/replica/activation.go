@@ -3,36 +3,69 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 )
 
-// FindActivation implements activations.Source: it asks the primary for a token, at most a second
-// long.
+const (
+	// missTimeout is how long the primary gets for a token that a client waits for.
+	missTimeout = time.Second
+	// maxMisses is how many tokens the primary is asked for at a time. More have to wait, within the same second.
+	maxMisses = 64
+)
+
+// FindActivation implements activations.Source: it asks the primary for a token, for at most a second. All that want
+// the same token at the same time share a question.
 func (r *Replica) FindActivation(ctx context.Context, hash string) (*activations.Token, error) {
-	found, err := r.together(ctx, hash, func(ctx context.Context) (any, error) {
-		t, err := r.fetchToken(ctx, hash)
-		switch {
-		case t != nil:
-			return t, nil
-		case errors.Is(err, errLacking), errors.Is(err, activations.ErrNotFound):
-			return nil, activations.ErrNotFound
+	waiting, cancel := context.WithTimeout(ctx, missTimeout+missTimeout/5)
+	defer cancel()
+	asked := r.tokenMisses.DoChan(hash+" "+accounts.Via(ctx), func() (any, error) {
+		defer r.begin()()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout) // others wait for the answer too
+		defer cancel()
+		select {
+		case r.tokenSlots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %d tokens are being asked for", accounts.ErrUnreadable, maxMisses)
 		}
-		return nil, unknown(err)
+		defer func() { <-r.tokenSlots }()
+		return r.missedToken(ctx, hash)
 	})
-	if err != nil {
-		return nil, err
+	select {
+	case answer := <-asked:
+		t, _ := answer.Val.(*activations.Token)
+		return t, answer.Err
+	case <-waiting.Done():
+		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, waiting.Err())
 	}
-	return found.(*activations.Token), nil
 }
 
-// Refresh implements activations.Source: it asks for a stored token again in the background, if
-// that was long ago.
-func (r *Replica) Refresh(hash string) { r.refresh(hash) }
+func (r *Replica) missedToken(ctx context.Context, hash string) (*activations.Token, error) {
+	t, err := r.fetchToken(ctx, hash)
+	switch {
+	case t != nil:
+		return t, nil
+	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, activations.ErrNotFound):
+		return nil, activations.ErrNotFound
+	case errors.Is(err, accounts.ErrCircle):
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: the primary does not answer as it should: %w", accounts.ErrUnreadable, err)
+}
 
-// fetchToken asks the primary for a token, stores it if possible, and returns what is to be served.
-// That can also be a token that has expired or that can't be stored. With an error it is the token
-// that was stored before, or nil.
+// Refresh implements activations.Source: it asks for a stored token again in the background, if that was long ago.
+func (r *Replica) Refresh(hash string) {
+	r.refresh(hash, func(ctx context.Context) error {
+		_, err := r.fetchToken(ctx, hash)
+		return err
+	})
+}
+
+// fetchToken asks the primary for a token, stores it if possible, and returns what is to be served. That can also be a
+// token that has expired or that can't be stored. With an error it is the token that was stored before, or nil.
 func (r *Replica) fetchToken(ctx context.Context, hash string) (*activations.Token, error) {
 	token, err := r.ask(ctx, pathActivations+hash)
 	if err == nil {
@@ -44,8 +77,10 @@ func (r *Replica) fetchToken(ctx context.Context, hash string) (*activations.Tok
 	if err := r.fetchExporter(ctx, token); err != nil {
 		return nil, err
 	}
-	_, _, refused := r.Activations.Put(context.WithoutCancel(ctx), token, source)
-	if refused = r.settled(hash, refused); refused == nil {
+	_, _, refused := r.Activations.Put(context.WithoutCancel(ctx), token, origin)
+	if accounts.IsFinal(refused) || errors.Is(refused, activations.ErrTooLarge) {
+		refused = nil
+		r.setFresh(hash, cacheFor)
 		if t, err := r.Activations.GetLocal(ctx, hash); err == nil {
 			return t, nil
 		}
@@ -57,14 +92,14 @@ func (r *Replica) fetchToken(ctx context.Context, hash string) (*activations.Tok
 	return t, errors.Join(refused, err)
 }
 
-// fetchExporter asks the primary for the account that has signed a token, unless that is stored.
-// The error says that the primary can't tell.
+// fetchExporter asks the primary for the account that has signed a token, unless that is stored. The error says that
+// the primary can't tell.
 func (r *Replica) fetchExporter(ctx context.Context, token []byte) error {
 	if !errors.Is(r.Activations.CheckIssuer(ctx, token), activations.ErrIssuer) {
 		return nil
 	}
-	account, err := r.fetch(ctx, activations.ExporterOf(token))
-	if account == nil && !errors.Is(err, errLacking) {
+	account, err := r.Accounts.Refresh(ctx, activations.ExporterOf(token), r)
+	if account == nil && !errors.Is(err, accounts.ErrNotFound) {
 		return err
 	}
 	return nil

@@ -12,22 +12,24 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/trust"
 )
 
 const (
-	// againAfter is the wait after the first pack that failed; it doubles up to againMost.
-	againAfter = time.Second
-	againMost  = time.Minute
-	// mergedAtOnce is how many lines are on their way through the gate: their commits share a sync.
-	mergedAtOnce = 32
-	// mostLater bounds the activation tokens that wait for the accounts of their pack, in bytes.
-	mostLater = 64 << 20
+	// firstRetry is the wait after the first pack that failed. It doubles up to maxRetry.
+	firstRetry = time.Second
+	maxRetry   = time.Minute
+	// maxPuts is how many lines are put at a time. Their commits share a sync.
+	maxPuts = 32
+	// maxTokenBytes bounds the activation tokens that wait for the accounts of their pack.
+	maxTokenBytes = 64 << 20
 )
 
-// errTooMany says that the primary gives less than it was asked for.
+// errTooMany reports that the primary gives less than it was asked for.
 var errTooMany = errors.New("server returned status 400 Bad Request")
 
 // pull takes the initial pack: MaxPack accounts, or as many as the primary gives at all.
@@ -39,12 +41,13 @@ func (r *Replica) pull(ctx context.Context) error {
 		cut = true
 	}
 	if err == nil && cut {
-		r.Log.Warn(fmt.Sprintf("the primary may have more than the %d accounts of its pack: others are only here after they have been asked for", n))
+		r.Log.Warn(fmt.Sprintf("the primary may have more than the %d accounts of its pack: "+
+			"others are only here after they have been asked for", n))
 	}
 	return err
 }
 
-// pack lets in what the primary gives, and returns how much that is.
+// pack puts what the primary gives, and returns how many lines that is.
 func (r *Replica) pack(ctx context.Context, query string) (lines int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -60,22 +63,23 @@ func (r *Replica) pack(ctx context.Context, query string) (lines int, err error)
 		return 0, refused
 	}
 	defer body.Close()
-	text := bufio.NewReaderSize(body, mostJWT)
-	m := merge{r: r, ctx: ctx, turn: make(chan struct{}, mergedAtOnce)}
-	for (r.MaxPack < 0 || query == "" || m.lines < r.MaxPack) && err == nil {
+	text := bufio.NewReaderSize(body, maxLineBytes)
+	p := packRun{r: r, ctx: ctx}
+	p.puts.SetLimit(maxPuts)
+	for (r.MaxPack < 0 || query == "" || p.lines < r.MaxPack) && err == nil {
 		var line []byte
 		line, err = readLine(text)
-		silent.Stop() // the gate may take its time
-		m.line(string(line))
+		silent.Stop() // storing may take its time
+		p.line(string(line))
 		silent.Reset(r.Timeout)
 	}
 	silent.Stop()
-	m.all.Wait()
-	m.activations()
+	_ = p.puts.Wait() // note has the errors
+	p.putTokens()
 	if err != nil && err != io.EOF {
 		return 0, cmp.Or(context.Cause(ctx), err)
 	}
-	return m.lines, m.end()
+	return p.lines, p.end()
 }
 
 // readLine returns a line, or the beginning of one that is larger than any can be.
@@ -88,101 +92,101 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	return line, err
 }
 
-// merge is a pack on its way through the gate.
-type merge struct {
+// packRun is one pack on its way in.
+type packRun struct {
 	r    *Replica
 	ctx  context.Context
-	turn chan struct{}
-	all  sync.WaitGroup
+	puts errgroup.Group
 
-	lines  int      // that were not empty
-	formed int      // of which were a key and something
-	later  [][]byte // activation tokens: 0.8.4 has them among the accounts, and before those who have signed them
-	size   int      // of later
+	lines      int      // that were not empty
+	formed     int      // of which were a key and something
+	tokens     [][]byte // activation tokens: 0.8.4 has them among the accounts, and before those that have signed them
+	tokenBytes int      // of tokens
 
 	mu      sync.Mutex
-	changed int
-	refused int
-	first   string // why the first one was
-	failed  error  // what keeps us from storing anything, if something does
+	changed int    // accounts that are newer than before
+	refused int    // entries
+	first   string // why the first of them was
+	failed  error  // why nothing can be stored; nil if it can
 }
 
-func (m *merge) line(text string) {
+// line puts one line of the pack.
+func (p *packRun) line(text string) {
 	if text = strings.TrimSpace(text); text == "" {
 		return
 	}
-	m.lines++
+	p.lines++
 	key, token, found := strings.Cut(text, "|")
 	if !found {
-		m.note(key, false, errors.New("the line is not one key and one JWT"))
+		p.note(key, false, errors.New("the line is not one key and one JWT"))
 		return
 	}
-	m.formed++
+	p.formed++
 	if trust.IsActivationHash(key) {
-		m.keep(key, []byte(token))
+		p.keep(key, []byte(token))
 		return
 	}
-	m.turn <- struct{}{}
-	m.all.Go(func() {
-		defer func() { <-m.turn }()
-		done, err := m.r.Gate.Put(m.ctx, key, []byte(token), source)
-		m.note(key, done.Changed, err)
+	p.puts.Go(func() error {
+		result, err := p.r.Accounts.Put(p.ctx, key, []byte(token), origin)
+		p.note(key, result.Changed, err)
+		return nil
 	})
 }
 
-// keep keeps an activation token until the accounts are here.
-func (m *merge) keep(hash string, token []byte) {
-	if m.size += len(token); m.size > mostLater {
-		m.size -= len(token)
-		m.note(hash, false, errors.New("there are too many activation tokens"))
+// keep keeps an activation token until all accounts are stored.
+func (p *packRun) keep(hash string, token []byte) {
+	if p.tokenBytes+len(token) > maxTokenBytes {
+		p.note(hash, false, errors.New("there are too many activation tokens"))
 		return
 	}
-	m.later = append(m.later, token)
+	p.tokenBytes += len(token)
+	p.tokens = append(p.tokens, token)
 }
 
-// activations lets those in that came with the pack, now that it is known who may sign them.
-func (m *merge) activations() {
-	for _, token := range m.later {
-		m.turn <- struct{}{}
-		m.all.Go(func() {
-			defer func() { <-m.turn }()
-			if m.ctx.Err() == nil {
-				_, _, err := m.r.Activations.Put(m.ctx, token, source)
-				m.note("activation", false, err)
+// putTokens puts the activation tokens, once all accounts are stored.
+func (p *packRun) putTokens() {
+	for _, token := range p.tokens {
+		p.puts.Go(func() error {
+			if p.ctx.Err() == nil {
+				_, _, err := p.r.Activations.Put(p.ctx, token, origin)
+				p.note("activation", false, err)
 			}
+			return nil
 		})
 	}
-	m.all.Wait()
+	_ = p.puts.Wait() // note has the errors
 }
 
-func (m *merge) note(key string, changed bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// note counts what became of an entry.
+func (p *packRun) note(key string, changed bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	_, older := errors.AsType[*accounts.OlderError](err)
 	switch {
 	case changed:
-		m.changed++
+		p.changed++
 	case err == nil, older, errors.Is(err, accounts.ErrLesser):
-	case errors.Is(err, accounts.ErrSave), errors.Is(err, activations.ErrSave), errors.Is(err, accounts.ErrUnreadable), m.ctx.Err() != nil:
-		m.failed = err
+	case errors.Is(err, accounts.ErrSave), errors.Is(err, activations.ErrSave),
+		errors.Is(err, accounts.ErrUnreadable), p.ctx.Err() != nil:
+		p.failed = err
 	default:
-		if m.refused++; m.refused == 1 {
-			m.first = fmt.Sprintf("%.12q: %s", key, err)
+		if p.refused++; p.refused == 1 {
+			p.first = fmt.Sprintf("%.12q: %s", key, err)
 		}
 	}
 }
 
-// end says what came of it. The error means that it is to be tried again.
-func (m *merge) end() error {
+// end writes what came of the pack. The error means that it is to be tried again.
+func (p *packRun) end() error {
 	switch {
-	case m.failed != nil:
-		return m.failed
-	case m.lines > 0 && m.formed == 0:
+	case p.failed != nil:
+		return p.failed
+	case p.lines > 0 && p.formed == 0:
 		return errors.New("what it sends is no pack")
 	}
-	m.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before", m.changed))
-	if m.refused > 0 {
-		m.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is %.500q", m.refused, m.first))
+	p.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before", p.changed))
+	if p.refused > 0 {
+		p.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is %.500q", p.refused, p.first))
 	}
 	return nil
 }

@@ -6,60 +6,51 @@ import (
 	"fmt"
 	"time"
 
-	"nats-account-server/internal/trust"
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
 )
 
 const (
-	// cacheFor is how long what the primary has said is not asked for again; updates come over NATS.
+	// cacheFor is how long what the primary has said is not asked for again. Updates come over NATS.
 	cacheFor = time.Hour
-	// retryAfter is how long it is not asked for again when that has failed.
+	// retryAfter is how long it is not asked for again after a failure.
 	retryAfter = 10 * time.Second
-	// refreshedAtOnce is how many are asked for in the background. The next who wants one of the others asks for it.
-	refreshedAtOnce = 32
-	// mostFresh bounds what is known to be fresh.
-	mostFresh = 1 << 17
+	// maxRefreshes bounds what is asked for in the background at a time. The rest is asked for when it is served next.
+	maxRefreshes = 32
+	// maxFresh bounds what is remembered as fresh.
+	maxFresh = 1 << 17
 )
 
-func (r *Replica) isFresh(what string) { r.settle(what, cacheFor) }
-
-func (r *Replica) settle(what string, until time.Duration) {
+// setFresh keeps an account or a token from being asked for in the background for a while.
+func (r *Replica) setFresh(name string, period time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.fresh) >= mostFresh {
+	if len(r.fresh) >= maxFresh {
 		clear(r.fresh)
 	}
-	r.fresh[what] = r.Now().Add(until)
+	r.fresh[name] = r.Now().Add(period)
 }
 
-// refresh asks for a stored account or activation token in the background, if that was long ago.
-func (r *Replica) refresh(what string) {
+// refresh asks for a stored account or token in the background, unless it is fresh.
+func (r *Replica) refresh(name string, ask func(ctx context.Context) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.asking[what] || len(r.asking) >= refreshedAtOnce || r.Now().Before(r.fresh[what]) || r.life.Err() != nil {
+	if r.asking[name] || len(r.asking) >= maxRefreshes || r.Now().Before(r.fresh[name]) || r.life.Err() != nil {
 		return
 	}
-	r.asking[what] = true
+	r.asking[name] = true
 	r.background.Go(func() {
 		ctx, cancel := context.WithTimeout(r.life, r.Timeout)
 		defer cancel()
-		switch err := r.renew(ctx, what); {
-		case errors.Is(err, errLacking):
-			r.isFresh(what)
+		switch err := ask(ctx); {
+		case errors.Is(err, accounts.ErrNotFound):
+			r.setFresh(name, cacheFor)
 		case err != nil:
-			r.Log.Debug(fmt.Sprintf("%.12s - primary did not return with status OK - %s", what, err))
-			r.settle(what, retryAfter)
+			r.Log.Debug(fmt.Sprintf("%s - primary did not return with status OK - %s", logging.ShortKey(name), err))
+			r.setFresh(name, retryAfter)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		delete(r.asking, what)
+		delete(r.asking, name)
 	})
-}
-
-func (r *Replica) renew(ctx context.Context, what string) error {
-	if trust.IsActivationHash(what) {
-		_, err := r.fetchToken(ctx, what)
-		return err
-	}
-	_, err := r.fetch(ctx, what)
-	return err
 }

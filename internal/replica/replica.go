@@ -1,13 +1,14 @@
 // Package replica follows a primary account server over HTTP.
 //
-//	start      GET <primary>/jwt/v1/pack?max=N      every line through the gate, again and again until it works once     pack.go
-//	a miss     GET <primary>/jwt/v1/accounts/<key>  within a second, through the gate, and served                        miss.go
-//	a hit      served at once; asked for in the background if that was longer ago than cacheFor                          refresh.go
+//	at the start   GET <primary>/jwt/v1/pack?max=N       each line is put, again and again until it works once   pack.go
+//	a miss         GET <primary>/jwt/v1/accounts/<key>   within a second                                         source.go
+//	a hit          the same in the background, if the last answer is older than cacheFor                         refresh.go
 //
-// and activation tokens like accounts. ask.go knows how the primary is asked, and what its answers mean.
+// Activation tokens are asked for like accounts (activation.go). How the primary is asked and what its answers mean is
+// in ask.go. What may be stored of its answers is the business of package accounts, whose Primary a Replica is.
 //
-// What the primary says goes through the gate like what any peer says. What is stored is served whatever the primary
-// does. That there is no account is only known from a primary that has just said so.
+// A Replica may be used from any goroutine, also before Run and after it. Once Run has returned nothing happens in the
+// background any more.
 package replica
 
 import (
@@ -25,38 +26,26 @@ import (
 	"nats-account-server/internal/activations"
 )
 
-// Gate is where accounts are read and let in. Its errors are those of package accounts.
-type Gate interface {
-	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
-	// Find is Lookup, and asks other account servers over NATS.
-	Get(ctx context.Context, key string) (*accounts.Account, error)
-	// GetRaw returns what is stored, unchecked.
-	GetRaw(ctx context.Context, key string) ([]byte, error)
-	// Put lets in what the primary has.
-	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
-	// Foreign judges what a peer has without storing it: it may have expired.
-	Verify(key string, token []byte) (*accounts.Account, error)
-}
-
 // Options is what a Replica needs.
 type Options struct {
-	Primary     string        // URL without what follows the host, or up to a path before /jwt/v1; may hold a user and a password
+	Primary     string        // URL up to the host, or up to a path before /jwt/v1; may hold a user and a password
 	Timeout     time.Duration // of the primary's answer, and between parts of a pack
 	MaxPack     int           // accounts to ask for at the start; 0 asks for none, below 0 for all
-	Gate        Gate
+	Accounts    *accounts.Registry
 	Activations *activations.Registry
 	Log         *slog.Logger
 	Now         func() time.Time // nil: time.Now
 }
 
-// Replica follows one primary. Its methods may be called from any goroutine, also before Run and after it.
+// Replica follows one primary.
 type Replica struct {
 	Options
-	id      string // of this process, to know its own questions by
-	client  *http.Client
-	misses  singleflight.Group
-	missing chan struct{} // a slot for each miss on its way
-	mood    mood
+	id     string // of this process in a Via header
+	client *http.Client
+	health health
+
+	tokenMisses singleflight.Group // by hash
+	tokenSlots  chan struct{}      // one for each of them
 
 	life       context.Context // of what happens in the background
 	end        context.CancelFunc
@@ -64,10 +53,11 @@ type Replica struct {
 
 	mu     sync.Mutex
 	fresh  map[string]time.Time // until when an account or a token is not asked for again
-	asking map[string]bool
+	asking map[string]bool      // those that are being asked for in the background
 }
 
-var source = accounts.Origin{Kind: accounts.KindPrimary, Peer: true}
+// origin is where the answers of a primary come from.
+var origin = accounts.Origin{Kind: accounts.KindPrimary, Peer: true}
 
 // New returns a Replica that has not asked for anything yet.
 func New(o Options) *Replica {
@@ -77,28 +67,35 @@ func New(o Options) *Replica {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = o.Timeout
-	transport.MaxIdleConnsPerHost = mostMisses
-	r := &Replica{Options: o, id: newID(), client: &http.Client{Transport: transport}, missing: make(chan struct{}, mostMisses),
-		fresh: map[string]time.Time{}, asking: map[string]bool{}}
+	transport.MaxIdleConnsPerHost = maxMisses
+	r := &Replica{
+		Options:    o,
+		id:         newID(),
+		client:     &http.Client{Transport: transport},
+		tokenSlots: make(chan struct{}, maxMisses),
+		fresh:      map[string]time.Time{},
+		asking:     map[string]bool{},
+	}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
 
-// Run asks for the initial pack until that works. It returns when ctx ends and nothing happens in the background any more.
+// Run asks for the initial pack until that works. It returns when ctx has ended and nothing happens in the background
+// any more.
 func (r *Replica) Run(ctx context.Context) {
 	defer r.client.CloseIdleConnections()
 	defer r.stop()
 	if r.MaxPack == 0 {
 		r.Log.Info("skipping initial JWT pack from primary, config has MaxReplicationPack of 0")
 	}
-	said := ""
-	for wait := againAfter; r.MaxPack != 0 && ctx.Err() == nil; wait = min(2*wait, againMost) {
+	warned := ""
+	for wait := firstRetry; r.MaxPack != 0 && ctx.Err() == nil; wait = min(2*wait, maxRetry) {
 		err := r.pull(ctx)
 		if err == nil {
 			break
 		}
-		if text := err.Error(); text != said && ctx.Err() == nil {
-			said = text
+		if text := err.Error(); text != warned && ctx.Err() == nil {
+			warned = text
 			r.Log.Warn(fmt.Sprintf("unable to initialize from primary, %s, will use what is on disk", text))
 		}
 		pause(ctx, wait)
@@ -106,12 +103,23 @@ func (r *Replica) Run(ctx context.Context) {
 	<-ctx.Done()
 }
 
-// stop ends what happens in the background, and lets those have their answer who wait for one. Nothing begins any more then.
+// stop ends what happens in the background. Questions that a client waits for get their answer.
 func (r *Replica) stop() {
 	r.mu.Lock()
 	r.end()
 	r.mu.Unlock()
 	r.background.Wait()
+}
+
+// begin makes stop wait until end is called, unless stop was called before.
+func (r *Replica) begin() (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.life.Err() != nil {
+		return func() {}
+	}
+	r.background.Add(1)
+	return r.background.Done
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -26,44 +26,70 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// mute announces to nobody.
-type mute struct{ accounts.Announcer }
+// silent is an Announcer without NATS.
+type silent struct{ accounts.Announcer }
 
-func (mute) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
-func (mute) MaxPayload() int                                     { return 0 }
+func (silent) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
+func (silent) Delivery(string) accounts.Delivery                   { return accounts.Delivery{} }
+func (silent) MaxPayload() int                                     { return 0 }
 
-// gate is one whose store a test can exchange.
-type gate struct {
-	*accounts.Registry
-	accounts.Options
+// follower is a Registry with a primary.
+type follower struct {
+	accounts *accounts.Registry
+	*replica.Replica
 }
 
-// following is a replica of a primary that the test plays.
-func following(t *testing.T, primary http.HandlerFunc, edit func(*replica.Options)) (o *jwttest.Operator, r *replica.Replica, store *jwtstore.Memory) {
+// Get is what HTTP serves.
+func (f *follower) Get(ctx context.Context, key string) (*accounts.Account, error) {
+	return f.accounts.Get(ctx, key)
+}
+
+// GetRaw is Get as text.
+func (f *follower) GetRaw(ctx context.Context, key string) ([]byte, error) {
+	return f.accounts.GetRaw(ctx, key)
+}
+
+// following follows a primary that the test plays.
+func following(
+	t *testing.T, primary http.HandlerFunc, edit func(*replica.Options),
+) (o *jwttest.Operator, f *follower, store *jwtstore.Memory) {
 	t.Helper()
-	o = jwttest.NewOperator(t)
+	store = jwtstore.NewMemory(false)
+	o, f = followingWith(t, primary, store, edit)
+	return o, f, store
+}
+
+// followingWith is following with any store.
+func followingWith(
+	t *testing.T, primary http.HandlerFunc, store interface {
+		accounts.Store
+		accounts.Committer
+	}, edit func(*replica.Options),
+) (*jwttest.Operator, *follower) {
+	t.Helper()
+	o := jwttest.NewOperator(t)
 	trusted, err := trust.Parse([]byte(o.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	web := httptest.NewServer(primary)
 	t.Cleanup(web.Close)
-	store = jwtstore.NewMemory(false)
-	gated := accounts.Options{Store: store, Committer: store, Announcer: mute{}, Trust: accounts.Trust{Operator: trusted}}
-	registry := accounts.New(gated)
-	tokens := activations.New(activations.Options{Accounts: registry, Store: store, Connection: mute{}})
-	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10, Log: slog.New(slog.DiscardHandler),
-		Gate: &gate{registry, gated}, Activations: tokens}
+	registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: silent{},
+		Trust: accounts.Trust{Operator: trusted}})
+	tokens := activations.New(activations.Options{Accounts: registry, Store: store, Connection: silent{}})
+	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10,
+		Log: slog.New(slog.DiscardHandler), Accounts: registry, Activations: tokens}
 	if edit != nil {
 		edit(&options)
 	}
-	r = replica.New(options)
+	r := replica.New(options)
+	registry.SetPrimary(r)
 	tokens.SetSource(r)
-	return o, r, store
+	return o, &follower{registry, r}
 }
 
 // run lets a replica run; stop returns when it has ended.
-func run(t *testing.T, r *replica.Replica) (stop func()) {
+func run(t *testing.T, r *follower) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -216,7 +242,7 @@ func TestThePrimarysAnswers(t *testing.T) {
 		if raw, err := r.GetRaw(t.Context(), a.ID); (raw != nil) != c.served {
 			t.Errorf("%s: as text %q, %v", c.name, raw, err)
 		}
-		if _, _, err := store.Load(a.ID, accounts.Stamp{}); (err == nil) != c.stored {
+		if _, _, err := store.Load(a.ID, jwtstore.Stamp{}); (err == nil) != c.stored {
 			t.Errorf("%s: stored: %v", c.name, err)
 		}
 	}
@@ -234,18 +260,14 @@ func TestWhatThereIsNoRoomForIsServed(t *testing.T) {
 	t.Parallel()
 	var token atomic.Pointer[string]
 	var packs atomic.Int64
-	o, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
+	o, r := followingWith(t, func(w http.ResponseWriter, q *http.Request) {
 		if q.URL.Path == "/jwt/v1/pack" {
 			packs.Add(1)
 			fmt.Fprintf(w, "%s|%s\n", accounts.SubjectOf([]byte(*token.Load())), *token.Load())
 			return
 		}
 		fmt.Fprint(w, *token.Load())
-	}, func(o *replica.Options) {
-		gate := o.Gate.(*gate)
-		gate.Store, gate.Committer = full{gate.Store.(*jwtstore.Memory)}, full{gate.Store.(*jwtstore.Memory)}
-		o.Gate = accounts.New(gate.Options)
-	})
+	}, full{jwtstore.NewMemory(false)}, nil)
 	a := jwttest.NewAccount(t)
 	text := string(o.Account(t, a))
 	token.Store(&text)
@@ -326,7 +348,7 @@ func TestManyUnknownAccountsAreBounded(t *testing.T) {
 // TestItDoesNotAskItself: its primary is a server that has come to it.
 func TestItDoesNotAskItself(t *testing.T) {
 	t.Parallel()
-	var own atomic.Pointer[replica.Replica]
+	var own atomic.Pointer[follower]
 	var asked atomic.Int64
 	_, r, _ := following(t, func(w http.ResponseWriter, q *http.Request) {
 		asked.Add(1)

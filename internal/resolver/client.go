@@ -41,7 +41,7 @@ type signing struct {
 // NewClient returns a Client that is not connected, with no signing service.
 func NewClient(log *slog.Logger) *Client {
 	c := &Client{log: log, refusals: limited(log)}
-	c.SetSigning("", findWithin)
+	c.SetSigning("", findTimeout)
 	return c
 }
 
@@ -60,17 +60,17 @@ func (c *Client) Signs() bool { return c.signing.Load().subject != "" }
 func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
 	conn, service := c.finder.session(), c.signing.Load()
 	if conn == nil {
-		return nil, &accounts.SignError{Reason: "nats-server unavailable."}
+		return nil, &accounts.SignError{Cause: "nats-server unavailable."}
 	}
 	m, err := requestOne(ctx, conn, service, token)
 	switch {
 	case err == nil && m.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
-		return nil, &accounts.SignError{Reason: "Try again at a later time. Error: " +
+		return nil, &accounts.SignError{Cause: "Try again at a later time. Error: " +
 			nats.ErrNoResponders.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return nil, &accounts.SignError{Reason: "signing service unavailable."}
+		return nil, &accounts.SignError{Cause: "signing service unavailable."}
 	case err != nil:
-		return nil, &accounts.SignError{Reason: "nats-server unavailable."}
+		return nil, &accounts.SignError{Cause: "nats-server unavailable."}
 	}
 	return m.Data, nil
 }

@@ -8,40 +8,35 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
 )
 
 const (
-	// findWithin is how long others get to answer; nats-server, who may be waiting for us, does so
-	// for 1.9 s.
-	findWithin = time.Second
-	// emptyWithin is how long others get once somebody has said that he does not know the account.
-	emptyWithin = 250 * time.Millisecond
-	// findAgain is how long an account that nobody knew is not asked for again.
-	findAgain = 3 * time.Second
-	// mostFinds bounds the questions in a second: who invents keys does not make every server look
-	// them up.
-	mostFinds = 50
-	// mostUnknown bounds the accounts that are remembered as unknown.
-	mostUnknown = 4096
+	// findTimeout is how long other servers get to answer. A nats-server that waits for this one does so for 1.9 s.
+	findTimeout = time.Second
+	// emptyTimeout is how long they get once one of them has said that it does not know the account.
+	emptyTimeout = 250 * time.Millisecond
+	// retryInterval is how long an account that no server knew is not asked for again.
+	retryInterval = 3 * time.Second
+	// maxQuestions bounds the questions in a second. A client that invents keys does not make every server look them up.
+	maxQuestions = 50
+	// maxUnknown bounds the accounts that are remembered as unknown.
+	maxUnknown = 4096
+	// maxAnswers bounds the answers to one question that wait to be read. It is more than there are servers.
+	maxAnswers = 16
 )
 
-// finder asks others for accounts that are not stored here.
+// finder decides when other servers are asked for an account.
 type finder struct {
-	mu      sync.Mutex
-	conn    Session // nil while NATS is not connected
-	asking  map[string]*flight
-	unknown map[string]time.Time // when to ask again
-	second  time.Time            // the current one
-	asked   int                  // in it
+	mu        sync.Mutex
+	conn      Session              // nil while NATS is not connected
+	unknown   map[string]time.Time // by account: when it may be asked for again
+	second    time.Time            // when the current second began
+	questions int                  // in it
 }
 
-// flight is a question on its way; whoever has the same question waits for its answer.
-type flight struct {
-	done  chan struct{}
-	token []byte
-}
-
+// use makes conn the connection, nil for none. What was unknown may be known now.
 func (f *finder) use(conn Session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,77 +50,82 @@ func (f *finder) session() Session {
 	return f.conn
 }
 
-// Find implements accounts.Finder.
-func (c *Client) Find(ctx context.Context, key string, judge func(token []byte) error) []byte {
-	conn, question, ours := c.finder.begin(key, time.Now())
-	if question == nil {
-		return nil
-	}
-	if ours {
-		question.token = c.ask(conn, key, judge)
-		c.finder.end(key, question, time.Now())
-	}
-	select {
-	case <-question.done:
-		return question.token
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// begin gives the question about an account; nil if there is none to be asked. ours says that the
-// caller is to ask it.
-func (f *finder) begin(key string, now time.Time) (conn Session, question *flight, ours bool) {
+// begin returns the connection on which an account may be asked for now, nil if it may not.
+func (f *finder) begin(key string, now time.Time) Session {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if question := f.asking[key]; question != nil {
-		return nil, question, false
-	}
 	if now.Sub(f.second) >= time.Second {
-		f.second, f.asked = now, 0
+		f.second, f.questions = now, 0
 	}
-	if f.conn == nil || now.Before(f.unknown[key]) || f.asked == mostFinds {
-		return nil, nil, false
-	}
-	f.asked++
-	if f.asking == nil {
-		f.asking = make(map[string]*flight)
-	}
-	question = &flight{done: make(chan struct{})}
-	f.asking[key] = question
-	return f.conn, question, true
-}
-
-func (f *finder) end(key string, question *flight, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.asking, key)
-	if question.token == nil {
-		if f.unknown == nil || len(f.unknown) >= mostUnknown {
-			f.unknown = make(map[string]time.Time)
-		}
-		f.unknown[key] = now.Add(findAgain)
-	}
-	close(question.done)
-}
-
-// ask asks everybody and returns the first answer that is a JWT of the account.
-func (c *Client) ask(conn Session, key string, judge func([]byte) error) []byte {
-	answers, stop, err := pose(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
-	if err != nil {
+	if f.conn == nil || now.Before(f.unknown[key]) || f.questions == maxQuestions {
 		return nil
 	}
-	defer stop()
-	return c.firstGood(key, answers, judge)
+	f.questions++
+	return f.conn
 }
 
-// mostAnswers bounds the answers to one question that wait to be read; nobody has that many
-// servers.
-const mostAnswers = 16
+// setUnknown keeps an account from being asked for again for a while.
+func (f *finder) setUnknown(key string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.unknown == nil || len(f.unknown) >= maxUnknown {
+		f.unknown = make(map[string]time.Time)
+	}
+	f.unknown[key] = now.Add(retryInterval)
+}
+
+// Find implements accounts.Source: it asks all servers on NATS. The error is always accounts.ErrNotFound. A server that
+// knows the account may not be connected.
+func (c *Client) Find(ctx context.Context, key string, take func(token []byte) error) error {
+	conn := c.finder.begin(key, time.Now())
+	if conn == nil {
+		return accounts.ErrNotFound
+	}
+	answers, stop, err := pose(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
+	if err == nil {
+		defer stop()
+		if c.takeFirst(ctx, key, answers, take) {
+			return nil
+		}
+	}
+	c.finder.setUnknown(key, time.Now())
+	return accounts.ErrNotFound
+}
+
+// takeFirst reports whether one of the answers was taken in time.
+func (c *Client) takeFirst(
+	ctx context.Context, key string, answers <-chan *nats.Msg, take func(token []byte) error,
+) bool {
+	late := time.NewTimer(min(findTimeout, c.signing.Load().timeout))
+	defer late.Stop()
+	for {
+		var m *nats.Msg
+		select {
+		case <-ctx.Done():
+			return false
+		case <-late.C:
+			return false
+		case m = <-answers:
+		}
+		switch {
+		case m.Header.Get("Status") == "503":
+			return false
+		case len(m.Data) == 0:
+			late.Reset(emptyTimeout)
+			continue
+		}
+		err := take(m.Data)
+		if err == nil {
+			return true
+		}
+		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key), quote(err))
+		c.refusals.Warn(text)
+	}
+}
 
 // pose asks a question that several may answer, until stop is called.
 func pose(conn Session, subject string, data []byte) (answers <-chan *nats.Msg, stop func(), err error) {
-	heard := make(chan *nats.Msg, mostAnswers)
+	heard := make(chan *nats.Msg, maxAnswers)
 	inbox := conn.NewInbox()
 	sub, err := conn.Subscribe(inbox, func(m *nats.Msg) {
 		select {
@@ -147,32 +147,5 @@ func pose(conn Session, subject string, data []byte) (answers <-chan *nats.Msg, 
 func unsubscribe(sub *nats.Subscription) {
 	if sub != nil {
 		_ = sub.Unsubscribe()
-	}
-}
-
-func (c *Client) firstGood(key string, answers <-chan *nats.Msg, judge func([]byte) error) []byte {
-	late := time.NewTimer(min(findWithin, c.signing.Load().timeout))
-	defer late.Stop()
-	for {
-		var m *nats.Msg
-		select {
-		case <-late.C:
-			return nil
-		case m = <-answers:
-		}
-		switch {
-		case m.Header.Get("Status") == "503":
-			return nil
-		case len(m.Data) == 0:
-			late.Reset(emptyWithin)
-			continue
-		}
-		err := judge(m.Data)
-		if err == nil {
-			return m.Data
-		}
-		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key),
-			quote(err))
-		c.refusals.Warn(text)
 	}
 }

@@ -89,7 +89,7 @@ func FuzzRequests(f *testing.F) {
 		cancel()
 		<-done
 		for key := range store.Keys() {
-			token, _, err := store.Load(key, accounts.Stamp{})
+			token, _, err := store.Load(key, jwtstore.Stamp{})
 			head, bad := trusted.Operator.Check(key, token)
 			if err != nil || bad != nil {
 				t.Errorf("stored for %s: %q, %v, %v", key, token, err, bad)
@@ -98,7 +98,7 @@ func FuzzRequests(f *testing.F) {
 				t.Errorf("it is older than before: %s", token)
 			}
 		}
-		if _, _, err := store.Load(o.System.ID, accounts.Stamp{}); err != nil {
+		if _, _, err := store.Load(o.System.ID, jwtstore.Stamp{}); err != nil {
 			t.Errorf("the system account: %v", err)
 		}
 		if n := strings.Count(log.String(), "WRN") + strings.Count(log.String(), "ERR"); n > 3 {

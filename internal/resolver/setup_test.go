@@ -112,7 +112,7 @@ func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountS
 	srv.notifier.SetConfigured(true)
 	srv.client = resolver.NewClient(log)
 	srv.registry = accounts.New(accounts.Options{
-		Store: store, Committer: store, Announcer: srv.notifier, Finder: srv.client, Signer: srv.client,
+		Store: store, Committer: store, Announcer: srv.notifier, Peers: srv.client, Signer: srv.client,
 		Trust: trustIn(t, env.op), Log: log,
 	})
 	srv.tokens = activations.New(activations.Options{
@@ -180,7 +180,7 @@ func (srv *accountServer) push(t *testing.T, key string, token []byte) {
 
 // has reports whether this very JWT is stored.
 func (srv *accountServer) has(key string, token []byte) bool {
-	stored, _, err := srv.store.Load(key, accounts.Stamp{})
+	stored, _, err := srv.store.Load(key, jwtstore.Stamp{})
 	return err == nil && string(stored) == string(token)
 }
 

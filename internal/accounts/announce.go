@@ -1,0 +1,146 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"nats-account-server/internal/logging"
+)
+
+// repeatInterval is how often an unchanged JWT is announced again. People push once more to be sure.
+const repeatInterval = 5 * time.Second
+
+// Announcer tells nats-servers of changes that are committed.
+type Announcer interface {
+	// Announce wakes the announcer for the change seq of key, and returns at once.
+	Announce(key string, seq uint64, at time.Time) Receipt
+	// Heard is Announce for a change that came by a broadcast, which every connected nats-server has heard too. Only
+	// those are told that turn out not to have it.
+	Heard(key string, seq uint64, at time.Time)
+	// Delivery says how far the latest change of key has got.
+	Delivery(key string) Delivery
+	// Report tells what is known of every nats-server about the stored JWT of key. If they are to be asked, it takes up
+	// to a second.
+	Report(ctx context.Context, key string, ask bool) Report
+	// MaxPayload is the largest JWT that can be announced, in bytes; 0 means unknown.
+	MaxPayload() int
+}
+
+// Receipt follows one announcement.
+type Receipt interface {
+	// Wait returns as soon as every nats-server has answered, at the latest when ctx ends.
+	Wait(ctx context.Context) Delivery
+}
+
+// DeliveryState says how far an announcement could get.
+type DeliveryState int
+
+const (
+	NotConfigured DeliveryState = iota // there is no NATS to announce on
+	NotConnected                       // it will be sent when NATS is connected
+	Sent                               // see Acked and Servers
+)
+
+// Delivery is what is known about an announcement at one moment.
+type Delivery struct {
+	State   DeliveryState
+	Acked   int // nats-servers that have acknowledged the change
+	Servers int // nats-servers that are connected; at least 1, the one that this server is connected to
+}
+
+// String is the line that a client reads after "stored; ".
+func (d Delivery) String() string {
+	switch {
+	case d.State == NotConfigured:
+		return "NATS is not configured"
+	case d.State == NotConnected:
+		return "NATS is not connected: will be sent when it is"
+	case d.Acked < d.Servers:
+		return fmt.Sprintf("%d of %d nats-servers outstanding", d.Servers-d.Acked, d.Servers)
+	default:
+		return fmt.Sprintf("acknowledged by %d of %d nats-servers", d.Acked, d.Servers)
+	}
+}
+
+// Wait implements Receipt for an announcement of which nothing more will be learned.
+func (d Delivery) Wait(context.Context) Delivery { return d }
+
+// Report is what is known of every nats-server about one account's stored JWT.
+type Report struct {
+	State   DeliveryState
+	Servers []ServerReport // by name: all that are known, also those that are away
+}
+
+// ServerReport is what is known of one nats-server.
+type ServerReport struct {
+	Name    string // under which its acknowledgements are kept
+	ID      string // of its process; "" while it is away
+	Version string // "" if it has not said
+	Here    bool   // it has answered the last PING
+	Seen    time.Time
+	Acked   bool      // it has acknowledged the stored JWT
+	Since   time.Time // when the pending change was committed; zero if none is pending
+	Reason  string    // why the change is still pending, if that is known
+	Runs    *Running  // what it runs; nil if it was not asked
+}
+
+// Running is what a nats-server says that it runs for an account.
+type Running struct {
+	State  RunningState
+	JWT    []byte // of an account that is loaded
+	Reason string // of a refusal to say
+}
+
+// RunningState says whether a nats-server runs an account.
+type RunningState int
+
+const (
+	NoAnswer  RunningState = iota // it has not said
+	NotLoaded                     // it fetches the JWT when the account is needed there
+	Loaded
+)
+
+// Announce announces the stored JWT of an account once more, at most every five seconds. The error wraps ErrAnnounce.
+func (r *Registry) Announce(ctx context.Context, key string) error {
+	if _, err := r.announceAgain(ctx, key, KindNotify); err != nil {
+		return fmt.Errorf("%w: %w", ErrAnnounce, err)
+	}
+	return nil
+}
+
+// announceAgain announces what is stored, unless that happened a moment ago.
+func (r *Registry) announceAgain(ctx context.Context, key, kind string) (Receipt, error) {
+	known := r.announcer.Delivery(key)
+	if known.State == NotConfigured {
+		r.logSkipped(key)
+		return known, nil
+	}
+	if !r.repeated.allow(key, r.now()) {
+		return known, nil
+	}
+	seq, err := r.committer.Touch(ctx, key, kind)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return known, nil // it is the configured system account, which nats-servers fetch when they start
+	case err != nil:
+		r.repeated.undo(key)
+		return known, err
+	}
+	return r.announcer.Announce(key, seq, r.now()), nil
+}
+
+// announce announces a change. Whoever posted it can read in the log that there is no NATS.
+func (r *Registry) announce(o *offer, seq uint64) Receipt {
+	receipt := r.announcer.Announce(o.key, seq, r.now())
+	if o.from.asksAgain() && r.announcer.Delivery(o.key).State == NotConfigured {
+		r.logSkipped(o.key)
+	}
+	return receipt
+}
+
+func (r *Registry) logSkipped(key string) {
+	r.log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", logging.ShortKey(key)))
+}

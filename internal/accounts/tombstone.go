@@ -1,0 +1,67 @@
+package accounts
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"nats-account-server/internal/trust"
+)
+
+// tombstone is what is kept of a deleted account. In the store it is the JWT, as nats-server keeps it too, and a line
+// of JSON about the order after it.
+//
+//	eyJ0eXAi…
+//	{"deleted":1795433158,"by":"O…","order":"6c0f…"}
+type tombstone struct {
+	hash     Digest // of the JWT that was deleted
+	issuedAt int64  // its iat, Unix seconds
+	order    deletionOrder
+}
+
+// deletionOrder is why an account was deleted.
+type deletionOrder struct {
+	IssuedAt int64  `json:"deleted"` // iat of the order, Unix seconds
+	Issuer   string `json:"by"`      // "" if no operator ordered it
+	Hash     string `json:"order"`   // SHA-256 of the order, in hex: it is carried out once
+}
+
+// tombstoneOf is the tombstone of a JWT as it is stored.
+func (o deletionOrder) tombstoneOf(token []byte) []byte {
+	text, _ := json.Marshal(o) // two texts and a number can't fail
+	return slices.Concat(bytes.TrimSpace(token), []byte{'\n'}, text, []byte{'\n'})
+}
+
+// readTombstone reads nats-server's tombstones as well, which have no line after the JWT. nil means none.
+func readTombstone(text []byte) *tombstone {
+	if text == nil {
+		return nil
+	}
+	token, rest, _ := bytes.Cut(bytes.TrimSpace(text), []byte{'\n'})
+	token = bytes.TrimSpace(token)
+	t := &tombstone{hash: sha256.Sum256(token)}
+	if head, err := trust.Peek(token); err == nil {
+		t.issuedAt = head.IssuedAt
+	}
+	if json.Unmarshal(rest, &t.order) != nil {
+		t.order = deletionOrder{IssuedAt: t.issuedAt}
+	}
+	return t
+}
+
+// bars reports whether an offer may not bring the account back. The deleted JWT and older ones never may. A peer may
+// have missed the deletion: what it passes on must be newer than the order. A file always may.
+func (t *tombstone) bars(o *offer) error {
+	issuedAt, peer := o.head.IssuedAt, o.from.Peer
+	switch {
+	case t == nil, o.from.File:
+		return nil
+	case issuedAt > t.issuedAt && (!peer || issuedAt > t.order.IssuedAt):
+		return nil
+	case issuedAt == t.issuedAt && !peer && o.hash != t.hash:
+		return nil // of the same second: the later one wins
+	}
+	return &DeletedError{At: time.Unix(t.order.IssuedAt, 0)}
+}
