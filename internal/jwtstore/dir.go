@@ -1,7 +1,6 @@
 package jwtstore
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"iter"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"nats-account-server/internal/trust"
@@ -39,13 +37,13 @@ const defaultLockWait = 10 * time.Second
 //
 // After Close only the JWTs and tombstones are there, and .journal if something is still pending.
 type Dir struct {
+	changes
 	directory *directory
 	unflushed *unflushed
 	outbox    *Outbox
 	lock      *dirLock
 	journal   *journal
 	flusher   *flusher
-	keys      keyLocks // held by a Put, Delete or Touch of a key
 
 	life    context.Context // ends when Close begins
 	end     context.CancelFunc
@@ -111,11 +109,13 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 		directory: d.directory,
 		journal:   d.journal,
 		unflushed: d.unflushed,
-		warn:      &onceWarner{warn: o.Warn},
+		warn:      o.Warn,
+		warned:    map[string]bool{},
 		wake:      make(chan struct{}, 1),
 		flushNow:  make(chan struct{}, 1),
 		rootNew:   !d.unflushed.isEmpty(),
 	}
+	d.changes.store = d
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
@@ -188,102 +188,6 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 		}
 		w.all()
 	}
-}
-
-// Put asks allow with what is stored (nil if nothing is, or if what is there can't be a JWT) and with the account's
-// tombstone (nil if there is none), and commits jwt if allow returns nil; for one account this is one step. kind says
-// where the JWT came from. Put returns the change's sequence number once the change is on stable storage. An error of
-// allow is returned as it is; any other error means that nothing has changed. A ctx that ends has no influence any more
-// once the change is on its way to the disk.
-func (d *Dir) Put(
-	ctx context.Context, key, kind string, jwt []byte, allow func(stored, tombstone []byte) error,
-) (seq uint64, err error) {
-	if err := checkPut(key, kind, jwt); err != nil {
-		return 0, err
-	}
-	unlock, err := d.keys.lock(ctx, key)
-	if err != nil {
-		return 0, err
-	}
-	defer unlock()
-	stored, err := d.stored(key)
-	if err != nil {
-		return 0, err
-	}
-	tombstone, err := d.tombstone(key)
-	if err != nil {
-		return 0, err
-	}
-	if err := allow(stored, tombstone); err != nil {
-		return 0, err
-	}
-	return d.commit(ctx, &record{kind: kindPut, key: key, origin: kind, body: bytes.Clone(jwt)})
-}
-
-// stored is what allow compares with: what readers see now, never a memory of it.
-func (d *Dir) stored(key string) ([]byte, error) {
-	jwt, _, err := d.Load(key, Stamp{})
-	switch {
-	case err == nil:
-		return jwt, nil
-	case errors.Is(err, fs.ErrNotExist), isUnreadable(err), d.directory.isGone(): // the Put makes the directory anew
-		return nil, nil
-	}
-	return nil, err
-}
-
-// isUnreadable reports whether an error of Load is about bytes that can never be read: there is something that can be
-// replaced or deleted.
-func isUnreadable(err error) bool {
-	return errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO)
-}
-
-// Delete asks allow with what is stored (nil if what is there can't be a JWT) and with the tombstone that is there (nil
-// if there is none), and commits that key has no JWT any more, only the new tombstone that allow returns; for one
-// account this is one step. If nothing is stored it is fs.ErrNotExist and allow is not asked. Nothing of the account is
-// pending in the outbox any more. Errors, kind, seq and ctx are as with Put.
-func (d *Dir) Delete(
-	ctx context.Context, key, kind string, allow func(stored, tombstone []byte) (newTombstone []byte, err error),
-) (seq uint64, err error) {
-	if err := checkDelete(key, kind); err != nil {
-		return 0, err
-	}
-	unlock, err := d.keys.lock(ctx, key)
-	if err != nil {
-		return 0, err
-	}
-	defer unlock()
-	stored, _, err := d.Load(key, Stamp{})
-	if err != nil && !isUnreadable(err) {
-		return 0, err
-	}
-	tombstone, err := d.tombstone(key)
-	if err != nil {
-		return 0, err
-	}
-	if tombstone, err = allow(stored, tombstone); err != nil {
-		return 0, err
-	}
-	if err := checkSize("tombstone", tombstone); err != nil {
-		return 0, err
-	}
-	return d.commit(ctx, &record{kind: kindDelete, key: key, origin: kind, body: bytes.Clone(tombstone)})
-}
-
-// Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is none.
-func (d *Dir) Touch(ctx context.Context, key, kind string) (seq uint64, err error) {
-	if err := checkDelete(key, kind); err != nil {
-		return 0, err
-	}
-	unlock, err := d.keys.lock(ctx, key)
-	if err != nil {
-		return 0, err
-	}
-	defer unlock()
-	if _, _, err := d.Load(key, Stamp{}); err != nil {
-		return 0, err
-	}
-	return d.commit(ctx, &record{kind: kindTouch, key: key, origin: kind})
 }
 
 // commit appends a change to the journal. A Put or Delete is refused if its file could not be written, as far as that

@@ -61,16 +61,14 @@ func (d *directory) load(key string, known Stamp) (jwt []byte, now Stamp, err er
 // missing tells an account that is not there from a directory that is not there: then it is not known whether the account
 // is.
 func (d *directory) missing(key string) error {
-	if _, err := statFile(d.root); err != nil {
-		return fmt.Errorf("the store directory can't be read: %v", err) // not %w: the account may well exist
+	switch _, err := statFile(d.root); {
+	case err == nil:
+		return unknown(key)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %v", errNoDirectory, err) // not %w of err: the account may well exist
+	default:
+		return fmt.Errorf("the store directory can't be read: %v", err)
 	}
-	return unknown(key)
-}
-
-// isGone reports whether the whole directory was removed.
-func (d *directory) isGone() bool {
-	_, err := statFile(d.root)
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 // tombstone returns the account's tombstone, nil if there is none.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -45,16 +46,17 @@ type flusher struct {
 	directory *directory
 	journal   *journal
 	unflushed *unflushed
-	warn      *onceWarner
+	warn      func(format string, args ...any)
 
 	wake     chan struct{} // of capacity 1: there is something to flush
 	flushNow chan struct{} // of capacity 1: a Put waits for room
 	waiting  atomic.Int64  // how many Puts wait for room
 
-	flushing sync.Mutex    // held during a flush; guards what follows
-	temps    int           // numbers the temp files
-	rootNew  bool          // a directory was made in the root whose name is not durable yet
-	flushes  atomic.Uint64 // how many flushes have ended
+	flushing sync.Mutex      // held during a flush; guards what follows
+	temps    int             // numbers the temp files
+	rootNew  bool            // a directory was made in the root whose name is not durable yet
+	warned   map[string]bool // causes of faults since all was well
+	retries  singleflight.Group
 
 	mu     sync.RWMutex
 	faults map[string]error // by path of a file or directory: why nothing can be written there
@@ -97,10 +99,9 @@ func (f *flusher) run(ctx context.Context) {
 }
 
 // flush writes everything that is unflushed. The error is one of the faults that are left.
-func (f *flusher) flush() error {
+func (f *flusher) flush() (fault error) {
 	f.flushing.Lock()
 	defer f.flushing.Unlock()
-	defer f.flushes.Add(1)
 	faults := map[string]error{}
 	for batch := range slices.Chunk(f.unflushed.all(), batchSize) {
 		f.flushBatch(batch, faults)
@@ -108,34 +109,35 @@ func (f *flusher) flush() error {
 	f.mu.Lock()
 	f.faults = faults
 	f.mu.Unlock()
-	var last error
 	for path, err := range faults {
-		last = err
-		// The text of an error is no cause: it may name a temp file.
-		cause := err.Error()
-		if number := syscall.Errno(0); errors.As(err, &number) {
-			cause = number.Error()
-		}
-		f.warn.once(cause, "JWTs can't be written to %s and stay in the journal until they can: %s", path, err)
+		f.warnOnce(path, err)
+		fault = err
 	}
-	if last == nil {
-		f.warn.reset()
+	if fault == nil {
+		f.warned = map[string]bool{}
 	}
-	return last
+	return fault
+}
+
+// warnOnce warns of each cause once until all is well again. The text of an error is no cause: it may name a temp file.
+// f.flushing must be held.
+func (f *flusher) warnOnce(path string, err error) {
+	cause := err.Error()
+	if number := syscall.Errno(0); errors.As(err, &number) {
+		cause = number.Error()
+	}
+	if !f.warned[cause] {
+		f.warned[cause] = true
+		f.warn("JWTs can't be written to %s and stay in the journal until they can: %s", path, err)
+	}
 }
 
 // check returns the standing fault at a place, if there is one. It flushes first, to see whether the fault is gone.
 func (f *flusher) check(target string) error {
-	before := f.flushes.Load()
 	if f.fault(target) == nil {
 		return nil
 	}
-	f.flushing.Lock()
-	tried := f.flushes.Load() != before // by another goroutine, just now
-	f.flushing.Unlock()
-	if !tried {
-		_ = f.flush()
-	}
+	_, _, _ = f.retries.Do("", func() (any, error) { return nil, f.flush() })
 	return f.fault(target)
 }
 
@@ -337,32 +339,4 @@ func signal(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// onceWarner warns once of each cause.
-type onceWarner struct {
-	warn func(format string, args ...any)
-
-	mu     sync.Mutex
-	warned map[string]bool
-}
-
-func (w *onceWarner) once(cause, format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.warned[cause] {
-		return
-	}
-	if w.warned == nil {
-		w.warned = map[string]bool{}
-	}
-	w.warned[cause] = true
-	w.warn(format, args...)
-}
-
-// reset has every cause warned of again when it comes back.
-func (w *onceWarner) reset() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.warned = nil
 }

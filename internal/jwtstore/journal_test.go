@@ -2,7 +2,9 @@ package jwtstore_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -244,4 +246,57 @@ func TestMemoryForWhatIsNotWrittenIsBounded(t *testing.T) {
 	if n := d.Unflushed(); n > 10 {
 		t.Errorf("%d JWTs of 100 kB are in memory", n)
 	}
+}
+
+// TestAStartAfterAnEarlierVersionWasKilled opens what the version of this program left that wrote the temp file before
+// the commit: files, a journal with every kind of record and those temp files.
+func TestAStartAfterAnEarlierVersionWasKilled(t *testing.T) {
+	dir, keys := t.TempDir(), writerKeys()
+	copyTree(t, filepath.Join("testdata", "killed-with-aside-files"), dir)
+	d := open(t, options(t, dir))
+	if left, err := os.ReadDir(filepath.Join(dir, ".journal")); err != nil || len(left) != 1 {
+		t.Errorf("beside the journal are left: %v, %v", left, err)
+	}
+	stored := []string{"flushed, then touched", "the replacement", "", "acknowledged by both", "put again", "the last"}
+	tombstones := []string{"", "", "the tombstone", "", "the tombstone before", ""}
+	check := func(what string) {
+		t.Helper()
+		for n := range stored {
+			path := filepath.Join(dir, jwtstore.Path(true, keys[n]))
+			for file, want := range map[string]string{path: stored[n], path + ".deleted": tombstones[n]} {
+				content, err := os.ReadFile(file)
+				if string(content) != want || errors.Is(err, fs.ErrNotExist) != (want == "") {
+					t.Errorf("%s, the file %s has %q, %v, want %q", what, filepath.Base(file), content, err, want)
+				}
+			}
+			loads(t, d, keys[n], stored[n])
+			keeps(t, d, keys[n], tombstones[n])
+		}
+	}
+	check("after the start")
+	var pending []uint64
+	for _, c := range d.Outbox().Pending() {
+		pending = append(pending, c.Seq)
+		for server, want := range map[string]bool{"s1": c.Seq != 5, "s2": true} {
+			if got := d.Outbox().IsPending(server, c.Seq); got != want {
+				t.Errorf("change %d is pending for %s: %v", c.Seq, server, got)
+			}
+		}
+	}
+	if want := []uint64{5, 7, 10, 11}; !slices.Equal(pending, want) {
+		t.Errorf("pending are %v, want %v", pending, want)
+	}
+	if seen := d.Outbox().LastSeen("s1"); seen.Unix() != 1_700_000_000 {
+		t.Errorf("s1 was last seen at %v", seen)
+	}
+	if servers := d.Outbox().Servers(); len(servers) != 2 {
+		t.Errorf("servers %q", servers)
+	}
+	if seq := put(t, d, keys[5], "new"); seq != 12 {
+		t.Errorf("the next sequence number is %d", seq)
+	}
+	stored[5] = "new"
+	closeStore(t, d)
+	d = open(t, options(t, dir))
+	check("after a stop")
 }

@@ -44,8 +44,6 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
-
-	"nats-account-server/internal/trust"
 )
 
 // Stamp identifies the version that Load returned; equal stamps mean equal bytes. The zero Stamp is no version.
@@ -78,41 +76,11 @@ var ErrLocked = errors.New("the store directory is in use")
 // ErrClosed is returned by a Put, Delete or Touch after Close.
 var ErrClosed = fmt.Errorf("the JWT store is closed: %w", fs.ErrClosed)
 
+// errNoDirectory is returned when the whole directory of a store was removed.
+var errNoDirectory = errors.New("the store directory is not there")
+
 // errIrregular is returned for a file that can't be a JWT, whatever it contains. A Put may replace it.
 var errIrregular = errors.New("not a JWT file")
-
-// checkPut refuses what no store takes.
-func checkPut(key, kind string, jwt []byte) error {
-	if !isName(key) {
-		return fmt.Errorf("%q is not a public account key", key)
-	}
-	return errors.Join(checkKind(kind), checkSize("JWT", jwt))
-}
-
-// checkDelete is checkPut for a Delete and a Touch. What can't be a key is not stored.
-func checkDelete(key, kind string) error {
-	if !trust.IsAccountKey(key) {
-		return unknown(key)
-	}
-	return checkKind(kind)
-}
-
-func checkKind(kind string) error {
-	if len(kind) > maxKind {
-		return fmt.Errorf("the kind of origin has %d bytes, the limit is %d", len(kind), maxKind)
-	}
-	return nil
-}
-
-func checkSize(what string, content []byte) error {
-	switch {
-	case len(content) == 0:
-		return fmt.Errorf("an empty %s can't be stored", what)
-	case len(content) > maxJWT:
-		return fmt.Errorf("a %s of %d bytes can't be stored: the limit is %d", what, len(content), maxJWT)
-	}
-	return nil
-}
 
 // unknown is Load's error for an account that is not there.
 func unknown(key string) error {

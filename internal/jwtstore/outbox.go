@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"container/list"
+	"math/big"
 	"slices"
 	"sync"
 	"time"
@@ -54,8 +55,16 @@ type server struct {
 // pendingChange is a change that is kept, and which servers have acknowledged it.
 type pendingChange struct {
 	Change
-	acked bits
-	count int // bits that are set
+	acked big.Int // a bit for each index in servers
+	count int     // bits that are set
+}
+
+func (c *pendingChange) has(slot int) bool { return c.acked.Bit(slot) != 0 }
+
+// set changes the bit of a server to 0 or 1.
+func (c *pendingChange) set(slot int, bit uint) {
+	c.count += int(bit) - int(c.acked.Bit(slot))
+	c.acked.SetBit(&c.acked, slot, bit)
 }
 
 const (
@@ -115,7 +124,7 @@ func (o *Outbox) IsPending(server string, seq uint64) bool {
 		return false
 	}
 	slot, known := o.slots[server]
-	return !known || !e.Value.(*pendingChange).acked.has(slot)
+	return !known || !e.Value.(*pendingChange).has(slot)
 }
 
 // Servers returns the names of all servers that were registered and not forgotten.
@@ -222,11 +231,11 @@ func (o *Outbox) acknowledgeLocked(name string, seq uint64) bool {
 		return false
 	}
 	c := e.Value.(*pendingChange)
-	if c.acked.has(slot) {
+	if c.has(slot) {
 		return false
 	}
-	c.acked.set(slot)
-	if c.count++; c.count == len(o.slots) {
+	c.set(slot, 1)
+	if c.count == len(o.slots) {
 		o.dropLocked(e)
 	}
 	return true
@@ -242,10 +251,7 @@ func (o *Outbox) forgetLocked(name string) bool {
 	o.servers[slot] = server{}
 	for e := o.order.Front(); e != nil; {
 		c, next := e.Value.(*pendingChange), e.Next()
-		if c.acked.has(slot) {
-			c.acked.clear(slot)
-			c.count--
-		}
+		c.set(slot, 0)
 		if len(o.slots) > 0 && c.count == len(o.slots) {
 			o.dropLocked(e)
 		}
@@ -323,17 +329,4 @@ func (o *Outbox) isNeeded() bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	return o.order.Len() > 0 || len(o.slots) > 0
-}
-
-// bits is a set of small numbers.
-type bits []uint64
-
-func (b bits) has(i int) bool { return i/64 < len(b) && b[i/64]&(1<<(i%64)) != 0 }
-func (b bits) clear(i int)    { b[i/64] &^= 1 << (i % 64) }
-
-func (b *bits) set(i int) {
-	for i/64 >= len(*b) {
-		*b = append(*b, 0)
-	}
-	(*b)[i/64] |= 1 << (i % 64)
 }

@@ -95,7 +95,7 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, s savepoint) {
 		b = appendText(b, c.Key)
 		b = binary.AppendUvarint(b, uint64(c.count))
 		for slot := range o.servers {
-			if c.acked.has(slot) {
+			if c.has(slot) {
 				b = binary.AppendUvarint(b, position[slot])
 			}
 		}
@@ -114,10 +114,8 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	for range d.count() {
 		c := &pendingChange{Change: Change{Seq: d.uvarint(), At: time.Unix(0, d.varint()), Key: d.text()}}
 		for range d.count() {
-			slot := d.uvarint()
-			if slot < uint64(len(o.servers)) && !c.acked.has(int(slot)) {
-				c.acked.set(int(slot))
-				c.count++
+			if slot := d.uvarint(); slot < uint64(len(o.servers)) {
+				c.set(int(slot), 1)
 			}
 		}
 		if d.bad || o.byKey[c.Key] != nil || o.bySeq[c.Seq] != nil {
