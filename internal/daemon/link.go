@@ -13,7 +13,7 @@ import (
 	"nats-account-server/internal/natsconn"
 )
 
-// link is natslink at work with one configuration.
+// link is natsconn at work with one configuration.
 type link struct {
 	config config.NATS
 	files  [sha256.Size]byte // of what the files it names hold

@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// address is where a nats-server is.
+// address is how to reach a nats-server.
 type address struct {
 	url  string
-	name string // in its certificate; "" means the host in url
+	name string // in its certificate; "" means the host of url
 }
 
+// configured returns the addresses of the configured servers.
 func (l *link) configured() []address {
 	all := make([]address, len(l.Servers))
 	for i, s := range l.Servers {
@@ -20,9 +21,10 @@ func (l *link) configured() []address {
 	return all
 }
 
-// relatives are the servers of the cluster that the one at a told us of. They are of its kind: what lets us in there
-// lets us in here, and so does the name in the certificate where only an IP address is known.
-func (a address) relatives(urls []string) []address {
+// discovered returns the addresses of the servers that the one at a has announced as its cluster.
+// The same user and the same TLS are used for them. If only an IP address of a server is known, its
+// certificate must have the name of a.
+func (a address) discovered(urls []string) []address {
 	own, err := parse(a.url)
 	if err != nil {
 		return nil
@@ -42,7 +44,8 @@ func (a address) relatives(urls []string) []address {
 	return all
 }
 
-// nameFor is the name in the certificate of the relative at host.
+// nameFor returns the name in the certificate of the discovered server at host. own is the host of
+// a.
 func (a address) nameFor(host, own string) string {
 	switch {
 	case net.ParseIP(host) == nil:
@@ -54,6 +57,7 @@ func (a address) nameFor(host, own string) string {
 	}
 }
 
+// parse parses a NATS URL, whose scheme may be missing.
 func parse(s string) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "nats://" + s
@@ -61,10 +65,12 @@ func parse(s string) (*url.URL, error) {
 	return url.Parse(s)
 }
 
+// demandsTLS reports whether a URL refuses a nats-server without TLS.
 func demandsTLS(u *url.URL) bool { return u.Scheme == "tls" || u.Scheme == "wss" }
 
-// shown lists the servers without user names, passwords and tokens.
-func shown(servers []string) string {
+// withoutUsers lists servers without user names, passwords and tokens. A URL that can't be parsed
+// is shown as "?".
+func withoutUsers(servers []string) string {
 	list := make([]string, len(servers))
 	for i, s := range servers {
 		list[i] = "?"

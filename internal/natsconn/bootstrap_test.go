@@ -15,8 +15,9 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestASigningKeyThatABootstrappingNATSServerCanNotKnow is named, with what helps; and that helps.
-func TestASigningKeyThatABootstrappingNATSServerCanNotKnow(t *testing.T) {
+// A nats-server without the system account's JWT refuses a user of a signing key. The hint must say
+// what helps, and that must help.
+func TestAHintExplainsARefusedSigningKey(t *testing.T) {
 	t.Parallel()
 	op := jwttest.NewOperator(t)
 	signing, err := nkeys.CreateAccount()
@@ -25,19 +26,25 @@ func TestASigningKeyThatABootstrappingNATSServerCanNotKnow(t *testing.T) {
 	}
 	key, _ := signing.PublicKey()
 	system := op.Account(t, op.System, func(c *jwt.AccountClaims) { c.SigningKeys.Add(key) })
-	creds, user := (&jwttest.Account{Key: signing}).User(t, func(c *jwt.UserClaims) { c.IssuerAccount = op.System.ID })
+	creds, user := (&jwttest.Account{Key: signing}).User(t,
+		func(c *jwt.UserClaims) { c.IssuerAccount = op.System.ID })
 	path := jwttest.File(t, t.TempDir(), "sys.creds", creds)
-	for _, preload := range []string{"", fmt.Sprintf("resolver_preload { %s: %s }\n", op.System.ID, system)} {
-		n := natstest.Start(t, fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: full, dir: %q }\n%slisten: 127.0.0.1:-1\n",
+	preloaded := fmt.Sprintf("resolver_preload { %s: %s }\n", op.System.ID, system)
+	for _, preload := range []string{"", preloaded} {
+		n := natstest.Start(t, fmt.Sprintf("operator: %s\nsystem_account: %s\n"+
+			"resolver { type: full, dir: %q }\n%slisten: 127.0.0.1:-1\n",
 			op.Token(t), op.System.ID, t.TempDir(), preload))
 		in := make(chan struct{})
-		log, stop := run(t, natsconn.Options{Servers: []string{n.ClientURL()}, Credentials: path, ConnectTimeout: 5 * time.Second,
-			ReconnectWait: 100 * time.Millisecond}, func(ctx context.Context, _ *nats.Conn) {
+		log, stop := run(t, natsconn.Options{
+			Servers: []string{n.ClientURL()}, Credentials: path,
+			ConnectTimeout: 5 * time.Second, ReconnectWait: 100 * time.Millisecond,
+		}, func(ctx context.Context, _ *nats.Conn) {
 			close(in)
 			<-ctx.Done()
 		})
 		if preload == "" {
-			want := fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by %s, a signing key of the account %s", user, path, key, op.System.ID)
+			want := fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by "+
+				"%s, a signing key of the account %s", user, path, key, op.System.ID)
 			natstest.Eventually(t, "it says why", func() bool { return log.Count(want) == 1 })
 		} else {
 			<-in

@@ -1,8 +1,8 @@
-// Package natslink owns the one NATS connection: it dials, hands the connected session to whoever uses it, and
-// dials again until its context ends.
+// Package natsconn owns one NATS connection. It connects, passes the connection to the code that
+// uses it, and connects again until its context ends.
 //
-// nats.go's own reconnecting is off, so that a lost connection is seen at once and nothing waits in a buffer that
-// nobody accounts for.
+// The reconnecting of nats.go is off. So a lost connection is noticed at once, and no message waits
+// in a buffer of nats.go.
 package natsconn
 
 import (
@@ -20,61 +20,71 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Options says where and how to dial.
+// Options says where and how to connect.
 type Options struct {
 	Servers     []string // NATS URLs
-	Credentials string   // path of a creds file, "" for none
-	// TLS gives the configuration of the next connection; nil means that nothing more is asked for than the URLs and
-	// nats-server ask for. If it is set, or any URL asks for TLS, a nats-server without TLS is refused.
-	TLS            func() (*tls.Config, error)
-	HandshakeFirst bool          // TLS before nats-server has said a word
+	Credentials string   // path of a creds file; "" for none
+
+	// TLS returns the configuration for the next connection. If it is not nil, or if a URL demands
+	// TLS, a nats-server without TLS is refused. If it is nil, TLS is used if a URL or nats-server
+	// demands it.
+	TLS func() (*tls.Config, error)
+
+	HandshakeFirst bool          // start TLS before nats-server sends its INFO
 	ConnectTimeout time.Duration // of one attempt
-	ReconnectWait  time.Duration // between attempts; a little jitter is added
+	ReconnectWait  time.Duration // between attempts; up to a tenth is added at random
 	Log            *slog.Logger
 }
 
 const (
-	// pingEvery and pingsOut find a dead connection within half a minute; a cut cable sends no reset.
-	pingEvery = 10 * time.Second
-	pingsOut  = 2
-	// writeWithin bounds a write to a nats-server that has stopped reading.
-	writeWithin = 2 * time.Second
+	// Pings find a dead connection within half a minute. Without them, a broken cable is not
+	// noticed.
+	pingInterval = 10 * time.Second
+	maxPings     = 2 // without a reply
+
+	// writeTimeout is for a nats-server that has stopped reading.
+	writeTimeout = 2 * time.Second
 )
 
-// Run dials until ctx ends and calls use with each connection. The context that use gets ends with the
-// connection or with ctx; Run closes the connection when use returns.
+// Run connects until ctx ends and calls use with each connection. The context of use ends with the
+// connection or with ctx. Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
 	l := link{Options: o, used: &tls.Config{}}
 	for ctx.Err() == nil {
 		began := time.Now()
 		wait := o.ReconnectWait
 		if l.session(ctx, use) {
-			wait -= time.Since(began) // it was up for a while: dial again at once
+			// After a long session the next attempt need not wait.
+			wait -= time.Since(began)
 		}
 		pause(ctx, wait+jitter(o.ReconnectWait))
 	}
 }
 
-// jitter keeps servers that lost the same nats-server from coming back in step.
+// jitter returns a random time. It keeps account servers that lost the same nats-server from
+// reconnecting all at once.
 func jitter(wait time.Duration) time.Duration {
 	return rand.N(wait/10 + time.Millisecond)
 }
 
+// pause returns after d, or when ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	<-ctx.Done()
 }
 
+// link is the state that Run keeps from one connection to the next.
 type link struct {
 	Options
-	again  bool        // there was a session before
-	others []address   // servers of the cluster that the last session told us of
-	hinted string      // the refusal whose likely cause was logged last
+	again  bool        // there was a connection before
+	others []address   // servers of the cluster, as the last connection announced them
+	hinted string      // the hint that was logged last
 	used   *tls.Config // of the last attempt
 }
 
-// session makes one attempt and, if it connects, lives through the session. It says whether there was one.
+// session makes one attempt. If it connects, session runs use and returns true when the connection
+// has ended.
 func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn)) bool {
 	l.Log.Info("connecting to NATS for notifications")
 	live, cancel := context.WithCancel(ctx)
@@ -104,7 +114,7 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 		}
 	}()
 	use(live, s.nc)
-	l.others = s.at.relatives(s.nc.DiscoveredServers())
+	l.others = s.at.discovered(s.nc.DiscoveredServers())
 	s.nc.Close()
 	<-s.ended
 	if ctx.Err() != nil {
@@ -115,15 +125,15 @@ func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn
 	return true
 }
 
-// connection is one that has been made.
+// connection is an established connection.
 type connection struct {
 	nc    *nats.Conn
 	at    address
-	ended chan struct{} // closed when the connection is, whoever closes it
+	ended chan struct{} // closed when either side has closed the connection
 }
 
-// dialAny connects to the first server that lets us in. One that turned us away tells more than one that is not
-// there, so its error is the one that counts.
+// dialAny connects to the first server that accepts, in random order. If none does, the error is
+// that of a server that refused, because it says more than that of one which is not running.
 func (l *link) dialAny(ctx context.Context, servers []address) (c connection, err error) {
 	err = nats.ErrNoServers
 	for _, i := range rand.Perm(len(servers)) {
@@ -138,9 +148,10 @@ func (l *link) dialAny(ctx context.Context, servers []address) (c connection, er
 	return c, err
 }
 
+// dial connects to the server at an address.
 func (l *link) dial(ctx context.Context, at address) (connection, error) {
 	c := connection{at: at, ended: make(chan struct{})}
-	secure, err := l.secure(at)
+	withTLS, err := l.withTLS(at)
 	if err != nil {
 		return c, err
 	}
@@ -151,14 +162,14 @@ func (l *link) dial(ctx context.Context, at address) (connection, error) {
 		nats.NoEcho(),
 		nats.NoReconnect(),
 		nats.Timeout(l.ConnectTimeout),
-		nats.SkipHostLookup(), // the dialer looks up, and can be called off
-		nats.FlusherTimeout(writeWithin),
-		nats.PingInterval(pingEvery),
-		nats.MaxPingsOutstanding(pingsOut),
+		nats.SkipHostLookup(), // the dialer does it, and stops when ctx ends
+		nats.FlusherTimeout(writeTimeout),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPings),
 		nats.SetCustomDialer(d),
-		nats.ErrorHandler(l.complaints()),
+		nats.ErrorHandler(l.errorHandler()),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.ended) }),
-		secure,
+		withTLS,
 	}
 	if l.Credentials != "" {
 		options = append(options, nats.UserCredentials(l.Credentials))
@@ -167,14 +178,14 @@ func (l *link) dial(ctx context.Context, at address) (connection, error) {
 	return c, err
 }
 
-// dialer lets go of an attempt as soon as its context ends, also in the middle of a handshake.
+// dialer ends an attempt to connect as soon as its context ends, even during a handshake.
 type dialer struct {
 	ctx     context.Context
 	timeout time.Duration
-	stops   []func() bool
+	stops   []func() bool // end the watch over ctx, one for each connection
 }
 
-// Dial implements nats.CustomDialer. nats.go dials one server after the other.
+// Dial implements nats.CustomDialer. nats.go calls it for one server after the other.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: d.timeout}
 	c, err := nd.DialContext(d.ctx, network, address)
@@ -184,40 +195,43 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return c, err
 }
 
-// release ends the watch: from now on the connection is closed in order.
+// release ends the watch over ctx. From now on the connection is closed in order.
 func (d *dialer) release() {
 	for _, stop := range d.stops {
 		stop()
 	}
 }
 
-// failed logs a failed attempt as the original does, and once what is probably behind it.
+// failed logs a failed attempt as the original does. It logs a hint once, until the hint changes.
 func (l *link) failed(err error) {
-	l.Log.Error(fmt.Sprintf("failed to connect to NATS [%s]: %s", shown(l.Servers), err))
-	if hint := l.likely(err); hint != "" && hint != l.hinted {
+	l.Log.Error(fmt.Sprintf("failed to connect to NATS [%s]: %s", withoutUsers(l.Servers), err))
+	if hint := l.hint(err); hint != "" && hint != l.hinted {
 		l.hinted = hint
 		l.Log.Warn(hint)
 	}
-	l.Log.Error(fmt.Sprintf("will try to connect again in %d milliseconds", l.ReconnectWait.Milliseconds()))
+	l.Log.Error(fmt.Sprintf("will try to connect again in %d milliseconds",
+		l.ReconnectWait.Milliseconds()))
 }
 
-// complaints logs what nats-server says while the session is up. A permission it denies is named once, not once
-// per subject.
-func (l *link) complaints() nats.ErrHandler {
+// errorHandler returns a handler that logs each error of a connection once. Permissions that are
+// denied count as one error, whatever their subjects.
+func (l *link) errorHandler() nats.ErrHandler {
 	var mu sync.Mutex
-	told := map[string]bool{}
+	logged := map[string]bool{}
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cause, hint := err.Error(), ""
-		if errors.Is(err, nats.ErrPermissionViolation) || strings.Contains(strings.ToLower(cause), "permissions violation") {
-			hint = ": account updates can't be announced unless the user may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>"
+		denied := strings.Contains(strings.ToLower(cause), "permissions violation")
+		if denied || errors.Is(err, nats.ErrPermissionViolation) {
+			hint = ": account updates can't be announced unless the user may publish to $SYS.> and " +
+				"subscribe to $SYS.> and _INBOX.>"
 			cause, _, _ = strings.Cut(cause, `"`)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if told[cause] {
+		if logged[cause] {
 			return
 		}
-		told[cause] = true
+		logged[cause] = true
 		l.Log.Warn(fmt.Sprintf("nats error %s%s", err, hint))
 	}
 }

@@ -19,8 +19,10 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// run starts a link and returns its log and what stops it.
-func run(t *testing.T, o natsconn.Options, use func(context.Context, *nats.Conn)) (*natstest.Log, func()) {
+// run calls natsconn.Run in the background. It returns the log and a function that stops Run.
+func run(
+	t *testing.T, o natsconn.Options, use func(context.Context, *nats.Conn),
+) (*natstest.Log, func()) {
 	t.Helper()
 	out := &natstest.Log{}
 	o.Log = slog.New(logging.New(out, logging.Format{}))
@@ -37,8 +39,10 @@ func untilDone(ctx context.Context, _ *nats.Conn) { <-ctx.Done() }
 func TestItDialsAgainForEverAndTellsAsTheOriginal(t *testing.T) {
 	port := natstest.FreePort(t)
 	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
-	out, stop := run(t, natsconn.Options{Servers: []string{url}, ConnectTimeout: time.Second, ReconnectWait: 50 * time.Millisecond}, untilDone)
-	natstest.Eventually(t, "three attempts", func() bool { return out.Count("connecting to NATS for notifications") >= 3 })
+	out, stop := run(t, natsconn.Options{Servers: []string{url}, ConnectTimeout: time.Second,
+		ReconnectWait: 50 * time.Millisecond}, untilDone)
+	natstest.Eventually(t, "three attempts",
+		func() bool { return out.Count("connecting to NATS for notifications") >= 3 })
 	for _, want := range []string{
 		"[ERR] failed to connect to NATS [" + url + "]: nats: no servers available for connection",
 		"[ERR] will try to connect again in 50 milliseconds",
@@ -48,9 +52,10 @@ func TestItDialsAgainForEverAndTellsAsTheOriginal(t *testing.T) {
 		}
 	}
 	s := natstest.Start(t, fmt.Sprintf("listen: 127.0.0.1:%d", port))
-	natstest.Eventually(t, "connected", func() bool { return out.Count("connected to NATS for account and activation notifications") == 1 })
+	natstest.Eventually(t, "connected", func() bool { return out.Count(connected) == 1 })
 	natstest.Stop(s)
-	natstest.Eventually(t, "disconnected", func() bool { return out.Count("[WRN] nats disconnected") == 1 })
+	natstest.Eventually(t, "disconnected",
+		func() bool { return out.Count("[WRN] nats disconnected") == 1 })
 	natstest.Start(t, fmt.Sprintf("listen: 127.0.0.1:%d", port))
 	natstest.Eventually(t, "reconnected", func() bool { return out.Count("[WRN] nats reconnected") >= 1 })
 	stop()
@@ -62,8 +67,10 @@ func TestItDialsAgainForEverAndTellsAsTheOriginal(t *testing.T) {
 func TestAnAuthorizationFailureIsNeverTheEnd(t *testing.T) {
 	s := natstest.Start(t, natstest.AnyPort+"authorization { user: u, password: right }")
 	wrong := strings.Replace(s.ClientURL(), "nats://", "nats://u:wrong@", 1)
-	out, _ := run(t, natsconn.Options{Servers: []string{wrong}, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
-	natstest.Eventually(t, "five attempts", func() bool { return out.Count("Authorization Violation") >= 5 })
+	out, _ := run(t, natsconn.Options{Servers: []string{wrong}, ConnectTimeout: time.Second,
+		ReconnectWait: 20 * time.Millisecond}, untilDone)
+	natstest.Eventually(t, "five attempts",
+		func() bool { return out.Count("Authorization Violation") >= 5 })
 	if out.Count("nats-server wants credentials") != 1 {
 		t.Errorf("the likely cause is not logged once:\n%s", out)
 	}
@@ -72,7 +79,8 @@ func TestAnAuthorizationFailureIsNeverTheEnd(t *testing.T) {
 func TestNoPasswordIsLogged(t *testing.T) {
 	port := natstest.FreePort(t)
 	out, _ := run(t, natsconn.Options{
-		Servers:        []string{fmt.Sprintf("nats://u:secret@127.0.0.1:%d", port), fmt.Sprintf("nats://token@127.0.0.1:%d", port)},
+		Servers: []string{fmt.Sprintf("nats://u:secret@127.0.0.1:%d", port),
+			fmt.Sprintf("nats://token@127.0.0.1:%d", port)},
 		ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond,
 	}, untilDone)
 	natstest.Eventually(t, "an attempt", func() bool { return out.Count("will try") > 1 })
@@ -87,8 +95,10 @@ func TestRefusedCredentialsAreExplained(t *testing.T) {
 	stranger := jwttest.NewAccount(t)
 	creds, _ := stranger.User(t)
 	path := jwttest.File(t, t.TempDir(), "x.creds", creds)
-	out, _ := run(t, natsconn.Options{Servers: []string{s.ClientURL()}, Credentials: path, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
-	natstest.Eventually(t, "explained", func() bool { return out.Count("refused the credentials in "+path) == 1 })
+	out, _ := run(t, natsconn.Options{Servers: []string{s.ClientURL()}, Credentials: path,
+		ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond}, untilDone)
+	natstest.Eventually(t, "explained",
+		func() bool { return out.Count("refused the credentials in "+path) == 1 })
 }
 
 func TestAStopDoesNotWaitForASilentPort(t *testing.T) {
@@ -103,7 +113,8 @@ func TestAStopDoesNotWaitForASilentPort(t *testing.T) {
 			accepted <- c
 		}
 	}()
-	_, stop := run(t, natsconn.Options{Servers: []string{"nats://" + silent.Addr().String()}, ConnectTimeout: time.Hour, ReconnectWait: time.Hour}, untilDone)
+	_, stop := run(t, natsconn.Options{Servers: []string{"nats://" + silent.Addr().String()},
+		ConnectTimeout: time.Hour, ReconnectWait: time.Hour}, untilDone)
 	c := <-accepted
 	defer c.Close()
 	began := time.Now()
@@ -118,8 +129,10 @@ func TestThereIsNoBusyLoop(t *testing.T) {
 		out := &natstest.Log{}
 		ctx, cancel := context.WithCancel(context.Background())
 		go natsconn.Run(ctx, natsconn.Options{
-			Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds", // fails before it dials
-			ConnectTimeout: time.Second, ReconnectWait: time.Second, Log: slog.New(logging.New(out, logging.Format{})),
+			// The credentials can't be read, so that no attempt dials.
+			Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds",
+			ConnectTimeout: time.Second, ReconnectWait: time.Second,
+			Log: slog.New(logging.New(out, logging.Format{})),
 		}, untilDone)
 		time.Sleep(time.Minute) // of the bubble's clock
 		cancel()
@@ -131,12 +144,17 @@ func TestThereIsNoBusyLoop(t *testing.T) {
 }
 
 func TestTheRestOfTheClusterIsDialledWhenTheConfiguredServerIsGone(t *testing.T) {
-	first := natstest.Start(t, natstest.AnyPort+`server_name: a, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1 }`)
+	first := natstest.Start(t,
+		natstest.AnyPort+`server_name: a, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1 }`)
 	second := natstest.Start(t, natstest.AnyPort+fmt.Sprintf(
-		`server_name: b, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, routes: ["nats-route://127.0.0.1:%d"] }`, first.ClusterAddr().Port))
-	natstest.Eventually(t, "the cluster is formed", func() bool { return first.NumRoutes() > 0 && second.NumRoutes() > 0 })
+		`server_name: b, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, routes: `+
+			`["nats-route://127.0.0.1:%d"] }`, first.ClusterAddr().Port))
+	natstest.Eventually(t, "the cluster is formed", func() bool {
+		return first.NumRoutes() > 0 && second.NumRoutes() > 0
+	})
 	names := make(chan string, 10)
-	run(t, natsconn.Options{Servers: []string{first.ClientURL()}, ConnectTimeout: time.Second, ReconnectWait: 20 * time.Millisecond},
+	run(t, natsconn.Options{Servers: []string{first.ClientURL()}, ConnectTimeout: time.Second,
+		ReconnectWait: 20 * time.Millisecond},
 		func(ctx context.Context, nc *nats.Conn) { names <- nc.ConnectedServerName(); <-ctx.Done() })
 	if name := <-names; name != "a" {
 		t.Fatalf("connected to %s", name)

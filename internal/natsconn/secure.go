@@ -6,8 +6,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// secure says how TLS is to be done with the server at an address. A nats-server that requires TLS gets it in any case.
-func (l *link) secure(at address) (nats.Option, error) {
+// withTLS returns the option for TLS with the server at an address. TLS is used in any case if
+// nats-server requires it.
+func (l *link) withTLS(at address) (nats.Option, error) {
 	c := &tls.Config{}
 	if l.TLS != nil {
 		given, err := l.TLS()
@@ -16,20 +17,20 @@ func (l *link) secure(at address) (nats.Option, error) {
 		}
 		c = given.Clone()
 	}
-	c.ServerName = at.name // "" lets nats.go take the host
+	c.ServerName = at.name // if it is empty, nats.go takes the host
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
 	l.used = c
 	return func(o *nats.Options) error {
 		o.TLSConfig = c
-		o.Secure = l.demanded()
+		o.Secure = l.demandsTLS()
 		o.TLSHandshakeFirst = l.HandshakeFirst && o.Secure
 		return nil
 	}, nil
 }
 
-// demanded says that we refuse a nats-server without TLS. One URL that asks for it asks for all of them, as nats.go
-// has it: what is too good for one wire is too good for any.
-func (l *link) demanded() bool {
+// demandsTLS reports whether a nats-server without TLS is refused. As in nats.go, one URL that
+// demands TLS demands it for all servers.
+func (l *link) demandsTLS() bool {
 	if l.TLS != nil {
 		return true
 	}
