@@ -1,54 +1,57 @@
-// Package accounts is the policy for account JWTs and the registry of them: the one way in, and the one way out.
+// Package accounts is the policy for account JWTs and the registry of them: the one way in, and the
+// one way out.
 //
-//	Put ──> inspect, compare, verify ──> Committer ──> index, Announcer     put.go, policy.go, sign.go
-//	Get <── unsaved files, the store, the primary and NATS peers            get.go, verdicts.go
-//	Delete, Remove, Expire ──> tombstone ──> Committer                      delete.go, tombstone.go, expire.go
-//	Rescan, Digest, Keys, Pack                                              scan.go
+//	Put ──> inspect, compare, verify ──> Committer ──> catalog, Announcer   put.go, policy.go, sign.go
+//	Get <── unsaved files, the store, the primary and NATS peers            get.go
+//	Delete, Remove, Expire ──> tombstone ──> Committer                      delete.go, expire.go
+//	Rescan, Digest, Keys, Pack <── catalog: verdicts, index                 catalog.go, scan.go
 //
 // # Policy
 //
-// A JWT is taken if the operator, or a signing key of the operator, signed it for this account, if its claims can be
-// used now, and if it was issued at most five minutes ahead of this server's clock.
+// A JWT is taken if the operator, or a signing key of the operator, signed it for this account, if
+// its claims can be used now, and if it was issued at most five minutes ahead of this server's
+// clock.
 //
-// The greater issue time wins: an older JWT never replaces a newer one, unless allow_older is configured. Within one
-// second the later one wins when it is pushed or published. What another server passes on is compared by its SHA-256
-// instead, and allow_older does not count for it. So all servers come to hold the same JWT, whatever came first where.
+// The greater issue time wins: an older JWT never replaces a newer one, unless allow_older is
+// configured. Within one second the later one wins when it is pushed or published. What another
+// server passes on is compared by its SHA-256 instead, and allow_older does not count for it. So
+// all servers come to hold the same JWT, whatever came first where.
 //
-// A deletion leaves a tombstone. The deleted JWT and older ones do not bring the account back. What another server
-// passes on must also be newer than the order to delete.
+// A deletion leaves a tombstone. The deleted JWT and older ones do not bring the account back. What
+// another server passes on must also be newer than the order to delete.
 //
-// A file of a directory that another program writes is trusted more: it is the only way into a read-only server, it may
-// have expired, it may bring back what was deleted, and without an operator it only has to be consistent in itself.
+// A file of a directory that another program writes is trusted more: it is the only way into a
+// read-only server, it may have expired, it may bring back what was deleted, and without an
+// operator it only has to be consistent in itself.
 //
 // # Concurrency
 //
-// A Registry may be used from any goroutine. Compare and commit are one step for each account, which the Committer
-// serialises. What Put has returned is on stable storage.
+// A Registry may be used from any goroutine. Compare and commit are one step for each account,
+// which the Committer serialises. What Put has returned is on stable storage.
 package accounts
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
 )
 
 // LevelTrace is the level of a line for each request, below slog's own.
 const LevelTrace = slog.Level(-8)
 
-// Digest is a SHA-256, or the XOR of those of all JWTs of a store, as nats-server's full resolver has it.
+// Digest is a SHA-256, or the XOR of those of all JWTs of a store, as nats-server's full resolver
+// has it.
 type Digest = [sha256.Size]byte
 
-// Origin says where a JWT or an order came from. Except for File it can only make the rules stricter.
+// Origin says where a JWT or an order came from. Except for File it can only make the rules
+// stricter.
 type Origin struct {
 	Kind    string // way in, one of the Kind constants
 	Address string // of the client; "" if there is none
@@ -88,8 +91,8 @@ func NewAccount(token []byte, head trust.Head) *Account {
 	return newAccount(token, head, sha256.Sum256(token))
 }
 
-// newAccount is NewAccount for a JWT whose hash is known. Two edits in one second share iat and jti, so the ETag needs
-// the hash as well.
+// newAccount is NewAccount for a JWT whose hash is known. Two edits in one second share iat and
+// jti, so the ETag needs the hash as well.
 func newAccount(token []byte, head trust.Head, hash Digest) *Account {
 	return &Account{
 		Key:      head.Subject,
@@ -114,8 +117,10 @@ func quotable(id string) string {
 
 // Trust is what JWTs are verified against. A reload replaces it as a whole; it is never changed.
 type Trust struct {
-	Operator *trust.Operator // nil: only files are taken, and a JWT only has to be consistent in itself to be served
-	System   *Account        // served while the store lacks the system account's JWT; nil: none is configured
+	// nil: only files are taken, and a JWT only has to be consistent in itself to be served
+	Operator *trust.Operator
+	// served while the store lacks the system account's JWT; nil: none is configured
+	System *Account
 
 	// mark tells one operator JWT from another. What was judged under another mark is judged again.
 	mark uint64
@@ -128,11 +133,12 @@ func (t *Trust) isSystem(key string) bool {
 
 // Options is what a Registry needs.
 type Options struct {
-	Store      Store
-	Committer  Committer
-	Announcer  Announcer
-	Observer   Observer         // nil: decisions are not reported
-	Unsaved    Source           // asked before the store: what the store has no room for; nil: nothing is unsaved
+	Store     Store
+	Committer Committer
+	Announcer Announcer
+	Observer  Observer // nil: decisions are not reported
+	// asked before the store: what the store has no room for; nil: nothing is unsaved
+	Unsaved    Source
 	Peers      Source           // other account servers, asked for what is not stored; nil: none are
 	Signer     Signer           // nil: there is no signing service
 	Trust      Trust            // see SetTrust
@@ -144,28 +150,24 @@ type Options struct {
 
 // Registry is the policy and the registry. It works from New on and needs no end.
 type Registry struct {
-	store     Store
-	committer Committer
-	announcer Announcer
-	unsaved   Source
-	peers     Source
-	signer    Signer
-	policy    policy
-	log       *slog.Logger
-	now       func() time.Time
+	*catalog // Rescan, Rescanned, Digest, Keys, Pack
+	*remover // Delete, Remove, Expire
 
-	trust    atomic.Pointer[Trust]
-	primary  atomic.Pointer[Primary] // nil: this server follows no other one
-	misses   singleflight.Group      // Gets of what is not stored, by account
-	slots    chan struct{}           // one for each miss that asks the primary
-	verdicts verdicts
-	index    jwtstore.Index
-	scanning sync.Mutex  // one Rescan at a time
-	scanned  atomic.Bool // a Rescan has seen the whole store since SetTrust
-	audit    audit
-	reassert reasserter
-	repeated recently // unchanged JWTs that were announced again
-	changed  recently // JWTs that have changed
+	committer  Committer
+	announcer  Announcer
+	announcing announcing
+	audit      audit
+	signer     Signer
+	policy     policy
+	log        *slog.Logger
+	now        func() time.Time
+	changed    recently // JWTs that have changed
+
+	unsaved Source
+	peers   Source
+	primary atomic.Pointer[Primary] // nil: this server follows no other one
+	misses  singleflight.Group      // Gets of what is not stored, by account
+	slots   chan struct{}           // one for each miss that asks the primary
 }
 
 // New returns a Registry.
@@ -176,29 +178,43 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	c := &catalog{store: o.Store, log: o.Log, now: o.Now, verdicts: verdicts{log: o.Log}}
 	r := &Registry{
-		store:     o.Store,
+		catalog: c,
+		remover: &remover{
+			committer: o.Committer,
+			announcer: o.Announcer,
+			catalog:   c,
+			audit:     audit{o.Observer},
+			readOnly:  o.ReadOnly,
+			log:       o.Log,
+			now:       o.Now,
+		},
 		committer: o.Committer,
 		announcer: o.Announcer,
-		unsaved:   o.Unsaved,
-		peers:     o.Peers,
-		signer:    o.Signer,
-		policy:    policy{allowOlder: o.AllowOlder, readOnly: o.ReadOnly},
-		log:       o.Log,
-		now:       o.Now,
-		slots:     make(chan struct{}, maxMisses),
-		verdicts:  verdicts{log: o.Log},
-		audit:     audit{o.Observer},
-		repeated:  recently{period: repeatInterval},
-		changed:   recently{period: restInterval},
+		announcing: announcing{
+			announcer: o.Announcer,
+			committer: o.Committer,
+			log:       o.Log,
+			now:       o.Now,
+			repeated:  recently{period: repeatInterval},
+		},
+		audit:   audit{o.Observer},
+		signer:  o.Signer,
+		policy:  policy{allowOlder: o.AllowOlder, readOnly: o.ReadOnly},
+		log:     o.Log,
+		now:     o.Now,
+		changed: recently{period: restInterval},
+		unsaved: o.Unsaved,
+		peers:   o.Peers,
+		slots:   make(chan struct{}, maxMisses),
 	}
-	r.reassert.announce = r.announceStored
 	r.SetTrust(o.Trust)
 	return r
 }
 
-// SetTrust replaces what JWTs are verified against. If the operator JWT is another one, every stored JWT is judged
-// again when it is next asked for.
+// SetTrust replaces what JWTs are verified against. If the operator JWT is another one, every
+// stored JWT is judged again when it is next asked for.
 func (r *Registry) SetTrust(t Trust) {
 	hash := sha256.Sum256(nil)
 	if t.Operator != nil {
@@ -220,9 +236,3 @@ func (r *Registry) SetPrimary(p Primary) {
 
 // HasOperator reports whether an operator is configured.
 func (r *Registry) HasOperator() bool { return r.trust.Load().Operator != nil }
-
-// Report tells what is known of every nats-server about an account's stored JWT. If ask is set they are asked which one
-// they run, which takes up to a second.
-func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
-	return r.announcer.Report(ctx, key, ask)
-}

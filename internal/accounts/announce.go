@@ -5,25 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"nats-account-server/internal/logging"
 )
 
-// repeatInterval is how often an unchanged JWT is announced again. People push once more to be sure.
+// repeatInterval is how often an unchanged JWT is announced again. People push once more to be
+// sure.
 const repeatInterval = 5 * time.Second
 
 // Announcer tells nats-servers of changes that are committed.
 type Announcer interface {
 	// Announce wakes the announcer for the change seq of key, and returns at once.
 	Announce(key string, seq uint64, at time.Time) Receipt
-	// Heard is Announce for a change that came by a broadcast, which every connected nats-server has heard too. Only
-	// those are told that turn out not to have it.
+	// Heard is Announce for a change that came by a broadcast, which every connected nats-server
+	// has heard too. Only those are told that turn out not to have it.
 	Heard(key string, seq uint64, at time.Time)
 	// Delivery says how far the latest change of key has got.
 	Delivery(key string) Delivery
-	// Report tells what is known of every nats-server about the stored JWT of key. If they are to be asked, it takes up
-	// to a second.
+	// Report tells what is known of every nats-server about the stored JWT of key. If they are to
+	// be asked, it takes up to a second.
 	Report(ctx context.Context, key string, ask bool) Report
 	// MaxPayload is the largest JWT that can be announced, in bytes; 0 means unknown.
 	MaxPayload() int
@@ -103,44 +105,61 @@ const (
 	Loaded
 )
 
-// Announce announces the stored JWT of an account once more, at most every five seconds. The error wraps ErrAnnounce.
+// Announce announces the stored JWT of an account once more, at most every five seconds. The error
+// wraps ErrAnnounce.
 func (r *Registry) Announce(ctx context.Context, key string) error {
-	if _, err := r.announceAgain(ctx, key, KindNotify); err != nil {
+	if _, err := r.announcing.again(ctx, key, KindNotify); err != nil {
 		return fmt.Errorf("%w: %w", ErrAnnounce, err)
 	}
 	return nil
 }
 
-// announceAgain announces what is stored, unless that happened a moment ago.
-func (r *Registry) announceAgain(ctx context.Context, key, kind string) (Receipt, error) {
-	known := r.announcer.Delivery(key)
-	if known.State == NotConfigured {
-		r.logSkipped(key)
-		return known, nil
-	}
-	if !r.repeated.allow(key, r.now()) {
-		return known, nil
-	}
-	seq, err := r.committer.Touch(ctx, key, kind)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return known, nil // it is the configured system account, which nats-servers fetch when they start
-	case err != nil:
-		r.repeated.undo(key)
-		return known, err
-	}
-	return r.announcer.Announce(key, seq, r.now()), nil
+// Report tells what is known of every nats-server about an account's stored JWT. If ask is set they
+// are asked which one they run, which takes up to a second.
+func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
+	return r.announcer.Report(ctx, key, ask)
 }
 
-// announce announces a change. Whoever posted it can read in the log that there is no NATS.
-func (r *Registry) announce(o *offer, seq uint64) Receipt {
-	receipt := r.announcer.Announce(o.key, seq, r.now())
-	if o.from.asksAgain() && r.announcer.Delivery(o.key).State == NotConfigured {
-		r.logSkipped(o.key)
+// announcing is when which JWT is announced.
+type announcing struct {
+	announcer  Announcer
+	committer  Committer
+	log        *slog.Logger
+	now        func() time.Time
+	repeated   recently // unchanged JWTs that were announced again
+	reasserter reasserter
+}
+
+// announce announces a change. If it was posted, the log says that there is no NATS.
+func (a *announcing) announce(o *offer, seq uint64) Receipt {
+	receipt := a.announcer.Announce(o.key, seq, a.now())
+	if o.from.asksAgain() && a.announcer.Delivery(o.key).State == NotConfigured {
+		a.logSkipped(o.key)
 	}
 	return receipt
 }
 
-func (r *Registry) logSkipped(key string) {
-	r.log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", logging.ShortKey(key)))
+// again announces what is stored, unless that happened a moment ago.
+func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, error) {
+	known := a.announcer.Delivery(key)
+	if known.State == NotConfigured {
+		a.logSkipped(key)
+		return known, nil
+	}
+	if !a.repeated.allow(key, a.now()) {
+		return known, nil
+	}
+	seq, err := a.committer.Touch(ctx, key, kind)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return known, nil // it is the configured system account, which nats-servers fetch when they start
+	case err != nil:
+		a.repeated.undo(key)
+		return known, err
+	}
+	return a.announcer.Announce(key, seq, a.now()), nil
+}
+
+func (a *announcing) logSkipped(key string) {
+	a.log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", logging.ShortKey(key)))
 }

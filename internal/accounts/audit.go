@@ -79,8 +79,8 @@ func (a audit) emit(o *offer, result, reason string) {
 // refused tells that an offer was refused.
 func (a audit) refused(o *offer, err error) { a.emit(o, Refused, Reason(err)) }
 
-// Refuse reports a JWT that was refused before it came to Put: its path names no account, or it did not arrive whole.
-// An empty reason means that err says it.
+// Refuse reports a JWT that was refused before it came to Put: its path names no account, or it did
+// not arrive whole. An empty reason means that err says it.
 func (r *Registry) Refuse(path string, token []byte, from Origin, reason string, err error) {
 	if reason == "" {
 		reason = Reason(err)

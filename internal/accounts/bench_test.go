@@ -24,7 +24,8 @@ func crowded(b *testing.B, n int) (gate *accounts.Registry, keys []string, token
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = store.Close() })
-	gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
+	gate = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
+		Trust: accounts.Trust{Operator: trusted}})
 	for range n {
 		a := jwttest.NewAccount(b)
 		keys, tokens = append(keys, a.ID), append(tokens, o.Account(b, a))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -15,7 +16,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
@@ -44,7 +44,8 @@ func (d Deletion) String() string {
 		text += fmt.Sprintf(", failed for %d - %s", n, strings.Join(d.Failed[:min(n, 8)], ", "))
 	}
 	for _, key := range slices.Sorted(maps.Keys(d.Loaded)) {
-		text += fmt.Sprintf("; %s is still loaded by %s", logging.ShortKey(key), strings.Join(d.Loaded[key], ", "))
+		text += fmt.Sprintf("; %s is still loaded by %s", logging.ShortKey(key),
+			strings.Join(d.Loaded[key], ", "))
 	}
 	if len(d.Loaded) > 0 {
 		text += ": they keep its clients until a newer JWT of it with the limit conn: 0 is pushed"
@@ -52,9 +53,20 @@ func (d Deletion) String() string {
 	return text
 }
 
-// Delete carries out an order of the operator. The error says why none of it was. Otherwise the accounts that are
-// deleted only come back by a newer JWT.
-func (r *Registry) Delete(ctx context.Context, order []byte, from Origin) (Deletion, error) {
+// remover takes accounts out. Each leaves a tombstone.
+type remover struct {
+	committer Committer
+	announcer Announcer
+	catalog   *catalog
+	audit     audit
+	readOnly  bool
+	log       *slog.Logger
+	now       func() time.Time
+}
+
+// Delete carries out an order of the operator. The error says why none of it was. Otherwise the
+// accounts that are deleted only come back by a newer JWT.
+func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deletion, error) {
 	o, err := r.checkOrder(bytes.TrimSpace(order))
 	done := Deletion{Issuer: o.Issuer}
 	if err != nil {
@@ -85,8 +97,8 @@ func (r *Registry) Delete(ctx context.Context, order []byte, from Origin) (Delet
 }
 
 // checkOrder reports whether an order can be carried out at all.
-func (r *Registry) checkOrder(order []byte) (trust.Deletion, error) {
-	t := r.trust.Load()
+func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
+	t := r.catalog.trust.Load()
 	o, err := t.Operator.CheckDeletion(order)
 	if err != nil {
 		return o, err
@@ -97,18 +109,19 @@ func (r *Registry) checkOrder(order []byte) (trust.Deletion, error) {
 	if now := r.now(); IsAhead(o.IssuedAt, now) {
 		return o, &FutureError{Offered: time.Unix(o.IssuedAt, 0), Now: now}
 	}
-	if r.policy.readOnly {
+	if r.readOnly {
 		return o, ErrReadOnly
 	}
 	return o, nil
 }
 
 // deleteOne carries out an order for one account. One that is not stored is deleted already.
-func (r *Registry) deleteOne(ctx context.Context, key string, o trust.Deletion, from Origin) error {
+func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, from Origin) error {
 	order := deletionOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
 	event := Event{Origin: from, Result: Deleted, Account: key, Issuer: o.Issuer}
 	reason := "by order of " + logging.ShortKey(o.Issuer)
-	return r.removeAsked(ctx, event, reason, func(stored *trust.Head, had *tombstone) (deletionOrder, error) {
+	return r.removeAsked(ctx, event, reason, func(stored *trust.Head,
+		had *tombstone) (deletionOrder, error) {
 		switch {
 		case had != nil && had.order.Hash == order.Hash:
 			return order, ErrReplayed
@@ -120,19 +133,22 @@ func (r *Registry) deleteOne(ctx context.Context, key string, o trust.Deletion, 
 }
 
 // Remove takes an account out whose file was removed.
-func (r *Registry) Remove(ctx context.Context, key string, from Origin) error {
+func (r *remover) Remove(ctx context.Context, key string, from Origin) error {
 	event := Event{Origin: from, Result: Deleted, Account: key}
-	return r.removeAsked(ctx, event, "its file is gone", func(*trust.Head, *tombstone) (deletionOrder, error) {
-		return deletionOrder{IssuedAt: r.now().Unix()}, nil
-	})
+	return r.removeAsked(ctx, event, "its file is gone",
+		func(*trust.Head, *tombstone) (deletionOrder, error) {
+			return deletionOrder{IssuedAt: r.now().Unix()}, nil
+		})
 }
 
-// decideRemoval returns the order for an account's tombstone, or why the account stays. stored is nil if what is stored
-// can't be read, had if the account was never deleted.
+// decideRemoval returns the order for an account's tombstone, or why the account stays. stored is
+// nil if what is stored can't be read, had if the account was never deleted.
 type decideRemoval func(stored *trust.Head, had *tombstone) (deletionOrder, error)
 
-// removeAsked is remove on request: a failure is audited, and what is not stored is removed already.
-func (r *Registry) removeAsked(ctx context.Context, event Event, reason string, decide decideRemoval) error {
+// removeAsked is remove on request: a failure is audited, and what is not stored is removed
+// already.
+func (r *remover) removeAsked(ctx context.Context, event Event, reason string,
+	decide decideRemoval) error {
 	err := r.remove(ctx, &event, reason, decide)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -144,8 +160,9 @@ func (r *Registry) removeAsked(ctx context.Context, event Event, reason string, 
 	return err
 }
 
-// remove puts a tombstone in an account's place. event is about that; its Old is filled in. reason is for the log.
-func (r *Registry) remove(ctx context.Context, event *Event, reason string, decide decideRemoval) error {
+// remove puts a tombstone in an account's place. event is about that; its Old is filled in. reason
+// is for the log.
+func (r *remover) remove(ctx context.Context, event *Event, reason string, decide decideRemoval) error {
 	key := event.Account
 	seq, err := r.committer.Delete(ctx, key, event.Kind, func(stored, text []byte) ([]byte, error) {
 		var head *trust.Head
@@ -162,17 +179,15 @@ func (r *Registry) remove(ctx context.Context, event *Event, reason string, deci
 	if err != nil {
 		return err
 	}
-	now := r.now()
 	r.audit.observe(*event)
-	r.verdicts.forget(key, nil)
-	r.index.Commit(key, jwtstore.Version{Seq: seq}, now)
-	r.announcer.Announce(key, seq, now)
+	r.catalog.removed(key, seq)
+	r.announcer.Announce(key, seq, r.now())
 	r.log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
 	return nil
 }
 
-// stillLoaded asks nats-servers which of these accounts they run. A deletion takes no account from a nats-server that
-// has loaded it.
+// stillLoaded asks nats-servers which of these accounts they run. A deletion takes no account from
+// a nats-server that has loaded it.
 func stillLoaded(ctx context.Context, announcer Announcer, keys []string) map[string][]string {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()

@@ -10,7 +10,8 @@ import (
 // refusal is an error with a word of its own in the audit log.
 type refusal struct{ reason, text string }
 
-// NewRefusal returns a sentinel error for a refused JWT. reason is its word in the audit log, see Reason.
+// NewRefusal returns a sentinel error for a refused JWT. reason is its word in the audit log, see
+// Reason.
 func NewRefusal(reason, text string) error { return &refusal{reason, text} }
 
 func (e *refusal) Error() string  { return e.text }
@@ -26,8 +27,8 @@ var (
 	ErrCircle = fmt.Errorf("%w: the primary has asked this server itself", ErrUnreadable)
 )
 
-// What Put reports of a JWT that it does not take. The wrapped causes are for logs. Most of the texts are the
-// original's.
+// What Put reports of a JWT that it does not take. The wrapped causes are for logs. Most of the
+// texts are the original's.
 var (
 	ErrBadJWT     = NewRefusal("bad-jwt", "bad JWT in request")
 	ErrMismatch   = NewRefusal("mismatch", "pub keys don't match")
@@ -102,7 +103,8 @@ type FutureError struct {
 }
 
 func (e *FutureError) Error() string {
-	return fmt.Sprintf("the JWT was issued at %s, which is more than 5 minutes ahead of this server's clock (%s)",
+	return fmt.Sprintf("the JWT was issued at %s, which is more than 5 minutes ahead of this "+
+		"server's clock (%s)",
 		e.Offered.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 }
 
@@ -118,7 +120,8 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than %d (max_payload)", e.Size, e.Limit)
+	return fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
+		e.Size, e.Limit)
 }
 
 // Reason is the word of the audit log.

@@ -12,16 +12,17 @@ import (
 
 var errNotExpired = errors.New("the stored JWT has not expired")
 
-// Expire takes out every account whose JWT has expired, also one that was put into the directory by hand, but not the
-// system account. An account that can't be taken out keeps no other one; the error names all of them.
-func (r *Registry) Expire(ctx context.Context) error {
-	failed := []error{r.Rescan(ctx)}
+// Expire takes out every account whose JWT has expired, also one that was put into the directory by
+// hand, but not the system account. An account that can't be taken out keeps no other one; the
+// error names all of them.
+func (r *remover) Expire(ctx context.Context) error {
+	failed := []error{r.catalog.Rescan(ctx)}
 	now := r.now()
-	for key, v := range r.index.All() {
+	for key, v := range r.catalog.index.All() {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case !v.Servable, !v.Expired(now), r.trust.Load().isSystem(key):
+		case !v.Servable, !v.Expired(now), r.catalog.trust.Load().isSystem(key):
 			continue
 		}
 		if err := r.expireOne(ctx, key); err != nil {
@@ -32,7 +33,7 @@ func (r *Registry) Expire(ctx context.Context) error {
 }
 
 // expireOne takes one account out, unless another JWT of it has just been put.
-func (r *Registry) expireOne(ctx context.Context, key string) error {
+func (r *remover) expireOne(ctx context.Context, key string) error {
 	event := &Event{Origin: Origin{Kind: KindExpiry}, Result: Deleted, Account: key}
 	decide := func(stored *trust.Head, _ *tombstone) (deletionOrder, error) {
 		if stored == nil || stored.Expires == 0 || stored.Expires > r.now().Unix() {
@@ -43,7 +44,7 @@ func (r *Registry) expireOne(ctx context.Context, key string) error {
 	}
 	err := r.remove(ctx, event, "its JWT has expired", decide)
 	if errors.Is(err, errNotExpired) || errors.Is(err, fs.ErrNotExist) {
-		return r.updateIndex(key)
+		return r.catalog.updateIndex(key)
 	}
 	return err
 }

@@ -19,7 +19,8 @@ type stubborn struct {
 	keeps string
 }
 
-func (s *stubborn) Delete(ctx context.Context, key, door string, allow func(_, _ []byte) ([]byte, error)) (uint64, error) {
+func (s *stubborn) Delete(ctx context.Context, key, door string, allow func(_, _ []byte) ([]byte,
+	error)) (uint64, error) {
 	if key == s.keeps {
 		return 0, errors.New("no")
 	}

@@ -118,7 +118,8 @@ func (b *bench) stored(t *testing.T, key string) []byte {
 	return token
 }
 
-// TestTheGate is every rule of admission, one row each. A row offers one JWT to a store that holds another.
+// TestTheGate is every rule of admission, one row each. A row offers one JWT to a store that holds
+// another.
 func TestTheGate(t *testing.T) {
 	b := newBench(t)
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -133,8 +134,9 @@ func TestTheGate(t *testing.T) {
 	expired := func(c *jwt.AccountClaims) { c.Expires = b.now.Add(-time.Minute).Unix() }
 	now := sign(b.now)
 	v1 := func(header string) []byte {
-		return jwttest.EncodeRaw(t, b.op.Key, header, []byte(`{"jti":"x","iat":1600000000,"iss":"`+b.op.ID+
-			`","name":"old","sub":"`+a.ID+`","type":"account","nats":{"limits":{"subs":-1,"conn":-1,"leaf":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`), false)
+		return jwttest.EncodeRaw(t, b.op.Key, header,
+			[]byte(`{"jti":"x","iat":1600000000,"iss":"`+b.op.ID+
+				`","name":"old","sub":"`+a.ID+`","type":"account","nats":{"limits":{"subs":-1,"conn":-1,"leaf":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`), false)
 	}
 	plainV1 := v1(`{"typ":"jwt","alg":"ed25519"}`)
 	asOther := jwttest.Sign(t, b.op.Signing, other, b.now)
@@ -153,38 +155,58 @@ func TestTheGate(t *testing.T) {
 		{name: "a newer JWT replaces an older one", stored: sign(hour(-1)), offer: now},
 		{name: "signed by the operator's own key", offer: jwttest.Sign(t, b.op.Key, a, b.now)},
 		{name: "a version 1 JWT", offer: plainV1},
-		{name: "white space around it is trimmed", offer: append(append([]byte(" \n"), now...), "\r\n"...)},
+		{name: "white space around it is trimmed", offer: append(append([]byte(" \n"), now...),
+			"\r\n"...)},
 		{name: "two edits in one second, the second one a revocation: the later arrival stands",
 			stored: sign(b.now, named("first")), offer: sign(b.now, revoked)},
-		{name: "B5: an older JWT is refused", stored: now, offer: sign(hour(-1)), want: older, kept: true},
-		{name: "B5: the JWT from before a revocation is refused", stored: sign(b.now, revoked), offer: sign(b.now.Add(-time.Second)), want: older, kept: true},
+		{name: "B5: an older JWT is refused", stored: now, offer: sign(hour(-1)), want: older,
+			kept: true},
+		{name: "B5: the JWT from before a revocation is refused", stored: sign(b.now, revoked),
+			offer: sign(b.now.Add(-time.Second)), want: older, kept: true},
 		{name: "the very same bytes again", stored: now, offer: now, want: unchanged, kept: true},
-		{name: "the same payload in other bytes does not replace it", stored: plainV1, offer: v1(`{"alg":"ed25519","typ":"jwt"}`), want: unchanged, kept: true},
-		{name: "the same payload with a damaged signature", stored: now, offer: jwttest.Flip(now), want: accounts.ErrBadJWT, kept: true},
-		{name: "a damaged stored JWT is replaced, also by an older one", stored: []byte("torn"), offer: sign(hour(-1))},
-		{name: "a stored JWT of a foreign operator does not count as newer", stored: jwttest.Sign(t, stranger.Signing, a, b.now), offer: sign(hour(-1))},
-		{name: "a stored JWT from the far future does not count as newer", stored: sign(hour(1)), offer: now},
-		{name: "the same bytes, stored by hand and not ours", stored: jwttest.Flip(now), offer: jwttest.Flip(now), want: accounts.ErrBadJWT, kept: true},
-		{name: "six minutes ahead of our clock", offer: sign(b.now.Add(6 * time.Minute)), want: &accounts.FutureError{}},
+		{name: "the same payload in other bytes does not replace it", stored: plainV1,
+			offer: v1(`{"alg":"ed25519","typ":"jwt"}`), want: unchanged, kept: true},
+		{name: "the same payload with a damaged signature", stored: now, offer: jwttest.Flip(now),
+			want: accounts.ErrBadJWT, kept: true},
+		{name: "a damaged stored JWT is replaced, also by an older one", stored: []byte("torn"),
+			offer: sign(hour(-1))},
+		{name: "a stored JWT of a foreign operator does not count as newer", stored: jwttest.Sign(t,
+			stranger.Signing, a, b.now), offer: sign(hour(-1))},
+		{name: "a stored JWT from the far future does not count as newer", stored: sign(hour(1)),
+			offer: now},
+		{name: "the same bytes, stored by hand and not ours", stored: jwttest.Flip(now),
+			offer: jwttest.Flip(now), want: accounts.ErrBadJWT, kept: true},
+		{name: "six minutes ahead of our clock", offer: sign(b.now.Add(6 * time.Minute)),
+			want: &accounts.FutureError{}},
 		{name: "four minutes ahead of our clock", offer: sign(b.now.Add(4 * time.Minute))},
 		{name: "garbage", offer: []byte("hello"), want: accounts.ErrBadJWT},
 		{name: "nothing", offer: nil, want: accounts.ErrBadJWT},
-		{name: "another account's JWT", stored: now, offer: asOther, want: accounts.ErrMismatch, kept: true},
+		{name: "another account's JWT", stored: now, offer: asOther, want: accounts.ErrMismatch,
+			kept: true},
 		{name: "a user's key", offer: asUser, key: user, want: accounts.ErrBadSubject},
 		{name: "self-signed", offer: jwttest.Sign(t, a.Key, a, b.now), want: accounts.ErrSelfSigned},
-		{name: "signed by another account", offer: jwttest.Sign(t, other.Key, a, b.now), want: accounts.ErrBadIssuer},
-		{name: "a foreign operator's", stored: now, offer: jwttest.Sign(t, stranger.Signing, a, hour(0)), want: accounts.ErrUntrusted, kept: true},
-		{name: "the operator's name with a stranger's signature", offer: forged(t, b.op.ID, stranger, a), want: accounts.ErrBadJWT},
-		{name: "B6: a line break inside the signature", offer: append(append(bytes.Clone(now[:len(now)-3]), '\n'), now[len(now)-3:]...), want: accounts.ErrBadJWT},
+		{name: "signed by another account", offer: jwttest.Sign(t, other.Key, a, b.now),
+			want: accounts.ErrBadIssuer},
+		{name: "a foreign operator's", stored: now, offer: jwttest.Sign(t, stranger.Signing, a,
+			hour(0)), want: accounts.ErrUntrusted, kept: true},
+		{name: "the operator's name with a stranger's signature", offer: forged(t, b.op.ID,
+			stranger, a), want: accounts.ErrBadJWT},
+		{name: "B6: a line break inside the signature",
+			offer: append(append(bytes.Clone(now[:len(now)-3]), '\n'), now[len(now)-3:]...),
+			want:  accounts.ErrBadJWT},
 		{name: "the operator's JWT", offer: []byte(b.op.Token(t)), want: accounts.ErrBadJWT},
 		{name: "expired", offer: sign(b.now, expired), want: &accounts.BlockedError{}},
-		{name: "expired, and the very same is stored", stored: sign(b.now, expired), offer: sign(b.now, expired), want: &accounts.BlockedError{}, kept: true},
-		{name: "not yet valid", offer: sign(b.now, func(c *jwt.AccountClaims) { c.NotBefore = hour(1).Unix() }), want: &accounts.BlockedError{}},
+		{name: "expired, and the very same is stored", stored: sign(b.now, expired),
+			offer: sign(b.now, expired), want: &accounts.BlockedError{}, kept: true},
+		{name: "not yet valid",
+			offer: sign(b.now, func(c *jwt.AccountClaims) { c.NotBefore = hour(1).Unix() }),
+			want:  &accounts.BlockedError{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b.store = jwtstore.NewMemory(true)
-			b.gate = accounts.New(accounts.Options{Store: b.store, Committer: b.store, Announcer: b.announcer,
-				Trust: b.trust(t, b.op), Now: func() time.Time { return b.now }})
+			b.gate = accounts.New(accounts.Options{Store: b.store, Committer: b.store,
+				Announcer: b.announcer,
+				Trust:     b.trust(t, b.op), Now: func() time.Time { return b.now }})
 			key := c.key
 			if key == "" {
 				key = a.ID
@@ -199,7 +221,8 @@ func TestTheGate(t *testing.T) {
 				t.Errorf("what was stored is gone; now %q", got)
 			case err != nil && !c.kept && got != nil:
 				t.Errorf("refused, but %q is stored", got)
-			case err == nil && !c.kept && (!bytes.Equal(got, bytes.TrimSpace(c.offer)) || !result.Changed):
+			case err == nil && !c.kept && (!bytes.Equal(got, bytes.TrimSpace(c.offer)) ||
+				!result.Changed):
 				t.Errorf("accepted (changed %v), but %q is stored", result.Changed, got)
 			case err == nil && c.kept && result.Changed:
 				t.Error("says that something changed")
@@ -400,7 +423,8 @@ func FuzzSubmit(f *testing.F) {
 	f.Add(op.Account(f, jwttest.NewAccount(f)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		store := jwtstore.NewMemory(true)
-		gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
+		gate := accounts.New(accounts.Options{Store: store, Committer: store,
+			Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
 		_, err := gate.Put(context.Background(), a.ID, body, accounts.Origin{Kind: accounts.KindHTTP})
 		token, _, loadErr := store.Load(a.ID, jwtstore.Stamp{})
 		if (err == nil) != (loadErr == nil) || err == nil && !bytes.Equal(token, good) {

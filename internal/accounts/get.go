@@ -5,45 +5,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
 )
 
 const (
 	// missTimeout is how long other servers get for an account that is not stored.
 	missTimeout = time.Second
-	// waitTimeout is how long a Get of such an account takes at most, whatever its question waits for.
+	// waitTimeout is how long a Get of such an account takes at most, whatever its question waits
+	// for.
 	waitTimeout = missTimeout + missTimeout/5
-	// maxMisses is how many accounts the primary is asked for at a time. More have to wait, within the same second.
+	// maxMisses is how many accounts the primary is asked for at a time. More have to wait, within
+	// the same second.
 	maxMisses = 64
 )
 
-// GetLocal returns the JWT of an account that this server has, verified: it decodes, it is the account's, and the
-// operator signed it. It may have expired. The error is ErrNotFound, or wraps ErrUnreadable or ErrDamaged.
+// GetLocal returns the JWT of an account that this server has, verified: it decodes, it is the
+// account's, and the operator signed it. It may have expired. The error is ErrNotFound, or wraps
+// ErrUnreadable or ErrDamaged.
 func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 	if a := r.getUnsaved(ctx, key); a != nil {
 		return a, nil
 	}
-	t, had := r.trust.Load(), r.verdicts.get(key)
-	known := jwtstore.Stamp{}
-	if had != nil && had.mark == t.mark {
-		known = had.stamp
-	}
-	token, stamp, err := r.store.Load(key, known)
-	switch {
-	case err != nil:
-		if had != nil && errors.Is(err, fs.ErrNotExist) {
-			r.verdicts.forget(key, had)
-		}
-		return r.absent(t, key, err)
-	case token == nil:
-		return had.account, had.err
-	}
-	v := r.verdicts.judge(t, key, token, stamp)
-	return v.account, v.err
+	return r.catalog.load(key)
 }
 
 // getUnsaved returns what the store has no room for, nil if it has room.
@@ -58,22 +43,10 @@ func (r *Registry) getUnsaved(ctx context.Context, key string) (a *Account) {
 	return a
 }
 
-// absent answers for an account that the store can't give.
-func (r *Registry) absent(t *Trust, key string, err error) (*Account, error) {
-	switch {
-	case !errors.Is(err, fs.ErrNotExist): // the store may hold a newer one than the configuration
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
-	case t.System != nil && t.System.Key == key:
-		r.log.Log(context.Background(), LevelTrace, "returning system JWT from configuration")
-		return t.System, nil
-	default:
-		return nil, ErrNotFound
-	}
-}
-
-// Get returns the JWT of an account: what GetLocal returns at once, and otherwise what other servers have, within a
-// second. The primary's JWT is stored. What only a peer has is not: the peer may lack what this server learns of the
-// account a moment later. The errors are those of GetLocal; while the primary does not answer it is ErrUnreadable.
+// Get returns the JWT of an account: what GetLocal returns at once, and otherwise what other
+// servers have, within a second. The primary's JWT is stored. What only a peer has is not: the peer
+// may lack what this server learns of the account a moment later. The errors are those of GetLocal;
+// while the primary does not answer it is ErrUnreadable.
 func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 	a, err := r.GetLocal(ctx, key)
 	primary := r.primary.Load()
@@ -91,14 +64,14 @@ func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 	return a, err
 }
 
-// hasPeersFor reports whether peers can be asked for an account. Without an operator their answers could not be
-// verified.
+// hasPeersFor reports whether peers can be asked for an account. Without an operator their answers
+// could not be verified.
 func (r *Registry) hasPeersFor(key string) bool {
 	return r.peers != nil && r.HasOperator() && trust.IsAccountKey(key)
 }
 
-// miss asks other servers, once for all that want to know the same at the same time. Questions that have come through
-// different servers are different ones.
+// miss asks other servers, once for all that want to know the same at the same time. Questions that
+// have come through different servers are different ones.
 func (r *Registry) miss(ctx context.Context, key string, primary *Primary) (*Account, error) {
 	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
@@ -170,9 +143,10 @@ func (r *Registry) askPeers(ctx context.Context, key string) (a *Account, err er
 	return a, nil
 }
 
-// Refresh asks the primary for an account, whether it is stored or not, and stores the answer. It returns what is to be
-// served then, which may be a JWT that can't be stored. If the primary's answer can't be taken the error says why, and
-// the Account is the one that was stored before, or nil. The error wraps ErrNotFound if the primary has none.
+// Refresh asks the primary for an account, whether it is stored or not, and stores the answer. It
+// returns what is to be served then, which may be a JWT that can't be stored. If the primary's
+// answer can't be taken the error says why, and the Account is the one that was stored before, or
+// nil. The error wraps ErrNotFound if the primary has none.
 func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (a *Account, err error) {
 	answered := false
 	lacking := primary.Find(ctx, key, func(token []byte) (refused error) {
@@ -187,8 +161,9 @@ func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (a *
 	return a, err
 }
 
-// takeAnswer stores an answer of the primary. If that can't be done, the answer is served as long as it is verified.
-// refused is why it was not stored, nil also if it never will be. err is why a is not what the primary has.
+// takeAnswer stores an answer of the primary. If that can't be done, the answer is served as long
+// as it is verified. refused is why it was not stored, nil also if it never will be. err is why a
+// is not what the primary has.
 func (r *Registry) takeAnswer(ctx context.Context, o *offer) (a *Account, refused, err error) {
 	result, refused := r.putOffer(context.WithoutCancel(ctx), o)
 	if result.Account != nil {
@@ -210,7 +185,8 @@ func (r *Registry) takeAnswer(ctx context.Context, o *offer) (a *Account, refuse
 	return a, refused, errors.Join(refused, err)
 }
 
-// GetRaw is Get for people. A stored JWT that is damaged is returned as it is, unless the primary has a good one.
+// GetRaw is Get for people. A stored JWT that is damaged is returned as it is, unless the primary
+// has a good one.
 func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	a, err := r.Get(ctx, key)
 	switch {
@@ -219,14 +195,11 @@ func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	case !errors.Is(err, ErrDamaged):
 		return nil, err
 	}
-	token, _, err := r.store.Load(key, jwtstore.Stamp{})
-	if err != nil {
-		_, err = r.absent(&Trust{}, key, err)
-	}
-	return token, err
+	return r.catalog.loadRaw(key)
 }
 
-// Verify judges a JWT that another server has for an account, and stores nothing. It may have expired.
+// Verify judges a JWT that another server has for an account, and stores nothing. It may have
+// expired.
 func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 	return r.verifyOffer(newOffer(key, bytes.TrimSpace(token), Origin{Peer: true}, r.trust.Load()))
 }

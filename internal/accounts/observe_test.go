@@ -22,7 +22,8 @@ func (v *verdicts) Observe(one accounts.Event) { *v = append(*v, one) }
 // failing is a committer on a full disk.
 type failing struct{ accounts.Committer }
 
-func (failing) Put(_ context.Context, _, _ string, _ []byte, allow func(_, _ []byte) error) (uint64, error) {
+func (failing) Put(_ context.Context, _, _ string, _ []byte, allow func(_, _ []byte) error) (uint64,
+	error) {
 	if err := allow(nil, nil); err != nil {
 		return 0, err
 	}
@@ -54,14 +55,23 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 		{"one from the future", b.gate, sign(b.now.Add(time.Hour)), accounts.Refused, "future"},
 		{"a foreign one", b.gate, jwttest.NewOperator(t).Account(t, a), accounts.Refused, "untrusted"},
 		{"one of its own", b.gate, jwttest.Sign(t, a.Key, a, b.now), accounts.Refused, "self-signed"},
-		{"another account's", b.gate, jwttest.Sign(t, other.Key, a, b.now), accounts.Refused, "bad-issuer"},
-		{"one for another", b.gate, jwttest.Sign(t, b.op.Key, other, b.now), accounts.Refused, "mismatch"},
+		{"another account's", b.gate, jwttest.Sign(t, other.Key, a, b.now), accounts.Refused,
+			"bad-issuer"},
+		{"one for another", b.gate, jwttest.Sign(t, b.op.Key, other, b.now), accounts.Refused,
+			"mismatch"},
 		{"garbage", b.gate, []byte("x.y.z"), accounts.Refused, "bad-jwt"},
-		{"a broken signature", b.gate, jwttest.Flip(sign(b.now.Add(2 * time.Second))), accounts.Refused, "bad-jwt"},
-		{"an expired one", b.gate, sign(b.now.Add(time.Second), func(c *jwt.AccountClaims) { c.Expires = b.now.Add(-time.Minute).Unix() }), accounts.Refused, "blocked"},
-		{"a huge one", b.gate, sign(b.now.Add(time.Second), func(c *jwt.AccountClaims) { c.Description = string(make([]byte, 100_000)) }), accounts.Refused, "too-large"},
-		{"one for a full disk", accounts.New(accounts.Options{Store: b.store, Committer: failing{b.store}, Announcer: b.announcer,
-			Observer: &seen, Trust: b.trust(t, b.op)}), sign(b.now.Add(3 * time.Second)), accounts.Refused, "save-failed"},
+		{"a broken signature", b.gate, jwttest.Flip(sign(b.now.Add(2 * time.Second))),
+			accounts.Refused, "bad-jwt"},
+		{"an expired one", b.gate, sign(b.now.Add(time.Second),
+			func(c *jwt.AccountClaims) { c.Expires = b.now.Add(-time.Minute).Unix() }),
+			accounts.Refused, "blocked"},
+		{"a huge one", b.gate, sign(b.now.Add(time.Second),
+			func(c *jwt.AccountClaims) { c.Description = string(make([]byte, 100_000)) }),
+			accounts.Refused, "too-large"},
+		{"one for a full disk", accounts.New(accounts.Options{Store: b.store,
+			Committer: failing{b.store}, Announcer: b.announcer,
+			Observer: &seen, Trust: b.trust(t, b.op)}), sign(b.now.Add(3 * time.Second)),
+			accounts.Refused, "save-failed"},
 	} {
 		seen = nil
 		_, _ = c.gate.Put(context.Background(), a.ID, c.token, src)
@@ -70,7 +80,8 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 			continue
 		}
 		v := seen[0]
-		if v.Result != c.result || v.Reason != c.reason || v.Origin != src || v.Account != a.ID || v.New == nil {
+		if v.Result != c.result || v.Reason != c.reason || v.Origin != src || v.Account != a.ID ||
+			v.New == nil {
 			t.Errorf("%s: %+v", c.name, v)
 		}
 	}
@@ -91,5 +102,6 @@ func version(t *testing.T, token []byte) accounts.Version {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(token)
-	return accounts.Version{ID: claims.ID, IssuedAt: claims.IssuedAt, Hash: hex.EncodeToString(sum[:]), Size: len(token)}
+	return accounts.Version{ID: claims.ID, IssuedAt: claims.IssuedAt,
+		Hash: hex.EncodeToString(sum[:]), Size: len(token)}
 }

@@ -11,8 +11,9 @@ func AppendPackLine(buf []byte, key string, token []byte) []byte {
 	return append(buf, token...)
 }
 
-// CutPackLine is the inverse of AppendPackLine. White space around the line is dropped. ok is false if the line is not
-// one key and one JWT; key is then what stands before the first separator. Neither part is checked further.
+// CutPackLine is the inverse of AppendPackLine. White space around the line is dropped. ok is false
+// if the line is not one key and one JWT; key is then what stands before the first separator.
+// Neither part is checked further.
 func CutPackLine(line []byte) (key string, token []byte, ok bool) {
 	before, token, found := bytes.Cut(bytes.TrimSpace(line), []byte{packSeparator})
 	return string(before), token, found && bytes.IndexByte(token, packSeparator) < 0

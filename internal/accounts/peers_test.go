@@ -19,7 +19,8 @@ import (
 
 var fromPeer = accounts.Origin{Kind: accounts.KindPack, Peer: true}
 
-// TestOfOneSecondTheGreaterHashWinsBetweenPeers, whichever comes first; over POST it is the later one.
+// TestOfOneSecondTheGreaterHashWinsBetweenPeers, whichever comes first; over POST it is the later
+// one.
 func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
 	b := newBench(t, func(o *accounts.Options) { o.AllowOlder = true })
 	a := jwttest.NewAccount(t)
@@ -39,7 +40,8 @@ func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
 	if err := errors.Join(merge(lesser), merge(greater)); err != nil {
 		t.Fatal(err)
 	}
-	if err := merge(lesser); !errors.Is(err, accounts.ErrLesser) || !bytes.Equal(b.stored(t, a.ID), greater) {
+	if err := merge(lesser); !errors.Is(err, accounts.ErrLesser) ||
+		!bytes.Equal(b.stored(t, a.ID), greater) {
 		t.Errorf("a peer's lesser one: %v", err)
 	}
 	if _, err := b.submit(a.ID, lesser); err != nil || !bytes.Equal(b.stored(t, a.ID), lesser) {
@@ -68,7 +70,8 @@ func TestTheDigest(t *testing.T) {
 	}
 	check("nothing")
 	a, c := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	first, second := jwttest.Sign(t, b.op.Key, a, b.now), jwttest.Sign(t, b.op.Key, a, b.now.Add(time.Second))
+	first, second := jwttest.Sign(t, b.op.Key, a, b.now), jwttest.Sign(t, b.op.Key, a,
+		b.now.Add(time.Second))
 	for _, token := range [][]byte{first, second} {
 		if _, err := b.submit(a.ID, token); err != nil {
 			t.Fatal(err)
@@ -79,7 +82,8 @@ func TestTheDigest(t *testing.T) {
 		}
 		check("a push")
 	}
-	byHand := jwttest.Sign(t, b.op.Key, c, b.now, func(c *jwt.AccountClaims) { c.Expires = b.now.Add(time.Minute).Unix() })
+	byHand := jwttest.Sign(t, b.op.Key, c, b.now,
+		func(c *jwt.AccountClaims) { c.Expires = b.now.Add(time.Minute).Unix() })
 	b.plant(t, c.ID, append(byHand, '\n'))
 	check("a file that nobody has looked at")
 	survey(t, b.gate)
@@ -143,12 +147,14 @@ func TestTheDigestUnderConcurrentPushes(t *testing.T) {
 func TestSameAndOlderLinesCostNothing(t *testing.T) {
 	b := newBench(t)
 	a := jwttest.NewAccount(t)
-	token, older := jwttest.Sign(t, b.op.Key, a, b.now), jwttest.Sign(t, b.op.Key, a, b.now.Add(-time.Second))
+	token, older := jwttest.Sign(t, b.op.Key, a, b.now), jwttest.Sign(t, b.op.Key, a,
+		b.now.Add(-time.Second))
 	if _, err := b.submit(a.ID, token); err != nil {
 		t.Fatal(err)
 	}
 	per := testing.AllocsPerRun(100, func() {
-		if result, err := b.gate.Put(context.Background(), a.ID, token, fromPeer); result.Changed || err != nil {
+		if result, err := b.gate.Put(context.Background(), a.ID, token, fromPeer); result.Changed ||
+			err != nil {
 			t.Error(result, err)
 		}
 	})
@@ -168,13 +174,15 @@ func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
 	theirs := jwttest.NewOperator(t).Account(t, a)
 	synctest.Test(t, func(t *testing.T) {
 		told := &announcer{}
-		gate := accounts.New(accounts.Options{Store: b.store, Committer: b.store, Announcer: told, Trust: b.trust(t, b.op),
-			Now: func() time.Time { return b.now }})
+		gate := accounts.New(accounts.Options{Store: b.store, Committer: b.store, Announcer: told,
+			Trust: b.trust(t, b.op),
+			Now:   func() time.Time { return b.now }})
 		answered := 0
 		for range 3600 { // they answer each of ours within a second
 			if n := told.count(); n > answered || n == 0 {
 				answered = n
-				_, _ = gate.Put(context.Background(), a.ID, theirs, accounts.Origin{Kind: accounts.KindNATS, Broadcast: true, Peer: true})
+				_, _ = gate.Put(context.Background(), a.ID, theirs,
+					accounts.Origin{Kind: accounts.KindNATS, Broadcast: true, Peer: true})
 			}
 			time.Sleep(time.Second)
 		}
@@ -185,13 +193,15 @@ func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
 	})
 }
 
-// TestWhatCameByABroadcastIsNotSaidAgain, unless the account has just changed: then nobody knows the order.
+// TestWhatCameByABroadcastIsNotSaidAgain, unless the account has just changed: then nobody knows
+// the order.
 func TestWhatCameByABroadcastIsNotSaidAgain(t *testing.T) {
 	b := newBench(t)
 	a := jwttest.NewAccount(t)
 	offer := func(at time.Duration) {
 		t.Helper()
-		result, err := b.gate.Put(context.Background(), a.ID, jwttest.Sign(t, b.op.Key, a, b.now.Add(at)), accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
+		result, err := b.gate.Put(context.Background(), a.ID, jwttest.Sign(t, b.op.Key, a,
+			b.now.Add(at)), accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
 		if err != nil || !result.Changed {
 			t.Fatal(result, err)
 		}

@@ -11,19 +11,20 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// maxAhead is how far a JWT's iat may be ahead of this server's clock. One from the far future would block its account.
+// maxAhead is how far a JWT's iat may be ahead of this server's clock. One from the far future
+// would block its account.
 const maxAhead = 5 * time.Minute
 
-// asksAgain reports whether an unchanged JWT is announced again, and one that the operator did not sign goes to the
-// signing service: whoever posts a JWT expects both.
+// asksAgain reports whether an unchanged JWT is announced again, and one that the operator did not
+// sign goes to the signing service: whoever posts a JWT expects both.
 func (o Origin) asksAgain() bool { return o.Kind == KindHTTP }
 
-// reasserts reports whether a refused JWT makes this server announce the stored one again. Nats-servers have heard what
-// is published on an update subject, and may run it.
+// reasserts reports whether a refused JWT makes this server announce the stored one again.
+// Nats-servers have heard what is published on an update subject, and may run it.
 func (o Origin) reasserts() bool { return o.Kind == KindNATS }
 
-// offersAll reports whether the same JWTs come again and again, most of them stored already. They are compared with the
-// index first, and leave no line in the audit log.
+// offersAll reports whether the same JWTs come again and again, most of them stored already. They
+// are compared with the index first, and leave no line in the audit log.
 func (o Origin) offersAll() bool { return o.Peer && !o.Broadcast }
 
 // offer is a JWT that Put decides about.
@@ -66,7 +67,8 @@ type current struct {
 	hash      Digest      // of token without the space around it
 	head      *trust.Head // nil unless token is servable
 	tombstone *tombstone  // nil if the account was never deleted
-	// floor is the iat of the JWT that is served now, which may be the configured system account's; 0 if none is.
+	// floor is the iat of the JWT that is served now, which may be the configured system account's;
+	// 0 if none is.
 	floor int64
 }
 
@@ -76,8 +78,8 @@ type policy struct {
 	readOnly   bool // only files are taken
 }
 
-// inspect judges an offer by what it says: it needs neither what is stored nor a signature check. maxBytes bounds the
-// JWT; 0 means no bound.
+// inspect judges an offer by what it says: it needs neither what is stored nor a signature check.
+// maxBytes bounds the JWT; 0 means no bound.
 func inspect(o *offer, maxBytes int, now time.Time) error {
 	if err := o.read(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
@@ -100,8 +102,8 @@ func inspect(o *offer, maxBytes int, now time.Time) error {
 	return nil
 }
 
-// checkIssuer tells the ways of not being signed by the operator apart, as the original's answers do. Without an
-// operator only files are taken.
+// checkIssuer tells the ways of not being signed by the operator apart, as the original's answers
+// do. Without an operator only files are taken.
 func checkIssuer(o *offer) error {
 	operator, issuer := o.trust.Operator, o.head.Issuer
 	switch {
@@ -116,8 +118,8 @@ func checkIssuer(o *offer) error {
 	}
 }
 
-// decide reports whether an offer that inspect has passed may replace what is stored. errSame means that there is
-// nothing to do. The signature check, which costs most, comes after the comparisons.
+// decide reports whether an offer that inspect has passed may replace what is stored. errSame means
+// that there is nothing to do. The signature check, which costs most, comes after the comparisons.
 func (p policy) decide(o *offer, now time.Time) error {
 	stored := &o.current
 	if stored.head != nil && stored.hash == o.hash && (o.from.File || !o.expired(now)) {
@@ -143,8 +145,8 @@ func (p policy) decide(o *offer, now time.Time) error {
 	return nil
 }
 
-// compare reports whether an offer is older than what is stored or was deleted, or of the same second and the lesser
-// one.
+// compare reports whether an offer is older than what is stored or was deleted, or of the same
+// second and the lesser one.
 func (p policy) compare(o *offer, now time.Time) error {
 	if err := p.older(o, o.current.floor, now); err != nil {
 		return err
@@ -153,13 +155,15 @@ func (p policy) compare(o *offer, now time.Time) error {
 		return err
 	}
 	stored := o.current.head
-	if stored != nil && o.from.Peer && o.head.IssuedAt == stored.IssuedAt && isLess(o.hash, o.current.hash) {
+	if stored != nil && o.from.Peer && o.head.IssuedAt == stored.IssuedAt &&
+		isLess(o.hash, o.current.hash) {
 		return ErrLesser
 	}
 	return nil
 }
 
-// older refuses an offer that was issued before the served JWT. One from the far future does not count as newer.
+// older refuses an offer that was issued before the served JWT. One from the far future does not
+// count as newer.
 func (p policy) older(o *offer, floor int64, now time.Time) error {
 	if o.head.IssuedAt >= floor || p.allowOlder && !o.from.Peer || IsAhead(floor, now) {
 		return nil

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"time"
 
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
-// restInterval is how long an account must not have changed for a broadcast to be believed to have reached the
-// nats-servers in the order in which it reached this server.
+// restInterval is how long an account must not have changed for a broadcast to be believed to have
+// reached the nats-servers in the order in which it reached this server.
 const restInterval = 5 * time.Second
 
 // errSame ends a commit that has nothing to do: these claims are stored already.
@@ -28,12 +27,13 @@ type Result struct {
 	Reply   []byte   // may be anything
 }
 
-// Put is the one way in. It verifies that the operator signed the JWT for the account, compares it with what is stored,
-// commits it and has it announced. It does not wait for nats-servers. What is done differently for one way in than for
-// another follows from the Origin, see policy.go.
+// Put is the one way in. It verifies that the operator signed the JWT for the account, compares it
+// with what is stored, commits it and has it announced. It does not wait for nats-servers. What is
+// done differently for one way in than for another follows from the Origin, see policy.go.
 //
-// If it returns without an error the JWT is on stable storage and will be announced, whatever happens to this process.
-// Otherwise nothing has changed, and the error is one of those in errors.go.
+// If it returns without an error the JWT is on stable storage and will be announced, whatever
+// happens to this process. Otherwise nothing has changed, and the error is one of those in
+// errors.go.
 func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origin) (Result, error) {
 	if from.reasserts() && !trust.IsAccountKey(key) {
 		return Result{}, ErrBadSubject
@@ -44,7 +44,7 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 // putOffer is Put for an offer.
 func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
 	if o.from.offersAll() {
-		switch err := r.compareWithIndex(o); {
+		switch err := r.catalog.compare(o); {
 		case errors.Is(err, errSame):
 			return Result{}, nil
 		case err != nil:
@@ -57,25 +57,11 @@ func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
 	}
 	result, err := r.commit(ctx, o, err)
 	if o.from.reasserts() && err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) {
-		r.reassertStored(ctx, o)
+		if _, missing := r.GetLocal(ctx, o.key); missing == nil {
+			r.announcing.reassert(o)
+		}
 	}
 	return result, err
-}
-
-// compareWithIndex compares an offer with what the index knows. It looks neither at the store nor at the signature. nil
-// means that the offer may be newer.
-func (r *Registry) compareWithIndex(o *offer) error {
-	known := r.index.Get(o.key)
-	switch {
-	case !known.Servable || known.Mark != o.trust.mark:
-		return nil
-	case known.Hash == o.hash:
-		return errSame
-	}
-	if o.read() != nil || o.head.Subject != o.key {
-		return nil
-	}
-	return policy{}.older(o, known.IssuedAt, r.now())
 }
 
 // commit stores an offer, if inspect had nothing against it and the policy decides so.
@@ -100,7 +86,8 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 	return Result{}, err
 }
 
-// decide asks the policy with what is stored. The trust may have changed since the offer was inspected.
+// decide asks the policy with what is stored. The trust may have changed since the offer was
+// inspected.
 func (r *Registry) decide(o *offer, stored, tombstone []byte) error {
 	if now := r.trust.Load(); now != o.trust {
 		o.trust = now
@@ -108,30 +95,15 @@ func (r *Registry) decide(o *offer, stored, tombstone []byte) error {
 			return err
 		}
 	}
-	o.current = current{token: stored, tombstone: readTombstone(tombstone)}
-	if sys := o.trust.System; sys != nil && sys.Key == o.key {
-		o.current.floor = sys.IssuedAt
-	}
-	if stored != nil {
-		v, _ := r.verdicts.find(o.trust, o.key, stored)
-		o.current.hash = v.hash
-		if v.err == nil {
-			o.current.head = &v.head
-			o.current.floor = max(o.current.floor, v.head.IssuedAt)
-		}
-	}
+	o.current = r.catalog.lookUp(o, stored, tombstone)
 	return r.policy.decide(o, r.now())
 }
 
 // committed records an offer that is on stable storage now, and has it announced.
 func (r *Registry) committed(o *offer, seq uint64) Result {
-	now, stamp := r.now(), jwtstore.CommitStamp(seq)
-	account := newAccount(o.token, o.head, o.hash)
 	r.audit.emit(o, Accepted, "")
-	r.verdicts.put(o.key, &verdict{mark: o.trust.mark, stamp: stamp, token: o.token, hash: o.hash, head: o.head,
-		account: account})
-	r.index.Commit(o.key, jwtstore.Version{Seq: seq, Stamp: stamp, Hash: o.hash, IssuedAt: o.head.IssuedAt,
-		Expires: o.head.Expires, Mark: o.trust.mark, Servable: true}, now)
+	account := r.catalog.stored(o, seq)
+	now := r.now()
 	changedBefore := r.changed.mark(o.key, now)
 	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.key),
 		logging.Quote(o.head.ID, maxErrorBytes)))
@@ -140,7 +112,7 @@ func (r *Registry) committed(o *offer, seq uint64) Result {
 		r.announcer.Heard(o.key, seq, now)
 	} else {
 		// Of two changes in a row a nats-server may have heard the second one first.
-		result.Receipt = r.announce(o, seq)
+		result.Receipt = r.announcing.announce(o, seq)
 	}
 	return result
 }
@@ -150,7 +122,7 @@ func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
 	if !o.from.asksAgain() {
 		return Result{}, nil
 	}
-	receipt, err := r.announceAgain(ctx, o.key, o.from.Kind)
+	receipt, err := r.announcing.again(ctx, o.key, o.from.Kind)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrSave, err)
 		r.audit.refused(o, err)

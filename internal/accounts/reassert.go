@@ -18,32 +18,31 @@ const (
 	maxReassertInterval = 10 * time.Minute
 )
 
-// reassertStored announces the stored JWT again, after one was announced that may not replace it: a nats-server runs any
-// JWT that the operator signed, an older one too, and one with a directory keeps whatever it is given.
-func (r *Registry) reassertStored(ctx context.Context, o *offer) {
-	if _, err := r.GetLocal(ctx, o.key); err != nil {
-		return
-	}
-	if r.reassert.heard(o.key, o.hash, o.from.Peer) {
-		r.log.Warn(fmt.Sprintf("%s - a JWT was announced that may not replace the stored one: "+
+// reassert announces the stored JWT again, after one was announced that may not replace it. A
+// nats-server runs any JWT that the operator signed, an older one too, and one with a directory
+// keeps whatever it is given.
+func (a *announcing) reassert(o *offer) {
+	if a.reasserter.heard(o.key, o.hash, o.from.Peer, a.announceStored) {
+		a.log.Warn(fmt.Sprintf("%s - a JWT was announced that may not replace the stored one: "+
 			"the stored one is announced again", logging.ShortKey(o.key)))
-		r.announceStored(o.key)
+		a.announceStored(o.key)
 	}
 }
 
 // announceStored announces the stored JWT of an account.
-func (r *Registry) announceStored(key string) {
-	seq, err := r.committer.Touch(context.Background(), key, KindReassert)
+func (a *announcing) announceStored(key string) {
+	seq, err := a.committer.Touch(context.Background(), key, KindReassert)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // it is the configured system account, or has just been deleted
 	case err != nil:
-		r.log.Warn(fmt.Sprintf("%s - can't be announced again - %s", logging.ShortKey(key), err))
+		a.log.Warn(fmt.Sprintf("%s - can't be announced again - %s", logging.ShortKey(key), err))
 	default:
-		r.announcer.Announce(key, seq, r.now())
+		a.announcer.Announce(key, seq, a.now())
 	}
 }
 
-// reasserter keeps an account from being announced again more than once in a period, without losing the last event.
+// reasserter keeps an account from being announced again more than once in a period, without losing
+// the last event.
 //
 //	        heard                   heard
 //	(none) ──────> waiting ──────────────────> repeat
@@ -55,8 +54,6 @@ func (r *Registry) announceStored(key string) {
 //
 // The first event is announced at once. An account that is quiet is remembered for one more period.
 type reasserter struct {
-	announce func(key string) // at the end of a period in which there was another event
-
 	mu       sync.Mutex
 	accounts map[string]*reassertion
 }
@@ -77,9 +74,10 @@ type reassertion struct {
 	ends   time.Time
 }
 
-// heard notes that another JWT was announced, and reports whether the stored one is to be announced now. If another
-// account server announces the same JWT after each announcement, neither server will give in: the periods double.
-func (m *reasserter) heard(key string, other Digest, peer bool) (now bool) {
+// heard notes that another JWT was announced, and reports whether the stored one is to be announced
+// now. If it is to be announced later, announce is called then. If another account server announces
+// the same JWT after each announcement, neither server will give in: the periods double.
+func (m *reasserter) heard(key string, other Digest, peer bool, announce func(key string)) (now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.accounts[key]
@@ -101,22 +99,22 @@ func (m *reasserter) heard(key string, other Digest, peer bool) (now bool) {
 		return false
 	}
 	a.state = waiting
-	m.beginLocked(key, a)
+	m.beginLocked(key, a, announce)
 	return true
 }
 
 // beginLocked begins a period. m.mu must be held.
-func (m *reasserter) beginLocked(key string, a *reassertion) {
+func (m *reasserter) beginLocked(key string, a *reassertion, announce func(key string)) {
 	a.ends = time.Now().Add(a.period)
 	time.AfterFunc(a.period, func() {
-		if m.end(key, a) {
-			m.announce(key)
+		if m.end(key, a, announce) {
+			announce(key)
 		}
 	})
 }
 
-// end ends a period, and reports whether the stored JWT is to be announced.
-func (m *reasserter) end(key string, a *reassertion) (announce bool) {
+// end ends a period, and reports whether the stored JWT is to be announced now.
+func (m *reasserter) end(key string, a *reassertion, announce func(key string)) (now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.accounts[key] != a || time.Now().Before(a.ends) {
@@ -125,11 +123,11 @@ func (m *reasserter) end(key string, a *reassertion) (announce bool) {
 	switch a.state {
 	case repeat:
 		a.state = waiting
-		m.beginLocked(key, a)
+		m.beginLocked(key, a, announce)
 		return true
 	case waiting:
 		a.state = quiet
-		m.beginLocked(key, a)
+		m.beginLocked(key, a, announce)
 	case quiet:
 		delete(m.accounts, key)
 	}

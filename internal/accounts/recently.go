@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// maxRecent bounds the accounts that a recently remembers before it drops those whose period is over.
+// maxRecent bounds the accounts that a recently remembers before it drops those whose period is
+// over.
 const maxRecent = 4096
 
 // recently remembers for which accounts something has happened within a period.

@@ -9,14 +9,15 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// signable reports whether a refused JWT is one for the signing service: it is whole, but the operator did not sign it.
+// signable reports whether a refused JWT is one for the signing service: it is whole, but the
+// operator did not sign it.
 func (r *Registry) signable(err error) bool {
 	return r.signer != nil && r.signer.Signs() &&
 		(errors.Is(err, ErrSelfSigned) || errors.Is(err, ErrBadIssuer) || errors.Is(err, ErrUntrusted))
 }
 
-// sign has a JWT signed that the account signed itself, and puts the answer. If that is no JWT but a text, nothing has
-// changed, and the text is for the client.
+// sign has a JWT signed that the account signed itself, and puts the answer. If that is no JWT but
+// a text, nothing has changed, and the text is for the client.
 func (r *Registry) sign(ctx context.Context, o *offer) (Result, error) {
 	answer, err := r.requestSignature(ctx, o)
 	if err != nil {

@@ -9,26 +9,28 @@ import (
 
 // Store returns stored JWTs. Both stores of jwtstore meet it.
 type Store interface {
-	// Load returns what is stored for key, and its stamp. jwt is nil if the stamp is still known. The error is
-	// fs.ErrNotExist for an account that is not stored. Any other error means that the store can't be read. The caller
-	// must not change the bytes.
+	// Load returns what is stored for key, and its stamp. jwt is nil if the stamp is still known.
+	// The error is fs.ErrNotExist for an account that is not stored. Any other error means that the
+	// store can't be read. The caller must not change the bytes.
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	// Tombstone returns what was kept of a deleted account; nil if it was never deleted.
 	Tombstone(key string) ([]byte, error)
-	// Keys yields every account for which something is stored. An error says what can't be read; the walk goes on.
+	// Keys yields every account for which something is stored. An error says what can't be read;
+	// the walk goes on.
 	Keys() iter.Seq2[string, error]
 }
 
-// Committer makes a change durable. Compare and commit are one step, serialised for each account. kind is the Kind of
-// the Origin.
+// Committer makes a change durable. Compare and commit are one step, serialised for each account.
+// kind is the Kind of the Origin.
 type Committer interface {
-	// Put calls allow with what is stored (nil if that is nothing, or unreadable) and with the tombstone (nil if the
-	// account was never deleted). If allow returns nil it commits jwt, and returns the sequence number of the change once
-	// that is on stable storage. An error of allow is returned as it is. With any other error nothing has changed.
+	// Put calls allow with what is stored (nil if that is nothing, or unreadable) and with the
+	// tombstone (nil if the account was never deleted). If allow returns nil it commits jwt, and
+	// returns the sequence number of the change once that is on stable storage. An error of allow
+	// is returned as it is. With any other error nothing has changed.
 	Put(ctx context.Context, key, kind string, jwt []byte,
 		allow func(stored, tombstone []byte) error) (seq uint64, err error)
-	// Delete calls allow likewise, and commits that the tombstone which allow returns takes the JWT's place. The error is
-	// fs.ErrNotExist if nothing is stored.
+	// Delete calls allow likewise, and commits that the tombstone which allow returns takes the
+	// JWT's place. The error is fs.ErrNotExist if nothing is stored.
 	Delete(ctx context.Context, key, kind string,
 		allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error)
 	// Touch commits that the stored JWT of key is to be announced once more.
@@ -37,8 +39,9 @@ type Committer interface {
 
 // Source may have the JWT of an account that is not in the store.
 type Source interface {
-	// Find calls take with what the source has for key, one JWT after the other, until take returns nil. The error is or
-	// wraps ErrNotFound if the source has none. Any other error means that this can't be known.
+	// Find calls take with what the source has for key, one JWT after the other, until take returns
+	// nil. The error is or wraps ErrNotFound if the source has none. Any other error means that
+	// this can't be known.
 	Find(ctx context.Context, key string, take func(token []byte) error) error
 }
 
@@ -53,8 +56,8 @@ type Primary interface {
 type Signer interface {
 	// Signs reports whether there is one.
 	Signs() bool
-	// Sign returns the service's answer to a JWT that an account signed itself: a JWT signed by the operator, or a text for
-	// people. The error is a *SignError.
+	// Sign returns the service's answer to a JWT that an account signed itself: a JWT signed by the
+	// operator, or a text for people. The error is a *SignError.
 	Sign(ctx context.Context, token []byte) ([]byte, error)
 }
 

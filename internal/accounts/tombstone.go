@@ -10,8 +10,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// tombstone is what is kept of a deleted account. In the store it is the JWT, as nats-server keeps it too, and a line
-// of JSON about the order after it.
+// tombstone is what is kept of a deleted account. In the store it is the JWT, as nats-server keeps
+// it too, and a line of JSON about the order after it.
 //
 //	eyJ0eXAi…
 //	{"deleted":1795433158,"by":"O…","order":"6c0f…"}
@@ -34,7 +34,8 @@ func (o deletionOrder) tombstoneOf(token []byte) []byte {
 	return slices.Concat(bytes.TrimSpace(token), []byte{'\n'}, text, []byte{'\n'})
 }
 
-// readTombstone reads nats-server's tombstones as well, which have no line after the JWT. nil means none.
+// readTombstone reads nats-server's tombstones as well, which have no line after the JWT. nil means
+// none.
 func readTombstone(text []byte) *tombstone {
 	if text == nil {
 		return nil
@@ -51,8 +52,9 @@ func readTombstone(text []byte) *tombstone {
 	return t
 }
 
-// bars reports whether an offer may not bring the account back. The deleted JWT and older ones never may. A peer may
-// have missed the deletion: what it passes on must be newer than the order. A file always may.
+// bars reports whether an offer may not bring the account back. The deleted JWT and older ones
+// never may. A peer may have missed the deletion: what it passes on must be newer than the order. A
+// file always may.
 func (t *tombstone) bars(o *offer) error {
 	issuedAt, peer := o.head.IssuedAt, o.from.Peer
 	switch {

@@ -36,8 +36,9 @@ func (v *verdict) isAbout(t *Trust, token []byte) bool {
 	return v != nil && v.mark == t.mark && bytes.Equal(v.token, token)
 }
 
-// verdicts keeps the verdicts on stored JWTs, so that each version is verified once. What it forgets is read and
-// verified again. The store decides what is served; verdicts only saves the work.
+// verdicts keeps the verdicts on stored JWTs, so that each version is verified once. What it
+// forgets is read and verified again. The store decides what is served; verdicts only saves the
+// work.
 type verdicts struct {
 	log *slog.Logger
 
@@ -53,7 +54,8 @@ func (vs *verdicts) get(key string) *verdict {
 	return vs.byKey[key]
 }
 
-// find returns the verdict on these bytes: the one that is remembered, or a new one. It remembers nothing.
+// find returns the verdict on these bytes: the one that is remembered, or a new one. It remembers
+// nothing.
 func (vs *verdicts) find(t *Trust, key string, token []byte) (v *verdict, known bool) {
 	if v := vs.get(key); v.isAbout(t, token) {
 		return v, true
@@ -69,8 +71,8 @@ func (vs *verdicts) find(t *Trust, key string, token []byte) (v *verdict, known 
 	return v, false
 }
 
-// judge returns the verdict on what the store has returned under a stamp, and remembers it. A damaged version is logged
-// once, however often it is asked for.
+// judge returns the verdict on what the store has returned under a stamp, and remembers it. A
+// damaged version is logged once, however often it is asked for.
 func (vs *verdicts) judge(t *Trust, key string, token []byte, stamp jwtstore.Stamp) *verdict {
 	v, known := vs.find(t, key, token)
 	switch {

@@ -20,14 +20,16 @@ func WithVia(ctx context.Context, header string) context.Context {
 	return context.WithValue(ctx, viaKey{}, strings.Join(through, ", 1.1 "))
 }
 
-// Via is what WithVia keeps, with a version before each server but the first. It is "" if there are none.
+// Via is what WithVia keeps, with a version before each server but the first. It is "" if there are
+// none.
 func Via(ctx context.Context) string {
 	via, _ := ctx.Value(viaKey{}).(string)
 	return via
 }
 
-// ExtendVia returns a Via header for a question that this server passes on. The error is ErrCircle if the question has
-// come through this server already, or through so many that they must be a circle. id names this server.
+// ExtendVia returns a Via header for a question that this server passes on. The error is ErrCircle
+// if the question has come through this server already, or through so many that they must be a
+// circle. id names this server.
 func ExtendVia(ctx context.Context, id string) (header string, err error) {
 	via := Via(ctx)
 	switch {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Version is what an Index knows of one account. It tells one JWT from another, so that neither has to be read. The
-// caller makes it from the claims.
+// Version is what an Index knows of one account. It tells one JWT from another, so that neither has
+// to be read. The caller makes it from the claims.
 type Version struct {
 	Seq      uint64            // of the last change that was committed; 0: none is known
 	Stamp    Stamp             // under which the store returned the JWT; zero: nothing is stored
@@ -30,19 +30,20 @@ func (v Version) Expired(now time.Time) bool { return v.Expires > 0 && v.Expires
 // counts reports whether the version is part of the digest.
 func (v Version) counts(now time.Time) bool { return v.Servable && !v.Expired(now) }
 
-// Index holds the Version of every account, deleted ones included, and their digest. It is never the truth about the
-// JWTs: what the store returns counts.
+// Index holds the Version of every account, deleted ones included, and their digest. It is never
+// the truth about the JWTs: what the store returns counts.
 //
 //	key ──> Version        Get, Swap, Commit, All
 //	digest                 the XOR of the hashes of all servable versions that have not expired
 //
-// Each call is short and returns copies. An account that has expired leaves the digest by itself. The zero Index is
-// empty and ready. An Index may be used from any goroutine.
+// Each call is short and returns copies. An account that has expired leaves the digest by itself.
+// The zero Index is empty and ready. An Index may be used from any goroutine.
 type Index struct {
 	mu      sync.Mutex
 	entries map[string]indexEntry
 	digest  [sha256.Size]byte
-	// nextExpiry is the first moment at which an account leaves the digest, in Unix seconds; 0 means never.
+	// nextExpiry is the first moment at which an account leaves the digest, in Unix seconds; 0
+	// means never.
 	nextExpiry int64
 }
 
@@ -59,7 +60,8 @@ func (x *Index) Get(key string) Version {
 	return x.entries[key].Version
 }
 
-// Swap replaces the Version of an account, and reports whether it was still old. The sequence number stays.
+// Swap replaces the Version of an account, and reports whether it was still old. The sequence
+// number stays.
 func (x *Index) Swap(key string, old, new Version, now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -71,7 +73,8 @@ func (x *Index) Swap(key string, old, new Version, now time.Time) bool {
 	return true
 }
 
-// Commit records a change that the store has committed. It does nothing if a later change of the account is known.
+// Commit records a change that the store has committed. It does nothing if a later change of the
+// account is known.
 func (x *Index) Commit(key string, v Version, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -136,8 +139,8 @@ func (x *Index) expireLocked(now time.Time) {
 	}
 }
 
-// All yields every account for which something is stored, by key. The Index may change meanwhile; what is yielded is
-// as it is at that moment.
+// All yields every account for which something is stored, by key. The Index may change meanwhile;
+// what is yielded is as it is at that moment.
 func (x *Index) All() iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
 		x.mu.Lock()

@@ -13,18 +13,20 @@ import (
 const (
 	// missTimeout is how long the primary gets for a token that a client waits for.
 	missTimeout = time.Second
-	// maxMisses is how many tokens the primary is asked for at a time. More have to wait, within the same second.
+	// maxMisses is how many tokens the primary is asked for at a time. More have to wait, within
+	// the same second.
 	maxMisses = 64
 )
 
-// FindActivation implements activations.Source: it asks the primary for a token, for at most a second. All that want
-// the same token at the same time share a question.
+// FindActivation implements activations.Source: it asks the primary for a token, for at most a
+// second. All that want the same token at the same time share a question.
 func (r *Replica) FindActivation(ctx context.Context, hash string) (*activations.Token, error) {
 	waiting, cancel := context.WithTimeout(ctx, missTimeout+missTimeout/5)
 	defer cancel()
 	asked := r.tokenMisses.DoChan(hash+" "+accounts.Via(ctx), func() (any, error) {
 		defer r.begin()()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout) // others wait for the answer too
+		// others wait for the answer too
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout)
 		defer cancel()
 		select {
 		case r.tokenSlots <- struct{}{}:
@@ -53,10 +55,12 @@ func (r *Replica) missedToken(ctx context.Context, hash string) (*activations.To
 	case errors.Is(err, accounts.ErrCircle):
 		return nil, err
 	}
-	return nil, fmt.Errorf("%w: the primary does not answer as it should: %w", accounts.ErrUnreadable, err)
+	return nil, fmt.Errorf("%w: the primary does not answer as it should: %w",
+		accounts.ErrUnreadable, err)
 }
 
-// Refresh implements activations.Source: it asks for a stored token again in the background, if that was long ago.
+// Refresh implements activations.Source: it asks for a stored token again in the background, if
+// that was long ago.
 func (r *Replica) Refresh(hash string) {
 	r.refresh(hash, func(ctx context.Context) error {
 		_, err := r.fetchToken(ctx, hash)
@@ -64,8 +68,9 @@ func (r *Replica) Refresh(hash string) {
 	})
 }
 
-// fetchToken asks the primary for a token, stores it if possible, and returns what is to be served. That can also be a
-// token that has expired or that can't be stored. With an error it is the token that was stored before, or nil.
+// fetchToken asks the primary for a token, stores it if possible, and returns what is to be served.
+// That can also be a token that has expired or that can't be stored. With an error it is the token
+// that was stored before, or nil.
 func (r *Replica) fetchToken(ctx context.Context, hash string) (*activations.Token, error) {
 	token, err := r.ask(ctx, pathActivations+hash)
 	if err == nil {
@@ -92,8 +97,8 @@ func (r *Replica) fetchToken(ctx context.Context, hash string) (*activations.Tok
 	return t, errors.Join(refused, err)
 }
 
-// fetchExporter asks the primary for the account that has signed a token, unless that is stored. The error says that
-// the primary can't tell.
+// fetchExporter asks the primary for the account that has signed a token, unless that is stored.
+// The error says that the primary can't tell.
 func (r *Replica) fetchExporter(ctx context.Context, token []byte) error {
 	if !errors.Is(r.Activations.CheckIssuer(ctx, token), activations.ErrIssuer) {
 		return nil

@@ -18,7 +18,8 @@ import (
 // maxLineBytes bounds a JWT and a line of a pack.
 const maxLineBytes = 4 << 20
 
-// errLacking reports that the primary does not have it. Any other error means that this can't be known.
+// errLacking reports that the primary does not have it. Any other error means that this can't be
+// known.
 var errLacking = fmt.Errorf("%w: the primary does not have it", accounts.ErrNotFound)
 
 const (
@@ -30,8 +31,10 @@ const (
 // newID returns the name of a process in a Via header.
 func newID() string { return "nas-" + rand.Text()[:16] }
 
-// get returns the body of a 200, or what any other answer says: its status and the beginning of its text.
-func (r *Replica) get(ctx context.Context, path string) (body io.ReadCloser, refused *statusError, err error) {
+// get returns the body of a 200, or what any other answer says: its status and the beginning of its
+// text.
+func (r *Replica) get(ctx context.Context, path string) (body io.ReadCloser, refused *statusError,
+	err error) {
 	target, user, err := r.target(path)
 	if err != nil {
 		return nil, nil, err
@@ -57,7 +60,8 @@ func (r *Replica) get(ctx context.Context, path string) (body io.ReadCloser, ref
 		return answer.Body, nil, nil
 	}
 	defer answer.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, 4096)) // also so that the connection can be used again
+	// also so that the connection can be used again
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, 4096))
 	return nil, &statusError{answer.StatusCode, answer.Status, string(text)}, nil
 }
 
@@ -80,8 +84,8 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("server returned status %q", e.status) }
 
-// ask returns the JWT that the primary has at a path. The error is errLacking if the primary says that it has none, and
-// accounts.ErrCircle if the question has come through this server before.
+// ask returns the JWT that the primary has at a path. The error is errLacking if the primary says
+// that it has none, and accounts.ErrCircle if the question has come through this server before.
 func (r *Replica) ask(ctx context.Context, path string) ([]byte, error) {
 	body, refused, err := r.get(ctx, path)
 	if refused != nil {
@@ -97,15 +101,17 @@ func (r *Replica) ask(ctx context.Context, path string) ([]byte, error) {
 	return token, err
 }
 
-// lacking tells a primary that does not have something from one that can't say. Version 0.8.4 says of an account that it
-// does not know what every later version says of a damaged one. But 0.8.4 says the same of what is no key at all.
+// lacking tells a primary that does not have something from one that can't say. Version 0.8.4 says
+// of an account that it does not know what every later version says of a damaged one. But 0.8.4
+// says the same of what is no key at all.
 func (r *Replica) lacking(ctx context.Context, path string, refused *statusError) error {
 	says := func(text string) bool { return strings.HasPrefix(refused.text, text) }
 	switch {
 	case refused.code == http.StatusNotFound &&
 		(says("no matching account JWT") || says("No Matching JWT")):
 		return errLacking
-	case refused.code == http.StatusNotFound && strings.HasPrefix(path, pathActivations): // 1.0.3 has none at all
+	// 1.0.3 has none at all
+	case refused.code == http.StatusNotFound && strings.HasPrefix(path, pathActivations):
 		return errLacking
 	case refused.code == http.StatusInternalServerError && says("error loading JWT"):
 		if body, again, err := r.get(ctx, pathAccounts+"x"); err != nil {
@@ -129,7 +135,8 @@ type health struct {
 	warned  time.Time // when it did last
 }
 
-// note writes a line when the primary begins to be in trouble, and when that is over. err is what a question came to.
+// note writes a line when the primary begins to be in trouble, and when that is over. err is what a
+// question came to.
 func (r *Replica) note(ctx context.Context, err error) {
 	bad := err != nil && !errors.Is(err, errLacking)
 	if bad && errors.Is(context.Cause(ctx), context.Canceled) {
@@ -141,7 +148,8 @@ func (r *Replica) note(ctx context.Context, err error) {
 	switch {
 	case bad && !h.failing && (h.warned.IsZero() || now.Sub(h.warned) >= warnInterval):
 		h.failing, h.warned = true, now
-		r.Log.Warn(fmt.Sprintf("the primary does not answer as it should, what is stored is served - %s", err))
+		r.Log.Warn(fmt.Sprintf("the primary does not answer as it should, what is stored is "+
+			"served - %s", err))
 	case !bad && h.failing:
 		h.failing = false
 		r.Log.Info("the primary answers again")

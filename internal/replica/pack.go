@@ -51,7 +51,8 @@ func (r *Replica) pull(ctx context.Context) error {
 func (r *Replica) pack(ctx context.Context, query string) (lines int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silent := time.AfterFunc(r.Timeout, func() { cancel(fmt.Errorf("it says nothing for %s", r.Timeout)) })
+	silent := time.AfterFunc(r.Timeout,
+		func() { cancel(fmt.Errorf("it says nothing for %s", r.Timeout)) })
 	defer silent.Stop()
 	body, refused, err := r.get(ctx, pathPack+query)
 	switch {
@@ -98,10 +99,11 @@ type packRun struct {
 	ctx  context.Context
 	puts errgroup.Group
 
-	lines      int      // that were not empty
-	formed     int      // of which were a key and something
-	tokens     [][]byte // activation tokens: 0.8.4 has them among the accounts, and before those that have signed them
-	tokenBytes int      // of tokens
+	lines  int // that were not empty
+	formed int // of which were a key and something
+	// activation tokens: 0.8.4 has them among the accounts, and before those that have signed them
+	tokens     [][]byte
+	tokenBytes int // of tokens
 
 	mu      sync.Mutex
 	changed int    // accounts that are newer than before
@@ -186,7 +188,8 @@ func (p *packRun) end() error {
 	}
 	p.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before", p.changed))
 	if p.refused > 0 {
-		p.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is %.500q", p.refused, p.first))
+		p.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is "+
+			"%.500q", p.refused, p.first))
 	}
 	return nil
 }

@@ -11,11 +11,13 @@ import (
 )
 
 const (
-	// cacheFor is how long what the primary has said is not asked for again. Updates come over NATS.
+	// cacheFor is how long what the primary has said is not asked for again. Updates come over
+	// NATS.
 	cacheFor = time.Hour
 	// retryAfter is how long it is not asked for again after a failure.
 	retryAfter = 10 * time.Second
-	// maxRefreshes bounds what is asked for in the background at a time. The rest is asked for when it is served next.
+	// maxRefreshes bounds what is asked for in the background at a time. The rest is asked for when
+	// it is served next.
 	maxRefreshes = 32
 	// maxFresh bounds what is remembered as fresh.
 	maxFresh = 1 << 17
@@ -35,7 +37,8 @@ func (r *Replica) setFresh(name string, period time.Duration) {
 func (r *Replica) refresh(name string, ask func(ctx context.Context) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.asking[name] || len(r.asking) >= maxRefreshes || r.Now().Before(r.fresh[name]) || r.life.Err() != nil {
+	if r.asking[name] || len(r.asking) >= maxRefreshes || r.Now().Before(r.fresh[name]) ||
+		r.life.Err() != nil {
 		return
 	}
 	r.asking[name] = true
@@ -46,7 +49,8 @@ func (r *Replica) refresh(name string, ask func(ctx context.Context) error) {
 		case errors.Is(err, accounts.ErrNotFound):
 			r.setFresh(name, cacheFor)
 		case err != nil:
-			r.Log.Debug(fmt.Sprintf("%s - primary did not return with status OK - %s", logging.ShortKey(name), err))
+			r.Log.Debug(fmt.Sprintf("%s - primary did not return with status OK - %s",
+				logging.ShortKey(name), err))
 			r.setFresh(name, retryAfter)
 		}
 		r.mu.Lock()

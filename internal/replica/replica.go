@@ -1,14 +1,15 @@
 // Package replica follows a primary account server over HTTP.
 //
-//	at the start   GET <primary>/jwt/v1/pack?max=N       each line is put, again and again until it works once   pack.go
-//	a miss         GET <primary>/jwt/v1/accounts/<key>   within a second                                         source.go
-//	a hit          the same in the background, if the last answer is older than cacheFor                         refresh.go
+//	at the start  GET …/jwt/v1/pack?max=N      each line is put; until it works once       pack.go
+//	a miss        GET …/jwt/v1/accounts/<key>  within a second                             source.go
+//	a hit         the same in the background   if the last answer is older than an hour    refresh.go
 //
-// Activation tokens are asked for like accounts (activation.go). How the primary is asked and what its answers mean is
-// in ask.go. What may be stored of its answers is the business of package accounts, whose Primary a Replica is.
+// Activation tokens are asked for like accounts (activation.go). How the primary is asked and what
+// its answers mean is in ask.go. What may be stored of its answers is the business of package
+// accounts, whose Primary a Replica is.
 //
-// A Replica may be used from any goroutine, also before Run and after it. Once Run has returned nothing happens in the
-// background any more.
+// A Replica may be used from any goroutine, also before Run and after it. Once Run has returned
+// nothing happens in the background any more.
 package replica
 
 import (
@@ -28,7 +29,8 @@ import (
 
 // Options is what a Replica needs.
 type Options struct {
-	Primary     string        // URL up to the host, or up to a path before /jwt/v1; may hold a user and a password
+	// URL up to the host, or up to a path before /jwt/v1; may hold a user and a password
+	Primary     string
 	Timeout     time.Duration // of the primary's answer, and between parts of a pack
 	MaxPack     int           // accounts to ask for at the start; 0 asks for none, below 0 for all
 	Accounts    *accounts.Registry
@@ -80,8 +82,8 @@ func New(o Options) *Replica {
 	return r
 }
 
-// Run asks for the initial pack until that works. It returns when ctx has ended and nothing happens in the background
-// any more.
+// Run asks for the initial pack until that works. It returns when ctx has ended and nothing happens
+// in the background any more.
 func (r *Replica) Run(ctx context.Context) {
 	defer r.client.CloseIdleConnections()
 	defer r.stop()
@@ -96,7 +98,8 @@ func (r *Replica) Run(ctx context.Context) {
 		}
 		if text := err.Error(); text != warned && ctx.Err() == nil {
 			warned = text
-			r.Log.Warn(fmt.Sprintf("unable to initialize from primary, %s, will use what is on disk", text))
+			r.Log.Warn(fmt.Sprintf("unable to initialize from primary, %s, will use what is on "+
+				"disk", text))
 		}
 		pause(ctx, wait)
 	}

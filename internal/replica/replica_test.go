@@ -108,7 +108,8 @@ func lacks(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "no matching account JWT\n")
 }
 
-// TestManyAskAtOnce for what is stored and for what is not: the primary is not asked for what it has just said.
+// TestManyAskAtOnce for what is stored and for what is not: the primary is not asked for what it
+// has just said.
 func TestManyAskAtOnce(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -188,11 +189,15 @@ func TestWhatIsStoredIsAskedForInTheBackground(t *testing.T) {
 	}
 }
 
-// TestThePrimarysAnswers to a miss. That there is no account is certain only if the primary says so as an account server does.
+// TestThePrimarysAnswers to a miss. That there is no account is certain only if the primary says so
+// as an account server does.
 func TestThePrimarysAnswers(t *testing.T) {
 	t.Parallel()
 	var answer atomic.Pointer[http.HandlerFunc]
-	o, r, store := following(t, func(w http.ResponseWriter, q *http.Request) { (*answer.Load())(w, q) }, nil)
+	o, r, store := following(t, func(w http.ResponseWriter, q *http.Request) {
+		(*answer.Load())(w,
+			q)
+	}, nil)
 	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	says := func(status int, text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -201,7 +206,8 @@ func TestThePrimarysAnswers(t *testing.T) {
 		}
 	}
 	good := string(o.Account(t, a))
-	expired := string(jwttest.Sign(t, o.Key, a, time.Now().Add(-time.Hour), func(c *jwt.AccountClaims) { c.Expires = time.Now().Unix() - 60 }))
+	expired := string(jwttest.Sign(t, o.Key, a, time.Now().Add(-time.Hour),
+		func(c *jwt.AccountClaims) { c.Expires = time.Now().Unix() - 60 }))
 	const served, stored = true, true
 	for _, c := range []struct {
 		name           string
@@ -209,8 +215,10 @@ func TestThePrimarysAnswers(t *testing.T) {
 		served, stored bool
 		want           error
 	}{
-		{"it does not know it", says(404, "no matching account JWT\n"), !served, !stored, accounts.ErrNotFound},
-		{"it is 0.8.4 and does not know it", says(500, "error loading JWT\n"), !served, !stored, accounts.ErrNotFound},
+		{"it does not know it", says(404, "no matching account JWT\n"), !served, !stored,
+			accounts.ErrNotFound},
+		{"it is 0.8.4 and does not know it", says(500, "error loading JWT\n"), !served, !stored,
+			accounts.ErrNotFound},
 		{"it is a later one, and what it has is damaged", func(w http.ResponseWriter, q *http.Request) {
 			if q.URL.Path == "/jwt/v1/accounts/x" {
 				lacks(w, q)
@@ -218,19 +226,23 @@ func TestThePrimarysAnswers(t *testing.T) {
 			}
 			says(500, "error loading JWT\n")(w, q)
 		}, !served, !stored, accounts.ErrUnreadable},
-		{"there is no account server", says(404, "404 page not found\n"), !served, !stored, accounts.ErrUnreadable},
+		{"there is no account server", says(404, "404 page not found\n"), !served, !stored,
+			accounts.ErrUnreadable},
 		{"a gateway is in trouble", says(500, "bad gateway"), !served, !stored, accounts.ErrUnreadable},
 		{"it can't say now", says(503, "error loading JWT\n"), !served, !stored, accounts.ErrUnreadable},
 		{"it wants a password", says(401, ""), !served, !stored, accounts.ErrUnreadable},
-		{"it breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, !served, !stored, accounts.ErrUnreadable},
+		{"it breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			!served, !stored, accounts.ErrUnreadable},
 		{"it sends half of it", func(w http.ResponseWriter, q *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(good)))
 			says(200, good[:len(good)/2])(w, q)
 		}, !served, !stored, accounts.ErrUnreadable},
 		{"it says something else", says(200, "<html>"), !served, !stored, accounts.ErrUnreadable},
 		{"it says nothing", says(200, ""), !served, !stored, accounts.ErrUnreadable},
-		{"it has another one's", says(200, string(o.Account(t, other))), !served, !stored, accounts.ErrUnreadable},
-		{"it has another operator's", says(200, string(jwttest.NewOperator(t).Account(t, a))), !served, !stored, accounts.ErrUnreadable},
+		{"it has another one's", says(200, string(o.Account(t, other))), !served, !stored,
+			accounts.ErrUnreadable},
+		{"it has another operator's", says(200, string(jwttest.NewOperator(t).Account(t, a))),
+			!served, !stored, accounts.ErrUnreadable},
 		{"what it has has expired", says(200, expired), served, !stored, nil},
 		{"it has it", says(200, good), served, stored, nil},
 	} {
@@ -304,8 +316,8 @@ func TestADamagedFileIsMendedFromThePrimary(t *testing.T) {
 	}
 }
 
-// TestManyUnknownAccountsAreBounded: no more than 64 questions at a time, one for each account, and no one waits for longer than
-// a second.
+// TestManyUnknownAccountsAreBounded: no more than 64 questions at a time, one for each account, and
+// no one waits for longer than a second.
 func TestManyUnknownAccountsAreBounded(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -411,7 +423,10 @@ func TestAPasswordSurvivesARedirect(t *testing.T) {
 			return
 		}
 		_, _ = w.Write(*token.Load())
-	}, func(o *replica.Options) { o.Primary = strings.Replace(o.Primary, "http://", "http://u:hush@", 1) })
+	}, func(o *replica.Options) {
+		o.Primary = strings.Replace(o.Primary, "http://",
+			"http://u:hush@", 1)
+	})
 	a := jwttest.NewAccount(t)
 	good := o.Account(t, a)
 	token.Store(&good)
@@ -432,11 +447,13 @@ func TestTroubleIsSaidOnce(t *testing.T) {
 		}
 		lacks(w, q)
 	}, func(o *replica.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	for _, now := range []bool{false, true, true, false, true, false} { // the second time is within a minute
+	// the second time is within a minute
+	for _, now := range []bool{false, true, true, false, true, false} {
 		bad.Store(now)
 		_, _ = r.Get(t.Context(), jwttest.NewAccount(t).ID)
 	}
-	if said := log.String(); strings.Count(said, "502 Bad Gateway") != 1 || strings.Count(said, "answers again") != 1 {
+	if said := log.String(); strings.Count(said, "502 Bad Gateway") != 1 ||
+		strings.Count(said, "answers again") != 1 {
 		t.Errorf("it says\n%s", said)
 	}
 }
@@ -511,8 +528,10 @@ func TestTheInitialPack(t *testing.T) {
 		says      string
 	}{
 		{"everything", 10, 10, map[string]int{"max=10": 1}, "initialized from primary, 3 accounts"},
-		{"as much as was asked for", 3, 10, map[string]int{"max=3": 1}, "the primary may have more than the 3 accounts"},
-		{"more was asked for than the primary gives", 10, 5, map[string]int{"max=10": 1, "": 1}, "the primary may have more"},
+		{"as much as was asked for", 3, 10, map[string]int{"max=3": 1},
+			"the primary may have more than the 3 accounts"},
+		{"more was asked for than the primary gives", 10, 5, map[string]int{"max=10": 1, "": 1},
+			"the primary may have more"},
 		{"without a limit", -1, 10, map[string]int{"max=-1": 1}, "initialized from primary, 3 accounts"},
 		{"none", 0, 10, map[string]int{}, "skipping initial JWT pack from primary"},
 	} {
@@ -564,16 +583,23 @@ func TestWhatIsNoPackIsAskedForAgain(t *testing.T) {
 	o, r, _ := following(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, *pack.Load()) },
 		func(o *replica.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	stop := run(t, r)
-	natstest.Eventually(t, "it is said", func() bool { return strings.Contains(log.String(), "what it sends is no pack") })
+	natstest.Eventually(t, "it is said", func() bool {
+		return strings.Contains(log.String(),
+			"what it sends is no pack")
+	})
 	a := jwttest.NewAccount(t)
-	good := "a line that is none\n" + strings.Repeat("x", 5<<20) + "\n" + a.ID + "|" + string(o.Account(t, a))
+	good := "a line that is none\n" + strings.Repeat("x", 5<<20) + "\n" + a.ID + "|" +
+		string(o.Account(t, a))
 	pack.Store(&good)
-	natstest.Eventually(t, "the pack is here", func() bool { return strings.Contains(log.String(), "2 entries of the primary's pack are refused") })
+	natstest.Eventually(t, "the pack is here", func() bool {
+		return strings.Contains(log.String(),
+			"2 entries of the primary's pack are refused")
+	})
 	stop()
 }
 
-// TestActivations: nobody has asked for the account that has signed one; an hour later a newer one is asked for; and that there is
-// none is only known from the primary.
+// TestActivations: nobody has asked for the account that has signed one; an hour later a newer one
+// is asked for; and that there is none is only known from the primary.
 func TestActivations(t *testing.T) {
 	t.Parallel()
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -635,7 +661,8 @@ func TestActivations(t *testing.T) {
 		c.ImportSubject, c.Expires = "bar", time.Now().Unix()-60
 	})
 	has("/jwt/v1/activations/"+other, string(expired))
-	if got, err := r.Activations.Get(t.Context(), other); err != nil || string(got.JWT) != string(expired) {
+	if got, err := r.Activations.Get(t.Context(), other); err != nil ||
+		string(got.JWT) != string(expired) {
 		t.Errorf("an expired one: %v, %v", got, err)
 	}
 
@@ -655,12 +682,16 @@ func TestARefreshThatFailedIsNoAnswer(t *testing.T) {
 	var answer atomic.Pointer[[]byte]
 	var clock atomic.Int64
 	start := time.Now()
-	o, r, store := following(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*answer.Load()) },
+	o, r, store := following(t, func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = w.Write(*answer.Load())
+	},
 		func(o *replica.Options) {
 			o.Now = func() time.Time { return start.Add(time.Duration(clock.Load()) * time.Second) }
 		})
 	a := jwttest.NewAccount(t)
-	first, second, page := jwttest.Sign(t, o.Key, a, start.Add(-time.Hour)), o.Account(t, a), []byte("<html>")
+	first, second, page := jwttest.Sign(t, o.Key, a, start.Add(-time.Hour)), o.Account(t,
+		a), []byte("<html>")
 	if _, err := store.Put(t.Context(), a.ID, "test", first, func(_, _ []byte) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -679,7 +710,8 @@ func TestARefreshThatFailedIsNoAnswer(t *testing.T) {
 	}
 }
 
-// TestOneQuestionDoesNotSpoilAnother: what a client says of its way goes on with its own question only, as far as it is a way.
+// TestOneQuestionDoesNotSpoilAnother: what a client says of its way goes on with its own question
+// only, as far as it is a way.
 func TestOneQuestionDoesNotSpoilAnother(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -16,7 +16,8 @@ func (r *Replica) Find(ctx context.Context, key string, take func(token []byte) 
 	return nil
 }
 
-// Served implements accounts.Primary: it asks for a stored account again in the background, if that was long ago.
+// Served implements accounts.Primary: it asks for a stored account again in the background, if that
+// was long ago.
 func (r *Replica) Served(key string) {
 	r.refresh(key, func(ctx context.Context) error {
 		_, err := r.Accounts.Refresh(ctx, key, r)

@@ -13,17 +13,21 @@ import (
 )
 
 const (
-	// findTimeout is how long other servers get to answer. A nats-server that waits for this one does so for 1.9 s.
+	// findTimeout is how long other servers get to answer. A nats-server that waits for this one
+	// does so for 1.9 s.
 	findTimeout = time.Second
-	// emptyTimeout is how long they get once one of them has said that it does not know the account.
+	// emptyTimeout is how long they get once one of them has said that it does not know the
+	// account.
 	emptyTimeout = 250 * time.Millisecond
 	// retryInterval is how long an account that no server knew is not asked for again.
 	retryInterval = 3 * time.Second
-	// maxQuestions bounds the questions in a second. A client that invents keys does not make every server look them up.
+	// maxQuestions bounds the questions in a second. A client that invents keys does not make every
+	// server look them up.
 	maxQuestions = 50
 	// maxUnknown bounds the accounts that are remembered as unknown.
 	maxUnknown = 4096
-	// maxAnswers bounds the answers to one question that wait to be read. It is more than there are servers.
+	// maxAnswers bounds the answers to one question that wait to be read. It is more than there are
+	// servers.
 	maxAnswers = 16
 )
 
@@ -74,8 +78,8 @@ func (f *finder) setUnknown(key string, now time.Time) {
 	f.unknown[key] = now.Add(retryInterval)
 }
 
-// Find implements accounts.Source: it asks all servers on NATS. The error is always accounts.ErrNotFound. A server that
-// knows the account may not be connected.
+// Find implements accounts.Source: it asks all servers on NATS. The error is always
+// accounts.ErrNotFound. A server that knows the account may not be connected.
 func (c *Client) Find(ctx context.Context, key string, take func(token []byte) error) error {
 	conn := c.finder.begin(key, time.Now())
 	if conn == nil {
@@ -118,7 +122,8 @@ func (c *Client) takeFirst(
 		if err == nil {
 			return true
 		}
-		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key), quote(err))
+		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key),
+			quote(err))
 		c.refusals.Warn(text)
 	}
 }
