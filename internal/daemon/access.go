@@ -107,7 +107,7 @@ func (d *daemon) serverOptions(c config.Config, trust anchors, a access, f *foll
 // newAPI returns the handler of HTTP requests.
 func (d *daemon) newAPI(c config.Config, trust anchors, a access, f *follower) *httpapi.API {
 	o := httpapi.Options{
-		Gate:        d.registry,
+		Accounts:    d.registry,
 		Activations: d.activations,
 		MaxPack:     c.MaxPack,
 		ReadOnly:    d.Config.Store.ReadOnly,
@@ -117,7 +117,7 @@ func (d *daemon) newAPI(c config.Config, trust anchors, a access, f *follower) *
 		o.ReadOnly, o.Primary = true, config.Blanked(f.of.url)
 	}
 	if a.policy != nil {
-		o.Guard = auth.NewAuthorizer(*a.policy, d.logins)
+		o.Authorizer = auth.NewAuthorizer(*a.policy, d.logins)
 	}
 	if trust.Operator != nil {
 		o.Operator = trust.Operator.Token()

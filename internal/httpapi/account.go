@@ -64,8 +64,9 @@ func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-// getAccount serves an account's JWT. The order is the original's: text comes before decode, and either before
-// everything below. An expired JWT with check is a 404 even if the client knows it, and a 304 announces nothing.
+// getAccount serves an account's JWT. The order is the original's: text comes before decode, and
+// either before everything below. An expired JWT with check is a 404 even if the client knows it,
+// and a 304 announces nothing.
 func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) error {
 	f := readFlags(r)
 	switch {
@@ -78,7 +79,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	if f.text || f.decode {
 		return a.showStored(w, r, key, f)
 	}
-	account, err := a.gate.Get(r.Context(), key)
+	account, err := a.accounts.Get(r.Context(), key)
 	switch {
 	case err != nil:
 		return err
@@ -93,7 +94,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	if f.notify {
 		a.log.trace(r, "trying to send notification for - ", key)
 		// The request counts even if the client has left.
-		if err := a.gate.Announce(context.WithoutCancel(r.Context()), key); err != nil {
+		if err := a.accounts.Announce(context.WithoutCancel(r.Context()), key); err != nil {
 			return err
 		}
 	}
@@ -104,7 +105,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 
 // showStored sends what is stored for an account, verified or not.
 func (a *API) showStored(w http.ResponseWriter, r *http.Request, key string, f flags) error {
-	stored, err := a.gate.GetRaw(r.Context(), key)
+	stored, err := a.accounts.GetRaw(r.Context(), key)
 	if err != nil {
 		return err
 	}
@@ -129,8 +130,8 @@ func sendText(w http.ResponseWriter, token []byte, f flags) error {
 	return nil
 }
 
-// isKnown reports whether the client has this version. As with the original the ETag may stand anywhere, also weak or in
-// a list. "*" does not match.
+// isKnown reports whether the client has this version. As with the original the ETag may stand
+// anywhere, also weak or in a list. "*" does not match.
 func isKnown(ifNoneMatch []string, etag string) bool {
 	for _, v := range ifNoneMatch {
 		if strings.Contains(v, etag) {
@@ -140,10 +141,12 @@ func isKnown(ifNoneMatch []string, etag string) bool {
 	return false
 }
 
-// sendJWT is the hot path. All values that differ share one allocation, and the keys have net/http's own spelling.
+// sendJWT is the hot path. All values that differ share one allocation, and the keys have
+// net/http's own spelling.
 func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 	h := w.Header()
-	values := []string{account.ETag, cacheControl(account.Expires, a.now()), strconv.Itoa(len(account.JWT))}
+	values := []string{account.ETag, cacheControl(account.Expires, a.now()),
+		strconv.Itoa(len(account.JWT))}
 	h["Etag"] = values[0:1:1]
 	h["Cache-Control"] = values[1:2:2]
 	h["Content-Length"] = values[2:3:3]
@@ -153,8 +156,9 @@ func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 
 const staleForAnHour = ", stale-while-revalidate=3600, stale-if-error=3600"
 
-// cacheControl lets a JWT be kept until it expires. One that never expires is asked for again each time, and so is one
-// that has expired. The original sends a negative age for that, which not every cache understands.
+// cacheControl lets a JWT be kept until it expires. One that never expires is asked for again each
+// time, and so is one that has expired. The original sends a negative age for that, which not every
+// cache understands.
 func cacheControl(expires int64, now time.Time) string {
 	left := int64(0)
 	if expires > 0 {
@@ -181,7 +185,8 @@ func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) erro
 	return nil
 }
 
-// sendEmpty sends an answer without a body. It says so, since an answer to HEAD would leave that open.
+// sendEmpty sends an answer without a body. It says so, since an answer to HEAD would leave that
+// open.
 func sendEmpty(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(status)

@@ -1,8 +1,8 @@
 package httpapi_test
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -39,27 +39,29 @@ func userKey(t *testing.T) nkeys.KeyPair {
 	return key
 }
 
-// Activations are let in from accounts that are stored, and served by their hash.
+// Activations of stored accounts are stored, and served by their hash.
 func TestActivationsOverHTTP(t *testing.T) {
 	o := jwttest.NewOperator(t)
 	trusted, err := trust.Parse([]byte(o.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var clock atomic.Int64 // seconds that the gate's clock is ahead
-	store, said := jwtstore.NewMemory(true), &published{}
+	var clock atomic.Int64 // seconds that the registry's clock is ahead
+	store, published := jwtstore.NewMemory(true), &published{}
 	now := func() time.Time { return time.Now().Add(time.Duration(clock.Load()) * time.Second) }
-	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
+	registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
 		Trust: accounts.Trust{Operator: trusted}, Now: now})
-	tokens := activations.New(activations.Options{Accounts: gate, Store: store, Connection: &announcer{},
-		Publisher: said, Now: now})
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: gate, Activations: tokens}))
+	tokens := activations.New(activations.Options{Accounts: registry, Store: store,
+		Connection: &announcer{},
+		Publisher:  published, Now: now})
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Accounts: registry, Activations: tokens}))
 	t.Cleanup(web.Close)
 	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	signing, _ := nkeys.CreateAccount()
 	signingKey, _ := signing.PublicKey()
 	account := o.Account(t, exporter, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signingKey) })
-	if _, err := gate.Put(context.Background(), exporter.ID, account, accounts.Origin{Kind: accounts.KindHTTP}); err != nil {
+	origin := accounts.Origin{Kind: accounts.KindHTTP}
+	if _, err := registry.Put(t.Context(), exporter.ID, account, origin); err != nil {
 		t.Fatal(err)
 	}
 	token := func(signer nkeys.KeyPair, at time.Time, edits ...func(*jwt.ActivationClaims)) []byte {
@@ -85,42 +87,55 @@ func TestActivationsOverHTTP(t *testing.T) {
 		body   string
 	}{
 		{"nothing", nil, 400, "bad activation JWT in request\n"},
-		{"a line end within it (B6)", append(good[:len(good)-9:len(good)-9], append([]byte{'\n'}, good[len(good)-9:]...)...), 400, "bad activation JWT in request\n"},
-		{"a large one", token(exporter.Key, issued, func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) }), 413, "the activation JWT is larger than 16384 bytes\n"},
+		{"a line end within it (B6)", append(good[:len(good)-9:len(good)-9],
+			append([]byte{'\n'}, good[len(good)-9:]...)...), 400, "bad activation JWT in request\n"},
+		{"a large one", token(exporter.Key, issued,
+			func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) }), 413,
+			"the activation JWT is larger than 16384 bytes\n"},
 		{"a user's", token(userKey(t), issued), 400, "bad activation JWT in request\n"},
 		{"garbage", []byte("x"), 400, "bad activation JWT in request\n"},
 		{"an account's JWT", account, 400, "bad activation hash in request\n"},
 		{"a broken signature", jwttest.Flip(good), 400, "bad activation JWT in request\n"},
-		{"of an account that is not stored", token(unknown.Key, issued), 400, "bad activation JWT Issuer in request\n"},
+		{"of an account that is not stored", token(unknown.Key, issued), 400,
+			"bad activation JWT Issuer in request\n"},
 		{"of the operator", token(o.Key, issued), 400, "bad activation JWT Issuer in request\n"},
-		{"for no account", token(exporter.Key, issued, func(c *jwt.ActivationClaims) { c.Subject = o.ID }), 400, "bad activation JWT Subject in request\n"},
-		{"of a key that is not the account's", token(unknown.Key, issued, viaSigning), 400, "bad activation JWT Issuer in request\n"},
-		{"expired", token(exporter.Key, issued, func(c *jwt.ActivationClaims) { c.Expires = issued.Unix() - 10 }), 400, ""},
+		{"for no account", token(exporter.Key, issued,
+			func(c *jwt.ActivationClaims) { c.Subject = o.ID }), 400,
+			"bad activation JWT Subject in request\n"},
+		{"of a key that is not the account's", token(unknown.Key, issued, viaSigning), 400,
+			"bad activation JWT Issuer in request\n"},
+		{"expired", token(exporter.Key, issued,
+			func(c *jwt.ActivationClaims) { c.Expires = issued.Unix() - 10 }), 400, ""},
 		{"from the future", token(exporter.Key, issued.Add(time.Hour)), 400, ""},
 		{"a good one", good, 200, ""},
 		{"the same", good, 200, ""},
 		{"an older one", token(exporter.Key, issued.Add(-time.Hour)), 409, ""},
 		{"one of a signing key", token(signing, issued, viaSigning), 200, ""},
 	} {
-		if status, body := send(c.token); status != c.status || c.body != "" && body != c.body || c.status == 200 && body != "" {
+		if status, body := send(c.token); status != c.status || c.body != "" && body != c.body ||
+			c.status == 200 && body != "" {
 			t.Errorf("%s: %d %q", c.name, status, body)
 		}
 	}
-	if len(*said) != 3 || (*said)[0] != exporter.ID+" "+hash || !strings.HasPrefix((*said)[2], signingKey) {
-		t.Errorf("announced: %q", *said)
+	if len(*published) != 3 || (*published)[0] != exporter.ID+" "+hash ||
+		!strings.HasPrefix((*published)[2], signingKey) {
+		t.Errorf("announced: %q", *published)
 	}
 	for path, want := range map[string]string{
-		hash: string(good), hash + "?text=true": string(good), hash[:52]: "No Matching JWT\n", exporter.ID: "No Matching JWT\n",
+		hash: string(good), hash + "?text=true": string(good), hash[:52]: "No Matching JWT\n",
+		exporter.ID:                      "No Matching JWT\n",
 		strings.Repeat("A", 52) + "====": "No Matching JWT\n", "*": "No Matching JWT\n",
 	} {
 		if _, body := fetch(t, web.URL+"/jwt/v1/activations/"+path); body != want {
 			t.Errorf("%s: %q", path, body)
 		}
 	}
-	if _, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash+"?decode=true"); !strings.Contains(body, `"kind": "stream"`) {
+	_, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash+"?decode=true")
+	if !strings.Contains(body, `"kind": "stream"`) {
 		t.Errorf("decoded: %s", body)
 	}
-	if _, body := fetch(t, web.URL+"/jwt/v1/pack"); strings.Count(body, "|") != 0 && strings.Contains(body, hash) {
+	if _, body := fetch(t, web.URL+"/jwt/v1/pack"); strings.Count(body, "|") != 0 &&
+		strings.Contains(body, hash) {
 		t.Errorf("the pack has %q", body)
 	}
 	get := func(query, tag string) (int, string) {
@@ -136,43 +151,49 @@ func TestActivationsOverHTTP(t *testing.T) {
 		return r.StatusCode, r.Header.Get("Etag")
 	}
 	_, tag := get("?check=true", "")
-	if status, _ := get("?notify=true", `"x", W/`+tag); status != 304 || len(*said) != 3 {
-		t.Errorf("a known one: %d, %d announcements", status, len(*said))
+	if status, _ := get("?notify=true", `"x", W/`+tag); status != 304 || len(*published) != 3 {
+		t.Errorf("a known one: %d, %d announcements", status, len(*published))
 	}
-	issued = issued.Add(6 * time.Second) // the gate's clock
+	issued = issued.Add(6 * time.Second) // the registry's clock
 	clock.Store(6)
 	for range 3 {
 		if status, _ := get("?notify=true", ""); status != 200 {
 			t.Errorf("notify: %d", status)
 		}
 	}
-	if len(*said) != 4 {
-		t.Errorf("announced: %q", *said)
+	if len(*published) != 4 {
+		t.Errorf("announced: %q", *published)
 	}
 	for _, damaged := range [][]byte{[]byte("junk"), token(signing, issued, viaSigning), account} {
-		if _, err := store.Put(t.Context(), hash, "hand", damaged, func(_, _ []byte) error { return nil }); err != nil {
+		if _, err := store.Put(t.Context(), hash, "hand", damaged, always); err != nil {
 			t.Fatal(err)
 		}
-		if status, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash); status != 500 || body != "error loading JWT\n" {
+		if status, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash); status != 500 ||
+			body != "error loading JWT\n" {
 			t.Errorf("damaged: %d %q", status, body)
 		}
-		if status, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash+"?text=true"); status != 200 || body != string(damaged) {
+		status, body := fetch(t, web.URL+"/jwt/v1/activations/"+hash+"?text=true")
+		if status != 200 || body != string(damaged) {
 			t.Errorf("damaged, as text: %d %q", status, body)
 		}
 		if status, body := send(good); status != 200 {
 			t.Errorf("it is not mended: %d %s", status, body)
 		}
 	}
-	byOperator := map[string][]byte{"of version 2": token(o.Key, issued), "of version 1": jwttest.EncodeRaw(t, o.Key, `{"typ":"jwt","alg":"ed25519"}`,
-		[]byte(`{"jti":"X","iat":1600000000,"iss":"`+o.ID+`","name":"act","sub":"`+importer.ID+`","type":"activation","nats":{"subject":"foo","type":"stream"}}`), false)}
+	byOperator := map[string][]byte{"of version 2": token(o.Key, issued),
+		"of version 1": jwttest.EncodeRaw(t, o.Key, `{"typ":"jwt","alg":"ed25519"}`,
+			fmt.Appendf(nil, `{"jti":"X","iat":1600000000,"iss":%q,"name":"act","sub":%q,"type":"activation",
+				"nats":{"subject":"foo","type":"stream"}}`, o.ID, importer.ID), false)}
 	for name, body := range byOperator {
 		r, err := http.Post(web.URL+"/jwt/v1/accounts/"+importer.ID, "", strings.NewReader(string(body)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Body.Close()
-		if _, err := gate.GetLocal(t.Context(), importer.ID); r.StatusCode != 400 || !errors.Is(err, accounts.ErrNotFound) {
-			t.Errorf("B46: the operator's activation %s as an account's JWT: %d, %v", name, r.StatusCode, err)
+		if _, err := registry.GetLocal(t.Context(), importer.ID); r.StatusCode != 400 ||
+			!errors.Is(err, accounts.ErrNotFound) {
+			t.Errorf("B46: the operator's activation %s as an account's JWT: %d, %v", name,
+				r.StatusCode, err)
 		}
 	}
 	if status, _ := fetch(t, web.URL+"/jwt/v1/accounts/"+hash); status != 404 {

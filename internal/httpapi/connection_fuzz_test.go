@@ -17,45 +17,50 @@ import (
 	"nats-account-server/internal/httpserver"
 )
 
-// FuzzConnection sends any bytes over a connection and hangs up. The answers are HTTP, no request makes the handler
-// panic, and nothing but the one valid JWT is stored.
+// FuzzConnection sends any bytes over a connection and closes it. The answers are HTTP, no request
+// makes the handler panic, and nothing but the one valid JWT is stored.
 func FuzzConnection(f *testing.F) {
-	b, a, valid := fixedBench(f)
-	fill := strings.NewReplacer("$A", "/jwt/v1/accounts/"+a.ID, "$JWT", string(valid), "$HEXLEN", "1", "$LEN", itoa(len(valid)))
-	f.Add([]byte(fill.Replace("POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: $LEN\r\n\r\n$JWTGET $A?decode=true HTTP/1.1\r\nHost: x\r\n\r\n")))
-	f.Add([]byte(fill.Replace("HEAD $A HTTP/1.1\r\nHost: x\r\n\r\nOPTIONS $A HTTP/1.1\r\nHost: x\r\nOrigin: y\r\n\r\nGET /JWT/v1//help HTTP/1.0\r\n\r\n")))
-	f.Add([]byte(fill.Replace("POST $A HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n3\r\neyJ\r\n0\r\nX: y\r\n\r\n")))
+	env, a, valid := fixedEnvironment(f)
+	fill := strings.NewReplacer("$A", "/jwt/v1/accounts/"+a.ID, "$JWT", string(valid), "$HEXLEN",
+		"1", "$LEN", itoa(len(valid)))
+	f.Add([]byte(fill.Replace("POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: " +
+		"$LEN\r\n\r\n$JWTGET $A?decode=true HTTP/1.1\r\nHost: x\r\n\r\n")))
+	f.Add([]byte(fill.Replace("HEAD $A HTTP/1.1\r\nHost: x\r\n\r\nOPTIONS $A HTTP/1.1\r\nHost: " +
+		"x\r\nOrigin: y\r\n\r\nGET /JWT/v1//help HTTP/1.0\r\n\r\n")))
+	f.Add([]byte(fill.Replace("POST $A HTTP/1.1\r\nHost: x\r\nExpect: " +
+		"100-continue\r\nTransfer-Encoding: chunked\r\n\r\n3\r\neyJ\r\n0\r\nX: y\r\n\r\n")))
 	for _, row := range hostileRows {
 		if len(row.send) < 10<<10 {
 			f.Add([]byte(fill.Replace(row.send)))
 		}
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		for id := range b.store.tokens {
-			delete(b.store.tokens, id)
+		for id := range env.store.tokens {
+			delete(env.store.tokens, id)
 		}
-		b.log.kept = nil
+		env.forget()
 		var methods []string
 		var answers []byte
-		synctest.Test(t, func(t *testing.T) { answers, methods = converse(b, sent) })
+		synctest.Test(t, func(t *testing.T) { answers, methods = converse(env, sent) })
 		checkAnswers(t, answers, methods)
-		for id, token := range b.store.tokens {
+		for id, token := range env.store.tokens {
 			if id != a.ID || !bytes.Equal(token, valid) {
 				t.Errorf("stored for %q: %q", id, token)
 			}
 		}
-		for _, line := range b.log.kept {
-			if strings.Contains(line, "panic") || len(line) > 2000 || strings.ContainsAny(line, "\r\n\x00\x1b") {
+		for _, line := range env.log.kept {
+			if strings.Contains(line, "panic") || len(line) > 2000 ||
+				strings.ContainsAny(line, "\r\n\x00\x1b") {
 				t.Errorf("log: %q", line)
 			}
 		}
 	})
 }
 
-// converse gives the daemon's kind of server one connection. It returns what was answered, and the methods of the
-// requests that reached the handler.
-func converse(b *bench, sent []byte) (answers []byte, methods []string) {
-	s := httpserver.NewHTTP(b.api, 5*time.Second, 5*time.Second, slog.New(b.log))
+// converse gives the server of the program one connection. It returns what was answered, and the
+// methods of the requests that reached the handler.
+func converse(env *environment, sent []byte) (answers []byte, methods []string) {
+	s := httpserver.NewHTTP(env.api, 5*time.Second, 5*time.Second, slog.New(env.log))
 	inner := s.Handler
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		methods = append(methods, r.Method)
@@ -99,9 +104,9 @@ func checkAnswers(t *testing.T, answers []byte, methods []string) {
 	}
 }
 
-// wireConn is a client that has sent everything and then hung up its half.
+// wireConn is a client that has sent everything and then closed its half.
 type wireConn struct {
-	net.Conn // nil: what is not below is not called
+	net.Conn // nil: only the methods below are called
 	mu       sync.Mutex
 	in       *bytes.Reader
 	out      bytes.Buffer
@@ -121,14 +126,20 @@ func (c *wireConn) Write(p []byte) (int, error) {
 	return c.out.Write(p)
 }
 
-func (c *wireConn) Close() error                     { c.once.Do(func() { close(c.closed) }); return nil }
-func (c *wireConn) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80} }
-func (c *wireConn) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1234} }
+func (c *wireConn) Close() error { c.once.Do(func() { close(c.closed) }); return nil }
+func (c *wireConn) LocalAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(192, 0, 2,
+		2), Port: 80}
+}
+func (c *wireConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(192, 0, 2,
+		1), Port: 1234}
+}
 func (c *wireConn) SetDeadline(time.Time) error      { return nil }
 func (c *wireConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *wireConn) SetWriteDeadline(time.Time) error { return nil }
 
-// oneConn is a listener that nobody else comes to.
+// oneConn is a listener with one connection.
 type oneConn struct {
 	conns chan net.Conn
 	once  sync.Once

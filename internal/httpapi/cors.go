@@ -2,8 +2,9 @@ package httpapi
 
 import "net/http"
 
-// Scripts of every origin may read what needs no credentials. Where credentials are needed, a script must send them
-// itself: a browser is never allowed to add those it knows (Access-Control-Allow-Credentials).
+// Scripts of every origin may read what needs no credentials. Where credentials are needed, a
+// script must send them itself: a browser is never allowed to add those it knows
+// (Access-Control-Allow-Credentials).
 
 // These values are shared by all answers, so they must not be appended to.
 var (
@@ -12,12 +13,14 @@ var (
 	exposed       = []string{"Authorization"}
 )
 
-// isPreflight reports whether a browser asks if it may send another request. That is never about a route.
+// isPreflight reports whether a browser asks if it may send another request. That is never about a
+// route.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// answerPreflight repeats what was asked for. For a method that is not served it sends the Vary line only.
+// answerPreflight repeats what was asked for. For a method that is not served it sends the Vary
+// line only.
 func answerPreflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Vary"] = varyPreflight

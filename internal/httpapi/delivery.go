@@ -52,9 +52,10 @@ type runs struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which JWT it runs; only one
-// request at a time does that.
-func (a *API) sendDelivery(w http.ResponseWriter, r *http.Request, account *accounts.Account, verify bool) error {
+// sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which
+// JWT it runs; only one request at a time does that.
+func (a *API) sendDelivery(w http.ResponseWriter, r *http.Request, account *accounts.Account,
+	verify bool) error {
 	if verify {
 		ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
 		defer cancel()
@@ -63,7 +64,7 @@ func (a *API) sendDelivery(w http.ResponseWriter, r *http.Request, account *acco
 		}
 		defer time.AfterFunc(verifyInterval, func() { a.verifying.Release(1) })
 	}
-	report := a.gate.Report(r.Context(), account.Key, verify)
+	report := a.accounts.Report(r.Context(), account.Key, verify)
 	body, err := json.MarshalIndent(describe(account, report), "", "  ")
 	if err != nil {
 		return err
@@ -90,7 +91,8 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 	}
 	for _, s := range report.Servers {
 		to := deliveredTo{
-			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(), Reason: s.Reason,
+			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
+			Reason: s.Reason,
 		}
 		if s.Runs != nil {
 			to.Runs = compare(*s.Runs, d.Hash)
@@ -106,7 +108,8 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 	return d
 }
 
-// compare returns how the JWT that a nats-server runs relates to the stored one, whose hash is stored.
+// compare returns how the JWT that a nats-server runs relates to the stored one, whose hash is
+// stored.
 func compare(r accounts.Running, stored string) *runs {
 	switch r.State {
 	case accounts.Loaded:

@@ -16,19 +16,21 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-func TestDeliveryShowsWhoHasAcknowledgedAndWhoIsOwed(t *testing.T) {
-	b := newBench(t)
+func TestDeliveryShowsWhichServersHaveAcknowledgedAndWhichHaveNot(t *testing.T) {
+	env := newEnvironment(t)
 	a := jwttest.NewAccount(t)
-	token := b.lay(t, a)
-	older := jwttest.Sign(t, b.op.Key, a, b.now.Add(-time.Hour))
+	token := env.put(t, a)
+	older := jwttest.Sign(t, env.op.Key, a, env.now.Add(-time.Hour))
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("", 3600))
-	b.announcer.report = accounts.Report{State: accounts.Sent, Servers: []accounts.ServerReport{
-		{Name: "n1", ID: "NA", Version: "2.15.2", Here: true, Seen: at, Acked: true, Runs: &accounts.Running{State: accounts.Loaded, JWT: token}},
-		{Name: "n2", ID: "NB", Here: true, Seen: at, Since: at, Reason: "it does not answer", Runs: &accounts.Running{State: accounts.Loaded, JWT: older}},
+	env.announcer.report = accounts.Report{State: accounts.Sent, Servers: []accounts.ServerReport{
+		{Name: "n1", ID: "NA", Version: "2.15.2", Here: true, Seen: at, Acked: true,
+			Runs: &accounts.Running{State: accounts.Loaded, JWT: token}},
+		{Name: "n2", ID: "NB", Here: true, Seen: at, Since: at, Reason: "it does not answer",
+			Runs: &accounts.Running{State: accounts.Loaded, JWT: older}},
 		{Name: "n3", Seen: at, Since: at, Runs: &accounts.Running{State: accounts.NotLoaded}},
 		{Name: "n4", Seen: at, Acked: true, Runs: &accounts.Running{}},
 	}}
-	body := get(b, "/jwt/v1/accounts/"+a.ID+"?delivery=true&verify=true", http.StatusOK, t)
+	body := get(env, "/jwt/v1/accounts/"+a.ID+"?delivery=true&verify=true", http.StatusOK, t)
 	for _, want := range []string{
 		fmt.Sprintf(`"account": %q,`, a.ID),
 		fmt.Sprintf(`"hash": %q,`, sha(token)),
@@ -39,7 +41,7 @@ func TestDeliveryShowsWhoHasAcknowledgedAndWhoIsOwed(t *testing.T) {
 		`"reason": "it does not answer"`,
 		`"state": "current",`,
 		`"state": "another",`,
-		fmt.Sprintf(`"iat": %d,`, b.now.Add(-time.Hour).Unix()),
+		fmt.Sprintf(`"iat": %d,`, env.now.Add(-time.Hour).Unix()),
 		fmt.Sprintf(`"hash": %q`, sha(older)),
 		`"state": "not loaded"`,
 		`"state": "no answer"`,
@@ -52,18 +54,19 @@ func TestDeliveryShowsWhoHasAcknowledgedAndWhoIsOwed(t *testing.T) {
 	if strings.Count(acknowledged, `"server"`) != 2 || strings.Count(owed, `"server"`) != 2 {
 		t.Error(body)
 	}
-	b.announcer.report = accounts.Report{}
-	body = get(b, "/jwt/v1/accounts/"+a.ID+"?delivery=TRUE", http.StatusOK, t)
-	if !strings.HasSuffix(body, "\"nats\": \"not configured\",\n  \"acknowledged\": [],\n  \"owed\": []\n}\n") {
+	env.announcer.report = accounts.Report{}
+	body = get(env, "/jwt/v1/accounts/"+a.ID+"?delivery=TRUE", http.StatusOK, t)
+	end := "\"nats\": \"not configured\",\n  \"acknowledged\": [],\n  \"owed\": []\n}\n"
+	if !strings.HasSuffix(body, end) {
 		t.Error(body)
 	}
-	get(b, "/jwt/v1/accounts/"+jwttest.NewAccount(t).ID+"?delivery=true", http.StatusNotFound, t)
+	get(env, "/jwt/v1/accounts/"+jwttest.NewAccount(t).ID+"?delivery=true", http.StatusNotFound, t)
 }
 
-func get(b *bench, path string, status int, t *testing.T) string {
+func get(env *environment, path string, status int, t *testing.T) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	b.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	env.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	if w.Code != status {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -75,26 +78,27 @@ func sha(token []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// TestVerifyMakesTheNatsServersAnswerTenTimesASecond, whoever asks.
-func TestVerifyMakesTheNatsServersAnswerTenTimesASecond(t *testing.T) {
+func TestVerifyAsksTheNatsServersTenTimesASecondHoweverManyRequestsThereAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		env := newEnvironment(t)
 		a := jwttest.NewAccount(t)
-		b.lay(t, a)
+		env.put(t, a)
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		answers := map[int]int{}
 		for range 50 {
 			all.Go(func() {
 				w := httptest.NewRecorder()
-				b.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/jwt/v1/accounts/"+a.ID+"?delivery=true&verify=true", nil))
+				path := "/jwt/v1/accounts/" + a.ID + "?delivery=true&verify=true"
+				env.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 				mu.Lock()
 				defer mu.Unlock()
 				answers[w.Code]++
 			})
 		}
 		all.Wait()
-		if n := answers[http.StatusOK]; n < 10 || n > 11 || n+answers[http.StatusServiceUnavailable] != 50 {
+		if n := answers[http.StatusOK]; n < 10 || n > 11 ||
+			n+answers[http.StatusServiceUnavailable] != 50 {
 			t.Errorf("answers: %v", answers)
 		}
 	})

@@ -23,7 +23,8 @@ var (
 	errVerifying = errors.New("others are asking the nats-servers: try again")
 	errPack      = errors.New("error packing JWTs")
 	errPacking   = errors.New("a pack is being sent to this address already: try again")
-	errSecret    = errors.New("there is a password in the operator JWT, and this server asks nobody for credentials")
+	errSecret    = errors.New("there is a password in the operator JWT, " +
+		"and this server asks nobody for credentials")
 
 	errHeader = errors.New("error unmarshalling account claim header")
 	errClaim  = errors.New("error decoding account claim")
@@ -45,7 +46,8 @@ func (e *noRouteError) Error() string { return "404 page not found\n" + e.hint }
 const (
 	textMethod   = "Method Not Allowed"
 	textInternal = "internal server error"
-	textBlocked  = "The server was unable to update your account JWT. One more more validation issues occurred."
+	textBlocked  = "The server was unable to update your account JWT. " +
+		"One more more validation issues occurred."
 )
 
 // row says how one kind of error is answered.
@@ -73,7 +75,8 @@ var answers = []row{
 	{find: is(errPack), status: http.StatusInternalServerError},
 	{find: as(accounts.ErrUnreadable, "error loading JWT"), status: http.StatusServiceUnavailable},
 	// The registry has logged a damaged file when it first read it.
-	{find: as(accounts.ErrDamaged, "error loading JWT"), status: http.StatusInternalServerError, quiet: true},
+	{find: as(accounts.ErrDamaged, "error loading JWT"), status: http.StatusInternalServerError,
+		quiet: true},
 	{find: is(accounts.ErrAnnounce), status: http.StatusInternalServerError},
 
 	{find: is(accounts.ErrBadJWT), status: http.StatusBadRequest},
@@ -124,7 +127,8 @@ var answers = []row{
 	{find: as(errMethod, textMethod), status: http.StatusMethodNotAllowed, form: page, quiet: true},
 }
 
-// is finds a sentinel error. The client gets the sentinel's text, the log also what err says beyond it.
+// is finds a sentinel error. The client gets the sentinel's text, the log also what err says beyond
+// it.
 func is(sentinel error) finder { return as(sentinel, sentinel.Error()) }
 
 // as is like is, with another text for the client. If that is empty, the answer has no body.
@@ -150,7 +154,8 @@ func typed[E error](err error) (text, detail string, found bool) {
 	return e.Error(), "", true
 }
 
-// saving is like is. The client also gets the reason of the operating system, such as a full disk, but no path.
+// saving is like is. The client also gets the reason of the operating system, such as a full disk,
+// but no path.
 func saving(sentinel error) finder {
 	find := is(sentinel)
 	return func(err error) (text, detail string, found bool) {
@@ -162,7 +167,8 @@ func saving(sentinel error) finder {
 	}
 }
 
-// blocked finds a JWT with validation issues. The text is the original's, odd words included: scripts may look for it.
+// blocked finds a JWT with validation issues. The text is the original's, odd words included:
+// scripts may look for it.
 func blocked(err error) (text, detail string, found bool) {
 	e, found := errors.AsType[*accounts.BlockedError](err)
 	if !found {
@@ -175,7 +181,8 @@ func blocked(err error) (text, detail string, found bool) {
 	return strings.Join(lines, "\n"), "", true
 }
 
-// later finds a login that was not looked at, either since its address is slowed down or since there are too many.
+// later finds a login that was not looked at, either since its address is slowed down or since
+// there are too many.
 func later(slowed bool) finder {
 	return func(err error) (string, string, bool) {
 		e, found := errors.AsType[*auth.RetryError](err)

@@ -11,8 +11,8 @@ import (
 // maxHintSegments bounds how much of a path is compared. A longer one is not misspelled.
 const maxHintSegments = 16
 
-// hint names the URL that a client with a wrong path probably meant. Of the request it repeats only an account key, and
-// the host if it looks like one.
+// hint names the URL that a client with a wrong path probably meant. Of the request it repeats only
+// an account key, and the host if it looks like one.
 func (t *router) hint(r *http.Request) string {
 	return "probably meant: " + baseURL(r) + t.nearest(r.URL.Path)
 }
@@ -33,8 +33,8 @@ func isHost(s string) bool {
 	return s != "" && len(s) <= 255 && strings.Trim(s, inHost) == ""
 }
 
-// nearest is a known path: the account's if a key stands anywhere in p, else the one whose last word a segment of p
-// resembles, else the help page.
+// nearest is a known path: the account's if a key stands anywhere in p, else the one whose last
+// word a segment of p resembles, else the help page.
 func (t *router) nearest(p string) string {
 	segments := strings.SplitN(p, "/", maxHintSegments)
 	for _, s := range segments {
@@ -44,7 +44,8 @@ func (t *router) nearest(p string) string {
 	}
 	for _, s := range segments {
 		for _, known := range []string{pathAccounts, pathOperator, pathHealth, pathHelp} {
-			if _, served := t.exact[known]; !served || !resembles(s, known[strings.LastIndexByte(known, '/')+1:]) {
+			if _, served := t.exact[known]; !served ||
+				!resembles(s, known[strings.LastIndexByte(known, '/')+1:]) {
 				continue
 			}
 			if known == pathAccounts {
@@ -56,8 +57,8 @@ func (t *router) nearest(p string) string {
 	return pathHelp
 }
 
-// resembles reports whether segment may be a misspelling of word. Case does not matter. A segment that is much longer is
-// not compared, since it could have 32 KiB.
+// resembles reports whether segment may be a misspelling of word. Case does not matter. A segment
+// that is much longer is not compared, since it could have 32 KiB.
 func resembles(segment, word string) bool {
 	return len(segment) <= 2*len(word) && suggest.Distance(segment, word) <= len(word)/3
 }

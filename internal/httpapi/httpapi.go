@@ -1,17 +1,16 @@
-// Package httpapi answers HTTP: it parses a request, calls the registry, and renders what that returned.
+// Package httpapi answers HTTP: it parses a request, calls the registry, and renders what that
+// returned.
 //
-//	request ──> CORS ──> router ──> Guard ──> handler ──> accounts.Registry
+//	request ──> CORS ──> router ──> Authorizer ──> handler ──> accounts.Registry
 //	                       │          └─ error ──> answer   errors.go: the one table of status and text
 //	                       └─ no route ──> redirect, or 404 with a hint
 //
-// It has no rule of its own about JWTs. A path segment that is not a public account key is given to nothing: not to the
-// registry, not to the log, not to an answer.
+// It has no rule of its own about JWTs. A path segment that is not a public account key is given to
+// nothing: not to the registry, not to the log, not to an answer.
 package httpapi
 
 import (
-	"context"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -27,47 +26,26 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// Gate is where accounts are read and let in. Keys given to it are valid public account keys.
-type Gate interface {
-	// Find returns an account that passed the gate's check, if need be from another server; that takes up to a second.
-	// The error wraps ErrNotFound, ErrUnreadable or ErrDamaged of package accounts.
-	Get(ctx context.Context, key string) (*accounts.Account, error)
-	// Raw returns the stored bytes as they lie there, for people to look at. The error wraps ErrNotFound or
-	// ErrUnreadable.
-	GetRaw(ctx context.Context, key string) ([]byte, error)
-	// Put lets a JWT in. The errors are those of package accounts.
-	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
-	// Refuse tells whoever keeps account of it that a JWT was refused before it came to Put.
-	Refuse(path string, token []byte, src accounts.Origin, reason string, err error)
-	// Announce announces the stored JWT once more. The error wraps ErrAnnounce.
-	Announce(ctx context.Context, key string) error
-	// Rescan looks through the store for what was changed by hand; Pack yields the accounts and JWTs that are servable and
-	// have not expired, by key. The error of Rescan wraps ErrUnreadable.
-	Rescan(ctx context.Context) error
-	Pack(ctx context.Context) iter.Seq2[string, []byte]
-	// Report says what is known of every nats-server about the stored JWT; asking them takes up to a second.
-	Report(ctx context.Context, key string, ask bool) accounts.Report
-}
-
 // Options is what an API needs.
 type Options struct {
-	Gate        Gate
+	Accounts    *accounts.Registry
 	Activations *activations.Registry
-	Guard       Guard            // nil: every client may read and write
-	Operator    []byte           // JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
-	Secret      bool             // the operator's JWT is only for readers with credentials; without a Guard it is a 403
-	ReadOnly    bool             // there is no POST
-	Primary     string           // URL of the server that takes the pushes, if this one follows it; "": there is none
-	MaxPack     int              // accounts in a pack at most; below 0: no limit
-	Log         *slog.Logger     // nil: discard
-	Now         func() time.Time // nil: time.Now
+	Authorizer  Authorizer // nil: every client may read and write
+	// JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	Operator []byte
+	Secret   bool             // the operator's JWT needs credentials; without an Authorizer it is a 403
+	ReadOnly bool             // there is no POST
+	Primary  string           // URL of the server that this one follows; "": there is none
+	MaxPack  int              // accounts in a pack at most; below 0: no limit
+	Log      *slog.Logger     // nil: discard
+	Now      func() time.Time // nil: time.Now
 }
 
 // API is the handler of every HTTP request. Between requests it keeps nothing but what limits them.
 type API struct {
-	gate        Gate
+	accounts    *accounts.Registry
 	activations *activations.Registry
-	guard       Guard
+	authorizer  Authorizer
 	operator    []byte
 	maxPack     int
 	log         *requestLog
@@ -88,9 +66,9 @@ func New(o Options) *API {
 		o.Now = time.Now
 	}
 	a := &API{
-		gate:        o.Gate,
+		accounts:    o.Accounts,
 		activations: o.Activations,
-		guard:       o.Guard,
+		authorizer:  o.Authorizer,
 		operator:    o.Operator,
 		maxPack:     o.MaxPack,
 		log:         newRequestLog(o.Log, o.Now),
@@ -131,7 +109,7 @@ func (a *API) routes(o Options) *router {
 		if o.Secret {
 			operator.read = auth.Reader
 		}
-		if o.Secret && o.Guard == nil {
+		if o.Secret && o.Authorizer == nil {
 			operator.get = func(http.ResponseWriter, *http.Request, string) error { return errSecret }
 		}
 		all = append(all, operator)
@@ -146,8 +124,9 @@ func (a *API) routes(o Options) *router {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.rescue(w)
 	if r.TransferEncoding != nil {
-		// net/http ignores a Content-Length beside it. A proxy before this server may have gone by that, and may take
-		// the rest for another request. So no request may follow on this connection.
+		// net/http ignores a Content-Length beside it. A proxy before this server may have gone by
+		// that, and may take the rest for another request. So no request may follow on this
+		// connection.
 		w.Header().Set("Connection", "close")
 	}
 	if isPreflight(r) {
@@ -164,7 +143,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// rescue turns a panic into a 500 and an ERR line with its stack. Handlers write last, so nothing was sent yet.
+// rescue turns a panic into a 500 and an ERR line with its stack. Handlers write last, so nothing
+// was sent yet.
 func (a *API) rescue(w http.ResponseWriter) {
 	p := recover()
 	if p == nil {
@@ -186,7 +166,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key strin
 	if handle == nil {
 		return a.refuseMethod(w, r, rt)
 	}
-	r, err := a.admit(r, rt)
+	r, err := a.authorize(r, rt)
 	if err != nil {
 		return err
 	}

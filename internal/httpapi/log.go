@@ -22,8 +22,8 @@ const (
 	missingInterval = time.Minute // between two summaries of 404s
 )
 
-// requestLog writes what the operator learns of requests. Nothing that it writes can fill the disk: failures are
-// limited, and 404s are only summed up.
+// requestLog writes what the operator learns of requests. Nothing that it writes can fill the disk:
+// failures are limited, and 404s are only summed up.
 type requestLog struct {
 	*slog.Logger
 	failures *slog.Logger
@@ -45,7 +45,8 @@ func (l *requestLog) failure(an answer, line string) {
 	switch {
 	case an.status == http.StatusNotFound:
 		if n, since := l.missing.add(l.now()); n > 0 {
-			l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n, since.UTC().Format(time.RFC3339)))
+			l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n,
+				since.UTC().Format(time.RFC3339)))
 		}
 		l.Debug(line)
 	case an.quiet:
@@ -55,7 +56,8 @@ func (l *requestLog) failure(an answer, line string) {
 	}
 }
 
-// tracing reports whether lines at the level TRC are written. Such a line is only put together if they are.
+// tracing reports whether lines at the level TRC are written. Such a line is only put together if
+// they are.
 func (l *requestLog) tracing(r *http.Request) bool {
 	return l.Enabled(r.Context(), logging.LevelTrace)
 }
@@ -74,8 +76,8 @@ type missing struct {
 	since time.Time // beginning of the count
 }
 
-// add counts one request. If a summary is due, add returns the count with its beginning and starts a new one; else it
-// returns 0.
+// add counts one request. If a summary is due, add returns the count with its beginning and starts
+// a new one; else it returns 0.
 func (m *missing) add(now time.Time) (count int, since time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,10 +90,12 @@ func (m *missing) add(now time.Time) (count int, since time.Time) {
 	return count, since
 }
 
-// failureLine is the log line of a failed request: key, message and detail, as far as there are any.
+// failureLine is the log line of a failed request: key, message and detail, as far as there are
+// any.
 func failureLine(key string, an answer, err error) string {
 	if _, blocked := errors.AsType[*accounts.BlockedError](err); blocked {
-		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors", logging.ShortKey(key))
+		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors",
+			logging.ShortKey(key))
 	}
 	if unknown, is := errors.AsType[*unknownActivationError](err); is {
 		return unknown.Error()

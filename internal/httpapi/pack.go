@@ -31,8 +31,8 @@ func (e *maxError) Error() string {
 	return fmt.Sprintf("bad max parameter %q, no more than %d are allowed", e.asked, e.limit)
 }
 
-// packLimit reads the parameter max. As with the original, a limit below 0 is none. A negative max asks for as much as
-// the limit allows.
+// packLimit reads the parameter max. As with the original, a limit below 0 is none. A negative max
+// asks for as much as the limit allows.
 func packLimit(r *http.Request, limit int) (int, error) {
 	text := strings.ToLower(r.URL.Query().Get("max"))
 	if text == "" {
@@ -50,8 +50,8 @@ func packLimit(r *http.Request, limit int) (int, error) {
 	return n, nil
 }
 
-// getPack sends every account that is servable and has not expired, one line each, sorted by key. It verifies nothing
-// that was verified before, and holds no lock of the store while it sends.
+// getPack sends every account that is servable and has not expired, one line each, sorted by key.
+// It verifies nothing that was verified before, and holds no lock of the store while it sends.
 func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	limit, err := packLimit(r, a.maxPack)
 	if err != nil {
@@ -65,20 +65,21 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 		return errPacking
 	}
 	defer a.packing.Delete(client)
-	if err := a.gate.Rescan(r.Context()); err != nil {
+	if err := a.accounts.Rescan(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", errPack, err)
 	}
 	w.Header().Set("Content-Type", typeBare)
 	if limit == 0 || r.Method == http.MethodHead {
 		return nil
 	}
-	sendPack(r.Context(), w, a.gate.Pack(r.Context()), limit)
+	sendPack(r.Context(), w, a.accounts.Pack(r.Context()), limit)
 	a.log.trace(r, "returning JWT Pack", "")
 	return nil
 }
 
-// sendPack sends the first lines, with no line break behind the last. The write timeout starts again every few lines: a
-// large pack may take long, but a client that does not read is disconnected.
+// sendPack sends the first lines, with no line break behind the last. The write timeout starts
+// again every few lines: a large pack may take long, but a client that does not read is
+// disconnected.
 func sendPack(ctx context.Context, w http.ResponseWriter, lines iter.Seq2[string, []byte], limit int) {
 	connection := http.NewResponseController(w)
 	n := 0

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,8 +21,10 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// packed is an API over a store in memory with some accounts.
-func packed(t *testing.T, n, most int, edit func(i int, token []byte) []byte) (s *httptest.Server, lines []string) {
+// servePack serves n accounts with a limit for packs, and returns the lines of the whole pack. edit
+// may change what is stored.
+func servePack(t *testing.T, n, limit int,
+	edit func(i int, token []byte) []byte) (s *httptest.Server, lines []string) {
 	t.Helper()
 	o := jwttest.NewOperator(t)
 	trusted, err := trust.Parse([]byte(o.Token(t)))
@@ -35,18 +38,23 @@ func packed(t *testing.T, n, most int, edit func(i int, token []byte) []byte) (s
 		if edit != nil {
 			token = edit(i, token)
 		}
-		if _, err := store.Put(t.Context(), a.ID, "test", token, func(_, _ []byte) error { return nil }); err != nil {
+		if _, err := store.Put(t.Context(), a.ID, "test", token, always); err != nil {
 			t.Fatal(err)
 		}
-		lines = append(lines, a.ID+"|"+strings.TrimSpace(string(token)))
+		lines = append(lines, string(accounts.AppendPackLine(nil, a.ID, bytes.TrimSpace(token))))
 	}
 	slices.Sort(lines)
-	gate := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
-	api := httpapi.New(httpapi.Options{Gate: gate, MaxPack: most})
+	registry := accounts.New(accounts.Options{
+		Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted},
+	})
+	api := httpapi.New(httpapi.Options{Accounts: registry, MaxPack: limit})
 	s = httptest.NewServer(api)
 	t.Cleanup(s.Close)
 	return s, lines
 }
+
+// always allows a JWT to be stored.
+func always(_, _ []byte) error { return nil }
 
 func fetch(t *testing.T, url string) (status int, body string) {
 	t.Helper()
@@ -59,43 +67,46 @@ func fetch(t *testing.T, url string) (status int, body string) {
 	if _, err := bufio.NewReader(r.Body).WriteTo(text); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(url, "/pack") && r.StatusCode == http.StatusOK && r.Header.Get("Content-Type") != "text/plain" {
-		t.Errorf("Content-Type %q", r.Header.Get("Content-Type"))
+	contentType := r.Header.Get("Content-Type")
+	if strings.Contains(url, "/pack") && r.StatusCode == http.StatusOK && contentType != "text/plain" {
+		t.Errorf("Content-Type %q", contentType)
 	}
 	return r.StatusCode, text.String()
 }
 
 func TestThePackAndItsLimit(t *testing.T) {
-	s, lines := packed(t, 5, 4, nil)
+	s, lines := servePack(t, 5, 4, nil)
 	for query, want := range map[string]string{
-		"":                         strings.Join(lines[:4], "\n"),
-		"?max=2":                   strings.Join(lines[:2], "\n"),
-		"?max=4":                   strings.Join(lines[:4], "\n"),
-		"?max=-1":                  strings.Join(lines[:4], "\n"),
-		"?max=0":                   "",
-		"?max=5":                   "bad max parameter \"5\", no more than 4 are allowed\n",
-		"?max=ABC":                 "bad max parameter \"abc\"\n",
-		"?max=9223372036854775807": "bad max parameter \"9223372036854775807\", no more than 4 are allowed\n",
+		"":         strings.Join(lines[:4], "\n"),
+		"?max=2":   strings.Join(lines[:2], "\n"),
+		"?max=4":   strings.Join(lines[:4], "\n"),
+		"?max=-1":  strings.Join(lines[:4], "\n"),
+		"?max=0":   "",
+		"?max=5":   "bad max parameter \"5\", no more than 4 are allowed\n",
+		"?max=ABC": "bad max parameter \"abc\"\n",
+		"?max=9223372036854775807": "bad max parameter \"9223372036854775807\", no more than 4 " +
+			"are allowed\n",
 		"?max=9223372036854775808": "bad max parameter \"9223372036854775808\"\n",
 	} {
 		status, body := fetch(t, s.URL+"/jwt/v1/pack"+query)
-		if wantStatus := map[bool]int{true: 400, false: 200}[strings.HasPrefix(want, "bad")]; status != wantStatus || body != want {
+		wantStatus := map[bool]int{true: 400, false: 200}[strings.HasPrefix(want, "bad")]
+		if status != wantStatus || body != want {
 			t.Errorf("%s: %d %q", query, status, body)
 		}
 	}
-	for most, want := range map[int]int{-1: 5, 0: 0} {
-		s, lines := packed(t, 5, most, nil)
+	for limit, want := range map[int]int{-1: 5, 0: 0} {
+		s, lines := servePack(t, 5, limit, nil)
 		for _, query := range []string{"", "?max=-1"} {
 			if _, body := fetch(t, s.URL+"/jwt/v1/pack"+query); body != strings.Join(lines[:want], "\n") {
-				t.Errorf("limit %d, %s: %q", most, query, body)
+				t.Errorf("limit %d, %s: %q", limit, query, body)
 			}
 		}
 	}
 }
 
-// It also has no line break inside a line.
+// No line has a line break within it.
 func TestAPackHasOnlyWhatIsServed(t *testing.T) {
-	s, lines := packed(t, 3, -1, func(i int, token []byte) []byte {
+	s, lines := servePack(t, 3, -1, func(i int, token []byte) []byte {
 		switch i {
 		case 0:
 			return []byte("no JWT")
@@ -110,10 +121,10 @@ func TestAPackHasOnlyWhatIsServed(t *testing.T) {
 	}
 }
 
-// TestAPackHoldsNobodyUp: a client that does not read gets no second one, and keeps nobody else from being served.
-func TestAPackHoldsNobodyUp(t *testing.T) {
-	const n = 5000 // together more than the system keeps for a client that does not read
-	s, lines := packed(t, n, -1, nil)
+// Its client gets no second pack meanwhile.
+func TestAPackThatIsNotReadKeepsNoOtherRequestWaiting(t *testing.T) {
+	const n = 5000 // together more than the system buffers for a client that does not read
+	s, lines := servePack(t, n, -1, nil)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +135,7 @@ func TestAPackHoldsNobodyUp(t *testing.T) {
 	if _, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil { // it has begun
 		t.Fatal(err)
 	}
-	key, _, _ := strings.Cut(lines[0], "|")
+	key, _, _ := accounts.CutPackLine([]byte(lines[0]))
 	began := time.Now()
 	for range 100 {
 		if status, _ := fetch(t, s.URL+"/jwt/v1/accounts/"+key); status != 200 {

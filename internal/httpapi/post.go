@@ -30,13 +30,13 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 	}
 	if key == "" {
 		err := judgeKeyless(segment, token)
-		a.gate.Refuse(segment, token, originOf(r), "", err)
+		a.accounts.Refuse(segment, token, originOf(r), "", err)
 		return err
 	}
-	// A JWT that has arrived whole is handled even if the client has hung up. A client that closes its half of the
-	// connection looks the same.
+	// A JWT that has arrived whole is handled even if the client has hung up. A client that closes
+	// its half of the connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
-	result, err := a.gate.Put(ctx, key, token, originOf(r))
+	result, err := a.accounts.Put(ctx, key, token, originOf(r))
 	if err != nil {
 		return err
 	}
@@ -50,8 +50,8 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 	return nil
 }
 
-// readBody reads at most maxBodyBytes and audits a body that can't be used. segment is the part of the path that should be
-// a key, "" if there is none.
+// readBody reads at most maxBodyBytes and audits a body that can't be used. segment is the part of
+// the path that should be a key, "" if there is none.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) ([]byte, error) {
 	body, err := readAll(w, r)
 	if err == nil {
@@ -63,12 +63,12 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) (
 	if errors.Is(err, errTooLarge) {
 		reason = "too-large"
 	}
-	a.gate.Refuse(segment, nil, originOf(r), reason, err)
+	a.accounts.Refuse(segment, nil, originOf(r), reason, err)
 	return nil, err
 }
 
-// readAll returns errTooLarge, or an error that wraps ErrBadJWT for a body that is too slow and errBrokenOff for one that
-// ends too early.
+// readAll returns errTooLarge, or an error that wraps ErrBadJWT for a body that is too slow and
+// errBrokenOff for one that ends too early.
 func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxBodyBytes {
 		return nil, errTooLarge
@@ -86,8 +86,8 @@ func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %w", errBrokenOff, err)
 }
 
-// judgeKeyless returns why a JWT can't be stored under a path segment that is no account key. The order of the checks is
-// the registry's.
+// judgeKeyless returns why a JWT can't be stored under a path segment that is no account key. The
+// order of the checks is the registry's.
 func judgeKeyless(segment string, token []byte) error {
 	head, err := trust.Peek(bytes.TrimSpace(token))
 	switch {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,39 +26,46 @@ import (
 
 func withoutOperator(o *httpapi.Options) { o.Operator = nil }
 
-const stored = "200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=utf-8\n" + vary + "\nstored; acknowledged by 1 of 1 nats-servers\n"
+const stored = "200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=utf-8\n" + vary +
+	"\nstored; acknowledged by 1 of 1 nats-servers\n"
 
 func bad(text string) string { return plain("400 Bad Request", text) }
 
-// push is what the rows below send: a JWT to an account's path.
+// push is a row of the table below: a JWT that is sent to an account's path.
 type push struct {
 	name  string
-	token func(t testing.TB, b *bench, a *jwttest.Account) []byte
+	token func(t testing.TB, env *environment, a *jwttest.Account) []byte
 	to    string // another path segment than the account's key
 	want  string // the answer
-	log   string // the ERR line, $K is the key's beginning; "" is none
+	log   string // the ERR line, with $K for the beginning of the key; "": there is none
 }
 
-func valid(t testing.TB, b *bench, a *jwttest.Account) []byte { return b.op.Account(t, a) }
+func valid(t testing.TB, env *environment, a *jwttest.Account) []byte { return env.op.Account(t, a) }
 
-func with(edits ...func(*jwt.AccountClaims)) func(testing.TB, *bench, *jwttest.Account) []byte {
-	return func(t testing.TB, b *bench, a *jwttest.Account) []byte { return b.op.Account(t, a, edits...) }
+func with(edits ...func(*jwt.AccountClaims)) func(testing.TB, *environment, *jwttest.Account) []byte {
+	return func(t testing.TB, env *environment,
+		a *jwttest.Account) []byte {
+		return env.op.Account(t, a, edits...)
+	}
 }
 
-func text(s string) func(testing.TB, *bench, *jwttest.Account) []byte {
-	return func(testing.TB, *bench, *jwttest.Account) []byte { return []byte(s) }
+func text(s string) func(testing.TB, *environment, *jwttest.Account) []byte {
+	return func(testing.TB, *environment, *jwttest.Account) []byte { return []byte(s) }
 }
 
 var pushes = []push{
 	{name: "a JWT of the operator is stored", token: valid, want: stored},
 	{name: "white space around a JWT does no harm", want: stored,
-		token: func(t testing.TB, b *bench, a *jwttest.Account) []byte {
-			return []byte(" \r\n" + string(valid(t, b, a)) + "\r\n \n")
+		token: func(t testing.TB, env *environment, a *jwttest.Account) []byte {
+			return []byte(" \r\n" + string(valid(t, env, a)) + "\r\n \n")
 		}},
-	{name: "garbage", token: text("garbage"), want: bad("bad JWT in request"), log: "$K - bad JWT in request - expected 3 chunks"},
-	{name: "nothing", token: text(""), want: bad("bad JWT in request"), log: "$K - bad JWT in request - expected 3 chunks"},
-	{name: "a user's JWT", want: bad("bad JWT in request"), log: "$K - bad JWT in request - not account claim",
-		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte {
+	{name: "garbage", token: text("garbage"), want: bad("bad JWT in request"),
+		log: "$K - bad JWT in request - expected 3 chunks"},
+	{name: "nothing", token: text(""), want: bad("bad JWT in request"),
+		log: "$K - bad JWT in request - expected 3 chunks"},
+	{name: "a user's JWT", want: bad("bad JWT in request"),
+		log: "$K - bad JWT in request - not account claim",
+		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
 			creds, _ := a.User(t)
 			token, err := jwt.ParseDecoratedJWT(creds)
 			if err != nil {
@@ -65,81 +73,106 @@ var pushes = []push{
 			}
 			return []byte(token)
 		}},
-	{name: "a broken signature", want: bad("bad JWT in request"), log: "$K - bad JWT in request - claim failed V2 signature verification",
-		token: func(t testing.TB, b *bench, a *jwttest.Account) []byte { return jwttest.Flip(valid(t, b, a)) }},
-	{name: "B6: a line break within the signature", want: bad("bad JWT in request"), log: "$K - bad JWT in request - illegal line break at input byte 76",
-		token: func(t testing.TB, b *bench, a *jwttest.Account) []byte {
-			token := string(valid(t, b, a))
+	{name: "a broken signature", want: bad("bad JWT in request"),
+		log: "$K - bad JWT in request - claim failed V2 signature verification",
+		token: func(t testing.TB, env *environment,
+			a *jwttest.Account) []byte {
+			return jwttest.Flip(valid(t, env, a))
+		}},
+	{name: "a line break within the signature", want: bad("bad JWT in request"),
+		log: "$K - bad JWT in request - illegal line break at input byte 76",
+		token: func(t testing.TB, env *environment, a *jwttest.Account) []byte {
+			token := string(valid(t, env, a))
 			return []byte(token[:len(token)-10] + "\n" + token[len(token)-10:])
 		}},
 	{name: "another account's JWT", want: bad("pub keys don't match"), log: "$K - pub keys don't match",
-		token: func(t testing.TB, b *bench, _ *jwttest.Account) []byte { return valid(t, b, jwttest.NewAccount(t)) }},
-	{name: "garbage to what is no key", to: "junk", token: text("garbage"), want: bad("bad JWT in request"), log: "bad JWT in request - expected 3 chunks"},
-	{name: "an account's JWT to what is no key", to: "junk", token: valid, want: bad("pub keys don't match"), log: "pub keys don't match"},
-	{name: "an account's JWT to its key with a line break", to: "$half%0a$rest", token: valid, want: bad("pub keys don't match"), log: "pub keys don't match"},
-	{name: "an account's JWT for what is no account", to: "junk", want: bad("bad JWT Subject in request"), log: "bad JWT Subject in request",
+		token: func(t testing.TB, env *environment, _ *jwttest.Account) []byte {
+			return valid(t, env, jwttest.NewAccount(t))
+		}},
+	{name: "garbage to a path without a key", to: "junk", token: text("garbage"),
+		want: bad("bad JWT in request"), log: "bad JWT in request - expected 3 chunks"},
+	{name: "an account's JWT to a path without a key", to: "junk", token: valid,
+		want: bad("pub keys don't match"), log: "pub keys don't match"},
+	{name: "an account's JWT to its key with a line break", to: "$half%0a$rest", token: valid,
+		want: bad("pub keys don't match"), log: "pub keys don't match"},
+	{name: "an account's JWT for a subject that is no account", to: "junk",
+		want: bad("bad JWT Subject in request"), log: "bad JWT Subject in request",
 		token: with(func(c *jwt.AccountClaims) { c.Subject = "junk" })},
-	{name: "a JWT that the account signed itself", want: bad("Signing service not enabled"), log: "$K - Signing service not enabled",
-		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte {
+	{name: "a JWT that the account signed itself", want: bad("Signing service not enabled"),
+		log: "$K - Signing service not enabled",
+		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
 			return jwttest.Sign(t, a.Key, a, time.Now())
 		}},
-	{name: "a JWT that another account signed", want: bad("Bad JWT Issuer in request"), log: "$K - Bad JWT Issuer in request",
-		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte {
+	{name: "a JWT that another account signed", want: bad("Bad JWT Issuer in request"),
+		log: "$K - Bad JWT Issuer in request",
+		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
 			return jwttest.Sign(t, jwttest.NewAccount(t).Key, a, time.Now())
 		}},
-	{name: "a JWT of another operator", want: bad("untrusted issuer in request"), log: "$K - untrusted issuer in request",
-		token: func(t testing.TB, _ *bench, a *jwttest.Account) []byte { return jwttest.NewOperator(t).Account(t, a) }},
+	{name: "a JWT of another operator", want: bad("untrusted issuer in request"),
+		log: "$K - untrusted issuer in request",
+		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
+			return jwttest.NewOperator(t).Account(t, a)
+		}},
 	{name: "an expired JWT",
 		token: with(func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(-time.Hour).Unix() }),
-		want: page("400 Bad Request", "The server was unable to update your account JWT. One more more validation issues occurred.\n"+
-			"\t - claim is expired\n"),
+		want: page("400 Bad Request",
+			"The server was unable to update your account JWT. One more more validation issues "+
+				"occurred.\n"+
+				"\t - claim is expired\n"),
 		log: "attempt to update JWT $K with blocking validation errors"},
 	{name: "a JWT with two issues",
 		token: with(func(c *jwt.AccountClaims) {
-			c.Exports = jwt.Exports{{Subject: "a b", Type: jwt.Stream}, {Subject: "a.b", Type: jwt.Stream}, {Subject: "a.b", Type: jwt.Stream}}
+			c.Exports = jwt.Exports{{Subject: "a b", Type: jwt.Stream},
+				{Subject: "a.b", Type: jwt.Stream}, {Subject: "a.b", Type: jwt.Stream}}
 		}),
-		want: page("400 Bad Request", "The server was unable to update your account JWT. One more more validation issues occurred.\n"+
-			"\t - subject \"a b\" cannot have spaces\n\n\t - stream export subject \"a.b\" already exports \"a.b\"\n"),
+		want: page("400 Bad Request",
+			"The server was unable to update your account JWT. One more more validation issues "+
+				"occurred.\n"+
+				"\t - subject \"a b\" cannot have spaces\n\n\t - stream export subject \"a.b\" "+
+				"already exports \"a.b\"\n"),
 		log: "attempt to update JWT $K with blocking validation errors"},
 }
 
 func TestPushing(t *testing.T) {
 	for _, p := range pushes {
 		t.Run(p.name, func(t *testing.T) {
-			b := newBench(t)
+			env := newEnvironment(t)
 			a := jwttest.NewAccount(t)
 			words := strings.NewReplacer("$half", a.ID[:20], "$rest", a.ID[20:], "$K", a.ID[:12])
 			to := a.ID
 			if p.to != "" {
 				to = words.Replace(p.to)
 			}
-			got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+to+"\nContent-Type: x/y\n\n"+string(p.token(t, b, a)))
+			got := ask(t, serve(t, env.api),
+				"POST /jwt/v1/accounts/"+to+"\nContent-Type: x/y\n\n"+string(p.token(t, env, a)))
 			if got != p.want {
 				t.Errorf("gave\n%s\nwant\n%s", got, p.want)
 			}
 			if p.log == "" {
-				b.wantNoLine(t, "ERR")
+				env.wantNoLine(t, "ERR")
 			} else {
-				b.wantLine(t, "ERR", words.Replace(p.log))
+				env.wantLine(t, "ERR", words.Replace(p.log))
 			}
 		})
 	}
 }
 
-func TestDeliveryIsTold(t *testing.T) {
-	b := newBench(t)
-	address := serve(t, b.api)
+func TestTheAnswerTellsHowFarTheAnnouncementIs(t *testing.T) {
+	env := newEnvironment(t)
+	address := serve(t, env.api)
 	for _, c := range []struct {
 		delivery accounts.Delivery
 		want     string
 	}{
 		{accounts.Delivery{}, "stored; NATS is not configured\n"},
-		{accounts.Delivery{State: accounts.NotConnected}, "stored; NATS is not connected: will be sent when it is\n"},
-		{accounts.Delivery{State: accounts.Sent, Acked: 2, Servers: 3}, "stored; 1 of 3 nats-servers outstanding\n"},
+		{accounts.Delivery{State: accounts.NotConnected},
+			"stored; NATS is not connected: will be sent when it is\n"},
+		{accounts.Delivery{State: accounts.Sent, Acked: 2, Servers: 3},
+			"stored; 1 of 3 nats-servers outstanding\n"},
 	} {
-		b.announcer.delivery = c.delivery
+		env.announcer.delivery = c.delivery
 		a := jwttest.NewAccount(t)
-		got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(b.op.Account(t, a)))
+		got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(env.op.Account(t, a)))
 		if _, body, _ := strings.Cut(got, "\n\n"); body != c.want {
 			t.Errorf("gave %q, want %q", body, c.want)
 		}
@@ -147,63 +180,72 @@ func TestDeliveryIsTold(t *testing.T) {
 }
 
 func TestAnOlderJWTIs409(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	address := serve(t, b.api)
-	b.lay(t, a)
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	address := serve(t, env.api)
+	env.put(t, a)
 	iat := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(jwttest.Sign(t, b.op.Signing, a, iat)))
-	if !strings.HasPrefix(got, "409 Conflict\nContent-Length: 95\nContent-Type: text/plain\n"+vary+"\na newer JWT is stored: it was issued at ") ||
+	got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(jwttest.Sign(t,
+		env.op.Signing, a, iat)))
+	begin := "409 Conflict\nContent-Length: 95\nContent-Type: text/plain\n" + vary +
+		"\na newer JWT is stored: it was issued at "
+	if !strings.HasPrefix(got, begin) ||
 		!strings.HasSuffix(got, ", this one at 2026-01-02T03:04:05Z\n") {
 		t.Errorf("gave\n%s", got)
 	}
-	if lines := b.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], a.ID[:12]+" - a newer JWT is stored") {
+	if lines := env.log.lines("ERR"); len(lines) != 1 ||
+		!strings.Contains(lines[0], a.ID[:12]+" - a newer JWT is stored") {
 		t.Errorf("log: %q", lines)
 	}
 }
 
 func TestAJWTFromTheFutureIs400(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	token := jwttest.Sign(t, b.op.Signing, a, time.Now().Add(time.Hour))
-	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
-	if !strings.HasPrefix(got, "400 Bad Request\n") || !strings.Contains(got, "\n\nthe JWT was issued at ") {
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	token := jwttest.Sign(t, env.op.Signing, a, time.Now().Add(time.Hour))
+	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
+	if !strings.HasPrefix(got, "400 Bad Request\n") ||
+		!strings.Contains(got, "\n\nthe JWT was issued at ") {
 		t.Errorf("gave\n%s", got)
 	}
 }
 
 func TestAJWTThatNATSCannotCarryIs413(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	b.announcer.maxPayload = 100
-	token := b.op.Account(t, a)
-	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
-	want := plain("413 Request Entity Too Large", fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than 100 (max_payload)", len(token)))
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	env.announcer.maxPayload = 100
+	token := env.op.Account(t, a)
+	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
+	want := plain("413 Request Entity Too Large",
+		fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than 100 (max_payload)", len(token)))
 	if got != want {
 		t.Errorf("gave\n%s", got)
 	}
 }
 
 func TestAFullDiskIs500(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	b.store.saveErr = errDisk
-	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(b.op.Account(t, a)))
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	env.store.saveErr = errDisk
+	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(env.op.Account(t, a)))
 	if want := plain("500 Internal Server Error", "error saving JWT"); got != want {
 		t.Errorf("gave\n%s", got)
 	}
-	b.wantLine(t, "ERR", a.ID[:12]+" - error saving JWT - "+errDisk.Error())
+	env.wantLine(t, "ERR", a.ID[:12]+" - error saving JWT - "+errDisk.Error())
 }
 
 func TestEveryWayOfSendingABody(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	address := serve(t, b.api)
-	token := string(b.op.Account(t, a))
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	address := serve(t, env.api)
+	token := string(env.op.Account(t, a))
 	line := "POST /jwt/v1/accounts/" + a.ID + "\n"
 	t.Run("chunked", func(t *testing.T) {
-		body := fmt.Sprintf("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", 10, token[:10], len(token)-10, token[10:])
-		if got := ask(t, address, line+"Transfer-Encoding: chunked\n\n"+body); got != strings.Replace(stored, "\n", "\nConnection: close\n", 1) {
+		body := fmt.Sprintf("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", 10, token[:10], len(token)-10,
+			token[10:])
+		got := ask(t, address, line+"Transfer-Encoding: chunked\n\n"+body)
+		if got != strings.Replace(stored, "\n", "\nConnection: close\n", 1) {
 			t.Errorf("gave\n%s", got)
 		}
 	})
 	t.Run("as a form", func(t *testing.T) {
-		if got := ask(t, address, line+"Content-Type: application/x-www-form-urlencoded\n\n"+token); got != stored {
+		got := ask(t, address, line+"Content-Type: application/x-www-form-urlencoded\n\n"+token)
+		if got != stored {
 			t.Errorf("gave\n%s", got)
 		}
 	})
@@ -234,30 +276,29 @@ func TestEveryWayOfSendingABody(t *testing.T) {
 	})
 }
 
-const tooLarge = "413 Request Entity Too Large\nConnection: close\nContent-Length: 42\nContent-Type: text/plain\n" + vary +
+const tooLarge = "413 Request Entity Too Large\nConnection: close\nContent-Length: " +
+	"42\nContent-Type: text/plain\n" + vary +
 	"\nrequest body is larger than 1048576 bytes\n"
 
 // The answer comes before the body: it is not read.
 func TestABodyThatSaysItIsTooLargeIsNotRead(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	conn := dial(t, serve(t, b.api))
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	conn := dial(t, serve(t, env.api))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 629145600\n\n"))
 	r := bufio.NewReader(conn)
 	if got, want := receive(t, r, "POST"), tooLarge; got != want {
 		t.Errorf("gave\n%s", got)
 	}
 	wantClosed(t, conn, r)
-	if len(b.gate.calls) != 0 {
-		t.Errorf("the gate was asked: %v", b.gate.calls)
-	}
+	env.wantNothingOffered(t)
 }
 
 func TestAChunkedBodyIsReadToTheLimitOnly(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	conn := dial(t, serve(t, b.api))
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	conn := dial(t, serve(t, env.api))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nTransfer-Encoding: chunked\n\n"))
 	const sizeOfAll = 64 << 20
-	go func() { // until the server hangs up
+	go func() { // until the server disconnects
 		chunk := "10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n"
 		for range sizeOfAll >> 16 {
 			if _, err := io.WriteString(conn, chunk); err != nil {
@@ -274,23 +315,22 @@ func TestAChunkedBodyIsReadToTheLimitOnly(t *testing.T) {
 	if used := after.TotalAlloc - before.TotalAlloc; used > 16<<20 {
 		t.Errorf("%d bytes allocated for a body that is refused", used)
 	}
-	if len(b.gate.calls) != 0 {
-		t.Errorf("the gate was asked: %v", b.gate.calls)
+	env.wantNothingOffered(t)
+}
+
+func TestABodyOfExactlyTheLimitReachesTheRegistry(t *testing.T) {
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+strings.Repeat("x", 1<<20))
+	if sizes := env.audit.offered(); got != bad("bad JWT in request") ||
+		!slices.Equal(sizes, []int{1 << 20}) {
+		t.Errorf("gave\n%s, JWTs of %d bytes were offered", got, sizes)
 	}
 }
 
-func TestABodyOfExactlyTheLimitReachesTheGate(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	got := ask(t, serve(t, b.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+strings.Repeat("x", 1<<20))
-	if got != bad("bad JWT in request") || len(b.gate.calls) != 1 {
-		t.Errorf("gave\n%s, the gate's calls: %v", got, b.gate.calls)
-	}
-}
-
-// timed serves with the daemon's own kind of server.
-func timed(t *testing.T, b *bench, read, write time.Duration) string {
+// timed serves with the server of the program.
+func timed(t *testing.T, env *environment, read, write time.Duration) string {
 	t.Helper()
-	s := httpserver.NewHTTP(b.api, read, write, slog.New(b.log))
+	s := httpserver.NewHTTP(env.api, read, write, slog.New(env.log))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -307,8 +347,8 @@ func timed(t *testing.T, b *bench, read, write time.Duration) string {
 }
 
 func TestASlowBodyGetsItsAnswer(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	conn := dial(t, timed(t, b, 400*time.Millisecond, 100*time.Millisecond))
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	conn := dial(t, timed(t, env, 400*time.Millisecond, 100*time.Millisecond))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
 	r := bufio.NewReader(conn)
 	got := receive(t, r, "POST")
@@ -316,14 +356,14 @@ func TestASlowBodyGetsItsAnswer(t *testing.T) {
 		t.Errorf("gave\n%s", got)
 	}
 	wantClosed(t, conn, r)
-	if lines := b.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], "i/o timeout") {
+	if lines := env.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], "i/o timeout") {
 		t.Errorf("log: %q", lines)
 	}
 }
 
 func TestAnIdleConnectionIsClosed(t *testing.T) {
-	b := newBench(t)
-	conn := dial(t, timed(t, b, 400*time.Millisecond, 100*time.Millisecond))
+	env := newEnvironment(t)
+	conn := dial(t, timed(t, env, 400*time.Millisecond, 100*time.Millisecond))
 	send(t, conn, wire("GET /healthz"))
 	r := bufio.NewReader(conn)
 	if got := receive(t, r, "GET"); got != bare {
@@ -333,8 +373,8 @@ func TestAnIdleConnectionIsClosed(t *testing.T) {
 }
 
 func TestHeadersAreBounded(t *testing.T) {
-	b := newBench(t)
-	conn := dial(t, timed(t, b, 5*time.Second, 5*time.Second))
+	env := newEnvironment(t)
+	conn := dial(t, timed(t, env, 5*time.Second, 5*time.Second))
 	send(t, conn, wire("GET /healthz\nX: "+strings.Repeat("x", 64<<10)))
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 431 ") {
@@ -342,10 +382,10 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
-// A client that hangs up in the middle of its body is no fault of the operator's.
-func TestABrokenOffBodyIsNoError(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
-	conn := dial(t, serve(t, b.api))
+// A client that disconnects within its body is no concern of the operator.
+func TestABodyThatBreaksOffIsNoError(t *testing.T) {
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	conn := dial(t, serve(t, env.api))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
 	if err := conn.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -354,42 +394,41 @@ func TestABrokenOffBodyIsNoError(t *testing.T) {
 	if !strings.HasPrefix(got, "400 Bad Request\n") {
 		t.Errorf("gave\n%s", got)
 	}
-	b.wantNoLine(t, "ERR")
-	b.wantLine(t, "DBG", a.ID[:12]+" - bad JWT in request - unexpected EOF")
-	if len(b.gate.calls) != 0 {
-		t.Errorf("the gate was asked: %v", b.gate.calls)
-	}
+	env.wantNoLine(t, "ERR")
+	env.wantLine(t, "DBG", a.ID[:12]+" - bad JWT in request - unexpected EOF")
+	env.wantNothingOffered(t)
 }
 
-func TestWhatAClientAskedForHappensThoughItHasLeft(t *testing.T) {
-	b, a := newBench(t), jwttest.NewAccount(t)
+func TestARequestIsCarriedOutThoughItsClientHasLeft(t *testing.T) {
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
 	left, leave := context.WithCancel(t.Context())
 	leave()
 	url := "/jwt/v1/accounts/" + a.ID
 	for _, r := range []*http.Request{
-		httptest.NewRequest("POST", url, bytes.NewReader(b.op.Account(t, a))),
+		httptest.NewRequest("POST", url, bytes.NewReader(env.op.Account(t, a))),
 		httptest.NewRequest("GET", url+"?notify=true", nil),
 	} {
 		w := httptest.NewRecorder()
-		b.api.ServeHTTP(w, r.WithContext(left))
+		env.api.ServeHTTP(w, r.WithContext(left))
 		if w.Code != http.StatusOK {
 			t.Errorf("%s: %d %q", r.Method, w.Code, w.Body)
 		}
 	}
-	if len(b.announcer.told) != 2 {
-		t.Errorf("announced %d times", len(b.announcer.told))
+	if len(env.announcer.announced) != 2 {
+		t.Errorf("announced %d times", len(env.announcer.announced))
 	}
 }
 
 func TestAPanicIs500AndAnErrorLine(t *testing.T) {
-	b := newBench(t, func(o *httpapi.Options) { o.Gate = nil })
+	env := newEnvironment(t, func(o *httpapi.Options) { o.Accounts = nil })
 	a := jwttest.NewAccount(t)
 	w := httptest.NewRecorder()
-	b.api.ServeHTTP(w, httptest.NewRequest("GET", "/jwt/v1/accounts/"+a.ID, nil))
+	env.api.ServeHTTP(w, httptest.NewRequest("GET", "/jwt/v1/accounts/"+a.ID, nil))
 	if w.Code != http.StatusInternalServerError || w.Body.String() != "internal server error\n" {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}
-	if lines := b.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], "nil pointer dereference") {
+	if lines := env.log.lines("ERR"); len(lines) != 1 ||
+		!strings.Contains(lines[0], "nil pointer dereference") {
 		t.Errorf("log: %q", lines)
 	}
 }
@@ -411,7 +450,7 @@ func send(t *testing.T, conn net.Conn, text string) {
 	}
 }
 
-// wantClosed waits for the server to hang up.
+// wantClosed waits until the server closes the connection.
 func wantClosed(t *testing.T, conn net.Conn, r *bufio.Reader) {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {

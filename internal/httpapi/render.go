@@ -18,7 +18,7 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// The decoded view of a JWT, for people:
+// The decoded view of a JWT is for people:
 //
 //	{ header: typ, alg }          four spaces of indent, HTML not escaped
 //	<CR>
@@ -26,16 +26,16 @@ import (
 //	<CR>
 //	signature                     as it stands in the JWT
 //
-// Strings called token are activation JWTs; their claims are shown in their place, in the order in which nsc
-// writes them. That is why the result is not quite JSON. The signature is not checked: the view is for finding out
-// what is wrong with a JWT.
+// Strings called token are activation JWTs. Their claims are shown in their place, in the order in
+// which nsc writes them, so the result is not quite JSON. The signature is not checked: the view is
+// for finding out what is wrong with a JWT.
 const (
 	separator = "\n\r\n"
 	indent    = "    "
 
-	maxToken    = 1 << 20 // bytes of JWT that are looked at, as nats-server's own limit
-	maxDepth    = 64      // of objects and lists within each other
-	maxRendered = 8 << 20 // bytes of text; deep lists could ask for a great many spaces
+	maxTokenBytes    = 1 << 20 // of a JWT; nats-server has the same limit
+	maxDepth         = 64      // of objects and lists within each other
+	maxRenderedBytes = 8 << 20 // of the view, since deep lists could need a great many spaces
 )
 
 var (
@@ -43,9 +43,9 @@ var (
 	errTooLong = errors.New("too long when decoded")
 )
 
-// decode renders a JWT, or fails with errHeader, errClaim or errTokens.
+// decode renders a JWT. Its errors wrap errHeader, errClaim or errTokens.
 func decode(token []byte) (string, error) {
-	if len(token) > maxToken {
+	if len(token) > maxTokenBytes {
 		return "", fmt.Errorf("%w: %w", errClaim, errTooLong)
 	}
 	parts := strings.SplitN(string(bytes.TrimSpace(token)), ".", 4)
@@ -116,7 +116,7 @@ func readObject(part string) (map[string]any, error) {
 	return tree, nil
 }
 
-// decodePart refuses line breaks, which Go's decoder overlooks.
+// decodePart decodes base64url. Unlike Go's decoder it refuses line breaks.
 func decodePart(part string) ([]byte, error) {
 	if strings.ContainsAny(part, "\r\n") {
 		return nil, errors.New("line break within a chunk")
@@ -139,7 +139,7 @@ func newPrinter() *printer {
 }
 
 func (p *printer) text(s string) {
-	if p.err == nil && p.out.Len()+len(s) > maxRendered {
+	if p.err == nil && p.out.Len()+len(s) > maxRenderedBytes {
 		p.err = errTooLong
 	}
 	if p.err == nil {
@@ -195,7 +195,7 @@ func sortedNames(members map[string]any, order []string) []string {
 	return names
 }
 
-// member writes a value that has a name, because two kinds of names say more than the value does.
+// member writes a value that has a name. Names mark dates and activation tokens.
 func (p *printer) member(name string, value any, order []string, depth int) {
 	switch v := value.(type) {
 	case json.Number:
@@ -256,18 +256,19 @@ func (p *printer) string(s string) {
 	}
 	if p.err = p.quote.Encode(s); p.err == nil {
 		p.out.Truncate(p.out.Len() - 1) // the encoder ends each value with a line break
-		p.text("")                      // look at the limit
+		p.text("")                      // checks the limit
 	}
 }
 
-// activationOrder is the order in which nsc writes activation claims, outer and inner members in one list.
+// activationOrder is the order in which nsc writes activation claims, outer and inner members in
+// one list.
 var activationOrder = []string{
 	"aud", "exp", "jti", "iat", "iss", "name", "nbf", "sub",
 	"subject", "kind", "issuer_account", "tags", "type", "nats", "version",
 }
 
-// activation writes the claims of an activation JWT, or why there are none. There may be a token within them again;
-// that comes to an end, because a JWT is a third larger than what it holds.
+// activation writes the claims of an activation JWT, or why there are none. They may contain a
+// token again. That ends, since a JWT is a third larger than what it contains.
 func (p *printer) activation(token string, depth int) {
 	claims, err := readActivation(token)
 	if err != nil {
@@ -277,7 +278,8 @@ func (p *printer) activation(token string, depth int) {
 	p.object(claims, activationOrder, depth)
 }
 
-// readActivation verifies the token's own signature, so that nobody takes a forged one for good.
+// readActivation verifies the token's own signature, so that a forged one is not taken for a good
+// one.
 func readActivation(token string) (map[string]any, error) {
 	if _, err := jwt.DecodeActivationClaims(token); err != nil {
 		return nil, err
@@ -285,8 +287,8 @@ func readActivation(token string) (map[string]any, error) {
 	return readObject(strings.Split(token, ".")[1])
 }
 
-// date is the day of a number of Unix seconds, in UTC. It is "" unless the number is written as an integer; 0 and
-// what no calendar has get an empty pair of brackets.
+// date returns the day of a number of Unix seconds, in UTC. It is "" unless the number is written
+// as an integer. It is an empty pair of brackets for 0 and for what is in no calendar.
 func date(number string) string {
 	if strings.ContainsAny(number, ".eE") {
 		return ""

@@ -12,9 +12,9 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// http.ServeMux is not used. It matches the escaped path, redirects with other status codes, lists HEAD in Allow and
-// knows no case folding. Each of its answers but the match itself would have to be replaced, and the match is one look
-// into a map.
+// http.ServeMux is not used. It matches the escaped path, redirects with other status codes, lists
+// HEAD in Allow and knows no case folding. Each of its answers but the match itself would have to
+// be replaced, and the match is one look into a map.
 
 const (
 	pathAccounts    = "/jwt/v1/accounts"
@@ -27,8 +27,8 @@ const (
 	pathHealth      = "/healthz"
 )
 
-// handler answers one request, or returns an error and writes nothing. key is the account key of the path. It is "" if
-// there is none or if what stands there is not a public account key.
+// handler answers one request, or returns an error and writes nothing. key is the account key of
+// the path. It is "" if there is none or if what stands there is not a public account key.
 type handler func(w http.ResponseWriter, r *http.Request, key string) error
 
 // route is what one path can do. HEAD is answered like GET: net/http leaves out the body.
@@ -71,10 +71,11 @@ type router struct {
 	activation *route            // pathActivation and something that may be a hash
 }
 
-// match finds the route of a decoded path, nil if there is none. A key is one segment of the decoded path, so an
-// escaped slash in it breaks the match.
+// match finds the route of a decoded path, nil if there is none. A key is one segment of the
+// decoded path, so an escaped slash in it breaks the match.
 func (t *router) match(path string) (rt *route, key string) {
-	if hash, found := strings.CutPrefix(path, pathActivation); found && hash != "" && !strings.Contains(hash, "/") {
+	if hash, found := strings.CutPrefix(path, pathActivation); found && hash != "" &&
+		!strings.Contains(hash, "/") {
 		return t.activation, ""
 	}
 	segment, found := strings.CutPrefix(path, pathAccount)
@@ -89,8 +90,8 @@ func (t *router) match(path string) (rt *route, key string) {
 	return t.account, segment
 }
 
-// canonical returns the spelling of p that a route with this method has, "" if there is none: without dots and double
-// slashes, with or without a slash at the end, in the case of the route.
+// canonical returns the spelling of p that a route with this method has, "" if there is none:
+// without dots and double slashes, with or without a slash at the end, in the case of the route.
 func (t *router) canonical(p, method string) string {
 	clean := path.Clean("/" + p)
 	slashed := clean + "/"
@@ -107,7 +108,8 @@ func (t *router) canonical(p, method string) string {
 	return ""
 }
 
-// fold gives the part of p that belongs to a route the case that the route has. Keys stay as they are.
+// fold gives the part of p that belongs to a route the case that the route has. Keys stay as they
+// are.
 func (t *router) fold(p string) string {
 	for known := range t.exact {
 		if strings.EqualFold(p, known) {
@@ -122,7 +124,8 @@ func (t *router) fold(p string) string {
 	return p
 }
 
-// elsewhere answers a path that no route has: with a redirect if the path is a route's but for its spelling.
+// elsewhere answers a path that no route has: with a redirect if the path is a route's but for its
+// spelling.
 func (t *router) elsewhere(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodOptions && r.URL.Path == "*" {
 		return nil // it is about the server, not about a path: a 200 without anything
@@ -147,7 +150,8 @@ func redirect(w http.ResponseWriter, r *http.Request, target string) {
 		return
 	}
 	status := http.StatusMovedPermanently
-	link := fmt.Sprintf("<a href=\"%s\">%s</a>.\n\n", html.EscapeString(location), http.StatusText(status))
+	link := fmt.Sprintf("<a href=\"%s\">%s</a>.\n\n", html.EscapeString(location),
+		http.StatusText(status))
 	send(w, status, typeHTML, link)
 }
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"io/fs"
 	"iter"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,12 +28,25 @@ import (
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
-// shelf is a store in memory that can be told to fail.
-type shelf struct {
+// TestMain lets more tests run at once than there are processors: most parallel ones wait for a
+// timeout of the server.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// fakeStore is a store in memory that can be made to fail.
+type fakeStore struct {
+	t        testing.TB
 	mu       sync.Mutex
+	asked    []string // keys of all calls; only account keys and activation hashes may come here
 	tokens   map[string][]byte
 	version  map[string]int64
 	loadErr  error
@@ -39,28 +54,41 @@ type shelf struct {
 	touchErr error
 }
 
-func newShelf() *shelf {
-	return &shelf{tokens: map[string][]byte{}, version: map[string]int64{}}
+func newFakeStore(t testing.TB) *fakeStore {
+	return &fakeStore{t: t, tokens: map[string][]byte{}, version: map[string]int64{}}
 }
 
-func (s *shelf) lay(key string, token []byte) {
+var publicAccountKey = regexp.MustCompile(`^A[A-Z2-7]{55}$`)
+
+// noteLocked checks and keeps a key that the store is asked for. s.mu must be held.
+func (s *fakeStore) noteLocked(key string) {
+	if !publicAccountKey.MatchString(key) && !trust.IsActivationHash(key) {
+		s.t.Errorf("the store was given %q", key)
+	}
+	s.asked = append(s.asked, key)
+}
+
+// put stores a token without asking the registry.
+func (s *fakeStore) put(key string, token []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens[key] = token
 	s.version[key]++
 }
 
-func (s *shelf) Tombstone(string) ([]byte, error) { return nil, nil }
+func (s *fakeStore) Tombstone(string) ([]byte, error) { return nil, nil }
 
-func (s *shelf) Delete(context.Context, string, string, func(_, _ []byte) ([]byte, error)) (uint64, error) {
+func (s *fakeStore) Delete(context.Context, string, string, func(_, _ []byte) ([]byte,
+	error)) (uint64, error) {
 	return 0, errDisk
 }
 
-func (s *shelf) Keys() iter.Seq2[string, error] { return func(func(string, error) bool) {} }
+func (s *fakeStore) Keys() iter.Seq2[string, error] { return func(func(string, error) bool) {} }
 
-func (s *shelf) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
+func (s *fakeStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLocked(key)
 	token, ok := s.tokens[key]
 	stamp := jwtstore.Stamp{s.version[key], 1}
 	switch {
@@ -74,9 +102,11 @@ func (s *shelf) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, 
 	return token, stamp, nil
 }
 
-func (s *shelf) Put(ctx context.Context, key, _ string, token []byte, allow func(_, _ []byte) error) (uint64, error) {
+func (s *fakeStore) Put(ctx context.Context, key, _ string, token []byte,
+	allow func(_, _ []byte) error) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLocked(key)
 	if err := allow(s.tokens[key], nil); err != nil {
 		return 0, err
 	}
@@ -88,15 +118,15 @@ func (s *shelf) Put(ctx context.Context, key, _ string, token []byte, allow func
 	return uint64(s.version[key]), nil
 }
 
-func (s *shelf) Touch(ctx context.Context, _, _ string) (uint64, error) {
+func (s *fakeStore) Touch(ctx context.Context, _, _ string) (uint64, error) {
 	return 1, cmp.Or(s.touchErr, ctx.Err())
 }
 
-// announcer counts what it is told and answers with a fixed delivery.
+// announcer keeps what is announced and answers with a fixed delivery.
 type announcer struct {
 	report     accounts.Report
 	mu         sync.Mutex
-	told       []string
+	announced  []string
 	delivery   accounts.Delivery
 	maxPayload int
 }
@@ -104,7 +134,7 @@ type announcer struct {
 func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.told = append(a.told, key)
+	a.announced = append(a.announced, key)
 	return a
 }
 func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
@@ -114,70 +144,60 @@ func (a *announcer) MaxPayload() int                        { return a.maxPayloa
 
 func (a *announcer) Report(context.Context, string, bool) accounts.Report { return a.report }
 
-var publicAccountKey = regexp.MustCompile(`^A[A-Z2-7]{55}$`)
-
-// guard is the gate behind a check that nothing but account keys comes near it.
-type guard struct {
-	httpapi.Gate
-	t testing.TB
-
-	mu    sync.Mutex
-	calls []string
+// auditRecorder keeps what the registry reports, and checks where that came from.
+type auditRecorder struct {
+	t      testing.TB
+	mu     sync.Mutex
+	events []accounts.Event
 }
 
-func (g *guard) see(call, key string) {
-	if !publicAccountKey.MatchString(key) {
-		g.t.Errorf("the gate was given %q", key)
+func (r *auditRecorder) Observe(e accounts.Event) {
+	if host, _, err := net.SplitHostPort(e.Address); err != nil || e.Kind != accounts.KindHTTP ||
+		host == "" {
+		r.t.Errorf("origin: %+v", e.Origin)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.calls = append(g.calls, call)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
 }
 
-func (g *guard) Get(ctx context.Context, key string) (*accounts.Account, error) {
-	g.see("Find", key)
-	return g.Gate.Get(ctx, key)
-}
-
-func (g *guard) GetRaw(ctx context.Context, key string) ([]byte, error) {
-	g.see("Raw", key)
-	return g.Gate.GetRaw(ctx, key)
-}
-
-func (g *guard) Put(ctx context.Context, key string, token []byte, src accounts.Origin) (accounts.Result, error) {
-	g.see("Put", key)
-	if host, _, err := net.SplitHostPort(src.Address); err != nil || src.Kind != accounts.KindHTTP || host == "" {
-		g.t.Errorf("source: %+v", src)
+// offered returns the sizes of the JWTs that the registry was offered.
+func (r *auditRecorder) offered() (sizes []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if e.New != nil {
+			sizes = append(sizes, e.New.Size)
+		}
 	}
-	return g.Gate.Put(ctx, key, token, src)
+	return sizes
 }
 
-func (g *guard) Announce(ctx context.Context, key string) error {
-	g.see("Announce", key)
-	return g.Gate.Announce(ctx, key)
-}
-
-// logbook is a slog handler that keeps every line as it comes: nothing but the API itself makes a message harmless.
-type logbook struct {
+// logRecorder is a slog handler that keeps every line as it comes. Only the API itself can have
+// quoted a message.
+type logRecorder struct {
 	mu   sync.Mutex
 	kept []string
 }
 
-var levels = map[slog.Level]string{-8: "TRC", slog.LevelDebug: "DBG", slog.LevelInfo: "INF", slog.LevelWarn: "WRN", slog.LevelError: "ERR"}
+var levels = map[slog.Level]string{
+	logging.LevelTrace: "TRC", slog.LevelDebug: "DBG", slog.LevelInfo: "INF", slog.LevelWarn: "WRN",
+	slog.LevelError: "ERR",
+}
 
-func (l *logbook) Handle(_ context.Context, r slog.Record) error {
+func (l *logRecorder) Handle(_ context.Context, r slog.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.kept = append(l.kept, "["+levels[r.Level]+"] "+r.Message)
 	return nil
 }
 
-func (l *logbook) Enabled(context.Context, slog.Level) bool { return true }
-func (l *logbook) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *logbook) WithGroup(string) slog.Handler            { return l }
+func (l *logRecorder) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logRecorder) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *logRecorder) WithGroup(string) slog.Handler            { return l }
 
 // lines returns those of one level, "" for all.
-func (l *logbook) lines(level string) []string {
+func (l *logRecorder) lines(level string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var found []string
@@ -189,60 +209,76 @@ func (l *logbook) lines(level string) []string {
 	return found
 }
 
-// bench is an API before a real gate, with everything that a test may want to turn.
-type bench struct {
+// environment is an API with a real registry, and everything of them that a test may change.
+type environment struct {
 	op        *jwttest.Operator
-	store     *shelf
+	store     *fakeStore
 	announcer *announcer
-	gate      *guard
-	log       *logbook
+	registry  *accounts.Registry
+	audit     *auditRecorder
+	log       *logRecorder
 	now       time.Time // half past a second, so that truncation shows
 	api       *httpapi.API
 }
 
-func newBench(t testing.TB, edits ...func(*httpapi.Options)) *bench {
+func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment {
 	t.Helper()
-	b := &bench{
+	env := &environment{
 		op:        jwttest.NewOperator(t),
-		store:     newShelf(),
+		store:     newFakeStore(t),
 		announcer: &announcer{delivery: accounts.Delivery{State: accounts.Sent, Acked: 1, Servers: 1}},
-		log:       &logbook{},
+		audit:     &auditRecorder{t: t},
+		log:       &logRecorder{},
 		now:       time.Now().Truncate(time.Second).Add(time.Second / 2),
 	}
-	op, err := trust.Parse([]byte(b.op.Token(t)))
+	op, err := trust.Parse([]byte(env.op.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(b.log)
-	registry := accounts.New(accounts.Options{
-		Store: b.store, Committer: b.store, Announcer: b.announcer,
+	log := slog.New(env.log)
+	env.registry = accounts.New(accounts.Options{
+		Store: env.store, Committer: env.store, Announcer: env.announcer, Observer: env.audit,
 		Trust: accounts.Trust{Operator: op}, Log: log,
 	})
-	b.gate = &guard{t: t, Gate: registry}
-	tokens := activations.New(activations.Options{Accounts: registry, Store: b.store, Connection: b.announcer, Log: log})
-	o := httpapi.Options{Gate: b.gate, Activations: tokens, Operator: op.Token(), Log: log, Now: func() time.Time { return b.now }}
+	o := httpapi.Options{
+		Accounts: env.registry,
+		Activations: activations.New(activations.Options{
+			Accounts: env.registry, Store: env.store, Connection: env.announcer, Log: log,
+		}),
+		Operator: op.Token(),
+		Log:      log,
+		Now:      func() time.Time { return env.now },
+	}
 	for _, edit := range edits {
 		edit(&o)
 	}
-	b.api = httpapi.New(o)
-	return b
+	env.api = httpapi.New(o)
+	return env
 }
 
-// lay puts an account's JWT on the shelf past the gate and returns it.
-func (b *bench) lay(t testing.TB, a *jwttest.Account, edits ...func(*jwt.AccountClaims)) []byte {
+// put stores an account's JWT without asking the registry, and returns it.
+func (env *environment) put(t testing.TB, a *jwttest.Account, edits ...func(*jwt.AccountClaims)) []byte {
 	t.Helper()
-	token := b.op.Account(t, a, edits...)
-	b.store.lay(a.ID, token)
+	token := env.op.Account(t, a, edits...)
+	env.store.put(a.ID, token)
 	return token
 }
 
-func (b *bench) etag(t testing.TB, a *jwttest.Account) string {
+func (env *environment) etag(t testing.TB, a *jwttest.Account) string {
 	t.Helper()
-	account, err := b.gate.Gate.Get(t.Context(), a.ID)
+	account, err := env.registry.Get(t.Context(), a.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return account.ETag
+}
+
+// wantNothingOffered checks that the registry was offered no JWT and that the store was not asked.
+func (env *environment) wantNothingOffered(t testing.TB) {
+	t.Helper()
+	if sizes := env.audit.offered(); len(sizes) > 0 || len(env.store.asked) > 0 {
+		t.Errorf("JWTs of %d bytes were offered, the store was asked for %q", sizes, env.store.asked)
+	}
 }
 
 // serve starts a server for the test's duration and returns its address.
@@ -255,8 +291,9 @@ func serve(t testing.TB, h http.Handler) string {
 	return s.Listener.Addr().String()
 }
 
-// ask sends a request as it is written here, lines ended by LF, and shows the answer: status, sorted headers
-// without Date, an empty line, the body. Nothing between may normalise it.
+// ask sends a request as it is written, with lines ended by LF. It returns the answer: status,
+// sorted headers without Date, an empty line, the body. No HTTP client is used, since that would
+// normalise both.
 func ask(t testing.TB, address, request string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -282,7 +319,8 @@ func wire(request string) string {
 	for h := range strings.Lines(headers) {
 		text += strings.TrimSuffix(h, "\n") + "\r\n"
 	}
-	if body != "" && !strings.Contains(headers, "Transfer-Encoding") && !strings.Contains(headers, "Content-Length") {
+	if body != "" && !strings.Contains(headers, "Transfer-Encoding") &&
+		!strings.Contains(headers, "Content-Length") {
 		text += "Content-Length: " + itoa(len(body)) + "\r\n"
 	}
 	return text + "\r\n" + body

@@ -14,14 +14,14 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// contestants are the API, with a quiet log, and a bare handler that sends the same bytes and headers.
-func contestants(b *testing.B) (path string, ours, bare http.Handler) {
-	bench := newBench(b, func(o *httpapi.Options) { o.Log = slog.New(slog.DiscardHandler) })
+// handlers returns the API without a log, and a handler that does nothing but send the same bytes
+// and headers.
+func handlers(b *testing.B) (path string, ours, bare http.Handler) {
+	env := newEnvironment(b, func(o *httpapi.Options) { o.Log = slog.New(slog.DiscardHandler) })
 	a := jwttest.NewAccount(b)
-	token := bench.lay(b, a)
+	token := env.put(b, a)
 	path = "/jwt/v1/accounts/" + a.ID
-	// the guard of the other tests is in the way here
-	ours = httpapi.New(httpapi.Options{Gate: bench.gate.Gate})
+	ours = httpapi.New(httpapi.Options{Accounts: env.registry})
 	w := httptest.NewRecorder()
 	ours.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	header := w.Header()
@@ -32,24 +32,24 @@ func contestants(b *testing.B) (path string, ours, bare http.Handler) {
 	return path, ours, bare
 }
 
-// nobody is a client that takes no interest.
-type nobody struct{ header http.Header }
+// discardWriter drops an answer.
+type discardWriter struct{ header http.Header }
 
-func (n nobody) Header() http.Header         { return n.header }
-func (n nobody) Write(p []byte) (int, error) { return len(p), nil }
-func (n nobody) WriteHeader(int)             {}
+func (w discardWriter) Header() http.Header         { return w.header }
+func (w discardWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (w discardWriter) WriteHeader(int)             {}
 
 func BenchmarkGetHandler(b *testing.B) {
-	path, ours, _ := contestants(b)
+	path, ours, _ := handlers(b)
 	r := httptest.NewRequest("GET", path, nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		ours.ServeHTTP(nobody{http.Header{}}, r)
+		ours.ServeHTTP(discardWriter{http.Header{}}, r)
 	}
 }
 
 func BenchmarkGetSocket(b *testing.B) {
-	path, ours, bare := contestants(b)
+	path, ours, bare := handlers(b)
 	b.Run("ours", func(b *testing.B) { overSocket(b, path, ours) })
 	b.Run("bare", func(b *testing.B) { overSocket(b, path, bare) })
 }

@@ -41,7 +41,7 @@ func TestNoServerIsLeftOnAnOlderJWT(t *testing.T) {
 	t.Parallel()
 	op := jwttest.NewOperator(t)
 	first := newServer(t, &environment{op: op}, jwtstore.NewMemory(true))
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: first.registry}))
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Accounts: first.registry}))
 	t.Cleanup(web.Close)
 	first.push(t, op.System.ID, op.SystemAccount(t))
 	kinds := []string{"full", "cache", "URL"}

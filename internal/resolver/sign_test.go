@@ -33,7 +33,7 @@ func TestTheSigningService(t *testing.T) {
 	t.Parallel()
 	env := startEnvironment(t)
 	srv := startServer(t, env)
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: srv.registry}))
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Accounts: srv.registry}))
 	t.Cleanup(web.Close)
 	srv.client.SetSigning("sign.me", time.Second)
 	a, other, fresh := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -121,7 +121,7 @@ func post(t *testing.T, url string, body []byte) (status int, text string) {
 func TestSigningWithoutNATSFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, startEnvironment(t), jwtstore.NewMemory(true))
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Gate: srv.registry}))
+	web := httptest.NewServer(httpapi.New(httpapi.Options{Accounts: srv.registry}))
 	t.Cleanup(web.Close)
 	a := jwttest.NewAccount(t)
 	own := jwttest.Sign(t, a.Key, a, time.Now())

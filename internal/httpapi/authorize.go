@@ -10,23 +10,23 @@ import (
 	"nats-account-server/internal/auth"
 )
 
-// Guard decides who may do what. *auth.Authorizer meets it.
-type Guard interface {
-	// Authorize returns the name of a client that has the role, "" if every client has it. Its errors are those of
-	// package auth.
+// Authorizer decides who may do what. *auth.Authorizer meets it.
+type Authorizer interface {
+	// Authorize returns the name of a client that has the role, "" if every client has it. Its
+	// errors are those of package auth.
 	Authorize(ctx context.Context, v auth.Credentials, need auth.Role) (name string, err error)
 }
 
-// admit asks the guard. The request that it returns carries the name of the user for originOf.
-func (a *API) admit(r *http.Request, rt *route) (*http.Request, error) {
+// authorize returns the request with the name of its user, for originOf.
+func (a *API) authorize(r *http.Request, rt *route) (*http.Request, error) {
 	need := rt.read
 	if r.Method == http.MethodPost {
 		need = auth.Writer
 	}
-	if a.guard == nil || need == auth.Unauthenticated {
+	if a.authorizer == nil || need == auth.Unauthenticated {
 		return r, nil
 	}
-	name, err := a.guard.Authorize(r.Context(), visitor(r), need)
+	name, err := a.authorizer.Authorize(r.Context(), credentials(r), need)
 	switch {
 	case err != nil && need == auth.Writer:
 		a.auditDenied(r, err)
@@ -39,16 +39,16 @@ func (a *API) admit(r *http.Request, rt *route) (*http.Request, error) {
 	return r.WithContext(context.WithValue(r.Context(), userKey{}, name)), nil
 }
 
-// auditDenied puts a push that was not admitted into the audit log.
+// auditDenied puts a push that was not authorized into the audit log.
 func (a *API) auditDenied(r *http.Request, err error) {
 	reason := "unauthorized"
 	if errors.Is(err, auth.ErrForbidden) {
 		reason = "forbidden"
 	}
-	a.gate.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, originOf(r), reason, err)
+	a.accounts.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, originOf(r), reason, err)
 }
 
-func visitor(r *http.Request) auth.Credentials {
+func credentials(r *http.Request) auth.Credentials {
 	v := auth.Credentials{Address: r.RemoteAddr}
 	// Two headers could mean two users: they count as none.
 	if h := r.Header["Authorization"]; len(h) == 1 {
@@ -62,7 +62,7 @@ func visitor(r *http.Request) auth.Credentials {
 
 type userKey struct{}
 
-// originOf returns where a push came from. User is "" if there is no guard, or if it asks for no credentials.
+// originOf returns where a push came from. User is "" if every client may push.
 func originOf(r *http.Request) accounts.Origin {
 	name, _ := r.Context().Value(userKey{}).(string)
 	return accounts.Origin{Kind: accounts.KindHTTP, Address: r.RemoteAddr, User: name}
