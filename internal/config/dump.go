@@ -1,130 +1,86 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
-	"time"
-)
-
-// Each section of the dump has the original's fields in the original's order. Fields that the
-// original does not have come after them.
-type (
-	dump struct {
-		Logging              dumpLogging
-		NATS                 dumpNATS
-		HTTP                 dumpHTTP
-		Store                dumpStore
-		OperatorJWTPath      string
-		SystemAccountJWTPath string
-		SignRequestSubject   string
-		SignRequestTimeout   milliseconds
-		Primary              string
-		ReplicationTimeout   milliseconds
-		MaxReplicationPack   int
-		ForgetServer         milliseconds
-	}
-	dumpLogging struct {
-		Time, Debug, Trace, Colors, PID bool
-
-		Custom any // always null, as in the original
-		Audit  string
-	}
-	dumpNATS struct {
-		Servers                       []string
-		ConnectTimeout, ReconnectWait milliseconds
-		MaxReconnects                 int
-		TLS                           dumpTLS
-		UserCredentials               string
-		HandshakeFirst                bool
-	}
-	dumpHTTP struct {
-		Host                      string
-		Port                      int
-		TLS                       dumpTLS
-		ReadTimeout, WriteTimeout milliseconds
-		Write, Read               []string // the names of the logins
-	}
-	dumpStore struct {
-		Dir                     string
-		Shard                   bool
-		CleanupInterval         milliseconds
-		NSC                     string
-		ReadOnly                bool
-		AllowOlder, AllowDelete bool
-		StateDir                string
-	}
-	dumpTLS      struct{ Key, Cert, Root string }
-	milliseconds int64
 )
 
 // Dump returns the configuration as JSON, with an indent of two spaces and durations in
 // milliseconds. It leaves out passwords, and shows only the names of logins.
+//
+// Each section has the original's fields in the original's order. Fields that the original does not
+// have come after them.
 func (c *Config) Dump() string {
-	d := dump{
-		Logging:              c.Logging.dump(),
-		NATS:                 c.NATS.dump(),
-		HTTP:                 c.HTTP.dump(),
-		Store:                c.Store.dump(),
-		OperatorJWTPath:      c.Operator.dump(),
-		SystemAccountJWTPath: c.SystemAccount.dump(),
-		SignRequestSubject:   c.SignSubject,
-		SignRequestTimeout:   inMilliseconds(c.SignTimeout),
-		ReplicationTimeout:   inMilliseconds(c.ReplicationTimeout),
-		MaxReplicationPack:   c.MaxPack,
-		ForgetServer:         inMilliseconds(c.ForgetServer),
-	}
-	if c.Primary != "" {
-		d.Primary = Blanked(c.Primary)
-	}
-	text, _ := json.MarshalIndent(d, "", "  ") // fails for no value of these types
+	text, _ := json.MarshalIndent(object{
+		{"Logging", c.Logging.dump()},
+		{"NATS", c.NATS.dump()},
+		{"HTTP", c.HTTP.dump()},
+		{"Store", c.Store.dump()},
+		{"OperatorJWTPath", c.Operator.dump()},
+		{"SystemAccountJWTPath", c.SystemAccount.dump()},
+		{"SignRequestSubject", c.SignSubject},
+		{"SignRequestTimeout", c.SignTimeout.Milliseconds()},
+		{"Primary", Blanked(c.Primary)},
+		{"ReplicationTimeout", c.ReplicationTimeout.Milliseconds()},
+		{"MaxReplicationPack", c.MaxPack},
+		{"ForgetServer", c.ForgetServer.Milliseconds()},
+	}, "", "  ")
 	return string(text)
 }
 
-func (l Logging) dump() dumpLogging {
-	return dumpLogging{
-		Time: l.Time, Debug: l.Debug, Trace: l.Trace, Colors: l.Colors, PID: l.PID,
-		Audit: l.Audit,
+func (l Logging) dump() object {
+	return object{
+		{"Time", l.Time},
+		{"Debug", l.Debug},
+		{"Trace", l.Trace},
+		{"Colors", l.Colors},
+		{"PID", l.PID},
+		{"Custom", nil}, // as in the original
+		{"Audit", l.Audit},
 	}
 }
 
-func (n NATS) dump() dumpNATS {
-	d := dumpNATS{
-		ConnectTimeout:  inMilliseconds(n.ConnectTimeout),
-		ReconnectWait:   inMilliseconds(n.ReconnectWait),
-		MaxReconnects:   -1,
-		TLS:             dumpTLS{Key: n.TLS.Key, Cert: n.TLS.Cert, Root: n.TLS.Root},
-		UserCredentials: n.Credentials,
-		HandshakeFirst:  n.TLS.HandshakeFirst,
-	}
+func (n NATS) dump() object {
+	var servers []string // null in the dump if there are none
 	for _, s := range n.Servers {
-		d.Servers = append(d.Servers, Blanked(s))
+		servers = append(servers, Blanked(s))
 	}
-	return d
-}
-
-func (h HTTP) dump() dumpHTTP {
-	return dumpHTTP{
-		Host:         h.Host,
-		Port:         h.Port,
-		TLS:          dumpTLS{Key: h.TLS.Key, Cert: h.TLS.Cert, Root: h.TLS.Root},
-		ReadTimeout:  inMilliseconds(h.ReadTimeout),
-		WriteTimeout: inMilliseconds(h.WriteTimeout),
-		Write:        loginNames(h.Write),
-		Read:         loginNames(h.Read),
+	return object{
+		{"Servers", servers},
+		{"ConnectTimeout", n.ConnectTimeout.Milliseconds()},
+		{"ReconnectWait", n.ReconnectWait.Milliseconds()},
+		{"MaxReconnects", -1},
+		{"TLS", object{{"Key", n.TLS.Key}, {"Cert", n.TLS.Cert}, {"Root", n.TLS.Root}}},
+		{"UserCredentials", n.Credentials},
+		{"HandshakeFirst", n.TLS.HandshakeFirst},
 	}
 }
 
-func (s Store) dump() dumpStore {
-	return dumpStore{
-		Dir:             s.Dir,
-		Shard:           s.Shard,
-		CleanupInterval: inMilliseconds(s.CleanupInterval),
-		NSC:             s.NSC,
-		ReadOnly:        s.ReadOnly,
-		AllowOlder:      s.AllowOlder,
-		AllowDelete:     s.AllowDelete,
-		StateDir:        s.StateDir,
+func (h HTTP) dump() object {
+	return object{
+		{"Host", h.Host},
+		{"Port", h.Port},
+		{"TLS", object{{"Key", h.TLS.Key}, {"Cert", h.TLS.Cert}, {"Root", h.TLS.Root}}},
+		{"ReadTimeout", h.ReadTimeout.Milliseconds()},
+		{"WriteTimeout", h.WriteTimeout.Milliseconds()},
+		{"Write", loginNames(h.Write)},
+		{"Read", loginNames(h.Read)},
+	}
+}
+
+func (s Store) dump() object {
+	return object{
+		{"Dir", s.Dir},
+		{"Shard", s.Shard},
+		{"CleanupInterval", s.CleanupInterval.Milliseconds()},
+		{"NSC", s.NSC},
+		{"ReadOnly", s.ReadOnly},
+		{"AllowOlder", s.AllowOlder},
+		{"AllowDelete", s.AllowDelete},
+		{"StateDir", s.StateDir},
 	}
 }
 
@@ -136,8 +92,6 @@ func (r JWTRef) dump() string {
 	return r.Path + r.Key
 }
 
-func inMilliseconds(d time.Duration) milliseconds { return milliseconds(d.Milliseconds()) }
-
 // loginNames returns the user or the certificate of each login.
 func loginNames(logins []Login) (all []string) {
 	for _, l := range logins {
@@ -146,9 +100,34 @@ func loginNames(logins []Login) (all []string) {
 	return all
 }
 
+// object is a JSON object whose members stay in order.
+type object []struct {
+	name  string
+	value any
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o object) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	separator := '{'
+	for _, m := range o {
+		value, err := json.Marshal(m.value)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, "%c%q:%s", separator, m.name, value)
+		separator = ','
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
 // Blanked returns a URL without its password. A user without a password is removed too, because it
-// is a token. For a URL that can't be read it returns "?".
+// is a token. For a URL that can't be read it returns "?", for no URL "".
 func Blanked(text string) string {
+	if text == "" {
+		return ""
+	}
 	if !strings.Contains(text, "://") {
 		text = "nats://" + text
 	}

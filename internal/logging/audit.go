@@ -201,14 +201,12 @@ func escapeUnprintable(line []byte) []byte {
 	}
 	var b []byte
 	for _, c := range string(line) {
-		switch {
-		case !unprintable(c):
+		if !unprintable(c) {
 			b = utf8.AppendRune(b, c)
-		case c > 0xffff:
-			high, low := utf16.EncodeRune(c)
-			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
-		default:
-			b = fmt.Appendf(b, `\u%04x`, c)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, c) {
+			b = fmt.Appendf(b, `\u%04x`, unit)
 		}
 	}
 	return b
