@@ -149,11 +149,15 @@ func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
 	case err == nil:
 		(*source).Refresh(hash)
 		return t, nil
-	case !trust.IsActivationHash(hash), !errors.Is(err, ErrNotFound) && !errors.Is(err, accounts.ErrDamaged):
+	case !trust.IsActivationHash(hash):
+		return nil, err
+	}
+	damaged := errors.Is(err, accounts.ErrDamaged)
+	if !damaged && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
 	found, missed := (*source).FindActivation(ctx, hash)
-	if missed != nil && errors.Is(err, accounts.ErrDamaged) {
+	if missed != nil && damaged {
 		return nil, err
 	}
 	return found, missed
@@ -209,7 +213,8 @@ func (r *Registry) Announce(t *Token, changed bool) {
 	if r.Connection.Delivery(t.Key).State == accounts.NotConfigured {
 		why = "no NATS configured"
 	}
-	r.Log.Info(fmt.Sprintf("skipping activation notification for %s, %s", logging.ShortKey(t.Key), why))
+	short := logging.ShortKey(t.Key)
+	r.Log.Info(fmt.Sprintf("skipping activation notification for %s, %s", short, why))
 }
 
 // mayRepeat reports whether an unchanged token may be announced now. If so, it counts as announced.

@@ -25,7 +25,9 @@ type offer struct {
 // Put stores a token if a stored account has signed it, itself or with a signing key. It is the
 // only way in. changed is false if the same token is stored already. With an error nothing has
 // changed.
-func (r *Registry) Put(ctx context.Context, token []byte, from accounts.Origin) (t *Token, changed bool, err error) {
+func (r *Registry) Put(
+	ctx context.Context, token []byte, from accounts.Origin,
+) (t *Token, changed bool, err error) {
 	o := &offer{token: bytes.TrimSpace(token), from: from}
 	event := accounts.Event{Origin: from, Result: accounts.Accepted}
 	switch err = r.put(ctx, o); {
@@ -107,10 +109,11 @@ func (r *Registry) compare(o *offer, stored []byte) error {
 		return nil
 	}
 	issuedAt, storedAt := o.claims.IssuedAt, had.claims.IssuedAt
+	mayBeOlder := r.AllowOlder && !o.from.Peer
 	switch {
-	case bytes.Equal(had.payload, o.payload): // in other bytes too: the header of a version 1 token is not signed
-		return errSame
-	case issuedAt < storedAt && (!r.AllowOlder || o.from.Peer) && !accounts.IsAhead(storedAt, r.Now()):
+	case bytes.Equal(had.payload, o.payload):
+		return errSame // in other bytes too: the header of a version 1 token is not signed
+	case issuedAt < storedAt && !mayBeOlder && !accounts.IsAhead(storedAt, r.Now()):
 		return &accounts.OlderError{Stored: time.Unix(storedAt, 0), Offered: time.Unix(issuedAt, 0)}
 	case issuedAt == storedAt && o.from.Peer && accounts.IsLesser(o.token, stored):
 		return accounts.ErrLesser

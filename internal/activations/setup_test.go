@@ -39,12 +39,13 @@ type connection struct {
 	published  []*activations.Token
 }
 
+func (c *connection) delivery() accounts.Delivery { return accounts.Delivery{State: c.state} }
+
 func (c *connection) MaxPayload() int                                     { return c.maxPayload }
-func (c *connection) Delivery(string) accounts.Delivery                   { return accounts.Delivery{State: c.state} }
+func (c *connection) Delivery(string) accounts.Delivery                   { return c.delivery() }
+func (c *connection) Wait(context.Context) accounts.Delivery              { return c.delivery() }
 func (c *connection) Announce(string, uint64, time.Time) accounts.Receipt { return c }
-func (c *connection) Wait(context.Context) accounts.Delivery {
-	return accounts.Delivery{State: c.state}
-}
+
 func (c *connection) PublishActivation(t *activations.Token) (published bool) {
 	if c.connected {
 		c.published = append(c.published, t)
@@ -67,8 +68,15 @@ func newEnv(t *testing.T, edits ...func(*activations.Options)) *testEnv {
 	now := func() time.Time { return e.now }
 	e.accounts = accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: e.conn,
 		Trust: e.trust(t), Now: now})
-	o := activations.Options{Accounts: e.accounts, Store: e.store, Connection: e.conn, Publisher: e.conn, Observer: e,
-		Log: slog.New(logging.New(e.log, logging.Format{})), Now: now}
+	o := activations.Options{
+		Accounts:   e.accounts,
+		Store:      e.store,
+		Connection: e.conn,
+		Publisher:  e.conn,
+		Observer:   e,
+		Log:        slog.New(logging.New(e.log, logging.Format{})),
+		Now:        now,
+	}
 	for _, edit := range edits {
 		edit(&o)
 	}
@@ -86,7 +94,9 @@ func (e *testEnv) trust(t *testing.T) accounts.Trust {
 }
 
 // newExporter returns a testEnv in which an account is stored that has a signing key.
-func newExporter(t *testing.T, edits ...func(*activations.Options)) (*testEnv, *jwttest.Account, nkeys.KeyPair) {
+func newExporter(
+	t *testing.T, edits ...func(*activations.Options),
+) (*testEnv, *jwttest.Account, nkeys.KeyPair) {
 	t.Helper()
 	e, exporter := newEnv(t, edits...), jwttest.NewAccount(t)
 	signing, err := nkeys.CreateAccount()
@@ -123,7 +133,8 @@ func (e *testEnv) put(t *testing.T, token []byte, from accounts.Origin) (changed
 // plant stores bytes without the Registry.
 func (e *testEnv) plant(t *testing.T, hash string, token []byte) {
 	t.Helper()
-	if _, err := e.store.Put(t.Context(), hash, "hand", token, func(_, _ []byte) error { return nil }); err != nil {
+	always := func(_, _ []byte) error { return nil }
+	if _, err := e.store.Put(t.Context(), hash, "hand", token, always); err != nil {
 		t.Fatal(err)
 	}
 }

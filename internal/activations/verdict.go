@@ -106,18 +106,19 @@ func (r *Registry) CheckIssuer(ctx context.Context, token []byte) error {
 // checkIssuer is CheckIssuer for a decoded token.
 func (r *Registry) checkIssuer(ctx context.Context, d *decoded) error {
 	exporter := d.exporter()
+	short := logging.ShortKey(exporter)
 	account, err := r.Accounts.GetLocal(ctx, exporter)
 	switch {
 	case errors.Is(err, accounts.ErrUnreadable):
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: the account %s is not stored", ErrIssuer, logging.ShortKey(exporter))
+		return fmt.Errorf("%w: the account %s is not stored", ErrIssuer, short)
 	case exporter == d.claims.Issuer:
 		return nil
 	}
 	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
 	if err != nil || !claims.SigningKeys.Contains(d.claims.Issuer) {
-		return fmt.Errorf("%w: it is no signing key of the account %s", ErrIssuer, logging.ShortKey(exporter))
+		return fmt.Errorf("%w: it is no signing key of the account %s", ErrIssuer, short)
 	}
 	return nil
 }
@@ -156,8 +157,8 @@ func (r *Registry) judge(hash string, stored []byte) *verdict {
 	}
 	v := newVerdict(hash, stored)
 	if v.err != nil {
-		r.Log.Warn(fmt.Sprintf("%s - the stored activation JWT is not served - %s", logging.ShortKey(hash),
-			logging.Quote(v.err.Error(), maxErrorBytes)))
+		r.Log.Warn(fmt.Sprintf("%s - the stored activation JWT is not served - %s",
+			logging.ShortKey(hash), logging.Quote(v.err.Error(), maxErrorBytes)))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -184,6 +185,11 @@ func (r *Registry) served(ctx context.Context, v *verdict) (*Token, error) {
 
 // newToken describes a decoded token.
 func newToken(d *decoded, token []byte) *Token {
-	head := trust.Head{Subject: d.hash, ID: d.claims.ID, IssuedAt: d.claims.IssuedAt, Expires: d.claims.Expires}
+	head := trust.Head{
+		Subject:  d.hash,
+		ID:       d.claims.ID,
+		IssuedAt: d.claims.IssuedAt,
+		Expires:  d.claims.Expires,
+	}
 	return &Token{Account: *accounts.NewAccount(slices.Clone(token), head), Issuer: d.claims.Issuer}
 }

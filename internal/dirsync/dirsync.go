@@ -128,7 +128,8 @@ func (s *Syncer) wait(ctx context.Context, settled bool) {
 		err = nil
 	}
 	if problem := cmp.Or(err, s.Folder.Unwatched()); problem != nil {
-		s.unwatched.log(s.Log, fmt.Errorf("changes are noticed every %s only: %w", lookInterval, problem))
+		problem = fmt.Errorf("changes are noticed every %s only: %w", lookInterval, problem)
+		s.unwatched.log(s.Log, problem)
 	} else {
 		s.unwatched.log(s.Log, nil)
 	}
@@ -148,7 +149,9 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 		s.Folder.Rejudge()
 	}
 	group := newGroup()
-	gone, settled, err := s.Folder.Scan(func(f *File) { group.Go(func() error { s.offer(ctx, f); return nil }) })
+	gone, settled, err := s.Folder.Scan(func(f *File) {
+		group.Go(func() error { s.offer(ctx, f); return nil })
+	})
 	_ = group.Wait()
 	s.offerDue(ctx)
 	for _, f := range gone {

@@ -76,8 +76,14 @@ func (p *published) PublishActivation(t *activations.Token) bool {
 // newSyncEnv makes a Syncer for a directory of JWTs by key, or for one of nsc.
 func newSyncEnv(t *testing.T, open func(string) (*dirsync.Folder, error)) *syncEnv {
 	t.Helper()
-	e := &syncEnv{T: t, op: jwttest.NewOperator(t), dir: filepath.Join(t.TempDir(), "OP"), published: &published{},
-		store: &breakable{Memory: jwtstore.NewMemory(true)}, log: &natstest.Log{}}
+	e := &syncEnv{
+		T:         t,
+		op:        jwttest.NewOperator(t),
+		dir:       filepath.Join(t.TempDir(), "OP"),
+		store:     &breakable{Memory: jwtstore.NewMemory(true)},
+		published: &published{},
+		log:       &natstest.Log{},
+	}
 	e.write(".nsc/x", nil)
 	e.write("accounts/x", nil)
 	e.start(open)
@@ -95,8 +101,15 @@ func (e *syncEnv) start(open func(string) (*dirsync.Folder, error)) {
 		Publisher: e.published, ReadOnly: true, Log: log})
 	folder, err := open(e.dir)
 	e.must(err)
-	e.syncer = dirsync.New(dirsync.Options{Folder: folder, Store: e.store, Accounts: e.registry, Activations: e.tokens,
-		Tokens: memory, Unsaved: new(dirsync.Unsaved), Log: log})
+	e.syncer = dirsync.New(dirsync.Options{
+		Folder:      folder,
+		Store:       e.store,
+		Accounts:    e.registry,
+		Activations: e.tokens,
+		Tokens:      memory,
+		Unsaved:     new(dirsync.Unsaved),
+		Log:         log,
+	})
 }
 
 func (e *syncEnv) trust() accounts.Trust {
@@ -248,7 +261,7 @@ var scenarios = []struct {
 		e.serves(a.ID, token)
 		e.logs("its file is gone", 0)
 	}},
-	{"what is not taken is logged once, and what was there before is served", dirsync.OpenFolder, func(e *syncEnv) {
+	{"what is not taken is logged once, and the JWT before is served", dirsync.OpenFolder, func(e *syncEnv) {
 		a := jwttest.NewAccount(e)
 		name, good := a.ID+".jwt", e.sign(a, time.Hour)
 		e.write(name, []byte("junk"))
@@ -499,7 +512,9 @@ func TestADirectoryIsFollowed(t *testing.T) {
 		})
 	}
 	shown := map[int]bool{}
-	dirsync.Rows(func(row int, from dirsync.State, on dirsync.Event) { shown[row] = shown[row] || seen[cause{from, on}] })
+	dirsync.Rows(func(row int, from dirsync.State, on dirsync.Event) {
+		shown[row] = shown[row] || seen[cause{from, on}]
+	})
 	for row, is := range shown {
 		if !is && !t.Failed() {
 			t.Errorf("row %d of the table happens in no scenario", row)

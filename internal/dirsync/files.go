@@ -102,7 +102,8 @@ func (s *Syncer) decideLocked(f *File, key string, err error) {
 func (s *Syncer) refuse(f *File, key string, err error) {
 	text := err.Error()
 	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
-		text = "it is from the future: it counts from " + ahead.Until().UTC().Format(time.RFC3339) + " on"
+		until := ahead.Until().UTC().Format(time.RFC3339)
+		text = "it is from the future: it counts from " + until + " on"
 	}
 	if s.servedBefore(f, key) {
 		text += "; what was there before is served on"
@@ -175,7 +176,7 @@ func (s *Syncer) offerTokens(ctx context.Context) {
 }
 
 // putToken stores a token if the file has the name of its hash.
-func (s *Syncer) putToken(ctx context.Context, f *File) (t *activations.Token, changed bool, err error) {
+func (s *Syncer) putToken(ctx context.Context, f *File) (*activations.Token, bool, error) {
 	if err := activations.Check(f.Key, f.JWT); err != nil {
 		return nil, false, err
 	}

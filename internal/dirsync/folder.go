@@ -31,15 +31,15 @@ type Folder struct {
 // File is a file of a Folder.
 type File struct {
 	Path string
-	Key  string // as the path has it: of an account, or the hash of an activation token; "" if only the JWT says it
+	Key  string // of an account, or the hash of a token, by its path; "": only the JWT says it
 	JWT  []byte // nil if Err is set, and when it was decided about for good
 	Err  error  // why it can't be read
 
 	state        state
 	stamp        jwtstore.Stamp // of what was read last; zero: it is to be read again
 	missingSince time.Time      // only while missing
-	taken        *version       // what the store has from it, also while newer content is refused; nil: nothing
-	kept         []byte         // what is served of it from memory, for the store has no room; nil: nothing
+	taken        *version       // what the store has from it, or had last; nil: nothing
+	kept         []byte         // what of it is served from memory; nil: nothing
 	retryAt      time.Time      // when it is due; only while waiting, postponed or unsaved
 	refusedKey   string         // whose JWT was not taken; "" if that is not known
 	refusal      string         // why, as it was logged last; "": its content was not refused

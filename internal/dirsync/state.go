@@ -5,17 +5,17 @@ type state int
 
 const (
 	unread     state = iota // it is read at the next Scan
-	settling                // just written to: its content does not count yet
+	settling                // it was just written to: its content does not count yet
 	offered                 // its content is being decided about
 	unreadable              // it can't be read; each Scan tries again
 	waiting                 // an activation token, which is offered after the accounts
 	stored                  // the store has its content
 	refused                 // its content is not taken, until the file or the trust changes
 	postponed               // its content is not taken now, and offered again after a while
-	unsaved                 // as postponed: it is good, but the store has no room. It is served from memory
+	unsaved                 // as postponed: the store has no room. It is served from memory
 	missing                 // it is not there since a moment: a program may be replacing it
 	gone                    // what was taken from it is to be removed from the store
-	stuck                   // as gone, but the removal has failed
+	stuck                   // as gone, after a removal that has failed
 	removed                 // what was taken from it is not served any more
 )
 

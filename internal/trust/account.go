@@ -89,7 +89,8 @@ func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 	if err != nil {
 		return nil, err
 	}
-	if claims.Subject != head.Subject || claims.Issuer != head.Issuer || claims.IssuedAt != head.IssuedAt {
+	if claims.Subject != head.Subject || claims.Issuer != head.Issuer ||
+		claims.IssuedAt != head.IssuedAt {
 		return nil, errors.New("the claims are ambiguous")
 	}
 	return claims, nil

@@ -52,7 +52,8 @@ func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
 	for _, item := range list {
 		key, _ := item.(string)
 		if !IsAccountKey(key) {
-			return d, fmt.Errorf("malformed request: %.64q is not a public account key", fmt.Sprint(item))
+			shown := fmt.Sprint(item)
+			return d, fmt.Errorf("malformed request: %.64q is not a public account key", shown)
 		}
 		d.Accounts = append(d.Accounts, key)
 	}

@@ -23,7 +23,7 @@ type Operator struct {
 	SystemAccount string    // public key that the operator JWT names; "": it names none
 	Strict        bool      // the operator's own key may not sign accounts, only its signing keys
 	Expires       time.Time // zero: never
-	SecretFields  []string  // claims that hold a password, so that not every reader may see the JWT; nil: none
+	SecretFields  []string  // claims with a password: not every reader may see the JWT; nil: none
 
 	token   []byte
 	signers map[string]struct{} // public keys
@@ -36,8 +36,8 @@ var (
 )
 
 // errNoSigner is the error for an operator whose JWT leaves no key that may sign.
-var errNoSigner = errors.New("the operator demands signing keys (strict signing key usage) but lists none: " +
-	"no account JWT could be accepted")
+var errNoSigner = errors.New("the operator demands signing keys (strict signing key usage) " +
+	"but lists none: no account JWT could be accepted")
 
 // Parse reads an operator JWT, bare or between BEGIN and END lines.
 func Parse(text []byte) (*Operator, error) {
