@@ -3,8 +3,6 @@ package notifier
 import (
 	"container/heap"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"nats-account-server/internal/jwtstore"
@@ -52,7 +50,6 @@ type announcement struct {
 type attempt struct {
 	number   int // 0 before the first
 	sent     time.Time
-	want     string            // the JWT that the servers should run, if they are asked
 	flushed  bool              // the connected server has taken it
 	answered map[string]bool   // servers that have answered
 	refused  map[string]string // reasons, by server; "" stands for all
@@ -87,14 +84,9 @@ type outgoing struct {
 // reply is where the answers go, below the inbox.
 func (o outgoing) reply() string { return fmt.Sprintf("%s.%d.%d", o.Key, o.Seq, o.number) }
 
-// parseReply is the inverse of reply for the part after the key. It returns zeros for what reply never returns.
+// parseReply is the inverse of reply for the part after the key. It returns zeros for what can't be read.
 func parseReply(s string) (seq uint64, number int) {
-	a, b, _ := strings.Cut(s, ".")
-	seq, err := strconv.ParseUint(a, 10, 64)
-	if err != nil {
-		return 0, 0
-	}
-	if number, err = strconv.Atoi(b); err != nil {
+	if _, err := fmt.Sscanf(s, "%d.%d", &seq, &number); err != nil {
 		return 0, 0
 	}
 	return seq, number
@@ -223,15 +215,17 @@ func (p *announcements) next(latest time.Time) time.Time {
 		latest = earlier(latest, p.queue[0].due)
 	}
 	for _, a := range p.active {
-		latest = earlier(latest, a.sent.Add(answerTimeout))
+		if a.state == inFlight {
+			latest = earlier(latest, a.sent.Add(answerTimeout))
+		}
 	}
 	return latest
 }
 
-// endOverdue ends the attempts that have waited long enough for answers.
+// endOverdue ends the announcements that have waited long enough for answers. A question ends by itself.
 func (p *announcements) endOverdue(now time.Time) {
 	for _, a := range p.active {
-		if now.Sub(a.sent) >= answerTimeout {
+		if a.state == inFlight && now.Sub(a.sent) >= answerTimeout {
 			p.end(a, now)
 		}
 	}
@@ -249,12 +243,6 @@ func (p *announcements) endIfAnswered(a *announcement, now time.Time) {
 
 // end ends an attempt: the servers have answered, or the time is over.
 func (p *announcements) end(a *announcement, now time.Time) {
-	if a.state == asking {
-		if !p.finishAcknowledged(a) {
-			p.apply(a, contradicted, now)
-		}
-		return
-	}
 	for name, srv := range p.servers.byName {
 		switch {
 		case a.answered[name] || !p.n.outbox.IsPending(name, a.Seq):
@@ -268,6 +256,13 @@ func (p *announcements) end(a *announcement, now time.Time) {
 	}
 	if !p.finishAcknowledged(a) {
 		p.follow(a, now)
+	}
+}
+
+// endQuestion ends a question. The change is announced unless no server lacks it.
+func (p *announcements) endQuestion(a *announcement, now time.Time) {
+	if !p.finishAcknowledged(a) {
+		p.apply(a, contradicted, now)
 	}
 }
 

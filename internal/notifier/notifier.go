@@ -57,7 +57,6 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-
 // Outbox records, durably, which change each nats-server has acknowledged. The stores of jwtstore meet it.
 type Outbox interface {
 	// Pending returns what some server may still lack, oldest first: the latest change of each account.

@@ -1,13 +1,11 @@
 package notifier
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
 )
 
@@ -16,11 +14,7 @@ const (
 	aboutIDZ  = "idz"
 	aboutPing = "ping"
 	aboutRuns = "runs" // the number of the question follows
-	aboutHas  = "has"  // what outgoing.reply returns follows
 )
-
-// whatRunsSubject asks all nats-servers what they run for an account.
-const whatRunsSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
 
 // pingReply is where the answers to a question which servers are there go.
 func pingReply(subject string) string {
@@ -52,8 +46,6 @@ func (s *session) receive(m *nats.Msg) {
 		s.pinged(answer, now)
 	case about == aboutRuns:
 		s.questions.answer(rest, s.servers, answer)
-	case about == aboutHas:
-		s.told(rest, answer, now)
 	default:
 		s.updated(about, rest, answer, now)
 	}
@@ -66,11 +58,6 @@ func (s *session) notReceived(about, rest string, now time.Time) {
 	case aboutIDZ, aboutRuns:
 	case aboutPing:
 		s.servers.discoverBy = now
-	case aboutHas:
-		key, attempt, _ := strings.Cut(rest, ".")
-		if a := s.current(key, attempt); a != nil && a.state == asking {
-			s.announcements.end(a, now)
-		}
 	default:
 		if a := s.current(about, rest); a != nil && a.state == inFlight {
 			if len(s.servers.byName) > 0 {
@@ -214,40 +201,5 @@ func (s *session) clientConnected(m *nats.Msg) {
 	if answer, ok := readAnswer(m.Data); ok && a.notCached[answer.Name] {
 		s.announcements.connected(a, answer.Name, time.Now())
 		s.wakeUp()
-	}
-}
-
-// askWhatRuns asks which servers run the JWT that is stored. A change that came by a broadcast has reached every
-// nats-server that was there. This finds the others without a second update for all.
-func (s *session) askWhatRuns(o outgoing, token []byte) {
-	s.n.mu.Lock()
-	if a := s.announcements.active[o.Key]; a != nil && a.Seq == o.Seq {
-		a.want = strings.TrimSpace(string(token))
-	}
-	s.n.mu.Unlock()
-	s.publish(whatRunsSubject, aboutHas+"."+o.reply(), accountQuery(o.Key))
-}
-
-// accountQuery is the payload of a question about an account.
-func accountQuery(key string) []byte { return fmt.Appendf(nil, `{"account":%q}`, key) }
-
-// told takes one nats-server's answer to that question.
-func (s *session) told(rest string, answer answer, now time.Time) {
-	key, attempt, _ := strings.Cut(rest, ".")
-	a := s.current(key, attempt)
-	if a == nil || a.state != asking {
-		return
-	}
-	srv := s.seen(answer.serverID, now)
-	runs := answer.running
-	switch {
-	case runs.State == accounts.Loaded && strings.TrimSpace(string(runs.JWT)) == a.want,
-		// It fetches the account when it needs it, or has saved what it heard. Only a cache may get an older JWT.
-		runs.State == accounts.NotLoaded && srv.resolver != caching:
-		s.n.outbox.Acknowledge(srv.name, a.Seq)
-	}
-	a.answered[srv.name] = true
-	if !s.announcements.finishAcknowledged(a) {
-		s.announcements.endIfAnswered(a, now)
 	}
 }

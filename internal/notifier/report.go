@@ -1,7 +1,9 @@
 package notifier
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,15 +12,21 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
+// whatRunsSubject asks all nats-servers what they run for an account.
+const whatRunsSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
+
 // questionTimeout bounds the wait for the answers to a question.
 const questionTimeout = time.Second
 
 // Report says what is known of every nats-server about an account's stored JWT: whether it has acknowledged it, and,
 // if ask is set, which one it runs. It takes up to a second then.
 func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Report {
+	n.mu.Lock()
+	s := n.session
+	n.mu.Unlock()
 	var running map[string]accounts.Running
-	if ask {
-		running = n.ask(ctx, key)
+	if s != nil && ask {
+		running = s.ask(ctx, key)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -56,38 +64,54 @@ func (s *session) describe(r *accounts.ServerReport, key string) {
 		r.Reason = "it does not answer"
 	case a == nil:
 	case a.notCached[r.Name]:
-		r.Reason = "it has not cached the account: it is told when somebody connects to it there"
+		r.Reason = "it has not cached the account: the update is sent again when a client connects to the account there"
 	case a.refused[r.Name] != "":
 		r.Reason = a.refused[r.Name]
 	case a.followUp == afterSkip:
-		r.Reason = "it has not loaded the account, and is told again in a moment"
+		r.Reason = "it has not loaded the account: the update is sent again in a moment"
 	}
 }
 
-// ask asks every nats-server that is there what it runs for an account, and returns the answers by server; nil when
-// there is no server to ask.
-func (n *Notifier) ask(ctx context.Context, key string) map[string]accounts.Running {
-	n.mu.Lock()
-	s := n.session
-	if s == nil || len(s.servers.byName) == 0 {
-		n.mu.Unlock()
-		return nil
-	}
-	number, q, subjects := s.questions.begin(s.servers)
-	n.mu.Unlock()
-	for _, subject := range subjects {
-		s.publish(subject, aboutRuns+"."+number, accountQuery(key))
-	}
+// ask asks every nats-server that is there what it runs for an account, and returns the answers by server. That
+// takes up to a second.
+func (s *session) ask(ctx context.Context, key string) map[string]accounts.Running {
+	s.n.mu.Lock()
+	number, q := s.questions.begin(s.servers)
+	s.n.mu.Unlock()
+	s.publish(whatRunsSubject, aboutRuns+"."+number, fmt.Appendf(nil, `{"account":%q}`, key))
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
 	select {
 	case <-q.done:
 	case <-ctx.Done():
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	s.n.mu.Lock()
+	defer s.n.mu.Unlock()
 	s.questions.end(number)
 	return q.answers
+}
+
+// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has reached every
+// nats-server that was there. This finds the others without a second update for all.
+func (s *session) confirm(ctx context.Context, o outgoing, token []byte) {
+	answers := s.ask(ctx, o.Key)
+	s.n.mu.Lock()
+	defer s.n.unlock()
+	defer s.wakeUp()
+	a := s.announcements.active[o.Key]
+	if a == nil || a.Seq != o.Seq || a.number != o.number {
+		return
+	}
+	for name, r := range answers {
+		srv := s.servers.byName[name]
+		switch {
+		case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), bytes.TrimSpace(token)),
+			// It fetches the account when it needs it, or has saved what it heard. Only a cache may get an older JWT.
+			r.State == accounts.NotLoaded && srv != nil && srv.resolver != caching:
+			s.n.outbox.Acknowledge(name, o.Seq)
+		}
+	}
+	s.announcements.endQuestion(a, time.Now())
 }
 
 // questions are those that wait for answers what the servers run for one account.
@@ -102,31 +126,28 @@ type question struct {
 	done    chan struct{}               // closed when all have answered, or the session has ended
 }
 
-// begin returns a new question to all servers, and the subjects to ask.
-func (q *questions) begin(servers *servers) (number string, asked *question, subjects []string) {
+// begin returns a new question to all servers.
+func (q *questions) begin(servers *servers) (number string, asked *question) {
 	asked = &question{answers: make(map[string]accounts.Running), done: make(chan struct{}), missing: len(servers.byName)}
-	for name, srv := range servers.byName {
+	for name := range servers.byName {
 		asked.answers[name] = accounts.Running{State: accounts.NoAnswer}
-		if srv.id != "" {
-			subjects = append(subjects, "$SYS.REQ.SERVER."+srv.id+".ACCOUNTZ")
-		}
 	}
 	q.count++
 	number = strconv.Itoa(q.count)
-	if q.open == nil {
-		q.open = make(map[string]*question)
-	}
 	q.open[number] = asked
-	return number, asked, subjects
+	if asked.missing == 0 {
+		q.end(number)
+	}
+	return number, asked
 }
 
 // answer takes one server's answer to a question.
 func (q *questions) answer(number string, servers *servers, a answer) {
 	asked := q.open[number]
-	name, srv := servers.find(a.serverID)
-	if asked == nil || srv == nil {
+	if asked == nil {
 		return
 	}
+	name, _ := servers.find(a.serverID)
 	if r, isAsked := asked.answers[name]; !isAsked || r.State != accounts.NoAnswer {
 		return
 	}

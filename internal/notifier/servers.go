@@ -48,8 +48,14 @@ type server struct {
 	fetchCounted bool
 }
 
-// oldPing reports whether the nats-server is before 2.10, and so does not answer idzSubject.
-func (v *server) oldPing() bool { return isBefore(v.version, 2, 10) }
+// hasOldPing reports whether the nats-server is before 2.10, and so does not answer idzSubject.
+func (v *server) hasOldPing() bool { return isBefore(v.version, 2, 10) }
+
+// isSilent reports whether it has let an announcement pass.
+func (v *server) isSilent() bool { return v.state == silent }
+
+// repliesNever reports whether it answers no update.
+func (v *server) repliesNever() bool { return v.state == neverReplies }
 
 // phase is how far a round of PING has got.
 type phase int
@@ -115,7 +121,7 @@ func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
 	}
 	r.newIDs = nil
 	if r.phase != over && now.Sub(r.sent) >= answerTimeout {
-		if r.phase == askingIDZ && v.isAnyMissing() {
+		if r.phase == askingIDZ && (len(v.byName) == 0 || v.any(v.isMissing)) {
 			r.phase, r.sent = askingPING, now
 			return append(subjects, pingSubject), false
 		}
@@ -130,10 +136,7 @@ func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
 
 // beginRound returns the subjects that a new round asks.
 func (v *servers) beginRound(now time.Time) []string {
-	full := v.round.number%fullRoundEvery == 0
-	for _, srv := range v.byName {
-		full = full || srv.oldPing()
-	}
+	full := v.round.number%fullRoundEvery == 0 || v.any((*server).hasOldPing)
 	// A server that is to be forgotten soon must be seen more often.
 	wait := min(pingInterval, max(v.n.forget/2, answerTimeout))
 	v.round = round{number: v.round.number + 1, phase: askingIDZ, sent: now, due: now.Add(wait)}
@@ -144,21 +147,24 @@ func (v *servers) beginRound(now time.Time) []string {
 	return []string{pingSubject, idzSubject}
 }
 
-// isAnyMissing reports whether a server that is known has not answered this round, or none is known.
-func (v *servers) isAnyMissing() bool {
+// any reports whether a server is there of which that is true.
+func (v *servers) any(is func(*server) bool) bool {
 	for _, srv := range v.byName {
-		if srv.answered != v.round.number {
+		if is(srv) {
 			return true
 		}
 	}
-	return len(v.byName) == 0
+	return false
 }
+
+// isMissing reports whether a server has not answered this round.
+func (v *servers) isMissing(srv *server) bool { return srv.answered != v.round.number }
 
 // endRound removes the servers that did not answer. What is pending for them stays in the Outbox.
 func (v *servers) endRound(now time.Time) {
 	v.round.phase = over
 	for name, srv := range v.byName {
-		if srv.answered != v.round.number {
+		if v.isMissing(srv) {
 			delete(v.byName, name)
 			v.n.notes.add(slog.LevelInfo, "nats-server %s is gone", name)
 		}
@@ -305,22 +311,7 @@ func (v *servers) takeProbes(now time.Time) (due []*server) {
 
 // overdue reports whether a server is there that does not answer, or none is there.
 func (v *servers) overdue() bool {
-	for _, srv := range v.byName {
-		if srv.state == silent {
-			return true
-		}
-	}
-	return len(v.byName) == 0 && !v.discovering
-}
-
-// isAnyOld reports whether a server is there that never answers updates.
-func (v *servers) isAnyOld() bool {
-	for _, srv := range v.byName {
-		if srv.state == neverReplies {
-			return true
-		}
-	}
-	return false
+	return v.any((*server).isSilent) || len(v.byName) == 0 && !v.discovering
 }
 
 // next returns when poll, endDiscovery or takeProbes have something to do.

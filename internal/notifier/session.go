@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,11 +43,12 @@ type session struct {
 	announcements *announcements
 	questions     questions
 	watch         watchState
+	tasks         sync.WaitGroup // questions that wait for answers
 }
 
-// Serve announces through conn what accounts has, until ctx ends. There is one session at a time.
-func (n *Notifier) Serve(ctx context.Context, conn Conn, accounts Accounts) {
-	s := n.newSession(conn, accounts)
+// Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a time.
+func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
+	s := n.newSession(conn, from)
 	for subject, handle := range map[string]nats.MsgHandler{s.inbox + ".>": s.receive, heartbeats: s.heartbeat} {
 		if _, err := conn.Subscribe(subject, handle); err != nil {
 			n.log.Warn(fmt.Sprintf("nats error %s", err))
@@ -55,14 +57,22 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, accounts Accounts) {
 	}
 	s.begin()
 	defer s.end()
+	defer s.tasks.Wait()
 	s.run(ctx)
 }
 
-func (n *Notifier) newSession(conn Conn, accounts Accounts) *session {
-	s := &session{n: n, accounts: accounts, conn: conn, inbox: conn.NewInbox(), wake: make(chan struct{}, 1)}
-	s.servers = newServers(n, time.Now())
-	s.announcements = newAnnouncements(n, s.servers)
-	return s
+func (n *Notifier) newSession(conn Conn, from Accounts) *session {
+	servers := newServers(n, time.Now())
+	return &session{
+		n:             n,
+		accounts:      from,
+		conn:          conn,
+		inbox:         conn.NewInbox(),
+		wake:          make(chan struct{}, 1),
+		servers:       servers,
+		announcements: newAnnouncements(n, servers),
+		questions:     questions{open: make(map[string]*question)},
+	}
 }
 
 // begin makes the session the current one, and takes up what is pending.
@@ -136,7 +146,7 @@ func (s *session) step(now time.Time) (w work, next time.Time) {
 	if w.watch {
 		s.watch = watching
 	}
-	w.flush = len(w.send) > 0 && s.servers.isAnyOld()
+	w.flush = len(w.send) > 0 && s.servers.any((*server).repliesNever)
 	return w, s.announcements.next(s.servers.next())
 }
 
@@ -157,7 +167,7 @@ func (s *session) send(ctx context.Context, o outgoing) {
 	case err != nil:
 		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
 	case o.asks:
-		s.askWhatRuns(o, account.JWT)
+		s.tasks.Go(func() { s.confirm(ctx, o, account.JWT) })
 	case int64(len(account.JWT)) > s.conn.MaxPayload():
 		s.postpone(o.Change,
 			"%s - can't be announced - the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
