@@ -13,18 +13,22 @@ const (
 	maxInFlight = 128
 	// answerTimeout is how long a nats-server has to answer before a change is announced again.
 	answerTimeout = 2 * time.Second
-	// skipWindow is how long after the commit "skipped" proves nothing: the nats-server has not loaded the
-	// account, but may be fetching it now and have got the JWT of before.
+	// skipWindow is how long after the commit "skipped" proves nothing: the nats-server has not
+	// loaded the account, but may be fetching it now and have got the JWT of before.
 	skipWindow = 3 * time.Second
-	// maxBackoff bounds the wait before a change is announced again that was refused or could not be sent.
+	// maxBackoff bounds the wait before a change is announced again that was refused or could not
+	// be sent.
 	maxBackoff = 10 * time.Minute
-	// connectInterval is the least time between two announcements that clients cause which connect to a cache.
+	// connectInterval is the least time between two announcements that clients cause which connect
+	// to a cache.
 	connectInterval = time.Second
-	// heardTimeout is how long a nats-server has to apply a change that it has heard, before it is asked.
+	// heardTimeout is how long a nats-server has to apply a change that it has heard, before it is
+	// asked.
 	heardTimeout = 500 * time.Millisecond
 )
 
-// followUp is what follows when an attempt has ended. If its answers call for several, the greatest counts.
+// followUp is what follows when an attempt has ended. If its answers call for several, the greatest
+// counts.
 type followUp int
 
 const (
@@ -46,7 +50,8 @@ type announcement struct {
 	attempt
 }
 
-// attempt is what is known about the last time that a change was announced, or the servers were asked.
+// attempt is what is known about the last time that a change was announced, or the servers were
+// asked.
 type attempt struct {
 	number   int // 0 before the first
 	sent     time.Time
@@ -74,7 +79,8 @@ func (a *announcement) release() {
 	a.receipts = nil
 }
 
-// outgoing is what is to be sent for an announcement. Its number keeps an answer from counting for another attempt.
+// outgoing is what is to be sent for an announcement. Its number keeps an answer from counting for
+// another attempt.
 type outgoing struct {
 	jwtstore.Change
 	number int
@@ -84,7 +90,8 @@ type outgoing struct {
 // reply is where the answers go, below the inbox.
 func (o outgoing) reply() string { return fmt.Sprintf("%s.%d.%d", o.Key, o.Seq, o.number) }
 
-// parseReply is the inverse of reply for the part after the key. It returns zeros for what can't be read.
+// parseReply is the inverse of reply for the part after the key. It returns zeros for what can't be
+// read.
 func parseReply(s string) (seq uint64, number int) {
 	if _, err := fmt.Sscanf(s, "%d.%d", &seq, &number); err != nil {
 		return 0, 0
@@ -116,8 +123,8 @@ func (p *announcements) takeUp() {
 	}
 }
 
-// apply changes the state of an announcement, and the queue with it. due counts if it is queued then. An event that
-// the table does not list changes nothing.
+// apply changes the state of an announcement, and the queue with it. due counts if it is queued
+// then. An event that the table does not list changes nothing.
 func (p *announcements) apply(a *announcement, e event, due time.Time) {
 	next, listed := announcementTable.next(a.state, e)
 	if !listed {
@@ -140,7 +147,8 @@ func (p *announcements) apply(a *announcement, e event, due time.Time) {
 	}
 }
 
-// add takes up a change; a newer one of the same account takes the older one's place. r follows it, if not nil.
+// add takes up a change; a newer one of the same account takes the older one's place. r follows it,
+// if not nil.
 func (p *announcements) add(c jwtstore.Change, r *receipt) {
 	a := p.byKey[c.Key]
 	if a == nil {
@@ -159,8 +167,8 @@ func (p *announcements) add(c jwtstore.Change, r *receipt) {
 	p.apply(a, committed, time.Time{}) // before everything that waits for its time
 }
 
-// addHeard takes up a change that the servers should have heard: they are only asked. If they lack an earlier one it
-// is not known in which order they get the two, and this one is announced.
+// addHeard takes up a change that the servers should have heard: they are only asked. If they lack
+// an earlier one it is not known in which order they get the two, and this one is announced.
 func (p *announcements) addHeard(c jwtstore.Change, now time.Time) {
 	if p.byKey[c.Key] != nil {
 		p.add(c, nil)
@@ -222,7 +230,8 @@ func (p *announcements) next(latest time.Time) time.Time {
 	return latest
 }
 
-// endOverdue ends the announcements that have waited long enough for answers. A question ends by itself.
+// endOverdue ends the announcements that have waited long enough for answers. A question ends by
+// itself.
 func (p *announcements) endOverdue(now time.Time) {
 	for _, a := range p.active {
 		if a.state == inFlight && now.Sub(a.sent) >= answerTimeout {
@@ -231,7 +240,8 @@ func (p *announcements) endOverdue(now time.Time) {
 	}
 }
 
-// endIfAnswered ends an attempt when every server has answered that lacks the change and does answer.
+// endIfAnswered ends an attempt when every server has answered that lacks the change and does
+// answer.
 func (p *announcements) endIfAnswered(a *announcement, now time.Time) {
 	for name, srv := range p.servers.byName {
 		if !srv.state.oneAtATime() && !a.answered[name] && p.n.outbox.IsPending(name, a.Seq) {
@@ -266,8 +276,8 @@ func (p *announcements) endQuestion(a *announcement, now time.Time) {
 	}
 }
 
-// follow decides what brings the next attempt: some time, or, for a change that only silent servers and caches
-// without the account lack, a server.
+// follow decides what brings the next attempt: some time, or, for a change that only silent servers
+// and caches without the account lack, a server.
 func (p *announcements) follow(a *announcement, now time.Time) {
 	a.release()
 	switch a.followUp {
@@ -294,7 +304,8 @@ func (p *announcements) backOff(a *announcement, now time.Time) {
 	p.apply(a, retry, now.Add(wait))
 }
 
-// finishAcknowledged removes an announcement that every server has acknowledged, and reports whether it did.
+// finishAcknowledged removes an announcement that every server has acknowledged, and reports
+// whether it did.
 func (p *announcements) finishAcknowledged(a *announcement) bool {
 	if len(p.servers.byName) == 0 || p.servers.discovering {
 		return false
@@ -340,7 +351,8 @@ func (p *announcements) serverReady(name string, now time.Time) {
 	}
 }
 
-// repeatNotCached queues what some cache lacks: a client may have connected there before that was watched for.
+// repeatNotCached queues what some cache lacks: a client may have connected there before that was
+// watched for.
 func (p *announcements) repeatNotCached(now time.Time) {
 	for _, a := range p.byKey {
 		if len(a.notCached) > 0 {
@@ -369,7 +381,8 @@ func (p *announcements) delivery(key string) (acked, servers int) {
 	return acked, max(1, len(p.servers.byName))
 }
 
-// nearest returns the announcement whose attempt ends next, nil when there is none worth waiting for.
+// nearest returns the announcement whose attempt ends next, nil when there is none worth waiting
+// for.
 func (p *announcements) nearest() (nearest *announcement) {
 	for _, a := range p.byKey {
 		if a.tries < 2 && a.state != waiting && (nearest == nil || a.due.Before(nearest.due)) {

@@ -107,7 +107,8 @@ func readAnswer(data []byte) (a answer, ok bool) {
 	return a, a.Name != "" && a.Name != accountServer && isID(a.ID)
 }
 
-// readTexts finds out what the texts of a message mean, for an update and for the question what is run.
+// readTexts finds out what the texts of a message mean, for an update and for the question what is
+// run.
 func (a *answer) readTexts(m message) {
 	switch {
 	case m.Error != nil:
@@ -128,8 +129,9 @@ func (a *answer) readTexts(m message) {
 	}
 }
 
-// readData reads the text about an update: "jwt updated" or "jwt update skipped" of a server which fetches JWTs,
-// "jwt updated cache" or "jwt update cache skipped" of a cache, "jwt updated" of one that keeps them all.
+// readData reads the text about an update: "jwt updated" or "jwt update skipped" of a server which
+// fetches JWTs, "jwt updated cache" or "jwt update cache skipped" of a cache, "jwt updated" of one
+// that keeps them all.
 func (a *answer) readData(text string) {
 	isCache, isSkipped := strings.Contains(text, " cache"), strings.Contains(text, "skipped")
 	a.result = applied

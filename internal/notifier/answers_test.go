@@ -9,7 +9,8 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// TestWhatAnswersMean has the texts of nats-servers from 2.1 to 2.15, by the kind of their resolver.
+// TestWhatAnswersMean has the texts of nats-servers from 2.1 to 2.15, by the kind of their
+// resolver.
 func TestWhatAnswersMean(t *testing.T) {
 	const server = `"server":{"name":"n","id":"N","ver":"2.10.1"}`
 	notLoaded := accounts.Running{State: accounts.NotLoaded}

@@ -1,13 +1,15 @@
-// Package notifier works through the outbox: it announces every committed change to the nats-servers, and goes on
-// until each of them has said that it applied the change.
+// Package notifier works through the outbox: it announces every committed change to the
+// nats-servers, and goes on until each of them has said that it applied the change.
 //
-// A publish and a flush prove nothing. With the credentials of an ordinary account, with a system user that may not
-// publish, and with a connection that breaks meanwhile, both succeed and no nats-server gets the message. So every
-// announcement carries a reply subject. A change counts as delivered to a nats-server when that server answers.
-// The Outbox records which server has acknowledged which change, and outlives this process. What this package
-// records lasts as long as one session.
+// A publish and a flush prove nothing. With the credentials of an ordinary account, with a system
+// user that may not publish, and with a connection that breaks meanwhile, both succeed and no
+// nats-server gets the message. So every announcement carries a reply subject. A change counts as
+// delivered to a nats-server when that server answers. The Outbox records which server has
+// acknowledged which change, and outlives this process. What this package records lasts as long as
+// one session.
 //
-// An announcement is one account's latest change on its way. Its states, and the state after each event:
+// An announcement is one account's latest change on its way. Its states, and the state after each
+// event:
 //
 //	            committed   heard  serverReady  sent      retry       rest     contradicted  finished
 //	waiting     toAnnounce  toAsk  toAnnounce   inFlight  toAnnounce  -        -             done
@@ -17,8 +19,8 @@
 //	asking      toAnnounce  -      -            -         toAsk       -        toAnnounce    done
 //	done        -           -      -            -         -           -        -             -
 //
-// What is known about how a nats-server answers. In the states untested, unidentified and silent it gets one
-// announcement at a time, so it delays no other server:
+// What is known about how a nats-server answers. In the states untested, unidentified and silent it
+// gets one announcement at a time, so it delays no other server:
 //
 //	              replies     repliesEarly  identifies  identifiesOld  misses
 //	responsive    -           -             -           neverReplies   silent
@@ -27,7 +29,8 @@
 //	silent        responsive  -             -           neverReplies   -
 //	neverReplies  -           -             -           -              -
 //
-// An event changes nothing where the tables have a dash. states.go says what each state and event is.
+// An event changes nothing where the tables have a dash. states.go says what each state and event
+// is.
 //
 // # Files
 //
@@ -40,8 +43,8 @@
 //
 // # Concurrency
 //
-// Notifier.mu guards everything. Nothing blocks while it is held: a message is published, an account read and a line
-// logged after it is unlocked. The methods of the Outbox must not block.
+// Notifier.mu guards everything. Nothing blocks while it is held: a message is published, an
+// account read and a line logged after it is unlocked. The methods of the Outbox must not block.
 package notifier
 
 import (
@@ -57,13 +60,16 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// Outbox records, durably, which change each nats-server has acknowledged. The stores of jwtstore meet it.
+// Outbox records, durably, which change each nats-server has acknowledged. The stores of jwtstore
+// meet it.
 type Outbox interface {
-	// Pending returns what some server may still lack, oldest first: the latest change of each account.
+	// Pending returns what some server may still lack, oldest first: the latest change of each
+	// account.
 	Pending() []jwtstore.Change
 	// PendingFor returns the change of one account, the zero Change if there is none.
 	PendingFor(key string) jwtstore.Change
-	// Register records that the server of this name exists. A new one lacks every change that Pending returns.
+	// Register records that the server of this name exists. A new one lacks every change that
+	// Pending returns.
 	Register(server string, at time.Time)
 	// LastSeen returns when the server was registered last, the zero time if it never was.
 	LastSeen(server string) time.Time
@@ -81,7 +87,8 @@ type Outbox interface {
 
 // Accounts has the JWTs that are announced. *accounts.Registry meets it.
 type Accounts interface {
-	// GetLocal returns an account that is stored here. Its error wraps accounts.ErrNotFound if there is none.
+	// GetLocal returns an account that is stored here. Its error wraps accounts.ErrNotFound if
+	// there is none.
 	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
 }
 
@@ -104,7 +111,8 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Notifier announces changes through the session that it has. Its methods may be called from any goroutine.
+// Notifier announces changes through the session that it has. Its methods may be called from any
+// goroutine.
 type Notifier struct {
 	outbox Outbox
 	log    *slog.Logger
@@ -197,8 +205,8 @@ func (n *Notifier) deliveryStateLocked() accounts.DeliveryState {
 	}
 }
 
-// Drain waits until every nats-server has acknowledged every change, and ends with ctx. It does not wait when a
-// server is overdue, or NATS is away.
+// Drain waits until every nats-server has acknowledged every change, and ends with ctx. It does not
+// wait when a server is overdue, or NATS is away.
 func (n *Notifier) Drain(ctx context.Context) {
 	for {
 		r := n.nextReceipt()
@@ -229,7 +237,8 @@ func (n *Notifier) nextReceipt() *receipt {
 	return r
 }
 
-// hopelessLocked reports whether waiting for answers would only make a push slow. n.mu must be held.
+// hopelessLocked reports whether waiting for answers would only make a push slow. n.mu must be
+// held.
 func (n *Notifier) hopelessLocked() bool { return n.session == nil || n.session.servers.overdue() }
 
 // receipt follows the next attempt to announce a change.

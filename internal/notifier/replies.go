@@ -9,7 +9,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// Answers go to <inbox>.<about>.<rest>, where about is one of these or, for an announcement, the account's key.
+// Answers go to <inbox>.<about>.<rest>, where about is one of these or, for an announcement, the
+// account's key.
 const (
 	aboutIDZ  = "idz"
 	aboutPing = "ping"
@@ -51,8 +52,8 @@ func (s *session) receive(m *nats.Msg) {
 	}
 }
 
-// notReceived is called when no nats-server has got a message. For idzSubject that means only that none is 2.10 or
-// later.
+// notReceived is called when no nats-server has got a message. For idzSubject that means only that
+// none is 2.10 or later.
 func (s *session) notReceived(about, rest string, now time.Time) {
 	switch about {
 	case aboutIDZ, aboutRuns:
@@ -77,7 +78,8 @@ func (s *session) current(key, attempt string) *announcement {
 	return nil
 }
 
-// heartbeat takes what a nats-server publishes of itself. One that has restarted would else wait for the next round.
+// heartbeat takes what a nats-server publishes of itself. One that has restarted would else wait
+// for the next round.
 func (s *session) heartbeat(m *nats.Msg) {
 	answer, ok := readAnswer(m.Data)
 	if !ok || answer.version == "" {
@@ -106,7 +108,8 @@ func (s *session) pinged(answer answer, now time.Time) {
 	s.apply(srv, e, now)
 }
 
-// seen returns the server that has sent a message. A new one gets what it lacks, which takes up the session.
+// seen returns the server that has sent a message. A new one gets what it lacks, which takes up the
+// session.
 func (s *session) seen(id serverID, now time.Time) *server {
 	srv, isNew := s.servers.register(id, now)
 	if isNew && s.announcements.serverAppeared(srv.name) {
@@ -128,7 +131,8 @@ func (s *session) countFetched(srv *server) {
 	}
 }
 
-// updated takes one nats-server's answer to an announcement. One that comes after the end of its attempt counts, too.
+// updated takes one nats-server's answer to an announcement. One that comes after the end of its
+// attempt counts, too.
 func (s *session) updated(key, attempt string, answer answer, now time.Time) {
 	a := s.current(key, attempt)
 	seq, _ := parseReply(attempt)
@@ -158,8 +162,8 @@ func (s *session) updated(key, attempt string, answer answer, now time.Time) {
 	}
 }
 
-// record records what a nats-server has done with the change seq of an account. a is nil if the answer is not to the
-// last attempt, seq is 0 if there is nothing to acknowledge.
+// record records what a nats-server has done with the change seq of an account. a is nil if the
+// answer is not to the last attempt, seq is 0 if there is nothing to acknowledge.
 func (s *session) record(srv *server, key string, seq uint64, a *announcement, answer answer) {
 	switch answer.result {
 	case applied:

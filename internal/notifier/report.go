@@ -18,8 +18,8 @@ const whatRunsSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
 // questionTimeout bounds the wait for the answers to a question.
 const questionTimeout = time.Second
 
-// Report says what is known of every nats-server about an account's stored JWT: whether it has acknowledged it, and,
-// if ask is set, which one it runs. It takes up to a second then.
+// Report says what is known of every nats-server about an account's stored JWT: whether it has
+// acknowledged it, and, if ask is set, which one it runs. It takes up to a second then.
 func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Report {
 	n.mu.Lock()
 	s := n.session
@@ -72,8 +72,8 @@ func (s *session) describe(r *accounts.ServerReport, key string) {
 	}
 }
 
-// ask asks every nats-server that is there what it runs for an account, and returns the answers by server. That
-// takes up to a second.
+// ask asks every nats-server that is there what it runs for an account, and returns the answers by
+// server. That takes up to a second.
 func (s *session) ask(ctx context.Context, key string) map[string]accounts.Running {
 	s.n.mu.Lock()
 	number, q := s.questions.begin(s.servers)
@@ -91,8 +91,8 @@ func (s *session) ask(ctx context.Context, key string) map[string]accounts.Runni
 	return q.answers
 }
 
-// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has reached every
-// nats-server that was there. This finds the others without a second update for all.
+// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has
+// reached every nats-server that was there. This finds the others without a second update for all.
 func (s *session) confirm(ctx context.Context, o outgoing, token []byte) {
 	answers := s.ask(ctx, o.Key)
 	s.n.mu.Lock()
@@ -106,7 +106,8 @@ func (s *session) confirm(ctx context.Context, o outgoing, token []byte) {
 		srv := s.servers.byName[name]
 		switch {
 		case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), bytes.TrimSpace(token)),
-			// It fetches the account when it needs it, or has saved what it heard. Only a cache may get an older JWT.
+			// It fetches the account when it needs it, or has saved what it heard. Only a cache may
+			// get an older JWT.
 			r.State == accounts.NotLoaded && srv != nil && srv.resolver != caching:
 			s.n.outbox.Acknowledge(name, o.Seq)
 		}

@@ -7,21 +7,25 @@ import (
 )
 
 const (
-	// idzSubject asks all nats-servers for their names and ids. Those before 2.10 answer only pingSubject, which
-	// costs more.
+	// idzSubject asks all nats-servers for their names and ids. Those before 2.10 answer only
+	// pingSubject, which costs more.
 	idzSubject  = "$SYS.REQ.SERVER.PING.IDZ"
 	pingSubject = "$SYS.REQ.SERVER.PING"
 	// heartbeats is where every nats-server publishes its state when it starts and now and then.
 	heartbeats = "$SYS.SERVER.*.STATSZ"
 
-	// discoveryTimeout bounds the first round of PING. Before its end it is not known which servers have to answer.
+	// discoveryTimeout bounds the first round of PING. Before its end it is not known which servers
+	// have to answer.
 	discoveryTimeout = time.Second
-	// identifyTimeout is how long a new nats-server has to say what it is, before more is announced to it.
+	// identifyTimeout is how long a new nats-server has to say what it is, before more is announced
+	// to it.
 	identifyTimeout = time.Second
-	// pingInterval is the time between two rounds of PING, pingSoonest when there is a reason for one.
+	// pingInterval is the time between two rounds of PING, pingSoonest when there is a reason for
+	// one.
 	pingInterval = 30 * time.Second
 	pingSoonest  = 5 * time.Second
-	// fullRoundEvery says that one round in so many asks those, too, which do not answer idzSubject.
+	// fullRoundEvery says that one round in so many asks those, too, which do not answer
+	// idzSubject.
 	fullRoundEvery = 10
 	// maxProbeWait bounds the time between two announcements to a nats-server that does not answer.
 	maxProbeWait = 30 * time.Second
@@ -44,7 +48,8 @@ type server struct {
 	identifyBy time.Time // until then its version is waited for
 	probeAt    time.Time // when it gets the next announcement, in a state with one at a time
 	probes     int       // how many it has got in that state
-	// fetchCounted is set when what it fetched at its start needs no announcement any more, or is to get one.
+	// fetchCounted is set when what it fetched at its start needs no announcement any more, or is
+	// to get one.
 	fetchCounted bool
 }
 
@@ -112,8 +117,8 @@ func (v *servers) endDiscovery(now time.Time) {
 	}
 }
 
-// poll returns the subjects that are to be asked now, and whether a round has ended. Servers that do not answer
-// idzSubject get a second chance in the same round.
+// poll returns the subjects that are to be asked now, and whether a round has ended. Servers that
+// do not answer idzSubject get a second chance in the same round.
 func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
 	r := &v.round
 	for _, id := range r.newIDs {
@@ -175,8 +180,9 @@ func (v *servers) endRound(now time.Time) {
 	}
 }
 
-// forget gives up servers that have been away for too long: one without a server_name comes back from a restart
-// under another name. Time counts only while this session could see them: after an outage here all are unseen.
+// forget gives up servers that have been away for too long: one without a server_name comes back
+// from a restart under another name. Time counts only while this session could see them: after an
+// outage here all are unseen.
 func (v *servers) forget(now time.Time) {
 	after := v.n.forget
 	if now.Sub(v.began) < min(minWatch, after) {
@@ -198,8 +204,9 @@ func (v *servers) pollSoon() {
 	}
 }
 
-// register returns the server that has shown itself, and whether it is new. Its name is what the Outbox keeps: the
-// id is another one after each restart. Of two processes with one name, the second is known by both name and id.
+// register returns the server that has shown itself, and whether it is new. Its name is what the
+// Outbox keeps: the id is another one after each restart. Of two processes with one name, the
+// second is known by both name and id.
 func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool) {
 	name, srv := v.find(id)
 	if srv != nil {
@@ -209,7 +216,8 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 	former := ""
 	if other := v.byName[name]; other != nil {
 		former = other.id
-		// A process that was replaced answers no question asked after that. In the same round both may answer.
+		// A process that was replaced answers no question asked after that. In the same round both
+		// may answer.
 		if other.former == id.ID && other.appeared < v.round.number {
 			v.n.notes.warnOnce("two nats-servers are called %s: give each a server_name of its own", name)
 			name += "/" + id.ID
@@ -229,7 +237,8 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 	return srv, true
 }
 
-// find returns the server with this id, nil if there is none, and the name that it has or would have.
+// find returns the server with this id, nil if there is none, and the name that it has or would
+// have.
 func (v *servers) find(id serverID) (name string, srv *server) {
 	if srv := v.byName[id.Name]; srv != nil && srv.id == id.ID {
 		return id.Name, srv
@@ -252,8 +261,8 @@ func (v *servers) identify(srv *server, a answer, now time.Time) {
 	}
 }
 
-// countFetched acknowledges for a server the changes that it has fetched since its start, and reports whether it
-// did. That happens once.
+// countFetched acknowledges for a server the changes that it has fetched since its start, and
+// reports whether it did. That happens once.
 func (v *servers) countFetched(srv *server) bool {
 	if srv.resolver != fetching || srv.fetchCounted || srv.started.IsZero() {
 		return false
@@ -339,7 +348,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// isBefore reports whether a version such as "2.1.9" is older than major.minor. One that can't be read is not.
+// isBefore reports whether a version such as "2.1.9" is older than major.minor. One that can't be
+// read is not.
 func isBefore(version string, major, minor int) bool {
 	var a, b int
 	if _, err := fmt.Sscanf(version, "%d.%d", &a, &b); err != nil {

@@ -21,8 +21,8 @@ const connects = "$SYS.ACCOUNT.*.CONNECT"
 // updateSubject is where nats-servers of every version take account updates.
 func updateSubject(key string) string { return "$SYS.ACCOUNT." + key + ".CLAIMS.UPDATE" }
 
-// watchState says whether the session learns that clients connect. It does so only when some cache lacks an
-// account, since each connection is a message.
+// watchState says whether the session learns that clients connect. It does so only when some cache
+// lacks an account, since each connection is a message.
 type watchState int
 
 const (
@@ -46,7 +46,8 @@ type session struct {
 	tasks         sync.WaitGroup // questions that wait for answers
 }
 
-// Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a time.
+// Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
+// time.
 func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	s := n.newSession(conn, from)
 	for subject, handle := range map[string]nats.MsgHandler{s.inbox + ".>": s.receive, heartbeats: s.heartbeat} {
@@ -132,7 +133,8 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-// step ends what has waited long enough, and picks what is to be done. next is when there is more to do.
+// step ends what has waited long enough, and picks what is to be done. next is when there is more
+// to do.
 func (s *session) step(now time.Time) (w work, next time.Time) {
 	s.n.mu.Lock()
 	defer s.n.unlock()

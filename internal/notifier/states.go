@@ -1,6 +1,7 @@
 package notifier
 
-// table lists the transitions of a state machine. An event that is not listed for a state changes nothing.
+// table lists the transitions of a state machine. An event that is not listed for a state changes
+// nothing.
 type table[S, E comparable] map[S]map[E]S
 
 // next returns the state after an event, and whether the table lists that event for s.
@@ -89,5 +90,6 @@ var serverTable = table[serverState, serverEvent]{
 	neverReplies: {},
 }
 
-// oneAtATime reports whether a server in this state gets one announcement at a time until it answers.
+// oneAtATime reports whether a server in this state gets one announcement at a time until it
+// answers.
 func (s serverState) oneAtATime() bool { return s == untested || s == unidentified || s == silent }

@@ -11,7 +11,8 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// announcementTransitions and serverTransitions are the tables of the package comment. A dash changes nothing.
+// announcementTransitions and serverTransitions are the tables of the package comment. A dash
+// changes nothing.
 const (
 	announcementTransitions = `
 	            committed   heard  serverReady  sent      retry       rest     contradicted  finished
@@ -49,7 +50,8 @@ var (
 	}
 )
 
-// walk calls each with every state and event of a table, and what follows. listed is false for a dash.
+// walk calls each with every state and event of a table, and what follows. listed is false for a
+// dash.
 func walk[S, E comparable](
 	t *testing.T, table string, states map[string]S, events map[string]E, each func(from S, e E, to S, listed bool),
 ) {
@@ -65,11 +67,11 @@ func walk[S, E comparable](
 		if !known || len(cells) != len(head)+1 {
 			t.Fatalf("not a line of the table: %q", line)
 		}
-		for i, cell := range cells[1:] {
+		for i, fakeEnv := range cells[1:] {
 			e, known := events[head[i]]
-			to, listed := states[cell]
-			if !known || !listed && cell != "-" {
-				t.Fatalf("unknown: %q or %q", head[i], cell)
+			to, listed := states[fakeEnv]
+			if !known || !listed && fakeEnv != "-" {
+				t.Fatalf("unknown: %q or %q", head[i], fakeEnv)
 			}
 			if !listed {
 				to = from
@@ -79,7 +81,8 @@ func walk[S, E comparable](
 	}
 }
 
-// newTestNotifier returns a Notifier on a store in memory, and the key of the one account that is pending there.
+// newTestNotifier returns a Notifier on a store in memory, and the key of the one account that is
+// pending there.
 func newTestNotifier(t *testing.T) (n *Notifier, key string) {
 	t.Helper()
 	store := jwtstore.NewMemory(true)
@@ -90,8 +93,8 @@ func newTestNotifier(t *testing.T) (n *Notifier, key string) {
 	return New(Options{Outbox: store.Outbox(), Log: slog.New(slog.DiscardHandler)}), key
 }
 
-// TestEveryEventOfAnAnnouncement walks every state and event: the state follows the table, the announcement is in
-// the queue exactly in a queued state, and in flight exactly in an active one.
+// TestEveryEventOfAnAnnouncement walks every state and event: the state follows the table, the
+// announcement is in the queue exactly in a queued state, and in flight exactly in an active one.
 func TestEveryEventOfAnAnnouncement(t *testing.T) {
 	n, key := newTestNotifier(t)
 	walk(t, announcementTransitions, stateNames, eventNames, func(from state, e event, to state, listed bool) {
@@ -132,7 +135,8 @@ func reach(t *testing.T, p *announcements, a *announcement, to state) {
 	}
 }
 
-// TestEveryEventOfAServer walks every state and event: what is left out of the table changes nothing.
+// TestEveryEventOfAServer walks every state and event: what is left out of the table changes
+// nothing.
 func TestEveryEventOfAServer(t *testing.T) {
 	n, _ := newTestNotifier(t)
 	walk(t, serverTransitions, serverStateNames, serverEventNames,
@@ -151,7 +155,8 @@ func TestEveryEventOfAServer(t *testing.T) {
 	}
 }
 
-// TestARoundOfPING walks the phases of a round: servers that do not answer the cheap question get the other one.
+// TestARoundOfPING walks the phases of a round: servers that do not answer the cheap question get
+// the other one.
 func TestARoundOfPING(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {

@@ -1,0 +1,252 @@
+package notifier_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestTenThousandPushesDoNotFlood although one of the nats-servers does not answer.
+func TestTenThousandPushesDoNotFlood(t *testing.T) {
+	good, deaf := fake("good", "NG", "jwt updated"), fake("deaf", "ND", "")
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		keys := realKeys(t, 10_000)
+		time.Sleep(time.Second)
+		began := time.Now()
+		var last uint64
+		for _, k := range keys {
+			last = e.push(t, k)
+		}
+		for e.outbox.IsPending("good", last) {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("the nats-server that answers had to wait for %s", took)
+		}
+		updates, inFlight := e.counted()
+		if inFlight > 128 {
+			t.Errorf("%d announcements were in flight at once", inFlight)
+		}
+		time.Sleep(10 * time.Minute)
+		if after, _ := e.counted(); after-updates > 30 {
+			t.Errorf("%d announcements in ten minutes to one that does not answer", after-updates)
+		}
+		if n := len(e.outbox.Pending()); n != 10_000 {
+			t.Errorf("%d changes are pending for it", n)
+		}
+		e.set(good, fake("deaf", "ND", "jwt updated"))
+		time.Sleep(time.Minute)
+		if n := len(e.outbox.Pending()); n != 0 {
+			t.Errorf("%d changes are pending although it answers again", n)
+		}
+		if _, inFlight := e.counted(); inFlight > 128 {
+			t.Errorf("%d announcements were in flight at once", inFlight)
+		}
+	}, good, deaf)
+}
+
+// TestAnAnnouncementCarriesWhatIsStoredWhenItIsSent, not what was stored when it was queued.
+func TestAnAnnouncementCarriesWhatIsStoredWhenItIsSent(t *testing.T) {
+	keys := realKeys(t, 300)
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(time.Second)
+		for _, k := range keys {
+			e.push(t, k) // refused, so that it waits to be announced again
+		}
+		time.Sleep(100 * time.Millisecond)
+		for _, k := range keys {
+			e.notifier.Announce(k, e.put(t, k, "newer"), time.Now())
+		}
+		e.set(fake("n", "N1", "jwt updated"))
+		time.Sleep(time.Hour)
+		got := e.carried()
+		for _, k := range keys {
+			if n := len(got[k]); n < 2 || got[k][0] != "jwt" || slices.Contains(got[k][1:], "jwt") {
+				t.Errorf("announced %q", got[k])
+			}
+		}
+	}, fake("n", "N1", "!no"))
+}
+
+// TestASkipRightAfterTheCommitDoesNotCount: the server may be fetching the account and have got the
+// JWT of before.
+func TestASkipRightAfterTheCommitDoesNotCount(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"), time.Now())
+		if got := r.Wait(context.Background()).String(); got != "1 of 1 nats-servers outstanding" {
+			t.Errorf("says %q", got)
+		}
+		if got := e.report(e.key)[0].Reason; got != "it has not loaded the account: the update is sent again in a moment" {
+			t.Errorf("the reason is %q", got)
+		}
+		time.Sleep(time.Minute)
+		times := e.times(e.key)
+		if len(times) != 2 {
+			t.Fatalf("announced %d times", len(times))
+		}
+		if apart := times[1].Sub(times[0]); apart < 2500*time.Millisecond || apart > 6*time.Second {
+			t.Errorf("announced again after %s, want 3 s", apart)
+		}
+		if got := e.notifier.Delivery(e.key).String(); got != "acknowledged by 1 of 1 nats-servers" {
+			t.Errorf("then it says %q", got)
+		}
+	}, fake("n", "N1", "jwt update skipped"))
+}
+
+// TestNoServerIsLeftOutForWhatItAnsweredBefore it answered well.
+func TestNoServerIsLeftOutForWhatItAnsweredBefore(t *testing.T) {
+	for _, says := range []string{"", "-", "!no", "jwt update skipped", "jwt update cache skipped"} {
+		for _, id := range []string{"N1", "N2"} { // the same process, or after a restart
+			t.Run(says+" "+id, func(t *testing.T) {
+				keys := realKeys(t, 20)
+				withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+					time.Sleep(time.Second)
+					for _, k := range keys {
+						e.push(t, k)
+					}
+					time.Sleep(time.Second)
+					later := fake("n", id, "jwt updated")
+					later.began = time.Now().Add(-time.Hour)
+					e.set(later)
+					for _, k := range keys {
+						e.connectClient("n", id, k)
+					}
+					time.Sleep(2 * time.Minute)
+					if n := len(e.outbox.Pending()); n != 0 {
+						t.Errorf("%d changes stay pending", n)
+					}
+				}, fake("n", "N1", says))
+			})
+		}
+	}
+}
+
+func TestARefusalIsTriedAgainLessAndLess(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(time.Second)
+		e.push(t, e.key)
+		time.Sleep(time.Hour)
+		if n, _ := e.counted(); n < 10 || n > 20 {
+			t.Errorf("announced %d times in an hour", n)
+		}
+		if e.log.Count("refuses the update") != 1 {
+			t.Error(e.log)
+		}
+		if r := e.report(e.key); len(r) != 1 || r[0].Acked || r[0].Reason != "no" {
+			t.Errorf("%+v", r)
+		}
+	}, fake("n", "N1", "!no"))
+}
+
+// TestNoPushWaitsForAServerThatIsOverdue, but the first one does, and a line of the log says why.
+func TestNoPushWaitsForAServerThatIsOverdue(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		if got := e.notifier.Delivery(e.key).String(); got != "acknowledged by 2 of 2 nats-servers" {
+			t.Errorf("at first it says %q", got)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+		defer cancel()
+		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"), time.Now())
+		if got := r.Wait(ctx).String(); got != "1 of 2 nats-servers outstanding" || ctx.Err() == nil {
+			t.Errorf("says %q after waiting to the end: %v", got, ctx.Err())
+		}
+		time.Sleep(time.Second)
+		if e.log.Count("nats-server deaf does not answer account updates") != 1 {
+			t.Error(e.log)
+		}
+		began := time.Now()
+		r = e.notifier.Announce(e.key, e.put(t, e.key, "newer"), time.Now())
+		if r.Wait(context.Background()); time.Since(began) > 0 {
+			t.Errorf("the second push waits for %s", time.Since(began))
+		}
+		time.Sleep(time.Second)
+		if n := e.log.Count("deaf does not answer"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		if got := e.notifier.Delivery(e.key).String(); got != "1 of 2 nats-servers outstanding" {
+			t.Errorf("says %q", got)
+		}
+	}, fake("n", "N1", "jwt updated"), fake("deaf", "N2", ""))
+}
+
+// TestAServerThatAnswersPINGIsStillOverdue: what counts is its answer to an update.
+func TestAServerThatAnswersPINGIsStillOverdue(t *testing.T) {
+	deaf := fake("n", "N1", "")
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		deaf.says = "jwt updated"
+		e.push(t, e.key)
+		time.Sleep(time.Second)
+		deaf.says = ""
+		e.push(t, e.key)
+		time.Sleep(time.Hour)
+		if e.log.Count("n answers again") != 0 || e.log.Count("n does not answer account updates") != 1 {
+			t.Error(e.log)
+		}
+	}, deaf)
+}
+
+// TestChangesHeardByAllAreNotAnnounced, unless a nats-server turns out not to run what it has
+// heard.
+func TestChangesHeardByAllAreNotAnnounced(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		runs    []string // what the nats-servers run: "" is nothing, "-" no answer
+		cache   bool     // the first of them is known to be a cache
+		updates int
+	}{
+		{"all run it", []string{"jwt", "jwt"}, false, 0},
+		{"one has not loaded the account", []string{"jwt", ""}, false, 0},
+		{"one runs another", []string{"jwt", "older"}, false, 1},
+		{"one does not say", []string{"jwt", "-"}, false, 1},
+		{"a cache has not loaded the account", []string{"", "jwt"}, true, 1},
+		{"a cache runs it", []string{"jwt", "jwt"}, true, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			one, two := fake("n1", "N1", "jwt updated"), fake("n2", "N2", "jwt updated")
+			one.runs, two.runs = c.runs[0], c.runs[1]
+			if c.cache {
+				one.says = "jwt updated cache"
+			}
+			withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+				time.Sleep(2 * time.Second)
+				e.push(t, e.key) // shows what the nats-servers are
+				time.Sleep(10 * time.Second)
+				before, _ := e.counted()
+				seq := e.hear(t, e.key)
+				time.Sleep(10 * time.Second)
+				if after, _ := e.counted(); after-before != c.updates {
+					t.Errorf("announced %d times", after-before)
+				}
+				if e.outbox.IsPending("n1", seq) || e.outbox.IsPending("n2", seq) {
+					t.Error("it is still pending")
+				}
+			}, one, two)
+		})
+	}
+}
+
+// TestAServerThatWasAwayGetsWhatTheOthersHaveHeard and only that server lacks.
+func TestAServerThatWasAwayGetsWhatTheOthersHaveHeard(t *testing.T) {
+	one, two := fake("n1", "N1", "jwt updated"), fake("n2", "N2", "jwt updated")
+	one.runs, two.runs = "jwt", "older"
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.set(one)
+		time.Sleep(2 * time.Minute) // n2 is missed
+		seq := e.hear(t, e.key)
+		time.Sleep(10 * time.Second)
+		n, _ := e.counted()
+		if first, second := e.outbox.IsPending("n1", seq), e.outbox.IsPending("n2", seq); n != 0 || first || !second {
+			t.Errorf("announced %d times, pending for n1: %v, for n2: %v", n, first, second)
+		}
+		e.set(one, two)
+		time.Sleep(2 * time.Minute)
+		if n, _ := e.counted(); n != 1 || e.outbox.IsPending("n2", seq) {
+			t.Errorf("announced %d times, pending for n2: %v", n, e.outbox.IsPending("n2", seq))
+		}
+	}, one, two)
+}

@@ -1,0 +1,259 @@
+package notifier_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// mixedCluster is a cluster of three nats-servers, named after their kinds of resolver, and a
+// notifier connected to "url". The routes of the others go through relays.
+type mixedCluster struct {
+	*env
+	account *jwttest.Account
+	servers map[string]*server.Server // url, full, cache
+	confs   map[string]string
+	routes  []*natstest.Relay
+}
+
+// serveJWTs answers for the store as an account server does.
+func (e *env) serveJWTs(t *testing.T) (url string) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key := path.Base(r.URL.Path)
+		if key == "accounts" {
+			return
+		}
+		token, _, err := e.store.Load(key, jwtstore.Stamp{})
+		switch {
+		case key == e.op.System.ID:
+			_, _ = w.Write(e.op.SystemAccount(t))
+		case err != nil:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			_, _ = w.Write(token)
+		}
+	}))
+	t.Cleanup(web.Close)
+	return web.URL + "/accounts/"
+}
+
+func newMixedCluster(t *testing.T) *mixedCluster {
+	c := &mixedCluster{
+		env: newEnv(t), account: jwttest.NewAccount(t), servers: map[string]*server.Server{}, confs: map[string]string{},
+	}
+	c.start(t, "url", natstest.URLConf(t, c.op, c.serveJWTs(t), ""), "")
+	first := fmt.Sprintf("127.0.0.1:%d", c.servers["url"].ClusterAddr().Port)
+	for kind, options := range map[string]string{"full": `interval: "1h"`, "cache": `ttl: "1h"`} {
+		relay := natstest.NewRelay(t, 0, first)
+		c.routes = append(c.routes, relay)
+		route := strings.Replace(relay.URL(), "nats://", "nats-route://", 1)
+		c.start(t, kind, c.dirConf(t, kind, options), fmt.Sprintf(", no_advertise: true, routes: [%q]", route))
+	}
+	natstest.Eventually(t, "the cluster is formed", func() bool {
+		return c.servers["full"].NumRoutes() > 0 && c.servers["cache"].NumRoutes() > 0 && c.servers["url"].NumRoutes() > 1
+	})
+	c.connect(t, c.servers["url"].ClientURL(), c.sysCreds(t))
+	natstest.Eventually(t, "all are known", func() bool { return len(c.outbox.Servers()) == 3 })
+	c.change(t)
+	return c
+}
+
+// dirConf is the configuration of a nats-server that keeps JWTs in a directory of its own.
+func (c *mixedCluster) dirConf(t *testing.T, kind, options string) string {
+	return fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: %s, dir: %q, %s }\nresolver_preload { %s: %s }\n",
+		c.op.Token(t), c.op.System.ID, kind, t.TempDir(), options, c.op.System.ID, c.op.SystemAccount(t))
+}
+
+// start runs a nats-server, which listens on the same ports again when it is started again.
+func (c *mixedCluster) start(t *testing.T, kind, conf, cluster string) {
+	t.Helper()
+	listening := fmt.Sprintf(
+		"server_name: %s\nlisten: \"127.0.0.1:%d\"\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:%d\"%s }\n",
+		kind, natstest.FreePort(t), natstest.FreePort(t), cluster)
+	c.confs[kind] = conf + listening
+	c.servers[kind] = natstest.Start(t, c.confs[kind])
+}
+
+func (c *mixedCluster) restart(t *testing.T, kind string) {
+	t.Helper()
+	natstest.Stop(c.servers[kind])
+	c.servers[kind] = natstest.Start(t, c.confs[kind])
+}
+
+// answerLookups lets the cache fetch accounts, which needs a server that answers lookups.
+func (c *mixedCluster) answerLookups(t *testing.T) {
+	t.Helper()
+	nc := natstest.Connect(t, c.servers["url"].ClientURL(), c.sysCreds(t))
+	_, err := nc.Subscribe("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", func(m *nats.Msg) {
+		if token, _, err := c.store.Load(strings.Split(m.Subject, ".")[3], jwtstore.Stamp{}); err == nil {
+			_ = m.Respond(token)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := natstest.Connect(t, c.servers["cache"].ClientURL(), c.sysCreds(t))
+	natstest.Eventually(t, "a lookup at the cache is answered", func() bool {
+		_, err := far.Request("$SYS.REQ.ACCOUNT."+c.account.ID+".CLAIMS.LOOKUP", nil, time.Second)
+		return err == nil
+	})
+}
+
+// loadInCache connects a client to the account at the cache, which fetches it.
+func (c *mixedCluster) loadInCache(t *testing.T) {
+	connectUser(t, c.servers["cache"].ClientURL(), c.account)
+}
+
+// wantRunning waits until the nats-servers run the token.
+func (c *mixedCluster) wantRunning(t *testing.T, token []byte, kinds ...string) {
+	t.Helper()
+	for _, kind := range kinds {
+		natstest.Eventually(t, kind+" runs the stored JWT", func() bool {
+			for _, r := range c.notifier.Report(context.Background(), c.account.ID, true).Servers {
+				if r.Name == kind && r.Runs != nil && bytes.Equal(r.Runs.JWT, token) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
+// wantPending waits until the last change is pending for just these nats-servers.
+func (c *mixedCluster) wantPending(t *testing.T, servers ...string) {
+	t.Helper()
+	var last string
+	natstest.Eventually(t, fmt.Sprintf("pending for %v", servers), func() bool {
+		var pending []string
+		for _, r := range c.notifier.Report(context.Background(), c.account.ID, false).Servers {
+			if !r.Acked {
+				pending = append(pending, r.Name)
+			}
+		}
+		if now := fmt.Sprint(pending); now != last {
+			last = now
+			t.Logf("pending for %v", pending)
+		}
+		return fmt.Sprint(pending) == fmt.Sprint(servers)
+	})
+}
+
+// change commits a new JWT of the account.
+func (c *mixedCluster) change(t *testing.T, edits ...func(*jwt.AccountClaims)) []byte {
+	t.Helper()
+	c.commit(t, c.account, edits...)
+	token, _, err := c.store.Load(c.account.ID, jwtstore.Stamp{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// TestACacheGetsTheChangeWhenAClientConnectsThere: "jwt update cache skipped" proves nothing, since
+// the cache may get an older JWT elsewhere.
+func TestACacheGetsTheChangeWhenAClientConnectsThere(t *testing.T) {
+	t.Parallel()
+	c := newMixedCluster(t)
+	c.wantPending(t, "cache")
+	c.answerLookups(t)
+	c.loadInCache(t)
+	c.wantPending(t)
+	token := c.change(t)
+	c.wantPending(t)
+	c.wantRunning(t, token, "cache")
+}
+
+// TestWhatIsPendingForARestartedServer: one that keeps JWTs may have kept an old one; one that does
+// not fetches.
+func TestWhatIsPendingForARestartedServer(t *testing.T) {
+	t.Parallel()
+	c := newMixedCluster(t)
+	c.wantPending(t, "cache")
+	c.answerLookups(t)
+	c.loadInCache(t)
+	c.wantPending(t)
+	natstest.Stop(c.servers["full"])
+	natstest.Stop(c.servers["cache"])
+	token := c.change(t)
+	c.wantPending(t, "cache", "full")
+	c.restart(t, "full")
+	c.wantPending(t, "cache")
+	c.wantRunning(t, token) // no client has made a server load it
+	c.restart(t, "cache")
+	c.wantPending(t, "cache") // it has an old copy, which it would run now
+	c.loadInCache(t)
+	c.wantPending(t)
+	c.wantRunning(t, token, "cache")
+}
+
+func TestNothingIsPendingForAURLServerThatRestarted(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	known, unseen := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	other := e.memoryServer(t,
+		"server_name: other\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\" }\n", known, unseen)
+	conf := natstest.URLConf(t, e.op, e.serveJWTs(t), fmt.Sprintf(
+		"%sserver_name: url\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\", routes: [\"nats-route://127.0.0.1:%d\"] }\n",
+		natstest.AnyPort, other.ClusterAddr().Port))
+	url := natstest.Start(t, conf)
+	connectUser(t, other.ClientURL(), known)
+	e.commit(t, known)
+	e.connect(t, other.ClientURL(), e.sysCreds(t))
+	e.wantDelivery(t, known.ID, "acknowledged by 2 of 2 nats-servers")
+	natstest.Stop(url)
+	for range 300 {
+		e.commit(t, jwttest.NewAccount(t))
+	}
+	natstest.Eventually(t, "all is pending for the one that is away only", func() bool {
+		pending := e.outbox.Pending()
+		return len(pending) == 300 && !e.outbox.IsPending("other", pending[299].Seq)
+	})
+	received := listen(t, e, other.ClientURL(), "*")
+	natstest.Start(t, conf)
+	natstest.Eventually(t, "nothing is pending", func() bool { return len(e.outbox.Pending()) == 0 })
+	if n := len(received); n > 1 { // one, to see what kind of server it is now
+		t.Errorf("%d announcements were made", n)
+	}
+}
+
+// TestAServerThatWasCutOffGetsWhatItMissed: it runs the old JWT meanwhile.
+func TestAServerThatWasCutOffGetsWhatItMissed(t *testing.T) {
+	t.Parallel()
+	c := newMixedCluster(t)
+	c.wantPending(t, "cache")
+	user, disconnected := connectUser(t, c.servers["full"].ClientURL(), c.account)
+	c.answerLookups(t)
+	c.loadInCache(t)
+	c.wantPending(t)
+	for _, r := range c.routes {
+		r.Down()
+	}
+	natstest.Eventually(t, "they are cut off", func() bool { return c.servers["url"].NumRoutes() == 0 })
+	token := c.change(t, revoking(user))
+	c.wantPending(t, "cache", "full")
+	select {
+	case <-disconnected:
+		t.Fatal("the user is disconnected although the server can't know of the revocation")
+	default:
+	}
+	for _, r := range c.routes {
+		r.Up()
+	}
+	within(t, "the user is disconnected", disconnected)
+	c.wantPending(t)
+	c.wantRunning(t, token, "full", "cache")
+}

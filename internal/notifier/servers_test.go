@@ -1,0 +1,183 @@
+package notifier_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestServersBefore210AreFound although they do not answer PING.IDZ, and none that is there is
+// taken for gone.
+func TestServersBefore210AreFound(t *testing.T) {
+	current, old := fake("new", "N1", "jwt updated"), fake("old", "N2", "jwt updated")
+	current.version, old.version = "2.10.29", "2.9.25"
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(10 * time.Minute)
+		known, bad := e.outbox.Servers(), e.log.Count("is gone")+e.log.Count("no nats-server answers")
+		if !slices.Equal(known, []string{"old"}) || bad > 0 {
+			t.Errorf("known: %v\n%s", known, e.log)
+		}
+		e.set(current, old)
+		time.Sleep(time.Minute)
+		e.push(t, e.key)
+		time.Sleep(time.Second)
+		r := e.report(e.key)
+		if len(r) != 2 || !r[0].Acked || !r[1].Acked || r[0].Version != "2.10.29" || r[1].Version != "2.9.25" {
+			t.Errorf("%+v", r)
+		}
+		e.set(current)
+		time.Sleep(time.Minute)
+		if e.log.Count("nats-server old is gone") != 1 {
+			t.Error(e.log)
+		}
+		e.takeAsked()
+		time.Sleep(10 * time.Minute)
+		asked, pings := e.takeAsked(), 0
+		for _, subject := range asked {
+			if subject == "$SYS.REQ.SERVER.PING" {
+				pings++
+			}
+		}
+		if pings > 3 || len(asked) > 25 {
+			t.Errorf("%d questions in ten minutes, %d of them the expensive one", len(asked), pings)
+		}
+	}, old)
+}
+
+// TestTwoServersOfOneName are two: what one acknowledges the other may lack.
+func TestTwoServersOfOneName(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(time.Minute) // two rounds show that it is no restart
+		e.push(t, e.key)
+		time.Sleep(time.Minute)
+		d := e.notifier.Delivery(e.key)
+		if d.Acked != 1 || d.Servers != 2 || e.log.Count("two nats-servers are called n") != 1 {
+			t.Errorf("%+v\n%s", d, e.log)
+		}
+	}, fake("n", "N1", "jwt updated"), fake("n", "N2", ""))
+}
+
+// TestARestartInTheMiddleOfARoundIsNoSecondServer: the old process has answered, then the new one
+// does.
+func TestARestartInTheMiddleOfARoundIsNoSecondServer(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		for i := range 50 {
+			time.Sleep(30*time.Second + time.Duration(i)*time.Millisecond/5)
+			id := fmt.Sprint("N", i+2)
+			e.set(fake("n", id, "jwt updated").startedNow())
+			e.heartbeat("n", id)
+		}
+		time.Sleep(time.Minute)
+		if got := e.outbox.Servers(); !slices.Equal(got, []string{"n"}) || e.log.Count("two nats-servers") > 0 {
+			t.Errorf("known: %v\n%s", got, e.log)
+		}
+	}, fake("n", "N1", "jwt updated"))
+}
+
+// TestARestartIsNoticedByTheID, and what the new process is decides what it still needs.
+func TestARestartIsNoticedByTheID(t *testing.T) {
+	for _, c := range []struct {
+		says      string
+		announced int // of 200 changes that it missed
+	}{
+		{"jwt update skipped", 1}, // it fetches; one announcement shows that
+		{"jwt updated", 200},
+		{"jwt updated cache", 200},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			keys := realKeys(t, 200)
+			withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+				time.Sleep(time.Second)
+				e.set()
+				time.Sleep(2 * time.Minute)
+				for _, k := range keys {
+					if seq := e.put(t, k, "jwt"); !e.outbox.IsPending("n", seq) {
+						t.Fatal("it is not pending")
+					}
+				}
+				time.Sleep(time.Minute)
+				e.set(fake("n", "N2", c.says).startedNow())
+				time.Sleep(2 * time.Minute)
+				if n := len(e.outbox.Pending()); n != 0 {
+					t.Errorf("%d changes are still pending", n)
+				}
+				if n, _ := e.counted(); n != c.announced {
+					t.Errorf("%d announcements", n)
+				}
+			}, fake("n", "N1", "jwt updated"))
+		})
+	}
+}
+
+// TestAnUnknownServerGetsEverything, also one that has just started and fetches.
+func TestAnUnknownServerGetsEverything(t *testing.T) {
+	keys := realKeys(t, 50)
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(time.Minute)
+		for _, k := range keys {
+			e.put(t, k, "jwt")
+		}
+		time.Sleep(time.Minute)
+		e.set(fake("n", "N1", "jwt update skipped").startedNow())
+		time.Sleep(2 * time.Minute)
+		n, _ := e.counted()
+		if accounts, left := len(e.carried()), len(e.outbox.Pending()); n < 50 || accounts != 50 || left != 0 {
+			t.Errorf("%d announcements of %d accounts, %d still pending", n, accounts, left)
+		}
+	})
+}
+
+// TestAServerNotSeenForThreeDaysIsForgotten. Time counts only while a session could see it.
+func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		e.outbox.Register("gone", time.Now().Add(-73*time.Hour))
+		e.outbox.Register("away", time.Now().Add(-70*time.Hour))
+		e.outbox.Register("here", time.Now().Add(-73*time.Hour))
+		known := func(after time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(after) // of the test clock
+			if got := e.outbox.Servers(); !slices.Equal(got, want) {
+				t.Errorf("known: %v, want %v", got, want)
+			}
+		}
+		known(10*time.Minute, "gone", "away", "here")
+		known(55*time.Minute, "away", "here")
+		known(2*time.Hour, "here")
+		known(100*time.Hour, "here")
+		if n := e.log.Count("has not been seen for 72h0m0s and is forgotten"); n != 2 {
+			t.Errorf("logged %d times", n)
+		}
+	}, fake("here", "", "jwt updated"))
+}
+
+func TestForgetIsConfigurable(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		e.notifier.SetForget(10 * time.Minute)
+		time.Sleep(time.Minute)
+		e.set()
+		e.push(t, e.key)
+		time.Sleep(9 * time.Minute)
+		if got := e.outbox.Servers(); len(got) != 1 {
+			t.Errorf("known: %v", got)
+		}
+		time.Sleep(3 * time.Minute)
+		got := e.outbox.Servers()
+		if len(got) != 0 || e.log.Count("has not been seen for 10m0s and is forgotten") != 1 {
+			t.Errorf("known: %v\n%s", got, e.log)
+		}
+	}, fake("n", "N1", "jwt updated"))
+}
+
+// TestOtherAccountServersAreNoNATSServers: they answer updates too, but nothing is pending for
+// them.
+func TestOtherAccountServersAreNoNATSServers(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.push(t, e.key)
+		time.Sleep(10 * time.Second)
+		if names := e.outbox.Servers(); len(names) != 1 || names[0] != "n1" {
+			t.Errorf("known are %q", names)
+		}
+	}, fake("n1", "N1", "jwt updated"), fake("nats-account-server", "N2", "Updated jwt"))
+}
