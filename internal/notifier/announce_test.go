@@ -174,19 +174,19 @@ func TestNoPushWaitsForAServerThatIsOverdue(t *testing.T) {
 
 // TestAServerThatAnswersPINGIsStillOverdue: what counts is its answer to an update.
 func TestAServerThatAnswersPINGIsStillOverdue(t *testing.T) {
-	deaf := fake("n", "N1", "")
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
-		time.Sleep(2 * time.Second)
-		deaf.says = "jwt updated"
 		e.push(t, e.key)
-		time.Sleep(time.Second)
-		deaf.says = ""
+		time.Sleep(10 * time.Second)
+		if len(e.outbox.Pending()) != 0 {
+			t.Fatal("it has not answered")
+		}
+		e.set(fake("n", "N1", ""))
 		e.push(t, e.key)
 		time.Sleep(time.Hour)
 		if e.log.Count("n answers again") != 0 || e.log.Count("n does not answer account updates") != 1 {
 			t.Error(e.log)
 		}
-	}, deaf)
+	}, fake("n", "N1", "jwt updated"))
 }
 
 // TestChangesHeardByAllAreNotAnnounced, unless a nats-server turns out not to run what it has
