@@ -57,10 +57,11 @@ func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) 
 	}, nil
 }
 
-// accessPolicy is what the http section says about who may do what; nil: every client may do everything.
+// accessPolicy is what the http section says about who may do what; nil: every client may do
+// everything.
 //
-// A certificate that the roots verify may read, unless readers are named by certificates. It may write if it is named
-// as a writer, or if no writer is named at all.
+// A certificate that the roots verify may read, unless readers are named by certificates. It may
+// write if it is named as a writer, or if no writer is named at all.
 func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	switch {
 	case c.Write == nil && roots == nil:
@@ -92,29 +93,29 @@ func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 	p.Users = append(p.Users, auth.User{Name: l.User, Hash: l.Hash, Role: role})
 }
 
-func (d *daemon) serverOptions(c config.Config, trust anchors, a access, f *follower) httpserver.Options {
+func (d *daemon) serverOptions(c config.Config, trust trusted, a access, p *primary) httpserver.Options {
 	return httpserver.Options{
 		Host:         c.HTTP.Host,
 		Port:         c.HTTP.Port,
 		ReadTimeout:  c.HTTP.ReadTimeout,
 		WriteTimeout: c.HTTP.WriteTimeout,
-		Handler:      d.newAPI(c, trust, a, f),
+		Handler:      d.newAPI(c, trust, a, p),
 		TLS:          a.tls,
-		Log:          d.log,
+		Log:          d.log.Logger,
 	}
 }
 
 // newAPI returns the handler of HTTP requests.
-func (d *daemon) newAPI(c config.Config, trust anchors, a access, f *follower) *httpapi.API {
+func (d *daemon) newAPI(c config.Config, trust trusted, a access, p *primary) *httpapi.API {
 	o := httpapi.Options{
 		Accounts:    d.registry,
 		Activations: d.activations,
 		MaxPack:     c.MaxPack,
 		ReadOnly:    d.Config.Store.ReadOnly,
-		Log:         d.log,
+		Log:         d.log.Logger,
 	}
-	if f != nil {
-		o.ReadOnly, o.Primary = true, config.Blanked(f.of.url)
+	if p != nil {
+		o.ReadOnly, o.Primary = true, config.Blanked(p.options.url)
 	}
 	if a.policy != nil {
 		o.Authorizer = auth.NewAuthorizer(*a.policy, d.logins)
@@ -126,16 +127,18 @@ func (d *daemon) newAPI(c config.Config, trust anchors, a access, f *follower) *
 	return httpapi.New(o)
 }
 
-// warnAccess writes the lines about what should be mended.
-func (d *daemon) warnAccess(c config.Config, trust anchors, a access) {
+// warnAccess writes the lines about secrets that are too easy to read and certificates that have
+// expired.
+func warnAccess(c config.Config, trust trusted, a access, log logger) {
 	if op := trust.Operator; op != nil && op.SecretFields != nil {
-		d.log.Error(fmt.Sprintf("there is a password in the operator JWT in %s, in %s: only those who log in may read it",
-			where(c.Operator), strings.Join(op.SecretFields, " and ")))
+		log.errorf("there is a password in the operator JWT in %s, in %s: only those who log in may read it",
+			location(c.Operator), strings.Join(op.SecretFields, " and "))
 	}
 	if a.tls == nil {
 		return
 	}
 	if leaf := a.tls.Certificates[0].Leaf; leaf != nil && leaf.NotAfter.Before(time.Now()) {
-		d.warn("the certificate in %s expired at %s", c.HTTP.TLS.Cert, leaf.NotAfter.UTC().Format(time.RFC3339))
+		log.warnf("the certificate in %s expired at %s", c.HTTP.TLS.Cert,
+			leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// auditor writes the gate's verdicts to the audit.
+// auditor writes the events of the registries to the audit log.
 type auditor struct{ *logging.Audit }
 
 // Observe implements accounts.Observer.
@@ -30,22 +30,13 @@ func audited(v *accounts.Version) *logging.AuditVersion {
 	return &logging.AuditVersion{JTI: v.ID, IAT: v.IssuedAt, Hash: v.Hash, Size: v.Size}
 }
 
-func (d *daemon) startAudit() error {
+// reopenAudit opens the audit file of the configured name anew, after it has been renamed.
+func (d *daemon) reopenAudit() {
 	f, err := logging.OpenAudit(d.Config.Logging.Audit)
 	if err != nil {
-		return err
-	}
-	d.audit = logging.NewAudit(d.log, f)
-	return nil
-}
-
-// reopen makes the audit write to the file of the configured name again, after somebody has renamed it.
-func (d *daemon) reopen() {
-	f, err := logging.OpenAudit(d.Config.Logging.Audit)
-	if err != nil {
-		d.log.Error(err.Error() + ": the old one goes on")
+		d.log.errorf("%s: the old one goes on", err)
 		return
 	}
 	d.audit.Use(f)
-	d.say("audit file reopened")
+	d.log.infof("audit file reopened")
 }

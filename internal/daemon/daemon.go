@@ -1,22 +1,20 @@
-// Package daemon wires the rooms together, starts them, stops them in order, and reloads the configuration.
+// Package daemon wires the parts together, starts and stops them in order, and reloads the
+// configuration.
 //
-//	config ──> anchors (operator, system account)
-//	store <── registry (the gate) <── HTTP
-//	  └─ outbox ──> notifier ──> NATS link
+//	config ──> trust (operator, system account) ──> registry <── HTTP, NATS, primary, watched directory
+//	                                                  │
+//	                                        store ────┴──> outbox ──> notifier ──> NATS
 //
-// It is the only package that sees every other one, and it has no rule of its own.
+// It is the only package that imports all the others. It has no rule and no mechanism of its own.
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,77 +25,67 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/httpserver"
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/resolver"
-	"nats-account-server/internal/trust"
 )
 
 // Version is what the first line of the log and --version say.
 const Version = "2.0.0"
 
-// settleTime is what the outbox gets at a stop, enough for a nats-server that skipped an update to be told again.
-const settleTime = 3500 * time.Millisecond
+// drainTimeout is how long the outbox may take at a stop. It is enough for a nats-server that
+// skipped an update to be told again.
+const drainTimeout = 3500 * time.Millisecond
 
-// Options is what a daemon starts from.
+// Options is what a daemon starts with.
 type Options struct {
 	Config  config.Config
 	Logging *logging.Handler
-	Ready   func() // called once everything is up; may be nil
-	Dump    bool   // log the configuration once everything is up
-	// Hangup asks for a reload each time it gives a signal.
-	Hangup <-chan os.Signal
-	// Reopen asks each time it gives a signal to open the audit file anew: it was renamed. May be nil.
-	Reopen <-chan os.Signal
-	// Reload gives the configuration of a reload, read anew.
-	Reload func() (config.Config, error)
+	Ready   func() // is called once everything runs; may be nil
+	Dump    bool   // log the configuration once everything runs
+
+	Hangup <-chan os.Signal              // each value asks for a reload
+	Reopen <-chan os.Signal              // each value says that the audit file was renamed; may be nil
+	Reload func() (config.Config, error) // reads the configuration anew
 }
 
-// store is what the rooms need of either kind of store.
-type store interface {
-	accounts.Store
-	accounts.Committer
-	Outbox() *jwtstore.Outbox
-	Close() error
-}
-
-// daemon is one running account server.
+// daemon is one account server. After build, only run changes it.
 type daemon struct {
-	Options
-	log         *slog.Logger
-	audit       *logging.Audit
-	store       store
-	logins      *auth.Limiter
+	Options // Config is the one that is in force
+	log     logger
+	audit   *logging.Audit
+	logins  *auth.Limiter
+	store   store
+
 	registry    *accounts.Registry
 	activations *activations.Registry
 	notifier    *notifier.Notifier
 	client      *resolver.Client
 	resolver    *resolver.Server
-	follower    *follower       // nil unless we follow another server
 	syncer      *dirsync.Syncer // nil unless another program writes what is served
-	http        *task
-	server      *httpserver.Server
-	link        *link
-	tasks       *errgroup.Group
+
+	tasks   *errgroup.Group
+	server  *httpserver.Server
+	http    *task
+	nats    *connection // nil if NATS is not configured
+	primary *primary    // nil if there is none
 }
 
-// Run starts an account server and returns when ctx ends and everything is stopped and written, or with what kept
-// it from running.
+// Run runs an account server. It returns nil when ctx has ended and everything is stopped and
+// written, otherwise what keeps the server from running.
 func Run(ctx context.Context, o Options) error {
-	log := slog.New(o.Logging)
-	d := &daemon{Options: o, log: log, logins: auth.NewLimiter(log)}
-	d.say("starting NATS Account server, version %s", Version)
-	d.say("server time is %s", time.Now().Format(time.UnixDate))
+	log := logger{slog.New(o.Logging)}
+	log.infof("starting NATS Account server, version %s", Version)
+	log.infof("server time is %s", time.Now().Format(time.UnixDate))
 	if o.Config.File != "" {
-		d.say("loading configuration from %q", o.Config.File)
+		log.infof("loading configuration from %q", o.Config.File)
 	}
-	d.sayPrimary(o.Config)
+	logPrimary(o.Config, log)
 	folder, err := openFolder(o.Config.Store)
 	if err != nil {
 		return err
 	}
-	trust, err := loadAnchors(o.Config)
+	trust, err := loadTrust(o.Config)
 	if err != nil {
 		return err
 	}
@@ -108,176 +96,123 @@ func Run(ctx context.Context, o Options) error {
 	if _, err := loadNATSTLS(o.Config.NATS.TLS); err != nil {
 		return err
 	}
-	if err := d.startAudit(); err != nil {
+	file, err := logging.OpenAudit(o.Config.Logging.Audit)
+	if err != nil {
 		return err
 	}
-	defer d.audit.Use(nil)
-	trust.announce(o.Config, d.say, d.warn)
-	d.warnAccess(o.Config, trust, access)
-	if d.store, err = d.openStore(ctx, o.Config); err != nil {
-		if ctx.Err() != nil {
-			return nil // a signal came while we waited for the directory
-		}
-		return err
-	}
-	defer d.closeStore()
-	if d.furnish(ctx, trust, folder); ctx.Err() != nil {
-		return nil // a signal came while we read the folder
-	}
-	return d.live(ctx, trust, access)
-}
-
-// furnish makes what serves the store, and fills that from the folder if another program writes it.
-func (d *daemon) furnish(ctx context.Context, trust anchors, folder *dirsync.Folder) {
-	if folder == nil {
-		d.wire(trust, d.store, nil)
-		return
-	}
-	tokens, unsaved := activations.NewMemory(), new(dirsync.Unsaved)
-	d.wire(trust, tokens, unsaved)
-	d.syncer = dirsync.New(dirsync.Options{
-		Folder:      folder,
-		Store:       d.store,
-		Accounts:    d.registry,
-		Activations: d.activations,
-		Tokens:      tokens,
-		Unsaved:     unsaved,
-		Log:         d.log,
-	})
-	d.syncer.Fill(ctx)
-}
-
-func (d *daemon) say(format string, args ...any)  { d.log.Info(fmt.Sprintf(format, args...)) }
-func (d *daemon) warn(format string, args ...any) { d.log.Warn(fmt.Sprintf(format, args...)) }
-
-func (d *daemon) openStore(ctx context.Context, c config.Config) (store, error) {
-	announce := len(c.NATS.Servers) > 0
-	if c.Store.ReadOnly {
-		return d.openMirrored(ctx, c.Store, announce)
-	}
-	if c.Store.Dir == "" {
-		d.say("creating an in-memory store")
-		d.warn("the in-memory store forgets every JWT when this server stops: set store.dir to keep them")
-		if jwtsHere() {
-			d.warn(`there are account JWTs in the working directory, where version 1 kept them: set store { dir: "." } to serve them`)
-		}
-		return jwtstore.NewMemory(announce), nil
-	}
-	d.say("creating a store at %s", c.Store.Dir)
-	return jwtstore.OpenDir(ctx, jwtstore.Options{
-		Dir:      c.Store.Dir,
-		Shard:    c.Store.Shard,
-		Announce: announce,
-		Warn:     d.warn,
-	})
-}
-
-// jwtsHere says whether the working directory is a store of accounts.
-func jwtsHere() bool {
-	for _, pattern := range []string{"A*.jwt", "??/A*.jwt"} {
-		names, _ := filepath.Glob(pattern) // the patterns are good
-		for _, name := range names {
-			if key, _ := strings.CutSuffix(filepath.Base(name), ".jwt"); trust.IsAccountKey(key) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// openMirrored opens the store behind a read-only configuration: it holds what of the folder can be served.
-func (d *daemon) openMirrored(ctx context.Context, c config.Store, announce bool) (store, error) {
+	audit := logging.NewAudit(log.Logger, file)
+	defer audit.Use(nil)
+	trust.log(o.Config, log)
+	warnAccess(o.Config, trust, access, log)
+	store, err := openStore(ctx, o.Config, log)
 	switch {
-	case c.NSC != "":
-		d.say("creating a read-only store for the NSC folder at %s", c.NSC)
-	case c.Dir != "":
-		d.say("creating a read-only store at %s", c.Dir)
-	default:
-		d.say("creating a read-only, empty, in-memory store")
+	case err != nil && ctx.Err() != nil:
+		return nil // a signal came during the wait for the directory
+	case err != nil:
+		return err
 	}
-	if c.StateDir == "" {
-		return jwtstore.NewMemory(announce), nil
+	defer closeStore(store, log)
+	d := build(o, log, audit, store, trust, folder)
+	if d.syncer != nil {
+		d.syncer.Fill(ctx)
 	}
-	return jwtstore.OpenDir(ctx, jwtstore.Options{Dir: c.StateDir, Shard: true, Announce: announce, Warn: d.warn})
+	if ctx.Err() != nil {
+		return nil // a signal came while the folder was read
+	}
+	return d.run(ctx, trust, access)
 }
 
-func (d *daemon) closeStore() {
-	if err := d.store.Close(); err != nil {
-		d.log.Error(fmt.Sprintf("error closing JWT store: %s", err))
-		return
+// build makes the parts that live as long as the program. folder is nil unless another program
+// writes what is served.
+func build(o Options, log logger, audit *logging.Audit, store store, trust trusted,
+	folder *dirsync.Folder) *daemon {
+	d := &daemon{Options: o, log: log, audit: audit, logins: auth.NewLimiter(log.Logger), store: store}
+	var tokens activations.Store = store
+	var fromFolder accounts.Source
+	memory, unsaved := activations.NewMemory(), new(dirsync.Unsaved)
+	if folder != nil {
+		tokens, fromFolder = memory, unsaved
 	}
-	d.say("closed JWT store")
-}
-
-// wire makes the gate, which announces through the notifier. tokens is where activation tokens are kept.
-func (d *daemon) wire(trust anchors, tokens activations.Store, unsaved accounts.Source) {
-	d.notifier = notifier.New(notifier.Options{
-		Outbox: d.store.Outbox(),
-		Forget: d.Config.ForgetServer,
-		Log:    d.log,
-	})
-	d.client = resolver.NewClient(d.log)
+	d.notifier = notifier.New(notifier.Options{Outbox: store.Outbox(), Forget: o.Config.ForgetServer,
+		Log: log.Logger})
+	d.client = resolver.NewClient(log.Logger)
 	d.registry = accounts.New(accounts.Options{
-		Store:      d.store,
-		Committer:  d.store,
+		Store:      store,
+		Committer:  store,
 		Announcer:  d.notifier,
-		Observer:   auditor{d.audit},
-		Unsaved:    unsaved,
+		Observer:   auditor{audit},
+		Unsaved:    fromFolder,
 		Peers:      d.client,
 		Signer:     d.client,
 		Trust:      trust.Trust,
-		AllowOlder: d.Config.Store.AllowOlder,
-		ReadOnly:   d.Config.Store.ReadOnly,
-		Log:        d.log,
+		AllowOlder: o.Config.Store.AllowOlder,
+		ReadOnly:   o.Config.Store.ReadOnly,
+		Log:        log.Logger,
 	})
 	d.activations = activations.New(activations.Options{
 		Accounts:   d.registry,
 		Store:      tokens,
 		Connection: d.notifier,
 		Publisher:  d.client,
-		Observer:   auditor{d.audit},
-		AllowOlder: d.Config.Store.AllowOlder,
-		ReadOnly:   d.Config.Store.ReadOnly,
-		Log:        d.log,
+		Observer:   auditor{audit},
+		AllowOlder: o.Config.Store.AllowOlder,
+		ReadOnly:   o.Config.Store.ReadOnly,
+		Log:        log.Logger,
 	})
 	d.resolver = resolver.New(resolver.Options{
 		Accounts:    d.registry,
 		Activations: d.activations,
 		Client:      d.client,
 		Version:     Version,
-		Log:         d.log,
-		AllowDelete: d.Config.Store.AllowDelete,
-		ReadOnly:    d.Config.Store.ReadOnly,
+		Log:         log.Logger,
+		AllowDelete: o.Config.Store.AllowDelete,
+		ReadOnly:    o.Config.Store.ReadOnly,
 	})
-	d.useSigning(d.Config)
+	d.setSigning(o.Config)
+	if folder != nil {
+		d.syncer = dirsync.New(dirsync.Options{
+			Folder:      folder,
+			Store:       store,
+			Accounts:    d.registry,
+			Activations: d.activations,
+			Tokens:      memory,
+			Unsaved:     unsaved,
+			Log:         log.Logger,
+		})
+	}
+	return d
 }
 
-// useSigning leaves HTTP time to say that the signing service took too long.
-func (d *daemon) useSigning(c config.Config) {
+// setSigning leaves HTTP enough time to answer that the signing service took too long.
+func (d *daemon) setSigning(c config.Config) {
 	d.client.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
 }
 
-// live serves until ctx ends or a task fails.
-func (d *daemon) live(ctx context.Context, trust anchors, a access) error {
-	follower := d.nextFollower(d.Config)
-	d.useSource(follower)
+// run serves until ctx ends or a task fails.
+func (d *daemon) run(ctx context.Context, trust trusted, access access) error {
+	primary := d.nextPrimary(d.Config)
+	d.setSource(primary)
 	var err error
-	if d.server, err = httpserver.New(d.serverOptions(d.Config, trust, a, follower)); err != nil {
+	if d.server, err = httpserver.New(d.serverOptions(d.Config, trust, access, primary)); err != nil {
 		return err
 	}
 	var failed context.Context
 	d.tasks, failed = errgroup.WithContext(ctx)
-	d.http = d.start(d.server.Run)
-	d.link = d.startLink(d.Config.NATS)
-	if every := d.Config.Store.CleanupInterval; every > 0 {
-		d.tasks.Go(func() error { return d.cleanUp(failed, every) })
+	// stop ends HTTP, NATS and the primary one after the other. The others end at once.
+	d.http = d.start(context.Background(), "http", d.server.Run)
+	d.nats = d.connect(d.Config.NATS)
+	if interval := d.Config.Store.CleanupInterval; interval > 0 {
+		d.start(failed, "cleanup", func(ctx context.Context) error {
+			d.cleanUp(ctx, interval)
+			return nil
+		})
 	}
 	if d.syncer != nil {
-		d.tasks.Go(func() error { return d.syncer.Run(failed) })
+		d.start(failed, "directory", d.syncer.Run)
 	}
-	d.say("nats-account-server is running")
-	d.sayResolvers(trust)
-	d.follow(follower)
+	d.log.infof("nats-account-server is running")
+	d.logResolvers(trust)
+	d.follow(primary)
 	if d.Ready != nil {
 		d.Ready()
 	}
@@ -292,66 +227,66 @@ func (d *daemon) live(ctx context.Context, trust anchors, a access) error {
 		case <-d.Hangup:
 			d.reload()
 		case <-d.Reopen:
-			d.reopen()
+			d.reopenAudit()
 		}
 	}
 }
 
-// sayResolvers says how a nats-server is to be configured, in either of two ways.
-func (d *daemon) sayResolvers(trust anchors) {
-	d.say("configure the nats-server with:")
-	d.say("  resolver: URL(%s)", resolverURL(d.server, d.Config.HTTP))
+// stop ends the tasks in the order in which nothing is lost: no new requests, those in flight
+// answered, what they changed announced, NATS closed. Run closes the store.
+func (d *daemon) stop() {
+	d.log.infof("stopping account server")
+	d.log.infof("stopping http server")
+	d.http.stop()
+	d.log.infof("http server stopped")
+	d.primary.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	d.notifier.Drain(ctx)
+	d.nats.stop()
+	d.log.infof("http stopped")
+}
+
+// logResolvers says how a nats-server is to be configured, in either of two ways.
+func (d *daemon) logResolvers(trust trusted) {
+	d.log.infof("configure the nats-server with:")
+	d.log.infof("  resolver: URL(%s)", d.resolverURL())
 	if len(d.Config.NATS.Servers) == 0 {
 		return
 	}
 	system := trust.systemKey()
-	d.say("it keeps no accounts then, and does not start while this server is away; one that keeps them all starts in any order and goes on alone:")
-	d.say("  system_account: %s", system)
-	d.say(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
-	d.say("  resolver_preload { %s: <JWT> }", system)
+	d.log.infof("it keeps no accounts then, and does not start while this server is away; " +
+		"one that keeps them all starts in any order and goes on alone:")
+	d.log.infof("  system_account: %s", system)
+	d.log.infof(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
+	d.log.infof("  resolver_preload { %s: <JWT> }", system)
 }
 
-// resolverURL is what a nats-server's resolver is configured with.
-func resolverURL(s *httpserver.Server, c config.HTTP) string {
-	scheme, port := s.Address()
-	host := cmp.Or(c.Host, "127.0.0.1")
-	login := ""
-	if c.Read != nil {
+// resolverURL is what the resolver of a nats-server is configured with.
+func (d *daemon) resolverURL() string {
+	scheme, port := d.server.Address()
+	host, login := d.Config.HTTP.Host, ""
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	if d.Config.HTTP.Read != nil {
 		login = "<user>:<password>@"
 	}
-	return scheme + "://" + login + net.JoinHostPort(host, strconv.Itoa(port)) + "/jwt/v1/accounts/"
+	return fmt.Sprintf("%s://%s%s/jwt/v1/accounts/", scheme, login,
+		net.JoinHostPort(host, strconv.Itoa(port)))
 }
 
-// cleanUp takes out expired JWTs until ctx ends.
-func (d *daemon) cleanUp(ctx context.Context, every time.Duration) error {
-	said := ""
+// cleanUp deletes expired JWTs at an interval until ctx ends. The same error is logged once.
+func (d *daemon) cleanUp(ctx context.Context, interval time.Duration) {
+	logged := ""
 	for ctx.Err() == nil {
-		if err := d.registry.Expire(ctx); err != nil && ctx.Err() == nil && err.Error() != said {
-			said = err.Error()
-			d.warn("expired JWTs can't be deleted: %s", said)
+		if err := d.registry.Expire(ctx); err != nil && ctx.Err() == nil && err.Error() != logged {
+			logged = err.Error()
+			d.log.warnf("expired JWTs can't be deleted: %s", logged)
 		}
-		pause(ctx, every)
+		select {
+		case <-time.After(interval):
+		case <-ctx.Done():
+		}
 	}
-	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	<-ctx.Done()
-}
-
-// stop ends in the order in which nothing is lost: no new requests, those in flight answered, what they changed
-// announced, NATS closed. The store is closed by Run.
-func (d *daemon) stop() {
-	d.say("stopping account server")
-	d.say("stopping http server")
-	d.http.stop()
-	d.say("http server stopped")
-	d.follower.stop()
-	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
-	defer cancel()
-	d.notifier.Drain(ctx)
-	d.link.stop()
-	d.say("http stopped")
 }

@@ -55,27 +55,28 @@ func loadPair(c config.NATSTLS) (pair tls.Certificate, err error) {
 	return pair, nil
 }
 
-// tlsFiles gives each connection what the files hold when it is dialled.
+// tlsFiles reads the files anew for each connection.
 type tlsFiles struct {
 	config.NATSTLS
-	warn func(string, ...any)
-	good *tls.Config // what was read last without an error
-	told string      // the error that was logged last
+	log    logger
+	good   *tls.Config // what was read last without an error
+	logged string      // the error that was logged last
 }
 
-// next reads the files. While they can't be used, as in the middle of a renewal, what was good before goes on.
+// next reads the files. While they can't be used, as in the middle of a renewal, it returns what
+// was good before.
 func (f *tlsFiles) next() (*tls.Config, error) {
 	t, err := loadNATSTLS(f.NATSTLS)
 	if err == nil {
-		f.good, f.told = t, ""
+		f.good, f.logged = t, ""
 		return t, nil
 	}
 	if f.good == nil {
 		return nil, err
 	}
-	if f.told != err.Error() {
-		f.told = err.Error()
-		f.warn("%s: the certificates that were read before go on", err)
+	if f.logged != err.Error() {
+		f.logged = err.Error()
+		f.log.warnf("%s: the certificates that were read before go on", err)
 	}
 	return f.good, nil
 }

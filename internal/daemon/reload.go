@@ -2,41 +2,47 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/logging"
 )
 
-// reload builds what the new configuration asks for and swaps it in, or logs why it can't and changes nothing.
+// reload applies the new configuration, or logs why that is not possible and changes nothing.
 func (d *daemon) reload() {
 	c, err := d.Reload()
+	if err == nil {
+		c, err = d.reloadable(c)
+	}
+	if err == nil {
+		err = d.apply(c)
+	}
 	if err != nil {
-		d.refuse(err)
+		d.log.errorf("the new configuration is refused, the old one goes on: %s", err)
 		return
 	}
+	d.log.infof("configuration reloaded")
+}
+
+// reloadable returns what of a configuration can be applied while the server runs: all but the
+// store.
+func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 	if c.Store != d.Config.Store {
-		d.log.Error("the store section can't change while the server runs: the old one goes on, restart to use the new one")
+		d.log.errorf("the store section can't change while the server runs: the old one goes on, restart to use the new one")
 		c.Store = d.Config.Store
 	}
 	if c.Primary != "" && c.Store.ReadOnly {
-		d.refuse(errors.New("replica mode cannot be used in read-only mode"))
-		return
+		return c, errors.New("replica mode cannot be used in read-only mode")
 	}
-	if err := d.renew(c); err != nil {
-		d.refuse(err)
-		return
-	}
-	d.say("configuration reloaded")
+	return c, nil
 }
 
-// renew makes the new parts first, so that nothing has changed when one of them can't be made.
-func (d *daemon) renew(c config.Config) error {
-	trust, err := loadAnchors(c)
+// apply makes the new parts first. If one of them can't be made, nothing has changed.
+func (d *daemon) apply(c config.Config) error {
+	trust, err := loadTrust(c)
 	if err != nil {
 		return err
 	}
-	if !d.link.fits(c.NATS) {
+	if !d.nats.matches(c.NATS) {
 		if err := checkNATS(c.NATS); err != nil {
 			return err
 		}
@@ -49,38 +55,34 @@ func (d *daemon) renew(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	follower := d.nextFollower(c)
-	if err := d.server.Reload(d.serverOptions(c, trust, access, follower)); err != nil {
+	primary := d.nextPrimary(c)
+	if err := d.server.Reload(d.serverOptions(c, trust, access, primary)); err != nil {
 		_ = audit.Close() // a nil file says so
 		return err
 	}
 	d.audit.Use(audit)
-	d.swap(c, trust, follower)
-	d.warnAccess(c, trust, access)
+	d.swap(c, trust, primary)
+	warnAccess(c, trust, access, d.log)
 	return nil
 }
 
-func (d *daemon) refuse(err error) {
-	d.log.Error(fmt.Sprintf("the new configuration is refused, the old one goes on: %s", err))
-}
-
-// swap makes the new configuration the one that counts. From here nothing can fail.
-func (d *daemon) swap(c config.Config, trust anchors, follower *follower) {
+// swap puts the new parts in the place of the old ones. It can't fail.
+func (d *daemon) swap(c config.Config, trust trusted, primary *primary) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
-	trust.announce(c, d.say, d.warn)
+	trust.log(c, d.log)
 	d.registry.SetTrust(trust.Trust)
 	if d.syncer != nil {
 		d.syncer.Rejudge()
 	}
 	d.notifier.SetForget(c.ForgetServer)
-	d.useSigning(c)
-	if follower != d.follower {
-		d.sayPrimary(c)
-		d.follow(follower)
+	d.setSigning(c)
+	if primary != d.primary {
+		logPrimary(c, d.log)
+		d.follow(primary)
 	}
-	if !d.link.fits(c.NATS) {
-		d.link.stop()
-		d.link = d.startLink(c.NATS)
+	if !d.nats.matches(c.NATS) {
+		d.nats.stop()
+		d.nats = d.connect(c.NATS)
 	}
 	d.Config = c
 }

@@ -1,6 +1,9 @@
 package daemon
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // task is a part of the program that runs until it is stopped.
 type task struct {
@@ -8,19 +11,23 @@ type task struct {
 	done   chan struct{}
 }
 
-// start runs a task. If run returns an error, the whole program ends.
-func (d *daemon) start(run func(context.Context) error) *task {
-	// A stop ends the tasks one after the other, so that no common context can do it.
-	ctx, cancel := context.WithCancel(context.Background())
+// start runs a task until ctx ends or it is stopped. If run returns an error, the whole program
+// ends with it.
+func (d *daemon) start(ctx context.Context, name string, run func(context.Context) error) *task {
+	ctx, cancel := context.WithCancel(ctx)
 	t := &task{cancel: cancel, done: make(chan struct{})}
 	d.tasks.Go(func() error {
 		defer close(t.done)
-		return run(ctx)
+		defer cancel()
+		if err := run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
 	})
 	return t
 }
 
-// stop returns when the task has ended. A nil task is not running.
+// stop returns when the task has ended. A nil task has not been started.
 func (t *task) stop() {
 	if t != nil {
 		t.cancel()

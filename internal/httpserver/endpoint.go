@@ -14,12 +14,13 @@ import (
 const (
 	// drainTimeout is how long requests in flight may take when an endpoint is stopped.
 	drainTimeout = 5 * time.Second
-	// unusedTimeout is how long connections that have not sent a request are kept open when an endpoint is stopped.
-	// The request of a client that has just connected may be on its way.
+	// unusedTimeout is how long connections that have not sent a request are kept open when an
+	// endpoint is stopped. The request of a client that has just connected may be on its way.
 	unusedTimeout = time.Second
 )
 
-// endpoint is an HTTP server on one listener. Its handler and its certificates can be exchanged while it serves.
+// endpoint is an HTTP server on one listener. Its handler and its certificates can be exchanged
+// while it serves.
 type endpoint struct {
 	options  Options // of its beginning
 	listener net.Listener
@@ -42,9 +43,11 @@ func newEndpoint(o Options, l net.Listener) *endpoint {
 	return e
 }
 
-// matches reports whether the endpoint can serve what o asks for. Only the handler and the certificates may differ.
+// matches reports whether the endpoint can serve what o asks for. Only the handler and the
+// certificates may differ.
 func (e *endpoint) matches(o Options) bool {
-	return e.sameAddress(o) && e.options.ReadTimeout == o.ReadTimeout && e.options.WriteTimeout == o.WriteTimeout &&
+	return e.sameAddress(o) && e.options.ReadTimeout == o.ReadTimeout &&
+		e.options.WriteTimeout == o.WriteTimeout &&
 		(e.options.TLS == nil) == (o.TLS == nil)
 }
 
@@ -68,7 +71,7 @@ func (e *endpoint) serve() error {
 		})
 	}
 	if err := e.server.Serve(l); !e.closed.Load() {
-		return fmt.Errorf("http: %w", err)
+		return err
 	}
 	return nil
 }
@@ -79,8 +82,8 @@ func (e *endpoint) closeListener() {
 	_ = e.listener.Close()
 }
 
-// stop accepts no more connections and returns when the requests in flight are answered. Its error says that some
-// were not, and is that of http.Server.Shutdown.
+// stop accepts no more connections and returns when the requests in flight are answered. Its error
+// says that some were not, and is that of http.Server.Shutdown.
 func (e *endpoint) stop() error {
 	e.closeListener()
 	<-e.served
@@ -114,7 +117,8 @@ func listen(o Options) (net.Listener, error) {
 	return l, nil
 }
 
-// duplicate returns a second listener on the same socket, so that the port stays open when the first one is closed.
+// duplicate returns a second listener on the same socket, so that the port stays open when the
+// first one is closed.
 func duplicate(l net.Listener) (net.Listener, error) {
 	t, ok := l.(*net.TCPListener)
 	if !ok {

@@ -1,5 +1,5 @@
-// Package httpserver serves HTTP on one address: listening, TLS, limits, and changing all of that without dropping a
-// connection. It knows no route.
+// Package httpserver serves HTTP on one address: listening, TLS, limits, and changing all of that
+// without dropping a connection. It knows no route.
 //
 //	Server ── current ──> endpoint ──> listener ──> conn     known to one limiter
 //	   └── draining ────> endpoint                           finishes its requests after a reload
@@ -59,7 +59,8 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Run serves until ctx ends and every request in flight is answered, or it returns what keeps the server from serving.
+// Run serves until ctx ends and every request in flight is answered, or it returns what keeps the
+// server from serving.
 func (s *Server) Run(ctx context.Context) error {
 	var err error
 	select {
@@ -75,8 +76,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// Reload serves what o asks for from now on. Requests in flight are answered as before. If there is an error, nothing has
-// changed.
+// Reload serves what o asks for from now on. Requests in flight are answered as before. If there is
+// an error, nothing has changed.
 func (s *Server) Reload(o Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +100,8 @@ func (s *Server) Address() (scheme string, port int) {
 	return s.current.scheme(), s.current.port()
 }
 
-// listenLocked binds the address of o. If that is the current one, its socket is shared: the port never closes in
-// between. s.mu must be held.
+// listenLocked binds the address of o. If that is the current one, its socket is shared: the port
+// never closes in between. s.mu must be held.
 func (s *Server) listenLocked(o Options) (net.Listener, error) {
 	if s.current.sameAddress(o) {
 		return duplicate(s.current.listener)
@@ -112,9 +113,9 @@ func (s *Server) listenLocked(o Options) (net.Listener, error) {
 	return l, err
 }
 
-// takeOverLocked binds an address that the current listener may keep from being bound: the same port on every interface,
-// say, instead of on one. The current address is released first, and bound again if that was not the cause. s.mu must be
-// held.
+// takeOverLocked binds an address that the current listener may keep from being bound: the same
+// port on every interface, say, instead of on one. The current address is released first, and bound
+// again if that was not the cause. s.mu must be held.
 func (s *Server) takeOverLocked(o Options) (net.Listener, error) {
 	old := s.current
 	old.closeListener()
@@ -132,7 +133,8 @@ func (s *Server) takeOverLocked(o Options) (net.Listener, error) {
 	return nil, err
 }
 
-// replaceLocked lets next serve, and the current endpoint finish its requests in flight. s.mu must be held.
+// replaceLocked lets next serve, and the current endpoint finish its requests in flight. s.mu must
+// be held.
 func (s *Server) replaceLocked(next *endpoint) {
 	old := s.current
 	s.startLocked(next)
@@ -167,8 +169,8 @@ func NewHTTP(h http.Handler, read, write time.Duration, log *slog.Logger) *http.
 		MaxHeaderBytes:    maxHeader - headerSlop,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	// net/http starts this clock when the header is read. A body that takes all of its time must still get its answer.
-	// If a body may take for ever, there is no moment to start from.
+	// net/http starts this clock when the header is read. A body that takes all of its time must
+	// still get its answer. If a body may take for ever, there is no moment to start from.
 	if read > 0 && write > 0 {
 		s.WriteTimeout = read + write
 	}

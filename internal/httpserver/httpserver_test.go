@@ -11,7 +11,8 @@ import (
 func TestTimeoutsAndHeaderLimit(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	s := httpserver.NewHTTP(nil, 5*time.Second, 3*time.Second, log)
-	if s.ReadHeaderTimeout != 5*time.Second || s.ReadTimeout != 5*time.Second || s.IdleTimeout != 5*time.Second ||
+	if s.ReadHeaderTimeout != 5*time.Second || s.ReadTimeout != 5*time.Second ||
+		s.IdleTimeout != 5*time.Second ||
 		s.WriteTimeout != 8*time.Second || s.MaxHeaderBytes != 28<<10 || s.ErrorLog == nil {
 		t.Errorf("%+v", s)
 	}

@@ -26,25 +26,28 @@ const (
 	maxBody         = 1 << 20         // bytes of one body; a handler reads no more
 	memoryTimeout   = 5 * time.Second // for which a body waits until there is memory for it
 
-	// freeBytes of each header and body are not counted. They fit into the buffer that an idle connection has anyway.
+	// freeBytes of each header and body are not counted. They fit into the buffer that an idle
+	// connection has anyway.
 	freeBytes = 4 << 10
-	// headerFactor is how many bytes of memory a byte of a header takes if its lines are as short as possible.
+	// headerFactor is how many bytes of memory a byte of a header takes if its lines are as short
+	// as possible.
 	headerFactor = 8
 	// warnInterval is the time between two warnings about one limit.
 	warnInterval = time.Minute
 )
 
-// connsWithin returns how many connections a process may have open that may open so many files. The other files are for
-// the store and NATS.
+// connsWithin returns how many connections a process may have open that may open so many files. The
+// other files are for the store and NATS.
 func connsWithin(files uint64) int {
 	return int(min(maxConns, files-min(files/2, 512)))
 }
 
 // limiter bounds the connections of an endpoint and the memory that their requests take.
 //
-// A connection is idle until the header of its next request is complete. If one connection more than allowed is
-// opened, the longest idle one is closed. That is the new one if every other connection is busy. If long headers take too
-// much memory, the longest idle connections that have sent one are closed. A long body waits for memory before it is read.
+// A connection is idle until the header of its next request is complete. If one connection more
+// than allowed is opened, the longest idle one is closed. That is the new one if every other
+// connection is busy. If long headers take too much memory, the longest idle connections that have
+// sent one are closed. A long body waits for memory before it is read.
 type limiter struct {
 	maxConns        int
 	maxHeaderMemory int64
@@ -79,8 +82,8 @@ type listener struct {
 	limiter *limiter
 }
 
-// Accept implements net.Listener. If the process has no file descriptor left, an idle connection is closed; net/http
-// tries again after a moment.
+// Accept implements net.Listener. If the process has no file descriptor left, an idle connection is
+// closed; net/http tries again after a moment.
 func (l *listener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if err == nil {
@@ -133,7 +136,8 @@ func (l *limiter) add(accepted *net.TCPConn) *conn {
 	l.mu.Unlock()
 	if full {
 		l.closeIdle()
-		l.warnf("more than %d connections: the longest idle one is closed, or the new one if all are busy", l.maxConns)
+		l.warnf("more than %d connections: the longest idle one is closed, or the new one if all are busy",
+			l.maxConns)
 	}
 	return c
 }
@@ -170,8 +174,8 @@ func (l *limiter) setIdle(c *conn) {
 	c.busy.Store(false)
 }
 
-// closeIdle closes the longest idle connection and reports whether there was one. It bypasses an encryption, whose
-// farewell would have to be waited for.
+// closeIdle closes the longest idle connection and reports whether there was one. It bypasses an
+// encryption, whose farewell would have to be waited for.
 func (l *limiter) closeIdle() bool {
 	l.mu.Lock()
 	first := l.idle.Front()
@@ -206,7 +210,8 @@ func (l *limiter) countHeader(c *conn) {
 	l.mu.Unlock()
 	for _, c := range closed {
 		_ = c.TCPConn.Close()
-		l.warnf("incomplete headers take more than %d bytes: the connections that began first are closed", l.maxHeaderMemory)
+		l.warnf("incomplete headers take more than %d bytes: the connections that began first are closed",
+			l.maxHeaderMemory)
 	}
 }
 
@@ -274,7 +279,8 @@ func (l *limiter) limitBodies(next http.Handler) http.Handler {
 	})
 }
 
-// acquire returns when there is memory for a body of this size, or an error if there is none in time.
+// acquire returns when there is memory for a body of this size, or an error if there is none in
+// time.
 func (l *limiter) acquire(ctx context.Context, size int64) error {
 	if l.bodies.TryAcquire(size) {
 		return nil

@@ -37,7 +37,8 @@ func newLimited(t *testing.T, conns int, memory int64) *limited {
 	}
 	s.address = l.Addr().String()
 	limits := httpserver.Limits{Conns: conns, Memory: memory, MemoryTimeout: 500 * time.Millisecond}
-	server := httpserver.NewLimited(l, http.HandlerFunc(s.serve), limits, slog.New(slog.NewTextHandler(&s.log, nil)))
+	server := httpserver.NewLimited(l, http.HandlerFunc(s.serve), limits,
+		slog.New(slog.NewTextHandler(&s.log, nil)))
 	t.Cleanup(func() { _ = server.Close() })
 	return s
 }
@@ -151,8 +152,8 @@ func TestTheLongestIdleConnectionIsClosed(t *testing.T) {
 	}
 }
 
-// TestNewConnectionsGetAChance fills the server with connections that have begun a request. New ones take a moment to
-// send theirs.
+// TestNewConnectionsGetAChance fills the server with connections that have begun a request. New
+// ones take a moment to send theirs.
 func TestNewConnectionsGetAChance(t *testing.T) {
 	s := newLimited(t, 8, 1<<20)
 	for range 8 {
@@ -171,7 +172,8 @@ func TestNewConnectionsGetAChance(t *testing.T) {
 	}
 }
 
-// TestIncompleteHeadersTakeBoundedMemory sends headers of many lines, which take more memory than their length.
+// TestIncompleteHeadersTakeBoundedMemory sends headers of many lines, which take more memory than
+// their length.
 func TestIncompleteHeadersTakeBoundedMemory(t *testing.T) {
 	const fit = 8
 	header := "GET / HTTP/1.1\r\nHost: x\r\n"
@@ -210,7 +212,8 @@ func TestIncompleteBodiesTakeBoundedMemory(t *testing.T) {
 			s := newLimited(t, 1000, 1<<20)
 			var all []net.Conn
 			for range 100 {
-				all = append(all, s.connect("POST / HTTP/1.1\r\nHost: x\r\n"+length+strings.Repeat("x", 40<<10)))
+				all = append(all, s.connect("POST / HTTP/1.1\r\nHost: x\r\n"+length+strings.Repeat("x",
+					40<<10)))
 			}
 			if !served(s.connect(request)) {
 				t.Error("a new connection is not served")
@@ -231,7 +234,8 @@ func TestIncompleteBodiesTakeBoundedMemory(t *testing.T) {
 			if n := s.bodies.Load(); n > 1<<20 || n == 0 {
 				t.Errorf("%d bytes of bodies were read", n)
 			}
-			if s.log.Count("\n") != 1 || s.log.Count("http: request bodies take all the memory that is meant for them") != 1 {
+			if s.log.Count("\n") != 1 ||
+				s.log.Count("http: request bodies take all the memory that is meant for them") != 1 {
 				t.Errorf("log: %s", s.log.String())
 			}
 		})
