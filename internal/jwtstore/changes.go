@@ -26,11 +26,14 @@ type committer interface {
 	commit(ctx context.Context, r *record) (seq uint64, err error)
 }
 
-// Put asks allow with what is stored (nil if nothing is, or if what is there can't be a JWT) and with the account's
-// tombstone (nil if there is none), and commits jwt if allow returns nil; for one account this is one step. kind says
-// where the JWT came from. Put returns the change's sequence number once the change is on stable storage. An error of
-// allow is returned as it is; any other error means that nothing has changed. A ctx that ends has no influence any more
-// once the change is on its way to the disk.
+// Put asks allow with what is stored and with the account's tombstone, and commits jwt if allow
+// returns nil. What is stored is nil if nothing is, or if what is there can't be a JWT; the
+// tombstone is nil if there is none. For one account this is one step. kind says where the JWT came
+// from.
+//
+// Put returns the change's sequence number once the change is on stable storage. An error of allow
+// is returned as it is; any other error means that nothing has changed. If ctx ends when the change
+// is on its way to the disk, that has no effect any more.
 func (c *changes) Put(
 	ctx context.Context, key, kind string, jwt []byte, allow func(stored, tombstone []byte) error,
 ) (seq uint64, err error) {
@@ -39,26 +42,26 @@ func (c *changes) Put(
 	}
 	return c.change(ctx, key, func() (*record, error) {
 		stored, err := c.stored(key)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoDirectory) { // the Put makes the directory anew
-			err = nil
-		}
-		if err != nil {
+		// A Put makes the directory anew.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoDirectory) {
 			return nil, err
 		}
 		tombstone, err := c.store.tombstone(key)
 		if err != nil {
 			return nil, err
 		}
-		return &record{kind: kindPut, key: key, origin: kind, body: bytes.Clone(jwt)}, allow(stored, tombstone)
+		r := &record{kind: kindPut, key: key, origin: kind, body: bytes.Clone(jwt)}
+		return r, allow(stored, tombstone)
 	})
 }
 
-// Delete asks allow with what is stored (nil if what is there can't be a JWT) and with the tombstone that is there (nil
-// if there is none), and commits that key has no JWT any more, only the new tombstone that allow returns; for one
-// account this is one step. If nothing is stored it is fs.ErrNotExist and allow is not asked. Nothing of the account is
-// pending in the outbox any more. Errors, kind, seq and ctx are as with Put.
+// Delete asks allow as Put does, and commits that key has no JWT any more, only the new tombstone
+// that allow returns. For one account this is one step. If nothing is stored the error is
+// fs.ErrNotExist and allow is not asked. Nothing of the account is pending in the outbox any more.
+// Errors, kind, seq and ctx are as with Put.
 func (c *changes) Delete(
-	ctx context.Context, key, kind string, allow func(stored, tombstone []byte) (newTombstone []byte, err error),
+	ctx context.Context, key, kind string,
+	allow func(stored, tombstone []byte) (newTombstone []byte, err error),
 ) (seq uint64, err error) {
 	if err := checkKey(key, kind); err != nil {
 		return 0, err
@@ -80,7 +83,8 @@ func (c *changes) Delete(
 	})
 }
 
-// Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is none.
+// Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is
+// none.
 func (c *changes) Touch(ctx context.Context, key, kind string) (seq uint64, err error) {
 	if err := checkKey(key, kind); err != nil {
 		return 0, err
@@ -91,8 +95,11 @@ func (c *changes) Touch(ctx context.Context, key, kind string) (seq uint64, err 
 	})
 }
 
-// change commits what compare returns, unless it returns an error. No other change of key comes in between.
-func (c *changes) change(ctx context.Context, key string, compare func() (*record, error)) (seq uint64, err error) {
+// change commits what compare returns, unless it returns an error. No other change of key comes in
+// between.
+func (c *changes) change(
+	ctx context.Context, key string, compare func() (*record, error),
+) (seq uint64, err error) {
 	unlock, err := c.keys.lock(ctx, key)
 	if err != nil {
 		return 0, err
@@ -105,8 +112,8 @@ func (c *changes) change(ctx context.Context, key string, compare func() (*recor
 	return c.store.commit(ctx, r)
 }
 
-// stored returns what readers see now, never a memory of it. Bytes that can never be read are nil: they can be replaced
-// or deleted.
+// stored returns what readers see now, never a memory of it. Bytes that can never be read are nil:
+// they can be replaced or deleted.
 func (c *changes) stored(key string) ([]byte, error) {
 	jwt, _, err := c.store.Load(key, Stamp{})
 	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
@@ -143,7 +150,8 @@ func checkSize(what string, content []byte) error {
 	case len(content) == 0:
 		return fmt.Errorf("an empty %s can't be stored", what)
 	case len(content) > maxJWT:
-		return fmt.Errorf("a %s of %d bytes can't be stored: the limit is %d", what, len(content), maxJWT)
+		return fmt.Errorf("a %s of %d bytes can't be stored: the limit is %d",
+			what, len(content), maxJWT)
 	}
 	return nil
 }

@@ -16,13 +16,14 @@ import (
 // Options is what OpenDir needs.
 type Options struct {
 	Dir string // made with its parents if it is missing
-	// Shard puts each file into a directory named like the last two characters of its key. Files that lie as with
-	// the other setting are served too, and take their new place when they are written.
+	// Shard puts each file into a directory named like the last two characters of its key. Files
+	// that lie as with the other setting are served too, and take their new place when they are
+	// written.
 	Shard    bool
 	Announce bool          // see Outbox.SetAnnounce
-	LockWait time.Duration // how long to wait until another process lets go of Dir; 0 is 10 s
-	// Warn is told what needs attention although the store works: a damaged journal, files that can't be written.
-	// It is told of each cause once. nil: no warnings.
+	LockWait time.Duration // how long to wait for another process that has Dir open; 0 is 10 s
+	// Warn is told what needs attention although the store works: a damaged journal, files that
+	// can't be written. It is told of each cause once. nil: no warnings.
 	Warn func(format string, args ...any)
 }
 
@@ -52,9 +53,9 @@ type Dir struct {
 	close   func() error   // once
 }
 
-// OpenDir opens a store. What a crash left in the journal is flushed before it returns, as far as the disk permits; the
-// rest is served from memory. A directory that can't be written to can be opened, and read. ctx ends the wait for
-// another process.
+// OpenDir opens a store. What a crash left in the journal is flushed before it returns, as far as
+// the disk permits; the rest is served from memory. A directory that can't be written to can be
+// opened, and read. ctx ends the wait for another process.
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if o.Warn == nil {
 		o.Warn = func(string, ...any) {}
@@ -125,13 +126,17 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 // Outbox returns the outbox of this store.
 func (d *Dir) Outbox() *Outbox { return d.outbox }
 
-// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. A file that was
-// put there or edited by hand counts at once. An account that is not there is fs.ErrNotExist; any other error means
-// that the store can't be read. The caller must not change the bytes.
+// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known.
+// A file that was put there or edited by hand counts at once. An account that is not there is
+// fs.ErrNotExist; any other error means that the store can't be read. The caller must not change
+// the bytes.
 func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
-	switch {
-	case trust.IsActivationHash(key):
-	case !trust.LooksLikeAccountKey(key), known == Stamp{} && !trust.IsAccountKey(key): // a stamp is of a valid key
+	// A caller that has a stamp has it of a valid key: the checksum need not be computed again.
+	valid := isName
+	if known != (Stamp{}) {
+		valid = looksLikeName
+	}
+	if !valid(key) {
 		return nil, Stamp{}, unknown(key)
 	}
 	r := d.unflushed.last(key)
@@ -148,8 +153,8 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	return r.body, now, nil
 }
 
-// Tombstone returns what was kept of a deleted account, nil if it was never deleted. An error means that it can't be
-// read. The caller must not change the bytes.
+// Tombstone returns what was kept of a deleted account, nil if it was never deleted. An error means
+// that it can't be read. The caller must not change the bytes.
 func (d *Dir) Tombstone(key string) ([]byte, error) {
 	if !trust.IsAccountKey(key) {
 		return nil, nil
@@ -172,11 +177,12 @@ func (d *Dir) tombstone(key string) ([]byte, error) {
 	return d.directory.tombstone(key)
 }
 
-// Keys yields every account that something is stored for, each once, in any order. A directory that can't be read is
-// yielded as an error, and the walk goes on. The names in one directory are read at a time.
+// Keys yields every account that something is stored for, each once, in any order. A directory that
+// can't be read is yielded as an error, and the walk goes on. The names in one directory are read
+// at a time.
 //
-// What is stored all the while is yielded. What is put or deleted meanwhile may be yielded or not, so that a Load of
-// it may say fs.ErrNotExist.
+// What is stored all the while is yielded. What is put or deleted meanwhile may be yielded or not,
+// so that a Load of it may say fs.ErrNotExist.
 func (d *Dir) Keys() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		w := walk{directory: d.directory, seen: map[string]bool{}, yield: yield}
@@ -190,8 +196,8 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 	}
 }
 
-// commit appends a change to the journal. A Put or Delete is refused if its file could not be written, as far as that
-// can be known without writing it.
+// commit appends a change to the journal. A Put or Delete is refused if its file could not be
+// written, as far as that can be known without writing it.
 func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	d.commits.RLock()
 	defer d.commits.RUnlock()
@@ -240,9 +246,10 @@ func (d *Dir) reserve(ctx context.Context, n int64) error {
 	return nil
 }
 
-// Close writes the last files and lets the directory go. If no nats-server is known and nothing is pending, and every
-// file could be written, the journal is removed. An error says what could not be written; it is in the journal, and the
-// next start tries again. Later calls do nothing and return the same.
+// Close writes the last files and lets the directory go. If no nats-server is known and nothing is
+// pending, and every file could be written, the journal is removed. An error says what could not be
+// written; it is in the journal, and the next start tries again. Later calls do nothing and return
+// the same.
 func (d *Dir) Close() error { return d.close() }
 
 func (d *Dir) shut() error {

@@ -12,8 +12,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// maxOpenFiles bounds the files that readers of a directory are busy with, however many readers there are. Each is a
-// descriptor, and while the disk does not answer a thread of the system too.
+// maxOpenFiles bounds the files that readers of a directory are busy with, however many readers
+// there are. Each is a descriptor, and while the disk does not answer a thread of the system too.
 const maxOpenFiles = 32
 
 // directory is the files of a store.
@@ -23,8 +23,8 @@ const maxOpenFiles = 32
 //	<dir>/YZ/AB…YZ.jwt.deleted   a tombstone, sharded
 //	<dir>/AB…YZ.jwt.deleted      a tombstone, flat
 //
-// Files are written as the preferred layout says. Those of the other layout are served too, and take their new place when
-// they are written.
+// Files are written as the preferred layout says. Those of the other layout are served too, and
+// take their new place when they are written.
 type directory struct {
 	root      string // ends in a separator
 	preferred layout
@@ -45,27 +45,30 @@ func newDirectory(root string, sharded bool) *directory {
 func (d *directory) load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	d.slots <- struct{}{}
 	defer func() { <-d.slots }()
-	// The second look at the preferred layout is for a file that takes its new place between the looks.
+	// The second look at the preferred layout is for a file that takes its new place between the
+	// looks.
 	for _, l := range [...]layout{d.preferred, d.other, d.preferred} {
 		jwt, now, err = ReadFile(l.path(d.root, key), known)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
 		}
 	}
-	if errors.Is(err, syscall.ENOTDIR) { // a file is where the shard should be: what was in the shard is not known
-		return nil, Stamp{}, &fs.PathError{Op: "load", Path: d.preferred.path(d.root, key), Err: syscall.ENOTDIR}
+	// A file is where the shard should be: what was in the shard is not known.
+	if errors.Is(err, syscall.ENOTDIR) {
+		path := d.preferred.path(d.root, key)
+		return nil, Stamp{}, &fs.PathError{Op: "load", Path: path, Err: syscall.ENOTDIR}
 	}
 	return nil, Stamp{}, d.missing(key)
 }
 
-// missing tells an account that is not there from a directory that is not there: then it is not known whether the account
-// is.
+// missing tells an account that is not there from a directory that is not there: then it is not
+// known whether the account is.
 func (d *directory) missing(key string) error {
 	switch _, err := statFile(d.root); {
 	case err == nil:
 		return unknown(key)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %v", errNoDirectory, err) // not %w of err: the account may well exist
+		return fmt.Errorf("%w: %v", errNoDirectory, err) // %v: the account may well exist
 	default:
 		return fmt.Errorf("the store directory can't be read: %v", err)
 	}
@@ -75,7 +78,8 @@ func (d *directory) missing(key string) error {
 func (d *directory) tombstone(key string) (kept []byte, err error) {
 	d.slots <- struct{}{}
 	defer func() { <-d.slots }()
-	// The preferred layout has the later one and comes last: a new one is there before the old one goes from the other.
+	// The preferred layout has the later one and comes last: a new one is there before the old one
+	// goes from the other.
 	for _, l := range [...]layout{d.other, d.preferred} {
 		content, _, err := ReadFile(l.tombstone(d.root, key), Stamp{})
 		switch {
@@ -145,15 +149,16 @@ func (d *directory) canRemove(key string) error {
 	return nil
 }
 
-// walk is one run over the accounts that have a file. Its methods return false when the walk is over.
+// walk is one run over the accounts that have a file. Its methods return false when the walk is
+// over.
 type walk struct {
 	*directory
 	seen  map[string]bool // keys that are not to be yielded, or not again
 	yield func(string, error) bool
 }
 
-// all yields the accounts of both layouts. A file that takes its new place meanwhile goes from the other layout to the
-// preferred one. A walk over the preferred one first could miss it in both.
+// all yields the accounts of both layouts. A file that takes its new place meanwhile goes from the
+// other layout to the preferred one. A walk over the preferred one first could miss it in both.
 func (w *walk) all() bool { return w.layout(w.other) && w.layout(w.preferred) }
 
 func (w *walk) layout(l layout) bool {
@@ -196,8 +201,8 @@ func (w *walk) files(l layout, below string) bool {
 	return true
 }
 
-// list reads the names in a directory in one go. So a slow consumer does not see a change twice that is made meanwhile.
-// It returns what it could read beside an error.
+// list reads the names in a directory in one go. So a slow consumer does not see a change twice
+// that is made meanwhile. It returns what it could read beside an error.
 func (w *walk) list(dir string) ([]fs.DirEntry, error) {
 	w.slots <- struct{}{}
 	defer func() { <-w.slots }()

@@ -18,15 +18,16 @@ type fileState struct {
 	regular, dir              bool
 }
 
-// racyWindow is how long after a change a file may change again without a change of its times: the clock of a file
-// system can be as coarse as this.
+// racyWindow is how long after a change a file may change again without a change of its times: the
+// clock of a file system can be as coarse as this.
 const racyWindow = 100 * time.Millisecond
 
 // hotStamps numbers the stamps that never compare equal.
 var hotStamps atomic.Int64
 
-// stamp describes the file as it was at the time before, which is not after the stat. A time that is far ahead is not
-// that of a change just now: it was set, and the next change will give another one.
+// stamp describes the file as it was at the time before, which is not after the stat. A time that
+// is far ahead is not that of a change just now: it was set, and the next change will give another
+// one.
 func (s fileState) stamp(before time.Time) Stamp {
 	from, to := before.Add(-racyWindow).UnixNano(), before.Add(10*racyWindow).UnixNano()
 	if s.mtime > from && s.mtime < to || s.ctime > from && s.ctime < to {
@@ -40,8 +41,9 @@ func (s fileState) coldStamp() Stamp { return Stamp{s.size, s.mtime, s.inode, s.
 // IsHot reports whether the file was written to just before it was read.
 func (s Stamp) IsHot() bool { return s[0] == -2 }
 
-// ReadFile returns the content of the file at path and its stamp; content is nil if the stamp still equals known. A
-// file that is not there is fs.ErrNotExist. What is too large for a JWT, or not a regular file, is not read.
+// ReadFile returns the content of the file at path and its stamp; content is nil if the stamp still
+// equals known. A file that is not there is fs.ErrNotExist. What is too large for a JWT, or not a
+// regular file, is not read.
 func ReadFile(path string, known Stamp) (content []byte, now Stamp, err error) {
 	state, err := statFile(path)
 	switch {
@@ -61,8 +63,9 @@ const (
 	readRetryInterval = 2 * time.Millisecond
 )
 
-// readWhole reads a file that may be written to by hand at the same time. It reads again, a few times, while the file
-// changes meanwhile, and while it is empty: to rewrite a file begins with emptying it.
+// readWhole reads a file that may be written to by hand at the same time. It reads again, a few
+// times, while the file changes meanwhile, and while it is empty: to rewrite a file begins with
+// emptying it.
 func readWhole(path string) (content []byte, now Stamp, err error) {
 	for n := range maxReads {
 		if n > 0 {
@@ -113,8 +116,8 @@ func (s fileState) check(path string) error {
 	return nil
 }
 
-// absentOrIrregular counts a symbolic link to itself among the irregular files. If a file is where the directory should
-// be, the file that was asked for is not there.
+// absentOrIrregular counts a symbolic link to itself among the irregular files. If a file is where
+// the directory should be, the file that was asked for is not there.
 func absentOrIrregular(err error) error {
 	switch {
 	case errors.Is(err, syscall.ELOOP):
@@ -125,7 +128,8 @@ func absentOrIrregular(err error) error {
 	return err
 }
 
-// IsAbsentOrIrregular reports whether an error of opening a path means that no file or directory of a store is there.
+// IsAbsentOrIrregular reports whether an error of opening a path means that no file or directory of
+// a store is there.
 func IsAbsentOrIrregular(err error) bool {
 	err = absentOrIrregular(err)
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIrregular)
@@ -144,7 +148,8 @@ type space struct {
 	bytes, files int64
 }
 
-// isFull reports whether the file system of a directory has no room for another file of n bytes, as far as that is known.
+// isFull reports whether the file system of a directory has no room for another file of n bytes, as
+// far as that is known.
 func isFull(dir string, n int) bool {
 	s, known := spaceAt(dir)
 	return known && (s.bytes < int64(n) || s.files == 0)
@@ -162,8 +167,8 @@ func removeFile(path string) error {
 	return err
 }
 
-// writeSynced makes a file with this content on stable storage. Its name is not durable yet. If it fails there is no
-// file.
+// writeSynced makes a file with this content on stable storage. Its name is not durable yet. If it
+// fails there is no file.
 func writeSynced(path string, content []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

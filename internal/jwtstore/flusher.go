@@ -19,18 +19,24 @@ import (
 )
 
 const (
-	settleTime    = 200 * time.Millisecond // from a commit to its file: newer versions may come, and one sync does for many
-	retryInterval = time.Second            // after a failure
-	batchSize     = 256                    // files that are flushed before the journal is told
-	syncsAtOnce   = 16                     // files that are synced at a time: the file system does it in one go
-	tempPrefix    = "temp-"
+	// settleTime is how long a commit waits for its file: newer versions may come, and one sync
+	// does for many.
+	settleTime    = 200 * time.Millisecond
+	retryInterval = time.Second // from a failed flush to the next
+	batchSize     = 256         // changes that are flushed before the journal is told
+	// maxSyncs bounds the files that are synced at a time. The file system does that in one go.
+	maxSyncs   = 16
+	tempPrefix = "temp-"
 )
 
 // flusher writes the files of unflushed changes.
 //
-//	idle ──signal──> settling ──settleTime, or flushNow──> flushing ──all written──> idle
-//	                 waiting  <──────────a fault──────────────┘
-//	                    └──retryInterval, or flushNow──> flushing
+//	from        when                             to
+//	idle        a change is committed            settling
+//	settling    after settleTime, or flushNow    flushing
+//	flushing    everything is written            idle
+//	flushing    something can't be written       failing
+//	failing     after retryInterval, or flushNow flushing
 //
 // Changes are flushed in batches. Each step is taken for a whole batch:
 //
@@ -40,8 +46,9 @@ const (
 //  4. what is left of the accounts in the other layout is removed
 //  5. the journal gets the mark, and the changes are flushed
 //
-// A change whose file can't be written stays unflushed: it is served from memory and is in the journal. The reason is
-// a standing fault until a flush succeeds, and refuses later changes at the same place.
+// A change whose file can't be written stays unflushed: it is served from memory and is in the
+// journal. The reason is a standing fault until a flush succeeds, and refuses later changes at the
+// same place.
 type flusher struct {
 	directory *directory
 	journal   *journal
@@ -51,12 +58,12 @@ type flusher struct {
 	wake     chan struct{} // of capacity 1: there is something to flush
 	flushNow chan struct{} // of capacity 1: a Put waits for room
 	waiting  atomic.Int64  // how many Puts wait for room
+	retries  singleflight.Group
 
 	flushing sync.Mutex      // held during a flush; guards what follows
 	temps    int             // numbers the temp files
 	rootNew  bool            // a directory was made in the root whose name is not durable yet
 	warned   map[string]bool // causes of faults since all was well
-	retries  singleflight.Group
 
 	mu     sync.RWMutex
 	faults map[string]error // by path of a file or directory: why nothing can be written there
@@ -71,7 +78,7 @@ type flushStep struct {
 	err    error    // why it failed
 }
 
-// run flushes until ctx ends.
+// run flushes what is unflushed until ctx ends.
 func (f *flusher) run(ctx context.Context) {
 	wait := settleTime
 	for {
@@ -119,8 +126,8 @@ func (f *flusher) flush() (fault error) {
 	return fault
 }
 
-// warnOnce warns of each cause once until all is well again. The text of an error is no cause: it may name a temp file.
-// f.flushing must be held.
+// warnOnce warns of each cause once until all is well again. The text of an error is no cause: it
+// may name a temp file. f.flushing must be held.
 func (f *flusher) warnOnce(path string, err error) {
 	cause := err.Error()
 	if number := syscall.Errno(0); errors.As(err, &number) {
@@ -132,7 +139,8 @@ func (f *flusher) warnOnce(path string, err error) {
 	}
 }
 
-// check returns the standing fault at a place, if there is one. It flushes first, to see whether the fault is gone.
+// check returns the standing fault at a place, if there is one. It flushes first, to see whether
+// the fault is gone.
 func (f *flusher) check(target string) error {
 	if f.fault(target) == nil {
 		return nil
@@ -151,7 +159,8 @@ func (f *flusher) fault(target string) error {
 	return f.faults[filepath.Dir(target)]
 }
 
-// makeRoom has changes flushed now. It returns a standing fault, which may keep room from being made.
+// makeRoom has changes flushed now. It returns a standing fault, which may keep room from being
+// made.
 func (f *flusher) makeRoom() error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -201,7 +210,8 @@ func (f *flusher) writeTemp(s *flushStep) error {
 			return err
 		}
 	}
-	if err := f.journal.prepare(); err != nil { // its directory is not there, or not known to be ours
+	// The journal's directory is not there, or not known to be ours.
+	if err := f.journal.prepare(); err != nil {
 		return err
 	}
 	return writeSynced(s.temp, s.body)
@@ -217,15 +227,18 @@ func (f *flusher) place(s *flushStep) error {
 	if errors.Is(err, syscall.EXDEV) {
 		err = replaceFrom(s.temp, s.target, s.body)
 	}
+	// If the Delete is not the last change any more, a later Put's file may be there already.
 	if err != nil || s.kind != kindDelete || f.unflushed.last(s.key) != s.record {
-		return err // after a Delete that is not the last change there may be a later Put's file already
+		return err
 	}
-	// A file that was removed from the other layout before, without a sync, must not come back either.
-	other := f.directory.other.path(f.directory.root, s.key)
+	root := f.directory.root
+	jwt, other := f.directory.preferred.path(root, s.key), f.directory.other.path(root, s.key)
+	// A file that was removed from the other layout before, without a sync, must not come back
+	// either.
 	if dir := filepath.Dir(other); isDir(dir) == nil {
 		s.dirs = append(s.dirs, dir)
 	}
-	return errors.Join(removeFile(f.directory.preferred.path(f.directory.root, s.key)), removeFile(other))
+	return errors.Join(removeFile(jwt), removeFile(other))
 }
 
 // replaceFrom puts a file into a directory on another file system, behind a symbolic link.
@@ -252,8 +265,9 @@ func (f *flusher) makeParent(target string) error {
 	return nil
 }
 
-// syncDirectories makes the names in the directories of a batch durable, and those of new directories. Steps whose
-// directories can't be synced have failed. It adds every failure to faults.
+// syncDirectories makes the names in the directories of a batch durable, and those of new
+// directories. Steps whose directories can't be synced have failed. It adds every failure to
+// faults.
 func (f *flusher) syncDirectories(steps []flushStep, faults map[string]error) {
 	var paths []string
 	for i := range steps {
@@ -275,7 +289,8 @@ func (f *flusher) syncDirectories(steps []flushStep, faults map[string]error) {
 	}
 }
 
-// syncAll syncs directories and returns those that failed. If the root fails, and a directory in it is new, all have.
+// syncAll syncs directories and returns those that failed. If the root fails, and a directory in it
+// is new, all have.
 func (f *flusher) syncAll(paths []string) (failed map[string]error) {
 	errs := make([]error, len(paths))
 	parallel(len(paths), func(i int) { errs[i] = syncDir(paths[i]) })
@@ -293,8 +308,9 @@ func (f *flusher) syncAll(paths []string) (failed map[string]error) {
 	return failed
 }
 
-// blame returns what a failure stands for: the file, if only that can be the cause, else its directory. The cause of a
-// failed Delete may be in another directory, and refuses no other changes.
+// blame returns what a failure stands for: the file, if only that can be the cause, else its
+// directory. The cause of a failed Delete may be in another directory, and refuses no other
+// changes.
 func (s *flushStep) blame() string {
 	if errors.Is(s.err, syscall.EISDIR) || s.kind == kindDelete {
 		return s.target
@@ -310,7 +326,8 @@ func (f *flusher) removeOther(r *record) {
 	}
 }
 
-// removeTemps removes what a crash left beside the journal, also of versions that had other temp files.
+// removeTemps removes what a crash left beside the journal, also of versions that had other temp
+// files.
 func (f *flusher) removeTemps() {
 	left, err := os.ReadDir(f.journal.dir)
 	if err != nil {
@@ -326,14 +343,15 @@ func (f *flusher) removeTemps() {
 // parallel calls do for every number below n, a few at a time.
 func parallel(n int, do func(i int)) {
 	var group errgroup.Group
-	group.SetLimit(syncsAtOnce)
+	group.SetLimit(maxSyncs)
 	for i := range n {
 		group.Go(func() error { do(i); return nil })
 	}
 	_ = group.Wait()
 }
 
-// signal wakes the goroutine that receives from c, a channel of capacity 1, now or at its next receive.
+// signal wakes the goroutine that receives from c, a channel of capacity 1, now or at its next
+// receive.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -30,23 +30,27 @@ const (
 //	  what was known when the file      what came since          ^ end              ^ zeroed
 //	  was begun
 //
-// What is said of a put goes for a delete too. A mark says up to which change everything is in its file.
+// What is said of a put goes for a delete too. A mark says up to which change everything is in its
+// file.
 //
-// A checkpoint begins a file: all that is known goes into a new file, which then takes the old one's name. So there is
-// one whole journal at any moment, also for a copy of the directory. A checkpoint is made
+// A checkpoint begins a file: all that is known goes into a new file, which then takes the old
+// one's name. So there is one whole journal at any moment, also for a copy of the directory. A
+// checkpoint is made
 //
-//   - when the first record is written after a start: what an earlier process left is never appended to;
+//   - when the first record is written after a start: nothing is appended to an earlier process's file;
 //   - when the file has become large;
 //   - when a sync failed: then it is not known what of the file is on the disk;
 //   - when the file is not at its path any more, because the directory was removed.
 //
-// The zeros make an append overwrite blocks that the file has. So a sync writes data only, and does not wait for the file
-// system's own journal.
+// The zeros make an append overwrite blocks that the file has. So a sync writes data only, and does
+// not wait for the file system's own journal.
 //
-// An embedded database would do as well for one client at a time, but syncs two pages for each commit that shares
-// nothing, and would be a file that has to be emptied at each stop. This is one record and one sync.
+// An embedded database would do as well for one client at a time, but syncs two pages for each
+// commit that shares nothing, and would be a file that has to be emptied at each stop. This is one
+// record and one sync.
 //
-// Commits wait in a queue. The first that gets the commit token writes and syncs for all that have queued up by then.
+// Commits wait in a queue. The first that gets the commit token writes and syncs for all that have
+// queued up by then.
 type journal struct {
 	dir       string // <dir>/.journal
 	lock      *dirLock
@@ -58,7 +62,8 @@ type journal struct {
 	queueMu sync.Mutex
 	queue   []*commit
 
-	// token is of capacity 1. The holder of the commit token, which has put something in, may use what follows.
+	// token is of capacity 1. The holder of the commit token, which has put something in, may use
+	// what follows.
 	token      chan struct{}
 	file       *os.File // nil before the first record
 	info       os.FileInfo
@@ -80,8 +85,8 @@ type commit struct {
 
 func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
 
-// commit appends a change and returns its sequence number once it is on stable storage and visible. It can't be called
-// off.
+// commit appends a change and returns its sequence number once it is on stable storage and visible.
+// It can't be called off.
 func (j *journal) commit(r *record) (seq uint64, err error) {
 	c := &commit{record: r, done: make(chan struct{})}
 	j.queueMu.Lock()
@@ -127,8 +132,8 @@ func (j *journal) queueIsEmpty() bool {
 	return len(j.queue) == 0
 }
 
-// takeGroup takes the queue, numbers it and returns the records to write, the events first: what was acknowledged is
-// older than what is committed now.
+// takeGroup takes the queue, numbers it and returns the records to write, the events first: what
+// was acknowledged is older than what is committed now.
 func (j *journal) takeGroup() (group []*commit, records []*record, events savepoint) {
 	j.queueMu.Lock()
 	group, j.queue = j.queue, nil
@@ -151,8 +156,8 @@ func (j *journal) eventRecords() (records []*record, events savepoint) {
 	return []*record{{kind: kindEvents, at: time.Now(), body: body}}, events
 }
 
-// apply makes durable changes visible: first to readers, then to the outbox. So what is announced for a change is never
-// the JWT before it.
+// apply makes durable changes visible: first to readers, then to the outbox. So what is announced
+// for a change is never the JWT before it.
 func (j *journal) apply(group []*commit) {
 	var changes []*record
 	for _, c := range group {
@@ -166,9 +171,9 @@ func (j *journal) apply(group []*commit) {
 	}
 }
 
-// flushed appends the mark that the files of these changes reach, and makes the changes flushed. The mark is not synced:
-// a crash of this process does not lose it. If it can't be appended the next checkpoint has it. Until then a crash only
-// makes a start write these files once more.
+// flushed appends the mark that the files of these changes reach, and makes the changes flushed.
+// The mark is not synced: a crash of this process does not lose it. If it can't be appended the
+// next checkpoint has it. Until then a crash only makes a start write these files once more.
 func (j *journal) flushed(changes []*record) {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
@@ -178,7 +183,8 @@ func (j *journal) flushed(changes []*record) {
 	j.unflushed.flushed(changes)
 }
 
-// saveEvents writes down what was learned of nats-servers, if that is urgent. If it fails the next commit takes it along.
+// saveEvents writes down what was learned of nats-servers, if that is urgent. If it fails the next
+// commit takes it along.
 func (j *journal) saveEvents() {
 	if !j.outbox.isUrgent() {
 		return
@@ -202,8 +208,8 @@ func (j *journal) saveLocked(more ...*record) error {
 	return nil
 }
 
-// markLocked returns the sequence number up to which everything is in its file, or superseded by something later, once
-// these changes are flushed too.
+// markLocked returns the sequence number up to which everything is in its file, or superseded by
+// something later, once these changes are flushed too.
 func (j *journal) markLocked(flushed []*record) uint64 {
 	if oldest := j.unflushed.oldestBut(flushed); oldest > 0 {
 		return oldest - 1
@@ -211,8 +217,9 @@ func (j *journal) markLocked(flushed []*record) uint64 {
 	return j.outbox.lastSeq()
 }
 
-// appendLocked writes the records, and syncs them if durable. After an error they are not in the journal, as far as
-// that can be had from a failing disk. It comes after a readyLocked that returned nil.
+// appendLocked writes the records, and syncs them if durable. After an error they are not in the
+// journal, as far as that can be had from a failing disk. It comes after a readyLocked that
+// returned nil.
 func (j *journal) appendLocked(records []*record, durable bool) error {
 	j.buf = j.buf[:0]
 	for _, r := range records {
@@ -245,13 +252,14 @@ func (j *journal) cutBackLocked() {
 		j.broken = err
 	}
 	if j.broken != nil {
-		_ = j.file.Sync() // it may well work now, and then what failed does not come back after a crash
+		// It may well work now. Then what failed does not come back after a crash.
+		_ = j.file.Sync()
 	}
 	j.zeroed = j.end
 }
 
-// zeroAheadLocked sees to it that the file has blocks for n more bytes, if they are few and the disk has plenty of room.
-// Whether it works does not matter.
+// zeroAheadLocked sees to it that the file has blocks for n more bytes, if they are few and the
+// disk has plenty of room. Whether it works does not matter.
 func (j *journal) zeroAheadLocked(n int64) {
 	if j.end+n <= j.zeroed || n > zeroChunk {
 		return
@@ -281,13 +289,15 @@ func (j *journal) readyLocked() error {
 	return err
 }
 
-// isAtItsPath reports whether the file is still where it was made. It is not if the directory was removed.
+// isAtItsPath reports whether the file is still where it was made. It is not if the directory was
+// removed.
 func (j *journal) isAtItsPath() bool {
 	now, err := os.Stat(j.path())
 	return err == nil && os.SameFile(now, j.info)
 }
 
-// prepare makes the journal's directory, also when the whole store was removed, and sees to it that it is ours.
+// prepare makes the journal's directory, also when the whole store was removed, and sees to it that
+// it is ours.
 func (j *journal) prepare() error {
 	j.preparing.Lock()
 	defer j.preparing.Unlock()
@@ -300,8 +310,8 @@ func (j *journal) prepare() error {
 	return j.lock.ensure()
 }
 
-// checkpointLocked begins a new file with everything that is known. If it fails, the file at the path is whole, the old
-// one or the new one, and the next append makes another.
+// checkpointLocked begins a new file with everything that is known. If it fails, the file at the
+// path is whole, the old one or the new one, and the next append makes another.
 func (j *journal) checkpointLocked() error {
 	if err := j.prepare(); err != nil {
 		return err
@@ -325,7 +335,8 @@ func (j *journal) checkpointLocked() error {
 	return j.broken
 }
 
-// snapshotLocked returns the content of a new file: the snapshot and the changes that are unflushed.
+// snapshotLocked returns the content of a new file: the snapshot and the changes that are
+// unflushed.
 func (j *journal) snapshotLocked(generation uint64) (content []byte, events savepoint) {
 	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked(nil)))
 	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(), body: body}
@@ -336,7 +347,8 @@ func (j *journal) snapshotLocked(generation uint64) (content []byte, events save
 	return content, events
 }
 
-// replaceByLocked gives the file next the journal's name and opens it. Nothing may be open meanwhile, for Windows.
+// replaceByLocked gives the file next the journal's name and opens it. Nothing may be open
+// meanwhile, for Windows.
 func (j *journal) replaceByLocked(next string) error {
 	j.closeLocked()
 	if err := os.Rename(next, j.path()); err != nil {
@@ -361,8 +373,9 @@ func (j *journal) closeLocked() {
 	}
 }
 
-// leave ends the use of the journal. If it says what the directory does not, it is made to say everything, else it is
-// removed. On a disk that can't be written to, what an earlier process left stays as it is.
+// leave ends the use of the journal. If it says what the directory does not, it is made to say
+// everything, else it is removed. On a disk that can't be written to, what an earlier process left
+// stays as it is.
 func (j *journal) leave() error {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()

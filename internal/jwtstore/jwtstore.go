@@ -1,5 +1,5 @@
-// Package jwtstore keeps account JWTs, in a directory (Dir) or in memory (Memory). It does not know what a JWT may say:
-// the allow function of the caller decides what may be stored.
+// Package jwtstore keeps account JWTs, in a directory (Dir) or in memory (Memory). It does not know
+// what a JWT may say: the allow function of the caller decides what may be stored.
 //
 // The parts of a Dir:
 //
@@ -16,27 +16,29 @@
 //	                  ├──> Outbox: it is to be announced     at once
 //	                  └──> <dir>/XX/KEY.jwt                  within a second, by the flusher
 //
-// The record in the journal is the commit; nothing else is written before the answer. The directory follows, in exactly
-// the layout that people and other programs know. If all files are written and nothing is pending in the outbox, the
-// journal says nothing that the directory does not, and Close removes it.
+// The record in the journal is the commit; nothing else is written before the answer. The directory
+// follows, in exactly the layout that people and other programs know. If all files are written and
+// nothing is pending in the outbox, the journal says nothing that the directory does not, and Close
+// removes it.
 //
-// A Delete leaves a tombstone in <dir>/XX/KEY.jwt.deleted: bytes that the caller chooses, which the allow functions of
-// later changes see. A later Put does not remove it. To remove that file by hand is to remove the tombstone; to put a
-// KEY.jwt beside it is to store a JWT.
+// A Delete leaves a tombstone in <dir>/XX/KEY.jwt.deleted: bytes that the caller chooses, which the
+// allow functions of later changes see. A later Put does not remove it. To remove that file by hand
+// is to remove the tombstone; to put a KEY.jwt beside it is to store a JWT.
 //
 // # Concurrency
 //
-// All methods may be called from any goroutine. Compare and commit (Put, Delete) are one step for each account. Changes
-// of different accounts share their sync to stable storage.
+// All methods may be called from any goroutine. Compare and commit (Put, Delete) are one step for
+// each account. Changes of different accounts share their sync to stable storage.
 //
-// A change becomes visible to Load when it is durable, never before, and Put or Delete returns after that. So what Load
-// has shown once is not lost by a crash. The outbox has the change a moment after Load. Acknowledgements of
-// nats-servers are written along with later commits and not synced for their own sake. After a crash an acknowledgement
-// may be missing; then the change is announced once more.
+// A change becomes visible to Load when it is durable, never before, and Put or Delete returns
+// after that. So what Load has shown once is not lost by a crash. The outbox has the change a
+// moment after Load. Acknowledgements of nats-servers are written along with later commits and not
+// synced for their own sake. After a crash an acknowledgement may be missing; then the change is
+// announced once more.
 //
-// Locks guard memory, not I/O, with three exceptions: a Put or Delete holds its own account, the holder of the commit
-// token writes the journal, and one goroutine at a time flushes. Load waits for none of them. It waits only when many
-// other goroutines read files.
+// Locks guard memory, not I/O, with three exceptions: a Put or Delete holds its own account, the
+// holder of the commit token writes the journal, and one goroutine at a time flushes. Load waits
+// for none of them. It waits only when many other goroutines read files.
 package jwtstore
 
 import (
@@ -46,17 +48,23 @@ import (
 	"time"
 )
 
-// Stamp identifies the version that Load returned; equal stamps mean equal bytes. The zero Stamp is no version.
+// Stamp identifies the version that Load returned; equal stamps mean equal bytes. The zero Stamp is
+// no version.
 //
 //	of a file              {size, mtime, inode, ctime}   times in Unix ns
 //	of an unflushed JWT    {-1, seq, 0, 0}
-//	of a hot file          {-2, n, 0, 0}                 just written to: n is new each time, so it never compares equal
+//	of a hot file          {-2, n, 0, 0}                 n is new each time
+//
+// A hot file was written to just now: its times may not tell the next change. So its stamp never
+// compares equal.
 type Stamp [4]int64
 
-// CommitStamp is the stamp under which Load returns the change with this sequence number, until its file is written.
+// CommitStamp is the stamp under which Load returns the change with this sequence number, until its
+// file is written.
 func CommitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
 
-// Change is one committed change of an account, to be announced to the nats-servers. The zero Change is none.
+// Change is one committed change of an account, to be announced to the nats-servers. The zero
+// Change is none.
 type Change struct {
 	Seq uint64
 	Key string
@@ -64,9 +72,11 @@ type Change struct {
 }
 
 const (
-	// maxJWT is the size of the largest JWT that is read or stored, in bytes. Real ones have one to a hundred KiB.
+	// maxJWT is the size of the largest JWT that is read or stored, in bytes. Real ones have one to
+	// a hundred KiB.
 	maxJWT = 4 << 20
-	// maxKind is the length of the longest kind of origin, in bytes: the journal has one byte for it.
+	// maxKind is the length of the longest kind of origin, in bytes: the journal has one byte for
+	// it.
 	maxKind = 255
 )
 
@@ -79,7 +89,8 @@ var ErrClosed = fmt.Errorf("the JWT store is closed: %w", fs.ErrClosed)
 // errNoDirectory is returned when the whole directory of a store was removed.
 var errNoDirectory = errors.New("the store directory is not there")
 
-// errIrregular is returned for a file that can't be a JWT, whatever it contains. A Put may replace it.
+// errIrregular is returned for a file that can't be a JWT, whatever it contains. A Put may replace
+// it.
 var errIrregular = errors.New("not a JWT file")
 
 // unknown is Load's error for an account that is not there.

@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// keyLocks serialises work by account. The zero value is ready; an account that nobody works on costs nothing.
+// keyLocks serialises work by key. The zero value is ready; a key that is not in use costs nothing.
 type keyLocks struct {
 	mu    sync.Mutex
 	locks map[string]*keyLock
 }
 
 type keyLock struct {
-	users int           // who hold it or wait for it
-	held  chan struct{} // of capacity 1, full while somebody holds the lock
+	users int           // goroutines that hold the lock or wait for it
+	held  chan struct{} // of capacity 1, full while the lock is held
 }
 
-// lock waits until nobody else holds key. The error is ctx's.
+// lock waits until no other goroutine holds key. The error is ctx's.
 func (k *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

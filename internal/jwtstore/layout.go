@@ -7,14 +7,14 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// layout maps a name to the path of its file below the store's directory, and back. A name is an account key, or the
-// hash of an activation token with its padding.
+// layout maps a name to the path of its file below the store's directory, and back. A name is an
+// account key, or the hash of an activation token with its padding.
 //
 //	sharded   AB…YZ  <->  YZ/AB…YZ.jwt
 //	flat      AB…YZ  <->  AB…YZ.jwt
 //
-// Beside it is the account's tombstone, under the same name and .deleted. Only a name has a path; nothing else can become
-// part of one.
+// Beside it is the account's tombstone, under the same name and .deleted. Only a name has a path;
+// nothing else can become part of one.
 type layout struct {
 	sharded bool
 }
@@ -26,7 +26,8 @@ const (
 	shardLength   = 2
 )
 
-// path returns where the JWT of a name is, below a directory that is "" or ends in a separator. The name must be valid.
+// path returns where the JWT of a name is, below a directory that is "" or ends in a separator. The
+// name must be valid.
 func (l layout) path(dir, name string) string {
 	if l.sharded {
 		return dir + name[trust.KeyLength-shardLength:] + string(filepath.Separator) + name + suffix
@@ -46,14 +47,20 @@ func (l layout) name(path string) (name string, ok bool) {
 	return name, true
 }
 
-// isName reports whether a name can have a JWT. Changes of activation tokens are not announced, and Keys leaves them out.
+// isName reports whether a name can have a JWT. Changes of activation tokens are not announced, and
+// Keys leaves them out.
 func isName(name string) bool { return trust.IsActivationHash(name) || trust.IsAccountKey(name) }
+
+// looksLikeName is isName without the checksum of a key, which costs something.
+func looksLikeName(name string) bool {
+	return trust.IsActivationHash(name) || trust.LooksLikeAccountKey(name)
+}
 
 // isShard reports whether name can be that of a directory with the JWTs of accounts.
 func isShard(name string) bool { return len(name) == shardLength && trust.IsBase32(name) }
 
-// KeyOf returns the account key, or the hash of an activation token, that a path below a store's directory stands for,
-// sharded or flat.
+// KeyOf returns the account key, or the hash of an activation token, that a path below a store's
+// directory stands for, sharded or flat.
 func KeyOf(path string) (name string, ok bool) {
 	for _, l := range [...]layout{{sharded: true}, {sharded: false}} {
 		if name, ok = l.name(path); ok {

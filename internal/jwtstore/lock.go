@@ -12,36 +12,40 @@ import (
 	"time"
 )
 
-// dirLock keeps every other process out of a directory. Beside the lock (grab) there is a note that says who holds
-// it, for the message that somebody else reads; it means nothing by itself and is removed by release.
+// dirLock keeps every other process out of a directory. Beside the lock itself (grab) there is a
+// note that names the holder, for the error message of another process. It has no other meaning,
+// and release removes it.
 //
-// The note is a symbolic link to nowhere, <dir>/.lock -> pid@host: it is written and read in one step, takes no
-// block of a full disk, and no search for files finds it.
+// The note is a symbolic link to nowhere, <dir>/.lock -> pid@host. It is written and read in one
+// step, takes no block of a full disk, and a search for files does not find it.
 type dirLock struct {
 	path string
-	warn func(string, ...any)
+	warn func(format string, args ...any)
 
 	mu   sync.Mutex
-	held *os.File    // nil: not held, because nobody can write here
+	held *os.File    // nil: not held, because the directory can't be written to
 	info fs.FileInfo // of the directory that is locked
 }
 
 const (
-	noteName  = ".lock"
-	lockRetry = 50 * time.Millisecond
+	noteName          = ".lock"
+	lockRetryInterval = 50 * time.Millisecond
 )
 
-// acquire waits for the lock. In a directory that can't be written to it is not waited for, as nobody can do harm:
-// ensure takes it before the first write, should that become possible.
+// acquire waits for the lock. It does not wait in a directory that can't be written to, where no
+// process can do harm. Should that become possible, ensure takes the lock before the first write.
 func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrLocked)
 	defer cancel()
-	retry := time.NewTicker(lockRetry)
+	retry := time.NewTicker(lockRetryInterval)
 	defer retry.Stop()
 	for {
 		err := l.ensure()
-		if !errors.Is(err, ErrLocked) || writable(l.path) != nil {
-			return l.unlessReadOnly(err)
+		switch {
+		case !errors.Is(err, ErrLocked):
+			return err
+		case writable(l.path) != nil:
+			return nil
 		}
 		select {
 		case <-retry.C:
@@ -54,19 +58,12 @@ func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-func (l *dirLock) unlessReadOnly(err error) error {
-	if errors.Is(err, ErrLocked) {
-		return nil
-	}
-	return err
-}
-
-// ensure takes the lock of the directory that is at the path now, if it is not held yet. Nobody else can have
-// started to use the directory when it returns nil.
+// ensure takes the lock of the directory that is at the path now, if it is not held yet. If it
+// returns nil, no other process has begun to use the directory.
 func (l *dirLock) ensure() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.current() {
+	if l.isCurrentLocked() {
 		return nil
 	}
 	held, dir, err := grab(l.path)
@@ -76,29 +73,30 @@ func (l *dirLock) ensure() error {
 	case held == nil:
 		return err
 	case err != nil:
-		l.warn("%s can't be locked (%s): see to it that no other account server uses it", l.path, err)
+		l.warn("%s can't be locked (%s): see to it that no other account server uses it",
+			l.path, err)
 	}
-	l.drop()
+	l.dropLocked()
 	l.held, l.info = held, dir
-	if !l.current() { // it was renamed or removed while we locked it
-		l.drop()
+	if !l.isCurrentLocked() { // it was renamed or removed before the lock was taken
+		l.dropLocked()
 		return l.inUse()
 	}
 	note := filepath.Join(l.path, noteName)
 	_ = os.Remove(note)
-	_ = os.Symlink(whoami(), note)
+	_ = os.Symlink(holder(), note)
 	return nil
 }
 
-// owned says whether the lock of a directory is held, even if that is not at the path any more.
+// owned reports whether the lock of a directory is held, even if that is not at the path any more.
 func (l *dirLock) owned() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held != nil
 }
 
-// current says whether what is locked is what is at the path.
-func (l *dirLock) current() bool {
+// isCurrentLocked reports whether what is locked is what is at the path.
+func (l *dirLock) isCurrentLocked() bool {
 	if l.held == nil {
 		return false
 	}
@@ -106,17 +104,18 @@ func (l *dirLock) current() bool {
 	return err == nil && os.SameFile(now, l.info)
 }
 
-// inUse is ErrLocked with what is known about who holds it.
+// inUse returns ErrLocked with what the note says of the holder.
 func (l *dirLock) inUse() error {
-	who, err := os.Readlink(filepath.Join(l.path, noteName))
+	note, err := os.Readlink(filepath.Join(l.path, noteName))
 	if err != nil {
 		return fmt.Errorf("%w: %s", ErrLocked, l.path)
 	}
-	pid, host, _ := strings.Cut(who, "@")
+	pid, host, _ := strings.Cut(note, "@")
 	return fmt.Errorf("%w: %s is held by process %s on host %s", ErrLocked, l.path, pid, host)
 }
 
-func whoami() string {
+// holder returns the note of this process.
+func holder() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -124,17 +123,18 @@ func whoami() string {
 	return fmt.Sprintf("%d@%s", os.Getpid(), host)
 }
 
-// release gives the lock back and removes the note. The lock goes last, so that the note is nobody else's.
+// release gives the lock back and removes the note. The lock goes last: the note can't be that of
+// another process then.
 func (l *dirLock) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.current() {
+	if l.isCurrentLocked() {
 		_ = os.Remove(filepath.Join(l.path, noteName))
 	}
-	l.drop()
+	l.dropLocked()
 }
 
-func (l *dirLock) drop() {
+func (l *dirLock) dropLocked() {
 	if l.held != nil {
 		l.held.Close()
 		l.held = nil

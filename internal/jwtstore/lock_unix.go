@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// grab takes the lock of a directory, which is a flock on the directory itself: the kernel gives it back however
-// the process ends, it leaves no file behind, and nobody can remove it from under us without removing the
-// directory. It returns the open directory and which one it is,
-// or ErrLocked if somebody else has the lock.
+// grab takes the lock of a directory, which is a flock on the directory itself. The kernel gives it
+// back however the process ends, it leaves no file behind, and it can't be removed without removing
+// the directory. grab returns the open directory and which one it is. If another process has the
+// lock it returns ErrLocked.
 //
-// A file system without flock on directories (NFS) gives another error, and the open directory with it.
+// A file system without flock on directories (NFS) gives another error, and the open directory with
+// it.
 func grab(path string) (held *os.File, dir fs.FileInfo, err error) {
 	d, err := os.Open(path)
 	if err != nil {

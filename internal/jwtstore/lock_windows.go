@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// grab takes the lock of a directory, which is a file that only one process can have open for writing. Windows
-// removes it when that process ends.
+// grab takes the lock of a directory, which is a file that only one process can have open for
+// writing. Windows removes it when that process ends.
 func grab(path string) (held *os.File, dir fs.FileInfo, err error) {
 	const sharingViolation, deleteOnClose = syscall.Errno(32), 0x04000000
 	name := filepath.Join(path, ".lock-handle")
@@ -17,7 +17,8 @@ func grab(path string) (held *os.File, dir fs.FileInfo, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h, err := syscall.CreateFile(p, syscall.GENERIC_WRITE, 0, nil, syscall.CREATE_ALWAYS, deleteOnClose, 0)
+	h, err := syscall.CreateFile(
+		p, syscall.GENERIC_WRITE, 0, nil, syscall.CREATE_ALWAYS, deleteOnClose, 0)
 	if errors.Is(err, sharingViolation) {
 		return nil, nil, ErrLocked
 	}

@@ -11,8 +11,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Memory is a store that forgets everything when the process ends. It keeps the same contract as Dir, except for what
-// comes after a crash.
+// Memory is a store that forgets everything when the process ends. It keeps the same contract as
+// Dir, except for what comes after a crash.
 type Memory struct {
 	changes
 	outbox *Outbox
@@ -37,8 +37,8 @@ func NewMemory(announce bool) *Memory {
 // Outbox returns the outbox of this store.
 func (m *Memory) Outbox() *Outbox { return m.outbox }
 
-// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known. An account that
-// is not there is fs.ErrNotExist. The caller must not change the bytes.
+// Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known.
+// An account that is not there is fs.ErrNotExist. The caller must not change the bytes.
 func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -53,8 +53,8 @@ func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error
 	return r.body, now, nil
 }
 
-// Tombstone returns what was kept of a deleted account, nil if it was never deleted. There are no errors. The caller
-// must not change the bytes.
+// Tombstone returns what was kept of a deleted account, nil if it was never deleted. There are no
+// errors. The caller must not change the bytes.
 func (m *Memory) Tombstone(key string) ([]byte, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -63,7 +63,8 @@ func (m *Memory) Tombstone(key string) ([]byte, error) {
 
 func (m *Memory) tombstone(key string) ([]byte, error) { return m.Tombstone(key) }
 
-// Keys yields every account that something is stored for now, each once, in any order. There are no errors.
+// Keys yields every account that something is stored for now, each once, in any order. There are no
+// errors.
 func (m *Memory) Keys() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		m.mu.RLock()

@@ -10,22 +10,23 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Outbox remembers which nats-server has still to acknowledge which change. Its store fills it: a committed change
-// that is to be announced enters, and a deletion takes the account's change out.
+// Outbox remembers which nats-server has still to acknowledge which change. Its store fills it: a
+// committed change that is to be announced enters, and a deletion takes the account's change out.
 //
 //	changes, oldest first        server 0   1   2
 //	  seq 11  account A…              x       x      pending for 1
 //	  seq 14  account C…              x   x          pending for 2
 //	  seq 15  account B…                             pending for all
 //
-// Only the latest change of an account is kept: a nats-server that was away needs the account's last JWT, not its
-// history. Each change has one bit for every server that has acknowledged it. A position per server would not do:
-// answers come out of order, and superseded changes leave gaps. A change goes when at least one server is known and
-// every known server has acknowledged it. The time that a method takes does not depend on the number of changes,
-// except for Pending, Forget and the snapshot.
+// Only the latest change of an account is kept: a nats-server that was away needs the account's
+// last JWT, not its history. Each change has one bit for every server that has acknowledged it. A
+// position per server would not do: answers come out of order, and superseded changes leave gaps. A
+// change goes when at least one server is known and every known server has acknowledged it. The
+// time that a method takes does not depend on the number of changes, except for Pending, Forget and
+// the snapshot.
 //
-// The methods may be called from any goroutine. None of them does I/O. What they learn of nats-servers is kept as
-// events until the journal has taken them.
+// The methods may be called from any goroutine. None of them does I/O. What they learn of
+// nats-servers is kept as events until the journal has taken them.
 type Outbox struct {
 	mu       sync.RWMutex // guards what follows
 	announce bool
@@ -37,8 +38,8 @@ type Outbox struct {
 	bySeq   map[uint64]*list.Element
 	byKey   map[string]*list.Element
 
-	// wake is signalled when events should reach the journal soon. It is nil if there is no journal: then there are
-	// no events.
+	// wake is signalled when events should reach the journal soon. It is nil if there is no
+	// journal: then there are no events.
 	wake    chan struct{}
 	events  []event // what the journal does not know yet
 	dropped int     // events beyond maxEvents: the journal needs a checkpoint to know them
@@ -93,8 +94,8 @@ func (o *Outbox) SetAnnounce(on bool) {
 	o.announce = on
 }
 
-// Pending returns the changes that some server may still lack, oldest first, and of each account only the latest. If
-// no server is known these are all changes since one was.
+// Pending returns the changes that some server may still lack, oldest first, and of each account
+// only the latest. If no server is known these are all changes since one was.
 func (o *Outbox) Pending() []Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -105,7 +106,8 @@ func (o *Outbox) Pending() []Change {
 	return all
 }
 
-// PendingFor returns the change of an account that some server may still lack; the zero Change if there is none.
+// PendingFor returns the change of an account that some server may still lack; the zero Change if
+// there is none.
 func (o *Outbox) PendingFor(key string) Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -157,7 +159,8 @@ func (o *Outbox) LastSeen(server string) time.Time {
 	return time.Time{}
 }
 
-// Register records that the server of this name was seen. A new one lacks every change that is pending.
+// Register records that the server of this name was seen. A new one lacks every change that is
+// pending.
 func (o *Outbox) Register(server string, at time.Time) {
 	o.learn(event{op: opRegister, server: server, number: uint64(at.UnixNano())})
 }
@@ -172,8 +175,9 @@ func (o *Outbox) Forget(server string) {
 	o.learn(event{op: opForget, server: server})
 }
 
-// learn applies an event and keeps it for the journal. A new server is written to the journal at once and not with the
-// next commit: what is committed while the server is away must be pending for it, also after a crash.
+// learn applies an event and keeps it for the journal. A new server is written to the journal at
+// once and not with the next commit: what is committed while the server is away must be pending for
+// it, also after a crash.
 func (o *Outbox) learn(e event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -260,8 +264,8 @@ func (o *Outbox) forgetLocked(name string) bool {
 	return true
 }
 
-// number gives changes the next sequence numbers, the time, and the flag that they are not to be announced. The numbers
-// are taken when the changes are applied.
+// number gives changes the next sequence numbers, the time, and the flag that they are not to be
+// announced. The numbers are taken when the changes are applied.
 func (o *Outbox) number(now time.Time, changes ...*record) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -280,8 +284,9 @@ func (o *Outbox) lastSeq() uint64 {
 	return o.head
 }
 
-// apply records a change that is durable. One that is not to be announced leaves an older one of its account pending:
-// an announcement always carries the account's latest JWT. A deletion leaves nothing pending.
+// apply records a change that is durable. One that is not to be announced leaves an older one of
+// its account pending: an announcement always carries the account's latest JWT. A deletion leaves
+// nothing pending.
 func (o *Outbox) apply(r *record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -324,7 +329,8 @@ func (o *Outbox) needsCheckpoint() bool {
 	return o.dropped > 0
 }
 
-// isNeeded reports whether the journal must outlive the process: a change is pending, or may be for a known server.
+// isNeeded reports whether the journal must outlive the process: a change is pending, or may be for
+// a known server.
 func (o *Outbox) isNeeded() bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()

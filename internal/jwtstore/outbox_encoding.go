@@ -30,7 +30,8 @@ type savepoint struct {
 	dropped int
 }
 
-// unsaved returns the events that the journal does not know, encoded. saved is to be called when it knows them.
+// unsaved returns the events that the journal does not know, encoded. saved is to be called when it
+// knows them.
 func (o *Outbox) unsaved() (body []byte, s savepoint) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -67,11 +68,13 @@ func (o *Outbox) replay(body []byte) {
 	}
 }
 
-// appendSnapshot appends all that the outbox knows to b. All numbers are varints; a text is its length and its bytes.
+// appendSnapshot appends all that the outbox knows to b. All numbers are varints; a text is its
+// length and its bytes.
 //
 //	head
 //	number of servers, and of each: name, seen (Unix ns)
-//	number of changes, and of each: seq, at (Unix ns), key, number of servers that acknowledged, their positions above
+//	number of changes, and of each: seq, at (Unix ns), key,
+//	  number of servers that have acknowledged it, their positions above
 func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, s savepoint) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -103,8 +106,8 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, s savepoint) {
 	return b, savepoint{events: len(o.events), dropped: o.dropped}
 }
 
-// restoreOutbox is the inverse of appendSnapshot. It believes nothing: every number is bounded by the bytes that are
-// there.
+// restoreOutbox is the inverse of appendSnapshot. It believes nothing: every number is bounded by
+// the bytes that are there.
 func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	o, d := newOutbox(false, nil), decoder{rest: snapshot}
 	o.head = d.uvarint()
@@ -112,7 +115,8 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 		o.registerLocked(d.text(), time.Unix(0, d.varint()))
 	}
 	for range d.count() {
-		c := &pendingChange{Change: Change{Seq: d.uvarint(), At: time.Unix(0, d.varint()), Key: d.text()}}
+		seq, at := d.uvarint(), d.varint()
+		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text()}}
 		for range d.count() {
 			if slot := d.uvarint(); slot < uint64(len(o.servers)) {
 				c.set(int(slot), 1)

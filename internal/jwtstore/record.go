@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// record is one entry of the journal. All numbers are little-endian; a record starts at a multiple of 8.
+// record is one entry of the journal. All numbers are little-endian; a record starts at a multiple
+// of 8.
 //
 //	 0  magic                4 bytes, F5 is in no JWT
 //	 4  CRC32C               of bytes 8 to 48
@@ -39,10 +40,10 @@ type record struct {
 type recordKind byte
 
 const (
-	kindSnapshot recordKind = 1 + iota // seq: the head; body: mark (uvarint), outbox. First in every file, and only there
+	kindSnapshot recordKind = 1 + iota // first in every file, and only there. seq: of the last change
 	kindPut                            // seq: of the change; body: the JWT
 	kindTouch                          // seq: of the change
-	kindMark                           // seq: up to here every JWT and tombstone is in its file, and no deleted JWT is
+	kindMark                           // seq: up to here everything is in its file
 	kindEvents                         // body: what was learned of nats-servers, see event
 	kindDelete                         // seq: of the change; body: the tombstone
 )
@@ -85,7 +86,8 @@ func (r *record) append(b []byte, generation uint64) []byte {
 	le.PutUint64(head[16:], generation)
 	le.PutUint64(head[24:], r.seq)
 	le.PutUint64(head[32:], uint64(r.at.UnixNano()))
-	head[40], head[41], head[42], head[43] = byte(r.kind), r.flags, byte(len(r.origin)), byte(len(r.key))
+	head[40], head[41] = byte(r.kind), r.flags
+	head[42], head[43] = byte(len(r.origin)), byte(len(r.key))
 	le.PutUint32(head[4:], crc32.Checksum(head[8:], castagnoli))
 	for len(b)%8 != 0 {
 		b = append(b, 0)
@@ -93,7 +95,8 @@ func (r *record) append(b []byte, generation uint64) []byte {
 	return b
 }
 
-// parseRecord reads the record at the beginning of b; ok is false if there is no whole one. Its body is a part of b.
+// parseRecord reads the record at the beginning of b; ok is false if there is no whole one. Its
+// body is a part of b.
 func parseRecord(b []byte) (r record, ok bool) {
 	if len(b) < recordHead || string(b[:4]) != magic {
 		return record{}, false
@@ -144,12 +147,14 @@ func appendFileHead(b []byte, generation uint64) []byte {
 	return append(b, head...)
 }
 
-// parseFileHead gives the version and the generation of a journal file; ok is false if they are damaged.
+// parseFileHead gives the version and the generation of a journal file; ok is false if they are
+// damaged.
 func parseFileHead(b []byte) (version uint32, generation uint64, ok bool) {
-	if len(b) < fileHead || string(b[:8]) != fileMagic || binary.LittleEndian.Uint32(b[12:]) != headSum(b) {
+	le := binary.LittleEndian
+	if len(b) < fileHead || string(b[:8]) != fileMagic || le.Uint32(b[12:]) != headSum(b) {
 		return 0, 0, false
 	}
-	return binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint64(b[16:]), true
+	return le.Uint32(b[8:]), le.Uint64(b[16:]), true
 }
 
 func headSum(head []byte) uint32 {

@@ -19,9 +19,11 @@ type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
 	outbox     *Outbox
-	last       map[string]*record // the latest Put or Delete of each account, if it may be unflushed
-	deletes    map[string]*record // the latest Delete of each account, if it may be unflushed
-	damage     []string           // what was skipped, for people
+	damage     []string // what was skipped, for people
+
+	// What may be unflushed: of each account the latest Put or Delete, and the latest Delete.
+	last    map[string]*record
+	deletes map[string]*record
 }
 
 // readJournal replays the journal of an earlier process. Without one, nothing has happened.
@@ -37,15 +39,21 @@ func readJournal(path string) (*replayed, error) {
 	return s, nil
 }
 
-// replay reads a journal file. After damage it goes on at the next multiple of 8 at which a record is. So one bad record
-// does not take the later ones with it. What is missing or torn at the end is no damage: a crash leaves that, and no
-// client was told that it is stored.
+// replay reads a journal file. After damage it goes on at the next multiple of 8 at which a record
+// is. So one bad record does not take the later ones with it. What is missing or torn at the end is
+// no damage: a crash leaves that, and no client was told that it is stored.
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
 	if whole && version != formatVersion {
-		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
+		return nil, fmt.Errorf("the journal has format %d, this program knows %d",
+			version, formatVersion)
 	}
-	s := &replayed{generation: generation, outbox: newOutbox(false, nil), last: map[string]*record{}, deletes: map[string]*record{}}
+	s := &replayed{
+		generation: generation,
+		outbox:     newOutbox(false, nil),
+		last:       map[string]*record{},
+		deletes:    map[string]*record{},
+	}
 	if !whole && len(data) > 0 {
 		s.generation = newestGeneration(data)
 		s.damage = append(s.damage, "its head is damaged")
@@ -90,7 +98,8 @@ func (s *replayed) scan(data []byte) {
 			continue // of a file that had these blocks before
 		}
 		if at > end {
-			s.damage = append(s.damage, fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end))
+			text := fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end)
+			s.damage = append(s.damage, text)
 		}
 		if !seen && r.kind != kindSnapshot {
 			s.damage = append(s.damage, "what was known at its beginning is lost")
@@ -151,8 +160,9 @@ func (s *replayed) restore(body []byte) {
 	s.mark, s.outbox = mark, outbox
 }
 
-// unflushed returns what may be unflushed, oldest first: of each account the last Put or Delete, and before a Put the
-// Delete whose tombstone stays. Their bodies do not keep the file's bytes in memory.
+// unflushed returns what may be unflushed, oldest first: of each account the last Put or Delete,
+// and before a Put the Delete whose tombstone stays. Their bodies do not keep the file's bytes in
+// memory.
 func (s *replayed) unflushed() []*record {
 	all := slices.Collect(maps.Values(s.last))
 	for key, r := range s.deletes {

@@ -9,8 +9,8 @@ import (
 
 const openFlags = 0
 
-// statFile follows symbolic links. There is no inode and no ctime here, so that only size and mtime tell versions
-// apart.
+// statFile follows symbolic links. There is no inode and no ctime here, so that only size and mtime
+// tell versions apart.
 func statFile(path string) (fileState, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFlags keep the open of a FIFO or a device from waiting for somebody at its other end.
+// openFlags keep the open of a FIFO or a device from waiting for a process at its other end.
 const openFlags = unix.O_NONBLOCK
 
 // statFile follows symbolic links and opens nothing.
@@ -35,7 +35,8 @@ func statOpen(f *os.File) (fileState, error) {
 	return stateOf(&st), nil
 }
 
-// errno makes the comparison with nil, which unix's errors would cost an allocation for, one of numbers.
+// errno makes the comparison with nil, which unix's errors would cost an allocation for, one of
+// numbers.
 func errno(err error) unix.Errno {
 	e, _ := err.(unix.Errno)
 	return e

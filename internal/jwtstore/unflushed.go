@@ -9,11 +9,12 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// maxUnflushed bounds the JWTs and tombstones that are unflushed, in bytes. A Put that would exceed it waits.
+// maxUnflushed bounds the JWTs and tombstones that are unflushed, in bytes. A Put that would exceed
+// it waits.
 const maxUnflushed = 64 << 20
 
-// unflushed is the committed Puts and Deletes whose files are not written yet. Of each account these are the last one,
-// and a Delete before a Put: the tombstone stays when a JWT is put.
+// unflushed is the committed Puts and Deletes whose files are not written yet. Of each account
+// these are the last one, and a Delete before a Put: the tombstone stays when a JWT is put.
 //
 //	committed        latest       tombstones
 //	Put 1            Put 1
@@ -30,8 +31,8 @@ type unflushed struct {
 	tombstones map[string]*record
 }
 
-// newUnflushed returns a set with changes that a journal was found to have, oldest first. They may be more than
-// maxUnflushed: after a crash the journal can have more changes than it had to.
+// newUnflushed returns a set with changes that a journal was found to have, oldest first. They may
+// be more than maxUnflushed: after a crash the journal can have more changes than it had to.
 func newUnflushed(replayed []*record) *unflushed {
 	u := &unflushed{latest: map[string]*record{}, tombstones: map[string]*record{}}
 	size := int64(0)
@@ -99,7 +100,8 @@ func (u *unflushed) lastDelete(key string) *record {
 	return u.tombstones[key]
 }
 
-// kinds returns whether the last change of an account is a Put or a Delete, for every account that has one.
+// kinds returns whether the last change of an account is a Put or a Delete, for every account that
+// has one.
 func (u *unflushed) kinds() map[string]recordKind {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
@@ -114,13 +116,14 @@ func (u *unflushed) kinds() map[string]recordKind {
 func (u *unflushed) all() []*record {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
-	all := slices.AppendSeq(make([]*record, 0, len(u.latest)+len(u.tombstones)), maps.Values(u.latest))
+	all := slices.Collect(maps.Values(u.latest))
 	all = slices.AppendSeq(all, maps.Values(u.tombstones))
 	slices.SortFunc(all, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
 	return all
 }
 
-// oldestBut returns the lowest sequence number of a change that is none of these; 0 if there is no such change.
+// oldestBut returns the lowest sequence number of a change that is none of these; 0 if there is no
+// such change.
 func (u *unflushed) oldestBut(these []*record) uint64 {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
