@@ -41,12 +41,14 @@ const (
 // announcement is one account's latest change on its way to the nats-servers.
 type announcement struct {
 	jwtstore.Change
-	state     state
-	due       time.Time       // of a queued one: when it is sent
-	index     int             // in the queue; -1 when it is not there
-	tries     int             // how often it was put off since it was refused or could not be sent
-	notCached map[string]bool // servers whose cache lacks the account, and to which no client has connected since
-	receipts  []*receipt      // closed when the attempt ends
+	state    state
+	due      time.Time  // of a queued one: when it is sent
+	index    int        // in the queue; -1 when it is not there
+	tries    int        // how often it was put off since it was refused or could not be sent
+	receipts []*receipt // closed when the attempt ends
+	// notCached has the servers whose cache lacks the account. A server leaves it when a client
+	// connects to the account there.
+	notCached map[string]bool
 	attempt
 }
 
@@ -110,7 +112,10 @@ type announcements struct {
 
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	return &announcements{
-		n: n, servers: servers, byKey: make(map[string]*announcement), active: make(map[string]*announcement),
+		n:       n,
+		servers: servers,
+		byKey:   make(map[string]*announcement),
+		active:  make(map[string]*announcement),
 	}
 }
 
@@ -202,7 +207,9 @@ func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active
 
 // begin begins an attempt.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
-	a.attempt = attempt{number: a.number + 1, sent: now, answered: map[string]bool{}, refused: map[string]string{}}
+	a.attempt = attempt{
+		number: a.number + 1, sent: now, answered: make(map[string]bool), refused: make(map[string]string),
+	}
 	p.apply(a, sent, time.Time{})
 	return outgoing{a.Change, a.number, a.state == asking}
 }

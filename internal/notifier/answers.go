@@ -56,7 +56,7 @@ const (
 	refused                 // it has not taken the JWT
 	applied                 // it runs the JWT, or will when it needs the account
 	skipped                 // it has not loaded the account, and fetches the JWT when it needs it
-	notCached               // its cache lacks the account, and may get an older JWT from another server
+	notCached               // its cache lacks the account, and may get an older JWT elsewhere
 )
 
 // resolverKind is how a nats-server gets JWTs, as far as that matters here.
@@ -64,7 +64,7 @@ type resolverKind int
 
 const (
 	unknownResolver resolverKind = iota
-	fetching                     // URL or memory: it keeps no JWTs, so a restart makes it fetch them
+	fetching                     // URL or memory: it keeps no JWTs, and fetches them after a restart
 	caching                      // it keeps the JWTs of those accounts that are needed there
 )
 
@@ -100,8 +100,8 @@ func readAnswer(data []byte) (a answer, ok bool) {
 		uptime:        unknownUptime,
 		activeServers: m.Stats.ActiveServers,
 	}
-	if up := m.Server.Time.Sub(m.Stats.Start); !m.Stats.Start.IsZero() && !m.Server.Time.IsZero() && up >= 0 {
-		a.uptime = up
+	if start, now := m.Stats.Start, m.Server.Time; !start.IsZero() && !now.Before(start) {
+		a.uptime = now.Sub(start)
 	}
 	a.readTexts(m)
 	return a, a.Name != "" && a.Name != accountServer && isID(a.ID)
@@ -148,7 +148,6 @@ func (a *answer) readData(text string) {
 
 // isID reports whether an id can be part of a subject. A real one is a public server key.
 func isID(id string) bool {
-	return len(id) <= maxName && !strings.ContainsFunc(id, func(r rune) bool {
-		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
-	})
+	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return len(id) <= maxName && strings.Trim(id, allowed) == ""
 }

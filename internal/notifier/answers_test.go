@@ -13,13 +13,18 @@ import (
 // resolver.
 func TestWhatAnswersMean(t *testing.T) {
 	const server = `"server":{"name":"n","id":"N","ver":"2.10.1"}`
+	refusal := func(reason string) answer {
+		running := accounts.Running{State: accounts.NoAnswer, Reason: reason}
+		return answer{result: refused, reason: reason, running: running}
+	}
 	notLoaded := accounts.Running{State: accounts.NotLoaded}
 	for _, c := range []struct {
 		name, text string
 		want       answer
 	}{
 		{
-			"URL or memory, with the account loaded; or a full resolver", `{` + server + `,"data":{"message":"jwt updated"}}`,
+			"URL or memory, with the account loaded; or a full resolver",
+			`{` + server + `,"data":{"message":"jwt updated"}}`,
 			answer{result: applied, running: notLoaded},
 		},
 		{
@@ -36,18 +41,19 @@ func TestWhatAnswersMean(t *testing.T) {
 		},
 		{
 			"a refusal", `{` + server + `,"error":{"code":500,"description":"jwt update resulted in error"}}`,
-			answer{
-				result: refused, reason: "jwt update resulted in error",
-				running: accounts.Running{State: accounts.NoAnswer, Reason: "jwt update resulted in error"},
-			},
+			refusal("jwt update resulted in error"),
 		},
 		{
-			"an error counts more than data", `{` + server + `,"data":{"message":"jwt updated"},"error":{"description":"no"}}`,
-			answer{result: refused, reason: "no", running: accounts.Running{State: accounts.NoAnswer, Reason: "no"}},
+			"an error counts more than data",
+			`{` + server + `,"data":{"message":"jwt updated"},"error":{"description":"no"}}`,
+			refusal("no"),
 		},
 		{
 			"neither data nor an error", `{` + server + `}`,
-			answer{result: unclear, reason: "it answers, but neither with data nor with an error", running: notLoaded},
+			answer{
+				result: unclear, reason: "it answers, but neither with data nor with an error",
+				running: notLoaded,
+			},
 		},
 		{
 			"what is run for an account", `{` + server + `,"data":{"account_detail":{"jwt":"x.y.z"}}}`,
@@ -58,15 +64,13 @@ func TestWhatAnswersMean(t *testing.T) {
 			answer{result: applied, running: notLoaded},
 		},
 		{
-			"an account that is not loaded", `{` + server + `,"error":{"description":"Account A does not exist"}}`,
+			"an account that is not loaded",
+			`{` + server + `,"error":{"description":"Account A does not exist"}}`,
 			answer{result: refused, reason: "Account A does not exist", running: notLoaded},
 		},
 		{
 			"a reason that is not fit for a log", `{` + server + `,"error":{"description":"a\n\u001b"}}`,
-			answer{
-				result: refused, reason: `a\n\x1b`,
-				running: accounts.Running{State: accounts.NoAnswer, Reason: `a\n\x1b`},
-			},
+			refusal(`a\n\x1b`),
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -81,18 +85,23 @@ func TestWhatAnswersMean(t *testing.T) {
 // TestWhatAServerSaysOfItself in its answers to PING.
 func TestWhatAServerSaysOfItself(t *testing.T) {
 	const at, before = `"2026-11-23T18:20:50Z"`, `"2026-11-23T18:20:40Z"`
+	const unknown = unknownUptime
 	for _, c := range []struct {
 		name, text string
 		want       answer
 	}{
-		{"IDZ", `{"name":"n","id":"N","host":"h"}`, answer{serverID: serverID{"n", "N"}, uptime: unknownUptime}},
+		{"IDZ", `{"name":"n","id":"N","host":"h"}`, answer{serverID: serverID{"n", "N"}, uptime: unknown}},
 		{
 			"PING",
-			`{"server":{"name":"n","id":"N","ver":"2.9.1","time":` + at + `},"statsz":{"start":` + before + `,"active_servers":3}}`,
-			answer{serverID: serverID{"n", "N"}, version: "2.9.1", uptime: 10 * time.Second, activeServers: 3},
+			`{"server":{"name":"n","id":"N","ver":"2.9.1","time":` + at + `},` +
+				`"statsz":{"start":` + before + `,"active_servers":3}}`,
+			answer{
+				serverID: serverID{"n", "N"}, version: "2.9.1", uptime: 10 * time.Second, activeServers: 3,
+			},
 		},
 		{
-			"a start that is later than now", `{"server":{"name":"n","time":` + before + `},"statsz":{"start":` + at + `}}`,
+			"a start that is later than now",
+			`{"server":{"name":"n","time":` + before + `},"statsz":{"start":` + at + `}}`,
 			answer{serverID: serverID{Name: "n"}, uptime: unknownUptime},
 		},
 		{

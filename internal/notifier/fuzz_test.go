@@ -15,15 +15,16 @@ import (
 // send. What does not name an announced change acknowledges nothing.
 func FuzzAnswers(f *testing.F) {
 	const key = "ACJOGTKFM5XINHKRZ6YRFRA2GAXYQCCHPGVKLC4RB2GSAMJLYBDHBEOS"
+	const update = "_INBOX.x." + key + ".1.1"
 	const ping = `{"server":{"name":"n","id":"N","ver":"2.15.2","time":"2026-11-23T18:20:50Z"},` +
 		`"statsz":{"start":"2026-11-23T18:20:50Z","active_servers":1}}`
 	for _, seed := range []struct{ subject, data string }{
 		{"_INBOX.x.idz", `{"name":"n","id":"N","host":"h"}`},
 		{"_INBOX.x.ping", ping},
-		{"_INBOX.x." + key + ".1.1", `{"server":{"name":"n","id":"N"},"data":{"message":"jwt updated"}}`},
-		{"_INBOX.x." + key + ".1.1", `{"server":{"name":"n","id":"N"},"data":{"message":"jwt update skipped"}}`},
-		{"_INBOX.x." + key + ".1.1", `{"server":{"name":"n","id":"N"},"data":{"message":"jwt update cache skipped"}}`},
-		{"_INBOX.x." + key + ".1.1", `{"server":{"name":"n","id":"N"},"error":{"description":"no"}}`},
+		{update, `{"server":{"name":"n","id":"N"},"data":{"message":"jwt updated"}}`},
+		{update, `{"server":{"name":"n","id":"N"},"data":{"message":"jwt update skipped"}}`},
+		{update, `{"server":{"name":"n","id":"N"},"data":{"message":"jwt update cache skipped"}}`},
+		{update, `{"server":{"name":"n","id":"N"},"error":{"description":"no"}}`},
 		{"_INBOX.x.runs.1", `{"server":{"name":"n","id":"N"},"data":{"account_detail":{"jwt":"x"}}}`},
 		{"$SYS.SERVER.N.STATSZ", `{"server":{"name":"n","id":"M","ver":"2.1.9"}}`},
 		{"$SYS.ACCOUNT." + key + ".CONNECT", `{"server":{"name":"n","id":"N"}}`},

@@ -127,7 +127,8 @@ type Notifier struct {
 
 // New returns a Notifier that has no session yet.
 func New(o Options) *Notifier {
-	n := &Notifier{outbox: o.Outbox, log: o.Log, forget: o.Forget, notes: notes{warned: make(map[string]bool)}}
+	n := &Notifier{outbox: o.Outbox, log: o.Log, forget: o.Forget}
+	n.notes.warned = make(map[string]bool)
 	if n.forget == 0 {
 		n.forget = defaultForget
 	}

@@ -60,7 +60,9 @@ func (o agedOutbox) Pending() []jwtstore.Change {
 
 func newEnv(t *testing.T) *env {
 	store := jwtstore.NewMemory(true)
-	e := &env{op: jwttest.NewOperator(t), store: store, outbox: agedOutbox{store.Outbox()}, log: &natstest.Log{}}
+	e := &env{
+		op: jwttest.NewOperator(t), store: store, outbox: agedOutbox{store.Outbox()}, log: &natstest.Log{},
+	}
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
 		Log:    slog.New(logging.New(e.log, logging.Format{Debug: true})),
@@ -83,7 +85,9 @@ func (e *env) connect(t *testing.T, url string, creds []byte) (stop func()) {
 	}
 	go func() {
 		defer close(done)
-		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) { e.notifier.Serve(ctx, nc, stored{e.store}) })
+		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) {
+			e.notifier.Serve(ctx, nc, stored{e.store})
+		})
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(stop)
@@ -121,7 +125,8 @@ func (e *env) memoryServer(t *testing.T, extra string, known ...*jwttest.Account
 func connectUser(t *testing.T, url string, a *jwttest.Account) (user string, disconnected <-chan struct{}) {
 	creds, user := a.User(t)
 	closed := make(chan struct{})
-	natstest.Connect(t, url, creds, nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	whenClosed := nats.ClosedHandler(func(*nats.Conn) { close(closed) })
+	natstest.Connect(t, url, creds, nats.NoReconnect(), whenClosed)
 	return user, closed
 }
 
@@ -157,7 +162,9 @@ func TestARevocationIsAcknowledgedByEveryServerOfACluster(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	a := jwttest.NewAccount(t)
-	cluster := natstest.Cluster(t, 3, func(extra string) string { return natstest.MemoryConf(t, e.op, extra, a) })
+	cluster := natstest.Cluster(t, 3, func(extra string) string {
+		return natstest.MemoryConf(t, e.op, extra, a)
+	})
 	edits := make([]func(*jwt.AccountClaims), 3)
 	disconnected := make([]<-chan struct{}, 3)
 	for i, s := range cluster {
@@ -264,7 +271,9 @@ func TestAServerThatGoesIsNotWaitedForAndWhatItMissesStaysPending(t *testing.T) 
 	t.Parallel()
 	e := newEnv(t)
 	a := jwttest.NewAccount(t)
-	cluster := natstest.Cluster(t, 2, func(extra string) string { return natstest.MemoryConf(t, e.op, extra, a) })
+	cluster := natstest.Cluster(t, 2, func(extra string) string {
+		return natstest.MemoryConf(t, e.op, extra, a)
+	})
 	e.connect(t, cluster[0].ClientURL(), e.sysCreds(t))
 	e.wantDelivery(t, a.ID, "acknowledged by 2 of 2 nats-servers")
 	natstest.Stop(cluster[1])

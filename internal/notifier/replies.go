@@ -72,10 +72,11 @@ func (s *session) notReceived(about, rest string, now time.Time) {
 // current returns the announcement of an account if the attempt is its last, nil if not.
 func (s *session) current(key, attempt string) *announcement {
 	seq, number := parseReply(attempt)
-	if a := s.announcements.byKey[key]; a != nil && a.Seq == seq && a.number == number && number > 0 {
-		return a
+	a := s.announcements.byKey[key]
+	if a == nil || a.Seq != seq || a.number != number || number == 0 {
+		return nil
 	}
-	return nil
+	return a
 }
 
 // heartbeat takes what a nats-server publishes of itself. One that has restarted would else wait
@@ -136,8 +137,8 @@ func (s *session) countFetched(srv *server) {
 func (s *session) updated(key, attempt string, answer answer, now time.Time) {
 	a := s.current(key, attempt)
 	seq, _ := parseReply(attempt)
-	if s.n.outbox.PendingFor(key).Seq != seq { // a newer change is there, or no server lacks this one
-		a, seq = nil, 0
+	if s.n.outbox.PendingFor(key).Seq != seq {
+		a, seq = nil, 0 // a newer change is there, or no server lacks this one
 	}
 	srv := s.seen(answer.serverID, now)
 	if answer.resolver != unknownResolver {
@@ -185,7 +186,8 @@ func (s *session) record(srv *server, key string, seq uint64, a *announcement, a
 		s.n.outbox.Acknowledge(srv.name, seq)
 	case refused, unclear:
 		if answer.result == refused {
-			s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s", srv.name, logging.ShortKey(key), answer.reason)
+			s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s",
+				srv.name, logging.ShortKey(key), answer.reason)
 		}
 		if a != nil {
 			a.refuse(srv.name, answer.reason)

@@ -45,7 +45,9 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 		}
 		report.Servers = append(report.Servers, r)
 	}
-	slices.SortFunc(report.Servers, func(a, b accounts.ServerReport) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(report.Servers, func(a, b accounts.ServerReport) int {
+		return strings.Compare(a.Name, b.Name)
+	})
 	return report
 }
 
@@ -64,7 +66,7 @@ func (s *session) describe(r *accounts.ServerReport, key string) {
 		r.Reason = "it does not answer"
 	case a == nil:
 	case a.notCached[r.Name]:
-		r.Reason = "it has not cached the account: the update is sent again when a client connects to the account there"
+		r.Reason = "it has not cached the account: it gets the update when a client connects to that"
 	case a.refused[r.Name] != "":
 		r.Reason = a.refused[r.Name]
 	case a.followUp == afterSkip:
@@ -98,6 +100,7 @@ func (s *session) confirm(ctx context.Context, o outgoing, token []byte) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	defer s.wakeUp()
+	want := bytes.TrimSpace(token)
 	a := s.announcements.active[o.Key]
 	if a == nil || a.Seq != o.Seq || a.number != o.number {
 		return
@@ -105,7 +108,7 @@ func (s *session) confirm(ctx context.Context, o outgoing, token []byte) {
 	for name, r := range answers {
 		srv := s.servers.byName[name]
 		switch {
-		case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), bytes.TrimSpace(token)),
+		case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), want),
 			// It fetches the account when it needs it, or has saved what it heard. Only a cache may
 			// get an older JWT.
 			r.State == accounts.NotLoaded && srv != nil && srv.resolver != caching:
@@ -129,7 +132,11 @@ type question struct {
 
 // begin returns a new question to all servers.
 func (q *questions) begin(servers *servers) (number string, asked *question) {
-	asked = &question{answers: make(map[string]accounts.Running), done: make(chan struct{}), missing: len(servers.byName)}
+	asked = &question{
+		missing: len(servers.byName),
+		answers: make(map[string]accounts.Running),
+		done:    make(chan struct{}),
+	}
 	for name := range servers.byName {
 		asked.answers[name] = accounts.Running{State: accounts.NoAnswer}
 	}

@@ -53,7 +53,10 @@ func (e *env) serveJWTs(t *testing.T) (url string) {
 
 func newMixedCluster(t *testing.T) *mixedCluster {
 	c := &mixedCluster{
-		env: newEnv(t), account: jwttest.NewAccount(t), servers: map[string]*server.Server{}, confs: map[string]string{},
+		env:     newEnv(t),
+		account: jwttest.NewAccount(t),
+		servers: map[string]*server.Server{},
+		confs:   map[string]string{},
 	}
 	c.start(t, "url", natstest.URLConf(t, c.op, c.serveJWTs(t), ""), "")
 	first := fmt.Sprintf("127.0.0.1:%d", c.servers["url"].ClusterAddr().Port)
@@ -61,10 +64,12 @@ func newMixedCluster(t *testing.T) *mixedCluster {
 		relay := natstest.NewRelay(t, 0, first)
 		c.routes = append(c.routes, relay)
 		route := strings.Replace(relay.URL(), "nats://", "nats-route://", 1)
-		c.start(t, kind, c.dirConf(t, kind, options), fmt.Sprintf(", no_advertise: true, routes: [%q]", route))
+		cluster := fmt.Sprintf(", no_advertise: true, routes: [%q]", route)
+		c.start(t, kind, c.dirConf(t, kind, options), cluster)
 	}
 	natstest.Eventually(t, "the cluster is formed", func() bool {
-		return c.servers["full"].NumRoutes() > 0 && c.servers["cache"].NumRoutes() > 0 && c.servers["url"].NumRoutes() > 1
+		routes := func(kind string) int { return c.servers[kind].NumRoutes() }
+		return routes("full") > 0 && routes("cache") > 0 && routes("url") > 1
 	})
 	c.connect(t, c.servers["url"].ClientURL(), c.sysCreds(t))
 	natstest.Eventually(t, "all are known", func() bool { return len(c.outbox.Servers()) == 3 })
@@ -74,17 +79,17 @@ func newMixedCluster(t *testing.T) *mixedCluster {
 
 // dirConf is the configuration of a nats-server that keeps JWTs in a directory of its own.
 func (c *mixedCluster) dirConf(t *testing.T, kind, options string) string {
-	return fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: %s, dir: %q, %s }\nresolver_preload { %s: %s }\n",
-		c.op.Token(t), c.op.System.ID, kind, t.TempDir(), options, c.op.System.ID, c.op.SystemAccount(t))
+	return fmt.Sprintf("operator: %s\nsystem_account: %s\n", c.op.Token(t), c.op.System.ID) +
+		fmt.Sprintf("resolver { type: %s, dir: %q, %s }\n", kind, t.TempDir(), options) +
+		fmt.Sprintf("resolver_preload { %s: %s }\n", c.op.System.ID, c.op.SystemAccount(t))
 }
 
 // start runs a nats-server, which listens on the same ports again when it is started again.
 func (c *mixedCluster) start(t *testing.T, kind, conf, cluster string) {
 	t.Helper()
-	listening := fmt.Sprintf(
-		"server_name: %s\nlisten: \"127.0.0.1:%d\"\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:%d\"%s }\n",
-		kind, natstest.FreePort(t), natstest.FreePort(t), cluster)
-	c.confs[kind] = conf + listening
+	listening := fmt.Sprintf("server_name: %s\nlisten: \"127.0.0.1:%d\"\n", kind, natstest.FreePort(t))
+	c.confs[kind] = conf + listening + fmt.Sprintf(
+		"cluster { name: c, pool_size: -1, listen: \"127.0.0.1:%d\"%s }\n", natstest.FreePort(t), cluster)
 	c.servers[kind] = natstest.Start(t, c.confs[kind])
 }
 
@@ -204,11 +209,12 @@ func TestNothingIsPendingForAURLServerThatRestarted(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	known, unseen := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	other := e.memoryServer(t,
-		"server_name: other\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\" }\n", known, unseen)
-	conf := natstest.URLConf(t, e.op, e.serveJWTs(t), fmt.Sprintf(
-		"%sserver_name: url\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\", routes: [\"nats-route://127.0.0.1:%d\"] }\n",
-		natstest.AnyPort, other.ClusterAddr().Port))
+	cluster := func(name, routes string) string {
+		return fmt.Sprintf("server_name: %s\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\"%s }\n", name, routes)
+	}
+	other := e.memoryServer(t, cluster("other", ""), known, unseen)
+	routes := fmt.Sprintf(", routes: [\"nats-route://127.0.0.1:%d\"]", other.ClusterAddr().Port)
+	conf := natstest.URLConf(t, e.op, e.serveJWTs(t), natstest.AnyPort+cluster("url", routes))
 	url := natstest.Start(t, conf)
 	connectUser(t, other.ClientURL(), known)
 	e.commit(t, known)

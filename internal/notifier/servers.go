@@ -85,11 +85,12 @@ type servers struct {
 	n           *Notifier
 	began       time.Time // of the session
 	byName      map[string]*server
-	placeholder *server   // stands for all servers while none is known: they may get an update all the same
 	discovering bool      // the first round is not over
 	discoverBy  time.Time // when it ends at the latest
 	expected    int       // how many there are, as they say themselves; 0 if none has said
 	round       round
+	// placeholder stands for all servers while none is known: they may get an update all the same.
+	placeholder *server
 }
 
 func newServers(n *Notifier, now time.Time) *servers {
@@ -111,9 +112,9 @@ func (v *servers) endDiscovery(now time.Time) {
 	}
 	v.discovering = false
 	if len(v.byName) == 0 {
-		v.n.notes.warnOnce("no nats-server answers %s: account updates stay pending until one does; "+
-			"nats.usercredentials must be those of a user of the system account "+
-			"who may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>", pingSubject)
+		v.n.notes.warnOnce("no nats-server answers " + pingSubject +
+			": account updates stay pending until one does; nats.usercredentials must be those of a user " +
+			"of the system account who may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>")
 	}
 }
 
@@ -191,8 +192,8 @@ func (v *servers) forget(now time.Time) {
 	for _, name := range v.n.outbox.UnseenSince(now.Add(-after)) {
 		if v.byName[name] == nil {
 			v.n.outbox.Forget(name)
-			v.n.notes.add(slog.LevelWarn,
-				"nats-server %s has not been seen for %s and is forgotten: no update is pending for it any more", name, after)
+			v.n.notes.add(slog.LevelWarn, "nats-server %s has not been seen for %s and is forgotten: "+
+				"no update is pending for it any more", name, after)
 		}
 	}
 }
@@ -219,15 +220,16 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 		// A process that was replaced answers no question asked after that. In the same round both
 		// may answer.
 		if other.former == id.ID && other.appeared < v.round.number {
-			v.n.notes.warnOnce("two nats-servers are called %s: give each a server_name of its own", name)
+			v.n.notes.warnOnce("two nats-servers are called %s: give each its own server_name", name)
 			name += "/" + id.ID
 		}
 	}
-	isUnknown := v.n.outbox.LastSeen(name).IsZero() // then it gets every change, whatever it has fetched
+	isUnknown := v.n.outbox.LastSeen(name).IsZero()
 	v.n.outbox.Register(name, now)
 	by := now.Add(identifyTimeout)
 	srv = &server{
-		name: name, id: id.ID, former: former, appeared: v.round.number, fetchCounted: isUnknown, identifyBy: by, probeAt: by,
+		name: name, id: id.ID, former: former, appeared: v.round.number, identifyBy: by, probeAt: by,
+		fetchCounted: isUnknown, // an unknown one gets every change, whatever it has fetched
 	}
 	v.byName[name] = srv
 	if id.ID != "" && v.round.phase != askingPING {
@@ -289,8 +291,8 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 		if former == responsive {
 			srv.probes, srv.probeAt = 0, now.Add(time.Second)
 		}
-		v.n.notes.add(slog.LevelWarn,
-			"nats-server %s does not answer account updates: they stay pending and are sent again", srv.name)
+		v.n.notes.add(slog.LevelWarn, "nats-server %s does not answer account updates: "+
+			"they stay pending and are sent again", srv.name)
 		v.pollSoon()
 	case former == silent:
 		v.n.notes.add(slog.LevelInfo, "nats-server %s answers again", srv.name)

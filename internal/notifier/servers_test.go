@@ -23,7 +23,8 @@ func TestServersBefore210AreFound(t *testing.T) {
 		e.push(t, e.key)
 		time.Sleep(time.Second)
 		r := e.report(e.key)
-		if len(r) != 2 || !r[0].Acked || !r[1].Acked || r[0].Version != "2.10.29" || r[1].Version != "2.9.25" {
+		if len(r) != 2 || !r[0].Acked || !r[1].Acked ||
+			r[0].Version != "2.10.29" || r[1].Version != "2.9.25" {
 			t.Errorf("%+v", r)
 		}
 		e.set(current)
@@ -69,7 +70,8 @@ func TestARestartInTheMiddleOfARoundIsNoSecondServer(t *testing.T) {
 			e.heartbeat("n", id)
 		}
 		time.Sleep(time.Minute)
-		if got := e.outbox.Servers(); !slices.Equal(got, []string{"n"}) || e.log.Count("two nats-servers") > 0 {
+		got := e.outbox.Servers()
+		if !slices.Equal(got, []string{"n"}) || e.log.Count("two nats-servers") > 0 {
 			t.Errorf("known: %v\n%s", got, e.log)
 		}
 	}, fake("n", "N1", "jwt updated"))
@@ -122,7 +124,8 @@ func TestAnUnknownServerGetsEverything(t *testing.T) {
 		e.set(fake("n", "N1", "jwt update skipped").startedNow())
 		time.Sleep(2 * time.Minute)
 		n, _ := e.counted()
-		if accounts, left := len(e.carried()), len(e.outbox.Pending()); n < 50 || accounts != 50 || left != 0 {
+		accounts, left := len(e.carried()), len(e.outbox.Pending())
+		if n < 50 || accounts != 50 || left != 0 {
 			t.Errorf("%d announcements of %d accounts, %d still pending", n, accounts, left)
 		}
 	})

@@ -50,7 +50,8 @@ type session struct {
 // time.
 func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	s := n.newSession(conn, from)
-	for subject, handle := range map[string]nats.MsgHandler{s.inbox + ".>": s.receive, heartbeats: s.heartbeat} {
+	handlers := map[string]nats.MsgHandler{s.inbox + ".>": s.receive, heartbeats: s.heartbeat}
+	for subject, handle := range handlers {
 		if _, err := conn.Subscribe(subject, handle); err != nil {
 			n.log.Warn(fmt.Sprintf("nats error %s", err))
 			return
@@ -171,8 +172,8 @@ func (s *session) send(ctx context.Context, o outgoing) {
 	case o.asks:
 		s.tasks.Go(func() { s.confirm(ctx, o, account.JWT) })
 	case int64(len(account.JWT)) > s.conn.MaxPayload():
-		s.postpone(o.Change,
-			"%s - can't be announced - the JWT has %d bytes, nats-server takes no more than %d (max_payload)",
+		s.postpone(o.Change, "%s - can't be announced - the JWT has %d bytes, "+
+			"nats-server takes no more than %d (max_payload)",
 			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
 	default:
 		s.publish(updateSubject(o.Key), o.reply(), account.JWT)
@@ -182,7 +183,8 @@ func (s *session) send(ctx context.Context, o outgoing) {
 // publish sends a message. reply is where answers go, below the inbox.
 func (s *session) publish(subject, reply string, data []byte) {
 	if err := s.conn.PublishRequest(subject, s.inbox+"."+reply, data); err != nil {
-		s.n.log.Debug(fmt.Sprintf("nats error %s", err)) // the session is over; what was pending stays so
+		// The session is over. What was pending stays so.
+		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
 	}
 }
 

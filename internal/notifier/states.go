@@ -28,19 +28,28 @@ const (
 type event int
 
 const (
-	committed    event = iota // a newer change of the account takes the place of the older one
-	heard                     // the change came by a broadcast, which the servers have got as well
-	serverReady               // a server that lacks the change is ready for it, or a client asks for it to be repeated
-	sent                      // the attempt begins
-	retry                     // the attempt has ended, and the next one follows after some time
-	rest                      // the attempt has ended, and only a server can cause the next one
-	contradicted              // the servers were asked, and one of them runs another JWT or has not said
-	finished                  // every server has acknowledged the change, or the account is not stored any more
+	// committed: a newer change of the account takes the place of the older one.
+	committed event = iota
+	// heard: the change came by a broadcast, which the servers have got as well.
+	heard
+	// serverReady: a server that lacks the change can take it. A repeated Announce counts as well.
+	serverReady
+	// sent: an attempt begins.
+	sent
+	// retry: the attempt has ended, and the next one follows after some time.
+	retry
+	// rest: the attempt has ended, and only a server can cause the next one.
+	rest
+	// contradicted: the servers were asked, and one runs another JWT or has not said.
+	contradicted
+	// finished: every server has acknowledged the change, or the account is not stored any more.
+	finished
 )
 
 var announcementTable = table[state, event]{
 	waiting: {
-		committed: toAnnounce, heard: toAsk, serverReady: toAnnounce, sent: inFlight, retry: toAnnounce, finished: done,
+		committed: toAnnounce, heard: toAsk, serverReady: toAnnounce, sent: inFlight, retry: toAnnounce,
+		finished: done,
 	},
 	toAnnounce: {committed: toAnnounce, sent: inFlight, finished: done},
 	toAsk:      {committed: toAnnounce, sent: asking, finished: done},
@@ -59,22 +68,32 @@ func (s state) active() bool { return s == inFlight || s == asking }
 type serverState int
 
 const (
-	responsive   serverState = iota // it gets every announcement
-	untested                        // changes are pending for it, and it has not answered an announcement yet
-	unidentified                    // it has answered one, but not said what it is: it may have fetched all changes
-	silent                          // it has let an announcement pass without an answer
-	neverReplies                    // before 2.2: it applies updates, but answers none
+	// responsive: it gets every announcement.
+	responsive serverState = iota
+	// untested: changes are pending for it, and it has not answered an announcement yet.
+	untested
+	// unidentified: it has answered one, but not said what it is. It may have fetched the changes.
+	unidentified
+	// silent: it has let an announcement pass without an answer.
+	silent
+	// neverReplies: it is before 2.2, and applies updates without an answer.
+	neverReplies
 )
 
 // serverEvent is what a nats-server does, or fails to do.
 type serverEvent int
 
 const (
-	replies       serverEvent = iota // it answers an announcement
-	repliesEarly                     // it does that before it has said what it is, and may still do so in time
-	identifies                       // it says what it is
-	identifiesOld                    // it says that it is older than 2.2
-	misses                           // it lets an announcement pass without an answer
+	// replies: it answers an announcement.
+	replies serverEvent = iota
+	// repliesEarly: it does that before it has said what it is, and still has time to say so.
+	repliesEarly
+	// identifies: it says what it is.
+	identifies
+	// identifiesOld: it says that it is before 2.2.
+	identifiesOld
+	// misses: it lets an announcement pass without an answer.
+	misses
 )
 
 // serverTable lists no event for neverReplies: only another process of that name can differ.

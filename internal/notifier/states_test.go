@@ -34,26 +34,28 @@ const (
 
 var (
 	stateNames = map[string]state{
-		"waiting": waiting, "toAnnounce": toAnnounce, "toAsk": toAsk, "inFlight": inFlight, "asking": asking, "done": done,
+		"waiting": waiting, "toAnnounce": toAnnounce, "toAsk": toAsk, "inFlight": inFlight,
+		"asking": asking, "done": done,
 	}
 	eventNames = map[string]event{
-		"committed": committed, "heard": heard, "serverReady": serverReady, "sent": sent, "retry": retry, "rest": rest,
-		"contradicted": contradicted, "finished": finished,
+		"committed": committed, "heard": heard, "serverReady": serverReady, "sent": sent,
+		"retry": retry, "rest": rest, "contradicted": contradicted, "finished": finished,
 	}
 	serverStateNames = map[string]serverState{
 		"responsive": responsive, "untested": untested, "unidentified": unidentified, "silent": silent,
 		"neverReplies": neverReplies,
 	}
 	serverEventNames = map[string]serverEvent{
-		"replies": replies, "repliesEarly": repliesEarly, "identifies": identifies, "identifiesOld": identifiesOld,
-		"misses": misses,
+		"replies": replies, "repliesEarly": repliesEarly, "identifies": identifies,
+		"identifiesOld": identifiesOld, "misses": misses,
 	}
 )
 
 // walk calls each with every state and event of a table, and what follows. listed is false for a
 // dash.
 func walk[S, E comparable](
-	t *testing.T, table string, states map[string]S, events map[string]E, each func(from S, e E, to S, listed bool),
+	t *testing.T, table string, states map[string]S, events map[string]E,
+	each func(from S, e E, to S, listed bool),
 ) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(table), "\n")
@@ -87,7 +89,8 @@ func newTestNotifier(t *testing.T) (n *Notifier, key string) {
 	t.Helper()
 	store := jwtstore.NewMemory(true)
 	key = "ACJOGTKFM5XINHKRZ6YRFRA2GAXYQCCHPGVKLC4RB2GSAMJLYBDHBEOS"
-	if _, err := store.Put(t.Context(), key, "test", []byte("jwt"), func(_, _ []byte) error { return nil }); err != nil {
+	allow := func(_, _ []byte) error { return nil }
+	if _, err := store.Put(t.Context(), key, "test", []byte("jwt"), allow); err != nil {
 		t.Fatal(err)
 	}
 	return New(Options{Outbox: store.Outbox(), Log: slog.New(slog.DiscardHandler)}), key
@@ -97,7 +100,7 @@ func newTestNotifier(t *testing.T) (n *Notifier, key string) {
 // announcement is in the queue exactly in a queued state, and in flight exactly in an active one.
 func TestEveryEventOfAnAnnouncement(t *testing.T) {
 	n, key := newTestNotifier(t)
-	walk(t, announcementTransitions, stateNames, eventNames, func(from state, e event, to state, listed bool) {
+	check := func(from state, e event, to state, listed bool) {
 		name := fmt.Sprintf("event %d in state %d", e, from)
 		p := newAnnouncements(n, newServers(n, time.Now()))
 		p.takeUp()
@@ -109,7 +112,8 @@ func TestEveryEventOfAnAnnouncement(t *testing.T) {
 		if a.state != to {
 			t.Errorf("%s leads to %d, not to %d", name, a.state, to)
 		}
-		if isQueued := a.index >= 0; isQueued != to.queued() || len(p.queue) > 1 || isQueued && p.queue[a.index] != a {
+		isQueued := a.index >= 0
+		if isQueued != to.queued() || len(p.queue) > 1 || isQueued && p.queue[a.index] != a {
 			t.Errorf("%s: at %d in %d queued", name, a.index, len(p.queue))
 		}
 		if to.queued() && listed != a.due.Equal(due) {
@@ -118,14 +122,16 @@ func TestEveryEventOfAnAnnouncement(t *testing.T) {
 		if isActive := p.active[key] == a; isActive != to.active() || len(p.active) > 1 {
 			t.Errorf("%s: in flight: %v", name, p.active)
 		}
-	})
+	}
+	walk(t, announcementTransitions, stateNames, eventNames, check)
 }
 
 // reach brings a new announcement into a state.
 func reach(t *testing.T, p *announcements, a *announcement, to state) {
 	t.Helper()
 	ways := map[state][]event{
-		waiting: {}, toAnnounce: {serverReady}, toAsk: {heard}, inFlight: {sent}, asking: {heard, sent}, done: {finished},
+		waiting: {}, toAnnounce: {serverReady}, toAsk: {heard}, inFlight: {sent},
+		asking: {heard, sent}, done: {finished},
 	}
 	for _, e := range ways[to] {
 		p.apply(a, e, time.Now())
@@ -184,7 +190,8 @@ func TestARoundOfPING(t *testing.T) {
 			if c.missing {
 				v.byName["away"] = &server{name: "away", answered: 6}
 			}
-			v.round = round{number: 7, phase: c.phase, sent: now.Add(-c.after), due: now.Add(pingInterval - c.after)}
+			sent := now.Add(-c.after)
+			v.round = round{number: 7, phase: c.phase, sent: sent, due: sent.Add(pingInterval)}
 			asks, ended := v.poll(now)
 			if v.round.phase != c.want || !slices.Equal(asks, c.asks) || ended != c.ended {
 				t.Errorf("phase %d, asks %q, ended: %v", v.round.phase, asks, ended)
