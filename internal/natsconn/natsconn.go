@@ -51,11 +51,15 @@ const (
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
 	l := link{Options: o, used: &tls.Config{}}
 	for ctx.Err() == nil {
-		began := time.Now()
-		wait := o.ReconnectWait
-		if l.session(ctx, use) {
+		began, wait := time.Now(), o.ReconnectWait
+		c, err := l.connect(ctx)
+		switch {
+		case err == nil:
+			l.session(ctx, c, use)
 			// After a long session the next attempt need not wait.
 			wait -= time.Since(began)
+		case ctx.Err() == nil:
+			l.failed(err)
 		}
 		pause(ctx, wait+jitter(o.ReconnectWait))
 	}
@@ -83,46 +87,43 @@ type link struct {
 	used   *tls.Config // of the last attempt
 }
 
-// session makes one attempt. If it connects, session runs use and returns true when the connection
-// has ended.
-func (l *link) session(ctx context.Context, use func(context.Context, *nats.Conn)) bool {
+// connect makes one attempt: first at the configured servers, then at those of the cluster.
+func (l *link) connect(ctx context.Context) (connection, error) {
 	l.Log.Info("connecting to NATS for notifications")
-	live, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s, err := l.dialAny(ctx, l.configured())
+	c, err := l.dialAny(ctx, l.configured())
 	if err != nil && len(l.others) > 0 && ctx.Err() == nil {
 		if other, otherErr := l.dialAny(ctx, l.others); otherErr == nil {
-			s, err = other, nil
+			return other, nil
 		}
 	}
-	if err != nil {
-		if ctx.Err() == nil {
-			l.failed(err)
-		}
-		return false
-	}
+	return c, err
+}
+
+// session runs use with a connection, and returns when the connection is closed.
+func (l *link) session(ctx context.Context, c connection, use func(context.Context, *nats.Conn)) {
 	if l.again {
 		l.Log.Warn("nats reconnected")
 	}
 	l.again, l.hinted = true, ""
 	l.Log.Info("connected to NATS for account and activation notifications")
+	live, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
 		select {
-		case <-s.ended:
+		case <-c.ended:
 			cancel()
 		case <-live.Done():
 		}
 	}()
-	use(live, s.nc)
-	l.others = s.at.discovered(s.nc.DiscoveredServers())
-	s.nc.Close()
-	<-s.ended
+	use(live, c.nc)
+	l.others = c.at.discovered(c.nc.DiscoveredServers())
+	c.nc.Close()
+	<-c.ended
 	if ctx.Err() != nil {
 		l.Log.Info("disconnected from NATS")
 	} else {
 		l.Log.Warn("nats disconnected")
 	}
-	return true
 }
 
 // connection is an established connection.
