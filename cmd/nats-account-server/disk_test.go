@@ -49,7 +49,7 @@ func TestAFullDiskHarmsNothing(t *testing.T) {
 // TestAFullStateDirectoryKeepsNobodyOut: a folder that is only read is served whatever is with the directory that remembers.
 func TestAFullStateDirectoryKeepsNobodyOut(t *testing.T) {
 	state := smallDisk(t, filepath.Join(t.TempDir(), "state"))
-	l := newLibrary(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
+	l := newReadOnlyEnv(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
 	a := jwttest.NewAccount(t)
 	first, second := jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-time.Minute)), l.op.Account(t, a)
 	l.put(a.ID+".jwt", first)
@@ -73,7 +73,7 @@ func TestAFullStateDirectoryKeepsNobodyOut(t *testing.T) {
 // TestWhatCannotBeTakenOutNowIsTakenOutLater.
 func TestWhatCannotBeTakenOutNowIsTakenOutLater(t *testing.T) {
 	state := smallDisk(t, filepath.Join(t.TempDir(), "state"))
-	l := newLibrary(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
+	l := newReadOnlyEnv(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	token := l.op.Account(t, a)
 	l.put(a.ID+".jwt", token)

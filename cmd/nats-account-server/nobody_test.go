@@ -21,9 +21,9 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-const nobody = 65534
+const nobody = 65534 // the uid and gid of the user without privileges
 
-// asNobody makes the environment nobody's and lets nobody get at the program.
+// asNobody gives the environment to the user nobody, and lets that user run the program.
 func (s *testEnv) asNobody(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -40,7 +40,7 @@ func (s *testEnv) asNobody(t *testing.T) {
 	}
 }
 
-// startNobody runs the program as nobody, without a home.
+// startNobody runs the program as the user nobody, without a home directory.
 func (s *testEnv) startNobody(t *testing.T) (*process, string) {
 	t.Helper()
 	c := exec.Command(binary, "-c", s.conf)
@@ -59,17 +59,18 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// trouble is something that happens to the store's directory while the program runs. It does not touch the JWTs.
-type trouble struct {
+// dirFault is something that happens to the store's directory while the program runs. The JWTs stay as
+// they are.
+type dirFault struct {
 	name   string
 	mount  string // options of a tmpfs that the store is on; "": none
 	begin  func(t *testing.T, dir, shard string)
 	end    func(t *testing.T, dir, shard string)
-	reason string // what a push is told
+	reason string // of the system, in the answer to a push
 }
 
-// chmod takes permissions of directories away, of the store's own or of some in it.
-func chmod(name string, mode os.FileMode, which ...string) trouble {
+// chmod takes permissions away, of the store's directory or of directories in it.
+func chmod(name string, mode os.FileMode, which ...string) dirFault {
 	set := func(mode os.FileMode) func(t *testing.T, dir, shard string) {
 		return func(t *testing.T, dir, shard string) {
 			for _, path := range which {
@@ -77,10 +78,10 @@ func chmod(name string, mode os.FileMode, which ...string) trouble {
 			}
 		}
 	}
-	return trouble{name: name, begin: set(mode), end: set(0o700), reason: "permission denied"}
+	return dirFault{name: name, begin: set(mode), end: set(0o700), reason: "permission denied"}
 }
 
-var troubles = []trouble{
+var dirFaults = []dirFault{
 	chmod("the directory can't be written to", 0o500, ".", ".journal", "SHARD"),
 	chmod("the directory can't be used at all", 0, "."),
 	chmod("the shard can't be written to", 0o500, "SHARD"),
@@ -113,26 +114,32 @@ var troubles = []trouble{
 	},
 	{
 		name:   "the directory is somewhere else",
-		begin:  func(t *testing.T, dir, _ string) { must(t, os.Rename(dir, dir+".else"), os.WriteFile(dir, nil, 0o600)) },
-		end:    func(t *testing.T, dir, _ string) { must(t, os.Remove(dir), os.Rename(dir+".else", dir)) },
+		begin:  func(t *testing.T, dir, _ string) { replaceByFile(t, dir) },
+		end:    func(t *testing.T, dir, _ string) { putBack(t, dir) },
 		reason: "not a directory",
 	},
 	{
-		name: "a file is where the shard should be",
-		begin: func(t *testing.T, dir, shard string) {
-			path := filepath.Join(dir, shard)
-			must(t, os.Rename(path, path+".else"), os.WriteFile(path, nil, 0o600))
-		},
-		end: func(t *testing.T, dir, shard string) {
-			path := filepath.Join(dir, shard)
-			must(t, os.Remove(path), os.Rename(path+".else", path))
-		},
+		name:   "a file is where the shard should be",
+		begin:  func(t *testing.T, dir, shard string) { replaceByFile(t, filepath.Join(dir, shard)) },
+		end:    func(t *testing.T, dir, shard string) { putBack(t, filepath.Join(dir, shard)) },
 		reason: "not a directory",
 	},
 }
 
-// readOnly puts a read-only view of a directory over it. A disk with a file open for writing, such as the journal,
-// can't be remounted.
+// replaceByFile moves a directory away and makes a file under its name.
+func replaceByFile(t *testing.T, dir string) {
+	t.Helper()
+	must(t, os.Rename(dir, dir+".else"), os.WriteFile(dir, nil, 0o600))
+}
+
+// putBack undoes replaceByFile.
+func putBack(t *testing.T, dir string) {
+	t.Helper()
+	must(t, os.Remove(dir), os.Rename(dir+".else", dir))
+}
+
+// readOnly mounts a read-only view of a directory over it. A disk with a file that is open for
+// writing, such as the journal, can't be remounted.
 func readOnly(t *testing.T, dir string) {
 	t.Helper()
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
@@ -142,23 +149,24 @@ func readOnly(t *testing.T, dir string) {
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 }
 
-// TestTroubleWithTheDirectory runs the program as nobody and lets each trouble come and go, twice: once the program is
-// killed while it lasts, once it goes on. What was acknowledged is served or said to be unreadable, is there
-// afterwards, and each push gives the system's reason.
-func TestTroubleWithTheDirectory(t *testing.T) {
-	for _, tr := range troubles {
-		t.Run(tr.name, func(t *testing.T) {
+// TestFaultsOfTheDirectory lets each fault come and go, twice: once the program is killed while the
+// fault lasts, once it goes on. An acknowledged JWT is served or reported to be unreadable, and is
+// there afterwards. Each push is answered with the system's reason.
+func TestFaultsOfTheDirectory(t *testing.T) {
+	for _, f := range dirFaults {
+		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			s := newEnv(t, "", "")
 			dir := filepath.Join(s.dir, "store")
 			must(t, os.Mkdir(dir, 0o700))
 			s.asNobody(t)
-			if tr.mount != "" {
-				mountStore(t, dir, tr.mount)
+			if f.mount != "" {
+				mountStore(t, dir, f.mount)
 			}
 			a := jwttest.NewAccount(t)
 			for round, die := range []bool{true, false} {
-				s.suffer(t, tr, dir, a, time.Now().Add(time.Duration(round-10)*time.Minute), die)
+				at := time.Now().Add(time.Duration(round-10) * time.Minute)
+				s.testFault(t, f, dir, a, at, die)
 			}
 		})
 	}
@@ -166,18 +174,22 @@ func TestTroubleWithTheDirectory(t *testing.T) {
 
 func mountStore(t *testing.T, dir, options string) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("%s,uid=%d,gid=%d,mode=700", options, nobody, nobody)); err != nil {
+	options = fmt.Sprintf("%s,uid=%d,gid=%d,mode=700", options, nobody, nobody)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
 		jwttest.Lacks(t, "mount", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
-func (s *testEnv) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Account, at time.Time, die bool) {
+// testFault pushes JWTs of an account from the time at on, before, during and after a fault. die
+// kills the program during the fault.
+func (s *testEnv) testFault(t *testing.T, f dirFault, dir string, a *jwttest.Account, at time.Time, die bool) {
 	p, url := s.startNobody(t)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	path := url + "/jwt/v1/accounts/" + a.ID
-	first, second := string(jwttest.Sign(t, s.op.Signing, a, at)), jwttest.Sign(t, s.op.Signing, a, at.Add(time.Second))
+	first := string(jwttest.Sign(t, s.op.Signing, a, at))
+	second := jwttest.Sign(t, s.op.Signing, a, at.Add(time.Second))
 	if status, body := post(client, path, []byte(first)); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
@@ -185,19 +197,22 @@ func (s *testEnv) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Accoun
 		stored, err := os.ReadFile(filepath.Join(dir, a.ID[54:], a.ID+".jwt"))
 		return err == nil && string(stored) == first
 	})
-	late := jwttest.NewAccount(t) // acknowledged, and its file not written when the trouble begins
+	late := jwttest.NewAccount(t) // acknowledged, and its file is not written when the fault begins
 	latePath, lateToken := url+"/jwt/v1/accounts/"+late.ID, s.op.Account(t, late)
 	if status, body := post(client, latePath, lateToken); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
-	tr.begin(t, dir, a.ID[54:])
+	f.begin(t, dir, a.ID[54:])
 	for range 20 {
-		if status, body := post(client, path, second); status != http.StatusInternalServerError || body != "error saving JWT: "+tr.reason+"\n" {
+		status, body := post(client, path, second)
+		if status != http.StatusInternalServerError || body != "error saving JWT: "+f.reason+"\n" {
 			t.Fatalf("a push: %d %.80q", status, body)
 		}
 		for _, query := range []string{"", "?text=true"} {
 			status, body := ask(client, path+query)
-			if (status != http.StatusOK || body != first) && status != http.StatusServiceUnavailable && status != http.StatusInternalServerError {
+			served := status == http.StatusOK && body == first
+			unreadable := status == http.StatusServiceUnavailable || status == http.StatusInternalServerError
+			if !served && !unreadable {
 				t.Fatalf("what was stored: %d %.80q", status, body)
 			}
 		}
@@ -208,7 +223,7 @@ func (s *testEnv) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Accoun
 	if die {
 		p.kill()
 	}
-	tr.end(t, dir, a.ID[54:])
+	f.end(t, dir, a.ID[54:])
 	if die {
 		p, url = s.startNobody(t)
 		path, latePath = url+"/jwt/v1/accounts/"+a.ID, url+"/jwt/v1/accounts/"+late.ID
@@ -226,19 +241,21 @@ func (s *testEnv) suffer(t *testing.T, tr trouble, dir string, a *jwttest.Accoun
 	}
 	p.term()
 	for id, want := range map[string]string{a.ID: string(second), late.ID: string(lateToken)} {
-		if stored, err := os.ReadFile(filepath.Join(dir, id[54:], id+".jwt")); err != nil || string(stored) != want {
+		stored, err := os.ReadFile(filepath.Join(dir, id[54:], id+".jwt"))
+		if err != nil || string(stored) != want {
 			t.Errorf("on disk: %.80q, %v", stored, err)
 		}
 	}
 }
 
-// TestWhatIsAcknowledgedOutlivesTheDirectory removes the directory between an acknowledgement and the file.
+// TestWhatIsAcknowledgedOutlivesTheDirectory removes the directory between an acknowledgement and
+// the file.
 func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
 	s := newEnv(t, "", "")
 	s.asNobody(t)
 	p, url := s.startNobody(t)
 	dir := filepath.Join(s.dir, "store")
-	for range 20 { // until we are faster than the file
+	for range 20 { // until the directory is gone before the file is written
 		a := jwttest.NewAccount(t)
 		path, token := url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)
 		if status, body := post(http.DefaultClient, path, token); status != http.StatusOK {
@@ -255,17 +272,18 @@ func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
 		})
 		p.kill()
 		p, url = s.startNobody(t)
-		if status, body := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+		status, body := get(t, url+"/jwt/v1/accounts/"+a.ID)
+		if status != http.StatusOK || body != string(token) {
 			t.Errorf("afterwards: %d %.80q", status, body)
 		}
 		p.term()
 		return
 	}
-	t.Error("no file was late")
+	t.Error("each file was written before its directory was removed")
 }
 
-// TestAnotherDirectoryTakesItsPlace swaps the store for an empty one and back. What was acknowledged is in the
-// directory that was there then, or in a later one.
+// TestAnotherDirectoryTakesItsPlace exchanges the store for an empty one and back. An acknowledged
+// JWT is in the directory that was there at that time, or in a later one.
 func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
 	s := newEnv(t, "", "")
 	p, url := s.start(t)
@@ -275,7 +293,8 @@ func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
 		t.Helper()
 		a := jwttest.NewAccount(t)
 		token := s.op.Account(t, a)
-		if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+		status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token)
+		if status != http.StatusOK {
 			t.Errorf("%d %s", status, body)
 		}
 		files[filepath.Join(a.ID[54:], a.ID+".jwt")] = string(token)
@@ -297,14 +316,14 @@ func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
 	}
 }
 
-// TestNothingButTheStoreIsWritable runs the program as nobody where the whole file system is read-only but for the
-// store, without a home and without a place for temporary files.
+// TestNothingButTheStoreIsWritable runs the program where the whole file system is read-only except
+// for the store, without a home directory and without a directory for temporary files.
 func TestNothingButTheStoreIsWritable(t *testing.T) {
 	s := newEnv(t, "", "")
 	store := filepath.Join(s.dir, "store")
 	must(t, os.Mkdir(store, 0o700))
 	s.asNobody(t)
-	world := `
+	script := `
 		mount --make-rprivate / || exit 77
 		mount --bind "$1" "$1" || exit 77
 		mount -o remount,bind,ro / || exit 77
@@ -317,7 +336,7 @@ func TestNothingButTheStoreIsWritable(t *testing.T) {
 		done
 		exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all "$@"`
 	run := func() (*process, string) {
-		c := exec.Command("unshare", "-m", "sh", "-c", world, "sh", store, binary, "-c", s.conf)
+		c := exec.Command("unshare", "-m", "sh", "-c", script, "sh", store, binary, "-c", s.conf)
 		c.Dir = s.dir
 		c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 		p := launch(t, c)
@@ -331,7 +350,8 @@ func TestNothingButTheStoreIsWritable(t *testing.T) {
 		})
 		select {
 		case <-p.end:
-			if code := p.cmd.ProcessState.ExitCode(); code == 77 || code == 127 || strings.Contains(p.log.String(), "unshare failed") {
+			code := p.cmd.ProcessState.ExitCode()
+			if code == 77 || code == 127 || strings.Contains(p.log.String(), "unshare failed") {
 				jwttest.Lacks(t, "namespaces", p.log)
 			}
 		default:
@@ -349,30 +369,39 @@ func TestNothingButTheStoreIsWritable(t *testing.T) {
 	p.wantOnce()
 	p.term()
 	p, url = run()
-	if status, body := get(t, url+path[strings.Index(path, "/jwt/"):]); status != http.StatusOK || body != token {
+	status, body := get(t, url+path[strings.Index(path, "/jwt/"):])
+	if status != http.StatusOK || body != token {
 		t.Errorf("after a restart: %d %.80q", status, body)
 	}
 	p.term()
 }
 
-// TestAFolderThatCannotBeReadTakesNothingOut: nobody knows what is in it.
+// What is in a directory that can't be read is not known, so nothing is removed.
 func TestAFolderThatCannotBeReadTakesNothingOut(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, "readonly: true, dir: ", "")
+	e := newReadOnlyEnv(t, "readonly: true, dir: ", "")
 	a := jwttest.NewAccount(t)
-	token := l.op.Account(t, a)
-	l.put(a.ID[54:]+"/"+a.ID+".jwt", token)
-	l.asNobody(t)
-	must(t, os.Chmod(filepath.Dir(l.jwts), 0o711), os.Chmod(l.jwts, 0o755), os.Chmod(filepath.Join(l.jwts, a.ID[54:]), 0o755),
-		os.Chmod(filepath.Join(l.jwts, a.ID[54:], a.ID+".jwt"), 0o644), os.Chmod(filepath.Dir(filepath.Dir(l.jwts)), 0o711))
-	p, url := l.startNobody(t)
-	l.serves(url, a.ID, token)
-	must(t, os.Chmod(l.jwts, 0o744)) // it can be listed, and what is in it can't be reached
+	token := e.op.Account(t, a)
+	e.put(a.ID[54:]+"/"+a.ID+".jwt", token)
+	e.asNobody(t)
+	parent, shard := filepath.Dir(e.jwts), filepath.Join(e.jwts, a.ID[54:])
+	for path, mode := range map[string]os.FileMode{
+		filepath.Dir(parent):              0o711,
+		parent:                            0o711,
+		e.jwts:                            0o755,
+		shard:                             0o755,
+		filepath.Join(shard, a.ID+".jwt"): 0o644,
+	} {
+		must(t, os.Chmod(path, mode))
+	}
+	p, url := e.startNobody(t)
+	e.serves(url, a.ID, token)
+	must(t, os.Chmod(e.jwts, 0o744)) // its names can be listed, but its files can't be opened
 	p.wait("permission denied")
-	must(t, os.WriteFile(filepath.Join(l.jwts, "news"), nil, 0o644)) // has it looked at once more
+	must(t, os.WriteFile(filepath.Join(e.jwts, "news"), nil, 0o644)) // the directory is looked at again
 	time.Sleep(500 * time.Millisecond)
-	l.serves(url, a.ID, token)
-	must(t, os.Chmod(l.jwts, 0o755))
+	e.serves(url, a.ID, token)
+	must(t, os.Chmod(e.jwts, 0o755))
 	p.term()
 	if strings.Contains(p.log.String(), "its file is gone") {
 		t.Errorf("it says\n%s", p.log)

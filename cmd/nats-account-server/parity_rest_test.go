@@ -126,7 +126,7 @@ func (k *parityEnv) writes(extra string, path func(key string) string) func(*tes
 
 func (k *parityEnv) readOnlyActivations() func(*testing.T) {
 	return func(t *testing.T) {
-		l := newLibrary(t, "readonly: true, dir: ", "")
+		l := newReadOnlyEnv(t, "readonly: true, dir: ", "")
 		a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 		token := activationOf(t, a, b)
 		hash := hashOf(t, token)

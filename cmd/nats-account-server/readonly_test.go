@@ -11,251 +11,281 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
 
-// library is a directory of JWTs that the test writes and the program only reads.
-type library struct {
+// readOnlyEnv is a directory of JWTs that the test writes and the program only reads.
+type readOnlyEnv struct {
 	*testEnv
 	t    *testing.T
 	jwts string // the directory
 	port int    // of NATS
 
-	mu   sync.Mutex
-	said map[string]int // announcements by account
+	mu            sync.Mutex
+	announcements map[string]int // by account
 }
 
-func newLibrary(t *testing.T, shape, extra string) *library {
-	l := &library{t: t, jwts: filepath.Join(t.TempDir(), "OP"), port: freePort(t), said: map[string]int{}}
-	l.testEnv = newEnv(t, "", "")
-	l.conf = conf(t, l.dir, `
+// newReadOnlyEnv makes the configuration of a program that serves a directory. shape is the key
+// that names the directory, extra what follows its path.
+func newReadOnlyEnv(t *testing.T, shape, extra string) *readOnlyEnv {
+	e := &readOnlyEnv{
+		t:             t,
+		jwts:          filepath.Join(t.TempDir(), "OP"),
+		port:          freePort(t),
+		announcements: map[string]int{},
+	}
+	e.testEnv = newEnv(t, "", "")
+	e.conf = conf(t, e.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: 0 }
 		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100 }
-		store { %s%q %s }`, l.port, shape, l.jwts, extra)
-	if err := os.MkdirAll(l.jwts, 0o700); err != nil {
+		store { %s%q %s }`, e.port, shape, e.jwts, extra)
+	if err := os.MkdirAll(e.jwts, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return l
+	return e
 }
 
-// put replaces a file at once; rewrite truncates it and writes it in two halves.
-func (l *library) put(path string, token []byte) {
-	l.t.Helper()
-	path = filepath.Join(l.jwts, path)
+// put replaces a file at once.
+func (e *readOnlyEnv) put(path string, token []byte) {
+	e.t.Helper()
+	path = filepath.Join(e.jwts, path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		l.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	if err := os.WriteFile(path+".tmp", token, 0o600); err != nil {
-		l.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	if err := os.Rename(path+".tmp", path); err != nil {
-		l.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 }
 
-func (l *library) rewrite(path string, token []byte) {
-	l.t.Helper()
-	f, err := os.OpenFile(filepath.Join(l.jwts, path), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// rewrite truncates a file and writes it in two halves.
+func (e *readOnlyEnv) rewrite(path string, token []byte) {
+	e.t.Helper()
+	f, err := os.OpenFile(filepath.Join(e.jwts, path), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		l.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	defer f.Close()
 	half := len(token) / 2
 	for _, part := range [][]byte{token[:half], token[half:]} {
-		time.Sleep(20 * time.Millisecond) // somebody looks at it in between
+		time.Sleep(20 * time.Millisecond) // the program reads it in between
 		if _, err := f.Write(part); err != nil {
-			l.t.Fatal(err)
+			e.t.Fatal(err)
 		}
 	}
 }
 
-// listen counts what is announced from now on.
-func (l *library) listen(n interface{ ClientURL() string }) {
-	l.t.Helper()
-	creds, _ := l.op.System.User(l.t)
-	nc := natstest.Connect(l.t, n.ClientURL(), creds)
+// startNATS starts a nats-server that takes updates of these accounts, and listens.
+func (e *readOnlyEnv) startNATS(all ...*jwttest.Account) *server.Server {
+	e.t.Helper()
+	listen := fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", e.port)
+	n := natstest.Start(e.t, natstest.MemoryConf(e.t, e.op, listen, all...))
+	e.listen(n)
+	return n
+}
+
+// connect connects a user of each account, so that the nats-server runs the account.
+func (e *readOnlyEnv) connect(n *server.Server, all ...*jwttest.Account) {
+	e.t.Helper()
+	for _, a := range all {
+		user, _ := a.User(e.t)
+		natstest.Connect(e.t, n.ClientURL(), user)
+	}
+}
+
+// refusesPosts wants a POST of an account to be answered with 405.
+func (e *readOnlyEnv) refusesPosts(url, key string, token []byte) {
+	e.t.Helper()
+	status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+key, token)
+	if status != http.StatusMethodNotAllowed {
+		e.t.Errorf("a POST: %d", status)
+	}
+}
+
+// listen counts the announcements of each account from now on.
+func (e *readOnlyEnv) listen(n interface{ ClientURL() string }) {
+	e.t.Helper()
+	creds, _ := e.op.System.User(e.t)
+	nc := natstest.Connect(e.t, n.ClientURL(), creds)
 	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(m *nats.Msg) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.said[strings.Split(m.Subject, ".")[2]]++
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.announcements[strings.Split(m.Subject, ".")[2]]++
 	}); err != nil {
-		l.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	if err := nc.Flush(); err != nil {
-		l.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 }
 
-func (l *library) announced(key string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.said[key]
+func (e *readOnlyEnv) announced(key string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.announcements[key]
 }
 
-func (l *library) serves(url, key string, token []byte) {
-	l.t.Helper()
-	natstest.Eventually(l.t, "the file is served", func() bool {
-		status, body := get(l.t, url+"/jwt/v1/accounts/"+key)
-		return token == nil && status == http.StatusNotFound || token != nil && body == string(token)
+// serves waits until this JWT is served for an account; nil means none.
+func (e *readOnlyEnv) serves(url, key string, token []byte) {
+	e.t.Helper()
+	natstest.Eventually(e.t, "the file is served", func() bool {
+		status, body := get(e.t, url+"/jwt/v1/accounts/"+key)
+		if token == nil {
+			return status == http.StatusNotFound
+		}
+		return body == string(token)
 	})
 }
 
-// It serves and announces what somebody else writes there, however that is done.
+// What another program writes to the directory is served and announced, in whatever way it is
+// written.
 func TestAReadOnlyDirectory(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, "readonly: true, dir: ", "")
+	e := newReadOnlyEnv(t, "readonly: true, dir: ", "")
 	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	sign := func(a *jwttest.Account, ago time.Duration) []byte {
-		return jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-ago))
+		return jwttest.Sign(t, e.op.Signing, a, time.Now().Add(-ago))
 	}
 	first, second := sign(a, time.Hour), sign(b, time.Hour)
-	l.put(a.ID+".jwt", first)
-	l.put(b.ID[54:]+"/"+b.ID+".jwt", second)
-	l.put("OP.jwt", []byte(l.op.Token(t)))
-	n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", l.port), a, b, c))
-	for _, a := range []*jwttest.Account{a, b, c} {
-		user, _ := a.User(t)
-		natstest.Connect(t, n.ClientURL(), user)
-	}
-	l.listen(n)
-	p, url := l.start(t)
-	l.serves(url, a.ID, first)
-	l.serves(url, b.ID, second)
+	e.put(a.ID+".jwt", first)
+	e.put(b.ID[54:]+"/"+b.ID+".jwt", second)
+	e.put("OP.jwt", []byte(e.op.Token(t)))
+	n := e.startNATS(a, b, c)
+	e.connect(n, a, b, c)
+	p, url := e.start(t)
+	e.serves(url, a.ID, first)
+	e.serves(url, b.ID, second)
 	p.wait("connected to NATS for JWT syncing")
 	settled := func(key string, want int) {
 		t.Helper()
-		natstest.Eventually(t, "it is announced", func() bool { return l.announced(key) >= want })
+		natstest.Eventually(t, "it is announced", func() bool { return e.announced(key) >= want })
 		time.Sleep(500 * time.Millisecond) // more would come now
-		if got := l.announced(key); got != want {
+		if got := e.announced(key); got != want {
 			t.Errorf("%s is announced %d times, not %d", key[:12], got, want)
 		}
 	}
-	settled(a.ID, 1) // nobody remembers whether it was
+	settled(a.ID, 1) // it is not stored whether it was
 	newer := sign(a, time.Minute)
-	l.put(a.ID+".jwt", newer)
-	l.serves(url, a.ID, newer)
+	e.put(a.ID+".jwt", newer)
+	e.serves(url, a.ID, newer)
 	settled(a.ID, 2)
 	half := sign(b, time.Minute)
-	l.rewrite(b.ID[54:]+"/"+b.ID+".jwt", half)
-	l.serves(url, b.ID, half)
+	e.rewrite(b.ID[54:]+"/"+b.ID+".jwt", half)
+	e.serves(url, b.ID, half)
 	settled(b.ID, 2)
-	l.put(b.ID[54:]+"/"+b.ID+".jwt", half) // the same once more
+	e.put(b.ID[54:]+"/"+b.ID+".jwt", half) // the same once more
 	created := sign(c, time.Minute)
-	l.put(c.ID[54:]+"/"+c.ID+".jwt", created) // a new shard
-	l.serves(url, c.ID, created)
+	e.put(c.ID[54:]+"/"+c.ID+".jwt", created) // a new shard
+	e.serves(url, c.ID, created)
 	settled(c.ID, 1)
 	settled(b.ID, 2)
 
 	// The whole directory is replaced by another one.
 	newest := sign(c, 0)
-	next := l.jwts + ".next"
+	next := e.jwts + ".next"
 	if err := os.MkdirAll(next, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	jwttest.File(t, next, a.ID+".jwt", newer)
 	jwttest.File(t, next, c.ID+".jwt", newest)
-	if err := os.Rename(l.jwts, l.jwts+".old"); err != nil {
+	if err := os.Rename(e.jwts, e.jwts+".old"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(next, l.jwts); err != nil {
+	if err := os.Rename(next, e.jwts); err != nil {
 		t.Fatal(err)
 	}
-	l.serves(url, c.ID, newest)
-	l.serves(url, b.ID, nil) // its file is gone
+	e.serves(url, c.ID, newest)
+	e.serves(url, b.ID, nil) // its file is gone
 	settled(c.ID, 2)
-	l.put(b.ID+".jwt", half) // and is back
-	l.serves(url, b.ID, half)
+	e.put(b.ID+".jwt", half) // and is back
+	e.serves(url, b.ID, half)
 
-	for _, path := range []string{b.ID, l.op.System.ID} {
-		if status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+path, sign(b, 0)); status != http.StatusMethodNotAllowed {
-			t.Errorf("a POST: %d", status)
-		}
+	for _, key := range []string{b.ID, e.op.System.ID} {
+		e.refusesPosts(url, key, sign(b, 0))
 	}
-	creds, _ := l.op.System.User(t)
+	creds, _ := e.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
-	if got := ours(t, nc, "$SYS.REQ.CLAIMS.UPDATE", sign(a, 0)); got.Error == nil || !strings.Contains(got.Error.Description, "read-only") {
+	got := ours(t, nc, "$SYS.REQ.CLAIMS.UPDATE", sign(a, 0))
+	if got.Error == nil || !strings.Contains(got.Error.Description, "read-only") {
 		t.Errorf("an update over NATS: %s", got.Data)
 	}
-	l.put(a.ID+".jwt", []byte("no JWT"))
+	e.put(a.ID+".jwt", []byte("no JWT"))
 	p.wait(a.ID + ".jwt is not served - bad JWT in request")
-	l.serves(url, a.ID, newer)
-	if found, _ := filepath.Glob(filepath.Join(l.jwts, ".*")); len(found) > 0 {
+	e.serves(url, a.ID, newer)
+	if found, _ := filepath.Glob(filepath.Join(e.jwts, ".*")); len(found) > 0 {
 		t.Errorf("it wrote %q", found)
 	}
 	p.term()
 }
 
-// TestAStateDirectory remembers what was announced, and what was taken out.
+// A state directory remembers what was announced, and what was removed.
 func TestAStateDirectory(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
-	l := newLibrary(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
+	e := newReadOnlyEnv(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	l.put(a.ID+".jwt", l.op.Account(t, a))
-	l.put(b.ID+".jwt", l.op.Account(t, b))
-	n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", l.port), a, b))
-	l.listen(n)
-	for _, a := range []*jwttest.Account{a, b} {
-		user, _ := a.User(t)
-		natstest.Connect(t, n.ClientURL(), user)
-	}
+	e.put(a.ID+".jwt", e.op.Account(t, a))
+	e.put(b.ID+".jwt", e.op.Account(t, b))
+	e.connect(e.startNATS(a, b), a, b)
 	for round := range 2 {
-		p, url := l.start(t)
+		p, url := e.start(t)
 		p.wait("connected to NATS for JWT syncing")
 
-		natstest.Eventually(t, "both are announced", func() bool { return l.announced(a.ID) == 1 && (l.announced(b.ID) == 1) })
+		natstest.Eventually(t, "both are announced",
+			func() bool { return e.announced(a.ID) == 1 && e.announced(b.ID) == 1 })
 		if round == 1 {
-			l.serves(url, b.ID, nil)
+			e.serves(url, b.ID, nil)
 		}
 		p.term()
-		if err := os.Remove(filepath.Join(l.jwts, b.ID+".jwt")); round == 0 && err != nil {
+		if err := os.Remove(filepath.Join(e.jwts, b.ID+".jwt")); round == 0 && err != nil {
 			t.Fatal(err)
 		}
 	}
-	if l.announced(a.ID) != 1 {
-		t.Errorf("announced %d times", l.announced(a.ID))
+	if e.announced(a.ID) != 1 {
+		t.Errorf("announced %d times", e.announced(a.ID))
 	}
 }
 
-// It is served as nsc writes it; one broken file harms only itself.
+// The directory is served as nsc writes it. One broken file harms only itself.
 func TestTheFolderOfNSC(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, "nsc: ", "")
-	l.put(".nsc", []byte("{}"))
+	e := newReadOnlyEnv(t, "nsc: ", "")
+	e.put(".nsc", []byte("{}"))
 	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
-	first := jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-time.Hour))
-	l.put("accounts/A/A.jwt", first)
-	l.put("accounts/B/B.jwt", []byte("junk"))
-	p, url := l.start(t)
+	first := jwttest.Sign(t, e.op.Signing, a, time.Now().Add(-time.Hour))
+	e.put("accounts/A/A.jwt", first)
+	e.put("accounts/B/B.jwt", []byte("junk"))
+	p, url := e.start(t)
 	wantSaid(t, p.log.String(), "accounts/B/B.jwt is not served")
-	l.serves(url, a.ID, first)
-	newer := jwttest.Sign(t, l.op.Signing, a, time.Now())
-	l.rewrite("accounts/A/A.jwt", newer)
-	l.serves(url, a.ID, newer)
-	if err := os.Mkdir(filepath.Join(l.jwts, "accounts/C"), 0o700); err != nil { // nsc makes the folder first
+	e.serves(url, a.ID, first)
+	newer := jwttest.Sign(t, e.op.Signing, a, time.Now())
+	e.rewrite("accounts/A/A.jwt", newer)
+	e.serves(url, a.ID, newer)
+	if err := os.Mkdir(filepath.Join(e.jwts, "accounts/C"), 0o700); err != nil { // nsc makes the folder first
 		t.Fatal(err)
 	}
-	created := l.op.Account(t, c)
-	l.rewrite("accounts/C/C.jwt", created)
-	l.serves(url, c.ID, created)
-	mended := l.op.Account(t, b)
-	l.rewrite("accounts/B/B.jwt", mended)
-	l.serves(url, b.ID, mended)
-	if status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, newer); status != http.StatusMethodNotAllowed {
-		t.Errorf("a POST: %d", status)
-	}
+	created := e.op.Account(t, c)
+	e.rewrite("accounts/C/C.jwt", created)
+	e.serves(url, c.ID, created)
+	mended := e.op.Account(t, b)
+	e.rewrite("accounts/B/B.jwt", mended)
+	e.serves(url, b.ID, mended)
+	e.refusesPosts(url, a.ID, newer)
 	p.term()
 
 	// With the flag the operator is found in it.
-	l.put("OP.jwt", []byte(l.op.Token(t)))
-	p = start(t, l.dir, nil, "-nsc", l.jwts, "-hp", "127.0.0.1:0")
+	e.put("OP.jwt", []byte(e.op.Token(t)))
+	p = start(t, e.dir, nil, "-nsc", e.jwts, "-hp", "127.0.0.1:0")
 	url = p.url()
-	l.serves(url, a.ID, newer)
-	if _, body := get(t, url+"/jwt/v1/operator"); body != l.op.Token(t) {
+	e.serves(url, a.ID, newer)
+	if _, body := get(t, url+"/jwt/v1/operator"); body != e.op.Token(t) {
 		t.Errorf("the operator is %q", body)
 	}
 	p.term()
@@ -263,116 +293,119 @@ func TestTheFolderOfNSC(t *testing.T) {
 		"/nope":     `"/nope" is not a valid configuration directory`,
 		t.TempDir(): "is not a valid configuration directory",
 	} {
-		p = start(t, l.dir, nil, "-nsc", dir, "-operator", filepath.Join(l.dir, "op.jwt"), "-hp", "127.0.0.1:0")
+		operator := filepath.Join(e.dir, "op.jwt")
+		p = start(t, e.dir, nil, "-nsc", dir, "-operator", operator, "-hp", "127.0.0.1:0")
 		if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), want) {
 			t.Errorf("%s: exit code %d\n%s", dir, code, p.log)
 		}
 	}
 }
 
-// TestTheFolderOfNSCChanges: accounts are renamed, deleted and made anew under the old name; and what is broken while the program is
-// away is not gone.
+// Accounts are renamed, deleted and made anew under the old name. What breaks while the program is
+// down is not gone.
 func TestTheFolderOfNSCChanges(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, "nsc: ", fmt.Sprintf(", statedir: %q", t.TempDir()))
-	l.put(".nsc", []byte("{}"))
+	e := newReadOnlyEnv(t, "nsc: ", fmt.Sprintf(", statedir: %q", t.TempDir()))
+	e.put(".nsc", []byte("{}"))
 	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	tokens := map[*jwttest.Account][]byte{}
 	for _, acc := range []*jwttest.Account{a, b, c} {
-		tokens[acc] = l.op.Account(t, acc)
+		tokens[acc] = e.op.Account(t, acc)
 	}
-	l.put("accounts/A/A.jwt", tokens[a])
-	n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\nserver_name: n1\n", l.port), a, b, c))
-	l.listen(n)
-	p, url := l.start(t)
-	l.serves(url, a.ID, tokens[a])
-	l.put("accounts/A/A.jwt", tokens[b]) // A was deleted, and another A was made
-	l.serves(url, b.ID, tokens[b])
-	l.serves(url, a.ID, nil)
-	l.put("accounts/Ç é/Ç é.jwt", tokens[c])
-	l.serves(url, c.ID, tokens[c])
-	natstest.Eventually(t, "b and c are announced", func() bool { return l.announced(b.ID) > 0 && l.announced(c.ID) > 0 })
-	if err := os.Rename(filepath.Join(l.jwts, "accounts/Ç é"), filepath.Join(l.jwts, "accounts/C")); err != nil {
-		t.Fatal(err)
+	e.put("accounts/A/A.jwt", tokens[a])
+	e.startNATS(a, b, c)
+	p, url := e.start(t)
+	e.serves(url, a.ID, tokens[a])
+	e.put("accounts/A/A.jwt", tokens[b]) // A was deleted, and another A was made
+	e.serves(url, b.ID, tokens[b])
+	e.serves(url, a.ID, nil)
+	e.put("accounts/Ç é/Ç é.jwt", tokens[c])
+	e.serves(url, c.ID, tokens[c])
+	natstest.Eventually(t, "b and c are announced",
+		func() bool { return e.announced(b.ID) > 0 && e.announced(c.ID) > 0 })
+	for _, rename := range [][2]string{{"Ç é", "C"}, {"C/Ç é.jwt", "C/C.jwt"}} {
+		from, to := filepath.Join(e.jwts, "accounts", rename[0]), filepath.Join(e.jwts, "accounts", rename[1])
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.Rename(filepath.Join(l.jwts, "accounts/C/Ç é.jwt"), filepath.Join(l.jwts, "accounts/C/C.jwt")); err != nil {
-		t.Fatal(err)
-	}
-	l.rewrite("accounts/A/A.jwt", []byte("junk"))
+	e.rewrite("accounts/A/A.jwt", []byte("junk"))
 	p.wait("accounts/A/A.jwt is not served - .*; what was there before is served on")
-	l.serves(url, b.ID, tokens[b])
-	l.serves(url, c.ID, tokens[c])
+	e.serves(url, b.ID, tokens[b])
+	e.serves(url, c.ID, tokens[c])
 	p.term()
 
-	p, url = l.start(t)
-	l.serves(url, b.ID, tokens[b])
-	l.serves(url, c.ID, tokens[c])
-	if err := os.RemoveAll(filepath.Join(l.jwts, "accounts/A")); err != nil {
+	p, url = e.start(t)
+	e.serves(url, b.ID, tokens[b])
+	e.serves(url, c.ID, tokens[c])
+	if err := os.RemoveAll(filepath.Join(e.jwts, "accounts/A")); err != nil {
 		t.Fatal(err)
 	}
-	l.serves(url, b.ID, nil)
-	l.serves(url, c.ID, tokens[c])
+	e.serves(url, b.ID, nil)
+	e.serves(url, c.ID, tokens[c])
 	p.term()
 }
 
-// TestTwoFilesOfOneAccount: the newer one counts, and when it is gone the older one does.
+// The newer one of two files of an account counts. When it is gone, the older one does.
 func TestTwoFilesOfOneAccount(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, "readonly: true, dir: ", "")
+	e := newReadOnlyEnv(t, "readonly: true, dir: ", "")
 	a := jwttest.NewAccount(t)
-	older, newer := jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-time.Hour)), l.op.Account(t, a)
+	older, newer := jwttest.Sign(t, e.op.Signing, a, time.Now().Add(-time.Hour)), e.op.Account(t, a)
 	flat, sharded := a.ID+".jwt", a.ID[54:]+"/"+a.ID+".jwt"
-	l.put(flat, newer)
-	p, url := l.start(t)
-	l.serves(url, a.ID, newer)
-	l.put(sharded, older)
+	e.put(flat, newer)
+	p, url := e.start(t)
+	e.serves(url, a.ID, newer)
+	e.put(sharded, older)
 	p.wait("is not served - a newer JWT is stored")
-	l.serves(url, a.ID, newer)
-	if err := os.Remove(filepath.Join(l.jwts, flat)); err != nil {
+	e.serves(url, a.ID, newer)
+	if err := os.Remove(filepath.Join(e.jwts, flat)); err != nil {
 		t.Fatal(err)
 	}
-	l.serves(url, a.ID, older)
-	l.put(flat, append(older, '\n')) // the same
-	l.serves(url, a.ID, older)
-	if err := os.Remove(filepath.Join(l.jwts, sharded)); err != nil {
+	e.serves(url, a.ID, older)
+	e.put(flat, append(older, '\n')) // the same
+	e.serves(url, a.ID, older)
+	if err := os.Remove(filepath.Join(e.jwts, sharded)); err != nil {
 		t.Fatal(err)
 	}
-	l.put("ZZ/junk", nil)
-	l.serves(url, a.ID, older)
+	e.put("ZZ/junk", nil)
+	e.serves(url, a.ID, older)
 	if n := strings.Count(p.log.String(), "its file is gone"); n != 1 {
-		t.Errorf("taken out %d times", n)
+		t.Errorf("removed %d times", n)
 	}
 	p.term()
 }
 
-// TestARefusedFileKeepsNoOtherFromBeingGone, over a start.
+// A file that is refused does not keep another account from being removed, also over a start.
 func TestARefusedFileKeepsNoOtherFromBeingGone(t *testing.T) {
 	t.Parallel()
-	l := newLibrary(t, "nsc: ", fmt.Sprintf(", statedir: %q", t.TempDir()))
-	l.put(".nsc", []byte("{}"))
+	e := newReadOnlyEnv(t, "nsc: ", fmt.Sprintf(", statedir: %q", t.TempDir()))
+	e.put(".nsc", []byte("{}"))
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	first, second := l.op.Account(t, a), l.op.Account(t, b)
-	l.put("accounts/A/A.jwt", first)
-	l.put("accounts/B/B.jwt", second)
-	p, url := l.start(t)
-	l.serves(url, a.ID, first)
-	l.serves(url, b.ID, second)
+	first, second := e.op.Account(t, a), e.op.Account(t, b)
+	e.put("accounts/A/A.jwt", first)
+	e.put("accounts/B/B.jwt", second)
+	p, url := e.start(t)
+	e.serves(url, a.ID, first)
+	e.serves(url, b.ID, second)
 	p.term()
-	if err := os.RemoveAll(filepath.Join(l.jwts, "accounts/A")); err != nil {
+	if err := os.RemoveAll(filepath.Join(e.jwts, "accounts/A")); err != nil {
 		t.Fatal(err)
 	}
-	l.put("accounts/B/B.jwt", jwttest.NewOperator(t).Account(t, b))
-	p, url = l.start(t)
-	l.serves(url, a.ID, nil)
-	l.serves(url, b.ID, second) // nobody has taken it back
+	e.put("accounts/B/B.jwt", jwttest.NewOperator(t).Account(t, b))
+	p, url = e.start(t)
+	e.serves(url, a.ID, nil)
+	e.serves(url, b.ID, second) // the file of b is there, although it is refused
 	p.term()
 }
 
-// TestAReadOnlyServerWithoutADirectoryIsEmpty.
 func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
-	s.conf = conf(t, s.dir, "operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { readonly: true }")
+	s.conf = conf(t, s.dir, `
+		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
+		http { host: 127.0.0.1, port: 0 }
+		store { readonly: true }`)
 	p, url := s.start(t)
 	if !strings.Contains(p.log.String(), "creating a read-only, empty, in-memory store") {
 		t.Errorf("it says\n%s", p.log)
@@ -381,7 +414,8 @@ func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 		t.Errorf("the system account: %d", status)
 	}
 	a := jwttest.NewAccount(t)
-	if status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)); status != http.StatusMethodNotAllowed {
+	status, _ := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
+	if status != http.StatusMethodNotAllowed {
 		t.Errorf("a POST: %d", status)
 	}
 	p.term()
@@ -391,52 +425,52 @@ func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 	}
 }
 
-// TestHundredsOfFilesAreHundredsOfAnnouncements: a directory under version control is brought up to date while the program
-// watches: as rsync does it (a new file in the old one's place), as git does it (the old one is taken away first) and as cp does
-// it (the old one is written anew).
+// A directory under version control is brought up to date while the program watches: as rsync does
+// it (a new file replaces the old one), as cp does it (the old one is written anew), and as git
+// does it (the old one is removed first).
 func TestHundredsOfFilesAreHundredsOfAnnouncements(t *testing.T) {
 	const files = 300
-	l := newLibrary(t, "readonly: true, dir: ", "")
+	e := newReadOnlyEnv(t, "readonly: true, dir: ", "")
 	all := make([]*jwttest.Account, files)
 	for i := range all {
 		all[i] = jwttest.NewAccount(t)
 	}
 	path := func(a *jwttest.Account) string { return a.ID[54:] + "/" + a.ID + ".jwt" }
 	sign := func(a *jwttest.Account, ago time.Duration) []byte {
-		return jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-ago))
+		return jwttest.Sign(t, e.op.Signing, a, time.Now().Add(-ago))
 	}
 	for _, a := range all {
-		l.put(path(a), sign(a, time.Hour))
+		e.put(path(a), sign(a, time.Hour))
 	}
-	n := natstest.Start(t, resolverConf(t, l.op, "full", "", t.TempDir(), l.port, map[string][]byte{l.op.System.ID: l.op.SystemAccount(t)}))
-	l.listen(n)
-	p, url := l.start(t)
+	preload := map[string][]byte{e.op.System.ID: e.op.SystemAccount(t)}
+	e.listen(natstest.Start(t, resolverConf(t, e.op, "full", "", t.TempDir(), e.port, preload)))
+	p, url := e.start(t)
 	announced := func(want int) {
 		t.Helper()
-		natstest.Eventually(t, "every account is announced", func() bool {
-			return !slices.ContainsFunc(all, func(a *jwttest.Account) bool { return l.announced(a.ID) < want })
-		})
+		late := func(a *jwttest.Account) bool { return e.announced(a.ID) < want }
+		natstest.Eventually(t, "every account is announced",
+			func() bool { return !slices.ContainsFunc(all, late) })
 		time.Sleep(500 * time.Millisecond) // more would come now
 		for _, a := range all {
-			if got := l.announced(a.ID); got != want {
+			if got := e.announced(a.ID); got != want {
 				t.Errorf("%s is announced %d times, not %d", a.ID, got, want)
 			}
 		}
 	}
-	announced(1) // nobody remembers whether they were
+	announced(1) // it is not stored whether they were
 	for _, a := range all {
-		l.put(path(a), sign(a, time.Minute))
+		e.put(path(a), sign(a, time.Minute))
 	}
 	announced(2)
 	for _, a := range all {
-		jwttest.File(t, filepath.Join(l.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 30*time.Second))
+		jwttest.File(t, filepath.Join(e.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 30*time.Second))
 	}
 	announced(3)
 	for _, a := range all {
-		if err := os.Remove(filepath.Join(l.jwts, path(a))); err != nil {
+		if err := os.Remove(filepath.Join(e.jwts, path(a))); err != nil {
 			t.Fatal(err)
 		}
-		jwttest.File(t, filepath.Join(l.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 0))
+		jwttest.File(t, filepath.Join(e.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 0))
 	}
 	announced(4)
 	if strings.Contains(p.log.String(), "its file is gone") {
