@@ -42,7 +42,7 @@ func stores(t *testing.T) []behaviour {
 		row("the digest is the XOR of the SHA-256 of each JWT, zero when there is none",
 			shownBy("TestTheDigest")),
 		row("files deep below the directory and strays do no harm",
-			shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody",
+			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm",
 				"TestKeysAreThoseOfFilesInTheirPlace")),
 		row("expired JWTs are deleted every cleanupinterval, only when it is set, and each in a line",
 			shownBy("TestExpiredAccountsAreDeleted")),
@@ -95,7 +95,7 @@ func stores(t *testing.T) []behaviour {
 		row("in memory and read-only", shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
 		row("in memory: read and written at once", shownBy("TestMemoryIsReadAndWrittenAtOnce")),
 		row("a line of a pack that is none harms itself only, where the original stops",
-			shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody", "TestAHostilePrimary")),
+			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm", "TestAHostilePrimary")),
 		row("a pack's JWT counts if it is newer; of one second the greater hash",
 			shownBy("TestOfOneSecondTheGreaterHashWinsBetweenPeers")),
 	}
@@ -303,13 +303,14 @@ func overNATS(t *testing.T) []behaviour {
 			shownBy("TestNoURLReachesNATS", "TestOnlyAccountKeysAreAskedFor")),
 		row("signing: the subject can change with a reload", reloadedSigner),
 		row("signing: each answer of the signer",
-			shownBy("TestTheSigningService", "TestSigningWithoutNATS")),
+			shownBy("TestTheSigningService", "TestSigningWithoutNATSFailsAtOnce")),
 		row("a pack request with our digest is answered with one empty message, another one with lines "+
 			"and an empty one", k.answersPacks),
 		row("packs are exchanged with full resolvers and other account servers",
-			shownBy("TestAFullResolverAndThisServerBecomeTheSame", "TestOursAndTheOriginalsBecomeTheSame")),
-		row("what a pack brings is verified", shownBy("TestPackLinesAreVerifiedAndStrayOnesHarmNobody")),
-		row("a deletion stays", shownBy("TestWhatIsDeletedStaysDeleted")),
+			shownBy("TestAFullResolverAndThisServerAgreeAfterEitherWasAway",
+				"TestThisServerAndTheOriginalAgree")),
+		row("what a pack brings is verified", shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm")),
+		row("a deletion stays", shownBy("TestNoWayInBringsBackWhatWasDeleted")),
 	}
 }
 
