@@ -21,9 +21,9 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// servePack serves n accounts with a limit for packs, and returns the lines of the whole pack. edit
-// may change what is stored.
-func servePack(t *testing.T, n, limit int,
+// servePack serves n accounts of some size in bytes, with a limit for packs, and returns the lines
+// of the whole pack. edit may change what is stored.
+func servePack(t *testing.T, n, size, limit int,
 	edit func(i int, token []byte) []byte) (s *httptest.Server, lines []string) {
 	t.Helper()
 	o := jwttest.NewOperator(t)
@@ -34,7 +34,7 @@ func servePack(t *testing.T, n, limit int,
 	store := jwtstore.NewMemory(false)
 	for i := range n {
 		a := jwttest.NewAccount(t)
-		token := o.Account(t, a, func(c *jwt.AccountClaims) { c.Description = strings.Repeat("x", 2000) })
+		token := o.Account(t, a, func(c *jwt.AccountClaims) { c.Description = strings.Repeat("x", size) })
 		if edit != nil {
 			token = edit(i, token)
 		}
@@ -75,7 +75,7 @@ func fetch(t *testing.T, url string) (status int, body string) {
 }
 
 func TestThePackAndItsLimit(t *testing.T) {
-	s, lines := servePack(t, 5, 4, nil)
+	s, lines := servePack(t, 5, 2000, 4, nil)
 	for query, want := range map[string]string{
 		"":         strings.Join(lines[:4], "\n"),
 		"?max=2":   strings.Join(lines[:2], "\n"),
@@ -95,7 +95,7 @@ func TestThePackAndItsLimit(t *testing.T) {
 		}
 	}
 	for limit, want := range map[int]int{-1: 5, 0: 0} {
-		s, lines := servePack(t, 5, limit, nil)
+		s, lines := servePack(t, 5, 2000, limit, nil)
 		for _, query := range []string{"", "?max=-1"} {
 			if _, body := fetch(t, s.URL+"/jwt/v1/pack"+query); body != strings.Join(lines[:want], "\n") {
 				t.Errorf("limit %d, %s: %q", limit, query, body)
@@ -106,7 +106,7 @@ func TestThePackAndItsLimit(t *testing.T) {
 
 // No line has a line break within it.
 func TestAPackHasOnlyWhatIsServed(t *testing.T) {
-	s, lines := servePack(t, 3, -1, func(i int, token []byte) []byte {
+	s, lines := servePack(t, 3, 2000, -1, func(i int, token []byte) []byte {
 		switch i {
 		case 0:
 			return []byte("no JWT")
@@ -123,8 +123,8 @@ func TestAPackHasOnlyWhatIsServed(t *testing.T) {
 
 // Its client gets no second pack meanwhile.
 func TestAPackThatIsNotReadKeepsNoOtherRequestWaiting(t *testing.T) {
-	const n = 5000 // together more than the system buffers for a client that does not read
-	s, lines := servePack(t, n, -1, nil)
+	// Together this is more than the system buffers for a client that does not read.
+	s, lines := servePack(t, 100, 60_000, -1, nil)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -146,5 +146,6 @@ func TestAPackThatIsNotReadKeepsNoOtherRequestWaiting(t *testing.T) {
 	if status, _ := fetch(t, s.URL+"/jwt/v1/pack"); status != http.StatusTooManyRequests {
 		t.Errorf("a second pack: %d", status)
 	}
+	_ = conn.(*net.TCPConn).SetLinger(0) // a reset: the server's write ends at once
 	conn.Close()
 }

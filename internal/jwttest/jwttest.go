@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +40,8 @@ func NewOperator(t testing.TB, edits ...func(*jwt.OperatorClaims)) *Operator {
 	check(t, err)
 	signing, err := nkeys.CreateOperator()
 	check(t, err)
-	o := &Operator{Key: key, Signing: signing, ID: public(t, key), System: NewAccount(t), made: time.Now().Unix()}
+	o := &Operator{Key: key, Signing: signing, ID: public(t, key), System: NewAccount(t),
+		made: time.Now().Unix()}
 	o.Claims = jwt.NewOperatorClaims(o.ID)
 	o.Claims.Name = "OP"
 	o.Claims.SigningKeys.Add(public(t, signing))
@@ -69,6 +72,18 @@ func NewAccount(t testing.TB) *Account {
 	return &Account{Key: key, ID: public(t, key)}
 }
 
+var keys atomic.Uint64
+
+// AccountKey returns a new public account key without a private key, which takes a hundred times as
+// long to make. The keys of a run are always the same.
+func AccountKey(t testing.TB) string {
+	t.Helper()
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, keys.Add(1)))
+	key, err := nkeys.Encode(nkeys.PrefixByteAccount, sum[:])
+	check(t, err)
+	return string(key)
+}
+
 // Account is a JWT of the account, issued now and signed with the operator's signing key.
 func (o *Operator) Account(t testing.TB, a *Account, edits ...func(*jwt.AccountClaims)) []byte {
 	t.Helper()
@@ -82,7 +97,8 @@ func (o *Operator) SystemAccount(t testing.TB) []byte {
 }
 
 // Sign makes a version 2 account JWT issued by signer at iat.
-func Sign(t testing.TB, signer nkeys.KeyPair, a *Account, iat time.Time, edits ...func(*jwt.AccountClaims)) []byte {
+func Sign(t testing.TB, signer nkeys.KeyPair, a *Account, iat time.Time,
+	edits ...func(*jwt.AccountClaims)) []byte {
 	t.Helper()
 	c := jwt.NewAccountClaims(a.ID)
 	c.Name = "acc"
@@ -101,14 +117,17 @@ func identify(what []byte) string {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
 }
 
-// Activation is a token with which exporter, or another signer in its name, lets importer in, issued at iat, and its hash.
-func Activation(t testing.TB, exporter, importer *Account, iat time.Time, edits ...func(*jwt.ActivationClaims)) (token []byte, hash string) {
+// Activation is a token with which exporter, or another signer in its name, lets importer in,
+// issued at iat, and its hash.
+func Activation(t testing.TB, exporter, importer *Account, iat time.Time,
+	edits ...func(*jwt.ActivationClaims)) (token []byte, hash string) {
 	t.Helper()
 	return ActivationBy(t, exporter.Key, importer, iat, edits...)
 }
 
 // ActivationBy is Activation with any signer.
-func ActivationBy(t testing.TB, signer nkeys.KeyPair, importer *Account, iat time.Time, edits ...func(*jwt.ActivationClaims)) (token []byte, hash string) {
+func ActivationBy(t testing.TB, signer nkeys.KeyPair, importer *Account, iat time.Time,
+	edits ...func(*jwt.ActivationClaims)) (token []byte, hash string) {
 	t.Helper()
 	c := jwt.NewActivationClaims(importer.ID)
 	c.Name, c.ImportSubject, c.ImportType = "act", "foo.>", jwt.Stream

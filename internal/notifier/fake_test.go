@@ -301,7 +301,7 @@ func (s stored) GetLocal(_ context.Context, key string) (*accounts.Account, erro
 func realKeys(t *testing.T, n int) []string {
 	keys := make([]string, n)
 	for i := range keys {
-		keys[i] = jwttest.NewAccount(t).ID
+		keys[i] = jwttest.AccountKey(t)
 	}
 	return keys
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
 )
 
 // Store is what every store does.
@@ -92,28 +93,10 @@ type bench struct {
 	reopen func() Store
 }
 
-var seeds = make([]byte, 32)
-var seedsMu sync.Mutex
-
 // Key returns a new public account key. The keys of a run are always the same.
 func Key(t testing.TB) string {
 	t.Helper()
-	seedsMu.Lock()
-	defer seedsMu.Unlock()
-	for i := range seeds { // a counter
-		if seeds[i]++; seeds[i] != 0 {
-			break
-		}
-	}
-	pair, err := nkeys.FromRawSeed(nkeys.PrefixByteAccount, seeds)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := pair.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	return jwttest.AccountKey(t)
 }
 
 // Hash returns a new hash of an activation token.
