@@ -205,7 +205,7 @@ func overHTTP(t *testing.T) []behaviour {
 		row("the system account's file is served while the store lacks it, with every parameter",
 			systemAccountFile),
 		row("notify announces, not after a 304, and a failure is 500",
-			shownBy("TestNotify", "TestNotifyThatCannotBeNotedDownIs500")),
+			shownBy("TestNotify", "TestNotifyThatCannotBeStoredIs500")),
 		row("the layout of decode: 1.0.3's sorted keys, 0.8.4's line end, exact numbers, dates, tokens",
 			shownBy("TestDecodeGolden", "TestDecodeOfTheOperatorGolden")),
 		row("decode does not ask for the signature", shownBy("TestDecodeDoesNotAskForTheSignature")),
@@ -497,7 +497,7 @@ func packs(t *testing.T) []behaviour {
 		row("what has expired is not in it", expiredPack),
 		row("a negative limit is none", shownBy("TestThePackAndItsLimit")),
 		row("only what is served is in it", shownBy("TestAPackHasOnlyWhatIsServed")),
-		row("it holds up no request", shownBy("TestAPackHoldsNobodyUp")),
+		row("it holds up no request", shownBy("TestAPackThatIsNotReadKeepsNoOtherRequestWaiting")),
 	)
 }
 

@@ -785,7 +785,7 @@ func startToEnd(t *testing.T) []behaviour {
 				p.term()
 			}),
 		row("a Windows service, with its lines in the event log",
-			shownBy("TestTheService", "TestLinesAreEvents")),
+			shownBy("TestTheServiceReportsItsState", "TestALineOfTheLogIsAnEventOfItsLevel")),
 		row("a container image with the original's paths and entry point; docker stop is a stop in order",
 			shownBy("TestInAContainer", "TestTheImageIsTheOriginals")),
 		row("a directory of either version is served unchanged", shownBy("TestMovingHereFromTheOriginal")),
