@@ -32,15 +32,17 @@ func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 }
 
 // getUnsaved returns what the store has no room for, nil if it has room.
-func (r *Registry) getUnsaved(ctx context.Context, key string) (a *Account) {
+func (r *Registry) getUnsaved(ctx context.Context, key string) *Account {
 	if r.unsaved == nil {
 		return nil
 	}
+	// A variable that the closure captures is on the heap: none is made for the usual request.
+	var found *Account
 	_ = r.unsaved.Find(ctx, key, func(token []byte) (err error) { // the store is asked next
-		a, err = r.Verify(key, token)
+		found, err = r.Verify(key, token)
 		return err
 	})
-	return a
+	return found
 }
 
 // Get returns the JWT of an account: what GetLocal returns at once, and otherwise what other

@@ -27,6 +27,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/pause"
 )
 
 const (
@@ -94,16 +95,9 @@ func (s *Syncer) Fill(ctx context.Context) {
 		if s.look(ctx) || ctx.Err() != nil {
 			break
 		}
-		pause(ctx, settleTime)
+		pause.For(ctx, settleTime)
 	}
 	s.filled = true
-}
-
-// pause returns after d, or when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	<-ctx.Done()
 }
 
 // Run follows the Folder until ctx ends. The first wait begins to watch, and returns at once.

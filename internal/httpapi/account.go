@@ -21,29 +21,21 @@ const (
 // jwtType is shared by all answers, so it must not be appended to.
 var jwtType = []string{typeJWT}
 
-// flags are the query parameters of the account, activation and operator routes.
-type flags struct {
-	jti                         bool // true if there is one, whatever its value
-	text, decode, check, notify bool
-	delivery, verify            bool
-}
+// flags are the query parameters of a request. A flag is set if its value is "true", in any case.
+type flags url.Values
 
-func readFlags(r *http.Request) (f flags) {
+// flagsOf returns nil if there is no query, as in nearly all requests: that costs nothing.
+func flagsOf(r *http.Request) flags {
 	if r.URL.RawQuery == "" {
-		return f
+		return nil
 	}
-	q := r.URL.Query()
-	f.jti = q.Get("jti") != ""
-	f.text = isTrue(q, "text")
-	f.decode = isTrue(q, "decode")
-	f.check = isTrue(q, "check")
-	f.notify = isTrue(q, "notify")
-	f.delivery = isTrue(q, "delivery")
-	f.verify = isTrue(q, "verify")
-	return f
+	return flags(r.URL.Query())
 }
 
-func isTrue(q url.Values, name string) bool { return strings.EqualFold(q.Get(name), "true") }
+func (f flags) set(name string) bool { return strings.EqualFold(f.value(name), "true") }
+
+// value is the first value of a parameter, "" if there is none.
+func (f flags) value(name string) string { return url.Values(f).Get(name) }
 
 // getProbe answers what nats-server asks when it starts: whether its resolver URL leads here.
 func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
@@ -68,30 +60,30 @@ func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
 // either before everything below. An expired JWT with check is a 404 even if the client knows it,
 // and a 304 announces nothing.
 func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) error {
-	f := readFlags(r)
+	f := flagsOf(r)
 	switch {
-	case f.jti:
+	case f.value("jti") != "":
 		return errJTI
 	case key == "":
 		return accounts.ErrNotFound
 	}
 	a.log.trace(r, "request for JWT for - ", key)
-	if f.text || f.decode {
+	if f.set("text") || f.set("decode") {
 		return a.showStored(w, r, key, f)
 	}
 	account, err := a.accounts.Get(r.Context(), key)
 	switch {
 	case err != nil:
 		return err
-	case f.delivery:
-		return a.sendDelivery(w, r, account, f.verify)
-	case f.check && account.Expires > 0 && account.Expires <= a.now().Unix():
+	case f.set("delivery"):
+		return a.sendDelivery(w, r, account, f.set("verify"))
+	case f.set("check") && account.Expires > 0 && account.Expires <= a.now().Unix():
 		return errExpired
 	case isKnown(r.Header["If-None-Match"], account.ETag):
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	if f.notify {
+	if f.set("notify") {
 		a.log.trace(r, "trying to send notification for - ", key)
 		// The request counts even if the client has left.
 		if err := a.accounts.Announce(context.WithoutCancel(r.Context()), key); err != nil {
@@ -109,7 +101,7 @@ func (a *API) showStored(w http.ResponseWriter, r *http.Request, key string, f f
 	if err != nil {
 		return err
 	}
-	if f.text {
+	if f.set("text") {
 		a.log.trace(r, "returning JWT as text for - ", key)
 	} else {
 		a.log.trace(r, "returning decoded JWT as text for - ", key)
@@ -120,7 +112,7 @@ func (a *API) showStored(w http.ResponseWriter, r *http.Request, key string, f f
 // sendText sends a JWT as text, or decoded if only that is asked for.
 func sendText(w http.ResponseWriter, token []byte, f flags) error {
 	text := string(token)
-	if !f.text {
+	if !f.set("text") {
 		var err error
 		if text, err = decode(token); err != nil {
 			return err
@@ -178,7 +170,7 @@ func cacheControl(expires int64, now time.Time) string {
 
 // getOperator serves the operator's JWT. text and decode work as for accounts.
 func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) error {
-	if f := readFlags(r); f.text || f.decode {
+	if f := flagsOf(r); f.set("text") || f.set("decode") {
 		return sendText(w, a.operator, f)
 	}
 	send(w, http.StatusOK, typeJWT, string(a.operator))

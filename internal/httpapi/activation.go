@@ -29,7 +29,7 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 // getActivation serves an activation token like an account's JWT, but without check.
 func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) error {
 	hash := strings.TrimPrefix(r.URL.Path, pathActivation)
-	err := a.serveActivation(w, r, hash, readFlags(r))
+	err := a.serveActivation(w, r, hash, flagsOf(r))
 	if errors.Is(err, activations.ErrNotFound) && trust.IsActivationHash(hash) {
 		return &unknownActivationError{hash, err}
 	}
@@ -37,7 +37,7 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) er
 }
 
 func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash string, f flags) error {
-	if f.text || f.decode {
+	if f.set("text") || f.set("decode") {
 		token, err := a.activations.GetRaw(r.Context(), hash)
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash strin
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	if f.notify {
+	if f.set("notify") {
 		a.activations.Announce(activation, false)
 	}
 	a.sendJWT(w, &activation.Account)

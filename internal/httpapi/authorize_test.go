@@ -225,6 +225,7 @@ func BenchmarkGetAuthorized(b *testing.B) {
 	policy := auth.Policy{Users: []auth.User{{Name: "u", Hash: string(hash), Role: auth.Reader}}}
 	authorizer := auth.NewAuthorizer(policy, auth.NewLimiter(nil))
 	env := newEnvironment(b)
+	env.store.t = nil
 	a := jwttest.NewAccount(b)
 	env.put(b, a)
 	api := httpapi.New(httpapi.Options{Accounts: env.registry, Authorizer: authorizer})

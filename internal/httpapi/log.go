@@ -128,19 +128,18 @@ func requestLine(r *http.Request, rt *route, key string) string {
 			uri = rt.path + hash
 		}
 	}
-	f := readFlags(r)
-	separator := "?"
-	for _, flag := range []struct {
-		set  bool
-		text string
-	}{
-		{f.jti, "jti=(any)"}, {f.text, "text=true"}, {f.decode, "decode=true"}, {f.check, "check=true"},
-		{f.notify, "notify=true"},
-	} {
-		if flag.set {
-			uri += separator + flag.text
-			separator = "&"
+	var parameters []string
+	f := flagsOf(r)
+	if f.value("jti") != "" {
+		parameters = append(parameters, "jti=(any)")
+	}
+	for _, name := range []string{"text", "decode", "check", "notify"} {
+		if f.set(name) {
+			parameters = append(parameters, name+"=true")
 		}
+	}
+	if len(parameters) > 0 {
+		uri += "?" + strings.Join(parameters, "&")
 	}
 	return uri
 }

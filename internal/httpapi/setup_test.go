@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 
 // fakeStore is a store in memory that can be made to fail.
 type fakeStore struct {
-	t        testing.TB
+	t        testing.TB // nil: keys are neither checked nor kept
 	mu       sync.Mutex
 	asked    []string // keys of all calls; only account keys and activation hashes may come here
 	tokens   map[string][]byte
@@ -62,6 +62,9 @@ var publicAccountKey = regexp.MustCompile(`^A[A-Z2-7]{55}$`)
 
 // noteLocked checks and keeps a key that the store is asked for. s.mu must be held.
 func (s *fakeStore) noteLocked(key string) {
+	if s.t == nil {
+		return
+	}
 	if !publicAccountKey.MatchString(key) && !trust.IsActivationHash(key) {
 		s.t.Errorf("the store was given %q", key)
 	}

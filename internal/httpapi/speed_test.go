@@ -18,6 +18,7 @@ import (
 // and headers.
 func handlers(b *testing.B) (path string, ours, bare http.Handler) {
 	env := newEnvironment(b, func(o *httpapi.Options) { o.Log = slog.New(slog.DiscardHandler) })
+	env.store.t = nil
 	a := jwttest.NewAccount(b)
 	token := env.put(b, a)
 	path = "/jwt/v1/accounts/" + a.ID

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/pause"
 )
 
 // Options says where and how to connect.
@@ -61,7 +63,7 @@ func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) 
 		case ctx.Err() == nil:
 			l.failed(err)
 		}
-		pause(ctx, wait+jitter(o.ReconnectWait))
+		pause.For(ctx, wait+jitter(o.ReconnectWait))
 	}
 }
 
@@ -69,13 +71,6 @@ func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) 
 // reconnecting all at once.
 func jitter(wait time.Duration) time.Duration {
 	return rand.N(wait/10 + time.Millisecond)
-}
-
-// pause returns after d, or when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	<-ctx.Done()
 }
 
 // link is the state that Run keeps from one connection to the next.

@@ -25,6 +25,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/pause"
 )
 
 // Options is what a Replica needs.
@@ -101,7 +102,7 @@ func (r *Replica) Run(ctx context.Context) {
 			r.Log.Warn(fmt.Sprintf("unable to initialize from primary, %s, will use what is on "+
 				"disk", text))
 		}
-		pause(ctx, wait)
+		pause.For(ctx, wait)
 	}
 	<-ctx.Done()
 }
@@ -123,10 +124,4 @@ func (r *Replica) begin() (end func()) {
 	}
 	r.background.Add(1)
 	return r.background.Done
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	<-ctx.Done()
 }

@@ -9,6 +9,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/pause"
 )
 
 // activationSubject is where account servers announce tokens to each other. No nats-server listens,
@@ -55,12 +56,7 @@ func (s *session) exporterIsStored(token []byte) bool {
 // all exporterWaits.
 func (s *session) awaitExporter(token []byte) {
 	for _, after := range exporterWaits {
-		select {
-		case <-time.After(after):
-		case <-s.ctx.Done():
-			return
-		}
-		if s.exporterIsStored(token) {
+		if !pause.For(s.ctx, after) || s.exporterIsStored(token) {
 			return
 		}
 	}

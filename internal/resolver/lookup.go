@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
 )
 
 const (
@@ -61,20 +63,14 @@ func (s *session) answerStored(m *nats.Msg, key string) bool {
 // answerEmpty answers with nothing, unless the account has come in the meantime.
 func (s *session) answerEmpty(m *nats.Msg, key string) {
 	defer func() { <-s.waitingLookups }()
-	deadline := time.NewTimer(emptyAnswerDeadline)
-	defer deadline.Stop()
-	delay := time.NewTimer(emptyAnswerDelay)
-	defer delay.Stop()
-	select {
-	case <-delay.C:
-	case <-s.ctx.Done():
+	ctx, cancel := context.WithTimeout(s.ctx, emptyAnswerDeadline)
+	defer cancel()
+	if !pause.For(ctx, emptyAnswerDelay) {
 		return
 	}
 	select {
 	case <-s.synced:
-	case <-deadline.C:
-		return
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 		return
 	}
 	if !s.answerStored(m, key) {

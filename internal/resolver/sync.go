@@ -12,6 +12,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
 )
 
 const (
@@ -111,12 +112,7 @@ func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
 		return false
 	case <-s.compareSoon:
 	}
-	soon := time.NewTimer(time.Until(began.Add(s.EarlySyncInterval)))
-	defer soon.Stop()
-	select {
-	case <-s.ctx.Done():
-	case <-soon.C:
-	}
+	pause.For(s.ctx, time.Until(began.Add(s.EarlySyncInterval)))
 	return true
 }
 

@@ -1,0 +1,16 @@
+// Package pause lets a goroutine wait. It imports no other package of this program, and every package
+// may import it.
+package pause
+
+import (
+	"context"
+	"time"
+)
+
+// For returns after d, or when ctx ends. It reports whether ctx is still alive.
+func For(ctx context.Context, d time.Duration) bool {
+	paused, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-paused.Done()
+	return ctx.Err() == nil
+}
