@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/daemon"
+)
+
+// check is -t. It takes what config.Load returns, writes every mistake to standard error, and
+// returns the exit code. Warnings about keys are mistakes too.
+func check(c config.Config, warnings []config.Warning, err error) int {
+	bad := false
+	for _, w := range warnings {
+		bad = bad || w.Strict
+		report(w.Text)
+	}
+	if err == nil {
+		err = daemon.Check(c)
+	}
+	if err != nil {
+		bad = true
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			report(line)
+		}
+	}
+	if bad {
+		return 1
+	}
+	what := "configuration"
+	if c.File != "" {
+		what += " file " + c.File
+	}
+	report(what + " is valid")
+	return 0
+}
+
+func report(text string) { fmt.Fprintf(os.Stderr, "nats-account-server: %s\n", text) }

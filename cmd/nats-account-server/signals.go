@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"nats-account-server/internal/winsvc"
+)
+
+// untilSignal returns a context that ends with SIGINT or SIGTERM. The empty line on standard output
+// is the original's.
+func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := notify(winsvc.StopSignals()...)
+	go func() {
+		name := "interrupt"
+		if s := <-stop; s == syscall.SIGTERM {
+			name = "term"
+		}
+		fmt.Println()
+		log.Info(fmt.Sprintf("received sig-%s, shutting down", name))
+		cancel()
+	}()
+	return ctx, cancel
+}
+
+// notify returns a channel of these signals. It is nil if there are none, because signal.Notify
+// takes that for all.
+func notify(signals ...os.Signal) <-chan os.Signal {
+	if len(signals) == 0 {
+		return nil
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, signals...)
+	return c
+}
