@@ -1,7 +1,7 @@
 // Package accounts is the policy for account JWTs and the registry of them: the one way in, and the
 // one way out.
 //
-//	Put ──> inspect, compare, verify ──> Committer ──> catalog, Announcer   put.go, policy.go, sign.go
+//	Put ──> inspect, compare, verify ──> Committer ──> catalog, Announcer     put.go, policy.go
 //	Get <── unsaved files, the store, the primary and NATS peers            get.go
 //	Delete, Remove, Expire ──> tombstone ──> Committer                      delete.go, expire.go
 //	Rescan, Digest, Keys, Pack <── catalog: verdicts, index                 catalog.go, scan.go

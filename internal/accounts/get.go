@@ -57,9 +57,9 @@ func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 		(*primary).Served(key)
 		return a, nil
 	case errors.Is(err, ErrNotFound) && (primary != nil || r.hasPeersFor(key)):
-		return r.miss(ctx, key, primary)
+		return r.miss(ctx, key, primary, err)
 	case errors.Is(err, ErrDamaged) && primary != nil:
-		if a, missed := r.miss(ctx, key, primary); missed == nil {
+		if a, missed := r.miss(ctx, key, primary, err); missed == nil {
 			return a, nil
 		}
 	}
@@ -73,8 +73,9 @@ func (r *Registry) hasPeersFor(key string) bool {
 }
 
 // miss asks other servers, once for all that want to know the same at the same time. Questions that
-// have come through different servers are different ones.
-func (r *Registry) miss(ctx context.Context, key string, primary *Primary) (*Account, error) {
+// have come through different servers are different ones. local is the error of GetLocal.
+func (r *Registry) miss(ctx context.Context, key string, primary *Primary, local error) (*Account,
+	error) {
 	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	asked := r.misses.DoChan(key+" "+Via(ctx), func() (any, error) {
@@ -84,7 +85,7 @@ func (r *Registry) miss(ctx context.Context, key string, primary *Primary) (*Acc
 		if primary == nil {
 			return r.askPeers(ctx, key)
 		}
-		return r.askAll(ctx, key, *primary)
+		return r.askAll(ctx, key, *primary, errors.Is(local, ErrNotFound))
 	})
 	select {
 	case answer := <-asked:
@@ -98,8 +99,9 @@ func (r *Registry) miss(ctx context.Context, key string, primary *Primary) (*Acc
 	}
 }
 
-// askAll asks the primary and peers at the same time. The primary's answer counts more.
-func (r *Registry) askAll(ctx context.Context, key string, primary Primary) (*Account, error) {
+// askAll asks the primary, and peers at the same time. The primary's answer counts more.
+func (r *Registry) askAll(ctx context.Context, key string, primary Primary, peers bool) (*Account,
+	error) {
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -111,7 +113,10 @@ func (r *Registry) askAll(ctx context.Context, key string, primary Primary) (*Ac
 	}
 	others := make(chan *Account, 1)
 	go func() {
-		a, _ := r.askPeers(ctx, key)
+		var a *Account
+		if peers {
+			a, _ = r.askPeers(ctx, key)
+		}
 		others <- a
 	}()
 	a, err := r.Refresh(ctx, key, primary)

@@ -88,6 +88,15 @@ func followingWith(
 	return o, &follower{registry, r}
 }
 
+// plant stores bytes without the Registry.
+func plant(t *testing.T, store accounts.Committer, key string, token []byte) {
+	t.Helper()
+	allow := func(_, _ []byte) error { return nil }
+	if _, err := store.Put(t.Context(), key, "test", token, allow); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // run lets a replica run; stop returns when it has ended.
 func run(t *testing.T, r *follower) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -168,9 +177,7 @@ func TestWhatIsStoredIsAskedForInTheBackground(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	first, second := jwttest.Sign(t, o.Key, a, time.Now().Add(-time.Hour)), o.Account(t, a)
 	newest.Store(&second)
-	if _, err := store.Put(t.Context(), a.ID, "test", first, func(_, _ []byte) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	plant(t, store, a.ID, first)
 	for range 10 {
 		if got, err := r.Get(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
 			t.Fatal(got, err)
@@ -303,9 +310,7 @@ func TestADamagedFileIsMendedFromThePrimary(t *testing.T) {
 		_, _ = w.Write(*token.Load())
 	}, nil)
 	a := jwttest.NewAccount(t)
-	if _, err := store.Put(t.Context(), a.ID, "test", []byte("junk"), func(_, _ []byte) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	plant(t, store, a.ID, []byte("junk"))
 	if _, err := r.Get(t.Context(), a.ID); !errors.Is(err, accounts.ErrDamaged) {
 		t.Errorf("the primary lacks it: %v", err)
 	}
@@ -370,7 +375,8 @@ func TestItDoesNotAskItself(t *testing.T) {
 		}
 	}, nil)
 	own.Store(r)
-	if _, err := r.Get(accounts.WithVia(t.Context(), "1.1 nas-another"), jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrUnreadable) {
+	ctx := accounts.WithVia(t.Context(), "1.1 nas-another")
+	if _, err := r.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrUnreadable) {
 		t.Errorf("%v", err)
 	}
 	if n := asked.Load(); n != 1 {
@@ -387,9 +393,7 @@ func TestNothingHappensAfterRun(t *testing.T) {
 		<-q.Context().Done()
 	}, func(o *replica.Options) { o.MaxPack, o.Timeout = 0, time.Hour })
 	a := jwttest.NewAccount(t)
-	if _, err := store.Put(t.Context(), a.ID, "test", o.Account(t, a), func(_, _ []byte) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	plant(t, store, a.ID, o.Account(t, a))
 	find := func() {
 		t.Helper()
 		if _, err := r.Get(t.Context(), a.ID); err != nil {
@@ -551,7 +555,9 @@ func TestTheInitialPack(t *testing.T) {
 					return
 				}
 				fmt.Fprint(w, pack)
-			}, func(o *replica.Options) { o.MaxPack, o.Log = c.most, slog.New(slog.NewTextHandler(&log, nil)) })
+			}, func(o *replica.Options) {
+				o.MaxPack, o.Log = c.most, slog.New(slog.NewTextHandler(&log, nil))
+			})
 			for range 3 {
 				a := jwttest.NewAccount(t)
 				pack += a.ID + "|" + string(o.Account(t, a)) + "\n"
@@ -598,8 +604,8 @@ func TestWhatIsNoPackIsAskedForAgain(t *testing.T) {
 	stop()
 }
 
-// TestActivations: nobody has asked for the account that has signed one; an hour later a newer one
-// is asked for; and that there is none is only known from the primary.
+// TestActivations: no client has asked for the account that has signed one; an hour later a newer
+// one is asked for; and that there is none is only known from the primary.
 func TestActivations(t *testing.T) {
 	t.Parallel()
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -672,7 +678,7 @@ func TestActivations(t *testing.T) {
 	has("/jwt/v1/activations/"+hash, string(foreign))
 	has("/jwt/v1/accounts/"+stranger.ID, "away")
 	if got, err := r.Activations.Get(t.Context(), hash); !errors.Is(err, accounts.ErrUnreadable) {
-		t.Errorf("of an account that nobody can know: %v, %v", got, err)
+		t.Errorf("of an account that can not be known: %v, %v", got, err)
 	}
 }
 
@@ -692,9 +698,7 @@ func TestARefreshThatFailedIsNoAnswer(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	first, second, page := jwttest.Sign(t, o.Key, a, start.Add(-time.Hour)), o.Account(t,
 		a), []byte("<html>")
-	if _, err := store.Put(t.Context(), a.ID, "test", first, func(_, _ []byte) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	plant(t, store, a.ID, first)
 	answer.Store(&page)
 	if got, err := r.Get(t.Context(), a.ID); err != nil || string(got.JWT) != string(first) {
 		t.Errorf("%v, %v", got, err)

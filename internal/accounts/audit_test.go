@@ -1,0 +1,141 @@
+package accounts_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwttest"
+)
+
+// TestEveryDecisionIsObservedOnce, with what was and what is offered.
+func TestEveryDecisionIsObservedOnce(t *testing.T) {
+	var seen events
+	e := newEnv(t, func(o *accounts.Options) { o.Observer = &seen })
+	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	sign := func(at time.Time, edits ...func(*jwt.AccountClaims)) []byte {
+		return jwttest.Sign(t, e.op.Key, a, at, edits...)
+	}
+	stored := sign(e.now)
+	newer := sign(e.now.Add(time.Second))
+	src := accounts.Origin{Kind: accounts.KindHTTP, Address: "192.0.2.1:1", User: "ops"}
+	e.announcer.maxPayload = 100_000
+	for _, c := range []struct {
+		name           string
+		registry       *accounts.Registry
+		token          []byte
+		result, reason string
+	}{
+		{"a new one", e.registry, stored, accounts.Accepted, ""},
+		{"the same", e.registry, append(stored, '\n'), accounts.Unchanged, ""},
+		{"a newer one", e.registry, newer, accounts.Accepted, ""},
+		{"an older one", e.registry, stored, accounts.Refused, "older"},
+		{"one from the future", e.registry, sign(e.now.Add(time.Hour)), accounts.Refused, "future"},
+		{"a foreign one", e.registry, jwttest.NewOperator(t).Account(t, a), accounts.Refused,
+			"untrusted"},
+		{"one of its own", e.registry, jwttest.Sign(t, a.Key, a, e.now), accounts.Refused, "self-signed"},
+		{"another account's", e.registry, jwttest.Sign(t, other.Key, a, e.now), accounts.Refused,
+			"bad-issuer"},
+		{"one for another", e.registry, jwttest.Sign(t, e.op.Key, other, e.now), accounts.Refused,
+			"mismatch"},
+		{"garbage", e.registry, []byte("x.y.z"), accounts.Refused, "bad-jwt"},
+		{"a broken signature", e.registry, jwttest.Flip(sign(e.now.Add(2 * time.Second))),
+			accounts.Refused, "bad-jwt"},
+		{"an expired one", e.registry, sign(e.now.Add(time.Second),
+			func(c *jwt.AccountClaims) { c.Expires = e.now.Add(-time.Minute).Unix() }),
+			accounts.Refused, "blocked"},
+		{"a huge one", e.registry, sign(e.now.Add(time.Second),
+			func(c *jwt.AccountClaims) { c.Description = string(make([]byte, 100_000)) }),
+			accounts.Refused, "too-large"},
+		{"one for a full disk", accounts.New(accounts.Options{Store: e.store,
+			Committer: &committer{Committer: e.store, putErr: errFull}, Announcer: e.announcer,
+			Observer: &seen, Trust: e.trust(t, e.op)}), sign(e.now.Add(3 * time.Second)),
+			accounts.Refused, "save-failed"},
+	} {
+		seen = nil
+		_, _ = c.registry.Put(context.Background(), a.ID, c.token, src)
+		if len(seen) != 1 {
+			t.Errorf("%s: observed %v", c.name, seen)
+			continue
+		}
+		v := seen[0]
+		if v.Result != c.result || v.Reason != c.reason || v.Origin != src || v.Account != a.ID ||
+			v.New == nil {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+	seen = nil
+	latest := sign(e.now.Add(4 * time.Second))
+	if _, err := e.registry.Put(context.Background(), a.ID, latest, src); err != nil || len(seen) != 1 {
+		t.Fatal(err, seen)
+	}
+	v := seen[0]
+	if v.Issuer != e.op.ID || *v.Old != version(t, newer) || *v.New != version(t, latest) {
+		t.Errorf("%+v, old %+v, new %+v", v, v.Old, v.New)
+	}
+}
+
+func version(t *testing.T, token []byte) accounts.Version {
+	claims, err := jwt.DecodeAccountClaims(string(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(token)
+	return accounts.Version{ID: claims.ID, IssuedAt: claims.IssuedAt,
+		Hash: hex.EncodeToString(sum[:]), Size: len(token)}
+}
+
+// TestRefuse reports what was refused before it came to Put. A path that is no account's is not
+// repeated.
+func TestRefuse(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	token := e.signed(t, a, 0)
+	e.registry.Refuse("<script>", nil, byHTTP, "broken-off", errFull)
+	e.registry.Refuse(a.ID, append(token, '\n'), byHTTP, "", accounts.ErrMismatch)
+	if len(e.events) != 2 {
+		t.Fatalf("observed %+v", e.events)
+	}
+	first, second := e.events[0], e.events[1]
+	if first.Account != "" || first.Reason != "broken-off" || first.New != nil ||
+		first.Result != accounts.Refused {
+		t.Errorf("observed %+v", first)
+	}
+	if second.Account != a.ID || second.Reason != "mismatch" ||
+		second.Issuer != e.op.Claims.SigningKeys[0] ||
+		*second.New != version(t, token) {
+		t.Errorf("observed %+v", second)
+	}
+	silent := accounts.New(e.options(t, func(o *accounts.Options) { o.Observer = nil }))
+	silent.Refuse(a.ID, nil, byHTTP, "", errFull)
+	if err := silent.Remove(t.Context(), a.ID, fromFile); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestVersionOf describes a JWT, also a damaged one.
+func TestVersionOf(t *testing.T) {
+	if v := accounts.VersionOf(nil, nil); v != nil {
+		t.Errorf("nothing is %+v", v)
+	}
+	if v := accounts.VersionOf(nil, []byte("torn")); v.Size != 4 || len(v.Hash) != 64 || v.IssuedAt != 0 {
+		t.Errorf("a damaged one is %+v", v)
+	}
+}
+
+// TestSubjectOf says what a JWT claims, unverified.
+func TestSubjectOf(t *testing.T) {
+	a := jwttest.NewAccount(t)
+	token := jwttest.Flip(jwttest.NewOperator(t).Account(t, a))
+	if got := accounts.SubjectOf(append(token, '\n')); got != a.ID {
+		t.Errorf("got %q", got)
+	}
+	if got := accounts.SubjectOf([]byte("x")); got != "" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,0 +1,341 @@
+package accounts_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwttest"
+)
+
+// following is an environment with a primary, with peers, or with both.
+func following(t *testing.T, primary, peers *source) *testEnv {
+	t.Helper()
+	e := newEnv(t, func(o *accounts.Options) {
+		if peers != nil {
+			o.Peers = peers
+		}
+	})
+	if primary != nil {
+		e.registry.SetPrimary(primary)
+	}
+	return e
+}
+
+// TestWhatIsNotStoredIsAskedFor: what the primary says counts more than what peers say.
+func TestWhatIsNotStoredIsAskedFor(t *testing.T) {
+	away := errors.New("it does not answer")
+	const none, good, other, broken = "none", "good", "another's", "broken"
+	for _, c := range []struct {
+		name           string
+		primary, peers string // what they answer; "" if there is no such source
+		primaryErr     error  // if it answers nothing
+		want           any
+		stored         bool
+	}{
+		{"no source", "", "", nil, accounts.ErrNotFound, false},
+		{"peers have it", "", good, nil, nil, false},
+		{"peers lack it", "", none, nil, accounts.ErrNotFound, false},
+		{"peers have another account's", "", other, nil, accounts.ErrNotFound, false},
+		{"peers have a broken one", "", broken, nil, accounts.ErrNotFound, false},
+		{"the primary has it", good, "", nil, nil, true},
+		{"the primary has it, peers lack it", good, none, nil, nil, true},
+		{"the primary lacks it", none, "", nil, accounts.ErrNotFound, false},
+		{"the primary lacks it, peers have it", none, good, nil, nil, false},
+		{"the primary is away", none, "", away, accounts.ErrUnreadable, false},
+		{"the primary is away, peers lack it", none, none, away, accounts.ErrUnreadable, false},
+		{"the primary is away, peers have it", none, good, away, nil, false},
+		{"the primary has another account's", other, "", nil, accounts.ErrUnreadable, false},
+		{"the primary has a broken one, peers a good one", broken, good, nil, nil, false},
+		{"the primary asks this server", none, none, accounts.ErrCircle, accounts.ErrCircle, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := jwttest.NewAccount(t)
+			play := func(answer string, err error) *source {
+				if answer == "" {
+					return nil
+				}
+				return &source{err: err}
+			}
+			primary, peers := play(c.primary, c.primaryErr), play(c.peers, nil)
+			e := following(t, primary, peers)
+			token := e.signed(t, a, 0)
+			answers := map[string][]byte{
+				good:   token,
+				other:  e.op.Account(t, jwttest.NewAccount(t)),
+				broken: jwttest.Flip(token),
+			}
+			if answers[c.primary] != nil {
+				primary.has(a.ID, answers[c.primary])
+			}
+			if answers[c.peers] != nil {
+				peers.has(a.ID, answers[c.peers])
+			}
+			got, err := e.registry.Get(t.Context(), a.ID)
+			wantError(t, err, c.want)
+			if err == nil && !bytes.Equal(got.JWT, token) {
+				t.Errorf("got %s", got.JWT)
+			}
+			if (e.stored(t, a.ID) != nil) != c.stored {
+				t.Errorf("stored is %q", e.stored(t, a.ID))
+			}
+			if _, err := e.registry.GetLocal(t.Context(), a.ID); (err == nil) != c.stored {
+				t.Errorf("this server alone has it: %v", err)
+			}
+		})
+	}
+}
+
+// TestPeersAreOnlyAskedForWhatCanBeVerified: for account keys, and with an operator.
+func TestPeersAreOnlyAskedForWhatCanBeVerified(t *testing.T) {
+	peers := &source{}
+	e := following(t, nil, peers)
+	_, err := e.registry.Get(t.Context(), "*")
+	wantError(t, err, accounts.ErrNotFound)
+	if !e.registry.HasOperator() {
+		t.Error("it has no operator")
+	}
+	e.registry.SetTrust(accounts.Trust{})
+	_, err = e.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+	wantError(t, err, accounts.ErrNotFound)
+	if n := peers.count(); n != 0 || e.registry.HasOperator() {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestAnAnswerOfThePrimaryThatCantBeStored is served all the same if it is verified.
+func TestAnAnswerOfThePrimaryThatCantBeStored(t *testing.T) {
+	primary := &source{}
+	e := following(t, primary, nil)
+	a := jwttest.NewAccount(t)
+	expired := e.signed(t, a, -time.Hour, func(c *jwt.AccountClaims) {
+		c.Expires = e.now.Add(-time.Minute).Unix()
+	})
+	primary.has(a.ID, expired)
+	get := func(want []byte, wanted any) {
+		t.Helper()
+		got, err := e.registry.Get(t.Context(), a.ID)
+		wantError(t, err, wanted)
+		if err == nil && !bytes.Equal(got.JWT, want) {
+			t.Errorf("got %s", got.JWT)
+		}
+	}
+	get(expired, nil)
+	e.committer.putErr = errFull
+	good := e.signed(t, a, 0)
+	primary.has(a.ID, good)
+	get(good, nil)
+	if e.stored(t, a.ID) != nil {
+		t.Error("it is stored")
+	}
+	e.committer.putErr = nil
+	get(good, nil)
+	if _, err := e.registry.Delete(t.Context(), e.order(t, time.Second, a.ID), onDeletion); err != nil {
+		t.Fatal(err)
+	}
+	get(nil, accounts.ErrNotFound) // the primary has not heard of the deletion
+}
+
+// TestRefresh asks for what is stored: a newer JWT takes its place, an older one does not.
+func TestRefresh(t *testing.T) {
+	primary := &source{}
+	e := following(t, primary, nil)
+	a := jwttest.NewAccount(t)
+	old, stored, newer := e.signed(t, a, -time.Hour), e.signed(t, a, 0), e.signed(t, a, time.Minute)
+	e.mustPush(t, a.ID, stored)
+	for _, c := range []struct {
+		name   string
+		answer []byte
+		served []byte
+		want   any
+	}{
+		{"the same", stored, stored, nil},
+		{"an older one", old, stored, nil},
+		{"no JWT", []byte("<html>"), stored, accounts.ErrBadJWT},
+		{"none", nil, nil, accounts.ErrNotFound},
+		{"a newer one", newer, newer, nil},
+	} {
+		primary.has(a.ID)
+		if c.answer != nil {
+			primary.has(a.ID, c.answer)
+		}
+		got, err := e.registry.Refresh(t.Context(), a.ID, primary)
+		wantError(t, err, c.want)
+		if c.served != nil && !bytes.Equal(got.JWT, c.served) {
+			t.Errorf("%s: got %s", c.name, got.JWT)
+		}
+	}
+	if _, err := e.registry.Get(t.Context(), a.ID); err != nil || len(primary.served) != 1 {
+		t.Errorf("%v; the primary is told %q", err, primary.served)
+	}
+}
+
+// TestADamagedJWTIsMendedByThePrimary, and shown as it is as long as that does not have it.
+func TestADamagedJWTIsMendedByThePrimary(t *testing.T) {
+	primary, peers := &source{}, &source{}
+	e := following(t, primary, peers)
+	a := jwttest.NewAccount(t)
+	token := e.signed(t, a, 0)
+	peers.has(a.ID, token) // peers are not asked for what is damaged
+	e.plant(t, a.ID, []byte("torn"))
+	_, err := e.registry.Get(t.Context(), a.ID)
+	wantError(t, err, accounts.ErrDamaged)
+	raw, err := e.registry.GetRaw(t.Context(), a.ID)
+	if err != nil || string(raw) != "torn" {
+		t.Errorf("as text %q, %v", raw, err)
+	}
+	primary.has(a.ID, token)
+	raw, err = e.registry.GetRaw(t.Context(), a.ID)
+	if err != nil || !bytes.Equal(raw, token) {
+		t.Errorf("as text %q, %v", raw, err)
+	}
+}
+
+// TestManyGetsOfOneAccountAreOneQuestion, unless they have come through different servers.
+func TestManyGetsOfOneAccountAreOneQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		primary := &source{delay: 100 * time.Millisecond}
+		e := following(t, primary, nil)
+		a := jwttest.NewAccount(t)
+		token := e.signed(t, a, 0)
+		primary.has(a.ID, token)
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() {
+				ctx := t.Context()
+				if i == 0 {
+					ctx = accounts.WithVia(ctx, "1.1 nas-ABCDEFGHIJKLMNOP")
+				}
+				got, err := e.registry.Get(ctx, a.ID)
+				if err != nil || !bytes.Equal(got.JWT, token) {
+					t.Errorf("%v, %v", got, err)
+				}
+			})
+		}
+		all.Wait()
+		if n := primary.count(); n != 2 {
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
+// TestAMissTakesASecondAtMost, also if many wait; what can't be known then is said.
+func TestAMissTakesASecondAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &source{delay: time.Hour}
+		withPrimary, withPeers := following(t, slow, nil), following(t, nil, slow)
+		var all sync.WaitGroup
+		began := time.Now()
+		for range 100 { // more than the primary is asked at a time
+			key := jwttest.NewAccount(t).ID
+			all.Go(func() {
+				_, err := withPrimary.registry.Get(context.Background(), key)
+				if !errors.Is(err, accounts.ErrUnreadable) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if slow.maxBusy != 64 {
+			t.Errorf("%d questions at a time", slow.maxBusy)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		_, err := withPeers.registry.Get(ctx, jwttest.NewAccount(t).ID)
+		wantError(t, err, accounts.ErrNotFound)
+		_, err = withPrimary.registry.Get(ctx, jwttest.NewAccount(t).ID)
+		wantError(t, err, accounts.ErrUnreadable)
+		if took := time.Since(began); took > 1200*time.Millisecond {
+			t.Errorf("it took %s", took)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// TestWhatIsUnsavedIsServedFirst, as long as it is verified.
+func TestWhatIsUnsavedIsServedFirst(t *testing.T) {
+	unsaved := &source{}
+	e := newEnv(t, func(o *accounts.Options) { o.Unsaved = unsaved })
+	a := jwttest.NewAccount(t)
+	stored, newer := e.signed(t, a, 0), e.signed(t, a, time.Second)
+	e.mustPush(t, a.ID, stored)
+	for _, c := range []struct{ unsaved, want []byte }{
+		{nil, stored}, {newer, newer}, {jwttest.Flip(newer), stored},
+	} {
+		unsaved.has(a.ID)
+		if c.unsaved != nil {
+			unsaved.has(a.ID, c.unsaved)
+		}
+		got, err := e.registry.Get(t.Context(), a.ID)
+		if err != nil || !bytes.Equal(got.JWT, c.want) {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+}
+
+// TestAStoreThatCantBeRead is not one without the account, whatever others have.
+func TestAStoreThatCantBeRead(t *testing.T) {
+	peers := &source{}
+	e := newEnv(t, func(o *accounts.Options) { o.Store, o.Peers = unreadable{o.Store}, peers })
+	a := jwttest.NewAccount(t)
+	token := e.signed(t, a, 0)
+	peers.has(a.ID, token)
+	_, err := e.registry.Get(t.Context(), a.ID)
+	wantError(t, err, accounts.ErrUnreadable)
+	_, err = e.registry.GetRaw(t.Context(), a.ID)
+	wantError(t, err, accounts.ErrUnreadable)
+	if _, err := e.registry.Verify(a.ID, token); err == nil {
+		t.Error("it is verified without its tombstone")
+	}
+}
+
+// TestAFileThatIsGoneIsNotServed from memory.
+func TestAFileThatIsGoneIsNotServed(t *testing.T) {
+	primary := &source{}
+	e := following(t, primary, nil)
+	a := jwttest.NewAccount(t)
+	e.mustPush(t, a.ID, e.signed(t, a, 0))
+	remove := func(_, _ []byte) ([]byte, error) { return []byte("x"), nil }
+	if _, err := e.store.Delete(t.Context(), a.ID, "hand", remove); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := e.registry.Get(t.Context(), a.ID)
+		wantError(t, err, accounts.ErrNotFound)
+	}
+}
+
+// TestVia passes on which account servers a question has come through, and nothing else.
+func TestVia(t *testing.T) {
+	const id, other = "nas-ABCDEFGHIJKLMNOP", "nas-QRSTUVWXYZ234567"
+	many := ""
+	for range 17 {
+		many += "1.1 " + other + ", "
+	}
+	for _, c := range []struct {
+		in, out string
+		want    any
+	}{
+		{"", "1.1 " + id, nil},
+		{"1.1 proxy", "1.1 " + id, nil},
+		{"1.0 proxy, 1.1 " + other, "1.1 " + other + ", 1.1 " + id, nil},
+		{"1.1 " + other + ", 1.1 " + id, "", accounts.ErrCircle},
+		{many, "", accounts.ErrCircle},
+	} {
+		got, err := accounts.ExtendVia(accounts.WithVia(t.Context(), c.in), id)
+		wantError(t, err, c.want)
+		if got != c.out {
+			t.Errorf("%q becomes %q", c.in, got)
+		}
+	}
+	if via := accounts.Via(t.Context()); via != "" {
+		t.Errorf("via %q", via)
+	}
+}

@@ -1,0 +1,109 @@
+package accounts_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+)
+
+// TestWhatPassesByAndMayNotReplaceTheStoredJWT is announced over; what may is not.
+func TestWhatPassesByAndMayNotReplaceTheStoredJWT(t *testing.T) {
+	e := newEnv(t)
+	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	signed := func(o *jwttest.Operator, at time.Time, edits ...func(*jwt.AccountClaims)) []byte {
+		return jwttest.Sign(t, o.Key, a, at, edits...)
+	}
+	stored := signed(e.op, e.now)
+	renamed := func(c *jwt.AccountClaims) { c.Name = "renamed" }
+	for _, c := range []struct {
+		name, key string
+		token     []byte
+		want      bool // the stored one is announced again
+	}{
+		{"the stored one", a.ID, stored, false},
+		{"the stored one and a line feed", a.ID, append(stored, '\n'), false},
+		{"an older one", a.ID, signed(e.op, e.now.Add(-time.Second)), true},
+		{"one of the same second", a.ID, signed(e.op, e.now, renamed), false},
+		{"a newer one", a.ID, signed(e.op, e.now.Add(time.Second)), false},
+		{"one from the far future", a.ID, signed(e.op, e.now.Add(time.Hour)), true},
+		{"a newer one that another operator signed", a.ID, signed(jwttest.NewOperator(t),
+			e.now.Add(time.Second)), true},
+		{"a newer one with a broken signature", a.ID,
+			jwttest.Flip(signed(e.op, e.now.Add(time.Second))), true},
+		{"a newer one of another account", a.ID, jwttest.Sign(t, e.op.Key, other,
+			e.now.Add(time.Second)), true},
+		{"garbage", a.ID, []byte("x.y.z"), true},
+		{"nothing", a.ID, nil, true},
+		{"one of an account that is not stored", other.ID, jwttest.Sign(t, e.op.Key, other,
+			e.now.Add(-time.Hour)), false},
+		{"one for no account", "*", []byte("x"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				told, store := &announcer{}, jwtstore.NewMemory(true)
+				plant(t, store, a.ID, stored)
+				registry := accounts.New(accounts.Options{Store: store, Committer: store,
+					Announcer: told, Trust: e.trust(t, e.op),
+					Now: func() time.Time { return e.now }})
+				_, _ = registry.Put(context.Background(), c.key, c.token,
+					accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
+				time.Sleep(time.Minute) // of the bubble's clock
+				if got := told.count(); got > 1 || got == 1 != c.want {
+					t.Errorf("announced %d times", got)
+				}
+			})
+		})
+	}
+}
+
+// TestTheStoredJWTIsAnnouncedAtMostOnceASecond, and once more after the last update that passes by.
+func TestTheStoredJWTIsAnnouncedAtMostOnceASecond(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	e.plant(t, a.ID, jwttest.Sign(t, e.op.Key, a, e.now))
+	older := jwttest.Sign(t, e.op.Key, a, e.now.Add(-time.Minute))
+	synctest.Test(t, func(t *testing.T) {
+		told := &announcer{}
+		registry := accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: told,
+			Trust: e.trust(t, e.op),
+			Now:   func() time.Time { return e.now }})
+		for range 100 {
+			_, _ = registry.Put(context.Background(), a.ID, older,
+				accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
+			time.Sleep(25 * time.Millisecond)
+		}
+		synctest.Wait()
+		if n := told.count(); n != 3 {
+			t.Errorf("announced %d times in 2.5 s", n)
+		}
+		time.Sleep(time.Minute)
+		if n := told.count(); n != 4 {
+			t.Errorf("announced %d times in the end", n)
+		}
+	})
+}
+
+// TestAStoredJWTThatCantBeAnnouncedAgain is worth a line; one that is only configured is not.
+func TestAStoredJWTThatCantBeAnnouncedAgain(t *testing.T) {
+	e := newEnv(t)
+	system, token := e.withSystem(t)
+	e.registry.SetTrust(system)
+	a := jwttest.NewAccount(t)
+	e.plant(t, a.ID, e.signed(t, a, 0))
+	_, err := e.registry.Put(t.Context(), e.op.System.ID, jwttest.Flip(token), byUpdate)
+	wantError(t, err, accounts.ErrBadJWT)
+	e.committer.touchErr = errFull
+	_, err = e.registry.Put(t.Context(), a.ID, e.signed(t, a, -time.Hour), byUpdate)
+	wantError(t, err, &accounts.OlderError{})
+	if n := e.announcer.count(); n != 0 || !strings.Contains(e.log.String(), "can't be announced again") {
+		t.Errorf("announced %d times, it logs %s", n, e.log)
+	}
+}
