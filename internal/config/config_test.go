@@ -602,6 +602,27 @@ func TestTheReadmeAndFullConfHaveEveryKey(t *testing.T) {
 	}
 }
 
+func TestTheReadmeLinksToFilesAndHeadingsThatExist(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(string(readme), -1)
+	for _, link := range links {
+		anchor, isAnchor := strings.CutPrefix(link[1], "#")
+		if !isAnchor {
+			if _, err := os.Stat(filepath.Join("../..", link[1])); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		heading := "(?mi)^#+ " + strings.ReplaceAll(anchor, "-", " ") + "$"
+		if !regexp.MustCompile(heading).Match(readme) {
+			t.Errorf("no heading for #%s", anchor)
+		}
+	}
+}
+
 func TestALinkDoesNotHideWhereAStateDirectoryIs(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {

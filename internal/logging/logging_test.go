@@ -14,6 +14,7 @@ import (
 func TestTheLineFormat(t *testing.T) {
 	const stamp = `\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} `
 	const info, warn, debug, trace = slog.LevelInfo, slog.LevelWarn, slog.LevelDebug, logging.LevelTrace
+	colors := logging.Format{Colors: true}
 	for _, c := range []struct {
 		name   string
 		format logging.Format
@@ -23,11 +24,13 @@ func TestTheLineFormat(t *testing.T) {
 		{"bare", logging.Format{}, info, `^\[INF\] hello\n$`},
 		{"time", logging.Format{Time: true}, info, `^` + stamp + `\[INF\] hello\n$`},
 		{"pid", logging.Format{PID: true}, info, `^\[\d+\] \[INF\] hello\n$`},
-		{"pid and time", logging.Format{PID: true, Time: true}, info, `^\[\d+\] ` + stamp + `\[INF\] hello\n$`},
-		{"green INF", logging.Format{Colors: true}, info, "^\\[\x1b\\[32mINF\x1b\\[0m\\] hello\n$"},
-		{"yellow WRN", logging.Format{Colors: true}, warn, "^\\[\x1b\\[0;93mWRN\x1b\\[0m\\] hello\n$"},
-		{"red ERR", logging.Format{Colors: true}, slog.LevelError, "^\\[\x1b\\[31mERR\x1b\\[0m\\] hello\n$"},
-		{"cyan DBG", logging.Format{Colors: true, Debug: true}, debug, "^\\[\x1b\\[36mDBG\x1b\\[0m\\] hello\n$"},
+		{"pid and time", logging.Format{PID: true, Time: true}, info,
+			`^\[\d+\] ` + stamp + `\[INF\] hello\n$`},
+		{"green INF", colors, info, "^\\[\x1b\\[32mINF\x1b\\[0m\\] hello\n$"},
+		{"yellow WRN", colors, warn, "^\\[\x1b\\[0;93mWRN\x1b\\[0m\\] hello\n$"},
+		{"red ERR", colors, slog.LevelError, "^\\[\x1b\\[31mERR\x1b\\[0m\\] hello\n$"},
+		{"cyan DBG", logging.Format{Colors: true, Debug: true}, debug,
+			"^\\[\x1b\\[36mDBG\x1b\\[0m\\] hello\n$"},
 		{"TRC", logging.Format{Colors: true, Trace: true}, trace, "^\\[\x1b\\[33mTRC\x1b\\[0m\\] hello\n$"},
 		{"no DBG without debug", logging.Format{Trace: true}, debug, `^$`},
 		{"no TRC without trace", logging.Format{Debug: true}, trace, `^$`},
