@@ -119,12 +119,10 @@ func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	}
 }
 
-// takeUp adds what is pending. It waits for a server that is ready for it.
-func (p *announcements) takeUp() {
-	for _, c := range p.n.outbox.Pending() {
-		if p.byKey[c.Key] == nil {
-			p.byKey[c.Key] = newAnnouncement(c)
-		}
+// takeUp adds a change that is pending, unless one of the account is there. It waits for a server.
+func (p *announcements) takeUp(c jwtstore.Change) {
+	if p.byKey[c.Key] == nil {
+		p.byKey[c.Key] = newAnnouncement(c)
 	}
 }
 
@@ -152,8 +150,8 @@ func (p *announcements) apply(a *announcement, e event, due time.Time) {
 	}
 }
 
-// add takes up a change; a newer one of the same account takes the older one's place. r follows it,
-// if not nil.
+// add takes up a change. A newer one takes the place of the older one of the same account. r is nil
+// if no caller waits for answers.
 func (p *announcements) add(c jwtstore.Change, r *receipt) {
 	a := p.byKey[c.Key]
 	if a == nil {
@@ -195,7 +193,8 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 		}
 	}
 	for p.hasDue() && !now.Before(p.queue[0].due) {
-		if a := p.queue[0]; !p.finishAcknowledged(a) { // it may be pending for absent servers only
+		// A change that is pending for absent servers only is not sent.
+		if a := p.queue[0]; !p.finishAcknowledged(a) {
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -208,7 +207,10 @@ func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active
 // begin begins an attempt.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	a.attempt = attempt{
-		number: a.number + 1, sent: now, answered: make(map[string]bool), refused: make(map[string]string),
+		number:   a.number + 1,
+		sent:     now,
+		answered: make(map[string]bool),
+		refused:  make(map[string]string),
 	}
 	p.apply(a, sent, time.Time{})
 	return outgoing{a.Change, a.number, a.state == asking}
@@ -237,8 +239,7 @@ func (p *announcements) next(latest time.Time) time.Time {
 	return latest
 }
 
-// endOverdue ends the announcements that have waited long enough for answers. A question ends by
-// itself.
+// endOverdue ends the attempts that have waited long enough for answers. A question ends by itself.
 func (p *announcements) endOverdue(now time.Time) {
 	for _, a := range p.active {
 		if a.state == inFlight && now.Sub(a.sent) >= answerTimeout {
@@ -283,8 +284,8 @@ func (p *announcements) endQuestion(a *announcement, now time.Time) {
 	}
 }
 
-// follow decides what brings the next attempt: some time, or, for a change that only silent servers
-// and caches without the account lack, a server.
+// follow decides what brings the next attempt. A change that only silent servers and caches without
+// the account lack waits for a server, any other for some time.
 func (p *announcements) follow(a *announcement, now time.Time) {
 	a.release()
 	switch a.followUp {
@@ -345,8 +346,13 @@ func (p *announcements) serverAppeared(name string) (any bool) {
 	for _, a := range p.byKey {
 		delete(a.notCached, name) // by the process that had the name before
 	}
-	p.takeUp()
-	return p.oldestFor(name) != nil
+	for _, c := range p.n.outbox.Pending() {
+		if p.n.outbox.IsPending(name, c.Seq) {
+			any = true
+			p.takeUp(c)
+		}
+	}
+	return any
 }
 
 // serverReady queues what a server lacks that has turned out to answer.

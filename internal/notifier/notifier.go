@@ -11,13 +11,13 @@
 // An announcement is one account's latest change on its way. Its states, and the state after each
 // event:
 //
-//	            committed   heard  serverReady  sent      retry       rest     contradicted  finished
-//	waiting     toAnnounce  toAsk  toAnnounce   inFlight  toAnnounce  -        -             done
-//	toAnnounce  toAnnounce  -      -            inFlight  -           -        -             done
-//	toAsk       toAnnounce  -      -            asking    -           -        -             done
-//	inFlight    toAnnounce  -      -            -         toAnnounce  waiting  -             done
-//	asking      toAnnounce  -      -            -         toAsk       -        toAnnounce    done
-//	done        -           -      -            -         -           -        -             -
+//	           committed  heard serverReady sent     retry      rest    contradicted finished
+//	waiting    toAnnounce toAsk toAnnounce  inFlight toAnnounce -       -            done
+//	toAnnounce toAnnounce -     -           inFlight -          -       -            done
+//	toAsk      toAnnounce -     -           asking   -          -       -            done
+//	inFlight   toAnnounce -     -           -        toAnnounce waiting -            done
+//	asking     toAnnounce -     -           -        toAsk      -       toAnnounce   done
+//	done       -          -     -           -        -          -       -            -
 //
 // What is known about how a nats-server answers. In the states untested, unidentified and silent it
 // gets one announcement at a time, so it delays no other server:
@@ -60,8 +60,8 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// Outbox records, durably, which change each nats-server has acknowledged. The stores of jwtstore
-// meet it.
+// Outbox records, durably, which change each nats-server has acknowledged. *jwtstore.Outbox meets
+// it.
 type Outbox interface {
 	// Pending returns what some server may still lack, oldest first: the latest change of each
 	// account.
@@ -206,8 +206,8 @@ func (n *Notifier) deliveryStateLocked() accounts.DeliveryState {
 	}
 }
 
-// Drain waits until every nats-server has acknowledged every change, and ends with ctx. It does not
-// wait when a server is overdue, or NATS is away.
+// Drain returns when every nats-server has acknowledged every change, or ctx ends. It does not wait
+// for a server that is overdue, nor for NATS to come back.
 func (n *Notifier) Drain(ctx context.Context) {
 	for {
 		r := n.nextReceipt()
@@ -226,7 +226,7 @@ func (n *Notifier) Drain(ctx context.Context) {
 func (n *Notifier) nextReceipt() *receipt {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.hopelessLocked() {
+	if n.isOverdueLocked() {
 		return nil
 	}
 	a := n.session.announcements.nearest()
@@ -238,9 +238,9 @@ func (n *Notifier) nextReceipt() *receipt {
 	return r
 }
 
-// hopelessLocked reports whether waiting for answers would only make a push slow. n.mu must be
-// held.
-func (n *Notifier) hopelessLocked() bool { return n.session == nil || n.session.servers.overdue() }
+// isOverdueLocked reports whether answers are not to be expected soon, so that waiting for them
+// would only make a push slow. n.mu must be held.
+func (n *Notifier) isOverdueLocked() bool { return n.session == nil || n.session.servers.overdue() }
 
 // receipt follows the next attempt to announce a change.
 type receipt struct {
@@ -252,9 +252,9 @@ type receipt struct {
 // Wait implements accounts.Receipt.
 func (r *receipt) Wait(ctx context.Context) accounts.Delivery {
 	r.n.mu.Lock()
-	hopeless := r.n.hopelessLocked()
+	overdue := r.n.isOverdueLocked()
 	r.n.mu.Unlock()
-	if !hopeless {
+	if !overdue {
 		select {
 		case <-r.answered:
 		case <-ctx.Done():

@@ -52,8 +52,8 @@ func (s *session) receive(m *nats.Msg) {
 	}
 }
 
-// notReceived is called when no nats-server has got a message. For idzSubject that means only that
-// none is 2.10 or later.
+// notReceived takes the message that no nats-server has got another one. For idzSubject that means
+// only that none is 2.10 or later.
 func (s *session) notReceived(about, rest string, now time.Time) {
 	switch about {
 	case aboutIDZ, aboutRuns:
@@ -79,7 +79,7 @@ func (s *session) current(key, attempt string) *announcement {
 	return a
 }
 
-// heartbeat takes what a nats-server publishes of itself. One that has restarted would else wait
+// heartbeat takes what a nats-server publishes of itself. So one that has restarted need not wait
 // for the next round.
 func (s *session) heartbeat(m *nats.Msg) {
 	answer, ok := readAnswer(m.Data)
@@ -109,8 +109,7 @@ func (s *session) pinged(answer answer, now time.Time) {
 	s.apply(srv, e, now)
 }
 
-// seen returns the server that has sent a message. A new one gets what it lacks, which takes up the
-// session.
+// seen returns the server that has sent a message. It takes up what a new one lacks.
 func (s *session) seen(id serverID, now time.Time) *server {
 	srv, isNew := s.servers.register(id, now)
 	if isNew && s.announcements.serverAppeared(srv.name) {
@@ -126,6 +125,7 @@ func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 	}
 }
 
+// countFetched acknowledges what a server has fetched since its start.
 func (s *session) countFetched(srv *server) {
 	if s.servers.countFetched(srv) {
 		s.announcements.finishAllAcknowledged()
@@ -201,7 +201,7 @@ func (s *session) clientConnected(m *nats.Msg) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	a := s.announcements.byKey[key]
-	if a == nil || len(a.notCached) == 0 { // nearly always
+	if a == nil || len(a.notCached) == 0 { // so it is for nearly all of these messages
 		return
 	}
 	if answer, ok := readAnswer(m.Data); ok && a.notCached[answer.Name] {

@@ -66,7 +66,7 @@ func (s *session) describe(r *accounts.ServerReport, key string) {
 		r.Reason = "it does not answer"
 	case a == nil:
 	case a.notCached[r.Name]:
-		r.Reason = "it has not cached the account: it gets the update when a client connects to that"
+		r.Reason = "it has not cached the account: it gets the update when a client connects"
 	case a.refused[r.Name] != "":
 		r.Reason = a.refused[r.Name]
 	case a.followUp == afterSkip:
@@ -125,9 +125,9 @@ type questions struct {
 }
 
 type question struct {
-	missing int                         // how many answers are
+	missing int                         // how many answers are not in yet
 	answers map[string]accounts.Running // by server, NoAnswer before it has answered
-	done    chan struct{}               // closed when all have answered, or the session has ended
+	done    chan struct{}               // closed when all have answered, or the time is over
 }
 
 // begin returns a new question to all servers.
@@ -170,12 +170,5 @@ func (q *questions) end(number string) {
 	if asked := q.open[number]; asked != nil {
 		delete(q.open, number)
 		close(asked.done)
-	}
-}
-
-// endAll ends all questions.
-func (q *questions) endAll() {
-	for number := range q.open {
-		q.end(number)
 	}
 }

@@ -228,7 +228,8 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 	v.n.outbox.Register(name, now)
 	by := now.Add(identifyTimeout)
 	srv = &server{
-		name: name, id: id.ID, former: former, appeared: v.round.number, identifyBy: by, probeAt: by,
+		name: name, id: id.ID, former: former, appeared: v.round.number,
+		identifyBy: by, probeAt: by,
 		fetchCounted: isUnknown, // an unknown one gets every change, whatever it has fetched
 	}
 	v.byName[name] = srv

@@ -43,7 +43,7 @@ type session struct {
 	announcements *announcements
 	questions     questions
 	watch         watchState
-	tasks         sync.WaitGroup // questions that wait for answers
+	tasks         sync.WaitGroup // runs confirm
 }
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
@@ -84,10 +84,12 @@ func (s *session) begin() {
 	s.n.session = s
 	clear(s.n.notes.warned)
 	s.n.maxPayload = int(s.conn.MaxPayload())
-	s.announcements.takeUp()
+	for _, c := range s.n.outbox.Pending() {
+		s.announcements.takeUp(c)
+	}
 }
 
-// end releases all that wait for answers, since none will come.
+// end releases the receipts, since no answers will come.
 func (s *session) end() {
 	s.n.mu.Lock()
 	defer s.n.unlock()
@@ -95,7 +97,6 @@ func (s *session) end() {
 	for _, a := range s.announcements.byKey {
 		a.release()
 	}
-	s.questions.endAll()
 }
 
 // work is what is to be done without the lock: it may block.

@@ -103,7 +103,7 @@ func TestEveryEventOfAnAnnouncement(t *testing.T) {
 	check := func(from state, e event, to state, listed bool) {
 		name := fmt.Sprintf("event %d in state %d", e, from)
 		p := newAnnouncements(n, newServers(n, time.Now()))
-		p.takeUp()
+		p.takeUp(n.outbox.PendingFor(key))
 		a := p.byKey[key]
 		reach(t, p, a, from)
 		before := time.Now()
