@@ -23,7 +23,7 @@ func (c *Config) Dump() string {
 		{"SystemAccountJWTPath", c.SystemAccount.dump()},
 		{"SignRequestSubject", c.SignSubject},
 		{"SignRequestTimeout", c.SignTimeout.Milliseconds()},
-		{"Primary", Blanked(c.Primary)},
+		{"Primary", RedactURL(c.Primary)},
 		{"ReplicationTimeout", c.ReplicationTimeout.Milliseconds()},
 		{"MaxReplicationPack", c.MaxPack},
 		{"ForgetServer", c.ForgetServer.Milliseconds()},
@@ -46,7 +46,7 @@ func (l Logging) dump() object {
 func (n NATS) dump() object {
 	var servers []string // null in the dump if there are none
 	for _, s := range n.Servers {
-		servers = append(servers, Blanked(s))
+		servers = append(servers, RedactURL(s))
 	}
 	return object{
 		{"Servers", servers},
@@ -122,9 +122,9 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Blanked returns a URL without its password. A user without a password is removed too, because it
-// is a token. For a URL that can't be read it returns "?", for no URL "".
-func Blanked(text string) string {
+// RedactURL returns a URL without its password. A user without a password is removed too, because
+// it is a token. For a URL that can't be read it returns "?", for no URL "".
+func RedactURL(text string) string {
 	if text == "" {
 		return ""
 	}

@@ -115,7 +115,7 @@ func (d *daemon) newAPI(c config.Config, trust trusted, a access, p *primary) *h
 		Log:         d.log.Logger,
 	}
 	if p != nil {
-		o.ReadOnly, o.Primary = true, config.Blanked(p.options.url)
+		o.ReadOnly, o.Primary = true, config.RedactURL(p.options.url)
 	}
 	if a.policy != nil {
 		o.Authorizer = auth.NewAuthorizer(*a.policy, d.logins)

@@ -51,7 +51,7 @@ func (d *daemon) follow(next *primary) {
 		return
 	}
 	if next.options.maxPack != 0 {
-		d.log.infof("grabbing initial JWT pack from primary %s", config.Blanked(next.options.url))
+		d.log.infof("grabbing initial JWT pack from primary %s", config.RedactURL(next.options.url))
 	}
 	next.task = d.start(context.Background(), "replica", func(ctx context.Context) error {
 		next.Run(ctx)
@@ -82,7 +82,7 @@ func logPrimary(c config.Config, log logger) {
 	if c.Primary == "" {
 		return
 	}
-	log.infof("starting in replicated mode, with primary at %s", config.Blanked(c.Primary))
+	log.infof("starting in replicated mode, with primary at %s", config.RedactURL(c.Primary))
 	if len(c.NATS.Servers) == 0 {
 		log.infof("running in replicated mode without NATS notifications can result in delayed updates")
 	}

@@ -174,8 +174,8 @@ func (l *limiter) setIdle(c *conn) {
 	c.busy.Store(false)
 }
 
-// closeIdle closes the longest idle connection and reports whether there was one. It bypasses an
-// encryption, whose farewell would have to be waited for.
+// closeIdle closes the longest idle connection and reports whether there was one. It does not end TLS
+// first, because that could block.
 func (l *limiter) closeIdle() bool {
 	l.mu.Lock()
 	first := l.idle.Front()
