@@ -70,7 +70,8 @@ func TestMovingHereFromTheOriginal(t *testing.T) {
 		})
 		t.Run(fmt.Sprintf("1.0.3 with shard %t", shard), func(t *testing.T) {
 			t.Parallel()
-			l := newOriginalDir(t, shard, 0o700, 0o600) // in the working directory, with whatever else is there
+			// in the working directory, with whatever else is there
+			l := newOriginalDir(t, shard, 0o700, 0o600)
 			l.write("op.jwt", []byte(l.op.Token(t)))
 			l.write("users/bob.jwt", []byte("stray"))
 			l.write("server.conf", []byte("http { port: 1 }"))
@@ -92,7 +93,8 @@ type originalDir struct {
 }
 
 func newOriginalDir(t *testing.T, shard bool, dirs, mode os.FileMode) *originalDir {
-	l := &originalDir{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs, mode: mode,
+	l := &originalDir{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs,
+		mode: mode,
 		want: map[string]string{}}
 	if err := os.Chmod(l.store, dirs); err != nil {
 		t.Fatal(err)

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// Lacks skips a test that this machine can't run, because what is missing. The test fails instead if the environment
-// variable TEST_REQUIRES has what in its list of words. internal/testcheck reads the attribute.
+// Lacks skips a test that this machine can't run, because what is missing. The test fails instead
+// if the environment variable TEST_REQUIRES has what in its list of words. internal/testcheck reads
+// the attribute.
 func Lacks(t testing.TB, what string, why any) {
 	t.Helper()
 	if slices.Contains(strings.Fields(os.Getenv("TEST_REQUIRES")), what) {

@@ -28,8 +28,9 @@ type report struct {
 	shown   map[name][]string // the tests that a behaviour names; the key is the behaviour's own test
 }
 
-// check reads events to their end. It prints the lines of the packages and the output of failed tests. The error names
-// each package that failed or did not end, and each behaviour that was not shown.
+// check reads events to their end. It prints the lines of the packages and the output of failed
+// tests. The error names each package that failed or did not end, and each behaviour that was not
+// shown.
 func check(events io.Reader, out io.Writer) error {
 	r := &report{out, map[name][]string{}, map[name]string{}, map[name]string{}, map[name][]string{}}
 	for decoder := json.NewDecoder(events); ; {
@@ -113,8 +114,8 @@ func (r *report) unfinished() error {
 	return errors.Join(errs...)
 }
 
-// notShown is an error if a behaviour names a test that did not pass, or if there is no behaviour. A test that this
-// machine can't run is no error but a line.
+// notShown is an error if a behaviour names a test that did not pass, or if there is no behaviour.
+// A test that this machine can't run is no error but a line.
 func (r *report) notShown() error {
 	var errs []error
 	for row, tests := range r.shown {
@@ -134,8 +135,8 @@ func (r *report) notShown() error {
 	return errors.Join(errs...)
 }
 
-// judge looks at every test of a name and at the tests within. The error says that one did not pass; missing says what
-// kept one from running.
+// judge looks at every test of a name and at the tests within. The error says that one did not
+// pass; missing says what kept one from running.
 func (r *report) judge(test string) (missing string, err error) {
 	found := false
 	for n, result := range r.results {

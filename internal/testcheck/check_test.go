@@ -35,20 +35,28 @@ func TestABehaviourIsShownOnlyByATestThatRanAndPassed(t *testing.T) {
 	}{
 		{"it passed", []string{"run Test", "pass Test", "pass"}, "", ""},
 		{"it was not run", []string{"pass"}, "Row is not shown: Test was not run", ""},
-		{"only one with a longer name was run", []string{"run Test2", "pass Test2", "pass"}, "Test was not run", ""},
-		{"only a test within was run", []string{"run Test/a", "pass Test/a", "pass"}, "Test was not run", ""},
+		{"only one with a longer name was run", []string{"run Test2", "pass Test2", "pass"},
+			"Test was not run", ""},
+		{"only a test within was run", []string{"run Test/a", "pass Test/a", "pass"}, "Test was not run",
+			""},
 		{"it was skipped", []string{"run Test", "skip Test", "pass"}, "the result of Test is skip", ""},
-		{"a test within was skipped", []string{"run Test", "run Test/a", "skip Test/a", "pass Test", "pass"}, "the result of Test/a is skip", ""},
-		{"the machine lacks something", []string{"run Test", "attr Test lacks strace", "skip Test", "pass"}, "", "not shown on this machine: Row: Test: strace\n"},
-		{"another test lacks something", []string{"run Other", "attr Other lacks strace", "run Test", "skip Test", "pass"}, "the result of Test is skip", ""},
-		{"it failed", []string{"run Test", "output Test it failed", "fail Test", "fail"}, "the result of Test is fail", "it failed\n"},
-		{"it did not end", []string{"run Test", "output Test panic: x", "fail"}, "Test did not end", "panic: x\n"},
+		{"a test within was skipped", []string{"run Test", "run Test/a", "skip Test/a", "pass Test",
+			"pass"}, "the result of Test/a is skip", ""},
+		{"the machine lacks something", []string{"run Test", "attr Test lacks strace", "skip Test", "pass"},
+			"", "not shown on this machine: Row: Test: strace\n"},
+		{"another test lacks something", []string{"run Other", "attr Other lacks strace", "run Test",
+			"skip Test", "pass"}, "the result of Test is skip", ""},
+		{"it failed", []string{"run Test", "output Test it failed", "fail Test", "fail"},
+			"the result of Test is fail", "it failed\n"},
+		{"it did not end", []string{"run Test", "output Test panic: x", "fail"}, "Test did not end",
+			"panic: x\n"},
 		{"the package did not end", []string{"run Test", "pass Test"}, "p did not pass", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
 			err := check(strings.NewReader(events(append(row, c.events...)...)), &out)
-			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			if c.want == "" && err != nil || c.want != "" &&
+				(err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("the error is %v, want %q", err, c.want)
 			}
 			if out.String() != c.says {
@@ -64,7 +72,8 @@ func TestARunWithoutBehavioursOrPackagesFails(t *testing.T) {
 		events("pass"): "no behaviour names its test",
 		"no JSON":      "this is not the output of go test -json",
 	} {
-		if err := check(strings.NewReader(stream), &strings.Builder{}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := check(strings.NewReader(stream), &strings.Builder{}); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("the error is %v, want %q", err, want)
 		}
 	}

@@ -1,5 +1,6 @@
-// Command testcheck runs `go test -json` with its own arguments and prints what `go test` prints without -json. It fails
-// when a test fails, and also when a behaviour is not shown: when a test that a behaviour names did not run and pass.
+// Command testcheck runs `go test -json` with its own arguments and prints what `go test` prints
+// without -json. It fails when a test fails, and also when a behaviour is not shown: when a test
+// that a behaviour names did not run and pass.
 //
 //	go run ./internal/testcheck -race ./...
 //
