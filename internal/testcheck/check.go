@@ -67,6 +67,7 @@ func (r *report) attribute(n name, key, value string) {
 		r.shown[n] = append(r.shown[n], value)
 	case "lacks":
 		r.lacks[n] = value
+		fmt.Fprintf(r.out, "skip\t%s: without %s\n", n.test, value)
 	}
 }
 
