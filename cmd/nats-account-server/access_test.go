@@ -38,15 +38,15 @@ func hash(t testing.TB, password string) string {
 	return string(h)
 }
 
-// fortress is a test environment with an authority and the certificate that it gave the program.
-type fortress struct {
+// accessEnv is a test environment with an authority and the certificate that it gave the program.
+type accessEnv struct {
 	*testEnv
 	authority *certtest.Authority
 }
 
-func newFortress(t testing.TB) *fortress {
+func newAccessEnv(t testing.TB) *accessEnv {
 	t.Helper()
-	f := &fortress{testEnv: newEnv(t, "", ""), authority: certtest.New(t)}
+	f := &accessEnv{testEnv: newEnv(t, "", ""), authority: certtest.New(t)}
 	f.authority.Write(t, f.dir, "ca")
 	f.authority.Issue(t).Write(t, f.dir, "server")
 	return f
@@ -58,26 +58,29 @@ const (
 	require = "tls { cert: server.crt, key: server.key, root: ca.crt, verify: require }\n"
 )
 
-// users is an authorization section: ops and the certificate deploy write, nats reads. The passwords are write and read.
+// users is an authorization section: ops and the certificate deploy write, nats reads. The
+// passwords are write and read.
 func users(t testing.TB, http string) string {
 	t.Helper()
 	deploy := ""
 	if strings.Contains(http, "verify") {
 		deploy = "{ certificate: deploy }"
 	}
-	return fmt.Sprintf("authorization {\n write: [ { user: ops, password: %s }\n %s ]\n read: { user: nats, password: %q }\n}\n",
+	return fmt.Sprintf("authorization {\n write: [ { user: ops, password: %s }\n %s ]\n"+
+		" read: { user: nats, password: %q }\n}\n",
 		hash(t, "write"), deploy, hash(t, "read"))
 }
 
 // configure writes the configuration with an HTTP section.
-func (f *fortress) configure(t testing.TB, extra string, http ...string) {
+func (f *accessEnv) configure(t testing.TB, extra string, http ...string) {
 	t.Helper()
-	f.conf = conf(t, f.dir, "operator: op.jwt, system_account: sys.jwt, store { dir: store, shard: true }\n%s\nhttp { host: 127.0.0.1, port: 0\n%s}",
+	f.conf = conf(t, f.dir, "operator: op.jwt, system_account: sys.jwt, store { dir: store, shard: true }\n"+
+		"%s\nhttp { host: 127.0.0.1, port: 0\n%s}",
 		extra, strings.Join(http, ""))
 }
 
 // client trusts the environment's authority, and shows certificates.
-func (f *fortress) client(t testing.TB, pairs ...certtest.Pair) *http.Client {
+func (f *accessEnv) client(t testing.TB, pairs ...certtest.Pair) *http.Client {
 	t.Helper()
 	c := &tls.Config{RootCAs: x509.NewCertPool()}
 	c.RootCAs.AppendCertsFromPEM(f.authority.PEM)
@@ -86,8 +89,10 @@ func (f *fortress) client(t testing.TB, pairs ...certtest.Pair) *http.Client {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// whatever authorities the server names, as a careless client does
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		// whatever authorities the server names, as some clients do
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &pair, nil
+		}
 	}
 	transport := &http.Transport{TLSClientConfig: c}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -114,20 +119,23 @@ func try(c *http.Client, method, url string, body []byte) int {
 	return answer.StatusCode
 }
 
-// TestANatsServerLogsInToItsResolver lets a real nats-server start with a password in its resolver's URL, over HTTP and
-// over TLS with a password or a certificate, and load an account that was pushed.
+// TestANatsServerLogsInToItsResolver lets a real nats-server start with a password in its
+// resolver's URL, over HTTP and over TLS with a password or a certificate, and load an account that
+// was pushed.
 func TestANatsServerLogsInToItsResolver(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, http, login, resolver string }{
 		{"http", "", "nats:read@", ""},
 		{"a writer", "", "ops:write@", ""},
 		{"https", withTLS, "nats:read@", "resolver_tls { ca_file: $DIR/ca.crt }"},
-		{"a certificate", verify, "", "resolver_tls { ca_file: $DIR/ca.crt, cert_file: $DIR/n1.crt, key_file: $DIR/n1.key }"},
-		{"a certificate is required", require, "", "resolver_tls { ca_file: $DIR/ca.crt, cert_file: $DIR/n1.crt, key_file: $DIR/n1.key }"},
+		{"a certificate", verify, "",
+			"resolver_tls { ca_file: $DIR/ca.crt, cert_file: $DIR/n1.crt, key_file: $DIR/n1.key }"},
+		{"a certificate is required", require, "",
+			"resolver_tls { ca_file: $DIR/ca.crt, cert_file: $DIR/n1.crt, key_file: $DIR/n1.key }"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFortress(t)
+			f := newAccessEnv(t)
 			f.authority.Issue(t, certtest.Named("n1")).Write(t, f.dir, "n1")
 			f.configure(t, "logging { trace: true, debug: true }", c.http, users(t, c.http))
 			p, url := f.start(t)
@@ -137,15 +145,18 @@ func TestANatsServerLogsInToItsResolver(t *testing.T) {
 				pusher = f.client(t, f.authority.Issue(t, certtest.Named("n1")))
 			}
 			account := "/jwt/v1/accounts/" + a.ID
-			if got := try(pusher, "POST", as("ops:write", url+account), f.op.Account(t, a)); got != http.StatusOK {
+			token := f.op.Account(t, a)
+			if got := try(pusher, "POST", as("ops:write", url+account), token); got != http.StatusOK {
 				t.Fatalf("push: %d", got)
 			}
-			n := natstest.Start(t, natstest.URLConf(t, f.op, as(strings.TrimSuffix(c.login, "@"), url)+"/jwt/v1/accounts/",
+			n := natstest.Start(t, natstest.URLConf(t, f.op,
+				as(strings.TrimSuffix(c.login, "@"), url)+"/jwt/v1/accounts/",
 				natstest.AnyPort+strings.ReplaceAll(c.resolver, "$DIR", f.dir)))
 			creds, _ := a.User(t)
 			natstest.Connect(t, n.ClientURL(), creds)
 			natstest.Stop(n)
-			if log := p.log.String(); strings.Contains(log, "Basic") || strings.Contains(log, ":read") || len(p.warnings()) > 0 {
+			if log := p.log.String(); strings.Contains(log, "Basic") || strings.Contains(log, ":read") ||
+				len(p.warnings()) > 0 {
 				t.Errorf("log:\n%s", log)
 			}
 			p.term()
@@ -153,64 +164,67 @@ func TestANatsServerLogsInToItsResolver(t *testing.T) {
 	}
 }
 
-// TestWhoMayDoWhat is the ways to log in over TLS.
-func TestWhoMayDoWhat(t *testing.T) {
+// TestLoginsOverTLS shows what each kind of login may do.
+func TestLoginsOverTLS(t *testing.T) {
 	t.Parallel()
-	f := newFortress(t)
+	f := newAccessEnv(t)
 	foreign := certtest.New(t)
 	a := jwttest.NewAccount(t)
 	token := f.op.Account(t, a)
-	reader, deploy := f.authority.Issue(t, certtest.Named("n1")), f.authority.Issue(t, certtest.Named("deploy"))
-	expired, stranger := f.authority.Issue(t, certtest.Named("deploy"), certtest.Expired), foreign.Issue(t, certtest.Named("deploy"))
+	named := certtest.Named("deploy")
+	reader, deploy := f.authority.Issue(t, certtest.Named("n1")), f.authority.Issue(t, named)
+	expired, foreignPair := f.authority.Issue(t, named, certtest.Expired), foreign.Issue(t, named)
 	type row struct {
-		who       string
+		name      string
 		client    *http.Client
-		login     string
-		get, post int // 0: no answer, the handshake fails
+		login     string // user:password
+		get, post int    // 0: no answer, the handshake fails
 	}
 	for _, c := range []struct {
 		name, http string
 		rows       []row
 	}{
 		{"passwords", withTLS + users(t, ""), []row{
-			{"nobody", f.client(t), "", 401, 401},
+			{"no credentials", f.client(t), "", 401, 401},
 			{"a reader", f.client(t), "nats:read", 200, 403},
 			{"a writer", f.client(t), "ops:write", 200, 200},
 			{"a wrong password", f.client(t), "ops:x", 401, 401},
-			{"a certificate that nobody asked for", f.client(t, deploy), "", 401, 401},
+			{"a certificate that is not asked for", f.client(t, deploy), "", 401, 401},
 		}},
 		{"a certificate or a password", verify + users(t, verify), []row{
-			{"nobody", f.client(t), "", 401, 401},
+			{"no credentials", f.client(t), "", 401, 401},
 			{"a reader", f.client(t), "nats:read", 200, 403},
 			{"a writer", f.client(t), "ops:write", 200, 200},
 			{"a certificate", f.client(t, reader), "", 200, 403},
 			{"a certificate that writes", f.client(t, deploy), "", 200, 200},
 			{"a certificate and a writer's password", f.client(t, reader), "ops:write", 200, 200},
 			{"an expired certificate", f.client(t, expired), "", 0, 0},
-			{"a foreign certificate", f.client(t, stranger), "ops:write", 0, 0},
+			{"a foreign certificate", f.client(t, foreignPair), "ops:write", 0, 0},
 		}},
-		{"a certificate or a password, and readers are not named", verify + "authorization { write: { user: ops, password: " + hash(t, "write") + " } }", []row{
-			{"nobody", f.client(t), "", 401, 401},
+		{"a certificate or a password, and readers are not named", verify +
+			"authorization { write: { user: ops, password: " + hash(t, "write") + " } }", []row{
+			{"no credentials", f.client(t), "", 401, 401},
 			{"a writer", f.client(t), "ops:write", 200, 200},
 			{"a certificate", f.client(t, deploy), "", 200, 403},
 		}},
-		{"a certificate, and nobody is named", verify, []row{
-			{"nobody", f.client(t), "", 401, 401},
+		{"a certificate, and no one is named", verify, []row{
+			{"no credentials", f.client(t), "", 401, 401},
 			{"a certificate", f.client(t, reader), "", 200, 200},
-			{"a foreign certificate", f.client(t, stranger), "", 0, 0},
+			{"a foreign certificate", f.client(t, foreignPair), "", 0, 0},
 		}},
 		{"a certificate in any case", require + users(t, verify), []row{
-			{"nobody", f.client(t), "", 0, 0},
+			{"no credentials", f.client(t), "", 0, 0},
 			{"a writer's password", f.client(t), "ops:write", 0, 0},
 			{"a certificate", f.client(t, reader), "", 200, 403},
 			{"a certificate that writes", f.client(t, deploy), "", 200, 200},
 			{"a certificate and a writer's password", f.client(t, reader), "ops:write", 200, 200},
 			{"an expired certificate", f.client(t, expired), "", 0, 0},
 		}},
-		{"reading is open", withTLS + "authorization { write: { user: ops, password: " + hash(t, "write") + " } }", []row{
-			{"nobody", f.client(t), "", 200, 401},
+		{"reading is open", withTLS + "authorization { write: { user: ops, password: " + hash(t, "write") +
+			" } }", []row{
+			{"no credentials", f.client(t), "", 200, 401},
 			{"a writer", f.client(t), "ops:write", 200, 200},
-			{"somebody", f.client(t), "nats:read", 200, 401},
+			{"an unknown user", f.client(t), "nats:read", 200, 401},
 		}},
 	} {
 		f.configure(t, "", c.http)
@@ -221,10 +235,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 				account = as(r.login, url)
 			}
 			if got := try(r.client, "POST", account+"/jwt/v1/accounts/"+a.ID, token); got != r.post {
-				t.Errorf("%s: %s: POST is %d, want %d", c.name, r.who, got, r.post)
+				t.Errorf("%s: %s: POST is %d, want %d", c.name, r.name, got, r.post)
 			}
 			if got := try(r.client, "GET", account+"/jwt/v1/accounts/"+f.op.System.ID, nil); got != r.get {
-				t.Errorf("%s: %s: GET is %d, want %d", c.name, r.who, got, r.get)
+				t.Errorf("%s: %s: GET is %d, want %d", c.name, r.name, got, r.get)
 			}
 		}
 		health := 200
@@ -243,11 +257,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 
 func TestTLSOfHTTP(t *testing.T) {
 	t.Parallel()
-	f := newFortress(t)
+	f := newAccessEnv(t)
 	f.configure(t, "logging { debug: true }", withTLS)
 	p, url := f.start(t)
 	address := strings.TrimPrefix(url, "https://")
-	if !strings.HasPrefix(url, "https://") || !strings.Contains(p.log.String(), "https listening on port "+address[strings.LastIndexByte(address, ':')+1:]) {
+	if !strings.HasPrefix(url, "https://") ||
+		!strings.Contains(p.log.String(),
+			"https listening on port "+address[strings.LastIndexByte(address, ':')+1:]) {
 		t.Errorf("it says:\n%s", p.log)
 	}
 	client := f.client(t).Transport.(*http.Transport).TLSClientConfig
@@ -256,7 +272,8 @@ func TestTLSOfHTTP(t *testing.T) {
 		edit func(*tls.Config)
 		want string
 	}{
-		{"TLS 1.1", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, ""},
+		{"TLS 1.1", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 },
+			""},
 		{"TLS 1.2", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, "http/1.1"},
 		{"TLS 1.3", func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }, "http/1.1"},
 	} {
@@ -274,7 +291,8 @@ func TestTLSOfHTTP(t *testing.T) {
 			conn.Close()
 		}
 	}
-	if got := raw(t, "http://"+address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); got != "HTTP/1.0 400 Bad Request" {
+	got := raw(t, "http://"+address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	if got != "HTTP/1.0 400 Bad Request" {
 		t.Errorf("HTTP where TLS is: %s", got)
 	}
 	p.wait("DBG.*TLS handshake error")
@@ -292,23 +310,26 @@ func rsaPair(t testing.TB) certtest.Pair {
 		t.Fatal(err)
 	}
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	private := x509.MarshalPKCS1PrivateKey(key)
 	return certtest.Pair{
 		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		Key:  pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
+		Key:  pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: private}),
 	}
 }
 
-// TestCredentialsAreReadAgain reloads certificates, authorities and passwords under a connection that stays.
+// TestCredentialsAreReadAgain reloads certificates, authorities and passwords under a connection
+// that stays.
 func TestCredentialsAreReadAgain(t *testing.T) {
 	t.Parallel()
-	f := newFortress(t)
+	f := newAccessEnv(t)
 	f.configure(t, "logging { debug: true }", "readtimeout: 1m30s\n", verify, users(t, verify))
 	p, url := f.start(t)
 	account := url + "/jwt/v1/accounts/" + f.op.System.ID
@@ -320,10 +341,11 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	old := f.client(t, f.authority.Issue(t, certtest.Named("n1")))
 	var connections atomic.Int32
 	dial := (&net.Dialer{}).DialContext
-	old.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	counted := func(ctx context.Context, network, address string) (net.Conn, error) {
 		connections.Add(1)
 		return dial(ctx, network, address)
 	}
+	old.Transport.(*http.Transport).DialContext = counted
 	want := func(what string, c *http.Client, url string, status int) {
 		t.Helper()
 		if got := try(c, "GET", url, nil); got != status {
@@ -333,7 +355,8 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	want("a certificate", old, account, 200)
 
 	// A push that has only begun survives all of it.
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"), f.client(t).Transport.(*http.Transport).TLSClientConfig)
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(url, "https://"),
+		f.client(t).Transport.(*http.Transport).TLSClientConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,30 +368,33 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s",
 		r.URL.Path, r.Header.Get("Authorization"), len(token), token[:10])
 
-	// Another certificate, of an authority that the clients of before don't know.
+	// Another certificate, of an authority that the present clients don't know.
 	rsa := rsaPair(t)
 	rsa.Write(t, f.dir, "server")
 	reload("configuration reloaded")
 	want("a new connection to the new certificate", f.client(t), account, 0)
 	trusting := f.client(t)
 	trusting.Transport.(*http.Transport).TLSClientConfig.RootCAs.AppendCertsFromPEM(rsa.Cert)
-	want("who trusts it", trusting, as("nats:read", account), 200)
-	want("a connection of before", old, account, 200)
+	want("a client that trusts it", trusting, as("nats:read", account), 200)
+	want("an open connection", old, account, 200)
 
 	// What can't be used is refused in one line, and the old goes on.
 	jwttest.File(t, f.dir, "server.key", f.authority.Issue(t).Key)
-	reload("ERR.*the new configuration is refused, the old one goes on: error loading X509 certificate/key pair: tls: private key type does not match public key type.*server.crt.*server.key")
+	reload("ERR.*the new configuration is refused, the old one goes on: " +
+		"error loading X509 certificate/key pair: " +
+		"tls: private key type does not match public key type.*server.crt.*server.key")
 	want("with the old certificate", trusting, as("nats:read", account), 200)
 	rsa.Write(t, f.dir, "server")
 
 	// Other passwords count at once.
-	f.configure(t, "", "readtimeout: 1m30s\n", verify, strings.Replace(users(t, verify), "user: nats", "user: other", 1))
+	f.configure(t, "", "readtimeout: 1m30s\n", verify,
+		strings.Replace(users(t, verify), "user: nats", "user: other", 1))
 	reload("configuration reloaded")
-	want("a user who was taken away", trusting, as("nats:read", account), 401)
-	want("a user who came", trusting, as("other:read", account), 200)
+	want("a user that was removed", trusting, as("nats:read", account), 401)
+	want("a user that was added", trusting, as("other:read", account), 200)
 	want("the certificate", old, account, 200)
 
-	// So do other authorities, on connections of before too.
+	// So do other authorities, on open connections too.
 	certtest.New(t).Write(t, f.dir, "ca")
 	reload("configuration reloaded")
 	want("a certificate of an authority that was taken away", old, account, 401)
@@ -379,8 +405,9 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	if _, err := conn.Write(token[10:]); err != nil {
 		t.Fatal(err)
 	}
-	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || strings.TrimSpace(line) != "HTTP/1.1 200 OK" {
-		t.Errorf("the push of before: %q, %v", line, err)
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil ||
+		strings.TrimSpace(line) != "HTTP/1.1 200 OK" {
+		t.Errorf("the push that had begun: %q, %v", line, err)
 	}
 	p.term()
 	if n := len(p.lines("ERR")); n != 1 {
@@ -391,7 +418,7 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 // TestTLSGoesAndComes turns TLS off and on under the same address.
 func TestTLSGoesAndComes(t *testing.T) {
 	t.Parallel()
-	f := newFortress(t)
+	f := newAccessEnv(t)
 	f.configure(t, "")
 	p, url := f.start(t)
 	for _, c := range []struct{ http, scheme string }{{withTLS, "https"}, {"", "http"}, {withTLS, "https"}} {
@@ -406,21 +433,29 @@ func TestTLSGoesAndComes(t *testing.T) {
 	p.term()
 }
 
-// TestADoorThatCantBeBuilt is an error at start, and with -t.
-func TestADoorThatCantBeBuilt(t *testing.T) {
+// TestUnusableAccessFilesStopTheStart names the file and the key, with -t too.
+func TestUnusableAccessFilesStopTheStart(t *testing.T) {
 	t.Parallel()
-	f := newFortress(t)
+	f := newAccessEnv(t)
 	f.authority.Issue(t).Write(t, f.dir, "other")
 	jwttest.File(t, f.dir, "empty", nil)
 	for _, c := range []struct{ http, want string }{
-		{"tls { cert: nope, key: server.key }", "error loading X509 certificate/key pair: open $DIR/nope: no such file or directory .http.tls.cert is $DIR/nope, http.tls.key is $DIR/server.key."},
-		{"tls { cert: server.crt, key: nope }", "error loading X509 certificate/key pair: open $DIR/nope: no such file or directory"},
-		{"tls { cert: server.crt, key: other.key }", "error loading X509 certificate/key pair: tls: private key does not match public key"},
-		{"tls { cert: empty, key: server.key }", "error loading X509 certificate/key pair: tls: failed to find any PEM data"},
+		{"tls { cert: nope, key: server.key }",
+			"error loading X509 certificate/key pair: open $DIR/nope: no such file or directory " +
+				".http.tls.cert is $DIR/nope, http.tls.key is $DIR/server.key."},
+		{"tls { cert: server.crt, key: nope }",
+			"error loading X509 certificate/key pair: open $DIR/nope: no such file or directory"},
+		{"tls { cert: server.crt, key: other.key }",
+			"error loading X509 certificate/key pair: tls: private key does not match public key"},
+		{"tls { cert: empty, key: server.key }",
+			"error loading X509 certificate/key pair: tls: failed to find any PEM data"},
 		{"tls { cert: server.crt }", "server.conf:4:13: http.tls.cert needs the key"},
-		{"tls { cert: server.crt, key: server.key, root: nope, verify: true }", "error loading http.tls.root: open $DIR/nope: no such file"},
-		{"tls { cert: server.crt, key: server.key, root: empty, verify: require }", "error loading http.tls.root: there is no PEM certificate in $DIR/empty"},
-		{"authorization { write: { user: ops, password: hush } }", "server.conf:4:47: the password must be a bcrypt hash"},
+		{"tls { cert: server.crt, key: server.key, root: nope, verify: true }",
+			"error loading http.tls.root: open $DIR/nope: no such file"},
+		{"tls { cert: server.crt, key: server.key, root: empty, verify: require }",
+			"error loading http.tls.root: there is no PEM certificate in $DIR/empty"},
+		{"authorization { write: { user: ops, password: hush } }",
+			"server.conf:4:47: the password must be a bcrypt hash"},
 	} {
 		f.configure(t, "", c.http+"\n")
 		want := strings.ReplaceAll(c.want, "$DIR", f.dir)
@@ -440,34 +475,39 @@ func TestADoorThatCantBeBuilt(t *testing.T) {
 	}
 }
 
-// TestAnOperatorWithAPassword is an ERR line that does not show it, and nobody's but those who log in.
+// TestAnOperatorWithAPassword is an ERR line without it; only readers get that JWT.
 func TestAnOperatorWithAPassword(t *testing.T) {
 	t.Parallel()
-	f := newFortress(t)
+	f := newAccessEnv(t)
 	f.op.Claims.AccountServerURL = "https://ops:hush@example.com/jwt/v1"
 	jwttest.File(t, f.dir, "op.jwt", []byte(f.op.Token(t)))
 	for _, c := range []struct {
 		http                     string
-		nobody, wrong            int
+		none, wrong              int
 		reader, writer, accounts int
 	}{
 		{"", 403, 403, 403, 403, 200},
-		{"authorization { write: { user: ops, password: " + hash(t, "write") + " } }\n", 401, 401, 401, 200, 200},
+		{"authorization { write: { user: ops, password: " + hash(t, "write") + " } }\n", 401, 401, 401, 200,
+			200},
 		{users(t, ""), 401, 401, 200, 200, 401},
 	} {
 		f.configure(t, "", c.http)
 		p, url := f.start(t)
-		if log := p.log.String(); !strings.Contains(log, "there is a password in the operator JWT in "+f.dir+"/op.jwt, in account_server_url: only those who log in may read it") ||
+		if log := p.log.String(); !strings.Contains(log,
+			"there is a password in the operator JWT in "+f.dir+"/op.jwt, "+
+				"in account_server_url: only those who log in may read it") ||
 			strings.Contains(log, "hush") || len(p.lines("ERR")) != 1 {
 			t.Errorf("it says:\n%s", log)
 		}
-		for login, want := range map[string]int{"": c.nobody, "ops:x@": c.wrong, "nats:read@": c.reader, "ops:write@": c.writer} {
+		for login, want := range map[string]int{"": c.none, "ops:x@": c.wrong, "nats:read@": c.reader,
+			"ops:write@": c.writer} {
 			operator := strings.Replace(url, "://", "://"+login, 1) + "/jwt/v1/operator?text=true"
 			if got := try(http.DefaultClient, "GET", operator, nil); got != want {
 				t.Errorf("%s as %s: %d, want %d", c.http, login, got, want)
 			}
 		}
-		if got := try(http.DefaultClient, "GET", url+"/jwt/v1/accounts/"+f.op.System.ID, nil); got != c.accounts {
+		account := url + "/jwt/v1/accounts/" + f.op.System.ID
+		if got := try(http.DefaultClient, "GET", account, nil); got != c.accounts {
 			t.Errorf("an account: %d", got)
 		}
 		p.term()
@@ -477,7 +517,7 @@ func TestAnOperatorWithAPassword(t *testing.T) {
 // TestWrongPasswordsAreSlowedDown also counts what they leave in the log.
 func TestWrongPasswordsAreSlowedDown(t *testing.T) {
 	t.Parallel()
-	f := newFortress(t)
+	f := newAccessEnv(t)
 	f.configure(t, "logging { trace: true, debug: true }", users(t, ""))
 	p, url := f.start(t)
 	account := url + "/jwt/v1/accounts/" + f.op.System.ID
@@ -492,11 +532,13 @@ func TestWrongPasswordsAreSlowedDown(t *testing.T) {
 		t.Errorf("slowed down after %d failures", failures)
 	}
 	if got := try(http.DefaultClient, "GET", as("nats:read", account), nil); got != 200 {
-		t.Errorf("who was right before: %d", got)
+		t.Errorf("a password that was right before: %d", got)
 	}
 	p.term()
 	log := p.log.String()
-	if len(p.lines("WRN")) != 1 || !strings.Contains(log, `wrong user or password from 127.0.0.1, user "ops"`) || strings.Contains(log, "hush") || strings.Contains(log, "Basic") {
+	if len(p.lines("WRN")) != 1 ||
+		!strings.Contains(log, `wrong user or password from 127.0.0.1, user "ops"`) ||
+		strings.Contains(log, "hush") || strings.Contains(log, "Basic") {
 		t.Errorf("log:\n%s", log)
 	}
 }

@@ -27,9 +27,10 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// plain is the program as it is shipped, without the race detector, which multiplies what a connection takes.
-var plain = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(binary), "plain")
+// releaseBinary builds the program without the race detector, which multiplies the memory of a
+// connection.
+var releaseBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(binary), "release")
 	build := exec.Command("go", "build", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
@@ -39,9 +40,9 @@ var plain = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-func (s *testEnv) startPlain(t *testing.T) (*process, string) {
+func (s *testEnv) startRelease(t *testing.T) (*process, string) {
 	t.Helper()
-	path, err := plain()
+	path, err := releaseBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,10 +52,10 @@ func (s *testEnv) startPlain(t *testing.T) (*process, string) {
 	return p, p.url()
 }
 
-// startWithin runs the program with this many descriptors.
-func (s *testEnv) startWithin(t *testing.T, descriptors int) (*process, string) {
+// startWithFiles runs the program, which may open so many files.
+func (s *testEnv) startWithFiles(t *testing.T, files int) (*process, string) {
 	t.Helper()
-	c := exec.Command("sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(descriptors), binary, "-c", s.conf)
+	c := exec.Command("sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files), binary, "-c", s.conf)
 	c.Dir = s.dir
 	p := launch(t, c)
 	return p, p.url()
@@ -85,31 +86,33 @@ func (p *process) sockets() (n int) {
 func (p *process) wantDescriptorsBack() {
 	p.t.Helper()
 	http.DefaultClient.CloseIdleConnections()
-	natstest.Eventually(p.t, "all descriptors are back", func() bool { return p.sockets() == 1 && p.descriptors() < 20 })
+	natstest.Eventually(p.t, "all descriptors are back",
+		func() bool { return p.sockets() == 1 && p.descriptors() < 20 })
 }
 
-// calls opens n connections at a time that send text, from several addresses so that the ports suffice.
-func calls(t *testing.T, url string, n int, text string) []*net.TCPConn {
+// connectMany opens n connections that send text, from several addresses because one has too few
+// ports.
+func connectMany(t *testing.T, url string, n int, text string) []*net.TCPConn {
 	t.Helper()
 	all := make([]*net.TCPConn, n)
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
 			for i := w; i < n; i += 8 {
-				all[i] = call(t, url, byte(w+1), text)
+				all[i] = connect(t, url, byte(w+1), text)
 			}
 		})
 	}
 	wg.Wait()
-	t.Cleanup(func() { hangUp(all) })
+	t.Cleanup(func() { closeAll(all) })
 	if t.Failed() {
 		t.FailNow()
 	}
 	return all
 }
 
-// call opens a connection from 127.0.0.host that sends text. That the other side has enough of it is no error.
-func call(t *testing.T, url string, host byte, text string) *net.TCPConn {
+// connect opens a connection from 127.0.0.host that sends text. The server may close it meanwhile.
+func connect(t *testing.T, url string, host byte, text string) *net.TCPConn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}, Timeout: 10 * time.Second}
 	c, err := d.DialContext(context.Background(), "tcp", strings.TrimPrefix(url, "http://"))
@@ -124,8 +127,8 @@ func call(t *testing.T, url string, host byte, text string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// hangUp leaves nothing behind in the system.
-func hangUp(all []*net.TCPConn) {
+// closeAll resets the connections, so that the system forgets them.
+func closeAll(all []*net.TCPConn) {
 	for _, c := range all {
 		if c != nil {
 			_ = c.SetLinger(0)
@@ -144,7 +147,7 @@ func answered(c net.Conn) int {
 	return r.StatusCode
 }
 
-// wantServed sees that newcomers can push and ask. It returns the path of the account.
+// wantServed checks that new clients can push and read. It returns the URL of the account.
 func wantServed(t *testing.T, s *testEnv, url string) (path string) {
 	t.Helper()
 	a := jwttest.NewAccount(t)
@@ -152,17 +155,18 @@ func wantServed(t *testing.T, s *testEnv, url string) (path string) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	path = url + "/jwt/v1/accounts/" + a.ID
 	if status, body := post(client, path, token); status != http.StatusOK {
-		t.Errorf("a newcomer's push: %d %s", status, body)
+		t.Errorf("the push of a new client: %d %s", status, body)
 	}
 	if status, body := ask(client, path); status != http.StatusOK || body != string(token) {
-		t.Errorf("a newcomer's question: %d %q", status, body)
+		t.Errorf("the GET of a new client: %d %q", status, body)
 	}
 	return path
 }
 
 const healthy = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// TestTenThousandIdleConnections has half of them silent from the beginning and half after a request.
+// TestTenThousandIdleConnections has half of them silent from the beginning and half after a
+// request.
 func TestTenThousandIdleConnections(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -173,10 +177,10 @@ func TestTenThousandIdleConnections(t *testing.T) {
 		t.Logf("only %d connections: this process may open no more than %d files", n, limit.Cur)
 	}
 	s := newEnv(t, "", timeouts(300000, 30000))
-	p, url := s.startPlain(t)
+	p, url := s.startRelease(t)
 	wantServed(t, s, url)
 	memory := p.memory()
-	idle := append(calls(t, url, n/2, ""), calls(t, url, n/2, healthy)...)
+	idle := append(connectMany(t, url, n/2, ""), connectMany(t, url, n/2, healthy)...)
 	for _, c := range idle[n/2:] {
 		if answered(c) != http.StatusOK {
 			t.Fatal("no answer")
@@ -184,7 +188,7 @@ func TestTenThousandIdleConnections(t *testing.T) {
 	}
 	natstest.Eventually(t, "all are accepted", func() bool { return p.descriptors() >= len(idle) })
 	path := wantServed(t, s, url)
-	natstest.Eventually(t, "a newcomer is answered within a second", func() bool {
+	natstest.Eventually(t, "a new client is answered within a second", func() bool {
 		began := time.Now()
 		get(t, path)
 		return time.Since(began) < time.Second
@@ -192,36 +196,39 @@ func TestTenThousandIdleConnections(t *testing.T) {
 	if each := (p.memory() - memory) / len(idle); each > 64 {
 		t.Errorf("a connection takes %d KiB", each)
 	}
-	hangUp(idle)
+	closeAll(idle)
 	p.wantDescriptorsBack()
 	wantServed(t, s, url)
 	p.wantOnce()
 	p.term()
 }
 
-// TestSlowClientsAreNotWaitedFor has clients that are slow in every way there is, among them such as vanish without
-// a word.
+// TestSlowClientsAreNotWaitedFor has clients that are slow in every way. Some of them disappear
+// without a word.
 func TestSlowClientsAreNotWaitedFor(t *testing.T) {
 	const n = 100
 	s := newEnv(t, "", timeouts(500, 500))
 	p, url := s.start(t)
 	wantServed(t, s, url)
-	vanished := calls(t, url, n, "GET /healthz HTTP/1.1\r\nHo")
+	vanished := connectMany(t, url, n, "GET /healthz HTTP/1.1\r\nHo")
 	for _, c := range vanished {
 		vanish(t, c)
 	}
-	mute := calls(t, url, n, "")
-	idle := calls(t, url, n, healthy)
-	headers := calls(t, url, n, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
-	bodies := calls(t, url, n, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-	chunks := calls(t, url, n, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+	silent := connectMany(t, url, n, "")
+	idle := connectMany(t, url, n, healthy)
+	headers := connectMany(t, url, n, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
+	bodies := connectMany(t, url, n,
+		"POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+	chunks := connectMany(t, url, n,
+		"POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 	stop := make(chan struct{})
 	var drip sync.WaitGroup
 	drip.Go(func() { trickle(headers, "x", stop) })
 	drip.Go(func() { trickle(bodies, "x", stop) })
 	drip.Go(func() { trickle(chunks, "1\r\nx\r\n", stop) })
 	wantServed(t, s, url)
-	for kind, conns := range map[string][]*net.TCPConn{"400 body": bodies, "400 chunked body": chunks, "0 mute": mute, "200 idle": idle, "0 header": headers} {
+	for kind, conns := range map[string][]*net.TCPConn{"400 body": bodies, "400 chunked body": chunks,
+		"0 silent": silent, "200 idle": idle, "0 header": headers} {
 		for _, c := range conns {
 			if status := answered(c); !strings.HasPrefix(kind, strconv.Itoa(status)+" ") {
 				t.Errorf("%s: %d", kind, status)
@@ -269,8 +276,8 @@ func trickle(conns []*net.TCPConn, text string, stop <-chan struct{}) {
 	}
 }
 
-// TestWhoDoesNotReadIsNotWrittenToForEver asks for more than the system buffers and reads nothing.
-func TestWhoDoesNotReadIsNotWrittenToForEver(t *testing.T) {
+// TestAClientThatDoesNotReadIsClosed asks for more than the system buffers and reads nothing.
+func TestAClientThatDoesNotReadIsClosed(t *testing.T) {
 	s := newEnv(t, "", timeouts(500, 500))
 	p, url := s.start(t)
 	greedy(t, s, url)
@@ -280,15 +287,16 @@ func TestWhoDoesNotReadIsNotWrittenToForEver(t *testing.T) {
 	p.term()
 }
 
-// greedy asks for a large account until the program is stuck with answers that nobody reads.
+// greedy asks for a large account until the program is stuck with answers that are not read.
 func greedy(t *testing.T, s *testEnv, url string) *net.TCPConn {
 	t.Helper()
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a, large)
-	if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+	path := url + "/jwt/v1/accounts/" + a.ID
+	if status, body := post(http.DefaultClient, path, token); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
-	c := calls(t, url, 1, "")[0]
+	c := connectMany(t, url, 1, "")[0]
 	request := fmt.Sprintf("GET /jwt/v1/accounts/%s HTTP/1.1\r\nHost: x\r\n\r\n", a.ID)
 	for {
 		_ = c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
@@ -298,16 +306,16 @@ func greedy(t *testing.T, s *testEnv, url string) *net.TCPConn {
 	}
 }
 
-// TestACrowdMakesRoomForNewcomers runs the program with few descriptors and sends it more idle clients than those
-// would do for. Who is being answered stays.
-func TestACrowdMakesRoomForNewcomers(t *testing.T) {
+// TestIdleConnectionsAreClosedForNewOnes runs the program with few files and opens more idle
+// connections than it may have. The one that is being answered stays open.
+func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
 	s := newEnv(t, "", timeouts(30000, 30000))
-	p, url := s.startWithin(t, 100)
+	p, url := s.startWithFiles(t, 100)
 	reader := greedy(t, s, url)
 	for range 4 {
-		calls(t, url, 100, "")
-		calls(t, url, 100, healthy)
-		calls(t, url, 100, "GET /healthz HTTP/1.1\r\nHo")
+		connectMany(t, url, 100, "")
+		connectMany(t, url, 100, healthy)
+		connectMany(t, url, 100, "GET /healthz HTTP/1.1\r\nHo")
 		wantServed(t, s, url)
 	}
 	if n := p.descriptors(); n > 80 {
@@ -320,32 +328,35 @@ func TestACrowdMakesRoomForNewcomers(t *testing.T) {
 			_, err = io.Copy(io.Discard, r.Body)
 		}
 		if err != nil {
-			t.Fatalf("who was being answered got %d answers: %v", i, err)
+			t.Fatalf("the busy connection got %d answers: %v", i, err)
 		}
 	}
 	p.wantOnce("http: more than 50 connections: the longest idle one is closed")
 	p.term()
 }
 
-// TestUnfinishedBodiesTakeBoundedMemory has clients that send as much as they may but for the last byte.
+// TestUnfinishedBodiesTakeBoundedMemory has clients that send as much as they may but for the last
+// byte.
 func TestUnfinishedBodiesTakeBoundedMemory(t *testing.T) {
-	const clients, most = 300, 220 // MiB
-	t.Setenv("GOGC", "20")         // what the collector has not got to yet is not to be measured
+	const clients, max = 300, 220 // MiB
+	t.Setenv("GOGC", "20")        // what the collector has not got to yet is not to be measured
 	s := newEnv(t, "", timeouts(30000, 30000))
-	p, url := s.startPlain(t)
+	p, url := s.startRelease(t)
 	memory := p.memory()
-	calls(t, url, clients, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"+strings.Repeat("x", 1<<20-1))
+	head := "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"
+	connectMany(t, url, clients, head+strings.Repeat("x", 1<<20-1))
 	wantServed(t, s, url)
 	took := (p.memory() - memory) >> 10
 	t.Logf("%d bodies take %d MiB", clients, took)
-	if took > most {
-		t.Errorf("that is more than %d", most)
+	if took > max {
+		t.Errorf("that is more than %d", max)
 	}
 	p.wantOnce("http: request bodies take all the memory that is meant for them")
 	p.term()
 }
 
-// TestTooManyOpenFilesIsNoEnd takes every descriptor but a few away from the running program, and gives them back.
+// TestTooManyOpenFilesIsNoEnd lowers the limit of open files of the running program, and lifts it
+// again.
 func TestTooManyOpenFilesIsNoEnd(t *testing.T) {
 	s := newEnv(t, "", timeouts(30000, 30000))
 	p, url := s.start(t)
@@ -362,24 +373,27 @@ func TestTooManyOpenFilesIsNoEnd(t *testing.T) {
 		return err == nil
 	})
 	var limit unix.Rlimit
-	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: 20000}, &limit); err != nil {
+	few := unix.Rlimit{Cur: 3, Max: 20000}
+	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &few, &limit); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if status, body := push(second); status != http.StatusInternalServerError || body != "error saving JWT: too many open files\n" {
+		if status, body := push(second); status != http.StatusInternalServerError ||
+			body != "error saving JWT: too many open files\n" {
 			t.Errorf("without descriptors: %d %q", status, body)
 		}
-		if status, body := ask(client, path); (status != http.StatusOK || body != string(first)) && status != http.StatusServiceUnavailable {
+		if status, body := ask(client, path); (status != http.StatusOK || body != string(first)) &&
+			status != http.StatusServiceUnavailable {
 			t.Errorf("what was stored: %d %q", status, body)
 		}
 	}
-	newcomer := calls(t, url, 1, healthy)[0]
+	waiting := connectMany(t, url, 1, healthy)[0]
 	p.wait("http: accept .*too many open files")
 	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 		t.Fatal(err)
 	}
-	if status := answered(newcomer); status != http.StatusOK {
-		t.Errorf("who came without a descriptor: %d", status)
+	if status := answered(waiting); status != http.StatusOK {
+		t.Errorf("a client that connected without a free descriptor: %d", status)
 	}
 	wantServed(t, s, url)
 	if status, body := post(http.DefaultClient, path, second); status != http.StatusOK {
@@ -405,10 +419,11 @@ func ask(client *http.Client, url string) (int, string) {
 	return r.StatusCode, string(body)
 }
 
-// TestManyPushesAtOnceFindDescriptors has more clients than there are seats, who all push over and over.
+// TestManyPushesAtOnceFindDescriptors has as many clients as may connect, which all push again and
+// again.
 func TestManyPushesAtOnceFindDescriptors(t *testing.T) {
 	s := newEnv(t, "", timeouts(60000, 60000))
-	p, url := s.startWithin(t, 128)
+	p, url := s.startWithFiles(t, 128)
 	var all sync.WaitGroup
 	for range 60 {
 		a := jwttest.NewAccount(t)
@@ -417,10 +432,11 @@ func TestManyPushesAtOnceFindDescriptors(t *testing.T) {
 			defer client.CloseIdleConnections()
 			for n := range 5 {
 				token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(time.Duration(n-60)*time.Second))
-				if status, body := post(client, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+				path := url + "/jwt/v1/accounts/" + a.ID
+				if status, body := post(client, path, token); status != http.StatusOK {
 					t.Errorf("%d %s", status, body)
 				}
-				if status, body := ask(client, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK || body != string(token) {
+				if status, body := ask(client, path); status != http.StatusOK || body != string(token) {
 					t.Errorf("%d %.80q", status, body)
 				}
 			}

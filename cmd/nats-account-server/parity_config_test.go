@@ -204,7 +204,7 @@ func tlsKeys(k *parityEnv) []behaviour {
 			k.refuses("http { tls { cert: /nope, key: /nope } }",
 				"error loading X509 certificate/key pair: open /nope: no such file or directory")),
 		row("a key of another certificate, and HTTP at a port with TLS",
-			shownBy("TestTLSOfHTTP", "TestADoorThatCantBeBuilt")),
+			shownBy("TestTLSOfHTTP", "TestUnusableAccessFilesStopTheStart")),
 	}
 }
 
