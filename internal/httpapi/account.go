@@ -11,6 +11,7 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
+// Values of the header Content-Type.
 const (
 	typeJWT  = "application/jwt"
 	typeText = "text/plain; charset=utf-8"
@@ -32,6 +33,7 @@ func flagsOf(r *http.Request) flags {
 	return flags(r.URL.Query())
 }
 
+// set reports whether a flag is set.
 func (f flags) set(name string) bool { return strings.EqualFold(f.value(name), "true") }
 
 // value is the first value of a parameter, "" if there is none.
@@ -45,12 +47,14 @@ func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
 	return nil
 }
 
+// forbidCaching is for what may be different a moment later.
 func forbidCaching(h http.Header) {
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
 	h.Set("Expires", "0")
 }
 
+// getHealth answers as long as the server is up: it asks neither the store nor NATS.
 func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
 	sendEmpty(w, http.StatusOK)
 	return nil
@@ -146,6 +150,8 @@ func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 	_, _ = w.Write(account.JWT) // an error means that the client has left
 }
 
+// staleForAnHour lets a cache serve an older JWT while it asks for the current one, and while this
+// server does not answer.
 const staleForAnHour = ", stale-while-revalidate=3600, stale-if-error=3600"
 
 // cacheControl lets a JWT be kept until it expires. One that never expires is asked for again each

@@ -36,6 +36,7 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, _ string) er
 	return err
 }
 
+// serveActivation sends the token with this hash as the flags say. hash may be anything.
 func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash string, f flags) error {
 	if f.set("text") || f.set("decode") {
 		token, err := a.activations.GetRaw(r.Context(), hash)
@@ -65,8 +66,10 @@ type unknownActivationError struct {
 	err  error
 }
 
+// Error names the hash, which must be a valid one.
 func (e *unknownActivationError) Error() string {
 	return "unable to find requested activation JWT for " + e.hash + " - " + e.err.Error()
 }
 
+// Unwrap lets the table of answers find activations.ErrNotFound.
 func (e *unknownActivationError) Unwrap() error { return e.err }

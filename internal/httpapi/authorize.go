@@ -48,6 +48,7 @@ func (a *API) auditDenied(r *http.Request, err error) {
 	a.accounts.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, originOf(r), reason, err)
 }
 
+// credentials returns what a request shows of its user.
 func credentials(r *http.Request) auth.Credentials {
 	v := auth.Credentials{Address: r.RemoteAddr}
 	// Two headers could mean two users: they count as none.
@@ -60,6 +61,7 @@ func credentials(r *http.Request) auth.Credentials {
 	return v
 }
 
+// userKey is the key of the user's name in the context of a request.
 type userKey struct{}
 
 // originOf returns where a push came from. User is "" if every client may push.

@@ -47,6 +47,7 @@ func shareWithOrigin(h http.Header, r *http.Request) {
 	h["Access-Control-Expose-Headers"] = exposed
 }
 
+// isShared reports whether scripts of other origins may use a method.
 func isShared(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodPost
 }

@@ -12,9 +12,10 @@ import (
 	"nats-account-server/internal/trust"
 )
 
+// Asking every nats-server is work for them, so this is limited for all clients together.
 const (
 	verifyTimeout  = time.Second            // of waiting for other requests that verify
-	verifyInterval = 100 * time.Millisecond // between two of them, since every client may ask
+	verifyInterval = 100 * time.Millisecond // between two of them
 )
 
 // delivery is the answer to delivery=true: what the nats-servers have done with the stored JWT.
@@ -81,6 +82,7 @@ var natsStates = map[accounts.DeliveryState]string{
 	accounts.NotConfigured: "not configured",
 }
 
+// describe puts the report about an account's stored JWT into the form of the answer.
 func describe(account *accounts.Account, report accounts.Report) delivery {
 	d := delivery{
 		Account:      account.Key,
@@ -128,6 +130,7 @@ func compare(r accounts.Running, stored string) *runs {
 	}
 }
 
+// hash is the SHA-256 of a JWT in hex.
 func hash(token []byte) string {
 	sum := sha256.Sum256(token)
 	return hex.EncodeToString(sum[:])

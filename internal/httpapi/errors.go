@@ -34,6 +34,7 @@ var (
 // primaryError is the answer to a push on a server that follows another one.
 type primaryError struct{ url string }
 
+// Error begins like errMethod's text: clients may look for that.
 func (e *primaryError) Error() string {
 	return textMethod + "\nthis server follows " + e.url + ": push there"
 }
@@ -41,8 +42,10 @@ func (e *primaryError) Error() string {
 // noRouteError says that no route has the path. hint names the URL that was probably meant.
 type noRouteError struct{ hint string }
 
+// Error begins like the answer of net/http.
 func (e *noRouteError) Error() string { return "404 page not found\n" + e.hint }
 
+// Texts of the original and of net/http.
 const (
 	textMethod   = "Method Not Allowed"
 	textInternal = "internal server error"
@@ -50,86 +53,78 @@ const (
 		"One more more validation issues occurred."
 )
 
-// row says how one kind of error is answered.
+// row says how errors of one kind are answered.
 type row struct {
 	find   finder
 	status int
-	form   form
+	page   bool // with a charset and against content sniffing, as http.Error does
 	quiet  bool // it is no concern of the operator: a DBG line instead of an ERR line
 }
-
-// form is how an answer is presented.
-type form int
-
-const (
-	bare form = iota // as text/plain without a charset, where the original sends that
-	page             // as http.Error does: with a charset and against content sniffing
-)
 
 // finder reports whether an error is of its kind. text is for the client, detail only for the log.
 type finder func(err error) (text, detail string, found bool)
 
-// answers is the one table of status codes. The first row that finds an error answers it.
+// answers is the one table of status codes. The first row that finds an error answers it. An error
+// may wrap others: what is said of the request comes before what is said of the store.
 var answers = []row{
+	// Reading.
 	{find: is(accounts.ErrNotFound), status: http.StatusNotFound},
+	{find: as(activations.ErrNotFound, "No Matching JWT"), status: http.StatusNotFound, page: true},
+	{find: as(errExpired, ""), status: http.StatusNotFound},
 	{find: is(errPack), status: http.StatusInternalServerError},
 	{find: as(accounts.ErrUnreadable, "error loading JWT"), status: http.StatusServiceUnavailable},
 	// The registry has logged a damaged file when it first read it.
 	{find: as(accounts.ErrDamaged, "error loading JWT"), status: http.StatusInternalServerError,
 		quiet: true},
-	{find: is(accounts.ErrAnnounce), status: http.StatusInternalServerError},
+	{find: is(accounts.ErrAnnounce, errHeader, errClaim, errTokens),
+		status: http.StatusInternalServerError},
+	{find: is(errJTI), status: http.StatusNotImplemented},
+	{find: typed[*maxError], status: http.StatusBadRequest},
+	{find: is(errPacking), status: http.StatusTooManyRequests},
+	{find: is(errVerifying), status: http.StatusServiceUnavailable},
 
-	{find: is(accounts.ErrBadJWT), status: http.StatusBadRequest},
-	{find: is(accounts.ErrMismatch), status: http.StatusBadRequest},
-	{find: is(accounts.ErrBadSubject), status: http.StatusBadRequest},
+	// Pushes.
+	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,
+		accounts.ErrUntrusted, accounts.ErrBadPair, accounts.ErrNotOwn), status: http.StatusBadRequest},
 	{find: as(accounts.ErrSelfSigned, "Signing service not enabled"), status: http.StatusBadRequest},
 	{find: as(accounts.ErrBadIssuer, "Bad JWT Issuer in request"), status: http.StatusBadRequest},
-	{find: is(accounts.ErrUntrusted), status: http.StatusBadRequest},
-	{find: is(accounts.ErrBadPair), status: http.StatusBadRequest},
-	{find: is(accounts.ErrNotOwn), status: http.StatusBadRequest},
-	{find: saving(accounts.ErrSave), status: http.StatusInternalServerError},
-	{find: blocked, status: http.StatusBadRequest, form: page},
+	{find: blocked, status: http.StatusBadRequest, page: true},
+	{find: typed[*accounts.FutureError], status: http.StatusBadRequest},
+	{find: as(errBrokenOff, accounts.ErrBadJWT.Error()), status: http.StatusBadRequest,
+		quiet: true},
+	{find: is(activations.ErrBadJWT, activations.ErrIssuer, activations.ErrSubject,
+		activations.ErrHash), status: http.StatusBadRequest},
 	{find: typed[*accounts.OlderError], status: http.StatusConflict},
 	{find: typed[*accounts.DeletedError], status: http.StatusConflict},
-	{find: typed[*accounts.FutureError], status: http.StatusBadRequest},
 	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
-	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, form: page},
+	{find: is(errTooLarge, activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
+	{find: saving(accounts.ErrSave, activations.ErrSave), status: http.StatusInternalServerError},
+	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, page: true},
 
-	{find: is(activations.ErrBadJWT), status: http.StatusBadRequest},
-	{find: is(activations.ErrIssuer), status: http.StatusBadRequest},
-	{find: is(activations.ErrSubject), status: http.StatusBadRequest},
-	{find: is(activations.ErrHash), status: http.StatusBadRequest},
-	{find: is(activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
-	{find: saving(activations.ErrSave), status: http.StatusInternalServerError},
-	{find: as(activations.ErrNotFound, "No Matching JWT"), status: http.StatusNotFound, form: page},
-
-	// The rate limiter of package auth logs failed logins.
-	{find: is(auth.ErrNoCredentials), status: http.StatusUnauthorized, quiet: true},
-	{find: is(auth.ErrBadCredentials), status: http.StatusUnauthorized, quiet: true},
-	{find: is(auth.ErrForbidden), status: http.StatusForbidden, quiet: true},
-	{find: is(errSecret), status: http.StatusForbidden, quiet: true},
+	// Credentials. The rate limiter of package auth logs failed logins.
+	{find: is(auth.ErrNoCredentials, auth.ErrBadCredentials), status: http.StatusUnauthorized,
+		quiet: true},
+	{find: is(auth.ErrForbidden, errSecret), status: http.StatusForbidden, quiet: true},
 	{find: later(true), status: http.StatusTooManyRequests, quiet: true},
 	{find: later(false), status: http.StatusServiceUnavailable, quiet: true},
 
-	{find: as(errBrokenOff, accounts.ErrBadJWT.Error()), status: http.StatusBadRequest, quiet: true},
-	{find: is(errTooLarge), status: http.StatusRequestEntityTooLarge},
-	{find: is(errVerifying), status: http.StatusServiceUnavailable},
-	{find: is(errPacking), status: http.StatusTooManyRequests},
-	{find: typed[*maxError], status: http.StatusBadRequest},
-	{find: is(errJTI), status: http.StatusNotImplemented},
-	{find: as(errExpired, ""), status: http.StatusNotFound},
-	{find: is(errHeader), status: http.StatusInternalServerError},
-	{find: is(errClaim), status: http.StatusInternalServerError},
-	{find: is(errTokens), status: http.StatusInternalServerError},
-
-	{find: typed[*noRouteError], status: http.StatusNotFound, form: page},
-	{find: typed[*primaryError], status: http.StatusMethodNotAllowed, form: page},
-	{find: as(errMethod, textMethod), status: http.StatusMethodNotAllowed, form: page, quiet: true},
+	// Routes.
+	{find: typed[*noRouteError], status: http.StatusNotFound, page: true},
+	{find: typed[*primaryError], status: http.StatusMethodNotAllowed, page: true},
+	{find: as(errMethod, textMethod), status: http.StatusMethodNotAllowed, page: true, quiet: true},
 }
 
-// is finds a sentinel error. The client gets the sentinel's text, the log also what err says beyond
-// it.
-func is(sentinel error) finder { return as(sentinel, sentinel.Error()) }
+// is finds sentinel errors. The client gets the sentinel's text.
+func is(sentinels ...error) finder {
+	return func(err error) (text, detail string, found bool) {
+		for _, s := range sentinels {
+			if errors.Is(err, s) {
+				return s.Error(), cause(err, s), true
+			}
+		}
+		return "", "", false
+	}
+}
 
 // as is like is, with another text for the client. If that is empty, the answer has no body.
 func as(sentinel error, text string) finder {
@@ -137,12 +132,17 @@ func as(sentinel error, text string) finder {
 		if !errors.Is(err, sentinel) {
 			return "", "", false
 		}
-		whole := err.Error()
-		if whole == sentinel.Error() {
-			return text, "", true
-		}
-		return text, strings.TrimPrefix(whole, sentinel.Error()+": "), true
+		return text, cause(err, sentinel), true
 	}
+}
+
+// cause is what err says beyond the sentinel that it wraps, "" if that is nothing.
+func cause(err, sentinel error) string {
+	whole := err.Error()
+	if whole == sentinel.Error() {
+		return ""
+	}
+	return strings.TrimPrefix(whole, sentinel.Error()+": ")
 }
 
 // typed finds an error of type E. The client gets its text.
@@ -156,8 +156,8 @@ func typed[E error](err error) (text, detail string, found bool) {
 
 // saving is like is. The client also gets the reason of the operating system, such as a full disk,
 // but no path.
-func saving(sentinel error) finder {
-	find := is(sentinel)
+func saving(sentinels ...error) finder {
+	find := is(sentinels...)
 	return func(err error) (text, detail string, found bool) {
 		text, detail, found = find(err)
 		if number, ok := errors.AsType[syscall.Errno](err); ok {
@@ -196,7 +196,7 @@ func later(slowed bool) finder {
 // answer is what the client gets instead of what it asked for.
 type answer struct {
 	status int
-	form   form
+	page   bool   // see row
 	text   string // without a line break at its end; "": the answer has no body
 	detail string // for the log only
 	quiet  bool
@@ -204,24 +204,26 @@ type answer struct {
 
 // answerFor returns the answer to any error. One that the table does not know is a 500.
 func answerFor(err error) answer {
+	an := answer{status: http.StatusInternalServerError, text: textInternal, detail: err.Error()}
 	for _, r := range answers {
 		if text, detail, found := r.find(err); found {
-			// The client has left: that is no concern of the operator either.
-			quiet := r.quiet || errors.Is(err, context.Canceled)
-			return answer{status: r.status, form: r.form, text: text, detail: detail, quiet: quiet}
+			an = answer{status: r.status, page: r.page, text: text, detail: detail, quiet: r.quiet}
+			break
 		}
 	}
-	return answer{status: http.StatusInternalServerError, text: textInternal, detail: err.Error(),
-		quiet: errors.Is(err, context.Canceled)}
+	// That a client leaves is no concern of the operator either.
+	an.quiet = an.quiet || errors.Is(err, context.Canceled)
+	return an
 }
 
+// write sends the answer.
 func (an answer) write(w http.ResponseWriter) {
 	if an.text == "" {
 		sendEmpty(w, an.status)
 		return
 	}
 	contentType := typeBare
-	if an.form == page {
+	if an.page {
 		contentType = typeText
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 	}

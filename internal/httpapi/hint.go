@@ -28,6 +28,7 @@ func baseURL(r *http.Request) string {
 	return "http://" + r.Host
 }
 
+// isHost reports whether s has only characters of a host and port, so that it may be repeated.
 func isHost(s string) bool {
 	const inHost = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]"
 	return s != "" && len(s) <= 255 && strings.Trim(s, inHost) == ""

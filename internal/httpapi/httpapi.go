@@ -31,9 +31,10 @@ type Options struct {
 	Accounts    *accounts.Registry
 	Activations *activations.Registry
 	Authorizer  Authorizer // nil: every client may read and write
-	// JWT served at /jwt/v1/operator, byte for byte; nil: that route is a 404
-	Operator []byte
-	Secret   bool             // the operator's JWT needs credentials; without an Authorizer it is a 403
+
+	Operator []byte // served at /jwt/v1/operator, byte for byte; nil: that route is a 404
+	Secret   bool   // the operator's JWT needs credentials; without an Authorizer it is a 403
+
 	ReadOnly bool             // there is no POST
 	Primary  string           // URL of the server that this one follows; "": there is none
 	MaxPack  int              // accounts in a pack at most; below 0: no limit
@@ -154,7 +155,7 @@ func (a *API) rescue(w http.ResponseWriter) {
 		panic(p)
 	}
 	a.log.Error("panic: " + logging.Quote(fmt.Sprintf("%v - %s", p, debug.Stack()), maxStackBytes))
-	answer{status: http.StatusInternalServerError, text: textInternal, form: page}.write(w)
+	answer{status: http.StatusInternalServerError, text: textInternal, page: true}.write(w)
 }
 
 // serve calls the handler of the request's method. rt is nil if no route has the path.

@@ -14,6 +14,7 @@ import (
 	"nats-account-server/internal/trust"
 )
 
+// A client can cause any number of lines with any content.
 const (
 	maxDetailBytes = 512  // of a detail that came from outside
 	maxStackBytes  = 8192 // of the stack of a panic
@@ -31,6 +32,7 @@ type requestLog struct {
 	now      func() time.Time
 }
 
+// newRequestLog returns a requestLog that writes to log. now is the clock of the summaries.
 func newRequestLog(log *slog.Logger, now func() time.Time) *requestLog {
 	return &requestLog{
 		Logger:   log,

@@ -13,6 +13,7 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
+// A pack takes as long as its client reads, but the client must go on reading.
 const (
 	packWriteTimeout  = 5 * time.Second // for packDeadlineLines lines
 	packDeadlineLines = 64
@@ -24,6 +25,7 @@ type maxError struct {
 	limit int    // -1: asked is no number
 }
 
+// Error is the original's text.
 func (e *maxError) Error() string {
 	if e.limit < 0 {
 		return fmt.Sprintf("bad max parameter %q", e.asked)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,7 @@ const (
 	maxRenderedBytes = 8 << 20 // of the view, since deep lists could need a great many spaces
 )
 
+// What keeps a JWT from being shown. Both are wrapped.
 var (
 	errTooDeep = errors.New("too deeply nested")
 	errTooLong = errors.New("too long when decoded")
@@ -70,6 +72,7 @@ func decode(token []byte) (string, error) {
 	return text, nil
 }
 
+// render puts the three parts of a JWT together.
 func render(header, claims map[string]any, signature string) (string, error) {
 	p := newPrinter()
 	p.object(header, []string{"typ", "alg"}, 0)
@@ -131,6 +134,7 @@ type printer struct {
 	err   error
 }
 
+// newPrinter returns a printer with an empty text.
 func newPrinter() *printer {
 	p := &printer{}
 	p.quote = json.NewEncoder(&p.out)
@@ -138,6 +142,7 @@ func newPrinter() *printer {
 	return p
 }
 
+// text writes s, or sets errTooLong.
 func (p *printer) text(s string) {
 	if p.err == nil && p.out.Len()+len(s) > maxRenderedBytes {
 		p.err = errTooLong
@@ -147,6 +152,7 @@ func (p *printer) text(s string) {
 	}
 }
 
+// newline begins a line with the indent of a depth, or sets errTooDeep.
 func (p *printer) newline(depth int) {
 	if depth > maxDepth && p.err == nil {
 		p.err = errTooDeep
@@ -158,68 +164,58 @@ func (p *printer) newline(depth int) {
 
 // object writes the members that order names first, in that order, the others sorted behind them.
 func (p *printer) object(members map[string]any, order []string, depth int) {
-	if len(members) == 0 {
-		p.text("{}")
-		return
-	}
-	sep := "{"
-	for _, name := range sortedNames(members, order) {
-		if p.err != nil {
-			return
-		}
-		p.text(sep)
-		p.newline(depth + 1)
-		p.string(name)
-		p.text(": ")
-		p.member(name, members[name], order, depth+1)
-		sep = ","
-	}
-	p.newline(depth)
-	p.text("}")
-}
-
-func sortedNames(members map[string]any, order []string) []string {
-	names := make([]string, 0, len(members))
-	for name := range members {
-		names = append(names, name)
-	}
 	rank := func(name string) int {
 		if i := slices.Index(order, name); i >= 0 {
 			return i
 		}
 		return len(order)
 	}
-	slices.SortFunc(names, func(a, b string) int {
+	names := slices.SortedFunc(maps.Keys(members), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 	})
-	return names
+	p.enclose("{", "}", len(names), depth, func(i int) {
+		p.string(names[i])
+		p.text(": ")
+		p.member(names[i], members[names[i]], order, depth+1)
+	})
+}
+
+// enclose writes n elements in brackets, one on a line. It ends early after an error.
+func (p *printer) enclose(open, end string, n, depth int, element func(i int)) {
+	if n == 0 {
+		p.text(open + end)
+		return
+	}
+	separator := open
+	for i := 0; i < n && p.err == nil; i++ {
+		p.text(separator)
+		p.newline(depth + 1)
+		element(i)
+		separator = ","
+	}
+	p.newline(depth)
+	p.text(end)
 }
 
 // member writes a value that has a name. Names mark dates and activation tokens.
 func (p *printer) member(name string, value any, order []string, depth int) {
-	switch v := value.(type) {
-	case json.Number:
-		p.text(v.String())
-		if name == "iat" || name == "exp" || name == "nbf" {
-			p.text(date(v.String()))
-		}
-	case string:
-		if name == "token" {
-			p.activation(v, depth)
-			return
-		}
-		p.string(v)
-	default:
-		p.value(v, order, depth)
+	if token, ok := value.(string); ok && name == "token" {
+		p.activation(token, depth)
+		return
+	}
+	p.value(value, order, depth)
+	if number, ok := value.(json.Number); ok && (name == "iat" || name == "exp" || name == "nbf") {
+		p.text(date(number.String()))
 	}
 }
 
+// value writes any value of the tree. order is for the objects in it.
 func (p *printer) value(value any, order []string, depth int) {
 	switch v := value.(type) {
 	case map[string]any:
 		p.object(v, order, depth)
 	case []any:
-		p.list(v, order, depth)
+		p.enclose("[", "]", len(v), depth, func(i int) { p.value(v[i], order, depth+1) })
 	case string:
 		p.string(v)
 	case json.Number:
@@ -231,25 +227,7 @@ func (p *printer) value(value any, order []string, depth int) {
 	}
 }
 
-func (p *printer) list(values []any, order []string, depth int) {
-	if len(values) == 0 {
-		p.text("[]")
-		return
-	}
-	sep := "["
-	for _, v := range values {
-		if p.err != nil {
-			return
-		}
-		p.text(sep)
-		p.newline(depth + 1)
-		p.value(v, order, depth+1)
-		sep = ","
-	}
-	p.newline(depth)
-	p.text("]")
-}
-
+// string writes s in quotes.
 func (p *printer) string(s string) {
 	if p.err != nil {
 		return

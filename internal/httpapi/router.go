@@ -16,6 +16,7 @@ import (
 // HEAD in Allow and knows no case folding. Each of its answers but the match itself would have to
 // be replaced, and the match is one look into a map.
 
+// Paths of the routes. Two of them are beginnings.
 const (
 	pathAccounts    = "/jwt/v1/accounts"
 	pathAccount     = "/jwt/v1/accounts/" // a public account key follows

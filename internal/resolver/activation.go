@@ -62,6 +62,8 @@ func (s *session) awaitExporter(token []byte) {
 	}
 }
 
+// putToken stores the token of a message. A token of another server that loses to the stored one is
+// answered with that.
 func (s *session) putToken(m *nats.Msg) {
 	from := accounts.Origin{Kind: accounts.KindNATS, Peer: true}
 	_, _, err := s.Activations.Put(context.WithoutCancel(s.ctx), m.Data, from)

@@ -25,6 +25,7 @@ func (s *session) ensureScanned() {
 	}
 }
 
+// errNoDelete names the key of the configuration file that is missing.
 var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: true }")
 
 // delete deletes accounts by order of the operator. nats.go calls it for one order after the other,
@@ -51,4 +52,5 @@ func (s *session) delete(m *nats.Msg) {
 // stranger wrote.
 const maxErrorBytes = 512
 
+// quote is the text of an error, fit for a log line.
 func quote(err error) string { return logging.Quote(err.Error(), maxErrorBytes) }

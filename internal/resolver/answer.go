@@ -15,6 +15,7 @@ type answer struct {
 	Server identity `json:"server"`
 }
 
+// outcome is what became of a request: a message if it is data, a description if it is an error.
 type outcome struct {
 	Account     string `json:"account,omitempty"`
 	Code        int    `json:"code"`
@@ -22,6 +23,7 @@ type outcome struct {
 	Message     string `json:"message,omitempty"`     // of data
 }
 
+// identity is how a nats-server names itself in its answers.
 type identity struct {
 	Host    string    `json:"host"`
 	ID      string    `json:"id"`

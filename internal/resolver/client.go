@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/logging"
 )
 
+// Bounds of what strangers may cause.
 const (
 	// maxSignedBytes bounds what is read of a signing service's text.
 	maxSignedBytes = 64 << 10
@@ -41,10 +43,12 @@ type signing struct {
 // NewClient returns a Client that is not connected, with no signing service.
 func NewClient(log *slog.Logger) *Client {
 	c := &Client{log: log, refusals: limited(log)}
+	c.finder.questions = rate.NewLimiter(maxQuestions, maxQuestions)
 	c.SetSigning("", findTimeout)
 	return c
 }
 
+// limited returns a logger for lines that a stranger may cause.
 func limited(log *slog.Logger) *slog.Logger { return logging.Limited(log, maxRefusals, time.Minute) }
 
 // SetSigning sets the subject of the signing service ("": there is none) and how long its answer

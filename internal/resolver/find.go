@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
@@ -33,11 +34,11 @@ const (
 
 // finder decides when other servers are asked for an account.
 type finder struct {
-	mu        sync.Mutex
-	conn      Session              // nil while NATS is not connected
-	unknown   map[string]time.Time // by account: when it may be asked for again
-	second    time.Time            // when the current second began
-	questions int                  // in it
+	questions *rate.Limiter
+
+	mu      sync.Mutex
+	conn    Session              // nil while NATS is not connected
+	unknown map[string]time.Time // by account: when it may be asked for again
 }
 
 // use makes conn the connection, nil for none. What was unknown may be known now.
@@ -58,13 +59,9 @@ func (f *finder) session() Session {
 func (f *finder) begin(key string, now time.Time) Session {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now.Sub(f.second) >= time.Second {
-		f.second, f.questions = now, 0
-	}
-	if f.conn == nil || now.Before(f.unknown[key]) || f.questions == maxQuestions {
+	if f.conn == nil || now.Before(f.unknown[key]) || !f.questions.AllowN(now, 1) {
 		return nil
 	}
-	f.questions++
 	return f.conn
 }
 

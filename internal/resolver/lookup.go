@@ -14,6 +14,7 @@ import (
 	"nats-account-server/internal/pause"
 )
 
+// A lookup of an account that is not stored is answered with nothing, but not at once.
 const (
 	// emptyAnswerDelay is how long a lookup of an unknown account is left to servers that may know
 	// it. nats-server counts answers: an empty one that comes early makes it give up an account

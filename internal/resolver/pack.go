@@ -22,6 +22,7 @@ import (
 //	<inbox>  <nothing>                         the end
 const packSubject = "$SYS.REQ.CLAIMS.PACK"
 
+// A pack may come from a server that is slow or goes away, and contain anything.
 const (
 	firstLineTimeout = 2 * time.Second // for the first message of a pack
 	nextLineTimeout  = 5 * time.Second // for each further one
@@ -31,6 +32,7 @@ const (
 	maxRefused = 1000
 )
 
+// errPackLine is recorded for a line that names no account.
 var errPackLine = errors.New("the line is not one key and one JWT")
 
 // givePack answers a server that compares its store with ours. nats.go calls it for one request

@@ -5,6 +5,7 @@ import (
 	"sync"
 )
 
+// At most poolWorkers * (poolQueue + 1) jobs are held in memory.
 const (
 	poolWorkers = 32 // jobs at once; the commits of their JWTs share a sync of the journal
 	poolQueue   = 16 // jobs that wait for each worker
@@ -21,6 +22,7 @@ type keyedPool struct {
 	closed bool
 }
 
+// newKeyedPool starts the workers. They end with close.
 func newKeyedPool() *keyedPool {
 	p := &keyedPool{seed: maphash.MakeSeed()}
 	for i := range p.queues {

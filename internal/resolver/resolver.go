@@ -134,6 +134,7 @@ func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	s.tokens.Wait()
 }
 
+// subscribe subscribes every handler. A subscription that fails is logged, and the others serve.
 func (s *session) subscribe() {
 	handlers := map[string]nats.MsgHandler{
 		"$SYS.ACCOUNT.*.CLAIMS.UPDATE":     s.update,

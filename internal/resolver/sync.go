@@ -15,6 +15,7 @@ import (
 	"nats-account-server/internal/pause"
 )
 
+// When stores are compared, and how much of that is logged.
 const (
 	// The interval between two comparisons doubles while they change nothing.
 	minSyncInterval = time.Minute

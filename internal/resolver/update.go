@@ -78,6 +78,7 @@ func cutLast(subject string) (before, last string, found bool) {
 	return subject[:max(i, 0)], subject[i+1:], i >= 0
 }
 
+// isNumber reports whether s is a number as announcements have it in their reply subject.
 func isNumber(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 64)
 	return err == nil
