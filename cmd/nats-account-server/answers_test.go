@@ -29,7 +29,7 @@ type answer struct {
 
 func all(s string) map[string]string { return by(s, s, s) }
 
-// by is for answers that do not tell a resolver that asks by HTTP from one that knows everything by heart.
+// by is for answers that do not tell a resolver that asks by HTTP from one with every account preloaded.
 func by(plain, full, cache string) map[string]string {
 	return map[string]string{"URL": plain, "MEMORY": plain, "full": full, "cache": cache}
 }
@@ -71,7 +71,8 @@ var answers = []answer{
 	{updateA, "<damaged>", all(" resulted in error - claim failed V2 signature verification")},
 	{updateA, "<B2>", all(" resulted in error - subject does not match jwt content")},
 
-	// What another operator signed is stored by a resolver with a directory, which says so, but not applied.
+	// What another operator signed is stored by a resolver with a directory, which says so, but not
+	// applied.
 	{updateA, "<foreign>", by("resulted in error - account validation failed", `"message":"jwt updated"`,
 		`"message":"jwt updated cache"`)},
 	{accountz, isA, all(`"jwt":"<A1>"`)},
@@ -91,9 +92,9 @@ var answers = []answer{
 var later = answer{accountz, isB, map[string]string{"URL": `"jwt":"<B2>"`, "MEMORY": `"jwt":"<B1>"`,
 	"full": `"jwt":"<B2>"`, "cache": `"jwt":"<B1>"`}}
 
-// TestWhatNATSServersAnswer holds what the notifier counts on against nats-servers of several
-// lines. They answer alike, but for IDZ, which came with 2.10.
-func TestWhatNATSServersAnswer(t *testing.T) {
+// TestNATSServersAnswerAsTheNotifierExpects holds what the notifier counts on against nats-servers
+// of several lines. They answer alike, but for IDZ, which came with 2.10.
+func TestNATSServersAnswerAsTheNotifierExpects(t *testing.T) {
 	t.Parallel()
 	const idz = `{"name":"n1","host":"127.0.0.1","id":"<ID>"}`
 	wantOldNATS(t)

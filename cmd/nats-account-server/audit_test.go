@@ -39,7 +39,7 @@ func readAudit(t *testing.T, path string) (all []audited) {
 	return all
 }
 
-// TestTheAuditFileLosesNoLineWhileItIsRenamed under pushes, with SIGUSR1 and with SIGHUP.
+// It is renamed between pushes, once before SIGUSR1 and once before SIGHUP.
 func TestTheAuditFileLosesNoLineWhileItIsRenamed(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "logging { audit: audit.log }")

@@ -13,9 +13,9 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// TestInAContainer builds the program as the Dockerfile does and runs it as the first process of a
+// The test builds the program as the Dockerfile does and runs it as the first process of a
 // container that has nothing else in it: it needs no library, and `docker stop` is a stop in order.
-func TestInAContainer(t *testing.T) {
+func TestTheProgramRunsAloneInAContainer(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	program := filepath.Join(root, "nats-account-server")
@@ -51,7 +51,7 @@ func TestInAContainer(t *testing.T) {
 	p.term()
 }
 
-// TestTheImageIsTheOriginals: the same paths and entry point, and nothing else that an image can say.
+// The image has the original's paths and entry point, and nothing else that an image can have.
 func TestTheImageIsTheOriginals(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../Dockerfile")

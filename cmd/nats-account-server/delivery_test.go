@@ -51,7 +51,7 @@ func running(t testing.TB, url, key string) string {
 		len(d.Acknowledged) == 1 && d.Acknowledged[0].Runs.State == "current")
 }
 
-// TestAnOlderJWTThatIsAnnouncedDoesNotStay: nats-server applies it without question.
+// A nats-server applies it without question.
 func TestAnOlderJWTThatIsAnnouncedDoesNotStay(t *testing.T) {
 	t.Parallel()
 	s, p, url, n := withNATS(t)
@@ -81,9 +81,8 @@ func TestAnOlderJWTThatIsAnnouncedDoesNotStay(t *testing.T) {
 	p.term()
 }
 
-// TestDeliveryToAClusterThatLosesAServer sees the one that is gone owed the change, also after a
-// restart of ours.
-func TestDeliveryToAClusterThatLosesAServer(t *testing.T) {
+// A cluster of two loses a server before a push.
+func TestAServerThatIsGoneStaysPendingOverARestart(t *testing.T) {
 	t.Parallel()
 	a := jwttest.NewAccount(t)
 	port := freePort(t)

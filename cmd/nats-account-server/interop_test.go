@@ -15,9 +15,9 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestInterop goes through the same steps with nats-servers of older lines and with every kind of
-// resolver that an account server feeds.
-func TestInterop(t *testing.T) {
+// The test goes through the same steps with nats-servers of older lines and with every kind of
+// resolver that asks an account server.
+func TestOlderNATSServersFollowEveryPush(t *testing.T) {
 	t.Parallel()
 	wantOldNATS(t)
 	for version := range oldNATS {

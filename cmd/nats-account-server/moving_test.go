@@ -16,9 +16,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestMovingHereFromAFullResolver is its directory, as a nats-server has left it: the accounts are
-// served, what was deleted there stays so.
-func TestMovingHereFromAFullResolver(t *testing.T) {
+// The directory is as a nats-server has left it. What was deleted there stays deleted.
+func TestADirectoryOfAFullResolverIsServed(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	dir := filepath.Join(s.dir, "moved")
@@ -57,9 +56,9 @@ func TestMovingHereFromAFullResolver(t *testing.T) {
 	p.term()
 }
 
-// TestMovingHereFromTheOriginal is its directory, as either version leaves it, with either setting
-// of shard. It is served, and after a stop it is as it was.
-func TestMovingHereFromTheOriginal(t *testing.T) {
+// The directory is as either version leaves it, with either setting of shard. After a stop it is
+// as it was.
+func TestADirectoryOfTheOriginalIsServedAndKept(t *testing.T) {
 	t.Parallel()
 	for _, shard := range []bool{false, true} {
 		t.Run(fmt.Sprintf("0.8.4 with shard %t", shard), func(t *testing.T) {
@@ -184,8 +183,8 @@ func (l *originalDir) serve() {
 	}
 }
 
-// TestMovingHereFromAMemoryResolver pushes what was preloaded and exchanges the resolver.
-func TestMovingHereFromAMemoryResolver(t *testing.T) {
+// The test pushes what a MEMORY resolver had preloaded, and exchanges the resolver.
+func TestPreloadedAccountsCanMoveHere(t *testing.T) {
 	t.Parallel()
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
 	s := newEnv(t, natsURL, "")

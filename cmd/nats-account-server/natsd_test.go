@@ -51,7 +51,7 @@ func oldBinary(t *testing.T, version string) string {
 	return path
 }
 
-// buildTime bounds a build, downloads and all: where the network is a black hole it would wait for ever.
+// buildTime bounds a build, downloads and all: without an answer from the network it would wait for ever.
 const buildTime = 3 * time.Minute
 
 // buildNATS returns the path of a nats-server of the version.
@@ -112,8 +112,8 @@ func startNATS(t testing.TB, program, conf string) *process {
 }
 
 // resolvers are the kinds of resolvers that a nats-server can have: its configuration where the
-// account server is at url, the nats-server's own directory is dir, and it knows the preloaded
-// accounts by heart.
+// account server is at url, the nats-server's own directory is dir, and preload is its preloaded
+// accounts.
 var resolvers = map[string]func(url, dir, preload string) string{
 	"URL": func(url, _, _ string) string {
 		return fmt.Sprintf("resolver: URL(%s/jwt/v1/accounts/)\n", url)

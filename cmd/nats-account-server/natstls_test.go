@@ -19,7 +19,7 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestMisconfiguredTLSForNATSIsAnErrorAtStart: the original dialled in vain for ever.
+// The original dials in vain for ever.
 func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
@@ -94,8 +94,8 @@ func (s *tlsEnv) renew(t *testing.T, name string) {
 	s.ca.Issue(t, certtest.Named(name)).Write(t, s.dir, "a")
 }
 
-// hangup asks for a reload and waits for a line of the log.
-func (s *tlsEnv) hangup(line string) {
+// reload asks for a reload and waits for a line of the log.
+func (s *tlsEnv) reload(line string) {
 	s.p.t.Helper()
 	s.p.signal(syscall.SIGHUP)
 	s.p.wait(line)
@@ -127,55 +127,55 @@ func (s *tlsEnv) shows(t *testing.T, name string, before uint64) (id uint64) {
 	return id
 }
 
-// kick ends the program's connection.
-func (s *tlsEnv) kick(t *testing.T, id uint64) {
+// disconnect ends the program's connection.
+func (s *tlsEnv) disconnect(t *testing.T, id uint64) {
 	t.Helper()
 	if err := s.nats.DisconnectClientByID(id); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestARenewedCertificateForNATSIsTakenUp(t *testing.T) {
+func TestARenewedCertificateForNATSIsUsed(t *testing.T) {
 	t.Parallel()
 	s := newTLSEnv(t)
 	web := keepAlive(t, s.url)
 	first := s.shows(t, "one", 0)
 
-	s.hangup("configuration reloaded")
+	s.reload("configuration reloaded")
 	if id, _ := s.client(t); id != first {
 		t.Errorf("a reload that changes nothing dials anew: connection %d became %d", first, id)
 	}
 
 	s.renew(t, "two")
-	s.hangup("configuration reloaded")
+	s.reload("configuration reloaded")
 	second := s.shows(t, "two", first)
 
 	jwttest.File(t, s.dir, "a.crt", []byte("half a certifi"))
-	s.hangup(`ERR.*the new configuration is refused, the old one goes on: error loading nats.tls.cert ` +
+	s.reload(`ERR.*the new configuration is refused, the old one goes on: error loading nats.tls.cert ` +
 		s.dir + `/a.crt`)
 	if id, _ := s.client(t); id != second {
 		t.Errorf("a refused reload dials anew: connection %d became %d", second, id)
 	}
-	s.kick(t, second)
+	s.disconnect(t, second)
 	third := s.shows(t, "two", second)
 	s.p.wait("the certificates that were read before go on")
 
 	s.renew(t, "three") // and no signal
-	s.kick(t, third)
+	s.disconnect(t, third)
 	fourth := s.shows(t, "three", third)
 
 	creds, _ := s.op.System.User(t)
 	jwttest.File(t, s.dir, "sys.creds", []byte("half a creden"))
-	s.hangup("the new configuration is refused, the old one goes on: error loading credentials")
+	s.reload("the new configuration is refused, the old one goes on: error loading credentials")
 	jwttest.File(t, s.dir, "sys.creds", creds)
-	s.hangup("configuration reloaded")
+	s.reload("configuration reloaded")
 	s.shows(t, "three", fourth)
 
 	web.get("/healthz")
 	s.p.term()
 }
 
-// TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced: what is owed outlives the connection.
+// The pending changes outlive the connection.
 func TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced(t *testing.T) {
 	t.Parallel()
 	s := newTLSEnv(t)

@@ -45,8 +45,8 @@ func ours(t *testing.T, nc *nats.Conn, subject string, data []byte) (answer stru
 	return answer
 }
 
-// TestNSCOverNATS does what nsc push, pull, push --diff, push --prune and push -R do with a nats:// URL.
-func TestNSCOverNATS(t *testing.T) {
+// The test does what nsc push, pull, push --diff, push --prune and push -R do with a nats:// URL.
+func TestNSCPushesPullsAndDeletesOverNATS(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "store { allow_delete: true }")
@@ -109,9 +109,8 @@ func TestNSCOverNATS(t *testing.T) {
 	p.term()
 }
 
-// TestTwoOfUsAndOneNATSServer: pushes to either, kills and restarts, and in the end both have the
-// newest of everything.
-func TestTwoOfUsAndOneNATSServer(t *testing.T) {
+// Both get pushes, and in the end both have the newest JWT of every account.
+func TestTwoAccountServersAgreeAfterKillsAndRestarts(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
@@ -188,9 +187,8 @@ func TestTwoOfUsAndOneNATSServer(t *testing.T) {
 	}
 }
 
-// TestAFloodOfUpdatesOverNATS is taken in full: nats-server does not call us slow, and every change
-// is announced.
-func TestAFloodOfUpdatesOverNATS(t *testing.T) {
+// The nats-server does not report a slow consumer, and every change is announced.
+func TestAFloodOfUpdatesOverNATSIsStoredInFull(t *testing.T) {
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	p, url := s.start(t)

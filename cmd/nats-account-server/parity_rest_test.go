@@ -32,7 +32,8 @@ func stores(t *testing.T) []behaviour {
 			k.writes(", shard: true", func(key string) string {
 				return key[54:] + "/" + key + ".jwt"
 			})),
-		row("activations lie beside the accounts, sharded in ==", shownBy("TestMovingHereFromTheOriginal")),
+		row("activations lie beside the accounts, sharded in ==",
+			shownBy("TestADirectoryOfTheOriginalIsServedAndKept")),
 		row("a file that is edited or dropped in by hand is served at once",
 			shownBy("TestFilesEditedByHandCountAtOnce")),
 		row("files are written aside and renamed, where the original truncates them",
@@ -95,7 +96,7 @@ func stores(t *testing.T) []behaviour {
 		row("in memory and read-only", shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
 		row("in memory: read and written at once", shownBy("TestMemoryIsReadAndWrittenAtOnce")),
 		row("a line of a pack that is none harms itself only, where the original stops",
-			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm", "TestAHostilePrimary")),
+			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm", "TestAHostilePrimaryDoesNoHarm")),
 		row("a pack's JWT counts if it is newer; of one second the greater hash",
 			shownBy("TestOfOneSecondTheGreaterHashWinsBetweenPeers")),
 	}
@@ -286,7 +287,7 @@ func overNATS(t *testing.T) []behaviour {
 		row("each way in which an update can be wrong", shownBy("TestUpdatesFromNATSAreVerifiedLikeAPOST")),
 		row("an update that can't be decoded is refused in a line", k.refusesUpdates),
 		row("the newer subjects, which the original does not serve: UPDATE, LIST, DELETE, PACK",
-			shownBy("TestNSCOverNATS")),
+			shownBy("TestNSCPushesPullsAndDeletesOverNATS")),
 		row("a lookup is answered with the raw JWT", k.answersLookups),
 		row("a lookup of an unknown account is answered with nothing, where the original does not answer",
 			k.answersUnknownLookups),
@@ -591,7 +592,7 @@ func replication(t *testing.T) []behaviour {
 		row("what is no pack", shownBy("TestWhatIsNoPackIsAskedForAgain")),
 		row("a silent primary holds up no request, where the original starts without HTTP",
 			shownBy("TestASilentPrimaryHoldsUpNoRequest")),
-		row("a hostile primary", shownBy("TestAHostilePrimary")),
+		row("a hostile primary", shownBy("TestAHostilePrimaryDoesNoHarm")),
 		row("each answer of a primary, also 0.8.4's", shownBy("TestThePrimarysAnswers")),
 		row("what is stored is asked for again when an hour has passed",
 			shownBy("TestAnHourLaterItIsAskedForAgain")),
@@ -599,7 +600,8 @@ func replication(t *testing.T) []behaviour {
 		row("1.0.3's import once at the start is not there: it follows",
 			shownBy("TestAReplicaFollowsItsPrimary")),
 		row("SIGHUP lets it follow another primary, or none", shownBy("TestAReloadFollowsAnotherPrimary")),
-		row("a pair with restarts and cut lines", shownBy("TestAPairWithRestartsAndCutLines")),
+		row("a pair with restarts and cut lines",
+			shownBy("TestAReplicaAgreesWithItsPrimaryAfterRestartsAndCutLines")),
 	}
 }
 
@@ -787,12 +789,14 @@ func startToEnd(t *testing.T) []behaviour {
 		row("a Windows service, with its lines in the event log",
 			shownBy("TestTheServiceReportsItsState", "TestALineOfTheLogIsAnEventOfItsLevel")),
 		row("a container image with the original's paths and entry point; docker stop is a stop in order",
-			shownBy("TestInAContainer", "TestTheImageIsTheOriginals")),
-		row("a directory of either version is served unchanged", shownBy("TestMovingHereFromTheOriginal")),
+			shownBy("TestTheProgramRunsAloneInAContainer", "TestTheImageIsTheOriginals")),
+		row("a directory of either version is served unchanged",
+			shownBy("TestADirectoryOfTheOriginalIsServedAndKept")),
 		row("nats-server's URL resolver: one GET at its start, accounts on demand, updates",
-			shownBy("TestTheQuickStart", "TestInterop", "TestAURLResolverDoesNotStartWithoutUs")),
+			shownBy("TestTheQuickStartWorksAsTheReadmeSays", "TestOlderNATSServersFollowEveryPush",
+				"TestAURLResolverDoesNotStartWithoutUs")),
 		row("nsc push, pull and add operator over HTTP", nscOverHTTP),
-		row("nsc over NATS", shownBy("TestNSCOverNATS")),
+		row("nsc over NATS", shownBy("TestNSCPushesPullsAndDeletesOverNATS")),
 	}
 }
 

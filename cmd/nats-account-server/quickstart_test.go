@@ -12,8 +12,9 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestTheQuickStart follows the README with the files that it names, on free ports and another directory.
-func TestTheQuickStart(t *testing.T) {
+// TestTheQuickStartWorksAsTheReadmeSays follows the README with the files that it names, on free
+// ports and another directory.
+func TestTheQuickStartWorksAsTheReadmeSays(t *testing.T) {
 	t.Chdir("../..")
 	natsPort := freePort(t)
 	p := start(t, ".", nil, "-c", "conf/quickstart.conf", "-hp", "127.0.0.1:0", "-dir", t.TempDir(),

@@ -14,11 +14,11 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestAPairWithRestartsAndCutLines lets a replica follow its primary while accounts are pushed,
+// TestAReplicaAgreesWithItsPrimaryAfterRestartsAndCutLines lets a replica follow its primary while accounts are pushed,
 // either is killed and started again, and the lines between them and to NATS are cut. Whatever
 // happens the replica serves what it has served before or something newer, at once; and when all is
 // well again it has the newest of everything.
-func TestAPairWithRestartsAndCutLines(t *testing.T) {
+func TestAReplicaAgreesWithItsPrimaryAfterRestartsAndCutLines(t *testing.T) {
 	t.Parallel()
 	p := newTwins(t)
 	for range 8 {

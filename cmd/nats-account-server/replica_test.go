@@ -102,7 +102,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 }
 
 // It brings nothing in that the operator did not sign, and nothing out of the store's directory.
-func TestAHostilePrimary(t *testing.T) {
+func TestAHostilePrimaryDoesNoHarm(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -206,8 +206,8 @@ func TestASilentPrimaryHoldsUpNoRequest(t *testing.T) {
 	p.term()
 }
 
-// TestASilentPrimaryAndNATS together take no longer than one of them: nats-server waits for 1.9 s.
-func TestASilentPrimaryAndNATS(t *testing.T) {
+// A nats-server waits for an answer for 1.9 s.
+func TestASilentPrimaryAndNATSTakeNoLongerThanOneOfThem(t *testing.T) {
 	t.Parallel()
 	natsURL := fmt.Sprintf("nats://127.0.0.1:%d", freePort(t))
 	s := newEnv(t, natsURL, "")

@@ -16,9 +16,9 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestTheShippedNATSServerFiles starts a nats-server from each, as it stands but for its addresses
+// TestTheShippedNATSServerFilesStart starts a nats-server from each, as it stands but for its addresses
 // and directories.
-func TestTheShippedNATSServerFiles(t *testing.T) {
+func TestTheShippedNATSServerFilesStart(t *testing.T) {
 	t.Chdir("../..")
 	natsPort := freePort(t)
 	p := start(t, ".", nil, "-c", "conf/quickstart.conf", "-hp", "127.0.0.1:0", "-dir", t.TempDir(),
