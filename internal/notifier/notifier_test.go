@@ -267,24 +267,6 @@ func TestAConnectionLostBeforeTheAnswerLeavesTheChangePending(t *testing.T) {
 	e.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
 }
 
-func TestAServerThatGoesIsNotWaitedForAndWhatItMissesStaysPending(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	a := jwttest.NewAccount(t)
-	cluster := natstest.Cluster(t, 2, func(extra string) string {
-		return natstest.MemoryConf(t, e.op, extra, a)
-	})
-	e.connect(t, cluster[0].ClientURL(), e.sysCreds(t))
-	e.wantDelivery(t, a.ID, "acknowledged by 2 of 2 nats-servers")
-	natstest.Stop(cluster[1])
-	e.commit(t, a)
-	e.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
-	left := e.outbox.Pending()
-	if len(left) != 1 || !e.outbox.IsPending("n2", left[0].Seq) || e.outbox.IsPending("n1", left[0].Seq) {
-		t.Errorf("pending: %v", left)
-	}
-}
-
 // TestAServerBefore220IsTakenAtItsFlush has a client of the system account answer PING as
 // nats-server 2.1.9 does.
 func TestAServerBefore220IsTakenAtItsFlush(t *testing.T) {

@@ -46,6 +46,28 @@ func TestServersBefore210AreFound(t *testing.T) {
 	}, old)
 }
 
+func TestAServerThatGoesIsNotWaitedForAndWhatItMissesStaysPending(t *testing.T) {
+	one, two := fake("n1", "N1", "jwt updated"), fake("n2", "N2", "jwt updated")
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		wantDelivery := func(want string) {
+			t.Helper()
+			if got := e.notifier.Delivery(e.key).String(); got != want {
+				t.Errorf("says %q, want %q", got, want)
+			}
+		}
+		wantDelivery("acknowledged by 2 of 2 nats-servers")
+		e.set(one)
+		seq := e.push(t, e.key)
+		time.Sleep(15 * time.Second) // a round of PING finds out
+		wantDelivery("acknowledged by 1 of 1 nats-servers")
+		left := e.outbox.Pending()
+		if len(left) != 1 || !e.outbox.IsPending("n2", seq) || e.outbox.IsPending("n1", seq) {
+			t.Errorf("pending: %v", left)
+		}
+	}, one, two)
+}
+
 // TestTwoServersOfOneName are two: what one acknowledges the other may lack.
 func TestTwoServersOfOneName(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
