@@ -38,8 +38,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"nats-account-server/internal/trust"
 )
 
@@ -148,26 +146,29 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 }
 
+// common is what all parts of a Registry use.
+type common struct {
+	committer Committer
+	announcer Announcer
+	audit     audit
+	policy    policy
+	log       *slog.Logger
+	now       func() time.Time
+}
+
 // Registry is the policy and the registry. It works from New on and needs no end.
 type Registry struct {
-	*catalog // Rescan, Rescanned, Digest, Keys, Pack
-	*remover // Delete, Remove, Expire
-
-	committer  Committer
-	announcer  Announcer
+	common
+	*catalog   // Rescan, Rescanned, Digest, Keys, Pack
+	*remover   // Delete, Remove, Expire
 	announcing announcing
-	audit      audit
 	signer     Signer
-	policy     policy
-	log        *slog.Logger
-	now        func() time.Time
 	changed    recently // JWTs that have changed
 
 	unsaved Source
 	peers   Source
 	primary atomic.Pointer[Primary] // nil: this server follows no other one
-	misses  singleflight.Group      // Gets of what is not stored, by account
-	slots   chan struct{}           // one for each miss that asks the primary
+	misses  Misses[*Account]        // Gets of what is not stored, by account
 }
 
 // New returns a Registry.
@@ -178,36 +179,24 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	c := &catalog{store: o.Store, log: o.Log, now: o.Now, verdicts: verdicts{log: o.Log}}
-	r := &Registry{
-		catalog: c,
-		remover: &remover{
-			committer: o.Committer,
-			announcer: o.Announcer,
-			catalog:   c,
-			audit:     audit{o.Observer},
-			readOnly:  o.ReadOnly,
-			log:       o.Log,
-			now:       o.Now,
-		},
+	common := common{
 		committer: o.Committer,
 		announcer: o.Announcer,
-		announcing: announcing{
-			announcer: o.Announcer,
-			committer: o.Committer,
-			log:       o.Log,
-			now:       o.Now,
-			repeated:  recently{period: repeatInterval},
-		},
-		audit:   audit{o.Observer},
-		signer:  o.Signer,
-		policy:  policy{allowOlder: o.AllowOlder, readOnly: o.ReadOnly},
-		log:     o.Log,
-		now:     o.Now,
-		changed: recently{period: restInterval},
-		unsaved: o.Unsaved,
-		peers:   o.Peers,
-		slots:   make(chan struct{}, maxMisses),
+		audit:     audit{o.Observer},
+		policy:    policy{allowOlder: o.AllowOlder, readOnly: o.ReadOnly},
+		log:       o.Log,
+		now:       o.Now,
+	}
+	c := &catalog{common: common, store: o.Store, verdicts: verdicts{log: o.Log}}
+	r := &Registry{
+		common:     common,
+		catalog:    c,
+		remover:    &remover{common: common, catalog: c},
+		announcing: announcing{common: common, repeated: recently{period: repeatInterval}},
+		signer:     o.Signer,
+		changed:    recently{period: restInterval},
+		unsaved:    o.Unsaved,
+		peers:      o.Peers,
 	}
 	r.SetTrust(o.Trust)
 	return r

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"time"
 
 	"nats-account-server/internal/logging"
@@ -122,10 +121,7 @@ func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 
 // announcing is when which JWT is announced.
 type announcing struct {
-	announcer  Announcer
-	committer  Committer
-	log        *slog.Logger
-	now        func() time.Time
+	common
 	repeated   recently // unchanged JWTs that were announced again
 	reasserter reasserter
 }
@@ -133,7 +129,7 @@ type announcing struct {
 // announce announces a change. If it was posted, the log says that there is no NATS.
 func (a *announcing) announce(o *offer, seq uint64) Receipt {
 	receipt := a.announcer.Announce(o.key, seq, a.now())
-	if o.from.asksAgain() && a.announcer.Delivery(o.key).State == NotConfigured {
+	if o.from.isPosted() && a.announcer.Delivery(o.key).State == NotConfigured {
 		a.logSkipped(o.key)
 	}
 	return receipt

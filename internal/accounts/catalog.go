@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"nats-account-server/internal/jwtstore"
 )
@@ -17,9 +15,8 @@ import (
 // and the index of all of them. The store decides what is served; the catalog saves the work of
 // judging the same JWT again.
 type catalog struct {
+	common
 	store Store
-	log   *slog.Logger
-	now   func() time.Time
 
 	trust    atomic.Pointer[Trust]
 	verdicts verdicts

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -55,13 +54,8 @@ func (d Deletion) String() string {
 
 // remover takes accounts out. Each leaves a tombstone.
 type remover struct {
-	committer Committer
-	announcer Announcer
-	catalog   *catalog
-	audit     audit
-	readOnly  bool
-	log       *slog.Logger
-	now       func() time.Time
+	common
+	catalog *catalog
 }
 
 // Delete carries out an order of the operator. The error says why none of it was. Otherwise the
@@ -109,7 +103,7 @@ func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
 	if now := r.now(); IsAhead(o.IssuedAt, now) {
 		return o, &FutureError{Offered: time.Unix(o.IssuedAt, 0), Now: now}
 	}
-	if r.readOnly {
+	if r.policy.readOnly {
 		return o, ErrReadOnly
 	}
 	return o, nil

@@ -5,20 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"nats-account-server/internal/trust"
-)
-
-const (
-	// missTimeout is how long other servers get for an account that is not stored.
-	missTimeout = time.Second
-	// waitTimeout is how long a Get of such an account takes at most, whatever its question waits
-	// for.
-	waitTimeout = missTimeout + missTimeout/5
-	// maxMisses is how many accounts the primary is asked for at a time. More have to wait, within
-	// the same second.
-	maxMisses = 64
 )
 
 // GetLocal returns the JWT of an account that this server has, verified: it decodes, it is the
@@ -72,42 +60,24 @@ func (r *Registry) hasPeersFor(key string) bool {
 	return r.peers != nil && r.HasOperator() && trust.IsAccountKey(key)
 }
 
-// miss asks other servers, once for all that want to know the same at the same time. Questions that
-// have come through different servers are different ones. local is the error of GetLocal.
-func (r *Registry) miss(ctx context.Context, key string, primary *Primary, local error) (*Account,
-	error) {
-	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
-	defer cancel()
-	asked := r.misses.DoChan(key+" "+Via(ctx), func() (any, error) {
-		// Others may wait for the answer too.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout)
-		defer cancel()
-		if primary == nil {
-			return r.askPeers(ctx, key)
-		}
-		return r.askAll(ctx, key, *primary, errors.Is(local, ErrNotFound))
-	})
-	select {
-	case answer := <-asked:
-		a, _ := answer.Val.(*Account)
-		return a, answer.Err
-	case <-waiting.Done():
-		if primary == nil {
-			return nil, ErrNotFound
-		}
-		return nil, fmt.Errorf("%w: %w", ErrUnreadable, waiting.Err())
+// miss asks other servers. local is the error of GetLocal.
+func (r *Registry) miss(ctx context.Context, key string, primary *Primary, local error) (*Account, error) {
+	if primary != nil {
+		return r.misses.Ask(ctx, key, true, func(ctx context.Context) (*Account, error) {
+			return r.askAll(ctx, key, *primary, errors.Is(local, ErrNotFound))
+		})
 	}
+	a, err := r.misses.Ask(ctx, key, false, func(ctx context.Context) (*Account, error) {
+		return r.askPeers(ctx, key)
+	})
+	if err != nil {
+		return nil, ErrNotFound // also if there is no answer in time: peers need not know every account
+	}
+	return a, nil
 }
 
 // askAll asks the primary, and peers at the same time. The primary's answer counts more.
-func (r *Registry) askAll(ctx context.Context, key string, primary Primary, peers bool) (*Account,
-	error) {
-	select {
-	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %d accounts are being asked for", ErrUnreadable, maxMisses)
-	}
-	defer func() { <-r.slots }()
+func (r *Registry) askAll(ctx context.Context, key string, primary Primary, peers bool) (*Account, error) {
 	if v := r.verdicts.get(key); v != nil && v.err == nil && v.mark == r.trust.Load().mark {
 		return v.account, nil // it has been stored since GetLocal
 	}

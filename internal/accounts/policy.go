@@ -15,17 +15,17 @@ import (
 // would block its account.
 const maxAhead = 5 * time.Minute
 
-// asksAgain reports whether an unchanged JWT is announced again, and one that the operator did not
-// sign goes to the signing service: whoever posts a JWT expects both.
-func (o Origin) asksAgain() bool { return o.Kind == KindHTTP }
+// isPosted reports whether a client has posted it. An unchanged JWT is announced again then, and one
+// that the operator did not sign goes to the signing service.
+func (o Origin) isPosted() bool { return o.Kind == KindHTTP }
 
 // reasserts reports whether a refused JWT makes this server announce the stored one again.
 // Nats-servers have heard what is published on an update subject, and may run it.
 func (o Origin) reasserts() bool { return o.Kind == KindNATS }
 
-// offersAll reports whether the same JWTs come again and again, most of them stored already. They
-// are compared with the index first, and leave no line in the audit log.
-func (o Origin) offersAll() bool { return o.Peer && !o.Broadcast }
+// indexFirst reports whether a JWT is compared with the index first. A peer offers all that it has,
+// again and again: what is the same or older leaves no line in the audit log.
+func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
 
 // offer is a JWT that Put decides about.
 type offer struct {

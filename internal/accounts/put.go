@@ -43,7 +43,7 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 
 // putOffer is Put for an offer.
 func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
-	if o.from.offersAll() {
+	if o.from.indexFirst() {
 		switch err := r.catalog.compare(o); {
 		case errors.Is(err, errSame):
 			return Result{}, nil
@@ -52,7 +52,7 @@ func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
 		}
 	}
 	err := inspect(o, r.announcer.MaxPayload(), r.now())
-	if o.from.asksAgain() && r.signable(err) {
+	if o.from.isPosted() && r.signable(err) {
 		return r.sign(ctx, o)
 	}
 	result, err := r.commit(ctx, o, err)
@@ -119,7 +119,7 @@ func (r *Registry) committed(o *offer, seq uint64) Result {
 
 // unchanged answers for a JWT that is stored already. One that was posted is announced again.
 func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
-	if !o.from.asksAgain() {
+	if !o.from.isPosted() {
 		return Result{}, nil
 	}
 	receipt, err := r.announcing.again(ctx, o.key, o.from.Kind)

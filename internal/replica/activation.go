@@ -4,47 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 )
 
-const (
-	// missTimeout is how long the primary gets for a token that a client waits for.
-	missTimeout = time.Second
-	// maxMisses is how many tokens the primary is asked for at a time. More have to wait, within
-	// the same second.
-	maxMisses = 64
-)
-
 // FindActivation implements activations.Source: it asks the primary for a token, for at most a
 // second. All that want the same token at the same time share a question.
 func (r *Replica) FindActivation(ctx context.Context, hash string) (*activations.Token, error) {
-	waiting, cancel := context.WithTimeout(ctx, missTimeout+missTimeout/5)
-	defer cancel()
-	asked := r.tokenMisses.DoChan(hash+" "+accounts.Via(ctx), func() (any, error) {
+	return r.tokenMisses.Ask(ctx, hash, true, func(ctx context.Context) (*activations.Token, error) {
 		defer r.begin()()
-		// others wait for the answer too
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout)
-		defer cancel()
-		select {
-		case r.tokenSlots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %d tokens are being asked for", accounts.ErrUnreadable, maxMisses)
-		}
-		defer func() { <-r.tokenSlots }()
 		return r.missedToken(ctx, hash)
 	})
-	select {
-	case answer := <-asked:
-		t, _ := answer.Val.(*activations.Token)
-		return t, answer.Err
-	case <-waiting.Done():
-		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, waiting.Err())
-	}
 }
 
+// missedToken returns what is to be served of a token that is not stored.
 func (r *Replica) missedToken(ctx context.Context, hash string) (*activations.Token, error) {
 	t, err := r.fetchToken(ctx, hash)
 	switch {

@@ -2,13 +2,13 @@ package replica
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -71,7 +71,7 @@ func (r *Replica) pack(ctx context.Context, query string) (lines int, err error)
 		var line []byte
 		line, err = readLine(text)
 		silent.Stop() // storing may take its time
-		p.line(string(line))
+		p.line(line)
 		silent.Reset(r.Timeout)
 	}
 	silent.Stop()
@@ -112,24 +112,24 @@ type packRun struct {
 	failed  error  // why nothing can be stored; nil if it can
 }
 
-// line puts one line of the pack.
-func (p *packRun) line(text string) {
-	if text = strings.TrimSpace(text); text == "" {
+// line puts one line of the pack. The bytes are only good until it returns.
+func (p *packRun) line(line []byte) {
+	if line = bytes.TrimSpace(line); len(line) == 0 {
 		return
 	}
 	p.lines++
-	key, token, found := strings.Cut(text, "|")
-	if !found {
+	key, token, ok := accounts.CutPackLine(bytes.Clone(line))
+	if !ok {
 		p.note(key, false, errors.New("the line is not one key and one JWT"))
 		return
 	}
 	p.formed++
 	if trust.IsActivationHash(key) {
-		p.keep(key, []byte(token))
+		p.keep(key, token)
 		return
 	}
 	p.puts.Go(func() error {
-		result, err := p.r.Accounts.Put(p.ctx, key, []byte(token), origin)
+		result, err := p.r.Accounts.Put(p.ctx, key, token, origin)
 		p.note(key, result.Changed, err)
 		return nil
 	})

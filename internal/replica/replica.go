@@ -21,12 +21,14 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/pause"
 )
+
+// maxIdleConns bounds the connections to the primary that are kept for the next questions. It is as
+// many as there are misses at a time.
+const maxIdleConns = 64
 
 // Options is what a Replica needs.
 type Options struct {
@@ -47,8 +49,7 @@ type Replica struct {
 	client *http.Client
 	health health
 
-	tokenMisses singleflight.Group // by hash
-	tokenSlots  chan struct{}      // one for each of them
+	tokenMisses accounts.Misses[*activations.Token] // by hash
 
 	life       context.Context // of what happens in the background
 	end        context.CancelFunc
@@ -70,14 +71,13 @@ func New(o Options) *Replica {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = o.Timeout
-	transport.MaxIdleConnsPerHost = maxMisses
+	transport.MaxIdleConnsPerHost = maxIdleConns
 	r := &Replica{
-		Options:    o,
-		id:         newID(),
-		client:     &http.Client{Transport: transport},
-		tokenSlots: make(chan struct{}, maxMisses),
-		fresh:      map[string]time.Time{},
-		asking:     map[string]bool{},
+		Options: o,
+		id:      newID(),
+		client:  &http.Client{Transport: transport},
+		fresh:   map[string]time.Time{},
+		asking:  map[string]bool{},
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r

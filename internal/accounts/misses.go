@@ -1,0 +1,59 @@
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// missTimeout is how long other servers get for what is not stored.
+	missTimeout = time.Second
+	// waitTimeout is how long a client waits for it at most, whatever its question waits for.
+	waitTimeout = missTimeout + missTimeout/5
+	// maxMisses is how many accounts or tokens the primary is asked for at a time. More have to wait,
+	// within the same second.
+	maxMisses = 64
+)
+
+// Misses asks other servers for what is not stored, once for all that want to know the same at the
+// same time. The zero Misses is ready.
+type Misses[T any] struct {
+	group singleflight.Group
+	once  sync.Once
+	slots chan struct{}
+}
+
+// Ask returns what ask returns, within a second or so. Questions that have come through different
+// servers are different ones. If bounded is set, no more than 64 are asked at a time. The error
+// wraps ErrUnreadable if there is no answer in time.
+func (m *Misses[T]) Ask(
+	ctx context.Context, key string, bounded bool, ask func(ctx context.Context) (T, error),
+) (answer T, err error) {
+	m.once.Do(func() { m.slots = make(chan struct{}, maxMisses) })
+	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	asked := m.group.DoChan(key+" "+Via(ctx), func() (any, error) {
+		// Others may wait for the answer too.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout)
+		defer cancel()
+		if bounded {
+			select {
+			case m.slots <- struct{}{}:
+				defer func() { <-m.slots }()
+			case <-ctx.Done():
+				return answer, fmt.Errorf("%w: %d others are being asked for", ErrUnreadable, maxMisses)
+			}
+		}
+		return ask(ctx)
+	})
+	select {
+	case result := <-asked:
+		return result.Val.(T), result.Err
+	case <-waiting.Done():
+		return answer, fmt.Errorf("%w: %w", ErrUnreadable, waiting.Err())
+	}
+}
