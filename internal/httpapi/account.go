@@ -183,8 +183,8 @@ func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) erro
 	return nil
 }
 
-// sendEmpty sends an answer without a body. It says so, since an answer to HEAD would leave that
-// open.
+// sendEmpty sends an answer without a body. It has a Content-Length, since an answer to HEAD would
+// leave that open.
 func sendEmpty(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(status)

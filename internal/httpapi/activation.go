@@ -60,7 +60,7 @@ func (a *API) serveActivation(w http.ResponseWriter, r *http.Request, hash strin
 	return nil
 }
 
-// unknownActivationError says which hash is unknown, for the log.
+// unknownActivationError names the unknown hash, for the log.
 type unknownActivationError struct {
 	hash string
 	err  error

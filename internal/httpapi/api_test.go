@@ -237,7 +237,7 @@ var routeRows = []row{
 	{"a hint repeats nothing strange", "GET /<script>%0d%0a\nHost: a%22b", nowhere("/jwt/v1/help")},
 	{"an empty path is 404", "GET http://nas.example", nowhere("http://nas.example/jwt/v1/help")},
 
-	{"CORS: an origin is told that it may read", "GET /healthz\nOrigin: http://ex.com",
+	{"CORS: an origin may read", "GET /healthz\nOrigin: http://ex.com",
 		"200 OK\nAccess-Control-Allow-Origin: http://ex.com\nAccess-Control-Expose-Headers: " +
 			"Authorization\nContent-Length: 0\n" + vary + "\n"},
 	{"CORS: also a 404", "GET /jwt/v1/accounts/$B\nOrigin: http://ex.com", strings.Replace(notFound,

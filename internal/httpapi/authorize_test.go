@@ -22,15 +22,16 @@ import (
 // fakeAuthorizer knows a reader and a writer by their header. Some other headers make it fail as a
 // real authorizer does.
 type fakeAuthorizer struct {
-	everybody auth.Role // what needs no header
-	seen      []auth.Credentials
+	everyClient auth.Role // what needs no header
+	seen        []auth.Credentials
 }
 
-func (d *fakeAuthorizer) Authorize(_ context.Context, v auth.Credentials, need auth.Role) (string, error) {
+func (d *fakeAuthorizer) Authorize(_ context.Context, v auth.Credentials, need auth.Role) (string,
+	error) {
 	d.seen = append(d.seen, v)
 	role := map[string]auth.Role{"": auth.Unauthenticated, "reader": auth.Reader, "writer": auth.Writer}
 	switch {
-	case need <= d.everybody:
+	case need <= d.everyClient:
 		return "", nil
 	case v.Authorization == "":
 		return "", auth.ErrNoCredentials
@@ -54,7 +55,7 @@ func refusal(status, extra, text string) string {
 const wwwAuthenticate = "Www-Authenticate: Basic realm=\"nats-account-server\"\n"
 
 var (
-	who = strings.Replace(refusal("401 Unauthorized", "", "authorization required"), vary,
+	unauthorized = strings.Replace(refusal("401 Unauthorized", "", "authorization required"), vary,
 		vary+wwwAuthenticate, 1)
 	wrong = strings.Replace(refusal("401 Unauthorized", "", "wrong user or password"), vary,
 		vary+wwwAuthenticate, 1)
@@ -66,30 +67,30 @@ var (
 )
 
 var guardedRows = []row{
-	{"the account", "GET /jwt/v1/accounts/$A", who},
+	{"the account", "GET /jwt/v1/accounts/$A", unauthorized},
 	{"the account for a reader", "GET /jwt/v1/accounts/$A\nAuthorization: reader", serving},
 	{"the account for a writer", "GET /jwt/v1/accounts/$A\nAuthorization: writer", serving},
-	{"the account in text", "GET /jwt/v1/accounts/$A?text=true", who},
-	{"the account's head", "HEAD /jwt/v1/accounts/$A", strings.TrimSuffix(who,
+	{"the account in text", "GET /jwt/v1/accounts/$A?text=true", unauthorized},
+	{"the account's head", "HEAD /jwt/v1/accounts/$A", strings.TrimSuffix(unauthorized,
 		"authorization required\n")},
-	{"an unknown account", "GET /jwt/v1/accounts/$B", who},
-	{"what is no key", "GET /jwt/v1/accounts/junk", who},
+	{"an unknown account", "GET /jwt/v1/accounts/$B", unauthorized},
+	{"what is no key", "GET /jwt/v1/accounts/junk", unauthorized},
 	{"a wrong password", "GET /jwt/v1/accounts/$A\nAuthorization: wrong", wrong},
 	{"two headers are none",
-		"GET /jwt/v1/accounts/$A\nAuthorization: reader\nAuthorization: writer", who},
+		"GET /jwt/v1/accounts/$A\nAuthorization: reader\nAuthorization: writer", unauthorized},
 	{"slowed down", "GET /jwt/v1/accounts/$A\nAuthorization: slowed", slowed},
 	{"too busy", "GET /jwt/v1/accounts/$A\nAuthorization: busy", busy},
-	{"the probe", "GET /jwt/v1/accounts", who},
-	{"the probe with a slash", "GET /jwt/v1/accounts/", who},
+	{"the probe", "GET /jwt/v1/accounts", unauthorized},
+	{"the probe with a slash", "GET /jwt/v1/accounts/", unauthorized},
 	{"the probe for a reader", "GET /jwt/v1/accounts/\nAuthorization: reader", probe},
-	{"the operator", "GET /jwt/v1/operator", who},
-	{"the help", "GET /jwt/v1/help", who},
-	{"a push", "POST /jwt/v1/accounts/$A\n\n$JWT", who},
+	{"the operator", "GET /jwt/v1/operator", unauthorized},
+	{"the help", "GET /jwt/v1/help", unauthorized},
+	{"a push", "POST /jwt/v1/accounts/$A\n\n$JWT", unauthorized},
 	{"a push by a reader", "POST /jwt/v1/accounts/$A\nAuthorization: reader\n\n$JWT", forbidden},
 	{"a push by a writer", "POST /jwt/v1/accounts/$A\nAuthorization: writer\n\n$JWT",
 		"200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=utf-8\n" + vary +
 			"\nstored; acknowledged by 1 of 1 nats-servers\n"},
-	{"a push to what is no key", "POST /jwt/v1/accounts/junk\n\n$JWT", who},
+	{"a push to what is no key", "POST /jwt/v1/accounts/junk\n\n$JWT", unauthorized},
 	{"health is open", "GET /healthz", bare},
 	{"health is open to a wrong password too", "GET /healthz\nAuthorization: wrong", bare},
 	{"a preflight is open",
@@ -120,15 +121,20 @@ func TestWhichRequestsNeedCredentials(t *testing.T) {
 	env.wantNoLine(t, "WRN")
 }
 
+// withOpenReading lets every client read.
+func withOpenReading(o *httpapi.Options) {
+	o.Authorizer = &fakeAuthorizer{everyClient: auth.Anonymous}
+}
+
 func TestReadingMayBeOpenWhilePushingIsNot(t *testing.T) {
-	env := newEnvironment(t, func(o *httpapi.Options) { o.Authorizer = &fakeAuthorizer{everybody: auth.Anonymous} })
+	env := newEnvironment(t, withOpenReading)
 	words := strings.NewReplacer(fill(t, env).words...)
 	address := serve(t, env.api)
 	for send, want := range map[string]string{
 		"GET /jwt/v1/accounts/$A":                       serving,
 		"GET /jwt/v1/accounts/$A\nAuthorization: wrong": serving,
 		"GET /jwt/v1/accounts/":                         probe,
-		"POST /jwt/v1/accounts/$A\n\n$JWT":              who,
+		"POST /jwt/v1/accounts/$A\n\n$JWT":              unauthorized,
 	} {
 		if got := ask(t, address, words.Replace(send)); got != words.Replace(want) {
 			t.Errorf("%s\ngot:\n%s", send, got)
@@ -140,7 +146,7 @@ func TestTheUserOfAPushIsPartOfItsOrigin(t *testing.T) {
 	for _, c := range []struct {
 		authorizer httpapi.Authorizer
 		want       string
-	}{{&fakeAuthorizer{}, "writer"}, {&fakeAuthorizer{everybody: auth.Writer}, ""}, {nil, ""}} {
+	}{{&fakeAuthorizer{}, "writer"}, {&fakeAuthorizer{everyClient: auth.Writer}, ""}, {nil, ""}} {
 		env := newEnvironment(t, func(o *httpapi.Options) { o.Authorizer = c.authorizer })
 		a := jwttest.NewAccount(t)
 		request := "POST /jwt/v1/accounts/" + a.ID + "\nAuthorization: writer\n\n" +
@@ -154,7 +160,8 @@ func TestTheUserOfAPushIsPartOfItsOrigin(t *testing.T) {
 
 // An operator JWT with a password in it needs a login, even where everything else is open.
 func TestAnOperatorJWTWithAPasswordIsForReadersOnly(t *testing.T) {
-	const withoutLogins = "there is a password in the operator JWT, and this server asks nobody for credentials"
+	const withoutLogins = "there is a password in the operator JWT, " +
+		"and this server asks for no credentials"
 	for _, c := range []struct {
 		name       string
 		authorizer httpapi.Authorizer
@@ -162,9 +169,9 @@ func TestAnOperatorJWTWithAPasswordIsForReadersOnly(t *testing.T) {
 		want       string
 	}{
 		{"without an authorizer", nil, "writer", refusal("403 Forbidden", "", withoutLogins)},
-		{"without credentials", &fakeAuthorizer{everybody: auth.Anonymous}, "", who},
-		{"to a wrong password", &fakeAuthorizer{everybody: auth.Anonymous}, "wrong", wrong},
-		{"to a reader", &fakeAuthorizer{everybody: auth.Anonymous}, "reader", "200 OK"},
+		{"without credentials", &fakeAuthorizer{everyClient: auth.Anonymous}, "", unauthorized},
+		{"to a wrong password", &fakeAuthorizer{everyClient: auth.Anonymous}, "wrong", wrong},
+		{"to a reader", &fakeAuthorizer{everyClient: auth.Anonymous}, "reader", "200 OK"},
 		{"to a writer", &fakeAuthorizer{}, "writer", "200 OK"},
 	} {
 		env := newEnvironment(t, func(o *httpapi.Options) { o.Authorizer, o.Secret = c.authorizer, true })
@@ -179,7 +186,7 @@ func TestAnOperatorJWTWithAPasswordIsForReadersOnly(t *testing.T) {
 				t.Errorf("%s%s:\n%s", c.name, query, got)
 			}
 		}
-		env.wantNoLine(t, "ERR") // anyone could fill the disk with them
+		env.wantNoLine(t, "ERR") // every client could fill the disk with them
 	}
 }
 
@@ -196,7 +203,7 @@ func TestTheAuthorizerSeesTheClient(t *testing.T) {
 
 // Nothing of an Authorization header is logged, however much is.
 func TestNoCredentialsAreLogged(t *testing.T) {
-	env := newEnvironment(t, func(o *httpapi.Options) { o.Authorizer = &fakeAuthorizer{everybody: auth.Anonymous} })
+	env := newEnvironment(t, withOpenReading)
 	address := serve(t, env.api)
 	header := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("someone:hush"))
 	for _, request := range []string{

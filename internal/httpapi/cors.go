@@ -9,8 +9,10 @@ import "net/http"
 // These values are shared by all answers, so they must not be appended to.
 var (
 	varyOrigin    = []string{"Origin"}
-	varyPreflight = []string{"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"}
-	exposed       = []string{"Authorization"}
+	varyPreflight = []string{
+		"Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+	}
+	exposed = []string{"Authorization"}
 )
 
 // isPreflight reports whether a browser asks if it may send another request. That is never about a

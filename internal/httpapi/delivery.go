@@ -55,8 +55,9 @@ type runs struct {
 
 // sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which
 // JWT it runs; only one request at a time does that.
-func (a *API) sendDelivery(w http.ResponseWriter, r *http.Request, account *accounts.Account,
-	verify bool) error {
+func (a *API) sendDelivery(
+	w http.ResponseWriter, r *http.Request, account *accounts.Account, verify bool,
+) error {
 	if verify {
 		ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
 		defer cancel()

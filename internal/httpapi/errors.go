@@ -24,7 +24,7 @@ var (
 	errPack      = errors.New("error packing JWTs")
 	errPacking   = errors.New("a pack is being sent to this address already: try again")
 	errSecret    = errors.New("there is a password in the operator JWT, " +
-		"and this server asks nobody for credentials")
+		"and this server asks for no credentials")
 
 	errHeader = errors.New("error unmarshalling account claim header")
 	errClaim  = errors.New("error decoding account claim")
@@ -39,7 +39,8 @@ func (e *primaryError) Error() string {
 	return textMethod + "\nthis server follows " + e.url + ": push there"
 }
 
-// noRouteError says that no route has the path. hint names the URL that was probably meant.
+// noRouteError is the answer to a path that no route has. hint names the URL that was probably
+// meant.
 type noRouteError struct{ hint string }
 
 // Error begins like the answer of net/http.
@@ -53,7 +54,7 @@ const (
 		"One more more validation issues occurred."
 )
 
-// row says how errors of one kind are answered.
+// row is how errors of one kind are answered.
 type row struct {
 	find   finder
 	status int
@@ -65,7 +66,7 @@ type row struct {
 type finder func(err error) (text, detail string, found bool)
 
 // answers is the one table of status codes. The first row that finds an error answers it. An error
-// may wrap others: what is said of the request comes before what is said of the store.
+// may wrap others: the order of the rows decides which one counts.
 var answers = []row{
 	// Reading.
 	{find: is(accounts.ErrNotFound), status: http.StatusNotFound},
@@ -85,8 +86,10 @@ var answers = []row{
 
 	// Pushes.
 	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,
-		accounts.ErrUntrusted, accounts.ErrBadPair, accounts.ErrNotOwn), status: http.StatusBadRequest},
-	{find: as(accounts.ErrSelfSigned, "Signing service not enabled"), status: http.StatusBadRequest},
+		accounts.ErrUntrusted, accounts.ErrBadPair, accounts.ErrNotOwn),
+		status: http.StatusBadRequest},
+	{find: as(accounts.ErrSelfSigned, "Signing service not enabled"),
+		status: http.StatusBadRequest},
 	{find: as(accounts.ErrBadIssuer, "Bad JWT Issuer in request"), status: http.StatusBadRequest},
 	{find: blocked, status: http.StatusBadRequest, page: true},
 	{find: typed[*accounts.FutureError], status: http.StatusBadRequest},
@@ -136,7 +139,7 @@ func as(sentinel error, text string) finder {
 	}
 }
 
-// cause is what err says beyond the sentinel that it wraps, "" if that is nothing.
+// cause is the text of err beyond the sentinel that it wraps, "" if that is nothing.
 func cause(err, sentinel error) string {
 	whole := err.Error()
 	if whole == sentinel.Error() {

@@ -2,7 +2,7 @@
 // returned.
 //
 //	request ──> CORS ──> router ──> Authorizer ──> handler ──> accounts.Registry
-//	                       │          └─ error ──> answer   errors.go: the one table of status and text
+//	                       │          └─ error ──> answer     errors.go: the one table of status
 //	                       └─ no route ──> redirect, or 404 with a hint
 //
 // It has no rule of its own about JWTs. A path segment that is not a public account key is given to
@@ -111,7 +111,7 @@ func (a *API) routes(o Options) *router {
 			operator.read = auth.Reader
 		}
 		if o.Secret && o.Authorizer == nil {
-			operator.get = func(http.ResponseWriter, *http.Request, string) error { return errSecret }
+			operator.get = refuseSecret
 		}
 		all = append(all, operator)
 	}
@@ -120,6 +120,9 @@ func (a *API) routes(o Options) *router {
 	}
 	return t
 }
+
+// refuseSecret is a handler that sends nothing secret.
+func refuseSecret(http.ResponseWriter, *http.Request, string) error { return errSecret }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -82,7 +82,9 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 // sendPack sends the first lines, with no line break behind the last. The write timeout starts
 // again every few lines: a large pack may take long, but a client that does not read is
 // disconnected.
-func sendPack(ctx context.Context, w http.ResponseWriter, lines iter.Seq2[string, []byte], limit int) {
+func sendPack(
+	ctx context.Context, w http.ResponseWriter, lines iter.Seq2[string, []byte], limit int,
+) {
 	connection := http.NewResponseController(w)
 	n := 0
 	for key, token := range lines {

@@ -21,7 +21,7 @@ const maxBodyBytes = 1 << 20
 // receiptTimeout is how long a push waits for what the nats-servers answer.
 const receiptTimeout = 50 * time.Millisecond
 
-// postAccount stores a JWT and tells how far its announcement has got, in one line that nsc shows.
+// postAccount stores a JWT. The answer is one line about its announcement, which nsc shows.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) error {
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
 	token, err := a.readBody(w, r, segment)
@@ -33,8 +33,8 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 		a.accounts.Refuse(segment, token, originOf(r), "", err)
 		return err
 	}
-	// A JWT that has arrived whole is handled even if the client has hung up. A client that closes
-	// its half of the connection looks the same.
+	// A JWT that has arrived whole is handled even if the client has disconnected. A client that
+	// closes its half of the connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
 	result, err := a.accounts.Put(ctx, key, token, originOf(r))
 	if err != nil {

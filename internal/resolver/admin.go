@@ -38,7 +38,8 @@ func (s *session) delete(m *nats.Msg) {
 	}
 	switch {
 	case err != nil:
-		text := fmt.Sprintf("delete accounts request by %s failed - %s", deletion.Issuer, quote(err))
+		text := fmt.Sprintf("delete accounts request by %s failed - %s",
+			deletion.Issuer, quote(err))
 		s.refusals.Warn(text)
 		s.respond(m, failure("", text))
 	case len(deletion.Failed) > 0:
@@ -48,8 +49,8 @@ func (s *session) delete(m *nats.Msg) {
 	}
 }
 
-// maxErrorBytes bounds the text of an error in a log line or an answer. It may repeat what a
-// stranger wrote.
+// maxErrorBytes bounds the text of an error in a log line or an answer. It may repeat what
+// another server sent.
 const maxErrorBytes = 512
 
 // quote is the text of an error, fit for a log line.

@@ -51,7 +51,8 @@ func (s *session) respond(m *nats.Msg, a answer) {
 		return
 	}
 	a.Server = identity{
-		Host: s.host, ID: s.id, Name: Name, Seq: s.seq.Add(1), Time: time.Now().UTC(), Version: s.Version,
+		Host: s.host, ID: s.id, Name: Name, Seq: s.seq.Add(1), Time: time.Now().UTC(),
+		Version: s.Version,
 	}
 	text, err := json.MarshalIndent(a, "", "  ")
 	if err == nil {

@@ -16,11 +16,11 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// Bounds of what strangers may cause.
+// Bounds of what any server may cause.
 const (
 	// maxSignedBytes bounds what is read of a signing service's text.
 	maxSignedBytes = 64 << 10
-	// maxRefusals bounds the lines in a minute about what strangers send.
+	// maxRefusals bounds the lines in a minute about what is refused.
 	maxRefusals = 20
 )
 
@@ -29,7 +29,7 @@ const (
 // session.
 type Client struct {
 	log      *slog.Logger
-	refusals *slog.Logger // limited, since a stranger may cause its lines
+	refusals *slog.Logger // limited, since any server may cause its lines
 	finder   finder
 	signing  atomic.Pointer[signing]
 }
@@ -48,8 +48,10 @@ func NewClient(log *slog.Logger) *Client {
 	return c
 }
 
-// limited returns a logger for lines that a stranger may cause.
-func limited(log *slog.Logger) *slog.Logger { return logging.Limited(log, maxRefusals, time.Minute) }
+// limited returns a logger for lines that any server may cause.
+func limited(log *slog.Logger) *slog.Logger {
+	return logging.Limited(log, maxRefusals, time.Minute)
+}
 
 // SetSigning sets the subject of the signing service ("": there is none) and how long its answer
 // may take. Lookups of accounts that are not stored here take no longer either.
@@ -81,10 +83,12 @@ func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
 
 // requestOne returns the first answer of a signing service. One that is neither a JWT nor a short
 // text is cut off.
-func requestOne(ctx context.Context, conn Session, service *signing, token []byte) (*nats.Msg, error) {
+func requestOne(
+	ctx context.Context, conn Session, service *signing, token []byte,
+) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, service.timeout)
 	defer cancel()
-	answers, stop, err := pose(conn, service.subject, token)
+	answers, stop, err := ask(conn, service.subject, token)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (c *Client) Find(ctx context.Context, key string, take func(token []byte) e
 	if conn == nil {
 		return accounts.ErrNotFound
 	}
-	answers, stop, err := pose(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
+	answers, stop, err := ask(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
 	if err == nil {
 		defer stop()
 		if c.takeFirst(ctx, key, answers, take) {
@@ -125,13 +125,15 @@ func (c *Client) takeFirst(
 	}
 }
 
-// pose asks a question that several may answer, until stop is called.
-func pose(conn Session, subject string, data []byte) (answers <-chan *nats.Msg, stop func(), err error) {
-	heard := make(chan *nats.Msg, maxAnswers)
+// ask sends a request that several servers may answer. answers is filled until stop is called.
+func ask(
+	conn Session, subject string, data []byte,
+) (answers <-chan *nats.Msg, stop func(), err error) {
+	received := make(chan *nats.Msg, maxAnswers)
 	inbox := conn.NewInbox()
 	sub, err := conn.Subscribe(inbox, func(m *nats.Msg) {
 		select {
-		case heard <- m:
+		case received <- m:
 		default:
 		}
 	})
@@ -142,10 +144,11 @@ func pose(conn Session, subject string, data []byte) (answers <-chan *nats.Msg, 
 		unsubscribe(sub)
 		return nil, nil, err
 	}
-	return heard, func() { unsubscribe(sub) }, nil
+	return received, func() { unsubscribe(sub) }, nil
 }
 
-// unsubscribe fails when the connection is gone, and the subscription with it.
+// unsubscribe ends a subscription, which may be nil. It can only fail if the connection is gone,
+// and the subscription with it.
 func unsubscribe(sub *nats.Subscription) {
 	if sub != nil {
 		_ = sub.Unsubscribe()

@@ -167,7 +167,8 @@ func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 	asked := env.replies(t, func(m *nats.Msg) { _ = m.Respond(nil) })
 	srv := startServer(t, env)
 	for _, key := range []string{
-		"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B", env.op.ID,
+		"*", ">", "", "x y 0\r\n\r\nPUB pwned 5\r\nhello\r\nPUB x", strings.Repeat("A", 56), "A.B",
+		env.op.ID,
 	} {
 		if _, err := srv.registry.Get(t.Context(), key); !errors.Is(err, accounts.ErrNotFound) {
 			t.Errorf("%q: %v", key, err)

@@ -137,7 +137,8 @@ func TestAChangeIsAnnouncedOnce(t *testing.T) {
 		{"an update", func(a *jwttest.Account, token []byte) {
 			srv.request(t, "$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token)
 		}, 0},
-		{"an update of the old kind, said twice by the test", func(a *jwttest.Account, token []byte) {
+		{"an update of the old kind, which the test publishes twice", func(a *jwttest.Account,
+			token []byte) {
 			srv.request(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", token)
 		}, 2},
 	} {

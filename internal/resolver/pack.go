@@ -75,7 +75,7 @@ type exchange struct {
 	whole   bool             // the end marker came
 	same    bool             // no line came
 	changed int              // accounts that are newer here now
-	theirs  map[string]bool  // accounts that they have; true: in the version that is stored here now
+	theirs  map[string]bool  // accounts that they have; true: in the version stored here now
 	refused map[string]error // why, by key
 }
 

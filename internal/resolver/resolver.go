@@ -1,7 +1,8 @@
 // Package resolver answers what nats-servers with a resolver of their own, other account servers
 // and tools send on the system account's subjects, and asks them in turn.
 //
-//	update.go      $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.CLAIMS.UPDATE
+//	update.go      $SYS.ACCOUNT.*.CLAIMS.UPDATE, $SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE,
+//	               $SYS.REQ.CLAIMS.UPDATE
 //	lookup.go      $SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP
 //	pack.go        $SYS.REQ.CLAIMS.PACK: two servers compare and exchange what they store
 //	sync.go        when they do, and what is logged about it
@@ -64,7 +65,7 @@ type Options struct {
 // Server answers requests on NATS. What it knows outlives a session.
 type Server struct {
 	Options
-	refusals   *slog.Logger  // limited, since a stranger may cause its lines
+	refusals   *slog.Logger  // limited, since any server may cause its lines
 	id         string        // of this process, like a nats-server's
 	host       string        // "" if it is not known
 	seq        atomic.Uint64 // answers so far
@@ -83,13 +84,13 @@ func New(o Options) *Server {
 	if o.EarlySyncInterval == 0 {
 		o.EarlySyncInterval = defaultEarlySyncInterval
 	}
-	d := &Server{Options: o, refusals: limited(o.Log), synced: make(chan struct{})}
-	d.markSynced = sync.OnceFunc(func() { close(d.synced) })
+	srv := &Server{Options: o, refusals: limited(o.Log), synced: make(chan struct{})}
+	srv.markSynced = sync.OnceFunc(func() { close(srv.synced) })
 	if pair, err := nkeys.CreateServer(); err == nil {
-		d.id, _ = pair.PublicKey()
+		srv.id, _ = pair.PublicKey()
 	}
-	d.host, _ = os.Hostname()
-	return d
+	srv.host, _ = os.Hostname()
+	return srv
 }
 
 // session is one run of Serve.
@@ -110,13 +111,13 @@ type session struct {
 // another one, when no server has answered, or after readyTimeout. Until then nothing that is
 // stored should be announced: another server may have got a newer JWT in the meantime, and a
 // nats-server takes any JWT of an account for the latest one.
-func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
+func (srv *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	ready = sync.OnceFunc(ready)
 	defer ready()
 	late := time.AfterFunc(readyTimeout, ready)
 	defer late.Stop()
 	s := &session{
-		Server:         d,
+		Server:         srv,
 		ctx:            ctx,
 		conn:           conn,
 		pool:           newKeyedPool(),
@@ -126,9 +127,9 @@ func (d *Server) Serve(ctx context.Context, conn Session, ready func()) {
 		ready:          ready,
 	}
 	s.subscribe()
-	d.Log.Info("connected to NATS for JWT syncing")
-	d.Client.finder.use(conn)
-	defer d.Client.finder.use(nil)
+	srv.Log.Info("connected to NATS for JWT syncing")
+	srv.Client.finder.use(conn)
+	defer srv.Client.finder.use(nil)
 	s.sync()
 	s.pool.close()
 	s.tokens.Wait()

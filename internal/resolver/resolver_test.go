@@ -305,7 +305,7 @@ func TestTwoServersAgreeAndThenAnnounceNothing(t *testing.T) {
 	env.wantQuiet(t)
 }
 
-// wantQuiet waits until servers do not speak of accounts for some time.
+// wantQuiet waits until servers exchange nothing about accounts for some time.
 func (env *environment) wantQuiet(t *testing.T) {
 	t.Helper()
 	eventuallyQuiet(t, env.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE"), env.count(t, "$SYS.REQ.CLAIMS.PACK"))

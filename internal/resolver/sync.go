@@ -128,7 +128,8 @@ type difference struct {
 // reportLocked logs what keeps another store different from ours, once. x.mu must be held.
 func (s *session) reportLocked(x *exchange) {
 	if x.changed > 0 {
-		s.Log.Info(fmt.Sprintf("%d accounts are newer than before: another server had them", x.changed))
+		s.Log.Info(fmt.Sprintf("%d accounts are newer than before: another server had them",
+			x.changed))
 	}
 	d := x.differenceLocked(s.Accounts.Keys())
 	if !x.whole && d.hash == "" {
