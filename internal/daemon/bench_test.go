@@ -22,14 +22,14 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// pairs is how often the server and its reference are measured, in turn, so that a machine that slows down slows
-// down both.
+// pairs is how often the server and its reference are measured, in turn, so that a machine that
+// slows down slows down both.
 const pairs = 10
 
-// compare measures both in alternating pairs and reports the median of the ratios and their spread. Each function
-// does the same number of operations and is timed as a whole.
-// Between the two, settle lets the server finish what it does behind its answers, so that the reference is not
-// measured on a disk that still works for us.
+// compare measures both in alternating pairs and reports the median of the ratios and their spread.
+// Each function does the same number of operations and is timed as a whole. Between the two, settle
+// lets the server finish what it does behind its answers, so that the reference is not measured on
+// a disk that still works for us.
 func compare(b *testing.B, operations int, ours, reference, settle func()) {
 	var ratios, rates []float64
 	for range pairs {
@@ -58,7 +58,8 @@ func rate(operations int, f func()) float64 {
 	return float64(operations) / time.Since(began).Seconds()
 }
 
-// BenchmarkGet compares GET of stored accounts with a bare net/http handler that gives the same bytes and headers.
+// BenchmarkGet compares GET of stored accounts with a bare net/http handler that gives the same
+// bytes and headers.
 func BenchmarkGet(b *testing.B) {
 	url, op, _ := serve(b)
 	tokens := map[string][]byte{}
@@ -85,8 +86,8 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkPost compares durable POSTs with the disk itself: one file at a time written aside, synced, renamed and
-// its directory synced, over the same shard layout.
+// BenchmarkPost compares durable POSTs with the disk itself: one file at a time written aside,
+// synced, renamed and its directory synced, over the same shard layout.
 func BenchmarkPost(b *testing.B) {
 	for _, clients := range []int{1, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {

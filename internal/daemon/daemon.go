@@ -27,6 +27,7 @@ import (
 	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/pause"
 	"nats-account-server/internal/resolver"
 )
 
@@ -279,14 +280,10 @@ func (d *daemon) resolverURL() string {
 // cleanUp deletes expired JWTs at an interval until ctx ends. The same error is logged once.
 func (d *daemon) cleanUp(ctx context.Context, interval time.Duration) {
 	logged := ""
-	for ctx.Err() == nil {
+	for ok := true; ok; ok = pause.For(ctx, interval) {
 		if err := d.registry.Expire(ctx); err != nil && ctx.Err() == nil && err.Error() != logged {
 			logged = err.Error()
 			d.log.warnf("expired JWTs can't be deleted: %s", logged)
-		}
-		select {
-		case <-time.After(interval):
-		case <-ctx.Done():
 		}
 	}
 }
