@@ -45,14 +45,15 @@ func BenchmarkPut(b *testing.B) {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
 			d := open(b, options(b, b.TempDir()))
 			benchParallel(b, clients, func(key string) error {
-				_, err := d.Put(context.Background(), key, "bench", benchJWT, jwtstoretest.Always)
+				_, err := d.Put(context.Background(), key, "test", benchJWT, jwtstoretest.Always)
 				return err
 			})
 		})
 	}
 }
 
-// BenchmarkFile is what a store without a journal costs: write aside, sync, rename, sync the directory.
+// BenchmarkFile is what a store without a journal costs: temp file, sync, rename, sync of the
+// directory.
 func BenchmarkFile(b *testing.B) {
 	for _, clients := range []int{1, 64} {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
@@ -64,13 +65,14 @@ func BenchmarkFile(b *testing.B) {
 
 func writeFile(dir, key string) error {
 	shard := filepath.Join(dir, key[54:])
-	aside := filepath.Join(dir, key)
-	f, err := os.Create(aside)
+	temp := filepath.Join(dir, key)
+	f, err := os.Create(temp)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(benchJWT)
-	err = errors.Join(err, f.Sync(), f.Close(), os.MkdirAll(shard, 0o700), os.Rename(aside, filepath.Join(shard, key+".jwt")))
+	err = errors.Join(err, f.Sync(), f.Close(), os.MkdirAll(shard, 0o700),
+		os.Rename(temp, filepath.Join(shard, key+".jwt")))
 	if err != nil {
 		return err
 	}
@@ -111,8 +113,8 @@ func benchParallel(b *testing.B, clients int, work func(key string) error) {
 	}
 }
 
-// BenchmarkOutbox is one commit and its acknowledgement by 100 servers, while 10,000 changes are owed to one that is
-// away.
+// BenchmarkOutbox is one commit and its acknowledgement by 100 servers, while 10,000 changes are
+// pending for one that is away.
 func BenchmarkOutbox(b *testing.B) {
 	l := jwtstore.NewOutbox()
 	names, keys := make([]string, 100), make([]string, 10_000)

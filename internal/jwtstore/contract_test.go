@@ -33,7 +33,7 @@ func TestDir(t *testing.T) {
 	}
 }
 
-// options fail the test when somebody is warned.
+// options fail the test at the first warning.
 func options(t testing.TB, dir string) jwtstore.Options {
 	return jwtstore.Options{Dir: dir, Shard: true, Announce: true, LockWait: 1, Warn: t.Errorf}
 }

@@ -31,8 +31,8 @@ func writerKeys() []string {
 	return keys
 }
 
-// TestKilledWriters kills a process with 16 writers again and again. What it has acknowledged is there, whole, and
-// owed, or gone; a process that was killed keeps nobody out.
+// TestKilledWriters kills a process with 16 writers again and again. What it has acknowledged is
+// there, whole, and pending, or gone; a process that was killed keeps no other out.
 func TestKilledWriters(t *testing.T) {
 	dir := t.TempDir()
 	keys := writerKeys()
@@ -61,9 +61,10 @@ func TestKilledWriters(t *testing.T) {
 	}
 }
 
-// writeUntil lets 16 writers store and delete ever newer versions until done is closed. last gets what was acknowledged.
-// A writer goes on after an error that tolerate accepts.
-func writeUntil(t *testing.T, d *jwtstore.Dir, done chan struct{}, tolerate func(error) bool) (last func() [writers]int, wait func()) {
+// writeUntil lets 16 writers store and delete ever newer versions until done is closed. last gets
+// what was acknowledged. A writer goes on after an error that tolerate accepts.
+func writeUntil(t *testing.T, d *jwtstore.Dir, done chan struct{},
+	tolerate func(error) bool) (last func() [writers]int, wait func()) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var acked [writers]int
@@ -91,8 +92,8 @@ func writeUntil(t *testing.T, d *jwtstore.Dir, done chan struct{}, tolerate func
 	return func() [writers]int { mu.Lock(); defer mu.Unlock(); return acked }, all.Wait
 }
 
-// TestCloseUnderWriters closes the store while 16 writers are at work. What was acknowledged is in its file, and
-// nothing else is there.
+// TestCloseUnderWriters closes the store while 16 writers are at work. What was acknowledged is in
+// its file, and nothing else is there.
 func TestCloseUnderWriters(t *testing.T) {
 	for range 5 {
 		o := options(t, t.TempDir())
@@ -114,8 +115,8 @@ func TestCloseUnderWriters(t *testing.T) {
 			if !isDelete(n) {
 				want = append(want, "-rw------- "+path+" "+string(version(w, n)))
 			}
-			if buried := n - n%4; buried > 0 {
-				want = append(want, "-rw------- "+path+".deleted "+string(version(w, buried)))
+			if deleted := n - n%4; deleted > 0 {
+				want = append(want, "-rw------- "+path+".deleted "+string(version(w, deleted)))
 			}
 		}
 		slices.Sort(want)
@@ -123,8 +124,8 @@ func TestCloseUnderWriters(t *testing.T) {
 	}
 }
 
-// TestTheDirectoryIsRemovedUnderWriters removes the whole directory again and again. A Put may fail then, but it
-// never hangs, and when it is over everything works and is kept.
+// TestTheDirectoryIsRemovedUnderWriters removes the whole directory again and again. A Put may fail
+// then, but it never hangs, and when it is over everything works and is kept.
 func TestTheDirectoryIsRemovedUnderWriters(t *testing.T) {
 	o := options(t, filepath.Join(t.TempDir(), "store"))
 	o.Warn = nil
@@ -148,12 +149,12 @@ func TestTheDirectoryIsRemovedUnderWriters(t *testing.T) {
 	checkAcknowledged(t, open(t, o), writerKeys(), acked)
 }
 
-// checkAcknowledged wants at least these versions, whole and owed, or deleted and not owed.
+// checkAcknowledged wants at least these versions, whole and pending, or deleted and not pending.
 func checkAcknowledged(t *testing.T, d *jwtstore.Dir, keys []string, last [writers]int) {
 	t.Helper()
-	owed := map[string]bool{}
+	pending := map[string]bool{}
 	for _, c := range d.Outbox().Pending() {
-		owed[c.Key] = true
+		pending[c.Key] = true
 	}
 	for w, key := range keys {
 		if last[w] == 0 {
@@ -165,10 +166,11 @@ func checkAcknowledged(t *testing.T, d *jwtstore.Dir, keys []string, last [write
 		}
 		n := versionOf(d, key)
 		if err != nil || n < last[w] || string(jwt) != string(version(w, n)) {
-			t.Errorf("writer %d: version %d was acknowledged, %d is there: %.40q, %v", w, last[w], n, jwt, err)
+			t.Errorf("writer %d: version %d was acknowledged, %d is there: %.40q, %v", w, last[w],
+				n, jwt, err)
 		}
-		if owed[key] == isDelete(n) {
-			t.Errorf("writer %d: version %d is owed: %v", w, n, owed[key])
+		if pending[key] == isDelete(n) {
+			t.Errorf("writer %d: version %d is pending: %v", w, n, pending[key])
 		}
 	}
 }
@@ -185,12 +187,12 @@ func TestAStartDoesNotUndoAnEdit(t *testing.T) {
 	c := open(t, options(t, crashed))
 	loads(t, c, key, "edited by hand")
 	if len(c.Outbox().Pending()) != 1 {
-		t.Error("the change is not owed any more")
+		t.Error("the change is not pending any more")
 	}
 }
 
-// TestCopyOfALiveStore copies the directory file by file while 16 writers are at work. Each copy is a store with
-// everything that was acknowledged before the copying began.
+// TestCopyOfALiveStore copies the directory file by file while 16 writers are at work. Each copy is
+// a store with everything that was acknowledged before the copying began.
 func TestCopyOfALiveStore(t *testing.T) {
 	dir := t.TempDir()
 	keys := writerKeys()
@@ -214,8 +216,8 @@ func TestCopyOfALiveStore(t *testing.T) {
 	wait()
 }
 
-// copyTree copies a store file by file, the journal before it looks for anything else: what the journal says is in its file by
-// then is. Files that vanish meanwhile are not there.
+// copyTree copies a store file by file, the journal before it looks for anything else: what the
+// journal says is in its file by then is. Files that vanish meanwhile are not there.
 func copyTree(t *testing.T, from, to string) {
 	t.Helper()
 	copyFiles(t, filepath.Join(from, ".journal"), filepath.Join(to, ".journal"))

@@ -207,10 +207,10 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	if r.kind == kindTouch {
 		return d.journal.commit(r)
 	}
-	if err := d.flusher.check(d.directory.target(r)); err != nil {
+	if err := d.directory.canTake(r); err != nil {
 		return 0, err
 	}
-	if err := d.directory.canTake(r); err != nil {
+	if err := d.flusher.check(d.directory.target(r)); err != nil {
 		return 0, err
 	}
 	if err := d.reserve(ctx, r.bodySize()); err != nil {

@@ -18,6 +18,19 @@ import (
 	"nats-account-server/internal/jwtstore/jwtstoretest"
 )
 
+// tryPut returns the error of a Put.
+func tryPut(d *jwtstore.Dir, key, jwt string) error {
+	_, err := d.Put(context.Background(), key, "test", []byte(jwt), jwtstoretest.Always)
+	return err
+}
+
+// tryDelete returns the error of a Delete.
+func tryDelete(d *jwtstore.Dir, key, tombstone string) error {
+	allow := jwtstoretest.WithTombstone(tombstone)
+	_, err := d.Delete(context.Background(), key, "test", allow)
+	return err
+}
+
 func put(t testing.TB, d *jwtstore.Dir, key, jwt string) uint64 {
 	t.Helper()
 	seq, err := d.Put(context.Background(), key, "test", []byte(jwt), jwtstoretest.Always)
@@ -97,9 +110,12 @@ func write(t testing.TB, path, content string) {
 	}
 }
 
+// written has every JWT and tombstone written to its file.
 func written(t testing.TB, d *jwtstore.Dir) {
 	t.Helper()
-	jwtstoretest.Eventually(t, "every JWT is in its file", func() bool { return d.Unflushed() == 0 })
+	if d.Flush(); d.Unflushed() != 0 {
+		t.Fatalf("%d JWTs and tombstones can't be written", d.Unflushed())
+	}
 }
 
 func TestAfterCloseOnlyTheJWTsAreThere(t *testing.T) {
@@ -139,13 +155,13 @@ func TestTheJournalStaysWhileAServerIsKnown(t *testing.T) {
 	}
 	d = open(t, options(t, dir))
 	if !d.Outbox().IsPending("s1", seq) {
-		t.Error("s1 is not owed the change")
+		t.Error("the change is not pending for s1")
 	}
 	d.Outbox().Acknowledge("s1", seq)
 	closeStore(t, d)
 	d = open(t, options(t, dir))
 	if seq = put(t, d, key, "changed"); !d.Outbox().IsPending("s1", seq) {
-		t.Error("s1, who was away at the restart and at the change, is not owed it")
+		t.Error("the change is not pending for s1, which was away at the restart and at the change")
 	}
 	d.Outbox().Acknowledge("s1", seq)
 	d.Outbox().Forget("s1")
@@ -154,7 +170,8 @@ func TestTheJournalStaysWhileAServerIsKnown(t *testing.T) {
 	wantTree(t, dir, "drwx------ "+filepath.Dir(path), "-rw------- "+path+" changed")
 }
 
-// TestANewServerIsWrittenDownAtOnce: what is committed after a crash, while it is away, is owed to it.
+// TestANewServerIsWrittenDownAtOnce, so that what is committed while it is away, also after a
+// crash, is pending for it.
 func TestANewServerIsWrittenDownAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, options(t, dir))
@@ -172,7 +189,8 @@ func TestFilesAppearWithinASecond(t *testing.T) {
 	start := time.Now()
 	put(t, d, key, "jwt")
 	path := filepath.Join(dir, jwtstore.Path(true, key))
-	jwtstoretest.Eventually(t, "the file is there", func() bool { _, err := os.Stat(path); return err == nil })
+	jwtstoretest.Eventually(t, "the file is there",
+		func() bool { _, err := os.Stat(path); return err == nil })
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -194,7 +212,8 @@ func TestTheOtherShardSetting(t *testing.T) {
 		loads(t, d, key, "new")
 		loads(t, d, second, "old "+second)
 		closeStore(t, d)
-		if _, err := os.Stat(filepath.Join(dir, jwtstore.Path(!shard, key))); !errors.Is(err, fs.ErrNotExist) {
+		other := filepath.Join(dir, jwtstore.Path(!shard, key))
+		if _, err := os.Stat(other); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("shard %v: the file at the other path: %v", shard, err)
 		}
 		d = open(t, o)
@@ -203,7 +222,8 @@ func TestTheOtherShardSetting(t *testing.T) {
 	}
 }
 
-// TestFilesEditedByHandCountAtOnce edits a file in all ways, each time asking with the stamp of the last Load.
+// TestFilesEditedByHandCountAtOnce edits a file in all ways, each time asking with the stamp of the
+// last Load.
 func TestFilesEditedByHandCountAtOnce(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
@@ -237,12 +257,12 @@ func TestFilesEditedByHandCountAtOnce(t *testing.T) {
 	if err := os.Chtimes(path, future, future); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // whoever has such a file may change it without its times telling
+	for range 3 { // such a file may be changed without a change of its times
 		sees("other one")
 	}
-	aside := filepath.Join(dir, "aside")
-	write(t, aside, "renamed 1")
-	if err := os.Rename(aside, path); err != nil {
+	temp := filepath.Join(dir, "temp")
+	write(t, temp, "renamed 1")
+	if err := os.Rename(temp, path); err != nil {
 		t.Fatal(err)
 	}
 	sees("renamed 1")
@@ -272,8 +292,8 @@ func TestFilesEditedByHandCountAtOnce(t *testing.T) {
 	}
 }
 
-// TestAFileThatIsBeingWritten reads while an editor truncates and writes: an empty or half a file is rarely seen,
-// and never kept.
+// TestAFileThatIsBeingWritten reads while an editor truncates and writes: an empty or half a file
+// is rarely seen, and never kept.
 func TestAFileThatIsBeingWritten(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
@@ -351,16 +371,18 @@ func TestTheDirectoryIsRemovedUnderneath(t *testing.T) {
 		if round < 2 {
 			written(t, d)
 		}
-		jwtstoretest.Eventually(t, "the directory is gone, although files are being written", func() bool {
-			return os.RemoveAll(dir) == nil
-		})
-		if jwt, _, err := d.Load(jwtstoretest.Key(t), jwtstore.Stamp{}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		jwtstoretest.Eventually(t, "the directory is gone, although files are being written",
+			func() bool {
+				return os.RemoveAll(dir) == nil
+			})
+		if jwt, _, err := d.Load(jwtstoretest.Key(t), jwtstore.Stamp{}); err == nil ||
+			errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Load without a directory: %q, %v", jwt, err)
 		}
 		put(t, d, second, fmt.Sprint("second ", round))
 		loads(t, d, second, fmt.Sprint("second ", round))
 		if n := len(d.Outbox().Pending()); n != 2 {
-			t.Errorf("%d changes are owed", n)
+			t.Errorf("%d changes are pending", n)
 		}
 	}
 	loads(t, d, key, "jwt 2") // its file was not written when the directory went
@@ -396,7 +418,7 @@ func TestAPutFailsWhenItsFileCanNeverBeWritten(t *testing.T) {
 	if _, _, err := d.Load(key, jwtstore.Stamp{}); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load: %v", err)
 	}
-	if _, err := d.Put(context.Background(), key, "test", []byte("jwt"), jwtstoretest.Always); err == nil {
+	if err := tryPut(d, key, "jwt"); err == nil {
 		t.Error("a directory is to become a file")
 	}
 	put(t, d, second, "jwt")
@@ -407,8 +429,9 @@ func TestAPutFailsWhenItsFileCanNeverBeWritten(t *testing.T) {
 	loads(t, d, key, "jwt")
 }
 
-// TestAFileThatCanNotBeWritten blocks the place of a committed JWT. It is served all the same, its next Put says
-// why it can't be stored, others are not affected, and when the place is free it is written.
+// TestAFileThatCanNotBeWritten blocks the place of a committed JWT. It is served all the same, its
+// next Put says why it can't be stored, others are not affected, and when the place is free it is
+// written.
 func TestAFileThatCanNotBeWritten(t *testing.T) {
 	dir, key, second := t.TempDir(), jwtstoretest.Key(t), jwtstoretest.Key(t)
 	o := options(t, dir)
@@ -426,10 +449,10 @@ func TestAFileThatCanNotBeWritten(t *testing.T) {
 			t.Errorf("warning %q", text)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("nobody is warned")
+		t.Fatal("there is no warning")
 	}
 	loads(t, d, key, "one")
-	if _, err := d.Put(context.Background(), key, "test", []byte("two"), jwtstoretest.Always); err == nil {
+	if err := tryPut(d, key, "two"); err == nil {
 		t.Error("Put succeeds")
 	}
 	loads(t, d, key, "one")
@@ -454,7 +477,8 @@ func TestASecondStoreIsKeptOut(t *testing.T) {
 	d := open(t, options(t, dir))
 	_, err := jwtstore.OpenDir(context.Background(), options(t, dir))
 	host, _ := os.Hostname()
-	if !errors.Is(err, jwtstore.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), host) {
+	if !errors.Is(err, jwtstore.ErrLocked) ||
+		!strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), host) {
 		t.Errorf("a second store: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -479,8 +503,8 @@ func TestASecondStoreIsKeptOut(t *testing.T) {
 	wantTree(t, dir)
 }
 
-// TestAKilledProcessKeepsNobodyOut has the lock held by another process.
-func TestAKilledProcessKeepsNobodyOut(t *testing.T) {
+// TestAKilledProcessKeepsNoOtherOut has the lock held by another process.
+func TestAKilledProcessKeepsNoOtherOut(t *testing.T) {
 	dir := t.TempDir()
 	p, out := child(t, "hold", dir, func(c *exec.Cmd) { _, _ = c.StdinPipe() })
 	if _, err := fmt.Fscanln(out, new(string)); err != nil {
@@ -514,7 +538,8 @@ func TestMemoryIsReadAndWrittenAtOnce(t *testing.T) {
 	for _, key := range keys {
 		all.Go(func() {
 			for n := range 100 {
-				if _, err := m.Put(t.Context(), key, "test", version(0, n), jwtstoretest.Always); err != nil {
+				_, err := m.Put(t.Context(), key, "test", version(0, n), jwtstoretest.Always)
+				if err != nil {
 					t.Error(err)
 				}
 			}

@@ -22,13 +22,14 @@ func TombstonePath(shard bool, key string) string { return layout{sharded: shard
 
 func Key(shard bool, path string) (string, bool) { return layout{sharded: shard}.name(path) }
 
-// JournalOf returns a journal file with these puts, one after the other, and where each of them ends.
+// JournalOf returns a journal file with these puts, one after the other, and where each of them
+// ends.
 func JournalOf(keys []string, jwt []byte) (data []byte, ends []int) {
-	var story []Event
+	var events []Event
 	for _, key := range keys {
-		story = append(story, Event{Key: key, JWT: string(jwt)})
+		events = append(events, Event{Key: key, JWT: string(jwt)})
 	}
-	return JournalOfStory(story...)
+	return JournalOfEvents(events...)
 }
 
 // Event is a Put of a JWT, a Delete with a tombstone, a Touch of a key alone, or the mark alone.
@@ -49,11 +50,12 @@ func (e Event) record(seq uint64) *record {
 	return &record{kind: kindMark, seq: e.Mark}
 }
 
-// JournalOfStory returns a journal file with these events, numbered from 1, and where each of them ends.
-func JournalOfStory(story ...Event) (data []byte, ends []int) {
+// JournalOfEvents returns a journal file with these events, numbered from 1, and where each of them
+// ends.
+func JournalOfEvents(events ...Event) (data []byte, ends []int) {
 	data = appendFileHead(nil, 3)
 	records := []*record{{kind: kindSnapshot, body: emptySnapshot()}}
-	for i, e := range story {
+	for i, e := range events {
 		records = append(records, e.record(uint64(i+1)))
 	}
 	for i, r := range records {
@@ -75,17 +77,17 @@ func JournalOfVersion(version byte) []byte {
 }
 
 // Replay returns the puts in a journal file by key, and what is said about damage.
-func Replay(data []byte) (puts map[string][]byte, owed []Change, complaint string, err error) {
+func Replay(data []byte) (puts map[string][]byte, pending []Change, complaint string, err error) {
 	puts = map[string][]byte{}
-	story, owed, complaint, err := ReplayStory(data)
-	for _, e := range story {
+	events, pending, complaint, err := ReplayEvents(data)
+	for _, e := range events {
 		puts[e.Key] = []byte(e.JWT)
 	}
-	return puts, owed, complaint, err
+	return puts, pending, complaint, err
 }
 
-// ReplayStory is Replay with the deletes, in the order in which they are to be carried out.
-func ReplayStory(data []byte) (story []Event, owed []Change, complaint string, err error) {
+// ReplayEvents is Replay with the deletes, in the order in which they are to be carried out.
+func ReplayEvents(data []byte) (events []Event, pending []Change, complaint string, err error) {
 	r, err := replay(bytes.Clone(data))
 	if err != nil {
 		return nil, nil, "", err
@@ -95,9 +97,9 @@ func ReplayStory(data []byte) (story []Event, owed []Change, complaint string, e
 		if c.kind == kindDelete {
 			e = Event{Key: c.key, Tombstone: string(c.body)}
 		}
-		story = append(story, e)
+		events = append(events, e)
 	}
-	return story, r.outbox.Pending(), r.complaint(), nil
+	return events, r.outbox.Pending(), r.complaint(), nil
 }
 
 // BreakJournal lets the next append go to f.

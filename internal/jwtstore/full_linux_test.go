@@ -37,7 +37,10 @@ func smallDisk(t *testing.T, size string) string {
 // tolerant options count the warnings instead of failing.
 func tolerant(t *testing.T, dir string) (o jwtstore.Options, warnings *[]string) {
 	o, warnings = options(t, dir), new([]string)
-	o.Warn = func(format string, args ...any) { *warnings = append(*warnings, fmt.Sprintf(format, args...)) }
+	o.Warn = func(format string, args ...any) {
+		*warnings = append(*warnings,
+			fmt.Sprintf(format, args...))
+	}
 	return o, warnings
 }
 
@@ -68,7 +71,7 @@ func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
 	empty := fill(t, dir)
 	before := d.Outbox().Pending()
 	for range 3 {
-		if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury(strings.Repeat("gone", 2000))); !errors.Is(err, syscall.ENOSPC) {
+		if err := tryDelete(d, key, strings.Repeat("gone", 2000)); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("Delete: %v", err)
 		}
 		loads(t, d, key, "the JWT")
@@ -78,7 +81,7 @@ func TestADeleteOnAFullDiskChangesNothing(t *testing.T) {
 		t.Errorf("the file has %q, %v", content, err)
 	}
 	if !slices.Equal(d.Outbox().Pending(), before) {
-		t.Errorf("owed are %v, want %v", d.Outbox().Pending(), before)
+		t.Errorf("pending are %v, want %v", d.Outbox().Pending(), before)
 	}
 	empty()
 	del(t, d, key, "gone")
@@ -99,7 +102,8 @@ func TestAFullDiskKeepsTheOldJWT(t *testing.T) {
 			written(t, d)
 			empty := fill(t, dir)
 			for range 3 {
-				_, err := d.Put(context.Background(), key, "test", []byte(strings.Repeat("bigger", 2000)), jwtstoretest.Always)
+				_, err := d.Put(context.Background(), key, "test",
+					[]byte(strings.Repeat("bigger", 2000)), jwtstoretest.Always)
 				if !errors.Is(err, syscall.ENOSPC) {
 					t.Errorf("Put: %v", err)
 				}
@@ -122,8 +126,8 @@ func TestAFullDiskKeepsTheOldJWT(t *testing.T) {
 	}
 }
 
-// TestAFullDiskAtAnyMoment puts and deletes until the disk is full, frees it and goes on, and looks after each
-// round at what the next process would find.
+// TestAFullDiskAtAnyMoment puts and deletes until the disk is full, frees it and goes on, and looks
+// after each round at what the next process would find.
 func TestAFullDiskAtAnyMoment(t *testing.T) {
 	dir := smallDisk(t, "300k")
 	o, _ := tolerant(t, dir)
@@ -171,7 +175,7 @@ func TestAStartOnAFullDisk(t *testing.T) {
 		t.Errorf("warnings: %q", *warnings)
 	}
 	empty()
-	if _, err := d.Put(context.Background(), key, "test", []byte("new"), jwtstoretest.Always); err != nil {
+	if err := tryPut(d, key, "new"); err != nil {
 		t.Error(err)
 	}
 	closeStore(t, d)
@@ -179,7 +183,8 @@ func TestAStartOnAFullDisk(t *testing.T) {
 	loads(t, d, key, "new")
 }
 
-// TestAReadOnlyDisk is served, by as many as like to, and takes Puts when it can be written to again.
+// TestAReadOnlyDisk is served, by as many as like to, and takes Puts when it can be written to
+// again.
 func TestAReadOnlyDisk(t *testing.T) {
 	dir, key, late := smallDisk(t, "64k"), jwtstoretest.Key(t), jwtstoretest.Key(t)
 	data, _ := jwtstore.JournalOf([]string{late}, []byte("not written yet"))
@@ -197,11 +202,11 @@ func TestAReadOnlyDisk(t *testing.T) {
 	for _, s := range []*jwtstore.Dir{d, second} {
 		loads(t, s, key, "jwt")
 		loads(t, s, late, "not written yet")
-		if _, err := s.Put(context.Background(), key, "test", []byte("new"), jwtstoretest.Always); !errors.Is(err, syscall.EROFS) {
+		if err := tryPut(s, key, "new"); !errors.Is(err, syscall.EROFS) {
 			t.Errorf("Put: %v", err)
 		}
 		for _, k := range []string{key, late} {
-			if _, err := s.Delete(context.Background(), k, "test", jwtstoretest.Bury("gone")); !errors.Is(err, syscall.EROFS) {
+			if err := tryDelete(s, k, "gone"); !errors.Is(err, syscall.EROFS) {
 				t.Errorf("Delete: %v", err)
 			}
 			keeps(t, s, k, "")
@@ -211,7 +216,7 @@ func TestAReadOnlyDisk(t *testing.T) {
 	}
 	remount(0)
 	put(t, d, key, "new")
-	if _, err := second.Put(context.Background(), key, "test", []byte("newer"), jwtstoretest.Always); !errors.Is(err, jwtstore.ErrLocked) {
+	if err := tryPut(second, key, "newer"); !errors.Is(err, jwtstore.ErrLocked) {
 		t.Errorf("Put of the second: %v", err)
 	}
 	loads(t, d, key, "new")
@@ -267,11 +272,11 @@ func TestAShardOnAnotherDisk(t *testing.T) {
 }
 
 func init() {
-	children["nobody"] = withoutPermission
+	children["permissions"] = withoutPermission
 	children["files"] = withoutFiles
 }
 
-// asChild runs a check in a process of its own, in a copy of this binary that anybody may run.
+// asChild runs a check in a process of its own, in a copy of this binary that every user may run.
 func asChild(t *testing.T, name, dir string, change func(*exec.Cmd)) {
 	t.Helper()
 	self, err := os.Executable()
@@ -284,7 +289,9 @@ func asChild(t *testing.T, name, dir string, change func(*exec.Cmd)) {
 	}
 	place := filepath.Join(t.TempDir(), "test")
 	above := filepath.Dir(filepath.Dir(place))
-	if err := errors.Join(os.WriteFile(place, binary, 0o755), os.Chmod(above, 0o755), os.Chmod(filepath.Dir(place), 0o755)); err != nil {
+	err = errors.Join(os.WriteFile(place, binary, 0o755),
+		os.Chmod(above, 0o755), os.Chmod(filepath.Dir(place), 0o755))
+	if err != nil {
 		t.Fatal(err)
 	}
 	c := exec.Command(place)
@@ -298,7 +305,7 @@ func asChild(t *testing.T, name, dir string, change func(*exec.Cmd)) {
 
 func TestPermissionsAreTakenAwayAndGivenBack(t *testing.T) {
 	dir := t.TempDir()
-	asChild(t, "nobody", dir, func(c *exec.Cmd) {
+	asChild(t, "permissions", dir, func(c *exec.Cmd) {
 		if os.Getuid() == 0 {
 			if err := os.Chown(dir, 65534, 65534); err != nil {
 				t.Fatal(err)
@@ -308,11 +315,12 @@ func TestPermissionsAreTakenAwayAndGivenBack(t *testing.T) {
 	})
 }
 
-// withoutPermission checks that each lost permission is the reason that a Put and a Delete give, that the old JWT
-// stays, and that they work again when the permission is back.
+// withoutPermission checks that each lost permission is the reason that a Put and a Delete give,
+// that the old JWT stays, and that they work again when the permission is back.
 func withoutPermission(dir string) error {
 	key := writerKeys()[0]
-	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true, Announce: true})
+	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true,
+		Announce: true})
 	if err != nil {
 		return err
 	}
@@ -321,11 +329,13 @@ func withoutPermission(dir string) error {
 		return err
 	}
 	remove := func() error {
-		_, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury("gone"))
+		_, err := d.Delete(context.Background(), key, "test", jwtstoretest.WithTombstone("gone"))
 		return err
 	}
 	path := filepath.Join(dir, jwtstore.Path(true, key))
-	for n, locked := range []string{filepath.Dir(path), filepath.Join(dir, ".journal"), dir, path, path + ".deleted"} {
+	for n, locked := range []string{
+		filepath.Dir(path), filepath.Join(dir, ".journal"), dir, path, path + ".deleted",
+	} {
 		old := fmt.Sprintf("JWT %d", n)
 		if err := try(old); err != nil {
 			return err
@@ -358,7 +368,8 @@ func withoutPermission(dir string) error {
 	return errors.Join(withoutOther(d, dir, key, try, remove), try("new"), d.Close())
 }
 
-// withoutOther has the JWT as with the other setting of Shard, in a directory that nothing can be removed from.
+// withoutOther has the JWT as with the other setting of Shard, in a directory that nothing can be
+// removed from.
 func withoutOther(d *jwtstore.Dir, dir, key string, try func(string) error, remove func() error) error {
 	err := errors.Join(try("jwt"), remove()) // makes the shard
 	for d.Unflushed() > 0 {
@@ -384,7 +395,8 @@ func TestTooManyOpenFiles(t *testing.T) {
 // withoutFiles checks the same for file descriptors.
 func withoutFiles(dir string) error {
 	key := writerKeys()[0]
-	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true, Announce: true})
+	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true,
+		Announce: true})
 	if err != nil {
 		return err
 	}
@@ -410,11 +422,11 @@ func withoutFiles(dir string) error {
 	if err := try("new"); !errors.Is(err, syscall.EMFILE) {
 		return fmt.Errorf("without files: %v", err)
 	}
-	if _, err := d.Delete(context.Background(), key, "test", jwtstoretest.Bury("gone")); !errors.Is(err, syscall.EMFILE) {
+	if err := tryDelete(d, key, "gone"); !errors.Is(err, syscall.EMFILE) {
 		return fmt.Errorf("Delete without files: %v", err)
 	}
 	other := writerKeys()[1] // nothing is stored for it, and a commit takes none
-	if _, err := d.Put(context.Background(), other, "test", []byte("other"), jwtstoretest.Always); err != nil {
+	if err := tryPut(d, other, "other"); err != nil {
 		return fmt.Errorf("a new account without files: %v", err)
 	}
 	d.Flush()

@@ -14,7 +14,9 @@ import (
 
 func FuzzCodec(f *testing.F) {
 	key := jwtstoretest.Key(f)
-	for _, s := range []string{key, "", "../" + key, key[:20] + "/" + key[21:], key + "\n", strings.ToLower(key)} {
+	for _, s := range []string{
+		key, "", "../" + key, key[:20] + "/" + key[21:], key + "\n", strings.ToLower(key),
+	} {
 		f.Add(s, true)
 		f.Add(s, false)
 	}
@@ -47,8 +49,9 @@ func FuzzReplay(f *testing.F) {
 	f.Add(ends[4], whole[:ends[2]], false)
 	f.Add(ends[4]+8, []byte("\xf5rec\xff\xff\xff\xff\xff\xff\xff\xff"), true)
 	f.Add(len(whole), whole, true)
-	later := slices.Repeat([]jwtstore.Event{{Key: keys[2], JWT: "later"}, {Key: keys[2], Tombstone: "gone"}, {Key: keys[1], Tombstone: "gone"}}, 20)
-	deletes, deleteEnds := jwtstore.JournalOfStory(later...)
+	later := slices.Repeat([]jwtstore.Event{{Key: keys[2], JWT: "later"},
+		{Key: keys[2], Tombstone: "gone"}, {Key: keys[1], Tombstone: "gone"}}, 20)
+	deletes, deleteEnds := jwtstore.JournalOfEvents(later...)
 	f.Add(len(whole), deletes[32:], true)
 	f.Add(ends[7], deletes[deleteEnds[0]:deleteEnds[2]], false)
 	f.Add(ends[7], deletes[deleteEnds[0]:deleteEnds[1]-8], true)
@@ -76,7 +79,7 @@ func FuzzReplay(f *testing.F) {
 
 // oneOfEach wants of each account at most one Put at the end, and one Delete before that.
 func oneOfEach(t *testing.T, data []byte) {
-	left, _, _, _ := jwtstore.ReplayStory(data)
+	left, _, _, _ := jwtstore.ReplayEvents(data)
 	put, deleted := map[string]bool{}, map[string]bool{}
 	for _, e := range left {
 		if put[e.Key] || e.JWT == "" && deleted[e.Key] {
@@ -118,16 +121,16 @@ func FuzzOutbox(f *testing.F) {
 				m.commit(uint64(n)+1, key)
 			case 2:
 				l.Register(name, time.Unix(1, 0))
-				m.meet(name)
+				m.register(name)
 			case 3:
 				l.Acknowledge(name, seq)
-				m.confirm(name, seq)
+				m.acknowledge(name, seq)
 			case 4:
 				l.Forget(name)
 				m.forget(name)
 			case 5:
 				l.Delete(uint64(n)+1, key)
-				m.withdraw(key)
+				m.delete(key)
 			}
 			if e%16 == 15 {
 				var err error
@@ -146,24 +149,24 @@ type model struct {
 	acked   map[string]map[uint64]bool
 }
 
-func (m *model) withdraw(key string) {
+func (m *model) delete(key string) {
 	m.changes = slices.DeleteFunc(m.changes, func(c jwtstore.Change) bool { return c.Key == key })
 }
 
 func (m *model) commit(seq uint64, key string) {
-	m.withdraw(key)
+	m.delete(key)
 	m.changes = append(m.changes, jwtstore.Change{Seq: seq, Key: key})
 }
 
-func (m *model) meet(name string) {
+func (m *model) register(name string) {
 	if m.acked[name] == nil {
 		m.acked[name] = map[uint64]bool{}
 	}
 }
 
-func (m *model) confirm(name string, seq uint64) {
-	owed := slices.ContainsFunc(m.changes, func(c jwtstore.Change) bool { return c.Seq == seq })
-	if m.acked[name] != nil && owed {
+func (m *model) acknowledge(name string, seq uint64) {
+	isPending := slices.ContainsFunc(m.changes, func(c jwtstore.Change) bool { return c.Seq == seq })
+	if m.acked[name] != nil && isPending {
 		m.acked[name][seq] = true
 		m.settle()
 	}
@@ -188,15 +191,15 @@ func (m *model) settle() {
 func (m *model) compare(t *testing.T, l *jwtstore.Outbox) {
 	got := l.Pending()
 	if len(got) != len(m.changes) {
-		t.Fatalf("owed are %v, want %v", got, m.changes)
+		t.Fatalf("pending are %v, want %v", got, m.changes)
 	}
 	for i, c := range m.changes {
 		if got[i].Seq != c.Seq || got[i].Key != c.Key {
-			t.Fatalf("owed are %v, want %v", got, m.changes)
+			t.Fatalf("pending are %v, want %v", got, m.changes)
 		}
 		for name, acked := range m.acked {
 			if l.IsPending(name, c.Seq) == acked[c.Seq] {
-				t.Fatalf("%s lacks %d: %v", name, c.Seq, !acked[c.Seq])
+				t.Fatalf("change %[2]d is pending for %[1]s: %[3]v", name, c.Seq, !acked[c.Seq])
 			}
 		}
 	}

@@ -25,24 +25,32 @@ func TestADamagedRecordDoesNotHideLaterOnes(t *testing.T) {
 		lost   []string // accounts
 		warned string
 	}{
-		"nothing":              {func(b []byte) []byte { return b }, nil, ""},
-		"zeros at the end":     {func(b []byte) []byte { return append(b, make([]byte, 4096)...) }, nil, ""},
-		"a torn end":           {func(b []byte) []byte { return b[:len(b)-9] }, keys[15:], ""},
-		"a bit in a record":    {func(b []byte) []byte { b[ends[3]+60] ^= 4; return b }, keys[4:5], fmt.Sprintf("%d bytes at offset %d", ends[4]-ends[3], ends[3])},
-		"a record's length":    {func(b []byte) []byte { b[ends[3]+10] = 0xff; return b }, keys[4:5], "damaged"},
-		"two records":          {func(b []byte) []byte { clear(b[ends[3]:ends[5]]); return b }, keys[4:6], "damaged"},
-		"the head":             {func(b []byte) []byte { clear(b[:32]); return b }, nil, "head"},
-		"the snapshot":         {func(b []byte) []byte { b[40] ^= 1; return b }, nil, "beginning"},
-		"everything":           {func(b []byte) []byte { return bytes.Repeat([]byte("junk"), 1000) }, keys, "nothing in it"},
-		"another generation's": {func(b []byte) []byte { return append(b, b[ends[3]:ends[4]]...) }, nil, ""},
+		"nothing": {func(b []byte) []byte { return b }, nil, ""},
+		"zeros at the end": {func(b []byte) []byte { return append(b, make([]byte, 4096)...) },
+			nil, ""},
+		"a torn end": {func(b []byte) []byte { return b[:len(b)-9] }, keys[15:], ""},
+		"a bit in a record": {func(b []byte) []byte { b[ends[3]+60] ^= 4; return b }, keys[4:5],
+			fmt.Sprintf("%d bytes at offset %d", ends[4]-ends[3], ends[3])},
+		"a record's length": {func(b []byte) []byte { b[ends[3]+10] = 0xff; return b },
+			keys[4:5], "damaged"},
+		"two records": {func(b []byte) []byte { clear(b[ends[3]:ends[5]]); return b },
+			keys[4:6], "damaged"},
+		"the head":     {func(b []byte) []byte { clear(b[:32]); return b }, nil, "head"},
+		"the snapshot": {func(b []byte) []byte { b[40] ^= 1; return b }, nil, "beginning"},
+		"everything": {func(b []byte) []byte {
+			return bytes.Repeat([]byte("junk"),
+				1000)
+		}, keys, "nothing in it"},
+		"another generation's": {func(b []byte) []byte { return append(b, b[ends[3]:ends[4]]...) },
+			nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			puts, owed, complaint, err := jwtstore.Replay(c.damage(bytes.Clone(whole)))
+			puts, pending, complaint, err := jwtstore.Replay(c.damage(bytes.Clone(whole)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(puts) != len(keys)-len(c.lost) || len(owed) != len(puts) {
-				t.Errorf("%d JWTs, %d of them owed", len(puts), len(owed))
+			if len(puts) != len(keys)-len(c.lost) || len(pending) != len(puts) {
+				t.Errorf("%d JWTs, %d of them pending", len(puts), len(pending))
 			}
 			for _, key := range c.lost {
 				if puts[key] != nil {
@@ -63,30 +71,36 @@ func TestReplayOfDeletes(t *testing.T) {
 	gone := func(text string) jwtstore.Event { return jwtstore.Event{Key: key, Tombstone: text} }
 	mark := func(seq uint64) jwtstore.Event { return jwtstore.Event{Mark: seq} }
 	again := jwtstore.Event{Key: key}
-	type story []jwtstore.Event
+	type events []jwtstore.Event
 	for name, c := range map[string]struct {
-		told, left story
-		owed       uint64
+		told, left events
+		pending    uint64
 	}{
-		"deleted":                          {story{jwt("1"), gone("2")}, story{gone("2")}, 0},
-		"touched and deleted":              {story{jwt("1"), again, gone("3")}, story{gone("3")}, 0},
-		"put again":                        {story{jwt("1"), gone("2"), jwt("3")}, story{gone("2"), jwt("3")}, 3},
-		"deleted again":                    {story{jwt("1"), gone("2"), jwt("3"), gone("4")}, story{gone("4")}, 0},
-		"put twice":                        {story{jwt("1"), gone("2"), jwt("3"), jwt("4")}, story{gone("2"), jwt("4")}, 4},
-		"written":                          {story{jwt("1"), gone("2"), mark(2)}, story{}, 0},
-		"written and put":                  {story{jwt("1"), gone("2"), jwt("3"), mark(2)}, story{jwt("3")}, 3},
-		"everything is written":            {story{jwt("1"), gone("2"), jwt("3"), mark(3)}, story{}, 3},
-		"the mark is before the delete":    {story{jwt("1"), gone("2"), mark(1)}, story{gone("2")}, 0},
-		"written, put and deleted again":   {story{jwt("1"), gone("2"), mark(2), jwt("4"), gone("5")}, story{gone("5")}, 0},
-		"deleted, nothing else was stored": {story{gone("1")}, story{gone("1")}, 0},
+		"deleted":             {events{jwt("1"), gone("2")}, events{gone("2")}, 0},
+		"touched and deleted": {events{jwt("1"), again, gone("3")}, events{gone("3")}, 0},
+		"put again": {events{jwt("1"), gone("2"), jwt("3")},
+			events{gone("2"), jwt("3")}, 3},
+		"deleted again": {events{jwt("1"), gone("2"), jwt("3"), gone("4")},
+			events{gone("4")}, 0},
+		"put twice": {events{jwt("1"), gone("2"), jwt("3"), jwt("4")},
+			events{gone("2"), jwt("4")}, 4},
+		"written": {events{jwt("1"), gone("2"), mark(2)}, events{}, 0},
+		"written and put": {events{jwt("1"), gone("2"), jwt("3"), mark(2)},
+			events{jwt("3")}, 3},
+		"everything is written":         {events{jwt("1"), gone("2"), jwt("3"), mark(3)}, events{}, 3},
+		"the mark is before the delete": {events{jwt("1"), gone("2"), mark(1)}, events{gone("2")}, 0},
+		"written, put and deleted again": {events{jwt("1"), gone("2"), mark(2), jwt("4"),
+			gone("5")}, events{gone("5")}, 0},
+		"deleted, nothing else was stored": {events{gone("1")}, events{gone("1")}, 0},
 	} {
-		data, _ := jwtstore.JournalOfStory(c.told...)
-		left, owed, complaint, err := jwtstore.ReplayStory(data)
+		data, _ := jwtstore.JournalOfEvents(c.told...)
+		left, pending, complaint, err := jwtstore.ReplayEvents(data)
 		if err != nil || complaint != "" || !slices.Equal(left, c.left) {
 			t.Errorf("%s: left are %v, %q, %v, want %v", name, left, complaint, err, c.left)
 		}
-		if len(owed) > 1 || (len(owed) == 0) != (c.owed == 0) || len(owed) == 1 && owed[0].Seq != c.owed {
-			t.Errorf("%s: owed are %v, want %d", name, owed, c.owed)
+		if len(pending) > 1 || (len(pending) == 0) != (c.pending == 0) || len(pending) == 1 &&
+			pending[0].Seq != c.pending {
+			t.Errorf("%s: pending are %v, want %d", name, pending, c.pending)
 		}
 	}
 }
@@ -101,7 +115,10 @@ func TestADamagedJournalIsUsedAndWarnedOf(t *testing.T) {
 	write(t, filepath.Join(dir, ".journal", "journal.next"), "half a journal")
 	o := options(t, dir)
 	var warnings []string
-	o.Warn = func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	o.Warn = func(format string, args ...any) {
+		warnings = append(warnings,
+			fmt.Sprintf(format, args...))
+	}
 	d := open(t, o)
 	if len(warnings) != 1 || !strings.Contains(warnings[0], path) {
 		t.Errorf("warnings: %q", warnings)
@@ -112,7 +129,8 @@ func TestADamagedJournalIsUsedAndWarnedOf(t *testing.T) {
 	loads(t, d, keys[0], "the JWT")
 	loads(t, d, keys[1], "")
 	loads(t, d, keys[2], "the JWT")
-	if content, err := os.ReadFile(filepath.Join(dir, jwtstore.Path(true, keys[2]))); string(content) != "the JWT" {
+	content, err := os.ReadFile(filepath.Join(dir, jwtstore.Path(true, keys[2])))
+	if string(content) != "the JWT" {
 		t.Errorf("the file has %q, %v", content, err)
 	}
 }
@@ -123,8 +141,8 @@ func TestAJournalOfANewerProgramIsRefused(t *testing.T) {
 	}
 }
 
-// TestAJournalThatFails breaks the journal, by a file that can't be written to, and by one that can't be synced: who
-// is told that it failed finds that nothing has changed, and the next Puts work.
+// TestAJournalThatFails breaks the journal, by a file that can't be written to, and by one that
+// can't be synced. After a Put or Delete that fails nothing has changed, and the next Puts work.
 func TestAJournalThatFails(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))
@@ -142,7 +160,7 @@ func TestAJournalThatFails(t *testing.T) {
 		if round < 3 {
 			_, err = d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.Always)
 		} else {
-			_, err = d.Delete(t.Context(), key, "test", jwtstoretest.Bury("gone"))
+			_, err = d.Delete(t.Context(), key, "test", jwtstoretest.WithTombstone("gone"))
 		}
 		if err == nil {
 			t.Error("it succeeds")
@@ -183,7 +201,7 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	c := open(t, options(t, copied))
 	loads(t, c, key, "59"+jwt)
 	if !c.Outbox().IsPending("s1", c.Outbox().Pending()[0].Seq) {
-		t.Error("s1 is owed nothing")
+		t.Error("nothing is pending for s1")
 	}
 }
 
@@ -206,12 +224,12 @@ func TestManyAcknowledgementsAtOnce(t *testing.T) {
 		t.Errorf("%d servers are known", n)
 	}
 	if c.Outbox().IsPending("server9999", seq) || !c.Outbox().IsPending("server9998", seq) {
-		t.Error("who lacks what is wrong")
+		t.Error("what is pending for which server is wrong")
 	}
 }
 
-// TestWhatACheckpointSaysIsNotSaidAgain has events that would mean something else after a checkpoint that knows them
-// already.
+// TestWhatACheckpointSaysIsNotSaidAgain has events that would mean something else after a
+// checkpoint that knows them already.
 func TestWhatACheckpointSaysIsNotSaidAgain(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, options(t, dir))
@@ -230,7 +248,7 @@ func TestWhatACheckpointSaysIsNotSaidAgain(t *testing.T) {
 	copied := t.TempDir()
 	copyTree(t, dir, copied)
 	if c := open(t, options(t, copied)); !c.Outbox().IsPending("s1", seq) {
-		t.Error("a change that is owed is lost")
+		t.Error("a change that is pending is lost")
 	}
 }
 
@@ -248,8 +266,8 @@ func TestMemoryForWhatIsNotWrittenIsBounded(t *testing.T) {
 	}
 }
 
-// TestAStartAfterAnEarlierVersionWasKilled opens what the version of this program left that wrote the temp file before
-// the commit: files, a journal with every kind of record and those temp files.
+// TestAStartAfterAnEarlierVersionWasKilled opens what the version of this program left that wrote
+// the temp file before the commit: files, a journal with every kind of record and those temp files.
 func TestAStartAfterAnEarlierVersionWasKilled(t *testing.T) {
 	dir, keys := t.TempDir(), writerKeys()
 	copyTree(t, filepath.Join("testdata", "killed-with-aside-files"), dir)
@@ -257,7 +275,8 @@ func TestAStartAfterAnEarlierVersionWasKilled(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(dir, ".journal")); err != nil || len(left) != 1 {
 		t.Errorf("beside the journal are left: %v, %v", left, err)
 	}
-	stored := []string{"flushed, then touched", "the replacement", "", "acknowledged by both", "put again", "the last"}
+	stored := []string{"flushed, then touched", "the replacement", "", "acknowledged by both",
+		"put again", "the last"}
 	tombstones := []string{"", "", "the tombstone", "", "the tombstone before", ""}
 	check := func(what string) {
 		t.Helper()
@@ -266,7 +285,8 @@ func TestAStartAfterAnEarlierVersionWasKilled(t *testing.T) {
 			for file, want := range map[string]string{path: stored[n], path + ".deleted": tombstones[n]} {
 				content, err := os.ReadFile(file)
 				if string(content) != want || errors.Is(err, fs.ErrNotExist) != (want == "") {
-					t.Errorf("%s, the file %s has %q, %v, want %q", what, filepath.Base(file), content, err, want)
+					t.Errorf("%s, the file %s has %q, %v, want %q", what, filepath.Base(file),
+						content, err, want)
 				}
 			}
 			loads(t, d, keys[n], stored[n])

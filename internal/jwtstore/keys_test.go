@@ -41,15 +41,18 @@ func TestKeysAreThoseOfFilesInTheirPlace(t *testing.T) {
 		write(t, elsewhere, "linked")
 		o := options(t, dir)
 		o.Shard = shard
-		sharded, flat := func(n int) string { return filepath.Join(dir, jwtstore.Path(true, keys[n])) }, func(n int) string { return filepath.Join(dir, jwtstore.Path(false, keys[n])) }
+		sharded := func(n int) string { return filepath.Join(dir, jwtstore.Path(true, keys[n])) }
+		flat := func(n int) string { return filepath.Join(dir, jwtstore.Path(false, keys[n])) }
 		for _, path := range []string{
 			sharded(0), flat(0), sharded(1), flat(2),
-			filepath.Join(dir, "AA", keys[3]+".jwt"), flat(4) + ".bak", sharded(4) + ".deleted", flat(5)[:len(flat(5))-4],
+			filepath.Join(dir, "AA", keys[3]+".jwt"), flat(4) + ".bak", sharded(4) + ".deleted",
+			flat(5)[:len(flat(5))-4],
 			filepath.Join(dir, "A2", "notes.jwt"), filepath.Join(dir, "other", keys[6]+".jwt"),
 		} {
 			write(t, path, "jwt")
 		}
-		err := errors.Join(os.Mkdir(flat(7), 0o700), os.Symlink(elsewhere, flat(8)), os.Symlink("/nowhere", flat(9)), os.Symlink(dir, flat(10)))
+		err := errors.Join(os.Mkdir(flat(7), 0o700), os.Symlink(elsewhere, flat(8)),
+			os.Symlink("/nowhere", flat(9)), os.Symlink(dir, flat(10)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,8 +91,8 @@ func TestKeysGoesOnAfterADirectoryThatCanNotBeRead(t *testing.T) {
 	}
 }
 
-// TestKeysWhileFilesTakeTheirNewPlace moves everything, at the first key that is yielded, from where it lies as with the
-// other setting of Shard.
+// TestKeysWhileFilesTakeTheirNewPlace moves everything, at the first key that is yielded, from
+// where it lies as with the other setting of Shard.
 func TestKeysWhileFilesTakeTheirNewPlace(t *testing.T) {
 	for _, shard := range []bool{true, false} {
 		dir, keys := t.TempDir(), writerKeys()

@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// child starts this binary as one of children. Its standard output is returned; it is killed at the end of the
-// test at the latest.
+// child starts this binary as one of children. Its standard output is returned; it is killed at the
+// end of the test at the latest.
 func child(t *testing.T, name, dir string, change ...func(*exec.Cmd)) (*exec.Cmd, io.Reader) {
 	t.Helper()
 	self, err := os.Executable()
@@ -72,9 +72,11 @@ func holdUntilKilled(dir string) error {
 
 const writers = 16
 
-// writeUntilKilled stores and deletes ever newer versions of 16 accounts and prints "writer version" for each that is.
+// writeUntilKilled stores and deletes ever newer versions of 16 accounts and prints "writer
+// version" for each that is.
 func writeUntilKilled(dir string) error {
-	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true, Announce: true})
+	d, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: dir, Shard: true,
+		Announce: true})
 	if err != nil {
 		return err
 	}
@@ -96,9 +98,11 @@ func writeUntilKilled(dir string) error {
 	return <-failed
 }
 
-// version is what writer w stores as its nth version: of a size that changes, and recognisably whole.
+// version is what writer w stores as its nth version: of a size that changes, and recognisably
+// whole.
 func version(w, n int) []byte {
-	return fmt.Appendf(nil, "writer %d version %d %s end %d", w, n, strings.Repeat("x", (n*997+w*131)%6000), n)
+	return fmt.Appendf(nil, "writer %d version %d %s end %d", w, n,
+		strings.Repeat("x", (n*997+w*131)%6000), n)
 }
 
 // Every fourth version is the tombstone of a Delete.
@@ -108,7 +112,8 @@ func isDelete(n int) bool { return n%4 == 0 }
 func store(d *jwtstore.Dir, key string, w, n int) error {
 	var err error
 	if isDelete(n) {
-		_, err = d.Delete(context.Background(), key, "test", jwtstoretest.Bury(string(version(w, n))))
+		_, err = d.Delete(context.Background(), key, "test",
+			jwtstoretest.WithTombstone(string(version(w, n))))
 	} else {
 		_, err = d.Put(context.Background(), key, "test", version(w, n), jwtstoretest.Always)
 	}
@@ -130,7 +135,8 @@ func numberOf(version []byte) (n int) {
 	return n
 }
 
-// acknowledged reads what a writer process prints until it is dead: the last version of each account.
+// acknowledged reads what a writer process prints until it is dead: the last version of each
+// account.
 func acknowledged(out io.Reader, last *[writers]int) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {

@@ -218,9 +218,10 @@ func (o *Outbox) registerLocked(name string, at time.Time) bool {
 		s.noted = at
 		return true
 	}
-	slot := slices.IndexFunc(o.servers, func(s server) bool { return s.name == "" })
-	if slot < 0 {
-		slot = len(o.servers)
+	slot := len(o.servers)
+	if len(o.slots) < slot {
+		slot = slices.IndexFunc(o.servers, func(s server) bool { return s.name == "" })
+	} else {
 		o.servers = append(o.servers, server{})
 	}
 	o.servers[slot] = server{name: name, seen: at, noted: at}

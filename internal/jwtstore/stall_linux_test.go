@@ -1,7 +1,6 @@
 package jwtstore_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,18 +16,19 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// stall lets nobody open a file in dir before the function that it returns is called, as a disk does that is gone
-// for a while.
+// stall makes every open of a file in dir wait until the function that it returns is called, as a
+// disk does that is gone for a while.
 func stall(t *testing.T, dir string) (goOn func()) {
 	t.Helper()
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY|unix.O_CLOEXEC)
 	if err == nil {
-		err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM|unix.FAN_EVENT_ON_CHILD, unix.AT_FDCWD, dir)
+		err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM|unix.FAN_EVENT_ON_CHILD,
+			unix.AT_FDCWD, dir)
 	}
 	if err != nil {
 		jwttest.Lacks(t, "fanotify", err)
 	}
-	goOn = sync.OnceFunc(func() { unix.Close(fd) }) // who waits for an answer may go on then
+	goOn = sync.OnceFunc(func() { unix.Close(fd) }) // what waits for an answer goes on then
 	t.Cleanup(goOn)
 	return goOn
 }
@@ -47,8 +47,8 @@ func threads(t *testing.T) (n int) {
 	return n
 }
 
-// TestADiskThatDoesNotAnswer has many ask for accounts meanwhile. They do not take a thread each: the runtime ends a
-// process that has 10,000.
+// TestADiskThatDoesNotAnswer has many ask for accounts meanwhile. They do not take a thread each:
+// the runtime ends a process that has 10,000.
 func TestADiskThatDoesNotAnswer(t *testing.T) {
 	const many = 500
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
@@ -69,13 +69,13 @@ func TestADiskThatDoesNotAnswer(t *testing.T) {
 		})
 	}
 	begun.Wait()
-	time.Sleep(100 * time.Millisecond) // there is nothing to be seen of those who could take a thread and do not
+	time.Sleep(100 * time.Millisecond) // a goroutine that does not take a thread can not be seen
 	if n := threads(t) - before; n > many/5 {
 		t.Errorf("%d threads wait for the disk", n)
 	}
 	goOn()
 	all.Wait()
-	if _, err := d.Put(context.Background(), key, "test", []byte("new"), jwtstoretest.Always); err != nil {
+	if err := tryPut(d, key, "new"); err != nil {
 		t.Error(err)
 	}
 }
