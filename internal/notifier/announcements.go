@@ -63,11 +63,14 @@ type attempt struct {
 	followUp followUp
 }
 
+// newAnnouncement returns one that waits for a server. A change with only a key stands for none
+// yet.
 func newAnnouncement(c jwtstore.Change) *announcement {
 	return &announcement{Change: c, index: -1, notCached: map[string]bool{}}
 }
 
-// refuse records that a server has not taken the change.
+// refuse records that a server has not taken the change. "" as the server stands for all of them.
+// An attempt must have begun.
 func (a *announcement) refuse(server, reason string) {
 	a.refused[server] = reason
 	a.followUp = max(a.followUp, afterBackoff)
@@ -110,6 +113,7 @@ type announcements struct {
 	active  map[string]*announcement // those in an active state
 }
 
+// newAnnouncements returns an empty list. The session adds what is pending.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	return &announcements{
 		n:       n,
@@ -187,6 +191,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	if p.servers.discovering {
 		return nil
 	}
+	// A server that is tried gets the oldest change that it lacks, whether that is due or not.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && !a.state.active() {
 			batch = append(batch, p.begin(a, now))
@@ -201,10 +206,12 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	return batch
 }
 
-// hasDue reports whether the first one in the queue may be sent when its time comes.
+// hasDue reports whether the first one in the queue may be sent when its time comes. It may not
+// while as many as are allowed are in flight.
 func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active) < maxInFlight }
 
-// begin begins an attempt.
+// begin begins an attempt. Answers to the attempt before may still acknowledge the change, but they
+// do not end this one.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	a.attempt = attempt{
 		number:   a.number + 1,
@@ -248,8 +255,8 @@ func (p *announcements) endOverdue(now time.Time) {
 	}
 }
 
-// endIfAnswered ends an attempt when every server has answered that lacks the change and does
-// answer.
+// endIfAnswered ends an attempt when every server has answered that lacks the change. It does not
+// wait for servers which get one announcement at a time: they may never answer.
 func (p *announcements) endIfAnswered(a *announcement, now time.Time) {
 	for name, srv := range p.servers.byName {
 		if !srv.state.oneAtATime() && !a.answered[name] && p.n.outbox.IsPending(name, a.Seq) {
@@ -259,7 +266,8 @@ func (p *announcements) endIfAnswered(a *announcement, now time.Time) {
 	p.end(a, now)
 }
 
-// end ends an attempt: the servers have answered, or the time is over.
+// end ends an attempt: the servers have answered, or the time is over. Those that should have
+// answered and did not are silent from now on.
 func (p *announcements) end(a *announcement, now time.Time) {
 	for name, srv := range p.servers.byName {
 		switch {
@@ -291,8 +299,8 @@ func (p *announcements) follow(a *announcement, now time.Time) {
 	switch a.followUp {
 	case afterSkip:
 		due := a.At.Add(skipWindow)
-		if latest := now.Add(skipWindow); due.After(latest) { // the clock was set back
-			due = latest
+		if latest := now.Add(skipWindow); due.After(latest) {
+			due = latest // the clock was set back
 		}
 		p.apply(a, retry, due)
 	case afterConnect:
@@ -304,7 +312,7 @@ func (p *announcements) follow(a *announcement, now time.Time) {
 	}
 }
 
-// backOff puts the next attempt off for a time that doubles.
+// backOff puts the next attempt off for a time that doubles each time, up to maxBackoff.
 func (p *announcements) backOff(a *announcement, now time.Time) {
 	a.release()
 	wait := min(time.Second<<min(a.tries, 10), maxBackoff)
@@ -313,7 +321,7 @@ func (p *announcements) backOff(a *announcement, now time.Time) {
 }
 
 // finishAcknowledged removes an announcement that every server has acknowledged, and reports
-// whether it did.
+// whether it did. While no server is known, or not all may be, none is removed.
 func (p *announcements) finishAcknowledged(a *announcement) bool {
 	if len(p.servers.byName) == 0 || p.servers.discovering {
 		return false
@@ -334,7 +342,7 @@ func (p *announcements) finishAllAcknowledged() {
 	}
 }
 
-// finish removes an announcement.
+// finish removes an announcement. What absent servers lack stays in the Outbox.
 func (p *announcements) finish(a *announcement) {
 	p.apply(a, finished, time.Time{})
 	delete(p.byKey, a.Key)
@@ -355,7 +363,8 @@ func (p *announcements) serverAppeared(name string) (any bool) {
 	return any
 }
 
-// serverReady queues what a server lacks that has turned out to answer.
+// serverReady queues what a server lacks that has turned out to answer. What its cache lacks waits
+// for a client instead.
 func (p *announcements) serverReady(name string, now time.Time) {
 	for _, a := range p.byKey {
 		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {
@@ -383,7 +392,8 @@ func (p *announcements) connected(a *announcement, server string, now time.Time)
 	}
 }
 
-// delivery says how far the latest change of an account has got.
+// delivery returns how many servers have acknowledged the latest change of an account, and how many
+// there are: at least one, since NATS is connected.
 func (p *announcements) delivery(key string) (acked, servers int) {
 	a := p.byKey[key]
 	for name := range p.servers.byName {
@@ -405,7 +415,8 @@ func (p *announcements) nearest() (nearest *announcement) {
 	return nearest
 }
 
-// queue is a heap of announcements, the one that is due first on top.
+// queue is a heap of announcements, the one that is due first on top; of several, that of the
+// oldest change. It implements heap.Interface.
 type queue []*announcement
 
 func (q queue) Len() int { return len(q) }

@@ -135,14 +135,15 @@ func New(o Options) *Notifier {
 	return n
 }
 
-// SetConfigured says whether there is a NATS to announce on at all.
+// SetConfigured says whether there is a NATS to announce on at all. Without it, deliveries are
+// accounts.NotConfigured.
 func (n *Notifier) SetConfigured(on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.configured = on
 }
 
-// SetForget says how long changes are kept for a nats-server that is away.
+// SetForget says how long changes are kept for a nats-server that is away. A reload calls it.
 func (n *Notifier) SetForget(after time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

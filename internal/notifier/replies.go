@@ -25,7 +25,8 @@ func pingReply(subject string) string {
 	return aboutPing
 }
 
-// receive takes every message that comes to the session's inbox.
+// receive takes every message that comes to the session's inbox: an answer, or nats-server's word
+// that no subscriber has got the question.
 func (s *session) receive(m *nats.Msg) {
 	rest, ours := strings.CutPrefix(m.Subject, s.inbox+".")
 	if !ours {
@@ -92,7 +93,7 @@ func (s *session) heartbeat(m *nats.Msg) {
 	s.wakeUp()
 }
 
-// pinged takes what a nats-server says about itself.
+// pinged takes what a nats-server says about itself. The answer to idzSubject has no version.
 func (s *session) pinged(answer answer, now time.Time) {
 	s.servers.expected = max(s.servers.expected, answer.activeServers)
 	srv := s.seen(answer.serverID, now)
@@ -195,7 +196,8 @@ func (s *session) record(srv *server, key string, seq uint64, a *announcement, a
 	}
 }
 
-// clientConnected learns that a client has connected to an account.
+// clientConnected takes the message that a client has connected to an account. If that server's
+// cache lacked the account, it has fetched it now, maybe an older JWT.
 func (s *session) clientConnected(m *nats.Msg) {
 	key := strings.TrimSuffix(strings.TrimPrefix(m.Subject, "$SYS.ACCOUNT."), ".CONNECT")
 	s.n.mu.Lock()

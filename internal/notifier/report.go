@@ -51,7 +51,8 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	return report
 }
 
-// describe adds what the session knows of a nats-server.
+// describe adds what the session knows of a nats-server. A reason is given only for a change that
+// it has not acknowledged.
 func (s *session) describe(r *accounts.ServerReport, key string) {
 	srv := s.servers.byName[r.Name]
 	if srv == nil {
@@ -130,7 +131,8 @@ type question struct {
 	done    chan struct{}               // closed when all have answered, or the time is over
 }
 
-// begin returns a new question to all servers.
+// begin returns a new question to all servers, and its number. Without servers it has ended
+// already.
 func (q *questions) begin(servers *servers) (number string, asked *question) {
 	asked = &question{
 		missing: len(servers.byName),
@@ -149,7 +151,7 @@ func (q *questions) begin(servers *servers) (number string, asked *question) {
 	return number, asked
 }
 
-// answer takes one server's answer to a question.
+// answer takes one server's answer to a question. Only the first one of a server counts.
 func (q *questions) answer(number string, servers *servers, a answer) {
 	asked := q.open[number]
 	if asked == nil {

@@ -93,6 +93,7 @@ type servers struct {
 	placeholder *server
 }
 
+// newServers returns a registry without servers, in its first round.
 func newServers(n *Notifier, now time.Time) *servers {
 	return &servers{
 		n:           n,
@@ -140,7 +141,8 @@ func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
 	return subjects, ended
 }
 
-// beginRound returns the subjects that a new round asks.
+// beginRound begins a round and returns the subjects that it asks. The first round and each tenth
+// after it are full, and so is each one while a server before 2.10 is there.
 func (v *servers) beginRound(now time.Time) []string {
 	full := v.round.number%fullRoundEvery == 0 || v.any((*server).hasOldPing)
 	// A server that is to be forgotten soon must be seen more often.
@@ -198,7 +200,7 @@ func (v *servers) forget(now time.Time) {
 	}
 }
 
-// pollSoon brings the next round forward.
+// pollSoon brings the next round forward, since a server seems to be gone.
 func (v *servers) pollSoon() {
 	if t := v.round.sent.Add(pingSoonest); t.Before(v.round.due) {
 		v.round.due = t
@@ -253,7 +255,8 @@ func (v *servers) find(id serverID) (name string, srv *server) {
 	return id.Name, nil
 }
 
-// identify records what a server says about itself.
+// identify records what a server says about itself. Once that is known, the first announcement to
+// it need not wait any more.
 func (v *servers) identify(srv *server, a answer, now time.Time) {
 	if srv.version == "" {
 		srv.probeAt = now
@@ -265,7 +268,7 @@ func (v *servers) identify(srv *server, a answer, now time.Time) {
 }
 
 // countFetched acknowledges for a server the changes that it has fetched since its start, and
-// reports whether it did. That happens once.
+// reports whether it did. That happens once: later changes are announced to it.
 func (v *servers) countFetched(srv *server) bool {
 	if srv.resolver != fetching || srv.fetchCounted || srv.started.IsZero() {
 		return false
@@ -279,7 +282,8 @@ func (v *servers) countFetched(srv *server) bool {
 	return true
 }
 
-// apply changes the state of a server, and reports whether it did.
+// apply changes the state of a server, and reports whether it did. It logs when a server becomes
+// silent and when it answers again.
 func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	former := srv.state
 	next, listed := serverTable.next(former, e)
@@ -310,6 +314,7 @@ func (v *servers) all() map[string]*server {
 }
 
 // takeProbes returns the servers that are to get one announcement now, to see whether they answer.
+// The next time for each follows after a wait that doubles, up to maxProbeWait.
 func (v *servers) takeProbes(now time.Time) (due []*server) {
 	for _, srv := range v.all() {
 		if srv.state.oneAtATime() && !now.Before(srv.probeAt) {
@@ -321,7 +326,8 @@ func (v *servers) takeProbes(now time.Time) (due []*server) {
 	return due
 }
 
-// overdue reports whether a server is there that does not answer, or none is there.
+// overdue reports whether a server is there that does not answer, or none is there. Answers are not
+// to be expected soon then.
 func (v *servers) overdue() bool {
 	return v.any((*server).isSilent) || len(v.byName) == 0 && !v.discovering
 }

@@ -63,6 +63,7 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	s.run(ctx)
 }
 
+// newSession returns a session that has not begun.
 func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 	servers := newServers(n, time.Now())
 	return &session{
@@ -136,7 +137,7 @@ func (s *session) run(ctx context.Context) {
 }
 
 // step ends what has waited long enough, and picks what is to be done. next is when there is more
-// to do.
+// to do, unless a message or a change wakes the session before.
 func (s *session) step(now time.Time) (w work, next time.Time) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
@@ -154,7 +155,7 @@ func (s *session) step(now time.Time) (w work, next time.Time) {
 	return w, s.announcements.next(s.servers.next())
 }
 
-// wakeUp makes run look again.
+// wakeUp makes run look again. It never blocks.
 func (s *session) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
@@ -189,7 +190,8 @@ func (s *session) publish(subject, reply string, data []byte) {
 	}
 }
 
-// withdraw ends the announcement of an account that is not stored any more.
+// withdraw ends the announcement of an account that is not stored any more. No server lacks it
+// then.
 func (s *session) withdraw(c jwtstore.Change) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
@@ -213,7 +215,8 @@ func (s *session) postpone(c jwtstore.Change, reason string, args ...any) {
 	s.wakeUp()
 }
 
-// flush is all the proof that there can be for nats-servers before 2.2.
+// flush waits until the connected nats-server has taken the batch. That is all the proof that there
+// can be for nats-servers before 2.2.
 func (s *session) flush(ctx context.Context, batch []outgoing) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -229,7 +232,8 @@ func (s *session) flush(ctx context.Context, batch []outgoing) {
 	}
 }
 
-// subscribeConnects begins to learn of clients that connect.
+// subscribeConnects begins to learn of clients that connect, and repeats what caches lack: some may
+// have connected before.
 func (s *session) subscribeConnects() {
 	if _, err := s.conn.Subscribe(connects, s.clientConnected); err != nil {
 		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
