@@ -86,9 +86,10 @@ var natsStates = map[accounts.DeliveryState]string{
 // describe puts the report about an account's stored JWT into the form of the answer.
 func describe(account *accounts.Account, report accounts.Report) delivery {
 	d := delivery{
-		Account:      account.Key,
-		version:      version{account.ID, account.IssuedAt, hash(account.JWT)},
-		NATS:         natsStates[report.State],
+		Account: account.Key,
+		version: version{account.ID, account.IssuedAt, hash(account.JWT)},
+		NATS:    natsStates[report.State],
+		// Not nil: an empty list is [] in JSON.
 		Acknowledged: []deliveredTo{},
 		Owed:         []deliveredTo{},
 	}
@@ -104,6 +105,7 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 			d.Acknowledged = append(d.Acknowledged, to)
 			continue
 		}
+		// Only a pending change has a time since when it is pending.
 		since := s.Since.UTC()
 		to.Since = &since
 		d.Owed = append(d.Owed, to)
@@ -116,6 +118,7 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 func compare(r accounts.Running, stored string) *runs {
 	switch r.State {
 	case accounts.Loaded:
+		// What a nats-server sends may be anything: without a readable head it has only a hash.
 		v := version{Hash: hash(r.JWT)}
 		if head, err := trust.Peek(r.JWT); err == nil {
 			v.JTI, v.IAT = head.ID, head.IssuedAt

@@ -174,6 +174,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key strin
 	if err != nil {
 		return err
 	}
+	// A replica names itself there. Two servers that follow each other must not ask in a circle.
 	if via := r.Header["Via"]; via != nil {
 		r = r.WithContext(accounts.WithVia(r.Context(), strings.Join(via, ", ")))
 	}

@@ -45,6 +45,7 @@ func newRequestLog(log *slog.Logger, now func() time.Time) *requestLog {
 // failure logs a request that was answered with an error.
 func (l *requestLog) failure(an answer, line string) {
 	switch {
+	// Clients ask for accounts that do not exist all the time, so this comes first.
 	case an.status == http.StatusNotFound:
 		if n, since := l.missing.add(l.now()); n > 0 {
 			l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n,
@@ -102,6 +103,7 @@ func failureLine(key string, an answer, err error) string {
 	if unknown, is := errors.AsType[*unknownActivationError](err); is {
 		return unknown.Error()
 	}
+	// The further lines of an answer are hints for the client.
 	message, _, _ := strings.Cut(an.text, "\n")
 	if message == "" {
 		message = err.Error()

@@ -36,6 +36,7 @@ func (e *maxError) Error() string {
 // packLimit reads the parameter max. As with the original, a limit below 0 is none. A negative max
 // asks for as much as the limit allows.
 func packLimit(r *http.Request, limit int) (int, error) {
+	// As the original does, the answer repeats the parameter in lower case.
 	text := strings.ToLower(r.URL.Query().Get("max"))
 	if text == "" {
 		return limit, nil
@@ -62,6 +63,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	if a.log.tracing(r) {
 		a.log.trace(r, fmt.Sprintf("request for JWT Pack - max=%d", limit), "")
 	}
+	// A pack is the most expensive answer, so each address gets one at a time.
 	client, _, _ := net.SplitHostPort(r.RemoteAddr)
 	if _, busy := a.packing.LoadOrStore(client, nil); busy {
 		return errPacking
@@ -70,6 +72,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	if err := a.accounts.Rescan(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", errPack, err)
 	}
+	// From here on the answer is a 200: it can only be cut off.
 	w.Header().Set("Content-Type", typeBare)
 	if limit == 0 || r.Method == http.MethodHead {
 		return nil

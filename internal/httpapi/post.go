@@ -44,6 +44,7 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 		send(w, http.StatusAccepted, typeText, string(result.Reply))
 		return nil
 	}
+	// The JWT is stored whatever the nats-servers answer: the receipt is for the reader only.
 	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
 	defer cancel()
 	send(w, http.StatusOK, typeText, "stored; "+result.Receipt.Wait(ctx).String()+"\n")
@@ -70,6 +71,7 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) (
 // readAll returns errTooLarge, or an error that wraps ErrBadJWT for a body that is too slow and
 // errBrokenOff for one that ends too early.
 func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	// A client that announces too much is answered before it sends.
 	if r.ContentLength > maxBodyBytes {
 		return nil, errTooLarge
 	}

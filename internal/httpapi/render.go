@@ -50,6 +50,7 @@ func decode(token []byte) (string, error) {
 	if len(token) > maxTokenBytes {
 		return "", fmt.Errorf("%w: %w", errClaim, errTooLong)
 	}
+	// Up to four, so that one part too many shows and a great many cost nothing.
 	parts := strings.SplitN(string(bytes.TrimSpace(token)), ".", 4)
 	header, err := readHeader(parts[0])
 	if err != nil {
@@ -105,6 +106,7 @@ func readObject(part string) (map[string]any, error) {
 		return nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
+	// A float64 would change large numbers.
 	d.UseNumber()
 	var tree map[string]any
 	if err := d.Decode(&tree); err != nil {

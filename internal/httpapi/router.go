@@ -94,6 +94,7 @@ func (t *router) match(path string) (rt *route, key string) {
 // canonical returns the spelling of p that a route with this method has, "" if there is none:
 // without dots and double slashes, with or without a slash at the end, in the case of the route.
 func (t *router) canonical(p, method string) string {
+	// The spelling whose last slash is as in p is tried first: both can be routes.
 	clean := path.Clean("/" + p)
 	slashed := clean + "/"
 	spellings := []string{clean, slashed}
@@ -146,6 +147,7 @@ func redirect(w http.ResponseWriter, r *http.Request, target string) {
 		location += "?" + escapeQuery(r.URL.RawQuery)
 	}
 	w.Header().Set("Location", location)
+	// A client repeats the method only after a 307. A 301 may turn a POST into a GET.
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return

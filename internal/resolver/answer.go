@@ -50,6 +50,7 @@ func (s *session) respond(m *nats.Msg, a answer) {
 	if m.Reply == "" {
 		return
 	}
+	// nats-server numbers its answers, too.
 	a.Server = identity{
 		Host: s.host, ID: s.id, Name: Name, Seq: s.seq.Add(1), Time: time.Now().UTC(),
 		Version: s.Version,

@@ -70,6 +70,7 @@ func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
 	}
 	m, err := requestOne(ctx, conn, service, token)
 	switch {
+	// The status is nats-server's own message that no service subscribes to the subject.
 	case err == nil && m.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
 		return nil, &accounts.SignError{Cause: "Try again at a later time. Error: " +
 			nats.ErrNoResponders.Error()}

@@ -39,6 +39,7 @@ func (s *session) lookup(m *nats.Msg) {
 	if s.answerStored(m, key) {
 		return
 	}
+	// nats.go calls one handler at a time: it must not wait here.
 	select {
 	case s.waitingLookups <- struct{}{}:
 		go s.answerEmpty(m, key)

@@ -56,6 +56,7 @@ func (s *session) givePack(m *nats.Msg) {
 			return
 		}
 	}
+	// A pack that was cut off has no end marker, else it would count as the whole store.
 	if s.ctx.Err() == nil {
 		s.logNATS(s.conn.Publish(m.Reply, nil))
 	}
@@ -129,7 +130,7 @@ func (x *exchange) receive(m *nats.Msg) {
 	x.mu.Lock()
 	if len(m.Data) > 0 {
 		x.same = false
-	} else if m.Header.Get("Status") != "503" {
+	} else if m.Header.Get("Status") != "503" { // nats-server's word for no other server
 		x.whole = true
 	}
 	x.mu.Unlock()
@@ -137,6 +138,7 @@ func (x *exchange) receive(m *nats.Msg) {
 		x.end()
 		return
 	}
+	// A message of the original has one line, but the format allows more.
 	for line := range bytes.Lines(m.Data) {
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			x.take(line)
@@ -165,7 +167,8 @@ func (x *exchange) take(line []byte) {
 	}
 }
 
-// begin reports whether another line may be taken.
+// begin reports whether another line may be taken. It counts the line under the lock, so that stop
+// waits for it.
 func (x *exchange) begin() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -193,6 +196,7 @@ func (x *exchange) record(key string, result accounts.Result, err error) {
 	switch {
 	case err != nil && !isOlder(err):
 		if len(x.refused) < maxRefused {
+			// The key of a bad line may be very long.
 			x.refused[key[:min(len(key), 64)]] = err
 		}
 	case len(x.theirs) < maxTheirs:

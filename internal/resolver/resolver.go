@@ -86,6 +86,7 @@ func New(o Options) *Server {
 	}
 	srv := &Server{Options: o, refusals: limited(o.Log), synced: make(chan struct{})}
 	srv.markSynced = sync.OnceFunc(func() { close(srv.synced) })
+	// Nothing is signed with this key: its public part is a name that no other process has.
 	if pair, err := nkeys.CreateServer(); err == nil {
 		srv.id, _ = pair.PublicKey()
 	}
@@ -131,6 +132,7 @@ func (srv *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	srv.Client.finder.use(conn)
 	defer srv.Client.finder.use(nil)
 	s.sync()
+	// What has come in is stored before the connection is given back.
 	s.pool.close()
 	s.tokens.Wait()
 }

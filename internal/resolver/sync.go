@@ -82,6 +82,7 @@ func (s *session) sync() {
 
 // compare takes the pack of another server and reports whether that has changed anything here.
 func (s *session) compare() (changed bool) {
+	// Files that were changed by hand count too.
 	if err := s.Accounts.Rescan(s.ctx); err != nil {
 		s.Log.Debug(fmt.Sprintf("the store is compared as far as it can be read: %s", err))
 	}
@@ -90,6 +91,7 @@ func (s *session) compare() (changed bool) {
 	if s.ctx.Err() != nil {
 		return false
 	}
+	// Also without an answer: there may be no other server.
 	s.markSynced()
 	s.ready()
 	if x == nil {
@@ -157,6 +159,7 @@ func (x *exchange) differenceLocked(ours []string) difference {
 		text := "another server's accounts are refused: " + nameFirst(x.refused)
 		return difference{hash: string(all.Sum(nil)), text: text, level: slog.LevelWarn}
 	}
+	// What was taken may have been all that differed: the next comparison shows it.
 	if !x.whole || x.same || x.changed > 0 {
 		return difference{}
 	}

@@ -26,6 +26,7 @@ func (s *session) update(m *nats.Msg) {
 	}
 	origin := accounts.Origin{Kind: accounts.KindNATS, Broadcast: named != "",
 		Peer: isAnnouncement(m.Reply, named)}
+	// An update that came in is stored even if the session ends meanwhile.
 	s.pool.add(key, func() {
 		_, err := s.Accounts.Put(context.WithoutCancel(s.ctx), key, m.Data, origin)
 		if err != nil {
