@@ -11,77 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
-
-// testEnv is an operator's files in a directory, and the program's configuration beside them.
-type testEnv struct {
-	op   *jwttest.Operator
-	dir  string
-	conf string
-}
-
-// newEnv configures the program with NATS at url, or without NATS.
-func newEnv(t testing.TB, url, extra string) *testEnv {
-	t.Helper()
-	s := &testEnv{op: jwttest.NewOperator(t), dir: t.TempDir()}
-	creds, _ := s.op.System.User(t)
-	jwttest.File(t, s.dir, "op.jwt", []byte(s.op.Token(t)))
-	jwttest.File(t, s.dir, "sys.jwt", s.op.SystemAccount(t))
-	jwttest.File(t, s.dir, "sys.creds", creds)
-	if url != "" {
-		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100, "+
-			"connecttimeout: 3000 }", url)
-	}
-	s.conf = conf(t, s.dir, `
-		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
-		http { host: 127.0.0.1, port: 0 }
-		store { dir: store, shard: true }
-		%s`, extra)
-	return s
-}
-
-func (s *testEnv) start(t testing.TB, flags ...string) (*process, string) {
-	t.Helper()
-	p := start(t, s.dir, nil, append([]string{"-c", s.conf}, flags...)...)
-	return p, p.url()
-}
-
-// withNATS starts a nats-server and the program, which asks each other for accounts and announce to
-// each other.
-func withNATS(t testing.TB) (*testEnv, *process, string, *server.Server) {
-	t.Helper()
-	port := freePort(t)
-	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
-	p, url := s.start(t)
-	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/",
-		fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
-	p.wait("connected to NATS for account and activation notifications")
-	return s, p, url, n
-}
-
-// raw sends bytes and returns the status line of the answer.
-func raw(t testing.TB, url, request string) string {
-	t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := c.Write([]byte(request)); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(line)
-}
 
 func TestNoURLReachesNATS(t *testing.T) {
 	t.Parallel()
