@@ -616,7 +616,7 @@ func TestTheReadmeLinksToFilesAndHeadingsThatExist(t *testing.T) {
 			}
 			continue
 		}
-		heading := "(?mi)^#+ " + strings.ReplaceAll(anchor, "-", " ") + "$"
+		heading := "(?mi)^#+ " + strings.ReplaceAll(anchor, "-", "[ -]") + "$"
 		if !regexp.MustCompile(heading).Match(readme) {
 			t.Errorf("no heading for #%s", anchor)
 		}
