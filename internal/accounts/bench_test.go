@@ -42,8 +42,8 @@ func filled(b *testing.B, n int) (registry *accounts.Registry, keys []string, to
 	return registry, keys, tokens
 }
 
-// BenchmarkMergeSame is a line of a pack that is stored already.
-func BenchmarkMergeSame(b *testing.B) {
+// BenchmarkPutSame is a line of a pack that is stored already.
+func BenchmarkPutSame(b *testing.B) {
 	registry, keys, tokens := filled(b, 100)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

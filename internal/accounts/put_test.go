@@ -3,6 +3,9 @@ package accounts_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -286,30 +289,6 @@ func TestWhatIsSaidAboutDelivery(t *testing.T) {
 	}
 }
 
-func FuzzSubmit(f *testing.F) {
-	op := jwttest.NewOperator(f)
-	trusted, err := trust.Parse([]byte(op.Token(f)))
-	if err != nil {
-		f.Fatal(err)
-	}
-	a := jwttest.NewAccount(f)
-	good := op.Account(f, a)
-	f.Add(good)
-	f.Add([]byte("a.b.c"))
-	f.Add(jwttest.Sign(f, a.Key, a, time.Now()))
-	f.Add(op.Account(f, jwttest.NewAccount(f)))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		store := jwtstore.NewMemory(true)
-		registry := accounts.New(accounts.Options{Store: store, Committer: store,
-			Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
-		_, err := registry.Put(context.Background(), a.ID, body, accounts.Origin{Kind: accounts.KindHTTP})
-		token, _, loadErr := store.Load(a.ID, jwtstore.Stamp{})
-		if (err == nil) != (loadErr == nil) || err == nil && !bytes.Equal(token, good) {
-			t.Fatalf("let in: %q", token)
-		}
-	})
-}
-
 // TestFiles are taken where nothing else is: into a read-only server, without an operator, expired.
 func TestFiles(t *testing.T) {
 	a := jwttest.NewAccount(t)
@@ -381,4 +360,128 @@ func TestIsLesser(t *testing.T) {
 	if accounts.IsLesser(x, y) == accounts.IsLesser(y, x) || accounts.IsLesser(x, []byte(" x\n")) {
 		t.Error("there is no order")
 	}
+}
+
+// TestOfOneSecondTheGreaterHashWinsBetweenPeers, whichever comes first; over POST it is the later
+// one.
+func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
+	e := newEnv(t, func(o *accounts.Options) { o.AllowOlder = true })
+	a := jwttest.NewAccount(t)
+	tokens := [][]byte{
+		jwttest.Sign(t, e.op.Signing, a, e.now),
+		jwttest.Sign(t, e.op.Signing, a, e.now, func(c *jwt.AccountClaims) { c.Name = "other" }),
+	}
+	slices.SortFunc(tokens, func(x, y []byte) int {
+		hx, hy := sha256.Sum256(x), sha256.Sum256(y)
+		return bytes.Compare(hx[:], hy[:])
+	})
+	lesser, greater := tokens[0], tokens[1]
+	merge := func(token []byte) error {
+		_, err := e.registry.Put(context.Background(), a.ID, token, fromPeer)
+		return err
+	}
+	if err := errors.Join(merge(lesser), merge(greater)); err != nil {
+		t.Fatal(err)
+	}
+	if err := merge(lesser); !errors.Is(err, accounts.ErrLesser) ||
+		!bytes.Equal(e.stored(t, a.ID), greater) {
+		t.Errorf("a peer's lesser one: %v", err)
+	}
+	if _, err := e.push(a.ID, lesser); err != nil || !bytes.Equal(e.stored(t, a.ID), lesser) {
+		t.Errorf("a POST: %v", err)
+	}
+	older := &accounts.OlderError{}
+	if err := merge(jwttest.Sign(t, e.op.Signing, a, e.now.Add(-time.Second))); !errors.As(err, &older) {
+		t.Errorf("a peer may not go back, whatever is configured: %v", err)
+	}
+}
+
+// TestSameAndOlderLinesCostNothing: neither a look at the store nor a signature check.
+func TestSameAndOlderLinesCostNothing(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	token, older := jwttest.Sign(t, e.op.Key, a, e.now), jwttest.Sign(t, e.op.Key, a,
+		e.now.Add(-time.Second))
+	if _, err := e.push(a.ID, token); err != nil {
+		t.Fatal(err)
+	}
+	per := testing.AllocsPerRun(100, func() {
+		if result, err := e.registry.Put(context.Background(), a.ID, token, fromPeer); result.Changed ||
+			err != nil {
+			t.Error(result, err)
+		}
+	})
+	if per > 2 {
+		t.Errorf("the same line takes %.0f allocations", per)
+	}
+	_, err := e.registry.Put(context.Background(), a.ID, jwttest.Flip(older), fromPeer)
+	if !errors.As(err, new(*accounts.OlderError)) {
+		t.Errorf("an older line with a broken signature: %v", err)
+	}
+}
+
+// TestWhatCameByABroadcastIsNotAnnounced, unless the account has just changed: it is not known then
+// in the order.
+func TestWhatCameByABroadcastIsNotAnnounced(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	offer := func(at time.Duration) {
+		t.Helper()
+		result, err := e.registry.Put(context.Background(), a.ID, jwttest.Sign(t, e.op.Key, a,
+			e.now.Add(at)), byUpdate)
+		if err != nil || !result.Changed {
+			t.Fatal(result, err)
+		}
+	}
+	offer(0)
+	if len(e.announcer.heard) != 1 || e.announcer.count() != 0 {
+		t.Errorf("heard %d, told %d", len(e.announcer.heard), e.announcer.count())
+	}
+	offer(time.Second)
+	if len(e.announcer.heard) != 1 || e.announcer.count() != 1 {
+		t.Errorf("right after another: heard %d, told %d", len(e.announcer.heard), e.announcer.count())
+	}
+	e.now = e.now.Add(time.Minute)
+	offer(0)
+	if len(e.announcer.heard) != 2 || e.announcer.count() != 1 {
+		t.Errorf("later: heard %d, told %d", len(e.announcer.heard), e.announcer.count())
+	}
+}
+
+// TestALineThatIsNoJWTOfTheAccount is no reason to compare.
+func TestALineThatIsNoJWTOfTheAccount(t *testing.T) {
+	e := newEnv(t)
+	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	e.mustPush(t, a.ID, e.signed(t, a, 0))
+	for token, want := range map[string]error{
+		"x":                                    accounts.ErrBadJWT,
+		string(e.signed(t, other, -time.Hour)): accounts.ErrMismatch,
+	} {
+		_, err := e.registry.Put(t.Context(), a.ID, []byte(token), fromPeer)
+		wantError(t, err, want)
+	}
+}
+
+func FuzzPut(f *testing.F) {
+	op := jwttest.NewOperator(f)
+	trusted, err := trust.Parse([]byte(op.Token(f)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	a := jwttest.NewAccount(f)
+	good := op.Account(f, a)
+	f.Add(good)
+	f.Add([]byte("a.b.c"))
+	f.Add(jwttest.Sign(f, a.Key, a, time.Now()))
+	f.Add(op.Account(f, jwttest.NewAccount(f)))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		store := jwtstore.NewMemory(true)
+		registry := accounts.New(accounts.Options{Store: store, Committer: store,
+			Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
+		_, err := registry.Put(context.Background(), a.ID, body, byHTTP)
+		token, _, loadErr := store.Load(a.ID, jwtstore.Stamp{})
+		if (err == nil) != (loadErr == nil) || err == nil && !bytes.Equal(token, good) {
+			t.Fatalf("let in: %q", token)
+		}
+	})
 }

@@ -54,7 +54,7 @@ func TestWhatPassesByAndMayNotReplaceTheStoredJWT(t *testing.T) {
 					Announcer: told, Trust: e.trust(t, e.op),
 					Now: func() time.Time { return e.now }})
 				_, _ = registry.Put(context.Background(), c.key, c.token,
-					accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
+					byUpdate)
 				time.Sleep(time.Minute) // of the bubble's clock
 				if got := told.count(); got > 1 || got == 1 != c.want {
 					t.Errorf("announced %d times", got)
@@ -77,7 +77,7 @@ func TestTheStoredJWTIsAnnouncedAtMostOnceASecond(t *testing.T) {
 			Now:   func() time.Time { return e.now }})
 		for range 100 {
 			_, _ = registry.Put(context.Background(), a.ID, older,
-				accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
+				byUpdate)
 			time.Sleep(25 * time.Millisecond)
 		}
 		synctest.Wait()
@@ -106,4 +106,31 @@ func TestAStoredJWTThatCantBeAnnouncedAgain(t *testing.T) {
 	if n := e.announcer.count(); n != 0 || !strings.Contains(e.log.String(), "can't be announced again") {
 		t.Errorf("announced %d times, it logs %s", n, e.log)
 	}
+}
+
+// TestServersThatContradictEachOtherSlowDown: neither will ever give in.
+func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	e.plant(t, a.ID, jwttest.Sign(t, e.op.Key, a, e.now))
+	theirs := jwttest.NewOperator(t).Account(t, a)
+	synctest.Test(t, func(t *testing.T) {
+		told := &announcer{}
+		registry := accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: told,
+			Trust: e.trust(t, e.op),
+			Now:   func() time.Time { return e.now }})
+		answered := 0
+		for range 3600 { // they answer each of ours within a second
+			if n := told.count(); n > answered || n == 0 {
+				answered = n
+				_, _ = registry.Put(context.Background(), a.ID, theirs,
+					byOutbox)
+			}
+			time.Sleep(time.Second)
+		}
+		if n := told.count(); n < 2 || n > 20 {
+			t.Errorf("announced %d times in an hour", n)
+		}
+		time.Sleep(time.Hour)
+	})
 }

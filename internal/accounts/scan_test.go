@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -16,40 +14,6 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
 )
-
-// TestOfOneSecondTheGreaterHashWinsBetweenPeers, whichever comes first; over POST it is the later
-// one.
-func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
-	e := newEnv(t, func(o *accounts.Options) { o.AllowOlder = true })
-	a := jwttest.NewAccount(t)
-	tokens := [][]byte{
-		jwttest.Sign(t, e.op.Signing, a, e.now),
-		jwttest.Sign(t, e.op.Signing, a, e.now, func(c *jwt.AccountClaims) { c.Name = "other" }),
-	}
-	slices.SortFunc(tokens, func(x, y []byte) int {
-		hx, hy := sha256.Sum256(x), sha256.Sum256(y)
-		return bytes.Compare(hx[:], hy[:])
-	})
-	lesser, greater := tokens[0], tokens[1]
-	merge := func(token []byte) error {
-		_, err := e.registry.Put(context.Background(), a.ID, token, fromPeer)
-		return err
-	}
-	if err := errors.Join(merge(lesser), merge(greater)); err != nil {
-		t.Fatal(err)
-	}
-	if err := merge(lesser); !errors.Is(err, accounts.ErrLesser) ||
-		!bytes.Equal(e.stored(t, a.ID), greater) {
-		t.Errorf("a peer's lesser one: %v", err)
-	}
-	if _, err := e.push(a.ID, lesser); err != nil || !bytes.Equal(e.stored(t, a.ID), lesser) {
-		t.Errorf("a POST: %v", err)
-	}
-	older := &accounts.OlderError{}
-	if err := merge(jwttest.Sign(t, e.op.Signing, a, e.now.Add(-time.Second))); !errors.As(err, &older) {
-		t.Errorf("a peer may not go back, whatever is configured: %v", err)
-	}
-}
 
 // TestTheDigest is what nats-server computes, and knows at once of every change.
 func TestTheDigest(t *testing.T) {
@@ -141,85 +105,6 @@ func TestTheDigestUnderConcurrentPushes(t *testing.T) {
 	}
 }
 
-// TestSameAndOlderLinesCostNothing: neither a look at the store nor a signature check.
-func TestSameAndOlderLinesCostNothing(t *testing.T) {
-	e := newEnv(t)
-	a := jwttest.NewAccount(t)
-	token, older := jwttest.Sign(t, e.op.Key, a, e.now), jwttest.Sign(t, e.op.Key, a,
-		e.now.Add(-time.Second))
-	if _, err := e.push(a.ID, token); err != nil {
-		t.Fatal(err)
-	}
-	per := testing.AllocsPerRun(100, func() {
-		if result, err := e.registry.Put(context.Background(), a.ID, token, fromPeer); result.Changed ||
-			err != nil {
-			t.Error(result, err)
-		}
-	})
-	if per > 2 {
-		t.Errorf("the same line takes %.0f allocations", per)
-	}
-	_, err := e.registry.Put(context.Background(), a.ID, jwttest.Flip(older), fromPeer)
-	if !errors.As(err, new(*accounts.OlderError)) {
-		t.Errorf("an older line with a broken signature: %v", err)
-	}
-}
-
-// TestServersThatContradictEachOtherSlowDown: neither will ever give in.
-func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
-	e := newEnv(t)
-	a := jwttest.NewAccount(t)
-	e.plant(t, a.ID, jwttest.Sign(t, e.op.Key, a, e.now))
-	theirs := jwttest.NewOperator(t).Account(t, a)
-	synctest.Test(t, func(t *testing.T) {
-		told := &announcer{}
-		registry := accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: told,
-			Trust: e.trust(t, e.op),
-			Now:   func() time.Time { return e.now }})
-		answered := 0
-		for range 3600 { // they answer each of ours within a second
-			if n := told.count(); n > answered || n == 0 {
-				answered = n
-				_, _ = registry.Put(context.Background(), a.ID, theirs,
-					accounts.Origin{Kind: accounts.KindNATS, Broadcast: true, Peer: true})
-			}
-			time.Sleep(time.Second)
-		}
-		if n := told.count(); n < 2 || n > 20 {
-			t.Errorf("announced %d times in an hour", n)
-		}
-		time.Sleep(time.Hour)
-	})
-}
-
-// TestWhatCameByABroadcastIsNotAnnounced, unless the account has just changed: it is not known then
-// in the order.
-func TestWhatCameByABroadcastIsNotAnnounced(t *testing.T) {
-	e := newEnv(t)
-	a := jwttest.NewAccount(t)
-	offer := func(at time.Duration) {
-		t.Helper()
-		result, err := e.registry.Put(context.Background(), a.ID, jwttest.Sign(t, e.op.Key, a,
-			e.now.Add(at)), accounts.Origin{Kind: accounts.KindNATS, Broadcast: true})
-		if err != nil || !result.Changed {
-			t.Fatal(result, err)
-		}
-	}
-	offer(0)
-	if len(e.announcer.heard) != 1 || e.announcer.count() != 0 {
-		t.Errorf("heard %d, told %d", len(e.announcer.heard), e.announcer.count())
-	}
-	offer(time.Second)
-	if len(e.announcer.heard) != 1 || e.announcer.count() != 1 {
-		t.Errorf("right after another: heard %d, told %d", len(e.announcer.heard), e.announcer.count())
-	}
-	e.now = e.now.Add(time.Minute)
-	offer(0)
-	if len(e.announcer.heard) != 2 || e.announcer.count() != 1 {
-		t.Errorf("later: heard %d, told %d", len(e.announcer.heard), e.announcer.count())
-	}
-}
-
 // TestWhatAHandChangesIsPacked as it is then, although no Rescan has seen it.
 func TestWhatAHandChangesIsPacked(t *testing.T) {
 	e := newEnv(t)
@@ -285,19 +170,5 @@ func TestARescanThatFails(t *testing.T) {
 	rescan(t, e.registry)
 	if keys := e.registry.Keys(); len(keys) != 0 {
 		t.Errorf("keys %q", keys)
-	}
-}
-
-// TestALineThatIsNoJWTOfTheAccount is no reason to compare.
-func TestALineThatIsNoJWTOfTheAccount(t *testing.T) {
-	e := newEnv(t)
-	a, other := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	e.mustPush(t, a.ID, e.signed(t, a, 0))
-	for token, want := range map[string]error{
-		"x":                                    accounts.ErrBadJWT,
-		string(e.signed(t, other, -time.Hour)): accounts.ErrMismatch,
-	} {
-		_, err := e.registry.Put(t.Context(), a.ID, []byte(token), fromPeer)
-		wantError(t, err, want)
 	}
 }
