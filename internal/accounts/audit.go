@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -21,33 +22,26 @@ const (
 type Event struct {
 	Origin
 	Result  string
-	Reason  string   // one word, "" unless refused
-	Account string   // key that the JWT was put for; of an activation token its hash
-	Issuer  string   // as the JWT says
-	Old     *Version // what was stored; nil: nothing
-	New     *Version // what was put; nil: nothing
+	Reason  string                // one word, "" unless refused
+	Account string                // key that the JWT was put for; of an activation token its hash
+	Issuer  string                // as the JWT says
+	Old     *logging.AuditVersion // what was stored; nil: nothing
+	New     *logging.AuditVersion // what was put; nil: nothing
 }
 
-// Version tells JWTs of one account apart.
-type Version struct {
-	ID       string // jti
-	IssuedAt int64  // Unix seconds
-	Hash     string // SHA-256 of the JWT, in hex
-	Size     int    // bytes
-}
-
-// VersionOf describes a JWT. It is nil for no JWT. head is nil if the JWT is damaged.
-func VersionOf(head *trust.Head, token []byte) *Version {
+// AuditVersion describes a JWT. It is nil for no JWT. head is nil if the JWT is damaged.
+func AuditVersion(head *trust.Head, token []byte) *logging.AuditVersion {
 	if token == nil {
 		return nil
 	}
-	return versionOf(head, token, sha256.Sum256(bytes.TrimSpace(token)))
+	return auditVersion(head, token, sha256.Sum256(bytes.TrimSpace(token)))
 }
 
-func versionOf(head *trust.Head, token []byte, hash Digest) *Version {
-	v := &Version{Hash: hex.EncodeToString(hash[:]), Size: len(token)}
+// auditVersion is AuditVersion for a JWT whose hash is known.
+func auditVersion(head *trust.Head, token []byte, hash Digest) *logging.AuditVersion {
+	v := &logging.AuditVersion{Hash: hex.EncodeToString(hash[:]), Size: len(token)}
 	if head != nil {
-		v.ID, v.IssuedAt = head.ID, head.IssuedAt
+		v.JTI, v.IAT = head.ID, head.IssuedAt
 	}
 	return v
 }
@@ -68,10 +62,10 @@ func (a audit) emit(o *offer, result, reason string) {
 	}
 	e := Event{Origin: o.from, Result: result, Reason: reason, Account: o.key, Issuer: o.head.Issuer}
 	if c := &o.current; c.token != nil {
-		e.Old = versionOf(c.head, c.token, c.hash)
+		e.Old = auditVersion(c.head, c.token, c.hash)
 	}
 	if len(o.token) > 0 {
-		e.New = versionOf(&o.head, o.token, o.hash)
+		e.New = auditVersion(&o.head, o.token, o.hash)
 	}
 	a.observer.Observe(e)
 }

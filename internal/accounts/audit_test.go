@@ -11,6 +11,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
 )
 
 // TestEveryDecisionIsObservedOnce, with what was and what is offered.
@@ -80,13 +81,13 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 	}
 }
 
-func version(t *testing.T, token []byte) accounts.Version {
+func version(t *testing.T, token []byte) logging.AuditVersion {
 	claims, err := jwt.DecodeAccountClaims(string(token))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(token)
-	return accounts.Version{ID: claims.ID, IssuedAt: claims.IssuedAt,
+	return logging.AuditVersion{JTI: claims.ID, IAT: claims.IssuedAt,
 		Hash: hex.EncodeToString(sum[:]), Size: len(token)}
 }
 
@@ -118,12 +119,12 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// TestVersionOf describes a JWT, also a damaged one.
-func TestVersionOf(t *testing.T) {
-	if v := accounts.VersionOf(nil, nil); v != nil {
+// TestAuditVersion describes a JWT, also a damaged one.
+func TestAuditVersion(t *testing.T) {
+	if v := accounts.AuditVersion(nil, nil); v != nil {
 		t.Errorf("nothing is %+v", v)
 	}
-	if v := accounts.VersionOf(nil, []byte("torn")); v.Size != 4 || len(v.Hash) != 64 || v.IssuedAt != 0 {
+	if v := accounts.AuditVersion(nil, []byte("torn")); v.Size != 4 || len(v.Hash) != 64 || v.IAT != 0 {
 		t.Errorf("a damaged one is %+v", v)
 	}
 }

@@ -163,7 +163,7 @@ func (r *remover) remove(ctx context.Context, event *Event, reason string, decid
 		if h, err := trust.Peek(bytes.TrimSpace(stored)); err == nil {
 			head = &h
 		}
-		event.Old = VersionOf(head, stored)
+		event.Old = AuditVersion(head, stored)
 		order, err := decide(head, readTombstone(text))
 		if err != nil {
 			return nil, err

@@ -250,7 +250,7 @@ func TestRemove(t *testing.T) {
 		t.Error("it is still there")
 	}
 	if len(e.events) != 2 || e.events[0].Result != accounts.Refused || e.events[0].Reason != "refused" ||
-		e.events[1].Result != accounts.Deleted || e.events[1].Old.IssuedAt != 0 {
+		e.events[1].Result != accounts.Deleted || e.events[1].Old.IAT != 0 {
 		t.Errorf("observed %+v", e.events)
 	}
 }

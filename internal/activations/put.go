@@ -39,7 +39,7 @@ func (r *Registry) Put(
 	if o.decoded != nil {
 		t = newToken(o.decoded, o.token)
 		event.Account, event.Issuer = t.Key, t.Issuer
-		event.New = accounts.VersionOf(&trust.Head{ID: t.ID, IssuedAt: t.IssuedAt}, o.token)
+		event.New = accounts.AuditVersion(&trust.Head{ID: t.ID, IssuedAt: t.IssuedAt}, o.token)
 	}
 	if r.Observer != nil {
 		r.Observer.Observe(event)

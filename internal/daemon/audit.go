@@ -18,16 +18,9 @@ func (a auditor) Observe(v accounts.Event) {
 		Origin:  v.Kind,
 		Account: v.Account,
 		Issuer:  v.Issuer,
-		Old:     audited(v.Old),
-		New:     audited(v.New),
+		Old:     v.Old,
+		New:     v.New,
 	}, v.Result == accounts.Refused)
-}
-
-func audited(v *accounts.Version) *logging.AuditVersion {
-	if v == nil {
-		return nil
-	}
-	return &logging.AuditVersion{JTI: v.ID, IAT: v.IssuedAt, Hash: v.Hash, Size: v.Size}
 }
 
 // reopenAudit opens the audit file of the configured name anew, after it has been renamed.
