@@ -74,8 +74,9 @@ func get(t testing.TB, url string) (int, string) {
 	return r.StatusCode, string(body)
 }
 
-// TestKillUnderSixteenWriters kills the program again and again while sixteen clients push. Whatever was answered
-// with 200 is whole and served by the next process, and nats-server hears of it when it is there at last.
+// TestKillUnderSixteenWriters kills the program again and again while sixteen clients push.
+// Whatever was answered with 200 is whole and served by the next process, and nats-server is told of
+// it when it is there at last.
 func TestKillUnderSixteenWriters(t *testing.T) {
 	const rounds = 6
 	dir, natsPort := t.TempDir(), freePort(t)
@@ -103,7 +104,7 @@ func TestKillUnderSixteenWriters(t *testing.T) {
 		for _, w := range writers {
 			all.Go(func() { w.run(t, url) })
 		}
-		time.Sleep(50*time.Millisecond + rand.N(600*time.Millisecond)) // the moment of death is the point
+		time.Sleep(50*time.Millisecond + rand.N(600*time.Millisecond)) // any moment of the kill will do
 		p.kill()
 		all.Wait()
 	}
@@ -119,11 +120,11 @@ func TestKillUnderSixteenWriters(t *testing.T) {
 	if len(want) != len(writers) {
 		t.Fatalf("only %d writers had an answer", len(want))
 	}
-	hearAll(t, op, want, natsPort)
+	waitForAll(t, op, want, natsPort)
 	p.term()
 }
 
-// check sees that the last acknowledged JWT is there, or the one whose answer the kill swallowed.
+// check sees that the last acknowledged JWT is there, or the one whose answer did not arrive because of the kill.
 func (w *writer) check(t *testing.T, url string) {
 	t.Helper()
 	if w.acked == nil {
@@ -136,9 +137,9 @@ func (w *writer) check(t *testing.T, url string) {
 	w.acked = []byte(body) // what has been served must stay, whether its writer was answered or not
 }
 
-// hearAll starts a nats-server, listens on it, lets the program reach it through a port, and waits until each
-// account's JWT has been announced.
-func hearAll(t *testing.T, op *jwttest.Operator, want map[string]string, port int) {
+// waitForAll starts a nats-server, listens on it, lets the program reach it through a port, and waits
+// until each account's JWT has been announced.
+func waitForAll(t *testing.T, op *jwttest.Operator, want map[string]string, port int) {
 	t.Helper()
 	creds, _ := op.System.User(t, func(c *jwt.UserClaims) { c.Name = "listener" })
 	s := natstest.Start(t, natstest.MemoryConf(t, op, natstest.AnyPort))
@@ -159,7 +160,7 @@ func hearAll(t *testing.T, op *jwttest.Operator, want map[string]string, port in
 		t.Fatal(err)
 	}
 	natstest.NewRelay(t, port, s.ClientURL())
-	natstest.Eventually(t, "every owed announcement is heard", func() bool {
+	natstest.Eventually(t, "every pending announcement is received", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(missing) == 0

@@ -28,7 +28,8 @@ func TestAFullDiskHarmsNothing(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	full := fill(t, filepath.Join(disk, "ballast"))
-	if status, body := push(second); status != http.StatusInternalServerError || body != "error saving JWT: no space left on device\n" {
+	if status, body := push(second); status != http.StatusInternalServerError ||
+		body != "error saving JWT: no space left on device\n" {
 		t.Errorf("on a full disk: %d %q", status, body)
 	}
 	if status, body := get(t, path); status != http.StatusOK || body != string(first) {
@@ -41,13 +42,15 @@ func TestAFullDiskHarmsNothing(t *testing.T) {
 		t.Errorf("when there is room again: %d %q", status, body)
 	}
 	p.term()
-	if stored, err := os.ReadFile(filepath.Join(disk, a.ID[54:], a.ID+".jwt")); err != nil || string(stored) != string(second) {
+	if stored, err := os.ReadFile(filepath.Join(disk, a.ID[54:], a.ID+".jwt")); err != nil ||
+		string(stored) != string(second) {
 		t.Errorf("on disk: %q, %v", stored, err)
 	}
 }
 
-// TestAFullStateDirectoryKeepsNobodyOut: a folder that is only read is served whatever is with the directory that remembers.
-func TestAFullStateDirectoryKeepsNobodyOut(t *testing.T) {
+// TestAFullStateDirectoryIsNoObstacle: a folder that is only read is served whatever is with the
+// directory that remembers.
+func TestAFullStateDirectoryIsNoObstacle(t *testing.T) {
 	state := smallDisk(t, filepath.Join(t.TempDir(), "state"))
 	l := newReadOnlyEnv(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
 	a := jwttest.NewAccount(t)
@@ -65,7 +68,8 @@ func TestAFullStateDirectoryKeepsNobodyOut(t *testing.T) {
 	l.put(a.ID+".jwt", second)
 	l.serves(url, a.ID, second)
 	p.term()
-	if stored, err := os.ReadFile(filepath.Join(state, a.ID[54:], a.ID+".jwt")); err != nil || string(stored) != string(second) {
+	if stored, err := os.ReadFile(filepath.Join(state, a.ID[54:], a.ID+".jwt")); err != nil ||
+		string(stored) != string(second) {
 		t.Errorf("it remembers %q, %v", stored, err)
 	}
 }
@@ -156,7 +160,8 @@ func TestTheDirectoryMayVanish(t *testing.T) {
 	if err := os.WriteFile(file, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if status, body := get(t, path); status != http.StatusInternalServerError || body != "error loading JWT\n" {
+	if status, body := get(t, path); status != http.StatusInternalServerError ||
+		body != "error loading JWT\n" {
 		t.Errorf("a damaged file: %d %q", status, body)
 	}
 	push()

@@ -17,7 +17,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(storyEnv) != "" {
+	if os.Getenv(partEnv) != "" {
 		if err := playPart(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

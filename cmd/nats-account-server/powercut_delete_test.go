@@ -16,20 +16,20 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// The power is cut under the store alone here, driven by a process that is this test's binary: deletions are not what
-// the program does on its own.
+// The power is cut under the store alone here, driven by a process that is this test's binary:
+// deletions are not what the program does on its own.
 
 const (
-	storyEnv  = "POWERCUT_STORY" // the part of deletions that this process is to play, and the directory
-	storyKeys = "POWERCUT_KEYS"
-	stepDone  = "this step is durable\n"
+	partEnv  = "POWERCUT_PART" // the part of deletions that this process is to play
+	partKeys = "POWERCUT_KEYS"
+	stepDone = "this step is durable\n"
 )
 
 // step is a Put of a JWT or a Delete with a tombstone.
 type step struct {
 	key            int
 	jwt, tombstone string
-	written        bool // wait until it is written out
+	written        bool // wait until it is in its file
 }
 
 // part is what one process does with the store, and how it ends.
@@ -53,11 +53,11 @@ var deletions = []part{
 
 // playPart is the life of one of the processes.
 func playPart() error {
-	n, err := strconv.Atoi(os.Getenv(storyEnv))
+	n, err := strconv.Atoi(os.Getenv(partEnv))
 	if err != nil {
 		return err
 	}
-	p, keys := deletions[n], bytes.Fields([]byte(os.Getenv(storyKeys)))
+	p, keys := deletions[n], bytes.Fields([]byte(os.Getenv(partKeys)))
 	store, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: "store", Shard: p.shard})
 	if err != nil {
 		return err
@@ -82,9 +82,13 @@ func playPart() error {
 
 func (s step) do(store *jwtstore.Dir, key string, shard bool) (err error) {
 	if s.jwt != "" {
-		_, err = store.Put(context.Background(), key, "test", []byte(s.jwt), func(_, _ []byte) error { return nil })
+		_, err = store.Put(context.Background(), key, "test", []byte(s.jwt),
+			func(_, _ []byte) error { return nil })
 	} else {
-		_, err = store.Delete(context.Background(), key, "test", func(_, _ []byte) ([]byte, error) { return []byte(s.tombstone), nil })
+		_, err = store.Delete(context.Background(), key, "test", func(_, _ []byte) ([]byte,
+			error) {
+			return []byte(s.tombstone), nil
+		})
 	}
 	for s.written && err == nil && !s.isWritten(key) {
 		time.Sleep(10 * time.Millisecond)
@@ -100,7 +104,8 @@ func (s step) isWritten(key string) bool {
 	flat, sharded := filepath.Join("store", key+".jwt"), filepath.Join("store", key[54:], key+".jwt")
 	_, gone := os.Stat(flat)
 	content, err := os.ReadFile(sharded)
-	return os.IsNotExist(gone) && (string(content) == s.jwt && err == nil || s.jwt == "" && os.IsNotExist(err))
+	return os.IsNotExist(gone) && (string(content) == s.jwt && err == nil || s.jwt == "" &&
+		os.IsNotExist(err))
 }
 
 // record is what the store is to have after each step.
@@ -109,8 +114,8 @@ type record struct {
 	states []map[string]step // the last Put or Delete of each account, and its last tombstone
 }
 
-// tellDeletions plays the story and returns what it did.
-func tellDeletions(t *testing.T) (*disk, *record) {
+// runDeletions plays the deletions and returns what that did to the disk.
+func runDeletions(t *testing.T) (*disk, *record) {
 	t.Helper()
 	tr, dir := newTrace(t), t.TempDir()
 	self, err := os.Executable()
@@ -124,7 +129,8 @@ func tellDeletions(t *testing.T) (*disk, *record) {
 		names += r.keys[len(r.keys)-1] + " "
 	}
 	for n, p := range deletions {
-		c := tr.startOther(self, dir, []string{fmt.Sprintf("%s=%d", storyEnv, n), storyKeys + "=" + names})
+		c := tr.startOther(self, dir, []string{fmt.Sprintf("%s=%d", partEnv, n), partKeys + "=" +
+			names})
 		<-c.end
 		if text := c.log.String(); len(text) != len(p.steps)*len(stepDone) {
 			t.Fatalf("part %d says %q", n, text)
@@ -148,8 +154,8 @@ func (r *record) add(s step) {
 	r.states = append(r.states, next)
 }
 
-// kept says what is wrong with a store of which this many steps were acknowledged: each account is as it was then, or
-// as the next step makes it.
+// kept says what is wrong with a store of which this many steps were acknowledged: each account is
+// as it was then, or as the next step makes it.
 func (r *record) kept(store *jwtstore.Dir, answered int) string {
 	for _, key := range r.keys {
 		jwt, _, err := store.Load(key, jwtstore.Stamp{})
@@ -165,7 +171,8 @@ func (r *record) kept(store *jwtstore.Dir, answered int) string {
 			return string(jwt) == want.jwt && string(tombstone) == want.tombstone
 		}
 		if !is(answered) && !is(answered+1) {
-			return fmt.Sprintf("after step %d the store has of %s the JWT %q and the tombstone %q", answered, key[:6], jwt, tombstone)
+			return fmt.Sprintf("after step %d the store has of %s the JWT %q and the tombstone %q",
+				answered, key[:6], jwt, tombstone)
 		}
 	}
 	return ""
@@ -173,7 +180,7 @@ func (r *record) kept(store *jwtstore.Dir, answered int) string {
 
 func TestAPowerCutAtAnyMomentBringsBackNothingThatWasDeleted(t *testing.T) {
 	t.Parallel()
-	d, r := tellDeletions(t)
+	d, r := runDeletions(t)
 	if len(d.answers) != len(r.states)-1 {
 		t.Fatalf("%d answers in the trace, %d steps", len(d.answers), len(r.states)-1)
 	}
@@ -181,7 +188,8 @@ func TestAPowerCutAtAnyMomentBringsBackNothingThatWasDeleted(t *testing.T) {
 	if fault != "" {
 		t.Error(fault)
 	}
-	t.Logf("%d changes, %d syncs, %d answers, %d states", len(d.changes), len(d.barriers), len(d.answers), looked)
+	t.Logf("%d changes, %d syncs, %d answers, %d states", len(d.changes), len(d.barriers),
+		len(d.answers), looked)
 	if looked < 100 {
 		t.Errorf("only %d states were looked at", looked)
 	}

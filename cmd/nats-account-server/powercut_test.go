@@ -24,12 +24,14 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// A power cut leaves on the disk what was synced, and any part of what was not. These tests record what the running
-// program does to its files, build every state that a cut at any moment may leave, and open the store on it.
+// A power cut leaves on the disk what was synced, and any part of what was not. These tests record
+// what the running program does to its files, build every state that a cut at any moment may leave,
+// and open the store on it.
 //
-// The file system of this model promises no more than POSIX does: a sync of a file makes its content durable, not its
-// name; a sync of a directory makes the names in it durable, not the content of what they name. A rename is there or
-// not, never half. What was not synced is there, not there, zeros of the same length, or torn, each by itself.
+// The file system of this model promises no more than POSIX does: a sync of a file makes its
+// content durable, not its name; a sync of a directory makes the names in it durable, not the
+// content of what they name. A rename is there or not, never half. What was not synced is there,
+// not there, zeros of the same length, or torn, each by itself.
 
 // change is what one system call does to the disk.
 type change struct {
@@ -74,7 +76,8 @@ type disk struct {
 }
 
 func readDisk(root string, calls []sysCall) *disk {
-	d := &disk{root: root, names: map[string]int{root: 0}, isDir: map[int]bool{0: true}, offsets: map[int]int64{}}
+	d := &disk{root: root, names: map[string]int{root: 0}, isDir: map[int]bool{0: true},
+		offsets: map[int]int64{}}
 	slices.SortStableFunc(calls, func(a, b sysCall) int { return a.end - b.end })
 	for _, c := range calls {
 		if c.answers() {
@@ -113,7 +116,8 @@ func (d *disk) do(c sysCall) {
 		d.move(c, inode)
 	case "unlink", "unlinkat", "rmdir":
 		if known {
-			d.add(c, change{kind: removing, inode: inode, parent: d.names[filepath.Dir(c.path)], name: filepath.Base(c.path)})
+			d.add(c, change{kind: removing, inode: inode, parent: d.names[filepath.Dir(c.path)],
+				name: filepath.Base(c.path)})
 			delete(d.names, c.path)
 		}
 	}
@@ -136,11 +140,13 @@ func (d *disk) name(c sysCall, dir bool) {
 	inode := len(d.isDir)
 	d.isDir[inode] = dir
 	d.names[c.path] = inode
-	d.add(c, change{kind: naming, inode: inode, parent: d.names[filepath.Dir(c.path)], name: filepath.Base(c.path)})
+	d.add(c, change{kind: naming, inode: inode, parent: d.names[filepath.Dir(c.path)],
+		name: filepath.Base(c.path)})
 }
 
 func (d *disk) move(c sysCall, inode int) {
-	d.add(c, change{kind: renaming, inode: inode, parent: d.names[filepath.Dir(c.to)], name: filepath.Base(c.to),
+	d.add(c, change{kind: renaming, inode: inode, parent: d.names[filepath.Dir(c.to)],
+		name:      filepath.Base(c.to),
 		oldParent: d.names[filepath.Dir(c.path)], oldName: filepath.Base(c.path)})
 	delete(d.names, c.path)
 	d.names[c.to] = inode
@@ -168,8 +174,8 @@ func (d *disk) purpose(c sysCall) string {
 	}
 }
 
-// durable says which changes a cut at a line can't undo, with one sync left out (-1: none). A change that has begun
-// may be there, one that has not is not.
+// durable says which changes a cut at a line can't undo, with one sync left out (-1: none). A
+// change that has begun may be there, one that has not is not.
 func (d *disk) durable(cut, without int) (sure, maybe []int) {
 	for i, c := range d.changes {
 		switch {
@@ -293,7 +299,7 @@ func (d *disk) lay(m image, dir string, inode int) error {
 	return nil
 }
 
-// digest tells images apart.
+// digest is the same for equal images only.
 func (d *disk) digest(m image, inode int) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(m.names[inode])) {
@@ -313,10 +319,11 @@ type pushes struct {
 	acked  []map[string]int    // after each 200: how many of each account were acknowledged
 }
 
-// story drives the program: pushes one by one and at once, waits for files, a stop, kills, starts on what is there.
-func tellStory(t *testing.T) (*disk, *pushes) {
+// runPushes drives the program: pushes one by one and at once, waits for files, a stop, kills, starts
+// on what is there.
+func runPushes(t *testing.T) (*disk, *pushes) {
 	tr := newTrace(t)
-	s := newEnv(t, "nats://127.0.0.1:1", "") // NATS is away: every change stays owed
+	s := newEnv(t, "nats://127.0.0.1:1", "") // NATS is away: every change stays pending
 	w := &pushes{tokens: map[string][][]byte{}}
 	var keys []*jwttest.Account
 	for range 3 {
@@ -327,10 +334,14 @@ func tellStory(t *testing.T) (*disk, *pushes) {
 		t.Helper()
 		var group sync.WaitGroup
 		for _, a := range all {
-			token := s.op.Account(t, a, func(c *jwt.AccountClaims) { c.Name = fmt.Sprint("version ", len(w.tokens[a.ID])) })
+			token := s.op.Account(t, a, func(c *jwt.AccountClaims) {
+				c.Name = fmt.Sprint("version ",
+					len(w.tokens[a.ID]))
+			})
 			w.tokens[a.ID] = append(w.tokens[a.ID], token)
 			group.Go(func() {
-				if status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token); status != http.StatusOK {
+				status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token)
+				if status != http.StatusOK {
 					t.Errorf("%d %s", status, body)
 				}
 			})
@@ -367,7 +378,7 @@ func tellStory(t *testing.T) (*disk, *pushes) {
 	return readDisk(s.dir, tr.calls()), w
 }
 
-// run starts the program on the site; signal sends it a signal, not its tracer.
+// run starts the program in the environment; signal sends it a signal, not its tracer.
 func (tr *trace) run(s *testEnv) (p *process, url string, signal func(syscall.Signal)) {
 	tr.t.Helper()
 	p = tr.start(s.dir, "-c", s.conf)
@@ -390,9 +401,9 @@ func (tr *trace) run(s *testEnv) (p *process, url string, signal func(syscall.Si
 	}
 }
 
-// states calls check with every state that a cut at any moment may leave, as far as they are few, and with a choice
-// of them where they are many, until it says no. With one sync left out these are only the states that it makes
-// possible: what it alone makes durable may be lost.
+// states calls check with every state that a cut at any moment may leave, as far as they are few,
+// and with a choice of them where they are many, until it says no. With one sync left out these are
+// only the states that it makes possible: what it alone makes durable may be lost.
 func (d *disk) states(without int, check func(cut int, maybe []int, chosen map[int]int, m image) bool) {
 	rnd := rand.New(rand.NewPCG(1, uint64(without+1)))
 	for _, cut := range d.cuts() {
@@ -416,8 +427,9 @@ func (d *disk) states(without int, check func(cut int, maybe []int, chosen map[i
 	}
 }
 
-// cuts are the moments just before each sync has ended and just after each answer has begun to go out. At any other
-// moment nothing is possible that is not at the next of these: what may be there then may also not be there.
+// cuts are the moments just before each sync has ended and just after each answer has begun to go
+// out. At any other moment nothing is possible that is not at the next of these: what may be there
+// then may also not be there.
 func (d *disk) cuts() []int {
 	moments := map[int]bool{}
 	for _, b := range d.barriers {
@@ -431,8 +443,9 @@ func (d *disk) cuts() []int {
 
 const few = 40 // states of one cut
 
-// choices gives the variants of what is not durable: all of them together if they are few, else all there, none there,
-// each one alone in each variant with the others there or not there, and some at random.
+// choices gives the variants of what is not durable: all of them together if they are few, else all
+// there, none there, each one alone in each variant with the others there or not there, and some at
+// random.
 func (d *disk) choices(base map[int]int, maybe []int, rnd *rand.Rand) func(func(map[int]int) bool) {
 	with := func(fill func(i int) int) map[int]int {
 		chosen := maps.Clone(base)
@@ -483,7 +496,8 @@ func (d *disk) choices(base map[int]int, maybe []int, rnd *rand.Rand) func(func(
 	}
 }
 
-// promises say what is wrong with a store of which this many changes were acknowledged, "" if nothing is.
+// promises say what is wrong with a store of which this many changes were acknowledged, "" if
+// nothing is.
 type promises interface {
 	kept(store *jwtstore.Dir, answered int) string
 }
@@ -498,7 +512,8 @@ func (d *disk) judge(t *testing.T, w promises, cut int, m image) string {
 	if err := d.lay(m, dir, 0); err != nil {
 		t.Fatal(err)
 	}
-	store, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: filepath.Join(dir, "store"), Shard: true, Announce: true})
+	store, err := jwtstore.OpenDir(context.Background(),
+		jwtstore.Options{Dir: filepath.Join(dir, "store"), Shard: true, Announce: true})
 	if err != nil {
 		return err.Error()
 	}
@@ -507,7 +522,7 @@ func (d *disk) judge(t *testing.T, w promises, cut int, m image) string {
 	return w.kept(store, answered)
 }
 
-// kept sees that every JWT that was acknowledged, or a later one, is there and owed.
+// kept sees that every JWT that was acknowledged, or a later one, is there and pending.
 func (w *pushes) kept(store *jwtstore.Dir, answered int) string {
 	if answered == 0 {
 		return ""
@@ -516,10 +531,11 @@ func (w *pushes) kept(store *jwtstore.Dir, answered int) string {
 		token, _, err := store.Load(key, jwtstore.Stamp{})
 		at := slices.IndexFunc(w.tokens[key], func(v []byte) bool { return bytes.Equal(v, token) })
 		if err != nil || at < n-1 {
-			return fmt.Sprintf("%d JWTs of %s were acknowledged, the store has number %d (%.20q), %v", n, key[:6], at+1, token, err)
+			return fmt.Sprintf("%d JWTs of %s were acknowledged, the store has number %d "+
+				"(%.20q), %v", n, key[:6], at+1, token, err)
 		}
 		if store.Outbox().PendingFor(key).Key != key {
-			return fmt.Sprintf("nobody is owed the change of %s any more", key[:6])
+			return fmt.Sprintf("the change of %s is not pending any more", key[:6])
 		}
 	}
 	return ""
@@ -546,7 +562,8 @@ func (d *disk) worst(t *testing.T, w promises, without int) (fault string, looke
 		seen[h.Sum64()] = true
 		looked++
 		if fault = d.judge(t, w, cut, m); fault != "" {
-			fault = fmt.Sprintf("cut before line %d of the trace, %s: %s", cut, d.describe(maybe, chosen), fault)
+			fault = fmt.Sprintf("cut before line %d of the trace, %s: %s", cut,
+				d.describe(maybe, chosen), fault)
 		}
 		return fault == ""
 	})
@@ -560,14 +577,15 @@ func (d *disk) describe(maybe []int, chosen map[int]int) string {
 		c := d.changes[i]
 		what := [...]string{"naming", "renaming", "removing", "writing", "truncating"}[c.kind]
 		how := [...]string{"absent", "present", "zeroed", "torn", "sectors lost"}[chosen[i]]
-		fmt.Fprintf(&b, "%s %s (line %d, inode %d, %d bytes at %d) is %s; ", what, c.name, c.start, c.inode, len(c.data), c.at, how)
+		fmt.Fprintf(&b, "%s %s (line %d, inode %d, %d bytes at %d) is %s; ", what, c.name, c.start,
+			c.inode, len(c.data), c.at, how)
 	}
 	return b.String()
 }
 
 func TestAPowerCutAtAnyMomentLosesNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
-	d, w := tellStory(t)
+	d, w := runPushes(t)
 	if len(d.answers) != len(w.acked) {
 		t.Fatalf("%d answers in the trace, %d pushes", len(d.answers), len(w.acked))
 	}
@@ -576,7 +594,8 @@ func TestAPowerCutAtAnyMomentLosesNothingThatWasAcknowledged(t *testing.T) {
 	if fault != "" {
 		t.Error(fault)
 	}
-	t.Logf("%d changes, %d syncs, %d answers, %d states", len(d.changes), len(d.barriers), len(d.answers), looked)
+	t.Logf("%d changes, %d syncs, %d answers, %d states", len(d.changes), len(d.barriers),
+		len(d.answers), looked)
 	if looked < 100 {
 		t.Errorf("only %d states were looked at", looked)
 	}
@@ -596,12 +615,14 @@ func (d *disk) needed(t *testing.T, w promises) {
 	}
 	for what, is := range needed {
 		if !is {
-			t.Errorf("nothing is lost without the sync of %s: either it is not needed, or this test does not see why it is", what)
+			t.Errorf("nothing is lost without the sync of %s: either it is not needed, or this "+
+				"test does not see why it is", what)
 		}
 	}
 }
 
-// syncedBeforeTheAnswer sees that each JWT was written to the journal and synced before a client heard of it.
+// syncedBeforeTheAnswer sees that each JWT was written to the journal and synced before a client
+// was answered.
 func (d *disk) syncedBeforeTheAnswer(t *testing.T, w *pushes) {
 	t.Helper()
 	for n, line := range d.answers {
@@ -613,14 +634,16 @@ func (d *disk) syncedBeforeTheAnswer(t *testing.T, w *pushes) {
 	}
 }
 
-// synced says whether the token was in the journal, and that on the disk, before a line of the trace.
+// synced says whether the token was in the journal, and that on the disk, before a line of the
+// trace.
 func (d *disk) synced(token []byte, before int) bool {
 	for _, c := range d.changes {
 		if c.kind != writing || c.end > before || !bytes.Contains(c.data, token) {
 			continue
 		}
 		for _, b := range d.barriers {
-			if b.inode == c.inode && b.start > c.end && b.end < before && strings.HasPrefix(b.what, ".journal/journal") {
+			if b.inode == c.inode && b.start > c.end && b.end < before &&
+				strings.HasPrefix(b.what, ".journal/journal") {
 				return true
 			}
 		}

@@ -16,7 +16,8 @@ import (
 )
 
 // syscalls are those that change what is on the disk, make it durable, or answer a client.
-const syscalls = "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate"
+const syscalls = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2," +
+	"unlink,unlinkat,mkdir,mkdirat,rmdir"
 
 // sysCall is a system call that succeeded. Others may have run between its start and its end.
 type sysCall struct {
@@ -59,7 +60,8 @@ func (tr *trace) startOther(program, dir string, env []string, args ...string) *
 	tr.t.Helper()
 	file := filepath.Join(tr.dir, fmt.Sprint("run", len(tr.files)))
 	tr.files = append(tr.files, file)
-	flags := []string{"-f", "-y", "-xx", "-s", "1000000", "-e", "signal=none", "-e", "trace=" + syscalls, "-o", file, program}
+	flags := []string{"-f", "-y", "-xx", "-s", "1000000", "-e", "signal=none", "-e",
+		"trace=" + syscalls, "-o", file, program}
 	return startOther(tr.t, "strace", dir, env, append(flags, args...)...)
 }
 
@@ -84,7 +86,8 @@ func (tr *trace) calls() (all []sysCall) {
 		if err := scan.Err(); err != nil {
 			tr.t.Fatal(err)
 		}
-		for _, p := range begun { // a kill came before the trace could say that the client has its answer
+		// A kill came before the trace could say that the client has its answer.
+		for _, p := range begun {
 			if args, is := strings.CutPrefix(p.text, "write("); is {
 				if c := parseArgs("write", args); c.answers() {
 					c.start, c.end = p.start, line
@@ -187,6 +190,7 @@ func unhex(s string) []byte {
 
 // answers says that the call tells a client that its push is stored.
 func (c sysCall) answers() bool {
-	stored := bytes.HasPrefix(c.data, []byte("HTTP/1.1 200")) && bytes.Contains(c.data, []byte("stored; "))
+	stored := bytes.HasPrefix(c.data, []byte("HTTP/1.1 200")) && bytes.Contains(c.data,
+		[]byte("stored; "))
 	return c.name == "write" && (stored || string(c.data) == stepDone)
 }
