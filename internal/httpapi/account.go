@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,12 +130,7 @@ func sendText(w http.ResponseWriter, token []byte, f flags) error {
 // isKnown reports whether the client has this version. As with the original the ETag may stand
 // anywhere, also weak or in a list. "*" does not match.
 func isKnown(ifNoneMatch []string, etag string) bool {
-	for _, v := range ifNoneMatch {
-		if strings.Contains(v, etag) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ifNoneMatch, func(v string) bool { return strings.Contains(v, etag) })
 }
 
 // sendJWT is the hot path. All values that differ share one allocation, and the keys have
