@@ -17,12 +17,11 @@ var errNotExpired = errors.New("the stored JWT has not expired")
 // error names all of them.
 func (r *remover) Expire(ctx context.Context) error {
 	failed := []error{r.catalog.Rescan(ctx)}
-	now := r.now()
-	for key, v := range r.catalog.index.All() {
-		switch {
-		case ctx.Err() != nil:
+	for _, key := range r.catalog.index.Expired(r.now()) {
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		case !v.Servable, !v.Expired(now), r.catalog.trust.Load().isSystem(key):
+		}
+		if r.catalog.trust.Load().isSystem(key) {
 			continue
 		}
 		if err := r.expireOne(ctx, key); err != nil {
