@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -341,5 +342,51 @@ func TestVia(t *testing.T) {
 	}
 	if via := accounts.Via(t.Context()); via != "" {
 		t.Errorf("via %q", via)
+	}
+}
+
+// counting is a Store that counts how often it is read.
+type counting struct {
+	accounts.Store
+	loads int
+}
+
+func (c *counting) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
+	c.loads++
+	return c.Store.Load(key, known)
+}
+
+// TestTheStoreIsReadOnce for a miss, and not at all for what has just been put.
+func TestTheStoreIsReadOnce(t *testing.T) {
+	primary, peers, store := &source{}, &source{}, &counting{}
+	e := newEnv(t, func(o *accounts.Options) {
+		store.Store, o.Store, o.Peers = o.Store, store, peers
+	})
+	e.registry.SetPrimary(primary)
+	a, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	primary.has(a.ID, e.signed(t, a, 0))
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want int
+	}{
+		{"a miss that the primary answers", func() error {
+			_, err := e.registry.Get(t.Context(), a.ID)
+			return err
+		}, 1},
+		{"a miss that no server answers", func() error {
+			_, err := e.registry.Get(t.Context(), unknown.ID)
+			if errors.Is(err, accounts.ErrNotFound) {
+				return nil
+			}
+			return err
+		}, 1},
+		{"a push", func() error { _, err := e.push(a.ID, e.signed(t, a, time.Second)); return err }, 0},
+		{"the same again", func() error { _, err := e.push(a.ID, e.signed(t, a, time.Second)); return err }, 0},
+	} {
+		store.loads = 0
+		if err := c.do(); err != nil || store.loads != c.want {
+			t.Errorf("%s: the store is read %d times, %v", c.name, store.loads, err)
+		}
 	}
 }
