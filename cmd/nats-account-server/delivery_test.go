@@ -77,7 +77,7 @@ func TestAnOlderJWTThatIsAnnouncedDoesNotStay(t *testing.T) {
 	natstest.Eventually(t, "the stored JWT runs again", func() bool {
 		return running(t, url, a.ID) == "connected [] true"
 	})
-	p.wait("somebody announced a JWT that may not replace the stored one")
+	p.wait("a JWT was announced that may not replace the stored one")
 	p.term()
 }
 
