@@ -3,7 +3,7 @@
 //
 //	Put ──> decode, check, compare ──> Store     put.go
 //	Get <── verdict <───────────────── Store     verdict.go: each stored version is verified once
-//	  └──> Source, for a token that is not stored
+//	  └──> Primary, for a token that is not stored     get.go
 //
 // A token is stored under its hash, which stands for the exporter, the importer and the subject. It
 // is served as long as the account that exports is stored and has signed it, itself or with a
@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -27,7 +26,6 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
 // What a Registry reports of a token that it does not take or does not have. The texts are the
@@ -58,28 +56,11 @@ type Token struct {
 	Issuer           string // public key of the account that exports, or of a signing key of it
 }
 
-// Accounts tells who may sign tokens. *accounts.Registry meets it.
-type Accounts interface {
-	// GetLocal returns a stored account. The error is that of accounts.Registry.
-	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
-	// HasOperator reports whether an operator is configured.
-	HasOperator() bool
-}
-
 // Store keeps tokens by hash, with two of the methods of accounts.Store and accounts.Committer.
 type Store interface {
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	Put(ctx context.Context, key, kind string, jwt []byte,
 		allow func(stored, tombstone []byte) error) (seq uint64, err error)
-}
-
-// Source is another server that may have a token which is not stored here.
-type Source interface {
-	// FindActivation returns the token of a hash. The error is or wraps ErrNotFound if the server
-	// has none, and wraps accounts.ErrUnreadable if that can't be known.
-	FindActivation(ctx context.Context, hash string) (*Token, error)
-	// Refresh is called for each stored token that is served. It returns at once.
-	Refresh(hash string)
 }
 
 // Publisher publishes a token once.
@@ -96,7 +77,7 @@ type Connection interface {
 
 // Options is what a Registry needs.
 type Options struct {
-	Accounts   Accounts
+	Accounts   *accounts.Registry // has the accounts that export
 	Store      Store
 	Connection Connection
 	Publisher  Publisher         // nil: tokens are not announced
@@ -110,7 +91,8 @@ type Options struct {
 // Registry is the policy for tokens, and what is served for each hash.
 type Registry struct {
 	Options
-	source atomic.Pointer[Source] // nil: no other server is asked
+	primary atomic.Pointer[accounts.Primary] // nil: this server follows no other one
+	misses  accounts.Misses[*Token]
 
 	mu        sync.Mutex
 	verdicts  map[string]*verdict  // by hash
@@ -128,79 +110,13 @@ func New(o Options) *Registry {
 	return &Registry{Options: o, verdicts: map[string]*verdict{}, announced: map[string]time.Time{}}
 }
 
-// SetSource replaces the server that is asked for tokens which are not stored. nil means none.
-func (r *Registry) SetSource(s Source) {
-	if s == nil {
-		r.source.Store(nil)
+// SetPrimary replaces the account server that this one follows. nil means none.
+func (r *Registry) SetPrimary(p accounts.Primary) {
+	if p == nil {
+		r.primary.Store(nil)
 		return
 	}
-	r.source.Store(&s)
-}
-
-// Get returns the token of a hash: the stored one at once, and otherwise the Source's. It may have
-// expired. The error is or wraps ErrNotFound, or wraps accounts.ErrUnreadable or
-// accounts.ErrDamaged.
-func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
-	t, err := r.GetLocal(ctx, hash)
-	source := r.source.Load()
-	switch {
-	case source == nil:
-		return t, err
-	case err == nil:
-		(*source).Refresh(hash)
-		return t, nil
-	case !trust.IsActivationHash(hash):
-		return nil, err
-	}
-	damaged := errors.Is(err, accounts.ErrDamaged)
-	if !damaged && !errors.Is(err, ErrNotFound) {
-		return nil, err
-	}
-	found, missed := (*source).FindActivation(ctx, hash)
-	if missed != nil && damaged {
-		return nil, err
-	}
-	return found, missed
-}
-
-// GetLocal is Get without the Source. A stored token is checked: it decodes, the hash is its own,
-// and a stored account has signed it.
-func (r *Registry) GetLocal(ctx context.Context, hash string) (*Token, error) {
-	stored, err := r.load(hash)
-	if err != nil {
-		return nil, err
-	}
-	return r.served(ctx, r.judge(hash, stored))
-}
-
-// GetRaw returns the stored bytes of a hash unchecked, for people to look at. With a Source it
-// returns what Get does, if that is a token.
-func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
-	if r.source.Load() != nil {
-		t, err := r.Get(ctx, hash)
-		switch {
-		case err == nil:
-			return t.JWT, nil
-		case errors.Is(err, accounts.ErrUnreadable):
-			return nil, err
-		}
-	}
-	return r.load(hash)
-}
-
-// load returns the stored bytes of a hash.
-func (r *Registry) load(hash string) ([]byte, error) {
-	if !trust.IsActivationHash(hash) { // the Store may have an account of that key
-		return nil, ErrNotFound
-	}
-	stored, _, err := r.Store.Load(hash, jwtstore.Stamp{})
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, ErrNotFound
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, err)
-	}
-	return stored, nil
+	r.primary.Store(&p)
 }
 
 // Announce publishes a token: a changed one always, an unchanged one at most once per

@@ -16,6 +16,7 @@ import (
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/trust"
 )
 
 var (
@@ -266,67 +267,93 @@ func TestADamagedTokenIsLoggedOnceAndReplaced(t *testing.T) {
 	}
 }
 
-// source plays another server.
-type source struct {
-	token     *activations.Token
-	err       error
-	asked     int
-	refreshed []string
+// primary plays the account server that this one follows.
+type primary struct {
+	answers map[string][]byte // by account and by hash
+	err     error             // for what is not in answers
+	asked   int               // for tokens
+	served  int
 }
 
-func (s *source) FindActivation(context.Context, string) (*activations.Token, error) {
-	s.asked++
-	return s.token, s.err
-}
-
-func (s *source) Refresh(hash string) { s.refreshed = append(s.refreshed, hash) }
-
-func TestASourceIsAskedForWhatIsNotStored(t *testing.T) {
-	e, exporter, _ := newExporter(t)
-	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
-	found, err := e.tokens.Verify(t.Context(), hash, token)
-	if err != nil {
-		t.Fatal(err)
+func (p *primary) Find(_ context.Context, key string, take func(token []byte) error) error {
+	if trust.IsActivationHash(key) {
+		p.asked++
 	}
-	notFound, unreadable := activations.ErrNotFound, accounts.ErrUnreadable
+	if token, found := p.answers[key]; found {
+		return take(token)
+	}
+	return p.err
+}
+
+func (p *primary) Served(string) { p.served++ }
+
+func TestThePrimaryIsAskedForWhatIsNotStored(t *testing.T) {
+	damaged, notFound, unreadable := accounts.ErrDamaged, activations.ErrNotFound, accounts.ErrUnreadable
+	junk := []byte("junk")
+	e := newEnv(t)
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	exporter := e.op.Account(t, a)
+	token, hash := jwttest.Activation(t, a, b, e.now)
+	expired, _ := jwttest.Activation(t, a, b, e.now,
+		func(c *jwt.ActivationClaims) { c.Expires = e.now.Unix() - 60 })
+	older, _ := jwttest.Activation(t, a, b, e.now.Add(-time.Hour))
+	_, otherHash := jwttest.Activation(t, b, a, e.now)
+	has := func(exporter, token []byte) primary {
+		return primary{answers: map[string][]byte{a.ID: exporter, hash: token}, err: accounts.ErrNotFound}
+	}
 	for _, c := range []struct {
-		name   string
-		hash   string
-		stored []byte // nil: nothing is stored
-		source source
-		err    error
-		raw    error
-		asked  int // by Get and by GetRaw
+		name    string
+		hash    string
+		stored  []byte // nil: nothing is stored
+		primary primary
+		want    []byte // nil: err
+		err     error
+		raw     error
+		asked   int // by Get and by GetRaw
 	}{
-		{"it has the token", hash, nil, source{token: found}, nil, nil, 2},
-		{"it has none", hash, nil, source{err: notFound}, notFound, notFound, 2},
-		{"it can't tell", hash, nil, source{err: unreadable}, unreadable, unreadable, 2},
-		{"no hash", exporter.ID, nil, source{token: found}, notFound, notFound, 0},
-		{"it has one for a damaged one", hash, []byte("junk"), source{token: found}, nil, nil, 2},
-		{"it has none for a damaged one", hash, []byte("junk"), source{err: notFound},
-			accounts.ErrDamaged, nil, 2},
-		{"it is not asked for a stored one", hash, token, source{}, nil, nil, 0},
+		{"it has none", hash, nil, primary{err: accounts.ErrNotFound}, nil, notFound, notFound, 2},
+		{"it can't tell", hash, nil, primary{err: errDisk}, nil, unreadable, unreadable, 2},
+		{"the question has come through here", hash, nil, primary{err: accounts.ErrCircle}, nil,
+			accounts.ErrCircle, unreadable, 2},
+		{"it has another one", otherHash, nil, primary{answers: map[string][]byte{otherHash: token}}, nil,
+			unreadable, unreadable, 2},
+		{"it has no such account", hash, nil,
+			primary{answers: map[string][]byte{hash: token}, err: accounts.ErrNotFound}, nil,
+			notFound, notFound, 2},
+		{"it can't tell of the account", hash, nil,
+			primary{answers: map[string][]byte{hash: token}, err: errDisk}, nil, unreadable, unreadable, 2},
+		{"it has one that has expired", hash, nil, has(exporter, expired), expired, nil, nil, 2},
+		{"no hash", a.ID, nil, has(exporter, token), nil, notFound, notFound, 0},
+		{"it has none for a damaged one", hash, junk, primary{err: accounts.ErrNotFound}, nil,
+			damaged, nil, 2},
+		{"it has the token", hash, nil, has(exporter, token), token, nil, nil, 1},
+		{"it is not asked for a stored one", hash, token, has(exporter, junk), token, nil, nil, 0},
+		{"it has one for a damaged one", hash, junk, has(exporter, token), token, nil, nil, 1},
 	} {
 		if c.stored != nil {
 			e.plant(t, hash, c.stored)
 		}
-		e.tokens.SetSource(&c.source)
+		e.tokens.SetPrimary(&c.primary)
 		got, err := e.tokens.Get(t.Context(), c.hash)
-		if !errors.Is(err, c.err) || err == nil && !bytes.Equal(got.JWT, token) {
+		if !errors.Is(err, c.err) || err == nil && !bytes.Equal(got.JWT, c.want) {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
 		raw, err := e.tokens.GetRaw(t.Context(), c.hash)
-		if !errors.Is(err, c.raw) || err == nil && !bytes.Equal(raw, token) && !bytes.Equal(raw, c.stored) {
+		if !errors.Is(err, c.raw) || err == nil && !bytes.Equal(raw, c.want) && !bytes.Equal(raw, c.stored) {
 			t.Errorf("%s: as text %q, %v", c.name, raw, err)
 		}
-		if c.source.asked != c.asked {
-			t.Errorf("%s: asked %d times", c.name, c.source.asked)
+		if c.primary.asked != c.asked {
+			t.Errorf("%s: asked %d times", c.name, c.primary.asked)
 		}
-		if stored := bytes.Equal(c.stored, token); stored != (len(c.source.refreshed) == 2) {
-			t.Errorf("%s: refreshed are %q", c.name, c.source.refreshed)
+		if served := c.primary.served; err == nil && served != 2-c.asked && served != 0 {
+			t.Errorf("%s: %d times served", c.name, served)
 		}
 	}
-	e.tokens.SetSource(nil)
+	behind := has(exporter, older)
+	if got, err := e.tokens.Refresh(t.Context(), hash, &behind); err != nil || !bytes.Equal(got.JWT, token) {
+		t.Errorf("of an older one: %v, %v", got, err)
+	}
+	e.tokens.SetPrimary(nil)
 	if _, err := e.tokens.Get(t.Context(), hash); err != nil {
 		t.Error(err)
 	}
@@ -397,15 +424,16 @@ func TestAFailingStoreIsReported(t *testing.T) {
 	wantError(t, "GetRaw", err, errDisk)
 }
 
-// noAccounts can't be read.
-type noAccounts struct{ activations.Accounts }
+// noAccounts is a store that can't be read.
+type noAccounts struct{ accounts.Store }
 
-func (noAccounts) GetLocal(context.Context, string) (*accounts.Account, error) {
-	return nil, accounts.ErrUnreadable
+func (noAccounts) Load(string, jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
+	return nil, jwtstore.Stamp{}, errDisk
 }
 
 func TestWhileNoAccountCanBeReadNoIssuerIsBad(t *testing.T) {
-	e, exporter, _ := newExporter(t, func(o *activations.Options) { o.Accounts = noAccounts{o.Accounts} })
+	e, exporter, _ := newExporter(t)
+	e.tokens.Accounts = accounts.New(accounts.Options{Store: noAccounts{e.store}, Trust: e.trust(t)})
 	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
 	_, err := e.put(t, token, pushed)
 	wantError(t, "Put", err, accounts.ErrUnreadable)
@@ -416,20 +444,13 @@ func TestWhileNoAccountCanBeReadNoIssuerIsBad(t *testing.T) {
 	wantError(t, "CheckIssuer of junk", err, activations.ErrBadJWT)
 }
 
-func TestCheckAndExporterOf(t *testing.T) {
+func TestCheckWantsTheTokenOfAHash(t *testing.T) {
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	token, hash := jwttest.Activation(t, a, b, time.Now())
 	_, other := jwttest.Activation(t, b, a, time.Now())
-	inItsName, _ := jwttest.Activation(t, a, b, time.Now(),
-		func(c *jwt.ActivationClaims) { c.IssuerAccount = b.ID })
 	wantError(t, "its own hash", activations.Check(hash, append(token, '\n')), nil)
 	wantError(t, "another hash", activations.Check(other, token), accounts.ErrDamaged)
 	wantError(t, "nothing", activations.Check(hash, nil), accounts.ErrDamaged)
-	for want, token := range map[string][]byte{a.ID: token, b.ID: inItsName, "": []byte("junk")} {
-		if got := activations.ExporterOf(token); got != want {
-			t.Errorf("the exporter is %q, want %q", got, want)
-		}
-	}
 }
 
 func TestAMemoryKeepsWhatIsAllowed(t *testing.T) {

@@ -75,8 +75,9 @@ func (r *Registry) put(ctx context.Context, o *offer) (err error) {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrSave, err)
 	}
-	r.Log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %.130q", logging.ShortKey(o.claims.Issuer),
-		logging.ShortKey(o.claims.Subject), string(o.claims.ImportSubject)))
+	r.Log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %.130q",
+		logging.ShortKey(o.claims.Issuer), logging.ShortKey(o.claims.Subject),
+		string(o.claims.ImportSubject)))
 	return nil
 }
 

@@ -83,16 +83,6 @@ func (d *decoded) exporter() string {
 	return d.claims.Issuer
 }
 
-// ExporterOf is the key of the account in whose name a token was signed. The account may not be
-// stored. It is "" for what is no token.
-func ExporterOf(token []byte) string {
-	d, err := decode(bytes.TrimSpace(token))
-	if err != nil {
-		return ""
-	}
-	return d.exporter()
-}
-
 // CheckIssuer reports whether a stored account has signed a token. The error wraps ErrIssuer if
 // none has.
 func (r *Registry) CheckIssuer(ctx context.Context, token []byte) error {

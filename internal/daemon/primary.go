@@ -63,11 +63,11 @@ func (d *daemon) follow(next *primary) {
 func (d *daemon) setSource(p *primary) {
 	if p == nil {
 		d.registry.SetPrimary(nil)
-		d.activations.SetSource(nil)
+		d.activations.SetPrimary(nil)
 		return
 	}
 	d.registry.SetPrimary(p.Replica)
-	d.activations.SetSource(p.Replica)
+	d.activations.SetPrimary(p.Replica)
 }
 
 // stop returns when the primary is asked nothing more. A nil primary is none.

@@ -4,7 +4,7 @@
 //	a miss        GET …/jwt/v1/accounts/<key>  within a second                             source.go
 //	a hit         the same in the background   if the last answer is older than an hour    refresh.go
 //
-// Activation tokens are asked for like accounts (activation.go). How the primary is asked and what
+// Activation tokens are asked for like accounts. How the primary is asked and what
 // its answers mean is in ask.go. What may be stored of its answers is the business of package
 // accounts, whose Primary a Replica is.
 //
@@ -48,8 +48,6 @@ type Replica struct {
 	id     string // of this process in a Via header
 	client *http.Client
 	health health
-
-	tokenMisses accounts.Misses[*activations.Token] // by hash
 
 	life       context.Context // of what happens in the background
 	end        context.CancelFunc

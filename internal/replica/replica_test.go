@@ -84,7 +84,7 @@ func followingWith(
 	}
 	r := replica.New(options)
 	registry.SetPrimary(r)
-	tokens.SetSource(r)
+	tokens.SetPrimary(r)
 	return o, &follower{registry, r}
 }
 

@@ -1,11 +1,19 @@
 package replica
 
-import "context"
+import (
+	"context"
 
-// Find implements accounts.Source.
+	"nats-account-server/internal/trust"
+)
+
+// Find implements accounts.Source, for accounts by key and for activation tokens by hash.
 func (r *Replica) Find(ctx context.Context, key string, take func(token []byte) error) error {
 	defer r.begin()()
-	token, err := r.ask(ctx, pathAccounts+key)
+	path := pathAccounts + key
+	if trust.IsActivationHash(key) {
+		path = pathActivations + key
+	}
+	token, err := r.ask(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -16,11 +24,15 @@ func (r *Replica) Find(ctx context.Context, key string, take func(token []byte) 
 	return nil
 }
 
-// Served implements accounts.Primary: it asks for a stored account again in the background, if that
+// Served implements accounts.Primary: it asks for what is stored again in the background, if that
 // was long ago.
 func (r *Replica) Served(key string) {
-	r.refresh(key, func(ctx context.Context) error {
-		_, err := r.Accounts.Refresh(ctx, key, r)
+	r.refresh(key, func(ctx context.Context) (err error) {
+		if trust.IsActivationHash(key) {
+			_, err = r.Activations.Refresh(ctx, key, r)
+		} else {
+			_, err = r.Accounts.Refresh(ctx, key, r)
+		}
 		return err
 	})
 }
