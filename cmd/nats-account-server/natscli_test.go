@@ -58,7 +58,7 @@ func (c *cli) kept(path string) []byte {
 }
 
 // TestNatscliPushesAndPulls with the operator and the accounts that it has made, over NATS only.
-// The nats-server fetches from us, so only we can take what is pushed.
+// The nats-server asks the program, so only the program can store what is pushed.
 func TestNatscliPushesAndPulls(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t)

@@ -88,7 +88,7 @@ func build(program, pkg, version string, good func(path string) bool) (string, e
 	return kept, os.Rename(filepath.Join(temp, program), kept) // whole, or not at all
 }
 
-// install builds into dir, outside our module and with the Go that runs the tests.
+// install builds into dir, outside this module and with the Go that runs the tests.
 func install(dir, pkg string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
 	defer cancel()

@@ -18,7 +18,7 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// ours asks on a subject and returns what our server answers; nats-servers answer too.
+// ours asks on a subject and returns the answer of the program. nats-servers answer too.
 func ours(t *testing.T, nc *nats.Conn, subject string, data []byte) (answer struct {
 	Server struct{ Name string }
 	Data   json.RawMessage

@@ -89,7 +89,7 @@ func (v *fullResolverEnv) pushed(url string, ago time.Duration) []byte {
 func TestAnyOrderOfStartsWorks(t *testing.T) {
 	t.Parallel()
 	v := newFullResolverEnv(t)
-	n := v.boot() // we are not there yet
+	n := v.boot() // before the program starts
 	p, url := v.start(t)
 	p.wait("connected to NATS for JWT syncing")
 	v.runs(n, url, v.pushed(url, time.Hour))
@@ -101,7 +101,7 @@ func TestAnyOrderOfStartsWorks(t *testing.T) {
 	v.runs(n, url, token)
 	t.Logf("what was pushed while it was down arrived after %s", time.Since(began))
 
-	p.term() // we are away: its clients come and go
+	p.term() // without the program, its clients come and go
 	v.runs(n, url, token)
 	system, _ := v.op.System.User(t)
 	sys := natstest.Connect(t, n.ClientURL(), system)
