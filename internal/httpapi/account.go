@@ -130,7 +130,9 @@ func sendText(w http.ResponseWriter, token []byte, f flags) error {
 // isKnown reports whether the client has this version. As with the original the ETag may stand
 // anywhere, also weak or in a list. "*" does not match.
 func isKnown(ifNoneMatch []string, etag string) bool {
-	return slices.ContainsFunc(ifNoneMatch, func(v string) bool { return strings.Contains(v, etag) })
+	return slices.ContainsFunc(ifNoneMatch, func(v string) bool {
+		return strings.Contains(v, etag)
+	})
 }
 
 // sendJWT is the hot path. All values that differ share one allocation, and the keys have
