@@ -75,8 +75,8 @@ func get(t testing.TB, url string) (int, string) {
 }
 
 // TestKillUnderSixteenWriters kills the program again and again while sixteen clients push.
-// Whatever was answered with 200 is whole and served by the next process, and nats-server is told of
-// it when it is there at last.
+// Whatever was answered with 200 is whole and served by the next process, and nats-server is told
+// of it when it is there at last.
 func TestKillUnderSixteenWriters(t *testing.T) {
 	const rounds = 6
 	dir, natsPort := t.TempDir(), freePort(t)
@@ -124,7 +124,8 @@ func TestKillUnderSixteenWriters(t *testing.T) {
 	p.term()
 }
 
-// check sees that the last acknowledged JWT is there, or the one whose answer did not arrive because of the kill.
+// check sees that the last acknowledged JWT is there, or the one whose answer did not arrive
+// because of the kill.
 func (w *writer) check(t *testing.T, url string) {
 	t.Helper()
 	if w.acked == nil {
@@ -137,8 +138,8 @@ func (w *writer) check(t *testing.T, url string) {
 	w.acked = []byte(body) // what has been served must stay, whether its writer was answered or not
 }
 
-// waitForAll starts a nats-server, listens on it, lets the program reach it through a port, and waits
-// until each account's JWT has been announced.
+// waitForAll starts a nats-server, listens on it, lets the program reach it through a port, and
+// waits until each account's JWT has been announced.
 func waitForAll(t *testing.T, op *jwttest.Operator, want map[string]string, port int) {
 	t.Helper()
 	creds, _ := op.System.User(t, func(c *jwt.UserClaims) { c.Name = "listener" })

@@ -183,7 +183,8 @@ func mountStore(t *testing.T, dir, options string) {
 
 // testFault pushes JWTs of an account from the time at on, before, during and after a fault. die
 // kills the program during the fault.
-func (s *testEnv) testFault(t *testing.T, f dirFault, dir string, a *jwttest.Account, at time.Time, die bool) {
+func (s *testEnv) testFault(t *testing.T, f dirFault, dir string, a *jwttest.Account, at time.Time,
+	die bool) {
 	p, url := s.startNobody(t)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()

@@ -14,10 +14,10 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestAReplicaAgreesWithItsPrimaryAfterRestartsAndCutLines lets a replica follow its primary while accounts are pushed,
-// either is killed and started again, and the lines between them and to NATS are cut. Whatever
-// happens the replica serves what it has served before or something newer, at once; and when all is
-// well again it has the newest of everything.
+// TestAReplicaAgreesWithItsPrimaryAfterRestartsAndCutLines lets a replica follow its primary while
+// accounts are pushed, either is killed and started again, and the lines between them and to NATS
+// are cut. Whatever happens the replica serves what it has served before or something newer, at
+// once; and when all is well again it has the newest of everything.
 func TestAReplicaAgreesWithItsPrimaryAfterRestartsAndCutLines(t *testing.T) {
 	t.Parallel()
 	p := newTwins(t)
@@ -120,7 +120,8 @@ func (p *twins) newest(a *jwttest.Account) string {
 	return all[len(all)-1]
 }
 
-// push pushes the next JWT of an account to the primary. Each is a second newer than the one before.
+// push pushes the next JWT of an account to the primary. Each is a second newer than the one
+// before.
 func (p *twins) push(a *jwttest.Account) {
 	p.t.Helper()
 	p.mu.Lock()

@@ -382,7 +382,8 @@ func TestTheStoreIsReadOnce(t *testing.T) {
 			return err
 		}, 1},
 		{"a push", func() error { _, err := e.push(a.ID, e.signed(t, a, time.Second)); return err }, 0},
-		{"the same again", func() error { _, err := e.push(a.ID, e.signed(t, a, time.Second)); return err }, 0},
+		{"the same again",
+			func() error { _, err := e.push(a.ID, e.signed(t, a, time.Second)); return err }, 0},
 	} {
 		store.loads = 0
 		if err := c.do(); err != nil || store.loads != c.want {

@@ -76,7 +76,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	password := func(u, p string) auth.Credentials { return header(basic(u, p)) }
 	withBoth := func(v auth.Credentials, h string) auth.Credentials { v.Authorization = h; return v }
 	stranger := func(h string) auth.Credentials {
-		return auth.Credentials{Authorization: h, Certificates: chain(t, foreign.Issue(t, certtest.Named("deploy")))}
+		return auth.Credentials{Authorization: h, Certificates: chain(t,
+			foreign.Issue(t, certtest.Named("deploy")))}
 	}
 	client, deploy := certtest.Named("n1"), certtest.Named("deploy")
 	mail := func(c *x509.Certificate) { c.EmailAddresses = []string{"m@example.com"} }

@@ -252,7 +252,8 @@ func TestFinishedRequestsDoNotCount(t *testing.T) {
 		if !served(c) {
 			t.Fatal("a long header is not served")
 		}
-		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"+strings.Repeat("x", 50000))
+		_, _ = io.WriteString(c,
+			"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"+strings.Repeat("x", 50000))
 		if !served(c) {
 			t.Fatal("a long body is not served")
 		}

@@ -210,7 +210,8 @@ func TestNothingIsPendingForAURLServerThatRestarted(t *testing.T) {
 	e := newEnv(t)
 	known, unseen := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	cluster := func(name, routes string) string {
-		return fmt.Sprintf("server_name: %s\ncluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\"%s }\n", name, routes)
+		return fmt.Sprintf("server_name: %s\ncluster { name: c, pool_size: -1, listen: "+
+			"\"127.0.0.1:-1\"%s }\n", name, routes)
 	}
 	other := e.memoryServer(t, cluster("other", ""), known, unseen)
 	routes := fmt.Sprintf(", routes: [\"nats-route://127.0.0.1:%d\"]", other.ClusterAddr().Port)
