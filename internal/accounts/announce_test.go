@@ -99,3 +99,35 @@ func TestManyAccountsAreRemembered(t *testing.T) {
 		t.Errorf("announced %d times", n)
 	}
 }
+
+func TestWhatIsSaidAboutDelivery(t *testing.T) {
+	for want, d := range map[string]accounts.Delivery{
+		"NATS is not configured":                         {State: accounts.NotConfigured},
+		"NATS is not connected: will be sent when it is": {State: accounts.NotConnected},
+		"acknowledged by 3 of 3 nats-servers":            {State: accounts.Sent, Acked: 3, Servers: 3},
+		"1 of 3 nats-servers outstanding":                {State: accounts.Sent, Acked: 2, Servers: 3},
+	} {
+		if got := d.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestAnUnchangedPushIsAnnouncedOncePerFiveSeconds(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	token := e.op.Account(t, a)
+	push := func() { _, err := e.push(a.ID, token); wantError(t, err, nil) }
+	push() // the change itself
+	for range 3 {
+		push()
+	}
+	if n := e.announcer.count(); n != 2 {
+		t.Fatalf("announced %d times, want the change and one repetition", n)
+	}
+	e.now = e.now.Add(5 * time.Second)
+	push()
+	if n := e.announcer.count(); n != 3 {
+		t.Errorf("announced %d times after five seconds, want 3", n)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -389,5 +390,57 @@ func TestTheStoreIsReadOnce(t *testing.T) {
 		if err := c.do(); err != nil || store.loads != c.want {
 			t.Errorf("%s: the store is read %d times, %v", c.name, store.loads, err)
 		}
+	}
+}
+
+func TestAPlantedFileIsServedOnlyIfTheOperatorSignedIt(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	e.plant(t, a.ID, e.op.Account(t, a))
+	got, err := e.registry.GetLocal(context.Background(), a.ID)
+	wantError(t, err, nil)
+	if !strings.HasPrefix(got.ETag, `"`+got.ID+"-") || len(got.ETag) != len(got.ID)+11 {
+		t.Errorf("ETag %s", got.ETag)
+	}
+	e.plant(t, a.ID, jwttest.NewOperator(t).Account(t, a))
+	for range 3 {
+		_, err = e.registry.GetLocal(context.Background(), a.ID)
+		wantError(t, err, accounts.ErrDamaged)
+	}
+	if n := strings.Count(e.log.String(), "not served"); n != 1 {
+		t.Errorf("%d log lines, want 1:\n%s", n, e.log)
+	}
+	if raw, err := e.registry.GetRaw(context.Background(), a.ID); err != nil || len(raw) == 0 {
+		t.Errorf("people can't look at it: %v", err)
+	}
+}
+
+func TestAChangeOfTrustIsSeenAtOnce(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	e.plant(t, a.ID, e.op.Account(t, a))
+	_, err := e.registry.GetLocal(context.Background(), a.ID)
+	wantError(t, err, nil)
+	e.registry.SetTrust(e.trust(t, jwttest.NewOperator(t)))
+	_, err = e.registry.GetLocal(context.Background(), a.ID)
+	wantError(t, err, accounts.ErrDamaged)
+}
+
+func TestTheConfiguredSystemAccountIsServedWhenTheStoreLacksIt(t *testing.T) {
+	e := newEnv(t)
+	system, token := e.withSystem(t)
+	e.registry.SetTrust(system)
+	got, err := e.registry.GetLocal(context.Background(), e.op.System.ID)
+	wantError(t, err, nil)
+	if !bytes.Equal(got.JWT, token) {
+		t.Error("another JWT is served")
+	}
+	_, err = e.push(e.op.System.ID, jwttest.Sign(t, e.op.Signing, e.op.System, e.now.Add(-time.Hour)))
+	wantError(t, err, &accounts.OlderError{})
+	newer := jwttest.Sign(t, e.op.Signing, e.op.System, e.now.Add(time.Second))
+	_, err = e.push(e.op.System.ID, newer)
+	wantError(t, err, nil)
+	if got, _ := e.registry.GetLocal(context.Background(), e.op.System.ID); !bytes.Equal(got.JWT, newer) {
+		t.Error("the stored one does not come first")
 	}
 }
