@@ -94,7 +94,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
-		unflushed: newUnflushed(found.unflushed()),
+		unflushed: found.unflushed,
 		outbox:    found.outbox,
 		lock:      lock,
 	}

@@ -92,7 +92,7 @@ func ReplayEvents(data []byte) (events []Event, pending []Change, complaint stri
 	if err != nil {
 		return nil, nil, "", err
 	}
-	for _, c := range r.unflushed() {
+	for _, c := range r.unflushed.all() {
 		e := Event{Key: c.key, JWT: string(c.body)}
 		if c.kind == kindDelete {
 			e = Event{Key: c.key, Tombstone: string(c.body)}

@@ -188,18 +188,17 @@ func writeSynced(path string, content []byte) error {
 // mkdirDurable makes a directory and its parents, and their names durable.
 func mkdirDurable(path string) error {
 	parent := filepath.Dir(path)
+	if err := isDir(path); !errors.Is(err, fs.ErrNotExist) || path == parent {
+		return err
+	}
+	if err := mkdirDurable(parent); err != nil {
+		return err
+	}
 	err := os.Mkdir(path, 0o700)
-	switch {
-	case errors.Is(err, fs.ErrExist):
+	if errors.Is(err, fs.ErrExist) { // another process was faster, or it is a link to nowhere
 		return isDir(path)
-	case errors.Is(err, fs.ErrNotExist) && parent != path:
-		if err := mkdirDurable(parent); err != nil {
-			return err
-		}
-		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	return syncDir(parent)

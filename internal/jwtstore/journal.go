@@ -95,7 +95,11 @@ func (j *journal) commit(r *record) (seq uint64, err error) {
 	select {
 	case <-c.done:
 	case j.token <- struct{}{}:
-		j.commitGroupLocked()
+		select {
+		case <-c.done: // by the holder of the token before
+		default:
+			j.commitGroupLocked()
+		}
 		<-j.token
 	}
 	if <-c.done; c.err != nil {
@@ -107,44 +111,35 @@ func (j *journal) commit(r *record) (seq uint64, err error) {
 // commitGroupLocked commits everything that is queued. The caller must hold the commit token.
 //
 // The journal is made ready before the records are: what a checkpoint says must not be said again.
+// The events go before the changes: what was acknowledged is older than what is committed now.
 func (j *journal) commitGroupLocked() {
-	if j.queueIsEmpty() {
-		return // another holder of the token has committed it
-	}
 	err := j.readyLocked()
-	group, records, events := j.takeGroup()
-	if err == nil {
-		err = j.appendLocked(records, true)
-	}
-	if err == nil {
-		j.apply(group)
-		j.outbox.saved(events)
-	}
-	for _, c := range group {
-		c.err = err
-		close(c.done)
-	}
-}
-
-func (j *journal) queueIsEmpty() bool {
 	j.queueMu.Lock()
-	defer j.queueMu.Unlock()
-	return len(j.queue) == 0
-}
-
-// takeGroup takes the queue, numbers it and returns the records to write, the events first: what
-// was acknowledged is older than what is committed now.
-func (j *journal) takeGroup() (group []*commit, records []*record, events savepoint) {
-	j.queueMu.Lock()
-	group, j.queue = j.queue, nil
+	group := j.queue
+	j.queue = nil
 	j.queueMu.Unlock()
 	changes := make([]*record, len(group))
 	for i, c := range group {
 		changes[i] = c.record
 	}
-	j.outbox.number(time.Now(), changes...)
-	records, events = j.eventRecords()
-	return group, append(records, changes...), events
+	j.outbox.number(time.Now(), changes)
+	records, events := j.eventRecords()
+	if err == nil {
+		err = j.appendLocked(append(records, changes...), true)
+	}
+	if err == nil {
+		// Readers see a change before the outbox has it: what is announced for a change is never
+		// the JWT before it.
+		j.unflushed.apply(changes)
+		j.outbox.saved(events)
+		for _, r := range changes {
+			j.outbox.apply(r)
+		}
+	}
+	for _, c := range group {
+		c.err = err
+		close(c.done)
+	}
 }
 
 // eventRecords returns what the journal does not know of nats-servers: one record or none.
@@ -156,56 +151,35 @@ func (j *journal) eventRecords() (records []*record, events savepoint) {
 	return []*record{{kind: kindEvents, at: time.Now(), body: body}}, events
 }
 
-// apply makes durable changes visible: first to readers, then to the outbox. So what is announced
-// for a change is never the JWT before it.
-func (j *journal) apply(group []*commit) {
-	var changes []*record
-	for _, c := range group {
-		if c.kind != kindTouch {
-			changes = append(changes, c.record)
-		}
-	}
-	j.unflushed.apply(changes)
-	for _, c := range group {
-		j.outbox.apply(c.record)
-	}
-}
-
 // flushed appends the mark that the files of these changes reach, and makes the changes flushed.
 // The mark is not synced: a crash of this process does not lose it. If it can't be appended the
 // next checkpoint has it. Until then a crash only makes a start write these files once more.
 func (j *journal) flushed(changes []*record) {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
-	if j.saveLocked(&record{kind: kindMark, seq: j.markLocked(changes), at: time.Now()}) != nil {
-		j.stale = true
+	err := j.readyLocked()
+	if err == nil {
+		mark := &record{kind: kindMark, seq: j.markLocked(changes), at: time.Now()}
+		err = j.appendLocked([]*record{mark}, false)
 	}
+	j.stale = j.stale || err != nil
 	j.unflushed.flushed(changes)
 }
 
-// saveEvents writes down what was learned of nats-servers, if that is urgent. If it fails the next
-// commit takes it along.
+// saveEvents writes down what was learned of nats-servers since the last commit. If it fails the
+// next commit takes it along.
 func (j *journal) saveEvents() {
-	if !j.outbox.isUrgent() {
+	if _, events := j.outbox.unsaved(); events == (savepoint{}) {
 		return
 	}
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
-	_ = j.saveLocked()
-}
-
-// saveLocked appends events and other records. They are synced only if an event is urgent.
-func (j *journal) saveLocked(more ...*record) error {
-	if err := j.readyLocked(); err != nil {
-		return err
+	if j.readyLocked() != nil {
+		return
 	}
-	urgent := j.outbox.isUrgent()
-	records, events := j.eventRecords()
-	if err := j.appendLocked(append(records, more...), urgent); err != nil {
-		return err
+	if records, events := j.eventRecords(); j.appendLocked(records, true) == nil {
+		j.outbox.saved(events)
 	}
-	j.outbox.saved(events)
-	return nil
 }
 
 // markLocked returns the sequence number up to which everything is in its file, or superseded by

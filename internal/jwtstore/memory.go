@@ -85,7 +85,7 @@ func (m *Memory) commit(_ context.Context, r *record) (seq uint64, err error) {
 	if m.closed {
 		return 0, ErrClosed
 	}
-	m.outbox.number(time.Now(), r)
+	m.outbox.number(time.Now(), []*record{r})
 	switch r.kind {
 	case kindPut:
 		m.stored[r.key] = r

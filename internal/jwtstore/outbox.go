@@ -43,7 +43,6 @@ type Outbox struct {
 	wake    chan struct{}
 	events  []event // what the journal does not know yet
 	dropped int     // events beyond maxEvents: the journal needs a checkpoint to know them
-	urgent  bool    // events has a server that the journal does not know
 }
 
 // server is a known nats-server; an empty name is a free slot.
@@ -186,7 +185,6 @@ func (o *Outbox) learn(e event) {
 		return
 	}
 	if !known {
-		o.urgent = true
 		signal(o.wake)
 	}
 	if len(o.events) == maxEvents {
@@ -267,7 +265,7 @@ func (o *Outbox) forgetLocked(name string) bool {
 
 // number gives changes the next sequence numbers, the time, and the flag that they are not to be
 // announced. The numbers are taken when the changes are applied.
-func (o *Outbox) number(now time.Time, changes ...*record) {
+func (o *Outbox) number(now time.Time, changes []*record) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	for i, r := range changes {
@@ -314,13 +312,6 @@ func (o *Outbox) dropLocked(e *list.Element) {
 	c := o.order.Remove(e).(*pendingChange)
 	delete(o.bySeq, c.Seq)
 	delete(o.byKey, c.Key)
-}
-
-// isUrgent reports whether the journal should know soon what was learned.
-func (o *Outbox) isUrgent() bool {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	return o.urgent
 }
 
 // needsCheckpoint reports whether there is more to save than the events.

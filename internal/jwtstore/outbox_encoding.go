@@ -49,7 +49,6 @@ func (o *Outbox) saved(s savepoint) {
 	defer o.mu.Unlock()
 	o.events = o.events[s.events:]
 	o.dropped -= s.dropped
-	o.urgent = o.urgent && len(o.events)+o.dropped > 0
 }
 
 // replay applies what an earlier process wrote by unsaved. It stops at what it does not understand.

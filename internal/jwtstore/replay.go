@@ -2,15 +2,12 @@ package jwtstore
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 )
 
@@ -19,11 +16,8 @@ type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
 	outbox     *Outbox
+	unflushed  *unflushed
 	damage     []string // what was skipped, for people
-
-	// What may be unflushed: of each account the latest Put or Delete, and the latest Delete.
-	last    map[string]*record
-	deletes map[string]*record
 }
 
 // readJournal replays the journal of an earlier process. Without one, nothing has happened.
@@ -51,17 +45,14 @@ func replay(data []byte) (*replayed, error) {
 	s := &replayed{
 		generation: generation,
 		outbox:     newOutbox(false, nil),
-		last:       map[string]*record{},
-		deletes:    map[string]*record{},
+		unflushed:  &unflushed{latest: map[string]*record{}, tombstones: map[string]*record{}},
 	}
 	if !whole && len(data) > 0 {
 		s.generation = newestGeneration(data)
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
-	flushed := func(_ string, r *record) bool { return r.seq <= s.mark }
-	maps.DeleteFunc(s.last, flushed)
-	maps.DeleteFunc(s.deletes, flushed)
+	s.unflushed.replayed(s.mark)
 	return s, nil
 }
 
@@ -117,14 +108,7 @@ func (s *replayed) apply(r *record) {
 	switch r.kind {
 	case kindSnapshot:
 		s.restore(r.body)
-	case kindPut:
-		keepLatest(s.last, r)
-		s.change(r)
-	case kindDelete:
-		keepLatest(s.last, r)
-		keepLatest(s.deletes, r)
-		s.change(r)
-	case kindTouch:
+	case kindPut, kindDelete, kindTouch:
 		s.change(r)
 	case kindMark:
 		s.mark = max(s.mark, r.seq)
@@ -133,16 +117,16 @@ func (s *replayed) apply(r *record) {
 	}
 }
 
-// keepLatest keeps r in one of the maps of replayed, unless it has a later one of the account.
-func keepLatest(of map[string]*record, r *record) {
-	if had := of[r.key]; isName(r.key) && len(r.body) <= maxJWT && (had == nil || had.seq < r.seq) {
-		of[r.key] = r
-	}
-}
-
-// change tells the outbox. A snapshot is followed by changes that it knows already.
+// change applies a change. Of an account only later ones count. A snapshot is followed by changes
+// that its outbox knows already.
 func (s *replayed) change(r *record) {
-	if r.seq > s.outbox.head && isName(r.key) {
+	if !isName(r.key) || len(r.body) > maxJWT {
+		return
+	}
+	if before := s.unflushed.latest[r.key]; before == nil || before.seq < r.seq {
+		s.unflushed.applyLocked(r)
+	}
+	if r.seq > s.outbox.head {
 		s.outbox.apply(r)
 	}
 }
@@ -158,23 +142,6 @@ func (s *replayed) restore(body []byte) {
 		return
 	}
 	s.mark, s.outbox = mark, outbox
-}
-
-// unflushed returns what may be unflushed, oldest first: of each account the last Put or Delete,
-// and before a Put the Delete whose tombstone stays. Their bodies do not keep the file's bytes in
-// memory.
-func (s *replayed) unflushed() []*record {
-	all := slices.Collect(maps.Values(s.last))
-	for key, r := range s.deletes {
-		if s.last[key].kind == kindPut {
-			all = append(all, r)
-		}
-	}
-	for _, r := range all {
-		r.body = bytes.Clone(r.body)
-	}
-	slices.SortFunc(all, func(a, b *record) int { return cmp.Compare(a.seq, b.seq) })
-	return all
 }
 
 // complaint is one line about the damage, "" if there is none.

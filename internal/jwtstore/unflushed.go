@@ -1,6 +1,7 @@
 package jwtstore
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -31,18 +32,22 @@ type unflushed struct {
 	tombstones map[string]*record
 }
 
-// newUnflushed returns a set with changes that a journal was found to have, oldest first. They may
-// be more than maxUnflushed: after a crash the journal can have more changes than it had to.
-func newUnflushed(replayed []*record) *unflushed {
-	u := &unflushed{latest: map[string]*record{}, tombstones: map[string]*record{}}
+// replayed ends a replay. What is flushed according to the mark goes, and the bodies of the rest do
+// not keep the journal's bytes in memory. They may be more than maxUnflushed: after a crash the
+// journal can have more changes than it had to.
+func (u *unflushed) replayed(mark uint64) {
 	size := int64(0)
-	for _, r := range replayed {
-		u.applyLocked(r)
-		size += int64(len(r.body))
+	for _, r := range u.all() {
+		if r.seq > mark {
+			r.body = bytes.Clone(r.body)
+			size += r.bodySize()
+		}
 	}
+	flushed := func(_ string, r *record) bool { return r.seq <= mark }
+	maps.DeleteFunc(u.latest, flushed)
+	maps.DeleteFunc(u.tombstones, flushed)
 	u.room = semaphore.NewWeighted(max(maxUnflushed, size+maxJWT))
 	u.room.TryAcquire(size) // it has that much
-	return u
 }
 
 // apply makes durable changes visible. What they supersede need not be flushed any more.
@@ -54,8 +59,11 @@ func (u *unflushed) apply(changes []*record) {
 	}
 }
 
-// applyLocked returns the size of what r supersedes.
+// applyLocked returns the size of what r supersedes, in bytes.
 func (u *unflushed) applyLocked(r *record) (superseded int64) {
+	if r.kind == kindTouch {
+		return 0
+	}
 	before := u.latest[r.key]
 	u.latest[r.key] = r
 	if r.kind == kindPut && before != nil && before.kind == kindDelete {
