@@ -13,10 +13,13 @@ import (
 // account's, and the operator signed it. It may have expired. The error is ErrNotFound, or wraps
 // ErrUnreadable or ErrDamaged.
 func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
-	if a := r.getUnsaved(ctx, key); a != nil {
+	stored, err := r.catalog.load(key)
+	// A newer version may have been committed since the other one could not be saved. The notifier
+	// must not announce the older one in its place.
+	if a := r.getUnsaved(ctx, key); a != nil && (err != nil || a.IssuedAt > stored.IssuedAt) {
 		return a, nil
 	}
-	return r.catalog.load(key)
+	return stored, err
 }
 
 // getUnsaved returns what the store has no room for, nil if it has room.
@@ -26,7 +29,7 @@ func (r *Registry) getUnsaved(ctx context.Context, key string) *Account {
 	}
 	// A variable that the closure captures is on the heap: none is made for the usual request.
 	var found *Account
-	_ = r.unsaved.Find(ctx, key, func(token []byte) (err error) { // the store is asked next
+	_ = r.unsaved.Find(ctx, key, func(token []byte) (err error) { // what is stored is served then
 		found, err = r.Verify(key, token)
 		return err
 	})

@@ -261,15 +261,16 @@ func TestAMissTakesASecondAtMost(t *testing.T) {
 	})
 }
 
-// TestWhatIsUnsavedIsServedFirst, as long as it is verified.
+// TestWhatIsUnsavedIsServedFirst, if it is verified and newer than what is stored.
 func TestWhatIsUnsavedIsServedFirst(t *testing.T) {
 	unsaved := &source{}
 	e := newEnv(t, func(o *accounts.Options) { o.Unsaved = unsaved })
 	a := jwttest.NewAccount(t)
 	stored, newer := e.signed(t, a, 0), e.signed(t, a, time.Second)
+	older := e.signed(t, a, -time.Second)
 	e.mustPush(t, a.ID, stored)
 	for _, c := range []struct{ unsaved, want []byte }{
-		{nil, stored}, {newer, newer}, {jwttest.Flip(newer), stored},
+		{nil, stored}, {newer, newer}, {jwttest.Flip(newer), stored}, {older, stored},
 	} {
 		unsaved.has(a.ID)
 		if c.unsaved != nil {

@@ -71,9 +71,10 @@ type Syncer struct {
 	unreadable   condition     // what keeps the Folder from being read
 	unwatched    condition     // what keeps changes from being noticed
 
-	mu        sync.Mutex
-	lost      []*File // gone or stuck
-	tokensDue bool    // the waiting tokens are to be offered
+	tokensDue bool // the waiting tokens are to be offered
+
+	mu   sync.Mutex
+	lost []*File // gone or stuck
 }
 
 // New returns a Syncer that has not looked at its Folder yet.
@@ -144,6 +145,7 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 	}
 	group := newGroup()
 	gone, settled, err := s.Folder.Scan(func(f *File) {
+		s.tokensDue = true // those that wait may be of this account
 		group.Go(func() error { s.offer(ctx, f); return nil })
 	})
 	_ = group.Wait()
@@ -153,7 +155,6 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 	}
 	settled = s.removeLost(ctx) && settled
 	s.offerTokens(ctx)
-	s.keepUnsaved()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}

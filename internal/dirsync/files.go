@@ -27,33 +27,23 @@ func versionOf(key string, token []byte) *version {
 
 var fromFile = accounts.Origin{Kind: accounts.KindFile, File: true}
 
-// offer offers an account of a file. An activation token waits until all accounts were offered.
+// offer offers the account of a file. An activation token waits until all accounts were offered.
 func (s *Syncer) offer(ctx context.Context, f *File) {
-	if ctx.Err() != nil {
-		return // the next start offers it
-	}
-	key, err := f.Key, f.Err
-	switch {
-	case err == nil && trust.IsActivationHash(key):
-		s.mu.Lock()
-		defer s.mu.Unlock()
+	if f.Err == nil && trust.IsActivationHash(f.Key) {
 		s.Folder.move(f, token)
 		f.retryAt = time.Now().Add(lookInterval)
-		s.tokensDue = true
 		return
-	case err == nil:
+	}
+	key, err := f.Key, f.Err
+	if err == nil {
 		if key == "" {
 			key = accounts.SubjectOf(f.JWT)
 		}
 		_, err = s.Accounts.Put(ctx, key, f.JWT, fromFile)
 	}
-	if ctx.Err() != nil {
-		return
+	if ctx.Err() == nil { // otherwise the next start decides
+		s.decide(f, key, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tokensDue = true // they may be of this account
-	s.decideLocked(f, key, err)
 }
 
 // outcome is the event for an error of Put. retryAt is when the same content may be taken.
@@ -74,17 +64,19 @@ func outcome(err error) (on event, retryAt time.Time) {
 	}
 }
 
-// decideLocked notes what became of a file's content. s.mu must be held. If the content was
+// decide notes what became of a file's content. If the content was
 // refused, what was taken from the file before goes on being served. If it was accepted for another
 // account, the account before has lost its file.
-func (s *Syncer) decideLocked(f *File, key string, err error) {
+func (s *Syncer) decide(f *File, key string, err error) {
 	on, retryAt := outcome(err)
 	s.Folder.move(f, on)
 	f.retryAt = retryAt
-	f.kept = nil
+	var now *kept
 	if f.state == unsaved {
-		f.kept = f.JWT
+		now = &kept{key, f.JWT}
 	}
+	s.Unsaved.replace(f.kept, now)
+	f.kept = now
 	if err != nil {
 		s.refuse(f, key, err)
 		return
@@ -93,7 +85,7 @@ func (s *Syncer) decideLocked(f *File, key string, err error) {
 	f.taken = versionOf(key, f.JWT)
 	f.JWT, f.refusal, f.refusedKey = nil, "", ""
 	if before != nil && before.key != key {
-		s.lost = append(s.lost, &File{Path: f.Path, state: gone, taken: before})
+		s.addLost(&File{Path: f.Path, state: gone, taken: before})
 	}
 }
 
@@ -145,6 +137,7 @@ func (s *Syncer) offerDue(ctx context.Context) {
 			s.tokensDue = true
 		case postponed, unsaved:
 			s.Folder.move(f, due)
+			s.tokensDue = true
 			group.Go(func() error { s.offer(ctx, f); return nil })
 		}
 	}
@@ -163,9 +156,7 @@ func (s *Syncer) offerTokens(ctx context.Context) {
 			continue
 		}
 		t, changed, err := s.putToken(ctx, f)
-		s.mu.Lock()
-		s.decideLocked(f, f.Key, err)
-		s.mu.Unlock()
+		s.decide(f, f.Key, err)
 		if err != nil {
 			f.retryAt = time.Now().Add(lookInterval)
 		}
@@ -183,27 +174,20 @@ func (s *Syncer) putToken(ctx context.Context, f *File) (*activations.Token, boo
 	return s.Activations.Put(ctx, f.JWT, fromFile)
 }
 
-// keepUnsaved publishes what is served from memory now.
-func (s *Syncer) keepUnsaved() {
-	tokens := map[string][]byte{}
-	for _, f := range s.Folder.files {
-		switch {
-		case f.kept == nil:
-		case f.Key != "":
-			tokens[f.Key] = f.kept
-		default:
-			tokens[accounts.SubjectOf(f.kept)] = f.kept
-		}
-	}
-	s.Unsaved.set(tokens)
-}
-
 // lose notes that a file is gone.
 func (s *Syncer) lose(f *File) {
+	s.Unsaved.replace(f.kept, nil)
 	if f.taken == nil {
 		s.Folder.move(f, removal) // there is nothing to remove
 		return
 	}
+	s.addLost(f)
+}
+
+// addLost keeps what is to be removed until the next removeLost.
+func (s *Syncer) addLost(f *File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lost = append(s.lost, f)
 }
 
@@ -282,9 +266,7 @@ func (s *Syncer) remove(ctx context.Context, f *File) {
 		s.Log.Warn(fmt.Sprintf("the file of %s is gone, but it can't be taken out - %s", f.taken.key, err))
 		s.Folder.move(f, failedRemoval)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lost = append(s.lost, f)
+	s.addLost(f)
 }
 
 // sweep removes what the store has from an earlier start and the Folder does not have any more. It

@@ -39,7 +39,7 @@ type File struct {
 	stamp        jwtstore.Stamp // of what was read last; zero: it is to be read again
 	missingSince time.Time      // only while missing
 	taken        *version       // what the store has from it, or had last; nil: nothing
-	kept         []byte         // what of it is served from memory; nil: nothing
+	kept         *kept          // what of it is served from memory; nil: nothing
 	retryAt      time.Time      // when it is due; only while waiting, postponed or unsaved
 	refusedKey   string         // whose JWT was not taken; "" if that is not known
 	refusal      string         // why, as it was logged last; "": its content was not refused
