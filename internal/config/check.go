@@ -20,6 +20,7 @@ func (l *loader) checkStore() {
 	if at, given := l.at["store.dir"]; given && s.Dir == "" && s.NSC == "" && !s.ReadOnly {
 		l.mistake(at, "store directory is required")
 	}
+	// Only one of the two can be served.
 	if s.Dir != "" && s.NSC != "" {
 		l.warn(nowhere, false, "store.nsc has no effect: store.dir wins")
 		s.NSC = ""
@@ -28,10 +29,12 @@ func (l *loader) checkStore() {
 		s.ReadOnly = true
 		l.findOperator(s.NSC)
 	}
+	// The program that writes the directory also decides what is deleted there.
 	if s.ReadOnly && s.CleanupInterval > 0 {
 		l.warn(nowhere, false, "store.cleanupinterval has no effect: this server is read-only")
 		s.CleanupInterval = 0
 	}
+	// If one directory were inside the other, the state would look like a change of what is served.
 	source := cmp.Or(s.Dir, s.NSC)
 	switch {
 	case s.StateDir != "" && (!s.ReadOnly || source == ""):
@@ -107,6 +110,7 @@ func (l *loader) checkPrimary() {
 	if err := checkPrimaryURL(c.Primary); err != nil {
 		l.mistake(at, "%s", err)
 	}
+	// The first two errors have the original's text.
 	switch {
 	case c.Store.NSC != "":
 		l.mistake(at, "replicas cannot be run in NSC mode")
@@ -118,6 +122,8 @@ func (l *loader) checkPrimary() {
 	}
 }
 
+// checkPrimaryURL returns an error for what is not the URL of an account server. The error does not
+// show the URL, which may contain a password.
 func checkPrimaryURL(primary string) error {
 	u, err := url.Parse(primary)
 	isHTTP := err == nil && (u.Scheme == "http" || u.Scheme == "https")
@@ -140,6 +146,7 @@ func (l *loader) checkNATSTLS() {
 	case t.Key != "" && t.Cert == "":
 		l.mistake(at, "nats.tls.key needs the certificate it belongs to: nats.tls.cert is not set")
 	}
+	// A ws:// URL is never encrypted.
 	unencrypted := func(url string) bool { return strings.HasPrefix(strings.ToLower(url), "ws://") }
 	if t != (NATSTLS{}) && slices.ContainsFunc(l.draft.NATS.Servers, unencrypted) {
 		l.mistake(at, "nats.tls is set, but a ws:// URL in nats.servers goes without TLS: write wss://")
@@ -163,6 +170,7 @@ func (l *loader) checkHTTPTLS() {
 		l.mistake(l.at["http.tls.verify"],
 			"http.tls.verify needs the authorities of client certificates: http.tls.root is not set")
 	case t.Verify == VerifyNone && t.Root != "":
+		// The authorities alone restrict nothing. This was perhaps meant otherwise.
 		l.warn(l.at["http.tls.root"], false, "http.tls.root has no effect without http.tls.verify")
 	}
 }
@@ -171,6 +179,7 @@ func (l *loader) checkHTTPTLS() {
 func (l *loader) checkLogins() {
 	h := l.draft.HTTP
 	writeAt, readAt := l.at["http.authorization.write"], l.at["http.authorization.read"]
+	// An empty list was probably meant to have logins. It would refuse every client.
 	switch {
 	case h.Write == nil && h.Read == nil:
 		return
@@ -189,7 +198,7 @@ func (l *loader) checkLogins() {
 		if o.Certificate != "" && h.TLS.Verify == VerifyNone {
 			l.mistake(writeAt, "the certificate %q has no effect without http.tls.verify", o.Certificate)
 		}
-		o.Hash = ""
+		o.Hash = "" // two logins are the same user whatever their passwords are
 		if seen[o] && o != (Login{}) {
 			l.mistake(writeAt, "%q is in http.authorization twice", o.User+o.Certificate)
 		}

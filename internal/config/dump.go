@@ -135,6 +135,7 @@ func RedactURL(text string) string {
 	if err != nil {
 		return "?"
 	}
+	// nats://token@host has a token where other URLs have a user.
 	if _, secret := u.User.Password(); secret {
 		u.User = url.User(u.User.Username())
 	} else {

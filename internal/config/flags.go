@@ -58,6 +58,7 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 func (l *loader) readFlags() {
 	f, c := l.flags, &l.draft
 	l.readStoreFlags()
+	// A mistake in a flag has no position in the file.
 	if f.Primary != "" {
 		c.Primary = f.Primary
 		delete(l.at, "primary")
@@ -78,6 +79,7 @@ func (l *loader) readFlags() {
 	if f.HostPort != "" {
 		l.fail(c.HTTP.listenOn(f.HostPort))
 	}
+	// These flags only add lines: they can't turn off what the file turns on.
 	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
 	c.Logging.Trace = c.Logging.Trace || f.Trace || f.Both
 }
@@ -89,6 +91,7 @@ func (l *loader) readStoreFlags() {
 	if f.Dir != "" {
 		c.Store = Store{Dir: l.absolute(f.Dir), ReadOnly: f.ReadOnly}
 	}
+	// -nsc is always read-only.
 	if f.ReadOnly && f.Dir == "" && f.NSC == "" {
 		l.warn(nowhere, true, "-ro has no effect without -dir: "+
 			"to have a directory of the file only read, set store.readonly")

@@ -108,6 +108,7 @@ func nearest(all []key, section, name string) string {
 			known = append(known, k.names()...)
 		}
 	}
+	// The order decides between two sections that are equally similar.
 	for _, s := range slices.Sorted(maps.Keys(sections)) {
 		if parent, child := split(s); parent == section {
 			known = append(known, child)

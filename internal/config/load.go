@@ -88,6 +88,7 @@ func (l *loader) section(name string, maps []*natsconf.Map) {
 	given := map[*key]natsconf.Pos{} // where each key was given last
 	inner := map[string][]*natsconf.Map{}
 	var order []string // of the sections in inner
+	// Inner sections are read after the keys, when all of their parts are known.
 	for _, m := range maps {
 		for _, e := range m.Entries {
 			child := join(name, strings.ToLower(e.Key))
@@ -139,6 +140,7 @@ func (l *loader) entry(section string, e natsconf.Entry, given map[*key]natsconf
 
 // unknown reports an unknown key, unless it only gives a $variable its value.
 func (l *loader) unknown(section string, e natsconf.Entry) {
+	// Such a key is how nats-server's language defines a variable.
 	if e.Used {
 		return
 	}

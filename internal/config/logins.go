@@ -35,6 +35,7 @@ func (l *loader) login(v natsconf.Value) (login Login) {
 			"this must be { user: …, password: … } or { certificate: … }, or a list of such")
 		return login
 	}
+	// A missing field is reported only if every given one is right.
 	before := len(l.mistakes)
 	for _, e := range m.Entries {
 		if err := login.set(e.Key, e.Value.Data); err != nil {

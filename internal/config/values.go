@@ -57,6 +57,7 @@ func parseVerify(name string, value any) (Verify, error) {
 func parseInt(name string, value any) (int, error) {
 	switch v := value.(type) {
 	case int64:
+		// An int has 32 bits on some systems.
 		if n := int(v); int64(n) == v {
 			return n, nil
 		}
@@ -79,6 +80,7 @@ func parseDuration(name string, value any) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: give milliseconds, or a duration such as \"5s\"", err)
 	}
+	// The division finds an overflow of the multiplication.
 	d := time.Duration(n) * time.Millisecond
 	if d/time.Millisecond != time.Duration(n) {
 		return 0, fmt.Errorf("unable to parse integer %d for key %s: it is too large", n, name)
@@ -147,6 +149,7 @@ func parseURLs(name string, value any) ([]string, error) {
 // checkURL returns an error for a URL that the NATS client can't dial. The error does not show the
 // URL, which may contain a password.
 func checkURL(s string) error {
+	// Like the NATS client, accept a URL without a scheme.
 	if !strings.Contains(s, "://") {
 		s = "nats://" + s
 	}
@@ -237,6 +240,7 @@ func show(value any) any {
 		}
 		return all
 	case *natsconf.Map:
+		// fmt prints a map as the original does, sorted by key.
 		all := map[string]any{}
 		for _, e := range v.Entries {
 			all[e.Key] = show(e.Value.Data)
