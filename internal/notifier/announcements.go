@@ -133,7 +133,7 @@ func (p *announcements) takeUp(c jwtstore.Change) {
 // apply changes the state of an announcement, and the queue with it. due counts if it is queued
 // then. An event that the table does not list changes nothing.
 func (p *announcements) apply(a *announcement, e event, due time.Time) {
-	next, listed := announcementTable.next(a.state, e)
+	next, listed := announcementTable[a.state][e]
 	if !listed {
 		return
 	}
@@ -392,16 +392,15 @@ func (p *announcements) connected(a *announcement, server string, now time.Time)
 	}
 }
 
-// delivery returns how many servers have acknowledged the latest change of an account, and how many
-// there are: at least one, since NATS is connected.
-func (p *announcements) delivery(key string) (acked, servers int) {
+// acknowledged returns how many servers have acknowledged the latest change of an account.
+func (p *announcements) acknowledged(key string) (count int) {
 	a := p.byKey[key]
 	for name := range p.servers.byName {
 		if a == nil || !p.n.outbox.IsPending(name, a.Seq) {
-			acked++
+			count++
 		}
 	}
-	return acked, max(1, len(p.servers.byName))
+	return count
 }
 
 // nearest returns the announcement whose attempt ends next, nil when there is none worth waiting

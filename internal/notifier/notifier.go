@@ -190,7 +190,8 @@ func (n *Notifier) Delivery(key string) accounts.Delivery {
 	defer n.mu.Unlock()
 	d := accounts.Delivery{State: n.deliveryStateLocked()}
 	if d.State == accounts.Sent {
-		d.Acked, d.Servers = n.session.announcements.delivery(key)
+		d.Acked = n.session.announcements.acknowledged(key)
+		d.Servers = max(1, len(n.session.servers.byName)) // NATS is connected, so there is one
 	}
 	return d
 }

@@ -77,7 +77,6 @@ type round struct {
 	phase  phase
 	sent   time.Time // when its last question was
 	due    time.Time // when the next round is
-	newIDs []string  // of servers that are to be asked what they are
 }
 
 // servers are the nats-servers that are there, as their answers to PING show.
@@ -89,6 +88,7 @@ type servers struct {
 	discoverBy  time.Time // when it ends at the latest
 	expected    int       // how many there are, as they say themselves; 0 if none has said
 	round       round
+	ask         []string // subjects that ask new servers what they are
 	// placeholder stands for all servers while none is known: they may get an update all the same.
 	placeholder *server
 }
@@ -123,10 +123,7 @@ func (v *servers) endDiscovery(now time.Time) {
 // do not answer idzSubject get a second chance in the same round.
 func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
 	r := &v.round
-	for _, id := range r.newIDs {
-		subjects = append(subjects, "$SYS.REQ.SERVER."+id+".STATSZ")
-	}
-	r.newIDs = nil
+	subjects, v.ask = v.ask, nil
 	if r.phase != over && now.Sub(r.sent) >= answerTimeout {
 		if r.phase == askingIDZ && (len(v.byName) == 0 || v.any(v.isMissing)) {
 			r.phase, r.sent = askingPING, now
@@ -236,7 +233,7 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 	}
 	v.byName[name] = srv
 	if id.ID != "" && v.round.phase != askingPING {
-		v.round.newIDs = append(v.round.newIDs, id.ID)
+		v.ask = append(v.ask, "$SYS.REQ.SERVER."+id.ID+".STATSZ")
 	}
 	v.n.notes.add(slog.LevelDebug, "nats-server %s is there", name)
 	return srv, true
@@ -286,7 +283,7 @@ func (v *servers) countFetched(srv *server) bool {
 // silent and when it answers again.
 func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	former := srv.state
-	next, listed := serverTable.next(former, e)
+	next, listed := serverTable[former][e]
 	if !listed {
 		return false
 	}

@@ -1,17 +1,5 @@
 package notifier
 
-// table lists the transitions of a state machine. An event that is not listed for a state changes
-// nothing.
-type table[S, E comparable] map[S]map[E]S
-
-// next returns the state after an event, and whether the table lists that event for s.
-func (t table[S, E]) next(s S, e E) (S, bool) {
-	if after, listed := t[s][e]; listed {
-		return after, true
-	}
-	return s, false
-}
-
 // state is where an announcement stands.
 type state int
 
@@ -46,7 +34,9 @@ const (
 	finished
 )
 
-var announcementTable = table[state, event]{
+// announcementTable has the state after each event. An event that it does not list for a state
+// changes nothing.
+var announcementTable = map[state]map[event]state{
 	waiting: {
 		committed: toAnnounce, heard: toAsk, serverReady: toAnnounce, sent: inFlight, retry: toAnnounce,
 		finished: done,
@@ -96,8 +86,9 @@ const (
 	misses
 )
 
-// serverTable lists no event for neverReplies: only another process of that name can differ.
-var serverTable = table[serverState, serverEvent]{
+// serverTable has the state after each event. An event that it does not list for a state changes
+// nothing. It lists none for neverReplies: only another process of that name can differ.
+var serverTable = map[serverState]map[serverEvent]serverState{
 	responsive: {identifiesOld: neverReplies, misses: silent},
 	untested: {
 		replies: responsive, repliesEarly: unidentified, identifiesOld: neverReplies, misses: silent,
