@@ -6,8 +6,8 @@
 // requests at once is compared once, at most two compares run, and an address that fails again and
 // again is slowed down:
 //
-//	Authorize ── certificate? ── cached? ── being compared? ── address slowed down? ── its turn? ── bcrypt
-//	             certificate.go  cache.go   login.go           limiter.go
+//	certificate.go  cache.go  login.go           limiter.go
+//	certificate? ── cached? ─ being compared? ── slowed down? ── its turn? ── bcrypt
 //
 // It knows no route, no JWT and no configuration file.
 package auth
@@ -27,10 +27,10 @@ import (
 type Role int
 
 const (
-	Unauthenticated Role = iota // nothing for which a role is needed
-	Anonymous                   // reading what is open to everyone
-	Reader                      // reading what takes credentials
-	Writer                      // writing
+	Unauthenticated Role = iota // may do nothing for which a role is needed
+	Anonymous                   // may read what is open to every client
+	Reader                      // may read what takes credentials
+	Writer                      // may write
 )
 
 // User is an account of this server with a password.
@@ -42,18 +42,24 @@ type User struct {
 
 // Policy is who may do what. The zero value permits nothing.
 type Policy struct {
-	Users              []User
-	WithoutCredentials Role // of a request that shows none: Unauthenticated or Anonymous
+	Users []User
 
-	Roots             *x509.CertPool  // authorities of client certificates; nil: certificates are ignored
-	Certificates      map[string]Role // by a name in the certificate: common name, or DNS, mail or URI alternative name
-	OtherCertificates Role            // of a certificate with no name in Certificates
+	// WithoutCredentials is the role of a request that shows none: Unauthenticated or Anonymous.
+	WithoutCredentials Role
+
+	// Roots are the authorities of client certificates; nil: certificates are ignored.
+	Roots *x509.CertPool
+	// Certificates has the roles of certificates by a name in them: the common name, or a DNS,
+	// mail or URI alternative name.
+	Certificates map[string]Role
+	// OtherCertificates is the role of a certificate with no name in Certificates.
+	OtherCertificates Role
 }
 
 // Credentials is what a request shows of its sender.
 type Credentials struct {
 	Authorization string              // the header; "": none
-	Certificates  []*x509.Certificate // the client's own and the intermediate ones that it sent; nil: none
+	Certificates  []*x509.Certificate // the client's own, then intermediate ones; nil: none
 	Address       string              // host:port
 }
 
@@ -67,12 +73,13 @@ var (
 // RetryError says that the credentials were not checked.
 type RetryError struct {
 	After  time.Duration // when it is worth trying again
-	Slowed bool          // true: too many failures from this address; false: too many logins at once
+	Slowed bool          // too many failures from this address; false: too many logins at once
 }
 
 func (e *RetryError) Error() string {
 	if e.Slowed {
-		return fmt.Sprintf("too many failed logins from this address: try again in %d s", e.Seconds())
+		const format = "too many failed logins from this address: try again in %d s"
+		return fmt.Sprintf(format, e.Seconds())
 	}
 	return "too many logins at once: try again later"
 }
@@ -114,7 +121,7 @@ func NewAuthorizer(p Policy, l *Limiter) *Authorizer {
 // Authorize checks that a client may do what needs a role. It returns the name that the client has
 // proven, "" if no credentials were needed. The error is ErrNoCredentials, ErrBadCredentials,
 // ErrForbidden if the client is known and may not, a *RetryError, or that of ctx.
-func (a *Authorizer) Authorize(ctx context.Context, c Credentials, need Role) (name string, err error) {
+func (a *Authorizer) Authorize(ctx context.Context, c Credentials, need Role) (string, error) {
 	if need <= a.policy.WithoutCredentials {
 		return "", nil
 	}

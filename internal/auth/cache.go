@@ -35,6 +35,7 @@ func newCache() *cache {
 	return c
 }
 
+// key returns the same key for the same text, as long as the cache lives.
 func (c *cache) key(kind byte, text []byte) cacheKey {
 	return sha256.Sum256(slices.Concat(c.secret, []byte{kind}, text))
 }

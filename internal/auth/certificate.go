@@ -29,6 +29,8 @@ func (a *Authorizer) certified(chain []*x509.Certificate) (identity, bool) {
 	return id, true
 }
 
+// verified reports whether one of the roots has signed a certificate for a client, if need be
+// through intermediate ones.
 func (a *Authorizer) verified(leaf *x509.Certificate, others []*x509.Certificate) bool {
 	intermediates := x509.NewCertPool()
 	for _, c := range others {

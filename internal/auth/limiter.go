@@ -16,27 +16,29 @@ import (
 )
 
 const (
-	maxCompares          = 2  // at once
-	maxAttempts          = 64 // that wait or are compared, of all addresses
-	maxAddressAttempts   = 16 // the same of one address, whose compares come one after the other
-	freeFailures         = 5  // in a row, before an address is slowed down
-	firstDelay           = time.Second
-	maxDelay             = time.Minute
-	maxClients           = 4096             // addresses that are remembered
-	forgetClientInterval = 10 * time.Minute // without a failure
+	maxCompares        = 2  // at once; each takes a processor
+	maxAttempts        = 64 // that wait or are compared, of all addresses
+	maxAddressAttempts = 16 // the same of one address; it has one compare at a time
 
-	maxLines     = 10 // a minute about failed logins, of all addresses
-	lineInterval = time.Minute
-	maxName      = 64 // bytes of an unchecked user name in a line
+	freeFailures = 5           // in a row, before an address is slowed down
+	firstDelay   = time.Second // after them; each further failure doubles it
+	maxDelay     = time.Minute
+
+	maxClients   = 4096             // addresses that are remembered
+	clientExpiry = 10 * time.Minute // without a failure, then an address begins anew
+
+	maxLines     = 10          // about failed logins in lineInterval, of all addresses
+	lineInterval = time.Minute // between two lines about one address
+	maxName      = 64          // bytes of an unchecked user name in a line
 )
 
 // Limiter bounds the password compares of a process and slows down addresses that fail. It outlives
 // reloads.
 type Limiter struct {
-	compares    *semaphore.Weighted
+	compares    *semaphore.Weighted // bounds the compares that run
 	failures    atomic.Uint64
-	log         *slog.Logger // leaves out lines that come too often
-	compareHash func(hash, password []byte) error
+	log         *slog.Logger                      // leaves out lines that come too often
+	compareHash func(hash, password []byte) error // bcrypt, but in tests
 
 	mu       sync.Mutex
 	attempts int // of all clients
@@ -134,6 +136,7 @@ func (l *Limiter) leave(c *client, address string) {
 	}
 }
 
+// refusal is refusalLocked for a caller that does not hold l.mu.
 func (l *Limiter) refusal(c *client) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,6 +151,7 @@ func (c *client) refusalLocked() error {
 	return nil
 }
 
+// succeed ends the slowing down of a client.
 func (l *Limiter) succeed(c *client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +166,7 @@ func (l *Limiter) fail(c *client, a attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if now.Sub(c.last) > forgetClientInterval {
+	if now.Sub(c.last) > clientExpiry {
 		c.failures = 0
 	}
 	c.failures++
@@ -183,7 +187,7 @@ func (l *Limiter) makeRoomLocked() {
 		if c.attempts > 0 {
 			continue
 		}
-		if time.Since(c.last) > forgetClientInterval {
+		if time.Since(c.last) > clientExpiry {
 			delete(l.clients, at)
 			continue
 		}
@@ -211,6 +215,7 @@ func prefix(address string) netip.Prefix {
 	return p
 }
 
+// host returns an address without its port, for a line of the log.
 func host(address string) string {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {

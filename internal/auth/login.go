@@ -48,7 +48,8 @@ func (a *Authorizer) login(ctx context.Context, c Credentials) (identity, error)
 func (a *Authorizer) compareOnce(ctx context.Context, key cacheKey, t attempt) (identity, error) {
 	w := a.join(key)
 	defer a.leave(key, w)
-	compared := a.compares.DoChan(string(key[:]), func() (any, error) { return a.compare(w.ctx, key, t) })
+	compare := func() (any, error) { return a.compare(w.ctx, key, t) }
+	compared := a.compares.DoChan(string(key[:]), compare)
 	select {
 	case r := <-compared:
 		return r.Val.(identity), r.Err

@@ -42,8 +42,8 @@ func loadAccess(c config.HTTP) (access, error) {
 func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	if err != nil {
-		return nil, fmt.Errorf("error loading X509 certificate/key pair: %w (http.tls.cert is %s, http.tls.key is %s)",
-			err, c.Cert, c.Key)
+		return nil, fmt.Errorf("error loading X509 certificate/key pair: %w "+
+			"(http.tls.cert is %s, http.tls.key is %s)", err, c.Cert, c.Key)
 	}
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS12,
@@ -69,7 +69,11 @@ func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	case c.Write == nil:
 		return &auth.Policy{Roots: roots, OtherCertificates: auth.Writer}
 	}
-	p := &auth.Policy{Roots: roots, OtherCertificates: auth.Reader, Certificates: map[string]auth.Role{}}
+	p := &auth.Policy{
+		Roots:             roots,
+		Certificates:      map[string]auth.Role{},
+		OtherCertificates: auth.Reader,
+	}
 	if c.Read == nil && roots == nil {
 		p.WithoutCredentials = auth.Anonymous
 	}
@@ -85,6 +89,7 @@ func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	return p
 }
 
+// addLogin gives a user or a certificate its role. A certificate in both lists may write.
 func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 	if l.Certificate != "" {
 		p.Certificates[l.Certificate] = max(role, p.Certificates[l.Certificate])
@@ -93,20 +98,23 @@ func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 	p.Users = append(p.Users, auth.User{Name: l.User, Hash: l.Hash, Role: role})
 }
 
-func (d *daemon) serverOptions(c config.Config, trust trusted, a access, p *primary) httpserver.Options {
+// serverOptions returns what the HTTP server is made of. p is nil if there is no primary.
+func (d *daemon) serverOptions(
+	c config.Config, t trusted, a access, p *primary,
+) httpserver.Options {
 	return httpserver.Options{
 		Host:         c.HTTP.Host,
 		Port:         c.HTTP.Port,
 		ReadTimeout:  c.HTTP.ReadTimeout,
 		WriteTimeout: c.HTTP.WriteTimeout,
-		Handler:      d.newAPI(c, trust, a, p),
+		Handler:      d.newAPI(c, t, a, p),
 		TLS:          a.tls,
 		Log:          d.log.Logger,
 	}
 }
 
 // newAPI returns the handler of HTTP requests.
-func (d *daemon) newAPI(c config.Config, trust trusted, a access, p *primary) *httpapi.API {
+func (d *daemon) newAPI(c config.Config, t trusted, a access, p *primary) *httpapi.API {
 	o := httpapi.Options{
 		Accounts:    d.registry,
 		Activations: d.activations,
@@ -120,9 +128,9 @@ func (d *daemon) newAPI(c config.Config, trust trusted, a access, p *primary) *h
 	if a.policy != nil {
 		o.Authorizer = auth.NewAuthorizer(*a.policy, d.logins)
 	}
-	if trust.Operator != nil {
-		o.Operator = trust.Operator.Token()
-		o.Secret = trust.Operator.SecretFields != nil
+	if t.Operator != nil {
+		o.Operator = t.Operator.Token()
+		o.Secret = t.Operator.SecretFields != nil
 	}
 	return httpapi.New(o)
 }
@@ -131,7 +139,8 @@ func (d *daemon) newAPI(c config.Config, trust trusted, a access, p *primary) *h
 // expired.
 func warnAccess(c config.Config, trust trusted, a access, log logger) {
 	if op := trust.Operator; op != nil && op.SecretFields != nil {
-		log.errorf("there is a password in the operator JWT in %s, in %s: only those who log in may read it",
+		log.errorf("there is a password in the operator JWT in %s, in %s: "+
+			"only those who log in may read it",
 			location(c.Operator), strings.Join(op.SecretFields, " and "))
 	}
 	if a.tls == nil {

@@ -1,9 +1,9 @@
 // Package daemon wires the parts together, starts and stops them in order, and reloads the
 // configuration.
 //
-//	config ──> trust (operator, system account) ──> registry <── HTTP, NATS, primary, watched directory
-//	                                                  │
-//	                                        store ────┴──> outbox ──> notifier ──> NATS
+//	config ──> operator, system account ──> registry <── HTTP, NATS, primary, watched directory
+//	                                           │
+//	                                 store ────┴──> outbox ──> notifier ──> NATS
 //
 // It is the only package that imports all the others. It has no rule and no mechanism of its own.
 package daemon
@@ -45,9 +45,12 @@ type Options struct {
 	Ready   func() // is called once everything runs; may be nil
 	Dump    bool   // log the configuration once everything runs
 
-	Hangup <-chan os.Signal              // each value asks for a reload
-	Reopen <-chan os.Signal              // each value says that the audit file was renamed; may be nil
-	Reload func() (config.Config, error) // reads the configuration anew
+	// Hangup asks for a reload with each value.
+	Hangup <-chan os.Signal
+	// Reload reads the configuration anew.
+	Reload func() (config.Config, error)
+	// Reopen says with each value that the audit file was renamed. It may be nil.
+	Reopen <-chan os.Signal
 }
 
 // daemon is one account server. After build, only run changes it.
@@ -76,35 +79,19 @@ type daemon struct {
 // written, otherwise what keeps the server from running.
 func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
-	log.infof("starting NATS Account server, version %s", Version)
-	log.infof("server time is %s", time.Now().Format(time.UnixDate))
-	if o.Config.File != "" {
-		log.infof("loading configuration from %q", o.Config.File)
-	}
-	logPrimary(o.Config, log)
-	folder, err := openFolder(o.Config.Store)
+	logStart(o.Config, log)
+	files, err := load(o.Config)
 	if err != nil {
 		return err
 	}
-	trust, err := loadTrust(o.Config)
+	auditFile, err := logging.OpenAudit(o.Config.Logging.Audit)
 	if err != nil {
 		return err
 	}
-	access, err := loadAccess(o.Config.HTTP)
-	if err != nil {
-		return err
-	}
-	if _, err := loadNATSTLS(o.Config.NATS.TLS); err != nil {
-		return err
-	}
-	file, err := logging.OpenAudit(o.Config.Logging.Audit)
-	if err != nil {
-		return err
-	}
-	audit := logging.NewAudit(log.Logger, file)
+	audit := logging.NewAudit(log.Logger, auditFile)
 	defer audit.Use(nil)
-	trust.log(o.Config, log)
-	warnAccess(o.Config, trust, access, log)
+	files.trusted.log(o.Config, log)
+	warnAccess(o.Config, files.trusted, files.access, log)
 	store, err := openStore(ctx, o.Config, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -113,91 +100,36 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer closeStore(store, log)
-	d := build(o, log, audit, store, trust, folder)
+	d := build(o, log, audit, store, files)
 	if d.syncer != nil {
 		d.syncer.Fill(ctx)
 	}
 	if ctx.Err() != nil {
-		return nil // a signal came while the folder was read
+		return nil // a signal came while the watched directory was read
 	}
-	return d.run(ctx, trust, access)
+	return d.run(ctx, files)
 }
 
-// build makes the parts that live as long as the program. folder is nil unless another program
-// writes what is served.
-func build(o Options, log logger, audit *logging.Audit, store store, trust trusted,
-	folder *dirsync.Folder) *daemon {
-	d := &daemon{Options: o, log: log, audit: audit, logins: auth.NewLimiter(log.Logger), store: store}
-	var tokens activations.Store = store
-	var fromFolder accounts.Source
-	memory, unsaved := activations.NewMemory(), new(dirsync.Unsaved)
-	if folder != nil {
-		tokens, fromFolder = memory, unsaved
+// logStart writes the first lines, as the original does.
+func logStart(c config.Config, log logger) {
+	log.infof("starting NATS Account server, version %s", Version)
+	log.infof("server time is %s", time.Now().Format(time.UnixDate))
+	if c.File != "" {
+		log.infof("loading configuration from %q", c.File)
 	}
-	d.notifier = notifier.New(notifier.Options{Outbox: store.Outbox(), Forget: o.Config.ForgetServer,
-		Log: log.Logger})
-	d.client = resolver.NewClient(log.Logger)
-	d.registry = accounts.New(accounts.Options{
-		Store:      store,
-		Committer:  store,
-		Announcer:  d.notifier,
-		Observer:   auditor{audit},
-		Unsaved:    fromFolder,
-		Peers:      d.client,
-		Signer:     d.client,
-		Trust:      trust.Trust,
-		AllowOlder: o.Config.Store.AllowOlder,
-		ReadOnly:   o.Config.Store.ReadOnly,
-		Log:        log.Logger,
-	})
-	d.activations = activations.New(activations.Options{
-		Accounts:   d.registry,
-		Store:      tokens,
-		Connection: d.notifier,
-		Publisher:  d.client,
-		Observer:   auditor{audit},
-		AllowOlder: o.Config.Store.AllowOlder,
-		ReadOnly:   o.Config.Store.ReadOnly,
-		Log:        log.Logger,
-	})
-	d.resolver = resolver.New(resolver.Options{
-		Accounts:    d.registry,
-		Activations: d.activations,
-		Client:      d.client,
-		Version:     Version,
-		Log:         log.Logger,
-		AllowDelete: o.Config.Store.AllowDelete,
-		ReadOnly:    o.Config.Store.ReadOnly,
-	})
-	d.setSigning(o.Config)
-	if folder != nil {
-		d.syncer = dirsync.New(dirsync.Options{
-			Folder:      folder,
-			Store:       store,
-			Accounts:    d.registry,
-			Activations: d.activations,
-			Tokens:      memory,
-			Unsaved:     unsaved,
-			Log:         log.Logger,
-		})
-	}
-	return d
-}
-
-// setSigning leaves HTTP enough time to answer that the signing service took too long.
-func (d *daemon) setSigning(c config.Config) {
-	d.client.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
+	logPrimary(c, log)
 }
 
 // run serves until ctx ends or a task fails.
-func (d *daemon) run(ctx context.Context, trust trusted, access access) error {
+func (d *daemon) run(ctx context.Context, f files) error {
 	primary := d.nextPrimary(d.Config)
 	d.setSource(primary)
 	var err error
-	if d.server, err = httpserver.New(d.serverOptions(d.Config, trust, access, primary)); err != nil {
+	d.server, err = httpserver.New(d.serverOptions(d.Config, f.trusted, f.access, primary))
+	if err != nil {
 		return err
 	}
-	var failed context.Context
+	var failed context.Context // ends with ctx, or when a task fails
 	d.tasks, failed = errgroup.WithContext(ctx)
 	// stop ends HTTP, NATS and the primary one after the other. The others end at once.
 	d.http = d.start(context.Background(), "http", d.server.Run)
@@ -212,7 +144,7 @@ func (d *daemon) run(ctx context.Context, trust trusted, access access) error {
 		d.start(failed, "directory", d.syncer.Run)
 	}
 	d.log.infof("nats-account-server is running")
-	d.logResolvers(trust)
+	d.logResolvers(f.trusted)
 	d.follow(primary)
 	if d.Ready != nil {
 		d.Ready()

@@ -40,14 +40,15 @@ func (d *daemon) connect(c config.NATS) *connection {
 		Log:            d.log.Logger,
 	}
 	if c.TLS != (config.NATSTLS{}) {
-		files := &tlsFiles{NATSTLS: c.TLS, log: d.log}
-		o.TLS = files.next
+		certificates := &tlsFiles{NATSTLS: c.TLS, log: d.log}
+		o.TLS = certificates.next
 	}
 	run := func(ctx context.Context) error {
 		natsconn.Run(ctx, o, d.serveNATS)
 		return nil
 	}
-	return &connection{task: d.start(context.Background(), "nats", run), config: c, files: digest(c)}
+	files := digest(c)
+	return &connection{task: d.start(context.Background(), "nats", run), config: c, files: files}
 }
 
 // serveNATS uses one connected session. The notifier announces once requests of nats-servers are

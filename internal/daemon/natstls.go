@@ -28,6 +28,7 @@ func loadNATSTLS(c config.NATSTLS) (*tls.Config, error) {
 	return t, nil
 }
 
+// loadAuthorities reads a PEM file of at least one certificate.
 func loadAuthorities(path string) (*x509.CertPool, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -40,6 +41,7 @@ func loadAuthorities(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// loadPair reads the client certificate and its key. Each error names the file that it is about.
 func loadPair(c config.NATSTLS) (pair tls.Certificate, err error) {
 	cert, err := os.ReadFile(c.Cert)
 	if err != nil {

@@ -27,7 +27,8 @@ func (d *daemon) reload() {
 // store.
 func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 	if c.Store != d.Config.Store {
-		d.log.errorf("the store section can't change while the server runs: the old one goes on, restart to use the new one")
+		d.log.errorf("the store section can't change while the server runs: " +
+			"the old one goes on, restart to use the new one")
 		c.Store = d.Config.Store
 	}
 	if c.Primary != "" && c.Store.ReadOnly {

@@ -77,6 +77,7 @@ func openReadOnly(ctx context.Context, c config.Store, announce bool, log logger
 		jwtstore.Options{Dir: c.StateDir, Shard: true, Announce: announce, Warn: log.warnf})
 }
 
+// closeStore writes the files that are not written yet.
 func closeStore(s store, log logger) {
 	if err := s.Close(); err != nil {
 		log.errorf("error closing JWT store: %s", err)

@@ -35,6 +35,7 @@ func loadTrust(c config.Config) (trusted, error) {
 	return t, nil
 }
 
+// loadOperator reads and checks the JWT of the operator.
 func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	text, err := read(ref)
 	if err != nil {
@@ -82,6 +83,7 @@ func (t *trusted) systemKey() string {
 	}
 }
 
+// read returns the text of a JWT: the content of a file, or what the configuration has.
 func read(ref config.JWTRef) ([]byte, error) {
 	if ref.Path == "" {
 		return []byte(ref.Token), nil

@@ -32,6 +32,7 @@ type endpoint struct {
 	served   chan struct{}              // is closed when no connection is accepted any more
 }
 
+// newEndpoint returns an endpoint for a listener on the address of o.
 func newEndpoint(o Options, l net.Listener) *endpoint {
 	e := &endpoint{options: o, listener: l, limiter: newLimiter(o.Log), served: make(chan struct{})}
 	e.use(o.Handler, o.TLS)
@@ -66,9 +67,8 @@ func (e *endpoint) serve() error {
 	defer close(e.served)
 	var l net.Listener = &listener{e.listener, e.limiter}
 	if e.tls.Load() != nil {
-		l = tls.NewListener(l, &tls.Config{
-			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return e.tls.Load(), nil },
-		})
+		current := func(*tls.ClientHelloInfo) (*tls.Config, error) { return e.tls.Load(), nil }
+		l = tls.NewListener(l, &tls.Config{GetConfigForClient: current})
 	}
 	if err := e.server.Serve(l); !e.closed.Load() {
 		return err

@@ -16,14 +16,19 @@ type Limits struct {
 	MemoryTimeout time.Duration
 }
 
-// NewLimited returns a server on l with limits of its own.
-func NewLimited(l net.Listener, h http.Handler, limits Limits, log *slog.Logger) *http.Server {
+// NewLimited serves on l with limits of its own. idle returns how many connections are idle.
+func NewLimited(l net.Listener, h http.Handler, limits Limits, log *slog.Logger) (s *http.Server,
+	idle func() int) {
 	e := newEndpoint(Options{Handler: h, Log: log}, l)
 	e.limiter.maxConns, e.limiter.maxHeaderMemory = limits.Conns, limits.Memory
 	e.limiter.bodies = semaphore.NewWeighted(limits.Memory)
 	e.limiter.memoryTimeout = limits.MemoryTimeout
 	go func() { _ = e.serve() }()
-	return e.server
+	return e.server, func() int {
+		e.limiter.mu.Lock()
+		defer e.limiter.mu.Unlock()
+		return e.limiter.idle.Len()
+	}
 }
 
 var ConnsWithin = connsWithin

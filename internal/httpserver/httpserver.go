@@ -1,8 +1,8 @@
 // Package httpserver serves HTTP on one address: listening, TLS, limits, and changing all of that
 // without dropping a connection. It knows no route.
 //
-//	Server ── current ──> endpoint ──> listener ──> conn     known to one limiter
-//	   └── draining ────> endpoint                           finishes its requests after a reload
+//	Server ── current ──> endpoint ──> listener ──> conn   the connections of one limiter
+//	   └── draining ────> endpoint      finishes its requests after a reload
 package httpserver
 
 import (
@@ -44,8 +44,9 @@ type Server struct {
 	failed  chan error // what keeps an endpoint from serving; has room for the first one
 	serving sync.WaitGroup
 
-	mu      sync.Mutex
-	current *endpoint
+	mu       sync.Mutex
+	current  *endpoint
+	stopping bool // Run has ended: there will be no other endpoint
 }
 
 // New listens and begins to serve. Run must be called to end that.
@@ -68,8 +69,10 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-s.failed:
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.current.stop(); err != nil {
+	s.stopping = true
+	last := s.current
+	s.mu.Unlock()
+	if err := last.stop(); err != nil {
 		s.log.Error(fmt.Sprintf("error closing http server: %s", err))
 	}
 	s.serving.Wait()
@@ -81,6 +84,9 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Reload(o Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stopping {
+		return http.ErrServerClosed
+	}
 	if s.current.matches(o) {
 		s.current.use(o.Handler, o.TLS)
 		return nil
@@ -138,6 +144,7 @@ func (s *Server) takeOverLocked(o Options) (net.Listener, error) {
 func (s *Server) replaceLocked(next *endpoint) {
 	old := s.current
 	s.startLocked(next)
+	old.closeListener() // at once, so that new connections come to next
 	s.serving.Go(func() {
 		if err := old.stop(); err != nil {
 			s.log.Warn(fmt.Sprintf("error closing http server: %s", err))

@@ -72,6 +72,7 @@ func newLimiter(log *slog.Logger) *limiter {
 	}
 }
 
+// warnf logs a warning, unless there was one a moment ago.
 func (l *limiter) warnf(format string, args ...any) {
 	l.log.Warn("http: " + fmt.Sprintf(format, args...))
 }
@@ -126,6 +127,7 @@ func (c *conn) Close() error {
 	return c.TCPConn.Close()
 }
 
+// add makes the limiter know a new connection, and closes one if that makes too many.
 func (l *limiter) add(accepted *net.TCPConn) *conn {
 	c := &conn{TCPConn: accepted, limiter: l}
 	l.mu.Lock()
@@ -136,8 +138,8 @@ func (l *limiter) add(accepted *net.TCPConn) *conn {
 	l.mu.Unlock()
 	if full {
 		l.closeIdle()
-		l.warnf("more than %d connections: the longest idle one is closed, or the new one if all are busy",
-			l.maxConns)
+		l.warnf("more than %d connections: the longest idle one is closed, "+
+			"or the new one if all are busy", l.maxConns)
 	}
 	return c
 }
@@ -155,6 +157,7 @@ func (l *limiter) track(changed net.Conn, state http.ConnState) {
 	}
 }
 
+// setBusy takes a connection from the idle ones. The header of its request is complete.
 func (l *limiter) setBusy(c *conn) {
 	c.busy.Store(true)
 	l.mu.Lock()
@@ -162,6 +165,7 @@ func (l *limiter) setBusy(c *conn) {
 	l.leaveIdleLocked(c)
 }
 
+// setIdle makes a connection the last of the idle ones. Its request is answered.
 func (l *limiter) setIdle(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,8 +178,8 @@ func (l *limiter) setIdle(c *conn) {
 	c.busy.Store(false)
 }
 
-// closeIdle closes the longest idle connection and reports whether there was one. It does not end TLS
-// first, because that could block.
+// closeIdle closes the longest idle connection and reports whether there was one. It does not end
+// TLS first, because that could block.
 func (l *limiter) closeIdle() bool {
 	l.mu.Lock()
 	first := l.idle.Front()
@@ -210,8 +214,8 @@ func (l *limiter) countHeader(c *conn) {
 	l.mu.Unlock()
 	for _, c := range closed {
 		_ = c.TCPConn.Close()
-		l.warnf("incomplete headers take more than %d bytes: the connections that began first are closed",
-			l.maxHeaderMemory)
+		l.warnf("incomplete headers take more than %d bytes: "+
+			"the connections that began first are closed", l.maxHeaderMemory)
 	}
 }
 
@@ -251,6 +255,7 @@ func (l *limiter) waitForUnused(most time.Duration) {
 	}
 }
 
+// hasUnused reports whether a connection has not sent a request yet.
 func (l *limiter) hasUnused() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -271,7 +276,8 @@ func (l *limiter) limitBodies(next http.Handler) http.Handler {
 		if err := l.acquire(r.Context(), size); err != nil {
 			w.Header().Set("Retry-After", "1")
 			w.Header().Set("Connection", "close")
-			http.Error(w, "too many requests are being read: try again later", http.StatusServiceUnavailable)
+			const text = "too many requests are being read: try again later"
+			http.Error(w, text, http.StatusServiceUnavailable)
 			return
 		}
 		defer l.bodies.Release(size)
@@ -285,7 +291,8 @@ func (l *limiter) acquire(ctx context.Context, size int64) error {
 	if l.bodies.TryAcquire(size) {
 		return nil
 	}
-	l.warnf("request bodies take all the memory that is meant for them, %d bytes: others wait", maxBodyMemory)
+	l.warnf("request bodies take all the memory that is meant for them, %d bytes: others wait",
+		maxBodyMemory)
 	ctx, cancel := context.WithTimeout(ctx, l.memoryTimeout)
 	defer cancel()
 	return l.bodies.Acquire(ctx, size)

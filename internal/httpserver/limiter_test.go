@@ -3,6 +3,7 @@ package httpserver_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -25,6 +26,7 @@ type limited struct {
 	entered chan struct{} // gets a value for each request of /wait
 	answer  chan struct{} // is closed to answer them
 	bodies  atomic.Int64  // bytes of bodies that the handler has read
+	idle    func() int    // connections
 	log     natstest.Log
 }
 
@@ -37,8 +39,9 @@ func newLimited(t *testing.T, conns int, memory int64) *limited {
 	}
 	s.address = l.Addr().String()
 	limits := httpserver.Limits{Conns: conns, Memory: memory, MemoryTimeout: 500 * time.Millisecond}
-	server := httpserver.NewLimited(l, http.HandlerFunc(s.serve), limits,
+	server, idle := httpserver.NewLimited(l, http.HandlerFunc(s.serve), limits,
 		slog.New(slog.NewTextHandler(&s.log, nil)))
+	s.idle = idle
 	t.Cleanup(func() { _ = server.Close() })
 	return s
 }
@@ -83,6 +86,12 @@ func (s *limited) waitEntered() {
 	}
 }
 
+// waitIdle returns when so many connections are idle.
+func (s *limited) waitIdle(n int) {
+	s.t.Helper()
+	natstest.Eventually(s.t, fmt.Sprint(n, " connections are idle"), func() bool { return s.idle() == n })
+}
+
 // served reports whether the next answer on c is a good one.
 func served(c net.Conn) bool {
 	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
@@ -116,13 +125,14 @@ func TestTheLongestIdleConnectionIsClosed(t *testing.T) {
 	sending := s.connect(body)
 	natstest.Eventually(t, "the body is being read", func() bool { return s.bodies.Load() == 2 })
 	silent := s.connect("")
-	time.Sleep(50 * time.Millisecond) // until it is accepted
+	s.waitIdle(1)
 	header := s.connect(half)
-	time.Sleep(50 * time.Millisecond)
+	s.waitIdle(2)
 	idle := s.connect(request)
 	if !served(idle) {
 		t.Fatal("there is room for one more connection")
 	}
+	s.waitIdle(3)
 	var others []net.Conn
 	for _, kind := range []struct {
 		name string
@@ -159,7 +169,7 @@ func TestNewConnectionsGetAChance(t *testing.T) {
 	for range 8 {
 		s.connect(half)
 	}
-	time.Sleep(50 * time.Millisecond)
+	s.waitIdle(8)
 	var slow []net.Conn
 	for range 5 {
 		slow = append(slow, s.connect(""))

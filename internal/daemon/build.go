@@ -1,0 +1,113 @@
+package daemon
+
+import (
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
+	"nats-account-server/internal/auth"
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/dirsync"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/resolver"
+)
+
+// files is what a configuration points at, read and checked.
+type files struct {
+	trusted trusted
+	access  access
+	folder  *dirsync.Folder // nil unless another program writes what is served
+}
+
+// load reads the files of a configuration. Its error names the first file that can't be used.
+func load(c config.Config) (f files, err error) {
+	if f.folder, err = openFolder(c.Store); err != nil {
+		return f, err
+	}
+	if f.trusted, err = loadTrust(c); err != nil {
+		return f, err
+	}
+	if f.access, err = loadAccess(c.HTTP); err != nil {
+		return f, err
+	}
+	// The files of a connection are read again when it is made.
+	_, err = loadNATSTLS(c.NATS.TLS)
+	return f, err
+}
+
+// build makes the parts that live as long as the program. Each gets all that it needs.
+func build(o Options, log logger, audit *logging.Audit, store store, f files) *daemon {
+	d := &daemon{
+		Options: o,
+		log:     log,
+		audit:   audit,
+		logins:  auth.NewLimiter(log.Logger),
+		store:   store,
+		client:  resolver.NewClient(log.Logger),
+		notifier: notifier.New(notifier.Options{
+			Outbox: store.Outbox(),
+			Forget: o.Config.ForgetServer,
+			Log:    log.Logger,
+		}),
+	}
+	d.setSigning(o.Config)
+	if f.folder == nil {
+		d.buildRegistries(f.trusted, store, nil)
+		return d
+	}
+	// What the store has no room for is served from memory.
+	tokens, unsaved := activations.NewMemory(), new(dirsync.Unsaved)
+	d.buildRegistries(f.trusted, tokens, unsaved)
+	d.syncer = dirsync.New(dirsync.Options{
+		Folder:      f.folder,
+		Store:       store,
+		Accounts:    d.registry,
+		Activations: d.activations,
+		Tokens:      tokens,
+		Unsaved:     unsaved,
+		Log:         log.Logger,
+	})
+	return d
+}
+
+// buildRegistries makes the registries and what answers NATS requests about them. tokens stores
+// activation tokens. unsaved has accounts that are not in the store; nil: there are none.
+func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved accounts.Source) {
+	c := d.Config.Store
+	d.registry = accounts.New(accounts.Options{
+		Store:      d.store,
+		Committer:  d.store,
+		Announcer:  d.notifier,
+		Observer:   auditor{d.audit},
+		Unsaved:    unsaved,
+		Peers:      d.client,
+		Signer:     d.client,
+		Trust:      t.Trust,
+		AllowOlder: c.AllowOlder,
+		ReadOnly:   c.ReadOnly,
+		Log:        d.log.Logger,
+	})
+	d.activations = activations.New(activations.Options{
+		Accounts:   d.registry,
+		Store:      tokens,
+		Connection: d.notifier,
+		Publisher:  d.client,
+		Observer:   auditor{d.audit},
+		AllowOlder: c.AllowOlder,
+		ReadOnly:   c.ReadOnly,
+		Log:        d.log.Logger,
+	})
+	d.resolver = resolver.New(resolver.Options{
+		Accounts:    d.registry,
+		Activations: d.activations,
+		Client:      d.client,
+		Version:     Version,
+		Log:         d.log.Logger,
+		AllowDelete: c.AllowDelete,
+		ReadOnly:    c.ReadOnly,
+	})
+}
+
+// setSigning leaves HTTP enough time to answer that the signing service took too long.
+func (d *daemon) setSigning(c config.Config) {
+	d.client.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
+}
