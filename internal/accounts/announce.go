@@ -119,7 +119,7 @@ func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 	return r.announcer.Report(ctx, key, ask)
 }
 
-// announcing is when which JWT is announced.
+// announcing decides when a stored JWT is announced.
 type announcing struct {
 	common
 	repeated   recently // unchanged JWTs that were announced again

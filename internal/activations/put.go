@@ -34,7 +34,7 @@ func (r *Registry) Put(
 	case errors.Is(err, errSame):
 		event.Result, err = accounts.Unchanged, nil
 	case err != nil:
-		event.Result, event.Reason = accounts.Refused, reason(err)
+		event.Result, event.Reason = accounts.Refused, accounts.Reason(err)
 	}
 	if o.decoded != nil {
 		t = newToken(o.decoded, o.token)
@@ -121,27 +121,4 @@ func (r *Registry) compare(o *offer, stored []byte) error {
 	default:
 		return nil
 	}
-}
-
-// reasons are the words of the audit log for what Put reports.
-var reasons = []struct {
-	err  error
-	word string
-}{
-	{ErrBadJWT, "bad-jwt"},
-	{ErrHash, "bad-jwt"},
-	{ErrTooLarge, "too-large"},
-	{ErrIssuer, "bad-issuer"},
-	{ErrSubject, "bad-subject"},
-	{ErrSave, "save-failed"},
-}
-
-// reason is the audit log's word for an error of Put.
-func reason(err error) string {
-	for _, row := range reasons {
-		if errors.Is(err, row.err) {
-			return row.word
-		}
-	}
-	return accounts.Reason(err)
 }
