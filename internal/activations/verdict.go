@@ -128,6 +128,7 @@ type verdict struct {
 	err      error  // wraps accounts.ErrDamaged
 }
 
+// newVerdict verifies bytes that are said to be the token of a hash.
 func newVerdict(hash string, token []byte) *verdict {
 	d, err := decodeAs(hash, token)
 	if err != nil {

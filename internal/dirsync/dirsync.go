@@ -120,7 +120,7 @@ func (s *Syncer) wait(ctx context.Context, settled bool) {
 	defer cancel()
 	err := s.Folder.Watch(ctx, s.wake)
 	if ctx.Err() != nil {
-		err = nil
+		err = nil // nothing has changed until the timeout
 	}
 	if problem := cmp.Or(err, s.Folder.Unwatched()); problem != nil {
 		problem = fmt.Errorf("changes are noticed every %s only: %w", lookInterval, problem)
@@ -131,6 +131,7 @@ func (s *Syncer) wait(ctx context.Context, settled bool) {
 	if err == nil {
 		return
 	}
+	// No change is noticed. So the files are looked at when the time has come.
 	select {
 	case <-s.wake:
 	case <-ctx.Done():
@@ -159,6 +160,7 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 		err = nil
 	}
 	s.unreadable.log(s.Log, err)
+	// As long as files are being written it is not known what the Folder has.
 	if settled && err == nil && !s.swept {
 		s.sweep(ctx)
 	}

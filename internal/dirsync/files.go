@@ -15,19 +15,23 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// version is what was taken from a file.
+// version is what was taken from a file. Two files have the same version if they differ in the
+// space around the JWT only.
 type version struct {
 	key string // of an account, or the hash of an activation token
 	sum [sha256.Size]byte
 }
 
+// versionOf describes the content of a file. token may have space around it.
 func versionOf(key string, token []byte) *version {
 	return &version{key, sha256.Sum256(bytes.TrimSpace(token))}
 }
 
+// fromFile is the origin of every JWT and of every removal here.
 var fromFile = accounts.Origin{Kind: accounts.KindFile, File: true}
 
-// offer offers the account of a file. An activation token waits until all accounts were offered.
+// offer offers the account of a file. An activation token waits until all accounts were offered, as
+// the account that has signed it may be among them. Several files may be offered at the same time.
 func (s *Syncer) offer(ctx context.Context, f *File) {
 	if f.Err == nil && trust.IsActivationHash(f.Key) {
 		s.Folder.move(f, token)
@@ -36,7 +40,7 @@ func (s *Syncer) offer(ctx context.Context, f *File) {
 	}
 	key, err := f.Key, f.Err
 	if err == nil {
-		if key == "" {
+		if key == "" { // nsc names files by the account's name
 			key = accounts.SubjectOf(f.JWT)
 		}
 		_, err = s.Accounts.Put(ctx, key, f.JWT, fromFile)
@@ -55,7 +59,7 @@ func outcome(err error) (on event, retryAt time.Time) {
 	switch {
 	case err == nil:
 		return accepted, time.Time{}
-	case errors.Is(err, accounts.ErrSave):
+	case errors.Is(err, accounts.ErrSave): // the JWT was accepted, but the commit has failed
 		return full, retryAt
 	case errors.Is(err, accounts.ErrUnreadable):
 		return early, retryAt
@@ -105,7 +109,7 @@ func (s *Syncer) refuse(f *File, key string, err error) {
 	}
 	f.refusal, f.refusedKey = text, key
 	if f.state == refused {
-		f.JWT = nil
+		f.JWT = nil // it is not offered again before it is read again
 	}
 }
 
@@ -124,7 +128,8 @@ func (s *Syncer) servedBefore(f *File, key string) bool {
 	return err == nil
 }
 
-// offerDue offers what is to be offered again now.
+// offerDue offers again what could not be taken before and whose time has come, although the files
+// have not changed.
 func (s *Syncer) offerDue(ctx context.Context) {
 	group := newGroup()
 	now := time.Now()
@@ -204,17 +209,21 @@ func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
 	var replaced []*File // those of lost for which another file is offered
 	for _, f := range lost {
 		others := byKey[f.taken.key]
+		// If another file has the same version, or if a later one is served, nothing is to be
+		// removed.
 		if len(others) > 0 && (isAmong(f.taken, others) || !s.serves(f.taken)) {
 			s.Folder.move(f, removal)
 			continue
 		}
+		// The other files were refused because of this one, say as older. They are decided about
+		// again once it is removed.
 		for _, other := range others {
 			s.Folder.reread(other)
 			replaced = append(replaced, f)
 		}
 		group.Go(func() error { s.remove(ctx, f); return nil })
 	}
-	_ = group.Wait()
+	_ = group.Wait() // the functions return no error
 	return !slices.ContainsFunc(replaced, func(f *File) bool { return f.state == removed })
 }
 
@@ -286,7 +295,7 @@ func (s *Syncer) sweep(ctx context.Context) {
 	group := newGroup()
 	for key, err := range s.Store.Keys() {
 		if err == nil && !there[key] && ctx.Err() == nil {
-			lost := &File{state: gone, taken: &version{key: key}}
+			lost := &File{state: gone, taken: &version{key: key}} // it has no path, as there is no file
 			group.Go(func() error { s.remove(ctx, lost); return nil })
 		}
 	}

@@ -70,6 +70,7 @@ func OpenNSC(dir string) (*Folder, error) {
 	return newFolder(dir, true), err
 }
 
+// newFolder returns a Folder none of whose files was read.
 func newFolder(dir string, nsc bool) *Folder {
 	root := filepath.Clean(dir) + string(filepath.Separator)
 	return &Folder{root: root, nsc: nsc, files: map[string]*File{}}
@@ -109,6 +110,7 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	settled = true
 	directories, err := f.directories()
 	for _, dir := range directories {
+		// A shard may be removed between the two reads. That is no error: its files are missing.
 		entries, failed := os.ReadDir(dir)
 		if failed != nil && (dir == f.top() || !errors.Is(failed, fs.ErrNotExist)) {
 			err = failed
@@ -203,7 +205,7 @@ func (f *Folder) directories() (all []string, err error) {
 			continue
 		}
 		path := filepath.Join(f.top(), e.Name())
-		info, failed := os.Stat(path)
+		info, failed := os.Stat(path) // not e.Info: a symbolic link to a directory counts as one
 		switch {
 		case failed != nil && !jwtstore.IsAbsentOrIrregular(failed):
 			err = failed

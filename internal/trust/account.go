@@ -72,6 +72,8 @@ func Payload(token []byte) (claims, encoded []byte, err error) {
 	return claims, parts[1], nil
 }
 
+// decodePart decodes one of the three parts of a JWT. Go's decoder skips line breaks also in its
+// strict mode, so they are looked for first.
 func decodePart(part []byte) ([]byte, error) {
 	if i := bytes.IndexAny(part, "\r\n"); i >= 0 {
 		return nil, fmt.Errorf("illegal line break at input byte %d", i)

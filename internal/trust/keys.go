@@ -43,4 +43,5 @@ func IsBase32(text string) bool {
 	return true
 }
 
+// isKey reports whether key has the length and the characters of a key of any kind.
 func isKey(key string) bool { return len(key) == KeyLength && IsBase32(key) }
