@@ -132,6 +132,25 @@ func (e *readOnlyEnv) announced(key string) int {
 	return e.announcements[key]
 }
 
+// waitAnnounced waits until each account was announced this many times.
+func (e *readOnlyEnv) waitAnnounced(times int, all ...*jwttest.Account) {
+	e.t.Helper()
+	late := func(a *jwttest.Account) bool { return e.announced(a.ID) < times }
+	natstest.Eventually(e.t, "every account is announced",
+		func() bool { return !slices.ContainsFunc(all, late) })
+}
+
+// wantAnnounced wants each account to have been announced exactly this many times.
+func (e *readOnlyEnv) wantAnnounced(times int, all ...*jwttest.Account) {
+	e.t.Helper()
+	time.Sleep(500 * time.Millisecond) // more would come now
+	for _, a := range all {
+		if got := e.announced(a.ID); got != times {
+			e.t.Errorf("%s is announced %d times, not %d", a.ID, got, times)
+		}
+	}
+}
+
 // serves waits until this JWT is served for an account; nil means none.
 func (e *readOnlyEnv) serves(url, key string, token []byte) {
 	e.t.Helper()
@@ -163,29 +182,21 @@ func TestAReadOnlyDirectory(t *testing.T) {
 	e.serves(url, a.ID, first)
 	e.serves(url, b.ID, second)
 	p.wait("connected to NATS for JWT syncing")
-	settled := func(key string, want int) {
-		t.Helper()
-		natstest.Eventually(t, "it is announced", func() bool { return e.announced(key) >= want })
-		time.Sleep(500 * time.Millisecond) // more would come now
-		if got := e.announced(key); got != want {
-			t.Errorf("%s is announced %d times, not %d", key[:12], got, want)
-		}
-	}
-	settled(a.ID, 1) // it is not stored whether it was
+	e.waitAnnounced(1, a) // it is not stored whether it was
 	newer := sign(a, time.Minute)
 	e.put(a.ID+".jwt", newer)
 	e.serves(url, a.ID, newer)
-	settled(a.ID, 2)
+	e.waitAnnounced(2, a)
 	half := sign(b, time.Minute)
 	e.rewrite(b.ID[54:]+"/"+b.ID+".jwt", half)
 	e.serves(url, b.ID, half)
-	settled(b.ID, 2)
+	e.waitAnnounced(2, b)
 	e.put(b.ID[54:]+"/"+b.ID+".jwt", half) // the same once more
 	created := sign(c, time.Minute)
 	e.put(c.ID[54:]+"/"+c.ID+".jwt", created) // a new shard
 	e.serves(url, c.ID, created)
-	settled(c.ID, 1)
-	settled(b.ID, 2)
+	e.waitAnnounced(1, c)
+	e.wantAnnounced(2, a, b)
 
 	// The whole directory is replaced by another one.
 	newest := sign(c, 0)
@@ -203,7 +214,8 @@ func TestAReadOnlyDirectory(t *testing.T) {
 	}
 	e.serves(url, c.ID, newest)
 	e.serves(url, b.ID, nil) // its file is gone
-	settled(c.ID, 2)
+	e.waitAnnounced(2, c)
+	e.wantAnnounced(2, a, c)
 	e.put(b.ID+".jwt", half) // and is back
 	e.serves(url, b.ID, half)
 
@@ -346,59 +358,6 @@ func TestTheFolderOfNSCChanges(t *testing.T) {
 	p.term()
 }
 
-// The newer one of two files of an account counts. When it is gone, the older one does.
-func TestTwoFilesOfOneAccount(t *testing.T) {
-	t.Parallel()
-	e := newReadOnlyEnv(t, "readonly: true, dir: ", "")
-	a := jwttest.NewAccount(t)
-	older, newer := jwttest.Sign(t, e.op.Signing, a, time.Now().Add(-time.Hour)), e.op.Account(t, a)
-	flat, sharded := a.ID+".jwt", a.ID[54:]+"/"+a.ID+".jwt"
-	e.put(flat, newer)
-	p, url := e.start(t)
-	e.serves(url, a.ID, newer)
-	e.put(sharded, older)
-	p.wait("is not served - a newer JWT is stored")
-	e.serves(url, a.ID, newer)
-	if err := os.Remove(filepath.Join(e.jwts, flat)); err != nil {
-		t.Fatal(err)
-	}
-	e.serves(url, a.ID, older)
-	e.put(flat, append(older, '\n')) // the same
-	e.serves(url, a.ID, older)
-	if err := os.Remove(filepath.Join(e.jwts, sharded)); err != nil {
-		t.Fatal(err)
-	}
-	e.put("ZZ/junk", nil)
-	e.serves(url, a.ID, older)
-	if n := strings.Count(p.log.String(), "its file is gone"); n != 1 {
-		t.Errorf("removed %d times", n)
-	}
-	p.term()
-}
-
-// A file that is refused does not keep another account from being removed, also over a start.
-func TestARefusedFileKeepsNoOtherFromBeingGone(t *testing.T) {
-	t.Parallel()
-	e := newReadOnlyEnv(t, "nsc: ", fmt.Sprintf(", statedir: %q", t.TempDir()))
-	e.put(".nsc", []byte("{}"))
-	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	first, second := e.op.Account(t, a), e.op.Account(t, b)
-	e.put("accounts/A/A.jwt", first)
-	e.put("accounts/B/B.jwt", second)
-	p, url := e.start(t)
-	e.serves(url, a.ID, first)
-	e.serves(url, b.ID, second)
-	p.term()
-	if err := os.RemoveAll(filepath.Join(e.jwts, "accounts/A")); err != nil {
-		t.Fatal(err)
-	}
-	e.put("accounts/B/B.jwt", jwttest.NewOperator(t).Account(t, b))
-	p, url = e.start(t)
-	e.serves(url, a.ID, nil)
-	e.serves(url, b.ID, second) // the file of b is there, although it is refused
-	p.term()
-}
-
 func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
@@ -445,34 +404,23 @@ func TestHundredsOfFilesAreHundredsOfAnnouncements(t *testing.T) {
 	preload := map[string][]byte{e.op.System.ID: e.op.SystemAccount(t)}
 	e.listen(natstest.Start(t, resolverConf(t, e.op, "full", "", t.TempDir(), e.port, preload)))
 	p, url := e.start(t)
-	announced := func(want int) {
-		t.Helper()
-		late := func(a *jwttest.Account) bool { return e.announced(a.ID) < want }
-		natstest.Eventually(t, "every account is announced",
-			func() bool { return !slices.ContainsFunc(all, late) })
-		time.Sleep(500 * time.Millisecond) // more would come now
-		for _, a := range all {
-			if got := e.announced(a.ID); got != want {
-				t.Errorf("%s is announced %d times, not %d", a.ID, got, want)
-			}
-		}
-	}
-	announced(1) // it is not stored whether they were
+	e.waitAnnounced(1, all...) // it is not stored whether they were
 	for _, a := range all {
 		e.put(path(a), sign(a, time.Minute))
 	}
-	announced(2)
+	e.waitAnnounced(2, all...)
 	for _, a := range all {
 		jwttest.File(t, filepath.Join(e.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 30*time.Second))
 	}
-	announced(3)
+	e.waitAnnounced(3, all...)
 	for _, a := range all {
 		if err := os.Remove(filepath.Join(e.jwts, path(a))); err != nil {
 			t.Fatal(err)
 		}
 		jwttest.File(t, filepath.Join(e.jwts, a.ID[54:]), a.ID+".jwt", sign(a, 0))
 	}
-	announced(4)
+	e.waitAnnounced(4, all...)
+	e.wantAnnounced(4, all...)
 	if strings.Contains(p.log.String(), "its file is gone") {
 		t.Error("an account was away for a moment")
 	}
