@@ -155,7 +155,9 @@ func TestReloadStartsAndStopsNATS(t *testing.T) {
 		}
 	})
 	wantText(t, log, reloaded)
-	natstest.Eventually(t, "it is connected", func() bool { return e.log.Count("connected to NATS") > 0 })
+	natstest.Eventually(t, "the last line of connecting is written", func() bool {
+		return e.log.Count("connected to NATS for JWT syncing") > 0
+	})
 	if log := e.reload(func(*config.Config) {}); strings.Contains(log, "NATS") {
 		t.Errorf("a reload that changes nothing reconnects:\n%s", log)
 	}
