@@ -33,7 +33,6 @@ import (
 // sys.jwt, sys.creds, sys2.creds, acc.jwt, user.creds and revoked.jwt (which revokes that user) in
 // its directory, and ACC, PORT and NATSPORT in its environment.
 func TestStories(t *testing.T) {
-	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   "../../testdata/story",
 		Setup: setup,
