@@ -163,7 +163,7 @@ type Registry struct {
 	*remover   // Delete, Remove, Expire
 	announcing announcing
 	signer     Signer
-	changed    recently // JWTs that have changed
+	changed    Recently // JWTs that have changed
 
 	unsaved Source
 	peers   Source
@@ -192,9 +192,9 @@ func New(o Options) *Registry {
 		common:     common,
 		catalog:    c,
 		remover:    &remover{common: common, catalog: c},
-		announcing: announcing{common: common, repeated: recently{period: repeatInterval}},
+		announcing: announcing{common: common, repeated: Recently{Period: repeatInterval}},
 		signer:     o.Signer,
-		changed:    recently{period: restInterval},
+		changed:    Recently{Period: restInterval},
 		unsaved:    o.Unsaved,
 		peers:      o.Peers,
 	}

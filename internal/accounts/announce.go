@@ -122,7 +122,7 @@ func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 // announcing decides when a stored JWT is announced.
 type announcing struct {
 	common
-	repeated   recently // unchanged JWTs that were announced again
+	repeated   Recently // unchanged JWTs that were announced again
 	reasserter reasserter
 }
 
@@ -142,7 +142,7 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 		a.logSkipped(key)
 		return known, nil
 	}
-	if !a.repeated.allow(key, a.now()) {
+	if !a.repeated.Allow(key, a.now()) {
 		return known, nil
 	}
 	seq, err := a.committer.Touch(ctx, key, kind)

@@ -46,8 +46,6 @@ const (
 	maxTokenBytes = 16 << 10
 	// repeatInterval is how often an unchanged token is announced again.
 	repeatInterval = 5 * time.Second
-	// maxAnnounced bounds the hashes whose last announcement is remembered.
-	maxAnnounced = 4096
 )
 
 // Token is a verified activation token. It is never changed.
@@ -91,12 +89,12 @@ type Options struct {
 // Registry is the policy for tokens, and what is served for each hash.
 type Registry struct {
 	Options
-	primary atomic.Pointer[accounts.Primary] // nil: this server follows no other one
-	misses  accounts.Misses[*Token]
+	primary   atomic.Pointer[accounts.Primary] // nil: this server follows no other one
+	misses    accounts.Misses[*Token]
+	announced accounts.Recently // unchanged tokens that were announced
 
-	mu        sync.Mutex
-	verdicts  map[string]*verdict  // by hash
-	announced map[string]time.Time // by hash: when an unchanged token was announced last
+	mu       sync.Mutex
+	verdicts map[string]*verdict // by hash
 }
 
 // New returns a Registry that works at once.
@@ -107,7 +105,11 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Registry{Options: o, verdicts: map[string]*verdict{}, announced: map[string]time.Time{}}
+	return &Registry{
+		Options:   o,
+		announced: accounts.Recently{Period: repeatInterval},
+		verdicts:  map[string]*verdict{},
+	}
 }
 
 // SetPrimary replaces the account server that this one follows. nil means none.
@@ -122,7 +124,8 @@ func (r *Registry) SetPrimary(p accounts.Primary) {
 // Announce publishes a token: a changed one always, an unchanged one at most once per
 // repeatInterval.
 func (r *Registry) Announce(t *Token, changed bool) {
-	if r.Publisher == nil || !changed && !r.mayRepeat(t.Key) || r.Publisher.PublishActivation(t) {
+	isRepeated := !changed && !r.announced.Allow(t.Key, r.Now())
+	if r.Publisher == nil || isRepeated || r.Publisher.PublishActivation(t) {
 		return
 	}
 	why := "NATS is not connected"
@@ -131,19 +134,4 @@ func (r *Registry) Announce(t *Token, changed bool) {
 	}
 	short := logging.ShortKey(t.Key)
 	r.Log.Info(fmt.Sprintf("skipping activation notification for %s, %s", short, why))
-}
-
-// mayRepeat reports whether an unchanged token may be announced now. If so, it counts as announced.
-func (r *Registry) mayRepeat(hash string) bool {
-	now := r.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if last, found := r.announced[hash]; found && now.Sub(last) < repeatInterval {
-		return false
-	}
-	if len(r.announced) >= maxAnnounced {
-		clear(r.announced)
-	}
-	r.announced[hash] = now
-	return true
 }
