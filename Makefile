@@ -28,6 +28,7 @@ test:
 
 lint:
 	@unformatted=$$(gofmt -l cmd internal); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	go test -run '^TestLines' ./internal/testcheck
 	go vet ./...
 	GOOS=windows go vet ./...
 	GOOS=darwin GOARCH=arm64 go build -o /dev/null ./cmd/nats-account-server
