@@ -1,10 +1,10 @@
-// Package auth says who may read and who may write: users with a password, and clients with a
+// Package auth decides which client may read and which may write. A client shows a password or a
 // certificate.
 //
-// A bcrypt compare takes 50 to 100 ms of CPU time, and many nats-servers must not pay that for each
-// GET. So an Authorization header that was right once is remembered, the same header in many
-// requests at once is compared once, at most two compares run, and an address that fails again and
-// again is slowed down:
+// A bcrypt compare takes 50 to 100 ms of CPU time, which is too much for each GET of each
+// nats-server. So a valid Authorization header is remembered, and the same header in many requests
+// at once is compared once. At most two compares run, and an address that fails again and again is
+// slowed down:
 //
 //	certificate.go  cache.go  login.go           limiter.go
 //	certificate? ── cached? ─ being compared? ── slowed down? ── its turn? ── bcrypt
@@ -40,7 +40,7 @@ type User struct {
 	Role Role
 }
 
-// Policy is who may do what. The zero value permits nothing.
+// Policy says what each client may do. The zero value permits nothing.
 type Policy struct {
 	Users []User
 

@@ -75,7 +75,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	header := func(h string) auth.Credentials { return auth.Credentials{Authorization: h} }
 	password := func(u, p string) auth.Credentials { return header(basic(u, p)) }
 	withBoth := func(v auth.Credentials, h string) auth.Credentials { v.Authorization = h; return v }
-	stranger := func(h string) auth.Credentials {
+	foreignCert := func(h string) auth.Credentials {
 		return auth.Credentials{Authorization: h, Certificates: chain(t,
 			foreign.Issue(t, certtest.Named("deploy")))}
 	}
@@ -119,7 +119,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"a name may be a DNS name", both, with(certtest.For("deploy")), "deploy", "deploy", "deploy"},
 		{"a name may be a mail address", both, with(mail), "m@example.com", "m@example.com", "m@example.com"},
 		{"a name may be a URI", both, with(uri), "spiffe://x/y", "spiffe://x/y", "spiffe://x/y"},
-		{"a foreign certificate", both, stranger(""), unknown, unknown, unknown},
+		{"a foreign certificate", both, foreignCert(""), unknown, unknown, unknown},
 		{"an expired certificate", both, with(deploy, certtest.Expired), unknown, unknown, unknown},
 		{"a server's certificate", both, with(deploy, forServers), unknown, unknown, unknown},
 		{"a password instead", both, password("ops", "right"), "ops", "ops", "ops"},
@@ -128,7 +128,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 			withBoth(with(client), basic("ops", "right")), "n1", "n1", "ops"},
 		{"a certificate that reads, and a wrong password", both, withBoth(with(client), basic("ops", "x")),
 			"n1", "n1", wrong},
-		{"a foreign certificate and a password", both, stranger(basic("nats", "read:me")), "nats", "nats",
+		{"a foreign certificate and a password", both, foreignCert(basic("nats", "read:me")), "nats", "nats",
 			forbidden},
 		{"a named reader", named, with(client), "n1", "n1", forbidden},
 		{"a certificate that is not named, where readers are", named,

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// maxCached is how many headers and certificates a cache holds. Only valid ones get in, so that a
-// stranger can't push them out.
+// maxCached is how many headers and certificates a cache holds. Only valid ones are put in, so that
+// a client without one can't push them out.
 const maxCached = 1024
 
 // cacheKey stands for a header, a certificate or a name. No password can be read from it.

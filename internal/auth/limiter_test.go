@@ -427,7 +427,7 @@ func TestAnUnknownUserCostsACompare(t *testing.T) {
 		hashes := map[string]int{}
 		e.limiter.SetCompare(func(hash, password []byte) error { hashes[string(hash)]++; return nil })
 		for i := range 200 {
-			if err := e.login(fmt.Sprint("stranger", i), "pw-cheap",
+			if err := e.login(fmt.Sprint("unknown", i), "pw-cheap",
 				fmt.Sprintf("192.0.2.%d", i)); !errors.Is(err, auth.ErrBadCredentials) {
 				t.Fatal(err)
 			}
@@ -437,7 +437,7 @@ func TestAnUnknownUserCostsACompare(t *testing.T) {
 		}
 		clear(hashes)
 		for i := range 20 {
-			_ = e.login("stranger", fmt.Sprint(i), fmt.Sprintf("198.51.100.%d", i))
+			_ = e.login("unknown", fmt.Sprint(i), fmt.Sprintf("198.51.100.%d", i))
 		}
 		if len(hashes) != 1 {
 			t.Errorf("the same name is compared with %v", hashes)

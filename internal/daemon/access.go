@@ -57,8 +57,7 @@ func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) 
 	}, nil
 }
 
-// accessPolicy is what the http section says about who may do what; nil: every client may do
-// everything.
+// accessPolicy returns what the http section permits; nil: every client may do everything.
 //
 // A certificate that the roots verify may read, unless readers are named by certificates. It may
 // write if it is named as a writer, or if no writer is named at all.
