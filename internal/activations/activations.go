@@ -31,11 +31,12 @@ import (
 // What a Registry reports of a token that it does not take or does not have. The texts are the
 // original's.
 var (
-	ErrBadJWT   = accounts.NewRefusal("bad-jwt", "bad activation JWT in request")
-	ErrIssuer   = accounts.NewRefusal("bad-issuer", "bad activation JWT Issuer in request")
-	ErrSubject  = accounts.NewRefusal("bad-subject", "bad activation JWT Subject in request")
-	ErrHash     = accounts.NewRefusal("bad-jwt", "bad activation hash in request")
-	ErrSave     = accounts.NewRefusal("save-failed", "error saving activation JWT") // wrapped with the cause
+	ErrBadJWT  = accounts.NewRefusal("bad-jwt", "bad activation JWT in request")
+	ErrIssuer  = accounts.NewRefusal("bad-issuer", "bad activation JWT Issuer in request")
+	ErrSubject = accounts.NewRefusal("bad-subject", "bad activation JWT Subject in request")
+	ErrHash    = accounts.NewRefusal("bad-jwt", "bad activation hash in request")
+	// ErrSave is wrapped with its cause.
+	ErrSave     = accounts.NewRefusal("save-failed", "error saving activation JWT")
 	ErrTooLarge = accounts.NewRefusal("too-large", "the activation JWT is larger than 16384 bytes")
 	ErrNotFound = errors.New("no matching activation JWT")
 )

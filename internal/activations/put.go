@@ -81,7 +81,7 @@ func (r *Registry) put(ctx context.Context, o *offer) (err error) {
 	return nil
 }
 
-// check judges an offer without the stored token: who has signed it, and whether it can be used
+// check judges an offer without the stored token: its issuer, and whether it can be used
 // now. A file may hold an expired or a large token, and needs no operator.
 func (r *Registry) check(ctx context.Context, o *offer) error {
 	if !r.Accounts.HasOperator() && !o.from.File {

@@ -244,7 +244,9 @@ func (s *Syncer) filesByKey() map[string][]*File {
 
 // isAmong reports whether one of the files has the same content.
 func isAmong(v *version, files []*File) bool {
-	return slices.ContainsFunc(files, func(f *File) bool { return f.taken != nil && *f.taken == *v })
+	return slices.ContainsFunc(files, func(f *File) bool {
+		return f.taken != nil && *f.taken == *v
+	})
 }
 
 // serves reports whether what is served now was taken from a file. It is true if that can't be
@@ -272,7 +274,8 @@ func (s *Syncer) remove(ctx context.Context, f *File) {
 		return
 	}
 	if f.state == gone && ctx.Err() == nil {
-		s.Log.Warn(fmt.Sprintf("the file of %s is gone, but it can't be taken out - %s", f.taken.key, err))
+		s.Log.Warn(fmt.Sprintf("the file of %s is gone, but it can't be taken out - %s",
+			f.taken.key, err))
 		s.Folder.move(f, failedRemoval)
 	}
 	s.addLost(f)
@@ -295,7 +298,7 @@ func (s *Syncer) sweep(ctx context.Context) {
 	group := newGroup()
 	for key, err := range s.Store.Keys() {
 		if err == nil && !there[key] && ctx.Err() == nil {
-			lost := &File{state: gone, taken: &version{key: key}} // it has no path, as there is no file
+			lost := &File{state: gone, taken: &version{key: key}} // without a path
 			group.Go(func() error { s.remove(ctx, lost); return nil })
 		}
 	}

@@ -16,11 +16,13 @@ const (
 	missing                 // it is not there since a moment: a program may be replacing it
 	gone                    // what was taken from it is to be removed from the store
 	stuck                   // as gone, after a removal that has failed
-	removed                 // what was taken from it is not served any more
+	removed                 // what was taken from it is not served now
 )
 
 // present are the states of a file that is there.
-var present = []state{unread, settling, offered, unreadable, waiting, stored, refused, postponed, unsaved}
+var present = []state{
+	unread, settling, offered, unreadable, waiting, stored, refused, postponed, unsaved,
+}
 
 // event is what happens to a File.
 type event int

@@ -1,8 +1,8 @@
 // Package trust answers one question: did an operator of ours sign this JWT, and what does the JWT
 // say? It does no I/O.
 //
-//	operator.go   an operator, read from its JWT: who may sign
-//	account.go    account JWTs: what they say of themselves, and who signed them
+//	operator.go   an operator, read from its JWT: which keys may sign
+//	account.go    account JWTs: what they say of themselves, and whether the operator signed them
 //	deletion.go   orders to delete accounts
 //	keys.go       the syntax of keys and hashes
 //	secret.go     passwords in an operator's JWT
