@@ -107,6 +107,7 @@ func (l *Limiter) enter(address string) (*client, error) {
 	defer l.mu.Unlock()
 	at := prefix(address)
 	c := l.clients[at]
+	// A client becomes known only if it may wait, so that refused attempts push none out.
 	if c == nil {
 		c = &client{turn: semaphore.NewWeighted(1), log: logging.Limited(l.log, 1, lineInterval)}
 	}

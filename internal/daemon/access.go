@@ -73,6 +73,7 @@ func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 		Certificates:      map[string]auth.Role{},
 		OtherCertificates: auth.Reader,
 	}
+	// Reading is open if neither readers nor certificates are configured.
 	if c.Read == nil && roots == nil {
 		p.WithoutCredentials = auth.Anonymous
 	}

@@ -41,7 +41,7 @@ const drainTimeout = 3500 * time.Millisecond
 // Options is what a daemon starts with.
 type Options struct {
 	Config  config.Config
-	Logging *logging.Handler
+	Logging *logging.Handler // where all lines go; a reload changes its format
 	Ready   func() // is called once everything runs; may be nil
 	Dump    bool   // log the configuration once everything runs
 
@@ -57,10 +57,11 @@ type Options struct {
 type daemon struct {
 	Options // Config is the one that is in force
 	log     logger
-	audit   *logging.Audit
-	logins  *auth.Limiter
+	audit   *logging.Audit // its file changes with a reload
+	logins  *auth.Limiter  // one for all policies, so that a reload forgets no failed login
 	store   store
 
+	// The parts below live as long as the program. What a reload changes in them has a setter.
 	registry    *accounts.Registry
 	activations *activations.Registry
 	notifier    *notifier.Notifier
@@ -68,7 +69,8 @@ type daemon struct {
 	resolver    *resolver.Server
 	syncer      *dirsync.Syncer // nil unless another program writes what is served
 
-	tasks   *errgroup.Group
+	// The parts below are tasks. A reload replaces them, or changes server.
+	tasks   *errgroup.Group // ends the program when one of them fails
 	server  *httpserver.Server
 	http    *task
 	nats    *connection // nil if NATS is not configured

@@ -44,6 +44,7 @@ func (d *daemon) nextPrimary(c config.Config) *primary {
 
 // follow replaces the present primary by next, which may be nil.
 func (d *daemon) follow(next *primary) {
+	// First, so that no request waits for the former primary.
 	d.setSource(next)
 	d.primary.stop()
 	d.primary = next

@@ -56,6 +56,7 @@ func (d *daemon) apply(c config.Config) error {
 	if err != nil {
 		return err
 	}
+	// The server comes last, because it serves the new configuration as soon as it has it.
 	primary := d.nextPrimary(c)
 	if err := d.server.Reload(d.serverOptions(c, trust, access, primary)); err != nil {
 		_ = audit.Close() // a nil file says so
@@ -72,6 +73,7 @@ func (d *daemon) swap(c config.Config, trust trusted, primary *primary) {
 	d.Logging.SetFormat(LogFormat(c.Logging))
 	trust.log(c, d.log)
 	d.registry.SetTrust(trust.Trust)
+	// Files that were refused before may be accepted now.
 	if d.syncer != nil {
 		d.syncer.Rejudge()
 	}

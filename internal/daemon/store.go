@@ -12,7 +12,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// store is what both kinds of store are for the other parts.
+// store is what the directory and the memory have in common: they keep accounts, activation tokens
+// and what is to be announced.
 type store interface {
 	accounts.Store
 	accounts.Committer

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// task is a part of the program that runs until it is stopped.
+// task is a part of the program that runs until it is stopped. Each has a context of its own,
+// because a stop ends the tasks one after the other.
 type task struct {
 	cancel context.CancelFunc
 	done   chan struct{}

@@ -36,6 +36,7 @@ type endpoint struct {
 func newEndpoint(o Options, l net.Listener) *endpoint {
 	e := &endpoint{options: o, listener: l, limiter: newLimiter(o.Log), served: make(chan struct{})}
 	e.use(o.Handler, o.TLS)
+	// The handler is looked up for each request, because a reload exchanges it.
 	current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*e.handler.Load()).ServeHTTP(w, r)
 	})
