@@ -50,8 +50,8 @@ func build(o Options, log logger, audit *logging.Audit, store store, f files) *d
 		}),
 	}
 	d.setSigning(o.Config)
-	// Activation tokens are in the store, unless another program writes the directory. Then the
-	// store has only what is announced, and tokens are read into memory.
+	// Activation tokens are in the store. If another program writes the directory, they are read
+	// from there into memory instead.
 	if f.folder == nil {
 		d.buildRegistries(f.trusted, store, nil)
 		return d

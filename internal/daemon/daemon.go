@@ -42,8 +42,8 @@ const drainTimeout = 3500 * time.Millisecond
 type Options struct {
 	Config  config.Config
 	Logging *logging.Handler // where all lines go; a reload changes its format
-	Ready   func() // is called once everything runs; may be nil
-	Dump    bool   // log the configuration once everything runs
+	Ready   func()           // is called once everything runs; may be nil
+	Dump    bool             // log the configuration once everything runs
 
 	// Hangup asks for a reload with each value.
 	Hangup <-chan os.Signal
