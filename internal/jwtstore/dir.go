@@ -48,7 +48,8 @@ type Dir struct {
 
 	life    context.Context // ends when Close begins
 	end     context.CancelFunc
-	commits sync.RWMutex   // held for reading during a commit: Close waits for them
+	commits sync.RWMutex   // held for reading during a commit; guards closed
+	closed  bool           // no commit begins any more
 	running sync.WaitGroup // the flusher
 	close   func() error   // once
 }
@@ -201,7 +202,7 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	d.commits.RLock()
 	defer d.commits.RUnlock()
-	if d.life.Err() != nil {
+	if d.closed {
 		return 0, ErrClosed
 	}
 	if r.kind == kindTouch {
@@ -254,8 +255,9 @@ func (d *Dir) Close() error { return d.close() }
 
 func (d *Dir) shut() error {
 	d.end()
-	d.commits.Lock() // the last commits are done
-	defer d.commits.Unlock()
+	d.commits.Lock() // waits for the last commits
+	d.closed = true
+	d.commits.Unlock()
 	d.running.Wait()
 	err := errors.Join(d.flusher.flush(), d.journal.leave())
 	d.lock.release()

@@ -101,11 +101,10 @@ func TestAFullDiskKeepsTheOldJWT(t *testing.T) {
 			put(t, d, key, "the old JWT")
 			written(t, d)
 			empty := fill(t, dir)
-			for range 3 {
-				_, err := d.Put(context.Background(), key, "test",
-					[]byte(strings.Repeat("bigger", 2000)), jwtstoretest.Always)
-				if !errors.Is(err, syscall.ENOSPC) {
-					t.Errorf("Put: %v", err)
+			// The small one would find room in the last block of the journal.
+			for _, jwt := range []string{strings.Repeat("bigger", 2000), "small", "small"} {
+				if err := tryPut(d, key, jwt); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("Put of %d bytes: %v", len(jwt), err)
 				}
 				loads(t, d, key, "the old JWT")
 			}

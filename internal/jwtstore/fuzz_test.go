@@ -25,8 +25,12 @@ func FuzzCodec(f *testing.F) {
 	f.Add(key[54:]+"/"+key+".jwt.deleted", true)
 	f.Fuzz(func(t *testing.T, s string, shard bool) {
 		if path := jwtstore.Path(shard, s); path != "" {
-			if back, ok := jwtstore.Key(shard, path); !ok || back != s {
-				t.Errorf("%q -> %q -> %q", s, path, back)
+			for _, inverse := range []func(string) (string, bool){
+				func(path string) (string, bool) { return jwtstore.Key(shard, path) }, jwtstore.KeyOf,
+			} {
+				if back, ok := inverse(path); !ok || back != s {
+					t.Errorf("%q -> %q -> %q", s, path, back)
+				}
 			}
 			if key, ok := jwtstore.Key(shard, jwtstore.TombstonePath(shard, s)); ok {
 				t.Errorf("the tombstone of %q is a JWT of %q", s, key)

@@ -2,6 +2,7 @@ package jwtstore_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -319,4 +320,33 @@ func TestAStartAfterAnEarlierVersionWasKilled(t *testing.T) {
 	closeStore(t, d)
 	d = open(t, options(t, dir))
 	check("after a stop")
+}
+
+// TestAPutThatWaitsForRoomEnds with its context and with the store.
+func TestAPutThatWaitsForRoomEnds(t *testing.T) {
+	d := open(t, options(t, t.TempDir()))
+	d.SetMaxUnflushed(10)
+	closed := make(chan error)
+	d.HoldFiles(func() {
+		put(t, d, jwtstoretest.Key(t), "123456789")
+		over, cancel := context.WithCancel(context.Background())
+		errs := make(chan error)
+		wait := func(ctx context.Context, key string) {
+			_, err := d.Put(ctx, key, "test", []byte("no room"), jwtstoretest.Always)
+			errs <- err
+		}
+		go wait(over, jwtstoretest.Key(t))
+		cancel()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("with its context: %v", err)
+		}
+		go wait(context.Background(), jwtstoretest.Key(t))
+		go func() { closed <- d.Close() }()
+		if err := <-errs; !errors.Is(err, jwtstore.ErrClosed) {
+			t.Errorf("with the store: %v", err)
+		}
+	})
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
 }
