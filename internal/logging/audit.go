@@ -1,10 +1,8 @@
 package logging
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -137,39 +135,36 @@ func (a *Audit) write(e AuditEntry, refused bool) (forLog []byte, err error) {
 	if a.file == nil {
 		return line, nil
 	}
-	if err := appendLine(a.file, line); err != nil {
+	// One system call writes the line, so that other processes which append to the file can't split it.
+	n, err := a.file.Write(line)
+	if err != nil {
+		if n > 0 {
+			cutBack(a.file, n)
+		}
 		return line, err
 	}
 	return nil, nil
 }
 
-// appendLine appends a line with one system call, so that other processes which append to the file
-// can't split it. A part of a line that was written before an error is cut off again.
-func appendLine(f *os.File, line []byte) error {
-	n, err := f.Write(line)
-	if err == nil && n < len(line) {
-		err = io.ErrShortWrite
-	}
-	if err != nil && n > 0 {
-		cutBack(f, n)
-	}
-	return err
-}
-
-// cutBack removes the last n bytes of a file.
+// cutBack removes the last n bytes of a file: what was written of a line before an error.
 func cutBack(f *os.File, n int) {
 	if info, err := f.Stat(); err == nil {
 		_ = f.Truncate(info.Size() - int64(n))
 	}
 }
 
-// encode returns an entry as a line. JSON escapes every line break inside a text.
+// encode returns an entry as a line. No text in it can break the line or forge another one.
 func encode(e AuditEntry) []byte {
 	texts := []*string{&e.Reason, &e.Address, &e.User, &e.Origin, &e.Account, &e.Issuer}
-	for _, text := range texts {
-		*text = bounded(*text)
+	for _, v := range []**AuditVersion{&e.Old, &e.New} {
+		if *v != nil {
+			*v = new(**v) // the caller's version must not change
+			texts = append(texts, &(*v).JTI)
+		}
 	}
-	e.Old, e.New = e.Old.bounded(), e.New.bounded()
+	for _, text := range texts {
+		*text = strings.ToValidUTF8((*text)[:min(len(*text), maxAuditText)], "?")
+	}
 	line, err := json.Marshal(e)
 	if err != nil {
 		// JSON has no form for a year beyond 9999.
@@ -178,39 +173,17 @@ func encode(e AuditEntry) []byte {
 	return append(escapeUnprintable(line), '\n')
 }
 
-// bounded returns a copy whose text is bounded.
-func (v *AuditVersion) bounded() *AuditVersion {
-	if v == nil {
-		return nil
-	}
-	c := *v
-	c.JTI = bounded(c.JTI)
-	return &c
-}
-
-// bounded cuts a text to maxAuditText bytes and replaces what is not UTF-8.
-func bounded(text string) string {
-	return strings.ToValidUTF8(text[:min(len(text), maxAuditText)], "?")
-}
-
 // escapeUnprintable replaces unprintable characters by JSON's own escapes. The log would escape
 // them in its own way, and an entry must read the same in the file and in the log.
-func escapeUnprintable(line []byte) []byte {
-	if !bytes.ContainsFunc(line, unprintable) {
-		return line
-	}
-	var b []byte
+func escapeUnprintable(line []byte) (escaped []byte) {
 	for _, c := range string(line) {
-		if !unprintable(c) {
-			b = utf8.AppendRune(b, c)
+		if c < 0x7f || strconv.IsPrint(c) {
+			escaped = utf8.AppendRune(escaped, c)
 			continue
 		}
 		for _, unit := range utf16.AppendRune(nil, c) {
-			b = fmt.Appendf(b, `\u%04x`, unit)
+			escaped = fmt.Appendf(escaped, `\u%04x`, unit)
 		}
 	}
-	return b
+	return escaped
 }
-
-// unprintable reports whether a character must be escaped that JSON itself leaves as it is.
-func unprintable(c rune) bool { return c >= 0x7f && !strconv.IsPrint(c) }

@@ -14,8 +14,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
-	"strconv"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -60,20 +61,29 @@ func New(w io.Writer, f Format) *Handler {
 // SetFormat changes the format of all further lines.
 func (h *Handler) SetFormat(f Format) { h.out.format.Store(&f) }
 
+// levelName is how a line shows the levels from least on.
+type levelName struct {
+	least          slog.Level
+	letters, color string
+}
+
+// levels has the levels from the highest to the lowest, with their letters and the codes of their
+// colours, as in nats-server. A level in between counts as the next lower one.
+var levels = []levelName{
+	{slog.LevelError, "ERR", "31"},
+	{slog.LevelWarn, "WRN", "0;93"},
+	{slog.LevelInfo, "INF", "32"},
+	{slog.LevelDebug, "DBG", "36"},
+	{math.MinInt, "TRC", "33"},
+}
+
 // Enabled implements slog.Handler.
 func (h *Handler) Enabled(_ context.Context, l slog.Level) bool {
 	f := h.out.format.Load()
-	switch {
-	case l >= slog.LevelInfo:
-		return true
-	case l >= slog.LevelDebug:
-		return f.Debug
-	default:
-		return f.Trace
-	}
+	return l >= slog.LevelInfo || l >= slog.LevelDebug && f.Debug || l < slog.LevelDebug && f.Trace
 }
 
-// Handle implements slog.Handler.
+// Handle implements slog.Handler. No text can forge a line.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	f := h.out.format.Load()
 	line := make([]byte, 0, 160)
@@ -83,15 +93,15 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	if f.Time {
 		line = r.Time.Local().AppendFormat(line, "2006/01/02 15:04:05.000000 ")
 	}
-	line = appendLevel(line, r.Level, f.Colors)
-	line = appendText(line, r.Message)
-	line = appendText(line, h.attrs)
+	level := levels[slices.IndexFunc(levels, func(l levelName) bool { return r.Level >= l.least })]
+	if f.Colors {
+		line = fmt.Appendf(line, "[\x1b[%sm%s\x1b[0m] ", level.color, level.letters)
+	} else {
+		line = fmt.Appendf(line, "[%s] ", level.letters)
+	}
+	line = append(line, escape(r.Message)+h.attrs...)
 	r.Attrs(func(a slog.Attr) bool {
-		if lines, ok := a.Value.Any().(Lines); ok {
-			line = append(line, lines...)
-			return true
-		}
-		line = appendText(line, attr(a))
+		line = append(line, attr(a)...)
 		return true
 	})
 	line = append(line, '\n')
@@ -114,42 +124,9 @@ func (h *Handler) WithAttrs(as []slog.Attr) slog.Handler {
 func (h *Handler) WithGroup(string) slog.Handler { return h }
 
 // attr returns the text of an attribute.
-func attr(a slog.Attr) string { return " " + a.Key + "=" + a.Value.String() }
-
-// level returns the three letters of a level and the code of their colour, as in nats-server.
-func level(l slog.Level) (letters, color string) {
-	switch {
-	case l >= slog.LevelError:
-		return "ERR", "31"
-	case l >= slog.LevelWarn:
-		return "WRN", "0;93"
-	case l >= slog.LevelInfo:
-		return "INF", "32"
-	case l >= slog.LevelDebug:
-		return "DBG", "36"
-	default:
-		return "TRC", "33"
+func attr(a slog.Attr) string {
+	if lines, ok := a.Value.Any().(Lines); ok {
+		return string(lines)
 	}
-}
-
-// appendLevel appends a level in brackets.
-func appendLevel(line []byte, l slog.Level, colors bool) []byte {
-	letters, color := level(l)
-	if colors {
-		return fmt.Appendf(line, "[\x1b[%sm%s\x1b[0m] ", color, letters)
-	}
-	return fmt.Appendf(line, "[%s] ", letters)
-}
-
-// appendText appends text with its unprintable characters escaped. No text can forge a line.
-func appendText(line []byte, text string) []byte {
-	for _, c := range text {
-		if c < ' ' || c == 0x7f || (c >= 0x80 && !strconv.IsPrint(c)) {
-			quoted := strconv.QuoteRuneToASCII(c)
-			line = append(line, quoted[1:len(quoted)-1]...)
-			continue
-		}
-		line = append(line, string(c)...)
-	}
-	return line
+	return escape(" " + a.Key + "=" + a.Value.String())
 }

@@ -15,9 +15,14 @@ func Quote(text string, max int) string {
 	if len(text) > max {
 		text = text[:max] + "..."
 	}
+	return escape(text)
+}
+
+// escape replaces unprintable characters, and bytes that are not UTF-8, by Go's escapes.
+func escape(text string) string {
 	var b strings.Builder
 	for _, c := range text {
-		if unicode.IsPrint(c) && c != unicode.ReplacementChar {
+		if strconv.IsPrint(c) && c != unicode.ReplacementChar {
 			b.WriteRune(c)
 			continue
 		}

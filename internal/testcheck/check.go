@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,117 +20,103 @@ type event struct {
 // name identifies one test. A package as a whole has an empty test.
 type name struct{ pkg, test string }
 
-// report is what the events have told so far.
-type report struct {
-	out     io.Writer
-	output  map[name][]string // of tests and packages that have not ended
-	results map[name]string   // "pass", "fail" or "skip"; "" before the end
-	lacks   map[name]string   // why a skipped test can't run on this machine
-	shown   map[name][]string // the tests that a behaviour names; the key is the behaviour's own test
+// test is what the events have told of one test or one package.
+type test struct {
+	result  string   // "pass", "fail" or "skip"; "" before the end
+	output  []string // what is not printed yet
+	lacks   string   // what a skipped test needs that this machine does not have
+	shownBy []string // the tests that a behaviour names, if this is the behaviour's own test
 }
+
+// report has every test and every package that has begun.
+type report map[name]*test
 
 // check reads events to their end. It prints the lines of the packages and the output of failed
 // tests. The error names each package that failed or did not end, and each behaviour that was not
 // shown.
 func check(events io.Reader, out io.Writer) error {
-	r := &report{out, map[name][]string{}, map[name]string{}, map[name]string{}, map[name][]string{}}
+	r := report{}
 	for decoder := json.NewDecoder(events); ; {
 		var e event
 		if err := decoder.Decode(&e); errors.Is(err, io.EOF) {
-			return errors.Join(r.unfinished(), r.notShown())
+			return r.verdict(out)
 		} else if err != nil {
 			return fmt.Errorf("this is not the output of go test -json: %w", err)
 		}
-		r.take(e)
+		r.take(e, out)
 	}
 }
 
-func (r *report) take(e event) {
+// take adds an event to the report.
+func (r report) take(e event, out io.Writer) {
 	n := name{e.Package, e.Test}
-	switch e.Action {
-	case "start", "run":
-		r.results[n] = ""
+	if r[n] == nil && e.Package != "" { // the events of a build have no package
+		r[n] = &test{}
+	}
+	switch t := r[n]; e.Action {
 	case "build-output":
-		fmt.Fprint(r.out, e.Output)
+		fmt.Fprint(out, e.Output)
 	case "output":
-		r.output[n] = append(r.output[n], e.Output)
+		// These lines only say that a test begins, pauses or ends.
+		if e.Output != "PASS\n" && !strings.HasPrefix(e.Output, "=== ") {
+			t.output = append(t.output, e.Output)
+		}
 	case "attr":
-		r.attribute(n, e.Key, e.Value)
+		if e.Key == "shown-by" {
+			t.shownBy = append(t.shownBy, e.Value)
+		}
+		if e.Key == "lacks" {
+			t.lacks = e.Value
+			fmt.Fprintf(out, "skip\t%s: without %s\n", e.Test, e.Value)
+		}
 	case "pass", "fail", "skip":
-		r.results[n] = e.Action
-		r.print(n, e.Action)
+		t.result = e.Action
+		r.print(n, out)
 	}
 }
 
-func (r *report) attribute(n name, key, value string) {
-	switch key {
-	case "shown-by":
-		r.shown[n] = append(r.shown[n], value)
-	case "lacks":
-		r.lacks[n] = value
-		fmt.Fprintf(r.out, "skip\t%s: without %s\n", n.test, value)
-	}
-}
-
-// print writes what is worth reading of a test or a package that has ended, and forgets the rest.
-func (r *report) print(ended name, result string) {
-	if ended.test == "" {
-		if result == "fail" { // a test that a panic or the timeout ended has no end of its own
-			for n := range r.output {
-				if n.pkg == ended.pkg && n.test != "" {
-					r.print(n, "fail")
-				}
-			}
-		}
-		for _, line := range r.output[ended] {
-			if line != "PASS\n" {
-				fmt.Fprint(r.out, line)
-			}
-		}
-	} else if result == "fail" {
-		for _, line := range r.output[ended] {
-			if !strings.HasPrefix(line, "=== ") {
-				fmt.Fprint(r.out, line)
+// print writes the output of a package that has ended or of a test that has failed, and forgets it.
+// A test that a panic or the timeout has ended has no result; its output comes with the package's.
+func (r report) print(ended name, out io.Writer) {
+	t := r[ended]
+	if ended.test == "" && t.result == "fail" {
+		for n, unfinished := range r {
+			if n.pkg == ended.pkg && unfinished.result == "" {
+				t.output = append(unfinished.output, t.output...)
 			}
 		}
 	}
-	delete(r.output, ended)
+	if ended.test == "" || t.result == "fail" {
+		fmt.Fprint(out, strings.Join(t.output, ""))
+	}
+	t.output = nil
 }
 
-// unfinished is an error if a package failed or has no end, or if there is none.
-func (r *report) unfinished() error {
+// verdict is an error unless every package has passed and every behaviour is shown.
+func (r report) verdict(out io.Writer) error {
 	var errs []error
-	packages := 0
-	for n, result := range r.results {
-		if n.test != "" {
-			continue
+	packages, behaviours := 0, 0
+	for n, t := range r {
+		if n.test == "" {
+			packages++
+			if t.result != "pass" && t.result != "skip" {
+				errs = append(errs, fmt.Errorf("%s did not pass", n.pkg))
+			}
 		}
-		packages++
-		if result != "pass" && result != "skip" {
-			errs = append(errs, fmt.Errorf("%s did not pass", n.pkg))
+		for _, shows := range t.shownBy {
+			behaviours++
+			missing, err := r.judge(shows)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s is not shown: %w", n.test, err))
+			} else if missing != "" {
+				fmt.Fprintf(out, "not shown on this machine: %s: %s: %s\n", n.test, shows, missing)
+			}
 		}
 	}
 	if packages == 0 {
 		errs = append(errs, errors.New("no package was tested"))
 	}
-	return errors.Join(errs...)
-}
-
-// notShown is an error if a behaviour names a test that did not pass, or if there is no behaviour.
-// A test that this machine can't run is no error but a line.
-func (r *report) notShown() error {
-	var errs []error
-	for row, tests := range r.shown {
-		for _, test := range tests {
-			missing, err := r.judge(test)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s is not shown: %w", row.test, err))
-			} else if missing != "" {
-				fmt.Fprintf(r.out, "not shown on this machine: %s: %s: %s\n", row.test, test, missing)
-			}
-		}
-	}
-	if len(r.shown) == 0 {
+	if behaviours == 0 {
 		errs = append(errs, errors.New("no behaviour names its test"))
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
@@ -138,26 +125,21 @@ func (r *report) notShown() error {
 
 // judge looks at every test of a name and at the tests within. The error says that one did not
 // pass; missing says what kept one from running.
-func (r *report) judge(test string) (missing string, err error) {
+func (r report) judge(shows string) (missing string, err error) {
 	found := false
-	for n, result := range r.results {
-		if n.test != test && !strings.HasPrefix(n.test, test+"/") {
-			continue
-		}
-		found = found || n.test == test
-		reason, lacks := r.lacks[n]
+	for n, t := range r {
+		found = found || n.test == shows
+		within := n.test == shows || strings.HasPrefix(n.test, shows+"/")
 		switch {
-		case result == "pass":
-		case result == "skip" && lacks:
-			missing = reason
-		case result == "":
-			return "", fmt.Errorf("%s did not end", n.test)
+		case !within || t.result == "pass":
+		case t.result == "skip" && t.lacks != "":
+			missing = t.lacks
 		default:
-			return "", fmt.Errorf("the result of %s is %s", n.test, result)
+			return "", fmt.Errorf("the result of %s is %s", n.test, cmp.Or(t.result, "missing"))
 		}
 	}
 	if !found {
-		return "", fmt.Errorf("%s was not run", test)
+		return "", fmt.Errorf("%s was not run", shows)
 	}
 	return missing, nil
 }

@@ -49,8 +49,8 @@ func TestABehaviourIsShownOnlyByATestThatRanAndPassed(t *testing.T) {
 			"skip Test", "pass"}, "the result of Test is skip", "skip\tOther: without strace\n"},
 		{"it failed", []string{"run Test", "output Test it failed", "fail Test", "fail"},
 			"the result of Test is fail", "it failed\n"},
-		{"it did not end", []string{"run Test", "output Test panic: x", "fail"}, "Test did not end",
-			"panic: x\n"},
+		{"it did not end", []string{"run Test", "output Test panic: x", "fail"},
+			"the result of Test is missing", "panic: x\n"},
 		{"the package did not end", []string{"run Test", "pass Test"}, "p did not pass", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package winsvc
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"syscall"
 
@@ -28,6 +29,7 @@ func Run(program Program) int {
 	return s.code
 }
 
+// isService reports whether the service manager has started the program.
 func isService() bool {
 	is, err := svc.IsWindowsService()
 	return is && err == nil
@@ -44,20 +46,18 @@ func StopSignals() []os.Signal {
 
 // service is the program as a service.
 type service struct {
-	events  *eventlog.Log
+	events  *eventlog.Log // not nil
 	program Program
-	code    int // the exit code, after Execute
+	code    int // exit code of the program, after Execute
 }
 
 // Execute implements svc.Handler.
 func (s *service) Execute(
 	_ []string, changes <-chan svc.ChangeRequest, status chan<- svc.Status,
 ) (specific bool, code uint32) {
-	requests, done := make(chan request), make(chan struct{})
-	defer close(done)
-	go translate(changes, requests, done)
-	m := manager{
-		requests: requests,
+	m := manager[svc.ChangeRequest]{
+		requests: changes,
+		kind:     kind,
 		report:   func(now state) { status <- statuses[now] },
 		debug:    func(text string) { _ = s.events.Info(1, text) },
 		out:      lines{s.events},
@@ -69,33 +69,23 @@ func (s *service) Execute(
 // accepted has the requests that a running service accepts, besides those that all services accept.
 const accepted = svc.AcceptStop | svc.AcceptShutdown
 
-// statuses has the states as the service manager knows them.
+// statuses has the states as the service manager knows them. Only a running service can be told to
+// stop through the service manager's tools.
 var statuses = map[state]svc.Status{
 	startPending: {State: svc.StartPending},
 	running:      {State: svc.Running, Accepts: accepted},
 	stopPending:  {State: svc.StopPending},
 }
 
-// translate passes on the requests of the service manager until done is closed.
-func translate(changes <-chan svc.ChangeRequest, requests chan<- request, done <-chan struct{}) {
-	for {
-		select {
-		case <-done:
-			return
-		case c := <-changes:
-			r := other
-			switch c.Cmd {
-			case svc.Interrogate:
-				r = interrogate
-			case svc.Stop, svc.Shutdown:
-				r = stop
-			}
-			select {
-			case requests <- r:
-			case <-done:
-				return
-			}
-		}
+// kind returns what the service manager wants.
+func kind(c svc.ChangeRequest) request {
+	switch c.Cmd {
+	case svc.Interrogate:
+		return interrogate
+	case svc.Stop, svc.Shutdown:
+		return stop
+	default:
+		return other
 	}
 }
 
@@ -104,12 +94,12 @@ type lines struct{ events *eventlog.Log }
 
 // Write implements io.Writer. The log writes one line with each call.
 func (l lines) Write(line []byte) (int, error) {
-	kind, text := event(line)
 	write := l.events.Info
-	switch kind {
-	case warning:
+	level, text := event(line)
+	switch level {
+	case slog.LevelWarn:
 		write = l.events.Warning
-	case failure:
+	case slog.LevelError:
 		write = l.events.Error
 	}
 	return len(line), write(1, text)

@@ -5,6 +5,7 @@ package winsvc
 import (
 	"context"
 	"io"
+	"log/slog"
 	"regexp"
 	"strings"
 	"time"
@@ -40,31 +41,33 @@ const (
 // startTimeout is how long the program may take until it serves.
 const startTimeout = 10 * time.Second
 
-// manager is the side of the service manager.
-type manager struct {
-	requests <-chan request
+// manager is the side of the service manager. R is its type of a request; the package that has the
+// type is there on Windows only.
+type manager[R any] struct {
+	requests <-chan R
+	kind     func(R) request
 	report   func(state)
 	debug    func(string) // writes to the event log
 	out      io.Writer    // for the log of the program
 }
 
 // run runs the program and returns its exit code, or 1 if it does not serve within startTimeout.
-func (m *manager) run(program Program) int {
+func (m *manager[R]) run(program Program) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	ready, ended := make(chan struct{}), make(chan int, 1)
-	go func() { ended <- program(ctx, m.out, func() { close(ready) }) }()
-	now, serving := startPending, (<-chan struct{})(ready)
+	ready, ended := make(chan struct{}, 1), make(chan int, 1)
+	go func() { ended <- program(ctx, m.out, func() { ready <- struct{}{} }) }()
 	late := time.NewTimer(startTimeout)
 	defer late.Stop()
+	now := startPending
 	m.report(now)
 	for {
 		select {
 		case code := <-ended:
 			return code
-		case <-serving:
-			serving = nil // a closed channel would be ready again at once
+		case <-ready:
 			late.Stop()
+			// A program that is told to stop while it starts may still become ready.
 			if now == startPending {
 				now = running
 				m.report(now)
@@ -74,7 +77,7 @@ func (m *manager) run(program Program) int {
 			<-ended
 			return 1
 		case r := <-m.requests:
-			switch r {
+			switch m.kind(r) {
 			case interrogate:
 				m.report(now)
 			case stop:
@@ -89,27 +92,18 @@ func (m *manager) run(program Program) int {
 	}
 }
 
-// severity is the kind of an event in the event log.
-type severity int
-
-const (
-	informative severity = iota
-	warning
-	failure
-)
-
 // colour matches the control sequences that colour text in a terminal.
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// event returns a line of the log as an event.
-func event(line []byte) (severity, string) {
+// event returns a line of the log as an event of LevelInfo, LevelWarn or LevelError.
+func event(line []byte) (slog.Level, string) {
 	text := strings.TrimSpace(colour.ReplaceAllString(string(line), ""))
 	switch {
 	case strings.Contains(text, "[ERR] "):
-		return failure, text
+		return slog.LevelError, text
 	case strings.Contains(text, "[WRN] "):
-		return warning, text
+		return slog.LevelWarn, text
 	default:
-		return informative, text
+		return slog.LevelInfo, text
 	}
 }

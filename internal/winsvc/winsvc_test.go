@@ -36,8 +36,9 @@ func runManaged(t *testing.T, program Program, sent map[time.Duration]request) (
 				}
 			}()
 		}
-		m := manager{
+		m := manager[request]{
 			requests: requests,
+			kind:     func(r request) request { return r },
 			report:   func(s state) { got.reported = append(got.reported, s) },
 			debug:    func(string) {},
 			out:      io.Discard,
@@ -103,11 +104,11 @@ func TestTheServiceReportsItsState(t *testing.T) {
 }
 
 func TestALineOfTheLogIsAnEventOfItsLevel(t *testing.T) {
-	kinds := map[slog.Level]severity{
-		slog.LevelDebug: informative,
-		slog.LevelInfo:  informative,
-		slog.LevelWarn:  warning,
-		slog.LevelError: failure,
+	kinds := map[slog.Level]slog.Level{
+		slog.LevelDebug: slog.LevelInfo,
+		slog.LevelInfo:  slog.LevelInfo,
+		slog.LevelWarn:  slog.LevelWarn,
+		slog.LevelError: slog.LevelError,
 	}
 	for _, colours := range []bool{false, true} {
 		for level, want := range kinds {
@@ -117,7 +118,7 @@ func TestALineOfTheLogIsAnEventOfItsLevel(t *testing.T) {
 			got, text := event(line.Bytes())
 			plain := strings.HasSuffix(text, "] the disk is full") && !strings.Contains(text, "\x1b")
 			if got != want || !plain {
-				t.Errorf("%s is %d, %q", level, got, text)
+				t.Errorf("%s is %s, %q", level, got, text)
 			}
 		}
 	}
