@@ -27,25 +27,17 @@ const (
 	heardTimeout = 500 * time.Millisecond
 )
 
-// followUp is what follows when an attempt has ended. If its answers call for several, the greatest
-// counts.
-type followUp int
-
-const (
-	noFollowUp   followUp = iota // only a server can cause the next attempt
-	afterBackoff                 // a server has refused the JWT, or it could not be sent
-	afterConnect                 // a client has connected to the account where it was not cached
-	afterSkip                    // a server has skipped the JWT too early to count
-)
-
 // announcement is one account's latest change on its way to the nats-servers.
 type announcement struct {
 	jwtstore.Change
-	state    state
-	due      time.Time  // of a queued one: when it is sent
-	index    int        // in the queue; -1 when it is not there
-	tries    int        // how often it was put off since it was refused or could not be sent
-	receipts []*receipt // closed when the attempt ends
+	state state
+	due   time.Time // of a queued one: when it is sent
+	index int       // of a queued one: its place in the queue
+	// asks is set for a change that came by a broadcast, which the servers have got as well: they
+	// are only asked what they run. It is announced if one of them runs another JWT.
+	asks  bool
+	tries int           // how often it was refused or could not be sent
+	ended chan struct{} // closed when the next attempt ends; nil if no caller waits for that
 	// notCached has the servers whose cache lacks the account. A server leaves it when a client
 	// connects to the account there.
 	notCached map[string]bool
@@ -55,33 +47,43 @@ type announcement struct {
 // attempt is what is known about the last time that a change was announced, or the servers were
 // asked.
 type attempt struct {
-	number   int // 0 before the first
-	sent     time.Time
-	flushed  bool              // the connected server has taken it
-	answered map[string]bool   // servers that have answered
-	refused  map[string]string // reasons, by server; "" stands for all
-	followUp followUp
+	number  int // 0 before the first
+	sent    time.Time
+	answers map[string]string // by server: why it has not acknowledged the change, "" if it has
+	refused bool              // by a server, or it could not be sent
+	retryAt time.Time         // when the next attempt follows; zero if only a server can cause it
 }
 
-// newAnnouncement returns one that waits for a server. A change with only a key stands for none
-// yet.
-func newAnnouncement(c jwtstore.Change) *announcement {
-	return &announcement{Change: c, index: -1, notCached: map[string]bool{}}
+// retry demands another attempt. The earliest moment counts.
+func (a *announcement) retry(at time.Time) {
+	if a.retryAt.IsZero() || at.Before(a.retryAt) {
+		a.retryAt = at
+	}
 }
 
-// refuse records that a server has not taken the change. "" as the server stands for all of them.
-// An attempt must have begun.
-func (a *announcement) refuse(server, reason string) {
-	a.refused[server] = reason
-	a.followUp = max(a.followUp, afterBackoff)
+// refuse demands another attempt after a time that doubles each time, up to maxBackoff.
+func (a *announcement) refuse(now time.Time) {
+	if !a.refused {
+		a.refused = true
+		a.retry(now.Add(backoff(a.tries, maxBackoff)))
+		a.tries++
+	}
+}
+
+// whenEnded returns a channel that is closed when the attempt that is next or in flight ends.
+func (a *announcement) whenEnded() <-chan struct{} {
+	if a.ended == nil {
+		a.ended = make(chan struct{})
+	}
+	return a.ended
 }
 
 // release tells those that wait for the end of the attempt.
 func (a *announcement) release() {
-	for _, r := range a.receipts {
-		close(r.answered)
+	if a.ended != nil {
+		close(a.ended)
+		a.ended = nil
 	}
-	a.receipts = nil
 }
 
 // outgoing is what is to be sent for an announcement. Its number keeps an answer from counting for
@@ -109,24 +111,17 @@ type announcements struct {
 	n       *Notifier
 	servers *servers
 	byKey   map[string]*announcement
-	queue   queue                    // those in a queued state
-	active  map[string]*announcement // those in an active state
+	queue   queue                    // those in state queued
+	active  map[string]*announcement // those in state inFlight
 }
 
-// newAnnouncements returns an empty list. The session adds what is pending.
+// newAnnouncements returns an empty list. What a server lacks is added when it appears.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	return &announcements{
 		n:       n,
 		servers: servers,
 		byKey:   make(map[string]*announcement),
 		active:  make(map[string]*announcement),
-	}
-}
-
-// takeUp adds a change that is pending, unless one of the account is there. It waits for a server.
-func (p *announcements) takeUp(c jwtstore.Change) {
-	if p.byKey[c.Key] == nil {
-		p.byKey[c.Key] = newAnnouncement(c)
 	}
 }
 
@@ -137,53 +132,60 @@ func (p *announcements) apply(a *announcement, e event, due time.Time) {
 	if !listed {
 		return
 	}
-	a.state = next
-	delete(p.active, a.Key)
-	if next.active() {
-		p.active[a.Key] = a
-	}
-	switch queued := a.index >= 0; {
-	case next.queued() && queued:
-		a.due = due
-		heap.Fix(&p.queue, a.index)
-	case next.queued():
-		a.due = due
-		heap.Push(&p.queue, a)
+	p.remove(a)
+	a.state, a.due = next, due
+	switch next {
 	case queued:
-		heap.Remove(&p.queue, a.index)
+		heap.Push(&p.queue, a)
+	case inFlight:
+		p.active[a.Key] = a
 	}
 }
 
-// add takes up a change. A newer one takes the place of the older one of the same account. r is nil
-// if no caller waits for answers.
-func (p *announcements) add(c jwtstore.Change, r *receipt) {
+// remove takes an announcement out of the queue, and of those in flight. It waits then.
+func (p *announcements) remove(a *announcement) {
+	if a.state == queued {
+		heap.Remove(&p.queue, a.index)
+	}
+	delete(p.active, a.Key)
+	a.state = waiting
+}
+
+// get returns the announcement of an account. If there is none it adds one, which waits.
+func (p *announcements) get(c jwtstore.Change) *announcement {
 	a := p.byKey[c.Key]
 	if a == nil {
-		a = newAnnouncement(jwtstore.Change{Key: c.Key})
+		a = &announcement{Change: c, notCached: make(map[string]bool)}
 		p.byKey[c.Key] = a
 	}
-	if r != nil {
-		a.receipts = append(a.receipts, r)
+	return a
+}
+
+// add queues a change before everything that waits for its time. A newer one takes the place of the
+// older one of the same account.
+func (p *announcements) add(c jwtstore.Change) *announcement {
+	a := p.get(c)
+	isNewer := c.Seq > a.Seq
+	if isNewer {
+		a.Change, a.asks, a.tries = c, false, 0
+		clear(a.notCached)
 	}
-	if c.Seq <= a.Seq { // found in the Outbox before its Announce came
-		p.apply(a, serverReady, time.Time{})
-		return
+	if isNewer || a.state == waiting {
+		p.apply(a, wanted, time.Time{})
 	}
-	a.Change, a.tries = c, 0
-	clear(a.notCached)
-	p.apply(a, committed, time.Time{}) // before everything that waits for its time
+	return a
 }
 
 // addHeard takes up a change that the servers should have heard: they are only asked. If they lack
 // an earlier one it is not known in which order they get the two, and this one is announced.
 func (p *announcements) addHeard(c jwtstore.Change, now time.Time) {
 	if p.byKey[c.Key] != nil {
-		p.add(c, nil)
+		p.add(c)
 		return
 	}
-	a := newAnnouncement(c)
-	p.byKey[c.Key] = a
-	p.apply(a, heard, now.Add(heardTimeout))
+	a := p.get(c)
+	a.asks = true
+	p.apply(a, wanted, now.Add(heardTimeout))
 }
 
 // take returns what is to be sent now, and begins those attempts.
@@ -193,7 +195,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	}
 	// A server that is tried gets the oldest change that it lacks, whether that is due or not.
 	for _, srv := range p.servers.takeProbes(now) {
-		if a := p.oldestFor(srv.name); a != nil && !a.state.active() {
+		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -213,14 +215,9 @@ func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active
 // begin begins an attempt. Answers to the attempt before may still acknowledge the change, but they
 // do not end this one.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
-	a.attempt = attempt{
-		number:   a.number + 1,
-		sent:     now,
-		answered: make(map[string]bool),
-		refused:  make(map[string]string),
-	}
+	a.attempt = attempt{number: a.number + 1, sent: now, answers: make(map[string]string)}
 	p.apply(a, sent, time.Time{})
-	return outgoing{a.Change, a.number, a.state == asking}
+	return outgoing{a.Change, a.number, a.asks}
 }
 
 // oldestFor returns the oldest change that a server lacks, nil if there is none.
@@ -239,85 +236,73 @@ func (p *announcements) next(latest time.Time) time.Time {
 		latest = earlier(latest, p.queue[0].due)
 	}
 	for _, a := range p.active {
-		if a.state == inFlight {
+		if !a.asks {
 			latest = earlier(latest, a.sent.Add(answerTimeout))
 		}
 	}
 	return latest
 }
 
-// endOverdue ends the attempts that have waited long enough for answers. A question ends by itself.
+// endOverdue ends the attempts that have waited long enough for answers. Servers that should have
+// answered and did not are silent from now on. A question ends by itself.
 func (p *announcements) endOverdue(now time.Time) {
 	for _, a := range p.active {
-		if a.state == inFlight && now.Sub(a.sent) >= answerTimeout {
-			p.end(a, now)
+		if a.asks || now.Sub(a.sent) < answerTimeout {
+			continue
 		}
+		for _, srv := range p.unanswered(a) {
+			switch {
+			case !a.sent.Before(srv.since):
+				p.servers.apply(srv, misses, now)
+			case srv.state == responsive:
+				a.retry(now) // it has appeared since, and may not have got it
+			}
+		}
+		p.end(a)
 	}
 }
 
 // endIfAnswered ends an attempt when every server has answered that lacks the change. It does not
-// wait for servers which get one announcement at a time: they may never answer.
-func (p *announcements) endIfAnswered(a *announcement, now time.Time) {
-	for name, srv := range p.servers.byName {
-		if !srv.state.oneAtATime() && !a.answered[name] && p.n.outbox.IsPending(name, a.Seq) {
+// wait for servers that are not responsive: they may never answer.
+func (p *announcements) endIfAnswered(a *announcement) {
+	for _, srv := range p.unanswered(a) {
+		if srv.state == responsive {
 			return
 		}
 	}
-	p.end(a, now)
+	p.end(a)
 }
 
-// end ends an attempt: the servers have answered, or the time is over. Those that should have
-// answered and did not are silent from now on.
-func (p *announcements) end(a *announcement, now time.Time) {
+// unanswered returns the servers that lack a change and have not answered the last attempt.
+func (p *announcements) unanswered(a *announcement) (left []*server) {
 	for name, srv := range p.servers.byName {
-		switch {
-		case a.answered[name] || !p.n.outbox.IsPending(name, a.Seq):
-		case srv.state == neverReplies && a.flushed:
-			p.n.outbox.Acknowledge(name, a.Seq)
-		case srv.state == neverReplies:
-			a.refuse(name, "the connection did not take it")
-		case now.Sub(a.sent) >= answerTimeout:
-			p.servers.apply(srv, misses, now)
+		if _, answered := a.answers[name]; !answered && p.n.outbox.IsPending(name, a.Seq) {
+			left = append(left, srv)
 		}
 	}
-	if !p.finishAcknowledged(a) {
-		p.follow(a, now)
+	return left
+}
+
+// end ends an attempt. A change that only silent servers and caches without the account lack waits
+// for a server, any other for some time.
+func (p *announcements) end(a *announcement) {
+	if p.finishAcknowledged(a) {
+		return
 	}
+	a.release()
+	if a.retryAt.IsZero() {
+		p.apply(a, rests, time.Time{})
+		return
+	}
+	p.apply(a, wanted, a.retryAt)
 }
 
 // endQuestion ends a question. The change is announced unless no server lacks it.
-func (p *announcements) endQuestion(a *announcement, now time.Time) {
+func (p *announcements) endQuestion(a *announcement) {
 	if !p.finishAcknowledged(a) {
-		p.apply(a, contradicted, now)
+		a.asks = false
+		p.apply(a, wanted, time.Time{})
 	}
-}
-
-// follow decides what brings the next attempt. A change that only silent servers and caches without
-// the account lack waits for a server, any other for some time.
-func (p *announcements) follow(a *announcement, now time.Time) {
-	a.release()
-	switch a.followUp {
-	case afterSkip:
-		due := a.At.Add(skipWindow)
-		if latest := now.Add(skipWindow); due.After(latest) {
-			due = latest // the clock was set back
-		}
-		p.apply(a, retry, due)
-	case afterConnect:
-		p.apply(a, retry, a.sent.Add(connectInterval))
-	case afterBackoff:
-		p.backOff(a, now)
-	default:
-		p.apply(a, rest, time.Time{})
-	}
-}
-
-// backOff puts the next attempt off for a time that doubles each time, up to maxBackoff.
-func (p *announcements) backOff(a *announcement, now time.Time) {
-	a.release()
-	wait := min(time.Second<<min(a.tries, 10), maxBackoff)
-	a.tries++
-	p.apply(a, retry, now.Add(wait))
 }
 
 // finishAcknowledged removes an announcement that every server has acknowledged, and reports
@@ -344,23 +329,23 @@ func (p *announcements) finishAllAcknowledged() {
 
 // finish removes an announcement. What absent servers lack stays in the Outbox.
 func (p *announcements) finish(a *announcement) {
-	p.apply(a, finished, time.Time{})
+	p.remove(a)
 	delete(p.byKey, a.Key)
 	a.release()
 }
 
 // serverAppeared takes up what a new process lacks, and reports whether that is anything.
-func (p *announcements) serverAppeared(name string) (any bool) {
+func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	for _, a := range p.byKey {
 		delete(a.notCached, name) // by the process that had the name before
 	}
 	for _, c := range p.n.outbox.Pending() {
 		if p.n.outbox.IsPending(name, c.Seq) {
-			any = true
-			p.takeUp(c)
+			lacksAny = true
+			p.get(c)
 		}
 	}
-	return any
+	return lacksAny
 }
 
 // serverReady queues what a server lacks that has turned out to answer. What its cache lacks waits
@@ -368,7 +353,7 @@ func (p *announcements) serverAppeared(name string) (any bool) {
 func (p *announcements) serverReady(name string, now time.Time) {
 	for _, a := range p.byKey {
 		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {
-			p.apply(a, serverReady, now)
+			p.apply(a, wanted, now)
 		}
 	}
 }
@@ -377,18 +362,18 @@ func (p *announcements) serverReady(name string, now time.Time) {
 // watched for.
 func (p *announcements) repeatNotCached(now time.Time) {
 	for _, a := range p.byKey {
-		if len(a.notCached) > 0 {
-			p.apply(a, serverReady, now)
+		if a.state == waiting && len(a.notCached) > 0 {
+			p.apply(a, wanted, now)
 		}
 	}
 }
 
 // connected records that a client has connected to the account on a server whose cache lacked it.
-func (p *announcements) connected(a *announcement, server string, now time.Time) {
+func (p *announcements) connected(a *announcement, server string) {
 	delete(a.notCached, server)
-	a.followUp = max(a.followUp, afterConnect)
+	a.retry(a.sent.Add(connectInterval))
 	if a.state == waiting {
-		p.follow(a, now)
+		p.end(a)
 	}
 }
 
@@ -403,15 +388,15 @@ func (p *announcements) acknowledged(key string) (count int) {
 	return count
 }
 
-// nearest returns the announcement whose attempt ends next, nil when there is none worth waiting
-// for.
-func (p *announcements) nearest() (nearest *announcement) {
+// isDelivering reports whether an attempt is in flight or to come soon. One that was refused twice
+// waits too long to count.
+func (p *announcements) isDelivering() bool {
 	for _, a := range p.byKey {
-		if a.tries < 2 && a.state != waiting && (nearest == nil || a.due.Before(nearest.due)) {
-			nearest = a
+		if a.state != waiting && a.tries < 2 {
+			return true
 		}
 	}
-	return nearest
+	return false
 }
 
 // queue is a heap of announcements, the one that is due first on top; of several, that of the
@@ -440,7 +425,6 @@ func (q *queue) Push(x any) {
 
 func (q *queue) Pop() any {
 	last := (*q)[len(*q)-1]
-	last.index = -1
 	*q = (*q)[:len(*q)-1]
 	return last
 }

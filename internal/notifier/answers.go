@@ -52,8 +52,7 @@ type message struct {
 type result int
 
 const (
-	unclear   result = iota // it answers neither with data nor with an error
-	refused                 // it has not taken the JWT
+	refused   result = iota // it has not taken the JWT, or does not say that it has
 	applied                 // it runs the JWT, or will when it needs the account
 	skipped                 // it has not loaded the account, and fetches the JWT when it needs it
 	notCached               // its cache lacks the account, and may get an older JWT elsewhere
@@ -68,18 +67,15 @@ const (
 	caching                      // it keeps the JWTs of those accounts that are needed there
 )
 
-// unknownUptime stands for the uptime of a nats-server that does not say.
-const unknownUptime time.Duration = -1
-
 // answer is what a message means. No other code looks at the texts of nats-server.
 type answer struct {
 	serverID
 	version       string        // "" if it does not say
-	uptime        time.Duration // of the process, or unknownUptime
+	uptime        time.Duration // of the process; 0 if it does not say
 	activeServers int           // how many there are, as far as it knows; 0 if it does not say
 
 	result   result           // if it answers an update
-	reason   string           // of refused and unclear
+	reason   string           // of refused
 	resolver resolverKind     // as far as this answer shows
 	running  accounts.Running // if it answers what it runs for an account
 }
@@ -97,10 +93,9 @@ func readAnswer(data []byte) (a answer, ok bool) {
 	a = answer{
 		serverID:      serverID{Name: logging.Quote(id.Name, maxName), ID: id.ID},
 		version:       logging.Quote(m.Server.Version, maxVersion),
-		uptime:        unknownUptime,
 		activeServers: m.Stats.ActiveServers,
 	}
-	if start, now := m.Stats.Start, m.Server.Time; !start.IsZero() && !now.Before(start) {
+	if start, now := m.Stats.Start, m.Server.Time; !start.IsZero() && now.After(start) {
 		a.uptime = now.Sub(start)
 	}
 	a.readTexts(m)
@@ -119,7 +114,7 @@ func (a *answer) readTexts(m message) {
 		}
 	case m.Data == nil:
 		a.reason = "it answers, but neither with data nor with an error"
-		a.result, a.running = unclear, accounts.Running{State: accounts.NotLoaded}
+		a.result, a.running = refused, accounts.Running{State: accounts.NotLoaded}
 	default:
 		a.readData(m.Data.Message)
 		a.running = accounts.Running{State: accounts.NotLoaded}

@@ -51,7 +51,7 @@ func TestWhatAnswersMean(t *testing.T) {
 		{
 			"neither data nor an error", `{` + server + `}`,
 			answer{
-				result: unclear, reason: "it answers, but neither with data nor with an error",
+				result: refused, reason: "it answers, but neither with data nor with an error",
 				running: notLoaded,
 			},
 		},
@@ -74,7 +74,7 @@ func TestWhatAnswersMean(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.want.serverID, c.want.version, c.want.uptime = serverID{"n", "N"}, "2.10.1", unknownUptime
+			c.want.serverID, c.want.version = serverID{"n", "N"}, "2.10.1"
 			if got, ok := readAnswer([]byte(c.text)); !ok || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%v %+v\nwant %+v", ok, got, c.want)
 			}
@@ -85,12 +85,11 @@ func TestWhatAnswersMean(t *testing.T) {
 // TestWhatAServerSaysOfItself in its answers to PING.
 func TestWhatAServerSaysOfItself(t *testing.T) {
 	const at, before = `"2026-11-23T18:20:50Z"`, `"2026-11-23T18:20:40Z"`
-	const unknown = unknownUptime
 	for _, c := range []struct {
 		name, text string
 		want       answer
 	}{
-		{"IDZ", `{"name":"n","id":"N","host":"h"}`, answer{serverID: serverID{"n", "N"}, uptime: unknown}},
+		{"IDZ", `{"name":"n","id":"N","host":"h"}`, answer{serverID: serverID{"n", "N"}}},
 		{
 			"PING",
 			`{"server":{"name":"n","id":"N","ver":"2.9.1","time":` + at + `},` +
@@ -102,11 +101,11 @@ func TestWhatAServerSaysOfItself(t *testing.T) {
 		{
 			"a start that is later than now",
 			`{"server":{"name":"n","time":` + before + `},"statsz":{"start":` + at + `}}`,
-			answer{serverID: serverID{Name: "n"}, uptime: unknownUptime},
+			answer{serverID: serverID{Name: "n"}},
 		},
 		{
 			"a name that is not fit for a log", `{"server":{"name":"a\u001b[2J\nb"}}`,
-			answer{serverID: serverID{Name: `a\x1b[2J\nb`}, uptime: unknownUptime},
+			answer{serverID: serverID{Name: `a\x1b[2J\nb`}},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -292,7 +292,7 @@ type stored struct{ store *jwtstore.Memory }
 func (s stored) GetLocal(_ context.Context, key string) (*accounts.Account, error) {
 	token, _, err := s.store.Load(key, jwtstore.Stamp{})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", accounts.ErrNotFound, err)
 	}
 	return &accounts.Account{Key: key, JWT: token}, nil
 }

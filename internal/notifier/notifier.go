@@ -11,23 +11,18 @@
 // An announcement is one account's latest change on its way. Its states, and the state after each
 // event:
 //
-//	           committed  heard serverReady sent     retry      rest    contradicted finished
-//	waiting    toAnnounce toAsk toAnnounce  inFlight toAnnounce -       -            done
-//	toAnnounce toAnnounce -     -           inFlight -          -       -            done
-//	toAsk      toAnnounce -     -           asking   -          -       -            done
-//	inFlight   toAnnounce -     -           -        toAnnounce waiting -            done
-//	asking     toAnnounce -     -           -        toAsk      -       toAnnounce   done
-//	done       -          -     -           -        -          -       -            -
+//	          wanted  sent      rests
+//	waiting   queued  inFlight  -
+//	queued    queued  inFlight  -
+//	inFlight  queued  -         waiting
 //
-// What is known about how a nats-server answers. In the states untested, unidentified and silent it
-// gets one announcement at a time, so it delays no other server:
+// What is known about how a nats-server answers. In the states untested and silent it gets one
+// announcement at a time, so it delays no other server:
 //
-//	              replies     repliesEarly  identifies  identifiesOld  misses
-//	responsive    -           -             -           neverReplies   silent
-//	untested      responsive  unidentified  -           neverReplies   silent
-//	unidentified  responsive  -             responsive  neverReplies   silent
-//	silent        responsive  -             -           neverReplies   -
-//	neverReplies  -           -             -           -              -
+//	            replies     misses
+//	responsive  -           silent
+//	untested    responsive  silent
+//	silent      responsive  -
 //
 // An event changes nothing where the tables have a dash. states.go says what each state and event
 // is.
@@ -58,6 +53,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/pause"
 )
 
 // Outbox records, durably, which change each nats-server has acknowledged. *jwtstore.Outbox meets
@@ -103,6 +99,9 @@ type Conn interface {
 
 // defaultForget is how long changes are kept for a nats-server that is away.
 const defaultForget = 72 * time.Hour
+
+// drainInterval is how often Drain looks whether it may return.
+const drainInterval = 5 * time.Millisecond
 
 // Options is what a Notifier needs.
 type Options struct {
@@ -160,18 +159,21 @@ func (n *Notifier) MaxPayload() int {
 	return n.maxPayload
 }
 
-// Announce implements accounts.Announcer.
+// Announce implements accounts.Announcer. If answers are not to be expected soon, the receipt does
+// not wait for them.
 func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Receipt {
 	n.mu.Lock()
 	defer n.unlock()
-	r := &receipt{n: n, key: key, answered: make(chan struct{})}
-	if s := n.session; s != nil {
-		s.announcements.add(jwtstore.Change{Seq: seq, Key: key, At: at}, r)
-		s.wakeUp()
-	} else {
-		close(r.answered)
+	s := n.session
+	if s == nil {
+		return n.deliveryLocked(key)
 	}
-	return r
+	a := s.announcements.add(jwtstore.Change{Seq: seq, Key: key, At: at})
+	s.wakeUp()
+	if s.servers.overdue() {
+		return n.deliveryLocked(key)
+	}
+	return receipt{n: n, key: key, ended: a.whenEnded()}
 }
 
 // Heard implements accounts.Announcer.
@@ -188,6 +190,11 @@ func (n *Notifier) Heard(key string, seq uint64, at time.Time) {
 func (n *Notifier) Delivery(key string) accounts.Delivery {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.deliveryLocked(key)
+}
+
+// deliveryLocked says how far the latest change of an account has got. n.mu must be held.
+func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 	d := accounts.Delivery{State: n.deliveryStateLocked()}
 	if d.State == accounts.Sent {
 		d.Acked = n.session.announcements.acknowledged(key)
@@ -211,56 +218,30 @@ func (n *Notifier) deliveryStateLocked() accounts.DeliveryState {
 // Drain returns when every nats-server has acknowledged every change, or ctx ends. It does not wait
 // for a server that is overdue, nor for NATS to come back.
 func (n *Notifier) Drain(ctx context.Context) {
-	for {
-		r := n.nextReceipt()
-		if r == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.answered:
-		}
+	for n.isDelivering() && pause.For(ctx, drainInterval) {
 	}
 }
 
-// nextReceipt returns a receipt for the attempt that ends next, nil when there is none to wait for.
-func (n *Notifier) nextReceipt() *receipt {
+// isDelivering reports whether answers to an announcement are to be expected soon.
+func (n *Notifier) isDelivering() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.isOverdueLocked() {
-		return nil
-	}
-	a := n.session.announcements.nearest()
-	if a == nil {
-		return nil
-	}
-	r := &receipt{n: n, key: a.Key, answered: make(chan struct{})}
-	a.receipts = append(a.receipts, r)
-	return r
+	s := n.session
+	return s != nil && !s.servers.overdue() && s.announcements.isDelivering()
 }
-
-// isOverdueLocked reports whether answers are not to be expected soon, so that waiting for them
-// would only make a push slow. n.mu must be held.
-func (n *Notifier) isOverdueLocked() bool { return n.session == nil || n.session.servers.overdue() }
 
 // receipt follows the next attempt to announce a change.
 type receipt struct {
-	n        *Notifier
-	key      string
-	answered chan struct{} // closed when every server has answered, or no more answers will come
+	n     *Notifier
+	key   string
+	ended <-chan struct{} // closed when every server has answered, or no more answers will come
 }
 
 // Wait implements accounts.Receipt.
-func (r *receipt) Wait(ctx context.Context) accounts.Delivery {
-	r.n.mu.Lock()
-	overdue := r.n.isOverdueLocked()
-	r.n.mu.Unlock()
-	if !overdue {
-		select {
-		case <-r.answered:
-		case <-ctx.Done():
-		}
+func (r receipt) Wait(ctx context.Context) accounts.Delivery {
+	select {
+	case <-r.ended:
+	case <-ctx.Done():
 	}
 	return r.n.Delivery(r.key)
 }

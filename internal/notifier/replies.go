@@ -17,14 +17,6 @@ const (
 	aboutRuns = "runs" // the number of the question follows
 )
 
-// pingReply is where the answers to a question which servers are there go.
-func pingReply(subject string) string {
-	if subject == idzSubject {
-		return aboutIDZ
-	}
-	return aboutPing
-}
-
 // receive takes every message that comes to the session's inbox: an answer, or nats-server's word
 // that no subscriber has got the question.
 func (s *session) receive(m *nats.Msg) {
@@ -42,42 +34,17 @@ func (s *session) receive(m *nats.Msg) {
 	defer s.n.unlock()
 	defer s.wakeUp()
 	switch now := time.Now(); {
+	case noResponders && about == aboutPing:
+		s.servers.discoverBy = now // no nats-server is there
 	case noResponders:
-		s.notReceived(about, rest, now)
+		// For idzSubject it means only that none is 2.10 or later. Other questions end by themselves.
 	case about == aboutIDZ || about == aboutPing:
 		s.pinged(answer, now)
 	case about == aboutRuns:
-		s.questions.answer(rest, s.servers, answer)
+		s.answerQuestion(rest, answer)
 	default:
 		s.updated(about, rest, answer, now)
 	}
-}
-
-// notReceived takes the message that no nats-server has got another one. For idzSubject that means
-// only that none is 2.10 or later.
-func (s *session) notReceived(about, rest string, now time.Time) {
-	switch about {
-	case aboutIDZ, aboutRuns:
-	case aboutPing:
-		s.servers.discoverBy = now
-	default:
-		if a := s.current(about, rest); a != nil && a.state == inFlight {
-			if len(s.servers.byName) > 0 {
-				a.refuse("", "no nats-server takes account updates")
-			}
-			s.announcements.end(a, now)
-		}
-	}
-}
-
-// current returns the announcement of an account if the attempt is its last, nil if not.
-func (s *session) current(key, attempt string) *announcement {
-	seq, number := parseReply(attempt)
-	a := s.announcements.byKey[key]
-	if a == nil || a.Seq != seq || a.number != number || number == 0 {
-		return nil
-	}
-	return a
 }
 
 // heartbeat takes what a nats-server publishes of itself. So one that has restarted need not wait
@@ -103,11 +70,9 @@ func (s *session) pinged(answer answer, now time.Time) {
 	}
 	s.servers.identify(srv, answer, now)
 	s.countFetched(srv)
-	e := identifies
-	if isBefore(srv.version, 2, 2) {
-		e = identifiesOld
+	if srv.isMute() {
+		s.apply(srv, replies, now)
 	}
-	s.apply(srv, e, now)
 }
 
 // seen returns the server that has sent a message. It takes up what a new one lacks.
@@ -121,7 +86,7 @@ func (s *session) seen(id serverID, now time.Time) *server {
 
 // apply changes the state of a server, which then may get what it lacks.
 func (s *session) apply(srv *server, e serverEvent, now time.Time) {
-	if s.servers.apply(srv, e, now) && !srv.state.oneAtATime() {
+	if s.servers.apply(srv, e, now) && srv.state == responsive {
 		s.announcements.serverReady(srv.name, now)
 	}
 }
@@ -134,65 +99,63 @@ func (s *session) countFetched(srv *server) {
 }
 
 // updated takes one nats-server's answer to an announcement. One that comes after the end of its
-// attempt counts, too.
+// attempt counts, too, but not one for a change that was replaced.
 func (s *session) updated(key, attempt string, answer answer, now time.Time) {
-	a := s.current(key, attempt)
-	seq, _ := parseReply(attempt)
-	if s.n.outbox.PendingFor(key).Seq != seq {
-		a, seq = nil, 0 // a newer change is there, or no server lacks this one
-	}
 	srv := s.seen(answer.serverID, now)
 	if answer.resolver != unknownResolver {
 		srv.resolver = answer.resolver
 	}
-	s.record(srv, key, seq, a, answer)
-	e := replies
-	if srv.version == "" && now.Before(srv.identifyBy) {
-		e = repliesEarly
+	seq, number := parseReply(attempt)
+	a := s.announcements.byKey[key]
+	isLatest := a != nil && a.Seq == seq
+	isLast := isLatest && a.number == number && number > 0
+	if isLatest {
+		s.record(srv, a, isLast, answer, now)
 	}
-	s.apply(srv, e, now)
-	latest := s.announcements.byKey[key]
-	if latest == nil || s.announcements.finishAcknowledged(latest) || a == nil {
+	s.countFetched(srv)
+	// A server that has not said yet what it is may have fetched what it lacks.
+	if !srv.isUnidentified(now) {
+		s.apply(srv, replies, now)
+	}
+	if !isLatest || s.announcements.finishAcknowledged(a) || !isLast {
 		return
 	}
-	a.answered[srv.name] = true
 	switch a.state {
 	case inFlight:
-		s.announcements.endIfAnswered(a, now)
+		s.announcements.endIfAnswered(a)
 	case waiting:
-		s.announcements.follow(a, now)
+		s.announcements.end(a)
 	}
 }
 
-// record records what a nats-server has done with the change seq of an account. a is nil if the
-// answer is not to the last attempt, seq is 0 if there is nothing to acknowledge.
-func (s *session) record(srv *server, key string, seq uint64, a *announcement, answer answer) {
+// record records what a nats-server has done with a change. isLast is set if the answer is to the
+// last attempt.
+func (s *session) record(srv *server, a *announcement, isLast bool, answer answer, now time.Time) {
+	isAcked, reason := answer.result == applied, answer.reason
 	switch answer.result {
-	case applied:
-		s.n.outbox.Acknowledge(srv.name, seq)
 	case notCached:
-		if a := s.announcements.byKey[key]; a != nil && a.Seq == seq {
-			a.notCached[srv.name] = true
-			s.watch = max(s.watch, watchWanted)
-		}
+		a.notCached[srv.name] = true
+		s.hasCache = true
 	case skipped:
-		s.countFetched(srv)
-		if a == nil {
-			return
-		}
-		if a.sent.Sub(a.At) < skipWindow {
-			a.followUp = max(a.followUp, afterSkip)
-			return
-		}
-		s.n.outbox.Acknowledge(srv.name, seq)
-	case refused, unclear:
-		if answer.result == refused {
-			s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s",
-				srv.name, logging.ShortKey(key), answer.reason)
-		}
-		if a != nil {
-			a.refuse(srv.name, answer.reason)
-		}
+		reason = "it has not loaded the account: the update is sent again in a moment"
+		isAcked = isLast && a.sent.Sub(a.At) >= skipWindow
+	case refused:
+		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s",
+			srv.name, logging.ShortKey(a.Key), reason)
+	}
+	if isAcked {
+		s.n.outbox.Acknowledge(srv.name, a.Seq)
+		reason = ""
+	}
+	if !isLast {
+		return
+	}
+	a.answers[srv.name] = reason
+	switch {
+	case answer.result == refused:
+		a.refuse(now)
+	case answer.result == skipped && !isAcked:
+		a.retry(earlier(a.At, now).Add(skipWindow)) // the clock may have been set back
 	}
 }
 
@@ -207,7 +170,7 @@ func (s *session) clientConnected(m *nats.Msg) {
 		return
 	}
 	if answer, ok := readAnswer(m.Data); ok && a.notCached[answer.Name] {
-		s.announcements.connected(a, answer.Name, time.Now())
+		s.announcements.connected(a, answer.Name)
 		s.wakeUp()
 	}
 }

@@ -68,30 +68,60 @@ func (s *session) describe(r *accounts.ServerReport, key string) {
 	case a == nil:
 	case a.notCached[r.Name]:
 		r.Reason = "it has not cached the account: it gets the update when a client connects"
-	case a.refused[r.Name] != "":
-		r.Reason = a.refused[r.Name]
-	case a.followUp == afterSkip:
-		r.Reason = "it has not loaded the account: the update is sent again in a moment"
+	default:
+		r.Reason = a.answers[r.Name]
 	}
+}
+
+// question asks the nats-servers what they run for one account.
+type question struct {
+	missing map[string]bool             // servers that have not answered yet
+	answers map[string]accounts.Running // by server, NoAnswer before it has answered
+	done    chan struct{}               // closed when all have answered
 }
 
 // ask asks every nats-server that is there what it runs for an account, and returns the answers by
 // server. That takes up to a second.
 func (s *session) ask(ctx context.Context, key string) map[string]accounts.Running {
+	q := &question{
+		missing: make(map[string]bool),
+		answers: make(map[string]accounts.Running),
+		done:    make(chan struct{}),
+	}
 	s.n.mu.Lock()
-	number, q := s.questions.begin(s.servers)
+	for name := range s.servers.byName {
+		q.missing[name], q.answers[name] = true, accounts.Running{State: accounts.NoAnswer}
+	}
+	s.asked++
+	number := strconv.Itoa(s.asked)
+	s.questions[number] = q
 	s.n.mu.Unlock()
-	s.publish(whatRunsSubject, aboutRuns+"."+number, fmt.Appendf(nil, `{"account":%q}`, key))
-	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
-	defer cancel()
-	select {
-	case <-q.done:
-	case <-ctx.Done():
+	if len(q.answers) > 0 {
+		s.publish(whatRunsSubject, aboutRuns+"."+number, fmt.Appendf(nil, `{"account":%q}`, key))
+		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+		defer cancel()
+		select {
+		case <-q.done:
+		case <-ctx.Done():
+		}
 	}
 	s.n.mu.Lock()
 	defer s.n.mu.Unlock()
-	s.questions.end(number)
+	delete(s.questions, number) // from here on the answers do not change
 	return q.answers
+}
+
+// answerQuestion takes one server's answer to a question. Only the first one of a server counts.
+func (s *session) answerQuestion(number string, a answer) {
+	name, _ := s.servers.find(a.serverID)
+	q := s.questions[number]
+	if q == nil || !q.missing[name] {
+		return
+	}
+	q.answers[name] = a.running
+	if delete(q.missing, name); len(q.missing) == 0 {
+		close(q.done)
+	}
 }
 
 // confirm asks which servers run the JWT that is stored. A change that came by a broadcast has
@@ -116,61 +146,5 @@ func (s *session) confirm(ctx context.Context, o outgoing, token []byte) {
 			s.n.outbox.Acknowledge(name, o.Seq)
 		}
 	}
-	s.announcements.endQuestion(a, time.Now())
-}
-
-// questions are those that wait for answers what the servers run for one account.
-type questions struct {
-	open  map[string]*question // by number
-	count int                  // so far
-}
-
-type question struct {
-	missing int                         // how many answers are not in yet
-	answers map[string]accounts.Running // by server, NoAnswer before it has answered
-	done    chan struct{}               // closed when all have answered, or the time is over
-}
-
-// begin returns a new question to all servers, and its number. Without servers it has ended
-// already.
-func (q *questions) begin(servers *servers) (number string, asked *question) {
-	asked = &question{
-		missing: len(servers.byName),
-		answers: make(map[string]accounts.Running),
-		done:    make(chan struct{}),
-	}
-	for name := range servers.byName {
-		asked.answers[name] = accounts.Running{State: accounts.NoAnswer}
-	}
-	q.count++
-	number = strconv.Itoa(q.count)
-	q.open[number] = asked
-	if asked.missing == 0 {
-		q.end(number)
-	}
-	return number, asked
-}
-
-// answer takes one server's answer to a question. Only the first one of a server counts.
-func (q *questions) answer(number string, servers *servers, a answer) {
-	asked := q.open[number]
-	if asked == nil {
-		return
-	}
-	name, _ := servers.find(a.serverID)
-	if r, isAsked := asked.answers[name]; !isAsked || r.State != accounts.NoAnswer {
-		return
-	}
-	asked.answers[name] = a.running
-	if asked.missing--; asked.missing == 0 {
-		q.end(number)
-	}
-}
-
-// end ends a question. A second call does nothing.
-func (q *questions) end(number string) {
-	if asked := q.open[number]; asked != nil {
-		delete(q.open, number)
-		close(asked.done)
-	}
+	s.announcements.endQuestion(a)
 }

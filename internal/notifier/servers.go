@@ -24,9 +24,6 @@ const (
 	// one.
 	pingInterval = 30 * time.Second
 	pingSoonest  = 5 * time.Second
-	// fullRoundEvery says that one round in so many asks those, too, which do not answer
-	// idzSubject.
-	fullRoundEvery = 10
 	// maxProbeWait bounds the time between two announcements to a nats-server that does not answer.
 	maxProbeWait = 30 * time.Second
 	// minWatch is how long a session must have lasted before it forgets a nats-server.
@@ -40,27 +37,34 @@ type server struct {
 	former   string // id of the process that had the name before, "" if there was none
 	version  string // "" until it has answered PING
 	resolver resolverKind
+	since    time.Time // when the session learned of it
 	started  time.Time // when its process did, by the clock here; zero while that is unknown
-	appeared int       // the round in which it did
+	appeared int       // the round in which the session learned of it
 	answered int       // the last round that it answered
 
-	state      serverState
-	identifyBy time.Time // until then its version is waited for
-	probeAt    time.Time // when it gets the next announcement, in a state with one at a time
-	probes     int       // how many it has got in that state
+	// A server that is not responsive gets one announcement at a time, so that it delays no other.
+	state   serverState
+	probeAt time.Time // when it gets the next one
+	probes  int       // how many it has got since it became silent
 	// fetchCounted is set when what it fetched at its start needs no announcement any more, or is
 	// to get one.
 	fetchCounted bool
 }
 
-// hasOldPing reports whether the nats-server is before 2.10, and so does not answer idzSubject.
+// isMute reports whether it is before 2.2, and so applies updates without an answer.
+func (v *server) isMute() bool { return isBefore(v.version, 2, 2) }
+
+// hasOldPing reports whether it is before 2.10, and so does not answer idzSubject.
 func (v *server) hasOldPing() bool { return isBefore(v.version, 2, 10) }
 
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
 
-// repliesNever reports whether it answers no update.
-func (v *server) repliesNever() bool { return v.state == neverReplies }
+// isUnidentified reports whether it still has time to say what it is. It may have fetched what is
+// pending for it.
+func (v *server) isUnidentified(now time.Time) bool {
+	return v.version == "" && now.Before(v.since.Add(identifyTimeout))
+}
 
 // phase is how far a round of PING has got.
 type phase int
@@ -89,8 +93,6 @@ type servers struct {
 	expected    int       // how many there are, as they say themselves; 0 if none has said
 	round       round
 	ask         []string // subjects that ask new servers what they are
-	// placeholder stands for all servers while none is known: they may get an update all the same.
-	placeholder *server
 }
 
 // newServers returns a registry without servers, in its first round.
@@ -99,7 +101,6 @@ func newServers(n *Notifier, now time.Time) *servers {
 		n:           n,
 		began:       now,
 		byName:      make(map[string]*server),
-		placeholder: &server{state: untested, probeAt: now},
 		discovering: true,
 		discoverBy:  now.Add(discoveryTimeout),
 	}
@@ -132,24 +133,20 @@ func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
 		v.endRound(now)
 		ended = true
 	}
-	if !now.Before(r.due) {
-		subjects = append(subjects, v.beginRound(now)...)
+	if now.Before(r.due) {
+		return subjects, ended
 	}
-	return subjects, ended
-}
-
-// beginRound begins a round and returns the subjects that it asks. The first round and each tenth
-// after it are full, and so is each one while a server before 2.10 is there.
-func (v *servers) beginRound(now time.Time) []string {
-	full := v.round.number%fullRoundEvery == 0 || v.any((*server).hasOldPing)
+	// The first round must find servers before 2.10. One that comes later shows itself by its
+	// heartbeat.
+	askBoth := r.number == 0 || v.any((*server).hasOldPing)
 	// A server that is to be forgotten soon must be seen more often.
 	wait := min(pingInterval, max(v.n.forget/2, answerTimeout))
-	v.round = round{number: v.round.number + 1, phase: askingIDZ, sent: now, due: now.Add(wait)}
-	if !full {
-		return []string{idzSubject}
+	*r = round{number: r.number + 1, phase: askingIDZ, sent: now, due: now.Add(wait)}
+	if askBoth {
+		r.phase = askingPING
+		subjects = append(subjects, pingSubject)
 	}
-	v.round.phase = askingPING
-	return []string{pingSubject, idzSubject}
+	return append(subjects, idzSubject), ended
 }
 
 // any reports whether a server is there of which that is true.
@@ -198,11 +195,7 @@ func (v *servers) forget(now time.Time) {
 }
 
 // pollSoon brings the next round forward, since a server seems to be gone.
-func (v *servers) pollSoon() {
-	if t := v.round.sent.Add(pingSoonest); t.Before(v.round.due) {
-		v.round.due = t
-	}
-}
+func (v *servers) pollSoon() { v.round.due = earlier(v.round.due, v.round.sent.Add(pingSoonest)) }
 
 // register returns the server that has shown itself, and whether it is new. Its name is what the
 // Outbox keeps: the id is another one after each restart. Of two processes with one name, the
@@ -223,14 +216,13 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 			name += "/" + id.ID
 		}
 	}
-	isUnknown := v.n.outbox.LastSeen(name).IsZero()
-	v.n.outbox.Register(name, now)
-	by := now.Add(identifyTimeout)
 	srv = &server{
-		name: name, id: id.ID, former: former, appeared: v.round.number,
-		identifyBy: by, probeAt: by,
-		fetchCounted: isUnknown, // an unknown one gets every change, whatever it has fetched
+		name: name, id: id.ID, former: former, since: now, appeared: v.round.number,
+		probeAt: now.Add(identifyTimeout),
+		// One that was not known gets every change, whatever it has fetched.
+		fetchCounted: v.n.outbox.LastSeen(name).IsZero(),
 	}
+	v.n.outbox.Register(name, now)
 	v.byName[name] = srv
 	if id.ID != "" && v.round.phase != askingPING {
 		v.ask = append(v.ask, "$SYS.REQ.SERVER."+id.ID+".STATSZ")
@@ -259,7 +251,7 @@ func (v *servers) identify(srv *server, a answer, now time.Time) {
 		srv.probeAt = now
 	}
 	srv.version = a.version
-	if a.uptime >= 0 {
+	if a.uptime > 0 {
 		srv.started = now.Add(-a.uptime)
 	}
 }
@@ -290,9 +282,7 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	srv.state = next
 	switch {
 	case next == silent:
-		if former == responsive {
-			srv.probes, srv.probeAt = 0, now.Add(time.Second)
-		}
+		srv.probes, srv.probeAt = 0, now.Add(time.Second)
 		v.n.notes.add(slog.LevelWarn, "nats-server %s does not answer account updates: "+
 			"they stay pending and are sent again", srv.name)
 		v.pollSoon()
@@ -302,20 +292,12 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	return true
 }
 
-// all returns the servers, or the placeholder while none is known.
-func (v *servers) all() map[string]*server {
-	if len(v.byName) == 0 {
-		return map[string]*server{"": v.placeholder}
-	}
-	return v.byName
-}
-
 // takeProbes returns the servers that are to get one announcement now, to see whether they answer.
-// The next time for each follows after a wait that doubles, up to maxProbeWait.
+// The wait for the next one doubles, up to maxProbeWait.
 func (v *servers) takeProbes(now time.Time) (due []*server) {
-	for _, srv := range v.all() {
-		if srv.state.oneAtATime() && !now.Before(srv.probeAt) {
-			srv.probeAt = now.Add(min(time.Second<<min(srv.probes, 5), maxProbeWait))
+	for _, srv := range v.byName {
+		if srv.state != responsive && !now.Before(srv.probeAt) {
+			srv.probeAt = now.Add(backoff(srv.probes, maxProbeWait))
 			srv.probes++
 			due = append(due, srv)
 		}
@@ -324,7 +306,7 @@ func (v *servers) takeProbes(now time.Time) (due []*server) {
 }
 
 // overdue reports whether a server is there that does not answer, or none is there. Answers are not
-// to be expected soon then.
+// to be expected soon then, and waiting for them would only make a push slow.
 func (v *servers) overdue() bool {
 	return v.any((*server).isSilent) || len(v.byName) == 0 && !v.discovering
 }
@@ -338,8 +320,8 @@ func (v *servers) next() time.Time {
 	if v.discovering {
 		return earlier(next, v.discoverBy)
 	}
-	for _, srv := range v.all() {
-		if srv.state.oneAtATime() {
+	for _, srv := range v.byName {
+		if srv.state != responsive {
 			next = earlier(next, srv.probeAt)
 		}
 	}
@@ -352,6 +334,11 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// backoff returns the wait after a number of failures. It doubles from one second up to a maximum.
+func backoff(failures int, maxWait time.Duration) time.Duration {
+	return min(time.Second<<min(failures, 10), maxWait)
 }
 
 // isBefore reports whether a version such as "2.1.9" is older than major.minor. One that can't be

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
 
@@ -21,16 +20,6 @@ const connects = "$SYS.ACCOUNT.*.CONNECT"
 // updateSubject is where nats-servers of every version take account updates.
 func updateSubject(key string) string { return "$SYS.ACCOUNT." + key + ".CLAIMS.UPDATE" }
 
-// watchState says whether the session learns that clients connect. It does so only when some cache
-// lacks an account, since each connection is a message.
-type watchState int
-
-const (
-	notWatching watchState = iota
-	watchWanted            // run subscribes in its next step
-	watching
-)
-
 // session announces over one connection. Notifier.mu guards what is in it.
 type session struct {
 	n        *Notifier
@@ -41,9 +30,13 @@ type session struct {
 
 	servers       *servers
 	announcements *announcements
-	questions     questions
-	watch         watchState
-	tasks         sync.WaitGroup // runs confirm
+	questions     map[string]*question // that wait for answers, by number
+	asked         int                  // how many there were so far
+	// Each client that connects is a message, so they are watched only when a cache is there which
+	// lacks an account.
+	hasCache bool
+	watch    sync.Once
+	tasks    sync.WaitGroup // runs confirm
 }
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
@@ -74,20 +67,17 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 		wake:          make(chan struct{}, 1),
 		servers:       servers,
 		announcements: newAnnouncements(n, servers),
-		questions:     questions{open: make(map[string]*question)},
+		questions:     make(map[string]*question),
 	}
 }
 
-// begin makes the session the current one, and takes up what is pending.
+// begin makes the session the current one. What is pending is taken up when servers appear.
 func (s *session) begin() {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	s.n.session = s
 	clear(s.n.notes.warned)
 	s.n.maxPayload = int(s.conn.MaxPayload())
-	for _, c := range s.n.outbox.Pending() {
-		s.announcements.takeUp(c)
-	}
 }
 
 // end releases the receipts, since no answers will come.
@@ -119,12 +109,16 @@ func (s *session) run(ctx context.Context) {
 		case <-s.wake:
 		case <-timer.C:
 		}
-		w, next := s.step(time.Now())
+		w := s.step(time.Now())
 		for _, subject := range w.ask {
-			s.publish(subject, pingReply(subject), nil)
+			about := aboutPing
+			if subject == idzSubject {
+				about = aboutIDZ
+			}
+			s.publish(subject, about, nil)
 		}
 		if w.watch {
-			s.subscribeConnects()
+			s.watch.Do(s.watchClients)
 		}
 		for _, o := range w.send {
 			s.send(ctx, o)
@@ -132,13 +126,12 @@ func (s *session) run(ctx context.Context) {
 		if w.flush {
 			s.flush(ctx, w.send)
 		}
-		timer.Reset(time.Until(next))
+		timer.Reset(time.Until(s.next()))
 	}
 }
 
-// step ends what has waited long enough, and picks what is to be done. next is when there is more
-// to do, unless a message or a change wakes the session before.
-func (s *session) step(now time.Time) (w work, next time.Time) {
+// step ends what has waited long enough, and picks what is to be done.
+func (s *session) step(now time.Time) (w work) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	s.servers.endDiscovery(now)
@@ -147,12 +140,16 @@ func (s *session) step(now time.Time) (w work, next time.Time) {
 	if roundEnded {
 		s.announcements.finishAllAcknowledged()
 	}
-	w = work{ask: ask, watch: s.watch == watchWanted, send: s.announcements.take(now)}
-	if w.watch {
-		s.watch = watching
-	}
-	w.flush = len(w.send) > 0 && s.servers.any((*server).repliesNever)
-	return w, s.announcements.next(s.servers.next())
+	w = work{ask: ask, watch: s.hasCache, send: s.announcements.take(now)}
+	w.flush = len(w.send) > 0 && s.servers.any((*server).isMute)
+	return w
+}
+
+// next returns when there is more to do, unless a message or a change wakes the session before.
+func (s *session) next() time.Time {
+	s.n.mu.Lock()
+	defer s.n.mu.Unlock()
+	return s.announcements.next(s.servers.next())
 }
 
 // wakeUp makes run look again. It never blocks.
@@ -167,7 +164,7 @@ func (s *session) wakeUp() {
 func (s *session) send(ctx context.Context, o outgoing) {
 	account, err := s.accounts.GetLocal(ctx, o.Key)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, accounts.ErrNotFound):
+	case errors.Is(err, accounts.ErrNotFound):
 		s.withdraw(o.Change)
 	case err != nil:
 		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
@@ -201,7 +198,6 @@ func (s *session) withdraw(c jwtstore.Change) {
 	if a := s.announcements.byKey[c.Key]; a != nil && a.Seq == c.Seq {
 		s.announcements.finish(a)
 	}
-	s.wakeUp()
 }
 
 // postpone puts off what can't be sent now, and logs the reason once.
@@ -210,13 +206,13 @@ func (s *session) postpone(c jwtstore.Change, reason string, args ...any) {
 	defer s.n.unlock()
 	s.n.notes.warnOnce(reason, args...)
 	if a := s.announcements.active[c.Key]; a != nil {
-		s.announcements.backOff(a, time.Now())
+		a.refuse(time.Now())
+		s.announcements.end(a)
 	}
-	s.wakeUp()
 }
 
-// flush waits until the connected nats-server has taken the batch. That is all the proof that there
-// can be for nats-servers before 2.2.
+// flush waits until the connected nats-server has taken the batch. For nats-servers before 2.2 it
+// counts as acknowledged then: there can be no other proof.
 func (s *session) flush(ctx context.Context, batch []outgoing) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -226,15 +222,23 @@ func (s *session) flush(ctx context.Context, batch []outgoing) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	for _, o := range batch {
-		if a := s.announcements.active[o.Key]; a != nil && a.Seq == o.Seq {
-			a.flushed = true
+		a := s.announcements.active[o.Key]
+		if o.asks || a == nil || a.Seq != o.Seq {
+			continue
 		}
+		for name, srv := range s.servers.byName {
+			if srv.isMute() {
+				s.n.outbox.Acknowledge(name, o.Seq)
+				s.apply(srv, replies, time.Now())
+			}
+		}
+		s.announcements.endIfAnswered(a)
 	}
 }
 
-// subscribeConnects begins to learn of clients that connect, and repeats what caches lack: some may
-// have connected before.
-func (s *session) subscribeConnects() {
+// watchClients begins to learn of clients that connect, and repeats what caches lack: some may have
+// connected before.
+func (s *session) watchClients() {
 	if _, err := s.conn.Subscribe(connects, s.clientConnected); err != nil {
 		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
 		return
@@ -242,5 +246,4 @@ func (s *session) subscribeConnects() {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	s.announcements.repeatNotCached(time.Now())
-	s.wakeUp()
 }

@@ -15,40 +15,25 @@ import (
 // changes nothing.
 const (
 	announcementTransitions = `
-	            committed   heard  serverReady  sent      retry       rest     contradicted  finished
-	waiting     toAnnounce  toAsk  toAnnounce   inFlight  toAnnounce  -        -             done
-	toAnnounce  toAnnounce  -      -            inFlight  -           -        -             done
-	toAsk       toAnnounce  -      -            asking    -           -        -             done
-	inFlight    toAnnounce  -      -            -         toAnnounce  waiting  -             done
-	asking      toAnnounce  -      -            -         toAsk       -        toAnnounce    done
-	done        -           -      -            -         -           -        -             -`
+	          wanted  sent      rests
+	waiting   queued  inFlight  -
+	queued    queued  inFlight  -
+	inFlight  queued  -         waiting`
 
 	serverTransitions = `
-	              replies     repliesEarly  identifies  identifiesOld  misses
-	responsive    -           -             -           neverReplies   silent
-	untested      responsive  unidentified  -           neverReplies   silent
-	unidentified  responsive  -             responsive  neverReplies   silent
-	silent        responsive  -             -           neverReplies   -
-	neverReplies  -           -             -           -              -`
+	            replies     misses
+	responsive  -           silent
+	untested    responsive  silent
+	silent      responsive  -`
 )
 
 var (
-	stateNames = map[string]state{
-		"waiting": waiting, "toAnnounce": toAnnounce, "toAsk": toAsk, "inFlight": inFlight,
-		"asking": asking, "done": done,
-	}
-	eventNames = map[string]event{
-		"committed": committed, "heard": heard, "serverReady": serverReady, "sent": sent,
-		"retry": retry, "rest": rest, "contradicted": contradicted, "finished": finished,
-	}
+	stateNames       = map[string]state{"waiting": waiting, "queued": queued, "inFlight": inFlight}
+	eventNames       = map[string]event{"wanted": wanted, "sent": sent, "rests": rests}
 	serverStateNames = map[string]serverState{
-		"responsive": responsive, "untested": untested, "unidentified": unidentified, "silent": silent,
-		"neverReplies": neverReplies,
+		"responsive": responsive, "untested": untested, "silent": silent,
 	}
-	serverEventNames = map[string]serverEvent{
-		"replies": replies, "repliesEarly": repliesEarly, "identifies": identifies,
-		"identifiesOld": identifiesOld, "misses": misses,
-	}
+	serverEventNames = map[string]serverEvent{"replies": replies, "misses": misses}
 )
 
 // walk calls each with every state and event of a table, and what follows. listed is false for a
@@ -69,11 +54,11 @@ func walk[S, E comparable](
 		if !known || len(cells) != len(head)+1 {
 			t.Fatalf("not a line of the table: %q", line)
 		}
-		for i, fakeEnv := range cells[1:] {
+		for i, cell := range cells[1:] {
 			e, known := events[head[i]]
-			to, listed := states[fakeEnv]
-			if !known || !listed && fakeEnv != "-" {
-				t.Fatalf("unknown: %q or %q", head[i], fakeEnv)
+			to, listed := states[cell]
+			if !known || !listed && cell != "-" {
+				t.Fatalf("unknown: %q or %q", head[i], cell)
 			}
 			if !listed {
 				to = from
@@ -103,24 +88,26 @@ func TestEveryEventOfAnAnnouncement(t *testing.T) {
 	check := func(from state, e event, to state, listed bool) {
 		name := fmt.Sprintf("event %d in state %d", e, from)
 		p := newAnnouncements(n, newServers(n, time.Now()))
-		p.takeUp(n.outbox.PendingFor(key))
-		a := p.byKey[key]
+		a := p.get(n.outbox.PendingFor(key))
 		reach(t, p, a, from)
-		before := time.Now()
-		due := before.Add(time.Hour)
+		due := time.Now().Add(time.Hour)
 		p.apply(a, e, due)
 		if a.state != to {
 			t.Errorf("%s leads to %d, not to %d", name, a.state, to)
 		}
-		isQueued := a.index >= 0
-		if isQueued != to.queued() || len(p.queue) > 1 || isQueued && p.queue[a.index] != a {
+		isQueued := len(p.queue) == 1 && p.queue[a.index] == a
+		if isQueued != (to == queued) || len(p.queue) > 1 {
 			t.Errorf("%s: at %d in %d queued", name, a.index, len(p.queue))
 		}
-		if to.queued() && listed != a.due.Equal(due) {
+		if isQueued && listed != a.due.Equal(due) {
 			t.Errorf("%s: due %s", name, a.due)
 		}
-		if isActive := p.active[key] == a; isActive != to.active() || len(p.active) > 1 {
+		if isActive := p.active[key] == a; isActive != (to == inFlight) || len(p.active) > 1 {
 			t.Errorf("%s: in flight: %v", name, p.active)
+		}
+		p.finish(a)
+		if len(p.queue)+len(p.active)+len(p.byKey) > 0 {
+			t.Errorf("%s: something is left when it is finished", name)
 		}
 	}
 	walk(t, announcementTransitions, stateNames, eventNames, check)
@@ -129,10 +116,7 @@ func TestEveryEventOfAnAnnouncement(t *testing.T) {
 // reach brings a new announcement into a state.
 func reach(t *testing.T, p *announcements, a *announcement, to state) {
 	t.Helper()
-	ways := map[state][]event{
-		waiting: {}, toAnnounce: {serverReady}, toAsk: {heard}, inFlight: {sent},
-		asking: {heard, sent}, done: {finished},
-	}
+	ways := map[state][]event{waiting: {}, queued: {wanted}, inFlight: {sent}}
 	for _, e := range ways[to] {
 		p.apply(a, e, time.Now())
 	}
