@@ -1,5 +1,5 @@
 # make run    build and run the server on an embedded default (conf/quickstart.conf)
-# make test   every test, with the race detector where there is a C compiler
+# make test   every test, with the race detector where there is a C compiler; about four minutes on two processors
 # make lint   formatting, vet, staticcheck, and what the binary may depend on
 # make soak   everything at random against a model, for TIME=10m
 # make bench  speed, against a bare net/http handler and the disk itself
