@@ -58,7 +58,8 @@ func TestAFullStateDirectoryIsNoObstacle(t *testing.T) {
 	l.put(a.ID+".jwt", first)
 	full := fill(t, filepath.Join(state, "ballast"))
 	p, url := l.start(t)
-	wantSaid(t, p.log.String(), "is not served - error saving JWT: ", "no space left on device")
+	wantSaid(t, p.log.String(), "is served from memory, but not stored - error saving JWT: ",
+		"no space left on device")
 	l.serves(url, a.ID, first)
 	if err := os.Remove(full); err != nil {
 		t.Fatal(err)

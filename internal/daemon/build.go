@@ -56,16 +56,15 @@ func build(o Options, log logger, audit *logging.Audit, store store, f files) *d
 		d.buildRegistries(f.trusted, store, nil)
 		return d
 	}
-	// What the store has no room for is served from memory.
-	tokens, unsaved := activations.NewMemory(), new(dirsync.Unsaved)
-	d.buildRegistries(f.trusted, tokens, unsaved)
+	// What the store has no room for is served by the folder.
+	tokens := activations.NewMemory()
+	d.buildRegistries(f.trusted, tokens, f.folder)
 	d.syncer = dirsync.New(dirsync.Options{
 		Folder:      f.folder,
 		Store:       store,
 		Accounts:    d.registry,
 		Activations: d.activations,
 		Tokens:      tokens,
-		Unsaved:     unsaved,
 		Log:         log.Logger,
 	})
 	return d

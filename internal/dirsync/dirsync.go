@@ -2,19 +2,18 @@
 // under version control, or the directory of nsc.
 //
 //	Folder ──> a File has changed ──> accounts.Put    ──> store     folder.go, watch.go
-//	       ──> a File is gone     ──> accounts.Remove ──> store
+//	       ──> a File is gone     ──> accounts.Remove ──> store     lost.go
 //
 // Every file is decided about like what comes in any other way. So the store has what can be served
 // of the directory, and which nats-server has acknowledged what. What a File can be, and how it
 // comes to be that, is the table in state.go.
 //
-// Activation tokens are kept in memory. JWTs that the store has no room for are Unsaved.
+// Activation tokens are kept in memory. The Folder itself serves JWTs that the store has no room
+// for.
 package dirsync
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -28,6 +27,7 @@ import (
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/pause"
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -51,12 +51,11 @@ type Store interface {
 
 // Options is what a Syncer needs.
 type Options struct {
-	Folder      *Folder
-	Store       Store // of Accounts
+	Folder      *Folder // also Accounts' source of what is unsaved
+	Store       Store   // of Accounts
 	Accounts    *accounts.Registry
 	Activations *activations.Registry
 	Tokens      *activations.Memory // the store of Activations
-	Unsaved     *Unsaved
 	Log         *slog.Logger
 }
 
@@ -67,14 +66,12 @@ type Syncer struct {
 	wake         chan struct{} // of capacity 1: a look is wanted now
 	trustChanged atomic.Bool   // since the last look
 	filled       bool          // Fill is done: a token that changes from now on is announced
-	swept        bool          // what the store had from earlier and the Folder has not was removed
+	swept        bool          // what the store had from earlier and the Folder has not is in lost
 	unreadable   condition     // what keeps the Folder from being read
 	unwatched    condition     // what keeps changes from being noticed
 
-	tokensDue bool // the waiting tokens are to be offered
-
-	mu   sync.Mutex
-	lost []*File // gone or stuck
+	mu   sync.Mutex // only held while files are decided about at the same time
+	lost []*loss
 }
 
 // New returns a Syncer that has not looked at its Folder yet.
@@ -93,10 +90,9 @@ func (s *Syncer) Rejudge() {
 // it.
 func (s *Syncer) Fill(ctx context.Context) {
 	for range maxFillLooks {
-		if s.look(ctx) || ctx.Err() != nil {
+		if s.look(ctx) || !pause.For(ctx, settleTime) {
 			break
 		}
-		pause.For(ctx, settleTime)
 	}
 	s.filled = true
 }
@@ -118,24 +114,12 @@ func (s *Syncer) wait(ctx context.Context, settled bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := s.Folder.Watch(ctx, s.wake)
-	if ctx.Err() != nil {
-		err = nil // nothing has changed until the timeout
-	}
-	if problem := cmp.Or(err, s.Folder.Unwatched()); problem != nil {
+	_ = s.Folder.Watch(ctx, s.wake) // the error is that of ctx
+	problem := s.Folder.Unwatched()
+	if problem != nil {
 		problem = fmt.Errorf("changes are noticed every %s only: %w", lookInterval, problem)
-		s.unwatched.log(s.Log, problem)
-	} else {
-		s.unwatched.log(s.Log, nil)
 	}
-	if err == nil {
-		return
-	}
-	// No change is noticed. So the files are looked at when the time has come.
-	select {
-	case <-s.wake:
-	case <-ctx.Done():
-	}
+	s.unwatched.log(s.Log, problem)
 }
 
 // look offers what has changed and removes what is gone, and returns when all of that is done.
@@ -145,25 +129,26 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 		s.Folder.Rejudge()
 	}
 	group := newGroup()
+	accountsOffered := false
 	gone, settled, err := s.Folder.Scan(func(f *File) {
-		s.tokensDue = true // those that wait may be of this account
+		if f.Err == nil && trust.IsActivationHash(f.Key) {
+			return // the account that has signed it may come in this Scan
+		}
+		accountsOffered = true
 		group.Go(func() error { s.offer(ctx, f); return nil })
 	})
-	_ = group.Wait()
-	s.offerDue(ctx)
-	for _, f := range gone {
-		s.lose(f)
-	}
-	settled = s.removeLost(ctx) && settled
-	s.offerTokens(ctx)
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
+	_ = group.Wait() // the functions return no error
 	s.unreadable.log(s.Log, err)
+	for _, f := range gone {
+		s.Folder.keep(f, nil)
+		s.lose(f.taken)
+	}
 	// As long as files are being written it is not known what the Folder has.
 	if settled && err == nil && !s.swept {
-		s.sweep(ctx)
+		s.sweep()
 	}
+	settled = s.removeLost(ctx) && settled
+	s.offerTokens(ctx, accountsOffered)
 	return settled
 }
 
@@ -174,9 +159,9 @@ func newGroup() *errgroup.Group {
 	return group
 }
 
-// condition is something that is wrong for a while. It is logged when it begins and when it
-// changes.
-type condition struct{ logged string }
+// condition is something that is wrong for a while, as it was logged last; "": nothing is. It is
+// logged when it begins and when it changes.
+type condition string
 
 // log notes what is wrong now; nil means that nothing is.
 func (c *condition) log(log *slog.Logger, err error) {
@@ -184,8 +169,8 @@ func (c *condition) log(log *slog.Logger, err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	if text != "" && text != c.logged {
+	if text != "" && text != string(*c) {
 		log.Warn(text)
 	}
-	c.logged = text
+	*c = condition(text)
 }

@@ -94,20 +94,19 @@ func newSyncEnv(t *testing.T, open func(string) (*dirsync.Folder, error)) *syncE
 func (e *syncEnv) start(open func(string) (*dirsync.Folder, error)) {
 	e.Helper()
 	log := slog.New(logging.New(e.log, logging.Format{}))
+	folder, err := open(e.dir)
+	e.must(err)
 	e.registry = accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: silent{},
-		Trust: e.trust(), ReadOnly: true, Log: log})
+		Unsaved: folder, Trust: e.trust(), ReadOnly: true, Log: log})
 	memory := activations.NewMemory()
 	e.tokens = activations.New(activations.Options{Accounts: e.registry, Store: memory, Connection: silent{},
 		Publisher: e.published, ReadOnly: true, Log: log})
-	folder, err := open(e.dir)
-	e.must(err)
 	e.syncer = dirsync.New(dirsync.Options{
 		Folder:      folder,
 		Store:       e.store,
 		Accounts:    e.registry,
 		Activations: e.tokens,
 		Tokens:      memory,
-		Unsaved:     new(dirsync.Unsaved),
 		Log:         log,
 	})
 }
@@ -149,8 +148,17 @@ func (e *syncEnv) sign(a *jwttest.Account, ago time.Duration, edits ...func(*jwt
 func (e *syncEnv) wantState(name string, want dirsync.State) {
 	e.Helper()
 	e.syncer.Look(e.Context())
-	if got, _ := e.syncer.StateOf(e.path(name)); got != want {
+	if got, known := e.syncer.StateOf(e.path(name)); got != want || !known {
 		e.Errorf("%s is in state %d, want %d\n%s", name, got, want, e.log)
+	}
+}
+
+// forgets looks at the files once and wants a file to be forgotten then.
+func (e *syncEnv) forgets(name string) {
+	e.Helper()
+	e.syncer.Look(e.Context())
+	if got, known := e.syncer.StateOf(e.path(name)); known {
+		e.Errorf("%s is in state %d, want it forgotten\n%s", name, got, e.log)
 	}
 }
 
@@ -173,7 +181,7 @@ func (e *syncEnv) serves(key string, want []byte) {
 // unsaved returns what is served from memory for an account.
 func (e *syncEnv) unsaved(key string) (found []byte) {
 	e.Helper()
-	err := e.syncer.Unsaved.Find(e.Context(), key, func(token []byte) error { found = token; return nil })
+	err := e.syncer.Folder.Find(e.Context(), key, func(token []byte) error { found = token; return nil })
 	if err != nil && !errors.Is(err, accounts.ErrNotFound) {
 		e.Error(err)
 	}
@@ -208,7 +216,7 @@ var scenarios = []struct {
 		e.wantState(name, dirsync.Missing)
 		e.serves(a.ID, second)
 		time.Sleep(dirsync.GoneAfter)
-		e.wantState(name, dirsync.Removed)
+		e.forgets(name)
 		e.serves(a.ID, nil)
 		e.logs("its file is gone", 1)
 	}},
@@ -281,14 +289,14 @@ var scenarios = []struct {
 		a := jwttest.NewAccount(e)
 		name, good := a.ID+".jwt", e.sign(a, time.Hour)
 		e.write(name+"/x", nil) // a directory
-		e.wantState(name, dirsync.Unreadable)
-		e.wantState(name, dirsync.Unreadable)
+		e.wantState(name, dirsync.Unread)
+		e.wantState(name, dirsync.Unread)
 		e.logs(name+" is not served", 1)
 		e.remove(name + "/x")
 		e.remove(name)
 		e.wantState(name, dirsync.Missing)
 		e.must(os.Mkdir(e.path(name), 0o700))
-		e.wantState(name, dirsync.Unreadable)
+		e.wantState(name, dirsync.Unread)
 		e.remove(name)
 		e.write(name, good)
 		e.wantState(name, dirsync.Stored)
@@ -312,7 +320,7 @@ var scenarios = []struct {
 		e.store.put = errors.New("the disk is full")
 		e.write(name, token)
 		for range 2 { // at once, and while it is missing
-			e.wantState(name, dirsync.Unkept)
+			e.wantState(name, dirsync.Postponed)
 			if got := e.unsaved(a.ID); string(got) != string(token) {
 				e.Errorf("from memory: %q", got)
 			}
@@ -323,9 +331,10 @@ var scenarios = []struct {
 			}
 			e.write(name, token)
 		}
-		e.wantState(name, dirsync.Unkept)
+		e.wantState(name, dirsync.Postponed)
+		e.logs(name+" is served from memory, but not stored - error saving JWT: the disk is full", 1)
 		e.store.put = nil
-		e.wantState(name, dirsync.Unkept)
+		e.wantState(name, dirsync.Postponed)
 		time.Sleep(dirsync.LookInterval)
 		e.wantState(name, dirsync.Stored)
 		e.serves(a.ID, token)
@@ -343,12 +352,12 @@ var scenarios = []struct {
 		e.wantState(name, dirsync.Missing)
 		time.Sleep(dirsync.GoneAfter)
 		for range 2 {
-			e.wantState(name, dirsync.Stuck)
+			e.forgets(name)
 		}
 		e.logs("is gone, but it can't be taken out - ", 1)
 		e.serves(a.ID, token)
 		e.store.remove = nil
-		e.wantState(name, dirsync.Removed)
+		e.forgets(name)
 		e.serves(a.ID, nil)
 	}},
 	{"of two files the newer one counts, and then the other", dirsync.OpenFolder, func(e *syncEnv) {
@@ -387,7 +396,7 @@ var scenarios = []struct {
 		e.store.put = errors.New("the disk is full")
 		newer := e.sign(b, time.Minute)
 		e.write("accounts/A/A.jwt", newer)
-		e.wantState("accounts/A/A.jwt", dirsync.Unkept)
+		e.wantState("accounts/A/A.jwt", dirsync.Postponed)
 		if got := e.unsaved(b.ID); string(got) != string(newer) {
 			e.Errorf("from memory: %q", got)
 		}
@@ -427,10 +436,10 @@ var scenarios = []struct {
 		token, hash := jwttest.Activation(e, a, b, time.Now())
 		name := "==/" + hash + ".jwt"
 		e.write(name, token)
-		e.wantState(name, dirsync.Waiting)
+		e.wantState(name, dirsync.Postponed)
 		e.logs(name+" is not served", 1)
 		time.Sleep(dirsync.LookInterval)
-		e.wantState(name, dirsync.Waiting)
+		e.wantState(name, dirsync.Postponed)
 		e.write(a.ID+".jwt", e.sign(a, time.Hour))
 		e.wantState(name, dirsync.Stored)
 		e.serves(hash, token)
@@ -454,11 +463,11 @@ var scenarios = []struct {
 		token, _ := jwttest.Activation(e, a, jwttest.NewAccount(e), time.Now())
 		e.write(a.ID+".jwt", e.sign(a, time.Hour))
 		e.write(anyHash+".jwt", token)
-		e.wantState(anyHash+".jwt", dirsync.Waiting)
+		e.wantState(anyHash+".jwt", dirsync.Postponed)
 		e.logs("it has another hash", 1)
 		e.remove(anyHash + ".jwt")
 		e.syncer.Fill(e.Context())
-		e.wantState(anyHash+".jwt", dirsync.Removed)
+		e.forgets(anyHash+".jwt")
 	}},
 	{"a directory that can't be read takes nothing out", dirsync.OpenFolder, func(e *syncEnv) {
 		a := jwttest.NewAccount(e)

@@ -77,6 +77,7 @@ func TestFolder(t *testing.T) {
 			{"what changes beside the directory is not noticed", neighboursAreNotNoticed},
 			{"in a directory that is away nothing is gone", awayIsNotGone},
 			{"a change is noticed, also in a new directory", changeIsNoticed},
+			{"a directory that was removed and made again is watched", remadeIsWatched},
 			{"a Watch ends when it is woken", wokenWatchEnds},
 		} {
 			t.Run(name+"/"+c.name, func(t *testing.T) {
@@ -307,6 +308,31 @@ func changeIsNoticed(r *reader) {
 		if _, _, err := r.Scan(func(f *dirsync.File) { seen = append(seen, string(f.JWT)) }); err != nil {
 			r.Fatal(err)
 		}
+	}
+}
+
+// A file system may give a new directory the inode of the one that was removed.
+func remadeIsWatched(r *reader) {
+	r.offers("jwt 0", "jwt 1", "jwt 2")
+	watchUntilQuiet := func() {
+		r.Helper()
+		for err := error(nil); err == nil; {
+			ctx, cancel := context.WithTimeout(r.Context(), 400*time.Millisecond)
+			err = r.Watch(ctx, nil)
+			cancel()
+		}
+	}
+	watchUntilQuiet()
+	r.must(os.RemoveAll(filepath.Dir(r.path(1))))
+	r.write(1, "made again")
+	watchUntilQuiet()
+	r.offers("made again")
+	watchUntilQuiet()
+	r.write(1, "later")
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	if err := r.Watch(ctx, nil); err != nil {
+		r.Fatalf("the change is not noticed: %v", err)
 	}
 }
 

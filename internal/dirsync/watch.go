@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,24 +22,28 @@ const (
 
 // watcher is what a Folder watches.
 type watcher struct {
-	*fsnotify.Watcher                        // nil before the first Watch
+	*fsnotify.Watcher                        // nil before the first Watch, and if there is none
 	directories       map[string]fs.FileInfo // by path
-	unwatched         error                  // why some can't be watched; nil: all are
+	unwatched         error                  // why changes in some may not be noticed; nil: all are
 }
 
 // Watch returns when something in the directories has changed and nothing has changed for quietTime
-// since. It also returns when wake has a value, or when ctx ends, with the cause. Any other error
-// means that no changes are noticed.
+// since. It also returns when wake has a value, or when ctx ends, with the cause. While no change
+// can be noticed it returns for these two reasons only, and Unwatched says so.
 //
 // Directories that have come since the last Watch, or that were replaced, are watched from then on.
 // Watch returns at once then, as there may be changes in them already: a Scan must follow each
 // Watch.
 func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
-	fresh, err := f.rewatch()
-	if err != nil || fresh {
-		return err
+	if f.rewatch() {
+		return nil
 	}
 	var quiet, enough <-chan time.Time // nil before the first change
+	var events <-chan fsnotify.Event   // nil while no change can be noticed
+	var failures <-chan error
+	if w := f.watcher.Watcher; w != nil {
+		events, failures = w.Events, w.Errors
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,13 +54,15 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 			return nil
 		case <-enough:
 			return nil
-		case event := <-f.watcher.Events:
+		case event := <-events:
 			if !f.concerns(event.Name) {
 				continue
 			}
-		case err := <-f.watcher.Errors:
+		case err := <-failures:
 			if !errors.Is(err, fsnotify.ErrEventOverflow) { // an overflow means many changes
-				return err
+				f.watcher.unwatched = err
+				events, failures = nil, nil // until the next Watch
+				continue
 			}
 		}
 		quiet = time.After(quietTime)
@@ -70,32 +75,35 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 // concerns reports whether a changed path is in the Folder. What else is in the parent directory
 // may change all the time.
 func (f *Folder) concerns(path string) bool {
-	return path == f.top() || filepath.Dir(path) != filepath.Dir(f.top())
+	return path == f.top || filepath.Dir(path) != filepath.Dir(f.top)
 }
 
 // Unwatched says why changes in some directories are not noticed, nil if they are in all.
 func (f *Folder) Unwatched() error { return f.watcher.unwatched }
 
-// rewatch watches the directories that are there now. fresh says that they are not those that were
+// rewatch watches the directories of the last Scan: those that files can be in, and the parent of
+// the Folder, which may be replaced as a whole. fresh says that they are not those that were
 // watched before.
-func (f *Folder) rewatch() (fresh bool, err error) {
+func (f *Folder) rewatch() (fresh bool) {
 	w := &f.watcher
+	w.unwatched = nil
 	if w.Watcher == nil {
-		if w.Watcher, err = fsnotify.NewWatcher(); err != nil {
-			return false, err
+		if w.Watcher, w.unwatched = fsnotify.NewWatcher(); w.unwatched != nil {
+			w.Watcher = nil
+			return false
 		}
 		w.directories, fresh = map[string]fs.FileInfo{}, true
 	}
-	now := f.watchable()
+	watched := w.WatchList() // the watch of a directory goes with it, and its inode may be used again
 	for dir, info := range w.directories {
-		if now[dir] == nil || !os.SameFile(now[dir], info) {
-			_ = w.Remove(dir) // it fails for a directory that is gone: the watch went with it
+		now := f.directories[dir]
+		if now == nil || !os.SameFile(now, info) || !slices.Contains(watched, dir) {
+			_ = w.Remove(dir) // it fails if the watch is gone
 			delete(w.directories, dir)
 			fresh = true
 		}
 	}
-	w.unwatched = nil
-	for _, dir := range slices.Sorted(maps.Keys(now)) {
+	for dir, info := range f.directories {
 		if w.directories[dir] != nil {
 			continue
 		}
@@ -103,23 +111,10 @@ func (f *Folder) rewatch() (fresh bool, err error) {
 			w.unwatched = fmt.Errorf("not every directory can be watched: %w", err)
 			continue
 		}
-		w.directories[dir] = now[dir]
+		w.directories[dir] = info
 		fresh = true
 	}
-	return fresh, nil
-}
-
-// watchable are the directories whose changes are to be noticed: those that files can be in, and
-// the parent of the Folder, which may be replaced as a whole.
-func (f *Folder) watchable() map[string]fs.FileInfo {
-	now := map[string]fs.FileInfo{}
-	directories, _ := f.directories() // the next Scan returns the error
-	for _, dir := range append(directories, filepath.Dir(f.top())) {
-		if info, err := os.Stat(dir); err == nil {
-			now[dir] = info
-		}
-	}
-	return now
+	return fresh
 }
 
 // Close ends the watch.

@@ -1,0 +1,119 @@
+package dirsync
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/trust"
+)
+
+// loss is a version that has no file any more. It is to be removed from the store.
+type loss struct {
+	version
+	failure condition // why it can't be removed
+}
+
+// lose has a version removed by the next removeLost. The zero version is none.
+func (s *Syncer) lose(v version) {
+	if v.key != "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lost = append(s.lost, &loss{version: v})
+	}
+}
+
+// sweep loses what the store has from an earlier start and the Folder does not have any more. It
+// waits until it is known what the Folder has: a file that can't be decoded may be of any account.
+func (s *Syncer) sweep() {
+	byKey := s.filesByKey()
+	isOfAny := func(f *File) bool { return f.subject == "" && f.taken.key == "" }
+	if slices.ContainsFunc(byKey[""], isOfAny) {
+		return
+	}
+	s.swept = true
+	for key, err := range s.Store.Keys() {
+		if err == nil && byKey[key] == nil {
+			s.lose(version{key: key})
+		}
+	}
+}
+
+// filesByKey are the files of each account or token: those from which it was taken, and those whose
+// content was offered for it last. The key "" has those of which one of the two is not known.
+func (s *Syncer) filesByKey() map[string][]*File {
+	byKey := map[string][]*File{}
+	for _, f := range s.Folder.files {
+		byKey[f.taken.key] = append(byKey[f.taken.key], f)
+		if f.subject != f.taken.key {
+			byKey[f.subject] = append(byKey[f.subject], f)
+		}
+	}
+	return byKey
+}
+
+// removeLost removes what has lost its file, and what could not be removed before. settled is false
+// if other files of the same account are offered again: they were refused because of this one, say
+// as older.
+func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
+	settled = true
+	lost := s.lost
+	if len(lost) == 0 {
+		return settled
+	}
+	s.lost = nil
+	byKey := s.filesByKey()
+	group := newGroup()
+	for _, l := range lost {
+		others := byKey[l.key]
+		served := s.served(l.version)
+		if slices.ContainsFunc(others, func(f *File) bool { return f.taken == served }) {
+			continue // what is served has a file
+		}
+		group.Go(func() error {
+			removed := s.remove(ctx, l)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !removed {
+				s.lost = append(s.lost, l)
+				return nil
+			}
+			for _, f := range others {
+				s.Folder.move(f, rejudge)
+				settled = false
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions return no error
+	return settled
+}
+
+// served returns the version of an account or a token that is served now. It is v if that can't be
+// known.
+func (s *Syncer) served(v version) version {
+	load := s.Store.Load
+	if trust.IsActivationHash(v.key) {
+		load = s.Tokens.Load
+	}
+	stored, _, err := load(v.key, jwtstore.Stamp{})
+	if err != nil {
+		return v
+	}
+	return versionOf(v.key, stored)
+}
+
+// remove removes a version from the store. What can't be removed now is tried again at the next
+// look.
+func (s *Syncer) remove(ctx context.Context, l *loss) (removed bool) {
+	if trust.IsActivationHash(l.key) {
+		s.Tokens.Remove(l.key)
+		return true
+	}
+	err := s.Accounts.Remove(ctx, l.key, fromFile)
+	if err != nil && ctx.Err() == nil {
+		l.failure.log(s.Log, fmt.Errorf("the file of %s is gone, but it can't be taken out - %w", l.key, err))
+	}
+	return err == nil
+}
