@@ -60,7 +60,10 @@ func (a audit) emit(o *offer, result, reason string) {
 	if a.observer == nil {
 		return
 	}
-	e := Event{Origin: o.from, Result: result, Reason: reason, Account: o.key, Issuer: o.head.Issuer}
+	e := Event{Origin: o.from, Result: result, Reason: reason, Issuer: o.head.Issuer}
+	if trust.IsAccountKey(o.key) {
+		e.Account = o.key // else it may be anything
+	}
 	if c := &o.current; c.token != nil {
 		e.Old = auditVersion(c.head, c.token, c.hash)
 	}
@@ -73,14 +76,10 @@ func (a audit) emit(o *offer, result, reason string) {
 // refused tells that an offer was refused.
 func (a audit) refused(o *offer, err error) { a.emit(o, Refused, Reason(err)) }
 
-// Refuse reports a JWT that was refused before it came to Put: its path names no account, or it did
-// not arrive whole. An empty reason means that err says it.
+// Refuse reports a JWT that was refused before it came to Put, since it did not arrive whole. An empty reason means that err says it.
 func (r *Registry) Refuse(path string, token []byte, from Origin, reason string, err error) {
 	if reason == "" {
 		reason = Reason(err)
-	}
-	if !trust.IsAccountKey(path) {
-		path = "" // it may be anything
 	}
 	o := newOffer(path, bytes.TrimSpace(token), from, r.trust.Load())
 	_ = o.read() // the event shows what can be read

@@ -12,18 +12,8 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// Values of the header Content-Type.
-const (
-	typeJWT  = "application/jwt"
-	typeText = "text/plain; charset=utf-8"
-	typeBare = "text/plain" // where the original sends no charset
-	typeHTML = "text/html; charset=utf-8"
-)
-
-// jwtType is shared by all answers, so it must not be appended to.
-var jwtType = []string{typeJWT}
-
-// flags are the query parameters of a request. A flag is set if its value is "true", in any case.
+// flags are the query parameters of a request. A flag is set if its first value is "true", in any
+// case.
 type flags url.Values
 
 // flagsOf returns nil if there is no query, as in nearly all requests: that costs nothing.
@@ -40,26 +30,8 @@ func (f flags) set(name string) bool { return strings.EqualFold(f.value(name), "
 // value is the first value of a parameter, "" if there is none.
 func (f flags) value(name string) string { return url.Values(f).Get(name) }
 
-// getProbe answers what nats-server asks when it starts: whether its resolver URL leads here.
-func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
-	forbidCaching(w.Header())
-	sendEmpty(w, http.StatusOK)
-	a.log.trace(r, "server sent resolver check", "")
-	return nil
-}
-
-// forbidCaching is for what may be different a moment later.
-func forbidCaching(h http.Header) {
-	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
-	h.Set("Pragma", "no-cache")
-	h.Set("Expires", "0")
-}
-
-// getHealth answers as long as the server is up: it asks neither the store nor NATS.
-func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
-	sendEmpty(w, http.StatusOK)
-	return nil
-}
+// asText reports whether a JWT is to be shown to people, verified or not.
+func (f flags) asText() bool { return f.set("text") || f.set("decode") }
 
 // getAccount serves an account's JWT. The order is the original's: text comes before decode, and
 // either before everything below. An expired JWT with check is a 404 even if the client knows it,
@@ -73,16 +45,16 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 		return accounts.ErrNotFound
 	}
 	a.log.trace(r, "request for JWT for - ", key)
-	if f.set("text") || f.set("decode") {
-		return a.showStored(w, r, key, f)
+	if f.asText() {
+		return a.showAccount(w, r, key, f)
 	}
-	account, err := a.accounts.Get(r.Context(), key)
+	account, err := a.Accounts.Get(r.Context(), key)
 	switch {
 	case err != nil:
 		return err
 	case f.set("delivery"):
 		return a.sendDelivery(w, r, account, f.set("verify"))
-	case f.set("check") && account.Expires > 0 && account.Expires <= a.now().Unix():
+	case f.set("check") && account.Expires > 0 && account.Expires <= a.Now().Unix():
 		return errExpired
 	case isKnown(r.Header["If-None-Match"], account.ETag):
 		w.WriteHeader(http.StatusNotModified)
@@ -91,7 +63,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	if f.set("notify") {
 		a.log.trace(r, "trying to send notification for - ", key)
 		// The request counts even if the client has left.
-		if err := a.accounts.Announce(context.WithoutCancel(r.Context()), key); err != nil {
+		if err := a.Accounts.Announce(context.WithoutCancel(r.Context()), key); err != nil {
 			return err
 		}
 	}
@@ -100,31 +72,18 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	return nil
 }
 
-// showStored sends what is stored for an account, verified or not.
-func (a *API) showStored(w http.ResponseWriter, r *http.Request, key string, f flags) error {
-	stored, err := a.accounts.GetRaw(r.Context(), key)
+// showAccount sends what is stored for an account, verified or not.
+func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f flags) error {
+	stored, err := a.Accounts.GetRaw(r.Context(), key)
 	if err != nil {
 		return err
 	}
-	if f.set("text") {
-		a.log.trace(r, "returning JWT as text for - ", key)
-	} else {
-		a.log.trace(r, "returning decoded JWT as text for - ", key)
-	}
-	return sendText(w, stored, f)
-}
-
-// sendText sends a JWT as text, or decoded if only that is asked for.
-func sendText(w http.ResponseWriter, token []byte, f flags) error {
-	text := string(token)
+	form := "JWT"
 	if !f.set("text") {
-		var err error
-		if text, err = decode(token); err != nil {
-			return err
-		}
+		form = "decoded JWT"
 	}
-	send(w, http.StatusOK, typeBare, text)
-	return nil
+	a.log.trace(r, "returning "+form+" as text for - ", key)
+	return sendText(w, stored, f)
 }
 
 // isKnown reports whether the client has this version. As with the original the ETag may stand
@@ -135,11 +94,14 @@ func isKnown(ifNoneMatch []string, etag string) bool {
 	})
 }
 
+// jwtType is shared by all answers, so it must not be appended to.
+var jwtType = []string{typeJWT}
+
 // sendJWT is the hot path. All values that differ share one allocation, and the keys have
 // net/http's own spelling.
 func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 	h := w.Header()
-	values := []string{account.ETag, cacheControl(account.Expires, a.now()),
+	values := []string{account.ETag, cacheControl(account.Expires, a.Now()),
 		strconv.Itoa(len(account.JWT))}
 	h["Etag"] = values[0:1:1]
 	h["Cache-Control"] = values[1:2:2]
@@ -152,47 +114,16 @@ func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 // server does not answer.
 const staleForAnHour = ", stale-while-revalidate=3600, stale-if-error=3600"
 
-// cacheControl lets a JWT be kept until it expires. One that never expires is asked for again each
-// time, and so is one that has expired. The original sends a negative age for that, which not every
-// cache understands.
+// cacheControl lets a JWT be kept until it expires. expires is in Unix seconds. A JWT that never
+// expires (0) is asked for again each time, and so is one that has expired. The original sends a
+// negative age for that, which not every cache understands.
 func cacheControl(expires int64, now time.Time) string {
-	left := int64(0)
-	if expires > 0 {
-		left = max(0, expires-now.Unix())
-	}
-	if left > 0 && now.Nanosecond() > 0 {
+	left := expires - now.Unix()
+	if now.Nanosecond() > 0 {
 		left-- // whole seconds only
 	}
-	if left == 0 {
-		return "max-age=0" + staleForAnHour
+	if expires <= 0 || left <= 0 {
+		return "max-age=0" + staleForAnHour // a constant: it costs no allocation
 	}
-	value := make([]byte, 0, 80)
-	value = append(value, "max-age="...)
-	value = strconv.AppendInt(value, left, 10)
-	return string(append(value, staleForAnHour...))
-}
-
-// getOperator serves the operator's JWT. text and decode work as for accounts.
-func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) error {
-	if f := flagsOf(r); f.set("text") || f.set("decode") {
-		return sendText(w, a.operator, f)
-	}
-	send(w, http.StatusOK, typeJWT, string(a.operator))
-	return nil
-}
-
-// sendEmpty sends an answer without a body. It has a Content-Length, since an answer to HEAD would
-// leave that open.
-func sendEmpty(w http.ResponseWriter, status int) {
-	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(status)
-}
-
-// send sends a whole answer. One to HEAD has the same Content-Length.
-func send(w http.ResponseWriter, status int, contentType, body string) {
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // an error means that the client has left
+	return "max-age=" + strconv.FormatInt(left, 10) + staleForAnHour
 }

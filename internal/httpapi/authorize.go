@@ -17,35 +17,29 @@ type Authorizer interface {
 	Authorize(ctx context.Context, v auth.Credentials, need auth.Role) (name string, err error)
 }
 
-// authorize returns the request with the name of its user, for originOf.
+// authorize checks that the client may do what it asks for. It returns the request with the name of
+// its user, for originOf. A push that is refused is audited.
 func (a *API) authorize(r *http.Request, rt *route) (*http.Request, error) {
-	need := rt.read
-	if r.Method == http.MethodPost {
+	push, need := r.Method == http.MethodPost, rt.read
+	if push {
 		need = auth.Writer
 	}
-	if a.authorizer == nil || need == auth.Unauthenticated {
+	if a.Authorizer == nil || need == auth.Unauthenticated {
 		return r, nil
 	}
-	name, err := a.authorizer.Authorize(r.Context(), credentials(r), need)
+	name, err := a.Authorizer.Authorize(r.Context(), credentials(r), need)
 	switch {
-	case err != nil && need == auth.Writer:
-		a.auditDenied(r, err)
-		return nil, err
-	case err != nil:
-		return nil, err
-	case need != auth.Writer:
-		return r, nil
+	case !push:
+	case err == nil:
+		r = r.WithContext(context.WithValue(r.Context(), userKey{}, name))
+	default:
+		reason := "unauthorized"
+		if errors.Is(err, auth.ErrForbidden) {
+			reason = "forbidden"
+		}
+		a.Accounts.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, originOf(r), reason, err)
 	}
-	return r.WithContext(context.WithValue(r.Context(), userKey{}, name)), nil
-}
-
-// auditDenied puts a push that was not authorized into the audit log.
-func (a *API) auditDenied(r *http.Request, err error) {
-	reason := "unauthorized"
-	if errors.Is(err, auth.ErrForbidden) {
-		reason = "forbidden"
-	}
-	a.accounts.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil, originOf(r), reason, err)
+	return r, err
 }
 
 // credentials returns what a request shows of its user.

@@ -14,8 +14,8 @@ import (
 
 // Asking every nats-server is work for them, so this is limited for all clients together.
 const (
-	verifyTimeout  = time.Second            // of waiting for other requests that verify
-	verifyInterval = 100 * time.Millisecond // between two of them
+	maxVerifying  = 10          // requests in a second
+	verifyTimeout = time.Second // of waiting for other requests
 )
 
 // delivery is the answer to delivery=true: what the nats-servers have done with the stored JWT.
@@ -36,43 +36,42 @@ type version struct {
 
 // deliveredTo is one nats-server that is known.
 type deliveredTo struct {
-	Server  string     `json:"server"`            // its name
-	ID      string     `json:"id,omitempty"`      // of its process
-	Version string     `json:"version,omitempty"` // of nats-server
-	Here    bool       `json:"here"`              // it has answered the last PING
-	Seen    time.Time  `json:"seen"`
-	Since   *time.Time `json:"since,omitempty"`  // when the pending change was committed
-	Reason  string     `json:"reason,omitempty"` // why the change is still pending
-	Runs    *runs      `json:"runs,omitempty"`   // with verify=true
+	Server  string    `json:"server"`            // its name
+	ID      string    `json:"id,omitempty"`      // of its process
+	Version string    `json:"version,omitempty"` // of nats-server
+	Here    bool      `json:"here"`              // it has answered the last PING
+	Seen    time.Time `json:"seen"`
+	Since   time.Time `json:"since,omitzero"`   // when the pending change was committed
+	Reason  string    `json:"reason,omitempty"` // why the change is still pending
+	Runs    *runs     `json:"runs,omitempty"`   // with verify=true
 }
 
 // runs is what a nats-server really runs.
 type runs struct {
 	State string `json:"state"` // current, another, not loaded, no answer
 	*version
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty"` // of a refusal to say
 }
 
 // sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which
-// JWT it runs; only one request at a time does that.
+// JWT it runs.
 func (a *API) sendDelivery(
 	w http.ResponseWriter, r *http.Request, account *accounts.Account, verify bool,
 ) error {
 	if verify {
 		ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
 		defer cancel()
-		if a.verifying.Acquire(ctx, 1) != nil {
+		if a.verifying.Wait(ctx) != nil {
 			return errVerifying
 		}
-		defer time.AfterFunc(verifyInterval, func() { a.verifying.Release(1) })
 	}
-	report := a.accounts.Report(r.Context(), account.Key, verify)
+	report := a.Accounts.Report(r.Context(), account.Key, verify)
 	body, err := json.MarshalIndent(describe(account, report), "", "  ")
 	if err != nil {
 		return err
 	}
 	forbidCaching(w.Header())
-	send(w, http.StatusOK, "application/json", string(body)+"\n")
+	send(w, http.StatusOK, typeJSON, string(body)+"\n")
 	return nil
 }
 
@@ -105,9 +104,7 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 			d.Acknowledged = append(d.Acknowledged, to)
 			continue
 		}
-		// Only a pending change has a time since when it is pending.
-		since := s.Since.UTC()
-		to.Since = &since
+		to.Since = s.Since.UTC()
 		d.Owed = append(d.Owed, to)
 	}
 	return d
@@ -119,14 +116,12 @@ func compare(r accounts.Running, stored string) *runs {
 	switch r.State {
 	case accounts.Loaded:
 		// What a nats-server sends may be anything: without a readable head it has only a hash.
-		v := version{Hash: hash(r.JWT)}
-		if head, err := trust.Peek(r.JWT); err == nil {
-			v.JTI, v.IAT = head.ID, head.IssuedAt
-		}
+		head, _ := trust.Peek(r.JWT)
+		v := &version{head.ID, head.IssuedAt, hash(r.JWT)}
 		if v.Hash == stored {
-			return &runs{State: "current", version: &v}
+			return &runs{State: "current", version: v}
 		}
-		return &runs{State: "another", version: &v}
+		return &runs{State: "another", version: v}
 	case accounts.NotLoaded:
 		return &runs{State: "not loaded"}
 	default:

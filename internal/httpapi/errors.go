@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -13,229 +14,192 @@ import (
 	"nats-account-server/internal/auth"
 )
 
-// What this package refuses by itself.
+// What this package refuses by itself. Texts that scripts may look for are the original's.
 var (
 	errJTI       = errors.New("lookup by jti is no longer supported")
-	errMethod    = errors.New("method not allowed")
 	errExpired   = errors.New("the JWT has expired")
-	errTooLarge  = errors.New("request body is larger than 1048576 bytes")
-	errBrokenOff = errors.New("the request broke off")
 	errVerifying = errors.New("others are asking the nats-servers: try again")
 	errPack      = errors.New("error packing JWTs")
 	errPacking   = errors.New("a pack is being sent to this address already: try again")
+	errMax       = errors.New("bad max parameter")  // the text goes on, see packLimit
+	errNoRoute   = errors.New("404 page not found") // as net/http says; a hint follows
 	errSecret    = errors.New("there is a password in the operator JWT, " +
 		"and this server asks for no credentials")
 
+	errMethod  = errors.New(http.StatusText(http.StatusMethodNotAllowed))
+	errFollows = errors.New(http.StatusText(http.StatusMethodNotAllowed)) // the primary's URL follows
+
+	// Bodies that can't be used. A client that breaks off is told what one that is too slow is told.
+	errTooLarge  = accounts.NewRefusal("too-large", "request body is larger than 1048576 bytes")
+	errSlow      = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error())
+	errBrokenOff = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error())
+
+	// What keeps a JWT from being decoded for people.
 	errHeader = errors.New("error unmarshalling account claim header")
 	errClaim  = errors.New("error decoding account claim")
 	errTokens = errors.New("error marshalling account tokens")
 )
 
-// primaryError is the answer to a push on a server that follows another one.
-type primaryError struct{ url string }
+// textInternal is the answer to an error that the table does not know, and to a panic.
+const textInternal = "internal server error"
 
-// Error begins like errMethod's text: clients may look for that.
-func (e *primaryError) Error() string {
-	return textMethod + "\nthis server follows " + e.url + ": push there"
-}
-
-// noRouteError is the answer to a path that no route has. hint names the URL that was probably
-// meant.
-type noRouteError struct{ hint string }
-
-// Error begins like the answer of net/http.
-func (e *noRouteError) Error() string { return "404 page not found\n" + e.hint }
-
-// Texts of the original and of net/http.
-const (
-	textMethod   = "Method Not Allowed"
-	textInternal = "internal server error"
-	textBlocked  = "The server was unable to update your account JWT. " +
-		"One more more validation issues occurred."
-)
+// textBlocked is the original's, odd words included: scripts may look for it.
+const textBlocked = "The server was unable to update your account JWT. " +
+	"One more more validation issues occurred."
 
 // row is how errors of one kind are answered.
 type row struct {
 	find   finder
 	status int
-	page   bool // with a charset and against content sniffing, as http.Error does
+	text   string // for the client; "": the text of the error that was found
+	form   form
 	quiet  bool // it is no concern of the operator: a DBG line instead of an ERR line
 }
 
-// finder reports whether an error is of its kind. text is for the client, detail only for the log.
-type finder func(err error) (text, detail string, found bool)
+// form is how a text is sent.
+type form int
+
+const (
+	bare  form = iota // without a charset, as the original does
+	page              // with a charset and against content sniffing, as http.Error does
+	empty             // not at all
+)
+
+// finder returns the error of its kind that err is or wraps, nil if there is none.
+type finder func(err error) error
 
 // answers is the one table of status codes. The first row that finds an error answers it. An error
 // may wrap others: the order of the rows decides which one counts.
 var answers = []row{
 	// Reading.
 	{find: is(accounts.ErrNotFound), status: http.StatusNotFound},
-	{find: as(activations.ErrNotFound, "No Matching JWT"), status: http.StatusNotFound, page: true},
-	{find: as(errExpired, ""), status: http.StatusNotFound},
+	{find: is(activations.ErrNotFound), status: http.StatusNotFound, text: "No Matching JWT", form: page},
+	{find: is(errExpired), status: http.StatusNotFound, form: empty},
 	{find: is(errPack), status: http.StatusInternalServerError},
-	{find: as(accounts.ErrUnreadable, "error loading JWT"), status: http.StatusServiceUnavailable},
+	{find: is(accounts.ErrUnreadable), status: http.StatusServiceUnavailable, text: "error loading JWT"},
 	// The registry has logged a damaged file when it first read it.
-	{find: as(accounts.ErrDamaged, "error loading JWT"), status: http.StatusInternalServerError,
+	{find: is(accounts.ErrDamaged), status: http.StatusInternalServerError, text: "error loading JWT",
 		quiet: true},
 	{find: is(accounts.ErrAnnounce, errHeader, errClaim, errTokens),
 		status: http.StatusInternalServerError},
 	{find: is(errJTI), status: http.StatusNotImplemented},
-	{find: typed[*maxError], status: http.StatusBadRequest},
+	{find: whole(errMax), status: http.StatusBadRequest},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
 	{find: is(errVerifying), status: http.StatusServiceUnavailable},
 
 	// Pushes.
 	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,
-		accounts.ErrUntrusted, accounts.ErrBadPair, accounts.ErrNotOwn),
+		accounts.ErrUntrusted, accounts.ErrBadPair, accounts.ErrNotOwn, errSlow),
 		status: http.StatusBadRequest},
-	{find: as(accounts.ErrSelfSigned, "Signing service not enabled"),
-		status: http.StatusBadRequest},
-	{find: as(accounts.ErrBadIssuer, "Bad JWT Issuer in request"), status: http.StatusBadRequest},
-	{find: blocked, status: http.StatusBadRequest, page: true},
+	{find: is(errBrokenOff), status: http.StatusBadRequest, quiet: true},
+	{find: is(accounts.ErrSelfSigned), status: http.StatusBadRequest, text: "Signing service not enabled"},
+	{find: is(accounts.ErrBadIssuer), status: http.StatusBadRequest, text: "Bad JWT Issuer in request"},
+	{find: blocked, status: http.StatusBadRequest, form: page},
 	{find: typed[*accounts.FutureError], status: http.StatusBadRequest},
-	{find: as(errBrokenOff, accounts.ErrBadJWT.Error()), status: http.StatusBadRequest,
-		quiet: true},
 	{find: is(activations.ErrBadJWT, activations.ErrIssuer, activations.ErrSubject,
 		activations.ErrHash), status: http.StatusBadRequest},
 	{find: typed[*accounts.OlderError], status: http.StatusConflict},
 	{find: typed[*accounts.DeletedError], status: http.StatusConflict},
 	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
 	{find: is(errTooLarge, activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
-	{find: saving(accounts.ErrSave, activations.ErrSave), status: http.StatusInternalServerError},
-	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, page: true},
+	{find: saving, status: http.StatusInternalServerError},
+	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, form: page},
 
 	// Credentials. The rate limiter of package auth logs failed logins.
 	{find: is(auth.ErrNoCredentials, auth.ErrBadCredentials), status: http.StatusUnauthorized,
 		quiet: true},
 	{find: is(auth.ErrForbidden, errSecret), status: http.StatusForbidden, quiet: true},
-	{find: later(true), status: http.StatusTooManyRequests, quiet: true},
-	{find: later(false), status: http.StatusServiceUnavailable, quiet: true},
+	{find: slowed, status: http.StatusTooManyRequests, quiet: true},
+	{find: typed[*auth.RetryError], status: http.StatusServiceUnavailable, quiet: true},
 
 	// Routes.
-	{find: typed[*noRouteError], status: http.StatusNotFound, page: true},
-	{find: typed[*primaryError], status: http.StatusMethodNotAllowed, page: true},
-	{find: as(errMethod, textMethod), status: http.StatusMethodNotAllowed, page: true, quiet: true},
+	{find: whole(errNoRoute), status: http.StatusNotFound, form: page},
+	{find: whole(errFollows), status: http.StatusMethodNotAllowed, form: page},
+	{find: is(errMethod), status: http.StatusMethodNotAllowed, form: page, quiet: true},
 }
 
-// is finds sentinel errors. The client gets the sentinel's text.
+// saving finds what could not be stored.
+var saving = is(accounts.ErrSave, activations.ErrSave)
+
+// is finds sentinel errors.
 func is(sentinels ...error) finder {
-	return func(err error) (text, detail string, found bool) {
+	return func(err error) error {
 		for _, s := range sentinels {
 			if errors.Is(err, s) {
-				return s.Error(), cause(err, s), true
+				return s
 			}
 		}
-		return "", "", false
+		return nil
 	}
 }
 
-// as is like is, with another text for the client. If that is empty, the answer has no body.
-func as(sentinel error, text string) finder {
-	return func(err error) (string, string, bool) {
-		if !errors.Is(err, sentinel) {
-			return "", "", false
+// whole finds a sentinel error too, but the client gets all of the error that wraps it.
+func whole(sentinel error) finder {
+	return func(err error) error {
+		if errors.Is(err, sentinel) {
+			return err
 		}
-		return text, cause(err, sentinel), true
+		return nil
 	}
 }
 
-// cause is the text of err beyond the sentinel that it wraps, "" if that is nothing.
-func cause(err, sentinel error) string {
-	whole := err.Error()
-	if whole == sentinel.Error() {
-		return ""
+// typed finds an error of type E.
+func typed[E error](err error) error {
+	if e, found := errors.AsType[E](err); found {
+		return e
 	}
-	return strings.TrimPrefix(whole, sentinel.Error()+": ")
+	return nil
 }
 
-// typed finds an error of type E. The client gets its text.
-func typed[E error](err error) (text, detail string, found bool) {
-	e, found := errors.AsType[E](err)
-	if !found {
-		return "", "", false
+// slowed finds a login that was not looked at since its address is slowed down.
+func slowed(err error) error {
+	if e, found := errors.AsType[*auth.RetryError](err); found && e.Slowed {
+		return e
 	}
-	return e.Error(), "", true
+	return nil
 }
 
-// saving is like is. The client also gets the reason of the operating system, such as a full disk,
-// but no path.
-func saving(sentinels ...error) finder {
-	find := is(sentinels...)
-	return func(err error) (text, detail string, found bool) {
-		text, detail, found = find(err)
-		if number, ok := errors.AsType[syscall.Errno](err); ok {
-			text += ": " + number.Error()
-		}
-		return text, detail, found
-	}
-}
-
-// blocked finds a JWT with validation issues. The text is the original's, odd words included:
-// scripts may look for it.
-func blocked(err error) (text, detail string, found bool) {
+// blocked finds a JWT with validation issues. The layout is the original's.
+func blocked(err error) error {
 	e, found := errors.AsType[*accounts.BlockedError](err)
 	if !found {
-		return "", "", false
+		return nil
 	}
-	lines := []string{textBlocked}
-	for _, issue := range e.Issues {
-		lines = append(lines, "\t - "+issue+"\n")
-	}
-	return strings.Join(lines, "\n"), "", true
-}
-
-// later finds a login that was not looked at, either since its address is slowed down or since
-// there are too many.
-func later(slowed bool) finder {
-	return func(err error) (string, string, bool) {
-		e, found := errors.AsType[*auth.RetryError](err)
-		if !found || e.Slowed != slowed {
-			return "", "", false
-		}
-		return e.Error(), "", true
-	}
+	return errors.New(textBlocked + "\n\t - " + strings.Join(e.Issues, "\n\n\t - ") + "\n")
 }
 
 // answer is what the client gets instead of what it asked for.
 type answer struct {
-	status int
-	page   bool   // see row
-	text   string // without a line break at its end; "": the answer has no body
-	detail string // for the log only
-	quiet  bool
+	row
+	detail string // of the error, beyond the text; for the log only
 }
 
 // answerFor returns the answer to any error. One that the table does not know is a 500.
 func answerFor(err error) answer {
-	an := answer{status: http.StatusInternalServerError, text: textInternal, detail: err.Error()}
 	for _, r := range answers {
-		if text, detail, found := r.find(err); found {
-			an = answer{status: r.status, page: r.page, text: text, detail: detail, quiet: r.quiet}
-			break
+		if found := r.find(err); found != nil {
+			r.text = cmp.Or(r.text, found.Error())
+			return answer{r, cause(err, found)}
 		}
 	}
-	// That a client leaves is no concern of the operator either.
-	an.quiet = an.quiet || errors.Is(err, context.Canceled)
-	return an
+	return answer{row{status: http.StatusInternalServerError, text: textInternal}, err.Error()}
 }
 
-// write sends the answer.
-func (an answer) write(w http.ResponseWriter) {
-	if an.text == "" {
-		sendEmpty(w, an.status)
-		return
-	}
-	contentType := typeBare
-	if an.page {
-		contentType = typeText
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-	}
-	send(w, an.status, contentType, an.text+"\n")
+// cause is the text of err beyond the error in it that was found, "" if that is nothing.
+func cause(err, found error) string {
+	detail, _ := strings.CutPrefix(err.Error(), found.Error())
+	return strings.TrimPrefix(detail, ": ")
 }
 
 // fail answers a request that could not be served, and logs it.
 func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	an := answerFor(err)
+	// That a client leaves is no concern of the operator either.
+	an.quiet = an.quiet || errors.Is(err, context.Canceled)
+	// The client also gets the reason of the operating system, such as a full disk, but no path.
+	if number, ok := errors.AsType[syscall.Errno](err); ok && saving(err) != nil {
+		an.text += ": " + number.Error()
+	}
 	a.log.failure(an, failureLine(key, an, err))
 	if an.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="nats-account-server"`)
@@ -243,5 +207,12 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	if e, found := errors.AsType[*auth.RetryError](err); found {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
-	an.write(w)
+	switch an.form {
+	case empty:
+		sendEmpty(w, an.status)
+	case page:
+		sendPage(w, an.status, an.text)
+	default:
+		send(w, an.status, typeBare, an.text+"\n")
+	}
 }

@@ -5,8 +5,8 @@
 //	                       │          └─ error ──> answer     errors.go: the one table of status
 //	                       └─ no route ──> redirect, or 404 with a hint
 //
-// It has no rule of its own about JWTs. A path segment that is not a public account key is given to
-// nothing: not to the registry, not to the log, not to an answer.
+// It has no rule of its own about JWTs. A path segment that is not a public account key is never
+// looked up, and is repeated neither in the log nor in an answer.
 package httpapi
 
 import (
@@ -18,12 +18,13 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
 )
 
 // Options is what an API needs.
@@ -44,18 +45,11 @@ type Options struct {
 
 // API is the handler of every HTTP request. Between requests it keeps nothing but what limits them.
 type API struct {
-	accounts    *accounts.Registry
-	activations *activations.Registry
-	authorizer  Authorizer
-	operator    []byte
-	maxPack     int
-	log         *requestLog
-	now         func() time.Time
-	router      *router
-	readOnly    error // answer to POST where ReadOnly takes it away
-
-	packing   sync.Map            // addresses that a pack is being sent to
-	verifying *semaphore.Weighted // requests that make every nats-server answer
+	Options
+	router    router
+	log       *requestLog
+	packing   sync.Map      // addresses that a pack is being sent to
+	verifying *rate.Limiter // of requests that make every nats-server answer
 }
 
 // New returns the handler.
@@ -67,37 +61,27 @@ func New(o Options) *API {
 		o.Now = time.Now
 	}
 	a := &API{
-		accounts:    o.Accounts,
-		activations: o.Activations,
-		authorizer:  o.Authorizer,
-		operator:    o.Operator,
-		maxPack:     o.MaxPack,
-		log:         newRequestLog(o.Log, o.Now),
-		now:         o.Now,
-		readOnly:    errMethod,
-		verifying:   semaphore.NewWeighted(1),
+		Options:   o,
+		log:       newRequestLog(o.Log, o.Now),
+		verifying: rate.NewLimiter(maxVerifying, 1),
 	}
-	if o.Primary != "" {
-		a.readOnly = &primaryError{url: o.Primary}
-	}
-	a.router = a.routes(o)
+	a.router = a.routes()
 	return a
 }
 
-// routes returns every route that these options offer.
-func (a *API) routes(o Options) *router {
+// routes returns every route that the options offer.
+func (a *API) routes() router {
 	post, postToken := a.postAccount, a.postActivation
-	if o.ReadOnly {
+	if a.ReadOnly {
 		post, postToken = nil, nil
 	}
-	t := &router{
-		account:    newRoute(pathAccount, a.getAccount, post),
-		activation: newRoute(pathActivation, a.getActivation, nil),
-		exact:      map[string]*route{},
-	}
+	account := newRoute(pathAccount, a.getAccount, post)
+	account.isKey = trust.IsAccountKey
+	activation := newRoute(pathActivation, a.getActivation, nil)
+	activation.isKey = trust.IsActivationHash
 	health := newRoute(pathHealth, getHealth, nil)
 	health.read = auth.Unauthenticated
-	all := []*route{
+	exact := []*route{
 		health,
 		newRoute(pathAccounts, a.getProbe, nil),
 		newRoute(pathAccount, a.getProbe, nil), // without a key it is not about an account
@@ -105,24 +89,19 @@ func (a *API) routes(o Options) *router {
 		newRoute(pathPack, a.getPack, nil),
 		newRoute(pathHelp, getHelp, nil),
 	}
-	if o.Operator != nil {
+	if a.Operator != nil {
 		operator := newRoute(pathOperator, a.getOperator, nil)
-		if o.Secret {
+		if a.Secret {
 			operator.read = auth.Reader
 		}
-		if o.Secret && o.Authorizer == nil {
-			operator.get = refuseSecret
-		}
-		all = append(all, operator)
+		exact = append(exact, operator)
 	}
-	for _, rt := range all {
+	t := router{exact: map[string]*route{}, keyed: []*route{account, activation}}
+	for _, rt := range exact {
 		t.exact[rt.path] = rt
 	}
 	return t
 }
-
-// refuseSecret is a handler that sends nothing secret.
-func refuseSecret(http.ResponseWriter, *http.Request, string) error { return errSecret }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -158,7 +137,7 @@ func (a *API) rescue(w http.ResponseWriter) {
 		panic(p)
 	}
 	a.log.Error("panic: " + logging.Quote(fmt.Sprintf("%v - %s", p, debug.Stack()), maxStackBytes))
-	answer{status: http.StatusInternalServerError, text: textInternal, page: true}.write(w)
+	sendPage(w, http.StatusInternalServerError, textInternal)
 }
 
 // serve calls the handler of the request's method. rt is nil if no route has the path.
@@ -188,8 +167,8 @@ func (a *API) refuseMethod(w http.ResponseWriter, r *http.Request, rt *route) er
 	case r.Method == http.MethodOptions:
 		sendEmpty(w, http.StatusOK)
 		return nil
-	case r.Method == http.MethodPost && (rt == a.router.account || rt.path == pathActivations):
-		return a.readOnly
+	case r.Method == http.MethodPost && a.Primary != "":
+		return fmt.Errorf("%w\nthis server follows %s: push there", errFollows, a.Primary)
 	}
 	return errMethod
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
 // A client can cause any number of lines with any content.
@@ -27,9 +27,12 @@ const (
 // failures are limited, and 404s are only summed up.
 type requestLog struct {
 	*slog.Logger
-	failures *slog.Logger
-	missing  missing
+	failures *slog.Logger // limited
 	now      func() time.Time
+
+	mu      sync.Mutex
+	missing int       // requests that were answered 404
+	since   time.Time // when missing was 0
 }
 
 // newRequestLog returns a requestLog that writes to log. now is the clock of the summaries.
@@ -37,8 +40,8 @@ func newRequestLog(log *slog.Logger, now func() time.Time) *requestLog {
 	return &requestLog{
 		Logger:   log,
 		failures: logging.Limited(log, maxFailureLines, time.Minute),
-		missing:  missing{since: now()},
 		now:      now,
+		since:    now(),
 	}
 }
 
@@ -47,15 +50,27 @@ func (l *requestLog) failure(an answer, line string) {
 	switch {
 	// Clients ask for accounts that do not exist all the time, so this comes first.
 	case an.status == http.StatusNotFound:
-		if n, since := l.missing.add(l.now()); n > 0 {
-			l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n,
-				since.UTC().Format(time.RFC3339)))
-		}
+		l.countMissing()
 		l.Debug(line)
 	case an.quiet:
 		l.Debug(line)
 	default:
 		l.failures.Error(line)
+	}
+}
+
+// countMissing counts a request that was answered 404, and writes the summary if it is due.
+func (l *requestLog) countMissing() {
+	l.mu.Lock()
+	l.missing++
+	n, since, now := l.missing, l.since, l.now()
+	due := now.Sub(since) >= missingInterval
+	if due {
+		l.missing, l.since = 0, now
+	}
+	l.mu.Unlock()
+	if due {
+		l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n, since.UTC().Format(time.RFC3339)))
 	}
 }
 
@@ -72,42 +87,19 @@ func (l *requestLog) trace(r *http.Request, text, key string) {
 	}
 }
 
-// missing counts requests for what is not there.
-type missing struct {
-	mu    sync.Mutex
-	count int
-	since time.Time // beginning of the count
-}
-
-// add counts one request. If a summary is due, add returns the count with its beginning and starts
-// a new one; else it returns 0.
-func (m *missing) add(now time.Time) (count int, since time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.count++
-	if now.Sub(m.since) < missingInterval {
-		return 0, time.Time{}
-	}
-	count, since = m.count, m.since
-	m.count, m.since = 0, now
-	return count, since
-}
-
 // failureLine is the log line of a failed request: key, message and detail, as far as there are
-// any.
+// any. Two of the lines are the original's.
 func failureLine(key string, an answer, err error) string {
-	if _, blocked := errors.AsType[*accounts.BlockedError](err); blocked {
+	_, blocked := errors.AsType[*accounts.BlockedError](err)
+	switch {
+	case blocked:
 		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors",
 			logging.ShortKey(key))
-	}
-	if unknown, is := errors.AsType[*unknownActivationError](err); is {
-		return unknown.Error()
+	case errors.Is(err, activations.ErrNotFound) && key != "":
+		return fmt.Sprintf("unable to find requested activation JWT for %s - %s", key, err)
 	}
 	// The further lines of an answer are hints for the client.
 	message, _, _ := strings.Cut(an.text, "\n")
-	if message == "" {
-		message = err.Error()
-	}
 	var parts []string
 	for _, part := range []string{logging.ShortKey(key), message, an.detail} {
 		if part != "" {
@@ -119,21 +111,14 @@ func failureLine(key string, an answer, err error) string {
 
 // requestLine is what a request asks for, put together from nothing but known words and valid keys.
 func requestLine(r *http.Request, rt *route, key string) string {
-	if rt == nil {
-		return "(unknown path)"
-	}
-	uri := rt.path + key
 	switch {
-	case rt.path == pathAccount && key == "" && r.URL.Path != pathAccount:
-		uri += "(invalid key)"
-	case rt.path == pathActivation:
-		uri += "(invalid hash)"
-		if hash := strings.TrimPrefix(r.URL.Path, pathActivation); trust.IsActivationHash(hash) {
-			uri = rt.path + hash
-		}
+	case rt == nil:
+		return "(unknown path)"
+	case key == "" && r.URL.Path != rt.path:
+		key = "(invalid key)"
 	}
-	var parameters []string
 	f := flagsOf(r)
+	var parameters []string
 	if f.value("jti") != "" {
 		parameters = append(parameters, "jti=(any)")
 	}
@@ -142,8 +127,9 @@ func requestLine(r *http.Request, rt *route, key string) string {
 			parameters = append(parameters, name+"=true")
 		}
 	}
+	line := rt.path + key
 	if len(parameters) > 0 {
-		uri += "?" + strings.Join(parameters, "&")
+		line += "?" + strings.Join(parameters, "&")
 	}
-	return uri
+	return line
 }

@@ -19,20 +19,6 @@ const (
 	packDeadlineLines = 64
 )
 
-// maxError is the answer to a parameter max that is no number, or larger than allowed.
-type maxError struct {
-	asked string // in lower case, as the original repeats it
-	limit int    // -1: asked is no number
-}
-
-// Error is the original's text.
-func (e *maxError) Error() string {
-	if e.limit < 0 {
-		return fmt.Sprintf("bad max parameter %q", e.asked)
-	}
-	return fmt.Sprintf("bad max parameter %q, no more than %d are allowed", e.asked, e.limit)
-}
-
 // packLimit reads the parameter max. As with the original, a limit below 0 is none. A negative max
 // asks for as much as the limit allows.
 func packLimit(r *http.Request, limit int) (int, error) {
@@ -44,11 +30,11 @@ func packLimit(r *http.Request, limit int) (int, error) {
 	n, err := strconv.Atoi(text)
 	switch {
 	case err != nil:
-		return 0, &maxError{asked: text[:min(len(text), 64)], limit: -1}
+		return 0, fmt.Errorf("%w %q", errMax, text[:min(len(text), 64)])
 	case n < 0:
 		return limit, nil
 	case limit >= 0 && n > limit:
-		return 0, &maxError{asked: text, limit: limit}
+		return 0, fmt.Errorf("%w %q, no more than %d are allowed", errMax, text, limit)
 	}
 	return n, nil
 }
@@ -56,20 +42,18 @@ func packLimit(r *http.Request, limit int) (int, error) {
 // getPack sends every account that is servable and has not expired, one line each, sorted by key.
 // It verifies nothing that was verified before, and holds no lock of the store while it sends.
 func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
-	limit, err := packLimit(r, a.maxPack)
+	limit, err := packLimit(r, a.MaxPack)
 	if err != nil {
 		return err
 	}
-	if a.log.tracing(r) {
-		a.log.trace(r, fmt.Sprintf("request for JWT Pack - max=%d", limit), "")
-	}
+	a.log.trace(r, "request for JWT Pack - max="+strconv.Itoa(limit), "")
 	// A pack is the most expensive answer, so each address gets one at a time.
 	client, _, _ := net.SplitHostPort(r.RemoteAddr)
 	if _, busy := a.packing.LoadOrStore(client, nil); busy {
 		return errPacking
 	}
 	defer a.packing.Delete(client)
-	if err := a.accounts.Rescan(r.Context()); err != nil {
+	if err := a.Accounts.Rescan(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", errPack, err)
 	}
 	// From here on the answer is a 200: it can only be cut off.
@@ -77,7 +61,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	if limit == 0 || r.Method == http.MethodHead {
 		return nil
 	}
-	sendPack(r.Context(), w, a.accounts.Pack(r.Context()), limit)
+	sendPack(r.Context(), w, a.Accounts.Pack(r.Context()), limit)
 	a.log.trace(r, "returning JWT Pack", "")
 	return nil
 }
@@ -90,6 +74,7 @@ func sendPack(
 ) {
 	connection := http.NewResponseController(w)
 	n := 0
+	var line []byte
 	for key, token := range lines {
 		if n == limit || ctx.Err() != nil {
 			return
@@ -98,11 +83,11 @@ func sendPack(
 			// An error means that this kind of connection has no deadline.
 			_ = connection.SetWriteDeadline(time.Now().Add(packWriteTimeout))
 		}
-		line := make([]byte, 0, len(key)+len(token)+2)
-		if n > 0 {
+		if line = line[:0]; n > 0 {
 			line = append(line, '\n')
 		}
-		if _, err := w.Write(accounts.AppendPackLine(line, key, token)); err != nil {
+		line = accounts.AppendPackLine(line, key, token)
+		if _, err := w.Write(line); err != nil {
 			return // the client has left
 		}
 		n++

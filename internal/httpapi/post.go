@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/trust"
 )
 
 // maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger.
@@ -22,21 +18,18 @@ const maxBodyBytes = 1 << 20
 const receiptTimeout = 50 * time.Millisecond
 
 // postAccount stores a JWT. The answer is one line about its announcement, which nsc shows.
-func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) error {
+func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) error {
+	// Whether this is a key is one of Put's questions. Which fault it reports first is the original's
+	// choice.
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
 	token, err := a.readBody(w, r, segment)
 	if err != nil {
 		return err
 	}
-	if key == "" {
-		err := judgeKeyless(segment, token)
-		a.accounts.Refuse(segment, token, originOf(r), "", err)
-		return err
-	}
 	// A JWT that has arrived whole is handled even if the client has disconnected. A client that
 	// closes its half of the connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
-	result, err := a.accounts.Put(ctx, key, token, originOf(r))
+	result, err := a.Accounts.Put(ctx, segment, token, originOf(r))
 	if err != nil {
 		return err
 	}
@@ -54,50 +47,28 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, key string) er
 // readBody reads at most maxBodyBytes and audits a body that can't be used. segment is the part of
 // the path that should be a key, "" if there is none.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) ([]byte, error) {
-	body, err := readAll(w, r)
-	if err == nil {
-		return body, nil
+	err := errTooLarge
+	// A client that announces too much is answered before it sends.
+	if r.ContentLength <= maxBodyBytes {
+		body, failed := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+		if failed == nil {
+			return body, nil
+		}
+		err = bodyError(failed)
 	}
 	// The rest of the body is not waited for.
 	w.Header().Set("Connection", "close")
-	reason := "broken-off"
-	if errors.Is(err, errTooLarge) {
-		reason = "too-large"
-	}
-	a.accounts.Refuse(segment, nil, originOf(r), reason, err)
+	a.Accounts.Refuse(segment, nil, originOf(r), "", err)
 	return nil, err
 }
 
-// readAll returns errTooLarge, or an error that wraps ErrBadJWT for a body that is too slow and
-// errBrokenOff for one that ends too early.
-func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	// A client that announces too much is answered before it sends.
-	if r.ContentLength > maxBodyBytes {
-		return nil, errTooLarge
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if err == nil {
-		return body, nil
-	}
+// bodyError says why a body could not be read.
+func bodyError(err error) error {
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, errTooLarge
+		return errTooLarge
 	}
 	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
-		return nil, fmt.Errorf("%w: %w", accounts.ErrBadJWT, err)
+		return fmt.Errorf("%w: %w", errSlow, err)
 	}
-	return nil, fmt.Errorf("%w: %w", errBrokenOff, err)
-}
-
-// judgeKeyless returns why a JWT can't be stored under a path segment that is no account key. The
-// order of the checks is the registry's.
-func judgeKeyless(segment string, token []byte) error {
-	head, err := trust.Peek(bytes.TrimSpace(token))
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w: %w", accounts.ErrBadJWT, err)
-	case head.Subject != segment:
-		return accounts.ErrMismatch
-	default:
-		return accounts.ErrBadSubject
-	}
+	return fmt.Errorf("%w: %w", errBrokenOff, err)
 }

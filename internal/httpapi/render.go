@@ -45,6 +45,12 @@ var (
 	errTooLong = errors.New("too long when decoded")
 )
 
+// header is what a JWT's header has, "" for what is missing.
+type header struct {
+	Type      string `json:"typ"`
+	Algorithm string `json:"alg"`
+}
+
 // decode renders a JWT. Its errors wrap errHeader, errClaim or errTokens.
 func decode(token []byte) (string, error) {
 	if len(token) > maxTokenBytes {
@@ -52,55 +58,41 @@ func decode(token []byte) (string, error) {
 	}
 	// Up to four, so that one part too many shows and a great many cost nothing.
 	parts := strings.SplitN(string(bytes.TrimSpace(token)), ".", 4)
-	header, err := readHeader(parts[0])
+	var h header
+	raw, err := decodePart(parts[0])
+	if err == nil {
+		err = json.Unmarshal(raw, &h)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errHeader, err)
 	}
 	if len(parts) != 3 {
 		return "", fmt.Errorf("%w: expected 3 chunks", errClaim)
 	}
-	claims, err := readObject(parts[1])
+	claims, err := readClaims(parts[1])
 	if err == nil {
 		_, err = decodePart(parts[2])
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errClaim, err)
 	}
-	text, err := render(header, claims, parts[2])
+	text, err := render(h, claims, parts[2])
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errTokens, err)
 	}
 	return text, nil
 }
 
-// render puts the three parts of a JWT together.
-func render(header, claims map[string]any, signature string) (string, error) {
-	p := newPrinter()
-	p.object(header, []string{"typ", "alg"}, 0)
-	p.text(separator)
-	p.object(claims, nil, 0)
-	p.text(separator + signature + "\n")
-	return p.out.String(), p.err
+// decodePart decodes base64url. Unlike Go's decoder it refuses line breaks.
+func decodePart(part string) ([]byte, error) {
+	if strings.ContainsAny(part, "\r\n") {
+		return nil, errors.New("line break within a chunk")
+	}
+	return base64.RawURLEncoding.DecodeString(part)
 }
 
-// readHeader returns the two members that a JWT's header has, "" for one that is missing.
-func readHeader(part string) (map[string]any, error) {
-	raw, err := decodePart(part)
-	if err != nil {
-		return nil, err
-	}
-	var h struct {
-		Type      string `json:"typ"`
-		Algorithm string `json:"alg"`
-	}
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return nil, err
-	}
-	return map[string]any{"typ": h.Type, "alg": h.Algorithm}, nil
-}
-
-// readObject parses a part into a tree of map[string]any, []any, json.Number, string, bool and nil.
-func readObject(part string) (map[string]any, error) {
+// readClaims parses a part into a tree of map[string]any, []any, json.Number, string, bool and nil.
+func readClaims(part string) (map[string]any, error) {
 	raw, err := decodePart(part)
 	if err != nil {
 		return nil, err
@@ -112,56 +104,72 @@ func readObject(part string) (map[string]any, error) {
 	if err := d.Decode(&tree); err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("text after the claims")
-	}
-	if tree == nil {
-		return nil, errors.New("no claims")
+	if _, err := d.Token(); err != io.EOF || tree == nil {
+		return nil, errors.New("the claims are not one object")
 	}
 	return tree, nil
 }
 
-// decodePart decodes base64url. Unlike Go's decoder it refuses line breaks.
-func decodePart(part string) ([]byte, error) {
-	if strings.ContainsAny(part, "\r\n") {
-		return nil, errors.New("line break within a chunk")
-	}
-	return base64.RawURLEncoding.DecodeString(part)
-}
-
-// printer writes a tree as text. After the first error it writes nothing more.
+// printer writes a tree as text. After an error it goes on for a bounded number of bytes, and the
+// text is of no use.
 type printer struct {
-	out   bytes.Buffer
-	quote *json.Encoder // to out
-	err   error
+	bytes.Buffer
+	json *json.Encoder // to the Buffer
+	err  error
 }
 
-// newPrinter returns a printer with an empty text.
-func newPrinter() *printer {
+// render puts the three parts of a JWT together.
+func render(h header, claims map[string]any, signature string) (string, error) {
 	p := &printer{}
-	p.quote = json.NewEncoder(&p.out)
-	p.quote.SetEscapeHTML(false)
-	return p
-}
-
-// text writes s, or sets errTooLong.
-func (p *printer) text(s string) {
-	if p.err == nil && p.out.Len()+len(s) > maxRenderedBytes {
+	p.json = json.NewEncoder(&p.Buffer)
+	p.json.SetEscapeHTML(false)
+	p.json.SetIndent("", indent)
+	p.encode(h)
+	p.WriteString(separator)
+	p.object(claims, nil, 0)
+	p.WriteString(separator + signature + "\n")
+	if p.Len() > maxRenderedBytes {
 		p.err = errTooLong
 	}
-	if p.err == nil {
-		p.out.WriteString(s)
+	return p.String(), p.err
+}
+
+// encode writes what is the same in JSON.
+func (p *printer) encode(v any) {
+	if err := p.json.Encode(v); err != nil {
+		p.err = err
+		return
+	}
+	p.Truncate(p.Len() - 1) // the encoder ends each value with a line break
+}
+
+// newline begins a line with the indent of a depth. It finds what is too deep or too long.
+func (p *printer) newline(depth int) {
+	switch {
+	case p.err != nil:
+	case depth > maxDepth:
+		p.err = errTooDeep
+	case p.Len() > maxRenderedBytes:
+		p.err = errTooLong
+	default:
+		p.WriteString("\n" + strings.Repeat(indent, depth))
 	}
 }
 
-// newline begins a line with the indent of a depth, or sets errTooDeep.
-func (p *printer) newline(depth int) {
-	if depth > maxDepth && p.err == nil {
-		p.err = errTooDeep
+// enclose writes n elements in brackets, one on a line. It ends early after an error.
+func (p *printer) enclose(brackets string, n, depth int, element func(i int)) {
+	p.WriteString(brackets[:1])
+	for i := 0; i < n && p.err == nil; i++ {
+		if i > 0 {
+			p.WriteString(",")
+		}
+		p.newline(depth + 1)
+		element(i)
 	}
-	if p.err == nil {
-		p.text("\n" + strings.Repeat(indent, depth))
+	if n > 0 {
+		p.newline(depth)
 	}
+	p.WriteString(brackets[1:])
 }
 
 // object writes the members that order names first, in that order, the others sorted behind them.
@@ -175,28 +183,11 @@ func (p *printer) object(members map[string]any, order []string, depth int) {
 	names := slices.SortedFunc(maps.Keys(members), func(a, b string) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 	})
-	p.enclose("{", "}", len(names), depth, func(i int) {
-		p.string(names[i])
-		p.text(": ")
+	p.enclose("{}", len(names), depth, func(i int) {
+		p.encode(names[i])
+		p.WriteString(": ")
 		p.member(names[i], members[names[i]], order, depth+1)
 	})
-}
-
-// enclose writes n elements in brackets, one on a line. It ends early after an error.
-func (p *printer) enclose(open, end string, n, depth int, element func(i int)) {
-	if n == 0 {
-		p.text(open + end)
-		return
-	}
-	separator := open
-	for i := 0; i < n && p.err == nil; i++ {
-		p.text(separator)
-		p.newline(depth + 1)
-		element(i)
-		separator = ","
-	}
-	p.newline(depth)
-	p.text(end)
 }
 
 // member writes a value that has a name. Names mark dates and activation tokens.
@@ -207,7 +198,7 @@ func (p *printer) member(name string, value any, order []string, depth int) {
 	}
 	p.value(value, order, depth)
 	if number, ok := value.(json.Number); ok && (name == "iat" || name == "exp" || name == "nbf") {
-		p.text(date(number.String()))
+		p.WriteString(date(number.String()))
 	}
 }
 
@@ -217,26 +208,9 @@ func (p *printer) value(value any, order []string, depth int) {
 	case map[string]any:
 		p.object(v, order, depth)
 	case []any:
-		p.enclose("[", "]", len(v), depth, func(i int) { p.value(v[i], order, depth+1) })
-	case string:
-		p.string(v)
-	case json.Number:
-		p.text(v.String())
-	case bool:
-		p.text(strconv.FormatBool(v))
+		p.enclose("[]", len(v), depth, func(i int) { p.value(v[i], order, depth+1) })
 	default:
-		p.text("null")
-	}
-}
-
-// string writes s in quotes.
-func (p *printer) string(s string) {
-	if p.err != nil {
-		return
-	}
-	if p.err = p.quote.Encode(s); p.err == nil {
-		p.out.Truncate(p.out.Len() - 1) // the encoder ends each value with a line break
-		p.text("")                      // checks the limit
+		p.encode(v)
 	}
 }
 
@@ -248,23 +222,19 @@ var activationOrder = []string{
 }
 
 // activation writes the claims of an activation JWT, or why there are none. They may contain a
-// token again. That ends, since a JWT is a third larger than what it contains.
+// token again. That ends, since a JWT is a third larger than what it contains. The token's own
+// signature is verified, so that a forged one is not taken for a good one.
 func (p *printer) activation(token string, depth int) {
-	claims, err := readActivation(token)
+	var claims map[string]any
+	_, err := jwt.DecodeActivationClaims(token)
+	if err == nil {
+		claims, err = readClaims(strings.Split(token, ".")[1])
+	}
 	if err != nil {
-		p.text("<bad token - " + logging.Quote(err.Error(), maxDetailBytes) + ">")
+		p.WriteString("<bad token - " + logging.Quote(err.Error(), maxDetailBytes) + ">")
 		return
 	}
 	p.object(claims, activationOrder, depth)
-}
-
-// readActivation verifies the token's own signature, so that a forged one is not taken for a good
-// one.
-func readActivation(token string) (map[string]any, error) {
-	if _, err := jwt.DecodeActivationClaims(token); err != nil {
-		return nil, err
-	}
-	return readObject(strings.Split(token, ".")[1])
 }
 
 // date returns the day of a number of Unix seconds, in UTC. It is "" unless the number is written

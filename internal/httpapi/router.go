@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"nats-account-server/internal/auth"
+	"nats-account-server/internal/suggest"
 	"nats-account-server/internal/trust"
 )
 
@@ -28,17 +29,19 @@ const (
 	pathHealth      = "/healthz"
 )
 
-// handler answers one request, or returns an error and writes nothing. key is the account key of
-// the path. It is "" if there is none or if what stands there is not a public account key.
+// handler answers one request, or returns an error and writes nothing. key is the account key or
+// activation hash of the path. It is "" if there is none or if what stands there is not a valid
+// one.
 type handler func(w http.ResponseWriter, r *http.Request, key string) error
 
 // route is what one path can do. HEAD is answered like GET: net/http leaves out the body.
 type route struct {
 	path  string
-	get   handler   // nil: 405
-	post  handler   // nil: 405
-	read  auth.Role // needed for get; post needs a Writer
-	allow []string  // value of the header Allow
+	get   handler               // nil: 405
+	post  handler               // nil: 405
+	read  auth.Role             // needed for get; post needs a Writer
+	allow []string              // value of the header Allow
+	isKey func(key string) bool // of a route whose path is a beginning
 }
 
 // newRoute returns a route which auth.Anonymous may read.
@@ -67,28 +70,26 @@ func (rt *route) method(name string) handler {
 
 // router finds the route of a path.
 type router struct {
-	exact      map[string]*route // by path
-	account    *route            // pathAccount and something that may be a key
-	activation *route            // pathActivation and something that may be a hash
+	exact map[string]*route // by path
+	keyed []*route          // their path is a beginning; one segment follows, which may be a key
 }
 
 // match finds the route of a decoded path, nil if there is none. A key is one segment of the
 // decoded path, so an escaped slash in it breaks the match.
 func (t *router) match(path string) (rt *route, key string) {
-	if hash, found := strings.CutPrefix(path, pathActivation); found && hash != "" &&
-		!strings.Contains(hash, "/") {
-		return t.activation, ""
+	for _, rt := range t.keyed {
+		segment, found := strings.CutPrefix(path, rt.path)
+		switch {
+		case !found || segment == "":
+		case strings.Contains(segment, "/"):
+			return nil, ""
+		case !rt.isKey(segment):
+			return rt, ""
+		default:
+			return rt, segment
+		}
 	}
-	segment, found := strings.CutPrefix(path, pathAccount)
-	switch {
-	case !found || segment == "":
-		return t.exact[path], ""
-	case strings.Contains(segment, "/"):
-		return nil, ""
-	case !trust.IsAccountKey(segment):
-		return t.account, ""
-	}
-	return t.account, segment
+	return t.exact[path], ""
 }
 
 // canonical returns the spelling of p that a route with this method has, "" if there is none:
@@ -96,10 +97,9 @@ func (t *router) match(path string) (rt *route, key string) {
 func (t *router) canonical(p, method string) string {
 	// The spelling whose last slash is as in p is tried first: both can be routes.
 	clean := path.Clean("/" + p)
-	slashed := clean + "/"
-	spellings := []string{clean, slashed}
+	spellings := []string{clean, clean + "/"}
 	if strings.HasSuffix(p, "/") {
-		spellings = []string{slashed, clean}
+		spellings = []string{clean + "/", clean}
 	}
 	for _, s := range spellings {
 		s = t.fold(s)
@@ -118,23 +118,23 @@ func (t *router) fold(p string) string {
 			return known
 		}
 	}
-	for _, prefix := range []string{pathAccount, pathActivation} {
-		if n := len(prefix); len(p) > n && strings.EqualFold(p[:n], prefix) {
-			return prefix + p[n:]
+	for _, rt := range t.keyed {
+		if n := len(rt.path); len(p) > n && strings.EqualFold(p[:n], rt.path) {
+			return rt.path + p[n:]
 		}
 	}
 	return p
 }
 
 // elsewhere answers a path that no route has: with a redirect if the path is a route's but for its
-// spelling.
+// spelling, and otherwise with a 404 that names the URL which was probably meant.
 func (t *router) elsewhere(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodOptions && r.URL.Path == "*" {
 		return nil // it is about the server, not about a path: a 200 without anything
 	}
 	target := t.canonical(r.URL.Path, r.Method)
 	if target == "" {
-		return &noRouteError{hint: t.hint(r)}
+		return fmt.Errorf("%w\nprobably meant: %s%s", errNoRoute, baseURL(r), t.nearest(r.URL.Path))
 	}
 	redirect(w, r, target)
 	return nil
@@ -142,31 +142,60 @@ func (t *router) elsewhere(w http.ResponseWriter, r *http.Request) error {
 
 // redirect sends the client to another path on this server, with the query it came with.
 func redirect(w http.ResponseWriter, r *http.Request, target string) {
-	location := (&url.URL{Path: target}).String()
-	if r.URL.RawQuery != "" {
-		location += "?" + escapeQuery(r.URL.RawQuery)
-	}
+	// Encode escapes what may not stand in a URL and was sent nevertheless.
+	location := (&url.URL{Path: target, RawQuery: r.URL.Query().Encode()}).String()
 	w.Header().Set("Location", location)
 	// A client repeats the method only after a 307. A 301 may turn a POST into a GET.
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if r.Method == http.MethodPost {
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return
 	}
-	status := http.StatusMovedPermanently
-	link := fmt.Sprintf("<a href=\"%s\">%s</a>.\n\n", html.EscapeString(location),
-		http.StatusText(status))
-	send(w, status, typeHTML, link)
+	send(w, http.StatusMovedPermanently, typeHTML,
+		"<a href=\""+html.EscapeString(location)+"\">Moved Permanently</a>.\n\n")
 }
 
-// escapeQuery escapes what may not stand in a URL and was sent nevertheless.
-func escapeQuery(q string) string {
-	var b strings.Builder
-	for _, c := range []byte(q) {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"'<>\\`", c) >= 0 {
-			fmt.Fprintf(&b, "%%%02X", c)
-			continue
-		}
-		b.WriteByte(c)
+// baseURL is how the client reached this server, "" if its Host header has other characters than a
+// host and port: nothing else is repeated.
+func baseURL(r *http.Request) string {
+	const inHost = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]"
+	switch {
+	case r.Host == "" || len(r.Host) > 255 || strings.Trim(r.Host, inHost) != "":
+		return ""
+	case r.TLS != nil:
+		return "https://" + r.Host
 	}
-	return b.String()
+	return "http://" + r.Host
+}
+
+// maxHintSegments bounds how much of a path is compared. A longer one is not misspelled.
+const maxHintSegments = 16
+
+// hints are what to show for a path which has a segment like the last word of a known one.
+var hints = []struct{ known, hint string }{
+	{pathAccounts, pathAccount + "<account public key>"},
+	{pathOperator, pathOperator},
+	{pathHealth, pathHealth},
+}
+
+// nearest is a known path: the account's if a key stands anywhere in p, else the one whose last
+// word a segment of p resembles, else the help page.
+func (t *router) nearest(p string) string {
+	nearest := pathHelp
+	for _, segment := range strings.SplitN(p, "/", maxHintSegments) {
+		if trust.IsAccountKey(segment) {
+			return pathAccount + segment
+		}
+		for _, h := range hints {
+			if nearest == pathHelp && t.exact[h.known] != nil && resembles(segment, path.Base(h.known)) {
+				nearest = h.hint
+			}
+		}
+	}
+	return nearest
+}
+
+// resembles reports whether segment may be a misspelling of word. Case does not matter. A segment
+// that is much longer is not compared, since it could have 32 KiB.
+func resembles(segment, word string) bool {
+	return len(segment) <= 2*len(word) && suggest.Distance(segment, word) <= len(word)/3
 }

@@ -1,0 +1,44 @@
+package httpapi
+
+import (
+	_ "embed"
+	"net/http"
+)
+
+// helpPage begins with an empty line, as the original's does.
+//
+//go:embed help.md
+var helpPage string
+
+// getHelp serves the page about all routes.
+func getHelp(w http.ResponseWriter, _ *http.Request, _ string) error {
+	send(w, http.StatusOK, typeBare, helpPage)
+	return nil
+}
+
+// getHealth answers as long as the server is up: it asks neither the store nor NATS.
+func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
+	sendEmpty(w, http.StatusOK)
+	return nil
+}
+
+// getProbe answers what nats-server asks when it starts: whether its resolver URL leads here.
+func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
+	forbidCaching(w.Header())
+	sendEmpty(w, http.StatusOK)
+	a.log.trace(r, "server sent resolver check", "")
+	return nil
+}
+
+// getOperator serves the operator's JWT. text and decode work as for accounts.
+func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) error {
+	f := flagsOf(r)
+	switch {
+	case a.Secret && a.Authorizer == nil:
+		return errSecret
+	case f.asText():
+		return sendText(w, a.Operator, f)
+	}
+	send(w, http.StatusOK, typeJWT, string(a.Operator))
+	return nil
+}

@@ -1,0 +1,56 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// Values of the header Content-Type.
+const (
+	typeJWT  = "application/jwt"
+	typeText = "text/plain; charset=utf-8"
+	typeBare = "text/plain" // where the original sends no charset
+	typeHTML = "text/html; charset=utf-8"
+	typeJSON = "application/json"
+)
+
+// sendEmpty sends an answer without a body. It has a Content-Length, since an answer to HEAD would
+// leave that open.
+func sendEmpty(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(status)
+}
+
+// send sends a whole answer. One to HEAD has the same Content-Length.
+func send(w http.ResponseWriter, status int, contentType, body string) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // an error means that the client has left
+}
+
+// sendPage sends a text as http.Error does: a browser must not take it for anything else.
+func sendPage(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	send(w, status, typeText, text+"\n")
+}
+
+// sendText sends a JWT as it is, or decoded if only that is asked for.
+func sendText(w http.ResponseWriter, token []byte, f flags) error {
+	text, err := string(token), error(nil)
+	if !f.set("text") {
+		text, err = decode(token)
+	}
+	if err == nil {
+		send(w, http.StatusOK, typeBare, text)
+	}
+	return err
+}
+
+// forbidCaching is for what may be different a moment later.
+func forbidCaching(h http.Header) {
+	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+	h.Set("Pragma", "no-cache")
+	h.Set("Expires", "0")
+}
