@@ -3,6 +3,7 @@ package httpserver
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,95 +20,85 @@ const (
 	unusedTimeout = time.Second
 )
 
-// endpoint is an HTTP server on one listener. Its handler and its certificates can be exchanged
-// while it serves.
+// endpoint is an HTTP server on one listener.
 type endpoint struct {
-	options  Options // of its beginning
+	options  atomic.Pointer[Options] // a reload exchanges the handler and the certificates in it
 	listener net.Listener
-	server   *http.Server
 	limiter  *limiter
-	handler  atomic.Pointer[http.Handler]
-	tls      atomic.Pointer[tls.Config] // nil: plain HTTP
-	closed   atomic.Bool                // the listener was closed on purpose
-	served   chan struct{}              // is closed when no connection is accepted any more
+	server   *http.Server
+	served   chan struct{} // is closed when no connection is accepted any more
 }
 
-// newEndpoint returns an endpoint for a listener on the address of o.
+// newEndpoint returns an endpoint for a listener on the address of o. It does not serve yet.
 func newEndpoint(o Options, l net.Listener) *endpoint {
-	e := &endpoint{options: o, listener: l, limiter: newLimiter(o.Log), served: make(chan struct{})}
-	e.use(o.Handler, o.TLS)
-	// The handler is looked up for each request, because a reload exchanges it.
+	e := &endpoint{listener: l, limiter: newLimiter(o.Log), served: make(chan struct{})}
+	e.options.Store(&o)
 	current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		(*e.handler.Load()).ServeHTTP(w, r)
+		e.options.Load().Handler.ServeHTTP(w, r)
 	})
 	e.server = NewHTTP(e.limiter.limitBodies(current), o.ReadTimeout, o.WriteTimeout, o.Log)
 	e.server.ConnState = e.limiter.track
 	return e
 }
 
-// matches reports whether the endpoint can serve what o asks for. Only the handler and the
-// certificates may differ.
+// matches reports whether the endpoint can serve o without another http.Server. The next requests
+// are given to another handler, and the next connections get other certificates.
 func (e *endpoint) matches(o Options) bool {
-	return e.sameAddress(o) && e.options.ReadTimeout == o.ReadTimeout &&
-		e.options.WriteTimeout == o.WriteTimeout &&
-		(e.options.TLS == nil) == (o.TLS == nil)
+	now := e.options.Load()
+	return e.sameAddress(o) && (now.TLS == nil) == (o.TLS == nil) &&
+		now.ReadTimeout == o.ReadTimeout && now.WriteTimeout == o.WriteTimeout
 }
 
 func (e *endpoint) sameAddress(o Options) bool {
-	return e.options.Host == o.Host && e.options.Port == o.Port
+	now := e.options.Load()
+	return now.Host == o.Host && now.Port == o.Port
 }
 
-// use answers the next requests with h, and shows the certificates of c to the next connections.
-func (e *endpoint) use(h http.Handler, c *tls.Config) {
-	e.tls.Store(c)
-	e.handler.Store(&h)
-}
-
-// serve returns nil when the listener was closed on purpose, otherwise what failed.
+// serve returns nil after stop or closeListener, otherwise what failed.
 func (e *endpoint) serve() error {
 	defer close(e.served)
 	var l net.Listener = &listener{e.listener, e.limiter}
-	if e.tls.Load() != nil {
-		current := func(*tls.ClientHelloInfo) (*tls.Config, error) { return e.tls.Load(), nil }
+	if e.options.Load().TLS != nil {
+		current := func(*tls.ClientHelloInfo) (*tls.Config, error) { return e.options.Load().TLS, nil }
 		l = tls.NewListener(l, &tls.Config{GetConfigForClient: current})
 	}
-	if err := e.server.Serve(l); !e.closed.Load() {
+	if err := e.server.Serve(l); !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
 }
 
 // closeListener gives the address back. Requests in flight go on.
-func (e *endpoint) closeListener() {
-	e.closed.Store(true)
-	_ = e.listener.Close()
-}
+func (e *endpoint) closeListener() { _ = e.listener.Close() }
 
 // stop accepts no more connections and returns when the requests in flight are answered. Its error
 // says that some were not, and is that of http.Server.Shutdown.
 func (e *endpoint) stop() error {
 	e.closeListener()
 	<-e.served
-	e.limiter.waitForUnused(unusedTimeout) // Shutdown would drop the requests of these connections
-	for e.limiter.closeIdle() {            // Shutdown would wait for half a header
+	// Shutdown would drop the first request of a new connection.
+	for end := time.Now().Add(unusedTimeout); e.limiter.hasUnused() && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond) // as Shutdown polls
+	}
+	for e.limiter.closeFirst(&e.limiter.idle) { // Shutdown would wait for half a header
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	if err := e.server.Shutdown(ctx); err != nil {
+	err := e.server.Shutdown(ctx)
+	if err != nil {
 		_ = e.server.Close()
-		return err
 	}
-	return nil
+	return err
 }
 
-func (e *endpoint) scheme() string {
-	if e.options.TLS != nil {
-		return "https"
+// address returns the scheme and the port.
+func (e *endpoint) address() (scheme string, port int) {
+	scheme = "http"
+	if e.options.Load().TLS != nil {
+		scheme = "https"
 	}
-	return "http"
+	return scheme, e.listener.Addr().(*net.TCPAddr).Port
 }
-
-func (e *endpoint) port() int { return e.listener.Addr().(*net.TCPAddr).Port }
 
 // listen binds the address of o.
 func listen(o Options) (net.Listener, error) {
@@ -121,11 +112,7 @@ func listen(o Options) (net.Listener, error) {
 // duplicate returns a second listener on the same socket, so that the port stays open when the
 // first one is closed.
 func duplicate(l net.Listener) (net.Listener, error) {
-	t, ok := l.(*net.TCPListener)
-	if !ok {
-		return nil, fmt.Errorf("error creating listener: %s can't be shared", l.Addr())
-	}
-	f, err := t.File()
+	f, err := l.(*net.TCPListener).File()
 	if err != nil {
 		return nil, fmt.Errorf("error creating listener: %w", err)
 	}

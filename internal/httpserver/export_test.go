@@ -12,7 +12,8 @@ import (
 // Limits are what a test sets in place of the constants.
 type Limits struct {
 	Conns         int
-	Memory        int64 // for headers, and the same for bodies
+	LongHeaders   int
+	BodyMemory    int64 // bytes
 	MemoryTimeout time.Duration
 }
 
@@ -20,8 +21,8 @@ type Limits struct {
 func NewLimited(l net.Listener, h http.Handler, limits Limits, log *slog.Logger) (s *http.Server,
 	idle func() int) {
 	e := newEndpoint(Options{Handler: h, Log: log}, l)
-	e.limiter.maxConns, e.limiter.maxHeaderMemory = limits.Conns, limits.Memory
-	e.limiter.bodies = semaphore.NewWeighted(limits.Memory)
+	e.limiter.maxConns, e.limiter.maxLongHeaders = limits.Conns, limits.LongHeaders
+	e.limiter.bodies = semaphore.NewWeighted(limits.BodyMemory)
 	e.limiter.memoryTimeout = limits.MemoryTimeout
 	go func() { _ = e.serve() }()
 	return e.server, func() int {
@@ -32,3 +33,6 @@ func NewLimited(l net.Listener, h http.Handler, limits Limits, log *slog.Logger)
 }
 
 var ConnsWithin = connsWithin
+
+// MaxLongHeaderMemory is how many bytes the long headers may take that are not complete.
+const MaxLongHeaderMemory = maxLongHeaders * maxHeader * 8

@@ -18,12 +18,8 @@ import (
 	"time"
 )
 
-const (
-	// maxHeader is how long a request line and its headers may be together, in bytes.
-	maxHeader = 32 << 10
-	// headerSlop is what net/http reads beyond the limit that it is given, in bytes.
-	headerSlop = 4 << 10
-)
+// maxHeader is how many bytes a request line and its headers may have together.
+const maxHeader = 32 << 10
 
 // Options is what a Server serves, and where.
 type Options struct {
@@ -41,10 +37,12 @@ type Options struct {
 // Server serves HTTP. Reload exchanges its options while it serves.
 type Server struct {
 	log     *slog.Logger
-	failed  chan error // what keeps an endpoint from serving; has room for the first one
-	serving sync.WaitGroup
+	serving sync.WaitGroup // one for each endpoint that serves, and for each that drains
 
-	mu       sync.Mutex
+	failed context.Context         // ends when an endpoint can't go on serving; its cause says why
+	fail   context.CancelCauseFunc // ends failed
+
+	mu       sync.Mutex // guards the fields below; is held during a reload
 	current  *endpoint
 	stopping bool // Run has ended: there will be no other endpoint
 }
@@ -55,7 +53,8 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: o.Log, failed: make(chan error, 1)}
+	s := &Server{log: o.Log}
+	s.failed, s.fail = context.WithCancelCause(context.Background())
 	s.startLocked(newEndpoint(o, l))
 	return s, nil
 }
@@ -63,10 +62,9 @@ func New(o Options) (*Server, error) {
 // Run serves until ctx ends and every request in flight is answered, or it returns what keeps the
 // server from serving.
 func (s *Server) Run(ctx context.Context) error {
-	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-s.failed:
+	case <-s.failed.Done():
 	}
 	s.mu.Lock()
 	s.stopping = true
@@ -76,7 +74,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Error(fmt.Sprintf("error closing http server: %s", err))
 	}
 	s.serving.Wait()
-	return err
+	return context.Cause(s.failed) // nil if it has not failed
 }
 
 // Reload serves what o asks for from now on. Requests in flight are answered as before. If there is
@@ -88,7 +86,7 @@ func (s *Server) Reload(o Options) error {
 		return http.ErrServerClosed
 	}
 	if s.current.matches(o) {
-		s.current.use(o.Handler, o.TLS)
+		s.current.options.Store(&o)
 		return nil
 	}
 	l, err := s.listenLocked(o)
@@ -103,7 +101,7 @@ func (s *Server) Reload(o Options) error {
 func (s *Server) Address() (scheme string, port int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.current.scheme(), s.current.port()
+	return s.current.address()
 }
 
 // listenLocked binds the address of o. If that is the current one, its socket is shared: the port
@@ -113,28 +111,20 @@ func (s *Server) listenLocked(o Options) (net.Listener, error) {
 		return duplicate(s.current.listener)
 	}
 	l, err := listen(o)
-	if errors.Is(err, syscall.EADDRINUSE) && o.Port == s.current.options.Port {
-		return s.takeOverLocked(o)
+	former := *s.current.options.Load()
+	if !errors.Is(err, syscall.EADDRINUSE) || o.Port != former.Port {
+		return l, err
 	}
-	return l, err
-}
-
-// takeOverLocked binds an address that the current listener may keep from being bound: the same
-// port on every interface, say, instead of on one. The current address is released first, and bound
-// again if that was not the cause. s.mu must be held.
-func (s *Server) takeOverLocked(o Options) (net.Listener, error) {
-	old := s.current
-	old.closeListener()
-	l, err := listen(o)
-	if err == nil {
+	// The current listener itself may be in the way: the same port on one interface instead of on
+	// every one, say. Its address is released first, and bound again if that was not the cause.
+	s.current.closeListener()
+	if l, err = listen(o); err == nil {
 		return l, nil
 	}
-	again, lost := listen(old.options)
+	again, lost := listen(former)
 	if lost != nil {
 		return nil, errors.Join(err, lost)
 	}
-	former := old.options
-	former.Handler, former.TLS = *old.handler.Load(), old.tls.Load()
 	s.replaceLocked(newEndpoint(former, again))
 	return nil, err
 }
@@ -157,13 +147,11 @@ func (s *Server) startLocked(e *endpoint) {
 	s.current = e
 	s.serving.Go(func() {
 		if err := e.serve(); err != nil {
-			select {
-			case s.failed <- err:
-			default: // another one has failed before
-			}
+			s.fail(err)
 		}
 	})
-	s.log.Info(fmt.Sprintf("%s listening on port %d", e.scheme(), e.port()))
+	scheme, port := e.address()
+	s.log.Info(fmt.Sprintf("%s listening on port %d", scheme, port))
 }
 
 // NewHTTP returns an http.Server with the timeouts of Options and a limit for headers.
@@ -173,7 +161,7 @@ func NewHTTP(h http.Handler, read, write time.Duration, log *slog.Logger) *http.
 		ReadHeaderTimeout: read,
 		ReadTimeout:       read,
 		IdleTimeout:       read,
-		MaxHeaderBytes:    maxHeader - headerSlop,
+		MaxHeaderBytes:    maxHeader - 4<<10, // net/http reads 4 KiB more than it is told
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	// net/http starts this clock when the header is read. A body that takes all of its time must

@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -20,18 +18,15 @@ import (
 )
 
 const (
-	maxConns        = 16384           // open connections, if the process may have that many
-	maxHeaderMemory = 32 << 20        // bytes that long headers take together
-	maxBodyMemory   = 32 << 20        // bytes that the bodies which are being read take together
-	maxBody         = 1 << 20         // bytes of one body; a handler reads no more
-	memoryTimeout   = 5 * time.Second // for which a body waits until there is memory for it
+	maxConns       = 16384           // open connections, if the process may have that many
+	maxLongHeaders = 128             // unfinished headers of more than freeBytes
+	maxBodyMemory  = 32 << 20        // bytes that the bodies which are being read take together
+	maxBody        = 1 << 20         // bytes of one body; a handler reads no more
+	memoryTimeout  = 5 * time.Second // for which a body waits until there is memory for it
 
-	// freeBytes of each header and body are not counted. They fit into the buffer that an idle
+	// freeBytes of each header and body are not limited. They fit into the buffer that an idle
 	// connection has anyway.
 	freeBytes = 4 << 10
-	// headerFactor is how many bytes of memory a byte of a header takes if its lines are as short
-	// as possible.
-	headerFactor = 8
 	// warnInterval is the time between two warnings about one limit.
 	warnInterval = time.Minute
 )
@@ -46,29 +41,29 @@ func connsWithin(files uint64) int {
 //
 // A connection is idle until the header of its next request is complete. If one connection more
 // than allowed is opened, the longest idle one is closed. That is the new one if every other
-// connection is busy. If long headers take too much memory, the longest idle connections that have
-// sent one are closed. A long body waits for memory before it is read.
+// connection is busy. A header whose lines are as short as possible takes eight times its length.
+// So maxLongHeaders of maxHeader take 32 MiB; if one more becomes long, the first one's connection
+// is closed. A long body waits for memory before it is read.
 type limiter struct {
-	maxConns        int
-	maxHeaderMemory int64
-	memoryTimeout   time.Duration
-	bodies          *semaphore.Weighted // memory for bodies, in bytes
-	log             *slog.Logger        // leaves out warnings that come too often
+	maxConns       int
+	maxLongHeaders int
+	memoryTimeout  time.Duration
+	bodies         *semaphore.Weighted // memory for bodies, in bytes
+	log            *slog.Logger        // leaves out warnings that come too often
 
-	mu      sync.Mutex
-	open    int       // connections
-	unused  int       // connections of them that have not sent a request yet
-	headers int64     // memory that long headers take, in bytes
-	idle    list.List // of *conn, the longest idle one first
+	mu   sync.Mutex
+	open int       // connections
+	idle list.List // of *conn, the longest idle one first
+	long list.List // of those in idle that have sent a long header, the first one first
 }
 
 func newLimiter(log *slog.Logger) *limiter {
 	return &limiter{
-		maxConns:        connLimit(),
-		maxHeaderMemory: maxHeaderMemory,
-		memoryTimeout:   memoryTimeout,
-		bodies:          semaphore.NewWeighted(maxBodyMemory),
-		log:             logging.Limited(log, 1, warnInterval),
+		maxConns:       connLimit(),
+		maxLongHeaders: maxLongHeaders,
+		memoryTimeout:  memoryTimeout,
+		bodies:         semaphore.NewWeighted(maxBodyMemory),
+		log:            logging.Limited(log, 1, warnInterval),
 	}
 }
 
@@ -87,34 +82,37 @@ type listener struct {
 // closed; net/http tries again after a moment.
 func (l *listener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
-	if err == nil {
+	switch {
+	case err == nil:
 		return l.limiter.add(accepted.(*net.TCPConn)), nil
-	}
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		l.limiter.closeIdle()
+	case !errors.Is(err, net.ErrClosed):
+		l.limiter.closeFirst(&l.limiter.idle)
 		l.limiter.warnf("%s: the longest idle connection is closed", err)
 	}
 	return nil, err
 }
 
-// conn is a connection that a limiter knows. limiter.mu guards the second group of fields.
+// conn is a connection that a limiter knows.
 type conn struct {
 	*net.TCPConn
 	limiter *limiter
-	busy    atomic.Bool  // a request is being handled
-	header  atomic.Int64 // bytes of the next request's header so far
+	// header counts the bytes of the next request's header so far. While a request is handled it
+	// stays above freeBytes. Only the goroutine that net/http reads with uses it.
+	header int
 
-	place  *list.Element // in limiter.idle; nil if the connection is busy or closed
-	used   bool          // it has sent a request
-	memory int64         // bytes that count in limiter.headers
-	closed bool
+	// limiter.mu guards the fields below.
+	idle, long *list.Element // in the limiter's lists; nil if it is not there
+	used       bool          // it has sent a request
+	closed     bool
 }
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
-	if !c.busy.Load() && c.header.Add(int64(n)) > freeBytes {
-		c.limiter.countHeader(c)
+	if c.header <= freeBytes {
+		if c.header += n; c.header > freeBytes {
+			c.limiter.addLong(c)
+		}
 	}
 	return n, err
 }
@@ -131,17 +129,31 @@ func (c *conn) Close() error {
 func (l *limiter) add(accepted *net.TCPConn) *conn {
 	c := &conn{TCPConn: accepted, limiter: l}
 	l.mu.Lock()
-	c.place = l.idle.PushBack(c)
+	c.idle = l.idle.PushBack(c)
 	l.open++
-	l.unused++
 	full := l.open > l.maxConns
 	l.mu.Unlock()
 	if full {
-		l.closeIdle()
+		l.closeFirst(&l.idle)
 		l.warnf("more than %d connections: the longest idle one is closed, "+
 			"or the new one if all are busy", l.maxConns)
 	}
 	return c
+}
+
+// addLong counts the unfinished header of c as long, and closes a connection if that makes too many.
+func (l *limiter) addLong(c *conn) {
+	l.mu.Lock()
+	if c.idle != nil {
+		c.long = l.long.PushBack(c)
+	}
+	full := l.long.Len() > l.maxLongHeaders
+	l.mu.Unlock()
+	if full {
+		l.closeFirst(&l.long)
+		l.warnf("more than %d incomplete headers are long: the connections that began first are closed",
+			l.maxLongHeaders)
+	}
 }
 
 // track implements the ConnState hook of http.Server.
@@ -149,117 +161,64 @@ func (l *limiter) track(changed net.Conn, state http.ConnState) {
 	if encrypted, ok := changed.(*tls.Conn); ok {
 		changed = encrypted.NetConn()
 	}
-	switch c := changed.(*conn); state {
-	case http.StateActive:
-		l.setBusy(c)
-	case http.StateIdle:
-		l.setIdle(c)
-	}
-}
-
-// setBusy takes a connection from the idle ones. The header of its request is complete.
-func (l *limiter) setBusy(c *conn) {
-	c.busy.Store(true)
+	c := changed.(*conn)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.leaveIdleLocked(c)
+	switch {
+	case state == http.StateActive: // the header is complete
+		c.header, c.used = freeBytes+1, true
+		l.endIdleLocked(c)
+	case state == http.StateIdle && !c.closed: // the request is answered
+		c.header = 0
+		c.idle = l.idle.PushBack(c)
+	}
 }
 
-// setIdle makes a connection the last of the idle ones. Its request is answered.
-func (l *limiter) setIdle(c *conn) {
+// closeFirst closes the first connection of one of the lists and reports whether there was one. It
+// does not end TLS first, because that could block.
+func (l *limiter) closeFirst(conns *list.List) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed {
-		return
-	}
-	l.releaseLocked(c)
-	c.place = l.idle.PushBack(c)
-	c.header.Store(0)
-	c.busy.Store(false)
-}
-
-// closeIdle closes the longest idle connection and reports whether there was one. It does not end
-// TLS first, because that could block.
-func (l *limiter) closeIdle() bool {
-	l.mu.Lock()
-	first := l.idle.Front()
-	if first != nil {
-		l.removeLocked(first.Value.(*conn))
-	}
-	l.mu.Unlock()
+	first := conns.Front()
 	if first == nil {
 		return false
 	}
-	_ = first.Value.(*conn).TCPConn.Close()
+	c := first.Value.(*conn)
+	l.removeLocked(c)
+	_ = c.TCPConn.Close()
 	return true
-}
-
-// countHeader counts the memory for the header of c, and closes connections if that makes too much.
-func (l *limiter) countHeader(c *conn) {
-	l.mu.Lock()
-	if !c.closed {
-		l.headers -= c.memory
-		c.memory = (c.header.Load() - freeBytes) * headerFactor
-		l.headers += c.memory
-	}
-	var closed []*conn
-	for e := l.idle.Front(); e != nil && l.headers > l.maxHeaderMemory; {
-		c := e.Value.(*conn)
-		e = e.Next()
-		if c.memory > 0 {
-			l.removeLocked(c)
-			closed = append(closed, c)
-		}
-	}
-	l.mu.Unlock()
-	for _, c := range closed {
-		_ = c.TCPConn.Close()
-		l.warnf("incomplete headers take more than %d bytes: "+
-			"the connections that began first are closed", l.maxHeaderMemory)
-	}
 }
 
 // removeLocked forgets a connection that is closed now. l.mu must be held.
 func (l *limiter) removeLocked(c *conn) {
-	if c.closed {
-		return
-	}
-	c.closed = true
-	l.open--
-	l.leaveIdleLocked(c)
-	l.releaseLocked(c)
-}
-
-// leaveIdleLocked takes a connection from the list of idle ones. l.mu must be held.
-func (l *limiter) leaveIdleLocked(c *conn) {
-	if c.place != nil {
-		l.idle.Remove(c.place)
-		c.place = nil
-	}
-	if !c.used {
-		c.used = true
-		l.unused--
+	if !c.closed {
+		c.closed = true
+		l.open--
+		l.endIdleLocked(c)
 	}
 }
 
-// releaseLocked gives back the memory of the last header. l.mu must be held.
-func (l *limiter) releaseLocked(c *conn) {
-	l.headers -= c.memory
-	c.memory = 0
-}
-
-// waitForUnused returns when every connection has sent a request, but after most at the latest.
-func (l *limiter) waitForUnused(most time.Duration) {
-	for end := time.Now().Add(most); l.hasUnused() && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond) // as http.Server.Shutdown polls
+// endIdleLocked takes a connection from the lists of idle ones. l.mu must be held.
+func (l *limiter) endIdleLocked(c *conn) {
+	if c.idle != nil {
+		l.idle.Remove(c.idle)
 	}
+	if c.long != nil {
+		l.long.Remove(c.long)
+	}
+	c.idle, c.long = nil, nil
 }
 
 // hasUnused reports whether a connection has not sent a request yet.
 func (l *limiter) hasUnused() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.unused > 0
+	for e := l.idle.Front(); e != nil; e = e.Next() {
+		if !e.Value.(*conn).used {
+			return true
+		}
+	}
+	return false
 }
 
 // limitBodies returns a handler that calls next when there is memory for the body of the request.
