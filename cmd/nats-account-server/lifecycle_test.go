@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -175,6 +176,33 @@ func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	}
 	if strings.Contains(p.log.String(), "ERR\x1b") {
 		t.Errorf("an error on a normal stop:\n%s", p.log)
+	}
+}
+
+// TestASecondSignalEndsTheProcessAtOnce keeps the stop waiting with half a request.
+func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
+	for _, first := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		s := newEnv(t, "", "")
+		p, url := s.start(t)
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"+
+			"Content-Length: 9\r\n\r\n")
+		if _, err := bufio.NewReader(c).ReadString('\n'); err != nil { // it reads the body
+			t.Fatal(err)
+		}
+		p.signal(first)
+		p.wait("received sig-(?s:.*)stopping http server")
+		p.signal(syscall.SIGTERM)
+		if code := p.exited(); code != -1 { // -1: a signal has killed it
+			t.Errorf("exit code %d", code)
+		}
+		if strings.Contains(p.log.String(), "http server stopped") {
+			t.Errorf("it waited for the request:\n%s", p.log)
+		}
 	}
 }
 

@@ -25,7 +25,11 @@ func main() { os.Exit(winsvc.Run(run)) }
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any
 // other failure.
 func run(ctx context.Context, out io.Writer, ready func()) int {
-	flags, err := parseFlags(out)
+	var usage bytes.Buffer
+	flags, err := config.ParseFlags(os.Args[1:], &usage)
+	if usage.Len() > 0 {
+		_, _ = out.Write(usage.Bytes()) // one call: the Windows event log makes each call an event
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -46,17 +50,6 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 		return 1
 	}
 	return 0
-}
-
-// parseFlags writes the usage, if it is asked for, with one call: the Windows event log makes each
-// call an event.
-func parseFlags(out io.Writer) (config.Flags, error) {
-	var usage bytes.Buffer
-	flags, err := config.ParseFlags(os.Args[1:], &usage)
-	if usage.Len() > 0 {
-		_, _ = out.Write(usage.Bytes())
-	}
-	return flags, err
 }
 
 // serve returns nil after SIGINT or SIGTERM, or when ctx ends.

@@ -11,8 +11,8 @@ import (
 	"nats-account-server/internal/winsvc"
 )
 
-// untilSignal returns a context that ends with SIGINT or SIGTERM. The empty line on standard output
-// is the original's.
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM. The second one ends the
+// process at once. The empty line on standard output is the original's.
 func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := notify(winsvc.StopSignals()...)
@@ -21,6 +21,7 @@ func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, contex
 		if s := <-stop; s == syscall.SIGTERM {
 			name = "term"
 		}
+		signal.Reset(winsvc.StopSignals()...)
 		fmt.Println()
 		log.Info(fmt.Sprintf("received sig-%s, shutting down", name))
 		cancel()
