@@ -3,12 +3,14 @@ package config
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // checkStore checks and completes the keys of the store, and finds the operator in a directory of
@@ -22,7 +24,7 @@ func (l *loader) checkStore() {
 	}
 	// Only one of the two can be served.
 	if s.Dir != "" && s.NSC != "" {
-		l.warn(nowhere, false, "store.nsc has no effect: store.dir wins")
+		l.warn(l.at["store.nsc"], false, "store.nsc has no effect: store.dir wins")
 		s.NSC = ""
 	}
 	if s.NSC != "" {
@@ -31,19 +33,20 @@ func (l *loader) checkStore() {
 	}
 	// The program that writes the directory also decides what is deleted there.
 	if s.ReadOnly && s.CleanupInterval > 0 {
-		l.warn(nowhere, false, "store.cleanupinterval has no effect: this server is read-only")
+		l.warn(l.at["store.cleanupinterval"], false,
+			"store.cleanupinterval has no effect: this server is read-only")
 		s.CleanupInterval = 0
 	}
 	// If one directory were inside the other, the state would look like a change of what is served.
 	source := cmp.Or(s.Dir, s.NSC)
 	switch {
 	case s.StateDir != "" && (!s.ReadOnly || source == ""):
-		l.mistake(nowhere, "store.statedir is for a read-only directory or an nsc folder")
+		l.mistake(l.at["store.statedir"], "store.statedir is for a read-only directory or an nsc folder")
 	case s.StateDir != "" && (within(s.StateDir, source) || within(source, s.StateDir)):
-		l.mistake(nowhere, "store.statedir must be another directory than the one that is only read, "+
-			"and neither may be inside the other")
+		l.mistake(l.at["store.statedir"], "store.statedir must be another directory than the one "+
+			"that is only read, and neither may be inside the other")
 	case s.ReadOnly && s.AllowDelete:
-		l.mistake(nowhere, "store.allow_delete is not for a server that is read-only")
+		l.mistake(l.at["store.allow_delete"], "store.allow_delete is not for a server that is read-only")
 	}
 }
 
@@ -69,35 +72,23 @@ func (l *loader) findOperator(dir string) {
 	if l.draft.Operator != (JWTRef{}) {
 		return
 	}
-	name := filepath.Base(dir)
-	names := []string{name, strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(name, "_", " ")}
-	if only := jwtsIn(dir); len(only) == 1 {
-		names = append(names, only...)
-	}
-	for _, n := range names {
-		path := filepath.Join(dir, n+".jwt")
-		if _, err := os.Stat(path); err == nil {
-			l.draft.Operator = JWTRef{Path: path}
-			return
-		}
-	}
-	if l.flags.NSC != "" {
-		// The file can't be read. The error is reported when the server tries.
-		l.draft.Operator = JWTRef{Path: filepath.Join(dir, name+".jwt")}
+	found, _ := fs.Glob(os.DirFS(dir), "*.jwt") // nothing if the directory can't be read
+	own := filepath.Base(dir) + ".jwt"
+	underscores := strings.NewReplacer(" ", "_")
+	i := slices.IndexFunc(found, func(name string) bool {
+		return underscores.Replace(name) == underscores.Replace(own)
+	})
+	switch {
+	case i >= 0:
+		own = found[i]
+	case len(found) == 1:
+		own = found[0]
+	case l.flags.NSC == "":
+		l.warn(l.at["store.nsc"], true, "there is no operator JWT in %s: set operatorjwtpath", dir)
 		return
 	}
-	l.warn(nowhere, true, "there is no operator JWT in %s: set operatorjwtpath", dir)
-}
-
-// jwtsIn returns the names of the JWT files in a directory, without their suffix.
-func jwtsIn(dir string) (names []string) {
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".jwt"); ok && !e.IsDir() {
-			names = append(names, name)
-		}
-	}
-	return names
+	// If the file does not exist, the error is reported when the server reads it.
+	l.draft.Operator = JWTRef{Path: filepath.Join(dir, own)}
 }
 
 // checkPrimary checks the URL of the primary, and that a replica can follow it.
@@ -137,32 +128,42 @@ func checkPrimaryURL(primary string) error {
 	return nil
 }
 
-// checkNATSTLS checks that the connection to NATS is encrypted as configured.
-func (l *loader) checkNATSTLS() {
-	t, at := l.draft.NATS.TLS, l.at["nats.tls"]
-	switch {
-	case t.Cert != "" && t.Key == "":
-		l.mistake(at, "nats.tls.cert needs the key that belongs to it: nats.tls.key is not set")
-	case t.Key != "" && t.Cert == "":
-		l.mistake(at, "nats.tls.key needs the certificate it belongs to: nats.tls.cert is not set")
+// minReconnectWait keeps a server that can't connect from trying all the time.
+const minReconnectWait = 100 * time.Millisecond
+
+// checkNATS raises a very short wait, and checks that the connection is encrypted as configured.
+func (l *loader) checkNATS() {
+	n := &l.draft.NATS
+	if n.ReconnectWait < minReconnectWait {
+		n.ReconnectWait = minReconnectWait
+		l.warn(l.at["nats.reconnectwait"], false, "nats.reconnectwait is raised to 100 ms")
 	}
+	l.checkPair("nats.tls", n.TLS.Cert, n.TLS.Key)
 	// A ws:// URL is never encrypted.
 	unencrypted := func(url string) bool { return strings.HasPrefix(strings.ToLower(url), "ws://") }
-	if t != (NATSTLS{}) && slices.ContainsFunc(l.draft.NATS.Servers, unencrypted) {
-		l.mistake(at, "nats.tls is set, but a ws:// URL in nats.servers goes without TLS: write wss://")
+	if n.TLS != (NATSTLS{}) && slices.ContainsFunc(n.Servers, unencrypted) {
+		l.mistake(l.at["nats.servers"],
+			"nats.tls is set, but a ws:// URL in nats.servers goes without TLS: write wss://")
+	}
+}
+
+// checkPair checks that a section has both a certificate and its key, or neither.
+func (l *loader) checkPair(section, cert, key string) {
+	switch {
+	case cert != "" && key == "":
+		l.mistake(l.at[section+".cert"],
+			"%[1]s.cert needs the key that belongs to it: %[1]s.key is not set", section)
+	case key != "" && cert == "":
+		l.mistake(l.at[section+".key"],
+			"%[1]s.key needs the certificate it belongs to: %[1]s.cert is not set", section)
 	}
 }
 
 // checkHTTPTLS checks that HTTP is encrypted and that clients are verified as configured.
 func (l *loader) checkHTTPTLS() {
 	t := l.draft.HTTP.TLS
+	l.checkPair("http.tls", t.Cert, t.Key)
 	switch {
-	case t.Cert != "" && t.Key == "":
-		l.mistake(l.at["http.tls.cert"],
-			"http.tls.cert needs the key that belongs to it: http.tls.key is not set")
-	case t.Key != "" && t.Cert == "":
-		l.mistake(l.at["http.tls.key"],
-			"http.tls.key needs the certificate it belongs to: http.tls.cert is not set")
 	case t.Verify != VerifyNone && t.Cert == "":
 		l.mistake(l.at["http.tls.verify"],
 			"http.tls.verify needs TLS: http.tls.cert and http.tls.key are not set")

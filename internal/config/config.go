@@ -152,7 +152,7 @@ func Load(f Flags) (Config, []Warning, error) {
 	l.readFlags()
 	l.checkStore()
 	l.checkPrimary()
-	l.checkNATSTLS()
+	l.checkNATS()
 	l.checkHTTPTLS()
 	l.checkLogins()
 	if err := l.err(); err != nil {

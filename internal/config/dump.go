@@ -1,11 +1,11 @@
 package config
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Dump returns the configuration as JSON, with an indent of two spaces and durations in
@@ -13,113 +13,58 @@ import (
 //
 // Each section has the original's fields in the original's order. Fields that the original does not
 // have come after them.
-func (c *Config) Dump() string {
-	text, _ := json.MarshalIndent(object{
-		{"Logging", c.Logging.dump()},
-		{"NATS", c.NATS.dump()},
-		{"HTTP", c.HTTP.dump()},
-		{"Store", c.Store.dump()},
-		{"OperatorJWTPath", c.Operator.dump()},
-		{"SystemAccountJWTPath", c.SystemAccount.dump()},
-		{"SignRequestSubject", c.SignSubject},
-		{"SignRequestTimeout", c.SignTimeout.Milliseconds()},
-		{"Primary", RedactURL(c.Primary)},
-		{"ReplicationTimeout", c.ReplicationTimeout.Milliseconds()},
-		{"MaxReplicationPack", c.MaxPack},
-		{"ForgetServer", c.ForgetServer.Milliseconds()},
-	}, "", "  ")
+func (c Config) Dump() string {
+	text, _ := json.MarshalIndent(dump(keys(&c)), "", "  ")
 	return string(text)
 }
 
-func (l Logging) dump() object {
-	return object{
-		{"Time", l.Time},
-		{"Debug", l.Debug},
-		{"Trace", l.Trace},
-		{"Colors", l.Colors},
-		{"PID", l.PID},
-		{"Custom", nil}, // as in the original
-		{"Audit", l.Audit},
+// shown returns a value as the dump shows it.
+func shown(value any) any {
+	switch v := value.(type) {
+	case time.Duration:
+		return v.Milliseconds()
+	case string:
+		if strings.Contains(v, "://") {
+			return RedactURL(v)
+		}
+	case []string: // URLs; null if there are none
+		var all []string
+		for _, url := range v {
+			all = append(all, RedactURL(url))
+		}
+		return all
+	case Verify:
+		return []any{VerifyNone: false, VerifyGiven: true, VerifyRequire: "require"}[v]
+	case JWTRef:
+		if v.Token != "" {
+			return "(in the configuration)"
+		}
+		return v.Path + v.Key
+	case []Login:
+		var all []string
+		for _, l := range v {
+			all = append(all, l.User+l.Certificate)
+		}
+		return all
 	}
+	return value
 }
 
-func (n NATS) dump() object {
-	var servers []string // null in the dump if there are none
-	for _, s := range n.Servers {
-		servers = append(servers, RedactURL(s))
-	}
-	return object{
-		{"Servers", servers},
-		{"ConnectTimeout", n.ConnectTimeout.Milliseconds()},
-		{"ReconnectWait", n.ReconnectWait.Milliseconds()},
-		{"MaxReconnects", -1},
-		{"TLS", object{{"Key", n.TLS.Key}, {"Cert", n.TLS.Cert}, {"Root", n.TLS.Root}}},
-		{"UserCredentials", n.Credentials},
-		{"HandshakeFirst", n.TLS.HandshakeFirst},
-	}
-}
-
-func (h HTTP) dump() object {
-	return object{
-		{"Host", h.Host},
-		{"Port", h.Port},
-		{"TLS", object{{"Key", h.TLS.Key}, {"Cert", h.TLS.Cert}, {"Root", h.TLS.Root}}},
-		{"ReadTimeout", h.ReadTimeout.Milliseconds()},
-		{"WriteTimeout", h.WriteTimeout.Milliseconds()},
-		{"Write", loginNames(h.Write)},
-		{"Read", loginNames(h.Read)},
-	}
-}
-
-func (s Store) dump() object {
-	return object{
-		{"Dir", s.Dir},
-		{"Shard", s.Shard},
-		{"CleanupInterval", s.CleanupInterval.Milliseconds()},
-		{"NSC", s.NSC},
-		{"ReadOnly", s.ReadOnly},
-		{"AllowOlder", s.AllowOlder},
-		{"AllowDelete", s.AllowDelete},
-		{"StateDir", s.StateDir},
-	}
-}
-
-// dump returns where the JWT is. A JWT in the configuration itself is not shown.
-func (r JWTRef) dump() string {
-	if r.Token != "" {
-		return "(in the configuration)"
-	}
-	return r.Path + r.Key
-}
-
-// loginNames returns the user or the certificate of each login.
-func loginNames(logins []Login) (all []string) {
-	for _, l := range logins {
-		all = append(all, l.User+l.Certificate)
-	}
-	return all
-}
-
-// object is a JSON object whose members stay in order.
-type object []struct {
-	name  string
-	value any
-}
+// dump is the part of the dump for the keys of one section: a JSON object whose members are in the
+// order of the keys.
+type dump []key
 
 // MarshalJSON implements json.Marshaler.
-func (o object) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	separator := '{'
-	for _, m := range o {
-		value, err := json.Marshal(m.value)
+func (d dump) MarshalJSON() ([]byte, error) {
+	var all []string
+	for _, k := range d {
+		value, err := json.Marshal(k.show())
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&b, "%c%q:%s", separator, m.name, value)
-		separator = ','
+		all = append(all, fmt.Sprintf("%q:%s", k.name, value))
 	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+	return []byte("{" + strings.Join(all, ",") + "}"), nil
 }
 
 // RedactURL returns a URL without its password. A user without a password is removed too, because

@@ -17,6 +17,7 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 		}
 		http {
 			host: h, port: 1, writetimeout: 2s
+			tls { cert: /c, key: /k, root: /r, verify: require }
 			authorization { write: {
 				user: ops, password: "$2a$10$7EqJtq98hPqEX7fNZaFWoO3hush3hush3hush3hush3hush3hush3"
 			} }
@@ -36,8 +37,9 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 			TLS           struct{ Root string }
 		}
 		HTTP struct {
-			WriteTimeout int
-			Write        []string
+			WriteTimeout  int
+			TLS           struct{ Verify string }
+			Authorization struct{ Write []string }
 		}
 		Store              struct{ Dir string }
 		SignRequestTimeout int
@@ -50,8 +52,8 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 		t.Errorf("servers: %s", got)
 	}
 	if d.NATS.MaxReconnects != -1 || d.NATS.TLS.Root != "/ca.pem" || d.HTTP.WriteTimeout != 2000 ||
-		d.Store.Dir != "/d" ||
-		d.SignRequestTimeout != 1500 || strings.Join(d.HTTP.Write, "") != "ops" {
+		d.HTTP.TLS.Verify != "require" || d.Store.Dir != "/d" || d.SignRequestTimeout != 1500 ||
+		strings.Join(d.HTTP.Authorization.Write, "") != "ops" {
 		t.Errorf("it says:\n%s", text)
 	}
 	at := 0

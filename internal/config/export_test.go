@@ -1,9 +1,17 @@
 package config
 
-// Keys returns the full name of every key, such as "http.tls.cert".
-func Keys() (all []string) {
-	for _, k := range keys(&Config{}) {
-		all = append(all, k.path())
+import "strings"
+
+// Keys returns the full name of every key that has a meaning, such as "http.tls.cert".
+func Keys() []string { return paths(keys(&Config{}), "") }
+
+func paths(keys []key, section string) (all []string) {
+	for _, k := range keys {
+		if k.keys != nil {
+			all = append(all, paths(k.keys, join(section, strings.ToLower(k.name)))...)
+		} else if k.name != "Custom" {
+			all = append(all, join(section, strings.ToLower(k.name)))
+		}
 	}
 	return all
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"strconv"
+
+	"nats-account-server/internal/natsconf"
 )
 
 // Flags is the command line. An empty or false field means that the flag is not given.
@@ -58,30 +60,28 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 func (l *loader) readFlags() {
 	f, c := l.flags, &l.draft
 	l.readStoreFlags()
-	// A mistake in a flag has no position in the file.
-	if f.Primary != "" {
-		c.Primary = f.Primary
-		delete(l.at, "primary")
-	}
-	if f.Operator != "" {
-		c.Operator = JWTRef{Path: l.absolute(f.Operator)}
-	}
-	if f.Creds != "" {
-		c.NATS.Credentials = l.absolute(f.Creds)
-	}
-	if f.NATS != "" {
-		servers, err := parseURLs("Servers", f.NATS)
-		if err != nil {
-			l.fail(fmt.Errorf("-nats: %w", err))
-		}
-		c.NATS.Servers = servers
-	}
+	l.setKey("-primary", f.Primary, "primary", find(l.keys, "Primary"))
+	l.setKey("-operator", f.Operator, "operatorjwtpath", find(l.keys, "OperatorJWTPath"))
+	nats := find(l.keys, "NATS").keys
+	l.setKey("-creds", f.Creds, "nats.usercredentials", find(nats, "UserCredentials"))
+	l.setKey("-nats", f.NATS, "nats.servers", find(nats, "Servers"))
 	if f.HostPort != "" {
 		l.fail(c.HTTP.listenOn(f.HostPort))
 	}
 	// These flags only add lines: they can't turn off what the file turns on.
 	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
 	c.Logging.Trace = c.Logging.Trace || f.Trace || f.Both
+}
+
+// setKey sets a key to the value of a flag, if the flag is given.
+func (l *loader) setKey(flag, value, path string, k *key) {
+	if value == "" {
+		return
+	}
+	if err := k.set(l, k.name, path, natsconf.Value{Data: value}); err != nil {
+		l.fail(fmt.Errorf("%s: %w", flag, err))
+	}
+	delete(l.at, path) // a mistake in a flag has no position in the file
 }
 
 // readStoreFlags replaces the whole store section if a flag names a directory. -nsc wins over -dir,
@@ -93,7 +93,7 @@ func (l *loader) readStoreFlags() {
 	}
 	// -nsc is always read-only.
 	if f.ReadOnly && f.Dir == "" && f.NSC == "" {
-		l.warn(nowhere, true, "-ro has no effect without -dir: "+
+		l.warn(natsconf.Pos{}, true, "-ro has no effect without -dir: "+
 			"to have a directory of the file only read, set store.readonly")
 	}
 	if f.NSC != "" {
@@ -112,10 +112,10 @@ func (l *loader) absolute(path string) string {
 // listenOn sets the address from host:port. Without a host it is every interface.
 func (h *HTTP) listenOn(hostPort string) error {
 	host, port, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		return fmt.Errorf("error parsing hostport: %w", err)
+	n := 0
+	if err == nil {
+		n, err = strconv.Atoi(port)
 	}
-	n, err := strconv.Atoi(port)
 	if err != nil {
 		return fmt.Errorf("error parsing hostport: %w", err)
 	}

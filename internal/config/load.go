@@ -17,8 +17,8 @@ type loader struct {
 	warnings []Warning
 	mistakes []error
 
-	// at has the position of each value in the file, by the path of its key. By the path of a
-	// section it has the position of the last value in that section.
+	// at has the position of each value in the file, by the path of its key or section. If one is
+	// given more than once, it is the last position.
 	at map[string]natsconf.Pos
 }
 
@@ -48,13 +48,10 @@ func (l *loader) warn(at natsconf.Pos, strict bool, format string, args ...any) 
 	l.warnings = append(l.warnings, Warning{Text: located(at, format, args...), Strict: strict})
 }
 
-// nowhere is the position of a problem that is at no single place in the file.
-var nowhere natsconf.Pos
-
 // located returns a text that begins with a position, unless that is the zero Pos.
 func located(at natsconf.Pos, format string, args ...any) string {
 	message := fmt.Sprintf(format, args...)
-	if at == nowhere {
+	if at == (natsconf.Pos{}) {
 		return message
 	}
 	return at.String() + ": " + message
@@ -65,90 +62,59 @@ func (l *loader) readFile() {
 	if l.flags.Config == "" {
 		return
 	}
-	name, err := absolute(l.flags.Config)
-	if err != nil {
-		l.fail(err)
+	l.draft.File = l.absolute(l.flags.Config)
+	m, err := natsconf.ParseFile(l.draft.File)
+	if err == nil {
+		l.section(l.keys, "", m)
 		return
 	}
-	l.draft.File = name
-	m, err := natsconf.ParseFile(name)
-	if _, ok := errors.AsType[*natsconf.Error](err); err != nil && !ok {
+	if _, inText := errors.AsType[*natsconf.Error](err); !inText {
 		err = fmt.Errorf("error reading configuration file: %w", err)
 	}
-	if err != nil {
-		l.fail(err)
-		return
-	}
-	l.section("", []*natsconf.Map{m})
+	l.fail(err)
 }
 
-// section reads a section. A file may have it more than once; a later value overrides an earlier
-// one.
-func (l *loader) section(name string, maps []*natsconf.Map) {
-	given := map[*key]natsconf.Pos{} // where each key was given last
-	inner := map[string][]*natsconf.Map{}
-	var order []string // of the sections in inner
-	// Inner sections are read after the keys, when all of their parts are known.
-	for _, m := range maps {
-		for _, e := range m.Entries {
-			child := join(name, strings.ToLower(e.Key))
-			if _, known := sections[child]; !known {
-				l.entry(name, e, given)
-				continue
-			}
-			content, ok := e.Value.Data.(*natsconf.Map)
-			if !ok {
-				l.mistake(e.Value.Pos, "struct field %s doesn't have a matching map in the config file",
-					sections[child])
-				continue
-			}
-			if before := inner[child]; before == nil {
-				order = append(order, child)
-			} else {
-				l.warn(e.Pos, false, "the section %q is given again and merged with the one at %s",
-					child, before[0].Pos)
-			}
-			inner[child] = append(inner[child], content)
+// section reads a section of the file. The file may have it more than once; a later value overrides
+// an earlier one.
+func (l *loader) section(keys []key, section string, m *natsconf.Map) {
+	for _, e := range m.Entries {
+		k := find(keys, e.Key)
+		if k == nil {
+			l.unknown(keys, section, e)
+			continue
 		}
-	}
-	for _, child := range order {
-		l.section(child, inner[child])
+		path := join(section, strings.ToLower(k.name))
+		before, again := l.at[path]
+		switch {
+		case again && k.keys != nil:
+			l.warn(e.Pos, false, "the section %q is given again and merged with the one at %s", path, before)
+		case again:
+			l.warn(e.Pos, true, "the key %q is given again: this one counts, not the one at %s",
+				e.Key, before)
+		}
+		if err := k.set(l, k.name, path, e.Value); err != nil {
+			l.mistake(e.Value.Pos, "%s", err)
+			continue
+		}
+		l.at[path] = e.Value.Pos
 	}
 }
 
-// entry reads one key of a section.
-func (l *loader) entry(section string, e natsconf.Entry, given map[*key]natsconf.Pos) {
-	if ignored[join(section, strings.ToLower(e.Key))] {
-		return
-	}
-	k := find(l.keys, section, e.Key)
-	if k == nil {
-		l.unknown(section, e)
-		return
-	}
-	if at, again := given[k]; again {
-		l.warn(e.Pos, true, "the key %q is given again: this one counts, not the one at %s", e.Key, at)
-	}
-	given[k] = e.Pos
-	if err := k.set(l, k, e); err != nil {
-		l.mistake(e.Value.Pos, "%s", err)
-		return
-	}
-	l.at[k.path()] = e.Value.Pos
-	l.at[k.section] = e.Value.Pos
-}
+// join returns the path of a key or a section in a section.
+func join(section, name string) string { return strings.TrimPrefix(section+"."+name, ".") }
 
 // unknown reports an unknown key, unless it only gives a $variable its value.
-func (l *loader) unknown(section string, e natsconf.Entry) {
+func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
 	// Such a key is how nats-server's language defines a variable.
 	if e.Used {
 		return
 	}
-	text := fmt.Sprintf("unknown key %q at the top level", e.Key)
+	where := "at the top level"
 	if section != "" {
-		text = fmt.Sprintf("unknown key %q in section %s", e.Key, section)
+		where = "in section " + section
 	}
-	if near := nearest(l.keys, section, e.Key); near != "" {
+	text := fmt.Sprintf("unknown key %q %s", e.Key, where)
+	if near := nearest(keys, e.Key); near != "" {
 		text += fmt.Sprintf(", did you mean %q?", near)
 	}
 	if restricts(section, e.Key) {

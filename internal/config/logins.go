@@ -13,11 +13,11 @@ import (
 
 // logins sets a list of logins, given as a list of maps or as one map. The list is never nil,
 // because a nil list means that every client may. It reports each mistake where it is.
-func logins(into *[]Login) setter {
-	return func(l *loader, _ *key, e natsconf.Entry) error {
-		list, ok := e.Value.Data.([]natsconf.Value)
+func logins(into *[]Login) field {
+	read := func(l *loader, _, _ string, v natsconf.Value) error {
+		list, ok := v.Data.([]natsconf.Value)
 		if !ok {
-			list = []natsconf.Value{e.Value}
+			list = []natsconf.Value{v}
 		}
 		*into = []Login{}
 		for _, v := range list {
@@ -25,6 +25,7 @@ func logins(into *[]Login) setter {
 		}
 		return nil
 	}
+	return field{set: read, show: func() any { return shown(*into) }}
 }
 
 // login reads one { user, password } or { certificate }.
@@ -52,27 +53,23 @@ func (l *loader) login(v natsconf.Value) (login Login) {
 
 // set sets one field by its key. An error does not show a password.
 func (o *Login) set(key string, value any) error {
-	text, _ := value.(string) // "" for a number or a list, which the checks refuse
-	for _, field := range []struct {
-		name  string
-		into  *string
-		check func(string) error
-	}{
-		{"user", &o.User, checkUser},
-		{"password", &o.Hash, checkHash},
-		{"certificate", &o.Certificate, checkName},
-	} {
-		if !strings.EqualFold(key, field.name) {
-			continue
-		}
-		if *field.into != "" {
-			return fmt.Errorf("%s is given twice: write several users as a list, [ {…}, {…} ]",
-				field.name)
-		}
-		*field.into = text
-		return field.check(text)
+	var into *string
+	check := checkName
+	switch key = strings.ToLower(key); key {
+	case "user":
+		into, check = &o.User, checkUser
+	case "password":
+		into, check = &o.Hash, checkHash
+	case "certificate":
+		into = &o.Certificate
+	default:
+		return fmt.Errorf("unknown key %q: a login has user and password, or certificate", key)
 	}
-	return fmt.Errorf("unknown key %q: a login has user and password, or certificate", key)
+	if *into != "" {
+		return fmt.Errorf("%s is given twice: write several users as a list, [ {…}, {…} ]", key)
+	}
+	*into, _ = value.(string) // "" for a number or a list, which the checks refuse
+	return check(*into)
 }
 
 // checkUser returns an error for a name that HTTP Basic authentication can't transport.

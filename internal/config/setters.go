@@ -7,22 +7,27 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
-// A setter reads the value of an entry and stores it in a field. An error is a mistake in the
-// value; the field is then unchanged.
-type setter func(l *loader, k *key, e natsconf.Entry) error
+// A field is what a key sets, or a section.
+type field struct {
+	// set reads a value. name and path are those of the key, such as Cert and http.tls.cert. An
+	// error is a mistake in the value; the field is then unchanged.
+	set func(l *loader, name, path string, v natsconf.Value) error
 
-// set returns a setter for a value that parse understands and that passes each check. parse gets
-// the name of the key, a check its full name.
+	show func() any // what the dump shows
+	keys []key      // of the section; nil if it is none
+}
+
+// set returns a field for values that parse understands and that pass each check.
 func set[T any](
 	into *T,
 	parse func(name string, value any) (T, error),
 	checks ...func(path string, v T) error,
-) setter {
-	return func(_ *loader, k *key, e natsconf.Entry) error {
-		v, err := parse(k.name, e.Value.Data)
+) field {
+	read := func(_ *loader, name, path string, value natsconf.Value) error {
+		v, err := parse(name, value.Data)
 		for _, check := range checks {
 			if err == nil {
-				err = check(k.path(), v)
+				err = check(path, v)
 			}
 		}
 		if err == nil {
@@ -30,88 +35,86 @@ func set[T any](
 		}
 		return err
 	}
+	return field{set: read, show: func() any { return shown(*into) }}
 }
 
-func boolean(into *bool) setter       { return set(into, parseBool) }
-func integer(into *int) setter        { return set(into, parseInt) }
-func port(into *int) setter           { return set(into, parseInt, isPort) }
-func text(into *string) setter        { return set(into, parseText) }
-func subject(into *string) setter     { return set(into, parseText, isSubject) }
-func path(into *string) setter        { return set(into, parsePath) }
-func urls(into *[]string) setter      { return set(into, parseURLs) }
-func verify(into *Verify) setter      { return set(into, parseVerify) }
-func operatorJWT(into *JWTRef) setter { return set(into, parseOperator) }
-func systemJWT(into *JWTRef) setter   { return set(into, parseSystem) }
-
-// timeout is for a time that may neither be 0, which would be no limit, nor very long.
-func timeout(into *time.Duration) setter {
-	return set(into, parseDuration, positive, atMostADay)
+// section is for a section with these keys.
+func section(keys []key) field {
+	read := func(l *loader, name, path string, v natsconf.Value) error {
+		m, ok := v.Data.(*natsconf.Map)
+		if !ok {
+			return fmt.Errorf("struct field %s doesn't have a matching map in the config file", name)
+		}
+		l.section(keys, path, m)
+		return nil
+	}
+	return field{read, func() any { return dump(keys) }, keys}
 }
 
-// interval is for a time of which 0 means never.
-func interval(into *time.Duration) setter {
-	return set(into, parseDuration, notNegative)
+func boolean(into *bool) field       { return set(into, parseBool) }
+func integer(into *int) field        { return set(into, parseInt) }
+func port(into *int) field           { return set(into, parseInt, isPort) }
+func text(into *string) field        { return set(into, parseText) }
+func subject(into *string) field     { return set(into, parseText, isSubject) }
+func path(into *string) field        { return set(into, parsePath) }
+func urls(into *[]string) field      { return set(into, parseURLs) }
+func verify(into *Verify) field      { return set(into, parseVerify) }
+func operatorJWT(into *JWTRef) field { return set(into, parseOperator) }
+func systemJWT(into *JWTRef) field   { return set(into, parseSystem) }
+
+// timeout is for a time that may neither be 0, which would be no limit, nor very long. A very long
+// one has probably the wrong unit.
+func timeout(into *time.Duration) field {
+	return set(into, parseDuration, atLeast(1, "be more than 0"), atMostADay)
+}
+
+// interval is for a time that may be 0.
+func interval(into *time.Duration) field {
+	return set(into, parseDuration, atLeast(0, "not be negative"))
+}
+
+// wait is for a time between attempts. checkNATS raises a very short one.
+func wait(into *time.Duration) field {
+	return set(into, parseDuration, atLeast(0, "not be negative"), atMostADay)
 }
 
 // forgetTime is for a time that must not be too short, because work is lost when it ends.
-func forgetTime(into *time.Duration) setter {
-	return set(into, parseDuration, atLeastASecond)
+func forgetTime(into *time.Duration) field {
+	return set(into, parseDuration, atLeast(time.Second, "be at least 1 s"))
 }
 
-// minReconnectWait keeps a server that can't connect from trying all the time.
-const minReconnectWait = 100 * time.Millisecond
-
-// reconnectWait raises a shorter wait to minReconnectWait.
-func reconnectWait(into *time.Duration) setter {
-	given := set(into, parseDuration, notNegative, atMostADay)
-	return func(l *loader, k *key, e natsconf.Entry) error {
-		if err := given(l, k, e); err != nil {
-			return err
+// maxReconnects is for a key of the original that has no effect here.
+func maxReconnects() field {
+	read := func(l *loader, name, _ string, v natsconf.Value) error {
+		n, err := parseInt(name, v.Data)
+		if err == nil && n != -1 {
+			l.warn(v.Pos, false, "maxreconnects has no effect: reconnecting never ends")
 		}
-		if *into < minReconnectWait {
-			*into = minReconnectWait
-			l.warn(e.Value.Pos, false, "%s is raised to 100 ms", k.path())
+		return err
+	}
+	return field{set: read, show: func() any { return -1 }}
+}
+
+// unused is for a key that the original accepts and never uses.
+func unused() field {
+	read := func(*loader, string, string, natsconf.Value) error { return nil }
+	return field{set: read, show: func() any { return nil }}
+}
+
+// atLeast returns a check for durations. rule says in words that least is the least one.
+func atLeast(least time.Duration, rule string) func(path string, d time.Duration) error {
+	return func(path string, d time.Duration) error {
+		if d < least {
+			return fmt.Errorf("%s must %s; it is %s", path, rule, d)
 		}
 		return nil
 	}
 }
 
-// maxReconnects is a key of the original that has no effect here.
-func maxReconnects() setter {
-	return func(l *loader, k *key, e natsconf.Entry) error {
-		n, err := parseInt(k.name, e.Value.Data)
-		if err == nil && n != -1 {
-			l.warn(e.Pos, false, "maxreconnects has no effect: reconnecting never ends")
-		}
-		return err
-	}
-}
-
-func positive(path string, d time.Duration) error {
-	if d <= 0 {
-		return fmt.Errorf("%s must be more than 0", path)
-	}
-	return nil
-}
-
-func notNegative(path string, d time.Duration) error {
-	if d < 0 {
-		return fmt.Errorf("%s must not be negative", path)
-	}
-	return nil
-}
-
-// atMostADay finds a duration whose unit is probably wrong.
+// atMostADay is a check for durations.
 func atMostADay(path string, d time.Duration) error {
 	if d > 24*time.Hour {
 		return fmt.Errorf("%s must be at most a day, not %s", path, d)
-	}
-	return nil
-}
-
-func atLeastASecond(path string, d time.Duration) error {
-	if d < time.Second {
-		return fmt.Errorf("%s must be at least 1 s, not %s", path, d)
 	}
 	return nil
 }

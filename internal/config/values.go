@@ -105,42 +105,28 @@ func parsePath(name string, value any) (string, error) {
 	return absolute(s)
 }
 
-// parseTexts parses a list of texts, or one text.
-func parseTexts(name string, value any) ([]string, error) {
-	if s, ok := value.(string); ok {
-		return []string{s}, nil
-	}
+// parseURLs parses a list of NATS URLs, or one URL. As in the original, one text may hold several,
+// separated by commas.
+func parseURLs(name string, value any) (all []string, err error) {
 	list, ok := value.([]natsconf.Value)
-	if !ok {
+	if _, single := value.(string); single {
+		list = []natsconf.Value{{Data: value}}
+	} else if !ok {
 		return nil, fmt.Errorf("error parsing %s option %v, single element is not convertable",
 			name, show(value))
 	}
-	var all []string
 	for _, v := range list {
-		s, ok := v.Data.(string)
+		text, ok := v.Data.(string)
 		if !ok {
 			return nil, fmt.Errorf("error parsing %s option %v, contents are not convertable",
 				name, show(value))
 		}
-		all = append(all, s)
-	}
-	return all, nil
-}
-
-// parseURLs parses NATS URLs. As in the original, one text may hold several, separated by commas.
-func parseURLs(name string, value any) ([]string, error) {
-	texts, err := parseTexts(name, value)
-	if err != nil {
-		return nil, err
-	}
-	var all []string
-	for _, t := range texts {
-		for one := range strings.SplitSeq(t, ",") {
-			one = strings.TrimSpace(one)
-			if err := checkURL(one); err != nil {
+		for url := range strings.SplitSeq(text, ",") {
+			url = strings.TrimSpace(url)
+			if err := checkURL(url); err != nil {
 				return nil, fmt.Errorf("error parsing %s option: %w", name, err)
 			}
-			all = append(all, one)
+			all = append(all, url)
 		}
 	}
 	return all, nil
@@ -224,41 +210,9 @@ func absolute(path string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// hidden replaces what may be a password.
-const hidden = "…"
-
-// secret matches keys that probably have a password as their value.
-var secret = regexp.MustCompile(`(?i)pass|token|secret|seed`)
+// secrets matches what is probably a password in the text of a value: in a URL all before the last
+// @, in a map the rest of the map from the name of such a key on.
+var secrets = regexp.MustCompile(`(?is).*@|((?:pass|token|secret|seed)[^:]*:)[^\]]*`)
 
 // show returns a value as the original's error messages show it, but without passwords.
-func show(value any) any {
-	switch v := value.(type) {
-	case []natsconf.Value:
-		all := make([]any, len(v))
-		for i := range v {
-			all[i] = show(v[i].Data)
-		}
-		return all
-	case *natsconf.Map:
-		// fmt prints a map as the original does, sorted by key.
-		all := map[string]any{}
-		for _, e := range v.Entries {
-			all[e.Key] = show(e.Value.Data)
-			if secret.MatchString(e.Key) {
-				all[e.Key] = hidden
-			}
-		}
-		return all
-	case string:
-		return hideUser(v)
-	}
-	return value
-}
-
-// hideUser replaces the text before the last @, which in a URL is a user and a password.
-func hideUser(s string) string {
-	if at := strings.LastIndexByte(s, '@'); at >= 0 {
-		return hidden + s[at:]
-	}
-	return s
-}
+func show(value any) string { return secrets.ReplaceAllString(fmt.Sprint(value), "$1…") }

@@ -30,11 +30,23 @@ type Value struct {
 	Data any
 }
 
+// String returns the value as fmt prints Go's values.
+func (v Value) String() string { return fmt.Sprint(v.Data) }
+
 // Map is the content of a file, of an include or of a { } block, in the order of the file. A key
 // that is given twice has two entries.
 type Map struct {
 	Pos     Pos // of the opening brace, or of the first character of a file
 	Entries []Entry
+}
+
+// String returns the map as fmt prints Go's maps: sorted, and with the last value of each key.
+func (m *Map) String() string {
+	all := map[string]Value{}
+	for _, e := range m.Entries {
+		all[e.Key] = e.Value
+	}
+	return fmt.Sprint(all)
 }
 
 // Entry is one key of a map with its value.
