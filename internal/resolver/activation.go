@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,21 +27,15 @@ var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millise
 	4 * time.Second}
 
 // activate takes an activation token that another account server has announced. A token that comes
-// before its account waits for it.
+// before its account waits for it, but not in the pool: the account comes through that.
 func (s *session) activate(m *nats.Msg) {
 	s.pool.add(m.Subject, func() {
-		if s.exporterIsStored(m.Data) {
+		waits := !s.exporterIsStored(m.Data) && s.early.TryGo(func() error {
+			s.awaitExporter(m.Data)
 			s.putToken(m)
-			return
-		}
-		select {
-		case s.early <- struct{}{}:
-			s.tokens.Go(func() {
-				defer func() { <-s.early }()
-				s.awaitExporter(m.Data)
-				s.putToken(m)
-			})
-		default:
+			return nil
+		})
+		if !waits {
 			s.putToken(m)
 		}
 	})
@@ -62,8 +57,8 @@ func (s *session) awaitExporter(token []byte) {
 	}
 }
 
-// putToken stores the token of a message. A token of another server that loses to the stored one is
-// answered with that.
+// putToken stores the token of a message. If it loses to the stored one, that is announced for the
+// server which has announced the other: servers do not compare their tokens in any other way.
 func (s *session) putToken(m *nats.Msg) {
 	from := accounts.Origin{Kind: accounts.KindNATS, Peer: true}
 	_, _, err := s.Activations.Put(context.WithoutCancel(s.ctx), m.Data, from)
@@ -71,15 +66,9 @@ func (s *session) putToken(m *nats.Msg) {
 		s.logRefused("activation", m.Subject, err)
 	}
 	if errors.Is(err, accounts.ErrLesser) {
-		s.reassertToken(m.Subject)
-	}
-}
-
-// reassertToken announces the stored token again, for the server that has announced a losing one.
-// Servers do not compare their tokens in any other way.
-func (s *session) reassertToken(subject string) {
-	_, hash, _ := cutLast(subject)
-	if t, err := s.Activations.GetLocal(s.ctx, hash); err == nil {
-		s.Activations.Announce(t, false)
+		hash := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+		if t, err := s.Activations.GetLocal(s.ctx, hash); err == nil {
+			s.Activations.Announce(t, false)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func (s *session) delete(m *nats.Msg) {
 	case err != nil:
 		text := fmt.Sprintf("delete accounts request by %s failed - %s",
 			deletion.Issuer, quote(err))
-		s.refusals.Warn(text)
+		s.Client.refusals.Warn(text)
 		s.respond(m, failure("", text))
 	case len(deletion.Failed) > 0:
 		s.respond(m, failure("", deletion.String()))

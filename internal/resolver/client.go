@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,20 +19,22 @@ import (
 
 // Bounds of what any server may cause.
 const (
-	// maxSignedBytes bounds what is read of a signing service's text.
-	maxSignedBytes = 64 << 10
-	// maxRefusals bounds the lines in a minute about what is refused.
-	maxRefusals = 20
+	maxSignedBytes = 64 << 10 // of a signing service's text that is read
+	maxRefusals    = 20       // lines in a minute about what is refused
 )
 
 // Client asks other servers for accounts that are not stored here, and a signing service for
 // signatures. It also announces activation tokens. It is connected while its Server serves a
 // session.
 type Client struct {
-	log      *slog.Logger
-	refusals *slog.Logger // limited, since any server may cause its lines
-	finder   finder
-	signing  atomic.Pointer[signing]
+	log       *slog.Logger
+	refusals  *slog.Logger // limited, since any server may cause its lines
+	signing   atomic.Pointer[signing]
+	questions *rate.Limiter // of Find
+
+	mu      sync.Mutex
+	conn    Session              // nil while NATS is not connected
+	unknown map[string]time.Time // by account that no server knew: when it may be asked for again
 }
 
 // signing is where the signing service is asked.
@@ -42,15 +45,13 @@ type signing struct {
 
 // NewClient returns a Client that is not connected, with no signing service.
 func NewClient(log *slog.Logger) *Client {
-	c := &Client{log: log, refusals: limited(log)}
-	c.finder.questions = rate.NewLimiter(maxQuestions, maxQuestions)
+	c := &Client{
+		log:       log,
+		refusals:  logging.Limited(log, maxRefusals, time.Minute),
+		questions: rate.NewLimiter(maxQuestions, maxQuestions),
+	}
 	c.SetSigning("", findTimeout)
 	return c
-}
-
-// limited returns a logger for lines that any server may cause.
-func limited(log *slog.Logger) *slog.Logger {
-	return logging.Limited(log, maxRefusals, time.Minute)
 }
 
 // SetSigning sets the subject of the signing service ("": there is none) and how long its answer
@@ -59,55 +60,48 @@ func (c *Client) SetSigning(subject string, timeout time.Duration) {
 	c.signing.Store(&signing{subject: subject, timeout: timeout})
 }
 
+// connect makes conn the connection, nil for none. What was unknown may be known now.
+func (c *Client) connect(conn Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn, c.unknown = conn, map[string]time.Time{}
+}
+
+// session is the connection, nil while there is none.
+func (c *Client) session() Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn
+}
+
 // Signs implements accounts.Signer.
 func (c *Client) Signs() bool { return c.signing.Load().subject != "" }
 
-// Sign implements accounts.Signer.
+// Sign implements accounts.Signer. An answer that is neither a JWT nor a short text is cut off.
 func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
-	conn, service := c.finder.session(), c.signing.Load()
+	conn, service := c.session(), c.signing.Load()
 	if conn == nil {
 		return nil, &accounts.SignError{Cause: "nats-server unavailable."}
 	}
-	m, err := requestOne(ctx, conn, service, token)
+	ctx, cancel := context.WithTimeout(ctx, service.timeout)
+	defer cancel()
+	m, err := conn.RequestWithContext(ctx, service.subject, token)
 	switch {
-	// The status is nats-server's own message that no service subscribes to the subject.
-	case err == nil && m.Header.Get("Status") == "503", errors.Is(err, nats.ErrNoResponders):
-		return nil, &accounts.SignError{Cause: "Try again at a later time. Error: " +
-			nats.ErrNoResponders.Error()}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, &accounts.SignError{Cause: "Try again at a later time. Error: " + err.Error()}
+	case ctx.Err() != nil && err != nil:
 		return nil, &accounts.SignError{Cause: "signing service unavailable."}
 	case err != nil:
 		return nil, &accounts.SignError{Cause: "nats-server unavailable."}
+	case accounts.SubjectOf(m.Data) == "":
+		return m.Data[:min(len(m.Data), maxSignedBytes)], nil
 	}
 	return m.Data, nil
 }
 
-// requestOne returns the first answer of a signing service. One that is neither a JWT nor a short
-// text is cut off.
-func requestOne(
-	ctx context.Context, conn Session, service *signing, token []byte,
-) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, service.timeout)
-	defer cancel()
-	answers, stop, err := ask(conn, service.subject, token)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
-	select {
-	case m := <-answers:
-		if accounts.SubjectOf(m.Data) == "" {
-			m.Data = m.Data[:min(len(m.Data), maxSignedBytes)]
-		}
-		return m, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // PublishActivation publishes an activation token. It reports false if NATS is not connected.
 func (c *Client) PublishActivation(t *activations.Token) bool {
-	conn := c.finder.session()
+	conn := c.session()
 	if conn == nil {
 		return false
 	}

@@ -3,11 +3,9 @@ package resolver
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/time/rate"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
@@ -27,58 +25,12 @@ const (
 	maxQuestions = 50
 	// maxUnknown bounds the accounts that are remembered as unknown.
 	maxUnknown = 4096
-	// maxAnswers bounds the answers to one question that wait to be read. It is more than there are
-	// servers.
-	maxAnswers = 16
 )
-
-// finder decides when other servers are asked for an account.
-type finder struct {
-	questions *rate.Limiter
-
-	mu      sync.Mutex
-	conn    Session              // nil while NATS is not connected
-	unknown map[string]time.Time // by account: when it may be asked for again
-}
-
-// use makes conn the connection, nil for none. What was unknown may be known now.
-func (f *finder) use(conn Session) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.conn, f.unknown = conn, nil
-}
-
-// session is the connection, nil while there is none.
-func (f *finder) session() Session {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.conn
-}
-
-// begin returns the connection on which an account may be asked for now, nil if it may not.
-func (f *finder) begin(key string, now time.Time) Session {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.conn == nil || now.Before(f.unknown[key]) || !f.questions.AllowN(now, 1) {
-		return nil
-	}
-	return f.conn
-}
-
-// setUnknown keeps an account from being asked for again for a while.
-func (f *finder) setUnknown(key string, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.unknown == nil || len(f.unknown) >= maxUnknown {
-		f.unknown = make(map[string]time.Time)
-	}
-	f.unknown[key] = now.Add(retryInterval)
-}
 
 // Find implements accounts.Source: it asks all servers on NATS. The error is always
 // accounts.ErrNotFound. A server that knows the account may not be connected.
 func (c *Client) Find(ctx context.Context, key string, take func(token []byte) error) error {
-	conn := c.finder.begin(key, time.Now())
+	conn := c.mayAsk(key, time.Now())
 	if conn == nil {
 		return accounts.ErrNotFound
 	}
@@ -89,8 +41,28 @@ func (c *Client) Find(ctx context.Context, key string, take func(token []byte) e
 			return nil
 		}
 	}
-	c.finder.setUnknown(key, time.Now())
+	c.setUnknown(key, time.Now())
 	return accounts.ErrNotFound
+}
+
+// mayAsk returns the connection on which an account may be asked for now, nil if it may not.
+func (c *Client) mayAsk(key string, now time.Time) Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil || now.Before(c.unknown[key]) || !c.questions.AllowN(now, 1) {
+		return nil
+	}
+	return c.conn
+}
+
+// setUnknown keeps an account from being asked for again for a while.
+func (c *Client) setUnknown(key string, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.unknown) >= maxUnknown {
+		clear(c.unknown)
+	}
+	c.unknown[key] = now.Add(retryInterval)
 }
 
 // takeFirst reports whether one of the answers was taken in time.
@@ -100,57 +72,56 @@ func (c *Client) takeFirst(
 	late := time.NewTimer(min(findTimeout, c.signing.Load().timeout))
 	defer late.Stop()
 	for {
-		var m *nats.Msg
 		select {
 		case <-ctx.Done():
 			return false
 		case <-late.C:
 			return false
-		case m = <-answers:
+		case m := <-answers:
+			if isNoResponder(m) {
+				return false
+			}
+			if len(m.Data) == 0 {
+				late.Reset(emptyTimeout)
+				continue
+			}
+			err := take(m.Data)
+			if err == nil {
+				return true
+			}
+			c.refusals.Warn(fmt.Sprintf("%s - another server's answer is refused - %s",
+				logging.ShortKey(key), quote(err)))
 		}
-		switch {
-		case m.Header.Get("Status") == "503":
-			return false
-		case len(m.Data) == 0:
-			late.Reset(emptyTimeout)
-			continue
-		}
-		err := take(m.Data)
-		if err == nil {
-			return true
-		}
-		text := fmt.Sprintf("%s - another server's answer is refused - %s", logging.ShortKey(key),
-			quote(err))
-		c.refusals.Warn(text)
 	}
 }
 
-// ask sends a request that several servers may answer. answers is filled until stop is called.
+// ask sends a request that several servers may answer, and returns their answers until stop is
+// called. Those that are not taken yet wait in nats.go's own bounded buffer.
 func ask(
 	conn Session, subject string, data []byte,
 ) (answers <-chan *nats.Msg, stop func(), err error) {
-	received := make(chan *nats.Msg, maxAnswers)
+	received, stopped := make(chan *nats.Msg), make(chan struct{})
 	inbox := conn.NewInbox()
 	sub, err := conn.Subscribe(inbox, func(m *nats.Msg) {
 		select {
 		case received <- m:
-		default:
+		case <-stopped:
 		}
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	stop = func() {
+		close(stopped)
+		_ = sub.Unsubscribe() // fails if the connection is gone, and the subscription with it
+	}
 	if err := conn.PublishRequest(subject, inbox, data); err != nil {
-		unsubscribe(sub)
+		stop()
 		return nil, nil, err
 	}
-	return received, func() { unsubscribe(sub) }, nil
+	return received, stop, nil
 }
 
-// unsubscribe ends a subscription, which may be nil. It can only fail if the connection is gone,
-// and the subscription with it.
-func unsubscribe(sub *nats.Subscription) {
-	if sub != nil {
-		_ = sub.Unsubscribe()
-	}
-}
+// isNoResponder reports whether m is nats-server's own message that no other server listens to the
+// subject of a request.
+func isNoResponder(m *nats.Msg) bool { return m.Header.Get("Status") == "503" }

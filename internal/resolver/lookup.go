@@ -40,11 +40,10 @@ func (s *session) lookup(m *nats.Msg) {
 		return
 	}
 	// nats.go calls one handler at a time: it must not wait here.
-	select {
-	case s.waitingLookups <- struct{}{}:
-		go s.answerEmpty(m, key)
-	default:
-	}
+	s.lookups.TryGo(func() error {
+		s.answerEmpty(m, key)
+		return nil
+	})
 }
 
 // answerStored reports false if the account is surely not stored. If it can't be read or is
@@ -64,7 +63,6 @@ func (s *session) answerStored(m *nats.Msg, key string) bool {
 
 // answerEmpty answers with nothing, unless the account has come in the meantime.
 func (s *session) answerEmpty(m *nats.Msg, key string) {
-	defer func() { <-s.waitingLookups }()
 	ctx, cancel := context.WithTimeout(s.ctx, emptyAnswerDeadline)
 	defer cancel()
 	if !pause.For(ctx, emptyAnswerDelay) {

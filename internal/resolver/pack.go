@@ -30,6 +30,9 @@ const (
 	// These bound what is remembered of a pack, not what is taken from it.
 	maxTheirs  = 1 << 20
 	maxRefused = 1000
+
+	// maxSeenDigests bounds the pairs of digests that are remembered.
+	maxSeenDigests = 64
 )
 
 // errPackLine is recorded for a line that names no account.
@@ -49,7 +52,9 @@ func (s *session) givePack(m *nats.Msg) {
 		s.logNATS(s.conn.Publish(m.Reply, nil))
 		return
 	}
-	s.noteDigest(m.Data, ours)
+	if len(m.Data) == len(ours) {
+		s.noteDigest(accounts.Digest(m.Data), ours)
+	}
 	for key, token := range s.Accounts.Pack(s.ctx) {
 		if err := s.conn.Publish(m.Reply, accounts.AppendPackLine(nil, key, token)); err != nil {
 			s.logNATS(err)
@@ -62,128 +67,87 @@ func (s *session) givePack(m *nats.Msg) {
 	}
 }
 
-// exchange is one pack that was asked for.
-type exchange struct {
-	s       *session
-	ours    accounts.Digest // when the pack was asked for
-	arrived chan struct{}   // of capacity 1: a message came
-	ended   chan struct{}   // closed at the end marker, or if no server can answer
-	end     func()          // closes ended
-	merging sync.WaitGroup  // lines whose JWTs are being stored
+// noteDigest takes the digest of a server that asks for our pack. It may have something for us, so
+// the stores are compared soon, once for each pair of digests.
+func (s *session) noteDigest(theirs, ours accounts.Digest) {
+	pair := [2]accounts.Digest{theirs, ours}
+	if s.seen[pair] {
+		return
+	}
+	if len(s.seen) >= maxSeenDigests {
+		clear(s.seen)
+	}
+	s.seen[pair] = true
+	select {
+	case s.compareSoon <- struct{}{}:
+	default:
+	}
+}
 
-	mu      sync.Mutex
-	stopped bool             // no further line is taken
-	whole   bool             // the end marker came
-	same    bool             // no line came
+// exchange is one pack that was asked for. The zero value is one that nothing came of.
+type exchange struct {
+	whole bool // the end marker came
+	same  bool // no line came
+
+	merging sync.WaitGroup   // lines whose JWTs are being stored
+	mu      sync.Mutex       // guards the rest while lines are merging
 	changed int              // accounts that are newer here now
 	theirs  map[string]bool  // accounts that they have; true: in the version stored here now
 	refused map[string]error // why, by key
 }
 
-// takePack asks for a pack and stores what comes.
-func (s *session) takePack() (*exchange, error) {
-	x := &exchange{
-		s:       s,
-		ours:    s.Accounts.Digest(),
-		same:    true,
-		arrived: make(chan struct{}, 1),
-		ended:   make(chan struct{}),
-		theirs:  make(map[string]bool),
-		refused: make(map[string]error),
-	}
-	x.end = sync.OnceFunc(func() { close(x.ended) })
-	inbox := s.conn.NewInbox()
-	sub, err := s.conn.Subscribe(inbox, x.receive)
+// takePack asks for a pack and stores what comes. It returns at the end of the pack, or when no
+// message came for too long.
+func (s *session) takePack() *exchange {
+	x := &exchange{theirs: map[string]bool{}, refused: map[string]error{}}
+	ours := s.Accounts.Digest()
+	messages, stop, err := ask(s.conn, packSubject, ours[:])
 	if err != nil {
-		return nil, err
+		s.logNATS(err)
+		return x
 	}
-	defer unsubscribe(sub)
-	if err := s.conn.PublishRequest(packSubject, inbox, x.ours[:]); err != nil {
-		return nil, err
-	}
-	x.wait()
-	x.stop()
-	return x, nil
-}
-
-// wait returns at the end of the pack, or when no message came for too long.
-func (x *exchange) wait() {
-	timeout := time.NewTimer(firstLineTimeout)
-	defer timeout.Stop()
+	defer stop()
+	defer x.merging.Wait()
+	late := time.NewTimer(firstLineTimeout)
+	defer late.Stop()
+	x.same = true
 	for {
 		select {
-		case <-x.ended:
-			return
-		case <-timeout.C:
-			return
-		case <-x.s.ctx.Done():
-			return
-		case <-x.arrived:
-			timeout.Reset(nextLineTimeout)
+		case <-s.ctx.Done():
+			return x
+		case <-late.C:
+			return x
+		case m := <-messages:
+			if len(m.Data) == 0 {
+				x.whole = !isNoResponder(m)
+				return x
+			}
+			x.same = false
+			// A message of the original has one line, but the format allows more.
+			for line := range bytes.Lines(m.Data) {
+				if line = bytes.TrimSpace(line); len(line) > 0 {
+					s.takeLine(x, line)
+				}
+			}
+			late.Reset(nextLineTimeout)
 		}
 	}
 }
 
-// receive takes a message of the pack. An empty one ends it.
-func (x *exchange) receive(m *nats.Msg) {
-	signal(x.arrived)
-	x.mu.Lock()
-	if len(m.Data) > 0 {
-		x.same = false
-	} else if m.Header.Get("Status") != "503" { // nats-server's word for no other server
-		x.whole = true
-	}
-	x.mu.Unlock()
-	if len(m.Data) == 0 {
-		x.end()
-		return
-	}
-	// A message of the original has one line, but the format allows more.
-	for line := range bytes.Lines(m.Data) {
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			x.take(line)
-		}
-	}
-}
-
-// take has the JWT of a line stored by a worker of the pool, so that commits share a sync.
-func (x *exchange) take(line []byte) {
+// takeLine has the JWT of a line stored by a worker of the pool, so that commits share a sync.
+func (s *session) takeLine(x *exchange, line []byte) {
 	key, token, ok := accounts.CutPackLine(line)
 	if !ok {
 		x.record(key, accounts.Result{}, errPackLine)
 		return
 	}
-	if !x.begin() {
-		return
-	}
-	added := x.s.pool.add(key, func() {
+	x.merging.Add(1)
+	s.pool.add(key, func() { // the pool is open as long as packs are taken
 		defer x.merging.Done()
 		origin := accounts.Origin{Kind: accounts.KindPack, Peer: true}
-		result, err := x.s.Accounts.Put(context.WithoutCancel(x.s.ctx), key, token, origin)
+		result, err := s.Accounts.Put(context.WithoutCancel(s.ctx), key, token, origin)
 		x.record(key, result, err)
 	})
-	if !added {
-		x.merging.Done()
-	}
-}
-
-// begin reports whether another line may be taken. It counts the line under the lock, so that stop
-// waits for it.
-func (x *exchange) begin() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !x.stopped {
-		x.merging.Add(1)
-	}
-	return !x.stopped
-}
-
-// stop returns when every line that was taken is stored or refused.
-func (x *exchange) stop() {
-	x.mu.Lock()
-	x.stopped = true
-	x.mu.Unlock()
-	x.merging.Wait()
 }
 
 // record remembers what became of a line. key may be anything.
@@ -201,13 +165,5 @@ func (x *exchange) record(key string, result accounts.Result, err error) {
 		}
 	case len(x.theirs) < maxTheirs:
 		x.theirs[key] = err == nil
-	}
-}
-
-// signal wakes the receiver of a channel of capacity 1. It does not block.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

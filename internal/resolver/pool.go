@@ -37,16 +37,14 @@ func newKeyedPool() *keyedPool {
 	return p
 }
 
-// add reports false if the pool is closed. It blocks while the worker's queue is full: further
+// add does nothing if the pool is closed. It blocks while the worker's queue is full: further
 // messages then wait in nats.go's own bounded buffer.
-func (p *keyedPool) add(key string, job func()) bool {
+func (p *keyedPool) add(key string, job func()) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if p.closed {
-		return false
+	if !p.closed {
+		p.queues[maphash.String(p.seed, key)%poolWorkers] <- job
 	}
-	p.queues[maphash.String(p.seed, key)%poolWorkers] <- job
-	return true
 }
 
 // close returns when every job that was added is done.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
@@ -45,6 +46,7 @@ type Session interface {
 	QueueSubscribe(subject, queue string, handle nats.MsgHandler) (*nats.Subscription, error)
 	Publish(subject string, data []byte) error
 	PublishRequest(subject, reply string, data []byte) error
+	RequestWithContext(ctx context.Context, subject string, data []byte) (*nats.Msg, error)
 }
 
 // Options is what a Server needs.
@@ -65,15 +67,14 @@ type Options struct {
 // Server answers requests on NATS. What it knows outlives a session.
 type Server struct {
 	Options
-	refusals   *slog.Logger  // limited, since any server may cause its lines
 	id         string        // of this process, like a nats-server's
 	host       string        // "" if it is not known
 	seq        atomic.Uint64 // answers so far
 	synced     chan struct{} // closed after the first comparison with another server
 	markSynced func()        // closes synced
 
-	// Differences between another store and ours; only sync uses them.
-	loggedDifference, lastDifference string
+	// Digests of what other stores lack or is refused of them; only sync uses them.
+	loggedDifference, lastDifference accounts.Digest
 }
 
 // New returns a Server that answers while Serve runs.
@@ -84,7 +85,7 @@ func New(o Options) *Server {
 	if o.EarlySyncInterval == 0 {
 		o.EarlySyncInterval = defaultEarlySyncInterval
 	}
-	srv := &Server{Options: o, refusals: limited(o.Log), synced: make(chan struct{})}
+	srv := &Server{Options: o, synced: make(chan struct{})}
 	srv.markSynced = sync.OnceFunc(func() { close(srv.synced) })
 	// Nothing is signed with this key: its public part is a name that no other process has.
 	if pair, err := nkeys.CreateServer(); err == nil {
@@ -97,15 +98,15 @@ func New(o Options) *Server {
 // session is one run of Serve.
 type session struct {
 	*Server
-	ctx            context.Context
-	conn           Session
-	pool           *keyedPool
-	waitingLookups chan struct{} // a slot for each lookup that waits for its empty answer
-	compareSoon    chan struct{} // of capacity 1: another store turned out to be different
-	early          chan struct{} // a slot for each activation token that waits for its account
-	tokens         sync.WaitGroup
-	seen           seenDigests
-	ready          func()
+	ctx     context.Context
+	conn    Session
+	pool    *keyedPool
+	lookups errgroup.Group // those that wait for their empty answer
+	early   errgroup.Group // activation tokens that wait for their account
+	ready   func()         // see Serve
+
+	compareSoon chan struct{}               // of capacity 1: another store turned out to be different
+	seen        map[[2]accounts.Digest]bool // pairs that were, theirs and ours; only givePack uses it
 }
 
 // Serve answers requests until ctx ends. It calls ready when the store has been compared with
@@ -118,23 +119,24 @@ func (srv *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	late := time.AfterFunc(readyTimeout, ready)
 	defer late.Stop()
 	s := &session{
-		Server:         srv,
-		ctx:            ctx,
-		conn:           conn,
-		pool:           newKeyedPool(),
-		waitingLookups: make(chan struct{}, maxWaitingLookups),
-		compareSoon:    make(chan struct{}, 1),
-		early:          make(chan struct{}, maxEarlyTokens),
-		ready:          ready,
+		Server:      srv,
+		ctx:         ctx,
+		conn:        conn,
+		pool:        newKeyedPool(),
+		ready:       ready,
+		compareSoon: make(chan struct{}, 1),
+		seen:        map[[2]accounts.Digest]bool{},
 	}
+	s.lookups.SetLimit(maxWaitingLookups)
+	s.early.SetLimit(maxEarlyTokens)
 	s.subscribe()
 	srv.Log.Info("connected to NATS for JWT syncing")
-	srv.Client.finder.use(conn)
-	defer srv.Client.finder.use(nil)
+	srv.Client.connect(conn)
+	defer srv.Client.connect(nil)
 	s.sync()
 	// What has come in is stored before the connection is given back.
 	s.pool.close()
-	s.tokens.Wait()
+	_ = s.early.Wait() // its error is always nil
 }
 
 // subscribe subscribes every handler. A subscription that fails is logged, and the others serve.

@@ -56,6 +56,10 @@ func (s *fakeSession) Publish(string, []byte) error {
 	return nil
 }
 
+func (s *fakeSession) RequestWithContext(context.Context, string, []byte) (*nats.Msg, error) {
+	return nil, nats.ErrNoResponders
+}
+
 func (s *fakeSession) PublishRequest(_, reply string, _ []byte) error {
 	select {
 	case s.requests <- reply:

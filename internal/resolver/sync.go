@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -22,42 +21,11 @@ const (
 	maxSyncInterval = 10 * time.Minute
 	// See Options.EarlySyncInterval.
 	defaultEarlySyncInterval = 5 * time.Second
-	// maxSeenDigests bounds the pairs of digests that are remembered.
-	maxSeenDigests = 64
 	// maxNamed bounds the accounts that a line about a difference names, maxReasonBytes why each is
 	// refused.
 	maxNamed       = 3
 	maxReasonBytes = 200
 )
-
-// seenDigests remembers which pairs of different stores have caused a comparison: theirs, ours.
-type seenDigests struct {
-	mu    sync.Mutex
-	pairs map[[2]accounts.Digest]bool
-}
-
-// add reports whether a pair is new.
-func (d *seenDigests) add(theirs, ours accounts.Digest) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	pair := [2]accounts.Digest{theirs, ours}
-	if d.pairs[pair] {
-		return false
-	}
-	if d.pairs == nil || len(d.pairs) >= maxSeenDigests {
-		d.pairs = make(map[[2]accounts.Digest]bool)
-	}
-	d.pairs[pair] = true
-	return true
-}
-
-// noteDigest takes the digest of a server that asks for our pack. It may have something for us, so
-// the stores are compared soon, once for each pair of digests.
-func (s *session) noteDigest(theirs []byte, ours accounts.Digest) {
-	if len(theirs) == len(ours) && s.seen.add(accounts.Digest(theirs), ours) {
-		signal(s.compareSoon)
-	}
-}
 
 // sync compares the store with those of other servers until the session ends: at once, and then
 // again and again.
@@ -86,20 +54,14 @@ func (s *session) compare() (changed bool) {
 	if err := s.Accounts.Rescan(s.ctx); err != nil {
 		s.Log.Debug(fmt.Sprintf("the store is compared as far as it can be read: %s", err))
 	}
-	x, err := s.takePack()
-	s.logNATS(err)
+	x := s.takePack()
 	if s.ctx.Err() != nil {
 		return false
 	}
 	// Also without an answer: there may be no other server.
 	s.markSynced()
 	s.ready()
-	if x == nil {
-		return false
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s.reportLocked(x)
+	s.report(x)
 	return x.changed > 0
 }
 
@@ -119,77 +81,69 @@ func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
 	return true
 }
 
-// difference is what keeps another store different from ours. The zero value is no difference that
-// is known.
-type difference struct {
-	hash  string // tells differences apart
-	text  string
-	level slog.Level
-}
-
-// reportLocked logs what keeps another store different from ours, once. x.mu must be held.
-func (s *session) reportLocked(x *exchange) {
+// report logs what keeps another store different from ours, once: what was refused, or else what
+// the other store lacks.
+func (s *session) report(x *exchange) {
 	if x.changed > 0 {
 		s.Log.Info(fmt.Sprintf("%d accounts are newer than before: another server had them",
 			x.changed))
 	}
-	d := x.differenceLocked(s.Accounts.Keys())
-	if !x.whole && d.hash == "" {
-		return // an unfinished pack proves no agreement
+	level, text, set := slog.LevelWarn, "another server's accounts are refused: ", x.refused
+	if len(x.refused) == 0 {
+		if !x.whole {
+			return // an unfinished pack proves no agreement
+		}
+		level, text = slog.LevelInfo, "another server lacks, or has older: "
+		// What was taken may have been all that differed: the next comparison shows it.
+		if !x.same && x.changed == 0 {
+			set = x.lacking(s.Accounts.Keys())
+		}
 	}
+	difference := digestOf(set)
 	// The other server fetches what it lacks. A line is only worth it if it still lacks that at the
 	// next comparison.
-	lasting := d.level == slog.LevelWarn || d.hash == s.lastDifference
-	if d.hash != "" && d.hash != s.loggedDifference && lasting {
-		s.Log.Log(s.ctx, d.level, d.text)
-		s.loggedDifference = d.hash
+	lasting := level == slog.LevelWarn || difference == s.lastDifference
+	if len(set) > 0 && difference != s.loggedDifference && lasting {
+		s.Log.Log(s.ctx, level, text+nameFirst(set))
+		s.loggedDifference = difference
 	}
-	s.lastDifference = d.hash
+	s.lastDifference = difference
 }
 
-// differenceLocked names what was refused, or else what the other store lacks of our keys. x.mu
-// must be held.
-func (x *exchange) differenceLocked(ours []string) difference {
-	all := sha256.New()
-	if len(x.refused) > 0 {
-		for _, key := range slices.Sorted(maps.Keys(x.refused)) {
-			// a hash has no write errors
-			fmt.Fprintf(all, "%s %s\n", key, accounts.Reason(x.refused[key]))
-		}
-		text := "another server's accounts are refused: " + nameFirst(x.refused)
-		return difference{hash: string(all.Sum(nil)), text: text, level: slog.LevelWarn}
-	}
-	// What was taken may have been all that differed: the next comparison shows it.
-	if !x.whole || x.same || x.changed > 0 {
-		return difference{}
-	}
-	lacking := make(map[string]error)
+// lacking returns those of our keys that the other store lacks or has in another version.
+func (x *exchange) lacking(ours []string) map[string]error {
+	set := make(map[string]error)
 	for _, key := range ours {
 		if !x.theirs[key] {
-			lacking[key] = nil
-			fmt.Fprintln(all, key)
+			set[key] = nil
 		}
 	}
-	if len(lacking) == 0 {
-		return difference{}
+	return set
+}
+
+// digestOf tells sets of accounts apart, and why they are refused. It does not depend on the times
+// that the text of an error has.
+func digestOf(set map[string]error) (digest accounts.Digest) {
+	all := sha256.New()
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		fmt.Fprintln(all, key, accounts.Reason(set[key])) // a hash has no write errors
 	}
-	return difference{hash: string(all.Sum(nil)), text: "another server lacks, or has older: " +
-		nameFirst(lacking)}
+	return accounts.Digest(all.Sum(nil))
 }
 
 // nameFirst names the first accounts of a set, with why each is refused if that is not nil.
 func nameFirst(set map[string]error) string {
+	keys := slices.Sorted(maps.Keys(set))
 	var names []string
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		if len(names) == maxNamed {
-			names = append(names, fmt.Sprintf("and %d more", len(set)-maxNamed))
-			break
-		}
+	for _, key := range keys[:min(len(keys), maxNamed)] {
 		name := logging.ShortKey(key)
 		if why := set[key]; why != nil {
 			name += " (" + logging.Quote(why.Error(), maxReasonBytes) + ")"
 		}
 		names = append(names, name)
+	}
+	if more := len(keys) - maxNamed; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(names, ", ")
 }

@@ -48,7 +48,7 @@ func (s *session) logRefused(key, subject string, err error) {
 		return
 	}
 	subject = logging.Quote(subject, maxSubjectBytes)
-	s.refusals.Warn(fmt.Sprintf("%s - the update on %s is refused - %s", key, subject, quote(err)))
+	s.Client.refusals.Warn(fmt.Sprintf("%s - the update on %s is refused - %s", key, subject, quote(err)))
 }
 
 // isOlder reports whether a JWT was refused since the stored one wins against it.
@@ -60,10 +60,9 @@ func isOlder(err error) bool {
 // isAnnouncement reports whether a reply subject is that of an account server's announcement of the
 // account, <inbox>.<key>.<seq>.<attempt>.
 func isAnnouncement(reply, key string) bool {
-	rest, attempt, _ := cutLast(reply)
-	rest, seq, _ := cutLast(rest)
-	_, account, found := cutLast(rest)
-	return found && key != "" && account == key && isNumber(seq) && isNumber(attempt)
+	tokens := strings.Split(reply, ".")
+	n := len(tokens)
+	return n > 3 && key != "" && tokens[n-3] == key && isNumber(tokens[n-2]) && isNumber(tokens[n-1])
 }
 
 // accountOf returns the account's key in a subject, unchecked; "" if there is none.
@@ -71,12 +70,6 @@ func accountOf(subject string) string {
 	_, rest, _ := strings.Cut(subject, "ACCOUNT.")
 	key, _, _ := strings.Cut(rest, ".")
 	return key
-}
-
-// cutLast cuts the last token off a subject.
-func cutLast(subject string) (before, last string, found bool) {
-	i := strings.LastIndexByte(subject, '.')
-	return subject[:max(i, 0)], subject[i+1:], i >= 0
 }
 
 // isNumber reports whether s is a number as announcements have it in their reply subject.
