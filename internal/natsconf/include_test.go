@@ -153,11 +153,11 @@ func TestIncludeErrors(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"m.conf", "a: 1\n include no.conf",
 			"m.conf:2:2: include 'no.conf': stat no.conf: no such file or directory"},
-		{"m.conf", "include dir", "m.conf:1:1: include 'dir': dir is not a regular file but a directory"},
+		{"m.conf", "include dir", "m.conf:1:1: include 'dir': dir is not a regular file"},
 		{"m.conf", "include /dev/zero",
-			"m.conf:1:1: include '/dev/zero': /dev/zero is not a regular file but a device"},
+			"m.conf:1:1: include '/dev/zero': /dev/zero is not a regular file"},
 		{"m.conf", "include socket",
-			"m.conf:1:1: include 'socket': socket is not a regular file but a socket"},
+			"m.conf:1:1: include 'socket': socket is not a regular file"},
 		{"m.conf", "include self.conf",
 			"self.conf:2:3: include 'self.conf': self.conf includes itself, by way of m.conf, " +
 				"self.conf (included at m.conf:1:1)"},

@@ -20,12 +20,11 @@ const sizeUnits = "kmgtpe"
 //
 // A value that begins with a dash or a dot, or like a float, must be a number to its end. As in
 // nats-server, a mistake in a number is not taken for text.
-func (p *parser) number() (any, error) {
+func (p *parser) number() any {
 	start := p.scanner
 	negative := p.accept('-')
 	if p.take(isDigit) == "" {
-		return nil, start.errorf("a number needs a digit first; put text that begins with '-' or " +
-			"'.' in quotes")
+		p.failAt(start.pos(), "a number needs a digit first; put text that begins with '-' or '.' in quotes")
 	}
 	switch r := p.peek(); {
 	case r == '.':
@@ -35,45 +34,44 @@ func (p *parser) number() (any, error) {
 	case isSizeUnit(r):
 		return p.size(start)
 	case negative || p.endsValue(r):
-		return integer(start, p.since(start), 1)
+		return p.integer(start, p.since(start), 1)
 	}
 	// The first character after the digits is text even if it begins an escape. nats-server does
 	// not replace the escape in 5\x41.
 	p.next()
-	return p.bareString(start)
+	text, _ := p.takeBare(start)
+	return text
 }
 
-// integer returns the number in digits, multiplied by unit. An overflow is an error at the
-// scanner's position.
-func integer(at scanner, digits string, unit int64) (any, error) {
+// integer returns the number in digits, multiplied by unit. The number began at start.
+func (p *parser) integer(start scanner, digits string, unit int64) int64 {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n*unit/unit != n {
-		return nil, at.errorf("the integer is out of range")
+		p.failAt(start.pos(), "the integer is out of range")
 	}
-	return n * unit, nil
+	return n * unit
 }
 
 // size reads the size suffix of an integer. Digits that go on in another way, such as 5ms, are
 // text.
-func (p *parser) size(start scanner) (any, error) {
+func (p *parser) size(start scanner) any {
 	digits := p.since(start)
 	power := 1 + strings.IndexRune(sizeUnits, unicode.ToLower(p.peek()))
 	p.next()
 	base := int64(1000)
-	if p.accept('i') || p.accept('I') {
-		base = 1024
-		_ = p.accept('b') || p.accept('B')
-	} else if p.accept('b') || p.accept('B') {
+	binary := p.accept('i') || p.accept('I')
+	if p.accept('b') || p.accept('B') || binary {
 		base = 1024
 	}
 	if !p.endsValue(p.peek()) {
-		return p.bareString(start)
+		text, _ := p.takeBare(start)
+		return text
 	}
 	unit := int64(1)
 	for range power {
 		unit *= base
 	}
-	return integer(start, digits, unit)
+	return p.integer(start, digits, unit)
 }
 
 // isSizeUnit reports whether r begins a size suffix. Only ASCII counts: to unicode.ToLower, the
@@ -88,34 +86,32 @@ func (p *parser) endsValue(r rune) bool {
 }
 
 // decimal reads the rest of a float from its dot on. With a second dot it is an address.
-func (s *scanner) decimal(start scanner) (any, error) {
+func (s *scanner) decimal(start scanner) any {
 	s.next()
 	if s.take(isDigit) == "" {
-		return nil, s.errorf("a digit must follow the dot of a float; put text in quotes")
+		s.fail("a digit must follow the dot of a float; put text in quotes")
 	}
 	if s.peek() == '.' {
 		s.take(func(r rune) bool { return isDigit(r) || strings.ContainsRune(".:-", r) })
-		return s.since(start), nil
+		return s.since(start)
 	}
 	f, err := strconv.ParseFloat(s.since(start), 64)
 	if err != nil {
-		return nil, start.errorf("the float is out of range")
+		s.failAt(start.pos(), "the float is out of range")
 	}
-	return f, nil
+	return f
 }
 
 // date reads the rest of a date. Formatting it again finds what time.Parse accepts in addition,
 // such as an hour of one digit.
-func (s *scanner) date(start scanner) (any, error) {
+func (s *scanner) date(start scanner) any {
 	rest := s.text[start.offset:]
 	text := rest[:min(len(dateFormat), len(rest))]
 	t, err := time.Parse(dateFormat, text)
 	if err != nil || t.Format(dateFormat) != text {
-		return nil, start.errorf("a date has the form %s; put text that begins with digits and "+
-			"'-' in quotes", dateFormat)
+		s.failAt(start.pos(), "a date has the form %s; put text that begins with digits and '-' in quotes",
+			dateFormat)
 	}
-	for s.offset < start.offset+len(dateFormat) {
-		s.next()
-	}
-	return t, nil
+	s.skip(len(text) - len(s.since(start)))
+	return t
 }

@@ -11,8 +11,9 @@ import (
 // Real files need a few levels. The limit keeps a hostile text from exhausting the stack.
 const maxDepth = 200
 
-// byteOrderMark is what some editors put at the beginning of UTF-8 text. It is skipped there.
-const byteOrderMark = "\uFEFF"
+// byteOrderMark is what some editors put at the beginning of UTF-8 text. It is skipped there, and
+// has no column.
+const byteOrderMark = '\uFEFF'
 
 // ParseFile reads a file and the files that it includes.
 //
@@ -32,11 +33,15 @@ func ParseFile(path string) (*Map, error) {
 //
 // A map or an array that a variable refers to is not copied: both places share it.
 func Parse(name, text string) (*Map, error) {
-	p := &parser{scanner: newScanner(name, text)}
+	p := (&parser{}).inner(name, text)
 	if name != "" {
 		p.files = []string{name}
 	}
-	return p.document()
+	m := p.document()
+	if p.err != nil {
+		return nil, p.err
+	}
+	return m, nil
 }
 
 // A parser reads one text: a file, an include or the value of an environment variable. It reads
@@ -64,87 +69,75 @@ type parser struct {
 	variables []string // the environment variables that are being read, the innermost last
 }
 
-// document reads a whole file.
-func (p *parser) document() (*Map, error) {
-	if err := p.checkText(); err != nil {
-		return nil, err
+// inner returns a parser for a text that is read as a part of this one.
+func (p *parser) inner(file, text string) *parser {
+	return &parser{
+		scanner:   scanner{file: file, text: text, line: 1, column: 1},
+		depth:     p.depth,
+		closer:    eof,
+		files:     p.files,
+		variables: p.variables,
 	}
-	m := &Map{Pos: p.pos()}
-	if strings.HasPrefix(p.text, byteOrderMark) {
-		p.offset += len(byteOrderMark)
-	}
-	p.closer = eof
-	p.scope = &scope{m: m, topLevel: true}
-	if err := p.entries(m.Pos); err != nil {
-		return nil, err
-	}
-	return m, nil
 }
 
-// checkText returns an error for UTF-16 and for NUL bytes. Editors show both as if they were text.
-func (p *parser) checkText() error {
+// document reads a whole file.
+func (p *parser) document() *Map {
+	m := &Map{Pos: p.pos()}
+	p.checkText()
+	if p.accept(byteOrderMark) {
+		p.column = 1
+	}
+	p.scope = &scope{m: m, topLevel: true}
+	p.entries(m.Pos)
+	return m
+}
+
+// checkText refuses UTF-16 and NUL bytes. Editors show both as if they were text.
+func (p *parser) checkText() {
 	if strings.HasPrefix(p.text, "\xff\xfe") || strings.HasPrefix(p.text, "\xfe\xff") {
-		return p.errorf("this is UTF-16; save it as UTF-8")
+		p.fail("this is UTF-16; save it as UTF-8")
 	}
-	nul := strings.IndexByte(p.text, 0)
-	if nul < 0 {
-		return nil
+	if strings.IndexByte(p.text, 0) >= 0 {
+		p.take(func(r rune) bool { return r != 0 })
+		p.fail("a NUL byte is not text")
 	}
-	for p.offset < nul {
-		p.next()
-	}
-	return p.errorf("a NUL byte is not text")
 }
 
 // entries reads the entries of the innermost map, and its end. opened is the start of the map.
-func (p *parser) entries(opened Pos) error {
+func (p *parser) entries(opened Pos) {
 	for {
 		p.skipSpace()
 		switch {
 		case p.accept(p.closer):
-			return nil
+			return
 		case p.peek() == eof:
-			return p.errorf("the map opened at line %d is never closed", opened.Line)
+			p.fail("the map opened at line %d is never closed", opened.Line)
+			return
 		case p.peek() == '{' && p.closer == eof:
-			if err := p.braces(); err != nil {
-				return err
-			}
+			// As in a JSON document, the entries in the braces are entries of the file itself.
+			at := p.pos()
+			p.nested('}', func() { p.entries(at) })
 		default:
-			if err := p.entry(opened); err != nil {
-				return err
-			}
+			p.entry(opened)
 		}
 	}
 }
 
-// braces reads entries of a file in { }, as in a JSON document. They are entries of the file
-// itself.
-func (p *parser) braces() error {
-	opened := p.pos()
-	return p.nested('}', func() error { return p.entries(opened) })
-}
-
 // entry reads one key with its value, or an include, and the separator after it.
-func (p *parser) entry(opened Pos) error {
+func (p *parser) entry(opened Pos) {
 	at := p.pos()
-	key, quoted, err := p.key()
-	if err != nil {
-		return err
-	}
+	key, quoted := p.key()
 	if !quoted && strings.EqualFold(key, "include") && unicode.IsSpace(p.peek()) {
-		err = p.include(at)
+		p.include(at)
 	} else {
-		err = p.assign(key, at)
+		p.assign(key, at)
 	}
-	if err != nil {
-		return err
-	}
-	return p.endEntry(opened)
+	p.endEntry(opened)
 }
 
 // assign reads the value of a key and adds the entry. As in nats-server, the value may begin on
 // another line than its separator, but not at the top level of a file.
-func (p *parser) assign(key string, at Pos) error {
+func (p *parser) assign(key string, at Pos) {
 	p.take(unicode.IsSpace)
 	separated := p.accept(':') || p.accept('=')
 	if p.scope.topLevel {
@@ -153,14 +146,9 @@ func (p *parser) assign(key string, at Pos) error {
 		p.take(unicode.IsSpace)
 	}
 	if p.missing(separated) {
-		return p.errorf("the key '%s' has no value", key)
+		p.fail("the key '%s' has no value", key)
 	}
-	v, err := p.value()
-	if err != nil {
-		return err
-	}
-	p.scope.add(Entry{Key: key, Pos: at, Value: v})
-	return nil
+	p.scope.add(Entry{Key: key, Pos: at, Value: p.value()})
 }
 
 // missing reports whether an entry ends where its value must begin. As in nats-server, a missing
@@ -179,164 +167,141 @@ func (p *parser) missing(separated bool) bool {
 
 // endEntry reads what must come between an entry and the next one. It does not read the closing
 // brace: entries does.
-func (p *parser) endEntry(opened Pos) error {
+func (p *parser) endEntry(opened Pos) {
 	p.skipBlanks()
 	r := p.peek()
 	switch {
 	case r == p.closer || r == eof || p.skipComment():
-		return nil
 	case isNewline(r) || r == ',' || r == ';':
 		p.next()
-		return nil
 	case r == '}' || r == ']':
-		return p.errorf("nothing is open that %s closes", quoteRune(r))
+		p.fail("nothing is open that %s closes", quoteRune(r))
+	default:
+		where := ""
+		if p.closer != eof {
+			where = fmt.Sprintf(" in the map opened at line %d", opened.Line)
+		}
+		p.fail("found %s after a value%s: end it with a new line, ',' or ';', or put text in quotes",
+			quoteRune(r), where)
 	}
-	where := ""
-	if p.closer != eof {
-		where = fmt.Sprintf(" in the map opened at line %d", opened.Line)
-	}
-	return p.errorf("found %s after a value%s: end it with a new line, ',' or ';', or put text in quotes",
-		quoteRune(r), where)
 }
 
 // key reads a key. A key in quotes has no escapes and may contain any other character. A bare key
 // ends at white space, ':' or '='.
-func (p *parser) key() (key string, quoted bool, err error) {
+func (p *parser) key() (key string, quoted bool) {
 	switch r := p.peek(); {
 	case r == '"' || r == '\'':
-		key, err = p.raw("key")
-		return key, true, err
+		return p.raw("key"), true
 	case r == '}':
-		return "", false, p.errorf("nothing is open that '}' closes")
+		p.fail("nothing is open that '}' closes")
 	case strings.ContainsRune(":=,;{]/", r):
-		return "", false, p.errorf("found %s where a key must begin", quoteRune(r))
+		p.fail("found %s where a key must begin", quoteRune(r))
 	}
 	key = p.take(func(r rune) bool { return !unicode.IsSpace(r) && r != ':' && r != '=' })
 	if before, ok := strings.CutSuffix(key, "{"); ok {
-		return "", false, p.errorf("white space must come between the key '%s' and '{'", before)
+		p.fail("white space must come between the key '%s' and '{'", before)
 	}
-	return key, false, nil
+	return key, false
 }
 
 // value reads one value of any kind.
-func (p *parser) value() (Value, error) {
+func (p *parser) value() Value {
 	v := Value{Pos: p.pos()}
-	var err error
 	switch r := p.peek(); {
 	case r == '{':
-		v.Data, err = p.mapping()
+		v.Data = p.mapping()
 	case r == '[':
-		v.Data, err = p.array()
+		v.Data = p.array()
 	case r == '(':
-		v.Data, err = p.block()
+		v.Data = p.block()
 	case r == '"':
-		v.Data, err = p.quoted()
+		v.Data = p.quoted()
 	case r == '\'':
-		v.Data, err = p.raw("string")
+		v.Data = p.raw("string")
 	case r == '-' || r == '.' || isDigit(r):
-		v.Data, err = p.number()
+		v.Data = p.number()
 	default:
-		v.Data, err = p.bare()
+		v.Data = p.bare()
 	}
-	return v, err
+	return v
 }
 
 // bare reads a value without quotes: a variable, a boolean or a string. A value with an escape is
-// always a string.
-func (p *parser) bare() (any, error) {
+// always a string, and so is a bcrypt hash of the kind that nats-server makes.
+func (p *parser) bare() any {
 	start := p.scanner
-	text, escapes, err := p.takeBare(start)
-	switch {
-	case err != nil || escapes:
-		return text, err
-	case strings.HasPrefix(text, "$2a$"): // a bcrypt hash
-		return text, nil
-	case strings.HasPrefix(text, "$"):
-		return p.variable(text[1:], start.pos())
+	text, escapes := p.takeBare(start)
+	if escapes || strings.HasPrefix(text, "$2a$") {
+		return text
+	}
+	if name, ok := strings.CutPrefix(text, "$"); ok {
+		return p.variable(name, start.pos())
 	}
 	switch strings.ToLower(text) {
 	case "true", "yes", "on":
-		return true, nil
+		return true
 	case "false", "no", "off":
-		return false, nil
+		return false
 	}
-	return text, nil
+	return text
 }
 
 // nested reads an opening bracket and runs body, which reads the rest of the map or array up to and
 // with closer.
-func (p *parser) nested(closer rune, body func() error) error {
+func (p *parser) nested(closer rune, body func()) {
 	if p.depth == maxDepth {
-		return p.errorf("maps and arrays are nested more than %d deep", maxDepth)
+		p.fail("maps and arrays are nested more than %d deep", maxDepth)
+		return
 	}
 	outer := p.closer
 	p.depth++
 	p.closer = closer
 	p.next()
-	err := body()
+	body()
 	p.closer = outer
 	p.depth--
-	return err
 }
 
 // mapping reads a map. It has a scope of its own.
-func (p *parser) mapping() (*Map, error) {
+func (p *parser) mapping() *Map {
 	m := &Map{Pos: p.pos()}
 	p.scope = &scope{m: m, outer: p.scope}
-	err := p.nested('}', func() error { return p.entries(m.Pos) })
+	p.nested('}', func() { p.entries(m.Pos) })
 	p.scope = p.scope.outer
-	return m, err
+	return m
 }
 
-// array reads an array.
-func (p *parser) array() (values []Value, err error) {
-	opened := p.pos()
-	err = p.nested(']', func() (err error) {
-		values, err = p.elements(opened)
-		return err
+// array reads an array. It is never nil.
+func (p *parser) array() []Value {
+	opened, values := p.pos(), []Value{}
+	p.nested(']', func() {
+		for p.skipSpace(); !p.accept(']') && p.err == nil; p.skipSpace() {
+			values = append(values, p.element(opened))
+		}
 	})
-	return values, err
+	return values
 }
 
-// elements reads the elements of an array, and its end. opened is the start of the array.
-func (p *parser) elements(opened Pos) ([]Value, error) {
-	values := []Value{}
-	for {
-		p.skipSpace()
-		switch r := p.peek(); r {
-		case ']':
-			p.next()
-			return values, nil
-		case eof:
-			return nil, p.errorf("the array opened at line %d is never closed", opened.Line)
-		case ',', ';', '}':
-			return nil, p.errorf("found %s where a value must begin in the array opened at line %d",
-				quoteRune(r), opened.Line)
-		}
-		v, err := p.value()
-		if err != nil {
-			return nil, err
-		}
-		values = append(values, v)
-		if err := p.endElement(opened); err != nil {
-			return nil, err
-		}
+// element reads one element of an array and what must come between it and the next one. It does not
+// read the closing bracket: array does.
+func (p *parser) element(opened Pos) Value {
+	switch r := p.peek(); r {
+	case eof:
+		p.fail("the array opened at line %d is never closed", opened.Line)
+	case ',', ';', '}':
+		p.fail("found %s where a value must begin in the array opened at line %d",
+			quoteRune(r), opened.Line)
 	}
-}
-
-// endElement reads what must come between two elements. It does not read the closing bracket:
-// elements does.
-func (p *parser) endElement(opened Pos) error {
+	v := p.value()
 	p.skipBlanks()
 	r := p.peek()
 	switch {
 	case r == ']' || r == eof || p.skipComment():
-		return nil
 	case isNewline(r) || r == ',':
 		p.next()
-		return nil
+	default:
+		p.fail("found %s after a value in the array opened at line %d: end it with a new line or ','",
+			quoteRune(r), opened.Line)
 	}
-	return p.errorf("found %s after a value in the array opened at line %d: end it with a new "+
-		"line or ','",
-		quoteRune(r), opened.Line)
+	return v
 }

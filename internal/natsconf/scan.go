@@ -1,6 +1,7 @@
 package natsconf
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,13 +20,13 @@ type scanner struct {
 	line   int
 	column int
 
+	// err is the first mistake in the text; nil if there is none yet. After a mistake the scanner is
+	// at the end of the text, so that whatever is being read ends, and its value is not used.
+	err *Error
+
 	// fixed is the position of every character if it is not nil. The value of an environment
 	// variable has no file, so its position is where the variable is used.
 	fixed *Pos
-}
-
-func newScanner(file, text string) scanner {
-	return scanner{file: file, text: text, line: 1, column: 1}
 }
 
 // pos returns the position of the next character.
@@ -36,9 +37,15 @@ func (s *scanner) pos() Pos {
 	return Pos{File: s.file, Line: s.line, Column: s.column}
 }
 
-// errorf returns an error at the next character.
-func (s *scanner) errorf(format string, args ...any) error {
-	return errorAt(s.pos(), format, args...)
+// fail reports a mistake at the next character.
+func (s *scanner) fail(format string, args ...any) { s.failAt(s.pos(), format, args...) }
+
+// failAt reports a mistake at a position, unless another one has been reported before it.
+func (s *scanner) failAt(pos Pos, format string, args ...any) {
+	if s.err == nil {
+		s.err = &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)}
+	}
+	s.offset = len(s.text)
 }
 
 // since returns the text from start to the next character.
@@ -66,6 +73,13 @@ func (s *scanner) next() {
 		s.column = 1
 	} else {
 		s.column++
+	}
+}
+
+// skip reads n characters.
+func (s *scanner) skip(n int) {
+	for range n {
+		s.next()
 	}
 }
 

@@ -1,7 +1,6 @@
 package natsconf
 
 import (
-	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -39,26 +38,40 @@ func (s *scope) find(name string) *Entry {
 
 // variable returns the value of a variable. It is the value of the last entry of that name before
 // it, or else the value of the environment variable, read as configuration text.
-func (p *parser) variable(name string, at Pos) (any, error) {
+func (p *parser) variable(name string, at Pos) any {
 	if e := p.scope.find(name); e != nil {
 		e.Used = true
-		return e.Value.Data, nil
+		return e.Value.Data
 	}
 	text, ok := os.LookupEnv(name)
 	switch {
 	case !ok && isBcrypt(name):
-		return nil, errorAt(at, "a bcrypt hash that begins with $%s must be in quotes", name[:3])
+		p.failAt(at, "a bcrypt hash that begins with $%s must be in quotes", name[:3])
 	case !ok || name == "":
-		return nil, errorAt(at, "variable reference for '%s' can not be found", name)
+		p.failAt(at, "variable reference for '%s' can not be found", name)
 	case slices.Contains(p.variables, name):
-		return nil, errorAt(at, "variable reference cycle for '%s'", name)
+		p.failAt(at, "variable reference cycle for '%s'", name)
+	default:
+		return p.environment(name, text, at)
 	}
-	v, err := p.forVariable(name, text, at).single()
-	if err != nil {
-		return nil, errorAt(at, "variable reference for '%s' could not be parsed: %s",
-			name, messageAt(at, err))
+	return nil
+}
+
+// environment reads the value of an environment variable that is used at a position.
+func (p *parser) environment(name, text string, at Pos) any {
+	q := p.inner(p.file, text)
+	q.variables = append(slices.Clip(p.variables), name)
+	q.fixed = &at
+	v := q.single()
+	if q.err != nil {
+		message := q.err.Error()
+		// The mistake may also be in a file that the value includes, at a position of its own.
+		if q.err.Pos == at {
+			message = q.err.Msg
+		}
+		p.failAt(at, "variable reference for '%s' could not be parsed: %s", name, message)
 	}
-	return v, nil
+	return v
 }
 
 // isBcrypt reports whether a name is what follows the first $ of a bcrypt hash. nats-server knows
@@ -68,45 +81,18 @@ func isBcrypt(name string) bool {
 	return strings.HasPrefix(name, "2b$") || strings.HasPrefix(name, "2y$")
 }
 
-// messageAt returns the text of an error, without its position if that is at. The position is
-// another one if the mistake is in a file that the value of a variable includes.
-func messageAt(at Pos, err error) string {
-	if mistake, ok := errors.AsType[*Error](err); ok && mistake.Pos == at {
-		return mistake.Msg
-	}
-	return err.Error()
-}
-
-// forVariable returns a parser for the value of an environment variable that is used at a position.
-func (p *parser) forVariable(name, text string, at Pos) *parser {
-	q := &parser{
-		scanner:   newScanner(p.file, text),
-		depth:     p.depth,
-		closer:    eof,
-		files:     p.files,
-		variables: append(slices.Clip(p.variables), name),
-	}
-	q.fixed = &at
-	return q
-}
-
 // single reads a text that is exactly one value. nats-server reads only the a of a text a,b; here
 // such a list must be in brackets or quotes.
-func (p *parser) single() (any, error) {
+func (p *parser) single() any {
 	p.skipBlanks()
 	if isNewline(p.peek()) {
-		return nil, p.errorf("it begins with a new line")
+		p.fail("it begins with a new line")
 	}
-	v, err := p.value()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.endEntry(v.Pos); err != nil {
-		return nil, err
-	}
+	v := p.value()
+	p.endEntry(v.Pos)
 	p.skipSpace()
 	if p.peek() != eof {
-		return nil, p.errorf("it has more than one value: found %s after the first", quoteRune(p.peek()))
+		p.fail("it has more than one value: found %s after the first", quoteRune(p.peek()))
 	}
-	return v.Data, nil
+	return v.Data
 }

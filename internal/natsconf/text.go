@@ -6,33 +6,30 @@ import (
 )
 
 // raw reads a text in quotes of either kind, without escapes. An error calls the text what.
-func (s *scanner) raw(what string) (string, error) {
+func (s *scanner) raw(what string) string {
 	opened, quote := s.pos(), s.peek()
 	s.next()
 	text := s.take(func(r rune) bool { return r != quote })
 	if !s.accept(quote) {
-		return "", s.errorf("the %s opened at line %d is never closed", what, opened.Line)
+		s.fail("the %s opened at line %d is never closed", what, opened.Line)
 	}
-	return text, nil
+	return text
 }
 
 // quoted reads a string in double quotes, with escapes.
-func (s *scanner) quoted() (string, error) {
+func (s *scanner) quoted() string {
 	opened := s.pos()
 	s.next()
-	text, _, err := s.takeEscaped(func(r rune) bool { return r == '"' })
-	if err != nil {
-		return "", err
-	}
+	text, _ := s.takeEscaped(func(r rune) bool { return r == '"' })
 	if !s.accept('"') {
-		return "", s.errorf("the string opened at line %d is never closed", opened.Line)
+		s.fail("the string opened at line %d is never closed", opened.Line)
 	}
-	return text, nil
+	return text
 }
 
 // block reads the text between '(' and a ')' that has a line of its own. The text is taken as it
 // is, with the line ends around it.
-func (s *scanner) block() (string, error) {
+func (s *scanner) block() string {
 	opened := s.pos()
 	s.next()
 	start := s.offset
@@ -41,11 +38,11 @@ func (s *scanner) block() (string, error) {
 		end := s.offset + 1
 		s.next()
 		if s.accept(')') && s.atLineEnd() {
-			return s.text[start:end], nil
+			return s.text[start:end]
 		}
 	}
-	return "", s.errorf("the block opened at line %d is never closed by a line that is only ')'",
-		opened.Line)
+	s.fail("the block opened at line %d is never closed by a line that is only ')'", opened.Line)
+	return ""
 }
 
 // atLineEnd reports whether a line or the text ends here.
@@ -59,19 +56,13 @@ func (s *scanner) atLineEnd() bool {
 //
 // nats-server ends the string at a single quote and drops the quote. Here that is an error, because
 // it can only be a mistake.
-func (s *scanner) takeBare(start scanner) (text string, escapes bool, err error) {
+func (s *scanner) takeBare(start scanner) (text string, escapes bool) {
 	begun := s.since(start)
-	text, escapes, err = s.takeEscaped(func(r rune) bool { return r == '\'' || endsBare(r) })
-	if err == nil && s.peek() == '\'' {
-		err = s.errorf("text with a single quote in it must be in double quotes")
+	text, escapes = s.takeEscaped(func(r rune) bool { return r == '\'' || endsBare(r) })
+	if s.peek() == '\'' {
+		s.fail("text with a single quote in it must be in double quotes")
 	}
-	return begun + text, escapes, err
-}
-
-// bareString is takeBare for a value that is a string whether it has escapes or not.
-func (s *scanner) bareString(start scanner) (any, error) {
-	text, _, err := s.takeBare(start)
-	return text, err
+	return begun + text, escapes
 }
 
 // endsBare reports whether r ends a bare string everywhere.
@@ -79,43 +70,38 @@ func endsBare(r rune) bool { return isBlank(r) || isNewline(r) || strings.Contai
 
 // takeEscaped reads text up to a character for which stop returns true, or up to the end. It
 // replaces the escapes in the text, and reports whether there were any.
-func (s *scanner) takeEscaped(stop func(rune) bool) (text string, escapes bool, err error) {
+func (s *scanner) takeEscaped(stop func(rune) bool) (text string, escapes bool) {
 	var b strings.Builder
 	for {
 		b.WriteString(s.take(func(r rune) bool { return r != '\\' && !stop(r) }))
 		if s.peek() != '\\' {
-			return b.String(), escapes, nil
+			return b.String(), escapes
 		}
-		c, err := s.takeEscape()
-		if err != nil {
-			return "", true, err
-		}
-		b.WriteByte(c)
+		b.WriteByte(s.takeEscape())
 		escapes = true
 	}
 }
 
 // takeEscape reads one escape. \xHH is a byte and not a character: several of them can make up one
 // UTF-8 character.
-func (s *scanner) takeEscape() (byte, error) {
+func (s *scanner) takeEscape() byte {
 	const names, bytes = `tnr"\`, "\t\n\r\"\\"
 	rest := s.text[s.offset:]
 	if len(rest) > 1 {
 		if i := strings.IndexByte(names, rest[1]); i >= 0 {
-			s.next()
-			s.next()
-			return bytes[i], nil
+			s.skip(2)
+			return bytes[i]
 		}
 	}
 	if !strings.HasPrefix(rest, `\x`) {
-		return 0, s.errorf(`unknown escape: only \xHH, \t, \n, \r, \" and \\ are known`)
+		s.fail(`unknown escape: only \xHH, \t, \n, \r, \" and \\ are known`)
+		return 0
 	}
 	c, err := strconv.ParseUint(rest[2:min(4, len(rest))], 16, 8)
 	if err != nil || len(rest) < 4 {
-		return 0, s.errorf(`two hexadecimal digits must follow \x`)
+		s.fail(`two hexadecimal digits must follow \x`)
+		return 0
 	}
-	for range len(`\xHH`) {
-		s.next()
-	}
-	return byte(c), nil
+	s.skip(4)
+	return byte(c)
 }

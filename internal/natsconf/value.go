@@ -65,8 +65,3 @@ type Error struct {
 
 // Error returns the position and the message.
 func (e *Error) Error() string { return e.Pos.String() + ": " + e.Msg }
-
-// errorAt returns an *Error.
-func errorAt(pos Pos, format string, args ...any) error {
-	return &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)}
-}
