@@ -20,8 +20,7 @@ type changes struct {
 // committer is what stores do differently.
 type committer interface {
 	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
-	// tombstone returns the account's tombstone, nil if there is none.
-	tombstone(key string) ([]byte, error)
+	Tombstone(key string) ([]byte, error)
 	// commit makes a change durable and then visible, and returns its sequence number.
 	commit(ctx context.Context, r *record) (seq uint64, err error)
 }
@@ -37,21 +36,15 @@ type committer interface {
 func (c *changes) Put(
 	ctx context.Context, key, kind string, jwt []byte, allow func(stored, tombstone []byte) error,
 ) (seq uint64, err error) {
-	if err := checkPut(key, kind, jwt); err != nil {
+	if !isName(key) {
+		return 0, fmt.Errorf("%q is not a public account key", key)
+	}
+	if err := errors.Join(checkKind(kind), checkSize("JWT", jwt)); err != nil {
 		return 0, err
 	}
-	return c.change(ctx, key, func() (*record, error) {
-		stored, err := c.stored(key)
-		// A Put makes the directory anew.
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoDirectory) {
-			return nil, err
-		}
-		tombstone, err := c.store.tombstone(key)
-		if err != nil {
-			return nil, err
-		}
-		r := &record{kind: kindPut, key: key, origin: kind, body: bytes.Clone(jwt)}
-		return r, allow(stored, tombstone)
+	r := &record{kind: kindPut, key: key, origin: kind, body: bytes.Clone(jwt)}
+	return c.change(ctx, r, func(stored, tombstone []byte, _ error) error {
+		return allow(stored, tombstone)
 	})
 }
 
@@ -66,20 +59,17 @@ func (c *changes) Delete(
 	if err := checkKey(key, kind); err != nil {
 		return 0, err
 	}
-	return c.change(ctx, key, func() (*record, error) {
-		stored, err := c.stored(key)
+	r := &record{kind: kindDelete, key: key, origin: kind}
+	return c.change(ctx, r, func(stored, tombstone []byte, absent error) error {
+		if absent != nil {
+			return absent
+		}
+		tombstone, err := allow(stored, tombstone)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		tombstone, err := c.store.tombstone(key)
-		if err != nil {
-			return nil, err
-		}
-		if tombstone, err = allow(stored, tombstone); err != nil {
-			return nil, err
-		}
-		r := &record{kind: kindDelete, key: key, origin: kind, body: bytes.Clone(tombstone)}
-		return r, checkSize("tombstone", tombstone)
+		r.body = bytes.Clone(tombstone)
+		return checkSize("tombstone", tombstone)
 	})
 }
 
@@ -89,48 +79,47 @@ func (c *changes) Touch(ctx context.Context, key, kind string) (seq uint64, err 
 	if err := checkKey(key, kind); err != nil {
 		return 0, err
 	}
-	return c.change(ctx, key, func() (*record, error) {
-		_, _, err := c.store.Load(key, Stamp{})
-		return &record{kind: kindTouch, key: key, origin: kind}, err
+	r := &record{kind: kindTouch, key: key, origin: kind}
+	return c.change(ctx, r, func(stored, _ []byte, absent error) error {
+		if stored == nil && absent == nil {
+			return errIrregular
+		}
+		return absent
 	})
 }
 
-// change commits what compare returns, unless it returns an error. No other change of key comes in
-// between.
+// change commits r if allow returns nil. No other change of the account comes in between.
+//
+// allow sees what readers see now, never a memory of it. absent is the error if there is no JWT, or
+// no directory, which a Put makes anew. Bytes that can never be read are nil: they can be replaced
+// or deleted.
 func (c *changes) change(
-	ctx context.Context, key string, compare func() (*record, error),
+	ctx context.Context, r *record, allow func(stored, tombstone []byte, absent error) error,
 ) (seq uint64, err error) {
-	unlock, err := c.keys.lock(ctx, key)
+	unlock, err := c.keys.lock(ctx, r.key)
 	if err != nil {
 		return 0, err
 	}
 	defer unlock()
-	r, err := compare()
-	if err != nil {
+	stored, _, err := c.store.Load(r.key, Stamp{})
+	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
+		stored, err = nil, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoDirectory) {
+		return 0, err
+	}
+	absent := err
+	tombstone, err := c.store.Tombstone(r.key)
+	if err != nil && !errors.Is(err, errNoDirectory) {
+		return 0, err
+	}
+	if err := allow(stored, tombstone, absent); err != nil {
 		return 0, err
 	}
 	return c.store.commit(ctx, r)
 }
 
-// stored returns what readers see now, never a memory of it. Bytes that can never be read are nil:
-// they can be replaced or deleted.
-func (c *changes) stored(key string) ([]byte, error) {
-	jwt, _, err := c.store.Load(key, Stamp{})
-	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
-		return nil, nil
-	}
-	return jwt, err
-}
-
-// checkPut refuses what no store takes.
-func checkPut(key, kind string, jwt []byte) error {
-	if !isName(key) {
-		return fmt.Errorf("%q is not a public account key", key)
-	}
-	return errors.Join(checkKind(kind), checkSize("JWT", jwt))
-}
-
-// checkKey is checkPut for a Delete and a Touch. What can't be an account key is not stored.
+// checkKey refuses what is not stored: what can't be an account key.
 func checkKey(key, kind string) error {
 	if !trust.IsAccountKey(key) {
 		return unknown(key)

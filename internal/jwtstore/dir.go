@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io/fs"
 	"iter"
 	"path/filepath"
 	"sync"
@@ -112,7 +111,6 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 		journal:   d.journal,
 		unflushed: d.unflushed,
 		warn:      o.Warn,
-		warned:    map[string]bool{},
 		wake:      make(chan struct{}, 1),
 		flushNow:  make(chan struct{}, 1),
 		rootNew:   !d.unflushed.isEmpty(),
@@ -140,18 +138,10 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	if !valid(key) {
 		return nil, Stamp{}, unknown(key)
 	}
-	r := d.unflushed.last(key)
-	if r == nil {
-		return d.directory.load(key, known)
+	if r := d.unflushed.last(key); r != nil {
+		return r.load(known)
 	}
-	now = CommitStamp(r.seq)
-	switch {
-	case r.kind == kindDelete:
-		return nil, Stamp{}, unknown(key)
-	case now == known:
-		return nil, known, nil
-	}
-	return r.body, now, nil
+	return d.directory.load(key, known)
 }
 
 // Tombstone returns what was kept of a deleted account, nil if it was never deleted. An error means
@@ -160,20 +150,8 @@ func (d *Dir) Tombstone(key string) ([]byte, error) {
 	if !trust.IsAccountKey(key) {
 		return nil, nil
 	}
-	kept, err := d.tombstone(key)
-	if kept != nil || err != nil {
-		return kept, err
-	}
-	if err := d.directory.missing(key); !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return nil, nil
-}
-
-// tombstone is Tombstone in a directory that is there.
-func (d *Dir) tombstone(key string) ([]byte, error) {
-	if r := d.unflushed.lastDelete(key); r != nil {
-		return r.body, nil
+	if kept := d.unflushed.tombstone(key); kept != nil {
+		return kept, nil
 	}
 	return d.directory.tombstone(key)
 }
@@ -186,14 +164,27 @@ func (d *Dir) tombstone(key string) ([]byte, error) {
 // so that a Load of it may say fs.ErrNotExist.
 func (d *Dir) Keys() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		w := walk{directory: d.directory, seen: map[string]bool{}, yield: yield}
-		for key, kind := range d.unflushed.kinds() {
-			w.seen[key] = true // also what is deleted and still has its file
-			if kind == kindPut && !trust.IsActivationHash(key) && !yield(key, nil) {
+		seen := d.unflushed.accounts()
+		for key, stored := range seen {
+			if stored && !yield(key, nil) {
 				return
 			}
 		}
-		w.all()
+		// A file that takes its new place meanwhile goes from the other layout to the preferred
+		// one. A walk over the preferred one first could miss it in both.
+		for _, l := range [...]layout{d.directory.other, d.directory.preferred} {
+			for key, err := range d.directory.keys(l) {
+				if _, twice := seen[key]; twice {
+					continue
+				}
+				if l == d.directory.other && err == nil {
+					seen[key] = true
+				}
+				if !yield(key, err) {
+					return
+				}
+			}
+		}
 	}
 }
 
@@ -211,9 +202,6 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	if err := d.directory.canTake(r); err != nil {
 		return 0, err
 	}
-	if err := d.flusher.check(d.directory.target(r)); err != nil {
-		return 0, err
-	}
 	if err := d.reserve(ctx, r.bodySize()); err != nil {
 		return 0, err
 	}
@@ -228,19 +216,19 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	return seq, nil
 }
 
-// reserve waits until n more bytes may be unflushed.
+// reserve waits until n more bytes may be unflushed. It does not wait while files can't be written.
 func (d *Dir) reserve(ctx context.Context, n int64) error {
 	if d.unflushed.room.TryAcquire(n) {
 		return nil
 	}
-	if err := d.flusher.makeRoom(); err != nil {
+	if err := d.flusher.standingFault(); err != nil {
 		return err
 	}
-	d.flusher.waiting.Add(1)
-	defer d.flusher.waiting.Add(-1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(d.life, func() { cancel(ErrClosed) })()
+	d.flusher.hurry()
+	defer d.flusher.hurry() // others may wait too
 	if d.unflushed.room.Acquire(ctx, n) != nil {
 		return context.Cause(ctx)
 	}

@@ -1,9 +1,11 @@
 package jwtstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,17 +60,17 @@ func (d *directory) load(key string, known Stamp) (jwt []byte, now Stamp, err er
 		path := d.preferred.path(d.root, key)
 		return nil, Stamp{}, &fs.PathError{Op: "load", Path: path, Err: syscall.ENOTDIR}
 	}
-	return nil, Stamp{}, d.missing(key)
+	return nil, Stamp{}, cmp.Or(d.absent(), unknown(key))
 }
 
-// missing tells an account that is not there from a directory that is not there: then it is not
-// known whether the account is.
-func (d *directory) missing(key string) error {
+// absent returns an error if the directory itself is not there or can't be read: then it is not
+// known what is stored. The error is not fs.ErrNotExist.
+func (d *directory) absent() error {
 	switch _, err := statFile(d.root); {
 	case err == nil:
-		return unknown(key)
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %v", errNoDirectory, err) // %v: the account may well exist
+		return fmt.Errorf("%w: %v", errNoDirectory, err)
 	default:
 		return fmt.Errorf("the store directory can't be read: %v", err)
 	}
@@ -89,28 +91,23 @@ func (d *directory) tombstone(key string) (kept []byte, err error) {
 			return nil, fmt.Errorf("the tombstone can't be read: %w", err)
 		}
 	}
+	if kept == nil {
+		return nil, d.absent()
+	}
 	return kept, nil
 }
 
-// target returns the file that a change is written to.
-func (d *directory) target(r *record) string {
+// file returns where the file of a change is in a layout.
+func (d *directory) file(l layout, r *record) string {
 	if r.kind == kindDelete {
-		return d.preferred.tombstone(d.root, r.key)
+		return l.tombstone(d.root, r.key)
 	}
-	return d.preferred.path(d.root, r.key)
-}
-
-// otherFile returns the file of a change in the other layout.
-func (d *directory) otherFile(r *record) string {
-	if r.kind == kindDelete {
-		return d.other.tombstone(d.root, r.key)
-	}
-	return d.other.path(d.root, r.key)
+	return l.path(d.root, r.key)
 }
 
 // canTake looks for reasons why the change could never be written to its file. It writes nothing.
 func (d *directory) canTake(r *record) error {
-	target := d.target(r)
+	target := d.file(d.preferred, r)
 	if err := notDir(target); err != nil {
 		return err
 	}
@@ -123,7 +120,7 @@ func (d *directory) canTake(r *record) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the journal makes the root, or says why it can't
 	}
-	if err == nil && isFull(parent, len(r.body)) {
+	if err == nil && spaceAt(parent) < int64(len(r.body)) {
 		err = &fs.PathError{Op: "write", Path: target, Err: syscall.ENOSPC}
 	}
 	if err == nil && r.kind == kindDelete {
@@ -149,74 +146,65 @@ func (d *directory) canRemove(key string) error {
 	return nil
 }
 
-// walk is one run over the accounts that have a file. Its methods return false when the walk is
-// over.
-type walk struct {
-	*directory
-	seen  map[string]bool // keys that are not to be yielded, or not again
-	yield func(string, error) bool
+// keys yields the accounts that have a file in a layout.
+func (d *directory) keys(l layout) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		dirs, err := d.dirs(l)
+		if err != nil && !yield("", err) {
+			return
+		}
+		for _, dir := range dirs {
+			files, err := d.list(d.root + dir)
+			if dir != "" && errors.Is(err, fs.ErrNotExist) {
+				continue // its last file has just gone
+			}
+			if err != nil && !yield("", err) {
+				return
+			}
+			for _, e := range files {
+				key, ok := l.name(dir + e.Name())
+				if !ok || trust.IsActivationHash(key) || !d.isFile(d.root+dir, e) {
+					continue
+				}
+				if !yield(key, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
-// all yields the accounts of both layouts. A file that takes its new place meanwhile goes from the
-// other layout to the preferred one. A walk over the preferred one first could miss it in both.
-func (w *walk) all() bool { return w.layout(w.other) && w.layout(w.preferred) }
-
-func (w *walk) layout(l layout) bool {
+// dirs returns the directories that a layout has files in, below the root. Each is "" or ends in a
+// separator.
+func (d *directory) dirs(l layout) (dirs []string, err error) {
 	if !l.sharded {
-		return w.files(l, "")
+		return []string{""}, nil
 	}
-	names, err := w.list(w.root)
-	if err != nil {
-		return w.yield("", err)
-	}
+	names, err := d.list(d.root)
 	for _, e := range names {
-		if isShard(e.Name()) && !w.files(l, e.Name()+string(filepath.Separator)) {
-			return false
+		if isShard(e.Name()) {
+			dirs = append(dirs, e.Name()+string(filepath.Separator))
 		}
 	}
-	return true
-}
-
-// files yields the accounts whose files are in a directory below the root.
-func (w *walk) files(l layout, below string) bool {
-	files, err := w.list(w.root + below)
-	if below != "" && errors.Is(err, fs.ErrNotExist) {
-		return true // its last file has just gone
-	}
-	if err != nil && !w.yield("", err) {
-		return false
-	}
-	for _, e := range files {
-		key, ok := l.name(below + e.Name())
-		if !ok || trust.IsActivationHash(key) || w.seen[key] || !w.isFile(w.root+below, e) {
-			continue
-		}
-		if l == w.other {
-			w.seen[key] = true
-		}
-		if !w.yield(key, nil) {
-			return false
-		}
-	}
-	return true
+	return dirs, err
 }
 
 // list reads the names in a directory in one go. So a slow consumer does not see a change twice
 // that is made meanwhile. It returns what it could read beside an error.
-func (w *walk) list(dir string) ([]fs.DirEntry, error) {
-	w.slots <- struct{}{}
-	defer func() { <-w.slots }()
+func (d *directory) list(dir string) ([]fs.DirEntry, error) {
+	d.slots <- struct{}{}
+	defer func() { <-d.slots }()
 	all, err := os.ReadDir(dir)
 	return slices.CompactFunc(all, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() }), err
 }
 
 // isFile reports whether e is a file, or a symbolic link to one.
-func (w *walk) isFile(dir string, e fs.DirEntry) bool {
+func (d *directory) isFile(dir string, e fs.DirEntry) bool {
 	if e.Type()&fs.ModeSymlink == 0 {
 		return e.Type().IsRegular()
 	}
-	w.slots <- struct{}{}
-	defer func() { <-w.slots }()
+	d.slots <- struct{}{}
+	defer func() { <-d.slots }()
 	state, err := statFile(dir + e.Name())
 	return err == nil && state.regular
 }

@@ -143,18 +143,6 @@ func notDir(path string) error {
 	return nil
 }
 
-// space is what a file system still takes.
-type space struct {
-	bytes, files int64
-}
-
-// isFull reports whether the file system of a directory has no room for another file of n bytes, as
-// far as that is known.
-func isFull(dir string, n int) bool {
-	s, known := spaceAt(dir)
-	return known && (s.bytes < int64(n) || s.files == 0)
-}
-
 // removeFile sees to it that there is no file at a path.
 func removeFile(path string) error {
 	if err := notDir(path); err != nil {

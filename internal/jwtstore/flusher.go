@@ -1,21 +1,19 @@
 package jwtstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -47,8 +45,7 @@ const (
 //  5. the journal gets the mark, and the changes are flushed
 //
 // A change whose file can't be written stays unflushed: it is served from memory and is in the
-// journal. The reason is a standing fault until a flush succeeds, and refuses later changes at the
-// same place.
+// journal. The first reason is the standing fault until all changes can be flushed.
 type flusher struct {
 	directory *directory
 	journal   *journal
@@ -57,23 +54,21 @@ type flusher struct {
 
 	wake     chan struct{} // of capacity 1: there is something to flush
 	flushNow chan struct{} // of capacity 1: a Put waits for room
-	waiting  atomic.Int64  // how many Puts wait for room
-	retries  singleflight.Group
 
-	flushing sync.Mutex      // held during a flush; guards what follows
-	temps    int             // numbers the temp files
-	rootNew  bool            // a directory was made in the root whose name is not durable yet
-	warned   map[string]bool // causes of faults since all was well
+	flushing sync.Mutex // held during a flush; guards what follows
+	temps    int        // numbers the temp files
+	rootNew  bool       // a directory was made in the root whose name is not durable yet
+	warned   string     // the cause that was warned of last, "" since all is well
 
-	mu     sync.RWMutex
-	faults map[string]error // by path of a file or directory: why nothing can be written there
+	faultMu sync.Mutex
+	fault   error // the standing fault, nil if all is well
 }
 
 // flushStep is one change of a batch on its way.
 type flushStep struct {
 	*record
-	target string
-	temp   string   // path of the temp file, "" if there is none
+	target string   // path of the file
+	temp   string   // path of the temp file
 	dirs   []string // to be synced
 	err    error    // why it failed
 }
@@ -99,99 +94,75 @@ func (f *flusher) run(ctx context.Context) {
 			signal(f.wake)
 		}
 		f.journal.saveEvents()
-		if f.waiting.Load() > 0 {
-			signal(f.flushNow)
-		}
 	}
 }
 
-// flush writes everything that is unflushed. The error is one of the faults that are left.
+// hurry has changes flushed without waiting for them to settle.
+func (f *flusher) hurry() {
+	signal(f.flushNow)
+	signal(f.wake)
+}
+
+// standingFault returns why some change could not be flushed; nil if all could be.
+func (f *flusher) standingFault() error {
+	f.faultMu.Lock()
+	defer f.faultMu.Unlock()
+	return f.fault
+}
+
+// flush writes everything that is unflushed. The error is the first that is left.
 func (f *flusher) flush() (fault error) {
 	f.flushing.Lock()
 	defer f.flushing.Unlock()
-	faults := map[string]error{}
 	for batch := range slices.Chunk(f.unflushed.all(), batchSize) {
-		f.flushBatch(batch, faults)
+		fault = cmp.Or(fault, f.flushBatch(batch))
 	}
-	f.mu.Lock()
-	f.faults = faults
-	f.mu.Unlock()
-	for path, err := range faults {
-		f.warnOnce(path, err)
-		fault = err
-	}
-	if fault == nil {
-		f.warned = map[string]bool{}
-	}
+	f.warnOf(fault)
+	f.faultMu.Lock()
+	defer f.faultMu.Unlock()
+	f.fault = fault
 	return fault
 }
 
-// warnOnce warns of each cause once until all is well again. The text of an error is no cause: it
+// warnOf warns of a standing fault when its cause has changed. The text of an error is no cause: it
 // may name a temp file. f.flushing must be held.
-func (f *flusher) warnOnce(path string, err error) {
-	cause := err.Error()
-	if number := syscall.Errno(0); errors.As(err, &number) {
+func (f *flusher) warnOf(fault error) {
+	cause := ""
+	if number := syscall.Errno(0); errors.As(fault, &number) {
 		cause = number.Error()
+	} else if fault != nil {
+		cause = fault.Error()
 	}
-	if !f.warned[cause] {
-		f.warned[cause] = true
-		f.warn("JWTs can't be written to %s and stay in the journal until they can: %s", path, err)
+	if cause != "" && cause != f.warned {
+		f.warn("JWTs can't be written and stay in the journal until they can: %s", fault)
 	}
+	f.warned = cause
 }
 
-// check returns the standing fault at a place, if there is one. It flushes first, to see whether
-// the fault is gone.
-func (f *flusher) check(target string) error {
-	if f.fault(target) == nil {
-		return nil
-	}
-	_, _, _ = f.retries.Do("", func() (any, error) { return nil, f.flush() })
-	return f.fault(target)
-}
-
-// fault is the standing fault of a file or of its directory.
-func (f *flusher) fault(target string) error {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if err := f.faults[target]; err != nil {
+// flushBatch flushes some changes. The error is that of the oldest change that can't be flushed.
+func (f *flusher) flushBatch(batch []*record) (fault error) {
+	if err := f.journal.prepare(); err != nil {
 		return err
 	}
-	return f.faults[filepath.Dir(target)]
-}
-
-// makeRoom has changes flushed now. It returns a standing fault, which may keep room from being
-// made.
-func (f *flusher) makeRoom() error {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	for _, err := range f.faults {
-		return err
-	}
-	signal(f.flushNow)
-	signal(f.wake)
-	return nil
-}
-
-// flushBatch flushes some changes and adds the faults to faults.
-func (f *flusher) flushBatch(batch []*record, faults map[string]error) {
 	steps := make([]flushStep, len(batch))
 	for i, r := range batch {
 		f.temps++
 		temp := filepath.Join(f.journal.dir, fmt.Sprint(tempPrefix, f.temps))
-		steps[i] = flushStep{record: r, target: f.directory.target(r), temp: temp}
+		target := f.directory.file(f.directory.preferred, r)
+		steps[i] = flushStep{record: r, target: target, temp: temp}
 	}
-	parallel(len(steps), func(i int) { steps[i].err = f.writeTemp(&steps[i]) })
+	parallel(len(steps), func(i int) { steps[i].err = writeSynced(steps[i].temp, steps[i].body) })
 	for i := range steps {
 		if s := &steps[i]; s.err == nil {
 			s.err = f.place(s)
 		}
 	}
-	f.syncDirectories(steps, faults)
+	f.syncDirectories(steps)
 	var done []*record
-	for i := range steps {
-		s := &steps[i]
+	for _, s := range steps {
 		if s.err != nil {
 			_ = os.Remove(s.temp)
+			fault = cmp.Or(fault, fmt.Errorf("%s: %w", s.target, s.err))
 			continue
 		}
 		f.removeOther(s.record)
@@ -200,21 +171,7 @@ func (f *flusher) flushBatch(batch []*record, faults map[string]error) {
 	if len(done) > 0 {
 		f.journal.flushed(done)
 	}
-}
-
-// writeTemp writes and syncs the temp file.
-func (f *flusher) writeTemp(s *flushStep) error {
-	if f.journal.lock.owned() {
-		err := writeSynced(s.temp, s.body)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	// The journal's directory is not there, or not known to be ours.
-	if err := f.journal.prepare(); err != nil {
-		return err
-	}
-	return writeSynced(s.temp, s.body)
+	return fault
 }
 
 // place renames the temp file to its place. Of a Delete it removes the JWT then.
@@ -266,61 +223,39 @@ func (f *flusher) makeParent(target string) error {
 }
 
 // syncDirectories makes the names in the directories of a batch durable, and those of new
-// directories. Steps whose directories can't be synced have failed. It adds every failure to
-// faults.
-func (f *flusher) syncDirectories(steps []flushStep, faults map[string]error) {
-	var paths []string
-	for i := range steps {
-		if steps[i].err == nil {
-			paths = append(paths, steps[i].dirs...)
+// directories. A step has failed if one of its directories can't be synced.
+func (f *flusher) syncDirectories(steps []flushStep) {
+	var dirs []string
+	for _, s := range steps {
+		if s.err == nil {
+			dirs = append(dirs, s.dirs...)
 		}
 	}
-	failed := f.syncAll(slices.Compact(slices.Sorted(slices.Values(paths))))
-	maps.Copy(faults, failed)
-	for i := range steps {
-		s := &steps[i]
-		if s.err != nil {
-			faults[s.blame()] = s.err
-			continue
-		}
-		for _, dir := range s.dirs {
-			s.err = errors.Join(s.err, failed[dir])
-		}
-	}
-}
-
-// syncAll syncs directories and returns those that failed. If the root fails, and a directory in it
-// is new, all have.
-func (f *flusher) syncAll(paths []string) (failed map[string]error) {
-	errs := make([]error, len(paths))
-	parallel(len(paths), func(i int) { errs[i] = syncDir(paths[i]) })
+	slices.Sort(dirs)
+	dirs = slices.Compact(dirs)
+	errs := make([]error, len(dirs))
+	parallel(len(dirs), func(i int) { errs[i] = syncDir(dirs[i]) })
 	var root error
 	if f.rootNew {
 		root = syncDir(f.directory.root)
 		f.rootNew = root != nil
 	}
-	failed = map[string]error{}
-	for i, path := range paths {
-		if err := errors.Join(errs[i], root); err != nil {
-			failed[path] = err
+	for i := range steps {
+		s := &steps[i]
+		if s.err != nil {
+			continue
+		}
+		s.err = root
+		for _, dir := range s.dirs {
+			n, _ := slices.BinarySearch(dirs, dir)
+			s.err = cmp.Or(s.err, errs[n])
 		}
 	}
-	return failed
-}
-
-// blame returns what a failure stands for: the file, if only that can be the cause, else its
-// directory. The cause of a failed Delete may be in another directory, and refuses no other
-// changes.
-func (s *flushStep) blame() string {
-	if errors.Is(s.err, syscall.EISDIR) || s.kind == kindDelete {
-		return s.target
-	}
-	return filepath.Dir(s.target)
 }
 
 // removeOther removes the file of the other layout, and its directory if it was the last.
 func (f *flusher) removeOther(r *record) {
-	path := f.directory.otherFile(r)
+	path := f.directory.file(f.directory.other, r)
 	if os.Remove(path) == nil && f.directory.other.sharded {
 		_ = os.Remove(filepath.Dir(path)) // fails as long as something is in it
 	}

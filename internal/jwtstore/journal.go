@@ -72,7 +72,7 @@ type journal struct {
 	zeroed     int64  // the file's size
 	limit      int64  // when end passes it a checkpoint is due
 	stale      bool   // memory knows what records will not say: a checkpoint is due
-	broken     error  // why nothing may be appended to file
+	broken     bool   // it is not known what of file is on the disk: nothing may be appended
 	buf        []byte
 }
 
@@ -123,15 +123,15 @@ func (j *journal) commitGroupLocked() {
 		changes[i] = c.record
 	}
 	j.outbox.number(time.Now(), changes)
-	records, events := j.eventRecords()
+	events := j.outbox.unsaved()
 	if err == nil {
-		err = j.appendLocked(append(records, changes...), true)
+		err = j.appendLocked(append(eventRecords(events), changes...), true)
 	}
 	if err == nil {
 		// Readers see a change before the outbox has it: what is announced for a change is never
 		// the JWT before it.
 		j.unflushed.apply(changes)
-		j.outbox.saved(events)
+		j.outbox.saved(savepoint{events: len(events)})
 		for _, r := range changes {
 			j.outbox.apply(r)
 		}
@@ -142,50 +142,43 @@ func (j *journal) commitGroupLocked() {
 	}
 }
 
-// eventRecords returns what the journal does not know of nats-servers: one record or none.
-func (j *journal) eventRecords() (records []*record, events savepoint) {
-	body, events := j.outbox.unsaved()
-	if len(body) == 0 {
-		return nil, events
+// eventRecords returns what is to be appended for events: one record or none.
+func eventRecords(events []byte) []*record {
+	if len(events) == 0 {
+		return nil
 	}
-	return []*record{{kind: kindEvents, at: time.Now(), body: body}}, events
-}
-
-// flushed appends the mark that the files of these changes reach, and makes the changes flushed.
-// The mark is not synced: a crash of this process does not lose it. If it can't be appended the
-// next checkpoint has it. Until then a crash only makes a start write these files once more.
-func (j *journal) flushed(changes []*record) {
-	j.token <- struct{}{}
-	defer func() { <-j.token }()
-	err := j.readyLocked()
-	if err == nil {
-		mark := &record{kind: kindMark, seq: j.markLocked(changes), at: time.Now()}
-		err = j.appendLocked([]*record{mark}, false)
-	}
-	j.stale = j.stale || err != nil
-	j.unflushed.flushed(changes)
+	return []*record{{kind: kindEvents, at: time.Now(), body: events}}
 }
 
 // saveEvents writes down what was learned of nats-servers since the last commit. If it fails the
 // next commit takes it along.
 func (j *journal) saveEvents() {
-	if _, events := j.outbox.unsaved(); events == (savepoint{}) {
-		return
-	}
-	j.token <- struct{}{}
-	defer func() { <-j.token }()
-	if j.readyLocked() != nil {
-		return
-	}
-	if records, events := j.eventRecords(); j.appendLocked(records, true) == nil {
-		j.outbox.saved(events)
+	if len(j.outbox.unsaved()) > 0 {
+		j.token <- struct{}{}
+		j.commitGroupLocked()
+		<-j.token
 	}
 }
 
+// flushed makes changes flushed whose files are durable, and appends the mark that says so. The
+// mark is not synced: a crash of this process does not lose it. If it can't be appended the next
+// checkpoint has it. Until then a crash only makes a start write these files once more.
+func (j *journal) flushed(changes []*record) {
+	j.token <- struct{}{}
+	defer func() { <-j.token }()
+	j.unflushed.flushed(changes)
+	err := j.readyLocked()
+	if err == nil {
+		mark := &record{kind: kindMark, seq: j.markLocked(), at: time.Now()}
+		err = j.appendLocked([]*record{mark}, false)
+	}
+	j.stale = j.stale || err != nil
+}
+
 // markLocked returns the sequence number up to which everything is in its file, or superseded by
-// something later, once these changes are flushed too.
-func (j *journal) markLocked(flushed []*record) uint64 {
-	if oldest := j.unflushed.oldestBut(flushed); oldest > 0 {
+// something later.
+func (j *journal) markLocked() uint64 {
+	if oldest := j.unflushed.oldest(); oldest > 0 {
 		return oldest - 1
 	}
 	return j.outbox.lastSeq()
@@ -200,16 +193,17 @@ func (j *journal) appendLocked(records []*record, durable bool) error {
 		j.buf = r.append(j.buf, j.generation)
 	}
 	j.zeroAheadLocked(int64(len(j.buf)))
-	if _, err := j.file.WriteAt(j.buf, j.end); err != nil {
-		j.cutBackLocked()
-		return fmt.Errorf("writing the journal: %w", err)
+	_, err := j.file.WriteAt(j.buf, j.end)
+	if err == nil && durable {
+		err = syncData(j.file)
+		j.broken = err != nil
 	}
-	if durable {
-		if err := syncData(j.file); err != nil {
-			j.broken = err
-			j.cutBackLocked()
-			return fmt.Errorf("syncing the journal: %w", err)
-		}
+	if err != nil {
+		// What failed must not come back after a crash. The sync may well work now.
+		j.broken = j.file.Truncate(j.end) != nil || j.broken
+		_ = j.file.Sync()
+		j.zeroed = j.end
+		return fmt.Errorf("writing the journal: %w", err)
 	}
 	j.end += int64(len(j.buf))
 	j.zeroed = max(j.zeroed, j.end)
@@ -219,26 +213,13 @@ func (j *journal) appendLocked(records []*record, durable bool) error {
 	return nil
 }
 
-// cutBackLocked removes what was written past the end.
-func (j *journal) cutBackLocked() {
-	err := j.file.Truncate(j.end)
-	if err != nil && j.broken == nil {
-		j.broken = err
-	}
-	if j.broken != nil {
-		// It may well work now. Then what failed does not come back after a crash.
-		_ = j.file.Sync()
-	}
-	j.zeroed = j.end
-}
-
 // zeroAheadLocked sees to it that the file has blocks for n more bytes, if they are few and the
 // disk has plenty of room. Whether it works does not matter.
 func (j *journal) zeroAheadLocked(n int64) {
 	if j.end+n <= j.zeroed || n > zeroChunk {
 		return
 	}
-	if space, known := spaceAt(j.dir); !known || space.bytes < 64*zeroChunk {
+	if spaceAt(j.dir) < 64*zeroChunk {
 		return
 	}
 	if _, err := j.file.WriteAt(make([]byte, zeroChunk), j.zeroed); err == nil {
@@ -248,14 +229,12 @@ func (j *journal) zeroAheadLocked(n int64) {
 
 // readyLocked sees to it that file can be appended to.
 func (j *journal) readyLocked() error {
-	if j.file == nil || j.broken != nil || !j.isAtItsPath() {
-		return j.checkpointLocked()
-	}
-	if j.end <= j.limit && !j.stale && !j.outbox.needsCheckpoint() {
+	usable := j.file != nil && !j.broken && j.isAtItsPath()
+	if usable && j.end <= j.limit && !j.stale && !j.outbox.needsCheckpoint() {
 		return nil
 	}
 	err := j.checkpointLocked()
-	if err != nil && j.file != nil && j.broken == nil {
+	if err != nil && usable && j.file != nil && !j.broken {
 		// The old file will do for some more records.
 		j.limit, j.stale = max(minCheckpointSize, j.end+j.end/4), false
 		return nil
@@ -303,16 +282,17 @@ func (j *journal) checkpointLocked() error {
 	j.generation++
 	j.end, j.zeroed = int64(len(content)), int64(len(content))
 	j.limit, j.stale = max(minCheckpointSize, 4*j.end), false
-	if j.broken = syncDir(j.dir); j.broken == nil {
+	err = syncDir(j.dir)
+	if j.broken = err != nil; !j.broken {
 		j.outbox.saved(events)
 	}
-	return j.broken
+	return err
 }
 
 // snapshotLocked returns the content of a new file: the snapshot and the changes that are
 // unflushed.
 func (j *journal) snapshotLocked(generation uint64) (content []byte, events savepoint) {
-	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked(nil)))
+	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked()))
 	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(), body: body}
 	content = appendFileHead(nil, generation)
 	for _, r := range slices.Insert(j.unflushed.all(), 0, first) {
@@ -355,11 +335,10 @@ func (j *journal) leave() error {
 	defer func() { <-j.token }()
 	defer j.closeLocked()
 	begun := j.file != nil
-	_, events := j.outbox.unsaved()
 	switch needed := !j.unflushed.isEmpty() || j.outbox.isNeeded(); {
 	case needed && begun:
 		return j.checkpointLocked()
-	case needed && events != (savepoint{}):
+	case needed && len(j.outbox.unsaved()) > 0:
 		_ = j.checkpointLocked() // it says all but which servers were seen since
 		return nil
 	case needed, !j.lock.owned():

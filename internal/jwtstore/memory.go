@@ -3,33 +3,24 @@ package jwtstore
 import (
 	"context"
 	"iter"
-	"maps"
-	"slices"
 	"sync"
 	"time"
-
-	"nats-account-server/internal/trust"
 )
 
 // Memory is a store that forgets everything when the process ends. It keeps the same contract as
 // Dir, except for what comes after a crash.
 type Memory struct {
 	changes
-	outbox *Outbox
+	outbox    *Outbox
+	committed *unflushed // all that is stored: nothing is ever flushed
 
-	mu         sync.RWMutex // guards what follows
-	closed     bool
-	stored     map[string]*record // the last Put of each account that has a JWT
-	tombstones map[string][]byte
+	mu     sync.Mutex // held during a commit
+	closed bool       // guarded by mu: no commit begins any more
 }
 
 // NewMemory returns an empty store; announce is as in Outbox.SetAnnounce.
 func NewMemory(announce bool) *Memory {
-	m := &Memory{
-		outbox:     newOutbox(announce, nil),
-		stored:     map[string]*record{},
-		tombstones: map[string][]byte{},
-	}
+	m := &Memory{outbox: newOutbox(announce, nil), committed: newUnflushed()}
 	m.changes.store = m
 	return m
 }
@@ -40,38 +31,22 @@ func (m *Memory) Outbox() *Outbox { return m.outbox }
 // Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known.
 // An account that is not there is fs.ErrNotExist. The caller must not change the bytes.
 func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	r := m.stored[key]
-	if r == nil {
-		return nil, Stamp{}, unknown(key)
+	if r := m.committed.last(key); r != nil {
+		return r.load(known)
 	}
-	now = CommitStamp(r.seq)
-	if now == known {
-		return nil, now, nil
-	}
-	return r.body, now, nil
+	return nil, Stamp{}, unknown(key)
 }
 
 // Tombstone returns what was kept of a deleted account, nil if it was never deleted. There are no
 // errors. The caller must not change the bytes.
-func (m *Memory) Tombstone(key string) ([]byte, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.tombstones[key], nil
-}
-
-func (m *Memory) tombstone(key string) ([]byte, error) { return m.Tombstone(key) }
+func (m *Memory) Tombstone(key string) ([]byte, error) { return m.committed.tombstone(key), nil }
 
 // Keys yields every account that something is stored for now, each once, in any order. There are no
 // errors.
 func (m *Memory) Keys() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		m.mu.RLock()
-		all := slices.Collect(maps.Keys(m.stored))
-		m.mu.RUnlock()
-		for _, key := range all {
-			if !trust.IsActivationHash(key) && !yield(key, nil) {
+		for key, stored := range m.committed.accounts() {
+			if stored && !yield(key, nil) {
 				return
 			}
 		}
@@ -85,14 +60,10 @@ func (m *Memory) commit(_ context.Context, r *record) (seq uint64, err error) {
 	if m.closed {
 		return 0, ErrClosed
 	}
-	m.outbox.number(time.Now(), []*record{r})
-	switch r.kind {
-	case kindPut:
-		m.stored[r.key] = r
-	case kindDelete:
-		delete(m.stored, r.key)
-		m.tombstones[r.key] = r.body
-	}
+	changes := []*record{r}
+	m.outbox.number(time.Now(), changes)
+	m.committed.room.TryAcquire(r.bodySize()) // there is always room
+	m.committed.apply(changes)
 	m.outbox.apply(r)
 	return r.seq, nil
 }

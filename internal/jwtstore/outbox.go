@@ -1,7 +1,8 @@
 package jwtstore
 
 import (
-	"container/list"
+	"cmp"
+	"maps"
 	"math/big"
 	"slices"
 	"sync"
@@ -19,11 +20,11 @@ import (
 //	  seq 15  account B…                             pending for all
 //
 // Only the latest change of an account is kept: a nats-server that was away needs the account's
-// last JWT, not its history. Each change has one bit for every server that has acknowledged it. A
-// position per server would not do: answers come out of order, and superseded changes leave gaps. A
-// change goes when at least one server is known and every known server has acknowledged it. The
-// time that a method takes does not depend on the number of changes, except for Pending, Forget and
-// the snapshot.
+// last JWT, not its history. Each change has a set of bits, one for every server that has acknowledged
+// it. A position per server would not do: answers come out of order, and superseded changes leave
+// gaps. A change goes when at least one server is known and every known server has acknowledged it.
+// The time that a method takes does not depend on the number of changes, except for Pending, Forget
+// and the snapshot.
 //
 // The methods may be called from any goroutine. None of them does I/O. What they learn of
 // nats-servers is kept as events until the journal has taken them.
@@ -32,22 +33,21 @@ type Outbox struct {
 	announce bool
 	head     uint64 // the last sequence number that was given
 
-	servers []server
-	slots   map[string]int // name -> index in servers
-	order   *list.List     // of *pendingChange, by rising seq
-	bySeq   map[uint64]*list.Element
-	byKey   map[string]*list.Element
+	servers map[string]*server
+	slots   big.Int                   // a bit for each slot that a server has
+	bySeq   map[uint64]*pendingChange // every change that is kept
+	byKey   map[string]*pendingChange // the same changes
 
 	// wake is signalled when events should reach the journal soon. It is nil if there is no
 	// journal: then there are no events.
 	wake    chan struct{}
-	events  []event // what the journal does not know yet
-	dropped int     // events beyond maxEvents: the journal needs a checkpoint to know them
+	events  []byte // what the journal does not know yet, as event.append writes it
+	dropped int    // events beyond maxEvents: the journal needs a checkpoint to know them
 }
 
-// server is a known nats-server; an empty name is a free slot.
+// server is a known nats-server.
 type server struct {
-	name  string
+	slot  int // its bit in pendingChange.acked; a slot is given again when its server is forgotten
 	seen  time.Time
 	noted time.Time // what the journal knows of seen
 }
@@ -55,23 +55,15 @@ type server struct {
 // pendingChange is a change that is kept, and which servers have acknowledged it.
 type pendingChange struct {
 	Change
-	acked big.Int // a bit for each index in servers
-	count int     // bits that are set
-}
-
-func (c *pendingChange) has(slot int) bool { return c.acked.Bit(slot) != 0 }
-
-// set changes the bit of a server to 0 or 1.
-func (c *pendingChange) set(slot int, bit uint) {
-	c.count += int(bit) - int(c.acked.Bit(slot))
-	c.acked.SetBit(&c.acked, slot, bit)
+	acked big.Int // a bit for each slot; 0 for a slot that no server has
 }
 
 const (
 	// seenStep is how exactly the journal knows when a server was last seen: each step is an event.
 	seenStep = time.Hour
-	// maxEvents bounds the events that wait for the journal. A checkpoint takes the place of more.
-	maxEvents = 4096
+	// maxEvents bounds the events that wait for the journal, in bytes. A checkpoint takes the place
+	// of more.
+	maxEvents = 256 << 10
 )
 
 // newOutbox returns an empty outbox; see the fields for announce and wake.
@@ -79,10 +71,9 @@ func newOutbox(announce bool, wake chan struct{}) *Outbox {
 	return &Outbox{
 		announce: announce,
 		wake:     wake,
-		slots:    map[string]int{},
-		order:    list.New(),
-		bySeq:    map[uint64]*list.Element{},
-		byKey:    map[string]*list.Element{},
+		servers:  map[string]*server{},
+		bySeq:    map[uint64]*pendingChange{},
+		byKey:    map[string]*pendingChange{},
 	}
 }
 
@@ -98,10 +89,11 @@ func (o *Outbox) SetAnnounce(on bool) {
 func (o *Outbox) Pending() []Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	all := make([]Change, 0, o.order.Len())
-	for e := o.order.Front(); e != nil; e = e.Next() {
-		all = append(all, e.Value.(*pendingChange).Change)
+	all := make([]Change, 0, len(o.bySeq))
+	for _, c := range o.bySeq {
+		all = append(all, c.Change)
 	}
+	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.Seq, b.Seq) })
 	return all
 }
 
@@ -110,8 +102,8 @@ func (o *Outbox) Pending() []Change {
 func (o *Outbox) PendingFor(key string) Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	if e := o.byKey[key]; e != nil {
-		return e.Value.(*pendingChange).Change
+	if c := o.byKey[key]; c != nil {
+		return c.Change
 	}
 	return Change{}
 }
@@ -120,40 +112,35 @@ func (o *Outbox) PendingFor(key string) Change {
 func (o *Outbox) IsPending(server string, seq uint64) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	e := o.bySeq[seq]
-	if e == nil {
-		return false
-	}
-	slot, known := o.slots[server]
-	return !known || !e.Value.(*pendingChange).has(slot)
+	c, s := o.bySeq[seq], o.servers[server]
+	return c != nil && (s == nil || c.acked.Bit(s.slot) == 0)
 }
 
-// Servers returns the names of all servers that were registered and not forgotten.
-func (o *Outbox) Servers() []string { return o.serversWhere(func(server) bool { return true }) }
-
-// UnseenSince returns the servers that were last seen before a moment.
-func (o *Outbox) UnseenSince(before time.Time) []string {
-	return o.serversWhere(func(s server) bool { return s.seen.Before(before) })
-}
-
-func (o *Outbox) serversWhere(holds func(server) bool) []string {
+// Servers returns the names of all servers that were registered and not forgotten, sorted.
+func (o *Outbox) Servers() []string {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	all := make([]string, 0, len(o.slots))
-	for _, s := range o.servers {
-		if s.name != "" && holds(s) {
-			all = append(all, s.name)
+	return slices.Sorted(maps.Keys(o.servers))
+}
+
+// UnseenSince returns the servers that were last seen before a moment, in any order.
+func (o *Outbox) UnseenSince(before time.Time) (unseen []string) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for name, s := range o.servers {
+		if s.seen.Before(before) {
+			unseen = append(unseen, name)
 		}
 	}
-	return all
+	return unseen
 }
 
 // LastSeen returns when a server was last registered; the zero time if it is not known.
 func (o *Outbox) LastSeen(server string) time.Time {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	if slot, known := o.slots[server]; known {
-		return o.servers[slot].seen
+	if s := o.servers[server]; s != nil {
+		return s.seen
 	}
 	return time.Time{}
 }
@@ -180,18 +167,18 @@ func (o *Outbox) Forget(server string) {
 func (o *Outbox) learn(e event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, known := o.slots[e.server]
+	isNew := o.servers[e.server] == nil
 	if e.server == "" || !o.applyLocked(e) || o.wake == nil {
 		return
 	}
-	if !known {
+	if isNew {
 		signal(o.wake)
 	}
-	if len(o.events) == maxEvents {
+	if len(o.events) >= maxEvents {
 		o.dropped++
 		return
 	}
-	o.events = append(o.events, e)
+	o.events = e.append(o.events)
 }
 
 // applyLocked applies an event and reports whether the journal should know it.
@@ -207,60 +194,55 @@ func (o *Outbox) applyLocked(e event) bool {
 }
 
 func (o *Outbox) registerLocked(name string, at time.Time) bool {
-	if slot, known := o.slots[name]; known {
-		s := &o.servers[slot]
-		s.seen = at
-		if at.Sub(s.noted) < seenStep {
-			return false
-		}
-		s.noted = at
-		return true
+	s := o.servers[name]
+	if s == nil {
+		s = &server{slot: o.freeSlotLocked()}
+		o.servers[name] = s
+		o.slots.SetBit(&o.slots, s.slot, 1)
 	}
-	slot := len(o.servers)
-	if len(o.slots) < slot {
-		slot = slices.IndexFunc(o.servers, func(s server) bool { return s.name == "" })
-	} else {
-		o.servers = append(o.servers, server{})
+	s.seen = at
+	if at.Sub(s.noted) < seenStep {
+		return false
 	}
-	o.servers[slot] = server{name: name, seen: at, noted: at}
-	o.slots[name] = slot
+	s.noted = at
 	return true
 }
 
+// freeSlotLocked returns the lowest slot that no server has.
+func (o *Outbox) freeSlotLocked() int {
+	return int(new(big.Int).Not(&o.slots).TrailingZeroBits())
+}
+
 func (o *Outbox) acknowledgeLocked(name string, seq uint64) bool {
-	e := o.bySeq[seq]
-	slot, known := o.slots[name]
-	if e == nil || !known {
+	c, s := o.bySeq[seq], o.servers[name]
+	if c == nil || s == nil || c.acked.Bit(s.slot) == 1 {
 		return false
 	}
-	c := e.Value.(*pendingChange)
-	if c.has(slot) {
-		return false
-	}
-	c.set(slot, 1)
-	if c.count == len(o.slots) {
-		o.dropLocked(e)
-	}
+	c.acked.SetBit(&c.acked, s.slot, 1)
+	o.settleLocked(c)
 	return true
 }
 
 // forgetLocked also drops the changes that only this server lacked.
 func (o *Outbox) forgetLocked(name string) bool {
-	slot, known := o.slots[name]
-	if !known {
+	s := o.servers[name]
+	if s == nil {
 		return false
 	}
-	delete(o.slots, name)
-	o.servers[slot] = server{}
-	for e := o.order.Front(); e != nil; {
-		c, next := e.Value.(*pendingChange), e.Next()
-		c.set(slot, 0)
-		if len(o.slots) > 0 && c.count == len(o.slots) {
-			o.dropLocked(e)
-		}
-		e = next
+	delete(o.servers, name)
+	o.slots.SetBit(&o.slots, s.slot, 0)
+	for _, c := range o.bySeq {
+		c.acked.SetBit(&c.acked, s.slot, 0)
+		o.settleLocked(c)
 	}
 	return true
+}
+
+// settleLocked drops a change that no known server lacks.
+func (o *Outbox) settleLocked(c *pendingChange) {
+	if len(o.servers) > 0 && c.acked.Cmp(&o.slots) == 0 {
+		o.dropLocked(c)
+	}
 }
 
 // number gives changes the next sequence numbers, the time, and the flag that they are not to be
@@ -293,23 +275,17 @@ func (o *Outbox) apply(r *record) {
 	if r.kind != kindDelete && r.flags&flagQuiet != 0 {
 		return
 	}
-	o.dropLocked(o.byKey[r.key])
+	if before := o.byKey[r.key]; before != nil {
+		o.dropLocked(before)
+	}
 	if r.kind != kindDelete {
 		o.keepLocked(&pendingChange{Change: Change{Seq: r.seq, Key: r.key, At: r.at}})
 	}
 }
 
-func (o *Outbox) keepLocked(c *pendingChange) {
-	e := o.order.PushBack(c)
-	o.bySeq[c.Seq], o.byKey[c.Key] = e, e
-}
+func (o *Outbox) keepLocked(c *pendingChange) { o.bySeq[c.Seq], o.byKey[c.Key] = c, c }
 
-// dropLocked removes a change; nil is no change.
-func (o *Outbox) dropLocked(e *list.Element) {
-	if e == nil {
-		return
-	}
-	c := o.order.Remove(e).(*pendingChange)
+func (o *Outbox) dropLocked(c *pendingChange) {
 	delete(o.bySeq, c.Seq)
 	delete(o.byKey, c.Key)
 }
@@ -326,5 +302,5 @@ func (o *Outbox) needsCheckpoint() bool {
 func (o *Outbox) isNeeded() bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return o.order.Len() > 0 || len(o.slots) > 0
+	return len(o.bySeq) > 0 || len(o.servers) > 0
 }

@@ -26,21 +26,21 @@ const (
 
 // savepoint says how much of what was learned the journal takes over.
 type savepoint struct {
-	events  int
-	dropped int
+	events  int // bytes
+	dropped int // events
+}
+
+// append appends the event to b.
+func (e event) append(b []byte) []byte {
+	return binary.AppendUvarint(appendText(append(b, e.op), e.server), e.number)
 }
 
 // unsaved returns the events that the journal does not know, encoded. saved is to be called when it
 // knows them.
-func (o *Outbox) unsaved() (body []byte, s savepoint) {
+func (o *Outbox) unsaved() []byte {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	for _, e := range o.events {
-		body = append(body, e.op)
-		body = appendText(body, e.server)
-		body = binary.AppendUvarint(body, e.number)
-	}
-	return body, savepoint{events: len(o.events)}
+	return o.events
 }
 
 // saved records that the journal has what unsaved or appendSnapshot returned.
@@ -78,29 +78,24 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, s savepoint) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	b = binary.AppendUvarint(b, o.head)
-	b = binary.AppendUvarint(b, uint64(len(o.slots)))
-	position := make([]uint64, len(o.servers))
-	n := uint64(0)
-	for slot, s := range o.servers {
-		if s.name != "" {
-			b = appendText(b, s.name)
-			b = binary.AppendVarint(b, s.seen.UnixNano())
-			position[slot] = n
-			n++
-		}
+	b = binary.AppendUvarint(b, uint64(len(o.servers)))
+	slots := []int{} // by position
+	for name, s := range o.servers {
+		b = binary.AppendVarint(appendText(b, name), s.seen.UnixNano())
+		slots = append(slots, s.slot)
 	}
-	b = binary.AppendUvarint(b, uint64(o.order.Len()))
-	for e := o.order.Front(); e != nil; e = e.Next() {
-		c := e.Value.(*pendingChange)
+	b = binary.AppendUvarint(b, uint64(len(o.bySeq)))
+	for _, c := range o.bySeq {
 		b = binary.AppendUvarint(b, c.Seq)
 		b = binary.AppendVarint(b, c.At.UnixNano())
 		b = appendText(b, c.Key)
-		b = binary.AppendUvarint(b, uint64(c.count))
-		for slot := range o.servers {
-			if c.has(slot) {
-				b = binary.AppendUvarint(b, position[slot])
+		acked, n := []byte(nil), uint64(0)
+		for position, slot := range slots {
+			if c.acked.Bit(slot) == 1 {
+				acked, n = binary.AppendUvarint(acked, uint64(position)), n+1
 			}
 		}
+		b = append(binary.AppendUvarint(b, n), acked...)
 	}
 	return b, savepoint{events: len(o.events), dropped: o.dropped}
 }
@@ -118,7 +113,7 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text()}}
 		for range d.count() {
 			if slot := d.uvarint(); slot < uint64(len(o.servers)) {
-				c.set(int(slot), 1)
+				c.acked.SetBit(&c.acked, int(slot), 1)
 			}
 		}
 		if d.bad || o.byKey[c.Key] != nil || o.bySeq[c.Seq] != nil {

@@ -66,6 +66,18 @@ func (r *record) bodySize() int64 {
 	return int64(len(r.body))
 }
 
+// load is Load of an account whose last change this is.
+func (r *record) load(known Stamp) (jwt []byte, now Stamp, err error) {
+	now = CommitStamp(r.seq)
+	switch {
+	case r.kind == kindDelete:
+		return nil, Stamp{}, unknown(r.key)
+	case now == known:
+		return nil, now, nil
+	}
+	return r.body, now, nil
+}
+
 func padded(n int) int { return (n + 7) &^ 7 }
 
 // size is how many bytes the record takes in the file.

@@ -45,7 +45,7 @@ func replay(data []byte) (*replayed, error) {
 	s := &replayed{
 		generation: generation,
 		outbox:     newOutbox(false, nil),
-		unflushed:  &unflushed{latest: map[string]*record{}, tombstones: map[string]*record{}},
+		unflushed:  newUnflushed(),
 	}
 	if !whole && len(data) > 0 {
 		s.generation = newestGeneration(data)

@@ -61,21 +61,20 @@ func writable(dir string) error {
 	return nil
 }
 
-// spaceAt returns what the file system of path still takes; known is false if it does not say.
-func spaceAt(path string) (s space, known bool) {
+// spaceAt returns how many bytes the file system of path still takes: -1 if it takes no file at
+// all, a very large number if it does not say.
+func spaceAt(path string) int64 {
 	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil || st.Blocks == 0 {
-		return space{}, false
+	switch err := unix.Statfs(path, &st); {
+	case err != nil || st.Blocks == 0:
+		return math.MaxInt64
+	case st.Files > 0 && st.Ffree == 0:
+		return -1
+	case os.Geteuid() == 0:
+		return int64(uint64(st.Bfree) * uint64(st.Bsize)) // root may use what is reserved
+	default:
+		return int64(uint64(st.Bavail) * uint64(st.Bsize))
 	}
-	free := uint64(st.Bavail)
-	if os.Geteuid() == 0 {
-		free = uint64(st.Bfree) // root may use what is reserved
-	}
-	s = space{bytes: int64(free) * int64(st.Bsize), files: int64(st.Ffree)}
-	if st.Files == 0 {
-		s.files = math.MaxInt64 // there is no limit
-	}
-	return s, true
 }
 
 // syncDir makes the names in a directory durable.

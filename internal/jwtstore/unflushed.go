@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"nats-account-server/internal/trust"
 )
 
 // maxUnflushed bounds the JWTs and tombstones that are unflushed, in bytes. A Put that would exceed
@@ -30,6 +33,15 @@ type unflushed struct {
 	mu         sync.RWMutex
 	latest     map[string]*record
 	tombstones map[string]*record
+}
+
+// newUnflushed returns an empty set without a bound.
+func newUnflushed() *unflushed {
+	return &unflushed{
+		room:       semaphore.NewWeighted(math.MaxInt64),
+		latest:     map[string]*record{},
+		tombstones: map[string]*record{},
+	}
 }
 
 // replayed ends a replay. What is flushed according to the mark goes, and the bodies of the rest do
@@ -98,24 +110,29 @@ func (u *unflushed) last(key string) *record {
 	return u.latest[key]
 }
 
-// lastDelete returns the last Delete of key, nil if its tombstone is flushed.
-func (u *unflushed) lastDelete(key string) *record {
+// tombstone returns the tombstone of key, nil if it has none or it is flushed.
+func (u *unflushed) tombstone(key string) []byte {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	if r := u.latest[key]; r != nil && r.kind == kindDelete {
-		return r
+		return r.body
 	}
-	return u.tombstones[key]
+	if r := u.tombstones[key]; r != nil {
+		return r.body
+	}
+	return nil
 }
 
-// kinds returns whether the last change of an account is a Put or a Delete, for every account that
-// has one.
-func (u *unflushed) kinds() map[string]recordKind {
+// accounts returns every account that has a change here, and whether its last one is a Put.
+// Activation tokens are left out.
+func (u *unflushed) accounts() map[string]bool {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
-	all := make(map[string]recordKind, len(u.latest))
+	all := make(map[string]bool, len(u.latest))
 	for key, r := range u.latest {
-		all[key] = r.kind
+		if !trust.IsActivationHash(key) {
+			all[key] = r.kind == kindPut
+		}
 	}
 	return all
 }
@@ -130,25 +147,19 @@ func (u *unflushed) all() []*record {
 	return all
 }
 
-// oldestBut returns the lowest sequence number of a change that is none of these; 0 if there is no
-// such change.
-func (u *unflushed) oldestBut(these []*record) uint64 {
+// oldest returns the lowest sequence number of a change; 0 if there is none.
+func (u *unflushed) oldest() (seq uint64) {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
-	skip := make(map[*record]bool, len(these))
-	for _, r := range these {
-		skip[r] = true
-	}
-	oldest := uint64(0)
 	for _, set := range [...]map[string]*record{u.latest, u.tombstones} {
 		for _, r := range set {
-			if (oldest == 0 || r.seq < oldest) && !skip[r] {
-				oldest = r.seq
+			if seq == 0 || r.seq < seq {
+				seq = r.seq
 			}
 		}
 	}
-	return oldest
+	return seq
 }
 
 // isEmpty reports whether every change is in its file.
-func (u *unflushed) isEmpty() bool { return u.oldestBut(nil) == 0 }
+func (u *unflushed) isEmpty() bool { return u.oldest() == 0 }

@@ -166,7 +166,7 @@ func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
 				t.Errorf("known: %v, want %v", got, want)
 			}
 		}
-		known(10*time.Minute, "gone", "away", "here")
+		known(10*time.Minute, "away", "gone", "here")
 		known(55*time.Minute, "away", "here")
 		known(2*time.Hour, "here")
 		known(100*time.Hour, "here")
