@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"io/fs"
 	"net"
 	"net/url"
@@ -98,8 +97,12 @@ func (l *loader) checkPrimary() {
 		return
 	}
 	at := l.at["primary"]
-	if err := checkPrimaryURL(c.Primary); err != nil {
-		l.mistake(at, "%s", err)
+	u, err := url.Parse(c.Primary)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+		strings.ContainsAny(c.Primary, "?#") || strings.Contains(u.Path+"/", "/jwt/v1/") {
+		// The error does not show the URL, which may contain a password.
+		l.mistake(at, "primary is not the URL of an account server, such as http://host:9090, "+
+			"without /jwt/v1")
 	}
 	// The first two errors have the original's text.
 	switch {
@@ -111,21 +114,6 @@ func (l *loader) checkPrimary() {
 		l.mistake(at, "a replica needs an operator, to know what it may take from its primary: "+
 			"set operatorjwtpath")
 	}
-}
-
-// checkPrimaryURL returns an error for what is not the URL of an account server. The error does not
-// show the URL, which may contain a password.
-func checkPrimaryURL(primary string) error {
-	u, err := url.Parse(primary)
-	isHTTP := err == nil && (u.Scheme == "http" || u.Scheme == "https")
-	switch {
-	case !isHTTP || u.Host == "" || strings.ContainsAny(primary, "?#"):
-		return errors.New("primary is not the URL of an account server, such as http://host:9090")
-	case strings.Contains(u.Path+"/", "/jwt/v1/"):
-		return errors.New("primary is the URL of an account server without /jwt/v1, " +
-			"such as http://host:9090")
-	}
-	return nil
 }
 
 // minReconnectWait keeps a server that can't connect from trying all the time.

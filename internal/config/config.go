@@ -4,7 +4,12 @@
 // check leaves the package as a Config.
 package config
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"nats-account-server/internal/natsconf"
+)
 
 // Config is a valid configuration. Its paths are absolute and its values fit together. The comment
 // of each field says what the zero value means, and the default if that is another value.
@@ -147,7 +152,8 @@ func defaults() Config {
 // Load returns the configuration of the file that the flags name, if any, and of the flags, which
 // override the file. An error has a line for every mistake.
 func Load(f Flags) (Config, []Warning, error) {
-	l := newLoader(f)
+	l := &loader{flags: f, draft: defaults(), at: map[string]natsconf.Pos{}}
+	l.keys = keys(&l.draft)
 	l.readFile()
 	l.readFlags()
 	l.checkStore()
@@ -155,8 +161,8 @@ func Load(f Flags) (Config, []Warning, error) {
 	l.checkNATS()
 	l.checkHTTPTLS()
 	l.checkLogins()
-	if err := l.err(); err != nil {
-		return Config{}, l.warnings, err
+	if len(l.mistakes) > 0 {
+		return Config{}, l.warnings, errors.Join(l.mistakes...)
 	}
 	return l.draft, l.warnings, nil
 }

@@ -22,15 +22,6 @@ type loader struct {
 	at map[string]natsconf.Pos
 }
 
-func newLoader(f Flags) *loader {
-	l := &loader{flags: f, draft: defaults(), at: map[string]natsconf.Pos{}}
-	l.keys = keys(&l.draft)
-	return l
-}
-
-// err returns all mistakes, or nil.
-func (l *loader) err() error { return errors.Join(l.mistakes...) }
-
 // mistake adds a mistake at a position. The zero Pos means that it has none.
 func (l *loader) mistake(at natsconf.Pos, format string, args ...any) {
 	l.fail(errors.New(located(at, format, args...)))

@@ -22,8 +22,8 @@ type Head struct {
 	Payload []byte `json:"-"` // the middle part, still encoded
 }
 
-// strict refuses what Go's decoder overlooks otherwise: line breaks inside a part, and stray bits
-// in its last character. Either gives one JWT several spellings.
+// strict refuses stray bits in the last character of a part, which Go's decoder overlooks otherwise.
+// They would give one JWT several spellings.
 var strict = base64.RawURLEncoding.Strict()
 
 // Peek reads the head of an account JWT, version 1 or 2. It fails for a JWT of any other kind. With
@@ -60,27 +60,17 @@ func Payload(token []byte) (claims, encoded []byte, err error) {
 	if len(parts) != 3 {
 		return nil, nil, errors.New("expected 3 chunks")
 	}
+	var decoded [3][]byte
 	for i, part := range parts {
-		decoded, err := decodePart(part)
-		if err != nil {
+		// Go's decoder skips line breaks, also in its strict mode.
+		if at := bytes.IndexAny(part, "\r\n"); at >= 0 {
+			return nil, nil, fmt.Errorf("illegal line break at input byte %d", at)
+		}
+		if decoded[i], err = strict.AppendDecode(nil, part); err != nil {
 			return nil, nil, err
 		}
-		if i == 1 {
-			claims = decoded
-		}
 	}
-	return claims, parts[1], nil
-}
-
-// decodePart decodes one of the three parts of a JWT. Go's decoder skips line breaks also in its
-// strict mode, so they are looked for first.
-func decodePart(part []byte) ([]byte, error) {
-	if i := bytes.IndexAny(part, "\r\n"); i >= 0 {
-		return nil, fmt.Errorf("illegal line break at input byte %d", i)
-	}
-	decoded := make([]byte, strict.DecodedLen(len(part)))
-	n, err := strict.Decode(decoded, part)
-	return decoded[:n], err
+	return decoded[1], parts[1], nil
 }
 
 // Verify decodes an account JWT whose head Peek has read, and checks its signature against the
@@ -118,17 +108,5 @@ func (o *Operator) Check(key string, token []byte) (Head, error) {
 // ParseAccount reads an account JWT file, bare or decorated, and checks the JWT's own signature.
 // token is what is served of it. Whether an operator of ours signed it is the question of Check.
 func ParseAccount(text []byte) (token []byte, claims *jwt.AccountClaims, err error) {
-	bare, err := undecorate(text)
-	if err != nil {
-		return nil, nil, err
-	}
-	decoded, err := jwt.Decode(bare)
-	if err != nil {
-		return nil, nil, err
-	}
-	claims, ok := decoded.(*jwt.AccountClaims)
-	if !ok {
-		return nil, nil, ErrNotAccount
-	}
-	return served(text, bare), claims, nil
+	return parseFile[*jwt.AccountClaims](text, ErrNotAccount)
 }

@@ -32,16 +32,11 @@ func IsActivationHash(text string) bool {
 	return padded && len(text) == KeyLength && IsBase32(digits)
 }
 
-// IsBase32 reports whether every character of text is of the alphabet that keys and hashes are
-// written in.
-func IsBase32(text string) bool {
-	for i := range len(text) {
-		if c := text[i]; (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
-			return false
-		}
-	}
-	return true
-}
+// base32 has the characters that keys and hashes are written in.
+const base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+// IsBase32 reports whether text has only characters of base32.
+func IsBase32(text string) bool { return strings.Trim(text, base32) == "" }
 
 // isKey reports whether key has the length and the characters of a key of any kind.
 func isKey(key string) bool { return len(key) == KeyLength && IsBase32(key) }

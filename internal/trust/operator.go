@@ -35,23 +35,11 @@ var (
 	ErrNotAccount  = errors.New("not account claim")
 )
 
-// errNoSigner is the error for an operator whose JWT leaves no key that may sign.
-var errNoSigner = errors.New("the operator demands signing keys (strict signing key usage) " +
-	"but lists none: no account JWT could be accepted")
-
 // Parse reads an operator JWT, bare or between BEGIN and END lines.
 func Parse(text []byte) (*Operator, error) {
-	token, err := undecorate(text)
+	token, claims, err := parseFile[*jwt.OperatorClaims](text, ErrNotOperator)
 	if err != nil {
 		return nil, err
-	}
-	decoded, err := jwt.Decode(token)
-	if err != nil {
-		return nil, err
-	}
-	claims, ok := decoded.(*jwt.OperatorClaims)
-	if !ok {
-		return nil, ErrNotOperator
 	}
 	o := &Operator{
 		Key:           claims.Subject,
@@ -59,7 +47,7 @@ func Parse(text []byte) (*Operator, error) {
 		SystemAccount: claims.SystemAccount,
 		Strict:        claims.StrictSigningKeyUsage,
 		SecretFields:  secretFields(&claims.Operator),
-		token:         served(text, token),
+		token:         token,
 		signers:       make(map[string]struct{}),
 	}
 	if claims.Expires > 0 {
@@ -72,7 +60,8 @@ func Parse(text []byte) (*Operator, error) {
 		o.signers[key] = struct{}{}
 	}
 	if len(o.signers) == 0 {
-		return nil, errNoSigner
+		return nil, errors.New("the operator demands signing keys (strict signing key usage) " +
+			"but lists none: no account JWT could be accepted")
 	}
 	return o, nil
 }
@@ -92,23 +81,27 @@ func (o *Operator) Trusts(issuer string) bool {
 	return found
 }
 
-// undecorate returns the JWT between BEGIN and END lines, or the trimmed text if there are none.
-func undecorate(text []byte) (string, error) {
+// parseFile reads a file with a JWT, bare or between BEGIN and END lines, and checks the JWT's own
+// signature. It returns what is served of the file. A JWT of another kind gives the error otherKind.
+func parseFile[C jwt.Claims](text []byte, otherKind error) (served []byte, claims C, err error) {
 	token, err := jwt.ParseDecoratedJWT(text)
 	if err != nil {
-		return "", err
+		return nil, claims, err
 	}
 	token = strings.TrimSpace(token)
 	if token == "" {
-		return "", errors.New("the file is empty")
+		return nil, claims, errors.New("the file is empty")
 	}
-	return token, nil
-}
-
-// served is what is served of a file whose JWT is token.
-func served(text []byte, token string) []byte {
+	decoded, err := jwt.Decode(token)
+	if err != nil {
+		return nil, claims, err
+	}
+	claims, ok := decoded.(C)
+	if !ok {
+		return nil, claims, otherKind
+	}
 	if strings.TrimSpace(string(text)) == token {
-		return text
+		return text, claims, nil
 	}
-	return []byte(token)
+	return []byte(token), claims, nil
 }

@@ -20,24 +20,17 @@ func secretFields(o *jwt.Operator) []string {
 	return fields
 }
 
-// hasPassword reports whether one of several URLs, with commas between them, holds a password.
+// hasPassword reports whether one of several URLs, with commas between them, holds a password. A
+// NATS client may put a token in the place of the user. A text that is no URL counts as one with a
+// password if there is an @ in it.
 func hasPassword(urls string) bool {
-	for one := range strings.SplitSeq(urls, ",") {
-		if oneHasPassword(strings.TrimSpace(one)) {
-			return true
+	return slices.ContainsFunc(strings.Split(urls, ","), func(text string) bool {
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err != nil || u.Host == "" {
+			return strings.Contains(text, "@")
 		}
-	}
-	return false
-}
-
-// oneHasPassword reports whether a URL holds a password. A NATS client may put a token in the place
-// of the user. A text that is no URL counts as one with a password if there is an @ in it.
-func oneHasPassword(text string) bool {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		return strings.Contains(text, "@")
-	}
-	password, _ := u.User.Password()
-	isHTTP := strings.HasPrefix(strings.ToLower(u.Scheme), "http")
-	return password != "" || u.User.Username() != "" && !isHTTP
+		password, _ := u.User.Password()
+		isHTTP := u.Scheme == "http" || u.Scheme == "https" // url.Parse gives small letters
+		return password != "" || u.User.Username() != "" && !isHTTP
+	})
 }
