@@ -12,49 +12,34 @@ type address struct {
 	name string // in its certificate; "" means the host of url
 }
 
-// configured returns the addresses of the configured servers.
-func (l *link) configured() []address {
-	all := make([]address, len(l.Servers))
-	for i, s := range l.Servers {
-		all[i].url = s
-	}
-	return all
-}
-
 // discovered returns the addresses of the servers that the one at a has announced as its cluster.
-// The same user and the same TLS are used for them. If only an IP address of a server is known, its
-// certificate must have the name of a.
-func (a address) discovered(urls []string) []address {
+// The same user and the same TLS are used for them.
+func (a address) discovered(urls []string) (all []address) {
 	own, err := parse(a.url)
 	if err != nil {
 		return nil
 	}
-	var all []address
+	// If only the IP address of a server is known, its certificate must have the name of a.
+	name := a.name
+	if name == "" && net.ParseIP(own.Hostname()) == nil {
+		name = own.Hostname()
+	}
 	for _, s := range urls {
 		u, err := parse(s)
 		if err != nil {
 			continue
 		}
 		u.User = own.User
-		if demandsTLS(own) {
+		if demandsTLS(a.url) {
 			u.Scheme = own.Scheme
 		}
-		all = append(all, address{u.String(), a.nameFor(u.Hostname(), own.Hostname())})
+		other := address{url: u.String()}
+		if net.ParseIP(u.Hostname()) != nil {
+			other.name = name
+		}
+		all = append(all, other)
 	}
 	return all
-}
-
-// nameFor returns the name in the certificate of the discovered server at host. own is the host of
-// a.
-func (a address) nameFor(host, own string) string {
-	switch {
-	case net.ParseIP(host) == nil:
-		return ""
-	case a.name == "" && net.ParseIP(own) == nil:
-		return own
-	default:
-		return a.name
-	}
 }
 
 // parse parses a NATS URL, whose scheme may be missing.
@@ -66,7 +51,10 @@ func parse(s string) (*url.URL, error) {
 }
 
 // demandsTLS reports whether a URL refuses a nats-server without TLS.
-func demandsTLS(u *url.URL) bool { return u.Scheme == "tls" || u.Scheme == "wss" }
+func demandsTLS(s string) bool {
+	u, err := parse(s)
+	return err == nil && (u.Scheme == "tls" || u.Scheme == "wss")
+}
 
 // withoutUsers lists servers without user names, passwords and tokens. A URL that can't be parsed
 // is shown as "?".

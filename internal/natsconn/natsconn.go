@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ import (
 
 // Options says where and how to connect.
 type Options struct {
-	Servers     []string // NATS URLs
+	Servers     []string // NATS URLs, at least one
 	Credentials string   // path of a creds file; "" for none
 
 	// TLS returns the configuration for the next connection. If it is not nil, or if a URL demands
@@ -51,51 +52,64 @@ const (
 // Run connects until ctx ends and calls use with each connection. The context of use ends with the
 // connection or with ctx. Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
-	l := link{Options: o, used: &tls.Config{}}
+	l := link{Options: o, secure: o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)}
 	for ctx.Err() == nil {
 		began, wait := time.Now(), o.ReconnectWait
-		c, err := l.connect(ctx)
+		nc, err := l.connect(ctx)
 		switch {
 		case err == nil:
-			l.session(ctx, c, use)
+			l.session(ctx, nc, use)
 			// After a long session the next attempt need not wait.
 			wait -= time.Since(began)
 		case ctx.Err() == nil:
 			l.failed(err)
 		}
-		pause.For(ctx, wait+jitter(o.ReconnectWait))
+		// The random part keeps account servers that lost the same nats-server from reconnecting
+		// all at once.
+		pause.For(ctx, wait+rand.N(o.ReconnectWait/10+time.Millisecond))
 	}
-}
-
-// jitter returns a random time. It keeps account servers that lost the same nats-server from
-// reconnecting all at once.
-func jitter(wait time.Duration) time.Duration {
-	return rand.N(wait/10 + time.Millisecond)
 }
 
 // link is the state that Run keeps from one connection to the next.
 type link struct {
 	Options
+	secure bool        // a nats-server without TLS is refused
 	again  bool        // there was a connection before
-	others []address   // servers of the cluster, as the last connection announced them
+	at     address     // of the last connection
+	others []address   // servers of its cluster, as it announced them
 	hinted string      // the hint that was logged last
-	used   *tls.Config // of the last attempt
+	used   *tls.Config // of the last attempt, nil before the first
 }
 
-// connect makes one attempt: first at the configured servers, then at those of the cluster.
-func (l *link) connect(ctx context.Context) (connection, error) {
+// connect makes one attempt: first at the configured servers, then at those of the cluster, each in
+// random order. If none accepts, the error is that of a server that refused, because it says more
+// than that of one which is not running.
+func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 	l.Log.Info("connecting to NATS for notifications")
-	c, err := l.dialAny(ctx, l.configured())
-	if err != nil && len(l.others) > 0 && ctx.Err() == nil {
-		if other, otherErr := l.dialAny(ctx, l.others); otherErr == nil {
-			return other, nil
+	configured := make([]address, len(l.Servers))
+	for i, s := range l.Servers {
+		configured[i].url = s
+	}
+	err := nats.ErrNoServers
+	for _, servers := range [][]address{configured, l.others} {
+		for _, i := range rand.Perm(len(servers)) {
+			nc, failed := l.dial(ctx, servers[i])
+			if failed == nil {
+				l.at = servers[i]
+				return nc, nil
+			}
+			if errors.Is(err, nats.ErrNoServers) {
+				err = failed
+			}
 		}
 	}
-	return c, err
+	return nil, err
 }
 
 // session runs use with a connection, and returns when the connection is closed.
-func (l *link) session(ctx context.Context, c connection, use func(context.Context, *nats.Conn)) {
+func (l *link) session(
+	ctx context.Context, nc *nats.Conn, use func(context.Context, *nats.Conn),
+) {
 	if l.again {
 		l.Log.Warn("nats reconnected")
 	}
@@ -103,17 +117,13 @@ func (l *link) session(ctx context.Context, c connection, use func(context.Conte
 	l.Log.Info("connected to NATS for account and activation notifications")
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
-		select {
-		case <-c.ended:
-			cancel()
-		case <-live.Done():
-		}
-	}()
-	use(live, c.nc)
-	l.others = c.at.discovered(c.nc.DiscoveredServers())
-	c.nc.Close()
-	<-c.ended
+	nc.SetClosedHandler(func(*nats.Conn) { cancel() })
+	if nc.IsClosed() { // before it had the handler
+		cancel()
+	}
+	use(live, nc)
+	l.others = l.at.discovered(nc.DiscoveredServers())
+	nc.Close()
 	if ctx.Err() != nil {
 		l.Log.Info("disconnected from NATS")
 	} else {
@@ -121,35 +131,11 @@ func (l *link) session(ctx context.Context, c connection, use func(context.Conte
 	}
 }
 
-// connection is an established connection.
-type connection struct {
-	nc    *nats.Conn
-	at    address
-	ended chan struct{} // closed when either side has closed the connection
-}
-
-// dialAny connects to the first server that accepts, in random order. If none does, the error is
-// that of a server that refused, because it says more than that of one which is not running.
-func (l *link) dialAny(ctx context.Context, servers []address) (c connection, err error) {
-	err = nats.ErrNoServers
-	for _, i := range rand.Perm(len(servers)) {
-		c, failed := l.dial(ctx, servers[i])
-		if failed == nil {
-			return c, nil
-		}
-		if !errors.Is(failed, nats.ErrNoServers) {
-			err = failed
-		}
-	}
-	return c, err
-}
-
 // dial connects to the server at an address.
-func (l *link) dial(ctx context.Context, at address) (connection, error) {
-	c := connection{at: at, ended: make(chan struct{})}
+func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 	withTLS, err := l.withTLS(at)
 	if err != nil {
-		return c, err
+		return nil, err
 	}
 	d := &dialer{ctx: ctx, timeout: l.ConnectTimeout}
 	defer d.release()
@@ -164,37 +150,35 @@ func (l *link) dial(ctx context.Context, at address) (connection, error) {
 		nats.MaxPingsOutstanding(maxPings),
 		nats.SetCustomDialer(d),
 		nats.ErrorHandler(l.errorHandler()),
-		nats.ClosedHandler(func(*nats.Conn) { close(c.ended) }),
 		withTLS,
 	}
 	if l.Credentials != "" {
 		options = append(options, nats.UserCredentials(l.Credentials))
 	}
-	c.nc, err = nats.Connect(at.url, options...)
-	return c, err
+	return nats.Connect(at.url, options...)
 }
 
 // dialer ends an attempt to connect as soon as its context ends, even during a handshake.
 type dialer struct {
 	ctx     context.Context
 	timeout time.Duration
-	stops   []func() bool // end the watch over ctx, one for each connection
+	stop    func() bool // ends the watch over ctx; nil before the connection is there
 }
 
-// Dial implements nats.CustomDialer. nats.go calls it for one server after the other.
+// Dial implements nats.CustomDialer. nats.go calls it once, since it knows one address.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: d.timeout}
 	c, err := nd.DialContext(d.ctx, network, address)
 	if err == nil {
-		d.stops = append(d.stops, context.AfterFunc(d.ctx, func() { _ = c.Close() }))
+		d.stop = context.AfterFunc(d.ctx, func() { _ = c.Close() })
 	}
 	return c, err
 }
 
 // release ends the watch over ctx. From now on the connection is closed in order.
 func (d *dialer) release() {
-	for _, stop := range d.stops {
-		stop()
+	if d.stop != nil {
+		d.stop()
 	}
 }
 
@@ -213,21 +197,19 @@ func (l *link) failed(err error) {
 // denied count as one error, whatever their subjects.
 func (l *link) errorHandler() nats.ErrHandler {
 	var mu sync.Mutex
-	logged := map[string]bool{}
+	logged := map[string]bool{} // guarded by mu
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cause, hint := err.Error(), ""
-		denied := strings.Contains(strings.ToLower(cause), "permissions violation")
-		if denied || errors.Is(err, nats.ErrPermissionViolation) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
 			hint = ": account updates can't be announced unless the user may publish to $SYS.> and " +
 				"subscribe to $SYS.> and _INBOX.>"
-			cause, _, _ = strings.Cut(cause, `"`)
+			cause, _, _ = strings.Cut(cause, `"`) // the subject follows
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if logged[cause] {
-			return
+		if !logged[cause] {
+			logged[cause] = true
+			l.Log.Warn(fmt.Sprintf("nats error %s%s", err, hint))
 		}
-		logged[cause] = true
-		l.Log.Warn(fmt.Sprintf("nats error %s%s", err, hint))
 	}
 }
