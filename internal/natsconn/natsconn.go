@@ -52,7 +52,7 @@ const (
 // Run connects until ctx ends and calls use with each connection. The context of use ends with the
 // connection or with ctx. Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
-	l := link{Options: o, secure: o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)}
+	l := link{Options: o, used: &tls.Config{}, secure: o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)}
 	for ctx.Err() == nil {
 		began, wait := time.Now(), o.ReconnectWait
 		nc, err := l.connect(ctx)
@@ -78,7 +78,7 @@ type link struct {
 	at     address     // of the last connection
 	others []address   // servers of its cluster, as it announced them
 	hinted string      // the hint that was logged last
-	used   *tls.Config // of the last attempt, nil before the first
+	used   *tls.Config // of the last attempt
 }
 
 // connect makes one attempt: first at the configured servers, then at those of the cluster, each in

@@ -51,6 +51,7 @@ type attempt struct {
 	sent    time.Time
 	answers map[string]string // by server: why it has not acknowledged the change, "" if it has
 	refused bool              // by a server, or it could not be sent
+	token   []byte            // the JWT which the servers are asked about
 	retryAt time.Time         // when the next attempt follows; zero if only a server can cause it
 }
 
@@ -236,22 +237,21 @@ func (p *announcements) next(latest time.Time) time.Time {
 		latest = earlier(latest, p.queue[0].due)
 	}
 	for _, a := range p.active {
-		if !a.asks {
-			latest = earlier(latest, a.sent.Add(answerTimeout))
-		}
+		latest = earlier(latest, a.sent.Add(answerTimeout))
 	}
 	return latest
 }
 
 // endOverdue ends the attempts that have waited long enough for answers. Servers that should have
-// answered and did not are silent from now on. A question ends by itself.
+// answered and did not are silent from now on. The answer to a question shows nothing of that kind.
 func (p *announcements) endOverdue(now time.Time) {
 	for _, a := range p.active {
-		if a.asks || now.Sub(a.sent) < answerTimeout {
+		if now.Sub(a.sent) < answerTimeout {
 			continue
 		}
 		for _, srv := range p.unanswered(a) {
 			switch {
+			case a.asks:
 			case !a.sent.Before(srv.since):
 				p.servers.apply(srv, misses, now)
 			case srv.state == responsive:
@@ -263,10 +263,10 @@ func (p *announcements) endOverdue(now time.Time) {
 }
 
 // endIfAnswered ends an attempt when every server has answered that lacks the change. It does not
-// wait for servers that are not responsive: they may never answer.
+// wait for servers that are not responsive: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
 	for _, srv := range p.unanswered(a) {
-		if srv.state == responsive {
+		if a.asks || srv.state == responsive {
 			return
 		}
 	}
@@ -284,9 +284,14 @@ func (p *announcements) unanswered(a *announcement) (left []*server) {
 }
 
 // end ends an attempt. A change that only silent servers and caches without the account lack waits
-// for a server, any other for some time.
+// for a server, any other for some time. After a question it is announced at once.
 func (p *announcements) end(a *announcement) {
 	if p.finishAcknowledged(a) {
+		return
+	}
+	if a.asks {
+		a.asks = false
+		p.apply(a, wanted, time.Time{})
 		return
 	}
 	a.release()
@@ -295,14 +300,6 @@ func (p *announcements) end(a *announcement) {
 		return
 	}
 	p.apply(a, wanted, a.retryAt)
-}
-
-// endQuestion ends a question. The change is announced unless no server lacks it.
-func (p *announcements) endQuestion(a *announcement) {
-	if !p.finishAcknowledged(a) {
-		a.asks = false
-		p.apply(a, wanted, time.Time{})
-	}
 }
 
 // finishAcknowledged removes an announcement that every server has acknowledged, and reports
@@ -356,36 +353,6 @@ func (p *announcements) serverReady(name string, now time.Time) {
 			p.apply(a, wanted, now)
 		}
 	}
-}
-
-// repeatNotCached queues what some cache lacks: a client may have connected there before that was
-// watched for.
-func (p *announcements) repeatNotCached(now time.Time) {
-	for _, a := range p.byKey {
-		if a.state == waiting && len(a.notCached) > 0 {
-			p.apply(a, wanted, now)
-		}
-	}
-}
-
-// connected records that a client has connected to the account on a server whose cache lacked it.
-func (p *announcements) connected(a *announcement, server string) {
-	delete(a.notCached, server)
-	a.retry(a.sent.Add(connectInterval))
-	if a.state == waiting {
-		p.end(a)
-	}
-}
-
-// acknowledged returns how many servers have acknowledged the latest change of an account.
-func (p *announcements) acknowledged(key string) (count int) {
-	a := p.byKey[key]
-	for name := range p.servers.byName {
-		if a == nil || !p.n.outbox.IsPending(name, a.Seq) {
-			count++
-		}
-	}
-	return count
 }
 
 // isDelivering reports whether an attempt is in flight or to come soon. One that was refused twice

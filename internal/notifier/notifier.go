@@ -71,8 +71,6 @@ type Outbox interface {
 	LastSeen(server string) time.Time
 	// Servers returns the names of all that were registered and not forgotten.
 	Servers() []string
-	// UnseenSince returns the names of those that were registered last before a moment.
-	UnseenSince(before time.Time) []string
 	// Forget removes a server: no change is pending for it any more.
 	Forget(server string)
 	// IsPending reports whether the server has yet to acknowledge the change.
@@ -196,9 +194,15 @@ func (n *Notifier) Delivery(key string) accounts.Delivery {
 // deliveryLocked says how far the latest change of an account has got. n.mu must be held.
 func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 	d := accounts.Delivery{State: n.deliveryStateLocked()}
-	if d.State == accounts.Sent {
-		d.Acked = n.session.announcements.acknowledged(key)
-		d.Servers = max(1, len(n.session.servers.byName)) // NATS is connected, so there is one
+	if d.State != accounts.Sent {
+		return d
+	}
+	d.Servers = max(1, len(n.session.servers.byName)) // NATS is connected, so there is one
+	latest := n.outbox.PendingFor(key)
+	for name := range n.session.servers.byName {
+		if !n.outbox.IsPending(name, latest.Seq) {
+			d.Acked++
+		}
 	}
 	return d
 }

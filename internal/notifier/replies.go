@@ -15,6 +15,9 @@ const (
 	aboutIDZ  = "idz"
 	aboutPing = "ping"
 	aboutRuns = "runs" // the number of the question follows
+	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is that
+	// of an announcement.
+	aboutHeard = "heard"
 )
 
 // receive takes every message that comes to the session's inbox: an answer, or nats-server's word
@@ -42,6 +45,9 @@ func (s *session) receive(m *nats.Msg) {
 		s.pinged(answer, now)
 	case about == aboutRuns:
 		s.answerQuestion(rest, answer)
+	case about == aboutHeard:
+		key, attempt, _ := strings.Cut(rest, ".")
+		s.confirmed(key, attempt, answer)
 	default:
 		s.updated(about, rest, answer, now)
 	}
@@ -68,7 +74,13 @@ func (s *session) pinged(answer answer, now time.Time) {
 	if answer.version == "" {
 		return
 	}
-	s.servers.identify(srv, answer, now)
+	if srv.version == "" {
+		srv.probeAt = now // the first announcement to it need not wait any more
+	}
+	srv.version = answer.version
+	if answer.uptime > 0 {
+		srv.started = now.Add(-answer.uptime)
+	}
 	s.countFetched(srv)
 	if srv.isMute() {
 		s.apply(srv, replies, now)
@@ -91,11 +103,19 @@ func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 	}
 }
 
-// countFetched acknowledges what a server has fetched since its start.
+// countFetched acknowledges for a server the changes that it has fetched since its start. That
+// happens once: later changes are announced to it.
 func (s *session) countFetched(srv *server) {
-	if s.servers.countFetched(srv) {
-		s.announcements.finishAllAcknowledged()
+	if srv.resolver != fetching || srv.fetchCounted || srv.started.IsZero() {
+		return
 	}
+	srv.fetchCounted = true
+	for _, c := range s.n.outbox.Pending() {
+		if c.At.Before(srv.started) {
+			s.n.outbox.Acknowledge(srv.name, c.Seq)
+		}
+	}
+	s.announcements.finishAllAcknowledged()
 }
 
 // updated takes one nats-server's answer to an announcement. One that comes after the end of its
@@ -154,6 +174,8 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 	switch {
 	case answer.result == refused:
 		a.refuse(now)
+	case answer.result == notCached && !s.watching:
+		a.retry(now.Add(connectInterval)) // a client may connect before that is watched for
 	case answer.result == skipped && !isAcked:
 		a.retry(earlier(a.At, now).Add(skipWindow)) // the clock may have been set back
 	}
@@ -170,7 +192,11 @@ func (s *session) clientConnected(m *nats.Msg) {
 		return
 	}
 	if answer, ok := readAnswer(m.Data); ok && a.notCached[answer.Name] {
-		s.announcements.connected(a, answer.Name)
+		delete(a.notCached, answer.Name)
+		a.retry(a.sent.Add(connectInterval))
+		if a.state == waiting {
+			s.announcements.end(a)
+		}
 		s.wakeUp()
 	}
 }

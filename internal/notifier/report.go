@@ -15,6 +15,9 @@ import (
 // whatRunsSubject asks all nats-servers what they run for an account.
 const whatRunsSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
 
+// accountQuery is the payload of whatRunsSubject.
+func accountQuery(key string) []byte { return fmt.Appendf(nil, `{"account":%q}`, key) }
+
 // questionTimeout bounds the wait for the answers to a question.
 const questionTimeout = time.Second
 
@@ -97,7 +100,7 @@ func (s *session) ask(ctx context.Context, key string) map[string]accounts.Runni
 	s.questions[number] = q
 	s.n.mu.Unlock()
 	if len(q.answers) > 0 {
-		s.publish(whatRunsSubject, aboutRuns+"."+number, fmt.Appendf(nil, `{"account":%q}`, key))
+		s.publish(whatRunsSubject, aboutRuns+"."+number, accountQuery(key))
 		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 		defer cancel()
 		select {
@@ -124,27 +127,32 @@ func (s *session) answerQuestion(number string, a answer) {
 	}
 }
 
-// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has
+// askAbout asks which servers run the JWT that is stored. A change that came by a broadcast has
 // reached every nats-server that was there. This finds the others without a second update for all.
-func (s *session) confirm(ctx context.Context, o outgoing, token []byte) {
-	answers := s.ask(ctx, o.Key)
+func (s *session) askAbout(o outgoing, token []byte) {
 	s.n.mu.Lock()
-	defer s.n.unlock()
-	defer s.wakeUp()
-	want := bytes.TrimSpace(token)
-	a := s.announcements.active[o.Key]
-	if a == nil || a.Seq != o.Seq || a.number != o.number {
+	if a := s.announcements.active[o.Key]; a != nil {
+		a.token = bytes.TrimSpace(token)
+	}
+	s.n.mu.Unlock()
+	s.publish(whatRunsSubject, aboutHeard+"."+o.reply(), accountQuery(o.Key))
+}
+
+// confirmed takes one server's answer to the question of askAbout.
+func (s *session) confirmed(key, attempt string, answer answer) {
+	seq, number := parseReply(attempt)
+	a := s.announcements.active[key]
+	_, srv := s.servers.find(answer.serverID)
+	if a == nil || !a.asks || a.Seq != seq || a.number != number || srv == nil {
 		return
 	}
-	for name, r := range answers {
-		srv := s.servers.byName[name]
-		switch {
-		case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), want),
-			// It fetches the account when it needs it, or has saved what it heard. Only a cache may
-			// get an older JWT.
-			r.State == accounts.NotLoaded && srv != nil && srv.resolver != caching:
-			s.n.outbox.Acknowledge(name, o.Seq)
-		}
+	a.answers[srv.name] = ""
+	switch r := answer.running; {
+	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token),
+		// It fetches the account when it needs it, or has saved what it heard. Only a cache may get
+		// an older JWT.
+		r.State == accounts.NotLoaded && srv.resolver != caching:
+		s.n.outbox.Acknowledge(srv.name, a.Seq)
 	}
-	s.announcements.endQuestion(a)
+	s.announcements.endIfAnswered(a)
 }

@@ -172,9 +172,6 @@ func (v *servers) endRound(now time.Time) {
 		}
 	}
 	v.forget(now)
-	if len(v.byName) == 0 {
-		v.pollSoon()
-	}
 }
 
 // forget gives up servers that have been away for too long: one without a server_name comes back
@@ -185,8 +182,8 @@ func (v *servers) forget(now time.Time) {
 	if now.Sub(v.began) < min(minWatch, after) {
 		return
 	}
-	for _, name := range v.n.outbox.UnseenSince(now.Add(-after)) {
-		if v.byName[name] == nil {
+	for _, name := range v.n.outbox.Servers() {
+		if v.byName[name] == nil && now.Sub(v.n.outbox.LastSeen(name)) > after {
 			v.n.outbox.Forget(name)
 			v.n.notes.add(slog.LevelWarn, "nats-server %s has not been seen for %s and is forgotten: "+
 				"no update is pending for it any more", name, after)
@@ -242,33 +239,6 @@ func (v *servers) find(id serverID) (name string, srv *server) {
 		return both, srv
 	}
 	return id.Name, nil
-}
-
-// identify records what a server says about itself. Once that is known, the first announcement to
-// it need not wait any more.
-func (v *servers) identify(srv *server, a answer, now time.Time) {
-	if srv.version == "" {
-		srv.probeAt = now
-	}
-	srv.version = a.version
-	if a.uptime > 0 {
-		srv.started = now.Add(-a.uptime)
-	}
-}
-
-// countFetched acknowledges for a server the changes that it has fetched since its start, and
-// reports whether it did. That happens once: later changes are announced to it.
-func (v *servers) countFetched(srv *server) bool {
-	if srv.resolver != fetching || srv.fetchCounted || srv.started.IsZero() {
-		return false
-	}
-	srv.fetchCounted = true
-	for _, c := range v.n.outbox.Pending() {
-		if c.At.Before(srv.started) {
-			v.n.outbox.Acknowledge(srv.name, c.Seq)
-		}
-	}
-	return true
 }
 
 // apply changes the state of a server, and reports whether it did. It logs when a server becomes

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,34 +31,15 @@ type session struct {
 	announcements *announcements
 	questions     map[string]*question // that wait for answers, by number
 	asked         int                  // how many there were so far
-	// Each client that connects is a message, so they are watched only when a cache is there which
-	// lacks an account.
-	hasCache bool
-	watch    sync.Once
-	tasks    sync.WaitGroup // runs confirm
+	hasCache      bool                 // a cache has answered that it lacks an account
+	watching      bool                 // the session learns that clients connect
 }
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
-// time.
+// time. It takes up what is pending when servers appear.
 func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
-	s := n.newSession(conn, from)
-	handlers := map[string]nats.MsgHandler{s.inbox + ".>": s.receive, heartbeats: s.heartbeat}
-	for subject, handle := range handlers {
-		if _, err := conn.Subscribe(subject, handle); err != nil {
-			n.log.Warn(fmt.Sprintf("nats error %s", err))
-			return
-		}
-	}
-	s.begin()
-	defer s.end()
-	defer s.tasks.Wait()
-	s.run(ctx)
-}
-
-// newSession returns a session that has not begun.
-func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 	servers := newServers(n, time.Now())
-	return &session{
+	s := &session{
 		n:             n,
 		accounts:      from,
 		conn:          conn,
@@ -69,25 +49,29 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 		announcements: newAnnouncements(n, servers),
 		questions:     make(map[string]*question),
 	}
-}
-
-// begin makes the session the current one. What is pending is taken up when servers appear.
-func (s *session) begin() {
-	s.n.mu.Lock()
-	defer s.n.unlock()
-	s.n.session = s
-	clear(s.n.notes.warned)
-	s.n.maxPayload = int(s.conn.MaxPayload())
-}
-
-// end releases the receipts, since no answers will come.
-func (s *session) end() {
-	s.n.mu.Lock()
-	defer s.n.unlock()
-	s.n.session = nil
-	for _, a := range s.announcements.byKey {
-		a.release()
+	if !s.subscribe(s.inbox+".>", s.receive) || !s.subscribe(heartbeats, s.heartbeat) {
+		return
 	}
+	n.mu.Lock()
+	n.session, n.maxPayload = s, int(conn.MaxPayload())
+	clear(n.notes.warned)
+	n.mu.Unlock()
+	s.run(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.session = nil
+	for _, a := range s.announcements.byKey {
+		a.release() // no answers will come
+	}
+}
+
+// subscribe reports whether it could. If not, the connection is closed.
+func (s *session) subscribe(subject string, handle nats.MsgHandler) bool {
+	_, err := s.conn.Subscribe(subject, handle)
+	if err != nil {
+		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
+	}
+	return err == nil
 }
 
 // work is what is to be done without the lock: it may block.
@@ -118,7 +102,7 @@ func (s *session) run(ctx context.Context) {
 			s.publish(subject, about, nil)
 		}
 		if w.watch {
-			s.watch.Do(s.watchClients)
+			s.watchClients()
 		}
 		for _, o := range w.send {
 			s.send(ctx, o)
@@ -140,7 +124,7 @@ func (s *session) step(now time.Time) (w work) {
 	if roundEnded {
 		s.announcements.finishAllAcknowledged()
 	}
-	w = work{ask: ask, watch: s.hasCache, send: s.announcements.take(now)}
+	w = work{ask: ask, watch: s.hasCache && !s.watching, send: s.announcements.take(now)}
 	w.flush = len(w.send) > 0 && s.servers.any((*server).isMute)
 	return w
 }
@@ -169,7 +153,7 @@ func (s *session) send(ctx context.Context, o outgoing) {
 	case err != nil:
 		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
 	case o.asks:
-		s.tasks.Go(func() { s.confirm(ctx, o, account.JWT) })
+		s.askAbout(o, account.JWT)
 	case int64(len(account.JWT)) > s.conn.MaxPayload():
 		s.postpone(o.Change, "%s - can't be announced - the JWT has %d bytes, "+
 			"nats-server takes no more than %d (max_payload)",
@@ -236,14 +220,12 @@ func (s *session) flush(ctx context.Context, batch []outgoing) {
 	}
 }
 
-// watchClients begins to learn of clients that connect, and repeats what caches lack: some may have
-// connected before.
+// watchClients begins to learn of clients that connect. It is called only when a cache lacks an
+// account, since each client is a message.
 func (s *session) watchClients() {
-	if _, err := s.conn.Subscribe(connects, s.clientConnected); err != nil {
-		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
-		return
+	if s.subscribe(connects, s.clientConnected) {
+		s.n.mu.Lock()
+		defer s.n.mu.Unlock()
+		s.watching = true
 	}
-	s.n.mu.Lock()
-	defer s.n.unlock()
-	s.announcements.repeatNotCached(time.Now())
 }
