@@ -317,7 +317,7 @@ func TestManyChangesDoNotFloodANATSServer(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	s := e.memoryServer(t, "")
-	for range 1200 {
+	for range 600 {
 		e.commit(t, jwttest.NewAccount(t))
 	}
 	var mu sync.Mutex
