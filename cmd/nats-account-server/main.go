@@ -59,7 +59,7 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 	if err != nil {
 		return err
 	}
-	handler.SetFormat(daemon.LogFormat(c.Logging))
+	handler.SetFormat(c.Logging.Format)
 	warn(log, warnings)
 	ctx, stop := untilSignal(ctx, log)
 	defer stop()

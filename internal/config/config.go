@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natsconf"
 )
 
@@ -38,14 +39,11 @@ type Config struct {
 	MaxPack int
 }
 
-// Logging says what log lines look like and which are written.
+// Logging says what log lines look like and which are written. By default they have the time and
+// colours.
 type Logging struct {
-	Time   bool   // date and time in each line; default true
-	Debug  bool   // lines for debugging
-	Trace  bool   // a line for each request
-	Colors bool   // of the level, also if the output is not a terminal; default true
-	PID    bool   // the process id in each line
-	Audit  string // path of the audit file; "" for the log
+	logging.Format
+	Audit string // path of the audit file; "" for the log
 }
 
 // HTTP says where the HTTP API is served and to whom.
@@ -134,7 +132,7 @@ type Warning struct {
 // defaults returns the configuration of an empty file and no flags.
 func defaults() Config {
 	return Config{
-		Logging: Logging{Time: true, Colors: true},
+		Logging: Logging{Format: logging.Format{Time: true, Colors: true}},
 		HTTP: HTTP{
 			Host:         "localhost",
 			Port:         9090,

@@ -16,6 +16,7 @@ import (
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
 )
 
 // load reads a configuration text in a directory of its own.
@@ -51,7 +52,7 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 	c, warnings, err := load(t, "")
 	want := config.Config{
 		File:    c.File,
-		Logging: config.Logging{Time: true, Colors: true},
+		Logging: config.Logging{Format: logging.Format{Time: true, Colors: true}},
 		HTTP: config.HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second,
 			WriteTimeout: 5 * time.Second},
 		NATS: config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
@@ -91,7 +92,7 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		{`system: /a/sys.jwt`, func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
 		{`logging { time: false, debug: true, trace: true, colors: off, pid: yes }`,
 			func(c *config.Config) {
-				c.Logging = config.Logging{Debug: true, Trace: true, PID: true}
+				c.Logging = config.Logging{Format: logging.Format{Debug: true, Trace: true, PID: true}}
 			}},
 		{`logging { custom: x }`, func(*config.Config) {}},
 		{`http { host: "", port: 0 }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 0 }},

@@ -98,23 +98,21 @@ func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 	p.Users = append(p.Users, auth.User{Name: l.User, Hash: l.Hash, Role: role})
 }
 
-// serverOptions returns what the HTTP server is made of. p is nil if there is no primary.
-func (d *daemon) serverOptions(
-	c config.Config, t trusted, a access, p *primary,
-) httpserver.Options {
+// serverOptions returns what the HTTP server is made of.
+func (d *daemon) serverOptions(c config.Config, f files, p primary) httpserver.Options {
 	return httpserver.Options{
 		Host:         c.HTTP.Host,
 		Port:         c.HTTP.Port,
 		ReadTimeout:  c.HTTP.ReadTimeout,
 		WriteTimeout: c.HTTP.WriteTimeout,
-		Handler:      d.newAPI(c, t, a, p),
-		TLS:          a.tls,
+		Handler:      d.newAPI(c, f, p),
+		TLS:          f.access.tls,
 		Log:          d.log.Logger,
 	}
 }
 
 // newAPI returns the handler of HTTP requests.
-func (d *daemon) newAPI(c config.Config, t trusted, a access, p *primary) *httpapi.API {
+func (d *daemon) newAPI(c config.Config, f files, p primary) *httpapi.API {
 	o := httpapi.Options{
 		Accounts:    d.registry,
 		Activations: d.activations,
@@ -122,32 +120,31 @@ func (d *daemon) newAPI(c config.Config, t trusted, a access, p *primary) *httpa
 		ReadOnly:    d.Config.Store.ReadOnly,
 		Log:         d.log.Logger,
 	}
-	if p != nil {
+	if p.replica != nil {
 		o.ReadOnly, o.Primary = true, config.RedactURL(p.options.url)
 	}
-	if a.policy != nil {
-		o.Authorizer = auth.NewAuthorizer(*a.policy, d.logins)
+	if f.access.policy != nil {
+		o.Authorizer = auth.NewAuthorizer(*f.access.policy, d.logins)
 	}
-	if t.Operator != nil {
-		o.Operator = t.Operator.Token()
-		o.Secret = t.Operator.SecretFields != nil
+	if op := f.trusted.Operator; op != nil {
+		o.Operator = op.Token()
+		o.Secret = op.SecretFields != nil
 	}
 	return httpapi.New(o)
 }
 
 // warnAccess writes the lines about secrets that are too easy to read and certificates that have
 // expired.
-func warnAccess(c config.Config, trust trusted, a access, log logger) {
-	if op := trust.Operator; op != nil && op.SecretFields != nil {
+func warnAccess(c config.Config, f files, log logger) {
+	if op := f.trusted.Operator; op != nil && op.SecretFields != nil {
 		log.errorf("there is a password in the operator JWT in %s, in %s: "+
 			"only those who log in may read it",
 			location(c.Operator), strings.Join(op.SecretFields, " and "))
 	}
-	if a.tls == nil {
+	if f.access.tls == nil {
 		return
 	}
-	if leaf := a.tls.Certificates[0].Leaf; leaf != nil && leaf.NotAfter.Before(time.Now()) {
-		log.warnf("the certificate in %s expired at %s", c.HTTP.TLS.Cert,
-			leaf.NotAfter.UTC().Format(time.RFC3339))
+	if end := f.access.tls.Certificates[0].Leaf.NotAfter; end.Before(time.Now()) {
+		log.warnf("the certificate in %s expired at %s", c.HTTP.TLS.Cert, end.UTC().Format(time.RFC3339))
 	}
 }

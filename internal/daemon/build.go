@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"errors"
+
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
@@ -11,31 +13,26 @@ import (
 	"nats-account-server/internal/resolver"
 )
 
-// files is what a configuration points at, read and checked.
+// files is what is read and checked of the files that a configuration names. A reload reads them
+// anew.
 type files struct {
 	trusted trusted
 	access  access
-	folder  *dirsync.Folder // nil unless another program writes what is served
 }
 
-// load reads the files of a configuration. Its error names the first file that can't be used.
-func load(c config.Config) (f files, err error) {
-	if f.folder, err = openFolder(c.Store); err != nil {
-		return f, err
-	}
-	if f.trusted, err = loadTrust(c); err != nil {
-		return f, err
-	}
-	if f.access, err = loadAccess(c.HTTP); err != nil {
-		return f, err
-	}
-	// The files of a connection are read again when it is made.
-	_, err = loadNATSTLS(c.NATS.TLS)
-	return f, err
+// load reads the files of a configuration. Its error has a line for each kind that can't be used.
+func load(c config.Config) (files, error) {
+	trusted, inTrust := loadTrust(c)
+	access, inAccess := loadAccess(c.HTTP)
+	_, inNATS := loadNATSTLS(c.NATS.TLS) // each connection reads them again
+	return files{trusted, access}, errors.Join(inTrust, inAccess, inNATS)
 }
 
-// build makes the parts that live as long as the program. Each gets all that it needs.
-func build(o Options, log logger, audit *logging.Audit, store store, f files) *daemon {
+// build makes the parts that live as long as the program. Each gets all that it needs. If another
+// program writes what is served, folder is where, otherwise nil.
+func build(
+	o Options, log logger, audit *logging.Audit, store store, folder *dirsync.Folder, f files,
+) *daemon {
 	d := &daemon{
 		Options: o,
 		log:     log,
@@ -50,17 +47,16 @@ func build(o Options, log logger, audit *logging.Audit, store store, f files) *d
 		}),
 	}
 	d.setSigning(o.Config)
-	// Activation tokens are in the store. If another program writes the directory, they are read
-	// from there into memory instead.
-	if f.folder == nil {
+	if folder == nil {
 		d.buildRegistries(f.trusted, store, nil)
 		return d
 	}
-	// What the store has no room for is served by the folder.
+	// Activation tokens are read from the folder into memory. Accounts for which the store has no
+	// room are served from the folder.
 	tokens := activations.NewMemory()
-	d.buildRegistries(f.trusted, tokens, f.folder)
+	d.buildRegistries(f.trusted, tokens, folder)
 	d.syncer = dirsync.New(dirsync.Options{
-		Folder:      f.folder,
+		Folder:      folder,
 		Store:       store,
 		Accounts:    d.registry,
 		Activations: d.activations,

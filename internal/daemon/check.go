@@ -11,18 +11,13 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// Check reads and checks every file that a configuration names. It starts nothing.
+// Check reads and checks every file that a configuration names. It starts nothing. Its error has a
+// line for each mistake.
 func Check(c config.Config) error {
-	_, err := loadTrust(c)
-	_, inAccess := loadAccess(c.HTTP)
+	_, err := load(c)
 	_, inFolder := openFolder(c.Store)
-	return errors.Join(err, inAccess, inFolder, checkNATS(c.NATS), logging.CheckAudit(c.Logging.Audit))
-}
-
-// checkNATS checks the files that a connection to NATS needs.
-func checkNATS(c config.NATS) error {
-	_, err := loadNATSTLS(c.TLS)
-	return errors.Join(err, checkCredentials(c.Credentials))
+	return errors.Join(err, inFolder, checkCredentials(c.NATS.Credentials),
+		logging.CheckAudit(c.Logging.Audit))
 }
 
 // checkCredentials checks a creds file. A server that starts with a bad one tries again and again,

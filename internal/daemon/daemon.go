@@ -73,8 +73,8 @@ type daemon struct {
 	tasks   *errgroup.Group // ends the program when one of them fails
 	server  *httpserver.Server
 	http    *task
-	nats    *connection // nil if NATS is not configured
-	primary *primary    // nil if there is none
+	nats    connection
+	primary primary
 }
 
 // Run runs an account server. It returns nil when ctx has ended and everything is stopped and
@@ -82,7 +82,11 @@ type daemon struct {
 func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
 	logStart(o.Config, log)
-	files, err := load(o.Config)
+	f, err := load(o.Config)
+	if err != nil {
+		return err
+	}
+	folder, err := openFolder(o.Config.Store)
 	if err != nil {
 		return err
 	}
@@ -92,8 +96,8 @@ func Run(ctx context.Context, o Options) error {
 	}
 	audit := logging.NewAudit(log.Logger, auditFile)
 	defer audit.Use(nil)
-	files.trusted.log(o.Config, log)
-	warnAccess(o.Config, files.trusted, files.access, log)
+	f.trusted.log(o.Config, log)
+	warnAccess(o.Config, f, log)
 	store, err := openStore(ctx, o.Config, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -102,14 +106,14 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer closeStore(store, log)
-	d := build(o, log, audit, store, files)
+	d := build(o, log, audit, store, folder, f)
 	if d.syncer != nil {
 		d.syncer.Fill(ctx)
 	}
 	if ctx.Err() != nil {
 		return nil // a signal came while the watched directory was read
 	}
-	return d.run(ctx, files)
+	return d.run(ctx, f)
 }
 
 // logStart writes the first lines, as the original does.
@@ -127,7 +131,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	primary := d.nextPrimary(d.Config)
 	d.setSource(primary)
 	var err error
-	d.server, err = httpserver.New(d.serverOptions(d.Config, f.trusted, f.access, primary))
+	d.server, err = httpserver.New(d.serverOptions(d.Config, f, primary))
 	if err != nil {
 		return err
 	}

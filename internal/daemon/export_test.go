@@ -12,10 +12,7 @@ var AccessPolicy = accessPolicy
 // Reconnects reports whether a reload from one configuration to the other makes a new connection to
 // NATS. change is called between the two.
 func Reconnects(old, next config.NATS, change func()) bool {
-	var n *connection
-	if len(old.Servers) > 0 {
-		n = &connection{config: old, files: digest(old)}
-	}
+	n := connection{config: old, files: digest(old)}
 	change()
 	return !n.matches(next)
 }

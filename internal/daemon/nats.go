@@ -13,20 +13,23 @@ import (
 	"nats-account-server/internal/natsconn"
 )
 
-// connection keeps a connection to NATS for one configuration.
+// connection keeps a connection to NATS for one configuration. The zero value is none.
 type connection struct {
 	*task
 	config config.NATS
-	files  [sha256.Size]byte // digest of the files that config names
+	files  digests // of the files that config names
 }
 
-// connect connects in the background. It returns nil if NATS is not configured.
-func (d *daemon) connect(c config.NATS) *connection {
+// digests are the SHA-256 sums of the credentials and the TLS files.
+type digests [4][sha256.Size]byte
+
+// connect connects in the background, if NATS is configured.
+func (d *daemon) connect(c config.NATS) connection {
 	if len(c.Servers) == 0 {
 		d.notifier.SetConfigured(false)
 		d.store.Outbox().SetAnnounce(false)
 		d.log.infof("NATS is not configured, server will not fire notifications on update")
-		return nil
+		return connection{}
 	}
 	// The outbox comes first: a client that is told "will be sent" relies on it.
 	d.store.Outbox().SetAnnounce(true)
@@ -47,8 +50,8 @@ func (d *daemon) connect(c config.NATS) *connection {
 		natsconn.Run(ctx, o, d.serveNATS)
 		return nil
 	}
-	files := digest(c)
-	return &connection{task: d.start(context.Background(), "nats", run), config: c, files: files}
+	files := digest(c) // before they are read for the connection
+	return connection{task: d.start(context.Background(), "nats", run), config: c, files: files}
 }
 
 // serveNATS uses one connected session. The notifier announces once requests of nats-servers are
@@ -64,31 +67,18 @@ func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 
 // matches reports whether the connection is what c asks for: the same servers, and the same content
 // of the same files.
-func (n *connection) matches(c config.NATS) bool {
-	if n == nil {
-		return len(c.Servers) == 0
+func (n connection) matches(c config.NATS) bool {
+	if len(n.config.Servers) == 0 && len(c.Servers) == 0 {
+		return true
 	}
 	return reflect.DeepEqual(n.config, c) && n.files == digest(c)
 }
 
-// stop returns when the connection is closed. A nil connection is none.
-func (n *connection) stop() {
-	if n != nil {
-		n.task.stop()
+// digest reads the files that c names. One that can't be read counts as empty.
+func digest(c config.NATS) (all digests) {
+	for i, path := range [...]string{c.Credentials, c.TLS.Root, c.TLS.Cert, c.TLS.Key} {
+		content, _ := os.ReadFile(path)
+		all[i] = sha256.Sum256(content)
 	}
-}
-
-// digest changes with the content of the files that c names. A file that can't be read counts as a
-// content.
-func digest(c config.NATS) [sha256.Size]byte {
-	all := sha256.New()
-	for _, path := range []string{c.Credentials, c.TLS.Root, c.TLS.Cert, c.TLS.Key} {
-		content, err := os.ReadFile(path)
-		sum := sha256.Sum256(content)
-		if err != nil {
-			sum = [sha256.Size]byte{}
-		}
-		all.Write(sum[:])
-	}
-	return [sha256.Size]byte(all.Sum(nil))
+	return all
 }

@@ -9,7 +9,7 @@ import (
 	"nats-account-server/internal/config"
 )
 
-// loadNATSTLS reads the files that nats.tls names. Its error names the key and the file.
+// loadNATSTLS reads the files that nats.tls names. Its error names the keys and the files.
 func loadNATSTLS(c config.NATSTLS) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	var err error
@@ -19,9 +19,9 @@ func loadNATSTLS(c config.NATSTLS) (*tls.Config, error) {
 		}
 	}
 	if c.Cert != "" {
-		pair, err := loadPair(c)
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("error loading nats.tls.cert %s with nats.tls.key %s: %w", c.Cert, c.Key, err)
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}
@@ -39,22 +39,6 @@ func loadAuthorities(path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("there is no PEM certificate in %s", path)
 	}
 	return pool, nil
-}
-
-// loadPair reads the client certificate and its key. Each error names the file that it is about.
-func loadPair(c config.NATSTLS) (pair tls.Certificate, err error) {
-	cert, err := os.ReadFile(c.Cert)
-	if err != nil {
-		return pair, fmt.Errorf("error loading nats.tls.cert: %w", err)
-	}
-	key, err := os.ReadFile(c.Key)
-	if err != nil {
-		return pair, fmt.Errorf("error loading nats.tls.key: %w", err)
-	}
-	if pair, err = tls.X509KeyPair(cert, key); err != nil {
-		return pair, fmt.Errorf("error loading nats.tls.cert %s with nats.tls.key %s: %w", c.Cert, c.Key, err)
-	}
-	return pair, nil
 }
 
 // tlsFiles reads the files anew for each connection.

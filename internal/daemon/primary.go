@@ -4,14 +4,15 @@ import (
 	"context"
 	"time"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/replica"
 )
 
-// primary is a replica of one primary server.
+// primary is the following of one primary server. The zero value is none.
 type primary struct {
-	*replica.Replica
 	*task   // nil until it follows
+	replica *replica.Replica
 	options primaryOptions
 }
 
@@ -23,16 +24,16 @@ type primaryOptions struct {
 }
 
 // nextPrimary makes a replica of the configured primary. It returns the present one if nothing
-// about it changes, and nil if no primary is configured.
-func (d *daemon) nextPrimary(c config.Config) *primary {
+// about it changes.
+func (d *daemon) nextPrimary(c config.Config) primary {
 	o := primaryOptions{c.Primary, c.ReplicationTimeout, c.MaxPack}
 	switch {
 	case o.url == "":
-		return nil
-	case d.primary != nil && d.primary.options == o:
+		return primary{}
+	case d.primary.options == o:
 		return d.primary
 	}
-	return &primary{options: o, Replica: replica.New(replica.Options{
+	return primary{options: o, replica: replica.New(replica.Options{
 		Primary:     o.url,
 		Timeout:     o.timeout,
 		MaxPack:     o.maxPack,
@@ -42,40 +43,30 @@ func (d *daemon) nextPrimary(c config.Config) *primary {
 	})}
 }
 
-// follow replaces the present primary by next, which may be nil.
-func (d *daemon) follow(next *primary) {
-	// First, so that no request waits for the former primary.
-	d.setSource(next)
+// follow replaces the present primary by next.
+func (d *daemon) follow(next primary) {
+	d.setSource(next) // first, so that no request waits for the former primary
 	d.primary.stop()
+	if next.replica != nil {
+		if next.options.maxPack != 0 {
+			d.log.infof("grabbing initial JWT pack from primary %s", config.RedactURL(next.options.url))
+		}
+		next.task = d.start(context.Background(), "replica", func(ctx context.Context) error {
+			next.replica.Run(ctx)
+			return nil
+		})
+	}
 	d.primary = next
-	if next == nil {
-		return
-	}
-	if next.options.maxPack != 0 {
-		d.log.infof("grabbing initial JWT pack from primary %s", config.RedactURL(next.options.url))
-	}
-	next.task = d.start(context.Background(), "replica", func(ctx context.Context) error {
-		next.Run(ctx)
-		return nil
-	})
 }
 
 // setSource lets p be asked for what is not stored.
-func (d *daemon) setSource(p *primary) {
-	if p == nil {
-		d.registry.SetPrimary(nil)
-		d.activations.SetPrimary(nil)
-		return
+func (d *daemon) setSource(p primary) {
+	var source accounts.Primary // a nil replica in it would not be nil
+	if p.replica != nil {
+		source = p.replica
 	}
-	d.registry.SetPrimary(p.Replica)
-	d.activations.SetPrimary(p.Replica)
-}
-
-// stop returns when the primary is asked nothing more. A nil primary is none.
-func (p *primary) stop() {
-	if p != nil {
-		p.task.stop()
-	}
+	d.registry.SetPrimary(source)
+	d.activations.SetPrimary(source)
 }
 
 // logPrimary writes the lines about the primary server, if there is one.

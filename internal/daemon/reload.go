@@ -39,53 +39,49 @@ func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 
 // apply makes the new parts first. If one of them can't be made, nothing has changed.
 func (d *daemon) apply(c config.Config) error {
-	trust, err := loadTrust(c)
+	f, err := load(c)
 	if err != nil {
 		return err
 	}
 	if !d.nats.matches(c.NATS) {
-		if err := checkNATS(c.NATS); err != nil {
+		if err := checkCredentials(c.NATS.Credentials); err != nil {
 			return err
 		}
-	}
-	access, err := loadAccess(c.HTTP)
-	if err != nil {
-		return err
 	}
 	audit, err := logging.OpenAudit(c.Logging.Audit)
 	if err != nil {
 		return err
 	}
 	// The server comes last, because it serves the new configuration as soon as it has it.
-	primary := d.nextPrimary(c)
-	if err := d.server.Reload(d.serverOptions(c, trust, access, primary)); err != nil {
+	next := d.nextPrimary(c)
+	if err := d.server.Reload(d.serverOptions(c, f, next)); err != nil {
 		_ = audit.Close() // a nil file says so
 		return err
 	}
 	d.audit.Use(audit)
-	d.swap(c, trust, primary)
-	warnAccess(c, trust, access, d.log)
+	d.swap(c, f, next)
 	return nil
 }
 
 // swap puts the new parts in the place of the old ones. It can't fail.
-func (d *daemon) swap(c config.Config, trust trusted, primary *primary) {
-	d.Logging.SetFormat(LogFormat(c.Logging))
-	trust.log(c, d.log)
-	d.registry.SetTrust(trust.Trust)
+func (d *daemon) swap(c config.Config, f files, next primary) {
+	d.Logging.SetFormat(c.Logging.Format)
+	f.trusted.log(c, d.log)
+	d.registry.SetTrust(f.trusted.Trust)
 	// Files that were refused before may be accepted now.
 	if d.syncer != nil {
 		d.syncer.Rejudge()
 	}
 	d.notifier.SetForget(c.ForgetServer)
 	d.setSigning(c)
-	if primary != d.primary {
+	if next != d.primary {
 		logPrimary(c, d.log)
-		d.follow(primary)
+		d.follow(next)
 	}
 	if !d.nats.matches(c.NATS) {
 		d.nats.stop()
 		d.nats = d.connect(c.NATS)
 	}
+	warnAccess(c, f, d.log)
 	d.Config = c
 }

@@ -8,6 +8,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
 )
@@ -23,28 +24,44 @@ type store interface {
 }
 
 // openStore opens the store that the configuration names. It waits for the directory until ctx
-// ends.
+// ends. The store of a read-only configuration holds what can be served of the directory that
+// another program writes.
 func openStore(ctx context.Context, c config.Config, log logger) (store, error) {
-	announce := len(c.NATS.Servers) > 0
-	if c.Store.ReadOnly {
-		return openReadOnly(ctx, c.Store, announce, log)
+	logStore(c.Store, log)
+	o := jwtstore.Options{
+		Dir:      c.Store.Dir,
+		Shard:    c.Store.Shard,
+		Announce: len(c.NATS.Servers) > 0,
+		Warn:     log.warnf,
 	}
-	if c.Store.Dir == "" {
+	if c.Store.ReadOnly {
+		o.Dir, o.Shard = c.Store.StateDir, true
+	}
+	if o.Dir == "" {
+		return jwtstore.NewMemory(o.Announce), nil
+	}
+	return jwtstore.OpenDir(ctx, o)
+}
+
+// logStore writes the lines about the store, as the original does.
+func logStore(c config.Store, log logger) {
+	switch {
+	case c.NSC != "":
+		log.infof("creating a read-only store for the NSC folder at %s", c.NSC)
+	case c.ReadOnly && c.Dir != "":
+		log.infof("creating a read-only store at %s", c.Dir)
+	case c.ReadOnly:
+		log.infof("creating a read-only, empty, in-memory store")
+	case c.Dir != "":
+		log.infof("creating a store at %s", c.Dir)
+	default:
 		log.infof("creating an in-memory store")
 		log.warnf("the in-memory store forgets every JWT when this server stops: set store.dir to keep them")
 		if hasAccountJWTs() {
 			log.warnf("there are account JWTs in the working directory, where version 1 kept them: " +
 				`set store { dir: "." } to serve them`)
 		}
-		return jwtstore.NewMemory(announce), nil
 	}
-	log.infof("creating a store at %s", c.Store.Dir)
-	return jwtstore.OpenDir(ctx, jwtstore.Options{
-		Dir:      c.Store.Dir,
-		Shard:    c.Store.Shard,
-		Announce: announce,
-		Warn:     log.warnf,
-	})
 }
 
 // hasAccountJWTs reports whether the working directory has files of account JWTs.
@@ -60,22 +77,16 @@ func hasAccountJWTs() bool {
 	return false
 }
 
-// openReadOnly opens the store of a read-only configuration. It holds what can be served of the
-// directory that another program writes.
-func openReadOnly(ctx context.Context, c config.Store, announce bool, log logger) (store, error) {
+// openFolder opens the folder that a read-only configuration names; nil if there is none.
+func openFolder(c config.Store) (*dirsync.Folder, error) {
 	switch {
 	case c.NSC != "":
-		log.infof("creating a read-only store for the NSC folder at %s", c.NSC)
-	case c.Dir != "":
-		log.infof("creating a read-only store at %s", c.Dir)
+		return dirsync.OpenNSC(c.NSC)
+	case c.ReadOnly && c.Dir != "":
+		return dirsync.OpenFolder(c.Dir)
 	default:
-		log.infof("creating a read-only, empty, in-memory store")
+		return nil, nil
 	}
-	if c.StateDir == "" {
-		return jwtstore.NewMemory(announce), nil
-	}
-	return jwtstore.OpenDir(ctx,
-		jwtstore.Options{Dir: c.StateDir, Shard: true, Announce: announce, Warn: log.warnf})
 }
 
 // closeStore writes the files that are not written yet.
