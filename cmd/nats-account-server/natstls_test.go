@@ -33,10 +33,10 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 		{"root: none.pem", "error loading nats.tls.root: open " + s.dir + "/none.pem: no such file"},
 		{"root: " + rubbish, "error loading nats.tls.root: there is no PEM certificate in " + rubbish},
 		{"root: " + key, "error loading nats.tls.root: there is no PEM certificate in " + key},
-		{"cert: none.pem, key: " + key, "error loading nats.tls.cert: open " + s.dir +
-			"/none.pem: no such file"},
-		{"cert: " + cert + ", key: none.pem",
-			"error loading nats.tls.key: open " + s.dir + "/none.pem: no such file"},
+		{"cert: none.pem, key: " + key, "error loading nats.tls.cert " + s.dir + "/none.pem with " +
+			"nats.tls.key " + key + ": open " + s.dir + "/none.pem: no such file"},
+		{"cert: " + cert + ", key: none.pem", "error loading nats.tls.cert " + cert + " with " +
+			"nats.tls.key " + s.dir + "/none.pem: open " + s.dir + "/none.pem: no such file"},
 		{"cert: " + rubbish + ", key: " + key, "error loading nats.tls.cert " + rubbish},
 		{"cert: " + cert + ", key: " + root,
 			"with nats.tls.key " + root + ": tls: found a certificate rather than a key"},

@@ -17,7 +17,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"sync"
+	"hash/maphash"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -101,17 +101,15 @@ type Authorizer struct {
 	policy   Policy
 	users    map[string]User // by name
 	limiter  *Limiter
-	cache    *cache
 	compares singleflight.Group // by cache key
-
-	mu      sync.Mutex
-	waiting map[cacheKey]*waiters // the requests of each compare
+	cache    *cache
+	seed     maphash.Seed // for dummy
 }
 
 // NewAuthorizer returns an Authorizer that shares the limits of l with the others.
 func NewAuthorizer(p Policy, l *Limiter) *Authorizer {
 	a := &Authorizer{policy: p, users: map[string]User{}, limiter: l, cache: newCache(),
-		waiting: map[cacheKey]*waiters{}}
+		seed: maphash.MakeSeed()}
 	for _, u := range p.Users {
 		a.users[u.Name] = u
 	}

@@ -11,38 +11,31 @@ import (
 // a client without one can't push them out.
 const maxCached = 1024
 
-// cacheKey stands for a header, a certificate or a name. No password can be read from it.
+// cacheKey stands for an Authorization header or a certificate. No password can be read from it.
 type cacheKey [sha256.Size]byte
-
-// What a cacheKey is made of.
-const (
-	keyHeader      = 'h'
-	keyCertificate = 'c'
-	keyName        = 'n'
-)
 
 // cache holds the identities that credentials have proven.
 type cache struct {
-	secret []byte // goes into every key, so that keys of two processes differ
+	secret [sha256.Size]byte // goes into every key, so that keys of two caches differ
 
-	mu    sync.RWMutex
+	mu    sync.Mutex
 	known map[cacheKey]identity
 }
 
 func newCache() *cache {
-	c := &cache{secret: make([]byte, sha256.Size), known: map[cacheKey]identity{}}
-	_, _ = rand.Read(c.secret) // never fails
+	c := &cache{known: map[cacheKey]identity{}}
+	_, _ = rand.Read(c.secret[:]) // never fails
 	return c
 }
 
-// key returns the same key for the same text, as long as the cache lives.
-func (c *cache) key(kind byte, text []byte) cacheKey {
-	return sha256.Sum256(slices.Concat(c.secret, []byte{kind}, text))
+// key returns the same key for the same credentials, as long as the cache lives.
+func (c *cache) key(kind, text string) cacheKey {
+	return sha256.Sum256(slices.Concat(c.secret[:], []byte(kind), []byte(text)))
 }
 
 func (c *cache) get(k cacheKey) (identity, bool) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	id, ok := c.known[k]
 	return id, ok
 }

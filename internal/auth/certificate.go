@@ -1,8 +1,8 @@
 package auth
 
 import (
-	"cmp"
 	"crypto/x509"
+	"slices"
 	"time"
 )
 
@@ -14,26 +14,12 @@ func (a *Authorizer) certified(chain []*x509.Certificate) (identity, bool) {
 		return identity{}, false
 	}
 	leaf := chain[0]
-	if now := time.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
-		return identity{}, false
-	}
-	key := a.cache.key(keyCertificate, leaf.Raw)
-	if id, ok := a.cache.get(key); ok {
+	key := a.cache.key("certificate", string(leaf.Raw))
+	if id, ok := a.cache.get(key); ok && time.Now().Before(leaf.NotAfter) {
 		return id, true
 	}
-	if !a.verified(leaf, chain[1:]) {
-		return identity{}, false
-	}
-	id := a.identityOf(leaf)
-	a.cache.put(key, id)
-	return id, true
-}
-
-// verified reports whether one of the roots has signed a certificate for a client, if need be
-// through intermediate ones.
-func (a *Authorizer) verified(leaf *x509.Certificate, others []*x509.Certificate) bool {
 	intermediates := x509.NewCertPool()
-	for _, c := range others {
+	for _, c := range chain[1:] {
 		intermediates.AddCert(c)
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{
@@ -41,23 +27,27 @@ func (a *Authorizer) verified(leaf *x509.Certificate, others []*x509.Certificate
 		Intermediates: intermediates,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
-	return err == nil
+	if err != nil {
+		return identity{}, false
+	}
+	id := a.identityOf(leaf)
+	a.cache.put(key, id)
+	return id, true
 }
 
 // identityOf gives a certificate the greatest role that one of its names has.
 func (a *Authorizer) identityOf(leaf *x509.Certificate) identity {
 	names := namesOf(leaf)
 	best := identity{names[0], Unauthenticated}
-	found := false
+	known := false
 	for _, name := range names {
-		if role, ok := a.policy.Certificates[name]; ok {
-			found = true
-			if role > best.role {
-				best = identity{name, role}
-			}
+		role, ok := a.policy.Certificates[name]
+		known = known || ok
+		if role > best.role {
+			best = identity{name, role}
 		}
 	}
-	if !found {
+	if !known {
 		best.role = a.policy.OtherCertificates
 	}
 	return best
@@ -65,17 +55,13 @@ func (a *Authorizer) identityOf(leaf *x509.Certificate) identity {
 
 // namesOf returns at least one name: the serial number if there is no other.
 func namesOf(leaf *x509.Certificate) []string {
-	var names []string
-	if leaf.Subject.CommonName != "" {
-		names = append(names, leaf.Subject.CommonName)
-	}
-	names = append(names, leaf.DNSNames...)
-	names = append(names, leaf.EmailAddresses...)
+	names := slices.Concat([]string{leaf.Subject.CommonName}, leaf.DNSNames, leaf.EmailAddresses)
 	for _, u := range leaf.URIs {
 		names = append(names, u.String())
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
 	if len(names) == 0 {
-		names = []string{"certificate " + cmp.Or(leaf.SerialNumber.Text(16), "0")}
+		return []string{"certificate " + leaf.SerialNumber.Text(16)}
 	}
 	return names
 }

@@ -1,6 +1,9 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 const (
 	MaxCached  = maxCached
@@ -17,10 +20,20 @@ func (l *Limiter) Clients() int {
 	return len(l.clients)
 }
 
+// Failures returns how many failures in a row the remembered addresses have, together.
+func (l *Limiter) Failures() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.clients {
+		n += c.failures
+	}
+	return n
+}
+
 // Cached returns how many headers and certificates are cached.
 func (a *Authorizer) Cached() int {
-	a.cache.mu.RLock()
-	defer a.cache.mu.RUnlock()
+	a.cache.mu.Lock()
+	defer a.cache.mu.Unlock()
 	return len(a.cache.known)
 }
 
@@ -29,7 +42,7 @@ var ParseBasic = parseBasic
 
 // Late is a login whose header was not in the cache a moment ago.
 func (a *Authorizer) Late(header, name, password, address string) error {
-	_, err := a.compareOnce(context.Background(), a.cache.key(keyHeader, []byte(header)), attempt{name,
-		password, address})
+	from := netip.MustParseAddrPort(address).Addr()
+	_, err := a.compareOnce(context.Background(), a.cache.key("header", header), attempt{name, password, from})
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -32,11 +31,13 @@ const (
 	maxName      = 64          // bytes of an unchecked user name in a line
 )
 
+// errBusy is for a login that has not been compared because there are too many.
+var errBusy = &RetryError{After: time.Second}
+
 // Limiter bounds the password compares of a process and slows down addresses that fail. It outlives
 // reloads.
 type Limiter struct {
-	compares    *semaphore.Weighted // bounds the compares that run
-	failures    atomic.Uint64
+	compares    *semaphore.Weighted               // bounds the compares that run
 	log         *slog.Logger                      // leaves out lines that come too often
 	compareHash func(hash, password []byte) error // bcrypt, but in tests
 
@@ -46,13 +47,13 @@ type Limiter struct {
 }
 
 // client is an address that tries to log in, or has failed to. An IPv6 client owns a whole /64, so
-// that is one address. Limiter.mu guards all fields but turn and log.
+// that is one address. Limiter.mu guards the counts and times.
 type client struct {
+	at       netip.Prefix        // its key in Limiter.clients
 	turn     *semaphore.Weighted // for the one attempt that is compared
 	log      *slog.Logger        // leaves out all but one line a minute
 	attempts int                 // that wait or are compared; the client is not forgotten meanwhile
 	failures int                 // in a row
-	until    time.Time           // attempts before it are refused
 	last     time.Time           // failure; zero: none
 }
 
@@ -70,54 +71,54 @@ func NewLimiter(log *slog.Logger) *Limiter {
 	}
 }
 
-// Failures returns how many passwords were wrong so far.
-func (l *Limiter) Failures() uint64 { return l.failures.Load() }
-
 // compare compares a password with a hash when it is the attempt's turn. known is false if the user
-// does not exist; the attempt fails then. The error is ErrBadCredentials or a *RetryError.
+// does not exist; the attempt fails then. The error is ErrBadCredentials, a *RetryError, or that of
+// ctx if ctx ends before.
 func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known bool) error {
-	c, err := l.enter(a.address)
+	c, err := l.enter(prefix(a.from))
 	if err != nil {
 		return err
 	}
-	defer l.leave(c, a.address)
-	if c.turn.Acquire(ctx, 1) != nil {
-		return &RetryError{After: time.Second}
+	defer l.leave(c)
+	if err := c.turn.Acquire(ctx, 1); err != nil {
+		return err
 	}
 	defer c.turn.Release(1)
 	if err := l.refusal(c); err != nil { // the attempts before it have failed
 		return err
 	}
-	if l.compares.Acquire(ctx, 1) != nil {
-		return &RetryError{After: time.Second}
+	if err := l.compares.Acquire(ctx, 1); err != nil {
+		return err
 	}
 	err = l.compareHash([]byte(hash), []byte(a.password))
 	l.compares.Release(1)
 	if err != nil || !known {
-		l.fail(c, a)
+		c.log.Warn(fmt.Sprintf("wrong user or password from %s, user %+q", a.from,
+			a.name[:min(len(a.name), maxName)]))
+		l.fail(c)
 		return ErrBadCredentials
 	}
-	l.succeed(c)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.failures = 0
 	return nil
 }
 
 // enter counts an attempt of an address. If there is no error, leave must be called.
-func (l *Limiter) enter(address string) (*client, error) {
+func (l *Limiter) enter(at netip.Prefix) (*client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := prefix(address)
-	c := l.clients[at]
-	// A client becomes known only if it may wait, so that refused attempts push none out.
-	if c == nil {
-		c = &client{turn: semaphore.NewWeighted(1), log: logging.Limited(l.log, 1, lineInterval)}
+	c, known := l.clients[at]
+	if !known {
+		c = &client{at: at, turn: semaphore.NewWeighted(1), log: logging.Limited(l.log, 1, lineInterval)}
 	}
 	if err := c.refusalLocked(); err != nil {
 		return nil, err
 	}
 	if l.attempts >= maxAttempts || c.attempts >= maxAddressAttempts {
-		return nil, &RetryError{After: time.Second}
+		return nil, errBusy
 	}
-	if l.clients[at] == nil {
+	if !known { // only now, so that refused attempts push no other client out
 		l.makeRoomLocked()
 		l.clients[at] = c
 	}
@@ -127,13 +128,13 @@ func (l *Limiter) enter(address string) (*client, error) {
 }
 
 // leave forgets a client that has not failed.
-func (l *Limiter) leave(c *client, address string) {
+func (l *Limiter) leave(c *client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.attempts--
 	c.attempts--
 	if c.attempts == 0 && c.last.IsZero() {
-		delete(l.clients, prefix(address))
+		delete(l.clients, c.at)
 	}
 }
 
@@ -144,37 +145,29 @@ func (l *Limiter) refusal(c *client) error {
 	return c.refusalLocked()
 }
 
-// refusalLocked returns a *RetryError while the client is slowed down. Limiter.mu must be held.
+// refusalLocked returns a *RetryError while the client is slowed down, longer with every failure.
+// Limiter.mu must be held.
 func (c *client) refusalLocked() error {
-	if wait := time.Until(c.until); wait > 0 {
+	over := c.failures - freeFailures
+	if over < 0 {
+		return nil
+	}
+	delay := min(maxDelay, firstDelay<<min(over, 10)) // a shift by more could overflow
+	if wait := delay - time.Since(c.last); wait > 0 {
 		return &RetryError{After: wait, Slowed: true}
 	}
 	return nil
 }
 
-// succeed ends the slowing down of a client.
-func (l *Limiter) succeed(c *client) {
+// fail counts a failure. After clientExpiry without one the count begins anew.
+func (l *Limiter) fail(c *client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c.failures, c.until = 0, time.Time{}
-}
-
-// fail slows the client down, more with every failure.
-func (l *Limiter) fail(c *client, a attempt) {
-	l.failures.Add(1)
-	c.log.Warn(fmt.Sprintf("wrong user or password from %s, user %+q", host(a.address),
-		a.name[:min(len(a.name), maxName)]))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	if now.Sub(c.last) > clientExpiry {
+	if time.Since(c.last) > clientExpiry {
 		c.failures = 0
 	}
 	c.failures++
-	c.last = now
-	if over := c.failures - freeFailures; over >= 0 {
-		c.until = now.Add(min(maxDelay, firstDelay<<min(over, 10)))
-	}
+	c.last = time.Now()
 }
 
 // makeRoomLocked keeps the table of clients bounded. It drops those that have not failed for long,
@@ -183,44 +176,27 @@ func (l *Limiter) makeRoomLocked() {
 	if len(l.clients) < maxClients {
 		return
 	}
-	var oldest netip.Prefix
+	var oldest *client
 	for at, c := range l.clients {
-		if c.attempts > 0 {
-			continue
-		}
-		if time.Since(c.last) > clientExpiry {
+		switch {
+		case c.attempts > 0:
+		case time.Since(c.last) > clientExpiry:
 			delete(l.clients, at)
-			continue
-		}
-		if o := l.clients[oldest]; o == nil || c.last.Before(o.last) {
-			oldest = at
+		case oldest == nil || c.last.Before(oldest.last):
+			oldest = c
 		}
 	}
 	if len(l.clients) >= maxClients {
-		delete(l.clients, oldest)
+		delete(l.clients, oldest.at) // there is one, because maxAttempts is less than maxClients
 	}
 }
 
-// prefix returns what counts as one address. All that is no address counts as one together.
-func prefix(address string) netip.Prefix {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip := at.Addr().Unmap()
-	bits := ip.BitLen()
-	if ip.Is6() {
+// prefix returns what counts as one address. It is the zero value for the zero address.
+func prefix(from netip.Addr) netip.Prefix {
+	bits := from.BitLen()
+	if from.Is6() {
 		bits = 64
 	}
-	p, _ := ip.WithZone("").Prefix(bits) // an address has as many bits
+	p, _ := from.Prefix(bits) // without the zone; an address has as many bits
 	return p
-}
-
-// host returns an address without its port, for a line of the log.
-func host(address string) string {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return "an unknown address"
-	}
-	return at.Addr().Unmap().String()
 }

@@ -3,9 +3,13 @@ package auth
 import (
 	"context"
 	"encoding/base64"
-	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"net/netip"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -18,14 +22,8 @@ const (
 
 // attempt is one login with a password.
 type attempt struct {
-	name, password, address string
-}
-
-// waiters are the requests that wait for one compare.
-type waiters struct {
-	ctx    context.Context // ends when no request waits any more
-	cancel context.CancelFunc
-	n      int // requests; Authorizer.mu guards it
+	name, password string
+	from           netip.Addr // zero: unknown
 }
 
 // login accepts a header that was right before. Otherwise its password is compared.
@@ -33,7 +31,7 @@ func (a *Authorizer) login(ctx context.Context, c Credentials) (identity, error)
 	if len(a.users) == 0 || len(c.Authorization) > maxHeader {
 		return identity{}, ErrNoCredentials
 	}
-	key := a.cache.key(keyHeader, []byte(c.Authorization))
+	key := a.cache.key("header", c.Authorization)
 	if id, ok := a.cache.get(key); ok {
 		return id, nil
 	}
@@ -41,50 +39,37 @@ func (a *Authorizer) login(ctx context.Context, c Credentials) (identity, error)
 	if !ok {
 		return identity{}, ErrNoCredentials
 	}
-	return a.compareOnce(ctx, key, attempt{name, password, c.Address})
+	at, _ := netip.ParseAddrPort(c.Address)
+	return a.compareOnce(ctx, key, attempt{name, password, at.Addr().Unmap()})
 }
 
-// compareOnce compares a password, together with the other requests that have the same header.
+// compareOnce compares a password, together with the other requests that have the same header at
+// that time.
 func (a *Authorizer) compareOnce(ctx context.Context, key cacheKey, t attempt) (identity, error) {
-	w := a.join(key)
-	defer a.leave(key, w)
-	compare := func() (any, error) { return a.compare(w.ctx, key, t) }
-	compared := a.compares.DoChan(string(key[:]), compare)
-	select {
-	case r := <-compared:
-		return r.Val.(identity), r.Err
-	case <-ctx.Done():
-		return identity{}, ctx.Err()
+	waiting, cancel := context.WithTimeout(ctx, compareTimeout)
+	defer cancel()
+	compare := func() (any, error) { return a.compare(waiting, key, t) }
+	for {
+		var r singleflight.Result
+		select {
+		case r = <-a.compares.DoChan(string(key[:]), compare):
+		case <-waiting.Done():
+			r.Err = waiting.Err()
+		}
+		switch {
+		case !errors.Is(r.Err, context.Canceled) && !errors.Is(r.Err, context.DeadlineExceeded):
+			return r.Val.(identity), r.Err
+		case ctx.Err() != nil:
+			return identity{}, ctx.Err()
+		case waiting.Err() != nil:
+			return identity{}, errBusy
+		}
+		// The request that compared for all has hung up. Another one of them does so now.
 	}
 }
 
-// join makes the caller one of the requests that wait for a compare.
-func (a *Authorizer) join(key cacheKey) *waiters {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	w := a.waiting[key]
-	if w == nil {
-		w = &waiters{}
-		w.ctx, w.cancel = context.WithTimeout(context.Background(), compareTimeout)
-		a.waiting[key] = w
-	}
-	w.n++
-	return w
-}
-
-// leave gives up a compare that no request waits for any more.
-func (a *Authorizer) leave(key cacheKey, w *waiters) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if w.n--; w.n > 0 {
-		return
-	}
-	w.cancel()
-	delete(a.waiting, key)
-	a.compares.Forget(string(key[:]))
-}
-
-// compare compares a password and remembers its header if it is right.
+// compare compares a password and remembers its header if it is right. Its error is that of ctx if
+// ctx ends before.
 func (a *Authorizer) compare(ctx context.Context, key cacheKey, t attempt) (identity, error) {
 	if id, ok := a.cache.get(key); ok { // another request has just been compared
 		return id, nil
@@ -105,8 +90,7 @@ func (a *Authorizer) compare(ctx context.Context, key cacheKey, t attempt) (iden
 // does not tell which names exist: it is always the same user for a name, and expensive hashes are
 // as frequent as among the users.
 func (a *Authorizer) dummy(name string) User {
-	key := a.cache.key(keyName, []byte(name))
-	i := binary.BigEndian.Uint32(key[:]) % uint32(len(a.policy.Users))
+	i := maphash.String(a.seed, name) % uint64(len(a.policy.Users))
 	return a.policy.Users[i]
 }
 

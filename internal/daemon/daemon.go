@@ -82,11 +82,11 @@ type daemon struct {
 func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
 	logStart(o.Config, log)
-	f, err := load(o.Config)
+	folder, err := openFolder(o.Config.Store)
 	if err != nil {
 		return err
 	}
-	folder, err := openFolder(o.Config.Store)
+	f, err := load(o.Config)
 	if err != nil {
 		return err
 	}
