@@ -140,6 +140,14 @@ func (e *readOnlyEnv) waitAnnounced(times int, all ...*jwttest.Account) {
 		func() bool { return !slices.ContainsFunc(all, late) })
 }
 
+// waitConnected waits until the program is connected to NATS. The line may come before or after those
+// that say how nats-servers are configured.
+func (e *readOnlyEnv) waitConnected(p *process) {
+	e.t.Helper()
+	natstest.Eventually(e.t, "it is connected",
+		func() bool { return strings.Contains(p.log.String(), "connected to NATS for JWT syncing") })
+}
+
 // wantAnnounced wants each account to have been announced exactly this many times.
 func (e *readOnlyEnv) wantAnnounced(times int, all ...*jwttest.Account) {
 	e.t.Helper()
@@ -181,7 +189,7 @@ func TestAReadOnlyDirectory(t *testing.T) {
 	p, url := e.start(t)
 	e.serves(url, a.ID, first)
 	e.serves(url, b.ID, second)
-	p.wait("connected to NATS for JWT syncing")
+	e.waitConnected(p)
 	e.waitAnnounced(1, a) // it is not stored whether it was
 	newer := sign(a, time.Minute)
 	e.put(a.ID+".jwt", newer)
@@ -248,8 +256,7 @@ func TestAStateDirectory(t *testing.T) {
 	e.connect(e.startNATS(a, b), a, b)
 	for round := range 2 {
 		p, url := e.start(t)
-		p.wait("connected to NATS for JWT syncing")
-
+		e.waitConnected(p)
 		natstest.Eventually(t, "both are announced",
 			func() bool { return e.announced(a.ID) == 1 && e.announced(b.ID) == 1 })
 		if round == 1 {

@@ -14,7 +14,6 @@ package dirsync
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"log/slog"
 	"sync"
@@ -39,7 +38,8 @@ const (
 	lookInterval = 30 * time.Second
 	// maxFillLooks is how often Fill looks at a directory that is being written to.
 	maxFillLooks = 5
-	// maxOffers bounds the files that are decided about at a time. Their commits share a sync.
+	// maxOffers bounds the files that are decided about at a time, and the removals. Their commits
+	// share a sync.
 	maxOffers = 32
 )
 
@@ -70,8 +70,9 @@ type Syncer struct {
 	unreadable   condition     // what keeps the Folder from being read
 	unwatched    condition     // what keeps changes from being noticed
 
-	mu   sync.Mutex // only held while files are decided about at the same time
-	lost []*loss
+	// mu guards lost, and the Folder's files while several versions are removed at the same time.
+	mu   sync.Mutex
+	lost []*loss // what removeLost is to remove
 }
 
 // New returns a Syncer that has not looked at its Folder yet.
@@ -109,17 +110,13 @@ func (s *Syncer) Run(ctx context.Context) error {
 // wait returns when the files are to be looked at again.
 func (s *Syncer) wait(ctx context.Context, settled bool) {
 	timeout := lookInterval
-	if !settled {
+	if !settled { // changes of the last moments may not show yet
 		timeout = settleTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_ = s.Folder.Watch(ctx, s.wake) // the error is that of ctx
-	problem := s.Folder.Unwatched()
-	if problem != nil {
-		problem = fmt.Errorf("changes are noticed every %s only: %w", lookInterval, problem)
-	}
-	s.unwatched.log(s.Log, problem)
+	_ = s.Folder.Watch(ctx, s.wake) // the error is that of ctx: it is time for a look
+	s.unwatched.log(s.Log, s.Folder.Unwatched())
 }
 
 // look offers what has changed and removes what is gone, and returns when all of that is done.
@@ -128,7 +125,8 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 	if s.trustChanged.Swap(false) {
 		s.Folder.Rejudge()
 	}
-	group := newGroup()
+	var group errgroup.Group
+	group.SetLimit(maxOffers)
 	accountsOffered := false
 	gone, settled, err := s.Folder.Scan(func(f *File) {
 		if f.Err == nil && trust.IsActivationHash(f.Key) {
@@ -138,9 +136,10 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 		group.Go(func() error { s.offer(ctx, f); return nil })
 	})
 	_ = group.Wait() // the functions return no error
+	// Before accounts are removed, so that what is unsaved of a file that is gone is not served on.
+	s.Folder.serveUnsaved()
 	s.unreadable.log(s.Log, err)
 	for _, f := range gone {
-		s.Folder.keep(f, nil)
 		s.lose(f.taken)
 	}
 	// As long as files are being written it is not known what the Folder has.
@@ -152,15 +151,8 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 	return settled
 }
 
-// newGroup returns a group that does maxOffers things at a time.
-func newGroup() *errgroup.Group {
-	group := new(errgroup.Group)
-	group.SetLimit(maxOffers)
-	return group
-}
-
-// condition is something that is wrong for a while, as it was logged last; "": nothing is. It is
-// logged when it begins and when it changes.
+// condition is something that is wrong for a while, as it was logged last. "" means that all is
+// well. A condition is logged when it begins and when it changes.
 type condition string
 
 // log notes what is wrong now; nil means that nothing is.

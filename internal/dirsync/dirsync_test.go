@@ -467,7 +467,7 @@ var scenarios = []struct {
 		e.logs("it has another hash", 1)
 		e.remove(anyHash + ".jwt")
 		e.syncer.Fill(e.Context())
-		e.forgets(anyHash+".jwt")
+		e.forgets(anyHash + ".jwt")
 	}},
 	{"a directory that can't be read takes nothing out", dirsync.OpenFolder, func(e *syncEnv) {
 		a := jwttest.NewAccount(e)

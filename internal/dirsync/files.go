@@ -2,6 +2,7 @@ package dirsync
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -51,85 +52,61 @@ func (s *Syncer) offerTokens(ctx context.Context, accountsOffered bool) {
 		if !isDue || !trust.IsActivationHash(f.Key) || ctx.Err() != nil {
 			continue
 		}
-		t, changed, err := s.putToken(ctx, f)
-		s.decide(f, f.Key, err)
-		if changed && s.filled {
-			s.Activations.Announce(t, true)
+		// Put takes a token under its own hash, whatever the name of the file.
+		err := activations.Check(f.Key, f.JWT)
+		if err == nil {
+			var t *activations.Token
+			var changed bool
+			t, changed, err = s.Activations.Put(ctx, f.JWT, fromFile)
+			if changed && s.filled {
+				s.Activations.Announce(t, true)
+			}
 		}
+		s.decide(f, f.Key, err)
 	}
-}
-
-// putToken stores a token if the file has the name of its hash.
-func (s *Syncer) putToken(ctx context.Context, f *File) (*activations.Token, bool, error) {
-	if err := activations.Check(f.Key, f.JWT); err != nil {
-		return nil, false, err
-	}
-	return s.Activations.Put(ctx, f.JWT, fromFile)
 }
 
 // decide notes what became of a file's content. key is "" if it is not known whose it is. If the
 // content was refused, what was taken from the file before goes on being served. If it was accepted
 // for another account, the account before has lost its file.
 func (s *Syncer) decide(f *File, key string, err error) {
-	on, retryAt := outcome(err)
-	if on == rejected && trust.IsActivationHash(key) {
-		on = early // its account may come
-	}
-	s.Folder.move(f, on)
-	f.subject, f.retryAt = key, retryAt
-	var now *unsaved
-	if f.state == postponed && errors.Is(err, accounts.ErrSave) {
-		now = &unsaved{key, f.JWT}
-	}
-	s.Folder.keep(f, now)
+	f.subject, f.retryAt = key, time.Now().Add(lookInterval)
+	// Put saves only what it has verified. So the JWT can be served without the store.
+	f.unsaved = errors.Is(err, accounts.ErrSave)
 	if err == nil {
-		before := f.taken
-		f.taken = versionOf(key, f.JWT)
-		if before.key != key {
-			s.lose(before)
+		s.Folder.move(f, accepted)
+		if f.taken.key != key {
+			s.lose(f.taken)
 		}
+		f.taken, f.JWT = versionOf(key, f.JWT), nil
+		f.refusal.log(s.Log, nil)
+		return
 	}
-	if f.state != postponed {
+	ahead, isAhead := errors.AsType[*accounts.FutureError](err)
+	if isAhead { // its text has the time of this attempt, and would be logged with each
+		f.retryAt = ahead.Until()
+		err = errors.New("it is from the future: it counts from " +
+			f.retryAt.UTC().Format(time.RFC3339) + " on")
+	}
+	// The account of a token may come, and the store may work again.
+	if isAhead || f.unsaved || errors.Is(err, accounts.ErrUnreadable) || trust.IsActivationHash(key) {
+		s.Folder.move(f, early)
+	} else {
+		s.Folder.move(f, rejected)
 		f.JWT = nil // it is not offered again before it is read again
 	}
 	f.refusal.log(s.Log, s.explain(f, err))
 }
 
-// outcome is the event for an error of Put. retryAt is when the same content may be taken.
-func outcome(err error) (on event, retryAt time.Time) {
-	retryAt = time.Now().Add(lookInterval)
-	ahead, isAhead := errors.AsType[*accounts.FutureError](err)
-	switch {
-	case err == nil:
-		return accepted, retryAt
-	case isAhead:
-		return early, ahead.Until()
-	case errors.Is(err, accounts.ErrSave), errors.Is(err, accounts.ErrUnreadable):
-		return early, retryAt
-	default:
-		return rejected, retryAt
-	}
-}
-
-// explain is what is logged of a file whose content is not taken because of an error of Put.
+// explain is what is logged of a file whose content is not stored.
 func (s *Syncer) explain(f *File, err error) error {
-	if err == nil {
-		return nil
-	}
-	if ahead, is := errors.AsType[*accounts.FutureError](err); is {
-		until := ahead.Until().UTC().Format(time.RFC3339)
-		err = errors.New("it is from the future: it counts from " + until + " on")
-	}
-	if f.unsaved != nil {
+	if f.unsaved {
 		return fmt.Errorf("%s is served from memory, but not stored - %w", f.Path, err)
 	}
-	key := f.subject
-	if f.taken.key != "" {
-		key = f.taken.key
+	// After a start nothing was taken yet, and the store may have the account from before.
+	key := cmp.Or(f.taken.key, f.subject)
+	if _, missing := s.Accounts.GetLocal(context.Background(), key); missing != nil {
+		return fmt.Errorf("%s is not served - %w", f.Path, err)
 	}
-	after := ""
-	if _, missing := s.Accounts.GetLocal(context.Background(), key); missing == nil {
-		after = "; what was there before is served on"
-	}
-	return fmt.Errorf("%s is not served - %w%s", f.Path, err, after)
+	return fmt.Errorf("%s is not served - %w; what was there before is served on", f.Path, err)
 }

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
@@ -22,36 +24,39 @@ import (
 //
 // A Folder is for one goroutine at a time, except for Find.
 type Folder struct {
-	top         string                 // the directory that has the files, or the directories with them
-	nsc         bool                   // files are named by the account's name, not by its key
-	files       map[string]*File       // by path; also those that are missing since a moment
-	directories map[string]fs.FileInfo // by path: those of the last Scan, and the parent of top
-	unsaved     sync.Map               // *unsaved by account key
-	watcher     watcher
+	top         string                     // the directory that has the files, or the directories with them
+	nsc         bool                       // files are named by the account's name, not by its key
+	files       map[string]*File           // by path; also those that are missing since a moment
+	directories []string                   // those that the last Scan has read, and the parent of top
+	scans       int                        // how many there were
 	trace       func(from state, on event) // for tests; nil: none
+
+	// unsaved are the JWTs that the store has no room for, by account key. The map is never
+	// changed, only replaced.
+	unsaved atomic.Pointer[map[string][]byte]
+
+	watcher   *fsnotify.Watcher      // nil before the first Watch, and if there can't be one
+	watched   map[string]fs.FileInfo // by path: the directories that watcher was given
+	unwatched error                  // why changes in some may not be noticed; nil: all are
 }
 
 // File is a file of a Folder.
 type File struct {
 	Path string
 	Key  string // of an account, or the hash of a token, by its path; "": only the JWT says it
-	JWT  []byte // nil if Err is set, and when it was decided about for good
+	JWT  []byte // nil if Err is set, and once it was decided about for good
 	Err  error  // why it can't be read
 
 	state        state
 	stamp        jwtstore.Stamp // of what was read last
+	seen         int            // the number of the last Scan in which it was there
 	missingSince time.Time      // only while missing
 	retryAt      time.Time      // when it is offered again; only while postponed
-	subject      string         // the key of what was offered last; "" if it is not known
-	taken        version        // what the store has from it, or had last; zero: nothing
-	unsaved      *unsaved       // what of it is served from memory; nil: nothing
-	refusal      condition      // why what was offered last is not served
-}
 
-// unsaved is the JWT of an account that the store has no room for. It is never changed.
-type unsaved struct {
-	key   string
-	token []byte
+	subject string    // the key of what was offered last; "" if it is not known
+	taken   version   // what the store has from it, or had last; zero: nothing
+	unsaved bool      // JWT is good, and the store has no room for it
+	refusal condition // why what was offered last is not stored
 }
 
 // goneAfter is how long a file must not have been there to count as gone. git takes a file away
@@ -67,7 +72,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err == nil && !info.IsDir() {
 		err = fmt.Errorf("the path [%s] is not a directory", dir)
 	}
-	return &Folder{top: filepath.Clean(dir), files: map[string]*File{}}, err
+	return newFolder(filepath.Clean(dir), false), err
 }
 
 // OpenNSC opens the directory in which nsc keeps an operator.
@@ -77,7 +82,14 @@ func OpenNSC(dir string) (*Folder, error) {
 	}
 	top := filepath.Join(dir, "accounts")
 	_, err := os.ReadDir(top)
-	return &Folder{top: top, nsc: true, files: map[string]*File{}}, err
+	return newFolder(top, true), err
+}
+
+// newFolder returns a Folder none of whose files was read.
+func newFolder(top string, nsc bool) *Folder {
+	f := &Folder{top: top, nsc: nsc, files: map[string]*File{}}
+	f.serveUnsaved()
+	return f
 }
 
 // move lets an event happen to a file.
@@ -103,14 +115,12 @@ func (f *Folder) Rejudge() {
 // settled is false if a file was just written to, or is missing since a moment: then the next Scan
 // may see more. The error is that of a directory that can't be read: then nothing counts as gone.
 func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error) {
-	seen := map[string]bool{}
+	f.scans++
 	settled = true
-	paths, err := f.paths()
+	paths, err := f.paths() // err is returned once the files that can be read were offered
 	for _, path := range paths {
-		if key, ok := f.key(path); ok {
-			there, hot := f.look(path, key, offer)
-			seen[path] = there
-			settled = settled && !hot
+		if key, ok := f.key(path); ok && f.look(path, key, offer) {
+			settled = false
 		}
 	}
 	if err != nil {
@@ -119,45 +129,45 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	now := time.Now()
 	for path, file := range f.files {
 		switch {
-		case seen[path]: // it is not looked at further: it may be decided about at this moment
-		case file.state == missing && now.Sub(file.missingSince) >= goneAfter:
+		case file.seen == f.scans: // it is not looked at further: it may be decided about just now
+		case file.state != missing:
+			file.missingSince, settled = now, false
+			f.move(file, absence)
+		case now.Sub(file.missingSince) < goneAfter:
+			settled = false
+		default:
 			delete(f.files, path)
 			gone = append(gone, file)
-		default:
-			settled = false
-			if file.state != missing {
-				file.missingSince = now
-				f.move(file, absence)
-			}
 		}
 	}
 	return gone, settled, nil
 }
 
-// look reads a file if it has changed, or if it is to be offered again. there says that there is a
-// file, hot that it was just written to. The file must not be used after offer, which may decide
-// about it in another goroutine.
-func (f *Folder) look(path, key string, offer func(*File)) (there, hot bool) {
+// look reads a file if it has changed, or if it is to be offered again. hot says that it was just
+// written to. The file must not be used after offer, which may decide about it in another
+// goroutine.
+func (f *Folder) look(path, key string, offer func(*File)) (hot bool) {
 	file := f.files[path]
 	if file == nil {
 		file = &File{Path: path, Key: key}
 	}
-	known := file.stamp
+	known := file.stamp // the zero stamp has it read, whether it has changed or not
 	isDue := file.state == postponed && !time.Now().Before(file.retryAt)
 	if isDue || file.state == unread || file.state == missing {
 		known = jwtstore.Stamp{}
 	}
 	token, stamp, err := jwtstore.ReadFile(path, known)
 	if errors.Is(err, fs.ErrNotExist) { // also a symbolic link that leads nowhere
-		return false, false
+		return false
 	}
-	f.files[path] = file
+	f.files[path], file.seen = file, f.scans
 	switch {
 	case err == nil && token == nil: // it is as it was
-		return true, false
+		return false
+	// Its times may not show the next write, and it may be half of what is being written.
 	case err == nil && stamp.IsHot():
 		f.move(file, writing)
-		return true, true
+		return true
 	case err != nil:
 		f.move(file, failure)
 	default:
@@ -165,38 +175,33 @@ func (f *Folder) look(path, key string, offer func(*File)) (there, hot bool) {
 	}
 	file.JWT, file.Err, file.stamp = token, err, stamp
 	offer(file)
-	return true, false
+	return false
 }
 
 // paths returns all that may be a file of the Folder, and notes the directories. The error is that
 // of a directory which can't be read, or of a name which may be a directory or not.
 func (f *Folder) paths() (all []string, err error) {
-	f.directories = map[string]fs.FileInfo{}
-	parent := filepath.Dir(f.top)
-	for _, dir := range []string{f.top, parent} {
-		if info, failed := os.Stat(dir); failed == nil {
-			f.directories[dir] = info
+	f.directories = []string{filepath.Dir(f.top)}
+	read := func(dir string) []fs.DirEntry {
+		entries, failed := os.ReadDir(dir)
+		switch {
+		case failed == nil:
+			f.directories = append(f.directories, dir)
+		// What was removed since it was listed is no error: its files are missing.
+		case dir == f.top || !jwtstore.IsAbsentOrIrregular(failed):
+			err = failed
 		}
+		return entries
 	}
-	entries, err := os.ReadDir(f.top)
-	for _, e := range entries {
+	for _, e := range read(f.top) {
 		path := filepath.Join(f.top, e.Name())
 		all = append(all, path)
-		if !f.nsc && len(e.Name()) != 2 { // neither a shard of accounts nor that of tokens
+		// A shard has two characters. It may be a symbolic link.
+		if e.Type().IsRegular() || !f.nsc && len(e.Name()) != 2 {
 			continue
 		}
-		info, failed := os.Stat(path) // not e.Info: a symbolic link to a directory counts as one
-		if failed == nil && info.IsDir() {
-			f.directories[path] = info
-			var files []fs.DirEntry
-			files, failed = os.ReadDir(path)
-			for _, file := range files {
-				all = append(all, filepath.Join(path, file.Name()))
-			}
-		}
-		// What is removed between two of these steps is no error: its files are missing.
-		if failed != nil && !jwtstore.IsAbsentOrIrregular(failed) {
-			err = failed
+		for _, file := range read(path) {
+			all = append(all, filepath.Join(path, file.Name()))
 		}
 	}
 	return all, err
@@ -204,6 +209,7 @@ func (f *Folder) paths() (all []string, err error) {
 
 // key reports whether a path is that of a JWT. The key is "" if only the JWT says it.
 func (f *Folder) key(path string) (key string, ok bool) {
+	// Every path begins with top and a separator.
 	path = path[len(f.top)+1:]
 	if !f.nsc {
 		return jwtstore.KeyOf(path)
@@ -212,24 +218,23 @@ func (f *Folder) key(path string) (key string, ok bool) {
 	return "", dir != "" && name == filepath.Base(dir)+".jwt"
 }
 
-// keep serves what a file has from memory, in place of what was served of it before. nil means
-// nothing.
-func (f *Folder) keep(file *File, now *unsaved) {
-	if now != nil {
-		f.unsaved.Store(now.key, now)
+// serveUnsaved has Find know what can't be stored of the files as they are now.
+func (f *Folder) serveUnsaved() {
+	unsaved := map[string][]byte{}
+	for _, file := range f.files {
+		if file.unsaved {
+			unsaved[file.subject] = file.JWT
+		}
 	}
-	if file.unsaved != nil { // unless it is of the same account
-		f.unsaved.CompareAndDelete(file.unsaved.key, file.unsaved)
-	}
-	file.unsaved = now
+	f.unsaved.Store(&unsaved)
 }
 
 // Find implements accounts.Source: it calls take with the JWT of an account that the store has no
 // room for. The error is that of take, or accounts.ErrNotFound if there is none. It may be called
 // from any goroutine.
 func (f *Folder) Find(_ context.Context, key string, take func(token []byte) error) error {
-	if u, found := f.unsaved.Load(key); found {
-		return take(u.(*unsaved).token)
+	if token, found := (*f.unsaved.Load())[key]; found {
+		return take(token)
 	}
 	return accounts.ErrNotFound
 }

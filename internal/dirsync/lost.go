@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
 )
 
 // loss is a version that has no file any more. It is to be removed from the store.
 type loss struct {
-	version
+	version           // only its key is known if it is from an earlier start
 	failure condition // why it can't be removed
 }
 
@@ -64,7 +66,8 @@ func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
 	}
 	s.lost = nil
 	byKey := s.filesByKey()
-	group := newGroup()
+	var group errgroup.Group
+	group.SetLimit(maxOffers)
 	for _, l := range lost {
 		others := byKey[l.key]
 		served := s.served(l.version)
@@ -75,7 +78,7 @@ func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
 			removed := s.remove(ctx, l)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if !removed {
+			if !removed { // the next look tries again
 				s.lost = append(s.lost, l)
 				return nil
 			}
@@ -91,7 +94,7 @@ func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
 }
 
 // served returns the version of an account or a token that is served now. It is v if that can't be
-// known.
+// known, or if there is none: then nothing speaks against the removal.
 func (s *Syncer) served(v version) version {
 	load := s.Store.Load
 	if trust.IsActivationHash(v.key) {
@@ -104,8 +107,7 @@ func (s *Syncer) served(v version) version {
 	return versionOf(v.key, stored)
 }
 
-// remove removes a version from the store. What can't be removed now is tried again at the next
-// look.
+// remove removes a version from the store, and logs once why it can't.
 func (s *Syncer) remove(ctx context.Context, l *loss) (removed bool) {
 	if trust.IsActivationHash(l.key) {
 		s.Tokens.Remove(l.key)

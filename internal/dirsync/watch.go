@@ -20,13 +20,6 @@ const (
 	maxNoisyTime = 2 * time.Second
 )
 
-// watcher is what a Folder watches.
-type watcher struct {
-	*fsnotify.Watcher                        // nil before the first Watch, and if there is none
-	directories       map[string]fs.FileInfo // by path
-	unwatched         error                  // why changes in some may not be noticed; nil: all are
-}
-
 // Watch returns when something in the directories has changed and nothing has changed for quietTime
 // since. It also returns when wake has a value, or when ctx ends, with the cause. While no change
 // can be noticed it returns for these two reasons only, and Unwatched says so.
@@ -38,11 +31,12 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 	if f.rewatch() {
 		return nil
 	}
+	// Files often change many at a time. One Scan shall see them all.
 	var quiet, enough <-chan time.Time // nil before the first change
 	var events <-chan fsnotify.Event   // nil while no change can be noticed
 	var failures <-chan error
-	if w := f.watcher.Watcher; w != nil {
-		events, failures = w.Events, w.Errors
+	if f.watcher != nil {
+		events, failures = f.watcher.Events, f.watcher.Errors
 	}
 	for {
 		select {
@@ -60,7 +54,7 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 			}
 		case err := <-failures:
 			if !errors.Is(err, fsnotify.ErrEventOverflow) { // an overflow means many changes
-				f.watcher.unwatched = err
+				f.unwatched = err
 				events, failures = nil, nil // until the next Watch
 				continue
 			}
@@ -79,48 +73,59 @@ func (f *Folder) concerns(path string) bool {
 }
 
 // Unwatched says why changes in some directories are not noticed, nil if they are in all.
-func (f *Folder) Unwatched() error { return f.watcher.unwatched }
+func (f *Folder) Unwatched() error {
+	if f.unwatched == nil {
+		return nil
+	}
+	return fmt.Errorf("changes are noticed every %s only: %w", lookInterval, f.unwatched)
+}
 
 // rewatch watches the directories of the last Scan: those that files can be in, and the parent of
 // the Folder, which may be replaced as a whole. fresh says that they are not those that were
 // watched before.
 func (f *Folder) rewatch() (fresh bool) {
-	w := &f.watcher
-	w.unwatched = nil
-	if w.Watcher == nil {
-		if w.Watcher, w.unwatched = fsnotify.NewWatcher(); w.unwatched != nil {
-			w.Watcher = nil
+	f.unwatched = nil
+	if f.watcher == nil {
+		w, err := fsnotify.NewWatcher()
+		if err != nil {
+			f.unwatched = err
 			return false
 		}
-		w.directories, fresh = map[string]fs.FileInfo{}, true
+		f.watcher, f.watched, fresh = w, map[string]fs.FileInfo{}, true
 	}
-	watched := w.WatchList() // the watch of a directory goes with it, and its inode may be used again
-	for dir, info := range w.directories {
-		now := f.directories[dir]
-		if now == nil || !os.SameFile(now, info) || !slices.Contains(watched, dir) {
-			_ = w.Remove(dir) // it fails if the watch is gone
-			delete(w.directories, dir)
-			fresh = true
-		}
-	}
-	for dir, info := range f.directories {
-		if w.directories[dir] != nil {
+	list := f.watcher.WatchList() // a watch ends when its directory is removed or renamed
+	for dir, info := range f.watched {
+		// A symbolic link in the path may have been replaced, which ends no watch.
+		now, err := os.Stat(dir)
+		if err == nil && os.SameFile(now, info) && slices.Contains(list, dir) {
 			continue
 		}
-		if err := w.Add(dir); err != nil {
-			w.unwatched = fmt.Errorf("not every directory can be watched: %w", err)
-			continue
-		}
-		w.directories[dir] = info
+		_ = f.watcher.Remove(dir) // it fails if the watch has ended
+		delete(f.watched, dir)
 		fresh = true
+	}
+	for _, dir := range f.directories {
+		if f.watched[dir] != nil {
+			continue
+		}
+		info, err := os.Stat(dir)
+		if err == nil {
+			err = f.watcher.Add(dir)
+		}
+		switch {
+		case err == nil:
+			f.watched[dir], fresh = info, true
+		case !errors.Is(err, fs.ErrNotExist): // otherwise it is gone since the Scan
+			f.unwatched = fmt.Errorf("not every directory can be watched: %w", err)
+		}
 	}
 	return fresh
 }
 
 // Close ends the watch.
 func (f *Folder) Close() {
-	if f.watcher.Watcher != nil {
+	if f.watcher != nil {
 		_ = f.watcher.Close() // its events are not read any more
-		f.watcher.Watcher = nil
+		f.watcher = nil
 	}
 }
