@@ -154,11 +154,8 @@ func Load(f Flags) (Config, []Warning, error) {
 	l.keys = keys(&l.draft)
 	l.readFile()
 	l.readFlags()
-	l.checkStore()
-	l.checkPrimary()
-	l.checkNATS()
-	l.checkHTTPTLS()
-	l.checkLogins()
+	l.complete()
+	l.check()
 	if len(l.mistakes) > 0 {
 		return Config{}, l.warnings, errors.Join(l.mistakes...)
 	}

@@ -18,12 +18,13 @@ func (c Config) Dump() string {
 	return string(text)
 }
 
-// shown returns a value as the dump shows it.
+// shown returns a value as the dump shows it. A type that is not listed here is shown as it is.
 func shown(value any) any {
 	switch v := value.(type) {
 	case time.Duration:
 		return v.Milliseconds()
 	case string:
+		// Any text that looks like a URL may have a password.
 		if strings.Contains(v, "://") {
 			return RedactURL(v)
 		}
@@ -58,7 +59,7 @@ type dump []key
 func (d dump) MarshalJSON() ([]byte, error) {
 	var all []string
 	for _, k := range d {
-		value, err := json.Marshal(k.show())
+		value, err := json.Marshal(k.show()) // a section shows another dump
 		if err != nil {
 			return nil, err
 		}

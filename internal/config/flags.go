@@ -10,27 +10,28 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
-// Flags is the command line. An empty or false field means that the flag is not given.
+// Flags is the command line. An empty or false field means that the flag is not given. All but the
+// last three are the original's.
 type Flags struct {
-	Config   string // -c
-	Dir      string // -dir
-	NSC      string // -nsc
-	Operator string // -operator
-	NATS     string // -nats
-	Creds    string // -creds
-	Primary  string // -primary
-	HostPort string // -hp
-	ReadOnly bool   // -ro
-	Debug    bool   // -D
-	Trace    bool   // -V
-	Both     bool   // -DV
-	Dump     bool   // -dump
-	Test     bool   // -t
-	Version  bool   // -v, --version
+	Config   string // -c: path of the configuration file
+	Dir      string // -dir: Store.Dir; replaces the whole Store
+	NSC      string // -nsc: Store.NSC; replaces the whole Store, and wins over -dir
+	Operator string // -operator: path of the operator's JWT
+	NATS     string // -nats: URLs, separated by commas; replaces NATS.Servers
+	Creds    string // -creds: NATS.Credentials
+	Primary  string // -primary: URL of the account server to follow
+	HostPort string // -hp: HTTP.Host and HTTP.Port
+	ReadOnly bool   // -ro: Store.ReadOnly, with -dir only
+	Debug    bool   // -D: Logging.Debug
+	Trace    bool   // -V: Logging.Trace
+	Both     bool   // -DV: Logging.Debug and Logging.Trace
+	Dump     bool   // -dump: the program logs the configuration after the start
+	Test     bool   // -t: the program only checks the configuration
+	Version  bool   // -v, --version: the program prints its version
 }
 
 // ParseFlags parses the command line. It writes what is wrong, and the help for -h, to usage. The
-// error for -h is flag.ErrHelp.
+// error for -h is flag.ErrHelp. As in the original, what comes after the flags is ignored.
 func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	var f Flags
 	s := flag.NewFlagSet("nats-account-server", flag.ContinueOnError)
@@ -56,7 +57,8 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	return f, s.Parse(args)
 }
 
-// readFlags changes the draft as the command line says.
+// readFlags changes the draft as the command line says. It comes after readFile, because a flag
+// wins over the file.
 func (l *loader) readFlags() {
 	f, c := l.flags, &l.draft
 	l.readStoreFlags()
@@ -102,7 +104,7 @@ func (l *loader) readStoreFlags() {
 	}
 }
 
-// absolute is the function of that name for a flag. An error becomes a mistake.
+// absolute is the function of that name for a path on the command line. An error becomes a mistake.
 func (l *loader) absolute(path string) string {
 	path, err := absolute(path)
 	l.fail(err)
@@ -120,7 +122,7 @@ func (h *HTTP) listenOn(hostPort string) error {
 		return fmt.Errorf("error parsing hostport: %w", err)
 	}
 	if !validPort(n) {
-		// This is the original's error.
+		// This is the original's error, which it gets only when it listens.
 		return fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", n)
 	}
 	h.Host, h.Port = host, n

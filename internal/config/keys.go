@@ -11,8 +11,8 @@ import (
 // key is one key of a section. A file may write its names in any letter case.
 type key struct {
 	name    string // as error messages and the dump write it
-	aliases string // other names, separated by spaces
-	field
+	aliases string // other names, separated by spaces; "" for none
+	field          // what the key sets
 }
 
 // keys returns every key that has ever had a meaning. Each key sets a field of c. The order of the
@@ -26,15 +26,16 @@ func keys(c *Config) []key {
 			{"Trace", "", boolean(&c.Logging.Trace)},
 			{"Colors", "", boolean(&c.Logging.Colors)},
 			{"PID", "", boolean(&c.Logging.PID)},
-			{"Custom", "", unused()},
+			{"Custom", "", unused()}, // the original accepts it and never uses it
 			{"Audit", "", path(&c.Logging.Audit)},
 		})},
 		{"NATS", "", section([]key{
 			{"Servers", "", urls(&c.NATS.Servers)},
 			{"ConnectTimeout", "", timeout(&c.NATS.ConnectTimeout)},
 			{"ReconnectWait", "", wait(&c.NATS.ReconnectWait)},
-			{"MaxReconnects", "", maxReconnects()},
+			{"MaxReconnects", "", maxReconnects()}, // no field of c
 			{"TLS", "", section([]key{
+				// The other names are those of nats-server's own tls section.
 				{"Key", "Key_File", path(&c.NATS.TLS.Key)},
 				{"Cert", "Cert_File", path(&c.NATS.TLS.Cert)},
 				{"Root", "CA_File", path(&c.NATS.TLS.Root)},
@@ -68,6 +69,7 @@ func keys(c *Config) []key {
 			{"Allow_Delete", "", boolean(&c.Store.AllowDelete)},
 			{"StateDir", "", path(&c.Store.StateDir)},
 		})},
+		// Operator, System_Account and System are nats-server's names.
 		{"OperatorJWTPath", "Operator", operatorJWT(&c.Operator)},
 		{"SystemAccountJWTPath", "System_Account System", systemJWT(&c.SystemAccount)},
 		{"SignRequestSubject", "", subject(&c.SignSubject)},
@@ -94,7 +96,7 @@ func find(keys []key, name string) *key {
 }
 
 // nearest returns the name that is most similar to an unknown one, in lower case. It returns "" if
-// none is similar.
+// none is similar. Of equally similar names it takes the first.
 func nearest(keys []key, unknown string) string {
 	// A name is similar if less than about half of it must be changed.
 	best, least := "", len(unknown)/2+2
@@ -108,7 +110,8 @@ func nearest(keys []key, unknown string) string {
 	return best
 }
 
-// aboutClients matches unknown keys of http.tls that are probably about client certificates.
+// aboutClients matches unknown keys of http.tls that are probably about client certificates, such
+// as nats-server's verify_and_map and pinned_certs, and misspelt or other names of root.
 var aboutClients = regexp.MustCompile(`(?i)^verif|pinned|^roo?t|^ca|ca$`)
 
 // restricts reports whether an unknown key is probably meant to restrict access. Such a key is an

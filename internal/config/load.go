@@ -12,13 +12,14 @@ import (
 // mistakes are reported at once.
 type loader struct {
 	flags    Flags
-	draft    Config
-	keys     []key // they set the fields of draft
-	warnings []Warning
-	mistakes []error
+	draft    Config    // may be invalid until check has found no mistake
+	keys     []key     // they set the fields of draft
+	warnings []Warning // in the order in which they were found
+	mistakes []error   // also in that order; each has one line
 
 	// at has the position of each value in the file, by the path of its key or section. If one is
-	// given more than once, it is the last position.
+	// given more than once, it is the last position. A value with a mistake is not in it, and so
+	// are values that a flag replaces.
 	at map[string]natsconf.Pos
 }
 
@@ -34,7 +35,8 @@ func (l *loader) fail(err error) {
 	}
 }
 
-// warn adds a warning at a position. The zero Pos means that it has none.
+// warn adds a warning at a position. The zero Pos means that it has none. A strict warning is an
+// error if the configuration is only checked, with -t.
 func (l *loader) warn(at natsconf.Pos, strict bool, format string, args ...any) {
 	l.warnings = append(l.warnings, Warning{Text: located(at, format, args...), Strict: strict})
 }
@@ -48,7 +50,8 @@ func located(at natsconf.Pos, format string, args ...any) string {
 	return at.String() + ": " + message
 }
 
-// readFile reads the configuration file into the draft, if there is one.
+// readFile reads the configuration file into the draft, if there is one. A file that can't be read
+// or parsed is one mistake; the draft then keeps the defaults.
 func (l *loader) readFile() {
 	if l.flags.Config == "" {
 		return
@@ -59,6 +62,7 @@ func (l *loader) readFile() {
 		l.section(l.keys, "", m)
 		return
 	}
+	// A mistake in the text has its position instead of this prefix, which is the original's.
 	if _, inText := errors.AsType[*natsconf.Error](err); !inText {
 		err = fmt.Errorf("error reading configuration file: %w", err)
 	}
@@ -75,6 +79,8 @@ func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 			continue
 		}
 		path := join(section, strings.ToLower(k.name))
+		// Files for the original may have a section twice, which is no mistake. A key given twice
+		// is probably one, but the original takes the last of them as well.
 		before, again := l.at[path]
 		switch {
 		case again && k.keys != nil:

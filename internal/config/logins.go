@@ -43,6 +43,7 @@ func (l *loader) login(v natsconf.Value) (login Login) {
 			l.mistake(e.Value.Pos, "%s", err)
 		}
 	}
+	// A login has exactly one of two forms.
 	byPassword := login.User != "" && login.Hash != "" && login.Certificate == ""
 	byCertificate := login.User == "" && login.Hash == "" && login.Certificate != ""
 	if len(l.mistakes) == before && !byPassword && !byCertificate {
@@ -83,6 +84,7 @@ func checkUser(name string) error {
 // maxNameBytes is the most bytes of a user's name or a name in a certificate.
 const maxNameBytes = 255
 
+// checkName returns an error for a name that is empty, too long or not printable in one line.
 func checkName(name string) error {
 	if name == "" || len(name) > maxNameBytes || strings.ContainsFunc(name, unicode.IsControl) {
 		return errors.New("a name must be a text that is not empty, of no more than 255 bytes, " +
@@ -99,6 +101,8 @@ const minCost, maxCost = 4, 14
 // prefixes have the same meaning.
 var bcryptHash = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 
+// checkHash returns an error for a password that is not a bcrypt hash of a permitted cost. The
+// error does not show the text, which may be the password itself.
 func checkHash(text string) error {
 	parts := bcryptHash.FindStringSubmatch(text)
 	if parts == nil {

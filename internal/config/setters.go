@@ -13,11 +13,12 @@ type field struct {
 	// error is a mistake in the value; the field is then unchanged.
 	set func(l *loader, name, path string, v natsconf.Value) error
 
-	show func() any // what the dump shows
-	keys []key      // of the section; nil if it is none
+	show func() any // what the dump shows; nil is shown as null
+	keys []key      // of the section; nil if the field is no section
 }
 
-// set returns a field for values that parse understands and that pass each check.
+// set returns a field for values that parse understands and that pass each check. parse gets the
+// name of the key, for errors in the original's words; a check gets its path, for errors in ours.
 func set[T any](
 	into *T,
 	parse func(name string, value any) (T, error),
@@ -38,7 +39,8 @@ func set[T any](
 	return field{set: read, show: func() any { return shown(*into) }}
 }
 
-// section is for a section with these keys.
+// section is for a section with these keys. Mistakes within it are reported where they are, so set
+// returns an error only if the value is no section at all.
 func section(keys []key) field {
 	read := func(l *loader, name, path string, v natsconf.Value) error {
 		m, ok := v.Data.(*natsconf.Map)
@@ -50,6 +52,8 @@ func section(keys []key) field {
 	}
 	return field{read, func() any { return dump(keys) }, keys}
 }
+
+// The kinds of values. The README names them in the same way.
 
 func boolean(into *bool) field       { return set(into, parseBool) }
 func integer(into *int) field        { return set(into, parseInt) }
@@ -83,7 +87,8 @@ func forgetTime(into *time.Duration) field {
 	return set(into, parseDuration, atLeast(time.Second, "be at least 1 s"))
 }
 
-// maxReconnects is for a key of the original that has no effect here.
+// maxReconnects is for a key of the original that has no effect here. The dump shows -1, which
+// means for ever in the original.
 func maxReconnects() field {
 	read := func(l *loader, name, _ string, v natsconf.Value) error {
 		n, err := parseInt(name, v.Data)
@@ -95,7 +100,7 @@ func maxReconnects() field {
 	return field{set: read, show: func() any { return -1 }}
 }
 
-// unused is for a key that the original accepts and never uses.
+// unused is for a key that the original accepts and never uses. Any value will do.
 func unused() field {
 	read := func(*loader, string, string, natsconf.Value) error { return nil }
 	return field{set: read, show: func() any { return nil }}
@@ -119,7 +124,7 @@ func atMostADay(path string, d time.Duration) error {
 	return nil
 }
 
-// isPort is for the port to listen on.
+// isPort is a check for the port to listen on.
 func isPort(path string, n int) error {
 	if !validPort(n) {
 		return fmt.Errorf("%s %d is not between 0 and 65535", path, n)
@@ -127,7 +132,7 @@ func isPort(path string, n int) error {
 	return nil
 }
 
-// isSubject is for a subject to publish on, or none.
+// isSubject is a check for a subject to publish on, or "" for none.
 func isSubject(path string, subject string) error {
 	if subject != "" && !validSubject(subject) {
 		return fmt.Errorf("%s %q is no subject to publish on", path, subject)

@@ -105,8 +105,8 @@ func parsePath(name string, value any) (string, error) {
 	return absolute(s)
 }
 
-// parseURLs parses a list of NATS URLs, or one URL. As in the original, one text may hold several,
-// separated by commas.
+// parseURLs parses a list of NATS URLs, or one URL. An empty list is valid. As in the original, one
+// text may hold several, separated by commas.
 func parseURLs(name string, value any) (all []string, err error) {
 	list, ok := value.([]natsconf.Value)
 	if _, single := value.(string); single {
@@ -214,5 +214,6 @@ func absolute(path string) (string, error) {
 // @, in a map the rest of the map from the name of such a key on.
 var secrets = regexp.MustCompile(`(?is).*@|((?:pass|token|secret|seed)[^:]*:)[^\]]*`)
 
-// show returns a value as the original's error messages show it, but without passwords.
+// show returns a value as the original's error messages show it, but without passwords. Errors are
+// in the log, which more people can read than the configuration file.
 func show(value any) string { return secrets.ReplaceAllString(fmt.Sprint(value), "$1…") }

@@ -20,12 +20,12 @@ import (
 type AuditEntry struct {
 	Time       time.Time     `json:"time"` // UTC, set by Write
 	Result     string        `json:"result"`
-	Reason     string        `json:"reason,omitempty"`
-	Address    string        `json:"address,omitempty"`
-	User       string        `json:"user,omitempty"`
-	Origin     string        `json:"door"`
-	Account    string        `json:"account"`
-	Issuer     string        `json:"issuer,omitempty"`
+	Reason     string        `json:"reason,omitempty"`     // why it was refused; "" for no reason
+	Address    string        `json:"address,omitempty"`    // of the client; "" for none
+	User       string        `json:"user,omitempty"`       // login of the client; "" for none
+	Origin     string        `json:"door"`                 // the way in
+	Account    string        `json:"account"`              // public key, as the client gave it
+	Issuer     string        `json:"issuer,omitempty"`     // public key; "" if unreadable
 	Old        *AuditVersion `json:"old,omitempty"`        // what was stored; nil for nothing
 	New        *AuditVersion `json:"new,omitempty"`        // what was offered; nil if unreadable
 	Suppressed int           `json:"suppressed,omitempty"` // entries left out before, set by Write
@@ -33,10 +33,10 @@ type AuditEntry struct {
 
 // AuditVersion identifies one of the JWTs of an account.
 type AuditVersion struct {
-	JTI  string `json:"jti"`
-	IAT  int64  `json:"iat"`    // Unix seconds
-	Hash string `json:"sha256"` // hex
-	Size int    `json:"bytes"`
+	JTI  string `json:"jti"`    // the id that its claims name
+	IAT  int64  `json:"iat"`    // when it was issued, in Unix seconds
+	Hash string `json:"sha256"` // of the whole JWT, in hex
+	Size int    `json:"bytes"`  // of the whole JWT
 }
 
 const (
@@ -49,10 +49,10 @@ const (
 	refusedPerSecond = 10
 )
 
-// Audit writes audit entries to a file, or into the log if there is no file. Its methods may be
-// called from any goroutine.
+// Audit writes audit entries to a file, or into the log if there is no file. An entry is written
+// before Write returns. Its methods may be called from any goroutine.
 type Audit struct {
-	log      *slog.Logger
+	log      *slog.Logger // for entries that are not in a file
 	problems *slog.Logger // for errors of the file, one line a minute
 
 	mu         sync.Mutex
@@ -72,7 +72,8 @@ func NewAudit(log *slog.Logger, file *os.File) *Audit {
 	}
 }
 
-// Use closes the current file and writes to another one from now on. Nil means the log.
+// Use closes the current file and writes to another one from now on. Nil means the log. Entries
+// that are being written are not lost: the file is closed after them.
 func (a *Audit) Use(file *os.File) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -82,7 +83,8 @@ func (a *Audit) Use(file *os.File) {
 	a.file = file
 }
 
-// OpenAudit opens the file at path for appending. An empty path gives a nil file.
+// OpenAudit opens the file at path for appending. An empty path gives a nil file. Only the user of
+// the program may read a new file.
 func OpenAudit(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil
@@ -135,7 +137,8 @@ func (a *Audit) write(e AuditEntry, refused bool) (forLog []byte, err error) {
 	if a.file == nil {
 		return line, nil
 	}
-	// One system call writes the line, so that other processes which append to the file can't split it.
+	// One system call writes the line, so that other processes which append to the file can't split
+	// it.
 	n, err := a.file.Write(line)
 	if err != nil {
 		if n > 0 {
@@ -146,14 +149,16 @@ func (a *Audit) write(e AuditEntry, refused bool) (forLog []byte, err error) {
 	return nil, nil
 }
 
-// cutBack removes the last n bytes of a file: what was written of a line before an error.
+// cutBack removes the last n bytes of a file: what was written of a line before an error. If that
+// fails too, a part of a line stays.
 func cutBack(f *os.File, n int) {
 	if info, err := f.Stat(); err == nil {
 		_ = f.Truncate(info.Size() - int64(n))
 	}
 }
 
-// encode returns an entry as a line. No text in it can break the line or forge another one.
+// encode returns an entry as a line. No text in it can break the line or forge another one. Texts
+// are cut to maxAuditText, and bytes that are not UTF-8 are replaced.
 func encode(e AuditEntry) []byte {
 	texts := []*string{&e.Reason, &e.Address, &e.User, &e.Origin, &e.Account, &e.Issuer}
 	for _, v := range []**AuditVersion{&e.Old, &e.New} {
@@ -167,7 +172,7 @@ func encode(e AuditEntry) []byte {
 	}
 	line, err := json.Marshal(e)
 	if err != nil {
-		// JSON has no form for a year beyond 9999.
+		// JSON has no form for a year beyond 9999. A wrong clock must not stop the audit.
 		line = []byte(`{"result":"unknown"}`)
 	}
 	return append(escapeUnprintable(line), '\n')

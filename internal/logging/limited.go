@@ -20,20 +20,20 @@ func Limited(log *slog.Logger, lines int, period time.Duration) *slog.Logger {
 
 // limitedHandler passes a record on if its limit allows that. With and WithGroup keep the limit.
 type limitedHandler struct {
-	slog.Handler
-	limit *lineLimit
+	slog.Handler // writes the records that the limit allows
+	limit        *lineLimit
 }
 
-// lineLimit counts the lines that are left out.
+// lineLimit counts the lines that are left out. Goroutines share it.
 type lineLimit struct {
 	allowed *rate.Limiter
 
 	mu      sync.Mutex
-	omitted int       // since the last line that was written
+	omitted int       // number of lines since the last one that was written
 	since   time.Time // when the first of them was left out
 }
 
-// Handle implements slog.Handler.
+// Handle implements slog.Handler. The line with the number has the level of the line that follows.
 func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 	omitted, since, allowed := h.limit.take(r.Time)
 	if !allowed {

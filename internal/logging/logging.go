@@ -46,8 +46,8 @@ type Handler struct {
 
 // output is what handlers share.
 type output struct {
-	format atomic.Pointer[Format]
-	mu     sync.Mutex
+	format atomic.Pointer[Format] // never nil
+	mu     sync.Mutex             // held during a Write, so that lines don't mix
 	w      io.Writer
 }
 
@@ -58,13 +58,13 @@ func New(w io.Writer, f Format) *Handler {
 	return h
 }
 
-// SetFormat changes the format of all further lines.
+// SetFormat changes the format of all further lines, also of the handlers that WithAttrs has made.
 func (h *Handler) SetFormat(f Format) { h.out.format.Store(&f) }
 
 // levelName is how a line shows the levels from least on.
 type levelName struct {
 	least          slog.Level
-	letters, color string
+	letters, color string // color is the number in a terminal's control sequence
 }
 
 // levels has the levels from the highest to the lowest, with their letters and the codes of their
@@ -77,7 +77,7 @@ var levels = []levelName{
 	{math.MinInt, "TRC", "33"},
 }
 
-// Enabled implements slog.Handler.
+// Enabled implements slog.Handler. Debug and Trace are independent: either can be set alone.
 func (h *Handler) Enabled(_ context.Context, l slog.Level) bool {
 	f := h.out.format.Load()
 	return l >= slog.LevelInfo || l >= slog.LevelDebug && f.Debug || l < slog.LevelDebug && f.Trace
@@ -123,7 +123,7 @@ func (h *Handler) WithAttrs(as []slog.Attr) slog.Handler {
 // WithGroup implements slog.Handler. The format has no groups.
 func (h *Handler) WithGroup(string) slog.Handler { return h }
 
-// attr returns the text of an attribute.
+// attr returns the text of an attribute, with a blank before it.
 func attr(a slog.Attr) string {
 	if lines, ok := a.Value.Any().(Lines); ok {
 		return string(lines)

@@ -32,7 +32,8 @@ func escape(text string) string {
 	return b.String()
 }
 
-// ShortKey returns the beginning of a key, as log lines show it. The key need not be valid.
+// ShortKey returns the beginning of a key, as log lines show it. The key need not be valid: a
+// client may have chosen it. Shorter texts are returned whole.
 func ShortKey(key string) string {
 	return Quote(key[:min(len(key), shortKeyLength)], shortKeyLength)
 }

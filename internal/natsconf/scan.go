@@ -20,8 +20,8 @@ type scanner struct {
 	line   int
 	column int
 
-	// err is the first mistake in the text; nil if there is none yet. After a mistake the scanner is
-	// at the end of the text, so that whatever is being read ends, and its value is not used.
+	// err is the first mistake in the text; nil if there is none yet. After a mistake the scanner
+	// is at the end of the text, so that whatever is being read ends, and its value is not used.
 	err *Error
 
 	// fixed is the position of every character if it is not nil. The value of an environment

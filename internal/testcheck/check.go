@@ -12,7 +12,7 @@ import (
 
 // event is one line of `go test -json`; `go doc test2json` explains it.
 type event struct {
-	Action, Package, Test string
+	Action, Package, Test string // Package is empty for the events of a build, Test for a package
 	Output                string // Action "output" and "build-output"
 	Key, Value            string // Action "attr"
 }
@@ -24,16 +24,16 @@ type name struct{ pkg, test string }
 type test struct {
 	result  string   // "pass", "fail" or "skip"; "" before the end
 	output  []string // what is not printed yet
-	lacks   string   // what a skipped test needs that this machine does not have
+	lacks   string   // what a skipped test needs that this machine does not have; "" for nothing
 	shownBy []string // the tests that a behaviour names, if this is the behaviour's own test
 }
 
 // report has every test and every package that has begun.
 type report map[name]*test
 
-// check reads events to their end. It prints the lines of the packages and the output of failed
-// tests. The error names each package that failed or did not end, and each behaviour that was not
-// shown.
+// check reads events to their end. It keeps them all, because a behaviour may name a test of a
+// package that is tested later. It prints the lines of the packages and the output of failed tests.
+// The error names each package that failed or did not end, and each behaviour that was not shown.
 func check(events io.Reader, out io.Writer) error {
 	r := report{}
 	for decoder := json.NewDecoder(events); ; {
@@ -47,7 +47,8 @@ func check(events io.Reader, out io.Writer) error {
 	}
 }
 
-// take adds an event to the report.
+// take adds an event to the report. Output stays in the report until it is known whether the test
+// has passed; then it is printed or forgotten.
 func (r report) take(e event, out io.Writer) {
 	n := name{e.Package, e.Test}
 	if r[n] == nil && e.Package != "" { // the events of a build have no package
@@ -92,7 +93,8 @@ func (r report) print(ended name, out io.Writer) {
 	t.output = nil
 }
 
-// verdict is an error unless every package has passed and every behaviour is shown.
+// verdict is an error unless every package has passed and every behaviour is shown. It prints which
+// behaviours this machine can't show; they are no error.
 func (r report) verdict(out io.Writer) error {
 	var errs []error
 	packages, behaviours := 0, 0
@@ -113,21 +115,25 @@ func (r report) verdict(out io.Writer) error {
 			}
 		}
 	}
+	// A run that tests nothing must not look like a good one.
 	if packages == 0 {
 		errs = append(errs, errors.New("no package was tested"))
 	}
 	if behaviours == 0 {
 		errs = append(errs, errors.New("no behaviour names its test"))
 	}
+	// The order of a map would be another one each time.
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
 
-// judge looks at every test of a name and at the tests within. The error says that one did not
-// pass; missing says what kept one from running.
+// judge looks at every test of a name, in all packages, and at the tests within. The error says
+// that one did not pass, for whatever other reason than that the machine lacks something. missing
+// says what it lacks; "" means that all of the tests passed.
 func (r report) judge(shows string) (missing string, err error) {
 	found := false
 	for n, t := range r {
+		// A test within a test is not enough: the whole of it must have passed.
 		found = found || n.test == shows
 		within := n.test == shows || strings.HasPrefix(n.test, shows+"/")
 		switch {

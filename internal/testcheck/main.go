@@ -4,8 +4,8 @@
 //
 //	go run ./internal/testcheck -race ./...
 //
-// Tests speak to it by attributes. "shown-by" names another test that shows a behaviour, by its full name.
-// "lacks" says what this machine lacks for the test, which is then skipped.
+// Tests speak to it by attributes. "shown-by" names another test that shows a behaviour, by its
+// full name. "lacks" says what this machine lacks for the test, which is then skipped.
 package main
 
 import (
@@ -23,6 +23,8 @@ func main() {
 	}
 }
 
+// run runs go test with the arguments and checks its events. The error joins the one of go test
+// itself with what check has found.
 func run(args []string, out io.Writer) error {
 	test := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	test.Stderr = os.Stderr

@@ -13,17 +13,17 @@ import (
 // Head is what a JWT says of itself. Peek reads it without checking the signature: the price of
 // parsing a little JSON is enough to refuse most of what is to be refused.
 type Head struct {
-	Subject  string `json:"sub"`
-	Issuer   string `json:"iss"`
-	ID       string `json:"jti"`
+	Subject  string `json:"sub"` // public key of the account
+	Issuer   string `json:"iss"` // public key that has signed the JWT, as the JWT says
+	ID       string `json:"jti"` // any text; log and audit show it
 	IssuedAt int64  `json:"iat"` // Unix seconds
 	Expires  int64  `json:"exp"` // Unix seconds; 0: never
 
 	Payload []byte `json:"-"` // the middle part, still encoded
 }
 
-// strict refuses stray bits in the last character of a part, which Go's decoder overlooks otherwise.
-// They would give one JWT several spellings.
+// strict refuses stray bits in the last character of a part, which Go's decoder overlooks
+// otherwise. They would give one JWT several spellings.
 var strict = base64.RawURLEncoding.Strict()
 
 // Peek reads the head of an account JWT, version 1 or 2. It fails for a JWT of any other kind. With
@@ -33,6 +33,7 @@ func Peek(token []byte) (Head, error) {
 	if err != nil {
 		return Head{}, err
 	}
+	// The two versions have the type at two places.
 	var body struct {
 		Head
 		Type jwt.ClaimType `json:"type"` // version 1
@@ -47,6 +48,7 @@ func Peek(token []byte) (Head, error) {
 	if body.Type != jwt.AccountClaim && body.Nats.Type != jwt.AccountClaim {
 		return body.Head, ErrNotAccount
 	}
+	// This is the text of the jwt library, which clients know.
 	if !IsAccountKey(body.Issuer) && !IsOperatorKey(body.Issuer) {
 		return body.Head, errors.New("unable to validate expected prefixes - [account operator]")
 	}
@@ -81,6 +83,7 @@ func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A JSON object may have a member twice, and two decoders may take another one of them.
 	if claims.Subject != head.Subject || claims.Issuer != head.Issuer ||
 		claims.IssuedAt != head.IssuedAt {
 		return nil, errors.New("the claims are ambiguous")
@@ -98,6 +101,7 @@ func (o *Operator) Check(key string, token []byte) (Head, error) {
 	if head.Subject != key || !IsAccountKey(key) {
 		return head, fmt.Errorf("it is the JWT of another subject, not of %s", key)
 	}
+	// The signature is checked last, because it costs most.
 	if o != nil && !o.Trusts(head.Issuer) {
 		return head, fmt.Errorf("the operator %s did not sign it", o.Key)
 	}

@@ -11,14 +11,14 @@ import (
 // Deletion is an order to delete accounts, as nsc makes it: claims of no particular kind whose data
 // is {"accounts": ["A…"]}, signed by the operator or one of its signing keys in its own name.
 type Deletion struct {
-	Issuer   string
+	Issuer   string            // public key, a trusted one
 	ID       string            // jti
 	IssuedAt int64             // Unix seconds
 	Accounts []string          // public account keys, at least one
 	Hash     [sha256.Size]byte // of the whole JWT
 }
 
-// maxDeleted bounds the accounts of one order.
+// maxDeleted is the most accounts in one order.
 const maxDeleted = 100_000
 
 // CheckDeletion reads an order and reports whether this operator signed it. Whether the accounts
@@ -35,6 +35,7 @@ func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
 		IssuedAt: claims.IssuedAt,
 		Hash:     sha256.Sum256(token),
 	}
+	// The texts are short because they are the reason in the answer.
 	switch {
 	case claims.Subject != claims.Issuer:
 		return d, errors.New("not self signed")

@@ -26,7 +26,7 @@ func IsOperatorKey(key string) bool { return isKey(key) && nkeys.IsValidPublicOp
 func LooksLikeAccountKey(key string) bool { return isKey(key) && key[0] == 'A' }
 
 // IsActivationHash reports whether text can be the hash of an activation token: base32 with its
-// padding.
+// padding. Such a text is safe in a path and in a subject.
 func IsActivationHash(text string) bool {
 	digits, padded := strings.CutSuffix(text, hashPadding)
 	return padded && len(text) == KeyLength && IsBase32(digits)

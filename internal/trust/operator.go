@@ -25,8 +25,8 @@ type Operator struct {
 	Expires       time.Time // zero: never
 	SecretFields  []string  // claims with a password: not every reader may see the JWT; nil: none
 
-	token   []byte
-	signers map[string]struct{} // public keys
+	token   []byte              // what is served
+	signers map[string]struct{} // public keys that may sign accounts; never empty
 }
 
 // The errors for a JWT of another kind than the one asked for.
@@ -35,7 +35,8 @@ var (
 	ErrNotAccount  = errors.New("not account claim")
 )
 
-// Parse reads an operator JWT, bare or between BEGIN and END lines.
+// Parse reads an operator JWT, bare or between BEGIN and END lines. The JWT must be consistent in
+// itself. Whether it has expired is for the caller to judge.
 func Parse(text []byte) (*Operator, error) {
 	token, claims, err := parseFile[*jwt.OperatorClaims](text, ErrNotOperator)
 	if err != nil {
@@ -82,7 +83,8 @@ func (o *Operator) Trusts(issuer string) bool {
 }
 
 // parseFile reads a file with a JWT, bare or between BEGIN and END lines, and checks the JWT's own
-// signature. It returns what is served of the file. A JWT of another kind gives the error otherKind.
+// signature. It returns what is served of the file. A JWT of another kind gives the error
+// otherKind.
 func parseFile[C jwt.Claims](text []byte, otherKind error) (served []byte, claims C, err error) {
 	token, err := jwt.ParseDecoratedJWT(text)
 	if err != nil {
@@ -100,6 +102,7 @@ func parseFile[C jwt.Claims](text []byte, otherKind error) (served []byte, claim
 	if !ok {
 		return nil, claims, otherKind
 	}
+	// The original serves a bare file verbatim, with its line end.
 	if strings.TrimSpace(string(text)) == token {
 		return text, claims, nil
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// secretFields names the claims of an operator that hold a password. nsc copies them from a URL.
+// secretFields names the claims of an operator that hold a password, by their JSON names. nsc
+// writes the URLs that it is given into the JWT, as they are. It returns nil if there are none.
 func secretFields(o *jwt.Operator) []string {
 	var fields []string
 	if hasPassword(o.AccountServerURL) {

@@ -22,6 +22,7 @@ func Run(program Program) int {
 	}
 	defer events.Close()
 	s := &service{events: events, program: program}
+	// svc.Run returns when the service has stopped.
 	if err := svc.Run(Name, s); err != nil {
 		_ = events.Error(1, err.Error())
 		return 1
@@ -51,7 +52,8 @@ type service struct {
 	code    int // exit code of the program, after Execute
 }
 
-// Execute implements svc.Handler.
+// Execute implements svc.Handler. It returns when the program ends. An exit code other than 0 is
+// reported as one of the program's own, not of Windows.
 func (s *service) Execute(
 	_ []string, changes <-chan svc.ChangeRequest, status chan<- svc.Status,
 ) (specific bool, code uint32) {
@@ -77,7 +79,7 @@ var statuses = map[state]svc.Status{
 	stopPending:  {State: svc.StopPending},
 }
 
-// kind returns what the service manager wants.
+// kind returns what the service manager wants. Only Stop and Shutdown end the program.
 func kind(c svc.ChangeRequest) request {
 	switch c.Cmd {
 	case svc.Interrogate:
@@ -92,7 +94,8 @@ func kind(c svc.ChangeRequest) request {
 // lines writes each line of the log as an event.
 type lines struct{ events *eventlog.Log }
 
-// Write implements io.Writer. The log writes one line with each call.
+// Write implements io.Writer. The log writes one line with each call, and its level is that of the
+// event. All events have the id 1.
 func (l lines) Write(line []byte) (int, error) {
 	write := l.events.Info
 	level, text := event(line)

@@ -26,35 +26,36 @@ type request int
 const (
 	interrogate request = iota // report the state again
 	stop                       // also sent when the system shuts down
-	other
+	other                      // none of these; it is logged and changes nothing
 )
 
 // state is the state of the service, as reported to the service manager.
 type state int
 
 const (
-	startPending state = iota
-	running
-	stopPending
+	startPending state = iota // the program does not serve yet
+	running                   // the program serves
+	stopPending               // the program has been told to stop
 )
 
-// startTimeout is how long the program may take until it serves.
+// startTimeout is how long the program may take until it serves. The original gives it as long.
 const startTimeout = 10 * time.Second
 
 // manager is the side of the service manager. R is its type of a request; the package that has the
 // type is there on Windows only.
 type manager[R any] struct {
-	requests <-chan R
-	kind     func(R) request
-	report   func(state)
-	debug    func(string) // writes to the event log
-	out      io.Writer    // for the log of the program
+	requests <-chan R        // never closed
+	kind     func(R) request // what a request wants
+	report   func(state)     // tells the service manager the state
+	debug    func(string)    // writes to the event log
+	out      io.Writer       // for the log of the program
 }
 
 // run runs the program and returns its exit code, or 1 if it does not serve within startTimeout.
 func (m *manager[R]) run(program Program) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	// Both have room, so that the program never waits for this function.
 	ready, ended := make(chan struct{}, 1), make(chan int, 1)
 	go func() { ended <- program(ctx, m.out, func() { ready <- struct{}{} }) }()
 	late := time.NewTimer(startTimeout)
@@ -81,7 +82,7 @@ func (m *manager[R]) run(program Program) int {
 			case interrogate:
 				m.report(now)
 			case stop:
-				late.Stop()
+				late.Stop() // from here on, the service manager limits the time
 				now = stopPending
 				m.report(now)
 				cancel()
@@ -95,7 +96,8 @@ func (m *manager[R]) run(program Program) int {
 // colour matches the control sequences that colour text in a terminal.
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// event returns a line of the log as an event of LevelInfo, LevelWarn or LevelError.
+// event returns a line of the log as an event of LevelInfo, LevelWarn or LevelError. A line without
+// a level, such as the usage, is information.
 func event(line []byte) (slog.Level, string) {
 	text := strings.TrimSpace(colour.ReplaceAllString(string(line), ""))
 	switch {
