@@ -31,10 +31,12 @@
 package accounts
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -76,41 +78,30 @@ const (
 
 // Account is a verified account JWT. It is never changed.
 type Account struct {
-	Key      string
-	JWT      []byte // as stored
-	ID       string // the claims' jti, may be ""
-	IssuedAt int64  // Unix seconds
-	Expires  int64  // Unix seconds, 0 = never
-	ETag     string // with its quotes
+	trust.Head        // what the JWT says
+	Key        string // public key of the account; of an activation token its hash
+	JWT        []byte // as stored
+	Hash       Digest // of JWT without the space around it
+	ETag       string // with its quotes
 }
 
 // NewAccount describes a JWT whose head has been verified.
 func NewAccount(token []byte, head trust.Head) *Account {
-	return newAccount(token, head, sha256.Sum256(token))
+	hash := sha256.Sum256(bytes.TrimSpace(token))
+	return Account{Head: head, Key: head.Subject, JWT: token, Hash: hash}.tagged()
 }
 
-// newAccount is NewAccount for a JWT whose hash is known. Two edits in one second share iat and
-// jti, so the ETag needs the hash as well.
-func newAccount(token []byte, head trust.Head, hash Digest) *Account {
-	return &Account{
-		Key:      head.Subject,
-		JWT:      token,
-		ID:       head.ID,
-		IssuedAt: head.IssuedAt,
-		Expires:  head.Expires,
-		ETag:     fmt.Sprintf("\"%s-%x\"", quotable(head.ID), hash[:4]),
-	}
-}
-
-// quotable drops what may not stand in a quoted ETag. A real jti is base32.
-func quotable(id string) string {
-	safe := make([]byte, 0, len(id))
-	for _, c := range []byte(id) {
-		if c > ' ' && c < 0x7f && c != '"' && c != '\\' {
-			safe = append(safe, c)
+// tagged returns a copy with its ETag. Two edits in one second share iat and jti, so the ETag needs
+// the hash as well. Of the jti it has what may stand between quotes; a real jti is base32.
+func (a Account) tagged() *Account {
+	id := strings.Map(func(c rune) rune {
+		if c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return -1
 		}
-	}
-	return string(safe)
+		return c
+	}, a.ID)
+	a.ETag = fmt.Sprintf("\"%s-%x\"", id, a.Hash[:4])
+	return &a
 }
 
 // Trust is what JWTs are verified against. A reload replaces it as a whole; it is never changed.
@@ -146,28 +137,14 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 }
 
-// common is what all parts of a Registry use.
-type common struct {
-	committer Committer
-	announcer Announcer
-	audit     audit
-	policy    policy
-	log       *slog.Logger
-	now       func() time.Time
-}
-
 // Registry is the policy and the registry. It works from New on and needs no end.
 type Registry struct {
-	common
-	*catalog   // Rescan, Rescanned, Digest, Keys, Pack
+	*catalog   // Rescan, Rescanned, Digest, Keys, Pack; and the Options
 	*remover   // Delete, Remove, Expire
 	announcing announcing
-	signer     Signer
 	changed    Recently // JWTs that have changed
 
-	unsaved Source
-	peers   Source
-	primary atomic.Pointer[Primary] // nil: this server follows no other one
+	primary atomic.Pointer[Primary] // nil in it: this server follows no other one
 	misses  Misses[*Account]        // Gets of what is not stored, by account
 }
 
@@ -179,49 +156,37 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	common := common{
-		committer: o.Committer,
-		announcer: o.Announcer,
-		audit:     audit{o.Observer},
-		policy:    policy{allowOlder: o.AllowOlder, readOnly: o.ReadOnly},
-		log:       o.Log,
-		now:       o.Now,
+	if o.Observer == nil {
+		o.Observer = noObserver{}
 	}
-	c := &catalog{common: common, store: o.Store, verdicts: verdicts{log: o.Log}}
+	c := &catalog{Options: o}
+	c.verdicts = Verdicts[*Account]{Store: o.Store, MaxBytes: maxVerdictBytes, What: "JWT", Log: o.Log}
 	r := &Registry{
-		common:     common,
 		catalog:    c,
-		remover:    &remover{common: common, catalog: c},
-		announcing: announcing{common: common, repeated: Recently{Period: repeatInterval}},
-		signer:     o.Signer,
+		remover:    &remover{c},
+		announcing: announcing{catalog: c, repeated: Recently{Period: repeatInterval}},
 		changed:    Recently{Period: restInterval},
-		unsaved:    o.Unsaved,
-		peers:      o.Peers,
 	}
 	r.SetTrust(o.Trust)
+	r.SetPrimary(nil)
 	return r
 }
 
 // SetTrust replaces what JWTs are verified against. If the operator JWT is another one, every
 // stored JWT is judged again when it is next asked for.
 func (r *Registry) SetTrust(t Trust) {
-	hash := sha256.Sum256(nil)
+	var token []byte
 	if t.Operator != nil {
-		hash = sha256.Sum256(t.Operator.Token())
+		token = t.Operator.Token()
 	}
+	hash := sha256.Sum256(token)
 	t.mark = binary.BigEndian.Uint64(hash[:])
 	r.trust.Store(&t)
 	r.scanned.Store(false)
 }
 
 // SetPrimary replaces the account server that this one follows; nil means none.
-func (r *Registry) SetPrimary(p Primary) {
-	if p == nil {
-		r.primary.Store(nil)
-		return
-	}
-	r.primary.Store(&p)
-}
+func (r *Registry) SetPrimary(p Primary) { r.primary.Store(&p) }
 
 // HasOperator reports whether an operator is configured.
 func (r *Registry) HasOperator() bool { return r.trust.Load().Operator != nil }

@@ -116,36 +116,36 @@ func (r *Registry) Announce(ctx context.Context, key string) error {
 // Report tells what is known of every nats-server about an account's stored JWT. If ask is set they
 // are asked which one they run, which takes up to a second.
 func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
-	return r.announcer.Report(ctx, key, ask)
+	return r.Announcer.Report(ctx, key, ask)
 }
 
 // announcing decides when a stored JWT is announced.
 type announcing struct {
-	common
+	*catalog
 	repeated   Recently // unchanged JWTs that were announced again
 	reasserter reasserter
 }
 
 // announce announces a change. If it was posted, the log says that there is no NATS.
 func (a *announcing) announce(o *offer, seq uint64) Receipt {
-	receipt := a.announcer.Announce(o.key, seq, a.now())
-	if o.from.isPosted() && a.announcer.Delivery(o.key).State == NotConfigured {
-		a.logSkipped(o.key)
+	receipt := a.Announcer.Announce(o.Key, seq, a.Now())
+	if o.from.isPosted() && a.Announcer.Delivery(o.Key).State == NotConfigured {
+		a.logSkipped(o.Key)
 	}
 	return receipt
 }
 
 // again announces what is stored, unless that happened a moment ago.
 func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, error) {
-	known := a.announcer.Delivery(key)
+	known := a.Announcer.Delivery(key)
 	if known.State == NotConfigured {
 		a.logSkipped(key)
 		return known, nil
 	}
-	if !a.repeated.Allow(key, a.now()) {
+	if !a.repeated.Allow(key, a.Now()) {
 		return known, nil
 	}
-	seq, err := a.committer.Touch(ctx, key, kind)
+	seq, err := a.Committer.Touch(ctx, key, kind)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return known, nil // it is the configured system account, which nats-servers fetch when they start
@@ -153,9 +153,9 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 		a.repeated.undo(key)
 		return known, err
 	}
-	return a.announcer.Announce(key, seq, a.now()), nil
+	return a.Announcer.Announce(key, seq, a.Now()), nil
 }
 
 func (a *announcing) logSkipped(key string) {
-	a.log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", logging.ShortKey(key)))
+	a.Log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", logging.ShortKey(key)))
 }

@@ -2,7 +2,7 @@ package accounts
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"cmp"
 	"encoding/hex"
 
 	"nats-account-server/internal/logging"
@@ -29,61 +29,52 @@ type Event struct {
 	New     *logging.AuditVersion // what was put; nil: nothing
 }
 
-// AuditVersion describes a JWT. It is nil for no JWT. head is nil if the JWT is damaged.
-func AuditVersion(head *trust.Head, token []byte) *logging.AuditVersion {
-	if token == nil {
+// AuditVersion describes a JWT for the audit log. It is nil for no JWT.
+func (a *Account) AuditVersion() *logging.AuditVersion {
+	if a == nil || a.JWT == nil {
 		return nil
 	}
-	return auditVersion(head, token, sha256.Sum256(bytes.TrimSpace(token)))
-}
-
-// auditVersion is AuditVersion for a JWT whose hash is known.
-func auditVersion(head *trust.Head, token []byte, hash Digest) *logging.AuditVersion {
-	v := &logging.AuditVersion{Hash: hex.EncodeToString(hash[:]), Size: len(token)}
-	if head != nil {
-		v.JTI, v.IAT = head.ID, head.IssuedAt
-	}
-	return v
-}
-
-// audit tells the Observer, if there is one.
-type audit struct{ observer Observer }
-
-func (a audit) observe(e Event) {
-	if a.observer != nil {
-		a.observer.Observe(e)
+	return &logging.AuditVersion{
+		JTI:  a.ID,
+		IAT:  a.IssuedAt,
+		Hash: hex.EncodeToString(a.Hash[:]),
+		Size: len(a.JWT),
 	}
 }
 
-// emit tells what became of an offer.
-func (a audit) emit(o *offer, result, reason string) {
-	if a.observer == nil {
-		return
-	}
-	e := Event{Origin: o.from, Result: result, Reason: reason, Issuer: o.head.Issuer}
-	if trust.IsAccountKey(o.key) {
-		e.Account = o.key // else it may be anything
-	}
-	if c := &o.current; c.token != nil {
-		e.Old = auditVersion(c.head, c.token, c.hash)
-	}
-	if len(o.token) > 0 {
-		e.New = auditVersion(&o.head, o.token, o.hash)
-	}
-	a.observer.Observe(e)
+// Observer is told every decision about a JWT, before its sender gets an answer.
+type Observer interface {
+	Observe(Event)
 }
 
-// refused tells that an offer was refused.
-func (a audit) refused(o *offer, err error) { a.emit(o, Refused, Reason(err)) }
+// noObserver is an Observer that does nothing.
+type noObserver struct{}
 
-// Refuse reports a JWT that was refused before it came to Put, since it did not arrive whole. An empty reason means that err says it.
+func (noObserver) Observe(Event) {}
+
+// event is what became of an offer.
+func (o *offer) event(result string) Event {
+	e := Event{
+		Origin: o.from,
+		Result: result,
+		Issuer: o.Issuer,
+		Old:    o.current.stored.AuditVersion(),
+		New:    o.AuditVersion(),
+	}
+	if trust.IsAccountKey(o.Key) {
+		e.Account = o.Key // else it may be anything
+	}
+	return e
+}
+
+// Refuse reports a JWT that was refused before it came to Put, since it did not arrive whole. An
+// empty reason means that err says it.
 func (r *Registry) Refuse(path string, token []byte, from Origin, reason string, err error) {
-	if reason == "" {
-		reason = Reason(err)
-	}
-	o := newOffer(path, bytes.TrimSpace(token), from, r.trust.Load())
+	o := newOffer(path, token, from, r.trust.Load())
 	_ = o.read() // the event shows what can be read
-	r.audit.emit(o, Refused, reason)
+	e := o.event(Refused)
+	e.Reason = cmp.Or(reason, Reason(err))
+	r.Observer.Observe(e)
 }
 
 // SubjectOf is the account that a JWT claims to be of, unchecked; "" if it does not say.

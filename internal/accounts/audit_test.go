@@ -119,13 +119,19 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// TestAuditVersion describes a JWT, also a damaged one.
-func TestAuditVersion(t *testing.T) {
-	if v := accounts.AuditVersion(nil, nil); v != nil {
-		t.Errorf("nothing is %+v", v)
+// TestADamagedJWTIsDescribed by its hash and its size: what it says can't be read.
+func TestADamagedJWTIsDescribed(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	e.plant(t, a.ID, []byte("torn\n"))
+	e.mustPush(t, a.ID, e.signed(t, a, 0))
+	sum := sha256.Sum256([]byte("torn"))
+	want := logging.AuditVersion{Hash: hex.EncodeToString(sum[:]), Size: 5}
+	if old := e.events[0].Old; old == nil || *old != want {
+		t.Errorf("observed %+v, want %+v", old, want)
 	}
-	if v := accounts.AuditVersion(nil, []byte("torn")); v.Size != 4 || len(v.Hash) != 64 || v.IAT != 0 {
-		t.Errorf("a damaged one is %+v", v)
+	if v := (*accounts.Account)(nil).AuditVersion(); v != nil {
+		t.Errorf("nothing is %+v", v)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
@@ -53,10 +54,7 @@ func (d Deletion) String() string {
 }
 
 // remover takes accounts out. Each leaves a tombstone.
-type remover struct {
-	common
-	catalog *catalog
-}
+type remover struct{ *catalog }
 
 // Delete carries out an order of the operator. The error says why none of it was. Otherwise the
 // accounts that are deleted only come back by a newer JWT.
@@ -64,7 +62,7 @@ func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deleti
 	o, err := r.checkOrder(bytes.TrimSpace(order))
 	done := Deletion{Issuer: o.Issuer}
 	if err != nil {
-		r.audit.observe(Event{Origin: from, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
+		r.Observer.Observe(Event{Origin: from, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
 		return done, err
 	}
 	failed := make([]error, len(o.Accounts))
@@ -86,13 +84,13 @@ func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deleti
 		deleted = append(deleted, key)
 	}
 	done.Deleted = len(deleted)
-	done.Loaded = stillLoaded(ctx, r.announcer, deleted)
+	done.Loaded = stillLoaded(ctx, r.Announcer, deleted)
 	return done, nil
 }
 
 // checkOrder reports whether an order can be carried out at all.
 func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
-	t := r.catalog.trust.Load()
+	t := r.trust.Load()
 	o, err := t.Operator.CheckDeletion(order)
 	if err != nil {
 		return o, err
@@ -100,10 +98,10 @@ func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
 	if slices.ContainsFunc(o.Accounts, t.isSystem) {
 		return o, ErrSystemAccount
 	}
-	if now := r.now(); IsAhead(o.IssuedAt, now) {
-		return o, &FutureError{Offered: time.Unix(o.IssuedAt, 0), Now: now}
+	if err := CheckAhead(o.IssuedAt, r.Now()); err != nil {
+		return o, err
 	}
-	if r.policy.readOnly {
+	if r.ReadOnly {
 		return o, ErrReadOnly
 	}
 	return o, nil
@@ -114,12 +112,12 @@ func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, f
 	order := deletionOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
 	event := Event{Origin: from, Result: Deleted, Account: key, Issuer: o.Issuer}
 	reason := "by order of " + logging.ShortKey(o.Issuer)
-	return r.removeAsked(ctx, event, reason, func(stored *trust.Head,
+	return r.removeAsked(ctx, event, reason, func(stored trust.Head,
 		had *tombstone) (deletionOrder, error) {
 		switch {
 		case had != nil && had.order.Hash == order.Hash:
 			return order, ErrReplayed
-		case stored != nil && stored.IssuedAt > o.IssuedAt:
+		case stored.IssuedAt > o.IssuedAt:
 			return order, ErrNewer
 		}
 		return order, nil
@@ -130,14 +128,14 @@ func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, f
 func (r *remover) Remove(ctx context.Context, key string, from Origin) error {
 	event := Event{Origin: from, Result: Deleted, Account: key}
 	return r.removeAsked(ctx, event, "its file is gone",
-		func(*trust.Head, *tombstone) (deletionOrder, error) {
-			return deletionOrder{IssuedAt: r.now().Unix()}, nil
+		func(trust.Head, *tombstone) (deletionOrder, error) {
+			return deletionOrder{IssuedAt: r.Now().Unix()}, nil
 		})
 }
 
 // decideRemoval returns the order for an account's tombstone, or why the account stays. stored is
-// nil if what is stored can't be read, had if the account was never deleted.
-type decideRemoval func(stored *trust.Head, had *tombstone) (deletionOrder, error)
+// empty if what is stored is damaged. had is nil if the account was never deleted.
+type decideRemoval func(stored trust.Head, had *tombstone) (deletionOrder, error)
 
 // removeAsked is remove on request: a failure is audited, and what is not stored is removed
 // already.
@@ -149,7 +147,7 @@ func (r *remover) removeAsked(ctx context.Context, event Event, reason string,
 	}
 	if err != nil {
 		event.Result, event.Reason = Refused, Reason(err)
-		r.audit.observe(event)
+		r.Observer.Observe(event)
 	}
 	return err
 }
@@ -158,12 +156,12 @@ func (r *remover) removeAsked(ctx context.Context, event Event, reason string,
 // is for the log.
 func (r *remover) remove(ctx context.Context, event *Event, reason string, decide decideRemoval) error {
 	key := event.Account
-	seq, err := r.committer.Delete(ctx, key, event.Kind, func(stored, text []byte) ([]byte, error) {
-		var head *trust.Head
-		if h, err := trust.Peek(bytes.TrimSpace(stored)); err == nil {
-			head = &h
+	seq, err := r.Committer.Delete(ctx, key, event.Kind, func(stored, text []byte) ([]byte, error) {
+		head, err := trust.Peek(bytes.TrimSpace(stored))
+		if err != nil {
+			head = trust.Head{}
 		}
-		event.Old = AuditVersion(head, stored)
+		event.Old = NewAccount(stored, head).AuditVersion()
 		order, err := decide(head, readTombstone(text))
 		if err != nil {
 			return nil, err
@@ -173,10 +171,10 @@ func (r *remover) remove(ctx context.Context, event *Event, reason string, decid
 	if err != nil {
 		return err
 	}
-	r.audit.observe(*event)
-	r.catalog.removed(key, seq)
-	r.announcer.Announce(key, seq, r.now())
-	r.log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
+	r.Observer.Observe(*event)
+	r.index.Commit(key, jwtstore.Version{Seq: seq}, r.Now())
+	r.Announcer.Announce(key, seq, r.Now())
+	r.Log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
 	return nil
 }
 

@@ -16,12 +16,12 @@ var errNotExpired = errors.New("the stored JWT has not expired")
 // hand, but not the system account. An account that can't be taken out keeps no other one; the
 // error names all of them.
 func (r *remover) Expire(ctx context.Context) error {
-	failed := []error{r.catalog.Rescan(ctx)}
-	for _, key := range r.catalog.index.Expired(r.now()) {
+	failed := []error{r.Rescan(ctx)}
+	for _, key := range r.index.Expired(r.Now()) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if r.catalog.trust.Load().isSystem(key) {
+		if r.trust.Load().isSystem(key) {
 			continue
 		}
 		if err := r.expireOne(ctx, key); err != nil {
@@ -34,8 +34,8 @@ func (r *remover) Expire(ctx context.Context) error {
 // expireOne takes one account out, unless another JWT of it has just been put.
 func (r *remover) expireOne(ctx context.Context, key string) error {
 	event := &Event{Origin: Origin{Kind: KindExpiry}, Result: Deleted, Account: key}
-	decide := func(stored *trust.Head, _ *tombstone) (deletionOrder, error) {
-		if stored == nil || stored.Expires == 0 || stored.Expires > r.now().Unix() {
+	decide := func(stored trust.Head, _ *tombstone) (deletionOrder, error) {
+		if stored.Expires == 0 || stored.Expires > r.Now().Unix() {
 			return deletionOrder{}, errNotExpired
 		}
 		event.Issuer = stored.Issuer
@@ -43,7 +43,7 @@ func (r *remover) expireOne(ctx context.Context, key string) error {
 	}
 	err := r.remove(ctx, event, "its JWT has expired", decide)
 	if errors.Is(err, errNotExpired) || errors.Is(err, fs.ErrNotExist) {
-		return r.catalog.updateIndex(key)
+		_, _, err = r.update(key, false)
 	}
 	return err
 }

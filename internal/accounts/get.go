@@ -1,11 +1,11 @@
 package accounts
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
 )
 
@@ -13,27 +13,25 @@ import (
 // account's, and the operator signed it. It may have expired. The error is ErrNotFound, or wraps
 // ErrUnreadable or ErrDamaged.
 func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
-	stored, err := r.catalog.load(key)
+	stored, err := r.load(key)
+	if r.Unsaved == nil {
+		return stored, err
+	}
 	// A newer version may have been committed since the other one could not be saved. The notifier
 	// must not announce the older one in its place.
-	if a := r.getUnsaved(ctx, key); a != nil && (err != nil || a.IssuedAt > stored.IssuedAt) {
+	if a := r.find(ctx, r.Unsaved, key); a != nil && (err != nil || a.IssuedAt > stored.IssuedAt) {
 		return a, nil
 	}
 	return stored, err
 }
 
-// getUnsaved returns what the store has no room for, nil if it has room.
-func (r *Registry) getUnsaved(ctx context.Context, key string) *Account {
-	if r.unsaved == nil {
-		return nil
-	}
-	// A variable that the closure captures is on the heap: none is made for the usual request.
-	var found *Account
-	_ = r.unsaved.Find(ctx, key, func(token []byte) (err error) { // what is stored is served then
-		found, err = r.Verify(key, token)
+// find returns the first JWT of a source that is the account's, nil if there is none.
+func (r *Registry) find(ctx context.Context, s Source, key string) (a *Account) {
+	_ = s.Find(ctx, key, func(token []byte) (err error) {
+		a, err = r.Verify(key, token)
 		return err
 	})
-	return found
+	return a
 }
 
 // Get returns the JWT of an account: what GetLocal returns at once, and otherwise what other
@@ -42,64 +40,64 @@ func (r *Registry) getUnsaved(ctx context.Context, key string) *Account {
 // while the primary does not answer it is ErrUnreadable.
 func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 	a, err := r.GetLocal(ctx, key)
-	primary := r.primary.Load()
+	primary := *r.primary.Load()
+	// Without an operator the answers of peers could not be verified.
+	askPeers := r.Peers != nil && r.HasOperator() && trust.IsAccountKey(key)
 	switch {
 	case err == nil && primary != nil:
-		(*primary).Served(key)
-		return a, nil
-	case errors.Is(err, ErrNotFound) && (primary != nil || r.hasPeersFor(key)):
-		return r.miss(ctx, key, primary, err)
+		primary.Served(key)
+	case errors.Is(err, ErrNotFound) && (primary != nil || askPeers):
+		return r.miss(ctx, key, primary, askPeers)
 	case errors.Is(err, ErrDamaged) && primary != nil:
-		if a, missed := r.miss(ctx, key, primary, err); missed == nil {
+		if a, missed := r.miss(ctx, key, primary, false); missed == nil {
 			return a, nil
 		}
 	}
 	return a, err
 }
 
-// hasPeersFor reports whether peers can be asked for an account. Without an operator their answers
-// could not be verified.
-func (r *Registry) hasPeersFor(key string) bool {
-	return r.peers != nil && r.HasOperator() && trust.IsAccountKey(key)
-}
-
-// miss asks other servers. local is the error of GetLocal.
-func (r *Registry) miss(ctx context.Context, key string, primary *Primary, local error) (*Account, error) {
-	if primary != nil {
-		return r.misses.Ask(ctx, key, true, func(ctx context.Context) (*Account, error) {
-			return r.askAll(ctx, key, *primary, errors.Is(local, ErrNotFound))
-		})
-	}
-	a, err := r.misses.Ask(ctx, key, false, func(ctx context.Context) (*Account, error) {
-		return r.askPeers(ctx, key)
+// miss asks other servers for an account, once for all that want to know at the same time. primary
+// may be nil. Peers need not know every account: if only they are asked, and do not answer in time,
+// it is not found.
+func (r *Registry) miss(
+	ctx context.Context, key string, primary Primary, askPeers bool,
+) (*Account, error) {
+	a, err := r.misses.Ask(ctx, key, primary != nil, func(ctx context.Context) (*Account, error) {
+		return r.askOthers(ctx, key, primary, askPeers)
 	})
-	if err != nil {
-		return nil, ErrNotFound // also if there is no answer in time: peers need not know every account
+	if err != nil && primary == nil {
+		return nil, ErrNotFound
 	}
-	return a, nil
+	return a, err
 }
 
-// askAll asks the primary, and peers at the same time. The primary's answer counts more.
-func (r *Registry) askAll(ctx context.Context, key string, primary Primary, peers bool) (*Account, error) {
-	if v := r.verdicts.get(key); v != nil && v.err == nil && v.mark == r.trust.Load().mark {
-		return v.account, nil // it has been stored since GetLocal
-	}
-	others := make(chan *Account, 1)
+// askOthers asks the primary, and peers at the same time. The primary's answer counts more.
+func (r *Registry) askOthers(
+	ctx context.Context, key string, primary Primary, askPeers bool,
+) (*Account, error) {
+	found := make(chan *Account, 1)
 	go func() {
-		var a *Account
-		if peers {
-			a, _ = r.askPeers(ctx, key)
+		if askPeers {
+			found <- r.find(ctx, r.Peers, key)
 		}
-		others <- a
+		close(found)
 	}()
-	a, err := r.Refresh(ctx, key, primary)
-	switch {
-	case a != nil:
-		return a, nil
-	case errors.Is(err, ErrCircle):
-		return nil, err
+	err := ErrNotFound
+	if primary != nil {
+		var a *Account
+		if r.index.Get(key).Servable { // it may have been stored since GetLocal
+			if a, err := r.GetLocal(ctx, key); err == nil {
+				return a, nil
+			}
+		}
+		switch a, err = r.Refresh(ctx, key, primary); {
+		case a != nil:
+			return a, nil
+		case errors.Is(err, ErrCircle):
+			return nil, err
+		}
 	}
-	switch a = <-others; {
+	switch a := <-found; {
 	case a != nil:
 		return a, nil
 	case errors.Is(err, ErrNotFound):
@@ -108,97 +106,95 @@ func (r *Registry) askAll(ctx context.Context, key string, primary Primary, peer
 	return nil, fmt.Errorf("%w: the primary does not answer as it should: %w", ErrUnreadable, err)
 }
 
-// askPeers returns the first answer that is the account's JWT. The error is ErrNotFound.
-func (r *Registry) askPeers(ctx context.Context, key string) (a *Account, err error) {
-	if !r.hasPeersFor(key) {
-		return nil, ErrNotFound
-	}
-	err = r.peers.Find(ctx, key, func(token []byte) (err error) {
-		a, err = r.Verify(key, token)
-		return err
-	})
-	if err != nil || a == nil {
-		return nil, ErrNotFound
-	}
-	return a, nil
-}
-
 // Refresh asks the primary for an account, whether it is stored or not, and stores the answer. It
 // returns what is to be served then, which may be a JWT that can't be stored. If the primary's
 // answer can't be taken the error says why, and the Account is the one that was stored before, or
 // nil. The error wraps ErrNotFound if the primary has none.
-func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (a *Account, err error) {
-	answered := false
-	lacking := primary.Find(ctx, key, func(token []byte) (refused error) {
-		answered = true
-		o := newOffer(key, bytes.TrimSpace(token), Origin{Kind: KindPrimary, Peer: true}, r.trust.Load())
-		a, refused, err = r.takeAnswer(ctx, o)
-		return refused
+func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (*Account, error) {
+	a, err := Refresh(ctx, key, primary, Answers[*Account]{
+		Put: func(token []byte) (*Account, error) {
+			result, err := r.Put(context.WithoutCancel(ctx), key, token, FromPrimary)
+			return result.Account, err
+		},
+		Stored: func() (*Account, error) { return r.GetLocal(ctx, key) },
+		Verify: func(token []byte) (*Account, error) { return r.Verify(key, token) },
 	})
-	if !answered {
-		return nil, lacking
+	if isA[*DeletedError](err) {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	return a, err
 }
 
-// takeAnswer stores an answer of the primary. If that can't be done, the answer is served as long
-// as it is verified. refused is why it was not stored, nil also if it never will be. err is why a
-// is not what the primary has.
-func (r *Registry) takeAnswer(ctx context.Context, o *offer) (a *Account, refused, err error) {
-	result, refused := r.putOffer(context.WithoutCancel(ctx), o)
-	if result.Account != nil {
-		return result.Account, nil, nil
-	}
-	if IsFinal(refused) {
-		refused = nil
-		if a, err := r.GetLocal(ctx, o.key); err == nil {
-			return a, nil, nil
+// FromPrimary is where the answers of a primary come from.
+var FromPrimary = Origin{Kind: KindPrimary, Peer: true}
+
+// Answers is how a registry takes the answers of a primary.
+type Answers[T comparable] struct {
+	Put    func(token []byte) (T, error) // stores an answer; the zero T if it is stored already
+	Stored func() (T, error)             // what is stored
+	Verify func(token []byte) (T, error) // judges an answer, and stores nothing
+}
+
+// Refresh asks the primary for a JWT and stores the answer. If that can't be done, the answer is
+// served as long as it is verified. The result is that of Registry.Refresh.
+func Refresh[T comparable](
+	ctx context.Context, key string, primary Source, r Answers[T],
+) (a T, err error) {
+	var none T
+	answered := false
+	lacking := primary.Find(ctx, key, func(token []byte) (refused error) {
+		answered = true
+		if a, refused = r.Put(token); a != none || errors.Is(refused, ErrUnreadable) {
+			err = refused
+			return refused
 		}
+		if IsFinal(refused) {
+			refused = nil // it will be the same when it is asked for next
+			if a, err = r.Stored(); err == nil {
+				return nil
+			}
+		}
+		if a, err = r.Verify(token); err != nil {
+			a, _ = r.Stored()
+		}
+		err = errors.Join(refused, err)
+		return refused
+	})
+	if !answered {
+		return none, lacking
 	}
-	a, err = r.verifyOffer(o)
-	switch {
-	case isA[*DeletedError](err):
-		return nil, refused, fmt.Errorf("%w: %w", ErrNotFound, err)
-	case err != nil:
-		a, _ = r.GetLocal(ctx, o.key)
-	}
-	return a, refused, errors.Join(refused, err)
+	return a, err
 }
 
 // GetRaw is Get for people. A stored JWT that is damaged is returned as it is, unless the primary
 // has a good one.
 func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	a, err := r.Get(ctx, key)
-	switch {
-	case err == nil:
+	if err == nil {
 		return a.JWT, nil
-	case !errors.Is(err, ErrDamaged):
-		return nil, err
 	}
-	return r.catalog.loadRaw(key)
+	if errors.Is(err, ErrDamaged) {
+		if token, _, lost := r.Store.Load(key, jwtstore.Stamp{}); lost == nil {
+			return token, nil
+		}
+	}
+	return nil, err
 }
 
 // Verify judges a JWT that another server has for an account, and stores nothing. It may have
 // expired.
 func (r *Registry) Verify(key string, token []byte) (*Account, error) {
-	return r.verifyOffer(newOffer(key, bytes.TrimSpace(token), Origin{Peer: true}, r.trust.Load()))
-}
-
-// verifyOffer is Verify for an offer, whose signature may have been verified before.
-func (r *Registry) verifyOffer(o *offer) (*Account, error) {
-	if o.claims == nil {
-		head, err := o.trust.Operator.Check(o.key, o.token)
-		if err != nil {
-			return nil, err
-		}
-		o.head = head
+	o := newOffer(key, token, Origin{Peer: true}, r.trust.Load())
+	var err error
+	if o.Head, err = o.trust.Operator.Check(key, o.JWT); err != nil {
+		return nil, err
 	}
-	text, err := r.store.Tombstone(o.key)
+	text, err := r.Store.Tombstone(key)
 	if err != nil {
 		return nil, err
 	}
 	if err := readTombstone(text).bars(o); err != nil {
 		return nil, err
 	}
-	return newAccount(o.token, o.head, o.hash), nil
+	return o.tagged(), nil
 }

@@ -29,12 +29,11 @@ func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
 
 // offer is a JWT that Put decides about.
 type offer struct {
-	key   string
-	token []byte // without the space around it
-	hash  Digest // of token
+	// Key is what it was put for, JWT has no space around it. The head is what the JWT says, see
+	// read. There is no ETag yet.
+	Account
 	from  Origin
 	trust *Trust
-	head  trust.Head // as the JWT says, see read
 
 	isRead  bool               // read was called
 	bad     error              // what it returned
@@ -44,74 +43,70 @@ type offer struct {
 }
 
 func newOffer(key string, token []byte, from Origin, t *Trust) *offer {
-	return &offer{key: key, token: token, hash: sha256.Sum256(token), from: from, trust: t}
+	token = bytes.TrimSpace(token)
+	account := Account{Key: key, JWT: token, Hash: sha256.Sum256(token)}
+	return &offer{Account: account, from: from, trust: t}
 }
 
 // read reads the head, once.
 func (o *offer) read() error {
 	if !o.isRead {
 		o.isRead = true
-		o.head, o.bad = trust.Peek(o.token)
+		o.Head, o.bad = trust.Peek(o.JWT)
 	}
 	return o.bad
 }
 
-// expired reports whether the offered JWT has expired.
-func (o *offer) expired(now time.Time) bool {
-	return o.head.Expires > 0 && o.head.Expires <= now.Unix()
+// verify checks the signature, once. The head must have been read.
+func (o *offer) verify() (err error) {
+	if o.claims == nil {
+		if o.claims, err = trust.Verify(o.JWT, o.Head); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadJWT, err)
+		}
+	}
+	return nil
 }
 
 // current is what an offer would replace.
 type current struct {
-	token     []byte      // as it is stored; nil: nothing is stored
-	hash      Digest      // of token without the space around it
-	head      *trust.Head // nil unless token is servable
-	tombstone *tombstone  // nil if the account was never deleted
+	stored    *Account   // nil: nothing is stored; of a damaged JWT only JWT and Hash are known
+	served    *Account   // stored, if it is servable; nil otherwise
+	tombstone *tombstone // nil: the account was never deleted
 	// floor is the iat of the JWT that is served now, which may be the configured system account's;
 	// 0 if none is.
 	floor int64
 }
 
-// policy is the part of the rules that the configuration decides.
-type policy struct {
-	allowOlder bool // an older JWT may replace a newer one
-	readOnly   bool // only files are taken
-}
-
 // inspect judges an offer by what it says: it needs neither what is stored nor a signature check.
-// maxBytes bounds the JWT; 0 means no bound.
-func inspect(o *offer, maxBytes int, now time.Time) error {
+func (r *Registry) inspect(o *offer) error {
 	if err := o.read(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
 	switch {
-	case o.head.Subject != o.key:
+	case o.Subject != o.Key:
 		return ErrMismatch
-	case !trust.IsAccountKey(o.key):
+	case !trust.IsAccountKey(o.Key):
 		return ErrBadSubject
 	}
 	if err := checkIssuer(o); err != nil {
 		return err
 	}
-	if maxBytes > 0 && len(o.token) > maxBytes && !o.from.File {
-		return &TooLargeError{Size: len(o.token), Limit: maxBytes}
+	if err := CheckSize(o.JWT, r.Announcer.MaxPayload()); err != nil && !o.from.File {
+		return err
 	}
-	if IsAhead(o.head.IssuedAt, now) {
-		return &FutureError{Offered: time.Unix(o.head.IssuedAt, 0), Now: now}
-	}
-	return nil
+	return CheckAhead(o.IssuedAt, r.Now())
 }
 
 // checkIssuer tells the ways of not being signed by the operator apart, as the original's answers
 // do. Without an operator only files are taken.
 func checkIssuer(o *offer) error {
-	operator, issuer := o.trust.Operator, o.head.Issuer
+	operator := o.trust.Operator
 	switch {
-	case operator.Trusts(issuer), operator == nil && o.from.File:
+	case operator.Trusts(o.Issuer), operator == nil && o.from.File:
 		return nil
-	case trust.IsOperatorKey(issuer):
+	case trust.IsOperatorKey(o.Issuer):
 		return ErrUntrusted
-	case issuer == o.head.Subject:
+	case o.Issuer == o.Subject:
 		return ErrSelfSigned
 	default:
 		return ErrBadIssuer
@@ -120,16 +115,17 @@ func checkIssuer(o *offer) error {
 
 // decide reports whether an offer that inspect has passed may replace what is stored. errSame means
 // that there is nothing to do. The signature check, which costs most, comes after the comparisons.
-func (p policy) decide(o *offer, now time.Time) error {
-	stored := &o.current
-	if stored.head != nil && stored.hash == o.hash && (o.from.File || !o.expired(now)) {
+func (r *Registry) decide(o *offer) error {
+	served := o.current.served
+	isExpired := o.Expires > 0 && o.Expires <= r.Now().Unix()
+	if served != nil && served.Hash == o.Hash && (o.from.File || !isExpired) {
 		return errSame
 	}
-	if err := p.compare(o, now); err != nil {
+	if err := r.compare(o); err != nil {
 		return err
 	}
 	if err := o.verify(); err != nil {
-		return fmt.Errorf("%w: %w", ErrBadJWT, err)
+		return err
 	}
 	if !o.from.File { // a file may hold what can't be used now
 		if err := Validate(o.claims); err != nil {
@@ -137,9 +133,9 @@ func (p policy) decide(o *offer, now time.Time) error {
 		}
 	}
 	switch {
-	case stored.head != nil && bytes.Equal(stored.head.Payload, o.head.Payload):
+	case served != nil && bytes.Equal(served.Payload, o.Payload):
 		return errSame // in other bytes: the header of a version 1 JWT is not signed
-	case p.readOnly && !o.from.File:
+	case r.ReadOnly && !o.from.File:
 		return ErrReadOnly
 	}
 	return nil
@@ -147,49 +143,75 @@ func (p policy) decide(o *offer, now time.Time) error {
 
 // compare reports whether an offer is older than what is stored or was deleted, or of the same
 // second and the lesser one.
-func (p policy) compare(o *offer, now time.Time) error {
-	if err := p.older(o, o.current.floor, now); err != nil {
+func (r *Registry) compare(o *offer) error {
+	if err := r.older(o, o.current.floor); err != nil {
 		return err
 	}
 	if err := o.current.tombstone.bars(o); err != nil {
 		return err
 	}
-	stored := o.current.head
-	if stored != nil && o.from.Peer && o.head.IssuedAt == stored.IssuedAt &&
-		isLess(o.hash, o.current.hash) {
+	if served := o.current.served; served != nil && IsLesser(&o.Account, served, o.from) {
 		return ErrLesser
 	}
 	return nil
 }
 
-// older refuses an offer that was issued before the served JWT. One from the far future does not
-// count as newer.
-func (p policy) older(o *offer, floor int64, now time.Time) error {
-	if o.head.IssuedAt >= floor || p.allowOlder && !o.from.Peer || IsAhead(floor, now) {
+// compareIndex compares an offer with what the index knows. It looks neither at the store nor at the
+// signature. errSame means that there is nothing to do, nil that the offer may be newer.
+func (r *Registry) compareIndex(o *offer) error {
+	known := r.index.Get(o.Key)
+	switch {
+	case !known.Servable || known.Mark != o.trust.mark:
+		return nil
+	case known.Hash == o.Hash:
+		return errSame
+	case o.read() != nil || o.Subject != o.Key:
 		return nil
 	}
-	return &OlderError{Stored: time.Unix(floor, 0), Offered: time.Unix(o.head.IssuedAt, 0)}
+	return r.older(o, known.IssuedAt)
 }
 
-// verify checks the signature, once.
-func (o *offer) verify() (err error) {
-	if o.claims == nil {
-		o.claims, err = trust.Verify(o.token, o.head)
-	}
-	return err
+// older refuses an offer that was issued before the served JWT.
+func (r *Registry) older(o *offer, floor int64) error {
+	return CheckOlder(o.IssuedAt, floor, r.AllowOlder && !o.from.Peer, r.Now())
 }
 
 // The rules below hold for activation tokens too.
 
-// IsAhead reports whether an iat is so far ahead of the clock that the JWT would block its account.
-func IsAhead(issuedAt int64, now time.Time) bool { return issuedAt > now.Add(maxAhead).Unix() }
-
-// IsLesser reports whether the offered one of two JWTs of one second loses on every server.
-func IsLesser(offered, stored []byte) bool {
-	return isLess(sha256.Sum256(bytes.TrimSpace(offered)), sha256.Sum256(bytes.TrimSpace(stored)))
+// CheckOlder refuses a JWT that was issued before the stored one, unless that is allowed. A stored
+// one from the far future does not count as newer. The error is an *OlderError.
+func CheckOlder(offered, stored int64, allowed bool, now time.Time) error {
+	if offered >= stored || allowed || isAhead(stored, now) {
+		return nil
+	}
+	return &OlderError{Stored: time.Unix(stored, 0), Offered: time.Unix(offered, 0)}
 }
 
-func isLess(a, b Digest) bool { return bytes.Compare(a[:], b[:]) < 0 }
+// IsLesser reports whether the offered one of two JWTs loses on every server: another server has
+// passed it on, it is of the same second, and its hash is the lesser one.
+func IsLesser(offered, stored *Account, from Origin) bool {
+	return from.Peer && offered.IssuedAt == stored.IssuedAt &&
+		bytes.Compare(offered.Hash[:], stored.Hash[:]) < 0
+}
+
+// CheckAhead refuses an iat that is too far ahead of the clock. The error is a *FutureError.
+func CheckAhead(issuedAt int64, now time.Time) error {
+	if !isAhead(issuedAt, now) {
+		return nil
+	}
+	return &FutureError{Offered: time.Unix(issuedAt, 0), Now: now}
+}
+
+func isAhead(issuedAt int64, now time.Time) bool { return issuedAt > now.Add(maxAhead).Unix() }
+
+// CheckSize refuses a JWT that can't be announced. limit is in bytes; 0 means no limit. The error is
+// a *TooLargeError.
+func CheckSize(token []byte, limit int) error {
+	if limit <= 0 || len(token) <= limit {
+		return nil
+	}
+	return &TooLargeError{Size: len(token), Limit: limit}
+}
 
 // Validate reports whether claims can be used now. The error is a *BlockedError.
 func Validate(claims interface{ Validate(*jwt.ValidationResults) }) error {

@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,26 +37,26 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 	if from.reasserts() && !trust.IsAccountKey(key) {
 		return Result{}, ErrBadSubject
 	}
-	return r.putOffer(ctx, newOffer(key, bytes.TrimSpace(token), from, r.trust.Load()))
+	return r.putOffer(ctx, newOffer(key, token, from, r.trust.Load()))
 }
 
 // putOffer is Put for an offer.
 func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
 	if o.from.indexFirst() {
-		switch err := r.catalog.compare(o); {
+		switch err := r.compareIndex(o); {
 		case errors.Is(err, errSame):
 			return Result{}, nil
 		case err != nil:
 			return Result{}, err
 		}
 	}
-	err := inspect(o, r.announcer.MaxPayload(), r.now())
-	if o.from.isPosted() && r.signable(err) {
+	err := r.inspect(o)
+	if o.from.isPosted() && signable(r.Signer, err) {
 		return r.sign(ctx, o)
 	}
 	result, err := r.commit(ctx, o, err)
 	if o.from.reasserts() && err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) {
-		if _, missing := r.GetLocal(ctx, o.key); missing == nil {
+		if _, missing := r.GetLocal(ctx, o.Key); missing == nil {
 			r.announcing.reassert(o)
 		}
 	}
@@ -67,11 +66,10 @@ func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
 // commit stores an offer, if inspect had nothing against it and the policy decides so.
 func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Result, error) {
 	if inspected != nil {
-		r.audit.refused(o, inspected)
-		return Result{}, inspected
+		return Result{}, r.refuse(o, inspected)
 	}
-	seq, err := r.committer.Put(ctx, o.key, o.from.Kind, o.token, func(stored, tombstone []byte) error {
-		o.refused = r.decide(o, stored, tombstone)
+	seq, err := r.Committer.Put(ctx, o.Key, o.from.Kind, o.JWT, func(stored, tombstone []byte) error {
+		o.refused = r.allow(o, stored, tombstone)
 		return o.refused
 	})
 	switch {
@@ -82,34 +80,32 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 	case o.refused == nil:
 		err = fmt.Errorf("%w: %w", ErrSave, err)
 	}
-	r.audit.refused(o, err)
-	return Result{}, err
+	return Result{}, r.refuse(o, err)
 }
 
-// decide asks the policy with what is stored. The trust may have changed since the offer was
+// allow asks the policy with what is stored. The trust may have changed since the offer was
 // inspected.
-func (r *Registry) decide(o *offer, stored, tombstone []byte) error {
+func (r *Registry) allow(o *offer, stored, tombstone []byte) error {
 	if now := r.trust.Load(); now != o.trust {
 		o.trust = now
 		if err := checkIssuer(o); err != nil {
 			return err
 		}
 	}
-	o.current = r.catalog.lookUp(o, stored, tombstone)
-	return r.policy.decide(o, r.now())
+	o.current = r.lookUp(o, stored, tombstone)
+	return r.decide(o)
 }
 
 // committed records an offer that is on stable storage now, and has it announced.
 func (r *Registry) committed(o *offer, seq uint64) Result {
-	r.audit.emit(o, Accepted, "")
-	account := r.catalog.stored(o, seq)
-	now := r.now()
-	changedBefore := r.changed.mark(o.key, now)
-	r.log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.key),
-		logging.Quote(o.head.ID, maxErrorBytes)))
-	result := Result{Account: account, Changed: true}
+	r.Observer.Observe(o.event(Accepted))
+	result := Result{Account: r.stored(o, seq), Changed: true}
+	now := r.Now()
+	changedBefore := r.changed.mark(o.Key, now)
+	r.Log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.Key),
+		logging.Quote(o.ID, maxErrorBytes)))
 	if o.from.Broadcast && !changedBefore {
-		r.announcer.Heard(o.key, seq, now)
+		r.Announcer.Heard(o.Key, seq, now)
 	} else {
 		// Of two changes in a row a nats-server may have heard the second one first.
 		result.Receipt = r.announcing.announce(o, seq)
@@ -122,12 +118,18 @@ func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
 	if !o.from.isPosted() {
 		return Result{}, nil
 	}
-	receipt, err := r.announcing.again(ctx, o.key, o.from.Kind)
+	receipt, err := r.announcing.again(ctx, o.Key, o.from.Kind)
 	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrSave, err)
-		r.audit.refused(o, err)
-		return Result{}, err
+		return Result{}, r.refuse(o, fmt.Errorf("%w: %w", ErrSave, err))
 	}
-	r.audit.emit(o, Unchanged, "")
-	return Result{Account: newAccount(o.token, o.head, o.hash), Receipt: receipt}, nil
+	r.Observer.Observe(o.event(Unchanged))
+	return Result{Account: o.tagged(), Receipt: receipt}, nil
+}
+
+// refuse tells the Observer that an offer is refused, and returns why.
+func (r *Registry) refuse(o *offer, err error) error {
+	e := o.event(Refused)
+	e.Reason = Reason(err)
+	r.Observer.Observe(e)
+	return err
 }

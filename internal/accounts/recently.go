@@ -5,16 +5,14 @@ import (
 	"time"
 )
 
-// maxRecent bounds the keys that a Recently remembers before it drops those whose period is
-// over.
-const maxRecent = 4096
-
 // Recently remembers for which accounts, or which tokens, something has happened within a period.
 type Recently struct {
 	Period time.Duration
 
-	mu   sync.Mutex
-	last map[string]time.Time
+	mu    sync.Mutex
+	begun time.Time            // when young was empty
+	young map[string]time.Time // when it happened last; for at least one period
+	old   map[string]time.Time // young, as it was when it was a period old
 }
 
 // mark notes that it happens now, and reports whether it had happened within the period before.
@@ -22,7 +20,7 @@ func (r *Recently) mark(key string, now time.Time) (before bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before = r.happenedLocked(key, now)
-	r.setLocked(key, now)
+	r.young[key] = now
 	return before
 }
 
@@ -33,7 +31,7 @@ func (r *Recently) Allow(key string, now time.Time) bool {
 	if r.happenedLocked(key, now) {
 		return false
 	}
-	r.setLocked(key, now)
+	r.young[key] = now
 	return true
 }
 
@@ -41,24 +39,19 @@ func (r *Recently) Allow(key string, now time.Time) bool {
 func (r *Recently) undo(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.last, key)
+	delete(r.young, key)
+	delete(r.old, key)
 }
 
+// happenedLocked reports whether it has happened within the period, and forgets what no longer
+// counts. r.mu must be held.
 func (r *Recently) happenedLocked(key string, now time.Time) bool {
-	last, known := r.last[key]
-	return known && now.Sub(last) < r.Period
-}
-
-func (r *Recently) setLocked(key string, now time.Time) {
-	if r.last == nil {
-		r.last = make(map[string]time.Time)
+	if r.young == nil || now.Sub(r.begun) >= r.Period {
+		r.old, r.young, r.begun = r.young, make(map[string]time.Time), now
 	}
-	if len(r.last) >= maxRecent {
-		for other, last := range r.last {
-			if now.Sub(last) >= r.Period {
-				delete(r.last, other)
-			}
-		}
+	last, isKnown := r.young[key]
+	if !isKnown {
+		last, isKnown = r.old[key]
 	}
-	r.last[key] = now
+	return isKnown && now.Sub(last) < r.Period
 }

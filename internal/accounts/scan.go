@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 )
-
-// An account is in the digest, in the keys and in the pack if its JWT is servable and has not
-// expired.
 
 // Rescan brings the index up to date with what was changed in the store by hand. It reads only
 // that. The error says what can't be read, and wraps ErrUnreadable; the rest counts.
@@ -25,13 +23,13 @@ func (c *catalog) Rescan(ctx context.Context) error {
 	var failed error
 	look := func(key string, err error) {
 		if seen[key] = true; err == nil {
-			err = c.updateIndex(key)
+			_, _, err = c.update(key, false)
 		}
 		if err != nil && failed == nil {
 			failed = fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 	}
-	for key, err := range c.store.Keys() {
+	for key, err := range c.Store.Keys() {
 		if ctx.Err() != nil {
 			c.scanned.Store(false)
 			return context.Cause(ctx)
@@ -47,59 +45,62 @@ func (c *catalog) Rescan(ctx context.Context) error {
 // Rescanned reports whether a Rescan has seen the whole store since the trust was last set.
 func (c *catalog) Rescanned() bool { return c.scanned.Load() }
 
-// updateIndex brings the index up to date with what is stored for one account.
-func (c *catalog) updateIndex(key string) error {
+// update brings the index up to date with what is stored for one account, and returns that: the
+// zero Version if nothing is. What the index knows already is read only if read is set; token is
+// nil otherwise.
+func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Version, err error) {
 	for {
 		had, t := c.index.Get(key), c.trust.Load()
-		known := jwtstore.Stamp{}
-		if had.Mark == t.mark {
-			known = had.Stamp
+		known := had.Stamp
+		if read || had.Mark != t.mark {
+			known = jwtstore.Stamp{}
 		}
-		token, stamp, err := c.store.Load(key, known)
-		next := jwtstore.Version{}
+		token, stamp, err := c.Store.Load(key, known)
+		next := had
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			if !had.Stored() {
-				return nil
-			}
+			next = jwtstore.Version{Seq: had.Seq}
 		case err != nil:
-			return err
-		case token == nil:
-			return nil
-		default:
-			next = c.versionOf(t, key, token, stamp, had)
+			return nil, had, err
+		case token != nil:
+			next = c.renewed(t, key, token, stamp, had)
 		}
-		if c.index.Swap(key, had, next, c.now()) {
-			return nil
+		if next == had || c.index.Swap(key, had, next, c.Now()) {
+			return token, next, nil
 		}
 	}
 }
 
-// versionOf describes what the store has returned. Bytes that the index knows are not verified
-// again.
-func (c *catalog) versionOf(
+// renewed describes what the store has returned, where the index had another Version. Bytes that
+// the index knows are not verified again.
+func (c *catalog) renewed(
 	t *Trust, key string, token []byte, stamp jwtstore.Stamp, had jwtstore.Version,
 ) jwtstore.Version {
-	hash := sha256.Sum256(bytes.TrimSpace(token))
-	if had.Stored() && had.Mark == t.mark && had.Hash == hash {
+	switch {
+	case had.Mark != t.mark || !had.Stored():
+	case had.Stamp == stamp:
+		return had
+	case had.Hash == sha256.Sum256(bytes.TrimSpace(token)):
 		had.Stamp = stamp
 		return had
 	}
-	v := jwtstore.Version{Stamp: stamp, Hash: hash, Mark: t.mark}
-	if a := c.verdicts.judge(t, key, token, stamp).account; a != nil {
-		v.IssuedAt, v.Expires, v.Servable = a.IssuedAt, a.Expires, true
-	}
-	return v
+	v := c.verdicts.judge(key, t.mark, token, stamp,
+		func(token []byte) (*Account, error) { return t.check(key, token) })
+	return versionOf(v, had.Seq)
 }
 
 // Digest is the digest of the store, as the last Rescan and all changes since have left it.
-func (c *catalog) Digest() Digest { return c.index.Digest(c.now()) }
+func (c *catalog) Digest() Digest { return c.index.Digest(c.Now()) }
+
+// isShown reports whether an account is in the digest, in the keys and in the pack: its JWT is
+// servable and has not expired.
+func isShown(v jwtstore.Version, now time.Time) bool { return v.Servable && !v.Expired(now) }
 
 // Keys returns the accounts that are in the digest, sorted.
 func (c *catalog) Keys() []string {
-	now, keys := c.now(), []string{}
+	now, keys := c.Now(), []string{}
 	for key, v := range c.index.All() {
-		if v.Servable && !v.Expired(now) {
+		if isShown(v, now) {
 			keys = append(keys, key)
 		}
 	}
@@ -107,42 +108,18 @@ func (c *catalog) Keys() []string {
 }
 
 // Pack yields every account that is in the digest and its JWT, by key. What was changed by hand
-// since the last Rescan is judged on the way.
+// since the last Rescan is judged on the way. What can't be read is left out.
 func (c *catalog) Pack(ctx context.Context) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		now := c.now()
-		for key, v := range c.index.All() {
+		now := c.Now()
+		for _, key := range c.Keys() {
 			if ctx.Err() != nil {
 				return
 			}
-			if !v.Servable || v.Expired(now) {
-				continue
-			}
-			if token := c.packed(key); token != nil && !yield(key, token) {
+			token, v, err := c.update(key, true)
+			if err == nil && isShown(v, now) && !yield(key, bytes.TrimSpace(token)) {
 				return
 			}
 		}
 	}
-}
-
-// packed is the JWT of an account, nil if it is not servable any more.
-func (c *catalog) packed(key string) []byte {
-	for range 3 { // it may change between two looks
-		token, stamp, err := c.store.Load(key, jwtstore.Stamp{})
-		if err != nil {
-			return nil
-		}
-		token = bytes.TrimSpace(token)
-		v := c.index.Get(key)
-		if v.Mark == c.trust.Load().mark && (v.Stamp == stamp || v.Hash == sha256.Sum256(token)) {
-			if !v.Servable {
-				return nil
-			}
-			return token
-		}
-		if c.updateIndex(key) != nil {
-			return nil
-		}
-	}
-	return nil
 }

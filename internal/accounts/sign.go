@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +10,8 @@ import (
 
 // signable reports whether a refused JWT is one for the signing service: it is whole, but the
 // operator did not sign it.
-func (r *Registry) signable(err error) bool {
-	return r.signer != nil && r.signer.Signs() &&
+func signable(service Signer, err error) bool {
+	return service != nil && service.Signs() &&
 		(errors.Is(err, ErrSelfSigned) || errors.Is(err, ErrBadIssuer) || errors.Is(err, ErrUntrusted))
 }
 
@@ -21,39 +20,38 @@ func (r *Registry) signable(err error) bool {
 func (r *Registry) sign(ctx context.Context, o *offer) (Result, error) {
 	answer, err := r.requestSignature(ctx, o)
 	if err != nil {
-		r.audit.refused(o, err)
-		return Result{}, err
+		return Result{}, r.refuse(o, err)
 	}
-	signed := newOffer(o.key, bytes.TrimSpace(answer), o.from, o.trust)
+	signed := newOffer(o.Key, answer, o.from, o.trust)
 	if err = signed.read(); err == nil {
 		err = signed.verify()
 	}
 	if err != nil {
-		r.audit.emit(o, Forwarded, "")
-		r.log.Info(fmt.Sprintf("%s Initiated JWT signing process for %s", logging.ShortKey(o.key),
-			logging.Quote(o.head.ID, maxErrorBytes)))
+		r.Observer.Observe(o.event(Forwarded))
+		r.Log.Info(fmt.Sprintf("%s Initiated JWT signing process for %s", logging.ShortKey(o.Key),
+			logging.Quote(o.ID, maxErrorBytes)))
 		return Result{Pending: true, Reply: answer}, nil
 	}
-	return r.commit(ctx, signed, inspect(signed, r.announcer.MaxPayload(), r.now()))
+	return r.commit(ctx, signed, r.inspect(signed))
 }
 
 // requestSignature asks the signing service, if the account itself signed what is to be signed.
 func (r *Registry) requestSignature(ctx context.Context, o *offer) ([]byte, error) {
 	if err := o.verify(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
+		return nil, err
 	}
-	switch _, err := r.Get(ctx, o.key); {
+	switch _, err := r.Get(ctx, o.Key); {
 	case errors.Is(err, ErrUnreadable):
 		return nil, err
-	case o.head.Issuer == o.key:
+	case o.Issuer == o.Key:
 	case err != nil:
 		return nil, ErrBadPair
 	default:
 		return nil, ErrNotOwn
 	}
-	answer, err := r.signer.Sign(ctx, o.token)
+	answer, err := r.Signer.Sign(ctx, o.JWT)
 	if err != nil {
-		r.log.Error(fmt.Sprintf("%s - error when signing account - %s", logging.ShortKey(o.key), err))
+		r.Log.Error(fmt.Sprintf("%s - error when signing account - %s", logging.ShortKey(o.Key), err))
 	}
 	return answer, err
 }

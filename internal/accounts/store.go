@@ -60,8 +60,3 @@ type Signer interface {
 	// operator, or a text for people. The error is a *SignError.
 	Sign(ctx context.Context, token []byte) ([]byte, error)
 }
-
-// Observer is told every decision about a JWT, before its sender gets an answer.
-type Observer interface {
-	Observe(Event)
-}

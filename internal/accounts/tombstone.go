@@ -56,13 +56,13 @@ func readTombstone(text []byte) *tombstone {
 // never may. A peer may have missed the deletion: what it passes on must be newer than the order. A
 // file always may.
 func (t *tombstone) bars(o *offer) error {
-	issuedAt, peer := o.head.IssuedAt, o.from.Peer
+	issuedAt, peer := o.IssuedAt, o.from.Peer
 	switch {
 	case t == nil, o.from.File:
 		return nil
 	case issuedAt > t.issuedAt && (!peer || issuedAt > t.order.IssuedAt):
 		return nil
-	case issuedAt == t.issuedAt && !peer && o.hash != t.hash:
+	case issuedAt == t.issuedAt && !peer && o.Hash != t.hash:
 		return nil // of the same second: the later one wins
 	}
 	return &DeletedError{At: time.Unix(t.order.IssuedAt, 0)}

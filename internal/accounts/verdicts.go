@@ -2,85 +2,79 @@ package accounts
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
-const (
-	// maxVerdictBytes bounds the JWTs that are kept in memory with their verdicts.
-	maxVerdictBytes = 64 << 20
-	// maxErrorBytes bounds what a log line shows of an error about a JWT.
-	maxErrorBytes = 512
-)
+// maxErrorBytes bounds what a log line shows of an error about a JWT.
+const maxErrorBytes = 512
 
-// verdict is what was found out about one version of a stored JWT. It is never changed.
-type verdict struct {
+// Verdict is what was found out about one version of a stored JWT. It is never changed.
+type Verdict[T any] struct {
+	Found T     // what the check made of the JWT
+	Err   error // why the JWT is not served: the check's error, wrapped in ErrDamaged
+
 	mark  uint64         // of the trust under which it was found out
 	stamp jwtstore.Stamp // under which the store returned the JWT
 	token []byte         // as it is stored
-	hash  Digest         // of token without the space around it
-
-	head    trust.Head
-	account *Account // nil if err is set
-	err     error    // why the JWT is not served; wraps ErrDamaged
 }
 
-// isAbout reports whether the verdict is about these bytes under this trust. v may be nil.
-func (v *verdict) isAbout(t *Trust, token []byte) bool {
-	return v != nil && v.mark == t.mark && bytes.Equal(v.token, token)
-}
-
-// verdicts keeps the verdicts on stored JWTs, so that each version is verified once. What it
-// forgets is read and verified again. The store decides what is served; verdicts only saves the
+// Verdicts keeps the verdicts on stored JWTs, so that each version is verified once. What it
+// forgets is read and verified again. The store decides what is served; Verdicts only saves the
 // work.
-type verdicts struct {
-	log *slog.Logger
+type Verdicts[T any] struct {
+	Store interface {
+		Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
+	}
+	MaxBytes int    // of the JWTs that are kept in memory with their verdicts
+	What     string // is stored, for the log
+	Log      *slog.Logger
 
 	mu    sync.RWMutex
-	byKey map[string]*verdict
+	byKey map[string]*Verdict[T]
 	bytes int // of the JWTs
 }
 
-// get returns the last verdict on an account, nil if there is none.
-func (vs *verdicts) get(key string) *verdict {
-	vs.mu.RLock()
-	defer vs.mu.RUnlock()
-	return vs.byKey[key]
-}
-
-// find returns the verdict on these bytes: the one that is remembered, or a new one. It remembers
-// nothing.
-func (vs *verdicts) find(t *Trust, key string, token []byte) (v *verdict, known bool) {
-	if v := vs.get(key); v.isAbout(t, token) {
-		return v, true
+// Load returns the verdict on what is stored for a key. check verifies a JWT; what it said under
+// another mark does not count any more. The error is fs.ErrNotExist, or wraps ErrUnreadable.
+func (vs *Verdicts[T]) Load(
+	key string, mark uint64, check func(token []byte) (T, error),
+) (*Verdict[T], error) {
+	had := vs.get(key)
+	known := jwtstore.Stamp{}
+	if had != nil && had.mark == mark {
+		known = had.stamp
 	}
-	bare := bytes.TrimSpace(token)
-	v = &verdict{mark: t.mark, token: token, hash: sha256.Sum256(bare)}
-	var err error
-	if v.head, err = t.Operator.Check(key, bare); err != nil {
-		v.err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		return v, false
+	token, stamp, err := vs.Store.Load(key, known)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fs.ErrNotExist
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	case token == nil:
+		return had, nil
 	}
-	v.account = newAccount(token, v.head, v.hash)
-	return v, false
+	return vs.judge(key, mark, token, stamp, check), nil
 }
 
 // judge returns the verdict on what the store has returned under a stamp, and remembers it. A
 // damaged version is logged once, however often it is asked for.
-func (vs *verdicts) judge(t *Trust, key string, token []byte, stamp jwtstore.Stamp) *verdict {
-	v, known := vs.find(t, key, token)
+func (vs *Verdicts[T]) judge(
+	key string, mark uint64, token []byte, stamp jwtstore.Stamp, check func(token []byte) (T, error),
+) *Verdict[T] {
+	v, isKnown := vs.Find(key, mark, token, check)
 	switch {
-	case known && v.stamp == stamp:
+	case isKnown && v.stamp == stamp:
 		return v
-	case !known && v.err != nil:
-		vs.log.Warn(fmt.Sprintf("%s - the stored JWT is not served - %s", logging.ShortKey(key),
-			logging.Quote(v.err.Error(), maxErrorBytes)))
+	case !isKnown && v.Err != nil:
+		vs.Log.Warn(fmt.Sprintf("%s - the stored %s is not served - %s", logging.ShortKey(key), vs.What,
+			logging.Quote(v.Err.Error(), maxErrorBytes)))
 	}
 	stamped := *v
 	stamped.stamp = stamp
@@ -88,16 +82,38 @@ func (vs *verdicts) judge(t *Trust, key string, token []byte, stamp jwtstore.Sta
 	return &stamped
 }
 
+// Find returns the verdict on these stored bytes: the one that is remembered, or a new one, which
+// it does not remember.
+func (vs *Verdicts[T]) Find(
+	key string, mark uint64, token []byte, check func(token []byte) (T, error),
+) (v *Verdict[T], isKnown bool) {
+	if v := vs.get(key); v != nil && v.mark == mark && bytes.Equal(v.token, token) {
+		return v, true
+	}
+	v = &Verdict[T]{mark: mark, token: token}
+	if v.Found, v.Err = check(token); v.Err != nil {
+		v.Err = fmt.Errorf("%w: %w", ErrDamaged, v.Err)
+	}
+	return v, false
+}
+
+// get returns the last verdict on what is stored for a key, nil if there is none.
+func (vs *Verdicts[T]) get(key string) *Verdict[T] {
+	vs.mu.RLock()
+	defer vs.mu.RUnlock()
+	return vs.byKey[key]
+}
+
 // put remembers a verdict.
-func (vs *verdicts) put(key string, v *verdict) {
+func (vs *Verdicts[T]) put(key string, v *Verdict[T]) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	if vs.byKey == nil {
-		vs.byKey = make(map[string]*verdict)
+		vs.byKey = make(map[string]*Verdict[T])
 	}
 	vs.forgetLocked(key)
 	for other := range vs.byKey { // any will do: the order of a map is random
-		if vs.bytes+len(v.token) <= maxVerdictBytes {
+		if vs.bytes+len(v.token) <= vs.MaxBytes {
 			break
 		}
 		vs.forgetLocked(other)
@@ -106,18 +122,9 @@ func (vs *verdicts) put(key string, v *verdict) {
 	vs.bytes += len(v.token)
 }
 
-// forget drops the verdict on an account if it is still this one. A nil verdict stands for any.
-func (vs *verdicts) forget(key string, v *verdict) {
-	vs.mu.Lock()
-	defer vs.mu.Unlock()
-	if v == nil || vs.byKey[key] == v {
-		vs.forgetLocked(key)
-	}
-}
-
-// forgetLocked drops the verdict on an account. vs.mu must be held.
-func (vs *verdicts) forgetLocked(key string) {
-	if old, found := vs.byKey[key]; found {
+// forgetLocked drops the verdict of a key. vs.mu must be held.
+func (vs *Verdicts[T]) forgetLocked(key string) {
+	if old := vs.byKey[key]; old != nil {
 		vs.bytes -= len(old.token)
 		delete(vs.byKey, key)
 	}

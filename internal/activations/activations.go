@@ -1,9 +1,9 @@
 // Package activations keeps activation tokens: one account's permission for another to import
 // something.
 //
-//	Put ──> decode, check, compare ──> Store     put.go
-//	Get <── verdict <───────────────── Store     verdict.go: each stored version is verified once
-//	  └──> Primary, for a token that is not stored     get.go
+//	Put ──> decode, check, compare ──> Store     put.go, token.go
+//	Get <── accounts.Verdicts <─────── Store     get.go: each stored version is verified once
+//	  └──> Primary, for a token that is not stored
 //
 // A token is stored under its hash, which stands for the exporter, the importer and the subject. It
 // is served as long as the account that exports is stored and has signed it, itself or with a
@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,15 +44,11 @@ const (
 	// maxTokenBytes bounds a token, unless it comes from a file. An account may push any number of
 	// tokens, and a real one has some 600 bytes.
 	maxTokenBytes = 16 << 10
+	// maxVerdictBytes bounds the tokens in memory, each of which has its claims beside it.
+	maxVerdictBytes = 4 << 20
 	// repeatInterval is how often an unchanged token is announced again.
 	repeatInterval = 5 * time.Second
 )
-
-// Token is a verified activation token. It is never changed.
-type Token struct {
-	accounts.Account        // Key is the token's hash
-	Issuer           string // public key of the account that exports, or of a signing key of it
-}
 
 // Store keeps tokens by hash, with two of the methods of accounts.Store and accounts.Committer.
 type Store interface {
@@ -90,12 +85,10 @@ type Options struct {
 // Registry is the policy for tokens, and what is served for each hash.
 type Registry struct {
 	Options
-	primary   atomic.Pointer[accounts.Primary] // nil: this server follows no other one
-	misses    accounts.Misses[*Token]
-	announced accounts.Recently // unchanged tokens that were announced
-
-	mu       sync.Mutex
-	verdicts map[string]*verdict // by hash
+	primary   atomic.Pointer[accounts.Primary] // nil in it: this server follows no other one
+	verdicts  accounts.Verdicts[*Token]        // by hash; without the issuer, which may change
+	misses    accounts.Misses[*Token]          // Gets of what is not stored, by hash
+	announced accounts.Recently                // unchanged tokens that were announced
 }
 
 // New returns a Registry that works at once.
@@ -106,21 +99,19 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Registry{
-		Options:   o,
+	r := &Registry{
+		Options: o,
+		verdicts: accounts.Verdicts[*Token]{
+			Store: o.Store, MaxBytes: maxVerdictBytes, What: "activation JWT", Log: o.Log,
+		},
 		announced: accounts.Recently{Period: repeatInterval},
-		verdicts:  map[string]*verdict{},
 	}
+	r.SetPrimary(nil)
+	return r
 }
 
 // SetPrimary replaces the account server that this one follows. nil means none.
-func (r *Registry) SetPrimary(p accounts.Primary) {
-	if p == nil {
-		r.primary.Store(nil)
-		return
-	}
-	r.primary.Store(&p)
-}
+func (r *Registry) SetPrimary(p accounts.Primary) { r.primary.Store(&p) }
 
 // Announce publishes a token: a changed one always, an unchanged one at most once per
 // repeatInterval.

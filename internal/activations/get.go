@@ -1,7 +1,6 @@
 package activations
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,25 +16,20 @@ import (
 // or accounts.ErrDamaged.
 func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
 	t, err := r.GetLocal(ctx, hash)
-	primary := r.primary.Load()
+	primary := *r.primary.Load()
 	switch {
 	case primary == nil:
-		return t, err
 	case err == nil:
-		(*primary).Served(hash)
-		return t, nil
+		primary.Served(hash)
 	case !trust.IsActivationHash(hash):
-		return nil, err
+	case errors.Is(err, ErrNotFound):
+		return r.miss(ctx, hash, primary)
+	case errors.Is(err, accounts.ErrDamaged):
+		if t, missed := r.miss(ctx, hash, primary); missed == nil {
+			return t, nil
+		}
 	}
-	damaged := errors.Is(err, accounts.ErrDamaged)
-	if !damaged && !errors.Is(err, ErrNotFound) {
-		return nil, err
-	}
-	found, missed := r.miss(ctx, hash, *primary)
-	if missed != nil && damaged {
-		return nil, err
-	}
-	return found, missed
+	return t, err
 }
 
 // miss asks the primary for a token that a client waits for.
@@ -59,60 +53,34 @@ func (r *Registry) miss(ctx context.Context, hash string, primary accounts.Prima
 // returns what is to be served then, which may be a token that can't be stored. If the answer can't
 // be taken the error says why, and the Token is the one that was stored before, or nil. The error
 // wraps accounts.ErrNotFound if the primary has none.
-func (r *Registry) Refresh(
-	ctx context.Context, hash string, primary accounts.Source,
-) (t *Token, err error) {
-	answered := false
-	lacking := primary.Find(ctx, hash, func(token []byte) (refused error) {
-		answered = true
-		t, refused, err = r.takeAnswer(ctx, hash, token, primary)
-		return refused
+func (r *Registry) Refresh(ctx context.Context, hash string, primary accounts.Source) (*Token, error) {
+	return accounts.Refresh(ctx, hash, primary, accounts.Answers[*Token]{
+		Put: func(token []byte) (*Token, error) {
+			t, err := decodeAs(hash, token)
+			if err != nil {
+				return nil, err
+			}
+			if err := r.refreshExporter(ctx, t, primary); err != nil {
+				return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, err)
+			}
+			t, _, err = r.Put(context.WithoutCancel(ctx), token, accounts.FromPrimary)
+			if errors.Is(err, ErrTooLarge) { // it will always be: it is only served
+				return r.Verify(ctx, hash, token)
+			}
+			return t, err
+		},
+		Stored: func() (*Token, error) { return r.GetLocal(ctx, hash) },
+		Verify: func(token []byte) (*Token, error) { return r.Verify(ctx, hash, token) },
 	})
-	if !answered {
-		return nil, lacking
-	}
-	return t, err
-}
-
-// takeAnswer stores an answer of the primary. If that can't be done, the answer is served as long
-// as it is verified. refused is why it was not stored, nil also if it never will be. err is why t
-// is not what the primary has.
-func (r *Registry) takeAnswer(
-	ctx context.Context, hash string, token []byte, primary accounts.Source,
-) (t *Token, refused, err error) {
-	v := newVerdict(hash, bytes.TrimSpace(token))
-	if v.err != nil {
-		return nil, v.err, v.err
-	}
-	if err := r.refreshExporter(ctx, v.decoded, primary); err != nil {
-		return nil, err, err
-	}
-	origin := accounts.Origin{Kind: accounts.KindPrimary, Peer: true}
-	t, _, refused = r.Put(context.WithoutCancel(ctx), token, origin)
-	if refused == nil {
-		return t, nil, nil
-	}
-	if accounts.IsFinal(refused) || errors.Is(refused, ErrTooLarge) {
-		refused = nil
-		if t, err := r.GetLocal(ctx, hash); err == nil {
-			return t, nil, nil
-		}
-	}
-	if t, err = r.served(ctx, v); err != nil {
-		t, _ = r.GetLocal(ctx, hash)
-	}
-	return t, refused, errors.Join(refused, err)
 }
 
 // refreshExporter asks the primary for the account that has signed a token, unless that account is
 // stored. The error says that the primary can't tell.
-func (r *Registry) refreshExporter(
-	ctx context.Context, d *decoded, primary accounts.Source,
-) error {
-	if !errors.Is(r.checkIssuer(ctx, d), ErrIssuer) {
+func (r *Registry) refreshExporter(ctx context.Context, t *Token, primary accounts.Source) error {
+	if !errors.Is(r.checkIssuer(ctx, t), ErrIssuer) {
 		return nil
 	}
-	account, err := r.Accounts.Refresh(ctx, d.exporter(), primary)
+	account, err := r.Accounts.Refresh(ctx, t.exporter(), primary)
 	if account == nil && !errors.Is(err, accounts.ErrNotFound) {
 		return err
 	}
@@ -122,17 +90,24 @@ func (r *Registry) refreshExporter(
 // GetLocal is Get without the primary. A stored token is checked: it decodes, the hash is its own,
 // and a stored account has signed it.
 func (r *Registry) GetLocal(ctx context.Context, hash string) (*Token, error) {
-	stored, err := r.load(hash)
-	if err != nil {
+	if !trust.IsActivationHash(hash) { // the Store may have an account of that key
+		return nil, ErrNotFound
+	}
+	v, err := r.verdicts.Load(hash, 0,
+		func(token []byte) (*Token, error) { return decodeAs(hash, token) })
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, ErrNotFound
+	case err != nil:
 		return nil, err
 	}
-	return r.served(ctx, r.judge(hash, stored))
+	return r.served(ctx, v.Found, v.Err)
 }
 
 // GetRaw returns the stored bytes of a hash unchecked, for people to look at. With a primary it
 // returns what Get does, if that is a token.
 func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
-	if r.primary.Load() != nil {
+	if *r.primary.Load() != nil {
 		t, err := r.Get(ctx, hash)
 		switch {
 		case err == nil:
@@ -141,12 +116,7 @@ func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return r.load(hash)
-}
-
-// load returns the stored bytes of a hash.
-func (r *Registry) load(hash string) ([]byte, error) {
-	if !trust.IsActivationHash(hash) { // the Store may have an account of that key
+	if !trust.IsActivationHash(hash) {
 		return nil, ErrNotFound
 	}
 	stored, _, err := r.Store.Load(hash, jwtstore.Stamp{})
@@ -157,4 +127,29 @@ func (r *Registry) load(hash string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, err)
 	}
 	return stored, nil
+}
+
+// Verify checks a token of another server, which is said to have this hash, and stores nothing. It
+// may have expired. The error wraps accounts.ErrDamaged, ErrNotFound or accounts.ErrUnreadable.
+func (r *Registry) Verify(ctx context.Context, hash string, token []byte) (*Token, error) {
+	t, err := decodeAs(hash, token)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", accounts.ErrDamaged, err)
+	}
+	return r.served(ctx, t, err)
+}
+
+// served returns a token if it is intact and a stored account has signed it now. damaged says that
+// it is not intact.
+func (r *Registry) served(ctx context.Context, t *Token, damaged error) (*Token, error) {
+	if damaged != nil {
+		return nil, damaged
+	}
+	switch err := r.checkIssuer(ctx, t); {
+	case errors.Is(err, ErrIssuer):
+		return nil, fmt.Errorf("%w: %w", ErrNotFound, err)
+	case err != nil:
+		return nil, err
+	}
+	return t, nil
 }

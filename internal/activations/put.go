@@ -5,22 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
 // errSame ends a commit that has nothing to do: the same claims are stored already.
 var errSame = errors.New("the same activation JWT is stored")
-
-// offer is a token that Put decides about.
-type offer struct {
-	*decoded
-	token []byte // without space around it
-	from  accounts.Origin
-}
 
 // Put stores a token if a stored account has signed it, itself or with a signing key. It is the
 // only way in. changed is false if the same token is stored already. With an error nothing has
@@ -28,18 +19,16 @@ type offer struct {
 func (r *Registry) Put(
 	ctx context.Context, token []byte, from accounts.Origin,
 ) (t *Token, changed bool, err error) {
-	o := &offer{token: bytes.TrimSpace(token), from: from}
 	event := accounts.Event{Origin: from, Result: accounts.Accepted}
-	switch err = r.put(ctx, o); {
+	t, err = r.put(ctx, bytes.TrimSpace(token), from)
+	switch {
 	case errors.Is(err, errSame):
 		event.Result, err = accounts.Unchanged, nil
 	case err != nil:
 		event.Result, event.Reason = accounts.Refused, accounts.Reason(err)
 	}
-	if o.decoded != nil {
-		t = newToken(o.decoded, o.token)
-		event.Account, event.Issuer = t.Key, t.Issuer
-		event.New = accounts.AuditVersion(&trust.Head{ID: t.ID, IssuedAt: t.IssuedAt}, o.token)
+	if t != nil {
+		event.Account, event.Issuer, event.New = t.Key, t.Issuer, t.AuditVersion()
 	}
 	if r.Observer != nil {
 		r.Observer.Observe(event)
@@ -50,75 +39,66 @@ func (r *Registry) Put(
 	return t, event.Result == accounts.Accepted, nil
 }
 
-// put decodes, checks and commits an offer. It returns errSame if there is nothing to do.
-func (r *Registry) put(ctx context.Context, o *offer) (err error) {
-	if len(o.token) > maxTokenBytes && !o.from.File {
-		return ErrTooLarge
+// put decodes, checks and commits a token. The error is errSame if there is nothing to do. With an
+// error t is what was refused, nil if it could not be decoded.
+func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) (t *Token, err error) {
+	if len(token) > maxTokenBytes && !from.File {
+		return nil, ErrTooLarge
 	}
-	if o.decoded, err = decode(o.token); err != nil {
-		return err
+	if t, err = decode(token); err != nil {
+		return nil, err
 	}
-	if r.ReadOnly && !o.from.File {
-		return accounts.ErrReadOnly
+	if r.ReadOnly && !from.File {
+		return t, accounts.ErrReadOnly
 	}
-	if err := r.check(ctx, o); err != nil {
-		return err
+	if err := r.check(ctx, t, from); err != nil {
+		return t, err
 	}
 	var refused error
-	_, err = r.Store.Put(ctx, o.hash, o.from.Kind, o.token, func(stored, _ []byte) error {
-		refused = r.compare(o, stored)
+	_, err = r.Store.Put(ctx, t.Key, from.Kind, token, func(stored, _ []byte) error {
+		refused = r.compare(t, stored, from)
 		return refused
 	})
 	switch {
 	case refused != nil:
-		return refused
+		return t, refused
 	case err != nil:
-		return fmt.Errorf("%w: %w", ErrSave, err)
+		return t, fmt.Errorf("%w: %w", ErrSave, err)
 	}
-	r.Log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %.130q",
-		logging.ShortKey(o.claims.Issuer), logging.ShortKey(o.claims.Subject),
-		string(o.claims.ImportSubject)))
-	return nil
+	r.Log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %.130q", logging.ShortKey(t.Issuer),
+		logging.ShortKey(t.claims.Subject), string(t.claims.ImportSubject)))
+	return t, nil
 }
 
-// check judges an offer without the stored token: its issuer, and whether it can be used
-// now. A file may hold an expired or a large token, and needs no operator.
-func (r *Registry) check(ctx context.Context, o *offer) error {
-	if !r.Accounts.HasOperator() && !o.from.File {
+// check judges a token without the stored one: its issuer, and whether it can be used now. A file
+// may hold an expired or a large token, and needs no operator.
+func (r *Registry) check(ctx context.Context, t *Token, from accounts.Origin) error {
+	if !r.Accounts.HasOperator() && !from.File {
 		return fmt.Errorf("%w: no operator is configured", ErrIssuer)
 	}
-	if err := r.checkIssuer(ctx, o.decoded); err != nil {
+	if err := r.checkIssuer(ctx, t); err != nil {
 		return err
 	}
-	if now := r.Now(); accounts.IsAhead(o.claims.IssuedAt, now) {
-		return &accounts.FutureError{Offered: time.Unix(o.claims.IssuedAt, 0), Now: now}
+	if err := accounts.CheckAhead(t.IssuedAt, r.Now()); err != nil || from.File {
+		return err
 	}
-	if o.from.File {
-		return nil
+	if err := accounts.CheckSize(t.JWT, r.Connection.MaxPayload()); err != nil {
+		return err
 	}
-	if limit := r.Connection.MaxPayload(); limit > 0 && len(o.token) > limit {
-		return &accounts.TooLargeError{Size: len(o.token), Limit: limit}
-	}
-	return accounts.Validate(o.claims)
+	return accounts.Validate(t.claims)
 }
 
-// compare decides whether an offer may replace the stored token. The token's commit lock must be
-// held. A damaged token may be replaced by any.
-func (r *Registry) compare(o *offer, stored []byte) error {
-	had, err := decodeAs(o.hash, stored)
-	if err != nil {
-		return nil
-	}
-	issuedAt, storedAt := o.claims.IssuedAt, had.claims.IssuedAt
-	mayBeOlder := r.AllowOlder && !o.from.Peer
+// compare decides whether a token may replace the stored one. The hash's commit lock must be held. A
+// damaged token may be replaced by any.
+func (r *Registry) compare(t *Token, stored []byte, from accounts.Origin) error {
+	had, err := decodeAs(t.Key, stored)
 	switch {
-	case bytes.Equal(had.payload, o.payload):
-		return errSame // in other bytes too: the header of a version 1 token is not signed
-	case issuedAt < storedAt && !mayBeOlder && !accounts.IsAhead(storedAt, r.Now()):
-		return &accounts.OlderError{Stored: time.Unix(storedAt, 0), Offered: time.Unix(issuedAt, 0)}
-	case issuedAt == storedAt && o.from.Peer && accounts.IsLesser(o.token, stored):
-		return accounts.ErrLesser
-	default:
+	case err != nil:
 		return nil
+	case bytes.Equal(had.Payload, t.Payload):
+		return errSame // in other bytes too: the header of a version 1 token is not signed
+	case accounts.IsLesser(&t.Account, &had.Account, from):
+		return accounts.ErrLesser
 	}
+	return accounts.CheckOlder(t.IssuedAt, had.IssuedAt, r.AllowOlder && !from.Peer, r.Now())
 }

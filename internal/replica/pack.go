@@ -29,15 +29,12 @@ const (
 	maxTokenBytes = 64 << 20
 )
 
-// errTooMany reports that the primary gives less than it was asked for.
-var errTooMany = errors.New("server returned status 400 Bad Request")
-
 // pull takes the initial pack: MaxPack accounts, or as many as the primary gives at all.
 func (r *Replica) pull(ctx context.Context) error {
 	n, err := r.pack(ctx, fmt.Sprintf("?max=%d", r.MaxPack))
 	cut := r.MaxPack > 0 && n >= r.MaxPack
-	if errors.Is(err, errTooMany) {
-		n, err = r.pack(ctx, "")
+	if refused, is := errors.AsType[*statusError](err); is && refused.code == http.StatusBadRequest {
+		n, err = r.pack(ctx, "") // the primary gives less than it was asked for
 		cut = true
 	}
 	if err == nil && cut {
@@ -54,14 +51,9 @@ func (r *Replica) pack(ctx context.Context, query string) (lines int, err error)
 	silent := time.AfterFunc(r.Timeout,
 		func() { cancel(fmt.Errorf("it says nothing for %s", r.Timeout)) })
 	defer silent.Stop()
-	body, refused, err := r.get(ctx, pathPack+query)
-	switch {
-	case err != nil:
+	body, err := r.get(ctx, pathPack+query)
+	if err != nil {
 		return 0, cmp.Or(context.Cause(ctx), err)
-	case refused != nil && refused.code == http.StatusBadRequest && query != "":
-		return 0, errTooMany
-	case refused != nil:
-		return 0, refused
 	}
 	defer body.Close()
 	text := bufio.NewReaderSize(body, maxLineBytes)
@@ -129,7 +121,7 @@ func (p *packRun) line(line []byte) {
 		return
 	}
 	p.puts.Go(func() error {
-		result, err := p.r.Accounts.Put(p.ctx, key, token, origin)
+		result, err := p.r.Accounts.Put(p.ctx, key, token, accounts.FromPrimary)
 		p.note(key, result.Changed, err)
 		return nil
 	})
@@ -150,7 +142,7 @@ func (p *packRun) putTokens() {
 	for _, token := range p.tokens {
 		p.puts.Go(func() error {
 			if p.ctx.Err() == nil {
-				_, _, err := p.r.Activations.Put(p.ctx, token, origin)
+				_, _, err := p.r.Activations.Put(p.ctx, token, accounts.FromPrimary)
 				p.note("activation", false, err)
 			}
 			return nil

@@ -2,7 +2,7 @@
 //
 //	at the start  GET …/jwt/v1/pack?max=N      each line is put; until it works once       pack.go
 //	a miss        GET …/jwt/v1/accounts/<key>  within a second                             source.go
-//	a hit         the same in the background   if the last answer is older than an hour    refresh.go
+//	a hit         the same in the background   if the last answer is older than an hour    source.go
 //
 // Activation tokens are asked for like accounts. How the primary is asked and what
 // its answers mean is in ask.go. What may be stored of its answers is the business of package
@@ -14,12 +14,15 @@ package replica
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
@@ -49,17 +52,14 @@ type Replica struct {
 	client *http.Client
 	health health
 
-	life       context.Context // of what happens in the background
-	end        context.CancelFunc
-	background sync.WaitGroup
+	life      context.Context // of what happens in the background
+	end       context.CancelFunc
+	finds     sync.WaitGroup
+	refreshes errgroup.Group // in the background; note has the errors
 
-	mu     sync.Mutex
-	fresh  map[string]time.Time // until when an account or a token is not asked for again
-	asking map[string]bool      // those that are being asked for in the background
+	mu    sync.Mutex
+	fresh map[string]time.Time // until when an account or a token is not asked for again
 }
-
-// origin is where the answers of a primary come from.
-var origin = accounts.Origin{Kind: accounts.KindPrimary, Peer: true}
 
 // New returns a Replica that has not asked for anything yet.
 func New(o Options) *Replica {
@@ -72,11 +72,11 @@ func New(o Options) *Replica {
 	transport.MaxIdleConnsPerHost = maxIdleConns
 	r := &Replica{
 		Options: o,
-		id:      newID(),
+		id:      "nas-" + rand.Text()[:16],
 		client:  &http.Client{Transport: transport},
 		fresh:   map[string]time.Time{},
-		asking:  map[string]bool{},
 	}
+	r.refreshes.SetLimit(maxRefreshes)
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
@@ -110,7 +110,8 @@ func (r *Replica) stop() {
 	r.mu.Lock()
 	r.end()
 	r.mu.Unlock()
-	r.background.Wait()
+	_ = r.refreshes.Wait()
+	r.finds.Wait()
 }
 
 // begin makes stop wait until end is called, unless stop was called before.
@@ -120,6 +121,6 @@ func (r *Replica) begin() (end func()) {
 	if r.life.Err() != nil {
 		return func() {}
 	}
-	r.background.Add(1)
-	return r.background.Done
+	r.finds.Add(1)
+	return r.finds.Done
 }

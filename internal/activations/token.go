@@ -1,0 +1,108 @@
+package activations
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
+)
+
+// Token is an activation token that its issuer has signed. It is never changed. Its Key is its hash,
+// its Issuer the account that exports, or a signing key of that account.
+type Token struct {
+	accounts.Account
+	claims *jwt.ActivationClaims
+}
+
+// decode verifies a token's own signature. Space around the token is ignored. The error is or wraps
+// one of the first four of this package, as the original's answers tell them apart.
+func decode(token []byte) (*Token, error) {
+	bare := bytes.TrimSpace(token)
+	_, payload, err := trust.Payload(bare)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
+	}
+	parsed, err := jwt.Decode(string(bare))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
+	}
+	claims, ok := parsed.(*jwt.ActivationClaims)
+	switch {
+	case !ok:
+		return nil, ErrHash
+	case !trust.IsAccountKey(claims.Issuer):
+		return nil, ErrIssuer
+	case !trust.IsAccountKey(claims.Subject):
+		return nil, ErrSubject
+	}
+	hash, err := claims.HashID()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrHash, err)
+	}
+	head := trust.Head{
+		Subject:  hash,
+		Issuer:   claims.Issuer,
+		ID:       claims.ID,
+		IssuedAt: claims.IssuedAt,
+		Expires:  claims.Expires,
+		Payload:  payload,
+	}
+	return &Token{*accounts.NewAccount(token, head), claims}, nil
+}
+
+// decodeAs decodes a token that must have this hash. A nil token is damaged.
+func decodeAs(hash string, token []byte) (*Token, error) {
+	t, err := decode(token)
+	if err == nil && t.Key != hash {
+		return nil, errors.New("it has another hash")
+	}
+	return t, err
+}
+
+// Check says what is wrong with a token that is said to have this hash, except for its issuer. The
+// error wraps accounts.ErrDamaged.
+func Check(hash string, token []byte) error {
+	if _, err := decodeAs(hash, token); err != nil {
+		return fmt.Errorf("%w: %w", accounts.ErrDamaged, err)
+	}
+	return nil
+}
+
+// exporter is the account in whose name the token was signed.
+func (t *Token) exporter() string { return cmp.Or(t.claims.IssuerAccount, t.Issuer) }
+
+// CheckIssuer reports whether a stored account has signed a token. The error wraps ErrIssuer if
+// none has.
+func (r *Registry) CheckIssuer(ctx context.Context, token []byte) error {
+	t, err := decode(token)
+	if err != nil {
+		return err
+	}
+	return r.checkIssuer(ctx, t)
+}
+
+// checkIssuer is CheckIssuer for a decoded token.
+func (r *Registry) checkIssuer(ctx context.Context, t *Token) error {
+	short := logging.ShortKey(t.exporter())
+	account, err := r.Accounts.GetLocal(ctx, t.exporter())
+	switch {
+	case errors.Is(err, accounts.ErrUnreadable):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: the account %s is not stored", ErrIssuer, short)
+	case t.exporter() == t.Issuer:
+		return nil
+	}
+	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
+	if err != nil || !claims.SigningKeys.Contains(t.Issuer) {
+		return fmt.Errorf("%w: it is no signing key of the account %s", ErrIssuer, short)
+	}
+	return nil
+}
