@@ -11,6 +11,7 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/httpserver"
+	"nats-account-server/internal/natsconn"
 )
 
 // access is how HTTP is served and to whom, as read from the files that the configuration names.
@@ -25,7 +26,7 @@ func loadAccess(c config.HTTP) (access, error) {
 	var roots *x509.CertPool
 	var err error
 	if c.TLS.Verify != config.VerifyNone {
-		if roots, err = loadAuthorities(c.TLS.Root); err != nil {
+		if roots, err = natsconn.LoadAuthorities(c.TLS.Root); err != nil {
 			return a, fmt.Errorf("error loading http.tls.root: %w", err)
 		}
 	}
@@ -99,20 +100,20 @@ func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 }
 
 // serverOptions returns what the HTTP server is made of.
-func (d *daemon) serverOptions(c config.Config, f files, p primary) httpserver.Options {
+func (d *daemon) serverOptions(c config.Config, f files) httpserver.Options {
 	return httpserver.Options{
 		Host:         c.HTTP.Host,
 		Port:         c.HTTP.Port,
 		ReadTimeout:  c.HTTP.ReadTimeout,
 		WriteTimeout: c.HTTP.WriteTimeout,
-		Handler:      d.newAPI(c, f, p),
+		Handler:      d.newAPI(c, f),
 		TLS:          f.access.tls,
 		Log:          d.log.Logger,
 	}
 }
 
 // newAPI returns the handler of HTTP requests.
-func (d *daemon) newAPI(c config.Config, f files, p primary) *httpapi.API {
+func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 	o := httpapi.Options{
 		Accounts:    d.registry,
 		Activations: d.activations,
@@ -120,8 +121,8 @@ func (d *daemon) newAPI(c config.Config, f files, p primary) *httpapi.API {
 		ReadOnly:    d.Config.Store.ReadOnly,
 		Log:         d.log.Logger,
 	}
-	if p.replica != nil {
-		o.ReadOnly, o.Primary = true, config.RedactURL(p.options.url)
+	if c.Primary != "" {
+		o.ReadOnly, o.Primary = true, config.RedactURL(c.Primary)
 	}
 	if f.access.policy != nil {
 		o.Authorizer = auth.NewAuthorizer(*f.access.policy, d.logins)

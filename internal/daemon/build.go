@@ -24,7 +24,7 @@ type files struct {
 func load(c config.Config) (files, error) {
 	trusted, inTrust := loadTrust(c)
 	access, inAccess := loadAccess(c.HTTP)
-	_, inNATS := loadNATSTLS(c.NATS.TLS) // each connection reads them again
+	_, inNATS := tlsFiles(c.NATS).Load() // each connection reads them again
 	return files{trusted, access}, errors.Join(inTrust, inAccess, inNATS)
 }
 

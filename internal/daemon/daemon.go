@@ -131,7 +131,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	primary := d.nextPrimary(d.Config)
 	d.setSource(primary)
 	var err error
-	d.server, err = httpserver.New(d.serverOptions(d.Config, f, primary))
+	d.server, err = httpserver.New(d.serverOptions(d.Config, f))
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	}
 	d.log.infof("nats-account-server is running")
 	d.logResolvers(f.trusted)
-	d.follow(primary)
+	d.follow(primary, d.Config)
 	if d.Ready != nil {
 		d.Ready()
 	}

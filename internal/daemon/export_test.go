@@ -1,11 +1,6 @@
 package daemon
 
-import (
-	"crypto/tls"
-	"log/slog"
-
-	"nats-account-server/internal/config"
-)
+import "nats-account-server/internal/config"
 
 var AccessPolicy = accessPolicy
 
@@ -15,9 +10,4 @@ func Reconnects(old, next config.NATS, change func()) bool {
 	n := connection{config: old, files: digest(old)}
 	change()
 	return !n.matches(next)
-}
-
-// TLSFiles returns a function that reads the files for the next connection to NATS.
-func TLSFiles(c config.NATSTLS, log *slog.Logger) func() (*tls.Config, error) {
-	return (&tlsFiles{NATSTLS: c, log: logger{log}}).next
 }

@@ -43,8 +43,7 @@ func (d *daemon) connect(c config.NATS) connection {
 		Log:            d.log.Logger,
 	}
 	if c.TLS != (config.NATSTLS{}) {
-		certificates := &tlsFiles{NATSTLS: c.TLS, log: d.log}
-		o.TLS = certificates.next
+		o.TLS = tlsFiles(c).Reload(d.log.Logger)
 	}
 	run := func(ctx context.Context) error {
 		natsconn.Run(ctx, o, d.serveNATS)
@@ -52,6 +51,11 @@ func (d *daemon) connect(c config.NATS) connection {
 	}
 	files := digest(c) // before they are read for the connection
 	return connection{task: d.start(context.Background(), "nats", run), config: c, files: files}
+}
+
+// tlsFiles are the files that nats.tls names.
+func tlsFiles(c config.NATS) natsconn.Files {
+	return natsconn.Files{Root: c.TLS.Root, Cert: c.TLS.Cert, Key: c.TLS.Key}
 }
 
 // serveNATS uses one connected session. The notifier announces once requests of nats-servers are

@@ -1,13 +1,11 @@
 package daemon_test
 
 import (
-	"log/slog"
 	"os"
 	"testing"
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/daemon"
-	"nats-account-server/internal/natstest"
 )
 
 func TestAReloadReconnectsOnlyIfSomethingChanges(t *testing.T) {
@@ -46,45 +44,5 @@ func TestAReloadReconnectsOnlyIfSomethingChanges(t *testing.T) {
 		if got := daemon.Reconnects(c.old, c.next, c.change); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
-	}
-}
-
-// The files of a certificate may be replaced one after the other.
-func TestACertificateIsUsedUntilTheNextOneIsComplete(t *testing.T) {
-	f := newFiles(t)
-	var log natstest.Log
-	next := daemon.TLSFiles(f.config().NATS.TLS, slog.New(slog.NewTextHandler(&log, nil)))
-	first, err := next()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := os.ReadFile(f.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(f.key, 0); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if again, err := next(); again != first || err != nil {
-			t.Errorf("with half a pair: %v", err)
-		}
-	}
-	if n := log.Count("the certificates that were read before go on"); n != 1 {
-		t.Errorf("it is logged %d times", n)
-	}
-	if err := os.WriteFile(f.key, key, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if again, err := next(); again == first || err != nil {
-		t.Errorf("with a whole pair: %v", err)
-	}
-}
-
-func TestACertificateMustBeGoodOnce(t *testing.T) {
-	f := newFiles(t)
-	next := daemon.TLSFiles(config.NATSTLS{Root: f.empty}, slog.New(slog.DiscardHandler))
-	if _, err := next(); err == nil {
-		t.Error("an empty file is no error")
 	}
 }

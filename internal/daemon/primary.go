@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
@@ -13,43 +12,36 @@ import (
 type primary struct {
 	*task   // nil until it follows
 	replica *replica.Replica
-	options primaryOptions
-}
-
-// primaryOptions is the part of the configuration that a replica is made from.
-type primaryOptions struct {
-	url     string
-	timeout time.Duration
-	maxPack int
 }
 
 // nextPrimary makes a replica of the configured primary. It returns the present one if nothing
 // about it changes.
 func (d *daemon) nextPrimary(c config.Config) primary {
-	o := primaryOptions{c.Primary, c.ReplicationTimeout, c.MaxPack}
-	switch {
-	case o.url == "":
+	if c.Primary == "" {
 		return primary{}
-	case d.primary.options == o:
+	}
+	now := d.Config
+	if d.primary.replica != nil && now.Primary == c.Primary && now.MaxPack == c.MaxPack &&
+		now.ReplicationTimeout == c.ReplicationTimeout {
 		return d.primary
 	}
-	return primary{options: o, replica: replica.New(replica.Options{
-		Primary:     o.url,
-		Timeout:     o.timeout,
-		MaxPack:     o.maxPack,
+	return primary{replica: replica.New(replica.Options{
+		Primary:     c.Primary,
+		Timeout:     c.ReplicationTimeout,
+		MaxPack:     c.MaxPack,
 		Accounts:    d.registry,
 		Activations: d.activations,
 		Log:         d.log.Logger,
 	})}
 }
 
-// follow replaces the present primary by next.
-func (d *daemon) follow(next primary) {
+// follow replaces the present primary by next, which c configures.
+func (d *daemon) follow(next primary, c config.Config) {
 	d.setSource(next) // first, so that no request waits for the former primary
 	d.primary.stop()
 	if next.replica != nil {
-		if next.options.maxPack != 0 {
-			d.log.infof("grabbing initial JWT pack from primary %s", config.RedactURL(next.options.url))
+		if c.MaxPack != 0 {
+			d.log.infof("grabbing initial JWT pack from primary %s", config.RedactURL(c.Primary))
 		}
 		next.task = d.start(context.Background(), "replica", func(ctx context.Context) error {
 			next.replica.Run(ctx)

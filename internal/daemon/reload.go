@@ -53,18 +53,17 @@ func (d *daemon) apply(c config.Config) error {
 		return err
 	}
 	// The server comes last, because it serves the new configuration as soon as it has it.
-	next := d.nextPrimary(c)
-	if err := d.server.Reload(d.serverOptions(c, f, next)); err != nil {
+	if err := d.server.Reload(d.serverOptions(c, f)); err != nil {
 		_ = audit.Close() // a nil file says so
 		return err
 	}
 	d.audit.Use(audit)
-	d.swap(c, f, next)
+	d.swap(c, f)
 	return nil
 }
 
 // swap puts the new parts in the place of the old ones. It can't fail.
-func (d *daemon) swap(c config.Config, f files, next primary) {
+func (d *daemon) swap(c config.Config, f files) {
 	d.Logging.SetFormat(c.Logging.Format)
 	f.trusted.log(c, d.log)
 	d.registry.SetTrust(f.trusted.Trust)
@@ -74,9 +73,9 @@ func (d *daemon) swap(c config.Config, f files, next primary) {
 	}
 	d.notifier.SetForget(c.ForgetServer)
 	d.setSigning(c)
-	if next != d.primary {
+	if next := d.nextPrimary(c); next != d.primary {
 		logPrimary(c, d.log)
-		d.follow(next)
+		d.follow(next, c)
 	}
 	if !d.nats.matches(c.NATS) {
 		d.nats.stop()

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"time"
@@ -92,16 +93,7 @@ func read(ref config.JWTRef) ([]byte, error) {
 }
 
 // location says where a JWT comes from.
-func location(ref config.JWTRef) string {
-	switch {
-	case ref.Path != "":
-		return ref.Path
-	case ref.Key != "":
-		return ref.Key
-	default:
-		return "the configuration"
-	}
-}
+func location(ref config.JWTRef) string { return cmp.Or(ref.Path, ref.Key, "the configuration") }
 
 // log writes the lines about the operator and the system account, as the original does.
 func (t trusted) log(c config.Config, log logger) {

@@ -1,0 +1,68 @@
+package natsconn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"os"
+)
+
+// Files are the paths of the PEM files of a connection.
+type Files struct {
+	Root      string // trusted authorities; "" for those of the system
+	Cert, Key string // the client certificate; "" for none
+}
+
+// Load reads the files. Its error names the keys of the configuration and the files.
+func (f Files) Load() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	var err error
+	if f.Root != "" {
+		if t.RootCAs, err = LoadAuthorities(f.Root); err != nil {
+			return nil, fmt.Errorf("error loading nats.tls.root: %w", err)
+		}
+	}
+	if f.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			return nil, fmt.Errorf("error loading nats.tls.cert %s with nats.tls.key %s: %w",
+				f.Cert, f.Key, err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// Reload returns a function for Options.TLS, which reads the files anew for each connection. While
+// they can't be used, as in the middle of a renewal, it returns what was good before.
+func (f Files) Reload(log *slog.Logger) func() (*tls.Config, error) {
+	var good *tls.Config // what was read last without an error
+	var logged string    // the error that was logged last; "" if the files are good
+	return func() (*tls.Config, error) {
+		t, err := f.Load()
+		switch {
+		case err == nil:
+			good, logged = t, ""
+		case good == nil:
+			return nil, err
+		case logged != err.Error():
+			logged = err.Error()
+			log.Warn(logged + ": the certificates that were read before go on")
+		}
+		return good, nil
+	}
+}
+
+// LoadAuthorities reads a PEM file of at least one certificate.
+func LoadAuthorities(path string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("there is no PEM certificate in %s", path)
+	}
+	return pool, nil
+}
