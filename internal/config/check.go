@@ -34,6 +34,7 @@ func (l *loader) complete() {
 			"store.cleanupinterval has no effect: this server is read-only")
 		s.CleanupInterval = 0
 	}
+	// 0 is a valid value in the original, so it is no mistake here.
 	if n.ReconnectWait < minReconnectWait {
 		l.warn(l.at["nats.reconnectwait"], false, "nats.reconnectwait is raised to 100 ms")
 		n.ReconnectWait = minReconnectWait
@@ -65,6 +66,7 @@ func (l *loader) check() {
 		{s.StateDir != "" && source != "" && (within(s.StateDir, source) || within(source, s.StateDir)),
 			"store.statedir", "store.statedir must be another directory than the one that is only read, " +
 				"and neither may be inside the other"},
+		// The program that writes the directory decides what is deleted there.
 		{s.ReadOnly && s.AllowDelete, "store.allow_delete",
 			"store.allow_delete is not for a server that is read-only"},
 
@@ -78,6 +80,7 @@ func (l *loader) check() {
 		{replica && noOperator, "primary",
 			"a replica needs an operator, to know what it may take from its primary: set operatorjwtpath"},
 
+		// One of the two is of no use without the other.
 		{n.TLS.Cert != "" && n.TLS.Key == "", "nats.tls.cert",
 			"nats.tls.cert needs the key that belongs to it: nats.tls.key is not set"},
 		{n.TLS.Cert == "" && n.TLS.Key != "", "nats.tls.key",
@@ -85,15 +88,18 @@ func (l *loader) check() {
 		{n.TLS != (NATSTLS{}) && slices.ContainsFunc(n.Servers, isUnencrypted), "nats.servers",
 			"nats.tls is set, but a ws:// URL in nats.servers goes without TLS: write wss://"},
 
+		// A key alone gives plain HTTP in the original.
 		{h.TLS.Cert != "" && h.TLS.Key == "", "http.tls.cert",
 			"http.tls.cert needs the key that belongs to it: http.tls.key is not set"},
 		{h.TLS.Cert == "" && h.TLS.Key != "", "http.tls.key",
 			"http.tls.key needs the certificate it belongs to: http.tls.cert is not set"},
+		// Without these, verify would restrict nothing.
 		{verify && h.TLS.Cert == "", "http.tls.verify",
 			"http.tls.verify needs TLS: http.tls.cert and http.tls.key are not set"},
 		{verify && h.TLS.Root == "", "http.tls.verify",
 			"http.tls.verify needs the authorities of client certificates: http.tls.root is not set"},
 
+		// To let every client push and restrict reading can't be meant.
 		{h.Write == nil && h.Read != nil, "http.authorization.read",
 			"http.authorization.read without http.authorization.write would let every client push"},
 		// An empty list was probably meant to have logins. It would refuse every client.
@@ -114,7 +120,7 @@ func (l *loader) check() {
 func (l *loader) checkLogins() {
 	h, at := l.draft.HTTP, l.at["http.authorization.write"]
 	seen := map[Login]bool{}
-	passwords := false
+	passwords := false // whether any login has one
 	for _, o := range slices.Concat(h.Write, h.Read) {
 		passwords = passwords || o.User != ""
 		if o.Certificate != "" && h.TLS.Verify == VerifyNone {
@@ -155,6 +161,7 @@ func (l *loader) findOperator(dir string) {
 	if l.draft.Operator != (JWTRef{}) {
 		return
 	}
+	// Two names that differ only in spaces and underscores count as the same.
 	found, _ := fs.Glob(os.DirFS(dir), "*.jwt") // nothing if the directory can't be read
 	own := filepath.Base(dir) + ".jwt"
 	underscores := strings.NewReplacer(" ", "_")

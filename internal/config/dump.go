@@ -11,8 +11,8 @@ import (
 // Dump returns the configuration as JSON, with an indent of two spaces and durations in
 // milliseconds. It leaves out passwords, and shows only the names of logins.
 //
-// Each section has the original's fields in the original's order. Fields that the original does not
-// have come after them.
+// Each section has the original's fields in the original's order, under the original's names.
+// Fields that the original does not have come after them, under the names of their keys.
 func (c Config) Dump() string {
 	text, _ := json.MarshalIndent(dump(keys(&c)), "", "  ")
 	return string(text)
@@ -74,6 +74,7 @@ func RedactURL(text string) string {
 	if text == "" {
 		return ""
 	}
+	// Like the NATS client, take a URL without a scheme for a NATS URL.
 	if !strings.Contains(text, "://") {
 		text = "nats://" + text
 	}

@@ -75,7 +75,8 @@ func (l *loader) readFlags() {
 	c.Logging.Trace = c.Logging.Trace || f.Trace || f.Both
 }
 
-// setKey sets a key to the value of a flag, if the flag is given.
+// setKey sets the key k, whose path is path, to the value of a flag. An empty value means that the
+// flag is not given. The value is parsed like one in the file.
 func (l *loader) setKey(flag, value, path string, k *key) {
 	if value == "" {
 		return
@@ -93,12 +94,13 @@ func (l *loader) readStoreFlags() {
 	if f.Dir != "" {
 		c.Store = Store{Dir: l.absolute(f.Dir), ReadOnly: f.ReadOnly}
 	}
-	// -nsc is always read-only.
+	// -nsc is always read-only. Without a directory there is nothing to be read.
 	if f.ReadOnly && f.Dir == "" && f.NSC == "" {
 		l.warn(natsconf.Pos{}, true, "-ro has no effect without -dir: "+
 			"to have a directory of the file only read, set store.readonly")
 	}
 	if f.NSC != "" {
+		// The operator is that of the folder; complete finds it there.
 		c.Store = Store{NSC: l.absolute(f.NSC)}
 		c.Operator = JWTRef{}
 	}

@@ -62,6 +62,7 @@ func keys(c *Config) []key {
 		{"Store", "", section([]key{
 			{"Dir", "", path(&c.Store.Dir)},
 			{"Shard", "", boolean(&c.Store.Shard)},
+			// A day is no limit here: some servers clean up once a week.
 			{"CleanupInterval", "", interval(&c.Store.CleanupInterval)},
 			{"NSC", "", path(&c.Store.NSC)},
 			{"ReadOnly", "", boolean(&c.Store.ReadOnly)},
@@ -84,7 +85,7 @@ func keys(c *Config) []key {
 // names returns the name and the aliases.
 func (k *key) names() []string { return append([]string{k.name}, strings.Fields(k.aliases)...) }
 
-// find returns the key with a name or alias. It returns nil if there is none.
+// find returns the key with a name or alias, in any letter case. It returns nil if there is none.
 func find(keys []key, name string) *key {
 	same := func(known string) bool { return strings.EqualFold(known, name) }
 	for i := range keys {

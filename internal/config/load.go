@@ -73,6 +73,7 @@ func (l *loader) readFile() {
 // an earlier one.
 func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 	for _, e := range m.Entries {
+		// Names with a dot are unknown keys: each section has its own entries.
 		k := find(keys, e.Key)
 		if k == nil {
 			l.unknown(keys, section, e)
@@ -111,6 +112,7 @@ func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
 		where = "in section " + section
 	}
 	text := fmt.Sprintf("unknown key %q %s", e.Key, where)
+	// The suggestion is a name of the same section.
 	if near := nearest(keys, e.Key); near != "" {
 		text += fmt.Sprintf(", did you mean %q?", near)
 	}

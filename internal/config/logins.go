@@ -19,7 +19,7 @@ func logins(into *[]Login) field {
 		if !ok {
 			list = []natsconf.Value{v}
 		}
-		*into = []Login{}
+		*into = []Login{} // an empty list is not nil, and a mistake
 		for _, v := range list {
 			*into = append(*into, l.login(v))
 		}
@@ -52,7 +52,8 @@ func (l *loader) login(v natsconf.Value) (login Login) {
 	return login
 }
 
-// set sets one field by its key. An error does not show a password.
+// set sets one field by its key, in any letter case. An error does not show the value, which may be
+// a password.
 func (o *Login) set(key string, value any) error {
 	var into *string
 	check := checkName

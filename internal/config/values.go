@@ -21,7 +21,7 @@ import (
 // the original has one.
 
 // parseBool parses a boolean, or a text for one. The original takes every text but "true" for
-// false.
+// false; here a text that is not for a boolean is a mistake. A number is none.
 func parseBool(name string, value any) (bool, error) {
 	switch v := value.(type) {
 	case bool:
@@ -37,7 +37,7 @@ func parseBool(name string, value any) (bool, error) {
 	return false, fmt.Errorf("error parsing %s option %v, it must be true or false", name, show(value))
 }
 
-// parseVerify parses a boolean, or the word require.
+// parseVerify parses a boolean, or the word require in any letter case.
 func parseVerify(name string, value any) (Verify, error) {
 	if s, ok := value.(string); ok && strings.EqualFold(s, "require") {
 		return VerifyRequire, nil
@@ -53,7 +53,8 @@ func parseVerify(name string, value any) (Verify, error) {
 	}
 }
 
-// parseInt parses an integer, or a text for one.
+// parseInt parses an integer, or a text for one. A fraction and a boolean are mistakes, as in the
+// original.
 func parseInt(name string, value any) (int, error) {
 	switch v := value.(type) {
 	case int64:
@@ -76,6 +77,7 @@ func parseDuration(name string, value any) (time.Duration, error) {
 			return d, nil
 		}
 	}
+	// A text without a unit is milliseconds too.
 	n, err := parseInt(name, value)
 	if err != nil {
 		return 0, fmt.Errorf("%w: give milliseconds, or a duration such as \"5s\"", err)
@@ -96,7 +98,7 @@ func parseText(name string, value any) (string, error) {
 	return "", fmt.Errorf("error parsing %s option %v", name, show(value))
 }
 
-// parsePath parses a path and makes it absolute.
+// parsePath parses a path and makes it absolute. The empty path is valid and stays empty.
 func parsePath(name string, value any) (string, error) {
 	s, err := parseText(name, value)
 	if err != nil {
@@ -142,6 +144,7 @@ func checkURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "":
+		// The error of url.Parse would show the URL.
 		return errors.New("one of the URLs can't be read: it must be like nats://host:4222")
 	case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
 		return fmt.Errorf("the URL scheme %q is not one of nats, tls, ws and wss", u.Scheme)
@@ -160,6 +163,7 @@ func validPort(n int) bool { return 0 <= n && n <= 65535 }
 // validSubject reports whether a message can be published on a NATS subject: it has no wildcard, no
 // white space and no empty token.
 func validSubject(s string) bool {
+	// White space and control characters would break the protocol's lines.
 	isBad := func(r rune) bool { return r <= ' ' || r == 0x7f }
 	for token := range strings.SplitSeq(s, ".") {
 		if token == "" || token == "*" || token == ">" || strings.ContainsFunc(token, isBad) {

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// maxIncludes is how deep files may include files.
+// maxIncludes is how deep files may include files. A chain that never ends, with a new file each
+// time, must not go on for ever.
 const maxIncludes = 20
 
 // include reads the name of a file and adds the entries of that file to the current map. A relative
@@ -76,6 +77,7 @@ func (p *parser) readInclude(name, path string) (string, error) {
 	if !info.Mode().IsRegular() {
 		return "", fmt.Errorf("%s is not a regular file", path)
 	}
+	// A link is another name of the same file, so names are not compared.
 	for _, outer := range p.files {
 		if o, err := os.Stat(outer); err == nil && os.SameFile(o, info) {
 			return "", fmt.Errorf("%s includes itself, by way of %s", path, strings.Join(p.files, ", "))

@@ -46,6 +46,7 @@ func (p *parser) number() any {
 // integer returns the number in digits, multiplied by unit. The number began at start.
 func (p *parser) integer(start scanner, digits string, unit int64) int64 {
 	n, err := strconv.ParseInt(digits, 10, 64)
+	// The division finds an overflow of the multiplication.
 	if err != nil || n*unit/unit != n {
 		p.failAt(start.pos(), "the integer is out of range")
 	}
@@ -85,7 +86,8 @@ func (p *parser) endsValue(r rune) bool {
 	return r == eof || r == p.closer || r != ']' && endsBare(r)
 }
 
-// decimal reads the rest of a float from its dot on. With a second dot it is an address.
+// decimal reads the rest of a float from its dot on. With a second dot it is an address, which is
+// text, with its port.
 func (s *scanner) decimal(start scanner) any {
 	s.next()
 	if s.take(isDigit) == "" {

@@ -69,7 +69,8 @@ type parser struct {
 	variables []string // the environment variables that are being read, the innermost last
 }
 
-// inner returns a parser for a text that is read as a part of this one.
+// inner returns a parser for a text that is read as a part of this one. It begins with the same
+// depth and the same open files and variables, so that the limits hold for all of them together.
 func (p *parser) inner(file, text string) *parser {
 	return &parser{
 		scanner:   scanner{file: file, text: text, line: 1, column: 1},
@@ -83,7 +84,7 @@ func (p *parser) inner(file, text string) *parser {
 // document reads a whole file.
 func (p *parser) document() *Map {
 	m := &Map{Pos: p.pos()}
-	p.checkText()
+	p.checkText() // after a mistake there, there are no entries
 	if p.accept(byteOrderMark) {
 		p.column = 1
 	}
@@ -103,7 +104,8 @@ func (p *parser) checkText() {
 	}
 }
 
-// entries reads the entries of the innermost map, and its end. opened is the start of the map.
+// entries reads the entries of the innermost map, and its end. opened is the start of the map, for
+// an error at the end of the text.
 func (p *parser) entries(opened Pos) {
 	for {
 		p.skipSpace()
@@ -186,8 +188,9 @@ func (p *parser) endEntry(opened Pos) {
 	}
 }
 
-// key reads a key. A key in quotes has no escapes and may contain any other character. A bare key
-// ends at white space, ':' or '='.
+// key reads a key. quoted tells "include" in quotes, which is a key, from the word itself. A key in
+// quotes has no escapes and may contain any other character. A bare key ends at white space, ':' or
+// '='.
 func (p *parser) key() (key string, quoted bool) {
 	switch r := p.peek(); {
 	case r == '"' || r == '\'':
@@ -198,13 +201,14 @@ func (p *parser) key() (key string, quoted bool) {
 		p.fail("found %s where a key must begin", quoteRune(r))
 	}
 	key = p.take(func(r rune) bool { return !unicode.IsSpace(r) && r != ':' && r != '=' })
+	// nats-server takes the brace for a part of the key. That can't have been meant.
 	if before, ok := strings.CutSuffix(key, "{"); ok {
 		p.fail("white space must come between the key '%s' and '{'", before)
 	}
 	return key, false
 }
 
-// value reads one value of any kind.
+// value reads one value of any kind. Its first character decides which kind that is.
 func (p *parser) value() Value {
 	v := Value{Pos: p.pos()}
 	switch r := p.peek(); {
@@ -237,6 +241,7 @@ func (p *parser) bare() any {
 	if name, ok := strings.CutPrefix(text, "$"); ok {
 		return p.variable(name, start.pos())
 	}
+	// Like the keywords of nats-server, these may be in any letter case.
 	switch strings.ToLower(text) {
 	case "true", "yes", "on":
 		return true
@@ -247,7 +252,7 @@ func (p *parser) bare() any {
 }
 
 // nested reads an opening bracket and runs body, which reads the rest of the map or array up to and
-// with closer.
+// with closer. If the text is nested too deep, body does not run.
 func (p *parser) nested(closer rune, body func()) {
 	if p.depth == maxDepth {
 		p.fail("maps and arrays are nested more than %d deep", maxDepth)
@@ -282,8 +287,8 @@ func (p *parser) array() []Value {
 	return values
 }
 
-// element reads one element of an array and what must come between it and the next one. It does not
-// read the closing bracket: array does.
+// element reads one element of the array that begins at opened, and what must come between it and
+// the next one. It does not read the closing bracket: array does.
 func (p *parser) element(opened Pos) Value {
 	switch r := p.peek(); r {
 	case eof:

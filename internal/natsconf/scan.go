@@ -14,18 +14,18 @@ const eof rune = -1
 // A scanner reads a text one character at a time. It counts lines and columns as it goes, so that a
 // position costs nothing even in a very long line. A copy of a scanner is a mark to come back to.
 type scanner struct {
-	file   string
-	text   string
-	offset int
-	line   int
-	column int
+	file   string // as positions name it; "" for a text without a file
+	text   string // all of it
+	offset int    // of the next character, in bytes
+	line   int    // of the next character, from 1
+	column int    // of the next character, from 1, in characters
 
 	// err is the first mistake in the text; nil if there is none yet. After a mistake the scanner
 	// is at the end of the text, so that whatever is being read ends, and its value is not used.
 	err *Error
 
-	// fixed is the position of every character if it is not nil. The value of an environment
-	// variable has no file, so its position is where the variable is used.
+	// fixed is the position of every character; nil for a text that has positions of its own. The
+	// value of an environment variable has no file, so its position is where the variable is used.
 	fixed *Pos
 }
 
@@ -48,10 +48,10 @@ func (s *scanner) failAt(pos Pos, format string, args ...any) {
 	s.offset = len(s.text)
 }
 
-// since returns the text from start to the next character.
+// since returns the text from start up to the next character, which is not a part of it.
 func (s *scanner) since(start scanner) string { return s.text[start.offset:s.offset] }
 
-// peek returns the next character without reading it.
+// peek returns the next character without reading it, or eof.
 func (s *scanner) peek() rune {
 	if s.offset >= len(s.text) {
 		return eof
@@ -76,7 +76,7 @@ func (s *scanner) next() {
 	}
 }
 
-// skip reads n characters.
+// skip reads n characters, or as many as there are.
 func (s *scanner) skip(n int) {
 	for range n {
 		s.next()
@@ -92,7 +92,8 @@ func (s *scanner) accept(r rune) bool {
 	return true
 }
 
-// take reads characters as long as wanted returns true for them, and returns them.
+// take reads characters as long as wanted returns true for them, and returns them. It stops at the
+// end of the text.
 func (s *scanner) take(wanted func(rune) bool) string {
 	start := s.offset
 	for r := s.peek(); r != eof && wanted(r); r = s.peek() {
@@ -126,11 +127,14 @@ func (s *scanner) skipSpace() {
 // it is not skipped.
 func (s *scanner) skipBlanks() { s.take(isBlank) }
 
+// The classes of characters that nats-server distinguishes. Only ASCII digits are digits.
+
 func isBlank(r rune) bool   { return r == ' ' || r == '\t' }
 func isNewline(r rune) bool { return r == '\n' || r == '\r' }
 func isDigit(r rune) bool   { return '0' <= r && r <= '9' }
 
-// quoteRune returns a character as error texts show it.
+// quoteRune returns a character as error texts show it. A single quote is in double quotes, which
+// is easier to read than its escape.
 func quoteRune(r rune) string {
 	switch r {
 	case eof:

@@ -10,7 +10,7 @@ import (
 // an environment variable's value has no outer scope: its meaning does not depend on where it is
 // used.
 type scope struct {
-	m        *Map
+	m        *Map           // the entries that have been read so far
 	outer    *scope         // nil if there is none
 	topLevel bool           // the map is the top level of a file
 	lastKey  map[string]int // index of the last entry of each key
@@ -39,6 +39,7 @@ func (s *scope) find(name string) *Entry {
 // variable returns the value of a variable. It is the value of the last entry of that name before
 // it, or else the value of the environment variable, read as configuration text.
 func (p *parser) variable(name string, at Pos) any {
+	// The entry may be one of an outer map, but it comes before this place in the text.
 	if e := p.scope.find(name); e != nil {
 		e.Used = true
 		return e.Value.Data
@@ -57,7 +58,8 @@ func (p *parser) variable(name string, at Pos) any {
 	return nil
 }
 
-// environment reads the value of an environment variable that is used at a position.
+// environment reads the value of an environment variable that is used at a position. All of the
+// value has this position. Variables in it do not see the entries of the file.
 func (p *parser) environment(name, text string, at Pos) any {
 	q := p.inner(p.file, text)
 	q.variables = append(slices.Clip(p.variables), name)

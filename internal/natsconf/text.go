@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// raw reads a text in quotes of either kind, without escapes. An error calls the text what.
+// raw reads a text in quotes of either kind, without escapes. It may have line ends in it. An error
+// calls the text what.
 func (s *scanner) raw(what string) string {
 	opened, quote := s.pos(), s.peek()
 	s.next()
@@ -16,7 +17,7 @@ func (s *scanner) raw(what string) string {
 	return text
 }
 
-// quoted reads a string in double quotes, with escapes.
+// quoted reads a string in double quotes, with escapes. It may have line ends in it.
 func (s *scanner) quoted() string {
 	opened := s.pos()
 	s.next()
@@ -35,7 +36,7 @@ func (s *scanner) block() string {
 	start := s.offset
 	for s.peek() != eof {
 		s.take(func(r rune) bool { return r != '\n' })
-		end := s.offset + 1
+		end := s.offset + 1 // with the line end
 		s.next()
 		if s.accept(')') && s.atLineEnd() {
 			return s.text[start:end]
@@ -65,7 +66,8 @@ func (s *scanner) takeBare(start scanner) (text string, escapes bool) {
 	return begun + text, escapes
 }
 
-// endsBare reports whether r ends a bare string everywhere.
+// endsBare reports whether r ends a bare string everywhere. A '#' and a '/' don't: they may be
+// within a URL or a password.
 func endsBare(r rune) bool { return isBlank(r) || isNewline(r) || strings.ContainsRune(",;]}", r) }
 
 // takeEscaped reads text up to a character for which stop returns true, or up to the end. It
@@ -85,6 +87,7 @@ func (s *scanner) takeEscaped(stop func(rune) bool) (text string, escapes bool) 
 // takeEscape reads one escape. \xHH is a byte and not a character: several of them can make up one
 // UTF-8 character.
 func (s *scanner) takeEscape() byte {
+	// Each name is at the place of the byte that it stands for.
 	const names, bytes = `tnr"\`, "\t\n\r\"\\"
 	rest := s.text[s.offset:]
 	if len(rest) > 1 {

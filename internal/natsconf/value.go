@@ -60,7 +60,7 @@ type Entry struct {
 // Error is a mistake in a configuration text.
 type Error struct {
 	Pos Pos
-	Msg string
+	Msg string // without the position
 }
 
 // Error returns the position and the message.

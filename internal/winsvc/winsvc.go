@@ -62,6 +62,7 @@ func (m *manager[R]) run(program Program) int {
 	defer late.Stop()
 	now := startPending
 	m.report(now)
+	// Until the program has ended, requests are answered.
 	for {
 		select {
 		case code := <-ended:
@@ -75,7 +76,7 @@ func (m *manager[R]) run(program Program) int {
 			}
 		case <-late.C:
 			cancel()
-			<-ended
+			<-ended // its own exit code does not matter: it was too late
 			return 1
 		case r := <-m.requests:
 			switch m.kind(r) {
