@@ -8,18 +8,19 @@ import (
 
 // address is how to reach a nats-server.
 type address struct {
-	url  string
+	url  string // may have a user and a password, and may lack the scheme
 	name string // in its certificate; "" means the host of url
 }
 
 // discovered returns the addresses of the servers that the one at a has announced as its cluster.
-// The same user and the same TLS are used for them.
+// The same user and the same TLS are used for them. URLs that can't be parsed are left out.
 func (a address) discovered(urls []string) (all []address) {
 	own, err := parse(a.url)
 	if err != nil {
 		return nil
 	}
-	// If only the IP address of a server is known, its certificate must have the name of a.
+	// A certificate is rarely for an IP address: if only that of a server is known, its certificate
+	// must have the name of a.
 	name := a.name
 	if name == "" && net.ParseIP(own.Hostname()) == nil {
 		name = own.Hostname()
@@ -42,7 +43,7 @@ func (a address) discovered(urls []string) (all []address) {
 	return all
 }
 
-// parse parses a NATS URL, whose scheme may be missing.
+// parse parses a NATS URL. A missing scheme means nats, as in nats.go.
 func parse(s string) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "nats://" + s
@@ -57,7 +58,7 @@ func demandsTLS(s string) bool {
 }
 
 // withoutUsers lists servers without user names, passwords and tokens. A URL that can't be parsed
-// is shown as "?".
+// is shown as "?", since it may have a password anywhere.
 func withoutUsers(servers []string) string {
 	list := make([]string, len(servers))
 	for i, s := range servers {

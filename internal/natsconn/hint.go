@@ -17,6 +17,7 @@ import (
 // hint returns the probable cause of a failed connection and what to do about it. It is empty if
 // the error is clear by itself.
 func (l *link) hint(err error) string {
+	// nats.go has no error value for some of nats-server's refusals.
 	text := strings.ToLower(err.Error())
 	isRefused := errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthRevoked) ||
 		strings.Contains(text, "authorization") || strings.Contains(text, "authentication")
@@ -27,14 +28,14 @@ func (l *link) hint(err error) string {
 		return "nats-server wants credentials: set nats.usercredentials to those of a user of " +
 			"the system account"
 	}
-	return cmp.Or(l.hintSigningKey(), fmt.Sprintf("nats-server refused the credentials in %s: their "+
-		"user must belong to the system account, be neither expired nor revoked, and that account must "+
-		"be signed by the operator that nats-server trusts", l.Credentials))
+	return cmp.Or(l.hintSigningKey(), fmt.Sprintf("nats-server refused the credentials in %s: "+
+		"their user must belong to the system account, be neither expired nor revoked, and that "+
+		"account must be signed by the operator that nats-server trusts", l.Credentials))
 }
 
 // hintSigningKey explains the refusal of a user whose JWT a signing key of the account has signed.
 // It is empty for other users. A nats-server without the JWT of the system account knows only the
-// account's own key.
+// account's own key. The operator sees only "Authorization Violation", on both sides.
 func (l *link) hintSigningKey() string {
 	content, err := os.ReadFile(l.Credentials)
 	if err != nil {
@@ -48,29 +49,30 @@ func (l *link) hintSigningKey() string {
 	if err != nil || user.IssuerAccount == "" || user.IssuerAccount == user.Issuer {
 		return ""
 	}
-	return fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by %s, a signing key "+
-		"of the account %s. A nats-server that stores accounts and does not have that account's JWT yet "+
-		"knows only the account's own key: give it the JWT (resolver_preload), or use a user that the "+
-		"account's own key has signed. Otherwise the user must belong to the system account, be neither "+
-		"expired nor revoked", user.Subject, l.Credentials, user.Issuer, user.IssuerAccount)
+	return fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by %s, a signing "+
+		"key of the account %s. A nats-server that stores accounts and does not have that account's "+
+		"JWT yet knows only the account's own key: give it the JWT (resolver_preload), or use a user "+
+		"that the account's own key has signed. Otherwise the user must belong to the system account, "+
+		"be neither expired nor revoked", user.Subject, l.Credentials, user.Issuer, user.IssuerAccount)
 }
 
-// hintTLS is hint for errors of TLS.
+// hintTLS is hint for errors of TLS. What it says depends on the configuration that the last
+// attempt has used.
 func (l *link) hintTLS(err error) string {
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	text := err.Error()
 	switch {
 	case is[x509.UnknownAuthorityError](err) && l.used.RootCAs == nil:
-		return "the certificate of nats-server is signed by no authority that this system trusts: " +
-			"set nats.tls.root to the certificate of its authority"
+		return "the certificate of nats-server is signed by no authority that this system " +
+			"trusts: set nats.tls.root to the certificate of its authority"
 	case is[x509.UnknownAuthorityError](err):
 		return "the certificate of nats-server is signed by none of the authorities in nats.tls.root"
 	case is[x509.HostnameError](err):
-		return "the certificate of nats-server is not for the host that nats.servers names: use a name " +
-			"that it has"
+		return "the certificate of nats-server is not for the host that nats.servers names: use " +
+			"a name that it has"
 	case isInvalid && invalid.Reason == x509.Expired:
-		return "the certificate of nats-server, or its authority's, is out of date: renew it, or set " +
-			"the clock"
+		return "the certificate of nats-server, or its authority's, is out of date: renew it, " +
+			"or set the clock"
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "nats-server offers no TLS, but nats.tls or a tls:// URL in nats.servers asks for it"
 	case is[tls.RecordHeaderError](err) && l.HandshakeFirst:
@@ -81,14 +83,14 @@ func (l *link) hintTLS(err error) string {
 	}
 	isAlert := strings.HasPrefix(text, "remote error: tls:") && strings.Contains(text, "certificate")
 	switch {
-	// The alert of nats-server can be lost.
+	// nats-server closes the connection after its alert, which can be lost then.
 	case !isAlert && !strings.Contains(text, "closed by remote after TLS handshake"):
 		return ""
 	case len(l.used.Certificates) == 0:
 		return "nats-server wants a client certificate: set nats.tls.cert and nats.tls.key"
 	default:
-		return "nats-server refuses the certificate in nats.tls.cert: it must be signed by an authority " +
-			"that nats-server trusts, and not be out of date"
+		return "nats-server refuses the certificate in nats.tls.cert: it must be signed by an " +
+			"authority that nats-server trusts, and not be out of date"
 	}
 }
 
@@ -98,7 +100,8 @@ func is[E error](err error) bool {
 	return found
 }
 
-// isReadTimeout reports whether nats-server has not sent its INFO in time.
+// isReadTimeout reports whether nats-server has not sent its INFO in time. It waits for the
+// client's first message if its own handshake_first is set.
 func isReadTimeout(err error) bool {
 	op, isOp := errors.AsType[*net.OpError](err)
 	return isOp && op.Op == "read" && op.Timeout()

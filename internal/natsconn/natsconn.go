@@ -23,7 +23,7 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// Options says where and how to connect.
+// Options says where and how to connect. The times must be positive.
 type Options struct {
 	Servers     []string // NATS URLs, at least one
 	Credentials string   // path of a creds file; "" for none
@@ -33,10 +33,18 @@ type Options struct {
 	// demands it.
 	TLS func() (*tls.Config, error)
 
-	HandshakeFirst bool          // start TLS before nats-server sends its INFO
-	ConnectTimeout time.Duration // of one attempt
-	ReconnectWait  time.Duration // between attempts; up to a tenth is added at random
-	Log            *slog.Logger
+	// HandshakeFirst starts TLS before nats-server sends its INFO. It counts only where a
+	// nats-server without TLS is refused.
+	HandshakeFirst bool
+
+	// ConnectTimeout bounds an attempt at one server, up to the end of the handshake.
+	ConnectTimeout time.Duration
+
+	// ReconnectWait is the time between the begin of a session, or the end of an attempt, and the
+	// next attempt. Up to a tenth of it is added at random.
+	ReconnectWait time.Duration
+
+	Log *slog.Logger // gets the original's lines, and hints
 }
 
 const (
@@ -45,14 +53,16 @@ const (
 	pingInterval = 10 * time.Second
 	maxPings     = 2 // without a reply
 
-	// writeTimeout is for a nats-server that has stopped reading.
+	// writeTimeout bounds a write to a nats-server that has stopped reading. The connection ends
+	// then.
 	writeTimeout = 2 * time.Second
 )
 
 // Run connects until ctx ends and calls use with each connection. The context of use ends with the
 // connection or with ctx. Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
-	l := link{Options: o, used: &tls.Config{}, secure: o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)}
+	l := link{Options: o, used: &tls.Config{}}
+	l.secure = o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)
 	for ctx.Err() == nil {
 		began, wait := time.Now(), o.ReconnectWait
 		nc, err := l.connect(ctx)
@@ -70,10 +80,13 @@ func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) 
 	}
 }
 
-// link is the state that Run keeps from one connection to the next.
+// link is the state that Run keeps from one connection to the next. Only Run's goroutine uses it.
 type link struct {
 	Options
-	secure bool        // a nats-server without TLS is refused
+	// secure is set if a nats-server without TLS is refused. As in nats.go, one URL that demands
+	// TLS demands it for all servers, so that no password goes over the wire by mistake.
+	secure bool
+
 	again  bool        // there was a connection before
 	at     address     // of the last connection
 	others []address   // servers of its cluster, as it announced them
@@ -98,7 +111,7 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 				l.at = servers[i]
 				return nc, nil
 			}
-			if errors.Is(err, nats.ErrNoServers) {
+			if errors.Is(err, nats.ErrNoServers) { // none has refused so far
 				err = failed
 			}
 		}
@@ -106,14 +119,15 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 	return nil, err
 }
 
-// session runs use with a connection, and returns when the connection is closed.
+// session runs use with a connection, and returns when the connection is closed. It notes which
+// other servers the cluster has: they are tried when the configured ones are gone.
 func (l *link) session(
 	ctx context.Context, nc *nats.Conn, use func(context.Context, *nats.Conn),
 ) {
 	if l.again {
 		l.Log.Warn("nats reconnected")
 	}
-	l.again, l.hinted = true, ""
+	l.again, l.hinted = true, "" // a later failure is a new one, and may be explained again
 	l.Log.Info("connected to NATS for account and activation notifications")
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -133,36 +147,57 @@ func (l *link) session(
 
 // dial connects to the server at an address.
 func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
-	withTLS, err := l.withTLS(at)
+	c, err := l.configureTLS(at)
 	if err != nil {
 		return nil, err
 	}
 	d := &dialer{ctx: ctx, timeout: l.ConnectTimeout}
 	defer d.release()
-	options := []nats.Option{
-		nats.Name("nats-account-server"),
-		nats.NoEcho(),
-		nats.NoReconnect(),
-		nats.Timeout(l.ConnectTimeout),
-		nats.SkipHostLookup(), // the dialer does it, and stops when ctx ends
-		nats.FlusherTimeout(writeTimeout),
-		nats.PingInterval(pingInterval),
-		nats.MaxPingsOutstanding(maxPings),
-		nats.SetCustomDialer(d),
-		nats.ErrorHandler(l.errorHandler()),
-		withTLS,
-	}
+	o := nats.GetDefaultOptions()
+	o.Servers = []string{at.url}
+	o.Name = "nats-account-server"
+	o.NoEcho = true // what this server announces is no news to it
+	o.AllowReconnect = false
+	o.Timeout = l.ConnectTimeout
+	o.SkipHostLookup = true // the dialer does it, and stops when ctx ends
+	o.CustomDialer = d
+	o.FlusherTimeout = writeTimeout
+	o.PingInterval = pingInterval
+	o.MaxPingsOut = maxPings
+	o.AsyncErrorCB = l.errorHandler()
+	o.TLSConfig, o.Secure = c, l.secure
+	o.TLSHandshakeFirst = l.HandshakeFirst && l.secure
 	if l.Credentials != "" {
-		options = append(options, nats.UserCredentials(l.Credentials))
+		if err := nats.UserCredentials(l.Credentials)(&o); err != nil {
+			return nil, err
+		}
 	}
-	return nats.Connect(at.url, options...)
+	return o.Connect()
 }
 
-// dialer ends an attempt to connect as soon as its context ends, even during a handshake.
+// configureTLS returns what the connection to an address uses if l.secure is set, or if nats-server
+// requires TLS.
+func (l *link) configureTLS(at address) (*tls.Config, error) {
+	c := &tls.Config{}
+	if l.TLS != nil {
+		given, err := l.TLS()
+		if err != nil {
+			return nil, err
+		}
+		c = given.Clone()
+	}
+	c.ServerName = at.name // if it is empty, nats.go takes the host
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	l.used = c // a hint may need it
+	return c, nil
+}
+
+// dialer ends an attempt to connect as soon as its context ends, even during a handshake. nats.go
+// itself has no context for that.
 type dialer struct {
 	ctx     context.Context
-	timeout time.Duration
-	stop    func() bool // ends the watch over ctx; nil before the connection is there
+	timeout time.Duration // of the TCP connection
+	stop    func() bool   // ends the watch over ctx; nil before the connection is there
 }
 
 // Dial implements nats.CustomDialer. nats.go calls it once, since it knows one address.
@@ -175,14 +210,16 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return c, err
 }
 
-// release ends the watch over ctx. From now on the connection is closed in order.
+// release ends the watch over ctx. From now on session closes the connection, after what was
+// written last has been sent.
 func (d *dialer) release() {
 	if d.stop != nil {
 		d.stop()
 	}
 }
 
-// failed logs a failed attempt as the original does. It logs a hint once, until the hint changes.
+// failed logs a failed attempt as the original does, but without passwords. It logs a hint once,
+// until the hint changes or there was a connection.
 func (l *link) failed(err error) {
 	l.Log.Error(fmt.Sprintf("failed to connect to NATS [%s]: %s", withoutUsers(l.Servers), err))
 	if hint := l.hint(err); hint != "" && hint != l.hinted {
@@ -194,15 +231,16 @@ func (l *link) failed(err error) {
 }
 
 // errorHandler returns a handler that logs each error of a connection once. Permissions that are
-// denied count as one error, whatever their subjects.
+// denied count as one error, whatever their subjects: each announcement can cause one. nats.go may
+// call the handler from several goroutines.
 func (l *link) errorHandler() nats.ErrHandler {
 	var mu sync.Mutex
 	logged := map[string]bool{} // guarded by mu
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cause, hint := err.Error(), ""
 		if errors.Is(err, nats.ErrPermissionViolation) {
-			hint = ": account updates can't be announced unless the user may publish to $SYS.> and " +
-				"subscribe to $SYS.> and _INBOX.>"
+			hint = ": account updates can't be announced unless the user may publish to $SYS.> " +
+				"and subscribe to $SYS.> and _INBOX.>"
 			cause, _, _ = strings.Cut(cause, `"`) // the subject follows
 		}
 		mu.Lock()

@@ -45,7 +45,7 @@ type announcement struct {
 }
 
 // attempt is what is known about the last time that a change was announced, or the servers were
-// asked.
+// asked. Each one begins with nothing known.
 type attempt struct {
 	number  int // 0 before the first
 	sent    time.Time
@@ -62,7 +62,8 @@ func (a *announcement) retry(at time.Time) {
 	}
 }
 
-// refuse demands another attempt after a time that doubles each time, up to maxBackoff.
+// refuse demands another attempt after a time that doubles each time, up to maxBackoff. Several
+// servers that refuse the same attempt count once.
 func (a *announcement) refuse(now time.Time) {
 	if !a.refused {
 		a.refused = true
@@ -152,7 +153,8 @@ func (p *announcements) remove(a *announcement) {
 	a.state = waiting
 }
 
-// get returns the announcement of an account. If there is none it adds one, which waits.
+// get returns the announcement of an account. If there is none it adds one, which waits for a
+// server.
 func (p *announcements) get(c jwtstore.Change) *announcement {
 	a := p.byKey[c.Key]
 	if a == nil {
@@ -163,7 +165,7 @@ func (p *announcements) get(c jwtstore.Change) *announcement {
 }
 
 // add queues a change before everything that waits for its time. A newer one takes the place of the
-// older one of the same account.
+// older one of the same account. The same one again is repeated, unless that is to happen anyway.
 func (p *announcements) add(c jwtstore.Change) *announcement {
 	a := p.get(c)
 	isNewer := c.Seq > a.Seq
@@ -194,7 +196,8 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	if p.servers.discovering {
 		return nil
 	}
-	// A server that is tried gets the oldest change that it lacks, whether that is due or not.
+	// A server that is tried gets the oldest change that it lacks, whether that is due or not. All
+	// others get it, too.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
 			batch = append(batch, p.begin(a, now))
@@ -221,7 +224,8 @@ func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	return outgoing{a.Change, a.number, a.asks}
 }
 
-// oldestFor returns the oldest change that a server lacks, nil if there is none.
+// oldestFor returns the oldest change that a server lacks, nil if there is none. It looks at all
+// changes; probes are rare enough for that.
 func (p *announcements) oldestFor(server string) (oldest *announcement) {
 	for _, a := range p.byKey {
 		if (oldest == nil || a.Seq < oldest.Seq) && p.n.outbox.IsPending(server, a.Seq) {

@@ -63,7 +63,7 @@ type resolverKind int
 
 const (
 	unknownResolver resolverKind = iota
-	fetching                     // URL or memory: it keeps no JWTs, and fetches them after a restart
+	fetching                     // URL or memory: it keeps no JWTs, so a restart fetches them
 	caching                      // it keeps the JWTs of those accounts that are needed there
 )
 
@@ -103,7 +103,7 @@ func readAnswer(data []byte) (a answer, ok bool) {
 }
 
 // readTexts finds out what the texts of a message mean, for an update and for the question what is
-// run.
+// run. A message does not say which of the two it answers: its subject does.
 func (a *answer) readTexts(m message) {
 	switch {
 	case m.Error != nil:

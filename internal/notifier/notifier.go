@@ -105,7 +105,7 @@ const drainInterval = 5 * time.Millisecond
 type Options struct {
 	Outbox Outbox
 	Forget time.Duration // see SetForget; 0 means 72 h
-	Log    *slog.Logger
+	Log    *slog.Logger  // gets a line when a server is gone, silent, refuses or is forgotten
 }
 
 // Notifier announces changes through the session that it has. Its methods may be called from any
@@ -115,11 +115,11 @@ type Notifier struct {
 	log    *slog.Logger
 
 	mu         sync.Mutex
-	configured bool
-	forget     time.Duration
-	maxPayload int      // of the last session, in bytes; 0 before the first
-	session    *session // nil while NATS is not connected
-	notes      notes
+	configured bool          // see SetConfigured
+	forget     time.Duration // see SetForget
+	maxPayload int           // of the last session, in bytes; 0 before the first
+	session    *session      // nil while NATS is not connected
+	notes      notes         // written by unlock
 }
 
 // New returns a Notifier that has no session yet.
@@ -219,8 +219,8 @@ func (n *Notifier) deliveryStateLocked() accounts.DeliveryState {
 	}
 }
 
-// Drain returns when every nats-server has acknowledged every change, or ctx ends. It does not wait
-// for a server that is overdue, nor for NATS to come back.
+// Drain is for a stop. It returns when every nats-server has acknowledged every change, or ctx ends.
+// It does not wait for a server that is overdue, nor for NATS to come back.
 func (n *Notifier) Drain(ctx context.Context) {
 	for n.isDelivering() && pause.For(ctx, drainInterval) {
 	}
@@ -253,12 +253,14 @@ func (r receipt) Wait(ctx context.Context) accounts.Delivery {
 // maxWarned bounds how many different warnings of one session are remembered.
 const maxWarned = 10000
 
-// notes are lines for the log. They are written after the lock is free, since a log may block.
+// notes are lines for the log. They are written after the lock is free: a log may block, and no push
+// may wait for that.
 type notes struct {
 	lines  []note
 	warned map[string]bool // warnings that this session has logged
 }
 
+// note is one line.
 type note struct {
 	level slog.Level
 	text  string

@@ -10,13 +10,13 @@ import (
 )
 
 // Answers go to <inbox>.<about>.<rest>, where about is one of these or, for an announcement, the
-// account's key.
+// account's key. The rest of an announcement is <seq>.<number of the attempt>.
 const (
-	aboutIDZ  = "idz"
-	aboutPing = "ping"
-	aboutRuns = "runs" // the number of the question follows
-	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is that
-	// of an announcement.
+	aboutIDZ  = "idz"  // there is no rest
+	aboutPing = "ping" // there is no rest
+	aboutRuns = "runs" // the rest is the number of the question
+	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is the
+	// key and what follows it for an announcement.
 	aboutHeard = "heard"
 )
 
@@ -40,7 +40,8 @@ func (s *session) receive(m *nats.Msg) {
 	case noResponders && about == aboutPing:
 		s.servers.discoverBy = now // no nats-server is there
 	case noResponders:
-		// For idzSubject it means only that none is 2.10 or later. Other questions end by themselves.
+		// For idzSubject it means only that none is 2.10 or later. An announcement or another
+		// question ends when its time is over.
 	case about == aboutIDZ || about == aboutPing:
 		s.pinged(answer, now)
 	case about == aboutRuns:
@@ -66,7 +67,8 @@ func (s *session) heartbeat(m *nats.Msg) {
 	s.wakeUp()
 }
 
-// pinged takes what a nats-server says about itself. The answer to idzSubject has no version.
+// pinged takes what a nats-server says about itself. The answer to idzSubject has no version; the
+// one to the question that register asks then has.
 func (s *session) pinged(answer answer, now time.Time) {
 	s.servers.expected = max(s.servers.expected, answer.activeServers)
 	srv := s.seen(answer.serverID, now)
@@ -82,12 +84,14 @@ func (s *session) pinged(answer answer, now time.Time) {
 		srv.started = now.Add(-answer.uptime)
 	}
 	s.countFetched(srv)
+	// An announcement to one that never answers would find out nothing.
 	if srv.isMute() {
 		s.apply(srv, replies, now)
 	}
 }
 
-// seen returns the server that has sent a message. It takes up what a new one lacks.
+// seen returns the server that has sent a message. It takes up what a new one lacks. If that is
+// nothing, the server counts as responsive until it misses an announcement.
 func (s *session) seen(id serverID, now time.Time) *server {
 	srv, isNew := s.servers.register(id, now)
 	if isNew && s.announcements.serverAppeared(srv.name) {
@@ -103,8 +107,9 @@ func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 	}
 }
 
-// countFetched acknowledges for a server the changes that it has fetched since its start. That
-// happens once: later changes are announced to it.
+// countFetched acknowledges for a server the changes that were committed before its process began:
+// it fetches every account after that. It does so once, and only for a server that is known to keep
+// no JWTs; later changes are announced to it.
 func (s *session) countFetched(srv *server) {
 	if srv.resolver != fetching || srv.fetchCounted || srv.started.IsZero() {
 		return
@@ -149,7 +154,8 @@ func (s *session) updated(key, attempt string, answer answer, now time.Time) {
 }
 
 // record records what a nats-server has done with a change. isLast is set if the answer is to the
-// last attempt.
+// last attempt: only such an answer can demand the next one. Nothing but "skipped" proves less when
+// it is late.
 func (s *session) record(srv *server, a *announcement, isLast bool, answer answer, now time.Time) {
 	isAcked, reason := answer.result == applied, answer.reason
 	switch answer.result {

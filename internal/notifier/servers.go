@@ -11,7 +11,8 @@ const (
 	// pingSubject, which costs more.
 	idzSubject  = "$SYS.REQ.SERVER.PING.IDZ"
 	pingSubject = "$SYS.REQ.SERVER.PING"
-	// heartbeats is where every nats-server publishes its state when it starts and now and then.
+	// heartbeats is where every nats-server publishes its state when it starts, and several times a
+	// minute.
 	heartbeats = "$SYS.SERVER.*.STATSZ"
 
 	// discoveryTimeout bounds the first round of PING. Before its end it is not known which servers
@@ -39,7 +40,7 @@ type server struct {
 	resolver resolverKind
 	since    time.Time // when the session learned of it
 	started  time.Time // when its process did, by the clock here; zero while that is unknown
-	appeared int       // the round in which the session learned of it
+	appeared int       // the round in which the session learned of it; 0 before the first
 	answered int       // the last round that it answered
 
 	// A server that is not responsive gets one announcement at a time, so that it delays no other.
@@ -106,7 +107,8 @@ func newServers(n *Notifier, now time.Time) *servers {
 	}
 }
 
-// endDiscovery ends the first round when all servers have answered it, or the time is over.
+// endDiscovery ends the first round when all servers have answered it, or the time is over. Nothing
+// is announced before: an attempt would not wait for servers that are not known.
 func (v *servers) endDiscovery(now time.Time) {
 	complete := v.expected > 0 && len(v.byName) >= v.expected
 	if !v.discovering || !complete && now.Before(v.discoverBy) {
@@ -114,9 +116,9 @@ func (v *servers) endDiscovery(now time.Time) {
 	}
 	v.discovering = false
 	if len(v.byName) == 0 {
-		v.n.notes.warnOnce("no nats-server answers " + pingSubject +
-			": account updates stay pending until one does; nats.usercredentials must be those of a user " +
-			"of the system account who may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>")
+		v.n.notes.warnOnce("no nats-server answers " + pingSubject + ": account updates stay pending " +
+			"until one does; nats.usercredentials must be those of a user of the system account who " +
+			"may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>")
 	}
 }
 
@@ -185,8 +187,8 @@ func (v *servers) forget(now time.Time) {
 	for _, name := range v.n.outbox.Servers() {
 		if v.byName[name] == nil && now.Sub(v.n.outbox.LastSeen(name)) > after {
 			v.n.outbox.Forget(name)
-			v.n.notes.add(slog.LevelWarn, "nats-server %s has not been seen for %s and is forgotten: "+
-				"no update is pending for it any more", name, after)
+			v.n.notes.add(slog.LevelWarn, "nats-server %s has not been seen for %s and is "+
+				"forgotten: no update is pending for it any more", name, after)
 		}
 	}
 }
@@ -209,7 +211,8 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 		// A process that was replaced answers no question asked after that. In the same round both
 		// may answer.
 		if other.former == id.ID && other.appeared < v.round.number {
-			v.n.notes.warnOnce("two nats-servers are called %s: give each its own server_name", name)
+			v.n.notes.warnOnce("two nats-servers are called %s: give each its own server_name",
+				name)
 			name += "/" + id.ID
 		}
 	}
@@ -242,7 +245,7 @@ func (v *servers) find(id serverID) (name string, srv *server) {
 }
 
 // apply changes the state of a server, and reports whether it did. It logs when a server becomes
-// silent and when it answers again.
+// silent and when it answers again. A silent server may be gone, so the next round comes soon.
 func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	former := srv.state
 	next, listed := serverTable[former][e]

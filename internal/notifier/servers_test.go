@@ -68,6 +68,25 @@ func TestAServerThatGoesIsNotWaitedForAndWhatItMissesStaysPending(t *testing.T) 
 	}, one, two)
 }
 
+// TestAServerThatAppearsDuringAnAttemptIsNotSilent: it may not have got that announcement.
+func TestAServerThatAppearsDuringAnAttemptIsNotSilent(t *testing.T) {
+	deaf, late := fake("deaf", "N1", ""), fake("late", "N2", "jwt updated")
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		seq := e.push(t, e.key)
+		time.Sleep(time.Second)
+		e.set(deaf, late)
+		e.heartbeat("late", "N2")
+		time.Sleep(10 * time.Second)
+		if e.outbox.IsPending("late", seq) || !e.outbox.IsPending("deaf", seq) {
+			t.Error("the new server has not got the change, or the other one has")
+		}
+		if e.log.Count("late does not answer") != 0 || e.log.Count("deaf does not answer") != 1 {
+			t.Error(e.log)
+		}
+	}, deaf)
+}
+
 // TestTwoServersOfOneName are two: what one acknowledges the other may lack.
 func TestTwoServersOfOneName(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {

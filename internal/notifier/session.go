@@ -24,7 +24,7 @@ type session struct {
 	n        *Notifier
 	accounts Accounts
 	conn     Conn
-	inbox    string
+	inbox    string        // prefix of all subjects that answers go to
 	wake     chan struct{} // holds one token when run has to look again
 
 	servers       *servers
@@ -65,7 +65,8 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	}
 }
 
-// subscribe reports whether it could. If not, the connection is closed.
+// subscribe subscribes, and reports whether it could. If not, the connection is closed, which its
+// owner logs.
 func (s *session) subscribe(subject string, handle nats.MsgHandler) bool {
 	_, err := s.conn.Subscribe(subject, handle)
 	if err != nil {
@@ -82,7 +83,8 @@ type work struct {
 	flush bool       // what a server takes that never answers
 }
 
-// run does what is due, then waits until something is.
+// run does what is due, then waits until something is. It publishes, and handlers of messages only
+// change what is to be published. So neither a slow connection nor a slow store delays a handler.
 func (s *session) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -144,7 +146,8 @@ func (s *session) wakeUp() {
 	}
 }
 
-// send publishes the JWT that is stored now, or asks the servers whether they run it.
+// send publishes the JWT that is stored now, or asks the servers whether they run it. The stored JWT
+// may be newer than the change: the servers then get it twice.
 func (s *session) send(ctx context.Context, o outgoing) {
 	account, err := s.accounts.GetLocal(ctx, o.Key)
 	switch {
@@ -171,8 +174,8 @@ func (s *session) publish(subject, reply string, data []byte) {
 	}
 }
 
-// withdraw ends the announcement of an account that is not stored any more. No server lacks it
-// then.
+// withdraw ends the announcement of an account that is not stored any more, since another program
+// has removed its file. No server lacks it then.
 func (s *session) withdraw(c jwtstore.Change) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
@@ -195,8 +198,8 @@ func (s *session) postpone(c jwtstore.Change, reason string, args ...any) {
 	}
 }
 
-// flush waits until the connected nats-server has taken the batch. For nats-servers before 2.2 it
-// counts as acknowledged then: there can be no other proof.
+// flush waits, up to answerTimeout, until the connected nats-server has taken the batch. For
+// nats-servers before 2.2 it counts as acknowledged then: there can be no other proof.
 func (s *session) flush(ctx context.Context, batch []outgoing) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
