@@ -1,8 +1,8 @@
 // Package dirsync keeps a store like a directory that another program writes: a directory of JWTs
 // under version control, or the directory of nsc.
 //
-//	Folder ──> a File has changed ──> accounts.Put    ──> store     folder.go, watch.go
-//	       ──> a File is gone     ──> accounts.Remove ──> store     lost.go
+//	Folder ──> a File has changed ──> accounts.Put    ──> store   files.go
+//	       ──> a File is gone     ──> accounts.Remove ──> store   lost.go
 //
 // Every file is decided about like what comes in any other way. So the store has what can be served
 // of the directory, and which nats-server has acknowledged what. What a File can be, and how it
@@ -65,10 +65,12 @@ type Syncer struct {
 	Options
 	wake         chan struct{} // of capacity 1: a look is wanted now
 	trustChanged atomic.Bool   // since the last look
-	filled       bool          // Fill is done: a token that changes from now on is announced
-	swept        bool          // what the store had from earlier and the Folder has not is in lost
-	unreadable   condition     // what keeps the Folder from being read
-	unwatched    condition     // what keeps changes from being noticed
+	// filled says that Fill is done. A token that changes from then on is announced.
+	filled bool
+	// swept says that what the store had from an earlier start, and the Folder has not, was found.
+	swept      bool
+	unreadable condition // what keeps the Folder from being read
+	unwatched  condition // what keeps changes from being noticed
 
 	// mu guards lost, and the Folder's files while several versions are removed at the same time.
 	mu   sync.Mutex
@@ -78,7 +80,8 @@ type Syncer struct {
 // New returns a Syncer that has not looked at its Folder yet.
 func New(o Options) *Syncer { return &Syncer{Options: o, wake: make(chan struct{}, 1)} }
 
-// Rejudge has every file decided about again, because the trust has changed.
+// Rejudge has every file decided about again, because the trust has changed. It does not wait for
+// that.
 func (s *Syncer) Rejudge() {
 	s.trustChanged.Store(true)
 	select {
@@ -157,12 +160,12 @@ type condition string
 
 // log notes what is wrong now; nil means that nothing is.
 func (c *condition) log(log *slog.Logger, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
+	if err == nil {
+		*c = ""
+		return
 	}
-	if text != "" && text != string(*c) {
+	if text := err.Error(); text != string(*c) {
 		log.Warn(text)
+		*c = condition(text)
 	}
-	*c = condition(text)
 }

@@ -24,10 +24,15 @@ import (
 //
 // A Folder is for one goroutine at a time, except for Find.
 type Folder struct {
-	top         string                     // the directory that has the files, or the directories with them
-	nsc         bool                       // files are named by the account's name, not by its key
-	files       map[string]*File           // by path; also those that are missing since a moment
-	directories []string                   // those that the last Scan has read, and the parent of top
+	// top is the directory that has files, and directories with files.
+	top string
+	// nsc says that files are named by the account's name, and not by its key.
+	nsc bool
+	// files are those that are there, and those that are missing since a moment, by path.
+	files map[string]*File
+	// directories are those that the last Scan has read, and the parent of top, which may be
+	// replaced as a whole.
+	directories []string
 	scans       int                        // how many there were
 	trace       func(from state, on event) // for tests; nil: none
 
@@ -88,11 +93,11 @@ func OpenNSC(dir string) (*Folder, error) {
 // newFolder returns a Folder none of whose files was read.
 func newFolder(top string, nsc bool) *Folder {
 	f := &Folder{top: top, nsc: nsc, files: map[string]*File{}}
-	f.serveUnsaved()
+	f.serveUnsaved() // nothing yet
 	return f
 }
 
-// move lets an event happen to a file.
+// move lets an event happen to a file. An event that the table does not list changes nothing.
 func (f *Folder) move(file *File, on event) {
 	to, listed := next(file.state, on)
 	if listed && f.trace != nil {

@@ -70,9 +70,10 @@ func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
 	group.SetLimit(maxOffers)
 	for _, l := range lost {
 		others := byKey[l.key]
+		// The same JWT may be in another file, or a later one has been taken from there.
 		served := s.served(l.version)
 		if slices.ContainsFunc(others, func(f *File) bool { return f.taken == served }) {
-			continue // what is served has a file
+			continue
 		}
 		group.Go(func() error {
 			removed := s.remove(ctx, l)
@@ -114,8 +115,9 @@ func (s *Syncer) remove(ctx context.Context, l *loss) (removed bool) {
 		return true
 	}
 	err := s.Accounts.Remove(ctx, l.key, fromFile)
-	if err != nil && ctx.Err() == nil {
-		l.failure.log(s.Log, fmt.Errorf("the file of %s is gone, but it can't be taken out - %w", l.key, err))
+	if err != nil && ctx.Err() == nil { // the next start finds it otherwise
+		l.failure.log(s.Log,
+			fmt.Errorf("the file of %s is gone, but it can't be taken out - %w", l.key, err))
 	}
 	return err == nil
 }

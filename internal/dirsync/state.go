@@ -6,7 +6,7 @@ import "slices"
 type state int
 
 const (
-	unread    state = iota // it is read at the next Scan; the last one could not, or the trust has changed
+	unread    state = iota // it is read at the next Scan, whether it has changed or not
 	settling               // it was just written to: its content does not count yet
 	offered                // its content is being decided about
 	stored                 // the store has its content

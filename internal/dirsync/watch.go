@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -49,6 +48,10 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 		case <-enough:
 			return nil
 		case event := <-events:
+			// The watch of a directory ends with it. A new one may have the same inode.
+			if event.Has(fsnotify.Remove | fsnotify.Rename) {
+				delete(f.watched, event.Name)
+			}
 			if !f.concerns(event.Name) {
 				continue
 			}
@@ -81,8 +84,7 @@ func (f *Folder) Unwatched() error {
 }
 
 // rewatch watches the directories of the last Scan: those that files can be in, and the parent of
-// the Folder, which may be replaced as a whole. fresh says that they are not those that were
-// watched before.
+// the Folder. fresh says that they are not those that were watched before.
 func (f *Folder) rewatch() (fresh bool) {
 	f.unwatched = nil
 	if f.watcher == nil {
@@ -93,14 +95,13 @@ func (f *Folder) rewatch() (fresh bool) {
 		}
 		f.watcher, f.watched, fresh = w, map[string]fs.FileInfo{}, true
 	}
-	list := f.watcher.WatchList() // a watch ends when its directory is removed or renamed
 	for dir, info := range f.watched {
 		// A symbolic link in the path may have been replaced, which ends no watch.
 		now, err := os.Stat(dir)
-		if err == nil && os.SameFile(now, info) && slices.Contains(list, dir) {
+		if err == nil && os.SameFile(now, info) {
 			continue
 		}
-		_ = f.watcher.Remove(dir) // it fails if the watch has ended
+		_ = f.watcher.Remove(dir) // it fails for a directory that is gone: its watch has ended
 		delete(f.watched, dir)
 		fresh = true
 	}
