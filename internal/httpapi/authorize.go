@@ -20,8 +20,8 @@ type Authorizer interface {
 // authorize checks that the client may do what it asks for. It returns the request with the name of
 // its user, for originOf. A push that is refused is audited.
 func (a *API) authorize(r *http.Request, rt *route) (*http.Request, error) {
-	push, need := r.Method == http.MethodPost, rt.read
-	if push {
+	need := rt.read
+	if r.Method == http.MethodPost {
 		need = auth.Writer
 	}
 	if a.Authorizer == nil || need == auth.Unauthenticated {
@@ -29,7 +29,7 @@ func (a *API) authorize(r *http.Request, rt *route) (*http.Request, error) {
 	}
 	name, err := a.Authorizer.Authorize(r.Context(), credentials(r), need)
 	switch {
-	case !push:
+	case need != auth.Writer:
 	case err == nil:
 		r = r.WithContext(context.WithValue(r.Context(), userKey{}, name))
 	default:

@@ -3,8 +3,8 @@ package httpapi
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -130,7 +130,4 @@ func compare(r accounts.Running, stored string) *runs {
 }
 
 // hash is the SHA-256 of a JWT in hex.
-func hash(token []byte) string {
-	sum := sha256.Sum256(token)
-	return hex.EncodeToString(sum[:])
-}
+func hash(token []byte) string { return fmt.Sprintf("%x", sha256.Sum256(token)) }

@@ -61,44 +61,46 @@ func New(o Options) *API {
 		o.Now = time.Now
 	}
 	a := &API{
-		Options:   o,
-		log:       newRequestLog(o.Log, o.Now),
+		Options: o,
+		log: &requestLog{
+			Logger:   o.Log,
+			failures: logging.Limited(o.Log, maxFailureLines, time.Minute),
+			now:      o.Now,
+			since:    o.Now(),
+		},
 		verifying: rate.NewLimiter(maxVerifying, 1),
 	}
 	a.router = a.routes()
 	return a
 }
 
-// routes returns every route that the options offer.
+// routes returns every route that the options offer. The one that is asked for most comes first.
 func (a *API) routes() router {
 	post, postToken := a.postAccount, a.postActivation
 	if a.ReadOnly {
 		post, postToken = nil, nil
 	}
-	account := newRoute(pathAccount, a.getAccount, post)
-	account.isKey = trust.IsAccountKey
-	activation := newRoute(pathActivation, a.getActivation, nil)
-	activation.isKey = trust.IsActivationHash
-	health := newRoute(pathHealth, getHealth, nil)
-	health.read = auth.Unauthenticated
-	exact := []*route{
-		health,
-		newRoute(pathAccounts, a.getProbe, nil),
-		newRoute(pathAccount, a.getProbe, nil), // without a key it is not about an account
-		newRoute(pathActivations, nil, postToken),
-		newRoute(pathPack, a.getPack, nil),
-		newRoute(pathHelp, getHelp, nil),
+	// Reading is for every client, or for those that the Authorizer lets read.
+	const every = auth.Anonymous
+	t := router{
+		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
+		{path: pathAccount, read: every, get: a.getProbe}, // without a key it is about no account
+		{path: pathAccounts, read: every, get: a.getProbe},
+		{path: pathActivation, isKey: trust.IsActivationHash, read: every, get: a.getActivation},
+		{path: pathActivations, post: postToken},
+		{path: pathPack, read: every, get: a.getPack},
+		{path: pathHelp, read: every, get: getHelp},
+		{path: pathHealth, read: auth.Unauthenticated, get: getHealth},
 	}
 	if a.Operator != nil {
-		operator := newRoute(pathOperator, a.getOperator, nil)
+		operator := &route{path: pathOperator, read: every, get: a.getOperator}
 		if a.Secret {
 			operator.read = auth.Reader
 		}
-		exact = append(exact, operator)
+		t = append(t, operator)
 	}
-	t := router{exact: map[string]*route{}, keyed: []*route{account, activation}}
-	for _, rt := range exact {
-		t.exact[rt.path] = rt
+	for _, rt := range t {
+		rt.allow = rt.methods()
 	}
 	return t
 }

@@ -35,16 +35,6 @@ type requestLog struct {
 	since   time.Time // when missing was 0
 }
 
-// newRequestLog returns a requestLog that writes to log. now is the clock of the summaries.
-func newRequestLog(log *slog.Logger, now func() time.Time) *requestLog {
-	return &requestLog{
-		Logger:   log,
-		failures: logging.Limited(log, maxFailureLines, time.Minute),
-		now:      now,
-		since:    now(),
-	}
-}
-
 // failure logs a request that was answered with an error.
 func (l *requestLog) failure(an answer, line string) {
 	switch {

@@ -136,17 +136,13 @@ func render(h header, claims map[string]any, signature string) (string, error) {
 
 // encode writes what is the same in JSON.
 func (p *printer) encode(v any) {
-	if err := p.json.Encode(v); err != nil {
-		p.err = err
-		return
-	}
+	_ = p.json.Encode(v)    // what was JSON always can be
 	p.Truncate(p.Len() - 1) // the encoder ends each value with a line break
 }
 
 // newline begins a line with the indent of a depth. It finds what is too deep or too long.
 func (p *printer) newline(depth int) {
 	switch {
-	case p.err != nil:
 	case depth > maxDepth:
 		p.err = errTooDeep
 	case p.Len() > maxRenderedBytes:

@@ -36,24 +36,27 @@ type handler func(w http.ResponseWriter, r *http.Request, key string) error
 
 // route is what one path can do. HEAD is answered like GET: net/http leaves out the body.
 type route struct {
-	path  string
-	get   handler               // nil: 405
-	post  handler               // nil: 405
-	read  auth.Role             // needed for get; post needs a Writer
-	allow []string              // value of the header Allow
-	isKey func(key string) bool // of a route whose path is a beginning
+	path string
+	// isKey is nil unless the path is a beginning. One segment follows it then, for which isKey says
+	// whether it is a key.
+	isKey func(segment string) bool
+
+	get   handler   // nil: 405
+	post  handler   // nil: 405
+	read  auth.Role // needed for get; post needs a Writer
+	allow []string  // value of the header Allow, see methods
 }
 
-// newRoute returns a route which auth.Anonymous may read.
-func newRoute(path string, get, post handler) *route {
+// methods returns the value of the header Allow, in the order of the original.
+func (rt *route) methods() []string {
 	methods := "OPTIONS"
-	if get != nil {
+	if rt.get != nil {
 		methods = "GET, " + methods
 	}
-	if post != nil {
+	if rt.post != nil {
 		methods += ", POST"
 	}
-	return &route{path: path, get: get, post: post, read: auth.Anonymous, allow: []string{methods}}
+	return []string{methods}
 }
 
 // method returns nil for a method that the route does not have.
@@ -68,40 +71,39 @@ func (rt *route) method(name string) handler {
 	}
 }
 
-// router finds the route of a path.
-type router struct {
-	exact map[string]*route // by path
-	keyed []*route          // their path is a beginning; one segment follows, which may be a key
+// match reports whether the route has a decoded path. key is "" if there is none or if what stands
+// there is not one. It is one segment of the decoded path, so an escaped slash breaks the match.
+func (rt *route) match(path string) (key string, ok bool) {
+	segment, found := strings.CutPrefix(path, rt.path)
+	switch {
+	case !found, rt.isKey == nil:
+		return "", found && segment == ""
+	case segment == "", strings.Contains(segment, "/"):
+		return "", false
+	case !rt.isKey(segment):
+		return "", true
+	}
+	return segment, true
 }
 
-// match finds the route of a decoded path, nil if there is none. A key is one segment of the
-// decoded path, so an escaped slash in it breaks the match.
-func (t *router) match(path string) (rt *route, key string) {
-	for _, rt := range t.keyed {
-		segment, found := strings.CutPrefix(path, rt.path)
-		switch {
-		case !found || segment == "":
-		case strings.Contains(segment, "/"):
-			return nil, ""
-		case !rt.isKey(segment):
-			return rt, ""
-		default:
-			return rt, segment
+// router finds the route of a path.
+type router []*route
+
+// match returns nil if no route has the path.
+func (t router) match(path string) (rt *route, key string) {
+	for _, rt := range t {
+		if key, ok := rt.match(path); ok {
+			return rt, key
 		}
 	}
-	return t.exact[path], ""
+	return nil, ""
 }
 
 // canonical returns the spelling of p that a route with this method has, "" if there is none:
 // without dots and double slashes, with or without a slash at the end, in the case of the route.
-func (t *router) canonical(p, method string) string {
-	// The spelling whose last slash is as in p is tried first: both can be routes.
+func (t router) canonical(p, method string) string {
 	clean := path.Clean("/" + p)
-	spellings := []string{clean, clean + "/"}
-	if strings.HasSuffix(p, "/") {
-		spellings = []string{clean + "/", clean}
-	}
-	for _, s := range spellings {
+	for _, s := range []string{clean, clean + "/"} {
 		s = t.fold(s)
 		if rt, _ := t.match(s); rt != nil && rt.method(method) != nil {
 			return s
@@ -112,14 +114,10 @@ func (t *router) canonical(p, method string) string {
 
 // fold gives the part of p that belongs to a route the case that the route has. Keys stay as they
 // are.
-func (t *router) fold(p string) string {
-	for known := range t.exact {
-		if strings.EqualFold(p, known) {
-			return known
-		}
-	}
-	for _, rt := range t.keyed {
-		if n := len(rt.path); len(p) > n && strings.EqualFold(p[:n], rt.path) {
+func (t router) fold(p string) string {
+	for _, rt := range t {
+		n := len(rt.path)
+		if len(p) >= n && strings.EqualFold(p[:n], rt.path) && (rt.isKey != nil || len(p) == n) {
 			return rt.path + p[n:]
 		}
 	}
@@ -128,7 +126,7 @@ func (t *router) fold(p string) string {
 
 // elsewhere answers a path that no route has: with a redirect if the path is a route's but for its
 // spelling, and otherwise with a 404 that names the URL which was probably meant.
-func (t *router) elsewhere(w http.ResponseWriter, r *http.Request) error {
+func (t router) elsewhere(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodOptions && r.URL.Path == "*" {
 		return nil // it is about the server, not about a path: a 200 without anything
 	}
@@ -179,14 +177,15 @@ var hints = []struct{ known, hint string }{
 
 // nearest is a known path: the account's if a key stands anywhere in p, else the one whose last
 // word a segment of p resembles, else the help page.
-func (t *router) nearest(p string) string {
+func (t router) nearest(p string) string {
 	nearest := pathHelp
 	for _, segment := range strings.SplitN(p, "/", maxHintSegments) {
 		if trust.IsAccountKey(segment) {
 			return pathAccount + segment
 		}
 		for _, h := range hints {
-			if nearest == pathHelp && t.exact[h.known] != nil && resembles(segment, path.Base(h.known)) {
+			served, _ := t.match(h.known)
+			if nearest == pathHelp && served != nil && resembles(segment, path.Base(h.known)) {
 				nearest = h.hint
 			}
 		}
