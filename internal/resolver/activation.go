@@ -31,7 +31,11 @@ var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millise
 func (s *session) activate(m *nats.Msg) {
 	s.pool.add(m.Subject, func() {
 		waits := !s.exporterIsStored(m.Data) && s.early.TryGo(func() error {
-			s.awaitExporter(m.Data)
+			for _, after := range exporterWaits {
+				if !pause.For(s.ctx, after) || s.exporterIsStored(m.Data) {
+					break
+				}
+			}
 			s.putToken(m)
 			return nil
 		})
@@ -45,16 +49,6 @@ func (s *session) activate(m *nats.Msg) {
 // for another reason.
 func (s *session) exporterIsStored(token []byte) bool {
 	return !errors.Is(s.Activations.CheckIssuer(s.ctx, token), activations.ErrIssuer)
-}
-
-// awaitExporter returns when an account that has signed the token is stored, at the latest after
-// all exporterWaits.
-func (s *session) awaitExporter(token []byte) {
-	for _, after := range exporterWaits {
-		if !pause.For(s.ctx, after) || s.exporterIsStored(token) {
-			return
-		}
-	}
 }
 
 // putToken stores the token of a message. If it loses to the stored one, that is announced for the

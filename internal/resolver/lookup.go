@@ -53,10 +53,8 @@ func (s *session) answerStored(m *nats.Msg, key string) bool {
 	if err == nil {
 		token := bytes.TrimSpace(a.JWT)
 		s.logNATS(s.conn.Publish(m.Reply, token))
-		if s.Log.Enabled(s.ctx, logging.LevelTrace) {
-			text := fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token))
-			s.Log.Log(s.ctx, logging.LevelTrace, text)
-		}
+		s.Log.Log(s.ctx, logging.LevelTrace,
+			fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token)))
 	}
 	return !errors.Is(err, accounts.ErrNotFound)
 }

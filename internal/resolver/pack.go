@@ -27,8 +27,7 @@ const (
 	firstLineTimeout = 2 * time.Second // for the first message of a pack
 	nextLineTimeout  = 5 * time.Second // for each further one
 
-	// These bound what is remembered of a pack, not what is taken from it.
-	maxTheirs  = 1 << 20
+	// maxRefused bounds the refused keys that are remembered of a pack, not what is taken from it.
 	maxRefused = 1000
 
 	// maxSeenDigests bounds the pairs of digests that are remembered.
@@ -158,12 +157,10 @@ func (x *exchange) record(key string, result accounts.Result, err error) {
 		x.changed++
 	}
 	switch {
-	case err != nil && !isOlder(err):
-		if len(x.refused) < maxRefused {
-			// The key of a bad line may be very long.
-			x.refused[key[:min(len(key), 64)]] = err
-		}
-	case len(x.theirs) < maxTheirs:
-		x.theirs[key] = err == nil
+	case err == nil || isOlder(err):
+		x.theirs[key] = err == nil // no more than are stored here
+	case len(x.refused) < maxRefused:
+		// The key of a bad line may be very long.
+		x.refused[key[:min(len(key), 64)]] = err
 	}
 }

@@ -99,12 +99,12 @@ func (s *session) report(x *exchange) {
 			set = x.lacking(s.Accounts.Keys())
 		}
 	}
-	difference := digestOf(set)
+	names, difference := describe(set)
 	// The other server fetches what it lacks. A line is only worth it if it still lacks that at the
 	// next comparison.
 	lasting := level == slog.LevelWarn || difference == s.lastDifference
 	if len(set) > 0 && difference != s.loggedDifference && lasting {
-		s.Log.Log(s.ctx, level, text+nameFirst(set))
+		s.Log.Log(s.ctx, level, text+names)
 		s.loggedDifference = difference
 	}
 	s.lastDifference = difference
@@ -121,29 +121,25 @@ func (x *exchange) lacking(ours []string) map[string]error {
 	return set
 }
 
-// digestOf tells sets of accounts apart, and why they are refused. It does not depend on the times
-// that the text of an error has.
-func digestOf(set map[string]error) (digest accounts.Digest) {
+// describe names the first accounts of a set, with why each is refused if that is not nil. The
+// digest tells sets apart. It does not depend on the times that the text of an error has.
+func describe(set map[string]error) (text string, digest accounts.Digest) {
 	all := sha256.New()
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		fmt.Fprintln(all, key, accounts.Reason(set[key])) // a hash has no write errors
-	}
-	return accounts.Digest(all.Sum(nil))
-}
-
-// nameFirst names the first accounts of a set, with why each is refused if that is not nil.
-func nameFirst(set map[string]error) string {
-	keys := slices.Sorted(maps.Keys(set))
 	var names []string
-	for _, key := range keys[:min(len(keys), maxNamed)] {
+	for i, key := range slices.Sorted(maps.Keys(set)) {
+		why := set[key]
+		fmt.Fprintln(all, key, accounts.Reason(why)) // a hash has no write errors
+		if i >= maxNamed {
+			continue
+		}
 		name := logging.ShortKey(key)
-		if why := set[key]; why != nil {
+		if why != nil {
 			name += " (" + logging.Quote(why.Error(), maxReasonBytes) + ")"
 		}
 		names = append(names, name)
 	}
-	if more := len(keys) - maxNamed; more > 0 {
+	if more := len(set) - maxNamed; more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(names, ", "), accounts.Digest(all.Sum(nil))
 }
