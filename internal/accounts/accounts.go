@@ -85,7 +85,8 @@ type Account struct {
 	ETag       string // with its quotes
 }
 
-// NewAccount describes a JWT whose head has been verified.
+// NewAccount describes a JWT whose head has been verified. token may have space around it, which is
+// served with it. The caller must not change the bytes afterwards.
 func NewAccount(token []byte, head trust.Head) *Account {
 	hash := sha256.Sum256(bytes.TrimSpace(token))
 	return Account{Head: head, Key: head.Subject, JWT: token, Hash: hash}.tagged()
@@ -106,9 +107,10 @@ func (a Account) tagged() *Account {
 
 // Trust is what JWTs are verified against. A reload replaces it as a whole; it is never changed.
 type Trust struct {
-	// nil: only files are taken, and a JWT only has to be consistent in itself to be served
+	// Operator signs the accounts. If it is nil only files are taken, and a JWT only has to be
+	// consistent in itself to be served.
 	Operator *trust.Operator
-	// served while the store lacks the system account's JWT; nil: none is configured
+	// System is served while the store lacks the system account's JWT; nil: none is configured.
 	System *Account
 
 	// mark tells one operator JWT from another. What was judged under another mark is judged again.
@@ -126,7 +128,7 @@ type Options struct {
 	Committer Committer
 	Announcer Announcer
 	Observer  Observer // nil: decisions are not reported
-	// asked before the store: what the store has no room for; nil: nothing is unsaved
+	// Unsaved has what the store has no room for; nil: nothing is unsaved.
 	Unsaved    Source
 	Peers      Source           // other account servers, asked for what is not stored; nil: none are
 	Signer     Signer           // nil: there is no signing service

@@ -77,11 +77,11 @@ type Report struct {
 
 // ServerReport is what is known of one nats-server.
 type ServerReport struct {
-	Name    string // under which its acknowledgements are kept
-	ID      string // of its process; "" while it is away
-	Version string // "" if it has not said
-	Here    bool   // it has answered the last PING
-	Seen    time.Time
+	Name    string    // under which its acknowledgements are kept
+	ID      string    // of its process; "" while it is away
+	Version string    // "" if it has not said
+	Here    bool      // it has answered the last PING
+	Seen    time.Time // when it last answered one
 	Acked   bool      // it has acknowledged the stored JWT
 	Since   time.Time // when the pending change was committed; zero if none is pending
 	Reason  string    // why the change is still pending, if that is known
@@ -156,6 +156,7 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 	return a.Announcer.Announce(key, seq, a.Now()), nil
 }
 
+// logSkipped writes the original's line for what there is no NATS for.
 func (a *announcing) logSkipped(key string) {
 	a.Log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", logging.ShortKey(key)))
 }

@@ -21,7 +21,7 @@ const (
 // Event is one decision. What a client wrote may be anything.
 type Event struct {
 	Origin
-	Result  string
+	Result  string                // Accepted and so on
 	Reason  string                // one word, "" unless refused
 	Account string                // key that the JWT was put for; of an activation token its hash
 	Issuer  string                // as the JWT says

@@ -31,10 +31,13 @@ const (
 
 // Deletion is what became of an order to delete accounts.
 type Deletion struct {
-	Issuer  string // "" if it could not be read
+	Issuer string // of the order; "" if it could not be read
+	// Deleted counts the accounts that are gone, and those that were not stored before either.
 	Deleted int
-	Failed  []string            // "A…: why"
-	Loaded  map[string][]string // nats-servers that still run an account, by account
+	// Failed has a line for each account that stays, "A…: why".
+	Failed []string
+	// Loaded has the names of the nats-servers that still run an account, by account.
+	Loaded map[string][]string
 }
 
 // String is the line that the client reads.
@@ -84,6 +87,7 @@ func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deleti
 		deleted = append(deleted, key)
 	}
 	done.Deleted = len(deleted)
+	// What is deleted here keeps running where it is loaded: the client has to know.
 	done.Loaded = stillLoaded(ctx, r.Announcer, deleted)
 	return done, nil
 }

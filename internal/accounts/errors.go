@@ -8,7 +8,10 @@ import (
 )
 
 // refusal is an error with a word of its own in the audit log.
-type refusal struct{ reason, text string }
+type refusal struct {
+	reason string // that word
+	text   string // for the client
+}
 
 // NewRefusal returns a sentinel error for a refused JWT. reason is its word in the audit log, see
 // Reason.
@@ -19,10 +22,14 @@ func (e *refusal) Reason() string { return e.reason }
 
 // What Get, GetLocal, GetRaw and Announce report.
 var (
-	ErrNotFound   = errors.New("no matching account JWT")
-	ErrUnreadable = errors.New("the store can't be read")        // wrapped with the cause
-	ErrDamaged    = errors.New("the stored JWT is not servable") // wrapped with the cause
-	ErrAnnounce   = errors.New("error sending notification of change")
+	// ErrNotFound is only reported if it is certain that there is none.
+	ErrNotFound = errors.New("no matching account JWT")
+	// ErrUnreadable is wrapped with the cause: the store or the primary can't tell now.
+	ErrUnreadable = errors.New("the store can't be read")
+	// ErrDamaged is wrapped with the cause: what is stored is no JWT, or no trusted one.
+	ErrDamaged = errors.New("the stored JWT is not servable")
+	// ErrAnnounce is wrapped with the cause.
+	ErrAnnounce = errors.New("error sending notification of change")
 	// ErrCircle is reported by a Primary which has asked this server itself.
 	ErrCircle = fmt.Errorf("%w: the primary has asked this server itself", ErrUnreadable)
 )
@@ -67,6 +74,7 @@ func IsFinal(err error) bool {
 		isA[*BlockedError](err)
 }
 
+// isA reports whether an error is or wraps one of type E.
 func isA[E error](err error) bool {
 	_, is := errors.AsType[E](err)
 	return is

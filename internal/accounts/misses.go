@@ -22,9 +22,9 @@ const (
 // Misses asks other servers for what is not stored, once for all that want to know the same at the
 // same time. The zero Misses is ready.
 type Misses[T any] struct {
-	group singleflight.Group
-	once  sync.Once
-	slots chan struct{}
+	group singleflight.Group // by key, and the servers that the question has come through
+	once  sync.Once          // makes slots
+	slots chan struct{}      // one for each bounded question
 }
 
 // Ask returns what ask returns, within a second or so. Questions that have come through different

@@ -36,12 +36,13 @@ type offer struct {
 	trust *Trust
 
 	isRead  bool               // read was called
-	bad     error              // what it returned
+	bad     error              // what it returned; nil if the head is whole
 	claims  *jwt.AccountClaims // once the signature is verified
 	current current            // what the offer would replace
-	refused error              // the decision under the commit's lock
+	refused error              // the decision under the commit's lock; nil: allowed, or not asked
 }
 
+// newOffer is an offer about which nothing is known yet. token may have space around it.
 func newOffer(key string, token []byte, from Origin, t *Trust) *offer {
 	token = bytes.TrimSpace(token)
 	account := Account{Key: key, JWT: token, Hash: sha256.Sum256(token)}

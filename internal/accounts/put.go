@@ -37,12 +37,8 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 	if from.reasserts() && !trust.IsAccountKey(key) {
 		return Result{}, ErrBadSubject
 	}
-	return r.putOffer(ctx, newOffer(key, token, from, r.trust.Load()))
-}
-
-// putOffer is Put for an offer.
-func (r *Registry) putOffer(ctx context.Context, o *offer) (Result, error) {
-	if o.from.indexFirst() {
+	o := newOffer(key, token, from, r.trust.Load())
+	if o.from.indexFirst() { // costs no signature check and no look into the store
 		switch err := r.compareIndex(o); {
 		case errors.Is(err, errSame):
 			return Result{}, nil
@@ -77,7 +73,7 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 		return r.committed(o, seq), nil
 	case errors.Is(err, errSame):
 		return r.unchanged(ctx, o)
-	case o.refused == nil:
+	case o.refused == nil: // it was allowed: the store is in trouble
 		err = fmt.Errorf("%w: %w", ErrSave, err)
 	}
 	return Result{}, r.refuse(o, err)

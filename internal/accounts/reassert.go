@@ -45,16 +45,17 @@ func (a *announcing) announceStored(key string) {
 // the last event. The first event is announced at once. Of those in the period after it, one
 // announcement is made when the period ends.
 type reasserter struct {
-	mu       sync.Mutex
+	mu sync.Mutex
+	// accounts has the accounts that were announced again lately, by key. A timer takes them out.
 	accounts map[string]*reassertion
 }
 
 // reassertion is what is remembered of one account for two periods after its last announcement.
 type reassertion struct {
-	last   time.Time // announcement
-	period time.Duration
-	other  Digest // of the JWT that was announced by another server last
-	waits  bool   // the stored JWT is announced when the period ends
+	last   time.Time     // announcement
+	period time.Duration // from the last announcement to the next
+	other  Digest        // of the JWT that was announced by another server last
+	waits  bool          // the stored JWT is announced when the period ends
 }
 
 // heard notes that another JWT was announced, and reports whether the stored one is to be announced
@@ -71,6 +72,7 @@ func (m *reasserter) heard(key string, other Digest, peer bool, announce func(ke
 		a = &reassertion{}
 		m.accounts[key] = a
 	}
+	// What is waited for is the period that has begun; the new one begins after it.
 	wait := time.Until(a.last.Add(a.period))
 	if peer && a.other == other {
 		a.period = min(2*a.period, maxReassertInterval)

@@ -29,6 +29,7 @@ type Verdict[T any] struct {
 // forgets is read and verified again. The store decides what is served; Verdicts only saves the
 // work.
 type Verdicts[T any] struct {
+	// Store has the JWTs, see the Store of this package. A store without stamps returns zero ones.
 	Store interface {
 		Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	}
@@ -51,7 +52,7 @@ func (vs *Verdicts[T]) Load(
 	if had != nil && had.mark == mark {
 		known = had.stamp
 	}
-	token, stamp, err := vs.Store.Load(key, known)
+	token, stamp, err := vs.Store.Load(key, known) // no token: had is still right
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fs.ErrNotExist
@@ -111,7 +112,7 @@ func (vs *Verdicts[T]) put(key string, v *Verdict[T]) {
 	if vs.byKey == nil {
 		vs.byKey = make(map[string]*Verdict[T])
 	}
-	vs.forgetLocked(key)
+	vs.forgetLocked(key)          // its bytes do not count any more
 	for other := range vs.byKey { // any will do: the order of a map is random
 		if vs.bytes+len(v.token) <= vs.MaxBytes {
 			break

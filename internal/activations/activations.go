@@ -52,13 +52,16 @@ const (
 
 // Store keeps tokens by hash, with two of the methods of accounts.Store and accounts.Committer.
 type Store interface {
+	// Load returns the token of a hash, as accounts.Store does it for accounts.
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
+	// Put commits a token if allow agrees. There are no tombstones of tokens.
 	Put(ctx context.Context, key, kind string, jwt []byte,
 		allow func(stored, tombstone []byte) error) (seq uint64, err error)
 }
 
 // Publisher publishes a token once.
 type Publisher interface {
+	// PublishActivation returns at once. It reports false if NATS is not connected.
 	PublishActivation(t *Token) (published bool)
 }
 
@@ -66,6 +69,7 @@ type Publisher interface {
 type Connection interface {
 	// MaxPayload is the largest message in bytes; 0 means unknown.
 	MaxPayload() int
+	// Delivery says with any key whether NATS is configured.
 	Delivery(key string) accounts.Delivery
 }
 

@@ -22,7 +22,7 @@ func (r *Registry) Put(
 	event := accounts.Event{Origin: from, Result: accounts.Accepted}
 	t, err = r.put(ctx, bytes.TrimSpace(token), from)
 	switch {
-	case errors.Is(err, errSame):
+	case errors.Is(err, errSame): // no failure for the client
 		event.Result, err = accounts.Unchanged, nil
 	case err != nil:
 		event.Result, event.Reason = accounts.Refused, accounts.Reason(err)

@@ -18,7 +18,7 @@ import (
 // its Issuer the account that exports, or a signing key of that account.
 type Token struct {
 	accounts.Account
-	claims *jwt.ActivationClaims
+	claims *jwt.ActivationClaims // as decoded; never nil
 }
 
 // decode verifies a token's own signature. Space around the token is ignored. The error is or wraps

@@ -22,7 +22,8 @@ import (
 const (
 	// firstRetry is the wait after the first pack that failed. It doubles up to maxRetry.
 	firstRetry = time.Second
-	maxRetry   = time.Minute
+	// maxRetry is the longest wait between two tries.
+	maxRetry = time.Minute
 	// maxPuts is how many lines are put at a time. Their commits share a sync.
 	maxPuts = 32
 	// maxTokenBytes bounds the activation tokens that wait for the accounts of their pack.
@@ -88,12 +89,13 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 // packRun is one pack on its way in.
 type packRun struct {
 	r    *Replica
-	ctx  context.Context
-	puts errgroup.Group
+	ctx  context.Context // ends when the primary says nothing for too long
+	puts errgroup.Group  // of accounts, then of tokens
 
 	lines  int // that were not empty
 	formed int // of which were a key and something
-	// activation tokens: 0.8.4 has them among the accounts, and before those that have signed them
+	// tokens are the activation tokens, which wait for the accounts. Version 0.8.4 has them among
+	// the accounts, and before those that have signed them.
 	tokens     [][]byte
 	tokenBytes int // of tokens
 
@@ -159,7 +161,7 @@ func (p *packRun) note(key string, changed bool, err error) {
 	switch {
 	case changed:
 		p.changed++
-	case err == nil, older, errors.Is(err, accounts.ErrLesser):
+	case err == nil, older, errors.Is(err, accounts.ErrLesser): // as new here as there
 	case errors.Is(err, accounts.ErrSave), errors.Is(err, activations.ErrSave),
 		errors.Is(err, accounts.ErrUnreadable), p.ctx.Err() != nil:
 		p.failed = err

@@ -48,14 +48,13 @@ type Options struct {
 // Replica follows one primary.
 type Replica struct {
 	Options
-	id     string // of this process in a Via header
-	client *http.Client
+	id     string       // of this process in a Via header
+	client *http.Client // follows redirects; the context of a question bounds its time
 	health health
 
-	life      context.Context // of what happens in the background
-	end       context.CancelFunc
-	finds     sync.WaitGroup
-	refreshes errgroup.Group // in the background; note has the errors
+	life      context.Context    // of what happens in the background; ends with Run
+	end       context.CancelFunc // ends life; mu must be held
+	refreshes errgroup.Group     // in the background; none begins after the end of life
 
 	mu    sync.Mutex
 	fresh map[string]time.Time // until when an account or a token is not asked for again
@@ -68,6 +67,7 @@ func New(o Options) *Replica {
 		o.Now = time.Now
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	// An answer may be long: only its beginning must come in time.
 	transport.ResponseHeaderTimeout = o.Timeout
 	transport.MaxIdleConnsPerHost = maxIdleConns
 	r := &Replica{
@@ -85,7 +85,12 @@ func New(o Options) *Replica {
 // in the background any more.
 func (r *Replica) Run(ctx context.Context) {
 	defer r.client.CloseIdleConnections()
-	defer r.stop()
+	defer func() {
+		r.mu.Lock()
+		r.end()
+		r.mu.Unlock()
+		_ = r.refreshes.Wait() // refresh logs its errors
+	}()
 	if r.MaxPack == 0 {
 		r.Log.Info("skipping initial JWT pack from primary, config has MaxReplicationPack of 0")
 	}
@@ -103,24 +108,4 @@ func (r *Replica) Run(ctx context.Context) {
 		pause.For(ctx, wait)
 	}
 	<-ctx.Done()
-}
-
-// stop ends what happens in the background. Questions that a client waits for get their answer.
-func (r *Replica) stop() {
-	r.mu.Lock()
-	r.end()
-	r.mu.Unlock()
-	_ = r.refreshes.Wait()
-	r.finds.Wait()
-}
-
-// begin makes stop wait until end is called, unless stop was called before.
-func (r *Replica) begin() (end func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.life.Err() != nil {
-		return func() {}
-	}
-	r.finds.Add(1)
-	return r.finds.Done
 }

@@ -26,7 +26,6 @@ const (
 
 // Find implements accounts.Source, for accounts by key and for activation tokens by hash.
 func (r *Replica) Find(ctx context.Context, key string, take func(token []byte) error) error {
-	defer r.begin()()
 	token, err := r.ask(ctx, key)
 	if err != nil {
 		return err
