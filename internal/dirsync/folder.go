@@ -37,7 +37,7 @@ type Folder struct {
 	trace       func(from state, on event) // for tests; nil: none
 
 	// unsaved are the JWTs that the store has no room for, by account key. The map is never
-	// changed, only replaced.
+	// changed, only replaced; nil before the first look.
 	unsaved atomic.Pointer[map[string][]byte]
 
 	watcher   *fsnotify.Watcher      // nil before the first Watch, and if there can't be one
@@ -77,7 +77,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err == nil && !info.IsDir() {
 		err = fmt.Errorf("the path [%s] is not a directory", dir)
 	}
-	return newFolder(filepath.Clean(dir), false), err
+	return &Folder{top: filepath.Clean(dir), files: map[string]*File{}}, err
 }
 
 // OpenNSC opens the directory in which nsc keeps an operator.
@@ -87,14 +87,7 @@ func OpenNSC(dir string) (*Folder, error) {
 	}
 	top := filepath.Join(dir, "accounts")
 	_, err := os.ReadDir(top)
-	return newFolder(top, true), err
-}
-
-// newFolder returns a Folder none of whose files was read.
-func newFolder(top string, nsc bool) *Folder {
-	f := &Folder{top: top, nsc: nsc, files: map[string]*File{}}
-	f.serveUnsaved() // nothing yet
-	return f
+	return &Folder{top: top, nsc: true, files: map[string]*File{}}, err
 }
 
 // move lets an event happen to a file. An event that the table does not list changes nothing.
@@ -238,8 +231,8 @@ func (f *Folder) serveUnsaved() {
 // room for. The error is that of take, or accounts.ErrNotFound if there is none. It may be called
 // from any goroutine.
 func (f *Folder) Find(_ context.Context, key string, take func(token []byte) error) error {
-	if token, found := (*f.unsaved.Load())[key]; found {
-		return take(token)
+	if unsaved := f.unsaved.Load(); unsaved != nil && (*unsaved)[key] != nil {
+		return take((*unsaved)[key])
 	}
 	return accounts.ErrNotFound
 }
