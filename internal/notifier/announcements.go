@@ -32,7 +32,7 @@ type announcement struct {
 	jwtstore.Change
 	state state
 	due   time.Time // of a queued one: when it is sent
-	index int       // of a queued one: its place in the queue
+	index int       // of a queued one: its place in the queue; else without a meaning
 	// asks is set for a change that came by a broadcast, which the servers have got as well: they
 	// are only asked what they run. It is announced if one of them runs another JWT.
 	asks  bool

@@ -9,7 +9,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// maxName, maxVersion and maxReason bound what a nats-server says, in bytes. It ends up in logs.
+// maxName, maxVersion and maxReason bound what a nats-server says, in bytes. It ends up in logs, and
+// any user of the system account can say it.
 const (
 	maxName    = 128
 	maxVersion = 32
@@ -25,7 +26,8 @@ type serverID struct {
 	ID   string `json:"id"` // of the process: a restart changes it; "" if it does not say
 }
 
-// message is the JSON of everything that nats-servers answer.
+// message is the JSON of everything that nats-servers answer, as far as it is read here. Each answer
+// has only some of the fields.
 type message struct {
 	serverID // only in the answer to idzSubject
 	Server   struct {
@@ -86,7 +88,7 @@ func readAnswer(data []byte) (a answer, ok bool) {
 	if json.Unmarshal(data, &m) != nil {
 		return a, false
 	}
-	id := m.Server.serverID
+	id := m.Server.serverID // all but the answer to idzSubject have it
 	if id.Name == "" {
 		id = m.serverID
 	}
@@ -95,6 +97,7 @@ func readAnswer(data []byte) (a answer, ok bool) {
 		version:       logging.Quote(m.Server.Version, maxVersion),
 		activeServers: m.Stats.ActiveServers,
 	}
+	// Both times are by the clock there, which may differ from the one here.
 	if start, now := m.Stats.Start, m.Server.Time; !start.IsZero() && now.After(start) {
 		a.uptime = now.Sub(start)
 	}
@@ -109,6 +112,7 @@ func (a *answer) readTexts(m message) {
 	case m.Error != nil:
 		a.reason = logging.Quote(m.Error.Description, maxReason)
 		a.result, a.running = refused, accounts.Running{State: accounts.NoAnswer, Reason: a.reason}
+		// That is how a nats-server says that it has not loaded an account.
 		if strings.Contains(a.reason, "does not exist") {
 			a.running = accounts.Running{State: accounts.NotLoaded}
 		}

@@ -98,7 +98,7 @@ type Conn interface {
 // defaultForget is how long changes are kept for a nats-server that is away.
 const defaultForget = 72 * time.Hour
 
-// drainInterval is how often Drain looks whether it may return.
+// drainInterval is how often Drain looks whether it may return. A stop is that much longer at most.
 const drainInterval = 5 * time.Millisecond
 
 // Options is what a Notifier needs.
@@ -114,7 +114,7 @@ type Notifier struct {
 	outbox Outbox
 	log    *slog.Logger
 
-	mu         sync.Mutex
+	mu         sync.Mutex    // guards what follows, and all that the session has
 	configured bool          // see SetConfigured
 	forget     time.Duration // see SetForget
 	maxPayload int           // of the last session, in bytes; 0 before the first
@@ -157,7 +157,8 @@ func (n *Notifier) MaxPayload() int {
 	return n.maxPayload
 }
 
-// Announce implements accounts.Announcer. If answers are not to be expected soon, the receipt does
+// Announce implements accounts.Announcer. Without a session nothing is lost: the Outbox has the
+// change. If answers are not to be expected soon, the receipt does
 // not wait for them.
 func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Receipt {
 	n.mu.Lock()
@@ -174,7 +175,8 @@ func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Recei
 	return receipt{n: n, key: key, ended: a.whenEnded()}
 }
 
-// Heard implements accounts.Announcer.
+// Heard implements accounts.Announcer. Without a session the change is announced like any other when
+// a server appears.
 func (n *Notifier) Heard(key string, seq uint64, at time.Time) {
 	n.mu.Lock()
 	defer n.unlock()
@@ -250,7 +252,8 @@ func (r receipt) Wait(ctx context.Context) accounts.Delivery {
 	return r.n.Delivery(r.key)
 }
 
-// maxWarned bounds how many different warnings of one session are remembered.
+// maxWarned bounds how many different warnings of one session are remembered. No more are logged
+// then.
 const maxWarned = 10000
 
 // notes are lines for the log. They are written after the lock is free: a log may block, and no push

@@ -12,13 +12,14 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// whatRunsSubject asks all nats-servers what they run for an account.
+// whatRunsSubject asks all nats-servers what they run for an account. An acknowledgement does not
+// say that: a nats-server that keeps JWTs may have saved one without running it.
 const whatRunsSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
 
 // accountQuery is the payload of whatRunsSubject.
 func accountQuery(key string) []byte { return fmt.Appendf(nil, `{"account":%q}`, key) }
 
-// questionTimeout bounds the wait for the answers to a question.
+// questionTimeout bounds the wait for the answers to a question. A client waits for it.
 const questionTimeout = time.Second
 
 // Report says what is known of every nats-server about an account's stored JWT: whether it has
@@ -34,6 +35,7 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	report := accounts.Report{State: n.deliveryStateLocked()}
+	// Without a pending change, every server has acknowledged the JWT.
 	latest := n.outbox.PendingFor(key)
 	for _, name := range n.outbox.Servers() {
 		r := accounts.ServerReport{Name: name, Seen: n.outbox.LastSeen(name), Acked: true}
@@ -54,8 +56,8 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	return report
 }
 
-// describe adds what the session knows of a nats-server. A reason is given only for a change that
-// it has not acknowledged.
+// describe adds what the session knows of a nats-server, nothing if that is away. A reason is given
+// only for a change that it has not acknowledged.
 func (s *session) describe(r *accounts.ServerReport, key string) {
 	srv := s.servers.byName[r.Name]
 	if srv == nil {
@@ -68,7 +70,7 @@ func (s *session) describe(r *accounts.ServerReport, key string) {
 	switch a := s.announcements.byKey[key]; {
 	case srv.state == silent:
 		r.Reason = "it does not answer"
-	case a == nil:
+	case a == nil: // not taken up yet
 	case a.notCached[r.Name]:
 		r.Reason = "it has not cached the account: it gets the update when a client connects"
 	default:

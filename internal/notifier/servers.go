@@ -67,7 +67,8 @@ func (v *server) isUnidentified(now time.Time) bool {
 	return v.version == "" && now.Before(v.since.Add(identifyTimeout))
 }
 
-// phase is how far a round of PING has got.
+// phase is how far a round of PING has got. A round takes answerTimeout, or twice that if it asks a
+// second time.
 type phase int
 
 const (
@@ -87,7 +88,7 @@ type round struct {
 // servers are the nats-servers that are there, as their answers to PING show.
 type servers struct {
 	n           *Notifier
-	began       time.Time // of the session
+	began       time.Time // when the session did
 	byName      map[string]*server
 	discovering bool      // the first round is not over
 	discoverBy  time.Time // when it ends at the latest

@@ -13,7 +13,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// connects is where nats-servers publish that a client has connected to an account.
+// connects is where nats-servers publish that a client has connected to an account. The server loads
+// the account for it.
 const connects = "$SYS.ACCOUNT.*.CONNECT"
 
 // updateSubject is where nats-servers of every version take account updates.
@@ -75,7 +76,7 @@ func (s *session) subscribe(subject string, handle nats.MsgHandler) bool {
 	return err == nil
 }
 
-// work is what is to be done without the lock: it may block.
+// work is what is to be done without the lock: it may block. run does it in the order of the fields.
 type work struct {
 	ask   []string   // subjects that ask which servers are there
 	watch bool       // subscribe to connects
@@ -187,7 +188,7 @@ func (s *session) withdraw(c jwtstore.Change) {
 	}
 }
 
-// postpone puts off what can't be sent now, and logs the reason once.
+// postpone puts off what can't be sent now, and logs the reason once. The attempt counts as refused.
 func (s *session) postpone(c jwtstore.Change, reason string, args ...any) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
