@@ -12,11 +12,12 @@ import (
 // check is -t. It takes what config.Load returns, writes every mistake to standard error, and
 // returns the exit code. Warnings about keys are mistakes too.
 func check(c config.Config, warnings []config.Warning, err error) int {
-	bad := false
+	bad := false // there is a mistake
 	for _, w := range warnings {
 		bad = bad || w.Strict
 		report(w.Text)
 	}
+	// The files are read only if the configuration names them without a mistake.
 	if err == nil {
 		err = daemon.Check(c)
 	}
@@ -37,4 +38,5 @@ func check(c config.Config, warnings []config.Warning, err error) int {
 	return 0
 }
 
+// report writes a line to standard error, where -t has all of its output.
 func report(text string) { fmt.Fprintf(os.Stderr, "nats-account-server: %s\n", text) }

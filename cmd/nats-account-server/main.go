@@ -20,6 +20,7 @@ import (
 	"nats-account-server/internal/winsvc"
 )
 
+// main is the whole program, also as a Windows service.
 func main() { os.Exit(winsvc.Run(run)) }
 
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any
@@ -41,6 +42,7 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 	case flags.Test:
 		return check(config.Load(flags))
 	}
+	// Until the configuration is read, lines look as they do without one.
 	handler := logging.New(out, logging.Format{Time: true, Colors: true})
 	log := slog.New(handler)
 	if err := serve(ctx, flags, handler, log, ready); err != nil {
@@ -52,7 +54,8 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 	return 0
 }
 
-// serve returns nil after SIGINT or SIGTERM, or when ctx ends.
+// serve runs the account server. It returns nil after SIGINT or SIGTERM, or when ctx ends: the
+// Windows service is stopped in that way. Otherwise it returns what keeps the server from running.
 func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, log *slog.Logger,
 	ready func()) error {
 	c, warnings, err := config.Load(flags)
@@ -79,6 +82,7 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 	})
 }
 
+// warn logs what is odd in a configuration. The server runs all the same.
 func warn(log *slog.Logger, warnings []config.Warning) {
 	for _, w := range warnings {
 		log.Warn(w.Text)

@@ -21,6 +21,7 @@ func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, contex
 		if s := <-stop; s == syscall.SIGTERM {
 			name = "term"
 		}
+		// From here on, the next signal does what it does to any program.
 		signal.Reset(winsvc.StopSignals()...)
 		fmt.Println()
 		log.Info(fmt.Sprintf("received sig-%s, shutting down", name))

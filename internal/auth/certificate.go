@@ -39,7 +39,7 @@ func (a *Authorizer) certified(chain []*x509.Certificate) (identity, bool) {
 func (a *Authorizer) identityOf(leaf *x509.Certificate) identity {
 	names := namesOf(leaf)
 	best := identity{names[0], Unauthenticated}
-	known := false
+	known := false // the policy has a role for one of the names
 	for _, name := range names {
 		role, ok := a.policy.Certificates[name]
 		known = known || ok

@@ -43,6 +43,7 @@ var ParseBasic = parseBasic
 // Late is a login whose header was not in the cache a moment ago.
 func (a *Authorizer) Late(header, name, password, address string) error {
 	from := netip.MustParseAddrPort(address).Addr()
-	_, err := a.compareOnce(context.Background(), a.cache.key("header", header), attempt{name, password, from})
+	key := a.cache.key("header", header)
+	_, err := a.compareOnce(context.Background(), key, attempt{name, password, from})
 	return err
 }

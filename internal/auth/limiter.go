@@ -41,8 +41,8 @@ type Limiter struct {
 	log         *slog.Logger                      // leaves out lines that come too often
 	compareHash func(hash, password []byte) error // bcrypt, but in tests
 
-	mu       sync.Mutex
-	attempts int // of all clients
+	mu       sync.Mutex // is never held during a compare
+	attempts int        // of all clients
 	clients  map[netip.Prefix]*client
 }
 
@@ -92,6 +92,7 @@ func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known boo
 	}
 	err = l.compareHash([]byte(hash), []byte(a.password))
 	l.compares.Release(1)
+	// The hash of a dummy user may fit by chance. It lets no client in.
 	if err != nil || !known {
 		c.log.Warn(fmt.Sprintf("wrong user or password from %s, user %+q", a.from,
 			a.name[:min(len(a.name), maxName)]))
@@ -110,7 +111,11 @@ func (l *Limiter) enter(at netip.Prefix) (*client, error) {
 	defer l.mu.Unlock()
 	c, known := l.clients[at]
 	if !known {
-		c = &client{at: at, turn: semaphore.NewWeighted(1), log: logging.Limited(l.log, 1, lineInterval)}
+		c = &client{
+			at:   at,
+			turn: semaphore.NewWeighted(1),
+			log:  logging.Limited(l.log, 1, lineInterval),
+		}
 	}
 	if err := c.refusalLocked(); err != nil {
 		return nil, err
@@ -179,7 +184,7 @@ func (l *Limiter) makeRoomLocked() {
 	var oldest *client
 	for at, c := range l.clients {
 		switch {
-		case c.attempts > 0:
+		case c.attempts > 0: // leave still needs it
 		case time.Since(c.last) > clientExpiry:
 			delete(l.clients, at)
 		case oldest == nil || c.last.Before(oldest.last):

@@ -28,6 +28,7 @@ type attempt struct {
 
 // login accepts a header that was right before. Otherwise its password is compared.
 func (a *Authorizer) login(ctx context.Context, c Credentials) (identity, error) {
+	// A header that can't be right costs neither a compare nor a failure.
 	if len(a.users) == 0 || len(c.Authorization) > maxHeader {
 		return identity{}, ErrNoCredentials
 	}
@@ -39,13 +40,14 @@ func (a *Authorizer) login(ctx context.Context, c Credentials) (identity, error)
 	if !ok {
 		return identity{}, ErrNoCredentials
 	}
-	at, _ := netip.ParseAddrPort(c.Address)
+	at, _ := netip.ParseAddrPort(c.Address) // the zero address if it is none
 	return a.compareOnce(ctx, key, attempt{name, password, at.Addr().Unmap()})
 }
 
 // compareOnce compares a password, together with the other requests that have the same header at
 // that time.
 func (a *Authorizer) compareOnce(ctx context.Context, key cacheKey, t attempt) (identity, error) {
+	// If this request is the one that compares for all, the compare ends with it, too.
 	waiting, cancel := context.WithTimeout(ctx, compareTimeout)
 	defer cancel()
 	compare := func() (any, error) { return a.compare(waiting, key, t) }
@@ -100,6 +102,7 @@ func parseBasic(header string) (user, password string, ok bool) {
 	if !ok || !strings.EqualFold(scheme, "Basic") {
 		return "", "", false
 	}
+	// Strict: a password has one encoding only, so that it has one place in the cache.
 	plain, err := base64.StdEncoding.Strict().DecodeString(strings.TrimLeft(encoded, " "))
 	if err != nil {
 		return "", "", false

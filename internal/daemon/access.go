@@ -23,7 +23,7 @@ type access struct {
 // loadAccess reads the files. Its error names the key and the file.
 func loadAccess(c config.HTTP) (access, error) {
 	var a access
-	var roots *x509.CertPool
+	var roots *x509.CertPool // nil: clients are not asked for a certificate
 	var err error
 	if c.TLS.Verify != config.VerifyNone {
 		if roots, err = natsconn.LoadAuthorities(c.TLS.Root); err != nil {
@@ -51,6 +51,7 @@ func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) 
 		NextProtos:   []string{"http/1.1"},
 		Certificates: []tls.Certificate{pair},
 		ClientCAs:    roots,
+		// A configuration that verifies nothing is not in the map: tls.NoClientCert is zero.
 		ClientAuth: map[config.Verify]tls.ClientAuthType{
 			config.VerifyGiven:   tls.VerifyClientCertIfGiven,
 			config.VerifyRequire: tls.RequireAndVerifyClientCert,
@@ -69,6 +70,7 @@ func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	case c.Write == nil:
 		return &auth.Policy{Roots: roots, OtherCertificates: auth.Writer}
 	}
+	// A list of writers that is empty permits no client to write.
 	p := &auth.Policy{
 		Roots:             roots,
 		Certificates:      map[string]auth.Role{},
@@ -118,9 +120,10 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 		Accounts:    d.registry,
 		Activations: d.activations,
 		MaxPack:     c.MaxPack,
-		ReadOnly:    d.Config.Store.ReadOnly,
+		ReadOnly:    d.Config.Store.ReadOnly, // a reload does not change the store
 		Log:         d.log.Logger,
 	}
+	// What is pushed belongs on the primary. The client is told its URL, without a password.
 	if c.Primary != "" {
 		o.ReadOnly, o.Primary = true, config.RedactURL(c.Primary)
 	}
@@ -146,6 +149,7 @@ func warnAccess(c config.Config, f files, log logger) {
 		return
 	}
 	if end := f.access.tls.Certificates[0].Leaf.NotAfter; end.Before(time.Now()) {
-		log.warnf("the certificate in %s expired at %s", c.HTTP.TLS.Cert, end.UTC().Format(time.RFC3339))
+		log.warnf("the certificate in %s expired at %s", c.HTTP.TLS.Cert,
+			end.UTC().Format(time.RFC3339))
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// auditor writes the events of the registries to the audit log.
+// auditor writes the events of the registries to the audit log. Their members have names of their
+// own there, which other programs read and which never change.
 type auditor struct{ *logging.Audit }
 
 // Observe implements accounts.Observer.

@@ -28,8 +28,9 @@ func load(c config.Config) (files, error) {
 	return files{trusted, access}, errors.Join(inTrust, inAccess, inNATS)
 }
 
-// build makes the parts that live as long as the program. Each gets all that it needs. If another
-// program writes what is served, folder is where, otherwise nil.
+// build makes the parts that live as long as the program. Each gets all that it needs, so there is
+// no part that is only half made. If another program writes what is served, folder is where;
+// otherwise it is nil.
 func build(
 	o Options, log logger, audit *logging.Audit, store store, folder *dirsync.Folder, f files,
 ) *daemon {

@@ -40,14 +40,18 @@ const drainTimeout = 3500 * time.Millisecond
 
 // Options is what a daemon starts with.
 type Options struct {
-	Config  config.Config
-	Logging *logging.Handler // where all lines go; a reload changes its format
-	Ready   func()           // is called once everything runs; may be nil
-	Dump    bool             // log the configuration once everything runs
+	Config config.Config
+	// Logging is where all lines go. A reload changes its format.
+	Logging *logging.Handler
+	// Ready is called once everything runs. It may be nil.
+	Ready func()
+	// Dump logs the configuration once everything runs.
+	Dump bool
 
 	// Hangup asks for a reload with each value.
 	Hangup <-chan os.Signal
-	// Reload reads the configuration anew.
+	// Reload reads the configuration anew. It is called for each value of Hangup, and its error
+	// leaves the old configuration in force.
 	Reload func() (config.Config, error)
 	// Reopen says with each value that the audit file was renamed. It may be nil.
 	Reopen <-chan os.Signal
@@ -86,6 +90,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	// All files are read before the store is opened, so that a mistake leaves nothing behind.
 	f, err := load(o.Config)
 	if err != nil {
 		return err
@@ -95,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	audit := logging.NewAudit(log.Logger, auditFile)
-	defer audit.Use(nil)
+	defer audit.Use(nil) // closes the file
 	f.trusted.log(o.Config, log)
 	warnAccess(o.Config, f, log)
 	store, err := openStore(ctx, o.Config, log)
@@ -128,6 +133,7 @@ func logStart(c config.Config, log logger) {
 
 // run serves until ctx ends or a task fails.
 func (d *daemon) run(ctx context.Context, f files) error {
+	// The first request may already be for an account that only the primary has.
 	primary := d.nextPrimary(d.Config)
 	d.setSource(primary)
 	var err error
@@ -179,6 +185,7 @@ func (d *daemon) stop() {
 	d.http.stop()
 	d.log.infof("http server stopped")
 	d.primary.stop()
+	// No change comes from HTTP or the primary any more. The outbox gets a moment to announce them.
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	d.notifier.Drain(ctx)
@@ -205,6 +212,7 @@ func (d *daemon) logResolvers(trust trusted) {
 func (d *daemon) resolverURL() string {
 	scheme, port := d.server.Address()
 	host, login := d.Config.HTTP.Host, ""
+	// Every interface is served. This one reaches the server from the same machine.
 	if host == "" {
 		host = "127.0.0.1"
 	}

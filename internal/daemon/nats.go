@@ -15,7 +15,7 @@ import (
 
 // connection keeps a connection to NATS for one configuration. The zero value is none.
 type connection struct {
-	*task
+	*task  // nil if NATS is not configured
 	config config.NATS
 	files  digests // of the files that config names
 }
@@ -42,6 +42,7 @@ func (d *daemon) connect(c config.NATS) connection {
 		ReconnectWait:  c.ReconnectWait,
 		Log:            d.log.Logger,
 	}
+	// A section that sets anything demands TLS, also if it names no file.
 	if c.TLS != (config.NATSTLS{}) {
 		o.TLS = tlsFiles(c).Reload(d.log.Logger)
 	}
@@ -72,13 +73,15 @@ func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 // matches reports whether the connection is what c asks for: the same servers, and the same content
 // of the same files.
 func (n connection) matches(c config.NATS) bool {
+	// Without a server, nothing else in the section matters.
 	if len(n.config.Servers) == 0 && len(c.Servers) == 0 {
 		return true
 	}
 	return reflect.DeepEqual(n.config, c) && n.files == digest(c)
 }
 
-// digest reads the files that c names. One that can't be read counts as empty.
+// digest reads the files that c names. One that can't be read counts as empty: it is reported when
+// the connection needs it.
 func digest(c config.NATS) (all digests) {
 	for i, path := range [...]string{c.Credentials, c.TLS.Root, c.TLS.Cert, c.TLS.Key} {
 		content, _ := os.ReadFile(path)

@@ -68,6 +68,7 @@ func logPrimary(c config.Config, log logger) {
 	}
 	log.infof("starting in replicated mode, with primary at %s", config.RedactURL(c.Primary))
 	if len(c.NATS.Servers) == 0 {
-		log.infof("running in replicated mode without NATS notifications can result in delayed updates")
+		log.infof("running in replicated mode without NATS notifications " +
+			"can result in delayed updates")
 	}
 }

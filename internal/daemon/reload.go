@@ -31,6 +31,7 @@ func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 			"the old one goes on, restart to use the new one")
 		c.Store = d.Config.Store
 	}
+	// The check of package config has not seen the store section that goes on.
 	if c.Primary != "" && c.Store.ReadOnly {
 		return c, errors.New("replica mode cannot be used in read-only mode")
 	}
@@ -43,6 +44,7 @@ func (d *daemon) apply(c config.Config) error {
 	if err != nil {
 		return err
 	}
+	// A connection that goes on does not read its credentials again before it is lost.
 	if !d.nats.matches(c.NATS) {
 		if err := checkCredentials(c.NATS.Credentials); err != nil {
 			return err

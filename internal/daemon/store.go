@@ -34,6 +34,7 @@ func openStore(ctx context.Context, c config.Config, log logger) (store, error) 
 		Announce: len(c.NATS.Servers) > 0,
 		Warn:     log.warnf,
 	}
+	// Nothing is written into a directory that is only read.
 	if c.Store.ReadOnly {
 		o.Dir, o.Shard = c.Store.StateDir, true
 	}
@@ -56,7 +57,8 @@ func logStore(c config.Store, log logger) {
 		log.infof("creating a store at %s", c.Dir)
 	default:
 		log.infof("creating an in-memory store")
-		log.warnf("the in-memory store forgets every JWT when this server stops: set store.dir to keep them")
+		log.warnf("the in-memory store forgets every JWT when this server stops: " +
+			"set store.dir to keep them")
 		if hasAccountJWTs() {
 			log.warnf("there are account JWTs in the working directory, where version 1 kept them: " +
 				`set store { dir: "." } to serve them`)
@@ -64,7 +66,8 @@ func logStore(c config.Store, log logger) {
 	}
 }
 
-// hasAccountJWTs reports whether the working directory has files of account JWTs.
+// hasAccountJWTs reports whether the working directory has files of account JWTs, in either of the
+// layouts that the original writes.
 func hasAccountJWTs() bool {
 	for _, pattern := range []string{"A*.jwt", "??/A*.jwt"} {
 		names, _ := filepath.Glob(pattern) // the patterns are good

@@ -16,7 +16,7 @@ import (
 // names.
 type trusted struct {
 	accounts.Trust
-	systemName string
+	systemName string // for the log; "" if the JWT of the system account is not configured
 }
 
 // loadTrust reads and checks the operator and the system account. Its error names the file.
@@ -36,7 +36,7 @@ func loadTrust(c config.Config) (trusted, error) {
 	return t, nil
 }
 
-// loadOperator reads and checks the JWT of the operator.
+// loadOperator reads and checks the JWT of the operator. Its error does not name the file.
 func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	text, err := read(ref)
 	if err != nil {

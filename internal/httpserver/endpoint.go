@@ -33,6 +33,7 @@ type endpoint struct {
 func newEndpoint(o Options, l net.Listener) *endpoint {
 	e := &endpoint{listener: l, limiter: newLimiter(o.Log), served: make(chan struct{})}
 	e.options.Store(&o)
+	// The handler is looked up for each request, because a reload exchanges it.
 	current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.options.Load().Handler.ServeHTTP(w, r)
 	})
@@ -59,7 +60,9 @@ func (e *endpoint) serve() error {
 	defer close(e.served)
 	var l net.Listener = &listener{e.listener, e.limiter}
 	if e.options.Load().TLS != nil {
-		current := func(*tls.ClientHelloInfo) (*tls.Config, error) { return e.options.Load().TLS, nil }
+		current := func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return e.options.Load().TLS, nil
+		}
 		l = tls.NewListener(l, &tls.Config{GetConfigForClient: current})
 	}
 	if err := e.server.Serve(l); !errors.Is(err, net.ErrClosed) {

@@ -51,10 +51,10 @@ type limiter struct {
 	bodies         *semaphore.Weighted // memory for bodies, in bytes
 	log            *slog.Logger        // leaves out warnings that come too often
 
-	mu   sync.Mutex
-	open int       // connections
-	idle list.List // of *conn, the longest idle one first
-	long list.List // of those in idle that have sent a long header, the first one first
+	mu   sync.Mutex // is not held while a socket is read
+	open int        // connections
+	idle list.List  // of *conn, the longest idle one first
+	long list.List  // of those in idle that have sent a long header, the first one first
 }
 
 func newLimiter(log *slog.Logger) *limiter {
@@ -133,6 +133,7 @@ func (l *limiter) add(accepted *net.TCPConn) *conn {
 	l.open++
 	full := l.open > l.maxConns
 	l.mu.Unlock()
+	// The new connection is in the list itself. So there is one to close.
 	if full {
 		l.closeFirst(&l.idle)
 		l.warnf("more than %d connections: the longest idle one is closed, "+
@@ -141,7 +142,8 @@ func (l *limiter) add(accepted *net.TCPConn) *conn {
 	return c
 }
 
-// addLong counts the unfinished header of c as long, and closes a connection if that makes too many.
+// addLong counts the unfinished header of c as long, and closes a connection if that makes too
+// many.
 func (l *limiter) addLong(c *conn) {
 	l.mu.Lock()
 	if c.idle != nil {
@@ -151,8 +153,8 @@ func (l *limiter) addLong(c *conn) {
 	l.mu.Unlock()
 	if full {
 		l.closeFirst(&l.long)
-		l.warnf("more than %d incomplete headers are long: the connections that began first are closed",
-			l.maxLongHeaders)
+		l.warnf("more than %d incomplete headers are long: "+
+			"the connections that began first are closed", l.maxLongHeaders)
 	}
 }
 
@@ -168,7 +170,8 @@ func (l *limiter) track(changed net.Conn, state http.ConnState) {
 	case state == http.StateActive: // the header is complete
 		c.header, c.used = freeBytes+1, true
 		l.endIdleLocked(c)
-	case state == http.StateIdle && !c.closed: // the request is answered
+	// The request is answered. The limiter may have closed the connection just before.
+	case state == http.StateIdle && !c.closed:
 		c.header = 0
 		c.idle = l.idle.PushBack(c)
 	}
