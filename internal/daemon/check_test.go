@@ -95,7 +95,8 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 		{"no certificate for NATS", func(c *config.Config) { c.NATS.TLS.Cert = f.missing },
 			[]string{"error loading nats.tls.cert " + f.missing + " with nats.tls.key " + f.key + ": open "}},
 		{"no key for NATS", func(c *config.Config) { c.NATS.TLS.Key = f.missing },
-			[]string{"error loading nats.tls.cert " + f.cert + " with nats.tls.key " + f.missing + ": open "}},
+			[]string{"error loading nats.tls.cert " + f.cert + " with nats.tls.key " + f.missing +
+				": open "}},
 		{"a certificate that is none for NATS", func(c *config.Config) { c.NATS.TLS.Cert = f.empty },
 			[]string{"error loading nats.tls.cert " + f.empty + " with nats.tls.key " + f.key + ": "}},
 		{"no audit directory", func(c *config.Config) { c.Logging.Audit = filepath.Join(f.missing, "audit") },
