@@ -14,17 +14,22 @@ import (
 
 // Asking every nats-server is work for them, so this is limited for all clients together.
 const (
-	maxVerifying  = 10          // requests in a second
-	verifyTimeout = time.Second // of waiting for other requests
+	// maxVerifying is how many requests in a second ask the nats-servers.
+	maxVerifying = 10
+	// verifyTimeout is how long a request waits for others.
+	verifyTimeout = time.Second
 )
 
 // delivery is the answer to delivery=true: what the nats-servers have done with the stored JWT.
 type delivery struct {
 	Account string `json:"account"`
 	version
-	NATS         string        `json:"nats"` // connected, not connected, not configured
+	// NATS is "connected", "not connected" or "not configured".
+	NATS string `json:"nats"`
+	// Acknowledged are the nats-servers that have acknowledged the JWT.
 	Acknowledged []deliveredTo `json:"acknowledged"`
-	Owed         []deliveredTo `json:"owed"` // the JWT is sent until they acknowledge it
+	// Owed are those to which the JWT is sent until they acknowledge it.
+	Owed []deliveredTo `json:"owed"`
 }
 
 // version tells the JWTs of an account apart.
@@ -36,21 +41,31 @@ type version struct {
 
 // deliveredTo is one nats-server that is known.
 type deliveredTo struct {
-	Server  string    `json:"server"`            // its name
-	ID      string    `json:"id,omitempty"`      // of its process
-	Version string    `json:"version,omitempty"` // of nats-server
-	Here    bool      `json:"here"`              // it has answered the last PING
-	Seen    time.Time `json:"seen"`
-	Since   time.Time `json:"since,omitzero"`   // when the pending change was committed
-	Reason  string    `json:"reason,omitempty"` // why the change is still pending
-	Runs    *runs     `json:"runs,omitempty"`   // with verify=true
+	// Server is its name, under which its acknowledgements are kept.
+	Server string `json:"server"`
+	// ID is that of its process, which is another one after each start.
+	ID string `json:"id,omitempty"`
+	// Version is that of its program.
+	Version string `json:"version,omitempty"`
+	// Here means that it has answered the last PING.
+	Here bool      `json:"here"`
+	Seen time.Time `json:"seen"`
+	// Since is when the pending change was committed. It is left out if none is pending.
+	Since time.Time `json:"since,omitzero"`
+	// Reason is why the change is still pending.
+	Reason string `json:"reason,omitempty"`
+	// Runs is there with verify=true only.
+	Runs *runs `json:"runs,omitempty"`
 }
 
 // runs is what a nats-server really runs.
 type runs struct {
-	State string `json:"state"` // current, another, not loaded, no answer
+	// State is "current", "another", "not loaded" or "no answer".
+	State string `json:"state"`
+	// version is of the JWT that it runs, nil if there is none.
 	*version
-	Reason string `json:"reason,omitempty"` // of a refusal to say
+	// Reason is why it does not say.
+	Reason string `json:"reason,omitempty"`
 }
 
 // sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which

@@ -16,6 +16,7 @@ import (
 
 // What this package refuses by itself. Texts that scripts may look for are the original's.
 var (
+	// Reading.
 	errJTI       = errors.New("lookup by jti is no longer supported")
 	errExpired   = errors.New("the JWT has expired")
 	errVerifying = errors.New("others are asking the nats-servers: try again")
@@ -26,6 +27,7 @@ var (
 	errSecret    = errors.New("there is a password in the operator JWT, " +
 		"and this server asks for no credentials")
 
+	// A method that the route does not have.
 	errMethod  = errors.New(http.StatusText(http.StatusMethodNotAllowed))
 	errFollows = errors.New(http.StatusText(http.StatusMethodNotAllowed)) // the primary's URL follows
 
@@ -51,9 +53,11 @@ const textBlocked = "The server was unable to update your account JWT. " +
 type row struct {
 	find   finder
 	status int
-	text   string // for the client; "": the text of the error that was found
-	form   form
-	quiet  bool // it is no concern of the operator: a DBG line instead of an ERR line
+	// text is for the client. "" means the text of the error that was found.
+	text string
+	form form
+	// quiet is set if it is no concern of the operator: a DBG line instead of an ERR line.
+	quiet bool
 }
 
 // form is how a text is sent.
@@ -64,6 +68,9 @@ const (
 	page              // with a charset and against content sniffing, as http.Error does
 	empty             // not at all
 )
+
+// The text of an error in err is what the client may know. Whatever wraps it, or is wrapped beside
+// it, is for the log.
 
 // finder returns the error of its kind that err is or wraps, nil if there is none.
 type finder func(err error) error
@@ -171,12 +178,14 @@ func blocked(err error) error {
 // answer is what the client gets instead of what it asked for.
 type answer struct {
 	row
-	detail string // of the error, beyond the text; for the log only
+	// detail is what the error says beyond the text. It is for the log only: it may name files.
+	detail string
 }
 
 // answerFor returns the answer to any error. One that the table does not know is a 500.
 func answerFor(err error) answer {
 	for _, r := range answers {
+		// r is a copy of the row, so its text can be set.
 		if found := r.find(err); found != nil {
 			r.text = cmp.Or(r.text, found.Error())
 			return answer{r, cause(err, found)}
@@ -201,6 +210,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 		an.text += ": " + number.Error()
 	}
 	a.log.failure(an, failureLine(key, an, err))
+	// Browsers and curl ask for a password then.
 	if an.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="nats-account-server"`)
 	}

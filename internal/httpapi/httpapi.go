@@ -29,27 +29,37 @@ import (
 
 // Options is what an API needs.
 type Options struct {
+	// Accounts and Activations answer what the requests ask for.
 	Accounts    *accounts.Registry
 	Activations *activations.Registry
-	Authorizer  Authorizer // nil: every client may read and write
+	// Authorizer decides who may do what. nil means that every client may read and write.
+	Authorizer Authorizer
 
-	Operator []byte // served at /jwt/v1/operator, byte for byte; nil: that route is a 404
-	Secret   bool   // the operator's JWT needs credentials; without an Authorizer it is a 403
+	// Operator is served at /jwt/v1/operator, byte for byte. nil means that the route is a 404.
+	Operator []byte
+	// Secret means that the operator's JWT needs credentials. Without an Authorizer it is a 403.
+	Secret bool
 
-	ReadOnly bool             // there is no POST
-	Primary  string           // URL of the server that this one follows; "": there is none
-	MaxPack  int              // accounts in a pack at most; below 0: no limit
-	Log      *slog.Logger     // nil: discard
-	Now      func() time.Time // nil: time.Now
+	// ReadOnly means that there is no POST.
+	ReadOnly bool
+	// Primary is the URL of the server that this one follows, "" if there is none.
+	Primary string
+	// MaxPack is the most accounts that a pack has. Below 0 there is no limit.
+	MaxPack int
+
+	Log *slog.Logger     // nil: discard
+	Now func() time.Time // nil: time.Now
 }
 
 // API is the handler of every HTTP request. Between requests it keeps nothing but what limits them.
 type API struct {
 	Options
-	router    router
-	log       *requestLog
-	packing   sync.Map      // addresses that a pack is being sent to
-	verifying *rate.Limiter // of requests that make every nats-server answer
+	router router
+	log    *requestLog
+	// packing has the addresses that a pack is being sent to.
+	packing sync.Map
+	// verifying limits the requests that make every nats-server answer.
+	verifying *rate.Limiter
 }
 
 // New returns the handler.
@@ -114,6 +124,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// connection.
 		w.Header().Set("Connection", "close")
 	}
+	// A preflight is answered before routes and credentials are looked at: browsers send none.
 	if isPreflight(r) {
 		answerPreflight(w, r)
 		return
@@ -135,6 +146,7 @@ func (a *API) rescue(w http.ResponseWriter) {
 	if p == nil {
 		return
 	}
+	// net/http closes the connection without a line in the log.
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
@@ -147,6 +159,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key strin
 	if rt == nil {
 		return a.router.elsewhere(w, r)
 	}
+	// A method that the route does not have is a 405 for every client, with credentials or not.
 	handle := rt.method(r.Method)
 	if handle == nil {
 		return a.refuseMethod(w, r, rt)

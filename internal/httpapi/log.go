@@ -16,23 +16,30 @@ import (
 
 // A client can cause any number of lines with any content.
 const (
-	maxDetailBytes = 512  // of a detail that came from outside
-	maxStackBytes  = 8192 // of the stack of a panic
+	// maxDetailBytes bounds a detail that came from outside, maxStackBytes the stack of a panic.
+	maxDetailBytes = 512
+	maxStackBytes  = 8192
 
-	maxFailureLines = 100         // in each minute
-	missingInterval = time.Minute // between two summaries of 404s
+	// maxFailureLines bounds the failures that are logged in a minute.
+	maxFailureLines = 100
+	// missingInterval is the least time between two summaries of 404s.
+	missingInterval = time.Minute
 )
 
 // requestLog writes what the operator learns of requests. Nothing that it writes can fill the disk:
 // failures are limited, and 404s are only summed up.
 type requestLog struct {
 	*slog.Logger
-	failures *slog.Logger // limited
-	now      func() time.Time
+	// failures is limited to maxFailureLines.
+	failures *slog.Logger
+	// now is the clock of the summaries.
+	now func() time.Time
 
-	mu      sync.Mutex
-	missing int       // requests that were answered 404
-	since   time.Time // when missing was 0
+	// mu guards the fields below.
+	mu sync.Mutex
+	// missing counts the requests that were answered 404 after since.
+	missing int
+	since   time.Time
 }
 
 // failure logs a request that was answered with an error.
@@ -59,6 +66,7 @@ func (l *requestLog) countMissing() {
 		l.missing, l.since = 0, now
 	}
 	l.mu.Unlock()
+	// The lock does not wait for the reader of the log.
 	if due {
 		l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n, since.UTC().Format(time.RFC3339)))
 	}
@@ -107,6 +115,7 @@ func requestLine(r *http.Request, rt *route, key string) string {
 	case key == "" && r.URL.Path != rt.path:
 		key = "(invalid key)"
 	}
+	// A value may be anything, so none is repeated.
 	f := flagsOf(r)
 	var parameters []string
 	if f.value("jti") != "" {

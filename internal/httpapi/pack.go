@@ -15,7 +15,8 @@ import (
 
 // A pack takes as long as its client reads, but the client must go on reading.
 const (
-	packWriteTimeout  = 5 * time.Second // for packDeadlineLines lines
+	// packWriteTimeout is how long a client may take for packDeadlineLines lines.
+	packWriteTimeout  = 5 * time.Second
 	packDeadlineLines = 64
 )
 

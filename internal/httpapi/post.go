@@ -33,6 +33,7 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	if err != nil {
 		return err
 	}
+	// Nothing is stored then: the client reads what the signing service says.
 	if result.Pending {
 		send(w, http.StatusAccepted, typeText, string(result.Reply))
 		return nil

@@ -34,9 +34,12 @@ const (
 	separator = "\n\r\n"
 	indent    = "    "
 
-	maxTokenBytes    = 1 << 20 // of a JWT; nats-server has the same limit
-	maxDepth         = 64      // of objects and lists within each other
-	maxRenderedBytes = 8 << 20 // of the view, since deep lists could need a great many spaces
+	// maxTokenBytes bounds a JWT. nats-server has the same limit.
+	maxTokenBytes = 1 << 20
+	// maxDepth bounds the objects and lists within each other.
+	maxDepth = 64
+	// maxRenderedBytes bounds the view, since deep lists could need a great many spaces.
+	maxRenderedBytes = 8 << 20
 )
 
 // What keeps a JWT from being shown. Both are wrapped.
@@ -114,8 +117,10 @@ func readClaims(part string) (map[string]any, error) {
 // text is of no use.
 type printer struct {
 	bytes.Buffer
-	json *json.Encoder // to the Buffer
-	err  error
+	// json writes to the Buffer.
+	json *json.Encoder
+	// err is errTooDeep or errTooLong.
+	err error
 }
 
 // render puts the three parts of a JWT together.

@@ -41,10 +41,12 @@ type route struct {
 	// whether it is a key.
 	isKey func(segment string) bool
 
-	get   handler   // nil: 405
-	post  handler   // nil: 405
-	read  auth.Role // needed for get; post needs a Writer
-	allow []string  // value of the header Allow, see methods
+	// get and post are the handlers of these methods. nil means 405.
+	get, post handler
+	// read is the role that get needs. post needs an auth.Writer.
+	read auth.Role
+	// allow is the value of the header Allow, see methods. All answers share it.
+	allow []string
 }
 
 // methods returns the value of the header Allow, in the order of the original.
@@ -102,6 +104,7 @@ func (t router) match(path string) (rt *route, key string) {
 // canonical returns the spelling of p that a route with this method has, "" if there is none:
 // without dots and double slashes, with or without a slash at the end, in the case of the route.
 func (t router) canonical(p, method string) string {
+	// Clean takes the slash at the end away, too.
 	clean := path.Clean("/" + p)
 	for _, s := range []string{clean, clean + "/"} {
 		s = t.fold(s)

@@ -17,10 +17,12 @@ type answer struct {
 
 // outcome is what became of a request: a message if it is data, a description if it is an error.
 type outcome struct {
-	Account     string `json:"account,omitempty"`
-	Code        int    `json:"code"`
-	Description string `json:"description,omitempty"` // of an error
-	Message     string `json:"message,omitempty"`     // of data
+	Account string `json:"account,omitempty"`
+	// Code is 200 for data and 500 for an error, as in HTTP.
+	Code int `json:"code"`
+	// Description is that of an error, Message that of data.
+	Description string `json:"description,omitempty"`
+	Message     string `json:"message,omitempty"`
 }
 
 // identity is how a nats-server names itself in its answers.

@@ -19,27 +19,37 @@ import (
 
 // Bounds of what any server may cause.
 const (
-	maxSignedBytes = 64 << 10 // of a signing service's text that is read
-	maxRefusals    = 20       // lines in a minute about what is refused
+	// maxSignedBytes bounds the text of a signing service.
+	maxSignedBytes = 64 << 10
+	// maxRefusals bounds the lines in a minute about what is refused.
+	maxRefusals = 20
 )
 
 // Client asks other servers for accounts that are not stored here, and a signing service for
 // signatures. It also announces activation tokens. It is connected while its Server serves a
 // session.
 type Client struct {
-	log       *slog.Logger
-	refusals  *slog.Logger // limited, since any server may cause its lines
-	signing   atomic.Pointer[signing]
-	questions *rate.Limiter // of Find
+	log *slog.Logger
+	// refusals is limited, since any server may cause its lines.
+	refusals *slog.Logger
+	// signing is never nil. A reload replaces it.
+	signing atomic.Pointer[signing]
+	// questions limits what Find asks.
+	questions *rate.Limiter
 
-	mu      sync.Mutex
-	conn    Session              // nil while NATS is not connected
-	unknown map[string]time.Time // by account that no server knew: when it may be asked for again
+	// mu guards the fields below.
+	mu sync.Mutex
+	// conn is nil while NATS is not connected.
+	conn Session
+	// unknown says of an account that no server knew when it may be asked for again.
+	unknown map[string]time.Time
 }
 
 // signing is where the signing service is asked.
 type signing struct {
-	subject string // "": there is none
+	// subject is "" if there is no signing service.
+	subject string
+	// timeout bounds the wait for its answer, and that of Find.
 	timeout time.Duration
 }
 
@@ -86,6 +96,7 @@ func (c *Client) Sign(ctx context.Context, token []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, service.timeout)
 	defer cancel()
 	m, err := conn.RequestWithContext(ctx, service.subject, token)
+	// The texts are the original's.
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, &accounts.SignError{Cause: "Try again at a later time. Error: " + err.Error()}

@@ -24,8 +24,9 @@ const packSubject = "$SYS.REQ.CLAIMS.PACK"
 
 // A pack may come from a server that is slow or goes away, and contain anything.
 const (
-	firstLineTimeout = 2 * time.Second // for the first message of a pack
-	nextLineTimeout  = 5 * time.Second // for each further one
+	// firstLineTimeout is for the first message of a pack, nextLineTimeout for each further one.
+	firstLineTimeout = 2 * time.Second
+	nextLineTimeout  = 5 * time.Second
 
 	// maxRefused bounds the refused keys that are remembered of a pack, not what is taken from it.
 	maxRefused = 1000
@@ -85,14 +86,18 @@ func (s *session) noteDigest(theirs, ours accounts.Digest) {
 
 // exchange is one pack that was asked for. The zero value is one that nothing came of.
 type exchange struct {
-	whole bool // the end marker came
-	same  bool // no line came
+	// whole means that the end marker came, same that no line came.
+	whole, same bool
 
-	merging sync.WaitGroup   // lines whose JWTs are being stored
-	mu      sync.Mutex       // guards the rest while lines are merging
-	changed int              // accounts that are newer here now
-	theirs  map[string]bool  // accounts that they have; true: in the version stored here now
-	refused map[string]error // why, by key
+	// merging are the lines whose JWTs are being stored. mu guards the fields below until then.
+	merging sync.WaitGroup
+	mu      sync.Mutex
+	// changed counts the accounts that are newer here now.
+	changed int
+	// theirs are the accounts that they have. It is true for the version that is stored here now.
+	theirs map[string]bool
+	// refused says by key why a line was not taken.
+	refused map[string]error
 }
 
 // takePack asks for a pack and stores what comes. It returns at the end of the pack, or when no

@@ -7,18 +7,23 @@ import (
 
 // At most poolWorkers * (poolQueue + 1) jobs are held in memory.
 const (
-	poolWorkers = 32 // jobs at once; the commits of their JWTs share a sync of the journal
-	poolQueue   = 16 // jobs that wait for each worker
+	// poolWorkers is how many jobs run at once. The commits of their JWTs share a sync of the
+	// journal.
+	poolWorkers = 32
+	// poolQueue is how many jobs wait for each worker.
+	poolQueue = 16
 )
 
 // keyedPool runs jobs on a bounded number of workers. Jobs with the same key run one after the
 // other, in the order in which they were added.
 type keyedPool struct {
-	seed    maphash.Seed
+	seed maphash.Seed
+	// queues has one queue for each worker. The hash of a key says which.
 	queues  [poolWorkers]chan func()
 	workers sync.WaitGroup
 
-	mu     sync.RWMutex // held for reading while a job is added
+	// mu is held for reading while a job is added, so that no queue is closed meanwhile.
+	mu     sync.RWMutex
 	closed bool
 }
 

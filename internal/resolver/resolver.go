@@ -41,11 +41,15 @@ const readyTimeout = 5 * time.Second
 // Session is a connected NATS session that does not receive what it publishes itself. *nats.Conn
 // meets it.
 type Session interface {
+	// NewInbox returns a subject for replies which nothing else uses.
 	NewInbox() string
 	Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error)
+	// QueueSubscribe is Subscribe for one of all servers in the queue group.
 	QueueSubscribe(subject, queue string, handle nats.MsgHandler) (*nats.Subscription, error)
 	Publish(subject string, data []byte) error
+	// PublishRequest sends a request, whose answers come to the subject reply.
 	PublishRequest(subject, reply string, data []byte) error
+	// RequestWithContext returns the first answer to a request.
 	RequestWithContext(ctx context.Context, subject string, data []byte) (*nats.Msg, error)
 }
 
@@ -53,25 +57,31 @@ type Session interface {
 type Options struct {
 	Accounts    *accounts.Registry
 	Activations *activations.Registry
-	Client      *Client // it is connected while Serve runs; nil: one that nothing else uses
-	Version     string  // of this program, for answers
-	Log         *slog.Logger
-	AllowDelete bool // the operator may delete accounts
-	ReadOnly    bool // nothing is stored: packs are given, but not asked for
+	// Client is connected while Serve runs. nil means one that nothing else uses.
+	Client *Client
+	// Version is that of this program, for answers.
+	Version string
+	Log     *slog.Logger
+	// AllowDelete means that the operator may delete accounts.
+	AllowDelete bool
+	// ReadOnly means that nothing is stored: packs are given, but not asked for.
+	ReadOnly bool
 
 	// EarlySyncInterval is the least time between a comparison of stores and one that another
-	// server's digest causes.
-	EarlySyncInterval time.Duration // 0: 5 s
+	// server's digest causes. 0 means 5 s.
+	EarlySyncInterval time.Duration
 }
 
 // Server answers requests on NATS. What it knows outlives a session.
 type Server struct {
 	Options
-	id         string        // of this process, like a nats-server's
-	host       string        // "" if it is not known
-	seq        atomic.Uint64 // answers so far
-	synced     chan struct{} // closed after the first comparison with another server
-	markSynced func()        // closes synced
+	// id is that of this process, like a nats-server's. host is "" if it is not known.
+	id, host string
+	// seq counts the answers so far.
+	seq atomic.Uint64
+	// synced is closed by markSynced, after the first comparison with another server.
+	synced     chan struct{}
+	markSynced func()
 
 	// Digests of what other stores lack or is refused of them; only sync uses them.
 	loggedDifference, lastDifference accounts.Digest
@@ -98,15 +108,21 @@ func New(o Options) *Server {
 // session is one run of Serve.
 type session struct {
 	*Server
-	ctx     context.Context
-	conn    Session
-	pool    *keyedPool
-	lookups errgroup.Group // those that wait for their empty answer
-	early   errgroup.Group // activation tokens that wait for their account
-	ready   func()         // see Serve
+	ctx  context.Context
+	conn Session
+	// pool stores what comes in.
+	pool *keyedPool
+	// lookups are those that wait for their empty answer.
+	lookups errgroup.Group
+	// early are the activation tokens that wait for their account.
+	early errgroup.Group
+	// ready is that of Serve. Further calls do nothing.
+	ready func()
 
-	compareSoon chan struct{}               // of capacity 1: another store turned out to be different
-	seen        map[[2]accounts.Digest]bool // pairs that were, theirs and ours; only givePack uses it
+	// compareSoon has a capacity of 1. It is full if another store turned out to be different.
+	compareSoon chan struct{}
+	// seen has the pairs of digests that were different, theirs and ours. Only givePack uses it.
+	seen map[[2]accounts.Digest]bool
 }
 
 // Serve answers requests until ctx ends. It calls ready when the store has been compared with
