@@ -141,7 +141,7 @@ var differences = []struct {
 		{"\ufeff{\"a\":1}", `map[a:1]`, "map[\ufeff{\"a\":1]"},
 	}},
 	{"a NUL byte is refused; nats-server stops reading there", []difference{
-		{"a: \x00", `1:4: a NUL byte is not text`, `map[a:]`},
+		{"a: \x00", `1:4: a NUL byte is not text; save UTF-16 as UTF-8`, `map[a:]`},
 	}},
 	{"digits of other scripts are no digits", []difference{
 		{"a: ٣", `map[a:٣]`, `refused`},

@@ -70,8 +70,8 @@ func TestErrorsHavePositionAndSayWhatIsOpen(t *testing.T) {
 		{"é: ü\u00a0ö \"ß",
 			"x.conf:1:8: found '\"' after a value: end it with a new line, ',' or ';', or put " +
 				"text in quotes"},
-		{"a: 1\nb: \x00", "x.conf:2:4: a NUL byte is not text"},
-		{"\xff\xfea\x00", "x.conf:1:1: this is UTF-16; save it as UTF-8"},
+		{"a: 1\nb: \x00", "x.conf:2:4: a NUL byte is not text; save UTF-16 as UTF-8"},
+		{"\xff\xfea\x00", "x.conf:1:4: a NUL byte is not text; save UTF-16 as UTF-8"},
 		{"\uFEFFa", "x.conf:1:2: the key 'a' has no value"},
 
 		// numbers and dates

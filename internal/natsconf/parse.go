@@ -93,14 +93,11 @@ func (p *parser) document() *Map {
 	return m
 }
 
-// checkText refuses UTF-16 and NUL bytes. Editors show both as if they were text.
+// checkText refuses NUL bytes, which UTF-16 is full of. Editors show both as if they were text.
 func (p *parser) checkText() {
-	if strings.HasPrefix(p.text, "\xff\xfe") || strings.HasPrefix(p.text, "\xfe\xff") {
-		p.fail("this is UTF-16; save it as UTF-8")
-	}
 	if strings.IndexByte(p.text, 0) >= 0 {
 		p.take(func(r rune) bool { return r != 0 })
-		p.fail("a NUL byte is not text")
+		p.fail("a NUL byte is not text; save UTF-16 as UTF-8")
 	}
 }
 

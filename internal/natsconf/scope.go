@@ -13,7 +13,7 @@ type scope struct {
 	m        *Map           // the entries that have been read so far
 	outer    *scope         // nil if there is none
 	topLevel bool           // the map is the top level of a file
-	lastKey  map[string]int // index of the last entry of each key
+	lastKey  map[string]int // index of the last entry of each key, for files with many variables
 }
 
 // add appends an entry to the map.

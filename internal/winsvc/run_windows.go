@@ -61,7 +61,6 @@ func (s *service) Execute(
 		requests: changes,
 		kind:     kind,
 		report:   func(now state) { status <- statuses[now] },
-		debug:    func(text string) { _ = s.events.Info(1, text) },
 		out:      lines{s.events},
 	}
 	s.code = m.run(s.program)

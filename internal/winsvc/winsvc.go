@@ -4,6 +4,7 @@ package winsvc
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"regexp"
@@ -47,7 +48,6 @@ type manager[R any] struct {
 	requests <-chan R        // never closed
 	kind     func(R) request // what a request wants
 	report   func(state)     // tells the service manager the state
-	debug    func(string)    // writes to the event log
 	out      io.Writer       // for the log of the program
 }
 
@@ -88,7 +88,8 @@ func (m *manager[R]) run(program Program) int {
 				m.report(now)
 				cancel()
 			default:
-				m.debug("the service manager sent a request that this service does not know")
+				fmt.Fprintln(m.out, "[DBG] the service manager sent a request "+
+					"that this service does not know")
 			}
 		}
 	}

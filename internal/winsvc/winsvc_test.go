@@ -40,7 +40,6 @@ func runManaged(t *testing.T, program Program, sent map[time.Duration]request) (
 			requests: requests,
 			kind:     func(r request) request { return r },
 			report:   func(s state) { got.reported = append(got.reported, s) },
-			debug:    func(string) {},
 			out:      io.Discard,
 		}
 		got.code = m.run(program)
