@@ -17,11 +17,11 @@ var errNotExpired = errors.New("the stored JWT has not expired")
 // error names all of them.
 func (r *remover) Expire(ctx context.Context) error {
 	failed := []error{r.Rescan(ctx)}
-	for _, key := range r.index.Expired(r.Now()) {
+	for key, v := range r.index.All() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if r.trust.Load().isSystem(key) {
+		if !v.Servable || !v.Expired(r.Now()) || r.trust.Load().isSystem(key) {
 			continue
 		}
 		if err := r.expireOne(ctx, key); err != nil {

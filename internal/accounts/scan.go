@@ -36,8 +36,10 @@ func (c *catalog) Rescan(ctx context.Context) error {
 		}
 		look(key, err)
 	}
-	for _, key := range c.index.Unseen(seen) {
-		look(key, nil) // it is gone, unless it has just come
+	for key := range c.index.All() {
+		if !seen[key] {
+			look(key, nil) // it is gone, unless it has just come
+		}
 	}
 	return failed
 }

@@ -28,7 +28,7 @@ type committer interface {
 // Put asks allow with what is stored and with the account's tombstone, and commits jwt if allow
 // returns nil. What is stored is nil if nothing is, or if what is there can't be a JWT; the
 // tombstone is nil if there is none. For one account this is one step. kind says where the JWT came
-// from.
+// from; the journal has its first 255 bytes.
 //
 // Put returns the change's sequence number once the change is on stable storage. An error of allow
 // is returned as it is; any other error means that nothing has changed. If ctx ends when the change
@@ -39,11 +39,11 @@ func (c *changes) Put(
 	if !isName(key) {
 		return 0, fmt.Errorf("%q is not a public account key", key)
 	}
-	if err := errors.Join(checkKind(kind), checkSize("JWT", jwt)); err != nil {
+	if err := checkSize("JWT", jwt); err != nil {
 		return 0, err
 	}
-	r := &record{kind: kindPut, key: key, origin: kind, body: bytes.Clone(jwt)}
-	return c.change(ctx, r, func(stored, tombstone []byte, _ error) error {
+	r := &record{kind: kindPut, key: key, body: bytes.Clone(jwt)}
+	return c.change(ctx, r, kind, func(stored, tombstone []byte, _ error) error {
 		return allow(stored, tombstone)
 	})
 }
@@ -56,11 +56,8 @@ func (c *changes) Delete(
 	ctx context.Context, key, kind string,
 	allow func(stored, tombstone []byte) (newTombstone []byte, err error),
 ) (seq uint64, err error) {
-	if err := checkKey(key, kind); err != nil {
-		return 0, err
-	}
-	r := &record{kind: kindDelete, key: key, origin: kind}
-	return c.change(ctx, r, func(stored, tombstone []byte, absent error) error {
+	r := &record{kind: kindDelete, key: key}
+	return c.change(ctx, r, kind, func(stored, tombstone []byte, absent error) error {
 		if absent != nil {
 			return absent
 		}
@@ -76,11 +73,8 @@ func (c *changes) Delete(
 // Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is
 // none.
 func (c *changes) Touch(ctx context.Context, key, kind string) (seq uint64, err error) {
-	if err := checkKey(key, kind); err != nil {
-		return 0, err
-	}
-	r := &record{kind: kindTouch, key: key, origin: kind}
-	return c.change(ctx, r, func(stored, _ []byte, absent error) error {
+	r := &record{kind: kindTouch, key: key}
+	return c.change(ctx, r, kind, func(stored, _ []byte, absent error) error {
 		if stored == nil && absent == nil {
 			return errIrregular
 		}
@@ -94,8 +88,13 @@ func (c *changes) Touch(ctx context.Context, key, kind string) (seq uint64, err 
 // no directory, which a Put makes anew. Bytes that can never be read are nil: they can be replaced
 // or deleted.
 func (c *changes) change(
-	ctx context.Context, r *record, allow func(stored, tombstone []byte, absent error) error,
+	ctx context.Context, r *record, kind string,
+	allow func(stored, tombstone []byte, absent error) error,
 ) (seq uint64, err error) {
+	if r.kind != kindPut && !trust.IsAccountKey(r.key) {
+		return 0, unknown(r.key) // tokens are never deleted or announced
+	}
+	r.origin = kind[:min(len(kind), maxKind)]
 	unlock, err := c.keys.lock(ctx, r.key)
 	if err != nil {
 		return 0, err
@@ -119,21 +118,7 @@ func (c *changes) change(
 	return c.store.commit(ctx, r)
 }
 
-// checkKey refuses what is not stored: what can't be an account key.
-func checkKey(key, kind string) error {
-	if !trust.IsAccountKey(key) {
-		return unknown(key)
-	}
-	return checkKind(kind)
-}
-
-func checkKind(kind string) error {
-	if len(kind) > maxKind {
-		return fmt.Errorf("the kind of origin has %d bytes, the limit is %d", len(kind), maxKind)
-	}
-	return nil
-}
-
+// checkSize refuses what is empty or larger than any JWT.
 func checkSize(what string, content []byte) error {
 	switch {
 	case len(content) == 0:

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +28,7 @@ type Options struct {
 	Warn func(format string, args ...any)
 }
 
+// defaultLockWait is long enough for another process to finish its stop.
 const defaultLockWait = 10 * time.Second
 
 // Dir is a store in a directory.
@@ -37,20 +40,17 @@ const defaultLockWait = 10 * time.Second
 //
 // After Close only the JWTs and tombstones are there, and .journal if something is still pending.
 type Dir struct {
-	changes
-	directory *directory
-	unflushed *unflushed
+	changes              // Put, Delete and Touch
+	directory *directory // the files
+	unflushed *unflushed // what readers see before it is in its file
 	outbox    *Outbox
-	lock      *dirLock
-	journal   *journal
-	flusher   *flusher
+	journal   *journal // shares unflushed and outbox
+	flusher   *flusher // moves what is unflushed into files
 
 	life    context.Context // ends when Close begins
 	end     context.CancelFunc
-	commits sync.RWMutex   // held for reading during a commit; guards closed
-	closed  bool           // no commit begins any more
 	running sync.WaitGroup // the flusher
-	close   func() error   // once
+	close   func() error   // calls shut once
 }
 
 // OpenDir opens a store. What a crash left in the journal is flushed before it returns, as far as
@@ -75,10 +75,11 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	found, err := readJournal(path)
 	if err != nil {
 		lock.release()
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if text := found.complaint(); text != "" {
-		o.Warn("the journal %s is damaged: %s; everything else in it is used", path, text)
+	if len(found.damage) > 0 {
+		o.Warn("the journal %s is damaged: %s; everything else in it is used",
+			path, strings.Join(found.damage, ", "))
 	}
 	d := newDir(root, o, lock, found)
 	if lock.owned() {
@@ -91,12 +92,13 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	return d, nil
 }
 
+// newDir puts the parts of a store together. Nothing runs yet. If something is unflushed after a
+// start, a crash may have left directories in the root whose names are not durable.
 func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
 		unflushed: found.unflushed,
 		outbox:    found.outbox,
-		lock:      lock,
 	}
 	d.journal = &journal{
 		dir:        filepath.Join(root, journalDir),
@@ -130,12 +132,7 @@ func (d *Dir) Outbox() *Outbox { return d.outbox }
 // fs.ErrNotExist; any other error means that the store can't be read. The caller must not change
 // the bytes.
 func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
-	// A caller that has a stamp has it of a valid key: the checksum need not be computed again.
-	valid := isName
-	if known != (Stamp{}) {
-		valid = looksLikeName
-	}
-	if !valid(key) {
+	if !looksLikeName(key) { // what has a wrong checksum besides has no file
 		return nil, Stamp{}, unknown(key)
 	}
 	if r := d.unflushed.last(key); r != nil {
@@ -189,11 +186,9 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 }
 
 // commit appends a change to the journal. A Put or Delete is refused if its file could not be
-// written, as far as that can be known without writing it.
+// written, as far as that can be known without writing it. A Touch writes no file.
 func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
-	d.commits.RLock()
-	defer d.commits.RUnlock()
-	if d.closed {
+	if d.life.Err() != nil {
 		return 0, ErrClosed
 	}
 	if r.kind == kindTouch {
@@ -221,8 +216,8 @@ func (d *Dir) reserve(ctx context.Context, n int64) error {
 	if d.unflushed.room.TryAcquire(n) {
 		return nil
 	}
-	if err := d.flusher.standingFault(); err != nil {
-		return err
+	if fault := d.flusher.fault.Load(); fault != nil && *fault != nil {
+		return *fault
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -241,13 +236,12 @@ func (d *Dir) reserve(ctx context.Context, n int64) error {
 // the same.
 func (d *Dir) Close() error { return d.close() }
 
+// shut is Close. Commits end before the last flush, so that none is missed by it.
 func (d *Dir) shut() error {
 	d.end()
-	d.commits.Lock() // waits for the last commits
-	d.closed = true
-	d.commits.Unlock()
+	d.journal.close()
 	d.running.Wait()
 	err := errors.Join(d.flusher.flush(), d.journal.leave())
-	d.lock.release()
+	d.journal.lock.release()
 	return err
 }

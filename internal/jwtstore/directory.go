@@ -34,6 +34,7 @@ type directory struct {
 	slots     chan struct{} // one for each file that a reader is busy with
 }
 
+// newDirectory returns the files below root, which are written as sharded says.
 func newDirectory(root string, sharded bool) *directory {
 	return &directory{
 		root:      filepath.Clean(root) + string(filepath.Separator),

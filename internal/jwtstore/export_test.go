@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -99,7 +100,7 @@ func ReplayEvents(data []byte) (events []Event, pending []Change, complaint stri
 		}
 		events = append(events, e)
 	}
-	return events, r.outbox.Pending(), r.complaint(), nil
+	return events, r.outbox.Pending(), strings.Join(r.damage, ", "), nil
 }
 
 // BreakJournal lets the next append go to f.

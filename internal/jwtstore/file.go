@@ -14,8 +14,8 @@ import (
 
 // fileState is what stat says of a file.
 type fileState struct {
-	size, mtime, ctime, inode int64 // bytes and Unix ns
-	regular, dir              bool
+	size, mtime, ctime, inode int64 // bytes and Unix ns; inode and ctime are 0 where there are none
+	regular, dir              bool  // neither is set for a device, a FIFO and the like
 }
 
 // racyWindow is how long after a change a file may change again without a change of its times: the
@@ -36,6 +36,7 @@ func (s fileState) stamp(before time.Time) Stamp {
 	return s.coldStamp()
 }
 
+// coldStamp is the stamp of a file whose times tell its next change.
 func (s fileState) coldStamp() Stamp { return Stamp{s.size, s.mtime, s.inode, s.ctime} }
 
 // IsHot reports whether the file was written to just before it was read.
@@ -59,6 +60,7 @@ func ReadFile(path string, known Stamp) (content []byte, now Stamp, err error) {
 }
 
 const (
+	// maxReads bounds the attempts to read a file that changes. The last one counts as it is.
 	maxReads          = 6
 	readRetryInterval = 2 * time.Millisecond
 )
@@ -67,19 +69,19 @@ const (
 // times, while the file changes meanwhile, and while it is empty: to rewrite a file begins with
 // emptying it.
 func readWhole(path string) (content []byte, now Stamp, err error) {
-	for n := range maxReads {
-		if n > 0 {
-			time.Sleep(readRetryInterval)
-		}
+	for range maxReads {
 		var settled bool
 		content, now, settled, err = readOnce(path)
 		if err != nil || settled {
 			break
 		}
+		time.Sleep(readRetryInterval)
 	}
 	return content, now, err
 }
 
+// readOnce reads the file as it is. settled is false if it has changed meanwhile, or is empty and
+// has just been written to.
 func readOnce(path string) (content []byte, now Stamp, settled bool, err error) {
 	start := time.Now()
 	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
@@ -190,6 +192,13 @@ func mkdirDurable(path string) error {
 		return err
 	}
 	return syncDir(parent)
+}
+
+// isAt reports whether what is at path is still this file or directory. It is not if it was renamed
+// or removed.
+func isAt(path string, info fs.FileInfo) bool {
+	now, err := os.Stat(path)
+	return err == nil && os.SameFile(now, info)
 }
 
 // isDir returns nil if a directory is at path, or a symbolic link to one.

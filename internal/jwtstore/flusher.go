@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,20 +49,18 @@ const (
 // journal. The first reason is the standing fault until all changes can be flushed.
 type flusher struct {
 	directory *directory
-	journal   *journal
+	journal   *journal // is told what is flushed; its directory has the temp files
 	unflushed *unflushed
-	warn      func(format string, args ...any)
+	warn      func(format string, args ...any) // see Options
 
 	wake     chan struct{} // of capacity 1: there is something to flush
 	flushNow chan struct{} // of capacity 1: a Put waits for room
 
+	fault atomic.Pointer[error] // the standing fault; nil, or of nil: all is well
+
 	flushing sync.Mutex // held during a flush; guards what follows
-	temps    int        // numbers the temp files
 	rootNew  bool       // a directory was made in the root whose name is not durable yet
 	warned   string     // the cause that was warned of last, "" since all is well
-
-	faultMu sync.Mutex
-	fault   error // the standing fault, nil if all is well
 }
 
 // flushStep is one change of a batch on its way.
@@ -73,7 +72,7 @@ type flushStep struct {
 	err    error    // why it failed
 }
 
-// run flushes what is unflushed until ctx ends.
+// run flushes what is unflushed until ctx ends. What is left then is for Close.
 func (f *flusher) run(ctx context.Context) {
 	wait := settleTime
 	for {
@@ -103,13 +102,6 @@ func (f *flusher) hurry() {
 	signal(f.wake)
 }
 
-// standingFault returns why some change could not be flushed; nil if all could be.
-func (f *flusher) standingFault() error {
-	f.faultMu.Lock()
-	defer f.faultMu.Unlock()
-	return f.fault
-}
-
 // flush writes everything that is unflushed. The error is the first that is left.
 func (f *flusher) flush() (fault error) {
 	f.flushing.Lock()
@@ -118,9 +110,7 @@ func (f *flusher) flush() (fault error) {
 		fault = cmp.Or(fault, f.flushBatch(batch))
 	}
 	f.warnOf(fault)
-	f.faultMu.Lock()
-	defer f.faultMu.Unlock()
-	f.fault = fault
+	f.fault.Store(&fault)
 	return fault
 }
 
@@ -146,8 +136,7 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 	}
 	steps := make([]flushStep, len(batch))
 	for i, r := range batch {
-		f.temps++
-		temp := filepath.Join(f.journal.dir, fmt.Sprint(tempPrefix, f.temps))
+		temp := filepath.Join(f.journal.dir, fmt.Sprint(tempPrefix, i))
 		target := f.directory.file(f.directory.preferred, r)
 		steps[i] = flushStep{record: r, target: target, temp: temp}
 	}
@@ -176,11 +165,14 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 
 // place renames the temp file to its place. Of a Delete it removes the JWT then.
 func (f *flusher) place(s *flushStep) error {
-	s.dirs = []string{filepath.Dir(s.target)}
-	if err := errors.Join(notDir(s.target), f.makeParent(s.target)); err != nil {
+	parent := filepath.Dir(s.target)
+	s.dirs = []string{parent}
+	err := os.Mkdir(parent, 0o700)
+	f.rootNew = f.rootNew || err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	err := os.Rename(s.temp, s.target)
+	err = os.Rename(s.temp, s.target)
 	if errors.Is(err, syscall.EXDEV) {
 		err = replaceFrom(s.temp, s.target, s.body)
 	}
@@ -208,49 +200,25 @@ func replaceFrom(temp, target string, content []byte) error {
 	return os.Rename(near, target)
 }
 
-// makeParent sees to it that the directory of a file is there and can be written to.
-func (f *flusher) makeParent(target string) error {
-	parent := filepath.Dir(target)
-	err := writable(parent)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	f.rootNew = true
-	return nil
-}
-
 // syncDirectories makes the names in the directories of a batch durable, and those of new
-// directories. A step has failed if one of its directories can't be synced.
+// directories. A step fails if one of its directories can't be synced.
 func (f *flusher) syncDirectories(steps []flushStep) {
-	var dirs []string
+	syncs := map[string]func() error{} // by directory; each syncs once
 	for _, s := range steps {
-		if s.err == nil {
-			dirs = append(dirs, s.dirs...)
+		for _, dir := range s.dirs {
+			syncs[dir] = sync.OnceValue(func() error { return syncDir(dir) })
 		}
 	}
-	slices.Sort(dirs)
-	dirs = slices.Compact(dirs)
-	errs := make([]error, len(dirs))
-	parallel(len(dirs), func(i int) { errs[i] = syncDir(dirs[i]) })
 	var root error
 	if f.rootNew {
 		root = syncDir(f.directory.root)
 		f.rootNew = root != nil
 	}
-	for i := range steps {
-		s := &steps[i]
-		if s.err != nil {
-			continue
+	parallel(len(steps), func(i int) {
+		for _, dir := range steps[i].dirs {
+			steps[i].err = cmp.Or(steps[i].err, syncs[dir](), root)
 		}
-		s.err = root
-		for _, dir := range s.dirs {
-			n, _ := slices.BinarySearch(dirs, dir)
-			s.err = cmp.Or(s.err, errs[n])
-		}
-	}
+	})
 }
 
 // removeOther removes the file of the other layout, and its directory if it was the last.
@@ -264,10 +232,7 @@ func (f *flusher) removeOther(r *record) {
 // removeTemps removes what a crash left beside the journal, also of versions that had other temp
 // files.
 func (f *flusher) removeTemps() {
-	left, err := os.ReadDir(f.journal.dir)
-	if err != nil {
-		return // there is none, or it can't be read: what is in it does no harm
-	}
+	left, _ := os.ReadDir(f.journal.dir) // what can't be read does no harm
 	for _, file := range left {
 		if file.Name() != journalName {
 			_ = os.RemoveAll(filepath.Join(f.journal.dir, file.Name()))
@@ -275,7 +240,7 @@ func (f *flusher) removeTemps() {
 	}
 }
 
-// parallel calls do for every number below n, a few at a time.
+// parallel calls do for every number below n, a few at a time, and returns after the last.
 func parallel(n int, do func(i int)) {
 	var group errgroup.Group
 	group.SetLimit(maxSyncs)

@@ -96,8 +96,22 @@ func oneOfEach(t *testing.T, data []byte) {
 // supersededBy says whether the other bytes are records themselves.
 func supersededBy(other []byte) bool { return strings.Contains(string(other), "\xf5rec") }
 
+// oneChange is a snapshot with one server, which has acknowledged the only change.
+var oneChange = []byte{5, 1, 1, 'a', 2, 1, 5, 2, 1, 'k', 1, 0}
+
+func TestASnapshotWhoseEndIsMissingIsRefused(t *testing.T) {
+	for n := range oneChange {
+		if _, err := jwtstore.RestoreOutbox(oneChange[:n]); err == nil {
+			t.Errorf("restored from %d bytes", n)
+		}
+	}
+	if n, err := jwtstore.RestoreOutbox(oneChange); n != 1 || err != nil {
+		t.Errorf("the whole has %d changes, %v", n, err)
+	}
+}
+
 func FuzzRestoreOutbox(f *testing.F) {
-	f.Add([]byte{5, 1, 1, 'a', 2, 1, 5, 2, 1, 'k', 1, 0})
+	f.Add(oneChange)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if n, err := jwtstore.RestoreOutbox(data); err == nil && n > len(data) {
 			t.Errorf("%d changes in %d bytes", n, len(data))

@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"iter"
 	"maps"
 	"slices"
@@ -33,7 +34,7 @@ func (v Version) counts(now time.Time) bool { return v.Servable && !v.Expired(no
 // Index holds the Version of every account, deleted ones included, and their digest. It is never
 // the truth about the JWTs: what the store returns counts.
 //
-//	key ──> Version        Get, Swap, Commit, All, Expired, Unseen
+//	key ──> Version        Get, Swap, Commit, All
 //	digest                 the XOR of the hashes of all servable versions that have not expired
 //
 // Each call is short and returns copies. An account that has expired leaves the digest by itself.
@@ -101,9 +102,7 @@ func (x *Index) setLocked(key string, v Version, now time.Time) {
 
 // toggleLocked adds a hash to the digest, or takes it out again. x.mu must be held.
 func (x *Index) toggleLocked(hash [sha256.Size]byte) {
-	for i := range x.digest {
-		x.digest[i] ^= hash[i]
-	}
+	subtle.XORBytes(x.digest[:], x.digest[:], hash[:])
 }
 
 // expectLocked notes when a version expires. x.mu must be held.
@@ -137,30 +136,6 @@ func (x *Index) expireLocked(now time.Time) {
 			x.expectLocked(e.Expires)
 		}
 	}
-}
-
-// Expired returns the accounts whose servable JWT has expired, sorted.
-func (x *Index) Expired(now time.Time) []string {
-	keys := x.collect(func(_ string, v Version) bool { return v.Servable && v.Expired(now) })
-	slices.Sort(keys)
-	return keys
-}
-
-// Unseen returns the accounts for which something is stored and that are not among those seen.
-func (x *Index) Unseen(seen map[string]bool) []string {
-	return x.collect(func(key string, v Version) bool { return v.Stored() && !seen[key] })
-}
-
-// collect returns the accounts that are wanted, in any order.
-func (x *Index) collect(wanted func(key string, v Version) bool) (keys []string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for key, e := range x.entries {
-		if wanted(key, e.Version) {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
 
 // All yields every account for which something is stored, by key. The Index may change meanwhile;

@@ -15,7 +15,7 @@ import (
 const (
 	journalDir  = ".journal"
 	journalName = "journal"
-	nextName    = "journal.next"
+	nextName    = "journal.next" // a checkpoint, until it is whole
 
 	minCheckpointSize = 1 << 20   // bytes; a smaller journal is not worth a checkpoint
 	zeroChunk         = 256 << 10 // bytes that are zeroed ahead of the end
@@ -54,56 +54,50 @@ const (
 type journal struct {
 	dir       string // <dir>/.journal
 	lock      *dirLock
-	outbox    *Outbox
-	unflushed *unflushed
+	outbox    *Outbox    // numbers the changes; a checkpoint has its snapshot
+	unflushed *unflushed // gets what is committed; a checkpoint has its records
 
 	preparing sync.Mutex // held by prepare
 
 	queueMu sync.Mutex
-	queue   []*commit
+	queue   []*record // changes that wait for their group, guarded by queueMu
 
 	// token is of capacity 1. The holder of the commit token, which has put something in, may use
 	// what follows.
 	token      chan struct{}
-	file       *os.File // nil before the first record
-	info       os.FileInfo
-	generation uint64 // of file, or of what an earlier process left
-	end        int64  // where the next record goes
-	zeroed     int64  // the file's size
-	limit      int64  // when end passes it a checkpoint is due
-	stale      bool   // memory knows what records will not say: a checkpoint is due
-	broken     bool   // it is not known what of file is on the disk: nothing may be appended
-	buf        []byte
+	file       *os.File    // nil before the first record
+	info       os.FileInfo // of file, to notice that it was removed
+	generation uint64      // of file, or of what an earlier process left
+	end        int64       // where the next record goes
+	zeroed     int64       // the file's size
+	limit      int64       // when end passes it a checkpoint is due
+	stale      bool        // memory knows what records will not say: a checkpoint is due
+	closed     bool        // nothing is committed any more
+	broken     bool        // it is not known what of file is on the disk: nothing may be appended
 }
 
-// commit is a change that waits for its group.
-type commit struct {
-	*record
-	done chan struct{} // closed when err is known
-	err  error
-}
-
+// path returns where the file is.
 func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
 
 // commit appends a change and returns its sequence number once it is on stable storage and visible.
 // It can't be called off.
 func (j *journal) commit(r *record) (seq uint64, err error) {
-	c := &commit{record: r, done: make(chan struct{})}
+	r.done = make(chan struct{})
 	j.queueMu.Lock()
-	j.queue = append(j.queue, c)
+	j.queue = append(j.queue, r)
 	j.queueMu.Unlock()
 	select {
-	case <-c.done:
+	case <-r.done:
 	case j.token <- struct{}{}:
 		select {
-		case <-c.done: // by the holder of the token before
+		case <-r.done: // by the holder of the token before
 		default:
 			j.commitGroupLocked()
 		}
 		<-j.token
 	}
-	if <-c.done; c.err != nil {
-		return 0, c.err
+	if <-r.done; r.err != nil {
+		return 0, r.err
 	}
 	return r.seq, nil
 }
@@ -113,15 +107,14 @@ func (j *journal) commit(r *record) (seq uint64, err error) {
 // The journal is made ready before the records are: what a checkpoint says must not be said again.
 // The events go before the changes: what was acknowledged is older than what is committed now.
 func (j *journal) commitGroupLocked() {
-	err := j.readyLocked()
+	err := ErrClosed
+	if !j.closed {
+		err = j.readyLocked()
+	}
 	j.queueMu.Lock()
-	group := j.queue
+	changes := j.queue
 	j.queue = nil
 	j.queueMu.Unlock()
-	changes := make([]*record, len(group))
-	for i, c := range group {
-		changes[i] = c.record
-	}
 	j.outbox.number(time.Now(), changes)
 	events := j.outbox.unsaved()
 	if err == nil {
@@ -131,14 +124,14 @@ func (j *journal) commitGroupLocked() {
 		// Readers see a change before the outbox has it: what is announced for a change is never
 		// the JWT before it.
 		j.unflushed.apply(changes)
-		j.outbox.saved(savepoint{events: len(events)})
+		j.outbox.saved(len(events))
 		for _, r := range changes {
 			j.outbox.apply(r)
 		}
 	}
-	for _, c := range group {
-		c.err = err
-		close(c.done)
+	for _, r := range changes {
+		r.err = err
+		close(r.done)
 	}
 }
 
@@ -188,12 +181,12 @@ func (j *journal) markLocked() uint64 {
 // journal, as far as that can be had from a failing disk. It comes after a readyLocked that
 // returned nil.
 func (j *journal) appendLocked(records []*record, durable bool) error {
-	j.buf = j.buf[:0]
+	var b []byte
 	for _, r := range records {
-		j.buf = r.append(j.buf, j.generation)
+		b = r.append(b, j.generation)
 	}
-	j.zeroAheadLocked(int64(len(j.buf)))
-	_, err := j.file.WriteAt(j.buf, j.end)
+	j.zeroAheadLocked(int64(len(b)))
+	_, err := j.file.WriteAt(b, j.end)
 	if err == nil && durable {
 		err = syncData(j.file)
 		j.broken = err != nil
@@ -205,21 +198,15 @@ func (j *journal) appendLocked(records []*record, durable bool) error {
 		j.zeroed = j.end
 		return fmt.Errorf("writing the journal: %w", err)
 	}
-	j.end += int64(len(j.buf))
+	j.end += int64(len(b))
 	j.zeroed = max(j.zeroed, j.end)
-	if cap(j.buf) > minCheckpointSize {
-		j.buf = nil
-	}
 	return nil
 }
 
 // zeroAheadLocked sees to it that the file has blocks for n more bytes, if they are few and the
 // disk has plenty of room. Whether it works does not matter.
 func (j *journal) zeroAheadLocked(n int64) {
-	if j.end+n <= j.zeroed || n > zeroChunk {
-		return
-	}
-	if spaceAt(j.dir) < 64*zeroChunk {
+	if j.end+n <= j.zeroed || n > zeroChunk || spaceAt(j.dir) < 64*zeroChunk {
 		return
 	}
 	if _, err := j.file.WriteAt(make([]byte, zeroChunk), j.zeroed); err == nil {
@@ -227,10 +214,11 @@ func (j *journal) zeroAheadLocked(n int64) {
 	}
 }
 
-// readyLocked sees to it that file can be appended to.
+// readyLocked sees to it that file can be appended to. It makes the checkpoint that is due. If that
+// fails, on a full disk for instance, the old file is used as long as nothing is wrong with it.
 func (j *journal) readyLocked() error {
-	usable := j.file != nil && !j.broken && j.isAtItsPath()
-	if usable && j.end <= j.limit && !j.stale && !j.outbox.needsCheckpoint() {
+	usable := j.file != nil && !j.broken && isAt(j.path(), j.info)
+	if usable && j.end <= j.limit && !j.stale {
 		return nil
 	}
 	err := j.checkpointLocked()
@@ -240,13 +228,6 @@ func (j *journal) readyLocked() error {
 		return nil
 	}
 	return err
-}
-
-// isAtItsPath reports whether the file is still where it was made. It is not if the directory was
-// removed.
-func (j *journal) isAtItsPath() bool {
-	now, err := os.Stat(j.path())
-	return err == nil && os.SameFile(now, j.info)
 }
 
 // prepare makes the journal's directory, also when the whole store was removed, and sees to it that
@@ -273,7 +254,14 @@ func (j *journal) checkpointLocked() error {
 	next := filepath.Join(j.dir, nextName)
 	err := writeSynced(next, content)
 	if err == nil {
-		err = j.replaceByLocked(next)
+		j.closeLocked() // Windows renames nothing over an open file
+		err = os.Rename(next, j.path())
+	}
+	if err == nil {
+		j.file, err = os.OpenFile(j.path(), os.O_RDWR, 0)
+	}
+	if err == nil {
+		j.info, err = j.file.Stat()
 	}
 	if err != nil {
 		_ = os.Remove(next)
@@ -291,7 +279,7 @@ func (j *journal) checkpointLocked() error {
 
 // snapshotLocked returns the content of a new file: the snapshot and the changes that are
 // unflushed.
-func (j *journal) snapshotLocked(generation uint64) (content []byte, events savepoint) {
+func (j *journal) snapshotLocked(generation uint64) (content []byte, events int) {
 	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked()))
 	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(), body: body}
 	content = appendFileHead(nil, generation)
@@ -301,30 +289,19 @@ func (j *journal) snapshotLocked(generation uint64) (content []byte, events save
 	return content, events
 }
 
-// replaceByLocked gives the file next the journal's name and opens it. Nothing may be open
-// meanwhile, for Windows.
-func (j *journal) replaceByLocked(next string) error {
-	j.closeLocked()
-	if err := os.Rename(next, j.path()); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(j.path(), os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	if j.info, err = f.Stat(); err != nil {
-		f.Close()
-		return err
-	}
-	j.file = f
-	return nil
-}
-
+// closeLocked closes the file, if it is open.
 func (j *journal) closeLocked() {
 	if j.file != nil {
 		j.file.Close()
 		j.file = nil
 	}
+}
+
+// close ends commits, after the one that is on its way.
+func (j *journal) close() {
+	j.token <- struct{}{}
+	j.closed = true
+	<-j.token
 }
 
 // leave ends the use of the journal. If it says what the directory does not, it is made to say
@@ -334,26 +311,25 @@ func (j *journal) leave() error {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
 	defer j.closeLocked()
-	begun := j.file != nil
-	switch needed := !j.unflushed.isEmpty() || j.outbox.isNeeded(); {
-	case needed && begun:
+	needed := !j.unflushed.isEmpty() || j.outbox.isNeeded()
+	switch {
+	case j.file != nil && needed:
 		return j.checkpointLocked()
+	case j.file != nil:
+		return j.removeLocked()
 	case needed && len(j.outbox.unsaved()) > 0:
-		_ = j.checkpointLocked() // it says all but which servers were seen since
-		return nil
-	case needed, !j.lock.owned():
-		return nil
+		_ = j.checkpointLocked() // the file says all but which servers were seen since
+	case !needed && j.lock.owned():
+		_ = j.removeLocked()
 	}
+	return nil
+}
+
+// removeLocked removes the journal's directory, if it is there.
+func (j *journal) removeLocked() error {
 	j.closeLocked()
 	if _, err := os.Lstat(j.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	err := os.RemoveAll(j.dir)
-	if err == nil {
-		err = syncDir(filepath.Dir(j.dir))
-	}
-	if !begun {
-		return nil
-	}
-	return err
+	return errors.Join(os.RemoveAll(j.dir), syncDir(filepath.Dir(j.dir)))
 }

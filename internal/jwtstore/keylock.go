@@ -10,7 +10,8 @@ type keyLocks struct {
 	held sync.Map // key -> a channel that is closed when the key is free
 }
 
-// lock waits until no other goroutine holds key. The error is ctx's.
+// lock waits until no other goroutine holds key. The error is ctx's. Of several that wait any may
+// come next.
 func (k *keyLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
 	own := make(chan struct{})
 	for ctx.Err() == nil {

@@ -62,10 +62,5 @@ func isShard(name string) bool { return len(name) == shardLength && trust.IsBase
 // KeyOf returns the account key, or the hash of an activation token, that a path below a store's
 // directory stands for, sharded or flat.
 func KeyOf(path string) (name string, ok bool) {
-	for _, l := range [...]layout{{sharded: true}, {sharded: false}} {
-		if name, ok = l.name(path); ok {
-			return name, true
-		}
-	}
-	return "", false
+	return layout{sharded: strings.Contains(path, string(filepath.Separator))}.name(path)
 }

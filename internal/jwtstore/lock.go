@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"nats-account-server/internal/pause"
 )
 
 // dirLock keeps every other process out of a directory. Beside the lock itself (grab) there is a
@@ -19,41 +21,34 @@ import (
 // The note is a symbolic link to nowhere, <dir>/.lock -> pid@host. It is written and read in one
 // step, takes no block of a full disk, and a search for files does not find it.
 type dirLock struct {
-	path string
-	warn func(format string, args ...any)
+	path string                           // of the directory
+	warn func(format string, args ...any) // see Options
 
-	mu   sync.Mutex
+	mu   sync.Mutex  // guards what follows
 	held *os.File    // nil: not held, because the directory can't be written to
 	info fs.FileInfo // of the directory that is locked
 }
 
 const (
-	noteName          = ".lock"
+	noteName = ".lock"
+	// lockRetryInterval is from one attempt to the next: the lock itself can't be waited for with a
+	// limit.
 	lockRetryInterval = 50 * time.Millisecond
 )
 
 // acquire waits for the lock. It does not wait in a directory that can't be written to, where no
 // process can do harm. Should that become possible, ensure takes the lock before the first write.
 func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, wait, ErrLocked)
-	defer cancel()
-	retry := time.NewTicker(lockRetryInterval)
-	defer retry.Stop()
+	deadline := time.Now().Add(wait)
 	for {
 		err := l.ensure()
 		switch {
-		case !errors.Is(err, ErrLocked):
-			return err
-		case writable(l.path) != nil:
+		case errors.Is(err, ErrLocked) && writable(l.path) != nil:
 			return nil
-		}
-		select {
-		case <-retry.C:
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, ErrLocked) {
-				return cause
-			}
+		case !errors.Is(err, ErrLocked) || time.Now().After(deadline) && ctx.Err() == nil:
 			return err
+		case !pause.For(ctx, lockRetryInterval):
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -82,9 +77,10 @@ func (l *dirLock) ensure() error {
 		l.dropLocked()
 		return l.inUse()
 	}
+	host, _ := os.Hostname()
 	note := filepath.Join(l.path, noteName)
 	_ = os.Remove(note)
-	_ = os.Symlink(holder(), note)
+	_ = os.Symlink(fmt.Sprintf("%d@%s", os.Getpid(), host), note)
 	return nil
 }
 
@@ -97,11 +93,7 @@ func (l *dirLock) owned() bool {
 
 // isCurrentLocked reports whether what is locked is what is at the path.
 func (l *dirLock) isCurrentLocked() bool {
-	if l.held == nil {
-		return false
-	}
-	now, err := os.Stat(l.path)
-	return err == nil && os.SameFile(now, l.info)
+	return l.held != nil && isAt(l.path, l.info)
 }
 
 // inUse returns ErrLocked with what the note says of the holder.
@@ -112,15 +104,6 @@ func (l *dirLock) inUse() error {
 	}
 	pid, host, _ := strings.Cut(note, "@")
 	return fmt.Errorf("%w: %s is held by process %s on host %s", ErrLocked, l.path, pid, host)
-}
-
-// holder returns the note of this process.
-func holder() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("%d@%s", os.Getpid(), host)
 }
 
 // release gives the lock back and removes the note. The lock goes last: the note can't be that of
@@ -134,6 +117,7 @@ func (l *dirLock) release() {
 	l.dropLocked()
 }
 
+// dropLocked gives the lock back, if it is held.
 func (l *dirLock) dropLocked() {
 	if l.held != nil {
 		l.held.Close()

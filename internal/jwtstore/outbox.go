@@ -30,19 +30,18 @@ import (
 // nats-servers is kept as events until the journal has taken them.
 type Outbox struct {
 	mu       sync.RWMutex // guards what follows
-	announce bool
-	head     uint64 // the last sequence number that was given
+	announce bool         // later changes are to be announced
+	head     uint64       // the last sequence number that was given
 
-	servers map[string]*server
+	servers map[string]*server        // by name
 	slots   big.Int                   // a bit for each slot that a server has
 	bySeq   map[uint64]*pendingChange // every change that is kept
 	byKey   map[string]*pendingChange // the same changes
 
 	// wake is signalled when events should reach the journal soon. It is nil if there is no
 	// journal: then there are no events.
-	wake    chan struct{}
-	events  []byte // what the journal does not know yet, as event.append writes it
-	dropped int    // events beyond maxEvents: the journal needs a checkpoint to know them
+	wake   chan struct{}
+	events []byte // what the journal does not know yet, as event.append writes it
 }
 
 // server is a known nats-server.
@@ -61,9 +60,8 @@ type pendingChange struct {
 const (
 	// seenStep is how exactly the journal knows when a server was last seen: each step is an event.
 	seenStep = time.Hour
-	// maxEvents bounds the events that wait for the journal, in bytes. A checkpoint takes the place
-	// of more.
-	maxEvents = 256 << 10
+	// manyEvents is how many bytes of events do not wait for the next commit.
+	manyEvents = 256 << 10
 )
 
 // newOutbox returns an empty outbox; see the fields for announce and wake.
@@ -123,18 +121,6 @@ func (o *Outbox) Servers() []string {
 	return slices.Sorted(maps.Keys(o.servers))
 }
 
-// UnseenSince returns the servers that were last seen before a moment, in any order.
-func (o *Outbox) UnseenSince(before time.Time) (unseen []string) {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	for name, s := range o.servers {
-		if s.seen.Before(before) {
-			unseen = append(unseen, name)
-		}
-	}
-	return unseen
-}
-
 // LastSeen returns when a server was last registered; the zero time if it is not known.
 func (o *Outbox) LastSeen(server string) time.Time {
 	o.mu.RLock()
@@ -171,14 +157,10 @@ func (o *Outbox) learn(e event) {
 	if e.server == "" || !o.applyLocked(e) || o.wake == nil {
 		return
 	}
-	if isNew {
+	o.events = e.append(o.events)
+	if isNew || len(o.events) > manyEvents {
 		signal(o.wake)
 	}
-	if len(o.events) >= maxEvents {
-		o.dropped++
-		return
-	}
-	o.events = e.append(o.events)
 }
 
 // applyLocked applies an event and reports whether the journal should know it.
@@ -193,6 +175,7 @@ func (o *Outbox) applyLocked(e event) bool {
 	}
 }
 
+// registerLocked reports false if the journal knows closely enough when the server was seen.
 func (o *Outbox) registerLocked(name string, at time.Time) bool {
 	s := o.servers[name]
 	if s == nil {
@@ -213,6 +196,7 @@ func (o *Outbox) freeSlotLocked() int {
 	return int(new(big.Int).Not(&o.slots).TrailingZeroBits())
 }
 
+// acknowledgeLocked does nothing for a change that is not kept, or a server that is not known.
 func (o *Outbox) acknowledgeLocked(name string, seq uint64) bool {
 	c, s := o.bySeq[seq], o.servers[name]
 	if c == nil || s == nil || c.acked.Bit(s.slot) == 1 {
@@ -283,18 +267,13 @@ func (o *Outbox) apply(r *record) {
 	}
 }
 
+// keepLocked adds a change that no server has acknowledged yet, or one of a snapshot.
 func (o *Outbox) keepLocked(c *pendingChange) { o.bySeq[c.Seq], o.byKey[c.Key] = c, c }
 
+// dropLocked removes a change: it is superseded, or every known server has it.
 func (o *Outbox) dropLocked(c *pendingChange) {
 	delete(o.bySeq, c.Seq)
 	delete(o.byKey, c.Key)
-}
-
-// needsCheckpoint reports whether there is more to save than the events.
-func (o *Outbox) needsCheckpoint() bool {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	return o.dropped > 0
 }
 
 // isNeeded reports whether the journal must outlive the process: a change is pending, or may be for

@@ -1,6 +1,7 @@
 package jwtstore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -18,17 +19,12 @@ type event struct {
 	number uint64 // of an acknowledgement: the seq; of a registration: Unix ns; else 0
 }
 
+// What an event says. The numbers are part of the journal's format.
 const (
-	opRegister byte = 1 + iota
-	opAcknowledge
-	opForget
+	opRegister    byte = 1 + iota
+	opAcknowledge      // number: the change's
+	opForget           // number: 0
 )
-
-// savepoint says how much of what was learned the journal takes over.
-type savepoint struct {
-	events  int // bytes
-	dropped int // events
-}
 
 // append appends the event to b.
 func (e event) append(b []byte) []byte {
@@ -43,12 +39,11 @@ func (o *Outbox) unsaved() []byte {
 	return o.events
 }
 
-// saved records that the journal has what unsaved or appendSnapshot returned.
-func (o *Outbox) saved(s savepoint) {
+// saved records that the journal has the first n bytes of the events.
+func (o *Outbox) saved(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.events = o.events[s.events:]
-	o.dropped -= s.dropped
+	o.events = o.events[n:]
 }
 
 // replay applies what an earlier process wrote by unsaved. It stops at what it does not understand.
@@ -67,14 +62,15 @@ func (o *Outbox) replay(body []byte) {
 	}
 }
 
-// appendSnapshot appends all that the outbox knows to b. All numbers are varints; a text is its
+// appendSnapshot appends all that the outbox knows to b. saved is to be called with events when the
+// snapshot is in the journal. All numbers are varints; a text is its
 // length and its bytes.
 //
 //	head
 //	number of servers, and of each: name, seen (Unix ns)
 //	number of changes, and of each: seq, at (Unix ns), key,
 //	  number of servers that have acknowledged it, their positions above
-func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, s savepoint) {
+func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	b = binary.AppendUvarint(b, o.head)
@@ -97,7 +93,7 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, s savepoint) {
 		}
 		b = append(binary.AppendUvarint(b, n), acked...)
 	}
-	return b, savepoint{events: len(o.events), dropped: o.dropped}
+	return b, len(o.events)
 }
 
 // restoreOutbox is the inverse of appendSnapshot. It believes nothing: every number is bounded by
@@ -127,6 +123,7 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	return o, nil
 }
 
+// appendText appends the length of s and s.
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
@@ -137,19 +134,22 @@ type decoder struct {
 	bad  bool
 }
 
+// uvarint takes an unsigned number. Of binary.Uvarint's lengths, 0 means that the end is missing.
 func (d *decoder) uvarint() uint64 {
 	v, n := binary.Uvarint(d.rest)
-	d.advance(n)
+	d.advance(cmp.Or(n, -1))
 	return v
 }
 
+// varint takes a signed number, as uvarint does.
 func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.rest)
-	d.advance(n)
+	d.advance(cmp.Or(n, -1))
 	return v
 }
 
-// count is a number of things of at least one byte each.
+// count takes a number of things of at least one byte each. More than there are bytes is wrong, so
+// that no memory is asked for on the word of a damaged journal.
 func (d *decoder) count() uint64 {
 	n := d.uvarint()
 	if n > uint64(len(d.rest)) {
@@ -159,6 +159,7 @@ func (d *decoder) count() uint64 {
 	return n
 }
 
+// text takes what appendText has written.
 func (d *decoder) text() string {
 	n := d.count()
 	s := string(d.rest[:n])
@@ -166,6 +167,7 @@ func (d *decoder) text() string {
 	return s
 }
 
+// advance takes n bytes off. A negative n means that something is wrong.
 func (d *decoder) advance(n int) {
 	if n < 0 || d.bad {
 		d.bad, d.rest = true, nil

@@ -34,6 +34,10 @@ type record struct {
 	origin     string // kind of the origin, for people
 	key        string
 	body       []byte
+
+	// Of a change that waits in the journal's queue; not part of the entry.
+	done chan struct{} // closed when err is known
+	err  error         // why it could not be committed
 }
 
 // recordKind says what a record means.
@@ -52,7 +56,7 @@ const (
 const flagQuiet byte = 1
 
 const (
-	recordHead = 48
+	recordHead = 48 // bytes
 	magic      = "\xf5rec"
 )
 
@@ -78,6 +82,7 @@ func (r *record) load(known Stamp) (jwt []byte, now Stamp, err error) {
 	return r.body, now, nil
 }
 
+// padded rounds a size up to a multiple of 8.
 func padded(n int) int { return (n + 7) &^ 7 }
 
 // size is how many bytes the record takes in the file.
@@ -110,18 +115,17 @@ func (r *record) append(b []byte, generation uint64) []byte {
 // parseRecord reads the record at the beginning of b; ok is false if there is no whole one. Its
 // body is a part of b.
 func parseRecord(b []byte) (r record, ok bool) {
-	if len(b) < recordHead || string(b[:4]) != magic {
-		return record{}, false
-	}
 	le := binary.LittleEndian
-	if le.Uint32(b[4:]) != crc32.Checksum(b[8:recordHead], castagnoli) {
+	if len(b) < recordHead || string(b[:4]) != magic ||
+		le.Uint32(b[4:]) != crc32.Checksum(b[8:recordHead], castagnoli) {
 		return record{}, false
 	}
 	length, origin, key := le.Uint32(b[8:]), int(b[42]), int(b[43])
-	if uint64(length) > uint64(len(b)-recordHead) || origin+key > int(length) {
+	body := b[recordHead:]
+	if uint64(length) > uint64(len(body)) || origin+key > int(length) {
 		return record{}, false
 	}
-	body := b[recordHead : recordHead+int(length)]
+	body = body[:length]
 	if le.Uint32(b[12:]) != crc32.Checksum(body, castagnoli) {
 		return record{}, false
 	}
@@ -150,6 +154,7 @@ const (
 	formatVersion = 1
 )
 
+// appendFileHead appends the head of a file of this generation to b, which is empty.
 func appendFileHead(b []byte, generation uint64) []byte {
 	head := make([]byte, fileHead)
 	copy(head, fileMagic)
@@ -169,6 +174,7 @@ func parseFileHead(b []byte) (version uint32, generation uint64, ok bool) {
 	return le.Uint32(b[8:]), le.Uint64(b[16:]), true
 }
 
+// headSum leaves out the magic, which is compared, and the sum itself.
 func headSum(head []byte) uint32 {
 	return crc32.Update(crc32.Checksum(head[8:12], castagnoli), castagnoli, head[16:24])
 }

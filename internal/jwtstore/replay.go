@@ -2,13 +2,11 @@ package jwtstore
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"os"
-	"strings"
 )
 
 // replayed is what a journal file says.
@@ -26,11 +24,7 @@ func readJournal(path string) (*replayed, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	s, err := replay(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
+	return replay(data)
 }
 
 // replay reads a journal file. After damage it goes on at the next multiple of 8 at which a record
@@ -39,8 +33,7 @@ func readJournal(path string) (*replayed, error) {
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
 	if whole && version != formatVersion {
-		return nil, fmt.Errorf("the journal has format %d, this program knows %d",
-			version, formatVersion)
+		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
 	}
 	s := &replayed{
 		generation: generation,
@@ -48,20 +41,14 @@ func replay(data []byte) (*replayed, error) {
 		unflushed:  newUnflushed(),
 	}
 	if !whole && len(data) > 0 {
-		s.generation = newestGeneration(data)
+		for r := range records(data) {
+			s.generation = max(s.generation, r.generation) // stands in for what the head said
+		}
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
 	s.unflushed.replayed(s.mark)
 	return s, nil
-}
-
-// newestGeneration stands in for a head that is damaged.
-func newestGeneration(data []byte) (newest uint64) {
-	for r := range records(data) {
-		newest = max(newest, r.generation)
-	}
-	return newest
 }
 
 // records yields the whole records of data and where they start.
@@ -81,16 +68,17 @@ func records(data []byte) iter.Seq2[*record, int] {
 	}
 }
 
+// scan applies every record of the file. Records of other generations are of a file that had these
+// blocks before.
 func (s *replayed) scan(data []byte) {
 	end := fileHead
 	seen := false
 	for r, at := range records(data) {
 		if r.generation != s.generation {
-			continue // of a file that had these blocks before
+			continue
 		}
 		if at > end {
-			text := fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end)
-			s.damage = append(s.damage, text)
+			s.damage = append(s.damage, fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end))
 		}
 		if !seen && r.kind != kindSnapshot {
 			s.damage = append(s.damage, "what was known at its beginning is lost")
@@ -104,6 +92,7 @@ func (s *replayed) scan(data []byte) {
 	}
 }
 
+// apply applies a whole record. A kind that this program does not know is left out.
 func (s *replayed) apply(r *record) {
 	switch r.kind {
 	case kindSnapshot:
@@ -131,18 +120,14 @@ func (s *replayed) change(r *record) {
 	}
 }
 
+// restore applies a snapshot: the mark and the outbox.
 func (s *replayed) restore(body []byte) {
-	mark, n := binary.Uvarint(body)
-	outbox, err := (*Outbox)(nil), errors.New("the mark is damaged")
-	if n > 0 {
-		outbox, err = restoreOutbox(body[n:])
-	}
-	if err != nil {
-		s.damage = append(s.damage, err.Error())
+	d := decoder{rest: body}
+	mark := d.uvarint()
+	outbox, err := restoreOutbox(d.rest)
+	if d.bad || err != nil {
+		s.damage = append(s.damage, "the outbox is damaged")
 		return
 	}
 	s.mark, s.outbox = mark, outbox
 }
-
-// complaint is one line about the damage, "" if there is none.
-func (s *replayed) complaint() string { return strings.Join(s.damage, ", ") }

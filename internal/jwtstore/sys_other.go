@@ -8,34 +8,27 @@ import (
 	"os"
 )
 
+// openFlags are none: there is no FIFO that an open would wait for.
 const openFlags = 0
 
 // statFile follows symbolic links. There is no inode and no ctime here, so that only size and mtime
 // tell versions apart.
-func statFile(path string) (fileState, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fileState{}, err
-	}
-	return stateOf(info), nil
-}
+func statFile(path string) (fileState, error) { return stateOf(os.Stat(path)) }
 
 // statOpen is statFile for an open file.
-func statOpen(f *os.File) (fileState, error) {
-	info, err := f.Stat()
+func statOpen(f *os.File) (fileState, error) { return stateOf(f.Stat()) }
+
+// stateOf takes what os.Stat returns.
+func stateOf(info fs.FileInfo, err error) (fileState, error) {
 	if err != nil {
 		return fileState{}, err
 	}
-	return stateOf(info), nil
-}
-
-func stateOf(info fs.FileInfo) fileState {
 	return fileState{
 		size:    info.Size(),
 		mtime:   info.ModTime().UnixNano(),
 		regular: info.Mode().IsRegular(),
 		dir:     info.IsDir(),
-	}
+	}, nil
 }
 
 // writable says whether there is a dir; whether a file can be made in it is found out by making it.

@@ -16,14 +16,15 @@ const openFlags = unix.O_NONBLOCK
 // statFile follows symbolic links and opens nothing.
 func statFile(path string) (fileState, error) {
 	var st unix.Stat_t
-	err := unix.EINTR
-	for err == unix.EINTR { // file systems in user space can be interrupted
-		err = errno(unix.Stat(path, &st))
+	for {
+		switch err := unix.Stat(path, &st); err {
+		case nil:
+			return stateOf(&st), nil
+		case unix.EINTR: // file systems in user space can be interrupted
+		default:
+			return fileState{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+		}
 	}
-	if err != 0 {
-		return fileState{}, &fs.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return stateOf(&st), nil
 }
 
 // statOpen is statFile for an open file.
@@ -35,13 +36,7 @@ func statOpen(f *os.File) (fileState, error) {
 	return stateOf(&st), nil
 }
 
-// errno makes the comparison with nil, which unix's errors would cost an allocation for, one of
-// numbers.
-func errno(err error) unix.Errno {
-	e, _ := err.(unix.Errno)
-	return e
-}
-
+// stateOf takes from st what tells versions of a file apart.
 func stateOf(st *unix.Stat_t) fileState {
 	return fileState{
 		size:    st.Size,

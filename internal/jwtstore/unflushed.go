@@ -30,9 +30,9 @@ const maxUnflushed = 64 << 20
 type unflushed struct {
 	room *semaphore.Weighted // bytes that more changes may have
 
-	mu         sync.RWMutex
-	latest     map[string]*record
-	tombstones map[string]*record
+	mu         sync.RWMutex       // guards what follows
+	latest     map[string]*record // by key: the last Put or Delete
+	tombstones map[string]*record // by key: a Delete before the last Put
 }
 
 // newUnflushed returns an empty set without a bound.
