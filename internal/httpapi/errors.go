@@ -35,6 +35,7 @@ var (
 	errTooLarge  = accounts.NewRefusal("too-large", "request body is larger than 1048576 bytes")
 	errSlow      = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error())
 	errBrokenOff = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error())
+	errBusy      = accounts.NewRefusal("broken-off", "too many requests are being read: try again later")
 
 	// What keeps a JWT from being decoded for people.
 	errHeader = errors.New("error unmarshalling account claim header")
@@ -99,6 +100,8 @@ var answers = []row{
 		accounts.ErrUntrusted, accounts.ErrBadPair, accounts.ErrNotOwn, errSlow),
 		status: http.StatusBadRequest},
 	{find: is(errBrokenOff), status: http.StatusBadRequest, quiet: true},
+	// The connection limiter has logged that there is no memory.
+	{find: is(errBusy), status: http.StatusServiceUnavailable, quiet: true},
 	{find: is(accounts.ErrSelfSigned), status: http.StatusBadRequest, text: "Signing service not enabled"},
 	{find: is(accounts.ErrBadIssuer), status: http.StatusBadRequest, text: "Bad JWT Issuer in request"},
 	{find: blocked, status: http.StatusBadRequest, form: page},
@@ -216,6 +219,9 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	}
 	if e, found := errors.AsType[*auth.RetryError](err); found {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
+	}
+	if errors.Is(err, errBusy) {
+		w.Header().Set("Retry-After", "1")
 	}
 	switch an.form {
 	case empty:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -67,6 +68,10 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) (
 func bodyError(err error) error {
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return errTooLarge
+	}
+	// The server has no memory for more of it. The error has a timeout in it, too.
+	if errors.Is(err, syscall.ENOBUFS) {
+		return fmt.Errorf("%w: %w", errBusy, err)
 	}
 	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
 		return fmt.Errorf("%w: %w", errSlow, err)

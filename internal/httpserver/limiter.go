@@ -6,10 +6,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -21,7 +23,6 @@ const (
 	maxConns       = 16384           // open connections, if the process may have that many
 	maxLongHeaders = 128             // unfinished headers of more than freeBytes
 	maxBodyMemory  = 32 << 20        // bytes that the bodies which are being read take together
-	maxBody        = 1 << 20         // bytes of one body; a handler reads no more
 	memoryTimeout  = 5 * time.Second // for which a body waits until there is memory for it
 
 	// freeBytes of each header and body are not limited. They fit into the buffer that an idle
@@ -43,7 +44,7 @@ func connsWithin(files uint64) int {
 // than allowed is opened, the longest idle one is closed. That is the new one if every other
 // connection is busy. A header whose lines are as short as possible takes eight times its length.
 // So maxLongHeaders of maxHeader take 32 MiB; if one more becomes long, the first one's connection
-// is closed. A long body waits for memory before it is read.
+// is closed. A long body waits for memory while it is read.
 type limiter struct {
 	maxConns       int
 	maxLongHeaders int
@@ -224,31 +225,49 @@ func (l *limiter) hasUnused() bool {
 	return false
 }
 
-// limitBodies returns a handler that calls next when there is memory for the body of the request.
+// limitBodies returns a handler whose requests have bodies that take memory as they arrive.
 func (l *limiter) limitBodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		size := min(r.ContentLength, maxBody)
-		if size < 0 {
-			size = maxBody // its length is not known
-		}
-		if size <= freeBytes {
+		if r.ContentLength >= 0 && r.ContentLength <= freeBytes {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if err := l.acquire(r.Context(), size); err != nil {
-			w.Header().Set("Retry-After", "1")
-			w.Header().Set("Connection", "close")
-			const text = "too many requests are being read: try again later"
-			http.Error(w, text, http.StatusServiceUnavailable)
-			return
-		}
-		defer l.bodies.Release(size)
+		body := &limitedBody{ReadCloser: r.Body, ctx: r.Context(), limiter: l, allowed: freeBytes}
+		r.Body = body
+		defer body.release()
 		next.ServeHTTP(w, r)
 	})
 }
 
-// acquire returns when there is memory for a body of this size, or an error if there is none in
-// time.
+// limitedBody is a body that takes memory in pieces of freeBytes, each before it is read, until its
+// request is answered. What a client has only announced takes none: a client that sends nothing
+// delays no other.
+type limitedBody struct {
+	io.ReadCloser
+	ctx     context.Context
+	limiter *limiter
+	allowed  int64 // bytes that may be read before more memory is needed
+	held    int64 // bytes that count in limiter.bodies
+}
+
+// Read implements io.Reader. The error wraps syscall.ENOBUFS if there is no memory in time.
+func (b *limitedBody) Read(p []byte) (int, error) {
+	if b.allowed == 0 {
+		if err := b.limiter.acquire(b.ctx, freeBytes); err != nil {
+			return 0, err
+		}
+		b.held += freeBytes
+		b.allowed = freeBytes
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.allowed)])
+	b.allowed -= int64(n)
+	return n, err
+}
+
+func (b *limitedBody) release() { b.limiter.bodies.Release(b.held) }
+
+// acquire returns when there is memory for more bytes of a body, or an error that wraps
+// syscall.ENOBUFS if there is none in time.
 func (l *limiter) acquire(ctx context.Context, size int64) error {
 	if l.bodies.TryAcquire(size) {
 		return nil
@@ -257,5 +276,8 @@ func (l *limiter) acquire(ctx context.Context, size int64) error {
 		maxBodyMemory)
 	ctx, cancel := context.WithTimeout(ctx, l.memoryTimeout)
 	defer cancel()
-	return l.bodies.Acquire(ctx, size)
+	if err := l.bodies.Acquire(ctx, size); err != nil {
+		return fmt.Errorf("%w: %w", syscall.ENOBUFS, err)
+	}
+	return nil
 }

@@ -53,9 +53,12 @@ func (s *limited) serve(w http.ResponseWriter, r *http.Request) {
 		s.entered <- struct{}{}
 		<-s.answer
 	}
-	if err == nil {
-		_, _ = io.WriteString(w, "served")
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
 	}
+	_, _ = io.WriteString(w, "served")
 }
 
 type counter struct{ n *atomic.Int64 }
@@ -216,7 +219,8 @@ func TestIncompleteHeadersTakeBoundedMemory(t *testing.T) {
 	}
 }
 
-// TestIncompleteBodiesTakeBoundedMemory sends bodies that never end.
+// TestIncompleteBodiesTakeBoundedMemory sends bodies that never end. 36 KiB of each count: 29 of
+// them take all the memory, and may keep it.
 func TestIncompleteBodiesTakeBoundedMemory(t *testing.T) {
 	for name, length := range map[string]string{
 		"with a length":    "Content-Length: 100000\r\n\r\n",
@@ -240,12 +244,12 @@ func TestIncompleteBodiesTakeBoundedMemory(t *testing.T) {
 						refused++
 					}
 				}
-				return refused >= 100-10
+				return refused >= 100-29
 			})
 			if refused == 100 {
 				t.Error("all are refused")
 			}
-			if n := s.bodies.Load(); n > 1<<20 || n == 0 {
+			if n := s.bodies.Load(); n > 1<<20+100*4<<10 || n == 0 {
 				t.Errorf("%d bytes of bodies were read", n)
 			}
 			if s.log.Count("\n") != 1 ||
@@ -253,6 +257,23 @@ func TestIncompleteBodiesTakeBoundedMemory(t *testing.T) {
 				t.Errorf("log: %s", s.log.String())
 			}
 		})
+	}
+}
+
+// TestAnnouncedBytesDelayNoOther announces far more bytes than there is memory for, and sends three of
+// each body.
+func TestAnnouncedBytesDelayNoOther(t *testing.T) {
+	s := newLimited(t, 1000, 8, 1<<20)
+	for range 100 {
+		s.connect("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nxxx")
+	}
+	natstest.Eventually(t, "all bodies are being read", func() bool { return s.bodies.Load() == 300 })
+	whole := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + strings.Repeat("x", 60000)
+	if !served(s.connect(whole)) {
+		t.Error("a whole body is not served")
+	}
+	if s.log.Count("\n") != 0 {
+		t.Errorf("log: %s", s.log.String())
 	}
 }
 

@@ -117,14 +117,19 @@ type announcements struct {
 	active  map[string]*announcement // those in state inFlight
 }
 
-// newAnnouncements returns an empty list. What a server lacks is added when it appears.
+// newAnnouncements returns what is pending. It waits until a server appears, or until unknown gets a
+// probe.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
-	return &announcements{
+	p := &announcements{
 		n:       n,
 		servers: servers,
 		byKey:   make(map[string]*announcement),
 		active:  make(map[string]*announcement),
 	}
+	for _, c := range n.outbox.Pending() {
+		p.get(c)
+	}
+	return p
 }
 
 // apply changes the state of an announcement, and the queue with it. due counts if it is queued

@@ -95,6 +95,9 @@ type servers struct {
 	expected    int       // how many there are, as they say themselves; 0 if none has said
 	round       round
 	ask         []string // subjects that ask new servers what they are
+	// unknown stands for all servers while none is there. A user who may publish updates, but not
+	// ask which servers are there, still has some of them announced.
+	unknown *server
 }
 
 // newServers returns a registry without servers, in its first round.
@@ -105,7 +108,16 @@ func newServers(n *Notifier, now time.Time) *servers {
 		byName:      make(map[string]*server),
 		discovering: true,
 		discoverBy:  now.Add(discoveryTimeout),
+		unknown:     &server{state: silent, probeAt: now},
 	}
+}
+
+// probed returns the servers that may get a probe: those that are there, or unknown if none is.
+func (v *servers) probed() map[string]*server {
+	if len(v.byName) == 0 {
+		return map[string]*server{v.unknown.name: v.unknown}
+	}
+	return v.byName
 }
 
 // endDiscovery ends the first round when all servers have answered it, or the time is over. Nothing
@@ -269,7 +281,7 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 // takeProbes returns the servers that are to get one announcement now, to see whether they answer.
 // The wait for the next one doubles, up to maxProbeWait.
 func (v *servers) takeProbes(now time.Time) (due []*server) {
-	for _, srv := range v.byName {
+	for _, srv := range v.probed() {
 		if srv.state != responsive && !now.Before(srv.probeAt) {
 			srv.probeAt = now.Add(backoff(srv.probes, maxProbeWait))
 			srv.probes++
@@ -294,7 +306,7 @@ func (v *servers) next() time.Time {
 	if v.discovering {
 		return earlier(next, v.discoverBy)
 	}
-	for _, srv := range v.byName {
+	for _, srv := range v.probed() {
 		if srv.state != responsive {
 			next = earlier(next, srv.probeAt)
 		}

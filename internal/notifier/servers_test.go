@@ -87,6 +87,27 @@ func TestAServerThatAppearsDuringAnAttemptIsNotSilent(t *testing.T) {
 	}, deaf)
 }
 
+// TestWithoutAKnownServerTheOldestChangeIsStillAnnounced: a user may be allowed to publish updates, but
+// not to ask which servers are there.
+func TestWithoutAKnownServerTheOldestChangeIsStillAnnounced(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		before := e.put(t, e.key, "committed before the session")
+		time.Sleep(time.Minute)
+		if n := len(e.times(e.key)); n < 3 || n > 10 {
+			t.Errorf("it was announced %d times in a minute", n)
+		}
+		if !e.outbox.IsPending("n1", before) {
+			t.Error("without an answer it is not pending any more")
+		}
+		e.set(fake("n1", "N1", "jwt updated"))
+		e.heartbeat("n1", "N1")
+		time.Sleep(time.Minute)
+		if e.outbox.IsPending("n1", before) || len(e.outbox.Pending()) != 0 {
+			t.Errorf("pending: %v", e.outbox.Pending())
+		}
+	})
+}
+
 // TestTwoServersOfOneName are two: what one acknowledges the other may lack.
 func TestTwoServersOfOneName(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
