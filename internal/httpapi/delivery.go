@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -144,5 +145,5 @@ func compare(r accounts.Running, stored string) *runs {
 	}
 }
 
-// hash is the SHA-256 of a JWT in hex.
-func hash(token []byte) string { return fmt.Sprintf("%x", sha256.Sum256(token)) }
+// hash is the SHA-256 of a JWT in hex, as the audit log has it: without the space around the JWT.
+func hash(token []byte) string { return fmt.Sprintf("%x", sha256.Sum256(bytes.TrimSpace(token))) }

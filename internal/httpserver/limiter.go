@@ -246,7 +246,7 @@ type limitedBody struct {
 	io.ReadCloser
 	ctx     context.Context
 	limiter *limiter
-	allowed  int64 // bytes that may be read before more memory is needed
+	allowed int64 // bytes that may be read before more memory is needed
 	held    int64 // bytes that count in limiter.bodies
 }
 
