@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"nats-account-server/internal/auth"
@@ -103,10 +104,15 @@ func (t router) match(path string) (rt *route, key string) {
 
 // canonical returns the spelling of p that a route with this method has, "" if there is none:
 // without dots and double slashes, with or without a slash at the end, in the case of the route.
+// Of two such spellings it returns the one that ends as p does.
 func (t router) canonical(p, method string) string {
 	// Clean takes the slash at the end away, too.
 	clean := path.Clean("/" + p)
-	for _, s := range []string{clean, clean + "/"} {
+	spellings := []string{clean, clean + "/"}
+	if strings.HasSuffix(p, "/") {
+		slices.Reverse(spellings)
+	}
+	for _, s := range spellings {
 		s = t.fold(s)
 		if rt, _ := t.match(s); rt != nil && rt.method(method) != nil {
 			return s
@@ -143,8 +149,7 @@ func (t router) elsewhere(w http.ResponseWriter, r *http.Request) error {
 
 // redirect sends the client to another path on this server, with the query it came with.
 func redirect(w http.ResponseWriter, r *http.Request, target string) {
-	// Encode escapes what may not stand in a URL and was sent nevertheless.
-	location := (&url.URL{Path: target, RawQuery: r.URL.Query().Encode()}).String()
+	location := (&url.URL{Path: target, RawQuery: escapeQuery(r.URL.RawQuery)}).String()
 	w.Header().Set("Location", location)
 	// A client repeats the method only after a 307. A 301 may turn a POST into a GET.
 	if r.Method == http.MethodPost {
@@ -153,6 +158,20 @@ func redirect(w http.ResponseWriter, r *http.Request, target string) {
 	}
 	send(w, http.StatusMovedPermanently, typeHTML,
 		"<a href=\""+html.EscapeString(location)+"\">Moved Permanently</a>.\n\n")
+}
+
+// escapeQuery escapes what may not stand in a URL and was sent nevertheless. The rest stays as it
+// was sent: url.Values would sort the parameters and drop some.
+func escapeQuery(query string) string {
+	var escaped []byte
+	for _, c := range []byte(query) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"'<>\\`", c) >= 0 {
+			escaped = fmt.Appendf(escaped, "%%%02X", c)
+		} else {
+			escaped = append(escaped, c)
+		}
+	}
+	return string(escaped)
 }
 
 // baseURL is how the client reached this server, "" if its Host header has other characters than a
