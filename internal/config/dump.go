@@ -12,7 +12,8 @@ import (
 // milliseconds. It leaves out passwords, and shows only the names of logins.
 //
 // Each section has the original's fields in the original's order, under the original's names.
-// Fields that the original does not have come after them, under the names of their keys.
+// Fields that the original does not have come after them, under the names of their keys without
+// underscores. Programs read these names: they never change.
 func (c Config) Dump() string {
 	text, _ := json.MarshalIndent(dump(keys(&c)), "", "  ")
 	return string(text)
@@ -34,8 +35,8 @@ func shown(value any) any {
 			all = append(all, RedactURL(url))
 		}
 		return all
-	case Verify:
-		return []any{VerifyNone: false, VerifyGiven: true, VerifyRequire: "require"}[v]
+	case Verify: // it is only shown if it is set: the original's TLS objects have three members
+		return []any{VerifyNone: omitted{}, VerifyGiven: true, VerifyRequire: "require"}[v]
 	case JWTRef:
 		if v.Token != "" {
 			return "(in the configuration)"
@@ -51,19 +52,40 @@ func shown(value any) any {
 	return value
 }
 
+// omitted is the value of a key that the dump leaves out.
+type omitted struct{}
+
 // dump is the part of the dump for the keys of one section: a JSON object whose members are in the
 // order of the keys.
 type dump []key
 
+// members returns the keys that are shown in this object: those of the section, and after them
+// those that its subsections show above themselves.
+func (d dump) members() []key {
+	var own, others []key
+	for _, k := range d {
+		for _, sub := range k.keys {
+			if sub.above {
+				others = append(others, sub)
+			}
+		}
+		isEmpty := k.keys != nil && len(dump(k.keys).members()) == 0 // all are shown here
+		if _, isOmitted := k.show().(omitted); !isOmitted && !isEmpty && !k.above {
+			own = append(own, k)
+		}
+	}
+	return append(own, others...)
+}
+
 // MarshalJSON implements json.Marshaler.
 func (d dump) MarshalJSON() ([]byte, error) {
 	var all []string
-	for _, k := range d {
+	for _, k := range d.members() {
 		value, err := json.Marshal(k.show()) // a section shows another dump
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, fmt.Sprintf("%q:%s", k.name, value))
+		all = append(all, fmt.Sprintf("%q:%s", strings.ReplaceAll(k.name, "_", ""), value))
 	}
 	return []byte("{" + strings.Join(all, ",") + "}"), nil
 }

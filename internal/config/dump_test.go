@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 		nats {
 			servers: ["nats://ops:hush@a:4222", "hush@b:4222", "nats://c", "ops:hush@d"]
 			usercredentials: /x.creds
-			tls { root: /ca.pem }
+			tls { root: /ca.pem, handshake_first: true }
 		}
 		http {
 			host: h, port: 1, writetimeout: 2s
@@ -32,14 +33,15 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 	}
 	var d struct {
 		NATS struct {
-			Servers       []string
-			MaxReconnects int
-			TLS           struct{ Root string }
+			Servers        []string
+			MaxReconnects  int
+			TLS            struct{ Root string }
+			HandshakeFirst bool
 		}
 		HTTP struct {
-			WriteTimeout  int
-			TLS           struct{ Verify string }
-			Authorization struct{ Write []string }
+			WriteTimeout int
+			TLS          struct{ Verify string }
+			Write        []string
 		}
 		Store              struct{ Dir string }
 		SignRequestTimeout int
@@ -53,7 +55,7 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 	}
 	if d.NATS.MaxReconnects != -1 || d.NATS.TLS.Root != "/ca.pem" || d.HTTP.WriteTimeout != 2000 ||
 		d.HTTP.TLS.Verify != "require" || d.Store.Dir != "/d" || d.SignRequestTimeout != 1500 ||
-		strings.Join(d.HTTP.Authorization.Write, "") != "ops" {
+		!d.NATS.HandshakeFirst || strings.Join(d.HTTP.Write, "") != "ops" {
 		t.Errorf("it says:\n%s", text)
 	}
 	at := 0
@@ -80,4 +82,64 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 		!strings.Contains(text, "\n  \"Logging\": {\n    \"Time\": true,") {
 		t.Errorf("the default is\n%s", text)
 	}
+}
+
+// TestTheNamesInTheDump: programs may read them, so a name, its place and the order never change.
+func TestTheNamesInTheDump(t *testing.T) {
+	for _, c := range []struct{ name, text, httpTLS string }{
+		{"the defaults", "", "Key Cert Root"},
+		{"verify is only shown where it is set", "http { tls { verify: true, root: r, cert: c, key: k } }",
+			"Key Cert Root Verify"},
+	} {
+		conf, _, err := load(t, c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(conf.Dump()), &d); err != nil {
+			t.Fatal(err)
+		}
+		var nats, http struct{ TLS json.RawMessage }
+		if json.Unmarshal(d["NATS"], &nats) != nil || json.Unmarshal(d["HTTP"], &http) != nil {
+			t.Fatal(conf.Dump())
+		}
+		for _, object := range []struct {
+			name string
+			json json.RawMessage
+			want string
+		}{
+			{"all", json.RawMessage(conf.Dump()), "Logging NATS HTTP Store OperatorJWTPath " +
+				"SystemAccountJWTPath SignRequestSubject SignRequestTimeout Primary ReplicationTimeout " +
+				"MaxReplicationPack ForgetServer"},
+			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit"},
+			{"NATS", d["NATS"], "Servers ConnectTimeout ReconnectWait MaxReconnects TLS UserCredentials " +
+				"HandshakeFirst"},
+			{"NATS.TLS", nats.TLS, "Key Cert Root"},
+			{"HTTP", d["HTTP"], "Host Port TLS ReadTimeout WriteTimeout Write Read"},
+			{"HTTP.TLS", http.TLS, c.httpTLS},
+			{"Store", d["Store"], "Dir Shard CleanupInterval NSC ReadOnly AllowOlder AllowDelete StateDir"},
+		} {
+			if got := strings.Join(members(t, object.json), " "); got != object.want {
+				t.Errorf("%s: %s has %s, want %s", c.name, object.name, got, object.want)
+			}
+		}
+	}
+}
+
+// members returns the names of the members of a JSON object in their order.
+func members(t *testing.T, object json.RawMessage) (names []string) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(object))
+	if _, err := d.Token(); err != nil {
+		t.Fatal(err)
+	}
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if err != nil || d.Decode(&value) != nil {
+			t.Fatalf("%v in %s", err, object)
+		}
+		names = append(names, name.(string))
+	}
+	return names
 }

@@ -39,7 +39,7 @@ func keys(c *Config) []key {
 				{"Key", "Key_File", path(&c.NATS.TLS.Key)},
 				{"Cert", "Cert_File", path(&c.NATS.TLS.Cert)},
 				{"Root", "CA_File", path(&c.NATS.TLS.Root)},
-				{"Handshake_First", "", boolean(&c.NATS.TLS.HandshakeFirst)},
+				{"Handshake_First", "", dumpedAbove(boolean(&c.NATS.TLS.HandshakeFirst))},
 			})},
 			{"UserCredentials", "", path(&c.NATS.Credentials)},
 		})},
@@ -55,8 +55,8 @@ func keys(c *Config) []key {
 			{"ReadTimeout", "", timeout(&c.HTTP.ReadTimeout)},
 			{"WriteTimeout", "", timeout(&c.HTTP.WriteTimeout)},
 			{"Authorization", "", section([]key{
-				{"Write", "", logins(&c.HTTP.Write)},
-				{"Read", "", logins(&c.HTTP.Read)},
+				{"Write", "", dumpedAbove(logins(&c.HTTP.Write))},
+				{"Read", "", dumpedAbove(logins(&c.HTTP.Read))},
 			})},
 		})},
 		{"Store", "", section([]key{

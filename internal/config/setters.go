@@ -13,8 +13,11 @@ type field struct {
 	// error is a mistake in the value; the field is then unchanged.
 	set func(l *loader, name, path string, v natsconf.Value) error
 
-	show func() any // what the dump shows; nil is shown as null
+	show func() any // what the dump shows; nil is shown as null, omitted not at all
 	keys []key      // of the section; nil if the field is no section
+
+	// above means that the dump shows the key in the section above, after the keys of that one.
+	above bool
 }
 
 // set returns a field for values that parse understands and that pass each check. parse gets the
@@ -50,7 +53,13 @@ func section(keys []key) field {
 		l.section(keys, path, m)
 		return nil
 	}
-	return field{read, func() any { return dump(keys) }, keys}
+	return field{set: read, show: func() any { return dump(keys) }, keys: keys}
+}
+
+// dumpedAbove returns a field that the dump shows in the section above, see field.above.
+func dumpedAbove(f field) field {
+	f.above = true
+	return f
 }
 
 // The kinds of values. The README names them in the same way.
