@@ -23,7 +23,7 @@ type Event struct {
 	Origin
 	Result  string                // Accepted and so on
 	Reason  string                // one word, "" unless refused
-	Account string                // key that the JWT was put for; of an activation token its hash
+	Account string                // key that the JWT was put for, unchecked; of an activation token its hash
 	Issuer  string                // as the JWT says
 	Old     *logging.AuditVersion // what was stored; nil: nothing
 	New     *logging.AuditVersion // what was put; nil: nothing
@@ -52,17 +52,19 @@ type noObserver struct{}
 
 func (noObserver) Observe(Event) {}
 
-// event is what became of an offer.
+// event is what became of an offer. It leaves out the key of a path that names no account: that was
+// not meant as a key.
 func (o *offer) event(result string) Event {
 	e := Event{
-		Origin: o.from,
-		Result: result,
-		Issuer: o.Issuer,
-		Old:    o.current.stored.AuditVersion(),
-		New:    o.AuditVersion(),
+		Origin:  o.from,
+		Result:  result,
+		Account: o.Key,
+		Issuer:  o.Issuer,
+		Old:     o.current.stored.AuditVersion(),
+		New:     o.AuditVersion(),
 	}
-	if trust.IsAccountKey(o.Key) {
-		e.Account = o.Key // else it may be anything
+	if o.from.Kind == KindHTTP && !trust.IsAccountKey(o.Key) {
+		e.Account = ""
 	}
 	return e
 }

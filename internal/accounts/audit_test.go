@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
@@ -116,6 +117,63 @@ func TestRefuse(t *testing.T) {
 	silent.Refuse(a.ID, nil, byHTTP, "", errFull)
 	if err := silent.Remove(t.Context(), a.ID, fromFile); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestARefusedKeyIsInTheEvent as it was offered, unless it is the rest of an HTTP path.
+func TestARefusedKeyIsInTheEvent(t *testing.T) {
+	e := newEnv(t)
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := user.PublicKey()
+	token := e.signed(t, jwttest.NewAccount(t), 0)
+	for _, c := range []struct {
+		key, want string
+		from      accounts.Origin
+	}{
+		{key, key, fromPeer},
+		{"<script>", "<script>", fromPeer},
+		{key, key, fromFile},
+		{key, "", byHTTP},
+		{"<script>", "", byHTTP},
+	} {
+		e.events = nil
+		_, err := e.registry.Put(t.Context(), c.key, token, c.from)
+		wantError(t, err, accounts.ErrMismatch)
+		if len(e.events) != 1 || e.events[0].Account != c.want {
+			t.Errorf("%s by %s: observed %+v", c.key, c.from.Kind, e.events)
+		}
+	}
+}
+
+// TestWhatIsNoAccountJWTIsNotQuoted in its event: only its hash and size are there.
+func TestWhatIsNoAccountJWTIsNotQuoted(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	claims := jwt.NewUserClaims(a.ID)
+	userKey, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims.Subject, _ = userKey.PublicKey()
+	user, err := claims.Encode(a.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.push(a.ID, []byte(user))
+	wantError(t, err, accounts.ErrBadJWT)
+	e.registry.Refuse(a.ID, []byte(user), byHTTP, "", accounts.ErrBadJWT)
+	sum := sha256.Sum256([]byte(user))
+	want := logging.AuditVersion{Hash: hex.EncodeToString(sum[:]), Size: len(user)}
+	if len(e.events) != 2 {
+		t.Fatalf("observed %+v", e.events)
+	}
+	for _, v := range e.events {
+		if v.Issuer != "" || *v.New != want {
+			t.Errorf("observed %+v, new %+v", v, v.New)
+		}
 	}
 }
 

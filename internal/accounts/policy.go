@@ -49,11 +49,16 @@ func newOffer(key string, token []byte, from Origin, t *Trust) *offer {
 	return &offer{Account: account, from: from, trust: t}
 }
 
-// read reads the head, once.
+// read reads the head, once. The head stays empty if the JWT is no account JWT.
 func (o *offer) read() error {
 	if !o.isRead {
 		o.isRead = true
-		o.Head, o.bad = trust.Peek(o.JWT)
+		// Peek returns what it has read with an error, too.
+		head, err := trust.Peek(o.JWT)
+		if err == nil {
+			o.Head = head
+		}
+		o.bad = err
 	}
 	return o.bad
 }
