@@ -15,6 +15,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
 )
 
 // following is an environment with a primary, with peers, or with both.
@@ -189,6 +190,10 @@ func TestADamagedJWTIsMendedByThePrimary(t *testing.T) {
 	e.plant(t, a.ID, []byte("torn"))
 	_, err := e.registry.Get(t.Context(), a.ID)
 	wantError(t, err, accounts.ErrDamaged)
+	line := logging.ShortKey(a.ID) + " - the stored JWT is not served - expected 3 chunks\n"
+	if !strings.Contains(e.log.String(), line) {
+		t.Errorf("the log is %s", e.log)
+	}
 	raw, err := e.registry.GetRaw(t.Context(), a.ID)
 	if err != nil || string(raw) != "torn" {
 		t.Errorf("as text %q, %v", raw, err)

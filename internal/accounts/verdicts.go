@@ -18,8 +18,9 @@ const maxErrorBytes = 512
 // Verdict is what was found out about one version of a stored JWT. It is never changed.
 type Verdict[T any] struct {
 	Found T     // what the check made of the JWT
-	Err   error // why the JWT is not served: the check's error, wrapped in ErrDamaged
+	Err   error // why the JWT is not served: cause, wrapped in ErrDamaged
 
+	cause error          // the check's error
 	mark  uint64         // of the trust under which it was found out
 	stamp jwtstore.Stamp // under which the store returned the JWT
 	token []byte         // as it is stored
@@ -75,7 +76,7 @@ func (vs *Verdicts[T]) judge(
 		return v
 	case !isKnown && v.Err != nil:
 		vs.Log.Warn(fmt.Sprintf("%s - the stored %s is not served - %s", logging.ShortKey(key), vs.What,
-			logging.Quote(v.Err.Error(), maxErrorBytes)))
+			logging.Quote(v.cause.Error(), maxErrorBytes)))
 	}
 	stamped := *v
 	stamped.stamp = stamp
@@ -92,8 +93,8 @@ func (vs *Verdicts[T]) Find(
 		return v, true
 	}
 	v = &Verdict[T]{mark: mark, token: token}
-	if v.Found, v.Err = check(token); v.Err != nil {
-		v.Err = fmt.Errorf("%w: %w", ErrDamaged, v.Err)
+	if v.Found, v.cause = check(token); v.cause != nil {
+		v.Err = fmt.Errorf("%w: %w", ErrDamaged, v.cause)
 	}
 	return v, false
 }
