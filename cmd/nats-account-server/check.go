@@ -19,6 +19,7 @@ func check(c config.Config, warnings []config.Warning, err error) int {
 	}
 	// The files are read only if the configuration names them without a mistake.
 	if err == nil {
+		// A joined error has one line for each mistake.
 		err = daemon.Check(c)
 	}
 	if err != nil {
@@ -30,6 +31,7 @@ func check(c config.Config, warnings []config.Warning, err error) int {
 	if bad {
 		return 1
 	}
+	// The file is named if there is one: the flags alone can be a configuration.
 	what := "configuration"
 	if c.File != "" {
 		what += " file " + c.File

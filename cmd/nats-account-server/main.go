@@ -24,7 +24,7 @@ import (
 func main() { os.Exit(winsvc.Run(run)) }
 
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any
-// other failure.
+// other failure. out gets the log and the usage. ready is called once the server serves.
 func run(ctx context.Context, out io.Writer, ready func()) int {
 	var usage bytes.Buffer
 	flags, err := config.ParseFlags(os.Args[1:], &usage)
@@ -37,9 +37,11 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 	case err != nil:
 		return 2
 	case flags.Version:
+		// The version goes to standard output, and the log elsewhere.
 		fmt.Printf("nats-account-server: v%s\n", daemon.Version)
 		return 0
 	case flags.Test:
+		// -t starts no log: its output has no times and no levels.
 		return check(config.Load(flags))
 	}
 	// Until the configuration is read, lines look as they do without one.
@@ -47,6 +49,7 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 	log := slog.New(handler)
 	if err := serve(ctx, flags, handler, log, ready); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") { // one for each cause
+			// The log escapes line ends, so each cause is a line of its own.
 			log.Error(line)
 		}
 		return 1
@@ -62,8 +65,10 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 	if err != nil {
 		return err
 	}
+	// From here on the lines look as configured, those about the warnings too.
 	handler.SetFormat(c.Logging.Format)
 	warn(log, warnings)
+	// The signals are taken before the server starts, so that a slow start can be stopped too.
 	ctx, stop := untilSignal(ctx, log)
 	defer stop()
 	return daemon.Run(ctx, daemon.Options{
@@ -74,6 +79,8 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 		Hangup:  notify(syscall.SIGHUP),
 		Reopen:  notify(reopenSignals...),
 		Reload: func() (config.Config, error) {
+			// The words are the original's, though nothing restarts. The flags are those of the
+			// start.
 			log.Info("received sig-hup, restarting")
 			c, warnings, err := config.Load(flags)
 			warn(log, warnings)

@@ -17,6 +17,7 @@ func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, contex
 	ctx, cancel := context.WithCancel(ctx)
 	stop := notify(winsvc.StopSignals()...)
 	go func() {
+		// Every signal but SIGTERM has this name in the log.
 		name := "interrupt"
 		if s := <-stop; s == syscall.SIGTERM {
 			name = "term"
@@ -36,6 +37,7 @@ func notify(signals ...os.Signal) <-chan os.Signal {
 	if len(signals) == 0 {
 		return nil
 	}
+	// One pending signal is enough: a second one of the same kind asks for the same.
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, signals...)
 	return c

@@ -76,6 +76,7 @@ type RetryError struct {
 	Slowed bool          // too many failures from this address; false: too many logins at once
 }
 
+// Error says how long to wait only if the address is slowed down.
 func (e *RetryError) Error() string {
 	if e.Slowed {
 		const format = "too many failed logins from this address: try again in %d s"
@@ -98,7 +99,8 @@ type identity struct {
 // Authorizer applies one policy. A reload makes another one with the same Limiter, and an empty
 // cache.
 type Authorizer struct {
-	policy   Policy
+	policy Policy
+	// These fields are not changed after NewAuthorizer.
 	users    map[string]User // by name
 	limiter  *Limiter
 	compares singleflight.Group // by cache key
@@ -106,7 +108,8 @@ type Authorizer struct {
 	seed     maphash.Seed // for dummy
 }
 
-// NewAuthorizer returns an Authorizer that shares the limits of l with the others.
+// NewAuthorizer returns an Authorizer that shares the limits of l with the others. Of two users
+// with the same name, the last one counts.
 func NewAuthorizer(p Policy, l *Limiter) *Authorizer {
 	a := &Authorizer{policy: p, users: map[string]User{}, limiter: l, cache: newCache(),
 		seed: maphash.MakeSeed()}
@@ -118,8 +121,10 @@ func NewAuthorizer(p Policy, l *Limiter) *Authorizer {
 
 // Authorize checks that a client may do what needs a role. It returns the name that the client has
 // proven, "" if no credentials were needed. The error is ErrNoCredentials, ErrBadCredentials,
-// ErrForbidden if the client is known and may not, a *RetryError, or that of ctx.
+// ErrForbidden if the client is known and may not, a *RetryError, or that of ctx. It may be called
+// from any goroutine.
 func (a *Authorizer) Authorize(ctx context.Context, c Credentials, need Role) (string, error) {
+	// What is open to every client is not looked at further, even with a wrong password.
 	if need <= a.policy.WithoutCredentials {
 		return "", nil
 	}
@@ -133,7 +138,8 @@ func (a *Authorizer) Authorize(ctx context.Context, c Credentials, need Role) (s
 	return id.name, nil
 }
 
-// identify takes a certificate that is enough, otherwise a password.
+// identify takes a certificate that is enough, otherwise a password. A certificate that is not
+// enough counts if there is no password. Authorize then refuses it.
 func (a *Authorizer) identify(ctx context.Context, c Credentials, need Role) (identity, error) {
 	id, certified := a.certified(c.Certificates)
 	switch {

@@ -18,21 +18,25 @@ type cacheKey [sha256.Size]byte
 type cache struct {
 	secret [sha256.Size]byte // goes into every key, so that keys of two caches differ
 
-	mu    sync.Mutex
+	mu sync.Mutex
+	// known is guarded by mu.
 	known map[cacheKey]identity
 }
 
+// newCache returns an empty cache with a secret of its own.
 func newCache() *cache {
 	c := &cache{known: map[cacheKey]identity{}}
 	_, _ = rand.Read(c.secret[:]) // never fails
 	return c
 }
 
-// key returns the same key for the same credentials, as long as the cache lives.
+// key returns the same key for the same credentials, as long as the cache lives. kind keeps headers
+// and certificates apart.
 func (c *cache) key(kind, text string) cacheKey {
 	return sha256.Sum256(slices.Concat(c.secret[:], []byte(kind), []byte(text)))
 }
 
+// get returns what was put in under a key. ok is false if nothing was.
 func (c *cache) get(k cacheKey) (identity, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -44,6 +48,7 @@ func (c *cache) get(k cacheKey) (identity, bool) {
 func (c *cache) put(k cacheKey, id identity) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// Go's maps are walked in a random order, so any entry may go.
 	for other := range c.known {
 		if len(c.known) < maxCached {
 			break

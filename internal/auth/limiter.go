@@ -73,7 +73,8 @@ func NewLimiter(log *slog.Logger) *Limiter {
 
 // compare compares a password with a hash when it is the attempt's turn. known is false if the user
 // does not exist; the attempt fails then. The error is ErrBadCredentials, a *RetryError, or that of
-// ctx if ctx ends before.
+// ctx if ctx ends before. At first it waits for the other attempts of the same address, then for
+// one of the compares.
 func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known bool) error {
 	c, err := l.enter(prefix(a.from))
 	if err != nil {
@@ -105,7 +106,8 @@ func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known boo
 	return nil
 }
 
-// enter counts an attempt of an address. If there is no error, leave must be called.
+// enter counts an attempt of an address. If there is no error, leave must be called. The error is a
+// *RetryError: the address is slowed down, or too many attempts wait.
 func (l *Limiter) enter(at netip.Prefix) (*client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +134,8 @@ func (l *Limiter) enter(at netip.Prefix) (*client, error) {
 	return c, nil
 }
 
-// leave forgets a client that has not failed.
+// leave forgets a client that has not failed. A client that has failed stays until its place is
+// needed, so that its failures count.
 func (l *Limiter) leave(c *client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,7 +154,8 @@ func (l *Limiter) refusal(c *client) error {
 }
 
 // refusalLocked returns a *RetryError while the client is slowed down, longer with every failure.
-// Limiter.mu must be held.
+// Limiter.mu must be held. The first failures are free. The client may try again once the delay
+// since the last one is over.
 func (c *client) refusalLocked() error {
 	over := c.failures - freeFailures
 	if over < 0 {
@@ -172,6 +176,7 @@ func (l *Limiter) fail(c *client) {
 		c.failures = 0
 	}
 	c.failures++
+	// The delay counts from the last failure.
 	c.last = time.Now()
 }
 
@@ -196,7 +201,8 @@ func (l *Limiter) makeRoomLocked() {
 	}
 }
 
-// prefix returns what counts as one address. It is the zero value for the zero address.
+// prefix returns what counts as one address. It is the zero value for the zero address. An IPv4
+// address counts alone, and an IPv6 address with its whole /64.
 func prefix(from netip.Addr) netip.Prefix {
 	bits := from.BitLen()
 	if from.Is6() {

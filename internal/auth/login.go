@@ -26,7 +26,8 @@ type attempt struct {
 	from           netip.Addr // zero: unknown
 }
 
-// login accepts a header that was right before. Otherwise its password is compared.
+// login accepts a header that was right before. Otherwise its password is compared. Its error is
+// ErrNoCredentials for a header of another scheme, or without a password.
 func (a *Authorizer) login(ctx context.Context, c Credentials) (identity, error) {
 	// A header that can't be right costs neither a compare nor a failure.
 	if len(a.users) == 0 || len(c.Authorization) > maxHeader {
@@ -55,6 +56,7 @@ func (a *Authorizer) compareOnce(ctx context.Context, key cacheKey, t attempt) (
 		var r singleflight.Result
 		select {
 		case r = <-a.compares.DoChan(string(key[:]), compare):
+		// The compare may go on for other requests that wait for it.
 		case <-waiting.Done():
 			r.Err = waiting.Err()
 		}
@@ -64,6 +66,7 @@ func (a *Authorizer) compareOnce(ctx context.Context, key cacheKey, t attempt) (
 		case ctx.Err() != nil:
 			return identity{}, ctx.Err()
 		case waiting.Err() != nil:
+			// The time is up while ctx goes on: too many compares are waiting.
 			return identity{}, errBusy
 		}
 		// The request that compared for all has hung up. Another one of them does so now.
@@ -78,6 +81,7 @@ func (a *Authorizer) compare(ctx context.Context, key cacheKey, t attempt) (iden
 	}
 	user, known := a.users[t.name]
 	if !known {
+		// An unknown name costs a compare too, but it never succeeds.
 		user = a.dummy(t.name)
 	}
 	if err := a.limiter.compare(ctx, t, user.Hash, known); err != nil {
@@ -90,13 +94,14 @@ func (a *Authorizer) compare(ctx context.Context, key cacheKey, t attempt) (iden
 
 // dummy returns the user whose password is compared for an unknown name. So the time of an answer
 // does not tell which names exist: it is always the same user for a name, and expensive hashes are
-// as frequent as among the users.
+// as frequent as among the users. There must be at least one user: login checks that.
 func (a *Authorizer) dummy(name string) User {
 	i := maphash.String(a.seed, name) % uint64(len(a.policy.Users))
 	return a.policy.Users[i]
 }
 
-// parseBasic reads the value of an Authorization header of the scheme Basic, RFC 7617.
+// parseBasic reads the value of an Authorization header of the scheme Basic, RFC 7617. ok is false
+// if the scheme, the encoding or the colon is wrong.
 func parseBasic(header string) (user, password string, ok bool) {
 	scheme, encoded, ok := strings.Cut(header, " ")
 	if !ok || !strings.EqualFold(scheme, "Basic") {

@@ -25,6 +25,7 @@ func loadAccess(c config.HTTP) (access, error) {
 	var a access
 	var roots *x509.CertPool // nil: clients are not asked for a certificate
 	var err error
+	// Without verification the authorities are not even read, so a bad file does not matter.
 	if c.TLS.Verify != config.VerifyNone {
 		if roots, err = natsconn.LoadAuthorities(c.TLS.Root); err != nil {
 			return a, fmt.Errorf("error loading http.tls.root: %w", err)
@@ -40,6 +41,7 @@ func loadAccess(c config.HTTP) (access, error) {
 }
 
 // loadServerTLS reads the certificate and its key. Only HTTP/1.1 is offered, as by the original.
+// roots are the authorities of client certificates; nil: clients are not asked for one.
 func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	if err != nil {
@@ -65,9 +67,11 @@ func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) 
 // write if it is named as a writer, or if no writer is named at all.
 func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	switch {
+	// Neither logins nor certificates are configured, as in the original.
 	case c.Write == nil && roots == nil:
 		return nil
 	case c.Write == nil:
+		// Only certificates are configured. Each valid one may write.
 		return &auth.Policy{Roots: roots, OtherCertificates: auth.Writer}
 	}
 	// A list of writers that is empty permits no client to write.
@@ -80,6 +84,7 @@ func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	if c.Read == nil && roots == nil {
 		p.WithoutCredentials = auth.Anonymous
 	}
+	// One named reader certificate takes the right to read from all that are not named.
 	for _, l := range c.Read {
 		if l.Certificate != "" {
 			p.OtherCertificates = auth.Unauthenticated
@@ -101,7 +106,8 @@ func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 	p.Users = append(p.Users, auth.User{Name: l.User, Hash: l.Hash, Role: role})
 }
 
-// serverOptions returns what the HTTP server is made of.
+// serverOptions returns what the HTTP server is made of. c may be a configuration that a reload is
+// about to apply, so d.Config is not read for it.
 func (d *daemon) serverOptions(c config.Config, f files) httpserver.Options {
 	return httpserver.Options{
 		Host:         c.HTTP.Host,
@@ -114,7 +120,8 @@ func (d *daemon) serverOptions(c config.Config, f files) httpserver.Options {
 	}
 }
 
-// newAPI returns the handler of HTTP requests.
+// newAPI returns the handler of HTTP requests. It is made anew for each configuration and starts
+// nothing, so a failed reload just drops it.
 func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 	o := httpapi.Options{
 		Accounts:    d.registry,
@@ -128,6 +135,7 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 		o.ReadOnly, o.Primary = true, config.RedactURL(c.Primary)
 	}
 	if f.access.policy != nil {
+		// All authorizers share d.logins, so that a reload does not forgive failed logins.
 		o.Authorizer = auth.NewAuthorizer(*f.access.policy, d.logins)
 	}
 	if op := f.trusted.Operator; op != nil {

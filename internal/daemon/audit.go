@@ -24,13 +24,15 @@ func (a auditor) Observe(v accounts.Event) {
 	}, v.Result == accounts.Refused)
 }
 
-// reopenAudit opens the audit file of the configured name anew, after it has been renamed.
+// reopenAudit opens the audit file of the configured name anew, after it has been renamed. If the
+// file can't be opened, the server goes on writing to the renamed one.
 func (d *daemon) reopenAudit() {
 	f, err := logging.OpenAudit(d.Config.Logging.Audit)
 	if err != nil {
 		d.log.errorf("%s: the old one goes on", err)
 		return
 	}
+	// Use closes the old file. A nil f means that the audit goes into the log.
 	d.audit.Use(f)
 	d.log.infof("audit file reopened")
 }

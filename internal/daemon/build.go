@@ -16,12 +16,16 @@ import (
 // files is what is read and checked of the files that a configuration names. A reload reads them
 // anew.
 type files struct {
+	// The operator and the system account.
 	trusted trusted
-	access  access
+	// TLS and the logins of HTTP.
+	access access
 }
 
 // load reads the files of a configuration. Its error has a line for each kind that can't be used.
+// It changes nothing, so that a reload and -t can call it too.
 func load(c config.Config) (files, error) {
+	// All are loaded, also after an error, so that one run shows every mistake.
 	trusted, inTrust := loadTrust(c)
 	access, inAccess := loadAccess(c.HTTP)
 	_, inNATS := tlsFiles(c.NATS).Load() // each connection reads them again
@@ -49,6 +53,7 @@ func build(
 	}
 	d.setSigning(o.Config)
 	if folder == nil {
+		// Without a folder, the store has everything that is served.
 		d.buildRegistries(f.trusted, store, nil)
 		return d
 	}
@@ -71,6 +76,7 @@ func build(
 // activation tokens. unsaved has accounts that are not in the store; nil: there are none.
 func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved accounts.Source) {
 	c := d.Config.Store
+	// The registry of accounts comes first: the other parts need it.
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,
 		Committer:  d.store,
@@ -105,7 +111,8 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 	})
 }
 
-// setSigning leaves HTTP enough time to answer that the signing service took too long.
+// setSigning leaves HTTP enough time to answer that the signing service took too long. It takes
+// nine tenths of the write timeout at most. A reload calls it again.
 func (d *daemon) setSigning(c config.Config) {
 	d.client.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
 }

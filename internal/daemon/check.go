@@ -12,7 +12,8 @@ import (
 )
 
 // Check reads and checks every file that a configuration names. It starts nothing. Its error has a
-// line for each mistake.
+// line for each mistake. A read-only folder is opened but not scanned, and no audit file stays
+// behind.
 func Check(c config.Config) error {
 	_, err := load(c)
 	_, inFolder := openFolder(c.Store)

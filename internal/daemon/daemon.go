@@ -82,10 +82,12 @@ type daemon struct {
 }
 
 // Run runs an account server. It returns nil when ctx has ended and everything is stopped and
-// written, otherwise what keeps the server from running.
+// written, otherwise what keeps the server from running. What is opened is closed in the reverse
+// order: first the store, then the audit file.
 func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
 	logStart(o.Config, log)
+	// folder is nil unless another program writes what is served.
 	folder, err := openFolder(o.Config.Store)
 	if err != nil {
 		return err
@@ -102,6 +104,7 @@ func Run(ctx context.Context, o Options) error {
 	audit := logging.NewAudit(log.Logger, auditFile)
 	defer audit.Use(nil) // closes the file
 	f.trusted.log(o.Config, log)
+	// These lines come before the store is opened, since that may wait.
 	warnAccess(o.Config, f, log)
 	store, err := openStore(ctx, o.Config, log)
 	switch {
@@ -113,6 +116,7 @@ func Run(ctx context.Context, o Options) error {
 	defer closeStore(store, log)
 	d := build(o, log, audit, store, folder, f)
 	if d.syncer != nil {
+		// The store is filled before it is served, so that no account is missing at first.
 		d.syncer.Fill(ctx)
 	}
 	if ctx.Err() != nil {
@@ -131,12 +135,14 @@ func logStart(c config.Config, log logger) {
 	logPrimary(c, log)
 }
 
-// run serves until ctx ends or a task fails.
+// run serves until ctx ends or a task fails. f is what load has read for d.Config. Signals that ask
+// for a reload are taken one at a time.
 func (d *daemon) run(ctx context.Context, f files) error {
 	// The first request may already be for an account that only the primary has.
 	primary := d.nextPrimary(d.Config)
 	d.setSource(primary)
 	var err error
+	// The server answers as soon as it is made. If it can't listen, no task has been started yet.
 	d.server, err = httpserver.New(d.serverOptions(d.Config, f))
 	if err != nil {
 		return err
@@ -146,6 +152,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	// stop ends HTTP, NATS and the primary one after the other. The others end at once.
 	d.http = d.start(context.Background(), "http", d.server.Run)
 	d.nats = d.connect(d.Config.NATS)
+	// An interval of zero means that expired JWTs stay.
 	if interval := d.Config.Store.CleanupInterval; interval > 0 {
 		d.start(failed, "cleanup", func(ctx context.Context) error {
 			d.cleanUp(ctx, interval)
@@ -155,10 +162,12 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	if d.syncer != nil {
 		d.start(failed, "directory", d.syncer.Run)
 	}
+	// This line and the next ones are the original's.
 	d.log.infof("nats-account-server is running")
 	d.logResolvers(f.trusted)
 	d.follow(primary, d.Config)
 	if d.Ready != nil {
+		// A service manager is told only now, when everything has been started.
 		d.Ready()
 	}
 	if d.Dump {
@@ -168,6 +177,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 		select {
 		case <-failed.Done():
 			d.stop()
+			// Wait returns the first error of a task; nil: all ended as they were told.
 			return d.tasks.Wait()
 		case <-d.Hangup:
 			d.reload()
@@ -178,10 +188,12 @@ func (d *daemon) run(ctx context.Context, f files) error {
 }
 
 // stop ends the tasks in the order in which nothing is lost: no new requests, those in flight
-// answered, what they changed announced, NATS closed. Run closes the store.
+// answered, what they changed announced, NATS closed. Run closes the store. Each step waits for its
+// task to end before the next one begins.
 func (d *daemon) stop() {
 	d.log.infof("stopping account server")
 	d.log.infof("stopping http server")
+	// HTTP returns once the requests in flight are answered, or have taken too long.
 	d.http.stop()
 	d.log.infof("http server stopped")
 	d.primary.stop()
@@ -189,11 +201,13 @@ func (d *daemon) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	d.notifier.Drain(ctx)
+	// What is still in the outbox is announced after the next start, if the store is a directory.
 	d.nats.stop()
 	d.log.infof("http stopped")
 }
 
-// logResolvers says how a nats-server is to be configured, in either of two ways.
+// logResolvers says how a nats-server is to be configured, in either of two ways. Without NATS
+// there is only one way: the other one needs announcements.
 func (d *daemon) logResolvers(trust trusted) {
 	d.log.infof("configure the nats-server with:")
 	d.log.infof("  resolver: URL(%s)", d.resolverURL())
@@ -208,7 +222,8 @@ func (d *daemon) logResolvers(trust trusted) {
 	d.log.infof("  resolver_preload { %s: <JWT> }", system)
 }
 
-// resolverURL is what the resolver of a nats-server is configured with.
+// resolverURL is what the resolver of a nats-server is configured with. The port is the one that is
+// bound, which matters if the configured one is 0.
 func (d *daemon) resolverURL() string {
 	scheme, port := d.server.Address()
 	host, login := d.Config.HTTP.Host, ""
@@ -217,13 +232,15 @@ func (d *daemon) resolverURL() string {
 		host = "127.0.0.1"
 	}
 	if d.Config.HTTP.Read != nil {
+		// A nats-server must log in too. The log shows no real password.
 		login = "<user>:<password>@"
 	}
 	return fmt.Sprintf("%s://%s%s/jwt/v1/accounts/", scheme, login,
 		net.JoinHostPort(host, strconv.Itoa(port)))
 }
 
-// cleanUp deletes expired JWTs at an interval until ctx ends. The same error is logged once.
+// cleanUp deletes expired JWTs at an interval until ctx ends. The same error is logged once. The
+// first cleanup is at once. interval must be more than 0.
 func (d *daemon) cleanUp(ctx context.Context, interval time.Duration) {
 	logged := ""
 	for ok := true; ok; ok = pause.For(ctx, interval) {

@@ -15,6 +15,7 @@ import (
 
 // connection keeps a connection to NATS for one configuration. The zero value is none.
 type connection struct {
+	// The task is embedded, so that stop of a zero connection does nothing.
 	*task  // nil if NATS is not configured
 	config config.NATS
 	files  digests // of the files that config names
@@ -23,10 +24,12 @@ type connection struct {
 // digests are the SHA-256 sums of the credentials and the TLS files.
 type digests [4][sha256.Size]byte
 
-// connect connects in the background, if NATS is configured.
+// connect connects in the background, if NATS is configured. It does not wait for the first
+// connection. The connection outlives any context of the caller: only its stop ends it.
 func (d *daemon) connect(c config.NATS) connection {
 	if len(c.Servers) == 0 {
 		d.notifier.SetConfigured(false)
+		// Without NATS, no change must wait in the outbox for a connection that never comes.
 		d.store.Outbox().SetAnnounce(false)
 		d.log.infof("NATS is not configured, server will not fire notifications on update")
 		return connection{}
@@ -47,6 +50,7 @@ func (d *daemon) connect(c config.NATS) connection {
 		o.TLS = tlsFiles(c).Reload(d.log.Logger)
 	}
 	run := func(ctx context.Context) error {
+		// Run connects again after every failure, so this task ends only when it is stopped.
 		natsconn.Run(ctx, o, d.serveNATS)
 		return nil
 	}
@@ -60,11 +64,13 @@ func tlsFiles(c config.NATS) natsconn.Files {
 }
 
 // serveNATS uses one connected session. The notifier announces once requests of nats-servers are
-// answered.
+// answered. natsconn.Run calls it with each connection. It returns when ctx has ended and both have
+// finished.
 func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 	var serving sync.WaitGroup
 	ready := make(chan struct{})
 	serving.Go(func() { d.resolver.Serve(ctx, nc, func() { close(ready) }) })
+	// Serve calls ready at the latest after a timeout of its own, or when it returns.
 	<-ready
 	d.notifier.Serve(ctx, nc, d.registry)
 	serving.Wait()
@@ -77,6 +83,7 @@ func (n connection) matches(c config.NATS) bool {
 	if len(n.config.Servers) == 0 && len(c.Servers) == 0 {
 		return true
 	}
+	// Servers is a slice, so the sections can't be compared by ==.
 	return reflect.DeepEqual(n.config, c) && n.files == digest(c)
 }
 
@@ -84,6 +91,7 @@ func (n connection) matches(c config.NATS) bool {
 // the connection needs it.
 func digest(c config.NATS) (all digests) {
 	for i, path := range [...]string{c.Credentials, c.TLS.Root, c.TLS.Cert, c.TLS.Key} {
+		// An empty path can't be read either, and counts as empty in the same way.
 		content, _ := os.ReadFile(path)
 		all[i] = sha256.Sum256(content)
 	}

@@ -15,12 +15,13 @@ type primary struct {
 }
 
 // nextPrimary makes a replica of the configured primary. It returns the present one if nothing
-// about it changes.
+// about it changes. The replica that it makes does not run yet: follow starts it.
 func (d *daemon) nextPrimary(c config.Config) primary {
 	if c.Primary == "" {
 		return primary{}
 	}
 	now := d.Config
+	// What the replica was made of decides. A new one would fetch the whole pack again.
 	if d.primary.replica != nil && now.Primary == c.Primary && now.MaxPack == c.MaxPack &&
 		now.ReplicationTimeout == c.ReplicationTimeout {
 		return d.primary
@@ -35,11 +36,14 @@ func (d *daemon) nextPrimary(c config.Config) primary {
 	})}
 }
 
-// follow replaces the present primary by next, which c configures.
+// follow replaces the present primary by next, which c configures. The start and a reload call it.
+// If next is zero, the server follows no primary from now on.
 func (d *daemon) follow(next primary, c config.Config) {
 	d.setSource(next) // first, so that no request waits for the former primary
+	// stop waits, so that two replicas never write at the same time.
 	d.primary.stop()
 	if next.replica != nil {
+		// A limit of zero means that there is no pack to fetch.
 		if c.MaxPack != 0 {
 			d.log.infof("grabbing initial JWT pack from primary %s", config.RedactURL(c.Primary))
 		}
@@ -51,7 +55,8 @@ func (d *daemon) follow(next primary, c config.Config) {
 	d.primary = next
 }
 
-// setSource lets p be asked for what is not stored.
+// setSource lets p be asked for what is not stored. Both registries ask the same primary. A zero p
+// takes the primary away from them.
 func (d *daemon) setSource(p primary) {
 	var source accounts.Primary // a nil replica in it would not be nil
 	if p.replica != nil {

@@ -7,7 +7,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// reload applies the new configuration, or logs why that is not possible and changes nothing.
+// reload applies the new configuration, or logs why that is not possible and changes nothing. The
+// reload is logged either way, because a signal has no other answer.
 func (d *daemon) reload() {
 	c, err := d.Reload()
 	if err == nil {
@@ -26,6 +27,7 @@ func (d *daemon) reload() {
 // reloadable returns what of a configuration can be applied while the server runs: all but the
 // store.
 func (d *daemon) reloadable(c config.Config) (config.Config, error) {
+	// Parts of the store are in use everywhere, so the section stays as it was at the start.
 	if c.Store != d.Config.Store {
 		d.log.errorf("the store section can't change while the server runs: " +
 			"the old one goes on, restart to use the new one")
@@ -38,7 +40,8 @@ func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 	return c, nil
 }
 
-// apply makes the new parts first. If one of them can't be made, nothing has changed.
+// apply makes the new parts first. If one of them can't be made, nothing has changed. The files are
+// read again, also if the configuration is the same: their content may have changed.
 func (d *daemon) apply(c config.Config) error {
 	f, err := load(c)
 	if err != nil {
@@ -50,6 +53,7 @@ func (d *daemon) apply(c config.Config) error {
 			return err
 		}
 	}
+	// The file is opened before anything is changed, since that can fail.
 	audit, err := logging.OpenAudit(c.Logging.Audit)
 	if err != nil {
 		return err
@@ -64,7 +68,8 @@ func (d *daemon) apply(c config.Config) error {
 	return nil
 }
 
-// swap puts the new parts in the place of the old ones. It can't fail.
+// swap puts the new parts in the place of the old ones. It can't fail. d.Config is set last: the
+// steps before compare it with c to find what changes.
 func (d *daemon) swap(c config.Config, f files) {
 	d.Logging.SetFormat(c.Logging.Format)
 	f.trusted.log(c, d.log)
@@ -75,11 +80,13 @@ func (d *daemon) swap(c config.Config, f files) {
 	}
 	d.notifier.SetForget(c.ForgetServer)
 	d.setSigning(c)
+	// A primary that has not changed is the same value, and its replica goes on.
 	if next := d.nextPrimary(c); next != d.primary {
 		logPrimary(c, d.log)
 		d.follow(next, c)
 	}
 	if !d.nats.matches(c.NATS) {
+		// The old connection ends first, so that two never announce the same change.
 		d.nats.stop()
 		d.nats = d.connect(c.NATS)
 	}

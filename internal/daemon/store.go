@@ -25,7 +25,7 @@ type store interface {
 
 // openStore opens the store that the configuration names. It waits for the directory until ctx
 // ends. The store of a read-only configuration holds what can be served of the directory that
-// another program writes.
+// another program writes. The caller must close the store.
 func openStore(ctx context.Context, c config.Config, log logger) (store, error) {
 	logStore(c.Store, log)
 	o := jwtstore.Options{
@@ -39,6 +39,7 @@ func openStore(ctx context.Context, c config.Config, log logger) (store, error) 
 		o.Dir, o.Shard = c.Store.StateDir, true
 	}
 	if o.Dir == "" {
+		// Both an empty store.dir and an empty store.statedir mean memory.
 		return jwtstore.NewMemory(o.Announce), nil
 	}
 	return jwtstore.OpenDir(ctx, o)
@@ -80,7 +81,8 @@ func hasAccountJWTs() bool {
 	return false
 }
 
-// openFolder opens the folder that a read-only configuration names; nil if there is none.
+// openFolder opens the folder that a read-only configuration names; nil if there is none. A folder
+// beside an error must not be used.
 func openFolder(c config.Store) (*dirsync.Folder, error) {
 	switch {
 	case c.NSC != "":
@@ -92,7 +94,8 @@ func openFolder(c config.Store) (*dirsync.Folder, error) {
 	}
 }
 
-// closeStore writes the files that are not written yet.
+// closeStore writes the files that are not written yet. Run calls it after every task has ended. An
+// error is only logged.
 func closeStore(s store, log logger) {
 	if err := s.Close(); err != nil {
 		log.errorf("error closing JWT store: %s", err)

@@ -8,8 +8,10 @@ import (
 // task is a part of the program that runs until it is stopped. Each has a context of its own,
 // because a stop ends the tasks one after the other.
 type task struct {
+	// cancel ends the context of the task. It may be called many times.
 	cancel context.CancelFunc
-	done   chan struct{}
+	// done is closed when run has returned.
+	done chan struct{}
 }
 
 // start runs a task until ctx ends or it is stopped. If run returns an error, the whole program
@@ -18,9 +20,11 @@ func (d *daemon) start(ctx context.Context, name string, run func(context.Contex
 	ctx, cancel := context.WithCancel(ctx)
 	t := &task{cancel: cancel, done: make(chan struct{})}
 	d.tasks.Go(func() error {
+		// done is closed also if run fails, so that stop never waits in vain.
 		defer close(t.done)
 		defer cancel()
 		if err := run(ctx); err != nil {
+			// The name tells the operator which part has failed.
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		return nil

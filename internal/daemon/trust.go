@@ -19,7 +19,9 @@ type trusted struct {
 	systemName string // for the log; "" if the JWT of the system account is not configured
 }
 
-// loadTrust reads and checks the operator and the system account. Its error names the file.
+// loadTrust reads and checks the operator and the system account. Its error names the file. What is
+// not configured stays nil. The operator comes first, because it must have signed the system
+// account.
 func loadTrust(c config.Config) (trusted, error) {
 	var t trusted
 	var err error
@@ -65,6 +67,8 @@ func (t *trusted) loadSystem(ref config.JWTRef) error {
 		t.System, t.systemName = accounts.NewAccount(token, head), claims.Name
 		key = head.Subject
 	}
+	// An operator that names a system account must name this one. The error has the original's
+	// words.
 	if op := t.Operator; op != nil && op.SystemAccount != "" && op.SystemAccount != key {
 		return fmt.Errorf("the Operator System Account %s differs from configured System Account %s",
 			op.SystemAccount, key)
@@ -72,7 +76,8 @@ func (t *trusted) loadSystem(ref config.JWTRef) error {
 	return nil
 }
 
-// systemKey is the public key of the system account, or a placeholder if it is not known.
+// systemKey is the public key of the system account, or a placeholder if it is not known. It is for
+// texts only: the placeholder is no key.
 func (t *trusted) systemKey() string {
 	switch {
 	case t.System != nil:
@@ -84,7 +89,8 @@ func (t *trusted) systemKey() string {
 	}
 }
 
-// read returns the text of a JWT: the content of a file, or what the configuration has.
+// read returns the text of a JWT: the content of a file, or what the configuration has. The text is
+// not checked, and may be decorated.
 func read(ref config.JWTRef) ([]byte, error) {
 	if ref.Path == "" {
 		return []byte(ref.Token), nil
@@ -95,7 +101,8 @@ func read(ref config.JWTRef) ([]byte, error) {
 // location says where a JWT comes from.
 func location(ref config.JWTRef) string { return cmp.Or(ref.Path, ref.Key, "the configuration") }
 
-// log writes the lines about the operator and the system account, as the original does.
+// log writes the lines about the operator and the system account, as the original does. An expired
+// JWT is reported, but it is used all the same.
 func (t trusted) log(c config.Config, log logger) {
 	if t.System != nil {
 		log.infof("loading system account from %s", location(c.SystemAccount))

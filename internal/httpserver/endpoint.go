@@ -43,24 +43,28 @@ func newEndpoint(o Options, l net.Listener) *endpoint {
 }
 
 // matches reports whether the endpoint can serve o without another http.Server. The next requests
-// are given to another handler, and the next connections get other certificates.
+// are given to another handler, and the next connections get other certificates. A change of the
+// timeouts, or between HTTP and HTTPS, needs a new endpoint.
 func (e *endpoint) matches(o Options) bool {
 	now := e.options.Load()
 	return e.sameAddress(o) && (now.TLS == nil) == (o.TLS == nil) &&
 		now.ReadTimeout == o.ReadTimeout && now.WriteTimeout == o.WriteTimeout
 }
 
+// sameAddress reports whether o has the host and the port of the endpoint, as they are configured.
 func (e *endpoint) sameAddress(o Options) bool {
 	now := e.options.Load()
 	return now.Host == o.Host && now.Port == o.Port
 }
 
-// serve returns nil after stop or closeListener, otherwise what failed.
+// serve returns nil after stop or closeListener, otherwise what failed. It is called once. What it
+// closes tells stop that no more connections come.
 func (e *endpoint) serve() error {
 	defer close(e.served)
 	var l net.Listener = &listener{e.listener, e.limiter}
 	if e.options.Load().TLS != nil {
 		current := func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			// Each handshake takes the certificates of the last reload.
 			return e.options.Load().TLS, nil
 		}
 		l = tls.NewListener(l, &tls.Config{GetConfigForClient: current})
@@ -89,12 +93,14 @@ func (e *endpoint) stop() error {
 	defer cancel()
 	err := e.server.Shutdown(ctx)
 	if err != nil {
+		// Requests that have taken too long are cut off.
 		_ = e.server.Close()
 	}
 	return err
 }
 
-// address returns the scheme and the port.
+// address returns the scheme and the port. The port is the one that is bound, also if 0 is
+// configured.
 func (e *endpoint) address() (scheme string, port int) {
 	scheme = "http"
 	if e.options.Load().TLS != nil {
@@ -103,7 +109,7 @@ func (e *endpoint) address() (scheme string, port int) {
 	return scheme, e.listener.Addr().(*net.TCPAddr).Port
 }
 
-// listen binds the address of o.
+// listen binds the address of o. The words before the cause are the original's.
 func listen(o Options) (net.Listener, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
 	if err != nil {
@@ -113,7 +119,7 @@ func listen(o Options) (net.Listener, error) {
 }
 
 // duplicate returns a second listener on the same socket, so that the port stays open when the
-// first one is closed.
+// first one is closed. Both listeners must be closed.
 func duplicate(l net.Listener) (net.Listener, error) {
 	f, err := l.(*net.TCPListener).File()
 	if err != nil {

@@ -47,7 +47,8 @@ type Server struct {
 	stopping bool // Run has ended: there will be no other endpoint
 }
 
-// New listens and begins to serve. Run must be called to end that.
+// New listens and begins to serve. Run must be called to end that. The error is that of listening;
+// nothing serves then.
 func New(o Options) (*Server, error) {
 	l, err := listen(o)
 	if err != nil {
@@ -60,19 +61,21 @@ func New(o Options) (*Server, error) {
 }
 
 // Run serves until ctx ends and every request in flight is answered, or it returns what keeps the
-// server from serving.
+// server from serving. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-s.failed.Done():
 	}
 	s.mu.Lock()
+	// From here on Reload is refused, so last is the last endpoint.
 	s.stopping = true
 	last := s.current
 	s.mu.Unlock()
 	if err := last.stop(); err != nil {
 		s.log.Error(fmt.Sprintf("error closing http server: %s", err))
 	}
+	// Endpoints of earlier reloads may still answer requests.
 	s.serving.Wait()
 	return context.Cause(s.failed) // nil if it has not failed
 }
@@ -83,9 +86,11 @@ func (s *Server) Reload(o Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
+		// A new endpoint would not be stopped by Run any more.
 		return http.ErrServerClosed
 	}
 	if s.current.matches(o) {
+		// Requests in flight keep the handler that they have.
 		s.current.options.Store(&o)
 		return nil
 	}
@@ -123,6 +128,7 @@ func (s *Server) listenLocked(o Options) (net.Listener, error) {
 	}
 	again, lost := listen(former)
 	if lost != nil {
+		// Neither address can be bound. The current endpoint accepts nothing any more.
 		return nil, errors.Join(err, lost)
 	}
 	s.replaceLocked(newEndpoint(former, again))
@@ -130,7 +136,7 @@ func (s *Server) listenLocked(o Options) (net.Listener, error) {
 }
 
 // replaceLocked lets next serve, and the current endpoint finish its requests in flight. s.mu must
-// be held.
+// be held. It does not wait for them: Run does at the end.
 func (s *Server) replaceLocked(next *endpoint) {
 	old := s.current
 	s.startLocked(next)
@@ -147,6 +153,7 @@ func (s *Server) startLocked(e *endpoint) {
 	s.current = e
 	s.serving.Go(func() {
 		if err := e.serve(); err != nil {
+			// The first failure of any endpoint ends Run.
 			s.fail(err)
 		}
 	})
@@ -154,7 +161,8 @@ func (s *Server) startLocked(e *endpoint) {
 	s.log.Info(fmt.Sprintf("%s listening on port %d", scheme, port))
 }
 
-// NewHTTP returns an http.Server with the timeouts of Options and a limit for headers.
+// NewHTTP returns an http.Server with the timeouts of Options and a limit for headers. A timeout of
+// 0 means none.
 func NewHTTP(h http.Handler, read, write time.Duration, log *slog.Logger) *http.Server {
 	s := &http.Server{
 		Handler:           h,

@@ -15,6 +15,7 @@ type address struct {
 // discovered returns the addresses of the servers that the one at a has announced as its cluster.
 // The same user and the same TLS are used for them. URLs that can't be parsed are left out.
 func (a address) discovered(urls []string) (all []address) {
+	// nats.go has dialed this URL, so an error is unlikely.
 	own, err := parse(a.url)
 	if err != nil {
 		return nil
@@ -30,8 +31,10 @@ func (a address) discovered(urls []string) (all []address) {
 		if err != nil {
 			continue
 		}
+		// The announced URLs have no user of their own.
 		u.User = own.User
 		if demandsTLS(a.url) {
+			// The cluster announces no scheme that demands TLS, so the one of a is kept.
 			u.Scheme = own.Scheme
 		}
 		other := address{url: u.String()}
@@ -51,7 +54,8 @@ func parse(s string) (*url.URL, error) {
 	return url.Parse(s)
 }
 
-// demandsTLS reports whether a URL refuses a nats-server without TLS.
+// demandsTLS reports whether a URL refuses a nats-server without TLS. It is false for a URL that
+// can't be parsed.
 func demandsTLS(s string) bool {
 	u, err := parse(s)
 	return err == nil && (u.Scheme == "tls" || u.Scheme == "wss")

@@ -16,6 +16,7 @@ type Files struct {
 
 // Load reads the files. Its error names the keys of the configuration and the files.
 func (f Files) Load() (*tls.Config, error) {
+	// Older versions of TLS are not secure any more.
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	var err error
 	if f.Root != "" {
@@ -23,6 +24,7 @@ func (f Files) Load() (*tls.Config, error) {
 			return nil, fmt.Errorf("error loading nats.tls.root: %w", err)
 		}
 	}
+	// The configuration sets Cert and Key together, so Key is there too.
 	if f.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 		if err != nil {
@@ -35,7 +37,8 @@ func (f Files) Load() (*tls.Config, error) {
 }
 
 // Reload returns a function for Options.TLS, which reads the files anew for each connection. While
-// they can't be used, as in the middle of a renewal, it returns what was good before.
+// they can't be used, as in the middle of a renewal, it returns what was good before. The function
+// is for one goroutine at a time. Before the files were good once, it returns their error.
 func (f Files) Reload(log *slog.Logger) func() (*tls.Config, error) {
 	var good *tls.Config // what was read last without an error
 	var logged string    // the error that was logged last; "" if the files are good
@@ -46,6 +49,7 @@ func (f Files) Reload(log *slog.Logger) func() (*tls.Config, error) {
 			good, logged = t, ""
 		case good == nil:
 			return nil, err
+		// Each error is logged once, though every attempt meets it.
 		case logged != err.Error():
 			logged = err.Error()
 			log.Warn(logged + ": the certificates that were read before go on")
@@ -54,7 +58,8 @@ func (f Files) Reload(log *slog.Logger) func() (*tls.Config, error) {
 	}
 }
 
-// LoadAuthorities reads a PEM file of at least one certificate.
+// LoadAuthorities reads a PEM file of at least one certificate. A file without any certificate is
+// an error, because it would trust no server.
 func LoadAuthorities(path string) (*x509.CertPool, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // hint returns the probable cause of a failed connection and what to do about it. It is empty if
-// the error is clear by itself.
+// the error is clear by itself. It only reads files and never changes what happens next.
 func (l *link) hint(err error) string {
 	// nats.go has no error value for some of nats-server's refusals.
 	text := strings.ToLower(err.Error())
@@ -23,6 +23,7 @@ func (l *link) hint(err error) string {
 		strings.Contains(text, "authorization") || strings.Contains(text, "authentication")
 	switch {
 	case !isRefused:
+		// What is no refusal of the user may be a problem with TLS.
 		return l.hintTLS(err)
 	case l.Credentials == "":
 		return "nats-server wants credentials: set nats.usercredentials to those of a user of " +
@@ -37,6 +38,7 @@ func (l *link) hint(err error) string {
 // It is empty for other users. A nats-server without the JWT of the system account knows only the
 // account's own key. The operator sees only "Authorization Violation", on both sides.
 func (l *link) hintSigningKey() string {
+	// The file may have changed since the attempt. If it can't be read, the general hint is given.
 	content, err := os.ReadFile(l.Credentials)
 	if err != nil {
 		return ""
@@ -94,7 +96,8 @@ func (l *link) hintTLS(err error) string {
 	}
 }
 
-// is reports whether an error of type E is in the chain of err.
+// is reports whether an error of type E is in the chain of err. It is for errors that are types and
+// not values.
 func is[E error](err error) bool {
 	_, found := errors.AsType[E](err)
 	return found

@@ -61,6 +61,7 @@ const (
 // Run connects until ctx ends and calls use with each connection. The context of use ends with the
 // connection or with ctx. Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
+	// used is never nil, also before the first attempt: a hint reads it.
 	l := link{Options: o, used: &tls.Config{}}
 	l.secure = o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)
 	for ctx.Err() == nil {
@@ -72,6 +73,7 @@ func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) 
 			// After a long session the next attempt need not wait.
 			wait -= time.Since(began)
 		case ctx.Err() == nil:
+			// An attempt that ctx has ended is no failure, so nothing is logged.
 			l.failed(err)
 		}
 		// The random part keeps account servers that lost the same nats-server from reconnecting
@@ -104,6 +106,7 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 		configured[i].url = s
 	}
 	err := nats.ErrNoServers
+	// The servers of the cluster are tried only if no configured one accepts.
 	for _, servers := range [][]address{configured, l.others} {
 		for _, i := range rand.Perm(len(servers)) {
 			nc, failed := l.dial(ctx, servers[i])
@@ -129,6 +132,7 @@ func (l *link) session(
 	}
 	l.again, l.hinted = true, "" // a later failure is a new one, and may be explained again
 	l.Log.Info("connected to NATS for account and activation notifications")
+	// live ends with the connection, so that use returns.
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
 	nc.SetClosedHandler(func(*nats.Conn) { cancel() })
@@ -145,7 +149,8 @@ func (l *link) session(
 	}
 }
 
-// dial connects to the server at an address.
+// dial connects to the server at an address. The error may be that of a file, before anything is
+// dialed.
 func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 	c, err := l.configureTLS(at)
 	if err != nil {
@@ -157,6 +162,7 @@ func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 	o.Servers = []string{at.url}
 	o.Name = "nats-account-server"
 	o.NoEcho = true // what this server announces is no news to it
+	// Run connects again itself.
 	o.AllowReconnect = false
 	o.Timeout = l.ConnectTimeout
 	o.SkipHostLookup = true // the dialer does it, and stops when ctx ends
@@ -167,6 +173,7 @@ func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 	o.AsyncErrorCB = l.errorHandler()
 	o.TLSConfig, o.Secure = c, l.secure
 	o.TLSHandshakeFirst = l.HandshakeFirst && l.secure
+	// The file is read for each attempt, so a new one counts without a reload.
 	if l.Credentials != "" {
 		if err := nats.UserCredentials(l.Credentials)(&o); err != nil {
 			return nil, err
@@ -180,6 +187,7 @@ func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 func (l *link) configureTLS(at address) (*tls.Config, error) {
 	c := &tls.Config{}
 	if l.TLS != nil {
+		// The configuration is shared with later attempts, so a copy of it is changed.
 		given, err := l.TLS()
 		if err != nil {
 			return nil, err
@@ -205,6 +213,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: d.timeout}
 	c, err := nd.DialContext(d.ctx, network, address)
 	if err == nil {
+		// A closed connection ends the handshake that nats.go is in.
 		d.stop = context.AfterFunc(d.ctx, func() { _ = c.Close() })
 	}
 	return c, err
