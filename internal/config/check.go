@@ -16,7 +16,7 @@ import (
 const minReconnectWait = 100 * time.Millisecond
 
 // complete finds the operator in a directory of nsc, and makes values that have no effect the ones
-// that hold.
+// that hold. It runs after the file and the flags are read, and before check.
 func (l *loader) complete() {
 	s, n, h := &l.draft.Store, &l.draft.NATS, &l.draft.HTTP
 	// Only one of the two can be served.
@@ -46,7 +46,7 @@ func (l *loader) complete() {
 }
 
 // check reports which values do not fit together. The table has one row for each rule, with what
-// breaks it and the key at whose position the mistake is reported.
+// breaks it and the key at whose position the mistake is reported. A value that was not given has no position.
 func (l *loader) check() {
 	s, n, h := l.draft.Store, l.draft.NATS, l.draft.HTTP
 	source := cmp.Or(s.Dir, s.NSC) // what a read-only server reads
@@ -118,6 +118,7 @@ func (l *loader) check() {
 // checkLogins checks that each login can log in, and is another one than those before it. Mistakes
 // are reported at the list of writers, because a login has no position of its own.
 func (l *loader) checkLogins() {
+	// The zero Pos counts if there is no such list.
 	h, at := l.draft.HTTP, l.at["http.authorization.write"]
 	seen := map[Login]bool{}
 	passwords := false // whether any login has one
@@ -132,13 +133,15 @@ func (l *loader) checkLogins() {
 		}
 		seen[o] = true
 	}
+	// Passwords that stay on this machine need no TLS.
 	if passwords && h.TLS.Cert == "" && !isLocal(h.Host) {
 		l.warn(at, false, "without http.tls, passwords are sent unencrypted")
 	}
 }
 
 // within reports whether path is dir or inside dir. It follows symbolic links, because another name
-// of a directory is still the same directory.
+// of a directory is still the same directory. It is false if one path can't be made relative to the
+// other.
 func within(path, dir string) bool {
 	relative, err := filepath.Rel(resolve(dir), resolve(path))
 	return err == nil && relative != ".." &&
@@ -146,7 +149,7 @@ func within(path, dir string) bool {
 }
 
 // resolve replaces the symbolic links in the part of a path that exists. The server may create the
-// rest later.
+// rest later. A path that has no existing part is returned as it is.
 func resolve(path string) string {
 	if found, err := filepath.EvalSymlinks(path); err == nil || filepath.Dir(path) == path {
 		return cmp.Or(found, path)

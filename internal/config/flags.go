@@ -58,7 +58,7 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 }
 
 // readFlags changes the draft as the command line says. It comes after readFile, because a flag
-// wins over the file.
+// wins over the file. Mistakes in flags have no position.
 func (l *loader) readFlags() {
 	f, c := l.flags, &l.draft
 	l.readStoreFlags()
@@ -113,7 +113,8 @@ func (l *loader) absolute(path string) string {
 	return path
 }
 
-// listenOn sets the address from host:port. Without a host it is every interface.
+// listenOn sets the address from host:port. Without a host it is every interface. After an error, h
+// is as it was.
 func (h *HTTP) listenOn(hostPort string) error {
 	host, port, err := net.SplitHostPort(hostPort)
 	n := 0

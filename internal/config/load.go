@@ -56,6 +56,7 @@ func (l *loader) readFile() {
 	if l.flags.Config == "" {
 		return
 	}
+	// An include in the file is relative to the directory of this path.
 	l.draft.File = l.absolute(l.flags.Config)
 	m, err := natsconf.ParseFile(l.draft.File)
 	if err == nil {
@@ -70,7 +71,7 @@ func (l *loader) readFile() {
 }
 
 // section reads a section of the file. The file may have it more than once; a later value overrides
-// an earlier one.
+// an earlier one. section is its path; "" for the top level. Mistakes are added to l.mistakes.
 func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 	for _, e := range m.Entries {
 		// Names with a dot are unknown keys: each section has its own entries.
@@ -94,6 +95,7 @@ func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 			l.mistake(e.Value.Pos, "%s", err)
 			continue
 		}
+		// A value with a mistake leaves the field at the value before it.
 		l.at[path] = e.Value.Pos
 	}
 }
@@ -116,6 +118,7 @@ func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
 	if near := nearest(keys, e.Key); near != "" {
 		text += fmt.Sprintf(", did you mean %q?", near)
 	}
+	// A misspelt restriction would leave the server open, so the server must not run.
 	if restricts(section, e.Key) {
 		l.mistake(e.Pos, "%s", text)
 	} else {

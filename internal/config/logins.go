@@ -25,10 +25,12 @@ func logins(into *[]Login) field {
 		}
 		return nil
 	}
+	// The dump shows the names only.
 	return field{set: read, show: func() any { return shown(*into) }}
 }
 
-// login reads one { user, password } or { certificate }.
+// login reads one { user, password } or { certificate }. After a mistake it returns what could be
+// read; the draft is not used then.
 func (l *loader) login(v natsconf.Value) (login Login) {
 	m, ok := v.Data.(*natsconf.Map)
 	if !ok {
@@ -67,6 +69,7 @@ func (o *Login) set(key string, value any) error {
 	default:
 		return fmt.Errorf("unknown key %q: a login has user and password, or certificate", key)
 	}
+	// An earlier value in the same login is probably one of another user.
 	if *into != "" {
 		return fmt.Errorf("%s is given twice: write several users as a list, [ {…}, {…} ]", key)
 	}

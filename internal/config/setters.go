@@ -53,6 +53,7 @@ func section(keys []key) field {
 		l.section(keys, path, m)
 		return nil
 	}
+	// The dump is made when it is shown, so it has the values of that moment.
 	return field{set: read, show: func() any { return dump(keys) }, keys: keys}
 }
 
@@ -81,7 +82,7 @@ func timeout(into *time.Duration) field {
 	return set(into, parseDuration, atLeast(1, "be more than 0"), atMostADay)
 }
 
-// interval is for a time that may be 0.
+// interval is for a time that may be 0. There is no upper limit.
 func interval(into *time.Duration) field {
 	return set(into, parseDuration, atLeast(0, "not be negative"))
 }
@@ -115,7 +116,7 @@ func unused() field {
 	return field{set: read, show: func() any { return nil }}
 }
 
-// atLeast returns a check for durations. rule says in words that least is the least one.
+// atLeast returns a check for durations. rule says in words that least is the least one. The text is for the error.
 func atLeast(least time.Duration, rule string) func(path string, d time.Duration) error {
 	return func(path string, d time.Duration) error {
 		if d < least {

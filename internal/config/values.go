@@ -37,7 +37,8 @@ func parseBool(name string, value any) (bool, error) {
 	return false, fmt.Errorf("error parsing %s option %v, it must be true or false", name, show(value))
 }
 
-// parseVerify parses a boolean, or the word require in any letter case.
+// parseVerify parses a boolean, or the word require in any letter case. true means that a
+// certificate is verified if the client has one.
 func parseVerify(name string, value any) (Verify, error) {
 	if s, ok := value.(string); ok && strings.EqualFold(s, "require") {
 		return VerifyRequire, nil
@@ -90,7 +91,8 @@ func parseDuration(name string, value any) (time.Duration, error) {
 	return d, nil
 }
 
-// parseText parses a text. A number is no text, even if it was meant as one.
+// parseText parses a text. A number is no text, even if it was meant as one. The text is returned
+// as it is, with its spaces.
 func parseText(name string, value any) (string, error) {
 	if s, ok := value.(string); ok {
 		return s, nil
@@ -98,7 +100,8 @@ func parseText(name string, value any) (string, error) {
 	return "", fmt.Errorf("error parsing %s option %v", name, show(value))
 }
 
-// parsePath parses a path and makes it absolute. The empty path is valid and stays empty.
+// parsePath parses a path and makes it absolute. The empty path is valid and stays empty. It does
+// not check that there is such a file.
 func parsePath(name string, value any) (string, error) {
 	s, err := parseText(name, value)
 	if err != nil {
@@ -135,7 +138,7 @@ func parseURLs(name string, value any) (all []string, err error) {
 }
 
 // checkURL returns an error for a URL that the NATS client can't dial. The error does not show the
-// URL, which may contain a password.
+// URL, which may contain a password. The host must be there; the port may be missing.
 func checkURL(s string) error {
 	// Like the NATS client, accept a URL without a scheme.
 	if !strings.Contains(s, "://") {
@@ -177,7 +180,8 @@ func parseOperator(name string, value any) (JWTRef, error) { return parseJWT(nam
 func parseSystem(name string, value any) (JWTRef, error)   { return parseJWT(name, value, true) }
 
 // parseJWT parses a path, a JWT or, if keyAllowed is set, the public key of an account. It accepts
-// a list of one element, because nats-server accepts a list of operators.
+// a list of one element, because nats-server accepts a list of operators. The empty text gives the
+// zero JWTRef. Nothing is read or verified here.
 func parseJWT(name string, value any, keyAllowed bool) (JWTRef, error) {
 	if list, ok := value.([]natsconf.Value); ok {
 		if len(list) != 1 {
@@ -199,7 +203,8 @@ func parseJWT(name string, value any, keyAllowed bool) (JWTRef, error) {
 }
 
 // absolute expands a leading ~ to the home directory and makes a path absolute. A relative path is
-// relative to the working directory. The empty path stays empty.
+// relative to the working directory. The empty path stays empty. The ~ of another user, as in
+// ~name, is not expanded.
 func absolute(path string) (string, error) {
 	if path == "" {
 		return "", nil
@@ -219,5 +224,5 @@ func absolute(path string) (string, error) {
 var secrets = regexp.MustCompile(`(?is).*@|((?:pass|token|secret|seed)[^:]*:)[^\]]*`)
 
 // show returns a value as the original's error messages show it, but without passwords. Errors are
-// in the log, which more people can read than the configuration file.
+// in the log, which more people can read than the configuration file. It may cut more than the password.
 func show(value any) string { return secrets.ReplaceAllString(fmt.Sprint(value), "$1…") }

@@ -162,7 +162,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	if d.syncer != nil {
 		d.start(failed, "directory", d.syncer.Run)
 	}
-	// This line and the next ones are the original's.
+	// This line is the original's.
 	d.log.infof("nats-account-server is running")
 	d.logResolvers(f.trusted)
 	d.follow(primary, d.Config)

@@ -91,7 +91,7 @@ func (s *Syncer) Rejudge() {
 }
 
 // Fill fills the store before it is served, also with what was written just now. Run comes after
-// it.
+// it. A directory that is written to all the time delays it by some looks only.
 func (s *Syncer) Fill(ctx context.Context) {
 	for range maxFillLooks {
 		if s.look(ctx) || !pause.For(ctx, settleTime) {
@@ -101,7 +101,8 @@ func (s *Syncer) Fill(ctx context.Context) {
 	s.filled = true
 }
 
-// Run follows the Folder until ctx ends. The first wait begins to watch, and returns at once.
+// Run follows the Folder until ctx ends. The first wait begins to watch, and returns at once. It
+// closes the Folder at the end. Its error is always nil.
 func (s *Syncer) Run(ctx context.Context) error {
 	defer s.Folder.Close()
 	for settled := true; ctx.Err() == nil; settled = s.look(ctx) {
@@ -126,6 +127,7 @@ func (s *Syncer) wait(ctx context.Context, settled bool) {
 // settled is false if the next look may see more, though nothing changes until then.
 func (s *Syncer) look(ctx context.Context) (settled bool) {
 	if s.trustChanged.Swap(false) {
+		// The flag is taken before the Scan, so a change during it leads to another look.
 		s.Folder.Rejudge()
 	}
 	var group errgroup.Group
@@ -143,6 +145,7 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 	s.Folder.serveUnsaved()
 	s.unreadable.log(s.Log, err)
 	for _, f := range gone {
+		// A file from which nothing was taken has the zero version, which lose ignores.
 		s.lose(f.taken)
 	}
 	// As long as files are being written it is not known what the Folder has.
@@ -158,7 +161,7 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 // well. A condition is logged when it begins and when it changes.
 type condition string
 
-// log notes what is wrong now; nil means that nothing is.
+// log notes what is wrong now; nil means that nothing is. When it is over, no line is written.
 func (c *condition) log(log *slog.Logger, err error) {
 	if err == nil {
 		*c = ""

@@ -45,7 +45,8 @@ func (s *Syncer) offer(ctx context.Context, f *File) {
 }
 
 // offerTokens offers the activation tokens that have changed, after the accounts that came with
-// them. One that was not taken is offered again with the next account, and after a while.
+// them. One that was not taken is offered again with the next account, and after a while. Tokens
+// are offered one after the other. While ctx has ended, none is.
 func (s *Syncer) offerTokens(ctx context.Context, accountsOffered bool) {
 	for _, f := range s.Folder.files {
 		isDue := f.state == offered || f.state == postponed && accountsOffered
@@ -59,6 +60,7 @@ func (s *Syncer) offerTokens(ctx context.Context, accountsOffered bool) {
 			var changed bool
 			t, changed, err = s.Activations.Put(ctx, f.JWT, fromFile)
 			if changed && s.filled {
+				// Tokens that Fill reads are not announced: nothing says that they have changed.
 				s.Activations.Announce(t, true)
 			}
 		}
@@ -68,7 +70,8 @@ func (s *Syncer) offerTokens(ctx context.Context, accountsOffered bool) {
 
 // decide notes what became of a file's content. key is "" if it is not known whose it is. If the
 // content was refused, what was taken from the file before goes on being served. If it was accepted
-// for another account, the account before has lost its file.
+// for another account, the account before has lost its file. err is nil if the content was
+// accepted.
 func (s *Syncer) decide(f *File, key string, err error) {
 	f.subject, f.retryAt = key, time.Now().Add(lookInterval)
 	// Put saves only what it has verified. So the JWT can be served without the store.
@@ -76,6 +79,7 @@ func (s *Syncer) decide(f *File, key string, err error) {
 	if err == nil {
 		s.Folder.move(f, accepted)
 		if f.taken.key != key {
+			// The JWT in the file is of another account now.
 			s.lose(f.taken)
 		}
 		f.taken, f.JWT = versionOf(key, f.JWT), nil

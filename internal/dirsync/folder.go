@@ -68,7 +68,8 @@ type File struct {
 // before the new one is in its place, and so does a program that renames a directory.
 const goneAfter = 100 * time.Millisecond
 
-// OpenFolder opens a directory of JWTs by key.
+// OpenFolder opens a directory of JWTs by key. The directory must exist. The Folder must not be
+// used if there is an error.
 func OpenFolder(dir string) (*Folder, error) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +81,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	return &Folder{top: filepath.Clean(dir), files: map[string]*File{}}, err
 }
 
-// OpenNSC opens the directory in which nsc keeps an operator.
+// OpenNSC opens the directory in which nsc keeps an operator. The file .nsc must be in it, and the directory accounts.
 func OpenNSC(dir string) (*Folder, error) {
 	if _, err := os.Stat(filepath.Join(dir, ".nsc")); err != nil {
 		return nil, fmt.Errorf("%q is not a valid configuration directory", dir)
@@ -99,7 +100,8 @@ func (f *Folder) move(file *File, on event) {
 	file.state = to
 }
 
-// Rejudge has the next Scan offer every file.
+// Rejudge has the next Scan offer every file. Files that are missing stay missing: they are read
+// anyway when they are back.
 func (f *Folder) Rejudge() {
 	for _, file := range f.files {
 		f.move(file, rejudge)
@@ -162,7 +164,8 @@ func (f *Folder) look(path, key string, offer func(*File)) (hot bool) {
 	switch {
 	case err == nil && token == nil: // it is as it was
 		return false
-	// Its times may not show the next write, and it may be half of what is being written.
+	// Its times may not show the next write, and it may be half of what is being written. The stamp
+	// is not noted, so the next Scan reads the file again.
 	case err == nil && stamp.IsHot():
 		f.move(file, writing)
 		return true
@@ -205,7 +208,8 @@ func (f *Folder) paths() (all []string, err error) {
 	return all, err
 }
 
-// key reports whether a path is that of a JWT. The key is "" if only the JWT says it.
+// key reports whether a path is that of a JWT. The key is "" if only the JWT says it. Other files
+// are ignored without a word.
 func (f *Folder) key(path string) (key string, ok bool) {
 	// Every path begins with top and a separator.
 	path = path[len(f.top)+1:]
@@ -216,7 +220,8 @@ func (f *Folder) key(path string) (key string, ok bool) {
 	return "", dir != "" && name == filepath.Base(dir)+".jwt"
 }
 
-// serveUnsaved has Find know what can't be stored of the files as they are now.
+// serveUnsaved has Find know what can't be stored of the files as they are now. Find sees either
+// the map before or all of the new one.
 func (f *Folder) serveUnsaved() {
 	unsaved := map[string][]byte{}
 	for _, file := range f.files {

@@ -28,6 +28,7 @@ func (s *Syncer) lose(v version) {
 
 // sweep loses what the store has from an earlier start and the Folder does not have any more. It
 // waits until it is known what the Folder has: a file that can't be decoded may be of any account.
+// It succeeds once, and is not called again.
 func (s *Syncer) sweep() {
 	byKey := s.filesByKey()
 	isOfAny := func(f *File) bool { return f.subject == "" && f.taken.key == "" }
@@ -49,6 +50,7 @@ func (s *Syncer) filesByKey() map[string][]*File {
 	for _, f := range s.Folder.files {
 		byKey[f.taken.key] = append(byKey[f.taken.key], f)
 		if f.subject != f.taken.key {
+			// A file may be of one account in the store, and offer the JWT of another.
 			byKey[f.subject] = append(byKey[f.subject], f)
 		}
 	}
@@ -64,6 +66,7 @@ func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
 	if len(lost) == 0 {
 		return settled
 	}
+	// No other goroutine is there yet, so mu need not be held.
 	s.lost = nil
 	byKey := s.filesByKey()
 	var group errgroup.Group
@@ -108,7 +111,8 @@ func (s *Syncer) served(v version) version {
 	return versionOf(v.key, stored)
 }
 
-// remove removes a version from the store, and logs once why it can't.
+// remove removes a version from the store, and logs once why it can't. A token is only in memory,
+// so its removal can't fail.
 func (s *Syncer) remove(ctx context.Context, l *loss) (removed bool) {
 	if trust.IsActivationHash(l.key) {
 		s.Tokens.Remove(l.key)

@@ -63,6 +63,7 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 			}
 		}
 		quiet = time.After(quietTime)
+		// Later changes do not move this end, so that constant changes can't prevent every Scan.
 		if enough == nil {
 			enough = time.After(maxNoisyTime)
 		}
@@ -70,7 +71,7 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 }
 
 // concerns reports whether a changed path is in the Folder. What else is in the parent directory
-// may change all the time.
+// may change all the time. The parent is watched because the top directory itself may be replaced.
 func (f *Folder) concerns(path string) bool {
 	return path == f.top || filepath.Dir(path) != filepath.Dir(f.top)
 }
@@ -115,6 +116,8 @@ func (f *Folder) rewatch() (fresh bool) {
 		}
 		switch {
 		case err == nil:
+			// info was read before the watch began. If the directory was replaced in between, the
+			// next Watch sees it.
 			f.watched[dir], fresh = info, true
 		case !errors.Is(err, fs.ErrNotExist): // otherwise it is gone since the Scan
 			f.unwatched = fmt.Errorf("not every directory can be watched: %w", err)
@@ -123,7 +126,7 @@ func (f *Folder) rewatch() (fresh bool) {
 	return fresh
 }
 
-// Close ends the watch.
+// Close ends the watch. It may be called before the first Watch.
 func (f *Folder) Close() {
 	if f.watcher != nil {
 		_ = f.watcher.Close() // its events are not read any more

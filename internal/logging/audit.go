@@ -62,7 +62,7 @@ type Audit struct {
 }
 
 // NewAudit returns an Audit that writes to a file from OpenAudit. If the file is nil, entries are
-// written into the log. Use closes the file.
+// written into the log. Use closes the file. Nothing is written before the first Write.
 func NewAudit(log *slog.Logger, file *os.File) *Audit {
 	return &Audit{
 		log:      log,
@@ -77,6 +77,7 @@ func NewAudit(log *slog.Logger, file *os.File) *Audit {
 func (a *Audit) Use(file *os.File) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	// Write has written all of a line before it gives mu back.
 	if a.file != nil {
 		_ = a.file.Close()
 	}
@@ -96,7 +97,8 @@ func OpenAudit(path string) (*os.File, error) {
 	return f, nil
 }
 
-// CheckAudit returns the error that OpenAudit would return. It leaves no new file behind.
+// CheckAudit returns the error that OpenAudit would return. It leaves no new file behind. It is for
+// -t, which must change nothing.
 func CheckAudit(path string) error {
 	_, before := os.Lstat(path)
 	f, err := OpenAudit(path)
@@ -110,7 +112,8 @@ func CheckAudit(path string) error {
 }
 
 // Write writes one entry. If there are very many entries with a refused JWT, some are left out, and
-// the next entry has their number. If the file can't be written, the entry goes into the log.
+// the next entry has their number. If the file can't be written, the entry goes into the log. Time
+// and Suppressed of e are set here. refused says that e is about a refused JWT.
 func (a *Audit) Write(e AuditEntry, refused bool) {
 	forLog, err := a.write(e, refused)
 	if err != nil {
@@ -122,11 +125,13 @@ func (a *Audit) Write(e AuditEntry, refused bool) {
 }
 
 // write writes an entry to the file. It returns the line if the line belongs into the log instead,
-// and the error that kept it out of the file.
+// and the error that kept it out of the file. Both are nil if the entry is in the file, or left
+// out.
 func (a *Audit) write(e AuditEntry, refused bool) (forLog []byte, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
+	// Accepted JWTs are never left out: each has its entry.
 	if refused && !a.refused.AllowN(now, 1) {
 		a.suppressed++
 		return nil, nil
@@ -142,6 +147,7 @@ func (a *Audit) write(e AuditEntry, refused bool) (forLog []byte, err error) {
 	n, err := a.file.Write(line)
 	if err != nil {
 		if n > 0 {
+			// A disk that is full takes a part of a line. The next line must not continue it.
 			cutBack(a.file, n)
 		}
 		return line, err

@@ -12,7 +12,8 @@ import (
 
 // Limited returns a logger that writes at most the given number of lines per period and counts the
 // others. If lines were left out, a line with their number comes before the next one. Use it for
-// lines that a client can cause, and for an error that repeats.
+// lines that a client can cause, and for an error that repeats. lines must be at least 1. The lines
+// of a whole period may come at once.
 func Limited(log *slog.Logger, lines int, period time.Duration) *slog.Logger {
 	allowed := rate.NewLimiter(rate.Every(period/time.Duration(lines)), lines)
 	return slog.New(&limitedHandler{Handler: log.Handler(), limit: &lineLimit{allowed: allowed}})
@@ -26,6 +27,7 @@ type limitedHandler struct {
 
 // lineLimit counts the lines that are left out. Goroutines share it.
 type lineLimit struct {
+	// allowed is safe for goroutines by itself; mu guards the other fields.
 	allowed *rate.Limiter
 
 	mu      sync.Mutex
@@ -49,7 +51,8 @@ func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// take reports whether a line may be written now, and how many were left out since the last one.
+// take reports whether a line may be written now, and how many were left out since the last one. It
+// counts the line if that is left out. Otherwise the count begins anew.
 func (l *lineLimit) take(now time.Time) (omitted int, since time.Time, allowed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

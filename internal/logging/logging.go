@@ -59,6 +59,7 @@ func New(w io.Writer, f Format) *Handler {
 }
 
 // SetFormat changes the format of all further lines, also of the handlers that WithAttrs has made.
+// It may be called while other goroutines write lines.
 func (h *Handler) SetFormat(f Format) { h.out.format.Store(&f) }
 
 // levelName is how a line shows the levels from least on.
@@ -86,6 +87,7 @@ func (h *Handler) Enabled(_ context.Context, l slog.Level) bool {
 // Handle implements slog.Handler. No text can forge a line.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	f := h.out.format.Load()
+	// 160 bytes hold most lines, so that few are copied while they grow.
 	line := make([]byte, 0, 160)
 	if f.PID {
 		line = fmt.Appendf(line, "[%d] ", os.Getpid())
@@ -93,6 +95,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	if f.Time {
 		line = r.Time.Local().AppendFormat(line, "2006/01/02 15:04:05.000000 ")
 	}
+	// The last level takes everything, so an index is always found.
 	level := levels[slices.IndexFunc(levels, func(l levelName) bool { return r.Level >= l.least })]
 	if f.Colors {
 		line = fmt.Appendf(line, "[\x1b[%sm%s\x1b[0m] ", level.color, level.letters)
@@ -107,11 +110,12 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	line = append(line, '\n')
 	h.out.mu.Lock()
 	defer h.out.mu.Unlock()
+	// The mutex is taken only now: the line is ready.
 	_, err := h.out.w.Write(line)
 	return err
 }
 
-// WithAttrs implements slog.Handler.
+// WithAttrs implements slog.Handler. h itself does not change.
 func (h *Handler) WithAttrs(as []slog.Attr) slog.Handler {
 	c := *h
 	for _, a := range as {

@@ -10,7 +10,8 @@ import (
 const shortKeyLength = 12
 
 // Quote makes a text safe to log, whatever it contains. Unprintable characters are escaped. A text
-// of more than max bytes is cut and ends in three dots.
+// of more than max bytes is cut and ends in three dots. The cut is made before the escapes, so the
+// result may be longer than max.
 func Quote(text string, max int) string {
 	if len(text) > max {
 		text = text[:max] + "..."

@@ -16,7 +16,8 @@ const maxIncludes = 20
 // include reads the name of a file and adds the entries of that file to the current map. A relative
 // name is relative to the file with the include, so that a set of files can be moved together.
 //
-// An error in the file has its position in that file, and says where the file is included.
+// An error in the file has its position in that file, and says where the file is included. at is
+// where the word include begins.
 func (p *parser) include(at Pos) {
 	name := p.includeName()
 	if p.err != nil {
@@ -31,6 +32,7 @@ func (p *parser) include(at Pos) {
 		p.failAt(at, "include '%s': %v", name, err)
 		return
 	}
+	// The file has a scope of its own, so variables in it see only its own entries.
 	q := p.inner(path, text)
 	q.files = append(slices.Clip(p.files), path)
 	for _, e := range q.document().Entries {
@@ -42,6 +44,7 @@ func (p *parser) include(at Pos) {
 }
 
 // includeName reads the name of a file. A name has no escapes, and a bare one may contain a ','.
+// After a mistake the result is not used.
 func (p *parser) includeName() string {
 	p.skipBlanks()
 	r := p.peek()
@@ -66,6 +69,7 @@ func (p *parser) readInclude(name, path string) (string, error) {
 	if name == "" {
 		return "", errors.New("the name is empty")
 	}
+	// The first file is in the list too, so it may have one more element.
 	if len(p.files) > maxIncludes {
 		return "", fmt.Errorf("files include files more than %d deep", maxIncludes)
 	}

@@ -43,7 +43,8 @@ func (p *parser) number() any {
 	return text
 }
 
-// integer returns the number in digits, multiplied by unit. The number began at start.
+// integer returns the number in digits, multiplied by unit. The number began at start. After a
+// mistake its result is not used.
 func (p *parser) integer(start scanner, digits string, unit int64) int64 {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	// The division finds an overflow of the multiplication.
@@ -68,6 +69,7 @@ func (p *parser) size(start scanner) any {
 		text, _ := p.takeBare(start)
 		return text
 	}
+	// 1024 to the power of 6 is 2 to the power of 60, which an int64 holds.
 	unit := int64(1)
 	for range power {
 		unit *= base
@@ -87,7 +89,7 @@ func (p *parser) endsValue(r rune) bool {
 }
 
 // decimal reads the rest of a float from its dot on. With a second dot it is an address, which is
-// text, with its port.
+// text, with its port. start is where the number began. It returns a float64 or a string.
 func (s *scanner) decimal(start scanner) any {
 	s.next()
 	if s.take(isDigit) == "" {

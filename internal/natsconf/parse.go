@@ -81,7 +81,7 @@ func (p *parser) inner(file, text string) *parser {
 	}
 }
 
-// document reads a whole file.
+// document reads a whole file. It never returns nil. After a mistake the map is not complete.
 func (p *parser) document() *Map {
 	m := &Map{Pos: p.pos()}
 	p.checkText() // after a mistake there, there are no entries
@@ -135,7 +135,8 @@ func (p *parser) entry(opened Pos) {
 }
 
 // assign reads the value of a key and adds the entry. As in nats-server, the value may begin on
-// another line than its separator, but not at the top level of a file.
+// another line than its separator, but not at the top level of a file. at is the position of the
+// key.
 func (p *parser) assign(key string, at Pos) {
 	p.take(unicode.IsSpace)
 	separated := p.accept(':') || p.accept('=')
@@ -165,7 +166,7 @@ func (p *parser) missing(separated bool) bool {
 }
 
 // endEntry reads what must come between an entry and the next one. It does not read the closing
-// brace: entries does.
+// brace: entries does. opened is the start of the map, for the error.
 func (p *parser) endEntry(opened Pos) {
 	p.skipBlanks()
 	r := p.peek()
@@ -249,7 +250,8 @@ func (p *parser) bare() any {
 }
 
 // nested reads an opening bracket and runs body, which reads the rest of the map or array up to and
-// with closer. If the text is nested too deep, body does not run.
+// with closer. If the text is nested too deep, body does not run. The closer and the depth are as
+// before when it returns.
 func (p *parser) nested(closer rune, body func()) {
 	if p.depth == maxDepth {
 		p.fail("maps and arrays are nested more than %d deep", maxDepth)

@@ -40,7 +40,8 @@ func (s *scanner) pos() Pos {
 // fail reports a mistake at the next character.
 func (s *scanner) fail(format string, args ...any) { s.failAt(s.pos(), format, args...) }
 
-// failAt reports a mistake at a position, unless another one has been reported before it.
+// failAt reports a mistake at a position, unless another one has been reported before it. The first
+// mistake is the one that the user sees. The later ones often follow from it.
 func (s *scanner) failAt(pos Pos, format string, args ...any) {
 	if s.err == nil {
 		s.err = &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)}
@@ -51,7 +52,8 @@ func (s *scanner) failAt(pos Pos, format string, args ...any) {
 // since returns the text from start up to the next character, which is not a part of it.
 func (s *scanner) since(start scanner) string { return s.text[start.offset:s.offset] }
 
-// peek returns the next character without reading it, or eof.
+// peek returns the next character without reading it, or eof. A byte that is not UTF-8 is
+// utf8.RuneError.
 func (s *scanner) peek() rune {
 	if s.offset >= len(s.text) {
 		return eof
@@ -61,7 +63,7 @@ func (s *scanner) peek() rune {
 }
 
 // next reads one character. A byte that is not UTF-8 counts as one character, and the texts that
-// are read keep it as it is.
+// are read keep it as it is. At the end of the text it does nothing.
 func (s *scanner) next() {
 	if s.offset >= len(s.text) {
 		return

@@ -26,7 +26,8 @@ func (s *scope) add(e Entry) {
 }
 
 // find looks for a key in the map and in the maps around it, the innermost first. It returns nil
-// for an unknown key. s may be nil.
+// for an unknown key. s may be nil. Of several entries with the key, it returns the last one so
+// far.
 func (s *scope) find(name string) *Entry {
 	for ; s != nil; s = s.outer {
 		if i, ok := s.lastKey[name]; ok {
@@ -37,7 +38,8 @@ func (s *scope) find(name string) *Entry {
 }
 
 // variable returns the value of a variable. It is the value of the last entry of that name before
-// it, or else the value of the environment variable, read as configuration text.
+// it, or else the value of the environment variable, read as configuration text. at is the position
+// of the $. The result is nil after a mistake.
 func (p *parser) variable(name string, at Pos) any {
 	// The entry may be one of an outer map, but it comes before this place in the text.
 	if e := p.scope.find(name); e != nil {

@@ -29,7 +29,7 @@ func (s *scanner) quoted() string {
 }
 
 // block reads the text between '(' and a ')' that has a line of its own. The text is taken as it
-// is, with the line ends around it.
+// is, with the line ends around it. The two brackets are not part of it.
 func (s *scanner) block() string {
 	opened := s.pos()
 	s.next()
@@ -85,7 +85,7 @@ func (s *scanner) takeEscaped(stop func(rune) bool) (text string, escapes bool) 
 }
 
 // takeEscape reads one escape. \xHH is a byte and not a character: several of them can make up one
-// UTF-8 character.
+// UTF-8 character. It returns 0 after a mistake.
 func (s *scanner) takeEscape() byte {
 	// Each name is at the place of the byte that it stands for.
 	const names, bytes = `tnr"\`, "\t\n\r\"\\"

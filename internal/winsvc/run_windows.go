@@ -11,7 +11,7 @@ import (
 )
 
 // Run runs the program and returns its exit code. It runs as a service if the service manager has
-// started it.
+// started it. Otherwise its log goes to standard error, and its context never ends by itself.
 func Run(program Program) int {
 	if !isService() {
 		return program(context.Background(), os.Stderr, func() {})
@@ -30,7 +30,8 @@ func Run(program Program) int {
 	return s.code
 }
 
-// isService reports whether the service manager has started the program.
+// isService reports whether the service manager has started the program. If Windows can't tell, the
+// program is an ordinary one.
 func isService() bool {
 	is, err := svc.IsWindowsService()
 	return is && err == nil
@@ -53,7 +54,8 @@ type service struct {
 }
 
 // Execute implements svc.Handler. It returns when the program ends. An exit code other than 0 is
-// reported as one of the program's own, not of Windows.
+// reported as one of the program's own, not of Windows. svc.Run calls it once. The arguments of the
+// service are not used.
 func (s *service) Execute(
 	_ []string, changes <-chan svc.ChangeRequest, status chan<- svc.Status,
 ) (specific bool, code uint32) {
@@ -64,6 +66,7 @@ func (s *service) Execute(
 		out:      lines{s.events},
 	}
 	s.code = m.run(s.program)
+	// svc.Run reports the stopped state after this.
 	return true, uint32(s.code)
 }
 

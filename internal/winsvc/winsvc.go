@@ -51,7 +51,8 @@ type manager[R any] struct {
 	out      io.Writer       // for the log of the program
 }
 
-// run runs the program and returns its exit code, or 1 if it does not serve within startTimeout.
+// run runs the program and returns its exit code, or 1 if it does not serve within startTimeout. It
+// is called once. It returns only when the program has ended.
 func (m *manager[R]) run(program Program) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -65,6 +66,7 @@ func (m *manager[R]) run(program Program) int {
 	// Until the program has ended, requests are answered.
 	for {
 		select {
+		// The caller reports that the service has stopped.
 		case code := <-ended:
 			return code
 		case <-ready:
@@ -88,6 +90,7 @@ func (m *manager[R]) run(program Program) int {
 				m.report(now)
 				cancel()
 			default:
+				// The line has the form of the log's, but no time: it goes into the event log.
 				fmt.Fprintln(m.out, "[DBG] the service manager sent a request "+
 					"that this service does not know")
 			}
@@ -99,7 +102,7 @@ func (m *manager[R]) run(program Program) int {
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // event returns a line of the log as an event of LevelInfo, LevelWarn or LevelError. A line without
-// a level, such as the usage, is information.
+// a level, such as the usage, is information. The blanks around it and its colours are left out.
 func event(line []byte) (slog.Level, string) {
 	text := strings.TrimSpace(colour.ReplaceAllString(string(line), ""))
 	switch {
