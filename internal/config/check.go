@@ -46,7 +46,8 @@ func (l *loader) complete() {
 }
 
 // check reports which values do not fit together. The table has one row for each rule, with what
-// breaks it and the key at whose position the mistake is reported. A value that was not given has no position.
+// breaks it and the key at whose position the mistake is reported. A value that was not given has
+// no position.
 func (l *loader) check() {
 	s, n, h := l.draft.Store, l.draft.NATS, l.draft.HTTP
 	source := cmp.Or(s.Dir, s.NSC) // what a read-only server reads

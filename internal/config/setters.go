@@ -116,7 +116,8 @@ func unused() field {
 	return field{set: read, show: func() any { return nil }}
 }
 
-// atLeast returns a check for durations. rule says in words that least is the least one. The text is for the error.
+// atLeast returns a check for durations. rule says in words that least is the least one. The text
+// is for the error.
 func atLeast(least time.Duration, rule string) func(path string, d time.Duration) error {
 	return func(path string, d time.Duration) error {
 		if d < least {

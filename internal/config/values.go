@@ -224,5 +224,6 @@ func absolute(path string) (string, error) {
 var secrets = regexp.MustCompile(`(?is).*@|((?:pass|token|secret|seed)[^:]*:)[^\]]*`)
 
 // show returns a value as the original's error messages show it, but without passwords. Errors are
-// in the log, which more people can read than the configuration file. It may cut more than the password.
+// in the log, which more people can read than the configuration file. It may cut more than the
+// password.
 func show(value any) string { return secrets.ReplaceAllString(fmt.Sprint(value), "$1…") }

@@ -20,7 +20,8 @@ type access struct {
 	policy *auth.Policy // nil: every client may read and write
 }
 
-// loadAccess reads the files. Its error names the key and the file.
+// loadAccess reads the files. Its error names the key and the file. What is not configured stays
+// nil.
 func loadAccess(c config.HTTP) (access, error) {
 	var a access
 	var roots *x509.CertPool // nil: clients are not asked for a certificate
@@ -146,7 +147,7 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 }
 
 // warnAccess writes the lines about secrets that are too easy to read and certificates that have
-// expired.
+// expired. It is called at the start and after each reload. It refuses nothing.
 func warnAccess(c config.Config, f files, log logger) {
 	if op := f.trusted.Operator; op != nil && op.SecretFields != nil {
 		log.errorf("there is a password in the operator JWT in %s, in %s: "+

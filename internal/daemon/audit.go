@@ -9,7 +9,7 @@ import (
 // own there, which other programs read and which never change.
 type auditor struct{ *logging.Audit }
 
-// Observe implements accounts.Observer.
+// Observe implements accounts.Observer. The registries call it for each JWT that is decided about.
 func (a auditor) Observe(v accounts.Event) {
 	a.Write(logging.AuditEntry{
 		Result:  v.Result,

@@ -125,7 +125,8 @@ func Run(ctx context.Context, o Options) error {
 	return d.run(ctx, f)
 }
 
-// logStart writes the first lines, as the original does.
+// logStart writes the first lines, as the original does. They are written before any file but the
+// configuration is read.
 func logStart(c config.Config, log logger) {
 	log.infof("starting NATS Account server, version %s", Version)
 	log.infof("server time is %s", time.Now().Format(time.UnixDate))

@@ -66,7 +66,8 @@ func (d *daemon) setSource(p primary) {
 	d.activations.SetPrimary(source)
 }
 
-// logPrimary writes the lines about the primary server, if there is one.
+// logPrimary writes the lines about the primary server, if there is one. The start and a reload
+// call it before the replica runs.
 func logPrimary(c config.Config, log logger) {
 	if c.Primary == "" {
 		return

@@ -45,7 +45,8 @@ func openStore(ctx context.Context, c config.Config, log logger) (store, error) 
 	return jwtstore.OpenDir(ctx, o)
 }
 
-// logStore writes the lines about the store, as the original does.
+// logStore writes the lines about the store, as the original does. It is called before the store is
+// opened.
 func logStore(c config.Store, log logger) {
 	switch {
 	case c.NSC != "":
@@ -68,7 +69,7 @@ func logStore(c config.Store, log logger) {
 }
 
 // hasAccountJWTs reports whether the working directory has files of account JWTs, in either of the
-// layouts that the original writes.
+// layouts that the original writes. A directory that can't be read counts as one without files.
 func hasAccountJWTs() bool {
 	for _, pattern := range []string{"A*.jwt", "??/A*.jwt"} {
 		names, _ := filepath.Glob(pattern) // the patterns are good

@@ -38,7 +38,8 @@ func loadTrust(c config.Config) (trusted, error) {
 	return t, nil
 }
 
-// loadOperator reads and checks the JWT of the operator. Its error does not name the file.
+// loadOperator reads and checks the JWT of the operator. Its error does not name the file. An
+// expired JWT is no error.
 func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	text, err := read(ref)
 	if err != nil {
@@ -48,6 +49,7 @@ func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 }
 
 // loadSystem reads the JWT of the system account. If only its key is configured, there is none.
+// t.Operator must be loaded before, or be nil.
 func (t *trusted) loadSystem(ref config.JWTRef) error {
 	key := ref.Key
 	if key == "" {
@@ -98,7 +100,7 @@ func read(ref config.JWTRef) ([]byte, error) {
 	return os.ReadFile(ref.Path)
 }
 
-// location says where a JWT comes from.
+// location says where a JWT comes from. It never shows the JWT itself.
 func location(ref config.JWTRef) string { return cmp.Or(ref.Path, ref.Key, "the configuration") }
 
 // log writes the lines about the operator and the system account, as the original does. An expired

@@ -81,7 +81,8 @@ func OpenFolder(dir string) (*Folder, error) {
 	return &Folder{top: filepath.Clean(dir), files: map[string]*File{}}, err
 }
 
-// OpenNSC opens the directory in which nsc keeps an operator. The file .nsc must be in it, and the directory accounts.
+// OpenNSC opens the directory in which nsc keeps an operator. The file .nsc must be in it, and the
+// directory accounts.
 func OpenNSC(dir string) (*Folder, error) {
 	if _, err := os.Stat(filepath.Join(dir, ".nsc")); err != nil {
 		return nil, fmt.Errorf("%q is not a valid configuration directory", dir)
