@@ -19,6 +19,7 @@ func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
 	primary := *r.primary.Load()
 	switch {
 	case primary == nil:
+	// What is stored is served at once. The primary learns only that it was served.
 	case err == nil:
 		primary.Served(hash)
 	case !trust.IsActivationHash(hash):

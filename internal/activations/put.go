@@ -54,6 +54,7 @@ func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) 
 	if err := r.check(ctx, t, from); err != nil {
 		return t, err
 	}
+	// The Store calls compare under the hash's commit lock. refused tells its error from the Store's.
 	var refused error
 	_, err = r.Store.Put(ctx, t.Key, from.Kind, token, func(stored, _ []byte) error {
 		refused = r.compare(t, stored, from)

@@ -47,12 +47,14 @@ func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The URL of the request has no credentials: they go in a header.
 	user := primary.User
 	primary.User = nil
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, primary.String()+path, nil)
 	if err != nil {
 		return nil, err
 	}
+	// The Via header names each server on the way, so that a circle of primaries is found.
 	via, err := accounts.ExtendVia(ctx, r.id)
 	if err != nil {
 		return nil, err
@@ -107,6 +109,7 @@ func (r *Replica) isLacking(ctx context.Context, path string, refused *statusErr
 		if !says("error loading JWT") {
 			return false
 		}
+		// "x" is no key. A second 500 shows that the primary is version 0.8.4.
 		body, err := r.get(ctx, pathAccounts+"x")
 		if err == nil {
 			body.Close()

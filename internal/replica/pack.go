@@ -68,6 +68,8 @@ func (r *Replica) pack(ctx context.Context, query string) (lines int, err error)
 		silent.Reset(r.Timeout)
 	}
 	silent.Stop()
+	// All accounts must be stored before the tokens that they have signed.
+	// What was put before a failure stays stored.
 	_ = p.puts.Wait() // note has the errors
 	p.putTokens()
 	if err != nil && err != io.EOF {
@@ -122,6 +124,7 @@ func (p *packRun) line(line []byte) {
 		p.keep(key, token)
 		return
 	}
+	// Go blocks while maxPuts lines are being put.
 	p.puts.Go(func() error {
 		result, err := p.r.Accounts.Put(p.ctx, key, token, accounts.FromPrimary)
 		p.note(key, result.Changed, err)

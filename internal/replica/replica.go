@@ -94,6 +94,7 @@ func (r *Replica) Run(ctx context.Context) {
 	if r.MaxPack == 0 {
 		r.Log.Info("skipping initial JWT pack from primary, config has MaxReplicationPack of 0")
 	}
+	// A failure is logged once, and again only if its text changes.
 	warned := ""
 	for wait := firstRetry; r.MaxPack != 0 && ctx.Err() == nil; wait = min(2*wait, maxRetry) {
 		err := r.pull(ctx)
