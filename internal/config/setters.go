@@ -87,7 +87,7 @@ func interval(into *time.Duration) field {
 	return set(into, parseDuration, atLeast(0, "not be negative"))
 }
 
-// wait is for a time between attempts. checkNATS raises a very short one.
+// wait is for a time between attempts. complete raises a very short one.
 func wait(into *time.Duration) field {
 	return set(into, parseDuration, atLeast(0, "not be negative"), atMostADay)
 }
