@@ -84,10 +84,7 @@ func New(o Options) *Syncer { return &Syncer{Options: o, wake: make(chan struct{
 // that.
 func (s *Syncer) Rejudge() {
 	s.trustChanged.Store(true)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	pause.Wake(s.wake)
 }
 
 // Fill fills the store before it is served, also with what was written just now. Run comes after

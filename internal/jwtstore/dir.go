@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
 
@@ -40,7 +41,7 @@ const defaultLockWait = 10 * time.Second
 //
 // After Close only the JWTs and tombstones are there, and .journal if something is still pending.
 type Dir struct {
-	changes              // Put, Delete and Touch
+	writer               // Put, Delete and Touch
 	directory *directory // the files
 	unflushed *unflushed // what readers see before it is in its file
 	outbox    *Outbox
@@ -86,7 +87,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		d.flusher.removeTemps()
 	}
 	if !d.unflushed.isEmpty() && d.flusher.flush() != nil {
-		signal(d.flusher.wake)
+		pause.Wake(d.flusher.wake)
 	}
 	d.running.Go(func() { d.flusher.run(d.life) })
 	return d, nil
@@ -117,7 +118,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 		flushNow:  make(chan struct{}, 1),
 		rootNew:   !d.unflushed.isEmpty(),
 	}
-	d.changes.store = d
+	d.writer.store = d
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
@@ -207,7 +208,7 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 		d.unflushed.room.Release(r.bodySize())
 		return 0, err
 	}
-	signal(d.flusher.wake)
+	pause.Wake(d.flusher.wake)
 	return seq, nil
 }
 

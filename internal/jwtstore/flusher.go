@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"nats-account-server/internal/pause"
 )
 
 const (
@@ -90,7 +92,7 @@ func (f *flusher) run(ctx context.Context) {
 		wait = settleTime
 		if f.flush() != nil {
 			wait = retryInterval
-			signal(f.wake)
+			pause.Wake(f.wake)
 		}
 		f.journal.saveEvents()
 	}
@@ -98,8 +100,8 @@ func (f *flusher) run(ctx context.Context) {
 
 // hurry has changes flushed without waiting for them to settle.
 func (f *flusher) hurry() {
-	signal(f.flushNow)
-	signal(f.wake)
+	pause.Wake(f.flushNow)
+	pause.Wake(f.wake)
 }
 
 // flush writes everything that is unflushed. The error is the first that is left.
@@ -158,7 +160,7 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 		done = append(done, s.record)
 	}
 	if len(done) > 0 {
-		f.journal.flushed(done)
+		f.journal.recordFlushed(done)
 	}
 	return fault
 }
@@ -248,13 +250,4 @@ func parallel(n int, do func(i int)) {
 		group.Go(func() error { do(i); return nil })
 	}
 	_ = group.Wait()
-}
-
-// signal wakes the goroutine that receives from c, a channel of capacity 1, now or at its next
-// receive.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -71,7 +71,7 @@ type journal struct {
 	end        int64       // where the next record goes
 	zeroed     int64       // the file's size
 	limit      int64       // when end passes it a checkpoint is due
-	stale      bool        // memory knows what records will not say: a checkpoint is due
+	stale      bool        // records are missing for what memory has: a checkpoint is due
 	closed     bool        // nothing is committed any more
 	broken     bool        // it is not known what of file is on the disk: nothing may be appended
 }
@@ -124,7 +124,7 @@ func (j *journal) commitGroupLocked() {
 		// Readers see a change before the outbox has it: what is announced for a change is never
 		// the JWT before it.
 		j.unflushed.apply(changes)
-		j.outbox.saved(len(events))
+		j.outbox.recordSaved(len(events))
 		for _, r := range changes {
 			j.outbox.apply(r)
 		}
@@ -153,13 +153,13 @@ func (j *journal) saveEvents() {
 	}
 }
 
-// flushed makes changes flushed whose files are durable, and appends the mark that says so. The
-// mark is not synced: a crash of this process does not lose it. If it can't be appended the next
+// recordFlushed records that the files of changes are durable, and appends the mark that says so.
+// The mark is not synced: a crash of this process does not lose it. If it can't be appended the next
 // checkpoint has it. Until then a crash only makes a start write these files once more.
-func (j *journal) flushed(changes []*record) {
+func (j *journal) recordFlushed(changes []*record) {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
-	j.unflushed.flushed(changes)
+	j.unflushed.recordFlushed(changes)
 	err := j.readyLocked()
 	if err == nil {
 		mark := &record{kind: kindMark, seq: j.markLocked(), at: time.Now()}
@@ -272,7 +272,7 @@ func (j *journal) checkpointLocked() error {
 	j.limit, j.stale = max(minCheckpointSize, 4*j.end), false
 	err = syncDir(j.dir)
 	if j.broken = err != nil; !j.broken {
-		j.outbox.saved(events)
+		j.outbox.recordSaved(events)
 	}
 	return err
 }
@@ -304,9 +304,9 @@ func (j *journal) close() {
 	<-j.token
 }
 
-// leave ends the use of the journal. If it says what the directory does not, it is made to say
-// everything, else it is removed. On a disk that can't be written to, what an earlier process left
-// stays as it is.
+// leave ends the use of the journal. If the journal has what the directory lacks, a checkpoint writes
+// all of it, else the journal is removed. On a disk that can't be written to, what an earlier process
+// left stays as it is.
 func (j *journal) leave() error {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()

@@ -75,9 +75,9 @@ const (
 	// maxJWT is the size of the largest JWT that is read or stored, in bytes. Real ones have one to
 	// a hundred KiB.
 	maxJWT = 4 << 20
-	// maxKind is the length of the longest kind of origin, in bytes: the journal has one byte for
+	// maxOrigin is the length of the longest origin, in bytes: the journal has one byte for
 	// it.
-	maxKind = 255
+	maxOrigin = 255
 )
 
 // ErrLocked is returned when another process, or another Dir of this one, has the directory open.

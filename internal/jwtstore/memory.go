@@ -10,7 +10,7 @@ import (
 // Memory is a store that forgets everything when the process ends. It keeps the same contract as
 // Dir, except for what comes after a crash.
 type Memory struct {
-	changes
+	writer
 	outbox    *Outbox
 	committed *unflushed // all that is stored: nothing is ever flushed
 
@@ -21,7 +21,7 @@ type Memory struct {
 // NewMemory returns an empty store; announce is as in Outbox.SetAnnounce.
 func NewMemory(announce bool) *Memory {
 	m := &Memory{outbox: newOutbox(announce, nil), committed: newUnflushed()}
-	m.changes.store = m
+	m.writer.store = m
 	return m
 }
 

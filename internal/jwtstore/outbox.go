@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
 
@@ -22,7 +23,8 @@ import (
 // Only the latest change of an account is kept: a nats-server that was away needs the account's
 // last JWT, not its history. Each change has a set of bits, one for every server that has acknowledged
 // it. A position per server would not do: answers come out of order, and superseded changes leave
-// gaps. A change goes when at least one server is known and every known server has acknowledged it.
+// gaps. A change is removed when at least one server is known and every known server has
+// acknowledged it.
 // The time that a method takes does not depend on the number of changes, except for Pending, Forget
 // and the snapshot.
 //
@@ -31,7 +33,7 @@ import (
 type Outbox struct {
 	mu       sync.RWMutex // guards what follows
 	announce bool         // later changes are to be announced
-	head     uint64       // the last sequence number that was given
+	last     uint64       // the last sequence number that was given
 
 	servers map[string]*server        // by name
 	slots   big.Int                   // a bit for each slot that a server has
@@ -159,7 +161,7 @@ func (o *Outbox) learn(e event) {
 	}
 	o.events = e.append(o.events)
 	if isNew || len(o.events) > manyEvents {
-		signal(o.wake)
+		pause.Wake(o.wake)
 	}
 }
 
@@ -235,7 +237,7 @@ func (o *Outbox) number(now time.Time, changes []*record) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	for i, r := range changes {
-		r.seq, r.at = o.head+1+uint64(i), now
+		r.seq, r.at = o.last+1+uint64(i), now
 		if !o.announce || trust.IsActivationHash(r.key) {
 			r.flags = flagQuiet
 		}
@@ -246,7 +248,7 @@ func (o *Outbox) number(now time.Time, changes []*record) {
 func (o *Outbox) lastSeq() uint64 {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return o.head
+	return o.last
 }
 
 // apply records a change that is durable. One that is not to be announced leaves an older one of
@@ -255,7 +257,7 @@ func (o *Outbox) lastSeq() uint64 {
 func (o *Outbox) apply(r *record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.head = r.seq
+	o.last = r.seq
 	if r.kind != kindDelete && r.flags&flagQuiet != 0 {
 		return
 	}

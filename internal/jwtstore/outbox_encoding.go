@@ -31,7 +31,7 @@ func (e event) append(b []byte) []byte {
 	return binary.AppendUvarint(appendText(append(b, e.op), e.server), e.number)
 }
 
-// unsaved returns the events that the journal does not know, encoded. saved is to be called when it
+// unsaved returns the events that the journal does not know, encoded. recordSaved is to be called when it
 // knows them.
 func (o *Outbox) unsaved() []byte {
 	o.mu.RLock()
@@ -39,8 +39,8 @@ func (o *Outbox) unsaved() []byte {
 	return o.events
 }
 
-// saved records that the journal has the first n bytes of the events.
-func (o *Outbox) saved(n int) {
+// recordSaved records that the journal has the first n bytes of the events.
+func (o *Outbox) recordSaved(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events = o.events[n:]
@@ -62,18 +62,18 @@ func (o *Outbox) replay(body []byte) {
 	}
 }
 
-// appendSnapshot appends all that the outbox knows to b. saved is to be called with events when the
+// appendSnapshot appends all that the outbox knows to b. recordSaved is to be called with events when the
 // snapshot is in the journal. All numbers are varints; a text is its
 // length and its bytes.
 //
-//	head
+//	last
 //	number of servers, and of each: name, seen (Unix ns)
 //	number of changes, and of each: seq, at (Unix ns), key,
 //	  number of servers that have acknowledged it, their positions above
 func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	b = binary.AppendUvarint(b, o.head)
+	b = binary.AppendUvarint(b, o.last)
 	b = binary.AppendUvarint(b, uint64(len(o.servers)))
 	slots := []int{} // by position
 	for name, s := range o.servers {
@@ -100,7 +100,7 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 // the bytes that are there.
 func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	o, d := newOutbox(false, nil), decoder{rest: snapshot}
-	o.head = d.uvarint()
+	o.last = d.uvarint()
 	for range d.count() {
 		o.registerLocked(d.text(), time.Unix(0, d.varint()))
 	}

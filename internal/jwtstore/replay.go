@@ -47,7 +47,7 @@ func replay(data []byte) (*replayed, error) {
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
-	s.unflushed.replayed(s.mark)
+	s.unflushed.endReplay(s.mark)
 	return s, nil
 }
 
@@ -98,7 +98,7 @@ func (s *replayed) apply(r *record) {
 	case kindSnapshot:
 		s.restore(r.body)
 	case kindPut, kindDelete, kindTouch:
-		s.change(r)
+		s.applyChange(r)
 	case kindMark:
 		s.mark = max(s.mark, r.seq)
 	case kindEvents:
@@ -106,16 +106,16 @@ func (s *replayed) apply(r *record) {
 	}
 }
 
-// change applies a change. Of an account only later ones count. A snapshot is followed by changes
-// that its outbox knows already.
-func (s *replayed) change(r *record) {
+// applyChange applies a change. Of an account only later ones count. A snapshot is followed by
+// changes that its outbox knows already.
+func (s *replayed) applyChange(r *record) {
 	if !isName(r.key) || len(r.body) > maxJWT {
 		return
 	}
 	if before := s.unflushed.latest[r.key]; before == nil || before.seq < r.seq {
 		s.unflushed.applyLocked(r)
 	}
-	if r.seq > s.outbox.head {
+	if r.seq > s.outbox.last {
 		s.outbox.apply(r)
 	}
 }

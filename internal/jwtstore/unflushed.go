@@ -44,10 +44,10 @@ func newUnflushed() *unflushed {
 	}
 }
 
-// replayed ends a replay. What is flushed according to the mark goes, and the bodies of the rest do
+// endReplay ends a replay. What is flushed according to the mark goes, and the bodies of the rest do
 // not keep the journal's bytes in memory. They may be more than maxUnflushed: after a crash the
 // journal can have more changes than it had to.
-func (u *unflushed) replayed(mark uint64) {
+func (u *unflushed) endReplay(mark uint64) {
 	size := int64(0)
 	for _, r := range u.all() {
 		if r.seq > mark {
@@ -89,8 +89,8 @@ func (u *unflushed) applyLocked(r *record) (superseded int64) {
 	return superseded + before.bodySize()
 }
 
-// flushed removes changes whose files are durable, unless they were superseded meanwhile.
-func (u *unflushed) flushed(changes []*record) {
+// recordFlushed removes changes whose files are durable, unless they were superseded meanwhile.
+func (u *unflushed) recordFlushed(changes []*record) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, r := range changes {

@@ -11,6 +11,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
 )
 
 // connects is where nats-servers publish that a client has connected to an account. The server loads
@@ -140,12 +141,7 @@ func (s *session) next() time.Time {
 }
 
 // wakeUp makes run look again. It never blocks.
-func (s *session) wakeUp() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+func (s *session) wakeUp() { pause.Wake(s.wake) }
 
 // send publishes the JWT that is stored now, or asks the servers whether they run it. The stored JWT
 // may be newer than the change: the servers then get it twice.

@@ -1,4 +1,4 @@
-// Package pause lets a goroutine wait. It imports no other package of this program, and every package
+// Package pause lets a goroutine wait, and wakes one that waits. It imports no other package of this program, and every package
 // may import it.
 package pause
 
@@ -13,4 +13,13 @@ func For(ctx context.Context, d time.Duration) bool {
 	defer cancel()
 	<-paused.Done()
 	return ctx.Err() == nil
+}
+
+// Wake wakes the goroutine that receives from c, a channel of capacity 1, now or at its next receive.
+// It never blocks.
+func Wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

@@ -23,3 +23,14 @@ func TestForReturnsAfterTheTimeOrWhenTheContextEnds(t *testing.T) {
 		}
 	})
 }
+
+func TestWakeIsRememberedOnceAndNeverBlocks(t *testing.T) {
+	c := make(chan struct{}, 1)
+	pause.Wake(c)
+	pause.Wake(c)
+	<-c
+	if len(c) > 0 {
+		t.Error("two calls before a receive are remembered as two")
+	}
+	pause.Wake(nil)
+}

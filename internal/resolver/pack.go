@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/pause"
 )
 
 // Two servers exchange what they have like this. One sends the digest of its store. One of the
@@ -78,10 +79,7 @@ func (s *session) noteDigest(theirs, ours accounts.Digest) {
 		clear(s.seen)
 	}
 	s.seen[pair] = true
-	select {
-	case s.compareSoon <- struct{}{}:
-	default:
-	}
+	pause.Wake(s.compareSoon)
 }
 
 // exchange is one pack that was asked for. The zero value is one that nothing came of.

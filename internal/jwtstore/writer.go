@@ -11,8 +11,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// changes is how a store changes: compare and commit are one step for each account.
-type changes struct {
+// writer is how a store changes: compare and commit are one step for each account.
+type writer struct {
 	store committer
 	keys  keyLocks // held by a change of a key
 }
@@ -27,14 +27,14 @@ type committer interface {
 
 // Put asks allow with what is stored and with the account's tombstone, and commits jwt if allow
 // returns nil. What is stored is nil if nothing is, or if what is there can't be a JWT; the
-// tombstone is nil if there is none. For one account this is one step. kind says where the JWT came
-// from; the journal has its first 255 bytes.
+// tombstone is nil if there is none. For one account this is one step. origin says where the JWT
+// came from; the journal has its first 255 bytes.
 //
 // Put returns the change's sequence number once the change is on stable storage. An error of allow
 // is returned as it is; any other error means that nothing has changed. If ctx ends when the change
 // is on its way to the disk, that has no effect any more.
-func (c *changes) Put(
-	ctx context.Context, key, kind string, jwt []byte, allow func(stored, tombstone []byte) error,
+func (w *writer) Put(
+	ctx context.Context, key, origin string, jwt []byte, allow func(stored, tombstone []byte) error,
 ) (seq uint64, err error) {
 	if !isName(key) {
 		return 0, fmt.Errorf("%q is not a public account key", key)
@@ -43,7 +43,7 @@ func (c *changes) Put(
 		return 0, err
 	}
 	r := &record{kind: kindPut, key: key, body: bytes.Clone(jwt)}
-	return c.change(ctx, r, kind, func(stored, tombstone []byte, _ error) error {
+	return w.commitIf(ctx, r, origin, func(stored, tombstone []byte, _ error) error {
 		return allow(stored, tombstone)
 	})
 }
@@ -51,13 +51,13 @@ func (c *changes) Put(
 // Delete asks allow as Put does, and commits that key has no JWT any more, only the new tombstone
 // that allow returns. For one account this is one step. If nothing is stored the error is
 // fs.ErrNotExist and allow is not asked. Nothing of the account is pending in the outbox any more.
-// Errors, kind, seq and ctx are as with Put.
-func (c *changes) Delete(
-	ctx context.Context, key, kind string,
+// Errors, origin, seq and ctx are as with Put.
+func (w *writer) Delete(
+	ctx context.Context, key, origin string,
 	allow func(stored, tombstone []byte) (newTombstone []byte, err error),
 ) (seq uint64, err error) {
 	r := &record{kind: kindDelete, key: key}
-	return c.change(ctx, r, kind, func(stored, tombstone []byte, absent error) error {
+	return w.commitIf(ctx, r, origin, func(stored, tombstone []byte, absent error) error {
 		if absent != nil {
 			return absent
 		}
@@ -72,9 +72,9 @@ func (c *changes) Delete(
 
 // Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is
 // none.
-func (c *changes) Touch(ctx context.Context, key, kind string) (seq uint64, err error) {
+func (w *writer) Touch(ctx context.Context, key, origin string) (seq uint64, err error) {
 	r := &record{kind: kindTouch, key: key}
-	return c.change(ctx, r, kind, func(stored, _ []byte, absent error) error {
+	return w.commitIf(ctx, r, origin, func(stored, _ []byte, absent error) error {
 		if stored == nil && absent == nil {
 			return errIrregular
 		}
@@ -82,25 +82,25 @@ func (c *changes) Touch(ctx context.Context, key, kind string) (seq uint64, err 
 	})
 }
 
-// change commits r if allow returns nil. No other change of the account comes in between.
+// commitIf commits r if allow returns nil. No other change of the account comes in between.
 //
 // allow sees what readers see now, never a memory of it. absent is the error if there is no JWT, or
 // no directory, which a Put makes anew. Bytes that can never be read are nil: they can be replaced
 // or deleted.
-func (c *changes) change(
-	ctx context.Context, r *record, kind string,
+func (w *writer) commitIf(
+	ctx context.Context, r *record, origin string,
 	allow func(stored, tombstone []byte, absent error) error,
 ) (seq uint64, err error) {
 	if r.kind != kindPut && !trust.IsAccountKey(r.key) {
 		return 0, unknown(r.key) // tokens are never deleted or announced
 	}
-	r.origin = kind[:min(len(kind), maxKind)]
-	unlock, err := c.keys.lock(ctx, r.key)
+	r.origin = origin[:min(len(origin), maxOrigin)]
+	unlock, err := w.keys.lock(ctx, r.key)
 	if err != nil {
 		return 0, err
 	}
 	defer unlock()
-	stored, _, err := c.store.Load(r.key, Stamp{})
+	stored, _, err := w.store.Load(r.key, Stamp{})
 	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
 		stored, err = nil, nil
 	}
@@ -108,14 +108,14 @@ func (c *changes) change(
 		return 0, err
 	}
 	absent := err
-	tombstone, err := c.store.Tombstone(r.key)
+	tombstone, err := w.store.Tombstone(r.key)
 	if err != nil && !errors.Is(err, errNoDirectory) {
 		return 0, err
 	}
 	if err := allow(stored, tombstone, absent); err != nil {
 		return 0, err
 	}
-	return c.store.commit(ctx, r)
+	return w.store.commit(ctx, r)
 }
 
 // checkSize refuses what is empty or larger than any JWT.
