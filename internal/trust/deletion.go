@@ -12,7 +12,6 @@ import (
 // is {"accounts": ["A…"]}, signed by the operator or one of its signing keys in its own name.
 type Deletion struct {
 	Issuer   string            // public key, a trusted one
-	ID       string            // jti
 	IssuedAt int64             // Unix seconds
 	Accounts []string          // public account keys, at least one
 	Hash     [sha256.Size]byte // of the whole JWT
@@ -31,7 +30,6 @@ func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
 	}
 	d := Deletion{
 		Issuer:   claims.Issuer,
-		ID:       claims.ID,
 		IssuedAt: claims.IssuedAt,
 		Hash:     sha256.Sum256(token),
 	}
