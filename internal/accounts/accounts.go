@@ -43,9 +43,6 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// LevelTrace is the level of a line for each request, below slog's own.
-const LevelTrace = slog.Level(-8)
-
 // Digest is a SHA-256, or the XOR of those of all JWTs of a store, as nats-server's full resolver
 // has it.
 type Digest = [sha256.Size]byte
@@ -64,16 +61,16 @@ type Origin struct {
 	Broadcast bool
 }
 
-// The ways in. The audit log and the journal name them.
+// The ways in. The journal names them, and the audit log all but KindNotify and KindReassert.
 const (
-	KindHTTP     = "http"      // POST
-	KindNATS     = "nats"      // an update, an activation token or a deletion on a NATS subject
-	KindPack     = "pack"      // a line of another server's pack
-	KindPrimary  = "primary"   // the answer of the primary account server
-	KindFile     = "file"      // a directory that another program writes
-	KindExpiry   = "expiry"    // a JWT that has expired
-	KindNotify   = "notify"    // GET with notify=true
-	KindReassert = "overheard" // the stored JWT is announced again, since another one was
+	KindHTTP     = "http"     // POST
+	KindNATS     = "nats"     // an update, an activation token or a deletion on a NATS subject
+	KindPack     = "pack"     // a line of another server's pack
+	KindPrimary  = "primary"  // the answer of the primary account server
+	KindFile     = "file"     // a directory that another program writes
+	KindExpiry   = "expiry"   // a JWT that has expired
+	KindNotify   = "notify"   // GET with notify=true
+	KindReassert = "reassert" // the stored JWT is announced again, since another one was
 )
 
 // Account is a verified account JWT. It is never changed.

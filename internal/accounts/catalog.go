@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -51,7 +52,7 @@ func (c *catalog) load(key string) (*Account, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case t.System != nil && t.System.Key == key:
-		c.Log.Log(context.Background(), LevelTrace, "returning system JWT from configuration")
+		c.Log.Log(context.Background(), logging.LevelTrace, "returning system JWT from configuration")
 		return t.System, nil
 	}
 	return nil, ErrNotFound
@@ -75,8 +76,8 @@ func (c *catalog) lookUp(o *offer, stored, tombstone []byte) current {
 	return found
 }
 
-// stored records that an offer is on stable storage now.
-func (c *catalog) stored(o *offer, seq uint64) *Account {
+// recordStored records that an offer is on stable storage now.
+func (c *catalog) recordStored(o *offer, seq uint64) *Account {
 	v := &Verdict[*Account]{
 		Found: o.tagged(),
 		mark:  o.trust.mark,

@@ -92,7 +92,7 @@ func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deleti
 	return done, nil
 }
 
-// checkOrder reports whether an order can be carried out at all.
+// checkOrder reads an order, and returns why it can't be carried out at all; nil if it can.
 func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
 	t := r.trust.Load()
 	o, err := t.Operator.CheckDeletion(order)

@@ -111,7 +111,7 @@ func (r *Registry) askOthers(
 // answer can't be taken the error says why, and the Account is the one that was stored before, or
 // nil. The error wraps ErrNotFound if the primary has none.
 func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (*Account, error) {
-	a, err := Refresh(ctx, key, primary, Answers[*Account]{
+	a, err := AskPrimary(ctx, key, primary, AnswerFuncs[*Account]{
 		Put: func(token []byte) (*Account, error) {
 			result, err := r.Put(context.WithoutCancel(ctx), key, token, FromPrimary)
 			return result.Account, err
@@ -128,17 +128,17 @@ func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (*Ac
 // FromPrimary is where the answers of a primary come from.
 var FromPrimary = Origin{Kind: KindPrimary, Peer: true}
 
-// Answers is how a registry takes the answers of a primary.
-type Answers[T comparable] struct {
+// AnswerFuncs are the functions with which a registry takes the answers of a primary.
+type AnswerFuncs[T comparable] struct {
 	Put    func(token []byte) (T, error) // stores an answer; the zero T if it is stored already
 	Stored func() (T, error)             // what is stored
 	Verify func(token []byte) (T, error) // judges an answer, and stores nothing
 }
 
-// Refresh asks the primary for a JWT and stores the answer. If that can't be done, the answer is
+// AskPrimary asks the primary for a JWT and stores the answer. If that can't be done, the answer is
 // served as long as it is verified. The result is that of Registry.Refresh.
-func Refresh[T comparable](
-	ctx context.Context, key string, primary Source, r Answers[T],
+func AskPrimary[T comparable](
+	ctx context.Context, key string, primary Source, r AnswerFuncs[T],
 ) (a T, err error) {
 	var none T
 	answered := false
@@ -193,7 +193,7 @@ func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := readTombstone(text).bars(o); err != nil {
+	if err := readTombstone(text).check(o); err != nil {
 		return nil, err
 	}
 	return o.tagged(), nil

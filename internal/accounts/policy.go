@@ -119,8 +119,9 @@ func checkIssuer(o *offer) error {
 	}
 }
 
-// decide reports whether an offer that inspect has passed may replace what is stored. errSame means
-// that there is nothing to do. The signature check, which costs most, comes after the comparisons.
+// decide returns why an offer that inspect has passed may not replace what is stored, nil if it may.
+// errSame means that there is nothing to do. The signature check, which costs most, comes after the
+// comparisons.
 func (r *Registry) decide(o *offer) error {
 	served := o.current.served
 	isExpired := o.Expires > 0 && o.Expires <= r.Now().Unix()
@@ -147,13 +148,13 @@ func (r *Registry) decide(o *offer) error {
 	return nil
 }
 
-// compare reports whether an offer is older than what is stored or was deleted, or of the same
+// compare returns an error if an offer is older than what is stored or was deleted, or of the same
 // second and the lesser one.
 func (r *Registry) compare(o *offer) error {
 	if err := r.older(o, o.current.floor); err != nil {
 		return err
 	}
-	if err := o.current.tombstone.bars(o); err != nil {
+	if err := o.current.tombstone.check(o); err != nil {
 		return err
 	}
 	if served := o.current.served; served != nil && IsLesser(&o.Account, served, o.from) {
@@ -219,7 +220,7 @@ func CheckSize(token []byte, limit int) error {
 	return &TooLargeError{Size: len(token), Limit: limit}
 }
 
-// Validate reports whether claims can be used now. The error is a *BlockedError.
+// Validate returns why claims can't be used now, a *BlockedError; nil if they can.
 func Validate(claims interface{ Validate(*jwt.ValidationResults) }) error {
 	var found jwt.ValidationResults
 	claims.Validate(&found)

@@ -70,7 +70,7 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 	})
 	switch {
 	case err == nil:
-		return r.committed(o, seq), nil
+		return r.recordCommitted(o, seq), nil
 	case errors.Is(err, errSame):
 		return r.unchanged(ctx, o)
 	case o.refused == nil: // it was allowed: the store is in trouble
@@ -92,10 +92,10 @@ func (r *Registry) allow(o *offer, stored, tombstone []byte) error {
 	return r.decide(o)
 }
 
-// committed records an offer that is on stable storage now, and has it announced.
-func (r *Registry) committed(o *offer, seq uint64) Result {
+// recordCommitted records an offer that is on stable storage now, and has it announced.
+func (r *Registry) recordCommitted(o *offer, seq uint64) Result {
 	r.Observer.Observe(o.event(Accepted))
-	result := Result{Account: r.stored(o, seq), Changed: true}
+	result := Result{Account: r.recordStored(o, seq), Changed: true}
 	now := r.Now()
 	changedBefore := r.changed.mark(o.Key, now)
 	r.Log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.Key),

@@ -9,10 +9,10 @@ import (
 type Recently struct {
 	Period time.Duration
 
-	mu    sync.Mutex
-	begun time.Time            // when young was empty
-	young map[string]time.Time // when it happened last; for at least one period
-	old   map[string]time.Time // young, as it was when it was a period old
+	mu       sync.Mutex
+	begun    time.Time            // when current was empty
+	current  map[string]time.Time // when it happened last; for at least one period
+	previous map[string]time.Time // current, as it was when it was a period old
 }
 
 // mark notes that it happens now, and reports whether it had happened within the period before.
@@ -20,7 +20,7 @@ func (r *Recently) mark(key string, now time.Time) (before bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before = r.happenedLocked(key, now)
-	r.young[key] = now
+	r.current[key] = now
 	return before
 }
 
@@ -31,7 +31,7 @@ func (r *Recently) Allow(key string, now time.Time) bool {
 	if r.happenedLocked(key, now) {
 		return false
 	}
-	r.young[key] = now
+	r.current[key] = now
 	return true
 }
 
@@ -39,19 +39,19 @@ func (r *Recently) Allow(key string, now time.Time) bool {
 func (r *Recently) undo(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.young, key)
-	delete(r.old, key)
+	delete(r.current, key)
+	delete(r.previous, key)
 }
 
 // happenedLocked reports whether it has happened within the period, and forgets what no longer
 // counts. r.mu must be held.
 func (r *Recently) happenedLocked(key string, now time.Time) bool {
-	if r.young == nil || now.Sub(r.begun) >= r.Period {
-		r.old, r.young, r.begun = r.young, make(map[string]time.Time), now
+	if r.current == nil || now.Sub(r.begun) >= r.Period {
+		r.previous, r.current, r.begun = r.current, make(map[string]time.Time), now
 	}
-	last, isKnown := r.young[key]
+	last, isKnown := r.current[key]
 	if !isKnown {
-		last, isKnown = r.old[key]
+		last, isKnown = r.previous[key]
 	}
 	return isKnown && now.Sub(last) < r.Period
 }

@@ -52,10 +52,10 @@ func readTombstone(text []byte) *tombstone {
 	return t
 }
 
-// bars reports whether an offer may not bring the account back. The deleted JWT and older ones
-// never may. A peer may have missed the deletion: what it passes on must be newer than the order. A
-// file always may.
-func (t *tombstone) bars(o *offer) error {
+// check returns why an offer may not bring the account back, nil if it may. The deleted JWT and older
+// ones never may. A peer may have missed the deletion: what it passes on must be newer than the
+// order. A file always may.
+func (t *tombstone) check(o *offer) error {
 	issuedAt, peer := o.IssuedAt, o.from.Peer
 	switch {
 	case t == nil, o.from.File:

@@ -9,8 +9,11 @@ import (
 // maxVia bounds the account servers that a question can come through. More are taken for a circle.
 const maxVia = 16
 
+// IDPrefix is how the ID of an account server begins, which a Via header has.
+const IDPrefix = "nas-"
+
 // serverIDs are the account servers in a Via header. Nothing else in it is passed on.
-var serverIDs = regexp.MustCompile(`nas-[A-Z2-7]{16}`)
+var serverIDs = regexp.MustCompile(IDPrefix + `[A-Z2-7]{16}`)
 
 type viaKey struct{}
 
@@ -33,7 +36,7 @@ func Via(ctx context.Context) string {
 func ExtendVia(ctx context.Context, id string) (header string, err error) {
 	via := Via(ctx)
 	switch {
-	case strings.Count(via, "nas-") > maxVia || strings.Contains(via, id):
+	case strings.Count(via, IDPrefix) > maxVia || strings.Contains(via, id):
 		return "", ErrCircle
 	case via == "":
 		return "1.1 " + id, nil

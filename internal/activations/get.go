@@ -55,7 +55,7 @@ func (r *Registry) miss(ctx context.Context, hash string, primary accounts.Prima
 // be taken the error says why, and the Token is the one that was stored before, or nil. The error
 // wraps accounts.ErrNotFound if the primary has none.
 func (r *Registry) Refresh(ctx context.Context, hash string, primary accounts.Source) (*Token, error) {
-	return accounts.Refresh(ctx, hash, primary, accounts.Answers[*Token]{
+	return accounts.AskPrimary(ctx, hash, primary, accounts.AnswerFuncs[*Token]{
 		Put: func(token []byte) (*Token, error) {
 			t, err := decodeAs(hash, token)
 			if err != nil {

@@ -28,9 +28,9 @@ type delivery struct {
 	// NATS is "connected", "not connected" or "not configured".
 	NATS string `json:"nats"`
 	// Acknowledged are the nats-servers that have acknowledged the JWT.
-	Acknowledged []deliveredTo `json:"acknowledged"`
-	// Owed are those to which the JWT is sent until they acknowledge it.
-	Owed []deliveredTo `json:"owed"`
+	Acknowledged []serverDelivery `json:"acknowledged"`
+	// Pending are those to which the JWT is sent until they acknowledge it.
+	Pending []serverDelivery `json:"owed"`
 }
 
 // version tells the JWTs of an account apart.
@@ -40,8 +40,8 @@ type version struct {
 	Hash string `json:"hash"` // SHA-256 of the JWT, in hex
 }
 
-// deliveredTo is one nats-server that is known.
-type deliveredTo struct {
+// serverDelivery is one nats-server that is known, and whether it has the JWT.
+type serverDelivery struct {
 	// Server is its name, under which its acknowledgements are kept.
 	Server string `json:"server"`
 	// ID is that of its process, which is another one after each start.
@@ -105,11 +105,11 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 		version: version{account.ID, account.IssuedAt, hash(account.JWT)},
 		NATS:    natsStates[report.State],
 		// Not nil: an empty list is [] in JSON.
-		Acknowledged: []deliveredTo{},
-		Owed:         []deliveredTo{},
+		Acknowledged: []serverDelivery{},
+		Pending:      []serverDelivery{},
 	}
 	for _, s := range report.Servers {
-		to := deliveredTo{
+		to := serverDelivery{
 			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
 			Reason: s.Reason,
 		}
@@ -121,7 +121,7 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 			continue
 		}
 		to.Since = s.Since.UTC()
-		d.Owed = append(d.Owed, to)
+		d.Pending = append(d.Pending, to)
 	}
 	return d
 }

@@ -50,7 +50,8 @@ const textInternal = "internal server error"
 const textBlocked = "The server was unable to update your account JWT. " +
 	"One more more validation issues occurred."
 
-// row is how errors of one kind are answered.
+// row is how errors of one kind are answered. The text of the error that find returns is what the
+// client may know. What wraps that error, or is wrapped beside it, is for the log.
 type row struct {
 	find   finder
 	status int
@@ -69,9 +70,6 @@ const (
 	page              // with a charset and against content sniffing, as http.Error does
 	empty             // not at all
 )
-
-// The text of an error in err is what the client may know. Whatever wraps it, or is wrapped beside
-// it, is for the log.
 
 // finder returns the error of its kind that err is or wraps, nil if there is none.
 type finder func(err error) error

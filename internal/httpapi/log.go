@@ -121,7 +121,7 @@ func requestLine(r *http.Request, rt *route, key string) string {
 	if f.value("jti") != "" {
 		parameters = append(parameters, "jti=(any)")
 	}
-	for _, name := range []string{"text", "decode", "check", "notify"} {
+	for _, name := range []string{"text", "decode", "check", "notify", "delivery", "verify"} {
 		if f.set(name) {
 			parameters = append(parameters, name+"=true")
 		}

@@ -72,7 +72,7 @@ func New(o Options) *Replica {
 	transport.MaxIdleConnsPerHost = maxIdleConns
 	r := &Replica{
 		Options: o,
-		id:      "nas-" + rand.Text()[:16],
+		id:      accounts.IDPrefix + rand.Text()[:16],
 		client:  &http.Client{Transport: transport},
 		fresh:   map[string]time.Time{},
 	}

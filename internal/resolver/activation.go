@@ -30,7 +30,7 @@ var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millise
 // before its account waits for it, but not in the pool: the account comes through that.
 func (s *session) activate(m *nats.Msg) {
 	s.pool.add(m.Subject, func() {
-		waits := !s.exporterIsStored(m.Data) && s.early.TryGo(func() error {
+		waits := !s.exporterIsStored(m.Data) && s.earlyTokens.TryGo(func() error {
 			for _, after := range exporterWaits {
 				if !pause.For(s.ctx, after) || s.exporterIsStored(m.Data) {
 					break

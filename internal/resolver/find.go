@@ -18,8 +18,8 @@ const (
 	// emptyTimeout is how long they get once one of them has said that it does not know the
 	// account.
 	emptyTimeout = 250 * time.Millisecond
-	// retryInterval is how long an account that no server knew is not asked for again.
-	retryInterval = 3 * time.Second
+	// unknownPeriod is how long an account that no server knew is not asked for again.
+	unknownPeriod = 3 * time.Second
 	// maxQuestions bounds the questions in a second. A client that invents keys does not make every
 	// server look them up.
 	maxQuestions = 50
@@ -62,7 +62,7 @@ func (c *Client) setUnknown(key string, now time.Time) {
 	if len(c.unknown) >= maxUnknown {
 		clear(c.unknown)
 	}
-	c.unknown[key] = now.Add(retryInterval)
+	c.unknown[key] = now.Add(unknownPeriod)
 }
 
 // takeFirst reports whether one of the answers was taken in time.

@@ -9,8 +9,9 @@
 //	admin.go       $SYS.REQ.CLAIMS.LIST, $SYS.REQ.CLAIMS.DELETE
 //	activation.go  $SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*
 //	answer.go      the JSON that nats-server answers with
-//	client.go      the signing service is asked to sign what an account signed itself
+//	client.go      what this server asks others: its session, and the signing service
 //	find.go        other servers are asked for accounts that are not stored here
+//	pool.go        what comes in is stored in order for each account, and several accounts at a time
 //
 // It has no rule of its own about JWTs: every one goes through the registry.
 package resolver
@@ -114,8 +115,8 @@ type session struct {
 	pool *keyedPool
 	// lookups are those that wait for their empty answer.
 	lookups errgroup.Group
-	// early are the activation tokens that wait for their account.
-	early errgroup.Group
+	// earlyTokens are the activation tokens that wait for their account.
+	earlyTokens errgroup.Group
 	// ready is that of Serve. Further calls do nothing.
 	ready func()
 
@@ -144,7 +145,7 @@ func (srv *Server) Serve(ctx context.Context, conn Session, ready func()) {
 		seen:        map[[2]accounts.Digest]bool{},
 	}
 	s.lookups.SetLimit(maxWaitingLookups)
-	s.early.SetLimit(maxEarlyTokens)
+	s.earlyTokens.SetLimit(maxEarlyTokens)
 	s.subscribe()
 	srv.Log.Info("connected to NATS for JWT syncing")
 	srv.Client.connect(conn)
@@ -152,7 +153,7 @@ func (srv *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	s.sync()
 	// What has come in is stored before the connection is given back.
 	s.pool.close()
-	_ = s.early.Wait() // its error is always nil
+	_ = s.earlyTokens.Wait() // its error is always nil
 }
 
 // subscribe subscribes every handler. A subscription that fails is logged, and the others serve.
