@@ -1,8 +1,8 @@
-// Package dirsync keeps a store like a directory that another program writes: a directory of JWTs
-// under version control, or the directory of nsc.
+// Package dirsync keeps a store in step with a directory that another program writes: a directory of
+// JWTs under version control, or the directory of nsc.
 //
 //	Folder ──> a File has changed ──> accounts.Put    ──> store   files.go
-//	       ──> a File is gone     ──> accounts.Remove ──> store   lost.go
+//	       ──> a File is gone     ──> accounts.Remove ──> store   removals.go
 //
 // Every file is decided about like what comes in any other way. So the store has what can be served
 // of the directory, and which nats-server has acknowledged what. What a File can be, and how it
@@ -33,11 +33,11 @@ const (
 	// settleTime is when files that are being written, or that come many at a time, are looked at
 	// again.
 	settleTime = 150 * time.Millisecond
-	// lookInterval is how often the files are looked at without any notice of a change: not every
+	// scanInterval is how often the files are looked at without any notice of a change: not every
 	// file system gives one. What can't be taken now is offered again after this time.
-	lookInterval = 30 * time.Second
-	// maxFillLooks is how often Fill looks at a directory that is being written to.
-	maxFillLooks = 5
+	scanInterval = 30 * time.Second
+	// maxFillScans is how often Fill scans a directory that is being written to.
+	maxFillScans = 5
 	// maxOffers bounds the files that are decided about at a time, and the removals. Their commits
 	// share a sync.
 	maxOffers = 32
@@ -59,25 +59,27 @@ type Options struct {
 	Log         *slog.Logger
 }
 
-// Syncer keeps a store like a Folder. Rejudge may be called from any goroutine, Fill and Run from
-// one.
+// Syncer keeps a store in step with a Folder. Rejudge may be called from any goroutine, Fill and
+// Run from one.
 type Syncer struct {
 	Options
-	wake         chan struct{} // of capacity 1: a look is wanted now
-	trustChanged atomic.Bool   // since the last look
+	wake         chan struct{} // of capacity 1: a scan is wanted now
+	trustChanged atomic.Bool   // since the last scan
 	// filled says that Fill is done. A token that changes from then on is announced.
 	filled bool
-	// swept says that what the store had from an earlier start, and the Folder has not, was found.
-	swept      bool
+	// compared says that compareStore has found what the store had from an earlier start, and the
+	// Folder does not have.
+	compared   bool
 	unreadable condition // what keeps the Folder from being read
 	unwatched  condition // what keeps changes from being noticed
 
-	// mu guards lost, and the Folder's files while several versions are removed at the same time.
-	mu   sync.Mutex
-	lost []*loss // what removeLost is to remove
+	// mu guards removals, and the Folder's files while several versions are removed at the same
+	// time.
+	mu       sync.Mutex
+	removals []*removal // what removeQueued is to remove
 }
 
-// New returns a Syncer that has not looked at its Folder yet.
+// New returns a Syncer that has not scanned its Folder yet.
 func New(o Options) *Syncer { return &Syncer{Options: o, wake: make(chan struct{}, 1)} }
 
 // Rejudge has every file decided about again, because the trust has changed. It does not wait for
@@ -88,10 +90,10 @@ func (s *Syncer) Rejudge() {
 }
 
 // Fill fills the store before it is served, also with what was written just now. Run comes after
-// it. A directory that is written to all the time delays it by some looks only.
+// it. A directory that is written to all the time delays it by some scans only.
 func (s *Syncer) Fill(ctx context.Context) {
-	for range maxFillLooks {
-		if s.look(ctx) || !pause.For(ctx, settleTime) {
+	for range maxFillScans {
+		if s.scan(ctx) || !pause.For(ctx, settleTime) {
 			break
 		}
 	}
@@ -102,7 +104,7 @@ func (s *Syncer) Fill(ctx context.Context) {
 // closes the Folder at the end. Its error is always nil.
 func (s *Syncer) Run(ctx context.Context) error {
 	defer s.Folder.Close()
-	for settled := true; ctx.Err() == nil; settled = s.look(ctx) {
+	for settled := true; ctx.Err() == nil; settled = s.scan(ctx) {
 		s.wait(ctx, settled)
 	}
 	return nil
@@ -110,21 +112,21 @@ func (s *Syncer) Run(ctx context.Context) error {
 
 // wait returns when the files are to be looked at again.
 func (s *Syncer) wait(ctx context.Context, settled bool) {
-	timeout := lookInterval
+	timeout := scanInterval
 	if !settled { // changes of the last moments may not show yet
 		timeout = settleTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_ = s.Folder.Watch(ctx, s.wake) // the error is that of ctx: it is time for a look
+	_ = s.Folder.Watch(ctx, s.wake) // the error is that of ctx: it is time for a scan
 	s.unwatched.log(s.Log, s.Folder.Unwatched())
 }
 
-// look offers what has changed and removes what is gone, and returns when all of that is done.
-// settled is false if the next look may see more, though nothing changes until then.
-func (s *Syncer) look(ctx context.Context) (settled bool) {
+// scan offers what has changed and removes what is gone, and returns when all of that is done.
+// settled is false if the next scan may see more, though nothing changes until then.
+func (s *Syncer) scan(ctx context.Context) (settled bool) {
 	if s.trustChanged.Swap(false) {
-		// The flag is taken before the Scan, so a change during it leads to another look.
+		// The flag is taken before the Scan, so a change during it leads to another scan.
 		s.Folder.Rejudge()
 	}
 	var group errgroup.Group
@@ -142,14 +144,14 @@ func (s *Syncer) look(ctx context.Context) (settled bool) {
 	s.Folder.serveUnsaved()
 	s.unreadable.log(s.Log, err)
 	for _, f := range gone {
-		// A file from which nothing was taken has the zero version, which lose ignores.
-		s.lose(f.taken)
+		// A file from which nothing was taken has the zero version, which removeLater ignores.
+		s.removeLater(f.taken)
 	}
 	// As long as files are being written it is not known what the Folder has.
-	if settled && err == nil && !s.swept {
-		s.sweep()
+	if settled && err == nil && !s.compared {
+		s.compareStore()
 	}
-	settled = s.removeLost(ctx) && settled
+	settled = s.removeQueued(ctx) && settled
 	s.offerTokens(ctx, accountsOffered)
 	return settled
 }

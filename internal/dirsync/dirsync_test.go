@@ -144,19 +144,19 @@ func (e *syncEnv) sign(a *jwttest.Account, ago time.Duration, edits ...func(*jwt
 	return jwttest.Sign(e, e.op.Signing, a, time.Now().Add(-ago), edits...)
 }
 
-// wantState looks at the files once and wants a file to be in this state then.
+// wantState scans the files once and wants a file to be in this state then.
 func (e *syncEnv) wantState(name string, want dirsync.State) {
 	e.Helper()
-	e.syncer.Look(e.Context())
+	e.syncer.Scan(e.Context())
 	if got, known := e.syncer.StateOf(e.path(name)); got != want || !known {
 		e.Errorf("%s is in state %d, want %d\n%s", name, got, want, e.log)
 	}
 }
 
-// forgets looks at the files once and wants a file to be forgotten then.
+// forgets scans the files once and wants a file to be forgotten then.
 func (e *syncEnv) forgets(name string) {
 	e.Helper()
-	e.syncer.Look(e.Context())
+	e.syncer.Scan(e.Context())
 	if got, known := e.syncer.StateOf(e.path(name)); known {
 		e.Errorf("%s is in state %d, want it forgotten\n%s", name, got, e.log)
 	}
@@ -335,7 +335,7 @@ var scenarios = []struct {
 		e.logs(name+" is served from memory, but not stored - error saving JWT: the disk is full", 1)
 		e.store.put = nil
 		e.wantState(name, dirsync.Postponed)
-		time.Sleep(dirsync.LookInterval)
+		time.Sleep(dirsync.ScanInterval)
 		e.wantState(name, dirsync.Stored)
 		e.serves(a.ID, token)
 		if got := e.unsaved(a.ID); got != nil {
@@ -386,7 +386,7 @@ var scenarios = []struct {
 		e.wantState("accounts/A/A.jwt", dirsync.Stored)
 		e.store.remove = errors.New("the disk is full")
 		e.write("accounts/A/A.jwt", second)
-		e.syncer.Look(e.Context())
+		e.syncer.Scan(e.Context())
 		e.serves(a.ID, first)
 		e.serves(b.ID, second)
 		e.store.remove = nil
@@ -438,7 +438,7 @@ var scenarios = []struct {
 		e.write(name, token)
 		e.wantState(name, dirsync.Postponed)
 		e.logs(name+" is not served", 1)
-		time.Sleep(dirsync.LookInterval)
+		time.Sleep(dirsync.ScanInterval)
 		e.wantState(name, dirsync.Postponed)
 		e.write(a.ID+".jwt", e.sign(a, time.Hour))
 		e.wantState(name, dirsync.Stored)

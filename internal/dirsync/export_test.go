@@ -15,7 +15,7 @@ const (
 	Unread, Settling, Offered, Stored   = unread, settling, offered, stored
 	Refused, Postponed, Missing         = refused, postponed, missing
 	LastState, LastEvent                = missing, rejudge
-	GoneAfter, SettleTime, LookInterval = goneAfter, settleTime, lookInterval
+	GoneAfter, SettleTime, ScanInterval = goneAfter, settleTime, scanInterval
 )
 
 // Next returns the state after an event, and whether the table lists that.
@@ -32,14 +32,14 @@ func Rows(each func(row int, from State, on Event)) {
 
 // OutcomeOfPut are the events that only a decision about content may cause.
 func OutcomeOfPut(on Event) bool {
-	return slices.Contains([]event{accepted, rejected, early}, on)
+	return slices.Contains([]event{accepted, rejected, deferred}, on)
 }
 
 // Trace calls f with every transition of a file.
 func (f *Folder) Trace(trace func(from State, on Event)) { f.trace = trace }
 
-// Look looks at the files once.
-func (s *Syncer) Look(ctx context.Context) (settled bool) { return s.look(ctx) }
+// Scan scans the files once.
+func (s *Syncer) Scan(ctx context.Context) (settled bool) { return s.scan(ctx) }
 
 // StateOf returns the state of a file. ok is false if there is no record of it.
 func (s *Syncer) StateOf(path string) (state State, ok bool) {

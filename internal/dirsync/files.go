@@ -70,17 +70,17 @@ func (s *Syncer) offerTokens(ctx context.Context, accountsOffered bool) {
 
 // decide notes what became of a file's content. key is "" if it is not known whose it is. If the
 // content was refused, what was taken from the file before goes on being served. If it was accepted
-// for another account, the account before has lost its file. err is nil if the content was
-// accepted.
+// for another account, the account before has no file any more. err is nil if the content
+// was accepted.
 func (s *Syncer) decide(f *File, key string, err error) {
-	f.subject, f.retryAt = key, time.Now().Add(lookInterval)
+	f.subject, f.retryAt = key, time.Now().Add(scanInterval)
 	// Put saves only what it has verified. So the JWT can be served without the store.
 	f.unsaved = errors.Is(err, accounts.ErrSave)
 	if err == nil {
 		s.Folder.move(f, accepted)
 		if f.taken.key != key {
 			// The JWT in the file is of another account now.
-			s.lose(f.taken)
+			s.removeLater(f.taken)
 		}
 		f.taken, f.JWT = versionOf(key, f.JWT), nil
 		f.refusal.log(s.Log, nil)
@@ -94,7 +94,7 @@ func (s *Syncer) decide(f *File, key string, err error) {
 	}
 	// The account of a token may come, and the store may work again.
 	if isAhead || f.unsaved || errors.Is(err, accounts.ErrUnreadable) || trust.IsActivationHash(key) {
-		s.Folder.move(f, early)
+		s.Folder.move(f, deferred)
 	} else {
 		s.Folder.move(f, rejected)
 		f.JWT = nil // it is not offered again before it is read again

@@ -37,7 +37,7 @@ type Folder struct {
 	trace       func(from state, on event) // for tests; nil: none
 
 	// unsaved are the JWTs that the store has no room for, by account key. The map is never
-	// changed, only replaced; nil before the first look.
+	// changed, only replaced; nil before the first Scan.
 	unsaved atomic.Pointer[map[string][]byte]
 
 	watcher   *fsnotify.Watcher      // nil before the first Watch, and if there can't be one
@@ -120,7 +120,7 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	settled = true
 	paths, err := f.paths() // err is returned once the files that can be read were offered
 	for _, path := range paths {
-		if key, ok := f.key(path); ok && f.look(path, key, offer) {
+		if key, ok := f.key(path); ok && f.read(path, key, offer) {
 			settled = false
 		}
 	}
@@ -130,7 +130,7 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	now := time.Now()
 	for path, file := range f.files {
 		switch {
-		case file.seen == f.scans: // it is not looked at further: it may be decided about just now
+		case file.seen == f.scans: // it is left alone here: it may be decided about just now
 		case file.state != missing:
 			file.missingSince, settled = now, false
 			f.move(file, absence)
@@ -144,10 +144,10 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	return gone, settled, nil
 }
 
-// look reads a file if it has changed, or if it is to be offered again. hot says that it was just
+// read reads a file if it has changed, or if it is to be offered again. hot says that it was just
 // written to. The file must not be used after offer, which may decide about it in another
 // goroutine.
-func (f *Folder) look(path, key string, offer func(*File)) (hot bool) {
+func (f *Folder) read(path, key string, offer func(*File)) (hot bool) {
 	file := f.files[path]
 	if file == nil {
 		file = &File{Path: path, Key: key}

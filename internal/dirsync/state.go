@@ -28,7 +28,7 @@ const (
 	// What becomes of its content.
 	accepted // the store has it
 	rejected // it is not taken
-	early    // it is not taken now
+	deferred // it is not taken now
 
 	rejudge // the trust has changed, or another file of the same account is gone
 )
@@ -63,7 +63,7 @@ var transitions = []transition{
 	// A token that is postponed is offered again at once when an account has changed.
 	{[]state{offered, postponed}, accepted, stored},
 	{[]state{offered}, rejected, refused},
-	{[]state{offered}, early, postponed},
+	{[]state{offered}, deferred, postponed},
 
 	// A file that is missing is read when it is back.
 	{present, rejudge, unread},

@@ -81,7 +81,7 @@ func (f *Folder) Unwatched() error {
 	if f.unwatched == nil {
 		return nil
 	}
-	return fmt.Errorf("changes are noticed every %s only: %w", lookInterval, f.unwatched)
+	return fmt.Errorf("changes are noticed every %s only: %w", scanInterval, f.unwatched)
 }
 
 // rewatch watches the directories of the last Scan: those that files can be in, and the parent of

@@ -11,34 +11,34 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// loss is a version that has no file any more. It is to be removed from the store.
-type loss struct {
+// removal is of a version that has no file any more. It is to be removed from the store.
+type removal struct {
 	version           // only its key is known if it is from an earlier start
 	failure condition // why it can't be removed
 }
 
-// lose has a version removed by the next removeLost. The zero version is none.
-func (s *Syncer) lose(v version) {
+// removeLater has a version removed by the next removeQueued. The zero version is none.
+func (s *Syncer) removeLater(v version) {
 	if v.key != "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.lost = append(s.lost, &loss{version: v})
+		s.removals = append(s.removals, &removal{version: v})
 	}
 }
 
-// sweep loses what the store has from an earlier start and the Folder does not have any more. It
+// compareStore has removed what the store has from an earlier start and the Folder lacks now. It
 // waits until it is known what the Folder has: a file that can't be decoded may be of any account.
 // It succeeds once, and is not called again.
-func (s *Syncer) sweep() {
+func (s *Syncer) compareStore() {
 	byKey := s.filesByKey()
 	isOfAny := func(f *File) bool { return f.subject == "" && f.taken.key == "" }
 	if slices.ContainsFunc(byKey[""], isOfAny) {
 		return
 	}
-	s.swept = true
+	s.compared = true
 	for key, err := range s.Store.Keys() {
 		if err == nil && byKey[key] == nil {
-			s.lose(version{key: key})
+			s.removeLater(version{key: key})
 		}
 	}
 }
@@ -57,21 +57,21 @@ func (s *Syncer) filesByKey() map[string][]*File {
 	return byKey
 }
 
-// removeLost removes what has lost its file, and what could not be removed before. settled is false
-// if other files of the same account are offered again: they were refused because of this one, say
-// as older.
-func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
+// removeQueued removes what has no file any more, and what could not be removed before. settled is
+// false if other files of the same account are offered again: they were refused because of this one,
+// say as older.
+func (s *Syncer) removeQueued(ctx context.Context) (settled bool) {
 	settled = true
-	lost := s.lost
-	if len(lost) == 0 {
+	queued := s.removals
+	if len(queued) == 0 {
 		return settled
 	}
 	// No other goroutine is there yet, so mu need not be held.
-	s.lost = nil
+	s.removals = nil
 	byKey := s.filesByKey()
 	var group errgroup.Group
 	group.SetLimit(maxOffers)
-	for _, l := range lost {
+	for _, l := range queued {
 		others := byKey[l.key]
 		// The same JWT may be in another file, or a later one has been taken from there.
 		served := s.served(l.version)
@@ -82,8 +82,8 @@ func (s *Syncer) removeLost(ctx context.Context) (settled bool) {
 			removed := s.remove(ctx, l)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if !removed { // the next look tries again
-				s.lost = append(s.lost, l)
+			if !removed { // the next scan tries again
+				s.removals = append(s.removals, l)
 				return nil
 			}
 			for _, f := range others {
@@ -113,7 +113,7 @@ func (s *Syncer) served(v version) version {
 
 // remove removes a version from the store, and logs once why it can't. A token is only in memory,
 // so its removal can't fail.
-func (s *Syncer) remove(ctx context.Context, l *loss) (removed bool) {
+func (s *Syncer) remove(ctx context.Context, l *removal) (removed bool) {
 	if trust.IsActivationHash(l.key) {
 		s.Tokens.Remove(l.key)
 		return true
