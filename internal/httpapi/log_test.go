@@ -148,6 +148,8 @@ func TestTrace(t *testing.T) {
 			"returning JWT for - $A"}},
 		{"/jwt/v1/accounts/$A?jti=secret&check=true",
 			[]string{": /jwt/v1/accounts/$A?jti=(any)&check=true"}},
+		{"/jwt/v1/accounts/$A?jti=secret&verify=true&delivery=true",
+			[]string{": /jwt/v1/accounts/$A?jti=(any)&delivery=true&verify=true"}},
 		{"/jwt/v1/accounts/junk", []string{": /jwt/v1/accounts/(invalid key)"}},
 		{"/junk", []string{": (unknown path)"}},
 	} {

@@ -9,7 +9,7 @@
 //	admin.go       $SYS.REQ.CLAIMS.LIST, $SYS.REQ.CLAIMS.DELETE
 //	activation.go  $SYS.ACCOUNT.*.CLAIMS.ACTIVATE.*
 //	answer.go      the JSON that nats-server answers with
-//	client.go      what this server asks others: its session, and the signing service
+//	client.go      how this server asks others, and the signing service for signatures
 //	find.go        other servers are asked for accounts that are not stored here
 //	pool.go        what comes in is stored in order for each account, and several accounts at a time
 //
