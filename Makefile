@@ -1,8 +1,10 @@
-# make run    build and run the server on an embedded default (conf/quickstart.conf)
+# make run    build and run the server on the sample configuration conf/quickstart.conf
 # make test   every test, with the race detector where there is a C compiler; about four minutes on two processors
 # make lint   formatting, vet, staticcheck, and what the binary may depend on
-# make soak   everything at random against a model, for TIME=10m
+# make soak   everything at random against a model, for TIME=30s
 # make bench  speed, against a bare net/http handler and the disk itself
+# make fuzz   every fuzz target for TIME=30s
+# make clean  remove the program and run/, the store of the quick start
 
 BIN := nats-account-server
 
@@ -44,7 +46,7 @@ soak:
 bench:
 	go test -run '^$$' -bench . -benchtime 1s ./...
 
-# Every fuzz target for a while: make fuzz TIME=10m
+# TIME is for each target: make fuzz TIME=10m
 fuzz:
 	@for p in $$(go list ./...); do \
 		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
