@@ -1,6 +1,5 @@
 // Package pause lets a goroutine wait, and wakes one that waits. It imports no other package of
-// this program, and every package
-// may import it.
+// this program, and every package may import it.
 package pause
 
 import (
