@@ -126,10 +126,20 @@ func newAnnouncements(n *Notifier, servers *servers) *announcements {
 		byKey:   make(map[string]*announcement),
 		active:  make(map[string]*announcement),
 	}
-	for _, c := range n.outbox.Pending() {
-		p.get(c)
-	}
+	p.takeUp(servers.unknown.name)
 	return p
+}
+
+// takeUp adds what is pending for a server, and reports whether that is anything. For a name that
+// the Outbox does not know it is everything.
+func (p *announcements) takeUp(server string) (lacksAny bool) {
+	for _, c := range p.n.outbox.Pending() {
+		if p.n.outbox.IsPending(server, c.Seq) {
+			lacksAny = true
+			p.get(c)
+		}
+	}
+	return lacksAny
 }
 
 // apply changes the state of an announcement, and the queue with it. due counts if it is queued
@@ -345,13 +355,7 @@ func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	for _, a := range p.byKey {
 		delete(a.notCached, name) // by the process that had the name before
 	}
-	for _, c := range p.n.outbox.Pending() {
-		if p.n.outbox.IsPending(name, c.Seq) {
-			lacksAny = true
-			p.get(c)
-		}
-	}
-	return lacksAny
+	return p.takeUp(name)
 }
 
 // serverReady queues what a server lacks that has turned out to answer. What its cache lacks waits
