@@ -1,0 +1,49 @@
+package natstest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Mesh is a cluster in which each route goes through a relay of its own. So a test can stall or
+// break the route between two nats-servers while all others work.
+type Mesh struct {
+	Servers []*server.Server // named n1, n2, …
+	routes  map[[2]int]*Relay
+}
+
+// NewMesh runs n nats-servers, each connected to each other. conf returns the configuration of one,
+// with extra appended.
+func NewMesh(t testing.TB, n int, conf func(extra string) string) *Mesh {
+	t.Helper()
+	m := &Mesh{routes: map[[2]int]*Relay{}}
+	for i := range n {
+		var routes []string
+		for j, other := range m.Servers {
+			relay := NewRelay(t, 0, fmt.Sprintf("nats://127.0.0.1:%d", other.ClusterAddr().Port))
+			m.routes[[2]int{j, i}] = relay
+			routes = append(routes, strings.Replace(relay.URL(), "nats://", "nats-route://", 1))
+		}
+		// Without an advertised address no nats-server connects to another past the relay.
+		const cluster = `cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, no_advertise: true, ` +
+			`routes: [%s] }`
+		extra := fmt.Sprintf(AnyPort+"server_name: n%d\n"+cluster+"\n", i+1, strings.Join(routes, ", "))
+		m.Servers = append(m.Servers, Start(t, conf(extra)))
+	}
+	Eventually(t, "the cluster is formed", func() bool {
+		for _, s := range m.Servers {
+			if s.NumRoutes() < n-1 {
+				return false
+			}
+		}
+		return true
+	})
+	return m
+}
+
+// Route returns the relay between two nats-servers, given by their positions in Servers. Freeze
+// stalls the route: what is sent on it arrives after Thaw, and neither side notices.
+func (m *Mesh) Route(a, b int) *Relay { return m.routes[[2]int{min(a, b), max(a, b)}] }
