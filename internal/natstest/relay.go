@@ -3,14 +3,24 @@ package natstest
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 )
 
-// Relay passes data between a client and a nats-server. It can close and freeze the connections.
+// Direction is a way of data through a Relay.
+type Direction int
+
+const (
+	ToServer Direction = iota
+	ToClient
+)
+
+// Relay passes data between a client and a nats-server, or between two nats-servers of which the
+// one that dials is the client. It can close and stall the connections. What one side has sent
+// before it closed a connection arrives at the other side nevertheless, also after a stall of any
+// length. So it is with real networks: a sender can't take back what is on its way.
 type Relay struct {
 	listener net.Listener
 
@@ -20,7 +30,8 @@ type Relay struct {
 	down    bool
 	trigger []byte        // for CutAfter; nil if there is none
 	cut     chan struct{} // closed when the trigger was sent
-	frozen  chan struct{} // closed by Thaw; nil if the relay is not frozen
+	// stalled has for each direction a channel that Release closes, nil if it is not stalled.
+	stalled [2]chan struct{}
 }
 
 // NewRelay returns a relay from a port, 0 for any, to a nats-server's URL. It runs until the test
@@ -58,15 +69,17 @@ func NewRelay(t testing.TB, port int, url string) *Relay {
 // URL returns the URL for clients.
 func (r *Relay) URL() string { return "nats://" + r.listener.Addr().String() }
 
-// Down closes every connection, and closes new ones at once until Up is called.
+// Down closes every connection, and closes new ones at once until Up is called. What a stall has
+// held back is lost.
 func (r *Relay) Down() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.down = true
-	r.thawLocked()
 	for c := range r.conns {
 		c.Close()
 	}
+	r.releaseLocked(ToServer)
+	r.releaseLocked(ToClient)
 }
 
 // Up ends Down.
@@ -83,45 +96,54 @@ func (r *Relay) Point(url string) {
 	r.target = strings.TrimPrefix(url, "nats://")
 }
 
-// Freeze stops the data on every connection until Thaw is called. It closes no connection, so
-// neither side notices.
+// Freeze stalls both directions until Thaw is called.
 func (r *Relay) Freeze() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.frozen == nil {
-		r.frozen = make(chan struct{})
-	}
+	r.Stall(ToServer)
+	r.Stall(ToClient)
 }
 
-// Thaw ends Freeze. Data that was sent in the meantime arrives now.
+// Thaw ends Freeze.
 func (r *Relay) Thaw() {
+	r.Release(ToServer)
+	r.Release(ToClient)
+}
+
+// Stall holds back what is sent in one direction, on every connection, until Release is called. It
+// closes no connection and goes on reading, so neither side notices.
+func (r *Relay) Stall(d Direction) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.thawLocked()
-}
-
-// thawLocked ends Freeze. r.mu must be held.
-func (r *Relay) thawLocked() {
-	if r.frozen != nil {
-		close(r.frozen)
-		r.frozen = nil
+	if r.stalled[d] == nil {
+		r.stalled[d] = make(chan struct{})
 	}
 }
 
-// writer writes to a connection. It waits while the relay is frozen.
-type writer struct {
-	r *Relay
-	c net.Conn
+// Release ends Stall. What was sent in the meantime arrives now.
+func (r *Relay) Release(d Direction) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.releaseLocked(d)
 }
 
-func (w writer) Write(p []byte) (int, error) {
-	w.r.mu.Lock()
-	frozen := w.r.frozen
-	w.r.mu.Unlock()
-	if frozen != nil {
-		<-frozen
+// releaseLocked ends Stall. r.mu must be held.
+func (r *Relay) releaseLocked(d Direction) {
+	if r.stalled[d] != nil {
+		close(r.stalled[d])
+		r.stalled[d] = nil
 	}
-	return w.c.Write(p)
+}
+
+// waitReleased returns when a direction is not stalled.
+func (r *Relay) waitReleased(d Direction) {
+	for {
+		r.mu.Lock()
+		stalled := r.stalled[d]
+		r.mu.Unlock()
+		if stalled == nil {
+			return
+		}
+		<-stalled
+	}
 }
 
 // CutAfter calls Down when a client has sent text. The server gets the text, but the client gets no
@@ -148,41 +170,93 @@ func (r *Relay) serve(client net.Conn) {
 	}
 	defer r.untrack(client, server)
 	var both sync.WaitGroup
-	both.Go(func() { r.upstream(server, client) })
-	both.Go(func() {
-		_, _ = io.Copy(writer{r, client}, server)
-		client.Close()
-		server.Close()
-	})
+	both.Go(func() { r.pass(server, client, ToServer) })
+	both.Go(func() { r.pass(client, server, ToClient) })
 	both.Wait()
 }
 
-// upstream copies what the client sends, and looks for the trigger.
-func (r *Relay) upstream(server, client net.Conn) {
-	defer client.Close()
-	defer server.Close()
+// pass copies from one connection to the other, and closes the other one when all has been sent. It
+// returns when both have ended.
+func (r *Relay) pass(to, from net.Conn, d Direction) {
+	held := newBacklog()
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(func() {
+		defer to.Close()
+		for b := held.take(); b != nil; b = held.take() {
+			r.waitReleased(d)
+			if _, err := to.Write(b); err != nil {
+				return
+			}
+		}
+	})
+	defer held.end()
 	var seen []byte
-	buf := make([]byte, 32<<10)
 	for {
-		n, err := client.Read(buf)
+		b := make([]byte, 32<<10)
+		n, err := from.Read(b)
 		if err != nil {
 			return
 		}
-		seen = append(seen, buf[:n]...)
-		if r.triggered(seen) {
-			client.Close() // before the server can reply
-			_, _ = server.Write(buf[:n])
-			r.Down()
-			close(r.cut)
-			return
+		b = b[:n]
+		if d == ToServer {
+			if seen = append(seen, b...); r.triggered(seen) {
+				from.Close() // before the server can reply
+				_, _ = to.Write(b)
+				r.Down()
+				close(r.cut)
+				return
+			}
+			seen = seen[max(0, len(seen)-(64<<10)):]
 		}
-		if len(seen) > 1<<20 {
-			seen = seen[len(seen)-(64<<10):]
-		}
-		if _, err := (writer{r, server}).Write(buf[:n]); err != nil {
-			return
-		}
+		held.add(b)
 	}
+}
+
+// backlog is what has been read and not yet been written. It has no bound: a stalled connection
+// takes everything, so that its sender does not notice.
+type backlog struct {
+	mu     sync.Mutex
+	some   sync.Cond // chunks has become longer, or ended is set
+	chunks [][]byte
+	ended  bool
+}
+
+func newBacklog() *backlog {
+	l := &backlog{}
+	l.some.L = &l.mu
+	return l
+}
+
+// add appends a chunk, which must not be empty.
+func (l *backlog) add(b []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.chunks = append(l.chunks, b)
+	l.some.Signal()
+}
+
+// end says that no more chunks follow.
+func (l *backlog) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	l.some.Signal()
+}
+
+// take returns the next chunk, waiting for one; nil after the last.
+func (l *backlog) take() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.chunks) == 0 && !l.ended {
+		l.some.Wait()
+	}
+	if len(l.chunks) == 0 {
+		return nil
+	}
+	b := l.chunks[0]
+	l.chunks = l.chunks[1:]
+	return b
 }
 
 // triggered reports whether the trigger was sent. It does so only once.
