@@ -11,8 +11,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/daemon"
@@ -20,8 +22,15 @@ import (
 	"nats-account-server/internal/winsvc"
 )
 
+// flushTimeout is how long the last lines of the log may take when the program ends.
+const flushTimeout = time.Second
+
 // main is the whole program, also as a Windows service.
-func main() { os.Exit(winsvc.Run(run)) }
+func main() {
+	// Without this, a line for a closed pipe would end the program.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(winsvc.Run(run))
+}
 
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any
 // other failure. out gets the log and the usage. ready is called once the server serves.
@@ -45,7 +54,8 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 		return check(config.Load(flags))
 	}
 	// Until the configuration is read, lines look as they do without one.
-	handler := logging.New(out, logging.Format{Time: true, Colors: true})
+	handler := logging.NewQueued(out, logging.Format{Time: true, Colors: true})
+	defer handler.Flush(flushTimeout)
 	log := slog.New(handler)
 	if err := serve(ctx, flags, handler, log, ready); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") { // one for each cause

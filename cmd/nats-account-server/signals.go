@@ -8,27 +8,35 @@ import (
 	"os/signal"
 	"syscall"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/winsvc"
 )
 
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. The second one ends the
-// process at once. The empty line on standard output is the original's.
-func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
+// process at once. The empty line on standard output is the original's. stop must be called before
+// the program ends, so that the empty line is written.
+func untilSignal(
+	ctx context.Context, log *slog.Logger,
+) (notified context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := notify(winsvc.StopSignals()...)
+	output := logging.NewQueue(os.Stdout) // a process may have stopped reading it
+	signals := notify(winsvc.StopSignals()...)
 	go func() {
 		// Every signal but SIGTERM has this name in the log.
 		name := "interrupt"
-		if s := <-stop; s == syscall.SIGTERM {
+		if s := <-signals; s == syscall.SIGTERM {
 			name = "term"
 		}
 		// From here on, the next signal does what it does to any program.
 		signal.Reset(winsvc.StopSignals()...)
-		fmt.Println()
+		output.Put([]byte("\n"))
 		log.Info(fmt.Sprintf("received sig-%s, shutting down", name))
 		cancel()
 	}()
-	return ctx, cancel
+	return ctx, func() {
+		cancel()
+		output.Flush(flushTimeout)
+	}
 }
 
 // notify returns a channel of these signals. It is nil if there are none, because signal.Notify

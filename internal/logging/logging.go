@@ -5,6 +5,8 @@
 //	[28732] 2026/11/23 11:27:15.106492 [INF] starting NATS Account server, version 2.0.0
 //	 pid     local time, microseconds   level text
 //
+// A handler of the program writes through a Queue, so that a reader that does not read stops nothing.
+//
 // Audit writes what happened to each JWT that was offered. Limited, Quote and ShortKey are for
 // texts that a client can cause or choose.
 package logging
@@ -19,6 +21,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // LevelTrace is the level of a line for each request. It is below the levels of slog.
@@ -47,7 +50,8 @@ type Handler struct {
 // output is what handlers share.
 type output struct {
 	format atomic.Pointer[Format] // never nil
-	mu     sync.Mutex             // held during a Write, so that lines don't mix
+	queue  *Queue                 // takes the lines; nil: each is written to w at once
+	mu     sync.Mutex             // held during a Write to w, so that lines don't mix
 	w      io.Writer
 }
 
@@ -56,6 +60,29 @@ func New(w io.Writer, f Format) *Handler {
 	h := &Handler{out: &output{w: w}}
 	h.SetFormat(f)
 	return h
+}
+
+// NewQueued returns a handler that writes to w through a Queue. Lines that are left out are counted,
+// and a line says so. Flush writes the last ones.
+func NewQueued(w io.Writer, f Format) *Handler {
+	h := New(w, f)
+	h.out.queue = NewQueue(w)
+	h.out.queue.note = h.omitted
+	return h
+}
+
+// omitted returns the line about those that were left out.
+func (h *Handler) omitted(lines int, since time.Time) []byte {
+	text := fmt.Sprintf("%d lines were left out of the log since %s: its reader was too slow",
+		lines, since.UTC().Format(time.RFC3339))
+	return h.line(slog.NewRecord(time.Now(), slog.LevelWarn, text, 0))
+}
+
+// Flush waits until all lines are written, at most for limit. It is for the end of the program.
+func (h *Handler) Flush(limit time.Duration) {
+	if h.out.queue != nil {
+		h.out.queue.Flush(limit)
+	}
 }
 
 // SetFormat changes the format of all further lines, also of the handlers that WithAttrs has made.
@@ -86,6 +113,20 @@ func (h *Handler) Enabled(_ context.Context, l slog.Level) bool {
 
 // Handle implements slog.Handler. No text can forge a line.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
+	line := h.line(r)
+	if h.out.queue != nil {
+		h.out.queue.Put(line) // it counts the lines that it leaves out
+		return nil
+	}
+	h.out.mu.Lock()
+	defer h.out.mu.Unlock()
+	// The mutex is taken only now: the line is ready.
+	_, err := h.out.w.Write(line)
+	return err
+}
+
+// line returns a record as a line.
+func (h *Handler) line(r slog.Record) []byte {
 	f := h.out.format.Load()
 	// 160 bytes hold most lines, so that few are copied while they grow.
 	line := make([]byte, 0, 160)
@@ -107,12 +148,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 		line = append(line, attr(a)...)
 		return true
 	})
-	line = append(line, '\n')
-	h.out.mu.Lock()
-	defer h.out.mu.Unlock()
-	// The mutex is taken only now: the line is ready.
-	_, err := h.out.w.Write(line)
-	return err
+	return append(line, '\n')
 }
 
 // WithAttrs implements slog.Handler. h itself does not change.

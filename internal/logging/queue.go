@@ -1,0 +1,179 @@
+package logging
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+)
+
+const (
+	// maxQueuedLines and maxQueuedBytes bound what waits for a reader that is slow. Both hold the
+	// lines of about half a second under full load with trace.
+	maxQueuedLines = 16384
+	maxQueuedBytes = 4 << 20
+)
+
+// Why a caller of PutWait gave up.
+var (
+	errQueueFull  = errors.New("too many lines wait to be written")
+	errNotWritten = errors.New("the line is not written in time")
+)
+
+// Queue writes lines in the order in which it takes them. One goroutine writes, so that a caller
+// never waits for the reader of a pipe. Its methods may be called from any goroutine. It needs no
+// end: the goroutine lives only while there are lines.
+type Queue struct {
+	write func(line []byte) error // called by one goroutine at a time
+	// note returns the line that says how many lines were left out since a time. nil: no line does.
+	note func(omitted int, since time.Time) []byte
+
+	mu      sync.Mutex
+	lines   []queuedLine
+	bytes   int           // of the texts in lines
+	full    bool          // a line did not fit, and more than half of the queue is still unwritten
+	omitted int           // lines left out since full is set
+	since   time.Time     // when full was set
+	room    chan struct{} // closed when full ends; nil: no goroutine waits for that
+	writing bool          // drain runs
+}
+
+// queuedLine is a line that waits.
+type queuedLine struct {
+	text    []byte       // nil: there is nothing to write
+	written chan<- error // gets what became of the line, has room for that; nil: the caller does not wait
+}
+
+// NewQueue returns a Queue that writes each line to w with one call. After an error of w the next
+// line is tried all the same.
+func NewQueue(w io.Writer) *Queue {
+	return &Queue{write: func(line []byte) error {
+		_, err := w.Write(line)
+		return err
+	}}
+}
+
+// Put takes a line and reports whether there was room for it. It does not wait. The caller must not
+// change the line afterwards. Once a line was left out, so are others until half of the queue is
+// written: a slow reader gets many lines in a row, not every second one.
+func (q *Queue) Put(line []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	fits := q.putLocked(queuedLine{text: line})
+	if !fits {
+		q.omitted++
+	}
+	return fits
+}
+
+// putLocked takes a line if there is room for it. An empty queue takes any line.
+func (q *Queue) putLocked(l queuedLine) bool {
+	if len(q.lines) > 0 &&
+		(q.full || len(q.lines) >= maxQueuedLines || q.bytes+len(l.text) > maxQueuedBytes) {
+		if !q.full {
+			q.full, q.since = true, time.Now()
+		}
+		return false
+	}
+	q.appendLocked(l)
+	if !q.writing {
+		q.writing = true
+		go q.drain()
+	}
+	return true
+}
+
+// appendLocked puts a line behind the others.
+func (q *Queue) appendLocked(l queuedLine) {
+	q.lines = append(q.lines, l)
+	q.bytes += len(l.text)
+}
+
+// drain writes lines until there are no more.
+func (q *Queue) drain() {
+	for {
+		l, ok := q.next()
+		if !ok {
+			return
+		}
+		var err error
+		if l.text != nil {
+			err = q.write(l.text)
+		}
+		if l.written != nil {
+			l.written <- err
+		}
+	}
+}
+
+// next takes the oldest line out. It returns false if there is none; drain ends then.
+func (q *Queue) next() (l queuedLine, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.lines) == 0 {
+		q.lines, q.writing = nil, false
+		return queuedLine{}, false
+	}
+	l, q.lines[0] = q.lines[0], queuedLine{}
+	q.lines = q.lines[1:]
+	q.bytes -= len(l.text)
+	if q.full && len(q.lines) <= maxQueuedLines/2 && q.bytes <= maxQueuedBytes/2 {
+		q.openLocked()
+	}
+	return l, true
+}
+
+// openLocked lets the queue take lines again. The first one says how many were left out.
+func (q *Queue) openLocked() {
+	if q.omitted > 0 && q.note != nil {
+		q.appendLocked(queuedLine{text: q.note(q.omitted, q.since)})
+	}
+	q.full, q.omitted = false, 0
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+}
+
+// PutWait takes a line and returns once the line is written, with the error of the writer. It waits
+// for room too. If ctx ends first, it returns an error, and the line may be written later.
+func (q *Queue) PutWait(ctx context.Context, line []byte) error {
+	written := make(chan error, 1)
+	for room := q.putOrWait(queuedLine{line, written}); room != nil; {
+		select {
+		case <-room:
+			room = q.putOrWait(queuedLine{line, written})
+		case <-ctx.Done():
+			return errQueueFull
+		}
+	}
+	select {
+	case err := <-written:
+		return err
+	case <-ctx.Done():
+		return errNotWritten
+	}
+}
+
+// putOrWait takes a line and returns nil. If there is no room for it, the queue does not take the
+// line, and the channel is closed when there is.
+func (q *Queue) putOrWait(l queuedLine) (room <-chan struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.putLocked(l) {
+		return nil
+	}
+	if q.room == nil {
+		q.room = make(chan struct{})
+	}
+	return q.room
+}
+
+// Flush waits until all lines are written that were put before, at most for limit. It reports
+// whether they are.
+func (q *Queue) Flush(limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return q.PutWait(ctx, nil) == nil
+}
