@@ -68,7 +68,11 @@ func CommitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
 type Change struct {
 	Seq uint64
 	Key string
-	At  time.Time // of the commit
+	At  time.Time // of the commit, by the clock then; only to be shown
+	// Known is since when this process knows the change: since the commit, or since its own start.
+	// It has the monotonic clock of this process, so what is subtracted from it does not depend on
+	// clocks that are set.
+	Known time.Time
 }
 
 const (

@@ -265,7 +265,7 @@ func (o *Outbox) apply(r *record) {
 		o.dropLocked(before)
 	}
 	if r.kind != kindDelete {
-		o.keepLocked(&pendingChange{Change: Change{Seq: r.seq, Key: r.key, At: r.at}})
+		o.keepLocked(&pendingChange{Change: Change{Seq: r.seq, Key: r.key, At: r.at, Known: time.Now()}})
 	}
 }
 

@@ -104,9 +104,10 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	for range d.count() {
 		o.registerLocked(d.text(), time.Unix(0, d.varint()))
 	}
+	now := time.Now()
 	for range d.count() {
 		seq, at := d.uvarint(), d.varint()
-		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text()}}
+		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text(), Known: now}}
 		for range d.count() {
 			if slot := d.uvarint(); slot < uint64(len(o.servers)) {
 				c.acked.SetBit(&c.acked, int(slot), 1)

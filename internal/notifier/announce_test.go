@@ -2,9 +2,15 @@ package notifier_test
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/notifier"
 )
 
 // TestTenThousandPushesDoNotFlood although one of the nats-servers does not answer.
@@ -108,9 +114,7 @@ func TestNoServerIsLeftOutForWhatItAnsweredBefore(t *testing.T) {
 						e.push(t, k)
 					}
 					time.Sleep(time.Second)
-					later := fake("n", id, "jwt updated")
-					later.began = time.Now().Add(-time.Hour)
-					e.set(later)
+					e.set(fake("n", id, "jwt updated"))
 					for _, k := range keys {
 						e.connectClient("n", id, k)
 					}
@@ -196,22 +200,20 @@ func TestChangesHeardByAllAreNotAnnounced(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		runs    []string // what the nats-servers run: "" is nothing, "-" no answer
-		cache   bool     // the first of them is known to be a cache
+		says    string   // the answer of the first of them to updates
 		updates int
 	}{
-		{"all run it", []string{"jwt", "jwt"}, false, 0},
-		{"one has not loaded the account", []string{"jwt", ""}, false, 0},
-		{"one runs another", []string{"jwt", "older"}, false, 1},
-		{"one does not say", []string{"jwt", "-"}, false, 1},
-		{"a cache has not loaded the account", []string{"", "jwt"}, true, 1},
-		{"a cache runs it", []string{"jwt", "jwt"}, true, 0},
+		{"all run it", []string{"jwt", "jwt"}, "jwt updated", 0},
+		{"one that fetches has not loaded the account", []string{"", "jwt"}, "jwt update skipped", 0},
+		{"one that may keep JWTs has not loaded the account", []string{"", "jwt"}, "jwt updated", 1},
+		{"one runs another", []string{"older", "jwt"}, "jwt updated", 1},
+		{"one does not say", []string{"-", "jwt"}, "jwt updated", 1},
+		{"a cache has not loaded the account", []string{"", "jwt"}, "jwt updated cache", 1},
+		{"a cache runs it", []string{"jwt", "jwt"}, "jwt updated cache", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			one, two := fake("n1", "N1", "jwt updated"), fake("n2", "N2", "jwt updated")
-			one.runs, two.runs = c.runs[0], c.runs[1]
-			if c.cache {
-				one.says = "jwt updated cache"
-			}
+			one.says, one.runs, two.runs = c.says, c.runs[0], c.runs[1]
 			withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 				time.Sleep(2 * time.Second)
 				e.push(t, e.key) // shows what the nats-servers are
@@ -250,4 +252,73 @@ func TestAServerThatWasAwayGetsWhatTheOthersHaveHeard(t *testing.T) {
 			t.Errorf("announced %d times, pending for n2: %v", n, e.outbox.IsPending("n2", seq))
 		}
 	}, one, two)
+}
+
+// TestAHeardChangeWaitsForAFetchThatIsOnItsWay: half a second after the commit the nats-server has
+// not loaded the account, since it is just fetching the JWT of before.
+func TestAHeardChangeWaitsForAFetchThatIsOnItsWay(t *testing.T) {
+	server := fake("n", "N1", "jwt update skipped")
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.push(t, e.key) // shows what the nats-server is
+		time.Sleep(10 * time.Second)
+		before, _ := e.counted()
+		seq := e.hear(t, e.key)
+		time.Sleep(1500 * time.Millisecond)
+		if !e.outbox.IsPending("n", seq) {
+			t.Error("it counts as delivered although the nats-server may be fetching")
+		}
+		fetched := *server
+		fetched.runs, fetched.says = "older", "jwt updated"
+		e.set(&fetched)
+		time.Sleep(10 * time.Second)
+		if after, _ := e.counted(); after == before || e.outbox.IsPending("n", seq) {
+			t.Errorf("announced %d times; pending: %v", after-before, e.outbox.IsPending("n", seq))
+		}
+	}, server)
+}
+
+// restarted is an outbox after a restart of this process: it knows when its changes were committed
+// only by what the clock said then.
+type restarted struct {
+	*jwtstore.Outbox
+	skew time.Duration // by which the clock was ahead
+}
+
+func (o restarted) Pending() []jwtstore.Change {
+	all := o.Outbox.Pending()
+	for i := range all {
+		all[i].At = time.Unix(0, all[i].At.Add(o.skew).UnixNano())
+	}
+	return all
+}
+
+// TestTheClockOfACommitDoesNotCount after a restart: it may have been wrong then.
+func TestTheClockOfACommitDoesNotCount(t *testing.T) {
+	for _, skew := range []time.Duration{-time.Hour, 0, time.Hour, 365 * 24 * time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			key := jwttest.AccountKey(t)
+			synctest.Test(t, func(t *testing.T) {
+				e := newFakeEnv(key, fake("n", "N1", "jwt update skipped"))
+				e.outbox.Register("n", time.Now())
+				seq := e.put(t, key, "jwt")
+				e.notifier = notifier.New(notifier.Options{
+					Outbox: restarted{e.outbox, skew}, Log: slog.New(slog.DiscardHandler),
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				go e.notifier.Serve(ctx, e.fakeCluster, stored{e.store})
+				time.Sleep(2 * time.Second)
+				if !e.outbox.IsPending("n", seq) {
+					t.Error("it is not known when it was committed, and it counts as delivered at once")
+				}
+				time.Sleep(10 * time.Minute)
+				n, _ := e.counted()
+				if e.outbox.IsPending("n", seq) || n > 3 {
+					t.Errorf("announced %d times; pending: %v", n, e.outbox.IsPending("n", seq))
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
 }

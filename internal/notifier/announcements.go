@@ -13,9 +13,10 @@ const (
 	maxInFlight = 128
 	// answerTimeout is how long a nats-server has to answer before a change is announced again.
 	answerTimeout = 2 * time.Second
-	// skipWindow is how long after the commit "skipped" proves nothing: the nats-server has not
-	// loaded the account, but may be fetching it now and have got the JWT of before.
-	skipWindow = 3 * time.Second
+	// fetchWindow is how long after the commit it proves nothing that a nats-server has not loaded
+	// an account: it may be fetching it now and have got the JWT of before. A nats-server gives a
+	// fetch up after 2 s.
+	fetchWindow = 3 * time.Second
 	// maxBackoff bounds the wait before a change is announced again that was refused or could not
 	// be sent.
 	maxBackoff = 10 * time.Minute
@@ -52,8 +53,14 @@ type attempt struct {
 	answers map[string]string // by server: why it has not acknowledged the change, "" if it has
 	refused bool              // by a server, or it could not be sent
 	token   []byte            // the JWT which the servers are asked about
+	refuted bool              // a server has not said that it runs that
 	retryAt time.Time         // when the next attempt follows; zero if only a server can cause it
 }
+
+// willFetch reports whether a server that keeps no JWTs, and has said that an account is not loaded,
+// will fetch this change when it needs the account. sent is when it was sent what it has answered.
+// No other rule says so, whatever way a change came in and whatever the server was sent.
+func willFetch(c jwtstore.Change, sent time.Time) bool { return sent.Sub(c.Known) >= fetchWindow }
 
 // retry demands another attempt. The earliest moment counts.
 func (a *announcement) retry(at time.Time) {
@@ -196,14 +203,14 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 
 // addHeard takes up a change that the servers should have heard: they are only asked. If they lack
 // an earlier one it is not known in which order they get the two, and this one is announced.
-func (p *announcements) addHeard(c jwtstore.Change, now time.Time) {
+func (p *announcements) addHeard(c jwtstore.Change) {
 	if p.byKey[c.Key] != nil {
 		p.add(c)
 		return
 	}
 	a := p.get(c)
 	a.asks = true
-	p.apply(a, wanted, now.Add(heardTimeout))
+	p.apply(a, wanted, c.Known.Add(heardTimeout))
 }
 
 // take returns what is to be sent now, and begins those attempts.
@@ -303,14 +310,17 @@ func (p *announcements) unanswered(a *announcement) (left []*server) {
 }
 
 // end ends an attempt. A change that only silent servers and caches without the account lack waits
-// for a server, any other for some time. After a question it is announced at once.
+// for a server, any other for some time. After a question it is announced at once, unless all
+// answers are as they should be and some come too early to count: then the question is repeated.
 func (p *announcements) end(a *announcement) {
 	if p.finishAcknowledged(a) {
 		return
 	}
 	if a.asks {
-		a.asks = false
-		p.apply(a, wanted, time.Time{})
+		if a.asks = !a.refuted && !a.retryAt.IsZero() && len(p.unanswered(a)) == 0; !a.asks {
+			a.retryAt = time.Time{}
+		}
+		p.apply(a, wanted, a.retryAt)
 		return
 	}
 	a.release()

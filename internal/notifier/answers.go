@@ -3,7 +3,6 @@ package notifier
 import (
 	"encoding/json"
 	"strings"
-	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
@@ -32,16 +31,15 @@ type message struct {
 	serverID // only in the answer to idzSubject
 	Server   struct {
 		serverID
-		Version string    `json:"ver"`
-		Time    time.Time `json:"time"`
+		Version string `json:"ver"`
 	} `json:"server"`
 	Stats struct {
-		Start         time.Time `json:"start"`          // of the process
-		ActiveServers int       `json:"active_servers"` // that this one knows of, itself included
+		ActiveServers int `json:"active_servers"` // that this one knows of, itself included
 	} `json:"statsz"`
 	Data *struct {
-		Message string `json:"message"` // about an update
-		Detail  *struct {
+		Message  string   `json:"message"`  // about an update
+		Accounts []string `json:"accounts"` // that are loaded
+		Detail   *struct {
 			JWT string `json:"jwt"`
 		} `json:"account_detail"` // about an account
 	} `json:"data"`
@@ -72,14 +70,14 @@ const (
 // answer is what a message means. No other code looks at the texts of nats-server.
 type answer struct {
 	serverID
-	version       string        // "" if it does not say
-	uptime        time.Duration // of the process; 0 if it does not say
-	activeServers int           // how many there are, as far as it knows; 0 if it does not say
+	version       string // "" if it does not say
+	activeServers int    // how many there are, as far as it knows; 0 if it does not say
 
 	result   result           // if it answers an update
 	reason   string           // of refused
 	resolver resolverKind     // as far as this answer shows
 	running  accounts.Running // if it answers what it runs for an account
+	loaded   []string         // if it answers which accounts it has loaded; else nil
 }
 
 // readAnswer reads a message. ok is false if no nats-server can have sent it.
@@ -96,10 +94,6 @@ func readAnswer(data []byte) (a answer, ok bool) {
 		serverID:      serverID{Name: logging.Quote(id.Name, maxName), ID: id.ID},
 		version:       logging.Quote(m.Server.Version, maxVersion),
 		activeServers: m.Stats.ActiveServers,
-	}
-	// Both times are by the clock there, which may differ from the one here.
-	if start, now := m.Stats.Start, m.Server.Time; !start.IsZero() && now.After(start) {
-		a.uptime = now.Sub(start)
 	}
 	a.readTexts(m)
 	return a, a.Name != "" && a.Name != accountServer && isID(a.ID)
@@ -121,6 +115,7 @@ func (a *answer) readTexts(m message) {
 		a.result, a.running = refused, accounts.Running{State: accounts.NotLoaded}
 	default:
 		a.readData(m.Data.Message)
+		a.loaded = m.Data.Accounts
 		a.running = accounts.Running{State: accounts.NotLoaded}
 		if m.Data.Detail != nil && m.Data.Detail.JWT != "" {
 			a.running = accounts.Running{State: accounts.Loaded, JWT: []byte(m.Data.Detail.JWT)}

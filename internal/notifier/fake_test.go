@@ -2,6 +2,7 @@ package notifier_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -36,20 +37,15 @@ type fakeCluster struct {
 // fakeServer is one of them.
 type fakeServer struct {
 	name, id, version string
-	says              string    // its answer to an update: an error after "!", "-" for neither, "" for none
-	runs              string    // the JWT of every account; "" is none, "-" that it does not say
-	began             time.Time // when the process did
+	says              string   // its answer to an update: an error after "!", "-" for neither, "" for none
+	runs              string   // the JWT of every account; "" is none, "-" that it does not say
+	loaded            []string // the accounts that it has loaded
+	hides             bool     // it does not say which those are
 }
 
 // fake returns a server of a new version.
 func fake(name, id, says string) *fakeServer {
 	return &fakeServer{name: name, id: id, version: "2.15.2", says: says}
-}
-
-// startedNow returns the server with a process that has begun just now.
-func (s *fakeServer) startedNow() *fakeServer {
-	s.began = time.Now()
-	return s
 }
 
 func (*fakeCluster) NewInbox() string                       { return "_INBOX.x" }
@@ -121,7 +117,10 @@ func (s *fakeServer) answer(subject string, isUpdate bool) string {
 	case subject == "$SYS.REQ.SERVER.PING.IDZ" && !strings.HasPrefix(s.version, "2.9"):
 		return fmt.Sprintf(`{"name":%q,"id":%q,"host":"h"}`, s.name, s.id)
 	case subject == "$SYS.REQ.SERVER.PING", subject == "$SYS.REQ.SERVER."+s.id+".STATSZ":
-		return fmt.Sprintf(`{%s,"statsz":{"start":%q}}`, s.describe(), s.began.Format(time.RFC3339Nano))
+		return fmt.Sprintf(`{%s,"statsz":{}}`, s.describe())
+	case subject == "$SYS.REQ.SERVER."+s.id+".ACCOUNTZ" && !s.hides:
+		list, _ := json.Marshal(append([]string{}, s.loaded...))
+		return fmt.Sprintf(`{%s,"data":{"accounts":%s}}`, s.describe(), list)
 	default:
 		return ""
 	}
@@ -143,8 +142,7 @@ func (s *fakeServer) answerUpdate() string {
 
 // describe returns what a server says about itself in each answer but the one to IDZ.
 func (s *fakeServer) describe() string {
-	return fmt.Sprintf(`"server":{"name":%q,"id":%q,"ver":%q,"time":%q}`,
-		s.name, s.id, s.version, time.Now().Format(time.RFC3339Nano))
+	return fmt.Sprintf(`"server":{"name":%q,"id":%q,"ver":%q}`, s.name, s.id, s.version)
 }
 
 // set replaces the servers that are there.
@@ -216,9 +214,6 @@ type fakeEnv struct {
 func withFakeCluster(t *testing.T, test func(t *testing.T, e *fakeEnv), servers ...*fakeServer) {
 	key := jwttest.NewAccount(t).ID
 	synctest.Test(t, func(t *testing.T) {
-		for _, s := range servers {
-			s.began = time.Now().Add(-time.Hour)
-		}
 		e := newFakeEnv(key, servers...)
 		ctx, cancel := context.WithCancel(context.Background())
 		go e.notifier.Serve(ctx, e.fakeCluster, stored{e.store})

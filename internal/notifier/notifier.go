@@ -24,8 +24,25 @@
 //	untested    responsive  silent
 //	silent      responsive  -
 //
+// A server with a URL or memory resolver fetches the accounts that it has not loaded. When it is back
+// it is asked which ones it has loaded. What is pending for it of the others is acknowledged, and it
+// gets the rest:
+//
+//	           fetches  asked      ends
+//	listNone   listDue  -          -
+//	listDue    -        listAsked  -
+//	listAsked  -        -          listEnded
+//	listEnded  -        -          -
+//
 // An event changes nothing where the tables have a dash. states.go says what each state and event
 // is.
+//
+// # Clocks
+//
+// No time of another process or machine decides anything, and no time that was read from the disk:
+// clocks differ and are set. What is measured is what this process has seen go by. A server that has
+// not loaded an account counts as up to date only if it says so long enough after this process has
+// known the change.
 //
 // # Files
 //
@@ -34,6 +51,7 @@
 //	answers.go        nats-server's texts, and what they mean
 //	announcements.go  the changes that some server has not acknowledged, and the queue of them
 //	servers.go        which nats-servers are there
+//	list.go           which accounts a nats-server has loaded
 //	report.go         what is known about one account
 //
 // # Concurrency
@@ -113,6 +131,7 @@ type Options struct {
 type Notifier struct {
 	outbox Outbox
 	log    *slog.Logger
+	began  time.Time // when it was made, before which no change is known
 
 	mu         sync.Mutex    // guards what follows, and all that the session has
 	configured bool          // see SetConfigured
@@ -124,7 +143,7 @@ type Notifier struct {
 
 // New returns a Notifier that has no session yet.
 func New(o Options) *Notifier {
-	n := &Notifier{outbox: o.Outbox, log: o.Log, forget: o.Forget}
+	n := &Notifier{outbox: o.Outbox, log: o.Log, began: time.Now(), forget: o.Forget}
 	n.notes.warned = make(map[string]bool)
 	if n.forget == 0 {
 		n.forget = defaultForget
@@ -160,14 +179,14 @@ func (n *Notifier) MaxPayload() int {
 // Announce implements accounts.Announcer. Without a session nothing is lost: the Outbox has the
 // change. If answers are not to be expected soon, the receipt does
 // not wait for them.
-func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Receipt {
+func (n *Notifier) Announce(key string, seq uint64, _ time.Time) accounts.Receipt {
 	n.mu.Lock()
 	defer n.unlock()
 	s := n.session
 	if s == nil {
 		return n.deliveryLocked(key)
 	}
-	a := s.announcements.add(jwtstore.Change{Seq: seq, Key: key, At: at})
+	a := s.announcements.add(n.changeLocked(key, seq))
 	s.wakeUp()
 	if s.servers.overdue() {
 		return n.deliveryLocked(key)
@@ -177,13 +196,22 @@ func (n *Notifier) Announce(key string, seq uint64, at time.Time) accounts.Recei
 
 // Heard implements accounts.Announcer. Without a session the change is announced like any other when
 // a server appears.
-func (n *Notifier) Heard(key string, seq uint64, at time.Time) {
+func (n *Notifier) Heard(key string, seq uint64, _ time.Time) {
 	n.mu.Lock()
 	defer n.unlock()
 	if s := n.session; s != nil {
-		s.announcements.addHeard(jwtstore.Change{Seq: seq, Key: key, At: at}, time.Now())
+		s.announcements.addHeard(n.changeLocked(key, seq))
 		s.wakeUp()
 	}
+}
+
+// changeLocked returns what the Outbox knows of a change that has just been committed. n.mu must be
+// held.
+func (n *Notifier) changeLocked(key string, seq uint64) jwtstore.Change {
+	if c := n.outbox.PendingFor(key); c.Seq == seq {
+		return c
+	}
+	return jwtstore.Change{Seq: seq, Key: key, Known: time.Now()}
 }
 
 // Delivery implements accounts.Announcer.

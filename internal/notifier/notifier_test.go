@@ -47,15 +47,21 @@ type env struct {
 	log      *natstest.Log
 }
 
-// agedOutbox says that its changes were committed earlier.
+// agedOutbox has known its changes for longer than it has.
 type agedOutbox struct{ *jwtstore.Outbox }
 
 func (o agedOutbox) Pending() []jwtstore.Change {
 	all := o.Outbox.Pending()
 	for i := range all {
-		all[i].At = all[i].At.Add(-age)
+		all[i].Known = all[i].Known.Add(-age)
 	}
 	return all
+}
+
+func (o agedOutbox) PendingFor(key string) jwtstore.Change {
+	c := o.Outbox.PendingFor(key)
+	c.Known = c.Known.Add(-age)
+	return c
 }
 
 func newEnv(t *testing.T) *env {
@@ -103,7 +109,7 @@ func (e *env) sysCreds(t *testing.T, edits ...func(*jwt.UserClaims)) []byte {
 func (e *env) commit(t *testing.T, a *jwttest.Account, edits ...func(*jwt.AccountClaims)) accounts.Receipt {
 	t.Helper()
 	seq := put(t, e.store, a.ID, e.op.Account(t, a, edits...))
-	return e.notifier.Announce(a.ID, seq, time.Now().Add(-age))
+	return e.notifier.Announce(a.ID, seq, time.Now())
 }
 
 func (e *env) wantDelivery(t *testing.T, key, want string) {

@@ -18,6 +18,7 @@ const (
 	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is the
 	// key and what follows it for an announcement.
 	aboutHeard = "heard"
+	aboutList  = "list" // asks which accounts are loaded; there is no rest
 )
 
 // receive takes every message that comes to the session's inbox: an answer, or nats-server's word
@@ -46,6 +47,8 @@ func (s *session) receive(m *nats.Msg) {
 		s.pinged(answer, now)
 	case about == aboutRuns:
 		s.answerQuestion(rest, answer)
+	case about == aboutList:
+		s.listed(answer, now)
 	case about == aboutHeard:
 		key, attempt, _ := strings.Cut(rest, ".")
 		s.confirmed(key, attempt, answer)
@@ -80,10 +83,6 @@ func (s *session) pinged(answer answer, now time.Time) {
 		srv.probeAt = now // the first announcement to it need not wait any more
 	}
 	srv.version = answer.version
-	if answer.uptime > 0 {
-		srv.started = now.Add(-answer.uptime)
-	}
-	s.countFetched(srv)
 	// An announcement to one that never answers would find out nothing.
 	if srv.isMute() {
 		s.apply(srv, replies, now)
@@ -107,22 +106,6 @@ func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 	}
 }
 
-// countFetched acknowledges for a server the changes that were committed before its process began:
-// it fetches every account after that. It does so once, and only for a server that is known to keep
-// no JWTs; later changes are announced to it.
-func (s *session) countFetched(srv *server) {
-	if srv.resolver != fetching || srv.fetchCounted || srv.started.IsZero() {
-		return
-	}
-	srv.fetchCounted = true
-	for _, c := range s.n.outbox.Pending() {
-		if c.At.Before(srv.started) {
-			s.n.outbox.Acknowledge(srv.name, c.Seq)
-		}
-	}
-	s.announcements.finishAllAcknowledged()
-}
-
 // updated takes one nats-server's answer to an announcement. One that comes after the end of its
 // attempt counts, too, but not one for a change that was replaced.
 func (s *session) updated(key, attempt string, answer answer, now time.Time) {
@@ -137,9 +120,10 @@ func (s *session) updated(key, attempt string, answer answer, now time.Time) {
 	if isLatest {
 		s.record(srv, a, isLast, answer, now)
 	}
-	s.countFetched(srv)
-	// A server that has not said yet what it is may have fetched what it lacks.
-	if !srv.isUnidentified(now) {
+	if srv.state != responsive {
+		s.servers.wantList(srv, now)
+	}
+	if !srv.list.isOpen() {
 		s.apply(srv, replies, now)
 	}
 	if !isLatest || s.announcements.finishAcknowledged(a) || !isLast {
@@ -153,6 +137,9 @@ func (s *session) updated(key, attempt string, answer answer, now time.Time) {
 	}
 }
 
+// notLoadedYet is the reason why a change is still pending for a server that will fetch it.
+const notLoadedYet = "it has not loaded the account: the update is sent again in a moment"
+
 // record records what a nats-server has done with a change. isLast is set if the answer is to the
 // last attempt: only such an answer can demand the next one. Nothing but "skipped" proves less when
 // it is late.
@@ -163,8 +150,8 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 		a.notCached[srv.name] = true
 		s.hasCache = true
 	case skipped:
-		reason = "it has not loaded the account: the update is sent again in a moment"
-		isAcked = isLast && a.sent.Sub(a.At) >= skipWindow
+		reason = notLoadedYet
+		isAcked = isLast && willFetch(a.Change, a.sent)
 	case refused:
 		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s",
 			srv.name, logging.ShortKey(a.Key), reason)
@@ -183,7 +170,7 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 	case answer.result == notCached && !s.watching:
 		a.retry(now.Add(connectInterval)) // a client may connect before that is watched for
 	case answer.result == skipped && !isAcked:
-		a.retry(earlier(a.At, now).Add(skipWindow)) // the clock may have been set back
+		a.retry(a.Known.Add(fetchWindow))
 	}
 }
 

@@ -151,10 +151,14 @@ func (s *session) confirmed(key, attempt string, answer answer) {
 	a.answers[srv.name] = ""
 	switch r := answer.running; {
 	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token),
-		// It fetches the account when it needs it, or has saved what it heard. Only a cache may get
-		// an older JWT.
-		r.State == accounts.NotLoaded && srv.resolver != caching:
+		// It fetches the account when it needs it. Any other one may have kept an older JWT.
+		r.State == accounts.NotLoaded && srv.resolver == fetching && willFetch(a.Change, a.sent):
 		s.n.outbox.Acknowledge(srv.name, a.Seq)
+	case r.State == accounts.NotLoaded && srv.resolver == fetching:
+		a.answers[srv.name] = notLoadedYet
+		a.retry(a.Known.Add(fetchWindow))
+	default:
+		a.refuted = true
 	}
 	s.announcements.endIfAnswered(a)
 }

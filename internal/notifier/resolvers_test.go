@@ -237,6 +237,28 @@ func TestNothingIsPendingForAURLServerThatRestarted(t *testing.T) {
 	}
 }
 
+// TestAURLServerThatFetchedAnOlderJWTGetsTheChange: it began after the commit, but the account
+// server that it fetches from was behind.
+func TestAURLServerThatFetchedAnOlderJWTGetsTheChange(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	a, unseen := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	behind := env{op: e.op, store: jwtstore.NewMemory(true)}
+	put(t, behind.store, a.ID, e.op.Account(t, a))
+	conf := natstest.URLConf(t, e.op, behind.serveJWTs(t), natstest.AnyPort+"server_name: url\n")
+	creds, user := a.User(t)
+	e.outbox.Register("url", time.Now())
+	e.commit(t, unseen) // shows that it fetches
+	e.commit(t, a, func(c *jwt.AccountClaims) { c.RevokeAt(user, time.Now().Add(time.Minute)) })
+	url := natstest.Start(t, conf)
+	disconnected := make(chan struct{})
+	natstest.Connect(t, url.ClientURL(), creds, nats.NoReconnect(),
+		nats.ClosedHandler(func(*nats.Conn) { close(disconnected) }))
+	e.connect(t, url.ClientURL(), e.sysCreds(t))
+	within(t, "the user is disconnected", disconnected)
+	natstest.Eventually(t, "nothing is pending", func() bool { return len(e.outbox.Pending()) == 0 })
+}
+
 // TestAServerThatWasCutOffGetsWhatItMissed: it runs the old JWT meanwhile.
 func TestAServerThatWasCutOffGetsWhatItMissed(t *testing.T) {
 	t.Parallel()

@@ -18,8 +18,8 @@ const (
 	// discoveryTimeout bounds the first round of PING. Before its end it is not known which servers
 	// have to answer.
 	discoveryTimeout = time.Second
-	// identifyTimeout is how long a new nats-server has to say what it is, before more is announced
-	// to it.
+	// identifyTimeout is how long a new nats-server has to say what it is, before anything is
+	// announced to it.
 	identifyTimeout = time.Second
 	// pingInterval is the time between two rounds of PING, pingSoonest when there is a reason for
 	// one.
@@ -31,6 +31,12 @@ const (
 	minWatch = time.Hour
 )
 
+// idz and ping ask which servers are there.
+var (
+	idz  = query{idzSubject, aboutIDZ}
+	ping = query{pingSubject, aboutPing}
+)
+
 // server is a nats-server that is there.
 type server struct {
 	name     string // in the Outbox
@@ -39,7 +45,6 @@ type server struct {
 	version  string // "" until it has answered PING
 	resolver resolverKind
 	since    time.Time // when the session learned of it
-	started  time.Time // when its process did, by the clock here; zero while that is unknown
 	appeared int       // the round in which the session learned of it; 0 before the first
 	answered int       // the last round that it answered
 
@@ -47,9 +52,7 @@ type server struct {
 	state   serverState
 	probeAt time.Time // when it gets the next one
 	probes  int       // how many it has got since it became silent
-	// fetchCounted is set when what it fetched at its start needs no announcement any more, or is
-	// to get one.
-	fetchCounted bool
+	list    list      // of what it has loaded
 }
 
 // isMute reports whether it is before 2.2, and so applies updates without an answer.
@@ -60,12 +63,6 @@ func (v *server) hasOldPing() bool { return isBefore(v.version, 2, 10) }
 
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
-
-// isUnidentified reports whether it still has time to say what it is. It may have fetched what is
-// pending for it.
-func (v *server) isUnidentified(now time.Time) bool {
-	return v.version == "" && now.Before(v.since.Add(identifyTimeout))
-}
 
 // phase is how far a round of PING has got. A round takes answerTimeout, or twice that if it asks a
 // second time.
@@ -94,7 +91,7 @@ type servers struct {
 	discoverBy  time.Time // when it ends at the latest
 	expected    int       // how many there are, as they say themselves; 0 if none has said
 	round       round
-	ask         []string // subjects that ask new servers what they are
+	ask         []query // to new servers: what are they?
 	// unknown stands for all servers while none is there. A user who may publish updates, but not
 	// ask which servers are there, still has some of them announced.
 	unknown *server
@@ -135,21 +132,21 @@ func (v *servers) endDiscovery(now time.Time) {
 	}
 }
 
-// poll returns the subjects that are to be asked now, and whether a round has ended. Servers that
+// poll returns what is to be asked now, and whether a round has ended. Servers that
 // do not answer idzSubject get a second chance in the same round.
-func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
+func (v *servers) poll(now time.Time) (queries []query, ended bool) {
 	r := &v.round
-	subjects, v.ask = v.ask, nil
+	queries, v.ask = v.ask, nil
 	if r.phase != over && now.Sub(r.sent) >= answerTimeout {
 		if r.phase == askingIDZ && (len(v.byName) == 0 || v.any(v.isMissing)) {
 			r.phase, r.sent = askingPING, now
-			return append(subjects, pingSubject), false
+			return append(queries, ping), false
 		}
 		v.endRound(now)
 		ended = true
 	}
 	if now.Before(r.due) {
-		return subjects, ended
+		return queries, ended
 	}
 	// The first round must find servers before 2.10. One that comes later shows itself by its
 	// heartbeat.
@@ -159,9 +156,9 @@ func (v *servers) poll(now time.Time) (subjects []string, ended bool) {
 	*r = round{number: r.number + 1, phase: askingIDZ, sent: now, due: now.Add(wait)}
 	if askBoth {
 		r.phase = askingPING
-		subjects = append(subjects, pingSubject)
+		queries = append(queries, ping)
 	}
-	return append(subjects, idzSubject), ended
+	return append(queries, idz), ended
 }
 
 // any reports whether a server is there of which that is true.
@@ -232,13 +229,14 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 	srv = &server{
 		name: name, id: id.ID, former: former, since: now, appeared: v.round.number,
 		probeAt: now.Add(identifyTimeout),
-		// One that was not known gets every change, whatever it has fetched.
-		fetchCounted: v.n.outbox.LastSeen(name).IsZero(),
+	}
+	if v.n.outbox.LastSeen(name).IsZero() {
+		srv.list.state = listEnded // one that was not known gets every change
 	}
 	v.n.outbox.Register(name, now)
 	v.byName[name] = srv
 	if id.ID != "" && v.round.phase != askingPING {
-		v.ask = append(v.ask, "$SYS.REQ.SERVER."+id.ID+".STATSZ")
+		v.ask = append(v.ask, query{"$SYS.REQ.SERVER." + id.ID + ".STATSZ", aboutPing})
 	}
 	v.n.notes.add(slog.LevelDebug, "nats-server %s is there", name)
 	return srv, true
@@ -310,6 +308,9 @@ func (v *servers) next() time.Time {
 		if srv.state != responsive {
 			next = earlier(next, srv.probeAt)
 		}
+		if srv.list.isOpen() {
+			next = earlier(next, srv.list.due())
+		}
 	}
 	return next
 }
@@ -317,6 +318,14 @@ func (v *servers) next() time.Time {
 // earlier returns the earlier one of two moments.
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// later returns the later one of two moments.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
 		return b
 	}
 	return a

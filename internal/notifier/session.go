@@ -77,9 +77,15 @@ func (s *session) subscribe(subject string, handle nats.MsgHandler) bool {
 	return err == nil
 }
 
+// query is a question without a payload.
+type query struct {
+	subject string
+	about   string // where the answers go, below the inbox
+}
+
 // work is what is to be done without the lock: it may block. run does it in the order of the fields.
 type work struct {
-	ask   []string   // subjects that ask which servers are there
+	ask   []query    // about the servers
 	watch bool       // subscribe to connects
 	send  []outgoing // announcements and questions
 	flush bool       // what a server takes that never answers
@@ -98,12 +104,8 @@ func (s *session) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		w := s.step(time.Now())
-		for _, subject := range w.ask {
-			about := aboutPing
-			if subject == idzSubject {
-				about = aboutIDZ
-			}
-			s.publish(subject, about, nil)
+		for _, q := range w.ask {
+			s.publish(q.subject, q.about, nil)
 		}
 		if w.watch {
 			s.watchClients()
@@ -127,6 +129,13 @@ func (s *session) step(now time.Time) (w work) {
 	ask, roundEnded := s.servers.poll(now)
 	if roundEnded {
 		s.announcements.finishAllAcknowledged()
+	}
+	lists, overdue := s.servers.takeLists(now)
+	for _, srv := range lists {
+		ask = append(ask, query{"$SYS.REQ.SERVER." + srv.id + ".ACCOUNTZ", aboutList})
+	}
+	for _, srv := range overdue {
+		s.endList(srv, now)
 	}
 	w = work{ask: ask, watch: s.hasCache && !s.watching, send: s.announcements.take(now)}
 	w.flush = len(w.send) > 0 && s.servers.any((*server).isMute)

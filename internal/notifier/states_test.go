@@ -11,7 +11,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// announcementTransitions and serverTransitions are the tables of the package comment. A dash
+// These are the tables of the package comment. A dash
 // changes nothing.
 const (
 	announcementTransitions = `
@@ -25,6 +25,13 @@ const (
 	responsive  -           silent
 	untested    responsive  silent
 	silent      responsive  -`
+
+	listTransitions = `
+	           fetches  asked      ends
+	listNone   listDue  -          -
+	listDue    -        listAsked  -
+	listAsked  -        -          listEnded
+	listEnded  -        -          -`
 )
 
 var (
@@ -34,6 +41,10 @@ var (
 		"responsive": responsive, "untested": untested, "silent": silent,
 	}
 	serverEventNames = map[string]serverEvent{"replies": replies, "misses": misses}
+	listStateNames   = map[string]listState{
+		"listNone": listNone, "listDue": listDue, "listAsked": listAsked, "listEnded": listEnded,
+	}
+	listEventNames = map[string]listEvent{"fetches": fetches, "asked": asked, "ends": ends}
 )
 
 // walk calls each with every state and event of a table, and what follows. listed is false for a
@@ -145,6 +156,21 @@ func TestEveryEventOfAServer(t *testing.T) {
 	}
 }
 
+// TestEveryEventOfAList walks every state and event. In every state but the open ones its server gets
+// all announcements.
+func TestEveryEventOfAList(t *testing.T) {
+	walk(t, listTransitions, listStateNames, listEventNames,
+		func(from listState, e listEvent, to listState, listed bool) {
+			l, now := list{state: from}, time.Now()
+			if l.apply(e, now) != listed || l.state != to || listed && !l.at.Equal(now) {
+				t.Errorf("event %d in state %d leads to %d, not to %d", e, from, l.state, to)
+			}
+			if l.isOpen() != (to == listDue || to == listAsked) {
+				t.Errorf("a list in state %d is open: %v", to, l.isOpen())
+			}
+		})
+}
+
 // TestARoundOfPING walks the phases of a round: servers that do not answer the cheap question get
 // the other one.
 func TestARoundOfPING(t *testing.T) {
@@ -155,17 +181,17 @@ func TestARoundOfPING(t *testing.T) {
 		after   time.Duration // since the last question
 		missing bool          // a server has not answered
 		want    phase
-		asks    []string
+		asks    []query
 		ended   bool
 	}{
 		{"answers may still come", askingIDZ, time.Second, true, askingIDZ, nil, false},
 		{"all have answered the cheap question", askingIDZ, answerTimeout, false, over, nil, true},
-		{"one has not", askingIDZ, answerTimeout, true, askingPING, []string{pingSubject}, false},
+		{"one has not", askingIDZ, answerTimeout, true, askingPING, []query{ping}, false},
 		{"answers to the other one may still come", askingPING, time.Second, true, askingPING, nil, false},
 		{"all have answered that", askingPING, answerTimeout, false, over, nil, true},
 		{"one is gone", askingPING, answerTimeout, true, over, nil, true},
 		{"it is over, and not yet time for the next", over, time.Second, true, over, nil, false},
-		{"the next one", over, time.Hour, false, askingIDZ, []string{idzSubject}, false},
+		{"the next one", over, time.Hour, false, askingIDZ, []query{idz}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, _ := newTestNotifier(t)
@@ -178,7 +204,7 @@ func TestARoundOfPING(t *testing.T) {
 			v.round = round{number: 7, phase: c.phase, sent: sent, due: sent.Add(pingInterval)}
 			asks, ended := v.poll(now)
 			if v.round.phase != c.want || !slices.Equal(asks, c.asks) || ended != c.ended {
-				t.Errorf("phase %d, asks %q, ended: %v", v.round.phase, asks, ended)
+				t.Errorf("phase %d, asks %v, ended: %v", v.round.phase, asks, ended)
 			}
 			if isGone := v.byName["away"] == nil; c.missing && isGone != c.ended {
 				t.Errorf("the absent server is gone: %v", isGone)

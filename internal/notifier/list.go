@@ -1,0 +1,85 @@
+package notifier
+
+import "time"
+
+// list is the question to one nats-server which accounts it has loaded. A server that keeps no JWTs
+// fetches every other account when it needs it, so what is pending for it of those needs no
+// announcement. After an absence that is most of what is pending.
+//
+// When its process began does not matter: clocks differ, and it may have fetched the JWT of before
+// since then. What it has loaded it says itself.
+type list struct {
+	state listState
+	at    time.Time // of a listDue one: when it is asked; of a listAsked one: when it was
+}
+
+// apply changes the state, and reports whether it did. at counts then.
+func (l *list) apply(e listEvent, at time.Time) bool {
+	next, listed := listTable[l.state][e]
+	if listed {
+		l.state, l.at = next, at
+	}
+	return listed
+}
+
+// isOpen reports whether the answer is waited for. The server gets only probes meanwhile.
+func (l *list) isOpen() bool { return l.state == listDue || l.state == listAsked }
+
+// due returns when an open question is to be sent, or its answer is overdue.
+func (l *list) due() time.Time {
+	if l.state == listAsked {
+		return l.at.Add(answerTimeout)
+	}
+	return l.at
+}
+
+// wantList demands that a server is asked for its list, if it fetches and has not been asked. Right
+// after the start of this process no answer would count: how old the changes are is not known.
+func (v *servers) wantList(srv *server, now time.Time) {
+	if srv.resolver == fetching && srv.id != "" {
+		srv.list.apply(fetches, later(now, v.n.began.Add(fetchWindow)))
+	}
+}
+
+// takeLists returns the servers that are to be asked for their lists now, and those that have not
+// answered in time.
+func (v *servers) takeLists(now time.Time) (ask, overdue []*server) {
+	for _, srv := range v.byName {
+		switch isDue := srv.list.isOpen() && !now.Before(srv.list.due()); {
+		case !isDue:
+		case srv.list.apply(asked, now):
+			ask = append(ask, srv)
+		default:
+			overdue = append(overdue, srv)
+		}
+	}
+	return ask, overdue
+}
+
+// listed takes the answer to the question which accounts a server has loaded. It acknowledges for
+// the server what is pending of all others, and was long before the question.
+func (s *session) listed(answer answer, now time.Time) {
+	_, srv := s.servers.find(answer.serverID)
+	if srv == nil || srv.list.state != listAsked {
+		return
+	}
+	if answer.loaded != nil {
+		loaded := make(map[string]bool, len(answer.loaded))
+		for _, key := range answer.loaded {
+			loaded[key] = true
+		}
+		for _, c := range s.n.outbox.Pending() {
+			if !loaded[c.Key] && willFetch(c, srv.list.at) {
+				s.n.outbox.Acknowledge(srv.name, c.Seq)
+			}
+		}
+		s.announcements.finishAllAcknowledged()
+	}
+	s.endList(srv, now)
+}
+
+// endList ends the question for a server's list. The server gets what it still lacks.
+func (s *session) endList(srv *server, now time.Time) {
+	srv.list.apply(ends, now)
+	s.apply(srv, replies, now)
+}
