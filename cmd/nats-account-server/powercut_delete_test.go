@@ -83,9 +83,9 @@ func playPart() error {
 func (s step) do(store *jwtstore.Dir, key string, shard bool) (err error) {
 	if s.jwt != "" {
 		_, err = store.Put(context.Background(), key, "test", []byte(s.jwt),
-			func(_, _ []byte) error { return nil })
+			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil })
 	} else {
-		_, err = store.Delete(context.Background(), key, "test", func(_, _ []byte) ([]byte,
+		_, err = store.Delete(context.Background(), key, "test", func(jwtstore.Stored) ([]byte,
 			error) {
 			return []byte(s.tombstone), nil
 		})

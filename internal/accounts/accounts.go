@@ -40,6 +40,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -158,7 +159,7 @@ func New(o Options) *Registry {
 	if o.Observer == nil {
 		o.Observer = noObserver{}
 	}
-	c := &catalog{Options: o}
+	c := &catalog{Options: o, index: o.Store.Index(), clockLog: logging.Limited(o.Log, 1, time.Hour)}
 	c.verdicts = Verdicts[*Account]{Store: o.Store, MaxBytes: maxVerdictBytes, What: "JWT", Log: o.Log}
 	r := &Registry{
 		catalog:    c,

@@ -145,15 +145,22 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 	if !a.repeated.Allow(key, a.Now()) {
 		return known, nil
 	}
-	seq, err := a.Committer.Touch(ctx, key, kind)
+	seq, err := a.touch(ctx, key, kind)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return known, nil // it is the configured system account, which nats-servers fetch when they start
+		return known, nil // it has just been deleted
 	case err != nil:
 		a.repeated.undo(key)
 		return known, err
 	}
 	return a.Announcer.Announce(key, seq, a.Now()), nil
+}
+
+// touch commits that the JWT which is served is to be announced once more. That may be the configured
+// system account's.
+func (a *announcing) touch(ctx context.Context, key, kind string) (seq uint64, err error) {
+	sys := a.trust.Load().System
+	return a.Committer.Touch(ctx, key, kind, sys != nil && sys.Key == key)
 }
 
 // logSkipped writes the original's line for what there is no NATS for.

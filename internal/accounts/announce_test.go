@@ -30,10 +30,10 @@ func TestAnnounce(t *testing.T) {
 	announce(a.ID, nil, 1)
 	e.now = e.now.Add(5 * time.Second)
 	announce(a.ID, nil, 2)
-	announce(e.op.System.ID, nil, 2) // it is not stored
+	announce(e.op.System.ID, nil, 3) // it is configured, and not stored
 	e.now = e.now.Add(time.Minute)
 	e.announcer.delivery.State = accounts.NotConfigured
-	announce(a.ID, nil, 2)
+	announce(a.ID, nil, 3)
 	if !strings.Contains(e.log.String(), "skipping notification for "+a.ID[:12]+", no NATS configured") {
 		t.Errorf("it logs %s", e.log)
 	}

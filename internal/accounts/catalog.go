@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
@@ -24,9 +27,10 @@ type catalog struct {
 
 	trust    atomic.Pointer[Trust]
 	verdicts Verdicts[*Account]
-	index    jwtstore.Index
-	scanning sync.Mutex  // one Rescan at a time
-	scanned  atomic.Bool // a Rescan has seen the whole store since the trust was set
+	index    *jwtstore.Index
+	clockLog *slog.Logger // for warnings of a wrong clock
+	scanning sync.Mutex   // one Rescan at a time
+	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
 }
 
 // check verifies what is stored for an account. The Account of a damaged JWT has an empty head.
@@ -59,21 +63,47 @@ func (c *catalog) load(key string) (*Account, error) {
 }
 
 // lookUp describes what an offer would replace.
-func (c *catalog) lookUp(o *offer, stored, tombstone []byte) current {
-	found := current{tombstone: readTombstone(tombstone)}
-	if sys := o.trust.System; sys != nil && sys.Key == o.Key {
-		found.floor = sys.IssuedAt
+func (c *catalog) lookUp(o *offer, now jwtstore.Stored) current {
+	found := current{tombstone: readTombstone(now.Tombstone), floor: now.Floor}
+	if now.JWT != nil {
+		v, _ := c.verdicts.Find(o.Key, o.trust.mark, now.JWT,
+			func(token []byte) (*Account, error) { return o.trust.check(o.Key, token) })
+		if found.stored = v.Found; v.Err == nil {
+			found.served = v.Found
+		}
+		found.floor = c.raised(now.Floor, o.Key, v, now.Stamp)
 	}
-	if stored == nil {
-		return found
-	}
-	v, _ := c.verdicts.Find(o.Key, o.trust.mark, stored,
-		func(token []byte) (*Account, error) { return o.trust.check(o.Key, token) })
-	if found.stored = v.Found; v.Err == nil {
-		found.served = v.Found
-		found.floor = max(found.floor, v.Found.IssuedAt)
+	if sys := o.trust.System; sys != nil && sys.Key == o.Key && sys.IssuedAt > found.floor.IssuedAt {
+		found.floor = found.floor.After(sys.IssuedAt, sys.Hash)
 	}
 	return found
+}
+
+// raised is RaiseFloor for what is stored. An untrusted JWT counts as well, as long as its signature
+// is that of an operator.
+func (c *catalog) raised(
+	floor jwtstore.Floor, key string, v *Verdict[*Account], stamp jwtstore.Stamp,
+) jwtstore.Floor {
+	found := *v.Found
+	if v.Err != nil && found.Hash != floor.Hash {
+		var noOperator *trust.Operator
+		head, err := noOperator.Check(key, bytes.TrimSpace(v.token))
+		if err != nil || !trust.IsOperatorKey(head.Issuer) {
+			return floor
+		}
+		found.Head = head
+	}
+	return RaiseFloor(floor, &found, stamp, c.Now())
+}
+
+// checkClock warns if this server's clock is behind what was accepted.
+func (c *catalog) checkClock(key string, floor jwtstore.Floor) {
+	if now := c.Now(); isAhead(floor.IssuedAt, now) {
+		c.clockLog.Warn(fmt.Sprintf("%s - this server's clock is wrong: it shows %s, but a JWT that was "+
+			"accepted before was issued at %s; newer ones are refused until the clock is right",
+			logging.ShortKey(key), now.UTC().Format(time.RFC3339),
+			time.Unix(floor.IssuedAt, 0).UTC().Format(time.RFC3339)))
+	}
 }
 
 // recordStored records that an offer is on stable storage now.
@@ -85,19 +115,18 @@ func (c *catalog) recordStored(o *offer, seq uint64) *Account {
 		token: o.JWT,
 	}
 	c.verdicts.put(o.Key, v)
-	c.index.Commit(o.Key, versionOf(v, seq), c.Now())
 	return v.Found
 }
 
 // versionOf is what the index keeps of a verdict.
-func versionOf(v *Verdict[*Account], seq uint64) jwtstore.Version {
+func versionOf(v *Verdict[*Account], floor jwtstore.Floor) jwtstore.Version {
 	return jwtstore.Version{
-		Seq:      seq,
 		Stamp:    v.stamp,
 		Hash:     v.Found.Hash,
 		IssuedAt: v.Found.IssuedAt,
 		Expires:  v.Found.Expires,
 		Mark:     v.mark,
 		Servable: v.Err == nil,
+		Floor:    floor,
 	}
 }

@@ -116,12 +116,13 @@ func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, f
 	order := deletionOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
 	event := Event{Origin: from, Result: Deleted, Account: key, Issuer: o.Issuer}
 	reason := "by order of " + logging.ShortKey(o.Issuer)
-	return r.removeAsked(ctx, event, reason, func(stored trust.Head,
-		had *tombstone) (deletionOrder, error) {
+	return r.removeAsked(ctx, event, reason, func(now removable) (deletionOrder, error) {
 		switch {
-		case had != nil && had.order.Hash == order.Hash:
+		case now.had != nil && now.had.order.Hash == order.Hash:
 			return order, ErrReplayed
-		case stored.IssuedAt > o.IssuedAt:
+		case now.had != nil && now.had.order.IssuedAt >= o.IssuedAt:
+			return order, ErrOlderOrder
+		case max(now.head.IssuedAt, now.floor.IssuedAt) > o.IssuedAt:
 			return order, ErrNewer
 		}
 		return order, nil
@@ -132,14 +133,20 @@ func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, f
 func (r *remover) Remove(ctx context.Context, key string, from Origin) error {
 	event := Event{Origin: from, Result: Deleted, Account: key}
 	return r.removeAsked(ctx, event, "its file is gone",
-		func(trust.Head, *tombstone) (deletionOrder, error) {
+		func(removable) (deletionOrder, error) {
 			return deletionOrder{IssuedAt: r.Now().Unix()}, nil
 		})
 }
 
-// decideRemoval returns the order for an account's tombstone, or why the account stays. stored is
-// empty if what is stored is damaged. had is nil if the account was never deleted.
-type decideRemoval func(stored trust.Head, had *tombstone) (deletionOrder, error)
+// removable is an account that may be taken out.
+type removable struct {
+	head  trust.Head     // of the stored JWT; empty if that is damaged
+	floor jwtstore.Floor // the newest version that was ever accepted
+	had   *tombstone     // nil: the account was never deleted
+}
+
+// decideRemoval returns the order for an account's tombstone, or why the account stays.
+type decideRemoval func(now removable) (deletionOrder, error)
 
 // removeAsked is remove on request: a failure is audited, and what is not stored is removed
 // already.
@@ -160,23 +167,22 @@ func (r *remover) removeAsked(ctx context.Context, event Event, reason string,
 // is for the log.
 func (r *remover) remove(ctx context.Context, event *Event, reason string, decide decideRemoval) error {
 	key := event.Account
-	seq, err := r.Committer.Delete(ctx, key, event.Kind, func(stored, text []byte) ([]byte, error) {
-		head, err := trust.Peek(bytes.TrimSpace(stored))
+	seq, err := r.Committer.Delete(ctx, key, event.Kind, func(now jwtstore.Stored) ([]byte, error) {
+		head, err := trust.Peek(bytes.TrimSpace(now.JWT))
 		if err != nil {
 			head = trust.Head{}
 		}
-		event.Old = NewAccount(stored, head).AuditVersion()
-		order, err := decide(head, readTombstone(text))
+		event.Old = NewAccount(now.JWT, head).AuditVersion()
+		order, err := decide(removable{head, now.Floor, readTombstone(now.Tombstone)})
 		if err != nil {
 			return nil, err
 		}
-		return order.tombstoneOf(stored), nil
+		return order.tombstoneOf(now.JWT), nil
 	})
 	if err != nil {
 		return err
 	}
 	r.Observer.Observe(*event)
-	r.index.Commit(key, jwtstore.Version{Seq: seq}, r.Now())
 	r.Announcer.Announce(key, seq, r.Now())
 	r.Log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -162,7 +163,7 @@ func TestWhatBringsADeletedAccountBack(t *testing.T) {
 		{"the same, as a file", 0, nil, fromFile, false},
 		{"an older one, pushed", -time.Second, nil, byHTTP, true},
 		{"an older one, as a file", -time.Second, nil, fromFile, false},
-		{"another one of the same second, pushed", 0, named, byHTTP, false},
+		{"another one of the same second, pushed", 0, named, byHTTP, true},
 		{"another one of the same second, from a peer", 0, named, fromPeer, true},
 		{"a newer one, pushed", time.Second, nil, byHTTP, false},
 		{"a newer one than that, but not than the order, from a peer", time.Second, nil, fromPeer, true},
@@ -197,7 +198,7 @@ func TestTombstonesOfNatsServer(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	token := e.signed(t, a, 0)
 	e.plant(t, a.ID, token)
-	leave := func(_, _ []byte) ([]byte, error) { return token, nil }
+	leave := func(jwtstore.Stored) ([]byte, error) { return token, nil }
 	if _, err := e.store.Delete(t.Context(), a.ID, "hand", leave); err != nil {
 		t.Fatal(err)
 	}

@@ -44,8 +44,10 @@ var (
 	ErrBadIssuer  = NewRefusal("bad-issuer", "another account signed it")
 	ErrUntrusted  = NewRefusal("untrusted", "untrusted issuer in request")
 	ErrLesser     = NewRefusal("older", "another JWT of the same second is stored, which wins everywhere")
-	ErrReadOnly   = NewRefusal("read-only", "this server is read-only")
-	ErrSave       = NewRefusal("save-failed", "error saving JWT") // wrapped with the cause
+	ErrReplaced   = NewRefusal("older",
+		"it was replaced by another JWT of the same second: issue it anew")
+	ErrReadOnly = NewRefusal("read-only", "this server is read-only")
+	ErrSave     = NewRefusal("save-failed", "error saving JWT") // wrapped with the cause
 
 	// Before the signing service is asked.
 	ErrBadPair = NewRefusal("bad-issuer", "bad JWT Issuer/Subject pair in request")
@@ -57,6 +59,8 @@ var (
 	ErrSystemAccount = NewRefusal("system-account", "not allowed to delete system account")
 	ErrReplayed      = NewRefusal("replayed", "this request was carried out before")
 	ErrNewer         = NewRefusal("newer", "the stored JWT is newer than the request")
+	ErrOlderOrder    = NewRefusal("replayed",
+		"a later request was carried out before, or another one of the same second")
 )
 
 // Reason is the audit log's word for an error.
@@ -70,8 +74,8 @@ func Reason(err error) string {
 
 // IsFinal reports whether Put will refuse the same JWT for good. A nil error is final too.
 func IsFinal(err error) bool {
-	return err == nil || errors.Is(err, ErrLesser) || isA[*OlderError](err) || isA[*DeletedError](err) ||
-		isA[*BlockedError](err)
+	return err == nil || errors.Is(err, ErrLesser) || errors.Is(err, ErrReplaced) ||
+		isA[*OlderError](err) || isA[*DeletedError](err) || isA[*BlockedError](err)
 }
 
 // isA reports whether an error is or wraps one of type E.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
 var errNotExpired = errors.New("the stored JWT has not expired")
@@ -34,12 +33,12 @@ func (r *remover) Expire(ctx context.Context) error {
 // expireOne takes one account out, unless another JWT of it has just been put.
 func (r *remover) expireOne(ctx context.Context, key string) error {
 	event := &Event{Origin: Origin{Kind: KindExpiry}, Result: Deleted, Account: key}
-	decide := func(stored trust.Head, _ *tombstone) (deletionOrder, error) {
-		if stored.Expires == 0 || stored.Expires > r.Now().Unix() {
+	decide := func(now removable) (deletionOrder, error) {
+		if now.head.Expires == 0 || now.head.Expires > r.Now().Unix() {
 			return deletionOrder{}, errNotExpired
 		}
-		event.Issuer = stored.Issuer
-		return deletionOrder{IssuedAt: stored.IssuedAt}, nil
+		event.Issuer = now.head.Issuer
+		return deletionOrder{IssuedAt: now.head.IssuedAt}, nil
 	}
 	err := r.remove(ctx, event, "its JWT has expired", decide)
 	if errors.Is(err, errNotExpired) || errors.Is(err, fs.ErrNotExist) {

@@ -182,7 +182,7 @@ func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 }
 
 // Verify judges a JWT that another server has for an account, and stores nothing. It may have
-// expired.
+// expired, but may not be older than what was accepted before.
 func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 	o := newOffer(key, token, Origin{Peer: true}, r.trust.Load())
 	var err error
@@ -194,6 +194,13 @@ func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 		return nil, err
 	}
 	if err := readTombstone(text).check(o); err != nil {
+		return nil, err
+	}
+	_, known, err := r.update(key, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckFloor(&o.Account, known.Floor, o.from, false); err != nil {
 		return nil, err
 	}
 	return o.tagged(), nil

@@ -314,7 +314,7 @@ func TestAFileThatIsGoneIsNotServed(t *testing.T) {
 	e := following(t, primary, nil)
 	a := jwttest.NewAccount(t)
 	e.mustPush(t, a.ID, e.signed(t, a, 0))
-	remove := func(_, _ []byte) ([]byte, error) { return []byte("x"), nil }
+	remove := func(jwtstore.Stored) ([]byte, error) { return []byte("x"), nil }
 	if _, err := e.store.Delete(t.Context(), a.ID, "hand", remove); err != nil {
 		t.Fatal(err)
 	}

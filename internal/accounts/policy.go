@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
 )
 
@@ -78,9 +79,8 @@ type current struct {
 	stored    *Account   // nil: nothing is stored; of a damaged JWT only JWT and Hash are known
 	served    *Account   // stored, if it is servable; nil otherwise
 	tombstone *tombstone // nil: the account was never deleted
-	// floor is the iat of the JWT that is served now, which may be the configured system account's;
-	// 0 if none is.
-	floor int64
+	// floor is the newest version that was ever accepted, or the configured system account's.
+	floor jwtstore.Floor
 }
 
 // inspect judges an offer by what it says: it needs neither what is stored nor a signature check.
@@ -148,19 +148,23 @@ func (r *Registry) decide(o *offer) error {
 	return nil
 }
 
-// compare returns an error if an offer is older than what is stored or was deleted, or of the same
-// second and the lesser one.
+// compare returns an error if an offer would take the account back to an older version, or if it was
+// deleted. A file brings back what was deleted.
 func (r *Registry) compare(o *offer) error {
-	if err := r.older(o, o.current.floor); err != nil {
-		return err
+	var older error
+	if o.current.stored != nil || !o.from.File {
+		older = CheckFloor(&o.Account, o.current.floor, o.from, r.AllowOlder)
 	}
-	if err := o.current.tombstone.check(o); err != nil {
-		return err
+	if deleted := o.current.tombstone.check(o); deleted != nil && (older == nil || o.current.stored == nil) {
+		return deleted
 	}
-	if served := o.current.served; served != nil && IsLesser(&o.Account, served, o.from) {
-		return ErrLesser
-	}
-	return nil
+	return older
+}
+
+// version is what the index gets of an offer that is committed.
+func (o *offer) version() jwtstore.Version {
+	v := &Verdict[*Account]{Found: &o.Account, mark: o.trust.mark}
+	return versionOf(v, o.current.floor.After(o.IssuedAt, o.Hash))
 }
 
 // compareIndex compares an offer with what the index knows. It looks neither at the store nor at the
@@ -168,37 +172,45 @@ func (r *Registry) compare(o *offer) error {
 func (r *Registry) compareIndex(o *offer) error {
 	known := r.index.Get(o.Key)
 	switch {
-	case !known.Servable || known.Mark != o.trust.mark:
-		return nil
-	case known.Hash == o.Hash:
+	case known.Servable && known.Mark == o.trust.mark && known.Hash == o.Hash:
 		return errSame
 	case o.read() != nil || o.Subject != o.Key:
 		return nil
 	}
-	return r.older(o, known.IssuedAt)
-}
-
-// older refuses an offer that was issued before the served JWT.
-func (r *Registry) older(o *offer, floor int64) error {
-	return CheckOlder(o.IssuedAt, floor, r.AllowOlder && !o.from.Peer, r.Now())
+	return CheckFloor(&o.Account, known.Floor, o.from, r.AllowOlder)
 }
 
 // The rules below hold for activation tokens too.
 
-// CheckOlder refuses a JWT that was issued before the stored one, unless that is allowed. A stored
-// one from the far future does not count as newer. The error is an *OlderError.
-func CheckOlder(offered, stored int64, allowed bool, now time.Time) error {
-	if offered >= stored || allowed || isAhead(stored, now) {
+// CheckFloor returns why a JWT may not come after the newest version that was ever accepted: an
+// *OlderError, ErrLesser or ErrReplaced. allowed is whether a client may go back.
+func CheckFloor(offered *Account, floor jwtstore.Floor, from Origin, allowed bool) error {
+	switch {
+	case offered.IssuedAt > floor.IssuedAt, offered.Hash == floor.Hash, allowed && !from.Peer:
 		return nil
+	case offered.IssuedAt < floor.IssuedAt:
+		return &OlderError{Stored: time.Unix(floor.IssuedAt, 0), Offered: time.Unix(offered.IssuedAt, 0)}
+	case from.Peer && bytes.Compare(offered.Hash[:], floor.Hash[:]) < 0:
+		return ErrLesser
+	case !from.Peer && floor.HasReplaced(offered.Hash):
+		return ErrReplaced
 	}
-	return &OlderError{Stored: time.Unix(stored, 0), Offered: time.Unix(offered, 0)}
+	return nil
 }
 
-// IsLesser reports whether the offered one of two JWTs loses on every server: another server has
-// passed it on, it is of the same second, and its hash is the lesser one.
-func IsLesser(offered, stored *Account, from Origin) bool {
-	return from.Peer && offered.IssuedAt == stored.IssuedAt &&
-		bytes.Compare(offered.Hash[:], stored.Hash[:]) < 0
+// RaiseFloor returns the floor after a JWT was found in the store that may be newer than what the
+// index knows: it was put there by hand, or the index is new. One that was too far ahead of the
+// clock when it was written does not count.
+func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now time.Time) jwtstore.Floor {
+	if written := stamp.Modified(); written.After(now) {
+		now = written // this server's clock was right then, and is behind now
+	}
+	older := found.IssuedAt < floor.IssuedAt ||
+		found.IssuedAt == floor.IssuedAt && floor.HasReplaced(found.Hash)
+	if older || isAhead(found.IssuedAt, now) {
+		return floor
+	}
+	return floor.After(found.IssuedAt, found.Hash)
 }
 
 // CheckAhead refuses an iat that is too far ahead of the clock. The error is a *FutureError.

@@ -70,8 +70,10 @@ func TestWhatIsTaken(t *testing.T) {
 			want: accounts.ErrBadJWT, kept: true},
 		{name: "a damaged stored JWT is replaced, also by an older one", stored: []byte("torn"),
 			offer: sign(hour(-1))},
-		{name: "a stored JWT of a foreign operator does not count as newer", stored: jwttest.Sign(t,
-			stranger.Signing, a, e.now), offer: sign(hour(-1))},
+		{name: "a stored JWT counts as newer, also if no operator of ours signed it", stored: jwttest.Sign(t,
+			stranger.Signing, a, e.now), offer: sign(hour(-1)), want: older, kept: true},
+		{name: "a stored JWT with a damaged signature does not count as newer", stored: jwttest.Flip(now),
+			offer: sign(hour(-1))},
 		{name: "a stored JWT from the far future does not count as newer", stored: sign(hour(1)),
 			offer: now},
 		{name: "the same bytes, stored by hand and not ours", stored: jwttest.Flip(now),
@@ -251,11 +253,12 @@ func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
 	}
 }
 
-// TestIsLesser does not depend on the space around a JWT.
-func TestIsLesser(t *testing.T) {
+// TestTheLesserOfOneSecond does not depend on the space around a JWT.
+func TestTheLesserOfOneSecond(t *testing.T) {
 	isLesser := func(offered, stored string) bool {
-		return accounts.IsLesser(accounts.NewAccount([]byte(offered), trust.Head{}),
-			accounts.NewAccount([]byte(stored), trust.Head{}), fromPeer)
+		floor := jwtstore.Floor{}.After(0, accounts.NewAccount([]byte(stored), trust.Head{}).Hash)
+		a := accounts.NewAccount([]byte(offered), trust.Head{})
+		return errors.Is(accounts.CheckFloor(a, floor, fromPeer, true), accounts.ErrLesser)
 	}
 	if isLesser("x", "y") == isLesser("y", "x") || isLesser("x", " x\n") || isLesser(" x\n", "x") {
 		t.Error("there is no order")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
@@ -64,10 +65,11 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 	if inspected != nil {
 		return Result{}, r.refuse(o, inspected)
 	}
-	seq, err := r.Committer.Put(ctx, o.Key, o.from.Kind, o.JWT, func(stored, tombstone []byte) error {
-		o.refused = r.allow(o, stored, tombstone)
-		return o.refused
-	})
+	seq, err := r.Committer.Put(ctx, o.Key, o.from.Kind, o.JWT,
+		func(now jwtstore.Stored) (jwtstore.Version, error) {
+			o.refused = r.allow(o, now)
+			return o.version(), o.refused
+		})
 	switch {
 	case err == nil:
 		return r.recordCommitted(o, seq), nil
@@ -81,14 +83,15 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 
 // allow asks the policy with what is stored. The trust may have changed since the offer was
 // inspected.
-func (r *Registry) allow(o *offer, stored, tombstone []byte) error {
-	if now := r.trust.Load(); now != o.trust {
-		o.trust = now
+func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
+	if t := r.trust.Load(); t != o.trust {
+		o.trust = t
 		if err := checkIssuer(o); err != nil {
 			return err
 		}
 	}
-	o.current = r.lookUp(o, stored, tombstone)
+	o.current = r.lookUp(o, now)
+	r.checkClock(o.Key, o.current.floor)
 	return r.decide(o)
 }
 

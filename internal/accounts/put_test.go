@@ -55,7 +55,8 @@ type reloading struct {
 }
 
 func (r *reloading) Put(
-	ctx context.Context, key, kind string, token []byte, allow func(_, _ []byte) error,
+	ctx context.Context, key, kind string, token []byte,
+	allow func(jwtstore.Stored) (jwtstore.Version, error),
 ) (uint64, error) {
 	r.before()
 	return r.Committer.Put(ctx, key, kind, token, allow)

@@ -31,9 +31,9 @@ func (a *announcing) reassert(o *offer) {
 
 // announceStored announces the stored JWT of an account.
 func (a *announcing) announceStored(key string) {
-	seq, err := a.Committer.Touch(context.Background(), key, KindReassert)
+	seq, err := a.touch(context.Background(), key, KindReassert)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // it is the configured system account, or has just been deleted
+	case errors.Is(err, fs.ErrNotExist): // it has just been deleted
 	case err != nil:
 		a.Log.Warn(fmt.Sprintf("%s - can't be announced again - %s", logging.ShortKey(key), err))
 	default:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 )
 
 // Rescan brings the index up to date with what was changed in the store by hand. It reads only
@@ -61,13 +62,14 @@ func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Versio
 		next := had
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			next = jwtstore.Version{Seq: had.Seq}
+			next = jwtstore.Version{Seq: had.Seq, Floor: had.Floor}
 		case err != nil:
 			return nil, had, err
 		case token != nil:
 			next = c.renewed(t, key, token, stamp, had)
 		}
-		if next == had || c.index.Swap(key, had, next, c.Now()) {
+		if next == had || c.index.Swap(key, had, next) {
+			c.checkClock(key, next.Floor)
 			return token, next, nil
 		}
 	}
@@ -88,7 +90,13 @@ func (c *catalog) renewed(
 	}
 	v := c.verdicts.judge(key, t.mark, token, stamp,
 		func(token []byte) (*Account, error) { return t.check(key, token) })
-	return versionOf(v, had.Seq)
+	next := versionOf(v, c.raised(had.Floor, key, v, stamp))
+	if next.Seq = had.Seq; next.Servable && next.IssuedAt < next.Floor.IssuedAt {
+		c.Log.Warn(fmt.Sprintf("%s - the stored JWT was issued at %s and is older than one that was "+
+			"accepted before: it is served, since it was put there by hand", logging.ShortKey(key),
+			time.Unix(next.IssuedAt, 0).UTC().Format(time.RFC3339)))
+	}
+	return next
 }
 
 // Digest is the digest of the store, as the last Rescan and all changes since have left it.

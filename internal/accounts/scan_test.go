@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -139,7 +140,7 @@ func TestWhatAHandChangesIsPacked(t *testing.T) {
 
 func removeByHand(t *testing.T, e *testEnv, key string) {
 	t.Helper()
-	remove := func(_, _ []byte) ([]byte, error) { return []byte("x"), nil }
+	remove := func(jwtstore.Stored) ([]byte, error) { return []byte("x"), nil }
 	if _, err := e.store.Delete(t.Context(), key, "hand", remove); err != nil {
 		t.Fatal(err)
 	}

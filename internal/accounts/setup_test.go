@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,26 +92,27 @@ type committer struct {
 var errFull = errors.New("no space left on device")
 
 func (c *committer) Put(
-	ctx context.Context, key, kind string, token []byte, allow func(_, _ []byte) error,
+	ctx context.Context, key, kind string, token []byte,
+	allow func(jwtstore.Stored) (jwtstore.Version, error),
 ) (uint64, error) {
 	if c.putErr == nil {
 		return c.Committer.Put(ctx, key, kind, token, allow)
 	}
-	if err := allow(nil, nil); err != nil {
+	if _, err := allow(jwtstore.Stored{}); err != nil {
 		return 0, err
 	}
 	return 0, c.putErr
 }
 
-func (c *committer) Touch(ctx context.Context, key, kind string) (uint64, error) {
+func (c *committer) Touch(ctx context.Context, key, kind string, elsewhere bool) (uint64, error) {
 	if c.touchErr != nil {
 		return 0, c.touchErr
 	}
-	return c.Committer.Touch(ctx, key, kind)
+	return c.Committer.Touch(ctx, key, kind, elsewhere)
 }
 
 func (c *committer) Delete(
-	ctx context.Context, key, kind string, allow func(_, _ []byte) ([]byte, error),
+	ctx context.Context, key, kind string, allow func(jwtstore.Stored) ([]byte, error),
 ) (uint64, error) {
 	if key == c.keeps {
 		return 0, errors.New("permission denied")
@@ -216,6 +218,14 @@ func (e *testEnv) mustPush(t *testing.T, key string, token []byte) {
 	}
 }
 
+// logs fails unless the log has the text.
+func (e *testEnv) logs(t *testing.T, text string) {
+	t.Helper()
+	if !strings.Contains(e.log.String(), text) {
+		t.Errorf("the log lacks %q: %s", text, e.log)
+	}
+}
+
 // plant stores bytes without the Registry, as a program does that writes into the directory.
 func (e *testEnv) plant(t *testing.T, key string, token []byte) {
 	t.Helper()
@@ -226,7 +236,7 @@ func (e *testEnv) plant(t *testing.T, key string, token []byte) {
 
 func plant(t *testing.T, store accounts.Committer, key string, token []byte) {
 	t.Helper()
-	allow := func(_, _ []byte) error { return nil }
+	allow := func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }
 	if _, err := store.Put(context.Background(), key, "hand", token, allow); err != nil {
 		t.Fatal(err)
 	}

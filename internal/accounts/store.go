@@ -18,23 +18,25 @@ type Store interface {
 	// Keys yields every account for which something is stored. An error says what can't be read;
 	// the walk goes on.
 	Keys() iter.Seq2[string, error]
+	// Index has what is known of each account. The Committer records in it what it commits.
+	Index() *jwtstore.Index
 }
 
 // Committer makes a change durable. Compare and commit are one step, serialised for each account.
 // kind is the Kind of the Origin.
 type Committer interface {
-	// Put calls allow with what is stored (nil if that is nothing, or unreadable) and with the
-	// tombstone (nil if the account was never deleted). If allow returns nil it commits jwt, and
-	// returns the sequence number of the change once that is on stable storage. An error of allow
-	// is returned as it is. With any other error nothing has changed.
+	// Put calls allow with what is stored. If that returns no error it commits jwt, records the
+	// Version in the index, and returns the sequence number of the change once that is on stable
+	// storage. An error of allow is returned as it is. With any other error nothing has changed.
 	Put(ctx context.Context, key, kind string, jwt []byte,
-		allow func(stored, tombstone []byte) error) (seq uint64, err error)
+		allow func(jwtstore.Stored) (jwtstore.Version, error)) (seq uint64, err error)
 	// Delete calls allow likewise, and commits that the tombstone which allow returns takes the
 	// JWT's place. The error is fs.ErrNotExist if nothing is stored.
 	Delete(ctx context.Context, key, kind string,
-		allow func(stored, tombstone []byte) ([]byte, error)) (seq uint64, err error)
-	// Touch commits that the stored JWT of key is to be announced once more.
-	Touch(ctx context.Context, key, kind string) (seq uint64, err error)
+		allow func(jwtstore.Stored) (tombstone []byte, err error)) (seq uint64, err error)
+	// Touch commits that the JWT of key is to be announced once more. If none is stored the error is
+	// fs.ErrNotExist, unless the JWT is elsewhere.
+	Touch(ctx context.Context, key, kind string, elsewhere bool) (seq uint64, err error)
 }
 
 // Source may have the JWT of an account that is not in the store.

@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"slices"
 	"time"
@@ -16,8 +15,7 @@ import (
 //	eyJ0eXAi…
 //	{"deleted":1795433158,"by":"O…","order":"6c0f…"}
 type tombstone struct {
-	hash     Digest // of the JWT that was deleted
-	issuedAt int64  // its iat, Unix seconds
+	issuedAt int64 // iat of the JWT that was deleted, Unix seconds
 	order    deletionOrder
 }
 
@@ -42,7 +40,7 @@ func readTombstone(text []byte) *tombstone {
 	}
 	token, rest, _ := bytes.Cut(bytes.TrimSpace(text), []byte{'\n'})
 	token = bytes.TrimSpace(token)
-	t := &tombstone{hash: sha256.Sum256(token)}
+	t := &tombstone{}
 	if head, err := trust.Peek(token); err == nil {
 		t.issuedAt = head.IssuedAt
 	}
@@ -52,18 +50,15 @@ func readTombstone(text []byte) *tombstone {
 	return t
 }
 
-// check returns why an offer may not bring the account back, nil if it may. The deleted JWT and older
-// ones never may. A peer may have missed the deletion: what it passes on must be newer than the
-// order. A file always may.
+// check returns why an offer may not bring the account back, nil if it may. Older JWTs than the
+// deleted one, and those of its second, never may. A peer may have missed the deletion: what it
+// passes on must be newer than the order. A file always may.
 func (t *tombstone) check(o *offer) error {
-	issuedAt, peer := o.IssuedAt, o.from.Peer
 	switch {
 	case t == nil, o.from.File:
 		return nil
-	case issuedAt > t.issuedAt && (!peer || issuedAt > t.order.IssuedAt):
+	case o.IssuedAt > t.issuedAt && (!o.from.Peer || o.IssuedAt > t.order.IssuedAt):
 		return nil
-	case issuedAt == t.issuedAt && !peer && o.Hash != t.hash:
-		return nil // of the same second: the later one wins
 	}
 	return &DeletedError{At: time.Unix(t.order.IssuedAt, 0)}
 }

@@ -54,9 +54,9 @@ const (
 type Store interface {
 	// Load returns the token of a hash, as accounts.Store does it for accounts.
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
-	// Put commits a token if allow agrees. There are no tombstones of tokens.
+	// Put commits a token if allow agrees. There are no tombstones of tokens, and no index.
 	Put(ctx context.Context, key, kind string, jwt []byte,
-		allow func(stored, tombstone []byte) error) (seq uint64, err error)
+		allow func(jwtstore.Stored) (jwtstore.Version, error)) (seq uint64, err error)
 }
 
 // Publisher publishes a token once.

@@ -405,8 +405,10 @@ var errDisk = errors.New("the disk fails")
 func (failing) Load(string, jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 	return nil, jwtstore.Stamp{}, errDisk
 }
-func (failing) Put(_ context.Context, _, _ string, _ []byte, allow func(_, _ []byte) error) (uint64, error) {
-	return 0, errors.Join(allow(nil, nil), errDisk)
+func (failing) Put(_ context.Context, _, _ string, _ []byte,
+	allow func(jwtstore.Stored) (jwtstore.Version, error)) (uint64, error) {
+	_, err := allow(jwtstore.Stored{})
+	return 0, errors.Join(err, errDisk)
 }
 
 func TestAFailingStoreIsReported(t *testing.T) {
@@ -456,7 +458,8 @@ func TestCheckWantsTheTokenOfAHash(t *testing.T) {
 func TestAMemoryKeepsWhatIsAllowed(t *testing.T) {
 	m := activations.NewMemory()
 	put := func(token string, err error) error {
-		_, got := m.Put(t.Context(), "HASH", "test", []byte(token), func(_, _ []byte) error { return err })
+		_, got := m.Put(t.Context(), "HASH", "test", []byte(token),
+			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, err })
 		return got
 	}
 	load := func(want string, wantErr error) {

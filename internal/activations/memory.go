@@ -13,11 +13,14 @@ import (
 // the tokens are read from there again.
 type Memory struct {
 	mu     sync.Mutex
-	tokens map[string][]byte // by hash
+	tokens map[string][]byte         // by hash
+	floors map[string]jwtstore.Floor // by hash
 }
 
 // NewMemory returns an empty Memory.
-func NewMemory() *Memory { return &Memory{tokens: map[string][]byte{}} }
+func NewMemory() *Memory {
+	return &Memory{tokens: map[string][]byte{}, floors: map[string]jwtstore.Floor{}}
+}
 
 // Load implements Store. There are no stamps: every version is returned.
 func (m *Memory) Load(hash string, _ jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
@@ -31,13 +34,14 @@ func (m *Memory) Load(hash string, _ jwtstore.Stamp) ([]byte, jwtstore.Stamp, er
 
 // Put implements Store.
 func (m *Memory) Put(_ context.Context, hash, _ string, token []byte,
-	allow func(stored, tombstone []byte) error) (uint64, error) {
+	allow func(jwtstore.Stored) (jwtstore.Version, error)) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := allow(m.tokens[hash], nil); err != nil {
+	v, err := allow(jwtstore.Stored{JWT: m.tokens[hash], Floor: m.floors[hash]})
+	if err != nil {
 		return 0, err
 	}
-	m.tokens[hash] = slices.Clone(token)
+	m.tokens[hash], m.floors[hash] = slices.Clone(token), v.Floor
 	return 0, nil
 }
 
@@ -46,4 +50,5 @@ func (m *Memory) Remove(hash string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.tokens, hash)
+	delete(m.floors, hash)
 }

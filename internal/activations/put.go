@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 )
 
@@ -56,10 +57,11 @@ func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) 
 	}
 	// The Store calls compare under the hash's commit lock. refused tells its error from the Store's.
 	var refused error
-	_, err = r.Store.Put(ctx, t.Key, from.Kind, token, func(stored, _ []byte) error {
-		refused = r.compare(t, stored, from)
-		return refused
-	})
+	_, err = r.Store.Put(ctx, t.Key, from.Kind, token,
+		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
+			v.Floor, refused = r.compare(t, now, from)
+			return v, refused
+		})
 	switch {
 	case refused != nil:
 		return t, refused
@@ -89,17 +91,15 @@ func (r *Registry) check(ctx context.Context, t *Token, from accounts.Origin) er
 	return accounts.Validate(t.claims)
 }
 
-// compare decides whether a token may replace the stored one. The hash's commit lock must be held. A
-// damaged token may be replaced by any.
-func (r *Registry) compare(t *Token, stored []byte, from accounts.Origin) error {
-	had, err := decodeAs(t.Key, stored)
-	switch {
-	case err != nil:
-		return nil
-	case bytes.Equal(had.Payload, t.Payload):
-		return errSame // in other bytes too: the header of a version 1 token is not signed
-	case accounts.IsLesser(&t.Account, &had.Account, from):
-		return accounts.ErrLesser
+// compare decides whether a token may replace the stored one, and returns the floor after it. The
+// hash's commit lock must be held. A damaged token may be replaced by any.
+func (r *Registry) compare(t *Token, now jwtstore.Stored, from accounts.Origin) (jwtstore.Floor, error) {
+	floor := now.Floor
+	if had, err := decodeAs(t.Key, now.JWT); err == nil {
+		if bytes.Equal(had.Payload, t.Payload) {
+			return floor, errSame // in other bytes too: the header of a version 1 token is not signed
+		}
+		floor = accounts.RaiseFloor(floor, &had.Account, now.Stamp, r.Now())
 	}
-	return accounts.CheckOlder(t.IssuedAt, had.IssuedAt, r.AllowOlder && !from.Peer, r.Now())
+	return floor.After(t.IssuedAt, t.Hash), accounts.CheckFloor(&t.Account, floor, from, r.AllowOlder)
 }

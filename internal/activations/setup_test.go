@@ -133,7 +133,7 @@ func (e *testEnv) put(t *testing.T, token []byte, from accounts.Origin) (changed
 // plant stores bytes without the Registry.
 func (e *testEnv) plant(t *testing.T, hash string, token []byte) {
 	t.Helper()
-	always := func(_, _ []byte) error { return nil }
+	always := func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }
 	if _, err := e.store.Put(t.Context(), hash, "hand", token, always); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ type breakable struct {
 }
 
 func (b *breakable) Put(ctx context.Context, key, kind string, token []byte,
-	allow func(stored, tombstone []byte) error) (uint64, error) {
+	allow func(jwtstore.Stored) (jwtstore.Version, error)) (uint64, error) {
 	if b.put != nil {
 		return 0, b.put
 	}
@@ -52,7 +52,7 @@ func (b *breakable) Put(ctx context.Context, key, kind string, token []byte,
 }
 
 func (b *breakable) Delete(ctx context.Context, key, kind string,
-	allow func(stored, tombstone []byte) ([]byte, error)) (uint64, error) {
+	allow func(jwtstore.Stored) ([]byte, error)) (uint64, error) {
 	if b.remove != nil {
 		return 0, b.remove
 	}

@@ -54,7 +54,7 @@ func servePack(t *testing.T, n, size, limit int,
 }
 
 // always allows a JWT to be stored.
-func always(_, _ []byte) error { return nil }
+func always(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }
 
 func fetch(t *testing.T, url string) (status int, body string) {
 	t.Helper()

@@ -52,10 +52,12 @@ type fakeStore struct {
 	loadErr  error
 	saveErr  error
 	touchErr error
+	index    *jwtstore.Index // of nothing
 }
 
 func newFakeStore(t testing.TB) *fakeStore {
-	return &fakeStore{t: t, tokens: map[string][]byte{}, version: map[string]int64{}}
+	return &fakeStore{t: t, tokens: map[string][]byte{}, version: map[string]int64{},
+		index: jwtstore.NewMemory(false).Index()}
 }
 
 var publicAccountKey = regexp.MustCompile(`^A[A-Z2-7]{55}$`)
@@ -79,9 +81,11 @@ func (s *fakeStore) put(key string, token []byte) {
 	s.version[key]++
 }
 
+func (s *fakeStore) Index() *jwtstore.Index { return s.index }
+
 func (s *fakeStore) Tombstone(string) ([]byte, error) { return nil, nil }
 
-func (s *fakeStore) Delete(context.Context, string, string, func(_, _ []byte) ([]byte,
+func (s *fakeStore) Delete(context.Context, string, string, func(jwtstore.Stored) ([]byte,
 	error)) (uint64, error) {
 	return 0, errDisk
 }
@@ -106,11 +110,11 @@ func (s *fakeStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Sta
 }
 
 func (s *fakeStore) Put(ctx context.Context, key, _ string, token []byte,
-	allow func(_, _ []byte) error) (uint64, error) {
+	allow func(jwtstore.Stored) (jwtstore.Version, error)) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noteLocked(key)
-	if err := allow(s.tokens[key], nil); err != nil {
+	if _, err := allow(jwtstore.Stored{JWT: s.tokens[key]}); err != nil {
 		return 0, err
 	}
 	if err := cmp.Or(s.saveErr, ctx.Err()); err != nil {
@@ -121,7 +125,7 @@ func (s *fakeStore) Put(ctx context.Context, key, _ string, token []byte,
 	return uint64(s.version[key]), nil
 }
 
-func (s *fakeStore) Touch(ctx context.Context, _, _ string) (uint64, error) {
+func (s *fakeStore) Touch(ctx context.Context, _, _ string, _ bool) (uint64, error) {
 	return 1, cmp.Or(s.touchErr, ctx.Err())
 }
 

@@ -74,12 +74,13 @@ func TestTombstonesByHand(t *testing.T) {
 	wantListed(t, d, key)
 	write(t, path+".deleted", "edited")
 	keeps(t, d, key, "edited")
-	_, err := d.Put(t.Context(), key, "test", []byte("put"), func(stored, tombstone []byte) error {
-		if string(stored) != "by hand" || string(tombstone) != "edited" {
-			t.Errorf("allow sees %q and %q", stored, tombstone)
-		}
-		return nil
-	})
+	_, err := d.Put(t.Context(), key, "test", []byte("put"), jwtstoretest.AllowIf(
+		func(stored, tombstone []byte) error {
+			if string(stored) != "by hand" || string(tombstone) != "edited" {
+				t.Errorf("allow sees %q and %q", stored, tombstone)
+			}
+			return nil
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,12 +133,13 @@ func TestWhatCanNotBeAJWTCanBeDeleted(t *testing.T) {
 	if err := os.Truncate(path, 1<<30); err != nil {
 		t.Skip(err)
 	}
-	_, err := d.Delete(t.Context(), key, "test", func(stored, _ []byte) ([]byte, error) {
-		if stored != nil {
-			t.Errorf("allow sees %d bytes", len(stored))
-		}
-		return []byte("gone"), nil
-	})
+	_, err := d.Delete(t.Context(), key, "test", jwtstoretest.TombstoneIf(
+		func(stored, _ []byte) ([]byte, error) {
+			if stored != nil {
+				t.Errorf("allow sees %d bytes", len(stored))
+			}
+			return []byte("gone"), nil
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,7 @@ type Dir struct {
 	writer               // Put, Delete and Touch
 	directory *directory // the files
 	unflushed *unflushed // what readers see before it is in its file
+	index     *Index
 	outbox    *Outbox
 	journal   *journal // shares unflushed and outbox
 	flusher   *flusher // moves what is unflushed into files
@@ -99,13 +100,18 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
 		unflushed: found.unflushed,
+		index:     newIndex(),
 		outbox:    found.outbox,
+	}
+	for _, r := range d.unflushed.all() {
+		d.index.commit(r)
 	}
 	d.journal = &journal{
 		dir:        filepath.Join(root, journalDir),
 		lock:       lock,
 		outbox:     d.outbox,
 		unflushed:  d.unflushed,
+		index:      d.index,
 		token:      make(chan struct{}, 1),
 		generation: found.generation,
 	}
@@ -127,6 +133,9 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 
 // Outbox returns the outbox of this store.
 func (d *Dir) Outbox() *Outbox { return d.outbox }
+
+// Index returns the index of this store.
+func (d *Dir) Index() *Index { return d.index }
 
 // Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known.
 // A file that was put there or edited by hand counts at once. An account that is not there is

@@ -133,6 +133,18 @@ func emptySnapshot() []byte {
 	return body
 }
 
+// NewIndex returns an empty index without a store.
+func NewIndex() *Index { return newIndex() }
+
+// Commit records a change of an account: a Put of what v says, or a Delete if v has no hash.
+func (x *Index) Commit(key string, v Version) {
+	r := &record{kind: kindDelete, key: key, seq: v.Seq}
+	if v.Hash != (Hash{}) {
+		r.kind, r.version = kindPut, indexEntry{Version: v}.append(nil)
+	}
+	x.commit(r)
+}
+
 // NewOutbox returns an outbox without a store.
 func NewOutbox() *Outbox { return newOutbox(true, nil) }
 

@@ -28,15 +28,14 @@ func xor(versions ...jwtstore.Version) (digest [sha256.Size]byte) {
 
 // TestTheDigestIsThatOfTheServable, as long as they have not expired.
 func TestTheDigestIsThatOfTheServable(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var x jwtstore.Index
+	x := jwtstore.NewIndex()
 	a, b, c := indexed(1, "a", 0), indexed(2, "b", 1010), indexed(3, "c", 1020)
 	damaged := indexed(4, "damaged", 0)
 	damaged.Servable = false
 	for key, v := range map[string]jwtstore.Version{"a": a, "b": b, "c": c, "damaged": damaged} {
-		x.Commit(key, v, now)
+		x.Commit(key, v)
 	}
-	x.Commit("late", indexed(5, "late", 1000), now)
+	x.Commit("late", indexed(5, "late", 1000))
 	for _, step := range []struct {
 		at   int64
 		want [sha256.Size]byte
@@ -45,8 +44,8 @@ func TestTheDigestIsThatOfTheServable(t *testing.T) {
 			t.Errorf("at %d: %x", step.at, got)
 		}
 	}
-	x.Commit("a", jwtstore.Version{Seq: 6}, now) // deleted
-	x.Commit("c", indexed(7, "c2", 0), now)
+	x.Commit("a", jwtstore.Version{Seq: 6}) // deleted
+	x.Commit("c", indexed(7, "c2", 0))
 	if got := x.Digest(time.Unix(1030, 0)); got != xor(indexed(7, "c2", 0)) {
 		t.Errorf("in the end: %x", got)
 	}
@@ -54,16 +53,15 @@ func TestTheDigestIsThatOfTheServable(t *testing.T) {
 
 // TestAnEarlierChangeDoesNotReplaceALaterOne, in whatever order they are recorded.
 func TestAnEarlierChangeDoesNotReplaceALaterOne(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var x jwtstore.Index
+	x := jwtstore.NewIndex()
 	first, second := indexed(1, "first", 0), indexed(2, "second", 0)
-	x.Commit("a", second, now)
-	x.Commit("a", first, now)
-	if got := x.Get("a"); got != second {
+	x.Commit("a", second)
+	x.Commit("a", first)
+	if got := x.Get("a"); got.Hash != second.Hash || got.Stamp != second.Stamp {
 		t.Errorf("it has %+v", got)
 	}
-	x.Commit("a", jwtstore.Version{Seq: 3}, now)
-	x.Commit("a", second, now)
+	x.Commit("a", jwtstore.Version{Seq: 3})
+	x.Commit("a", second)
 	if got := x.Get("a"); got.Stored() || got.Seq != 3 {
 		t.Errorf("a deleted one is %+v", got)
 	}
@@ -71,40 +69,38 @@ func TestAnEarlierChangeDoesNotReplaceALaterOne(t *testing.T) {
 
 // TestSwapIsCompareAndSet. What was found in the directory does not hide a later change.
 func TestSwapIsCompareAndSet(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var x jwtstore.Index
+	x := jwtstore.NewIndex()
 	found := indexed(0, "by hand", 0)
 	found.Stamp = jwtstore.Stamp{1, 2, 3, 4}
-	if !x.Swap("a", jwtstore.Version{}, found, now) || x.Swap("a", jwtstore.Version{}, found, now) {
+	if !x.Swap("a", jwtstore.Version{}, found) || x.Swap("a", jwtstore.Version{}, found) {
 		t.Error("it does not compare")
 	}
-	x.Commit("a", indexed(1, "pushed", 0), now)
+	x.Commit("a", indexed(1, "pushed", 0))
 	pushed := x.Get("a")
-	if x.Swap("a", found, jwtstore.Version{}, now) || !x.Swap("a", pushed, found, now) {
+	if x.Swap("a", found, jwtstore.Version{}) || !x.Swap("a", pushed, found) {
 		t.Error("it does not compare")
 	}
 	if got := x.Get("a"); got.Seq != 1 || got.Hash != found.Hash {
 		t.Errorf("it has %+v", got)
 	}
-	if x.Commit("a", pushed, now); x.Get("a").Hash != found.Hash {
+	if x.Commit("a", pushed); x.Get("a").Hash != found.Hash {
 		t.Error("the same change is recorded twice")
 	}
 }
 
 // TestAllIsSorted, and shows what is stored at that moment.
 func TestAllIsSorted(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var x jwtstore.Index
+	x := jwtstore.NewIndex()
 	for i, key := range []string{"c", "a", "b", "gone", "d"} {
-		x.Commit(key, indexed(uint64(i+1), key, 0), now)
+		x.Commit(key, indexed(uint64(i+1), key, 0))
 	}
-	x.Commit("gone", jwtstore.Version{Seq: 10}, now)
+	x.Commit("gone", jwtstore.Version{Seq: 10})
 	var keys []string
 	for key, v := range x.All() {
 		keys = append(keys, fmt.Sprint(key, v.Seq))
 		if key == "a" {
-			x.Commit("b", indexed(11, "b2", 0), now)
-			x.Commit("c", jwtstore.Version{Seq: 12}, now)
+			x.Commit("b", indexed(11, "b2", 0))
+			x.Commit("c", jwtstore.Version{Seq: 12})
 		}
 		if key == "b" {
 			break
@@ -120,16 +116,15 @@ func TestAllIsSorted(t *testing.T) {
 
 // TestConcurrentChanges leave the digest of what is there.
 func TestConcurrentChanges(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var x jwtstore.Index
+	x := jwtstore.NewIndex()
 	var all sync.WaitGroup
 	for seq := uint64(1); seq <= 200; seq++ {
-		all.Go(func() { x.Commit(fmt.Sprint(seq%7), indexed(seq, fmt.Sprint(seq), 0), now) })
+		all.Go(func() { x.Commit(fmt.Sprint(seq%7), indexed(seq, fmt.Sprint(seq), 0)) })
 		all.Go(func() {
 			had := x.Get("0")
 			next := had
 			next.Stamp = jwtstore.Stamp{int64(seq)}
-			x.Swap("0", had, next, now)
+			x.Swap("0", had, next)
 		})
 	}
 	all.Wait()
@@ -137,19 +132,18 @@ func TestConcurrentChanges(t *testing.T) {
 	for _, v := range x.All() {
 		left = append(left, v)
 	}
-	if got := x.Digest(now); got != xor(left...) || len(left) != 7 {
+	if got := x.Digest(time.Unix(1000, 0)); got != xor(left...) || len(left) != 7 {
 		t.Errorf("%x of %d", got, len(left))
 	}
 }
 
 // TestWhatHasExpiredIsListed until it is deleted.
 func TestWhatHasExpiredIsListed(t *testing.T) {
-	now := time.Unix(1000, 0)
-	var x jwtstore.Index
+	x := jwtstore.NewIndex()
 	for i, key := range []string{"later", "b", "a", "never", "gone"} {
-		x.Commit(key, indexed(uint64(i+1), key, []int64{1020, 1010, 1000, 0, 1000}[i]), now)
+		x.Commit(key, indexed(uint64(i+1), key, []int64{1020, 1010, 1000, 0, 1000}[i]))
 	}
-	x.Commit("gone", jwtstore.Version{Seq: 10}, now)
+	x.Commit("gone", jwtstore.Version{Seq: 10})
 	var expired, others []string
 	for key, v := range x.All() {
 		if v.Expired(time.Unix(1010, 0)) {

@@ -56,6 +56,7 @@ type journal struct {
 	lock      *dirLock
 	outbox    *Outbox    // numbers the changes; a checkpoint has its snapshot
 	unflushed *unflushed // gets what is committed; a checkpoint has its records
+	index     *Index     // gets what is committed
 
 	preparing sync.Mutex // held by prepare
 
@@ -126,6 +127,7 @@ func (j *journal) commitGroupLocked() {
 		j.unflushed.apply(changes)
 		j.outbox.recordSaved(len(events))
 		for _, r := range changes {
+			j.index.commit(r)
 			j.outbox.apply(r)
 		}
 	}

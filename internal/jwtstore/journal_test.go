@@ -137,7 +137,7 @@ func TestADamagedJournalIsUsedAndWarnedOf(t *testing.T) {
 }
 
 func TestAJournalOfANewerProgramIsRefused(t *testing.T) {
-	if _, _, _, err := jwtstore.Replay(jwtstore.JournalOfVersion(2)); err == nil {
+	if _, _, _, err := jwtstore.Replay(jwtstore.JournalOfVersion(3)); err == nil {
 		t.Error("replayed")
 	}
 }

@@ -63,6 +63,15 @@ type Stamp [4]int64
 // file is written.
 func CommitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
 
+// Modified returns when the file was last written; the zero time if that is just now, or there is no
+// file.
+func (s Stamp) Modified() time.Time {
+	if s[0] < 0 || s == (Stamp{}) {
+		return time.Time{}
+	}
+	return time.Unix(0, s[1])
+}
+
 // Change is one committed change of an account, to be announced to the nats-servers. The zero
 // Change is none.
 type Change struct {

@@ -12,6 +12,7 @@ import (
 type Memory struct {
 	writer
 	outbox    *Outbox
+	index     *Index
 	committed *unflushed // all that is stored: nothing is ever flushed
 
 	mu     sync.Mutex // held during a commit
@@ -20,13 +21,16 @@ type Memory struct {
 
 // NewMemory returns an empty store; announce is as in Outbox.SetAnnounce.
 func NewMemory(announce bool) *Memory {
-	m := &Memory{outbox: newOutbox(announce, nil), committed: newUnflushed()}
+	m := &Memory{outbox: newOutbox(announce, nil), committed: newUnflushed(), index: newIndex()}
 	m.writer.store = m
 	return m
 }
 
 // Outbox returns the outbox of this store.
 func (m *Memory) Outbox() *Outbox { return m.outbox }
+
+// Index returns the index of this store.
+func (m *Memory) Index() *Index { return m.index }
 
 // Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known.
 // An account that is not there is fs.ErrNotExist. The caller must not change the bytes.
@@ -64,6 +68,7 @@ func (m *Memory) commit(_ context.Context, r *record) (seq uint64, err error) {
 	m.outbox.number(time.Now(), changes)
 	m.committed.room.TryAcquire(r.bodySize()) // there is always room
 	m.committed.apply(changes)
+	m.index.commit(r)
 	m.outbox.apply(r)
 	return r.seq, nil
 }

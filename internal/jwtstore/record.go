@@ -20,9 +20,12 @@ import (
 //	41  flags                1 byte
 //	42  length of the origin 1 byte
 //	43  length of the key    1 byte
-//	44  zero                 4 bytes
-//	48  origin, key, body
+//	44  length of the version 2 bytes
+//	46  zero                 2 bytes
+//	48  origin, key, version, body
 //	    zeros up to a multiple of 8
+//
+// The version is what the index knows of a Put; format 1 had none.
 //
 // The head has a CRC of its own, so that no length is believed that was not written as one.
 type record struct {
@@ -33,6 +36,7 @@ type record struct {
 	at         time.Time
 	origin     string // kind of the origin, for people
 	key        string
+	version    []byte // of a Put, encoded; empty: it is not indexed, or format 1 has no room for it
 	body       []byte
 
 	// Of a change that waits in the journal's queue; not part of the entry.
@@ -86,7 +90,9 @@ func (r *record) load(known Stamp) (jwt []byte, now Stamp, err error) {
 func padded(n int) int { return (n + 7) &^ 7 }
 
 // size is how many bytes the record takes in the file.
-func (r *record) size() int { return padded(recordHead + len(r.origin) + len(r.key) + len(r.body)) }
+func (r *record) size() int {
+	return padded(recordHead + len(r.origin) + len(r.key) + len(r.version) + len(r.body))
+}
 
 // append appends the record to b, whose length is a multiple of 8, for a file of this generation.
 func (r *record) append(b []byte, generation uint64) []byte {
@@ -94,6 +100,7 @@ func (r *record) append(b []byte, generation uint64) []byte {
 	b = append(b, make([]byte, recordHead)...)
 	b = append(b, r.origin...)
 	b = append(b, r.key...)
+	b = append(b, r.version...)
 	b = append(b, r.body...)
 	head, body := b[start:start+recordHead], b[start+recordHead:]
 	copy(head, magic)
@@ -105,6 +112,7 @@ func (r *record) append(b []byte, generation uint64) []byte {
 	le.PutUint64(head[32:], uint64(r.at.UnixNano()))
 	head[40], head[41] = byte(r.kind), r.flags
 	head[42], head[43] = byte(len(r.origin)), byte(len(r.key))
+	le.PutUint16(head[44:], uint16(len(r.version)))
 	le.PutUint32(head[4:], crc32.Checksum(head[8:], castagnoli))
 	for len(b)%8 != 0 {
 		b = append(b, 0)
@@ -120,9 +128,9 @@ func parseRecord(b []byte) (r record, ok bool) {
 		le.Uint32(b[4:]) != crc32.Checksum(b[8:recordHead], castagnoli) {
 		return record{}, false
 	}
-	length, origin, key := le.Uint32(b[8:]), int(b[42]), int(b[43])
+	length, origin, key, version := le.Uint32(b[8:]), int(b[42]), int(b[43]), int(le.Uint16(b[44:]))
 	body := b[recordHead:]
-	if uint64(length) > uint64(len(body)) || origin+key > int(length) {
+	if uint64(length) > uint64(len(body)) || origin+key+version > int(length) {
 		return record{}, false
 	}
 	body = body[:length]
@@ -137,21 +145,22 @@ func parseRecord(b []byte) (r record, ok bool) {
 		at:         time.Unix(0, int64(le.Uint64(b[32:]))),
 		origin:     string(body[:origin]),
 		key:        string(body[origin : origin+key]),
-		body:       body[origin+key:],
+		version:    body[origin+key : origin+key+version],
+		body:       body[origin+key+version:],
 	}, true
 }
 
 // fileHead is the beginning of a journal file.
 //
 //	 0  magic        8 bytes
-//	 8  version      4 bytes, of the format: 1
+//	 8  version      4 bytes, of the format: 2; a journal of format 1 is read
 //	12  CRC32C       4 bytes, of the version and the generation
 //	16  generation   8 bytes, one more than the file's that it took the place of
 //	24  zero         8 bytes
 const (
 	fileHead      = 32
 	fileMagic     = "JWTlog\xf5\n"
-	formatVersion = 1
+	formatVersion = 2
 )
 
 // appendFileHead appends the head of a file of this generation to b, which is empty.

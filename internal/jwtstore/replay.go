@@ -32,7 +32,7 @@ func readJournal(path string) (*replayed, error) {
 // no damage: a crash leaves that, and no client was told that it is stored.
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
-	if whole && version != formatVersion {
+	if whole && version > formatVersion {
 		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
 	}
 	s := &replayed{

@@ -11,6 +11,14 @@ import (
 	"nats-account-server/internal/trust"
 )
 
+// Stored is what a store has for one account.
+type Stored struct {
+	JWT       []byte // nil: nothing is stored, or what is there can't be a JWT
+	Stamp     Stamp
+	Tombstone []byte // nil: the account was never deleted
+	Floor     Floor  // what the index knows
+}
+
 // writer is how a store changes: compare and commit are one step for each account.
 type writer struct {
 	store committer
@@ -21,20 +29,21 @@ type writer struct {
 type committer interface {
 	Load(key string, known Stamp) (jwt []byte, now Stamp, err error)
 	Tombstone(key string) ([]byte, error)
+	Index() *Index
 	// commit makes a change durable and then visible, and returns its sequence number.
 	commit(ctx context.Context, r *record) (seq uint64, err error)
 }
 
-// Put asks allow with what is stored and with the account's tombstone, and commits jwt if allow
-// returns nil. What is stored is nil if nothing is, or if what is there can't be a JWT; the
-// tombstone is nil if there is none. For one account this is one step. origin says where the JWT
-// came from; the journal has its first 255 bytes.
+// Put asks allow with what is stored, and commits jwt if allow returns no error. The index gets the
+// Version that allow returns, with the Seq and the Stamp of the change. A zero Version is not
+// indexed. For one account this is one step. origin says where the JWT came from; the journal has
+// its first 255 bytes.
 //
 // Put returns the change's sequence number once the change is on stable storage. An error of allow
 // is returned as it is; any other error means that nothing has changed. If ctx ends when the change
 // is on its way to the disk, that has no effect any more.
 func (w *writer) Put(
-	ctx context.Context, key, origin string, jwt []byte, allow func(stored, tombstone []byte) error,
+	ctx context.Context, key, origin string, jwt []byte, allow func(Stored) (Version, error),
 ) (seq uint64, err error) {
 	if !isName(key) {
 		return 0, fmt.Errorf("%q is not a public account key", key)
@@ -43,8 +52,12 @@ func (w *writer) Put(
 		return 0, err
 	}
 	r := &record{kind: kindPut, key: key, body: bytes.Clone(jwt)}
-	return w.commitIf(ctx, r, origin, func(stored, tombstone []byte, _ error) error {
-		return allow(stored, tombstone)
+	return w.commitIf(ctx, r, origin, func(now Stored, _ error) (err error) {
+		version, err := allow(now)
+		if err == nil && version != (Version{}) {
+			r.version = indexEntry{Version: version}.append(nil)
+		}
+		return err
 	})
 }
 
@@ -54,14 +67,14 @@ func (w *writer) Put(
 // Errors, origin, seq and ctx are as with Put.
 func (w *writer) Delete(
 	ctx context.Context, key, origin string,
-	allow func(stored, tombstone []byte) (newTombstone []byte, err error),
+	allow func(Stored) (newTombstone []byte, err error),
 ) (seq uint64, err error) {
 	r := &record{kind: kindDelete, key: key}
-	return w.commitIf(ctx, r, origin, func(stored, tombstone []byte, absent error) error {
+	return w.commitIf(ctx, r, origin, func(now Stored, absent error) error {
 		if absent != nil {
 			return absent
 		}
-		tombstone, err := allow(stored, tombstone)
+		tombstone, err := allow(now)
 		if err != nil {
 			return err
 		}
@@ -70,13 +83,16 @@ func (w *writer) Delete(
 	})
 }
 
-// Touch commits that the stored JWT of key is to be announced once more; fs.ErrNotExist if there is
-// none.
-func (w *writer) Touch(ctx context.Context, key, origin string) (seq uint64, err error) {
+// Touch commits that the JWT of key is to be announced once more. If none is stored the error is
+// fs.ErrNotExist, unless the caller has one from elsewhere.
+func (w *writer) Touch(ctx context.Context, key, origin string, elsewhere bool) (seq uint64, err error) {
 	r := &record{kind: kindTouch, key: key}
-	return w.commitIf(ctx, r, origin, func(stored, _ []byte, absent error) error {
-		if stored == nil && absent == nil {
+	return w.commitIf(ctx, r, origin, func(now Stored, absent error) error {
+		switch {
+		case now.JWT == nil && absent == nil:
 			return errIrregular
+		case elsewhere && errors.Is(absent, fs.ErrNotExist):
+			return nil
 		}
 		return absent
 	})
@@ -89,7 +105,7 @@ func (w *writer) Touch(ctx context.Context, key, origin string) (seq uint64, err
 // or deleted.
 func (w *writer) commitIf(
 	ctx context.Context, r *record, origin string,
-	allow func(stored, tombstone []byte, absent error) error,
+	allow func(now Stored, absent error) error,
 ) (seq uint64, err error) {
 	if r.kind != kindPut && !trust.IsAccountKey(r.key) {
 		return 0, unknown(r.key) // tokens are never deleted or announced
@@ -100,19 +116,21 @@ func (w *writer) commitIf(
 		return 0, err
 	}
 	defer unlock()
-	stored, _, err := w.store.Load(r.key, Stamp{})
+	var now Stored
+	now.JWT, now.Stamp, err = w.store.Load(r.key, Stamp{})
 	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
-		stored, err = nil, nil
+		now.JWT, err = nil, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoDirectory) {
 		return 0, err
 	}
 	absent := err
-	tombstone, err := w.store.Tombstone(r.key)
+	now.Tombstone, err = w.store.Tombstone(r.key)
 	if err != nil && !errors.Is(err, errNoDirectory) {
 		return 0, err
 	}
-	if err := allow(stored, tombstone, absent); err != nil {
+	now.Floor = w.store.Index().Get(r.key).Floor
+	if err := allow(now, absent); err != nil {
 		return 0, err
 	}
 	return w.store.commit(ctx, r)

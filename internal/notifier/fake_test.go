@@ -254,7 +254,8 @@ func (e *fakeEnv) put(t *testing.T, key, token string) uint64 {
 // put commits a change.
 func put(t *testing.T, store *jwtstore.Memory, key string, token []byte) uint64 {
 	t.Helper()
-	seq, err := store.Put(context.Background(), key, "test", token, func(_, _ []byte) error { return nil })
+	seq, err := store.Put(context.Background(), key, "test", token,
+		func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func newTestNotifier(t *testing.T) (n *Notifier, key string) {
 	t.Helper()
 	store := jwtstore.NewMemory(true)
 	key = "ACJOGTKFM5XINHKRZ6YRFRA2GAXYQCCHPGVKLC4RB2GSAMJLYBDHBEOS"
-	allow := func(_, _ []byte) error { return nil }
+	allow := func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }
 	if _, err := store.Put(t.Context(), key, "test", []byte("jwt"), allow); err != nil {
 		t.Fatal(err)
 	}

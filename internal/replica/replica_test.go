@@ -91,7 +91,7 @@ func followingWith(
 // plant stores bytes without the Registry.
 func plant(t *testing.T, store accounts.Committer, key string, token []byte) {
 	t.Helper()
-	allow := func(_, _ []byte) error { return nil }
+	allow := func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }
 	if _, err := store.Put(t.Context(), key, "test", token, allow); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,8 @@ func TestThePrimarysAnswers(t *testing.T) {
 // full is a store with no room for another JWT.
 type full struct{ *jwtstore.Memory }
 
-func (full) Put(context.Context, string, string, []byte, func(_, _ []byte) error) (uint64, error) {
+func (full) Put(context.Context, string, string, []byte,
+	func(jwtstore.Stored) (jwtstore.Version, error)) (uint64, error) {
 	return 0, syscall.ENOSPC
 }
 

@@ -107,4 +107,4 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-func jwtAlways(_, _ []byte) error { return nil }
+func jwtAlways(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }

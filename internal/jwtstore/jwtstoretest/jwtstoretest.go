@@ -26,16 +26,18 @@ import (
 type Store interface {
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	Put(
-		ctx context.Context, key, kind string, jwt []byte, allow func(stored, tombstone []byte) error,
+		ctx context.Context, key, kind string, jwt []byte,
+		allow func(jwtstore.Stored) (jwtstore.Version, error),
 	) (seq uint64, err error)
 	Delete(
 		ctx context.Context, key, kind string,
-		allow func(stored, tombstone []byte) (newTombstone []byte, err error),
+		allow func(jwtstore.Stored) (newTombstone []byte, err error),
 	) (seq uint64, err error)
 	Tombstone(key string) ([]byte, error)
-	Touch(ctx context.Context, key, kind string) (seq uint64, err error)
+	Touch(ctx context.Context, key, kind string, elsewhere bool) (seq uint64, err error)
 	Keys() iter.Seq2[string, error]
 	Outbox() *jwtstore.Outbox
+	Index() *jwtstore.Index
 	Close() error
 }
 
@@ -114,11 +116,25 @@ func Hash(t testing.TB) string {
 }
 
 // Always is an allow function of a Put that allows everything.
-func Always(stored, tombstone []byte) error { return nil }
+func Always(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }
+
+// AllowIf returns an allow function of a Put that gives the index nothing.
+func AllowIf(allow func(stored, tombstone []byte) error) func(jwtstore.Stored) (jwtstore.Version, error) {
+	return func(now jwtstore.Stored) (jwtstore.Version, error) {
+		return jwtstore.Version{}, allow(now.JWT, now.Tombstone)
+	}
+}
+
+// TombstoneIf returns an allow function of a Delete.
+func TombstoneIf(
+	allow func(stored, tombstone []byte) ([]byte, error),
+) func(jwtstore.Stored) ([]byte, error) {
+	return func(now jwtstore.Stored) ([]byte, error) { return allow(now.JWT, now.Tombstone) }
+}
 
 // WithTombstone returns an allow function of a Delete that leaves this tombstone.
-func WithTombstone(tombstone string) func(stored, tombstone []byte) ([]byte, error) {
-	return func(_, _ []byte) ([]byte, error) { return []byte(tombstone), nil }
+func WithTombstone(tombstone string) func(jwtstore.Stored) ([]byte, error) {
+	return func(jwtstore.Stored) ([]byte, error) { return []byte(tombstone), nil }
 }
 
 func (e *env) put(key, jwt string) uint64 {
@@ -207,7 +223,7 @@ func refused(t *testing.T, e *env) {
 	no := errors.New("no")
 	for range 2 {
 		_, err := e.Put(context.Background(), key, "test", []byte("new"),
-			func(_, _ []byte) error { return no })
+			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, no })
 		if err != no {
 			t.Errorf("Put returns %v", err)
 		}
@@ -222,12 +238,12 @@ func allowed(t *testing.T, e *env) {
 	key := Key(t)
 	for i, want := range []string{"", "jwt 0", "jwt 1"} {
 		_, err := e.Put(context.Background(), key, "test", fmt.Appendf(nil, "jwt %d", i),
-			func(stored, _ []byte) error {
+			AllowIf(func(stored, _ []byte) error {
 				if string(stored) != want || (stored == nil) != (want == "") {
 					t.Errorf("stored is %q, want %q", stored, want)
 				}
 				return nil
-			})
+			}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +265,7 @@ func keys(t *testing.T, e *env) {
 		if _, err := e.Put(context.Background(), key, "test", []byte("jwt"), Always); err == nil {
 			t.Errorf("%q was stored", key)
 		}
-		if _, err := e.Touch(context.Background(), key, "test"); err == nil {
+		if _, err := e.Touch(context.Background(), key, "test", false); err == nil {
 			t.Errorf("%q was touched", key)
 		}
 		if _, err := e.Delete(context.Background(), key, "test", WithTombstone("gone")); err == nil {
@@ -317,10 +333,10 @@ func ended(t *testing.T, e *env) {
 		}
 	}
 	refuse()
-	_, err := e.Put(context.Background(), key, "test", []byte("one"), func(_, _ []byte) error {
+	_, err := e.Put(context.Background(), key, "test", []byte("one"), AllowIf(func(_, _ []byte) error {
 		refuse() // and does not wait for the Put that it is in
 		return nil
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,12 +376,12 @@ func countUp(e *env, key string) {
 	for {
 		seen, _, _ := e.Load(key, jwtstore.Stamp{})
 		_, err := e.Put(context.Background(), key, "test", append(slices.Clone(seen), 'x'),
-			func(stored, _ []byte) error {
+			AllowIf(func(stored, _ []byte) error {
 				if !bytes.Equal(stored, seen) {
 					return errRace
 				}
 				return nil
-			})
+			}))
 		if err == nil {
 			return
 		}
@@ -408,7 +424,7 @@ func whole(t *testing.T, e *env) {
 	}
 	for n := 1; n < 100; n++ {
 		_, _ = e.Put(context.Background(), key, "test", []byte("refused"),
-			func(_, _ []byte) error { return errRace })
+			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, errRace })
 		e.put(key, version(n))
 	}
 	close(done)
@@ -494,7 +510,7 @@ func deleted(t *testing.T, e *env) {
 	if _, _, err := e.Load(key, stamp); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load with the stamp of the deleted JWT: %v", err)
 	}
-	if _, err := e.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := e.Touch(context.Background(), key, "test", false); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Touch: %v", err)
 	}
 	e.lists(other)
@@ -506,7 +522,7 @@ func deleted(t *testing.T, e *env) {
 
 func undeleted(t *testing.T, e *env) {
 	key, no := Key(t), errors.New("no")
-	unasked := func(_, _ []byte) ([]byte, error) { t.Error("allow is asked"); return []byte("gone"), nil }
+	unasked := func(jwtstore.Stored) ([]byte, error) { t.Error("allow is asked"); return []byte("gone"), nil }
 	if _, err := e.Delete(context.Background(), key, "test", unasked); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Delete of what is not there: %v", err)
 	}
@@ -517,7 +533,7 @@ func undeleted(t *testing.T, e *env) {
 	if _, err := e.Delete(over, key, "test", unasked); !errors.Is(err, context.Canceled) {
 		t.Errorf("Delete with an ended context: %v", err)
 	}
-	refuse := func(_, _ []byte) ([]byte, error) { return []byte("x"), no }
+	refuse := func(jwtstore.Stored) ([]byte, error) { return []byte("x"), no }
 	if _, err := e.Delete(context.Background(), key, "test", refuse); err != no {
 		t.Errorf("Delete returns %v", err)
 	}
@@ -546,10 +562,11 @@ func tombstones(t *testing.T, e *env) {
 					want, before)
 			}
 		}
-		_, err := e.Put(context.Background(), key, "test", []byte(jwt), func(stored, kept []byte) error {
-			see("Put", stored, kept, "")
-			return nil
-		})
+		_, err := e.Put(context.Background(), key, "test", []byte(jwt), AllowIf(
+			func(stored, kept []byte) error {
+				see("Put", stored, kept, "")
+				return nil
+			}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -560,10 +577,11 @@ func tombstones(t *testing.T, e *env) {
 		e.put(key, jwt)
 		e.kept(key, before)
 		own := []byte(tombstone)
-		_, err = e.Delete(context.Background(), key, "test", func(stored, kept []byte) ([]byte, error) {
-			see("Delete", stored, kept, jwt)
-			return own, nil
-		})
+		_, err = e.Delete(context.Background(), key, "test", TombstoneIf(
+			func(stored, kept []byte) ([]byte, error) {
+				see("Delete", stored, kept, jwt)
+				return own, nil
+			}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -607,18 +625,18 @@ func deletedAtomically(t *testing.T, e *env) {
 		all.Go(func() {
 			for done := 0; done < steps; {
 				_, err := e.Delete(context.Background(), key, "test",
-					func(stored, tombstone []byte) ([]byte, error) {
+					TombstoneIf(func(stored, tombstone []byte) ([]byte, error) {
 						return longer(stored, tombstone), nil
-					})
+					}))
 				if errors.Is(err, fs.ErrNotExist) {
 					kept, _ := e.Tombstone(key)
 					_, err = e.Put(context.Background(), key, "test", longer(nil, kept),
-						func(stored, tombstone []byte) error {
+						AllowIf(func(stored, tombstone []byte) error {
 							if stored != nil || !bytes.Equal(tombstone, kept) {
 								return errRace
 							}
 							return nil
-						})
+						}))
 				}
 				switch err {
 				case nil:
@@ -637,11 +655,11 @@ func deletedAtomically(t *testing.T, e *env) {
 
 func touch(t *testing.T, e *env) {
 	key := Key(t)
-	if _, err := e.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := e.Touch(context.Background(), key, "test", false); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Touch of what is not there: %v", err)
 	}
 	first := e.put(key, "jwt")
-	seq, err := e.Touch(context.Background(), key, "test")
+	seq, err := e.Touch(context.Background(), key, "test", false)
 	if err != nil || seq <= first {
 		t.Errorf("Touch = %d, %v after %d", seq, err, first)
 	}
@@ -803,7 +821,7 @@ func closed(t *testing.T, e *env) {
 	if !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Put: %v", err)
 	}
-	if _, err := e.Touch(context.Background(), key, "test"); !errors.Is(err, fs.ErrClosed) {
+	if _, err := e.Touch(context.Background(), key, "test", false); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Touch: %v", err)
 	}
 	_, err = e.Delete(context.Background(), key, "test", WithTombstone("gone"))

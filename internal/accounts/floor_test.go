@@ -1,0 +1,141 @@
+package accounts_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwttest"
+)
+
+// TestAnUntrustedJWTStaysTheFloor: v2, signed by a signing key, revokes a user. After the key was
+// removed v2 is not served any more, and v1 must not come back, whichever way it comes.
+func TestAnUntrustedJWTStaysTheFloor(t *testing.T) {
+	for _, from := range []accounts.Origin{byHTTP, byUpdate, byOutbox, fromPeer, accounts.FromPrimary, fromFile} {
+		e := newEnv(t)
+		a := jwttest.NewAccount(t)
+		v1 := jwttest.Sign(t, e.op.Key, a, e.now.Add(-time.Hour))
+		e.mustPush(t, a.ID, v1)
+		e.mustPush(t, a.ID, e.signed(t, a, 0))
+		e.op.Claims.SigningKeys = nil
+		e.registry.SetTrust(e.trust(t, e.op))
+		_, err := e.registry.Get(t.Context(), a.ID)
+		wantError(t, err, accounts.ErrDamaged)
+		_, err = e.registry.Put(t.Context(), a.ID, v1, from)
+		wantError(t, err, &accounts.OlderError{})
+		_, err = e.registry.Verify(a.ID, v1)
+		wantError(t, err, &accounts.OlderError{})
+		e.mustPush(t, a.ID, jwttest.Sign(t, e.op.Key, a, e.now.Add(time.Second)))
+	}
+}
+
+// TestAClockThatIsSetBackUndoesNothing: what was accepted when the clock was right stays the newest.
+func TestAClockThatIsSetBackUndoesNothing(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	v1, v2 := e.signed(t, a, -30*24*time.Hour), e.signed(t, a, 0)
+	e.mustPush(t, a.ID, v2)
+	e.now = e.now.Add(-time.Hour)
+	for _, from := range []accounts.Origin{byHTTP, byUpdate, fromPeer} {
+		_, err := e.registry.Put(t.Context(), a.ID, v1, from)
+		wantError(t, err, &accounts.OlderError{})
+	}
+	e.logs(t, "this server's clock is wrong")
+}
+
+// TestNothingComesBackThatWasReplacedInItsSecond, unless another server passes it on: between
+// servers the greater SHA-256 wins.
+func TestNothingComesBackThatWasReplacedInItsSecond(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	named := func(name string) []byte {
+		return e.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Name = name })
+	}
+	first, second, third := named("first"), named("second"), named("third")
+	for _, token := range [][]byte{first, second, third} {
+		e.mustPush(t, a.ID, token)
+	}
+	for _, replaced := range [][]byte{first, second} {
+		for _, from := range []accounts.Origin{byHTTP, byUpdate} {
+			_, err := e.registry.Put(t.Context(), a.ID, replaced, from)
+			wantError(t, err, accounts.ErrReplaced)
+		}
+	}
+	greatest := first
+	for _, token := range [][]byte{second, third} {
+		if x, y := version(t, token).Hash, version(t, greatest).Hash; x > y {
+			greatest = token
+		}
+	}
+	for _, token := range [][]byte{first, second, third, first} {
+		_, _ = e.registry.Put(t.Context(), a.ID, token, fromPeer)
+	}
+	if string(e.stored(t, a.ID)) != string(greatest) {
+		t.Error("not the greatest one is stored")
+	}
+	_, err := e.registry.Delete(t.Context(), e.order(t, 0, a.ID), onDeletion)
+	wantError(t, err, nil)
+	_, err = e.registry.Put(t.Context(), a.ID, named("fourth"), byHTTP)
+	wantError(t, err, &accounts.DeletedError{})
+}
+
+// TestVeryManyJWTsOfOneSecond do not make an account's entry grow without end.
+func TestVeryManyJWTsOfOneSecond(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	for i := range 70 {
+		token := e.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Limits.Subs = int64(i) })
+		_, err := e.registry.Put(t.Context(), a.ID, token, byHTTP)
+		if want := error(nil); i > 64 {
+			wantError(t, err, accounts.ErrReplaced)
+		} else {
+			wantError(t, err, want)
+		}
+	}
+	e.mustPush(t, a.ID, e.signed(t, a, time.Second))
+}
+
+// TestAnOrderToDeleteIsExecutedOnce, also when another one was executed after it.
+func TestAnOrderToDeleteIsExecutedOnce(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	early, late := e.order(t, time.Minute, a.ID), e.order(t, 2*time.Minute, a.ID)
+	execute := func(order []byte, deleted int) {
+		t.Helper()
+		done, err := e.registry.Delete(t.Context(), order, onDeletion)
+		wantError(t, err, nil)
+		if done.Deleted != deleted {
+			t.Errorf("%s", done)
+		}
+	}
+	for i, order := range [][]byte{early, late} {
+		e.mustPush(t, a.ID, e.signed(t, a, time.Duration(i)*time.Second))
+		execute(order, 1)
+	}
+	e.mustPush(t, a.ID, e.signed(t, a, 10*time.Second))
+	execute(early, 0)
+	execute(late, 0)
+	if e.stored(t, a.ID) == nil {
+		t.Error("an order was executed twice")
+	}
+}
+
+// TestAnOlderFileIsServedAndNotTheFloor: the owner of the directory has put it there.
+func TestAnOlderFileIsServedAndNotTheFloor(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	v1, v2, v3 := e.signed(t, a, 0), e.signed(t, a, time.Second), e.signed(t, a, 2*time.Second)
+	e.mustPush(t, a.ID, v3)
+	e.plant(t, a.ID, v1)
+	wantError(t, e.registry.Rescan(t.Context()), nil)
+	e.logs(t, "is older than one that was accepted before")
+	got, err := e.registry.Get(t.Context(), a.ID)
+	if wantError(t, err, nil); err == nil && string(got.JWT) != string(v1) {
+		t.Error("it is not served")
+	}
+	_, err = e.registry.Put(t.Context(), a.ID, v2, byHTTP)
+	wantError(t, err, &accounts.OlderError{})
+	e.mustPush(t, a.ID, v3)
+}

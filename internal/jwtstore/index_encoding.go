@@ -1,0 +1,101 @@
+package jwtstore
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// What the first byte of an encoded Version says. The numbers are part of the formats of the journal
+// and of the index.
+const (
+	versionServable byte = 1 << iota
+	versionIsFloor       // the floor has this version's hash and issue time
+	versionStored        // the stamp follows
+	versionCounted       // it is in the digest
+)
+
+var errNoVersion = errors.New("not a version of an account")
+
+// append appends the entry to b.
+//
+//	flags      1 byte, see above
+//	seq        uvarint
+//	stamp      4 varints, if it is stored
+//	hash       32 bytes
+//	issued at  varint
+//	expires    varint
+//	mark       8 bytes
+//	floor      hash and issue time, unless they are those above
+//	replaced   length and bytes
+func (e indexEntry) append(b []byte) []byte {
+	flags := flagIf(e.Servable, versionServable) | flagIf(e.Stored(), versionStored) |
+		flagIf(e.Floor.Hash == e.Hash && e.Floor.IssuedAt == e.IssuedAt, versionIsFloor) |
+		flagIf(e.counted, versionCounted)
+	b = binary.AppendUvarint(append(b, flags), e.Seq)
+	if e.Stored() {
+		for _, n := range e.Stamp {
+			b = binary.AppendVarint(b, n)
+		}
+	}
+	b = appendIssue(b, e.Hash, e.IssuedAt)
+	b = binary.AppendVarint(b, e.Expires)
+	b = binary.LittleEndian.AppendUint64(b, e.Mark)
+	if flags&versionIsFloor == 0 {
+		b = appendIssue(b, e.Floor.Hash, e.Floor.IssuedAt)
+	}
+	return appendText(b, e.Floor.replaced)
+}
+
+// flagIf returns the flag, or 0 if it is not set.
+func flagIf(set bool, flag byte) byte {
+	if set {
+		return flag
+	}
+	return 0
+}
+
+// appendIssue appends which JWT it is and when it was issued.
+func appendIssue(b []byte, hash Hash, issuedAt int64) []byte {
+	return binary.AppendVarint(append(b, hash[:]...), issuedAt)
+}
+
+// decodeEntry is the inverse of append.
+func decodeEntry(b []byte) (e indexEntry, err error) {
+	d := decoder{rest: b}
+	flags := d.bytes(1)[0]
+	e.Servable, e.counted = flags&versionServable != 0, flags&versionCounted != 0
+	e.Seq = d.uvarint()
+	for i := range e.Stamp {
+		if flags&versionStored != 0 {
+			e.Stamp[i] = d.varint()
+		}
+	}
+	e.Hash, e.IssuedAt = d.issue()
+	e.Expires = d.varint()
+	e.Mark = binary.LittleEndian.Uint64(d.bytes(8))
+	e.Floor.Hash, e.Floor.IssuedAt = e.Hash, e.IssuedAt
+	if flags&versionIsFloor == 0 {
+		e.Floor.Hash, e.Floor.IssuedAt = d.issue()
+	}
+	e.Floor.replaced = d.text()
+	if d.bad || len(d.rest) > 0 || len(e.Floor.replaced)%len(Hash{}) != 0 {
+		return indexEntry{}, errNoVersion
+	}
+	return e, nil
+}
+
+// issue takes what appendIssue has written.
+func (d *decoder) issue() (hash Hash, issuedAt int64) {
+	return Hash(d.bytes(len(hash))), d.varint()
+}
+
+// bytes takes n bytes; zeros if they are not there.
+func (d *decoder) bytes(n int) []byte {
+	if len(d.rest) < n {
+		d.bad, d.rest = true, nil
+		return make([]byte, n)
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}
