@@ -13,7 +13,9 @@ import (
 // TestAnUntrustedJWTStaysTheFloor: v2, signed by a signing key, revokes a user. After the key was
 // removed v2 is not served any more, and v1 must not come back, whichever way it comes.
 func TestAnUntrustedJWTStaysTheFloor(t *testing.T) {
-	for _, from := range []accounts.Origin{byHTTP, byUpdate, byOutbox, fromPeer, accounts.FromPrimary, fromFile} {
+	for _, from := range []accounts.Origin{
+		byHTTP, byUpdate, byOutbox, fromPeer, accounts.FromPrimary, fromFile,
+	} {
 		e := newEnv(t)
 		a := jwttest.NewAccount(t)
 		v1 := jwttest.Sign(t, e.op.Key, a, e.now.Add(-time.Hour))
