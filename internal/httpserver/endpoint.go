@@ -83,14 +83,17 @@ func (e *endpoint) closeListener() { _ = e.listener.Close() }
 func (e *endpoint) stop() error {
 	e.closeListener()
 	<-e.served
-	// Shutdown would drop the first request of a new connection.
-	for end := time.Now().Add(unusedTimeout); e.limiter.hasUnused() && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond) // as Shutdown polls
-	}
-	for e.limiter.closeFirst(&e.limiter.idle) { // Shutdown would wait for half a header
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	// This closes connections that wait for another request, and the others after their answer. The
+	// first request of a new connection may be on its way. Shutdown would drop it.
+	e.server.SetKeepAlivesEnabled(false)
+	for end := time.Now().Add(unusedTimeout); e.limiter.open.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond) // as Shutdown polls
+	}
+	// Shutdown would wait for connections without a whole header.
+	for e.limiter.closeFirst(&e.limiter.idle) || e.limiter.closeFirst(&e.limiter.long) {
+	}
 	err := e.server.Shutdown(ctx)
 	if err != nil {
 		// Requests that have taken too long are cut off.

@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -112,18 +111,18 @@ func (s *Server) Address() (scheme string, port int) {
 // listenLocked binds the address of o. If that is the current one, its socket is shared: the port
 // never closes in between. s.mu must be held.
 func (s *Server) listenLocked(o Options) (net.Listener, error) {
-	if s.current.sameAddress(o) {
-		return duplicate(s.current.listener)
-	}
-	l, err := listen(o)
 	former := *s.current.options.Load()
-	if !errors.Is(err, syscall.EADDRINUSE) || o.Port != former.Port {
-		return l, err
+	switch {
+	case s.current.sameAddress(o):
+		return duplicate(s.current.listener)
+	case o.Port != former.Port || o.Port == 0:
+		return listen(o)
 	}
-	// The current listener itself may be in the way: the same port on one interface instead of on
-	// every one, say. Its address is released first, and bound again if that was not the cause.
+	// The same port, on one interface instead of on every one, say: the current listener itself may
+	// be in the way. Its address is bound again if that was not the cause.
 	s.current.closeListener()
-	if l, err = listen(o); err == nil {
+	l, err := listen(o)
+	if err == nil {
 		return l, nil
 	}
 	again, lost := listen(former)
