@@ -22,6 +22,7 @@ const childEnv = "JWTSTORE_TEST_CHILD"
 var children = map[string]func(dir string) error{
 	"writers": writeUntilKilled,
 	"hold":    holdUntilKilled,
+	"index":   putUntilKilled,
 }
 
 func TestMain(m *testing.M) {
