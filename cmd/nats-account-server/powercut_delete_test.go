@@ -29,6 +29,7 @@ const (
 type step struct {
 	key            int
 	jwt, tombstone string
+	shardMade      bool // another program makes the shard before, and syncs nothing
 	written        bool // wait until it is in its file
 }
 
@@ -44,6 +45,7 @@ var deletions = []part{
 		{key: 0, tombstone: "a1 is gone", written: true}, // its file is flat
 		{key: 1, jwt: "b2", written: true},               // takes its new place
 		{key: 1, tombstone: "b2 is gone", written: true}, // and b1 does not come back to the old one
+		{key: 2, jwt: "c1", shardMade: true, written: true},
 		{key: 0, jwt: "a2"},
 		{key: 0, tombstone: "a2 is gone"},
 		{key: 0, jwt: "a3"},
@@ -81,6 +83,11 @@ func playPart() error {
 }
 
 func (s step) do(store *jwtstore.Dir, key string, shard bool) (err error) {
+	if s.shardMade {
+		if err := makeShard(key); err != nil {
+			return err
+		}
+	}
 	if s.jwt != "" {
 		_, err = store.Put(context.Background(), key, "test", []byte(s.jwt),
 			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil })
@@ -97,6 +104,18 @@ func (s step) do(store *jwtstore.Dir, key string, shard bool) (err error) {
 		time.Sleep(50 * time.Millisecond) // for the mark; nothing depends on it
 	}
 	return err
+}
+
+// makeShard makes the directory of an account; the trace needs its whole path.
+func makeShard(key string) error {
+	path, err := filepath.Abs(filepath.Join("store", key[54:]))
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil // that of another account
 }
 
 // isWritten says whether the step can be seen in the directory.
@@ -124,10 +143,11 @@ func runDeletions(t *testing.T) (*disk, *record) {
 	}
 	r := &record{states: []map[string]step{{}}}
 	names := ""
-	for range 2 {
+	for range 3 {
 		r.keys = append(r.keys, jwttest.NewAccount(t).ID)
 		names += r.keys[len(r.keys)-1] + " "
 	}
+	tr.leaveDirectories(dir, r.keys[0][54:])
 	for n, p := range deletions {
 		c := tr.startOther(self, dir, []string{fmt.Sprintf("%s=%d", partEnv, n), partKeys + "=" +
 			names})
@@ -153,6 +173,9 @@ func (r *record) add(s step) {
 	next[key] = s
 	r.states = append(r.states, next)
 }
+
+// layouts has both: a file that comes back to its old place must not count there either.
+func (r *record) layouts() []bool { return []bool{true, false} }
 
 // kept says what is wrong with a store of which this many steps were acknowledged: each account is
 // as it was then, or as the next step makes it.

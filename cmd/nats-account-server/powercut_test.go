@@ -329,6 +329,7 @@ func runPushes(t *testing.T) (*disk, *pushes) {
 	for range 3 {
 		keys = append(keys, jwttest.NewAccount(t))
 	}
+	tr.leaveDirectories(s.dir, keys[0].ID[54:])
 	acked := map[string]int{}
 	push := func(url string, all ...*jwttest.Account) {
 		t.Helper()
@@ -398,6 +399,19 @@ func (tr *trace) run(s *testEnv) (p *process, url string, signal func(syscall.Si
 		if err := program.Signal(sig); err != nil {
 			tr.t.Fatal(err)
 		}
+	}
+}
+
+// leaveDirectories makes directories of a store and syncs none of them, as a process does that is
+// killed at the wrong moment.
+func (tr *trace) leaveDirectories(dir, shard string) {
+	tr.t.Helper()
+	store := filepath.Join(dir, "store")
+	p := tr.startOther("mkdir", dir, nil, "-m", "700", store, filepath.Join(store, ".journal"),
+		filepath.Join(store, shard))
+	<-p.end
+	if _, err := os.Stat(filepath.Join(store, shard)); err != nil {
+		tr.t.Fatal(err, p.log)
 	}
 }
 
@@ -500,10 +514,21 @@ func (d *disk) choices(base map[int]int, maybe []int, rnd *rand.Rand) func(func(
 // nothing is.
 type promises interface {
 	kept(store *jwtstore.Dir, answered int) string
+	// layouts are the settings of Shard that the next start may have.
+	layouts() []bool
 }
 
 // judge opens the store on an image and says what is wrong with it, "" if nothing is.
 func (d *disk) judge(t *testing.T, w promises, cut int, m image) string {
+	for _, shard := range w.layouts() {
+		if fault := d.judgeLayout(t, w, cut, m, shard); fault != "" {
+			return fmt.Sprintf("with shard %v: %s", shard, fault)
+		}
+	}
+	return ""
+}
+
+func (d *disk) judgeLayout(t *testing.T, w promises, cut int, m image, shard bool) string {
 	dir, err := os.MkdirTemp(fastDir(), "cut")
 	if err != nil {
 		t.Fatal(err)
@@ -513,7 +538,7 @@ func (d *disk) judge(t *testing.T, w promises, cut int, m image) string {
 		t.Fatal(err)
 	}
 	store, err := jwtstore.OpenDir(context.Background(),
-		jwtstore.Options{Dir: filepath.Join(dir, "store"), Shard: true, Announce: true})
+		jwtstore.Options{Dir: filepath.Join(dir, "store"), Shard: shard, Announce: true})
 	if err != nil {
 		return err.Error()
 	}
@@ -521,6 +546,8 @@ func (d *disk) judge(t *testing.T, w promises, cut int, m image) string {
 	answered, _ := slices.BinarySearch(d.answers, cut)
 	return w.kept(store, answered)
 }
+
+func (w *pushes) layouts() []bool { return []bool{true} }
 
 // kept sees that every JWT that was acknowledged, or a later one, is there and pending.
 func (w *pushes) kept(store *jwtstore.Dir, answered int) string {

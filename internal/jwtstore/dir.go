@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +25,10 @@ type Options struct {
 	Shard    bool
 	Announce bool          // see Outbox.SetAnnounce
 	LockWait time.Duration // how long to wait for another process that has Dir open; 0 is 10 s
+	// Newer reports whether a is newer than b. Both are JWTs of key, or both are tombstones of it. It
+	// decides between two files of an account, of which one lies as with the other setting of Shard.
+	// nil: the file that lies as Shard says counts.
+	Newer func(key string, a, b []byte) bool
 	// Warn is told what needs attention although the store works: a damaged journal, files that
 	// can't be written. It is told of each cause once. nil: no warnings.
 	Warn func(format string, args ...any)
@@ -66,7 +71,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := mkdirDurable(root); err != nil {
+	if err := os.MkdirAll(root, 0o700); err != nil { // its name is made durable before the first commit
 		return nil, err
 	}
 	lock := &dirLock{path: root, warn: o.Warn}
@@ -87,6 +92,10 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if lock.owned() {
 		d.flusher.removeTemps()
 	}
+	d.directory.findDoubles()
+	if left, err := d.directory.settleDoubles(lock.ensure); err != nil {
+		o.Warn("%d older files can't be removed, the newer ones are served: %s", left, err)
+	}
 	if !d.unflushed.isEmpty() && d.flusher.flush() != nil {
 		pause.Wake(d.flusher.wake)
 	}
@@ -94,8 +103,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	return d, nil
 }
 
-// newDir puts the parts of a store together. Nothing runs yet. If something is unflushed after a
-// start, a crash may have left directories in the root whose names are not durable.
+// newDir puts the parts of a store together. Nothing runs yet.
 func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
@@ -122,8 +130,9 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 		warn:      o.Warn,
 		wake:      make(chan struct{}, 1),
 		flushNow:  make(chan struct{}, 1),
-		rootNew:   !d.unflushed.isEmpty(),
+		cleared:   map[string]bool{},
 	}
+	d.directory.newer = o.Newer
 	d.writer.store = d
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
 	d.life, d.end = context.WithCancel(context.Background())
@@ -251,7 +260,9 @@ func (d *Dir) shut() error {
 	d.end()
 	d.journal.close()
 	d.running.Wait()
-	err := errors.Join(d.flusher.flush(), d.journal.leave())
+	err := d.flusher.flush()
+	_, older := d.directory.settleDoubles(d.journal.lock.ensure)
+	err = errors.Join(err, older, d.journal.leave())
 	d.journal.lock.release()
 	return err
 }

@@ -26,12 +26,14 @@ const maxOpenFiles = 32
 //	<dir>/AB…YZ.jwt.deleted      a tombstone, flat
 //
 // Files are written as the preferred layout says. Those of the other layout are served too, and
-// take their new place when they are written.
+// take their new place when they are written. Of an account that has a file in each, see double.
 type directory struct {
 	root      string // ends in a separator
 	preferred layout
 	other     layout
-	slots     chan struct{} // one for each file that a reader is busy with
+	slots     chan struct{}                      // one for each file that a reader is busy with
+	newer     func(key string, a, b []byte) bool // see Options
+	doubles   doubles
 }
 
 // newDirectory returns the files below root, which are written as sharded says.
@@ -50,7 +52,11 @@ func (d *directory) load(key string, known Stamp) (jwt []byte, now Stamp, err er
 	defer func() { <-d.slots }()
 	// The second look at the preferred layout is for a file that takes its new place between the
 	// looks.
-	for _, l := range [...]layout{d.preferred, d.other, d.preferred} {
+	looks := [...]layout{d.preferred, d.other, d.preferred}
+	if d.doubles.isOtherNewer(d.preferred.path(d.root, key)) {
+		looks = [...]layout{d.other, d.preferred, d.preferred}
+	}
+	for _, l := range looks {
 		jwt, now, err = ReadFile(l.path(d.root, key), known)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
@@ -83,7 +89,11 @@ func (d *directory) tombstone(key string) (kept []byte, err error) {
 	defer func() { <-d.slots }()
 	// The preferred layout has the later one and comes last: a new one is there before the old one
 	// goes from the other.
-	for _, l := range [...]layout{d.other, d.preferred} {
+	looks := [...]layout{d.other, d.preferred}
+	if d.doubles.isOtherNewer(d.preferred.tombstone(d.root, key)) {
+		looks = [...]layout{d.preferred, d.other}
+	}
+	for _, l := range looks {
 		content, _, err := ReadFile(l.tombstone(d.root, key), Stamp{})
 		switch {
 		case err == nil:

@@ -175,23 +175,46 @@ func writeSynced(path string, content []byte) error {
 	return err
 }
 
-// mkdirDurable makes a directory and its parents, and their names durable.
-func mkdirDurable(path string) error {
-	parent := filepath.Dir(path)
-	if err := isDir(path); !errors.Is(err, fs.ErrNotExist) || path == parent {
-		return err
+// syncNames makes the name of a directory durable, and those of its parents. All of them may have
+// been made a moment ago, by this process or by one that was killed before it could sync them.
+//
+// It stops at a mount point, whose name is on another disk. It also stops at a parent that this
+// process may not open: no process of this program made it.
+func syncNames(path string) error {
+	for {
+		parent := filepath.Dir(path)
+		if parent == path || !onSameDisk(path, parent) {
+			return nil
+		}
+		if err := syncDir(parent); errors.Is(err, fs.ErrPermission) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		path = parent
 	}
-	if err := mkdirDurable(parent); err != nil {
-		return err
-	}
-	err := os.Mkdir(path, 0o700)
-	if errors.Is(err, fs.ErrExist) { // another process was faster, or it is a link to nowhere
-		return isDir(path)
-	}
+}
+
+// durableNames remembers which directories have a durable name. A directory that was replaced has
+// none yet. The zero value is empty.
+type durableNames map[string]fs.FileInfo // by path
+
+// has reports whether the name of the directory that is at the path is durable.
+func (n durableNames) has(path string) bool {
+	info := n[path]
+	return info != nil && isAt(path, info)
+}
+
+// add records that the name is durable. If the directory has just gone, its name is not.
+func (n *durableNames) add(path string) {
+	info, err := os.Stat(path)
 	if err != nil {
-		return err
+		return
 	}
-	return syncDir(parent)
+	if *n == nil {
+		*n = durableNames{}
+	}
+	(*n)[path] = info
 }
 
 // isAt reports whether what is at path is still this file or directory. It is not if it was renamed

@@ -44,11 +44,12 @@ const (
 //  1. temp files are written and synced
 //  2. they are renamed to their place; deleted JWTs are removed
 //  3. the directories are synced
-//  4. what is left of the accounts in the other layout is removed
+//  4. what is left of the accounts in the other layout is removed, and that is synced
 //  5. the journal gets the mark, and the changes are flushed
 //
-// A change whose file can't be written stays unflushed: it is served from memory and is in the
-// journal. The first reason is the standing fault until all changes can be flushed.
+// A change whose file can't be written stays unflushed, and so does one whose older file can't be
+// removed from the other layout: it is served from memory and is in the journal. The first reason is
+// the standing fault until all changes can be flushed.
 type flusher struct {
 	directory *directory
 	journal   *journal // is told what is flushed; its directory has the temp files
@@ -60,9 +61,12 @@ type flusher struct {
 
 	fault atomic.Pointer[error] // the standing fault; nil, or of nil: all is well
 
-	flushing sync.Mutex // held during a flush; guards what follows
-	rootNew  bool       // a directory was made in the root whose name is not durable yet
-	warned   string     // the cause that was warned of last, "" since all is well
+	flushing sync.Mutex   // held during a flush; guards what follows
+	shards   durableNames // the shards whose names in the root are durable
+	// cleared is the directories of the other layout in which every removal is durable, also those of
+	// earlier processes.
+	cleared map[string]bool
+	warned  string // the cause that was warned of last, "" since all is well
 }
 
 // flushStep is one change of a batch on its way.
@@ -71,6 +75,7 @@ type flushStep struct {
 	target string   // path of the file
 	temp   string   // path of the temp file
 	dirs   []string // to be synced
+	other  string   // the directory of the other layout that is to be synced, "" for none
 	err    error    // why it failed
 }
 
@@ -149,6 +154,7 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 		}
 	}
 	f.syncDirectories(steps)
+	f.clearOther(steps)
 	var done []*record
 	for _, s := range steps {
 		if s.err != nil {
@@ -156,7 +162,6 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 			fault = cmp.Or(fault, fmt.Errorf("%s: %w", s.target, s.err))
 			continue
 		}
-		f.removeOther(s.record)
 		done = append(done, s.record)
 	}
 	if len(done) > 0 {
@@ -169,14 +174,16 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 func (f *flusher) place(s *flushStep) error {
 	parent := filepath.Dir(s.target)
 	s.dirs = []string{parent}
-	err := os.Mkdir(parent, 0o700)
-	f.rootNew = f.rootNew || err == nil
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if f.directory.preferred.sharded && !f.shards.has(parent) {
+		if err := os.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
-	err = os.Rename(s.temp, s.target)
+	err := os.Rename(s.temp, s.target)
 	if errors.Is(err, syscall.EXDEV) {
-		err = replaceFrom(s.temp, s.target, s.body)
+		if err = replaceFile(s.target, s.body); err == nil {
+			_ = os.Remove(s.temp)
+		}
 	}
 	// If the Delete is not the last change any more, a later Put's file may be there already.
 	if err != nil || s.kind != kindDelete || f.unflushed.last(s.key) != s.record {
@@ -184,50 +191,118 @@ func (f *flusher) place(s *flushStep) error {
 	}
 	root := f.directory.root
 	jwt, other := f.directory.preferred.path(root, s.key), f.directory.other.path(root, s.key)
-	// A file that was removed from the other layout before, without a sync, must not come back
-	// either.
-	if dir := filepath.Dir(other); isDir(dir) == nil {
-		s.dirs = append(s.dirs, dir)
-	}
+	delete(f.cleared, filepath.Dir(other)) // clearOther syncs it
 	return errors.Join(removeFile(jwt), removeFile(other))
 }
 
-// replaceFrom puts a file into a directory on another file system, behind a symbolic link.
-func replaceFrom(temp, target string, content []byte) error {
+// replaceFile puts a file into a directory on another file system, behind a symbolic link.
+func replaceFile(target string, content []byte) error {
 	near := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".new")
 	if err := writeSynced(near, content); err != nil {
 		return err
 	}
-	_ = os.Remove(temp)
 	return os.Rename(near, target)
 }
 
-// syncDirectories makes the names in the directories of a batch durable, and those of new
-// directories. A step fails if one of its directories can't be synced.
+// syncDirectories makes the names in the directories of a batch durable, and those of the shards. A
+// shard that was there before may have been made by a process that was killed before it could sync
+// the root.
 func (f *flusher) syncDirectories(steps []flushStep) {
-	syncs := map[string]func() error{} // by directory; each syncs once
+	syncEach(steps, func(s *flushStep) []string { return s.dirs })
+	if !f.directory.preferred.sharded {
+		return
+	}
+	var unsure []string
 	for _, s := range steps {
-		for _, dir := range s.dirs {
+		if shard := filepath.Dir(s.target); s.err == nil && !f.shards.has(shard) {
+			unsure = append(unsure, shard)
+		}
+	}
+	if len(unsure) == 0 {
+		return
+	}
+	if err := syncDir(f.directory.root); err != nil {
+		failAll(steps, err)
+		return
+	}
+	for _, shard := range unsure {
+		f.shards.add(shard)
+	}
+}
+
+// clearOther removes the files that accounts have in the other layout, and makes that durable. A
+// shard goes when its last file has gone.
+func (f *flusher) clearOther(steps []flushStep) {
+	for i := range steps {
+		if s := &steps[i]; s.err == nil {
+			s.err = f.removeOther(s)
+		}
+	}
+	syncEach(steps, func(s *flushStep) []string {
+		if s.other == "" {
+			return nil
+		}
+		return []string{s.other}
+	})
+	for i := range steps {
+		s := &steps[i]
+		if s.err != nil {
+			continue
+		}
+		f.directory.doubles.forget(s.target)
+		if s.other == "" {
+			continue
+		}
+		f.cleared[s.other] = true
+		if f.directory.other.sharded {
+			_ = os.Remove(s.other) // fails as long as something is in it
+		}
+	}
+}
+
+// removeOther removes the file of the other layout. If there is none, an earlier process may have
+// removed it without a sync. A directory in its place is no file of the account.
+func (f *flusher) removeOther(s *flushStep) error {
+	path := f.directory.file(f.directory.other, s.record)
+	dir := filepath.Dir(path)
+	if notDir(path) != nil {
+		return nil
+	}
+	switch err := absentOrIrregular(os.Remove(path)); {
+	case err == nil:
+		delete(f.cleared, dir)
+		s.other = dir
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the older file can't be removed: %w", err)
+	case !f.cleared[dir] && isDir(dir) == nil:
+		s.other = dir
+	}
+	return nil
+}
+
+// syncEach syncs the directories of all steps that have not failed, each once. A step fails if one of
+// its directories can't be synced.
+func syncEach(steps []flushStep, dirs func(s *flushStep) []string) {
+	syncs := map[string]func() error{} // by directory
+	for i := range steps {
+		for _, dir := range dirs(&steps[i]) {
 			syncs[dir] = sync.OnceValue(func() error { return syncDir(dir) })
 		}
 	}
-	var root error
-	if f.rootNew {
-		root = syncDir(f.directory.root)
-		f.rootNew = root != nil
-	}
 	parallel(len(steps), func(i int) {
-		for _, dir := range steps[i].dirs {
-			steps[i].err = cmp.Or(steps[i].err, syncs[dir](), root)
+		s := &steps[i]
+		for _, dir := range dirs(s) {
+			if s.err == nil {
+				s.err = syncs[dir]()
+			}
 		}
 	})
 }
 
-// removeOther removes the file of the other layout, and its directory if it was the last.
-func (f *flusher) removeOther(r *record) {
-	path := f.directory.file(f.directory.other, r)
-	if os.Remove(path) == nil && f.directory.other.sharded {
-		_ = os.Remove(filepath.Dir(path)) // fails as long as something is in it
+// failAll fails the steps that have not failed yet.
+func failAll(steps []flushStep, err error) {
+	for i := range steps {
+		steps[i].err = cmp.Or(steps[i].err, err)
 	}
 }
 

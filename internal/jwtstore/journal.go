@@ -58,7 +58,8 @@ type journal struct {
 	unflushed *unflushed // gets what is committed; a checkpoint has its records
 	index     *Index     // gets what is committed
 
-	preparing sync.Mutex // held by prepare
+	preparing sync.Mutex   // held by prepare; guards names
+	names     durableNames // dir, once its name and those of its parents are durable
 
 	queueMu sync.Mutex
 	queue   []*record // changes that wait for their group, guarded by queueMu
@@ -233,15 +234,21 @@ func (j *journal) readyLocked() error {
 }
 
 // prepare makes the journal's directory, also when the whole store was removed, and sees to it that
-// it is ours.
+// its name is durable and that it is ours.
 func (j *journal) prepare() error {
 	j.preparing.Lock()
 	defer j.preparing.Unlock()
-	if err := mkdirDurable(j.dir); err != nil {
+	if err := os.MkdirAll(j.dir, 0o700); err != nil {
 		return err
 	}
 	if err := writable(j.dir); err != nil {
 		return err
+	}
+	if !j.names.has(j.dir) {
+		if err := syncNames(j.dir); err != nil {
+			return err
+		}
+		j.names.add(j.dir)
 	}
 	return j.lock.ensure()
 }

@@ -40,5 +40,8 @@ func writable(dir string) error {
 // spaceAt is not known.
 func spaceAt(string) int64 { return math.MaxInt64 }
 
+// onSameDisk is not known. It does not matter, because directories can't be synced.
+func onSameDisk(_, _ string) bool { return false }
+
 // syncDir does nothing: directories can't be synced here.
 func syncDir(string) error { return nil }

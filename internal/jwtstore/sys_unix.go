@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,6 +71,20 @@ func spaceAt(path string) int64 {
 	default:
 		return int64(uint64(st.Bavail) * uint64(st.Bsize))
 	}
+}
+
+// onSameDisk reports whether two paths are on one file system.
+func onSameDisk(a, b string) bool {
+	of := func(path string) (device uint64, err error) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return 0, err
+		}
+		return uint64(info.Sys().(*syscall.Stat_t).Dev), nil
+	}
+	deviceA, errA := of(a)
+	deviceB, errB := of(b)
+	return errA == nil && errB == nil && deviceA == deviceB
 }
 
 // syncDir makes the names in a directory durable.

@@ -1,0 +1,217 @@
+package jwtstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// A double is a JWT or tombstone that has a file in each layout: Shard was changed, the account was
+// stored anew, and its older file could not be removed, or came back in a power cut. Or people have
+// put it there.
+//
+// A start looks for doubles once. The newer of the two files takes the preferred place, and the
+// older is removed. Where that fails the newer is served from where it is, and Close tries again.
+type double struct {
+	key       string
+	preferred string // path of the file in the preferred layout
+	other     string
+}
+
+// doubles is those that are not settled. The methods may be called from any goroutine.
+type doubles struct {
+	mu  sync.RWMutex      // guards what follows
+	all map[string]double // by preferred
+	// otherNewer is those whose newer file is in the other layout.
+	otherNewer map[string]bool
+}
+
+// isOtherNewer reports whether the file in the other layout counts.
+func (d *doubles) isOtherNewer(preferred string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.otherNewer[preferred]
+}
+
+// add records a double.
+func (d *doubles) add(x double) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all == nil {
+		d.all, d.otherNewer = map[string]double{}, map[string]bool{}
+	}
+	d.all[x.preferred] = x
+}
+
+// prefer records which of the two files counts.
+func (d *doubles) prefer(x double, other bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, is := d.all[x.preferred]; is {
+		d.otherNewer[x.preferred] = other
+	}
+}
+
+// forget records that there is one file.
+func (d *doubles) forget(preferred string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.all, preferred)
+	delete(d.otherNewer, preferred)
+}
+
+// list returns those that are not settled.
+func (d *doubles) list() []double {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return slices.Collect(maps.Values(d.all))
+}
+
+// tokenShard is the name of the directory with the activation tokens, as the last two characters of
+// their hashes are.
+const tokenShard = "=="
+
+// findDoubles looks for doubles. It reads names only. A directory that can't be read is left out:
+// Keys yields its error.
+func (d *directory) findDoubles() {
+	dirs, _ := d.dirs(d.other)
+	if d.other.sharded {
+		dirs = append(dirs, tokenShard+string(filepath.Separator))
+	}
+	for _, dir := range dirs {
+		files, _ := d.list(d.root + dir)
+		for _, e := range files {
+			if x, is := d.doubleOf(dir, e); is {
+				d.doubles.add(x)
+			}
+		}
+	}
+}
+
+// doubleOf reports whether the account of a file in the other layout has one in the preferred layout
+// as well. A link to a file is not an older file: it may lead to the other one.
+func (d *directory) doubleOf(dir string, e fs.DirEntry) (x double, is bool) {
+	path, isTombstone := strings.CutSuffix(dir+e.Name(), deletedSuffix)
+	key, ok := d.other.name(path)
+	if !ok || !e.Type().IsRegular() {
+		return double{}, false
+	}
+	x = double{key: key, preferred: d.preferred.path(d.root, key), other: d.root + dir + e.Name()}
+	if isTombstone {
+		x.preferred = d.preferred.tombstone(d.root, key)
+	}
+	info, err := os.Lstat(x.preferred)
+	return x, err == nil && info.Mode().IsRegular()
+}
+
+// settleDoubles leaves the newer file of each double. It returns how many are left, and why the first
+// is. ensure is asked whether the directory may be written to.
+func (d *directory) settleDoubles(ensure func() error) (left int, err error) {
+	all := d.doubles.list()
+	if len(all) == 0 {
+		return 0, nil
+	}
+	mayWrite := ensure()
+	errs := make([]error, len(all))
+	parallel(len(all), func(i int) { errs[i] = d.settle(all[i], mayWrite) })
+	for i, e := range errs {
+		switch {
+		case e != nil && left == 0:
+			left, err = 1, fmt.Errorf("an account has two files: %w", e)
+		case e != nil:
+			left++
+		case d.other.sharded:
+			_ = os.Remove(filepath.Dir(all[i].other)) // fails as long as something is in it
+		}
+	}
+	return left, err
+}
+
+// settle leaves the newer file of a double, at its preferred place. If mayWrite is an error, it only
+// finds out which one is newer.
+func (d *directory) settle(x double, mayWrite error) error {
+	inPreferred, _, err := ReadFile(x.preferred, Stamp{})
+	var inOther []byte
+	if err == nil {
+		inOther, _, err = ReadFile(x.other, Stamp{})
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // the other file was removed, but perhaps not durably
+		err = errors.Join(syncIfThere(filepath.Dir(x.preferred)), syncIfThere(filepath.Dir(x.other)))
+	case errors.Is(err, errIrregular): // that is no file of the account
+		err = nil
+	case err == nil:
+		isOther := d.newer != nil && !bytes.Equal(inOther, inPreferred) &&
+			d.newer(x.key, inOther, inPreferred)
+		d.doubles.prefer(x, isOther)
+		if err = mayWrite; err == nil && isOther {
+			err = moveDurable(x.other, x.preferred, inOther)
+		} else if err == nil {
+			err = removeOlder(x.other, x.preferred)
+		}
+	}
+	if err == nil {
+		d.doubles.forget(x.preferred)
+	}
+	return err
+}
+
+// removeOlder removes a file once the newer one is durable.
+func removeOlder(older, newer string) error {
+	if err := syncFile(newer); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(newer)); err != nil {
+		return err
+	}
+	if err := os.Remove(older); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(older))
+}
+
+// moveDurable puts a file at the place of another, on stable storage.
+func moveDurable(from, to string, content []byte) error {
+	if err := syncFile(from); err != nil {
+		return err
+	}
+	err := os.Rename(from, to)
+	if errors.Is(err, syscall.EXDEV) {
+		if err = replaceFile(to, content); err == nil {
+			return removeOlder(from, to)
+		}
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(to))
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(from))
+}
+
+// syncFile makes the content of a file durable that another program may have written.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// syncIfThere is syncDir for a directory that need not be there.
+func syncIfThere(dir string) error {
+	if err := syncDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
