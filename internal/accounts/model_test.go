@@ -1,0 +1,200 @@
+package accounts_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	modelTime = flag.Duration("model.time", 15*time.Second,
+		"how long TestModel tries one sequence after the other")
+	modelSeed = flag.Uint64("model.seed", 0,
+		"the only sequence that TestModel tries; 0: many, which differ from run to run")
+	modelSteps = flag.String("model.steps", "", "the steps that TestModel takes, as it prints them")
+)
+
+// TestModel lets everything happen to some account servers that can, at random, and holds them
+// against a model that knows one sentence: for each account, the served version never goes back,
+// except by allow_older. A sequence of steps that breaks a rule is shrunk and printed.
+//
+//	go test -run TestModel ./internal/accounts -model.time 10m
+//	go test -run TestModel ./internal/accounts -model.seed 17
+//	go test -run TestModel ./internal/accounts -model.steps 'DD 0.post=A3b/s 1.pull=0'
+func TestModel(t *testing.T) {
+	m := &modelRun{t: t, tokens: newModelTokens(t), dir: modelDir(t)}
+	switch {
+	case *modelSteps != "":
+		kinds, steps := parseSequence(t, *modelSteps)
+		if f := m.try(kinds, steps); f != nil {
+			t.Errorf("step %d: %s: %s", f.at, f.kind, f.text)
+		}
+	case *modelSeed != 0:
+		m.trySeed(*modelSeed)
+	default:
+		m.tryMany(rand.Uint64()>>16, *modelTime)
+		t.Logf("%d sequences, %d steps", m.sequences.Load(), m.steps.Load())
+	}
+}
+
+// modelRun tries sequences.
+type modelRun struct {
+	t      *testing.T
+	tokens *modelTokens
+	dir    string // for the stores
+
+	sequences, steps atomic.Int64 // how many were tried
+}
+
+// modelDir is a directory in memory, if there is one: a sync costs nothing there.
+func modelDir(t *testing.T) string {
+	t.Helper()
+	if dir, err := os.MkdirTemp("/dev/shm", "model"); err == nil {
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		return dir
+	}
+	return t.TempDir()
+}
+
+// tryMany tries as many sequences as it can, a few at a time, until one fails.
+func (m *modelRun) tryMany(seed uint64, d time.Duration) {
+	deadline := time.Now().Add(d)
+	var next atomic.Uint64
+	next.Store(seed)
+	var failed atomic.Uint64
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) + 1 {
+		all.Go(func() {
+			for time.Now().Before(deadline) && failed.Load() == 0 {
+				seed := next.Add(1)
+				if m.try(drawSequence(rand.New(rand.NewPCG(seed, 0)))) != nil {
+					failed.CompareAndSwap(0, seed)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if seed := failed.Load(); seed != 0 {
+		m.trySeed(seed)
+	}
+}
+
+// trySeed tries one sequence, and shrinks it if it fails.
+func (m *modelRun) trySeed(seed uint64) {
+	m.t.Helper()
+	kinds, steps := drawSequence(rand.New(rand.NewPCG(seed, 0)))
+	var f *failure
+	for range 20 { // what files are written at which time is not drawn
+		if f = m.try(kinds, steps); f != nil {
+			break
+		}
+	}
+	if f == nil {
+		m.t.Logf("-model.seed %d has not failed again", seed)
+		return
+	}
+	steps, f = m.shrink(kinds, steps, f)
+	m.t.Errorf("-model.seed %d: %s: %s\n-model.steps '%s'", seed, f.kind, f.text, sequenceText(kinds, steps))
+}
+
+// try takes some steps, and returns the first rule that was broken; nil if none was.
+func (m *modelRun) try(kinds string, steps []modelStep) *failure {
+	dir := filepath.Join(m.dir, fmt.Sprint(m.sequences.Add(1)))
+	w := newWorld(m.t, m.tokens, dir, kinds)
+	defer os.RemoveAll(dir)
+	defer w.close()
+	for i, step := range steps {
+		if w.at = i; w.failed != nil {
+			break
+		}
+		w.take(step)
+		m.steps.Add(1)
+	}
+	if w.at = len(steps); w.failed == nil {
+		w.converge()
+	}
+	return w.failed
+}
+
+// take takes one step, and looks at what the servers serve then.
+func (w *world) take(step modelStep) {
+	s := w.servers[step.server%len(w.servers)]
+	a, ok := action(step.do)
+	if !ok {
+		w.t.Fatalf("there is no step %s", step)
+	}
+	if !a.down {
+		s.start()
+	}
+	a.do(s, step.what)
+	if s.store != nil && w.failed == nil {
+		s.check()
+	}
+}
+
+// shrink drops steps, many at a time at first, as long as the same rule is broken.
+func (m *modelRun) shrink(kinds string, steps []modelStep, f *failure) ([]modelStep, *failure) {
+	if f.at < len(steps) {
+		steps = steps[:f.at+1]
+	}
+	for size := len(steps) / 2; size > 0; {
+		dropped := false
+		for from := 0; from+size <= len(steps); {
+			fewer := slices.Delete(slices.Clone(steps), from, from+size)
+			if now := m.failsAgain(kinds, fewer, f); now != nil {
+				steps, f, dropped = fewer, now, true
+			} else {
+				from += size
+			}
+		}
+		if !dropped {
+			size /= 2
+		}
+	}
+	return steps, f
+}
+
+// failsAgain tries fewer steps a few times.
+func (m *modelRun) failsAgain(kinds string, steps []modelStep, had *failure) *failure {
+	for range 2 {
+		if f := m.try(kinds, steps); f != nil && f.kind == had.kind {
+			return f
+		}
+	}
+	return nil
+}
+
+// sequenceText is the kinds of servers and the steps in one line, for -model.steps.
+func sequenceText(kinds string, steps []modelStep) string {
+	words := []string{kinds}
+	for _, step := range steps {
+		words = append(words, step.String())
+	}
+	return strings.Join(words, " ")
+}
+
+// parseSequence is the inverse of sequenceText.
+func parseSequence(t *testing.T, text string) (kinds string, steps []modelStep) {
+	t.Helper()
+	words := strings.Fields(text)
+	for _, word := range words[1:] {
+		number, rest, _ := strings.Cut(word, ".")
+		do, what, _ := strings.Cut(rest, "=")
+		server, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatalf("%q is no step", word)
+		}
+		steps = append(steps, modelStep{server, do, what})
+	}
+	return words[0], steps
+}
