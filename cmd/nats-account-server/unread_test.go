@@ -3,11 +3,13 @@
 package main_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,4 +108,64 @@ func TestAnUnreadLogStopsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestARequiredAuditLineThatIsNotReadFailsThePush(t *testing.T) {
+	t.Parallel()
+	u := startUnread(t, "logging { audit_required: true }, http { writetimeout: 1000 }")
+	u.fill()
+	a := jwttest.NewAccount(t)
+	token := u.op.Account(t, a)
+	push := func() (*http.Response, string) {
+		t.Helper()
+		response, err := u.client.Post(u.url+"/jwt/v1/accounts/"+a.ID, "application/jwt",
+			strings.NewReader(string(token)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		return response, string(body)
+	}
+	response, body := push()
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" ||
+		!strings.Contains(body, "this is done, but it is not in the audit") {
+		t.Errorf("%s %q", response.Status, body)
+	}
+	if status, _ := get(t, u.url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK {
+		t.Errorf("the account: %d", status)
+	}
+	go func() { _, _ = io.Copy(u.log, u.output) }() // ends with the process
+	u.wait(`audit {.*"accepted"`)
+	if response, body := push(); response.StatusCode != http.StatusOK {
+		t.Errorf("%s %q", response.Status, body)
+	}
+	u.wait(`audit {.*"unchanged"`)
+	u.term()
+	u.wait("http stopped") // the last line is written
+}
+
+func TestANamedPipeForTheAuditNeedsAReader(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, "", "logging { audit: pipe }")
+	path := filepath.Join(s.dir, "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p := start(t, s.dir, nil, "-c", s.conf); p.exited() != 1 || len(p.lines("ERR")) != 1 {
+		t.Errorf("without a reader: %s", p.log)
+	}
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0) // does not wait for the other end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	p, url := s.start(t)
+	a := jwttest.NewAccount(t)
+	mustPush(t, url, a.ID, s.op.Account(t, a))
+	line, err := bufio.NewReader(pipe).ReadString('\n')
+	if err != nil || !strings.Contains(line, a.ID) {
+		t.Errorf("read from the pipe: %q, %v", line, err)
+	}
+	p.term()
 }

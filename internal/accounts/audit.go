@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/hex"
+	"fmt"
 
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
@@ -42,15 +43,30 @@ func (a *Account) AuditVersion() *logging.AuditVersion {
 	}
 }
 
-// Observer is told every decision about a JWT, before its sender gets an answer.
+// Observer is told every decision about a JWT, before its sender gets an answer. An error says that
+// the sender must learn that the decision is not on record. It changes nothing in the decision.
 type Observer interface {
-	Observe(Event)
+	Observe(Event) error
 }
 
 // noObserver is an Observer that does nothing.
 type noObserver struct{}
 
-func (noObserver) Observe(Event) {}
+func (noObserver) Observe(Event) error { return nil }
+
+// observe tells the Observer a decision, and returns an ErrAudit for its error.
+func (r *catalog) observe(e Event) error {
+	if err := r.Observer.Observe(e); err != nil {
+		return fmt.Errorf("%w: %w", ErrAudit, err)
+	}
+	return nil
+}
+
+// observeRefused tells the Observer of something that is refused. The sender gets an error anyway.
+func (r *catalog) observeRefused(e Event, reason string) {
+	e.Result, e.Reason = Refused, reason
+	_ = r.Observer.Observe(e)
+}
 
 // event is what became of an offer. It leaves out the key of a path that names no account: that was
 // not meant as a key.
@@ -74,9 +90,7 @@ func (o *offer) event(result string) Event {
 func (r *Registry) Refuse(path string, token []byte, from Origin, reason string, err error) {
 	o := newOffer(path, token, from, r.trust.Load())
 	_ = o.read() // the event shows what can be read
-	e := o.event(Refused)
-	e.Reason = cmp.Or(reason, Reason(err))
-	r.Observer.Observe(e)
+	r.observeRefused(o.event(Refused), cmp.Or(reason, Reason(err)))
 }
 
 // SubjectOf is the account that a JWT claims to be of, unchecked; "" if it does not say.

@@ -65,7 +65,7 @@ func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deleti
 	o, err := r.checkOrder(bytes.TrimSpace(order))
 	done := Deletion{Issuer: o.Issuer}
 	if err != nil {
-		r.Observer.Observe(Event{Origin: from, Result: Refused, Reason: Reason(err), Issuer: o.Issuer})
+		r.observeRefused(Event{Origin: from, Issuer: o.Issuer}, Reason(err))
 		return done, err
 	}
 	failed := make([]error, len(o.Accounts))
@@ -156,9 +156,8 @@ func (r *remover) removeAsked(ctx context.Context, event Event, reason string,
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		event.Result, event.Reason = Refused, Reason(err)
-		r.Observer.Observe(event)
+	if err != nil && !errors.Is(err, ErrAudit) {
+		r.observeRefused(event, Reason(err))
 	}
 	return err
 }
@@ -182,10 +181,9 @@ func (r *remover) remove(ctx context.Context, event *Event, reason string, decid
 	if err != nil {
 		return err
 	}
-	r.Observer.Observe(*event)
 	r.Announcer.Announce(key, seq, r.Now())
 	r.Log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
-	return nil
+	return r.observe(*event) // last, because it may wait
 }
 
 // stillLoaded asks nats-servers which of these accounts they run. A deletion takes no account from

@@ -20,7 +20,7 @@ func NewRefusal(reason, text string) error { return &refusal{reason, text} }
 func (e *refusal) Error() string  { return e.text }
 func (e *refusal) Reason() string { return e.reason }
 
-// What Get, GetLocal, GetRaw and Announce report.
+// What Get, GetLocal, GetRaw and Announce report; ErrAudit is of Put, Delete and Remove.
 var (
 	// ErrNotFound is only reported if it is certain that there is none.
 	ErrNotFound = errors.New("no matching account JWT")
@@ -30,6 +30,8 @@ var (
 	ErrDamaged = errors.New("the stored JWT is not servable")
 	// ErrAnnounce is wrapped with the cause.
 	ErrAnnounce = errors.New("error sending notification of change")
+	// ErrAudit is wrapped with the cause. What Put, Delete or Remove had to do is done.
+	ErrAudit = errors.New("this is done, but it is not in the audit: try again later")
 	// ErrCircle is reported by a Primary which has asked this server itself.
 	ErrCircle = fmt.Errorf("%w: the primary has asked this server itself", ErrUnreadable)
 )

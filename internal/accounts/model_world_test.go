@@ -112,7 +112,7 @@ func (s *modelServer) trustsKey(signer byte) bool {
 func (s *modelServer) trusts(v *modelVersion) bool { return s.trustsKey(v.signer) }
 
 // Observe implements accounts.Observer.
-func (s *modelServer) Observe(e accounts.Event) {
+func (s *modelServer) Observe(e accounts.Event) error {
 	if e.Result == accounts.Deleted {
 		for letter, a := range s.tokens.accounts {
 			if a.ID == e.Account {
@@ -120,6 +120,7 @@ func (s *modelServer) Observe(e accounts.Event) {
 			}
 		}
 	}
+	return nil
 }
 
 // takeDeleted returns which accounts were taken out since the last call.

@@ -32,8 +32,8 @@ type Result struct {
 // done differently for one way in than for another follows from the Origin, see policy.go.
 //
 // If it returns without an error the JWT is on stable storage and will be announced, whatever
-// happens to this process. Otherwise nothing has changed, and the error is one of those in
-// errors.go.
+// happens to this process. So it is with ErrAudit. Otherwise nothing has changed, and the error is
+// another one of those in errors.go.
 func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origin) (Result, error) {
 	if from.reasserts() && !trust.IsAccountKey(key) {
 		return Result{}, ErrBadSubject
@@ -52,12 +52,18 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 		return r.sign(ctx, o)
 	}
 	result, err := r.commit(ctx, o, err)
-	if o.from.reasserts() && err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) {
+	if o.from.reasserts() && isAboutJWT(err) {
 		if _, missing := r.GetLocal(ctx, o.Key); missing == nil {
 			r.announcing.reassert(o)
 		}
 	}
 	return result, err
+}
+
+// isAboutJWT reports whether an error of Put says that the JWT can't be taken, whatever state this
+// server is in.
+func isAboutJWT(err error) bool {
+	return err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) && !errors.Is(err, ErrAudit)
 }
 
 // commit stores an offer, if inspect had nothing against it and the policy decides so.
@@ -72,7 +78,7 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 		})
 	switch {
 	case err == nil:
-		return r.recordCommitted(o, seq), nil
+		return r.recordCommitted(o, seq)
 	case errors.Is(err, errSame):
 		return r.unchanged(ctx, o)
 	case o.refused == nil: // it was allowed: the store is in trouble
@@ -96,8 +102,9 @@ func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 }
 
 // recordCommitted records an offer that is on stable storage now, and has it announced.
-func (r *Registry) recordCommitted(o *offer, seq uint64) Result {
-	r.Observer.Observe(o.event(Accepted))
+// The error is an ErrAudit.
+func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
+	event := o.event(Accepted)
 	result := Result{Account: r.recordStored(o, seq), Changed: true}
 	now := r.Now()
 	changedBefore := r.changed.mark(o.Key, now)
@@ -109,7 +116,7 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) Result {
 		// Of two changes in a row a nats-server may have heard the second one first.
 		result.Receipt = r.announcing.announce(o, seq)
 	}
-	return result
+	return result, r.observe(event) // last, because it may wait
 }
 
 // unchanged answers for a JWT that is stored already. One that was posted is announced again.
@@ -121,14 +128,11 @@ func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
 	if err != nil {
 		return Result{}, r.refuse(o, fmt.Errorf("%w: %w", ErrSave, err))
 	}
-	r.Observer.Observe(o.event(Unchanged))
-	return Result{Account: o.tagged(), Receipt: receipt}, nil
+	return Result{Account: o.tagged(), Receipt: receipt}, r.observe(o.event(Unchanged))
 }
 
 // refuse tells the Observer that an offer is refused, and returns why.
 func (r *Registry) refuse(o *offer, err error) error {
-	e := o.event(Refused)
-	e.Reason = Reason(err)
-	r.Observer.Observe(e)
+	r.observeRefused(o.event(Refused), Reason(err))
 	return err
 }

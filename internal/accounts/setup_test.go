@@ -68,7 +68,10 @@ func (a *announcer) count() int {
 // events is an Observer that remembers.
 type events []accounts.Event
 
-func (v *events) Observe(one accounts.Event) { *v = append(*v, one) }
+func (v *events) Observe(one accounts.Event) error {
+	*v = append(*v, one)
+	return nil
+}
 
 // locked is an Observer for tests that put many JWTs at a time.
 type locked struct {
@@ -76,10 +79,10 @@ type locked struct {
 	*events
 }
 
-func (l *locked) Observe(one accounts.Event) {
+func (l *locked) Observe(one accounts.Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events.Observe(one)
+	return l.events.Observe(one)
 }
 
 // committer is a Committer that fails, if a test wants that.

@@ -27,10 +27,10 @@ func (r *Registry) sign(ctx context.Context, o *offer) (Result, error) {
 		err = signed.verify()
 	}
 	if err != nil {
-		r.Observer.Observe(o.event(Forwarded))
+		audited := r.observe(o.event(Forwarded))
 		r.Log.Info(fmt.Sprintf("%s Initiated JWT signing process for %s", logging.ShortKey(o.Key),
 			logging.Quote(o.ID, maxErrorBytes)))
-		return Result{Pending: true, Reply: answer}, nil
+		return Result{Pending: true, Reply: answer}, audited
 	}
 	return r.commit(ctx, signed, r.inspect(signed))
 }

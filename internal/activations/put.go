@@ -15,8 +15,8 @@ import (
 var errSame = errors.New("the same activation JWT is stored")
 
 // Put stores a token if a stored account has signed it, itself or with a signing key. It is the
-// only way in. changed is false if the same token is stored already. With an error nothing has
-// changed.
+// only way in. changed is false if the same token is stored already. With ErrAudit the
+// token is stored. With another error nothing has changed.
 func (r *Registry) Put(
 	ctx context.Context, token []byte, from accounts.Origin,
 ) (t *Token, changed bool, err error) {
@@ -31,11 +31,15 @@ func (r *Registry) Put(
 	if t != nil {
 		event.Account, event.Issuer, event.New = t.Key, t.Issuer, t.AuditVersion()
 	}
+	var audited error
 	if r.Observer != nil {
-		r.Observer.Observe(event)
+		audited = r.Observer.Observe(event)
 	}
 	if err != nil {
 		return nil, false, err
+	}
+	if audited != nil {
+		return nil, false, fmt.Errorf("%w: %w", accounts.ErrAudit, audited)
 	}
 	return t, event.Result == accounts.Accepted, nil
 }

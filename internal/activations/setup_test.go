@@ -54,7 +54,10 @@ func (c *connection) PublishActivation(t *activations.Token) (published bool) {
 }
 
 // Observe implements accounts.Observer.
-func (e *testEnv) Observe(event accounts.Event) { e.events = append(e.events, event) }
+func (e *testEnv) Observe(event accounts.Event) error {
+	e.events = append(e.events, event)
+	return nil
+}
 
 func newEnv(t *testing.T, edits ...func(*activations.Options)) *testEnv {
 	t.Helper()

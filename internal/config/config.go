@@ -44,6 +44,8 @@ type Config struct {
 type Logging struct {
 	logging.Format
 	Audit string // path of the audit file; "" for the log
+	// AuditRequired means that a push fails if its audit entry can't be written. Default false.
+	AuditRequired bool
 }
 
 // HTTP says where the HTTP API is served and to whom.

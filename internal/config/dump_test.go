@@ -111,7 +111,7 @@ func TestTheNamesInTheDump(t *testing.T) {
 			{"all", json.RawMessage(conf.Dump()), "Logging NATS HTTP Store OperatorJWTPath " +
 				"SystemAccountJWTPath SignRequestSubject SignRequestTimeout Primary ReplicationTimeout " +
 				"MaxReplicationPack ForgetServer"},
-			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit"},
+			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit AuditRequired"},
 			{"NATS", d["NATS"], "Servers ConnectTimeout ReconnectWait MaxReconnects TLS UserCredentials " +
 				"HandshakeFirst"},
 			{"NATS.TLS", nats.TLS, "Key Cert Root"},

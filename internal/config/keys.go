@@ -28,6 +28,7 @@ func keys(c *Config) []key {
 			{"PID", "", boolean(&c.Logging.PID)},
 			{"Custom", "", unused()}, // the original accepts it and never uses it
 			{"Audit", "", path(&c.Logging.Audit)},
+			{"Audit_Required", "", boolean(&c.Logging.AuditRequired)},
 		})},
 		{"NATS", "", section([]key{
 			{"Servers", "", urls(&c.NATS.Servers)},

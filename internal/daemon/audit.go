@@ -1,17 +1,44 @@
 package daemon
 
 import (
+	"sync/atomic"
+	"time"
+
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/config"
 	"nats-account-server/internal/logging"
 )
 
 // auditor writes the events of the registries to the audit log. Their members have names of their
 // own there, which other programs read and which never change.
-type auditor struct{ *logging.Audit }
+type auditor struct {
+	*logging.Audit
+	// required is how many nanoseconds a client insists on its entry; 0: none does. A reload changes
+	// it.
+	required atomic.Int64
+}
+
+// maxAuditWait is how long a request waits for its entry, if that is required.
+const maxAuditWait = 3 * time.Second
+
+// require sets whether clients insist on their entries. Each still gets its answer, also if
+// writetimeout is short.
+func (a *auditor) require(c config.Config) {
+	limit := time.Duration(0)
+	if c.Logging.AuditRequired {
+		limit = min(maxAuditWait, c.HTTP.WriteTimeout/2)
+	}
+	a.required.Store(int64(limit))
+}
 
 // Observe implements accounts.Observer. The registries call it for each JWT that is decided about.
-func (a auditor) Observe(v accounts.Event) {
-	a.Write(logging.AuditEntry{
+// No client waits for what another server passes on, or for what comes from a file.
+func (a *auditor) Observe(v accounts.Event) error {
+	var required time.Duration
+	if (v.Kind == accounts.KindHTTP || v.Kind == accounts.KindNATS) && !v.Peer {
+		required = time.Duration(a.required.Load())
+	}
+	return a.Write(logging.AuditEntry{
 		Result:  v.Result,
 		Reason:  v.Reason,
 		Address: v.Address,
@@ -21,7 +48,7 @@ func (a auditor) Observe(v accounts.Event) {
 		Issuer:  v.Issuer,
 		Old:     v.Old,
 		New:     v.New,
-	}, v.Result == accounts.Refused)
+	}, v.Result == accounts.Refused, required)
 }
 
 // reopenAudit opens the audit file of the configured name anew, after it has been renamed. If the

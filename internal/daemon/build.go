@@ -8,7 +8,6 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
-	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/resolver"
 )
@@ -36,7 +35,7 @@ func load(c config.Config) (files, error) {
 // no part that is only half made. If another program writes what is served, folder is where;
 // otherwise it is nil.
 func build(
-	o Options, log logger, audit *logging.Audit, store store, folder *dirsync.Folder, f files,
+	o Options, log logger, audit *auditor, store store, folder *dirsync.Folder, f files,
 ) *daemon {
 	d := &daemon{
 		Options: o,
@@ -81,7 +80,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Store:      d.store,
 		Committer:  d.store,
 		Announcer:  d.notifier,
-		Observer:   auditor{d.audit},
+		Observer:   d.audit,
 		Unsaved:    unsaved,
 		Peers:      d.client,
 		Signer:     d.client,
@@ -95,7 +94,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Store:      tokens,
 		Connection: d.notifier,
 		Publisher:  d.client,
-		Observer:   auditor{d.audit},
+		Observer:   d.audit,
 		AllowOlder: c.AllowOlder,
 		ReadOnly:   c.ReadOnly,
 		Log:        d.log.Logger,

@@ -61,8 +61,8 @@ type Options struct {
 type daemon struct {
 	Options // Config is the one that is in force
 	log     logger
-	audit   *logging.Audit // its file changes with a reload
-	logins  *auth.Limiter  // one for all policies, so that a reload forgets no failed login
+	audit   *auditor      // its file changes with a reload
+	logins  *auth.Limiter // one for all policies, so that a reload forgets no failed login
 	store   store
 
 	// The parts below live as long as the program. What a reload changes in them has a setter.
@@ -101,7 +101,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	audit := logging.NewAudit(log.Logger, auditFile)
+	audit := &auditor{Audit: logging.NewAudit(o.Logging, auditFile)}
+	audit.require(o.Config)
 	defer audit.Use(nil) // closes the file
 	f.trusted.log(o.Config, log)
 	// These lines come before the store is opened, since that may wait.

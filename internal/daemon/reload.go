@@ -72,6 +72,7 @@ func (d *daemon) apply(c config.Config) error {
 // steps before compare it with c to find what changes.
 func (d *daemon) swap(c config.Config, f files) {
 	d.Logging.SetFormat(c.Logging.Format)
+	d.audit.require(c)
 	f.trusted.log(c, d.log)
 	d.registry.SetTrust(f.trusted.Trust)
 	// Files that were refused before may be accepted now.

@@ -110,6 +110,7 @@ var answers = []row{
 	{find: typed[*accounts.DeletedError], status: http.StatusConflict},
 	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
 	{find: is(errTooLarge, activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
+	{find: is(accounts.ErrAudit), status: http.StatusServiceUnavailable},
 	{find: saving, status: http.StatusInternalServerError},
 	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, form: page},
 
@@ -218,7 +219,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	if e, found := errors.AsType[*auth.RetryError](err); found {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
-	if errors.Is(err, errBusy) {
+	if errors.Is(err, errBusy) || errors.Is(err, accounts.ErrAudit) {
 		w.Header().Set("Retry-After", "1")
 	}
 	switch an.form {

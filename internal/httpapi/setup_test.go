@@ -158,7 +158,7 @@ type auditRecorder struct {
 	events []accounts.Event
 }
 
-func (r *auditRecorder) Observe(e accounts.Event) {
+func (r *auditRecorder) Observe(e accounts.Event) error {
 	if host, _, err := net.SplitHostPort(e.Address); err != nil || e.Kind != accounts.KindHTTP ||
 		host == "" {
 		r.t.Errorf("origin: %+v", e.Origin)
@@ -166,6 +166,7 @@ func (r *auditRecorder) Observe(e accounts.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
+	return nil
 }
 
 // offered returns the sizes of the JWTs that the registry was offered.

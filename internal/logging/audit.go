@@ -1,13 +1,17 @@
 package logging
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -49,48 +53,89 @@ const (
 	refusedPerSecond = 10
 )
 
-// Audit writes audit entries to a file, or into the log if there is no file. An entry is written
-// before Write returns. Its methods may be called from any goroutine.
+// auditPatience is how long Write waits if the caller does not insist: much longer than a line takes
+// that is written at all.
+const auditPatience = 100 * time.Millisecond
+
+// closeTimeout bounds the wait for the last lines of a file.
+const closeTimeout = time.Second
+
+// Audit writes audit entries to a file, or into the log if there is no file. Entries go through a
+// Queue. Its methods may be called from any goroutine.
 type Audit struct {
-	log      *slog.Logger // for entries that are not in a file
+	log      *Handler
+	inLog    *Queue       // for entries that are not in a file
 	problems *slog.Logger // for errors of the file, one line a minute
 
 	mu         sync.Mutex
-	file       *os.File      // nil means the log
+	file       *auditFile    // nil means the log
 	refused    *rate.Limiter // how many entries with a refused JWT may be written
 	suppressed int           // entries left out since the last one that was written
 }
 
+// auditFile is an open file.
+type auditFile struct {
+	*os.File
+	queue *Queue
+	users sync.WaitGroup // the calls of Write that use queue
+}
+
 // NewAudit returns an Audit that writes to a file from OpenAudit. If the file is nil, entries are
 // written into the log. Use closes the file. Nothing is written before the first Write.
-func NewAudit(log *slog.Logger, file *os.File) *Audit {
-	return &Audit{
+func NewAudit(log *Handler, file *os.File) *Audit {
+	a := &Audit{
 		log:      log,
-		problems: Limited(log, 1, time.Minute),
-		file:     file,
+		inLog:    log.out.queue,
+		problems: Limited(slog.New(log), 1, time.Minute),
 		refused:  rate.NewLimiter(refusedPerSecond, refusedBurst),
+	}
+	if a.inLog == nil {
+		a.inLog = &Queue{write: log.out.write}
+	}
+	a.Use(file)
+	return a
+}
+
+// Use closes the current file and writes to another one from now on. Nil means the log. The file is
+// closed after the entries that are being written, or after a second if it does not take them.
+func (a *Audit) Use(file *os.File) {
+	a.mu.Lock()
+	old := a.file
+	a.file = nil
+	if file != nil {
+		a.file = &auditFile{File: file}
+		a.file.queue = &Queue{write: func(line []byte) error { return a.writeFile(file, line) }}
+	}
+	a.mu.Unlock()
+	if old != nil {
+		old.close()
 	}
 }
 
-// Use closes the current file and writes to another one from now on. Nil means the log. Entries
-// that are being written are not lost: the file is closed after them.
-func (a *Audit) Use(file *os.File) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	// Write has written all of a line before it gives mu back.
-	if a.file != nil {
-		_ = a.file.Close()
+// close closes the file after its last line. What is not written after closeTimeout goes into the
+// log, since it can't be written to a closed file.
+func (f *auditFile) close() {
+	written := make(chan struct{})
+	go func() {
+		f.users.Wait()
+		f.queue.Flush(closeTimeout)
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(closeTimeout):
 	}
-	a.file = file
+	_ = f.Close()
 }
 
 // OpenAudit opens the file at path for appending. An empty path gives a nil file. Only the user of
-// the program may read a new file.
+// the program may read a new file. A named pipe must have a reader.
 func OpenAudit(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	// Without O_NONBLOCK, a named pipe would be waited for until a process reads it.
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("error opening the audit file: %w", err)
 	}
@@ -111,48 +156,79 @@ func CheckAudit(path string) error {
 	return err
 }
 
-// Write writes one entry. If there are very many entries with a refused JWT, some are left out, and
-// the next entry has their number. If the file can't be written, the entry goes into the log. Time
-// and Suppressed of e are set here. refused says that e is about a refused JWT.
-func (a *Audit) Write(e AuditEntry, refused bool) {
-	forLog, err := a.write(e, refused)
-	if err != nil {
-		a.problems.Error("the audit file can't be written, its lines are here until it can: " + err.Error())
+// Write writes one entry. Time and Suppressed of e are set here. refused says that e is about a
+// refused JWT. If there are very many of them, some are left out, and the next entry has their
+// number. If the file can't be written, the entry goes into the log.
+//
+// A required of more than 0 is how long the caller insists on the entry: the error says why it is
+// not in its place by then. With 0 the error is nil, and a reader that is slow does not hold the
+// caller up. If too many entries wait for the reader, this one is left out, and the next one has
+// their number.
+func (a *Audit) Write(e AuditEntry, refused bool, required time.Duration) error {
+	line, file := a.offer(&e, refused)
+	if line == nil {
+		return nil
 	}
-	if forLog != nil {
-		a.log.Info("audit " + strings.TrimSuffix(string(forLog), "\n"))
+	if file != nil {
+		defer file.users.Done()
 	}
+	limit := cmp.Or(required, auditPatience)
+	if required == 0 && line.q.isStalled() {
+		limit = 0
+	}
+	err := line.wait(limit)
+	if errors.Is(err, errQueueFull) {
+		a.mu.Lock()
+		a.suppressed += e.Suppressed + 1
+		a.mu.Unlock()
+	}
+	if required == 0 {
+		return nil
+	}
+	return err
 }
 
-// write writes an entry to the file. It returns the line if the line belongs into the log instead,
-// and the error that kept it out of the file. Both are nil if the entry is in the file, or left
-// out.
-func (a *Audit) write(e AuditEntry, refused bool) (forLog []byte, err error) {
+// offer puts an entry into the queue of the file, or of the log if file is nil. It returns nil for
+// an entry that is left out. Its callers use file until they call Done.
+func (a *Audit) offer(e *AuditEntry, refused bool) (line *offered, file *auditFile) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	// Accepted JWTs are never left out: each has its entry.
+	// Accepted JWTs are never left out here: each has its entry.
 	if refused && !a.refused.AllowN(now, 1) {
 		a.suppressed++
 		return nil, nil
 	}
 	e.Time, e.Suppressed = now.UTC(), a.suppressed
 	a.suppressed = 0
-	line := encode(e)
 	if a.file == nil {
-		return line, nil
+		return a.inLog.offer(a.log.line(auditRecord(encode(*e)))), nil
 	}
+	a.file.users.Add(1)
+	return a.file.queue.offer(encode(*e)), a.file
+}
+
+// auditRecord is an entry as a record of the log.
+func auditRecord(line []byte) slog.Record {
+	text := "audit " + strings.TrimSuffix(string(line), "\n")
+	return slog.NewRecord(time.Now(), slog.LevelInfo, text, 0)
+}
+
+// writeFile writes a line to a file. If that fails, the line goes into the log.
+func (a *Audit) writeFile(f *os.File, line []byte) error {
 	// One system call writes the line, so that other processes which append to the file can't split
 	// it.
-	n, err := a.file.Write(line)
-	if err != nil {
-		if n > 0 {
-			// A disk that is full takes a part of a line. The next line must not continue it.
-			cutBack(a.file, n)
-		}
-		return line, err
+	n, err := f.Write(line)
+	if err == nil {
+		return nil
 	}
-	return nil, nil
+	if n > 0 {
+		// A disk that is full takes a part of a line. The next line must not continue it.
+		cutBack(f, n)
+	}
+	a.problems.Error("the audit file can't be written, its lines are here until it can: " + err.Error())
+	_ = a.log.Handle(context.Background(), auditRecord(line))
+	return err
 }
 
 // cutBack removes the last n bytes of a file: what was written of a line before an error. If that

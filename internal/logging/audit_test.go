@@ -3,7 +3,7 @@ package logging_test
 import (
 	"bytes"
 	"encoding/json"
-	"log/slog"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +24,7 @@ func newAudit(t testing.TB, path string) (*logging.Audit, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	log := &bytes.Buffer{}
-	a := logging.NewAudit(slog.New(logging.New(log, logging.Format{})), f)
+	a := logging.NewAudit(logging.New(log, logging.Format{}), f)
 	t.Cleanup(func() { a.Use(nil) })
 	return a, log
 }
@@ -42,12 +42,12 @@ func TestAnAuditLineHasItsMembersInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, log := newAudit(t, "")
 		time.Sleep(123456789)
-		a.Write(logging.AuditEntry{
+		_ = a.Write(logging.AuditEntry{
 			Result: "accepted", Reason: "x", Address: "192.0.2.1:5", User: "ops", Origin: "http",
 			Account: "A1", Issuer: "O1",
 			Old: &logging.AuditVersion{JTI: "J1", IAT: 1, Hash: "aa", Size: 2},
 			New: &logging.AuditVersion{JTI: "J2", IAT: 2, Hash: "bb", Size: 3},
-		}, false)
+		}, false, 0)
 		want := `[INF] audit {"time":"2000-01-01T00:00:00.123456789Z","result":"accepted","reason":"x",` +
 			`"address":"192.0.2.1:5","user":"ops","door":"http","account":"A1","issuer":"O1",` +
 			`"old":{"jti":"J1","iat":1,"sha256":"aa","bytes":2},` +
@@ -63,19 +63,19 @@ func TestManyRefusedEntriesAreCountedAndAcceptedOnesAreAllWritten(t *testing.T) 
 		path := filepath.Join(t.TempDir(), "audit")
 		a, _ := newAudit(t, path)
 		for range 1000 {
-			a.Write(logging.AuditEntry{Result: "refused"}, true)
+			_ = a.Write(logging.AuditEntry{Result: "refused"}, true, 0)
 		}
-		a.Write(logging.AuditEntry{Result: "accepted"}, false)
+		_ = a.Write(logging.AuditEntry{Result: "accepted"}, false, 0)
 		all := lines(t, path)
 		if len(all) != 101 || !strings.Contains(all[100], `"suppressed":900`) {
 			t.Errorf("%d lines, the last is %s", len(all), all[len(all)-1])
 		}
 		time.Sleep(time.Second)
 		for range 1000 {
-			a.Write(logging.AuditEntry{Result: "refused"}, true)
+			_ = a.Write(logging.AuditEntry{Result: "refused"}, true, 0)
 		}
 		for range 500 {
-			a.Write(logging.AuditEntry{Result: "accepted"}, false)
+			_ = a.Write(logging.AuditEntry{Result: "accepted"}, false, 0)
 		}
 		if n := len(lines(t, path)); n != 101+10+500 {
 			t.Errorf("%d lines", n)
@@ -90,7 +90,8 @@ func TestLinesOfConcurrentWritersAreWhole(t *testing.T) {
 	for range 16 {
 		all.Go(func() {
 			for range 100 {
-				a.Write(logging.AuditEntry{Result: "accepted", Account: strings.Repeat("A", 56)}, false)
+				e := logging.AuditEntry{Result: "accepted", Account: strings.Repeat("A", 56)}
+				_ = a.Write(e, false, 0)
 			}
 		})
 	}
@@ -127,10 +128,10 @@ func TestALineThatTheFileDoesNotTakeGoesIntoTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, log := newAudit(t, "/dev/full")
 		for range 3 {
-			a.Write(logging.AuditEntry{Result: "accepted"}, false)
+			_ = a.Write(logging.AuditEntry{Result: "accepted"}, false, 0)
 		}
 		time.Sleep(time.Minute)
-		a.Write(logging.AuditEntry{Result: "accepted"}, false)
+		_ = a.Write(logging.AuditEntry{Result: "accepted"}, false, 0)
 		const problem = "[ERR] the audit file can't be written, its lines are here until it can: "
 		if n := strings.Count(log.String(), problem); n != 2 {
 			t.Errorf("the problem is logged %d times:\n%s", n, log)
@@ -177,17 +178,93 @@ func TestTheErrorNamesAFileThatCanNotBeOpened(t *testing.T) {
 	}
 }
 
+// unreadAudit returns an audit whose file is a pipe, the end to read from, and the log.
+func unreadAudit(t *testing.T) (*logging.Audit, *os.File, *bytes.Buffer) {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { read.Close() })
+	log := &bytes.Buffer{}
+	a := logging.NewAudit(logging.New(log, logging.Format{}), write)
+	t.Cleanup(func() { a.Use(nil) })
+	return a, read, log
+}
+
+func TestAnAuditThatIsNotReadHoldsUpOnlyACallerThatInsists(t *testing.T) {
+	a, read, log := unreadAudit(t)
+	began := time.Now()
+	const count = 20_000
+	for n := range count {
+		_ = a.Write(logging.AuditEntry{Account: fmt.Sprint(n)}, false, 0)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("%d entries took %s", count, took)
+	}
+	if err := a.Write(logging.AuditEntry{}, false, time.Millisecond); err == nil {
+		t.Error("an entry that is required seems to be written")
+	}
+	entries := json.NewDecoder(read)
+	next := 0
+	decode := func() (e logging.AuditEntry) {
+		if err := entries.Decode(&e); err != nil {
+			t.Fatal(err)
+		}
+		next += e.Suppressed
+		return e
+	}
+	for next < 1000 {
+		if e := decode(); e.Account != fmt.Sprint(next) {
+			t.Fatalf("%+v is not entry %d", e, next)
+		}
+		next++
+	}
+	required := make(chan error, 1)
+	go func() { required <- a.Write(logging.AuditEntry{Account: "required"}, false, time.Minute) }()
+	for e := decode(); e.Account != "required"; e = decode() {
+		next++
+	}
+	if err := <-required; err != nil || next != count+1 {
+		t.Errorf("%d of %d entries are written or counted, and then: %v", next, count, err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("in the log: %.200s", log)
+	}
+}
+
+func TestAFileThatIsNotReadIsLeftAfterASecond(t *testing.T) {
+	a, _, _ := unreadAudit(t)
+	for range 1000 {
+		_ = a.Write(logging.AuditEntry{Account: strings.Repeat("A", 100)}, false, 0)
+	}
+	path := filepath.Join(t.TempDir(), "audit")
+	f, err := logging.OpenAudit(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	a.Use(f)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the change took %s", took)
+	}
+	err = a.Write(logging.AuditEntry{Account: "A"}, false, time.Minute)
+	if err != nil || len(lines(t, path)) != 1 {
+		t.Error("the new file is not written to", err)
+	}
+}
+
 // FuzzAudit lets a client choose every text. The result must be one line, valid, bounded and true.
 func FuzzAudit(f *testing.F) {
 	f.Add("bad-jwt", "1.2.3.4:5", "user", "http", "A1", "O1", "jti", int64(1))
 	f.Add("x\ny", "\x1b[2J", "\"}", "\xff\xfe", strings.Repeat("é", 200), "<script>", "\u2028", int64(-1))
 	f.Fuzz(func(t *testing.T, reason, address, user, origin, account, issuer, jti string, iat int64) {
 		log := &bytes.Buffer{}
-		a := logging.NewAudit(slog.New(logging.New(log, logging.Format{})), nil)
-		a.Write(logging.AuditEntry{
+		a := logging.NewAudit(logging.New(log, logging.Format{}), nil)
+		_ = a.Write(logging.AuditEntry{
 			Result: "refused", Reason: reason, Address: address, User: user, Origin: origin, Account: account,
 			Issuer: issuer, New: &logging.AuditVersion{JTI: jti, IAT: iat},
-		}, true)
+		}, true, 0)
 		line, ok := strings.CutPrefix(log.String(), "[INF] audit ")
 		var e logging.AuditEntry
 		oneLine := ok && strings.Count(line, "\n") == 1 && len(line) <= 8000

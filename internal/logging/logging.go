@@ -118,10 +118,14 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 		h.out.queue.Put(line) // it counts the lines that it leaves out
 		return nil
 	}
-	h.out.mu.Lock()
-	defer h.out.mu.Unlock()
-	// The mutex is taken only now: the line is ready.
-	_, err := h.out.w.Write(line)
+	return h.out.write(line)
+}
+
+// write writes a line at once.
+func (o *output) write(line []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, err := o.w.Write(line)
 	return err
 }
 

@@ -1,7 +1,6 @@
 package logging
 
 import (
-	"context"
 	"errors"
 	"io"
 	"sync"
@@ -15,7 +14,7 @@ const (
 	maxQueuedBytes = 4 << 20
 )
 
-// Why a caller of PutWait gave up.
+// Why a caller does not wait any longer.
 var (
 	errQueueFull  = errors.New("too many lines wait to be written")
 	errNotWritten = errors.New("the line is not written in time")
@@ -37,6 +36,7 @@ type Queue struct {
 	since   time.Time     // when full was set
 	room    chan struct{} // closed when full ends; nil: no goroutine waits for that
 	writing bool          // drain runs
+	stalled bool          // a caller has waited too long, and the queue was never empty since
 }
 
 // queuedLine is a line that waits.
@@ -112,7 +112,7 @@ func (q *Queue) next() (l queuedLine, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.lines) == 0 {
-		q.lines, q.writing = nil, false
+		q.lines, q.writing, q.stalled = nil, false, false
 		return queuedLine{}, false
 	}
 	l, q.lines[0] = q.lines[0], queuedLine{}
@@ -136,44 +136,76 @@ func (q *Queue) openLocked() {
 	}
 }
 
-// PutWait takes a line and returns once the line is written, with the error of the writer. It waits
-// for room too. If ctx ends first, it returns an error, and the line may be written later.
-func (q *Queue) PutWait(ctx context.Context, line []byte) error {
-	written := make(chan error, 1)
-	for room := q.putOrWait(queuedLine{line, written}); room != nil; {
+// offer takes a line, whose caller waits for it with wait.
+func (q *Queue) offer(line []byte) *offered {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	o := &offered{q: q, written: make(chan error, 1)}
+	o.line = queuedLine{line, o.written}
+	o.offerLocked()
+	return o
+}
+
+// offered is a line whose caller waits until it is written.
+type offered struct {
+	q       *Queue
+	line    queuedLine
+	written chan error      // gets what became of the line
+	room    <-chan struct{} // closed when there is room for the line; nil: the queue has it
+}
+
+// offerLocked puts the line into the queue if there is room for it. q.mu must be held.
+func (o *offered) offerLocked() {
+	if o.room = nil; o.q.putLocked(o.line) {
+		return
+	}
+	if o.q.room == nil {
+		o.q.room = make(chan struct{})
+	}
+	o.room = o.q.room
+}
+
+// wait returns once the line is written, with the error of the writer. It waits for room too. If it
+// lasts longer than limit, it returns an error. The line may be written later then, unless the error
+// is errQueueFull.
+func (o *offered) wait(limit time.Duration) error {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for o.room != nil {
 		select {
-		case <-room:
-			room = q.putOrWait(queuedLine{line, written})
-		case <-ctx.Done():
+		case <-o.room:
+			o.q.mu.Lock()
+			o.offerLocked()
+			o.q.mu.Unlock()
+		case <-late.C:
+			o.q.giveUp(1)
 			return errQueueFull
 		}
 	}
 	select {
-	case err := <-written:
+	case err := <-o.written:
 		return err
-	case <-ctx.Done():
+	case <-late.C:
+		o.q.giveUp(0)
 		return errNotWritten
 	}
 }
 
-// putOrWait takes a line and returns nil. If there is no room for it, the queue does not take the
-// line, and the channel is closed when there is.
-func (q *Queue) putOrWait(l queuedLine) (room <-chan struct{}) {
+// giveUp says that a caller has waited too long, and how many lines are left out for that.
+func (q *Queue) giveUp(omitted int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.putLocked(l) {
-		return nil
-	}
-	if q.room == nil {
-		q.room = make(chan struct{})
-	}
-	return q.room
+	q.stalled = true
+	q.omitted += omitted
+}
+
+// isStalled reports whether a caller has waited too long, and the queue was never empty since.
+func (q *Queue) isStalled() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stalled
 }
 
 // Flush waits until all lines are written that were put before, at most for limit. It reports
 // whether they are.
-func (q *Queue) Flush(limit time.Duration) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	return q.PutWait(ctx, nil) == nil
-}
+func (q *Queue) Flush(limit time.Duration) bool { return q.offer(nil).wait(limit) == nil }
