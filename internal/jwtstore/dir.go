@@ -42,6 +42,7 @@ const defaultLockWait = 10 * time.Second
 //	<dir>/YZ/AB…YZ.jwt           the JWTs and tombstones, see directory
 //	<dir>/.journal/journal       the commits
 //	<dir>/.journal/temp-7        a JWT or tombstone that is on its way to its place
+//	<dir>/.lock-file             the lock
 //	<dir>/.lock                  a note for a process that finds the directory in use
 //
 // After Close only the JWTs and tombstones are there, and .journal if something is still pending.
@@ -74,7 +75,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil { // its name is made durable before the first commit
 		return nil, err
 	}
-	lock := &dirLock{path: root, warn: o.Warn}
+	lock := &dirLock{path: root}
 	if err := lock.acquire(ctx, cmp.Or(o.LockWait, defaultLockWait)); err != nil {
 		return nil, err
 	}

@@ -157,10 +157,35 @@ func removeFile(path string) error {
 	return err
 }
 
+// openFile opens a file of the store's own. If something else is in its place, a FIFO or a device for
+// instance, the error says so: the open never waits for a process at its other end.
+func openFile(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|openFlags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	state, err := statOpen(f)
+	if err == nil && !state.regular {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // writeSynced makes a file with this content on stable storage. Its name is not durable yet. If it
-// fails there is no file.
+// fails there is no file. What is at the path before is removed, never written to: it may be a FIFO,
+// or a link to something else.
 func writeSynced(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	f, err := os.OpenFile(path, flags, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		if err = removeFile(path); err == nil {
+			f, err = os.OpenFile(path, flags, 0o600)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,8 @@ const (
 //   - when the first record is written after a start: nothing is appended to an earlier process's file;
 //   - when the file has become large;
 //   - when a sync failed: then it is not known what of the file is on the disk;
-//   - when the file is not at its path any more, because the directory was removed.
+//   - when the file is not at its path any more, because the directory was removed, or the lock is
+//     not, so that another process may have begun to use the directory.
 //
 // The zeros make an append overwrite blocks that the file has. So a sync writes data only, and does
 // not wait for the file system's own journal.
@@ -220,7 +221,7 @@ func (j *journal) zeroAheadLocked(n int64) {
 // readyLocked sees to it that file can be appended to. It makes the checkpoint that is due. If that
 // fails, on a full disk for instance, the old file is used as long as nothing is wrong with it.
 func (j *journal) readyLocked() error {
-	usable := j.file != nil && !j.broken && isAt(j.path(), j.info)
+	usable := j.file != nil && !j.broken && isAt(j.path(), j.info) && j.lock.isCurrent()
 	if usable && j.end <= j.limit && !j.stale {
 		return nil
 	}
@@ -267,7 +268,7 @@ func (j *journal) checkpointLocked() error {
 		err = os.Rename(next, j.path())
 	}
 	if err == nil {
-		j.file, err = os.OpenFile(j.path(), os.O_RDWR, 0)
+		j.file, err = openFile(j.path(), os.O_RDWR)
 	}
 	if err == nil {
 		j.info, err = j.file.Stat()

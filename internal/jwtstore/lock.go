@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"nats-account-server/internal/pause"
@@ -21,12 +22,35 @@ import (
 // The note is a symbolic link to nowhere, <dir>/.lock -> pid@host. It is written and read in one
 // step, takes no block of a full disk, and a search for files does not find it.
 type dirLock struct {
-	path string                           // of the directory
-	warn func(format string, args ...any) // see Options
+	path string // of the directory
 
-	mu   sync.Mutex  // guards what follows
-	held *os.File    // nil: not held, because the directory can't be written to
-	info fs.FileInfo // of the directory that is locked
+	mu   sync.Mutex // guards what follows
+	held *grabbed   // nil: not held, because the directory can't be written to
+}
+
+// grabbed is the lock of a directory. It is given back when the files are closed, however the process
+// ends.
+type grabbed struct {
+	files []*os.File             // what is locked
+	at    map[string]fs.FileInfo // what must still be at these paths
+}
+
+// isCurrent reports whether what is locked is what is at its path. It is not if it was renamed or
+// removed.
+func (g *grabbed) isCurrent() bool {
+	for path, info := range g.at {
+		if !isAt(path, info) {
+			return false
+		}
+	}
+	return true
+}
+
+// close gives the lock back.
+func (g *grabbed) close() {
+	for _, f := range g.files {
+		f.Close()
+	}
 }
 
 const (
@@ -43,7 +67,7 @@ func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
 	for {
 		err := l.ensure()
 		switch {
-		case errors.Is(err, ErrLocked) && writable(l.path) != nil:
+		case err == nil, isFull(err), writable(l.path) != nil:
 			return nil
 		case !errors.Is(err, ErrLocked) || time.Now().After(deadline) && ctx.Err() == nil:
 			return err
@@ -51,6 +75,12 @@ func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// isFull reports whether an error means that the disk takes no new file. Nothing else can be written
+// then, either.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, errQuota)
 }
 
 // ensure takes the lock of the directory that is at the path now, if it is not held yet. If it
@@ -61,22 +91,17 @@ func (l *dirLock) ensure() error {
 	if l.isCurrentLocked() {
 		return nil
 	}
-	held, dir, err := grab(l.path)
-	switch {
-	case errors.Is(err, ErrLocked):
-		return l.inUse()
-	case held == nil:
-		return err
-	case err != nil:
-		l.warn("%s can't be locked (%s): see to it that no other account server uses it",
-			l.path, err)
-	}
+	// What is held may be a part of what is to be taken. If another process is faster now, it was
+	// let in by the removal of the lock.
 	l.dropLocked()
-	l.held, l.info = held, dir
-	if !l.isCurrentLocked() { // it was renamed or removed before the lock was taken
-		l.dropLocked()
+	held, err := grab(l.path)
+	if errors.Is(err, ErrLocked) {
 		return l.inUse()
 	}
+	if err != nil {
+		return err
+	}
+	l.held = held
 	host, _ := os.Hostname()
 	note := filepath.Join(l.path, noteName)
 	_ = os.Remove(note)
@@ -91,10 +116,15 @@ func (l *dirLock) owned() bool {
 	return l.held != nil
 }
 
-// isCurrentLocked reports whether what is locked is what is at the path.
-func (l *dirLock) isCurrentLocked() bool {
-	return l.held != nil && isAt(l.path, l.info)
+// isCurrent reports whether the lock of the directory that is at the path now is held.
+func (l *dirLock) isCurrent() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isCurrentLocked()
 }
+
+// isCurrentLocked is isCurrent. l.mu must be held.
+func (l *dirLock) isCurrentLocked() bool { return l.held != nil && l.held.isCurrent() }
 
 // inUse returns ErrLocked with what the note says of the holder.
 func (l *dirLock) inUse() error {
@@ -106,21 +136,22 @@ func (l *dirLock) inUse() error {
 	return fmt.Errorf("%w: %s is held by process %s on host %s", ErrLocked, l.path, pid, host)
 }
 
-// release gives the lock back and removes the note. The lock goes last: the note can't be that of
-// another process then.
+// release gives the lock back and removes the note and the lock file. The lock goes last: neither can
+// be that of another process then.
 func (l *dirLock) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isCurrentLocked() {
 		_ = os.Remove(filepath.Join(l.path, noteName))
+		l.held.remove(l.path)
 	}
 	l.dropLocked()
 }
 
-// dropLocked gives the lock back, if it is held.
+// dropLocked gives the lock back, if it is held. l.mu must be held.
 func (l *dirLock) dropLocked() {
 	if l.held != nil {
-		l.held.Close()
+		l.held.close()
 		l.held = nil
 	}
 }

@@ -89,7 +89,7 @@ func onSameDisk(a, b string) bool {
 
 // syncDir makes the names in a directory durable.
 func syncDir(path string) error {
-	d, err := os.Open(path)
+	d, err := os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY, 0) // it may be a FIFO
 	if err != nil {
 		return err
 	}
