@@ -50,3 +50,13 @@ func (x *IndexFile) CopySealed(from, to string) error {
 	})
 	return errors.Join(err, x.f.renew())
 }
+
+// Root is the offset and the number of the page that the tree begins with.
+func (x *IndexFile) Root() (offset int64, page uint64) {
+	return int64(x.f.tree.root * x.f.tree.pageSize), x.f.tree.root
+}
+
+// FailLastSync is a Put whose transaction is in the file, and whose last sync failed.
+func (x *IndexFile) FailLastSync(values map[string][]byte, err error) error {
+	return errors.Join(x.f.write(values), x.f.failed(err))
+}

@@ -133,14 +133,10 @@ func (f *indexFile) check(directory uint64) error {
 	if _, err := io.Copy(io.Discard, io.NewSectionReader(f.file, 0, info.Size())); err != nil {
 		return err
 	}
-	var identity []byte
-	err = f.tree.check(func(key, stored []byte) error {
-		value, err := unseal(key, stored)
-		if string(key) == indexIdentityKey {
-			identity = bytes.Clone(value)
-		}
+	if err := f.tree.check(); err != nil {
 		return err
-	})
+	}
+	identity, err := f.tree.get(indexIdentityKey)
 	if err != nil {
 		return err
 	}
@@ -162,7 +158,7 @@ func (f *indexFile) openDB() error {
 // get returns the value of a key; nil if there is none.
 func (f *indexFile) get(key string) (value []byte, err error) {
 	err = f.read(func(t *indexTree) error {
-		value, err = get(t, key)
+		value, err = t.get(key)
 		return err
 	})
 	return value, err
@@ -171,19 +167,6 @@ func (f *indexFile) get(key string) (value []byte, err error) {
 // note returns what the last put said of the values; nil if it said nothing.
 func (f *indexFile) note() ([]byte, error) { return f.get(indexNoteKey) }
 
-// get returns the value of a key in a tree; nil if there is none.
-func get(t *indexTree, key string) (value []byte, err error) {
-	err = t.walk([]byte(key), func(k, stored []byte) (bool, error) {
-		if string(k) != key {
-			return false, nil
-		}
-		v, err := unseal(k, stored)
-		value = bytes.Clone(v)
-		return false, err
-	})
-	return value, err
-}
-
 // scan returns up to max keys after a key, and their values, by key. "" is before all of them.
 func (f *indexFile) scan(after string, max int) (keys []string, values [][]byte, err error) {
 	from := append([]byte(after), 0)
@@ -191,13 +174,9 @@ func (f *indexFile) scan(after string, max int) (keys []string, values [][]byte,
 		from = []byte{1}
 	}
 	err = f.read(func(t *indexTree) error {
-		return t.walk(from, func(key, stored []byte) (bool, error) {
-			if len(keys) == max {
-				return false, nil
-			}
-			value, err := unseal(key, stored)
+		return t.walk(from, func(key, value []byte) bool {
 			keys, values = append(keys, string(key)), append(values, bytes.Clone(value))
-			return true, err
+			return len(keys) < max
 		})
 	})
 	if err != nil {
@@ -249,14 +228,12 @@ func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	return f.renew()
 }
 
-// checkPaths reads the pages that bbolt is going to read for these keys.
+// checkPaths reads the pages that bbolt is going to read for these keys, and its list of free pages.
 func (f *indexFile) checkPaths(values map[string][]byte) error {
-	for key := range values {
-		if _, err := get(f.tree, key); err != nil {
-			return err
-		}
+	if err := f.tree.claimFree(make(pageClaims, f.tree.pages)); err != nil {
+		return err
 	}
-	return nil
+	return f.tree.readPathsTo(slices.Sorted(maps.Keys(values)))
 }
 
 // write stores values in one transaction. f.writing must be held.
@@ -359,20 +336,22 @@ func (f *indexFile) close() error {
 	return f.db.Close() // closes the file
 }
 
+// sealSize is how much longer a sealed value is.
+const sealSize = crc32.Size
+
 // seal returns a value as it is stored.
 func seal(key string, value []byte) []byte {
-	b := make([]byte, 4, 4+len(value))
-	b = append(b, value...)
+	b := append(make([]byte, sealSize, sealSize+len(value)), value...)
 	binary.LittleEndian.PutUint32(b, sumOf([]byte(key), value))
 	return b
 }
 
 // unseal returns the value that was sealed for key. It is a part of stored.
 func unseal(key, stored []byte) ([]byte, error) {
-	if len(stored) < 4 || binary.LittleEndian.Uint32(stored) != sumOf(key, stored[4:]) {
+	if len(stored) < sealSize || binary.LittleEndian.Uint32(stored) != sumOf(key, stored[sealSize:]) {
 		return nil, fmt.Errorf("the value of %q is damaged", key)
 	}
-	return stored[4:], nil
+	return stored[sealSize:], nil
 }
 
 // sumOf returns the CRC of a key and its value. The length says where the one ends.

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"sort"
+	"sync"
 )
 
 // The file format of bbolt, version 2. Numbers are in the byte order of the machine.
@@ -45,7 +46,8 @@ var native = binary.NativeEndian
 // indexTree reads the tree of one transaction from a bbolt file. bbolt itself trusts each byte that it
 // reads: a wrong page number sends it round in a circle until the runtime ends the process, or to
 // another page, where the key is not found. So every page that is read here must have its number, the
-// exact layout that bbolt writes, keys in order, and all of them between those that its parent says.
+// exact layout that bbolt writes, keys in order, all of them between those that its parent says, and in
+// a leaf whole values.
 //
 // It is valid until the next transaction but one begins. Its methods may be called from any
 // goroutine.
@@ -121,6 +123,7 @@ type treePage struct {
 	data  []byte
 	leaf  bool
 	count int
+	end   int // of what is in it
 }
 
 // read reads a page of the tree into buf, or into a larger one.
@@ -129,7 +132,11 @@ func (t *indexTree) read(id uint64, buf []byte) (treePage, error) {
 	if err != nil {
 		return treePage{}, err
 	}
-	return parseTreePage(id, data)
+	p, err := parseTreePage(id, data)
+	if err == nil && uint64(len(data)-p.end) >= t.pageSize {
+		return p, fmt.Errorf("page %d has more pages than it needs", id)
+	}
+	return p, err
 }
 
 // readRaw reads a page, whatever it is, with all that overflows it.
@@ -183,6 +190,7 @@ func parseTreePage(id uint64, data []byte) (treePage, error) {
 		}
 		end += key + value
 	}
+	p.end = int(end)
 	return p, nil
 }
 
@@ -243,10 +251,10 @@ func (p treePage) between(low, high []byte) bool {
 // treeWalk is one way through a tree.
 type treeWalk struct {
 	*indexTree
-	from    []byte
-	visit   func(key, value []byte) (more bool, err error) // key and value are not to be kept
-	claimed func(id uint64, pages int) error               // nil, or called for each page
-	buffers [maxTreeDepth][]byte                           // what a parent says is needed below it
+	from    []byte                              // visit may move it on
+	visit   func(key, value []byte) (more bool) // key and value are not to be kept
+	claimed func(id uint64, pages int) error    // nil, or called for each page
+	buffers [maxTreeDepth][]byte                // what a parent says is needed below it
 }
 
 // walk calls visit for the keys at and after from, in their order, until it returns false.
@@ -254,9 +262,40 @@ type treeWalk struct {
 // It notices a key that is missing because a branch sends it to another page or says a wrong key: the
 // page has keys then that are not between those of its parent, and the page after the last one that
 // was searched is read if there was nothing more in that.
-func (t *indexTree) walk(from []byte, visit func(key, value []byte) (bool, error)) error {
-	w := &treeWalk{indexTree: t, from: from, visit: visit}
+func (t *indexTree) walk(from []byte, visit func(key, value []byte) bool) error {
+	w := treeWalks.Get().(*treeWalk)
+	defer treeWalks.Put(w)
+	w.indexTree, w.from, w.visit = t, from, visit
 	return w.run()
+}
+
+// treeWalks are not in use. They keep their buffers.
+var treeWalks = sync.Pool{New: func() any { return new(treeWalk) }}
+
+// readPathsTo reads what is on the way to each of these sorted keys.
+func (t *indexTree) readPathsTo(keys []string) error {
+	w := &treeWalk{indexTree: t, from: []byte(keys[0])}
+	w.visit = func(key, _ []byte) bool {
+		for len(keys) > 0 && keys[0] <= string(key) {
+			keys = keys[1:]
+		}
+		if len(keys) > 0 {
+			w.from = []byte(keys[0])
+		}
+		return len(keys) > 0
+	}
+	return w.run()
+}
+
+// get returns the value of a key; nil if there is none.
+func (t *indexTree) get(key string) (value []byte, err error) {
+	err = t.walk([]byte(key), func(k, v []byte) bool {
+		if string(k) == key {
+			value = bytes.Clone(v)
+		}
+		return false
+	})
+	return value, err
 }
 
 // run walks from the root of the bucket.
@@ -296,20 +335,36 @@ func (w *treeWalk) page(id uint64, depth int, low, high []byte) (more bool, err 
 
 // visitPage walks through what has been read and what is below it.
 func (w *treeWalk) visitPage(p treePage, depth int, high []byte) (more bool, err error) {
+	if p.leaf {
+		return w.visitLeaf(p)
+	}
 	more = true
-	for i := p.from(w.from); i < p.count && more && err == nil; i++ {
-		switch {
-		case p.leaf && p.flags(i) != 0:
-			return false, fmt.Errorf("page %d has a value of another kind", p.id)
-		case p.leaf:
-			more, err = w.visit(p.key(i), p.value(i))
-		case i+1 < p.count:
-			more, err = w.page(p.child(i), depth+1, p.key(i), p.key(i+1))
-		default:
-			more, err = w.page(p.child(i), depth+1, p.key(i), high)
+	for i := p.from(w.from); i < p.count && more && err == nil; i = max(i+1, p.from(w.from)) {
+		below := high
+		if i+1 < p.count {
+			below = p.key(i + 1)
 		}
+		more, err = w.page(p.child(i), depth+1, p.key(i), below)
 	}
 	return more, err
+}
+
+// visitLeaf checks all values of a leaf, and calls visit for those from w.from on. A key that was
+// damaged is noticed then, also by a get of the key that it was.
+func (w *treeWalk) visitLeaf(p treePage) (more bool, err error) {
+	for i := range p.count {
+		if p.flags(i) != 0 {
+			return false, fmt.Errorf("page %d has a value of another kind", p.id)
+		}
+		if _, err := unseal(p.key(i), p.value(i)); err != nil {
+			return false, err
+		}
+	}
+	more = true
+	for i := p.from(w.from); i < p.count && more; i = max(i+1, p.from(w.from)) {
+		more = w.visit(p.key(i), p.value(i)[sealSize:])
+	}
+	return more, nil
 }
 
 // pageClaims says which pages are known to be used or free.
@@ -326,9 +381,8 @@ func (c pageClaims) claim(id uint64, pages int) error {
 	return nil
 }
 
-// check reads the whole tree and calls visit for each key. Each page of the file must be used once, or
-// be free.
-func (t *indexTree) check(visit func(key, value []byte) error) error {
+// check reads the whole tree. Each page of the file must be used once, or be free.
+func (t *indexTree) check() error {
 	claims := make(pageClaims, t.pages)
 	if err := claims.claim(0, 2); err != nil {
 		return err
@@ -341,8 +395,8 @@ func (t *indexTree) check(visit func(key, value []byte) error) error {
 	} else if err := claims.claim(t.top, len(top)/int(t.pageSize)); err != nil {
 		return err
 	}
-	w := &treeWalk{indexTree: t, claimed: claims.claim}
-	w.visit = func(key, value []byte) (bool, error) { return true, visit(key, value) }
+	every := func(key, value []byte) bool { return true }
+	w := &treeWalk{indexTree: t, visit: every, claimed: claims.claim}
 	if err := w.run(); err != nil {
 		return err
 	}

@@ -1,0 +1,81 @@
+package jwtstore_test
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"nats-account-server/internal/jwtstore"
+)
+
+// TestIndexFileOnAFullDisk puts until the disk is full, gives room, and goes on. What a put that failed
+// wanted is not there, and all else is, also for the next process.
+func TestIndexFileOnAFullDisk(t *testing.T) {
+	dir := smallDisk(t, "2m")
+	path := filepath.Join(dir, "index")
+	f := openIndexFile(t, path)
+	want := map[string][]byte{}
+	failed := 0
+	for put := range 60 {
+		values := map[string][]byte{}
+		for n := range 100 {
+			values[indexKey(put%10*500+n*5)] = indexValue(n, put)
+		}
+		room := func() {}
+		if put%3 == 1 {
+			room = fill(t, dir)
+		}
+		err := f.Put(values, []byte("note"))
+		switch {
+		case err == nil:
+			maps.Copy(want, values)
+		case !errors.Is(err, syscall.ENOSPC) || errors.Is(err, jwtstore.ErrIndexDamaged):
+			t.Fatal(err)
+		default:
+			failed++
+		}
+		if got := scanIndex(t, f, 100); !maps.Equal(got, asStrings(want)) {
+			t.Fatalf("put %d: %d values, want %d", put, len(got), len(want))
+		}
+		room()
+		if put%6 == 0 {
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			f = openIndexFile(t, path)
+		}
+	}
+	if failed == 0 || failed > 40 {
+		t.Errorf("%d puts failed", failed)
+	}
+}
+
+func TestIndexFileIsNotMadeOnAFullDisk(t *testing.T) {
+	dir := smallDisk(t, "64k")
+	path := filepath.Join(dir, "index")
+	room := fill(t, dir)
+	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("it is there: %v", err)
+	}
+	room()
+	putIndex(t, openIndexFile(t, path), map[string][]byte{"a": []byte("1")}, "")
+}
+
+// TestIndexFileThatIsAFIFO does not wait for a process at its other end.
+func TestIndexFileThatIsAFIFO(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+		t.Errorf("the error is %v", err)
+	}
+}
