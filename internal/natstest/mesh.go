@@ -12,6 +12,7 @@ import (
 // break the route between two nats-servers while all others work.
 type Mesh struct {
 	Servers []*server.Server // named n1, n2, …
+	confs   []string
 	routes  map[[2]int]*Relay
 }
 
@@ -31,17 +32,38 @@ func NewMesh(t testing.TB, n int, conf func(extra string) string) *Mesh {
 		const cluster = `cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, no_advertise: true, ` +
 			`routes: [%s] }`
 		extra := fmt.Sprintf(AnyPort+"server_name: n%d\n"+cluster+"\n", i+1, strings.Join(routes, ", "))
-		m.Servers = append(m.Servers, Start(t, conf(extra)))
+		m.confs = append(m.confs, conf(extra))
+		m.Servers = append(m.Servers, Start(t, m.confs[i]))
 	}
+	m.waitFormed(t)
+	return m
+}
+
+// waitFormed returns when each nats-server is connected to each other.
+func (m *Mesh) waitFormed(t testing.TB) {
+	t.Helper()
 	Eventually(t, "the cluster is formed", func() bool {
 		for _, s := range m.Servers {
-			if s.NumRoutes() < n-1 {
+			if s.NumRoutes() < len(m.Servers)-1 {
 				return false
 			}
 		}
 		return true
 	})
-	return m
+}
+
+// Restart stops a nats-server, given by its position in Servers, and starts one of the same
+// configuration in its place. It listens on another port.
+func (m *Mesh) Restart(t testing.TB, i int) {
+	t.Helper()
+	Stop(m.Servers[i])
+	m.Servers[i] = Start(t, m.confs[i])
+	for pair, relay := range m.routes {
+		if pair[0] == i { // the other one dials
+			relay.Point(fmt.Sprintf("nats://127.0.0.1:%d", m.Servers[i].ClusterAddr().Port))
+		}
+	}
+	m.waitFormed(t)
 }
 
 // Route returns the relay between two nats-servers, given by their positions in Servers. Freeze

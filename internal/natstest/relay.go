@@ -32,6 +32,7 @@ type Relay struct {
 	cut     chan struct{} // closed when the trigger was sent
 	// stalled has for each direction a channel that Release closes, nil if it is not stalled.
 	stalled [2]chan struct{}
+	held    [2]map[*backlog]bool // for each direction, of every connection
 }
 
 // NewRelay returns a relay from a port, 0 for any, to a nats-server's URL. It runs until the test
@@ -47,6 +48,7 @@ func NewRelay(t testing.TB, port int, url string) *Relay {
 		target:   strings.TrimPrefix(url, "nats://"),
 		conns:    map[net.Conn]bool{},
 		cut:      make(chan struct{}),
+		held:     [2]map[*backlog]bool{{}, {}},
 	}
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -133,6 +135,33 @@ func (r *Relay) releaseLocked(d Direction) {
 	}
 }
 
+// Holds reports whether text has been sent in one direction and is held back.
+func (r *Relay) Holds(d Direction, text string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for l := range r.held[d] {
+		if l.has([]byte(text)) {
+			return true
+		}
+	}
+	return false
+}
+
+// newBacklog returns the backlog of one direction of a connection. forget is to be called at its
+// end.
+func (r *Relay) newBacklog(d Direction) (l *backlog, forget func()) {
+	l = &backlog{}
+	l.some.L = &l.mu
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held[d][l] = true
+	return l, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.held[d], l)
+	}
+}
+
 // waitReleased returns when a direction is not stalled.
 func (r *Relay) waitReleased(d Direction) {
 	for {
@@ -178,16 +207,18 @@ func (r *Relay) serve(client net.Conn) {
 // pass copies from one connection to the other, and closes the other one when all has been sent. It
 // returns when both have ended.
 func (r *Relay) pass(to, from net.Conn, d Direction) {
-	held := newBacklog()
+	held, forget := r.newBacklog(d)
+	defer forget()
 	var writing sync.WaitGroup
 	defer writing.Wait()
 	writing.Go(func() {
 		defer to.Close()
-		for b := held.take(); b != nil; b = held.take() {
+		for b := held.first(); b != nil; b = held.first() {
 			r.waitReleased(d)
 			if _, err := to.Write(b); err != nil {
 				return
 			}
+			held.drop()
 		}
 	})
 	defer held.end()
@@ -222,12 +253,6 @@ type backlog struct {
 	ended  bool
 }
 
-func newBacklog() *backlog {
-	l := &backlog{}
-	l.some.L = &l.mu
-	return l
-}
-
 // add appends a chunk, which must not be empty.
 func (l *backlog) add(b []byte) {
 	l.mu.Lock()
@@ -244,8 +269,8 @@ func (l *backlog) end() {
 	l.some.Signal()
 }
 
-// take returns the next chunk, waiting for one; nil after the last.
-func (l *backlog) take() []byte {
+// first returns the next chunk, waiting for one; nil after the last.
+func (l *backlog) first() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.chunks) == 0 && !l.ended {
@@ -254,9 +279,21 @@ func (l *backlog) take() []byte {
 	if len(l.chunks) == 0 {
 		return nil
 	}
-	b := l.chunks[0]
+	return l.chunks[0]
+}
+
+// drop removes the chunk that first has returned.
+func (l *backlog) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.chunks = l.chunks[1:]
-	return b
+}
+
+// has reports whether the chunks contain text.
+func (l *backlog) has(text []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(bytes.Join(l.chunks, nil), text)
 }
 
 // triggered reports whether the trigger was sent. It does so only once.

@@ -38,6 +38,9 @@ func TestWhatWasSentBeforeTheConnectionBrokeArrivesAfterTheStall(t *testing.T) {
 	}
 	write(t, client, ", and more")
 	client.Close()
+	natstest.Eventually(t, "all of it is held back", func() bool {
+		return relay.Holds(natstest.ToServer, "stalled, and more")
+	})
 	_ = there.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 	if n, err := there.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the server has got %q before, %v", b[:n], err)

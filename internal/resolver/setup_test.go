@@ -93,6 +93,7 @@ type accountServer struct {
 	notifier   *notifier.Notifier
 	log        *natstest.Log
 	disconnect func()
+	clocks     clocks // of the nats-servers, for the sessions that begin from now on
 }
 
 // startServer returns an account server that is connected.
@@ -138,14 +139,20 @@ func trustIn(t testing.TB, op *jwttest.Operator) accounts.Trust {
 // connect connects to NATS until disconnect is called.
 func (srv *accountServer) connect(t *testing.T) {
 	t.Helper()
-	nc := natstest.Connect(t, srv.nats.ClientURL(), srv.creds, nats.NoEcho(), nats.NoReconnect())
+	srv.connectThrough(t, srv.nats.ClientURL())
+}
+
+// connectThrough is connect with the URL of the nats-server or of a relay to it.
+func (srv *accountServer) connectThrough(t *testing.T, url string) {
+	t.Helper()
+	nc := natstest.Connect(t, url, srv.creds, nats.NoEcho(), nats.NoReconnect())
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
 	ready := make(chan struct{})
 	tasks.Go(func() { srv.server.Serve(ctx, nc, func() { close(ready) }) })
 	tasks.Go(func() {
 		<-ready
-		srv.notifier.Serve(ctx, nc, srv.registry)
+		srv.notifier.Serve(ctx, clockConn{nc, srv.clocks}, srv.registry)
 	})
 	srv.disconnect = sync.OnceFunc(func() {
 		cancel()
