@@ -40,15 +40,14 @@ var releaseBinary = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-func (s *testEnv) startRelease(t *testing.T) (*process, string) {
+// startRelease runs that program, with these variables in its environment.
+func (s *testEnv) startRelease(t *testing.T, env ...string) (*process, string) {
 	t.Helper()
 	path, err := releaseBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(path, "-c", s.conf)
-	c.Dir = s.dir
-	p := launch(t, c)
+	p := startOther(t, path, s.dir, env, "-c", s.conf)
 	return p, p.url()
 }
 
@@ -168,6 +167,7 @@ const healthy = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 // TestTenThousandIdleConnections has half of them silent from the beginning and half after a
 // request.
 func TestTenThousandIdleConnections(t *testing.T) {
+	t.Parallel()
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -309,6 +309,7 @@ func greedy(t *testing.T, s *testEnv, url string) *net.TCPConn {
 // TestIdleConnectionsAreClosedForNewOnes runs the program with few files and opens more idle
 // connections than it may have. The one that is being answered stays open.
 func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", timeouts(30000, 30000))
 	p, url := s.startWithFiles(t, 100)
 	reader := greedy(t, s, url)
@@ -338,10 +339,10 @@ func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
 // TestUnfinishedBodiesTakeBoundedMemory has clients that send as much as they may but for the last
 // byte.
 func TestUnfinishedBodiesTakeBoundedMemory(t *testing.T) {
+	t.Parallel()
 	const clients, max = 300, 220 // MiB
-	t.Setenv("GOGC", "20")        // what the collector has not got to yet is not to be measured
 	s := newEnv(t, "", timeouts(30000, 30000))
-	p, url := s.startRelease(t)
+	p, url := s.startRelease(t, "GOGC=20") // what the collector has not got to yet is not to be measured
 	memory := p.memory()
 	head := "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"
 	connectMany(t, url, clients, head+strings.Repeat("x", 1<<20-1))
@@ -419,6 +420,7 @@ func ask(client *http.Client, url string) (int, string) {
 // TestManyPushesAtOnceFindDescriptors has as many clients as may connect, which all push again and
 // again.
 func TestManyPushesAtOnceFindDescriptors(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", timeouts(60000, 60000))
 	p, url := s.startWithFiles(t, 128)
 	var all sync.WaitGroup

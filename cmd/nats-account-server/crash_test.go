@@ -78,6 +78,7 @@ func get(t testing.TB, url string) (int, string) {
 // Whatever was answered with 200 is whole and served by the next process, and nats-server is told
 // of it when it is there at last.
 func TestKillUnderSixteenWriters(t *testing.T) {
+	t.Parallel()
 	const rounds = 6
 	dir, natsPort := t.TempDir(), freePort(t)
 	op := jwttest.NewOperator(t)

@@ -252,6 +252,7 @@ func (s *testEnv) testFault(t *testing.T, f dirFault, dir string, a *jwttest.Acc
 // TestWhatIsAcknowledgedOutlivesTheDirectory removes the directory between an acknowledgement and
 // the file.
 func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
+	t.Parallel()
 	s := newEnv(t, "", "")
 	s.asNobody(t)
 	p, url := s.startNobody(t)

@@ -189,6 +189,7 @@ func TestTwoAccountServersAgreeAfterKillsAndRestarts(t *testing.T) {
 
 // The nats-server does not report a slow consumer, and every change is announced.
 func TestAFloodOfUpdatesOverNATSIsStoredInFull(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
 	p, url := s.start(t)
