@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"nats-account-server/internal/suggest"
 )
@@ -31,9 +32,10 @@ func keys(c *Config) []key {
 			{"Audit_Required", "", boolean(&c.Logging.AuditRequired)},
 		})},
 		{"NATS", "", section([]key{
-			{"Servers", "", urls(&c.NATS.Servers)},
+			{"Servers", "", set(&c.NATS.Servers, parseURLs)},
 			{"ConnectTimeout", "", timeout(&c.NATS.ConnectTimeout)},
-			{"ReconnectWait", "", wait(&c.NATS.ReconnectWait)},
+			// complete raises a very short one.
+			{"ReconnectWait", "", set(&c.NATS.ReconnectWait, parseDuration, notNegative, atMostADay)},
 			{"MaxReconnects", "", maxReconnects()}, // no field of c
 			{"TLS", "", section([]key{
 				// The other names are those of nats-server's own tls section.
@@ -46,12 +48,12 @@ func keys(c *Config) []key {
 		})},
 		{"HTTP", "", section([]key{
 			{"Host", "", text(&c.HTTP.Host)},
-			{"Port", "", port(&c.HTTP.Port)},
+			{"Port", "", set(&c.HTTP.Port, parseInt, isPort)},
 			{"TLS", "", section([]key{
 				{"Key", "Key_File", path(&c.HTTP.TLS.Key)},
 				{"Cert", "Cert_File", path(&c.HTTP.TLS.Cert)},
 				{"Root", "CA_File", path(&c.HTTP.TLS.Root)},
-				{"Verify", "", verify(&c.HTTP.TLS.Verify)},
+				{"Verify", "", set(&c.HTTP.TLS.Verify, parseVerify)},
 			})},
 			{"ReadTimeout", "", timeout(&c.HTTP.ReadTimeout)},
 			{"WriteTimeout", "", timeout(&c.HTTP.WriteTimeout)},
@@ -64,7 +66,7 @@ func keys(c *Config) []key {
 			{"Dir", "", path(&c.Store.Dir)},
 			{"Shard", "", boolean(&c.Store.Shard)},
 			// A day is no limit here: some servers clean up once a week.
-			{"CleanupInterval", "", interval(&c.Store.CleanupInterval)},
+			{"CleanupInterval", "", set(&c.Store.CleanupInterval, parseDuration, notNegative)},
 			{"NSC", "", path(&c.Store.NSC)},
 			{"ReadOnly", "", boolean(&c.Store.ReadOnly)},
 			{"Allow_Older", "", boolean(&c.Store.AllowOlder)},
@@ -72,14 +74,15 @@ func keys(c *Config) []key {
 			{"StateDir", "", path(&c.Store.StateDir)},
 		})},
 		// Operator, System_Account and System are nats-server's names.
-		{"OperatorJWTPath", "Operator", operatorJWT(&c.Operator)},
-		{"SystemAccountJWTPath", "System_Account System", systemJWT(&c.SystemAccount)},
-		{"SignRequestSubject", "", subject(&c.SignSubject)},
+		{"OperatorJWTPath", "Operator", set(&c.Operator, parseOperator)},
+		{"SystemAccountJWTPath", "System_Account System", set(&c.SystemAccount, parseSystem)},
+		{"SignRequestSubject", "", set(&c.SignSubject, parseText, isSubject)},
 		{"SignRequestTimeout", "", timeout(&c.SignTimeout)},
 		{"Primary", "", text(&c.Primary)},
 		{"ReplicationTimeout", "", timeout(&c.ReplicationTimeout)},
-		{"MaxReplicationPack", "", integer(&c.MaxPack)},
-		{"ForgetServer", "", forgetTime(&c.ForgetServer)},
+		{"MaxReplicationPack", "", set(&c.MaxPack, parseInt)},
+		// Work is lost when this time ends, so it must not be too short.
+		{"ForgetServer", "", set(&c.ForgetServer, parseDuration, atLeast(time.Second, "be at least 1 s"))},
 	}
 }
 

@@ -163,19 +163,6 @@ func checkURL(s string) error {
 // validPort reports whether n is a TCP port, or 0 for any free port.
 func validPort(n int) bool { return 0 <= n && n <= 65535 }
 
-// validSubject reports whether a message can be published on a NATS subject: it has no wildcard, no
-// white space and no empty token.
-func validSubject(s string) bool {
-	// White space and control characters would break the protocol's lines.
-	isBad := func(r rune) bool { return r <= ' ' || r == 0x7f }
-	for token := range strings.SplitSeq(s, ".") {
-		if token == "" || token == "*" || token == ">" || strings.ContainsFunc(token, isBad) {
-			return false
-		}
-	}
-	return true
-}
-
 func parseOperator(name string, value any) (JWTRef, error) { return parseJWT(name, value, false) }
 func parseSystem(name string, value any) (JWTRef, error)   { return parseJWT(name, value, true) }
 
