@@ -31,6 +31,7 @@ type catalog struct {
 	clockLog *slog.Logger // for warnings of a wrong clock
 	scanning sync.Mutex   // one Rescan at a time
 	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
+	lost     atomic.Int64 // how often the index had been lost by then
 }
 
 // check verifies what is stored for an account. The Account of a damaged JWT has an empty head.

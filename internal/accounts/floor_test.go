@@ -1,12 +1,15 @@
 package accounts_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -140,4 +143,71 @@ func TestAnOlderFileIsServedAndNotTheFloor(t *testing.T) {
 	_, err = e.registry.Put(t.Context(), a.ID, v2, byHTTP)
 	wantError(t, err, &accounts.OlderError{})
 	e.mustPush(t, a.ID, v3)
+}
+
+// TestTheFloorOutlivesTheProcess, also if the index is lost. Only what was replaced within a second is
+// forgotten then.
+func TestTheFloorOutlivesTheProcess(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		leave   func(t *testing.T, dir string)
+		forgets bool // what was replaced within a second
+	}{
+		{"a clean stop", func(*testing.T, string) {}, false},
+		{"the index is gone", func(t *testing.T, dir string) {
+			if err := os.RemoveAll(filepath.Join(dir, ".journal", "index")); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the index is damaged", func(t *testing.T, dir string) {
+			index := filepath.Join(dir, ".journal", "index")
+			if err := os.WriteFile(index, []byte("not an index"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			e := newEnv(t)
+			a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+			old := jwttest.Sign(t, e.op.Key, a, e.now.Add(-time.Hour))
+			first, second := e.signed(t, b, 0), e.signed(t, b, 0, func(c *jwt.AccountClaims) { c.Name = "2" })
+			d := e.openDir(t, dir)
+			e.mustPush(t, a.ID, old)
+			e.mustPush(t, a.ID, e.signed(t, a, 0))
+			e.mustPush(t, b.ID, first)
+			e.mustPush(t, b.ID, second)
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c.leave(t, dir)
+			keys := e.op.Claims.SigningKeys
+			e.op.Claims.SigningKeys = nil
+			d = e.openDir(t, dir)
+			_, err := e.registry.Put(t.Context(), a.ID, old, byHTTP)
+			wantError(t, err, &accounts.OlderError{})
+			e.op.Claims.SigningKeys = keys
+			e.registry.SetTrust(e.trust(t, e.op))
+			_, err = e.registry.Put(t.Context(), b.ID, first, byHTTP)
+			if c.forgets {
+				wantError(t, err, nil)
+			} else {
+				wantError(t, err, accounts.ErrReplaced)
+			}
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// openDir gives the Registry a store in a directory.
+func (e *testEnv) openDir(t *testing.T, dir string) *jwtstore.Dir {
+	t.Helper()
+	d, err := jwtstore.OpenDir(t.Context(), jwtstore.Options{Dir: dir, Shard: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.registry = accounts.New(e.options(t, func(o *accounts.Options) { o.Store, o.Committer = d, d }))
+	return d
 }

@@ -174,8 +174,8 @@ func (r *Registry) compareIndex(o *offer) error {
 	switch {
 	case known.Servable && known.Mark == o.trust.mark && known.Hash == o.Hash:
 		return errSame
-	case o.read() != nil || o.Subject != o.Key:
-		return nil
+	case !known.Stored(), o.read() != nil, o.Subject != o.Key:
+		return nil // a tombstone may say more
 	}
 	return CheckFloor(&o.Account, known.Floor, o.from, r.AllowOlder)
 }
@@ -211,6 +211,20 @@ func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now 
 		return floor
 	}
 	return floor.After(found.IssuedAt, found.Hash)
+}
+
+// Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it. A JWT
+// that the operator did not sign is newer than none.
+func (t *Trust) Newer(key string, a, b []byte) bool {
+	if isTombstone(a) || isTombstone(b) {
+		return readTombstone(a).order.IssuedAt > readTombstone(b).order.IssuedAt
+	}
+	newer, err := t.Operator.Check(key, bytes.TrimSpace(a))
+	if err != nil {
+		return false
+	}
+	older, err := t.Operator.Check(key, bytes.TrimSpace(b))
+	return err != nil || newer.IssuedAt > older.IssuedAt
 }
 
 // CheckAhead refuses an iat that is too far ahead of the clock. The error is a *FutureError.

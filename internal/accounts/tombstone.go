@@ -32,6 +32,10 @@ func (o deletionOrder) tombstoneOf(token []byte) []byte {
 	return slices.Concat(bytes.TrimSpace(token), []byte{'\n'}, text, []byte{'\n'})
 }
 
+// isTombstone reports whether a stored text has a line after the JWT. A tombstone of nats-server has
+// none: it is compared like a JWT.
+func isTombstone(text []byte) bool { return bytes.ContainsRune(bytes.TrimSpace(text), '\n') }
+
 // readTombstone reads nats-server's tombstones as well, which have no line after the JWT. nil means
 // none.
 func readTombstone(text []byte) *tombstone {

@@ -66,6 +66,17 @@ func decodeAs(hash string, token []byte) (*Token, error) {
 	return t, err
 }
 
+// Newer reports whether a is newer than b, two stored tokens with this hash. What is no token is newer
+// than none.
+func Newer(hash string, a, b []byte) bool {
+	newer, err := decodeAs(hash, bytes.TrimSpace(a))
+	if err != nil {
+		return false
+	}
+	older, err := decodeAs(hash, bytes.TrimSpace(b))
+	return err != nil || newer.IssuedAt > older.IssuedAt
+}
+
 // Check says what is wrong with a token that is said to have this hash, except for its issuer. The
 // error wraps accounts.ErrDamaged.
 func Check(hash string, token []byte) error {

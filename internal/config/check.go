@@ -61,11 +61,11 @@ func (l *loader) check() {
 		// An empty directory may come from a variable that is unexpectedly empty. Storing in memory
 		// instead would lose data.
 		{dirGiven && source == "" && !s.ReadOnly, "store.dir", "store directory is required"},
-		{s.StateDir != "" && (!s.ReadOnly || source == ""), "store.statedir",
-			"store.statedir is for a read-only directory or an nsc folder"},
+		{s.StateDir != "" && source == "", "store.statedir",
+			"store.statedir is for a directory or an nsc folder"},
 		// The state would look like a change of what is served.
 		{s.StateDir != "" && source != "" && (within(s.StateDir, source) || within(source, s.StateDir)),
-			"store.statedir", "store.statedir must be another directory than the one that is only read, " +
+			"store.statedir", "store.statedir must be another directory than the one that is served, " +
 				"and neither may be inside the other"},
 		// The program that writes the directory decides what is deleted there.
 		{s.ReadOnly && s.AllowDelete, "store.allow_delete",

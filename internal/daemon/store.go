@@ -26,17 +26,24 @@ type store interface {
 // openStore opens the store that the configuration names. It waits for the directory until ctx
 // ends. The store of a read-only configuration holds what can be served of the directory that
 // another program writes. The caller must close the store.
-func openStore(ctx context.Context, c config.Config, log logger) (store, error) {
+func openStore(ctx context.Context, c config.Config, t trusted, log logger) (store, error) {
 	logStore(c.Store, log)
 	o := jwtstore.Options{
 		Dir:      c.Store.Dir,
 		Shard:    c.Store.Shard,
+		StateDir: c.Store.StateDir,
 		Announce: len(c.NATS.Servers) > 0,
-		Warn:     log.warnf,
+		Newer: func(key string, a, b []byte) bool {
+			if trust.IsActivationHash(key) {
+				return activations.Newer(key, a, b)
+			}
+			return t.Newer(key, a, b)
+		},
+		Warn: log.warnf,
 	}
 	// Nothing is written into a directory that is only read.
 	if c.Store.ReadOnly {
-		o.Dir, o.Shard = c.Store.StateDir, true
+		o.Dir, o.StateDir, o.Shard = c.Store.StateDir, "", true
 	}
 	if o.Dir == "" {
 		// Both an empty store.dir and an empty store.statedir mean memory.

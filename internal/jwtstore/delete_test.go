@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -242,6 +243,12 @@ func TestDeletesAndPutsAndCrashes(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			o := options(t, fastDir(t))
 			o.Shard = seed%2 == 0
+			warn := o.Warn
+			o.Warn = func(format string, args ...any) {
+				if !strings.HasPrefix(format, "the index is made anew") { // its directory was removed
+					warn(format, args...)
+				}
+			}
 			d := open(t, o)
 			if seed < 3 {
 				d.Outbox().Register("s1", time.Now())

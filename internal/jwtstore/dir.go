@@ -22,12 +22,15 @@ type Options struct {
 	// Shard puts each file into a directory named like the last two characters of its key. Files
 	// that lie as with the other setting are served too, and take their new place when they are
 	// written.
-	Shard    bool
+	Shard bool
+	// StateDir is where the index is; "" is the directory of the journal.
+	StateDir string
 	Announce bool          // see Outbox.SetAnnounce
 	LockWait time.Duration // how long to wait for another process that has Dir open; 0 is 10 s
 	// Newer reports whether a is newer than b. Both are JWTs of key, or both are tombstones of it. It
-	// decides between two files of an account, of which one lies as with the other setting of Shard.
-	// nil: the file that lies as Shard says counts.
+	// decides between two files of an account, of which one lies as with the other setting of Shard,
+	// and between a file and what a crash has left in the journal. nil: the file that lies as Shard
+	// says counts, and the journal.
 	Newer func(key string, a, b []byte) bool
 	// Warn is told what needs attention although the store works: a damaged journal, files that
 	// can't be written. It is told of each cause once. nil: no warnings.
@@ -42,10 +45,12 @@ const defaultLockWait = 10 * time.Second
 //	<dir>/YZ/AB…YZ.jwt           the JWTs and tombstones, see directory
 //	<dir>/.journal/journal       the commits
 //	<dir>/.journal/temp-7        a JWT or tombstone that is on its way to its place
+//	<dir>/.journal/index         the index
 //	<dir>/.lock-file             the lock
 //	<dir>/.lock                  a note for a process that finds the directory in use
 //
-// After Close only the JWTs and tombstones are there, and .journal if something is still pending.
+// After Close only the JWTs, the tombstones and the index are there, and the journal if something is
+// still pending.
 type Dir struct {
 	writer               // Put, Delete and Touch
 	directory *directory // the files
@@ -97,6 +102,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if left, err := d.directory.settleDoubles(lock.ensure); err != nil {
 		o.Warn("%d older files can't be removed, the newer ones are served: %s", left, err)
 	}
+	d.replay(o.Newer)
 	if !d.unflushed.isEmpty() && d.flusher.flush() != nil {
 		pause.Wake(d.flusher.wake)
 	}
@@ -109,14 +115,14 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
 		unflushed: found.unflushed,
-		index:     newIndex(),
 		outbox:    found.outbox,
 	}
-	for _, r := range d.unflushed.all() {
-		d.index.commit(r)
-	}
+	wake := make(chan struct{}, 1)
+	dir := filepath.Join(root, journalDir)
+	d.index = openIndex(cmp.Or(o.StateDir, dir), found.saves, wake, o.Warn)
+	d.outbox.last = max(d.outbox.last, d.index.live.seq)
 	d.journal = &journal{
-		dir:        filepath.Join(root, journalDir),
+		dir:        dir,
 		lock:       lock,
 		outbox:     d.outbox,
 		unflushed:  d.unflushed,
@@ -128,8 +134,9 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 		directory: d.directory,
 		journal:   d.journal,
 		unflushed: d.unflushed,
+		index:     d.index,
 		warn:      o.Warn,
-		wake:      make(chan struct{}, 1),
+		wake:      wake,
 		flushNow:  make(chan struct{}, 1),
 		cleared:   map[string]bool{},
 	}
@@ -139,6 +146,24 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
 	return d
+}
+
+// replay makes what a crash left in the journal part of the index. A file that has been put into the
+// directory since, and is newer, is not overwritten.
+func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
+	for _, r := range d.unflushed.all() {
+		known := d.index.Get(r.key).Stamp
+		d.index.commit(r)
+		if newer == nil || r.kind != kindPut || d.unflushed.last(r.key) != r {
+			continue
+		}
+		// A file of the known stamp is what the commit has replaced.
+		file, _, err := d.directory.load(r.key, known)
+		if err == nil && file != nil && newer(r.key, file, r.body) {
+			d.unflushed.recordFlushed([]*record{r})
+			d.index.flushed(r, Stamp{-2, hotStamps.Add(1)})
+		}
+	}
 }
 
 // Outbox returns the outbox of this store.
@@ -264,6 +289,7 @@ func (d *Dir) shut() error {
 	err := d.flusher.flush()
 	_, older := d.directory.settleDoubles(d.journal.lock.ensure)
 	err = errors.Join(err, older, d.journal.leave())
+	d.index.close()
 	d.journal.lock.release()
 	return err
 }

@@ -117,7 +117,7 @@ func asNobody(t *testing.T, dir string) func(*exec.Cmd) {
 // from. The change stays unflushed until it can.
 func TestAnOlderFileThatCanNotBeRemoved(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, jwtstore.Path(true, writerKeys()[0])), "old")
+	write(t, filepath.Join(dir, jwtstore.Path(true, writerKeys()[0])), "1 old")
 	asChild(t, "older", dir, asNobody(t, dir))
 }
 
@@ -133,7 +133,7 @@ func olderFileThatStays(dir string) error {
 	}}
 	d, err := jwtstore.OpenDir(context.Background(), o)
 	if err == nil {
-		err = tryPut(d, key, "new")
+		err = tryPut(d, key, "2 new")
 	}
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func olderFileThatStays(dir string) error {
 	if d, err = jwtstore.OpenDir(context.Background(), o); err != nil {
 		return err
 	}
-	if jwt, _, err := d.Load(key, jwtstore.Stamp{}); string(jwt) != "new" {
+	if jwt, _, err := d.Load(key, jwtstore.Stamp{}); string(jwt) != "2 new" {
 		return fmt.Errorf("after the next start: %q, %v", jwt, err)
 	}
 	if err := d.Close(); !errors.Is(err, os.ErrPermission) {

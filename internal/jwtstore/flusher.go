@@ -24,7 +24,7 @@ const (
 	// does for many.
 	settleTime    = 200 * time.Millisecond
 	retryInterval = time.Second // from a failed flush to the next
-	batchSize     = 256         // changes that are flushed before the journal is told
+	batchSize     = 1000        // changes that are flushed before the journal is told
 	// maxSyncs bounds the files that are synced at a time. The file system does that in one go.
 	maxSyncs   = 16
 	tempPrefix = "temp-"
@@ -45,7 +45,8 @@ const (
 //  2. they are renamed to their place; deleted JWTs are removed
 //  3. the directories are synced
 //  4. what is left of the accounts in the other layout is removed, and that is synced
-//  5. the journal gets the mark, and the changes are flushed
+//  5. the index is saved with the stamps of the files
+//  6. the journal gets the mark, and the changes are flushed
 //
 // A change whose file can't be written stays unflushed, and so does one whose older file can't be
 // removed from the other layout: it is served from memory and is in the journal. The first reason is
@@ -54,6 +55,7 @@ type flusher struct {
 	directory *directory
 	journal   *journal // is told what is flushed; its directory has the temp files
 	unflushed *unflushed
+	index     *Index
 	warn      func(format string, args ...any) // see Options
 
 	wake     chan struct{} // of capacity 1: there is something to flush
@@ -116,6 +118,7 @@ func (f *flusher) flush() (fault error) {
 	for batch := range slices.Chunk(f.unflushed.all(), batchSize) {
 		fault = cmp.Or(fault, f.flushBatch(batch))
 	}
+	_ = f.index.save() // what was found in the directory; without it the next start looks again
 	f.warnOf(fault)
 	f.fault.Store(&fault)
 	return fault
@@ -163,10 +166,16 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 			continue
 		}
 		done = append(done, s.record)
+		state, _ := statFile(s.target) // of a file that is gone: the index looks again
+		f.index.flushed(s.record, state.coldStamp())
 	}
-	if len(done) > 0 {
-		f.journal.recordFlushed(done)
+	if len(done) == 0 {
+		return fault
 	}
+	if err := f.index.save(); err != nil {
+		return cmp.Or(fault, fmt.Errorf("%s: %w", f.index.path, err))
+	}
+	f.journal.recordFlushed(done)
 	return fault
 }
 
@@ -311,7 +320,7 @@ func failAll(steps []flushStep, err error) {
 func (f *flusher) removeTemps() {
 	left, _ := os.ReadDir(f.journal.dir) // what can't be read does no harm
 	for _, file := range left {
-		if file.Name() != journalName {
+		if file.Name() != journalName && file.Name() != indexName {
 			_ = os.RemoveAll(filepath.Join(f.journal.dir, file.Name()))
 		}
 	}

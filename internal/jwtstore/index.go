@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"io/fs"
 	"iter"
-	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
 
@@ -85,31 +87,100 @@ func (f Floor) HasReplaced(hash Hash) bool {
 //	key ──> Version        Get, Swap, All
 //	digest                 the XOR of the hashes of all servable versions that have not expired
 //
-// Each call is short and returns copies. An account that has expired leaves the digest by itself.
-// An Index may be used from any goroutine.
+// The index of a directory is in a file. What the file lacks is in memory: the versions whose JWTs are
+// not in their files yet, and what save has not written yet. An index that is lost or damaged is
+// made anew, empty. Then Lost tells the caller to look at everything that is stored once more; what
+// only the index knew is forgotten: what was replaced within a second, and the floors of accounts
+// whose files were removed by hand.
+//
+// A call is short and returns copies. It may read a page of the file. An account that has expired
+// leaves the digest by itself. An Index may be used from any goroutine.
 type Index struct {
-	mu      sync.Mutex
-	entries map[string]indexEntry
-	digest  Hash
+	path string // of the file; "" if there is none
+	warn func(format string, args ...any)
+	wake chan struct{} // is signalled when there is something to save; nil without a file
+
+	saving sync.Mutex // held by save
+
+	mu     sync.Mutex
+	file   *indexFile            // nil: it could not be opened
+	info   fs.FileInfo           // of file, to notice that it was removed
+	recent map[string]indexEntry // comes before what file has
+	live   indexState            // of recent and file together
+	saved  indexState            // of file
+	lost   int                   // how often the file was lost
+}
+
+// indexEntry is a Version, and what is done with it.
+type indexEntry struct {
+	Version
+	counted   bool // it is in the digest
+	unflushed bool // its JWT is not in its file yet, so that it may not be saved
+}
+
+// indexState is what is known of all entries together.
+type indexState struct {
+	seq    uint64 // of the last change
+	saves  uint64 // of the index, so far
+	digest Hash
 	// The digest is right from countedAt on, and until nextExpiry: the first moment at which an
 	// account leaves it. Both are in Unix seconds; a nextExpiry of 0 means never.
 	countedAt, nextExpiry int64
 }
 
-// indexEntry is a Version, and whether it is in the digest.
-type indexEntry struct {
-	Version
-	counted bool
+// replace brings the state up to date when an entry takes another's place.
+func (s *indexState) replace(old, new indexEntry) {
+	s.seq = max(s.seq, new.Seq)
+	for _, e := range [...]indexEntry{old, new} {
+		if e.counted {
+			subtle.XORBytes(s.digest[:], s.digest[:], e.Hash[:])
+		}
+	}
+	if new.counted {
+		s.expect(new.Expires)
+	}
 }
 
-// newIndex returns an empty index.
-func newIndex() *Index { return &Index{entries: make(map[string]indexEntry)} }
+// expect notes when a version expires.
+func (s *indexState) expect(expires int64) {
+	if expires > 0 && (s.nextExpiry == 0 || expires < s.nextExpiry) {
+		s.nextExpiry = expires
+	}
+}
+
+// newIndex returns an empty index without a file.
+func newIndex() *Index { return &Index{recent: make(map[string]indexEntry)} }
 
 // Get returns what is known of an account; the zero Version if that is nothing.
 func (x *Index) Get(key string) Version {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.entries[key].Version
+	return x.getLocked(key).Version
+}
+
+// getLocked returns the entry of a key. x.mu must be held.
+func (x *Index) getLocked(key string) indexEntry {
+	if e, ok := x.recent[key]; ok || x.file == nil {
+		return e
+	}
+	value, err := x.file.get(key)
+	if value == nil && err == nil {
+		return indexEntry{}
+	}
+	return x.decodeLocked(value, err)
+}
+
+// decodeLocked decodes a value of the file. If that or reading it fails the file is lost. x.mu must
+// be held.
+func (x *Index) decodeLocked(value []byte, err error) (e indexEntry) {
+	if err == nil {
+		e, err = decodeEntry(value)
+	}
+	if err != nil {
+		x.loseLocked(err)
+		return indexEntry{}
+	}
+	return e
 }
 
 // Swap replaces the Version of an account, and reports whether it was still old. The sequence
@@ -117,11 +188,15 @@ func (x *Index) Get(key string) Version {
 func (x *Index) Swap(key string, old, new Version) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.entries[key].Version != old {
+	had := x.getLocked(key)
+	if had.Version != old {
 		return false
 	}
 	new.Seq = max(new.Seq, old.Seq)
-	x.setLocked(key, new)
+	x.setLocked(key, had, indexEntry{Version: new, unflushed: had.unflushed})
+	if x.wake != nil {
+		pause.Wake(x.wake)
+	}
 	return true
 }
 
@@ -130,40 +205,27 @@ func (x *Index) Swap(key string, old, new Version) bool {
 func (x *Index) commit(r *record) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	had := x.entries[r.key]
+	x.live.seq = max(x.live.seq, r.seq)
+	had := x.getLocked(r.key)
 	switch {
 	case r.seq <= had.Seq:
 	case r.kind == kindDelete:
-		x.setLocked(r.key, Version{Seq: r.seq, Floor: had.Floor})
+		v := Version{Seq: r.seq, Floor: had.Floor}
+		x.setLocked(r.key, had, indexEntry{Version: v, unflushed: true})
 	case r.kind == kindPut && len(r.version) > 0:
 		if e, err := decodeEntry(r.version); err == nil {
-			e.Seq, e.Stamp = r.seq, CommitStamp(r.seq)
-			x.setLocked(r.key, e.Version)
+			e.Seq, e.Stamp, e.unflushed = r.seq, CommitStamp(r.seq), true
+			x.setLocked(r.key, had, e)
 		}
 	}
 }
 
-// setLocked replaces a Version and brings the digest up to date. x.mu must be held. A version that
-// has expired leaves the digest when it is next asked for.
-func (x *Index) setLocked(key string, v Version) {
-	if old := x.entries[key]; old.counted {
-		x.toggleLocked(old.Hash)
-	}
-	if v.Servable {
-		x.toggleLocked(v.Hash)
-		x.expectLocked(v.Expires)
-	}
-	x.entries[key] = indexEntry{v, v.Servable}
-}
-
-// toggleLocked adds a hash to the digest, or takes it out again. x.mu must be held.
-func (x *Index) toggleLocked(hash Hash) { subtle.XORBytes(x.digest[:], x.digest[:], hash[:]) }
-
-// expectLocked notes when a version expires. x.mu must be held.
-func (x *Index) expectLocked(expires int64) {
-	if expires > 0 && (x.nextExpiry == 0 || expires < x.nextExpiry) {
-		x.nextExpiry = expires
-	}
+// setLocked replaces an entry. x.mu must be held. A version that has expired leaves the digest when
+// that is next asked for.
+func (x *Index) setLocked(key string, had, e indexEntry) {
+	e.counted = e.Servable
+	x.live.replace(had, e)
+	x.recent[key] = e
 }
 
 // Digest returns the digest. It costs nothing as long as no account expires and the clock is not
@@ -171,41 +233,102 @@ func (x *Index) expectLocked(expires int64) {
 func (x *Index) Digest(now time.Time) Hash {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.nextExpiry > 0 && x.nextExpiry <= now.Unix() || now.Unix() < x.countedAt {
+	s := x.live
+	if s.nextExpiry > 0 && s.nextExpiry <= now.Unix() || now.Unix() < s.countedAt {
 		x.countLocked(now)
 	}
-	return x.digest
+	return x.live.digest
 }
 
 // countLocked makes the digest that of the moment. x.mu must be held.
 func (x *Index) countLocked(now time.Time) {
-	x.nextExpiry, x.countedAt = 0, now.Unix()
-	for key, e := range x.entries {
-		if counts := e.counts(now); counts != e.counted {
-			x.toggleLocked(e.Hash)
-			e.counted = counts
-			x.entries[key] = e
-		}
-		if e.counted {
-			x.expectLocked(e.Expires)
+	x.live.nextExpiry, x.live.countedAt = 0, now.Unix()
+	for after, more := "", true; more; {
+		var entries []keyedEntry
+		entries, more = x.nextLocked(after)
+		for _, e := range entries {
+			after = e.key
+			counts := e.indexEntry
+			if counts.counted = e.counts(now); counts.counted != e.counted {
+				x.live.replace(e.indexEntry, counts)
+				x.recent[e.key] = counts
+			} else if e.counted {
+				x.live.expect(e.Expires)
+			}
 		}
 	}
 }
 
-// All yields every account for which something is stored, by key, but no activation token. The Index
-// may change meanwhile; what is yielded is as it is at that moment.
-func (x *Index) All() iter.Seq2[string, Version] {
-	return func(yield func(string, Version) bool) {
-		x.mu.Lock()
-		keys := slices.Sorted(maps.Keys(x.entries))
-		x.mu.Unlock()
-		for _, key := range keys {
-			if trust.IsActivationHash(key) {
-				continue
-			}
-			if v := x.Get(key); v.Stored() && !yield(key, v) {
-				return
+// keyedEntry is an entry with its key.
+type keyedEntry struct {
+	key string
+	indexEntry
+}
+
+// scanSize is how many entries of the file are read at a time.
+const scanSize = 1000
+
+// nextLocked returns the entries that follow a key, by key, and whether there may be more. x.mu must
+// be held.
+func (x *Index) nextLocked(after string) (entries []keyedEntry, more bool) {
+	var keys []string
+	if x.file != nil {
+		var values [][]byte
+		var err error
+		if keys, values, err = x.file.scan(after, scanSize); err != nil {
+			x.loseLocked(err)
+		}
+		for i, key := range keys {
+			if _, isRecent := x.recent[key]; !isRecent {
+				entries = append(entries, keyedEntry{key, x.decodeLocked(values[i], nil)})
 			}
 		}
 	}
+	more = len(keys) == scanSize
+	for key, e := range x.recent {
+		if key > after && (!more || key <= keys[len(keys)-1]) {
+			entries = append(entries, keyedEntry{key, e})
+		}
+	}
+	slices.SortFunc(entries, func(a, b keyedEntry) int { return strings.Compare(a.key, b.key) })
+	return entries, more
+}
+
+// All yields every account for which something is stored, by key, but no activation token. The Index
+// may change meanwhile; what is yielded is as it was a moment ago.
+func (x *Index) All() iter.Seq2[string, Version] {
+	return func(yield func(string, Version) bool) {
+		for after, more := "", true; more; {
+			var entries []keyedEntry
+			x.mu.Lock()
+			entries, more = x.nextLocked(after)
+			x.mu.Unlock()
+			for _, e := range entries {
+				after = e.key
+				if trust.IsActivationHash(e.key) {
+					continue
+				}
+				if v := x.latest(e); v.Stored() && !yield(e.key, v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// latest returns the Version of an entry that was read a moment ago.
+func (x *Index) latest(e keyedEntry) Version {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if now, ok := x.recent[e.key]; ok {
+		return now.Version
+	}
+	return e.Version
+}
+
+// Lost returns how often the index was lost since it was opened.
+func (x *Index) Lost() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.lost
 }

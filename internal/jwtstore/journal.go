@@ -166,11 +166,14 @@ func (j *journal) recordFlushed(changes []*record) {
 	j.unflushed.recordFlushed(changes)
 	err := j.readyLocked()
 	if err == nil {
-		mark := &record{kind: kindMark, seq: j.markLocked(), at: time.Now()}
+		mark := &record{kind: kindMark, seq: j.markLocked(), at: time.Now(), version: j.savesOfIndex()}
 		err = j.appendLocked([]*record{mark}, false)
 	}
 	j.stale = j.stale || err != nil
 }
+
+// savesOfIndex is what a mark and a snapshot say of the index.
+func (j *journal) savesOfIndex() []byte { return binary.AppendUvarint(nil, j.index.saves()) }
 
 // markLocked returns the sequence number up to which everything is in its file, or superseded by
 // something later.
@@ -291,7 +294,8 @@ func (j *journal) checkpointLocked() error {
 // unflushed.
 func (j *journal) snapshotLocked(generation uint64) (content []byte, events int) {
 	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked()))
-	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(), body: body}
+	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(),
+		version: j.savesOfIndex(), body: body}
 	content = appendFileHead(nil, generation)
 	for _, r := range slices.Insert(j.unflushed.all(), 0, first) {
 		content = r.append(content, generation)
@@ -335,11 +339,17 @@ func (j *journal) leave() error {
 	return nil
 }
 
-// removeLocked removes the journal's directory, if it is there.
+// removeLocked removes the journal, if it is there. The index stays, and its directory with it.
 func (j *journal) removeLocked() error {
 	j.closeLocked()
 	if _, err := os.Lstat(j.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(os.RemoveAll(j.dir), syncDir(filepath.Dir(j.dir)))
+	if err := errors.Join(removeFile(j.path()), syncDir(j.dir)); err != nil {
+		return err
+	}
+	if os.Remove(j.dir) != nil {
+		return nil // the index is there
+	}
+	return syncDir(filepath.Dir(j.dir))
 }

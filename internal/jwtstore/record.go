@@ -36,8 +36,10 @@ type record struct {
 	at         time.Time
 	origin     string // kind of the origin, for people
 	key        string
-	version    []byte // of a Put, encoded; empty: it is not indexed, or format 1 has no room for it
-	body       []byte
+	// version is what the index gets of a Put, encoded; empty: it is not indexed. A mark and a
+	// snapshot have how often the index was saved, as a uvarint. Format 1 had none of it.
+	version []byte
+	body    []byte
 
 	// Of a change that waits in the journal's queue; not part of the entry.
 	done chan struct{} // closed when err is known

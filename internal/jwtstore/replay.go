@@ -14,6 +14,7 @@ import (
 type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
+	saves      uint64 // how often the index was saved, at least
 	outbox     *Outbox
 	unflushed  *unflushed
 	damage     []string // what was skipped, for people
@@ -103,6 +104,10 @@ func (s *replayed) scan(data []byte) {
 
 // apply applies a whole record. A kind that this program does not know is left out.
 func (s *replayed) apply(r *record) {
+	if r.kind == kindSnapshot || r.kind == kindMark {
+		d := decoder{rest: r.version}
+		s.saves = max(s.saves, d.uvarint())
+	}
 	switch r.kind {
 	case kindSnapshot:
 		s.restore(r.body)

@@ -1,0 +1,248 @@
+package jwtstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const indexName = "index"
+
+// openIndex opens the index of a store's directory, which is the file dir/index. saves is how often
+// the index was saved according to the journal: one that was saved less often is an older one. An
+// index that can't be used is made anew. If there can't be a file now, save tries again.
+func openIndex(
+	dir string, saves uint64, wake chan struct{}, warn func(format string, args ...any),
+) *Index {
+	x := newIndex()
+	x.path, x.wake, x.warn = filepath.Join(dir, indexName), wake, warn
+	_, err := os.Lstat(x.path)
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		err = x.open(saves)
+	case saves == 0:
+		return x // there never was one
+	}
+	x.saved.saves = max(x.saved.saves, saves)
+	if errors.Is(err, errIndexDamaged) || errors.Is(err, fs.ErrNotExist) {
+		x.loseLocked(err)
+	}
+	return x
+}
+
+// errOldIndex is why an index is not used that was saved less often than the journal says.
+var errOldIndex = errors.New("it is older than the journal")
+
+// open opens the file and reads its state.
+func (x *Index) open(saves uint64) error {
+	file, err := openIndexFile(x.path, 0)
+	if err != nil {
+		return err
+	}
+	note, err := file.note()
+	if err == nil {
+		x.saved, err = decodeState(note)
+	}
+	if err == nil && x.saved.saves < saves {
+		err = errOldIndex
+	}
+	if err != nil {
+		_ = file.close()
+		return fmt.Errorf("%w: %w", errIndexDamaged, err)
+	}
+	x.file, x.live = file, x.saved
+	x.info, err = os.Stat(x.path)
+	return err
+}
+
+// loseLocked gives up the file: what it had is forgotten. x.mu must be held, or the index not be in
+// use yet.
+func (x *Index) loseLocked(err error) {
+	x.warn("the index is made anew from the directory and the journal: %s", err)
+	if x.file != nil {
+		_ = x.file.close()
+		x.file = nil
+	}
+	_ = os.RemoveAll(x.path)
+	x.lost++
+	x.saved = indexState{saves: x.saved.saves}
+	x.live = indexState{seq: x.live.seq}
+	for _, e := range x.recent {
+		x.live.replace(indexEntry{}, e)
+	}
+}
+
+// flushed records that a change is in its file, under the stamp of that. Now it may be saved.
+func (x *Index) flushed(r *record, stamp Stamp) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok := x.recent[r.key]
+	if !ok || e.Seq != r.seq {
+		return
+	}
+	if e.unflushed = false; r.kind == kindPut {
+		e.Stamp = stamp
+	}
+	x.recent[r.key] = e
+}
+
+// save writes what the file lacks, and returns when that is durable.
+func (x *Index) save() error {
+	x.saving.Lock()
+	defer x.saving.Unlock()
+	for {
+		file, batch, state, err := x.batch()
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		values := make(map[string][]byte, len(batch))
+		for key, e := range batch {
+			values[key] = e.append(nil)
+		}
+		err = file.put(values, state.append(nil))
+		x.recordSaved(file, batch, state, err)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// batch returns some entries that are to be saved, and the state of the file when they are. It makes
+// the file if there is none.
+func (x *Index) batch() (
+	file *indexFile, entries map[string]indexEntry, state indexState, err error,
+) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	entries = make(map[string]indexEntry)
+	if x.file != nil && !isAt(x.path, x.info) {
+		x.moveLocked()
+	}
+	for key, e := range x.recent {
+		if !e.unflushed && len(entries) < scanSize {
+			entries[key] = e
+		}
+	}
+	if len(entries) > 0 && x.path != "" && x.file == nil {
+		err = x.makeLocked()
+	}
+	if x.file == nil {
+		return nil, nil, state, err
+	}
+	state = x.saved
+	state.saves++
+	for key, e := range entries {
+		value, err := x.file.get(key)
+		if had := (indexEntry{}); err == nil {
+			if value != nil {
+				had, err = decodeEntry(value)
+			}
+			state.replace(had, e)
+		}
+		if err != nil {
+			x.loseLocked(err)
+			return nil, nil, state, err
+		}
+	}
+	state.countedAt, state.nextExpiry = x.live.countedAt, x.live.nextExpiry
+	return x.file, entries, state, nil
+}
+
+// moveLocked prepares for a new file, after the old one was removed together with its directory. What
+// the old one has is kept. x.mu must be held.
+func (x *Index) moveLocked() {
+	for after, more := "", true; more && x.file != nil; {
+		var entries []keyedEntry
+		entries, more = x.nextLocked(after)
+		for _, e := range entries {
+			after = e.key
+			x.recent[e.key] = e.indexEntry
+		}
+	}
+	if x.file != nil {
+		_ = x.file.close()
+		x.file, x.saved = nil, indexState{saves: x.saved.saves}
+	}
+}
+
+// makeLocked makes a new file. x.mu must be held.
+func (x *Index) makeLocked() (err error) {
+	if err := os.MkdirAll(filepath.Dir(x.path), 0o700); err != nil {
+		return err
+	}
+	x.file, err = openIndexFile(x.path, 0)
+	if errors.Is(err, errIndexDamaged) { // what is there could not be opened before
+		x.loseLocked(err)
+		x.file, err = openIndexFile(x.path, 0)
+	}
+	if err == nil {
+		x.info, err = os.Stat(x.path)
+	}
+	return err
+}
+
+// recordSaved records what became of a put. A file that is damaged is lost; the next save makes
+// another.
+func (x *Index) recordSaved(
+	file *indexFile, entries map[string]indexEntry, state indexState, err error,
+) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.file != file: // it was lost meanwhile
+		return
+	case errors.Is(err, errIndexDamaged):
+		x.loseLocked(err)
+	}
+	if err != nil {
+		return
+	}
+	x.saved = state
+	for key, e := range entries {
+		if x.recent[key] == e {
+			delete(x.recent, key)
+		}
+	}
+}
+
+// saves returns how often the index was saved.
+func (x *Index) saves() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.saved.saves
+}
+
+// close ends the use of the file.
+func (x *Index) close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.file != nil {
+		_ = x.file.close()
+		x.file = nil
+	}
+}
+
+// append appends the state to b: numbers as varints and the digest.
+func (s indexState) append(b []byte) []byte {
+	b = binary.AppendUvarint(binary.AppendUvarint(b, s.seq), s.saves)
+	b = binary.AppendVarint(binary.AppendVarint(b, s.countedAt), s.nextExpiry)
+	return append(b, s.digest[:]...)
+}
+
+// decodeState is the inverse of append. A file without a state is new.
+func decodeState(b []byte) (s indexState, err error) {
+	if b == nil {
+		return s, nil
+	}
+	d := decoder{rest: b}
+	s.seq, s.saves = d.uvarint(), d.uvarint()
+	s.countedAt, s.nextExpiry = d.varint(), d.varint()
+	s.digest = Hash(d.bytes(len(s.digest)))
+	if d.bad || len(d.rest) > 0 {
+		return indexState{}, errNoVersion
+	}
+	return s, nil
+}
