@@ -10,18 +10,32 @@
 //
 // A JWT is taken if the operator, or a signing key of the operator, signed it for this account, if
 // its claims can be used now, and if it was issued at most five minutes ahead of this server's
-// clock.
+// clock. The operator is looked at again at the commit.
 //
-// The greater issue time wins: an older JWT never replaces a newer one, unless allow_older is
-// configured. Within one second the later one wins when it is pushed or published. What another
-// server passes on is compared by its SHA-256 instead, and allow_older does not count for it. So
-// all servers come to hold the same JWT, whatever came first where.
+// It must also be newer than the floor: the newest version that was ever accepted for the account,
+// which the index remembers. Trust, clocks, restarts and removed files do not lower the floor.
 //
-// A deletion leaves a tombstone. The deleted JWT and older ones do not bring the account back. What
-// another server passes on must also be newer than the order to delete.
+//	what comes                    from a client, or a file      from a peer: pack, primary, account server
+//	a greater iat                 taken                         taken
+//	a lesser iat                  refused, or allow_older       refused
+//	the floor itself              nothing to do, or stored again, if it was lost
+//	another one of its second     taken, unless the floor has   taken if its SHA-256 is greater
+//	                              replaced it, or allow_older
+//	after a deletion              iat greater than the          iat greater than the order's
+//	                              deleted one's
 //
-// A file of a directory that another program writes is trusted more: it is the only way into a
-// read-only server, it may have expired, it may bring back what was deleted, and without an
+// So all servers come to hold the same JWT, whatever came first where, and nothing comes back over
+// HTTP or NATS that was replaced within its second. A commit makes its JWT the floor, also one that
+// allow_older has let in.
+//
+// A stored JWT that the index does not know raises the floor when it is found: it was put there by
+// hand, or the index is new. It need not be trusted, if an operator signed it. One that was far
+// ahead of the clock when its file was written does not count. What is older than the floor is
+// served, with a warning, since the owner of the directory has put it there.
+//
+// A deletion leaves a tombstone, and an order to delete must be newer than the last one and than the
+// floor. A file of a directory that another program writes is trusted more: it is the only way into
+// a read-only server, it may have expired, it may bring back what was deleted, and without an
 // operator it only has to be consistent in itself.
 //
 // # Concurrency

@@ -108,6 +108,7 @@ var answers = []row{
 		activations.ErrHash), status: http.StatusBadRequest},
 	{find: typed[*accounts.OlderError], status: http.StatusConflict},
 	{find: typed[*accounts.DeletedError], status: http.StatusConflict},
+	{find: is(accounts.ErrReplaced), status: http.StatusConflict},
 	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
 	{find: is(errTooLarge, activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
 	{find: is(accounts.ErrAudit), status: http.StatusServiceUnavailable},

@@ -8,13 +8,16 @@
 //	directory  one file for each JWT and each tombstone; key <-> path
 //	flusher    writes the files of what is unflushed, in the background
 //	Outbox     which nats-server has still to acknowledge which change
+//	Index      what is known of each account: the stored version, and the newest one ever accepted
 //
 // The way of a change:
 //
 //	Put, Delete ──> journal record, synced ──> answer
 //	                  ├──> unflushed: readers see it         at once
+//	                  ├──> Index, in memory                  at once
 //	                  ├──> Outbox: it is to be announced     at once
-//	                  └──> <dir>/XX/KEY.jwt                  within a second, by the flusher
+//	                  ├──> <dir>/XX/KEY.jwt                  within a second, by the flusher
+//	                  └──> Index, on disk                    after that
 //
 // The record in the journal is the commit; nothing else is written before the answer. The directory
 // follows, in exactly the layout that people and other programs know. If all files are written and
