@@ -136,13 +136,13 @@ func TestANatsServerLogsInToItsResolver(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f := newAccessEnv(t)
-			f.authority.Issue(t, certtest.Named("n1")).Write(t, f.dir, "n1")
+			f.authority.Issue(t, certtest.OnlyNamed("n1")).Write(t, f.dir, "n1")
 			f.configure(t, "logging { trace: true, debug: true }", c.http, users(t, c.http))
 			p, url := f.start(t)
 			a := jwttest.NewAccount(t)
 			pusher := f.client(t)
 			if c.http == require {
-				pusher = f.client(t, f.authority.Issue(t, certtest.Named("n1")))
+				pusher = f.client(t, f.authority.Issue(t, certtest.OnlyNamed("n1")))
 			}
 			account := "/jwt/v1/accounts/" + a.ID
 			token := f.op.Account(t, a)
@@ -171,8 +171,8 @@ func TestLoginsOverTLS(t *testing.T) {
 	foreign := certtest.New(t)
 	a := jwttest.NewAccount(t)
 	token := f.op.Account(t, a)
-	named := certtest.Named("deploy")
-	reader, deploy := f.authority.Issue(t, certtest.Named("n1")), f.authority.Issue(t, named)
+	named := certtest.OnlyNamed("deploy")
+	reader, deploy := f.authority.Issue(t, certtest.OnlyNamed("n1")), f.authority.Issue(t, named)
 	expired, foreignPair := f.authority.Issue(t, named, certtest.Expired), foreign.Issue(t, named)
 	type row struct {
 		name      string
@@ -338,7 +338,7 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 		p.signal(syscall.SIGHUP)
 		p.wait(line)
 	}
-	old := f.client(t, f.authority.Issue(t, certtest.Named("n1")))
+	old := f.client(t, f.authority.Issue(t, certtest.OnlyNamed("n1")))
 	var connections atomic.Int32
 	dial := (&net.Dialer{}).DialContext
 	counted := func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -49,8 +49,9 @@ type Policy struct {
 
 	// Roots are the authorities of client certificates; nil: certificates are ignored.
 	Roots *x509.CertPool
-	// Certificates has the roles of certificates by a name in them: the common name, or a DNS,
-	// mail or URI alternative name.
+	// Certificates has the roles of certificates by a name in them: a DNS, mail or URI alternative
+	// name, or the common name of a certificate without alternative names. That one does not count
+	// under an authority with name constraints. The letter case of DNS names does not matter.
 	Certificates map[string]Role
 	// OtherCertificates is the role of a certificate with no name in Certificates.
 	OtherCertificates Role
@@ -101,20 +102,25 @@ type identity struct {
 type Authorizer struct {
 	policy Policy
 	// These fields are not changed after NewAuthorizer.
-	users    map[string]User // by name
-	limiter  *Limiter
-	compares singleflight.Group // by cache key
-	cache    *cache
-	seed     maphash.Seed // for dummy
+	users        map[string]User // by name
+	certificates map[string]Role // by name, see foldName
+	limiter      *Limiter
+	compares     singleflight.Group // by cache key
+	cache        *cache
+	seed         maphash.Seed // for dummy
 }
 
 // NewAuthorizer returns an Authorizer that shares the limits of l with the others. Of two users
-// with the same name, the last one counts.
+// with the same name, the last one counts. A certificate with two roles has the greater one.
 func NewAuthorizer(p Policy, l *Limiter) *Authorizer {
-	a := &Authorizer{policy: p, users: map[string]User{}, limiter: l, cache: newCache(),
-		seed: maphash.MakeSeed()}
+	a := &Authorizer{policy: p, users: map[string]User{}, certificates: map[string]Role{}, limiter: l,
+		cache: newCache(), seed: maphash.MakeSeed()}
 	for _, u := range p.Users {
 		a.users[u.Name] = u
+	}
+	for name, role := range p.Certificates {
+		name = foldName(name)
+		a.certificates[name] = max(role, a.certificates[name])
 	}
 	return a
 }

@@ -77,9 +77,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 	withBoth := func(v auth.Credentials, h string) auth.Credentials { v.Authorization = h; return v }
 	foreignCert := func(h string) auth.Credentials {
 		return auth.Credentials{Authorization: h, Certificates: chain(t,
-			foreign.Issue(t, certtest.Named("deploy")))}
+			foreign.Issue(t, certtest.OnlyNamed("deploy")))}
 	}
-	client, deploy := certtest.Named("n1"), certtest.Named("deploy")
+	client, deploy := certtest.OnlyNamed("n1"), certtest.OnlyNamed("deploy")
 	mail := func(c *x509.Certificate) { c.EmailAddresses = []string{"m@example.com"} }
 	uri := func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "x", Path: "/y"}} }
 	forServers := func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }

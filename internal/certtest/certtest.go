@@ -52,9 +52,28 @@ func (a *Authority) Issue(t testing.TB, edits ...func(*x509.Certificate)) Pair {
 	return Pair{sign(t, a, c, key), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})}
 }
 
+// Sub makes an authority whose own certificate is signed by a. Each edit changes that before it is
+// signed.
+func (a *Authority) Sub(t testing.TB, edits ...func(*x509.Certificate)) *Authority {
+	t.Helper()
+	sub := &Authority{cert: template("sub-authority"), key: newKey(t)}
+	sub.cert.IsCA, sub.cert.BasicConstraintsValid = true, true
+	sub.cert.KeyUsage = x509.KeyUsageCertSign
+	for _, edit := range edits {
+		edit(sub.cert)
+	}
+	sub.PEM = sign(t, a, sub.cert, sub.key)
+	return sub
+}
+
 // Named sets the common name of a certificate.
 func Named(name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.Subject.CommonName = name }
+}
+
+// OnlyNamed gives a certificate a common name and no alternative names.
+func OnlyNamed(name string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames, c.IPAddresses = name, nil, nil }
 }
 
 // Expired lets a certificate end a minute ago.
