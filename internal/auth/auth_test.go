@@ -54,9 +54,11 @@ func pool(authorities ...*certtest.Authority) *x509.CertPool {
 // reader and a writer may do. An answer is a name, "" if none is needed, or one of the refusals.
 func TestWhoMayDoWhat(t *testing.T) {
 	ours, foreign := certtest.New(t), certtest.New(t)
+	long := strings.Repeat("x", 72) // as much as bcrypt reads
 	users := []auth.User{
 		{Name: "ops", Hash: hash(t, "right"), Role: auth.Writer},
 		{Name: "nats", Hash: hash(t, "read:me"), Role: auth.Reader},
+		{Name: "long", Hash: hash(t, long), Role: auth.Writer},
 	}
 	const unknown, wrong, forbidden = "!unknown", "!wrong", "!forbidden"
 	open := auth.Policy{Users: users, WithoutCredentials: auth.Anonymous}
@@ -101,6 +103,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"a wrong password", closed, password("ops", "wrong"), wrong, wrong, wrong},
 		{"no password", closed, password("ops", ""), wrong, wrong, wrong},
 		{"the hash is no password", closed, password("ops", users[0].Hash), wrong, wrong, wrong},
+		{"a password of 72 bytes", closed, password("long", long), "long", "long", "long"},
+		{"a password of 73 bytes", closed, password("long", long+"x"), wrong, wrong, wrong},
+		{"a password that is repeated", closed, password("ops", "right\x00right"), wrong, wrong, wrong},
 		{"another user's password", closed, password("nats", "right"), wrong, wrong, wrong},
 		{"an unknown user", closed, password("root", "right"), wrong, wrong, wrong},
 		{"an unknown user without a name", closed, password("", "right"), wrong, wrong, wrong},

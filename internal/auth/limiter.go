@@ -72,9 +72,9 @@ func NewLimiter(log *slog.Logger) *Limiter {
 }
 
 // compare compares a password with a hash when it is the attempt's turn. known is false if the user
-// does not exist; the attempt fails then. The error is ErrBadCredentials, a *RetryError, or that of
-// ctx if ctx ends before. At first it waits for the other attempts of the same address, then for
-// one of the compares.
+// does not exist or can't have the password; the attempt fails then. The error is ErrBadCredentials,
+// a *RetryError, or that of ctx if ctx ends before. At first it waits for the other attempts of the
+// same address, then for one of the compares.
 func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known bool) error {
 	c, err := l.enter(prefix(a.from))
 	if err != nil {

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// maxHeader is how long an Authorization header may be, in bytes; bcrypt reads 72 bytes of a
-	// password.
+	// maxHeader is how long an Authorization header may be, in bytes.
 	maxHeader = 1024
+	// maxPassword is how many bytes of a password bcrypt reads.
+	maxPassword = 72
 	// compareTimeout is how long a login waits for its compare.
 	compareTimeout = 5 * time.Second
 )
@@ -84,12 +85,19 @@ func (a *Authorizer) compare(ctx context.Context, key cacheKey, t attempt) (iden
 		// An unknown name costs a compare too, but it never succeeds.
 		user = a.dummy(t.name)
 	}
-	if err := a.limiter.compare(ctx, t, user.Hash, known); err != nil {
+	if err := a.limiter.compare(ctx, t, user.Hash, known && isDistinct(t.password)); err != nil {
 		return identity{}, err
 	}
 	id := identity{user.Name, user.Role}
 	a.cache.put(key, id)
 	return id, nil
+}
+
+// isDistinct reports whether bcrypt tells a password from all others. It ignores what comes after
+// the 72nd byte. It also repeats short passwords with a zero byte between them, so one with a zero
+// byte may count as another one.
+func isDistinct(password string) bool {
+	return len(password) <= maxPassword && !strings.Contains(password, "\x00")
 }
 
 // dummy returns the user whose password is compared for an unknown name. So the time of an answer
