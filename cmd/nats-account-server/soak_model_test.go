@@ -131,13 +131,15 @@ func (r *accountModel) acceptedLocked(p *push, body string) error {
 	return nil
 }
 
-// refusedLocked takes a 409, which needs a reason: a newer version that is stored. r.mu must be held.
+// refusedLocked takes a 409, which needs a reason: a newer version that is stored, or one of the same
+// second that has replaced it. r.mu must be held.
 func (r *accountModel) refusedLocked(p *push) error {
 	if p.seen && !p.stored && p.inFlight == 0 {
 		return fmt.Errorf("%s was served and is refused", p.version)
 	}
 	for _, v := range r.all {
-		if v.iat > p.iat && (v.stored || v.inFlight > 0) {
+		replaced := v != p.version && v.iat == p.iat && (p.stored || p.inFlight > 0)
+		if (v.iat > p.iat || replaced) && (v.stored || v.inFlight > 0) {
 			return nil
 		}
 	}
