@@ -29,6 +29,14 @@ func (a *announcing) reassert(o *offer) {
 	}
 }
 
+// Reassert announces the stored JWT of an account again, now or when that was not done for some time,
+// since a nats-server may run another one.
+func (r *Registry) Reassert(key string) {
+	if r.announcing.reasserter.want(key, r.announcing.announceStored) {
+		r.announcing.announceStored(key)
+	}
+}
+
 // announceStored announces the stored JWT of an account.
 func (a *announcing) announceStored(key string) {
 	seq, err := a.touch(context.Background(), key, KindReassert)
@@ -64,14 +72,7 @@ type reassertion struct {
 func (m *reasserter) heard(key string, other Digest, peer bool, announce func(key string)) (now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := m.accounts[key]
-	if a == nil {
-		if m.accounts == nil {
-			m.accounts = make(map[string]*reassertion)
-		}
-		a = &reassertion{}
-		m.accounts[key] = a
-	}
+	a := m.getLocked(key)
 	// What is waited for is the period that has begun; the new one begins after it.
 	wait := time.Until(a.last.Add(a.period))
 	if peer && a.other == other {
@@ -79,6 +80,36 @@ func (m *reasserter) heard(key string, other Digest, peer bool, announce func(ke
 	} else {
 		a.period, a.other = reassertInterval, other
 	}
+	return m.announceLocked(key, a, wait, announce)
+}
+
+// want is heard for a JWT that was not announced by another server. It leaves the periods as they
+// are.
+func (m *reasserter) want(key string, announce func(key string)) (now bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.getLocked(key)
+	return m.announceLocked(key, a, time.Until(a.last.Add(a.period)), announce)
+}
+
+// getLocked returns what is remembered of an account. m.mu must be held.
+func (m *reasserter) getLocked(key string) *reassertion {
+	a := m.accounts[key]
+	if a == nil {
+		if m.accounts == nil {
+			m.accounts = make(map[string]*reassertion)
+		}
+		a = &reassertion{period: reassertInterval}
+		m.accounts[key] = a
+	}
+	return a
+}
+
+// announceLocked reports whether the account is to be announced now. If not, announce is called
+// after a wait, once. m.mu must be held.
+func (m *reasserter) announceLocked(
+	key string, a *reassertion, wait time.Duration, announce func(key string),
+) (now bool) {
 	switch {
 	case a.waits:
 		return false

@@ -305,8 +305,7 @@ func TestTheClockOfACommitDoesNotCount(t *testing.T) {
 				e.notifier = notifier.New(notifier.Options{
 					Outbox: restarted{e.outbox, skew}, Log: slog.New(slog.DiscardHandler),
 				})
-				ctx, cancel := context.WithCancel(t.Context())
-				go e.notifier.Serve(ctx, e.fakeCluster, stored{e.store})
+				e.serve()
 				time.Sleep(2 * time.Second)
 				if !e.outbox.IsPending("n", seq) {
 					t.Error("it is not known when it was committed, and it counts as delivered at once")
@@ -316,8 +315,7 @@ func TestTheClockOfACommitDoesNotCount(t *testing.T) {
 				if e.outbox.IsPending("n", seq) || n > 3 {
 					t.Errorf("announced %d times; pending: %v", n, e.outbox.IsPending("n", seq))
 				}
-				cancel()
-				synctest.Wait()
+				e.stop()
 			})
 		})
 	}

@@ -48,13 +48,15 @@ type announcement struct {
 // attempt is what is known about the last time that a change was announced, or the servers were
 // asked. Each one begins with nothing known.
 type attempt struct {
-	number  int // 0 before the first
-	sent    time.Time
-	answers map[string]string // by server: why it has not acknowledged the change, "" if it has
-	refused bool              // by a server, or it could not be sent
-	token   []byte            // the JWT which the servers are asked about
-	refuted bool              // a server has not said that it runs that
-	retryAt time.Time         // when the next attempt follows; zero if only a server can cause it
+	number     int    // of all attempts of this process; 0 before the first
+	seq        uint64 // of the change that was announced
+	isQuestion bool   // nothing was announced: the servers were only asked
+	sent       time.Time
+	answers    map[string]string // by server: why it has not acknowledged the change, "" if it has
+	refused    bool              // by a server, or it could not be sent
+	token      []byte            // the JWT which the servers are asked about
+	refuted    bool              // a server has not said that it runs that
+	retryAt    time.Time         // when the next attempt follows; zero if only a server can cause it
 }
 
 // willFetch reports whether a server that keeps no JWTs, and has said that an account is not loaded,
@@ -96,14 +98,14 @@ func (a *announcement) release() {
 }
 
 // outgoing is what is to be sent for an announcement. Its number keeps an answer from counting for
-// another attempt.
+// another attempt, of this session or another.
 type outgoing struct {
 	jwtstore.Change
 	number int
 	asks   bool // the servers are only asked what they run
 }
 
-// reply is where the answers go, below the inbox.
+// reply is where the answers go, below the inbox and, for an announcement, the digest.
 func (o outgoing) reply() string { return fmt.Sprintf("%s.%d.%d", o.Key, o.Seq, o.number) }
 
 // parseReply is the inverse of reply for the part after the key. It returns zeros for what can't be
@@ -168,8 +170,11 @@ func (p *announcements) apply(a *announcement, e event, due time.Time) {
 
 // remove takes an announcement out of the queue, and of those in flight. It waits then.
 func (p *announcements) remove(a *announcement) {
-	if a.state == queued {
+	switch a.state {
+	case queued:
 		heap.Remove(&p.queue, a.index)
+	case inFlight:
+		p.leave(a)
 	}
 	delete(p.active, a.Key)
 	a.state = waiting
@@ -182,6 +187,7 @@ func (p *announcements) get(c jwtstore.Change) *announcement {
 	if a == nil {
 		a = &announcement{Change: c, notCached: make(map[string]bool)}
 		p.byKey[c.Key] = a
+		p.n.unanswered.changed(c.Key, c.Seq, time.Now())
 	}
 	return a
 }
@@ -198,6 +204,7 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	if isNewer || a.state == waiting {
 		p.apply(a, wanted, time.Time{})
 	}
+	p.n.unanswered.changed(c.Key, c.Seq, time.Now())
 	return a
 }
 
@@ -241,7 +248,10 @@ func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active
 // begin begins an attempt. Answers to the attempt before may still acknowledge the change, but they
 // do not end this one.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
-	a.attempt = attempt{number: a.number + 1, sent: now, answers: make(map[string]string)}
+	p.n.attempts++
+	a.attempt = attempt{
+		number: p.n.attempts, seq: a.Seq, isQuestion: a.asks, sent: now, answers: make(map[string]string),
+	}
 	p.apply(a, sent, time.Time{})
 	return outgoing{a.Change, a.number, a.asks}
 }

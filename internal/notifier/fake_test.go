@@ -25,11 +25,13 @@ import (
 type fakeCluster struct {
 	mu          sync.Mutex
 	handlers    map[string]nats.MsgHandler // by subject
+	inboxes     int
 	servers     []*fakeServer
 	asked       []string               // subjects that are no updates
 	updates     []string               // accounts, in the order of their announcements
 	announced   map[string][]time.Time // when, by account
 	payloads    map[string][]string    // of the updates, by account
+	replies     []string               // reply subjects of the updates
 	inFlight    int                    // announcements whose answers are not in yet
 	maxInFlight int
 }
@@ -48,9 +50,16 @@ func fake(name, id, says string) *fakeServer {
 	return &fakeServer{name: name, id: id, version: "2.15.2", says: says}
 }
 
-func (*fakeCluster) NewInbox() string                       { return "_INBOX.x" }
 func (*fakeCluster) MaxPayload() int64                      { return 1 << 20 }
 func (*fakeCluster) FlushWithContext(context.Context) error { return nil }
+
+// NewInbox returns _INBOX.1 for the answers to announcements, and another one for each session.
+func (c *fakeCluster) NewInbox() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inboxes++
+	return fmt.Sprintf("_INBOX.%d", c.inboxes)
+}
 
 func (c *fakeCluster) Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error) {
 	c.mu.Lock()
@@ -69,12 +78,13 @@ func (c *fakeCluster) handler(subscription string) nats.MsgHandler {
 func (c *fakeCluster) PublishRequest(subject, reply string, data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	receive := c.handlers["_INBOX.x.>"]
+	receive := c.handlers[strings.Join(strings.Split(reply, ".")[:2], ".")+".>"]
 	key, isUpdate := strings.CutSuffix(strings.TrimPrefix(subject, "$SYS.ACCOUNT."), ".CLAIMS.UPDATE")
 	if isUpdate {
 		c.updates = append(c.updates, key)
 		c.announced[key] = append(c.announced[key], time.Now())
 		c.payloads[key] = append(c.payloads[key], string(data))
+		c.replies = append(c.replies, reply)
 		c.inFlight++
 		c.maxInFlight = max(c.maxInFlight, c.inFlight)
 	} else {
@@ -82,7 +92,7 @@ func (c *fakeCluster) PublishRequest(subject, reply string, data []byte) error {
 	}
 	var answers []string
 	for _, s := range c.servers {
-		if text := s.answer(subject, isUpdate); text != "" {
+		if text := s.answer(subject, string(data)); text != "" {
 			answers = append(answers, text)
 		}
 	}
@@ -105,20 +115,22 @@ func (c *fakeCluster) PublishRequest(subject, reply string, data []byte) error {
 }
 
 // answer returns what a server answers to a message, "" if nothing.
-func (s *fakeServer) answer(subject string, isUpdate bool) string {
-	if isUpdate {
+func (s *fakeServer) answer(subject, data string) string {
+	if strings.HasSuffix(subject, ".CLAIMS.UPDATE") {
 		return s.answerUpdate()
 	}
+	own := "$SYS.REQ.SERVER." + s.id + "."
+	asksRuns := subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" || subject == own+"ACCOUNTZ" && data != ""
 	switch {
-	case subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" && s.runs == "":
+	case asksRuns && s.runs == "":
 		return fmt.Sprintf(`{%s,"error":{"code":500,"description":"Account A does not exist"}}`, s.describe())
-	case subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" && s.runs != "-":
+	case asksRuns && s.runs != "-":
 		return fmt.Sprintf(`{%s,"data":{"account_detail":{"jwt":%q}}}`, s.describe(), s.runs)
 	case subject == "$SYS.REQ.SERVER.PING.IDZ" && !strings.HasPrefix(s.version, "2.9"):
 		return fmt.Sprintf(`{"name":%q,"id":%q,"host":"h"}`, s.name, s.id)
-	case subject == "$SYS.REQ.SERVER.PING", subject == "$SYS.REQ.SERVER."+s.id+".STATSZ":
+	case subject == "$SYS.REQ.SERVER.PING", subject == own+"STATSZ":
 		return fmt.Sprintf(`{%s,"statsz":{}}`, s.describe())
-	case subject == "$SYS.REQ.SERVER."+s.id+".ACCOUNTZ" && !s.hides:
+	case subject == own+"ACCOUNTZ" && data == "" && !s.hides:
 		list, _ := json.Marshal(append([]string{}, s.loaded...))
 		return fmt.Sprintf(`{%s,"data":{"accounts":%s}}`, s.describe(), list)
 	default:
@@ -150,6 +162,14 @@ func (c *fakeCluster) set(servers ...*fakeServer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.servers = servers
+}
+
+// answerUpdate lets a server answer one of the updates, counted from 0.
+func (c *fakeCluster) answerUpdate(s *fakeServer, n int) {
+	c.mu.Lock()
+	reply := c.replies[n]
+	c.mu.Unlock()
+	c.handler("_INBOX.1.>")(&nats.Msg{Subject: reply, Data: []byte(s.answerUpdate())})
 }
 
 // counted returns how many updates were announced, and how many were in flight at most.
@@ -208,19 +228,37 @@ type fakeEnv struct {
 	notifier *notifier.Notifier
 	log      *natstest.Log
 	key      string // of an account
+	stop     func() // ends the session
 }
 
 // withFakeCluster runs a test on a cluster of servers, on a clock of its own.
 func withFakeCluster(t *testing.T, test func(t *testing.T, e *fakeEnv), servers ...*fakeServer) {
+	withFakeEnv(t, func(t *testing.T, e *fakeEnv) {
+		e.serve()
+		test(t, e)
+	}, servers...)
+}
+
+// withFakeEnv runs a test as withFakeCluster does, but the session begins when the test calls serve.
+func withFakeEnv(t *testing.T, test func(t *testing.T, e *fakeEnv), servers ...*fakeServer) {
 	key := jwttest.NewAccount(t).ID
 	synctest.Test(t, func(t *testing.T) {
 		e := newFakeEnv(key, servers...)
-		ctx, cancel := context.WithCancel(context.Background())
-		go e.notifier.Serve(ctx, e.fakeCluster, stored{e.store})
 		test(t, e)
-		cancel()
+		e.stop()
 		time.Sleep(time.Minute)
 	})
+}
+
+// serve begins a session.
+func (e *fakeEnv) serve() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		e.notifier.Serve(ctx, e.fakeCluster, stored{e.store, e.notifier})
+	}()
+	e.stop = func() { cancel(); <-ended }
 }
 
 func newFakeEnv(key string, servers ...*fakeServer) *fakeEnv {
@@ -283,7 +321,16 @@ func (e *fakeEnv) report(key string) []accounts.ServerReport {
 }
 
 // stored has the accounts of a store, unverified.
-type stored struct{ store *jwtstore.Memory }
+type stored struct {
+	store    *jwtstore.Memory
+	notifier *notifier.Notifier
+}
+
+func (s stored) Reassert(key string) {
+	if seq, err := s.store.Touch(context.Background(), key, "test", true); err == nil {
+		s.notifier.Announce(key, seq, time.Now())
+	}
+}
 
 func (s stored) GetLocal(_ context.Context, key string) (*accounts.Account, error) {
 	token, _, err := s.store.Load(key, jwtstore.Stamp{})

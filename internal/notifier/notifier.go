@@ -37,6 +37,15 @@
 // An event changes nothing where the tables have a dash. states.go says what each state and event
 // is.
 //
+// # Late answers
+//
+// A route between nats-servers may stall. An older announcement then reaches a server after a newer
+// one that went another way, and the server runs the older JWT. So an answer is heard as long as the
+// process lives, and says which JWT it is about. If that shows that the older JWT was applied last,
+// the stored one is announced again, as a new change: only answers to that count. A server that has
+// let an announcement pass without an answer is asked what it runs, when a newer JWT of the account
+// is acknowledged.
+//
 // # Clocks
 //
 // No time of another process or machine decides anything, and no time that was read from the disk:
@@ -52,6 +61,8 @@
 //	announcements.go  the changes that some server has not acknowledged, and the queue of them
 //	servers.go        which nats-servers are there
 //	list.go           which accounts a nats-server has loaded
+//	late.go           answers to announcements of changes that have been replaced
+//	unanswered.go     announcements that may arrive late, and whose answer may be lost
 //	report.go         what is known about one account
 //
 // # Concurrency
@@ -102,6 +113,9 @@ type Accounts interface {
 	// GetLocal returns an account that is stored here. Its error wraps accounts.ErrNotFound if
 	// there is none.
 	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
+	// Reassert announces the stored JWT of an account again, soon, since a nats-server may run
+	// another one. It may wait for the disk.
+	Reassert(key string)
 }
 
 // Conn is one NATS connection. *nats.Conn meets it.
@@ -133,7 +147,10 @@ type Notifier struct {
 	log    *slog.Logger
 	began  time.Time // when it was made, before which no change is known
 
-	mu         sync.Mutex    // guards what follows, and all that the session has
+	mu         sync.Mutex // guards what follows, and all that the session has
+	inbox      string     // prefix of all subjects that answers to announcements go to; "" at first
+	attempts   int        // how often something was announced, or asked for an announcement
+	unanswered *unanswered
 	configured bool          // see SetConfigured
 	forget     time.Duration // see SetForget
 	maxPayload int           // of the last session, in bytes; 0 before the first
@@ -145,6 +162,7 @@ type Notifier struct {
 func New(o Options) *Notifier {
 	n := &Notifier{outbox: o.Outbox, log: o.Log, began: time.Now(), forget: o.Forget}
 	n.notes.warned = make(map[string]bool)
+	n.unanswered = newUnanswered(n)
 	if n.forget == 0 {
 		n.forget = defaultForget
 	}

@@ -92,7 +92,7 @@ func (e *env) connect(t *testing.T, url string, creds []byte) (stop func()) {
 	go func() {
 		defer close(done)
 		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) {
-			e.notifier.Serve(ctx, nc, stored{e.store})
+			e.notifier.Serve(ctx, nc, stored{e.store, e.notifier})
 		})
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })

@@ -9,17 +9,36 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// Answers go to <inbox>.<about>.<rest>, where about is one of these or, for an announcement, the
-// account's key. The rest of an announcement is <seq>.<number of the attempt>.
+// Answers to questions go to <inbox>.<about>.<rest>, where about is one of these.
+//
+// Answers to announcements go to <inbox>.<digest>.<key>.<seq>.<number of the attempt>, below an inbox
+// that lives as long as the process: a server may answer when the session has ended long ago. The
+// digest is that of the JWT.
 const (
 	aboutIDZ  = "idz"  // there is no rest
 	aboutPing = "ping" // there is no rest
 	aboutRuns = "runs" // the rest is the number of the question
-	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is the
-	// key and what follows it for an announcement.
+	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is as
+	// for an announcement, from the key on.
 	aboutHeard = "heard"
-	aboutList  = "list" // asks which accounts are loaded; there is no rest
+	aboutList  = "list"  // asks which accounts are loaded; there is no rest
+	aboutCheck = "check" // asks a server that may have got an older JWT late; the rest is the key
 )
+
+// receiveAnswer takes every answer to an announcement, also to one of an earlier session.
+func (s *session) receiveAnswer(m *nats.Msg) {
+	rest, ours := strings.CutPrefix(m.Subject, s.n.inbox+".")
+	applied, rest, isWhole := strings.Cut(rest, ".")
+	answer, ok := readAnswer(m.Data)
+	if !ours || !isWhole || !ok {
+		return
+	}
+	key, attempt, _ := strings.Cut(rest, ".")
+	s.n.mu.Lock()
+	defer s.n.unlock()
+	defer s.wakeUp()
+	s.updated(digest(applied), key, attempt, answer, time.Now())
+}
 
 // receive takes every message that comes to the session's inbox: an answer, or nats-server's word
 // that no subscriber has got the question.
@@ -41,8 +60,8 @@ func (s *session) receive(m *nats.Msg) {
 	case noResponders && about == aboutPing:
 		s.servers.discoverBy = now // no nats-server is there
 	case noResponders:
-		// For idzSubject it means only that none is 2.10 or later. An announcement or another
-		// question ends when its time is over.
+		// For idzSubject it means only that none is 2.10 or later. Another question ends when its
+		// time is over.
 	case about == aboutIDZ || about == aboutPing:
 		s.pinged(answer, now)
 	case about == aboutRuns:
@@ -52,8 +71,8 @@ func (s *session) receive(m *nats.Msg) {
 	case about == aboutHeard:
 		key, attempt, _ := strings.Cut(rest, ".")
 		s.confirmed(key, attempt, answer)
-	default:
-		s.updated(about, rest, answer, now)
+	case about == aboutCheck:
+		s.runs(rest, answer)
 	}
 }
 
@@ -107,8 +126,9 @@ func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 }
 
 // updated takes one nats-server's answer to an announcement. One that comes after the end of its
-// attempt counts, too, but not one for a change that was replaced.
-func (s *session) updated(key, attempt string, answer answer, now time.Time) {
+// attempt counts, too. One for a change that was replaced may show that the server does not run the
+// newer one any more.
+func (s *session) updated(sent digest, key, attempt string, answer answer, now time.Time) {
 	srv := s.seen(answer.serverID, now)
 	if answer.resolver != unknownResolver {
 		srv.resolver = answer.resolver
@@ -117,8 +137,14 @@ func (s *session) updated(key, attempt string, answer answer, now time.Time) {
 	a := s.announcements.byKey[key]
 	isLatest := a != nil && a.Seq == seq
 	isLast := isLatest && a.number == number && number > 0
-	if isLatest {
+	if !isLast || a.state != inFlight {
+		s.n.unanswered.answered(key, srv.name)
+	}
+	switch {
+	case isLatest:
 		s.record(srv, a, isLast, answer, now)
+	case answer.result == applied:
+		s.answeredLate(srv, key, number, sent)
 	}
 	if srv.state != responsive {
 		s.servers.wantList(srv, now)

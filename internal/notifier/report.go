@@ -16,6 +16,9 @@ import (
 // say that: a nats-server that keeps JWTs may have saved one without running it.
 const whatRunsSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
 
+// accountzOf is the subject of the same question to one process.
+func accountzOf(id string) string { return "$SYS.REQ.SERVER." + id + ".ACCOUNTZ" }
+
 // accountQuery is the payload of whatRunsSubject.
 func accountQuery(key string) []byte { return fmt.Appendf(nil, `{"account":%q}`, key) }
 
@@ -30,7 +33,7 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	n.mu.Unlock()
 	var running map[string]accounts.Running
 	if s != nil && ask {
-		running = s.ask(ctx, key)
+		running = s.askAll(ctx, key)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -85,9 +88,9 @@ type question struct {
 	done    chan struct{}               // closed when all have answered
 }
 
-// ask asks every nats-server that is there what it runs for an account, and returns the answers by
+// askAll asks every nats-server that is there what it runs for an account, and returns the answers by
 // server. That takes up to a second.
-func (s *session) ask(ctx context.Context, key string) map[string]accounts.Running {
+func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Running {
 	q := &question{
 		missing: make(map[string]bool),
 		answers: make(map[string]accounts.Running),
@@ -102,7 +105,7 @@ func (s *session) ask(ctx context.Context, key string) map[string]accounts.Runni
 	s.questions[number] = q
 	s.n.mu.Unlock()
 	if len(q.answers) > 0 {
-		s.publish(whatRunsSubject, aboutRuns+"."+number, accountQuery(key))
+		s.ask(query{whatRunsSubject, aboutRuns + "." + number, accountQuery(key)})
 		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 		defer cancel()
 		select {
@@ -137,7 +140,7 @@ func (s *session) askAbout(o outgoing, token []byte) {
 		a.token = bytes.TrimSpace(token)
 	}
 	s.n.mu.Unlock()
-	s.publish(whatRunsSubject, aboutHeard+"."+o.reply(), accountQuery(o.Key))
+	s.ask(query{whatRunsSubject, aboutHeard + "." + o.reply(), accountQuery(o.Key)})
 }
 
 // confirmed takes one server's answer to the question of askAbout.

@@ -33,8 +33,8 @@ const (
 
 // idz and ping ask which servers are there.
 var (
-	idz  = query{idzSubject, aboutIDZ}
-	ping = query{pingSubject, aboutPing}
+	idz  = query{subject: idzSubject, reply: aboutIDZ}
+	ping = query{subject: pingSubject, reply: aboutPing}
 )
 
 // server is a nats-server that is there.
@@ -236,7 +236,7 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 	v.n.outbox.Register(name, now)
 	v.byName[name] = srv
 	if id.ID != "" && v.round.phase != askingPING {
-		v.ask = append(v.ask, query{"$SYS.REQ.SERVER." + id.ID + ".STATSZ", aboutPing})
+		v.ask = append(v.ask, query{subject: "$SYS.REQ.SERVER." + id.ID + ".STATSZ", reply: aboutPing})
 	}
 	v.n.notes.add(slog.LevelDebug, "nats-server %s is there", name)
 	return srv, true

@@ -90,8 +90,9 @@ func TestAServerThatAppearsDuringAnAttemptIsNotSilent(t *testing.T) {
 // TestWithoutAKnownServerTheOldestChangeIsStillAnnounced: a user may be allowed to publish updates, but
 // not to ask which servers are there.
 func TestWithoutAKnownServerTheOldestChangeIsStillAnnounced(t *testing.T) {
-	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+	withFakeEnv(t, func(t *testing.T, e *fakeEnv) {
 		before := e.put(t, e.key, "committed before the session")
+		e.serve()
 		time.Sleep(time.Minute)
 		if n := len(e.times(e.key)); n < 3 || n > 10 {
 			t.Errorf("it was announced %d times in a minute", n)

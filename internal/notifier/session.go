@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,11 +27,13 @@ type session struct {
 	n        *Notifier
 	accounts Accounts
 	conn     Conn
-	inbox    string        // prefix of all subjects that answers go to
+	inbox    string        // prefix of all subjects that answers to questions go to
 	wake     chan struct{} // holds one token when run has to look again
 
 	servers       *servers
 	announcements *announcements
+	checks        *checks
+	first         int                  // number of its first attempt
 	questions     map[string]*question // that wait for answers, by number
 	asked         int                  // how many there were so far
 	hasCache      bool                 // a cache has answered that it lacks an account
@@ -40,8 +43,40 @@ type session struct {
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
 // time. It takes up what is pending when servers appear.
 func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
-	servers := newServers(n, time.Now())
-	s := &session{
+	s := n.newSession(conn, from)
+	if !s.subscribe(s.inbox+".>", s.receive) || !s.subscribe(n.inbox+".>", s.receiveAnswer) ||
+		!s.subscribe(heartbeats, s.heartbeat) {
+		return
+	}
+	n.mu.Lock()
+	n.session, n.maxPayload = s, int(conn.MaxPayload())
+	clear(n.notes.warned)
+	n.mu.Unlock()
+	var tasks sync.WaitGroup
+	for range checkers {
+		tasks.Go(func() { s.runChecks(ctx) })
+	}
+	s.run(ctx)
+	tasks.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.session = nil
+	for _, a := range s.announcements.byKey {
+		s.announcements.finish(a) // no answers will come in this session
+	}
+}
+
+// newSession returns a session that has subscribed to nothing yet.
+func (n *Notifier) newSession(conn Conn, from Accounts) *session {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.inbox == "" {
+		n.inbox = conn.NewInbox()
+	}
+	now := time.Now()
+	n.unanswered.sessionBegan(now)
+	servers := newServers(n, now)
+	return &session{
 		n:             n,
 		accounts:      from,
 		conn:          conn,
@@ -49,21 +84,9 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 		wake:          make(chan struct{}, 1),
 		servers:       servers,
 		announcements: newAnnouncements(n, servers),
+		checks:        newChecks(),
+		first:         n.attempts + 1,
 		questions:     make(map[string]*question),
-	}
-	if !s.subscribe(s.inbox+".>", s.receive) || !s.subscribe(heartbeats, s.heartbeat) {
-		return
-	}
-	n.mu.Lock()
-	n.session, n.maxPayload = s, int(conn.MaxPayload())
-	clear(n.notes.warned)
-	n.mu.Unlock()
-	s.run(ctx)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.session = nil
-	for _, a := range s.announcements.byKey {
-		a.release() // no answers will come
 	}
 }
 
@@ -77,10 +100,10 @@ func (s *session) subscribe(subject string, handle nats.MsgHandler) bool {
 	return err == nil
 }
 
-// query is a question without a payload.
+// query is a question. Its answers go to the reply subject below the inbox.
 type query struct {
-	subject string
-	about   string // where the answers go, below the inbox
+	subject, reply string
+	data           []byte
 }
 
 // work is what is to be done without the lock: it may block. run does it in the order of the fields.
@@ -105,7 +128,7 @@ func (s *session) run(ctx context.Context) {
 		}
 		w := s.step(time.Now())
 		for _, q := range w.ask {
-			s.publish(q.subject, q.about, nil)
+			s.ask(q)
 		}
 		if w.watch {
 			s.watchClients()
@@ -132,11 +155,12 @@ func (s *session) step(now time.Time) (w work) {
 	}
 	lists, overdue := s.servers.takeLists(now)
 	for _, srv := range lists {
-		ask = append(ask, query{"$SYS.REQ.SERVER." + srv.id + ".ACCOUNTZ", aboutList})
+		ask = append(ask, query{subject: accountzOf(srv.id), reply: aboutList})
 	}
 	for _, srv := range overdue {
 		s.endList(srv, now)
 	}
+	ask = append(ask, s.n.unanswered.scan(s.announcements, now)...)
 	w = work{ask: ask, watch: s.hasCache && !s.watching, send: s.announcements.take(now)}
 	w.flush = len(w.send) > 0 && s.servers.any((*server).isMute)
 	return w
@@ -146,7 +170,7 @@ func (s *session) step(now time.Time) (w work) {
 func (s *session) next() time.Time {
 	s.n.mu.Lock()
 	defer s.n.mu.Unlock()
-	return s.announcements.next(s.servers.next())
+	return s.n.unanswered.next(s.announcements.next(s.servers.next()))
 }
 
 // wakeUp makes run look again. It never blocks.
@@ -168,13 +192,21 @@ func (s *session) send(ctx context.Context, o outgoing) {
 			"nats-server takes no more than %d (max_payload)",
 			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
 	default:
-		s.publish(updateSubject(o.Key), o.reply(), account.JWT)
+		s.publish(updateSubject(o.Key), s.n.replySubject(o, account.JWT), account.JWT)
 	}
 }
 
-// publish sends a message. reply is where answers go, below the inbox.
+// replySubject is where the answers to an announcement go, in this session and in later ones.
+func (n *Notifier) replySubject(o outgoing, token []byte) string {
+	return fmt.Sprintf("%s.%s.%s", n.inbox, digestOf(token), o.reply())
+}
+
+// ask sends a question.
+func (s *session) ask(q query) { s.publish(q.subject, s.inbox+"."+q.reply, q.data) }
+
+// publish sends a message.
 func (s *session) publish(subject, reply string, data []byte) {
-	if err := s.conn.PublishRequest(subject, s.inbox+"."+reply, data); err != nil {
+	if err := s.conn.PublishRequest(subject, reply, data); err != nil {
 		// The session is over. What was pending stays so.
 		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
 	}

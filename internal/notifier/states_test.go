@@ -3,7 +3,7 @@ package notifier
 import (
 	"fmt"
 	"log/slog"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -203,7 +203,7 @@ func TestARoundOfPING(t *testing.T) {
 			sent := now.Add(-c.after)
 			v.round = round{number: 7, phase: c.phase, sent: sent, due: sent.Add(pingInterval)}
 			asks, ended := v.poll(now)
-			if v.round.phase != c.want || !slices.Equal(asks, c.asks) || ended != c.ended {
+			if v.round.phase != c.want || !reflect.DeepEqual(asks, c.asks) || ended != c.ended {
 				t.Errorf("phase %d, asks %v, ended: %v", v.round.phase, asks, ended)
 			}
 			if isGone := v.byName["away"] == nil; c.missing && isGone != c.ended {

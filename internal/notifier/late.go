@@ -1,0 +1,153 @@
+package notifier
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
+)
+
+const (
+	// maxChecks bounds the servers, of one account each, that wait to be checked. A stall that ends
+	// may bring that many late answers at once.
+	maxChecks = 50_000
+	// checkers is how many are checked at once. Each may wait for the disk.
+	checkers = 8
+)
+
+// digest is the start of a JWT's SHA-256, in hex. It is part of the reply subject of an
+// announcement, so that an answer says which JWT it is about, however late it comes.
+type digest string
+
+// digestOf returns the digest of a JWT, whatever space is around it.
+func digestOf(token []byte) digest {
+	sum := sha256.Sum256(bytes.TrimSpace(token))
+	return digest(hex.EncodeToString(sum[:8]))
+}
+
+// check is a nats-server that has applied some JWT of an account at a moment at which that may not
+// have been the stored one.
+type check struct {
+	key, server string
+	applied     digest // "" if it may be any
+}
+
+// checks is the queue of them.
+type checks struct {
+	queue []check
+	known map[check]bool // those in queue
+	wake  chan struct{}  // of capacity checkers
+}
+
+func newChecks() *checks {
+	return &checks{known: make(map[check]bool), wake: make(chan struct{}, checkers)}
+}
+
+// add adds a check, and reports false if there are too many.
+func (q *checks) add(c check) bool {
+	if len(q.queue) >= maxChecks {
+		return false
+	}
+	if !q.known[c] {
+		q.known[c] = true
+		q.queue = append(q.queue, c)
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default: // all checkers will look
+	}
+	return true
+}
+
+// take returns the oldest one.
+func (q *checks) take() (c check, ok bool) {
+	if len(q.queue) == 0 {
+		return check{}, false
+	}
+	c, q.queue = q.queue[0], q.queue[1:]
+	delete(q.known, c)
+	return c, true
+}
+
+// check demands that what a server has applied is compared with what is stored.
+func (s *session) check(c check) {
+	if !s.checks.add(c) {
+		s.n.notes.warnOnce("more than %d late answers of nats-servers wait to be looked at: "+
+			"the others are left out", maxChecks)
+	}
+}
+
+// runChecks compares what servers have applied with what is stored, until ctx ends. If that differs,
+// the stored JWT is announced again.
+func (s *session) runChecks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.checks.wake:
+		}
+		for ctx.Err() == nil {
+			s.n.mu.Lock()
+			c, ok := s.checks.take()
+			s.n.mu.Unlock()
+			if !ok {
+				break
+			}
+			s.compare(ctx, c)
+		}
+	}
+}
+
+// compare announces the stored JWT of an account again if a server has applied another one.
+func (s *session) compare(ctx context.Context, c check) {
+	account, err := s.accounts.GetLocal(ctx, c.key)
+	if err != nil || digestOf(account.JWT) == c.applied { // what can't be read can't be announced
+		return
+	}
+	s.n.mu.Lock()
+	s.n.notes.warnOnce("%s - nats-server %s may have applied another JWT after the stored one: "+
+		"the stored one is announced again", logging.ShortKey(c.key), c.server)
+	s.n.unlock()
+	s.accounts.Reassert(c.key)
+}
+
+// isLate reports whether an answer to an announcement that is not the last one of its account shows
+// that the server applied the JWTs out of order. Answers arrive in the order in which a server sends
+// them. So does what is sent to it, but only within a session.
+func (s *session) isLate(srv *server, a *announcement, number int) bool {
+	switch {
+	case a == nil: // every server has acknowledged a later one
+		return true
+	case a.number == 0: // the later one is still to be sent
+		return false
+	}
+	_, answered := a.answers[srv.name]
+	return answered || number < s.first || !s.n.outbox.IsPending(srv.name, a.Seq)
+}
+
+// answeredLate takes an answer to an announcement of a change that was replaced, or of one that is
+// no longer pending.
+func (s *session) answeredLate(srv *server, key string, number int, applied digest) {
+	if trust.IsAccountKey(key) && s.isLate(srv, s.announcements.byKey[key], number) {
+		s.check(check{key, srv.name, applied})
+	}
+}
+
+// runs takes a server's answer to the question what it runs for an account, see unanswered. If it
+// keeps JWTs and has not loaded the account, it may have kept another one than the stored one.
+func (s *session) runs(key string, answer answer) {
+	_, srv := s.servers.find(answer.serverID)
+	if srv == nil {
+		return
+	}
+	switch r := answer.running; {
+	case r.State == accounts.Loaded:
+		s.check(check{key, srv.name, digestOf(r.JWT)})
+	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.isFirst(key):
+		s.check(check{key, srv.name, ""})
+	}
+}

@@ -1,0 +1,182 @@
+package notifier
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// maxUnanswered bounds the accounts that are remembered. Each takes some hundred bytes.
+	maxUnanswered = 50_000
+	// unansweredTimeout is how long an account is remembered whose JWT does not change meanwhile.
+	unansweredTimeout = 30 * time.Minute
+	// scanInterval is how often they are looked through, and maxQuestions how many questions that
+	// may cause.
+	scanInterval = time.Second
+	maxQuestions = 100
+)
+
+// askAfter is when the servers are asked what they run, counted from the newer change, or from the
+// start of the session, and from the question before. A connection that has stalled is given up
+// after some minutes.
+var askAfter = [...]time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minute, 15 * time.Minute}
+
+// unanswered has the accounts of which an announcement was sent that some server has not answered. It
+// may be on its way, also after the session has ended, and may reach the server after a newer one
+// that went another way. Its answer shows that. But the answer may be lost. So when a newer JWT of
+// the account is acknowledged, the server is asked what it runs, several times.
+//
+// It outlives sessions. An earlier process may have announced everything that was pending at the
+// start of this one.
+type unanswered struct {
+	byKey    map[string]*missing
+	nextScan time.Time
+}
+
+// missing is what is remembered of one account.
+type missing struct {
+	// servers has how many announcements each server has not answered. It is nil if an earlier
+	// process has announced the account: then it may be any server.
+	servers map[string]int
+	seq     uint64    // of the latest change that was not answered
+	isNewer bool      // the account has changed since
+	asked   int       // how often the servers were asked since
+	due     time.Time // when they are asked next, or, if it has not changed, are not asked any more
+}
+
+// newUnanswered returns what an earlier process may have left.
+func newUnanswered(n *Notifier) *unanswered {
+	u := &unanswered{byKey: make(map[string]*missing)}
+	for _, c := range n.outbox.Pending() {
+		if len(u.byKey) < maxUnanswered {
+			u.byKey[c.Key] = &missing{isNewer: true}
+		}
+	}
+	return u
+}
+
+// add records that servers have not answered an announcement. It reports false if too many accounts
+// are remembered.
+func (u *unanswered) add(key string, seq uint64, servers []string, now time.Time) bool {
+	m := u.byKey[key]
+	if m == nil {
+		if len(u.byKey) >= maxUnanswered {
+			return false
+		}
+		m = &missing{servers: make(map[string]int)}
+		u.byKey[key] = m
+	}
+	m.seq = max(m.seq, seq)
+	if !m.isNewer {
+		m.due = now.Add(unansweredTimeout)
+	}
+	for _, name := range servers {
+		if m.servers != nil {
+			m.servers[name]++
+		}
+	}
+	return true
+}
+
+// answered records that a server has answered one of them.
+func (u *unanswered) answered(key, server string) {
+	m := u.byKey[key]
+	if m == nil || m.servers == nil {
+		return
+	}
+	if m.servers[server]--; m.servers[server] <= 0 {
+		delete(m.servers, server)
+	}
+	if len(m.servers) == 0 {
+		delete(u.byKey, key)
+	}
+}
+
+// changed records that the account has a change of this number. Only the first one after an
+// announcement that was not answered counts: what follows from an answer causes no more questions.
+func (u *unanswered) changed(key string, seq uint64, now time.Time) {
+	if m := u.byKey[key]; m != nil && seq > m.seq && !m.isNewer {
+		m.isNewer, m.due = true, now.Add(askAfter[0])
+	}
+}
+
+// sessionBegan lets some time pass before anything is asked.
+func (u *unanswered) sessionBegan(now time.Time) {
+	for _, m := range u.byKey {
+		if m.isNewer {
+			m.due = later(m.due, now.Add(askAfter[0]))
+		}
+	}
+}
+
+// isFirst reports whether the servers were asked once about an account.
+func (u *unanswered) isFirst(key string) bool {
+	m := u.byKey[key]
+	return m != nil && m.asked == 1
+}
+
+// next returns when scan has something to do, at the latest the moment given.
+func (u *unanswered) next(latest time.Time) time.Time {
+	if len(u.byKey) == 0 {
+		return latest
+	}
+	return earlier(latest, u.nextScan)
+}
+
+// scan returns the questions that are due, at most some hundred. An account of which an announcement
+// is in flight waits.
+func (u *unanswered) scan(p *announcements, now time.Time) (questions []query) {
+	if now.Before(u.nextScan) {
+		return nil
+	}
+	u.nextScan = now.Add(scanInterval)
+	if p.servers.discovering {
+		return nil
+	}
+	for key, m := range u.byKey {
+		switch {
+		case now.Before(m.due) || len(questions) >= maxQuestions:
+		case !m.isNewer || m.asked >= len(askAfter):
+			delete(u.byKey, key)
+		case p.active[key] == nil:
+			questions = append(questions, m.questions(p, key)...)
+			m.due = now.Add(askAfter[min(m.asked+1, len(askAfter)-1)])
+			m.asked++
+		}
+	}
+	return questions
+}
+
+// questions asks servers that are there, and have acknowledged the account's latest change, what they
+// run for it. All others get that change anyway.
+func (m *missing) questions(p *announcements, key string) (questions []query) {
+	latest := p.n.outbox.PendingFor(key)
+	for name, srv := range p.servers.byName {
+		isMeant := m.servers == nil || m.servers[name] > 0
+		if isMeant && srv.id != "" && !srv.isMute() && !p.n.outbox.IsPending(name, latest.Seq) {
+			questions = append(questions, query{
+				subject: accountzOf(srv.id), reply: aboutCheck + "." + key, data: accountQuery(key),
+			})
+		}
+	}
+	return questions
+}
+
+// leave records which servers have not answered an announcement, when its attempt ends or is
+// abandoned.
+func (p *announcements) leave(a *announcement) {
+	if a.isQuestion || len(a.answers) >= len(p.servers.byName) {
+		return
+	}
+	var names []string
+	for name, srv := range p.servers.byName {
+		if _, answered := a.answers[name]; !answered && !srv.isMute() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	if len(names) > 0 && !p.n.unanswered.add(a.Key, a.attempt.seq, names, time.Now()) {
+		p.n.notes.warnOnce("more than %d accounts have announcements without an answer: whether an "+
+			"older JWT of the others arrives late is not looked after", maxUnanswered)
+	}
+}
