@@ -5,11 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
 )
 
 var errNotExpired = errors.New("the stored JWT has not expired")
+
+// ExpireEvery takes expired accounts out at an interval until ctx ends, the first time at once. The
+// same error is logged once. interval must be more than 0.
+func (r *remover) ExpireEvery(ctx context.Context, interval time.Duration) {
+	logged := ""
+	for ok := true; ok; ok = pause.For(ctx, interval) {
+		if err := r.Expire(ctx); err != nil && ctx.Err() == nil && err.Error() != logged {
+			logged = err.Error()
+			r.Log.Warn("expired JWTs can't be deleted: " + logged)
+		}
+	}
+}
 
 // Expire takes out every account whose JWT has expired, also one that was put into the directory by
 // hand, but not the system account. An account that can't be taken out keeps no other one; the

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/accounts/accountstest"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
@@ -320,26 +321,7 @@ func (s *source) count() int {
 // wantError fails unless err is want: nil, a sentinel, or a pointer to an error type.
 func wantError(t *testing.T, err error, want any) {
 	t.Helper()
-	ok := false
-	switch w := want.(type) {
-	case nil:
-		ok = err == nil
-	case *accounts.OlderError:
-		ok = errors.As(err, &w)
-	case *accounts.FutureError:
-		ok = errors.As(err, &w)
-	case *accounts.BlockedError:
-		ok = errors.As(err, &w) && len(w.Issues) > 0
-	case *accounts.TooLargeError:
-		ok = errors.As(err, &w)
-	case *accounts.DeletedError:
-		ok = errors.As(err, &w)
-	case *accounts.SignError:
-		ok = errors.As(err, &w)
-	case error:
-		ok = errors.Is(err, w)
-	}
-	if !ok {
+	if !accountstest.IsError(err, want) {
 		t.Fatalf("error %v, want %T %v", err, want, want)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/accounts/accountstest"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
@@ -29,22 +30,7 @@ var (
 // none.
 func wantError(t *testing.T, name string, err error, want any) {
 	t.Helper()
-	ok := false
-	switch w := want.(type) {
-	case nil:
-		ok = err == nil
-	case *accounts.OlderError:
-		ok = errors.As(err, &w)
-	case *accounts.FutureError:
-		ok = errors.As(err, &w)
-	case *accounts.BlockedError:
-		ok = errors.As(err, &w) && len(w.Issues) > 0
-	case *accounts.TooLargeError:
-		ok = errors.As(err, &w)
-	case error:
-		ok = errors.Is(err, w)
-	}
-	if !ok {
+	if !accountstest.IsError(err, want) {
 		t.Errorf("%s: error %v, want %T %v", name, err, want, want)
 	}
 }

@@ -27,7 +27,6 @@ import (
 	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
-	"nats-account-server/internal/pause"
 	"nats-account-server/internal/resolver"
 )
 
@@ -157,7 +156,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	// An interval of zero means that expired JWTs stay.
 	if interval := d.Config.Store.CleanupInterval; interval > 0 {
 		d.start(failed, "cleanup", func(ctx context.Context) error {
-			d.cleanUp(ctx, interval)
+			d.registry.ExpireEvery(ctx, interval)
 			return nil
 		})
 	}
@@ -239,16 +238,4 @@ func (d *daemon) resolverURL() string {
 	}
 	return fmt.Sprintf("%s://%s%s/jwt/v1/accounts/", scheme, login,
 		net.JoinHostPort(host, strconv.Itoa(port)))
-}
-
-// cleanUp deletes expired JWTs at an interval until ctx ends. The same error is logged once. The
-// first cleanup is at once. interval must be more than 0.
-func (d *daemon) cleanUp(ctx context.Context, interval time.Duration) {
-	logged := ""
-	for ok := true; ok; ok = pause.For(ctx, interval) {
-		if err := d.registry.Expire(ctx); err != nil && ctx.Err() == nil && err.Error() != logged {
-			logged = err.Error()
-			d.log.warnf("expired JWTs can't be deleted: %s", logged)
-		}
-	}
 }

@@ -34,8 +34,6 @@ const (
 	separator = "\n\r\n"
 	indent    = "    "
 
-	// maxTokenBytes bounds a JWT. nats-server has the same limit.
-	maxTokenBytes = 1 << 20
 	// maxDepth bounds the objects and lists within each other.
 	maxDepth = 64
 	// maxRenderedBytes bounds the view, since deep lists could need a great many spaces.
@@ -56,7 +54,7 @@ type header struct {
 
 // decode renders a JWT. Its errors wrap errHeader, errClaim or errTokens.
 func decode(token []byte) (string, error) {
-	if len(token) > maxTokenBytes {
+	if len(token) > maxBodyBytes {
 		return "", fmt.Errorf("%w: %w", errClaim, errTooLong)
 	}
 	// Up to four, so that one part too many shows and a great many cost nothing.

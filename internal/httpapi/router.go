@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -160,18 +161,13 @@ func redirect(w http.ResponseWriter, r *http.Request, target string) {
 		"<a href=\""+html.EscapeString(location)+"\">Moved Permanently</a>.\n\n")
 }
 
-// escapeQuery escapes what may not stand in a URL and was sent nevertheless. The rest stays as it
-// was sent: url.Values would sort the parameters and drop some.
+// notInURL matches what may not stand in a URL and was sent nevertheless.
+var notInURL = regexp.MustCompile("[^!-~]|[\"'<>\\\\`]")
+
+// escapeQuery escapes that. The rest stays as it was sent: url.Values would sort the parameters and
+// drop some.
 func escapeQuery(query string) string {
-	var escaped []byte
-	for _, c := range []byte(query) {
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"'<>\\`", c) >= 0 {
-			escaped = fmt.Appendf(escaped, "%%%02X", c)
-		} else {
-			escaped = append(escaped, c)
-		}
-	}
-	return string(escaped)
+	return notInURL.ReplaceAllStringFunc(query, url.PathEscape)
 }
 
 // baseURL is how the client reached this server, "" if its Host header has other characters than a
