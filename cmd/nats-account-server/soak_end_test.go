@@ -243,8 +243,8 @@ func goroutines(log string) []string {
 	return all
 }
 
-// shutDown stops the account server in order: the JWTs are all that it leaves, and a journal of the
-// nats-servers that have acknowledged them.
+// shutDown stops the account server in order: the JWTs and the index are all that it leaves, and a
+// journal of the nats-servers that have acknowledged them.
 func (s *soak) shutDown() {
 	s.t.Helper()
 	for _, r := range s.models {
@@ -255,7 +255,8 @@ func (s *soak) shutDown() {
 	store := filepath.Join(s.cluster.env.dir, "store")
 	hidden, _ := filepath.Glob(filepath.Join(store, ".*"))
 	inside, _ := filepath.Glob(filepath.Join(store, ".journal", "*"))
-	if len(hidden) != 1 || len(inside) != 1 || filepath.Base(inside[0]) != "journal" {
+	if len(hidden) != 1 || len(inside) != 2 || filepath.Base(inside[0]) != "index" ||
+		filepath.Base(inside[1]) != "journal" {
 		s.t.Errorf("the stop leaves %q with %q", hidden, inside)
 	}
 	for _, r := range s.models {
