@@ -54,7 +54,7 @@ func (e Event) record(seq uint64) *record {
 // JournalOfEvents returns a journal file with these events, numbered from 1, and where each of them
 // ends.
 func JournalOfEvents(events ...Event) (data []byte, ends []int) {
-	data = appendFileHead(nil, 3)
+	data = appendFileHead(nil, 3, 0)
 	records := []*record{{kind: kindSnapshot, body: emptySnapshot()}}
 	for i, e := range events {
 		records = append(records, e.record(uint64(i+1)))
@@ -71,7 +71,7 @@ func JournalOfEvents(events ...Event) (data []byte, ends []int) {
 
 // JournalOfVersion returns an empty journal file of a later format.
 func JournalOfVersion(version byte) []byte {
-	head := appendFileHead(nil, 1)
+	head := appendFileHead(nil, 1, 0)
 	head[8] = version
 	binary.LittleEndian.PutUint32(head[12:], headSum(head))
 	return head

@@ -71,6 +71,7 @@ type journal struct {
 	file       *os.File    // nil before the first record
 	info       os.FileInfo // of file, to notice that it was removed
 	generation uint64      // of file, or of what an earlier process left
+	count      uint32      // durable changes in file
 	end        int64       // where the next record goes
 	zeroed     int64       // the file's size
 	limit      int64       // when end passes it a checkpoint is due
@@ -124,6 +125,7 @@ func (j *journal) commitGroupLocked() {
 		err = j.appendLocked(append(eventRecords(events), changes...), true)
 	}
 	if err == nil {
+		j.countLocked(len(changes))
 		// Readers see a change before the outbox has it: what is announced for a change is never
 		// the JWT before it.
 		j.unflushed.apply(changes)
@@ -281,6 +283,7 @@ func (j *journal) checkpointLocked() error {
 		return fmt.Errorf("beginning a journal: %w", err)
 	}
 	j.generation++
+	j.count = parseCount(content, j.generation)
 	j.end, j.zeroed = int64(len(content)), int64(len(content))
 	j.limit, j.stale = max(minCheckpointSize, 4*j.end), false
 	err = syncDir(j.dir)
@@ -296,8 +299,9 @@ func (j *journal) snapshotLocked(generation uint64) (content []byte, events int)
 	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked()))
 	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(),
 		version: j.savesOfIndex(), body: body}
-	content = appendFileHead(nil, generation)
-	for _, r := range slices.Insert(j.unflushed.all(), 0, first) {
+	changes := j.unflushed.all()
+	content = appendFileHead(nil, generation, uint32(len(changes)))
+	for _, r := range slices.Insert(changes, 0, first) {
 		content = r.append(content, generation)
 	}
 	return content, events

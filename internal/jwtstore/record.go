@@ -158,21 +158,22 @@ func parseRecord(b []byte) (r record, ok bool) {
 //	 8  version      4 bytes, of the format: 2; a journal of format 1 is read
 //	12  CRC32C       4 bytes, of the version and the generation
 //	16  generation   8 bytes, one more than the file's that it took the place of
-//	24  zero         8 bytes
+//	24  the count    8 bytes, see countAt
 const (
 	fileHead      = 32
 	fileMagic     = "JWTlog\xf5\n"
 	formatVersion = 2
 )
 
-// appendFileHead appends the head of a file of this generation to b, which is empty.
-func appendFileHead(b []byte, generation uint64) []byte {
-	head := make([]byte, fileHead)
+// appendFileHead appends the head of a file of this generation, with this count, to b, which is
+// empty.
+func appendFileHead(b []byte, generation uint64, count uint32) []byte {
+	head := make([]byte, countAt)
 	copy(head, fileMagic)
 	binary.LittleEndian.PutUint32(head[8:], formatVersion)
 	binary.LittleEndian.PutUint64(head[16:], generation)
 	binary.LittleEndian.PutUint32(head[12:], headSum(head))
-	return append(b, head...)
+	return appendCount(append(b, head...), generation, count)
 }
 
 // parseFileHead gives the version and the generation of a journal file; ok is false if they are

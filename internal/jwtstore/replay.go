@@ -17,6 +17,7 @@ type replayed struct {
 	saves      uint64 // how often the index was saved, at least
 	outbox     *Outbox
 	unflushed  *unflushed
+	changes    uint32   // that were found in the file
 	damage     []string // what was skipped, for people
 }
 
@@ -34,12 +35,20 @@ func readJournal(path string) (*replayed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return replay(data)
+	// A process that was killed may have written records without a sync, and readers see them from now
+	// on. If this fails they are durable when their files are.
+	_ = syncData(f)
+	s, err := replay(data)
+	if err == nil && len(data) == 0 {
+		s.damage = append(s.damage, "it is empty")
+	}
+	return s, err
 }
 
 // replay reads a journal file. After damage it goes on at the next multiple of 8 at which a record
-// is. So one bad record does not take the later ones with it. What is missing or torn at the end is
-// no damage: a crash leaves that, and no client was told that it is stored.
+// is. So one bad record does not take the later ones with it. What is torn at the end is no damage
+// as such: a crash leaves that, and no client was told that it is stored. But if fewer changes are
+// there than were durable, acknowledged ones are missing.
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
 	if whole && version > formatVersion {
@@ -57,6 +66,9 @@ func replay(data []byte) (*replayed, error) {
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
+	if whole {
+		s.compareCount(parseCount(data, generation))
+	}
 	s.unflushed.endReplay(s.mark)
 	return s, nil
 }
@@ -112,6 +124,7 @@ func (s *replayed) apply(r *record) {
 	case kindSnapshot:
 		s.restore(r.body)
 	case kindPut, kindDelete, kindTouch:
+		s.changes++
 		s.applyChange(r)
 	case kindMark:
 		s.mark = max(s.mark, r.seq)
