@@ -232,6 +232,17 @@ func fastDir(t *testing.T) string {
 type account struct {
 	jwt, tombstone string
 	pending        bool
+	floor          int64
+}
+
+// put puts the account's JWT, which was issued at n.
+func (a *account) put(t *testing.T, d *jwtstore.Dir, key string, n int) {
+	t.Helper()
+	a.floor = int64(n)
+	_, err := d.Put(t.Context(), key, "test", []byte(a.jwt), jwtstoretest.IssuedAt(a.jwt, a.floor))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestDeletesAndPutsAndCrashes plays random events on a store and on a model of it, and looks after
@@ -281,7 +292,7 @@ func event(t *testing.T, d *jwtstore.Dir, o *jwtstore.Options, key string, a *ac
 	switch rnd.IntN(9) {
 	case 0, 1, 2:
 		a.jwt, a.pending = fmt.Sprint("jwt ", n), true
-		put(t, d, key, a.jwt)
+		a.put(t, d, key, n)
 	case 3, 4, 5:
 		if a.jwt == "" {
 			return d
@@ -297,7 +308,7 @@ func event(t *testing.T, d *jwtstore.Dir, o *jwtstore.Options, key string, a *ac
 			}
 		})
 		a.jwt, a.pending = fmt.Sprint("jwt ", n), true
-		put(t, d, key, a.jwt)
+		a.put(t, d, key, n)
 	case 8:
 		closeStore(t, d)
 		o.Shard = !o.Shard
@@ -315,6 +326,10 @@ func matches(t *testing.T, d *jwtstore.Dir, model map[string]*account) {
 		keeps(t, d, key, a.tombstone)
 		if a.jwt != "" {
 			stored = append(stored, key)
+		}
+		v := d.Index().Get(key)
+		if d.Index().Lost() == 0 && (v.Floor.IssuedAt != a.floor || v.Stored() != (a.jwt != "")) {
+			t.Fatalf("the index has %+v, want %+v", v, a)
 		}
 		if pending := d.Outbox().PendingFor(key).Key == key; pending != a.pending {
 			t.Fatalf("pending: %v, want %v", pending, a.pending)

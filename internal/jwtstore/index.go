@@ -207,17 +207,19 @@ func (x *Index) commit(r *record) {
 	defer x.mu.Unlock()
 	x.live.seq = max(x.live.seq, r.seq)
 	had := x.getLocked(r.key)
+	e, err := decodeEntry(r.version)
 	switch {
-	case r.seq <= had.Seq:
-	case r.kind == kindDelete:
-		v := Version{Seq: r.seq, Floor: had.Floor}
-		x.setLocked(r.key, had, indexEntry{Version: v, unflushed: true})
-	case r.kind == kindPut && len(r.version) > 0:
-		if e, err := decodeEntry(r.version); err == nil {
-			e.Seq, e.Stamp, e.unflushed = r.seq, CommitStamp(r.seq), true
-			x.setLocked(r.key, had, e)
-		}
+	case r.seq <= had.Seq, r.kind != kindPut && r.kind != kindDelete:
+		return
+	case r.kind == kindDelete && err != nil: // format 1
+		e.Floor = had.Floor
+	case err != nil:
+		return // it is not indexed
 	}
+	if e.Seq, e.unflushed = r.seq, true; r.kind == kindPut {
+		e.Stamp = CommitStamp(r.seq)
+	}
+	x.setLocked(r.key, had, e)
 }
 
 // setLocked replaces an entry. x.mu must be held. A version that has expired leaves the digest when

@@ -25,7 +25,7 @@ import (
 //	48  origin, key, version, body
 //	    zeros up to a multiple of 8
 //
-// The version is what the index knows of a Put; format 1 had none.
+// The version is what the index gets; format 1 had none.
 //
 // The head has a CRC of its own, so that no length is believed that was not written as one.
 type record struct {
@@ -36,8 +36,9 @@ type record struct {
 	at         time.Time
 	origin     string // kind of the origin, for people
 	key        string
-	// version is what the index gets of a Put, encoded; empty: it is not indexed. A mark and a
-	// snapshot have how often the index was saved, as a uvarint. Format 1 had none of it.
+	// version is what the index gets of a Put, encoded, and the floor that stays after a Delete. It is
+	// empty if it is not indexed. A mark and a snapshot have how often the index was saved, as a
+	// uvarint. Format 1 had none of it.
 	version []byte
 	body    []byte
 

@@ -79,6 +79,7 @@ func (w *writer) Delete(
 			return err
 		}
 		r.body = bytes.Clone(tombstone)
+		r.version = indexEntry{Version: Version{Floor: now.Floor}}.append(nil)
 		return checkSize("tombstone", tombstone)
 	})
 }

@@ -78,6 +78,7 @@ func Run(t *testing.T, open Opener) {
 		{"acknowledgements come in any order", anyOrder},
 		{"nothing is pending without NATS", unannounced},
 		{"a closed store takes nothing", closed},
+		{"the index has what was committed", indexed},
 		{"what was stored and pending outlives the process", durable},
 		{"what was deleted stays so", deletedForGood},
 	} {
@@ -117,6 +118,16 @@ func Hash(t testing.TB) string {
 
 // Always is an allow function of a Put that allows everything.
 func Always(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil }
+
+// IssuedAt returns an allow function of a Put that allows everything, and indexes a servable JWT.
+func IssuedAt(jwt string, at int64) func(jwtstore.Stored) (jwtstore.Version, error) {
+	return func(now jwtstore.Stored) (jwtstore.Version, error) {
+		hash := sha256.Sum256([]byte(jwt))
+		v := jwtstore.Version{Hash: hash, IssuedAt: at, Servable: true}
+		v.Floor = now.Floor.After(at, hash)
+		return v, nil
+	}
+}
 
 // AllowIf returns an allow function of a Put that gives the index nothing.
 func AllowIf(allow func(stored, tombstone []byte) error) func(jwtstore.Stored) (jwtstore.Version, error) {
@@ -911,5 +922,43 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("not within 10 s: %s", what)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// indexed has the index before and after restarts. What was deleted, or replaced within a second, is
+// remembered.
+func indexed(t *testing.T, e *env) {
+	kept, gone := Key(t), Key(t)
+	put := func(key, jwt string, at int64) {
+		t.Helper()
+		if _, err := e.Put(context.Background(), key, "test", []byte(jwt), IssuedAt(jwt, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(kept, "one", 1)
+	put(kept, "two", 7)
+	put(kept, "three", 7)
+	put(gone, "four", 9)
+	e.delete(gone, "gone")
+	two, three := sha256.Sum256([]byte("two")), sha256.Sum256([]byte("three"))
+	for range 3 {
+		v, deleted := e.Index().Get(kept), e.Index().Get(gone)
+		_, stamp, err := e.Load(kept, v.Stamp)
+		switch {
+		case v.Hash != three || v.IssuedAt != 7 || v.Floor.Hash != three || v.Floor.IssuedAt != 7:
+			t.Errorf("the index has %+v", v)
+		case !v.Floor.HasReplaced(two) || v.Floor.HasReplaced(three):
+			t.Error("what was replaced within the second is not remembered")
+		case deleted.Stored() || deleted.Floor.IssuedAt != 9:
+			t.Errorf("of what was deleted the index has %+v", deleted)
+		case err != nil || stamp != v.Stamp && !stamp.IsHot():
+			t.Errorf("it was loaded under the stamp %v, %v, and the index has %v", stamp, err, v.Stamp)
+		case e.Index().Digest(time.Now()) != three:
+			t.Error("the digest is another one")
+		}
+		if e.reopen == nil {
+			return // this store leaves nothing behind
+		}
+		e.Store = e.reopen()
 	}
 }
