@@ -121,6 +121,7 @@ func (r *Registry) SetPrimary(p accounts.Primary) { r.primary.Store(&p) }
 // repeatInterval.
 func (r *Registry) Announce(t *Token, changed bool) {
 	isRepeated := !changed && !r.announced.Allow(t.Key, r.Now())
+	// PublishActivation comes last: a token that is only repeated is not published.
 	if r.Publisher == nil || isRepeated || r.Publisher.PublishActivation(t) {
 		return
 	}

@@ -25,6 +25,7 @@ func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
 	case !trust.IsActivationHash(hash):
 	case errors.Is(err, ErrNotFound):
 		return r.miss(ctx, hash, primary)
+	// The primary may have a good one. Otherwise the damage is reported.
 	case errors.Is(err, accounts.ErrDamaged):
 		if t, missed := r.miss(ctx, hash, primary); missed == nil {
 			return t, nil
@@ -40,8 +41,10 @@ func (r *Registry) miss(ctx context.Context, hash string, primary accounts.Prima
 		switch {
 		case t != nil:
 			return t, nil
+		// The primary says so, or what it sends has an issuer that is stored nowhere.
 		case errors.Is(err, accounts.ErrNotFound), errors.Is(err, ErrNotFound):
 			return nil, ErrNotFound
+		// The error says already that this can't be known.
 		case errors.Is(err, accounts.ErrCircle):
 			return nil, err
 		}
@@ -61,6 +64,7 @@ func (r *Registry) Refresh(ctx context.Context, hash string, primary accounts.So
 			if err != nil {
 				return nil, err
 			}
+			// Without its account, a good token would be refused as one of an unknown issuer.
 			if err := r.refreshExporter(ctx, t, primary); err != nil {
 				return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, err)
 			}
@@ -70,6 +74,7 @@ func (r *Registry) Refresh(ctx context.Context, hash string, primary accounts.So
 			}
 			return t, err
 		},
+		// Stored and Verify are for an answer that can't be taken.
 		Stored: func() (*Token, error) { return r.GetLocal(ctx, hash) },
 		Verify: func(token []byte) (*Token, error) { return r.Verify(ctx, hash, token) },
 	})
@@ -81,6 +86,7 @@ func (r *Registry) refreshExporter(ctx context.Context, t *Token, primary accoun
 	if !errors.Is(r.checkIssuer(ctx, t), ErrIssuer) {
 		return nil
 	}
+	// Refresh stores the account too, under the rules for any account of the primary.
 	account, err := r.Accounts.Refresh(ctx, t.exporter(), primary)
 	if account == nil && !errors.Is(err, accounts.ErrNotFound) {
 		return err
@@ -94,6 +100,7 @@ func (r *Registry) GetLocal(ctx context.Context, hash string) (*Token, error) {
 	if !trust.IsActivationHash(hash) { // the Store may have an account of that key
 		return nil, ErrNotFound
 	}
+	// A verdict says that the token is intact. Whether its issuer counts is checked each time.
 	v, err := r.verdicts.Load(hash, 0,
 		func(token []byte) (*Token, error) { return decodeAs(hash, token) })
 	switch {
@@ -146,6 +153,7 @@ func (r *Registry) served(ctx context.Context, t *Token, damaged error) (*Token,
 	if damaged != nil {
 		return nil, damaged
 	}
+	// A token without its account is not served, but it stays: the account may come back.
 	switch err := r.checkIssuer(ctx, t); {
 	case errors.Is(err, ErrIssuer):
 		return nil, fmt.Errorf("%w: %w", ErrNotFound, err)

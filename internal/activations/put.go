@@ -47,12 +47,14 @@ func (r *Registry) Put(
 // put decodes, checks and commits a token. The error is errSame if there is nothing to do. With an
 // error t is what was refused, nil if it could not be decoded.
 func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) (t *Token, err error) {
+	// The size comes first, because decoding takes time and memory.
 	if len(token) > maxTokenBytes && !from.File {
 		return nil, ErrTooLarge
 	}
 	if t, err = decode(token); err != nil {
 		return nil, err
 	}
+	// The token is decoded by now, so that the audit can name it.
 	if r.ReadOnly && !from.File {
 		return t, accounts.ErrReadOnly
 	}
@@ -80,6 +82,7 @@ func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) 
 // check judges a token without the stored one: its issuer, and whether it can be used now. A file
 // may hold an expired or a large token, and needs no operator.
 func (r *Registry) check(ctx context.Context, t *Token, from accounts.Origin) error {
+	// Without an operator, only what comes from a file is taken.
 	if !r.Accounts.HasOperator() && !from.File {
 		return fmt.Errorf("%w: no operator is configured", ErrIssuer)
 	}

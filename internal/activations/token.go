@@ -25,6 +25,7 @@ type Token struct {
 // one of the first four of this package, as the original's answers tell them apart.
 func decode(token []byte) (*Token, error) {
 	bare := bytes.TrimSpace(token)
+	// The payload alone tells tokens apart: the header of a version 1 token is not signed.
 	_, payload, err := trust.Payload(bare)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
@@ -33,6 +34,7 @@ func decode(token []byte) (*Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
+	// The order of these checks is the original's, and so is each error.
 	claims, ok := parsed.(*jwt.ActivationClaims)
 	switch {
 	case !ok:
@@ -42,6 +44,7 @@ func decode(token []byte) (*Token, error) {
 	case !trust.IsAccountKey(claims.Subject):
 		return nil, ErrSubject
 	}
+	// The hash is not in the token. It follows from issuer, subject and import subject.
 	hash, err := claims.HashID()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrHash, err)
@@ -102,6 +105,7 @@ func (r *Registry) CheckIssuer(ctx context.Context, token []byte) error {
 // checkIssuer is CheckIssuer for a decoded token.
 func (r *Registry) checkIssuer(ctx context.Context, t *Token) error {
 	short := logging.ShortKey(t.exporter())
+	// Only what is stored counts here: a check must not wait for other servers.
 	account, err := r.Accounts.GetLocal(ctx, t.exporter())
 	switch {
 	case errors.Is(err, accounts.ErrUnreadable):
@@ -111,6 +115,7 @@ func (r *Registry) checkIssuer(ctx context.Context, t *Token) error {
 	case t.exporter() == t.Issuer:
 		return nil
 	}
+	// A signing key counts as long as the stored account names it.
 	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
 	if err != nil || !claims.SigningKeys.Contains(t.Issuer) {
 		return fmt.Errorf("%w: it is no signing key of the account %s", ErrIssuer, short)

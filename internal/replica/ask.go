@@ -43,6 +43,7 @@ func (e *statusError) Error() string { return fmt.Sprintf("server returned statu
 
 // get returns the body of a 200. The error is a *statusError for any other answer.
 func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
+	// The configuration has checked the URL, so an error is unlikely.
 	primary, err := url.Parse(r.Primary)
 	if err != nil {
 		return nil, err
@@ -64,6 +65,7 @@ func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
 	}
+	// The client follows redirects. It sends the password only to the same host or to one below it.
 	answer, err := r.client.Do(request)
 	if err != nil {
 		return nil, err
@@ -82,6 +84,7 @@ func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 // through this server before.
 func (r *Replica) ask(ctx context.Context, key string) (token []byte, err error) {
 	defer func() { r.note(ctx, err) }()
+	// Both kinds of keys come here. They differ in their form.
 	path := pathAccounts
 	if trust.IsActivationHash(key) {
 		path = pathActivations
@@ -94,6 +97,7 @@ func (r *Replica) ask(ctx context.Context, key string) (token []byte, err error)
 		return nil, err
 	}
 	defer body.Close()
+	// A longer answer is cut off, and is no JWT then.
 	return io.ReadAll(io.LimitReader(body, maxLineBytes))
 }
 
@@ -130,6 +134,7 @@ type health struct {
 // note writes a line when the primary begins to be in trouble, and when that is over. err is what a
 // question came to.
 func (r *Replica) note(ctx context.Context, err error) {
+	// That the primary lacks something is a good answer.
 	bad := err != nil && !errors.Is(err, errLacking)
 	if bad && errors.Is(context.Cause(ctx), context.Canceled) {
 		return // the question was given up
@@ -138,10 +143,12 @@ func (r *Replica) note(ctx context.Context, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
+	// A primary that fails now and then must not fill the log, so a warning has its interval.
 	case bad && !h.failing && (h.warned.IsZero() || now.Sub(h.warned) >= warnInterval):
 		h.failing, h.warned = true, now
 		r.Log.Warn(fmt.Sprintf("the primary does not answer as it should, what is stored is "+
 			"served - %s", err))
+	// Each warning is followed by one line that ends it.
 	case !bad && h.failing:
 		h.failing = false
 		r.Log.Info("the primary answers again")

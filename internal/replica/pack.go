@@ -33,6 +33,7 @@ const (
 // pull takes the initial pack: MaxPack accounts, or as many as the primary gives at all.
 func (r *Replica) pull(ctx context.Context) error {
 	n, err := r.pack(ctx, fmt.Sprintf("?max=%d", r.MaxPack))
+	// A pack that is as large as it may be has probably been cut off.
 	cut := r.MaxPack > 0 && n >= r.MaxPack
 	if refused, is := errors.AsType[*statusError](err); is && refused.code == http.StatusBadRequest {
 		n, err = r.pack(ctx, "") // the primary gives less than it was asked for
@@ -47,19 +48,23 @@ func (r *Replica) pull(ctx context.Context) error {
 
 // pack puts what the primary gives, and returns how many lines that is.
 func (r *Replica) pack(ctx context.Context, query string) (lines int, err error) {
+	// Only silence ends the request: a large pack may take long. Its cause is the error then.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silent := time.AfterFunc(r.Timeout,
 		func() { cancel(fmt.Errorf("it says nothing for %s", r.Timeout)) })
 	defer silent.Stop()
+	// context.Cause says more than the error of the request, which is only "context canceled".
 	body, err := r.get(ctx, pathPack+query)
 	if err != nil {
 		return 0, cmp.Or(context.Cause(ctx), err)
 	}
 	defer body.Close()
+	// ReadSlice needs a buffer that holds a whole line.
 	text := bufio.NewReaderSize(body, maxLineBytes)
 	p := packRun{r: r, ctx: ctx}
 	p.puts.SetLimit(maxPuts)
+	// Lines beyond the limit are not read. Without a query the primary sets the limit.
 	for (r.MaxPack < 0 || query == "" || p.lines < r.MaxPack) && err == nil {
 		var line []byte
 		line, err = readLine(text)
@@ -113,6 +118,7 @@ func (p *packRun) line(line []byte) {
 	if line = bytes.TrimSpace(line); len(line) == 0 {
 		return
 	}
+	// The count tells pull whether the pack was cut off. An empty line is no entry.
 	p.lines++
 	key, token, ok := accounts.CutPackLine(bytes.Clone(line))
 	if !ok {
@@ -138,6 +144,7 @@ func (p *packRun) keep(hash string, token []byte) {
 		p.note(hash, false, errors.New("there are too many activation tokens"))
 		return
 	}
+	// The check above bounds what a hostile primary can make this server keep.
 	p.tokenBytes += len(token)
 	p.tokens = append(p.tokens, token)
 }
@@ -162,6 +169,7 @@ func (p *packRun) note(key string, changed bool, err error) {
 	defer p.mu.Unlock()
 	_, older := errors.AsType[*accounts.OlderError](err)
 	switch {
+	// Only accounts are counted: the line is about them.
 	case changed:
 		p.changed++
 	case err == nil, older, errors.Is(err, accounts.ErrLesser): // as new here as there
@@ -178,11 +186,14 @@ func (p *packRun) note(key string, changed bool, err error) {
 // end writes what came of the pack. The error means that it is to be tried again.
 func (p *packRun) end() error {
 	switch {
+	// What could not be stored is asked for again, with all the rest.
 	case p.failed != nil:
 		return p.failed
+	// Another program may answer at this URL, such as a proxy with a page of its own.
 	case p.lines > 0 && p.formed == 0:
 		return errors.New("what it sends is no pack")
 	}
+	// The beginning of the line is the original's. The number is ours.
 	p.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before", p.changed))
 	if p.refused > 0 {
 		p.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is "+

@@ -66,6 +66,7 @@ func New(o Options) *Replica {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	// The clone keeps the proxy of the environment.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// An answer may be long: only its beginning must come in time.
 	transport.ResponseHeaderTimeout = o.Timeout
@@ -77,6 +78,7 @@ func New(o Options) *Replica {
 		fresh:   map[string]time.Time{},
 	}
 	r.refreshes.SetLimit(maxRefreshes)
+	// It has no parent: a Replica may be asked before Run is called.
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
@@ -91,6 +93,7 @@ func (r *Replica) Run(ctx context.Context) {
 		r.mu.Unlock()
 		_ = r.refreshes.Wait() // refresh logs its errors
 	}()
+	// Accounts then come one by one, as they are asked for.
 	if r.MaxPack == 0 {
 		r.Log.Info("skipping initial JWT pack from primary, config has MaxReplicationPack of 0")
 	}
@@ -108,5 +111,6 @@ func (r *Replica) Run(ctx context.Context) {
 		}
 		pause.For(ctx, wait)
 	}
+	// Until then there may be refreshes. The deferred function ends them.
 	<-ctx.Done()
 }

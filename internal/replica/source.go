@@ -43,6 +43,7 @@ func (r *Replica) Find(ctx context.Context, key string, take func(token []byte) 
 func (r *Replica) Served(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// A key that is not in the map has the zero time, which is long ago.
 	if r.life.Err() != nil || r.Now().Before(r.fresh[key]) {
 		return
 	}
@@ -53,6 +54,7 @@ func (r *Replica) Served(key string) {
 
 // refresh asks for an account or a token that is stored.
 func (r *Replica) refresh(key string) {
+	// No client waits for this, so it has the whole time of a question.
 	ctx, cancel := context.WithTimeout(r.life, r.Timeout)
 	defer cancel()
 	var err error
@@ -62,6 +64,7 @@ func (r *Replica) refresh(key string) {
 		_, err = r.Accounts.Refresh(ctx, key, r)
 	}
 	switch {
+	// What is stored is still served. The primary may only have lost it.
 	case errors.Is(err, accounts.ErrNotFound):
 		r.setFresh(key, cacheFor)
 	case err != nil:
@@ -80,6 +83,7 @@ func (r *Replica) setFresh(key string, period time.Duration) {
 
 // setFreshLocked is setFresh. r.mu must be held.
 func (r *Replica) setFreshLocked(key string, period time.Duration) {
+	// All are forgotten then: each may be asked for once more, which does no harm.
 	if len(r.fresh) >= maxFresh {
 		clear(r.fresh)
 	}
