@@ -51,12 +51,47 @@ func (x *IndexFile) CopySealed(from, to string) error {
 	return errors.Join(err, x.f.renew())
 }
 
-// Root is the offset and the number of the page that the tree begins with.
-func (x *IndexFile) Root() (offset int64, page uint64) {
-	return int64(x.f.tree.root * x.f.tree.pageSize), x.f.tree.root
+// IndexPages is where some of a file is, in bytes.
+type IndexPages struct {
+	Bucket   int // the number of the page that the tree begins with
+	Root     int // that page
+	Children int // what Root has of its children: their numbers are 16 bytes apart
+	Size     int // of a page
+}
+
+// Pages describes a file with a tree of at least two levels.
+func (x *IndexFile) Pages() IndexPages {
+	t := x.f.tree
+	root := int(t.root * t.pageSize)
+	bucket := int(t.top*t.pageSize) + pageHeadSize + elementSize + len(indexBucket)
+	return IndexPages{Bucket: bucket, Root: root, Children: root + pageHeadSize + 8, Size: int(t.pageSize)}
 }
 
 // FailLastSync is a Put whose transaction is in the file, and whose last sync failed.
 func (x *IndexFile) FailLastSync(values map[string][]byte, err error) error {
 	return errors.Join(x.f.write(values), x.f.failed(err))
+}
+
+// PutUnchecked lets bbolt read what was not checked before.
+func (x *IndexFile) PutUnchecked(values map[string][]byte) error {
+	if err := x.f.write(values); err != nil {
+		return x.f.failed(err)
+	}
+	return x.f.renew()
+}
+
+// HoldTree lets read read all that is in the file now, until release is called.
+func (x *IndexFile) HoldTree() (read func() (map[string]string, error), release func(), err error) {
+	t, err := x.f.acquire()
+	if err != nil {
+		return nil, nil, err
+	}
+	return func() (map[string]string, error) {
+		all := map[string]string{}
+		err := t.walk([]byte{1}, func(key, value []byte) bool {
+			all[string(key)] = string(value)
+			return true
+		})
+		return all, err
+	}, t.readers.Done, nil
 }

@@ -53,17 +53,15 @@ var indexBucket = []byte("index")
 // The methods may be called from any goroutine. A get does not wait for a put.
 type indexFile struct {
 	path string
-	file *os.File  // bbolt has it too, and locks it
-	db   *bbolt.DB // used by one goroutine at a time, which holds writing
 
-	writing sync.Mutex
-	// stuck is set when bbolt panicked. Some of its locks are held then. writing guards it.
-	stuck bool
+	writing sync.Mutex // held by a put and by close; guards what follows
+	file    *os.File   // nil after close; bbolt has it too, and locks it
+	db      *bbolt.DB
+	stuck   bool // bbolt panicked, and may hold its locks for ever
 
-	// mu is held for reading as long as a tree is read. A put holds it for a moment before it begins:
-	// bbolt overwrites pages that only earlier trees have.
-	mu   sync.RWMutex
+	mu   sync.Mutex // guards what follows, and is never held during I/O
 	tree *indexTree // of the last put
+	old  *indexTree // the one before it, nil at first: the next put overwrites its pages
 	err  error      // once the file is damaged or closed
 }
 
@@ -73,7 +71,10 @@ type indexFile struct {
 func openIndexFile(path string, directory uint64) (*indexFile, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|openFlags, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeIndexFile(path, directory)
+		if err := makeIndexFile(path, directory); err != nil {
+			return nil, fmt.Errorf("making the index: %w", err)
+		}
+		file, err = os.OpenFile(path, os.O_RDWR, 0)
 	}
 	if err != nil {
 		return nil, err
@@ -90,28 +91,28 @@ func openIndexFile(path string, directory uint64) (*indexFile, error) {
 	return f, nil
 }
 
-// makeIndexFile makes a new file.
-func makeIndexFile(path string, directory uint64) (*indexFile, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+// makeIndexFile makes a new file, whole or not at all.
+func makeIndexFile(path string, directory uint64) error {
+	temp := path + ".new"
+	file, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f := &indexFile{path: path, file: file}
+	f := &indexFile{path: temp, file: file}
 	if err = f.openDB(); err == nil {
 		err = f.write(map[string][]byte{indexIdentityKey: encodeIdentity(directory)})
 	}
-	if err == nil {
-		f.tree, err = readIndexTree(file)
+	if closeErr := f.close(); err == nil {
+		err = closeErr
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = os.Rename(temp, path)
 	}
 	if err != nil {
-		_ = f.close()
-		_ = os.Remove(path)
-		return nil, fmt.Errorf("making the index: %w", err)
+		_ = os.Remove(temp)
+		return err
 	}
-	return f, nil
+	return syncDir(filepath.Dir(path))
 }
 
 // check reads the whole file.
@@ -125,9 +126,6 @@ func (f *indexFile) check(directory uint64) error {
 	}
 	if f.tree, err = readIndexTree(f.file); err != nil {
 		return err
-	}
-	if uint64(info.Size()) < f.tree.pages*f.tree.pageSize {
-		return errors.New("it was cut")
 	}
 	// The tree jumps to and fro. Reading from the beginning to the end first is faster on most disks.
 	if _, err := io.Copy(io.Discard, io.NewSectionReader(f.file, 0, info.Size())); err != nil {
@@ -187,17 +185,26 @@ func (f *indexFile) scan(after string, max int) (keys []string, values [][]byte,
 
 // read calls do with the tree of the last put. An error is damage.
 func (f *indexFile) read(do func(t *indexTree) error) error {
-	f.mu.RLock()
-	err := f.err
-	if err == nil {
-		err = do(f.tree)
+	t, err := f.acquire()
+	if err != nil {
+		return err
 	}
-	damaged := err != nil && f.err == nil
-	f.mu.RUnlock()
-	if damaged {
+	defer t.readers.Done()
+	if err := do(t); err != nil {
 		return f.damage(err)
 	}
-	return err
+	return nil
+}
+
+// acquire returns the tree of the last put with one reader more.
+func (f *indexFile) acquire() (*indexTree, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return nil, f.err
+	}
+	f.tree.readers.Add(1)
+	return f.tree, nil
 }
 
 // put stores values and the note in one durable transaction. A nil value deletes its key, and a nil
@@ -208,11 +215,14 @@ func (f *indexFile) read(do func(t *indexTree) error) error {
 func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	f.writing.Lock()
 	defer f.writing.Unlock()
-	f.mu.Lock() // waits for those that read the tree before this one
-	err := f.err
+	f.mu.Lock()
+	old, err := f.old, f.err
 	f.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if old != nil {
+		old.readers.Wait()
 	}
 	values = maps.Clone(values)
 	if values == nil {
@@ -263,7 +273,7 @@ func (f *indexFile) renew() error {
 		return f.damage(err)
 	}
 	f.mu.Lock()
-	f.tree = tree
+	f.old, f.tree = f.tree, tree
 	f.mu.Unlock()
 	return nil
 }
@@ -320,14 +330,14 @@ func (f *indexFile) damage(err error) error {
 func (f *indexFile) close() error {
 	f.writing.Lock()
 	defer f.writing.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.file == nil {
 		return nil
 	}
+	f.mu.Lock()
 	if f.err == nil {
 		f.err = fmt.Errorf("%s: %w", f.path, fs.ErrClosed)
 	}
+	f.mu.Unlock()
 	file := f.file
 	f.file = nil
 	if f.db == nil || f.stuck {

@@ -524,7 +524,7 @@ func TestIndexFileDamagedWhileOpen(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "index")
 		write(t, path, string(content))
 		f := openIndexFile(t, path)
-		damageOpen(t, path, content, damage)
+		damageOpen(t, path, damage)
 		if useDamaged(t, what, f, want, true) {
 			noticed++
 		} else {
@@ -538,9 +538,13 @@ func TestIndexFileDamagedWhileOpen(t *testing.T) {
 }
 
 // damageOpen damages a file in place.
-func damageOpen(t *testing.T, path string, content []byte, damage func([]byte) []byte) {
+func damageOpen(t *testing.T, path string, damage func([]byte) []byte) {
 	t.Helper()
-	damaged := damage(bytes.Clone(content))
+	damaged, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged = damage(damaged)
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err == nil {
 		_, err = file.WriteAt(damaged, 0)
@@ -550,43 +554,156 @@ func damageOpen(t *testing.T, path string, content []byte, damage func([]byte) [
 	}
 }
 
-// TestIndexFileWithoutEnd has a page that is below itself, before it is opened and after. To follow it
-// would overflow the stack, which ends the process.
-func TestIndexFileWithoutEnd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "index")
-	f := openIndexFile(t, path)
-	fillIndex(t, f, 2000, 1)
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	offset, page := f.Root()
-	damageOpen(t, path, content, func(b []byte) []byte {
-		for i := range 20 { // the children of the first elements
-			binary.NativeEndian.PutUint64(b[int(offset)+16+16*i+8:], page)
+// pageNumber is a number of a page in a file.
+func pageNumber(b []byte, at int) *[8]byte { return (*[8]byte)(b[at:]) }
+
+// TestIndexFilePointsElsewhere has pages that are whole, and are not where they should be. It damages a
+// file while it is open, and opens it again after that.
+func TestIndexFilePointsElsewhere(t *testing.T) {
+	for what, damage := range map[string]func(b []byte, p jwtstore.IndexPages){
+		// To follow it would overflow the stack, which ends the process.
+		"a page is below itself": func(b []byte, p jwtstore.IndexPages) {
+			root := *pageNumber(b, p.Bucket)
+			for i := range 20 {
+				*pageNumber(b, p.Children+16*i) = root
+			}
+		},
+		"pages are exchanged": func(b []byte, p jwtstore.IndexPages) {
+			for i := 0; i < 20; i += 2 {
+				x, y := pageNumber(b, p.Children+16*i), pageNumber(b, p.Children+16*i+16)
+				*x, *y = *y, *x
+			}
+		},
+		"pages are empty": func(b []byte, p jwtstore.IndexPages) {
+			for i := range 20 {
+				n := binary.NativeEndian.Uint64(b[p.Children+16*i:])
+				clear(b[int(n)*p.Size+10:][:2]) // the count
+			}
+		},
+	} {
+		path := filepath.Join(t.TempDir(), "index")
+		f := openIndexFile(t, path)
+		fillIndex(t, f, 400, 1)
+		pages := f.Pages()
+		damageOpen(t, path, func(b []byte) []byte { damage(b, pages); return b })
+		first := slices.Sorted(maps.Keys(allIndexKeys(400)))[5]
+		if v, err := f.Get(first); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+			t.Errorf("%s: Get: %q, %v", what, v, err)
 		}
-		return b
-	})
-	values := map[string][]byte{indexKey(0): nil}
-	for _, key := range slices.Sorted(maps.Keys(scanKeys(2000)))[:100] {
-		values[key] = []byte("x")
-	}
-	if err := f.Put(values, nil); !errors.Is(err, jwtstore.ErrIndexDamaged) {
-		t.Errorf("Put: %v", err)
-	}
-	_ = f.Close()
-	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
-		t.Errorf("the error is %v", err)
+		_ = f.Close()
+		if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+			t.Errorf("%s: opened again: %v", what, err)
+		}
 	}
 }
 
-// scanKeys are the first n keys.
-func scanKeys(n int) map[string]bool {
+// allIndexKeys are the first n keys.
+func allIndexKeys(n int) map[string]bool {
 	keys := map[string]bool{}
 	for i := range n {
 		keys[indexKey(i)] = true
 	}
 	return keys
+}
+
+// TestIndexFilePutReadsFirst has a put meet a page below itself before anything else reads it.
+func TestIndexFilePutReadsFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index")
+	f := openIndexFile(t, path)
+	fillIndex(t, f, 400, 1)
+	pages := f.Pages()
+	damageOpen(t, path, func(b []byte) []byte {
+		*pageNumber(b, pages.Children+16*9) = *pageNumber(b, pages.Bucket)
+		return b
+	})
+	values := map[string][]byte{}
+	for key := range allIndexKeys(400) {
+		values[key] = []byte("x")
+	}
+	if err := f.Put(values, nil); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+		t.Errorf("Put: %v", err)
+	}
+}
+
+// TestIndexFileOfAPart has a tree that begins further down. All that is in it is in order.
+func TestIndexFileOfAPart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index")
+	f := openIndexFile(t, path)
+	fillIndex(t, f, 400, 1)
+	pages := f.Pages()
+	_ = f.Close()
+	damageOpen(t, path, func(b []byte) []byte {
+		*pageNumber(b, pages.Bucket) = *pageNumber(b, pages.Children)
+		return b
+	})
+	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestIndexFileWhenBboltPanics damages what bbolt alone reads. Its locks are held after a panic.
+func TestIndexFileWhenBboltPanics(t *testing.T) {
+	for what, damage := range map[string]func([]byte) []byte{
+		"no head": func(b []byte) []byte { clear(b[:8192]); return b },
+		"cut":     func([]byte) []byte { return nil }, // a memory fault
+	} {
+		path := filepath.Join(t.TempDir(), "index")
+		f := openIndexFile(t, path)
+		fillIndex(t, f, 400, 1)
+		damageOpen(t, path, damage)
+		unchecked := f.PutUnchecked(map[string][]byte{"a": []byte("1")})
+		_, getErr := f.Get(indexKey(1))
+		for _, err := range []error{unchecked, getErr, f.Put(nil, nil)} {
+			if !errors.Is(err, jwtstore.ErrIndexDamaged) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Errorf("%s: Close: %v", what, err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		putIndex(t, openIndexFile(t, path), map[string][]byte{"a": []byte("1")}, "")
+	}
+}
+
+// TestIndexFilePutWaitsForReaders has a reader that is slow. What it reads is not overwritten, and
+// other readers do not wait.
+func TestIndexFilePutWaitsForReaders(t *testing.T) {
+	f := openIndexFile(t, filepath.Join(t.TempDir(), "index"))
+	fillIndex(t, f, 500, 0)
+	read, release, err := f.HoldTree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := read()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for put := range 5 {
+			values := map[string][]byte{}
+			for n := range 500 {
+				values[indexKey(n)] = indexValue(n, put+1)
+			}
+			if err := f.Put(values, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for range 200 {
+		if got, err := read(); err != nil || !maps.Equal(got, want) {
+			t.Fatalf("what is read was overwritten: %v", err)
+		}
+		if _, err := f.Get(indexKey(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release()
+	<-done
+	if v, err := f.Get(indexKey(1)); string(v) != string(indexValue(1, 5)) {
+		t.Errorf("at the end it is %q, %v", v, err)
+	}
 }
 
 // TestIndexFileLastSyncFails has a put in the file of which nothing is known to be on the disk. The next

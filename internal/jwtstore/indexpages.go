@@ -49,8 +49,8 @@ var native = binary.NativeEndian
 // exact layout that bbolt writes, keys in order, all of them between those that its parent says, and in
 // a leaf whole values.
 //
-// It is valid until the next transaction but one begins. Its methods may be called from any
-// goroutine.
+// It is valid until the next transaction but one begins, which has to wait for its readers. Its methods
+// may be called from any goroutine.
 type indexTree struct {
 	file        io.ReaderAt
 	pageSize    uint64
@@ -60,6 +60,7 @@ type indexTree struct {
 	top         uint64 // the page that has the bucket
 	root        uint64 // the root page of the bucket; 0: it is inline
 	inline      []byte // a small bucket's only page
+	readers     sync.WaitGroup
 }
 
 // readIndexTree reads the newest transaction. A crash leaves two whole metas. With one of them gone the
