@@ -39,8 +39,10 @@ func (f flags) asText() bool { return f.set("text") || f.set("decode") }
 func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) error {
 	f := flagsOf(r)
 	switch {
+	// The answer is the original's.
 	case f.value("jti") != "":
 		return errJTI
+	// What stands in the path can be no key of an account, so nothing is looked up.
 	case key == "":
 		return accounts.ErrNotFound
 	}
@@ -54,6 +56,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 		return err
 	case f.set("delivery"):
 		return a.sendDelivery(w, r, account, f.set("verify"))
+	// A JWT without an end never expires.
 	case f.set("check") && account.Expires > 0 && account.Expires <= a.Now().Unix():
 		return errExpired
 	case isKnown(r.Header["If-None-Match"], account.ETag):
@@ -67,6 +70,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 			return err
 		}
 	}
+	// The lines at TRC are the original's, with its dashes.
 	a.log.trace(r, "returning JWT for - ", key)
 	a.sendJWT(w, account)
 	return nil

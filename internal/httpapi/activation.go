@@ -18,6 +18,7 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 	if err != nil {
 		return err
 	}
+	// The answer does not wait for this, and does not say what came of it.
 	a.Activations.Announce(activation, changed)
 	sendEmpty(w, http.StatusOK)
 	return nil
@@ -28,6 +29,7 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, hash string)
 	if hash == "" {
 		return activations.ErrNotFound
 	}
+	// The flags check and delivery mean nothing here: a token is not owed to a nats-server.
 	f := flagsOf(r)
 	if f.asText() {
 		token, err := a.Activations.GetRaw(r.Context(), hash)
@@ -40,6 +42,7 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, hash string)
 	switch {
 	case err != nil:
 		return err
+	// As for an account, a 304 announces nothing.
 	case isKnown(r.Header["If-None-Match"], activation.ETag):
 		w.WriteHeader(http.StatusNotModified)
 		return nil
@@ -47,6 +50,7 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, hash string)
 	if f.set("notify") {
 		a.Activations.Announce(activation, false)
 	}
+	// The headers are those of an account's JWT, with the token's own end.
 	a.sendJWT(w, &activation.Account)
 	return nil
 }

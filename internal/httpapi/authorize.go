@@ -27,12 +27,15 @@ func (a *API) authorize(r *http.Request, rt *route) (*http.Request, error) {
 	if a.Authorizer == nil || need == auth.Unauthenticated {
 		return r, nil
 	}
+	// A compare of passwords ends with the request.
 	name, err := a.Authorizer.Authorize(r.Context(), credentials(r), need)
 	switch {
+	// Reading is not audited. Failed logins have their own lines in the log.
 	case need != auth.Writer:
 	case err == nil:
 		r = r.WithContext(context.WithValue(r.Context(), userKey{}, name))
 	default:
+		// The words are those of the audit log, which never change.
 		reason := "unauthorized"
 		if errors.Is(err, auth.ErrForbidden) {
 			reason = "forbidden"

@@ -20,6 +20,7 @@ func isPreflight(r *http.Request) bool {
 func answerPreflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+	// The origin is repeated instead of a "*", as the original does.
 	origin, method := r.Header.Get("Origin"), r.Header.Get("Access-Control-Request-Method")
 	if origin != "" && isShared(method) {
 		h.Set("Access-Control-Allow-Origin", origin)
@@ -34,6 +35,7 @@ func answerPreflight(w http.ResponseWriter, r *http.Request) {
 // shareWithOrigin adds the headers that let a script of another origin read the answer.
 func shareWithOrigin(h http.Header, r *http.Request) {
 	h["Vary"] = varyOrigin
+	// Programs that are no browsers send none, and get no headers about it.
 	origin := r.Header.Get("Origin")
 	if origin != "" && (isShared(r.Method) || r.Method == http.MethodOptions) {
 		h.Set("Access-Control-Allow-Origin", origin)

@@ -77,6 +77,7 @@ func (a *API) sendDelivery(
 	if verify {
 		ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
 		defer cancel()
+		// Wait fails at once if its turn would come after the end of ctx.
 		if a.verifying.Wait(ctx) != nil {
 			return errVerifying
 		}
@@ -113,6 +114,7 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
 			Reason: s.Reason,
 		}
+		// Only verify asks what a nats-server runs.
 		if s.Runs != nil {
 			to.Runs = compare(*s.Runs, d.Hash)
 		}
@@ -138,6 +140,7 @@ func compare(r accounts.Running, stored string) *runs {
 			return &runs{State: "current", version: v}
 		}
 		return &runs{State: "another", version: v}
+	// A nats-server loads an account when its first user connects.
 	case accounts.NotLoaded:
 		return &runs{State: "not loaded"}
 	default:

@@ -134,6 +134,7 @@ var saving = is(accounts.ErrSave, activations.ErrSave)
 // is finds sentinel errors.
 func is(sentinels ...error) finder {
 	return func(err error) error {
+		// The sentinel itself is returned, without what wraps it: that is for the log.
 		for _, s := range sentinels {
 			if errors.Is(err, s) {
 				return s
@@ -171,6 +172,7 @@ func slowed(err error) error {
 
 // blocked finds a JWT with validation issues. The layout is the original's.
 func blocked(err error) error {
+	// Each issue has a line of its own, which begins with a tab.
 	e, found := errors.AsType[*accounts.BlockedError](err)
 	if !found {
 		return nil
@@ -223,6 +225,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	if errors.Is(err, errBusy) || errors.Is(err, accounts.ErrAudit) {
 		w.Header().Set("Retry-After", "1")
 	}
+	// The forms are the original's. Scripts may compare the bytes of an answer.
 	switch an.form {
 	case empty:
 		sendEmpty(w, an.status)

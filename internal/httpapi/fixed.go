@@ -34,6 +34,7 @@ func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
 func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) error {
 	f := flagsOf(r)
 	switch {
+	// With an Authorizer, only those who log in get here.
 	case a.Secret && a.Authorizer == nil:
 		return errSecret
 	case f.asText():

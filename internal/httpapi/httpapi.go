@@ -70,6 +70,7 @@ func New(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	// A reload makes another API, so its limits begin anew then.
 	a := &API{
 		Options: o,
 		log: &requestLog{
@@ -86,6 +87,7 @@ func New(o Options) *API {
 
 // routes returns every route that the options offer. The one that is asked for most comes first.
 func (a *API) routes() router {
+	// A handler that is nil makes the method a 405, with the header Allow that fits.
 	post, postToken := a.postAccount, a.postActivation
 	if a.ReadOnly {
 		post, postToken = nil, nil
@@ -103,6 +105,7 @@ func (a *API) routes() router {
 		{path: pathHealth, read: auth.Unauthenticated, get: getHealth},
 	}
 	if a.Operator != nil {
+		// The original has no such route without an operator either.
 		operator := &route{path: pathOperator, read: every, get: a.getOperator}
 		if a.Secret {
 			operator.read = auth.Reader
@@ -117,6 +120,7 @@ func (a *API) routes() router {
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// net/http would close the connection instead of answering.
 	defer a.rescue(w)
 	if r.TransferEncoding != nil {
 		// net/http ignores a Content-Length beside it. A proxy before this server may have gone by
@@ -130,6 +134,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	shareWithOrigin(w.Header(), r)
+	// The path is decoded: an escaped character is the same as the character.
 	rt, key := a.router.match(r.URL.Path)
 	if a.log.tracing(r) {
 		a.log.trace(r, r.RemoteAddr+": "+requestLine(r, rt, key), "")
@@ -177,6 +182,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key strin
 
 // refuseMethod answers a method that the route does not have. OPTIONS is one: it needs no handler.
 func (a *API) refuseMethod(w http.ResponseWriter, r *http.Request, rt *route) error {
+	// RFC 9110 wants the header with every 405.
 	w.Header()["Allow"] = rt.allow
 	switch {
 	case r.Method == http.MethodOptions:

@@ -61,6 +61,7 @@ func (l *requestLog) countMissing() {
 	l.mu.Lock()
 	l.missing++
 	n, since, now := l.missing, l.since, l.now()
+	// The summary has no timer: it waits for the next 404.
 	due := now.Sub(since) >= missingInterval
 	if due {
 		l.missing, l.since = 0, now

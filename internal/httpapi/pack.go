@@ -34,6 +34,7 @@ func packLimit(r *http.Request, limit int) (int, error) {
 		return 0, fmt.Errorf("%w %q", errMax, text[:min(len(text), 64)])
 	case n < 0:
 		return limit, nil
+	// The client is told instead of getting less than it asked for.
 	case limit >= 0 && n > limit:
 		return 0, fmt.Errorf("%w %q, no more than %d are allowed", errMax, text, limit)
 	}
@@ -53,6 +54,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	if _, busy := a.packing.LoadOrStore(client, nil); busy {
 		return errPacking
 	}
+	// The address is free again when the client has read the pack or left.
 	defer a.packing.Delete(client)
 	if err := a.Accounts.Rescan(r.Context()); err != nil {
 		return fmt.Errorf("%w: %w", errPack, err)
@@ -84,6 +86,8 @@ func sendPack(
 			// An error means that this kind of connection has no deadline.
 			_ = connection.SetWriteDeadline(time.Now().Add(packWriteTimeout))
 		}
+		// One buffer serves all lines. The break comes first, so that the last line has none behind
+		// it.
 		if line = line[:0]; n > 0 {
 			line = append(line, '\n')
 		}

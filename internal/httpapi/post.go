@@ -52,6 +52,7 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) (
 	err := errTooLarge
 	// A client that announces too much is answered before it sends.
 	if r.ContentLength <= maxBodyBytes {
+		// Without a length, the reader finds that it is too much.
 		body, failed := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 		if failed == nil {
 			return body, nil
@@ -73,6 +74,7 @@ func bodyError(err error) error {
 	if errors.Is(err, syscall.ENOBUFS) {
 		return fmt.Errorf("%w: %w", errBusy, err)
 	}
+	// The read timeout is over. That is an ERR line: it may be too short.
 	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
 		return fmt.Errorf("%w: %w", errSlow, err)
 	}

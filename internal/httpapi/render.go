@@ -60,6 +60,7 @@ func decode(token []byte) (string, error) {
 	// Up to four, so that one part too many shows and a great many cost nothing.
 	parts := strings.SplitN(string(bytes.TrimSpace(token)), ".", 4)
 	var h header
+	// The header comes before the number of parts is looked at.
 	raw, err := decodePart(parts[0])
 	if err == nil {
 		err = json.Unmarshal(raw, &h)
@@ -70,6 +71,7 @@ func decode(token []byte) (string, error) {
 	if len(parts) != 3 {
 		return "", fmt.Errorf("%w: expected 3 chunks", errClaim)
 	}
+	// The signature is only shown, but it must be base64url like the rest.
 	claims, err := readClaims(parts[1])
 	if err == nil {
 		_, err = decodePart(parts[2])
@@ -105,6 +107,7 @@ func readClaims(part string) (map[string]any, error) {
 	if err := d.Decode(&tree); err != nil {
 		return nil, err
 	}
+	// Text behind the object, or a null, is no JWT.
 	if _, err := d.Token(); err != io.EOF || tree == nil {
 		return nil, errors.New("the claims are not one object")
 	}
@@ -125,6 +128,7 @@ type printer struct {
 func render(h header, claims map[string]any, signature string) (string, error) {
 	p := &printer{}
 	p.json = json.NewEncoder(&p.Buffer)
+	// The text is sent as text/plain, so no browser takes it for HTML.
 	p.json.SetEscapeHTML(false)
 	p.json.SetIndent("", indent)
 	p.encode(h)
@@ -148,6 +152,7 @@ func (p *printer) newline(depth int) {
 	switch {
 	case depth > maxDepth:
 		p.err = errTooDeep
+	// The indent grows with the depth, so a small JWT can make a large text.
 	case p.Len() > maxRenderedBytes:
 		p.err = errTooLong
 	default:
@@ -158,6 +163,7 @@ func (p *printer) newline(depth int) {
 // enclose writes n elements in brackets, one on a line. It ends early after an error.
 func (p *printer) enclose(brackets string, n, depth int, element func(i int)) {
 	p.WriteString(brackets[:1])
+	// After an error the rest is not written. The brackets still are, to keep this simple.
 	for i := 0; i < n && p.err == nil; i++ {
 		if i > 0 {
 			p.WriteString(",")
@@ -191,6 +197,7 @@ func (p *printer) object(members map[string]any, order []string, depth int) {
 
 // member writes a value that has a name. Names mark dates and activation tokens.
 func (p *printer) member(name string, value any, order []string, depth int) {
+	// An account has its imports' activation tokens under this name.
 	if token, ok := value.(string); ok && name == "token" {
 		p.activation(token, depth)
 		return
@@ -204,6 +211,7 @@ func (p *printer) member(name string, value any, order []string, depth int) {
 // value writes any value of the tree. order is for the objects in it.
 func (p *printer) value(value any, order []string, depth int) {
 	switch v := value.(type) {
+	// Go's maps have no order, so object sorts.
 	case map[string]any:
 		p.object(v, order, depth)
 	case []any:
@@ -225,6 +233,8 @@ var activationOrder = []string{
 // signature is verified, so that a forged one is not taken for a good one.
 func (p *printer) activation(token string, depth int) {
 	var claims map[string]any
+	// The library checks the signature. Its claims have lost what it does not know, so they are
+	// read again.
 	_, err := jwt.DecodeActivationClaims(token)
 	if err == nil {
 		claims, err = readClaims(strings.Split(token, ".")[1])

@@ -80,8 +80,10 @@ func (rt *route) method(name string) handler {
 func (rt *route) match(path string) (key string, ok bool) {
 	segment, found := strings.CutPrefix(path, rt.path)
 	switch {
+	// Without a key, the path must be the whole of it.
 	case !found, rt.isKey == nil:
 		return "", found && segment == ""
+	// The path without a key has a route of its own.
 	case segment == "", strings.Contains(segment, "/"):
 		return "", false
 	case !rt.isKey(segment):
@@ -151,6 +153,7 @@ func (t router) elsewhere(w http.ResponseWriter, r *http.Request) error {
 // redirect sends the client to another path on this server, with the query it came with.
 func redirect(w http.ResponseWriter, r *http.Request, target string) {
 	location := (&url.URL{Path: target, RawQuery: escapeQuery(r.URL.RawQuery)}).String()
+	// The location is a path, so that it is right behind a proxy too.
 	w.Header().Set("Location", location)
 	// A client repeats the method only after a 307. A 301 may turn a POST into a GET.
 	if r.Method == http.MethodPost {
@@ -198,6 +201,7 @@ var hints = []struct{ known, hint string }{
 func (t router) nearest(p string) string {
 	nearest := pathHelp
 	for _, segment := range strings.SplitN(p, "/", maxHintSegments) {
+		// A key is the best hint: the client wants that account.
 		if trust.IsAccountKey(segment) {
 			return pathAccount + segment
 		}
