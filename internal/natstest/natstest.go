@@ -102,7 +102,9 @@ func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Serv
 func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	path := jwttest.File(t, t.TempDir(), "user.creds", creds)
-	nc, err := nats.Connect(url, append([]nats.Option{nats.UserCredentials(path)}, options...)...)
+	// A busy machine takes its time.
+	all := append([]nats.Option{nats.UserCredentials(path), nats.Timeout(20 * time.Second)}, options...)
+	nc, err := nats.Connect(url, all...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,8 @@ func TestNoServerIsLeftOnAnOlderJWT(t *testing.T) {
 func connects(t *testing.T, n *server.Server, creds []byte) bool {
 	t.Helper()
 	path := jwttest.File(t, t.TempDir(), "u.creds", creds)
-	nc, err := nats.Connect(n.ClientURL(), nats.UserCredentials(path), nats.NoReconnect())
+	nc, err := nats.Connect(n.ClientURL(), nats.UserCredentials(path), nats.NoReconnect(),
+		nats.Timeout(20*time.Second))
 	if err != nil {
 		return false
 	}

@@ -1,0 +1,46 @@
+package resolver_test
+
+import (
+	"bytes"
+	"testing"
+
+	"nats-account-server/internal/natstest"
+)
+
+// The route to a nats-server stalls while an older JWT is announced. The newer one takes another way
+// and is acknowledged. Then the older one arrives, and the nats-server runs it for a moment.
+func TestAnUpdateThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
+	t.Parallel()
+	for name, goOn := range map[string]func(t *testing.T, c *fetchingCluster){
+		"in a session with another nats-server": func(t *testing.T, c *fetchingCluster) {
+			c.reconnect(t, c.envs[1])
+		},
+		"after a restart": func(t *testing.T, c *fetchingCluster) {
+			c.disconnect()
+			c.accountServer = newServer(t, c.envs[1], c.store)
+			c.connect(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newFetchingCluster(t, 3, nil)
+			a := c.newLoaded(t, 300)
+			older, newer := c.signed(t, a, 200), c.signed(t, a, 100)
+			route := c.mesh.Route(0, 2)
+			route.Freeze()
+			c.push(t, a.ID, older)
+			natstest.Eventually(t, "the other nats-servers run it", func() bool {
+				return bytes.Equal(runs(t, c.envs[0].nc, c.mesh.Servers[0], a.ID), older) &&
+					bytes.Equal(runs(t, c.envs[1].nc, c.mesh.Servers[1], a.ID), older)
+			})
+			goOn(t, c)
+			c.push(t, a.ID, newer)
+			c.eventuallyDelivered(t, a.ID, 3)
+			late := c.envs[2].answersOf(t, a.ID)
+			route.Thaw()
+			late.eventuallySay(t, "jwt updated")
+			c.eventuallyRuns(t, a.ID, newer)
+			c.eventuallyDelivered(t, a.ID, 3)
+		})
+	}
+}
