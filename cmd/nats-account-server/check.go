@@ -28,6 +28,7 @@ func check(c config.Config, warnings []config.Warning, err error) int {
 			report(line)
 		}
 	}
+	// The exit code is for scripts. Each mistake has its own line by now.
 	if bad {
 		return 1
 	}

@@ -36,6 +36,7 @@ func main() {
 // other failure. out gets the log and the usage. ready is called once the server serves.
 func run(ctx context.Context, out io.Writer, ready func()) int {
 	var usage bytes.Buffer
+	// The flag set has written what is wrong into usage, so the error itself says nothing new.
 	flags, err := config.ParseFlags(os.Args[1:], &usage)
 	if usage.Len() > 0 {
 		_, _ = out.Write(usage.Bytes()) // one call: the Windows event log makes each call an event

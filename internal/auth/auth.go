@@ -138,6 +138,7 @@ func (a *Authorizer) Authorize(ctx context.Context, c Credentials, need Role) (s
 	if err != nil {
 		return "", err
 	}
+	// The client is known, so another password would not help: a 403, not a 401.
 	if id.role < need {
 		return "", ErrForbidden
 	}

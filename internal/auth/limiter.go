@@ -81,6 +81,7 @@ func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known boo
 		return err
 	}
 	defer l.leave(c)
+	// One guess at a time: an attempt must see the failures of those before it.
 	if err := c.turn.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -92,6 +93,7 @@ func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known boo
 		return err
 	}
 	err = l.compareHash([]byte(hash), []byte(a.password))
+	// The processor is free again before anything else is done.
 	l.compares.Release(1)
 	// The hash of a dummy user may fit by chance. It lets no client in.
 	if err != nil || !known {
@@ -119,6 +121,7 @@ func (l *Limiter) enter(at netip.Prefix) (*client, error) {
 			log:  logging.Limited(l.log, 1, lineInterval),
 		}
 	}
+	// A client that is slowed down takes no place among those that wait.
 	if err := c.refusalLocked(); err != nil {
 		return nil, err
 	}

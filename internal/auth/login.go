@@ -38,6 +38,7 @@ func (a *Authorizer) login(ctx context.Context, c Credentials) (identity, error)
 	if id, ok := a.cache.get(key); ok {
 		return id, nil
 	}
+	// Only a header that is not in the cache is decoded.
 	name, password, ok := parseBasic(c.Authorization)
 	if !ok {
 		return identity{}, ErrNoCredentials

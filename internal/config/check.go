@@ -109,6 +109,7 @@ func (l *loader) check() {
 		{h.Read != nil && len(h.Read) == 0, "http.authorization.read",
 			"http.authorization.read has no login"},
 	} {
+		// All broken rules are reported, so that one try shows every mistake.
 		if rule.broken {
 			l.mistake(l.at[rule.key], "%s", rule.text)
 		}
@@ -124,6 +125,7 @@ func (l *loader) checkLogins() {
 	seen := map[Login]bool{}
 	passwords := false // whether any login has one
 	for _, o := range slices.Concat(h.Write, h.Read) {
+		// Only a password can be read on its way. The key of a certificate is never sent.
 		passwords = passwords || o.User != ""
 		if o.Certificate != "" && h.TLS.Verify == VerifyNone {
 			l.mistake(at, "the certificate %q has no effect without http.tls.verify", o.Certificate)
@@ -144,6 +146,7 @@ func (l *loader) checkLogins() {
 // of a directory is still the same directory. It is false if one path can't be made relative to the
 // other.
 func within(path, dir string) bool {
+	// Rel only compares names. So both paths must be without links.
 	relative, err := filepath.Rel(resolve(dir), resolve(path))
 	return err == nil && relative != ".." &&
 		!strings.HasPrefix(relative, ".."+string(filepath.Separator))
@@ -177,6 +180,7 @@ func (l *loader) findOperator(dir string) {
 		own = found[i]
 	case len(found) == 1:
 		own = found[0]
+	// The flag is for a folder that the user has just named: the file's absence is an error then.
 	case l.flags.NSC == "":
 		l.warn(l.at["store.nsc"], true, "there is no operator JWT in %s: set operatorjwtpath", dir)
 		return

@@ -152,6 +152,7 @@ func defaults() Config {
 // Load returns the configuration of the file that the flags name, if any, and of the flags, which
 // override the file. An error has a line for every mistake.
 func Load(f Flags) (Config, []Warning, error) {
+	// The order of the steps counts: flags win over the file, and only the result is checked.
 	l := &loader{flags: f, draft: defaults(), at: map[string]natsconf.Pos{}}
 	l.keys = keys(&l.draft)
 	l.readFile()

@@ -24,6 +24,7 @@ func shown(value any) any {
 	switch v := value.(type) {
 	case time.Duration:
 		return v.Milliseconds()
+	// The type of a value says how it is shown, so that no key can be forgotten.
 	case string:
 		// Any text that looks like a URL may have a password.
 		if strings.Contains(v, "://") {
@@ -37,6 +38,7 @@ func shown(value any) any {
 		return all
 	case Verify: // it is only shown if it is set: the original's TLS objects have three members
 		return []any{VerifyNone: omitted{}, VerifyGiven: true, VerifyRequire: "require"}[v]
+	// A JWT is not shown: it could have a password in it.
 	case JWTRef:
 		if v.Token != "" {
 			return "(in the configuration)"
@@ -71,6 +73,7 @@ func (d dump) members() []key {
 		}
 		isEmpty := k.keys != nil && len(dump(k.keys).members()) == 0 // all are shown here
 		if _, isOmitted := k.show().(omitted); !isOmitted && !isEmpty && !k.above {
+			// A key that is shown above its section is not shown in it too.
 			own = append(own, k)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Flags is the command line. An empty or false field means that the flag is not given. All but the
-// last three are the original's.
+// last two are the original's.
 type Flags struct {
 	Config   string // -c: path of the configuration file
 	Dir      string // -dir: Store.Dir; replaces the whole Store
@@ -34,6 +34,7 @@ type Flags struct {
 // error for -h is flag.ErrHelp. As in the original, what comes after the flags is ignored.
 func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	var f Flags
+	// The caller decides how the program ends, so the package flag must not.
 	s := flag.NewFlagSet("nats-account-server", flag.ContinueOnError)
 	s.SetOutput(usage)
 	s.StringVar(&f.Config, "c", "", "configuration `file`")
@@ -62,6 +63,7 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 func (l *loader) readFlags() {
 	f, c := l.flags, &l.draft
 	l.readStoreFlags()
+	// These values are parsed like those of the keys in the file.
 	l.setKey("-primary", f.Primary, "primary", find(l.keys, "Primary"))
 	l.setKey("-operator", f.Operator, "operatorjwtpath", find(l.keys, "OperatorJWTPath"))
 	nats := find(l.keys, "NATS").keys
@@ -116,6 +118,7 @@ func (l *loader) absolute(path string) string {
 // listenOn sets the address from host:port. Without a host it is every interface. After an error, h
 // is as it was.
 func (h *HTTP) listenOn(hostPort string) error {
+	// The texts of both errors are the original's.
 	host, port, err := net.SplitHostPort(hostPort)
 	n := 0
 	if err == nil {

@@ -87,6 +87,7 @@ func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 		switch {
 		case again && k.keys != nil:
 			l.warn(e.Pos, false, "the section %q is given again and merged with the one at %s", path, before)
+		// With -t the warning is an error, because the first value was perhaps meant.
 		case again:
 			l.warn(e.Pos, true, "the key %q is given again: this one counts, not the one at %s",
 				e.Key, before)

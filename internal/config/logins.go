@@ -15,6 +15,7 @@ import (
 // because a nil list means that every client may. It reports each mistake where it is.
 func logins(into *[]Login) field {
 	read := func(l *loader, _, _ string, v natsconf.Value) error {
+		// One login needs no brackets.
 		list, ok := v.Data.([]natsconf.Value)
 		if !ok {
 			list = []natsconf.Value{v}
@@ -79,6 +80,7 @@ func (o *Login) set(key string, value any) error {
 
 // checkUser returns an error for a name that HTTP Basic authentication can't transport.
 func checkUser(name string) error {
+	// In the header a colon ends the name.
 	if strings.Contains(name, ":") {
 		return errors.New("a user's name can't have a colon")
 	}

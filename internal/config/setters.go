@@ -28,6 +28,7 @@ func set[T any](
 	parse func(name string, value any) (T, error),
 	checks ...func(path string, v T) error,
 ) field {
+	// The draft is changed only by a value that is right. So later checks see no half of one.
 	read := func(_ *loader, name, path string, value natsconf.Value) error {
 		v, err := parse(name, value.Data)
 		for _, check := range checks {
@@ -47,6 +48,7 @@ func set[T any](
 // returns an error only if the value is no section at all.
 func section(keys []key) field {
 	read := func(l *loader, name, path string, v natsconf.Value) error {
+		// The text of the error is the original's.
 		m, ok := v.Data.(*natsconf.Map)
 		if !ok {
 			return fmt.Errorf("struct field %s doesn't have a matching map in the config file", name)

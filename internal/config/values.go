@@ -24,6 +24,7 @@ import (
 // false; here a text that is not for a boolean is a mistake. A number is none.
 func parseBool(name string, value any) (bool, error) {
 	switch v := value.(type) {
+	// A boolean without quotes has been read by natsconf, in any of its spellings.
 	case bool:
 		return v, nil
 	case string:
@@ -43,6 +44,7 @@ func parseVerify(name string, value any) (Verify, error) {
 	if s, ok := value.(string); ok && strings.EqualFold(s, "require") {
 		return VerifyRequire, nil
 	}
+	// All other words are those of a boolean.
 	switch given, err := parseBool(name, value); {
 	case err != nil:
 		return VerifyNone, fmt.Errorf("error parsing %s option %v, it must be true, false or require",
@@ -113,6 +115,7 @@ func parsePath(name string, value any) (string, error) {
 // parseURLs parses a list of NATS URLs, or one URL. An empty list is valid. As in the original, one
 // text may hold several, separated by commas.
 func parseURLs(name string, value any) (all []string, err error) {
+	// The two texts are the original's, with its spelling.
 	list, ok := value.([]natsconf.Value)
 	if _, single := value.(string); single {
 		list = []natsconf.Value{{Data: value}}

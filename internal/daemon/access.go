@@ -37,6 +37,7 @@ func loadAccess(c config.HTTP) (access, error) {
 			return a, err
 		}
 	}
+	// Passwords are in the configuration itself, so there is nothing to read for them.
 	a.policy = accessPolicy(c, roots)
 	return a, nil
 }
@@ -44,6 +45,7 @@ func loadAccess(c config.HTTP) (access, error) {
 // loadServerTLS reads the certificate and its key. Only HTTP/1.1 is offered, as by the original.
 // roots are the authorities of client certificates; nil: clients are not asked for one.
 func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) {
+	// The beginning of the error is the original's.
 	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	if err != nil {
 		return nil, fmt.Errorf("error loading X509 certificate/key pair: %w "+

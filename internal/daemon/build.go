@@ -37,6 +37,7 @@ func load(c config.Config) (files, error) {
 func build(
 	o Options, log logger, audit *auditor, store store, folder *dirsync.Folder, f files,
 ) *daemon {
+	// The limiter, the client and the notifier outlive every reload.
 	d := &daemon{
 		Options: o,
 		log:     log,
@@ -89,6 +90,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		ReadOnly:   c.ReadOnly,
 		Log:        d.log.Logger,
 	})
+	// Both registries report to the same audit.
 	d.activations = activations.New(activations.Options{
 		Accounts:   d.registry,
 		Store:      tokens,

@@ -29,6 +29,8 @@ func checkCredentials(path string) error {
 	}
 	content, err := os.ReadFile(path)
 	if err == nil {
+		// The key is parsed because nats.go needs it. The JWT beside it is the nats-server's
+		// business.
 		_, err = jwt.ParseDecoratedUserNKey(content)
 	}
 	if err != nil {

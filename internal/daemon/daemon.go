@@ -113,6 +113,7 @@ func Run(ctx context.Context, o Options) error {
 	case err != nil:
 		return err
 	}
+	// From here on, each return writes what is not written yet.
 	defer closeStore(store, log)
 	d := build(o, log, audit, store, folder, f)
 	if d.syncer != nil {
@@ -125,7 +126,7 @@ func Run(ctx context.Context, o Options) error {
 	return d.run(ctx, f)
 }
 
-// logStart writes the first lines, as the original does. They are written before any file but the
+// logStart writes the first lines, in the original's words. They come before any file but the
 // configuration is read.
 func logStart(c config.Config, log logger) {
 	log.infof("starting NATS Account server, version %s", Version)
@@ -176,6 +177,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	}
 	for {
 		select {
+		// A failed task and a signal end the program in the same order.
 		case <-failed.Done():
 			d.stop()
 			// Wait returns the first error of a task; nil: all ended as they were told.

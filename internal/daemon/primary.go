@@ -62,6 +62,7 @@ func (d *daemon) setSource(p primary) {
 	if p.replica != nil {
 		source = p.replica
 	}
+	// A request that already asks the former primary gets its answer.
 	d.registry.SetPrimary(source)
 	d.activations.SetPrimary(source)
 }

@@ -10,6 +10,7 @@ import (
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
 // reload is logged either way, because a signal has no other answer.
 func (d *daemon) reload() {
+	// Each step can refuse. The first refusal is what the log has.
 	c, err := d.Reload()
 	if err == nil {
 		c, err = d.reloadable(c)

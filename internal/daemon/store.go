@@ -28,6 +28,7 @@ type store interface {
 // another program writes. The caller must close the store.
 func openStore(ctx context.Context, c config.Config, t trusted, log logger) (store, error) {
 	logStore(c.Store, log)
+	// Without NATS nothing is owed, so the outbox stays empty.
 	o := jwtstore.Options{
 		Dir:      c.Store.Dir,
 		Shard:    c.Store.Shard,
@@ -52,8 +53,8 @@ func openStore(ctx context.Context, c config.Config, t trusted, log logger) (sto
 	return jwtstore.OpenDir(ctx, o)
 }
 
-// logStore writes the lines about the store, as the original does. It is called before the store is
-// opened.
+// logStore writes the lines about the store, in the original's words. It is called before the store
+// is opened.
 func logStore(c config.Store, log logger) {
 	switch {
 	case c.NSC != "":

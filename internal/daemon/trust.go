@@ -103,8 +103,8 @@ func read(ref config.JWTRef) ([]byte, error) {
 // location says where a JWT comes from. It never shows the JWT itself.
 func location(ref config.JWTRef) string { return cmp.Or(ref.Path, ref.Key, "the configuration") }
 
-// log writes the lines about the operator and the system account, as the original does. An expired
-// JWT is reported, but it is used all the same.
+// log writes the lines about the operator and the system account, in the original's words. An
+// expired JWT is reported, but it is used all the same.
 func (t trusted) log(c config.Config, log logger) {
 	if t.System != nil {
 		log.infof("loading system account from %s", location(c.SystemAccount))

@@ -38,6 +38,8 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 		b.held += freeBytes
 		b.allowed = freeBytes
 	}
+	// A chunked body fills all of p before it returns. So p must not be longer than what is
+	// allowed.
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.allowed)])
 	b.allowed -= int64(n)
 	return n, err
@@ -46,6 +48,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 // acquire returns when there is memory for more bytes of a body, or an error that wraps
 // syscall.ENOBUFS if there is none in time.
 func (l *limiter) acquire(ctx context.Context, size int64) error {
+	// The usual case has no timer and no line in the log.
 	if l.bodies.TryAcquire(size) {
 		return nil
 	}

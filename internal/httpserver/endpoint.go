@@ -124,6 +124,7 @@ func listen(o Options) (net.Listener, error) {
 // duplicate returns a second listener on the same socket, so that the port stays open when the
 // first one is closed. Both listeners must be closed.
 func duplicate(l net.Listener) (net.Listener, error) {
+	// File duplicates the socket, and FileListener does so once more.
 	f, err := l.(*net.TCPListener).File()
 	if err != nil {
 		return nil, fmt.Errorf("error creating listener: %w", err)

@@ -80,6 +80,7 @@ type listener struct {
 // Accept implements net.Listener. If the process has no file descriptor left, an idle connection is
 // closed; net/http tries again after a moment.
 func (l *listener) Accept() (net.Conn, error) {
+	// The type keeps CloseWrite and ReadFrom of a TCP connection, which net/http looks for.
 	accepted, err := l.Listener.Accept()
 	if err == nil {
 		return &conn{TCPConn: accepted.(*net.TCPConn), limiter: l.limiter}, nil
@@ -106,6 +107,7 @@ type conn struct {
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
+	// The bytes of a TLS handshake count too. It happens before the first request.
 	n, err := c.TCPConn.Read(p)
 	if c.header <= freeBytes {
 		if c.header += n; c.header > freeBytes {

@@ -43,6 +43,8 @@ func (f Files) Reload(log *slog.Logger) func() (*tls.Config, error) {
 	var good *tls.Config // what was read last without an error
 	var logged string    // the error that was logged last; "" if the files are good
 	return func() (*tls.Config, error) {
+		// The files are small, and connections are rare: nothing is gained by looking at their
+		// times.
 		t, err := f.Load()
 		switch {
 		case err == nil:
@@ -65,6 +67,8 @@ func LoadAuthorities(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The pool begins empty: the authorities of the system are not trusted beside those of the
+	// file.
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
 		return nil, fmt.Errorf("there is no PEM certificate in %s", path)

@@ -64,6 +64,7 @@ func (l *link) hintTLS(err error) string {
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	text := err.Error()
 	switch {
+	// Without nats.tls.root, the authorities of the system count.
 	case is[x509.UnknownAuthorityError](err) && l.used.RootCAs == nil:
 		return "the certificate of nats-server is signed by no authority that this system " +
 			"trusts: set nats.tls.root to the certificate of its authority"
@@ -72,6 +73,7 @@ func (l *link) hintTLS(err error) string {
 	case is[x509.HostnameError](err):
 		return "the certificate of nats-server is not for the host that nats.servers names: use " +
 			"a name that it has"
+	// It may also be that the certificate is not valid yet.
 	case isInvalid && invalid.Reason == x509.Expired:
 		return "the certificate of nats-server, or its authority's, is out of date: renew it, " +
 			"or set the clock"

@@ -108,6 +108,7 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 	err := nats.ErrNoServers
 	// The servers of the cluster are tried only if no configured one accepts.
 	for _, servers := range [][]address{configured, l.others} {
+		// The order is random so that many account servers spread over the nats-servers.
 		for _, i := range rand.Perm(len(servers)) {
 			nc, failed := l.dial(ctx, servers[i])
 			if failed == nil {
@@ -135,6 +136,7 @@ func (l *link) session(
 	// live ends with the connection, so that use returns.
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// nats.go calls this once, whichever side closes the connection.
 	nc.SetClosedHandler(func(*nats.Conn) { cancel() })
 	if nc.IsClosed() { // before it had the handler
 		cancel()
@@ -158,6 +160,8 @@ func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 	}
 	d := &dialer{ctx: ctx, timeout: l.ConnectTimeout}
 	defer d.release()
+	// The fields are set directly: most of them have no function in nats.go that also has a
+	// default.
 	o := nats.GetDefaultOptions()
 	o.Servers = []string{at.url}
 	o.Name = "nats-account-server"
@@ -254,6 +258,7 @@ func (l *link) errorHandler() nats.ErrHandler {
 		}
 		mu.Lock()
 		defer mu.Unlock()
+		// The map is small: nats-server knows few errors besides those of permissions.
 		if !logged[cause] {
 			logged[cause] = true
 			l.Log.Warn(fmt.Sprintf("nats error %s%s", err, hint))

@@ -16,6 +16,7 @@ func Run(program Program) int {
 	if !isService() {
 		return program(context.Background(), os.Stderr, func() {})
 	}
+	// A service has no standard error. What it writes there is lost.
 	events, err := eventlog.Open(Source)
 	if err != nil {
 		return 1 // without the event log, the error can't be reported

@@ -106,6 +106,7 @@ var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 func event(line []byte) (slog.Level, string) {
 	text := strings.TrimSpace(colour.ReplaceAllString(string(line), ""))
 	switch {
+	// The level may stand behind a process ID and a time, as the format is configured.
 	case strings.Contains(text, "[ERR] "):
 		return slog.LevelError, text
 	case strings.Contains(text, "[WRN] "):
