@@ -16,6 +16,7 @@ type memory struct {
 	replaced map[*modelVersion]bool // what was accepted in the same second before it
 	order    int64                  // issue time of the last order to delete, Unix seconds
 	orders   map[string]bool        // those that were carried out, by name
+	bar      int64                  // issue time up to which nothing comes back after a deletion
 	barred   int64                  // issue time of the newest version that was deleted, Unix seconds
 
 	// What the owner of the directory did by hand since the last version was accepted.
@@ -28,15 +29,18 @@ type memory struct {
 
 // superseded reports whether the account must never be served by this version again.
 func (m *memory) superseded(v *modelVersion) bool {
-	return v.issued < m.floor || v.issued == m.floor && (m.last == nil && m.floor > 0 || m.replaced[v])
+	return v.issued <= m.bar || v.issued < m.floor || v.issued == m.floor && m.replaced[v]
 }
 
 // accept notes that a version was accepted.
 func (m *memory) accept(v *modelVersion) {
+	if m.superseded(v) {
+		m.bar = 0 // it is an exception
+	}
 	switch {
-	case m.last == nil || m.last.issued != v.issued:
+	case v.issued != m.floor:
 		m.replaced = map[*modelVersion]bool{}
-	case m.last != v:
+	case m.last != nil:
 		m.replaced[m.last] = true
 	}
 	delete(m.replaced, v)
@@ -44,22 +48,24 @@ func (m *memory) accept(v *modelVersion) {
 	m.hand, m.gone, m.unsure = nil, false, false
 }
 
-// remove notes that the account was deleted.
+// remove notes that the account was deleted. What is deleted is not always the newest version.
 func (m *memory) remove() {
+	m.bar = m.floor
 	if m.hand != nil {
-		m.unsure = true // the server may count it or not
+		m.bar, m.unsure = m.hand.issued, true
 	}
-	m.barred = max(m.barred, m.floor)
-	m.last, m.replaced, m.hand, m.gone = nil, nil, nil, false
+	m.barred = max(m.barred, m.bar)
+	m.last, m.hand, m.gone = nil, nil, false
 }
 
 // loseIndex notes that only the files and the journal tell what was accepted.
 func (m *memory) loseIndex() {
+	if m.gone || m.hand != nil || m.unsure {
+		m.floor, m.bar = 0, 0
+	}
 	m.replaced = map[*modelVersion]bool{}
 	m.orders = map[string]bool{}
-	if m.gone || m.hand != nil || m.unsure {
-		m.floor, m.unsure = 0, true
-	}
+	m.unsure = true
 }
 
 // lesser reports whether a version loses to another one of the same second when servers compare what
@@ -104,6 +110,8 @@ func (s *modelServer) demands(v *modelVersion, from accounts.Origin) bool {
 		return false
 	case from.Peer && v.issued <= m.order:
 		return false // a peer may have missed the order
+	case s.system != nil && s.system.account == v.account && v.issued == s.system.issued:
+		return false
 	case from.Peer && m.last != nil && v.issued == m.last.issued && !s.trusts(m.last):
 		return false
 	}
@@ -150,7 +158,8 @@ func (s *modelServer) put(v *modelVersion, from accounts.Origin, result accounts
 			s.fail("refused", "%s by %s, the newest is %s: %s", v.name, from.Kind, m, err)
 		}
 	case !result.Changed:
-		if v != m.last && v != m.hand && v != s.system {
+		passedOn := from.Peer && m.superseded(v) // what changes nothing need not be an error
+		if v != m.last && v != m.hand && v != s.system && !passedOn {
 			s.fail("ignored", "%s by %s, the newest is %s", v.name, from.Kind, m)
 		}
 	default:

@@ -35,14 +35,10 @@ type modelAction struct {
 
 // modelOff are the steps that are not drawn yet, and why.
 var modelOff = map[string]string{
-	"trust":    "a stored JWT that is not trusted any more is no floor",
-	"clock":    "a stored JWT that is ahead of the clock is no floor",
-	"order":    "what was deleted comes back by a JWT of its second, and an older order deletes again",
-	"expire":   "what has expired comes back by a JWT of its second",
-	"unhand":   "without its file an account has no floor",
-	"hand":     "a file that was put there by hand counts as the newest, and replay overwrites it",
+	"unhand":   "without its file an account has no floor after a start",
+	"hand":     "a file that was put there by hand is no floor until a scan, and replay overwrites it",
 	"leave":    "the older of two files of an account may be served",
-	"variants": "what was replaced within its second comes back",
+	"variants": "what was replaced within its second comes back after a start",
 }
 
 // modelActions are all the ways in, and everything that can happen in between.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,9 +48,11 @@ type modelServer struct {
 	root     string     // of the store; "": it is in memory
 	store    modelStore // nil while the server is down
 	registry *accounts.Registry
-	deleted  []string                 // accounts that were taken out by the step that runs
 	placed   map[string]*modelVersion // what was put into the directory while it was down
-	oldIndex map[string][]byte        // the files of an earlier index
+	oldIndex tree                     // the files of an earlier index
+
+	mu      sync.Mutex // guards what follows
+	deleted []string   // accounts that were taken out by the step that runs
 }
 
 // modelStore is a store that can be stopped.
@@ -116,7 +119,9 @@ func (s *modelServer) Observe(e accounts.Event) error {
 	if e.Result == accounts.Deleted {
 		for letter, a := range s.tokens.accounts {
 			if a.ID == e.Account {
+				s.mu.Lock()
 				s.deleted = append(s.deleted, letter)
+				s.mu.Unlock()
 			}
 		}
 	}
@@ -125,6 +130,8 @@ func (s *modelServer) Observe(e accounts.Event) error {
 
 // takeDeleted returns which accounts were taken out since the last call.
 func (s *modelServer) takeDeleted() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	deleted := s.deleted
 	s.deleted = nil
 	return deleted
