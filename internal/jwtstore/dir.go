@@ -141,7 +141,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 		cleared:   map[string]bool{},
 	}
 	d.directory.newer = o.Newer
-	d.writer.store = d
+	d.writer.store = changes{d}
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
@@ -158,7 +158,7 @@ func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
 			continue
 		}
 		// A file of the known stamp is what the commit has replaced.
-		file, _, err := d.directory.load(r.key, known)
+		file, _, err := d.directory.load(d.directory.changes, r.key, known)
 		if err == nil && file != nil && newer(r.key, file, r.body) {
 			d.unflushed.recordFlushed([]*record{r})
 			d.index.flushed(r, Stamp{-2, hotStamps.Add(1)})
@@ -177,25 +177,46 @@ func (d *Dir) Index() *Index { return d.index }
 // fs.ErrNotExist; any other error means that the store can't be read. The caller must not change
 // the bytes.
 func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
+	return d.load(d.directory.readers, key, known)
+}
+
+func (d *Dir) load(l limits, key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	if !looksLikeName(key) { // what has a wrong checksum besides has no file
 		return nil, Stamp{}, unknown(key)
 	}
 	if r := d.unflushed.last(key); r != nil {
 		return r.load(known)
 	}
-	return d.directory.load(key, known)
+	return d.directory.load(l, key, known)
 }
 
 // Tombstone returns what was kept of a deleted account, nil if it was never deleted. An error means
 // that it can't be read. The caller must not change the bytes.
 func (d *Dir) Tombstone(key string) ([]byte, error) {
+	return d.tombstone(d.directory.readers, key)
+}
+
+func (d *Dir) tombstone(l limits, key string) ([]byte, error) {
 	if !trust.IsAccountKey(key) {
 		return nil, nil
 	}
 	if kept := d.unflushed.tombstone(key); kept != nil {
 		return kept, nil
 	}
-	return d.directory.tombstone(key)
+	return d.directory.tombstone(l, key)
+}
+
+// changes is the store as a Put, Delete or Touch uses it: they do not wait for readers.
+type changes struct {
+	*Dir
+}
+
+func (c changes) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
+	return c.load(c.directory.changes, key, known)
+}
+
+func (c changes) Tombstone(key string) ([]byte, error) {
+	return c.tombstone(c.directory.changes, key)
 }
 
 // Keys yields every account that something is stored for, each once, in any order. A directory that

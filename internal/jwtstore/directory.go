@@ -14,9 +14,46 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// maxOpenFiles bounds the files that readers of a directory are busy with, however many readers
-// there are. Each is a descriptor, and while the disk does not answer a thread of the system too.
+// maxOpenFiles bounds the files that are read, or asked for their state, at a time, however many
+// readers there are. Each is a descriptor, and while the disk does not answer a thread of the system
+// too.
 const maxOpenFiles = 32
+
+// limits bounds what one kind of users of a directory does at a time. What needs the state of a file
+// only does not wait for those that read: a disk, or a part of it, may answer from memory and hang
+// otherwise.
+type limits struct {
+	stats, reads slots
+}
+
+// slots has one for each goroutine that may be busy at a time.
+type slots chan struct{}
+
+// take waits for a slot. The caller must give it back.
+func (s slots) take() (giveBack func()) {
+	s <- struct{}{}
+	return func() { <-s }
+}
+
+// newLimits returns limits that are not used yet.
+func newLimits() limits {
+	return limits{stats: make(slots, maxOpenFiles), reads: make(slots, maxOpenFiles)}
+}
+
+// readFile is ReadFile within the limits.
+func (l limits) readFile(path string, known Stamp) (content []byte, now Stamp, err error) {
+	giveBack := l.stats.take()
+	unchanged, err := isUnchanged(path, known)
+	giveBack()
+	switch {
+	case err != nil:
+		return nil, Stamp{}, err
+	case unchanged:
+		return nil, known, nil
+	}
+	defer l.reads.take()()
+	return readWhole(path)
+}
 
 // directory is the files of a store.
 //
@@ -31,7 +68,9 @@ type directory struct {
 	root      string // ends in a separator
 	preferred layout
 	other     layout
-	slots     chan struct{}                      // one for each file that a reader is busy with
+	readers   limits
+	changes   limits                             // of Put, Delete and Touch
+	lists     slots                              // for the names in a directory
 	newer     func(key string, a, b []byte) bool // see Options
 	doubles   doubles
 }
@@ -42,22 +81,22 @@ func newDirectory(root string, sharded bool) *directory {
 		root:      filepath.Clean(root) + string(filepath.Separator),
 		preferred: layout{sharded: sharded},
 		other:     layout{sharded: !sharded},
-		slots:     make(chan struct{}, maxOpenFiles),
+		readers:   newLimits(),
+		changes:   newLimits(),
+		lists:     make(slots, maxOpenFiles),
 	}
 }
 
 // load is Dir.Load for what has a file.
-func (d *directory) load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
-	d.slots <- struct{}{}
-	defer func() { <-d.slots }()
+func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	// The second look at the preferred layout is for a file that takes its new place between the
 	// looks.
 	looks := [...]layout{d.preferred, d.other, d.preferred}
 	if d.doubles.isOtherNewer(d.preferred.path(d.root, key)) {
 		looks = [...]layout{d.other, d.preferred, d.preferred}
 	}
-	for _, l := range looks {
-		jwt, now, err = ReadFile(l.path(d.root, key), known)
+	for _, place := range looks {
+		jwt, now, err = l.readFile(place.path(d.root, key), known)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
 		}
@@ -67,12 +106,13 @@ func (d *directory) load(key string, known Stamp) (jwt []byte, now Stamp, err er
 		path := d.preferred.path(d.root, key)
 		return nil, Stamp{}, &fs.PathError{Op: "load", Path: path, Err: syscall.ENOTDIR}
 	}
-	return nil, Stamp{}, cmp.Or(d.absent(), unknown(key))
+	return nil, Stamp{}, cmp.Or(d.absent(l), unknown(key))
 }
 
 // absent returns an error if the directory itself is not there or can't be read: then it is not
 // known what is stored. The error is not fs.ErrNotExist.
-func (d *directory) absent() error {
+func (d *directory) absent(l limits) error {
+	defer l.stats.take()()
 	switch _, err := statFile(d.root); {
 	case err == nil:
 		return nil
@@ -84,26 +124,24 @@ func (d *directory) absent() error {
 }
 
 // tombstone returns the account's tombstone, nil if there is none.
-func (d *directory) tombstone(key string) (kept []byte, err error) {
-	d.slots <- struct{}{}
-	defer func() { <-d.slots }()
+func (d *directory) tombstone(l limits, key string) (kept []byte, err error) {
 	// The preferred layout has the later one and comes last: a new one is there before the old one
 	// goes from the other.
 	looks := [...]layout{d.other, d.preferred}
 	if d.doubles.isOtherNewer(d.preferred.tombstone(d.root, key)) {
 		looks = [...]layout{d.preferred, d.other}
 	}
-	for _, l := range looks {
-		content, _, err := ReadFile(l.tombstone(d.root, key), Stamp{})
+	for _, place := range looks {
+		content, _, err := l.readFile(place.tombstone(d.root, key), Stamp{})
 		switch {
 		case err == nil:
 			kept = content
-		case !errors.Is(err, fs.ErrNotExist), l == d.preferred && errors.Is(err, syscall.ENOTDIR):
+		case !errors.Is(err, fs.ErrNotExist), place == d.preferred && errors.Is(err, syscall.ENOTDIR):
 			return nil, fmt.Errorf("the tombstone can't be read: %w", err)
 		}
 	}
 	if kept == nil {
-		return nil, d.absent()
+		return nil, d.absent(l)
 	}
 	return kept, nil
 }
@@ -118,6 +156,7 @@ func (d *directory) file(l layout, r *record) string {
 
 // canTake looks for reasons why the change could never be written to its file. It writes nothing.
 func (d *directory) canTake(r *record) error {
+	defer d.changes.stats.take()()
 	target := d.file(d.preferred, r)
 	if err := notDir(target); err != nil {
 		return err
@@ -203,8 +242,7 @@ func (d *directory) dirs(l layout) (dirs []string, err error) {
 // list reads the names in a directory in one go. So a slow consumer does not see a change twice
 // that is made meanwhile. It returns what it could read beside an error.
 func (d *directory) list(dir string) ([]fs.DirEntry, error) {
-	d.slots <- struct{}{}
-	defer func() { <-d.slots }()
+	defer d.lists.take()()
 	all, err := os.ReadDir(dir)
 	return slices.CompactFunc(all, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() }), err
 }
@@ -214,8 +252,7 @@ func (d *directory) isFile(dir string, e fs.DirEntry) bool {
 	if e.Type()&fs.ModeSymlink == 0 {
 		return e.Type().IsRegular()
 	}
-	d.slots <- struct{}{}
-	defer func() { <-d.slots }()
+	defer d.readers.stats.take()()
 	state, err := statFile(dir + e.Name())
 	return err == nil && state.regular
 }

@@ -172,3 +172,9 @@ func RestoreOutbox(snapshot []byte) (changes int, err error) {
 	}
 	return len(o.Pending()), nil
 }
+
+// Reading is how many files are being read, and how many may be.
+func (d *Dir) Reading() (n, max int) {
+	reads := d.directory.readers.reads
+	return len(reads), cap(reads)
+}

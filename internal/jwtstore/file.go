@@ -46,17 +46,27 @@ func (s Stamp) IsHot() bool { return s[0] == -2 }
 // equals known. A file that is not there is fs.ErrNotExist. What is too large for a JWT, or not a
 // regular file, is not read.
 func ReadFile(path string, known Stamp) (content []byte, now Stamp, err error) {
+	unchanged, err := isUnchanged(path, known)
+	switch {
+	case err != nil:
+		return nil, Stamp{}, err
+	case unchanged:
+		return nil, known, nil
+	}
+	return readWhole(path)
+}
+
+// isUnchanged reports whether the stamp of the file at path still equals known. The error says why
+// the file can't be read.
+func isUnchanged(path string, known Stamp) (bool, error) {
 	state, err := statFile(path)
 	switch {
 	case err != nil:
-		return nil, Stamp{}, absentOrIrregular(err)
+		return false, absentOrIrregular(err)
 	case state.coldStamp() == known:
-		return nil, known, nil
+		return true, nil
 	}
-	if err := state.check(path); err != nil {
-		return nil, Stamp{}, err
-	}
-	return readWhole(path)
+	return false, state.check(path)
 }
 
 const (

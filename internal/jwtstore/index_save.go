@@ -170,7 +170,8 @@ func (x *Index) moveLocked() {
 
 // makeLocked makes a new file. x.mu must be held.
 func (x *Index) makeLocked() (err error) {
-	if err := os.MkdirAll(filepath.Dir(x.path), 0o700); err != nil {
+	dir := filepath.Dir(x.path)
+	if err := errors.Join(os.MkdirAll(dir, 0o700), syncNames(dir)); err != nil {
 		return err
 	}
 	x.file, err = openIndexFile(x.path, 0)

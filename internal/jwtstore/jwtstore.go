@@ -41,7 +41,8 @@
 //
 // Locks guard memory, not I/O, with three exceptions: a Put or Delete holds its own account, the
 // holder of the commit token writes the journal, and one goroutine at a time flushes. Load waits
-// for none of them. It waits only when many other goroutines read files.
+// for none of them. It waits only when many other goroutines do the same, which is to read a file, or
+// to see that it is unchanged.
 package jwtstore
 
 import (

@@ -79,3 +79,58 @@ func TestADiskThatDoesNotAnswer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestADiskOfWhichAPartDoesNotAnswer has as many reads hang as there may be. What needs none of them
+// goes on: a JWT that is known already, a Put, a Delete and the list.
+func TestADiskOfWhichAPartDoesNotAnswer(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	other := jwtstoretest.Key(t)
+	for other[54:] == key[54:] {
+		other = jwtstoretest.Key(t)
+	}
+	d := open(t, options(t, dir))
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	write(t, path, "jwt")
+	write(t, filepath.Join(dir, jwtstore.Path(true, other)), "other")
+	var stamp jwtstore.Stamp
+	jwtstoretest.Eventually(t, "the stamp holds", func() bool {
+		jwt, now, _ := d.Load(other, stamp)
+		stamp = now
+		return jwt == nil
+	})
+	goOn := stall(t, filepath.Dir(path))
+	var hanging sync.WaitGroup
+	defer hanging.Wait()
+	defer goOn()
+	for range 100 {
+		hanging.Go(func() { _, _, _ = d.Load(key, jwtstore.Stamp{}) })
+	}
+	jwtstoretest.Eventually(t, "all reads hang", func() bool { n, max := d.Reading(); return n == max })
+	for _, c := range []struct {
+		name string
+		do   func() error
+	}{
+		{"a known JWT", func() error { _, _, err := d.Load(other, stamp); return err }},
+		{"the list", func() error {
+			for _, err := range d.Keys() {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"a Put", func() error { return tryPut(d, other, "new") }},
+		{"a Delete", func() error { return tryDelete(d, other, "gone") }},
+	} {
+		done := make(chan error, 1)
+		go func() { done <- c.do() }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s waits for the disk", c.name)
+		}
+	}
+}
