@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -439,29 +438,4 @@ func TestCheckWantsTheTokenOfAHash(t *testing.T) {
 	wantError(t, "its own hash", activations.Check(hash, append(token, '\n')), nil)
 	wantError(t, "another hash", activations.Check(other, token), accounts.ErrDamaged)
 	wantError(t, "nothing", activations.Check(hash, nil), accounts.ErrDamaged)
-}
-
-func TestAMemoryKeepsWhatIsAllowed(t *testing.T) {
-	m := activations.NewMemory()
-	put := func(token string, err error) error {
-		_, got := m.Put(t.Context(), "HASH", "test", []byte(token),
-			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, err })
-		return got
-	}
-	load := func(want string, wantErr error) {
-		t.Helper()
-		if got, _, err := m.Load("HASH", jwtstore.Stamp{}); string(got) != want || !errors.Is(err, wantErr) {
-			t.Errorf("%q, %v", got, err)
-		}
-	}
-	load("", fs.ErrNotExist)
-	if err := errors.Join(put("first", nil), put("second", nil)); err != nil {
-		t.Error(err)
-	}
-	if err := put("third", errDisk); !errors.Is(err, errDisk) {
-		t.Error(err)
-	}
-	load("second", nil)
-	m.Remove("HASH")
-	load("", fs.ErrNotExist)
 }

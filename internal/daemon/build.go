@@ -8,6 +8,7 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/resolver"
 )
@@ -59,7 +60,7 @@ func build(
 	}
 	// Activation tokens are read from the folder into memory. Accounts for which the store has no
 	// room are served from the folder.
-	tokens := activations.NewMemory()
+	tokens := jwtstore.NewMemory(false)
 	d.buildRegistries(f.trusted, tokens, folder)
 	d.syncer = dirsync.New(dirsync.Options{
 		Folder:      folder,

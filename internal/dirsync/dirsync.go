@@ -55,7 +55,7 @@ type Options struct {
 	Store       Store   // of Accounts
 	Accounts    *accounts.Registry
 	Activations *activations.Registry
-	Tokens      *activations.Memory // the store of Activations
+	Tokens      *jwtstore.Memory // the store of Activations
 	Log         *slog.Logger
 }
 

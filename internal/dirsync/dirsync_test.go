@@ -98,7 +98,7 @@ func (e *syncEnv) start(open func(string) (*dirsync.Folder, error)) {
 	e.must(err)
 	e.registry = accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: silent{},
 		Unsaved: folder, Trust: e.trust(), ReadOnly: true, Log: log})
-	memory := activations.NewMemory()
+	memory := jwtstore.NewMemory(false)
 	e.tokens = activations.New(activations.Options{Accounts: e.registry, Store: memory, Connection: silent{},
 		Publisher: e.published, ReadOnly: true, Log: log})
 	e.syncer = dirsync.New(dirsync.Options{

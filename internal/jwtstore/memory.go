@@ -73,6 +73,16 @@ func (m *Memory) commit(_ context.Context, r *record) (seq uint64, err error) {
 	return r.seq, nil
 }
 
+// Remove forgets what is stored for key, without a tombstone. The index keeps its floor. Only
+// activation tokens that another program's directory no longer has go in this way.
+func (m *Memory) Remove(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.committed.last(key); r != nil {
+		m.committed.recordFlushed([]*record{r})
+	}
+}
+
 // Close ends Put, Delete and Touch.
 func (m *Memory) Close() error {
 	m.mu.Lock()

@@ -160,8 +160,6 @@ func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 	}
 	d := &dialer{ctx: ctx, timeout: l.ConnectTimeout}
 	defer d.release()
-	// The fields are set directly: most of them have no function in nats.go that also has a
-	// default.
 	o := nats.GetDefaultOptions()
 	o.Servers = []string{at.url}
 	o.Name = "nats-account-server"
