@@ -21,6 +21,9 @@ type Announcer interface {
 	// Heard is Announce for a change that came by a broadcast, which every connected nats-server
 	// has heard too. Only those are told that turn out not to have it.
 	Heard(key string, seq uint64, at time.Time)
+	// Contested says that several JWTs of key were announced, not all of them by this server. A
+	// nats-server may get them in another order. So it is asked later what it runs.
+	Contested(key string)
 	// Delivery says how far the latest change of key has got.
 	Delivery(key string) Delivery
 	// Report tells what is known of every nats-server about the stored JWT of key. If they are to

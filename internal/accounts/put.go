@@ -110,6 +110,9 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	changedBefore := r.changed.mark(o.Key, now)
 	r.Log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.Key),
 		logging.Quote(o.ID, maxErrorBytes)))
+	if changedBefore {
+		r.Announcer.Contested(o.Key)
+	}
 	if o.from.Broadcast && !changedBefore {
 		r.Announcer.Heard(o.Key, seq, now)
 	} else {

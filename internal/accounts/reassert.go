@@ -22,6 +22,7 @@ const (
 // nats-server runs any JWT that the operator signed, an older one too, and one with a directory
 // keeps whatever it is given.
 func (a *announcing) reassert(o *offer) {
+	a.Announcer.Contested(o.Key)
 	if a.reasserter.heard(o.Key, o.Hash, o.from.Peer, a.announceStored) {
 		a.Log.Warn(fmt.Sprintf("%s - a JWT was announced that may not replace the stored one: "+
 			"the stored one is announced again", logging.ShortKey(o.Key)))

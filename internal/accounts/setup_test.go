@@ -55,6 +55,7 @@ func (a *announcer) Heard(key string, _ uint64, _ time.Time) {
 	a.heard = append(a.heard, key)
 }
 
+func (a *announcer) Contested(string)                  {}
 func (a *announcer) Delivery(string) accounts.Delivery { return a.delivery }
 func (a *announcer) MaxPayload() int                   { return a.maxPayload }
 

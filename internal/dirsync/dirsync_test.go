@@ -63,6 +63,7 @@ func (b *breakable) Delete(ctx context.Context, key, kind string,
 type silent struct{ accounts.Announcer }
 
 func (silent) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
+func (silent) Contested(string)                                    {}
 func (silent) MaxPayload() int                                     { return 0 }
 
 // published counts announcements of activation tokens.

@@ -145,6 +145,7 @@ func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt
 	return a
 }
 func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
+func (a *announcer) Contested(string)                       {}
 func (a *announcer) Heard(string, uint64, time.Time)        {}
 func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
 func (a *announcer) MaxPayload() int                        { return a.maxPayload }

@@ -211,6 +211,7 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 // addHeard takes up a change that the servers should have heard: they are only asked. If they lack
 // an earlier one it is not known in which order they get the two, and this one is announced.
 func (p *announcements) addHeard(c jwtstore.Change) {
+	p.n.unanswered.heard(c.Key, c.Seq, time.Now())
 	if p.byKey[c.Key] != nil {
 		p.add(c)
 		return

@@ -44,7 +44,8 @@
 // process lives, and says which JWT it is about. If that shows that the older JWT was applied last,
 // the stored one is announced again, as a new change: only answers to that count. A server that has
 // let an announcement pass without an answer is asked what it runs, when a newer JWT of the account
-// is acknowledged.
+// is acknowledged. So are all servers if other programs have announced an older JWT of the account:
+// this process does not get the answers to that.
 //
 // # Clocks
 //
@@ -230,6 +231,13 @@ func (n *Notifier) changeLocked(key string, seq uint64) jwtstore.Change {
 		return c
 	}
 	return jwtstore.Change{Seq: seq, Key: key, Known: time.Now()}
+}
+
+// Contested implements accounts.Announcer.
+func (n *Notifier) Contested(key string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unanswered.contested(key, time.Now())
 }
 
 // Delivery implements accounts.Announcer.

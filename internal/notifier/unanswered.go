@@ -8,6 +8,9 @@ import (
 const (
 	// maxUnanswered bounds the accounts that are remembered. Each takes some hundred bytes.
 	maxUnanswered = 50_000
+	// maxOthers bounds how many there are when an account is added that others have announced. They
+	// can announce any number, and leave room for the announcements of this process.
+	maxOthers = maxUnanswered / 2
 	// unansweredTimeout is how long an account is remembered whose JWT does not change meanwhile.
 	unansweredTimeout = 30 * time.Minute
 	// scanInterval is how often they are looked through, and maxQuestions how many questions that
@@ -24,7 +27,8 @@ var askAfter = [...]time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Mi
 // unanswered has the accounts of which an announcement was sent that some server has not answered. It
 // may be on its way, also after the session has ended, and may reach the server after a newer one
 // that went another way. Its answer shows that. But the answer may be lost. So when a newer JWT of
-// the account is acknowledged, the server is asked what it runs, several times.
+// the account is acknowledged, the server is asked what it runs, several times. So it is with an
+// announcement of others, whose answers this process does not get.
 //
 // It outlives sessions. An earlier process may have announced everything that was pending at the
 // start of this one.
@@ -36,7 +40,7 @@ type unanswered struct {
 // missing is what is remembered of one account.
 type missing struct {
 	// servers has how many announcements each server has not answered. It is nil if an earlier
-	// process has announced the account: then it may be any server.
+	// process or another program has announced the account: then it may be any server.
 	servers map[string]int
 	seq     uint64    // of the latest change that was not answered
 	isNewer bool      // the account has changed since
@@ -76,6 +80,36 @@ func (u *unanswered) add(key string, seq uint64, servers []string, now time.Time
 		}
 	}
 	return true
+}
+
+// byOthers returns what is remembered of an account that others have announced, nil if too many
+// accounts are remembered.
+func (u *unanswered) byOthers(key string) *missing {
+	m := u.byKey[key]
+	if m == nil {
+		if len(u.byKey) >= maxOthers {
+			return nil
+		}
+		m = &missing{}
+		u.byKey[key] = m
+	}
+	m.servers = nil
+	return m
+}
+
+// heard records that others have announced the change of this number.
+func (u *unanswered) heard(key string, seq uint64, now time.Time) {
+	if m := u.byOthers(key); m != nil && !m.isNewer {
+		m.seq, m.due = max(m.seq, seq), now.Add(unansweredTimeout)
+	}
+}
+
+// contested records that others have announced the account, and that it has changed since or is about
+// to be announced again. The questions begin when that does not happen for some time.
+func (u *unanswered) contested(key string, now time.Time) {
+	if m := u.byOthers(key); m != nil {
+		m.isNewer, m.asked, m.due = true, 0, now.Add(askAfter[0])
+	}
 }
 
 // answered records that a server has answered one of them.

@@ -30,6 +30,7 @@ import (
 type silent struct{ accounts.Announcer }
 
 func (silent) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
+func (silent) Contested(string)                                    {}
 func (silent) Delivery(string) accounts.Delivery                   { return accounts.Delivery{} }
 func (silent) MaxPayload() int                                     { return 0 }
 

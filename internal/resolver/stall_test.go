@@ -44,3 +44,40 @@ func TestAnUpdateThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
 		})
 	}
 }
+
+// A client announces an older JWT, whose answers the account server does not get. The route to a
+// nats-server stalls meanwhile. Then the older JWT arrives after the newer one.
+func TestAnUpdateOfAClientThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
+	t.Parallel()
+	for name, olderFirst := range map[string]bool{"it was stored": true, "it was refused": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newFetchingCluster(t, 3, nil)
+			a := c.newLoaded(t, 300)
+			c.reconnect(t, c.envs[1])
+			older, newer := c.signed(t, a, 200), c.signed(t, a, 100)
+			route := c.mesh.Route(0, 2)
+			route.Freeze()
+			if !olderFirst {
+				c.push(t, a.ID, newer)
+				c.eventuallyRuns(t, a.ID, newer)
+			}
+			said := c.envs[1].answersOf(t, a.ID)
+			reply := c.nc.NewInbox() + "." + a.ID + ".mine"
+			broadcast := "$SYS.ACCOUNT." + a.ID + ".CLAIMS.UPDATE"
+			if err := c.envs[0].nc.PublishRequest(broadcast, reply, older); err != nil {
+				t.Fatal(err)
+			}
+			said.eventuallySay(t, "jwt updated")
+			if olderFirst {
+				c.eventuallyHas(t, a.ID, older)
+				c.push(t, a.ID, newer)
+			}
+			c.eventuallyRuns(t, a.ID, newer)
+			late := c.envs[2].answersOf(t, a.ID)
+			route.Thaw()
+			late.eventuallySay(t, "jwt updated")
+			c.eventuallyRuns(t, a.ID, newer)
+		})
+	}
+}
