@@ -141,6 +141,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 		cleared:   map[string]bool{},
 	}
 	d.directory.newer = o.Newer
+	d.directory.known = func(key string) Hash { return d.index.Get(key).Hash }
 	d.writer.store = changes{d}
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
 	d.life, d.end = context.WithCancel(context.Background())

@@ -72,6 +72,7 @@ type directory struct {
 	changes   limits                             // of Put, Delete and Touch
 	lists     slots                              // for the names in a directory
 	newer     func(key string, a, b []byte) bool // see Options
+	known     func(key string) Hash              // what the index has of an account
 	doubles   doubles
 }
 

@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -149,8 +150,7 @@ func (d *directory) settle(x double, mayWrite error) error {
 	case errors.Is(err, errIrregular): // that is no file of the account
 		err = nil
 	case err == nil:
-		isOther := d.newer != nil && !bytes.Equal(inOther, inPreferred) &&
-			d.newer(x.key, inOther, inPreferred)
+		isOther := d.isNewer(x.key, inOther, inPreferred)
 		d.doubles.prefer(x, isOther)
 		if err = mayWrite; err == nil && isOther {
 			err = moveDurable(x.other, x.preferred, inOther)
@@ -162,6 +162,20 @@ func (d *directory) settle(x double, mayWrite error) error {
 		d.doubles.forget(x.preferred)
 	}
 	return err
+}
+
+// isNewer reports whether the content of the file in the other layout is newer than that in the
+// preferred one. If neither is, of two JWTs of one second for instance, the one that the index knows
+// counts.
+func (d *directory) isNewer(key string, inOther, inPreferred []byte) bool {
+	if d.newer == nil || bytes.Equal(inOther, inPreferred) {
+		return false
+	}
+	if d.newer(key, inOther, inPreferred) {
+		return true
+	}
+	hash := sha256.Sum256(bytes.TrimSpace(inOther))
+	return hash == d.known(key) && !d.newer(key, inPreferred, inOther)
 }
 
 // removeOlder removes a file once the newer one is durable.

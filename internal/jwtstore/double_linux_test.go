@@ -71,6 +71,32 @@ func TestOfTwoFilesTheNewerIsServed(t *testing.T) {
 	}
 }
 
+// TestOfTwoFilesOfOneSecondTheLastCounts has a file come back to the other layout that the last Put
+// has replaced within its second.
+func TestOfTwoFilesOfOneSecondTheLastCounts(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	o := options(t, dir)
+	o.Announce, o.Newer = false, func(string, []byte, []byte) bool { return false }
+	d := open(t, o)
+	for _, jwt := range []string{"first", "second"} {
+		_, err := d.Put(t.Context(), key, "test", []byte(jwt), jwtstoretest.IssuedAt(jwt, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeStore(t, d)
+	for range 2 {
+		o.Shard = !o.Shard
+		write(t, filepath.Join(dir, jwtstore.Path(o.Shard, key)), "first")
+		d = open(t, o)
+		loads(t, d, key, "second")
+		closeStore(t, d)
+		if other := filepath.Join(dir, jwtstore.Path(!o.Shard, key)); exists(other) {
+			t.Errorf("%s is there", other)
+		}
+	}
+}
+
 // TestALinkToTheOtherFileIsNotAnOlderFile has a link in one layout that leads to the file in the
 // other one.
 func TestALinkToTheOtherFileIsNotAnOlderFile(t *testing.T) {

@@ -236,3 +236,34 @@ func TestAFIFOInPlaceOfAShard(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// TestADiskWithoutRoomForTheLock is read. The lock is taken before the first Put.
+func TestADiskWithoutRoomForTheLock(t *testing.T) {
+	dir, key := smallDisk(t, "64k,nr_inodes=8"), jwtstoretest.Key(t)
+	write(t, filepath.Join(dir, jwtstore.Path(true, key)), "jwt")
+	var litter []string
+	for {
+		path := filepath.Join(dir, fmt.Sprint("litter", len(litter)))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			break
+		}
+		litter = append(litter, path)
+	}
+	o := options(t, dir)
+	o.Warn = nil
+	d := open(t, o)
+	loads(t, d, key, "jwt")
+	if err := tryPut(d, key, "new"); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Put: %v", err)
+	}
+	for _, path := range litter {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, d, key, "new")
+	if _, err := jwtstore.OpenDir(t.Context(), options(t, dir)); !errors.Is(err, jwtstore.ErrLocked) {
+		t.Errorf("a second store: %v", err)
+	}
+	loads(t, d, key, "new")
+}
