@@ -149,6 +149,10 @@ func defaults() Config {
 	}
 }
 
+// SigningTimeout is how long a request may wait for the signing service. It leaves HTTP enough time
+// to answer that this took too long.
+func (c Config) SigningTimeout() time.Duration { return min(c.SignTimeout, c.HTTP.WriteTimeout*9/10) }
+
 // Load returns the configuration of the file that the flags name, if any, and of the flags, which
 // override the file. An error has a line for every mistake.
 func Load(f Flags) (Config, []Warning, error) {

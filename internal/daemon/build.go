@@ -52,7 +52,7 @@ func build(
 			Log:    log.Logger,
 		}),
 	}
-	d.setSigning(o.Config)
+	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
 	if folder == nil {
 		// Without a folder, the store has everything that is served.
 		d.buildRegistries(f.trusted, store, nil)
@@ -111,10 +111,4 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		AllowDelete: c.AllowDelete,
 		ReadOnly:    c.ReadOnly,
 	})
-}
-
-// setSigning leaves HTTP enough time to answer that the signing service took too long. It takes
-// nine tenths of the write timeout at most. A reload calls it again.
-func (d *daemon) setSigning(c config.Config) {
-	d.client.SetSigning(c.SignSubject, min(c.SignTimeout, c.HTTP.WriteTimeout*9/10))
 }

@@ -81,7 +81,7 @@ func (d *daemon) swap(c config.Config, f files) {
 		d.syncer.Rejudge()
 	}
 	d.notifier.SetForget(c.ForgetServer)
-	d.setSigning(c)
+	d.client.SetSigning(c.SignSubject, c.SigningTimeout())
 	// A primary that has not changed is the same value, and its replica goes on.
 	if next := d.nextPrimary(c); next != d.primary {
 		logPrimary(c, d.log)

@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // maxHeader is how many bytes a request line and its headers may have together.
@@ -35,11 +37,9 @@ type Options struct {
 
 // Server serves HTTP. Reload exchanges its options while it serves.
 type Server struct {
-	log     *slog.Logger
-	serving sync.WaitGroup // one for each endpoint that serves, and for each that drains
-
-	failed context.Context         // ends when an endpoint can't go on serving; its cause says why
-	fail   context.CancelCauseFunc // ends failed
+	log    *slog.Logger
+	tasks  *errgroup.Group // one for each endpoint that serves, and for each that drains
+	failed context.Context // ends when an endpoint can't go on serving
 
 	mu       sync.Mutex // guards the fields below; is held during a reload
 	current  *endpoint
@@ -54,7 +54,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{log: o.Log}
-	s.failed, s.fail = context.WithCancelCause(context.Background())
+	s.tasks, s.failed = errgroup.WithContext(context.Background())
 	s.startLocked(newEndpoint(o, l))
 	return s, nil
 }
@@ -74,9 +74,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := last.stop(); err != nil {
 		s.log.Error(fmt.Sprintf("error closing http server: %s", err))
 	}
-	// Endpoints of earlier reloads may still answer requests.
-	s.serving.Wait()
-	return context.Cause(s.failed) // nil if it has not failed
+	// Endpoints of earlier reloads may still answer requests. The error is that of the endpoint that
+	// has failed first.
+	return s.tasks.Wait()
 }
 
 // Reload serves what o asks for from now on. Requests in flight are answered as before. If there is
@@ -140,22 +140,18 @@ func (s *Server) replaceLocked(next *endpoint) {
 	old := s.current
 	s.startLocked(next)
 	old.closeListener() // at once, so that new connections come to next
-	s.serving.Go(func() {
+	s.tasks.Go(func() error {
 		if err := old.stop(); err != nil {
 			s.log.Warn(fmt.Sprintf("error closing http server: %s", err))
 		}
+		return nil // what is served now goes on
 	})
 }
 
 // startLocked makes e the current endpoint and lets it serve. s.mu must be held.
 func (s *Server) startLocked(e *endpoint) {
 	s.current = e
-	s.serving.Go(func() {
-		if err := e.serve(); err != nil {
-			// The first failure of any endpoint ends Run.
-			s.fail(err)
-		}
-	})
+	s.tasks.Go(e.serve) // the first failure of any endpoint ends Run
 	scheme, port := e.address()
 	s.log.Info(fmt.Sprintf("%s listening on port %d", scheme, port))
 }
