@@ -145,6 +145,9 @@ func (x *Index) Commit(key string, v Version) {
 	x.commit(r)
 }
 
+// MaxServers is how many servers an outbox knows at most.
+const MaxServers = maxServers
+
 // NewOutbox returns an outbox without a store.
 func NewOutbox() *Outbox { return newOutbox(true, nil) }
 

@@ -48,9 +48,14 @@ type Outbox struct {
 
 // server is a known nats-server.
 type server struct {
-	slot  int // its bit in pendingChange.acked; a slot is given again when its server is forgotten
-	seen  time.Time
-	noted time.Time // what the journal knows of seen
+	slot   int       // its bit in pendingChange.acked; a slot is given again when its server is forgotten
+	seen   time.Time // by the clock then; only to be shown
+	noted  time.Time // what the journal knows of seen
+	proven bool      // it has acknowledged an update
+	// absent is how long it was not there, as far as processes that looked for it have seen time go
+	// by. It is 0 while the server is there.
+	absent      time.Duration
+	absentNoted time.Duration // what the journal knows of absent
 }
 
 // pendingChange is a change that is kept, and which servers have acknowledged it.
@@ -62,6 +67,11 @@ type pendingChange struct {
 const (
 	// seenStep is how exactly the journal knows when a server was last seen: each step is an event.
 	seenStep = time.Hour
+	// absentStep is how exactly the journal knows how long a server was absent.
+	absentStep = 15 * time.Minute
+	// maxServers bounds the servers that are known. The largest systems have some hundred; a user of
+	// the system account can pretend to be any number. Each takes a bit of each change.
+	maxServers = 4096
 	// manyEvents is how many bytes of events do not wait for the next commit.
 	manyEvents = 256 << 10
 )
@@ -134,27 +144,79 @@ func (o *Outbox) LastSeen(server string) time.Time {
 }
 
 // Register records that the server of this name was seen. A new one lacks every change that is
-// pending.
-func (o *Outbox) Register(server string, at time.Time) {
-	o.learn(event{op: opRegister, server: server, number: uint64(at.UnixNano())})
+// pending. If too many are known for a new one, Register reports false and does nothing.
+func (o *Outbox) Register(server string, at time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.servers[server] == nil && len(o.servers) >= maxServers {
+		return false
+	}
+	o.learnLocked(event{op: opRegister, server: server, number: uint64(at.UnixNano())})
+	return true
+}
+
+// Displace is Register for a new server when too many are known: it forgets another one, and returns
+// its name. That is the server that has been absent for longest, of those that have never
+// acknowledged an update. If the new one is to be preferred it may also be one that is there, or else
+// any absent one. Displace reports false if there is none.
+func (o *Outbox) Displace(
+	server string, at time.Time, preferred bool,
+) (forgotten string, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if forgotten = o.leastNeededLocked(preferred); forgotten != "" {
+		o.learnLocked(event{op: opForget, server: forgotten})
+		o.learnLocked(event{op: opRegister, server: server, number: uint64(at.UnixNano())})
+		return forgotten, true
+	}
+	return "", false
+}
+
+// leastNeededLocked returns the server that Displace forgets, "" if there is none.
+func (o *Outbox) leastNeededLocked(preferred bool) (name string) {
+	var least *server
+	for n, s := range o.servers {
+		switch mayGo := s.absent > 0 && (preferred || !s.proven) || preferred && !s.proven; {
+		case !mayGo:
+		case least == nil || least.proven && !s.proven,
+			least.proven == s.proven && s.absent > least.absent:
+			name, least = n, s
+		}
+	}
+	return name
+}
+
+// AddAbsence records that a server was not there for some more time. It returns how long that is
+// together, since it was registered last.
+func (o *Outbox) AddAbsence(server string, more time.Duration) (absent time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.servers[server]
+	if s == nil {
+		return 0
+	}
+	o.learnLocked(event{op: opAbsent, server: server, number: uint64(s.absent + more)})
+	return s.absent
 }
 
 // Acknowledge records that the server has acknowledged the change.
 func (o *Outbox) Acknowledge(server string, seq uint64) {
-	o.learn(event{op: opAcknowledge, server: server, number: seq})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.learnLocked(event{op: opAcknowledge, server: server, number: seq})
 }
 
 // Forget removes a server: nothing is pending for it any more.
 func (o *Outbox) Forget(server string) {
-	o.learn(event{op: opForget, server: server})
-}
-
-// learn applies an event and keeps it for the journal. A new server is written to the journal at
-// once and not with the next commit: what is committed while the server is away must be pending for
-// it, also after a crash.
-func (o *Outbox) learn(e event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.learnLocked(event{op: opForget, server: server})
+}
+
+// learnLocked applies an event and keeps it for the journal. A new server is written to the journal at
+// once and not with the next commit: what is committed while the server is away must be pending for
+// it, also after a crash.
+func (o *Outbox) learnLocked(e event) {
 	isNew := o.servers[e.server] == nil
 	if e.server == "" || !o.applyLocked(e) || o.wake == nil {
 		return
@@ -172,6 +234,8 @@ func (o *Outbox) applyLocked(e event) bool {
 		return o.registerLocked(e.server, time.Unix(0, int64(e.number)))
 	case opAcknowledge:
 		return o.acknowledgeLocked(e.server, e.number)
+	case opAbsent:
+		return o.addAbsenceLocked(e.server, time.Duration(e.number))
 	default:
 		return o.forgetLocked(e.server)
 	}
@@ -185,11 +249,26 @@ func (o *Outbox) registerLocked(name string, at time.Time) bool {
 		o.servers[name] = s
 		o.slots.SetBit(&o.slots, s.slot, 1)
 	}
-	s.seen = at
-	if at.Sub(s.noted) < seenStep {
+	wasAbsent := s.absentNoted > 0
+	s.seen, s.absent, s.absentNoted = at, 0, 0
+	if at.Sub(s.noted).Abs() < seenStep && !wasAbsent {
 		return false
 	}
 	s.noted = at
+	return true
+}
+
+// addAbsenceLocked reports false if the journal knows closely enough how long the server was absent.
+func (o *Outbox) addAbsenceLocked(name string, absent time.Duration) bool {
+	s := o.servers[name]
+	if s == nil || absent < s.absent {
+		return false
+	}
+	s.absent = absent
+	if absent-s.absentNoted < absentStep {
+		return false
+	}
+	s.absentNoted = absent
 	return true
 }
 
@@ -204,6 +283,7 @@ func (o *Outbox) acknowledgeLocked(name string, seq uint64) bool {
 	if c == nil || s == nil || c.acked.Bit(s.slot) == 1 {
 		return false
 	}
+	s.proven = true
 	c.acked.SetBit(&c.acked, s.slot, 1)
 	o.settleLocked(c)
 	return true

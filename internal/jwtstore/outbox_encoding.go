@@ -16,7 +16,7 @@ import (
 type event struct {
 	op     byte
 	server string
-	number uint64 // of an acknowledgement: the seq; of a registration: Unix ns; else 0
+	number uint64 // of an acknowledgement: the seq; of a registration: Unix ns; of an absence: ns; else 0
 }
 
 // What an event says. The numbers are part of the journal's format.
@@ -24,6 +24,7 @@ const (
 	opRegister    byte = 1 + iota
 	opAcknowledge      // number: the change's
 	opForget           // number: 0
+	opAbsent           // number: for how long, in ns
 )
 
 // append appends the event to b.
@@ -55,7 +56,7 @@ func (o *Outbox) replay(body []byte) {
 		op := d.rest[0]
 		d.advance(1)
 		e := event{op: op, server: d.text(), number: d.uvarint()}
-		if d.bad || op < opRegister || op > opForget {
+		if d.bad || op < opRegister || op > opAbsent {
 			return
 		}
 		o.applyLocked(e)
@@ -70,15 +71,18 @@ func (o *Outbox) replay(body []byte) {
 //	number of servers, and of each: name, seen (Unix ns)
 //	number of changes, and of each: seq, at (Unix ns), key,
 //	  number of servers that have acknowledged it, their positions above
+//	of each server above: twice the time for which it was absent (ns), 1 more if it is proven
+//
+// An earlier program did not write the last part. What was absent begins anew then.
 func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	b = binary.AppendUvarint(b, o.last)
 	b = binary.AppendUvarint(b, uint64(len(o.servers)))
-	slots := []int{} // by position
+	var servers []*server // by position
 	for name, s := range o.servers {
 		b = binary.AppendVarint(appendText(b, name), s.seen.UnixNano())
-		slots = append(slots, s.slot)
+		servers = append(servers, s)
 	}
 	b = binary.AppendUvarint(b, uint64(len(o.bySeq)))
 	for _, c := range o.bySeq {
@@ -86,12 +90,19 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 		b = binary.AppendVarint(b, c.At.UnixNano())
 		b = appendText(b, c.Key)
 		acked, n := []byte(nil), uint64(0)
-		for position, slot := range slots {
-			if c.acked.Bit(slot) == 1 {
+		for position, s := range servers {
+			if c.acked.Bit(s.slot) == 1 {
 				acked, n = binary.AppendUvarint(acked, uint64(position)), n+1
 			}
 		}
 		b = append(binary.AppendUvarint(b, n), acked...)
+	}
+	for _, s := range servers {
+		last := 2 * uint64(s.absent)
+		if s.proven {
+			last++
+		}
+		b = binary.AppendUvarint(b, last)
 	}
 	return b, len(o.events)
 }
@@ -101,8 +112,10 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	o, d := newOutbox(false, nil), decoder{rest: snapshot}
 	o.last = d.uvarint()
+	var names []string
 	for range d.count() {
-		o.registerLocked(d.text(), time.Unix(0, d.varint()))
+		names = append(names, d.text())
+		o.registerLocked(names[len(names)-1], time.Unix(0, d.varint()))
 	}
 	now := time.Now()
 	for range d.count() {
@@ -117,6 +130,13 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 			break
 		}
 		o.keepLocked(c)
+	}
+	if len(d.rest) > 0 {
+		for _, name := range names {
+			last, s := d.uvarint(), o.servers[name]
+			s.absent, s.proven = time.Duration(last/2), last%2 == 1
+			s.absentNoted = s.absent
+		}
 	}
 	if d.bad || len(d.rest) > 0 {
 		return nil, errors.New("the outbox is damaged")

@@ -22,7 +22,8 @@ func (l *list) apply(e listEvent, at time.Time) bool {
 	return listed
 }
 
-// isOpen reports whether the answer is waited for. The server gets only probes meanwhile.
+// isOpen reports whether the answer is waited for. The server gets no announcements meanwhile but
+// those for others.
 func (l *list) isOpen() bool { return l.state == listDue || l.state == listAsked }
 
 // due returns when an open question is to be sent, or its answer is overdue.

@@ -47,6 +47,12 @@
 // is acknowledged. So are all servers if other programs have announced an older JWT of the account:
 // this process does not get the answers to that.
 //
+// # Invented servers
+//
+// Any user of the system account can answer as if it were very many nats-servers. So the Outbox knows
+// a bounded number, a new one displaces another one only by the rules of Outbox.Displace, and lines of
+// the log are limited.
+//
 // # Clocks
 //
 // No time of another process or machine decides anything, and no time that was read from the disk:
@@ -83,6 +89,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 )
 
@@ -95,8 +102,15 @@ type Outbox interface {
 	// PendingFor returns the change of one account, the zero Change if there is none.
 	PendingFor(key string) jwtstore.Change
 	// Register records that the server of this name exists. A new one lacks every change that
-	// Pending returns.
-	Register(server string, at time.Time)
+	// Pending returns. It reports false if too many are known for a new one.
+	Register(server string, at time.Time) bool
+	// Displace is Register for a new server when too many are known. It forgets another one, which
+	// it returns, and reports false if there is none that may go. preferred is set for a server that
+	// has answered an update.
+	Displace(server string, at time.Time, preferred bool) (forgotten string, ok bool)
+	// AddAbsence records that a server was not there for some more time, and returns for how long
+	// that is since it was registered last.
+	AddAbsence(server string, more time.Duration) time.Duration
 	// LastSeen returns when the server was registered last, the zero time if it never was.
 	LastSeen(server string) time.Time
 	// Servers returns the names of all that were registered and not forgotten.
@@ -131,6 +145,9 @@ type Conn interface {
 // defaultForget is how long changes are kept for a nats-server that is away.
 const defaultForget = 72 * time.Hour
 
+// maxLines is how many lines of each kind are logged in a minute.
+const maxLines = 100
+
 // drainInterval is how often Drain looks whether it may return. A stop is that much longer at most.
 const drainInterval = 5 * time.Millisecond
 
@@ -145,8 +162,10 @@ type Options struct {
 // goroutine.
 type Notifier struct {
 	outbox Outbox
-	log    *slog.Logger
-	began  time.Time // when it was made, before which no change is known
+	// Any user of the system account may cause lines, so both are limited: what is new about a
+	// nats-server, and everything else.
+	serverLog, log *slog.Logger
+	began          time.Time // when it was made, before which no change is known
 
 	mu         sync.Mutex // guards what follows, and all that the session has
 	inbox      string     // prefix of all subjects that answers to announcements go to; "" at first
@@ -161,7 +180,13 @@ type Notifier struct {
 
 // New returns a Notifier that has no session yet.
 func New(o Options) *Notifier {
-	n := &Notifier{outbox: o.Outbox, log: o.Log, began: time.Now(), forget: o.Forget}
+	n := &Notifier{
+		outbox:    o.Outbox,
+		serverLog: logging.Limited(o.Log, maxLines, time.Minute),
+		log:       logging.Limited(o.Log, maxLines, time.Minute),
+		began:     time.Now(),
+		forget:    o.Forget,
+	}
 	n.notes.warned = make(map[string]bool)
 	n.unanswered = newUnanswered(n)
 	if n.forget == 0 {
@@ -319,13 +344,14 @@ type notes struct {
 
 // note is one line.
 type note struct {
-	level slog.Level
-	text  string
+	level    slog.Level
+	text     string
+	ofServer bool
 }
 
-// add adds a line.
-func (l *notes) add(level slog.Level, format string, args ...any) {
-	l.lines = append(l.lines, note{level, fmt.Sprintf(format, args...)})
+// addServer adds a line about what is new about a nats-server.
+func (l *notes) addServer(level slog.Level, format string, args ...any) {
+	l.lines = append(l.lines, note{level, fmt.Sprintf(format, args...), true})
 }
 
 // warnOnce adds a warning, but not twice in one session.
@@ -335,7 +361,7 @@ func (l *notes) warnOnce(format string, args ...any) {
 		return
 	}
 	l.warned[text] = true
-	l.lines = append(l.lines, note{slog.LevelWarn, text})
+	l.lines = append(l.lines, note{level: slog.LevelWarn, text: text})
 }
 
 // unlock unlocks n.mu and writes the lines that were added while it was held.
@@ -344,6 +370,10 @@ func (n *Notifier) unlock() {
 	n.notes.lines = nil
 	n.mu.Unlock()
 	for _, l := range lines {
-		n.log.Log(context.Background(), l.level, l.text)
+		log := n.log
+		if l.ofServer {
+			log = n.serverLog
+		}
+		log.Log(context.Background(), l.level, l.text)
 	}
 }

@@ -93,7 +93,10 @@ func (s *session) heartbeat(m *nats.Msg) {
 // one to the question that register asks then has.
 func (s *session) pinged(answer answer, now time.Time) {
 	s.servers.expected = max(s.servers.expected, answer.activeServers)
-	srv := s.seen(answer.serverID, now)
+	srv := s.seen(answer.serverID, now, false)
+	if srv == nil {
+		return
+	}
 	srv.answered = s.servers.round.number
 	if answer.version == "" {
 		return
@@ -109,9 +112,10 @@ func (s *session) pinged(answer answer, now time.Time) {
 }
 
 // seen returns the server that has sent a message. It takes up what a new one lacks. If that is
-// nothing, the server counts as responsive until it misses an announcement.
-func (s *session) seen(id serverID, now time.Time) *server {
-	srv, isNew := s.servers.register(id, now)
+// nothing, the server counts as responsive until it misses an announcement. It returns nil if too many
+// are known; a server that has answered an update is preferred.
+func (s *session) seen(id serverID, now time.Time, preferred bool) *server {
+	srv, isNew := s.servers.register(id, now, preferred)
 	if isNew && s.announcements.serverAppeared(srv.name) {
 		srv.state = untested
 	}
@@ -129,7 +133,10 @@ func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 // attempt counts, too. One for a change that was replaced may show that the server does not run the
 // newer one any more.
 func (s *session) updated(sent digest, key, attempt string, answer answer, now time.Time) {
-	srv := s.seen(answer.serverID, now)
+	srv := s.seen(answer.serverID, now, answer.result != refused)
+	if srv == nil {
+		return
+	}
 	if answer.resolver != unknownResolver {
 		srv.resolver = answer.resolver
 	}

@@ -27,8 +27,11 @@ const (
 	pingSoonest  = 5 * time.Second
 	// maxProbeWait bounds the time between two announcements to a nats-server that does not answer.
 	maxProbeWait = 30 * time.Second
-	// minWatch is how long a session must have lasted before it forgets a nats-server.
-	minWatch = time.Hour
+	// maxProbes bounds the probes in a second: each looks at all that is pending.
+	maxProbes = 32
+	// maxDisplaced is how many new nats-servers that have not answered an update may displace others
+	// in a round, if too many are known. Each is written to the disk.
+	maxDisplaced = 64
 )
 
 // idz and ping ask which servers are there.
@@ -61,6 +64,10 @@ func (v *server) isMute() bool { return isBefore(v.version, 2, 2) }
 // hasOldPing reports whether it is before 2.10, and so does not answer idzSubject.
 func (v *server) hasOldPing() bool { return isBefore(v.version, 2, 10) }
 
+// getsProbes reports whether it gets one announcement at a time. While its list is waited for it gets
+// none.
+func (v *server) getsProbes() bool { return v.state != responsive && !v.list.isOpen() }
+
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
 
@@ -85,7 +92,9 @@ type round struct {
 // servers are the nats-servers that are there, as their answers to PING show.
 type servers struct {
 	n           *Notifier
-	began       time.Time // when the session did
+	watched     time.Time // until when the absence of servers is counted; zero before the first round
+	displaced   int       // servers in this round, see maxDisplaced
+	nextProbes  time.Time // see maxProbes
 	byName      map[string]*server
 	discovering bool      // the first round is not over
 	discoverBy  time.Time // when it ends at the latest
@@ -101,7 +110,6 @@ type servers struct {
 func newServers(n *Notifier, now time.Time) *servers {
 	return &servers{
 		n:           n,
-		began:       now,
 		byName:      make(map[string]*server),
 		discovering: true,
 		discoverBy:  now.Add(discoveryTimeout),
@@ -154,6 +162,7 @@ func (v *servers) poll(now time.Time) (queries []query, ended bool) {
 	// A server that is to be forgotten soon must be seen more often.
 	wait := min(pingInterval, max(v.n.forget/2, answerTimeout))
 	*r = round{number: r.number + 1, phase: askingIDZ, sent: now, due: now.Add(wait)}
+	v.displaced = 0
 	if askBoth {
 		r.phase = askingPING
 		queries = append(queries, ping)
@@ -180,24 +189,24 @@ func (v *servers) endRound(now time.Time) {
 	for name, srv := range v.byName {
 		if v.isMissing(srv) {
 			delete(v.byName, name)
-			v.n.notes.add(slog.LevelInfo, "nats-server %s is gone", name)
+			v.n.notes.addServer(slog.LevelInfo, "nats-server %s is gone", name)
 		}
 	}
 	v.forget(now)
 }
 
 // forget gives up servers that have been away for too long: one without a server_name comes back
-// from a restart under another name. Time counts only while this session could see them: after an
-// outage here all are unseen.
+// from a restart under another name. Only the time between two rounds of this session counts, as this
+// process has seen it go by: clocks are set, and after an outage here all are unseen.
 func (v *servers) forget(now time.Time) {
-	after := v.n.forget
-	if now.Sub(v.began) < min(minWatch, after) {
+	after, since := v.n.forget, v.watched
+	if v.watched = now; since.IsZero() {
 		return
 	}
 	for _, name := range v.n.outbox.Servers() {
-		if v.byName[name] == nil && now.Sub(v.n.outbox.LastSeen(name)) > after {
+		if v.byName[name] == nil && v.n.outbox.AddAbsence(name, now.Sub(since)) > after {
 			v.n.outbox.Forget(name)
-			v.n.notes.add(slog.LevelWarn, "nats-server %s has not been seen for %s and is "+
+			v.n.notes.addServer(slog.LevelWarn, "nats-server %s has not been seen for %s and is "+
 				"forgotten: no update is pending for it any more", name, after)
 		}
 	}
@@ -206,13 +215,31 @@ func (v *servers) forget(now time.Time) {
 // pollSoon brings the next round forward, since a server seems to be gone.
 func (v *servers) pollSoon() { v.round.due = earlier(v.round.due, v.round.sent.Add(pingSoonest)) }
 
-// register returns the server that has shown itself, and whether it is new. Its name is what the
+// record records that a server is there, and reports false if too many are known. preferred is set
+// for one that has answered an update: that may take the place of one that has not.
+func (v *servers) record(name string, now time.Time, preferred bool) bool {
+	if v.n.outbox.Register(name, now) {
+		return true
+	}
+	if preferred || v.displaced < maxDisplaced {
+		v.displaced++
+		if forgotten, ok := v.n.outbox.Displace(name, now, preferred); ok {
+			delete(v.byName, forgotten)
+			return true
+		}
+	}
+	v.n.notes.warnOnce("too many nats-servers answer: those that have not answered an account update " +
+		"are left out; a user of the system account may pretend to be many")
+	return false
+}
+
+// register returns the server that has shown itself, and whether it is new; nil if there are too
+// many. Its name is what the
 // Outbox keeps: the id is another one after each restart. Of two processes with one name, the
 // second is known by both name and id.
-func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool) {
+func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *server, isNew bool) {
 	name, srv := v.find(id)
-	if srv != nil {
-		v.n.outbox.Register(name, now)
+	if srv != nil && v.record(name, now, preferred) {
 		return srv, false
 	}
 	former := ""
@@ -233,12 +260,14 @@ func (v *servers) register(id serverID, now time.Time) (srv *server, isNew bool)
 	if v.n.outbox.LastSeen(name).IsZero() {
 		srv.list.state = listEnded // one that was not known gets every change
 	}
-	v.n.outbox.Register(name, now)
+	if !v.record(name, now, preferred) {
+		return nil, false
+	}
 	v.byName[name] = srv
 	if id.ID != "" && v.round.phase != askingPING {
 		v.ask = append(v.ask, query{subject: "$SYS.REQ.SERVER." + id.ID + ".STATSZ", reply: aboutPing})
 	}
-	v.n.notes.add(slog.LevelDebug, "nats-server %s is there", name)
+	v.n.notes.addServer(slog.LevelDebug, "nats-server %s is there", name)
 	return srv, true
 }
 
@@ -267,11 +296,11 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	switch {
 	case next == silent:
 		srv.probes, srv.probeAt = 0, now.Add(time.Second)
-		v.n.notes.add(slog.LevelWarn, "nats-server %s does not answer account updates: "+
+		v.n.notes.addServer(slog.LevelWarn, "nats-server %s does not answer account updates: "+
 			"they stay pending and are sent again", srv.name)
 		v.pollSoon()
 	case former == silent:
-		v.n.notes.add(slog.LevelInfo, "nats-server %s answers again", srv.name)
+		v.n.notes.addServer(slog.LevelInfo, "nats-server %s answers again", srv.name)
 	}
 	return true
 }
@@ -279,8 +308,15 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 // takeProbes returns the servers that are to get one announcement now, to see whether they answer.
 // The wait for the next one doubles, up to maxProbeWait.
 func (v *servers) takeProbes(now time.Time) (due []*server) {
+	if now.Before(v.nextProbes) {
+		return nil
+	}
 	for _, srv := range v.probed() {
-		if srv.state != responsive && !now.Before(srv.probeAt) {
+		if len(due) == maxProbes {
+			v.nextProbes = now.Add(time.Second)
+			break
+		}
+		if srv.getsProbes() && !now.Before(srv.probeAt) {
 			srv.probeAt = now.Add(backoff(srv.probes, maxProbeWait))
 			srv.probes++
 			due = append(due, srv)
@@ -305,8 +341,8 @@ func (v *servers) next() time.Time {
 		return earlier(next, v.discoverBy)
 	}
 	for _, srv := range v.probed() {
-		if srv.state != responsive {
-			next = earlier(next, srv.probeAt)
+		if srv.getsProbes() {
+			next = earlier(next, later(srv.probeAt, v.nextProbes))
 		}
 		if srv.list.isOpen() {
 			next = earlier(next, srv.list.due())

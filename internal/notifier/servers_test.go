@@ -200,24 +200,31 @@ func TestAnUnknownServerGetsEverything(t *testing.T) {
 	})
 }
 
-// TestAServerNotSeenForThreeDaysIsForgotten. Time counts only while a session could see it.
-func TestAServerNotSeenForThreeDaysIsForgotten(t *testing.T) {
+// TestAServerAbsentForThreeDaysIsForgotten. Only the time counts for which a session could see that
+// it is absent; what a clock said when it was seen last does not.
+func TestAServerAbsentForThreeDaysIsForgotten(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
-		e.outbox.Register("gone", time.Now().Add(-73*time.Hour))
-		e.outbox.Register("away", time.Now().Add(-70*time.Hour))
-		e.outbox.Register("here", time.Now().Add(-73*time.Hour))
-		known := func(after time.Duration, want ...string) {
+		e.outbox.Register("seen years ago, by the clock", time.Unix(0, 0))
+		e.outbox.Register("seen tomorrow, by the clock", time.Now().Add(24*time.Hour))
+		e.outbox.Register("away", time.Now())
+		e.outbox.AddAbsence("away", 60*time.Hour)
+		known := func(after time.Duration, want int) {
 			t.Helper()
 			time.Sleep(after) // of the test clock
-			if got := e.outbox.Servers(); !slices.Equal(got, want) {
-				t.Errorf("known: %v, want %v", got, want)
+			if got := e.outbox.Servers(); len(got) != want {
+				t.Errorf("known: %v", got)
 			}
 		}
-		known(10*time.Minute, "away", "gone", "here")
-		known(55*time.Minute, "away", "here")
-		known(2*time.Hour, "here")
-		known(100*time.Hour, "here")
-		if n := e.log.Count("has not been seen for 72h0m0s and is forgotten"); n != 2 {
+		known(11*time.Hour, 4)
+		e.stop()
+		time.Sleep(time.Hour * 24 * 30) // while there is no session, no server can be seen
+		e.serve()
+		known(10*time.Minute, 4)
+		known(time.Hour, 3)
+		known(59*time.Hour, 3)
+		known(2*time.Hour, 1)
+		known(100*time.Hour, 1)
+		if n := e.log.Count("has not been seen for 72h0m0s and is forgotten"); n != 3 {
 			t.Errorf("logged %d times", n)
 		}
 	}, fake("here", "", "jwt updated"))
@@ -252,4 +259,34 @@ func TestOtherAccountServersAreNoNATSServers(t *testing.T) {
 			t.Errorf("known are %q", names)
 		}
 	}, fake("n1", "N1", "jwt updated"), fake("nats-account-server", "N2", "Updated jwt"))
+}
+
+// TestInventedServersAreBounded: a user of the system account answers PING as very many. The real
+// ones are not forgotten for that, and another real one is let in as soon as it answers an update.
+func TestInventedServersAreBounded(t *testing.T) {
+	first, second := fake("first", "N1", "jwt updated"), fake("second", "N2", "jwt updated")
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.push(t, e.key)
+		time.Sleep(10 * time.Second)
+		for round := range 2 {
+			for i := range 6000 {
+				e.heartbeat(fmt.Sprint("x", round, "-", i), fmt.Sprint("X", round, "-", i))
+			}
+			time.Sleep(time.Minute)
+		}
+		e.set(first, second)
+		seq := e.push(t, e.key)
+		time.Sleep(5 * time.Minute)
+		if e.outbox.IsPending("first", seq) || e.outbox.IsPending("second", seq) {
+			t.Error("the change is pending for a real nats-server")
+		}
+		known, lines := e.outbox.Servers(), e.log.Count("\n")
+		if len(known) > 4096 || !slices.Contains(known, "first") || !slices.Contains(known, "second") {
+			t.Errorf("%d servers are known", len(known))
+		}
+		if lines > 2000 || e.log.Count("too many nats-servers answer") != 1 {
+			t.Errorf("%d lines are logged, %d say why", lines, e.log.Count("too many nats-servers answer"))
+		}
+	}, first)
 }

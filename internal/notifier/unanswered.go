@@ -17,6 +17,8 @@ const (
 	// may cause.
 	scanInterval = time.Second
 	maxQuestions = 100
+	// maxNamed is how many servers of one account are told apart.
+	maxNamed = 32
 )
 
 // askAfter is when the servers are asked what they run, counted from the newer change, or from the
@@ -39,8 +41,8 @@ type unanswered struct {
 
 // missing is what is remembered of one account.
 type missing struct {
-	// servers has how many announcements each server has not answered. It is nil if an earlier
-	// process or another program has announced the account: then it may be any server.
+	// servers has how many announcements each server has not answered. It is nil if it may be any
+	// server: there are too many, or an earlier process or another program has announced the account.
 	servers map[string]int
 	seq     uint64    // of the latest change that was not answered
 	isNewer bool      // the account has changed since
@@ -69,6 +71,9 @@ func (u *unanswered) add(key string, seq uint64, servers []string, now time.Time
 		}
 		m = &missing{servers: make(map[string]int)}
 		u.byKey[key] = m
+	}
+	if len(m.servers)+len(servers) > maxNamed {
+		m.servers = nil
 	}
 	m.seq = max(m.seq, seq)
 	if !m.isNewer {
