@@ -89,6 +89,7 @@ type Options struct {
 // Registry is the policy for tokens, and what is served for each hash.
 type Registry struct {
 	Options
+	// A reload may replace it while requests ask.
 	primary   atomic.Pointer[accounts.Primary] // nil in it: this server follows no other one
 	verdicts  accounts.Verdicts[*Token]        // by hash; without the issuer, which may change
 	misses    accounts.Misses[*Token]          // Gets of what is not stored, by hash
@@ -129,6 +130,7 @@ func (r *Registry) Announce(t *Token, changed bool) {
 	if r.Connection.Delivery(t.Key).State == accounts.NotConfigured {
 		why = "no NATS configured"
 	}
+	// The line has the words of the original.
 	short := logging.ShortKey(t.Key)
 	r.Log.Info(fmt.Sprintf("skipping activation notification for %s, %s", short, why))
 }

@@ -16,6 +16,7 @@ import (
 // or accounts.ErrDamaged.
 func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
 	t, err := r.GetLocal(ctx, hash)
+	// One primary for the whole request, also if a reload replaces it meanwhile.
 	primary := *r.primary.Load()
 	switch {
 	case primary == nil:
@@ -127,6 +128,7 @@ func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
 	if !trust.IsActivationHash(hash) {
 		return nil, ErrNotFound
 	}
+	// The zero stamp equals that of no version, so the bytes are returned.
 	stored, _, err := r.Store.Load(hash, jwtstore.Stamp{})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -28,6 +28,7 @@ func (r *Registry) Put(
 	case err != nil:
 		event.Result, event.Reason = accounts.Refused, accounts.Reason(err)
 	}
+	// A token that can't be decoded names nothing that is certain.
 	if t != nil {
 		event.Account, event.Issuer, event.New = t.Key, t.Issuer, t.AuditVersion()
 	}
@@ -74,6 +75,7 @@ func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) 
 	case err != nil:
 		return t, fmt.Errorf("%w: %w", ErrSave, err)
 	}
+	// The line is the original's. The subject is cut, since it may be long.
 	r.Log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %.130q", logging.ShortKey(t.Issuer),
 		logging.ShortKey(t.claims.Subject), string(t.claims.ImportSubject)))
 	return t, nil
@@ -106,6 +108,7 @@ func (r *Registry) compare(t *Token, now jwtstore.Stored, from accounts.Origin) 
 		if bytes.Equal(had.Payload, t.Payload) {
 			return floor, errSame // in other bytes too: the header of a version 1 token is not signed
 		}
+		// A token that was there before the index knew it is a floor too.
 		floor = accounts.RaiseFloor(floor, &had.Account, now.Stamp, r.Now())
 	}
 	return floor.After(t.IssuedAt, t.Hash), accounts.CheckFloor(&t.Account, floor, from, r.AllowOlder)

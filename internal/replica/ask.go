@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -44,14 +43,7 @@ func (e *statusError) Error() string { return fmt.Sprintf("server returned statu
 // get returns the body of a 200. The error is a *statusError for any other answer.
 func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	// The configuration has checked the URL, so an error is unlikely.
-	primary, err := url.Parse(r.Primary)
-	if err != nil {
-		return nil, err
-	}
-	// The URL of the request has no credentials: they go in a header.
-	user := primary.User
-	primary.User = nil
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, primary.String()+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.Primary+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +53,9 @@ func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	request.Header.Set("Via", via)
-	if user != nil { // in the URL it would be lost at a redirect
+	// In the URL the password would be lost at a redirect, and could be shown by an error.
+	if user := request.URL.User; user != nil {
+		request.URL.User = nil
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
 	}

@@ -99,6 +99,7 @@ func (r *Replica) Run(ctx context.Context) {
 	}
 	// A failure is logged once, and again only if its text changes.
 	warned := ""
+	// The wait doubles, so that a primary that is down is not asked all the time.
 	for wait := firstRetry; r.MaxPack != 0 && ctx.Err() == nil; wait = min(2*wait, maxRetry) {
 		err := r.pull(ctx)
 		if err == nil {
