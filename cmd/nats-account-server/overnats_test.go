@@ -105,6 +105,7 @@ func TestNSCPushesPullsAndDeletesOverNATS(t *testing.T) {
 	deleted(url)
 	p.kill() // a crash does not bring it back either
 	p, url = s.start(t)
+	p.wait("connected to NATS for JWT syncing") // before that, other servers may have it
 	deleted(url)
 	p.term()
 }

@@ -68,10 +68,13 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 	serves(url, a, first)
 	second := push(primaryURL, b, time.Hour) // a miss
 	serves(url, b, second)
-	status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID)
-	if status != http.StatusNotFound {
-		t.Errorf("an unknown account: %d", status)
+	unknown := func(want int) {
+		t.Helper()
+		if status, _ := get(t, url+"/jwt/v1/accounts/"+jwttest.NewAccount(t).ID); status != want {
+			t.Errorf("an unknown account: %d", status)
+		}
 	}
+	unknown(http.StatusServiceUnavailable) // the primary can't ask on NATS
 	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, first)
 	if status != http.StatusMethodNotAllowed || !strings.Contains(body, primaryURL) {
 		t.Errorf("a POST: %d %s", status, body)
@@ -80,6 +83,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 		"listen: "+strings.TrimPrefix(natsURL, "nats://")+"\nserver_name: n1\n"))
 	p.wait("connected to NATS for JWT syncing")
 	primary.wait("connected to NATS for JWT syncing")
+	unknown(http.StatusNotFound)
 	newer := push(primaryURL, a, time.Minute) // by NATS
 	serves(url, a, newer)
 	primary.term()

@@ -26,6 +26,10 @@ var (
 	ErrNotFound = errors.New("no matching account JWT")
 	// ErrUnreadable is wrapped with the cause: the store or the primary can't tell now.
 	ErrUnreadable = errors.New("the store can't be read")
+	// ErrPeers is wrapped with the cause: other servers may have it, and can't tell now.
+	ErrPeers = fmt.Errorf("%w: other servers may have it", ErrUnreadable)
+	// ErrPrimary is wrapped with the cause: the primary can't tell now.
+	ErrPrimary = fmt.Errorf("%w: the primary does not answer as it should", ErrUnreadable)
 	// ErrDamaged is wrapped with the cause: what is stored is no JWT, or no trusted one.
 	ErrDamaged = errors.New("the stored JWT is not servable")
 	// ErrAnnounce is wrapped with the cause.

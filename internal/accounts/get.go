@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
@@ -19,25 +20,31 @@ func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 	}
 	// A newer version may have been committed since the other one could not be saved. The notifier
 	// must not announce the older one in its place.
-	if a := r.find(ctx, r.Unsaved, key); a != nil && (err != nil || a.IssuedAt > stored.IssuedAt) {
+	if a, _ := r.find(ctx, r.Unsaved, key); a != nil && (err != nil || a.IssuedAt > stored.IssuedAt) {
 		return a, nil
 	}
 	return stored, err
 }
 
-// find returns the first JWT of a source that is the account's, nil if there is none.
-func (r *Registry) find(ctx context.Context, s Source, key string) (a *Account) {
-	_ = s.Find(ctx, key, func(token []byte) (err error) {
-		a, err = r.Verify(key, token)
-		return err
+// find returns the first JWT of a source that is the account's. Otherwise the error is that of the
+// source. A JWT that is refused counts as none.
+func (r *Registry) find(ctx context.Context, s Source, key string) (a *Account, err error) {
+	var refused error
+	err = s.Find(ctx, key, func(token []byte) error {
+		a, refused = r.Verify(key, token)
+		return refused
 	})
-	return a
+	if refused != nil && errors.Is(err, refused) {
+		return nil, ErrNotFound
+	}
+	return a, err
 }
 
 // Get returns the JWT of an account: what GetLocal returns at once, and otherwise what other
 // servers have, within a second. The primary's JWT is stored. What only a peer has is not: the peer
-// may lack what this server learns of the account a moment later. The errors are those of GetLocal;
-// while the primary does not answer it is ErrUnreadable.
+// may lack what this server learns of the account a moment later. The errors are those of GetLocal.
+// It is ErrPrimary while the primary does not answer, and ErrPeers while peers that may have the
+// account can't be asked or don't answer.
 func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 	a, err := r.GetLocal(ctx, key)
 	primary := *r.primary.Load()
@@ -57,32 +64,33 @@ func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 }
 
 // miss asks other servers for an account, once for all that want to know at the same time. primary
-// may be nil. Peers need not know every account: if only they are asked, and do not answer in time,
-// it is not found.
+// may be nil.
 func (r *Registry) miss(
 	ctx context.Context, key string, primary Primary, askPeers bool,
 ) (*Account, error) {
 	a, err := r.misses.Ask(ctx, key, primary != nil, func(ctx context.Context) (*Account, error) {
 		return r.askOthers(ctx, key, primary, askPeers)
 	})
-	if err != nil && primary == nil {
-		return nil, ErrNotFound
+	switch {
+	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrCircle):
+		return a, err
+	case primary == nil:
+		return nil, fmt.Errorf("%w: %w", ErrPeers, err)
 	}
-	return a, err
+	return nil, fmt.Errorf("%w: %w", ErrPrimary, err)
 }
 
-// askOthers asks the primary, and peers at the same time. The primary's answer counts more.
+// askOthers asks the primary, and peers at the same time. The primary's answer counts more: what it
+// lacks does not exist, unless a peer has it.
 func (r *Registry) askOthers(
 	ctx context.Context, key string, primary Primary, askPeers bool,
 ) (*Account, error) {
-	found := make(chan *Account, 1)
-	go func() {
-		if askPeers {
-			found <- r.find(ctx, r.Peers, key)
-		}
-		close(found)
-	}()
-	err := ErrNotFound
+	var found *Account
+	err, lacking := ErrNotFound, ErrNotFound // of the primary, and of peers
+	var asking sync.WaitGroup
+	if askPeers {
+		asking.Go(func() { found, lacking = r.find(ctx, r.Peers, key) })
+	}
 	if primary != nil {
 		var a *Account
 		if r.index.Get(key).Servable { // it may have been stored since GetLocal
@@ -97,13 +105,16 @@ func (r *Registry) askOthers(
 			return nil, err
 		}
 	}
-	switch a := <-found; {
-	case a != nil:
-		return a, nil
+	asking.Wait()
+	switch {
+	case found != nil:
+		return found, nil
+	case primary == nil:
+		return nil, lacking
 	case errors.Is(err, ErrNotFound):
 		return nil, ErrNotFound
 	}
-	return nil, fmt.Errorf("%w: the primary does not answer as it should: %w", ErrUnreadable, err)
+	return nil, err
 }
 
 // Refresh asks the primary for an account, whether it is stored or not, and stores the answer. It

@@ -34,12 +34,12 @@ func following(t *testing.T, primary, peers *source) *testEnv {
 
 // TestWhatIsNotStoredIsAskedFor: what the primary says counts more than what peers say.
 func TestWhatIsNotStoredIsAskedFor(t *testing.T) {
-	away := errors.New("it does not answer")
+	away, silent := errors.New("it does not answer"), errors.New("no server answers")
 	const none, good, other, broken = "none", "good", "another's", "broken"
 	for _, c := range []struct {
 		name           string
 		primary, peers string // what they answer; "" if there is no such source
-		primaryErr     error  // if it answers nothing
+		primaryErr     error  // if it answers nothing; without a primary that of peers
 		want           any
 		stored         bool
 	}{
@@ -48,11 +48,12 @@ func TestWhatIsNotStoredIsAskedFor(t *testing.T) {
 		{"peers lack it", "", none, nil, accounts.ErrNotFound, false},
 		{"peers have another account's", "", other, nil, accounts.ErrNotFound, false},
 		{"peers have a broken one", "", broken, nil, accounts.ErrNotFound, false},
+		{"peers can't tell", "", none, silent, accounts.ErrPeers, false},
 		{"the primary has it", good, "", nil, nil, true},
 		{"the primary has it, peers lack it", good, none, nil, nil, true},
 		{"the primary lacks it", none, "", nil, accounts.ErrNotFound, false},
 		{"the primary lacks it, peers have it", none, good, nil, nil, false},
-		{"the primary is away", none, "", away, accounts.ErrUnreadable, false},
+		{"the primary is away", none, "", away, accounts.ErrPrimary, false},
 		{"the primary is away, peers lack it", none, none, away, accounts.ErrUnreadable, false},
 		{"the primary is away, peers have it", none, good, away, nil, false},
 		{"the primary has another account's", other, "", nil, accounts.ErrUnreadable, false},
@@ -68,6 +69,9 @@ func TestWhatIsNotStoredIsAskedFor(t *testing.T) {
 				return &source{err: err}
 			}
 			primary, peers := play(c.primary, c.primaryErr), play(c.peers, nil)
+			if primary == nil && peers != nil {
+				peers.err = c.primaryErr
+			}
 			e := following(t, primary, peers)
 			token := e.signed(t, a, 0)
 			answers := map[string][]byte{
@@ -256,7 +260,7 @@ func TestAMissTakesASecondAtMost(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
 		_, err := withPeers.registry.Get(ctx, jwttest.NewAccount(t).ID)
-		wantError(t, err, accounts.ErrNotFound)
+		wantError(t, err, accounts.ErrPeers)
 		_, err = withPrimary.registry.Get(ctx, jwttest.NewAccount(t).ID)
 		wantError(t, err, accounts.ErrUnreadable)
 		if took := time.Since(began); took > 1200*time.Millisecond {

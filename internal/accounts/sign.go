@@ -41,9 +41,11 @@ func (r *Registry) requestSignature(ctx context.Context, o *offer) ([]byte, erro
 		return nil, err
 	}
 	switch _, err := r.Get(ctx, o.Key); {
-	case errors.Is(err, ErrUnreadable):
+	case errors.Is(err, ErrUnreadable) && !errors.Is(err, ErrPeers):
 		return nil, err
 	case o.Issuer == o.Key:
+	case errors.Is(err, ErrPeers):
+		return nil, err
 	case err != nil:
 		return nil, ErrBadPair
 	default:

@@ -82,6 +82,9 @@ var answers = []row{
 	{find: is(activations.ErrNotFound), status: http.StatusNotFound, text: "No Matching JWT", form: page},
 	{find: is(errExpired), status: http.StatusNotFound, form: empty},
 	{find: is(errPack), status: http.StatusInternalServerError},
+	// The client of package resolver logs that other servers don't answer.
+	{find: is(accounts.ErrPeers), status: http.StatusServiceUnavailable,
+		text: "other servers may have this account, but can't tell now: try again", quiet: true},
 	{find: is(accounts.ErrUnreadable), status: http.StatusServiceUnavailable, text: "error loading JWT"},
 	// The registry has logged a damaged file when it first read it.
 	{find: is(accounts.ErrDamaged), status: http.StatusInternalServerError, text: "error loading JWT",
@@ -222,7 +225,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	if e, found := errors.AsType[*auth.RetryError](err); found {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
-	if errors.Is(err, errBusy) || errors.Is(err, accounts.ErrAudit) {
+	if is(errBusy, accounts.ErrAudit, accounts.ErrPeers, accounts.ErrPrimary)(err) != nil {
 		w.Header().Set("Retry-After", "1")
 	}
 	// The forms are the original's. Scripts may compare the bytes of an answer.

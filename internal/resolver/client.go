@@ -32,6 +32,8 @@ type Client struct {
 	log *slog.Logger
 	// refusals is limited, since any server may cause its lines.
 	refusals *slog.Logger
+	// silence is limited to a line a minute, since any client may cause its lines.
+	silence *slog.Logger
 	// signing is never nil. A reload replaces it.
 	signing atomic.Pointer[signing]
 	// questions limits what Find asks.
@@ -41,6 +43,10 @@ type Client struct {
 	mu sync.Mutex
 	// conn is nil while NATS is not connected.
 	conn Session
+	// configured means that there should be a connection.
+	configured bool
+	// peers are the servers that answer lookups.
+	peers peers
 	// unknown says of an account that no server knew when it may be asked for again.
 	unknown map[string]time.Time
 }
@@ -58,6 +64,7 @@ func NewClient(log *slog.Logger) *Client {
 	c := &Client{
 		log:       log,
 		refusals:  logging.Limited(log, maxRefusals, time.Minute),
+		silence:   logging.Limited(log, 1, time.Minute),
 		questions: rate.NewLimiter(maxQuestions, maxQuestions),
 	}
 	c.SetSigning("", findTimeout)
@@ -68,6 +75,14 @@ func NewClient(log *slog.Logger) *Client {
 // may take. Lookups of accounts that are not stored here take no longer either.
 func (c *Client) SetSigning(subject string, timeout time.Duration) {
 	c.signing.Store(&signing{subject: subject, timeout: timeout})
+}
+
+// SetConfigured says whether NATS is configured. Until it is connected then, it can't be known what
+// other servers have. The servers that were known were those of another configuration.
+func (c *Client) SetConfigured(configured bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.configured, c.peers = configured, peers{}
 }
 
 // connect makes conn the connection, nil for none. What was unknown may be known now.

@@ -15,9 +15,9 @@ const (
 	// findTimeout is how long other servers get to answer. A nats-server that waits for this one
 	// does so for 1.9 s.
 	findTimeout = time.Second
-	// emptyTimeout is how long they get once one of them has said that it does not know the
-	// account.
-	emptyTimeout = 250 * time.Millisecond
+	// emptyTimeout is how long others get once one of them has said that it does not know the
+	// account. An account server says so after emptyAnswerDelay.
+	emptyTimeout = emptyAnswerDelay + 100*time.Millisecond
 	// unknownPeriod is how long an account that no server knew is not asked for again.
 	unknownPeriod = 3 * time.Second
 	// maxQuestions bounds the questions in a second. A client that invents keys does not make every
@@ -27,72 +27,126 @@ const (
 	maxUnknown = 4096
 )
 
-// Find implements accounts.Source: it asks all servers on NATS. The error is always
-// accounts.ErrNotFound. A server that knows the account may not be connected.
+// Find implements accounts.Source: it asks all servers on NATS. The error is accounts.ErrNotFound
+// only if all servers that are known to answer lookups have said that they don't have the account,
+// or if there is none to ask. Without NATS there is none.
 func (c *Client) Find(ctx context.Context, key string, take func(token []byte) error) error {
-	conn := c.mayAsk(key, time.Now())
-	if conn == nil {
-		return accounts.ErrNotFound
+	conn, err := c.mayAsk(key, time.Now())
+	if err != nil {
+		return err
 	}
 	answers, stop, err := ask(conn, "$SYS.REQ.ACCOUNT."+key+".CLAIMS.LOOKUP", nil)
-	if err == nil {
-		defer stop()
-		if c.takeFirst(ctx, key, answers, take) {
-			return nil
-		}
+	if err != nil {
+		return err
 	}
-	c.setUnknown(key, time.Now())
+	defer stop()
+	r := c.takeFirst(ctx, key, answers, take)
+	if r.found {
+		c.meet(1)
+		return nil
+	}
+	return c.conclude(key, r, time.Now())
+}
+
+// mayAsk returns the connection on which an account may be asked for now. The error is
+// accounts.ErrNotFound if it is known that no other server has the account.
+func (c *Client) mayAsk(key string, now time.Time) (Session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.conn == nil && c.configured:
+		return nil, errNotConnected
+	case c.conn == nil, now.Before(c.unknown[key]):
+		return nil, accounts.ErrNotFound
+	case c.questions.AllowN(now, 1):
+		return c.conn, nil
+	case c.peers.areNone(now):
+		return nil, accounts.ErrNotFound
+	}
+	return nil, errTooMany
+}
+
+// conclude returns the error of Find for a round in which the account was not found. An account
+// that surely no server has is not asked for again for a while.
+func (c *Client) conclude(key string, r round, now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.peers.judge(r.answers, r.unheard, now); err != nil {
+		c.silence.Warn("an account that is not stored here is answered with 503, not with 404: " +
+			err.Error())
+		return err
+	}
+	c.setUnknownLocked(key, now)
 	return accounts.ErrNotFound
 }
 
-// mayAsk returns the connection on which an account may be asked for now, nil if it may not.
-func (c *Client) mayAsk(key string, now time.Time) Session {
+// meet records that so many other servers have answered.
+func (c *Client) meet(servers int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn == nil || now.Before(c.unknown[key]) || !c.questions.AllowN(now, 1) {
-		return nil
-	}
-	return c.conn
+	c.peers.meet(servers, time.Now())
 }
 
-// setUnknown keeps an account from being asked for again for a while.
-func (c *Client) setUnknown(key string, now time.Time) {
+// expected is how many servers should answer a lookup.
+func (c *Client) expected() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.peers.expected(time.Now())
+}
+
+// setUnknownLocked keeps an account from being asked for again for a while.
+func (c *Client) setUnknownLocked(key string, now time.Time) {
 	if len(c.unknown) >= maxUnknown {
 		clear(c.unknown)
 	}
 	c.unknown[key] = now.Add(unknownPeriod)
 }
 
-// takeFirst reports whether one of the answers was taken in time.
+// round is what came of one lookup.
+type round struct {
+	found   bool // an answer was taken
+	answers int  // that were not taken: servers that don't have the account, or not a good JWT of it
+	unheard bool // no other server listens to lookups
+}
+
+// takeFirst offers the answers to take until it takes one, or until the time is over. When as many
+// have answered as are expected, others get a little longer.
 func (c *Client) takeFirst(
 	ctx context.Context, key string, answers <-chan *nats.Msg, take func(token []byte) error,
-) bool {
+) (r round) {
+	expected := c.expected()
 	late := time.NewTimer(min(findTimeout, c.signing.Load().timeout))
 	defer late.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return r
 		case <-late.C:
-			return false
+			return r
 		case m := <-answers:
 			if isNoResponder(m) {
-				return false
+				r.unheard = true
+				return r
 			}
-			if len(m.Data) == 0 {
+			if r.found = len(m.Data) > 0 && c.offer(key, m.Data, take); r.found {
+				return r
+			}
+			r.answers++
+			if len(m.Data) == 0 && r.answers >= expected {
 				late.Reset(emptyTimeout)
-				continue
 			}
-			err := take(m.Data)
-			if err == nil {
-				return true
-			}
-			c.refusals.Warn(fmt.Sprintf("%s - another server's answer is refused - %s",
-				logging.ShortKey(key), quote(err)))
 		}
 	}
+}
+
+// offer reports whether an answer was taken.
+func (c *Client) offer(key string, token []byte, take func(token []byte) error) bool {
+	err := take(token)
+	if err != nil {
+		c.refusals.Warn(fmt.Sprintf("%s - another server's answer is refused - %s",
+			logging.ShortKey(key), quote(err)))
+	}
+	return err == nil
 }
 
 // ask sends a request that several servers may answer, and returns their answers until stop is

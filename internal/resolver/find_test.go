@@ -128,7 +128,8 @@ func TestMissesAskOnce(t *testing.T) {
 	natstest.Eventually(t, "it is asked for again", func() bool { return find() == 100 })
 }
 
-// TestAMissWaitsForASecondAtMost, and for nothing while NATS is away.
+// TestAMissWaitsForASecondAtMost, and for nothing while NATS is away. Then it is not known what other
+// servers have.
 func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	t.Parallel()
 	env := startEnvironment(t)
@@ -136,26 +137,26 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	srv := newServer(t, env, jwtstore.NewMemory(true))
 	began := time.Now()
 	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
+	if !errors.Is(err, accounts.ErrPeers) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 	srv.connect(t)
 	began = time.Now()
 	_, err = srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 900*time.Millisecond ||
+	if d := time.Since(began); !errors.Is(err, accounts.ErrPeers) || d < 900*time.Millisecond ||
 		d > 1500*time.Millisecond {
 		t.Errorf("%v after %s", err, d)
 	}
 	srv.client.SetSigning("", 200*time.Millisecond) // signrequesttimeout
 	began = time.Now()
 	_, err = srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if d := time.Since(began); !errors.Is(err, accounts.ErrNotFound) || d < 150*time.Millisecond ||
+	if d := time.Since(began); !errors.Is(err, accounts.ErrPeers) || d < 150*time.Millisecond ||
 		d > 950*time.Millisecond {
 		t.Errorf("with less time: %v after %s", err, d)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := srv.registry.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrNotFound) {
+	if _, err := srv.registry.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrPeers) {
 		t.Error(err)
 	}
 }
@@ -199,4 +200,116 @@ func TestAMissIsAnsweredAtOnceWithoutAnotherServer(t *testing.T) {
 	if !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
+}
+
+// TestAnAccountIsOnlyUnknownIfAllServersSaySo, and as soon as they do.
+func TestAnAccountIsOnlyUnknownIfAllServersSaySo(t *testing.T) {
+	t.Parallel()
+	env := startEnvironment(t)
+	srv := startServer(t, env)
+	ask := func(name string, want error) {
+		t.Helper()
+		_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	ask("no other server", accounts.ErrNotFound)
+	empty := func(m *nats.Msg) { _ = m.Respond(nil) }
+	first, second := env.answering(t, empty), env.answering(t, empty)
+	ask("both say no", accounts.ErrNotFound)
+	second()
+	ask("one says no", accounts.ErrPeers)
+	again := env.answering(t, empty)
+	ask("both say no again", accounts.ErrNotFound)
+	again()
+	first()
+	ask("both are away", accounts.ErrPeers)
+	srv.disconnect()
+	ask("NATS is away", accounts.ErrPeers)
+	srv.connect(t)
+	ask("both are still away", accounts.ErrPeers)
+	srv.client.SetConfigured(true)
+	ask("NATS is configured anew", accounts.ErrNotFound)
+	env.answering(t, func(*nats.Msg) {})
+	ask("a server is silent", accounts.ErrPeers)
+	srv.disconnect()
+	srv.client.SetConfigured(false)
+	ask("NATS is not configured", accounts.ErrNotFound)
+}
+
+// answering answers every lookup as another server, until stop is called.
+func (env *environment) answering(t *testing.T, answer func(m *nats.Msg)) (stop func()) {
+	t.Helper()
+	nc := natstest.Connect(t, env.nats.ClientURL(), env.creds)
+	if _, err := nc.Subscribe(lookups, answer); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return nc.Close
+}
+
+// TestAServerThatGaveAPackIsExpectedToAnswer, before it has answered any lookup.
+func TestAServerThatGaveAPackIsExpectedToAnswer(t *testing.T) {
+	t.Parallel()
+	env := startEnvironment(t)
+	other, srv := startServer(t, env), newServer(t, env, jwtstore.NewMemory(true))
+	srv.connect(t)
+	natstest.Eventually(t, "the stores are compared", func() bool {
+		_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+		return errors.Is(err, accounts.ErrNotFound)
+	})
+	other.disconnect()
+	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+	if !errors.Is(err, accounts.ErrPeers) {
+		t.Error(err)
+	}
+}
+
+// TestAFloodOfUnknownAccountsHidesNoAccount that another server has. Without another server each is
+// still answered.
+func TestAFloodOfUnknownAccountsHidesNoAccount(t *testing.T) {
+	t.Parallel()
+	env := startEnvironment(t)
+	srv := startServer(t, env)
+	flood := func() (unknown, other int64) {
+		var all sync.WaitGroup
+		var n, m atomic.Int64
+		for range 400 {
+			key := jwttest.NewAccount(t).ID
+			all.Go(func() {
+				if _, err := srv.registry.Get(t.Context(), key); errors.Is(err, accounts.ErrNotFound) {
+					n.Add(1)
+				} else {
+					m.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		return n.Load(), m.Load()
+	}
+	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID) // it is known now that there is none
+	if unknown, other := flood(); err == nil || other > 0 {
+		t.Errorf("without another server, %d are unknown and %d are not", unknown, other)
+	}
+	a := jwttest.NewAccount(t)
+	token := env.signed(t, a, 0)
+	env.replies(t, func(m *nats.Msg) {
+		if strings.Contains(m.Subject, a.ID) {
+			_ = m.Respond(token)
+			return
+		}
+		_ = m.Respond(nil)
+	})
+	var flooding sync.WaitGroup
+	flooding.Go(func() { flood() })
+	for range 40 {
+		if _, err := srv.registry.Get(t.Context(), a.ID); err != nil && !errors.Is(err, accounts.ErrPeers) {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	flooding.Wait()
 }

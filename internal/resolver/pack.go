@@ -120,6 +120,9 @@ func (s *session) takePack() *exchange {
 		case <-late.C:
 			return x
 		case m := <-messages:
+			if !isNoResponder(m) {
+				s.Client.meet(1) // a server that gives packs answers lookups too
+			}
 			if len(m.Data) == 0 {
 				x.whole = !isNoResponder(m)
 				return x

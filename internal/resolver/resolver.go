@@ -11,6 +11,7 @@
 //	answer.go      the JSON that nats-server answers with
 //	client.go      how this server asks others, and the signing service for signatures
 //	find.go        other servers are asked for accounts that are not stored here
+//	peers.go       how many servers must say no before an account counts as unknown
 //	pool.go        what comes in is stored in order for each account, and several accounts at a time
 //
 // It has no rule of its own about JWTs: every one goes through the registry.

@@ -1,0 +1,67 @@
+package resolver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// peerPeriod is how long a server that has answered is expected to answer again.
+	peerPeriod = time.Hour
+	// alonePeriod is how long it counts that no server listens to lookups.
+	alonePeriod = time.Second
+)
+
+// Why it can't be known whether another server has an account.
+var (
+	errNotConnected = errors.New("NATS is not connected")
+	errTooMany      = errors.New("too many accounts are being asked for")
+	errSilent       = errors.New("no other server has answered in time")
+)
+
+// peers is what is known of the servers that answer lookups. They are nats-servers with a full
+// resolver and account servers. An empty answer does not name its server, so they are only counted.
+type peers struct {
+	count int       // how many have answered the same lookup; a pack shows one
+	seen  time.Time // when as many have last answered
+	alone time.Time // when nats-server last said that no server listens
+}
+
+// expected returns how many servers must say that they don't have an account.
+func (p *peers) expected(now time.Time) int {
+	if now.Sub(p.seen) > peerPeriod {
+		return 0
+	}
+	return p.count
+}
+
+// meet records that so many servers have answered.
+func (p *peers) meet(count int, now time.Time) {
+	if count > 0 && count >= p.expected(now) {
+		p.count, p.seen = count, now
+	}
+}
+
+// areNone reports whether it is known, without a question, that there is no server to ask.
+func (p *peers) areNone(now time.Time) bool {
+	return p.expected(now) == 0 && now.Sub(p.alone) < alonePeriod
+}
+
+// judge says what it means that so many servers have answered a lookup and none of them has the
+// account. unheard means that nats-server has said that no server listens. The error is nil if it is
+// certain that no server has the account.
+func (p *peers) judge(answers int, unheard bool, now time.Time) error {
+	expected := p.expected(now)
+	if unheard {
+		p.alone = now
+	}
+	switch {
+	case answers < expected:
+		return fmt.Errorf("only %d of %d other servers have answered in time", answers, expected)
+	case answers == 0 && !unheard:
+		return errSilent
+	}
+	p.meet(answers, now)
+	return nil
+}
