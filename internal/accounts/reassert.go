@@ -23,7 +23,7 @@ const (
 // keeps whatever it is given.
 func (a *announcing) reassert(o *offer) {
 	a.Announcer.Contested(o.Key)
-	if a.reasserter.heard(o.Key, o.Hash, o.from.Peer, a.announceStored) {
+	if a.reasserter.heard(o.Key, o.from.Peer, a.announceStored) {
 		a.Log.Warn(fmt.Sprintf("%s - a JWT was announced that may not replace the stored one: "+
 			"the stored one is announced again", logging.ShortKey(o.Key)))
 		a.announceStored(o.Key)
@@ -61,25 +61,28 @@ type reasserter struct {
 
 // reassertion is what is remembered of one account for two periods after its last announcement.
 type reassertion struct {
-	last   time.Time     // announcement
-	period time.Duration // from the last announcement to the next
-	other  Digest        // of the JWT that was announced by another server last
-	waits  bool          // the stored JWT is announced when the period ends
+	last     time.Time     // announcement
+	period   time.Duration // from the last announcement to the next
+	waits    bool          // the stored JWT is announced when the period ends
+	isLonger bool          // the period has doubled since the last announcement
 }
 
 // heard notes that another JWT was announced, and reports whether the stored one is to be announced
-// now. If it is to be announced later, announce is called then. If another account server announces
-// the same JWT after each announcement, neither server will give in: the periods double.
-func (m *reasserter) heard(key string, other Digest, peer bool, announce func(key string)) (now bool) {
+// now. If it is to be announced later, announce is called then. If another account server has
+// announced it after this one, neither may ever give in, since one lacks a key: the periods double.
+// Which JWT that was does not matter, as there may be several such servers.
+func (m *reasserter) heard(key string, peer bool, announce func(key string)) (now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.getLocked(key)
 	// What is waited for is the period that has begun; the new one begins after it.
 	wait := time.Until(a.last.Add(a.period))
-	if peer && a.other == other {
+	switch {
+	case !peer:
+		a.period = reassertInterval
+	case !a.last.IsZero() && !a.isLonger:
+		a.isLonger = true
 		a.period = min(2*a.period, maxReassertInterval)
-	} else {
-		a.period, a.other = reassertInterval, other
 	}
 	return m.announceLocked(key, a, wait, announce)
 }
@@ -130,12 +133,23 @@ func (m *reasserter) announceLocked(
 
 // beginLocked begins a period, with an announcement. m.mu must be held.
 func (m *reasserter) beginLocked(key string, a *reassertion) {
-	a.last, a.waits = time.Now(), false
-	time.AfterFunc(2*a.period, func() {
+	began := time.Now()
+	a.last, a.waits, a.isLonger = began, false, false
+	m.forgetLater(key, a, began)
+}
+
+// forgetLater forgets an account two periods after the announcement that began then, unless there is
+// another one.
+func (m *reasserter) forgetLater(key string, a *reassertion, began time.Time) {
+	time.AfterFunc(2*a.period-time.Since(began), func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if !a.waits && time.Since(a.last) >= 2*a.period {
+		switch {
+		case a.waits || a.last != began:
+		case time.Since(began) >= 2*a.period:
 			delete(m.accounts, key)
+		default: // the period has become longer
+			m.forgetLater(key, a, began)
 		}
 	})
 }
