@@ -156,7 +156,10 @@ func (s *modelServer) changeTrust(what string) {
 	}
 }
 
-func (s *modelServer) setClock(what string) { s.ahead, _ = time.ParseDuration(what) }
+func (s *modelServer) setClock(what string) {
+	ahead, _ := time.ParseDuration(what)
+	s.ahead.Store(int64(ahead))
+}
 
 func (s *modelServer) changeOlder(string) { s.nextAllowOlder = !s.nextAllowOlder }
 

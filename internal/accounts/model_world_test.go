@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ type modelServer struct {
 	memory   map[string]*memory // by account
 	trusting string             // letters of the signers that are trusted
 	system   *modelVersion      // configured system account; nil: none
-	ahead    time.Duration      // by which its clock is wrong
+	ahead    atomic.Int64       // by which its clock is wrong, in nanoseconds; timers of it read the clock
 	readOnly bool               // only files are taken
 	// allowOlder and shard hold from the next start on.
 	nextAllowOlder, allowOlder bool
@@ -106,7 +107,9 @@ func (s *modelServer) fail(kind, format string, args ...any) {
 
 // clock is what the server takes for the present: long after all versions were issued, if it is
 // right.
-func (s *modelServer) clock() time.Time { return modelEpoch.Add(100*time.Second + s.ahead) }
+func (s *modelServer) clock() time.Time {
+	return modelEpoch.Add(100*time.Second + time.Duration(s.ahead.Load()))
+}
 
 func (s *modelServer) trustsKey(signer byte) bool {
 	return strings.IndexByte(s.trusting, signer) >= 0
@@ -300,7 +303,8 @@ func (s *modelServer) offer(v *modelVersion, from accounts.Origin) (changed bool
 func (w *world) converge() {
 	for _, s := range w.servers {
 		s.start()
-		s.trusting, s.system, s.ahead = "ost", nil, 0
+		s.trusting, s.system = "ost", nil
+		s.ahead.Store(0)
 		s.registry.SetTrust(w.tokens.trust(w.t, s.trusting, nil))
 		s.check()
 	}
