@@ -55,7 +55,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	case err != nil:
 		return err
 	case f.set("delivery"):
-		return a.sendDelivery(w, r, account, f.set("verify"))
+		return a.sendDelivery(w, r, account, f)
 	// A JWT without an end never expires.
 	case f.set("check") && account.Expires > 0 && account.Expires <= a.Now().Unix():
 		return errExpired

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sort"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -19,6 +20,9 @@ const (
 	maxVerifying = 10
 	// verifyTimeout is how long a request waits for others.
 	verifyTimeout = time.Second
+	// maxListed is how many nats-servers one answer lists. There may be thousands, invented ones
+	// among them.
+	maxListed = 500
 )
 
 // delivery is the answer to delivery=true: what the nats-servers have done with the stored JWT.
@@ -31,6 +35,10 @@ type delivery struct {
 	Acknowledged []serverDelivery `json:"acknowledged"`
 	// Pending are those to which the JWT is sent until they acknowledge it.
 	Pending []serverDelivery `json:"owed"`
+	// LeftOut is how many nats-servers follow, by name, after those of the two lists. The request with
+	// after=Last lists them.
+	LeftOut int    `json:"left_out,omitempty"`
+	Last    string `json:"last,omitempty"`
 }
 
 // version tells the JWTs of an account apart.
@@ -70,10 +78,11 @@ type runs struct {
 }
 
 // sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which
-// JWT it runs.
+// JWT it runs. With after only the nats-servers are listed whose names come after that one.
 func (a *API) sendDelivery(
-	w http.ResponseWriter, r *http.Request, account *accounts.Account, verify bool,
+	w http.ResponseWriter, r *http.Request, account *accounts.Account, f flags,
 ) error {
+	verify := f.set("verify")
 	if verify {
 		ctx, cancel := context.WithTimeout(r.Context(), verifyTimeout)
 		defer cancel()
@@ -83,7 +92,7 @@ func (a *API) sendDelivery(
 		}
 	}
 	report := a.Accounts.Report(r.Context(), account.Key, verify)
-	body, err := json.MarshalIndent(describe(account, report), "", "  ")
+	body, err := json.MarshalIndent(describe(account, report, f.value("after")), "", "  ")
 	if err != nil {
 		return err
 	}
@@ -99,8 +108,9 @@ var natsStates = map[accounts.DeliveryState]string{
 	accounts.NotConfigured: "not configured",
 }
 
-// describe puts the report about an account's stored JWT into the form of the answer.
-func describe(account *accounts.Account, report accounts.Report) delivery {
+// describe puts the report about an account's stored JWT into the form of the answer. It lists the
+// nats-servers whose names come after the one that is given.
+func describe(account *accounts.Account, report accounts.Report, after string) delivery {
 	d := delivery{
 		Account: account.Key,
 		version: version{account.ID, account.IssuedAt, hash(account.JWT)},
@@ -109,7 +119,14 @@ func describe(account *accounts.Account, report accounts.Report) delivery {
 		Acknowledged: []serverDelivery{},
 		Pending:      []serverDelivery{},
 	}
-	for _, s := range report.Servers {
+	servers := report.Servers
+	first := sort.Search(len(servers), func(i int) bool { return servers[i].Name > after })
+	servers = servers[first:]
+	if d.LeftOut = max(0, len(servers)-maxListed); d.LeftOut > 0 {
+		servers = servers[:maxListed]
+		d.Last = servers[maxListed-1].Name
+	}
+	for _, s := range servers {
 		to := serverDelivery{
 			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
 			Reason: s.Reason,

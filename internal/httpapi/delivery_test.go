@@ -3,9 +3,11 @@ package httpapi_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -102,4 +104,38 @@ func TestVerifyAsksTheNatsServersTenTimesASecondHoweverManyRequestsThereAre(t *t
 			t.Errorf("answers: %v", answers)
 		}
 	})
+}
+
+// TestDeliveryListsManyServersInParts, each of a bounded size.
+func TestDeliveryListsManyServersInParts(t *testing.T) {
+	env := newEnvironment(t)
+	a := jwttest.NewAccount(t)
+	env.put(t, a)
+	for i := range 1201 {
+		s := accounts.ServerReport{Name: fmt.Sprintf("n/%04d&", i), Acked: i%3 == 0}
+		env.announcer.report.Servers = append(env.announcer.report.Servers, s)
+	}
+	seen, after := map[string]int{}, ""
+	for _, left := range []int{701, 201, 0} {
+		path := "/jwt/v1/accounts/" + a.ID + "?delivery=true&after=" + url.QueryEscape(after)
+		body := get(env, path, http.StatusOK, t)
+		var answer struct {
+			Acknowledged, Owed []struct{ Server string }
+			LeftOut            int `json:"left_out"`
+			Last               string
+		}
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range append(answer.Acknowledged, answer.Owed...) {
+			seen[s.Server]++
+		}
+		if answer.LeftOut != left || len(body) > 200_000 {
+			t.Errorf("%d are left out, the body has %d bytes", answer.LeftOut, len(body))
+		}
+		after = answer.Last
+	}
+	if len(seen) != 1201 || after != "" {
+		t.Errorf("%d are listed, then comes %q", len(seen), after)
+	}
 }
