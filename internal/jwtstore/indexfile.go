@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -56,8 +57,10 @@ type indexFile struct {
 
 	writing sync.Mutex // held by a put and by close; guards what follows
 	file    *os.File   // nil after close; bbolt has it too, and locks it
-	db      *bbolt.DB
-	stuck   bool // bbolt panicked, and may hold its locks for ever
+	db      *bbolt.DB  // nil: the file can't be written to so far
+	// unwritable is file as it was before it could be written to. The first tree reads it.
+	unwritable *os.File
+	stuck      bool // bbolt panicked, and may hold its locks for ever
 
 	mu   sync.Mutex // guards what follows, and is never held during I/O
 	tree *indexTree // of the last put
@@ -66,15 +69,20 @@ type indexFile struct {
 }
 
 // openIndexFile opens the file of the store in the directory with this inode; 0 means that it is not
-// known. It makes the file, without values and without a note, if it is not there. The error wraps
-// errIndexDamaged if removing the file would help.
+// known. It makes the file, without values and without a note, if it is not there. One that can't be
+// written to can be read; each put tries again. The error wraps errIndexDamaged if removing the file
+// would help.
 func openIndexFile(path string, directory uint64) (*indexFile, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|openFlags, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeIndexFile(path, directory); err != nil {
 			return nil, fmt.Errorf("making the index: %w", err)
 		}
-		file, err = os.OpenFile(path, os.O_RDWR, 0)
+		file, err = os.OpenFile(path, os.O_RDWR|openFlags, 0)
+	}
+	canWrite := !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission)
+	if !canWrite {
+		file, err = os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	}
 	if err != nil {
 		return nil, err
@@ -84,7 +92,10 @@ func openIndexFile(path string, directory uint64) (*indexFile, error) {
 		file.Close()
 		return nil, f.damage(err)
 	}
-	if err := f.openDB(); err != nil {
+	if canWrite {
+		err = f.openDB()
+	}
+	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("opening the index: %w", err)
 	}
@@ -110,9 +121,8 @@ func makeIndexFile(path string, directory uint64) error {
 	}
 	if err != nil {
 		_ = os.Remove(temp)
-		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return err
 }
 
 // check reads the whole file.
@@ -141,9 +151,10 @@ func (f *indexFile) check(directory uint64) error {
 	return checkIdentity(identity, directory)
 }
 
-// openDB lets bbolt open the file.
+// openDB lets bbolt open the file, and makes the name of the file durable. A process that made it may
+// have been killed before it could.
 func (f *indexFile) openDB() error {
-	return f.guard(func() (err error) {
+	err := f.guard(func() (err error) {
 		f.db, err = bbolt.Open(f.path, 0o600, &bbolt.Options{
 			Timeout:      time.Second,
 			NoStatistics: true,
@@ -151,6 +162,44 @@ func (f *indexFile) openDB() error {
 		})
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(f.path)
+	if err = errors.Join(syncDir(dir), syncNames(dir)); err != nil {
+		_ = f.db.Close()
+		f.db = nil
+	}
+	return err
+}
+
+// reopen opens a file for writing that could only be read. f.writing must be held.
+func (f *indexFile) reopen() error {
+	file, err := os.OpenFile(f.path, os.O_RDWR|openFlags, 0)
+	if err != nil {
+		return err
+	}
+	f.unwritable, f.file = f.file, file
+	if err := f.openDB(); err != nil {
+		file.Close()
+		f.unwritable, f.file = nil, f.unwritable
+		return err
+	}
+	// Another process may have used it meanwhile, or made another.
+	tree, err := readIndexTree(file)
+	if err == nil && (tree.transaction != f.tree.transaction || !isAt(f.path, fileInfo(f.unwritable))) {
+		err = errors.New("it was changed by another process")
+	}
+	if err != nil {
+		return f.damage(err)
+	}
+	return nil
+}
+
+// fileInfo describes an open file; nil if that can't be had.
+func fileInfo(file *os.File) os.FileInfo {
+	info, _ := file.Stat()
+	return info
 }
 
 // get returns the value of a key; nil if there is none.
@@ -220,6 +269,11 @@ func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	f.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if f.db == nil {
+		if err := f.reopen(); err != nil {
+			return err
+		}
 	}
 	if old != nil {
 		old.readers.Wait()
@@ -340,6 +394,9 @@ func (f *indexFile) close() error {
 	f.mu.Unlock()
 	file := f.file
 	f.file = nil
+	if f.unwritable != nil {
+		f.unwritable.Close()
+	}
 	if f.db == nil || f.stuck {
 		return file.Close()
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwttest"
 )
 
 // TestIndexFileOnAFullDisk puts until the disk is full, gives room, and goes on. What a put that failed
@@ -77,5 +78,39 @@ func TestIndexFileThatIsAFIFO(t *testing.T) {
 	}
 	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestIndexFileOnAReadOnlyDisk is read, and written to when the disk can be written to again.
+func TestIndexFileOnAReadOnlyDisk(t *testing.T) {
+	dir := smallDisk(t, "2m")
+	path := filepath.Join(dir, "index")
+	f := openIndexFile(t, path)
+	fillIndex(t, f, 100, 1)
+	_ = f.Close()
+	remount := func(flags uintptr) {
+		t.Helper()
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT|flags, ""); err != nil {
+			jwttest.Lacks(t, "mount", err)
+		}
+	}
+	remount(unix.MS_RDONLY)
+	f = openIndexFile(t, path)
+	if got := scanIndex(t, f, 50); len(got) != 100 {
+		t.Errorf("%d values", len(got))
+	}
+	value := map[string][]byte{"a": []byte("1")}
+	if err := f.Put(value, nil); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("Put: %v", err)
+	}
+	remount(0)
+	for range 3 {
+		putIndex(t, f, value, "note")
+	}
+	if got := scanIndex(t, f, 50); len(got) != 101 || got["a"] != "1" {
+		t.Errorf("%d values", len(got))
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }
