@@ -213,10 +213,14 @@ func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now 
 	return floor.After(found.IssuedAt, found.Hash)
 }
 
-// Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it. A JWT
-// that the operator did not sign is newer than none.
+// Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it, or a
+// JWT than the one that was deleted. A JWT that the operator did not sign is newer than none.
 func (t *Trust) Newer(key string, a, b []byte) bool {
-	if isTombstone(a) || isTombstone(b) {
+	if !isTombstone(a) && isTombstone(b) {
+		newer, err := t.Operator.Check(key, bytes.TrimSpace(a))
+		return err == nil && newer.IssuedAt > readTombstone(b).issuedAt
+	}
+	if isTombstone(a) {
 		return readTombstone(a).order.IssuedAt > readTombstone(b).order.IssuedAt
 	}
 	newer, err := t.Operator.Check(key, bytes.TrimSpace(a))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -189,6 +190,22 @@ func TestWithoutAnOperatorNothingIsTaken(t *testing.T) {
 	e.plant(t, a.ID, e.op.Account(t, a))
 	if _, err := e.registry.GetLocal(context.Background(), a.ID); err != nil {
 		t.Errorf("reading does not work: %v", err)
+	}
+}
+
+// TestAFileIsComparedWithWhatWasDeleted, not with the moment at which it was.
+func TestAFileIsComparedWithWhatWasDeleted(t *testing.T) {
+	e := newEnv(t)
+	a, trusted := jwttest.NewAccount(t), e.trust(t, e.op)
+	order := fmt.Sprintf("\n{\"deleted\":%d}\n", e.now.Add(time.Hour).Unix())
+	tombstone := append(e.signed(t, a, 0), order...)
+	for after, newer := range map[time.Duration]bool{-time.Second: false, 0: false, time.Second: true} {
+		if trusted.Newer(a.ID, e.signed(t, a, after), tombstone) != newer {
+			t.Errorf("issued %s after what was deleted: want %v", after, newer)
+		}
+	}
+	if trusted.Newer(a.ID, []byte("no JWT"), tombstone) {
+		t.Error("what is no JWT is newer")
 	}
 }
 

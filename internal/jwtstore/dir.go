@@ -27,10 +27,10 @@ type Options struct {
 	StateDir string
 	Announce bool          // see Outbox.SetAnnounce
 	LockWait time.Duration // how long to wait for another process that has Dir open; 0 is 10 s
-	// Newer reports whether a is newer than b. Both are JWTs of key, or both are tombstones of it. It
-	// decides between two files of an account, of which one lies as with the other setting of Shard,
-	// and between a file and what a crash has left in the journal. nil: the file that lies as Shard
-	// says counts, and the journal.
+	// Newer reports whether a is newer than b. Both are JWTs of key, or both are tombstones of it, or b
+	// is the tombstone of a JWT that a may be newer than. It decides between two files of an account, of
+	// which one lies as with the other setting of Shard, and between a file and what a crash has left in
+	// the journal. nil: the file that lies as Shard says counts, and the journal.
 	Newer func(key string, a, b []byte) bool
 	// Warn is told what needs attention although the store works: a damaged journal, files that
 	// can't be written. It is told of each cause once. nil: no warnings.
@@ -94,7 +94,11 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		o.Warn("the journal %s is damaged: %s; everything else in it is used",
 			path, strings.Join(found.damage, ", "))
 	}
-	d := newDir(root, o, lock, found)
+	d, err := newDir(root, o, lock, found)
+	if err != nil {
+		lock.release()
+		return nil, err
+	}
 	if lock.owned() {
 		d.flusher.removeTemps()
 	}
@@ -111,7 +115,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 }
 
 // newDir puts the parts of a store together. Nothing runs yet.
-func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
+func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error) {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
 		unflushed: found.unflushed,
@@ -119,7 +123,11 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	}
 	wake := make(chan struct{}, 1)
 	dir := filepath.Join(root, journalDir)
-	d.index = openIndex(cmp.Or(o.StateDir, dir), found.saves, wake, o.Warn)
+	index, err := openIndex(cmp.Or(o.StateDir, dir), found.saves, wake, o.Warn)
+	if err != nil {
+		return nil, err
+	}
+	d.index = index
 	d.outbox.last = max(d.outbox.last, d.index.live.seq)
 	d.journal = &journal{
 		dir:        dir,
@@ -146,21 +154,30 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) *Dir {
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
-	return d
+	return d, nil
 }
 
 // replay makes what a crash left in the journal part of the index. A file that has been put into the
-// directory since, and is newer, is not overwritten.
+// directory since, and is newer, is neither overwritten nor removed. What the index knows to be
+// superseded is of an earlier journal that was restored.
 func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
 	for _, r := range d.unflushed.all() {
-		known := d.index.Get(r.key).Stamp
+		known := d.index.Get(r.key)
+		if r.seq < known.Seq {
+			d.unflushed.recordFlushed([]*record{r})
+			continue
+		}
 		d.index.commit(r)
-		if newer == nil || r.kind != kindPut || d.unflushed.last(r.key) != r {
+		if newer == nil || d.unflushed.last(r.key) != r {
 			continue
 		}
 		// A file of the known stamp is what the commit has replaced.
-		file, _, err := d.directory.load(d.directory.changes, r.key, known)
-		if err == nil && file != nil && newer(r.key, file, r.body) {
+		file, _, err := d.directory.load(d.directory.changes, r.key, known.Stamp)
+		switch {
+		case err != nil || file == nil || !newer(r.key, file, r.body):
+		case r.kind == kindDelete:
+			d.unflushed.keepTombstone(r)
+		default:
 			d.unflushed.recordFlushed([]*record{r})
 			d.index.flushed(r, Stamp{-2, hotStamps.Add(1)})
 		}

@@ -13,10 +13,11 @@ const indexName = "index"
 
 // openIndex opens the index of a store's directory, which is the file dir/index. saves is how often
 // the index was saved according to the journal: one that was saved less often is an older one. An
-// index that can't be used is made anew. If there can't be a file now, save tries again.
+// index that is damaged is made anew. The error is for one that may be whole, and can't be opened now:
+// without it the floors would be forgotten.
 func openIndex(
 	dir string, saves uint64, wake chan struct{}, warn func(format string, args ...any),
-) *Index {
+) (*Index, error) {
 	x := newIndex()
 	x.path, x.wake, x.warn = filepath.Join(dir, indexName), wake, warn
 	_, err := os.Lstat(x.path)
@@ -24,13 +25,16 @@ func openIndex(
 	case !errors.Is(err, fs.ErrNotExist):
 		err = x.open(saves)
 	case saves == 0:
-		return x // there never was one
+		return x, nil // there never was one
 	}
 	x.saved.saves = max(x.saved.saves, saves)
-	if errors.Is(err, errIndexDamaged) || errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, errIndexDamaged) || errors.Is(err, fs.ErrNotExist):
 		x.loseLocked(err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", x.path, err)
 	}
-	return x
+	return x, nil
 }
 
 // errOldIndex is why an index is not used that was saved less often than the journal says.

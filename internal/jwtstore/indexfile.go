@@ -84,6 +84,9 @@ func openIndexFile(path string, directory uint64) (*indexFile, error) {
 	if !canWrite {
 		file, err = os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	}
+	if info, statErr := os.Stat(path); err != nil && statErr == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %w", errIndexDamaged, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -346,6 +346,9 @@ func TestIndexFileThatIsNone(t *testing.T) {
 			t.Errorf("%s was changed: %v", name, err)
 		}
 	}
+	if _, err := jwtstore.OpenIndexFile(dir, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+		t.Errorf("a directory: %v", err)
+	}
 	_, err := jwtstore.OpenIndexFile(filepath.Join(dir, "none", "index"), 7)
 	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("without a directory: %v", err)

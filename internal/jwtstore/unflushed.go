@@ -103,6 +103,14 @@ func (u *unflushed) recordFlushed(changes []*record) {
 	}
 }
 
+// keepTombstone leaves of a Delete only the tombstone: a JWT was put there since.
+func (u *unflushed) keepTombstone(r *record) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.latest, r.key)
+	u.tombstones[r.key] = r
+}
+
 // last returns the last Put or Delete of key, nil if it is flushed.
 func (u *unflushed) last(key string) *record {
 	u.mu.RLock()

@@ -1,0 +1,272 @@
+package jwtstore_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+// numbered is the nth version of an account.
+func numbered(n int64) string { return fmt.Sprintf("version %d", n) }
+
+func numberIn(text []byte) (n int64) {
+	_, _ = fmt.Sscanf(string(text), "version %d", &n)
+	return n
+}
+
+// putNumbered puts version n, and makes it the floor.
+func putNumbered(t *testing.T, d *jwtstore.Dir, key string, n int64) {
+	t.Helper()
+	text := []byte(numbered(n))
+	_, err := d.Put(context.Background(), key, "test", text,
+		func(now jwtstore.Stored) (jwtstore.Version, error) {
+			hash := sha256.Sum256(text)
+			return jwtstore.Version{Hash: hash, IssuedAt: n, Floor: now.Floor.After(n, hash)}, nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// crashed is a copy of a directory whose process was killed.
+type crashed struct {
+	dir      string
+	earlier  string // a copy of the same directory, from before: its index, and the journal before that
+	accounts map[string]string
+}
+
+// file is the path of what is kept of an account.
+func (c crashed) file(name string) string {
+	return filepath.Join(c.dir, jwtstore.Path(true, c.accounts[name]))
+}
+
+// state is the path of a file beside the journal.
+func (c crashed) state(name string) string { return filepath.Join(c.dir, ".journal", name) }
+
+// crash returns a copy of a store in which everything has happened once:
+//
+//	flushed    version 2 in its file; it was version 1 before
+//	deleted    version 1 was deleted, and that is flushed
+//	put        version 3 in the journal; version 1 in its file
+//	new        version 3 in the journal; no file
+//	deleting   a deletion in the journal; version 3 in its file
+func crash(t *testing.T) crashed {
+	t.Helper()
+	o := options(t, t.TempDir())
+	d := open(t, o)
+	c := crashed{dir: t.TempDir(), earlier: t.TempDir(), accounts: map[string]string{}}
+	for _, name := range []string{"flushed", "deleted", "put", "new", "deleting"} {
+		c.accounts[name] = jwtstoretest.Key(t)
+	}
+	for name, n := range map[string]int64{"flushed": 1, "deleted": 1, "put": 1, "deleting": 3} {
+		putNumbered(t, d, c.accounts[name], n)
+	}
+	journal, err := os.ReadFile(filepath.Join(o.Dir, ".journal", "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Flush()
+	d.HoldFiles(func() { copyTree(t, o.Dir, c.earlier) })
+	write(t, filepath.Join(c.earlier, ".journal", "journal"), string(journal))
+	putNumbered(t, d, c.accounts["flushed"], 2)
+	del(t, d, c.accounts["deleted"], numbered(1))
+	d.Flush()
+	d.HoldFiles(func() {
+		putNumbered(t, d, c.accounts["put"], 3)
+		putNumbered(t, d, c.accounts["new"], 3)
+		del(t, d, c.accounts["deleting"], numbered(3))
+		copyTree(t, o.Dir, c.dir)
+	})
+	return c
+}
+
+// replace puts a version into the directory, as an administrator does.
+func (c crashed) replace(t *testing.T, name string, n int64) {
+	t.Helper()
+	temp := filepath.Join(c.dir, "copied")
+	write(t, temp, numbered(n))
+	write(t, c.file(name), "") // makes its directory
+	if err := os.Rename(temp, c.file(name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restore takes a file beside the journal from the earlier copy.
+func (c crashed) restore(t *testing.T, name string) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(c.earlier, ".journal", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, c.state(name), string(content))
+}
+
+func (c crashed) remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestIndexAndFilesDisagree opens what a crash left after something was changed by hand or by the disk.
+// Each row says what is served then, and the floors, where they differ from those after a mere crash.
+// The index is told nothing else: it is the caller's Rescan that raises the floors of an index that was
+// lost.
+func TestIndexAndFilesDisagree(t *testing.T) {
+	served := map[string]int64{"flushed": 2, "deleted": 0, "put": 3, "new": 3, "deleting": 0}
+	floors := map[string]int64{"flushed": 2, "deleted": 1, "put": 3, "new": 3, "deleting": 3}
+	lost := map[string]int64{"flushed": 0, "deleted": 0} // floors that only the index had
+	for _, row := range []struct {
+		name   string
+		change func(t *testing.T, c crashed)
+		served map[string]int64
+		floors map[string]int64
+		warn   string
+	}{
+		{name: "nothing", change: func(*testing.T, crashed) {}},
+		{name: "the index is gone", floors: lost, warn: "made anew",
+			change: func(t *testing.T, c crashed) { c.remove(t, c.state("index")) }},
+		{name: "the index is empty", floors: lost, warn: "made anew",
+			change: func(t *testing.T, c crashed) { write(t, c.state("index"), "") }},
+		{name: "the index is a directory", floors: lost, warn: "made anew",
+			change: func(t *testing.T, c crashed) {
+				c.remove(t, c.state("index"))
+				write(t, filepath.Join(c.state("index"), "file"), "")
+			}},
+		{name: "the index is cut", floors: lost, warn: "made anew",
+			change: func(t *testing.T, c crashed) {
+				if err := os.Truncate(c.state("index"), 3*4096+100); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{name: "the index is an earlier one", floors: lost, warn: "older than the journal",
+			change: func(t *testing.T, c crashed) { c.restore(t, "index") }},
+		{name: "the journal is an earlier one", // what was in the journal alone is lost with it
+			change: func(t *testing.T, c crashed) { c.restore(t, "journal") },
+			served: map[string]int64{"put": 1, "new": 0, "deleting": 3},
+			floors: map[string]int64{"put": 1, "new": 0}},
+		{name: "the journal is gone",
+			change: func(t *testing.T, c crashed) { c.remove(t, c.state("journal")) },
+			served: map[string]int64{"put": 1, "new": 0, "deleting": 3},
+			floors: map[string]int64{"put": 1, "new": 0}},
+		{name: "both are gone",
+			change: func(t *testing.T, c crashed) {
+				c.remove(t, c.state("journal"))
+				c.remove(t, c.state("index"))
+			},
+			served: map[string]int64{"put": 1, "new": 0, "deleting": 3},
+			floors: map[string]int64{"flushed": 0, "deleted": 0, "put": 0, "new": 0, "deleting": 0}},
+		{name: "a file is gone",
+			change: func(t *testing.T, c crashed) { c.remove(t, c.file("flushed")) },
+			served: map[string]int64{"flushed": 0}},
+		{name: "an older file was put there", // by hand: it is served, and the floor stays
+			change: func(t *testing.T, c crashed) { c.replace(t, "flushed", 1) },
+			served: map[string]int64{"flushed": 1}},
+		{name: "a newer file was put there",
+			change: func(t *testing.T, c crashed) { c.replace(t, "flushed", 9) },
+			served: map[string]int64{"flushed": 9}},
+		{name: "a newer file than what is in the journal",
+			change: func(t *testing.T, c crashed) { c.replace(t, "put", 9); c.replace(t, "new", 9) },
+			served: map[string]int64{"put": 9, "new": 9}},
+		{name: "an older file than what is in the journal",
+			change: func(t *testing.T, c crashed) { c.replace(t, "put", 2); c.replace(t, "new", 2) }},
+		{name: "the file that is to be replaced is gone",
+			change: func(t *testing.T, c crashed) { c.remove(t, c.file("put")) }},
+		{name: "the file that is to be removed is gone",
+			change: func(t *testing.T, c crashed) { c.remove(t, c.file("deleting")) }},
+		{name: "a newer file than what is deleted in the journal",
+			change: func(t *testing.T, c crashed) { c.replace(t, "deleting", 9) },
+			served: map[string]int64{"deleting": 9}},
+		{name: "an older file than what is deleted in the journal",
+			change: func(t *testing.T, c crashed) { c.replace(t, "deleting", 2) }},
+		{name: "a file of what was deleted",
+			change: func(t *testing.T, c crashed) { c.replace(t, "deleted", 9) },
+			served: map[string]int64{"deleted": 9}},
+		{name: "the index is gone, and newer files were put there", floors: lost, warn: "made anew",
+			change: func(t *testing.T, c crashed) {
+				c.remove(t, c.state("index"))
+				c.replace(t, "put", 9)
+				c.replace(t, "new", 9)
+				c.replace(t, "deleting", 9)
+			},
+			served: map[string]int64{"put": 9, "new": 9, "deleting": 9}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := crash(t)
+			row.change(t, c)
+			for range 2 { // a start, and the next one
+				c.matches(t, row.warn, with(served, row.served), with(floors, row.floors))
+				row.warn = ""
+			}
+		})
+	}
+}
+
+// with returns a table with some values changed.
+func with(table, changed map[string]int64) map[string]int64 {
+	all := map[string]int64{}
+	for name, n := range table {
+		all[name] = n
+		if c, ok := changed[name]; ok {
+			all[name] = c
+		}
+	}
+	return all
+}
+
+// matches opens the store, and compares what is served and the floors. warn is in the only warning.
+func (c crashed) matches(t *testing.T, warn string, served, floors map[string]int64) {
+	t.Helper()
+	o := options(t, c.dir)
+	o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
+	var warnings []string
+	o.Warn = func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	d := open(t, o)
+	defer closeStore(t, d)
+	if text := strings.Join(warnings, "\n"); warn == "" && text != "" || !strings.Contains(text, warn) {
+		t.Errorf("the warnings are %q, want %q", warnings, warn)
+	}
+	for _, when := range []string{"at the start", "after a flush"} {
+		for name, key := range c.accounts {
+			jwt, _, err := d.Load(key, jwtstore.Stamp{})
+			if n := numberIn(jwt); n != served[name] || n == 0 && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %s: version %d is served, want %d: %v", when, name, n, served[name], err)
+			}
+			if floor := d.Index().Get(key).Floor.IssuedAt; floor != floors[name] {
+				t.Errorf("%s: %s: the floor is %d, want %d", when, name, floor, floors[name])
+			}
+		}
+		d.Flush()
+	}
+}
+
+// TestAnIndexThatIsInUse is no reason to forget the floors: the store does not open.
+func TestAnIndexThatIsInUse(t *testing.T) {
+	t.Parallel() // it waits
+	c := crash(t)
+	f, err := jwtstore.OpenIndexFile(c.state("index"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, c.dir)
+	if _, err := jwtstore.OpenDir(t.Context(), o); err == nil {
+		t.Error("it was opened without the index")
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, o)
+	if floor := d.Index().Get(c.accounts["deleted"]).Floor.IssuedAt; floor != 1 {
+		t.Errorf("the floor is %d", floor)
+	}
+	closeStore(t, d)
+}
