@@ -167,7 +167,6 @@ const healthy = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 // TestTenThousandIdleConnections has half of them silent from the beginning and half after a
 // request.
 func TestTenThousandIdleConnections(t *testing.T) {
-	t.Parallel()
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
