@@ -44,14 +44,20 @@ func (r *Recently) undo(key string) {
 }
 
 // happenedLocked reports whether it has happened within the period, and forgets what no longer
-// counts. r.mu must be held.
+// counts. A clock that was set back counts as a period that is over. r.mu must be held.
 func (r *Recently) happenedLocked(key string, now time.Time) bool {
-	if r.current == nil || now.Sub(r.begun) >= r.Period {
+	if r.current == nil || !r.isWithin(r.begun, now) {
 		r.previous, r.current, r.begun = r.current, make(map[string]time.Time), now
 	}
 	last, isKnown := r.current[key]
 	if !isKnown {
 		last, isKnown = r.previous[key]
 	}
-	return isKnown && now.Sub(last) < r.Period
+	return isKnown && r.isWithin(last, now)
+}
+
+// isWithin reports whether now is in the period after a moment.
+func (r *Recently) isWithin(moment, now time.Time) bool {
+	elapsed := now.Sub(moment)
+	return 0 <= elapsed && elapsed < r.Period
 }

@@ -1,0 +1,25 @@
+package accounts_test
+
+import (
+	"testing"
+	"time"
+
+	"nats-account-server/internal/accounts"
+)
+
+// TestRecently allows something once in a period, and again at once if the clock was set back.
+func TestRecently(t *testing.T) {
+	r := accounts.Recently{Period: 5 * time.Second}
+	start := time.Unix(1_000_000, 0) // without a monotonic clock
+	for _, c := range []struct {
+		at   time.Duration
+		want bool
+	}{
+		{0, true}, {4 * time.Second, false}, {5 * time.Second, true}, {9 * time.Second, false},
+		{-time.Hour, true}, {-time.Hour + time.Second, false}, {time.Hour, true},
+	} {
+		if got := r.Allow("A", start.Add(c.at)); got != c.want {
+			t.Errorf("allowed at %s: %v", c.at, got)
+		}
+	}
+}
