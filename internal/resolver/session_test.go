@@ -96,5 +96,6 @@ type silentAnnouncer struct{ accounts.Announcer }
 
 func (silentAnnouncer) Announce(string, uint64, time.Time) accounts.Receipt      { return nil }
 func (silentAnnouncer) Heard(string, uint64, time.Time)                          {}
+func (silentAnnouncer) Contested(string)                                         {}
 func (silentAnnouncer) MaxPayload() int                                          { return 0 }
 func (silentAnnouncer) Report(context.Context, string, bool) (r accounts.Report) { return r }
