@@ -47,8 +47,15 @@ func (t *Trust) check(key string, token []byte) (*Account, error) {
 // of GetLocal. A store that can't be read may hold a newer JWT than the configuration.
 func (c *catalog) load(key string) (*Account, error) {
 	t := c.trust.Load()
-	v, err := c.verdicts.Load(key, t.mark,
-		func(token []byte) (*Account, error) { return t.check(key, token) })
+	isNew := false
+	v, err := c.verdicts.Load(key, t.mark, func(token []byte) (*Account, error) {
+		isNew = true
+		return t.check(key, token)
+	})
+	if isNew && c.index.Get(key).Hash != v.Found.Hash {
+		// It was put there by hand. What is served is a floor from then on.
+		_, _, _ = c.update(key, false)
+	}
 	switch {
 	case err == nil && v.Err == nil:
 		return v.Found, nil
@@ -87,14 +94,23 @@ func (c *catalog) raised(
 ) jwtstore.Floor {
 	found := *v.Found
 	if v.Err != nil && found.Hash != floor.Hash {
-		var noOperator *trust.Operator
-		head, err := noOperator.Check(key, bytes.TrimSpace(v.token))
-		if err != nil || !trust.IsOperatorKey(head.Issuer) {
+		head, err := checkAnyOperator(key, v.token)
+		if err != nil {
 			return floor
 		}
 		found.Head = head
 	}
 	return RaiseFloor(floor, &found, stamp, c.Now())
+}
+
+// checkAnyOperator verifies what is stored for an account, whichever operator has signed it.
+func checkAnyOperator(key string, token []byte) (trust.Head, error) {
+	var none *trust.Operator
+	head, err := none.Check(key, bytes.TrimSpace(token))
+	if err == nil && !trust.IsOperatorKey(head.Issuer) {
+		err = ErrBadIssuer
+	}
+	return head, err
 }
 
 // checkClock warns if this server's clock is behind what was accepted.

@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -210,4 +211,42 @@ func (e *testEnv) openDir(t *testing.T, dir string) *jwtstore.Dir {
 	}
 	e.registry = accounts.New(e.options(t, func(o *accounts.Options) { o.Store, o.Committer = d, d }))
 	return d
+}
+
+// TestAServedFileIsAFloor also before a scan, and when it is removed again.
+func TestAServedFileIsAFloor(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	v1, v2 := e.signed(t, a, 0), e.signed(t, a, time.Second)
+	e.plant(t, a.ID, v2)
+	_, err := e.registry.Get(t.Context(), a.ID)
+	wantError(t, err, nil)
+	e.plant(t, a.ID, v1)
+	other := e.signed(t, a, 0, func(c *jwt.AccountClaims) { c.Name = "other" })
+	_, err = e.registry.Put(t.Context(), a.ID, other, byHTTP)
+	wantError(t, err, &accounts.OlderError{})
+}
+
+// TestNewerOfTwoFiles does not look at trust: what is trusted no more is not undone by an older one.
+func TestNewerOfTwoFiles(t *testing.T) {
+	e := newEnv(t)
+	a, stranger := jwttest.NewAccount(t), jwttest.NewOperator(t)
+	v1, v2 := e.signed(t, a, 0), jwttest.Sign(t, stranger.Signing, a, e.now.Add(time.Second))
+	deleted := append(bytes.Clone(v1), "\n{\"deleted\":9999999999}\n"...)
+	for _, c := range []struct {
+		name string
+		a, b []byte
+		want bool
+	}{
+		{"another operator's", v2, v1, true},
+		{"an older one", v1, v2, false},
+		{"the same", v1, v1, false},
+		{"a JWT and no JWT", v1, []byte("x"), true},
+		{"a JWT and a tombstone", v2, deleted, true},
+		{"the deleted JWT and its tombstone", v1, deleted, false},
+	} {
+		if got := accounts.Newer(a.ID, c.a, c.b); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
 }

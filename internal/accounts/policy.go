@@ -214,20 +214,20 @@ func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now 
 }
 
 // Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it, or a
-// JWT than the one that was deleted. A JWT that the operator did not sign is newer than none.
-func (t *Trust) Newer(key string, a, b []byte) bool {
-	if !isTombstone(a) && isTombstone(b) {
-		newer, err := t.Operator.Check(key, bytes.TrimSpace(a))
-		return err == nil && newer.IssuedAt > readTombstone(b).issuedAt
-	}
+// JWT than the one that was deleted. It does not matter whether the operator is trusted any more. A JWT
+// that no operator signed is newer than none.
+func Newer(key string, a, b []byte) bool {
 	if isTombstone(a) {
 		return readTombstone(a).order.IssuedAt > readTombstone(b).order.IssuedAt
 	}
-	newer, err := t.Operator.Check(key, bytes.TrimSpace(a))
-	if err != nil {
+	newer, err := checkAnyOperator(key, a)
+	switch {
+	case err != nil:
 		return false
+	case isTombstone(b):
+		return newer.IssuedAt > readTombstone(b).issuedAt
 	}
-	older, err := t.Operator.Check(key, bytes.TrimSpace(b))
+	older, err := checkAnyOperator(key, b)
 	return err != nil || newer.IssuedAt > older.IssuedAt
 }
 

@@ -106,7 +106,7 @@ func Run(ctx context.Context, o Options) error {
 	f.trusted.log(o.Config, log)
 	// These lines come before the store is opened, since that may wait.
 	warnAccess(o.Config, f, log)
-	store, err := openStore(ctx, o.Config, f.trusted, log)
+	store, err := openStore(ctx, o.Config, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil // a signal came during the wait for the directory

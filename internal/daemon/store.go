@@ -26,7 +26,7 @@ type store interface {
 // openStore opens the store that the configuration names. It waits for the directory until ctx
 // ends. The store of a read-only configuration holds what can be served of the directory that
 // another program writes. The caller must close the store.
-func openStore(ctx context.Context, c config.Config, t trusted, log logger) (store, error) {
+func openStore(ctx context.Context, c config.Config, log logger) (store, error) {
 	logStore(c.Store, log)
 	// Without NATS nothing is owed, so the outbox stays empty.
 	o := jwtstore.Options{
@@ -38,7 +38,7 @@ func openStore(ctx context.Context, c config.Config, t trusted, log logger) (sto
 			if trust.IsActivationHash(key) {
 				return activations.Newer(key, a, b)
 			}
-			return t.Newer(key, a, b)
+			return accounts.Newer(key, a, b)
 		},
 		Warn: log.warnf,
 	}

@@ -191,6 +191,54 @@ func TestAStartDoesNotUndoAnEdit(t *testing.T) {
 	}
 }
 
+// TestReplayAndFiles: the journal has a change whose file is not written. What it has replaced does not
+// come back, and a newer file that was put there since stays.
+func TestReplayAndFiles(t *testing.T) {
+	newer := func(_ string, a, b []byte) bool { return string(a) > string(b) }
+	for _, c := range []struct {
+		name, put, byHand, want string
+		deletes                 bool
+	}{
+		{"an older one was let in", "1", "", "1", false},
+		{"a newer file", "1", "3", "3", false},
+		{"an older file", "4", "3", "4", false},
+		{"a newer file after a Delete", "1", "3", "3", true},
+		{"an older file after a Delete", "4", "3", "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := options(t, t.TempDir())
+			o.Newer = newer
+			key, crashed := jwtstoretest.Key(t), t.TempDir()
+			d := open(t, o)
+			putVersion(t, d, key, "2")
+			written(t, d)
+			d.HoldFiles(func() {
+				if putVersion(t, d, key, c.put); c.deletes {
+					del(t, d, key, c.put)
+				}
+				copyTree(t, o.Dir, crashed)
+			})
+			if c.byHand != "" {
+				write(t, filepath.Join(crashed, jwtstore.Path(true, key)), c.byHand)
+			}
+			o.Dir = crashed
+			for range 2 { // a start and another one
+				d := open(t, o)
+				loads(t, d, key, c.want)
+				closeStore(t, d)
+			}
+		})
+	}
+}
+
+// putVersion is put with what the index is to know of the JWT.
+func putVersion(t *testing.T, d *jwtstore.Dir, key, jwt string) {
+	t.Helper()
+	if _, err := d.Put(t.Context(), key, "test", []byte(jwt), jwtstoretest.IssuedAt(jwt, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestCopyOfALiveStore copies the directory file by file while 16 writers are at work. Each copy is
 // a store with everything that was acknowledged before the copying began.
 func TestCopyOfALiveStore(t *testing.T) {

@@ -1,8 +1,10 @@
 package jwtstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -171,10 +173,12 @@ func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
 		if newer == nil || d.unflushed.last(r.key) != r {
 			continue
 		}
-		// A file of the known stamp is what the commit has replaced.
-		file, _, err := d.directory.load(d.directory.changes, r.key, known.Stamp)
+		file, _, err := d.directory.load(d.directory.changes, r.key, Stamp{})
+		// What the index had before is what the commit has replaced, whichever is newer. The stamp of a
+		// file that had just been written does not tell, so the hash has to.
+		isReplaced := known.Seq < r.seq && sha256.Sum256(bytes.TrimSpace(file)) == known.Hash
 		switch {
-		case err != nil || file == nil || !newer(r.key, file, r.body):
+		case err != nil || isReplaced || !newer(r.key, file, r.body):
 		case r.kind == kindDelete:
 			d.unflushed.keepTombstone(r)
 		default:
