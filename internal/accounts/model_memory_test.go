@@ -21,10 +21,16 @@ type memory struct {
 
 	// What the owner of the directory did by hand since the last version was accepted.
 	hand *modelVersion // put there; nil: none
+	file *modelVersion // what was put there last, also if another version was accepted since
 	gone bool          // the file was removed
+	// byHand is whether last was put there by hand, and ahead whether hand was ahead of the clock:
+	// then it may be no floor.
+	byHand, ahead bool
 	// unsure means that what the server knows may be less or more than what the model knows: only
 	// what was never accepted may be refused, and the floor may be lower after an index was lost.
 	unsure bool
+	top    int64 // issue time of the newest version ever, Unix seconds, also if that was forgotten
+	lost   bool  // the index was lost: the files count as the newest if the clock says so
 }
 
 // superseded reports whether the account must never be served by this version again.
@@ -34,25 +40,38 @@ func (m *memory) superseded(v *modelVersion) bool {
 
 // accept notes that a version was accepted.
 func (m *memory) accept(v *modelVersion) {
+	had := m.last
 	if m.superseded(v) {
 		m.bar = 0 // it is an exception
 	}
+	isHidden := m.hand != nil && m.hand.issued > v.issued // by a change whose file is not written yet
 	switch {
-	case v.issued != m.floor:
+	case isHidden:
+	case m.file != nil && had != nil && v.issued < had.issued:
+		m.hand = m.file // after a crash nothing tells that allow_older has let v in after it
+	case m.lost && had != nil && v.issued < had.issued:
+		m.hand = had
+	default:
+		m.hand, m.gone = nil, false
+	}
+	if v.issued != m.floor {
 		m.replaced = map[*modelVersion]bool{}
-	case m.last != nil:
-		m.replaced[m.last] = true
+	}
+	if had != nil && had.issued == v.issued {
+		m.replaced[had] = true
 	}
 	delete(m.replaced, v)
-	m.floor, m.last = v.issued, v
-	m.hand, m.gone, m.unsure = nil, false, false
+	m.floor, m.last, m.byHand, m.ahead = v.issued, v, false, false
+	if v.issued > m.top {
+		m.top, m.unsure, m.lost = v.issued, false, false
+	}
 }
 
 // remove notes that the account was deleted. What is deleted is not always the newest version.
 func (m *memory) remove() {
 	m.bar = m.floor
 	if m.hand != nil {
-		m.bar, m.unsure = m.hand.issued, true
+		m.bar, m.unsure = min(m.floor, m.hand.issued), true
 	}
 	m.barred = max(m.barred, m.bar)
 	m.last, m.hand, m.gone = nil, nil, false
@@ -65,7 +84,14 @@ func (m *memory) loseIndex() {
 	}
 	m.replaced = map[*modelVersion]bool{}
 	m.orders = map[string]bool{}
-	m.unsure = true
+	m.unsure, m.lost = true, true
+}
+
+// crash notes that the index may lack what it had only learned from a file.
+func (m *memory) crash() {
+	if m.byHand {
+		m.unsure, m.lost = true, true
+	}
 }
 
 // lesser reports whether a version loses to another one of the same second when servers compare what
@@ -84,11 +110,13 @@ func (s *modelServer) forbids(v *modelVersion, from accounts.Origin) string {
 		return "the server is read-only"
 	case s.allowOlder && !from.Peer:
 		return ""
+	case m.lost && (m.gone || s.ahead.Load() < 0):
+		return ""
 	case from.File && m.last == nil:
 		return "" // the owner of a directory may bring back what was deleted
 	case s.system != nil && s.system.account == v.account && v.issued < s.system.issued:
 		return "the configured system account is newer"
-	case from.Peer && m.last != nil && !m.unsure && s.trusts(m.last) && v.lesser(m.last):
+	case from.Peer && m.last != nil && m.hand == nil && !m.unsure && s.trusts(m.last) && v.lesser(m.last):
 		return "it is the lesser one of its second"
 	case from.Peer && m.last != nil && m.last.lesser(v):
 		return ""
@@ -103,6 +131,8 @@ func (s *modelServer) demands(v *modelVersion, from accounts.Origin) bool {
 	m := s.memory[v.account]
 	switch {
 	case s.forbids(v, from) != "", m.superseded(v), m.unsure, m.hand != nil:
+		return false
+	case from.Peer && v == m.last:
 		return false
 	case v.issued <= m.barred:
 		return false // what is older than a deletion may be there as an exception
@@ -126,14 +156,19 @@ func (s *modelServer) served(account string, v *modelVersion) {
 		if m.last != nil && s.trusts(m.last) && !m.gone && m.hand == nil {
 			s.fail("lost", "%s is not served", m.last.name)
 		}
+		m.unsure = m.unsure || m.hand != nil // what is not trusted may be a floor
 	case !s.trusts(v):
 		s.fail("untrusted", "%s is served", v.name)
 	case v == m.last:
 		m.gone = false
 	case v == m.hand:
-		if !m.superseded(v) {
+		m.ahead = m.ahead || v.issued > s.clock().Unix()+300
+		if !m.superseded(v) && !m.ahead {
 			m.accept(v)
+			m.byHand = true
 		}
+	case m.lost && m.last != nil && v.issued >= m.last.issued:
+		m.accept(v) // allow_older had let in what was in the journal
 	case v == s.system:
 		// The operator has configured it for when none is stored.
 	default:

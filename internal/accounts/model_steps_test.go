@@ -33,14 +33,6 @@ type modelAction struct {
 	do     func(s *modelServer, what string)
 }
 
-// modelOff are the steps that are not drawn yet, and why.
-var modelOff = map[string]string{
-	"unhand":   "without its file an account has no floor after a start",
-	"hand":     "a file that was put there by hand is no floor until a scan, and replay overwrites it",
-	"leave":    "the older of two files of an account may be served",
-	"variants": "what was replaced within its second comes back after a start",
-}
-
 // modelActions are all the ways in, and everything that can happen in between.
 var modelActions []modelAction
 
@@ -220,9 +212,6 @@ func (d *drawing) version() string {
 		return d.versions[d.IntN(len(d.versions))]
 	}
 	v := d.account() + d.oneOf("12345") + d.oneOf("aaabbc") + "/" + d.oneOf("sssssootx")
-	if modelOff["variants"] != "" {
-		v = d.account() + d.oneOf("1234567") + "a/s"
-	}
 	d.versions = append(d.versions, v)
 	return v
 }
@@ -269,7 +258,7 @@ func (d *drawing) action(down bool) modelAction {
 	var possible []modelAction
 	total := 0
 	for _, a := range modelActions {
-		if modelOff[a.name] == "" && (!down || a.down) {
+		if !down || a.down {
 			possible = append(possible, a)
 			total += a.weight
 		}

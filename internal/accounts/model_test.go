@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	modelTime = flag.Duration("model.time", 15*time.Second,
+	modelTime = flag.Duration("model.time", 20*time.Second,
 		"how long TestModel tries one sequence after the other")
 	modelSeed = flag.Uint64("model.seed", 0,
 		"the only sequence that TestModel tries; 0: many, which differ from run to run")

@@ -146,10 +146,12 @@ func (s *modelServer) start() {
 		return
 	}
 	s.allowOlder, s.shard = s.nextAllowOlder, s.nextShard
+	trusted := s.tokens.trust(s.t, s.trusting, s.system)
 	if s.root == "" {
 		s.store = jwtstore.NewMemory(true)
 	} else {
-		o := jwtstore.Options{Dir: s.root, Shard: s.shard, Announce: true, LockWait: time.Minute}
+		o := jwtstore.Options{Dir: s.root, Shard: s.shard, Announce: true, Newer: accounts.Newer,
+			LockWait: time.Minute}
 		d, err := jwtstore.OpenDir(context.Background(), o)
 		if err != nil {
 			s.t.Fatal(err)
@@ -162,7 +164,7 @@ func (s *modelServer) start() {
 		Announcer:  &announcer{delivery: accounts.Delivery{State: accounts.Sent, Servers: 1}},
 		Observer:   s,
 		Peers:      (*modelPeers)(s),
-		Trust:      s.tokens.trust(s.t, s.trusting, s.system),
+		Trust:      trusted,
 		AllowOlder: s.allowOlder,
 		ReadOnly:   s.readOnly,
 		Now:        s.clock,
@@ -171,7 +173,8 @@ func (s *modelServer) start() {
 	s.placed = map[string]*modelVersion{}
 	s.check()
 	for account, v := range placed {
-		if s.trusts(v) && s.memory[account].last != v {
+		a, err := s.registry.GetLocal(context.Background(), s.tokens.key(account))
+		if s.trusts(v) && (err != nil || s.known(a) != v) {
 			s.fail("hand", "%s was put there by hand and is not served", v.name)
 		}
 	}
@@ -205,6 +208,9 @@ func (s *modelServer) crash() {
 	}
 	s.store = nil
 	s.restore(left)
+	for _, m := range s.memory {
+		m.crash()
+	}
 	s.oldIndex = s.index()
 }
 
@@ -257,7 +263,7 @@ func (s *modelServer) known(a *accounts.Account) *modelVersion {
 // found checks an answer that may be another server's.
 func (s *modelServer) found(account string, v *modelVersion) {
 	m := s.memory[account]
-	if v != m.last && v != m.hand && v != s.system && m.superseded(v) {
+	if v != m.last && v != m.hand && v != s.system && m.superseded(v) && !m.lost {
 		s.fail("back", "%s is found, the newest is %s", v.name, m)
 	}
 	if !s.trusts(v) {
