@@ -196,15 +196,15 @@ func TestWithoutAnOperatorNothingIsTaken(t *testing.T) {
 // TestAFileIsComparedWithWhatWasDeleted, not with the moment at which it was.
 func TestAFileIsComparedWithWhatWasDeleted(t *testing.T) {
 	e := newEnv(t)
-	a, trusted := jwttest.NewAccount(t), e.trust(t, e.op)
+	a := jwttest.NewAccount(t)
 	order := fmt.Sprintf("\n{\"deleted\":%d}\n", e.now.Add(time.Hour).Unix())
 	tombstone := append(e.signed(t, a, 0), order...)
 	for after, newer := range map[time.Duration]bool{-time.Second: false, 0: false, time.Second: true} {
-		if trusted.Newer(a.ID, e.signed(t, a, after), tombstone) != newer {
+		if accounts.Newer(a.ID, e.signed(t, a, after), tombstone) != newer {
 			t.Errorf("issued %s after what was deleted: want %v", after, newer)
 		}
 	}
-	if trusted.Newer(a.ID, []byte("no JWT"), tombstone) {
+	if accounts.Newer(a.ID, []byte("no JWT"), tombstone) {
 		t.Error("what is no JWT is newer")
 	}
 }
