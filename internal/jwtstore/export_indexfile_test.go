@@ -1,12 +1,6 @@
 package jwtstore
 
-import (
-	"bytes"
-	"encoding/binary"
-	"errors"
-
-	"go.etcd.io/bbolt"
-)
+import "os"
 
 // ErrIndexDamaged is errIndexDamaged.
 var ErrIndexDamaged = errIndexDamaged
@@ -35,63 +29,42 @@ func (x *IndexFile) Scan(after string, max int) ([]string, [][]byte, error) {
 
 func (x *IndexFile) Close() error { return x.f.close() }
 
-// StoreIdentity stores another identity.
-func (x *IndexFile) StoreIdentity(format uint32, directory uint64) error {
-	identity := encodeIdentity(directory)
-	binary.LittleEndian.PutUint32(identity, format)
-	return x.f.put(map[string][]byte{indexIdentityKey: identity}, nil)
+// SetMinMerge lets files be merged when their log has this many bytes. It returns the size before.
+func SetMinMerge(n int64) (before int64) {
+	before, minMerge = minMerge, n
+	return before
 }
 
-// CopySealed gives a key the value of another as it is stored.
-func (x *IndexFile) CopySealed(from, to string) error {
-	err := x.f.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(indexBucket)
-		return b.Put([]byte(to), bytes.Clone(b.Get([]byte(from))))
-	})
-	return errors.Join(err, x.f.renew())
-}
+// SetRenamesOpenFiles sets whether open files can be renamed.
+func SetRenamesOpenFiles(can bool) { renamesOpenFiles = can }
 
-// IndexPages is where some of a file is, in bytes.
-type IndexPages struct {
-	Bucket   int // the number of the page that the tree begins with
-	Root     int // that page
-	Children int // what Root has of its children: their numbers are 16 bytes apart
-	Size     int // of a page
-}
+// Break lets it be unknown what is on the disk.
+func (x *IndexFile) Break() { x.f.broken = true }
 
-// Pages describes a file with a tree of at least two levels.
-func (x *IndexFile) Pages() IndexPages {
-	t := x.f.tree
-	root := int(t.root * t.pageSize)
-	bucket := int(t.top*t.pageSize) + pageHeadSize + elementSize + len(indexBucket)
-	return IndexPages{Bucket: bucket, Root: root, Children: root + pageHeadSize + 8, Size: int(t.pageSize)}
-}
+// LogStart returns where the log begins.
+func (x *IndexFile) LogStart() int64 { return x.f.content.end }
 
-// FailLastSync is a Put whose transaction is in the file, and whose last sync failed.
-func (x *IndexFile) FailLastSync(values map[string][]byte, err error) error {
-	return errors.Join(x.f.write(values), x.f.failed(err))
-}
-
-// PutUnchecked lets bbolt read what was not checked before.
-func (x *IndexFile) PutUnchecked(values map[string][]byte) error {
-	if err := x.f.write(values); err != nil {
-		return x.f.failed(err)
-	}
-	return x.f.renew()
-}
-
-// HoldTree lets read read all that is in the file now, until release is called.
-func (x *IndexFile) HoldTree() (read func() (map[string]string, error), release func(), err error) {
-	t, err := x.f.acquire()
+// StoreFormat makes the head of the file at path say another format.
+func StoreFormat(path string, format uint32) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	return func() (map[string]string, error) {
-		all := map[string]string{}
-		err := t.walk([]byte{1}, func(key, value []byte) bool {
-			all[string(key)] = string(value)
-			return true
-		})
-		return all, err
-	}, t.readers.Done, nil
+	defer file.Close()
+	b := make([]byte, indexHeadSize)
+	if _, err := file.ReadAt(b, 0); err != nil {
+		return err
+	}
+	h, err := decodeIndexHead(b, 0)
+	if err != nil {
+		return err
+	}
+	h.Format = format
+	_, err = file.WriteAt(h.encode(), 0)
+	return err
+}
+
+// Hold calls do while the content is read.
+func (x *IndexFile) Hold(do func()) error {
+	return x.f.read(func(*indexContent) error { do(); return nil })
 }

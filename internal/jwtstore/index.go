@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
-	"io/fs"
 	"iter"
 	"slices"
 	"strings"
@@ -104,7 +103,6 @@ type Index struct {
 
 	mu     sync.Mutex
 	file   *indexFile            // nil: it could not be opened
-	info   fs.FileInfo           // of file, to notice that it was removed
 	recent map[string]indexEntry // comes before what file has
 	live   indexState            // of recent and file together
 	saved  indexState            // of file

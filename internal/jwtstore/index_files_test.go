@@ -144,7 +144,7 @@ func TestIndexAndFilesDisagree(t *testing.T) {
 			}},
 		{name: "the index is cut", floors: lost, warn: "made anew",
 			change: func(t *testing.T, c crashed) {
-				if err := os.Truncate(c.state("index"), 3*4096+100); err != nil {
+				if err := os.Truncate(c.state("index"), 30); err != nil {
 					t.Fatal(err)
 				}
 			}},

@@ -58,8 +58,7 @@ func (x *Index) open(saves uint64) error {
 		return fmt.Errorf("%w: %w", errIndexDamaged, err)
 	}
 	x.file, x.live = file, x.saved
-	x.info, err = os.Stat(x.path)
-	return err
+	return nil
 }
 
 // loseLocked gives up the file: what it had is forgotten. x.mu must be held, or the index not be in
@@ -122,7 +121,7 @@ func (x *Index) batch() (
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	entries = make(map[string]indexEntry)
-	if x.file != nil && !isAt(x.path, x.info) {
+	if x.file != nil && !x.file.isThere() {
 		x.moveLocked()
 	}
 	for key, e := range x.recent {
@@ -182,9 +181,6 @@ func (x *Index) makeLocked() (err error) {
 	if errors.Is(err, errIndexDamaged) { // what is there could not be opened before
 		x.loseLocked(err)
 		x.file, err = openIndexFile(x.path, 0)
-	}
-	if err == nil {
-		x.info, err = os.Stat(x.path)
 	}
 	return err
 }

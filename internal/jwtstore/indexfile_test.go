@@ -13,7 +13,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +20,12 @@ import (
 
 	"nats-account-server/internal/jwtstore"
 )
+
+// mergeOften lets files be merged after a few puts.
+func mergeOften(t testing.TB) {
+	before := jwtstore.SetMinMerge(20_000)
+	t.Cleanup(func() { jwtstore.SetMinMerge(before) })
+}
 
 // indexKey returns the nth of many keys that look like those of accounts.
 func indexKey(n int) string {
@@ -152,6 +157,7 @@ func TestIndexFileAfterClose(t *testing.T) {
 // TestIndexFileAtRandom compares the file with a map, through many small puts and some large ones, so
 // that pages are split, merged and used again. It is opened again now and then, which checks all of it.
 func TestIndexFileAtRandom(t *testing.T) {
+	mergeOften(t)
 	path := filepath.Join(t.TempDir(), "index")
 	random := rand.New(rand.NewPCG(1, 2))
 	f := openIndexFile(t, path)
@@ -186,6 +192,7 @@ func TestIndexFileAtRandom(t *testing.T) {
 // TestIndexFileScanDuringPuts scans and gets while values are put. Each value is from some put, none is
 // from before the scan, and none is missing.
 func TestIndexFileScanDuringPuts(t *testing.T) {
+	mergeOften(t)
 	const keys = 3000
 	f := openIndexFile(t, filepath.Join(t.TempDir(), "index"))
 	fillIndex(t, f, keys, 0)
@@ -235,6 +242,7 @@ func TestIndexFileScanDuringPuts(t *testing.T) {
 
 // putUntilKilled puts the same number into 50 keys and the note again and again, and prints it.
 func putUntilKilled(dir string) error {
+	jwtstore.SetMinMerge(20_000)
 	f, err := jwtstore.OpenIndexFile(filepath.Join(dir, "index"), 7)
 	if err != nil {
 		return err
@@ -259,6 +267,7 @@ func putUntilKilled(dir string) error {
 // TestIndexFileAfterKills kills a process in the middle of its puts. Each put is there whole or not at
 // all, and those are there that it has said.
 func TestIndexFileAfterKills(t *testing.T) {
+	mergeOften(t)
 	dir := t.TempDir()
 	said := 0
 	for range 8 {
@@ -320,13 +329,12 @@ func TestIndexFileOfAnotherDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatalf("of a directory that is not known: %v", err)
 	}
-	// Format 2, of directory 7, rightly sealed.
-	if err := f.StoreIdentity(2, 7); err != nil {
+	_ = f.Close()
+	if err := jwtstore.StoreFormat(path, 2); err != nil {
 		t.Fatal(err)
 	}
-	_ = f.Close()
 	_, err = jwtstore.OpenIndexFile(path, 7)
-	if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), "format") {
+	if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), "format 1") {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -357,7 +365,6 @@ func TestIndexFileThatIsNone(t *testing.T) {
 
 // TestIndexFileInUse is the second line of defence: the store's directory is locked.
 func TestIndexFileInUse(t *testing.T) {
-	t.Parallel() // it waits
 	path := filepath.Join(t.TempDir(), "index")
 	f := openIndexFile(t, path)
 	if _, err := jwtstore.OpenIndexFile(path, 7); err == nil || errors.Is(err, jwtstore.ErrIndexDamaged) {
@@ -366,36 +373,36 @@ func TestIndexFileInUse(t *testing.T) {
 	putIndex(t, f, map[string][]byte{"a": []byte("1")}, "")
 }
 
-func TestIndexFileNoticesExchangedValues(t *testing.T) {
-	f := openIndexFile(t, filepath.Join(t.TempDir(), "index"))
-	putIndex(t, f, map[string][]byte{"a": []byte("1"), "b": []byte("2")}, "")
-	if err := f.CopySealed("b", "a"); err != nil {
-		t.Fatal(err)
-	}
-	_, err := f.Get("a")
-	if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), `"a"`) {
-		t.Errorf("the error is %v", err)
-	}
-	if _, err := f.Get("b"); !errors.Is(err, jwtstore.ErrIndexDamaged) {
-		t.Errorf("b after that: %v", err)
-	}
-}
+// indexStates are what was in a file after each put, by note.
+type indexStates map[string]map[string]string
 
-// indexOf2000 returns a file of 2,000 values that has free pages too, and what is in it.
-func indexOf2000(t *testing.T) (content []byte, want map[string]string) {
+// indexOf2000 returns a file of 2,000 values with a log of several puts, the last of which are small.
+// It returns where its log begins, and all its states.
+func indexOf2000(t *testing.T) (content []byte, logStart int, states indexStates) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "index")
 	f := openIndexFile(t, path)
 	fillIndex(t, f, 2000, 1)
-	fillIndex(t, f, 2000, 2)
-	want = scanIndex(t, f, 2000)
+	f.Break() // the next put begins with a merge
+	states = indexStates{"note 1": scanIndex(t, f, 2000)}
+	for put := 2; put < 12; put++ {
+		values := map[string][]byte{}
+		for n := put; n < 2000; n += 20 * put {
+			values[indexKey(n)] = indexValue(n, put)
+			values[indexKey(n+1)] = nil
+		}
+		putIndex(t, f, values, fmt.Sprint("note ", put))
+		states[fmt.Sprint("note ", put)] = scanIndex(t, f, 2000)
+	}
+	logStart = int(f.LogStart())
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(path)
-	if err != nil || len(want) != 2000 {
-		t.Fatal(len(want), err)
+	if err != nil || logStart < 300_000 || logStart > len(content)-20_000 {
+		t.Fatal(logStart, len(content), err)
 	}
-	return content, want
+	return content, logStart, states
 }
 
 // damagedOr fails if err is neither nil nor errIndexDamaged, and reports whether it is damage.
@@ -407,68 +414,53 @@ func damagedOr(t *testing.T, what string, err error) bool {
 	return err != nil
 }
 
-// useDamaged uses a file for which something else is damaged than it was opened with. What it returns
-// is right or errIndexDamaged. It reports whether damage was noticed.
-func useDamaged(t *testing.T, what string, f *jwtstore.IndexFile,
-	want map[string]string, put bool) bool {
+// useDamaged uses a file that may be damaged. What it returns is one of the states, or
+// errIndexDamaged. It returns the note; "" is damage.
+func useDamaged(t *testing.T, what string, f *jwtstore.IndexFile, states indexStates) string {
 	t.Helper()
-	for n := 0; n < 2000; n += 37 {
-		v, err := f.Get(indexKey(n))
-		if !damagedOr(t, what, err) && string(v) != want[indexKey(n)] {
-			t.Errorf("%s: key %d has %q", what, n, v)
-		}
-	}
+	defer f.Close()
 	note, err := f.Note()
-	if !damagedOr(t, what, err) && string(note) != "note 2" {
+	if damagedOr(t, what, err) {
+		return ""
+	}
+	want := states[string(note)]
+	if want == nil {
 		t.Errorf("%s: the note is %q", what, note)
 	}
+	for n := 0; n < 2000; n += 37 {
+		v, err := f.Get(indexKey(n))
+		if damagedOr(t, what, err) {
+			break
+		}
+		if string(v) != want[indexKey(n)] {
+			t.Errorf("%s: key %d has %.20q", what, n, v)
+		}
+	}
 	keys, values, err := f.Scan("", 3000)
-	if !damagedOr(t, what, err) {
-		got := map[string]string{}
-		for i, key := range keys {
-			got[key] = string(values[i])
+	if damagedOr(t, what, err) {
+		for range 2 { // from now on, everything says so
+			_, getErr := f.Get("any")
+			_, noteErr := f.Note()
+			for _, err := range []error{getErr, noteErr, f.Put(nil, nil)} {
+				if !errors.Is(err, jwtstore.ErrIndexDamaged) {
+					t.Errorf("%s: later: %v", what, err)
+				}
+			}
 		}
-		if !maps.Equal(got, want) {
-			t.Errorf("%s: the scan has %d values", what, len(got))
-		}
+		return ""
 	}
-	if put {
-		putDamaged(t, what, f)
+	got := map[string]string{}
+	for i, key := range keys {
+		got[key] = string(values[i])
 	}
-	_, err = f.Get("any")
-	damaged := damagedOr(t, what, err)
-	if err := f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("%s: Close: %v", what, err)
+	if !maps.Equal(got, want) {
+		t.Errorf("%s: the scan has %d values, want %d", what, len(got), len(want))
 	}
-	return damaged
-}
-
-// putDamaged puts some of the values. They are there then, and all others are.
-func putDamaged(t *testing.T, what string, f *jwtstore.IndexFile) {
-	t.Helper()
-	changed := map[string][]byte{}
-	for n := 0; n < 2000; n += 20 {
-		changed[indexKey(n)] = indexValue(n, 3)
-	}
-	if damagedOr(t, what, f.Put(changed, []byte("note 3"))) {
-		return
-	}
-	v, err := f.Get(indexKey(20))
-	if !damagedOr(t, what, err) && !bytes.Equal(v, changed[indexKey(20)]) {
-		t.Errorf("%s: a value that was put is %q", what, v)
-	}
-	if n := len(scanOrNothing(f)); n > 0 && n != 2000 {
-		t.Errorf("%s: after a put there are %d", what, n)
-	}
-}
-
-func scanOrNothing(f *jwtstore.IndexFile) []string {
-	keys, _, _ := f.Scan("", 3000)
-	return keys
+	return string(note)
 }
 
 // damages returns ways to damage a file: name and what they do.
-func damages(size int, flips int) map[string]func([]byte) []byte {
+func damages(size, flips int) map[string]func([]byte) []byte {
 	random := rand.New(rand.NewPCG(3, 4))
 	all := map[string]func([]byte) []byte{}
 	flip := func(at int, with byte) {
@@ -483,23 +475,30 @@ func damages(size int, flips int) map[string]func([]byte) []byte {
 		n := random.IntN(size)
 		all[fmt.Sprint("cut to ", n)] = func(b []byte) []byte { return b[:n] }
 		page := n &^ 4095
-		all[fmt.Sprint("zeros at ", page)] = func(b []byte) []byte { clear(b[page : page+4096]); return b }
+		all[fmt.Sprint("zeros at ", page)] = func(b []byte) []byte {
+			clear(b[page:min(page+4096, len(b))])
+			return b
+		}
 		other := random.IntN(size) &^ 4095
 		all[fmt.Sprintf("page at %d is that at %d", page, other)] = func(b []byte) []byte {
-			copy(b[page:], b[other:other+4096])
+			copy(b[page:], b[other:min(other+4096, len(b))])
 			return b
 		}
 	}
 	return all
 }
 
-// TestIndexFileDamaged damages a file before it is opened, in ways that a disk may.
+// TestIndexFileDamaged damages a file before it is opened, in ways that a disk may. What hits the table
+// is noticed. What hits the log is noticed, or what is from there on is forgotten, as after a crash.
 func TestIndexFileDamaged(t *testing.T) {
-	content, want := indexOf2000(t)
+	content, logStart, states := indexOf2000(t)
 	path := filepath.Join(t.TempDir(), "index")
-	noticed, harmless := 0, 0
-	for what, damage := range damages(len(content), 25) {
+	noticed, older := 0, 0
+	for what, damage := range damages(len(content), 150) {
 		damaged := damage(bytes.Clone(content))
+		if bytes.Equal(damaged, content) {
+			continue
+		}
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -508,220 +507,266 @@ func TestIndexFileDamaged(t *testing.T) {
 			noticed++
 			continue
 		}
-		harmless++
-		if useDamaged(t, what, f, want, harmless%10 == 0) {
-			t.Errorf("%s: noticed later, not at the start", what)
+		switch note := useDamaged(t, what, f, states); {
+		case note == "":
+			noticed++
+		case note == "note 11" || !bytes.HasPrefix(damaged, content[:logStart]):
+			t.Errorf("%s: not noticed", what)
+		default:
+			older++
 		}
 	}
-	t.Logf("%d noticed, %d harmless", noticed, harmless)
-	if noticed == 0 || harmless == 0 { // what hits free pages is harmless
-		t.Errorf("%d noticed, %d harmless", noticed, harmless)
+	t.Logf("%d noticed, %d have an earlier state", noticed, older)
+	if noticed == 0 || older == 0 {
+		t.Errorf("%d noticed, %d have an earlier state", noticed, older)
 	}
 }
 
-// TestIndexFileDamagedWhileOpen damages a file that is in use.
+// TestIndexFileLogDamaged has a damaged record in the log, and a whole one after it.
+func TestIndexFileLogDamaged(t *testing.T) {
+	content, logStart, _ := indexOf2000(t)
+	path := filepath.Join(t.TempDir(), "index")
+	last := bytes.LastIndex(content, []byte("\xf5put"))
+	for at := logStart; at < last; at += 97 {
+		damaged := bytes.Clone(content)
+		damaged[at] ^= 4
+		write(t, path, string(damaged))
+		_, err := jwtstore.OpenIndexFile(path, 7)
+		if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), "log") {
+			t.Fatalf("byte %d: %v", at, err)
+		}
+	}
+}
+
+// TestIndexFileMerges puts many values several times. They are in the log first, and in the table when
+// the log is large.
+func TestIndexFileMerges(t *testing.T) {
+	f := openIndexFile(t, filepath.Join(t.TempDir(), "index"))
+	start, merged := f.LogStart(), false
+	for put := range 8 {
+		fillIndex(t, f, 1500, put)
+		for n := range 1500 {
+			if v, err := f.Get(indexKey(n)); !bytes.Equal(v, indexValue(n, put)) || err != nil {
+				t.Fatalf("put %d: key %d has %.20q, %v", put, n, v, err)
+			}
+		}
+		if got := scanIndex(t, f, 1000); got[indexKey(7)] != string(indexValue(7, put)) {
+			t.Fatalf("put %d: the scan has %.20q", put, got[indexKey(7)])
+		}
+		if put == 0 && f.LogStart() != start {
+			t.Error("merged at once")
+		}
+		merged = f.LogStart() != start
+	}
+	if !merged {
+		t.Error("not merged")
+	}
+}
+
+// TestIndexFileDamagedWhileOpen damages the table of a file that is in use.
 func TestIndexFileDamagedWhileOpen(t *testing.T) {
-	content, want := indexOf2000(t)
-	noticed, harmless := 0, 0
-	for what, damage := range damages(len(content), 8) {
-		path := filepath.Join(t.TempDir(), "index")
+	content, logStart, states := indexOf2000(t)
+	path := filepath.Join(t.TempDir(), "index")
+	noticed := 0
+	for what, damage := range damages(logStart, 15) {
 		write(t, path, string(content))
 		f := openIndexFile(t, path)
-		damageOpen(t, path, damage)
-		if useDamaged(t, what, f, want, true) {
+		damaged := append(damage(bytes.Clone(content[:logStart])), content[logStart:]...)
+		if err := os.WriteFile(path, damaged, 0o600); err != nil { // in place
+			t.Fatal(err)
+		}
+		if useDamaged(t, what, f, states) == "" {
 			noticed++
-		} else {
-			harmless++
 		}
 	}
-	t.Logf("%d noticed, %d harmless", noticed, harmless)
-	if noticed == 0 || harmless == 0 {
-		t.Errorf("%d noticed, %d harmless", noticed, harmless)
+	t.Logf("%d noticed", noticed) // the head and the list are in memory
+	if noticed == 0 {
+		t.Error("nothing was noticed")
 	}
 }
 
-// damageOpen damages a file in place.
-func damageOpen(t *testing.T, path string, damage func([]byte) []byte) {
-	t.Helper()
-	damaged, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	damaged = damage(damaged)
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err == nil {
-		_, err = file.WriteAt(damaged, 0)
-	}
-	if err := errors.Join(err, file.Truncate(int64(len(damaged))), file.Close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// pageNumber is a number of a page in a file.
-func pageNumber(b []byte, at int) *[8]byte { return (*[8]byte)(b[at:]) }
-
-// TestIndexFilePointsElsewhere has pages that are whole, and are not where they should be. It damages a
-// file while it is open, and opens it again after that.
-func TestIndexFilePointsElsewhere(t *testing.T) {
-	for what, damage := range map[string]func(b []byte, p jwtstore.IndexPages){
-		// To follow it would overflow the stack, which ends the process.
-		"a page is below itself": func(b []byte, p jwtstore.IndexPages) {
-			root := *pageNumber(b, p.Bucket)
-			for i := range 20 {
-				*pageNumber(b, p.Children+16*i) = root
-			}
-		},
-		"pages are exchanged": func(b []byte, p jwtstore.IndexPages) {
-			for i := 0; i < 20; i += 2 {
-				x, y := pageNumber(b, p.Children+16*i), pageNumber(b, p.Children+16*i+16)
-				*x, *y = *y, *x
-			}
-		},
-		"pages are empty": func(b []byte, p jwtstore.IndexPages) {
-			for i := range 20 {
-				n := binary.NativeEndian.Uint64(b[p.Children+16*i:])
-				clear(b[int(n)*p.Size+10:][:2]) // the count
-			}
-		},
-	} {
-		path := filepath.Join(t.TempDir(), "index")
-		f := openIndexFile(t, path)
-		fillIndex(t, f, 400, 1)
-		pages := f.Pages()
-		damageOpen(t, path, func(b []byte) []byte { damage(b, pages); return b })
-		first := slices.Sorted(maps.Keys(allIndexKeys(400)))[5]
-		if v, err := f.Get(first); !errors.Is(err, jwtstore.ErrIndexDamaged) {
-			t.Errorf("%s: Get: %q, %v", what, v, err)
-		}
-		_ = f.Close()
-		if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
-			t.Errorf("%s: opened again: %v", what, err)
-		}
-	}
-}
-
-// allIndexKeys are the first n keys.
-func allIndexKeys(n int) map[string]bool {
-	keys := map[string]bool{}
-	for i := range n {
-		keys[indexKey(i)] = true
-	}
-	return keys
-}
-
-// TestIndexFilePutReadsFirst has a put meet a page below itself before anything else reads it.
-func TestIndexFilePutReadsFirst(t *testing.T) {
+// TestIndexFileMergesNoDamage has a damaged block that a merge reads. The old file stays.
+func TestIndexFileMergesNoDamage(t *testing.T) {
+	content, _, _ := indexOf2000(t)
 	path := filepath.Join(t.TempDir(), "index")
+	content[100_000]++
+	write(t, path, string(content))
 	f := openIndexFile(t, path)
-	fillIndex(t, f, 400, 1)
-	pages := f.Pages()
-	damageOpen(t, path, func(b []byte) []byte {
-		*pageNumber(b, pages.Children+16*9) = *pageNumber(b, pages.Bucket)
-		return b
-	})
-	values := map[string][]byte{}
-	for key := range allIndexKeys(400) {
-		values[key] = []byte("x")
-	}
-	if err := f.Put(values, nil); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+	f.Break()
+	if err := f.Put(nil, nil); !errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("Put: %v", err)
 	}
+	if _, err := f.Note(); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+		t.Errorf("Note: %v", err)
+	}
+	if now, err := os.ReadFile(path); !bytes.Equal(now, content) || err != nil {
+		t.Errorf("the file was changed: %v", err)
+	}
 }
 
-// TestIndexFileOfAPart has a tree that begins further down. All that is in it is in order.
-func TestIndexFileOfAPart(t *testing.T) {
+// TestIndexFileTornPut has a last put of which a part is in the file. The puts before it are there, and
+// the next one is whole.
+func TestIndexFileTornPut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index")
 	f := openIndexFile(t, path)
-	fillIndex(t, f, 400, 1)
-	pages := f.Pages()
-	_ = f.Close()
-	damageOpen(t, path, func(b []byte) []byte {
-		*pageNumber(b, pages.Bucket) = *pageNumber(b, pages.Children)
-		return b
-	})
-	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
-		t.Errorf("the error is %v", err)
-	}
-}
-
-// TestIndexFileWhenBboltPanics damages what bbolt alone reads. Its locks are held after a panic.
-func TestIndexFileWhenBboltPanics(t *testing.T) {
-	for what, damage := range map[string]func([]byte) []byte{
-		"no head": func(b []byte) []byte { clear(b[:8192]); return b },
-		"cut":     func([]byte) []byte { return nil }, // a memory fault
-	} {
-		path := filepath.Join(t.TempDir(), "index")
-		f := openIndexFile(t, path)
-		fillIndex(t, f, 400, 1)
-		damageOpen(t, path, damage)
-		unchecked := f.PutUnchecked(map[string][]byte{"a": []byte("1")})
-		_, getErr := f.Get(indexKey(1))
-		for _, err := range []error{unchecked, getErr, f.Put(nil, nil)} {
-			if !errors.Is(err, jwtstore.ErrIndexDamaged) {
-				t.Errorf("%s: %v", what, err)
-			}
-		}
-		if err := f.Close(); err != nil {
-			t.Errorf("%s: Close: %v", what, err)
-		}
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-		putIndex(t, openIndexFile(t, path), map[string][]byte{"a": []byte("1")}, "")
-	}
-}
-
-// TestIndexFilePutWaitsForReaders has a reader that is slow. What it reads is not overwritten, and
-// other readers do not wait.
-func TestIndexFilePutWaitsForReaders(t *testing.T) {
-	f := openIndexFile(t, filepath.Join(t.TempDir(), "index"))
-	fillIndex(t, f, 500, 0)
-	read, release, err := f.HoldTree()
+	putIndex(t, f, map[string][]byte{"a": []byte("1")}, "one")
+	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, _ := read()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for put := range 5 {
-			values := map[string][]byte{}
-			for n := range 500 {
-				values[indexKey(n)] = indexValue(n, put+1)
-			}
-			if err := f.Put(values, nil); err != nil {
-				t.Error(err)
-			}
-		}
-	}()
-	for range 200 {
-		if got, err := read(); err != nil || !maps.Equal(got, want) {
-			t.Fatalf("what is read was overwritten: %v", err)
-		}
-		if _, err := f.Get(indexKey(1)); err != nil {
-			t.Fatal(err)
-		}
+	putIndex(t, f, map[string][]byte{"a": []byte("2"), "b": []byte("2")}, "two")
+	_ = f.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	release()
-	<-done
-	if v, err := f.Get(indexKey(1)); string(v) != string(indexValue(1, 5)) {
-		t.Errorf("at the end it is %q, %v", v, err)
+	torn := [][]byte{append(bytes.Clone(before), make([]byte, 5000)...)}
+	for end := len(before); end < len(whole); end++ {
+		zeroed := bytes.Clone(whole)
+		clear(zeroed[end:])
+		torn = append(torn, whole[:end], zeroed)
+	}
+	for _, content := range torn {
+		write(t, path, string(content))
+		for _, want := range []string{"one", "three"} {
+			f := openIndexFile(t, path)
+			note, _ := f.Note()
+			if string(note) != want || len(scanIndex(t, f, 10)) != 1 {
+				t.Fatalf("cut after %d bytes: the note is %q, want %q", len(content), note, want)
+			}
+			putIndex(t, f, map[string][]byte{"a": []byte("3")}, "three")
+			_ = f.Close()
+		}
 	}
 }
 
-// TestIndexFileLastSyncFails has a put in the file of which nothing is known to be on the disk. The next
-// one might overwrite what the disk still refers to.
-func TestIndexFileLastSyncFails(t *testing.T) {
+// TestIndexFileOtherRecords has the log of another file, and then a record that was at another place.
+func TestIndexFileOtherRecords(t *testing.T) {
+	var contents [2][]byte
+	starts := [2]int64{}
+	path := filepath.Join(t.TempDir(), "index")
+	for i := range contents {
+		_ = os.Remove(path)
+		f := openIndexFile(t, path)
+		starts[i] = f.LogStart()
+		putIndex(t, f, map[string][]byte{"a": []byte("1")}, "")
+		putIndex(t, f, map[string][]byte{"a": []byte("2")}, "")
+		_ = f.Close()
+		contents[i], _ = os.ReadFile(path)
+	}
+	mixed := append(bytes.Clone(contents[0][:starts[0]]), contents[1][starts[1]:]...)
+	write(t, path, string(mixed))
+	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+		t.Errorf("the log of another file: %v", err)
+	}
+	last := bytes.LastIndex(contents[0], []byte("\xf5put"))
+	older := contents[0][bytes.LastIndex(contents[0][:last], []byte("\xf5put")):last]
+	write(t, path, string(contents[0])+string(older))
+	f := openIndexFile(t, path)
+	if v, err := f.Get("a"); string(v) != "2" || err != nil {
+		t.Errorf("after a record at another place it has %q, %v", v, err)
+	}
+}
+
+// TestIndexFileBeginsAnew has a file of which it is not known what is on the disk.
+func TestIndexFileBeginsAnew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index")
 	f := openIndexFile(t, path)
-	broken := errors.New("broken disk")
-	err := f.FailLastSync(map[string][]byte{"a": []byte("1")}, broken)
-	if !errors.Is(err, jwtstore.ErrIndexDamaged) || !errors.Is(err, broken) {
-		t.Errorf("the error is %v", err)
+	putIndex(t, f, map[string][]byte{"a": []byte("1"), "b": []byte("2")}, "one")
+	old, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := f.Put(nil, nil); !errors.Is(err, jwtstore.ErrIndexDamaged) {
-		t.Errorf("the next put: %v", err)
+	defer old.Close()
+	f.Break()
+	putIndex(t, f, map[string][]byte{"a": nil}, "two")
+	before, _ := old.Stat()
+	now, err := os.Stat(path)
+	if err != nil || os.SameFile(before, now) {
+		t.Errorf("the file is the old one, %v", err)
 	}
+	want := map[string]string{"b": "2"}
+	if got := scanIndex(t, f, 10); !maps.Equal(got, want) {
+		t.Errorf("it has %q", got)
+	}
+	_ = f.Close()
+	f = openIndexFile(t, path)
+	if got := scanIndex(t, f, 10); !maps.Equal(got, want) {
+		t.Errorf("then it has %q", got)
+	}
+}
+
+// TestIndexFileRemovesLitter has what a merge left that a crash ended.
+func TestIndexFileRemovesLitter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index")
+	write(t, path+".next", "litter")
+	f := openIndexFile(t, path)
+	putIndex(t, f, map[string][]byte{"a": []byte("1")}, "one")
+	_ = f.Close()
+	write(t, path+".next", "litter")
+	f = openIndexFile(t, path)
+	if got := scanIndex(t, f, 10); len(got) != 1 {
+		t.Errorf("it has %q", got)
+	}
+	if _, err := os.Lstat(path + ".next"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the litter is there: %v", err)
+	}
+}
+
+// TestIndexFileReadsDuringMerge gets and scans while a merge is on its way. They see the old file and
+// do not wait.
+func TestIndexFileReadsDuringMerge(t *testing.T) {
+	const keys = 30_000
+	path := filepath.Join(t.TempDir(), "index")
+	f := openIndexFile(t, path)
+	fillIndex(t, f, keys, 1)
+	f.Break()
+	put := make(chan error, 1)
+	go func() { put <- f.Put(map[string][]byte{"a": []byte("1")}, nil) }()
+	reads := 0 // that began and ended during the merge
+	for n := 0; ; n++ {
+		_, before := os.Lstat(path + ".next")
+		v, err := f.Get(indexKey(n % keys))
+		_, _, scanErr := f.Scan(indexKey(n%keys), 3)
+		if err := errors.Join(err, scanErr); len(v) == 0 || err != nil {
+			t.Fatal(v, err)
+		}
+		_, after := os.Lstat(path + ".next")
+		if before == nil && after == nil {
+			reads++
+		}
+		select {
+		case err := <-put:
+			if err != nil || reads < 3 {
+				t.Errorf("%d reads, %v", reads, err)
+			}
+			return
+		default:
+		}
+	}
+}
+
+// TestIndexFileSlowReader puts and gets while another read is on its way. They do not wait for it.
+func TestIndexFileSlowReader(t *testing.T) {
+	f := openIndexFile(t, filepath.Join(t.TempDir(), "index"))
+	err := f.Hold(func() {
+		putIndex(t, f, map[string][]byte{"a": []byte("1")}, "")
+		if v, err := f.Get("a"); string(v) != "1" || err != nil {
+			t.Errorf("it has %q, %v", v, err)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestIndexFileRenamedClosed is for systems that rename no open files.
+func TestIndexFileRenamedClosed(t *testing.T) {
+	jwtstore.SetRenamesOpenFiles(false)
+	defer jwtstore.SetRenamesOpenFiles(true)
+	t.Run("KeepsValues", TestIndexFileKeepsValues)
+	t.Run("AtRandom", TestIndexFileAtRandom)
+	t.Run("ScanDuringPuts", TestIndexFileScanDuringPuts)
 }
 
 func BenchmarkIndexFile(b *testing.B) {
@@ -752,20 +797,26 @@ func BenchmarkIndexFile(b *testing.B) {
 		for b.Loop() {
 			for after, n := "", 0; n < keys; {
 				got, _, err := f.Scan(after, 1000)
-				if err != nil {
-					b.Fatal(err)
+				if err != nil || len(got) == 0 {
+					b.Fatal(len(got), err)
 				}
-				n += len(got)
-				after = got[len(got)-1]
+				after, n = got[len(got)-1], n+len(got)
 			}
 		}
 	})
-	b.Run("open200000", func(b *testing.B) {
+	b.Run("open", func(b *testing.B) {
 		for b.Loop() {
-			if err := f.Close(); err != nil {
-				b.Fatal(err)
-			}
+			_ = f.Close()
 			f = openIndexFile(b, path)
+		}
+	})
+	_ = f.Close()
+	b.Run("build", func(b *testing.B) {
+		for b.Loop() {
+			_ = os.Remove(path)
+			f := openIndexFile(b, path)
+			fillIndex(b, f, keys, 0)
+			_ = f.Close()
 		}
 	})
 }
