@@ -17,10 +17,10 @@ const repeatInterval = 5 * time.Second
 // Announcer tells nats-servers of changes that are committed.
 type Announcer interface {
 	// Announce wakes the announcer for the change seq of key, and returns at once.
-	Announce(key string, seq uint64, at time.Time) Receipt
+	Announce(key string, seq uint64) Receipt
 	// Heard is Announce for a change that came by a broadcast, which every connected nats-server
 	// has heard too. Only those are told that turn out not to have it.
-	Heard(key string, seq uint64, at time.Time)
+	Heard(key string, seq uint64)
 	// Contested says that several JWTs of key were announced, not all of them by this server. A
 	// nats-server may get them in another order. So it is asked later what it runs.
 	Contested(key string)
@@ -131,7 +131,7 @@ type announcing struct {
 
 // announce announces a change. If it was posted, the log says that there is no NATS.
 func (a *announcing) announce(o *offer, seq uint64) Receipt {
-	receipt := a.Announcer.Announce(o.Key, seq, a.Now())
+	receipt := a.Announcer.Announce(o.Key, seq)
 	if o.from.isPosted() && a.Announcer.Delivery(o.Key).State == NotConfigured {
 		a.logSkipped(o.Key)
 	}
@@ -156,7 +156,7 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 		a.repeated.undo(key)
 		return known, err
 	}
-	return a.Announcer.Announce(key, seq, a.Now()), nil
+	return a.Announcer.Announce(key, seq), nil
 }
 
 // touch commits that the JWT which is served is to be announced once more. That may be the configured

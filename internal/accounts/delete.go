@@ -181,7 +181,7 @@ func (r *remover) remove(ctx context.Context, event *Event, reason string, decid
 	if err != nil {
 		return err
 	}
-	r.Announcer.Announce(key, seq, r.Now())
+	r.Announcer.Announce(key, seq)
 	r.Log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
 	return r.observe(*event) // last, because it may wait
 }

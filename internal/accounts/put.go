@@ -106,15 +106,14 @@ func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	event := o.event(Accepted)
 	result := Result{Account: r.recordStored(o, seq), Changed: true}
-	now := r.Now()
-	changedBefore := r.changed.mark(o.Key, now)
+	changedBefore := r.changed.mark(o.Key, r.Now())
 	r.Log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.Key),
 		logging.Quote(o.ID, maxErrorBytes)))
 	if changedBefore {
 		r.Announcer.Contested(o.Key)
 	}
 	if o.from.Broadcast && !changedBefore {
-		r.Announcer.Heard(o.Key, seq, now)
+		r.Announcer.Heard(o.Key, seq)
 	} else {
 		// Of two changes in a row a nats-server may have heard the second one first.
 		result.Receipt = r.announcing.announce(o, seq)

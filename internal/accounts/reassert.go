@@ -46,7 +46,7 @@ func (a *announcing) announceStored(key string) {
 	case err != nil:
 		a.Log.Warn(fmt.Sprintf("%s - can't be announced again - %s", logging.ShortKey(key), err))
 	default:
-		a.Announcer.Announce(key, seq, a.Now())
+		a.Announcer.Announce(key, seq)
 	}
 }
 

@@ -42,14 +42,14 @@ type announcer struct {
 	heard []string // what came by a broadcast
 }
 
-func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt {
+func (a *announcer) Announce(key string, _ uint64) accounts.Receipt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.told = append(a.told, key)
 	return a.delivery
 }
 
-func (a *announcer) Heard(key string, _ uint64, _ time.Time) {
+func (a *announcer) Heard(key string, _ uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.heard = append(a.heard, key)

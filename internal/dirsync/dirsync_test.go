@@ -62,9 +62,9 @@ func (b *breakable) Delete(ctx context.Context, key, kind string,
 // silent announces nothing.
 type silent struct{ accounts.Announcer }
 
-func (silent) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
-func (silent) Contested(string)                                    {}
-func (silent) MaxPayload() int                                     { return 0 }
+func (silent) Announce(string, uint64) accounts.Receipt { return nil }
+func (silent) Contested(string)                         {}
+func (silent) MaxPayload() int                          { return 0 }
 
 // published counts announcements of activation tokens.
 type published struct{ tokens []*activations.Token }

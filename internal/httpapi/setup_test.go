@@ -138,7 +138,7 @@ type announcer struct {
 	maxPayload int
 }
 
-func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt {
+func (a *announcer) Announce(key string, _ uint64) accounts.Receipt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.announced = append(a.announced, key)
@@ -146,7 +146,7 @@ func (a *announcer) Announce(key string, _ uint64, _ time.Time) accounts.Receipt
 }
 func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
 func (a *announcer) Contested(string)                       {}
-func (a *announcer) Heard(string, uint64, time.Time)        {}
+func (a *announcer) Heard(string, uint64)                   {}
 func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
 func (a *announcer) MaxPayload() int                        { return a.maxPayload }
 

@@ -62,7 +62,7 @@ func TestAnAnnouncementCarriesWhatIsStoredWhenItIsSent(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 		for _, k := range keys {
-			e.notifier.Announce(k, e.put(t, k, "newer"), time.Now())
+			e.notifier.Announce(k, e.put(t, k, "newer"))
 		}
 		e.set(fake("n", "N1", "jwt updated"))
 		time.Sleep(time.Hour)
@@ -80,7 +80,7 @@ func TestAnAnnouncementCarriesWhatIsStoredWhenItIsSent(t *testing.T) {
 func TestASkipRightAfterTheCommitDoesNotCount(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 		time.Sleep(2 * time.Second)
-		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"), time.Now())
+		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"))
 		if got := r.Wait(context.Background()).String(); got != "1 of 1 nats-servers outstanding" {
 			t.Errorf("says %q", got)
 		}
@@ -154,7 +154,7 @@ func TestNoPushWaitsForAServerThatIsOverdue(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 		defer cancel()
-		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"), time.Now())
+		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"))
 		if got := r.Wait(ctx).String(); got != "1 of 2 nats-servers outstanding" || ctx.Err() == nil {
 			t.Errorf("says %q after waiting to the end: %v", got, ctx.Err())
 		}
@@ -163,7 +163,7 @@ func TestNoPushWaitsForAServerThatIsOverdue(t *testing.T) {
 			t.Error(e.log)
 		}
 		began := time.Now()
-		r = e.notifier.Announce(e.key, e.put(t, e.key, "newer"), time.Now())
+		r = e.notifier.Announce(e.key, e.put(t, e.key, "newer"))
 		if r.Wait(context.Background()); time.Since(began) > 0 {
 			t.Errorf("the second push waits for %s", time.Since(began))
 		}

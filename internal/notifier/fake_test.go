@@ -304,7 +304,7 @@ func put(t *testing.T, store *jwtstore.Memory, key string, token []byte) uint64 
 func (e *fakeEnv) push(t *testing.T, key string) uint64 {
 	t.Helper()
 	seq := e.put(t, key, "jwt")
-	e.notifier.Announce(key, seq, time.Now())
+	e.notifier.Announce(key, seq)
 	return seq
 }
 
@@ -312,7 +312,7 @@ func (e *fakeEnv) push(t *testing.T, key string) uint64 {
 func (e *fakeEnv) hear(t *testing.T, key string) uint64 {
 	t.Helper()
 	seq := e.put(t, key, "jwt")
-	e.notifier.Heard(key, seq, time.Now())
+	e.notifier.Heard(key, seq)
 	return seq
 }
 
@@ -328,7 +328,7 @@ type stored struct {
 
 func (s stored) Reassert(key string) {
 	if seq, err := s.store.Touch(context.Background(), key, "test", true); err == nil {
-		s.notifier.Announce(key, seq, time.Now())
+		s.notifier.Announce(key, seq)
 	}
 }
 

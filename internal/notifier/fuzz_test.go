@@ -41,7 +41,7 @@ func FuzzAnswers(f *testing.F) {
 		receive := e.waitForHandler(subject)
 		seq := e.put(t, key, "jwt")
 		e.outbox.Register("n", time.Now())
-		e.notifier.Announce(key, seq, time.Now())
+		e.notifier.Announce(key, seq)
 		for range 2 {
 			receive(&nats.Msg{Subject: subject, Data: data})
 		}

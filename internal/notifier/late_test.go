@@ -172,7 +172,7 @@ func TestALateAnswerToAnOlderAnnouncement(t *testing.T) {
 			n, quiet := fake("n", "N1", "jwt updated"), fake("n", "N1", "")
 			withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 				time.Sleep(2 * time.Second)
-				e.notifier.Announce(e.key, e.put(t, e.key, c.first), time.Now())
+				e.notifier.Announce(e.key, e.put(t, e.key, c.first))
 				time.Sleep(100 * time.Millisecond)
 				if c.sessions == 2 {
 					e.stop()
@@ -182,7 +182,7 @@ func TestALateAnswerToAnOlderAnnouncement(t *testing.T) {
 				if c.acked {
 					e.set(n)
 				}
-				e.notifier.Announce(e.key, e.put(t, e.key, "second"), time.Now())
+				e.notifier.Announce(e.key, e.put(t, e.key, "second"))
 				time.Sleep(100 * time.Millisecond)
 				before, _ := e.counted()
 				e.answerUpdate(fake("n", "N1", c.says), 0)
@@ -226,12 +226,12 @@ func TestWhenServersAreAskedWhatTheyRun(t *testing.T) {
 				silent := *two
 				silent.says, silent.runs = "", "-"
 				e.set(one, &silent)
-				e.notifier.Announce(e.key, e.put(t, e.key, "first"), time.Now())
+				e.notifier.Announce(e.key, e.put(t, e.key, "first"))
 				time.Sleep(4 * time.Second)
 				two.runs = c.runs
 				e.set(one, two)
 				if c.changed {
-					e.notifier.Announce(e.key, e.put(t, e.key, "second"), time.Now())
+					e.notifier.Announce(e.key, e.put(t, e.key, "second"))
 				}
 				time.Sleep(4 * time.Second)
 				e.takeAsked()

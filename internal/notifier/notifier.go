@@ -223,7 +223,7 @@ func (n *Notifier) MaxPayload() int {
 // Announce implements accounts.Announcer. Without a session nothing is lost: the Outbox has the
 // change. If answers are not to be expected soon, the receipt does
 // not wait for them.
-func (n *Notifier) Announce(key string, seq uint64, _ time.Time) accounts.Receipt {
+func (n *Notifier) Announce(key string, seq uint64) accounts.Receipt {
 	n.mu.Lock()
 	defer n.unlock()
 	s := n.session
@@ -240,7 +240,7 @@ func (n *Notifier) Announce(key string, seq uint64, _ time.Time) accounts.Receip
 
 // Heard implements accounts.Announcer. Without a session the change is announced like any other when
 // a server appears.
-func (n *Notifier) Heard(key string, seq uint64, _ time.Time) {
+func (n *Notifier) Heard(key string, seq uint64) {
 	n.mu.Lock()
 	defer n.unlock()
 	if s := n.session; s != nil {

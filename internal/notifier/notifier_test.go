@@ -109,7 +109,7 @@ func (e *env) sysCreds(t *testing.T, edits ...func(*jwt.UserClaims)) []byte {
 func (e *env) commit(t *testing.T, a *jwttest.Account, edits ...func(*jwt.AccountClaims)) accounts.Receipt {
 	t.Helper()
 	seq := put(t, e.store, a.ID, e.op.Account(t, a, edits...))
-	return e.notifier.Announce(a.ID, seq, time.Now())
+	return e.notifier.Announce(a.ID, seq)
 }
 
 func (e *env) wantDelivery(t *testing.T, key, want string) {
@@ -306,7 +306,7 @@ func TestAServersErrorIsLoggedOnceAndTheChangeStaysPending(t *testing.T) {
 	e.connect(t, s.ClientURL(), e.sysCreds(t))
 	e.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
 	seq := put(t, e.store, a.ID, jwttest.NewOperator(t).Account(t, a))
-	e.notifier.Announce(a.ID, seq, time.Now())
+	e.notifier.Announce(a.ID, seq)
 	e.wantLog(t, "refuses the update of "+a.ID[:12])
 	e.wantDelivery(t, a.ID, "1 of 1 nats-servers outstanding")
 	received := listen(t, e, s.ClientURL(), a.ID)

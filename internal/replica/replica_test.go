@@ -29,10 +29,10 @@ import (
 // silent is an Announcer without NATS.
 type silent struct{ accounts.Announcer }
 
-func (silent) Announce(string, uint64, time.Time) accounts.Receipt { return nil }
-func (silent) Contested(string)                                    {}
-func (silent) Delivery(string) accounts.Delivery                   { return accounts.Delivery{} }
-func (silent) MaxPayload() int                                     { return 0 }
+func (silent) Announce(string, uint64) accounts.Receipt { return nil }
+func (silent) Contested(string)                         {}
+func (silent) Delivery(string) accounts.Delivery        { return accounts.Delivery{} }
+func (silent) MaxPayload() int                          { return 0 }
 
 // follower is a Registry with a primary.
 type follower struct {

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -94,8 +93,8 @@ func matches(pattern, subject string) bool {
 // silentAnnouncer announces nothing.
 type silentAnnouncer struct{ accounts.Announcer }
 
-func (silentAnnouncer) Announce(string, uint64, time.Time) accounts.Receipt      { return nil }
-func (silentAnnouncer) Heard(string, uint64, time.Time)                          {}
+func (silentAnnouncer) Announce(string, uint64) accounts.Receipt                 { return nil }
+func (silentAnnouncer) Heard(string, uint64)                                     {}
 func (silentAnnouncer) Contested(string)                                         {}
 func (silentAnnouncer) MaxPayload() int                                          { return 0 }
 func (silentAnnouncer) Report(context.Context, string, bool) (r accounts.Report) { return r }
