@@ -42,7 +42,6 @@ func (c *Client) Find(ctx context.Context, key string, take func(token []byte) e
 	defer stop()
 	r := c.takeFirst(ctx, key, answers, take)
 	if r.found {
-		c.meet(1)
 		return nil
 	}
 	return c.conclude(key, r, time.Now())
@@ -128,6 +127,7 @@ func (c *Client) takeFirst(
 				r.unheard = true
 				return r
 			}
+			c.meet(1) // at once: lookups that can't be sent now depend on it
 			if r.found = len(m.Data) > 0 && c.offer(key, m.Data, take); r.found {
 				return r
 			}

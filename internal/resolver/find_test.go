@@ -303,6 +303,10 @@ func TestAFloodOfUnknownAccountsHidesNoAccount(t *testing.T) {
 		}
 		_ = m.Respond(nil)
 	})
+	natstest.Eventually(t, "the other server is known", func() bool {
+		_, err := srv.registry.Get(t.Context(), a.ID)
+		return err == nil
+	})
 	var flooding sync.WaitGroup
 	flooding.Go(func() { flood() })
 	for range 40 {
