@@ -85,10 +85,12 @@ func openIndexFile(path string, directory uint64) (*indexFile, error) {
 // next returns the path of a file that is not whole yet.
 func (f *indexFile) next() string { return f.path + ".next" }
 
-// open opens the file at path and reads all but its blocks. No other process uses it from now on.
+// open opens the file at path and reads all but its blocks. If it can be written to, no other process
+// uses it from now on.
 func (f *indexFile) open(path string) (*indexContent, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|openFlags, 0)
-	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+	canWrite := !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission)
+	if !canWrite {
 		if file, err = os.OpenFile(path, os.O_RDONLY|openFlags, 0); err == nil {
 			f.unwritable, err = file.Stat()
 		}
@@ -99,11 +101,12 @@ func (f *indexFile) open(path string) (*indexContent, error) {
 	if err != nil {
 		return nil, err
 	}
-	var c *indexContent
 	// Without locks on this file system, the lock of the store's directory has to do.
-	if err = tryLock(file); !errors.Is(err, ErrLocked) {
-		c, err = readIndexContent(file, f.directory)
+	if canWrite && errors.Is(tryLock(file), ErrLocked) {
+		file.Close()
+		return nil, ErrLocked
 	}
+	c, err := readIndexContent(file, f.directory)
 	if err != nil {
 		file.Close()
 		return nil, err

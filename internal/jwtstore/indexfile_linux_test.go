@@ -97,6 +97,9 @@ func TestIndexFileOnAReadOnlyDisk(t *testing.T) {
 	}
 	remount(unix.MS_RDONLY)
 	f = openIndexFile(t, path)
+	if second := openIndexFile(t, path); len(scanIndex(t, second, 50)) != 100 { // of another process
+		t.Error("the second lacks values")
+	}
 	if got := scanIndex(t, f, 50); len(got) != 100 {
 		t.Errorf("%d values", len(got))
 	}
@@ -107,6 +110,9 @@ func TestIndexFileOnAReadOnlyDisk(t *testing.T) {
 	remount(0)
 	for range 3 {
 		putIndex(t, f, value, "note")
+	}
+	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrLocked) {
+		t.Errorf("opened twice: %v", err)
 	}
 	if got := scanIndex(t, f, 50); len(got) != 101 || got["a"] != "1" {
 		t.Errorf("%d values", len(got))

@@ -494,7 +494,7 @@ func TestIndexFileDamaged(t *testing.T) {
 	content, logStart, states := indexOf2000(t)
 	path := filepath.Join(t.TempDir(), "index")
 	noticed, older := 0, 0
-	for what, damage := range damages(len(content), 150) {
+	for what, damage := range damages(len(content), 60) {
 		damaged := damage(bytes.Clone(content))
 		if bytes.Equal(damaged, content) {
 			continue
@@ -527,7 +527,7 @@ func TestIndexFileLogDamaged(t *testing.T) {
 	content, logStart, _ := indexOf2000(t)
 	path := filepath.Join(t.TempDir(), "index")
 	last := bytes.LastIndex(content, []byte("\xf5put"))
-	for at := logStart; at < last; at += 97 {
+	for at := logStart; at < last; at += 397 {
 		damaged := bytes.Clone(content)
 		damaged[at] ^= 4
 		write(t, path, string(damaged))
