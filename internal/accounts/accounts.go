@@ -80,7 +80,7 @@ type Origin struct {
 const (
 	KindHTTP     = "http"     // POST
 	KindNATS     = "nats"     // an update, an activation token or a deletion on a NATS subject
-	KindPack     = "pack"     // a line of another server's pack
+	KindPack     = "pack"     // a line of another server's pack, or what a nats-server runs
 	KindPrimary  = "primary"  // the answer of the primary account server
 	KindFile     = "file"     // a directory that another program writes
 	KindExpiry   = "expiry"   // a JWT that has expired

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -36,6 +37,19 @@ func (r *Registry) Reassert(key string) {
 	if r.announcing.reasserter.want(key, r.announcing.announceStored) {
 		r.announcing.announceStored(key)
 	}
+}
+
+// Adopt takes the JWT that a nats-server runs, which may have got it while no account server could
+// hear of it. If it is newer than the stored one it is stored and announced. Adopt reports whether
+// that is so.
+func (r *Registry) Adopt(ctx context.Context, key string, running []byte) bool {
+	stored, err := r.GetLocal(ctx, key)
+	head, unreadable := trust.Peek(running)
+	if err != nil || unreadable != nil || head.IssuedAt <= stored.IssuedAt {
+		return false
+	}
+	result, err := r.Put(ctx, key, running, Origin{Kind: KindPack, Peer: true})
+	return err == nil && result.Changed
 }
 
 // announceStored announces the stored JWT of an account.

@@ -162,3 +162,40 @@ func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatANatsServerRunsIsAdoptedIfItIsNewer, and nothing else of it is.
+func TestWhatANatsServerRunsIsAdoptedIfItIsNewer(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	stored := jwttest.Sign(t, e.op.Key, a, e.now)
+	renamed := func(c *jwt.AccountClaims) { c.Name = "renamed" }
+	for _, c := range []struct {
+		name    string
+		running []byte
+		want    bool
+	}{
+		{"the stored one", stored, false},
+		{"a newer one", jwttest.Sign(t, e.op.Key, a, e.now.Add(time.Second)), true},
+		{"an older one", jwttest.Sign(t, e.op.Key, a, e.now.Add(-time.Second)), false},
+		{"another one of its second", jwttest.Sign(t, e.op.Key, a, e.now, renamed), false},
+		{"a newer one of another operator", jwttest.Sign(t, jwttest.NewOperator(t).Key, a,
+			e.now.Add(time.Second)), false},
+		{"garbage", []byte("x.y.z"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store, told := jwtstore.NewMemory(true), &announcer{}
+			plant(t, store, a.ID, stored)
+			registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: told,
+				Trust: e.trust(t, e.op), Now: func() time.Time { return e.now }})
+			got := registry.Adopt(t.Context(), a.ID, c.running)
+			served, err := registry.GetLocal(t.Context(), a.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if isServed := string(served.JWT) == string(c.running); got != c.want || c.want && !isServed ||
+				told.count() > 0 != c.want {
+				t.Errorf("adopted: %v, served: %v, announced: %v", got, isServed, told.count() > 0)
+			}
+		})
+	}
+}

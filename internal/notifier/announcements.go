@@ -36,9 +36,12 @@ type announcement struct {
 	index int       // of a queued one: its place in the queue; else without a meaning
 	// asks is set for a change that came by a broadcast, which the servers have got as well: they
 	// are only asked what they run. It is announced if one of them runs another JWT.
-	asks  bool
-	tries int           // how often it was refused or could not be sent
-	ended chan struct{} // closed when the next attempt ends; nil if no caller waits for that
+	asks bool
+	// wasAway is set for a question that is asked since a server was away. It may have got a newer JWT
+	// from another program meanwhile, which must not be replaced.
+	wasAway bool
+	tries   int           // how often it was refused or could not be sent
+	ended   chan struct{} // closed when the next attempt ends; nil if no caller waits for that
 	// notCached has the servers whose cache lacks the account. A server leaves it when a client
 	// connects to the account there.
 	notCached map[string]bool
@@ -198,7 +201,7 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	a := p.get(c)
 	isNewer := c.Seq > a.Seq
 	if isNewer {
-		a.Change, a.asks, a.tries = c, false, 0
+		a.Change, a.asks, a.wasAway, a.tries = c, false, false, 0
 		clear(a.notCached)
 	}
 	if isNewer || a.state == waiting {
@@ -230,6 +233,9 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	// others get it, too.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
+			if srv.takeQuestion() {
+				a.asks, a.wasAway = true, true
+			}
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -329,7 +335,7 @@ func (p *announcements) end(a *announcement) {
 	}
 	if a.asks {
 		if a.asks = !a.refuted && !a.retryAt.IsZero() && len(p.unanswered(a)) == 0; !a.asks {
-			a.retryAt = time.Time{}
+			a.wasAway, a.retryAt = false, time.Time{}
 		}
 		p.apply(a, wanted, a.retryAt)
 		return
@@ -384,6 +390,7 @@ func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 func (p *announcements) serverReady(name string, now time.Time) {
 	for _, a := range p.byKey {
 		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {
+			a.asks, a.wasAway = true, true
 			p.apply(a, wanted, now)
 		}
 	}

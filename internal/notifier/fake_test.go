@@ -326,6 +326,8 @@ type stored struct {
 	notifier *notifier.Notifier
 }
 
+func (s stored) Adopt(context.Context, string, []byte) bool { return false }
+
 func (s stored) Reassert(key string) {
 	if seq, err := s.store.Touch(context.Background(), key, "test", true); err == nil {
 		s.notifier.Announce(key, seq)

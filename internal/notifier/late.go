@@ -34,6 +34,9 @@ func digestOf(token []byte) digest {
 type check struct {
 	key, server string
 	applied     digest // "" if it may be any
+	running     string // the JWT that it says it runs, "" if it has not said
+	// attempt is the number of the attempt that waits for the check, 0 if none does.
+	attempt int
 }
 
 // checks is the queue of them.
@@ -102,10 +105,15 @@ func (s *session) runChecks(ctx context.Context) {
 	}
 }
 
-// compare announces the stored JWT of an account again if a server has applied another one.
+// compare announces the stored JWT of an account again if a server has applied another one. A newer
+// one is stored instead. If an attempt waits, it is about to announce the stored one anyway.
 func (s *session) compare(ctx context.Context, c check) {
+	defer s.checked(c)
 	account, err := s.accounts.GetLocal(ctx, c.key)
 	if err != nil || digestOf(account.JWT) == c.applied { // what can't be read can't be announced
+		return
+	}
+	if c.running != "" && s.accounts.Adopt(ctx, c.key, []byte(c.running)) || c.attempt > 0 {
 		return
 	}
 	s.n.mu.Lock()
@@ -113,6 +121,17 @@ func (s *session) compare(ctx context.Context, c check) {
 		"the stored one is announced again", logging.ShortKey(c.key), c.server)
 	s.n.unlock()
 	s.accounts.Reassert(c.key)
+}
+
+// checked counts a check as the answer to the attempt that waits for it.
+func (s *session) checked(c check) {
+	s.n.mu.Lock()
+	defer s.n.unlock()
+	if a := s.announcements.active[c.key]; a != nil && c.attempt > 0 && a.number == c.attempt {
+		a.answers[c.server] = ""
+		s.announcements.endIfAnswered(a)
+		s.wakeUp()
+	}
 }
 
 // isLate reports whether an answer to an announcement that is not the last one of its account shows
@@ -133,7 +152,7 @@ func (s *session) isLate(srv *server, a *announcement, number int) bool {
 // no longer pending.
 func (s *session) answeredLate(srv *server, key string, number int, applied digest) {
 	if trust.IsAccountKey(key) && s.isLate(srv, s.announcements.byKey[key], number) {
-		s.check(check{key, srv.name, applied})
+		s.check(check{key: key, server: srv.name, applied: applied})
 	}
 }
 
@@ -146,8 +165,8 @@ func (s *session) runs(key string, answer answer) {
 	}
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
-		s.check(check{key, srv.name, digestOf(r.JWT)})
+		s.check(check{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)})
 	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.isFirst(key):
-		s.check(check{key, srv.name, ""})
+		s.check(check{key: key, server: srv.name})
 	}
 }

@@ -47,6 +47,9 @@
 // is acknowledged. So are all servers if other programs have announced an older JWT of the account:
 // this process does not get the answers to that.
 //
+// A server that was away may have got a newer JWT from another program. So it is asked what it runs
+// before it is told the stored one. A newer one is stored, and announced.
+//
 // # Invented servers
 //
 // Any user of the system account can answer as if it were very many nats-servers. So the Outbox knows
@@ -128,6 +131,9 @@ type Accounts interface {
 	// GetLocal returns an account that is stored here. Its error wraps accounts.ErrNotFound if
 	// there is none.
 	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
+	// Adopt stores and announces a JWT that a nats-server runs, if it is newer than the stored one,
+	// and reports whether it did. It may wait for the disk.
+	Adopt(ctx context.Context, key string, running []byte) bool
 	// Reassert announces the stored JWT of an account again, soon, since a nats-server may run
 	// another one. It may wait for the disk.
 	Reassert(key string)

@@ -155,11 +155,17 @@ func (s *session) confirmed(key, attempt string, answer answer) {
 	switch r := answer.running; {
 	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token),
 		// It fetches the account when it needs it. Any other one may have kept an older JWT.
-		r.State == accounts.NotLoaded && srv.resolver == fetching && willFetch(a.Change, a.sent):
+		r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway &&
+			willFetch(a.Change, a.sent):
 		s.n.outbox.Acknowledge(srv.name, a.Seq)
-	case r.State == accounts.NotLoaded && srv.resolver == fetching:
+	case r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway:
 		a.answers[srv.name] = notLoadedYet
 		a.retry(a.Known.Add(fetchWindow))
+	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
+		a.refuted = true
+		delete(a.answers, srv.name) // until it has been checked
+		s.check(check{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT),
+			attempt: number})
 	default:
 		a.refuted = true
 	}

@@ -55,7 +55,18 @@ type server struct {
 	state   serverState
 	probeAt time.Time // when it gets the next one
 	probes  int       // how many it has got since it became silent
+	asked   bool      // the first probe was a question
 	list    list      // of what it has loaded
+}
+
+// takeQuestion reports whether a server that is tried is only asked what it runs. It may have got a
+// newer JWT from another program while it was away, which must not be replaced. So it is asked once.
+func (v *server) takeQuestion() bool {
+	if v.asked || v.id == "" || v.isMute() {
+		return false
+	}
+	v.asked = true
+	return true
 }
 
 // isMute reports whether it is before 2.2, and so applies updates without an answer.
@@ -295,7 +306,7 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	srv.state = next
 	switch {
 	case next == silent:
-		srv.probes, srv.probeAt = 0, now.Add(time.Second)
+		srv.probes, srv.probeAt, srv.asked = 0, now.Add(time.Second), false
 		v.n.notes.addServer(slog.LevelWarn, "nats-server %s does not answer account updates: "+
 			"they stay pending and are sent again", srv.name)
 		v.pollSoon()

@@ -18,8 +18,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// fetchingCluster is a cluster of nats-servers that fetch JWTs from an account server, and that
-// account server, connected to the first of them.
+// fetchingCluster is a cluster of nats-servers, most of which fetch JWTs from an account server, and
+// that account server, connected to the first of them.
 type fetchingCluster struct {
 	*accountServer
 	mesh *natstest.Mesh
@@ -30,11 +30,11 @@ type fetchingCluster struct {
 // changes nothing.
 func newFetchingCluster(t *testing.T, n int, through func(http.Handler) http.Handler) *fetchingCluster {
 	t.Helper()
-	return newFetchingClusterOf(t, jwttest.NewOperator(t), n, through)
+	return newMixedCluster(t, jwttest.NewOperator(t), slices.Repeat([]string{"URL"}, n), through)
 }
 
-// newFetchingClusterOf is newFetchingCluster for a given operator.
-func newFetchingClusterOf(t *testing.T, op *jwttest.Operator, n int,
+// newMixedCluster is newFetchingCluster for a given operator, with nats-servers of these kinds.
+func newMixedCluster(t *testing.T, op *jwttest.Operator, kinds []string,
 	through func(http.Handler) http.Handler) *fetchingCluster {
 	t.Helper()
 	c := &fetchingCluster{accountServer: newServer(t, &environment{op: op}, jwtstore.NewMemory(true))}
@@ -45,8 +45,13 @@ func newFetchingClusterOf(t *testing.T, op *jwttest.Operator, n int,
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
 	c.push(t, op.System.ID, c.signed(t, op.System, 400))
-	c.mesh = natstest.NewMesh(t, n, func(extra string) string {
-		return natstest.URLConf(t, op, web.URL+"/jwt/v1/accounts/", extra)
+	left := kinds
+	c.mesh = natstest.NewMesh(t, len(kinds), func(extra string) string {
+		kind := left[0]
+		if left = left[1:]; kind == "URL" {
+			return natstest.URLConf(t, op, web.URL+"/jwt/v1/accounts/", extra)
+		}
+		return natstest.DirConf(t, op, kind, t.TempDir(), extra)
 	})
 	for _, s := range c.mesh.Servers {
 		c.envs = append(c.envs, newEnvironmentAt(t, op, s))

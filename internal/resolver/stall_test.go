@@ -3,7 +3,9 @@ package resolver_test
 import (
 	"bytes"
 	"testing"
+	"time"
 
+	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
 
@@ -77,6 +79,36 @@ func TestAnUpdateOfAClientThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) 
 			late := c.envs[2].answersOf(t, a.ID)
 			route.Thaw()
 			late.eventuallySay(t, "jwt updated")
+			c.eventuallyRuns(t, a.ID, newer)
+		})
+	}
+}
+
+// A client gives a nats-server a newer JWT while the route to it is down. When it is back, an older
+// one is pending for that nats-server.
+func TestANatsServerThatWasAwayKeepsANewerJWT(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"URL", "full"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			c := newMixedCluster(t, jwttest.NewOperator(t), []string{"URL", kind}, nil)
+			a := c.newLoaded(t, 300)
+			older, newer := c.signed(t, a, 200), c.signed(t, a, 100)
+			route := c.mesh.Route(0, 1)
+			route.Down()
+			natstest.Eventually(t, "the route is down", func() bool {
+				return c.mesh.Servers[0].NumRoutes()+c.mesh.Servers[1].NumRoutes() == 0
+			})
+			c.push(t, a.ID, older)
+			natstest.Eventually(t, "the other nats-server runs the older one", func() bool {
+				return bytes.Equal(runs(t, c.envs[0].nc, c.mesh.Servers[0], a.ID), older)
+			})
+			update := "$SYS.REQ.ACCOUNT." + a.ID + ".CLAIMS.UPDATE"
+			if _, err := c.envs[1].nc.Request(update, newer, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			route.Up()
+			c.eventuallyHas(t, a.ID, newer)
 			c.eventuallyRuns(t, a.ID, newer)
 		})
 	}
