@@ -127,6 +127,7 @@ func (s *modelServer) byHand(v *modelVersion) {
 	s.must(ignoreAbsent(os.Remove(s.path(v.account, !shard))))
 	s.write(s.path(v.account, shard), v.token)
 	m.hand, m.file, m.gone, m.ahead = v, v, false, false
+	m.top = max(m.top, v.issued)
 	if delete(s.placed, v.account); s.store == nil && v.issued > m.floor && !m.unsure {
 		s.placed[v.account] = v
 	}

@@ -29,8 +29,10 @@ type memory struct {
 	// unsure means that what the server knows may be less or more than what the model knows: only
 	// what was never accepted may be refused, and the floor may be lower after an index was lost.
 	unsure bool
-	top    int64 // issue time of the newest version ever, Unix seconds, also if that was forgotten
-	lost   bool  // the index was lost: the files count as the newest if the clock says so
+	// forgotten is the newest version when the index was lost: the server may not know it any more.
+	forgotten *modelVersion
+	top       int64 // issue time of the newest version ever, Unix seconds, also if that was forgotten
+	lost      bool  // the index was lost: the files count as the newest if the clock says so
 }
 
 // superseded reports whether the account must never be served by this version again.
@@ -57,7 +59,7 @@ func (m *memory) accept(v *modelVersion) {
 	if v.issued != m.floor {
 		m.replaced = map[*modelVersion]bool{}
 	}
-	if had != nil && had.issued == v.issued {
+	if had != nil && had.issued == v.issued && had != m.forgotten {
 		m.replaced[had] = true
 	}
 	delete(m.replaced, v)
@@ -74,7 +76,13 @@ func (m *memory) remove() {
 		m.bar, m.unsure = min(m.floor, m.hand.issued), true
 	}
 	m.barred = max(m.barred, m.bar)
-	m.last, m.hand, m.gone = nil, nil, false
+	if m.hand != nil {
+		m.barred = max(m.barred, m.hand.issued)
+	}
+	if m.hand != nil && m.hand.issued <= m.floor {
+		m.hand = nil // otherwise it may be hidden by a change whose file is not written yet
+	}
+	m.last, m.gone = nil, false
 }
 
 // loseIndex notes that only the files and the journal tell what was accepted.
@@ -84,12 +92,14 @@ func (m *memory) loseIndex() {
 	}
 	m.replaced = map[*modelVersion]bool{}
 	m.orders = map[string]bool{}
+	m.forgotten = m.last
 	m.unsure, m.lost = true, true
 }
 
 // crash notes that the index may lack what it had only learned from a file.
 func (m *memory) crash() {
 	if m.byHand {
+		m.replaced, m.forgotten = map[*modelVersion]bool{}, m.last
 		m.unsure, m.lost = true, true
 	}
 }
@@ -110,7 +120,7 @@ func (s *modelServer) forbids(v *modelVersion, from accounts.Origin) string {
 		return "the server is read-only"
 	case s.allowOlder && !from.Peer:
 		return ""
-	case m.lost && (m.gone || s.ahead.Load() < 0):
+	case m.lost && (m.gone || m.hand != nil || s.ahead.Load() < 0):
 		return ""
 	case from.File && m.last == nil:
 		return "" // the owner of a directory may bring back what was deleted
@@ -167,10 +177,10 @@ func (s *modelServer) served(account string, v *modelVersion) {
 			m.accept(v)
 			m.byHand = true
 		}
-	case m.lost && m.last != nil && v.issued >= m.last.issued:
-		m.accept(v) // allow_older had let in what was in the journal
 	case v == s.system:
 		// The operator has configured it for when none is stored.
+	case m.lost && m.last != nil && v.issued >= m.last.issued:
+		m.accept(v) // allow_older had let in what was in the journal
 	default:
 		s.fail("back", "%s is served, the newest is %s", v.name, m)
 	}
