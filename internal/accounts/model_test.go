@@ -19,8 +19,9 @@ import (
 var (
 	modelTime = flag.Duration("model.time", 20*time.Second,
 		"how long TestModel tries one sequence after the other")
+	modelFrom = flag.Uint64("model.from", 0, "the seed after which TestModel begins to try sequences")
 	modelSeed = flag.Uint64("model.seed", 0,
-		"the only sequence that TestModel tries; 0: many, which differ from run to run")
+		"the only sequence that TestModel tries; 0: many")
 	modelSteps = flag.String("model.steps", "", "the steps that TestModel takes, as it prints them")
 )
 
@@ -28,7 +29,7 @@ var (
 // against a model that knows one sentence: for each account, the served version never goes back,
 // except by allow_older. A sequence of steps that breaks a rule is shrunk and printed.
 //
-//	go test -run TestModel ./internal/accounts -model.time 10m
+//	go test -run TestModel ./internal/accounts -model.time 10m -model.from $RANDOM
 //	go test -run TestModel ./internal/accounts -model.seed 17
 //	go test -run TestModel ./internal/accounts -model.steps 'DD 0.post=A3b/s 1.pull=0'
 func TestModel(t *testing.T) {
@@ -42,7 +43,7 @@ func TestModel(t *testing.T) {
 	case *modelSeed != 0:
 		m.trySeed(*modelSeed)
 	default:
-		m.tryMany(rand.Uint64()>>16, *modelTime)
+		m.tryMany(*modelFrom, *modelTime)
 		t.Logf("%d sequences, %d steps", m.sequences.Load(), m.steps.Load())
 	}
 }
