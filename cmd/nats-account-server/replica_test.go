@@ -74,7 +74,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 			t.Errorf("an unknown account: %d", status)
 		}
 	}
-	unknown(http.StatusServiceUnavailable) // the primary can't ask on NATS
+	unknown(http.StatusNotFound)
 	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, first)
 	if status != http.StatusMethodNotAllowed || !strings.Contains(body, primaryURL) {
 		t.Errorf("a POST: %d %s", status, body)

@@ -29,7 +29,7 @@ type digests [4][sha256.Size]byte
 func (d *daemon) connect(c config.NATS) connection {
 	if len(c.Servers) == 0 {
 		d.notifier.SetConfigured(false)
-		d.client.SetConfigured(false)
+		d.client.SetExpects(false)
 		// Without NATS, no change must wait in the outbox for a connection that never comes.
 		d.store.Outbox().SetAnnounce(false)
 		d.log.infof("NATS is not configured, server will not fire notifications on update")
@@ -38,7 +38,7 @@ func (d *daemon) connect(c config.NATS) connection {
 	// The outbox comes first: a client that is told "will be sent" relies on it.
 	d.store.Outbox().SetAnnounce(true)
 	d.notifier.SetConfigured(true)
-	d.client.SetConfigured(true)
+	d.client.SetExpects(len(d.store.Outbox().Servers()) > 0)
 	o := natsconn.Options{
 		Servers:        c.Servers,
 		Credentials:    c.Credentials,

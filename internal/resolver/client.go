@@ -43,8 +43,9 @@ type Client struct {
 	mu sync.Mutex
 	// conn is nil while NATS is not connected.
 	conn Session
-	// configured means that there should be a connection.
-	configured bool
+	// expects means that there are other servers, and a connection would be there if NATS were not
+	// away.
+	expects bool
 	// peers are the servers that answer lookups.
 	peers peers
 	// unknown says of an account that no server knew when it may be asked for again.
@@ -77,12 +78,13 @@ func (c *Client) SetSigning(subject string, timeout time.Duration) {
 	c.signing.Store(&signing{subject: subject, timeout: timeout})
 }
 
-// SetConfigured says whether NATS is configured. Until it is connected then, it can't be known what
-// other servers have. The servers that were known were those of another configuration.
-func (c *Client) SetConfigured(configured bool) {
+// SetExpects says whether NATS is configured and was connected before, maybe by an earlier process.
+// Then it can't be known what other servers have while it is not connected. The servers that were
+// known were those of another configuration.
+func (c *Client) SetExpects(expects bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.configured, c.peers = configured, peers{}
+	c.expects, c.peers = expects, peers{}
 }
 
 // connect makes conn the connection, nil for none. What was unknown may be known now.
@@ -90,6 +92,7 @@ func (c *Client) connect(conn Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.conn, c.unknown = conn, map[string]time.Time{}
+	c.expects = c.expects || conn != nil
 }
 
 // session is the connection, nil while there is none.

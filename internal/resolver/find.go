@@ -53,7 +53,7 @@ func (c *Client) mayAsk(key string, now time.Time) (Session, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.conn == nil && c.configured:
+	case c.conn == nil && c.expects:
 		return nil, errNotConnected
 	case c.conn == nil, now.Before(c.unknown[key]):
 		return nil, accounts.ErrNotFound

@@ -229,13 +229,14 @@ func TestAnAccountIsOnlyUnknownIfAllServersSaySo(t *testing.T) {
 	ask("NATS is away", accounts.ErrPeers)
 	srv.connect(t)
 	ask("both are still away", accounts.ErrPeers)
-	srv.client.SetConfigured(true)
+	srv.client.SetExpects(true)
 	ask("NATS is configured anew", accounts.ErrNotFound)
 	env.answering(t, func(*nats.Msg) {})
 	ask("a server is silent", accounts.ErrPeers)
 	srv.disconnect()
-	srv.client.SetConfigured(false)
-	ask("NATS is not configured", accounts.ErrNotFound)
+	ask("NATS is away again", accounts.ErrPeers)
+	srv.client.SetExpects(false)
+	ask("NATS is not configured, or was never connected", accounts.ErrNotFound)
 }
 
 // answering answers every lookup as another server, until stop is called.

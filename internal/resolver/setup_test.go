@@ -112,7 +112,7 @@ func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountS
 	srv.notifier = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
 	srv.notifier.SetConfigured(true)
 	srv.client = resolver.NewClient(log)
-	srv.client.SetConfigured(true)
+	srv.client.SetExpects(true)
 	srv.registry = accounts.New(accounts.Options{
 		Store: store, Committer: store, Announcer: srv.notifier, Peers: srv.client, Signer: srv.client,
 		Trust: trustIn(t, env.op), Log: log,
