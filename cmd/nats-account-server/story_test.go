@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,6 +42,7 @@ func TestStories(t *testing.T) {
 			"nats":   natsCommand,
 			"client": clientCommand,
 			"http":   httpCommand,
+			"repeat": repeatCommand,
 			"edit":   editCommand,
 		},
 	})
@@ -168,7 +170,28 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// httpCommand is http STATUS METHOD PATH [FILE].
 func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
+	_, _ = ts.Stdout().Write(request(ts, args))
+}
+
+// repeatCommand is repeat PATTERN and the arguments of http: it asks until the answer matches. The
+// first answer to a push can come before that of nats-server, on a busy machine.
+func repeatCommand(ts *testscript.TestScript, neg bool, args []string) {
+	pattern := regexp.MustCompile(args[0])
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		answer := request(ts, args[1:])
+		if pattern.Match(answer) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("the answer is still %q", answer)
+		}
+	}
+}
+
+// request sends a request and returns the answer, which must have the status.
+func request(ts *testscript.TestScript, args []string) []byte {
 	s := storyOf(ts)
 	status, method, path := args[0], args[1], args[2]
 	var body io.Reader
@@ -185,7 +208,7 @@ func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if got := strconv.Itoa(answer.StatusCode); got != status {
 		ts.Fatalf("status %s, want %s: %s", got, status, text)
 	}
-	_, _ = ts.Stdout().Write(text)
+	return text
 }
 
 func editCommand(ts *testscript.TestScript, neg bool, args []string) {
