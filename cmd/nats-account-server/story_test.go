@@ -172,7 +172,7 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 // httpCommand is http STATUS METHOD PATH [FILE].
 func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
-	_, _ = ts.Stdout().Write(request(ts, args))
+	_, _ = ts.Stdout().Write(httpRequest(ts, args))
 }
 
 // repeatCommand is repeat PATTERN and the arguments of http: it asks until the answer matches. The
@@ -180,7 +180,7 @@ func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 func repeatCommand(ts *testscript.TestScript, neg bool, args []string) {
 	pattern := regexp.MustCompile(args[0])
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		answer := request(ts, args[1:])
+		answer := httpRequest(ts, args[1:])
 		if pattern.Match(answer) {
 			return
 		}
@@ -190,8 +190,8 @@ func repeatCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// request sends a request and returns the answer, which must have the status.
-func request(ts *testscript.TestScript, args []string) []byte {
+// httpRequest sends a request and returns the answer, which must have the status.
+func httpRequest(ts *testscript.TestScript, args []string) []byte {
 	s := storyOf(ts)
 	status, method, path := args[0], args[1], args[2]
 	var body io.Reader
