@@ -33,8 +33,8 @@
 // ahead of the clock when its file was written does not count. What is older than the floor is
 // served, with a warning, since the owner of the directory has put it there.
 //
-// A deletion leaves a tombstone, and an order to delete must be newer than the last one and than the
-// floor. A file of a directory that another program writes is trusted more: it is the only way into
+// A deletion leaves a tombstone. An order to delete must be issued after the last one, and not before
+// the floor. A file of a directory that another program writes is trusted more: it is the only way into
 // a read-only server, it may have expired, it may bring back what was deleted, and without an
 // operator it only has to be consistent in itself.
 //
