@@ -127,6 +127,7 @@ type announcements struct {
 	byKey   map[string]*announcement
 	queue   queue                    // those in state queued
 	active  map[string]*announcement // those in state inFlight
+	first   int                      // number of the session's first attempt
 }
 
 // newAnnouncements returns what is pending. It waits until a server appears, or until unknown gets a
@@ -137,6 +138,7 @@ func newAnnouncements(n *Notifier, servers *servers) *announcements {
 		servers: servers,
 		byKey:   make(map[string]*announcement),
 		active:  make(map[string]*announcement),
+		first:   n.attempts + 1,
 	}
 	p.takeUp(servers.unknown.name)
 	return p
@@ -177,7 +179,7 @@ func (p *announcements) remove(a *announcement) {
 	case queued:
 		heap.Remove(&p.queue, a.index)
 	case inFlight:
-		p.leave(a)
+		p.recordUnanswered(a)
 	}
 	delete(p.active, a.Key)
 	a.state = waiting
@@ -292,7 +294,7 @@ func (p *announcements) endOverdue(now time.Time) {
 		if now.Sub(a.sent) < answerTimeout {
 			continue
 		}
-		for _, srv := range p.unanswered(a) {
+		for _, srv := range p.outstanding(a) {
 			switch {
 			case a.asks:
 			case !a.sent.Before(srv.since):
@@ -308,7 +310,7 @@ func (p *announcements) endOverdue(now time.Time) {
 // endIfAnswered ends an attempt when every server has answered that lacks the change. It does not
 // wait for servers that are not responsive: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
-	for _, srv := range p.unanswered(a) {
+	for _, srv := range p.outstanding(a) {
 		if a.asks || srv.state == responsive {
 			return
 		}
@@ -316,8 +318,8 @@ func (p *announcements) endIfAnswered(a *announcement) {
 	p.end(a)
 }
 
-// unanswered returns the servers that lack a change and have not answered the last attempt.
-func (p *announcements) unanswered(a *announcement) (left []*server) {
+// outstanding returns the servers that lack a change and have not answered the last attempt.
+func (p *announcements) outstanding(a *announcement) (left []*server) {
 	for name, srv := range p.servers.byName {
 		if _, answered := a.answers[name]; !answered && p.n.outbox.IsPending(name, a.Seq) {
 			left = append(left, srv)
@@ -334,7 +336,7 @@ func (p *announcements) end(a *announcement) {
 		return
 	}
 	if a.asks {
-		if a.asks = !a.refuted && !a.retryAt.IsZero() && len(p.unanswered(a)) == 0; !a.asks {
+		if a.asks = !a.refuted && !a.retryAt.IsZero() && len(p.outstanding(a)) == 0; !a.asks {
 			a.wasAway, a.retryAt = false, time.Time{}
 		}
 		p.apply(a, wanted, a.retryAt)
@@ -385,8 +387,8 @@ func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	return p.takeUp(name)
 }
 
-// serverReady queues what a server lacks that has turned out to answer. What its cache lacks waits
-// for a client instead.
+// serverReady queues what a server lacks that has turned out to answer. The server is asked first
+// what it runs, see wasAway. What its cache lacks waits for a client instead.
 func (p *announcements) serverReady(name string, now time.Time) {
 	for _, a := range p.byKey {
 		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {

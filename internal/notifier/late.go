@@ -39,13 +39,14 @@ type check struct {
 	attempt int
 }
 
-// checks is the queue of them.
+// checks is the queue of them. Notifier.mu guards it.
 type checks struct {
 	queue []check
 	known map[check]bool // those in queue
 	wake  chan struct{}  // of capacity checkers
 }
 
+// newChecks returns an empty queue.
 func newChecks() *checks {
 	return &checks{known: make(map[check]bool), wake: make(chan struct{}, checkers)}
 }
@@ -66,7 +67,7 @@ func (q *checks) add(c check) bool {
 	return true
 }
 
-// take returns the oldest one.
+// take takes the oldest one out; ok is false if there is none.
 func (q *checks) take() (c check, ok bool) {
 	if len(q.queue) == 0 {
 		return check{}, false
@@ -137,7 +138,7 @@ func (s *session) checked(c check) {
 // isLate reports whether an answer to an announcement that is not the last one of its account shows
 // that the server applied the JWTs out of order. Answers arrive in the order in which a server sends
 // them. So does what is sent to it, but only within a session.
-func (s *session) isLate(srv *server, a *announcement, number int) bool {
+func (p *announcements) isLate(srv *server, a *announcement, number int) bool {
 	switch {
 	case a == nil: // every server has acknowledged a later one
 		return true
@@ -145,20 +146,21 @@ func (s *session) isLate(srv *server, a *announcement, number int) bool {
 		return false
 	}
 	_, answered := a.answers[srv.name]
-	return answered || number < s.first || !s.n.outbox.IsPending(srv.name, a.Seq)
+	return answered || number < p.first || !p.n.outbox.IsPending(srv.name, a.Seq)
 }
 
 // answeredLate takes an answer to an announcement of a change that was replaced, or of one that is
 // no longer pending.
 func (s *session) answeredLate(srv *server, key string, number int, applied digest) {
-	if trust.IsAccountKey(key) && s.isLate(srv, s.announcements.byKey[key], number) {
+	if trust.IsAccountKey(key) && s.announcements.isLate(srv, s.announcements.byKey[key], number) {
 		s.check(check{key: key, server: srv.name, applied: applied})
 	}
 }
 
-// runs takes a server's answer to the question what it runs for an account, see unanswered. If it
-// keeps JWTs and has not loaded the account, it may have kept another one than the stored one.
-func (s *session) runs(key string, answer answer) {
+// answeredCheck takes a server's answer to the question of unanswered, what it runs for an account. If
+// the server keeps JWTs and has not loaded the account, it may have kept another one than the stored
+// one.
+func (s *session) answeredCheck(key string, answer answer) {
 	_, srv := s.servers.find(answer.serverID)
 	if srv == nil {
 		return
@@ -166,7 +168,7 @@ func (s *session) runs(key string, answer answer) {
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
 		s.check(check{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)})
-	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.isFirst(key):
+	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.wasAskedOnce(key):
 		s.check(check{key: key, server: srv.name})
 	}
 }

@@ -5,8 +5,8 @@
 // user that may not publish, and with a connection that breaks meanwhile, both succeed and no
 // nats-server gets the message. So every announcement carries a reply subject. A change counts as
 // delivered to a nats-server when that server answers. The Outbox records which server has
-// acknowledged which change, and outlives this process. What this package records lasts as long as
-// one session.
+// acknowledged which change, and outlives this process. Which announcements were not answered is
+// remembered as long as the process lives, and everything else as long as one session.
 //
 // An announcement is one account's latest change on its way. Its states, and the state after each
 // event:
@@ -44,7 +44,7 @@
 // process lives, and says which JWT it is about. If that shows that the older JWT was applied last,
 // the stored one is announced again, as a new change: only answers to that count. A server that has
 // let an announcement pass without an answer is asked what it runs, when a newer JWT of the account
-// is acknowledged. So are all servers if other programs have announced an older JWT of the account:
+// is acknowledged. All servers are asked if other programs have announced an older JWT of the account:
 // this process does not get the answers to that.
 //
 // A server that was away may have got a newer JWT from another program. So it is asked what it runs
@@ -65,7 +65,10 @@
 //
 // # Files
 //
+//	notifier.go       what callers use, and lines for the log
 //	session.go        one connection: what is due now, what is published, when to look again
+//	link.go           subscriptions and messages of one connection
+//	states.go         the tables above
 //	replies.go        what arrives, and which events follow from it
 //	answers.go        nats-server's texts, and what they mean
 //	announcements.go  the changes that some server has not acknowledged, and the queue of them
@@ -227,8 +230,7 @@ func (n *Notifier) MaxPayload() int {
 }
 
 // Announce implements accounts.Announcer. Without a session nothing is lost: the Outbox has the
-// change. If answers are not to be expected soon, the receipt does
-// not wait for them.
+// change. If answers are not to be expected soon, the receipt does not wait for them.
 func (n *Notifier) Announce(key string, seq uint64) accounts.Receipt {
 	n.mu.Lock()
 	defer n.unlock()

@@ -17,7 +17,7 @@ import (
 const (
 	aboutIDZ  = "idz"  // there is no rest
 	aboutPing = "ping" // there is no rest
-	aboutRuns = "runs" // the rest is the number of the question
+	aboutRuns = "runs" // asks what is run for an account; the rest is the number of the question
 	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is as
 	// for an announcement, from the key on.
 	aboutHeard = "heard"
@@ -43,7 +43,7 @@ func (s *session) receiveAnswer(m *nats.Msg) {
 // receive takes every message that comes to the session's inbox: an answer, or nats-server's word
 // that no subscriber has got the question.
 func (s *session) receive(m *nats.Msg) {
-	rest, ours := strings.CutPrefix(m.Subject, s.inbox+".")
+	rest, ours := strings.CutPrefix(m.Subject, s.conn.inbox+".")
 	if !ours {
 		return
 	}
@@ -65,14 +65,15 @@ func (s *session) receive(m *nats.Msg) {
 	case about == aboutIDZ || about == aboutPing:
 		s.pinged(answer, now)
 	case about == aboutRuns:
-		s.answerQuestion(rest, answer)
+		name, _ := s.servers.find(answer.serverID)
+		s.questions.answer(rest, name, answer.running)
 	case about == aboutList:
 		s.listed(answer, now)
 	case about == aboutHeard:
 		key, attempt, _ := strings.Cut(rest, ".")
 		s.confirmed(key, attempt, answer)
 	case about == aboutCheck:
-		s.runs(rest, answer)
+		s.answeredCheck(rest, answer)
 	}
 }
 

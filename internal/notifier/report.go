@@ -46,7 +46,7 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 			r.Acked, r.Since = false, latest.At
 		}
 		if n.session != nil {
-			n.session.describe(&r, key)
+			n.session.announcements.describe(&r, key)
 		}
 		if what, asked := running[name]; asked {
 			r.Runs = &what
@@ -59,10 +59,10 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	return report
 }
 
-// describe adds what the session knows of a nats-server, nothing if that is away. A reason is given
+// describe adds what this session knows of a nats-server, nothing if that is away. A reason is given
 // only for a change that it has not acknowledged.
-func (s *session) describe(r *accounts.ServerReport, key string) {
-	srv := s.servers.byName[r.Name]
+func (p *announcements) describe(r *accounts.ServerReport, key string) {
+	srv := p.servers.byName[r.Name]
 	if srv == nil {
 		return
 	}
@@ -70,7 +70,7 @@ func (s *session) describe(r *accounts.ServerReport, key string) {
 	if r.Acked {
 		return
 	}
-	switch a := s.announcements.byKey[key]; {
+	switch a := p.byKey[key]; {
 	case srv.state == silent:
 		r.Reason = "it does not answer"
 	case a == nil: // not taken up yet
@@ -88,24 +88,48 @@ type question struct {
 	done    chan struct{}               // closed when all have answered
 }
 
-// askAll asks every nats-server that is there what it runs for an account, and returns the answers by
-// server. That takes up to a second.
-func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Running {
-	q := &question{
+// questions are those that wait for answers. Notifier.mu guards them.
+type questions struct {
+	byNumber map[string]*question
+	asked    int // how many there were so far
+}
+
+// add adds a question to every server in byName, and returns its number.
+func (s *questions) add(byName map[string]*server) (number string, q *question) {
+	q = &question{
 		missing: make(map[string]bool),
 		answers: make(map[string]accounts.Running),
 		done:    make(chan struct{}),
 	}
-	s.n.mu.Lock()
-	for name := range s.servers.byName {
+	for name := range byName {
 		q.missing[name], q.answers[name] = true, accounts.Running{State: accounts.NoAnswer}
 	}
 	s.asked++
-	number := strconv.Itoa(s.asked)
-	s.questions[number] = q
+	number = strconv.Itoa(s.asked)
+	s.byNumber[number] = q
+	return number, q
+}
+
+// answer takes one server's answer to a question. Only the first one of a server counts.
+func (s *questions) answer(number, server string, runs accounts.Running) {
+	q := s.byNumber[number]
+	if q == nil || !q.missing[server] {
+		return
+	}
+	q.answers[server] = runs
+	if delete(q.missing, server); len(q.missing) == 0 {
+		close(q.done)
+	}
+}
+
+// askAll asks every nats-server that is there what it runs for an account, and returns the answers by
+// server. That takes up to a second.
+func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Running {
+	s.n.mu.Lock()
+	number, q := s.questions.add(s.servers.byName)
 	s.n.mu.Unlock()
 	if len(q.answers) > 0 {
-		s.ask(query{whatRunsSubject, aboutRuns + "." + number, accountQuery(key)})
+		s.conn.ask(query{whatRunsSubject, aboutRuns + "." + number, accountQuery(key)})
 		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 		defer cancel()
 		select {
@@ -115,21 +139,8 @@ func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Ru
 	}
 	s.n.mu.Lock()
 	defer s.n.mu.Unlock()
-	delete(s.questions, number) // from here on the answers do not change
+	delete(s.questions.byNumber, number) // from here on the answers do not change
 	return q.answers
-}
-
-// answerQuestion takes one server's answer to a question. Only the first one of a server counts.
-func (s *session) answerQuestion(number string, a answer) {
-	name, _ := s.servers.find(a.serverID)
-	q := s.questions[number]
-	if q == nil || !q.missing[name] {
-		return
-	}
-	q.answers[name] = a.running
-	if delete(q.missing, name); len(q.missing) == 0 {
-		close(q.done)
-	}
 }
 
 // askAbout asks which servers run the JWT that is stored. A change that came by a broadcast has
@@ -140,7 +151,7 @@ func (s *session) askAbout(o outgoing, token []byte) {
 		a.token = bytes.TrimSpace(token)
 	}
 	s.n.mu.Unlock()
-	s.ask(query{whatRunsSubject, aboutHeard + "." + o.reply(), accountQuery(o.Key)})
+	s.conn.ask(query{whatRunsSubject, aboutHeard + "." + o.reply(), accountQuery(o.Key)})
 }
 
 // confirmed takes one server's answer to the question of askAbout.

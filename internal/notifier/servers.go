@@ -151,8 +151,8 @@ func (v *servers) endDiscovery(now time.Time) {
 	}
 }
 
-// poll returns what is to be asked now, and whether a round has ended. Servers that
-// do not answer idzSubject get a second chance in the same round.
+// poll returns what is to be asked now, and whether a round has ended. Servers that do not answer
+// idzSubject get a second chance in the same round.
 func (v *servers) poll(now time.Time) (queries []query, ended bool) {
 	r := &v.round
 	queries, v.ask = v.ask, nil
@@ -245,9 +245,8 @@ func (v *servers) record(name string, now time.Time, preferred bool) bool {
 }
 
 // register returns the server that has shown itself, and whether it is new; nil if there are too
-// many. Its name is what the
-// Outbox keeps: the id is another one after each restart. Of two processes with one name, the
-// second is known by both name and id.
+// many. Its name is what the Outbox keeps: the id is another one after each restart. Of two processes
+// with one name, the second is known by both name and id.
 func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *server, isNew bool) {
 	name, srv := v.find(id)
 	if srv != nil && v.record(name, now, preferred) {

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
@@ -26,26 +24,24 @@ func updateSubject(key string) string { return "$SYS.ACCOUNT." + key + ".CLAIMS.
 type session struct {
 	n        *Notifier
 	accounts Accounts
-	conn     Conn
-	inbox    string        // prefix of all subjects that answers to questions go to
+	conn     *link
 	wake     chan struct{} // holds one token when run has to look again
 
 	servers       *servers
 	announcements *announcements
 	checks        *checks
-	first         int                  // number of its first attempt
-	questions     map[string]*question // that wait for answers, by number
-	asked         int                  // how many there were so far
-	hasCache      bool                 // a cache has answered that it lacks an account
-	watching      bool                 // the session learns that clients connect
+	questions     questions
+	hasCache      bool // a cache has answered that it lacks an account
+	watching      bool // the session learns that clients connect
 }
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
 // time. It takes up what is pending when servers appear.
 func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	s := n.newSession(conn, from)
-	if !s.subscribe(s.inbox+".>", s.receive) || !s.subscribe(n.inbox+".>", s.receiveAnswer) ||
-		!s.subscribe(heartbeats, s.heartbeat) {
+	if !s.conn.subscribe(s.conn.inbox+".>", s.receive) ||
+		!s.conn.subscribe(n.inbox+".>", s.receiveAnswer) ||
+		!s.conn.subscribe(heartbeats, s.heartbeat) {
 		return
 	}
 	n.mu.Lock()
@@ -79,31 +75,13 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 	return &session{
 		n:             n,
 		accounts:      from,
-		conn:          conn,
-		inbox:         conn.NewInbox(),
+		conn:          &link{Conn: conn, inbox: conn.NewInbox(), log: n.log},
 		wake:          make(chan struct{}, 1),
 		servers:       servers,
 		announcements: newAnnouncements(n, servers),
 		checks:        newChecks(),
-		first:         n.attempts + 1,
-		questions:     make(map[string]*question),
+		questions:     questions{byNumber: make(map[string]*question)},
 	}
-}
-
-// subscribe subscribes, and reports whether it could. If not, the connection is closed, which its
-// owner logs.
-func (s *session) subscribe(subject string, handle nats.MsgHandler) bool {
-	_, err := s.conn.Subscribe(subject, handle)
-	if err != nil {
-		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
-	}
-	return err == nil
-}
-
-// query is a question. Its answers go to the reply subject below the inbox.
-type query struct {
-	subject, reply string
-	data           []byte
 }
 
 // work is what is to be done without the lock: it may block. run does it in the order of the fields.
@@ -128,7 +106,7 @@ func (s *session) run(ctx context.Context) {
 		}
 		w := s.step(time.Now())
 		for _, q := range w.ask {
-			s.ask(q)
+			s.conn.ask(q)
 		}
 		if w.watch {
 			s.watchClients()
@@ -192,24 +170,13 @@ func (s *session) send(ctx context.Context, o outgoing) {
 			"nats-server takes no more than %d (max_payload)",
 			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
 	default:
-		s.publish(updateSubject(o.Key), s.n.replySubject(o, account.JWT), account.JWT)
+		s.conn.publish(updateSubject(o.Key), s.n.replySubject(o, account.JWT), account.JWT)
 	}
 }
 
 // replySubject is where the answers to an announcement go, in this session and in later ones.
 func (n *Notifier) replySubject(o outgoing, token []byte) string {
 	return fmt.Sprintf("%s.%s.%s", n.inbox, digestOf(token), o.reply())
-}
-
-// ask sends a question.
-func (s *session) ask(q query) { s.publish(q.subject, s.inbox+"."+q.reply, q.data) }
-
-// publish sends a message.
-func (s *session) publish(subject, reply string, data []byte) {
-	if err := s.conn.PublishRequest(subject, reply, data); err != nil {
-		// The session is over. What was pending stays so.
-		s.n.log.Debug(fmt.Sprintf("nats error %s", err))
-	}
 }
 
 // withdraw ends the announcement of an account that is not stored any more, since another program
@@ -264,7 +231,7 @@ func (s *session) flush(ctx context.Context, batch []outgoing) {
 // watchClients begins to learn of clients that connect. It is called only when a cache lacks an
 // account, since each client is a message.
 func (s *session) watchClients() {
-	if s.subscribe(connects, s.clientConnected) {
+	if s.conn.subscribe(connects, s.clientConnected) {
 		s.n.mu.Lock()
 		defer s.n.mu.Unlock()
 		s.watching = true

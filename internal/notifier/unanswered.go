@@ -29,18 +29,18 @@ var askAfter = [...]time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Mi
 // unanswered has the accounts of which an announcement was sent that some server has not answered. It
 // may be on its way, also after the session has ended, and may reach the server after a newer one
 // that went another way. Its answer shows that. But the answer may be lost. So when a newer JWT of
-// the account is acknowledged, the server is asked what it runs, several times. So it is with an
-// announcement of others, whose answers this process does not get.
+// the account is acknowledged, the server is asked several times what it runs. All servers are asked
+// after an announcement of others, whose answers this process does not get.
 //
 // It outlives sessions. An earlier process may have announced everything that was pending at the
 // start of this one.
 type unanswered struct {
-	byKey    map[string]*missing
+	byKey    map[string]*unansweredAccount
 	nextScan time.Time
 }
 
-// missing is what is remembered of one account.
-type missing struct {
+// unansweredAccount is what is remembered of one account.
+type unansweredAccount struct {
 	// servers has how many announcements each server has not answered. It is nil if it may be any
 	// server: there are too many, or an earlier process or another program has announced the account.
 	servers map[string]int
@@ -52,10 +52,10 @@ type missing struct {
 
 // newUnanswered returns what an earlier process may have left.
 func newUnanswered(n *Notifier) *unanswered {
-	u := &unanswered{byKey: make(map[string]*missing)}
+	u := &unanswered{byKey: make(map[string]*unansweredAccount)}
 	for _, c := range n.outbox.Pending() {
 		if len(u.byKey) < maxUnanswered {
-			u.byKey[c.Key] = &missing{isNewer: true}
+			u.byKey[c.Key] = &unansweredAccount{isNewer: true}
 		}
 	}
 	return u
@@ -69,7 +69,7 @@ func (u *unanswered) add(key string, seq uint64, servers []string, now time.Time
 		if len(u.byKey) >= maxUnanswered {
 			return false
 		}
-		m = &missing{servers: make(map[string]int)}
+		m = &unansweredAccount{servers: make(map[string]int)}
 		u.byKey[key] = m
 	}
 	if len(m.servers)+len(servers) > maxNamed {
@@ -89,13 +89,13 @@ func (u *unanswered) add(key string, seq uint64, servers []string, now time.Time
 
 // byOthers returns what is remembered of an account that others have announced, nil if too many
 // accounts are remembered.
-func (u *unanswered) byOthers(key string) *missing {
+func (u *unanswered) byOthers(key string) *unansweredAccount {
 	m := u.byKey[key]
 	if m == nil {
 		if len(u.byKey) >= maxOthers {
 			return nil
 		}
-		m = &missing{}
+		m = &unansweredAccount{}
 		u.byKey[key] = m
 	}
 	m.servers = nil
@@ -117,7 +117,7 @@ func (u *unanswered) contested(key string, now time.Time) {
 	}
 }
 
-// answered records that a server has answered one of them.
+// answered records that a server has answered one announcement of the account.
 func (u *unanswered) answered(key, server string) {
 	m := u.byKey[key]
 	if m == nil || m.servers == nil {
@@ -148,8 +148,8 @@ func (u *unanswered) sessionBegan(now time.Time) {
 	}
 }
 
-// isFirst reports whether the servers were asked once about an account.
-func (u *unanswered) isFirst(key string) bool {
+// wasAskedOnce reports whether the servers were asked once about an account.
+func (u *unanswered) wasAskedOnce(key string) bool {
 	m := u.byKey[key]
 	return m != nil && m.asked == 1
 }
@@ -188,7 +188,7 @@ func (u *unanswered) scan(p *announcements, now time.Time) (questions []query) {
 
 // questions asks servers that are there, and have acknowledged the account's latest change, what they
 // run for it. All others get that change anyway.
-func (m *missing) questions(p *announcements, key string) (questions []query) {
+func (m *unansweredAccount) questions(p *announcements, key string) (questions []query) {
 	latest := p.n.outbox.PendingFor(key)
 	for name, srv := range p.servers.byName {
 		isMeant := m.servers == nil || m.servers[name] > 0
@@ -201,9 +201,9 @@ func (m *missing) questions(p *announcements, key string) (questions []query) {
 	return questions
 }
 
-// leave records which servers have not answered an announcement, when its attempt ends or is
-// abandoned.
-func (p *announcements) leave(a *announcement) {
+// recordUnanswered records which servers have not answered an announcement, when its attempt ends or
+// is abandoned.
+func (p *announcements) recordUnanswered(a *announcement) {
 	if a.isQuestion || len(a.answers) >= len(p.servers.byName) {
 		return
 	}

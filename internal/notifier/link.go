@@ -1,0 +1,40 @@
+package notifier
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+)
+
+// link is the connection of a session. After an error the connection is closed, which its owner logs.
+type link struct {
+	Conn
+	inbox string // prefix of all subjects that answers to questions go to
+	log   *slog.Logger
+}
+
+// query is a question. Its answers go to the reply subject below the inbox.
+type query struct {
+	subject, reply string
+	data           []byte
+}
+
+// subscribe subscribes, and reports whether it could.
+func (l *link) subscribe(subject string, handle nats.MsgHandler) bool {
+	_, err := l.Subscribe(subject, handle)
+	if err != nil {
+		l.log.Debug(fmt.Sprintf("nats error %s", err))
+	}
+	return err == nil
+}
+
+// ask sends a question.
+func (l *link) ask(q query) { l.publish(q.subject, l.inbox+"."+q.reply, q.data) }
+
+// publish sends a message. If it can't, the session is over, and what was pending stays so.
+func (l *link) publish(subject, reply string, data []byte) {
+	if err := l.PublishRequest(subject, reply, data); err != nil {
+		l.log.Debug(fmt.Sprintf("nats error %s", err))
+	}
+}
