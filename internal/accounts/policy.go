@@ -215,7 +215,7 @@ func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now 
 
 // Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it, or a
 // JWT than the one that was deleted. It does not matter whether the operator is trusted any more. A JWT
-// that no operator signed is newer than none.
+// that no operator signed is never the newer one, and any other JWT is newer than it.
 func Newer(key string, a, b []byte) bool {
 	if isTombstone(a) {
 		return readTombstone(a).order.IssuedAt > readTombstone(b).order.IssuedAt
@@ -239,6 +239,7 @@ func CheckAhead(issuedAt int64, now time.Time) error {
 	return &FutureError{Offered: time.Unix(issuedAt, 0), Now: now}
 }
 
+// isAhead reports whether an iat is too far ahead of the clock.
 func isAhead(issuedAt int64, now time.Time) bool { return issuedAt > now.Add(maxAhead).Unix() }
 
 // CheckSize refuses a JWT that can't be announced. limit is in bytes; 0 means no limit. The error is

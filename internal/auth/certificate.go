@@ -12,7 +12,7 @@ import (
 // certified returns what a client certificate proves. TLS has verified it when the connection
 // began. It is verified once more because a reload may have changed the authorities, and because
 // certificates expire on open connections. It is false if there is no certificate, or if it is not
-// valid now. A cached one is checked only for its end.
+// valid now. Of a cached one only the end of its validity is checked.
 func (a *Authorizer) certified(chain []*x509.Certificate) (identity, bool) {
 	if a.policy.Roots == nil || len(chain) == 0 {
 		return identity{}, false
@@ -66,9 +66,9 @@ type nameKind int
 
 const (
 	commonName   nameKind = iota // any text; it counts as a name of any kind
-	dnsName                      // also what is configured and neither of the next two
-	mailName                     // has an @
-	uriName                      // begins with a scheme
+	dnsName                      // a configured name without a colon and an @
+	mailName                     // a configured name with an @
+	uriName                      // a configured name with a colon
 	serialNumber                 // of a certificate without a name; it can't be configured
 )
 
@@ -78,8 +78,9 @@ type certName struct {
 	text string
 }
 
-// roleOf returns the role that a name in a certificate has in the policy. A name of one kind never
-// counts as one of another kind, because authorities may be limited in one kind only.
+// roleOf returns the role that a name in a certificate has in the policy; ok is false if it has none.
+// A name of one kind never counts as one of another kind, because authorities may be limited in one
+// kind only.
 func (a *Authorizer) roleOf(n certName) (role Role, ok bool) {
 	if n.kind != commonName && n.kind != kindOf(n.text) {
 		return Unauthenticated, false

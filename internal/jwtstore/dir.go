@@ -29,10 +29,10 @@ type Options struct {
 	StateDir string
 	Announce bool          // see Outbox.SetAnnounce
 	LockWait time.Duration // how long to wait for another process that has Dir open; 0 is 10 s
-	// Newer reports whether a is newer than b. Both are JWTs of key, or both are tombstones of it, or b
-	// is the tombstone of a JWT that a may be newer than. It decides between two files of an account, of
-	// which one lies as with the other setting of Shard, and between a file and what a crash has left in
-	// the journal. nil: the file that lies as Shard says counts, and the journal.
+	// Newer reports whether a is newer than b. Both are JWTs of key, or both are its tombstones, or a is
+	// a JWT and b a tombstone. It decides between two files of an account in different layouts, and
+	// between a file and what a crash has left in the journal. nil: the file in the layout of Shard
+	// counts, and the journal before any file.
 	Newer func(key string, a, b []byte) bool
 	// Warn is told what needs attention although the store works: a damaged journal, files that
 	// can't be written. It is told of each cause once. nil: no warnings.
@@ -47,7 +47,8 @@ const defaultLockWait = 10 * time.Second
 //	<dir>/YZ/AB…YZ.jwt           the JWTs and tombstones, see directory
 //	<dir>/.journal/journal       the commits
 //	<dir>/.journal/temp-7        a JWT or tombstone that is on its way to its place
-//	<dir>/.journal/index         the index
+//	<dir>/.journal/index         the index, unless Options.StateDir has it
+//	<dir>/.journal/*.next        a new journal or index that is not whole yet
 //	<dir>/.lock-file             the lock
 //	<dir>/.lock                  a note for a process that finds the directory in use
 //
@@ -202,6 +203,7 @@ func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	return d.load(d.directory.readers, key, known)
 }
 
+// load is Load within the limits.
 func (d *Dir) load(l limits, key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	if !looksLikeName(key) { // what has a wrong checksum besides has no file
 		return nil, Stamp{}, unknown(key)
@@ -218,6 +220,7 @@ func (d *Dir) Tombstone(key string) ([]byte, error) {
 	return d.tombstone(d.directory.readers, key)
 }
 
+// tombstone is Tombstone within the limits.
 func (d *Dir) tombstone(l limits, key string) ([]byte, error) {
 	if !trust.IsAccountKey(key) {
 		return nil, nil

@@ -27,11 +27,11 @@ type double struct {
 	other     string
 }
 
-// doubles is those that are not settled. The methods may be called from any goroutine.
+// doubles are those that are not settled. The methods may be called from any goroutine.
 type doubles struct {
 	mu  sync.RWMutex      // guards what follows
 	all map[string]double // by preferred
-	// otherNewer is those whose newer file is in the other layout.
+	// otherNewer has those whose newer file is in the other layout, by preferred.
 	otherNewer map[string]bool
 }
 
@@ -76,12 +76,11 @@ func (d *doubles) list() []double {
 	return slices.Collect(maps.Values(d.all))
 }
 
-// tokenShard is the name of the directory with the activation tokens, as the last two characters of
-// their hashes are.
+// tokenShard is the shard of the activation tokens: their hashes end in these two characters.
 const tokenShard = "=="
 
 // findDoubles looks for doubles. It reads names only. A directory that can't be read is left out:
-// Keys yields its error.
+// directory.keys yields its error.
 func (d *directory) findDoubles() {
 	dirs, _ := d.dirs(d.other)
 	if d.other.sharded {

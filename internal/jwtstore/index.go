@@ -92,8 +92,9 @@ func (f Floor) HasReplaced(hash Hash) bool {
 // only the index knew is forgotten: what was replaced within a second, and the floors of accounts
 // whose files were removed by hand.
 //
-// A call is short and returns copies. It may read a page of the file. An account that has expired
-// leaves the digest by itself. An Index may be used from any goroutine.
+// A call returns copies. Get and Swap may read a block of the file, and others wait meanwhile. Digest
+// reads the whole file when an account has expired, which leaves the digest by itself. An Index may be
+// used from any goroutine.
 type Index struct {
 	path string // of the file; "" if there is none
 	warn func(format string, args ...any)
@@ -229,7 +230,7 @@ func (x *Index) setLocked(key string, had, e indexEntry) {
 }
 
 // Digest returns the digest. It costs nothing as long as no account expires and the clock is not
-// set back.
+// set back. Otherwise it looks at every entry.
 func (x *Index) Digest(now time.Time) Hash {
 	x.mu.Lock()
 	defer x.mu.Unlock()

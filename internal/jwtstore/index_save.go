@@ -9,12 +9,13 @@ import (
 	"path/filepath"
 )
 
+// indexName is the name of the index file.
 const indexName = "index"
 
 // openIndex opens the index of a store's directory, which is the file dir/index. saves is how often
 // the index was saved according to the journal: one that was saved less often is an older one. An
-// index that is damaged is made anew. The error is for one that may be whole, and can't be opened now:
-// without it the floors would be forgotten.
+// index that is damaged or older is made anew. The error is for one that may be whole, and can't be
+// opened now: without it the floors would be forgotten.
 func openIndex(
 	dir string, saves uint64, wake chan struct{}, warn func(format string, args ...any),
 ) (*Index, error) {
@@ -61,8 +62,8 @@ func (x *Index) open(saves uint64) error {
 	return nil
 }
 
-// loseLocked gives up the file: what it had is forgotten. x.mu must be held, or the index not be in
-// use yet.
+// loseLocked gives up the file and removes it: what it had is forgotten. x.mu must be held, or the
+// index not be in use yet.
 func (x *Index) loseLocked(err error) {
 	x.warn("the index is made anew from the directory and the journal: %s", err)
 	if x.file != nil {

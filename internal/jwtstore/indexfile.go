@@ -82,11 +82,11 @@ func openIndexFile(path string, directory uint64) (*indexFile, error) {
 	return f, nil
 }
 
-// next returns the path of a file that is not whole yet.
+// next returns the path of the file that is to replace this one, and is not whole yet.
 func (f *indexFile) next() string { return f.path + ".next" }
 
-// open opens the file at path and reads all but its blocks. If it can be written to, no other process
-// uses it from now on.
+// open opens the file at path and reads all but its blocks. If it can be written to, and its file
+// system has locks, no other process uses it from now on.
 func (f *indexFile) open(path string) (*indexContent, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|openFlags, 0)
 	canWrite := !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission)

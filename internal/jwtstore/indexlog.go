@@ -19,7 +19,7 @@ import (
 //	 8  length   4 bytes, of the content
 //	12  content  the note, then keys and values
 //
-// So no record is taken for one that is of another file, or was at another place.
+// So a record of another file, or of another place in this one, is not taken for one of this log.
 const (
 	indexRecordMagic = "\xf5put"
 	indexRecordHead  = 12        // bytes

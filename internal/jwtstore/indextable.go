@@ -28,8 +28,8 @@ const (
 //	block   keys and values
 //	list    of each block: its first key │ length of the block, a uvarint │ CRC-32C of it, 4 bytes
 //
-// The head has the CRC of the list, and the list has those of the blocks. So
-// what was not written together with this head is noticed when it is read.
+// The head has the CRC of the list, and the list has those of the blocks. So what was not written
+// together with this head is noticed when it is read.
 type indexTable struct {
 	reading   sync.RWMutex // held for reading while file is read
 	file      *os.File
@@ -178,7 +178,7 @@ func writeIndexFile(path string, directory uint64, note []byte, values iter.Seq2
 	h := indexHead{Format: indexFormat, Directory: directory, Number: rand.Uint64()}
 	copy(h.Magic[:], indexMagic)
 	w := bufio.NewWriterSize(&syncedFile{File: file}, 256<<10)
-	_, _ = w.Write(h.encode()) // takes the room
+	_, _ = w.Write(h.encode()) // is overwritten when the list is known
 	list, size, err := writeIndexBlocks(w, values)
 	h.ListAt, h.ListSize = uint64(indexHeadSize+size), uint64(len(list))
 	h.ListSum = crc32.Checksum(list, castagnoli)

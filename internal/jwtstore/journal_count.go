@@ -39,6 +39,7 @@ func parseCount(head []byte, generation uint64) (count uint32) {
 	return count
 }
 
+// countSum returns the CRC of a count.
 func countSum(generation uint64, count uint32) uint32 {
 	var b [12]byte
 	binary.LittleEndian.PutUint64(b[:], generation)

@@ -39,10 +39,10 @@
 // synced for their own sake. After a crash an acknowledgement may be missing; then the change is
 // announced once more.
 //
-// Locks guard memory, not I/O, with three exceptions: a Put or Delete holds its own account, the
-// holder of the commit token writes the journal, and one goroutine at a time flushes. Load waits
-// for none of them. It waits only when many other goroutines do the same, which is to read a file, or
-// to see that it is unchanged.
+// Locks guard memory, not I/O, with four exceptions: a Put or Delete holds its own account, the
+// holder of the commit token writes the journal, one goroutine at a time flushes, and a call of the
+// Index may read its file. Load waits for none of them. It waits only when many other goroutines do the
+// same, which is to read a file, or to see that it is unchanged.
 package jwtstore
 
 import (

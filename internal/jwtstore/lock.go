@@ -60,8 +60,9 @@ const (
 	lockRetryInterval = 50 * time.Millisecond
 )
 
-// acquire waits for the lock. It does not wait in a directory that can't be written to, where no
-// process can do harm. Should that become possible, ensure takes the lock before the first write.
+// acquire waits for the lock. It returns nil without the lock if the directory can't be written to, or
+// its disk is full: no process can do harm there. Should a write become possible, ensure takes the
+// lock before it.
 func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
 	deadline := time.Now().Add(wait)
 	for {

@@ -41,7 +41,7 @@ type Queue struct {
 
 // queuedLine is a line that waits.
 type queuedLine struct {
-	text    []byte       // nil: there is nothing to write
+	text    []byte       // nil: there is nothing to write, see Flush
 	written chan<- error // gets what became of the line, has room for that; nil: the caller does not wait
 }
 
@@ -67,7 +67,7 @@ func (q *Queue) Put(line []byte) bool {
 	return fits
 }
 
-// putLocked takes a line if there is room for it. An empty queue takes any line.
+// putLocked takes a line if there is room for it. An empty queue takes any line. q.mu must be held.
 func (q *Queue) putLocked(l queuedLine) bool {
 	if len(q.lines) > 0 &&
 		(q.full || len(q.lines) >= maxQueuedLines || q.bytes+len(l.text) > maxQueuedBytes) {
@@ -84,7 +84,7 @@ func (q *Queue) putLocked(l queuedLine) bool {
 	return true
 }
 
-// appendLocked puts a line behind the others.
+// appendLocked puts a line behind the others. q.mu must be held.
 func (q *Queue) appendLocked(l queuedLine) {
 	q.lines = append(q.lines, l)
 	q.bytes += len(l.text)
@@ -124,7 +124,8 @@ func (q *Queue) next() (l queuedLine, ok bool) {
 	return l, true
 }
 
-// openLocked lets the queue take lines again. The first one says how many were left out.
+// openLocked lets the queue take lines again. The first one says how many were left out. q.mu must be
+// held.
 func (q *Queue) openLocked() {
 	if q.omitted > 0 && q.note != nil {
 		q.appendLocked(queuedLine{text: q.note(q.omitted, q.since)})
@@ -191,7 +192,7 @@ func (o *offered) wait(limit time.Duration) error {
 	}
 }
 
-// giveUp says that a caller has waited too long, and how many lines are left out for that.
+// giveUp records that a caller has waited too long, and how many lines are left out for that.
 func (q *Queue) giveUp(omitted int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
