@@ -198,12 +198,14 @@ func TestReplayAndFiles(t *testing.T) {
 	for _, c := range []struct {
 		name, put, byHand, want string
 		deletes                 bool
+		again                   string // put after the Delete
 	}{
-		{"an older one was let in", "1", "", "1", false},
-		{"a newer file", "1", "3", "3", false},
-		{"an older file", "4", "3", "4", false},
-		{"a newer file after a Delete", "1", "3", "3", true},
-		{"an older file after a Delete", "4", "3", "", true},
+		{"an older one was let in", "1", "", "1", false, ""},
+		{"a newer file", "1", "3", "3", false, ""},
+		{"an older file", "4", "3", "4", false, ""},
+		{"a newer file after a Delete", "1", "3", "3", true, ""},
+		{"an older file after a Delete", "4", "3", "", true, ""},
+		{"an older one after a Delete", "3", "", "1", true, "1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := options(t, t.TempDir())
@@ -215,6 +217,9 @@ func TestReplayAndFiles(t *testing.T) {
 			d.HoldFiles(func() {
 				if putVersion(t, d, key, c.put); c.deletes {
 					del(t, d, key, c.put)
+				}
+				if c.again != "" {
+					putVersion(t, d, key, c.again)
 				}
 				copyTree(t, o.Dir, crashed)
 			})

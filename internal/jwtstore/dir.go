@@ -164,8 +164,13 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 // directory since, and is newer, is neither overwritten nor removed. What the index knows to be
 // superseded is of an earlier journal that was restored.
 func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
+	before := make(map[string]Version) // what the index had of each account
 	for _, r := range d.unflushed.all() {
-		known := d.index.Get(r.key)
+		known, ok := before[r.key]
+		if !ok {
+			known = d.index.Get(r.key)
+			before[r.key] = known
+		}
 		if r.seq < known.Seq {
 			d.unflushed.recordFlushed([]*record{r})
 			continue
