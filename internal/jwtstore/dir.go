@@ -163,6 +163,10 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 // replay makes what a crash left in the journal part of the index. A file that has been put into the
 // directory since, and is newer, is neither overwritten nor removed. What the index knows to be
 // superseded is of an earlier journal that was restored.
+//
+// A sequence number alone does not tell that: after a clean stop without a journal, with another
+// StateDir or after the index was lost, the numbers begin anew, and the index at hand may be an earlier
+// one with greater numbers.
 func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
 	before := make(map[string]Version) // what the index had of each account
 	for _, r := range d.unflushed.all() {
@@ -172,8 +176,12 @@ func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
 			before[r.key] = known
 		}
 		if r.seq < known.Seq {
-			d.unflushed.recordFlushed([]*record{r})
-			continue
+			if known.supersedes(r) {
+				d.unflushed.recordFlushed([]*record{r})
+				continue
+			}
+			d.index.forgetSeq(r.key)
+			known.Seq = 0
 		}
 		d.index.commit(r)
 		if newer == nil || d.unflushed.last(r.key) != r {

@@ -36,6 +36,25 @@ func (v Version) Stored() bool { return v.Stamp != Stamp{} }
 // Expired reports whether the JWT has expired.
 func (v Version) Expired(now time.Time) bool { return v.Expires > 0 && v.Expires <= now.Unix() }
 
+// supersedes reports whether a change that was committed is older than what is known of its account,
+// whatever the sequence numbers say.
+func (v Version) supersedes(r *record) bool {
+	e, err := decodeEntry(r.version)
+	if err != nil { // it is not indexed, or of format 1
+		return true
+	}
+	known, floor := v.Floor, e.Floor
+	switch {
+	case floor == Floor{}: // that index had none; the tombstone says which JWTs it bars
+		return r.kind != kindDelete
+	case floor.IssuedAt != known.IssuedAt:
+		return floor.IssuedAt < known.IssuedAt
+	case !v.Stored(): // it was deleted, and that bars its second
+		return true
+	}
+	return known.HasReplaced(floor.Hash)
+}
+
 // counts reports whether the version is part of the digest.
 func (v Version) counts(now time.Time) bool { return v.Servable && !v.Expired(now) }
 
@@ -210,7 +229,7 @@ func (x *Index) commit(r *record) {
 	switch {
 	case r.seq <= had.Seq, r.kind != kindPut && r.kind != kindDelete:
 		return
-	case r.kind == kindDelete && err != nil: // format 1
+	case r.kind == kindDelete && (err != nil || e.Floor == Floor{}): // format 1, or a new index
 		e.Floor = had.Floor
 	case err != nil:
 		return // it is not indexed
@@ -219,6 +238,16 @@ func (x *Index) commit(r *record) {
 		e.Stamp = CommitStamp(r.seq)
 	}
 	x.setLocked(r.key, had, e)
+}
+
+// forgetSeq makes the next change of an account a later one, whatever its sequence number is.
+func (x *Index) forgetSeq(key string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	had := x.getLocked(key)
+	e := had
+	e.Seq = 0
+	x.setLocked(key, had, e)
 }
 
 // setLocked replaces an entry. x.mu must be held. A version that has expired leaves the digest when

@@ -270,3 +270,42 @@ func TestAnIndexThatIsInUse(t *testing.T) {
 	}
 	closeStore(t, d)
 }
+
+// TestNumbersThatBeginAnew lose nothing: an index of before has greater sequence numbers than what a
+// crash left in the journal, but older versions.
+func TestNumbersThatBeginAnew(t *testing.T) {
+	o := options(t, t.TempDir())
+	o.Announce = false
+	put, deleted, newer := jwtstoretest.Key(t), jwtstoretest.Key(t), jwtstoretest.Key(t)
+	d := open(t, o)
+	for n := range int64(9) {
+		for _, key := range []string{put, deleted, newer} {
+			putNumbered(t, d, key, n+1)
+		}
+	}
+	closeStore(t, d) // the journal goes, the index stays
+	o.StateDir = t.TempDir()
+	d = open(t, o)
+	killed := t.TempDir()
+	d.HoldFiles(func() {
+		putNumbered(t, d, put, 10)
+		putNumbered(t, d, newer, 8) // as with allow_older, but that index does not know it
+		del(t, d, deleted, numbered(9))
+		copyTree(t, o.Dir, killed)
+	})
+	o.Dir, o.StateDir = killed, ""
+	o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
+	for range 2 { // a start, and the next one
+		d = open(t, o)
+		for key, want := range map[string]int64{put: 10, newer: 9, deleted: 0} {
+			jwt, _, _ := d.Load(key, jwtstore.Stamp{})
+			if n := numberIn(jwt); n != want {
+				t.Errorf("version %d is served, want %d", n, want)
+			}
+			if floor := d.Index().Get(key).Floor.IssuedAt; floor != max(want, 9) && want > 0 {
+				t.Errorf("the floor is %d, want %d", floor, want)
+			}
+		}
+		closeStore(t, d)
+	}
+}
