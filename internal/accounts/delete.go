@@ -124,6 +124,8 @@ func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, f
 			return order, ErrOlderOrder
 		case max(now.head.IssuedAt, now.floor.IssuedAt) > o.IssuedAt:
 			return order, ErrNewer
+		case now.floor.IssuedAt > now.head.IssuedAt:
+			order.Newest = now.floor.IssuedAt
 		}
 		return order, nil
 	})

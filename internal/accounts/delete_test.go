@@ -255,3 +255,28 @@ func TestRemove(t *testing.T) {
 		t.Errorf("observed %+v", e.events)
 	}
 }
+
+// TestADeletionBarsTheNewestJWTToo, if what was stored is damaged, or an older file that somebody has
+// put there.
+func TestADeletionBarsTheNewestJWTToo(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		e := newEnv(t)
+		a := jwttest.NewAccount(t)
+		older, newest := e.signed(t, a, -time.Hour), e.signed(t, a, -time.Minute)
+		other := e.signed(t, a, -time.Minute, func(c *jwt.AccountClaims) { c.Name = "other" })
+		e.mustPush(t, a.ID, newest)
+		if damaged {
+			older = []byte("damaged")
+		}
+		e.plant(t, a.ID, older)
+		done, err := e.registry.Delete(t.Context(), e.order(t, -time.Second, a.ID), onDeletion)
+		if err != nil || done.Deleted != 1 {
+			t.Fatal(done, err)
+		}
+		for _, token := range [][]byte{newest, other} {
+			_, err := e.push(a.ID, token)
+			wantError(t, err, &accounts.DeletedError{})
+		}
+		e.mustPush(t, a.ID, e.signed(t, a, 0))
+	}
+}

@@ -15,7 +15,7 @@ import (
 //	eyJ0eXAi…
 //	{"deleted":1795433158,"by":"O…","order":"6c0f…"}
 type tombstone struct {
-	issuedAt int64 // iat of the JWT that was deleted, Unix seconds
+	issuedAt int64 // iat of the newest JWT that was deleted, Unix seconds
 	order    deletionOrder
 }
 
@@ -24,6 +24,9 @@ type deletionOrder struct {
 	IssuedAt int64  `json:"deleted"` // iat of the order, Unix seconds
 	Issuer   string `json:"by"`      // "" if no operator ordered it
 	Hash     string `json:"order"`   // SHA-256 of the order, in hex: it is carried out once
+	// Newest is the iat of the newest JWT that was accepted, if the one that was stored is damaged or
+	// older: it is deleted too. 0 if it is not.
+	Newest int64 `json:"newest,omitempty"`
 }
 
 // tombstoneOf is the tombstone of a JWT as it is stored.
@@ -51,6 +54,7 @@ func readTombstone(text []byte) *tombstone {
 	if json.Unmarshal(rest, &t.order) != nil {
 		t.order = deletionOrder{IssuedAt: t.issuedAt}
 	}
+	t.issuedAt = max(t.issuedAt, t.order.Newest)
 	return t
 }
 
