@@ -256,7 +256,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestADeletionBarsTheNewestJWTToo, if what was stored is damaged, or an older file that somebody has
+// TestADeletionBarsTheNewestJWTToo, if what was stored is damaged, or an older file that its owner has
 // put there.
 func TestADeletionBarsTheNewestJWTToo(t *testing.T) {
 	for _, damaged := range []bool{false, true} {

@@ -227,6 +227,33 @@ func TestAServedFileIsAFloor(t *testing.T) {
 	wantError(t, err, &accounts.OlderError{})
 }
 
+// TestAnOrderBarsAnAccountWhoseFileIsGone: what was accepted before does not come back.
+func TestAnOrderBarsAnAccountWhoseFileIsGone(t *testing.T) {
+	e := newEnv(t)
+	a, dir := jwttest.NewAccount(t), t.TempDir()
+	d := e.openDir(t, dir)
+	token := e.signed(t, a, 0)
+	e.mustPush(t, a.ID, token)
+	if err := d.Close(); err != nil { // writes the file
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, a.ID[54:], a.ID+".jwt")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		d = e.openDir(t, dir)
+		done, err := e.registry.Delete(t.Context(), e.order(t, time.Minute, a.ID), onDeletion)
+		if wantError(t, err, nil); done.Deleted != 1 {
+			t.Errorf("%s", done)
+		}
+		_, err = e.registry.Put(t.Context(), a.ID, token, byHTTP)
+		wantError(t, err, &accounts.DeletedError{})
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestNewerOfTwoFiles does not look at trust: what is trusted no more is not undone by an older one.
 func TestNewerOfTwoFiles(t *testing.T) {
 	e := newEnv(t)

@@ -29,10 +29,13 @@ type deletionOrder struct {
 	Newest int64 `json:"newest,omitempty"`
 }
 
-// tombstoneOf is the tombstone of a JWT as it is stored.
+// tombstoneOf is the tombstone of a JWT as it is stored. A dash stands for one whose file is gone.
 func (o deletionOrder) tombstoneOf(token []byte) []byte {
-	text, _ := json.Marshal(o) // two texts and a number can't fail
-	return slices.Concat(bytes.TrimSpace(token), []byte{'\n'}, text, []byte{'\n'})
+	text, _ := json.Marshal(o) // texts and numbers can't fail
+	if token = bytes.TrimSpace(token); len(token) == 0 {
+		token = []byte{'-'}
+	}
+	return slices.Concat(token, []byte{'\n'}, text, []byte{'\n'})
 }
 
 // isTombstone reports whether a stored text has a line after the JWT. A tombstone of nats-server has

@@ -126,6 +126,9 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	}
 	wake := make(chan struct{}, 1)
 	dir := filepath.Join(root, journalDir)
+	if o.StateDir != "" {
+		adoptIndex(dir, o.StateDir, o.Warn)
+	}
 	index, err := openIndex(cmp.Or(o.StateDir, dir), found.saves, wake, o.Warn)
 	if err != nil {
 		return nil, err

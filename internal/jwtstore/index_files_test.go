@@ -309,3 +309,22 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 		closeStore(t, d)
 	}
 }
+
+// TestTheIndexMovesToTheStateDirectory when that is configured later.
+func TestTheIndexMovesToTheStateDirectory(t *testing.T) {
+	o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+	d := open(t, o)
+	putVersion(t, d, key, "1")
+	closeStore(t, d)
+	o.StateDir = filepath.Join(t.TempDir(), "state")
+	for range 2 {
+		d = open(t, o)
+		if v := d.Index().Get(key); v.Floor.IssuedAt != 1 || d.Index().Lost() != 0 {
+			t.Errorf("the index has %+v", v)
+		}
+		closeStore(t, d)
+	}
+	if exists(filepath.Join(o.Dir, ".journal", "index")) || !exists(filepath.Join(o.StateDir, "index")) {
+		t.Error("the index is where it was")
+	}
+}

@@ -38,6 +38,26 @@ func openIndex(
 	return x, nil
 }
 
+// adoptIndex moves the index from one directory to another, if it is still in the first one: the
+// configuration has another StateDir than before.
+func adoptIndex(from, to string, warn func(format string, args ...any)) {
+	old, path := filepath.Join(from, indexName), filepath.Join(to, indexName)
+	_, missing := os.Lstat(path)
+	content, err := os.ReadFile(old)
+	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
+		return // there is none, or it was moved before
+	}
+	if err = os.MkdirAll(to, 0o700); err == nil {
+		err = replaceFile(path, content)
+	}
+	if err == nil {
+		err = os.Remove(old)
+	}
+	if err != nil {
+		warn("the index can't be moved from %s to %s: %s", from, to, err)
+	}
+}
+
 // errOldIndex is why an index is not used that was saved less often than the journal says.
 var errOldIndex = errors.New("it is older than the journal")
 

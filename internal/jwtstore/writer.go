@@ -62,16 +62,18 @@ func (w *writer) Put(
 }
 
 // Delete asks allow as Put does, and commits that key has no JWT any more, only the new tombstone
-// that allow returns. For one account this is one step. If nothing is stored the error is
-// fs.ErrNotExist and allow is not asked. Nothing of the account is pending in the outbox any more.
-// Errors, origin, seq and ctx are as with Put.
+// that allow returns. For one account this is one step. If nothing is stored, and the index knows no
+// floor that a tombstone should have, the error is fs.ErrNotExist and allow is not asked. Nothing of
+// the account is pending in the outbox any more. Errors, origin, seq and ctx are as with Put.
 func (w *writer) Delete(
 	ctx context.Context, key, origin string,
 	allow func(Stored) (newTombstone []byte, err error),
 ) (seq uint64, err error) {
 	r := &record{kind: kindDelete, key: key}
 	return w.commitIf(ctx, r, origin, func(now Stored, absent error) error {
-		if absent != nil {
+		// If only the file is gone, what was accepted before must not come back either.
+		isKnown := errors.Is(absent, fs.ErrNotExist) && now.Tombstone == nil && now.Floor != Floor{}
+		if absent != nil && !isKnown {
 			return absent
 		}
 		tombstone, err := allow(now)
