@@ -284,6 +284,14 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 		}
 	}
 	closeStore(t, d) // the journal goes, the index stays
+	index, aside := filepath.Join(o.Dir, ".journal", "index"), filepath.Join(t.TempDir(), "aside")
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move(index, aside)
 	o.StateDir = t.TempDir()
 	d = open(t, o)
 	killed := t.TempDir()
@@ -294,6 +302,7 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 		copyTree(t, o.Dir, killed)
 	})
 	o.Dir, o.StateDir = killed, ""
+	move(aside, filepath.Join(killed, ".journal", "index"))
 	o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
 	for range 2 { // a start, and the next one
 		d = open(t, o)
