@@ -152,7 +152,7 @@ func (d *directory) settle(x double, mayWrite error) error {
 		isOther := d.isNewer(x.key, inOther, inPreferred)
 		d.doubles.prefer(x, isOther)
 		if err = mayWrite; err == nil && isOther {
-			err = moveDurable(x.other, x.preferred, inOther)
+			err = moveDurable(x.other, x.preferred)
 		} else if err == nil {
 			err = removeOlder(x.other, x.preferred)
 		}
@@ -191,16 +191,21 @@ func removeOlder(older, newer string) error {
 	return syncDir(filepath.Dir(older))
 }
 
-// moveDurable puts a file at the place of another, on stable storage.
-func moveDurable(from, to string, content []byte) error {
+// moveDurable moves a file to another place, whose file it replaces, on stable storage.
+func moveDurable(from, to string) error {
 	if err := syncFile(from); err != nil {
 		return err
 	}
 	err := os.Rename(from, to)
 	if errors.Is(err, syscall.EXDEV) {
-		if err = replaceFile(to, content); err == nil {
-			return removeOlder(from, to)
+		content, err := os.ReadFile(from)
+		if err == nil {
+			err = replaceFile(to, content)
 		}
+		if err != nil {
+			return err
+		}
+		return removeOlder(from, to)
 	}
 	if err == nil {
 		err = syncDir(filepath.Dir(to))

@@ -319,21 +319,23 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 	}
 }
 
-// TestTheIndexMovesToTheStateDirectory when that is configured later.
+// TestTheIndexMovesToTheStateDirectory when that is configured later, also on another file system.
 func TestTheIndexMovesToTheStateDirectory(t *testing.T) {
-	o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
-	d := open(t, o)
-	putVersion(t, d, key, "1")
-	closeStore(t, d)
-	o.StateDir = filepath.Join(t.TempDir(), "state")
-	for range 2 {
-		d = open(t, o)
-		if v := d.Index().Get(key); v.Floor.IssuedAt != 1 || d.Index().Lost() != 0 {
-			t.Errorf("the index has %+v", v)
-		}
+	for _, state := range []string{t.TempDir(), fastDir(t)} {
+		o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+		d := open(t, o)
+		putVersion(t, d, key, "1")
 		closeStore(t, d)
-	}
-	if exists(filepath.Join(o.Dir, ".journal", "index")) || !exists(filepath.Join(o.StateDir, "index")) {
-		t.Error("the index is where it was")
+		o.StateDir = filepath.Join(state, "state")
+		for range 2 {
+			d = open(t, o)
+			if v := d.Index().Get(key); v.Floor.IssuedAt != 1 || d.Index().Lost() != 0 {
+				t.Errorf("the index has %+v", v)
+			}
+			closeStore(t, d)
+		}
+		if exists(filepath.Join(o.Dir, ".journal", "index")) || !exists(filepath.Join(o.StateDir, "index")) {
+			t.Error("the index is where it was")
+		}
 	}
 }

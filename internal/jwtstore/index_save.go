@@ -43,15 +43,12 @@ func openIndex(
 func adoptIndex(from, to string, warn func(format string, args ...any)) {
 	old, path := filepath.Join(from, indexName), filepath.Join(to, indexName)
 	_, missing := os.Lstat(path)
-	content, err := os.ReadFile(old)
-	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
+	if _, err := os.Lstat(old); err != nil || !errors.Is(missing, fs.ErrNotExist) {
 		return // there is none, or it was moved before
 	}
-	if err = os.MkdirAll(to, 0o700); err == nil {
-		err = replaceFile(path, content)
-	}
+	err := os.MkdirAll(to, 0o700)
 	if err == nil {
-		err = os.Remove(old)
+		err = moveDurable(old, path)
 	}
 	if err != nil {
 		warn("the index can't be moved from %s to %s: %s", from, to, err)
