@@ -174,7 +174,7 @@ func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	if d := time.Since(began); d > 3*time.Second {
 		t.Errorf("the stop took %s", d)
 	}
-	if strings.Contains(p.log.String(), "ERR\x1b") {
+	if strings.Contains(p.log.String(), "[ERR]") {
 		t.Errorf("an error on a normal stop:\n%s", p.log)
 	}
 }
@@ -276,7 +276,7 @@ func TestASecondProcessSaysWhoHoldsTheDirectory(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if log := second.log.String(); !strings.Contains(log, fmt.Sprint(first.cmd.Process.Pid)) ||
-		strings.Count(log, "ERR\x1b") != 1 {
+		strings.Count(log, "[ERR]") != 1 {
 		t.Errorf("it says:\n%s", log)
 	}
 	impatient := start(t, s.dir, nil, "-c", s.conf)

@@ -55,7 +55,7 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 		return check(config.Load(flags))
 	}
 	// Until the configuration is read, lines look as they do without one.
-	handler := logging.NewQueued(out, logging.Format{Time: true, Colors: true})
+	handler := logging.NewQueued(out, logging.Format{Time: true})
 	defer handler.Flush(flushTimeout)
 	log := slog.New(handler)
 	if err := serve(ctx, flags, handler, log, ready); err != nil {

@@ -38,7 +38,7 @@ func startWithEverything(t *testing.T) {
 	s, p, _, _ := withNATS(t)
 	p.wait("connected to NATS for JWT syncing")
 	begin, _, _ := strings.Cut(p.log.String(), "it keeps no accounts then")
-	inOrder(t, begin, `\[\x1b\[32mINF\x1b\[0m\] starting NATS Account server, version `,
+	inOrder(t, begin, `\[INF\] starting NATS Account server, version `,
 		`server time is \w+ \w+ +\d+ [\d:]+ \w+ \d+\n`, `loading configuration from "/.*"`,
 		"loading system account from .*sys.jwt", "System Account: "+s.op.System.ID, "System Account Name: ",
 		"loading operator from .*op.jwt", "Operator: "+s.op.ID, "Operator Name: ",
@@ -131,7 +131,7 @@ func startToEnd(t *testing.T) []behaviour {
 			func(t *testing.T) {
 				p := start(t, k.dir, nil, flags("-hp 127.0.0.1:0 -dump")...)
 				url := p.url()
-				p.wait(`(?s)INF\x1b\[0m\] \{\n  "Logging": \{\n    "Time": true,\n.*\n` +
+				p.wait(`(?s)\[INF\] \{\n  "Logging": \{\n    "Time": true,\n.*\n` +
 					`  "MaxReplicationPack": 10000,\n.*\n\}\n`)
 				if status, _ := get(t, url+"/healthz"); status != http.StatusOK {
 					t.Errorf("healthz: %d", status)

@@ -308,7 +308,7 @@ func (k *natsEnv) answersLookups(t *testing.T) {
 	if m := k.request(t, "$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil); string(m.Data) != string(token) {
 		t.Errorf("%q", m.Data)
 	}
-	k.p.wait(fmt.Sprintf(`\[\x1b\[33mTRC\x1b\[0m\] lookup of account %s - respond %d bytes`, a.ID,
+	k.p.wait(fmt.Sprintf(`\[TRC\] lookup of account %s - respond %d bytes`, a.ID,
 		len(token)))
 }
 

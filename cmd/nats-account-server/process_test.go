@@ -182,7 +182,7 @@ func (p *process) lines(level string) []string { return linesOf(p.log.String(), 
 
 func linesOf(log, level string) (lines []string) {
 	for line := range strings.Lines(log) {
-		if strings.Contains(line, level+"\x1b") {
+		if strings.Contains(line, "["+level+"]") {
 			lines = append(lines, line)
 		}
 	}

@@ -39,8 +39,8 @@ type Config struct {
 	MaxPack int
 }
 
-// Logging says what log lines look like and which are written. By default they have the time and
-// colours.
+// Logging says what log lines look like and which are written. By default they have the time, and
+// colours on a terminal.
 type Logging struct {
 	logging.Format
 	Audit string // path of the audit file; "" for the log
@@ -134,7 +134,7 @@ type Warning struct {
 // defaults returns the configuration of an empty file and no flags.
 func defaults() Config {
 	return Config{
-		Logging: Logging{Format: logging.Format{Time: true, Colors: true}},
+		Logging: Logging{Format: logging.Format{Time: true}},
 		HTTP: HTTP{
 			Host:         "localhost",
 			Port:         9090,

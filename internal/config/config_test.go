@@ -52,7 +52,7 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 	c, warnings, err := load(t, "")
 	want := config.Config{
 		File:    c.File,
-		Logging: config.Logging{Format: logging.Format{Time: true, Colors: true}},
+		Logging: config.Logging{Format: logging.Format{Time: true}},
 		HTTP: config.HTTP{Host: "localhost", Port: 9090, ReadTimeout: 5 * time.Second,
 			WriteTimeout: 5 * time.Second},
 		NATS: config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
@@ -92,8 +92,11 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		{`system: /a/sys.jwt`, func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
 		{`logging { time: false, debug: true, trace: true, colors: off, pid: yes }`,
 			func(c *config.Config) {
-				c.Logging = config.Logging{Format: logging.Format{Debug: true, Trace: true, PID: true}}
+				c.Logging = config.Logging{Format: logging.Format{Colors: logging.ColorsNever, Debug: true,
+					Trace: true, PID: true}}
 			}},
+		{`logging { colors: true }`,
+			func(c *config.Config) { c.Logging.Colors = logging.ColorsAlways }},
 		{`logging { custom: x }`, func(*config.Config) {}},
 		{`http { host: "", port: 0 }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 0 }},
 		{`http { port: "8080" }`, func(c *config.Config) { c.HTTP.Port = 8080 }},
@@ -450,7 +453,7 @@ func TestADirectoryFlagReplacesAnEmptyDirectory(t *testing.T) {
 func TestEveryFlagSetsItsField(t *testing.T) {
 	got, err := config.ParseFlags(strings.Fields(
 		"-c a -dir b -nsc c -operator d -nats e -creds f -primary g -hp h -ro -D -V -DV -dump -t "+
-			"--version and more"), &bytes.Buffer{})
+			"--version"), &bytes.Buffer{})
 	want := config.Flags{
 		Config: "a", Dir: "b", NSC: "c", Operator: "d", NATS: "e", Creds: "f", Primary: "g",
 		HostPort: "h",
@@ -511,6 +514,13 @@ func TestWrongFlags(t *testing.T) {
 	if _, err := config.ParseFlags([]string{"-bogus"}, &usage); err == nil ||
 		!strings.Contains(usage.String(), "flag provided but not defined: -bogus") {
 		t.Errorf("%v: %s", err, &usage)
+	}
+	for _, args := range []string{"server.conf", "-t server.conf", "-c a.conf b.conf", "-D false -c a.conf", "-t -- x"} {
+		usage.Reset()
+		if _, err := config.ParseFlags(strings.Fields(args), &usage); err == nil ||
+			usage.String() != err.Error()+"\n" || !strings.Contains(err.Error(), "belongs to no flag") {
+			t.Errorf("%s: %v: %s", args, err, &usage)
+		}
 	}
 	if _, err := config.ParseFlags([]string{"-h"}, &usage); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-h gives %v", err)

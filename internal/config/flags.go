@@ -31,7 +31,8 @@ type Flags struct {
 }
 
 // ParseFlags parses the command line. It writes what is wrong, and the help for -h, to usage. The
-// error for -h is flag.ErrHelp. As in the original, what comes after the flags is ignored.
+// error for -h is flag.ErrHelp. An argument that belongs to no flag is an error: the flags after it
+// would be ignored, and so would a file name without -c.
 func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	var f Flags
 	// The caller decides how the program ends, so the package flag must not.
@@ -55,7 +56,16 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	s.BoolVar(&f.Test, "t", false, "check the configuration and exit")
 	s.BoolVar(&f.Version, "v", false, "print the version and exit")
 	s.BoolVar(&f.Version, "version", false, "print the version and exit")
-	return f, s.Parse(args)
+	if err := s.Parse(args); err != nil {
+		return f, err
+	}
+	if s.NArg() > 0 {
+		err := fmt.Errorf("the argument %q belongs to no flag: give a configuration file as -c file, "+
+			"and turn a flag without a value off as -D=false", s.Arg(0))
+		_, _ = fmt.Fprintln(usage, err)
+		return f, err
+	}
+	return f, nil
 }
 
 // readFlags changes the draft as the command line says. It comes after readFile, because a flag

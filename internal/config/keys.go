@@ -25,7 +25,7 @@ func keys(c *Config) []key {
 			{"Time", "", boolean(&c.Logging.Time)},
 			{"Debug", "", boolean(&c.Logging.Debug)},
 			{"Trace", "", boolean(&c.Logging.Trace)},
-			{"Colors", "", boolean(&c.Logging.Colors)},
+			{"Colors", "", set(&c.Logging.Colors, parseColors)},
 			{"PID", "", boolean(&c.Logging.PID)},
 			{"Custom", "", unused()}, // the original accepts it and never uses it
 			{"Audit", "", path(&c.Logging.Audit)},

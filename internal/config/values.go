@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natsconf"
 )
 
@@ -36,6 +37,18 @@ func parseBool(name string, value any) (bool, error) {
 		}
 	}
 	return false, fmt.Errorf("error parsing %s option %v, it must be true or false", name, show(value))
+}
+
+// parseColors parses a boolean. Only a key that is not there leaves the choice to the terminal.
+func parseColors(name string, value any) (logging.Colors, error) {
+	switch always, err := parseBool(name, value); {
+	case err != nil:
+		return logging.ColorsOnTerminal, err
+	case always:
+		return logging.ColorsAlways, nil
+	default:
+		return logging.ColorsNever, nil
+	}
 }
 
 // parseVerify parses a boolean, or the word require in any letter case. true means that a

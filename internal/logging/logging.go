@@ -29,12 +29,21 @@ const LevelTrace = slog.Level(-8)
 
 // Format says what is in a line and which levels are written.
 type Format struct {
-	Time   bool // date and local time
-	PID    bool // process id
-	Colors bool // of the level's three letters, also if the output is not a terminal
-	Debug  bool // write lines of LevelDebug
-	Trace  bool // write lines of LevelTrace
+	Time   bool   // date and local time
+	PID    bool   // process id
+	Colors Colors // of the level's three letters
+	Debug  bool   // write lines of LevelDebug
+	Trace  bool   // write lines of LevelTrace
 }
+
+// Colors says when a line has colours.
+type Colors int
+
+const (
+	ColorsOnTerminal Colors = iota // if the writer is a terminal and the environment permits it
+	ColorsAlways
+	ColorsNever
+)
 
 // Lines is the value of an attribute that is written unchanged, with its line ends and without its
 // key. It must hold no text that a client or a file has chosen.
@@ -53,11 +62,13 @@ type output struct {
 	queue  *Queue                 // takes the lines; nil: each is written to w at once
 	mu     sync.Mutex             // held during a Write to w, so that lines don't mix
 	w      io.Writer
+	// colors is set if w shows colours. It counts only for ColorsOnTerminal.
+	colors bool
 }
 
 // New returns a handler that writes to w, each record with one Write.
 func New(w io.Writer, f Format) *Handler {
-	h := &Handler{out: &output{w: w}}
+	h := &Handler{out: &output{w: w, colors: showsColors(w)}}
 	h.SetFormat(f)
 	return h
 }
@@ -83,6 +94,17 @@ func (h *Handler) Flush(limit time.Duration) {
 	if h.out.queue != nil {
 		h.out.queue.Flush(limit)
 	}
+}
+
+// showsColors reports whether w is a terminal that shows colours. NO_COLOR with any value, and the
+// terminal type dumb, mean that colours are not wanted. A character device counts as a terminal.
+func showsColors(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // SetFormat changes the format of all further lines, also of the handlers that WithAttrs has made.
@@ -142,7 +164,7 @@ func (h *Handler) line(r slog.Record) []byte {
 	}
 	// The last level takes everything, so an index is always found.
 	level := levels[slices.IndexFunc(levels, func(l levelName) bool { return r.Level >= l.least })]
-	if f.Colors {
+	if f.Colors == ColorsAlways || f.Colors == ColorsOnTerminal && h.out.colors {
 		line = fmt.Appendf(line, "[\x1b[%sm%s\x1b[0m] ", level.color, level.letters)
 	} else {
 		line = fmt.Appendf(line, "[%s] ", level.letters)

@@ -14,7 +14,7 @@ import (
 func TestTheLineFormat(t *testing.T) {
 	const stamp = `\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} `
 	const info, warn, debug, trace = slog.LevelInfo, slog.LevelWarn, slog.LevelDebug, logging.LevelTrace
-	colors := logging.Format{Colors: true}
+	colors := logging.Format{Colors: logging.ColorsAlways}
 	for _, c := range []struct {
 		name   string
 		format logging.Format
@@ -29,9 +29,10 @@ func TestTheLineFormat(t *testing.T) {
 		{"green INF", colors, info, "^\\[\x1b\\[32mINF\x1b\\[0m\\] hello\n$"},
 		{"yellow WRN", colors, warn, "^\\[\x1b\\[0;93mWRN\x1b\\[0m\\] hello\n$"},
 		{"red ERR", colors, slog.LevelError, "^\\[\x1b\\[31mERR\x1b\\[0m\\] hello\n$"},
-		{"cyan DBG", logging.Format{Colors: true, Debug: true}, debug,
+		{"cyan DBG", logging.Format{Colors: logging.ColorsAlways, Debug: true}, debug,
 			"^\\[\x1b\\[36mDBG\x1b\\[0m\\] hello\n$"},
-		{"TRC", logging.Format{Colors: true, Trace: true}, trace, "^\\[\x1b\\[33mTRC\x1b\\[0m\\] hello\n$"},
+		{"TRC", logging.Format{Colors: logging.ColorsAlways, Trace: true}, trace,
+			"^\\[\x1b\\[33mTRC\x1b\\[0m\\] hello\n$"},
 		{"no DBG without debug", logging.Format{Trace: true}, debug, `^$`},
 		{"no TRC without trace", logging.Format{Debug: true}, trace, `^$`},
 	} {

@@ -109,7 +109,7 @@ func TestALineOfTheLogIsAnEventOfItsLevel(t *testing.T) {
 		slog.LevelWarn:  slog.LevelWarn,
 		slog.LevelError: slog.LevelError,
 	}
-	for _, colours := range []bool{false, true} {
+	for _, colours := range []logging.Colors{logging.ColorsNever, logging.ColorsAlways} {
 		for level, want := range kinds {
 			var line bytes.Buffer
 			format := logging.Format{Time: true, Debug: true, Colors: colours}
