@@ -204,3 +204,11 @@ func (r *Registry) SetPrimary(p Primary) { r.primary.Store(&p) }
 
 // HasOperator reports whether an operator is configured.
 func (r *Registry) HasOperator() bool { return r.trust.Load().Operator != nil }
+
+// IsForeign reports whether another operator than ours has signed a JWT of any kind, as the JWT says.
+// Without an operator no JWT is foreign.
+func (r *Registry) IsForeign(token []byte) bool {
+	ours := r.trust.Load().Operator
+	issuer := trust.Issuer(bytes.TrimSpace(token))
+	return ours != nil && trust.IsOperatorKey(issuer) && issuer != ours.Key && !ours.Trusts(issuer)
+}

@@ -31,6 +31,9 @@ var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: tr
 // delete deletes accounts by order of the operator. nats.go calls it for one order after the other,
 // and on a goroutine which no other subscription uses.
 func (s *session) delete(m *nats.Msg) {
+	if s.isForeign(m) {
+		return
+	}
 	deletion, err := accounts.Deletion{}, errNoDelete
 	if s.AllowDelete {
 		origin := accounts.Origin{Kind: accounts.KindNATS}

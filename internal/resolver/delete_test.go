@@ -81,7 +81,6 @@ func TestOnlyTheOperatorDeletes(t *testing.T) {
 		{"nothing", nil, "expected 3 chunks"},
 		{"an account JWT", token, ""},
 		{"a broken signature", jwttest.Flip(good), "signature"},
-		{"another operator's", order(t, jwttest.NewOperator(t).Key, nil, a.ID), "not trusted"},
 		{"an account's", order(t, account, nil, a.ID), "not trusted"},
 		{"in another name", inOperatorsName, "not self signed"},
 		{"of no account", order(t, srv.op.Key, nil), "malformed request"},

@@ -20,6 +20,9 @@ const maxSubjectBytes = 128
 // a URL resolver do not subscribe to, only the claims say which account it is.
 func (s *session) update(m *nats.Msg) {
 	named := accountOf(m.Subject)
+	if named == "" && s.isForeign(m) {
+		return
+	}
 	key := named
 	if key == "" {
 		key = accounts.SubjectOf(m.Data)
@@ -40,6 +43,18 @@ func (s *session) update(m *nats.Msg) {
 			s.respond(m, success(key, "jwt updated"))
 		}
 	})
+}
+
+// isForeign reports whether a request carries a JWT of an operator that is not ours. A leaf node that
+// shares its system account with us passes on what is meant for its own operator's nats-servers. To the
+// client, a refusal of this server would look like theirs.
+func (s *session) isForeign(m *nats.Msg) bool {
+	if !s.Accounts.IsForeign(m.Data) {
+		return false
+	}
+	s.Log.Debug(fmt.Sprintf("a request on %s is left to others: another operator has signed it",
+		logging.Quote(m.Subject, maxSubjectBytes)))
+	return true
 }
 
 // logRefused logs a JWT that was not taken. The registry logs one that loses to the stored JWT.

@@ -55,6 +55,16 @@ func Peek(token []byte) (Head, error) {
 	return body.Head, nil
 }
 
+// Issuer returns the public key that has signed a JWT of any kind, as the JWT says; "" if it can't be
+// read.
+func Issuer(token []byte) string {
+	var head Head
+	if claims, _, err := Payload(token); err != nil || json.Unmarshal(claims, &head) != nil {
+		return ""
+	}
+	return head.Issuer
+}
+
 // Payload returns the middle part of any JWT, decoded and encoded. Each part must be in its one
 // spelling.
 func Payload(token []byte) (claims, encoded []byte, err error) {
