@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"cmp"
+	"crypto/rand"
 	"maps"
 	"math/big"
 	"slices"
@@ -39,6 +40,9 @@ type Outbox struct {
 	slots   big.Int                   // a bit for each slot that a server has
 	bySeq   map[uint64]*pendingChange // every change that is kept
 	byKey   map[string]*pendingChange // the same changes
+
+	id         string          // see ID; "" until it was called
+	unanswered map[string]bool // see SetUnanswered
 
 	// wake is signalled when events should reach the journal soon. It is nil if there is no
 	// journal: then there are no events.
@@ -84,7 +88,20 @@ func newOutbox(announce bool, wake chan struct{}) *Outbox {
 		servers:  map[string]*server{},
 		bySeq:    map[uint64]*pendingChange{},
 		byKey:    map[string]*pendingChange{},
+
+		unanswered: map[string]bool{},
 	}
+}
+
+// ID returns a random text, which stays the same over restarts. The journal has it soon after the
+// first call.
+func (o *Outbox) ID() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.id == "" {
+		o.learnLocked(event{op: opIdentify, name: rand.Text()})
+	}
+	return o.id
 }
 
 // SetAnnounce says whether later changes are to be announced. What is pending stays pending.
@@ -151,7 +168,7 @@ func (o *Outbox) Register(server string, at time.Time) bool {
 	if o.servers[server] == nil && len(o.servers) >= maxServers {
 		return false
 	}
-	o.learnLocked(event{op: opRegister, server: server, number: uint64(at.UnixNano())})
+	o.learnLocked(event{op: opRegister, name: server, number: uint64(at.UnixNano())})
 	return true
 }
 
@@ -165,8 +182,8 @@ func (o *Outbox) Displace(
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if forgotten = o.leastNeededLocked(preferred); forgotten != "" {
-		o.learnLocked(event{op: opForget, server: forgotten})
-		o.learnLocked(event{op: opRegister, server: server, number: uint64(at.UnixNano())})
+		o.learnLocked(event{op: opForget, name: forgotten})
+		o.learnLocked(event{op: opRegister, name: server, number: uint64(at.UnixNano())})
 		return forgotten, true
 	}
 	return "", false
@@ -195,30 +212,49 @@ func (o *Outbox) AddAbsence(server string, more time.Duration) (absent time.Dura
 	if s == nil {
 		return 0
 	}
-	o.learnLocked(event{op: opAbsent, server: server, number: uint64(s.absent + more)})
+	o.learnLocked(event{op: opAbsent, name: server, number: uint64(s.absent + more)})
 	return s.absent
+}
+
+// SetUnanswered records whether an announcement of an account may still be on its way to some server.
+// The journal has it before it has any later acknowledgement.
+func (o *Outbox) SetUnanswered(key string, on bool) {
+	op := opAnswered
+	if on {
+		op = opUnanswered
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.learnLocked(event{op: op, name: key})
+}
+
+// Unanswered returns the accounts for which SetUnanswered was called last with true.
+func (o *Outbox) Unanswered() []string {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return slices.Sorted(maps.Keys(o.unanswered))
 }
 
 // Acknowledge records that the server has acknowledged the change.
 func (o *Outbox) Acknowledge(server string, seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.learnLocked(event{op: opAcknowledge, server: server, number: seq})
+	o.learnLocked(event{op: opAcknowledge, name: server, number: seq})
 }
 
 // Forget removes a server: nothing is pending for it any more.
 func (o *Outbox) Forget(server string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.learnLocked(event{op: opForget, server: server})
+	o.learnLocked(event{op: opForget, name: server})
 }
 
 // learnLocked applies an event and keeps it for the journal. A new server is written to the journal at
 // once and not with the next commit: what is committed while the server is away must be pending for
 // it, also after a crash.
 func (o *Outbox) learnLocked(e event) {
-	isNew := o.servers[e.server] == nil
-	if e.server == "" || !o.applyLocked(e) || o.wake == nil {
+	isNew := e.op == opIdentify || e.op == opRegister && o.servers[e.name] == nil
+	if e.name == "" || !o.applyLocked(e) || o.wake == nil {
 		return
 	}
 	o.events = e.append(o.events)
@@ -231,14 +267,30 @@ func (o *Outbox) learnLocked(e event) {
 func (o *Outbox) applyLocked(e event) bool {
 	switch e.op {
 	case opRegister:
-		return o.registerLocked(e.server, time.Unix(0, int64(e.number)))
+		return o.registerLocked(e.name, time.Unix(0, int64(e.number)))
 	case opAcknowledge:
-		return o.acknowledgeLocked(e.server, e.number)
+		return o.acknowledgeLocked(e.name, e.number)
 	case opAbsent:
-		return o.addAbsenceLocked(e.server, time.Duration(e.number))
+		return o.addAbsenceLocked(e.name, time.Duration(e.number))
+	case opForget:
+		return o.forgetLocked(e.name)
+	case opIdentify:
+		o.id = e.name
+		return true
 	default:
-		return o.forgetLocked(e.server)
+		return o.setUnansweredLocked(e.name, e.op == opUnanswered)
 	}
+}
+
+// setUnansweredLocked reports whether that is new.
+func (o *Outbox) setUnansweredLocked(key string, on bool) bool {
+	if o.unanswered[key] == on {
+		return false
+	}
+	if o.unanswered[key] = on; !on {
+		delete(o.unanswered, key)
+	}
+	return true
 }
 
 // registerLocked reports false if the journal knows closely enough when the server was seen.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// event is something that was learned of a nats-server. In the journal it is
+// event is something that was learned of a nats-server, or of what was announced. In the journal it is
 //
 //	op                      1 byte
 //	length of the name      uvarint
@@ -15,7 +15,7 @@ import (
 //	number                  uvarint
 type event struct {
 	op     byte
-	server string
+	name   string // of the server, except where the list of ops says something else
 	number uint64 // of an acknowledgement: the seq; of a registration: Unix ns; of an absence: ns; else 0
 }
 
@@ -25,11 +25,14 @@ const (
 	opAcknowledge      // number: the change's
 	opForget           // number: 0
 	opAbsent           // number: for how long, in ns
+	opIdentify         // name: the outbox's id
+	opUnanswered       // name: an account's key
+	opAnswered         // name: an account's key
 )
 
 // append appends the event to b.
 func (e event) append(b []byte) []byte {
-	return binary.AppendUvarint(appendText(append(b, e.op), e.server), e.number)
+	return binary.AppendUvarint(appendText(append(b, e.op), e.name), e.number)
 }
 
 // unsaved returns the events that the journal does not know, encoded. recordSaved is to be called when it
@@ -55,8 +58,8 @@ func (o *Outbox) replay(body []byte) {
 	for len(d.rest) > 0 {
 		op := d.rest[0]
 		d.advance(1)
-		e := event{op: op, server: d.text(), number: d.uvarint()}
-		if d.bad || op < opRegister || op > opAbsent {
+		e := event{op: op, name: d.text(), number: d.uvarint()}
+		if d.bad || op < opRegister || op > opAnswered {
 			return
 		}
 		o.applyLocked(e)
@@ -72,8 +75,10 @@ func (o *Outbox) replay(body []byte) {
 //	number of changes, and of each: seq, at (Unix ns), key,
 //	  number of servers that have acknowledged it, their positions above
 //	of each server above: twice the time for which it was absent (ns), 1 more if it is proven
+//	id
+//	number of accounts with an announcement that was not answered, and of each: key
 //
-// An earlier program did not write the last part. What was absent begins anew then.
+// Earlier programs did not write the last parts. What was absent begins anew then.
 func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -103,6 +108,10 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 			last++
 		}
 		b = binary.AppendUvarint(b, last)
+	}
+	b = binary.AppendUvarint(appendText(b, o.id), uint64(len(o.unanswered)))
+	for key := range o.unanswered {
+		b = appendText(b, key)
 	}
 	return b, len(o.events)
 }
@@ -136,6 +145,12 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 			last, s := d.uvarint(), o.servers[name]
 			s.absent, s.proven = time.Duration(last/2), last%2 == 1
 			s.absentNoted = s.absent
+		}
+	}
+	if len(d.rest) > 0 {
+		o.id = d.text()
+		for range d.count() {
+			o.unanswered[d.text()] = true
 		}
 	}
 	if d.bad || len(d.rest) > 0 {

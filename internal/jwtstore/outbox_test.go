@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
 )
 
 // TestWhichServerIsDisplaced when too many are known.
@@ -86,5 +87,36 @@ func TestAbsenceAddsUpOverRestarts(t *testing.T) {
 	}
 	if got := o.AddAbsence("unknown", time.Minute); got != 0 {
 		t.Errorf("an unknown one is absent for %s", got)
+	}
+}
+
+// TestWhatWasNotAnsweredIsKnownAfterARestart, and after a crash.
+func TestWhatWasNotAnsweredIsKnownAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, options(t, dir))
+	o := d.Outbox()
+	id := o.ID()
+	o.Register("s1", time.Now())
+	for _, key := range []string{"a", "b", "c"} {
+		o.SetUnanswered(key, true)
+	}
+	o.SetUnanswered("b", false)
+	key := jwtstoretest.Key(t)
+	put(t, d, key, "jwt") // the events are written with it
+	wantUnanswered := func(d *jwtstore.Dir, when string) {
+		t.Helper()
+		o := d.Outbox()
+		if got := o.Unanswered(); !slices.Equal(got, []string{"a", "c"}) || o.ID() != id {
+			t.Errorf("%s not answered are %v, and the id is %q, not %q", when, got, o.ID(), id)
+		}
+	}
+	copied := t.TempDir()
+	copyTree(t, dir, copied)
+	wantUnanswered(open(t, options(t, copied)), "after a crash")
+	closeStore(t, d)
+	d = open(t, options(t, dir))
+	wantUnanswered(d, "after a stop")
+	if other := jwtstore.NewOutbox().ID(); other == id {
+		t.Errorf("another outbox has the same id")
 	}
 }

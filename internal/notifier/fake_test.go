@@ -53,7 +53,10 @@ func fake(name, id, says string) *fakeServer {
 func (*fakeCluster) MaxPayload() int64                      { return 1 << 20 }
 func (*fakeCluster) FlushWithContext(context.Context) error { return nil }
 
-// NewInbox returns _INBOX.1 for the answers to announcements, and another one for each session.
+// inboxOf returns what an inbox's subjects begin with.
+func inboxOf(reply string) string { return strings.Join(strings.Split(reply, ".")[:2], ".") }
+
+// NewInbox returns another one each time.
 func (c *fakeCluster) NewInbox() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,7 +81,7 @@ func (c *fakeCluster) handler(subscription string) nats.MsgHandler {
 func (c *fakeCluster) PublishRequest(subject, reply string, data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	receive := c.handlers[strings.Join(strings.Split(reply, ".")[:2], ".")+".>"]
+	receive := c.handlers[inboxOf(reply)+".>"]
 	key, isUpdate := strings.CutSuffix(strings.TrimPrefix(subject, "$SYS.ACCOUNT."), ".CLAIMS.UPDATE")
 	if isUpdate {
 		c.updates = append(c.updates, key)
@@ -169,7 +172,7 @@ func (c *fakeCluster) answerUpdate(s *fakeServer, n int) {
 	c.mu.Lock()
 	reply := c.replies[n]
 	c.mu.Unlock()
-	c.handler("_INBOX.1.>")(&nats.Msg{Subject: reply, Data: []byte(s.answerUpdate())})
+	c.handler(inboxOf(reply) + ".>")(&nats.Msg{Subject: reply, Data: []byte(s.answerUpdate())})
 }
 
 // counted returns how many updates were announced, and how many were in flight at most.
@@ -272,15 +275,20 @@ func newFakeEnv(key string, servers ...*fakeServer) *fakeEnv {
 		},
 		store:  store,
 		outbox: store.Outbox(),
-		notifier: notifier.New(notifier.Options{
-			Outbox: store.Outbox(),
-			Log:    slog.New(logging.New(log, logging.Format{Debug: true})),
-		}),
-		log: log,
-		key: key,
+		log:    log,
+		key:    key,
 	}
-	e.notifier.SetConfigured(true)
+	e.restart()
 	return e
+}
+
+// restart makes another notifier, as the next process does. No session may run.
+func (e *fakeEnv) restart() {
+	e.notifier = notifier.New(notifier.Options{
+		Outbox: e.outbox,
+		Log:    slog.New(logging.New(e.log, logging.Format{Debug: true})),
+	})
+	e.notifier.SetConfigured(true)
 }
 
 // put commits a change without announcing it.

@@ -154,7 +154,7 @@ func TestALateAnswerToAnOlderAnnouncement(t *testing.T) {
 	const secondAcked, secondInFlight = true, false
 	for _, c := range []struct {
 		name     string
-		sessions int    // 2: the second announcement is made in another session than the first
+		sessions int    // 2: the second announcement is made in a later session; 3: by a later process
 		acked    bool   // the second announcement is
 		first    string // the JWT of the first announcement; that of the second is "second"
 		says     string // the late answer
@@ -163,6 +163,9 @@ func TestALateAnswerToAnOlderAnnouncement(t *testing.T) {
 		{"after the answer to the newer one", 1, secondAcked, "first", "jwt updated", true},
 		{"before it, but it was sent another way", 2, secondInFlight, "first", "jwt updated", true},
 		{"after it, and it was sent another way", 2, secondAcked, "first", "jwt updated", true},
+		{"after it, and an earlier process has sent it", 3, secondAcked, "first", "jwt updated", true},
+		{"before it, and an earlier process has sent it", 3, secondInFlight, "first", "jwt updated", true},
+		{"both were the same JWT, of two processes", 3, secondAcked, "second", "jwt updated", false},
 		{"in the order in which they were sent", 1, secondInFlight, "first", "jwt updated", false},
 		{"it has refused the older one", 2, secondAcked, "first", "!no", false},
 		{"it has not loaded the account", 2, secondAcked, "first", "jwt update skipped", false},
@@ -174,8 +177,11 @@ func TestALateAnswerToAnOlderAnnouncement(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				e.notifier.Announce(e.key, e.put(t, e.key, c.first))
 				time.Sleep(100 * time.Millisecond)
-				if c.sessions == 2 {
+				if c.sessions > 1 {
 					e.stop()
+					if c.sessions == 3 {
+						e.restart()
+					}
 					e.serve()
 					time.Sleep(1500 * time.Millisecond)
 				}

@@ -5,8 +5,8 @@
 // user that may not publish, and with a connection that breaks meanwhile, both succeed and no
 // nats-server gets the message. So every announcement carries a reply subject. A change counts as
 // delivered to a nats-server when that server answers. The Outbox records which server has
-// acknowledged which change, and outlives this process. Which announcements were not answered is
-// remembered as long as the process lives, and everything else as long as one session.
+// acknowledged which change, and which accounts have an announcement without an answer. It outlives
+// this process. Everything else is remembered as long as the process or one session lives.
 //
 // An announcement is one account's latest change on its way. Its states, and the state after each
 // event:
@@ -40,12 +40,12 @@
 // # Late answers
 //
 // A route between nats-servers may stall. An older announcement then reaches a server after a newer
-// one that went another way, and the server runs the older JWT. So an answer is heard as long as the
-// process lives, and says which JWT it is about. If that shows that the older JWT was applied last,
-// the stored one is announced again, as a new change: only answers to that count. A server that has
-// let an announcement pass without an answer is asked what it runs, when a newer JWT of the account
-// is acknowledged. All servers are asked if other programs have announced an older JWT of the account:
-// this process does not get the answers to that.
+// one that went another way, and the server runs the older JWT. So an answer is heard by later
+// sessions and processes, and says which JWT it is about. If that shows that the older JWT was
+// applied last, the stored one is announced again, as a new change: only answers to that count. A
+// server that has let an announcement pass without an answer is asked what it runs, when a newer JWT
+// of the account is acknowledged. All servers are asked if the announcement was one of an earlier
+// process, or one of other programs: this process does not get the answers to those.
 //
 // A server that was away may have got a newer JWT from another program. So it is asked what it runs
 // before it is told the stored one. A newer one is stored, and announced.
@@ -127,6 +127,13 @@ type Outbox interface {
 	IsPending(server string, seq uint64) bool
 	// Acknowledge records that the server has applied the change.
 	Acknowledge(server string, seq uint64)
+	// ID returns what stays the same over restarts, and is that of no other Outbox.
+	ID() string
+	// SetUnanswered records whether an announcement of the account may still be on its way. It is
+	// durable before any later acknowledgement is.
+	SetUnanswered(key string, on bool)
+	// Unanswered returns the accounts for which SetUnanswered was called last with true.
+	Unanswered() []string
 }
 
 // Accounts has the JWTs that are announced. *accounts.Registry meets it.
@@ -178,6 +185,7 @@ type Notifier struct {
 
 	mu         sync.Mutex // guards what follows, and all that the session has
 	inbox      string     // prefix of all subjects that answers to announcements go to; "" at first
+	process    string     // comes after it, and is that of no other process
 	attempts   int        // how often something was announced, or asked for an announcement
 	unanswered *unanswered
 	configured bool          // see SetConfigured
@@ -197,7 +205,7 @@ func New(o Options) *Notifier {
 		forget:    o.Forget,
 	}
 	n.notes.warned = make(map[string]bool)
-	n.unanswered = newUnanswered(n)
+	n.unanswered = newUnanswered(n.outbox)
 	if n.forget == 0 {
 		n.forget = defaultForget
 	}

@@ -11,9 +11,9 @@ import (
 
 // Answers to questions go to <inbox>.<about>.<rest>, where about is one of these.
 //
-// Answers to announcements go to <inbox>.<digest>.<key>.<seq>.<number of the attempt>, below an inbox
-// that lives as long as the process: a server may answer when the session has ended long ago. The
-// digest is that of the JWT.
+// Answers to announcements go to <inbox>.<process>.<digest>.<key>.<seq>.<number of the attempt>, below
+// an inbox that outlives the process: a server may answer when the session has ended long ago. The
+// digest is that of the JWT. The number counts the attempts of the process.
 const (
 	aboutIDZ  = "idz"  // there is no rest
 	aboutPing = "ping" // there is no rest
@@ -25,15 +25,18 @@ const (
 	aboutCheck = "check" // asks a server that may have got an older JWT late; the rest is the key
 )
 
-// receiveAnswer takes every answer to an announcement, also to one of an earlier session.
+// receiveAnswer takes every answer to an announcement, also to one of an earlier session or process.
 func (s *session) receiveAnswer(m *nats.Msg) {
 	rest, ours := strings.CutPrefix(m.Subject, s.n.inbox+".")
-	applied, rest, isWhole := strings.Cut(rest, ".")
+	parts := strings.SplitN(rest, ".", 4)
 	answer, ok := readAnswer(m.Data)
-	if !ours || !isWhole || !ok {
+	if !ours || len(parts) < 4 || !ok {
 		return
 	}
-	key, attempt, _ := strings.Cut(rest, ".")
+	process, applied, key, attempt := parts[0], parts[1], parts[2], parts[3]
+	if process != s.n.process {
+		attempt = "" // the number is of another process
+	}
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	defer s.wakeUp()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,7 +68,9 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inbox == "" {
-		n.inbox = conn.NewInbox()
+		inbox := conn.NewInbox()
+		end := strings.LastIndex(inbox, ".") + 1
+		n.inbox, n.process = inbox[:end]+n.outbox.ID(), inbox[end:]
 	}
 	now := time.Now()
 	n.unanswered.sessionBegan(now)
@@ -176,7 +179,7 @@ func (s *session) send(ctx context.Context, o outgoing) {
 
 // replySubject is where the answers to an announcement go, in this session and in later ones.
 func (n *Notifier) replySubject(o outgoing, token []byte) string {
-	return fmt.Sprintf("%s.%s.%s", n.inbox, digestOf(token), o.reply())
+	return fmt.Sprintf("%s.%s.%s.%s", n.inbox, n.process, digestOf(token), o.reply())
 }
 
 // withdraw ends the announcement of an account that is not stored any more, since another program

@@ -32,9 +32,10 @@ var askAfter = [...]time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Mi
 // the account is acknowledged, the server is asked several times what it runs. All servers are asked
 // after an announcement of others, whose answers this process does not get.
 //
-// It outlives sessions. An earlier process may have announced everything that was pending at the
-// start of this one.
+// It outlives sessions, and the Outbox keeps the keys for the next process. An earlier process may also
+// have announced everything that was pending at the start of this one.
 type unanswered struct {
+	outbox   Outbox
 	byKey    map[string]*unansweredAccount
 	nextScan time.Time
 }
@@ -51,26 +52,48 @@ type unansweredAccount struct {
 }
 
 // newUnanswered returns what an earlier process may have left.
-func newUnanswered(n *Notifier) *unanswered {
-	u := &unanswered{byKey: make(map[string]*unansweredAccount)}
-	for _, c := range n.outbox.Pending() {
-		if len(u.byKey) < maxUnanswered {
-			u.byKey[c.Key] = &unansweredAccount{isNewer: true}
+func newUnanswered(outbox Outbox) *unanswered {
+	u := &unanswered{outbox: outbox, byKey: make(map[string]*unansweredAccount)}
+	keys := outbox.Unanswered()
+	for _, c := range outbox.Pending() {
+		keys = append(keys, c.Key)
+	}
+	for _, key := range keys {
+		if m := u.get(key, maxUnanswered); m != nil {
+			m.isNewer = true
 		}
 	}
 	return u
 }
 
+// get returns what is remembered of an account. It adds one about all servers if there is none, and
+// returns nil if that is one too many.
+func (u *unanswered) get(key string, atMost int) *unansweredAccount {
+	m := u.byKey[key]
+	if m == nil && len(u.byKey) < atMost {
+		m = &unansweredAccount{}
+		u.byKey[key] = m
+		u.outbox.SetUnanswered(key, true)
+	}
+	return m
+}
+
+// remove forgets an account.
+func (u *unanswered) remove(key string) {
+	delete(u.byKey, key)
+	u.outbox.SetUnanswered(key, false)
+}
+
 // add records that servers have not answered an announcement. It reports false if too many accounts
 // are remembered.
 func (u *unanswered) add(key string, seq uint64, servers []string, now time.Time) bool {
-	m := u.byKey[key]
+	isNew := u.byKey[key] == nil
+	m := u.get(key, maxUnanswered)
 	if m == nil {
-		if len(u.byKey) >= maxUnanswered {
-			return false
-		}
-		m = &unansweredAccount{servers: make(map[string]int)}
-		u.byKey[key] = m
+		return false
+	}
+	if isNew {
+		m.servers = make(map[string]int)
 	}
 	if len(m.servers)+len(servers) > maxNamed {
 		m.servers = nil
@@ -90,15 +113,10 @@ func (u *unanswered) add(key string, seq uint64, servers []string, now time.Time
 // byOthers returns what is remembered of an account that others have announced, nil if too many
 // accounts are remembered.
 func (u *unanswered) byOthers(key string) *unansweredAccount {
-	m := u.byKey[key]
-	if m == nil {
-		if len(u.byKey) >= maxOthers {
-			return nil
-		}
-		m = &unansweredAccount{}
-		u.byKey[key] = m
+	m := u.get(key, maxOthers)
+	if m != nil {
+		m.servers = nil
 	}
-	m.servers = nil
 	return m
 }
 
@@ -127,7 +145,7 @@ func (u *unanswered) answered(key, server string) {
 		delete(m.servers, server)
 	}
 	if len(m.servers) == 0 {
-		delete(u.byKey, key)
+		u.remove(key)
 	}
 }
 
@@ -176,7 +194,7 @@ func (u *unanswered) scan(p *announcements, now time.Time) (questions []query) {
 		switch {
 		case now.Before(m.due) || len(questions) >= maxQuestions:
 		case !m.isNewer || m.asked >= len(askAfter):
-			delete(u.byKey, key)
+			u.remove(key)
 		case p.active[key] == nil:
 			questions = append(questions, m.questions(p, key)...)
 			m.due = now.Add(askAfter[min(m.asked+1, len(askAfter)-1)])

@@ -47,6 +47,44 @@ func TestAnUpdateThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
 	}
 }
 
+// The older announcement arrives after the newer one was acknowledged everywhere, and after a restart.
+// The next process hears the answer to it, or asks what is run if no process was there.
+func TestAnUpdateOfAnEarlierProcessThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
+	t.Parallel()
+	for name, isHeard := range map[string]bool{"its answer is heard": true, "its answer is lost": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newFetchingCluster(t, 3, nil)
+			a := c.newLoaded(t, 300)
+			older, newer := c.signed(t, a, 200), c.signed(t, a, 100)
+			route := c.mesh.Route(0, 2)
+			route.Freeze()
+			c.push(t, a.ID, older)
+			natstest.Eventually(t, "another nats-server runs it", func() bool {
+				return bytes.Equal(runs(t, c.envs[1].nc, c.mesh.Servers[1], a.ID), older)
+			})
+			c.reconnect(t, c.envs[1])
+			c.push(t, a.ID, newer)
+			c.eventuallyDelivered(t, a.ID, 3)
+			late := c.envs[2].answersOf(t, a.ID)
+			c.disconnect()
+			if !isHeard {
+				route.Thaw()
+				late.eventuallySay(t, "jwt updated")
+			}
+			c.accountServer = newServer(t, c.envs[1], c.store)
+			c.connect(t)
+			c.eventuallyDelivered(t, a.ID, 3)
+			if isHeard {
+				route.Thaw()
+				late.eventuallySay(t, "jwt updated")
+			}
+			c.eventuallyRuns(t, a.ID, newer)
+			c.eventuallyDelivered(t, a.ID, 3)
+		})
+	}
+}
+
 // A client announces an older JWT, whose answers the account server does not get. The route to a
 // nats-server stalls meanwhile. Then the older JWT arrives after the newer one.
 func TestAnUpdateOfAClientThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
