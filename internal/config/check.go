@@ -34,14 +34,41 @@ func (l *loader) complete() {
 			"store.cleanupinterval has no effect: this server is read-only")
 		s.CleanupInterval = 0
 	}
-	// 0 is a valid value in the original, so it is no mistake here.
+	// 0 is a valid value of both in the original, so it is no mistake here.
+	if n.ConnectTimeout == 0 {
+		n.ConnectTimeout = defaults().NATS.ConnectTimeout
+		l.warn(l.at["nats.connecttimeout"], false, "nats.connecttimeout 0 has no effect: it is %s",
+			n.ConnectTimeout)
+	}
 	if n.ReconnectWait < minReconnectWait {
 		l.warn(l.at["nats.reconnectwait"], false, "nats.reconnectwait is raised to 100 ms")
 		n.ReconnectWait = minReconnectWait
 	}
+	// A nats-server that trusts an operator refuses a client without a user.
+	if l.draft.Operator != (JWTRef{}) && len(n.Servers) > 0 && n.Credentials == "" && n.TLS.Cert == "" &&
+		!slices.ContainsFunc(n.Servers, hasUser) {
+		l.warn(l.at["nats.servers"], true, "nats.servers is set without a user: set nats.usercredentials "+
+			"to the creds file of a user of the system account")
+	}
+	l.warnListen()
 	// The authorities alone restrict nothing. This was perhaps meant otherwise.
 	if h.TLS.Verify == VerifyNone && h.TLS.Root != "" {
 		l.warn(l.at["http.tls.root"], false, "http.tls.root has no effect without http.tls.verify")
+	}
+}
+
+// warnListen warns if the address to listen on is given in more than one way.
+func (l *loader) warnListen() {
+	var given []string
+	for _, path := range []string{"listen", "http.listen", "http.host", "http.port"} {
+		if _, ok := l.at[path]; ok {
+			given = append(given, path)
+		}
+	}
+	// host and port together are one way.
+	if len(given) > 1 && given[0] != "http.host" {
+		l.warn(l.at[given[0]], true, "%s are given: the last one in the file counts",
+			strings.Join(given, " and "))
 	}
 }
 
@@ -196,6 +223,9 @@ func isServerURL(text string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" &&
 		!strings.ContainsAny(text, "?#") && !strings.Contains(u.Path+"/", "/jwt/v1/")
 }
+
+// hasUser reports whether a NATS URL has a user or a token.
+func hasUser(url string) bool { return strings.Contains(url, "@") }
 
 // isUnencrypted reports whether a connection to a NATS URL is never encrypted.
 func isUnencrypted(url string) bool { return strings.HasPrefix(strings.ToLower(url), "ws://") }

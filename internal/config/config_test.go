@@ -99,6 +99,18 @@ func TestEveryKeySetsItsField(t *testing.T) {
 			func(c *config.Config) { c.Logging.Colors = logging.ColorsAlways }},
 		{`logging { custom: x }`, func(*config.Config) {}},
 		{`http { host: "", port: 0 }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 0 }},
+		{`http { host: "::1" }`, func(c *config.Config) { c.HTTP.Host = "::1" }},
+		{`http { host: "fe80::1%eth0" }`, func(c *config.Config) { c.HTTP.Host = "fe80::1%eth0" }},
+		{`listen: 0.0.0.0:80`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "0.0.0.0", 80 }},
+		{`http { listen: "[::]:80" }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "::", 80 }},
+		{`http { Listen = ":80" }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 80 }},
+		{`operator: /o, nats { servers: "nats://u:p@a" }`, func(c *config.Config) {
+			c.Operator.Path, c.NATS.Servers = "/o", []string{"nats://u:p@a"}
+		}},
+		{`operator: /o, nats { servers: a, tls { cert: /c, key: /k } }`, func(c *config.Config) {
+			c.Operator.Path, c.NATS.Servers = "/o", []string{"a"}
+			c.NATS.TLS = config.NATSTLS{Cert: "/c", Key: "/k"}
+		}},
 		{`http { port: "8080" }`, func(c *config.Config) { c.HTTP.Port = 8080 }},
 		{`http { readtimeout: 100, writetimeout: "7s" }`, func(c *config.Config) {
 			c.HTTP.ReadTimeout, c.HTTP.WriteTimeout = 100*time.Millisecond, 7*time.Second
@@ -228,8 +240,18 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			"a.conf:1:21: http.readtimeout must be more than 0"},
 		{"a negative timeout", `http { writetimeout: "-5s" }`,
 			"a.conf:1:22: http.writetimeout must be more than 0"},
-		{"no time to connect", "nats { connecttimeout: 0 }",
-			"a.conf:1:24: nats.connecttimeout must be more than 0"},
+		{"less than no time to connect", "nats { connecttimeout: -1 }",
+			"a.conf:1:24: nats.connecttimeout must not be negative"},
+		{"a port in the host", `http { host: "localhost:9090" }`, `a.conf:1:14: http.host ` +
+			`"localhost:9090" must be a name or an address alone, without brackets: the port is set in ` +
+			`http.port`},
+		{"brackets in the host", `http { host: "[::1]" }`, `http.host "[::1]" must be a name`},
+		{"a URL for a host", `http { host: "http://localhost" }`, `"http://localhost" must be a name`},
+		{"a port alone to listen on", "listen: 9090",
+			"a.conf:1:9: error parsing Listen option 9090, it must be host:port"},
+		{"an address without a port", "http { listen: localhost }",
+			"a.conf:1:16: error parsing Listen option: error parsing hostport: address localhost: missing " +
+				"port in address, it must be host:port"},
 		{"servers forgotten too soon", "forgetserver: 72",
 			"a.conf:1:15: forgetserver must be at least 1 s; it is 72ms"},
 		{"an absurd time", "nats { reconnectwait: 25h }",
@@ -291,7 +313,7 @@ func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 }
 
 func TestMistakesAreNamedInTheOrderOfTheFile(t *testing.T) {
-	const text = "http { readtimeout: 0, writetimeout: 0, port: -1 }\nnats { connecttimeout: 0 " +
+	const text = "http { readtimeout: 0, writetimeout: 0, port: -1 }\nnats { connecttimeout: -1 " +
 		"}\nstore { dir: \"\" }"
 	_, _, err := load(t, text, "-hp", "1234")
 	if err == nil {
@@ -346,7 +368,8 @@ func TestWarnings(t *testing.T) {
 		{"nothing is like it", "resolver_preload { }",
 			`unknown key "resolver_preload" at the top level`, true},
 		{"a dotted key", "store.dir = x", `unknown key "store.dir"`, true},
-		{"a dotted section", "http.tls { cert: x }", `unknown key "http.tls" at the top level`, true},
+		{"a dotted key of another section", "http.port: 1",
+			`unknown key "http.port" at the top level: write http { port: … }`, true},
 		{"a doubled key", "http { port: 1, port: 2 }",
 			`a.conf:1:17: the key "port" is given again: this one counts, not the one at `, true},
 		{"a key doubled in another case", "http { port: 1, PORT: 2 }",
@@ -371,6 +394,14 @@ func TestWarnings(t *testing.T) {
 		{"too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms",
 			false},
 		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
+		{"no time to connect", "nats { connecttimeout: 0 }",
+			"a.conf:1:24: nats.connecttimeout 0 has no effect: it is 5s", false},
+		{"an address and a host", `http { listen: "a:1", host: b }`,
+			"a.conf:1:16: http.listen and http.host are given: the last one in the file counts", true},
+		{"two addresses", `http { listen: "a:1" }, listen: "b:1"`, "listen and http.listen are given", true},
+		{"no user for NATS", "operator: o, nats { servers: x }", "a.conf:1:30: nats.servers is set " +
+			"without a user: set nats.usercredentials to the creds file of a user of the system account",
+			true},
 		{"no wait at all", "nats { reconnectwait: 0 }",
 			"a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},
 	} {
@@ -515,7 +546,9 @@ func TestWrongFlags(t *testing.T) {
 		!strings.Contains(usage.String(), "flag provided but not defined: -bogus") {
 		t.Errorf("%v: %s", err, &usage)
 	}
-	for _, args := range []string{"server.conf", "-t server.conf", "-c a.conf b.conf", "-D false -c a.conf", "-t -- x"} {
+	for _, args := range []string{
+		"server.conf", "-t server.conf", "-c a.conf b.conf", "-D false -c a.conf", "-t -- x",
+	} {
 		usage.Reset()
 		if _, err := config.ParseFlags(strings.Fields(args), &usage); err == nil ||
 			usage.String() != err.Error()+"\n" || !strings.Contains(err.Error(), "belongs to no flag") {

@@ -80,7 +80,9 @@ func (l *loader) readFlags() {
 	l.setKey("-creds", f.Creds, "nats.usercredentials", find(nats, "UserCredentials"))
 	l.setKey("-nats", f.NATS, "nats.servers", find(nats, "Servers"))
 	if f.HostPort != "" {
-		l.fail(c.HTTP.listenOn(f.HostPort))
+		host, port, err := parseHostPort(f.HostPort)
+		l.fail(err)
+		c.HTTP.Host, c.HTTP.Port = host, port
 	}
 	// These flags only add lines: they can't turn off what the file turns on.
 	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
@@ -125,22 +127,19 @@ func (l *loader) absolute(path string) string {
 	return path
 }
 
-// listenOn sets the address from host:port. Without a host it is every interface. After an error, h
-// is as it was.
-func (h *HTTP) listenOn(hostPort string) error {
+// parseHostPort parses host:port. Without a host it is every interface.
+func parseHostPort(hostPort string) (host string, port int, err error) {
 	// The texts of both errors are the original's.
-	host, port, err := net.SplitHostPort(hostPort)
-	n := 0
+	host, text, err := net.SplitHostPort(hostPort)
 	if err == nil {
-		n, err = strconv.Atoi(port)
+		port, err = strconv.Atoi(text)
 	}
 	if err != nil {
-		return fmt.Errorf("error parsing hostport: %w", err)
+		return "", 0, fmt.Errorf("error parsing hostport: %w", err)
 	}
-	if !validPort(n) {
+	if !validPort(port) {
 		// This is the original's error, which it gets only when it listens.
-		return fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", n)
+		return "", 0, fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", port)
 	}
-	h.Host, h.Port = host, n
-	return nil
+	return host, port, nil
 }

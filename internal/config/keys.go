@@ -1,12 +1,9 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"nats-account-server/internal/suggest"
 )
 
 // key is one key of a section. A file may write its names in any letter case.
@@ -33,8 +30,8 @@ func keys(c *Config) []key {
 		})},
 		{"NATS", "", section([]key{
 			{"Servers", "", set(&c.NATS.Servers, parseURLs)},
-			{"ConnectTimeout", "", timeout(&c.NATS.ConnectTimeout)},
-			// complete raises a very short one.
+			// complete replaces 0, and raises a very short wait.
+			{"ConnectTimeout", "", set(&c.NATS.ConnectTimeout, parseDuration, notNegative, atMostADay)},
 			{"ReconnectWait", "", set(&c.NATS.ReconnectWait, parseDuration, notNegative, atMostADay)},
 			{"MaxReconnects", "", maxReconnects()}, // no field of c
 			{"TLS", "", section([]key{
@@ -47,7 +44,7 @@ func keys(c *Config) []key {
 			{"UserCredentials", "", path(&c.NATS.Credentials)},
 		})},
 		{"HTTP", "", section([]key{
-			{"Host", "", text(&c.HTTP.Host)},
+			{"Host", "", set(&c.HTTP.Host, parseText, isHost)},
 			{"Port", "", set(&c.HTTP.Port, parseInt, isPort)},
 			{"TLS", "", section([]key{
 				{"Key", "Key_File", path(&c.HTTP.TLS.Key)},
@@ -61,6 +58,7 @@ func keys(c *Config) []key {
 				{"Write", "", dumpedAbove(logins(&c.HTTP.Write))},
 				{"Read", "", dumpedAbove(logins(&c.HTTP.Read))},
 			})},
+			{"Listen", "", listen(&c.HTTP)},
 		})},
 		{"Store", "", section([]key{
 			{"Dir", "", path(&c.Store.Dir)},
@@ -81,6 +79,7 @@ func keys(c *Config) []key {
 		{"Primary", "", text(&c.Primary)},
 		{"ReplicationTimeout", "", timeout(&c.ReplicationTimeout)},
 		{"MaxReplicationPack", "", set(&c.MaxPack, parseInt)},
+		{"Listen", "", listen(&c.HTTP)}, // where nats-server has it
 		// Work is lost when this time ends, so it must not be too short.
 		{"ForgetServer", "", set(&c.ForgetServer, parseDuration, atLeast(time.Second, "be at least 1 s"))},
 	}
@@ -98,29 +97,4 @@ func find(keys []key, name string) *key {
 		}
 	}
 	return nil
-}
-
-// nearest returns the name that is most similar to an unknown one, in lower case. It returns "" if
-// none is similar. Of equally similar names it takes the first.
-func nearest(keys []key, unknown string) string {
-	// A name is similar if less than about half of it must be changed.
-	best, least := "", len(unknown)/2+2
-	for _, k := range keys {
-		for _, name := range k.names() {
-			if d := suggest.Distance(unknown, name); d < least {
-				best, least = strings.ToLower(name), d
-			}
-		}
-	}
-	return best
-}
-
-// aboutClients matches unknown keys of http.tls that are probably about client certificates, such
-// as nats-server's verify_and_map and pinned_certs, and misspelt or other names of root.
-var aboutClients = regexp.MustCompile(`(?i)^verif|pinned|^roo?t|^ca|ca$`)
-
-// restricts reports whether an unknown key is probably meant to restrict access. Such a key is an
-// error. Files that were written for the original may have any other unknown key.
-func restricts(section, name string) bool {
-	return section == "http.authorization" || section == "http.tls" && aboutClients.MatchString(name)
 }

@@ -103,26 +103,3 @@ func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 
 // join returns the path of a key or a section in a section.
 func join(section, name string) string { return strings.TrimPrefix(section+"."+name, ".") }
-
-// unknown reports an unknown key, unless it only gives a $variable its value.
-func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
-	// Such a key is how nats-server's language defines a variable.
-	if e.Used {
-		return
-	}
-	where := "at the top level"
-	if section != "" {
-		where = "in section " + section
-	}
-	text := fmt.Sprintf("unknown key %q %s", e.Key, where)
-	// The suggestion is a name of the same section.
-	if near := nearest(keys, e.Key); near != "" {
-		text += fmt.Sprintf(", did you mean %q?", near)
-	}
-	// A misspelt restriction would leave the server open, so the server must not run.
-	if restricts(section, e.Key) {
-		l.mistake(e.Pos, "%s", text)
-	} else {
-		l.warn(e.Pos, true, "%s", text)
-	}
-}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -78,6 +79,23 @@ func timeout(into *time.Duration) field {
 	return set(into, parseDuration, atLeast(1, "be more than 0"), atMostADay)
 }
 
+// listen is for host and port in one text, as in nats-server. The dump shows the two.
+func listen(into *HTTP) field {
+	read := func(_ *loader, name, _ string, v natsconf.Value) error {
+		text, err := parseText(name, v.Data)
+		if err != nil {
+			return fmt.Errorf("%w, it must be host:port", err)
+		}
+		host, port, err := parseHostPort(text)
+		if err != nil {
+			return fmt.Errorf("error parsing %s option: %w, it must be host:port", name, err)
+		}
+		into.Host, into.Port = host, port
+		return nil
+	}
+	return field{set: read, show: func() any { return omitted{} }}
+}
+
 // maxReconnects is for a key of the original that has no effect here. The dump shows -1, which
 // means for ever in the original.
 func maxReconnects() field {
@@ -117,6 +135,15 @@ func atMostADay(path string, d time.Duration) error {
 		return fmt.Errorf("%s must be at most a day, not %s", path, d)
 	}
 	return nil
+}
+
+// isHost is a check for the host to listen on: a name, an address or "".
+func isHost(path, host string) error {
+	if _, err := netip.ParseAddr(host); err == nil || !strings.ContainsAny(host, ":/[]@, \t") {
+		return nil
+	}
+	return fmt.Errorf("%s %q must be a name or an address alone, without brackets: "+
+		"the port is set in http.port", path, host)
 }
 
 // isPort is a check for the port to listen on.

@@ -1,0 +1,159 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"nats-account-server/internal/natsconf"
+	"nats-account-server/internal/suggest"
+)
+
+// unknown reports an unknown key, unless it only gives a $variable its value.
+func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
+	// Such a key is how nats-server's language defines a variable.
+	if e.Used {
+		return
+	}
+	near := similar(keys, l.keys, section, e.Key)
+	text := fmt.Sprintf("unknown key %q %s%s", e.Key, inSection(section), question(e.Key, near))
+	// A security setting without effect would leave the server open, so the server must not run.
+	if isSecurity(section, e.Key, near) {
+		l.mistake(e.Pos, "%s; a security setting is never ignored%s", text, advice(keys, section, near))
+		return
+	}
+	l.warn(e.Pos, true, "%s", text)
+	// The section that was meant may have such settings too.
+	l.searchIgnored(join(section, e.Key), e.Value)
+}
+
+// inSection says in words where a key is.
+func inSection(section string) string {
+	if section == "" {
+		return "at the top level"
+	}
+	return "in section " + section
+}
+
+// question asks whether one of the similar keys was meant. It is empty if there is none.
+func question(unknown string, near []string) string {
+	switch {
+	case len(near) == 0:
+		return ""
+	// A key with dots means nothing in nats-server's language.
+	case strings.EqualFold(unknown, near[0]):
+		return ": write " + strings.ReplaceAll(near[0], ".", " { ") + ": …" +
+			strings.Repeat(" }", strings.Count(near[0], "."))
+	}
+	return `, did you mean "` + strings.Join(near, `" or "`) + `"?`
+}
+
+// advice says where a security setting belongs, if no similar key says it.
+func advice(keys []key, section string, near []string) string {
+	switch {
+	case len(near) > 0:
+		return ""
+	case strings.Contains(section, "."):
+		// Only TLS and authorization are subsections.
+		var names []string
+		for _, k := range keys {
+			names = append(names, strings.ToLower(k.name))
+		}
+		return ": the keys here are " + strings.Join(names, ", ")
+	case section == "nats":
+		return ": a user is set in nats.usercredentials or in the URL of nats.servers, TLS in nats.tls"
+	default:
+		return ": users are set in http.authorization, TLS in http.tls"
+	}
+}
+
+// searchIgnored reports the security settings inside the value of an unknown key. section is the
+// path of that key.
+func (l *loader) searchIgnored(section string, v natsconf.Value) {
+	switch d := v.Data.(type) {
+	case []natsconf.Value:
+		for _, element := range d {
+			l.searchIgnored(section, element)
+		}
+	case *natsconf.Map:
+		for _, e := range d.Entries {
+			if e.Used || !isSecurity(section, e.Key, nil) {
+				l.searchIgnored(join(section, e.Key), e.Value)
+				continue
+			}
+			l.mistake(e.Pos, "%q is in section %s, which is unknown; a security setting is never ignored",
+				e.Key, section)
+		}
+	}
+}
+
+// similar returns the names of the keys that are most similar to an unknown one, in lower case. A
+// key of its own section, which has these keys, is named without the section and wins over those of
+// other sections, which are named by their paths. all are the keys of the top level.
+func similar(keys, all []key, section, unknown string) []string {
+	own, least := nearest(keys, "", unknown, false)
+	others, distance := nearest(all, "", unknown, true)
+	switch {
+	// A name is similar if at most a third of it must be changed, elsewhere a quarter.
+	case least <= distance && least <= max(1, len(unknown)/3):
+		return own[:1]
+	case distance > max(1, len(unknown)/4):
+		return nil
+	}
+	// What is further inside this section is more probable than another section.
+	inside := slices.DeleteFunc(slices.Clone(others), func(path string) bool {
+		return !strings.HasPrefix(path, section+".")
+	})
+	if len(inside) > 0 {
+		return inside
+	}
+	return others
+}
+
+// nearest returns the paths of those keys whose name or path is most similar to an unknown one, and
+// how many letters differ. Without deep it leaves the keys of subsections out.
+func nearest(keys []key, section, unknown string, deep bool) (paths []string, least int) {
+	least = len(unknown) + 1
+	add := func(distance int, all ...string) {
+		if distance < least {
+			paths, least = nil, distance
+		}
+		if distance == least {
+			paths = append(paths, all...)
+		}
+	}
+	for _, k := range keys {
+		for _, name := range k.names() {
+			path := join(section, strings.ToLower(name))
+			add(min(suggest.Distance(unknown, name), suggest.Distance(unknown, path)), path)
+		}
+		if deep {
+			inner, distance := nearest(k.keys, join(section, strings.ToLower(k.name)), unknown, true)
+			add(distance, inner...)
+		}
+	}
+	return paths, least
+}
+
+// aboutSecurity matches the names of keys that encrypt or restrict access, here and in nats-server.
+var aboutSecurity = regexp.MustCompile(`(?i)^(tls|tsl|ssl|https|auth|verif|pinned|cert|pass|permission` +
+	`|(root|ca|key|user|client_?ca|root_?ca|nkey|token|read|write|users|username|tokens|nkeys)(_?file)?$)`)
+
+// aboutClients matches unknown keys of http.tls that are probably about client certificates, such
+// as nats-server's verify_and_map and pinned_certs, and misspelt or other names of root.
+var aboutClients = regexp.MustCompile(`(?i)^verif|pinned|^roo?t|^ca|ca$`)
+
+// isSecurity reports whether an unknown key is probably meant to encrypt or to restrict access. near
+// are the similar keys. Files that were written for the original may have any other unknown key.
+func isSecurity(section, name string, near []string) bool {
+	for _, path := range near {
+		// A misspelt section would be ignored as a whole.
+		if last := path[strings.LastIndexByte(path, '.')+1:]; last == "tls" || last == "authorization" {
+			return true
+		}
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return section == "http.authorization" || section == "http.tls" && aboutClients.MatchString(name) ||
+		aboutSecurity.MatchString(last)
+}
