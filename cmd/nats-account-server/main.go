@@ -89,11 +89,11 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 		Ready:   ready,
 		Hangup:  notify(syscall.SIGHUP),
 		Reopen:  notify(reopenSignals...),
-		Reload: func() (config.Config, error) {
+		Reload: func(running config.Config) (config.Config, error) {
 			// The words are the original's, though nothing restarts. The flags are those of the
 			// start.
 			log.Info("received sig-hup, restarting")
-			c, warnings, err := config.Load(flags)
+			c, warnings, err := config.Reload(flags, running)
 			warn(log, warnings)
 			return c, err
 		},

@@ -30,6 +30,7 @@ type catalog struct {
 	index    *jwtstore.Index
 	clockLog *slog.Logger // for warnings of a wrong clock
 	scanning sync.Mutex   // one Rescan at a time
+	unread   string       // what the last one has logged that can't be read; scanning guards it
 	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
 	lost     atomic.Int64 // how often the index had been lost by then
 }

@@ -26,6 +26,8 @@ var (
 	ErrNotFound = errors.New("no matching account JWT")
 	// ErrUnreadable is wrapped with the cause: the store or the primary can't tell now.
 	ErrUnreadable = errors.New("the store can't be read")
+	// ErrPartly is wrapped with the cause: a shard or a file of the store can't be read.
+	ErrPartly = fmt.Errorf("%w in part", ErrUnreadable)
 	// ErrPeers is wrapped with the cause: other servers may have it, and can't tell now.
 	ErrPeers = fmt.Errorf("%w: other servers may have it", ErrUnreadable)
 	// ErrPrimary is wrapped with the cause: the primary can't tell now.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"strings"
 	"time"
 
 	"nats-account-server/internal/jwtstore"
@@ -15,8 +16,8 @@ import (
 )
 
 // Rescan brings the index up to date with what was changed in the store by hand, and fills one that
-// is new. It reads only what the index does not know. The error says what can't be read, and wraps
-// ErrUnreadable; the rest counts.
+// is new. It reads only what the index does not know. The error says what can't be read, which is
+// logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest counts.
 func (c *catalog) Rescan(ctx context.Context) error {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
@@ -25,7 +26,7 @@ func (c *catalog) Rescan(ctx context.Context) error {
 	c.lost.Store(int64(c.index.Lost()))
 	begun, unknown := time.Now(), 0
 	seen := make(map[string]bool)
-	var failed error
+	var failed unread
 	look := func(key string, err error) {
 		if seen[key] = true; err == nil {
 			had := c.index.Get(key)
@@ -34,8 +35,8 @@ func (c *catalog) Rescan(ctx context.Context) error {
 				unknown++
 			}
 		}
-		if err != nil && failed == nil {
-			failed = fmt.Errorf("%w: %w", ErrUnreadable, err)
+		if err != nil {
+			failed.add(key, err)
 		}
 	}
 	for key, err := range c.Store.Keys() {
@@ -54,7 +55,45 @@ func (c *catalog) Rescan(ctx context.Context) error {
 		c.Log.Info(fmt.Sprintf("the index had no entry for %d stored JWTs: they were read and verified in %s",
 			unknown, time.Since(begun).Round(time.Millisecond)))
 	}
-	return failed
+	return c.reportUnread(failed)
+}
+
+// unread is what a Rescan could not read.
+type unread struct {
+	count int    // shards and files
+	first string // account of the first of them; "" for a shard
+	err   error  // why it can't be read
+}
+
+func (u *unread) add(key string, err error) {
+	if u.count++; u.count == 1 || errors.Is(err, jwtstore.ErrDirectory) {
+		u.first, u.err = logging.ShortKey(key), err
+	}
+}
+
+// reportUnread returns the error of a Rescan. It logs what can't be read once, as long as that stays
+// the same. c.scanning must be held.
+func (c *catalog) reportUnread(u unread) error {
+	text := ""
+	if u.count > 0 {
+		text = fmt.Sprintf("%d directories and files of the store can't be read, and what is in them is in "+
+			"no pack: mend or remove them; the first is %s", u.count,
+			strings.TrimPrefix(u.first+": "+u.err.Error(), ": "))
+	}
+	switch {
+	case text == c.unread:
+	case text == "":
+		c.Log.Info("the whole store can be read again")
+	default:
+		c.Log.Warn(text)
+	}
+	switch c.unread = text; {
+	case u.count == 0:
+		return nil
+	case errors.Is(u.err, jwtstore.ErrDirectory):
+		return fmt.Errorf("%w: %w", ErrUnreadable, u.err)
+	}
+	return fmt.Errorf("%w: %w", ErrPartly, u.err)
 }
 
 // Rescanned reports whether a Rescan has seen the whole store since the trust was last set and the

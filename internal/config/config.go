@@ -155,7 +155,18 @@ func (c Config) SigningTimeout() time.Duration { return min(c.SignTimeout, c.HTT
 
 // Load returns the configuration of the file that the flags name, if any, and of the flags, which
 // override the file. An error has a line for every mistake.
-func Load(f Flags) (Config, []Warning, error) {
+func Load(f Flags) (Config, []Warning, error) { return load(f).result() }
+
+// Reload is Load for a server that runs with another configuration. What that one has may be missing
+// since the file is being written. A loss that would open the server or cut it off is a mistake.
+func Reload(f Flags, running Config) (Config, []Warning, error) {
+	l := load(f)
+	l.checkLosses(running)
+	return l.result()
+}
+
+// load reads and checks the file and the flags.
+func load(f Flags) *loader {
 	// The order of the steps counts: flags win over the file, and only the result is checked.
 	l := &loader{flags: f, draft: defaults(), at: map[string]natsconf.Pos{}}
 	l.keys = keys(&l.draft)
@@ -163,6 +174,11 @@ func Load(f Flags) (Config, []Warning, error) {
 	l.readFlags()
 	l.complete()
 	l.check()
+	return l
+}
+
+// result returns the draft if there is no mistake in it.
+func (l *loader) result() (Config, []Warning, error) {
 	if len(l.mistakes) > 0 {
 		return Config{}, l.warnings, errors.Join(l.mistakes...)
 	}

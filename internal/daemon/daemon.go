@@ -49,9 +49,9 @@ type Options struct {
 
 	// Hangup asks for a reload with each value.
 	Hangup <-chan os.Signal
-	// Reload reads the configuration anew. It is called for each value of Hangup, and its error
-	// leaves the old configuration in force.
-	Reload func() (config.Config, error)
+	// Reload reads the configuration anew, for a server that runs with another one. It is called for
+	// each value of Hangup, and its error leaves the old configuration in force.
+	Reload func(running config.Config) (config.Config, error)
 	// Reopen says with each value that the audit file was renamed. It may be nil.
 	Reopen <-chan os.Signal
 }

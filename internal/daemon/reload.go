@@ -11,7 +11,7 @@ import (
 // reload is logged either way, because a signal has no other answer.
 func (d *daemon) reload() {
 	// Each step can refuse. The first refusal is what the log has.
-	c, err := d.Reload()
+	c, err := d.Reload(d.Config)
 	if err == nil {
 		c, err = d.reloadable(c)
 	}

@@ -54,7 +54,7 @@ func newEnv(t *testing.T, edits ...func(*config.Config)) *env {
 			Logging: logging.New(&e.log, logging.Format{}),
 			Ready:   func() { close(ready) },
 			Hangup:  e.hangup,
-			Reload:  func() (config.Config, error) { return e.config, e.broken },
+			Reload:  func(config.Config) (config.Config, error) { return e.config, e.broken },
 		})
 	}()
 	select {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net"
@@ -56,7 +57,8 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	}
 	// The address is free again when the client has read the pack or left.
 	defer a.packing.Delete(client)
-	if err := a.Accounts.Rescan(r.Context()); err != nil {
+	// What can't be read is logged and left out, unless that is everything.
+	if err := a.Accounts.Rescan(r.Context()); err != nil && !errors.Is(err, accounts.ErrPartly) {
 		return fmt.Errorf("%w: %w", errPack, err)
 	}
 	// From here on the answer is a 200: it can only be cut off.

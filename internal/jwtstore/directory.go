@@ -120,7 +120,7 @@ func (d *directory) absent(l limits) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %v", errNoDirectory, err)
 	default:
-		return fmt.Errorf("the store directory can't be read: %v", err)
+		return fmt.Errorf("%w: %v", ErrDirectory, err)
 	}
 }
 
@@ -245,6 +245,9 @@ func (d *directory) dirs(l layout) (dirs []string, err error) {
 func (d *directory) list(dir string) ([]fs.DirEntry, error) {
 	defer d.lists.take()()
 	all, err := os.ReadDir(dir)
+	if err != nil && dir == d.root {
+		err = fmt.Errorf("%w: %w", ErrDirectory, err)
+	}
 	return slices.CompactFunc(all, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() }), err
 }
 

@@ -104,18 +104,29 @@ func (r *Replica) isLacking(ctx context.Context, path string, refused *statusErr
 	case http.StatusNotFound:
 		return path == pathActivations || says("no matching account JWT") || says("No Matching JWT")
 	case http.StatusInternalServerError:
-		if !says("error loading JWT") {
+		// "x" is no key. A second 500 shows that the primary is version 0.8.4, or that something before
+		// it is in trouble. A pack shows that 0.8.4 can read its store; with an nsc folder it has none.
+		if !says("error loading JWT") ||
+			r.status(ctx, pathAccounts+"x") != http.StatusInternalServerError {
 			return false
 		}
-		// "x" is no key. A second 500 shows that the primary is version 0.8.4.
-		body, err := r.get(ctx, pathAccounts+"x")
-		if err == nil {
-			body.Close()
-		}
-		again, is := errors.AsType[*statusError](err)
-		return is && again.code == http.StatusInternalServerError
+		pack := r.status(ctx, pathPack+"?max=1")
+		return pack == http.StatusOK || pack == http.StatusNotFound
 	}
 	return false
+}
+
+// status returns the status of an answer, 0 if there is none.
+func (r *Replica) status(ctx context.Context, path string) int {
+	body, err := r.get(ctx, path)
+	if err == nil {
+		body.Close()
+		return http.StatusOK
+	}
+	if refused, is := errors.AsType[*statusError](err); is {
+		return refused.code
+	}
+	return 0
 }
 
 // health is how the primary is doing, for the log.

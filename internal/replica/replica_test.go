@@ -213,6 +213,16 @@ func TestThePrimarysAnswers(t *testing.T) {
 			fmt.Fprint(w, text)
 		}
 	}
+	// Version 0.8.4 says the same of every account that it does not know, and of what is no key.
+	old := func(pack int) http.HandlerFunc {
+		return func(w http.ResponseWriter, q *http.Request) {
+			if q.URL.Path == "/jwt/v1/pack" {
+				says(pack, "")(w, q)
+				return
+			}
+			says(500, "error loading JWT\n")(w, q)
+		}
+	}
 	good := string(o.Account(t, a))
 	expired := string(jwttest.Sign(t, o.Key, a, time.Now().Add(-time.Hour),
 		func(c *jwt.AccountClaims) { c.Expires = time.Now().Unix() - 60 }))
@@ -225,8 +235,12 @@ func TestThePrimarysAnswers(t *testing.T) {
 	}{
 		{"it does not know it", says(404, "no matching account JWT\n"), !served, !stored,
 			accounts.ErrNotFound},
-		{"it is 0.8.4 and does not know it", says(500, "error loading JWT\n"), !served, !stored,
+		{"it is 0.8.4 and does not know it", old(200), !served, !stored, accounts.ErrNotFound},
+		{"it is 0.8.4 with a folder of nsc, and does not know it", old(404), !served, !stored,
 			accounts.ErrNotFound},
+		{"it is 0.8.4 and can't read its store", old(500), !served, !stored, accounts.ErrUnreadable},
+		{"it answers everything alike", says(500, "error loading JWT\n"), !served, !stored,
+			accounts.ErrUnreadable},
 		{"it is a later one, and what it has is damaged", func(w http.ResponseWriter, q *http.Request) {
 			if q.URL.Path == "/jwt/v1/accounts/x" {
 				lacks(w, q)

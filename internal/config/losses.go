@@ -1,0 +1,29 @@
+package config
+
+import "fmt"
+
+// checkLosses reports what the running configuration has and the file does not give any more. A
+// section that is there has been written, so it may leave everything out.
+func (l *loader) checkLosses(running Config) {
+	now, next := running, l.draft
+	was, is, usual := now.HTTP, next.HTTP, defaults().HTTP
+	moves := is.Host == usual.Host && is.Port == usual.Port && (was.Host != is.Host || was.Port != is.Port)
+	opens := was.Write != nil && is.Write == nil || was.Read != nil && is.Read == nil
+	for _, loss := range []struct {
+		happens     bool
+		key, effect string
+	}{
+		{moves, "http", fmt.Sprintf("the server would move to %s:%d", is.Host, is.Port)},
+		{opens, "http.authorization", "clients would need no password"},
+		{was.TLS.Cert != "" && is.TLS.Cert == "", "http.tls", "connections would not be encrypted"},
+		{now.Operator != JWTRef{} && next.Operator == JWTRef{}, "operatorjwtpath",
+			"signatures would not be checked"},
+		{len(now.NATS.Servers) > 0 && len(next.NATS.Servers) == 0, "nats",
+			"changes would not be announced"},
+	} {
+		if _, given := l.at[loss.key]; loss.happens && !given && len(l.mistakes) == 0 {
+			l.fail(fmt.Errorf("%s has no %s any more, and %s: perhaps it is not written to its end; "+
+				"if this is meant, restart the server", next.File, loss.key, loss.effect))
+		}
+	}
+}
