@@ -12,15 +12,17 @@ import (
 // check is -t. It takes what config.Load returns, writes every mistake to standard error, and
 // returns the exit code. Warnings about keys are mistakes too.
 func check(c config.Config, warnings []config.Warning, err error) int {
+	// The files are read only if the configuration names them without a mistake.
+	if err == nil {
+		var more []config.Warning
+		// A joined error has one line for each mistake.
+		more, err = daemon.Check(c)
+		warnings = append(warnings, more...)
+	}
 	bad := false // there is a mistake
 	for _, w := range warnings {
 		bad = bad || w.Strict
 		report(w.Text)
-	}
-	// The files are read only if the configuration names them without a mistake.
-	if err == nil {
-		// A joined error has one line for each mistake.
-		err = daemon.Check(c)
 	}
 	if err != nil {
 		bad = true

@@ -8,9 +8,10 @@
 //
 // # Policy
 //
-// A JWT is taken if the operator, or a signing key of the operator, signed it for this account, if
-// its claims can be used now, and if it was issued at most five minutes ahead of this server's
-// clock. The operator is looked at again at the commit.
+// A JWT is taken if an operator, or a signing key of one, signed it for this account, if its claims
+// can be used now, and if it was issued at most five minutes ahead of this server's clock. The
+// operators are looked at again at the commit. An operator may require a signing key: then its
+// identity key signs no account.
 //
 // It must also be newer than the floor: the newest version that was ever accepted for the account,
 // which the index remembers. Trust, clocks, restarts and removed files do not lower the floor.
@@ -119,19 +120,20 @@ func (a Account) tagged() *Account {
 
 // Trust is what JWTs are verified against. A reload replaces it as a whole; it is never changed.
 type Trust struct {
-	// Operator signs the accounts. If it is nil only files are taken, and a JWT only has to be
+	// Operators sign the accounts. If there are none only files are taken, and a JWT only has to be
 	// consistent in itself to be served.
-	Operator *trust.Operator
+	Operators trust.Operators
 	// System is served while the store lacks the system account's JWT; nil: none is configured.
 	System *Account
 
-	// mark tells one operator JWT from another. What was judged under another mark is judged again.
+	// mark tells one set of operator JWTs from another. What was judged under another mark is judged
+	// again.
 	mark uint64
 }
 
 // isSystem reports whether an account is the system account.
 func (t *Trust) isSystem(key string) bool {
-	return t.System != nil && t.System.Key == key || t.Operator != nil && t.Operator.SystemAccount == key
+	return t.System != nil && t.System.Key == key || t.Operators.NameSystemAccount(key)
 }
 
 // Options is what a Registry needs.
@@ -186,14 +188,14 @@ func New(o Options) *Registry {
 	return r
 }
 
-// SetTrust replaces what JWTs are verified against. If the operator JWT is another one, every
-// stored JWT is judged again when it is next asked for.
+// SetTrust replaces what JWTs are verified against. If an operator JWT is another one, every stored
+// JWT is judged again when it is next asked for.
 func (r *Registry) SetTrust(t Trust) {
-	var token []byte
-	if t.Operator != nil {
-		token = t.Operator.Token()
+	var tokens []byte
+	for _, o := range t.Operators {
+		tokens = append(tokens, o.Token()...)
 	}
-	hash := sha256.Sum256(token)
+	hash := sha256.Sum256(tokens)
 	t.mark = binary.BigEndian.Uint64(hash[:])
 	r.trust.Store(&t)
 	r.scanned.Store(false)
@@ -203,12 +205,13 @@ func (r *Registry) SetTrust(t Trust) {
 func (r *Registry) SetPrimary(p Primary) { r.primary.Store(&p) }
 
 // HasOperator reports whether an operator is configured.
-func (r *Registry) HasOperator() bool { return r.trust.Load().Operator != nil }
+func (r *Registry) HasOperator() bool { return len(r.trust.Load().Operators) > 0 }
 
 // IsForeign reports whether another operator than ours has signed a JWT of any kind, as the JWT says.
 // Without an operator no JWT is foreign.
 func (r *Registry) IsForeign(token []byte) bool {
-	ours := r.trust.Load().Operator
+	ours := r.trust.Load().Operators
 	issuer := trust.Issuer(bytes.TrimSpace(token))
-	return ours != nil && trust.IsOperatorKey(issuer) && issuer != ours.Key && !ours.Trusts(issuer)
+	return len(ours) > 0 && trust.IsOperatorKey(issuer) && !ours.Trusts(issuer) &&
+		!ours.RequireSigningKey(issuer)
 }

@@ -25,7 +25,7 @@ func filled(b *testing.B, n int) (registry *accounts.Registry, keys []string, to
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	registry = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
-		Trust: accounts.Trust{Operator: trusted}})
+		Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
 	for range n {
 		a := jwttest.NewAccount(b)
 		keys, tokens = append(keys, a.ID), append(tokens, o.Account(b, a))

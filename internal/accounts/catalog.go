@@ -37,7 +37,7 @@ type catalog struct {
 
 // check verifies what is stored for an account. The Account of a damaged JWT has an empty head.
 func (t *Trust) check(key string, token []byte) (*Account, error) {
-	head, err := t.Operator.Check(key, bytes.TrimSpace(token))
+	head, err := t.Operators.Check(key, bytes.TrimSpace(token))
 	if err != nil {
 		head = trust.Head{}
 	}
@@ -106,8 +106,7 @@ func (c *catalog) raised(
 
 // checkAnyOperator verifies what is stored for an account, whichever operator has signed it.
 func checkAnyOperator(key string, token []byte) (trust.Head, error) {
-	var none *trust.Operator
-	head, err := none.Check(key, bytes.TrimSpace(token))
+	head, err := trust.Operators(nil).Check(key, bytes.TrimSpace(token))
 	if err == nil && !trust.IsOperatorKey(head.Issuer) {
 		err = ErrBadIssuer
 	}

@@ -59,7 +59,7 @@ func (d Deletion) String() string {
 // remover takes accounts out. Each leaves a tombstone.
 type remover struct{ *catalog }
 
-// Delete carries out an order of the operator. The error says why none of it was. Otherwise the
+// Delete carries out an order of an operator. The error says why none of it was. Otherwise the
 // accounts that are deleted only come back by a newer JWT.
 func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deletion, error) {
 	o, err := r.checkOrder(bytes.TrimSpace(order))
@@ -95,7 +95,7 @@ func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deleti
 // checkOrder reads an order, and returns why it can't be carried out at all; nil if it can.
 func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
 	t := r.trust.Load()
-	o, err := t.Operator.CheckDeletion(order)
+	o, err := t.Operators.CheckDeletion(order)
 	if err != nil {
 		return o, err
 	}

@@ -51,8 +51,11 @@ var (
 	ErrSelfSigned = NewRefusal("self-signed", "the account signed it itself")
 	ErrBadIssuer  = NewRefusal("bad-issuer", "another account signed it")
 	ErrUntrusted  = NewRefusal("untrusted", "untrusted issuer in request")
-	ErrLesser     = NewRefusal("older", "another JWT of the same second is stored, which wins everywhere")
-	ErrReplaced   = NewRefusal("older",
+	// ErrIdentityKey is about an operator of ours, and ErrUntrusted about any other.
+	ErrIdentityKey = NewRefusal("identity-key", "the operator's identity key signed it, "+
+		"and this operator requires a signing key: sign it with one of the operator's signing keys")
+	ErrLesser   = NewRefusal("older", "another JWT of the same second is stored, which wins everywhere")
+	ErrReplaced = NewRefusal("older",
 		"it was replaced by another JWT of the same second: issue it anew")
 	ErrReadOnly = NewRefusal("read-only", "this server is read-only")
 	ErrSave     = NewRefusal("save-failed", "error saving JWT") // wrapped with the cause

@@ -197,7 +197,7 @@ func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 	o := newOffer(key, token, Origin{Peer: true}, r.trust.Load())
 	var err error
-	if o.Head, err = o.trust.Operator.Check(key, o.JWT); err != nil {
+	if o.Head, err = o.trust.Operators.Check(key, o.JWT); err != nil {
 		return nil, err
 	}
 	text, err := r.Store.Tombstone(key)

@@ -166,7 +166,7 @@ type modelOrder struct {
 // operator demands signing keys. x is another operator.
 func (m *modelTokens) trust(t *testing.T, signers string, system *modelVersion) accounts.Trust {
 	t.Helper()
-	trusted := accounts.Trust{Operator: m.operator(t, signers)}
+	trusted := accounts.Trust{Operators: trust.Operators{m.operator(t, signers)}}
 	if system != nil {
 		head, err := trust.Peek(system.token)
 		if err != nil {

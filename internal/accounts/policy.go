@@ -103,13 +103,15 @@ func (r *Registry) inspect(o *offer) error {
 	return CheckAhead(o.IssuedAt, r.Now())
 }
 
-// checkIssuer tells the ways of not being signed by the operator apart, as the original's answers
-// do. Without an operator only files are taken.
+// checkIssuer tells the ways of not being signed by an operator apart, as the original's answers do.
+// Without an operator only files are taken.
 func checkIssuer(o *offer) error {
-	operator := o.trust.Operator
+	operators := o.trust.Operators
 	switch {
-	case operator.Trusts(o.Issuer), operator == nil && o.from.File:
+	case operators.Trusts(o.Issuer), len(operators) == 0 && o.from.File:
 		return nil
+	case operators.RequireSigningKey(o.Issuer):
+		return ErrIdentityKey
 	case trust.IsOperatorKey(o.Issuer):
 		return ErrUntrusted
 	case o.Issuer == o.Subject:

@@ -143,7 +143,7 @@ func FuzzPut(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		store := jwtstore.NewMemory(true)
 		registry := accounts.New(accounts.Options{Store: store, Committer: store,
-			Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted}})
+			Announcer: &announcer{}, Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
 		_, err := registry.Put(context.Background(), a.ID, body, byHTTP)
 		token, _, loadErr := store.Load(a.ID, jwtstore.Stamp{})
 		if (err == nil) != (loadErr == nil) || err == nil && !bytes.Equal(token, good) {

@@ -186,7 +186,7 @@ func (e *testEnv) trust(t *testing.T, o *jwttest.Operator) accounts.Trust {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accounts.Trust{Operator: op}
+	return accounts.Trust{Operators: trust.Operators{op}}
 }
 
 // withSystem is trust with a configured system account.

@@ -94,7 +94,7 @@ func (e *testEnv) trust(t *testing.T) accounts.Trust {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accounts.Trust{Operator: op}
+	return accounts.Trust{Operators: trust.Operators{op}}
 }
 
 // newExporter returns a testEnv in which an account is stored that has a signing key.

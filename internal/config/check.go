@@ -45,7 +45,7 @@ func (l *loader) complete() {
 		n.ReconnectWait = minReconnectWait
 	}
 	// A nats-server that trusts an operator refuses a client without a user.
-	if l.draft.Operator != (JWTRef{}) && len(n.Servers) > 0 && n.Credentials == "" && n.TLS.Cert == "" &&
+	if len(l.draft.Operators) > 0 && len(n.Servers) > 0 && n.Credentials == "" && n.TLS.Cert == "" &&
 		!slices.ContainsFunc(n.Servers, hasUser) {
 		l.warn(l.at["nats.servers"], true, "nats.servers is set without a user: set nats.usercredentials "+
 			"to the creds file of a user of the system account")
@@ -79,7 +79,7 @@ func (l *loader) check() {
 	s, n, h := l.draft.Store, l.draft.NATS, l.draft.HTTP
 	source := cmp.Or(s.Dir, s.NSC) // what a read-only server reads
 	_, dirGiven := l.at["store.dir"]
-	replica, noOperator := l.draft.Primary != "", l.draft.Operator == (JWTRef{})
+	replica, noOperator := l.draft.Primary != "", len(l.draft.Operators) == 0
 	verify := h.TLS.Verify != VerifyNone
 	for _, rule := range []struct {
 		broken    bool
@@ -192,7 +192,7 @@ func resolve(path string) string {
 // names the JWT like the directory, with spaces or with underscores. The directory may have been
 // renamed; if it has only one JWT, that is the operator's.
 func (l *loader) findOperator(dir string) {
-	if l.draft.Operator != (JWTRef{}) {
+	if len(l.draft.Operators) > 0 {
 		return
 	}
 	// Two names that differ only in spaces and underscores count as the same.
@@ -213,7 +213,7 @@ func (l *loader) findOperator(dir string) {
 		return
 	}
 	// If the file does not exist, the error is reported when the server reads it.
-	l.draft.Operator = JWTRef{Path: filepath.Join(dir, own)}
+	l.draft.Operators = []JWTRef{{Path: filepath.Join(dir, own)}}
 }
 
 // isServerURL reports whether text can be the URL of an account server, without the path of its

@@ -21,8 +21,8 @@ type Config struct {
 	NATS    NATS
 	Store   Store
 
-	Operator      JWTRef // zero: no JWT can be pushed
-	SystemAccount JWTRef // zero: none is configured
+	Operators     []JWTRef // none: no JWT can be pushed
+	SystemAccount JWTRef   // zero: none is configured
 
 	// ForgetServer is how long a nats-server may be away before it is forgotten, with the changes
 	// that it has not acknowledged. At least 1 s; default 72 h.

@@ -48,6 +48,22 @@ func home(t *testing.T, rest string) string {
 	return filepath.Join(h, rest)
 }
 
+// files are operators in files.
+func files(paths ...string) (all []config.JWTRef) {
+	for _, path := range paths {
+		all = append(all, config.JWTRef{Path: path})
+	}
+	return all
+}
+
+// operatorPath is the file of the only operator; "" if there is none.
+func operatorPath(c config.Config) string {
+	if len(c.Operators) == 0 {
+		return ""
+	}
+	return c.Operators[0].Path
+}
+
 func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 	c, warnings, err := load(t, "")
 	want := config.Config{
@@ -79,13 +95,21 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		text string
 		want func(*config.Config)
 	}{
-		{`operatorjwtpath: "/a/op.jwt"`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
-		{`OPERATORJWTPATH = /a/op.jwt`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
-		{`operator: /a/op.jwt`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
-		{`operator: [/a/op.jwt]`, func(c *config.Config) { c.Operator.Path = "/a/op.jwt" }},
-		{`operator: op.jwt`, func(c *config.Config) { c.Operator.Path = abs(t, "op.jwt") }},
-		{`operator: ~/op.jwt`, func(c *config.Config) { c.Operator.Path = home(t, "op.jwt") }},
-		{`operator: eyJ0.e30.x`, func(c *config.Config) { c.Operator.Token = "eyJ0.e30.x" }},
+		{`operatorjwtpath: "/a/op.jwt"`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
+		{`OPERATORJWTPATH = /a/op.jwt`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
+		{`operator: /a/op.jwt`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
+		{`operator: [/a/op.jwt]`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
+		{`operatorjwtpath: [/a/op.jwt, eyJ0.e30.x]`, func(c *config.Config) {
+			c.Operators = []config.JWTRef{{Path: "/a/op.jwt"}, {Token: "eyJ0.e30.x"}}
+		}},
+		{`operator: [b.jwt, "/a b/op.jwt"]`, func(c *config.Config) {
+			c.Operators = files(abs(t, "b.jwt"), "/a b/op.jwt")
+		}},
+		{`operator: ""`, func(*config.Config) {}},
+		{`operator: op.jwt`, func(c *config.Config) { c.Operators = files(abs(t, "op.jwt")) }},
+		{`operator: ~/op.jwt`, func(c *config.Config) { c.Operators = files(home(t, "op.jwt")) }},
+		{`operator: eyJ0.e30.x`,
+			func(c *config.Config) { c.Operators = []config.JWTRef{{Token: "eyJ0.e30.x"}} }},
 		{`SystemAccountJWTPath: /a/sys.jwt`,
 			func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
 		{`system_account: ` + key, func(c *config.Config) { c.SystemAccount.Key = key }},
@@ -105,10 +129,10 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		{`http { listen: "[::]:80" }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "::", 80 }},
 		{`http { Listen = ":80" }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 80 }},
 		{`operator: /o, nats { servers: "nats://u:p@a" }`, func(c *config.Config) {
-			c.Operator.Path, c.NATS.Servers = "/o", []string{"nats://u:p@a"}
+			c.Operators, c.NATS.Servers = files("/o"), []string{"nats://u:p@a"}
 		}},
 		{`operator: /o, nats { servers: a, tls { cert: /c, key: /k } }`, func(c *config.Config) {
-			c.Operator.Path, c.NATS.Servers = "/o", []string{"a"}
+			c.Operators, c.NATS.Servers = files("/o"), []string{"a"}
 			c.NATS.TLS = config.NATSTLS{Cert: "/c", Key: "/k"}
 		}},
 		{`http { port: "8080" }`, func(c *config.Config) { c.HTTP.Port = 8080 }},
@@ -176,13 +200,12 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		{`store { dir: /d, cleanupinterval: 60000 }`,
 			func(c *config.Config) { c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute} }},
 		{`operator: /o, primary: "http://p:9090/", replicationtimeout: 1s`, func(c *config.Config) {
-			c.Operator, c.Primary = config.JWTRef{Path: "/o"}, "http://p:9090/"
+			c.Operators, c.Primary = files("/o"), "http://p:9090/"
 			c.ReplicationTimeout = time.Second
 		}},
 		{`store { readonly: true }`, func(c *config.Config) { c.Store.ReadOnly = true }},
 		{`operator: /op.jwt, store { nsc: /n/OP }`, func(c *config.Config) {
-			c.Store, c.Operator = config.Store{NSC: "/n/OP",
-				ReadOnly: true}, config.JWTRef{Path: "/op.jwt"}
+			c.Store, c.Operators = config.Store{NSC: "/n/OP", ReadOnly: true}, files("/op.jwt")
 		}},
 		{`store { dir: as }`, func(c *config.Config) { c.Store.Dir = abs(t, "as") }},
 		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, ` +
@@ -221,7 +244,12 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 		{"an unknown unit", "http { readtimeout: 10x }",
 			"unable to parse integer 10x for key ReadTimeout"},
 		{"a number for a text", "http { host: 127 }", "error parsing Host option 127"},
-		{"two operators", "operator: [a, b]", "exactly one is supported"},
+		{"an empty list of operators", "operator: []",
+			"a.conf:1:11: error parsing OperatorJWTPath option: the list is empty"},
+		{"no name in a list of operators", `operator: [a, ""]`,
+			"error parsing OperatorJWTPath option: an operator in the list is empty"},
+		{"a number in a list of operators", "operator: [a, 1]", "error parsing OperatorJWTPath option 1"},
+		{"two system accounts", "system_account: [a, b]", "exactly one is supported"},
 		{"a list for a path", "store { dir: [a, b] }", "error parsing Dir option [a b]"},
 		{"an integer for a server", "nats { servers: 65 }", "error parsing Servers option 65"},
 		{"a boolean in the list", "nats { servers: [true] }",
@@ -449,7 +477,7 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 		want  func(*config.Config)
 	}{
 		{[]string{"-dir", "~/d"}, func(c *config.Config) { c.Store = config.Store{Dir: home(t, "d")} }},
-		{[]string{"--operator=/o"}, func(c *config.Config) { c.Operator.Path = "/o" }},
+		{[]string{"--operator=/o"}, func(c *config.Config) { c.Operators = files("/o") }},
 		{[]string{"-nats", "nats://n:1"},
 			func(c *config.Config) { c.NATS.Servers = []string{"nats://n:1"} }},
 		{[]string{"-creds", "x.creds"}, func(c *config.Config) {
@@ -713,11 +741,11 @@ func TestTheOperatorIsFoundInADirectoryOfNSC(t *testing.T) {
 			byFlag = want
 		}
 		c, warnings, err := load(t, fmt.Sprintf("store { nsc: %q }", dir))
-		if err != nil || c.Operator.Path != want || (len(warnings) > 0) != (want == "") {
-			t.Errorf("%s: %q, %v, %v", folder, c.Operator.Path, warnings, err)
+		if err != nil || operatorPath(c) != want || (len(warnings) > 0) != (want == "") {
+			t.Errorf("%s: %q, %v, %v", folder, operatorPath(c), warnings, err)
 		}
-		if c, _, err = config.Load(config.Flags{NSC: dir}); err != nil || c.Operator.Path != byFlag {
-			t.Errorf("%s with the flag: %q, %v", folder, c.Operator.Path, err)
+		if c, _, err = config.Load(config.Flags{NSC: dir}); err != nil || operatorPath(c) != byFlag {
+			t.Errorf("%s with the flag: %q, %v", folder, operatorPath(c), err)
 		}
 	}
 }

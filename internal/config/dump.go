@@ -48,6 +48,15 @@ func shown(value any) any {
 			return "(in the configuration)"
 		}
 		return v.Path + v.Key
+	case []JWTRef: // one text as in the original, unless there are several
+		all := []any{""}
+		for i, ref := range v {
+			all = append(all[:i], shown(ref))
+		}
+		if len(all) == 1 {
+			return all[0]
+		}
+		return all
 	case []Login:
 		var all []string
 		for _, l := range v {

@@ -143,3 +143,25 @@ func members(t *testing.T, object json.RawMessage) (names []string) {
 	}
 	return names
 }
+
+func TestTheDumpShowsOneOperatorAsATextAndSeveralAsAList(t *testing.T) {
+	for text, want := range map[string]string{
+		``:                                   `""`,
+		`operator: /a.jwt`:                   `"/a.jwt"`,
+		`operator: [/a.jwt]`:                 `"/a.jwt"`,
+		`operator: [/a.jwt, eyJ0.hush.hush]`: `["/a.jwt","(in the configuration)"]`,
+	} {
+		c, _, err := load(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var dump struct{ OperatorJWTPath json.RawMessage }
+		var got bytes.Buffer
+		if err := json.Unmarshal([]byte(c.Dump()), &dump); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Compact(&got, dump.OperatorJWTPath); err != nil || got.String() != want {
+			t.Errorf("%s: %s, want %s; %v", text, &got, want, err)
+		}
+	}
+}

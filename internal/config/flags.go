@@ -16,7 +16,7 @@ type Flags struct {
 	Config   string // -c: path of the configuration file
 	Dir      string // -dir: Store.Dir; replaces the whole Store
 	NSC      string // -nsc: Store.NSC; replaces the whole Store, and wins over -dir
-	Operator string // -operator: path of the operator's JWT
+	Operator string // -operator: path of the operator's JWT; replaces Operators
 	NATS     string // -nats: URLs, separated by commas; replaces NATS.Servers
 	Creds    string // -creds: NATS.Credentials
 	Primary  string // -primary: URL of the account server to follow
@@ -116,7 +116,7 @@ func (l *loader) readStoreFlags() {
 	if f.NSC != "" {
 		// The operator is that of the folder; complete finds it there.
 		c.Store = Store{NSC: l.absolute(f.NSC)}
-		c.Operator = JWTRef{}
+		c.Operators = nil
 	}
 }
 

@@ -72,7 +72,7 @@ func keys(c *Config) []key {
 			{"StateDir", "", path(&c.Store.StateDir)},
 		})},
 		// Operator, System_Account and System are nats-server's names.
-		{"OperatorJWTPath", "Operator", set(&c.Operator, parseOperator)},
+		{"OperatorJWTPath", "Operator", set(&c.Operators, parseOperators)},
 		{"SystemAccountJWTPath", "System_Account System", set(&c.SystemAccount, parseSystem)},
 		{"SignRequestSubject", "", set(&c.SignSubject, parseText, isSubject)},
 		{"SignRequestTimeout", "", timeout(&c.SignTimeout)},

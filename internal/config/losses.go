@@ -16,7 +16,7 @@ func (l *loader) checkLosses(running Config) {
 		{moves, "http", fmt.Sprintf("the server would move to %s:%d", is.Host, is.Port)},
 		{opens, "http.authorization", "clients would need no password"},
 		{was.TLS.Cert != "" && is.TLS.Cert == "", "http.tls", "connections would not be encrypted"},
-		{now.Operator != JWTRef{} && next.Operator == JWTRef{}, "operatorjwtpath",
+		{len(now.Operators) > 0 && len(next.Operators) == 0, "operatorjwtpath",
 			"signatures would not be checked"},
 		{len(now.NATS.Servers) > 0 && len(next.NATS.Servers) == 0, "nats",
 			"changes would not be announced"},

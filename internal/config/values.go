@@ -179,19 +179,43 @@ func checkURL(s string) error {
 // validPort reports whether n is a TCP port, or 0 for any free port.
 func validPort(n int) bool { return 0 <= n && n <= 65535 }
 
-func parseOperator(name string, value any) (JWTRef, error) { return parseJWT(name, value, false) }
-func parseSystem(name string, value any) (JWTRef, error)   { return parseJWT(name, value, true) }
+// parseOperators parses the JWT of one operator, or a list of them. The empty text gives none, but a
+// list must not be empty or have an empty text: that was meant to name an operator.
+func parseOperators(name string, value any) (all []JWTRef, err error) {
+	list, isList := value.([]natsconf.Value)
+	if !isList {
+		list = []natsconf.Value{{Data: value}}
+	} else if len(list) == 0 {
+		return nil, fmt.Errorf("error parsing %s option: the list is empty", name)
+	}
+	for _, v := range list {
+		ref, err := parseJWT(name, v.Data, false)
+		switch {
+		case err != nil:
+			return nil, err
+		case ref != JWTRef{}:
+			all = append(all, ref)
+		case isList:
+			return nil, fmt.Errorf("error parsing %s option: an operator in the list is empty", name)
+		}
+	}
+	return all, nil
+}
 
-// parseJWT parses a path, a JWT or, if keyAllowed is set, the public key of an account. It accepts
-// a list of one element, because nats-server accepts a list of operators. The empty text gives the
-// zero JWTRef. Nothing is read or verified here.
-func parseJWT(name string, value any, keyAllowed bool) (JWTRef, error) {
+// parseSystem parses the system account. It accepts a list of one element.
+func parseSystem(name string, value any) (JWTRef, error) {
 	if list, ok := value.([]natsconf.Value); ok {
 		if len(list) != 1 {
 			return JWTRef{}, fmt.Errorf("error parsing %s option: exactly one is supported", name)
 		}
 		value = list[0].Data
 	}
+	return parseJWT(name, value, true)
+}
+
+// parseJWT parses a path, a JWT or, if keyAllowed is set, the public key of an account. The empty text
+// gives the zero JWTRef. Nothing is read or verified here.
+func parseJWT(name string, value any, keyAllowed bool) (JWTRef, error) {
 	s, err := parseText(name, value)
 	switch {
 	case err != nil || s == "":

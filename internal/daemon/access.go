@@ -141,9 +141,10 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 		// All authorizers share d.logins, so that a reload does not forgive failed logins.
 		o.Authorizer = auth.NewAuthorizer(*f.access.policy, d.logins)
 	}
-	if op := f.trusted.Operator; op != nil {
-		o.Operator = op.Token()
-		o.Secret = op.SecretFields != nil
+	if all := f.trusted.Operators; len(all) > 0 {
+		// One is served: the first.
+		o.Operator = all[0].Token()
+		o.Secret = all[0].SecretFields != nil
 	}
 	return httpapi.New(o)
 }
@@ -151,10 +152,11 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 // warnAccess writes the lines about secrets that are too easy to read and certificates that have
 // expired. It is called at the start and after each reload. It refuses nothing.
 func warnAccess(c config.Config, f files, log logger) {
-	if op := f.trusted.Operator; op != nil && op.SecretFields != nil {
+	// Of several operators the first one is served.
+	if all := f.trusted.Operators; len(all) > 0 && all[0].SecretFields != nil {
 		log.errorf("there is a password in the operator JWT in %s, in %s: "+
 			"only those who log in may read it",
-			location(c.Operator), strings.Join(op.SecretFields, " and "))
+			location(c.Operators[0]), strings.Join(all[0].SecretFields, " and "))
 	}
 	if f.access.tls == nil {
 		return

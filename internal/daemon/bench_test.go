@@ -153,9 +153,11 @@ func serve(b *testing.B) (url string, op *jwttest.Operator, store string) {
 	go func() {
 		done <- daemon.Run(ctx, daemon.Options{
 			Config: config.Config{
-				HTTP:     config.HTTP{Host: "127.0.0.1", ReadTimeout: time.Minute, WriteTimeout: time.Minute},
-				Store:    config.Store{Dir: store, Shard: true, AllowOlder: true},
-				Operator: config.JWTRef{Token: op.Token(b)},
+				HTTP: config.HTTP{
+					Host: "127.0.0.1", ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+				},
+				Store:     config.Store{Dir: store, Shard: true, AllowOlder: true},
+				Operators: tokens(op.Token(b)),
 			},
 			Logging: logging.New(log, logging.Format{}),
 		})

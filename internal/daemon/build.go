@@ -16,7 +16,7 @@ import (
 // files is what is read and checked of the files that a configuration names. A reload reads them
 // anew.
 type files struct {
-	// The operator and the system account.
+	// The operators and the system account.
 	trusted trusted
 	// TLS and the logins of HTTP.
 	access access

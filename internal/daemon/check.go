@@ -14,10 +14,18 @@ import (
 // Check reads and checks every file that a configuration names. It starts nothing. Its error has a
 // line for each mistake. A read-only folder is opened but not scanned, and no audit file stays
 // behind.
-func Check(c config.Config) error {
-	_, err := load(c)
+func Check(c config.Config) (warnings []config.Warning, err error) {
+	f, err := load(c)
+	if err == nil {
+		err = f.trusted.startable(c)
+	}
+	if err == nil {
+		for _, text := range f.trusted.warnings(c) {
+			warnings = append(warnings, config.Warning{Text: text})
+		}
+	}
 	_, inFolder := openFolder(c.Store)
-	return errors.Join(err, inFolder, checkCredentials(c.NATS.Credentials),
+	return warnings, errors.Join(err, inFolder, checkCredentials(c.NATS.Credentials),
 		logging.CheckAudit(c.Logging.Audit))
 }
 

@@ -41,7 +41,7 @@ func newFiles(t *testing.T) *files {
 // config is a valid configuration that names all of the good files.
 func (f *files) config() config.Config {
 	return config.Config{
-		Operator:      config.JWTRef{Path: f.operator},
+		Operators:     []config.JWTRef{{Path: f.operator}},
 		SystemAccount: config.JWTRef{Path: f.system},
 		HTTP: config.HTTP{TLS: config.HTTPTLS{
 			Cert: f.cert, Key: f.key, Root: f.ca, Verify: config.VerifyGiven,
@@ -52,8 +52,8 @@ func (f *files) config() config.Config {
 
 func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 	f := newFiles(t)
-	if err := daemon.Check(f.config()); err != nil {
-		t.Fatal(err)
+	if warnings, err := daemon.Check(f.config()); err != nil || warnings != nil {
+		t.Fatal(warnings, err)
 	}
 	account := jwttest.File(t, f.dir, "account.jwt", f.op.Account(t, jwttest.NewAccount(t)))
 	forged := jwttest.File(t, f.dir, "forged.jwt", jwttest.Flip(f.op.SystemAccount(t)))
@@ -62,11 +62,11 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 		edit func(*config.Config)
 		want []string // the beginnings of the lines
 	}{
-		{"no operator file", func(c *config.Config) { c.Operator.Path = f.missing },
+		{"no operator file", func(c *config.Config) { c.Operators[0].Path = f.missing },
 			[]string{"error loading operator from " + f.missing + ": open "}},
-		{"an account in place of an operator", func(c *config.Config) { c.Operator.Path = account },
+		{"an account in place of an operator", func(c *config.Config) { c.Operators[0].Path = account },
 			[]string{"error loading operator from " + account + ": "}},
-		{"an operator token", func(c *config.Config) { c.Operator = config.JWTRef{Token: "eyJ"} },
+		{"an operator token", func(c *config.Config) { c.Operators = tokens("eyJ") },
 			[]string{"error loading operator from the configuration: "}},
 		{"no system account file", func(c *config.Config) { c.SystemAccount.Path = f.missing },
 			[]string{"error loading system account from " + f.missing + ": open "}},
@@ -74,7 +74,8 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 			[]string{"error loading system account from " + f.empty + ": "}},
 		{"a system account with another signature", func(c *config.Config) { c.SystemAccount.Path = forged },
 			[]string{"error loading system account from " + forged + ": "}},
-		{"a system account of another operator", func(c *config.Config) { c.Operator.Path = f.otherOperator },
+		{"a system account of another operator",
+			func(c *config.Config) { c.Operators[0].Path = f.otherOperator },
 			[]string{"error loading system account from " + f.system + ": "}},
 		{"another system account than the operator's",
 			func(c *config.Config) { c.SystemAccount.Path = account },
@@ -104,14 +105,13 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 		{"no directory to watch", func(c *config.Config) { c.Store.ReadOnly, c.Store.Dir = true, f.missing },
 			[]string{""}},
 		{"several mistakes", func(c *config.Config) {
-			c.Operator.Path, c.NATS.Credentials = f.missing,
-				f.missing
+			c.Operators[0].Path, c.NATS.Credentials = f.missing, f.missing
 		},
 			[]string{"error loading operator from ", "error loading credentials from "}},
 	} {
 		edited := f.config()
 		c.edit(&edited)
-		err := daemon.Check(edited)
+		_, err := daemon.Check(edited)
 		if err == nil {
 			t.Errorf("%s is no error", c.name)
 			continue
@@ -134,12 +134,12 @@ func TestASystemAccountMayBeAKey(t *testing.T) {
 	f := newFiles(t)
 	c := f.config()
 	c.SystemAccount = config.JWTRef{Key: f.op.System.ID}
-	if err := daemon.Check(c); err != nil {
+	if _, err := daemon.Check(c); err != nil {
 		t.Error(err)
 	}
 	op := jwttest.NewOperator(t, func(c *jwt.OperatorClaims) { c.SystemAccount = "" })
-	c.Operator, c.SystemAccount = config.JWTRef{Token: op.Token(t)}, config.JWTRef{Key: jwttest.AccountKey(t)}
-	if err := daemon.Check(c); err != nil {
+	c.Operators, c.SystemAccount = tokens(op.Token(t)), config.JWTRef{Key: jwttest.AccountKey(t)}
+	if _, err := daemon.Check(c); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,7 +1,7 @@
 // Package daemon wires the parts together, starts and stops them in order, and reloads the
 // configuration.
 //
-//	config ──> operator, system account ──> registry <── HTTP, NATS, primary, watched directory
+//	config ──> operators, system account ──> registry <── HTTP, NATS, primary, watched directory
 //	                                           │
 //	                                 store ────┴──> outbox ──> notifier ──> NATS
 //
@@ -93,6 +93,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	// All files are read before the store is opened, so that a mistake leaves nothing behind.
 	f, err := load(o.Config)
+	if err == nil {
+		err = f.trusted.startable(o.Config)
+	}
 	if err != nil {
 		return err
 	}

@@ -32,11 +32,19 @@ type env struct {
 	hangup chan os.Signal
 }
 
+// tokens are operators in the configuration itself.
+func tokens(all ...string) (refs []config.JWTRef) {
+	for _, token := range all {
+		refs = append(refs, config.JWTRef{Token: token})
+	}
+	return refs
+}
+
 func newEnv(t *testing.T, edits ...func(*config.Config)) *env {
 	t.Helper()
 	op := jwttest.NewOperator(t)
 	e := &env{t: t, op: op, hangup: make(chan os.Signal), config: config.Config{
-		Operator: config.JWTRef{Token: op.Token(t)},
+		Operators: tokens(op.Token(t)),
 		HTTP: config.HTTP{
 			Host: "127.0.0.1", Port: natstest.FreePort(t), ReadTimeout: time.Minute,
 			WriteTimeout: time.Minute,
@@ -121,7 +129,7 @@ func TestReloadExchangesTheOperator(t *testing.T) {
 	other := jwttest.NewOperator(t)
 	e.wantPush(e.op, http.StatusOK)
 	e.wantPush(other, http.StatusBadRequest)
-	log := e.reload(func(c *config.Config) { c.Operator.Token = other.Token(t) })
+	log := e.reload(func(c *config.Config) { c.Operators = tokens(other.Token(t)) })
 	wantText(t, log, "Operator: "+other.ID, reloaded)
 	e.wantPush(e.op, http.StatusBadRequest)
 	e.wantPush(other, http.StatusOK)
@@ -183,7 +191,7 @@ func TestReloadFollowsAnotherPrimaryAndNone(t *testing.T) {
 func TestTheStoreStays(t *testing.T) {
 	e := newEnv(t)
 	other := jwttest.NewOperator(t)
-	log := e.reload(func(c *config.Config) { c.Store.Dir, c.Operator.Token = t.TempDir(), other.Token(t) })
+	log := e.reload(func(c *config.Config) { c.Store.Dir, c.Operators = t.TempDir(), tokens(other.Token(t)) })
 	wantText(t, log, "the store section can't change while the server runs", reloaded)
 	e.wantPush(other, http.StatusOK)
 }
@@ -204,8 +212,6 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 	}{
 		{"the file", func(e *env) { e.broken = errors.New("server.conf:1:1: no value") },
 			"server.conf:1:1: no value"},
-		{"the system account", func(e *env) { e.config.SystemAccount.Path = missing },
-			"error loading system account"},
 		{"the certificate", func(e *env) { e.config.HTTP.TLS.Cert = missing },
 			"error loading X509 certificate/key pair"},
 		{"the credentials", func(e *env) {
@@ -220,7 +226,7 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 			former := e.config
 			other := jwttest.NewOperator(t)
 			log := e.reload(func(next *config.Config) {
-				next.Operator.Token = other.Token(t)
+				next.Operators = tokens(other.Token(t))
 				c.edit(e)
 			})
 			wantText(t, log, "the new configuration is refused, the old one goes on: "+c.want)

@@ -3,8 +3,11 @@ package daemon
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -12,34 +15,44 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// trusted is the operator and the system account, as read from the files that the configuration
+// trusted is the operators and the system account, as read from the files that the configuration
 // names.
 type trusted struct {
 	accounts.Trust
-	systemName string // for the log; "" if the JWT of the system account is not configured
+	systemName string // for the log; "" if there is no JWT of the system account in the configuration
+	// unusable says why what the configuration has of the system account can't be used; nil: it can be,
+	// or there is none.
+	unusable error
 }
 
-// loadTrust reads and checks the operator and the system account. Its error names the file. What is
-// not configured stays nil. The operator comes first, because it must have signed the system
-// account.
+// loadTrust reads and checks the operators and the system account. Its error names the file, and is
+// never about the system account: see unusable. The operators come first, because one of them must
+// have signed the system account.
 func loadTrust(c config.Config) (trusted, error) {
 	var t trusted
-	var err error
-	if c.Operator != (config.JWTRef{}) {
-		if t.Operator, err = loadOperator(c.Operator); err != nil {
-			return t, fmt.Errorf("error loading operator from %s: %w", location(c.Operator), err)
+	var failed []error
+	for _, ref := range c.Operators {
+		operator, err := loadOperator(ref)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("error loading operator from %s: %w", location(ref), err))
+			continue
 		}
+		t.Operators = append(t.Operators, operator)
+	}
+	if len(failed) > 0 {
+		return t, errors.Join(failed...)
 	}
 	if c.SystemAccount != (config.JWTRef{}) {
 		if err := t.loadSystem(c.SystemAccount); err != nil {
-			return t, fmt.Errorf("error loading system account from %s: %w", location(c.SystemAccount), err)
+			t.unusable = fmt.Errorf("error loading system account from %s: %w",
+				location(c.SystemAccount), err)
 		}
 	}
 	return t, nil
 }
 
-// loadOperator reads and checks the JWT of the operator. Its error does not name the file. An
-// expired JWT is no error.
+// loadOperator reads and checks the JWT of an operator. Its error does not name the file. An expired
+// JWT is no error: nats-server uses it too.
 func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	text, err := read(ref)
 	if err != nil {
@@ -48,47 +61,70 @@ func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	return trust.Parse(text)
 }
 
-// loadSystem reads the JWT of the system account. If only its key is configured, there is none.
-// t.Operator must be loaded before, or be nil.
+// loadSystem reads the JWT of the system account. If only its key is configured, there is none. With
+// an error, t.System stays nil. t.Operators must be loaded before.
 func (t *trusted) loadSystem(ref config.JWTRef) error {
-	key := ref.Key
-	if key == "" {
-		text, err := read(ref)
-		if err != nil {
-			return err
-		}
-		token, claims, err := trust.ParseAccount(text)
-		if err != nil {
-			return err
-		}
-		// It is served as it is in the file.
-		head, err := t.Operator.Check(claims.Subject, bytes.TrimSpace(token))
-		if err != nil {
-			return err
-		}
-		t.System, t.systemName = accounts.NewAccount(token, head), claims.Name
-		key = head.Subject
+	if ref.Key != "" {
+		return t.checkSystem(ref.Key)
 	}
-	// An operator that names a system account must name this one. The error has the original's
-	// words.
-	if op := t.Operator; op != nil && op.SystemAccount != "" && op.SystemAccount != key {
-		return fmt.Errorf("the Operator System Account %s differs from configured System Account %s",
-			op.SystemAccount, key)
+	text, err := read(ref)
+	if err != nil {
+		return err
 	}
+	token, claims, err := trust.ParseAccount(text)
+	if err != nil {
+		return err
+	}
+	// It is served as it is in the file.
+	head, err := t.Operators.Check(claims.Subject, bytes.TrimSpace(token))
+	if err == nil {
+		err = t.checkSystem(head.Subject)
+	}
+	if err != nil {
+		return err
+	}
+	t.System, t.systemName = accounts.NewAccount(token, head), claims.Name
 	return nil
+}
+
+// checkSystem returns an error if the operators name system accounts, and none of them is this one.
+// nats-server has the same rule. The error has the original's words.
+func (t *trusted) checkSystem(key string) error {
+	var named []string
+	for _, o := range t.Operators {
+		if o.SystemAccount != "" {
+			named = append(named, o.SystemAccount)
+		}
+	}
+	if len(named) == 0 || slices.Contains(named, key) {
+		return nil
+	}
+	return fmt.Errorf("the Operator System Account %s differs from configured System Account %s",
+		strings.Join(named, " or "), key)
+}
+
+// startable returns why the server does not start without the JWT of the system account that the
+// configuration names; nil if it does. A store that begins empty, and other servers that can't be
+// asked, have no other JWT of it.
+func (t *trusted) startable(c config.Config) error {
+	if c.Store.Dir != "" || c.Store.NSC != "" || c.Primary != "" || len(c.NATS.Servers) > 0 {
+		return nil
+	}
+	return t.unusable
 }
 
 // systemKey is the public key of the system account, or a placeholder if it is not known. It is for
 // texts only: the placeholder is no key.
 func (t *trusted) systemKey() string {
-	switch {
-	case t.System != nil:
+	if t.System != nil {
 		return t.System.Key
-	case t.Operator != nil && t.Operator.SystemAccount != "":
-		return t.Operator.SystemAccount
-	default:
-		return "<system account>"
 	}
+	for _, o := range t.Operators {
+		if o.SystemAccount != "" {
+			return o.SystemAccount
+		}
+	}
+	return "<system account>"
 }
 
 // read returns the text of a JWT: the content of a file, or what the configuration has. The text is
@@ -103,27 +139,49 @@ func read(ref config.JWTRef) ([]byte, error) {
 // location says where a JWT comes from. It never shows the JWT itself.
 func location(ref config.JWTRef) string { return cmp.Or(ref.Path, ref.Key, "the configuration") }
 
-// log writes the lines about the operator and the system account, in the original's words. An
-// expired JWT is reported, but it is used all the same.
+// log writes the lines about the operators and the system account, in the original's words.
 func (t trusted) log(c config.Config, log logger) {
 	if t.System != nil {
 		log.infof("loading system account from %s", location(c.SystemAccount))
 		log.infof("System Account: %s", t.System.Key)
 		log.infof("System Account Name: %s", t.systemName)
-		if t.System.Expires > 0 && t.System.Expires <= time.Now().Unix() {
-			log.warnf("the system account JWT in %s has expired: nats-servers will refuse it",
-				location(c.SystemAccount))
-		}
 	}
-	if t.Operator == nil {
+	if len(t.Operators) == 0 {
 		log.infof("No Operator is configured - You will NOT be able to push jwt to this account server")
-		return
 	}
-	log.infof("loading operator from %s", location(c.Operator))
-	log.infof("Operator: %s", t.Operator.Key)
-	log.infof("Operator Name: %s", t.Operator.Name)
-	if end := t.Operator.Expires; !end.IsZero() && end.Before(time.Now()) {
-		log.warnf("the operator JWT in %s expired at %s", location(c.Operator),
-			end.UTC().Format(time.RFC3339))
+	for i, o := range t.Operators {
+		log.infof("loading operator from %s", location(c.Operators[i]))
+		log.infof("Operator: %s", o.Key)
+		log.infof("Operator Name: %s", o.Name)
 	}
+	for _, text := range t.warnings(c) {
+		log.Warn(text)
+	}
+}
+
+// warnings returns what is wrong with the operators and the system account, but prevents nothing. An
+// expired JWT is used all the same.
+func (t trusted) warnings(c config.Config) (all []string) {
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if t.unusable != nil {
+		add("%s: it is only used while the store has no JWT of the system account: replace it by the "+
+			"present JWT, or take it out of the configuration", t.unusable)
+	}
+	if t.System != nil && t.System.Expires > 0 && t.System.Expires <= time.Now().Unix() {
+		add("the system account JWT in %s has expired: nats-servers will refuse it",
+			location(c.SystemAccount))
+	}
+	seen := make(map[string]string) // where an operator is, by key
+	for i, o := range t.Operators {
+		from := location(c.Operators[i])
+		if end := o.Expires; !end.IsZero() && end.Before(time.Now()) {
+			add("the operator JWT in %s expired at %s", from, end.UTC().Format(time.RFC3339))
+		}
+		if first, again := seen[o.Key]; again {
+			add("the operator %s is given twice, in %s and in %s: the keys of both JWTs are trusted, "+
+				"also one that was removed in the newer JWT", o.Key, first, from)
+		}
+		seen[o.Key] = from
+	}
+	return all
 }

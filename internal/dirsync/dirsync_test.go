@@ -116,7 +116,7 @@ func (e *syncEnv) trust() accounts.Trust {
 	e.Helper()
 	op, err := trust.Parse([]byte(e.op.Token(e)))
 	e.must(err)
-	return accounts.Trust{Operator: op}
+	return accounts.Trust{Operators: trust.Operators{op}}
 }
 
 func (e *syncEnv) must(err error) {

@@ -50,7 +50,7 @@ func TestActivationsOverHTTP(t *testing.T) {
 	store, published := jwtstore.NewMemory(true), &published{}
 	now := func() time.Time { return time.Now().Add(time.Duration(clock.Load()) * time.Second) }
 	registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
-		Trust: accounts.Trust{Operator: trusted}, Now: now})
+		Trust: accounts.Trust{Operators: trust.Operators{trusted}}, Now: now})
 	tokens := activations.New(activations.Options{Accounts: registry, Store: store,
 		Connection: &announcer{},
 		Publisher:  published, Now: now})

@@ -98,7 +98,7 @@ var answers = []row{
 
 	// Pushes.
 	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,
-		accounts.ErrUntrusted, accounts.ErrBadPair, accounts.ErrNotOwn, errSlow),
+		accounts.ErrUntrusted, accounts.ErrIdentityKey, accounts.ErrBadPair, accounts.ErrNotOwn, errSlow),
 		status: http.StatusBadRequest},
 	{find: is(errBrokenOff), status: http.StatusBadRequest, quiet: true},
 	// The connection limiter has logged that there is no memory.

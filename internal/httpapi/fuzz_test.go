@@ -72,7 +72,7 @@ func fixedEnvironment(t testing.TB) (env *environment, a *jwttest.Account, valid
 	if err != nil {
 		t.Fatal(err)
 	}
-	env.registry.SetTrust(accounts.Trust{Operator: op})
+	env.registry.SetTrust(accounts.Trust{Operators: trust.Operators{op}})
 	a = &jwttest.Account{}
 	a.Key, a.ID = fixed(t, nkeys.PrefixByteAccount, 3)
 	return env, a, jwttest.Sign(t, env.op.Key, a, time.Unix(1700000000, 0))

@@ -35,7 +35,7 @@ type Options struct {
 	// Authorizer decides who may do what. nil means that every client may read and write.
 	Authorizer Authorizer
 
-	// Operator is served at /jwt/v1/operator, byte for byte. nil means that the route is a 404.
+	// Operator is the JWT at /jwt/v1/operator, byte for byte. nil means that the route is a 404.
 	Operator []byte
 	// Secret means that the operator's JWT needs credentials. Without an Authorizer it is a 403.
 	Secret bool

@@ -45,7 +45,8 @@ func servePack(t *testing.T, n, size, limit int,
 	}
 	slices.Sort(lines)
 	registry := accounts.New(accounts.Options{
-		Store: store, Committer: store, Announcer: &announcer{}, Trust: accounts.Trust{Operator: trusted},
+		Store: store, Committer: store, Announcer: &announcer{},
+		Trust: accounts.Trust{Operators: trust.Operators{trusted}},
 	})
 	api := httpapi.New(httpapi.Options{Accounts: registry, MaxPack: limit})
 	s = httptest.NewServer(api)

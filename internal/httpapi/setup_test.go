@@ -247,7 +247,7 @@ func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment 
 	log := slog.New(env.log)
 	env.registry = accounts.New(accounts.Options{
 		Store: env.store, Committer: env.store, Announcer: env.announcer, Observer: env.audit,
-		Trust: accounts.Trust{Operator: op}, Log: log,
+		Trust: accounts.Trust{Operators: trust.Operators{op}}, Log: log,
 	})
 	o := httpapi.Options{
 		Accounts: env.registry,

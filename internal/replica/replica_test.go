@@ -76,7 +76,7 @@ func followingWith(
 	web := httptest.NewServer(primary)
 	t.Cleanup(web.Close)
 	registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: silent{},
-		Trust: accounts.Trust{Operator: trusted}})
+		Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
 	tokens := activations.New(activations.Options{Accounts: registry, Store: store, Connection: silent{}})
 	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10,
 		Log: slog.New(slog.DiscardHandler), Accounts: registry, Activations: tokens}

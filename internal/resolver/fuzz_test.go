@@ -90,7 +90,7 @@ func FuzzRequests(f *testing.F) {
 		<-done
 		for key := range store.Keys() {
 			token, _, err := store.Load(key, jwtstore.Stamp{})
-			head, bad := trusted.Operator.Check(key, token)
+			head, bad := trusted.Operators.Check(key, token)
 			if err != nil || bad != nil {
 				t.Errorf("stored for %s: %q, %v, %v", key, token, err, bad)
 			}

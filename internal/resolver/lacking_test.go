@@ -27,7 +27,7 @@ func trustWithoutSigningKeys(t *testing.T, op *jwttest.Operator) accounts.Trust 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accounts.Trust{Operator: trusted}
+	return accounts.Trust{Operators: trust.Operators{trusted}}
 }
 
 // One account server lacks the key that has signed the newer JWT, so neither will ever give in. They

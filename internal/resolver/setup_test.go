@@ -134,7 +134,7 @@ func trustIn(t testing.TB, op *jwttest.Operator) accounts.Trust {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accounts.Trust{Operator: trusted}
+	return accounts.Trust{Operators: trust.Operators{trusted}}
 }
 
 // connect connects to NATS until disconnect is called.

@@ -49,7 +49,7 @@ func TestCheckKnowsWhoseJWTItIs(t *testing.T) {
 		{"nothing", nil, "3 chunks"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := op.Check(a.ID, c.token)
+			_, err := trust.Operators{op}.Check(a.ID, c.token)
 			accepted := c.err == "" && err == nil
 			refused := c.err != "" && err != nil && strings.Contains(err.Error(), c.err)
 			if !accepted && !refused {
@@ -57,7 +57,7 @@ func TestCheckKnowsWhoseJWTItIs(t *testing.T) {
 			}
 		})
 	}
-	if _, err := (*trust.Operator)(nil).Check(a.ID, other.Account(t, a)); err != nil {
+	if _, err := trust.Operators(nil).Check(a.ID, other.Account(t, a)); err != nil {
 		t.Errorf("without an operator a consistent JWT is refused: %v", err)
 	}
 }
@@ -89,14 +89,14 @@ func FuzzCheck(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	a := jwttest.NewAccount(f)
+	trusted, a := trust.Operators{op}, jwttest.NewAccount(f)
 	good := o.Account(f, a)
 	f.Add(good)
 	f.Add([]byte("e30.e30.e30"))
 	selfSigned := []byte(`{"type":"account","iss":"` + o.ID + `","sub":"` + a.ID + `"}`)
 	f.Add(jwttest.EncodeRaw(f, a.Key, `{"alg":"ed25519"}`, selfSigned, false))
 	f.Fuzz(func(t *testing.T, token []byte) {
-		if _, err := op.Check(a.ID, token); err == nil && !bytes.Equal(token, good) {
+		if _, err := trusted.Check(a.ID, token); err == nil && !bytes.Equal(token, good) {
 			t.Fatalf("accepted: %q", token)
 		}
 	})

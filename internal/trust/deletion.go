@@ -20,10 +20,10 @@ type Deletion struct {
 // maxDeleted is the most accounts in one order.
 const maxDeleted = 100_000
 
-// CheckDeletion reads an order and reports whether this operator signed it. Whether the accounts
+// CheckDeletion reads an order and reports whether one of the operators signed it. Whether the accounts
 // exist, and whether the order is obsolete, is the caller's question. With an error the order holds
 // what could be read.
-func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
+func (all Operators) CheckDeletion(token []byte) (Deletion, error) {
 	claims, err := jwt.DecodeGeneric(string(token))
 	if err != nil {
 		return Deletion{}, err
@@ -37,7 +37,9 @@ func (o *Operator) CheckDeletion(token []byte) (Deletion, error) {
 	switch {
 	case claims.Subject != claims.Issuer:
 		return d, errors.New("not self signed")
-	case !o.Trusts(claims.Issuer):
+	case all.RequireSigningKey(claims.Issuer):
+		return d, all.checkIssuer(claims.Issuer)
+	case !all.Trusts(claims.Issuer):
 		return d, errors.New("not trusted")
 	}
 	var found jwt.ValidationResults

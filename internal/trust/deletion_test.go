@@ -11,11 +11,12 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/trust"
 )
 
 func TestAnOrderToDeleteIsTheOperators(t *testing.T) {
 	o := jwttest.NewOperator(t)
-	op := parse(t, o)
+	op := trust.Operators{parse(t, o)}
 	a, b := jwttest.NewAccount(t).ID, jwttest.NewAccount(t).ID
 	order := func(signer nkeys.KeyPair, accounts any, edits ...func(*jwt.GenericClaims)) []byte {
 		t.Helper()

@@ -2,7 +2,8 @@
 // say? It does no I/O.
 //
 //	operator.go   an operator, read from its JWT: which keys may sign
-//	account.go    account JWTs: what they say of themselves, and whether the operator signed them
+//	operators.go  all that are trusted
+//	account.go    account JWTs: what they say of themselves, and whether an operator signed them
 //	deletion.go   orders to delete accounts
 //	keys.go       the syntax of keys and hashes
 //	secret.go     passwords in an operator's JWT
@@ -16,7 +17,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// Operator is a trusted operator. It is never changed after Parse. The nil Operator trusts no key.
+// Operator is a trusted operator. It is never changed after Parse.
 type Operator struct {
 	Key           string // public key, O…
 	Name          string
@@ -71,14 +72,9 @@ func Parse(text []byte) (*Operator, error) {
 // original does; of a decorated file only the JWT is served.
 func (o *Operator) Token() []byte { return o.token }
 
-// Trusts reports whether an account JWT of this issuer is one of the operator's. nats-server
-// refuses a JWT signed by the operator's own key if the operator demands signing keys, so that key
-// is not trusted then.
-func (o *Operator) Trusts(issuer string) bool {
-	if o == nil {
-		return false
-	}
-	_, found := o.signers[issuer]
+// trusts reports whether this operator lets the key sign accounts.
+func (o *Operator) trusts(key string) bool {
+	_, found := o.signers[key]
 	return found
 }
 

@@ -23,7 +23,7 @@ func parse(t *testing.T, o *jwttest.Operator) *trust.Operator {
 func TestTheOperatorAndItsSigningKeysAreTrusted(t *testing.T) {
 	o := jwttest.NewOperator(t)
 	op := parse(t, o)
-	other := jwttest.NewOperator(t)
+	trusted, other := trust.Operators{op}, jwttest.NewOperator(t)
 	for _, c := range []struct {
 		name string
 		key  string
@@ -36,22 +36,22 @@ func TestTheOperatorAndItsSigningKeysAreTrusted(t *testing.T) {
 		{"an account key", o.System.ID, false},
 		{"nothing", "", false},
 	} {
-		if got := op.Trusts(c.key); got != c.want {
+		if got := trusted.Trusts(c.key); got != c.want {
 			t.Errorf("%s: trusted = %v, want %v", c.name, got, c.want)
 		}
 	}
 	if op.SystemAccount != o.System.ID || op.Name != "OP" || op.Key != o.ID {
 		t.Errorf("got %+v", op)
 	}
-	var none *trust.Operator
-	if none.Trusts(o.ID) {
-		t.Error("the nil operator trusts a key")
+	var none trust.Operators
+	if none.Trusts(o.ID) || none.RequireSigningKey(o.ID) {
+		t.Error("a key is trusted without an operator")
 	}
 }
 
 func TestAnOperatorThatDemandsSigningKeysIsNotTrustedItself(t *testing.T) {
 	o := jwttest.NewOperator(t, func(c *jwt.OperatorClaims) { c.StrictSigningKeyUsage = true })
-	op := parse(t, o)
+	op := trust.Operators{parse(t, o)}
 	if op.Trusts(o.ID) || !op.Trusts(o.Claims.SigningKeys[0]) {
 		t.Error("strict signing key usage is not honoured")
 	}

@@ -1,0 +1,52 @@
+package trust
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Operators are the operators that are trusted, each with its own keys. Without any, no key is
+// trusted. They are never changed.
+type Operators []*Operator
+
+// Trusts reports whether an account JWT of this issuer counts. nats-server refuses a JWT signed by the
+// identity key of an operator that requires signing keys, so that key is not trusted then.
+func (all Operators) Trusts(issuer string) bool {
+	return slices.ContainsFunc(all, func(o *Operator) bool { return o.trusts(issuer) })
+}
+
+// RequireSigningKey reports whether issuer is the identity key of one of the operators, and is not
+// trusted because that operator requires a signing key.
+func (all Operators) RequireSigningKey(issuer string) bool {
+	isKey := func(o *Operator) bool { return o.Key == issuer }
+	return slices.ContainsFunc(all, isKey) && !all.Trusts(issuer)
+}
+
+// checkIssuer returns why a JWT of this issuer does not count, nil if it does.
+func (all Operators) checkIssuer(issuer string) error {
+	switch {
+	case all.Trusts(issuer):
+		return nil
+	case all.RequireSigningKey(issuer):
+		return fmt.Errorf("the operator's identity key %s signed it, and this operator requires a "+
+			"signing key", issuer)
+	case len(all) == 1:
+		return fmt.Errorf("the operator %s did not sign it", all[0].Key)
+	}
+	return fmt.Errorf("none of the operators %s signed it", strings.Join(all.keys(), ", "))
+}
+
+// keys returns the public keys of the operators.
+func (all Operators) keys() []string {
+	keys := make([]string, len(all))
+	for i, o := range all {
+		keys[i] = o.Key
+	}
+	return keys
+}
+
+// NameSystemAccount reports whether one of the operators names this account as its system account.
+func (all Operators) NameSystemAccount(key string) bool {
+	return slices.ContainsFunc(all, func(o *Operator) bool { return o.SystemAccount == key })
+}
