@@ -35,7 +35,7 @@ func untilSignal(
 	}()
 	return ctx, func() {
 		cancel()
-		output.Flush(flushTimeout)
+		output.Flush(flushTimeout / 4) // the log is waited for besides
 	}
 }
 

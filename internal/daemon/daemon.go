@@ -33,9 +33,8 @@ import (
 // Version is what the first line of the log and --version say.
 const Version = "2.0.0"
 
-// drainTimeout is how long the outbox may take at a stop. It is enough for a nats-server that
-// skipped an update to be told again.
-const drainTimeout = 3500 * time.Millisecond
+// drainTimeout is how long answers of nats-servers are waited for at a stop.
+const drainTimeout = 500 * time.Millisecond
 
 // Options is what a daemon starts with.
 type Options struct {

@@ -10,11 +10,15 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"nats-account-server/internal/pause"
 )
 
 const (
-	// drainTimeout is how long requests in flight may take when an endpoint is stopped.
+	// drainTimeout is how long requests in flight may take when a reload replaces their endpoint.
 	drainTimeout = 5 * time.Second
+	// stopTimeout is how long they may take when the server stops.
+	stopTimeout = 1500 * time.Millisecond
 	// unusedTimeout is how long connections that have not sent a request are kept open when an
 	// endpoint is stopped. The request of a client that has just connected may be on its way.
 	unusedTimeout = time.Second
@@ -78,26 +82,28 @@ func (e *endpoint) serve() error {
 // closeListener gives the address back. Requests in flight go on.
 func (e *endpoint) closeListener() { _ = e.listener.Close() }
 
-// stop accepts no more connections and returns when the requests in flight are answered. Its error
-// says that some were not, and is that of http.Server.Shutdown.
-func (e *endpoint) stop() error {
+// errCutOff is returned if a request in flight was not answered in time.
+var errCutOff = errors.New("requests that took too long were cut off")
+
+// stop accepts no more connections and returns when the requests in flight are answered. Those that
+// are not when ctx ends are cut off.
+func (e *endpoint) stop(ctx context.Context) error {
 	e.closeListener()
 	<-e.served
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
 	// This closes connections that wait for another request, and the others after their answer. The
 	// first request of a new connection may be on its way. Shutdown would drop it.
 	e.server.SetKeepAlivesEnabled(false)
-	for end := time.Now().Add(unusedTimeout); e.limiter.open.Load() > 0 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond) // as Shutdown polls
+	unused, cancel := context.WithTimeout(ctx, unusedTimeout)
+	defer cancel()
+	for e.limiter.open.Load() > 0 && pause.For(unused, 10*time.Millisecond) { // as Shutdown polls
 	}
 	// Shutdown would wait for connections without a whole header.
 	for e.limiter.closeFirst(&e.limiter.idle) || e.limiter.closeFirst(&e.limiter.long) {
 	}
 	err := e.server.Shutdown(ctx)
-	if err != nil {
-		// Requests that have taken too long are cut off.
+	if err != nil && ctx.Err() != nil {
 		_ = e.server.Close()
+		return errCutOff
 	}
 	return err
 }

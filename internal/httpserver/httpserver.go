@@ -40,6 +40,9 @@ type Server struct {
 	log    *slog.Logger
 	tasks  *errgroup.Group // one for each endpoint that serves, and for each that drains
 	failed context.Context // ends when an endpoint can't go on serving
+	// Requests in flight are cut off when life ends, see stopTimeout.
+	life context.Context
+	end  context.CancelFunc
 
 	mu       sync.Mutex // guards the fields below; is held during a reload
 	current  *endpoint
@@ -55,6 +58,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{log: o.Log}
 	s.tasks, s.failed = errgroup.WithContext(context.Background())
+	s.life, s.end = context.WithCancel(context.Background())
 	s.startLocked(newEndpoint(o, l))
 	return s, nil
 }
@@ -71,8 +75,9 @@ func (s *Server) Run(ctx context.Context) error {
 	s.stopping = true
 	last := s.current
 	s.mu.Unlock()
-	if err := last.stop(); err != nil {
-		s.log.Error(fmt.Sprintf("error closing http server: %s", err))
+	defer time.AfterFunc(stopTimeout, s.end).Stop()
+	if err := last.stop(s.life); err != nil {
+		s.log.Warn(fmt.Sprintf("error closing http server: %s", err))
 	}
 	// Endpoints of earlier reloads may still answer requests. The error is that of the endpoint that
 	// has failed first.
@@ -141,7 +146,9 @@ func (s *Server) replaceLocked(next *endpoint) {
 	s.startLocked(next)
 	old.closeListener() // at once, so that new connections come to next
 	s.tasks.Go(func() error {
-		if err := old.stop(); err != nil {
+		ctx, cancel := context.WithTimeout(s.life, drainTimeout)
+		defer cancel()
+		if err := old.stop(ctx); err != nil {
 			s.log.Warn(fmt.Sprintf("error closing http server: %s", err))
 		}
 		return nil // what is served now goes on

@@ -398,15 +398,10 @@ func (p *announcements) serverReady(name string, now time.Time) {
 	}
 }
 
-// isDelivering reports whether an attempt is in flight or to come soon. One that was refused twice
-// waits too long to count.
-func (p *announcements) isDelivering() bool {
-	for _, a := range p.byKey {
-		if a.state != waiting && a.tries < 2 {
-			return true
-		}
-	}
-	return false
+// isDelivering reports whether a change is being announced, or is to be now. One that is announced
+// again later does not count.
+func (p *announcements) isDelivering(now time.Time) bool {
+	return len(p.active) > 0 || p.queue.Len() > 0 && !p.queue[0].due.After(now)
 }
 
 // queue is a heap of announcements, the one that is due first on top; of several, that of the

@@ -316,8 +316,9 @@ func (n *Notifier) deliveryStateLocked() accounts.DeliveryState {
 	}
 }
 
-// Drain is for a stop. It returns when every nats-server has acknowledged every change, or ctx ends.
-// It does not wait for a server that is overdue, nor for NATS to come back.
+// Drain is for a stop. It returns when every change was announced that can be now, and the answers are
+// there, or ctx ends. It does not wait for a server that is overdue, nor for NATS to come back. What a
+// server is to be told again stays in the Outbox.
 func (n *Notifier) Drain(ctx context.Context) {
 	for n.isDelivering() && pause.For(ctx, drainInterval) {
 	}
@@ -328,7 +329,7 @@ func (n *Notifier) isDelivering() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := n.session
-	return s != nil && !s.servers.overdue() && s.announcements.isDelivering()
+	return s != nil && !s.servers.overdue() && s.announcements.isDelivering(time.Now())
 }
 
 // receipt follows the next attempt to announce a change.
