@@ -109,6 +109,9 @@ func commandLine(t *testing.T) []behaviour {
 		row("a system account that the operator does not name", k.anotherSystemAccount()),
 		row("-dir that is a file", k.ends(1, flags("-hp 127.0.0.1:0 -dir afile"),
 			"mkdir "+k.dir+"/afile: not a directory")),
+		row("-t finds it too", k.ends(1, flags("-t -dir afile"),
+			"store.dir "+k.dir+"/afile can't be used: mkdir "+k.dir+"/afile: not a directory")),
+		row("-t makes neither a directory nor a file", k.checksOnly()),
 		row("-dir below a file, where the original panics",
 			k.ends(1, flags("-hp 127.0.0.1:0 -dir afile/x"), "not a directory", "!goroutine")),
 		row("-ro without -dir has no effect, as in 0.8.4, and says so",
@@ -146,6 +149,28 @@ func (k *parityEnv) servesFilesVerbatim() func(*testing.T) {
 			}
 		}
 		p.term()
+	}
+}
+
+// checksOnly: -t is good, and the directory is what it was.
+func (k *parityEnv) checksOnly() func(*testing.T) {
+	return func(t *testing.T) {
+		dir := t.TempDir()
+		text := fmt.Sprintf("operator: %s/op.jwt, store { dir: a/b }, logging { audit: audit.log }", k.dir)
+		path := jwttest.File(t, dir, "server.conf", []byte(text))
+		before, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, dir, nil, "-t", "-c", path)
+		if code := p.exited(); code != 0 {
+			t.Errorf("exit code %d\n%s", code, p.log)
+		}
+		after, err := os.Stat(dir)
+		names, _ := os.ReadDir(dir)
+		if err != nil || len(names) != 1 || !before.ModTime().Equal(after.ModTime()) {
+			t.Errorf("the directory has %v and was changed at %s, %v", names, after.ModTime(), err)
+		}
 	}
 }
 

@@ -1,15 +1,20 @@
 package daemon_test
 
 import (
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/certtest"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/daemon"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -57,6 +62,29 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 	}
 	account := jwttest.File(t, f.dir, "account.jwt", f.op.Account(t, jwttest.NewAccount(t)))
 	forged := jwttest.File(t, f.dir, "forged.jwt", jwttest.Flip(f.op.SystemAccount(t)))
+	link, damaged := filepath.Join(f.dir, "link"), t.TempDir()
+	if err := os.Symlink(f.missing, link); err != nil {
+		t.Skip(err)
+	}
+	jwttest.File(t, damaged, ".journal", nil)
+	other := jwttest.NewAccount(t)
+	write := func(name string, a *jwttest.Account, edits ...func(*jwt.UserClaims)) (path, id string) {
+		creds, id := a.User(t, edits...)
+		return jwttest.File(t, f.dir, name, creds), id
+	}
+	user, userID := write("user.creds", other)
+	foreign, foreignID := write("foreign.creds", jwttest.NewOperator(t).System)
+	signed, signedID := write("signed.creds", jwttest.NewAccount(t), func(c *jwt.UserClaims) {
+		c.IssuerAccount = other.ID
+	})
+	expired, expiredID := write("expired.creds", f.op.System, func(c *jwt.UserClaims) {
+		c.Expires = time.Now().Add(-time.Hour).Unix()
+	})
+	jwtPart, _, _ := strings.Cut(read(t, foreign), "-----BEGIN USER NKEY")
+	_, seedPart, _ := strings.Cut(read(t, user), "-----BEGIN USER NKEY")
+	mixed := jwttest.File(t, f.dir, "mixed.creds", []byte(jwtPart+"-----BEGIN USER NKEY"+seedPart))
+	seedOnly := jwttest.File(t, f.dir, "seed.creds", []byte("-----BEGIN USER NKEY"+seedPart))
+	before := tree(t, f.dir) + tree(t, damaged)
 	for _, c := range []struct {
 		name string
 		edit func(*config.Config)
@@ -102,6 +130,40 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 			[]string{"error loading nats.tls.cert " + f.empty + " with nats.tls.key " + f.key + ": "}},
 		{"no audit directory", func(c *config.Config) { c.Logging.Audit = filepath.Join(f.missing, "audit") },
 			[]string{"error opening the audit file: "}},
+		{"a file in the place of the store", func(c *config.Config) { c.Store.Dir = f.empty },
+			[]string{"store.dir " + f.empty + " can't be used: mkdir " + f.empty + ": not a directory"}},
+		{"a store below a file", func(c *config.Config) { c.Store.Dir = filepath.Join(f.empty, "a", "b") },
+			[]string{"store.dir " + filepath.Join(f.empty, "a", "b") + " can't be used: "}},
+		{"a store that is a link to nothing", func(c *config.Config) { c.Store.Dir = link },
+			[]string{"store.dir " + link + " can't be used: mkdir " + link + ": file "}},
+		{"a file in the place of the journal", func(c *config.Config) { c.Store.Dir = damaged },
+			[]string{"store.dir " + damaged + " can't be used: mkdir " + filepath.Join(damaged, ".journal")}},
+		{"a file in the place of the state", func(c *config.Config) {
+			c.Store.Dir, c.Store.StateDir = f.dir, f.empty
+		}, []string{"store.statedir " + f.empty + " can't be used: mkdir "}},
+		{"the audit in a file", func(c *config.Config) {
+			c.Logging.Audit = filepath.Join(f.empty, "audit")
+		}, []string{"error opening the audit file: open " + filepath.Join(f.empty, "audit")}},
+		{"a user of another account", func(c *config.Config) { c.NATS.Credentials = user },
+			[]string{"the user " + userID + " in " + user + " belongs to the account " + other.ID +
+				", and the system account is " + f.op.System.ID}},
+		{"a user of another account by a signing key", func(c *config.Config) { c.NATS.Credentials = signed },
+			[]string{"the user " + signedID + " in " + signed + " belongs to the account " + other.ID}},
+		{"a user of another operator, whose system account has no file", func(c *config.Config) {
+			c.NATS.Credentials, c.SystemAccount = foreign, config.JWTRef{}
+		}, []string{"the user " + foreignID + " in " + foreign + " belongs to the account "}},
+		{"a user of another system account than the one whose key is configured",
+			func(c *config.Config) {
+				c.NATS.Credentials = foreign
+				c.Operators, c.SystemAccount = nil, config.JWTRef{Key: f.op.System.ID}
+			}, []string{"the user " + foreignID + " in " + foreign + " belongs to the account "}},
+		{"an expired user", func(c *config.Config) { c.NATS.Credentials = expired },
+			[]string{"the user " + expiredID + " in " + expired + " expired at "}},
+		{"the seed of another user", func(c *config.Config) { c.NATS.Credentials = mixed },
+			[]string{"the credentials in " + mixed + " have the JWT of the user " + foreignID +
+				" and the seed of " + userID}},
+		{"a seed without a JWT", func(c *config.Config) { c.NATS.Credentials = seedOnly },
+			[]string{"error loading credentials from " + seedOnly + ": "}},
 		{"no directory to watch", func(c *config.Config) { c.Store.ReadOnly, c.Store.Dir = true, f.missing },
 			[]string{""}},
 		{"several mistakes", func(c *config.Config) {
@@ -127,6 +189,68 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 			}
 		}
 	}
+	if after := tree(t, f.dir) + tree(t, damaged); after != before {
+		t.Errorf("the checks have changed\n%s\nto\n%s", before, after)
+	}
+}
+
+// TestAGoodCheckChangesNothing names directories and files that are not there, and a store that is.
+func TestAGoodCheckChangesNothing(t *testing.T) {
+	f := newFiles(t)
+	used := filepath.Join(f.dir, "used")
+	store, err := jwtstore.OpenDir(t.Context(), jwtstore.Options{Dir: used})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	before := tree(t, f.dir)
+	for name, edit := range map[string]func(*config.Config){
+		"new directories": func(c *config.Config) {
+			c.Store.Dir, c.Store.StateDir = filepath.Join(f.dir, "a", "b"), filepath.Join(f.dir, "c")
+			c.Logging.Audit = filepath.Join(f.dir, "audit")
+		},
+		"a store in use":          func(c *config.Config) { c.Store.Dir = used },
+		"an audit that is there":  func(c *config.Config) { c.Logging.Audit = f.empty },
+		"a directory of programs": func(c *config.Config) { c.Store.ReadOnly, c.Store.Dir = true, used },
+	} {
+		c := f.config()
+		edit(&c)
+		if _, err := daemon.Check(c); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after := tree(t, f.dir); after != before {
+			t.Fatalf("%s: the check has changed\n%s\nto\n%s", name, before, after)
+		}
+	}
+}
+
+// tree lists everything below a directory, with sizes and times.
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	var list strings.Builder
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			fmt.Fprintln(&list, path, info.Mode(), info.Size(), info.ModTime().UnixNano())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.String()
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
 
 // The system account may be in the store. Then only its key is configured.
@@ -139,6 +263,7 @@ func TestASystemAccountMayBeAKey(t *testing.T) {
 	}
 	op := jwttest.NewOperator(t, func(c *jwt.OperatorClaims) { c.SystemAccount = "" })
 	c.Operators, c.SystemAccount = tokens(op.Token(t)), config.JWTRef{Key: jwttest.AccountKey(t)}
+	c.NATS.Credentials = "" // they are of another account
 	if _, err := daemon.Check(c); err != nil {
 		t.Error(err)
 	}

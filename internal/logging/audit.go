@@ -142,20 +142,6 @@ func OpenAudit(path string) (*os.File, error) {
 	return f, nil
 }
 
-// CheckAudit returns the error that OpenAudit would return. It leaves no new file behind. It is for
-// -t, which must change nothing.
-func CheckAudit(path string) error {
-	_, before := os.Lstat(path)
-	f, err := OpenAudit(path)
-	if f != nil {
-		_ = f.Close()
-		if os.IsNotExist(before) {
-			_ = os.Remove(path)
-		}
-	}
-	return err
-}
-
 // Write writes one entry. Time and Suppressed of e are set here. refused says that e is about a
 // refused JWT. If there are very many of them, some are left out, and the next entry has their
 // number. If the file can't be written, the entry goes into the log.
