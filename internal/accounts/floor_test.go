@@ -254,6 +254,23 @@ func TestAnOrderBarsAnAccountWhoseFileIsGone(t *testing.T) {
 	}
 }
 
+// TestAFileThatRefusedAPushStaysTheFloor, also if nothing else has looked at it before it was removed.
+func TestAFileThatRefusedAPushStaysTheFloor(t *testing.T) {
+	e := newEnv(t)
+	a, dir := jwttest.NewAccount(t), t.TempDir()
+	e.openDir(t, dir)
+	older, newer := e.signed(t, a, -time.Hour), e.signed(t, a, 0)
+	path := filepath.Join(dir, a.ID+".jwt") // in the layout that is not preferred
+	if err := os.WriteFile(path, newer, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := e.registry.Put(t.Context(), a.ID, older, byHTTP)
+		wantError(t, err, &accounts.OlderError{})
+		_ = os.Remove(path)
+	}
+}
+
 // TestNewerOfTwoFiles does not look at trust: what is trusted no more is not undone by an older one.
 func TestNewerOfTwoFiles(t *testing.T) {
 	e := newEnv(t)

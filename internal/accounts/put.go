@@ -98,7 +98,12 @@ func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 	}
 	o.current = r.lookUp(o, now)
 	r.checkClock(o.Key, o.current.floor)
-	return r.decide(o)
+	err := r.decide(o)
+	if err != nil && o.current.floor != now.Floor {
+		// What is stored was put there by hand. It is the floor from now on, also if it goes again.
+		_, _, _ = r.update(o.Key, false)
+	}
+	return err
 }
 
 // recordCommitted records an offer that is on stable storage now, and has it announced.
