@@ -1,10 +1,8 @@
 package jwtstore
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -109,9 +107,12 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if left, err := d.directory.settleDoubles(lock.ensure); err != nil {
 		o.Warn("%d older files can't be removed, the newer ones are served: %s", left, err)
 	}
-	d.replay(o.Newer)
+	superseded := d.replay()
 	if !d.unflushed.isEmpty() && d.flusher.flush() != nil {
 		pause.Wake(d.flusher.wake)
+	}
+	if len(superseded) > 0 && d.index.save() == nil {
+		d.journal.recordFlushed(superseded)
 	}
 	d.running.Go(func() { d.flusher.run(d.life) })
 	return d, nil
@@ -169,8 +170,8 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 //
 // A sequence number alone does not tell that: after a clean stop without a journal, with another
 // StateDir or after the index was lost, the numbers begin anew, and the index at hand may be an earlier
-// one with greater numbers.
-func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
+// one with greater numbers. superseded are the Puts in whose place such a file is.
+func (d *Dir) replay() (superseded []*record) {
 	before := make(map[string]Version) // what the index had of each account
 	for _, r := range d.unflushed.all() {
 		known, ok := before[r.key]
@@ -186,23 +187,19 @@ func (d *Dir) replay(newer func(key string, a, b []byte) bool) {
 			d.index.forgetSeq(r.key)
 			known.Seq = 0
 		}
-		d.index.commit(r)
-		if newer == nil || d.unflushed.last(r.key) != r {
-			continue
+		if known.Seq < r.seq { // what the index had before is what the commit has replaced
+			d.unflushed.setFile(r.key, known.Hash)
 		}
-		file, _, err := d.directory.load(d.directory.changes, r.key, Stamp{})
-		// What the index had before is what the commit has replaced, whichever is newer. The stamp of a
-		// file that had just been written does not tell, so the hash has to.
-		isReplaced := known.Seq < r.seq && sha256.Sum256(bytes.TrimSpace(file)) == known.Hash
-		switch {
-		case err != nil || isReplaced || !newer(r.key, file, r.body):
-		case r.kind == kindDelete:
-			d.unflushed.keepTombstone(r)
-		default:
-			d.unflushed.recordFlushed([]*record{r})
-			d.index.flushed(r, Stamp{-2, hotStamps.Add(1)})
+		r.floor = d.index.Get(r.key).Floor
+		d.index.commit(r)
+		if newer := d.flusher.newerFile(r); newer != "" && makeDurable(newer) == nil {
+			d.flusher.supersede(r, newer)
+			if r.kind == kindPut {
+				superseded = append(superseded, r)
+			}
 		}
 	}
+	return superseded
 }
 
 // Outbox returns the outbox of this store.

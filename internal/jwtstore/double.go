@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 )
 
 // A double is a JWT or tombstone that has a file in each layout: Shard was changed, the account was
@@ -179,10 +178,7 @@ func (d *directory) isNewer(key string, inOther, inPreferred []byte) bool {
 
 // removeOlder removes a file once the newer one is durable.
 func removeOlder(older, newer string) error {
-	if err := syncFile(newer); err != nil {
-		return err
-	}
-	if err := syncDir(filepath.Dir(newer)); err != nil {
+	if err := makeDurable(newer); err != nil {
 		return err
 	}
 	if err := os.Remove(older); err != nil {
@@ -191,22 +187,20 @@ func removeOlder(older, newer string) error {
 	return syncDir(filepath.Dir(older))
 }
 
+// makeDurable makes a file durable that another program may have written.
+func makeDurable(path string) error {
+	if err := syncFile(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 // moveDurable moves a file to another place, whose file it replaces, on stable storage.
 func moveDurable(from, to string) error {
 	if err := syncFile(from); err != nil {
 		return err
 	}
-	err := os.Rename(from, to)
-	if errors.Is(err, syscall.EXDEV) {
-		content, err := os.ReadFile(from)
-		if err == nil {
-			err = replaceFile(to, content)
-		}
-		if err != nil {
-			return err
-		}
-		return removeOlder(from, to)
-	}
+	err := move(from, to)
 	if err == nil {
 		err = syncDir(filepath.Dir(to))
 	}
@@ -216,7 +210,7 @@ func moveDurable(from, to string) error {
 	return syncDir(filepath.Dir(from))
 }
 
-// syncFile makes the content of a file durable that another program may have written.
+// syncFile makes the content of a file durable.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
 	if err != nil {

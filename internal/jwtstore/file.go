@@ -31,10 +31,13 @@ var hotStamps atomic.Int64
 func (s fileState) stamp(before time.Time) Stamp {
 	from, to := before.Add(-racyWindow).UnixNano(), before.Add(10*racyWindow).UnixNano()
 	if s.mtime > from && s.mtime < to || s.ctime > from && s.ctime < to {
-		return Stamp{-2, hotStamps.Add(1)}
+		return hotStamp()
 	}
 	return s.coldStamp()
 }
+
+// hotStamp returns a stamp that never compares equal.
+func hotStamp() Stamp { return Stamp{-2, hotStamps.Add(1)} }
 
 // coldStamp is the stamp of a file whose times tell its next change.
 func (s fileState) coldStamp() Stamp { return Stamp{s.size, s.mtime, s.inode, s.ctime} }
@@ -208,6 +211,34 @@ func writeSynced(path string, content []byte) error {
 		_ = os.Remove(path)
 	}
 	return err
+}
+
+// move renames a file, also to a directory on another file system, behind a symbolic link.
+func move(from, to string) error {
+	err := os.Rename(from, to)
+	if !errors.Is(err, syscall.EXDEV) {
+		return err
+	}
+	content, err := os.ReadFile(from)
+	if err == nil {
+		err = replaceFile(to, content)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(to))
+	}
+	if err != nil {
+		return err
+	}
+	return os.Remove(from)
+}
+
+// replaceFile writes a file beside its place and renames it.
+func replaceFile(target string, content []byte) error {
+	near := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".new")
+	if err := writeSynced(near, content); err != nil {
+		return err
+	}
+	return os.Rename(near, target)
 }
 
 // syncNames makes the name of a directory durable, and those of its parents. All of them may have

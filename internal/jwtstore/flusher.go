@@ -42,7 +42,8 @@ const (
 // Changes are flushed in batches. Each step is taken for a whole batch:
 //
 //  1. temp files are written and synced
-//  2. they are renamed to their place; deleted JWTs are removed
+//  2. they are renamed to their place, and deleted JWTs are removed, unless a newer JWT is there that the
+//     commit did not know: it was put there since, and stays
 //  3. the directories are synced
 //  4. what is left of the accounts in the other layout is removed, and that is synced
 //  5. the index is saved with the stamps of the files
@@ -152,9 +153,7 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 	}
 	parallel(len(steps), func(i int) { steps[i].err = writeSynced(steps[i].temp, steps[i].body) })
 	for i := range steps {
-		if s := &steps[i]; s.err == nil {
-			s.err = f.place(s)
-		}
+		steps[i].err = f.place(&steps[i])
 	}
 	f.syncDirectories(steps)
 	f.clearOther(steps)
@@ -179,38 +178,36 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 	return fault
 }
 
-// place renames the temp file to its place. Of a Delete it removes the JWT then.
+// place renames the temp file to its place. Of a Delete it removes the JWT then. If a newer JWT has been
+// put into the directory, that stays, whether the temp file could be written or not.
 func (f *flusher) place(s *flushStep) error {
 	parent := filepath.Dir(s.target)
 	s.dirs = []string{parent}
 	if f.directory.preferred.sharded && !f.shards.has(parent) {
 		if err := os.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+			return cmp.Or(s.err, err)
 		}
 	}
-	err := os.Rename(s.temp, s.target)
-	if errors.Is(err, syscall.EXDEV) {
-		if err = replaceFile(s.target, s.body); err == nil {
-			_ = os.Remove(s.temp)
-		}
+	kept, err := f.keepNewer(s.record)
+	if err = cmp.Or(err, s.err); kept && s.kind == kindPut {
+		return removeFile(s.temp)
 	}
-	// If the Delete is not the last change any more, a later Put's file may be there already.
-	if err != nil || s.kind != kindDelete || f.unflushed.last(s.key) != s.record {
+	if err == nil {
+		err = move(s.temp, s.target)
+	}
+	switch {
+	case err != nil:
 		return err
+	case s.kind == kindPut:
+		f.unflushed.setFile(s.key, hashOf(s.body))
+		return nil
+	case f.unflushed.last(s.key) != s.record: // the file is that of a later Put, or is kept
+		return nil
 	}
 	root := f.directory.root
 	jwt, other := f.directory.preferred.path(root, s.key), f.directory.other.path(root, s.key)
 	delete(f.cleared, filepath.Dir(other)) // clearOther syncs it
 	return errors.Join(removeFile(jwt), removeFile(other))
-}
-
-// replaceFile puts a file into a directory on another file system, behind a symbolic link.
-func replaceFile(target string, content []byte) error {
-	near := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".new")
-	if err := writeSynced(near, content); err != nil {
-		return err
-	}
-	return os.Rename(near, target)
 }
 
 // syncDirectories makes the names in the directories of a batch durable, and those of the shards. A

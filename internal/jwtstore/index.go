@@ -87,6 +87,20 @@ func (f Floor) After(issuedAt int64, hash Hash) Floor {
 	return Floor{IssuedAt: issuedAt, Hash: hash, replaced: string(replaced)}
 }
 
+// join returns the floor after what made either of two, f first.
+func (f Floor) join(later Floor) Floor {
+	if f.IssuedAt > later.IssuedAt {
+		return f
+	}
+	joined := f.After(later.IssuedAt, later.Hash)
+	for h := range slices.Chunk([]byte(later.replaced), len(Hash{})) {
+		if Hash(h) != f.Hash && !joined.HasReplaced(Hash(h)) {
+			joined.replaced += string(h)
+		}
+	}
+	return joined
+}
+
 // HasReplaced reports whether the JWT with this hash was replaced by another one of its second. If
 // very many were, the answer is always true.
 func (f Floor) HasReplaced(hash Hash) bool {
@@ -233,6 +247,9 @@ func (x *Index) commit(r *record) {
 		e.Floor = had.Floor
 	case err != nil:
 		return // it is not indexed
+	}
+	if had.Floor != r.floor { // it was raised since the change was allowed
+		e.Floor = had.Floor.join(e.Floor)
 	}
 	if e.Seq, e.unflushed = r.seq, true; r.kind == kindPut {
 		e.Stamp = CommitStamp(r.seq)

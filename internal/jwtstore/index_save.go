@@ -96,12 +96,13 @@ func (x *Index) loseLocked(err error) {
 	}
 }
 
-// flushed records that a change is in its file, under the stamp of that. Now it may be saved.
+// flushed records that a change is in its file, under the stamp of that. Now it may be saved. It does
+// nothing if that was recorded before.
 func (x *Index) flushed(r *record, stamp Stamp) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e, ok := x.recent[r.key]
-	if !ok || e.Seq != r.seq {
+	if !ok || e.Seq != r.seq || !e.unflushed {
 		return
 	}
 	if e.unflushed = false; r.kind == kindPut {

@@ -20,7 +20,8 @@
 //	                  └──> Index, on disk                    after that
 //
 // The record in the journal is the commit; nothing else is written before the answer. The directory
-// follows, in exactly the layout that people and other programs know. If all files are written and
+// follows, in exactly the layout that people and other programs know. If a newer JWT was put into it by
+// hand since the commit, that stays, and the change is not written. If all files are written and
 // nothing is pending in the outbox, the journal says nothing that the directory does not, and Close
 // removes it.
 //

@@ -42,9 +42,11 @@ type record struct {
 	version []byte
 	body    []byte
 
-	// Of a change that waits in the journal's queue; not part of the entry.
-	done chan struct{} // closed when err is known
-	err  error         // why it could not be committed
+	// Of a change of this process; not part of the entry.
+	replaces Hash          // of the JWT that allow has seen; zero: there was none
+	floor    Floor         // what the index knew then
+	done     chan struct{} // closed when err is known
+	err      error         // why it could not be committed
 }
 
 // recordKind says what a record means.

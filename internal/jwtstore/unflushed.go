@@ -33,6 +33,9 @@ type unflushed struct {
 	mu         sync.RWMutex       // guards what follows
 	latest     map[string]*record // by key: the last Put or Delete
 	tombstones map[string]*record // by key: a Delete before the last Put
+	// files has what was in the JWT's file when the first of these changes was committed, or what the
+	// flusher has written since, by key. There is none for a JWT without a file.
+	files map[string]Hash
 }
 
 // newUnflushed returns an empty set without a bound.
@@ -41,6 +44,7 @@ func newUnflushed() *unflushed {
 		room:       semaphore.NewWeighted(math.MaxInt64),
 		latest:     map[string]*record{},
 		tombstones: map[string]*record{},
+		files:      map[string]Hash{},
 	}
 }
 
@@ -77,6 +81,9 @@ func (u *unflushed) applyLocked(r *record) (superseded int64) {
 		return 0
 	}
 	before := u.latest[r.key]
+	if before == nil {
+		u.setFileLocked(r.key, r.replaces)
+	}
 	u.latest[r.key] = r
 	if r.kind == kindPut && before != nil && before.kind == kindDelete {
 		u.tombstones[r.key] = before
@@ -100,15 +107,44 @@ func (u *unflushed) recordFlushed(changes []*record) {
 				u.room.Release(r.bodySize())
 			}
 		}
+		if u.latest[r.key] == nil {
+			delete(u.files, r.key)
+		}
 	}
 }
 
-// keepTombstone leaves of a Delete only the tombstone: a JWT was put there since.
+// keepTombstone leaves of a Delete only the tombstone, if it is the last change: a JWT was put there
+// since.
 func (u *unflushed) keepTombstone(r *record) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.latest, r.key)
-	u.tombstones[r.key] = r
+	if u.latest[r.key] == r {
+		delete(u.latest, r.key)
+		u.tombstones[r.key] = r
+	}
+}
+
+// setFile records what the file of a key has.
+func (u *unflushed) setFile(key string, content Hash) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.latest[key] != nil {
+		u.setFileLocked(key, content)
+	}
+}
+
+// setFileLocked is setFile. u.mu must be held.
+func (u *unflushed) setFileLocked(key string, content Hash) {
+	if delete(u.files, key); content != (Hash{}) {
+		u.files[key] = content
+	}
+}
+
+// isKnown reports whether a file of a key has what it is known to have.
+func (u *unflushed) isKnown(key string, content Hash) bool {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.files[key] == content
 }
 
 // last returns the last Put or Delete of key, nil if it is flushed.

@@ -3,6 +3,7 @@ package jwtstore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -133,10 +134,19 @@ func (w *writer) commitIf(
 		return 0, err
 	}
 	now.Floor = w.store.Index().Get(r.key).Floor
+	r.replaces, r.floor = hashOf(now.JWT), now.Floor
 	if err := allow(now, absent); err != nil {
 		return 0, err
 	}
 	return w.store.commit(ctx, r)
+}
+
+// hashOf returns the Hash of a stored JWT; zero for nil.
+func hashOf(jwt []byte) Hash {
+	if jwt == nil {
+		return Hash{}
+	}
+	return sha256.Sum256(bytes.TrimSpace(jwt))
 }
 
 // checkSize refuses what is empty or larger than any JWT.

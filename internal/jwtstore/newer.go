@@ -1,0 +1,53 @@
+package jwtstore
+
+// A file may be put into the directory by hand after a change of its account was committed, and before
+// the change is flushed: while the disk is full for instance, or after a crash. What is newer then stays
+// and is served; the rest is written over.
+
+// keepNewer reports whether a newer file takes the place of a change. It is durable then, and in the
+// preferred layout.
+func (f *flusher) keepNewer(r *record) (kept bool, err error) {
+	newer := f.newerFile(r)
+	if newer == "" {
+		return false, nil
+	}
+	if preferred := f.directory.preferred.path(f.directory.root, r.key); newer != preferred {
+		err, newer = moveDurable(newer, preferred), preferred
+	} else {
+		err = makeDurable(newer)
+	}
+	if err == nil {
+		f.supersede(r, newer)
+	}
+	return err == nil, err
+}
+
+// newerFile returns the path of a JWT that is newer than a change and was put into the directory since
+// that was committed; "" if there is none. What the commit has replaced is older, whatever it says.
+func (f *flusher) newerFile(r *record) (path string) {
+	isLast := f.unflushed.last(r.key) == r
+	if f.directory.newer == nil || r.kind == kindDelete && !isLast {
+		return ""
+	}
+	newest := r.body
+	for _, l := range [...]layout{f.directory.preferred, f.directory.other} {
+		file := l.path(f.directory.root, r.key)
+		jwt, _, err := ReadFile(file, Stamp{})
+		if err == nil && !f.unflushed.isKnown(r.key, hashOf(jwt)) && f.directory.newer(r.key, jwt, newest) {
+			path, newest = file, jwt
+		}
+	}
+	return path
+}
+
+// supersede lets readers see a durable newer file instead of a change. Of a Delete the tombstone is left.
+func (f *flusher) supersede(r *record, newer string) {
+	f.warn("%s was put there after a change of the account was accepted, and is newer: "+
+		"it stays and is served, and the change is not written", newer)
+	if r.kind == kindDelete {
+		f.unflushed.keepTombstone(r)
+		return
+	}
+	f.unflushed.recordFlushed([]*record{r})
+	f.index.flushed(r, hotStamp())
+}
