@@ -170,9 +170,15 @@ func TestTheDirectoryMayVanish(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(s.dir, "store")); err != nil {
 		t.Fatal(err)
 	}
-	if status, _ := get(t, path); status == http.StatusOK {
-		t.Error("a JWT is served from nowhere")
+	if status, _ := get(t, path); status != http.StatusServiceUnavailable {
+		t.Errorf("a GET without a directory: %d", status)
 	}
+	if status, body := post(http.DefaultClient, path, token); status != http.StatusInternalServerError {
+		t.Errorf("a push without a directory: %d %s", status, body)
+	}
+	p.kill()
+	p, url = s.start(t)
+	path = url + "/jwt/v1/accounts/" + a.ID
 	push()
 	onDisk()
 	p.term()

@@ -66,7 +66,7 @@ type dirFault struct {
 	mount  string // options of a tmpfs that the store is on; "": none
 	begin  func(t *testing.T, dir, shard string)
 	end    func(t *testing.T, dir, shard string)
-	reason string // of the system, in the answer to a push
+	reason string // of the system, in the answer to a push; "" if the system gives none
 }
 
 // chmod takes permissions away, of the store's directory or of directories in it.
@@ -119,6 +119,29 @@ var dirFaults = []dirFault{
 		reason: "not a directory",
 	},
 	{
+		name: "unmounted", mount: "size=1m",
+		begin: func(t *testing.T, dir, _ string) {
+			rebind(t, dir, dir+".kept")
+			must(t, unix.Unmount(dir, unix.MNT_DETACH))
+		},
+		end: func(t *testing.T, dir, _ string) {
+			rebind(t, dir+".kept", dir)
+			must(t, unix.Unmount(dir+".kept", unix.MNT_DETACH))
+		},
+	},
+	{
+		name:  "moved away",
+		begin: func(t *testing.T, dir, _ string) { must(t, os.Rename(dir, dir+".else")) },
+		end:   func(t *testing.T, dir, _ string) { must(t, os.Rename(dir+".else", dir)) },
+	},
+	{
+		name: "an empty directory is in its place",
+		begin: func(t *testing.T, dir, _ string) {
+			must(t, os.Rename(dir, dir+".else"), os.Mkdir(dir, 0o700), os.Chown(dir, nobody, nobody))
+		},
+		end: func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(dir), os.Rename(dir+".else", dir)) },
+	},
+	{
 		name:   "a file is where the shard should be",
 		begin:  func(t *testing.T, dir, shard string) { replaceByFile(t, filepath.Join(dir, shard)) },
 		end:    func(t *testing.T, dir, shard string) { putBack(t, filepath.Join(dir, shard)) },
@@ -136,6 +159,16 @@ func replaceByFile(t *testing.T, dir string) {
 func putBack(t *testing.T, dir string) {
 	t.Helper()
 	must(t, os.Remove(dir), os.Rename(dir+".else", dir))
+}
+
+// rebind mounts what is at one path at another one too.
+func rebind(t *testing.T, from, to string) {
+	t.Helper()
+	must(t, os.MkdirAll(to, 0o700))
+	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+		jwttest.Lacks(t, "mount", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(to, unix.MNT_DETACH) })
 }
 
 // readOnly mounts a read-only view of a directory over it. A disk with a file that is open for
@@ -204,9 +237,13 @@ func (s *testEnv) testFault(t *testing.T, f dirFault, dir string, a *jwttest.Acc
 		t.Fatalf("%d %s", status, body)
 	}
 	f.begin(t, dir, a.ID[54:])
+	refusal := "error saving JWT"
+	if f.reason != "" {
+		refusal += ": " + f.reason
+	}
 	for range 20 {
 		status, body := post(client, path, second)
-		if status != http.StatusInternalServerError || body != "error saving JWT: "+f.reason+"\n" {
+		if status != http.StatusInternalServerError || body != refusal+"\n" {
 			t.Fatalf("a push: %d %.80q", status, body)
 		}
 		for _, query := range []string{"", "?text=true"} {
@@ -249,44 +286,9 @@ func (s *testEnv) testFault(t *testing.T, f dirFault, dir string, a *jwttest.Acc
 	}
 }
 
-// TestWhatIsAcknowledgedOutlivesTheDirectory removes the directory between an acknowledgement and
-// the file.
-func TestWhatIsAcknowledgedOutlivesTheDirectory(t *testing.T) {
-	t.Parallel()
-	s := newEnv(t, "", "")
-	s.asNobody(t)
-	p, url := s.startNobody(t)
-	dir := filepath.Join(s.dir, "store")
-	for range 20 { // until the directory is gone before the file is written
-		a := jwttest.NewAccount(t)
-		path, token := url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a)
-		if status, body := post(http.DefaultClient, path, token); status != http.StatusOK {
-			t.Fatalf("%d %s", status, body)
-		}
-		must(t, os.RemoveAll(dir))
-		if status, _ := get(t, path); status != http.StatusOK {
-			continue
-		}
-		file := filepath.Join(dir, a.ID[54:], a.ID+".jwt")
-		natstest.Eventually(t, "the file is written", func() bool {
-			stored, err := os.ReadFile(file)
-			return err == nil && string(stored) == string(token)
-		})
-		p.kill()
-		p, url = s.startNobody(t)
-		status, body := get(t, url+"/jwt/v1/accounts/"+a.ID)
-		if status != http.StatusOK || body != string(token) {
-			t.Errorf("afterwards: %d %.80q", status, body)
-		}
-		p.term()
-		return
-	}
-	t.Error("each file was written before its directory was removed")
-}
-
-// TestAnotherDirectoryTakesItsPlace exchanges the store for an empty one and back. An acknowledged
-// JWT is in the directory that was there at that time, or in a later one.
-func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
+// TestACopyTakesItsPlace exchanges the store for a copy and back. An acknowledged JWT is in the
+// directory that was there at that time, or in a later one.
+func TestACopyTakesItsPlace(t *testing.T) {
 	s := newEnv(t, "", "")
 	p, url := s.start(t)
 	dir := filepath.Join(s.dir, "store")
@@ -302,7 +304,8 @@ func TestAnotherDirectoryTakesItsPlace(t *testing.T) {
 		files[filepath.Join(a.ID[54:], a.ID+".jwt")] = string(token)
 	}
 	push()
-	must(t, os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700))
+	must(t, exec.Command("cp", "-a", dir, dir+".copy").Run(), os.Rename(dir, dir+".old"),
+		os.Rename(dir+".copy", dir))
 	push()
 	must(t, os.Rename(dir, dir+".new"), os.Rename(dir+".old", dir))
 	push()

@@ -41,6 +41,7 @@ func openStore(ctx context.Context, c config.Config, log logger) (store, error) 
 			return accounts.Newer(key, a, b)
 		},
 		Warn: log.warnf,
+		Gone: func(fault error) { logGone(fault, log) },
 	}
 	// Nothing is written into a directory that is only read.
 	if c.Store.ReadOnly {
@@ -111,4 +112,14 @@ func closeStore(s store, log logger) {
 		return
 	}
 	log.infof("closed JWT store")
+}
+
+// logGone tells that the store's directory has gone, and that it is back.
+func logGone(fault error, log logger) {
+	if fault == nil {
+		log.infof("the store directory is there again: accounts are served and pushes are taken")
+		return
+	}
+	log.errorf("%s; stored accounts can't be served and pushes are refused until the directory is back "+
+		"(was its file system unmounted?)", fault)
 }

@@ -72,6 +72,7 @@ type Syncer struct {
 	compared   bool
 	unreadable condition // what keeps the Folder from being read
 	unwatched  condition // what keeps changes from being noticed
+	empty      condition // why a Folder without a file is not compared
 
 	// mu guards removals, and the Folder's files while several versions are removed at the same
 	// time.

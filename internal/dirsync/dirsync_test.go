@@ -418,6 +418,20 @@ var scenarios = []struct {
 		e.serves(a.ID, nil)
 		e.serves(b.ID, token)
 	}},
+	{"a directory that is empty at a start may not be mounted", dirsync.OpenFolder, func(e *syncEnv) {
+		a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
+		token := e.sign(a, time.Hour)
+		e.write(a.ID+".jwt", token)
+		e.syncer.Fill(e.Context())
+		e.remove(a.ID + ".jwt")
+		e.start(dirsync.OpenFolder)
+		e.syncer.Fill(e.Context())
+		e.logs("is its file system mounted?", 1)
+		e.serves(a.ID, token)
+		e.write(b.ID+".jwt", e.sign(b, time.Hour))
+		e.syncer.Fill(e.Context())
+		e.serves(a.ID, nil)
+	}},
 	{"every file is decided about again when the trust changes", dirsync.OpenFolder, func(e *syncEnv) {
 		a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
 		other := jwttest.NewOperator(e)

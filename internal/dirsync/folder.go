@@ -26,6 +26,8 @@ import (
 type Folder struct {
 	// top is the directory that has files, and directories with files.
 	top string
+	// last is top as the last Scan that found files in it saw it; nil before that.
+	last fs.FileInfo
 	// nsc says that files are named by the account's name, and not by its key.
 	nsc bool
 	// files are those that are there, and those that are missing since a moment, by path.
@@ -124,6 +126,9 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 			settled = false
 		}
 	}
+	if err == nil {
+		err = f.isGone()
+	}
 	if err != nil {
 		return nil, settled, err
 	}
@@ -142,6 +147,26 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 		}
 	}
 	return gone, settled, nil
+}
+
+// isGone returns an error if what is at the path of top now is another directory, without a file: the
+// file system of the one that was there may have been unmounted.
+func (f *Folder) isGone() error {
+	info, err := os.Stat(f.top)
+	if err != nil {
+		return err
+	}
+	for _, file := range f.files {
+		if file.seen == f.scans {
+			f.last = info
+			return nil
+		}
+	}
+	if f.last == nil || os.SameFile(f.last, info) {
+		return nil
+	}
+	return fmt.Errorf("the directory %s has gone, and an empty one is in its place: what was read from it "+
+		"is served on until it is back (was its file system unmounted?)", f.top)
 }
 
 // read reads a file if it has changed, or if it is to be offered again. hot says that it was just

@@ -76,6 +76,7 @@ func TestFolder(t *testing.T) {
 			{"a file from the future settles", settlesInTheFuture},
 			{"what changes beside the directory is not noticed", neighboursAreNotNoticed},
 			{"in a directory that is away nothing is gone", awayIsNotGone},
+			{"an empty directory in its place is not the directory", emptyInItsPlaceIsNotGone},
 			{"a change is noticed, also in a new directory", changeIsNoticed},
 			{"a directory that was removed and made again is watched", remadeIsWatched},
 			{"a Watch ends when it is woken", wokenWatchEnds},
@@ -280,6 +281,21 @@ func awayIsNotGone(r *reader) {
 	if err == nil || len(gone) > 0 {
 		r.Errorf("%d are gone, %v", len(gone), err)
 	}
+	r.must(os.Rename(r.dir+".away", r.dir))
+	if gone := r.offers(); len(gone) > 0 {
+		r.Errorf("gone are %q", gone)
+	}
+}
+
+func emptyInItsPlaceIsNotGone(r *reader) {
+	r.offers("jwt 0", "jwt 1", "jwt 2")
+	r.must(os.Rename(r.dir, r.dir+".away"))
+	r.must(os.Mkdir(r.dir, 0o700))
+	gone, _, err := r.Scan(func(f *dirsync.File) { r.Errorf("offered is %q", f.Path) })
+	if err == nil || len(gone) > 0 {
+		r.Errorf("%d are gone, %v", len(gone), err)
+	}
+	r.must(os.Remove(r.dir))
 	r.must(os.Rename(r.dir+".away", r.dir))
 	if gone := r.offers(); len(gone) > 0 {
 		r.Errorf("gone are %q", gone)

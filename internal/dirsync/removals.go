@@ -2,6 +2,7 @@ package dirsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -27,9 +28,14 @@ func (s *Syncer) removeLater(v version) {
 }
 
 // compareStore has removed what the store has from an earlier start and the Folder lacks now. It
-// waits until it is known what the Folder has: a file that can't be decoded may be of any account.
-// It succeeds once, and is not called again.
+// waits until it is known what the Folder has: a file that can't be decoded may be of any account, and a
+// Folder without a file may be one whose file system is not mounted. It succeeds once, and is not
+// called again.
 func (s *Syncer) compareStore() {
+	if len(s.Folder.files) == 0 && s.hasStored() {
+		s.empty.log(s.Log, errEmpty)
+		return
+	}
 	byKey := s.filesByKey()
 	isOfAny := func(f *File) bool { return f.subject == "" && f.taken.key == "" }
 	if slices.ContainsFunc(byKey[""], isOfAny) {
@@ -41,6 +47,18 @@ func (s *Syncer) compareStore() {
 			s.removeLater(version{key: key})
 		}
 	}
+}
+
+// errEmpty is why an empty Folder is not believed after a start.
+var errEmpty = errors.New("the directory that is served is empty: the accounts that it had at an earlier " +
+	"start are served on (is its file system mounted?)")
+
+// hasStored reports whether the store has something.
+func (s *Syncer) hasStored() bool {
+	for range s.Store.Keys() {
+		return true
+	}
+	return false
 }
 
 // filesByKey are the files of each account or token: those from which it was taken, and those whose

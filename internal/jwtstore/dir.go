@@ -35,6 +35,9 @@ type Options struct {
 	// Warn is told what needs attention although the store works: a damaged journal, files that
 	// can't be written. It is told of each cause once. nil: no warnings.
 	Warn func(format string, args ...any)
+	// Gone is told that the directory is not there any more, and with nil that it is back. Until then
+	// nothing is read from it or written to it. nil: it is not told.
+	Gone func(fault error)
 }
 
 // defaultLockWait is long enough for another process to finish its stop.
@@ -63,7 +66,7 @@ type Dir struct {
 
 	life    context.Context // ends when Close begins
 	end     context.CancelFunc
-	running sync.WaitGroup // the flusher
+	running sync.WaitGroup // the flusher and the watch of the directory
 	close   func() error   // calls shut once
 }
 
@@ -73,6 +76,9 @@ type Dir struct {
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if o.Warn == nil {
 		o.Warn = func(string, ...any) {}
+	}
+	if o.Gone == nil {
+		o.Gone = func(error) {}
 	}
 	root, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -115,6 +121,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		d.journal.recordFlushed(superseded)
 	}
 	d.running.Go(func() { d.flusher.run(d.life) })
+	d.running.Go(func() { d.directory.presence.watch(d.life) })
 	return d, nil
 }
 
@@ -128,6 +135,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	wake := make(chan struct{}, 1)
 	dir := filepath.Join(root, journalDir)
 	if o.StateDir != "" {
+		_ = os.MkdirAll(o.StateDir, 0o700) // what can't be made is said when the index is saved
 		adoptIndex(dir, o.StateDir, o.Warn)
 	}
 	index, err := openIndex(cmp.Or(o.StateDir, dir), found.saves, wake, o.Warn)
@@ -135,9 +143,11 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 		return nil, err
 	}
 	d.index = index
+	d.directory.presence = d.newPresence(root, o)
 	d.outbox.last = max(d.outbox.last, d.index.live.seq)
 	d.journal = &journal{
 		dir:        dir,
+		presence:   d.directory.presence,
 		lock:       lock,
 		outbox:     d.outbox,
 		unflushed:  d.unflushed,
@@ -162,6 +172,20 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
 	return d, nil
+}
+
+// newPresence watches the directory at a path. One whose index is elsewhere may have been unmounted
+// before the start.
+func (d *Dir) newPresence(path string, o Options) *presence {
+	p := &presence{path: path, isCopy: d.isCopy, report: o.Gone}
+	p.replaced = func() {
+		d.index.recheck()
+		d.directory.findDoubles()
+	}
+	if o.StateDir == "" {
+		p.info, _ = os.Stat(path)
+	}
+	return p
 }
 
 // replay makes what a crash left in the journal part of the index. A file that has been put into the
@@ -265,6 +289,10 @@ func (c changes) Tombstone(key string) ([]byte, error) {
 // so that a Load of it may say fs.ErrNotExist.
 func (d *Dir) Keys() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
+		absent := d.directory.presence.check()
+		if absent != nil && !yield("", absent) {
+			return
+		}
 		seen := d.unflushed.accounts()
 		for key, stored := range seen {
 			if stored && !yield(key, nil) {
@@ -286,6 +314,9 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 				}
 			}
 		}
+		if err := d.directory.presence.check(); absent == nil && err != nil {
+			yield("", err) // what was listed last may be another directory
+		}
 	}
 }
 
@@ -294,6 +325,9 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	if d.life.Err() != nil {
 		return 0, ErrClosed
+	}
+	if err := d.directory.presence.check(); err != nil {
+		return 0, err
 	}
 	if r.kind == kindTouch {
 		return d.journal.commit(r)

@@ -367,35 +367,6 @@ func TestAPutRepairsTheFile(t *testing.T) {
 	}
 }
 
-func TestTheDirectoryIsRemovedUnderneath(t *testing.T) {
-	dir, key, second := filepath.Join(t.TempDir(), "store"), jwtstoretest.Key(t), jwtstoretest.Key(t)
-	d := open(t, options(t, dir))
-	for round := range 3 {
-		put(t, d, key, fmt.Sprint("jwt ", round))
-		if round < 2 {
-			written(t, d)
-		}
-		jwtstoretest.Eventually(t, "the directory is gone, although files are being written",
-			func() bool {
-				return os.RemoveAll(dir) == nil
-			})
-		if jwt, _, err := d.Load(jwtstoretest.Key(t), jwtstore.Stamp{}); err == nil ||
-			errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Load without a directory: %q, %v", jwt, err)
-		}
-		put(t, d, second, fmt.Sprint("second ", round))
-		loads(t, d, second, fmt.Sprint("second ", round))
-		if n := len(d.Outbox().Pending()); n != 2 {
-			t.Errorf("%d changes are pending", n)
-		}
-	}
-	loads(t, d, key, "jwt 2") // its file was not written when the directory went
-	closeStore(t, d)
-	d = open(t, options(t, dir))
-	loads(t, d, key, "jwt 2")
-	loads(t, d, second, "second 2")
-}
-
 func TestTheJournalIsRemovedUnderneath(t *testing.T) {
 	dir, key, second := t.TempDir(), jwtstoretest.Key(t), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))

@@ -66,6 +66,7 @@ func (l limits) readFile(path string, known Stamp) (content []byte, now Stamp, e
 // take their new place when they are written. Of an account that has a file in each, see double.
 type directory struct {
 	root      string // ends in a separator
+	presence  *presence
 	preferred layout
 	other     layout
 	readers   limits
@@ -98,6 +99,9 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 	}
 	for _, place := range looks {
 		jwt, now, err = l.readFile(place.path(d.root, key), known)
+		if err == nil && jwt != nil {
+			err = d.absent(l) // it is not that of another directory at the path
+		}
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
 		}
@@ -110,18 +114,21 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 	return nil, Stamp{}, cmp.Or(d.absent(l), unknown(key))
 }
 
-// absent returns an error if the directory itself is not there or can't be read: then it is not
-// known what is stored. The error is not fs.ErrNotExist.
+// absent returns an error if the directory itself is not there: then it is not known what is stored. The
+// error is not fs.ErrNotExist.
 func (d *directory) absent(l limits) error {
 	defer l.stats.take()()
-	switch _, err := statFile(d.root); {
-	case err == nil:
-		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %v", errNoDirectory, err)
-	default:
-		return fmt.Errorf("%w: %v", ErrDirectory, err)
+	return d.presence.check()
+}
+
+// has reports whether an account has a file.
+func (d *directory) has(key string) bool {
+	for _, l := range [...]layout{d.preferred, d.other} {
+		if _, err := statFile(l.path(d.root, key)); err == nil {
+			return true
+		}
 	}
+	return false
 }
 
 // tombstone returns the account's tombstone, nil if there is none.
@@ -134,6 +141,9 @@ func (d *directory) tombstone(l limits, key string) (kept []byte, err error) {
 	}
 	for _, place := range looks {
 		content, _, err := l.readFile(place.tombstone(d.root, key), Stamp{})
+		if err == nil {
+			err = d.absent(l)
+		}
 		switch {
 		case err == nil:
 			kept = content

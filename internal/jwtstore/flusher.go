@@ -116,11 +116,13 @@ func (f *flusher) hurry() {
 func (f *flusher) flush() (fault error) {
 	f.flushing.Lock()
 	defer f.flushing.Unlock()
-	for batch := range slices.Chunk(f.unflushed.all(), batchSize) {
-		fault = cmp.Or(fault, f.flushBatch(batch))
+	if fault = f.directory.presence.check(); fault == nil {
+		for batch := range slices.Chunk(f.unflushed.all(), batchSize) {
+			fault = cmp.Or(fault, f.flushBatch(batch))
+		}
+		_ = f.index.save() // what was found in the directory; without it the next start looks again
+		f.warnOf(fault)
 	}
-	_ = f.index.save() // what was found in the directory; without it the next start looks again
-	f.warnOf(fault)
 	f.fault.Store(&fault)
 	return fault
 }

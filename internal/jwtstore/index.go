@@ -373,6 +373,13 @@ func (x *Index) latest(e keyedEntry) Version {
 	return e.Version
 }
 
+// recheck has the caller look at everything that is stored once more. Nothing is forgotten.
+func (x *Index) recheck() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.lost++
+}
+
 // Lost returns how often the index was lost since it was opened.
 func (x *Index) Lost() int {
 	x.mu.Lock()

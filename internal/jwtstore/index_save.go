@@ -190,17 +190,17 @@ func (x *Index) moveLocked() {
 	}
 }
 
-// makeLocked makes a new file. x.mu must be held.
+// makeLocked makes a new file. What is at the path came with a copy of the directory. The directory
+// above the file's is never made: it may be that of a store which has just gone. x.mu must be held.
 func (x *Index) makeLocked() (err error) {
 	dir := filepath.Dir(x.path)
-	if err := errors.Join(os.MkdirAll(dir, 0o700), syncNames(dir)); err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(x.path), syncNames(dir)); err != nil {
 		return err
 	}
 	x.file, err = openIndexFile(x.path, 0)
-	if errors.Is(err, errIndexDamaged) { // what is there could not be opened before
-		x.loseLocked(err)
-		x.file, err = openIndexFile(x.path, 0)
-	}
 	return err
 }
 

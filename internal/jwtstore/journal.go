@@ -40,8 +40,8 @@ const (
 //   - when the first record is written after a start: nothing is appended to an earlier process's file;
 //   - when the file has become large;
 //   - when a sync failed: then it is not known what of the file is on the disk;
-//   - when the file is not at its path any more, because the directory was removed, or the lock is
-//     not, so that another process may have begun to use the directory.
+//   - when the file is not at its path any more, because it was removed, or a copy has taken the
+//     directory's place, or the lock is not, so that another process may have begun to use the directory.
 //
 // The zeros make an append overwrite blocks that the file has. So a sync writes data only, and does
 // not wait for the file system's own journal.
@@ -53,7 +53,8 @@ const (
 // Commits wait in a queue. The first that gets the commit token writes and syncs for all that have
 // queued up by then.
 type journal struct {
-	dir       string // <dir>/.journal
+	dir       string    // <dir>/.journal
+	presence  *presence // of <dir>
 	lock      *dirLock
 	outbox    *Outbox    // numbers the changes; a checkpoint has its snapshot
 	unflushed *unflushed // gets what is committed; a checkpoint has its records
@@ -239,12 +240,15 @@ func (j *journal) readyLocked() error {
 	return err
 }
 
-// prepare makes the journal's directory, also when the whole store was removed, and sees to it that
-// its name is durable and that it is ours.
+// prepare makes the journal's directory, and sees to it that its name is durable and that it is ours.
+// The directory of the store has to be there.
 func (j *journal) prepare() error {
 	j.preparing.Lock()
 	defer j.preparing.Unlock()
-	if err := os.MkdirAll(j.dir, 0o700); err != nil {
+	if err := j.presence.check(); err != nil {
+		return err
+	}
+	if err := os.Mkdir(j.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if err := writable(j.dir); err != nil {

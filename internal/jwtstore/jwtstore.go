@@ -104,11 +104,8 @@ var ErrLocked = errors.New("the store directory is in use")
 // ErrClosed is returned by a Put, Delete or Touch after Close.
 var ErrClosed = fmt.Errorf("the JWT store is closed: %w", fs.ErrClosed)
 
-// ErrDirectory is wrapped with the cause when Keys can't list the directory of the store itself.
-var ErrDirectory = errors.New("the store directory can't be read")
-
-// errNoDirectory is returned when the whole directory of a store was removed.
-var errNoDirectory = errors.New("the store directory is not there")
+// ErrDirectory is wrapped with the cause while the directory of a store is not there or can't be read.
+var ErrDirectory = errors.New("the store directory is not there or can't be read")
 
 // errIrregular is returned for a file that can't be a JWT, whatever it contains. A Put may replace
 // it.

@@ -104,9 +104,8 @@ func (w *writer) Touch(ctx context.Context, key, origin string, elsewhere bool) 
 
 // commitIf commits r if allow returns nil. No other change of the account comes in between.
 //
-// allow sees what readers see now, never a memory of it. absent is the error if there is no JWT, or
-// no directory, which a Put makes anew. Bytes that can never be read are nil: they can be replaced
-// or deleted.
+// allow sees what readers see now, never a memory of it. absent is the error if there is no JWT. Bytes
+// that can never be read are nil: they can be replaced or deleted.
 func (w *writer) commitIf(
 	ctx context.Context, r *record, origin string,
 	allow func(now Stored, absent error) error,
@@ -125,12 +124,12 @@ func (w *writer) commitIf(
 	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
 		now.JWT, err = nil, nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoDirectory) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	absent := err
 	now.Tombstone, err = w.store.Tombstone(r.key)
-	if err != nil && !errors.Is(err, errNoDirectory) {
+	if err != nil {
 		return 0, err
 	}
 	now.Floor = w.store.Index().Get(r.key).Floor

@@ -1,0 +1,181 @@
+package jwtstore_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+// presenceEnv is a store with an account whose JWT has a file, and another place for its directory.
+type presenceEnv struct {
+	*testing.T
+	jwtstore.Options
+	elsewhere string // where the directory is moved to
+	key       string
+	d         *jwtstore.Dir
+
+	mu     sync.Mutex
+	faults []error // what Options.Gone was told
+}
+
+func newPresenceEnv(t *testing.T, change func(o *jwtstore.Options)) *presenceEnv {
+	dir := filepath.Join(t.TempDir(), "store")
+	e := &presenceEnv{T: t, Options: options(t, dir), elsewhere: dir + ".else", key: jwtstoretest.Key(t)}
+	e.Gone = func(fault error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.faults = append(e.faults, fault)
+	}
+	change(&e.Options)
+	e.d = open(t, e.Options)
+	e.put(e.key, "jwt")
+	written(t, e.d)
+	return e
+}
+
+// put puts a JWT that the index knows.
+func (e *presenceEnv) put(key, jwt string) {
+	e.Helper()
+	_, err := e.d.Put(e.Context(), key, "test", []byte(jwt), jwtstoretest.IssuedAt(jwt, 1))
+	if err != nil {
+		e.Fatalf("Put: %v", err)
+	}
+}
+
+// do wants no error.
+func (e *presenceEnv) do(err error) {
+	e.Helper()
+	if err != nil {
+		e.Fatal(err)
+	}
+}
+
+// wantGone wants that nothing can be read or written but what is in memory, and that Gone was told
+// once. Nothing is made at the path.
+func (e *presenceEnv) wantGone() {
+	e.Helper()
+	unknown := jwtstoretest.Key(e)
+	for _, key := range []string{e.key, unknown} {
+		if _, _, err := e.d.Load(key, jwtstore.Stamp{}); err == nil || errors.Is(err, fs.ErrNotExist) {
+			e.Errorf("Load: %v", err)
+		}
+		if _, err := e.d.Tombstone(key); err == nil {
+			e.Error("Tombstone returns no error")
+		}
+		if err := tryPut(e.d, key, "jwt 2"); err == nil {
+			e.Error("Put returns no error")
+		}
+		if err := tryDelete(e.d, key, "tombstone"); err == nil {
+			e.Error("Delete returns no error")
+		}
+	}
+	if _, errs := listed(e.d); len(errs) == 0 {
+		e.Error("Keys yields no error")
+	}
+	e.d.Flush()
+	made, _ := filepath.Glob(filepath.Join(e.Dir, "*", "*")) // .journal or a shard has something in it
+	if len(made) > 0 {
+		e.Errorf("made in the directory are %q", made)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.faults) != 1 || e.faults[0] == nil {
+		e.Errorf("Gone was told %v", e.faults)
+	}
+	e.faults = nil
+}
+
+// wantBack wants this JWT of the account, and that JWTs can be put.
+func (e *presenceEnv) wantBack(jwt string) {
+	e.Helper()
+	loads(e, e.d, e.key, jwt)
+	second := jwtstoretest.Key(e)
+	e.put(second, "second")
+	written(e, e.d)
+	for key, want := range map[string]string{e.key: jwt, second: "second"} {
+		content, err := os.ReadFile(filepath.Join(e.Dir, jwtstore.Path(true, key)))
+		if err != nil || string(content) != want {
+			e.Errorf("the file has %q, %v", content, err)
+		}
+	}
+	closeStore(e, e.d)
+	e.d = open(e, e.Options)
+	loads(e, e.d, e.key, jwt)
+	loads(e, e.d, second, "second")
+}
+
+// TestADirectoryThatHasGone is not an empty one: its file system may have been unmounted.
+func TestADirectoryThatHasGone(t *testing.T) {
+	for name, atPath := range map[string]func(e *presenceEnv) error{
+		"nothing is at its path":      func(e *presenceEnv) error { return nil },
+		"an empty directory is there": func(e *presenceEnv) error { return os.Mkdir(e.Dir, 0o700) },
+		"a file is there":             func(e *presenceEnv) error { return os.WriteFile(e.Dir, nil, 0o600) },
+		"a link to nowhere is there":  func(e *presenceEnv) error { return os.Symlink("nowhere", e.Dir) },
+		"another store is there": func(e *presenceEnv) error {
+			return errors.Join(os.Mkdir(e.Dir, 0o700),
+				os.WriteFile(filepath.Join(e.Dir, jwtstoretest.Key(e)+".jwt"), []byte("other"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newPresenceEnv(t, func(*jwtstore.Options) {})
+			late := jwtstoretest.Key(t)
+			e.put(late, "late") // it is not in its file yet
+			e.do(os.Rename(e.Dir, e.elsewhere))
+			e.do(atPath(e))
+			e.wantGone()
+			loads(t, e.d, late, "late")
+			e.do(os.RemoveAll(e.Dir))
+			e.do(os.Rename(e.elsewhere, e.Dir))
+			e.wantBack("jwt")
+			loads(t, e.d, late, "late")
+			if len(e.faults) != 1 || e.faults[0] != nil {
+				t.Errorf("Gone was told %v", e.faults)
+			}
+		})
+	}
+}
+
+// TestACopyTakesTheDirectorysPlace while the store is open: a backup, with what a running or a stopped
+// server leaves beside the JWTs, or the JWTs alone.
+func TestACopyTakesTheDirectorysPlace(t *testing.T) {
+	for name, change := range map[string]func(e *presenceEnv) error{
+		"all of it":      func(e *presenceEnv) error { return nil },
+		"the JWTs alone": func(e *presenceEnv) error { return os.RemoveAll(filepath.Join(e.Dir, ".journal")) },
+		"with another JWT": func(e *presenceEnv) error {
+			return os.WriteFile(filepath.Join(e.Dir, jwtstore.Path(true, e.key)), []byte("jwt of the copy"), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newPresenceEnv(t, func(*jwtstore.Options) {})
+			e.do(os.Rename(e.Dir, e.elsewhere))
+			e.do(os.Mkdir(e.Dir, 0o700))
+			copyTree(t, e.elsewhere, e.Dir)
+			e.do(change(e))
+			want, err := os.ReadFile(filepath.Join(e.Dir, jwtstore.Path(true, e.key)))
+			e.do(err)
+			loads(t, e.d, e.key, string(want))
+			if e.d.Index().Lost() != 1 {
+				t.Error("the caller does not look at the whole store once more")
+			}
+			e.wantBack(string(want))
+		})
+	}
+}
+
+// TestAStartWithoutTheFileSystem has the index elsewhere, which knows what the directory lacks.
+func TestAStartWithoutTheFileSystem(t *testing.T) {
+	e := newPresenceEnv(t, func(o *jwtstore.Options) { o.StateDir = t.TempDir() })
+	closeStore(t, e.d)
+	e.do(os.Rename(e.Dir, e.elsewhere))
+	e.d = open(t, e.Options)
+	e.wantGone()
+	e.do(os.RemoveAll(e.Dir))
+	e.do(os.Rename(e.elsewhere, e.Dir))
+	e.wantBack("jwt")
+}
