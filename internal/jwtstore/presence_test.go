@@ -146,9 +146,12 @@ func TestADirectoryThatHasGone(t *testing.T) {
 func TestACopyTakesTheDirectorysPlace(t *testing.T) {
 	for name, change := range map[string]func(e *presenceEnv) error{
 		"all of it":      func(e *presenceEnv) error { return nil },
-		"the JWTs alone": func(e *presenceEnv) error { return os.RemoveAll(filepath.Join(e.Dir, ".journal")) },
+		"the JWTs alone": func(e *presenceEnv) error {
+			return os.RemoveAll(filepath.Join(e.Dir, ".journal"))
+		},
 		"with another JWT": func(e *presenceEnv) error {
-			return os.WriteFile(filepath.Join(e.Dir, jwtstore.Path(true, e.key)), []byte("jwt of the copy"), 0o600)
+			path := filepath.Join(e.Dir, jwtstore.Path(true, e.key))
+			return os.WriteFile(path, []byte("jwt of the copy"), 0o600)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
