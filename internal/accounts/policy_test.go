@@ -215,7 +215,7 @@ func TestAnOperatorThatDemandsSigningKeysRefusesItsOwnSignature(t *testing.T) {
 	e.registry.SetTrust(e.trust(t, e.op))
 	a := jwttest.NewAccount(t)
 	_, err := e.push(a.ID, jwttest.Sign(t, e.op.Key, a, e.now))
-	wantError(t, err, accounts.ErrUntrusted)
+	wantError(t, err, accounts.ErrIdentityKey)
 	_, err = e.push(a.ID, e.op.Account(t, a))
 	wantError(t, err, nil)
 }

@@ -145,7 +145,7 @@ func TestADirectoryThatHasGone(t *testing.T) {
 // server leaves beside the JWTs, or the JWTs alone.
 func TestACopyTakesTheDirectorysPlace(t *testing.T) {
 	for name, change := range map[string]func(e *presenceEnv) error{
-		"all of it":      func(e *presenceEnv) error { return nil },
+		"all of it": func(e *presenceEnv) error { return nil },
 		"the JWTs alone": func(e *presenceEnv) error {
 			return os.RemoveAll(filepath.Join(e.Dir, ".journal"))
 		},
