@@ -34,6 +34,11 @@
 // ahead of the clock when its file was written does not count. What is older than the floor is
 // served, with a warning, since the owner of the directory has put it there.
 //
+// Claims that the jwt library's Validate finds fault with are refused, but in a file. So is what package
+// claimcheck finds: claims that some nats-servers use, and others refuse. From a peer that is taken,
+// with a warning: nats-servers may run it, and all account servers are to hold the same JWT. What is
+// stored stays served in any case.
+//
 // A deletion leaves a tombstone. An order to delete must be issued after the last one, and not before
 // the floor. A file of a directory that another program writes is trusted more: it is the only way into
 // a read-only server, it may have expired, it may bring back what was deleted, and without an
@@ -63,8 +68,8 @@ import (
 // has it.
 type Digest = [sha256.Size]byte
 
-// Origin says where a JWT or an order came from. Except for File it can only make the rules
-// stricter.
+// Origin says where a JWT or an order came from. Except for File, and for the warning that a peer's
+// JWT may get instead of a refusal, it can only make the rules stricter.
 type Origin struct {
 	Kind    string // way in, one of the Kind constants
 	Address string // of the client; "" if there is none
@@ -125,6 +130,8 @@ type Trust struct {
 	Operators trust.Operators
 	// System is served while the store lacks the system account's JWT; nil: none is configured.
 	System *Account
+	// WarnOnly means that claims which nats-server refuses are taken, with a warning.
+	WarnOnly bool
 
 	// mark tells one set of operator JWTs from another. What was judged under another mark is judged
 	// again.

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 
+	"nats-account-server/internal/claimcheck"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/trust"
 )
@@ -40,7 +42,9 @@ type offer struct {
 	bad     error              // what it returned; nil if the head is whole
 	claims  *jwt.AccountClaims // once the signature is verified
 	current current            // what the offer would replace
-	refused error              // the decision under the commit's lock; nil: allowed, or not asked
+	// warning is why nats-servers will refuse it although it is taken; "" if they will not.
+	warning string
+	refused error // the decision under the commit's lock; nil: allowed, or not asked
 }
 
 // newOffer is an offer about which nothing is known yet. token may have space around it.
@@ -136,10 +140,8 @@ func (r *Registry) decide(o *offer) error {
 	if err := o.verify(); err != nil {
 		return err
 	}
-	if !o.from.File { // a file may hold what can't be used now
-		if err := Validate(o.claims); err != nil {
-			return err
-		}
+	if err := o.checkClaims(); err != nil {
+		return err
 	}
 	switch {
 	case served != nil && bytes.Equal(served.Payload, o.Payload):
@@ -149,6 +151,31 @@ func (r *Registry) decide(o *offer) error {
 	}
 	return nil
 }
+
+// checkClaims returns why the claims are refused, a *BlockedError; nil if they are not. The signature
+// must have been verified. What is taken although nats-servers refuse it gets a warning.
+func (o *offer) checkClaims() error {
+	var found jwt.ValidationResults
+	o.claims.Validate(&found)
+	isUsed := !found.IsBlocking(false) // by some nats-servers
+	if isUsed {
+		for _, reason := range claimcheck.Reasons(o.claims, o.trust.isSystem(o.Key)) {
+			found.AddError("%s", reason)
+		}
+	}
+	isTimely := o.from.File || !slices.ContainsFunc(found.Issues, isAboutTime)
+	isLenient := o.from.File || o.trust.WarnOnly || o.from.Peer && isUsed
+	switch isRefused := found.IsBlocking(false); {
+	case !isTimely, isRefused && !isLenient:
+		return blocked(&found)
+	case isRefused:
+		o.warning = blocked(&found).Error()
+	}
+	return nil
+}
+
+// isAboutTime reports whether an issue will pass, or has come, with time.
+func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 
 // compare returns an error if an offer would take the account back to an older version, or if it was
 // deleted. A file brings back what was deleted.
@@ -260,9 +287,14 @@ func Validate(claims interface{ Validate(*jwt.ValidationResults) }) error {
 	if !found.IsBlocking(true) {
 		return nil
 	}
-	blocked := &BlockedError{}
+	return blocked(&found)
+}
+
+// blocked is the error with every issue that was found.
+func blocked(found *jwt.ValidationResults) error {
+	e := &BlockedError{}
 	for _, issue := range found.Issues {
-		blocked.Issues = append(blocked.Issues, issue.Description)
+		e.Issues = append(e.Issues, issue.Description)
 	}
-	return blocked
+	return e
 }

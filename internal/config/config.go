@@ -28,6 +28,8 @@ type Config struct {
 	// that it has not acknowledged. At least 1 s; default 72 h.
 	ForgetServer time.Duration
 
+	ClaimChecks ClaimChecks // what becomes of claims that nats-server refuses; default ChecksRefuse
+
 	SignSubject string        // NATS subject of the signing service; "" for none
 	SignTimeout time.Duration // of its reply; more than 0, at most a day; default 1 s
 
@@ -118,6 +120,16 @@ type Store struct {
 	StateDir string // for what a read-only server has announced; "" forgets it at each stop
 }
 
+// ClaimChecks says what becomes of a pushed JWT whose claims nats-server refuses. The zero value is no
+// value of the file; it counts as ChecksRefuse.
+type ClaimChecks string
+
+// The values of ClaimChecks, as the file has them.
+const (
+	ChecksRefuse ClaimChecks = "refuse" // it is refused
+	ChecksWarn   ClaimChecks = "warn"   // it is taken, with a warning
+)
+
 // JWTRef says where a JWT is. At most one field is set.
 type JWTRef struct {
 	Path  string // of a file, bare or decorated
@@ -143,6 +155,7 @@ func defaults() Config {
 		},
 		NATS:               NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 		ForgetServer:       72 * time.Hour,
+		ClaimChecks:        ChecksRefuse,
 		SignTimeout:        time.Second,
 		ReplicationTimeout: 5 * time.Second,
 		MaxPack:            10000,

@@ -74,6 +74,7 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 		NATS: config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 
 		ForgetServer: 72 * time.Hour,
+		ClaimChecks:  config.ChecksRefuse,
 		SignTimeout:  time.Second,
 
 		ReplicationTimeout: 5 * time.Second,
@@ -207,6 +208,8 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		{`operator: /op.jwt, store { nsc: /n/OP }`, func(c *config.Config) {
 			c.Store, c.Operators = config.Store{NSC: "/n/OP", ReadOnly: true}, files("/op.jwt")
 		}},
+		{`claimchecks: Warn`, func(c *config.Config) { c.ClaimChecks = config.ChecksWarn }},
+		{`claimchecks: refuse`, func(*config.Config) {}},
 		{`store { dir: as }`, func(c *config.Config) { c.Store.Dir = abs(t, "as") }},
 		{`signrequesttimeout: 1000, replicationtimeout: 5000, maxreplicationpack: 10000, ` +
 			`primary: ""`, func(*config.Config) {}},
@@ -235,6 +238,8 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 		{"syntax", "http {", "/a.conf:1:7: the map opened at line 1 is never closed"},
 		{"a boolean of other words", "\nstore { shard: perhaps }",
 			"a.conf:2:16: error parsing Shard option perhaps"},
+		{"a word that claimchecks does not have", "\nclaimchecks: off",
+			"a.conf:2:14: error parsing ClaimChecks option false, it must be refuse or warn"},
 		{"a number for a boolean", "logging { pid: 1 }", "error parsing PID option 1"},
 		{"a word for a number", "http { port: abc }",
 			"a.conf:1:14: unable to parse integer abc for key Port"},

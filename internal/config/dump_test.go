@@ -110,7 +110,7 @@ func TestTheNamesInTheDump(t *testing.T) {
 		}{
 			{"all", json.RawMessage(conf.Dump()), "Logging NATS HTTP Store OperatorJWTPath " +
 				"SystemAccountJWTPath SignRequestSubject SignRequestTimeout Primary ReplicationTimeout " +
-				"MaxReplicationPack ForgetServer"},
+				"MaxReplicationPack ForgetServer ClaimChecks"},
 			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit AuditRequired"},
 			{"NATS", d["NATS"], "Servers ConnectTimeout ReconnectWait MaxReconnects TLS UserCredentials " +
 				"HandshakeFirst"},

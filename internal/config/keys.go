@@ -82,6 +82,7 @@ func keys(c *Config) []key {
 		{"Listen", "", listen(&c.HTTP)}, // where nats-server has it
 		// Work is lost when this time ends, so it must not be too short.
 		{"ForgetServer", "", set(&c.ForgetServer, parseDuration, atLeast(time.Second, "be at least 1 s"))},
+		{"ClaimChecks", "", set(&c.ClaimChecks, parseClaimChecks)},
 	}
 }
 

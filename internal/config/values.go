@@ -69,6 +69,16 @@ func parseVerify(name string, value any) (Verify, error) {
 	}
 }
 
+// parseClaimChecks parses one of two words, in any letter case.
+func parseClaimChecks(name string, value any) (ClaimChecks, error) {
+	text, _ := value.(string)
+	switch c := ClaimChecks(strings.ToLower(text)); c {
+	case ChecksRefuse, ChecksWarn:
+		return c, nil
+	}
+	return "", fmt.Errorf("error parsing %s option %v, it must be refuse or warn", name, show(value))
+}
+
 // parseInt parses an integer, or a text for one. A fraction and a boolean are mistakes, as in the
 // original.
 func parseInt(name string, value any) (int, error) {

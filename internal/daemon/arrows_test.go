@@ -12,7 +12,7 @@ const module = "nats-account-server/internal/"
 // arrows says which package may import which. A package that is not listed may import leaves only.
 var arrows = map[string][]string{
 	"config":   {"natsconf"},
-	"accounts": {"jwtstore"}, // for the types they share
+	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
 	"httpapi":  {"accounts", "activations", "auth"},
 	"notifier": {"accounts", "jwtstore"},
 	"resolver": {"accounts", "activations"},

@@ -30,6 +30,7 @@ type trusted struct {
 // have signed the system account.
 func loadTrust(c config.Config) (trusted, error) {
 	var t trusted
+	t.WarnOnly = c.ClaimChecks == config.ChecksWarn
 	var failed []error
 	for _, ref := range c.Operators {
 		operator, err := loadOperator(ref)

@@ -42,7 +42,11 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	// The JWT is stored whatever the nats-servers answer: the receipt is for the reader only.
 	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
 	defer cancel()
-	send(w, http.StatusOK, typeText, "stored; "+result.Receipt.Wait(ctx).String()+"\n")
+	text := "stored; " + result.Receipt.Wait(ctx).String() + "\n"
+	if result.Warning != "" {
+		text += "warning: nats-servers will refuse it: " + result.Warning + "\n"
+	}
+	send(w, http.StatusOK, typeText, text)
 	return nil
 }
 

@@ -1,0 +1,67 @@
+// Package claimcheck says what nats-server refuses in account claims, beyond what the jwt library's
+// own Validate finds. It does no I/O and knows nothing of who signed the claims.
+//
+//	what                                     who refuses it
+//	what Validate finds                      every nats-server that loads the account
+//	subject mappings that can't work         a full or cache resolver, when it is updated
+//	JetStream for the system account         a nats-server with JetStream, which does not start
+//
+// A nats-server that loads an account from a URL takes it without the mapping. So claims that have
+// passed Validate are used by some nats-servers, whatever this package says of them.
+//
+// What nats-server takes and leaves out is not refused: an import which no account exports, a trace
+// destination that can't be published to, the template of a scoped signing key. What nats-server does
+// not look at is not looked at here either.
+//
+// The reasons are in nats-server's words, as of version 2.15. The tests of this package, and those of
+// httpapi, compare them with what a nats-server answers.
+package claimcheck
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// errSystem is what nats-server logs before it ends.
+var errSystem = errors.New("not allowed to enable JetStream on the system account")
+
+// Reasons returns why nats-servers refuse claims that have passed Validate. It returns nil if they
+// do not. isSystem says that the claims are those of the system account.
+func Reasons(c *jwt.AccountClaims, isSystem bool) []error {
+	var found []error
+	// In the order of a map the same claims would be refused with another text each time.
+	for _, source := range slices.Sorted(maps.Keys(c.Mappings)) {
+		if err := checkMapping(string(source), c.Mappings[source]); err != nil {
+			found = append(found, err)
+		}
+	}
+	if isSystem && c.Limits.IsJSEnabled() {
+		found = append(found, errSystem)
+	}
+	return found
+}
+
+// checkMapping returns the first thing that is wrong with a mapping. Validate has checked the weights,
+// and that no subject is empty or has an empty token.
+func checkMapping(source string, to []jwt.WeightedMapping) error {
+	from, ok := parseSource(source)
+	if !ok {
+		return fmt.Errorf("mapping %q: %w", source, errSubject)
+	}
+	seen := map[jwt.Subject]bool{}
+	for _, m := range to {
+		// Also if the two are for different clusters.
+		if seen[m.Subject] {
+			return fmt.Errorf("mapping %q: duplicate entry for %q", source, m.Subject)
+		}
+		seen[m.Subject] = true
+		if err := from.checkDestination(string(m.Subject)); err != nil {
+			return fmt.Errorf("mapping %q -> %q: %w", source, m.Subject, err)
+		}
+	}
+	return nil
+}
