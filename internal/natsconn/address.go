@@ -61,6 +61,12 @@ func demandsTLS(s string) bool {
 	return err == nil && (u.Scheme == "tls" || u.Scheme == "wss")
 }
 
+// isWebsocket reports whether a URL is for a websocket. It is false for a URL that can't be parsed.
+func isWebsocket(s string) bool {
+	u, err := parse(s)
+	return err == nil && (u.Scheme == "ws" || u.Scheme == "wss")
+}
+
 // withoutUsers lists servers without user names, passwords and tokens. A URL that can't be parsed
 // is shown as "?", since it may have a password anywhere.
 func withoutUsers(servers []string) string {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/jwt/v2"
@@ -79,8 +80,14 @@ func (l *link) hintTLS(err error) string {
 			"or set the clock"
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "nats-server offers no TLS, but nats.tls or a tls:// URL in nats.servers asks for it"
-	case is[tls.RecordHeaderError](err) && l.HandshakeFirst:
+	case is[tls.RecordHeaderError](err) && l.HandshakeFirst && !slices.ContainsFunc(l.Servers, isWebsocket):
 		return "nats-server does not begin with TLS: nats.tls.handshake_first must be false"
+	case is[tls.RecordHeaderError](err):
+		return "nats-server does not answer with TLS: for a websocket without TLS, write ws:// in " +
+			"nats.servers"
+	case strings.Contains(text, "invalid websocket connection"):
+		return "nats-server does not answer as a websocket without TLS: if its websocket section has " +
+			"tls, write wss:// in nats.servers"
 	case isReadTimeout(err) && l.secure && !l.HandshakeFirst:
 		return "nats-server sends nothing: if it has handshake_first in its tls section, set " +
 			"nats.tls.handshake_first too"

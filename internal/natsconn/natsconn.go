@@ -30,7 +30,7 @@ type Options struct {
 
 	// TLS returns the configuration for the next connection. If it is not nil, or if a URL demands
 	// TLS, a nats-server without TLS is refused. If it is nil, TLS is used if a URL or nats-server
-	// demands it.
+	// demands it. On a websocket nats-server can't demand it: a ws:// URL is without TLS then.
 	TLS func() (*tls.Config, error)
 
 	// HandshakeFirst starts TLS before nats-server sends its INFO. It counts only where a
@@ -173,8 +173,13 @@ func (l *link) dial(ctx context.Context, at address) (*nats.Conn, error) {
 	o.PingInterval = pingInterval
 	o.MaxPingsOut = maxPings
 	o.AsyncErrorCB = l.errorHandler()
-	o.TLSConfig, o.Secure = c, l.secure
-	o.TLSHandshakeFirst = l.HandshakeFirst && l.secure
+	o.Secure = l.secure
+	// nats.go uses TLS on every websocket for which it has a configuration.
+	if l.secure || !isWebsocket(at.url) {
+		o.TLSConfig = c
+	}
+	// TLS of a websocket always comes first. nats.go would begin it twice.
+	o.TLSHandshakeFirst = l.HandshakeFirst && l.secure && !isWebsocket(at.url)
 	// The file is read for each attempt, so a new one counts without a reload.
 	if l.Credentials != "" {
 		if err := nats.UserCredentials(l.Credentials)(&o); err != nil {
