@@ -32,6 +32,14 @@ func TestA404MeansThatNoServerHasTheAccount(t *testing.T) {
 	if status, _ := get(t, unknown); status != http.StatusNotFound {
 		t.Errorf("an unknown account: %d", status)
 	}
+	// One that was unknown a moment ago is asked for again.
+	late := jwttest.NewAccount(t)
+	for _, want := range []int{http.StatusNotFound, http.StatusOK} {
+		if status, _ := get(t, url+"/jwt/v1/accounts/"+late.ID); status != want {
+			t.Errorf("%d, want %d", status, want)
+		}
+		jwttest.File(t, v.kept, late.ID+".jwt", v.op.Account(t, late))
+	}
 	var all sync.WaitGroup
 	for range 300 { // more than the program asks for in a second
 		other := url + "/jwt/v1/accounts/" + jwttest.NewAccount(t).ID

@@ -48,7 +48,7 @@ type Client struct {
 	expects bool
 	// peers are the servers that answer lookups.
 	peers peers
-	// unknown says of an account that no server knew when it may be asked for again.
+	// unknown says of an account that no server knew until when that counts, see mayAsk.
 	unknown map[string]time.Time
 }
 

@@ -1,9 +1,11 @@
 package resolver_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -182,5 +184,46 @@ func TestTheAnswerToADeletionNamesTheServersThatStillRunTheAccount(t *testing.T)
 	want := fmt.Sprintf("deleted 1 accounts; %s is still loaded by n1", a.ID[:12])
 	if text := string(got.Data); !strings.Contains(text, want) || !strings.Contains(text, "conn: 0") {
 		t.Errorf("%s %+v", got.Data, got.Error)
+	}
+}
+
+// TestMalformedOrdersAreAnsweredAsByANatsServer, and an order to delete no account, which is none of
+// them.
+func TestMalformedOrdersAreAnsweredAsByANatsServer(t *testing.T) {
+	t.Parallel()
+	op := jwttest.NewOperator(t)
+	conf := natstest.DirConf(t, op, `full, allow_delete: true, hard_delete: true`, t.TempDir(),
+		natstest.AnyPort+"server_name: full\n")
+	srv := startServer(t, newEnvironmentAt(t, op, natstest.Start(t, conf)))
+	srv.server.AllowDelete = true
+	for name, edit := range map[string]func(*jwt.GenericClaims){
+		"of no account": func(c *jwt.GenericClaims) { c.Data["accounts"] = []string{} },
+		"of null":       func(c *jwt.GenericClaims) { c.Data["accounts"] = nil },
+		"without a key": func(c *jwt.GenericClaims) { delete(c.Data, "accounts") },
+		"of a text":     func(c *jwt.GenericClaims) { c.Data["accounts"] = "" },
+		"of an object":  func(c *jwt.GenericClaims) { c.Data["accounts"] = map[string]string{} },
+	} {
+		sub, err := srv.nc.SubscribeSync(srv.nc.NewInbox())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := srv.nc.PublishRequest(deleteSubject, sub.Subject, order(t, op.Key, edit)); err != nil {
+			t.Fatal(err)
+		}
+		answers := map[string]bool{}
+		for range 2 {
+			m, err := sub.NextMsg(20 * time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got struct{ Data, Error any }
+			if err := json.Unmarshal(m.Data, &got); err != nil {
+				t.Fatal(err)
+			}
+			answers[fmt.Sprint(got)] = true
+		}
+		if len(answers) != 1 {
+			t.Errorf("%s: %v", name, answers)
+		}
 	}
 }

@@ -18,7 +18,8 @@ const (
 	// emptyTimeout is how long others get once one of them has said that it does not know the
 	// account. An account server says so after emptyAnswerDelay.
 	emptyTimeout = emptyAnswerDelay + 100*time.Millisecond
-	// unknownPeriod is how long an account that no server knew is not asked for again.
+	// unknownPeriod is how long an account that no server knew is not asked for again while too many
+	// others are.
 	unknownPeriod = 3 * time.Second
 	// maxQuestions bounds the questions in a second. A client that invents keys does not make every
 	// server look them up.
@@ -55,18 +56,18 @@ func (c *Client) mayAsk(key string, now time.Time) (Session, error) {
 	switch {
 	case c.conn == nil && c.expects:
 		return nil, errNotConnected
-	case c.conn == nil, now.Before(c.unknown[key]):
+	case c.conn == nil:
 		return nil, accounts.ErrNotFound
 	case c.questions.AllowN(now, 1):
 		return c.conn, nil
-	case c.peers.areNone(now):
+	case c.peers.areNone(now), now.Before(c.unknown[key]):
 		return nil, accounts.ErrNotFound
 	}
 	return nil, errTooMany
 }
 
-// conclude returns the error of Find for a round in which the account was not found. An account
-// that surely no server has is not asked for again for a while.
+// conclude returns the error of Find for a round in which the account was not found. It remembers an
+// account that surely no server has.
 func (c *Client) conclude(key string, r round, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,10 +80,14 @@ func (c *Client) conclude(key string, r round, now time.Time) error {
 	return accounts.ErrNotFound
 }
 
-// meet records that so many other servers have answered.
+// meet records that so many other servers have answered. If that is more than were known, one of them
+// may have what was unknown.
 func (c *Client) meet(servers int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if servers > c.peers.expected(time.Now()) {
+		clear(c.unknown)
+	}
 	c.peers.meet(servers, time.Now())
 }
 
@@ -93,7 +98,7 @@ func (c *Client) expected() int {
 	return c.peers.expected(time.Now())
 }
 
-// setUnknownLocked keeps an account from being asked for again for a while.
+// setUnknownLocked records that no server has an account. c.mu must be held.
 func (c *Client) setUnknownLocked(key string, now time.Time) {
 	if len(c.unknown) >= maxUnknown {
 		clear(c.unknown)

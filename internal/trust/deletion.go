@@ -13,7 +13,7 @@ import (
 type Deletion struct {
 	Issuer   string            // public key, a trusted one
 	IssuedAt int64             // Unix seconds
-	Accounts []string          // public account keys, at least one
+	Accounts []string          // public account keys; there may be none
 	Hash     [sha256.Size]byte // of the whole JWT
 }
 
@@ -46,8 +46,8 @@ func (all Operators) CheckDeletion(token []byte) (Deletion, error) {
 	if claims.Validate(&found); found.IsBlocking(true) {
 		return d, errors.New(found.Issues[0].Description)
 	}
-	list, _ := claims.Data["accounts"].([]any)
-	if len(list) == 0 || len(list) > maxDeleted {
+	list, isList := claims.Data["accounts"].([]any)
+	if !isList || len(list) > maxDeleted {
 		return d, errors.New("malformed request")
 	}
 	for _, item := range list {
