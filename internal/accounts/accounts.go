@@ -5,6 +5,7 @@
 //	Get <── unsaved files, the store, the primary and NATS peers            get.go
 //	Delete, Remove, Expire ──> tombstone ──> Committer                      delete.go, expire.go
 //	Rescan, Digest, Keys, Pack <── catalog: verdicts, index                 catalog.go, scan.go
+//	Review <── index                                                        review.go
 //
 // # Policy
 //
@@ -128,7 +129,7 @@ type Trust struct {
 	// Operators sign the accounts. If there are none only files are taken, and a JWT only has to be
 	// consistent in itself to be served.
 	Operators trust.Operators
-	// System is served while the store lacks the system account's JWT; nil: none is configured.
+	// System is served while the store lacks a good JWT of the system account; nil: none is configured.
 	System *Account
 	// WarnOnly means that claims which nats-server refuses are taken, with a warning.
 	WarnOnly bool

@@ -44,8 +44,14 @@ func (t *Trust) check(key string, token []byte) (*Account, error) {
 	return NewAccount(token, head), err
 }
 
-// load returns the stored JWT of an account, or the configured system account. The errors are those
-// of GetLocal. A store that can't be read may hold a newer JWT than the configuration.
+// hasNewer reports whether the configuration has a JWT of the account that is not older than floor.
+func (t *Trust) hasNewer(key string, floor jwtstore.Floor) bool {
+	return t.System != nil && t.System.Key == key && t.System.IssuedAt >= floor.IssuedAt
+}
+
+// load returns the stored JWT of an account, or the configured system account if there is none that is
+// good. The errors are those of GetLocal. A store that can't be read may hold a newer JWT than the
+// configuration.
 func (c *catalog) load(key string) (*Account, error) {
 	t := c.trust.Load()
 	isNew := false
@@ -60,10 +66,10 @@ func (c *catalog) load(key string) (*Account, error) {
 	switch {
 	case err == nil && v.Err == nil:
 		return v.Found, nil
-	case err == nil:
-		return nil, v.Err
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
+	case err == nil && !t.hasNewer(key, c.index.Get(key).Floor):
+		return nil, v.Err
 	case t.System != nil && t.System.Key == key:
 		c.Log.Log(context.Background(), logging.LevelTrace, "returning system JWT from configuration")
 		return t.System, nil

@@ -142,8 +142,13 @@ func (c *catalog) renewed(
 		had.Stamp = stamp
 		return had
 	}
-	v := c.verdicts.judge(key, t.mark, token, stamp,
-		func(token []byte) (*Account, error) { return t.check(key, token) })
+	check := func(token []byte) (*Account, error) { return t.check(key, token) }
+	var v *Verdict[*Account]
+	if had.Stored() && had.Mark != t.mark {
+		v = c.verdicts.rejudge(key, t.mark, token, stamp, check)
+	} else {
+		v = c.verdicts.judge(key, t.mark, token, stamp, check)
+	}
 	next := versionOf(v, c.raised(had.Floor, key, v, stamp))
 	if next.Seq = had.Seq; next.Servable && next.IssuedAt < next.Floor.IssuedAt {
 		c.Log.Warn(fmt.Sprintf("%s - the stored JWT was issued at %s and is older than one that was "+

@@ -75,6 +75,7 @@ type daemon struct {
 	tasks   *errgroup.Group // ends the program when one of them fails
 	server  *httpserver.Server
 	http    *task
+	review  *task // of what is stored, under the present operators
 	nats    connection
 	primary primary
 }
@@ -169,6 +170,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	// This line is the original's.
 	d.log.infof("nats-account-server is running")
 	d.logResolvers(f.trusted)
+	d.startReview()
 	d.follow(primary, d.Config)
 	if d.Ready != nil {
 		// A service manager is told only now, when everything has been started.
@@ -192,6 +194,15 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	}
 }
 
+// startReview begins to look for stored JWTs that are not good any more. It does not wait.
+func (d *daemon) startReview() {
+	d.review.stop()
+	d.review = d.start(context.Background(), "review", func(ctx context.Context) error {
+		d.registry.Review(ctx)
+		return nil
+	})
+}
+
 // stop ends the tasks in the order in which nothing is lost: no new requests, those in flight
 // answered, what they changed announced, NATS closed. Run closes the store. Each step waits for its
 // task to end before the next one begins.
@@ -202,6 +213,7 @@ func (d *daemon) stop() {
 	d.http.stop()
 	d.log.infof("http server stopped")
 	d.primary.stop()
+	d.review.stop()
 	// No change comes from HTTP or the primary any more. The outbox gets a moment to announce them.
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()

@@ -76,6 +76,7 @@ func (d *daemon) swap(c config.Config, f files) {
 	d.audit.require(c)
 	f.trusted.log(c, d.log)
 	d.registry.SetTrust(f.trusted.Trust)
+	d.startReview()
 	// Files that were refused before may be accepted now.
 	if d.syncer != nil {
 		d.syncer.Rejudge()

@@ -30,6 +30,7 @@ type env struct {
 	broken error         // what the next reload fails with
 	log    natstest.Log
 	hangup chan os.Signal
+	stop   func()
 }
 
 // tokens are operators in the configuration itself.
@@ -54,6 +55,14 @@ func newEnv(t *testing.T, edits ...func(*config.Config)) *env {
 	for _, edit := range edits {
 		edit(&e.config)
 	}
+	e.start()
+	t.Cleanup(func() { e.stop() })
+	return e
+}
+
+// start runs a daemon on the configuration, and stop ends it.
+func (e *env) start() {
+	e.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -68,15 +77,15 @@ func newEnv(t *testing.T, edits ...func(*config.Config)) *env {
 	select {
 	case <-ready:
 	case err := <-ended:
-		t.Fatal(err)
+		e.stop = func() {}
+		e.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	e.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Error(err)
+			e.t.Error(err)
 		}
-	})
-	return e
+	}
 }
 
 // reload changes the configuration and returns what is logged about the reload.
