@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
@@ -79,7 +80,7 @@ func TestWhatNatsServerRefusesIsRefused(t *testing.T) {
 				t.Errorf("%v, warning %q, %q is stored", err, result.Warning, e.stored(t, a.ID))
 			}
 			e.logs(t, "[WRN]")
-			e.logs(t, "nats-servers will refuse it")
+			e.logs(t, "nats-server 2.15 refuses it")
 			e.logs(t, c.reason[:10])
 		})
 	}
@@ -128,4 +129,35 @@ func TestWhatIsStoredStaysServed(t *testing.T) {
 	wantError(t, err, &accounts.BlockedError{})
 	served()
 	e.mustPush(t, a.ID, e.signed(t, a, 0))
+}
+
+// TestWhatThePrimaryServesIsServed by a replica too, since some nats-servers use it. What no nats-server
+// uses is served as long as nothing better is stored, and never stored.
+func TestWhatThePrimaryServesIsServed(t *testing.T) {
+	primary := &source{}
+	e := following(t, primary, nil)
+	for _, c := range []struct {
+		name             string
+		edit             func(*jwt.AccountClaims)
+		hasOlder         bool // a good JWT is stored
+		isServed, isKept bool
+	}{
+		{"bad for some, new", badMapping, false, true, true},
+		{"bad for some", badMapping, true, true, true},
+		{"bad for all, new", badExports, false, true, false},
+		{"bad for all", badExports, true, false, false},
+	} {
+		a := jwttest.NewAccount(t)
+		if c.hasOlder {
+			e.mustPush(t, a.ID, e.signed(t, a, -time.Hour))
+		}
+		token := e.signed(t, a, 0, c.edit)
+		primary.has(a.ID, token)
+		got, err := e.registry.Refresh(t.Context(), a.ID, primary)
+		isServed := got != nil && bytes.Equal(got.JWT, token)
+		isKept := bytes.Equal(e.stored(t, a.ID), token)
+		if err != nil || isServed != c.isServed || isKept != c.isKept {
+			t.Errorf("%s: %v, served %v, kept %v", c.name, err, isServed, isKept)
+		}
+	}
 }

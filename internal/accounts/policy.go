@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -42,7 +43,7 @@ type offer struct {
 	bad     error              // what it returned; nil if the head is whole
 	claims  *jwt.AccountClaims // once the signature is verified
 	current current            // what the offer would replace
-	// warning is why nats-servers will refuse it although it is taken; "" if they will not.
+	// warning is why nats-servers refuse it although it is taken; "" if they do not.
 	warning string
 	refused error // the decision under the commit's lock; nil: allowed, or not asked
 }
@@ -169,7 +170,8 @@ func (o *offer) checkClaims() error {
 	case !isTimely, isRefused && !isLenient:
 		return blocked(&found)
 	case isRefused:
-		o.warning = blocked(&found).Error()
+		o.warning = "nats-server " + claimcheck.Version + " refuses it: " +
+			strings.Join(blocked(&found).Issues, "; ")
 	}
 	return nil
 }
@@ -291,7 +293,7 @@ func Validate(claims interface{ Validate(*jwt.ValidationResults) }) error {
 }
 
 // blocked is the error with every issue that was found.
-func blocked(found *jwt.ValidationResults) error {
+func blocked(found *jwt.ValidationResults) *BlockedError {
 	e := &BlockedError{}
 	for _, issue := range found.Issues {
 		e.Issues = append(e.Issues, issue.Description)

@@ -25,7 +25,7 @@ type Result struct {
 	Receipt Receipt  // of the announcement; nil if there is none to follow
 	Pending bool     // nothing is stored: the signing service has the JWT, and said Reply
 	Reply   []byte   // may be anything
-	Warning string   // why nats-servers will refuse what was stored; "" if they will not
+	Warning string   // says that nats-servers refuse what was stored, and why; "" if they do not
 }
 
 // Put is the one way in. It verifies that the operator signed the JWT for the account, compares it
@@ -116,8 +116,8 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	r.Log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.Key),
 		logging.Quote(o.ID, maxErrorBytes)))
 	if o.warning != "" {
-		r.Log.Warn(fmt.Sprintf("%s - the JWT was taken, but nats-servers will refuse it: correct the claims "+
-			"and push them anew - %s", logging.ShortKey(o.Key), logging.Quote(o.warning, maxErrorBytes)))
+		r.Log.Warn(fmt.Sprintf("%s - the JWT was taken: correct the claims and issue it anew - %s",
+			logging.ShortKey(o.Key), logging.Quote(o.warning, maxErrorBytes)))
 	}
 	if changedBefore {
 		r.Announcer.Contested(o.Key)

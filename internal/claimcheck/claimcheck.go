@@ -13,8 +13,8 @@
 // destination that can't be published to, the template of a scoped signing key. What nats-server does
 // not look at is not looked at here either.
 //
-// The reasons are in nats-server's words, as of version 2.15. The tests of this package, and those of
-// httpapi, compare them with what a nats-server answers.
+// The reasons are in nats-server's words. The tests of this package, and those of httpapi, compare them
+// with what a nats-server answers.
 package claimcheck
 
 import (
@@ -25,6 +25,9 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 )
+
+// Version is that of the nats-server whose checks these are.
+const Version = "2.15"
 
 // errSystem is what nats-server logs before it ends.
 var errSystem = errors.New("not allowed to enable JetStream on the system account")

@@ -103,6 +103,15 @@ func TestRandomClaimsAreJudgedAsNatsServerDoes(t *testing.T) {
 	}
 }
 
+// TestTheVersionIsThatOfTheTests fails when go.mod has another nats-server: its checks must be read
+// again then, and the README names the version too.
+func TestTheVersionIsThatOfTheTests(t *testing.T) {
+	if !strings.HasPrefix(server.VERSION, claimcheck.Version+".") {
+		t.Errorf("the checks are those of %s, but the tests run nats-server %s", claimcheck.Version,
+			server.VERSION)
+	}
+}
+
 // FuzzMapping compares one mapping with nats-server's own functions.
 func FuzzMapping(f *testing.F) {
 	g := newGenerator(1)

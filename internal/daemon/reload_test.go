@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/daemon"
 	"nats-account-server/internal/jwttest"
@@ -101,11 +103,11 @@ func (e *env) reload(edit func(*config.Config)) string {
 }
 
 // push pushes a new account that this operator signed, and returns the status.
-func (e *env) push(op *jwttest.Operator) int {
+func (e *env) push(op *jwttest.Operator, edits ...func(*jwt.AccountClaims)) int {
 	e.t.Helper()
 	a := jwttest.NewAccount(e.t)
 	url := fmt.Sprintf("http://127.0.0.1:%d/jwt/v1/accounts/%s", e.config.HTTP.Port, a.ID)
-	r, err := http.Post(url, "application/jwt", bytes.NewReader(op.Account(e.t, a)))
+	r, err := http.Post(url, "application/jwt", bytes.NewReader(op.Account(e.t, a, edits...)))
 	if err != nil {
 		e.t.Error(err)
 		return 0
@@ -115,9 +117,9 @@ func (e *env) push(op *jwttest.Operator) int {
 	return r.StatusCode
 }
 
-func (e *env) wantPush(op *jwttest.Operator, status int) {
+func (e *env) wantPush(op *jwttest.Operator, status int, edits ...func(*jwt.AccountClaims)) {
 	e.t.Helper()
-	if got := e.push(op); got != status {
+	if got := e.push(op, edits...); got != status {
 		e.t.Errorf("a push is %d, want %d", got, status)
 	}
 }
@@ -150,6 +152,16 @@ func TestReloadExchangesThePolicy(t *testing.T) {
 	e.wantPush(e.op, http.StatusUnauthorized)
 	e.reload(func(c *config.Config) { c.HTTP.Write = nil })
 	e.wantPush(e.op, http.StatusOK)
+}
+
+func TestReloadExchangesTheClaimChecks(t *testing.T) {
+	bad := func(c *jwt.AccountClaims) { c.Mappings["a"] = []jwt.WeightedMapping{{Subject: "b.$1"}} }
+	e := newEnv(t)
+	e.wantPush(e.op, http.StatusBadRequest, bad)
+	e.reload(func(c *config.Config) { c.ClaimChecks = config.ChecksWarn })
+	e.wantPush(e.op, http.StatusOK, bad)
+	e.reload(func(c *config.Config) { c.ClaimChecks = config.ChecksRefuse })
+	e.wantPush(e.op, http.StatusBadRequest, bad)
 }
 
 func TestReloadMovesToAnotherPort(t *testing.T) {

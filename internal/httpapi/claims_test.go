@@ -14,8 +14,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
+	"nats-account-server/internal/trust"
 )
 
 // claimsRow is one JWT that is put to nats-servers and to the API.
@@ -153,5 +155,24 @@ func (row claimsRow) check(t *testing.T, judge, refused string) {
 	row.checkTaken(t, judge, refused)
 	if refused != "" && row.reason != anyDecode && !strings.Contains(refused, row.reason) {
 		t.Errorf("%s says %q, want %q", judge, refused, row.reason)
+	}
+}
+
+// TestTheAnswerHasTheWarning where claims are taken that nats-server refuses.
+func TestTheAnswerHasTheWarning(t *testing.T) {
+	env, a := newEnvironment(t), jwttest.NewAccount(t)
+	op, err := trust.Parse([]byte(env.op.Token(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.registry.SetTrust(accounts.Trust{Operators: trust.Operators{op}, WarnOnly: true})
+	token := env.op.Account(t, a, mapped("a", jwt.WeightedMapping{Subject: "b.$1"}))
+	answer := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
+	_, body, _ := strings.Cut(answer, "\n\n")
+	const want = `warning: nats-server 2.15 refuses it: mapping "a" -> "b.$1": ` +
+		"invalid mapping destination: wildcard index out of range in $1\n"
+	stored, warning, _ := strings.Cut(body, "\n")
+	if !strings.HasPrefix(stored, "stored; ") || warning != want {
+		t.Errorf("%s", answer)
 	}
 }

@@ -44,7 +44,7 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	defer cancel()
 	text := "stored; " + result.Receipt.Wait(ctx).String() + "\n"
 	if result.Warning != "" {
-		text += "warning: nats-servers will refuse it: " + result.Warning + "\n"
+		text += "warning: " + result.Warning + "\n"
 	}
 	send(w, http.StatusOK, typeText, text)
 	return nil
