@@ -143,7 +143,7 @@ func (p *process) exited() int {
 // url waits until the program serves and returns the URL it names.
 func (p *process) url() string {
 	p.t.Helper()
-	groups := p.wait(`resolver: URL\((https?://)(?:<user>:<password>@)?(.*)/jwt/v1/accounts/\)`)
+	groups := p.wait(`resolver: "?URL\((https?://)(?:USER:PASSWORD@)?(.*)/jwt/v1/accounts/\)`)
 	return groups[1] + groups[2]
 }
 

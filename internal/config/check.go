@@ -26,7 +26,12 @@ func (l *loader) complete() {
 	}
 	if s.NSC != "" {
 		s.ReadOnly = true
-		l.findOperator(s.NSC)
+		if near := operatorFolders(s.NSC); len(near) > 0 {
+			l.mistake(l.at["store.nsc"], "%s is not the folder of an operator, which has a file .nsc: "+
+				"take %s", s.NSC, strings.Join(near, " or "))
+		} else {
+			l.findOperator(s.NSC)
+		}
 	}
 	// The program that writes the directory also decides what is deleted there.
 	if s.ReadOnly && s.CleanupInterval > 0 {
@@ -186,6 +191,34 @@ func resolve(path string) string {
 		return cmp.Or(found, path)
 	}
 	return filepath.Join(resolve(filepath.Dir(path)), filepath.Base(path))
+}
+
+// maxNear is how many folders a message names.
+const maxNear = 5
+
+// operatorFolders returns the folders of operators in nsc that were probably meant by dir: those in
+// dir, in its directory of stores, or the one that dir is in. It returns none if dir is one itself.
+func operatorFolders(dir string) (near []string) {
+	// nsc has this file in the folder of each operator.
+	isOperator := func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, ".nsc"))
+		return err == nil
+	}
+	if isOperator(dir) {
+		return nil
+	}
+	for _, above := range []string{dir, filepath.Join(dir, "stores"), filepath.Join(dir, "nsc", "stores")} {
+		inside, _ := os.ReadDir(above) // nothing if it can't be read
+		for _, e := range inside {
+			if path := filepath.Join(above, e.Name()); isOperator(path) && len(near) < maxNear {
+				near = append(near, path)
+			}
+		}
+	}
+	if above := filepath.Dir(dir); len(near) == 0 && isOperator(above) {
+		return []string{above}
+	}
+	return near
 }
 
 // findOperator takes the operator's JWT from a directory of nsc, unless one is configured. nsc

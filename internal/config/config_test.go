@@ -722,6 +722,37 @@ func TestALinkDoesNotHideWhereAStateDirectoryIs(t *testing.T) {
 	}
 }
 
+// nsc keeps each operator in a folder below ~/.local/share/nats/nsc/stores.
+func TestAFolderNearThatOfAnOperatorNamesIt(t *testing.T) {
+	data := t.TempDir()
+	stores := filepath.Join(data, "nats", "nsc", "stores")
+	a, b := filepath.Join(stores, "A"), filepath.Join(stores, "My B")
+	for _, operator := range []string{a, b} {
+		if err := os.MkdirAll(filepath.Join(operator, "accounts"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		jwttest.File(t, operator, ".nsc", []byte("{}"))
+		jwttest.File(t, operator, filepath.Base(operator)+".jwt", nil)
+	}
+	both := "which has a file .nsc: take " + a + " or " + b
+	for dir, want := range map[string]string{
+		a: "", b: "", data: "",
+		stores: both, filepath.Dir(stores): both, filepath.Join(data, "nats"): both,
+		filepath.Join(a, "accounts"): "take " + a,
+	} {
+		_, _, byFlag := config.Load(config.Flags{NSC: dir})
+		_, _, byKey := load(t, fmt.Sprintf("operator: o, store { nsc: %q }", dir))
+		for _, err := range []error{byFlag, byKey} {
+			if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%s: %v", dir, err)
+			}
+		}
+		if want != "" && (byKey == nil || !strings.Contains(byKey.Error(), "a.conf:1:27: ")) {
+			t.Errorf("%s: %v", dir, byKey)
+		}
+	}
+}
+
 // The operator's JWT has the name of the directory, with spaces or underscores, or is the only JWT
 // in it.
 func TestTheOperatorIsFoundInADirectoryOfNSC(t *testing.T) {

@@ -10,11 +10,8 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -221,37 +218,4 @@ func (d *daemon) stop() {
 	// What is still in the outbox is announced after the next start, if the store is a directory.
 	d.nats.stop()
 	d.log.infof("http stopped")
-}
-
-// logResolvers says how a nats-server is to be configured, in either of two ways. Without NATS
-// there is only one way: the other one needs announcements.
-func (d *daemon) logResolvers(trust trusted) {
-	d.log.infof("configure the nats-server with:")
-	d.log.infof("  resolver: URL(%s)", d.resolverURL())
-	if len(d.Config.NATS.Servers) == 0 {
-		return
-	}
-	system := trust.systemKey()
-	d.log.infof("it keeps no accounts then, and does not start while this server is away; " +
-		"one that keeps them all starts in any order and goes on alone:")
-	d.log.infof("  system_account: %s", system)
-	d.log.infof(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
-	d.log.infof("  resolver_preload { %s: <JWT> }", system)
-}
-
-// resolverURL is what the resolver of a nats-server is configured with. The port is the one that is
-// bound, which matters if the configured one is 0.
-func (d *daemon) resolverURL() string {
-	scheme, port := d.server.Address()
-	host, login := d.Config.HTTP.Host, ""
-	// Every interface is served. This one reaches the server from the same machine.
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	if d.Config.HTTP.Read != nil {
-		// A nats-server must log in too. The log shows no real password.
-		login = "<user>:<password>@"
-	}
-	return fmt.Sprintf("%s://%s%s/jwt/v1/accounts/", scheme, login,
-		net.JoinHostPort(host, strconv.Itoa(port)))
 }

@@ -125,7 +125,7 @@ func (t *trusted) systemKey() string {
 			return o.SystemAccount
 		}
 	}
-	return "<system account>"
+	return "<system_account>"
 }
 
 // read returns the text of a JWT: the content of a file, or what the configuration has. The text is
