@@ -115,9 +115,15 @@ func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *na
 // Eventually fails the test if a condition does not come true within half a minute.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
+	Within(t, 30*time.Second, what, ok)
+}
+
+// Within fails the test if a condition does not come true within some time.
+func Within(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); !ok(); <-tick.C {
+	for end := time.Now().Add(limit); !ok(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("still not: %s", what)
 		}

@@ -3,6 +3,7 @@ package notifier
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"time"
 
 	"nats-account-server/internal/jwtstore"
@@ -235,7 +236,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	// others get it, too.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
-			if srv.takeQuestion() {
+			if srv.takeQuestion(a.Seq, now) {
 				a.asks, a.wasAway = true, true
 			}
 			batch = append(batch, p.begin(a, now))
@@ -299,7 +300,7 @@ func (p *announcements) endOverdue(now time.Time) {
 			case a.asks:
 			case !a.sent.Before(srv.since):
 				p.servers.apply(srv, misses, now)
-			case srv.state == responsive:
+			case isResponsive(srv):
 				a.retry(now) // it has appeared since, and may not have got it
 			}
 		}
@@ -311,7 +312,7 @@ func (p *announcements) endOverdue(now time.Time) {
 // wait for servers that are not responsive: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
 	for _, srv := range p.outstanding(a) {
-		if a.asks || srv.state == responsive {
+		if a.asks || isResponsive(srv) {
 			return
 		}
 	}
@@ -329,17 +330,13 @@ func (p *announcements) outstanding(a *announcement) (left []*server) {
 }
 
 // end ends an attempt. A change that only silent servers and caches without the account lack waits
-// for a server, any other for some time. After a question it is announced at once, unless all
-// answers are as they should be and some come too early to count: then the question is repeated.
+// for a server, any other for some time.
 func (p *announcements) end(a *announcement) {
 	if p.finishAcknowledged(a) {
 		return
 	}
 	if a.asks {
-		if a.asks = !a.refuted && !a.retryAt.IsZero() && len(p.outstanding(a)) == 0; !a.asks {
-			a.wasAway, a.retryAt = false, time.Time{}
-		}
-		p.apply(a, wanted, a.retryAt)
+		p.endQuestion(a)
 		return
 	}
 	a.release()
@@ -348,6 +345,36 @@ func (p *announcements) end(a *announcement) {
 		return
 	}
 	p.apply(a, wanted, a.retryAt)
+}
+
+// endQuestion ends a question. The change is announced at once, unless all answers are as they should
+// be and some come too early to count: then the question is repeated. If only servers have not answered
+// that may be away, it waits for them.
+func (p *announcements) endQuestion(a *announcement) {
+	left := p.outstanding(a)
+	isRepeated := !a.refuted && !a.retryAt.IsZero() && len(left) == 0
+	waits := !a.refuted && a.wasAway && len(left) > 0 && !slices.ContainsFunc(left, isResponsive)
+	if !isRepeated {
+		a.asks, a.wasAway, a.retryAt = false, false, time.Time{}
+	}
+	if waits {
+		p.apply(a, rests, time.Time{})
+		return
+	}
+	p.apply(a, wanted, a.retryAt)
+}
+
+// confirmed goes on after a server's answer to a question, which may have come late. What waited for this
+// server is announced.
+func (p *announcements) confirmed(a *announcement, srv *server) {
+	_, answered := a.answers[srv.name]
+	switch {
+	case a.state == inFlight:
+		p.endIfAnswered(a)
+	case p.finishAcknowledged(a):
+	case a.state == waiting && answered && p.n.outbox.IsPending(srv.name, a.Seq):
+		p.apply(a, wanted, a.retryAt)
+	}
 }
 
 // finishAcknowledged removes an announcement that every server has acknowledged, and reports

@@ -128,9 +128,10 @@ func (s *session) compare(ctx context.Context, c check) {
 func (s *session) checked(c check) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	if a := s.announcements.active[c.key]; a != nil && c.attempt > 0 && a.number == c.attempt {
+	a, srv := s.announcements.byKey[c.key], s.servers.byName[c.server]
+	if a != nil && srv != nil && c.attempt > 0 && a.number == c.attempt {
 		a.answers[c.server] = ""
-		s.announcements.endIfAnswered(a)
+		s.announcements.confirmed(a, srv)
 		s.wakeUp()
 	}
 }

@@ -154,12 +154,13 @@ func (s *session) askAbout(o outgoing, token []byte) {
 	s.conn.ask(query{whatRunsSubject, aboutHeard + "." + o.reply(), accountQuery(o.Key)})
 }
 
-// confirmed takes one server's answer to the question of askAbout.
+// confirmed takes one server's answer to the question of askAbout, also one that comes after the end of
+// the attempt.
 func (s *session) confirmed(key, attempt string, answer answer) {
 	seq, number := parseReply(attempt)
-	a := s.announcements.active[key]
+	a := s.announcements.byKey[key]
 	_, srv := s.servers.find(answer.serverID)
-	if a == nil || !a.asks || a.Seq != seq || a.number != number || srv == nil {
+	if a == nil || !a.isQuestion || a.Seq != seq || a.number != number || srv == nil {
 		return
 	}
 	a.answers[srv.name] = ""
@@ -180,5 +181,5 @@ func (s *session) confirmed(key, attempt string, answer answer) {
 	default:
 		a.refuted = true
 	}
-	s.announcements.endIfAnswered(a)
+	s.announcements.confirmed(a, srv)
 }

@@ -29,6 +29,9 @@ const (
 	maxProbeWait = 30 * time.Second
 	// maxProbes bounds the probes in a second: each looks at all that is pending.
 	maxProbes = 32
+	// maxIgnored is how many questions what it runs a server may ignore. The first one may have been
+	// sent just before it came back.
+	maxIgnored = 2
 	// maxDisplaced is how many new nats-servers that have not answered an update may displace others
 	// in a round, if too many are known. Each is written to the disk.
 	maxDisplaced = 64
@@ -55,18 +58,28 @@ type server struct {
 	state   serverState
 	probeAt time.Time // when it gets the next one
 	probes  int       // how many it has got since it became silent
-	asked   bool      // the first probe was a question
 	list    list      // of what it has loaded
+
+	heard    time.Time // when a message of it came last, other than an answer what it runs
+	asked    time.Time // when a probe was the question what it runs
+	askedSeq uint64    // of the change about which it was asked
+	ignored  int       // questions about that change which it has not answered, although it was heard
 }
 
 // takeQuestion reports whether a server that is tried is only asked what it runs. It may have got a
-// newer JWT from another program while it was away, which must not be replaced. So it is asked once.
-func (v *server) takeQuestion() bool {
-	if v.asked || v.id == "" || v.isMute() {
+// newer JWT from another program while it was away, which must not be replaced. As long as it is away
+// it is asked again. A server that ignores the questions gets the change.
+func (v *server) takeQuestion(seq uint64, now time.Time) bool {
+	switch {
+	case v.id == "" || v.isMute():
 		return false
+	case v.askedSeq != seq:
+		v.askedSeq, v.ignored = seq, 0
+	case v.heard.After(v.asked):
+		v.ignored++
 	}
-	v.asked = true
-	return true
+	v.asked = now
+	return v.ignored < maxIgnored
 }
 
 // isMute reports whether it is before 2.2, and so applies updates without an answer.
@@ -78,6 +91,9 @@ func (v *server) hasOldPing() bool { return isBefore(v.version, 2, 10) }
 // getsProbes reports whether it gets one announcement at a time. While its list is waited for it gets
 // none.
 func (v *server) getsProbes() bool { return v.state != responsive && !v.list.isOpen() }
+
+// isResponsive reports whether it gets every announcement.
+func isResponsive(v *server) bool { return v.state == responsive }
 
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
@@ -250,6 +266,7 @@ func (v *servers) record(name string, now time.Time, preferred bool) bool {
 func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *server, isNew bool) {
 	name, srv := v.find(id)
 	if srv != nil && v.record(name, now, preferred) {
+		srv.heard = now
 		return srv, false
 	}
 	former := ""
@@ -305,7 +322,7 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	srv.state = next
 	switch {
 	case next == silent:
-		srv.probes, srv.probeAt, srv.asked = 0, now.Add(time.Second), false
+		srv.probes, srv.probeAt, srv.askedSeq = 0, now.Add(time.Second), 0
 		v.n.notes.addServer(slog.LevelWarn, "nats-server %s does not answer account updates: "+
 			"they stay pending and are sent again", srv.name)
 		v.pollSoon()

@@ -290,3 +290,35 @@ func TestInventedServersAreBounded(t *testing.T) {
 		}
 	}, first)
 }
+
+// TestAServerThatIsAwayIsOnlyAsked: it may get a newer JWT from another program meanwhile. So no update
+// may be on its way when it comes back.
+func TestAServerThatIsAwayIsOnlyAsked(t *testing.T) {
+	n, other := fake("n", "N1", "jwt updated"), fake("m", "M1", "jwt updated")
+	other.runs = "jwt"
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.set(other)
+		e.push(t, e.key)
+		time.Sleep(9 * time.Second)
+		asked := 0
+		for _, subject := range e.takeAsked() {
+			if subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" {
+				asked++
+			}
+		}
+		if updates, _ := e.counted(); updates != 1 || asked == 0 {
+			t.Errorf("announced %d times, asked %d times", updates, asked)
+		}
+		n.runs = "jwt"
+		e.set(n, other)
+		e.heartbeat("n", "N1")
+		time.Sleep(5 * time.Second)
+		if last := e.outbox.PendingFor(e.key); last.Seq != 0 {
+			t.Errorf("pending: %v", last)
+		}
+		if updates, _ := e.counted(); updates != 1 {
+			t.Errorf("announced %d times", updates)
+		}
+	}, n, other)
+}

@@ -108,7 +108,12 @@ func startServer(t *testing.T, env *environment) *accountServer {
 func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountServer {
 	t.Helper()
 	srv := &accountServer{environment: env, store: store, log: &natstest.Log{}, disconnect: func() {}}
-	log := slog.New(logging.New(srv.log, logging.Format{Debug: true}))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of an account server:\n%s", srv.log)
+		}
+	})
+	log := slog.New(logging.New(srv.log, logging.Format{Time: true, Debug: true}))
 	srv.notifier = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
 	srv.notifier.SetConfigured(true)
 	srv.client = resolver.NewClient(log)
