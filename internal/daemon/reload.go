@@ -23,6 +23,7 @@ func (d *daemon) reload() {
 		return
 	}
 	d.log.infof("configuration reloaded")
+	d.startReview() // its line comes last
 }
 
 // reloadable returns what of a configuration can be applied while the server runs: all but the
@@ -76,7 +77,6 @@ func (d *daemon) swap(c config.Config, f files) {
 	d.audit.require(c)
 	f.trusted.log(c, d.log)
 	d.registry.SetTrust(f.trusted.Trust)
-	d.startReview()
 	// Files that were refused before may be accepted now.
 	if d.syncer != nil {
 		d.syncer.Rejudge()
