@@ -293,6 +293,8 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			"for key ReadTimeout: it is too large"},
 		{"a port of a server out of range", "nats { servers: [nats://a:99999] }",
 			"port 99999 is not between 0 and 65535"},
+		{"a brace without white space", "http{port: 1}", "a.conf:1:1: white space must come between the " +
+			`key "http" and '{'`},
 		{"an empty directory", `store { dir: "" }`, "a.conf:1:14: store directory is required"},
 		{"a missing variable", "store { dir: $NOSUCHVAR }",
 			"a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
@@ -407,6 +409,12 @@ func TestWarnings(t *testing.T) {
 			`a.conf:1:17: the key "port" is given again: this one counts, not the one at `, true},
 		{"a key doubled in another case", "http { port: 1, PORT: 2 }",
 			`the key "PORT" is given again`, true},
+		{"a brace too many", "store { dir: x }}\n", "a.conf:1:17: nothing is open that '}' closes: it is " +
+			"overlooked", false},
+		{"a brace too many at the end", "store { dir: x }\n}\n", "a.conf:2:1: nothing is open that '}'",
+			false},
+		{"a brace that takes the next key", "store { dir: x }\n}\noperator:o", `a.conf:2:1: unknown key ` +
+			`"}" at the top level`, true},
 		{"a key and its alias", "operatorjwtpath: a, operator: b",
 			`the key "operator" is given again`, true},
 		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }",

@@ -73,6 +73,9 @@ func (l *loader) readFile() {
 // section reads a section of the file. The file may have it more than once; a later value overrides
 // an earlier one. section is its path; "" for the top level. Mistakes are added to l.mistakes.
 func (l *loader) section(keys []key, section string, m *natsconf.Map) {
+	for _, at := range m.Surplus {
+		l.warn(at, false, "nothing is open that '}' closes: it is overlooked, as by nats-server")
+	}
 	for _, e := range m.Entries {
 		// Names with a dot are unknown keys: each section has its own entries.
 		k := find(keys, e.Key)

@@ -16,6 +16,11 @@ func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
 	if e.Used {
 		return
 	}
+	// Without white space, the brace belongs to the key, and the section is lost.
+	if before, _, ok := strings.Cut(e.Key, "{"); ok {
+		l.mistake(e.Pos, "white space must come between the key %q and '{'", before)
+		return
+	}
 	near := similar(keys, l.keys, section, e.Key)
 	text := fmt.Sprintf("unknown key %q %s%s", e.Key, inSection(section), question(e.Key, near))
 	// A security setting without effect would leave the server open, so the server must not run.

@@ -66,6 +66,24 @@ func TestSecuritySettingsInAWrongPlaceStopTheStart(t *testing.T) {
 	}
 }
 
+// A closing brace too many is overlooked, so what was in the section is at the top level.
+func TestASecuritySettingAfterASurplusBraceStopsTheStart(t *testing.T) {
+	for text, want := range map[string]string{
+		"http { port: 1 }\n tls { cert: c }\n}":     `unknown key "tls" at the top level`,
+		"http { port: 1 }}\nauthorization: {}":      `unknown key "authorization" at the top level`,
+		"http { port: 1 }\n}\nauthorization {}":     "found '{' after a value",
+		"http { port: 1 }\n}authorization {}":       `unknown key "}authorization" at the top level`,
+		"http { port: 1 }\n} { authorization: {} }": `"authorization" is in section }, which is unknown`,
+		"http{authorization {}}":                    `white space must come between the key "http" and '{'`,
+		"http{ authorization: {}}":                  "white space must come between the key 'http' and '{'",
+		"http{authorization: {}}":                   `white space must come between the key "http" and '{'`,
+	} {
+		if _, _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s:\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+}
+
 func TestASecuritySettingMayBeAVariable(t *testing.T) {
 	const text = "token: hush, tls: { cert: c, key: k }\nnats { servers: $token }, http { tls: $tls }"
 	if _, warnings, err := load(t, text); err != nil || len(warnings) > 0 {

@@ -28,7 +28,9 @@ func TestErrorsHavePositionAndSayWhatIsOpen(t *testing.T) {
 		{"include \"a\n", "x.conf:2:1: the file name opened at line 1 is never closed"},
 
 		// what is closed but not open
-		{"a: 1\n}\n", "x.conf:2:1: nothing is open that '}' closes"},
+		{"a: 1\n}}\n", "x.conf:3:1: the key '}}' has no value"},
+		{"a: 1\n}\nhttp { b: 1 }\n", "x.conf:3:6: found '{' after a value: end it with a new line, ',' " +
+			"or ';', or put text in quotes"},
 		{"a: b]\n", "x.conf:1:5: nothing is open that ']' closes"},
 		{"a { b: c]\n", "x.conf:1:9: nothing is open that ']' closes"},
 		{"a: [b}\n", "x.conf:1:6: found '}' after a value in the array opened at line 1: end it " +

@@ -35,9 +35,11 @@ func (p *parser) include(at Pos) {
 	// The file has a scope of its own, so variables in it see only its own entries.
 	q := p.inner(path, text)
 	q.files = append(slices.Clip(p.files), path)
-	for _, e := range q.document().Entries {
+	m := q.document()
+	for _, e := range m.Entries {
 		p.scope.add(e)
 	}
+	p.scope.m.Surplus = append(p.scope.m.Surplus, m.Surplus...)
 	if q.err != nil {
 		p.failAt(q.err.Pos, "%s (included at %s)", q.err.Msg, at)
 	}

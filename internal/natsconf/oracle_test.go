@@ -106,7 +106,7 @@ func from(text string, pos natsconf.Pos) string {
 }
 
 // refusals matches the errors about texts that nats-server may accept.
-var refusals = regexp.MustCompile(`nothing is open that '}'|the map opened at line \d+ is never closed|` +
+var refusals = regexp.MustCompile(`the map opened at line \d+ is never closed|` +
 	`found '[],;{/]' where a key must begin|white space must come|single quote|out of range|` +
 	`NUL byte|UTF-16|more than one value|nested more than|found '/' after a value`)
 

@@ -55,6 +55,7 @@ func Parse(name, text string) (*Map, error) {
 //	array = "[" { value ( new line | "," ) } "]"
 //	block = "(" text new line ")"
 //
+// At the top level of a file, a "}" that closes nothing ends an entry, and it may begin a bare key.
 // White space, new lines and comments may come before an entry and before an element. The last
 // entry and the last element need nothing before the closing bracket.
 type parser struct {
@@ -126,6 +127,9 @@ func (p *parser) entries(opened Pos) {
 func (p *parser) entry(opened Pos) {
 	at := p.pos()
 	key, quoted := p.key()
+	if strings.HasPrefix(key, "}") && !quoted {
+		p.scope.m.Surplus = append(p.scope.m.Surplus, at)
+	}
 	if !quoted && strings.EqualFold(key, "include") && unicode.IsSpace(p.peek()) {
 		p.include(at)
 	} else {
@@ -135,17 +139,20 @@ func (p *parser) entry(opened Pos) {
 }
 
 // assign reads the value of a key and adds the entry. As in nats-server, the value may begin on
-// another line than its separator, but not at the top level of a file. at is the position of the
-// key.
+// another line than its separator, but not at the top level of a file. A key "}" at the end of the
+// text is a surplus brace and no entry. at is the position of the key.
 func (p *parser) assign(key string, at Pos) {
 	p.take(unicode.IsSpace)
 	separated := p.accept(':') || p.accept('=')
+	if key == "}" && p.scope.topLevel && !separated && p.peek() == eof {
+		return
+	}
 	if p.scope.topLevel {
 		p.skipBlanks()
 	} else {
 		p.take(unicode.IsSpace)
 	}
-	if p.missing(separated) {
+	if p.missing(key, separated) {
 		p.fail("the key '%s' has no value", key)
 	}
 	p.scope.add(Entry{Key: key, Pos: at, Value: p.value()})
@@ -153,15 +160,16 @@ func (p *parser) assign(key string, at Pos) {
 
 // missing reports whether an entry ends where its value must begin. As in nats-server, a missing
 // value before a ';' is an empty string. At the top level of a file it is one before a ',' too, and
-// before the end of the text if the key has a separator.
-func (p *parser) missing(separated bool) bool {
+// before the end of the text if the key has a separator. A key "}" is a surplus brace, which another
+// one may follow.
+func (p *parser) missing(key string, separated bool) bool {
 	switch r := p.peek(); r {
 	case ',':
 		return !p.scope.topLevel
 	case eof:
 		return !p.scope.topLevel || !separated
 	default:
-		return r == '}' || isNewline(r)
+		return r == '}' && key != "}" || isNewline(r)
 	}
 }
 
@@ -173,6 +181,10 @@ func (p *parser) endEntry(opened Pos) {
 	switch {
 	case r == p.closer || r == eof || p.skipComment():
 	case isNewline(r) || r == ',' || r == ';':
+		p.next()
+	// The value of an environment variable has no scope, and must be one value.
+	case r == '}' && p.scope != nil:
+		p.scope.m.Surplus = append(p.scope.m.Surplus, p.pos())
 		p.next()
 	case r == '}' || r == ']':
 		p.fail("nothing is open that %s closes", quoteRune(r))
@@ -193,8 +205,6 @@ func (p *parser) key() (key string, quoted bool) {
 	switch r := p.peek(); {
 	case r == '"' || r == '\'':
 		return p.raw("key"), true
-	case r == '}':
-		p.fail("nothing is open that '}' closes")
 	case strings.ContainsRune(":=,;{]/", r):
 		p.fail("found %s where a key must begin", quoteRune(r))
 	}

@@ -38,6 +38,11 @@ func (v Value) String() string { return fmt.Sprint(v.Data) }
 type Map struct {
 	Pos     Pos // of the opening brace, or of the first character of a file
 	Entries []Entry
+
+	// Surplus has the positions of braces in a file that close nothing. Like nats-server, the package
+	// overlooks them. But one that is followed by something else than the end of the text is the key
+	// "}", or the beginning of a key.
+	Surplus []Pos
 }
 
 // String returns the map as fmt prints Go's maps: sorted, and with the last value of each key.
