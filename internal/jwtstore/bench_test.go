@@ -142,3 +142,48 @@ func BenchmarkOutbox(b *testing.B) {
 		commit()
 	}
 }
+
+// largeIndex returns an index of 200,000 accounts, of which one expires each second from 1,000,000 on.
+func largeIndex(b *testing.B) *jwtstore.Index {
+	b.Helper()
+	x, err := jwtstore.OpenIndex(b.TempDir(), b.Errorf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(x.Close)
+	for n := range int64(200_000) {
+		key := indexKey(int(n))
+		x.Swap(key, jwtstore.Version{}, indexed(0, key, 1_000_000+n))
+	}
+	if err := x.Save(); err != nil {
+		b.Fatal(err)
+	}
+	return x
+}
+
+// BenchmarkDigest is the digest after one more account has expired.
+func BenchmarkDigest(b *testing.B) {
+	x := largeIndex(b)
+	now := int64(1_000_000)
+	for b.Loop() {
+		x.Digest(time.Unix(now, 0))
+		now++
+	}
+}
+
+// BenchmarkBatch is the choice of what is to be saved: others wait meanwhile.
+func BenchmarkBatch(b *testing.B) {
+	x := largeIndex(b)
+	for n := range 50_000 {
+		key := indexKey(n)
+		had := x.Get(key)
+		next := had
+		next.Mark++
+		x.Swap(key, had, next)
+	}
+	for b.Loop() {
+		if n, err := x.Batch(); n != 1000 || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}

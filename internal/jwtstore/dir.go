@@ -114,8 +114,10 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		o.Warn("%d older files can't be removed, the newer ones are served: %s", left, err)
 	}
 	superseded := d.replay()
-	if !d.unflushed.isEmpty() && d.flusher.flush() != nil {
-		pause.Wake(d.flusher.wake)
+	if !d.unflushed.isEmpty() {
+		if fault, _ := d.flusher.flush(); fault != nil {
+			pause.Wake(d.flusher.wake)
+		}
 	}
 	if len(superseded) > 0 && d.index.save() == nil {
 		d.journal.recordFlushed(superseded)
@@ -379,7 +381,7 @@ func (d *Dir) shut() error {
 	d.end()
 	d.journal.close()
 	d.running.Wait()
-	err := d.flusher.flush()
+	err, _ := d.flusher.flush()
 	_, older := d.directory.settleDoubles(d.journal.lock.ensure)
 	err = errors.Join(err, older, d.journal.leave())
 	d.index.close()

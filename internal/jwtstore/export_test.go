@@ -115,7 +115,7 @@ func (d *Dir) BreakJournal(f *os.File) {
 func (d *Dir) Unflushed() int { return len(d.unflushed.all()) }
 
 // Flush writes the files of what is unflushed, at once.
-func (d *Dir) Flush() { _ = d.flusher.flush() }
+func (d *Dir) Flush() { _, _ = d.flusher.flush() }
 
 // HoldFiles calls f while nothing is flushed.
 func (d *Dir) HoldFiles(f func()) {
@@ -181,3 +181,20 @@ func (d *Dir) Reading() (n, max int) {
 	reads := d.directory.readers.reads
 	return len(reads), cap(reads)
 }
+
+// OpenIndex opens the index in a directory without a store.
+func OpenIndex(dir string, warn func(format string, args ...any)) (*Index, error) {
+	return openIndex(dir, 0, make(chan struct{}, 1), warn)
+}
+
+// Save writes what the file lacks.
+func (x *Index) Save() error { return x.save() }
+
+// Batch looks for what the file lacks, and writes nothing.
+func (x *Index) Batch() (entries int, err error) {
+	_, batch, _, err := x.batch()
+	return len(batch), err
+}
+
+// Close ends the use of the file.
+func (x *Index) Close() { x.close() }

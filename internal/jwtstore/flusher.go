@@ -98,7 +98,7 @@ func (f *flusher) run(ctx context.Context) {
 			return
 		}
 		wait = settleTime
-		if f.flush() != nil {
+		if fault, unsaved := f.flush(); fault != nil || unsaved != nil {
 			wait = retryInterval
 			pause.Wake(f.wake)
 		}
@@ -112,19 +112,20 @@ func (f *flusher) hurry() {
 	pause.Wake(f.wake)
 }
 
-// flush writes everything that is unflushed. The error is the first that is left.
-func (f *flusher) flush() (fault error) {
+// flush writes everything that is unflushed, and what the index has learned otherwise: a file was put
+// there by hand. The fault is the first that is left of the changes.
+func (f *flusher) flush() (fault, unsaved error) {
 	f.flushing.Lock()
 	defer f.flushing.Unlock()
 	if fault = f.directory.presence.check(); fault == nil {
 		for batch := range slices.Chunk(f.unflushed.all(), batchSize) {
 			fault = cmp.Or(fault, f.flushBatch(batch))
 		}
-		_ = f.index.save() // what was found in the directory; without it the next start looks again
+		unsaved = f.index.save()
 		f.warnOf(fault)
 	}
 	f.fault.Store(&fault)
-	return fault
+	return fault, unsaved
 }
 
 // warnOf warns of a standing fault when its cause has changed. The text of an error is no cause: it

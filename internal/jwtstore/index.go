@@ -125,22 +125,28 @@ func (f Floor) HasReplaced(hash Hash) bool {
 // only the index knew is forgotten: what was replaced within a second, and the floors of accounts
 // whose files were removed by hand.
 //
-// A call returns copies. Get and Swap may read a block of the file, and others wait meanwhile. Digest
-// reads the whole file when an account has expired, which leaves the digest by itself. An Index may be
-// used from any goroutine.
+// A call returns copies. Get and Swap may read a block of the file, and others wait meanwhile. An
+// account that has expired leaves the digest by itself. Digest knows the next of them. It reads the whole
+// file, a part at a time, when these have expired or the clock is set back. An Index may be used from any
+// goroutine.
 type Index struct {
 	path string // of the file; "" if there is none
 	warn func(format string, args ...any)
 	wake chan struct{} // is signalled when there is something to save; nil without a file
 
-	saving sync.Mutex // held by save
+	saving   sync.Mutex // held by save
+	counting sync.Mutex // held by Digest
 
-	mu     sync.Mutex
+	mu     sync.Mutex            // guards what follows
 	file   *indexFile            // nil: it could not be opened
 	recent map[string]indexEntry // comes before what file has
 	live   indexState            // of recent and file together
 	saved  indexState            // of file
 	lost   int                   // how often the file was lost
+	// expiring is what leaves the digest next. counted is to take its place when Digest has looked at all
+	// entries; it is nil while Digest does not.
+	expiring expiries
+	counted  *expiries
 }
 
 // indexEntry is a Version, and what is done with it.
@@ -148,6 +154,15 @@ type indexEntry struct {
 	Version
 	counted   bool // it is in the digest
 	unflushed bool // its JWT is not in its file yet, so that it may not be saved
+	saved     Hash // its part of the digest of the index file
+}
+
+// part returns what the entry is in a digest: zero if it is not counted.
+func (e indexEntry) part() Hash {
+	if e.counted {
+		return e.Hash
+	}
+	return Hash{}
 }
 
 // indexState is what is known of all entries together.
@@ -156,28 +171,18 @@ type indexState struct {
 	saves  uint64 // of the index, so far
 	digest Hash
 	// The digest is right from countedAt on, and until nextExpiry: the first moment at which an
-	// account leaves it. Both are in Unix seconds; a nextExpiry of 0 means never.
+	// account may leave it. Both are in Unix seconds; a nextExpiry of 0 means never. While the index is
+	// in use, expiring says more.
 	countedAt, nextExpiry int64
 }
 
-// replace brings the state up to date when an entry takes another's place.
-func (s *indexState) replace(old, new indexEntry) {
-	s.seq = max(s.seq, new.Seq)
-	for _, e := range [...]indexEntry{old, new} {
-		if e.counted {
-			subtle.XORBytes(s.digest[:], s.digest[:], e.Hash[:])
-		}
-	}
-	if new.counted {
-		s.expect(new.Expires)
-	}
-}
-
-// expect notes when a version expires.
-func (s *indexState) expect(expires int64) {
-	if expires > 0 && (s.nextExpiry == 0 || expires < s.nextExpiry) {
-		s.nextExpiry = expires
-	}
+// replace brings the state up to date when an entry takes the place of one that was this part of the
+// digest.
+func (s *indexState) replace(old Hash, e indexEntry) {
+	s.seq = max(s.seq, e.Seq)
+	part := e.part()
+	subtle.XORBytes(s.digest[:], s.digest[:], old[:])
+	subtle.XORBytes(s.digest[:], s.digest[:], part[:])
 }
 
 // newIndex returns an empty index without a file.
@@ -212,6 +217,7 @@ func (x *Index) decodeLocked(value []byte, err error) (e indexEntry) {
 		x.loseLocked(err)
 		return indexEntry{}
 	}
+	e.saved = e.part()
 	return e
 }
 
@@ -271,39 +277,92 @@ func (x *Index) forgetSeq(key string) {
 // that is next asked for.
 func (x *Index) setLocked(key string, had, e indexEntry) {
 	e.counted = e.Servable
-	x.live.replace(had, e)
+	x.putLocked(key, had, e)
+}
+
+// putLocked replaces an entry, which is counted in the digest or not. x.mu must be held.
+func (x *Index) putLocked(key string, had, e indexEntry) {
+	e.saved = had.saved
+	x.live.replace(had.part(), e)
+	if had.counted {
+		x.expiring.remove(expiry{had.Expires, key})
+	}
+	x.expectLocked(key, e)
 	x.recent[key] = e
 }
 
-// Digest returns the digest. It costs nothing as long as no account expires and the clock is not
-// set back. Otherwise it looks at every entry.
-func (x *Index) Digest(now time.Time) Hash {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.live
-	if s.nextExpiry > 0 && s.nextExpiry <= now.Unix() || now.Unix() < s.countedAt {
-		x.countLocked(now)
+// expectLocked records when an entry expires. x.mu must be held.
+func (x *Index) expectLocked(key string, e indexEntry) {
+	if !e.counted {
+		return
 	}
-	return x.live.digest
+	x.expiring.add(expiry{e.Expires, key})
+	if x.counted != nil {
+		x.counted.add(expiry{e.Expires, key})
+	}
 }
 
-// countLocked makes the digest that of the moment. x.mu must be held.
-func (x *Index) countLocked(now time.Time) {
-	x.live.nextExpiry, x.live.countedAt = 0, now.Unix()
-	for after, more := "", true; more; {
-		var entries []keyedEntry
-		entries, more = x.nextLocked(after)
-		for _, e := range entries {
-			after = e.key
-			counts := e.indexEntry
-			if counts.counted = e.counts(now); counts.counted != e.counted {
-				x.live.replace(e.indexEntry, counts)
-				x.recent[e.key] = counts
-			} else if e.counted {
-				x.live.expect(e.Expires)
-			}
+// Digest returns the digest.
+func (x *Index) Digest(now time.Time) Hash {
+	x.counting.Lock()
+	defer x.counting.Unlock()
+	digest, ok := x.digestAt(now.Unix())
+	for ; !ok; digest, ok = x.digestAt(now.Unix()) {
+		x.count(now)
+	}
+	return digest
+}
+
+// digestAt returns the digest after what has expired has left it. ok is false if it is not known what
+// has, or if the clock was set back.
+func (x *Index) digestAt(now int64) (digest Hash, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if now < x.live.countedAt || !x.expiring.knows(now) {
+		return Hash{}, false
+	}
+	for gone, ok := x.expiring.take(now); ok; gone, ok = x.expiring.take(now) {
+		x.live.countedAt = max(x.live.countedAt, gone.at)
+		had := x.getLocked(gone.key)
+		if e := had; e.counted && e.Expires == gone.at {
+			e.counted = false
+			x.putLocked(gone.key, had, e)
 		}
 	}
+	return x.live.digest, true
+}
+
+// count makes the digest that of this moment. It looks at all entries, at some at a time: others may
+// change entries meanwhile. x.counting must be held.
+func (x *Index) count(now time.Time) {
+	x.mu.Lock()
+	x.counted = &expiries{}
+	x.mu.Unlock()
+	for after, more := "", true; more; {
+		after, more = x.countSome(after, now)
+	}
+	x.mu.Lock()
+	x.expiring, x.counted = *x.counted, nil
+	x.live.countedAt = now.Unix()
+	x.mu.Unlock()
+}
+
+// countSome is count for the entries that follow a key. It returns the last key, and whether there may
+// be more.
+func (x *Index) countSome(after string, now time.Time) (last string, more bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	entries, more := x.nextLocked(after)
+	for _, e := range entries {
+		after = e.key
+		counts := e.indexEntry
+		if counts.counted = e.counts(now); counts.counted != e.counted {
+			x.putLocked(e.key, e.indexEntry, counts)
+		} else {
+			x.expectLocked(e.key, counts)
+		}
+	}
+	return after, more
 }
 
 // keyedEntry is an entry with its key.
@@ -328,6 +387,9 @@ func (x *Index) nextLocked(after string) (entries []keyedEntry, more bool) {
 		for i, key := range keys {
 			if _, isRecent := x.recent[key]; !isRecent {
 				entries = append(entries, keyedEntry{key, x.decodeLocked(values[i], nil)})
+			}
+			if x.file == nil { // it is lost, and what was read from it as well
+				return x.nextLocked(after)
 			}
 		}
 	}

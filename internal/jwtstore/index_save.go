@@ -76,6 +76,7 @@ func (x *Index) open(saves uint64) error {
 		return fmt.Errorf("%w: %w", errIndexDamaged, err)
 	}
 	x.file, x.live = file, x.saved
+	x.expiring.rest = x.saved.nextExpiry
 	return nil
 }
 
@@ -89,10 +90,21 @@ func (x *Index) loseLocked(err error) {
 	}
 	_ = os.RemoveAll(x.path)
 	x.lost++
+	x.live = indexState{seq: x.live.seq, countedAt: x.live.countedAt}
+	x.expiring = expiries{}
+	x.forgetSavedLocked()
+	for key, e := range x.recent {
+		x.live.replace(Hash{}, e)
+		x.expectLocked(key, e)
+	}
+}
+
+// forgetSavedLocked records that there is no file any more. x.mu must be held.
+func (x *Index) forgetSavedLocked() {
 	x.saved = indexState{saves: x.saved.saves}
-	x.live = indexState{seq: x.live.seq}
-	for _, e := range x.recent {
-		x.live.replace(indexEntry{}, e)
+	for key, e := range x.recent {
+		e.saved = Hash{}
+		x.recent[key] = e
 	}
 }
 
@@ -139,12 +151,15 @@ func (x *Index) batch() (
 ) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	entries = make(map[string]indexEntry)
+	entries = make(map[string]indexEntry, min(scanSize, len(x.recent)))
 	if x.file != nil && !x.file.isThere() {
 		x.moveLocked()
 	}
 	for key, e := range x.recent {
-		if !e.unflushed && len(entries) < scanSize {
+		if len(entries) == scanSize {
+			break
+		}
+		if !e.unflushed {
 			entries[key] = e
 		}
 	}
@@ -156,20 +171,13 @@ func (x *Index) batch() (
 	}
 	state = x.saved
 	state.saves++
-	for key, e := range entries {
-		value, err := x.file.get(key)
-		if had := (indexEntry{}); err == nil {
-			if value != nil {
-				had, err = decodeEntry(value)
-			}
-			state.replace(had, e)
-		}
-		if err != nil {
-			x.loseLocked(err)
-			return nil, nil, state, err
-		}
+	for _, e := range entries {
+		state.replace(e.saved, e)
 	}
-	state.countedAt, state.nextExpiry = x.live.countedAt, x.live.nextExpiry
+	state.countedAt, state.nextExpiry = x.live.countedAt, x.expiring.first()
+	if len(entries) < len(x.recent) {
+		state.nextExpiry = 1 // the file may still count what has expired, so all are counted at the start
+	}
 	return x.file, entries, state, nil
 }
 
@@ -186,7 +194,8 @@ func (x *Index) moveLocked() {
 	}
 	if x.file != nil {
 		_ = x.file.close()
-		x.file, x.saved = nil, indexState{saves: x.saved.saves}
+		x.file = nil
+		x.forgetSavedLocked()
 	}
 }
 
@@ -222,9 +231,13 @@ func (x *Index) recordSaved(
 	}
 	x.saved = state
 	for key, e := range entries {
-		if x.recent[key] == e {
+		now := x.recent[key]
+		if now == e {
 			delete(x.recent, key)
+			continue
 		}
+		now.saved = e.part()
+		x.recent[key] = now
 	}
 }
 

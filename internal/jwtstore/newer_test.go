@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwtstore/jwtstoretest"
@@ -208,4 +210,48 @@ func TestACommitDoesNotLowerAFloor(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestARaisedFloorIsDurable soon, whether the index can be written at once or only later.
+func TestARaisedFloorIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+		d, _ := watched(t, o)
+		defer closeStore(t, d)
+		raise := func(n int64) {
+			t.Helper()
+			old := d.Index().Get(key)
+			raised := old
+			raised.Floor = old.Floor.After(n, sha256.Sum256([]byte(numbered(n))))
+			if !d.Index().Swap(key, old, raised) {
+				t.Error("it is not raised")
+			}
+		}
+		isAfterCrash := func(n int64) {
+			t.Helper()
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			crashed := o
+			crashed.Dir = t.TempDir()
+			copyTree(t, o.Dir, crashed.Dir)
+			after, _ := watched(t, crashed)
+			defer closeStore(t, after)
+			if floor := after.Index().Get(key).Floor.IssuedAt; floor != n {
+				t.Errorf("after a crash the floor is %d, want %d", floor, n)
+			}
+		}
+		raise(5)
+		isAfterCrash(5)
+		// The index is begun anew, and that can't be done.
+		if err := os.RemoveAll(filepath.Join(o.Dir, ".journal")); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(o.Dir, ".journal", "index.next", "file"), "")
+		raise(6)
+		isAfterCrash(0)
+		if err := os.RemoveAll(filepath.Join(o.Dir, ".journal", "index.next")); err != nil {
+			t.Fatal(err)
+		}
+		isAfterCrash(6)
+	})
 }
