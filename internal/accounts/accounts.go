@@ -191,13 +191,20 @@ func New(o Options) *Registry {
 		announcing: announcing{catalog: c, repeated: Recently{Period: repeatInterval}},
 		changed:    Recently{Period: restInterval},
 	}
+	r.announcing.edits.SetLimit(maxEdits)
+	c.edited = r.announcing.announceEdited
+	for range c.index.All() {
+		c.filled.Store(true) // it is that of an earlier process
+		break
+	}
 	r.SetTrust(o.Trust)
 	r.SetPrimary(nil)
 	return r
 }
 
 // SetTrust replaces what JWTs are verified against. If an operator JWT is another one, every stored
-// JWT is judged again when it is next asked for.
+// JWT is judged again when it is next asked for. If the JWT of the system account is another one, and
+// is served, it is announced.
 func (r *Registry) SetTrust(t Trust) {
 	var tokens []byte
 	for _, o := range t.Operators {
@@ -205,8 +212,11 @@ func (r *Registry) SetTrust(t Trust) {
 	}
 	hash := sha256.Sum256(tokens)
 	t.mark = binary.BigEndian.Uint64(hash[:])
-	r.trust.Store(&t)
+	old := r.trust.Swap(&t)
 	r.scanned.Store(false)
+	if sys := t.System; sys != nil && old != nil && (old.System == nil || old.System.Hash != sys.Hash) {
+		r.announcing.announceSystem(sys)
+	}
 }
 
 // SetPrimary replaces the account server that this one follows; nil means none.

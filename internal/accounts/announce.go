@@ -7,12 +7,17 @@ import (
 	"io/fs"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"nats-account-server/internal/logging"
 )
 
 // repeatInterval is how often an unchanged JWT is announced again. People push once more to be
 // sure.
 const repeatInterval = 5 * time.Second
+
+// maxEdits bounds the announcements of changes by hand that are made at a time.
+const maxEdits = 32
 
 // Announcer tells nats-servers of changes that are committed.
 type Announcer interface {
@@ -125,7 +130,8 @@ func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 // announcing decides when a stored JWT is announced.
 type announcing struct {
 	*catalog
-	repeated   Recently // unchanged JWTs that were announced again
+	edits      errgroup.Group // announcements of what has come by hand; they share a sync
+	repeated   Recently       // unchanged JWTs that were announced again
 	reasserter reasserter
 }
 
@@ -157,6 +163,31 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 		return known, err
 	}
 	return a.Announcer.Announce(key, seq), nil
+}
+
+// announceEdited announces a JWT that was put into the store by hand, in the background.
+func (a *announcing) announceEdited(key string) {
+	if a.Announcer.Delivery(key).State == NotConfigured {
+		return
+	}
+	a.Log.Info(logging.ShortKey(key) + " - the stored JWT was changed by hand: it is announced")
+	a.edits.Go(func() error {
+		a.announceStored(key)
+		return nil
+	})
+}
+
+// announceSystem announces the system account after its configured JWT has become another one, if
+// that is served.
+func (a *announcing) announceSystem(configured *Account) {
+	served, err := a.load(configured.Key)
+	if err != nil || served.Hash != configured.Hash ||
+		a.Announcer.Delivery(configured.Key).State == NotConfigured {
+		return
+	}
+	a.Log.Info(logging.ShortKey(configured.Key) +
+		" - the configured JWT of the system account is another one: it is announced")
+	a.announceStored(configured.Key)
 }
 
 // touch commits that the JWT which is served is to be announced once more. That may be the configured

@@ -13,7 +13,7 @@ import (
 func TestAnnounce(t *testing.T) {
 	e := newEnv(t)
 	system, _ := e.withSystem(t)
-	e.registry.SetTrust(system)
+	e.registry = accounts.New(e.options(t, func(o *accounts.Options) { o.Trust = system }))
 	a := jwttest.NewAccount(t)
 	e.plant(t, a.ID, e.signed(t, a, 0))
 	announce := func(key string, want error, count int) {

@@ -33,6 +33,10 @@ type catalog struct {
 	unread   string       // what the last one has logged that can't be read; scanning guards it
 	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
 	lost     atomic.Int64 // how often the index had been lost by then
+	filled   atomic.Bool  // what the index does not know has come by hand
+
+	// edited is called for what has come into the store by hand and is served. It must return at once.
+	edited func(key string)
 }
 
 // check verifies what is stored for an account. The Account of a damaged JWT has an empty head.

@@ -23,7 +23,9 @@ func (c *catalog) Rescan(ctx context.Context) error {
 	defer c.scanning.Unlock()
 	// Unless the trust changes or the index is lost from here on, it will have been seen.
 	c.scanned.Store(true)
-	c.lost.Store(int64(c.index.Lost()))
+	if lost := int64(c.index.Lost()); c.lost.Swap(lost) != lost {
+		c.filled.Store(false)
+	}
 	begun, unknown := time.Now(), 0
 	seen := make(map[string]bool)
 	var failed unread
@@ -51,6 +53,7 @@ func (c *catalog) Rescan(ctx context.Context) error {
 			look(key, nil) // it is gone, unless it has just come
 		}
 	}
+	c.filled.Store(true)
 	if unknown > 0 {
 		c.Log.Info(fmt.Sprintf("the index had no entry for %d stored JWTs: they were read and verified in %s",
 			unknown, time.Since(begun).Round(time.Millisecond)))
@@ -124,9 +127,19 @@ func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Versio
 		}
 		if next == had || c.index.Swap(key, had, next) {
 			c.checkClock(key, next.Floor)
+			if c.isEdit(had, next) {
+				c.edited(key)
+			}
 			return token, next, nil
 		}
 	}
+}
+
+// isEdit reports whether a Version is served that was neither committed nor known before. While the
+// index is filled, what it does not know is no edit.
+func (c *catalog) isEdit(had, next jwtstore.Version) bool {
+	return next.Servable && next.Hash != had.Hash && !next.Stamp.IsCommit() &&
+		(had.Stored() || c.filled.Load())
 }
 
 // renewed describes what the store has returned, where the index had another Version. Bytes that

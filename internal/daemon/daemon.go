@@ -184,7 +184,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 			// Wait returns the first error of a task; nil: all ended as they were told.
 			return d.tasks.Wait()
 		case <-d.Hangup:
-			d.reload()
+			d.reload(failed)
 		case <-d.Reopen:
 			d.reopenAudit()
 		}

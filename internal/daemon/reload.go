@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 
 	"nats-account-server/internal/config"
@@ -8,8 +9,13 @@ import (
 )
 
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
-// reload is logged either way, because a signal has no other answer.
-func (d *daemon) reload() {
+// reload is logged either way, because a signal has no other answer. Files that were changed by hand
+// are looked for in the background, until ctx ends.
+func (d *daemon) reload(ctx context.Context) {
+	defer d.start(ctx, "rescan", func(ctx context.Context) error {
+		_ = d.registry.Rescan(ctx) // logs what can't be read
+		return nil
+	})
 	// Each step can refuse. The first refusal is what the log has.
 	c, err := d.Reload(d.Config)
 	if err == nil {

@@ -45,6 +45,9 @@ func (s fileState) coldStamp() Stamp { return Stamp{s.size, s.mtime, s.inode, s.
 // IsHot reports whether the file was written to just before it was read.
 func (s Stamp) IsHot() bool { return s[0] == -2 }
 
+// IsCommit reports whether it is the CommitStamp of a change.
+func (s Stamp) IsCommit() bool { return s[0] == -1 }
+
 // ReadFile returns the content of the file at path and its stamp; content is nil if the stamp still
 // equals known. A file that is not there is fs.ErrNotExist. What is too large for a JWT, or not a
 // regular file, is not read.
