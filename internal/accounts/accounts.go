@@ -57,6 +57,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -224,6 +225,21 @@ func (r *Registry) SetPrimary(p Primary) { r.primary.Store(&p) }
 
 // HasOperator reports whether an operator is configured.
 func (r *Registry) HasOperator() bool { return len(r.trust.Load().Operators) > 0 }
+
+// SystemAccounts returns the public keys of the system accounts: one for each operator that names it, and
+// the configured one. nil means that none is known.
+func (r *Registry) SystemAccounts() (keys []string) {
+	t := r.trust.Load()
+	for _, o := range t.Operators {
+		if o.SystemAccount != "" && !slices.Contains(keys, o.SystemAccount) {
+			keys = append(keys, o.SystemAccount)
+		}
+	}
+	if t.System != nil && !slices.Contains(keys, t.System.Key) {
+		keys = append(keys, t.System.Key)
+	}
+	return keys
+}
 
 // IsForeign reports whether another operator than ours has signed a JWT of any kind, as the JWT says.
 // Without an operator no JWT is foreign.

@@ -54,7 +54,7 @@ func TestAPushSaysWhetherThereIsNATS(t *testing.T) {
 	if err != nil || !strings.Contains(e.log.String(), "skipping notification") {
 		t.Errorf("%v; it logs %s", err, e.log)
 	}
-	if got := result.Receipt.Wait(t.Context()).String(); got != "NATS is not configured" {
+	if got := result.Receipt.Wait(t.Context(), accounts.UsualWait).String(); got != "NATS is not configured" {
 		t.Errorf("the receipt says %s", got)
 	}
 }
@@ -101,15 +101,49 @@ func TestManyAccountsAreRemembered(t *testing.T) {
 }
 
 func TestWhatIsSaidAboutDelivery(t *testing.T) {
+	refused := func(servers, reason string) (all []accounts.Refusal) {
+		for name := range strings.FieldsSeq(servers) {
+			all = append(all, accounts.Refusal{Server: name, Reason: reason})
+		}
+		return all
+	}
+	mixed := append(refused("n1", "no"), append(refused("n2", "what"), refused("n3", "no")...)...)
+	one, three, many := refused("n1", "no"), refused("n1 n2 n3", "no"), refused("n1 n2 n3 n4 n5 n6 n7", "no")
+	sent := func(servers, acked, notInUse int, refused ...accounts.Refusal) accounts.Delivery {
+		return accounts.Delivery{State: accounts.Sent, Servers: servers, Acked: acked, NotInUse: notInUse,
+			Refused: refused}
+	}
 	for want, d := range map[string]accounts.Delivery{
 		"NATS is not configured":                         {State: accounts.NotConfigured},
 		"NATS is not connected: will be sent when it is": {State: accounts.NotConnected},
 		"acknowledged by 3 of 3 nats-servers":            {State: accounts.Sent, Acked: 3, Servers: 3},
-		"1 of 3 nats-servers outstanding":                {State: accounts.Sent, Acked: 2, Servers: 3},
+		"2 of 3 acknowledged so far":                     {State: accounts.Sent, Acked: 2, Servers: 3},
+		"not announced: the NATS user belongs to the account AU, and nats-servers take updates from the " +
+			"system account only, AS": {State: accounts.WrongAccount, User: "AU", System: "AS"},
+		"no nats-server has answered yet":                                sent(0, 0, 0),
+		"0 of 3 acknowledged so far":                                     sent(3, 0, 0),
+		"0 of 3 acknowledged so far, not in use on 2":                    sent(3, 0, 2),
+		"not in use on any of 3 nats-servers":                            sent(3, 0, 3),
+		"acknowledged by 2 of 3 nats-servers, not in use on 1":           sent(3, 2, 1),
+		"refused by n1: no":                                              sent(1, 0, 0, one...),
+		"refused by n1, n2, n3: no":                                      sent(3, 0, 0, three...),
+		"refused by n1, n3: no; refused by n2: what":                     sent(3, 0, 0, mixed...),
+		"refused by n1, n2, n3, n4, n5: no; and by 2 more":               sent(7, 0, 0, many...),
+		"acknowledged by 2 of 3 nats-servers; refused by n1: no":         sent(3, 2, 0, one...),
+		"not in use on 2 of 3 nats-servers; refused by n1: no":           sent(3, 0, 2, one...),
+		"1 of 4 acknowledged so far, not in use on 1; refused by n1: no": sent(4, 1, 1, one...),
+		"none of 2 nats-servers has ever answered an account update": {
+			State: accounts.Sent, NeverAnswered: 2},
+		"acknowledged by 1 of 1 nats-servers": {
+			State: accounts.Sent, Servers: 1, Acked: 1, NeverAnswered: 2},
 	} {
-		if got := d.String(); got != want {
+		if got := d.String(); got != want || d.Summary() != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+	d := sent(3, 2, 1)
+	if d.Settled = 2; d.Summary() != "nothing is pending for 3 of 3 nats-servers" {
+		t.Errorf("after a restart: %q", d.Summary())
 	}
 }
 

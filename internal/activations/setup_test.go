@@ -41,11 +41,11 @@ type connection struct {
 
 func (c *connection) delivery() accounts.Delivery { return accounts.Delivery{State: c.state} }
 
-func (c *connection) MaxPayload() int                          { return c.maxPayload }
-func (c *connection) Contested(string)                         {}
-func (c *connection) Delivery(string) accounts.Delivery        { return c.delivery() }
-func (c *connection) Wait(context.Context) accounts.Delivery   { return c.delivery() }
-func (c *connection) Announce(string, uint64) accounts.Receipt { return c }
+func (c *connection) MaxPayload() int                                       { return c.maxPayload }
+func (c *connection) Contested(string)                                      {}
+func (c *connection) Delivery(string) accounts.Delivery                     { return c.delivery() }
+func (c *connection) Wait(context.Context, time.Duration) accounts.Delivery { return c.delivery() }
+func (c *connection) Announce(string, uint64) accounts.Receipt              { return c }
 
 func (c *connection) PublishActivation(t *activations.Token) (published bool) {
 	if c.connected {

@@ -206,6 +206,8 @@ func (d *daemon) startReview() {
 func (d *daemon) stop() {
 	d.log.infof("stopping account server")
 	d.log.infof("stopping http server")
+	// A client that waits for nats-servers is answered now.
+	d.notifier.EndWaits()
 	// HTTP returns once the requests in flight are answered, or have taken too long.
 	d.http.stop()
 	d.log.infof("http server stopped")

@@ -29,13 +29,20 @@ const (
 type delivery struct {
 	Account string `json:"account"`
 	version
-	// NATS is "connected", "not connected" or "not configured".
+	// NATS is one of natsStates.
 	NATS string `json:"nats"`
-	// Acknowledged are the nats-servers that have acknowledged the JWT.
+	// User and System are the account of the NATS user and the system account, if they differ.
+	User   string `json:"user_account,omitempty"`
+	System string `json:"system_account,omitempty"`
+	// Summary is the line that a push is told.
+	Summary string `json:"summary"`
+	// Acknowledged are the nats-servers that have acknowledged the JWT, or for which nothing is pending.
 	Acknowledged []serverDelivery `json:"acknowledged"`
+	// NotInUse are those that have not loaded the account.
+	NotInUse []serverDelivery `json:"not_in_use"`
 	// Pending are those to which the JWT is sent until they acknowledge it.
 	Pending []serverDelivery `json:"owed"`
-	// LeftOut is how many nats-servers follow, by name, after those of the two lists. The request with
+	// LeftOut is how many nats-servers follow, by name, after those of the lists. The request with
 	// after=Last lists them.
 	LeftOut int    `json:"left_out,omitempty"`
 	Last    string `json:"last,omitempty"`
@@ -59,9 +66,11 @@ type serverDelivery struct {
 	// Here means that it has answered the last PING.
 	Here bool      `json:"here"`
 	Seen time.Time `json:"seen"`
+	// State is what has become of the JWT there, in a word or two.
+	State string `json:"state"`
 	// Since is when the pending change was committed. It is left out if none is pending.
 	Since time.Time `json:"since,omitzero"`
-	// Reason is why the change is still pending.
+	// Reason is more about State, such as why the JWT is refused.
 	Reason string `json:"reason,omitempty"`
 	// Runs is there with verify=true only.
 	Runs *runs `json:"runs,omitempty"`
@@ -104,6 +113,7 @@ func (a *API) sendDelivery(
 // natsStates are the words for where announcements go.
 var natsStates = map[accounts.DeliveryState]string{
 	accounts.Sent:          "connected",
+	accounts.WrongAccount:  "connected, but not to the system account",
 	accounts.NotConnected:  "not connected",
 	accounts.NotConfigured: "not configured",
 }
@@ -114,9 +124,13 @@ func describe(account *accounts.Account, report accounts.Report, after string) d
 	d := delivery{
 		Account: account.Key,
 		version: version{account.ID, account.IssuedAt, hash(account.JWT)},
-		NATS:    natsStates[report.State],
+		NATS:    natsStates[report.Delivery.State],
+		User:    report.Delivery.User,
+		System:  report.Delivery.System,
+		Summary: report.Delivery.Summary(),
 		// Not nil: an empty list is [] in JSON.
 		Acknowledged: []serverDelivery{},
+		NotInUse:     []serverDelivery{},
 		Pending:      []serverDelivery{},
 	}
 	servers := report.Servers
@@ -129,18 +143,23 @@ func describe(account *accounts.Account, report accounts.Report, after string) d
 	for _, s := range servers {
 		to := serverDelivery{
 			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
-			Reason: s.Reason,
+			State: s.State.String(), Reason: s.Reason,
+		}
+		if !s.Acked {
+			to.Since = s.Since.UTC()
 		}
 		// Only verify asks what a nats-server runs.
 		if s.Runs != nil {
 			to.Runs = compare(*s.Runs, d.Hash)
 		}
-		if s.Acked {
+		switch {
+		case s.State == accounts.ServerNotInUse:
+			d.NotInUse = append(d.NotInUse, to)
+		case s.Acked:
 			d.Acknowledged = append(d.Acknowledged, to)
-			continue
+		default:
+			d.Pending = append(d.Pending, to)
 		}
-		to.Since = s.Since.UTC()
-		d.Pending = append(d.Pending, to)
 	}
 	return d
 }

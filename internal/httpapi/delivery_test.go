@@ -24,14 +24,24 @@ func TestDeliveryShowsWhichServersHaveAcknowledgedAndWhichHaveNot(t *testing.T) 
 	token := env.put(t, a)
 	older := jwttest.Sign(t, env.op.Key, a, env.now.Add(-time.Hour))
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("", 3600))
-	env.announcer.report = accounts.Report{State: accounts.Sent, Servers: []accounts.ServerReport{
-		{Name: "n1", ID: "NA", Version: "2.15.2", Here: true, Seen: at, Acked: true,
-			Runs: &accounts.Running{State: accounts.Loaded, JWT: token}},
-		{Name: "n2", ID: "NB", Here: true, Seen: at, Since: at, Reason: "it does not answer",
-			Runs: &accounts.Running{State: accounts.Loaded, JWT: older}},
-		{Name: "n3", Seen: at, Since: at, Runs: &accounts.Running{State: accounts.NotLoaded}},
-		{Name: "n4", Seen: at, Acked: true, Runs: &accounts.Running{}},
-	}}
+	env.announcer.report = accounts.Report{
+		Delivery: accounts.Delivery{State: accounts.Sent, Servers: 5, Acked: 1, NotInUse: 1,
+			Refused: []accounts.Refusal{{Server: "n5", Reason: "no"}}},
+		Servers: []accounts.ServerReport{
+			{Name: "n1", ID: "NA", Version: "2.15.2", Here: true, Seen: at, Acked: true,
+				State: accounts.ServerAcknowledged,
+				Runs:  &accounts.Running{State: accounts.Loaded, JWT: token}},
+			{Name: "n2", ID: "NB", Here: true, Seen: at, Since: at, Reason: "it does not answer",
+				State: accounts.ServerUnanswered,
+				Runs:  &accounts.Running{State: accounts.Loaded, JWT: older}},
+			{Name: "n3", Seen: at, Since: at, State: accounts.ServerAway,
+				Runs: &accounts.Running{State: accounts.NotLoaded}},
+			{Name: "n4", Seen: at, Acked: true, Runs: &accounts.Running{}},
+			{Name: "n5", Seen: at, Since: at, State: accounts.ServerRefused, Reason: "no"},
+			{Name: "n6", Seen: at, Since: at, State: accounts.ServerNotInUse},
+			{Name: "n7", Seen: at, Acked: true, State: accounts.ServerNotInUse},
+			{Name: "n8", Seen: at, Since: at, State: accounts.ServerNeverAnswered},
+		}}
 	body := get(env, "/jwt/v1/accounts/"+a.ID+"?delivery=true&verify=true", http.StatusOK, t)
 	for _, want := range []string{
 		fmt.Sprintf(`"account": %q,`, a.ID),
@@ -47,19 +57,43 @@ func TestDeliveryShowsWhichServersHaveAcknowledgedAndWhichHaveNot(t *testing.T) 
 		fmt.Sprintf(`"hash": %q`, sha(older)),
 		`"state": "not loaded"`,
 		`"state": "no answer"`,
+		`"summary": "1 of 5 acknowledged so far, not in use on 1; refused by n5: no",`,
+		`"state": "acknowledged",`,
+		`"state": "nothing pending",`,
+		`"state": "not in use"`,
+		`"state": "refused",`,
+		`"state": "never answers updates",`,
+		`"state": "away",`,
+		`"reason": "no"`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("lacks %s:\n%s", want, body)
 		}
 	}
-	acknowledged, owed, _ := strings.Cut(body, `"owed": [`)
-	if strings.Count(acknowledged, `"server"`) != 2 || strings.Count(owed, `"server"`) != 2 {
+	rest, owed, _ := strings.Cut(body, `"owed": [`)
+	acknowledged, notInUse, _ := strings.Cut(rest, `"not_in_use": [`)
+	if strings.Count(acknowledged, `"server"`) != 2 || strings.Count(notInUse, `"server"`) != 2 ||
+		strings.Count(owed, `"server"`) != 4 {
 		t.Error(body)
 	}
+	const path, lists = "?delivery=TRUE", `,
+  "acknowledged": [],
+  "not_in_use": [],
+  "owed": []
+}
+`
 	env.announcer.report = accounts.Report{}
-	body = get(env, "/jwt/v1/accounts/"+a.ID+"?delivery=TRUE", http.StatusOK, t)
-	end := "\"nats\": \"not configured\",\n  \"acknowledged\": [],\n  \"owed\": []\n}\n"
-	if !strings.HasSuffix(body, end) {
+	body = get(env, "/jwt/v1/accounts/"+a.ID+path, http.StatusOK, t)
+	if !strings.HasSuffix(body, `"nats": "not configured",
+  "summary": "NATS is not configured"`+lists) {
+		t.Error(body)
+	}
+	env.announcer.report.Delivery = accounts.Delivery{State: accounts.WrongAccount, User: "AU", System: "AS"}
+	body = get(env, "/jwt/v1/accounts/"+a.ID+path, http.StatusOK, t)
+	if !strings.HasSuffix(body, `"nats": "connected, but not to the system account",
+  "user_account": "AU",
+  "system_account": "AS",
+  "summary": "`+env.announcer.report.Delivery.String()+`"`+lists) {
 		t.Error(body)
 	}
 	get(env, "/jwt/v1/accounts/"+jwttest.NewAccount(t).ID+"?delivery=true", http.StatusNotFound, t)

@@ -23,6 +23,7 @@ var (
 	errPack      = errors.New("error packing JWTs")
 	errPacking   = errors.New("a pack is being sent to this address already: try again")
 	errMax       = errors.New("bad max parameter")  // the text goes on, see packLimit
+	errWait      = errors.New("bad wait parameter") // the text goes on, see waitOf
 	errNoRoute   = errors.New("404 page not found") // as net/http says; a hint follows
 	errSecret    = errors.New("there is a password in the operator JWT, " +
 		"and this server asks for no credentials")
@@ -93,6 +94,7 @@ var answers = []row{
 		status: http.StatusInternalServerError},
 	{find: is(errJTI), status: http.StatusNotImplemented},
 	{find: whole(errMax), status: http.StatusBadRequest},
+	{find: whole(errWait), status: http.StatusBadRequest},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
 	{find: is(errVerifying), status: http.StatusServiceUnavailable},
 

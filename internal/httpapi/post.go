@@ -10,19 +10,29 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"nats-account-server/internal/accounts"
 )
 
 // maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger.
 const maxBodyBytes = 1 << 20
 
-// receiptTimeout is how long a push waits for what the nats-servers answer.
-const receiptTimeout = 50 * time.Millisecond
+const (
+	// maxWait bounds wait, which is how long a push waits for what the nats-servers answer.
+	maxWait = 10 * time.Second
+	// afterWait is how long a client may take for the answer after that.
+	afterWait = 5 * time.Second
+)
 
 // postAccount stores a JWT. The answer is one line about its announcement, which nsc shows.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) error {
 	// Whether this is a key is one of Put's questions. Which fault it reports first is the original's
 	// choice.
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
+	wait, err := waitOf(r)
+	if err != nil {
+		return err
+	}
 	token, err := a.readBody(w, r, segment)
 	if err != nil {
 		return err
@@ -39,15 +49,29 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 		send(w, http.StatusAccepted, typeText, string(result.Reply))
 		return nil
 	}
+	if wait > 0 { // it may be longer than the write timeout; an error means that there is none
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + afterWait))
+	}
 	// The JWT is stored whatever the nats-servers answer: the receipt is for the reader only.
-	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
-	defer cancel()
-	text := "stored; " + result.Receipt.Wait(ctx).String() + "\n"
+	text := "stored; " + result.Receipt.Wait(ctx, wait).String() + "\n"
 	if result.Warning != "" {
 		text += "warning: " + result.Warning + "\n"
 	}
 	send(w, http.StatusOK, typeText, text)
 	return nil
+}
+
+// waitOf returns how long the client wants to wait for what the nats-servers answer.
+func waitOf(r *http.Request) (time.Duration, error) {
+	text := flagsOf(r).value("wait")
+	if text == "" {
+		return accounts.UsualWait, nil
+	}
+	wait, err := time.ParseDuration(text)
+	if err != nil || wait < 0 {
+		return 0, fmt.Errorf("%w: %.32q is not a duration such as 2s, at most %s", errWait, text, maxWait)
+	}
+	return min(wait, maxWait), nil
 }
 
 // readBody reads at most maxBodyBytes and audits a body that can't be used. segment is the part of

@@ -168,7 +168,7 @@ func TestTheAnswerTellsHowFarTheAnnouncementIs(t *testing.T) {
 		{accounts.Delivery{State: accounts.NotConnected},
 			"stored; NATS is not connected: will be sent when it is\n"},
 		{accounts.Delivery{State: accounts.Sent, Acked: 2, Servers: 3},
-			"stored; 1 of 3 nats-servers outstanding\n"},
+			"stored; 2 of 3 acknowledged so far\n"},
 	} {
 		env.announcer.delivery = c.delivery
 		a := jwttest.NewAccount(t)

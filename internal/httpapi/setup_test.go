@@ -144,11 +144,11 @@ func (a *announcer) Announce(key string, _ uint64) accounts.Receipt {
 	a.announced = append(a.announced, key)
 	return a
 }
-func (a *announcer) Delivery(string) accounts.Delivery      { return a.delivery }
-func (a *announcer) Contested(string)                       {}
-func (a *announcer) Heard(string, uint64)                   {}
-func (a *announcer) Wait(context.Context) accounts.Delivery { return a.delivery }
-func (a *announcer) MaxPayload() int                        { return a.maxPayload }
+func (a *announcer) Delivery(string) accounts.Delivery                     { return a.delivery }
+func (a *announcer) Contested(string)                                      {}
+func (a *announcer) Heard(string, uint64)                                  {}
+func (a *announcer) Wait(context.Context, time.Duration) accounts.Delivery { return a.delivery }
+func (a *announcer) MaxPayload() int                                       { return a.maxPayload }
 
 func (a *announcer) Report(context.Context, string, bool) accounts.Report { return a.report }
 

@@ -242,6 +242,15 @@ func (o *Outbox) Acknowledge(server string, seq uint64) {
 	o.learnLocked(event{op: opAcknowledge, name: server, number: seq})
 }
 
+// HasAcknowledged reports whether the server has ever acknowledged a change, since it was registered
+// first or after it was forgotten.
+func (o *Outbox) HasAcknowledged(server string) bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	s := o.servers[server]
+	return s != nil && s.proven
+}
+
 // Forget removes a server: nothing is pending for it any more.
 func (o *Outbox) Forget(server string) {
 	o.mu.Lock()

@@ -6,6 +6,7 @@
 package natsconn
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/pause"
@@ -80,6 +82,23 @@ func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) 
 		// all at once.
 		pause.For(ctx, wait+rand.N(o.ReconnectWait/10+time.Millisecond))
 	}
+}
+
+// AccountOf returns the public key of the account to which the user of a connection belongs, "" if the
+// user has no JWT.
+func AccountOf(nc *nats.Conn) string {
+	if nc.Opts.UserJWT == nil {
+		return ""
+	}
+	token, err := nc.Opts.UserJWT()
+	if err != nil {
+		return ""
+	}
+	user, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return ""
+	}
+	return cmp.Or(user.IssuerAccount, user.Issuer)
 }
 
 // link is the state that Run keeps from one connection to the next. Only Run's goroutine uses it.

@@ -3,10 +3,13 @@ package notifier
 import (
 	"container/heap"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 )
 
 const (
@@ -41,8 +44,10 @@ type announcement struct {
 	// wasAway is set for a question that is asked since a server was away. It may have got a newer JWT
 	// from another program meanwhile, which must not be replaced.
 	wasAway bool
-	tries   int           // how often it was refused or could not be sent
-	ended   chan struct{} // closed when the next attempt ends; nil if no caller waits for that
+	tries   int // how often it was refused or could not be sent
+	// owed is set if a server has not acknowledged it when it was first announced, or was away.
+	owed    bool
+	changed chan struct{} // closed when more is known; nil if no caller waits for that
 	// notCached has the servers whose cache lacks the account. A server leaves it when a client
 	// connects to the account there.
 	notCached map[string]bool
@@ -56,11 +61,27 @@ type attempt struct {
 	seq        uint64 // of the change that was announced
 	isQuestion bool   // nothing was announced: the servers were only asked
 	sent       time.Time
-	answers    map[string]string // by server: why it has not acknowledged the change, "" if it has
-	refused    bool              // by a server, or it could not be sent
-	token      []byte            // the JWT which the servers are asked about
-	refuted    bool              // a server has not said that it runs that
-	retryAt    time.Time         // when the next attempt follows; zero if only a server can cause it
+	answers    map[string]outcome // by server
+	refused    bool               // by a server, or it could not be sent
+	token      []byte             // the JWT which the servers are asked about
+	refuted    bool               // a server has not said that it runs that
+	retryAt    time.Time          // when the next attempt follows; zero if only a server can cause it
+}
+
+// outcome is what an attempt has come to at one server.
+type outcome struct {
+	state  accounts.ServerState
+	reason string // of the state, if more is known
+}
+
+// answer returns what a server has answered to the last attempt. ok is false if it has not, or if the
+// attempt was for an older change.
+func (a *announcement) answer(server string) (o outcome, ok bool) {
+	if a.attempt.seq != a.Seq {
+		return outcome{}, false
+	}
+	o, ok = a.answers[server]
+	return o, ok
 }
 
 // willFetch reports whether a server that keeps no JWTs, and has said that an account is not loaded,
@@ -85,19 +106,19 @@ func (a *announcement) refuse(now time.Time) {
 	}
 }
 
-// whenEnded returns a channel that is closed when the attempt that is next or in flight ends.
-func (a *announcement) whenEnded() <-chan struct{} {
-	if a.ended == nil {
-		a.ended = make(chan struct{})
+// whenChanged returns a channel that is closed when more is known.
+func (a *announcement) whenChanged() <-chan struct{} {
+	if a.changed == nil {
+		a.changed = make(chan struct{})
 	}
-	return a.ended
+	return a.changed
 }
 
-// release tells those that wait for the end of the attempt.
+// release tells those that wait that more is known.
 func (a *announcement) release() {
-	if a.ended != nil {
-		close(a.ended)
-		a.ended = nil
+	if a.changed != nil {
+		close(a.changed)
+		a.changed = nil
 	}
 }
 
@@ -151,7 +172,7 @@ func (p *announcements) takeUp(server string) (lacksAny bool) {
 	for _, c := range p.n.outbox.Pending() {
 		if p.n.outbox.IsPending(server, c.Seq) {
 			lacksAny = true
-			p.get(c)
+			p.get(c).owed = true
 		}
 	}
 	return lacksAny
@@ -204,7 +225,7 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	a := p.get(c)
 	isNewer := c.Seq > a.Seq
 	if isNewer {
-		a.Change, a.asks, a.wasAway, a.tries = c, false, false, 0
+		a.Change, a.asks, a.wasAway, a.tries, a.owed = c, false, false, 0, false
 		clear(a.notCached)
 	}
 	if isNewer || a.state == waiting {
@@ -260,7 +281,7 @@ func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	p.n.attempts++
 	a.attempt = attempt{
-		number: p.n.attempts, seq: a.Seq, isQuestion: a.asks, sent: now, answers: make(map[string]string),
+		number: p.n.attempts, seq: a.Seq, isQuestion: a.asks, sent: now, answers: make(map[string]outcome),
 	}
 	p.apply(a, sent, time.Time{})
 	return outgoing{a.Change, a.number, a.asks}
@@ -339,6 +360,7 @@ func (p *announcements) end(a *announcement) {
 		p.endQuestion(a)
 		return
 	}
+	a.owed = a.owed || p.isOwed(a)
 	a.release()
 	if a.retryAt.IsZero() {
 		p.apply(a, rests, time.Time{})
@@ -374,6 +396,26 @@ func (p *announcements) confirmed(a *announcement, srv *server) {
 	case p.finishAcknowledged(a):
 	case a.state == waiting && answered && p.n.outbox.IsPending(srv.name, a.Seq):
 		p.apply(a, wanted, a.retryAt)
+	}
+}
+
+// isOwed reports whether a server of those that count has refused a change, or has not answered.
+func (p *announcements) isOwed(a *announcement) bool {
+	return p.servers.any(func(srv *server) bool {
+		state, _ := p.state(srv, a.Key, a.Seq)
+		return state == accounts.ServerRefused || state == accounts.ServerUnanswered
+	})
+}
+
+// acknowledge records that a server has a change, and whether it has loaded the account. It logs when
+// the last server that counts has got a change that was owed.
+func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool) {
+	p.n.outbox.Acknowledge(srv.name, a.Seq)
+	p.n.results.set(a.Key, srv.name, isLoaded)
+	if a.owed && !p.isOwed(a) {
+		a.owed = false
+		p.n.notes.add(slog.LevelInfo, "%s - the update of %s is delivered at last: every connected "+
+			"nats-server has it", logging.ShortKey(a.Key), a.At.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -130,7 +130,7 @@ func (s *session) checked(c check) {
 	defer s.n.unlock()
 	a, srv := s.announcements.byKey[c.key], s.servers.byName[c.server]
 	if a != nil && srv != nil && c.attempt > 0 && a.number == c.attempt {
-		a.answers[c.server] = ""
+		a.answers[c.server] = outcome{state: accounts.ServerUnanswered}
 		s.announcements.confirmed(a, srv)
 		s.wakeUp()
 	}

@@ -41,7 +41,7 @@ func newStalledMesh(t *testing.T) *stalledMesh {
 	sent := listen(t, m.env, m.Servers[0].ClientURL(), m.account.ID)
 	m.change(t, "first")
 	within(t, "n1 has the first change", sent)
-	m.wantDelivery(t, m.account.ID, "1 of 3 nats-servers outstanding")
+	m.wantDelivery(t, m.account.ID, "2 of 3 acknowledged so far")
 	stop()
 	m.disconnect = m.connect(t, m.Servers[1].ClientURL(), m.sysCreds(t))
 	m.change(t, "second")

@@ -72,6 +72,7 @@ func (s *session) listed(answer answer, now time.Time) {
 		for _, c := range s.n.outbox.Pending() {
 			if !loaded[c.Key] && willFetch(c, srv.list.at) {
 				s.n.outbox.Acknowledge(srv.name, c.Seq)
+				s.n.results.set(c.Key, srv.name, false)
 			}
 		}
 		s.announcements.finishAllAcknowledged()

@@ -76,7 +76,8 @@
 //	list.go           which accounts a nats-server has loaded
 //	late.go           answers to announcements of changes that have been replaced
 //	unanswered.go     announcements that may arrive late, and whose answer may be lost
-//	report.go         what is known about one account
+//	delivery.go       how far one account's latest change has got, and waiting for that
+//	report.go         what is known about one account at each nats-server
 //
 // # Concurrency
 //
@@ -127,6 +128,8 @@ type Outbox interface {
 	IsPending(server string, seq uint64) bool
 	// Acknowledge records that the server has applied the change.
 	Acknowledge(server string, seq uint64)
+	// HasAcknowledged reports whether the server has ever acknowledged a change.
+	HasAcknowledged(server string) bool
 	// ID returns what stays the same over restarts, and is that of no other Outbox.
 	ID() string
 	// SetUnanswered records whether an announcement of the account may still be on its way. It is
@@ -193,6 +196,10 @@ type Notifier struct {
 	maxPayload int           // of the last session, in bytes; 0 before the first
 	session    *session      // nil while NATS is not connected
 	notes      notes         // written by unlock
+	results    results
+	user       string        // account of the NATS user, see SetUser
+	systems    []string      // system accounts, see SetUser
+	stopping   chan struct{} // closed by EndWaits
 }
 
 // New returns a Notifier that has no session yet.
@@ -206,6 +213,8 @@ func New(o Options) *Notifier {
 	}
 	n.notes.warned = make(map[string]bool)
 	n.unanswered = newUnanswered(n.outbox)
+	n.results = make(results)
+	n.stopping = make(chan struct{})
 	if n.forget == 0 {
 		n.forget = defaultForget
 	}
@@ -238,7 +247,7 @@ func (n *Notifier) MaxPayload() int {
 }
 
 // Announce implements accounts.Announcer. Without a session nothing is lost: the Outbox has the
-// change. If answers are not to be expected soon, the receipt does not wait for them.
+// change.
 func (n *Notifier) Announce(key string, seq uint64) accounts.Receipt {
 	n.mu.Lock()
 	defer n.unlock()
@@ -246,12 +255,9 @@ func (n *Notifier) Announce(key string, seq uint64) accounts.Receipt {
 	if s == nil {
 		return n.deliveryLocked(key)
 	}
-	a := s.announcements.add(n.changeLocked(key, seq))
+	s.announcements.add(n.changeLocked(key, seq))
 	s.wakeUp()
-	if s.servers.overdue() {
-		return n.deliveryLocked(key)
-	}
-	return receipt{n: n, key: key, ended: a.whenEnded()}
+	return receipt{n, key}
 }
 
 // Heard implements accounts.Announcer. Without a session the change is announced like any other when
@@ -281,41 +287,6 @@ func (n *Notifier) Contested(key string) {
 	n.unanswered.contested(key, time.Now())
 }
 
-// Delivery implements accounts.Announcer.
-func (n *Notifier) Delivery(key string) accounts.Delivery {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.deliveryLocked(key)
-}
-
-// deliveryLocked says how far the latest change of an account has got. n.mu must be held.
-func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
-	d := accounts.Delivery{State: n.deliveryStateLocked()}
-	if d.State != accounts.Sent {
-		return d
-	}
-	d.Servers = max(1, len(n.session.servers.byName)) // NATS is connected, so there is one
-	latest := n.outbox.PendingFor(key)
-	for name := range n.session.servers.byName {
-		if !n.outbox.IsPending(name, latest.Seq) {
-			d.Acked++
-		}
-	}
-	return d
-}
-
-// deliveryStateLocked says how far an announcement could get now. n.mu must be held.
-func (n *Notifier) deliveryStateLocked() accounts.DeliveryState {
-	switch {
-	case !n.configured:
-		return accounts.NotConfigured
-	case n.session == nil || n.session.servers.discovering:
-		return accounts.NotConnected
-	default:
-		return accounts.Sent
-	}
-}
-
 // Drain is for a stop. It returns when every change was announced that can be now, and the answers are
 // there, or ctx ends. It does not wait for a server that is overdue, nor for NATS to come back. What a
 // server is to be told again stays in the Outbox.
@@ -330,22 +301,6 @@ func (n *Notifier) isDelivering() bool {
 	defer n.mu.Unlock()
 	s := n.session
 	return s != nil && !s.servers.overdue() && s.announcements.isDelivering(time.Now())
-}
-
-// receipt follows the next attempt to announce a change.
-type receipt struct {
-	n     *Notifier
-	key   string
-	ended <-chan struct{} // closed when every server has answered, or no more answers will come
-}
-
-// Wait implements accounts.Receipt.
-func (r receipt) Wait(ctx context.Context) accounts.Delivery {
-	select {
-	case <-r.ended:
-	case <-ctx.Done():
-	}
-	return r.n.Delivery(r.key)
 }
 
 // maxWarned bounds how many different warnings of one session are remembered. No more are logged
@@ -369,6 +324,11 @@ type note struct {
 // addServer adds a line about what is new about a nats-server.
 func (l *notes) addServer(level slog.Level, format string, args ...any) {
 	l.lines = append(l.lines, note{level, fmt.Sprintf(format, args...), true})
+}
+
+// add adds a line.
+func (l *notes) add(level slog.Level, format string, args ...any) {
+	l.lines = append(l.lines, note{level: level, text: fmt.Sprintf(format, args...)})
 }
 
 // warnOnce adds a warning, but not twice in one session.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
 )
 
@@ -67,6 +68,9 @@ func (s *session) receive(m *nats.Msg) {
 		// time is over.
 	case about == aboutIDZ || about == aboutPing:
 		s.pinged(answer, now)
+		if about == aboutIDZ {
+			s.servers.measure(answer.serverID, now)
+		}
 	case about == aboutRuns:
 		name, _ := s.servers.find(answer.serverID)
 		s.questions.answer(rest, name, answer.running)
@@ -141,6 +145,7 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 	if srv == nil {
 		return
 	}
+	srv.hasAnswered = true
 	if answer.resolver != unknownResolver {
 		srv.resolver = answer.resolver
 	}
@@ -154,6 +159,7 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 	switch {
 	case isLatest:
 		s.record(srv, a, isLast, answer, now)
+		defer a.release()
 	case answer.result == applied:
 		s.answeredLate(srv, key, number, sent)
 	}
@@ -174,33 +180,40 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 	}
 }
 
-// notLoadedYet is the reason why a change is still pending for a server that will fetch it.
-const notLoadedYet = "it has not loaded the account: the update is sent again in a moment"
+// These are the reasons why a change is still pending for a server that has not loaded the account.
+const (
+	notLoadedYet = "it has not loaded the account: the update is sent again in a moment"
+	notCachedYet = "it has not cached the account: it gets the update when a client connects"
+)
 
 // record records what a nats-server has done with a change. isLast is set if the answer is to the
 // last attempt: only such an answer can demand the next one. Nothing but "skipped" proves less when
 // it is late.
 func (s *session) record(srv *server, a *announcement, isLast bool, answer answer, now time.Time) {
-	isAcked, reason := answer.result == applied, answer.reason
+	isAcked := answer.result == applied
+	of := outcome{state: accounts.ServerAcknowledged}
 	switch answer.result {
 	case notCached:
+		of = outcome{accounts.ServerNotInUse, notCachedYet}
 		a.notCached[srv.name] = true
 		s.hasCache = true
 	case skipped:
-		reason = notLoadedYet
+		of = outcome{accounts.ServerNotInUse, notLoadedYet}
 		isAcked = isLast && willFetch(a.Change, a.sent)
 	case refused:
+		of = outcome{accounts.ServerRefused, answer.reason}
 		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s",
-			srv.name, logging.ShortKey(a.Key), reason)
+			srv.name, logging.ShortKey(a.Key), of.reason)
+	}
+	if isLast {
+		a.answers[srv.name] = of
 	}
 	if isAcked {
-		s.n.outbox.Acknowledge(srv.name, a.Seq)
-		reason = ""
+		s.announcements.acknowledge(srv, a, answer.result == applied)
 	}
 	if !isLast {
 		return
 	}
-	a.answers[srv.name] = reason
 	switch {
 	case answer.result == refused:
 		a.refuse(now)

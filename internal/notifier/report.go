@@ -37,17 +37,14 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	report := accounts.Report{State: n.deliveryStateLocked()}
-	// Without a pending change, every server has acknowledged the JWT.
+	report := accounts.Report{Delivery: n.deliveryLocked(key)}
 	latest := n.outbox.PendingFor(key)
 	for _, name := range n.outbox.Servers() {
 		r := accounts.ServerReport{Name: name, Seen: n.outbox.LastSeen(name), Acked: true}
 		if n.outbox.IsPending(name, latest.Seq) {
 			r.Acked, r.Since = false, latest.At
 		}
-		if n.session != nil {
-			n.session.announcements.describe(&r, key)
-		}
+		n.describeLocked(&r, key, latest.Seq)
 		if what, asked := running[name]; asked {
 			r.Runs = &what
 		}
@@ -59,25 +56,18 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	return report
 }
 
-// describe adds what this session knows of a nats-server, nothing if that is away. A reason is given
-// only for a change that it has not acknowledged.
-func (p *announcements) describe(r *accounts.ServerReport, key string) {
-	srv := p.servers.byName[r.Name]
-	if srv == nil {
-		return
+// describeLocked adds what is known of a nats-server. n.mu must be held.
+func (n *Notifier) describeLocked(r *accounts.ServerReport, key string, seq uint64) {
+	if n.session != nil {
+		if srv := n.session.servers.byName[r.Name]; srv != nil {
+			r.Here, r.ID, r.Version = true, srv.id, srv.version
+			r.State, r.Reason = n.session.announcements.state(srv, key, seq)
+			return
+		}
 	}
-	r.Here, r.ID, r.Version = true, srv.id, srv.version
+	r.State = accounts.ServerAway
 	if r.Acked {
-		return
-	}
-	switch a := p.byKey[key]; {
-	case srv.state == silent:
-		r.Reason = "it does not answer"
-	case a == nil: // not taken up yet
-	case a.notCached[r.Name]:
-		r.Reason = "it has not cached the account: it gets the update when a client connects"
-	default:
-		r.Reason = a.answers[r.Name]
+		r.State = n.results.state(key, r.Name)
 	}
 }
 
@@ -163,15 +153,16 @@ func (s *session) confirmed(key, attempt string, answer answer) {
 	if a == nil || !a.isQuestion || a.Seq != seq || a.number != number || srv == nil {
 		return
 	}
-	a.answers[srv.name] = ""
+	a.answers[srv.name] = outcome{state: accounts.ServerUnanswered}
 	switch r := answer.running; {
-	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token),
-		// It fetches the account when it needs it. Any other one may have kept an older JWT.
-		r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway &&
-			willFetch(a.Change, a.sent):
-		s.n.outbox.Acknowledge(srv.name, a.Seq)
+	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token):
+		s.announcements.acknowledge(srv, a, true)
+	// It fetches the account when it needs it. Any other one may have kept an older JWT.
+	case r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway &&
+		willFetch(a.Change, a.sent):
+		s.announcements.acknowledge(srv, a, false)
 	case r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway:
-		a.answers[srv.name] = notLoadedYet
+		a.answers[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
 		a.retry(a.Known.Add(fetchWindow))
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
 		a.refuted = true

@@ -64,6 +64,9 @@ type server struct {
 	asked    time.Time // when a probe was the question what it runs
 	askedSeq uint64    // of the change about which it was asked
 	ignored  int       // questions about that change which it has not answered, although it was heard
+
+	hasAnswered bool          // an announcement, in this session
+	roundTrip   time.Duration // of the last question which servers are there; 0: not measured
 }
 
 // takeQuestion reports whether a server that is tried is only asked what it runs. It may have got a
@@ -161,9 +164,9 @@ func (v *servers) endDiscovery(now time.Time) {
 	}
 	v.discovering = false
 	if len(v.byName) == 0 {
-		v.n.notes.warnOnce("no nats-server answers " + pingSubject + ": account updates stay pending " +
-			"until one does; nats.usercredentials must be those of a user of the system account who " +
-			"may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>")
+		v.n.notes.warnOnce("no nats-server answers %s: account updates stay pending "+
+			"until one does; nats.usercredentials must be those of a user of the system account who "+
+			"may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>%s", pingSubject, v.n.accountsLocked())
 	}
 }
 
@@ -323,13 +326,51 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	switch {
 	case next == silent:
 		srv.probes, srv.probeAt, srv.askedSeq = 0, now.Add(time.Second), 0
-		v.n.notes.addServer(slog.LevelWarn, "nats-server %s does not answer account updates: "+
-			"they stay pending and are sent again", srv.name)
+		v.n.notes.addServer(slog.LevelWarn, "nats-server %s does not answer account updates%s: "+
+			"they stay pending and are sent again", srv.name, v.cause(srv))
 		v.pollSoon()
 	case former == silent:
 		v.n.notes.addServer(slog.LevelInfo, "nats-server %s answers again", srv.name)
 	}
 	return true
+}
+
+// hasEverAnswered reports whether a server has answered an announcement, in whatever session.
+func (v *servers) hasEverAnswered(srv *server) bool {
+	return srv.hasAnswered || v.n.outbox.HasAcknowledged(srv.name)
+}
+
+// neverAnswers reports whether a server was sent what it lacks and has never answered an announcement.
+func (v *servers) neverAnswers(srv *server) bool {
+	return srv.state != responsive && !v.hasEverAnswered(srv)
+}
+
+// cause is the probable reason why a server that answers PING does not answer announcements, "" for one
+// that has answered them before.
+func (v *servers) cause(srv *server) string {
+	if v.hasEverAnswered(srv) {
+		return ""
+	}
+	return ", and never has (it may be a leaf node whose user may not subscribe to " +
+		"$SYS.ACCOUNT.*.CLAIMS.UPDATE, or not publish to _INBOX.>; until it answers it does not count in " +
+		"what a push is told)"
+}
+
+// measure takes a server's answer to the question which servers are there.
+func (v *servers) measure(id serverID, now time.Time) {
+	if _, srv := v.find(id); srv != nil && v.round.phase != over {
+		srv.roundTrip = now.Sub(v.round.sent)
+	}
+}
+
+// slowestRoundTrip is that of the servers whose answers are waited for.
+func (v *servers) slowestRoundTrip() (slowest time.Duration) {
+	for _, srv := range v.byName {
+		if srv.state == responsive {
+			slowest = max(slowest, srv.roundTrip)
+		}
+	}
+	return slowest
 }
 
 // takeProbes returns the servers that are to get one announcement now, to see whether they answer.

@@ -221,9 +221,10 @@ func (s *session) flush(ctx context.Context, batch []outgoing) {
 		if o.asks || a == nil || a.Seq != o.Seq {
 			continue
 		}
-		for name, srv := range s.servers.byName {
+		for _, srv := range s.servers.byName {
 			if srv.isMute() {
-				s.n.outbox.Acknowledge(name, o.Seq)
+				srv.hasAnswered = true
+				s.announcements.acknowledge(srv, a, true)
 				s.apply(srv, replies, time.Now())
 			}
 		}

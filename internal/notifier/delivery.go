@@ -1,0 +1,196 @@
+package notifier
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/accounts"
+)
+
+const (
+	// leastWait and mostWait bound how long a client waits that does not say how long.
+	leastWait = 50 * time.Millisecond
+	mostWait  = 500 * time.Millisecond
+	// maxResults bounds the accounts in results. Each takes some hundred bytes.
+	maxResults = 50_000
+)
+
+// results has what each nats-server has answered last for an account, by account and server: whether it
+// has loaded the account. So a server that has not, and has nothing pending, does not pass for one
+// that has acknowledged the JWT.
+type results map[string]map[string]bool
+
+// set records an answer. If there are too many accounts another one is forgotten.
+func (r results) set(key, server string, isLoaded bool) {
+	if r[key] == nil {
+		for other := range r {
+			if len(r) >= maxResults {
+				delete(r, other)
+			}
+			break
+		}
+		r[key] = make(map[string]bool, 1)
+	}
+	r[key][server] = isLoaded
+}
+
+// state is what has become of an account at a server for which nothing is pending.
+func (r results) state(key, server string) accounts.ServerState {
+	switch isLoaded, known := r[key][server]; {
+	case !known:
+		return accounts.ServerSettled
+	case isLoaded:
+		return accounts.ServerAcknowledged
+	default:
+		return accounts.ServerNotInUse
+	}
+}
+
+// state says what has become of an account's latest change at a nats-server that is there, and more if it
+// is known. seq is the number of the change, 0 if none is pending.
+func (p *announcements) state(srv *server, key string, seq uint64) (accounts.ServerState, string) {
+	a := p.byKey[key] // nil if it is not taken up yet
+	switch {
+	case !p.n.outbox.IsPending(srv.name, seq):
+		return p.n.results.state(key, srv.name), ""
+	case p.servers.neverAnswers(srv):
+		return accounts.ServerNeverAnswered, "it answers PING, but has never answered an account update"
+	case a != nil && a.notCached[srv.name]:
+		return accounts.ServerNotInUse, notCachedYet
+	}
+	if a != nil {
+		if o, answered := a.answer(srv.name); answered {
+			return o.state, o.reason
+		}
+	}
+	if srv.state == silent {
+		return accounts.ServerUnanswered, "it does not answer"
+	}
+	return accounts.ServerUnanswered, ""
+}
+
+// Delivery implements accounts.Announcer.
+func (n *Notifier) Delivery(key string) accounts.Delivery {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.deliveryLocked(key)
+}
+
+// deliveryLocked says how far the latest change of an account has got. n.mu must be held.
+func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
+	switch {
+	case !n.configured:
+		return accounts.Delivery{State: accounts.NotConfigured}
+	case n.session == nil:
+		return accounts.Delivery{State: accounts.NotConnected}
+	case n.isWrongAccountLocked():
+		return accounts.Delivery{State: accounts.WrongAccount, User: n.user,
+			System: strings.Join(n.systems, " or ")}
+	}
+	d := accounts.Delivery{State: accounts.Sent}
+	latest := n.outbox.PendingFor(key)
+	for _, name := range slices.Sorted(maps.Keys(n.session.servers.byName)) {
+		state, reason := n.session.announcements.state(n.session.servers.byName[name], key, latest.Seq)
+		d.Count(name, state, reason)
+	}
+	return d
+}
+
+// isWrongAccountLocked reports whether no nats-server answers, and why is known. n.mu must be held.
+func (n *Notifier) isWrongAccountLocked() bool {
+	v := n.session.servers
+	return !v.discovering && len(v.byName) == 0 && n.user != "" && len(n.systems) > 0 &&
+		!slices.Contains(n.systems, n.user)
+}
+
+// accountsLocked names the accounts of SetUser for the log, as far as they are known. n.mu must be held.
+func (n *Notifier) accountsLocked() (text string) {
+	if n.user != "" {
+		text += "; the user belongs to the account " + n.user
+	}
+	if len(n.systems) > 0 {
+		text += "; the system account is " + strings.Join(n.systems, " or ")
+	}
+	return text
+}
+
+// SetUser says to which account the user of the next session belongs, "" if that is not known, and
+// which are the system accounts, one for each operator that is known to have one.
+func (n *Notifier) SetUser(account string, systems []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.user, n.systems = account, systems
+}
+
+// EndWaits ends every Wait of a Receipt, and lets no other one begin. A stop calls it.
+func (n *Notifier) EndWaits() { close(n.stopping) }
+
+// receipt follows the latest change of an account.
+type receipt struct {
+	n   *Notifier
+	key string
+}
+
+// Wait implements accounts.Receipt.
+func (r receipt) Wait(ctx context.Context, limit time.Duration) accounts.Delivery {
+	isUsual := limit == accounts.UsualWait
+	if isUsual {
+		limit = r.n.usualWait()
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		d, changed := r.n.follow(r.key, isUsual)
+		if changed == nil {
+			return d
+		}
+		select {
+		case <-changed:
+		case <-r.n.stopping:
+			return r.n.Delivery(r.key)
+		case <-ctx.Done():
+			return r.n.Delivery(r.key)
+		}
+	}
+}
+
+// usualWait is a little longer than an answer takes.
+func (n *Notifier) usualWait() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.session == nil {
+		return 0
+	}
+	return min(leastWait+2*n.session.servers.slowestRoundTrip(), mostWait)
+}
+
+// follow returns how far the latest change of an account has got, and a channel that is closed when more
+// is known. The channel is nil if there is nothing to wait for. isUsual leaves out servers that are known
+// not to answer.
+func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.deliveryLocked(key)
+	if d.State != accounts.Sent {
+		return d, nil
+	}
+	p := n.session.announcements
+	a := p.byKey[key]
+	if a == nil {
+		return d, nil
+	}
+	isWaiting := d.Unanswered() > 0 || d.Servers == 0
+	if v := n.session.servers; isUsual && !v.discovering {
+		isWaiting = v.any(func(srv *server) bool {
+			state, _ := p.state(srv, key, a.Seq)
+			return srv.state == responsive && state == accounts.ServerUnanswered
+		})
+	}
+	if !isWaiting {
+		return d, nil
+	}
+	return d, a.whenChanged()
+}
