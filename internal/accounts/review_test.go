@@ -60,8 +60,8 @@ func TestAReviewCountsWhatIsNoLongerGood(t *testing.T) {
 	former := e.op
 	e.op = jwttest.NewOperator(t)
 	e.registry.SetTrust(e.trust(t, e.op))
-	review(many+5, "[WRN] 40 of 40 stored JWTs are no longer good and are not served, sign these accounts anew",
-		" (the operator "+e.op.ID+" did not sign it); ", "; and 35 more\n")
+	review(many+5, "[WRN] 40 of 40 stored JWTs are no longer good and are not served, sign these accounts "+
+		"anew and push them: ", " (the operator "+e.op.ID+" did not sign it); ", "; and 35 more\n")
 	review(5, "[WRN] 40 of 40 stored JWTs are no longer good and are not served")
 
 	if _, err := e.registry.GetLocal(t.Context(), all[0].ID); err == nil {

@@ -3,7 +3,8 @@ package config
 import "fmt"
 
 // checkLosses reports what the running configuration has and the file does not give any more. A
-// section that is there has been written, so it may leave everything out.
+// section that is there has been written, so it may leave everything out. The operator may go: its keys
+// must not stay trusted, and nothing can be pushed without it.
 func (l *loader) checkLosses(running Config) {
 	now, next := running, l.draft
 	was, is, usual := now.HTTP, next.HTTP, defaults().HTTP
@@ -16,8 +17,6 @@ func (l *loader) checkLosses(running Config) {
 		{moves, "http", fmt.Sprintf("the server would move to %s:%d", is.Host, is.Port)},
 		{opens, "http.authorization", "clients would need no password"},
 		{was.TLS.Cert != "" && is.TLS.Cert == "", "http.tls", "connections would not be encrypted"},
-		{len(now.Operators) > 0 && len(next.Operators) == 0, "operatorjwtpath",
-			"signatures would not be checked"},
 		{len(now.NATS.Servers) > 0 && len(next.NATS.Servers) == 0, "nats",
 			"changes would not be announced"},
 	} {
