@@ -9,8 +9,8 @@ var ErrIndexDamaged = errIndexDamaged
 type IndexFile struct{ f *indexFile }
 
 // OpenIndexFile is openIndexFile.
-func OpenIndexFile(path string, directory uint64) (*IndexFile, error) {
-	f, err := openIndexFile(path, directory)
+func OpenIndexFile(path string) (*IndexFile, error) {
+	f, err := openIndexFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func StoreFormat(path string, format uint32) error {
 	if _, err := file.ReadAt(b, 0); err != nil {
 		return err
 	}
-	h, err := decodeIndexHead(b, 0)
+	h, err := decodeIndexHead(b)
 	if err != nil {
 		return err
 	}

@@ -253,7 +253,7 @@ func (c crashed) matches(t *testing.T, warn string, served, floors map[string]in
 func TestAnIndexThatIsInUse(t *testing.T) {
 	t.Parallel() // it waits
 	c := crash(t)
-	f, err := jwtstore.OpenIndexFile(c.state("index"), 0)
+	f, err := jwtstore.OpenIndexFile(c.state("index"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ var errOldIndex = errors.New("it is older than the journal")
 
 // open opens the file and reads its state.
 func (x *Index) open(saves uint64) error {
-	file, err := openIndexFile(x.path, 0)
+	file, err := openIndexFile(x.path)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (x *Index) makeLocked() (err error) {
 	if err := errors.Join(os.RemoveAll(x.path), syncNames(dir)); err != nil {
 		return err
 	}
-	x.file, err = openIndexFile(x.path, 0)
+	x.file, err = openIndexFile(x.path)
 	return err
 }
 

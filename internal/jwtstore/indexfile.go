@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// errIndexDamaged is returned for an index file that can't be used: damaged, of another directory, or
-// of another format. All that it had can be made again.
+// errIndexDamaged is returned for an index file that can't be used: damaged, or of
+// another format. All that it had can be made again.
 var errIndexDamaged = errors.New("the index file can't be used")
 
 // indexFile keeps values by key on disk. What is in it can be rebuilt: any doubt about it is
@@ -33,8 +33,7 @@ var errIndexDamaged = errors.New("the index file can't be used")
 //
 // The methods may be called from any goroutine. A get does not wait for a put.
 type indexFile struct {
-	path      string
-	directory uint64
+	path string
 
 	writing sync.Mutex
 	// broken: it is not known what of the file is on the disk, so that nothing may be appended.
@@ -58,12 +57,11 @@ var minMerge, maxMerge int64 = 1 << 20, 8 << 20
 // one. It is a variable for tests.
 var renamesOpenFiles = runtime.GOOS != "windows"
 
-// openIndexFile opens the file of the store in the directory with this inode; 0 means that it is not
-// known. It makes the file, without values and without a note, if it is not there. One that can't be
-// written to can be read; each put tries again. The error wraps errIndexDamaged if removing the file
-// would help.
-func openIndexFile(path string, directory uint64) (*indexFile, error) {
-	f := &indexFile{path: path, directory: directory}
+// openIndexFile opens the file. It makes it, without values and without a note, if it is not there. One
+// that can't be written to can be read; each put tries again. The error wraps errIndexDamaged if removing
+// the file would help.
+func openIndexFile(path string) (*indexFile, error) {
+	f := &indexFile{path: path}
 	c, err := f.open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		f.content = &indexContent{indexTable: &indexTable{}} // without a file
@@ -106,7 +104,7 @@ func (f *indexFile) open(path string) (*indexContent, error) {
 		file.Close()
 		return nil, ErrLocked
 	}
-	c, err := readIndexContent(file, f.directory)
+	c, err := readIndexContent(file)
 	if err != nil {
 		file.Close()
 		return nil, err
@@ -279,8 +277,7 @@ func (f *indexFile) planMerge() {
 // rewrite writes a new file with all values. f.writing must be held, or f not be in use yet.
 func (f *indexFile) rewrite() error {
 	old := f.content
-	directory := cmp.Or(f.directory, old.directory)
-	if err := writeIndexFile(f.next(), directory, old.note, old.from("")); err != nil {
+	if err := writeIndexFile(f.next(), old.note, old.from("")); err != nil {
 		return err
 	}
 	c, err := f.open(f.next())

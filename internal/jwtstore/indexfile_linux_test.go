@@ -61,7 +61,7 @@ func TestIndexFileIsNotMadeOnAFullDisk(t *testing.T) {
 	dir := smallDisk(t, "64k")
 	path := filepath.Join(dir, "index")
 	room := fill(t, dir)
-	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, syscall.ENOSPC) {
+	if _, err := jwtstore.OpenIndexFile(path); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("the error is %v", err)
 	}
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
@@ -77,7 +77,7 @@ func TestIndexFileThatIsAFIFO(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+	if _, err := jwtstore.OpenIndexFile(path); !errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -111,7 +111,7 @@ func TestIndexFileOnAReadOnlyDisk(t *testing.T) {
 	for range 3 {
 		putIndex(t, f, value, "note")
 	}
-	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrLocked) {
+	if _, err := jwtstore.OpenIndexFile(path); !errors.Is(err, jwtstore.ErrLocked) {
 		t.Errorf("opened twice: %v", err)
 	}
 	if got := scanIndex(t, f, 50); len(got) != 101 || got["a"] != "1" {

@@ -41,7 +41,7 @@ func indexValue(n, put int) []byte {
 
 func openIndexFile(t testing.TB, path string) *jwtstore.IndexFile {
 	t.Helper()
-	f, err := jwtstore.OpenIndexFile(path, 7)
+	f, err := jwtstore.OpenIndexFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestIndexFileScanDuringPuts(t *testing.T) {
 // putUntilKilled puts the same number into 50 keys and the note again and again, and prints it.
 func putUntilKilled(dir string) error {
 	jwtstore.SetMinMerge(20_000)
-	f, err := jwtstore.OpenIndexFile(filepath.Join(dir, "index"), 7)
+	f, err := jwtstore.OpenIndexFile(filepath.Join(dir, "index"))
 	if err != nil {
 		return err
 	}
@@ -318,22 +318,13 @@ func checkPutWhole(t *testing.T, f *jwtstore.IndexFile, said int) {
 	}
 }
 
-func TestIndexFileOfAnotherDirectory(t *testing.T) {
+func TestIndexFileOfAnotherFormat(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index")
 	_ = openIndexFile(t, path).Close()
-	_, err := jwtstore.OpenIndexFile(path, 8)
-	if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), "another directory") {
-		t.Errorf("the error is %v", err)
-	}
-	f, err := jwtstore.OpenIndexFile(path, 0)
-	if err != nil {
-		t.Fatalf("of a directory that is not known: %v", err)
-	}
-	_ = f.Close()
 	if err := jwtstore.StoreFormat(path, 2); err != nil {
 		t.Fatal(err)
 	}
-	_, err = jwtstore.OpenIndexFile(path, 7)
+	_, err := jwtstore.OpenIndexFile(path)
 	if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), "format 1") {
 		t.Errorf("the error is %v", err)
 	}
@@ -347,17 +338,17 @@ func TestIndexFileThatIsNone(t *testing.T) {
 	} {
 		path := filepath.Join(dir, name)
 		write(t, path, content)
-		if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+		if _, err := jwtstore.OpenIndexFile(path); !errors.Is(err, jwtstore.ErrIndexDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if now, err := os.ReadFile(path); string(now) != content || err != nil {
 			t.Errorf("%s was changed: %v", name, err)
 		}
 	}
-	if _, err := jwtstore.OpenIndexFile(dir, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+	if _, err := jwtstore.OpenIndexFile(dir); !errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("a directory: %v", err)
 	}
-	_, err := jwtstore.OpenIndexFile(filepath.Join(dir, "none", "index"), 7)
+	_, err := jwtstore.OpenIndexFile(filepath.Join(dir, "none", "index"))
 	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("without a directory: %v", err)
 	}
@@ -367,7 +358,7 @@ func TestIndexFileThatIsNone(t *testing.T) {
 func TestIndexFileInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index")
 	f := openIndexFile(t, path)
-	if _, err := jwtstore.OpenIndexFile(path, 7); err == nil || errors.Is(err, jwtstore.ErrIndexDamaged) {
+	if _, err := jwtstore.OpenIndexFile(path); err == nil || errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("opened twice: %v", err)
 	}
 	putIndex(t, f, map[string][]byte{"a": []byte("1")}, "")
@@ -502,7 +493,7 @@ func TestIndexFileDamaged(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f, err := jwtstore.OpenIndexFile(path, 7)
+		f, err := jwtstore.OpenIndexFile(path)
 		if damagedOr(t, what, err) {
 			noticed++
 			continue
@@ -531,7 +522,7 @@ func TestIndexFileLogDamaged(t *testing.T) {
 		damaged := bytes.Clone(content)
 		damaged[at] ^= 4
 		write(t, path, string(damaged))
-		_, err := jwtstore.OpenIndexFile(path, 7)
+		_, err := jwtstore.OpenIndexFile(path)
 		if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), "log") {
 			t.Fatalf("byte %d: %v", at, err)
 		}
@@ -656,7 +647,7 @@ func TestIndexFileOtherRecords(t *testing.T) {
 	}
 	mixed := append(bytes.Clone(contents[0][:starts[0]]), contents[1][starts[1]:]...)
 	write(t, path, string(mixed))
-	if _, err := jwtstore.OpenIndexFile(path, 7); !errors.Is(err, jwtstore.ErrIndexDamaged) {
+	if _, err := jwtstore.OpenIndexFile(path); !errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("the log of another file: %v", err)
 	}
 	last := bytes.LastIndex(contents[0], []byte("\xf5put"))

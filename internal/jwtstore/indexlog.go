@@ -120,7 +120,7 @@ type indexContent struct {
 const maxRecent = 1000
 
 // readIndexContent reads all of a file but the blocks.
-func readIndexContent(file *os.File, directory uint64) (*indexContent, error) {
+func readIndexContent(file *os.File) (*indexContent, error) {
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("it is not a file")
@@ -128,7 +128,7 @@ func readIndexContent(file *os.File, directory uint64) (*indexContent, error) {
 	if err != nil {
 		return nil, damagedIndex("%s", err)
 	}
-	table, err := readIndexTable(file, info.Size(), directory)
+	table, err := readIndexTable(file, info.Size())
 	if err != nil {
 		return nil, err
 	}

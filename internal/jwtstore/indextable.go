@@ -31,12 +31,11 @@ const (
 // The head has the CRC of the list, and the list has those of the blocks. So what was not written
 // together with this head is noticed when it is read.
 type indexTable struct {
-	reading   sync.RWMutex // held for reading while file is read
-	file      *os.File
-	directory uint64 // see openIndexFile
-	number    uint64 // of this file; no other has it
-	blocks    []indexBlock
-	end       int64 // where the log begins
+	reading sync.RWMutex // held for reading while file is read
+	file    *os.File
+	number  uint64 // of this file; no other has it
+	blocks  []indexBlock
+	end     int64 // where the log begins
 }
 
 // indexBlock is what is in memory of a block: some 100 bytes.
@@ -50,13 +49,13 @@ type indexBlock struct {
 // indexHead is the beginning of a file. It is written in little endian without gaps, and a CRC-32C
 // after it.
 type indexHead struct {
-	Magic     [8]byte
-	Format    uint32
-	ListSum   uint32
-	Directory uint64
-	Number    uint64
-	ListAt    uint64
-	ListSize  uint64
+	Magic    [8]byte
+	Format   uint32
+	ListSum  uint32
+	_        uint64
+	Number   uint64
+	ListAt   uint64
+	ListSize uint64
 }
 
 // keyValue is a key and its value. A nil value says that the key has none any more.
@@ -71,9 +70,8 @@ func (h indexHead) encode() []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeIndexHead is the inverse of encode. The error says why the file is not the index of the
-// directory. 0 is any directory.
-func decodeIndexHead(b []byte, directory uint64) (h indexHead, err error) {
+// decodeIndexHead is the inverse of encode. The error says why the file can't be used.
+func decodeIndexHead(b []byte) (h indexHead, err error) {
 	n, _ := binary.Decode(b, binary.LittleEndian, &h)
 	switch {
 	case string(h.Magic[:]) != indexMagic ||
@@ -81,8 +79,6 @@ func decodeIndexHead(b []byte, directory uint64) (h indexHead, err error) {
 		err = damagedIndex("its head is damaged")
 	case h.Format != indexFormat:
 		err = damagedIndex("its format is %d, and this program knows format %d", h.Format, indexFormat)
-	case h.Directory != directory && h.Directory != 0 && directory != 0:
-		err = damagedIndex("it belongs to another directory")
 	}
 	return h, err
 }
@@ -93,12 +89,12 @@ func damagedIndex(format string, args ...any) error {
 }
 
 // readIndexTable reads the head and the list of a file of this size.
-func readIndexTable(file *os.File, fileSize int64, directory uint64) (*indexTable, error) {
+func readIndexTable(file *os.File, fileSize int64) (*indexTable, error) {
 	b := make([]byte, indexHeadSize)
 	if _, err := file.ReadAt(b, 0); err != nil {
 		return nil, damagedIndex("its head: %s", err)
 	}
-	h, err := decodeIndexHead(b, directory)
+	h, err := decodeIndexHead(b)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +105,7 @@ func readIndexTable(file *os.File, fileSize int64, directory uint64) (*indexTabl
 	if err != nil {
 		return nil, err
 	}
-	t := &indexTable{file: file, directory: h.Directory, number: h.Number}
+	t := &indexTable{file: file, number: h.Number}
 	t.end = int64(h.ListAt + h.ListSize)
 	return t, t.readList(list)
 }
@@ -169,13 +165,13 @@ func (t *indexTable) from(key string) iter.Seq2[keyValue, error] {
 
 // writeIndexFile makes a file with these values, which are in order, and a log that only has the
 // note. The file is durable then, its name is not. If it fails there is no file.
-func writeIndexFile(path string, directory uint64, note []byte, values iter.Seq2[keyValue, error]) error {
+func writeIndexFile(path string, note []byte, values iter.Seq2[keyValue, error]) error {
 	_ = os.Remove(path) // whatever it is
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	h := indexHead{Format: indexFormat, Directory: directory, Number: rand.Uint64()}
+	h := indexHead{Format: indexFormat, Number: rand.Uint64()}
 	copy(h.Magic[:], indexMagic)
 	w := bufio.NewWriterSize(&syncedFile{File: file}, 256<<10)
 	_, _ = w.Write(h.encode()) // is overwritten when the list is known
