@@ -83,8 +83,8 @@ func (x *Index) open(saves uint64) error {
 // loseLocked gives up the file and removes it: what it had is forgotten. x.mu must be held, or the
 // index not be in use yet.
 func (x *Index) loseLocked(err error) {
-	x.warn("the index is made anew from the directory and the journal: %s; it has forgotten what was replaced "+
-		"within a second, and the accounts whose files were removed by hand", err)
+	x.warn("the index is made anew from the directory and the journal: %s; it has forgotten what was "+
+		"replaced within a second, and the accounts whose files were removed by hand", err)
 	if x.file != nil {
 		_ = x.file.close()
 		x.file = nil
