@@ -65,6 +65,7 @@ type attempt struct {
 	refused    bool               // by a server, or it could not be sent
 	token      []byte             // the JWT which the servers are asked about
 	refuted    bool               // a server has not said that it runs that
+	found      int                // other JWTs that were found stored, and are being compared
 	retryAt    time.Time          // when the next attempt follows; zero if only a server can cause it
 }
 
@@ -332,6 +333,9 @@ func (p *announcements) endOverdue(now time.Time) {
 // endIfAnswered ends an attempt when every server has answered that lacks the change. It does not
 // wait for servers that are not responsive: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
+	if a.found > 0 {
+		return
+	}
 	for _, srv := range p.outstanding(a) {
 		if a.asks || isResponsive(srv) {
 			return

@@ -32,9 +32,10 @@ func digestOf(token []byte) digest {
 // check is a nats-server that has applied some JWT of an account at a moment at which that may not
 // have been the stored one.
 type check struct {
-	key, server string
-	applied     digest // "" if it may be any
-	running     string // the JWT that it says it runs, "" if it has not said
+	key     string
+	server  string // "" if the JWT is only stored there, wherever that is
+	applied digest // "" if it may be any
+	running string // the JWT that it says it runs, "" if it has not said
 	// attempt is the number of the attempt that waits for the check, 0 if none does.
 	attempt int
 }
@@ -77,12 +78,15 @@ func (q *checks) take() (c check, ok bool) {
 	return c, true
 }
 
-// check demands that what a server has applied is compared with what is stored.
-func (s *session) check(c check) {
-	if !s.checks.add(c) {
+// check demands that what a server has applied is compared with what is stored, and reports whether that
+// will be done.
+func (s *session) check(c check) bool {
+	ok := s.checks.add(c)
+	if !ok {
 		s.n.notes.warnOnce("more than %d late answers of nats-servers wait to be looked at: "+
 			"the others are left out", maxChecks)
 	}
+	return ok
 }
 
 // runChecks compares what servers have applied with what is stored, until ctx ends. If that differs,
@@ -114,7 +118,8 @@ func (s *session) compare(ctx context.Context, c check) {
 	if err != nil || digestOf(account.JWT) == c.applied { // what can't be read can't be announced
 		return
 	}
-	if c.running != "" && s.accounts.Adopt(ctx, c.key, []byte(c.running)) || c.attempt > 0 {
+	adopted := c.running != "" && s.accounts.Adopt(ctx, c.key, []byte(c.running))
+	if adopted || c.attempt > 0 || c.server == "" {
 		return
 	}
 	s.n.mu.Lock()
@@ -124,12 +129,51 @@ func (s *session) compare(ctx context.Context, c check) {
 	s.accounts.Reassert(c.key)
 }
 
+// lookup is the question which JWT of an account others have stored. A nats-server that keeps JWTs does
+// not run one before it needs the account, and says nothing of it when it is asked what it runs. It
+// answers this question before one that is asked later.
+func lookup(key, rest string) query {
+	return query{subject: "$SYS.REQ.ACCOUNT." + key + ".CLAIMS.LOOKUP", reply: aboutLookup + "." + rest}
+}
+
+// found takes an answer to a lookup. If it is newer than the stored JWT it is stored, and the attempt that
+// waits for the answers does not announce the older one.
+func (s *session) found(key, attempt string, token []byte) {
+	if token = bytes.TrimSpace(token); !trust.IsAccountKey(key) || len(token) == 0 {
+		return
+	}
+	s.n.mu.Lock()
+	defer s.n.unlock()
+	c := check{key: key, applied: digestOf(token), running: string(token)}
+	seq, number := parseReply(attempt)
+	a := s.announcements.active[key]
+	if a != nil && a.isQuestion && a.Seq == seq && a.number == number {
+		if bytes.Equal(token, a.token) {
+			return
+		}
+		if c.attempt = number; s.checks.known[c] {
+			return
+		}
+		a.found++
+	}
+	if !s.check(c) && c.attempt > 0 {
+		a.found--
+	}
+}
+
 // checked counts a check as the answer to the attempt that waits for it.
 func (s *session) checked(c check) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	a, srv := s.announcements.byKey[c.key], s.servers.byName[c.server]
-	if a != nil && srv != nil && c.attempt > 0 && a.number == c.attempt {
+	switch isWaiting := a != nil && c.attempt > 0 && a.number == c.attempt; {
+	case !isWaiting:
+	case c.server == "":
+		if a.found--; a.state == inFlight {
+			s.announcements.endIfAnswered(a)
+			s.wakeUp()
+		}
+	case srv != nil:
 		a.answers[c.server] = outcome{state: accounts.ServerUnanswered}
 		s.announcements.confirmed(a, srv)
 		s.wakeUp()
@@ -159,8 +203,8 @@ func (s *session) answeredLate(srv *server, key string, number int, applied dige
 }
 
 // answeredCheck takes a server's answer to the question of unanswered, what it runs for an account. If
-// the server keeps JWTs and has not loaded the account, it may have kept another one than the stored
-// one.
+// the server keeps JWTs and has not loaded the account, it may have kept an older one than the stored
+// one. A newer one has been found by the lookup before.
 func (s *session) answeredCheck(key string, answer answer) {
 	_, srv := s.servers.find(answer.serverID)
 	if srv == nil {
@@ -169,7 +213,7 @@ func (s *session) answeredCheck(key string, answer answer) {
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
 		s.check(check{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)})
-	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.wasAskedOnce(key):
+	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.wasAskedTwice(key):
 		s.check(check{key: key, server: srv.name})
 	}
 }

@@ -47,8 +47,9 @@
 // of the account is acknowledged. All servers are asked if the announcement was one of an earlier
 // process, or one of other programs: this process does not get the answers to those.
 //
-// A server that was away may have got a newer JWT from another program. So it is asked what it runs
-// before it is told the stored one. A newer one is stored, and announced.
+// A server that was away may have got a newer JWT from another program, and so may all servers if this
+// program was away, or its store is an older copy. So they are asked what they run, and what they have
+// stored, before they are told what was pending. A newer one is stored, and announced.
 //
 // # Invented servers
 //

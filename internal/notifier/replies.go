@@ -24,6 +24,9 @@ const (
 	aboutHeard = "heard"
 	aboutList  = "list"  // asks which accounts are loaded; there is no rest
 	aboutCheck = "check" // asks a server that may have got an older JWT late; the rest is the key
+	// aboutLookup asks which JWT others have stored. The rest is as for aboutHeard, or only the key. The
+	// answer is a JWT, or empty.
+	aboutLookup = "lookup"
 )
 
 // receiveAnswer takes every answer to an announcement, also to one of an earlier session or process.
@@ -53,6 +56,11 @@ func (s *session) receive(m *nats.Msg) {
 	}
 	about, rest, _ := strings.Cut(rest, ".")
 	noResponders := m.Header.Get("Status") == "503"
+	if about == aboutLookup {
+		key, attempt, _ := strings.Cut(rest, ".")
+		s.found(key, attempt, m.Data)
+		return
+	}
 	answer, ok := readAnswer(m.Data)
 	if !ok && !noResponders {
 		return

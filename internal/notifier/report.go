@@ -137,10 +137,14 @@ func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Ru
 // reached every nats-server that was there. This finds the others without a second update for all.
 func (s *session) askAbout(o outgoing, token []byte) {
 	s.n.mu.Lock()
+	wasAway := false
 	if a := s.announcements.active[o.Key]; a != nil {
-		a.token = bytes.TrimSpace(token)
+		a.token, wasAway = bytes.TrimSpace(token), a.wasAway
 	}
 	s.n.mu.Unlock()
+	if wasAway {
+		s.conn.ask(lookup(o.Key, o.reply()))
+	}
 	s.conn.ask(query{whatRunsSubject, aboutHeard + "." + o.reply(), accountQuery(o.Key)})
 }
 

@@ -166,10 +166,10 @@ func (u *unanswered) sessionBegan(now time.Time) {
 	}
 }
 
-// wasAskedOnce reports whether the servers were asked once about an account.
-func (u *unanswered) wasAskedOnce(key string) bool {
+// wasAskedTwice reports whether the servers were asked twice about an account.
+func (u *unanswered) wasAskedTwice(key string) bool {
 	m := u.byKey[key]
-	return m != nil && m.asked == 1
+	return m != nil && m.asked == 2
 }
 
 // next returns when scan has something to do, at the latest the moment given.
@@ -205,8 +205,9 @@ func (u *unanswered) scan(p *announcements, now time.Time) (questions []query) {
 }
 
 // questions asks servers that are there, and have acknowledged the account's latest change, what they
-// run for it. All others get that change anyway.
+// run for it. All others get that change anyway. Those that keep JWTs are asked what they have stored.
 func (m *unansweredAccount) questions(p *announcements, key string) (questions []query) {
+	questions = append(questions, lookup(key, key))
 	latest := p.n.outbox.PendingFor(key)
 	for name, srv := range p.servers.byName {
 		isMeant := m.servers == nil || m.servers[name] > 0

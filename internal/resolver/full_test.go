@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
@@ -182,6 +185,44 @@ func TestANewerJWTThatANATSServerHasGotMeanwhileIsNotLost(t *testing.T) {
 		natstest.Eventually(t, "nothing is pending", func() bool { return srv.nothingPending(a.ID) })
 		if !inDir(dir, a.ID, newer) || updates.Load() > 2 {
 			t.Errorf("the nats-server has another one, after %d updates", updates.Load())
+		}
+	}
+}
+
+// The directories of two account servers were restored, so they have older JWTs than the nats-server,
+// and announcements of those are pending. Either may answer the comparison of stores.
+func TestRestoredDirectoriesUndoNothing(t *testing.T) {
+	t.Parallel()
+	op, dir := jwttest.NewOperator(t), t.TempDir()
+	env := newEnvironmentAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
+	srv, other := startServer(t, env), newServer(t, env, jwtstore.NewMemory(true))
+	other.server.ReadOnly = true // it takes nothing over
+	srv.waitForServer(t)
+	for range 6 {
+		srv.disconnect()
+		other.disconnect()
+		a := jwttest.NewAccount(t)
+		older, newer := env.signed(t, a, 100), env.signed(t, a, 50)
+		srv.push(t, a.ID, older)
+		other.push(t, a.ID, older)
+		if _, err := env.nc.Request("$SYS.REQ.CLAIMS.UPDATE", newer, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		var undone atomic.Int64
+		_, err := env.nc.Subscribe("$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE", func(m *nats.Msg) {
+			if string(m.Data) == string(older) {
+				undone.Add(1)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.connect(t)
+		srv.connect(t)
+		natstest.Eventually(t, "nothing is pending", func() bool { return srv.nothingPending(a.ID) })
+		if !inDir(dir, a.ID, newer) || !srv.has(a.ID, newer) || undone.Load() > 0 {
+			t.Errorf("the older one was announced %d times; the newer one is stored: %t",
+				undone.Load(), srv.has(a.ID, newer))
 		}
 	}
 }
