@@ -2,6 +2,8 @@ package jwtstore_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"nats-account-server/internal/jwtstore"
@@ -18,7 +20,7 @@ func TestDir(t *testing.T) {
 	for _, shard := range []bool{true, false} {
 		t.Run(map[bool]string{true: "sharded", false: "flat"}[shard], func(t *testing.T) {
 			jwtstoretest.Run(t, func(t *testing.T) (jwtstoretest.Store, func() jwtstoretest.Store) {
-				o := options(t, t.TempDir())
+				o := options(t, tempDir(t))
 				o.Shard = shard
 				d := open(t, o)
 				return d, func() jwtstoretest.Store {
@@ -31,6 +33,30 @@ func TestDir(t *testing.T) {
 			})
 		})
 	}
+}
+
+// tempDir is t.TempDir, whose end needs what Wine 8 lacks.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { removeTree(dir) })
+	return dir
+}
+
+// removeTree removes what is in a directory, and the directory at last.
+func removeTree(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); e.IsDir() {
+			removeTree(path)
+		} else {
+			_ = os.Remove(path)
+		}
+	}
+	_ = os.Remove(dir)
 }
 
 // options fail the test at the first warning.

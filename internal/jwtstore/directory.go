@@ -107,8 +107,7 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 		}
 	}
 	// A file is where the shard should be: what was in the shard is not known.
-	if errors.Is(err, syscall.ENOTDIR) {
-		path := d.preferred.path(d.root, key)
+	if path := d.preferred.path(d.root, key); isInFile(path, err) {
 		return nil, Stamp{}, &fs.PathError{Op: "load", Path: path, Err: syscall.ENOTDIR}
 	}
 	return nil, Stamp{}, cmp.Or(d.absent(l), unknown(key))
@@ -140,14 +139,15 @@ func (d *directory) tombstone(l limits, key string) (kept []byte, err error) {
 		looks = [...]layout{d.preferred, d.other}
 	}
 	for _, place := range looks {
-		content, _, err := l.readFile(place.tombstone(d.root, key), Stamp{})
+		path := place.tombstone(d.root, key)
+		content, _, err := l.readFile(path, Stamp{})
 		if err == nil {
 			err = d.absent(l)
 		}
 		switch {
 		case err == nil:
 			kept = content
-		case !errors.Is(err, fs.ErrNotExist), place == d.preferred && errors.Is(err, syscall.ENOTDIR):
+		case !errors.Is(err, fs.ErrNotExist), place == d.preferred && isInFile(path, err):
 			return nil, fmt.Errorf("the tombstone can't be read: %w", err)
 		}
 	}

@@ -146,6 +146,16 @@ func absentOrIrregular(err error) error {
 	return err
 }
 
+// isInFile reports whether err, of opening a path, means that a file is where its directory should be.
+// Windows has the same error for a directory that is not there.
+func isInFile(path string, err error) bool {
+	if !errors.Is(err, syscall.ENOTDIR) {
+		return false
+	}
+	parent, err := statFile(filepath.Dir(path))
+	return err == nil && !parent.dir
+}
+
 // IsAbsentOrIrregular reports whether an error of opening a path means that no file or directory of
 // a store is there.
 func IsAbsentOrIrregular(err error) bool {
