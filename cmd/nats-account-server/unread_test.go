@@ -81,7 +81,7 @@ func (u *unread) push() int {
 // fill causes more lines than a pipe holds.
 func (u *unread) fill() {
 	u.t.Helper()
-	for n := range 1000 {
+	for n := range 2000 {
 		if err := u.healthy(); err != nil {
 			u.t.Fatalf("/healthz, after %d others: %v", n, err)
 		}
