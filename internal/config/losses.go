@@ -8,7 +8,9 @@ import "fmt"
 func (l *loader) checkLosses(running Config) {
 	now, next := running, l.draft
 	was, is, usual := now.HTTP, next.HTTP, defaults().HTTP
-	moves := is.Host == usual.Host && is.Port == usual.Port && (was.Host != is.Host || was.Port != is.Port)
+	_, listens := l.at["listen"] // the other way to give the address
+	moves := !listens && is.Host == usual.Host && is.Port == usual.Port &&
+		(was.Host != is.Host || was.Port != is.Port)
 	opens := was.Write != nil && is.Write == nil || was.Read != nil && is.Read == nil
 	for _, loss := range []struct {
 		happens     bool

@@ -3,6 +3,9 @@ package config_test
 import (
 	"strings"
 	"testing"
+
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/jwttest"
 )
 
 // TestSecuritySettingsInAWrongPlaceStopTheStart has places where such a setting has no effect. The
@@ -131,6 +134,19 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 		_, got, _ := strings.Cut(warnings[0].Text, "did you mean ")
 		if strings.Trim(got, `"?`) != want {
 			t.Errorf("%s: %s, want %s", text, warnings[0].Text, want)
+		}
+	}
+}
+
+func TestAnAddressMayMoveFromTheHTTPSectionToListen(t *testing.T) {
+	running, _, err := load(t, "http { host: a, port: 1 }")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, taken := range map[string]bool{"listen: localhost:9090": true, "": false} {
+		file := jwttest.File(t, t.TempDir(), "a.conf", []byte(text))
+		if _, _, err := config.Reload(config.Flags{Config: file}, running); (err == nil) != taken {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }
