@@ -22,8 +22,10 @@ const (
 	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is as
 	// for an announcement, from the key on.
 	aboutHeard = "heard"
-	aboutList  = "list"  // asks which accounts are loaded; there is no rest
-	aboutCheck = "check" // asks a server that may have got an older JWT late; the rest is the key
+	aboutList  = "list" // asks which accounts are loaded; there is no rest
+	// aboutLoaded asks a server that may have been forgotten which accounts are loaded; there is no rest.
+	aboutLoaded = "loaded"
+	aboutCheck  = "check" // asks a server that may have got an older JWT late; the rest is the key
 	// aboutLookup asks which JWT others have stored. The rest is as for aboutHeard, or only the key. The
 	// answer is a JWT, or empty.
 	aboutLookup = "lookup"
@@ -84,6 +86,8 @@ func (s *session) receive(m *nats.Msg) {
 		s.questions.answer(rest, name, answer.running)
 	case about == aboutList:
 		s.listed(answer, now)
+	case about == aboutLoaded:
+		s.lookAfter(answer, now)
 	case about == aboutHeard:
 		key, attempt, _ := strings.Cut(rest, ".")
 		s.confirmed(key, attempt, answer)

@@ -289,3 +289,36 @@ func TestAServerThatWasCutOffGetsWhatItMissed(t *testing.T) {
 	c.wantPending(t)
 	c.wantRunning(t, token, "full", "cache")
 }
+
+// TestAServerWithoutANameIsForgottenWhenItIsGone: after a restart it has another name. One that was only
+// cut off gets what it missed nevertheless.
+func TestAServerWithoutANameIsForgottenWhenItIsGone(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.notifier.SetForget(4 * time.Second) // half of it is the time between two rounds
+	a := jwttest.NewAccount(t)
+	hub := e.memoryServer(t, "server_name: hub\n"+
+		"cluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\", no_advertise: true }\n", a)
+	relay := natstest.NewRelay(t, 0, fmt.Sprintf("nats://127.0.0.1:%d", hub.ClusterAddr().Port))
+	route := strings.Replace(relay.URL(), "nats://", "nats-route://", 1)
+	far := e.memoryServer(t, fmt.Sprintf("cluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\", "+
+		"no_advertise: true, routes: [%q] }\n", route), a)
+	user, disconnected := connectUser(t, far.ClientURL(), a)
+	e.connect(t, hub.ClientURL(), e.sysCreds(t))
+	both := func() bool { return len(e.outbox.Servers()) == 2 }
+	natstest.Eventually(t, "both are known", both)
+	relay.Down()
+	natstest.Eventually(t, "it is cut off", func() bool { return hub.NumRoutes() == 0 })
+	e.commit(t, a, revoking(user))
+	forgotten := func() bool {
+		return fmt.Sprint(e.outbox.Servers()) == "[hub]" && len(e.outbox.Pending()) == 0
+	}
+	natstest.Eventually(t, "nothing is pending for it", forgotten)
+	e.wantLog(t, "nats-server "+far.Name()+" is forgotten: it has no server_name")
+	relay.Up()
+	within(t, "the user is disconnected", disconnected)
+	natstest.Eventually(t, "it is known again", both)
+	natstest.Stop(far)
+	e.commit(t, a)
+	natstest.Eventually(t, "nothing is pending for what is gone", forgotten)
+}

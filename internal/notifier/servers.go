@@ -3,7 +3,10 @@ package notifier
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -183,7 +186,7 @@ func (v *servers) poll(now time.Time) (queries []query, ended bool) {
 		v.endRound(now)
 		ended = true
 	}
-	if now.Before(r.due) {
+	if r.phase != over || now.Before(r.due) {
 		return queries, ended
 	}
 	// The first round must find servers before 2.10. One that comes later shows itself by its
@@ -213,7 +216,8 @@ func (v *servers) any(is func(*server) bool) bool {
 // isMissing reports whether a server has not answered this round.
 func (v *servers) isMissing(srv *server) bool { return srv.answered != v.round.number }
 
-// endRound removes the servers that did not answer. What is pending for them stays in the Outbox.
+// endRound removes the servers that did not answer. What is pending for them stays in the Outbox, unless
+// they are forgotten.
 func (v *servers) endRound(now time.Time) {
 	v.round.phase = over
 	for name, srv := range v.byName {
@@ -222,25 +226,33 @@ func (v *servers) endRound(now time.Time) {
 			v.n.notes.addServer(slog.LevelInfo, "nats-server %s is gone", name)
 		}
 	}
-	v.forget(now)
-}
-
-// forget gives up servers that have been away for too long: one without a server_name comes back
-// from a restart under another name. Only the time between two rounds of this session counts, as this
-// process has seen it go by: clocks are set, and after an outage here all are unseen.
-func (v *servers) forget(now time.Time) {
-	after, since := v.n.forget, v.watched
-	if v.watched = now; since.IsZero() {
-		return
-	}
+	since := v.watched
+	v.watched = now
 	for _, name := range v.n.outbox.Servers() {
-		if v.byName[name] == nil && v.n.outbox.AddAbsence(name, now.Sub(since)) > after {
-			v.n.outbox.Forget(name)
-			v.n.notes.addServer(slog.LevelWarn, "nats-server %s has not been seen for %s and is "+
-				"forgotten: no update is pending for it any more", name, after)
+		if v.byName[name] == nil {
+			v.forget(name, since, now)
 		}
 	}
 }
+
+// forget gives up a server that is not there if its name is not to come back, or if it has been away
+// for too long. Only the time between two rounds of this session counts, as this process has seen it go
+// by: clocks are set, and after an outage here all are unseen. since is zero after the first round.
+func (v *servers) forget(name string, since, now time.Time) {
+	switch after := v.n.forget; {
+	case hasID(name):
+		v.n.outbox.Forget(name)
+		v.n.notes.addServer(slog.LevelInfo, "nats-server %s is forgotten: it has no server_name of its "+
+			"own, so after a restart it has another name", name)
+	case !since.IsZero() && v.n.outbox.AddAbsence(name, now.Sub(since)) > after:
+		v.n.outbox.Forget(name)
+		v.n.notes.addServer(slog.LevelWarn, "nats-server %s has not been seen for %s and is "+
+			"forgotten: no update is pending for it any more", name, after)
+	}
+}
+
+// hasID reports whether a server is known by the id of its process, which a restart changes.
+func hasID(name string) bool { return trust.IsServerKey(name[strings.LastIndex(name, "/")+1:]) }
 
 // pollSoon brings the next round forward, since a server seems to be gone.
 func (v *servers) pollSoon() { v.round.due = earlier(v.round.due, v.round.sent.Add(pingSoonest)) }
@@ -289,6 +301,9 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	}
 	if v.n.outbox.LastSeen(name).IsZero() {
 		srv.list.state = listEnded // one that was not known gets every change
+		if hasID(name) {           // it may have been forgotten, and only have been cut off
+			v.ask = append(v.ask, query{subject: accountzOf(id.ID), reply: aboutLoaded})
+		}
 	}
 	if !v.record(name, now, preferred) {
 		return nil, false
@@ -403,7 +418,7 @@ func (v *servers) overdue() bool {
 func (v *servers) next() time.Time {
 	next := v.round.due
 	if v.round.phase != over {
-		next = earlier(next, v.round.sent.Add(answerTimeout))
+		next = v.round.sent.Add(answerTimeout)
 	}
 	if v.discovering {
 		return earlier(next, v.discoverBy)

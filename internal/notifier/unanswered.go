@@ -3,6 +3,8 @@ package notifier
 import (
 	"slices"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -135,6 +137,22 @@ func (u *unanswered) contested(key string, now time.Time) {
 	}
 }
 
+// lookAfter demands that a server is asked once what it runs for an account.
+func (u *unanswered) lookAfter(key, server string, now time.Time) {
+	isNew := u.byKey[key] == nil
+	m := u.get(key, maxOthers)
+	if m == nil {
+		return
+	}
+	if isNew {
+		m.servers, m.asked = make(map[string]int), len(askAfter)-1
+	}
+	if m.servers != nil && len(m.servers) < maxNamed {
+		m.servers[server]++
+	}
+	m.isNewer, m.due = true, now
+}
+
 // answered records that a server has answered one announcement of the account.
 func (u *unanswered) answered(key, server string) {
 	m := u.byKey[key]
@@ -218,6 +236,20 @@ func (m *unansweredAccount) questions(p *announcements, key string) (questions [
 		}
 	}
 	return questions
+}
+
+// lookAfter takes a server's answer to the question which accounts it has loaded. Each may have changed
+// while the server was forgotten.
+func (s *session) lookAfter(answer answer, now time.Time) {
+	_, srv := s.servers.find(answer.serverID)
+	if srv == nil {
+		return
+	}
+	for _, key := range answer.loaded {
+		if trust.IsAccountKey(key) {
+			s.n.unanswered.lookAfter(key, srv.name, now)
+		}
+	}
 }
 
 // recordUnanswered records which servers have not answered an announcement, when its attempt ends or

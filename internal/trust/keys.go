@@ -20,6 +20,9 @@ func IsAccountKey(key string) bool { return isKey(key) && nkeys.IsValidPublicAcc
 // IsOperatorKey reports whether key is a public operator key in its one spelling.
 func IsOperatorKey(key string) bool { return isKey(key) && nkeys.IsValidPublicOperatorKey(key) }
 
+// IsServerKey reports whether key is the public key of a nats-server's process in its one spelling.
+func IsServerKey(key string) bool { return isKey(key) && nkeys.IsValidPublicServerKey(key) }
+
 // LooksLikeAccountKey reports whether key has the length, the prefix and the characters of an
 // account key. It does not compute the checksum, so it costs next to nothing. Such a key is safe in
 // a path and in a subject.

@@ -4,12 +4,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nkeys"
+
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/trust"
 )
 
 func TestTheSyntaxOfKeysAndHashes(t *testing.T) {
 	account, operator := jwttest.NewAccount(t).ID, jwttest.NewOperator(t).ID
+	process, err := nkeys.CreateServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, _ := process.PublicKey()
+	if !trust.IsServerKey(server) || trust.IsServerKey(server+"\n") || trust.IsServerKey(account) {
+		t.Errorf("%q is no server key, or another key is one", server)
+	}
 	hash := strings.Repeat("A", 52) + "===="
 	badChecksum := account[:55] + "A"
 	if badChecksum == account {
