@@ -186,9 +186,8 @@ func (f *indexFile) noteDamage(err error) error {
 	return err
 }
 
-// put stores values and the note in one durable step. A nil value deletes its key, and a nil note the
-// note. After an error that is not errIndexDamaged the file is as it was before, and may be written to
-// again.
+// put stores values, which are not nil, and the note in one durable step. After an error that is not
+// errIndexDamaged the file is as it was before, and may be written to again.
 func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	f.writing.Lock()
 	defer f.writing.Unlock()

@@ -110,17 +110,16 @@ func TestIndexFileKeepsValues(t *testing.T) {
 	}
 	want := map[string][]byte{"a": []byte("1"), "b": {}, "c": []byte("3")}
 	putIndex(t, f, want, "first")
-	putIndex(t, f, map[string][]byte{"c": nil, "none": nil, "d": []byte("4")}, "second")
-	delete(want, "c")
-	want["d"] = []byte("4")
+	putIndex(t, f, map[string][]byte{"c": []byte("5"), "d": []byte("4")}, "second")
+	want["c"], want["d"] = []byte("5"), []byte("4")
 	for range 2 {
 		for key, value := range want {
 			if got, err := f.Get(key); got == nil || !bytes.Equal(got, value) || err != nil {
 				t.Errorf("%q has %q, %v", key, got, err)
 			}
 		}
-		if got, err := f.Get("c"); got != nil || err != nil {
-			t.Errorf("what was deleted is %q, %v", got, err)
+		if got, err := f.Get("bb"); got != nil || err != nil {
+			t.Errorf("what was never put is %q, %v", got, err)
 		}
 		if got := scanIndex(t, f, 2); !maps.Equal(got, asStrings(want)) {
 			t.Errorf("all are %q", got)
@@ -170,13 +169,12 @@ func TestIndexFileAtRandom(t *testing.T) {
 			if random.IntN(50) == 0 { // fills more than a page
 				values[indexKey(n)] = bytes.Repeat(indexValue(n, put), 40)
 			}
-			if random.IntN(4) < 1+put/15%2*2 { // most are deleted, or few
-				values[indexKey(n)] = nil
+			if random.IntN(4) < 1+put/15%2*2 { // most have nothing any more, or few
+				values[indexKey(n)] = []byte{}
 			}
 		}
 		putIndex(t, f, values, fmt.Sprint(put))
 		maps.Copy(want, values)
-		maps.DeleteFunc(want, func(_ string, v []byte) bool { return v == nil })
 		if got := scanIndex(t, f, 100); !maps.Equal(got, asStrings(want)) {
 			t.Fatalf("put %d: %d values, want %d", put, len(got), len(want))
 		}
@@ -240,7 +238,8 @@ func TestIndexFileScanDuringPuts(t *testing.T) {
 	}
 }
 
-// putUntilKilled puts the same number into 50 keys and the note again and again, and prints it.
+// putUntilKilled puts the same number into 50 keys and the note again and again, empties 50 other keys,
+// and prints the number.
 func putUntilKilled(dir string) error {
 	jwtstore.SetMinMerge(20_000)
 	f, err := jwtstore.OpenIndexFile(filepath.Join(dir, "index"))
@@ -255,7 +254,7 @@ func putUntilKilled(dir string) error {
 		values := map[string][]byte{}
 		for n := range 50 {
 			values[indexKey(n*40+put%40)] = indexValue(n, put)
-			values[indexKey(n*40+(put+20)%40)] = nil
+			values[indexKey(n*40+(put+20)%40)] = []byte{}
 		}
 		if err = f.Put(values, fmt.Append(nil, put)); err == nil {
 			fmt.Println(put)
@@ -311,6 +310,7 @@ func checkPutWhole(t *testing.T, f *jwtstore.IndexFile, said int) {
 	for p := max(1, put-19); p <= put; p++ {
 		for n := range 50 {
 			want[indexKey(n*40+p%40)] = string(indexValue(n, p))
+			want[indexKey(n*40+(p+20)%40)] = ""
 		}
 	}
 	if got := scanIndex(t, f, 100); !maps.Equal(got, want) {
@@ -380,7 +380,7 @@ func indexOf2000(t *testing.T) (content []byte, logStart int, states indexStates
 		values := map[string][]byte{}
 		for n := put; n < 2000; n += 20 * put {
 			values[indexKey(n)] = indexValue(n, put)
-			values[indexKey(n+1)] = nil
+			values[indexKey(n+1)] = []byte{}
 		}
 		putIndex(t, f, values, fmt.Sprint("note ", put))
 		states[fmt.Sprint("note ", put)] = scanIndex(t, f, 2000)
@@ -670,13 +670,13 @@ func TestIndexFileBeginsAnew(t *testing.T) {
 	}
 	defer old.Close()
 	f.Break()
-	putIndex(t, f, map[string][]byte{"a": nil}, "two")
+	putIndex(t, f, map[string][]byte{"a": []byte("3")}, "two")
 	before, _ := old.Stat()
 	now, err := os.Stat(path)
 	if err != nil || os.SameFile(before, now) {
 		t.Errorf("the file is the old one, %v", err)
 	}
-	want := map[string]string{"b": "2"}
+	want := map[string]string{"a": "3", "b": "2"}
 	if got := scanIndex(t, f, 10); !maps.Equal(got, want) {
 		t.Errorf("it has %q", got)
 	}

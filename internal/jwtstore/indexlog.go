@@ -194,16 +194,9 @@ func findValue(values []keyValue, key string) (n int, found bool) {
 		func(e keyValue, key string) int { return strings.Compare(e.key, key) })
 }
 
-// from yields a key, if it has a value, and all that follow it, in order. An error is the last.
+// from yields a key, if it is there, and all that follow it, in order. An error is the last.
 func (c *indexContent) from(key string) iter.Seq2[keyValue, error] {
-	return func(yield func(keyValue, error) bool) {
-		logged := overlay(overlay(c.indexTable.from(key), c.older, key), c.recent, key)
-		for e, err := range logged {
-			if (err != nil || e.value != nil) && !yield(e, err) {
-				return
-			}
-		}
-	}
+	return overlay(overlay(c.indexTable.from(key), c.older, key), c.recent, key)
 }
 
 // overlay yields from a key on what all yields, in order, with newer values in the place of its own.

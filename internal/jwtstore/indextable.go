@@ -58,7 +58,7 @@ type indexHead struct {
 	ListSize uint64
 }
 
-// keyValue is a key and its value. A nil value says that the key has none any more.
+// keyValue is a key and its value.
 type keyValue struct {
 	key   string
 	value []byte
