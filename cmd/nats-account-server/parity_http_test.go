@@ -15,9 +15,13 @@ import (
 
 // Headers and bodies that come up again and again.
 const (
-	bareText  = "Content-Type: text/plain\n"
-	pageText  = "Content-Type: text/plain; charset=utf-8\nX-Content-Type-Options: nosniff\n"
-	probeHead = "Cache-Control: no-cache, no-store, must-revalidate\nExpires: 0\nPragma: no-cache\n" +
+	bareText = "Content-Type: text/plain\n"
+	// The original has only the first line.
+	signingRefused = "Signing service not enabled\nthe operator must sign it, for instance with nsc push\n"
+	// What is decoded may have any characters in it, so it has a charset, unlike the original's.
+	decodedText = "Content-Type: text/plain; charset=utf-8\n"
+	pageText    = "Content-Type: text/plain; charset=utf-8\nX-Content-Type-Options: nosniff\n"
+	probeHead   = "Cache-Control: no-cache, no-store, must-revalidate\nExpires: 0\nPragma: no-cache\n" +
 		"Vary: Origin\nContent-Length: 0"
 	unknown  = "no matching account JWT\n"
 	noMethod = "Method Not Allowed\n"
@@ -139,7 +143,7 @@ func overHTTP(t *testing.T) []behaviour {
 			"Content-Type: application/jwt\n!Etag: *\n!Cache-Control: *", "$OPTOKEN"},
 		{"GET of the operator as text, which beats decode", "GET /jwt/v1/operator?text=true&decode=true",
 			"200 OK", bareText, "$OPTOKEN"},
-		{"GET of the operator decoded", "GET /jwt/v1/operator?decode=true", "200 OK", bareText,
+		{"GET of the operator decoded", "GET /jwt/v1/operator?decode=true", "200 OK", decodedText,
 			"{\n    \"typ\": \"JWT\",\n    \"alg\": \"ed25519-nkey\"\n}\n\r\n{\n*"},
 		{"the probe of nats-server", "GET /jwt/v1/accounts/", "200 OK", probeHead, ""},
 		{"the probe without a slash, with a query", "GET /jwt/v1/accounts?jti=x", "200 OK", probeHead, ""},
@@ -185,14 +189,15 @@ func overHTTP(t *testing.T) []behaviour {
 			"GET /jwt/v1/accounts/$X?text=true&decode=true&check=true\nIf-None-Match: $XETAG", "200 OK",
 			bareText + "!Etag: *\n!Cache-Control: *", "$XTOKEN"},
 		{"decode beats check and 304", "GET /jwt/v1/accounts/$X?decode=true&check=true\nIf-None-Match: " +
-			"$XETAG", "200 OK", bareText, "{\n    \"typ\"*"},
+			"$XETAG", "200 OK", decodedText, "{\n    \"typ\"*"},
 		{"a known ETag is 304, without an ETag", "GET /jwt/v1/accounts/$A\nIf-None-Match: $AETAG",
 			"304 Not Modified", "Vary: Origin\n!Etag: *\n!Cache-Control: *", ""},
 		{"a known ETag, weak, in a list", "GET /jwt/v1/accounts/$A\nIf-None-Match: \"x\", W/$AETAG",
 			"304 Not Modified", "", ""},
 		{"an ETag without quotes is none", "GET /jwt/v1/accounts/$A\nIf-None-Match: $JTI", "200 OK", "",
 			"$ATOKEN"},
-		{"* is no ETag", "GET /jwt/v1/accounts/$A\nIf-None-Match: *", "200 OK", "", "$ATOKEN"},
+		{"* is any ETag, where the original's is none", "GET /jwt/v1/accounts/$A\nIf-None-Match: *",
+			"304 Not Modified", "", ""},
 		{"notify without NATS", "GET /jwt/v1/accounts/$A?notify=true", "200 OK",
 			"Content-Type: application/jwt", "$ATOKEN"},
 	})
@@ -221,9 +226,10 @@ func noOperator(t *testing.T) {
 	}
 	a := jwttest.NewAccount(t)
 	op := jwttest.NewOperator(t)
+	const noOperator = "untrusted issuer in request\nno operator is configured (operatorjwtpath)\n"
 	for text, token := range map[string][]byte{
-		"untrusted issuer in request\n": op.Account(t, a),
-		"Signing service not enabled\n": jwttest.Sign(t, a.Key, a, time.Now()),
+		noOperator:     op.Account(t, a),
+		signingRefused: jwttest.Sign(t, a.Key, a, time.Now()),
 	} {
 		status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, token)
 		if status != http.StatusBadRequest || body != text {
@@ -249,7 +255,7 @@ func systemAccountFile(t *testing.T) {
 	for _, b := range requests(url, words{"$S", path, "$TAG", token.Header.Get("Etag")}, []request{
 		{"raw", "GET $S", "200 OK", "Content-Type: application/jwt", "eyJ*"},
 		{"text", "GET $S?text=true", "200 OK", bareText, "eyJ*"},
-		{"decode", "GET $S?decode=true", "200 OK", bareText, "{\n*"},
+		{"decode", "GET $S?decode=true", "200 OK", decodedText, "{\n*"},
 		{"check", "GET $S?check=true", "200 OK", "", "eyJ*"},
 		{"304", "GET $S\nIf-None-Match: $TAG", "304 Not Modified", "", ""},
 	}) {

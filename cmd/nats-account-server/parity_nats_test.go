@@ -142,7 +142,7 @@ func reloadedSigner(t *testing.T) {
 			t.Errorf("%d %q", got, text)
 		}
 	}
-	push(http.StatusBadRequest, "Signing service not enabled\n")
+	push(http.StatusBadRequest, signingRefused)
 	text, err := os.ReadFile(s.conf)
 	if err != nil {
 		t.Fatal(err)

@@ -185,7 +185,10 @@ func New(o Options) *Registry {
 		o.Observer = noObserver{}
 	}
 	c := &catalog{Options: o, index: o.Store.Index(), clockLog: logging.Limited(o.Log, 1, time.Hour)}
-	c.verdicts = Verdicts[*Account]{Store: o.Store, MaxBytes: maxVerdictBytes, What: "JWT", Log: o.Log}
+	c.verdicts = Verdicts[*Account]{
+		Store: o.Store, MaxBytes: maxVerdictBytes, Log: DamageLog(o.Log),
+		Reported: Recently{Period: DamageInterval},
+	}
 	r := &Registry{
 		catalog:    c,
 		remover:    &remover{c},

@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/hex"
 	"fmt"
@@ -95,8 +94,9 @@ func (r *Registry) Refuse(path string, token []byte, from Origin, reason string,
 
 // SubjectOf is the account that a JWT claims to be of, unchecked; "" if it does not say.
 func SubjectOf(token []byte) string {
-	head, err := trust.Peek(bytes.TrimSpace(token))
-	if err != nil {
+	token, unclear := trust.Bare(token)
+	head, err := trust.Peek(token)
+	if unclear != nil || err != nil {
 		return ""
 	}
 	return head.Subject

@@ -1,10 +1,13 @@
 package accounts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
 // refusal is an error with a word of its own in the audit log.
@@ -76,6 +79,9 @@ var (
 
 // Reason is the audit log's word for an error.
 func Reason(err error) string {
+	if errors.Is(err, trust.ErrPrivateKey) {
+		return "private-key"
+	}
 	var r interface{ Reason() string }
 	if errors.As(err, &r) {
 		return r.Reason()
@@ -98,6 +104,7 @@ func isA[E error](err error) bool {
 // BlockedError reports that the operator signed a JWT whose claims can't be used now.
 type BlockedError struct {
 	Issues []string // every validation issue, warnings too
+	reason string
 }
 
 func (e *BlockedError) Error() string {
@@ -105,7 +112,7 @@ func (e *BlockedError) Error() string {
 }
 
 // Reason is the word of the audit log.
-func (*BlockedError) Reason() string { return "blocked" }
+func (e *BlockedError) Reason() string { return cmp.Or(e.reason, "blocked") }
 
 // OlderError reports that a newer JWT of the same account is stored.
 type OlderError struct {

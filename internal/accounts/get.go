@@ -178,14 +178,15 @@ func AskPrimary[T comparable](
 }
 
 // GetRaw is Get for people. A stored JWT that is damaged is returned as it is, unless the primary
-// has a good one.
+// has a good one, or it has a private key in it.
 func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 	a, err := r.Get(ctx, key)
 	if err == nil {
 		return a.JWT, nil
 	}
 	if errors.Is(err, ErrDamaged) {
-		if token, _, lost := r.Store.Load(key, jwtstore.Stamp{}); lost == nil {
+		token, _, lost := r.Store.Load(key, jwtstore.Stamp{})
+		if _, secret := trust.Bare(token); lost == nil && !errors.Is(secret, trust.ErrPrivateKey) {
 			return token, nil
 		}
 	}
@@ -196,7 +197,10 @@ func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 // expired, but may not be older than what was accepted before.
 func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 	o := newOffer(key, token, Origin{Peer: true}, r.trust.Load())
-	var err error
+	err := o.bad
+	if err != nil {
+		return nil, err
+	}
 	if o.Head, err = o.trust.Operators.Check(key, o.JWT); err != nil {
 		return nil, err
 	}

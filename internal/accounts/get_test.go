@@ -194,7 +194,7 @@ func TestADamagedJWTIsMendedByThePrimary(t *testing.T) {
 	e.plant(t, a.ID, []byte("torn"))
 	_, err := e.registry.Get(t.Context(), a.ID)
 	wantError(t, err, accounts.ErrDamaged)
-	line := logging.ShortKey(a.ID) + " - the stored JWT is not served - expected 3 chunks\n"
+	line := "[ERR] " + logging.ShortKey(a.ID) + " - error loading JWT - expected 3 chunks"
 	if !strings.Contains(e.log.String(), line) {
 		t.Errorf("the log is %s", e.log)
 	}
@@ -417,7 +417,7 @@ func TestAPlantedFileIsServedOnlyIfTheOperatorSignedIt(t *testing.T) {
 		_, err = e.registry.GetLocal(context.Background(), a.ID)
 		wantError(t, err, accounts.ErrDamaged)
 	}
-	if n := strings.Count(e.log.String(), "not served"); n != 1 {
+	if n := strings.Count(e.log.String(), "[ERR] "+a.ID[:12]+" - error loading JWT - the operator"); n != 1 {
 		t.Errorf("%d log lines, want 1:\n%s", n, e.log)
 	}
 	if raw, err := e.registry.GetRaw(context.Background(), a.ID); err != nil || len(raw) == 0 {

@@ -33,14 +33,14 @@ func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
 
 // offer is a JWT that Put decides about.
 type offer struct {
-	// Key is what it was put for, JWT has no space around it. The head is what the JWT says, see
+	// Key is what it was put for, JWT has nothing around it. The head is what the JWT says, see
 	// read. There is no ETag yet.
 	Account
 	from  Origin
 	trust *Trust
 
-	isRead  bool               // read was called
-	bad     error              // what it returned; nil if the head is whole
+	isRead  bool               // nothing is left to do for read
+	bad     error              // what it returns; nil if the head is whole
 	claims  *jwt.AccountClaims // once the signature is verified
 	current current            // what the offer would replace
 	// warning is why nats-servers refuse it although it is taken; "" if they do not.
@@ -48,11 +48,12 @@ type offer struct {
 	refused error // the decision under the commit's lock; nil: allowed, or not asked
 }
 
-// newOffer is an offer about which nothing is known yet. token may have space around it.
+// newOffer is an offer about which nothing is known yet. token may have space around it, or the lines
+// BEGIN and END. Of a text with a private key in it nothing is kept.
 func newOffer(key string, token []byte, from Origin, t *Trust) *offer {
-	token = bytes.TrimSpace(token)
+	token, err := trust.Bare(token)
 	account := Account{Key: key, JWT: token, Hash: sha256.Sum256(token)}
-	return &offer{Account: account, from: from, trust: t}
+	return &offer{Account: account, from: from, trust: t, isRead: err != nil, bad: err}
 }
 
 // read reads the head, once. The head stays empty if the JWT is no account JWT.
@@ -94,13 +95,21 @@ func (r *Registry) inspect(o *offer) error {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
 	switch {
+	case o.Subject != o.Key && trust.IsAccountKey(o.Subject) && trust.IsAccountKey(o.Key):
+		return fmt.Errorf("%w: it is the JWT of %s, and was sent for %s", ErrMismatch, o.Subject, o.Key)
+	case o.Subject != o.Key && trust.IsAccountKey(o.Subject):
+		return fmt.Errorf("%w: it is the JWT of %s, and was sent for something that is not the key of an "+
+			"account", ErrMismatch, o.Subject)
 	case o.Subject != o.Key:
-		return ErrMismatch
+		return fmt.Errorf("%w: the sub of the JWT is not the key of an account", ErrMismatch)
 	case !trust.IsAccountKey(o.Key):
-		return ErrBadSubject
+		return fmt.Errorf("%w: its sub is not the key of an account, which begins with A", ErrBadSubject)
 	}
 	if err := checkIssuer(o); err != nil {
 		return err
+	}
+	if err := CheckEpoch(o.IssuedAt); err != nil && !o.from.File {
+		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
 	if err := CheckSize(o.JWT, r.Announcer.MaxPayload()); err != nil && !o.from.File {
 		return err
@@ -117,12 +126,15 @@ func checkIssuer(o *offer) error {
 		return nil
 	case operators.RequireSigningKey(o.Issuer):
 		return ErrIdentityKey
+	case len(operators) == 0 && trust.IsOperatorKey(o.Issuer):
+		return fmt.Errorf("%w: no operator is configured (operatorjwtpath)", ErrUntrusted)
 	case trust.IsOperatorKey(o.Issuer):
-		return ErrUntrusted
+		return fmt.Errorf("%w: %s has signed it, which is not a key of an operator that is configured here",
+			ErrUntrusted, o.Issuer)
 	case o.Issuer == o.Subject:
-		return ErrSelfSigned
+		return fmt.Errorf("%w: the operator must sign it, for instance with nsc push", ErrSelfSigned)
 	default:
-		return ErrBadIssuer
+		return fmt.Errorf("%w: %s has signed it, but the operator must", ErrBadIssuer, o.Issuer)
 	}
 }
 
@@ -168,10 +180,10 @@ func (o *offer) checkClaims() error {
 	isLenient := o.from.File || o.trust.WarnOnly || o.from.Peer && isUsed
 	switch isRefused := found.IsBlocking(false); {
 	case !isTimely, isRefused && !isLenient:
-		return blocked(&found)
+		return blocked(o.claims.Claims(), &found)
 	case isRefused:
 		o.warning = "nats-server " + claimcheck.Version + " refuses it: " +
-			strings.Join(blocked(&found).Issues, "; ")
+			strings.Join(blocked(o.claims.Claims(), &found).Issues, "; ")
 	}
 	return nil
 }
@@ -262,6 +274,15 @@ func Newer(key string, a, b []byte) bool {
 	return err != nil || newer.IssuedAt > older.IssuedAt
 }
 
+// CheckEpoch refuses an iat below zero.
+func CheckEpoch(issuedAt int64) error {
+	if issuedAt >= 0 {
+		return nil
+	}
+	return fmt.Errorf("its iat is %d, which is before 1970: issue it anew, with a clock that is right",
+		issuedAt)
+}
+
 // CheckAhead refuses an iat that is too far ahead of the clock. The error is a *FutureError.
 func CheckAhead(issuedAt int64, now time.Time) error {
 	if !isAhead(issuedAt, now) {
@@ -283,20 +304,41 @@ func CheckSize(token []byte, limit int) error {
 }
 
 // Validate returns why claims can't be used now, a *BlockedError; nil if they can.
-func Validate(claims interface{ Validate(*jwt.ValidationResults) }) error {
+func Validate(claims jwt.Claims) error {
 	var found jwt.ValidationResults
 	claims.Validate(&found)
 	if !found.IsBlocking(true) {
 		return nil
 	}
-	return blocked(&found)
+	return blocked(claims.Claims(), &found)
 }
 
 // blocked is the error with every issue that was found.
-func blocked(found *jwt.ValidationResults) *BlockedError {
+func blocked(claims *jwt.ClaimsData, found *jwt.ValidationResults) *BlockedError {
 	e := &BlockedError{}
 	for _, issue := range found.Issues {
-		e.Issues = append(e.Issues, issue.Description)
+		text := issue.Description
+		switch text { // the texts of the jwt library
+		case "claim is expired":
+			e.reason = "expired"
+			text += describeDates("exp", claims.Expires, claims.IssuedAt)
+		case "claim is not yet valid":
+			e.reason = "not-yet-valid"
+			text += describeDates("nbf", claims.NotBefore, claims.IssuedAt)
+		}
+		e.Issues = append(e.Issues, text)
 	}
 	return e
+}
+
+// describeDates says why claims can't be used now, for the date of this name. The clock of this server
+// may be wrong as well.
+func describeDates(name string, date, issuedAt int64) string {
+	format := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	text := fmt.Sprintf(": its %s is %s, and this server's clock shows %s", name,
+		format(time.Unix(date, 0)), format(time.Now()))
+	if name == "exp" && date < issuedAt {
+		text += "; that is before its iat, " + format(time.Unix(issuedAt, 0)) + ": it was never valid"
+	}
+	return text
 }

@@ -113,8 +113,7 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	event := o.event(Accepted)
 	result := Result{Account: r.recordStored(o, seq), Changed: true, Warning: o.warning}
 	changedBefore := r.changed.mark(o.Key, r.Now())
-	r.Log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.Key),
-		logging.Quote(o.ID, maxErrorBytes)))
+	r.logUpdated(o)
 	if o.warning != "" {
 		r.Log.Warn(fmt.Sprintf("%s - the JWT was taken: correct the claims and issue it anew - %s",
 			logging.ShortKey(o.Key), logging.Quote(o.warning, maxErrorBytes)))
@@ -131,11 +130,18 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	return result, r.observe(event) // last, because it may wait
 }
 
+// logUpdated writes the original's line for a push.
+func (r *Registry) logUpdated(o *offer) {
+	r.Log.Info(fmt.Sprintf("updated JWT for account - %s - %s", logging.ShortKey(o.Key),
+		logging.Quote(o.ID, maxErrorBytes)))
+}
+
 // unchanged answers for a JWT that is stored already. One that was posted is announced again.
 func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
 	if !o.from.isPosted() {
 		return Result{}, nil
 	}
+	r.logUpdated(o) // as the original does, and people wait for the line
 	receipt, err := r.announcing.again(ctx, o.Key, o.from.Kind)
 	if err != nil {
 		return Result{}, r.refuse(o, fmt.Errorf("%w: %w", ErrSave, err))

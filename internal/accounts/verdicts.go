@@ -2,11 +2,13 @@ package accounts
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
@@ -14,6 +16,18 @@ import (
 
 // maxErrorBytes bounds what a log line shows of an error about a JWT.
 const maxErrorBytes = 512
+
+// DamageInterval is how often the log says that a stored JWT can't be served.
+const DamageInterval = time.Hour
+
+// maxDamageLines bounds the lines about that in a minute. After a change of the operator all stored
+// JWTs may be bad.
+const maxDamageLines = 100
+
+// DamageLog is the logger for the lines about stored JWTs that can't be served.
+func DamageLog(log *slog.Logger) *slog.Logger {
+	return logging.Limited(log, maxDamageLines, time.Minute)
+}
 
 // Verdict is what was found out about one version of a stored JWT. It is never changed.
 type Verdict[T any] struct {
@@ -34,9 +48,9 @@ type Verdicts[T any] struct {
 	Store interface {
 		Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	}
-	MaxBytes int    // of the JWTs that are kept in memory with their verdicts
-	What     string // is stored, for the log
+	MaxBytes int // of the JWTs that are kept in memory with their verdicts
 	Log      *slog.Logger
+	Reported Recently // what the log has said to be damaged, by key and hash
 
 	mu    sync.RWMutex
 	byKey map[string]*Verdict[T]
@@ -60,23 +74,32 @@ func (vs *Verdicts[T]) Load(
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	case token == nil:
+		vs.report(key, had)
 		return had, nil
 	}
 	return vs.judge(key, mark, token, stamp, check), nil
 }
 
-// judge returns the verdict on what the store has returned under a stamp, and remembers it. A
-// damaged version is logged once, however often it is asked for.
+// report logs a version that can't be served, once in a while. The line is the original's, which
+// programs look for.
+func (vs *Verdicts[T]) report(key string, v *Verdict[T]) {
+	if v.Err == nil {
+		return
+	}
+	version := sha256.Sum256(v.token)
+	if vs.Reported.Allow(key+string(version[:]), time.Now()) {
+		vs.Log.Error(fmt.Sprintf("%s - error loading JWT - %s", logging.ShortKey(key),
+			logging.Quote(v.cause.Error(), maxErrorBytes)))
+	}
+}
+
+// judge returns the verdict on what the store has returned under a stamp, and remembers it.
 func (vs *Verdicts[T]) judge(
 	key string, mark uint64, token []byte, stamp jwtstore.Stamp, check func(token []byte) (T, error),
 ) *Verdict[T] {
 	v, isKnown := vs.Find(key, mark, token, check)
-	switch {
-	case isKnown && v.stamp == stamp:
+	if vs.report(key, v); isKnown && v.stamp == stamp {
 		return v
-	case !isKnown && v.Err != nil:
-		vs.Log.Warn(fmt.Sprintf("%s - the stored %s is not served - %s", logging.ShortKey(key), vs.What,
-			logging.Quote(v.cause.Error(), maxErrorBytes)))
 	}
 	stamped := *v
 	stamped.stamp = stamp

@@ -107,7 +107,8 @@ func New(o Options) *Registry {
 	r := &Registry{
 		Options: o,
 		verdicts: accounts.Verdicts[*Token]{
-			Store: o.Store, MaxBytes: maxVerdictBytes, What: "activation JWT", Log: o.Log,
+			Store: o.Store, MaxBytes: maxVerdictBytes, Log: accounts.DamageLog(o.Log),
+			Reported: accounts.Recently{Period: accounts.DamageInterval},
 		},
 		announced: accounts.Recently{Period: repeatInterval},
 	}

@@ -240,7 +240,8 @@ func TestADamagedTokenIsLoggedOnceAndReplaced(t *testing.T) {
 				t.Errorf("%s: %v", c.name, err)
 			}
 		}
-		if lines := strings.Count(e.log.String(), "is not served"); lines != 1 && c.damaged {
+		line := "[ERR] " + hash[:12] + " - error loading JWT - "
+		if lines := strings.Count(e.log.String(), line); lines != 1 && c.damaged {
 			t.Errorf("%s: logged %d times\n%s", c.name, lines, e.log)
 		}
 		if _, err := e.put(t, token, pushed); err != nil {

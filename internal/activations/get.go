@@ -114,7 +114,7 @@ func (r *Registry) GetLocal(ctx context.Context, hash string) (*Token, error) {
 }
 
 // GetRaw returns the stored bytes of a hash unchecked, for people to look at. With a primary it
-// returns what Get does, if that is a token.
+// returns what Get does, if that is a token. What has a private key in it is damaged.
 func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
 	if *r.primary.Load() != nil {
 		t, err := r.Get(ctx, hash)
@@ -135,6 +135,9 @@ func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
 		return nil, ErrNotFound
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, err)
+	}
+	if _, secret := trust.Bare(stored); errors.Is(secret, trust.ErrPrivateKey) {
+		return nil, fmt.Errorf("%w: %w", accounts.ErrDamaged, secret)
 	}
 	return stored, nil
 }

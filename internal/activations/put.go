@@ -9,6 +9,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
 )
 
 // errSame ends a commit that has nothing to do: the same claims are stored already.
@@ -21,7 +22,12 @@ func (r *Registry) Put(
 	ctx context.Context, token []byte, from accounts.Origin,
 ) (t *Token, changed bool, err error) {
 	event := accounts.Event{Origin: from, Result: accounts.Accepted}
-	t, err = r.put(ctx, bytes.TrimSpace(token), from)
+	token, err = trust.Bare(token)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrBadJWT, err)
+	} else {
+		t, err = r.put(ctx, token, from)
+	}
 	switch {
 	case errors.Is(err, errSame): // no failure for the client
 		event.Result, err = accounts.Unchanged, nil
@@ -90,6 +96,9 @@ func (r *Registry) check(ctx context.Context, t *Token, from accounts.Origin) er
 	}
 	if err := r.checkIssuer(ctx, t); err != nil {
 		return err
+	}
+	if err := accounts.CheckEpoch(t.IssuedAt); err != nil && !from.File {
+		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
 	if err := accounts.CheckAhead(t.IssuedAt, r.Now()); err != nil || from.File {
 		return err

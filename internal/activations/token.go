@@ -28,21 +28,21 @@ func decode(token []byte) (*Token, error) {
 	// The payload alone tells tokens apart: the header of a version 1 token is not signed.
 	_, payload, err := trust.Payload(bare)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
+		return nil, fmt.Errorf("%w: %w", ErrBadJWT, trust.Explain(bare, err))
 	}
 	parsed, err := jwt.Decode(string(bare))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadJWT, err)
+		return nil, fmt.Errorf("%w: %w", ErrBadJWT, trust.Explain(bare, err))
 	}
 	// The order of these checks is the original's, and so is each error.
 	claims, ok := parsed.(*jwt.ActivationClaims)
 	switch {
 	case !ok:
-		return nil, ErrHash
+		return nil, fmt.Errorf("%w: %w", ErrHash, trust.Explain(bare, trust.ErrNotActivation))
 	case !trust.IsAccountKey(claims.Issuer):
-		return nil, ErrIssuer
+		return nil, fmt.Errorf("%w: its iss is not the key of an account, which must sign it", ErrIssuer)
 	case !trust.IsAccountKey(claims.Subject):
-		return nil, ErrSubject
+		return nil, fmt.Errorf("%w: its sub is not the key of an account, which may import", ErrSubject)
 	}
 	// The hash is not in the token. It follows from issuer, subject and import subject.
 	hash, err := claims.HashID()
@@ -111,14 +111,14 @@ func (r *Registry) checkIssuer(ctx context.Context, t *Token) error {
 	case errors.Is(err, accounts.ErrUnreadable):
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: the account %s is not stored", ErrIssuer, short)
+		return fmt.Errorf("%w: the account %s is not stored: push it first", ErrIssuer, short)
 	case t.exporter() == t.Issuer:
 		return nil
 	}
 	// A signing key counts as long as the stored account names it.
 	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
 	if err != nil || !claims.SigningKeys.Contains(t.Issuer) {
-		return fmt.Errorf("%w: it is no signing key of the account %s", ErrIssuer, short)
+		return fmt.Errorf("%w: it is no signing key of the account %s, as that is stored", ErrIssuer, short)
 	}
 	return nil
 }

@@ -275,7 +275,7 @@ var scenarios = []struct {
 		name, good := a.ID+".jwt", e.sign(a, time.Hour)
 		e.write(name, []byte("junk"))
 		e.wantState(name, dirsync.Refused)
-		e.logs(name+" is not served - bad JWT in request: expected 3 chunks\n", 1)
+		e.logs(name+" is not served - bad JWT in request: expected 3 chunks: a JWT has ", 1)
 		e.write(name, good)
 		e.wantState(name, dirsync.Stored)
 		e.write(name, []byte("junk"))
@@ -283,7 +283,7 @@ var scenarios = []struct {
 			e.wantState(name, dirsync.Refused)
 			e.syncer.Rejudge()
 		}
-		e.logs("expected 3 chunks; what was there before is served on\n", 1)
+		e.logs("or be something else; what was there before is served on\n", 1)
 		e.serves(a.ID, good)
 	}},
 	{"a file that can't be read is tried again", dirsync.OpenFolder, func(e *syncEnv) {

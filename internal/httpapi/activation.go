@@ -7,7 +7,7 @@ import (
 	"nats-account-server/internal/activations"
 )
 
-// postActivation stores an activation token. As the original's, a 200 has no body.
+// postActivation stores an activation token. The hash and the path are what the token is found by.
 func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) error {
 	token, err := a.readBody(w, r, "")
 	if err != nil {
@@ -20,7 +20,8 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 	}
 	// The answer does not wait for this, and does not say what came of it.
 	a.Activations.Announce(activation, changed)
-	sendEmpty(w, http.StatusOK)
+	send(w, http.StatusOK, typeText, "stored; its hash is "+activation.Key+", and it is served at "+
+		pathActivation+activation.Key+"\n")
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
+	"nats-account-server/internal/logging"
 )
 
 // What this package refuses by itself. Texts that scripts may look for are the original's.
@@ -33,8 +34,9 @@ var (
 	errFollows = errors.New(http.StatusText(http.StatusMethodNotAllowed)) // the primary's URL follows
 
 	// Bodies that can't be used. A client that breaks off is told what one that is too slow is told.
-	errTooLarge  = accounts.NewRefusal("too-large", "request body is larger than 1048576 bytes")
-	errSlow      = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error())
+	errTooLarge = accounts.NewRefusal("too-large", "request body is larger than 1048576 bytes")
+	errSlow     = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error()+
+		"\nit did not arrive whole within the time for a request (http.readtimeout)")
 	errBrokenOff = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error())
 	errBusy      = accounts.NewRefusal("broken-off", "too many requests are being read: try again later")
 
@@ -59,6 +61,9 @@ type row struct {
 	// text is for the client. "" means the text of the error that was found.
 	text string
 	form form
+	// why is set if a second line tells the client what the error says beyond the text. That is about
+	// the JWT only.
+	why bool
 	// quiet is set if it is no concern of the operator: a DBG line instead of an ERR line.
 	quiet bool
 }
@@ -100,17 +105,20 @@ var answers = []row{
 
 	// Pushes.
 	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,
-		accounts.ErrUntrusted, accounts.ErrIdentityKey, accounts.ErrBadPair, accounts.ErrNotOwn, errSlow),
-		status: http.StatusBadRequest},
+		accounts.ErrUntrusted, accounts.ErrIdentityKey, accounts.ErrBadPair, accounts.ErrNotOwn),
+		status: http.StatusBadRequest, why: true},
+	{find: is(errSlow), status: http.StatusBadRequest},
 	{find: is(errBrokenOff), status: http.StatusBadRequest, quiet: true},
 	// The connection limiter has logged that there is no memory.
 	{find: is(errBusy), status: http.StatusServiceUnavailable, quiet: true},
-	{find: is(accounts.ErrSelfSigned), status: http.StatusBadRequest, text: "Signing service not enabled"},
-	{find: is(accounts.ErrBadIssuer), status: http.StatusBadRequest, text: "Bad JWT Issuer in request"},
+	{find: is(accounts.ErrSelfSigned), status: http.StatusBadRequest, text: "Signing service not enabled",
+		why: true},
+	{find: is(accounts.ErrBadIssuer), status: http.StatusBadRequest, text: "Bad JWT Issuer in request",
+		why: true},
 	{find: blocked, status: http.StatusBadRequest, form: page},
 	{find: typed[*accounts.FutureError], status: http.StatusBadRequest},
 	{find: is(activations.ErrBadJWT, activations.ErrIssuer, activations.ErrSubject,
-		activations.ErrHash), status: http.StatusBadRequest},
+		activations.ErrHash), status: http.StatusBadRequest, why: true},
 	{find: typed[*accounts.OlderError], status: http.StatusConflict},
 	{find: typed[*accounts.DeletedError], status: http.StatusConflict},
 	{find: is(accounts.ErrReplaced), status: http.StatusConflict},
@@ -198,7 +206,11 @@ func answerFor(err error) answer {
 		// r is a copy of the row, so its text can be set.
 		if found := r.find(err); found != nil {
 			r.text = cmp.Or(r.text, found.Error())
-			return answer{r, cause(err, found)}
+			detail := cause(err, found)
+			if r.why && detail != "" {
+				r.text += "\n" + logging.Quote(detail, maxDetailBytes)
+			}
+			return answer{r, detail}
 		}
 	}
 	return answer{row{status: http.StatusInternalServerError, text: textInternal}, err.Error()}

@@ -89,11 +89,11 @@ func (l *requestLog) trace(r *http.Request, text, key string) {
 // failureLine is the log line of a failed request: key, message and detail, as far as there are
 // any. Two of the lines are the original's.
 func failureLine(key string, an answer, err error) string {
-	_, blocked := errors.AsType[*accounts.BlockedError](err)
+	blocked, isBlocked := errors.AsType[*accounts.BlockedError](err)
 	switch {
-	case blocked:
-		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors",
-			logging.ShortKey(key))
+	case isBlocked:
+		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors - %s",
+			logging.ShortKey(key), logging.Quote(strings.Join(blocked.Issues, "; "), maxDetailBytes))
 	case errors.Is(err, activations.ErrNotFound) && key != "":
 		return fmt.Sprintf("unable to find requested activation JWT for %s - %s", key, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,12 +32,20 @@ const stored = "200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=ut
 
 func bad(text string) string { return plain("400 Bad Request", text) }
 
+// oneChunk says why garbage is no JWT.
+const oneChunk = "expected 3 chunks: a JWT has three parts with dots between, and this has 1: it may be " +
+	"cut off, or be something else"
+
+// times are in a text, the clock's among them. All have the same length.
+var times = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+
 // push is a row of the table below: a JWT that is sent to an account's path.
 type push struct {
 	name  string
 	token func(t testing.TB, env *environment, a *jwttest.Account) []byte
 	to    string // another path segment than the account's key
-	want  string // the answer
+	want  string // the answer; with why only its first line
+	why   string // the second line, with $A for the account's key and $B for that of env.other
 	log   string // the ERR line, with $K for the beginning of the key; "": there is none
 }
 
@@ -59,12 +68,17 @@ var pushes = []push{
 		token: func(t testing.TB, env *environment, a *jwttest.Account) []byte {
 			return []byte(" \r\n" + string(valid(t, env, a)) + "\r\n \n")
 		}},
-	{name: "garbage", token: text("garbage"), want: bad("bad JWT in request"),
-		log: "$K - bad JWT in request - expected 3 chunks"},
-	{name: "nothing", token: text(""), want: bad("bad JWT in request"),
-		log: "$K - bad JWT in request - expected 3 chunks"},
-	{name: "a user's JWT", want: bad("bad JWT in request"),
-		log: "$K - bad JWT in request - not account claim",
+	{name: "garbage", token: text("garbage"), want: "bad JWT in request",
+		why: oneChunk,
+		log: "$K - bad JWT in request"},
+	{name: "nothing", token: text(""), want: "bad JWT in request",
+		why: "expected 3 chunks: it is empty: send the JWT, for instance with " +
+			"curl --data-binary @account.jwt",
+		log: "$K - bad JWT in request"},
+	{name: "a user's JWT", want: "bad JWT in request",
+		why: "not account claim: it is the JWT of a user, which no server keeps: it is sent " +
+			"when the user connects",
+		log: "$K - bad JWT in request",
 		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
 			creds, _ := a.User(t)
 			token, err := jwt.ParseDecoratedJWT(creds)
@@ -73,53 +87,82 @@ var pushes = []push{
 			}
 			return []byte(token)
 		}},
-	{name: "a broken signature", want: bad("bad JWT in request"),
-		log: "$K - bad JWT in request - claim failed V2 signature verification",
+	{name: "a broken signature", want: "bad JWT in request",
+		why: "claim failed V2 signature verification: it was changed after it was signed, or " +
+			"the key in iss did not sign it",
+		log: "$K - bad JWT in request",
 		token: func(t testing.TB, env *environment,
 			a *jwttest.Account) []byte {
 			return jwttest.Flip(valid(t, env, a))
 		}},
-	{name: "a line break within the signature", want: bad("bad JWT in request"),
-		log: "$K - bad JWT in request - illegal line break at input byte 76",
+	{name: "a line break within the signature", want: "bad JWT in request",
+		why: "illegal line break at input byte 76: there is white space within it, at byte " +
+			"695: a JWT is one line without any",
+		log: "$K - bad JWT in request",
 		token: func(t testing.TB, env *environment, a *jwttest.Account) []byte {
 			token := string(valid(t, env, a))
 			return []byte(token[:len(token)-10] + "\n" + token[len(token)-10:])
 		}},
-	{name: "another account's JWT", want: bad("pub keys don't match"), log: "$K - pub keys don't match",
+	{name: "another account's JWT", want: "pub keys don't match",
+		why: "it is the JWT of $B, and was sent for $A",
+		log: "$K - pub keys don't match",
 		token: func(t testing.TB, env *environment, _ *jwttest.Account) []byte {
-			return valid(t, env, jwttest.NewAccount(t))
+			return valid(t, env, env.other)
 		}},
 	{name: "garbage to a path without a key", to: "junk", token: text("garbage"),
-		want: bad("bad JWT in request"), log: "bad JWT in request - expected 3 chunks"},
+		want: "bad JWT in request",
+		why:  oneChunk,
+		log:  "bad JWT in request"},
 	{name: "an account's JWT to a path without a key", to: "junk", token: valid,
-		want: bad("pub keys don't match"), log: "pub keys don't match"},
+		want: "pub keys don't match",
+		why:  "it is the JWT of $A, and was sent for something that is not the key of an account",
+		log:  "pub keys don't match"},
 	{name: "an account's JWT to its key with a line break", to: "$half%0a$rest", token: valid,
-		want: bad("pub keys don't match"), log: "pub keys don't match"},
+		want: "pub keys don't match",
+		why:  "it is the JWT of $A, and was sent for something that is not the key of an account",
+		log:  "pub keys don't match"},
 	{name: "an account's JWT for a subject that is no account", to: "junk",
-		want: bad("bad JWT Subject in request"), log: "bad JWT Subject in request",
+		want:  "bad JWT Subject in request",
+		why:   "its sub is not the key of an account, which begins with A",
+		log:   "bad JWT Subject in request",
 		token: with(func(c *jwt.AccountClaims) { c.Subject = "junk" })},
-	{name: "a JWT that the account signed itself", want: bad("Signing service not enabled"),
+	{name: "a JWT that the account signed itself", want: "Signing service not enabled",
+		why: "the operator must sign it, for instance with nsc push",
 		log: "$K - Signing service not enabled",
 		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
 			return jwttest.Sign(t, a.Key, a, time.Now())
 		}},
-	{name: "a JWT that another account signed", want: bad("Bad JWT Issuer in request"),
+	{name: "a JWT that another account signed", want: "Bad JWT Issuer in request",
+		why: "$B has signed it, but the operator must",
 		log: "$K - Bad JWT Issuer in request",
-		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
-			return jwttest.Sign(t, jwttest.NewAccount(t).Key, a, time.Now())
+		token: func(t testing.TB, env *environment, a *jwttest.Account) []byte {
+			return jwttest.Sign(t, env.other.Key, a, time.Now())
 		}},
-	{name: "a JWT of another operator", want: bad("untrusted issuer in request"),
+	{name: "a JWT of another operator", want: "untrusted issuer in request",
+		why: "$O has signed it, which is not a key of an operator that is configured here",
 		log: "$K - untrusted issuer in request",
-		token: func(t testing.TB, _ *environment, a *jwttest.Account) []byte {
-			return jwttest.NewOperator(t).Account(t, a)
+		token: func(t testing.TB, env *environment, a *jwttest.Account) []byte {
+			return jwttest.Sign(t, env.stranger.Key, a, time.Now())
 		}},
 	{name: "an expired JWT",
 		token: with(func(c *jwt.AccountClaims) { c.Expires = time.Now().Add(-time.Hour).Unix() }),
 		want: page("400 Bad Request",
 			"The server was unable to update your account JWT. One more more validation issues "+
 				"occurred.\n"+
-				"\t - claim is expired\n"),
-		log: "attempt to update JWT $K with blocking validation errors"},
+				"\t - claim is expired: its exp is 2026-01-02T03:04:05Z, and this server's clock shows "+
+				"2026-01-02T03:04:05Z; that is before its iat, 2026-01-02T03:04:05Z: it was never valid\n"),
+		log: "attempt to update JWT $K with blocking validation errors - claim is expired: its exp is " +
+			"2026-01-02T03:04:05Z, and this server's clock shows 2026-01-02T03:04:05Z; that is before its " +
+			"iat, 2026-01-02T03:04:05Z: it was never valid"},
+	{name: "a JWT that is not valid yet",
+		token: with(func(c *jwt.AccountClaims) { c.NotBefore = time.Now().Add(time.Hour).Unix() }),
+		want: page("400 Bad Request",
+			"The server was unable to update your account JWT. One more more validation issues "+
+				"occurred.\n"+
+				"\t - claim is not yet valid: its nbf is 2026-01-02T03:04:05Z, and this server's clock "+
+				"shows 2026-01-02T03:04:05Z\n"),
+		log: "attempt to update JWT $K with blocking validation errors - claim is not yet valid: its nbf " +
+			"is 2026-01-02T03:04:05Z, and this server's clock shows 2026-01-02T03:04:05Z"},
 	{name: "a JWT with two issues",
 		token: with(func(c *jwt.AccountClaims) {
 			c.Exports = jwt.Exports{{Subject: "a b", Type: jwt.Stream},
@@ -130,7 +173,8 @@ var pushes = []push{
 				"occurred.\n"+
 				"\t - subject \"a b\" cannot have spaces\n\n\t - stream export subject \"a.b\" "+
 				"already exports \"a.b\"\n"),
-		log: "attempt to update JWT $K with blocking validation errors"},
+		log: "attempt to update JWT $K with blocking validation errors - subject \"a b\" cannot have " +
+			"spaces; stream export subject \"a.b\" already exports \"a.b\""},
 }
 
 func TestPushing(t *testing.T) {
@@ -138,20 +182,25 @@ func TestPushing(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			env := newEnvironment(t)
 			a := jwttest.NewAccount(t)
-			words := strings.NewReplacer("$half", a.ID[:20], "$rest", a.ID[20:], "$K", a.ID[:12])
+			words := strings.NewReplacer("$half", a.ID[:20], "$rest", a.ID[20:], "$K", a.ID[:12],
+				"$A", a.ID, "$B", env.other.ID, "$O", env.stranger.ID)
 			to := a.ID
 			if p.to != "" {
 				to = words.Replace(p.to)
 			}
 			got := ask(t, serve(t, env.api),
 				"POST /jwt/v1/accounts/"+to+"\nContent-Type: x/y\n\n"+string(p.token(t, env, a)))
-			if got != p.want {
-				t.Errorf("gave\n%s\nwant\n%s", got, p.want)
+			want, log := p.want, p.log
+			if p.why != "" {
+				want, log = bad(p.want+"\n"+words.Replace(p.why)), log+" - "+p.why
+			}
+			if got = times.ReplaceAllString(got, "2026-01-02T03:04:05Z"); got != want {
+				t.Errorf("gave\n%s\nwant\n%s", got, want)
 			}
 			if p.log == "" {
 				env.wantNoLine(t, "ERR")
 			} else {
-				env.wantLine(t, "ERR", words.Replace(p.log))
+				env.wantLine(t, "ERR", words.Replace(log))
 			}
 		})
 	}
@@ -321,7 +370,7 @@ func TestAChunkedBodyIsReadToTheLimitOnly(t *testing.T) {
 func TestABodyOfExactlyTheLimitReachesTheRegistry(t *testing.T) {
 	env, a := newEnvironment(t), jwttest.NewAccount(t)
 	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+strings.Repeat("x", 1<<20))
-	if sizes := env.audit.offered(); got != bad("bad JWT in request") ||
+	if sizes := env.audit.offered(); !strings.HasPrefix(got, "400 Bad Request\n") ||
 		!slices.Equal(sizes, []int{1 << 20}) {
 		t.Errorf("gave\n%s, JWTs of %d bytes were offered", got, sizes)
 	}
@@ -352,7 +401,8 @@ func TestASlowBodyGetsItsAnswer(t *testing.T) {
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
 	r := bufio.NewReader(conn)
 	got := receive(t, r, "POST")
-	if want := strings.Replace(bad("bad JWT in request"), "\n", "\nConnection: close\n", 1); got != want {
+	if want := strings.Replace(bad("bad JWT in request\nit did not arrive whole within the time for a "+
+		"request (http.readtimeout)"), "\n", "\nConnection: close\n", 1); got != want {
 		t.Errorf("gave\n%s", got)
 	}
 	wantClosed(t, conn, r)

@@ -246,7 +246,7 @@ func (p *printer) activation(token string, depth int) {
 	p.object(claims, activationOrder, depth)
 }
 
-// date returns the day of a number of Unix seconds, in UTC. It is "" unless the number is written
+// date returns the time of a number of Unix seconds, in UTC. It is "" unless the number is written
 // as an integer. It is an empty pair of brackets for 0 and for what is in no calendar.
 func date(number string) string {
 	if strings.ContainsAny(number, ".eE") {
@@ -257,5 +257,5 @@ func date(number string) string {
 	if err != nil || seconds == 0 || seconds < year0 || seconds >= year10000 {
 		return " ()"
 	}
-	return time.Unix(seconds, 0).UTC().Format(" (2006-01-02)")
+	return time.Unix(seconds, 0).UTC().Format(" (2006-01-02 15:04:05 UTC)")
 }

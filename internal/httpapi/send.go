@@ -38,12 +38,13 @@ func sendPage(w http.ResponseWriter, status int, text string) {
 
 // sendText sends a JWT as it is, or decoded if only that is asked for.
 func sendText(w http.ResponseWriter, token []byte, f flags) error {
-	text, err := string(token), error(nil)
-	if !f.set("text") {
-		text, err = decode(token)
+	if f.set("text") {
+		send(w, http.StatusOK, typeBare, string(token))
+		return nil
 	}
+	text, err := decode(token)
 	if err == nil {
-		send(w, http.StatusOK, typeBare, text)
+		send(w, http.StatusOK, typeText, text) // a name in the claims may have any characters
 	}
 	return err
 }

@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 
 // fakeStore is a store in memory that can be made to fail.
 type fakeStore struct {
+	putting  sync.Mutex
 	t        testing.TB // nil: keys are neither checked nor kept
 	mu       sync.Mutex
 	asked    []string // keys of all calls; only account keys and activation hashes may come here
@@ -111,12 +112,17 @@ func (s *fakeStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Sta
 
 func (s *fakeStore) Put(ctx context.Context, key, _ string, token []byte,
 	allow func(jwtstore.Stored) (jwtstore.Version, error)) (uint64, error) {
+	s.putting.Lock() // allow looks into the store, too
+	defer s.putting.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.noteLocked(key)
-	if _, err := allow(jwtstore.Stored{JWT: s.tokens[key]}); err != nil {
+	had := jwtstore.Stored{JWT: s.tokens[key]}
+	s.mu.Unlock()
+	if _, err := allow(had); err != nil {
 		return 0, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := cmp.Or(s.saveErr, ctx.Err()); err != nil {
 		return 0, err
 	}
@@ -221,6 +227,8 @@ func (l *logRecorder) lines(level string) []string {
 // environment is an API with a real registry, and everything of them that a test may change.
 type environment struct {
 	op        *jwttest.Operator
+	other     *jwttest.Account  // another account than that of a test
+	stranger  *jwttest.Operator // another operator
 	store     *fakeStore
 	announcer *announcer
 	registry  *accounts.Registry
@@ -234,6 +242,8 @@ func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment 
 	t.Helper()
 	env := &environment{
 		op:        jwttest.NewOperator(t),
+		other:     jwttest.NewAccount(t),
+		stranger:  jwttest.NewOperator(t),
 		store:     newFakeStore(t),
 		announcer: &announcer{delivery: accounts.Delivery{State: accounts.Sent, Acked: 1, Servers: 1}},
 		audit:     &auditRecorder{t: t},

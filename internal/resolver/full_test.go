@@ -100,7 +100,7 @@ func TestAStoreThatStaysDifferentIsLoggedOnce(t *testing.T) {
 	}
 	srv := startServer(t, env)
 	natstest.Eventually(t, "the difference is logged", func() bool {
-		return srv.log.Count(foreign.ID[:12]+" (untrusted issuer in request)") == 1
+		return srv.log.Count(foreign.ID[:12]+" (untrusted issuer in request: ") == 1
 	})
 	packs := env.count(t, "$SYS.REQ.CLAIMS.PACK")
 	natstest.Eventually(t, "the nats-server has asked often", func() bool { return packs.Load() > 12 })

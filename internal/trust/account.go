@@ -26,9 +26,18 @@ type Head struct {
 // otherwise. They would give one JWT several spellings.
 var strict = base64.RawURLEncoding.Strict()
 
-// Peek reads the head of an account JWT, version 1 or 2. It fails for a JWT of any other kind. With
-// an error the head holds what could be read.
+// Peek reads the head of an account JWT, version 1 or 2. It fails for a JWT of any other kind, and
+// says why. With an error the head holds what could be read.
 func Peek(token []byte) (Head, error) {
+	head, err := peek(token)
+	if err != nil {
+		err = Explain(token, err)
+	}
+	return head, err
+}
+
+// peek is Peek without the explanation.
+func peek(token []byte) (Head, error) {
 	claims, payload, err := Payload(token)
 	if err != nil {
 		return Head{}, err
@@ -68,7 +77,7 @@ func Issuer(token []byte) string {
 // Payload returns the middle part of any JWT, decoded and encoded. Each part must be in its one
 // spelling.
 func Payload(token []byte) (claims, encoded []byte, err error) {
-	parts := bytes.Split(token, []byte{'.'})
+	parts := bytes.SplitN(token, []byte{'.'}, 4) // a million dots cost nothing
 	if len(parts) != 3 {
 		return nil, nil, errors.New("expected 3 chunks")
 	}
@@ -91,12 +100,13 @@ func Payload(token []byte) (claims, encoded []byte, err error) {
 func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 	claims, err := jwt.DecodeAccountClaims(string(token))
 	if err != nil {
-		return nil, err
+		return nil, Explain(token, err)
 	}
 	// A JSON object may have a member twice, and two decoders may take another one of them.
 	if claims.Subject != head.Subject || claims.Issuer != head.Issuer ||
 		claims.IssuedAt != head.IssuedAt {
-		return nil, errors.New("the claims are ambiguous")
+		return nil, errors.New("the claims are ambiguous: a member is there twice, of which programs may " +
+			"take another one")
 	}
 	return claims, nil
 }

@@ -6,12 +6,14 @@
 //	account.go    account JWTs: what they say of themselves, and whether an operator signed them
 //	deletion.go   orders to delete accounts
 //	keys.go       the syntax of keys and hashes
+//	bare.go       a JWT between lines BEGIN and END; a private key where a JWT should be
+//	explain.go    what is wrong with a text that is no good JWT
 //	secret.go     passwords in an operator's JWT
 package trust
 
 import (
+	"bytes"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -32,8 +34,9 @@ type Operator struct {
 
 // The errors for a JWT of another kind than the one asked for.
 var (
-	ErrNotOperator = errors.New("not operator claim")
-	ErrNotAccount  = errors.New("not account claim")
+	ErrNotOperator   = errors.New("not operator claim")
+	ErrNotAccount    = errors.New("not account claim")
+	ErrNotActivation = errors.New("not activation claim")
 )
 
 // Parse reads an operator JWT, bare or between BEGIN and END lines. The JWT must be consistent in
@@ -82,25 +85,24 @@ func (o *Operator) trusts(key string) bool {
 // signature. It returns what is served of the file. A JWT of another kind gives the error
 // otherKind.
 func parseFile[C jwt.Claims](text []byte, otherKind error) (served []byte, claims C, err error) {
-	token, err := jwt.ParseDecoratedJWT(text)
-	if err != nil {
+	token, err := Bare(text)
+	switch {
+	case err != nil:
 		return nil, claims, err
-	}
-	token = strings.TrimSpace(token)
-	if token == "" {
+	case len(token) == 0:
 		return nil, claims, errors.New("the file is empty")
 	}
-	decoded, err := jwt.Decode(token)
+	decoded, err := jwt.Decode(string(token))
 	if err != nil {
-		return nil, claims, err
+		return nil, claims, Explain(token, err)
 	}
 	claims, ok := decoded.(C)
 	if !ok {
-		return nil, claims, otherKind
+		return nil, claims, Explain(token, otherKind)
 	}
 	// The original serves a bare file verbatim, with its line end.
-	if strings.TrimSpace(string(text)) == token {
+	if bytes.Equal(bytes.TrimSpace(text), token) {
 		return text, claims, nil
 	}
-	return []byte(token), claims, nil
+	return token, claims, nil
 }

@@ -1,0 +1,84 @@
+package trust
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nkeys"
+)
+
+// ErrPrivateKey is for a text with a private key in it. Nothing of such a text may be stored, logged
+// or sent on.
+var ErrPrivateKey = errors.New("there is a private key in it, which no server may have: send the JWT " +
+	"alone, and replace that key if others may have seen it")
+
+// seedLength is the length of the seed of a private key, in characters.
+const seedLength = 58
+
+// Bare returns the JWT in a text: without the space around it, and without the lines BEGIN and END
+// that nsc writes around a JWT. If the error is ErrPrivateKey the JWT is nil. With another error it
+// is the text.
+func Bare(text []byte) ([]byte, error) {
+	text = bytes.TrimSpace(text)
+	if hasPrivateKey(text) {
+		return nil, ErrPrivateKey
+	}
+	switch found := decorated(text); len(found) {
+	case 0:
+		return text, nil
+	case 1:
+		return found[0], nil
+	default:
+		return text, fmt.Errorf("there are %d JWTs in it: send one at a time", len(found))
+	}
+}
+
+// decorated returns what stands between the lines BEGIN and END, without the space around it.
+func decorated(text []byte) (found [][]byte) {
+	begin, offset := -1, 0
+	for line := range bytes.Lines(text) {
+		end := offset
+		offset += len(line)
+		switch {
+		case isMark(line, "BEGIN"):
+			begin = offset
+		case begin >= 0 && isMark(line, "END"):
+			found = append(found, bytes.TrimSpace(text[begin:end]))
+			begin = -1
+		}
+	}
+	return found
+}
+
+// isMark reports whether a line is one with this word between dashes.
+func isMark(line []byte, word string) bool {
+	line = bytes.TrimSpace(line)
+	return bytes.HasPrefix(line, []byte("---")) && bytes.HasSuffix(line, []byte("---")) &&
+		bytes.HasPrefix(bytes.TrimLeft(line, "-"), []byte(word+" "))
+}
+
+// hasPrivateKey reports whether a text has the seed of a private key in it, or the line that stands
+// before a private key. No JWT has either.
+func hasPrivateKey(text []byte) bool {
+	if bytes.Contains(text, []byte("NKEY SEED---")) || bytes.Contains(text, []byte("PRIVATE KEY---")) {
+		return true
+	}
+	// A seed is a word of base32. What stands around it is of another kind.
+	start := 0
+	for i := 0; i <= len(text); i++ {
+		if i < len(text) && isBase32(text[i]) {
+			continue
+		}
+		if i-start == seedLength && text[start] == 'S' {
+			if _, _, err := nkeys.DecodeSeed(text[start:i]); err == nil {
+				return true
+			}
+		}
+		start = i + 1
+	}
+	return false
+}
+
+// isBase32 reports whether a character is one that keys are written in.
+func isBase32(c byte) bool { return 'A' <= c && c <= 'Z' || '2' <= c && c <= '7' }
