@@ -141,7 +141,7 @@ func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.
 	op.Claims.SigningKeys = op.Claims.SigningKeys[1:]
 	jwttest.File(t, w.dir, "op.jwt", []byte(op.Token(t)))
 	w.reload(`WRN. error loading system account from .*sys.jwt: the operator O\S+ did not sign it: ` +
-		`it is only used while the store has no JWT of the system account`)
+		`it is only used while the store has no good JWT of the system account`)
 	const bad = `WRN. 1 of 3 stored JWTs are no longer good and are not served, .*`
 	w.p.wait(bad + left.ID + ` \(the operator O\S+ did not sign it\)`)
 	w.restartNATS(op.Token(t))
@@ -160,7 +160,7 @@ func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.
 	check := exec.Command(binary, "-t", "-c", w.conf)
 	check.Dir = w.dir
 	checked, err := check.CombinedOutput()
-	if err != nil || !strings.Contains(string(checked), "it is only used while the store has no JWT") {
+	if err != nil || !strings.Contains(string(checked), "it is only used while the store has no good JWT") {
 		t.Errorf("-t: %v\n%s", err, checked)
 	}
 

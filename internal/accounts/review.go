@@ -13,14 +13,14 @@ import (
 // maxNamed is how many accounts the line of Review names.
 const maxNamed = 5
 
-// Review logs how many of the stored JWTs are not served, and why the first ones are not. It runs in
-// the background after a start and after each change of the trust. It reads only what was judged under
-// another trust, one file after the other; what was not is in the index.
-func (c *catalog) Review(ctx context.Context) {
+// Review logs how many of the stored JWTs are not served, and why the first ones are not. It is for the
+// background, after a start and after each change of the trust. It reads only what was judged under
+// another trust, one file after the other; what was not is in the index. Files that were changed by hand
+// are looked for if rescan is set.
+func (c *catalog) Review(ctx context.Context, rescan bool) {
 	isJudged := c.isJudged()
-	// What can't be read is logged by Rescan.
-	if !isJudged && c.Rescan(ctx) != nil && ctx.Err() != nil {
-		return
+	if rescan || !isJudged {
+		_ = c.Rescan(ctx) // logs what can't be read
 	}
 	stored, bad, named := c.unservable(ctx)
 	switch {

@@ -44,7 +44,7 @@ func TestAReviewCountsWhatIsNoLongerGood(t *testing.T) {
 		t.Helper()
 		e.log.Reset()
 		store.read.Store(0)
-		e.registry.Review(context.Background())
+		e.registry.Review(context.Background(), false)
 		for _, line := range lines {
 			e.logs(t, line)
 		}
@@ -79,7 +79,7 @@ func TestAReviewCountsWhatIsNoLongerGood(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	e.log.Reset()
-	e.registry.Review(ctx)
+	e.registry.Review(ctx, false)
 	if e.log.Len() > 0 {
 		t.Errorf("a review that was stopped says:\n%s", e.log)
 	}
@@ -91,11 +91,11 @@ func TestAReviewFillsANewIndex(t *testing.T) {
 	e := newEnv(t)
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	e.plant(t, a.ID, e.op.Account(t, a))
-	e.registry.Review(t.Context())
+	e.registry.Review(t.Context(), false)
 	e.logs(t, "[INF] all stored JWTs are good under the present operators: 1")
 	e = newEnv(t)
 	e.plant(t, a.ID, e.op.Account(t, a))
 	e.plant(t, b.ID, jwttest.NewOperator(t).Account(t, b))
-	e.registry.Review(t.Context())
+	e.registry.Review(t.Context(), false)
 	e.logs(t, "[WRN] 1 of 2 stored JWTs are no longer good")
 }

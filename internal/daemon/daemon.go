@@ -72,7 +72,8 @@ type daemon struct {
 	tasks   *errgroup.Group // ends the program when one of them fails
 	server  *httpserver.Server
 	http    *task
-	review  *task // of what is stored, under the present operators
+	review  *task   // of what is stored, under the operators in trusted
+	trusted trusted // is in force
 	nats    connection
 	primary primary
 }
@@ -167,7 +168,8 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	// This line is the original's.
 	d.log.infof("nats-account-server is running")
 	d.logResolvers(f.trusted)
-	d.startReview()
+	d.trusted = f.trusted
+	d.startReview(false)
 	d.follow(primary, d.Config)
 	if d.Ready != nil {
 		// A service manager is told only now, when everything has been started.
@@ -184,18 +186,21 @@ func (d *daemon) run(ctx context.Context, f files) error {
 			// Wait returns the first error of a task; nil: all ended as they were told.
 			return d.tasks.Wait()
 		case <-d.Hangup:
-			d.reload(failed)
+			d.reload()
 		case <-d.Reopen:
 			d.reopenAudit()
 		}
 	}
 }
 
-// startReview begins to look for stored JWTs that are not good any more. It does not wait.
-func (d *daemon) startReview() {
+// startReview begins to look for stored JWTs that are not good any more, and for files that were changed
+// by hand if rescan is set. It does not wait.
+func (d *daemon) startReview(rescan bool) {
 	d.review.stop()
+	t := d.trusted
 	d.review = d.start(context.Background(), "review", func(ctx context.Context) error {
-		d.registry.Review(ctx)
+		d.registry.Review(ctx, rescan)
+		t.warnMissing(ctx, d.registry, d.log)
 		return nil
 	})
 }

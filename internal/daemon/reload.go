@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 
 	"nats-account-server/internal/config"
@@ -10,12 +9,9 @@ import (
 
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
 // reload is logged either way, because a signal has no other answer. Files that were changed by hand
-// are looked for in the background, until ctx ends.
-func (d *daemon) reload(ctx context.Context) {
-	defer d.start(ctx, "rescan", func(ctx context.Context) error {
-		_ = d.registry.Rescan(ctx) // logs what can't be read
-		return nil
-	})
+// are looked for in the background.
+func (d *daemon) reload() {
+	defer d.startReview(true) // its lines come last
 	// Each step can refuse. The first refusal is what the log has.
 	c, err := d.Reload(d.Config)
 	if err == nil {
@@ -29,7 +25,6 @@ func (d *daemon) reload(ctx context.Context) {
 		return
 	}
 	d.log.infof("configuration reloaded")
-	d.startReview() // its line comes last
 }
 
 // reloadable returns what of a configuration can be applied while the server runs: all but the
@@ -82,6 +77,7 @@ func (d *daemon) swap(c config.Config, f files) {
 	d.Logging.SetFormat(c.Logging.Format)
 	d.audit.require(c)
 	f.trusted.log(c, d.log)
+	d.trusted = f.trusted
 	d.registry.SetTrust(f.trusted.Trust)
 	// Files that were refused before may be accepted now.
 	if d.syncer != nil {

@@ -145,7 +145,7 @@ func TestAFallbackKeepsNoRemovedKeyTrusted(t *testing.T) {
 				next.SystemAccount = c.copy(t, dir, e.op, former)
 			})
 			wantText(t, log, "error loading system account from ", c.why,
-				"only used while the store has no JWT", reloaded)
+				"only used while the store has no good JWT", reloaded)
 			e.wantLine("1 of 2 stored JWTs are no longer good and are not served, sign these accounts anew " +
 				"and push them: " + left.ID + " (the operator " + e.op.ID + " did not sign it)")
 			e.wantRotated(left, former)
@@ -205,5 +205,22 @@ func TestAConfiguredSystemAccountIsServedInPlaceOfOneThatIsNotGood(t *testing.T)
 	}
 	if _, body := e.get(e.op.System.ID); body != string(configured) {
 		t.Errorf("served is %q", body)
+	}
+}
+
+func TestASystemAccountThatIsNowhereIsReported(t *testing.T) {
+	e := newEnv(t, func(c *config.Config) { c.Store.Dir = t.TempDir() })
+	missing := filepath.Join(t.TempDir(), "sys.jwt")
+	e.reload(func(next *config.Config) { next.SystemAccount.Path = missing })
+	line := "[WRN] there is no good JWT of the system account " + e.op.System.ID + " here"
+	e.wantLine(line)
+	if status, body := e.post(e.op.System.ID, e.op.SystemAccount(t)); status != http.StatusOK {
+		t.Fatal(status, body)
+	}
+	e.reload(func(*config.Config) {})
+	e.stop() // the review has ended then
+	e.start()
+	if n := e.log.Count(line); n != 1 {
+		t.Errorf("it is reported %d times", n)
 	}
 }

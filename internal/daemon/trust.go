@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -114,6 +115,19 @@ func (t *trusted) startable(c config.Config) error {
 	return t.unusable
 }
 
+// warnMissing warns if what the configuration has of the system account can't be used, and the store
+// has nothing in its place.
+func (t *trusted) warnMissing(ctx context.Context, r *accounts.Registry, log logger) {
+	if t.unusable == nil {
+		return
+	}
+	key := t.systemKey()
+	if _, err := r.GetLocal(ctx, key); err != nil {
+		log.warnf("there is no good JWT of the system account %s here, and nats-servers may not get it: "+
+			"push it (%s)", key, err)
+	}
+}
+
 // systemKey is the public key of the system account, or a placeholder if it is not known. It is for
 // texts only: the placeholder is no key.
 func (t *trusted) systemKey() string {
@@ -165,8 +179,8 @@ func (t trusted) log(c config.Config, log logger) {
 func (t trusted) warnings(c config.Config) (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if t.unusable != nil {
-		add("%s: it is only used while the store has no JWT of the system account: replace it by the "+
-			"present JWT, or take it out of the configuration", t.unusable)
+		add("%s: it is only used while the store has no good JWT of the system account: replace it by "+
+			"the present one, or take it out of the configuration", t.unusable)
 	}
 	if t.System != nil && t.System.Expires > 0 && t.System.Expires <= time.Now().Unix() {
 		add("the system account JWT in %s has expired: nats-servers will refuse it",
