@@ -18,7 +18,8 @@ func (l *loader) checkLosses(running Config) {
 	}{
 		{moves, "http", fmt.Sprintf("the server would move to %s:%d", is.Host, is.Port)},
 		{opens, "http.authorization", "clients would need no password"},
-		{was.TLS.Cert != "" && is.TLS.Cert == "", "http.tls", "connections would not be encrypted"},
+		// A section that is written to its end may take TLS away.
+		{was.TLS.Cert != "" && is.TLS.Cert == "", "http", "connections would not be encrypted"},
 		{len(now.NATS.Servers) > 0 && len(next.NATS.Servers) == 0, "nats",
 			"changes would not be announced"},
 	} {
