@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Direction is a way of data through a Relay.
@@ -18,7 +19,7 @@ const (
 )
 
 // Relay passes data between a client and a nats-server, or between two nats-servers of which the
-// one that dials is the client. It can close and stall the connections. What one side has sent
+// one that dials is the client. It can close, stall and delay the connections. What one side has sent
 // before it closed a connection arrives at the other side nevertheless, also after a stall of any
 // length. So it is with real networks: a sender can't take back what is on its way.
 type Relay struct {
@@ -28,6 +29,7 @@ type Relay struct {
 	target  string
 	conns   map[net.Conn]bool
 	down    bool
+	delay   time.Duration // of what is sent from now on, in both directions
 	trigger []byte        // for CutAfter; nil if there is none
 	cut     chan struct{} // closed when the trigger was sent
 	// stalled has for each direction a channel that Release closes, nil if it is not stalled.
@@ -108,6 +110,20 @@ func (r *Relay) Freeze() {
 func (r *Relay) Thaw() {
 	r.Release(ToServer)
 	r.Release(ToClient)
+}
+
+// Delay makes the way longer: what is sent from now on arrives so much later, in both directions.
+func (r *Relay) Delay(by time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.delay = by
+}
+
+// due returns when what is sent now is to arrive.
+func (r *Relay) due() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Add(r.delay)
 }
 
 // Stall holds back what is sent in one direction, on every connection, until Release is called. It
@@ -213,7 +229,8 @@ func (r *Relay) pass(to, from net.Conn, d Direction) {
 	defer writing.Wait()
 	writing.Go(func() {
 		defer to.Close()
-		for b := held.first(); b != nil; b = held.first() {
+		for b, due := held.first(); b != nil; b, due = held.first() {
+			time.Sleep(time.Until(due))
 			r.waitReleased(d)
 			if _, err := to.Write(b); err != nil {
 				return
@@ -240,7 +257,7 @@ func (r *Relay) pass(to, from net.Conn, d Direction) {
 			}
 			seen = seen[max(0, len(seen)-(64<<10)):]
 		}
-		held.add(b)
+		held.add(b, r.due())
 	}
 }
 
@@ -250,14 +267,15 @@ type backlog struct {
 	mu     sync.Mutex
 	some   sync.Cond // chunks has become longer, or ended is set
 	chunks [][]byte
+	due    []time.Time // of each chunk: when it is to arrive
 	ended  bool
 }
 
 // add appends a chunk, which must not be empty.
-func (l *backlog) add(b []byte) {
+func (l *backlog) add(b []byte, due time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.chunks = append(l.chunks, b)
+	l.chunks, l.due = append(l.chunks, b), append(l.due, due)
 	l.some.Signal()
 }
 
@@ -269,24 +287,24 @@ func (l *backlog) end() {
 	l.some.Signal()
 }
 
-// first returns the next chunk, waiting for one; nil after the last.
-func (l *backlog) first() []byte {
+// first returns the next chunk, waiting for one, and when it is to arrive; nil after the last.
+func (l *backlog) first() (chunk []byte, due time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.chunks) == 0 && !l.ended {
 		l.some.Wait()
 	}
 	if len(l.chunks) == 0 {
-		return nil
+		return nil, due
 	}
-	return l.chunks[0]
+	return l.chunks[0], l.due[0]
 }
 
 // drop removes the chunk that first has returned.
 func (l *backlog) drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.chunks = l.chunks[1:]
+	l.chunks, l.due = l.chunks[1:], l.due[1:]
 }
 
 // has reports whether the chunks contain text.

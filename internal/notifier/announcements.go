@@ -364,7 +364,7 @@ func (p *announcements) end(a *announcement) {
 		p.endQuestion(a)
 		return
 	}
-	a.owed = a.owed || p.isOwed(a)
+	a.owed = a.owed || p.isLacking(a, accounts.ServerNeverAnswered)
 	a.release()
 	if a.retryAt.IsZero() {
 		p.apply(a, rests, time.Time{})
@@ -403,20 +403,21 @@ func (p *announcements) confirmed(a *announcement, srv *server) {
 	}
 }
 
-// isOwed reports whether a server of those that count has refused a change, or has not answered.
-func (p *announcements) isOwed(a *announcement) bool {
+// isLacking reports whether a server has refused a change, has not answered, or is in one more state.
+func (p *announcements) isLacking(a *announcement, more accounts.ServerState) bool {
 	return p.servers.any(func(srv *server) bool {
 		state, _ := p.state(srv, a.Key, a.Seq)
-		return state == accounts.ServerRefused || state == accounts.ServerUnanswered
+		return state == accounts.ServerRefused || state == accounts.ServerUnanswered || state == more
 	})
 }
 
 // acknowledge records that a server has a change, and whether it has loaded the account. It logs when
 // the last server that counts has got a change that was owed.
 func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool) {
+	isNew := p.n.outbox.IsPending(srv.name, a.Seq)
 	p.n.outbox.Acknowledge(srv.name, a.Seq)
 	p.n.results.set(a.Key, srv.name, isLoaded)
-	if a.owed && !p.isOwed(a) {
+	if isNew && a.owed && !p.isLacking(a, accounts.ServerUnanswered) {
 		a.owed = false
 		p.n.notes.add(slog.LevelInfo, "%s - the update of %s is delivered at last: every connected "+
 			"nats-server has it", logging.ShortKey(a.Key), a.At.UTC().Format(time.RFC3339))
