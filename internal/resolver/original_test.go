@@ -20,7 +20,8 @@ import (
 // that decodes, in any order. It announces every change twice, and merges packs unverified, so that
 // the last one of a second wins.
 type original struct {
-	nc *nats.Conn
+	nc    *nats.Conn
+	delay time.Duration // of what it announces
 
 	mu     sync.Mutex
 	tokens map[string][]byte
@@ -124,9 +125,11 @@ func (o *original) take(token []byte, update bool) {
 		return
 	}
 	o.tokens[claims.Subject] = bytes.Clone(token)
-	for range 2 {
-		_ = o.nc.Publish("$SYS.ACCOUNT."+claims.Subject+".CLAIMS.UPDATE", token)
-	}
+	time.AfterFunc(o.delay, func() {
+		for range 2 {
+			_ = o.nc.Publish("$SYS.ACCOUNT."+claims.Subject+".CLAIMS.UPDATE", token)
+		}
+	})
 }
 
 func (o *original) has(key string, token []byte) bool {
