@@ -76,7 +76,7 @@ func TestTheDigestAtRandom(t *testing.T) {
 	for range largeEnough * 2 {
 		change()
 	}
-	for step := range 300 {
+	for step := range 120 {
 		for range random.IntN(20) {
 			change()
 		}
