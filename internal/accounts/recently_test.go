@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,5 +22,23 @@ func TestRecently(t *testing.T) {
 		if got := r.Allow("A", start.Add(c.at)); got != c.want {
 			t.Errorf("allowed at %s: %v", c.at, got)
 		}
+	}
+}
+
+// BenchmarkRecently takes the same time however many accounts there are.
+func BenchmarkRecently(b *testing.B) {
+	for _, n := range []int{1_000, 25_000, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			keys := make([]string, n)
+			for i := range keys {
+				keys[i] = strconv.Itoa(i)
+			}
+			r := accounts.Recently{Period: time.Minute}
+			now, i := time.Unix(1_000_000, 0), 0
+			for b.Loop() {
+				r.Allow(keys[i%n], now)
+				now, i = now.Add(time.Millisecond), i+1
+			}
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"log/slog"
@@ -44,12 +45,14 @@ type Limiter struct {
 	mu       sync.Mutex // is never held during a compare
 	attempts int        // of all clients
 	clients  map[netip.Prefix]*client
+	byAge    list.List // of the clients, by their last failure: the oldest first
 }
 
 // client is an address that tries to log in, or has failed to. An IPv6 client owns a whole /64, so
 // that is one address. Limiter.mu guards the counts and times.
 type client struct {
 	at       netip.Prefix        // its key in Limiter.clients
+	place    *list.Element       // in Limiter.byAge
 	turn     *semaphore.Weighted // for the one attempt that is compared
 	log      *slog.Logger        // leaves out all but one line a minute
 	attempts int                 // that wait or are compared; the client is not forgotten meanwhile
@@ -130,7 +133,7 @@ func (l *Limiter) enter(at netip.Prefix) (*client, error) {
 	}
 	if !known { // only now, so that refused attempts push no other client out
 		l.makeRoomLocked()
-		l.clients[at] = c
+		l.clients[at], c.place = c, l.byAge.PushFront(c)
 	}
 	l.attempts++
 	c.attempts++
@@ -145,8 +148,14 @@ func (l *Limiter) leave(c *client) {
 	l.attempts--
 	c.attempts--
 	if c.attempts == 0 && c.last.IsZero() {
-		delete(l.clients, c.at)
+		l.forgetLocked(c)
 	}
+}
+
+// forgetLocked forgets a client. l.mu must be held.
+func (l *Limiter) forgetLocked(c *client) {
+	delete(l.clients, c.at)
+	l.byAge.Remove(c.place)
 }
 
 // refusal is refusalLocked for a caller that does not hold l.mu.
@@ -181,26 +190,32 @@ func (l *Limiter) fail(c *client) {
 	c.failures++
 	// The delay counts from the last failure.
 	c.last = time.Now()
+	l.byAge.MoveToBack(c.place)
 }
 
 // makeRoomLocked keeps the table of clients bounded. It drops those that have not failed for long,
-// and if there are none the one whose last failure is the oldest. l.mu must be held.
+// and if there are none the one whose last failure is the oldest. Besides what it drops it looks at no
+// more than maxAttempts clients, whatever the table holds. l.mu must be held.
 func (l *Limiter) makeRoomLocked() {
-	if len(l.clients) < maxClients {
-		return
-	}
-	var oldest *client
-	for at, c := range l.clients {
-		switch {
-		case c.attempts > 0: // leave still needs it
-		case time.Since(c.last) > clientExpiry:
-			delete(l.clients, at)
-		case oldest == nil || c.last.Before(oldest.last):
-			oldest = c
+	for at := l.byAge.Front(); at != nil && len(l.clients) >= maxClients; {
+		c := at.Value.(*client)
+		at = at.Next()
+		if c.attempts == 0 { // leave still needs the others
+			l.forgetLocked(c)
+			l.forgetExpiredLocked(at)
 		}
 	}
-	if len(l.clients) >= maxClients {
-		delete(l.clients, oldest.at) // there is one, because maxAttempts is less than maxClients
+}
+
+// forgetExpiredLocked drops the clients from at on that have not failed for long. l.mu must be held.
+func (l *Limiter) forgetExpiredLocked(at *list.Element) {
+	for at != nil {
+		c := at.Value.(*client)
+		if c.attempts > 0 || time.Since(c.last) <= clientExpiry {
+			return
+		}
+		at = at.Next()
+		l.forgetLocked(c)
 	}
 }
 

@@ -13,10 +13,16 @@ const shortKeyLength = 12
 // of more than max bytes is cut and ends in three dots. The cut is made before the escapes, so the
 // result may be longer than max.
 func Quote(text string, max int) string {
+	return escape(Cut(text, max))
+}
+
+// Cut shortens a text of more than max bytes, which ends in three dots then. Use it for what is
+// escaped later: by a Handler, or in JSON.
+func Cut(text string, max int) string {
 	if len(text) > max {
-		text = text[:max] + "..."
+		return text[:max] + "..."
 	}
-	return escape(text)
+	return text
 }
 
 // escape replaces unprintable characters, and bytes that are not UTF-8, by Go's escapes.

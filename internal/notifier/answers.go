@@ -104,7 +104,7 @@ func readAnswer(data []byte) (a answer, ok bool) {
 func (a *answer) readTexts(m message) {
 	switch {
 	case m.Error != nil:
-		a.reason = logging.Quote(m.Error.Description, maxReason)
+		a.reason = logging.Cut(m.Error.Description, maxReason)
 		a.result, a.running = refused, accounts.Running{State: accounts.NoAnswer, Reason: a.reason}
 		// That is how a nats-server says that it has not loaded an account.
 		if strings.Contains(a.reason, "does not exist") {

@@ -125,3 +125,11 @@ func TestWhatNoNATSServerSays(t *testing.T) {
 		}
 	}
 }
+
+// TestAReasonIsNotEscaped: the log and JSON escape what they show, and would do it a second time.
+func TestAReasonIsNotEscaped(t *testing.T) {
+	a, ok := readAnswer([]byte(`{"server":{"name":"n","id":"N1"},"error":{"description":"bad \"a\"\n\tb"}}`))
+	if !ok || a.reason != "bad \"a\"\n\tb" {
+		t.Errorf("%v %q", ok, a.reason)
+	}
+}

@@ -16,6 +16,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -178,7 +179,7 @@ func (p *packRun) note(key string, changed bool, err error) {
 		p.failed = err
 	default:
 		if p.refused++; p.refused == 1 {
-			p.first = fmt.Sprintf("%.12q: %s", key, err)
+			p.first = fmt.Sprintf("%s: %s", logging.ShortKey(key), logging.Quote(err.Error(), 500))
 		}
 	}
 }
@@ -197,7 +198,7 @@ func (p *packRun) end() error {
 	p.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before", p.changed))
 	if p.refused > 0 {
 		p.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is "+
-			"%.500q", p.refused, p.first))
+			"%s", p.refused, p.first))
 	}
 	return nil
 }

@@ -57,4 +57,4 @@ func (s *session) delete(m *nats.Msg) {
 const maxErrorBytes = 512
 
 // quote is the text of an error, fit for a log line.
-func quote(err error) string { return logging.Quote(err.Error(), maxErrorBytes) }
+func quote(err error) string { return logging.Cut(err.Error(), maxErrorBytes) }
