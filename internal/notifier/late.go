@@ -123,6 +123,7 @@ func (s *session) compare(ctx context.Context, c check) {
 		return
 	}
 	s.n.mu.Lock()
+	s.stuck[c.key] = c.running != "" // it says so itself
 	s.n.notes.warnOnce("%s - nats-server %s may have applied another JWT after the stored one: "+
 		"the stored one is announced again", logging.ShortKey(c.key), c.server)
 	s.n.unlock()

@@ -29,6 +29,8 @@ const (
 	// aboutLookup asks which JWT others have stored. The rest is as for aboutHeard, or only the key. The
 	// answer is a JWT, or empty.
 	aboutLookup = "lookup"
+	// aboutNothing is for answers that are not read.
+	aboutNothing = "nothing"
 )
 
 // receiveAnswer takes every answer to an announcement, also to one of an earlier session or process.

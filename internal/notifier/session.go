@@ -1,6 +1,7 @@
 package notifier
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,9 @@ type session struct {
 	checks        *checks
 	questions     questions
 	hasCache      bool // a cache has answered that it lacks an account
-	watching      bool // the session learns that clients connect
+	// stuck has the accounts of which a server runs another JWT than it has acknowledged.
+	stuck    map[string]bool
+	watching bool // the session learns that clients connect
 }
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
@@ -83,6 +86,7 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 		servers:       servers,
 		announcements: newAnnouncements(n, servers),
 		checks:        newChecks(),
+		stuck:         make(map[string]bool),
 		questions:     questions{byNumber: make(map[string]*question)},
 	}
 }
@@ -173,7 +177,22 @@ func (s *session) send(ctx context.Context, o outgoing) {
 			"nats-server takes no more than %d (max_payload)",
 			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
 	default:
+		s.unstick(o.Key, account.JWT)
 		s.conn.publish(updateSubject(o.Key), s.n.replySubject(o, account.JWT), account.JWT)
+	}
+}
+
+// unstick announces an account's JWT with a line feed after it, which changes nothing but the bytes, if
+// some server runs another one than it has acknowledged. After two updates at once, a nats-server that
+// keeps JWTs may run the one and have stored the other. An update with just that does not change what it
+// runs.
+func (s *session) unstick(key string, token []byte) {
+	s.n.mu.Lock()
+	isStuck := s.stuck[key]
+	delete(s.stuck, key)
+	s.n.mu.Unlock()
+	if isStuck {
+		s.conn.ask(query{updateSubject(key), aboutNothing, append(bytes.Clone(token), '\n')})
 	}
 }
 

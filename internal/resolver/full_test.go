@@ -1,9 +1,11 @@
 package resolver_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -225,4 +227,38 @@ func TestRestoredDirectoriesUndoNothing(t *testing.T) {
 				undone.Load(), srv.has(a.ID, newer))
 		}
 	}
+}
+
+// Two updates at once may leave a nats-server with the newer JWT in its directory, while it runs the older
+// one. It takes no notice of an update that its directory has.
+func TestANatsServerThatRunsAnOlderJWTThanItHasStored(t *testing.T) {
+	t.Parallel()
+	op, dir, a := jwttest.NewOperator(t), t.TempDir(), jwttest.NewAccount(t)
+	env := newEnvironmentAt(t, op, natstest.Start(t, fullConf(t, op, dir, -1)))
+	srv := startServer(t, env)
+	older, newer := env.signed(t, a, 100), env.signed(t, a, 50)
+	srv.push(t, a.ID, older)
+	natstest.Eventually(t, "the account is known", func() bool { return connects(t, env.nats, credsOf(t, a)) })
+	srv.eventuallyDelivered(t, a.ID, 1)
+	srv.disconnect()
+	isStuck := func() bool {
+		both := []*environment{env, newEnvironmentAt(t, op, env.nats)}
+		var updates sync.WaitGroup
+		for i, token := range [][]byte{older, newer} {
+			updates.Go(func() { _, _ = both[i].nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second) })
+		}
+		updates.Wait()
+		return inDir(dir, a.ID, newer) && bytes.Equal(runs(t, env.nc, env.nats, a.ID), older)
+	}
+	natstest.Eventually(t, "it runs another one than it has stored", isStuck)
+	srv.push(t, a.ID, newer)
+	srv.store.Outbox().Acknowledge("full", srv.store.Outbox().PendingFor(a.ID).Seq)
+	srv.store.Outbox().SetUnanswered(a.ID, true)
+	srv = newServer(t, env, srv.store)
+	srv.connect(t)
+	natstest.Eventually(t, "it runs the newer one", func() bool {
+		return bytes.Equal(runs(t, env.nc, env.nats, a.ID), newer)
+	})
+	natstest.Eventually(t, "that is what it has stored", func() bool { return inDir(dir, a.ID, newer) })
+	srv.eventuallyDelivered(t, a.ID, 1)
 }
