@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"nats-account-server/internal/logging"
 )
 
 // Receipt follows one announcement.
@@ -105,6 +107,9 @@ func (d Delivery) counts() (text string) {
 // maxRefusals is how many nats-servers that refuse a change the line names.
 const maxRefusals = 5
 
+// oneLine keeps what a nats-server says on its line.
+func oneLine(reason string) string { return logging.Quote(reason, maxErrorBytes) }
+
 // refusals is the part of the line about nats-servers that have refused. Those with the same reason
 // share it.
 func (d Delivery) refusals() string {
@@ -118,10 +123,10 @@ func (d Delivery) refusals() string {
 		case r.Reason == named[i-1].Reason:
 			text += ", " + r.Server
 		default:
-			text += ": " + named[i-1].Reason + "; refused by " + r.Server
+			text += ": " + oneLine(named[i-1].Reason) + "; refused by " + r.Server
 		}
 	}
-	text += ": " + named[len(named)-1].Reason
+	text += ": " + oneLine(named[len(named)-1].Reason)
 	if more := len(d.Refused) - len(named); more > 0 {
 		text += fmt.Sprintf("; and by %d more", more)
 	}

@@ -28,7 +28,8 @@ func BenchmarkNewAddresses(b *testing.B) {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			l := auth.NewLimiter(nil)
 			l.SetCompare(func(_, _ []byte) error { return errors.New("no") })
-			a := auth.NewAuthorizer(auth.Policy{Users: []auth.User{{Name: "u", Hash: "h", Role: auth.Reader}}}, l)
+			users := []auth.User{{Name: "u", Hash: "h", Role: auth.Reader}}
+			a := auth.NewAuthorizer(auth.Policy{Users: users}, l)
 			next := 0
 			fail := func() {
 				next++
