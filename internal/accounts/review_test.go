@@ -67,7 +67,7 @@ func TestAReviewCountsWhatIsNoLongerGood(t *testing.T) {
 	if _, err := e.registry.GetLocal(t.Context(), all[0].ID); err == nil {
 		t.Error("it is served")
 	}
-	e.logs(t, all[0].ID[:12]+" - the stored JWT is not served - the operator "+e.op.ID)
+	e.logs(t, all[0].ID[:12]+" - error loading JWT - the operator "+e.op.ID)
 	for _, a := range all[:39] {
 		e.mustPush(t, a.ID, e.signed(t, a, time.Second))
 	}
