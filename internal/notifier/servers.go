@@ -64,8 +64,8 @@ type server struct {
 	list    list      // of what it has loaded
 
 	heard    time.Time // when a message of it came last, other than an answer what it runs
-	asked    time.Time // when a probe was the question what it runs
-	askedSeq uint64    // of the change about which it was asked
+	probed   time.Time // when a probe was the question what it runs
+	probeSeq uint64    // of the change about which it was asked
 	ignored  int       // questions about that change which it has not answered, although it was heard
 
 	hasAnswered bool          // an announcement, in this session
@@ -79,12 +79,12 @@ func (v *server) takeQuestion(seq uint64, now time.Time) bool {
 	switch {
 	case v.id == "" || v.isMute():
 		return false
-	case v.askedSeq != seq:
-		v.askedSeq, v.ignored = seq, 0
-	case v.heard.After(v.asked):
+	case v.probeSeq != seq:
+		v.probeSeq, v.ignored = seq, 0
+	case v.heard.After(v.probed):
 		v.ignored++
 	}
-	v.asked = now
+	v.probed = now
 	return v.ignored < maxIgnored
 }
 
@@ -340,7 +340,7 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	srv.state = next
 	switch {
 	case next == silent:
-		srv.probes, srv.probeAt, srv.askedSeq = 0, now.Add(time.Second), 0
+		srv.probes, srv.probeAt, srv.probeSeq = 0, now.Add(time.Second), 0
 		v.n.notes.addServer(slog.LevelWarn, "nats-server %s does not answer account updates%s: "+
 			"they stay pending and are sent again", srv.name, v.cause(srv))
 		v.pollSoon()

@@ -238,7 +238,8 @@ func TestANatsServerThatRunsAnOlderJWTThanItHasStored(t *testing.T) {
 	srv := startServer(t, env)
 	older, newer := env.signed(t, a, 100), env.signed(t, a, 50)
 	srv.push(t, a.ID, older)
-	natstest.Eventually(t, "the account is known", func() bool { return connects(t, env.nats, credsOf(t, a)) })
+	creds := credsOf(t, a)
+	natstest.Eventually(t, "the account is known", func() bool { return connects(t, env.nats, creds) })
 	srv.eventuallyDelivered(t, a.ID, 1)
 	srv.disconnect()
 	isStuck := func() bool {
