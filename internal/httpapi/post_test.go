@@ -512,3 +512,24 @@ func wantClosed(t *testing.T, conn net.Conn, r *bufio.Reader) {
 		t.Error("the connection is still open")
 	}
 }
+
+// TestAPushWaitsAsLongAsTheClientWants, and no longer than ten seconds.
+func TestAPushWaitsAsLongAsTheClientWants(t *testing.T) {
+	env := newEnvironment(t)
+	for query, want := range map[string]time.Duration{
+		"": accounts.UsualWait, "?wait=": accounts.UsualWait, "?wait=2s": 2 * time.Second, "?wait=0s": 0,
+		"?wait=1500ms": 1500 * time.Millisecond, "?wait=1h": 10 * time.Second,
+		"?wait=2": 0, "?wait=-1s": 0, "?wait=soon": 0,
+	} {
+		env.announcer.waited = 0
+		a, w := jwttest.NewAccount(t), httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/jwt/v1/accounts/"+a.ID+query,
+			bytes.NewReader(env.op.Account(t, a)))
+		env.api.ServeHTTP(w, r)
+		isGood := want != 0 || query == "?wait=0s"
+		if env.announcer.waited != want || (w.Code == http.StatusOK) != isGood ||
+			!isGood && !strings.Contains(w.Body.String(), "is not a duration such as 2s, at most 10s") {
+			t.Errorf("%s: waits for %s, %d %s", query, env.announcer.waited, w.Code, w.Body)
+		}
+	}
+}

@@ -141,6 +141,7 @@ type announcer struct {
 	mu         sync.Mutex
 	announced  []string
 	delivery   accounts.Delivery
+	waited     time.Duration // the limit of the last Wait
 	maxPayload int
 }
 
@@ -150,11 +151,14 @@ func (a *announcer) Announce(key string, _ uint64) accounts.Receipt {
 	a.announced = append(a.announced, key)
 	return a
 }
-func (a *announcer) Delivery(string) accounts.Delivery                     { return a.delivery }
-func (a *announcer) Contested(string)                                      {}
-func (a *announcer) Heard(string, uint64)                                  {}
-func (a *announcer) Wait(context.Context, time.Duration) accounts.Delivery { return a.delivery }
-func (a *announcer) MaxPayload() int                                       { return a.maxPayload }
+func (a *announcer) Delivery(string) accounts.Delivery { return a.delivery }
+func (a *announcer) Contested(string)                  {}
+func (a *announcer) Heard(string, uint64)              {}
+func (a *announcer) Wait(_ context.Context, limit time.Duration) accounts.Delivery {
+	a.waited = limit
+	return a.delivery
+}
+func (a *announcer) MaxPayload() int { return a.maxPayload }
 
 func (a *announcer) Report(context.Context, string, bool) accounts.Report { return a.report }
 

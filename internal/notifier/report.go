@@ -47,6 +47,9 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 		n.describeLocked(&r, key, latest.Seq)
 		if what, asked := running[name]; asked {
 			r.Runs = &what
+			if r.State == accounts.ServerNotInUse && r.Acked && what.State == accounts.Loaded {
+				r.State = accounts.ServerSettled // it has fetched the account since
+			}
 		}
 		report.Servers = append(report.Servers, r)
 	}
