@@ -68,6 +68,7 @@ type server struct {
 	probeSeq uint64    // of the change about which it was asked
 	ignored  int       // questions about that change which it has not answered, although it was heard
 
+	wasKnown    bool          // to the Outbox, before the session learned of it
 	hasAnswered bool          // an announcement, in this session
 	roundTrip   time.Duration // of the last question which servers are there; 0: not measured
 }
@@ -299,7 +300,7 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 		name: name, id: id.ID, former: former, since: now, appeared: v.round.number,
 		probeAt: now.Add(identifyTimeout),
 	}
-	if v.n.outbox.LastSeen(name).IsZero() {
+	if srv.wasKnown = !v.n.outbox.LastSeen(name).IsZero(); !srv.wasKnown {
 		srv.list.state = listEnded // one that was not known gets every change
 		if hasID(name) {           // it may have been forgotten, and only have been cut off
 			v.ask = append(v.ask, query{subject: accountzOf(id.ID), reply: aboutLoaded})
@@ -355,9 +356,11 @@ func (v *servers) hasEverAnswered(srv *server) bool {
 	return srv.hasAnswered || v.n.outbox.HasAcknowledged(srv.name)
 }
 
-// neverAnswers reports whether a server was sent what it lacks and has never answered an announcement.
+// neverAnswers reports whether a server has never answered an announcement although it was sent one, in
+// this session or an earlier one.
 func (v *servers) neverAnswers(srv *server) bool {
-	return srv.state != responsive && !v.hasEverAnswered(srv)
+	wasSent := srv.state == silent || srv.state == untested && srv.wasKnown
+	return wasSent && !v.hasEverAnswered(srv)
 }
 
 // cause is the probable reason why a server that answers PING does not answer announcements, "" for one
