@@ -22,6 +22,14 @@ type Head struct {
 	Payload []byte `json:"-"` // the middle part, still encoded
 }
 
+// claimType is the type of a JWT, which the two versions have at two places.
+type claimType struct {
+	Type jwt.ClaimType `json:"type"` // version 1
+	Nats struct {
+		Type jwt.ClaimType `json:"type"` // version 2
+	} `json:"nats"`
+}
+
 // strict refuses stray bits in the last character of a part, which Go's decoder overlooks
 // otherwise. They would give one JWT several spellings.
 var strict = base64.RawURLEncoding.Strict()
@@ -42,13 +50,9 @@ func peek(token []byte) (Head, error) {
 	if err != nil {
 		return Head{}, err
 	}
-	// The two versions have the type at two places.
 	var body struct {
 		Head
-		Type jwt.ClaimType `json:"type"` // version 1
-		Nats struct {
-			Type jwt.ClaimType `json:"type"` // version 2
-		} `json:"nats"`
+		claimType
 	}
 	if err := json.Unmarshal(claims, &body); err != nil {
 		return Head{}, err
@@ -95,8 +99,8 @@ func Payload(token []byte) (claims, encoded []byte, err error) {
 }
 
 // Verify decodes an account JWT whose head Peek has read, and checks its signature against the
-// issuer that it names. Whether that issuer is trusted is the question of Trusts. The signature
-// check costs some 100 µs.
+// issuer that it names. Trusts says whether that issuer is trusted. The signature check
+// costs some 100 µs.
 func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 	claims, err := jwt.DecodeAccountClaims(string(token))
 	if err != nil {
@@ -130,7 +134,7 @@ func (all Operators) Check(key string, token []byte) (Head, error) {
 }
 
 // ParseAccount reads an account JWT file, bare or decorated, and checks the JWT's own signature.
-// token is what is served of it. Whether an operator of ours signed it is the question of Check.
+// token is what is served of it. Check says whether an operator of ours signed it.
 func ParseAccount(text []byte) (token []byte, claims *jwt.AccountClaims, err error) {
 	return parseFile[*jwt.AccountClaims](text, ErrNotAccount)
 }

@@ -65,20 +65,12 @@ func hasPrivateKey(text []byte) bool {
 		return true
 	}
 	// A seed is a word of base32. What stands around it is of another kind.
-	start := 0
-	for i := 0; i <= len(text); i++ {
-		if i < len(text) && isBase32(text[i]) {
-			continue
-		}
-		if i-start == seedLength && text[start] == 'S' {
-			if _, _, err := nkeys.DecodeSeed(text[start:i]); err == nil {
+	for word := range bytes.FieldsFuncSeq(text, isNotBase32) {
+		if len(word) == seedLength && word[0] == 'S' {
+			if _, _, err := nkeys.DecodeSeed(word); err == nil {
 				return true
 			}
 		}
-		start = i + 1
 	}
 	return false
 }
-
-// isBase32 reports whether a character is one that keys are written in.
-func isBase32(c byte) bool { return 'A' <= c && c <= 'Z' || '2' <= c && c <= '7' }

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -160,12 +161,7 @@ func explainKind(token []byte, err error) string {
 	if text, _ := strict.DecodeString(string(parts[0])); json.Unmarshal(text, &h) != nil {
 		return "its header is not JSON: it is cut off or damaged"
 	}
-	var claims struct {
-		Type jwt.ClaimType `json:"type"`
-		Nats struct {
-			Type jwt.ClaimType `json:"type"`
-		} `json:"nats"`
-	}
+	var claims claimType
 	text, _ := strict.DecodeString(string(parts[1]))
 	switch unreadable := json.Unmarshal(text, &claims); {
 	case unreadable != nil:
@@ -183,10 +179,7 @@ func explainKind(token []byte, err error) string {
 		!errors.Is(err, ErrNotActivation):
 		return ""
 	}
-	kind := claims.Nats.Type
-	if claims.Type != "" {
-		kind = claims.Type
-	}
+	kind := cmp.Or(claims.Type, claims.Nats.Type)
 	if hint, isKnown := kinds[kind]; isKnown {
 		return hint
 	}

@@ -35,11 +35,11 @@ func IsActivationHash(text string) bool {
 	return padded && len(text) == KeyLength && IsBase32(digits)
 }
 
-// base32 has the characters that keys and hashes are written in.
-const base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+// IsBase32 reports whether text has only characters of base32, which keys and hashes are written in.
+func IsBase32(text string) bool { return !strings.ContainsFunc(text, isNotBase32) }
 
-// IsBase32 reports whether text has only characters of base32.
-func IsBase32(text string) bool { return strings.Trim(text, base32) == "" }
+// isNotBase32 reports whether a character is none of base32.
+func isNotBase32(c rune) bool { return (c < 'A' || c > 'Z') && (c < '2' || c > '7') }
 
 // isKey reports whether key has the length and the characters of a key of any kind.
 func isKey(key string) bool { return len(key) == KeyLength && IsBase32(key) }
