@@ -231,13 +231,9 @@ func (r *Registry) HasOperator() bool { return len(r.trust.Load().Operators) > 0
 
 // SystemAccounts returns the public keys of the system accounts: one for each operator that names it, and
 // the configured one. nil means that none is known.
-func (r *Registry) SystemAccounts() (keys []string) {
+func (r *Registry) SystemAccounts() []string {
 	t := r.trust.Load()
-	for _, o := range t.Operators {
-		if o.SystemAccount != "" && !slices.Contains(keys, o.SystemAccount) {
-			keys = append(keys, o.SystemAccount)
-		}
-	}
+	keys := t.Operators.SystemAccounts()
 	if t.System != nil && !slices.Contains(keys, t.System.Key) {
 		keys = append(keys, t.System.Key)
 	}

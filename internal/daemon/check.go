@@ -1,18 +1,12 @@
 package daemon
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
-
-	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwtstore"
@@ -80,88 +74,15 @@ func checkAudit(path string) error {
 	return nil
 }
 
-// checkCredentials checks a creds file. A server that starts with a bad one tries again and again,
-// because the file may be replaced.
-func checkCredentials(path string) error {
-	_, err := readUser(path)
-	return err
-}
-
-// readUser returns the public key of the user in a creds file; "" for no file. The JWT beside the
-// seed is not read.
-func readUser(path string) (key string, err error) {
-	if path == "" {
-		return "", nil
-	}
-	content, err := os.ReadFile(path)
-	var seed nkeys.KeyPair
-	if err == nil {
-		// nats.go needs the seed.
-		seed, err = jwt.ParseDecoratedUserNKey(content)
-	}
-	if err == nil {
-		key, err = seed.PublicKey()
-	}
-	if err != nil {
-		return "", fmt.Errorf("error loading credentials from %s: %w", path, err)
-	}
-	return key, nil
-}
-
-// checkUser checks whether nats-servers can take the user of a creds file for one of the system
-// account. system has its key, or more than one during a move from one operator to another. If it is
-// empty, only the file itself is checked.
-func checkUser(path string, system []string) error {
-	key, err := readUser(path)
-	if err != nil || path == "" {
-		return err
-	}
-	user, err := decodeUser(path)
-	if err != nil {
-		return fmt.Errorf("error loading credentials from %s: %w", path, err)
-	}
-	account := cmp.Or(user.IssuerAccount, user.Issuer)
-	switch {
-	case user.Subject != key:
-		return fmt.Errorf("the credentials in %s have the JWT of the user %s and the seed of %s",
-			path, user.Subject, key)
-	case user.Expires > 0 && user.Expires <= time.Now().Unix():
-		return fmt.Errorf("the user %s in %s expired at %s: make new credentials", user.Subject, path,
-			time.Unix(user.Expires, 0).UTC().Format(time.RFC3339))
-	case len(system) > 0 && !slices.Contains(system, account):
-		return fmt.Errorf("the user %s in %s belongs to the account %s, and the system account is %s: "+
-			"changes can be announced only by a user of the system account", user.Subject, path, account,
-			strings.Join(system, " or "))
-	}
-	return nil
-}
-
-// decodeUser reads the JWT of a creds file.
-func decodeUser(path string) (*jwt.UserClaims, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	token, err := jwt.ParseDecoratedJWT(content)
-	if err != nil {
-		return nil, err
-	}
-	return jwt.DecodeUserClaims(token)
-}
-
 // knownSystems returns the public keys of the system accounts that the operators and the
 // configuration name. Each operator may name one.
-func (t trusted) knownSystems(c config.Config) (keys []string) {
+func (t trusted) knownSystems(c config.Config) []string {
+	keys := t.Operators.SystemAccounts()
 	if c.SystemAccount.Key != "" {
 		keys = append(keys, c.SystemAccount.Key)
 	}
 	if t.System != nil {
 		keys = append(keys, t.System.Key)
-	}
-	for _, o := range t.Operators {
-		if o.SystemAccount != "" {
-			keys = append(keys, o.SystemAccount)
-		}
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)

@@ -52,7 +52,7 @@ func (d *daemon) apply(c config.Config) error {
 	}
 	// A connection that goes on does not read its credentials again before it is lost.
 	if !d.nats.matches(c.NATS) {
-		if err := checkCredentials(c.NATS.Credentials); err != nil {
+		if _, err := readCreds(c.NATS.Credentials); err != nil {
 			return err
 		}
 	}

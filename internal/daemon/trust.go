@@ -92,12 +92,7 @@ func (t *trusted) loadSystem(ref config.JWTRef) error {
 // checkSystem returns an error if the operators name system accounts, and none of them is this one.
 // nats-server has the same rule. The error has the original's words.
 func (t *trusted) checkSystem(key string) error {
-	var named []string
-	for _, o := range t.Operators {
-		if o.SystemAccount != "" {
-			named = append(named, o.SystemAccount)
-		}
-	}
+	named := t.Operators.SystemAccounts()
 	if len(named) == 0 || slices.Contains(named, key) {
 		return nil
 	}
@@ -134,12 +129,7 @@ func (t *trusted) systemKey() string {
 	if t.System != nil {
 		return t.System.Key
 	}
-	for _, o := range t.Operators {
-		if o.SystemAccount != "" {
-			return o.SystemAccount
-		}
-	}
-	return "<system_account>"
+	return append(t.Operators.SystemAccounts(), "<system_account>")[0]
 }
 
 // read returns the text of a JWT: the content of a file, or what the configuration has. The text is

@@ -50,3 +50,14 @@ func (all Operators) keys() []string {
 func (all Operators) NameSystemAccount(key string) bool {
 	return slices.ContainsFunc(all, func(o *Operator) bool { return o.SystemAccount == key })
 }
+
+// SystemAccounts returns the public keys of the accounts that the operators name as their system
+// account, each once.
+func (all Operators) SystemAccounts() (keys []string) {
+	for _, o := range all {
+		if o.SystemAccount != "" && !slices.Contains(keys, o.SystemAccount) {
+			keys = append(keys, o.SystemAccount)
+		}
+	}
+	return keys
+}
