@@ -69,6 +69,18 @@ func (m *memory) accept(v *modelVersion) {
 	}
 }
 
+// accept notes that a version was offered and accepted. The configured system account counts as what
+// it has replaced, if it was newer than all that was accepted before.
+func (s *modelServer) accept(v *modelVersion) {
+	m, sys := s.memory[v.account], s.system
+	isReplaced := sys != nil && sys != v && sys.account == v.account && sys.issued == v.issued &&
+		m.floor < v.issued
+	isUnsure := m.unsure && isReplaced
+	if m.accept(v); isReplaced {
+		m.replaced[sys], m.unsure = true, m.unsure || isUnsure
+	}
+}
+
 // remove notes that the account was deleted. What is deleted is not always the newest version.
 func (m *memory) remove() {
 	m.bar = m.floor
@@ -173,6 +185,7 @@ func (s *modelServer) served(account string, v *modelVersion) {
 		m.gone = false
 	case v == m.hand:
 		m.ahead = m.ahead || v.issued > s.clock().Unix()+300
+		m.unsure = m.unsure || m.ahead // when the clock is right again it is a floor
 		if !m.superseded(v) && !m.ahead {
 			m.accept(v)
 			m.byHand = true
@@ -211,7 +224,7 @@ func (s *modelServer) put(v *modelVersion, from accounts.Origin, result accounts
 		if why := s.forbids(v, from); why != "" {
 			s.fail("accepted", "%s by %s, the newest is %s: %s", v.name, from.Kind, m, why)
 		}
-		m.accept(v)
+		s.accept(v)
 	}
 }
 

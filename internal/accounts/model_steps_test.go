@@ -45,6 +45,11 @@ func init() {
 		{"primary", 4, false, (*drawing).version, offering(accounts.FromPrimary)},
 		{"file", 4, false, (*drawing).version, offering(fromFile)},
 		{"pull", 8, false, (*drawing).other, (*modelServer).pullFrom},
+		{"race", 8, false, (*drawing).race, (*modelServer).race},
+		{"reload", 6, false, (*drawing).reload, (*modelServer).reload},
+		{"away", 2, false, (*drawing).version, (*modelServer).moveAway},
+		{"replace", 1, false, nothing, (*modelServer).replace},
+		{"cut", 2, false, (*drawing).cut, (*modelServer).cut},
 		{"order", 12, false, (*drawing).order, (*modelServer).carryOut},
 		{"unfile", 2, false, (*drawing).account, (*modelServer).removeFile},
 		{"expire", 3, false, nothing, (*modelServer).expire},
@@ -203,7 +208,7 @@ func (d *drawing) oneOf(letters string) string {
 	return letters[at : at+1]
 }
 
-func (d *drawing) account() string { return d.oneOf("AAAAAABS") }
+func (d *drawing) account() string { return d.oneOf("AAAAABSS") }
 
 func (d *drawing) other() string { return fmt.Sprint(d.IntN(d.servers)) }
 
@@ -225,7 +230,7 @@ func (d *drawing) order() string {
 }
 
 func (d *drawing) trust() string {
-	signers := []string{"ost", "ost", "ot", "os", "st", "o", "x"}[d.IntN(7)]
+	signers := []string{"ost", "ost", "ot", "os", "st", "o", "x", "ostx", "osx", "stx"}[d.IntN(10)]
 	if d.IntN(4) > 0 {
 		return signers
 	}

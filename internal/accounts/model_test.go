@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	modelTime = flag.Duration("model.time", 20*time.Second,
+	modelTime = flag.Duration("model.time", time.Minute,
 		"how long TestModel tries one sequence after the other")
 	modelFrom = flag.Uint64("model.from", 0, "the seed after which TestModel begins to try sequences")
 	modelSeed = flag.Uint64("model.seed", 0,
@@ -27,12 +27,14 @@ var (
 
 // TestModel lets everything happen to some account servers that can, at random, and holds them
 // against a model that knows one sentence: for each account, the served version never goes back,
-// except by allow_older. A sequence of steps that breaks a rule is shrunk and printed.
+// except by allow_older. A sequence of steps that breaks a rule is shrunk and printed. Without flags it
+// tries the same sequences in each run, as many as a minute allows.
 //
-//	go test -run TestModel ./internal/accounts -model.time 10m -model.from $RANDOM
+//	go test -run TestModel ./internal/accounts -model.time 8m -model.from $RANDOM
 //	go test -run TestModel ./internal/accounts -model.seed 17
 //	go test -run TestModel ./internal/accounts -model.steps 'DD 0.post=A3b/s 1.pull=0'
 func TestModel(t *testing.T) {
+	t.Parallel()
 	m := &modelRun{t: t, tokens: newModelTokens(t), dir: modelDir(t)}
 	switch {
 	case *modelSteps != "":
@@ -72,40 +74,40 @@ func (m *modelRun) tryMany(seed uint64, d time.Duration) {
 	deadline := time.Now().Add(d)
 	var next atomic.Uint64
 	next.Store(seed)
-	var failed atomic.Uint64
+	var failed atomic.Bool
 	var all sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) + 1 {
+	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
-			for time.Now().Before(deadline) && failed.Load() == 0 {
+			for time.Now().Before(deadline) && !failed.Load() {
 				seed := next.Add(1)
-				if m.try(drawSequence(rand.New(rand.NewPCG(seed, 0)))) != nil {
-					failed.CompareAndSwap(0, seed)
+				kinds, steps := drawSequence(rand.New(rand.NewPCG(seed, 0)))
+				if f := m.try(kinds, steps); f != nil && failed.CompareAndSwap(false, true) {
+					m.report(seed, kinds, steps, f)
 				}
 			}
 		})
 	}
 	all.Wait()
-	if seed := failed.Load(); seed != 0 {
-		m.trySeed(seed)
+}
+
+// trySeed tries one sequence. When files are written is not drawn, so it tries a few times.
+func (m *modelRun) trySeed(seed uint64) {
+	kinds, steps := drawSequence(rand.New(rand.NewPCG(seed, 0)))
+	for range 20 {
+		if f := m.try(kinds, steps); f != nil {
+			m.report(seed, kinds, steps, f)
+			return
+		}
 	}
 }
 
-// trySeed tries one sequence, and shrinks it if it fails.
-func (m *modelRun) trySeed(seed uint64) {
-	m.t.Helper()
-	kinds, steps := drawSequence(rand.New(rand.NewPCG(seed, 0)))
-	var f *failure
-	for range 20 { // what files are written at which time is not drawn
-		if f = m.try(kinds, steps); f != nil {
-			break
-		}
-	}
-	if f == nil {
-		m.t.Logf("-model.seed %d has not failed again", seed)
-		return
-	}
+// report shrinks a sequence that has failed, and says how to try it again.
+func (m *modelRun) report(seed uint64, kinds string, steps []modelStep, f *failure) {
 	steps, f = m.shrink(kinds, steps, f)
-	m.t.Errorf("-model.seed %d: %s: %s\n-model.steps '%s'", seed, f.kind, f.text, sequenceText(kinds, steps))
+	m.t.Errorf("sequence %d, step %d: %s: %s\ntry it again with one of these:\n"+
+		"go test -run '^TestModel$' ./internal/accounts -model.seed %d\n"+
+		"go test -run '^TestModel$' ./internal/accounts -model.steps '%s'",
+		seed, f.at, f.kind, f.text, seed, sequenceText(kinds, steps))
 }
 
 // try takes some steps, and returns the first rule that was broken; nil if none was.

@@ -163,10 +163,17 @@ type modelOrder struct {
 }
 
 // trust returns what trusts these signers, with a configured system account or without. Without o the
-// operator demands signing keys. x is another operator.
+// operator demands signing keys. x is another operator, alone or beside the first.
 func (m *modelTokens) trust(t *testing.T, signers string, system *modelVersion) accounts.Trust {
 	t.Helper()
-	trusted := accounts.Trust{Operators: trust.Operators{m.operator(t, signers)}}
+	trusted := accounts.Trust{}
+	first, _, isBoth := strings.Cut(signers, "x")
+	if first != "" {
+		trusted.Operators = append(trusted.Operators, m.operator(t, first))
+	}
+	if first == "" || isBoth {
+		trusted.Operators = append(trusted.Operators, m.operator(t, "x"))
+	}
 	if system != nil {
 		head, err := trust.Peek(system.token)
 		if err != nil {

@@ -46,11 +46,12 @@ type modelServer struct {
 	nextAllowOlder, allowOlder bool
 	nextShard, shard           bool
 
-	root     string     // of the store; "": it is in memory
-	store    modelStore // nil while the server is down
-	registry *accounts.Registry
-	placed   map[string]*modelVersion // what was put into the directory while it was down
-	oldIndex tree                     // the files of an earlier index
+	root      string     // of the store; "": it is in memory
+	store     modelStore // nil while the server is down
+	registry  *accounts.Registry
+	committer *modelCommitter
+	placed    map[string]*modelVersion // what was put into the directory while it was down
+	oldIndex  tree                     // the files of an earlier index
 
 	mu      sync.Mutex // guards what follows
 	deleted []string   // accounts that were taken out by the step that runs
@@ -158,9 +159,10 @@ func (s *modelServer) start() {
 		}
 		s.store = d
 	}
+	s.committer = &modelCommitter{modelStore: s.store}
 	s.registry = accounts.New(accounts.Options{
 		Store:      s.store,
-		Committer:  s.store,
+		Committer:  s.committer,
 		Announcer:  &announcer{delivery: accounts.Delivery{State: accounts.Sent, Servers: 1}},
 		Observer:   s,
 		Peers:      (*modelPeers)(s),
@@ -206,6 +208,11 @@ func (s *modelServer) crash() {
 	if err := s.store.Close(); err != nil {
 		s.fail("stop", "%s", err)
 	}
+	s.end(left)
+}
+
+// end is the end of a server that was not stopped. left is the files that it leaves.
+func (s *modelServer) end(left tree) {
 	s.store = nil
 	s.restore(left)
 	for _, m := range s.memory {
