@@ -85,3 +85,19 @@ func BenchmarkDigest(b *testing.B) {
 		_ = registry.Digest()
 	}
 }
+
+// BenchmarkFirstGet is the first request for an account after a start with an unchanged directory.
+func BenchmarkFirstGet(b *testing.B) {
+	filled, keys, _ := filled(b, 1000)
+	var registry *accounts.Registry
+	for i := 0; b.Loop(); i++ {
+		if i%len(keys) == 0 { // as at a start: nothing is in memory
+			b.StopTimer()
+			registry = accounts.New(filled.Options)
+			b.StartTimer()
+		}
+		if _, err := registry.GetLocal(b.Context(), keys[i%len(keys)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

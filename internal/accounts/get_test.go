@@ -3,6 +3,7 @@ package accounts_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"strings"
 	"sync"
@@ -452,5 +453,33 @@ func TestTheConfiguredSystemAccountIsServedWhenTheStoreLacksIt(t *testing.T) {
 	wantError(t, err, nil)
 	if got, _ := e.registry.GetLocal(context.Background(), e.op.System.ID); !bytes.Equal(got.JWT, newer) {
 		t.Error("the stored one does not come first")
+	}
+}
+
+// TestWhatTheIndexKnowsIsNotVerifiedAgain makes the index say that a damaged JWT is good: only then is
+// it served, and only under the trust under which it was judged.
+func TestWhatTheIndexKnowsIsNotVerifiedAgain(t *testing.T) {
+	e := newEnv(t)
+	good, a := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	goodToken, token := e.signed(t, good, 0), e.signed(t, a, 0)
+	e.mustPush(t, good.ID, goodToken)
+	signature := goodToken[bytes.LastIndexByte(goodToken, '.'):]
+	token = append(token[:len(token)-len(signature)], signature...)
+	e.plant(t, a.ID, token)
+	if _, err := e.registry.GetLocal(t.Context(), a.ID); !errors.Is(err, accounts.ErrDamaged) {
+		t.Errorf("it is served: %v", err)
+	}
+	index := e.store.Index()
+	known := index.Get(a.ID)
+	known.Servable, known.Mark, known.Hash = true, index.Get(good.ID).Mark, sha256.Sum256(token)
+	index.Swap(a.ID, index.Get(a.ID), known)
+	registry := accounts.New(e.options(t)) // as after a start
+	if found, err := registry.GetLocal(t.Context(), a.ID); err != nil || found.Key != a.ID {
+		t.Errorf("the index knows it: %v, %v", found, err)
+	}
+	e.op = jwttest.NewOperator(t)
+	registry.SetTrust(e.trust(t, e.op))
+	if _, err := registry.GetLocal(t.Context(), a.ID); !errors.Is(err, accounts.ErrDamaged) {
+		t.Errorf("under another operator: %v", err)
 	}
 }
