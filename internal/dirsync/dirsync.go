@@ -74,8 +74,7 @@ type Syncer struct {
 	unwatched  condition // what keeps changes from being noticed
 	empty      condition // why a Folder without a file is not compared
 
-	// mu guards removals, and the Folder's files while several versions are removed at the same
-	// time.
+	// mu guards removals while files are being decided about.
 	mu       sync.Mutex
 	removals []*removal // what removeQueued is to remove
 }

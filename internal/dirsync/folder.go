@@ -127,7 +127,7 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 		}
 	}
 	if err == nil {
-		err = f.isGone()
+		err = f.checkTop()
 	}
 	if err != nil {
 		return nil, settled, err
@@ -149,9 +149,9 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	return gone, settled, nil
 }
 
-// isGone returns an error if what is at the path of top now is another directory, without a file: the
+// checkTop returns an error if what is at the path of top now is another directory, without a file: the
 // file system of the one that was there may have been unmounted.
-func (f *Folder) isGone() error {
+func (f *Folder) checkTop() error {
 	info, err := os.Stat(f.top)
 	if err != nil {
 		return err

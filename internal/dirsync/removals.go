@@ -16,6 +16,7 @@ import (
 type removal struct {
 	version           // only its key is known if it is from an earlier start
 	failure condition // why it can't be removed
+	done    bool
 }
 
 // removeLater has a version removed by the next removeQueued. The zero version is none.
@@ -77,41 +78,34 @@ func (s *Syncer) filesByKey() map[string][]*File {
 
 // removeQueued removes what has no file any more, and what could not be removed before. settled is
 // false if other files of the same account are offered again: they were refused because of this one,
-// say as older.
+// say as older. No file is being decided about meanwhile, so s.mu need not be held.
 func (s *Syncer) removeQueued(ctx context.Context) (settled bool) {
-	settled = true
-	queued := s.removals
-	if len(queued) == 0 {
-		return settled
+	if len(s.removals) == 0 {
+		return true
 	}
-	// No other goroutine is there yet, so mu need not be held.
-	s.removals = nil
 	byKey := s.filesByKey()
+	queued := slices.DeleteFunc(s.removals, func(l *removal) bool {
+		// The same JWT may be in another file, or a later one has been taken from there.
+		served := s.served(l.version)
+		return slices.ContainsFunc(byKey[l.key], func(f *File) bool { return f.taken == served })
+	})
 	var group errgroup.Group
 	group.SetLimit(maxOffers)
 	for _, l := range queued {
-		others := byKey[l.key]
-		// The same JWT may be in another file, or a later one has been taken from there.
-		served := s.served(l.version)
-		if slices.ContainsFunc(others, func(f *File) bool { return f.taken == served }) {
-			continue
-		}
-		group.Go(func() error {
-			removed := s.remove(ctx, l)
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if !removed { // the next scan tries again
-				s.removals = append(s.removals, l)
-				return nil
-			}
-			for _, f := range others {
-				s.Folder.move(f, rejudge)
-				settled = false
-			}
-			return nil
-		})
+		group.Go(func() error { s.remove(ctx, l); return nil })
 	}
 	_ = group.Wait() // the functions return no error
+	s.removals, settled = nil, true
+	for _, l := range queued {
+		if !l.done { // the next scan tries again
+			s.removals = append(s.removals, l)
+			continue
+		}
+		for _, f := range byKey[l.key] {
+			s.Folder.move(f, rejudge)
+			settled = false
+		}
+	}
 	return settled
 }
 
@@ -129,17 +123,18 @@ func (s *Syncer) served(v version) version {
 	return versionOf(v.key, stored)
 }
 
-// remove removes a version from the store, and logs once why it can't. A token is only in memory,
-// so its removal can't fail.
-func (s *Syncer) remove(ctx context.Context, l *removal) (removed bool) {
+// remove removes a version from the store, or logs once why it can't. A token is only in memory, so
+// its removal can't fail.
+func (s *Syncer) remove(ctx context.Context, l *removal) {
+	var err error
 	if trust.IsActivationHash(l.key) {
 		s.Tokens.Remove(l.key)
-		return true
+	} else {
+		err = s.Accounts.Remove(ctx, l.key, fromFile)
 	}
-	err := s.Accounts.Remove(ctx, l.key, fromFile)
+	l.done = err == nil
 	if err != nil && ctx.Err() == nil { // the next start finds it otherwise
 		l.failure.log(s.Log,
 			fmt.Errorf("the file of %s is gone, but it can't be taken out - %w", l.key, err))
 	}
-	return err == nil
 }
