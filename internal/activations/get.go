@@ -109,8 +109,10 @@ func (r *Registry) GetLocal(ctx context.Context, hash string) (*Token, error) {
 		return nil, ErrNotFound
 	case err != nil:
 		return nil, err
+	case v.Err != nil:
+		return nil, v.Err
 	}
-	return r.served(ctx, v.Found, v.Err)
+	return r.served(ctx, v.Found)
 }
 
 // GetRaw returns the stored bytes of a hash unchecked, for people to look at. With a primary it
@@ -147,17 +149,13 @@ func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
 func (r *Registry) Verify(ctx context.Context, hash string, token []byte) (*Token, error) {
 	t, err := decodeAs(hash, token)
 	if err != nil {
-		err = fmt.Errorf("%w: %w", accounts.ErrDamaged, err)
+		return nil, fmt.Errorf("%w: %w", accounts.ErrDamaged, err)
 	}
-	return r.served(ctx, t, err)
+	return r.served(ctx, t)
 }
 
-// served returns a token if it is intact and a stored account has signed it now. damaged says that
-// it is not intact.
-func (r *Registry) served(ctx context.Context, t *Token, damaged error) (*Token, error) {
-	if damaged != nil {
-		return nil, damaged
-	}
+// served returns an intact token if a stored account has signed it now.
+func (r *Registry) served(ctx context.Context, t *Token) (*Token, error) {
 	// A token without its account is not served, but it stays: the account may come back.
 	switch err := r.checkIssuer(ctx, t); {
 	case errors.Is(err, ErrIssuer):
