@@ -26,12 +26,7 @@ func (l *loader) complete() {
 	}
 	if s.NSC != "" {
 		s.ReadOnly = true
-		if near := operatorFolders(s.NSC); len(near) > 0 {
-			l.mistake(l.at["store.nsc"], "%s is not the folder of an operator, which has a file .nsc: "+
-				"take %s", s.NSC, strings.Join(near, " or "))
-		} else {
-			l.findOperator(s.NSC)
-		}
+		l.findOperator(s.NSC)
 	}
 	// The program that writes the directory also decides what is deleted there.
 	if s.ReadOnly && s.CleanupInterval > 0 {
@@ -66,7 +61,7 @@ func (l *loader) complete() {
 func (l *loader) warnListen() {
 	var given []string
 	for _, path := range []string{"listen", "http.listen", "http.host", "http.port"} {
-		if _, ok := l.at[path]; ok {
+		if l.isGiven(path) {
 			given = append(given, path)
 		}
 	}
@@ -83,7 +78,6 @@ func (l *loader) warnListen() {
 func (l *loader) check() {
 	s, n, h := l.draft.Store, l.draft.NATS, l.draft.HTTP
 	source := cmp.Or(s.Dir, s.NSC) // what a read-only server reads
-	_, dirGiven := l.at["store.dir"]
 	replica, noOperator := l.draft.Primary != "", len(l.draft.Operators) == 0
 	verify := h.TLS.Verify != VerifyNone
 	for _, rule := range []struct {
@@ -92,7 +86,7 @@ func (l *loader) check() {
 	}{
 		// An empty directory may come from a variable that is unexpectedly empty. Storing in memory
 		// instead would lose data.
-		{dirGiven && source == "" && !s.ReadOnly, "store.dir", "store directory is required"},
+		{l.isGiven("store.dir") && source == "" && !s.ReadOnly, "store.dir", "store directory is required"},
 		{s.StateDir != "" && source == "", "store.statedir",
 			"store.statedir is for a directory or an nsc folder"},
 		// The state would look like a change of what is served.
@@ -225,6 +219,11 @@ func operatorFolders(dir string) (near []string) {
 // names the JWT like the directory, with spaces or with underscores. The directory may have been
 // renamed; if it has only one JWT, that is the operator's.
 func (l *loader) findOperator(dir string) {
+	if near := operatorFolders(dir); len(near) > 0 {
+		l.mistake(l.at["store.nsc"], "%s is not the folder of an operator, which has a file .nsc: "+
+			"take %s", dir, strings.Join(near, " or "))
+		return
+	}
 	if len(l.draft.Operators) > 0 {
 		return
 	}

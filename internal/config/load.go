@@ -41,6 +41,12 @@ func (l *loader) warn(at natsconf.Pos, strict bool, format string, args ...any) 
 	l.warnings = append(l.warnings, Warning{Text: located(at, format, args...), Strict: strict})
 }
 
+// isGiven reports whether the file has the key or section with this path, see at.
+func (l *loader) isGiven(path string) bool {
+	_, ok := l.at[path]
+	return ok
+}
+
 // located returns a text that begins with a position, unless that is the zero Pos.
 func located(at natsconf.Pos, format string, args ...any) string {
 	message := fmt.Sprintf(format, args...)

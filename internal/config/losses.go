@@ -8,8 +8,8 @@ import "fmt"
 func (l *loader) checkLosses(running Config) {
 	now, next := running, l.draft
 	was, is, usual := now.HTTP, next.HTTP, defaults().HTTP
-	_, listens := l.at["listen"] // the other way to give the address
-	moves := !listens && is.Host == usual.Host && is.Port == usual.Port &&
+	// listen is the other way to give the address.
+	moves := !l.isGiven("listen") && is.Host == usual.Host && is.Port == usual.Port &&
 		(was.Host != is.Host || was.Port != is.Port)
 	opens := was.Write != nil && is.Write == nil || was.Read != nil && is.Read == nil
 	for _, loss := range []struct {
@@ -23,7 +23,7 @@ func (l *loader) checkLosses(running Config) {
 		{len(now.NATS.Servers) > 0 && len(next.NATS.Servers) == 0, "nats",
 			"changes would not be announced"},
 	} {
-		if _, given := l.at[loss.key]; loss.happens && !given && len(l.mistakes) == 0 {
+		if loss.happens && !l.isGiven(loss.key) && len(l.mistakes) == 0 {
 			l.fail(fmt.Errorf("%s has no %s any more, and %s: perhaps it is not written to its end; "+
 				"if this is meant, restart the server", next.File, loss.key, loss.effect))
 		}

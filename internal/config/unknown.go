@@ -22,7 +22,7 @@ func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
 		return
 	}
 	near := similar(keys, l.keys, section, e.Key)
-	text := fmt.Sprintf("unknown key %q %s%s", e.Key, inSection(section), question(e.Key, near))
+	text := fmt.Sprintf("unknown key %q %s%s", e.Key, inSection(section), suggestion(e.Key, near))
 	// A security setting without effect would leave the server open, so the server must not run.
 	if isSecurity(section, e.Key, near) {
 		l.mistake(e.Pos, "%s; a security setting is never ignored%s", text, advice(keys, section, near))
@@ -41,8 +41,8 @@ func inSection(section string) string {
 	return "in section " + section
 }
 
-// question asks whether one of the similar keys was meant. It is empty if there is none.
-func question(unknown string, near []string) string {
+// suggestion names the similar keys, one of which was probably meant. It is empty if there is none.
+func suggestion(unknown string, near []string) string {
 	switch {
 	case len(near) == 0:
 		return ""

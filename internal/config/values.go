@@ -36,7 +36,7 @@ func parseBool(name string, value any) (bool, error) {
 			return false, nil
 		}
 	}
-	return false, fmt.Errorf("error parsing %s option %v, it must be true or false", name, show(value))
+	return false, badValue(name, value, ", it must be true or false")
 }
 
 // parseColors parses a boolean. Only a key that is not there leaves the choice to the terminal.
@@ -60,8 +60,7 @@ func parseVerify(name string, value any) (Verify, error) {
 	// All other words are those of a boolean.
 	switch given, err := parseBool(name, value); {
 	case err != nil:
-		return VerifyNone, fmt.Errorf("error parsing %s option %v, it must be true, false or require",
-			name, show(value))
+		return VerifyNone, badValue(name, value, ", it must be true, false or require")
 	case given:
 		return VerifyGiven, nil
 	default:
@@ -76,7 +75,7 @@ func parseClaimChecks(name string, value any) (ClaimChecks, error) {
 	case ChecksRefuse, ChecksWarn:
 		return c, nil
 	}
-	return "", fmt.Errorf("error parsing %s option %v, it must be refuse or warn", name, show(value))
+	return "", badValue(name, value, ", it must be refuse or warn")
 }
 
 // parseInt parses an integer, or a text for one. A fraction and a boolean are mistakes, as in the
@@ -122,7 +121,7 @@ func parseText(name string, value any) (string, error) {
 	if s, ok := value.(string); ok {
 		return s, nil
 	}
-	return "", fmt.Errorf("error parsing %s option %v", name, show(value))
+	return "", badValue(name, value, "")
 }
 
 // parsePath parses a path and makes it absolute. The empty path is valid and stays empty. It does
@@ -143,14 +142,12 @@ func parseURLs(name string, value any) (all []string, err error) {
 	if _, single := value.(string); single {
 		list = []natsconf.Value{{Data: value}}
 	} else if !ok {
-		return nil, fmt.Errorf("error parsing %s option %v, single element is not convertable",
-			name, show(value))
+		return nil, badValue(name, value, ", single element is not convertable")
 	}
 	for _, v := range list {
 		text, ok := v.Data.(string)
 		if !ok {
-			return nil, fmt.Errorf("error parsing %s option %v, contents are not convertable",
-				name, show(value))
+			return nil, badValue(name, value, ", contents are not convertable")
 		}
 		for url := range strings.SplitSeq(text, ",") {
 			url = strings.TrimSpace(url)
@@ -254,6 +251,11 @@ func absolute(path string) (string, error) {
 		path = filepath.Join(home, path[1:])
 	}
 	return filepath.Abs(path)
+}
+
+// badValue is the error for a value of another kind than the key has.
+func badValue(name string, value any, rule string) error {
+	return fmt.Errorf("error parsing %s option %v%s", name, show(value), rule)
 }
 
 // secrets matches what is probably a password in the text of a value: in a URL all before the last
