@@ -9,13 +9,11 @@ import (
 
 // function is one that a token of a destination may call, such as {{partition(5,1,2)}}.
 type function struct {
-	call           *regexp.Regexp // finds a call; its group is the arguments
-	parse          parser
+	call *regexp.Regexp // finds a call; its group is the arguments
+	// parse checks the arguments of a call. It returns the numbers of the wildcards that they name.
+	parse          func(args []string) (wildcards []int, err error)
 	needsWildcards bool // it can't be called if the source has none
 }
-
-// parser checks the arguments of a call. It returns the numbers of the wildcards that they name.
-type parser func(args []string) (wildcards []int, err error)
 
 // functions are in the order in which nats-server looks for them. That matters for a token in which
 // there are two.
@@ -50,20 +48,19 @@ func isCall(token string) bool {
 	return len(token) > 4 && strings.HasPrefix(token, "{{") && strings.HasSuffix(token, "}}")
 }
 
-// foundCall is a call with its arguments.
-type foundCall struct {
-	function
-	args []string
-}
-
-// findCall returns the call in a token, nil if it is that of no known function.
-func findCall(token string) *foundCall {
-	for _, f := range functions {
+// findCall returns the function that a token calls, with the arguments. It returns nil if the token is
+// no call, or that of no known function.
+func findCall(token string) (*function, []string) {
+	if !isCall(token) {
+		return nil, nil
+	}
+	for i := range functions {
+		f := &functions[i]
 		if found := f.call.FindStringSubmatch(token); found != nil {
-			return &foundCall{f, comma.Split(found[1], -1)}
+			return f, comma.Split(found[1], -1)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // parseWildcard is for wildcard(number).

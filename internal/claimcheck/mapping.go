@@ -49,12 +49,12 @@ func (s source) checkDestination(destination string) error {
 	tokens := strings.Split(destination, ".")
 	isOpen := false
 	for _, token := range tokens {
-		switch isCall := isCall(token); {
+		switch f, _ := findCall(token); {
 		case token == "", isOpen:
 			return inToken(errTransform, token)
-		case isCall && findCall(token) == nil:
+		case f == nil && isCall(token):
 			return inToken(errUnknown, token)
-		case !isCall && strings.ContainsAny(token, spaces):
+		case f == nil && strings.ContainsAny(token, spaces):
 			return errTransform
 		}
 		isOpen = token == ">"
@@ -79,15 +79,15 @@ func (s source) checkToken(token string) error {
 		}
 		return nil
 	}
-	if !isCall(token) {
+	f, args := findCall(token)
+	if f == nil {
 		return nil
 	}
-	c := findCall(token)
-	wildcards, err := c.parse(c.args)
+	wildcards, err := f.parse(args)
 	if err != nil {
 		return inToken(err, token)
 	}
-	return s.checkWildcards(token, wildcards, c.needsWildcards)
+	return s.checkWildcards(token, wildcards, f.needsWildcards)
 }
 
 // checkWildcards returns why a token can't refer to these wildcards of this source. Numbers below 1
