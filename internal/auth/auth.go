@@ -80,16 +80,13 @@ type RetryError struct {
 // Error says how long to wait only if the address is slowed down.
 func (e *RetryError) Error() string {
 	if e.Slowed {
-		const format = "too many failed logins from this address: try again in %d s"
-		return fmt.Sprintf(format, e.Seconds())
+		return fmt.Sprintf("too many failed logins from this address: try again in %d s", e.Seconds())
 	}
 	return "too many logins at once: try again later"
 }
 
 // Seconds is After in whole seconds, at least 1.
-func (e *RetryError) Seconds() int {
-	return max(1, int((e.After+time.Second-1)/time.Second))
-}
+func (e *RetryError) Seconds() int { return max(1, int((e.After+time.Second-1)/time.Second)) }
 
 // identity is what credentials have proven.
 type identity struct {
