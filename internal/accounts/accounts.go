@@ -218,6 +218,7 @@ func (r *Registry) SetTrust(t Trust) {
 	t.mark = binary.BigEndian.Uint64(hash[:])
 	old := r.trust.Swap(&t)
 	r.scanned.Store(false)
+	r.recordSystem(t.System)
 	if sys := t.System; sys != nil && old != nil && (old.System == nil || old.System.Hash != sys.Hash) {
 		r.announcing.announceSystem(sys)
 	}

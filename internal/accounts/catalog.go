@@ -136,6 +136,19 @@ func checkAnyOperator(key string, token []byte) (trust.Head, error) {
 	return head, err
 }
 
+// recordSystem makes the configured JWT of the system account a floor, since it is served. It stays one
+// when the configuration does not have it any more. nil means none.
+func (c *catalog) recordSystem(sys *Account) {
+	for sys != nil {
+		had := c.index.Get(sys.Key)
+		next := had
+		next.Floor = RaiseFloor(had.Floor, sys, jwtstore.Stamp{}, c.Now())
+		if sys.IssuedAt <= had.Floor.IssuedAt || c.index.Swap(sys.Key, had, next) {
+			return
+		}
+	}
+}
+
 // checkClock warns if this server's clock is behind what was accepted.
 func (c *catalog) checkClock(key string, floor jwtstore.Floor) {
 	if now := c.Now(); isAhead(floor.IssuedAt, now) {

@@ -118,6 +118,8 @@ func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, f
 	reason := "by order of " + logging.ShortKey(o.Issuer)
 	return r.removeAsked(ctx, event, reason, func(now removable) (deletionOrder, error) {
 		switch {
+		case now.isGone() && now.had.order.IssuedAt >= o.IssuedAt:
+			return order, fs.ErrNotExist
 		case now.had != nil && now.had.order.Hash == order.Hash:
 			return order, ErrReplayed
 		case now.had != nil && now.had.order.IssuedAt >= o.IssuedAt:
@@ -135,16 +137,25 @@ func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, f
 func (r *remover) Remove(ctx context.Context, key string, from Origin) error {
 	event := Event{Origin: from, Result: Deleted, Account: key}
 	return r.removeAsked(ctx, event, "its file is gone",
-		func(removable) (deletionOrder, error) {
+		func(now removable) (deletionOrder, error) {
+			if now.isGone() {
+				return deletionOrder{}, fs.ErrNotExist
+			}
 			return deletionOrder{IssuedAt: r.Now().Unix()}, nil
 		})
 }
 
 // removable is an account that may be taken out.
 type removable struct {
-	head  trust.Head     // of the stored JWT; empty if that is damaged
-	floor jwtstore.Floor // the newest version that was ever accepted
-	had   *tombstone     // nil: the account was never deleted
+	head   trust.Head     // of the stored JWT; empty if that is damaged
+	floor  jwtstore.Floor // the newest version that was ever accepted
+	had    *tombstone     // nil: the account was never deleted
+	absent bool           // nothing is stored
+}
+
+// isGone reports whether the account was deleted with the newest version that was ever accepted.
+func (a removable) isGone() bool {
+	return a.absent && a.had != nil && a.had.issuedAt >= a.floor.IssuedAt
 }
 
 // decideRemoval returns the order for an account's tombstone, or why the account stays.
@@ -174,11 +185,12 @@ func (r *remover) remove(ctx context.Context, event *Event, reason string, decid
 			head = trust.Head{}
 		}
 		event.Old = NewAccount(now.JWT, head).AuditVersion()
-		order, err := decide(removable{head, now.Floor, readTombstone(now.Tombstone)})
+		had := readTombstone(now.Tombstone)
+		order, err := decide(removable{head, now.Floor, had, now.Absent})
 		if err != nil {
 			return nil, err
 		}
-		return order.tombstoneOf(now.JWT), nil
+		return order.after(had, head).tombstoneOf(now.JWT), nil
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package accounts_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -277,6 +278,7 @@ func TestNewerOfTwoFiles(t *testing.T) {
 	a, stranger := jwttest.NewAccount(t), jwttest.NewOperator(t)
 	v1, v2 := e.signed(t, a, 0), jwttest.Sign(t, stranger.Signing, a, e.now.Add(time.Second))
 	deleted := append(bytes.Clone(v1), "\n{\"deleted\":9999999999}\n"...)
+	expired := append(bytes.Clone(v2), "\n{\"deleted\":9999999999}\n"...) // after the same order
 	for _, c := range []struct {
 		name string
 		a, b []byte
@@ -288,9 +290,107 @@ func TestNewerOfTwoFiles(t *testing.T) {
 		{"a JWT and no JWT", v1, []byte("x"), true},
 		{"a JWT and a tombstone", v2, deleted, true},
 		{"the deleted JWT and its tombstone", v1, deleted, false},
+		{"two tombstones after one order", expired, deleted, true},
 	} {
 		if got := accounts.Newer(a.ID, c.a, c.b); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+// TestAnOrderBarsWhatCameAfterTheLastOne, if its file is gone as well. The order is carried out once.
+func TestAnOrderBarsWhatCameAfterTheLastOne(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	e.mustPush(t, a.ID, e.signed(t, a, 0))
+	late := e.order(t, 4*time.Minute, a.ID)
+	execute := func(order []byte, deleted int) {
+		t.Helper()
+		done, err := e.registry.Delete(t.Context(), order, onDeletion)
+		if wantError(t, err, nil); done.Deleted != deleted {
+			t.Errorf("%s", done)
+		}
+	}
+	execute(e.order(t, 0, a.ID), 1)
+	second := e.signed(t, a, time.Second)
+	e.mustPush(t, a.ID, second)
+	e.store.Remove(a.ID) // as people remove a file
+	execute(e.order(t, 2*time.Minute, a.ID), 1)
+	_, err := e.push(a.ID, second)
+	wantError(t, err, &accounts.DeletedError{})
+	execute(late, 1)
+	execute(late, 1) // nothing is stored
+	e.mustPush(t, a.ID, e.signed(t, a, 3*time.Minute))
+	execute(late, 0)
+}
+
+// TestAnExpiryForgetsNoOrder: the tombstone of a JWT that has expired bars what the one before it did.
+func TestAnExpiryForgetsNoOrder(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	brief := func(c *jwt.AccountClaims) { c.Expires = e.now.Add(time.Second).Unix() }
+	expire := func() {
+		t.Helper()
+		e.now = e.now.Add(2 * time.Second)
+		wantError(t, e.registry.Expire(t.Context()), nil)
+		if e.stored(t, a.ID) != nil {
+			t.Fatal("it has not expired")
+		}
+	}
+	newest, order := e.signed(t, a, -time.Hour), e.order(t, 0, a.ID)
+	e.mustPush(t, a.ID, newest)
+	_, err := e.registry.Delete(t.Context(), order, onDeletion)
+	wantError(t, err, nil)
+	_, err = e.registry.Put(t.Context(), a.ID, e.signed(t, a, -2*time.Hour, brief), fromFile)
+	wantError(t, err, nil)
+	expire()
+	_, err = e.push(a.ID, newest)
+	wantError(t, err, &accounts.DeletedError{})
+
+	e.mustPush(t, a.ID, e.signed(t, a, -30*time.Minute, brief))
+	expire()
+	_, err = e.registry.Put(t.Context(), a.ID, e.signed(t, a, -20*time.Minute), fromPeer)
+	wantError(t, err, &accounts.DeletedError{})
+	e.mustPush(t, a.ID, e.signed(t, a, -10*time.Minute))
+	done, err := e.registry.Delete(t.Context(), order, onDeletion)
+	if wantError(t, err, nil); done.Deleted != 0 {
+		t.Errorf("an order was executed twice: %s", done)
+	}
+}
+
+// TestAConfiguredSystemAccountStaysTheFloor, when the configuration does not have it any more.
+func TestAConfiguredSystemAccountStaysTheFloor(t *testing.T) {
+	e := newEnv(t)
+	d := e.openDir(t, t.TempDir())
+	defer d.Close()
+	system, token := e.withSystem(t)
+	e.registry.SetTrust(system)
+	e.registry.SetTrust(e.trust(t, e.op))
+	older := jwttest.Sign(t, e.op.Key, e.op.System, time.Unix(system.System.IssuedAt-1, 0))
+	for _, from := range []accounts.Origin{byHTTP, byUpdate, fromPeer} {
+		_, err := e.registry.Put(t.Context(), e.op.System.ID, older, from)
+		wantError(t, err, &accounts.OlderError{})
+	}
+	e.mustPush(t, e.op.System.ID, token)
+}
+
+// TestOneJWTHasOneSpelling: what is not signed of a JWT of version 1 does not bring it back.
+func TestOneJWTHasOneSpelling(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	v1 := func(name, header string) []byte {
+		return jwttest.EncodeRaw(t, e.op.Key, header, fmt.Appendf(nil, `{"iat":%d,"iss":%q,"sub":%q,
+			"name":%q,"type":"account","nats":{"limits":{"subs":-1,"conn":-1,"leaf":-1,"imports":-1,
+			"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`, e.now.Unix(), e.op.ID, a.ID, name), false)
+	}
+	const usual, other = `{"typ":"jwt","alg":"ed25519"}`, `{"typ":"jwt","alg":"ed25519","x":1}`
+	_, err := e.push(a.ID, v1("first", other))
+	wantError(t, err, accounts.ErrBadJWT)
+	e.mustPush(t, a.ID, v1("first", usual))
+	e.mustPush(t, a.ID, v1("second", usual))
+	e.mustPush(t, a.ID, v1("second", other)) // changes nothing
+	for header, want := range map[string]error{usual: accounts.ErrReplaced, other: accounts.ErrBadJWT} {
+		_, err := e.push(a.ID, v1("first", header))
+		wantError(t, err, want)
 	}
 }

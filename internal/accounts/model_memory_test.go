@@ -19,6 +19,10 @@ type memory struct {
 	bar      int64                  // issue time up to which nothing comes back after a deletion
 	barred   int64                  // issue time of the newest version that was deleted, Unix seconds
 
+	// configured is the issue time of the newest JWT that the configuration ever had of the system account.
+	// noted is that too, unless what is noted of it may be lost. Both are in Unix seconds.
+	configured, noted int64
+
 	// What the owner of the directory did by hand since the last version was accepted.
 	hand *modelVersion // put there; nil: none
 	file *modelVersion // what was put there last, also if another version was accepted since
@@ -56,6 +60,9 @@ func (m *memory) accept(v *modelVersion) {
 	default:
 		m.hand, m.gone = nil, false
 	}
+	if v.issued < m.noted {
+		m.noted = 0 // allow_older has let it in
+	}
 	if v.issued != m.floor {
 		m.replaced = map[*modelVersion]bool{}
 	}
@@ -81,6 +88,11 @@ func (s *modelServer) accept(v *modelVersion) {
 	}
 }
 
+// configure notes a JWT of the system account that the configuration has.
+func (m *memory) configure(v *modelVersion) {
+	m.configured, m.noted = max(m.configured, v.issued), max(m.noted, v.issued)
+}
+
 // remove notes that the account was deleted. What is deleted is not always the newest version.
 func (m *memory) remove() {
 	m.bar = m.floor
@@ -104,12 +116,13 @@ func (m *memory) loseIndex() {
 	}
 	m.replaced = map[*modelVersion]bool{}
 	m.orders = map[string]bool{}
-	m.forgotten = m.last
+	m.forgotten, m.noted = m.last, 0
 	m.unsure, m.lost = true, true
 }
 
 // crash notes that the index may lack what it had only learned from a file.
 func (m *memory) crash() {
+	m.noted = 0
 	if m.byHand {
 		m.replaced, m.forgotten = map[*modelVersion]bool{}, m.last
 		m.unsure, m.lost = true, true
@@ -138,6 +151,8 @@ func (s *modelServer) forbids(v *modelVersion, from accounts.Origin) string {
 		return "" // the owner of a directory may bring back what was deleted
 	case s.system != nil && s.system.account == v.account && v.issued < s.system.issued:
 		return "the configured system account is newer"
+	case v.issued < m.noted:
+		return "the configured system account was newer"
 	case from.Peer && m.last != nil && m.hand == nil && !m.unsure && s.trusts(m.last) && v.lesser(m.last):
 		return "it is the lesser one of its second"
 	case from.Peer && m.last != nil && m.last.lesser(v):
@@ -155,6 +170,8 @@ func (s *modelServer) demands(v *modelVersion, from accounts.Origin) bool {
 	case s.forbids(v, from) != "", m.superseded(v), m.unsure, m.hand != nil:
 		return false
 	case from.Peer && v == m.last:
+		return false
+	case v.issued <= m.configured:
 		return false
 	case v.issued <= m.barred:
 		return false // what is older than a deletion may be there as an exception

@@ -171,6 +171,7 @@ func (s *modelServer) start() {
 		ReadOnly:   s.readOnly,
 		Now:        s.clock,
 	})
+	s.noteSystem()
 	placed := s.placed
 	s.placed = map[string]*modelVersion{}
 	s.check()

@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -22,6 +23,9 @@ const maxAhead = 5 * time.Minute
 // isPosted reports whether a client has posted it. An unchanged JWT is announced again then, and one
 // that the operator did not sign goes to the signing service.
 func (o Origin) isPosted() bool { return o.Kind == KindHTTP }
+
+// isClient reports whether neither another account server nor a file has it.
+func (o Origin) isClient() bool { return !o.Peer && !o.File }
 
 // reasserts reports whether a refused JWT makes this server announce the stored one again.
 // Nats-servers have heard what is published on an update subject, and may run it.
@@ -161,6 +165,8 @@ func (r *Registry) decide(o *offer) error {
 		return errSame // in other bytes: the header of a version 1 JWT is not signed
 	case r.ReadOnly && !o.from.File:
 		return ErrReadOnly
+	case o.from.isClient() && trust.IsRespelled(o.JWT, o.claims.Version):
+		return fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)
 	}
 	return nil
 }
@@ -261,7 +267,9 @@ func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now 
 // that no operator signed is never the newer one, and any other JWT is newer than it.
 func Newer(key string, a, b []byte) bool {
 	if isTombstone(a) {
-		return readTombstone(a).order.IssuedAt > readTombstone(b).order.IssuedAt
+		later, earlier := readTombstone(a), readTombstone(b)
+		return cmp.Or(cmp.Compare(later.order.IssuedAt, earlier.order.IssuedAt),
+			cmp.Compare(later.issuedAt, earlier.issuedAt)) > 0
 	}
 	newer, err := checkAnyOperator(key, a)
 	switch {

@@ -29,6 +29,20 @@ type deletionOrder struct {
 	Newest int64 `json:"newest,omitempty"`
 }
 
+// after returns the order with what the tombstone before it bars besides. That may have a later time: what
+// has expired, or was removed by hand, need not be newer than the last order. head is that of the JWT that
+// is deleted now.
+func (o deletionOrder) after(had *tombstone, head trust.Head) deletionOrder {
+	if had == nil {
+		return o
+	}
+	o.IssuedAt = max(o.IssuedAt, had.order.IssuedAt)
+	if had.issuedAt > max(o.Newest, head.IssuedAt) {
+		o.Newest = had.issuedAt
+	}
+	return o
+}
+
 // tombstoneOf is the tombstone of a JWT as it is stored. A dash stands for one whose file is gone.
 func (o deletionOrder) tombstoneOf(token []byte) []byte {
 	text, _ := json.Marshal(o) // texts and numbers can't fail

@@ -87,6 +87,8 @@ func TestOneTokenHasOneSpelling(t *testing.T) {
 	token := jwttest.EncodeRaw(t, exporter.Key, `{"typ":"jwt","alg":"ed25519"}`, payload, false)
 	withMore := `{"typ":"jwt","alg":"ed25519","x":"<script>"}`
 	other := jwttest.EncodeRaw(t, exporter.Key, withMore, payload, false)
+	_, err := e.put(t, other, pushed)
+	wantError(t, "another header", err, activations.ErrBadJWT)
 	if changed, err := e.put(t, token, pushed); err != nil || !changed {
 		t.Errorf("%t, %v", changed, err)
 	}

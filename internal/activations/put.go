@@ -120,5 +120,8 @@ func (r *Registry) compare(t *Token, now jwtstore.Stored, from accounts.Origin) 
 		// A token that was there before the index knew it is a floor too.
 		floor = accounts.RaiseFloor(floor, &had.Account, now.Stamp, r.Now())
 	}
+	if !from.Peer && !from.File && trust.IsRespelled(t.JWT, t.claims.Version) {
+		return floor, fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)
+	}
 	return floor.After(t.IssuedAt, t.Hash), accounts.CheckFloor(&t.Account, floor, from, r.AllowOlder)
 }

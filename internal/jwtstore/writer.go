@@ -16,6 +16,7 @@ import (
 type Stored struct {
 	JWT       []byte // nil: nothing is stored, or what is there can't be a JWT
 	Stamp     Stamp
+	Absent    bool   // nothing is stored; a file that can't be a JWT is something
 	Tombstone []byte // nil: the account was never deleted
 	Floor     Floor  // what the index knows
 }
@@ -64,8 +65,8 @@ func (w *writer) Put(
 
 // Delete asks allow as Put does, and commits that key has no JWT any more, only the new tombstone
 // that allow returns. For one account this is one step. If nothing is stored, and the index knows no
-// floor that a tombstone should have, the error is fs.ErrNotExist and allow is not asked. Nothing of
-// the account is pending in the outbox any more. Errors, origin, seq and ctx are as with Put.
+// floor of the account, the error is fs.ErrNotExist and allow is not asked. Nothing of the account is
+// pending in the outbox any more. Errors, origin, seq and ctx are as with Put.
 func (w *writer) Delete(
 	ctx context.Context, key, origin string,
 	allow func(Stored) (newTombstone []byte, err error),
@@ -73,7 +74,7 @@ func (w *writer) Delete(
 	r := &record{kind: kindDelete, key: key}
 	return w.commitIf(ctx, r, origin, func(now Stored, absent error) error {
 		// If only the file is gone, what was accepted before must not come back either.
-		isKnown := errors.Is(absent, fs.ErrNotExist) && now.Tombstone == nil && now.Floor != Floor{}
+		isKnown := now.Absent && now.Floor != Floor{}
 		if absent != nil && !isKnown {
 			return absent
 		}
@@ -128,6 +129,7 @@ func (w *writer) commitIf(
 		return 0, err
 	}
 	absent := err
+	now.Absent = absent != nil
 	now.Tombstone, err = w.store.Tombstone(r.key)
 	if err != nil {
 		return 0, err
