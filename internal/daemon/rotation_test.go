@@ -208,6 +208,36 @@ func TestAConfiguredSystemAccountIsServedInPlaceOfOneThatIsNotGood(t *testing.T)
 	}
 }
 
+// The operator requires signing keys, and its only one is removed. nats-server trusts nothing then.
+func TestTheLastSigningKeyOfAStrictOperatorCanBeRemoved(t *testing.T) {
+	e := newEnv(t, func(c *config.Config) { c.Store.Dir = t.TempDir() })
+	a, removed := jwttest.NewAccount(t), e.op.Signing
+	if status, body := e.post(a.ID, e.op.Account(t, a)); status != http.StatusOK {
+		t.Fatal(status, body)
+	}
+	e.op.Claims.SigningKeys, e.op.Claims.StrictSigningKeyUsage = nil, true
+	log := e.reload(func(next *config.Config) { next.Operators = tokens(e.op.Token(t)) })
+	line := "the operator " + e.op.ID + " in the configuration requires signing keys and has none: nothing " +
+		"that it signs is accepted"
+	wantText(t, log, "[WRN] "+line, reloaded)
+	e.wantLine("1 of 1 stored JWTs are no longer good")
+	e.want("an account of the removed key", a.ID, http.StatusInternalServerError)
+	for name, key := range map[string]nkeys.KeyPair{"removed": removed, "identity": e.op.Key} {
+		if status, body := e.post(a.ID, jwttest.Sign(t, key, a, time.Now())); status != http.StatusBadRequest {
+			t.Errorf("a push with the %s key: %d %q", name, status, body)
+		}
+	}
+	e.stop()
+	e.start()
+	if n := e.log.Count("[WRN] " + line); n != 2 {
+		t.Errorf("after a start there are %d such lines", n)
+	}
+	warnings, err := daemon.Check(e.config)
+	if err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0].Text, line) {
+		t.Errorf("-t: %v, %v", warnings, err)
+	}
+}
+
 func TestASystemAccountThatIsNowhereIsReported(t *testing.T) {
 	e := newEnv(t, func(c *config.Config) { c.Store.Dir = t.TempDir() })
 	missing := filepath.Join(t.TempDir(), "sys.jwt")

@@ -182,6 +182,10 @@ func (t trusted) warnings(c config.Config) (all []string) {
 		if end := o.Expires; !end.IsZero() && end.Before(time.Now()) {
 			add("the operator JWT in %s expired at %s", from, end.UTC().Format(time.RFC3339))
 		}
+		if o.SignsNothing() {
+			add("the operator %s in %s requires signing keys and has none: nothing that it signs is "+
+				"accepted, and no account of it is served; add a signing key", o.Key, from)
+		}
 		if first, again := seen[o.Key]; again {
 			add("the operator %s is given twice, in %s and in %s: the keys of both JWTs are trusted, "+
 				"also one that was removed in the newer JWT", o.Key, first, from)

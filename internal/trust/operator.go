@@ -29,7 +29,7 @@ type Operator struct {
 	SecretFields  []string  // claims with a password: not every reader may see the JWT; nil: none
 
 	token   []byte              // what is served
-	signers map[string]struct{} // public keys that may sign accounts; never empty
+	signers map[string]struct{} // public keys that may sign accounts; empty: see SignsNothing
 }
 
 // The errors for a JWT of another kind than the one asked for.
@@ -64,16 +64,16 @@ func Parse(text []byte) (*Operator, error) {
 	for _, key := range claims.SigningKeys {
 		o.signers[key] = struct{}{}
 	}
-	if len(o.signers) == 0 {
-		return nil, errors.New("the operator demands signing keys (strict signing key usage) " +
-			"but lists none: no account JWT could be accepted")
-	}
 	return o, nil
 }
 
 // Token is the operator JWT as it is served. The text of a bare file is served verbatim, as the
 // original does; of a decorated file only the JWT is served.
 func (o *Operator) Token() []byte { return o.token }
+
+// SignsNothing reports whether the operator requires a signing key and has none: the last one was
+// removed. nats-server starts with such an operator too, and trusts no account of it.
+func (o *Operator) SignsNothing() bool { return len(o.signers) == 0 }
 
 // trusts reports whether this operator lets the key sign accounts.
 func (o *Operator) trusts(key string) bool {
