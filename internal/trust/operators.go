@@ -31,17 +31,20 @@ func (all Operators) checkIssuer(issuer string) error {
 	case all.RequireSigningKey(issuer):
 		return fmt.Errorf("the operator's identity key %s signed it, and this operator requires a "+
 			"signing key", issuer)
-	case len(all) == 1:
-		return fmt.Errorf("the operator %s did not sign it", all[0].Key)
 	}
-	return fmt.Errorf("none of the operators %s signed it", strings.Join(all.keys(), ", "))
+	keys := all.keys()
+	if len(keys) == 1 {
+		return fmt.Errorf("the operator %s did not sign it", keys[0])
+	}
+	return fmt.Errorf("none of the operators %s signed it", strings.Join(keys, ", "))
 }
 
-// keys returns the public keys of the operators.
-func (all Operators) keys() []string {
-	keys := make([]string, len(all))
-	for i, o := range all {
-		keys[i] = o.Key
+// keys returns the public keys of the operators, each once: two JWTs of one operator may be given.
+func (all Operators) keys() (keys []string) {
+	for _, o := range all {
+		if !slices.Contains(keys, o.Key) {
+			keys = append(keys, o.Key)
+		}
 	}
 	return keys
 }
