@@ -195,8 +195,8 @@ const maxNear = 5
 func operatorFolders(dir string) (near []string) {
 	// nsc has this file in the folder of each operator.
 	isOperator := func(dir string) bool {
-		_, err := os.Stat(filepath.Join(dir, ".nsc"))
-		return err == nil
+		file, err := os.Stat(filepath.Join(dir, ".nsc"))
+		return err == nil && file.Mode().IsRegular() // a home may have a directory of this name
 	}
 	if isOperator(dir) {
 		return nil
@@ -209,8 +209,11 @@ func operatorFolders(dir string) (near []string) {
 			}
 		}
 	}
-	if above := filepath.Dir(dir); len(near) == 0 && isOperator(above) {
-		return []string{above}
+	// The deepest folder of an operator is accounts/<name>/users.
+	for above, n := filepath.Dir(dir), 0; len(near) == 0 && n < 3; above, n = filepath.Dir(above), n+1 {
+		if isOperator(above) {
+			return []string{above}
+		}
 	}
 	return near
 }

@@ -280,6 +280,9 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			`http.port`},
 		{"brackets in the host", `http { host: "[::1]" }`, `http.host "[::1]" must be a name`},
 		{"a URL for a host", `http { host: "http://localhost" }`, `"http://localhost" must be a name`},
+		{"a star for every interface", `http { host: "*" }`, `http.host "*" must be a name`},
+		{"a star to listen on", `listen: "*:80"`, `"*" is no name and no address; leave it out for every ` +
+			`interface, as in :80`},
 		{"a port alone to listen on", "listen: 9090",
 			"a.conf:1:9: error parsing Listen option 9090, it must be host:port"},
 		{"an address without a port", "http { listen: localhost }",
@@ -736,17 +739,27 @@ func TestAFolderNearThatOfAnOperatorNamesIt(t *testing.T) {
 	stores := filepath.Join(data, "nats", "nsc", "stores")
 	a, b := filepath.Join(stores, "A"), filepath.Join(stores, "My B")
 	for _, operator := range []string{a, b} {
-		if err := os.MkdirAll(filepath.Join(operator, "accounts"), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Join(operator, "accounts", "SYS", "users"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		jwttest.File(t, operator, ".nsc", []byte("{}"))
 		jwttest.File(t, operator, filepath.Base(operator)+".jwt", nil)
 	}
+	// An early nsc had a directory of this name in the home.
+	copied := filepath.Join(data, "home", "copied")
+	for _, dir := range []string{copied, filepath.Join(data, "home", ".nsc")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	both := "which has a file .nsc: take " + a + " or " + b
 	for dir, want := range map[string]string{
-		a: "", b: "", data: "",
+		a: "", b: "", data: "", copied: "",
 		stores: both, filepath.Dir(stores): both, filepath.Join(data, "nats"): both,
 		filepath.Join(a, "accounts"): "take " + a,
+
+		filepath.Join(a, "accounts", "SYS"):          "take " + a,
+		filepath.Join(a, "accounts", "SYS", "users"): "take " + a,
 	} {
 		_, _, byFlag := config.Load(config.Flags{NSC: dir})
 		_, _, byKey := load(t, fmt.Sprintf("operator: o, store { nsc: %q }", dir))

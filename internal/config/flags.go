@@ -141,5 +141,9 @@ func parseHostPort(hostPort string) (host string, port int, err error) {
 		// This is the original's error, which it gets only when it listens.
 		return "", 0, fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", port)
 	}
+	if isHost("host", host) != nil {
+		return "", 0, fmt.Errorf("error parsing hostport: %q is no name and no address; leave it out for "+
+			"every interface, as in :%d", host, port)
+	}
 	return host, port, nil
 }

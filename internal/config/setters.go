@@ -139,11 +139,11 @@ func atMostADay(path string, d time.Duration) error {
 
 // isHost is a check for the host to listen on: a name, an address or "".
 func isHost(path, host string) error {
-	if _, err := netip.ParseAddr(host); err == nil || !strings.ContainsAny(host, ":/[]@, \t") {
+	if _, err := netip.ParseAddr(host); err == nil || !strings.ContainsAny(host, "*:/[]@, \t") {
 		return nil
 	}
 	return fmt.Errorf("%s %q must be a name or an address alone, without brackets: "+
-		"the port is set in http.port", path, host)
+		"the port is set in http.port, and \"\" is every interface", path, host)
 }
 
 // isPort is a check for the port to listen on.

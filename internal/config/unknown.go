@@ -93,6 +93,10 @@ func (l *loader) searchIgnored(section string, v natsconf.Value) {
 	}
 }
 
+// minSimilar is the fewest letters of a word that may be a misspelt key of another section: shorter words
+// are like too much.
+const minSimilar = 5
+
 // similar returns the names of the keys that are most similar to an unknown one, in lower case. A
 // key of its own section, which has these keys, is named without the section and wins over those of
 // other sections, which are named by their paths. all are the keys of the top level.
@@ -103,9 +107,14 @@ func similar(keys, all []key, section, unknown string) []string {
 	// A name is similar if at most a third of it must be changed, elsewhere a quarter.
 	case least <= distance && least <= max(1, len(unknown)/3):
 		return own[:1]
-	case distance > max(1, len(unknown)/4):
+	case distance > 0 && len(unknown) < minSimilar, distance > len(unknown)/4:
 		return nil
 	}
+	// The TLS of clients and that of nats-server have different keys, with different meanings.
+	others = slices.DeleteFunc(others, func(path string) bool {
+		_, own, isSub := strings.Cut(section, ".")
+		return isSub && strings.Contains(path, "."+own+".") && !strings.HasPrefix(path, section+".")
+	})
 	// What is further inside this section is more probable than another section.
 	inside := slices.DeleteFunc(slices.Clone(others), func(path string) bool {
 		return !strings.HasPrefix(path, section+".")
@@ -149,6 +158,11 @@ var aboutSecurity = regexp.MustCompile(`(?i)^(tls|tsl|ssl|https|auth|verif|pinne
 // as nats-server's verify_and_map and pinned_certs, and misspelt or other names of root.
 var aboutClients = regexp.MustCompile(`(?i)^verif|pinned|^roo?t|^ca|ca$`)
 
+// aboutAccess matches unknown keys of http and http.tls that are probably about TLS or about who may
+// connect: other servers have them.
+var aboutAccess = regexp.MustCompile(`(?i)tls|ssl|cert|auth|verif|passw|credential|secret|login|realm` +
+	`|cipher|curve|version|^(allow|deny|acl|trusted)|(white|black|block|deny)_?list`)
+
 // isSecurity reports whether an unknown key is probably meant to encrypt or to restrict access. near
 // are the similar keys. Files that were written for the original may have any other unknown key.
 func isSecurity(section, name string, near []string) bool {
@@ -159,6 +173,8 @@ func isSecurity(section, name string, near []string) bool {
 		}
 	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
+	inHTTP := section == "http" || section == "http.tls"
 	return section == "http.authorization" || section == "http.tls" && aboutClients.MatchString(name) ||
+		inHTTP && aboutAccess.MatchString(name) ||
 		aboutSecurity.MatchString(last)
 }

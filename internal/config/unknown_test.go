@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -49,6 +50,17 @@ func TestSecuritySettingsInAWrongPlaceStopTheStart(t *testing.T) {
 		"nats { tls { verify: on } }": `unknown key "verify" in section nats.tls`,
 		"store { tls {} }":            `unknown key "tls" in section store` + tls,
 		"logging { authorization: 1}": `unknown key "authorization" in section logging`,
+		`http { basic_auth: "a:b" }`:  `unknown key "basic_auth" in section http` + users,
+		"http { htpasswd: f }":        `unknown key "htpasswd" in section http` + users,
+		"http { client_auth: on }":    `unknown key "client_auth" in section http` + users,
+		"http { credentials: f }":     `unknown key "credentials" in section http` + users,
+		"http { Secret: x }":          `unknown key "Secret" in section http` + users,
+		"http { allowed_ips: [] }":    `unknown key "allowed_ips" in section http` + users,
+		"http { acl {} }":             `unknown key "acl" in section http` + users,
+		"http { mutual_tls: on }":     `unknown key "mutual_tls" in section http` + users,
+		`http { tls { min_version: "1.3" } }`: `"min_version" in section http.tls; a security setting is ` +
+			`never ignored: the keys here are key, cert, root, verify`,
+		"http { tls { cipher_suites: [] } }": `unknown key "cipher_suites" in section http.tls; a security`,
 
 		// misspelt, or under another name
 		"authorisation {}":              `did you mean "http.authorization"?; a security`,
@@ -110,7 +122,7 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 		"gateway": "", "websocket": "", "mqtt": "", "resolver": "", "resolver_preload": "",
 		"resolver_tls": "", "trusted_keys": "", "max_payload": "", "max_connections": "",
 		"no_auth_user": "", "lame_duck_duration": "", "directory": "", "url": "", "timeout": "",
-		"version": "", "monitor_port": "", "interval": "",
+		"version": "", "monitor_port": "", "interval": "", "hist": "", "dirs": "",
 	} {
 		_, warnings, err := load(t, unknown+": {}")
 		if err != nil || len(warnings) != 1 {
@@ -134,6 +146,22 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 		_, got, _ := strings.Cut(warnings[0].Text, "did you mean ")
 		if strings.Trim(got, `"?`) != want {
 			t.Errorf("%s: %s, want %s", text, warnings[0].Text, want)
+		}
+	}
+}
+
+// The keys of the two TLS sections are not each other's, and a user's nkey is no key of TLS.
+func TestASecuritySettingIsNotSoughtWhereItMeansAnotherThing(t *testing.T) {
+	const users = "; a security setting is never ignored: a user is set in nats.usercredentials"
+	for text, want := range map[string]string{
+		"nats { nkey: U }":                    `unknown key "nkey" in section nats` + users,
+		"nats { tls { verify: true }}":        `"verify" in section nats.tls; a security setting is never ignored: the keys`,
+		"http { tls { handshake_first: on }}": `unknown key "handshake_first" in section http.tls`,
+	} {
+		_, warnings, err := load(t, text)
+		got := fmt.Sprint(warnings, err)
+		if !strings.Contains(got, want) || strings.Contains(got, "did you mean") {
+			t.Errorf("%s:\ngot  %s\nwant %s", text, got, want)
 		}
 	}
 }
