@@ -131,7 +131,7 @@ func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.
 	op.Claims.SigningKeys.Add(key)
 	jwttest.File(t, w.dir, "op.jwt", []byte(op.Token(t)))
 	w.reload("Operator: " + op.ID)
-	w.p.wait("all stored JWTs are good under the present operators: 3")
+	w.p.wait("all 3 stored JWTs are good under the present operators")
 	w.restartNATS(op.Token(t))
 	for _, a := range []*jwttest.Account{op.System, moved} {
 		mustPush(t, w.url, a.ID, signed(pair, a))

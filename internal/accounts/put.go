@@ -115,7 +115,7 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	changedBefore := r.changed.mark(o.Key, r.Now())
 	r.logUpdated(o)
 	if o.warning != "" {
-		r.Log.Warn(fmt.Sprintf("%s - the JWT was taken: correct the claims and issue it anew - %s",
+		r.Log.Warn(fmt.Sprintf("%s - the JWT is taken, but %s: correct the claims and issue it anew",
 			logging.ShortKey(o.Key), logging.Quote(o.warning, maxErrorBytes)))
 	}
 	if changedBefore {

@@ -29,7 +29,7 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 		c.Log.Warn(fmt.Sprintf("%d of %d stored JWTs are no longer good and are not served, sign these "+
 			"accounts anew and push them: %s", bad, stored, strings.Join(named, "; ")))
 	case stored > 0 && !isJudged:
-		c.Log.Info(fmt.Sprintf("all stored JWTs are good under the present operators: %d", stored))
+		c.Log.Info(fmt.Sprintf("all %d stored JWTs are good under the present operators", stored))
 	}
 }
 

@@ -92,7 +92,7 @@ func TestAReviewFillsANewIndex(t *testing.T) {
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	e.plant(t, a.ID, e.op.Account(t, a))
 	e.registry.Review(t.Context(), false)
-	e.logs(t, "[INF] all stored JWTs are good under the present operators: 1")
+	e.logs(t, "[INF] all 1 stored JWTs are good under the present operators")
 	e = newEnv(t)
 	e.plant(t, a.ID, e.op.Account(t, a))
 	e.plant(t, b.ID, jwttest.NewOperator(t).Account(t, b))

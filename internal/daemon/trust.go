@@ -169,18 +169,18 @@ func (t trusted) log(c config.Config, log logger) {
 func (t trusted) warnings(c config.Config) (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if t.unusable != nil {
-		add("%s: it is only used while the store has no good JWT of the system account: replace it by "+
+		add("%s; it is only used while the store has no good JWT of the system account: replace it by "+
 			"the present one, or take it out of the configuration", t.unusable)
 	}
 	if t.System != nil && t.System.Expires > 0 && t.System.Expires <= time.Now().Unix() {
-		add("the system account JWT in %s has expired: nats-servers will refuse it",
+		add("the system account JWT in %s has expired, and nats-servers will refuse it: issue it anew",
 			location(c.SystemAccount))
 	}
 	seen := make(map[string]string) // where an operator is, by key
 	for i, o := range t.Operators {
 		from := location(c.Operators[i])
 		if end := o.Expires; !end.IsZero() && end.Before(time.Now()) {
-			add("the operator JWT in %s expired at %s", from, end.UTC().Format(time.RFC3339))
+			add("the operator JWT in %s expired at %s: it is trusted all the same; issue it anew", from, end.UTC().Format(time.RFC3339))
 		}
 		if o.SignsNothing() {
 			add("the operator %s in %s requires signing keys and has none: nothing that it signs is "+

@@ -14,6 +14,7 @@ package dirsync
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"log/slog"
 	"sync"
@@ -142,7 +143,7 @@ func (s *Syncer) scan(ctx context.Context) (settled bool) {
 	_ = group.Wait() // the functions return no error
 	// Before accounts are removed, so that what is unsaved of a file that is gone is not served on.
 	s.Folder.serveUnsaved()
-	s.unreadable.log(s.Log, err)
+	s.logUnreadable(err)
 	for _, f := range gone {
 		// A file from which nothing was taken has the zero version, which removeLater ignores.
 		s.removeLater(f.taken)
@@ -154,6 +155,19 @@ func (s *Syncer) scan(ctx context.Context) (settled bool) {
 	settled = s.removeQueued(ctx) && settled
 	s.offerTokens(ctx, accountsOffered)
 	return settled
+}
+
+// logUnreadable says that a directory can't be read, or that all of them can be again. Until then
+// nothing of it is removed.
+func (s *Syncer) logUnreadable(err error) {
+	switch {
+	case err != nil:
+		err = fmt.Errorf("what is served can't be read whole: %w: what was read before is served on until "+
+			"it can be read", err)
+	case s.unreadable != "":
+		s.Log.Info("what is served can be read again")
+	}
+	s.unreadable.log(s.Log, err)
 }
 
 // condition is something that is wrong for a while, as it was logged last. "" means that all is

@@ -165,8 +165,8 @@ func (f *Folder) checkTop() error {
 	if f.last == nil || os.SameFile(f.last, info) {
 		return nil
 	}
-	return fmt.Errorf("the directory %s has gone, and an empty one is in its place: what was read from it "+
-		"is served on until it is back (was its file system unmounted?)", f.top)
+	return fmt.Errorf("the directory %s has gone, and an empty one is in its place (was its file system "+
+		"unmounted?)", f.top)
 }
 
 // read reads a file if it has changed, or if it is to be offered again. hot says that it was just

@@ -31,13 +31,15 @@ func (l *link) hint(err error) string {
 			"the system account"
 	}
 	return cmp.Or(l.hintSigningKey(), fmt.Sprintf("nats-server refused the credentials in %s: "+
-		"their user must belong to the system account, be neither expired nor revoked, and that "+
-		"account must be signed by the operator that nats-server trusts", l.Credentials))
+		"their user must belong to the system account, and be neither expired nor revoked; if the "+
+		"operator requires signing keys, one of that account must have signed the user; and the "+
+		"operator that nats-server trusts must have signed the account", l.Credentials))
 }
 
 // hintSigningKey explains the refusal of a user whose JWT a signing key of the account has signed.
-// It is empty for other users. A nats-server without the JWT of the system account knows only the
-// account's own key. The operator sees only "Authorization Violation", on both sides.
+// It is empty for other users. A nats-server without the present JWT of the system account does not know
+// the key, and can't be told it as long as it refuses the user. The operator sees only
+// "Authorization Violation", on both sides.
 func (l *link) hintSigningKey() string {
 	// The file may have changed since the attempt. If it can't be read, the general hint is given.
 	content, err := os.ReadFile(l.Credentials)
@@ -53,10 +55,11 @@ func (l *link) hintSigningKey() string {
 		return ""
 	}
 	return fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by %s, a signing "+
-		"key of the account %s. A nats-server that stores accounts and does not have that account's "+
-		"JWT yet knows only the account's own key: give it the JWT (resolver_preload), or use a user "+
-		"that the account's own key has signed. Otherwise the user must belong to the system account, "+
-		"be neither expired nor revoked", user.Subject, l.Credentials, user.Issuer, user.IssuerAccount)
+		"key of the account %s. A nats-server without that account's JWT, or with one from before the "+
+		"key, does not know the key: if it fetches accounts from here, push the JWT and restart it; if "+
+		"it stores them, give it the JWT (resolver_preload); or use a user that the account's own key "+
+		"has signed. Otherwise the user must belong to the system account, and be neither expired nor "+
+		"revoked", user.Subject, l.Credentials, user.Issuer, user.IssuerAccount)
 }
 
 // hintTLS is hint for errors of TLS. What it says depends on the configuration that the last

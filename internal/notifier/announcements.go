@@ -420,7 +420,8 @@ func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool)
 	if isNew && a.owed && !p.isLacking(a, accounts.ServerUnanswered) {
 		a.owed = false
 		p.n.notes.add(slog.LevelInfo, "%s - the update of %s is delivered at last: every connected "+
-			"nats-server has it", logging.ShortKey(a.Key), a.At.UTC().Format(time.RFC3339))
+			"nats-server that uses the account has it", logging.ShortKey(a.Key),
+			a.At.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -186,7 +186,7 @@ func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan s
 	if v := n.session.servers; isUsual && !v.discovering {
 		isWaiting = v.any(func(srv *server) bool {
 			state, _ := p.state(srv, key, a.Seq)
-			return srv.state == responsive && state == accounts.ServerUnanswered
+			return !srv.isSilent() && state == accounts.ServerUnanswered
 		})
 	}
 	if !isWaiting {

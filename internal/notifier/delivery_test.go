@@ -32,12 +32,36 @@ func TestAChangeThatIsDeliveredAtLastHasALine(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				e.push(t, e.key)
 				time.Sleep(time.Minute)
-				if n := e.log.Count("is delivered at last: every connected nats-server has it"); n != lines {
+				if n := e.log.Count("at last: every connected nats-server that uses"); n != lines {
 					t.Errorf("%d lines: %s", n, e.log)
 				}
 			}, fake("n1", "N1", "jwt updated"), fake("n2", "N2", says))
 		})
 	}
+}
+
+// TestAPushWaitsForAServerThatWasOnlyAsked since the start: it has got by itself what was pending, and may
+// answer like any other.
+func TestAPushWaitsForAServerThatWasOnlyAsked(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.push(t, e.key)
+		time.Sleep(time.Second)
+		asked := fake("n", "N1", "!no")
+		e.set(asked)
+		e.push(t, e.key)
+		time.Sleep(time.Second)
+		e.stop()
+		e.restart()
+		asked.runs = "jwt"
+		e.serve()
+		time.Sleep(5 * time.Second)
+		r := e.notifier.Announce(e.key, e.put(t, e.key, "newer"))
+		got := r.Wait(context.Background(), accounts.UsualWait).String()
+		if got != "refused by n: no" {
+			t.Errorf("says %q", got)
+		}
+	}, fake("n", "N1", "jwt updated"))
 }
 
 // TestAPushWaitsForEachServerThatMayAnswer, and for one that is known not to answer only if the client

@@ -216,8 +216,8 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 		isAcked = isLast && willFetch(a.Change, a.sent)
 	case refused:
 		of = outcome{accounts.ServerRefused, answer.reason}
-		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s",
-			srv.name, logging.ShortKey(a.Key), of.reason)
+		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s; it is sent again, less "+
+			"and less often: correct the JWT and push it", srv.name, logging.ShortKey(a.Key), of.reason)
 	}
 	if isLast {
 		a.answers[srv.name] = of
