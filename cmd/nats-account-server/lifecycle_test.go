@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,8 +25,14 @@ func TestNoURLReachesNATS(t *testing.T) {
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
 	heard := make(chan string, 100)
+	// A lookup of an account that exists may be the server's own, before an announcement.
+	isOwn := regexp.MustCompile(`^\$SYS\.REQ\.ACCOUNT\.A[A-Z2-7]{55}\.CLAIMS\.LOOKUP$`)
 	for _, subject := range []string{"pwned", "$SYS.REQ.ACCOUNT.>", "$SYS.ACCOUNT.*.CLAIMS.>"} {
-		if _, err := nc.Subscribe(subject, func(m *nats.Msg) { heard <- m.Subject }); err != nil {
+		if _, err := nc.Subscribe(subject, func(m *nats.Msg) {
+			if !isOwn.MatchString(m.Subject) {
+				heard <- m.Subject
+			}
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

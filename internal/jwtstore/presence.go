@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -39,7 +40,7 @@ func (p *presence) check() error {
 	case err == nil && info.IsDir():
 		err = p.judge(info)
 	case err == nil:
-		err = fmt.Errorf("%w: %s is not a directory", ErrDirectory, p.path)
+		err = fmt.Errorf("%w: %w", ErrDirectory, &fs.PathError{Op: "open", Path: p.path, Err: syscall.ENOTDIR})
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("%w: %s does not exist", ErrDirectory, p.path)
 	default:
