@@ -381,7 +381,8 @@ func TestOneJWTHasOneSpelling(t *testing.T) {
 	v1 := func(name, header string) []byte {
 		return jwttest.EncodeRaw(t, e.op.Key, header, fmt.Appendf(nil, `{"iat":%d,"iss":%q,"sub":%q,
 			"name":%q,"type":"account","nats":{"limits":{"subs":-1,"conn":-1,"leaf":-1,"imports":-1,
-			"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`, e.now.Unix(), e.op.ID, a.ID, name), false)
+			"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`, e.now.Unix(), e.op.ID, a.ID, name),
+			false)
 	}
 	const usual, other = `{"typ":"jwt","alg":"ed25519"}`, `{"typ":"jwt","alg":"ed25519","x":1}`
 	_, err := e.push(a.ID, v1("first", other))

@@ -180,7 +180,8 @@ func (t trusted) warnings(c config.Config) (all []string) {
 	for i, o := range t.Operators {
 		from := location(c.Operators[i])
 		if end := o.Expires; !end.IsZero() && end.Before(time.Now()) {
-			add("the operator JWT in %s expired at %s: it is trusted all the same; issue it anew", from, end.UTC().Format(time.RFC3339))
+			add("the operator JWT in %s expired at %s: it is trusted all the same; issue it anew", from,
+				end.UTC().Format(time.RFC3339))
 		}
 		if o.SignsNothing() {
 			add("the operator %s in %s requires signing keys and has none: nothing that it signs is "+
