@@ -254,19 +254,19 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	if p.servers.discovering {
 		return nil
 	}
+	for p.hasDue() && !now.Before(p.queue[0].due) {
+		// A change that is pending for absent servers only is not sent.
+		if a := p.queue[0]; !p.finishAcknowledged(a) {
+			batch = append(batch, p.begin(a, now))
+		}
+	}
 	// A server that is tried gets the oldest change that it lacks, whether that is due or not. All
-	// others get it, too.
+	// others get it, too. One that is due was begun above: no probe may make a question of it.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
 			if srv.takeQuestion(a.Seq, now) {
 				a.asks, a.wasAway = true, true
 			}
-			batch = append(batch, p.begin(a, now))
-		}
-	}
-	for p.hasDue() && !now.Before(p.queue[0].due) {
-		// A change that is pending for absent servers only is not sent.
-		if a := p.queue[0]; !p.finishAcknowledged(a) {
 			batch = append(batch, p.begin(a, now))
 		}
 	}

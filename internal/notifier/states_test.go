@@ -212,3 +212,18 @@ func TestARoundOfPING(t *testing.T) {
 		})
 	}
 }
+
+// TestAProbeHoldsNoChangeUp: a probe is due at the moment at which the change is announced. It does not
+// make a question of it, which would delay the change for all servers.
+func TestAProbeHoldsNoChangeUp(t *testing.T) {
+	n, key := newTestNotifier(t)
+	now := time.Now()
+	v := newServers(n, now)
+	v.discovering = false
+	v.byName["n"] = &server{name: "n", id: "N", state: silent, probeAt: now}
+	p := newAnnouncements(n, v)
+	p.add(n.outbox.PendingFor(key))
+	if batch := p.take(now); len(batch) != 1 || batch[0].asks {
+		t.Errorf("sent: %+v", batch)
+	}
+}
