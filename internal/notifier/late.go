@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// maxChecks bounds the servers, of one account each, that wait to be checked. A stall that ends
+	// maxComparisons bounds the servers, of one account each, that wait to be checked. A stall that ends
 	// may bring that many late answers at once.
-	maxChecks = 50_000
-	// checkers is how many are checked at once. Each may wait for the disk.
-	checkers = 8
+	maxComparisons = 50_000
+	// comparers is how many are checked at once. Each may wait for the disk.
+	comparers = 8
 )
 
 // digest is the start of a JWT's SHA-256, in hex. It is part of the reply subject of an
@@ -29,9 +29,9 @@ func digestOf(token []byte) digest {
 	return digest(hex.EncodeToString(sum[:8]))
 }
 
-// check is a nats-server that has applied some JWT of an account at a moment at which that may not
+// comparison is a nats-server that has applied some JWT of an account at a moment at which that may not
 // have been the stored one.
-type check struct {
+type comparison struct {
 	key     string
 	server  string // "" if the JWT is only stored there, wherever that is
 	applied digest // "" if it may be any
@@ -40,21 +40,21 @@ type check struct {
 	attempt int
 }
 
-// checks is the queue of them. Notifier.mu guards it.
-type checks struct {
-	queue []check
-	known map[check]bool // those in queue
-	wake  chan struct{}  // of capacity checkers
+// comparisons is the queue of them. Notifier.mu guards it.
+type comparisons struct {
+	queue []comparison
+	known map[comparison]bool // those in queue
+	wake  chan struct{}       // of capacity checkers
 }
 
-// newChecks returns an empty queue.
-func newChecks() *checks {
-	return &checks{known: make(map[check]bool), wake: make(chan struct{}, checkers)}
+// newComparisons returns an empty queue.
+func newComparisons() *comparisons {
+	return &comparisons{known: make(map[comparison]bool), wake: make(chan struct{}, comparers)}
 }
 
 // add adds a check, and reports false if there are too many.
-func (q *checks) add(c check) bool {
-	if len(q.queue) >= maxChecks {
+func (q *comparisons) add(c comparison) bool {
+	if len(q.queue) >= maxComparisons {
 		return false
 	}
 	if !q.known[c] {
@@ -69,38 +69,38 @@ func (q *checks) add(c check) bool {
 }
 
 // take takes the oldest one out; ok is false if there is none.
-func (q *checks) take() (c check, ok bool) {
+func (q *comparisons) take() (c comparison, ok bool) {
 	if len(q.queue) == 0 {
-		return check{}, false
+		return comparison{}, false
 	}
 	c, q.queue = q.queue[0], q.queue[1:]
 	delete(q.known, c)
 	return c, true
 }
 
-// check demands that what a server has applied is compared with what is stored, and reports whether that
+// demandComparison demands that what a server has applied is compared with what is stored, and reports whether that
 // will be done.
-func (s *session) check(c check) bool {
-	ok := s.checks.add(c)
+func (s *session) demandComparison(c comparison) bool {
+	ok := s.comparisons.add(c)
 	if !ok {
 		s.n.notes.warnOnce("more than %d late answers of nats-servers wait to be looked at: "+
-			"the others are left out", maxChecks)
+			"the others are left out", maxComparisons)
 	}
 	return ok
 }
 
-// runChecks compares what servers have applied with what is stored, until ctx ends. If that differs,
+// runComparisons compares what servers have applied with what is stored, until ctx ends. If that differs,
 // the stored JWT is announced again.
-func (s *session) runChecks(ctx context.Context) {
+func (s *session) runComparisons(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.checks.wake:
+		case <-s.comparisons.wake:
 		}
 		for ctx.Err() == nil {
 			s.n.mu.Lock()
-			c, ok := s.checks.take()
+			c, ok := s.comparisons.take()
 			s.n.mu.Unlock()
 			if !ok {
 				break
@@ -112,8 +112,8 @@ func (s *session) runChecks(ctx context.Context) {
 
 // compare announces the stored JWT of an account again if a server has applied another one. A newer
 // one is stored instead. If an attempt waits, it is about to announce the stored one anyway.
-func (s *session) compare(ctx context.Context, c check) {
-	defer s.checked(c)
+func (s *session) compare(ctx context.Context, c comparison) {
+	defer s.compared(c)
 	account, err := s.accounts.GetLocal(ctx, c.key)
 	if err != nil || digestOf(account.JWT) == c.applied { // what can't be read can't be announced
 		return
@@ -133,8 +133,8 @@ func (s *session) compare(ctx context.Context, c check) {
 // lookup is the question which JWT of an account others have stored. A nats-server that keeps JWTs does
 // not run one before it needs the account, and says nothing of it when it is asked what it runs. It
 // answers this question before one that is asked later.
-func lookup(key, rest string) query {
-	return query{subject: "$SYS.REQ.ACCOUNT." + key + ".CLAIMS.LOOKUP", reply: aboutLookup + "." + rest}
+func lookup(key, rest string) request {
+	return request{subject: "$SYS.REQ.ACCOUNT." + key + ".CLAIMS.LOOKUP", reply: aboutLookup + "." + rest}
 }
 
 // found takes an answer to a lookup. If it is newer than the stored JWT it is stored, and the attempt that
@@ -145,25 +145,25 @@ func (s *session) found(key, attempt string, token []byte) {
 	}
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	c := check{key: key, applied: digestOf(token), running: string(token)}
+	c := comparison{key: key, applied: digestOf(token), running: string(token)}
 	seq, number := parseReply(attempt)
 	a := s.announcements.active[key]
 	if a != nil && a.isQuestion && a.Seq == seq && a.number == number {
 		if bytes.Equal(token, a.token) {
 			return
 		}
-		if c.attempt = number; s.checks.known[c] {
+		if c.attempt = number; s.comparisons.known[c] {
 			return
 		}
 		a.found++
 	}
-	if !s.check(c) && c.attempt > 0 {
+	if !s.demandComparison(c) && c.attempt > 0 {
 		a.found--
 	}
 }
 
-// checked counts a check as the answer to the attempt that waits for it.
-func (s *session) checked(c check) {
+// compared counts a check as the answer to the attempt that waits for it.
+func (s *session) compared(c comparison) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	a, srv := s.announcements.byKey[c.key], s.servers.byName[c.server]
@@ -199,7 +199,7 @@ func (p *announcements) isLate(srv *server, a *announcement, number int) bool {
 // no longer pending.
 func (s *session) answeredLate(srv *server, key string, number int, applied digest) {
 	if trust.IsAccountKey(key) && s.announcements.isLate(srv, s.announcements.byKey[key], number) {
-		s.check(check{key: key, server: srv.name, applied: applied})
+		s.demandComparison(comparison{key: key, server: srv.name, applied: applied})
 	}
 }
 
@@ -213,8 +213,8 @@ func (s *session) answeredCheck(key string, answer answer) {
 	}
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
-		s.check(check{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)})
+		s.demandComparison(comparison{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)})
 	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.wasAskedTwice(key):
-		s.check(check{key: key, server: srv.name})
+		s.demandComparison(comparison{key: key, server: srv.name})
 	}
 }

@@ -15,7 +15,7 @@ type link struct {
 }
 
 // query is a question. Its answers go to the reply subject below the inbox.
-type query struct {
+type request struct {
 	subject, reply string
 	data           []byte
 }
@@ -30,7 +30,7 @@ func (l *link) subscribe(subject string, handle nats.MsgHandler) bool {
 }
 
 // ask sends a question.
-func (l *link) ask(q query) { l.publish(q.subject, l.inbox+"."+q.reply, q.data) }
+func (l *link) request(q request) { l.publish(q.subject, l.inbox+"."+q.reply, q.data) }
 
 // publish sends a message. If it can't, the session is over, and what was pending stays so.
 func (l *link) publish(subject, reply string, data []byte) {

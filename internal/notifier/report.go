@@ -14,13 +14,13 @@ import (
 
 // whatRunsSubject asks all nats-servers what they run for an account. An acknowledgement does not
 // say that: a nats-server that keeps JWTs may have saved one without running it.
-const whatRunsSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
+const accountzSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
 
 // accountzOf is the subject of the same question to one process.
 func accountzOf(id string) string { return "$SYS.REQ.SERVER." + id + ".ACCOUNTZ" }
 
 // accountQuery is the payload of whatRunsSubject.
-func accountQuery(key string) []byte { return fmt.Appendf(nil, `{"account":%q}`, key) }
+func accountPayload(key string) []byte { return fmt.Appendf(nil, `{"account":%q}`, key) }
 
 // questionTimeout bounds the wait for the answers to a question. A client waits for it.
 const questionTimeout = time.Second
@@ -122,7 +122,7 @@ func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Ru
 	number, q := s.questions.add(s.servers.byName)
 	s.n.mu.Unlock()
 	if len(q.answers) > 0 {
-		s.conn.ask(query{whatRunsSubject, aboutRuns + "." + number, accountQuery(key)})
+		s.conn.request(request{accountzSubject, aboutRuns + "." + number, accountPayload(key)})
 		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 		defer cancel()
 		select {
@@ -146,9 +146,9 @@ func (s *session) askAbout(o outgoing, token []byte) {
 	}
 	s.n.mu.Unlock()
 	if wasAway {
-		s.conn.ask(lookup(o.Key, o.reply()))
+		s.conn.request(lookup(o.Key, o.reply()))
 	}
-	s.conn.ask(query{whatRunsSubject, aboutHeard + "." + o.reply(), accountQuery(o.Key)})
+	s.conn.request(request{accountzSubject, aboutHeard + "." + o.reply(), accountPayload(o.Key)})
 }
 
 // confirmed takes one server's answer to the question of askAbout, also one that comes after the end of
@@ -174,7 +174,7 @@ func (s *session) confirmed(key, attempt string, answer answer) {
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
 		a.refuted = true
 		delete(a.answers, srv.name) // until it has been checked
-		s.check(check{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT),
+		s.demandComparison(comparison{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT),
 			attempt: number})
 	default:
 		a.refuted = true

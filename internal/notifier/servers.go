@@ -42,8 +42,8 @@ const (
 
 // idz and ping ask which servers are there.
 var (
-	idz  = query{subject: idzSubject, reply: aboutIDZ}
-	ping = query{subject: pingSubject, reply: aboutPing}
+	idz  = request{subject: idzSubject, reply: aboutIDZ}
+	ping = request{subject: pingSubject, reply: aboutPing}
 )
 
 // server is a nats-server that is there.
@@ -134,7 +134,7 @@ type servers struct {
 	discoverBy  time.Time // when it ends at the latest
 	expected    int       // how many there are, as they say themselves; 0 if none has said
 	round       round
-	ask         []query // to new servers: what are they?
+	ask         []request // to new servers: what are they?
 	// unknown stands for all servers while none is there. A user who may publish updates, but not
 	// ask which servers are there, still has some of them announced.
 	unknown *server
@@ -176,7 +176,7 @@ func (v *servers) endDiscovery(now time.Time) {
 
 // poll returns what is to be asked now, and whether a round has ended. Servers that do not answer
 // idzSubject get a second chance in the same round.
-func (v *servers) poll(now time.Time) (queries []query, ended bool) {
+func (v *servers) poll(now time.Time) (queries []request, ended bool) {
 	r := &v.round
 	queries, v.ask = v.ask, nil
 	if r.phase != over && now.Sub(r.sent) >= answerTimeout {
@@ -303,7 +303,7 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	if srv.wasKnown = !v.n.outbox.LastSeen(name).IsZero(); !srv.wasKnown {
 		srv.list.state = listEnded // one that was not known gets every change
 		if hasID(name) {           // it may have been forgotten, and only have been cut off
-			v.ask = append(v.ask, query{subject: accountzOf(id.ID), reply: aboutLoaded})
+			v.ask = append(v.ask, request{subject: accountzOf(id.ID), reply: aboutLoaded})
 		}
 	}
 	if !v.record(name, now, preferred) {
@@ -311,7 +311,7 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	}
 	v.byName[name] = srv
 	if id.ID != "" && v.round.phase != askingPING {
-		v.ask = append(v.ask, query{subject: "$SYS.REQ.SERVER." + id.ID + ".STATSZ", reply: aboutPing})
+		v.ask = append(v.ask, request{subject: "$SYS.REQ.SERVER." + id.ID + ".STATSZ", reply: aboutPing})
 	}
 	v.n.notes.addServer(slog.LevelDebug, "nats-server %s is there", name)
 	return srv, true

@@ -31,7 +31,7 @@ type session struct {
 
 	servers       *servers
 	announcements *announcements
-	checks        *checks
+	comparisons   *comparisons
 	questions     questions
 	hasCache      bool // a cache has answered that it lacks an account
 	// stuck has the accounts of which a server runs another JWT than it has acknowledged.
@@ -53,8 +53,8 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	clear(n.notes.warned)
 	n.mu.Unlock()
 	var tasks sync.WaitGroup
-	for range checkers {
-		tasks.Go(func() { s.runChecks(ctx) })
+	for range comparers {
+		tasks.Go(func() { s.runComparisons(ctx) })
 	}
 	s.run(ctx)
 	tasks.Wait()
@@ -85,7 +85,7 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 		wake:          make(chan struct{}, 1),
 		servers:       servers,
 		announcements: newAnnouncements(n, servers),
-		checks:        newChecks(),
+		comparisons:   newComparisons(),
 		stuck:         make(map[string]bool),
 		questions:     questions{byNumber: make(map[string]*question)},
 	}
@@ -93,7 +93,7 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 
 // work is what is to be done without the lock: it may block. run does it in the order of the fields.
 type work struct {
-	ask   []query    // about the servers
+	ask   []request  // about the servers
 	watch bool       // subscribe to connects
 	send  []outgoing // announcements and questions
 	flush bool       // what a server takes that never answers
@@ -113,7 +113,7 @@ func (s *session) run(ctx context.Context) {
 		}
 		w := s.step(time.Now())
 		for _, q := range w.ask {
-			s.conn.ask(q)
+			s.conn.request(q)
 		}
 		if w.watch {
 			s.watchClients()
@@ -140,7 +140,7 @@ func (s *session) step(now time.Time) (w work) {
 	}
 	lists, overdue := s.servers.takeLists(now)
 	for _, srv := range lists {
-		ask = append(ask, query{subject: accountzOf(srv.id), reply: aboutList})
+		ask = append(ask, request{subject: accountzOf(srv.id), reply: aboutList})
 	}
 	for _, srv := range overdue {
 		s.endList(srv, now)
@@ -192,7 +192,7 @@ func (s *session) unstick(key string, token []byte) {
 	delete(s.stuck, key)
 	s.n.mu.Unlock()
 	if isStuck {
-		s.conn.ask(query{updateSubject(key), aboutNothing, append(bytes.Clone(token), '\n')})
+		s.conn.request(request{updateSubject(key), aboutNothing, append(bytes.Clone(token), '\n')})
 	}
 }
 

@@ -181,17 +181,17 @@ func TestARoundOfPING(t *testing.T) {
 		after   time.Duration // since the last question
 		missing bool          // a server has not answered
 		want    phase
-		asks    []query
+		asks    []request
 		ended   bool
 	}{
 		{"answers may still come", askingIDZ, time.Second, true, askingIDZ, nil, false},
 		{"all have answered the cheap question", askingIDZ, answerTimeout, false, over, nil, true},
-		{"one has not", askingIDZ, answerTimeout, true, askingPING, []query{ping}, false},
+		{"one has not", askingIDZ, answerTimeout, true, askingPING, []request{ping}, false},
 		{"answers to the other one may still come", askingPING, time.Second, true, askingPING, nil, false},
 		{"all have answered that", askingPING, answerTimeout, false, over, nil, true},
 		{"one is gone", askingPING, answerTimeout, true, over, nil, true},
 		{"it is over, and not yet time for the next", over, time.Second, true, over, nil, false},
-		{"the next one", over, time.Hour, false, askingIDZ, []query{idz}, false},
+		{"the next one", over, time.Hour, false, askingIDZ, []request{idz}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, _ := newTestNotifier(t)

@@ -200,7 +200,7 @@ func (u *unanswered) next(latest time.Time) time.Time {
 
 // scan returns the questions that are due, at most some hundred. An account of which an announcement
 // is in flight waits.
-func (u *unanswered) scan(p *announcements, now time.Time) (questions []query) {
+func (u *unanswered) scan(p *announcements, now time.Time) (questions []request) {
 	if now.Before(u.nextScan) {
 		return nil
 	}
@@ -224,14 +224,14 @@ func (u *unanswered) scan(p *announcements, now time.Time) (questions []query) {
 
 // questions asks servers that are there, and have acknowledged the account's latest change, what they
 // run for it. All others get that change anyway. Those that keep JWTs are asked what they have stored.
-func (m *unansweredAccount) questions(p *announcements, key string) (questions []query) {
+func (m *unansweredAccount) questions(p *announcements, key string) (questions []request) {
 	questions = append(questions, lookup(key, key))
 	latest := p.n.outbox.PendingFor(key)
 	for name, srv := range p.servers.byName {
 		isMeant := m.servers == nil || m.servers[name] > 0
 		if isMeant && srv.id != "" && !srv.isMute() && !p.n.outbox.IsPending(name, latest.Seq) {
-			questions = append(questions, query{
-				subject: accountzOf(srv.id), reply: aboutCheck + "." + key, data: accountQuery(key),
+			questions = append(questions, request{
+				subject: accountzOf(srv.id), reply: aboutCheck + "." + key, data: accountPayload(key),
 			})
 		}
 	}
