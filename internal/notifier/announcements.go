@@ -27,8 +27,8 @@ const (
 	// connectInterval is the least time between two announcements that clients cause which connect
 	// to a cache.
 	connectInterval = time.Second
-	// heardTimeout is how long a nats-server has to apply a change that it has heard, before it is
-	// asked.
+	// heardTimeout is how long a nats-server has to apply a change that it has heard, before that is
+	// to be confirmed.
 	heardTimeout = 500 * time.Millisecond
 )
 
@@ -38,10 +38,11 @@ type announcement struct {
 	state state
 	due   time.Time // of a queued one: when it is sent
 	index int       // of a queued one: its place in the queue; else without a meaning
-	// asks is set for a change that came by a broadcast, which the servers have got as well: they
-	// are only asked what they run. It is announced if one of them runs another JWT.
-	asks bool
-	// wasAway is set for a question that is asked since a server was away. It may have got a newer JWT
+	// confirms is set if the next attempt is no update: the servers are only asked what they run. So it
+	// is for a change that came by a broadcast, which they have got as well. It is announced if one of
+	// them runs another JWT.
+	confirms bool
+	// wasAway is set if that is so since a server was away. It may have got a newer JWT
 	// from another program meanwhile, which must not be replaced.
 	wasAway bool
 	tries   int // how often it was refused or could not be sent
@@ -54,19 +55,19 @@ type announcement struct {
 	attempt
 }
 
-// attempt is what is known about the last time that a change was announced, or the servers were
-// asked. Each one begins with nothing known.
+// attempt is what is known about the last time that a change was announced, or was to be confirmed.
+// Each one begins with nothing known.
 type attempt struct {
-	number     int    // of all attempts of this process; 0 before the first
-	seq        uint64 // of the change that was announced
-	isQuestion bool   // nothing was announced: the servers were only asked
-	sent       time.Time
-	answers    map[string]outcome // by server
-	refused    bool               // by a server, or it could not be sent
-	token      []byte             // the JWT which the servers are asked about
-	refuted    bool               // a server has not said that it runs that
-	found      int                // other JWTs that were found stored, and are being compared
-	retryAt    time.Time          // when the next attempt follows; zero if only a server can cause it
+	number         int    // of all attempts of this process; 0 before the first
+	seq            uint64 // of the change that was announced
+	isConfirmation bool   // nothing was announced, see confirms
+	sent           time.Time
+	answers        map[string]outcome // by server
+	refused        bool               // by a server, or it could not be sent
+	token          []byte             // the JWT that is to be confirmed
+	refuted        bool               // a server has not said that it runs that
+	found          int                // other JWTs that were found stored, and are being compared
+	retryAt        time.Time          // when the next attempt follows; zero if only a server can cause it
 }
 
 // outcome is what an attempt has come to at one server.
@@ -127,8 +128,8 @@ func (a *announcement) release() {
 // another attempt, of this session or another.
 type outgoing struct {
 	jwtstore.Change
-	number int
-	asks   bool // the servers are only asked what they run
+	number   int
+	confirms bool // see announcement
 }
 
 // reply is where the answers go, below the inbox and, for an announcement, the digest.
@@ -226,7 +227,7 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	a := p.get(c)
 	isNewer := c.Seq > a.Seq
 	if isNewer {
-		a.Change, a.asks, a.wasAway, a.tries, a.owed = c, false, false, 0, false
+		a.Change, a.confirms, a.wasAway, a.tries, a.owed = c, false, false, 0, false
 		clear(a.notCached)
 	}
 	if isNewer || a.state == waiting {
@@ -236,8 +237,8 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	return a
 }
 
-// addHeard takes up a change that the servers should have heard: they are only asked. If they lack
-// an earlier one it is not known in which order they get the two, and this one is announced.
+// addHeard takes up a change that the servers should have heard: it is only to be confirmed. If they
+// lack an earlier one it is not known in which order they get the two, and this one is announced.
 func (p *announcements) addHeard(c jwtstore.Change) {
 	p.n.unanswered.heard(c.Key, c.Seq, time.Now())
 	if p.byKey[c.Key] != nil {
@@ -245,7 +246,7 @@ func (p *announcements) addHeard(c jwtstore.Change) {
 		return
 	}
 	a := p.get(c)
-	a.asks = true
+	a.confirms = true
 	p.apply(a, wanted, c.Known.Add(heardTimeout))
 }
 
@@ -261,11 +262,11 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 		}
 	}
 	// A server that is tried gets the oldest change that it lacks, whether that is due or not. All
-	// others get it, too. One that is due was begun above: no probe may make a question of it.
+	// others get it, too. One that is due was begun above: no probe may hold it up.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
-			if srv.takeQuestion(a.Seq, now) {
-				a.asks, a.wasAway = true, true
+			if srv.takeConfirmation(a.Seq, now) {
+				a.confirms, a.wasAway = true, true
 			}
 			batch = append(batch, p.begin(a, now))
 		}
@@ -282,10 +283,11 @@ func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	p.n.attempts++
 	a.attempt = attempt{
-		number: p.n.attempts, seq: a.Seq, isQuestion: a.asks, sent: now, answers: make(map[string]outcome),
+		number: p.n.attempts, seq: a.Seq, isConfirmation: a.confirms, sent: now,
+		answers: make(map[string]outcome),
 	}
 	p.apply(a, sent, time.Time{})
-	return outgoing{a.Change, a.number, a.asks}
+	return outgoing{a.Change, a.number, a.confirms}
 }
 
 // oldestFor returns the oldest change that a server lacks, nil if there is none. It looks at all
@@ -311,7 +313,7 @@ func (p *announcements) next(latest time.Time) time.Time {
 }
 
 // endOverdue ends the attempts that have waited long enough for answers. Servers that should have
-// answered and did not are silent from now on. The answer to a question shows nothing of that kind.
+// answered and did not are silent from now on. No confirmation shows anything of that kind.
 func (p *announcements) endOverdue(now time.Time) {
 	for _, a := range p.active {
 		if now.Sub(a.sent) < answerTimeout {
@@ -319,7 +321,7 @@ func (p *announcements) endOverdue(now time.Time) {
 		}
 		for _, srv := range p.outstanding(a) {
 			switch {
-			case a.asks:
+			case a.confirms:
 			case !a.sent.Before(srv.since):
 				p.servers.apply(srv, misses, now)
 			case isResponsive(srv):
@@ -337,7 +339,7 @@ func (p *announcements) endIfAnswered(a *announcement) {
 		return
 	}
 	for _, srv := range p.outstanding(a) {
-		if a.asks || isResponsive(srv) {
+		if a.confirms || isResponsive(srv) {
 			return
 		}
 	}
@@ -360,8 +362,8 @@ func (p *announcements) end(a *announcement) {
 	if p.finishAcknowledged(a) {
 		return
 	}
-	if a.asks {
-		p.endQuestion(a)
+	if a.confirms {
+		p.endConfirmation(a)
 		return
 	}
 	a.owed = a.owed || p.isLacking(a, accounts.ServerNeverAnswered)
@@ -373,15 +375,15 @@ func (p *announcements) end(a *announcement) {
 	p.apply(a, wanted, a.retryAt)
 }
 
-// endQuestion ends a question. The change is announced at once, unless all answers are as they should
-// be and some come too early to count: then the question is repeated. If only servers have not answered
-// that may be away, it waits for them.
-func (p *announcements) endQuestion(a *announcement) {
+// endConfirmation ends an attempt that confirms. The change is announced at once, unless all answers
+// are as they should be and some come too early to count: then it is to be confirmed again. If only
+// servers have not answered that may be away, it waits for them.
+func (p *announcements) endConfirmation(a *announcement) {
 	left := p.outstanding(a)
 	isRepeated := !a.refuted && !a.retryAt.IsZero() && len(left) == 0
 	waits := !a.refuted && a.wasAway && len(left) > 0 && !slices.ContainsFunc(left, isResponsive)
 	if !isRepeated {
-		a.asks, a.wasAway, a.retryAt = false, false, time.Time{}
+		a.confirms, a.wasAway, a.retryAt = false, false, time.Time{}
 	}
 	if waits {
 		p.apply(a, rests, time.Time{})
@@ -390,9 +392,9 @@ func (p *announcements) endQuestion(a *announcement) {
 	p.apply(a, wanted, a.retryAt)
 }
 
-// confirmed goes on after a server's answer to a question, which may have come late. What waited for this
-// server is announced.
-func (p *announcements) confirmed(a *announcement, srv *server) {
+// continueConfirmation goes on after a server's answer to an attempt that confirms, which may have come
+// late. What waited for this server is announced.
+func (p *announcements) continueConfirmation(a *announcement, srv *server) {
 	_, answered := a.answers[srv.name]
 	switch {
 	case a.state == inFlight:
@@ -462,12 +464,12 @@ func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	return p.takeUp(name)
 }
 
-// serverReady queues what a server lacks that has turned out to answer. The server is asked first
-// what it runs, see wasAway. What its cache lacks waits for a client instead.
+// serverReady queues what a server lacks that has turned out to answer. That is to be confirmed first,
+// see wasAway. What its cache lacks waits for a client instead.
 func (p *announcements) serverReady(name string, now time.Time) {
 	for _, a := range p.byKey {
 		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {
-			a.asks, a.wasAway = true, true
+			a.confirms, a.wasAway = true, true
 			p.apply(a, wanted, now)
 		}
 	}

@@ -99,8 +99,8 @@ func readAnswer(data []byte) (a answer, ok bool) {
 	return a, a.Name != "" && a.Name != accountServer && isID(a.ID)
 }
 
-// readTexts finds out what the texts of a message mean, for an update and for the question what is
-// run. A message does not say which of the two it answers: its subject does.
+// readTexts finds out what the texts of a message mean, as the answer to an update and as that to an
+// ACCOUNTZ request. A message does not say which of the two it is: its subject does.
 func (a *answer) readTexts(m message) {
 	switch {
 	case m.Error != nil:

@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// maxComparisons bounds the servers, of one account each, that wait to be checked. A stall that ends
+	// maxComparisons bounds the servers, of one account each, that wait to be compared. A stall that ends
 	// may bring that many late answers at once.
 	maxComparisons = 50_000
-	// comparers is how many are checked at once. Each may wait for the disk.
+	// comparers is how many are compared at once. Each may wait for the disk.
 	comparers = 8
 )
 
@@ -36,7 +36,7 @@ type comparison struct {
 	server  string // "" if the JWT is only stored there, wherever that is
 	applied digest // "" if it may be any
 	running string // the JWT that it says it runs, "" if it has not said
-	// attempt is the number of the attempt that waits for the check, 0 if none does.
+	// attempt is the number of the attempt that waits for it, 0 if none does.
 	attempt int
 }
 
@@ -52,7 +52,7 @@ func newComparisons() *comparisons {
 	return &comparisons{known: make(map[comparison]bool), wake: make(chan struct{}, comparers)}
 }
 
-// add adds a check, and reports false if there are too many.
+// add adds a comparison, and reports false if there are too many.
 func (q *comparisons) add(c comparison) bool {
 	if len(q.queue) >= maxComparisons {
 		return false
@@ -78,9 +78,9 @@ func (q *comparisons) take() (c comparison, ok bool) {
 	return c, true
 }
 
-// demandComparison demands that what a server has applied is compared with what is stored, and reports whether that
-// will be done.
-func (s *session) demandComparison(c comparison) bool {
+// compareSoon demands that what a server has applied is compared with what is stored, and reports
+// whether that will be done.
+func (s *session) compareSoon(c comparison) bool {
 	ok := s.comparisons.add(c)
 	if !ok {
 		s.n.notes.warnOnce("more than %d late answers of nats-servers wait to be looked at: "+
@@ -130,9 +130,9 @@ func (s *session) compare(ctx context.Context, c comparison) {
 	s.accounts.Reassert(c.key)
 }
 
-// lookup is the question which JWT of an account others have stored. A nats-server that keeps JWTs does
-// not run one before it needs the account, and says nothing of it when it is asked what it runs. It
-// answers this question before one that is asked later.
+// lookup asks which JWT of an account others have stored. A nats-server that keeps JWTs does not run one
+// before it needs the account, and ACCOUNTZ says nothing of it. It answers a lookup before an ACCOUNTZ
+// request that is sent later.
 func lookup(key, rest string) request {
 	return request{subject: "$SYS.REQ.ACCOUNT." + key + ".CLAIMS.LOOKUP", reply: aboutLookup + "." + rest}
 }
@@ -148,7 +148,7 @@ func (s *session) found(key, attempt string, token []byte) {
 	c := comparison{key: key, applied: digestOf(token), running: string(token)}
 	seq, number := parseReply(attempt)
 	a := s.announcements.active[key]
-	if a != nil && a.isQuestion && a.Seq == seq && a.number == number {
+	if a != nil && a.isConfirmation && a.Seq == seq && a.number == number {
 		if bytes.Equal(token, a.token) {
 			return
 		}
@@ -157,12 +157,12 @@ func (s *session) found(key, attempt string, token []byte) {
 		}
 		a.found++
 	}
-	if !s.demandComparison(c) && c.attempt > 0 {
+	if !s.compareSoon(c) && c.attempt > 0 {
 		a.found--
 	}
 }
 
-// compared counts a check as the answer to the attempt that waits for it.
+// compared counts a comparison as the answer to the attempt that waits for it.
 func (s *session) compared(c comparison) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
@@ -176,7 +176,7 @@ func (s *session) compared(c comparison) {
 		}
 	case srv != nil:
 		a.answers[c.server] = outcome{state: accounts.ServerUnanswered}
-		s.announcements.confirmed(a, srv)
+		s.announcements.continueConfirmation(a, srv)
 		s.wakeUp()
 	}
 }
@@ -199,11 +199,11 @@ func (p *announcements) isLate(srv *server, a *announcement, number int) bool {
 // no longer pending.
 func (s *session) answeredLate(srv *server, key string, number int, applied digest) {
 	if trust.IsAccountKey(key) && s.announcements.isLate(srv, s.announcements.byKey[key], number) {
-		s.demandComparison(comparison{key: key, server: srv.name, applied: applied})
+		s.compareSoon(comparison{key: key, server: srv.name, applied: applied})
 	}
 }
 
-// answeredCheck takes a server's answer to the question of unanswered, what it runs for an account. If
+// answeredCheck takes a server's answer to a check of unanswered: what it runs for an account. If
 // the server keeps JWTs and has not loaded the account, it may have kept an older one than the stored
 // one. A newer one has been found by the lookup before.
 func (s *session) answeredCheck(key string, answer answer) {
@@ -211,10 +211,12 @@ func (s *session) answeredCheck(key string, answer answer) {
 	if srv == nil {
 		return
 	}
+	mayKeep := srv.resolver != fetching && s.n.unanswered.wasCheckedTwice(key)
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
-		s.demandComparison(comparison{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)})
-	case r.State == accounts.NotLoaded && srv.resolver != fetching && s.n.unanswered.wasAskedTwice(key):
-		s.demandComparison(comparison{key: key, server: srv.name})
+		c := comparison{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)}
+		s.compareSoon(c)
+	case r.State == accounts.NotLoaded && mayKeep:
+		s.compareSoon(comparison{key: key, server: srv.name})
 	}
 }

@@ -10,11 +10,11 @@ import (
 // link is the connection of a session. After an error the connection is closed, which its owner logs.
 type link struct {
 	Conn
-	inbox string // prefix of all subjects that answers to questions go to
+	inbox string // prefix of all subjects that answers to requests go to
 	log   *slog.Logger
 }
 
-// query is a question. Its answers go to the reply subject below the inbox.
+// request is any message but an announcement. Its answers go to the reply subject below the inbox.
 type request struct {
 	subject, reply string
 	data           []byte
@@ -29,7 +29,7 @@ func (l *link) subscribe(subject string, handle nats.MsgHandler) bool {
 	return err == nil
 }
 
-// ask sends a question.
+// request sends a request.
 func (l *link) request(q request) { l.publish(q.subject, l.inbox+"."+q.reply, q.data) }
 
 // publish sends a message. If it can't, the session is over, and what was pending stays so.

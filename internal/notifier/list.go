@@ -2,7 +2,7 @@ package notifier
 
 import "time"
 
-// list is the question to one nats-server which accounts it has loaded. A server that keeps no JWTs
+// list is the request to one nats-server for the accounts that it has loaded. A server that keeps no JWTs
 // fetches every other account when it needs it, so what is pending for it of those needs no
 // announcement. After an absence that is most of what is pending.
 //
@@ -10,7 +10,7 @@ import "time"
 // since then. What it has loaded it says itself.
 type list struct {
 	state listState
-	at    time.Time // of a listDue one: when it is asked; of a listAsked one: when it was
+	at    time.Time // of a listDue one: when it is sent; of a listRequested one: when it was
 }
 
 // apply changes the state, and reports whether it did. at counts then.
@@ -24,17 +24,17 @@ func (l *list) apply(e listEvent, at time.Time) bool {
 
 // isOpen reports whether the answer is waited for. The server gets no announcements meanwhile but
 // those for others.
-func (l *list) isOpen() bool { return l.state == listDue || l.state == listAsked }
+func (l *list) isOpen() bool { return l.state == listDue || l.state == listRequested }
 
-// due returns when an open question is to be sent, or its answer is overdue.
+// due returns when an open request is to be sent, or its answer is overdue.
 func (l *list) due() time.Time {
-	if l.state == listAsked {
+	if l.state == listRequested {
 		return l.at.Add(answerTimeout)
 	}
 	return l.at
 }
 
-// wantList demands that a server is asked for its list, if it fetches and has not been asked. Right
+// wantList demands a server's list, if it fetches and none was demanded before. Right
 // after the start of this process no answer would count: how old the changes are is not known.
 func (v *servers) wantList(srv *server, now time.Time) {
 	if srv.resolver == fetching && srv.id != "" {
@@ -42,26 +42,26 @@ func (v *servers) wantList(srv *server, now time.Time) {
 	}
 }
 
-// takeLists returns the servers that are to be asked for their lists now, and those that have not
-// answered in time.
-func (v *servers) takeLists(now time.Time) (ask, overdue []*server) {
+// takeLists returns the servers whose lists are to be requested now, and those that have not answered
+// in time.
+func (v *servers) takeLists(now time.Time) (due, overdue []*server) {
 	for _, srv := range v.byName {
 		switch isDue := srv.list.isOpen() && !now.Before(srv.list.due()); {
 		case !isDue:
-		case srv.list.apply(asked, now):
-			ask = append(ask, srv)
+		case srv.list.apply(requested, now):
+			due = append(due, srv)
 		default:
 			overdue = append(overdue, srv)
 		}
 	}
-	return ask, overdue
+	return due, overdue
 }
 
-// listed takes the answer to the question which accounts a server has loaded. It acknowledges for
-// the server what is pending of all others, and was long before the question.
+// listed takes the list of accounts that a server has loaded. It acknowledges for the server what is
+// pending of all others, and was long before the request.
 func (s *session) listed(answer answer, now time.Time) {
 	_, srv := s.servers.find(answer.serverID)
-	if srv == nil || srv.list.state != listAsked {
+	if srv == nil || srv.list.state != listRequested {
 		return
 	}
 	if answer.loaded != nil {
@@ -80,7 +80,7 @@ func (s *session) listed(answer answer, now time.Time) {
 	s.endList(srv, now)
 }
 
-// endList ends the question for a server's list. The server gets what it still lacks.
+// endList ends the request for a server's list. The server gets what it still lacks.
 func (s *session) endList(srv *server, now time.Time) {
 	srv.list.apply(ends, now)
 	s.apply(srv, replies, now)

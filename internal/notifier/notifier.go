@@ -25,14 +25,14 @@
 //	silent      responsive  -
 //
 // A server with a URL or memory resolver fetches the accounts that it has not loaded. When it is back
-// it is asked which ones it has loaded. What is pending for it of the others is acknowledged, and it
-// gets the rest:
+// the list of those that it has loaded is requested. What is pending for it of the others is
+// acknowledged, and it gets the rest:
 //
-//	           fetches  asked      ends
-//	listNone   listDue  -          -
-//	listDue    -        listAsked  -
-//	listAsked  -        -          listEnded
-//	listEnded  -        -          -
+//	               fetches  requested      ends
+//	listNone       listDue  -              -
+//	listDue        -        listRequested  -
+//	listRequested  -        -              listEnded
+//	listEnded      -        -              -
 //
 // An event changes nothing where the tables have a dash. states.go says what each state and event
 // is.
@@ -190,7 +190,7 @@ type Notifier struct {
 	mu         sync.Mutex // guards what follows, and all that the session has
 	inbox      string     // prefix of all subjects that answers to announcements go to; "" at first
 	process    string     // comes after it, and is that of no other process
-	attempts   int        // how often something was announced, or asked for an announcement
+	attempts   int        // how many attempts there were
 	unanswered *unanswered
 	configured bool          // see SetConfigured
 	forget     time.Duration // see SetForget

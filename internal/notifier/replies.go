@@ -10,24 +10,24 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// Answers to questions go to <inbox>.<about>.<rest>, where about is one of these.
+// Answers to requests go to <inbox>.<about>.<rest>, where about is one of these.
 //
 // Answers to announcements go to <inbox>.<process>.<digest>.<key>.<seq>.<number of the attempt>, below
 // an inbox that outlives the process: a server may answer when the session has ended long ago. The
 // digest is that of the JWT. The number counts the attempts of the process.
 const (
-	aboutIDZ  = "idz"  // there is no rest
-	aboutPing = "ping" // there is no rest
-	aboutRuns = "runs" // asks what is run for an account; the rest is the number of the question
-	// aboutHeard asks what is run for an account whose change came by a broadcast. The rest is as
-	// for an announcement, from the key on.
-	aboutHeard = "heard"
-	aboutList  = "list" // asks which accounts are loaded; there is no rest
-	// aboutLoaded asks a server that may have been forgotten which accounts are loaded; there is no rest.
+	aboutIDZ  = "idz"  // which servers are there; there is no rest
+	aboutPing = "ping" // the same
+	aboutRuns = "runs" // what is run for an account, for a report; the rest is the number of the gathering
+	// aboutConfirm is for what is run for an account, when a change is to be confirmed. The rest is as for
+	// an announcement, from the key on.
+	aboutConfirm = "heard"
+	aboutList    = "list" // which accounts are loaded; there is no rest
+	// aboutLoaded is for the list of a server that may have been forgotten; there is no rest.
 	aboutLoaded = "loaded"
-	aboutCheck  = "check" // asks a server that may have got an older JWT late; the rest is the key
-	// aboutLookup asks which JWT others have stored. The rest is as for aboutHeard, or only the key. The
-	// answer is a JWT, or empty.
+	aboutCheck  = "check" // what a server runs that may have got an older JWT late; the rest is the key
+	// aboutLookup is for which JWT others have stored. The rest is as for aboutConfirm, or only the key.
+	// The answer is a JWT, or empty.
 	aboutLookup = "lookup"
 	// aboutNothing is for answers that are not read.
 	aboutNothing = "nothing"
@@ -52,7 +52,7 @@ func (s *session) receiveAnswer(m *nats.Msg) {
 }
 
 // receive takes every message that comes to the session's inbox: an answer, or nats-server's word
-// that no subscriber has got the question.
+// that no subscriber has got the request.
 func (s *session) receive(m *nats.Msg) {
 	rest, ours := strings.CutPrefix(m.Subject, s.conn.inbox+".")
 	if !ours {
@@ -76,7 +76,7 @@ func (s *session) receive(m *nats.Msg) {
 	case noResponders && about == aboutPing:
 		s.servers.discoverBy = now // no nats-server is there
 	case noResponders:
-		// For idzSubject it means only that none is 2.10 or later. Another question ends when its
+		// For idzSubject it means only that none is 2.10 or later. Another request ends when its
 		// time is over.
 	case about == aboutIDZ || about == aboutPing:
 		s.pinged(answer, now)
@@ -85,14 +85,14 @@ func (s *session) receive(m *nats.Msg) {
 		}
 	case about == aboutRuns:
 		name, _ := s.servers.find(answer.serverID)
-		s.questions.answer(rest, name, answer.running)
+		s.gatherings.answer(rest, name, answer.running)
 	case about == aboutList:
 		s.listed(answer, now)
 	case about == aboutLoaded:
-		s.lookAfter(answer, now)
-	case about == aboutHeard:
+		s.checkLoaded(answer, now)
+	case about == aboutConfirm:
 		key, attempt, _ := strings.Cut(rest, ".")
-		s.confirmed(key, attempt, answer)
+		s.answeredConfirmation(key, attempt, answer)
 	case about == aboutCheck:
 		s.answeredCheck(rest, answer)
 	}
@@ -112,7 +112,7 @@ func (s *session) heartbeat(m *nats.Msg) {
 }
 
 // pinged takes what a nats-server says about itself. The answer to idzSubject has no version; the
-// one to the question that register asks then has.
+// one to the request that register demands then has.
 func (s *session) pinged(answer answer, now time.Time) {
 	s.servers.expected = max(s.servers.expected, answer.activeServers)
 	srv := s.seen(answer.serverID, now, false)

@@ -12,18 +12,18 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
-// whatRunsSubject asks all nats-servers what they run for an account. An acknowledgement does not
+// accountzSubject asks all nats-servers what they run for an account. An acknowledgement does not
 // say that: a nats-server that keeps JWTs may have saved one without running it.
 const accountzSubject = "$SYS.REQ.SERVER.PING.ACCOUNTZ"
 
-// accountzOf is the subject of the same question to one process.
+// accountzOf is the subject of the same request to one process.
 func accountzOf(id string) string { return "$SYS.REQ.SERVER." + id + ".ACCOUNTZ" }
 
-// accountQuery is the payload of whatRunsSubject.
+// accountPayload is the payload of both. Without one, they ask which accounts are loaded.
 func accountPayload(key string) []byte { return fmt.Appendf(nil, `{"account":%q}`, key) }
 
-// questionTimeout bounds the wait for the answers to a question. A client waits for it.
-const questionTimeout = time.Second
+// gatherTimeout bounds the wait for the answers that a report needs. A client waits for it.
+const gatherTimeout = time.Second
 
 // Report says what is known of every nats-server about an account's stored JWT: whether it has
 // acknowledged it, and, if ask is set, which one it runs. It takes up to a second then.
@@ -33,7 +33,7 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 	n.mu.Unlock()
 	var running map[string]accounts.Running
 	if s != nil && ask {
-		running = s.askAll(ctx, key)
+		running = s.gather(ctx, key)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -74,22 +74,22 @@ func (n *Notifier) describeLocked(r *accounts.ServerReport, key string, seq uint
 	}
 }
 
-// question asks the nats-servers what they run for one account.
-type question struct {
+// gathering has what nats-servers answer that they run for one account.
+type gathering struct {
 	missing map[string]bool             // servers that have not answered yet
 	answers map[string]accounts.Running // by server, NoAnswer before it has answered
 	done    chan struct{}               // closed when all have answered
 }
 
-// questions are those that wait for answers. Notifier.mu guards them.
-type questions struct {
-	byNumber map[string]*question
-	asked    int // how many there were so far
+// gatherings are those that wait for answers. Notifier.mu guards them.
+type gatherings struct {
+	byNumber map[string]*gathering
+	begun    int // how many there were so far
 }
 
-// add adds a question to every server in byName, and returns its number.
-func (s *questions) add(byName map[string]*server) (number string, q *question) {
-	q = &question{
+// add adds a gathering from every server in byName, and returns its number.
+func (s *gatherings) add(byName map[string]*server) (number string, q *gathering) {
+	q = &gathering{
 		missing: make(map[string]bool),
 		answers: make(map[string]accounts.Running),
 		done:    make(chan struct{}),
@@ -97,14 +97,14 @@ func (s *questions) add(byName map[string]*server) (number string, q *question) 
 	for name := range byName {
 		q.missing[name], q.answers[name] = true, accounts.Running{State: accounts.NoAnswer}
 	}
-	s.asked++
-	number = strconv.Itoa(s.asked)
+	s.begun++
+	number = strconv.Itoa(s.begun)
 	s.byNumber[number] = q
 	return number, q
 }
 
-// answer takes one server's answer to a question. Only the first one of a server counts.
-func (s *questions) answer(number, server string, runs accounts.Running) {
+// answer takes one server's answer. Only the first one of a server counts.
+func (s *gatherings) answer(number, server string, runs accounts.Running) {
 	q := s.byNumber[number]
 	if q == nil || !q.missing[server] {
 		return
@@ -115,15 +115,15 @@ func (s *questions) answer(number, server string, runs accounts.Running) {
 	}
 }
 
-// askAll asks every nats-server that is there what it runs for an account, and returns the answers by
+// gather asks every nats-server that is there what it runs for an account, and returns the answers by
 // server. That takes up to a second.
-func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Running {
+func (s *session) gather(ctx context.Context, key string) map[string]accounts.Running {
 	s.n.mu.Lock()
-	number, q := s.questions.add(s.servers.byName)
+	number, q := s.gatherings.add(s.servers.byName)
 	s.n.mu.Unlock()
 	if len(q.answers) > 0 {
 		s.conn.request(request{accountzSubject, aboutRuns + "." + number, accountPayload(key)})
-		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+		ctx, cancel := context.WithTimeout(ctx, gatherTimeout)
 		defer cancel()
 		select {
 		case <-q.done:
@@ -132,13 +132,13 @@ func (s *session) askAll(ctx context.Context, key string) map[string]accounts.Ru
 	}
 	s.n.mu.Lock()
 	defer s.n.mu.Unlock()
-	delete(s.questions.byNumber, number) // from here on the answers do not change
+	delete(s.gatherings.byNumber, number) // from here on the answers do not change
 	return q.answers
 }
 
-// askAbout asks which servers run the JWT that is stored. A change that came by a broadcast has
+// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has
 // reached every nats-server that was there. This finds the others without a second update for all.
-func (s *session) askAbout(o outgoing, token []byte) {
+func (s *session) confirm(o outgoing, token []byte) {
 	s.n.mu.Lock()
 	wasAway := false
 	if a := s.announcements.active[o.Key]; a != nil {
@@ -148,16 +148,16 @@ func (s *session) askAbout(o outgoing, token []byte) {
 	if wasAway {
 		s.conn.request(lookup(o.Key, o.reply()))
 	}
-	s.conn.request(request{accountzSubject, aboutHeard + "." + o.reply(), accountPayload(o.Key)})
+	s.conn.request(request{accountzSubject, aboutConfirm + "." + o.reply(), accountPayload(o.Key)})
 }
 
-// confirmed takes one server's answer to the question of askAbout, also one that comes after the end of
-// the attempt.
-func (s *session) confirmed(key, attempt string, answer answer) {
+// answeredConfirmation takes one server's answer to the request of confirm, also one that comes after
+// the end of the attempt.
+func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 	seq, number := parseReply(attempt)
 	a := s.announcements.byKey[key]
 	_, srv := s.servers.find(answer.serverID)
-	if a == nil || !a.isQuestion || a.Seq != seq || a.number != number || srv == nil {
+	if a == nil || !a.isConfirmation || a.Seq != seq || a.number != number || srv == nil {
 		return
 	}
 	a.answers[srv.name] = outcome{state: accounts.ServerUnanswered}
@@ -173,11 +173,12 @@ func (s *session) confirmed(key, attempt string, answer answer) {
 		a.retry(a.Known.Add(fetchWindow))
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
 		a.refuted = true
-		delete(a.answers, srv.name) // until it has been checked
-		s.demandComparison(comparison{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT),
-			attempt: number})
+		delete(a.answers, srv.name) // until it has been compared
+		s.compareSoon(comparison{
+			key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT), attempt: number,
+		})
 	default:
 		a.refuted = true
 	}
-	s.announcements.confirmed(a, srv)
+	s.announcements.continueConfirmation(a, srv)
 }

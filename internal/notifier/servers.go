@@ -32,7 +32,7 @@ const (
 	maxProbeWait = 30 * time.Second
 	// maxProbes bounds the probes in a second: each looks at all that is pending.
 	maxProbes = 32
-	// maxIgnored is how many questions what it runs a server may ignore. The first one may have been
+	// maxIgnored is how many confirmations of a change a server may ignore. The first one may have been
 	// sent just before it came back.
 	maxIgnored = 2
 	// maxDisplaced is how many new nats-servers that have not answered an update may displace others
@@ -45,6 +45,9 @@ var (
 	idz  = request{subject: idzSubject, reply: aboutIDZ}
 	ping = request{subject: pingSubject, reply: aboutPing}
 )
+
+// statszOf is the subject at which one process says what it is.
+func statszOf(id string) string { return "$SYS.REQ.SERVER." + id + ".STATSZ" }
 
 // server is a nats-server that is there.
 type server struct {
@@ -63,29 +66,29 @@ type server struct {
 	probes  int       // how many it has got since it became silent
 	list    list      // of what it has loaded
 
-	heard    time.Time // when a message of it came last, other than an answer what it runs
-	probed   time.Time // when a probe was the question what it runs
-	probeSeq uint64    // of the change about which it was asked
-	ignored  int       // questions about that change which it has not answered, although it was heard
+	heard       time.Time // when a message of it came last, other than an answer what it runs
+	confirmSent time.Time // when a probe was last to be a confirmation
+	confirmSeq  uint64    // of the change that was to be confirmed
+	ignored     int       // confirmations of that change which it has not answered, although it was heard
 
 	wasKnown    bool          // to the Outbox, before the session learned of it
 	hasAnswered bool          // an announcement, in this session
-	roundTrip   time.Duration // of the last question which servers are there; 0: not measured
+	roundTrip   time.Duration // of the last PING; 0: not measured
 }
 
-// takeQuestion reports whether a server that is tried is only asked what it runs. It may have got a
+// takeConfirmation reports whether a probe of this server only confirms. It may have got a
 // newer JWT from another program while it was away, which must not be replaced. As long as it is away
-// it is asked again. A server that ignores the questions gets the change.
-func (v *server) takeQuestion(seq uint64, now time.Time) bool {
+// that is repeated. A server that ignores it gets the change.
+func (v *server) takeConfirmation(seq uint64, now time.Time) bool {
 	switch {
 	case v.id == "" || v.isMute():
 		return false
-	case v.probeSeq != seq:
-		v.probeSeq, v.ignored = seq, 0
-	case v.heard.After(v.probed):
+	case v.confirmSeq != seq:
+		v.confirmSeq, v.ignored = seq, 0
+	case v.heard.After(v.confirmSent):
 		v.ignored++
 	}
-	v.probed = now
+	v.confirmSent = now
 	return v.ignored < maxIgnored
 }
 
@@ -105,21 +108,21 @@ func isResponsive(v *server) bool { return v.state == responsive }
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
 
-// phase is how far a round of PING has got. A round takes answerTimeout, or twice that if it asks a
-// second time.
+// phase is how far a round of PING has got. A round takes answerTimeout, or twice that if pingSubject
+// is needed, too.
 type phase int
 
 const (
-	over       phase = iota // answers are not waited for any more
-	askingIDZ               // idzSubject was asked
-	askingPING              // pingSubject was asked, too
+	over     phase = iota // answers are not waited for any more
+	sentIDZ               // idzSubject was
+	sentPING              // pingSubject was, too
 )
 
-// round is one question which nats-servers are there.
+// round is one round of PING: which nats-servers are there?
 type round struct {
 	number int
 	phase  phase
-	sent   time.Time // when its last question was
+	sent   time.Time // when its last request was
 	due    time.Time // when the next round is
 }
 
@@ -134,7 +137,7 @@ type servers struct {
 	discoverBy  time.Time // when it ends at the latest
 	expected    int       // how many there are, as they say themselves; 0 if none has said
 	round       round
-	ask         []request // to new servers: what are they?
+	requests    []request // to new servers: what are they?
 	// unknown stands for all servers while none is there. A user who may publish updates, but not
 	// ask which servers are there, still has some of them announced.
 	unknown *server
@@ -151,8 +154,8 @@ func newServers(n *Notifier, now time.Time) *servers {
 	}
 }
 
-// probed returns the servers that may get a probe: those that are there, or unknown if none is.
-func (v *servers) probed() map[string]*server {
+// probeable returns the servers that may get a probe: those that are there, or unknown if none is.
+func (v *servers) probeable() map[string]*server {
 	if len(v.byName) == 0 {
 		return map[string]*server{v.unknown.name: v.unknown}
 	}
@@ -174,34 +177,34 @@ func (v *servers) endDiscovery(now time.Time) {
 	}
 }
 
-// poll returns what is to be asked now, and whether a round has ended. Servers that do not answer
+// takePings returns the requests that are due now, and whether a round has ended. Servers that do not answer
 // idzSubject get a second chance in the same round.
-func (v *servers) poll(now time.Time) (queries []request, ended bool) {
+func (v *servers) takePings(now time.Time) (due []request, ended bool) {
 	r := &v.round
-	queries, v.ask = v.ask, nil
+	due, v.requests = v.requests, nil
 	if r.phase != over && now.Sub(r.sent) >= answerTimeout {
-		if r.phase == askingIDZ && (len(v.byName) == 0 || v.any(v.isMissing)) {
-			r.phase, r.sent = askingPING, now
-			return append(queries, ping), false
+		if r.phase == sentIDZ && (len(v.byName) == 0 || v.any(v.isMissing)) {
+			r.phase, r.sent = sentPING, now
+			return append(due, ping), false
 		}
 		v.endRound(now)
 		ended = true
 	}
 	if r.phase != over || now.Before(r.due) {
-		return queries, ended
+		return due, ended
 	}
 	// The first round must find servers before 2.10. One that comes later shows itself by its
 	// heartbeat.
-	askBoth := r.number == 0 || v.any((*server).hasOldPing)
+	sendBoth := r.number == 0 || v.any((*server).hasOldPing)
 	// A server that is to be forgotten soon must be seen more often.
 	wait := min(pingInterval, max(v.n.forget/2, answerTimeout))
-	*r = round{number: r.number + 1, phase: askingIDZ, sent: now, due: now.Add(wait)}
+	*r = round{number: r.number + 1, phase: sentIDZ, sent: now, due: now.Add(wait)}
 	v.displaced = 0
-	if askBoth {
-		r.phase = askingPING
-		queries = append(queries, ping)
+	if sendBoth {
+		r.phase = sentPING
+		due = append(due, ping)
 	}
-	return append(queries, idz), ended
+	return append(due, idz), ended
 }
 
 // any reports whether a server is there of which that is true.
@@ -255,8 +258,8 @@ func (v *servers) forget(name string, since, now time.Time) {
 // hasID reports whether a server is known by the id of its process, which a restart changes.
 func hasID(name string) bool { return trust.IsServerKey(name[strings.LastIndex(name, "/")+1:]) }
 
-// pollSoon brings the next round forward, since a server seems to be gone.
-func (v *servers) pollSoon() { v.round.due = earlier(v.round.due, v.round.sent.Add(pingSoonest)) }
+// pingSoon brings the next round forward, since a server seems to be gone.
+func (v *servers) pingSoon() { v.round.due = earlier(v.round.due, v.round.sent.Add(pingSoonest)) }
 
 // record records that a server is there, and reports false if too many are known. preferred is set
 // for one that has answered an update: that may take the place of one that has not.
@@ -288,7 +291,7 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	former := ""
 	if other := v.byName[name]; other != nil {
 		former = other.id
-		// A process that was replaced answers no question asked after that. In the same round both
+		// A process that was replaced answers no request sent after that. In the same round both
 		// may answer.
 		if other.former == id.ID && other.appeared < v.round.number {
 			v.n.notes.warnOnce("two nats-servers are called %s: give each its own server_name",
@@ -303,15 +306,15 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	if srv.wasKnown = !v.n.outbox.LastSeen(name).IsZero(); !srv.wasKnown {
 		srv.list.state = listEnded // one that was not known gets every change
 		if hasID(name) {           // it may have been forgotten, and only have been cut off
-			v.ask = append(v.ask, request{subject: accountzOf(id.ID), reply: aboutLoaded})
+			v.requests = append(v.requests, request{subject: accountzOf(id.ID), reply: aboutLoaded})
 		}
 	}
 	if !v.record(name, now, preferred) {
 		return nil, false
 	}
 	v.byName[name] = srv
-	if id.ID != "" && v.round.phase != askingPING {
-		v.ask = append(v.ask, request{subject: "$SYS.REQ.SERVER." + id.ID + ".STATSZ", reply: aboutPing})
+	if id.ID != "" && v.round.phase != sentPING {
+		v.requests = append(v.requests, request{subject: statszOf(id.ID), reply: aboutPing})
 	}
 	v.n.notes.addServer(slog.LevelDebug, "nats-server %s is there", name)
 	return srv, true
@@ -341,10 +344,10 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	srv.state = next
 	switch {
 	case next == silent:
-		srv.probes, srv.probeAt, srv.probeSeq = 0, now.Add(time.Second), 0
+		srv.probes, srv.probeAt, srv.confirmSeq = 0, now.Add(time.Second), 0
 		v.n.notes.addServer(slog.LevelWarn, "nats-server %s does not answer account updates%s: "+
 			"they stay pending and are sent again", srv.name, v.cause(srv))
-		v.pollSoon()
+		v.pingSoon()
 	case former == silent:
 		v.n.notes.addServer(slog.LevelInfo, "nats-server %s answers again", srv.name)
 	}
@@ -374,7 +377,7 @@ func (v *servers) cause(srv *server) string {
 		"what a push is told)"
 }
 
-// measure takes a server's answer to the question which servers are there.
+// measure takes a server's answer to idzSubject.
 func (v *servers) measure(id serverID, now time.Time) {
 	if _, srv := v.find(id); srv != nil && v.round.phase != over {
 		srv.roundTrip = now.Sub(v.round.sent)
@@ -397,7 +400,7 @@ func (v *servers) takeProbes(now time.Time) (due []*server) {
 	if now.Before(v.nextProbes) {
 		return nil
 	}
-	for _, srv := range v.probed() {
+	for _, srv := range v.probeable() {
 		if len(due) == maxProbes {
 			v.nextProbes = now.Add(time.Second)
 			break
@@ -417,7 +420,7 @@ func (v *servers) overdue() bool {
 	return v.any((*server).isSilent) || len(v.byName) == 0 && !v.discovering
 }
 
-// next returns when poll, endDiscovery or takeProbes have something to do.
+// next returns when takePings, endDiscovery or takeProbes have something to do.
 func (v *servers) next() time.Time {
 	next := v.round.due
 	if v.round.phase != over {
@@ -426,7 +429,7 @@ func (v *servers) next() time.Time {
 	if v.discovering {
 		return earlier(next, v.discoverBy)
 	}
-	for _, srv := range v.probed() {
+	for _, srv := range v.probeable() {
 		if srv.getsProbes() {
 			next = earlier(next, later(srv.probeAt, v.nextProbes))
 		}

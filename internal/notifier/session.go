@@ -32,7 +32,7 @@ type session struct {
 	servers       *servers
 	announcements *announcements
 	comparisons   *comparisons
-	questions     questions
+	gatherings    gatherings
 	hasCache      bool // a cache has answered that it lacks an account
 	// stuck has the accounts of which a server runs another JWT than it has acknowledged.
 	stuck    map[string]bool
@@ -87,16 +87,16 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 		announcements: newAnnouncements(n, servers),
 		comparisons:   newComparisons(),
 		stuck:         make(map[string]bool),
-		questions:     questions{byNumber: make(map[string]*question)},
+		gatherings:    gatherings{byNumber: make(map[string]*gathering)},
 	}
 }
 
 // work is what is to be done without the lock: it may block. run does it in the order of the fields.
 type work struct {
-	ask   []request  // about the servers
-	watch bool       // subscribe to connects
-	send  []outgoing // announcements and questions
-	flush bool       // what a server takes that never answers
+	requests []request  // about the servers
+	watch    bool       // subscribe to connects
+	send     []outgoing // attempts
+	flush    bool       // what a server takes that never answers
 }
 
 // run does what is due, then waits until something is. It publishes, and handlers of messages only
@@ -112,7 +112,7 @@ func (s *session) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		w := s.step(time.Now())
-		for _, q := range w.ask {
+		for _, q := range w.requests {
 			s.conn.request(q)
 		}
 		if w.watch {
@@ -134,19 +134,19 @@ func (s *session) step(now time.Time) (w work) {
 	defer s.n.unlock()
 	s.servers.endDiscovery(now)
 	s.announcements.endOverdue(now)
-	ask, roundEnded := s.servers.poll(now)
+	due, roundEnded := s.servers.takePings(now)
 	if roundEnded {
 		s.announcements.finishAllAcknowledged()
 	}
 	lists, overdue := s.servers.takeLists(now)
 	for _, srv := range lists {
-		ask = append(ask, request{subject: accountzOf(srv.id), reply: aboutList})
+		due = append(due, request{subject: accountzOf(srv.id), reply: aboutList})
 	}
 	for _, srv := range overdue {
 		s.endList(srv, now)
 	}
-	ask = append(ask, s.n.unanswered.scan(s.announcements, now)...)
-	w = work{ask: ask, watch: s.hasCache && !s.watching, send: s.announcements.take(now)}
+	due = append(due, s.n.unanswered.scan(s.announcements, now)...)
+	w = work{requests: due, watch: s.hasCache && !s.watching, send: s.announcements.take(now)}
 	w.flush = len(w.send) > 0 && s.servers.any((*server).isMute)
 	return w
 }
@@ -170,8 +170,8 @@ func (s *session) send(ctx context.Context, o outgoing) {
 		s.withdraw(o.Change)
 	case err != nil:
 		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
-	case o.asks:
-		s.askAbout(o, account.JWT)
+	case o.confirms:
+		s.confirm(o, account.JWT)
 	case int64(len(account.JWT)) > s.conn.MaxPayload():
 		s.postpone(o.Change, "%s - can't be announced - the JWT has %d bytes, "+
 			"nats-server takes no more than %d (max_payload)",
@@ -237,7 +237,7 @@ func (s *session) flush(ctx context.Context, batch []outgoing) {
 	defer s.n.unlock()
 	for _, o := range batch {
 		a := s.announcements.active[o.Key]
-		if o.asks || a == nil || a.Seq != o.Seq {
+		if o.confirms || a == nil || a.Seq != o.Seq {
 			continue
 		}
 		for _, srv := range s.servers.byName {

@@ -60,24 +60,24 @@ var serverTable = map[serverState]map[serverEvent]serverState{
 	silent:     {replies: responsive},
 }
 
-// listState is how far the question has got which accounts a nats-server has loaded.
+// listState is how far the request has got for the accounts that a nats-server has loaded.
 type listState int
 
 const (
-	listNone  listState = iota // it has not turned out to be one that fetches
-	listDue                    // it is to be asked
-	listAsked                  // its answer may still come
-	listEnded                  // it has answered, or need not be asked
+	listNone      listState = iota // it has not turned out to be one that fetches
+	listDue                        // it is to be sent
+	listRequested                  // its answer may still come
+	listEnded                      // there is an answer, or need not be one
 )
 
-// listEvent is what can happen to that question.
+// listEvent is what can happen to that request.
 type listEvent int
 
 const (
 	// fetches: the server turns out to keep no JWTs, and something is pending for it.
 	fetches listEvent = iota
-	// asked: the question is sent.
-	asked
+	// requested: it is sent.
+	requested
 	// ends: the server has answered, or has not in time.
 	ends
 )
@@ -85,7 +85,7 @@ const (
 // listTable has the state after each event. An event that it does not list for a state changes
 // nothing.
 var listTable = map[listState]map[listEvent]listState{
-	listNone:  {fetches: listDue},
-	listDue:   {asked: listAsked},
-	listAsked: {ends: listEnded},
+	listNone:      {fetches: listDue},
+	listDue:       {requested: listRequested},
+	listRequested: {ends: listEnded},
 }

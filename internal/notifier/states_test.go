@@ -27,11 +27,11 @@ const (
 	silent      responsive  -`
 
 	listTransitions = `
-	           fetches  asked      ends
-	listNone   listDue  -          -
-	listDue    -        listAsked  -
-	listAsked  -        -          listEnded
-	listEnded  -        -          -`
+	               fetches  requested      ends
+	listNone       listDue  -              -
+	listDue        -        listRequested  -
+	listRequested  -        -              listEnded
+	listEnded      -        -              -`
 )
 
 var (
@@ -42,9 +42,9 @@ var (
 	}
 	serverEventNames = map[string]serverEvent{"replies": replies, "misses": misses}
 	listStateNames   = map[string]listState{
-		"listNone": listNone, "listDue": listDue, "listAsked": listAsked, "listEnded": listEnded,
+		"listNone": listNone, "listDue": listDue, "listRequested": listRequested, "listEnded": listEnded,
 	}
-	listEventNames = map[string]listEvent{"fetches": fetches, "asked": asked, "ends": ends}
+	listEventNames = map[string]listEvent{"fetches": fetches, "requested": requested, "ends": ends}
 )
 
 // walk calls each with every state and event of a table, and what follows. listed is false for a
@@ -165,33 +165,33 @@ func TestEveryEventOfAList(t *testing.T) {
 			if l.apply(e, now) != listed || l.state != to || listed && !l.at.Equal(now) {
 				t.Errorf("event %d in state %d leads to %d, not to %d", e, from, l.state, to)
 			}
-			if l.isOpen() != (to == listDue || to == listAsked) {
+			if l.isOpen() != (to == listDue || to == listRequested) {
 				t.Errorf("a list in state %d is open: %v", to, l.isOpen())
 			}
 		})
 }
 
-// TestARoundOfPING walks the phases of a round: servers that do not answer the cheap question get
-// the other one.
+// TestARoundOfPING walks the phases of a round: servers that do not answer the cheap request get the
+// other one.
 func TestARoundOfPING(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
 		name    string
 		phase   phase
-		after   time.Duration // since the last question
+		after   time.Duration // since the last request
 		missing bool          // a server has not answered
 		want    phase
 		asks    []request
 		ended   bool
 	}{
-		{"answers may still come", askingIDZ, time.Second, true, askingIDZ, nil, false},
-		{"all have answered the cheap question", askingIDZ, answerTimeout, false, over, nil, true},
-		{"one has not", askingIDZ, answerTimeout, true, askingPING, []request{ping}, false},
-		{"answers to the other one may still come", askingPING, time.Second, true, askingPING, nil, false},
-		{"all have answered that", askingPING, answerTimeout, false, over, nil, true},
-		{"one is gone", askingPING, answerTimeout, true, over, nil, true},
+		{"answers may still come", sentIDZ, time.Second, true, sentIDZ, nil, false},
+		{"all have answered the cheap request", sentIDZ, answerTimeout, false, over, nil, true},
+		{"one has not", sentIDZ, answerTimeout, true, sentPING, []request{ping}, false},
+		{"answers to the other one may still come", sentPING, time.Second, true, sentPING, nil, false},
+		{"all have answered that", sentPING, answerTimeout, false, over, nil, true},
+		{"one is gone", sentPING, answerTimeout, true, over, nil, true},
 		{"it is over, and not yet time for the next", over, time.Second, true, over, nil, false},
-		{"the next one", over, time.Hour, false, askingIDZ, []request{idz}, false},
+		{"the next one", over, time.Hour, false, sentIDZ, []request{idz}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, _ := newTestNotifier(t)
@@ -202,7 +202,7 @@ func TestARoundOfPING(t *testing.T) {
 			}
 			sent := now.Add(-c.after)
 			v.round = round{number: 7, phase: c.phase, sent: sent, due: sent.Add(pingInterval)}
-			asks, ended := v.poll(now)
+			asks, ended := v.takePings(now)
 			if v.round.phase != c.want || !reflect.DeepEqual(asks, c.asks) || ended != c.ended {
 				t.Errorf("phase %d, asks %v, ended: %v", v.round.phase, asks, ended)
 			}
@@ -213,8 +213,8 @@ func TestARoundOfPING(t *testing.T) {
 	}
 }
 
-// TestAProbeHoldsNoChangeUp: a probe is due at the moment at which the change is announced. It does not
-// make a question of it, which would delay the change for all servers.
+// TestAProbeHoldsNoChangeUp: a probe is due at the moment at which the change is announced. To confirm
+// the change first would delay it for all servers.
 func TestAProbeHoldsNoChangeUp(t *testing.T) {
 	n, key := newTestNotifier(t)
 	now := time.Now()
@@ -223,7 +223,7 @@ func TestAProbeHoldsNoChangeUp(t *testing.T) {
 	v.byName["n"] = &server{name: "n", id: "N", state: silent, probeAt: now}
 	p := newAnnouncements(n, v)
 	p.add(n.outbox.PendingFor(key))
-	if batch := p.take(now); len(batch) != 1 || batch[0].asks {
+	if batch := p.take(now); len(batch) != 1 || batch[0].confirms {
 		t.Errorf("sent: %+v", batch)
 	}
 }

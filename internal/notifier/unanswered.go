@@ -15,24 +15,24 @@ const (
 	maxOthers = maxUnanswered / 2
 	// unansweredTimeout is how long an account is remembered whose JWT does not change meanwhile.
 	unansweredTimeout = 30 * time.Minute
-	// scanInterval is how often they are looked through, and maxQuestions how many questions that
+	// scanInterval is how often they are looked through, and maxChecks how many requests that
 	// may cause.
 	scanInterval = time.Second
-	maxQuestions = 100
+	maxChecks    = 100
 	// maxNamed is how many servers of one account are told apart.
 	maxNamed = 32
 )
 
-// askAfter is when the servers are asked what they run, counted from the newer change, or from the
-// start of the session, and from the question before. A connection that has stalled is given up
+// checkAfter is when an account is checked, counted from the newer change, or from the start of the
+// session, and from the check before. A connection that has stalled is given up
 // after some minutes.
-var askAfter = [...]time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minute, 15 * time.Minute}
+var checkAfter = [...]time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minute, 15 * time.Minute}
 
 // unanswered has the accounts of which an announcement was sent that some server has not answered. It
 // may be on its way, also after the session has ended, and may reach the server after a newer one
 // that went another way. Its answer shows that. But the answer may be lost. So when a newer JWT of
-// the account is acknowledged, the server is asked several times what it runs. All servers are asked
-// after an announcement of others, whose answers this process does not get.
+// the account is acknowledged, the account is checked several times: the server is asked what it runs.
+// All servers are asked after an announcement of others, whose answers this process does not get.
 //
 // It outlives sessions, and the Outbox keeps the keys for the next process. An earlier process may also
 // have announced everything that was pending at the start of this one.
@@ -49,8 +49,8 @@ type unansweredAccount struct {
 	servers map[string]int
 	seq     uint64    // of the latest change that was not answered
 	isNewer bool      // the account has changed since
-	asked   int       // how often the servers were asked since
-	due     time.Time // when they are asked next, or, if it has not changed, are not asked any more
+	checked int       // how often it was checked since
+	due     time.Time // when it is checked next, or, if it has not changed, is forgotten
 }
 
 // newUnanswered returns what an earlier process may have left.
@@ -130,22 +130,22 @@ func (u *unanswered) heard(key string, seq uint64, now time.Time) {
 }
 
 // contested records that others have announced the account, and that it has changed since or is about
-// to be announced again. The questions begin when that does not happen for some time.
+// to be announced again. The checks begin when that does not happen for some time.
 func (u *unanswered) contested(key string, now time.Time) {
 	if m := u.byOthers(key); m != nil {
-		m.isNewer, m.asked, m.due = true, 0, now.Add(askAfter[0])
+		m.isNewer, m.checked, m.due = true, 0, now.Add(checkAfter[0])
 	}
 }
 
-// lookAfter demands that a server is asked once what it runs for an account.
-func (u *unanswered) lookAfter(key, server string, now time.Time) {
+// checkOnce demands one check of an account at a server.
+func (u *unanswered) checkOnce(key, server string, now time.Time) {
 	isNew := u.byKey[key] == nil
 	m := u.get(key, maxOthers)
 	if m == nil {
 		return
 	}
 	if isNew {
-		m.servers, m.asked = make(map[string]int), len(askAfter)-1
+		m.servers, m.checked = make(map[string]int), len(checkAfter)-1
 	}
 	if m.servers != nil && len(m.servers) < maxNamed {
 		m.servers[server]++
@@ -168,26 +168,26 @@ func (u *unanswered) answered(key, server string) {
 }
 
 // changed records that the account has a change of this number. Only the first one after an
-// announcement that was not answered counts: what follows from an answer causes no more questions.
+// announcement that was not answered counts: what follows from an answer causes no more checks.
 func (u *unanswered) changed(key string, seq uint64, now time.Time) {
 	if m := u.byKey[key]; m != nil && seq > m.seq && !m.isNewer {
-		m.isNewer, m.due = true, now.Add(askAfter[0])
+		m.isNewer, m.due = true, now.Add(checkAfter[0])
 	}
 }
 
-// sessionBegan lets some time pass before anything is asked.
+// sessionBegan lets some time pass before anything is checked.
 func (u *unanswered) sessionBegan(now time.Time) {
 	for _, m := range u.byKey {
 		if m.isNewer {
-			m.due = later(m.due, now.Add(askAfter[0]))
+			m.due = later(m.due, now.Add(checkAfter[0]))
 		}
 	}
 }
 
-// wasAskedTwice reports whether the servers were asked twice about an account.
-func (u *unanswered) wasAskedTwice(key string) bool {
+// wasCheckedTwice reports whether an account was checked twice.
+func (u *unanswered) wasCheckedTwice(key string) bool {
 	m := u.byKey[key]
-	return m != nil && m.asked == 2
+	return m != nil && m.checked == 2
 }
 
 // next returns when scan has something to do, at the latest the moment given.
@@ -198,9 +198,9 @@ func (u *unanswered) next(latest time.Time) time.Time {
 	return earlier(latest, u.nextScan)
 }
 
-// scan returns the questions that are due, at most some hundred. An account of which an announcement
-// is in flight waits.
-func (u *unanswered) scan(p *announcements, now time.Time) (questions []request) {
+// scan returns the requests of the checks that are due, at most some hundred. An account of which an
+// announcement is in flight waits.
+func (u *unanswered) scan(p *announcements, now time.Time) (due []request) {
 	if now.Before(u.nextScan) {
 		return nil
 	}
@@ -210,44 +210,44 @@ func (u *unanswered) scan(p *announcements, now time.Time) (questions []request)
 	}
 	for key, m := range u.byKey {
 		switch {
-		case now.Before(m.due) || len(questions) >= maxQuestions:
-		case !m.isNewer || m.asked >= len(askAfter):
+		case now.Before(m.due) || len(due) >= maxChecks:
+		case !m.isNewer || m.checked >= len(checkAfter):
 			u.remove(key)
 		case p.active[key] == nil:
-			questions = append(questions, m.questions(p, key)...)
-			m.due = now.Add(askAfter[min(m.asked+1, len(askAfter)-1)])
-			m.asked++
+			due = append(due, m.check(p, key)...)
+			m.due = now.Add(checkAfter[min(m.checked+1, len(checkAfter)-1)])
+			m.checked++
 		}
 	}
-	return questions
+	return due
 }
 
-// questions asks servers that are there, and have acknowledged the account's latest change, what they
+// check asks servers that are there, and have acknowledged the account's latest change, what they
 // run for it. All others get that change anyway. Those that keep JWTs are asked what they have stored.
-func (m *unansweredAccount) questions(p *announcements, key string) (questions []request) {
-	questions = append(questions, lookup(key, key))
+func (m *unansweredAccount) check(p *announcements, key string) (due []request) {
+	due = append(due, lookup(key, key))
 	latest := p.n.outbox.PendingFor(key)
 	for name, srv := range p.servers.byName {
 		isMeant := m.servers == nil || m.servers[name] > 0
 		if isMeant && srv.id != "" && !srv.isMute() && !p.n.outbox.IsPending(name, latest.Seq) {
-			questions = append(questions, request{
+			due = append(due, request{
 				subject: accountzOf(srv.id), reply: aboutCheck + "." + key, data: accountPayload(key),
 			})
 		}
 	}
-	return questions
+	return due
 }
 
-// lookAfter takes a server's answer to the question which accounts it has loaded. Each may have changed
+// checkLoaded takes the list of accounts that a server has loaded. Each may have changed
 // while the server was forgotten.
-func (s *session) lookAfter(answer answer, now time.Time) {
+func (s *session) checkLoaded(answer answer, now time.Time) {
 	_, srv := s.servers.find(answer.serverID)
 	if srv == nil {
 		return
 	}
 	for _, key := range answer.loaded {
 		if trust.IsAccountKey(key) {
-			s.n.unanswered.lookAfter(key, srv.name, now)
+			s.n.unanswered.checkOnce(key, srv.name, now)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func (s *session) lookAfter(answer answer, now time.Time) {
 // recordUnanswered records which servers have not answered an announcement, when its attempt ends or
 // is abandoned.
 func (p *announcements) recordUnanswered(a *announcement) {
-	if a.isQuestion || len(a.answers) >= len(p.servers.byName) {
+	if a.isConfirmation || len(a.answers) >= len(p.servers.byName) {
 		return
 	}
 	var names []string
