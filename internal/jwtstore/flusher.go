@@ -75,11 +75,12 @@ type flusher struct {
 // flushStep is one change of a batch on its way.
 type flushStep struct {
 	*record
-	target string   // path of the file
-	temp   string   // path of the temp file
-	dirs   []string // to be synced
-	other  string   // the directory of the other layout that is to be synced, "" for none
-	err    error    // why it failed
+	target string    // path of the file
+	temp   string    // path of the temp file
+	state  fileState // of the temp file, once it is written
+	dirs   []string  // to be synced
+	other  string    // the directory of the other layout that is to be synced, "" for none
+	err    error     // why it failed
 }
 
 // run flushes what is unflushed until ctx ends. What is left then is for Close.
@@ -168,8 +169,7 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 			continue
 		}
 		done = append(done, s.record)
-		state, _ := statFile(s.target) // of a file that is gone: the index looks again
-		f.index.flushed(s.record, state.coldStamp())
+		f.index.flushed(s.record, s.stamp())
 	}
 	if len(done) == 0 {
 		return fault
@@ -196,6 +196,7 @@ func (f *flusher) place(s *flushStep) error {
 		return removeFile(s.temp)
 	}
 	if err == nil {
+		s.state, _ = statFile(s.temp)
 		err = move(s.temp, s.target)
 	}
 	switch {
@@ -211,6 +212,16 @@ func (f *flusher) place(s *flushStep) error {
 	jwt, other := f.directory.preferred.path(root, s.key), f.directory.other.path(root, s.key)
 	delete(f.cleared, filepath.Dir(other)) // clearOther syncs it
 	return errors.Join(removeFile(jwt), removeFile(other))
+}
+
+// stamp returns the stamp of the file in its place. If another file has been put there since, the index
+// looks again.
+func (s *flushStep) stamp() Stamp {
+	now, _ := statFile(s.target)
+	if s.state.ctime = now.ctime; now != s.state { // a rename may change it
+		return hotStamp()
+	}
+	return now.coldStamp()
 }
 
 // syncDirectories makes the names in the directories of a batch durable, and those of the shards. A

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,4 +255,38 @@ func TestARaisedFloorIsDurable(t *testing.T) {
 		}
 		isAfterCrash(6)
 	})
+}
+
+// TestAFilePutThereDuringAFlush replaces the file that was just written, before the index has its stamp:
+// the index must not take the one for the other.
+func TestAFilePutThereDuringAFlush(t *testing.T) {
+	dir, key := t.TempDir(), jwtstoretest.Key(t)
+	d := open(t, options(t, dir))
+	path := filepath.Join(dir, jwtstore.Path(true, key))
+	for i := range 10 {
+		jwt, byHand := fmt.Sprint("jwt ", i), fmt.Sprint("by hand ", i)
+		write(t, filepath.Join(dir, "hand"), byHand)
+		if _, err := d.Put(t.Context(), key, "test", []byte(jwt), jwtstoretest.IssuedAt(jwt, 1)); err != nil {
+			t.Fatal(err)
+		}
+		var replacing sync.WaitGroup
+		replacing.Go(func() {
+			for content := ""; content != jwt; {
+				b, _ := os.ReadFile(path)
+				content = string(b)
+			}
+			if err := os.Rename(filepath.Join(dir, "hand"), path); err != nil {
+				t.Error(err)
+			}
+		})
+		written(t, d)
+		replacing.Wait()
+		_, stamp, err := jwtstore.ReadFile(path, jwtstore.Stamp{})
+		for err == nil && stamp.IsHot() {
+			_, stamp, err = jwtstore.ReadFile(path, jwtstore.Stamp{})
+		}
+		if err != nil || d.Index().Get(key).Stamp == stamp {
+			t.Fatalf("the index has the stamp of %q for %q, %v", byHand, jwt, err)
+		}
+	}
 }
