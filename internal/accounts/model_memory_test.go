@@ -98,6 +98,9 @@ func (m *memory) remove() {
 	m.bar = m.floor
 	if m.hand != nil {
 		m.bar, m.unsure = min(m.floor, m.hand.issued), true
+		if m.lost {
+			m.floor = m.bar
+		}
 	}
 	m.barred = max(m.barred, m.bar)
 	if m.hand != nil {
@@ -199,7 +202,8 @@ func (s *modelServer) served(account string, v *modelVersion) {
 	case !s.trusts(v):
 		s.fail("untrusted", "%s is served", v.name)
 	case v == m.last:
-		m.gone = false
+		// A file that is removed while it is written is served for a moment.
+		m.gone = m.gone && !s.has(account, false) && !s.has(account, true)
 	case v == m.hand:
 		m.ahead = m.ahead || v.issued > s.clock().Unix()+300
 		m.unsure = m.unsure || m.ahead // when the clock is right again it is a floor

@@ -207,6 +207,7 @@ type drawing struct {
 	*rand.Rand
 	servers  int
 	versions []string // those drawn before: what comes again is worth more than what is new
+	orders   []string // likewise
 }
 
 func nothing(*drawing) string { return "" }
@@ -231,11 +232,16 @@ func (d *drawing) version() string {
 }
 
 func (d *drawing) order() string {
+	if len(d.orders) > 0 && d.IntN(100) < 30 {
+		return d.orders[d.IntN(len(d.orders))]
+	}
 	names := d.account()
 	if names == "A" && d.IntN(4) == 0 {
 		names = "AB"
 	}
-	return names + d.oneOf("24446") + d.oneOf("ab") + "/" + d.oneOf("sssox")
+	o := names + d.oneOf("234566") + d.oneOf("ab") + "/" + d.oneOf("ssssox")
+	d.orders = append(d.orders, o)
+	return o
 }
 
 func (d *drawing) trust() string {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
@@ -189,8 +190,9 @@ func (s *modelServer) replace(string) {
 	s.must(os.RemoveAll(s.root + ".old"))
 }
 
-// cut is a power cut after a version was posted, "7:A3b/s", or after an order, "7:-A4a/s". Of what the
-// server has written since, the journal's marks are lost, and any of the files.
+// cut ends the server while it writes a version that was posted, "7:A3b/s", or what an order has
+// changed, "7:-A4a/s". The number says which part of it is left. It is a kill in the middle of that, or a
+// power cut: then the journal's marks are lost, and any of the files.
 func (s *modelServer) cut(what string) {
 	if s.root == "" {
 		return
@@ -202,13 +204,41 @@ func (s *modelServer) cut(what string) {
 	} else {
 		s.offer(s.version(name), byHTTP)
 	}
-	before := s.stable()
-	if number%2 > 0 {
+	var left tree
+	if r := rand.New(rand.NewPCG(number, 0)); r.IntN(3) == 0 {
+		seen := s.watch()
+		left = seen[r.IntN(len(seen))]
+	} else {
+		before := s.stable()
 		s.settle()
+		left = torn(before, s.stable(), r)
 	}
-	left := torn(before, s.stable(), rand.New(rand.NewPCG(number, 0)))
 	s.must(s.store.Close())
 	s.end(left)
+}
+
+// watch returns what the directory has, again and again, until every change is in its file. Files that
+// are written first are read last: the journal's marks come after all others.
+func (s *modelServer) watch() (seen []tree) {
+	path := filepath.Join(".journal", "journal")
+	last := s.stable()
+	seen = append(seen, last)
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		journal, err := os.ReadFile(filepath.Join(s.root, path))
+		now := s.files()
+		if s.must(ignoreAbsent(err)); err == nil {
+			now[path] = journal
+		}
+		if now.equal(last) {
+			if s.isSettled() {
+				break
+			}
+			time.Sleep(100 * time.Microsecond)
+			continue
+		}
+		seen, last = append(seen, now), now
+	}
+	return seen
 }
 
 // torn is what a power cut may leave of what was written between two moments. Everything else is durable

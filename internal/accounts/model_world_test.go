@@ -290,7 +290,7 @@ func (s *modelServer) pull(other *modelServer) (changed bool) {
 	for key, token := range other.registry.Pack(ctx) {
 		a, err := other.registry.GetLocal(ctx, key)
 		if err != nil || sha256.Sum256(token) != a.Hash {
-			other.fail("pack", "the pack does not have what is served for %s: %v", key, err)
+			other.fail("pack", "the pack has %s, which is not served: %v", s.tokens.find(token).name, err)
 			return
 		}
 		for i := range digest {
