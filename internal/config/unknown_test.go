@@ -154,8 +154,9 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 func TestASecuritySettingIsNotSoughtWhereItMeansAnotherThing(t *testing.T) {
 	const users = "; a security setting is never ignored: a user is set in nats.usercredentials"
 	for text, want := range map[string]string{
-		"nats { nkey: U }":                    `unknown key "nkey" in section nats` + users,
-		"nats { tls { verify: true }}":        `"verify" in section nats.tls; a security setting is never ignored: the keys`,
+		"nats { nkey: U }": `unknown key "nkey" in section nats` + users,
+		"nats { tls { verify: true }}": `"verify" in section nats.tls; a security setting is ` +
+			"never ignored: the keys",
 		"http { tls { handshake_first: on }}": `unknown key "handshake_first" in section http.tls`,
 	} {
 		_, warnings, err := load(t, text)

@@ -223,7 +223,8 @@ func TestTheLastSigningKeyOfAStrictOperatorCanBeRemoved(t *testing.T) {
 	e.wantLine("1 of 1 stored JWTs are no longer good")
 	e.want("an account of the removed key", a.ID, http.StatusInternalServerError)
 	for name, key := range map[string]nkeys.KeyPair{"removed": removed, "identity": e.op.Key} {
-		if status, body := e.post(a.ID, jwttest.Sign(t, key, a, time.Now())); status != http.StatusBadRequest {
+		status, body := e.post(a.ID, jwttest.Sign(t, key, a, time.Now()))
+		if status != http.StatusBadRequest {
 			t.Errorf("a push with the %s key: %d %q", name, status, body)
 		}
 	}

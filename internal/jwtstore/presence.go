@@ -40,7 +40,8 @@ func (p *presence) check() error {
 	case err == nil && info.IsDir():
 		err = p.judge(info)
 	case err == nil:
-		err = fmt.Errorf("%w: %w", ErrDirectory, &fs.PathError{Op: "open", Path: p.path, Err: syscall.ENOTDIR})
+		err = fmt.Errorf("%w: %w", ErrDirectory,
+			&fs.PathError{Op: "open", Path: p.path, Err: syscall.ENOTDIR})
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("%w: %s does not exist", ErrDirectory, p.path)
 	default:
