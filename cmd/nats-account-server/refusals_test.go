@@ -86,6 +86,9 @@ var badInputs = []badInput{
 	{"a decorated JWT that is cut off", edited(func(token string) string {
 		return strings.TrimSuffix(decorated(token), "------END NATS ACCOUNT JWT------\n")
 	}), "its lines BEGIN and END are not as nsc writes them: it may be cut off"},
+	{"a decorated JWT as curl -d sends it", edited(func(token string) string {
+		return strings.ReplaceAll(decorated(token), "\n", "")
+	}), "its line ends are missing, which curl -d takes away: use curl --data-binary @account.jwt"},
 	{"JSON", edited(func(string) string { return `{"sub": "x"}` }), "it is JSON: send the JWT itself"},
 	{"HTML", edited(func(string) string { return "<html><title>Login</title></html>" }),
 		"it is HTML or XML: it may be the error page of a server between"},

@@ -54,6 +54,10 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 		{"one that is not valid yet", e.registry, sign(e.now.Add(time.Second),
 			func(c *jwt.AccountClaims) { c.NotBefore = e.now.Add(time.Minute).Unix() }),
 			accounts.Refused, "not-yet-valid"},
+		{"one that expired before it was valid", e.registry, sign(e.now.Add(time.Second),
+			func(c *jwt.AccountClaims) {
+				c.Expires, c.NotBefore = e.now.Add(-time.Minute).Unix(), e.now.Add(time.Minute).Unix()
+			}), accounts.Refused, "expired"},
 		{"a huge one", e.registry, sign(e.now.Add(time.Second),
 			func(c *jwt.AccountClaims) { c.Description = string(make([]byte, 100_000)) }),
 			accounts.Refused, "too-large"},

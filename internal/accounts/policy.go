@@ -331,7 +331,7 @@ func blocked(claims *jwt.ClaimsData, found *jwt.ValidationResults) *BlockedError
 			e.reason = "expired"
 			text += describeDates("exp", claims.Expires, claims.IssuedAt)
 		case "claim is not yet valid":
-			e.reason = "not-yet-valid"
+			e.reason = cmp.Or(e.reason, "not-yet-valid") // what has expired will never be valid
 			text += describeDates("nbf", claims.NotBefore, claims.IssuedAt)
 		}
 		e.Issues = append(e.Issues, text)

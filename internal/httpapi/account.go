@@ -91,10 +91,11 @@ func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f 
 }
 
 // isKnown reports whether the client has this version. As with the original the ETag may stand
-// anywhere, also weak or in a list. "*" is any version.
+// anywhere, also weak or in a list. "*" is any version, and the only one that can be known without an
+// ETag, "".
 func isKnown(ifNoneMatch []string, etag string) bool {
 	return slices.ContainsFunc(ifNoneMatch, func(v string) bool {
-		return strings.Contains(v, etag) || strings.TrimSpace(v) == "*"
+		return etag != "" && strings.Contains(v, etag) || strings.TrimSpace(v) == "*"
 	})
 }
 

@@ -212,3 +212,21 @@ func TestActivationsOverHTTP(t *testing.T) {
 		t.Errorf("GET without a hash: %d", status)
 	}
 }
+
+// The line names no hash: it says nothing to people. There is no account whose key it could have.
+func TestTheLogTellsARefusedTokenFromAnAccount(t *testing.T) {
+	env := newEnvironment(t)
+	a := jwttest.NewAccount(t)
+	env.put(t, a)
+	token, _ := jwttest.ActivationBy(t, a.Key, env.other, time.Now(),
+		func(c *jwt.ActivationClaims) { c.Expires = 1 })
+	address := serve(t, env.api)
+	got := ask(t, address, "POST /jwt/v1/activations\n\n"+string(token))
+	if !strings.HasPrefix(got, "400 Bad Request") {
+		t.Error(got)
+	}
+	const want = "[ERR] attempt to store an activation token with blocking validation errors - claim is expired"
+	if lines := env.log.lines("ERR"); len(lines) != 1 || !strings.HasPrefix(lines[0], want) {
+		t.Errorf("%q", lines)
+	}
+}

@@ -175,6 +175,9 @@ var readRows = []row{
 	{"healthz", "GET /healthz", bare},
 	{"the operator's JWT", "GET /jwt/v1/operator",
 		"200 OK\nContent-Length: $OPLEN\nContent-Type: application/jwt\n" + vary + "\n$OPJWT"},
+	{"a star is any operator's JWT", "GET /jwt/v1/operator\nIf-None-Match: *", unmodified},
+	{"an ETag is none of the operator's", "GET /jwt/v1/operator\nIf-None-Match: $ETAG",
+		"200 OK\nContent-Length: $OPLEN\nContent-Type: application/jwt\n" + vary + "\n$OPJWT"},
 	{"the operator's JWT as text", "GET /jwt/v1/operator?decode=true&text=true",
 		"200 OK\nContent-Length: $OPLEN\nContent-Type: text/plain\n" + vary + "\n$OPJWT"},
 }

@@ -91,6 +91,9 @@ func (l *requestLog) trace(r *http.Request, text, key string) {
 func failureLine(key string, an answer, err error) string {
 	blocked, isBlocked := errors.AsType[*accounts.BlockedError](err)
 	switch {
+	case isBlocked && key == "": // the hash of an activation token says nothing to people
+		return "attempt to store an activation token with blocking validation errors - " +
+			logging.Quote(strings.Join(blocked.Issues, "; "), maxDetailBytes)
 	case isBlocked:
 		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors - %s",
 			logging.ShortKey(key), logging.Quote(strings.Join(blocked.Issues, "; "), maxDetailBytes))

@@ -81,6 +81,9 @@ func explainText(text []byte) string {
 		return "it is a form, as curl -F sends one: use curl --data-binary @account.jwt"
 	case len(decorated(text)) > 0:
 		return "it stands between lines BEGIN and END, which can't be served: take them away, or push it"
+	case bytes.HasPrefix(text, []byte("---")) && bytes.Contains(text, []byte("---END ")) &&
+		!bytes.ContainsAny(text, "\r\n"):
+		return "its line ends are missing, which curl -d takes away: use curl --data-binary @account.jwt"
 	case bytes.HasPrefix(text, []byte("---")):
 		return "its lines BEGIN and END are not as nsc writes them: it may be cut off"
 	case len(text) > 1 && (text[0] == 0 || text[1] == 0):
