@@ -19,7 +19,7 @@ func (d *daemon) logResolvers(trust trusted) {
 	}
 	system := trust.systemKey()
 	d.log.infof("it keeps no accounts then, and does not start while this server is away; " +
-		"one that keeps them all starts in any order and goes on alone:")
+		"one that keeps them all, starts in any order and works alone has:")
 	d.log.infof("  system_account: %s", system)
 	d.log.infof(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
 	d.log.infof("  resolver_preload { %s: <JWT> }", system)
