@@ -179,6 +179,25 @@ func TestNoPushWaitsForAServerThatIsOverdue(t *testing.T) {
 	}, fake("n", "N1", "jwt updated"), fake("deaf", "N2", ""))
 }
 
+// TestAProbeOfOneServerKeepsWhatOthersHaveAnswered: while one that does not answer is asked what it runs,
+// nothing is known anew about the others.
+func TestAProbeOfOneServerKeepsWhatOthersHaveAnswered(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.push(t, e.key)
+		time.Sleep(2500 * time.Millisecond) // deaf is silent, and gets its first probe in half a second
+		e.notifier.Announce(e.key, e.put(t, e.key, "newer"))
+		for range 30 {
+			time.Sleep(100 * time.Millisecond)
+			got := e.notifier.Delivery(e.key).String()
+			if want := "not in use on any of 1 nats-servers"; got != want {
+				t.Errorf("it says %q, want %q", got, want)
+				break
+			}
+		}
+	}, fake("n", "N1", "jwt update skipped"), fake("deaf", "N2", ""))
+}
+
 // TestAServerThatAnswersPINGIsStillOverdue: what counts is its answer to an update.
 func TestAServerThatAnswersPINGIsStillOverdue(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {

@@ -52,6 +52,9 @@ type announcement struct {
 	// notCached has the servers whose cache lacks the account. A server leaves it when a client
 	// connects to the account there.
 	notCached map[string]bool
+	// said is what each server has answered last to an announcement of this change. A confirmation
+	// keeps it.
+	said map[string]outcome
 	attempt
 }
 
@@ -76,14 +79,12 @@ type outcome struct {
 	reason string // of the state, if more is known
 }
 
-// answer returns what a server has answered to the last attempt. ok is false if it has not, or if the
-// attempt was for an older change.
-func (a *announcement) answer(server string) (o outcome, ok bool) {
-	if a.attempt.seq != a.Seq {
-		return outcome{}, false
+// setAnswer records a server's answer to the last attempt.
+func (a *announcement) setAnswer(server string, o outcome) {
+	a.answers[server] = o
+	if o.state != accounts.ServerUnanswered { // otherwise it is the answer to a confirmation
+		a.said[server] = o
 	}
-	o, ok = a.answers[server]
-	return o, ok
 }
 
 // willFetch reports whether a server that keeps no JWTs, and has said that an account is not loaded,
@@ -214,7 +215,7 @@ func (p *announcements) remove(a *announcement) {
 func (p *announcements) get(c jwtstore.Change) *announcement {
 	a := p.byKey[c.Key]
 	if a == nil {
-		a = &announcement{Change: c, notCached: make(map[string]bool)}
+		a = &announcement{Change: c, notCached: make(map[string]bool), said: make(map[string]outcome)}
 		p.byKey[c.Key] = a
 		p.n.unanswered.changed(c.Key, c.Seq, time.Now())
 	}
@@ -229,6 +230,7 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	if isNewer {
 		a.Change, a.confirms, a.wasAway, a.tries, a.owed = c, false, false, 0, false
 		clear(a.notCached)
+		clear(a.said)
 	}
 	if isNewer || a.state == waiting {
 		p.apply(a, wanted, time.Time{})
@@ -323,6 +325,7 @@ func (p *announcements) endOverdue(now time.Time) {
 			switch {
 			case a.confirms:
 			case !a.sent.Before(srv.since):
+				delete(a.said, srv.name)
 				p.servers.apply(srv, misses, now)
 			case isResponsive(srv):
 				a.retry(now) // it has appeared since, and may not have got it
@@ -460,6 +463,7 @@ func (p *announcements) finish(a *announcement) {
 func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	for _, a := range p.byKey {
 		delete(a.notCached, name) // by the process that had the name before
+		delete(a.said, name)
 	}
 	return p.takeUp(name)
 }

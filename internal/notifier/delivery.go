@@ -62,7 +62,7 @@ func (p *announcements) state(srv *server, key string, seq uint64) (accounts.Ser
 		return accounts.ServerNotInUse, notCachedYet
 	}
 	if a != nil {
-		if o, answered := a.answer(srv.name); answered {
+		if o, answered := a.said[srv.name]; answered {
 			return o.state, o.reason
 		}
 	}

@@ -175,7 +175,7 @@ func (s *session) compared(c comparison) {
 			s.wakeUp()
 		}
 	case srv != nil:
-		a.answers[c.server] = outcome{state: accounts.ServerUnanswered}
+		a.setAnswer(c.server, outcome{state: accounts.ServerUnanswered})
 		s.announcements.continueConfirmation(a, srv)
 		s.wakeUp()
 	}

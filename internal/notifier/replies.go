@@ -220,7 +220,7 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 			"and less often: correct the JWT and push it", srv.name, logging.ShortKey(a.Key), of.reason)
 	}
 	if isLast {
-		a.answers[srv.name] = of
+		a.setAnswer(srv.name, of)
 	}
 	if isAcked {
 		s.announcements.acknowledge(srv, a, answer.result == applied)

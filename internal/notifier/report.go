@@ -160,7 +160,7 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 	if a == nil || !a.isConfirmation || a.Seq != seq || a.number != number || srv == nil {
 		return
 	}
-	a.answers[srv.name] = outcome{state: accounts.ServerUnanswered}
+	a.setAnswer(srv.name, outcome{state: accounts.ServerUnanswered})
 	switch r := answer.running; {
 	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token):
 		s.announcements.acknowledge(srv, a, true)
@@ -169,7 +169,7 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 		willFetch(a.Change, a.sent):
 		s.announcements.acknowledge(srv, a, false)
 	case r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway:
-		a.answers[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
+		a.setAnswer(srv.name, outcome{accounts.ServerNotInUse, notLoadedYet})
 		a.retry(a.Known.Add(fetchWindow))
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
 		a.refuted = true
