@@ -64,7 +64,6 @@ const closeTimeout = time.Second
 // Queue. Its methods may be called from any goroutine.
 type Audit struct {
 	log      *Handler
-	inLog    *Queue       // for entries that are not in a file
 	problems *slog.Logger // for errors of the file, one line a minute
 
 	mu         sync.Mutex
@@ -85,12 +84,8 @@ type auditFile struct {
 func NewAudit(log *Handler, file *os.File) *Audit {
 	a := &Audit{
 		log:      log,
-		inLog:    log.out.queue,
 		problems: Limited(slog.New(log), 1, time.Minute),
 		refused:  rate.NewLimiter(refusedPerSecond, refusedBurst),
-	}
-	if a.inLog == nil {
-		a.inLog = &Queue{write: log.out.write}
 	}
 	a.Use(file)
 	return a
@@ -188,7 +183,7 @@ func (a *Audit) offer(e *AuditEntry, refused bool) (line *offered, file *auditFi
 	e.Time, e.Suppressed = now.UTC(), a.suppressed
 	a.suppressed = 0
 	if a.file == nil {
-		return a.inLog.offer(a.log.line(auditRecord(encode(*e)))), nil
+		return a.log.out.queue.offer(a.log.line(auditRecord(encode(*e)))), nil
 	}
 	a.file.users.Add(1)
 	return a.file.queue.offer(encode(*e)), a.file

@@ -19,7 +19,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -59,26 +58,25 @@ type Handler struct {
 // output is what handlers share.
 type output struct {
 	format atomic.Pointer[Format] // never nil
-	queue  *Queue                 // takes the lines; nil: each is written to w at once
-	mu     sync.Mutex             // held during a Write to w, so that lines don't mix
-	w      io.Writer
-	// colors is set if w shows colours. It counts only for ColorsOnTerminal.
+	queue  *Queue
+	waits  bool // Handle waits until the line is written
+	// colors is set if the writer shows colours. It counts only for ColorsOnTerminal.
 	colors bool
 }
 
-// New returns a handler that writes to w, each record with one Write.
+// New returns a handler that writes each record to w, with one Write, before Handle returns.
 func New(w io.Writer, f Format) *Handler {
-	h := &Handler{out: &output{w: w, colors: showsColors(w)}}
-	h.SetFormat(f)
+	h := NewQueued(w, f)
+	h.out.waits = true
 	return h
 }
 
-// NewQueued returns a handler that writes to w through a Queue. Lines that are left out are counted,
-// and a line says so. Flush writes the last ones.
+// NewQueued returns a handler that does not wait for w. Lines that are left out are counted, and a
+// line says so. Flush writes the last ones.
 func NewQueued(w io.Writer, f Format) *Handler {
-	h := New(w, f)
-	h.out.queue = NewQueue(w)
+	h := &Handler{out: &output{queue: NewQueue(w), colors: showsColors(w)}}
 	h.out.queue.note = h.omitted
+	h.SetFormat(f)
 	return h
 }
 
@@ -90,11 +88,7 @@ func (h *Handler) omitted(lines int, since time.Time) []byte {
 }
 
 // Flush waits until all lines are written, at most for limit. It is for the end of the program.
-func (h *Handler) Flush(limit time.Duration) {
-	if h.out.queue != nil {
-		h.out.queue.Flush(limit)
-	}
-}
+func (h *Handler) Flush(limit time.Duration) { h.out.queue.Flush(limit) }
 
 // showsColors reports whether w is a terminal that shows colours. NO_COLOR with any value, and the
 // terminal type dumb, mean that colours are not wanted. A character device counts as a terminal.
@@ -136,19 +130,11 @@ func (h *Handler) Enabled(_ context.Context, l slog.Level) bool {
 // Handle implements slog.Handler. No text can forge a line.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	line := h.line(r)
-	if h.out.queue != nil {
-		h.out.queue.Put(line) // it counts the lines that it leaves out
-		return nil
+	if h.out.waits {
+		return h.out.queue.offer(line).wait(time.Hour)
 	}
-	return h.out.write(line)
-}
-
-// write writes a line at once.
-func (o *output) write(line []byte) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	_, err := o.w.Write(line)
-	return err
+	h.out.queue.Put(line) // it counts the lines that it leaves out
+	return nil
 }
 
 // line returns a record as a line.
