@@ -41,14 +41,11 @@ func parseBool(name string, value any) (bool, error) {
 
 // parseColors parses a boolean. Only a key that is not there leaves the choice to the terminal.
 func parseColors(name string, value any) (logging.Colors, error) {
-	switch always, err := parseBool(name, value); {
-	case err != nil:
-		return logging.ColorsOnTerminal, err
-	case always:
+	always, err := parseBool(name, value)
+	if always {
 		return logging.ColorsAlways, nil
-	default:
-		return logging.ColorsNever, nil
 	}
+	return logging.ColorsNever, err
 }
 
 // parseVerify parses a boolean, or the word require in any letter case. true means that a
@@ -58,14 +55,14 @@ func parseVerify(name string, value any) (Verify, error) {
 		return VerifyRequire, nil
 	}
 	// All other words are those of a boolean.
-	switch given, err := parseBool(name, value); {
+	given, err := parseBool(name, value)
+	switch {
 	case err != nil:
 		return VerifyNone, badValue(name, value, ", it must be true, false or require")
 	case given:
 		return VerifyGiven, nil
-	default:
-		return VerifyNone, nil
 	}
+	return VerifyNone, nil
 }
 
 // parseClaimChecks parses one of two words, in any letter case.

@@ -74,7 +74,7 @@ func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 }
 
 // ask returns what the primary has for the key of an account or the hash of a token. The error is
-// errLacking if the primary says that it has none, and accounts.ErrCircle if the question has come
+// errLacking if the primary says that it has none, and accounts.ErrCircle if the request has come
 // through this server before.
 func (r *Replica) ask(ctx context.Context, key string) (token []byte, err error) {
 	defer func() { r.note(ctx, err) }()
@@ -136,13 +136,13 @@ type health struct {
 	warned  time.Time // when a line last said so
 }
 
-// note writes a line when the primary begins to be in trouble, and when that is over. err is what a
-// question came to.
+// note writes a line when the primary begins to be in trouble, and when that is over. err is the
+// outcome of a request.
 func (r *Replica) note(ctx context.Context, err error) {
 	// That the primary lacks something is a good answer.
 	bad := err != nil && !errors.Is(err, errLacking)
 	if bad && errors.Is(context.Cause(ctx), context.Canceled) {
-		return // the question was given up
+		return // the request was given up
 	}
 	h, now := &r.health, r.Now()
 	h.mu.Lock()

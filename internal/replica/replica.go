@@ -4,9 +4,8 @@
 //	a miss        GET …/jwt/v1/accounts/<key>  within a second                             source.go
 //	a hit         the same in the background   if the last answer is older than an hour    source.go
 //
-// Activation tokens are asked for like accounts. How the primary is asked and what
-// its answers mean is in ask.go. What may be stored of its answers is the business of package
-// accounts, whose Primary a Replica is.
+// Activation tokens are asked for like accounts. How the primary is asked, and what its answers mean,
+// is in ask.go. Package accounts, whose Primary a Replica is, decides what is stored of its answers.
 //
 // A Replica may be used from any goroutine, also before Run and after it. Once Run has returned
 // nothing happens in the background any more.
@@ -29,7 +28,7 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// maxIdleConns bounds the connections to the primary that are kept for the next questions. It is as
+// maxIdleConns bounds the connections to the primary that are kept for the next requests. It is as
 // many as there are misses at a time.
 const maxIdleConns = 64
 
@@ -49,7 +48,7 @@ type Options struct {
 type Replica struct {
 	Options
 	id     string       // of this process in a Via header
-	client *http.Client // follows redirects; the context of a question bounds its time
+	client *http.Client // follows redirects; the context of a request bounds its time
 	health health
 
 	life      context.Context    // of what happens in the background; ends with Run

@@ -54,7 +54,7 @@ func (r *Replica) Served(key string) {
 
 // refresh asks for an account or a token that is stored.
 func (r *Replica) refresh(key string) {
-	// No client waits for this, so it has the whole time of a question.
+	// No client waits for this, so it has the whole time of a request.
 	ctx, cancel := context.WithTimeout(r.life, r.Timeout)
 	defer cancel()
 	var err error
