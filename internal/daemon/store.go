@@ -40,8 +40,9 @@ func openStore(ctx context.Context, c config.Config, log logger) (store, error) 
 			}
 			return accounts.Newer(key, a, b)
 		},
-		Warn: log.warnf,
-		Gone: func(fault error) { logGone(fault, log) },
+		IssuedAt: trust.IssuedAt,
+		Warn:     log.warnf,
+		Gone:     func(fault error) { logGone(fault, log) },
 	}
 	// Nothing is written into a directory that is only read.
 	if c.Store.ReadOnly {

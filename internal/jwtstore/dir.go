@@ -32,6 +32,9 @@ type Options struct {
 	// between a file and what a crash has left in the journal. nil: the file in the layout of Shard
 	// counts, and the journal before any file.
 	Newer func(key string, a, b []byte) bool
+	// IssuedAt returns when a JWT was issued, in Unix seconds; false if it is none. nil: no file counts as
+	// older than what the index knows.
+	IssuedAt func(jwt []byte) (at int64, ok bool)
 	// Warn is told what needs attention although the store works: a damaged journal, files that
 	// can't be written. It is told of each cause once. nil: no warnings.
 	Warn func(format string, args ...any)
@@ -167,7 +170,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 		flushNow:  make(chan struct{}, 1),
 		cleared:   map[string]bool{},
 	}
-	d.directory.newer = o.Newer
+	d.directory.newer, d.directory.issuedAt = o.Newer, o.IssuedAt
 	d.directory.known = func(key string) Hash { return d.index.Get(key).Hash }
 	d.writer.store = changes{d}
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
@@ -179,7 +182,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 // newPresence watches the directory at a path. One whose index is elsewhere may have been unmounted
 // before the start.
 func (d *Dir) newPresence(path string, o Options) *presence {
-	p := &presence{path: path, isCopy: d.isCopy, report: o.Gone}
+	p := &presence{path: path, judgement: d.checkCopy, report: o.Gone}
 	p.replaced = func() {
 		d.index.recheck()
 		d.directory.findDoubles()

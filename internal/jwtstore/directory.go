@@ -73,6 +73,7 @@ type directory struct {
 	changes   limits                             // of Put, Delete and Touch
 	lists     slots                              // for the names in a directory
 	newer     func(key string, a, b []byte) bool // see Options
+	issuedAt  func(jwt []byte) (int64, bool)     // see Options
 	known     func(key string) Hash              // what the index has of an account
 	doubles   doubles
 }
@@ -128,6 +129,23 @@ func (d *directory) has(key string) bool {
 		}
 	}
 	return false
+}
+
+// hasOlder reports whether the file of an account has a JWT that the index does not know, and that is not
+// newer than the floor. So is one that was deleted.
+func (d *directory) hasOlder(key string, known Version) (older bool) {
+	for _, l := range [...]layout{d.preferred, d.other} {
+		jwt, _, err := ReadFile(l.path(d.root, key), Stamp{})
+		if err != nil {
+			continue
+		}
+		if hash := hashOf(jwt); known.Stored() && (hash == known.Hash || hash == known.Floor.Hash) {
+			return false
+		}
+		at, ok := d.issuedAt(jwt)
+		older = older || ok && at <= known.Floor.IssuedAt
+	}
+	return older
 }
 
 // tombstone returns the account's tombstone, nil if there is none.

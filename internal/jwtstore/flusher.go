@@ -149,6 +149,7 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 	if err := f.journal.prepare(); err != nil {
 		return err
 	}
+	place := f.directory.presence.place()
 	steps := make([]flushStep, len(batch))
 	for i, r := range batch {
 		temp := filepath.Join(f.journal.dir, fmt.Sprint(tempPrefix, i))
@@ -161,6 +162,9 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 	}
 	f.syncDirectories(steps)
 	f.clearOther(steps)
+	if err := f.directory.presence.checkPlace(place); err != nil {
+		failAll(steps, err) // the files may be in another directory
+	}
 	var done []*record
 	for _, s := range steps {
 		if s.err != nil {

@@ -407,6 +407,17 @@ func (x *Index) nextLocked(after string) (entries []keyedEntry, more bool) {
 // may change meanwhile; what is yielded is as it was a moment ago.
 func (x *Index) All() iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
+		for key, v := range x.each() {
+			if v.Stored() && !trust.IsActivationHash(key) && !yield(key, v) {
+				return
+			}
+		}
+	}
+}
+
+// each is All with the activation tokens, and with what was deleted.
+func (x *Index) each() iter.Seq2[string, Version] {
+	return func(yield func(string, Version) bool) {
 		for after, more := "", true; more; {
 			var entries []keyedEntry
 			x.mu.Lock()
@@ -414,10 +425,7 @@ func (x *Index) All() iter.Seq2[string, Version] {
 			x.mu.Unlock()
 			for _, e := range entries {
 				after = e.key
-				if trust.IsActivationHash(e.key) {
-					continue
-				}
-				if v := x.latest(e); v.Stored() && !yield(e.key, v) {
+				if !yield(e.key, x.latest(e)) {
 					return
 				}
 			}

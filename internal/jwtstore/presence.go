@@ -16,20 +16,30 @@ const presenceInterval = time.Second
 
 // presence says whether the directory of a store is there. While the server runs its file system may be
 // unmounted, or the directory be removed. What is at the path then is not the store, however empty it
-// is. A copy of the store is one.
+// is. A copy of the store is one, unless it is an older one: it may be what was there before the file system
+// was mounted.
 type presence struct {
 	path string
-	// isCopy reports whether the directory at the path has what the store knows.
-	isCopy func() bool
+	// judgement returns why the directory at the path is no copy of the store, nil if it is one. seen is whether
+	// this process has seen the store itself.
+	judgement func(seen bool) error
 	// replaced is called when a copy has taken the directory's place.
 	replaced func()
 	report   func(fault error) // see Options.Gone
 
-	judging sync.Mutex // held while another directory is looked at
+	judging sync.Mutex // held while another directory is looked at; guards refused
+	refused refusal
 
 	mu    sync.Mutex  // guards what follows
 	info  fs.FileInfo // of the directory; nil: it is still to be judged
 	fault error       // nil: it is there
+}
+
+// refusal is why another directory was not taken for the store the last time.
+type refusal struct {
+	info  fs.FileInfo // nil: there was none
+	err   error
+	until time.Time // it is looked at again: to look takes half of the time at most
 }
 
 // check returns nil if the directory is there, or a copy of it. The error is ErrDirectory.
@@ -65,9 +75,14 @@ func (p *presence) judge(info fs.FileInfo) error {
 	if p.is(info) { // it was judged a moment ago
 		return nil
 	}
-	if !p.isCopy() {
-		return fmt.Errorf("%w: another directory is at %s, which has few or none of the accounts",
-			ErrDirectory, p.path)
+	began := time.Now()
+	if r := p.refused; r.info != nil && os.SameFile(info, r.info) && began.Before(r.until) {
+		return r.err
+	}
+	if err := p.judgement(p.place() != nil); err != nil {
+		err = fmt.Errorf("%w: another directory is at %s, %w", ErrDirectory, p.path, err)
+		p.refused = refusal{info, err, time.Now().Add(time.Since(began))}
+		return err
 	}
 	p.mu.Lock()
 	p.info = info
@@ -101,13 +116,34 @@ func (p *presence) watch(ctx context.Context) {
 	}
 }
 
+// place returns the directory that is the store's; nil if none has been seen yet.
+func (p *presence) place() fs.FileInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.info
+}
+
+// checkPlace returns an error unless the directory that is there has been the store's all along.
+func (p *presence) checkPlace(before fs.FileInfo) error {
+	err := p.check()
+	if err == nil && before != nil && !p.is(before) {
+		err = fmt.Errorf("%w: a copy has just taken the place of %s", ErrDirectory, p.path)
+	}
+	return err
+}
+
 // copySample is how many accounts are looked for in another directory.
 const copySample = 1000
 
-// isCopy reports whether the directory at the path has the files of the accounts that the index
-// knows: of the first ones, whose keys are as random as any, at least half. A backup may be older than
-// the youngest accounts. What had no file yet when it was made is in its journal.
-func (d *Dir) isCopy() bool {
+var errFewAccounts = errors.New("which has few or none of the accounts")
+
+// checkCopy returns why the directory at the path is no copy of the store. It has the files of the
+// accounts that the index knows: of the first ones, whose keys are as random as any, at least half. A
+// backup may be older than the youngest accounts. What had no file yet when it was made is in its journal.
+//
+// If the store itself was seen, none of the files may be older than what the index knows. People who
+// restore a backup can restart the server. An unmounted file system leaves what was there before it.
+func (d *Dir) checkCopy(seen bool) error {
 	known, found := 0, 0
 	_, noJournal := statFile(d.journal.path())
 	for key := range d.index.All() {
@@ -119,5 +155,16 @@ func (d *Dir) isCopy() bool {
 			break
 		}
 	}
-	return 2*found >= known
+	if 2*found < known {
+		return errFewAccounts
+	}
+	if !seen || d.directory.issuedAt == nil {
+		return nil
+	}
+	for key, v := range d.index.each() {
+		if d.unflushed.last(key) == nil && d.directory.hasOlder(key, v) {
+			return fmt.Errorf("which has an older JWT of %s: restart the server to serve what is there", key)
+		}
+	}
+	return nil
 }

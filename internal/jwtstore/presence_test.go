@@ -182,3 +182,76 @@ func TestAStartWithoutTheFileSystem(t *testing.T) {
 	e.do(os.Rename(e.elsewhere, e.Dir))
 	e.wantBack("jwt")
 }
+
+// TestAnOlderCopyIsNotTheStore while the store is open: it may be what was there before its file system was
+// mounted. After a restart it is, since people may want to go back to a backup.
+func TestAnOlderCopyIsNotTheStore(t *testing.T) {
+	deleted := jwtstoretest.Key(t)
+	for _, c := range []struct {
+		name, jwt, ofDeleted string
+		older                bool
+	}{
+		{"an older JWT", "0", "", true},
+		{"another JWT of the second", "1b", "", true},
+		{"a newer JWT", "2", "", false},
+		{"the JWT of a deleted account", "jwt", "1", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newPresenceEnv(t, func(o *jwtstore.Options) {
+				o.IssuedAt = func(jwt []byte) (int64, bool) { return int64(jwt[0] - '0'), jwt[0] <= '9' }
+			})
+			e.put(deleted, "1")
+			e.do(tryDelete(e.d, deleted, "gone"))
+			written(t, e.d)
+			e.do(os.Rename(e.Dir, e.elsewhere))
+			e.do(os.Mkdir(e.Dir, 0o700))
+			copyTree(t, e.elsewhere, e.Dir)
+			write := func(key, jwt string) {
+				path := filepath.Join(e.Dir, jwtstore.Path(true, key))
+				e.do(os.MkdirAll(filepath.Dir(path), 0o700))
+				e.do(os.WriteFile(path, []byte(jwt), 0o600))
+			}
+			write(e.key, c.jwt)
+			if c.ofDeleted != "" {
+				write(deleted, c.ofDeleted)
+			}
+			if !c.older {
+				e.wantBack(c.jwt)
+				return
+			}
+			if jwt, _, err := e.d.Load(e.key, jwtstore.Stamp{}); !errors.Is(err, jwtstore.ErrDirectory) {
+				t.Errorf("Load: %q, %v", jwt, err)
+			}
+			if err := e.d.Close(); !errors.Is(err, jwtstore.ErrDirectory) {
+				t.Errorf("Close: %v", err)
+			}
+			e.d = open(t, e.Options)
+			e.wantBack(c.jwt)
+		})
+	}
+}
+
+// TestADirectoryThatIsReplacedDuringAFlush: what was written into the old one is written into the copy too.
+func TestADirectoryThatIsReplacedDuringAFlush(t *testing.T) {
+	var replace func()
+	e := newPresenceEnv(t, func(o *jwtstore.Options) {
+		o.Newer = func(string, []byte, []byte) bool { replace(); return false }
+		o.Warn = t.Logf // what is flushed just then can't be written
+	})
+	replace = sync.OnceFunc(func() { // the first file is written, and the second one is looked at
+		e.do(os.Rename(e.Dir, e.Dir+".old"))
+		e.do(os.Rename(e.elsewhere, e.Dir))
+	})
+	e.do(os.Mkdir(e.elsewhere, 0o700))
+	copyTree(t, e.Dir, e.elsewhere)
+	second := jwtstoretest.Key(t)
+	byHand := filepath.Join(e.Dir, jwtstore.Path(true, second))
+	e.do(os.MkdirAll(filepath.Dir(byHand), 0o700))
+	e.put(e.key, "jwt 2")
+	e.put(second, "2")
+	e.do(os.WriteFile(byHand, []byte("by hand"), 0o600))
+	e.d.Flush() // fails
+	written(t, e.d)
+	e.wantBack("jwt 2")
+	loads(t, e.d, second, "2")
+}

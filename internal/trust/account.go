@@ -78,6 +78,14 @@ func Issuer(token []byte) string {
 	return head.Issuer
 }
 
+// IssuedAt returns the iat of a JWT of any kind, as the JWT says; false if it can't be read.
+func IssuedAt(token []byte) (at int64, ok bool) {
+	var head Head
+	claims, _, err := Payload(bytes.TrimSpace(token))
+	ok = err == nil && json.Unmarshal(claims, &head) == nil
+	return head.IssuedAt, ok
+}
+
 // Payload returns the middle part of any JWT, decoded and encoded. Each part must be in its one
 // spelling.
 func Payload(token []byte) (claims, encoded []byte, err error) {
