@@ -338,15 +338,11 @@ func (p *announcements) endOverdue(now time.Time) {
 // endIfAnswered ends an attempt when every server has answered that lacks the change. It does not
 // wait for servers that are not responsive: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
-	if a.found > 0 {
-		return
+	left := p.outstanding(a)
+	isWaiting := a.found > 0 || a.confirms && len(left) > 0 || slices.ContainsFunc(left, isResponsive)
+	if !isWaiting {
+		p.end(a)
 	}
-	for _, srv := range p.outstanding(a) {
-		if a.confirms || isResponsive(srv) {
-			return
-		}
-	}
-	p.end(a)
 }
 
 // outstanding returns the servers that lack a change and have not answered the last attempt.
@@ -357,6 +353,17 @@ func (p *announcements) outstanding(a *announcement) (left []*server) {
 		}
 	}
 	return left
+}
+
+// goOn ends an attempt if the answer that has just come allows it. One that comes after the end may
+// demand the next attempt.
+func (p *announcements) goOn(a *announcement) {
+	switch a.state {
+	case inFlight:
+		p.endIfAnswered(a)
+	case waiting:
+		p.end(a)
+	}
 }
 
 // end ends an attempt. A change that only silent servers and caches without the account lack waits
@@ -433,13 +440,9 @@ func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool)
 // finishAcknowledged removes an announcement that every server has acknowledged, and reports
 // whether it did. While no server is known, or not all may be, none is removed.
 func (p *announcements) finishAcknowledged(a *announcement) bool {
-	if len(p.servers.byName) == 0 || p.servers.discovering {
+	lacks := func(srv *server) bool { return p.n.outbox.IsPending(srv.name, a.Seq) }
+	if len(p.servers.byName) == 0 || p.servers.discovering || p.servers.any(lacks) {
 		return false
-	}
-	for name := range p.servers.byName {
-		if p.n.outbox.IsPending(name, a.Seq) {
-			return false
-		}
 	}
 	p.finish(a)
 	return true

@@ -121,7 +121,7 @@ type Outbox interface {
 	AddAbsence(server string, more time.Duration) time.Duration
 	// LastSeen returns when the server was registered last, the zero time if it never was.
 	LastSeen(server string) time.Time
-	// Servers returns the names of all that were registered and not forgotten.
+	// Servers returns the names of all that were registered and not forgotten, sorted.
 	Servers() []string
 	// Forget removes a server: no change is pending for it any more.
 	Forget(server string)

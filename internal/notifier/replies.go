@@ -55,9 +55,6 @@ func (s *session) receiveAnswer(m *nats.Msg) {
 // that no subscriber has got the request.
 func (s *session) receive(m *nats.Msg) {
 	rest, ours := strings.CutPrefix(m.Subject, s.conn.inbox+".")
-	if !ours {
-		return
-	}
 	about, rest, _ := strings.Cut(rest, ".")
 	noResponders := m.Header.Get("Status") == "503"
 	if about == aboutLookup {
@@ -66,34 +63,41 @@ func (s *session) receive(m *nats.Msg) {
 		return
 	}
 	answer, ok := readAnswer(m.Data)
-	if !ok && !noResponders {
+	if !ours || !ok && !noResponders {
 		return
 	}
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	defer s.wakeUp()
-	switch now := time.Now(); {
-	case noResponders && about == aboutPing:
-		s.servers.discoverBy = now // no nats-server is there
-	case noResponders:
-		// For idzSubject it means only that none is 2.10 or later. Another request ends when its
-		// time is over.
-	case about == aboutIDZ || about == aboutPing:
+	switch {
+	case !noResponders:
+		s.answered(about, rest, answer, time.Now())
+	case about == aboutPing:
+		s.servers.discoverBy = time.Now() // no nats-server is there
+		// For idzSubject it means only that none is 2.10 or later. Another request ends when its time is
+		// over.
+	}
+}
+
+// answered takes one server's answer to a request.
+func (s *session) answered(about, rest string, answer answer, now time.Time) {
+	switch about {
+	case aboutIDZ:
 		s.pinged(answer, now)
-		if about == aboutIDZ {
-			s.servers.measure(answer.serverID, now)
-		}
-	case about == aboutRuns:
+		s.servers.measure(answer.serverID, now)
+	case aboutPing:
+		s.pinged(answer, now)
+	case aboutRuns:
 		name, _ := s.servers.find(answer.serverID)
 		s.gatherings.answer(rest, name, answer.running)
-	case about == aboutList:
+	case aboutList:
 		s.listed(answer, now)
-	case about == aboutLoaded:
+	case aboutLoaded:
 		s.checkLoaded(answer, now)
-	case about == aboutConfirm:
+	case aboutConfirm:
 		key, attempt, _ := strings.Cut(rest, ".")
 		s.answeredConfirmation(key, attempt, answer)
-	case about == aboutCheck:
+	case aboutCheck:
 		s.answeredCheck(rest, answer)
 	}
 }
@@ -177,20 +181,20 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 	case answer.result == applied:
 		s.answeredLate(srv, key, number, sent)
 	}
+	s.showsItself(srv, now)
+	if isLatest && !s.announcements.finishAcknowledged(a) && isLast {
+		s.announcements.goOn(a)
+	}
+}
+
+// showsItself has a server that has answered an announcement get what it lacks. One that fetches gets
+// it after its list.
+func (s *session) showsItself(srv *server, now time.Time) {
 	if srv.state != responsive {
 		s.servers.wantList(srv, now)
 	}
 	if !srv.list.isOpen() {
 		s.apply(srv, replies, now)
-	}
-	if !isLatest || s.announcements.finishAcknowledged(a) || !isLast {
-		return
-	}
-	switch a.state {
-	case inFlight:
-		s.announcements.endIfAnswered(a)
-	case waiting:
-		s.announcements.end(a)
 	}
 }
 
@@ -204,7 +208,7 @@ const (
 // last attempt: only such an answer can demand the next one. Nothing but "skipped" proves less when
 // it is late.
 func (s *session) record(srv *server, a *announcement, isLast bool, answer answer, now time.Time) {
-	isAcked := answer.result == applied
+	isAcked := answer.result == applied || answer.result == skipped && isLast && willFetch(a.Change, a.sent)
 	of := outcome{state: accounts.ServerAcknowledged}
 	switch answer.result {
 	case notCached:
@@ -213,7 +217,6 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 		s.hasCache = true
 	case skipped:
 		of = outcome{accounts.ServerNotInUse, notLoadedYet}
-		isAcked = isLast && willFetch(a.Change, a.sent)
 	case refused:
 		of = outcome{accounts.ServerRefused, answer.reason}
 		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s; it is sent again, less "+
@@ -222,18 +225,22 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 	if isLast {
 		a.setAnswer(srv.name, of)
 	}
-	if isAcked {
-		s.announcements.acknowledge(srv, a, answer.result == applied)
-	}
-	if !isLast {
-		return
-	}
 	switch {
-	case answer.result == refused:
+	case isAcked:
+		s.announcements.acknowledge(srv, a, answer.result == applied)
+	case isLast:
+		s.retryAfter(a, answer.result, now)
+	}
+}
+
+// retryAfter demands the next attempt, if a server's answer to the last one is not an acknowledgement.
+func (s *session) retryAfter(a *announcement, r result, now time.Time) {
+	switch {
+	case r == refused:
 		a.refuse(now)
-	case answer.result == notCached && !s.watching:
+	case r == notCached && !s.watching:
 		a.retry(now.Add(connectInterval)) // a client may connect before that is watched for
-	case answer.result == skipped && !isAcked:
+	case r == skipped:
 		a.retry(a.Known.Add(fetchWindow))
 	}
 }

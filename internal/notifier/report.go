@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -53,9 +51,6 @@ func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Re
 		}
 		report.Servers = append(report.Servers, r)
 	}
-	slices.SortFunc(report.Servers, func(a, b accounts.ServerReport) int {
-		return strings.Compare(a.Name, b.Name)
-	})
 	return report
 }
 

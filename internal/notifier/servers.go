@@ -280,25 +280,13 @@ func (v *servers) record(name string, now time.Time, preferred bool) bool {
 }
 
 // register returns the server that has shown itself, and whether it is new; nil if there are too
-// many. Its name is what the Outbox keeps: the id is another one after each restart. Of two processes
-// with one name, the second is known by both name and id.
+// many.
 func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *server, isNew bool) {
-	name, srv := v.find(id)
-	if srv != nil && v.record(name, now, preferred) {
+	if name, srv := v.find(id); srv != nil && v.record(name, now, preferred) {
 		srv.heard = now
 		return srv, false
 	}
-	former := ""
-	if other := v.byName[name]; other != nil {
-		former = other.id
-		// A process that was replaced answers no request sent after that. In the same round both
-		// may answer.
-		if other.former == id.ID && other.appeared < v.round.number {
-			v.n.notes.warnOnce("two nats-servers are called %s: give each its own server_name",
-				name)
-			name += "/" + id.ID
-		}
-	}
+	name, former := v.nameOf(id)
 	srv = &server{
 		name: name, id: id.ID, former: former, since: now, appeared: v.round.number,
 		probeAt: now.Add(identifyTimeout),
@@ -318,6 +306,22 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	}
 	v.n.notes.addServer(slog.LevelDebug, "nats-server %s is there", name)
 	return srv, true
+}
+
+// nameOf returns the name under which the Outbox keeps a new server, and the id of the process that had it
+// before. Its own name is kept, since the id is another one after each restart. Of two processes with
+// one name, the second is known by both name and id.
+func (v *servers) nameOf(id serverID) (name, former string) {
+	other := v.byName[id.Name]
+	if other == nil {
+		return id.Name, ""
+	}
+	// A process that was replaced answers no request sent after that. In the same round both may answer.
+	if other.former != id.ID || other.appeared >= v.round.number {
+		return id.Name, other.id
+	}
+	v.n.notes.warnOnce("two nats-servers are called %s: give each its own server_name", id.Name)
+	return id.Name + "/" + id.ID, other.id
 }
 
 // find returns the server with this id, nil if there is none, and the name that it has or would

@@ -1,7 +1,6 @@
 package notifier
 
 import (
-	"slices"
 	"time"
 
 	"nats-account-server/internal/trust"
@@ -255,7 +254,7 @@ func (s *session) checkLoaded(answer answer, now time.Time) {
 // recordUnanswered records which servers have not answered an announcement, when its attempt ends or
 // is abandoned.
 func (p *announcements) recordUnanswered(a *announcement) {
-	if a.isConfirmation || len(a.answers) >= len(p.servers.byName) {
+	if a.isConfirmation {
 		return
 	}
 	var names []string
@@ -264,7 +263,6 @@ func (p *announcements) recordUnanswered(a *announcement) {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
 	if len(names) > 0 && !p.n.unanswered.add(a.Key, a.attempt.seq, names, time.Now()) {
 		p.n.notes.warnOnce("more than %d accounts have announcements without an answer: whether an "+
 			"older JWT of the others arrives late is not looked after", maxUnanswered)
