@@ -263,8 +263,8 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 			batch = append(batch, p.begin(a, now))
 		}
 	}
-	// A server that is tried gets the oldest change that it lacks, whether that is due or not. All
-	// others get it, too. One that is due was begun above: no probe may hold it up.
+	// A probe is the oldest change that the server lacks, whether that is due or not. All other servers
+	// get it, too. One that is due was begun above: no probe may hold it up.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
 			if srv.takeConfirmation(a.Seq, now) {
@@ -327,7 +327,7 @@ func (p *announcements) endOverdue(now time.Time) {
 			case !a.sent.Before(srv.since):
 				delete(a.said, srv.name)
 				p.servers.apply(srv, misses, now)
-			case isResponsive(srv):
+			case srv.isResponsive():
 				a.retry(now) // it has appeared since, and may not have got it
 			}
 		}
@@ -339,7 +339,7 @@ func (p *announcements) endOverdue(now time.Time) {
 // wait for servers that are not responsive: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
 	left := p.outstanding(a)
-	isWaiting := a.found > 0 || a.confirms && len(left) > 0 || slices.ContainsFunc(left, isResponsive)
+	isWaiting := a.found > 0 || a.confirms && len(left) > 0 || slices.ContainsFunc(left, (*server).isResponsive)
 	if !isWaiting {
 		p.end(a)
 	}
@@ -391,7 +391,7 @@ func (p *announcements) end(a *announcement) {
 func (p *announcements) endConfirmation(a *announcement) {
 	left := p.outstanding(a)
 	isRepeated := !a.refuted && !a.retryAt.IsZero() && len(left) == 0
-	waits := !a.refuted && a.wasAway && len(left) > 0 && !slices.ContainsFunc(left, isResponsive)
+	waits := !a.refuted && a.wasAway && len(left) > 0 && !slices.ContainsFunc(left, (*server).isResponsive)
 	if !isRepeated {
 		a.confirms, a.wasAway, a.retryAt = false, false, time.Time{}
 	}

@@ -8,16 +8,31 @@
 // acknowledged which change, and which accounts have an announcement without an answer. It outlives
 // this process. Everything else is remembered as long as the process or one session lives.
 //
-// An announcement is one account's latest change on its way. Its states, and the state after each
-// event:
+// # Words
+//
+// An announcement is one account's latest change on its way. Each attempt publishes it as an update, or
+// only confirms it: then the servers are asked what they run, and the update follows if that is not the
+// stored JWT. A probe is an attempt for a server that may not answer: see States. All messages but
+// updates are requests:
+//
+//	PING          which nats-servers are there?
+//	list          which accounts has this one loaded?
+//	lookup        which JWT of an account is stored elsewhere?
+//	confirmation  do the servers run the stored JWT, so that it need not be announced?
+//	check         does this server run an older JWT, which it got late?
+//	gathering     what do all of them run, for a report?
+//
+// # States
+//
+// The states of an announcement, and the state after each event:
 //
 //	          wanted  sent      rests
 //	waiting   queued  inFlight  -
 //	queued    queued  inFlight  -
 //	inFlight  queued  -         waiting
 //
-// What is known about how a nats-server answers. In the states untested and silent it gets one
-// announcement at a time, so it delays no other server:
+// What is known about how a nats-server answers updates. In the states untested and silent it gets
+// probes, one at a time, so it delays no other server:
 //
 //	            replies     misses
 //	responsive  -           silent
@@ -47,9 +62,25 @@
 // of the account is acknowledged. All servers are asked if the announcement was one of an earlier
 // process, or one of other programs: this process does not get the answers to those.
 //
+// A server that has acknowledged the stored JWT, and runs another one, gets the stored one with other
+// white space first: the same bytes would change nothing there.
+//
 // A server that was away may have got a newer JWT from another program, and so may all servers if this
-// program was away, or its store is an older copy. So they are asked what they run, and what they have
-// stored, before they are told what was pending. A newer one is stored, and announced.
+// program was away, or its store is an older copy. So what was pending is confirmed before it is
+// announced, with a lookup at the servers that keep JWTs. A newer one is stored, and announced.
+//
+// # What does not count
+//
+// A server that has not loaded an account, and keeps no JWTs, has nothing pending as soon as it would
+// fetch the change. It is "not in use" there, which is no acknowledgement. A server that answers PING, but
+// has never answered an update, counts in no line of a push until it does.
+//
+// # Names
+//
+// What a server has acknowledged is kept by its server_name. One without a name is known by its id,
+// which a restart changes. So it is forgotten as soon as it is gone. If it was only cut off, it has
+// missed changes that are not pending for it any more: all accounts that it has loaded are checked when
+// it is back. Of two servers with one name, the second is known by both name and id.
 //
 // # Invented servers
 //

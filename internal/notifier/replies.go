@@ -128,7 +128,7 @@ func (s *session) pinged(answer answer, now time.Time) {
 		return
 	}
 	if srv.version == "" {
-		srv.probeAt = now // the first announcement to it need not wait any more
+		srv.probeAt = now // the first probe need not wait any more
 	}
 	srv.version = answer.version
 	// An announcement to one that never answers would find out nothing.
@@ -150,7 +150,7 @@ func (s *session) seen(id serverID, now time.Time, preferred bool) *server {
 
 // apply changes the state of a server, which then may get what it lacks.
 func (s *session) apply(srv *server, e serverEvent, now time.Time) {
-	if s.servers.apply(srv, e, now) && srv.state == responsive {
+	if s.servers.apply(srv, e, now) && srv.isResponsive() {
 		s.announcements.serverReady(srv.name, now)
 	}
 }
@@ -190,7 +190,7 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 // showsItself has a server that has answered an announcement get what it lacks. One that fetches gets
 // it after its list.
 func (s *session) showsItself(srv *server, now time.Time) {
-	if srv.state != responsive {
+	if !srv.isResponsive() {
 		s.servers.wantList(srv, now)
 	}
 	if !srv.list.isOpen() {

@@ -28,7 +28,7 @@ const (
 	// one.
 	pingInterval = 30 * time.Second
 	pingSoonest  = 5 * time.Second
-	// maxProbeWait bounds the time between two announcements to a nats-server that does not answer.
+	// maxProbeWait bounds the time between two probes of a nats-server that does not answer.
 	maxProbeWait = 30 * time.Second
 	// maxProbes bounds the probes in a second: each looks at all that is pending.
 	maxProbes = 32
@@ -60,7 +60,7 @@ type server struct {
 	appeared int       // the round in which the session learned of it; 0 before the first
 	answered int       // the last round that it answered
 
-	// A server that is not responsive gets one announcement at a time, so that it delays no other.
+	// A server that is not responsive gets probes, one at a time, so that it delays no other.
 	state   serverState
 	probeAt time.Time // when it gets the next one
 	probes  int       // how many it has got since it became silent
@@ -98,12 +98,11 @@ func (v *server) isMute() bool { return isBefore(v.version, 2, 2) }
 // hasOldPing reports whether it is before 2.10, and so does not answer idzSubject.
 func (v *server) hasOldPing() bool { return isBefore(v.version, 2, 10) }
 
-// getsProbes reports whether it gets one announcement at a time. While its list is waited for it gets
-// none.
-func (v *server) getsProbes() bool { return v.state != responsive && !v.list.isOpen() }
+// getsProbes reports whether it gets probes. While its list is waited for it gets none.
+func (v *server) getsProbes() bool { return !v.isResponsive() && !v.list.isOpen() }
 
 // isResponsive reports whether it gets every announcement.
-func isResponsive(v *server) bool { return v.state == responsive }
+func (v *server) isResponsive() bool { return v.state == responsive }
 
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
@@ -391,14 +390,14 @@ func (v *servers) measure(id serverID, now time.Time) {
 // slowestRoundTrip is that of the servers whose answers are waited for.
 func (v *servers) slowestRoundTrip() (slowest time.Duration) {
 	for _, srv := range v.byName {
-		if srv.state == responsive {
+		if srv.isResponsive() {
 			slowest = max(slowest, srv.roundTrip)
 		}
 	}
 	return slowest
 }
 
-// takeProbes returns the servers that are to get one announcement now, to see whether they answer.
+// takeProbes returns the servers that are to get a probe now, to see whether they answer.
 // The wait for the next one doubles, up to maxProbeWait.
 func (v *servers) takeProbes(now time.Time) (due []*server) {
 	if now.Before(v.nextProbes) {
