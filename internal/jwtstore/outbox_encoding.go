@@ -67,8 +67,7 @@ func (o *Outbox) replay(body []byte) {
 }
 
 // appendSnapshot appends all that the outbox knows to b. recordSaved is to be called with events when the
-// snapshot is in the journal. All numbers are varints; a text is its
-// length and its bytes.
+// snapshot is in the journal. All numbers are varints; a text is its length and its bytes.
 //
 //	last
 //	number of servers, and of each: name, seen (Unix ns)
@@ -91,16 +90,7 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	}
 	b = binary.AppendUvarint(b, uint64(len(o.bySeq)))
 	for _, c := range o.bySeq {
-		b = binary.AppendUvarint(b, c.Seq)
-		b = binary.AppendVarint(b, c.At.UnixNano())
-		b = appendText(b, c.Key)
-		acked, n := []byte(nil), uint64(0)
-		for position, s := range servers {
-			if c.acked.Bit(s.slot) == 1 {
-				acked, n = binary.AppendUvarint(acked, uint64(position)), n+1
-			}
-		}
-		b = append(binary.AppendUvarint(b, n), acked...)
+		b = c.append(b, servers)
 	}
 	for _, s := range servers {
 		last := 2 * uint64(s.absent)
@@ -116,6 +106,20 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	return b, len(o.events)
 }
 
+// append appends the change to b, as appendSnapshot says. servers are all, by position.
+func (c *pendingChange) append(b []byte, servers []*server) []byte {
+	b = binary.AppendUvarint(b, c.Seq)
+	b = binary.AppendVarint(b, c.At.UnixNano())
+	b = appendText(b, c.Key)
+	acked, n := []byte(nil), uint64(0)
+	for position, s := range servers {
+		if c.acked.Bit(s.slot) == 1 {
+			acked, n = binary.AppendUvarint(acked, uint64(position)), n+1
+		}
+	}
+	return append(binary.AppendUvarint(b, n), acked...)
+}
+
 // restoreOutbox is the inverse of appendSnapshot. It believes nothing: every number is bounded by
 // the bytes that are there.
 func restoreOutbox(snapshot []byte) (*Outbox, error) {
@@ -126,20 +130,7 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 		names = append(names, d.text())
 		o.registerLocked(names[len(names)-1], time.Unix(0, d.varint()))
 	}
-	now := time.Now()
-	for range d.count() {
-		seq, at := d.uvarint(), d.varint()
-		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text(), Known: now}}
-		for range d.count() {
-			if slot := d.uvarint(); slot < uint64(len(o.servers)) {
-				c.acked.SetBit(&c.acked, int(slot), 1)
-			}
-		}
-		if d.bad || o.byKey[c.Key] != nil || o.bySeq[c.Seq] != nil {
-			break
-		}
-		o.keepLocked(c)
-	}
+	o.restoreChanges(&d)
 	if len(d.rest) > 0 {
 		for _, name := range names {
 			last, s := d.uvarint(), o.servers[name]
@@ -157,6 +148,24 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 		return nil, errors.New("the outbox is damaged")
 	}
 	return o, nil
+}
+
+// restoreChanges takes the changes of a snapshot, when all its servers are known.
+func (o *Outbox) restoreChanges(d *decoder) {
+	now := time.Now()
+	for range d.count() {
+		seq, at := d.uvarint(), d.varint()
+		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text(), Known: now}}
+		for range d.count() {
+			if slot := d.uvarint(); slot < uint64(len(o.servers)) {
+				c.acked.SetBit(&c.acked, int(slot), 1)
+			}
+		}
+		if d.bad || o.byKey[c.Key] != nil || o.bySeq[c.Seq] != nil {
+			return
+		}
+		o.keepLocked(c)
+	}
 }
 
 // appendText appends the length of s and s.

@@ -339,8 +339,8 @@ func (p *announcements) endOverdue(now time.Time) {
 // wait for servers that are not responsive: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
 	left := p.outstanding(a)
-	isWaiting := a.found > 0 || a.confirms && len(left) > 0 || slices.ContainsFunc(left, (*server).isResponsive)
-	if !isWaiting {
+	isWaiting := a.confirms && len(left) > 0 || slices.ContainsFunc(left, (*server).isResponsive)
+	if !isWaiting && a.found == 0 {
 		p.end(a)
 	}
 }

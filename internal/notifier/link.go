@@ -14,7 +14,7 @@ type link struct {
 	log   *slog.Logger
 }
 
-// request is any message but an announcement. Its answers go to the reply subject below the inbox.
+// request is a message whose answers are for this session. They go to the reply subject below the inbox.
 type request struct {
 	subject, reply string
 	data           []byte

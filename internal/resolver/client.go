@@ -36,8 +36,8 @@ type Client struct {
 	silence *slog.Logger
 	// signing is never nil. A reload replaces it.
 	signing atomic.Pointer[signing]
-	// questions limits what Find asks.
-	questions *rate.Limiter
+	// lookups limits what Find sends.
+	lookups *rate.Limiter
 
 	// mu guards the fields below.
 	mu sync.Mutex
@@ -63,10 +63,10 @@ type signing struct {
 // NewClient returns a Client that is not connected, with no signing service.
 func NewClient(log *slog.Logger) *Client {
 	c := &Client{
-		log:       log,
-		refusals:  logging.Limited(log, maxRefusals, time.Minute),
-		silence:   logging.Limited(log, 1, time.Minute),
-		questions: rate.NewLimiter(maxQuestions, maxQuestions),
+		log:      log,
+		refusals: logging.Limited(log, maxRefusals, time.Minute),
+		silence:  logging.Limited(log, 1, time.Minute),
+		lookups:  rate.NewLimiter(maxLookups, maxLookups),
 	}
 	c.SetSigning("", findTimeout)
 	return c

@@ -21,9 +21,9 @@ const (
 	// unknownPeriod is how long an account that no server knew is not asked for again while too many
 	// others are.
 	unknownPeriod = 3 * time.Second
-	// maxQuestions bounds the questions in a second. A client that invents keys does not make every
+	// maxLookups bounds the lookups in a second. A client that invents keys does not make every
 	// server look them up.
-	maxQuestions = 50
+	maxLookups = 50
 	// maxUnknown bounds the accounts that are remembered as unknown.
 	maxUnknown = 4096
 )
@@ -58,7 +58,7 @@ func (c *Client) mayAsk(key string, now time.Time) (Session, error) {
 		return nil, errNotConnected
 	case c.conn == nil:
 		return nil, accounts.ErrNotFound
-	case c.questions.AllowN(now, 1):
+	case c.lookups.AllowN(now, 1):
 		return c.conn, nil
 	case c.peers.areNone(now), now.Before(c.unknown[key]):
 		return nil, accounts.ErrNotFound
