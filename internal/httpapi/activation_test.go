@@ -225,7 +225,8 @@ func TestTheLogTellsARefusedTokenFromAnAccount(t *testing.T) {
 	if !strings.HasPrefix(got, "400 Bad Request") {
 		t.Error(got)
 	}
-	const want = "[ERR] attempt to store an activation token with blocking validation errors - claim is expired"
+	const want = "[ERR] attempt to store an activation token with blocking validation errors - " +
+		"claim is expired"
 	if lines := env.log.lines("ERR"); len(lines) != 1 || !strings.HasPrefix(lines[0], want) {
 		t.Errorf("%q", lines)
 	}
