@@ -53,7 +53,7 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	s.BoolVar(&f.Trace, "V", false, "a line for each request")
 	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
 	s.BoolVar(&f.Dump, "dump", false, "log the configuration as JSON after the start, without passwords")
-	s.BoolVar(&f.Test, "t", false, "check the configuration and exit")
+	s.BoolVar(&f.Test, "t", false, "check the configuration, its files and the credentials, and exit")
 	s.BoolVar(&f.Version, "v", false, "print the version and exit")
 	s.BoolVar(&f.Version, "version", false, "print the version and exit")
 	if err := s.Parse(args); err != nil {

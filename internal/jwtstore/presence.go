@@ -20,8 +20,8 @@ const presenceInterval = time.Second
 // was mounted.
 type presence struct {
 	path string
-	// judgement returns why the directory at the path is no copy of the store, nil if it is one. seen is whether
-	// this process has seen the store itself.
+	// judgement returns why the directory at the path is no copy of the store, nil if it is one. seen is
+	// whether this process has seen the store itself.
 	judgement func(seen bool) error
 	// replaced is called when a copy has taken the directory's place.
 	replaced func()
