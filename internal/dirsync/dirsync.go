@@ -26,6 +26,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
@@ -71,9 +72,9 @@ type Syncer struct {
 	// compared says that compareStore has found what the store had from an earlier start, and the
 	// Folder does not have.
 	compared   bool
-	unreadable condition // what keeps the Folder from being read
-	unwatched  condition // what keeps changes from being noticed
-	empty      condition // why a Folder without a file is not compared
+	unreadable logging.Condition // what keeps the Folder from being read
+	unwatched  logging.Condition // what keeps changes from being noticed
+	empty      logging.Condition // why a Folder without a file is not compared
 
 	// mu guards removals while files are being decided about.
 	mu       sync.Mutex
@@ -120,7 +121,7 @@ func (s *Syncer) wait(ctx context.Context, settled bool) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	_ = s.Folder.Watch(ctx, s.wake) // the error is that of ctx: it is time for a scan
-	s.unwatched.log(s.Log, s.Folder.Unwatched())
+	s.unwatched.Log(s.Log, s.Folder.Unwatched())
 }
 
 // scan offers what has changed and removes what is gone, and returns when all of that is done.
@@ -167,21 +168,5 @@ func (s *Syncer) logUnreadable(err error) {
 	case s.unreadable != "":
 		s.Log.Info("what is served can be read again")
 	}
-	s.unreadable.log(s.Log, err)
-}
-
-// condition is something that is wrong for a while, as it was logged last. "" means that all is
-// well. A condition is logged when it begins and when it changes.
-type condition string
-
-// log notes what is wrong now; nil means that nothing is. When it is over, no line is written.
-func (c *condition) log(log *slog.Logger, err error) {
-	if err == nil {
-		*c = ""
-		return
-	}
-	if text := err.Error(); text != string(*c) {
-		log.Warn(text)
-		*c = condition(text)
-	}
+	s.unreadable.Log(s.Log, err)
 }

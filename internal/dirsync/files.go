@@ -83,7 +83,7 @@ func (s *Syncer) decide(f *File, key string, err error) {
 			s.removeLater(f.taken)
 		}
 		f.taken, f.JWT = versionOf(key, f.JWT), nil
-		f.refusal.log(s.Log, nil)
+		f.refusal.Log(s.Log, nil)
 		return
 	}
 	ahead, isAhead := errors.AsType[*accounts.FutureError](err)
@@ -99,7 +99,7 @@ func (s *Syncer) decide(f *File, key string, err error) {
 		s.Folder.move(f, rejected)
 		f.JWT = nil // it is not offered again before it is read again
 	}
-	f.refusal.log(s.Log, s.explain(f, err))
+	f.refusal.Log(s.Log, s.explain(f, err))
 }
 
 // explain is what is logged of a file whose content is not stored.

@@ -14,6 +14,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 )
 
 // Folder is a directory of JWTs that another program writes. It is only read. What is in it counts
@@ -60,10 +61,10 @@ type File struct {
 	missingSince time.Time      // only while missing
 	retryAt      time.Time      // when it is offered again; only while postponed
 
-	subject string    // the key of what was offered last; "" if it is not known
-	taken   version   // what the store has from it, or had last; zero: nothing
-	unsaved bool      // JWT is good, and the store has no room for it
-	refusal condition // why what was offered last is not stored
+	subject string            // the key of what was offered last; "" if it is not known
+	taken   version           // what the store has from it, or had last; zero: nothing
+	unsaved bool              // JWT is good, and the store has no room for it
+	refusal logging.Condition // why what was offered last is not stored
 }
 
 // goneAfter is how long a file must not have been there to count as gone. git takes a file away

@@ -9,13 +9,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
 // removal is of a version that has no file any more. It is to be removed from the store.
 type removal struct {
-	version           // only its key is known if it is from an earlier start
-	failure condition // why it can't be removed
+	version                   // only its key is known if it is from an earlier start
+	failure logging.Condition // why it can't be removed
 	done    bool
 }
 
@@ -34,7 +35,7 @@ func (s *Syncer) removeLater(v version) {
 // called again.
 func (s *Syncer) compareStore() {
 	if len(s.Folder.files) == 0 && s.hasStored() {
-		s.empty.log(s.Log, errEmpty)
+		s.empty.Log(s.Log, errEmpty)
 		return
 	}
 	byKey := s.filesByKey()
@@ -134,7 +135,7 @@ func (s *Syncer) remove(ctx context.Context, l *removal) {
 	}
 	l.done = err == nil
 	if err != nil && ctx.Err() == nil { // the next start finds it otherwise
-		l.failure.log(s.Log,
+		l.failure.Log(s.Log,
 			fmt.Errorf("the file of %s is gone, but it can't be taken out - %w", l.key, err))
 	}
 }

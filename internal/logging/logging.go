@@ -8,7 +8,7 @@
 // A handler of the program writes through a Queue, so that a reader that does not read stops nothing.
 //
 // Audit writes what happened to each JWT that was offered. Limited, Quote and ShortKey are for
-// texts that a client can cause or choose.
+// texts that a client can cause or choose, and Condition is for what stays wrong.
 package logging
 
 import (

@@ -25,6 +25,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 )
 
@@ -96,18 +97,16 @@ func (r *Replica) Run(ctx context.Context) {
 	if r.MaxPack == 0 {
 		r.Log.Info("skipping initial JWT pack from primary, config has MaxReplicationPack of 0")
 	}
-	// A failure is logged once, and again only if its text changes.
-	warned := ""
+	var failing logging.Condition
 	// The wait doubles, so that a primary that is down is not asked all the time.
 	for wait := firstRetry; r.MaxPack != 0 && ctx.Err() == nil; wait = min(2*wait, maxRetry) {
 		err := r.pull(ctx)
 		if err == nil {
 			break
 		}
-		if text := err.Error(); text != warned && ctx.Err() == nil {
-			warned = text
-			r.Log.Warn(fmt.Sprintf("unable to initialize from primary, %s, will use what is on "+
-				"disk", text))
+		if ctx.Err() == nil {
+			failing.Log(r.Log,
+				fmt.Errorf("unable to initialize from primary, %w, will use what is on disk", err))
 		}
 		pause.For(ctx, wait)
 	}
