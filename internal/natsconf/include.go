@@ -53,12 +53,12 @@ func (p *parser) includeName() string {
 	if r == '"' || r == '\'' {
 		return p.raw("file name")
 	}
-	if strings.ContainsRune(`([{\`, r) {
-		p.fail("include needs the name of a file, found %s", quoteRune(r))
+	name := ""
+	if !strings.ContainsRune(`([{\`, r) {
+		name = p.take(func(r rune) bool {
+			return !isBlank(r) && !isNewline(r) && !strings.ContainsRune(";}'", r)
+		})
 	}
-	name := p.take(func(r rune) bool {
-		return !isBlank(r) && !isNewline(r) && !strings.ContainsRune(";}'", r)
-	})
 	if name == "" || p.peek() == '\'' {
 		p.fail("include needs the name of a file, found %s", quoteRune(p.peek()))
 	}
