@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"nats-account-server/internal/jwtstore"
@@ -168,7 +169,12 @@ func AskPrimary[T comparable](
 		if a, err = r.Verify(token); err != nil {
 			a, _ = r.Stored()
 		}
-		err = errors.Join(refused, err)
+		// Both may refuse it for the same reason, which is told once.
+		if err == nil || refused != nil && strings.Contains(refused.Error(), err.Error()) {
+			err = refused
+		} else {
+			err = errors.Join(refused, err)
+		}
 		return refused
 	})
 	if !answered {

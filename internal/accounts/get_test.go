@@ -176,6 +176,9 @@ func TestRefresh(t *testing.T) {
 		}
 		got, err := e.registry.Refresh(t.Context(), a.ID, primary)
 		wantError(t, err, c.want)
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: the reason is there twice: %q", c.name, err)
+		}
 		if c.served != nil && !bytes.Equal(got.JWT, c.served) {
 			t.Errorf("%s: got %s", c.name, got.JWT)
 		}

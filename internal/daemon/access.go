@@ -152,17 +152,30 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 // warnAccess writes the lines about secrets that are too easy to read and certificates that have
 // expired. It is called at the start and after each reload. It refuses nothing.
 func warnAccess(c config.Config, f files, log logger) {
+	if text := f.secret(c); text != "" {
+		log.Error(text)
+	}
+	if text := f.expired(c); text != "" {
+		log.Warn(text)
+	}
+}
+
+// secret says that the operator JWT that is served has a password in it, "" if it has none.
+func (f files) secret(c config.Config) string {
 	// Of several operators the first one is served.
-	if all := f.trusted.Operators; len(all) > 0 && all[0].SecretFields != nil {
-		log.errorf("there is a password in the operator JWT in %s, in %s: "+
-			"only those who log in may read it",
-			location(c.Operators[0]), strings.Join(all[0].SecretFields, " and "))
+	all := f.trusted.Operators
+	if len(all) == 0 || all[0].SecretFields == nil {
+		return ""
 	}
-	if f.access.tls == nil {
-		return
+	return fmt.Sprintf("there is a password in the operator JWT in %s, in %s: only those who log in may "+
+		"read it", location(c.Operators[0]), strings.Join(all[0].SecretFields, " and "))
+}
+
+// expired says that the certificate of HTTP has expired, "" if it has not.
+func (f files) expired(c config.Config) string {
+	if f.access.tls == nil || f.access.tls.Certificates[0].Leaf.NotAfter.After(time.Now()) {
+		return ""
 	}
-	if end := f.access.tls.Certificates[0].Leaf.NotAfter; end.Before(time.Now()) {
-		log.warnf("the certificate in %s expired at %s", c.HTTP.TLS.Cert,
-			end.UTC().Format(time.RFC3339))
-	}
+	return fmt.Sprintf("the certificate in %s expired at %s", c.HTTP.TLS.Cert,
+		f.access.tls.Certificates[0].Leaf.NotAfter.UTC().Format(time.RFC3339))
 }

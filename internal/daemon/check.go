@@ -24,8 +24,10 @@ func Check(c config.Config) (warnings []config.Warning, err error) {
 	var system []string
 	if err == nil { // otherwise the system account may be another one than is meant
 		system = f.trusted.knownSystems(c)
-		for _, text := range f.trusted.warnings(c) {
-			warnings = append(warnings, config.Warning{Text: text})
+		for _, text := range append(f.trusted.warnings(c), f.secret(c), f.expired(c)) {
+			if text != "" {
+				warnings = append(warnings, config.Warning{Text: text})
+			}
 		}
 	}
 	_, inFolder := openFolder(c.Store)

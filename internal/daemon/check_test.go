@@ -253,6 +253,24 @@ func read(t *testing.T, path string) string {
 	return string(content)
 }
 
+// What the server logs at each start is a warning of -t, too.
+func TestCheckWarnsOfAnExpiredCertificateAndOfAPassword(t *testing.T) {
+	f := newFiles(t)
+	c := f.config()
+	authority := certtest.New(t)
+	c.HTTP.TLS.Cert, c.HTTP.TLS.Key = authority.Issue(t, certtest.Expired).Write(t, f.dir, "expired")
+	f.op.Claims.AccountServerURL = "http://ops:hush@localhost:9090/jwt/v1"
+	c.Operators = tokens(f.op.Token(t))
+	warnings, err := daemon.Check(c)
+	got := fmt.Sprint(warnings)
+	for _, want := range []string{"there is a password in the operator JWT in the configuration, in ",
+		"the certificate in " + c.HTTP.TLS.Cert + " expired at "} {
+		if err != nil || !strings.Contains(got, want) || strings.Contains(got, "hush") {
+			t.Errorf("%s, %v, want %q", got, err, want)
+		}
+	}
+}
+
 // The system account may be in the store. Then only its key is configured.
 func TestASystemAccountMayBeAKey(t *testing.T) {
 	f := newFiles(t)
