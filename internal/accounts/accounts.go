@@ -208,7 +208,7 @@ func New(o Options) *Registry {
 
 // SetTrust replaces what JWTs are verified against. If an operator JWT is another one, every stored
 // JWT is judged again when it is next asked for. If the JWT of the system account is another one, and
-// is served, it is announced.
+// is served, it is announced. At the start it is if it is newer than that of an earlier process.
 func (r *Registry) SetTrust(t Trust) {
 	var tokens []byte
 	for _, o := range t.Operators {
@@ -218,9 +218,12 @@ func (r *Registry) SetTrust(t Trust) {
 	t.mark = binary.BigEndian.Uint64(hash[:])
 	old := r.trust.Swap(&t)
 	r.scanned.Store(false)
-	r.recordSystem(t.System)
-	if sys := t.System; sys != nil && old != nil && (old.System == nil || old.System.Hash != sys.Hash) {
-		r.announcing.announceSystem(sys)
+	isNew := r.recordSystem(t.System)
+	if old != nil { // a reload announces an older one too: that is what the file says now
+		isNew = t.System != nil && (old.System == nil || old.System.Hash != t.System.Hash)
+	}
+	if t.System != nil {
+		r.announcing.systemConfigured(t.System, isNew)
 	}
 }
 

@@ -103,12 +103,19 @@ func (a *announcing) announceEdited(key string) {
 	})
 }
 
-// announceSystem announces the system account after its configured JWT has become another one, if
-// that is served.
-func (a *announcing) announceSystem(configured *Account) {
+// systemConfigured announces the configured JWT of the system account if it is new, and warns if it is
+// older than one that was accepted. One that is not served changes nothing.
+func (a *announcing) systemConfigured(configured *Account, isNew bool) {
 	served, err := a.load(configured.Key)
-	if err != nil || served.Hash != configured.Hash ||
-		a.Announcer.Delivery(configured.Key).State == NotConfigured {
+	if err != nil || served.Hash != configured.Hash {
+		return
+	}
+	if configured.IssuedAt < a.index.Get(configured.Key).Floor.IssuedAt {
+		a.Log.Warn(fmt.Sprintf("%s - the configured JWT of the system account was issued at %s and is older "+
+			"than one that was accepted before: it is served, since the store has none; renew its file",
+			logging.ShortKey(configured.Key), time.Unix(configured.IssuedAt, 0).UTC().Format(time.RFC3339)))
+	}
+	if !isNew || a.Announcer.Delivery(configured.Key).State == NotConfigured {
 		return
 	}
 	a.Log.Info(logging.ShortKey(configured.Key) +

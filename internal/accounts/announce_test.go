@@ -39,6 +39,26 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
+// TestANewConfiguredSystemAccountIsAnnouncedAtTheStart, if it is newer than that of an earlier process.
+func TestANewConfiguredSystemAccountIsAnnouncedAtTheStart(t *testing.T) {
+	e := newEnv(t)
+	system, _ := e.withSystem(t)
+	for _, step := range []struct {
+		age             time.Duration
+		announced, told int // what was announced, and warned of, so far
+	}{{time.Hour, 0, 0}, {time.Hour, 0, 0}, {time.Minute, 1, 0}, {time.Minute, 1, 0}, {time.Hour, 1, 1}} {
+		sys := *system.System
+		sys.IssuedAt = e.now.Add(-step.age).Unix()
+		start := system
+		start.System = &sys
+		accounts.New(e.options(t, func(o *accounts.Options) { o.Trust = start }))
+		warned := strings.Count(e.log.String(), "is older than one that was accepted before")
+		if n := e.announcer.count(); n != step.announced || warned != step.told {
+			t.Errorf("issued %s ago: announced %d times, warned %d times", step.age, n, warned)
+		}
+	}
+}
+
 // TestAPushSaysWhetherThereIsNATS in the log; other ways in do not.
 func TestAPushSaysWhetherThereIsNATS(t *testing.T) {
 	e := newEnv(t)

@@ -137,16 +137,21 @@ func checkAnyOperator(key string, token []byte) (trust.Head, error) {
 }
 
 // recordSystem makes the configured JWT of the system account a floor, since it is served. It stays one
-// when the configuration does not have it any more. nil means none.
-func (c *catalog) recordSystem(sys *Account) {
+// when the configuration does not have it any more. nil means none. It reports whether an older one was
+// known before.
+func (c *catalog) recordSystem(sys *Account) (isNewer bool) {
 	for sys != nil {
 		had := c.index.Get(sys.Key)
 		next := had
 		next.Floor = RaiseFloor(had.Floor, sys, jwtstore.Stamp{}, c.Now())
-		if sys.IssuedAt <= had.Floor.IssuedAt || c.index.Swap(sys.Key, had, next) {
-			return
+		if sys.IssuedAt <= had.Floor.IssuedAt {
+			return false
+		}
+		if c.index.Swap(sys.Key, had, next) {
+			return had.Floor != jwtstore.Floor{}
 		}
 	}
+	return false
 }
 
 // checkClock warns if this server's clock is behind what was accepted.

@@ -52,6 +52,8 @@ func build(
 			Log:    log.Logger,
 		}),
 	}
+	// The registry may announce the system account when it is made.
+	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
 	if folder == nil {
 		// Without a folder, the store has everything that is served.
