@@ -68,21 +68,25 @@ func peek(token []byte) (Head, error) {
 	return body.Head, nil
 }
 
+// readHead reads what a JWT of any kind says of itself; false if it can't be read.
+func readHead(token []byte) (head Head, ok bool) {
+	claims, _, err := Payload(bytes.TrimSpace(token))
+	if err != nil || json.Unmarshal(claims, &head) != nil {
+		return Head{}, false
+	}
+	return head, true
+}
+
 // Issuer returns the public key that has signed a JWT of any kind, as the JWT says; "" if it can't be
 // read.
 func Issuer(token []byte) string {
-	var head Head
-	if claims, _, err := Payload(token); err != nil || json.Unmarshal(claims, &head) != nil {
-		return ""
-	}
+	head, _ := readHead(token)
 	return head.Issuer
 }
 
 // IssuedAt returns the iat of a JWT of any kind, as the JWT says; false if it can't be read.
 func IssuedAt(token []byte) (at int64, ok bool) {
-	var head Head
-	claims, _, err := Payload(bytes.TrimSpace(token))
-	ok = err == nil && json.Unmarshal(claims, &head) == nil
+	head, ok := readHead(token)
 	return head.IssuedAt, ok
 }
 

@@ -32,18 +32,18 @@ func (all Operators) checkIssuer(issuer string) error {
 		return fmt.Errorf("the operator's identity key %s signed it, and this operator requires a "+
 			"signing key", issuer)
 	}
-	keys := all.keys()
+	keys := all.each(func(o *Operator) string { return o.Key }) // two JWTs of one may be given
 	if len(keys) == 1 {
 		return fmt.Errorf("the operator %s did not sign it", keys[0])
 	}
 	return fmt.Errorf("none of the operators %s signed it", strings.Join(keys, ", "))
 }
 
-// keys returns the public keys of the operators, each once: two JWTs of one operator may be given.
-func (all Operators) keys() (keys []string) {
+// each returns a key of each operator, once if several have the same, and none for "".
+func (all Operators) each(key func(*Operator) string) (keys []string) {
 	for _, o := range all {
-		if !slices.Contains(keys, o.Key) {
-			keys = append(keys, o.Key)
+		if k := key(o); k != "" && !slices.Contains(keys, k) {
+			keys = append(keys, k)
 		}
 	}
 	return keys
@@ -56,11 +56,6 @@ func (all Operators) NameSystemAccount(key string) bool {
 
 // SystemAccounts returns the public keys of the accounts that the operators name as their system
 // account, each once.
-func (all Operators) SystemAccounts() (keys []string) {
-	for _, o := range all {
-		if o.SystemAccount != "" && !slices.Contains(keys, o.SystemAccount) {
-			keys = append(keys, o.SystemAccount)
-		}
-	}
-	return keys
+func (all Operators) SystemAccounts() []string {
+	return all.each(func(o *Operator) string { return o.SystemAccount })
 }
