@@ -147,7 +147,11 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	if err != nil {
 		return nil, err
 	}
-	d.index = index
+	if d.index = index; o.StateDir != "" {
+		if err := index.adopt(filepath.Join(dir, indexName)); err != nil {
+			o.Warn("the index of the time without the state directory can't be used: %s", err)
+		}
+	}
 	d.directory.presence = d.newPresence(root, o)
 	d.outbox.last = max(d.outbox.last, d.index.live.seq)
 	d.journal = &journal{

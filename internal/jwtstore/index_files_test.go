@@ -148,8 +148,9 @@ func TestIndexAndFilesDisagree(t *testing.T) {
 					t.Fatal(err)
 				}
 			}},
-		{name: "the index is an earlier one", floors: lost, warn: "older than the journal",
-			change: func(t *testing.T, c crashed) { c.restore(t, "index") }},
+		{name: "the index is an earlier one", warn: "older than the journal", // what it knows stays
+			change: func(t *testing.T, c crashed) { c.restore(t, "index") },
+			floors: map[string]int64{"flushed": 1}},
 		{name: "the journal is an earlier one", // what was in the journal alone is lost with it
 			change: func(t *testing.T, c crashed) { c.restore(t, "journal") },
 			served: map[string]int64{"put": 1, "new": 0, "deleting": 3},
@@ -337,5 +338,36 @@ func TestTheIndexMovesToTheStateDirectory(t *testing.T) {
 		if exists(filepath.Join(o.Dir, ".journal", "index")) || !exists(filepath.Join(o.StateDir, "index")) {
 			t.Error("the index is where it was")
 		}
+	}
+}
+
+// TestTwoIndexesAreOne: the configuration had the state directory, then it had none, and now has it again.
+// Each index knows what the other one lacks. The journal says that the first one is an older one.
+func TestTwoIndexesAreOne(t *testing.T) {
+	o, state := options(t, t.TempDir()), t.TempDir()
+	warnings := 0
+	o.Warn = func(string, ...any) { warnings++ }
+	floors := map[string]jwtstore.Floor{}
+	for _, o.StateDir = range []string{state, ""} {
+		d, key := open(t, o), jwtstoretest.Key(t)
+		putVersion(t, d, key, "1")
+		putVersion(t, d, key, "1b")
+		floors[key] = d.Index().Get(key).Floor
+		closeStore(t, d)
+	}
+	o.StateDir = state
+	for range 2 {
+		d := open(t, o)
+		for key, want := range floors {
+			if got := d.Index().Get(key).Floor; got != want || !got.HasReplaced(sha256.Sum256([]byte("1"))) {
+				t.Errorf("the floor is %+v, want %+v", got, want)
+			}
+		}
+		closeStore(t, d)
+	}
+	left, _ := filepath.Glob(filepath.Join(o.Dir, ".journal", "index*"))
+	old, _ := filepath.Glob(filepath.Join(state, "index?*"))
+	if len(left)+len(old) > 0 || warnings != 2 {
+		t.Errorf("left are %q and %q, and there are %d warnings", left, old, warnings)
 	}
 }

@@ -30,6 +30,12 @@ func openIndex(
 	}
 	x.saved.saves = max(x.saved.saves, saves)
 	switch {
+	case errors.Is(err, errOldIndex): // its floors have been accepted, whatever came later
+		old := x.path + ".old"
+		if os.Rename(x.path, old) == nil {
+			defer func() { _ = x.adopt(old) }() // one that can't be read is made anew
+		}
+		x.loseLocked(err)
 	case errors.Is(err, errIndexDamaged) || errors.Is(err, fs.ErrNotExist):
 		x.loseLocked(err)
 	case err != nil:
@@ -53,6 +59,51 @@ func adoptIndex(from, to string, warn func(format string, args ...any)) {
 	if err != nil {
 		warn("the index can't be moved from %s to %s: %s", from, to, err)
 	}
+}
+
+// adopt takes the floors of another index file, and removes it: for some time the configuration had
+// another StateDir, or none. It does nothing if the file is not there.
+func (x *Index) adopt(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	file, err := openIndexFile(path)
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	for after, more := "", true; more; {
+		keys, values, err := file.scan(after, scanSize)
+		more = len(keys) == scanSize
+		for i := 0; i < len(keys) && err == nil; i++ {
+			after = keys[i]
+			err = x.adoptFloor(keys[i], values[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := x.save(); err != nil {
+		return err
+	}
+	_ = file.close()
+	return removeFile(path)
+}
+
+// adoptFloor raises the floor of an account by that of an entry of another index.
+func (x *Index) adoptFloor(key string, entry []byte) error {
+	other, err := decodeEntry(entry)
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	had := x.getLocked(key)
+	e := had
+	if e.Floor = had.Floor.join(other.Floor); e.Floor != had.Floor {
+		x.setLocked(key, had, e)
+	}
+	return nil
 }
 
 // errOldIndex is why an index is not used that was saved less often than the journal says.
@@ -83,8 +134,12 @@ func (x *Index) open(saves uint64) error {
 // loseLocked gives up the file and removes it: what it had is forgotten. x.mu must be held, or the
 // index not be in use yet.
 func (x *Index) loseLocked(err error) {
+	since := ""
+	if errors.Is(err, errOldIndex) {
+		since = ", since it was written"
+	}
 	x.warn("the index is made anew from the directory and the journal: %s; it has forgotten what was "+
-		"replaced within a second, and the accounts whose files were removed by hand", err)
+		"replaced within a second, and the accounts whose files were removed by hand%s", err, since)
 	if x.file != nil {
 		_ = x.file.close()
 		x.file = nil
