@@ -22,17 +22,13 @@ func Explain(token []byte, err error) error {
 	if hasPrivateKey(token) {
 		return fmt.Errorf("%w: %w", err, ErrPrivateKey)
 	}
-	hint := explainText(token)
-	if hint == "" {
-		hint = explainParts(string(token))
+	// Each of them needs what the ones before it have found no fault with.
+	for _, explain := range []func([]byte, error) string{explainText, explainParts, explainKind} {
+		if hint := explain(token, err); hint != "" {
+			return fmt.Errorf("%w: %s", err, hint)
+		}
 	}
-	if hint == "" {
-		hint = explainKind(token, err)
-	}
-	if hint == "" {
-		return err
-	}
-	return fmt.Errorf("%w: %s", err, hint)
+	return err
 }
 
 // badMember tells of a member of the claims whose value is of the wrong kind.
@@ -67,7 +63,7 @@ var beginnings = []beginning{
 const textUTF16 = "it is UTF-16, as PowerShell writes a file: save it as ASCII"
 
 // explainText tells what a text is that is no JWT, "" if it looks like one.
-func explainText(text []byte) string {
+func explainText(text []byte, _ error) string {
 	if len(text) == 0 {
 		return "it is empty: send the JWT, for instance with curl --data-binary @account.jwt"
 	}
@@ -120,12 +116,12 @@ func explainBytes(text []byte) string {
 }
 
 // explainParts tells which part of a JWT can't be decoded.
-func explainParts(token string) string {
-	if dots := strings.Count(token, "."); dots != 2 {
+func explainParts(token []byte, _ error) string {
+	if dots := bytes.Count(token, []byte{'.'}); dots != 2 {
 		return fmt.Sprintf("a JWT has three parts with dots between, and this has %d: it may be cut off, "+
 			"or be something else", dots+1)
 	}
-	for i, part := range strings.Split(token, ".") {
+	for i, part := range strings.Split(string(token), ".") {
 		where := [...]string{"its header", "its claims", "its signature"}[i]
 		_, err := strict.DecodeString(part)
 		at, isCorrupt := errors.AsType[base64.CorruptInputError](err)
