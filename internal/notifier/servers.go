@@ -123,13 +123,14 @@ type round struct {
 	phase  phase
 	sent   time.Time // when its last request was
 	due    time.Time // when the next round is
+
+	displaced int // servers, see maxDisplaced
 }
 
 // servers are the nats-servers that are there, as their answers to PING show.
 type servers struct {
 	n           *Notifier
 	watched     time.Time // until when the absence of servers is counted; zero before the first round
-	displaced   int       // servers in this round, see maxDisplaced
 	nextProbes  time.Time // see maxProbes
 	byName      map[string]*server
 	discovering bool      // the first round is not over
@@ -198,7 +199,6 @@ func (v *servers) takePings(now time.Time) (due []request, ended bool) {
 	// A server that is to be forgotten soon must be seen more often.
 	wait := min(pingInterval, max(v.n.forget/2, answerTimeout))
 	*r = round{number: r.number + 1, phase: sentIDZ, sent: now, due: now.Add(wait)}
-	v.displaced = 0
 	if sendBoth {
 		r.phase = sentPING
 		due = append(due, ping)
@@ -266,8 +266,8 @@ func (v *servers) record(name string, now time.Time, preferred bool) bool {
 	if v.n.outbox.Register(name, now) {
 		return true
 	}
-	if preferred || v.displaced < maxDisplaced {
-		v.displaced++
+	if preferred || v.round.displaced < maxDisplaced {
+		v.round.displaced++
 		if forgotten, ok := v.n.outbox.Displace(name, now, preferred); ok {
 			delete(v.byName, forgotten)
 			return true
