@@ -65,26 +65,18 @@ type attempt struct {
 	seq            uint64 // of the change that was announced
 	isConfirmation bool   // nothing was announced, see confirms
 	sent           time.Time
-	answers        map[string]outcome // by server
-	refused        bool               // by a server, or it could not be sent
-	token          []byte             // the JWT that is to be confirmed
-	refuted        bool               // a server has not said that it runs that
-	found          int                // other JWTs that were found stored, and are being compared
-	retryAt        time.Time          // when the next attempt follows; zero if only a server can cause it
+	answered       map[string]bool // by server
+	refused        bool            // by a server, or it could not be sent
+	token          []byte          // the JWT that is to be confirmed
+	refuted        bool            // a server has not said that it runs that
+	found          int             // other JWTs that were found stored, and are being compared
+	retryAt        time.Time       // when the next attempt follows; zero if only a server can cause it
 }
 
-// outcome is what an attempt has come to at one server.
+// outcome is what has become of a change at one server.
 type outcome struct {
 	state  accounts.ServerState
 	reason string // of the state, if more is known
-}
-
-// setAnswer records a server's answer to the last attempt.
-func (a *announcement) setAnswer(server string, o outcome) {
-	a.answers[server] = o
-	if o.state != accounts.ServerUnanswered { // otherwise it is the answer to a confirmation
-		a.said[server] = o
-	}
 }
 
 // willFetch reports whether a server that keeps no JWTs, and has said that an account is not loaded,
@@ -286,7 +278,7 @@ func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	p.n.attempts++
 	a.attempt = attempt{
 		number: p.n.attempts, seq: a.Seq, isConfirmation: a.confirms, sent: now,
-		answers: make(map[string]outcome),
+		answered: make(map[string]bool),
 	}
 	p.apply(a, sent, time.Time{})
 	return outgoing{a.Change, a.number, a.confirms}
@@ -348,7 +340,7 @@ func (p *announcements) endIfAnswered(a *announcement) {
 // outstanding returns the servers that lack a change and have not answered the last attempt.
 func (p *announcements) outstanding(a *announcement) (left []*server) {
 	for name, srv := range p.servers.byName {
-		if _, answered := a.answers[name]; !answered && p.n.outbox.IsPending(name, a.Seq) {
+		if !a.answered[name] && p.n.outbox.IsPending(name, a.Seq) {
 			left = append(left, srv)
 		}
 	}
@@ -405,12 +397,11 @@ func (p *announcements) endConfirmation(a *announcement) {
 // continueConfirmation goes on after a server's answer to an attempt that confirms, which may have come
 // late. What waited for this server is announced.
 func (p *announcements) continueConfirmation(a *announcement, srv *server) {
-	_, answered := a.answers[srv.name]
 	switch {
 	case a.state == inFlight:
 		p.endIfAnswered(a)
 	case p.finishAcknowledged(a):
-	case a.state == waiting && answered && p.n.outbox.IsPending(srv.name, a.Seq):
+	case a.state == waiting && a.answered[srv.name] && p.n.outbox.IsPending(srv.name, a.Seq):
 		p.apply(a, wanted, a.retryAt)
 	}
 }

@@ -175,7 +175,7 @@ func (s *session) compared(c comparison) {
 			s.wakeUp()
 		}
 	case srv != nil:
-		a.setAnswer(c.server, outcome{state: accounts.ServerUnanswered})
+		a.answered[c.server] = true
 		s.announcements.continueConfirmation(a, srv)
 		s.wakeUp()
 	}
@@ -191,8 +191,7 @@ func (p *announcements) isLate(srv *server, a *announcement, number int) bool {
 	case a.number == 0: // the later one is still to be sent
 		return false
 	}
-	_, answered := a.answers[srv.name]
-	return answered || number < p.first || !p.n.outbox.IsPending(srv.name, a.Seq)
+	return a.answered[srv.name] || number < p.first || !p.n.outbox.IsPending(srv.name, a.Seq)
 }
 
 // answeredLate takes an answer to an announcement of a change that was replaced, or of one that is

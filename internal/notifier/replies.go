@@ -123,7 +123,7 @@ func (s *session) pinged(answer answer, now time.Time) {
 	if srv == nil {
 		return
 	}
-	srv.answered = s.servers.round.number
+	srv.round = s.servers.round.number
 	if answer.version == "" {
 		return
 	}
@@ -223,7 +223,7 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 			"and less often: correct the JWT and push it", srv.name, logging.ShortKey(a.Key), of.reason)
 	}
 	if isLast {
-		a.setAnswer(srv.name, of)
+		a.answered[srv.name], a.said[srv.name] = true, of
 	}
 	switch {
 	case isAcked:

@@ -155,7 +155,7 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 	if a == nil || !a.isConfirmation || a.Seq != seq || a.number != number || srv == nil {
 		return
 	}
-	a.setAnswer(srv.name, outcome{state: accounts.ServerUnanswered})
+	a.answered[srv.name] = true
 	switch r := answer.running; {
 	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token):
 		s.announcements.acknowledge(srv, a, true)
@@ -164,11 +164,11 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 		willFetch(a.Change, a.sent):
 		s.announcements.acknowledge(srv, a, false)
 	case r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway:
-		a.setAnswer(srv.name, outcome{accounts.ServerNotInUse, notLoadedYet})
+		a.said[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
 		a.retry(a.Known.Add(fetchWindow))
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
 		a.refuted = true
-		delete(a.answers, srv.name) // until it has been compared
+		delete(a.answered, srv.name) // until it has been compared
 		s.compareSoon(comparison{
 			key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT), attempt: number,
 		})

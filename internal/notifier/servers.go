@@ -58,7 +58,7 @@ type server struct {
 	resolver resolverKind
 	since    time.Time // when the session learned of it
 	appeared int       // the round in which the session learned of it; 0 before the first
-	answered int       // the last round that it answered
+	round    int       // the last round that it answered
 
 	// A server that is not responsive gets probes, one at a time, so that it delays no other.
 	state   serverState
@@ -217,7 +217,7 @@ func (v *servers) any(is func(*server) bool) bool {
 }
 
 // isMissing reports whether a server has not answered this round.
-func (v *servers) isMissing(srv *server) bool { return srv.answered != v.round.number }
+func (v *servers) isMissing(srv *server) bool { return srv.round != v.round.number }
 
 // endRound removes the servers that did not answer. What is pending for them stays in the Outbox, unless
 // they are forgotten.

@@ -196,9 +196,9 @@ func TestARoundOfPING(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			n, _ := newTestNotifier(t)
 			v := newServers(n, now)
-			v.byName["here"] = &server{name: "here", answered: 7}
+			v.byName["here"] = &server{name: "here", round: 7}
 			if c.missing {
-				v.byName["away"] = &server{name: "away", answered: 6}
+				v.byName["away"] = &server{name: "away", round: 6}
 			}
 			sent := now.Add(-c.after)
 			v.round = round{number: 7, phase: c.phase, sent: sent, due: sent.Add(pingInterval)}

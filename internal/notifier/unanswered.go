@@ -259,7 +259,7 @@ func (p *announcements) recordUnanswered(a *announcement) {
 	}
 	var names []string
 	for name, srv := range p.servers.byName {
-		if _, answered := a.answers[name]; !answered && !srv.isMute() {
+		if !a.answered[name] && !srv.isMute() {
 			names = append(names, name)
 		}
 	}
