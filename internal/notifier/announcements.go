@@ -42,8 +42,8 @@ type announcement struct {
 	// is for a change that came by a broadcast, which they have got as well. It is announced if one of
 	// them runs another JWT.
 	confirms bool
-	// wasAway is set if that is so since a server was away. It may have got a newer JWT
-	// from another program meanwhile, which must not be replaced.
+	// wasAway is set if that is so since a server was away. It may have got a newer JWT from another
+	// program meanwhile, which must not be replaced.
 	wasAway bool
 	tries   int // how often it was refused or could not be sent
 	// owed is set if a server has not acknowledged it when it was first announced, or was away.

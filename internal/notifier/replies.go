@@ -69,13 +69,13 @@ func (s *session) receive(m *nats.Msg) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	defer s.wakeUp()
+	// For idzSubject, no responders means only that none is 2.10 or later. Another request ends when its
+	// time is over.
 	switch {
 	case !noResponders:
 		s.answered(about, rest, answer, time.Now())
 	case about == aboutPing:
 		s.servers.discoverBy = time.Now() // no nats-server is there
-		// For idzSubject it means only that none is 2.10 or later. Another request ends when its time is
-		// over.
 	}
 }
 

@@ -76,9 +76,9 @@ type server struct {
 	roundTrip   time.Duration // of the last PING; 0: not measured
 }
 
-// takeConfirmation reports whether a probe of this server only confirms. It may have got a
-// newer JWT from another program while it was away, which must not be replaced. As long as it is away
-// that is repeated. A server that ignores it gets the change.
+// takeConfirmation reports whether a probe of this server only confirms. It may have got a newer JWT from
+// another program while it was away, which must not be replaced. As long as it is away that is repeated.
+// A server that ignores it gets the change.
 func (v *server) takeConfirmation(seq uint64, now time.Time) bool {
 	switch {
 	case v.id == "" || v.isMute():
