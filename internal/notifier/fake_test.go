@@ -34,6 +34,7 @@ type fakeCluster struct {
 	replies     []string               // reply subjects of the updates
 	inFlight    int                    // announcements whose answers are not in yet
 	maxInFlight int
+	flushError  error
 }
 
 // fakeServer is one of them.
@@ -50,8 +51,8 @@ func fake(name, id, says string) *fakeServer {
 	return &fakeServer{name: name, id: id, version: "2.15.2", says: says}
 }
 
-func (*fakeCluster) MaxPayload() int64                      { return 1 << 20 }
-func (*fakeCluster) FlushWithContext(context.Context) error { return nil }
+func (*fakeCluster) MaxPayload() int64                        { return 1 << 20 }
+func (c *fakeCluster) FlushWithContext(context.Context) error { return c.flushError }
 
 // inboxOf returns what an inbox's subjects begin with.
 func inboxOf(reply string) string { return strings.Join(strings.Split(reply, ".")[:2], ".") }

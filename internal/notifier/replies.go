@@ -55,6 +55,9 @@ func (s *session) receiveAnswer(m *nats.Msg) {
 // that no subscriber has got the request.
 func (s *session) receive(m *nats.Msg) {
 	rest, ours := strings.CutPrefix(m.Subject, s.conn.inbox+".")
+	if !ours {
+		return
+	}
 	about, rest, _ := strings.Cut(rest, ".")
 	noResponders := m.Header.Get("Status") == "503"
 	if about == aboutLookup {
@@ -63,7 +66,7 @@ func (s *session) receive(m *nats.Msg) {
 		return
 	}
 	answer, ok := readAnswer(m.Data)
-	if !ours || !ok && !noResponders {
+	if !ok && !noResponders {
 		return
 	}
 	s.n.mu.Lock()
