@@ -91,3 +91,15 @@ func TestTheResolverHintHasPlaceholdersThatNatsServerParses(t *testing.T) {
 		t.Errorf("%q: %v, %v", hints[1], m, err)
 	}
 }
+
+// TestTheResolverHintHasASystemAccountOfWhichOnlyTheKeyIsConfigured names it as the configuration does.
+func TestTheResolverHintHasASystemAccountOfWhichOnlyTheKeyIsConfigured(t *testing.T) {
+	key := jwttest.NewAccount(t).ID
+	hints, _ := resolverHints(t, "127.0.0.1", func(c *config.Config) {
+		op := jwttest.NewOperator(t, func(c *jwt.OperatorClaims) { c.SystemAccount = "" })
+		c.Operators, c.SystemAccount = tokens(op.Token(t)), config.JWTRef{Key: key}
+	})
+	if m, err := conf.Parse(hints[1]); err != nil || m["system_account"] != key {
+		t.Errorf("%q: %v, %v", hints[1], m, err)
+	}
+}
