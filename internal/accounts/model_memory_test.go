@@ -211,8 +211,8 @@ func (s *modelServer) served(account string, v *modelVersion) {
 			m.accept(v)
 			m.byHand = true
 		}
-	case v == s.system:
-		// The operator has configured it for when none is stored.
+	case v == s.system && (m.last == nil || !s.trusts(m.last) || m.gone || m.hand != nil):
+		// The operator has configured it for when no good one is stored.
 	case m.lost && m.last != nil && v.issued >= m.last.issued:
 		m.accept(v) // allow_older had let in what was in the journal
 	default:

@@ -271,7 +271,8 @@ func (s *modelServer) known(a *accounts.Account) *modelVersion {
 // found checks an answer that may be another server's.
 func (s *modelServer) found(account string, v *modelVersion) {
 	m := s.memory[account]
-	if v != m.last && v != m.hand && v != s.system && m.superseded(v) && !m.lost {
+	isGreater := m.last != nil && m.last.lesser(v) // between servers that one wins
+	if v != m.last && v != m.hand && v != s.system && m.superseded(v) && !isGreater && !m.lost {
 		s.fail("back", "%s is found, the newest is %s", v.name, m)
 	}
 	if !s.trusts(v) {
