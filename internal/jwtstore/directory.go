@@ -121,10 +121,10 @@ func (d *directory) absent(l limits) error {
 	return d.presence.check()
 }
 
-// has reports whether an account has a file.
-func (d *directory) has(key string) bool {
+// has reports whether an account has a file in an open directory.
+func (d *directory) has(dir *os.File, key string) bool {
 	for _, l := range [...]layout{d.preferred, d.other} {
-		if _, err := statFile(l.path(d.root, key)); err == nil {
+		if _, err := statIn(dir, l.path("", key)); err == nil {
 			return true
 		}
 	}

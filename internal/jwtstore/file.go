@@ -14,8 +14,9 @@ import (
 
 // fileState is what stat says of a file.
 type fileState struct {
-	size, mtime, ctime, inode int64 // bytes and Unix ns; inode and ctime are 0 where there are none
-	regular, dir              bool  // neither is set for a device, a FIFO and the like
+	size, mtime, ctime int64 // bytes and Unix ns; ctime is 0 where there is none
+	device, inode      int64 // 0 where there are none
+	regular, dir       bool  // neither is set for a device, a FIFO and the like
 }
 
 // racyWindow is how long after a change a file may change again without a change of its times: the
@@ -301,6 +302,13 @@ func (n *durableNames) add(path string) {
 func isAt(path string, info fs.FileInfo) bool {
 	now, err := os.Stat(path)
 	return err == nil && os.SameFile(now, info)
+}
+
+// isIn reports whether an open file is what has this name in an open directory.
+func isIn(dir *os.File, name string, f *os.File) bool {
+	there, err := statIn(dir, name)
+	open, failed := statOpen(f)
+	return err == nil && failed == nil && there == open
 }
 
 // isDir returns nil if a directory is at path, or a symbolic link to one.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -69,6 +70,7 @@ type flusher struct {
 	// cleared is the directories of the other layout in which every removal is durable, also those of
 	// earlier processes.
 	cleared map[string]bool
+	temps   int    // temp files so far: what a failure has left is never taken for a later one
 	warned  string // the cause that was warned of last, "" since all is well
 }
 
@@ -78,9 +80,13 @@ type flushStep struct {
 	target string    // path of the file
 	temp   string    // path of the temp file
 	state  fileState // of the temp file, once it is written
-	dirs   []string  // to be synced
-	other  string    // the directory of the other layout that is to be synced, "" for none
-	err    error     // why it failed
+	before fileState // of the target before that
+	// removed is the path of the JWT that a Delete has removed, and jwt its state before that.
+	removed string
+	jwt     fileState
+	dirs    []string // to be synced
+	other   string   // the directory of the other layout that is to be synced, "" for none
+	err     error    // why it failed
 }
 
 // run flushes what is unflushed until ctx ends. What is left then is for Close.
@@ -150,18 +156,31 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 		return err
 	}
 	place := f.directory.presence.place()
+	dir, err := f.directory.presence.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	steps := make([]flushStep, len(batch))
 	for i, r := range batch {
-		temp := filepath.Join(f.journal.dir, fmt.Sprint(tempPrefix, i))
+		f.temps++
+		temp := filepath.Join(f.journal.dir, fmt.Sprint(tempPrefix, f.temps))
 		target := f.directory.file(f.directory.preferred, r)
 		steps[i] = flushStep{record: r, target: target, temp: temp}
 	}
 	parallel(len(steps), func(i int) { steps[i].err = writeSynced(steps[i].temp, steps[i].body) })
 	for i := range steps {
+		steps[i].before = f.stateIn(dir, steps[i].target)
+		steps[i].jwt = f.stateIn(dir, f.directory.preferred.path(f.directory.root, steps[i].key))
 		steps[i].err = f.place(&steps[i])
 	}
 	f.syncDirectories(steps)
 	f.clearOther(steps)
+	for i := range steps {
+		if s := &steps[i]; s.err == nil && f.isElsewhere(dir, s) {
+			s.err = errElsewhere
+		}
+	}
 	if err := f.directory.presence.checkPlace(place); err != nil {
 		failAll(steps, err) // the files may be in another directory
 	}
@@ -200,7 +219,9 @@ func (f *flusher) place(s *flushStep) error {
 		return removeFile(s.temp)
 	}
 	if err == nil {
-		s.state, _ = statFile(s.temp)
+		s.state, err = statFile(s.temp)
+	}
+	if err == nil {
 		err = move(s.temp, s.target)
 	}
 	switch {
@@ -215,7 +236,28 @@ func (f *flusher) place(s *flushStep) error {
 	root := f.directory.root
 	jwt, other := f.directory.preferred.path(root, s.key), f.directory.other.path(root, s.key)
 	delete(f.cleared, filepath.Dir(other)) // clearOther syncs it
+	s.removed = jwt
 	return errors.Join(removeFile(jwt), removeFile(other))
+}
+
+// stateIn returns the state of a file of the store, found in the open directory; zero if there is none.
+func (f *flusher) stateIn(dir *os.File, path string) fileState {
+	state, _ := statIn(dir, strings.TrimPrefix(path, f.directory.root))
+	return state
+}
+
+// isElsewhere reports whether what a step has written or removed is as it was before in the open directory.
+// A file that was put there by hand in the meantime is neither.
+func (f *flusher) isElsewhere(dir *os.File, s *flushStep) bool {
+	if s.state == (fileState{}) {
+		return false // nothing was written
+	}
+	if s.removed != "" && s.jwt.regular && f.stateIn(dir, s.removed) == s.jwt {
+		return true
+	}
+	now, written := f.stateIn(dir, s.target), s.state
+	written.ctime = now.ctime // a rename may change it
+	return now != written && now == s.before
 }
 
 // stamp returns the stamp of the file in its place. If another file has been put there since, the index

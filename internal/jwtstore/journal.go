@@ -269,9 +269,14 @@ func (j *journal) checkpointLocked() error {
 	if err := j.prepare(); err != nil {
 		return err
 	}
+	dir, err := j.presence.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	content, events := j.snapshotLocked(j.generation + 1)
 	next := filepath.Join(j.dir, nextName)
-	err := writeSynced(next, content)
+	err = writeSynced(next, content)
 	if err == nil {
 		j.closeLocked() // Windows renames nothing over an open file
 		err = os.Rename(next, j.path())
@@ -281,6 +286,10 @@ func (j *journal) checkpointLocked() error {
 	}
 	if err == nil {
 		j.info, err = j.file.Stat()
+	}
+	if err == nil && !isIn(dir, filepath.Join(journalDir, journalName), j.file) {
+		j.closeLocked()
+		err = errElsewhere
 	}
 	if err != nil {
 		_ = os.Remove(next)

@@ -199,7 +199,7 @@ func specialLitter(t *testing.T, kind string, make func(path string) error) {
 		}
 	}
 	d := open(t, o)
-	if err := errors.Join(make(filepath.Join(dir, ".journal/temp-0")),
+	if err := errors.Join(make(filepath.Join(dir, ".journal/temp-1")),
 		make(filepath.Join(dir, ".journal/journal.next"))); err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,13 @@
 package jwtstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -20,9 +22,9 @@ const presenceInterval = time.Second
 // was mounted.
 type presence struct {
 	path string
-	// judgement returns why the directory at the path is no copy of the store, nil if it is one. seen is
-	// whether this process has seen the store itself.
-	judgement func(seen bool) error
+	// judgement returns why an open directory is no copy of the store, nil if it is one. It is at the path
+	// too. seen is whether this process has seen the store itself.
+	judgement func(dir *os.File, seen bool) error
 	// replaced is called when a copy has taken the directory's place.
 	replaced func()
 	report   func(fault error) // see Options.Gone
@@ -79,10 +81,18 @@ func (p *presence) judge(info fs.FileInfo) error {
 	if r := p.refused; r.info != nil && os.SameFile(info, r.info) && began.Before(r.until) {
 		return r.err
 	}
-	if err := p.judgement(p.place() != nil); err != nil {
+	dir, err := openAs(p.path, info)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := p.judgement(dir, p.place() != nil); err != nil {
 		err = fmt.Errorf("%w: another directory is at %s, %w", ErrDirectory, p.path, err)
 		p.refused = refusal{info, err, time.Now().Add(time.Since(began))}
 		return err
+	}
+	if !isAt(p.path, info) { // it was not, perhaps, all the time
+		return errElsewhere
 	}
 	p.mu.Lock()
 	p.info = info
@@ -132,23 +142,49 @@ func (p *presence) checkPlace(before fs.FileInfo) error {
 	return err
 }
 
+// open opens the directory. What is found in it is the store's, whatever is at the path meanwhile. The
+// caller must close it.
+func (p *presence) open() (*os.File, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return openAs(p.path, p.place())
+}
+
+// openAs opens a directory, which must be the one that is described.
+func openAs(path string, want fs.FileInfo) (*os.File, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDirectory, err)
+	}
+	if info, err := dir.Stat(); err != nil || !os.SameFile(info, want) {
+		_ = dir.Close()
+		return nil, cmp.Or(err, errElsewhere)
+	}
+	return dir, nil
+}
+
+// errElsewhere is the error of a file that was not written into the directory, but into another one that
+// was at its path for a moment.
+var errElsewhere = fmt.Errorf("%w: another directory was at its path for a moment", ErrDirectory)
+
 // copySample is how many accounts are looked for in another directory.
 const copySample = 1000
 
 var errFewAccounts = errors.New("which has few or none of the accounts")
 
-// checkCopy returns why the directory at the path is no copy of the store. It has the files of the
+// checkCopy returns why an open directory is no copy of the store. It has the files of the
 // accounts that the index knows: of the first ones, whose keys are as random as any, at least half. A
 // backup may be older than the youngest accounts. What had no file yet when it was made is in its journal.
 //
 // If the store itself was seen, none of the files may be older than what the index knows. People who
 // restore a backup can restart the server. An unmounted file system leaves what was there before it.
-func (d *Dir) checkCopy(seen bool) error {
+func (d *Dir) checkCopy(dir *os.File, seen bool) error {
 	known, found := 0, 0
-	_, noJournal := statFile(d.journal.path())
+	_, noJournal := statIn(dir, filepath.Join(journalDir, journalName))
 	for key := range d.index.All() {
 		known++
-		if d.directory.has(key) || noJournal == nil && d.unflushed.last(key) != nil {
+		if d.directory.has(dir, key) || noJournal == nil && d.unflushed.last(key) != nil {
 			found++
 		}
 		if known == copySample {

@@ -2,11 +2,13 @@ package jwtstore_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwtstore/jwtstoretest"
@@ -254,4 +256,66 @@ func TestADirectoryThatIsReplacedDuringAFlush(t *testing.T) {
 	written(t, e.d)
 	e.wantBack("jwt 2")
 	loads(t, e.d, second, "2")
+}
+
+// TestADirectoryThatComesAndGoes has another directory in its place for moments while JWTs are put and
+// files are written. Nothing that was acknowledged is lost, and nothing counts as written that is in the
+// other directory.
+func TestADirectoryThatComesAndGoes(t *testing.T) {
+	top := t.TempDir()
+	real, other, link := filepath.Join(top, "real"), filepath.Join(top, "other"), filepath.Join(top, "store")
+	for _, err := range []error{os.Mkdir(real, 0o700), os.Mkdir(other, 0o700), os.Symlink(real, link)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	pointTo := func(dir string) {
+		if err := errors.Join(os.Symlink(dir, link+".next"), os.Rename(link+".next", link)); err != nil {
+			t.Error(err)
+		}
+	}
+	e := &presenceEnv{T: t, Options: options(t, link), key: jwtstoretest.Key(t)}
+	e.Warn = nil
+	e.d = open(t, e.Options)
+	for range 150 { // more than the other directory will ever have, so it is never taken for a copy
+		e.put(jwtstoretest.Key(t), "jwt")
+	}
+	written(t, e.d)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(n%7) * time.Millisecond):
+			}
+			pointTo(other)
+			time.Sleep(time.Duration(n%5) * time.Millisecond)
+			pointTo(real)
+		}
+	}()
+	acknowledged := map[string]string{}
+	for n := 0; len(acknowledged) < 100; n++ {
+		key, jwt := jwtstoretest.Key(t), fmt.Sprint("jwt ", n)
+		_, err := e.d.Put(t.Context(), key, "test", []byte(jwt), jwtstoretest.IssuedAt(jwt, 1))
+		if err == nil {
+			acknowledged[key] = jwt
+		}
+		if n%10 == 0 {
+			e.d.Flush()
+		}
+	}
+	close(stop)
+	<-stopped
+	jwtstoretest.Eventually(t, "everything is written", func() bool {
+		e.d.Flush()
+		return e.d.Unflushed() == 0
+	})
+	for key, want := range acknowledged {
+		content, err := os.ReadFile(filepath.Join(real, jwtstore.Path(true, key)))
+		if err != nil || string(content) != want {
+			t.Errorf("the file has %q, %v, want %q", content, err, want)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 )
 
 // openFlags are none: there is no FIFO that an open would wait for.
@@ -14,6 +15,11 @@ const openFlags = 0
 // statFile follows symbolic links. There is no inode and no ctime here, so that only size and mtime
 // tell versions apart.
 func statFile(path string) (fileState, error) { return stateOf(os.Stat(path)) }
+
+// statIn is statFile for a file in a directory. What is at the directory's path now counts.
+func statIn(dir *os.File, name string) (fileState, error) {
+	return statFile(filepath.Join(dir.Name(), name))
+}
 
 // statOpen is statFile for an open file.
 func statOpen(f *os.File) (fileState, error) { return stateOf(f.Stat()) }

@@ -28,6 +28,15 @@ func statFile(path string) (fileState, error) {
 	}
 }
 
+// statIn is statFile for a file in an open directory, whatever is at that one's path now.
+func statIn(dir *os.File, name string) (fileState, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), name, &st, 0); err != nil {
+		return fileState{}, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return stateOf(&st), nil
+}
+
 // statOpen is statFile for an open file.
 func statOpen(f *os.File) (fileState, error) {
 	var st unix.Stat_t
@@ -43,6 +52,7 @@ func stateOf(st *unix.Stat_t) fileState {
 		size:    st.Size,
 		mtime:   st.Mtim.Nano(),
 		ctime:   st.Ctim.Nano(),
+		device:  int64(st.Dev),
 		inode:   int64(st.Ino),
 		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
 		dir:     st.Mode&unix.S_IFMT == unix.S_IFDIR,
