@@ -140,7 +140,7 @@ func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.
 	// The former key is taken out. The copy of the system account is still signed with it.
 	op.Claims.SigningKeys = op.Claims.SigningKeys[1:]
 	jwttest.File(t, w.dir, "op.jwt", []byte(op.Token(t)))
-	w.reload(`WRN. error loading system account from .*sys.jwt: the operator O\S+ did not sign it: ` +
+	w.reload(`WRN. error loading system account from .*sys.jwt: the operator O\S+ did not sign it; ` +
 		`it is only used while the store has no good JWT of the system account`)
 	const bad = `WRN. 1 of 3 stored JWTs are no longer good and are not served, .*`
 	w.p.wait(bad + left.ID + ` \(the operator O\S+ did not sign it\)`)
