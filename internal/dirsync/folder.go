@@ -27,8 +27,10 @@ import (
 type Folder struct {
 	// top is the directory that has files, and directories with files.
 	top string
-	// last is top as the last Scan that found files in it saw it; nil before that.
-	last fs.FileInfo
+	// last is top as the last Scan saw it that found it to be the directory, and known how many files
+	// there were; nil before the first Scan.
+	last  fs.FileInfo
+	known int
 	// nsc says that files are named by the account's name, and not by its key.
 	nsc bool
 	// files are those that are there, and those that are missing since a moment, by path.
@@ -150,24 +152,25 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	return gone, settled, nil
 }
 
-// checkTop returns an error if what is at the path of top now is another directory, without a file: the
-// file system of the one that was there may have been unmounted.
+// checkTop returns an error if what is at the path of top now is another directory, which has none of
+// the files that there were: the file system of the one that was there may have been unmounted.
 func (f *Folder) checkTop() error {
 	info, err := os.Stat(f.top)
 	if err != nil {
 		return err
 	}
+	lacking := 0
 	for _, file := range f.files {
-		if file.seen == f.scans {
-			f.last = info
-			return nil
+		if file.seen != f.scans {
+			lacking++
 		}
 	}
-	if f.last == nil || os.SameFile(f.last, info) {
-		return nil
+	if f.known > 0 && lacking >= f.known && !os.SameFile(f.last, info) {
+		return fmt.Errorf("another directory is at %s, which has none of the files that were there "+
+			"(was its file system unmounted?)", f.top)
 	}
-	return fmt.Errorf("the directory %s has gone, and an empty one is in its place (was its file system "+
-		"unmounted?)", f.top)
+	f.last, f.known = info, len(f.files)
+	return nil
 }
 
 // read reads a file if it has changed, or if it is to be offered again. hot says that it was just

@@ -77,6 +77,7 @@ func TestFolder(t *testing.T) {
 			{"what changes beside the directory is not noticed", neighboursAreNotNoticed},
 			{"in a directory that is away nothing is gone", awayIsNotGone},
 			{"an empty directory in its place is not the directory", emptyInItsPlaceIsNotGone},
+			{"another directory in its place is not the directory", anotherInItsPlaceIsNotGone},
 			{"a change is noticed, also in a new directory", changeIsNoticed},
 			{"a directory that was removed and made again is watched", remadeIsWatched},
 			{"a Watch ends when it is woken", wokenWatchEnds},
@@ -299,6 +300,23 @@ func emptyInItsPlaceIsNotGone(r *reader) {
 	r.must(os.Rename(r.dir+".away", r.dir))
 	if gone := r.offers(); len(gone) > 0 {
 		r.Errorf("gone are %q", gone)
+	}
+}
+
+func anotherInItsPlaceIsNotGone(r *reader) {
+	r.offers("jwt 0", "jwt 1", "jwt 2")
+	r.must(os.Rename(r.dir, r.dir+".away"))
+	r.write(3, "beneath")
+	for range 2 { // what is new there does not count as what there was
+		gone, _, err := r.Scan(func(*dirsync.File) {})
+		if err == nil || len(gone) > 0 {
+			r.Errorf("%d are gone, %v", len(gone), err)
+		}
+	}
+	r.must(os.RemoveAll(r.dir))
+	r.must(os.Rename(r.dir+".away", r.dir))
+	if _, _, err := r.Scan(func(*dirsync.File) {}); err != nil {
+		r.Error(err)
 	}
 }
 
