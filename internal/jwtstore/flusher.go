@@ -170,9 +170,12 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 	}
 	parallel(len(steps), func(i int) { steps[i].err = writeSynced(steps[i].temp, steps[i].body) })
 	for i := range steps {
-		steps[i].before = f.stateIn(dir, steps[i].target)
-		steps[i].jwt = f.stateIn(dir, f.directory.preferred.path(f.directory.root, steps[i].key))
-		steps[i].err = f.place(&steps[i])
+		s := &steps[i]
+		s.before = f.stateIn(dir, s.target)
+		if s.kind == kindDelete {
+			s.jwt = f.stateIn(dir, f.directory.preferred.path(f.directory.root, s.key))
+		}
+		s.err = f.place(s)
 	}
 	f.syncDirectories(steps)
 	f.clearOther(steps)
@@ -255,16 +258,23 @@ func (f *flusher) isElsewhere(dir *os.File, s *flushStep) bool {
 	if s.removed != "" && s.jwt.regular && f.stateIn(dir, s.removed) == s.jwt {
 		return true
 	}
-	now, written := f.stateIn(dir, s.target), s.state
-	written.ctime = now.ctime // a rename may change it
-	return now != written && now == s.before
+	now := f.stateIn(dir, s.target)
+	return !s.isWritten(now) && now == s.before
+}
+
+// isWritten reports whether a state is that of the file which the step has written. A rename may have
+// changed the ctime.
+func (s *flushStep) isWritten(now fileState) bool {
+	written := s.state
+	written.ctime = now.ctime
+	return now == written
 }
 
 // stamp returns the stamp of the file in its place. If another file has been put there since, the index
 // looks again.
 func (s *flushStep) stamp() Stamp {
 	now, _ := statFile(s.target)
-	if s.state.ctime = now.ctime; now != s.state { // a rename may change it
+	if !s.isWritten(now) {
 		return hotStamp()
 	}
 	return now.coldStamp()
