@@ -27,14 +27,8 @@ func TestAnUpdateThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
 			t.Parallel()
 			c := newFetchingCluster(t, 3, nil)
 			a := c.newLoaded(t, 300)
-			older, newer := c.signed(t, a, 200), c.signed(t, a, 100)
-			route := c.mesh.Route(0, 2)
-			route.Freeze()
-			c.push(t, a.ID, older)
-			natstest.Eventually(t, "the other nats-servers run it", func() bool {
-				return bytes.Equal(runs(t, c.envs[0].nc, c.mesh.Servers[0], a.ID), older) &&
-					bytes.Equal(runs(t, c.envs[1].nc, c.mesh.Servers[1], a.ID), older)
-			})
+			newer := c.signed(t, a, 100)
+			route := c.stall(t, a)
 			goOn(t, c)
 			c.push(t, a.ID, newer)
 			c.eventuallyDelivered(t, a.ID, 3)
@@ -56,13 +50,8 @@ func TestAnUpdateOfAnEarlierProcessThatArrivesLateIsFollowedByTheStoredJWT(t *te
 			t.Parallel()
 			c := newFetchingCluster(t, 3, nil)
 			a := c.newLoaded(t, 300)
-			older, newer := c.signed(t, a, 200), c.signed(t, a, 100)
-			route := c.mesh.Route(0, 2)
-			route.Freeze()
-			c.push(t, a.ID, older)
-			natstest.Eventually(t, "another nats-server runs it", func() bool {
-				return bytes.Equal(runs(t, c.envs[1].nc, c.mesh.Servers[1], a.ID), older)
-			})
+			newer := c.signed(t, a, 100)
+			route := c.stall(t, a)
 			c.reconnect(t, c.envs[1])
 			c.push(t, a.ID, newer)
 			c.eventuallyDelivered(t, a.ID, 3)
@@ -156,4 +145,18 @@ func TestANatsServerThatWasAwayKeepsANewerJWT(t *testing.T) {
 			c.eventuallyRuns(t, a.ID, newer)
 		})
 	}
+}
+
+// stall freezes the route to the third nats-server while an update of the account is on its way, which
+// is older than the newest one. It returns the route when the other nats-servers run it.
+func (c *fetchingCluster) stall(t *testing.T, a *jwttest.Account) *natstest.Relay {
+	t.Helper()
+	older, route := c.signed(t, a, 200), c.mesh.Route(0, 2)
+	route.Freeze()
+	c.push(t, a.ID, older)
+	natstest.Eventually(t, "the other nats-servers run it", func() bool {
+		return bytes.Equal(runs(t, c.envs[0].nc, c.mesh.Servers[0], a.ID), older) &&
+			bytes.Equal(runs(t, c.envs[1].nc, c.mesh.Servers[1], a.ID), older)
+	})
+	return route
 }
