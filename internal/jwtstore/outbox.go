@@ -1,10 +1,8 @@
 package jwtstore
 
 import (
-	"cmp"
 	"crypto/rand"
 	"maps"
-	"math/big"
 	"slices"
 	"sync"
 	"time"
@@ -36,10 +34,8 @@ type Outbox struct {
 	announce bool         // later changes are to be announced
 	last     uint64       // the last sequence number that was given
 
-	servers map[string]*server        // by name
-	slots   big.Int                   // a bit for each slot that a server has
-	bySeq   map[uint64]*pendingChange // every change that is kept
-	byKey   map[string]*pendingChange // the same changes
+	servers knownServers
+	pending pendingChanges
 
 	id         string          // see ID; "" until it was called
 	unanswered map[string]bool // see SetUnanswered
@@ -50,45 +46,16 @@ type Outbox struct {
 	events []byte // what the journal does not know yet, as event.append writes it
 }
 
-// server is a known nats-server.
-type server struct {
-	slot   int       // its bit in pendingChange.acked; a slot is given again when its server is forgotten
-	seen   time.Time // by the clock then; only to be shown
-	noted  time.Time // what the journal knows of seen
-	proven bool      // it has acknowledged an update
-	// absent is how long it was not there, as far as processes that looked for it have seen time go
-	// by. It is 0 while the server is there.
-	absent      time.Duration
-	absentNoted time.Duration // what the journal knows of absent
-}
-
-// pendingChange is a change that is kept, and which servers have acknowledged it.
-type pendingChange struct {
-	Change
-	acked big.Int // a bit for each slot; 0 for a slot that no server has
-}
-
-const (
-	// seenStep is how exactly the journal knows when a server was last seen: each step is an event.
-	seenStep = time.Hour
-	// absentStep is how exactly the journal knows how long a server was absent.
-	absentStep = 15 * time.Minute
-	// maxServers bounds the servers that are known. The largest systems have some hundred; a user of
-	// the system account can pretend to be any number. Each takes a bit of each change.
-	maxServers = 4096
-	// manyEvents is how many bytes of events do not wait for the next commit.
-	manyEvents = 256 << 10
-)
+// manyEvents is how many bytes of events do not wait for the next commit.
+const manyEvents = 256 << 10
 
 // newOutbox returns an empty outbox; see the fields for announce and wake.
 func newOutbox(announce bool, wake chan struct{}) *Outbox {
 	return &Outbox{
-		announce: announce,
-		wake:     wake,
-		servers:  map[string]*server{},
-		bySeq:    map[uint64]*pendingChange{},
-		byKey:    map[string]*pendingChange{},
-
+		announce:   announce,
+		wake:       wake,
+		servers:    knownServers{byName: map[string]*server{}},
+		pending:    pendingChanges{bySeq: map[uint64]*pendingChange{}, byKey: map[string]*pendingChange{}},
 		unanswered: map[string]bool{},
 	}
 }
@@ -116,12 +83,7 @@ func (o *Outbox) SetAnnounce(on bool) {
 func (o *Outbox) Pending() []Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	all := make([]Change, 0, len(o.bySeq))
-	for _, c := range o.bySeq {
-		all = append(all, c.Change)
-	}
-	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.Seq, b.Seq) })
-	return all
+	return o.pending.sorted()
 }
 
 // PendingFor returns the change of an account that some server may still lack; the zero Change if
@@ -129,7 +91,7 @@ func (o *Outbox) Pending() []Change {
 func (o *Outbox) PendingFor(key string) Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	if c := o.byKey[key]; c != nil {
+	if c := o.pending.byKey[key]; c != nil {
 		return c.Change
 	}
 	return Change{}
@@ -139,7 +101,7 @@ func (o *Outbox) PendingFor(key string) Change {
 func (o *Outbox) IsPending(server string, seq uint64) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	c, s := o.bySeq[seq], o.servers[server]
+	c, s := o.pending.bySeq[seq], o.servers.byName[server]
 	return c != nil && (s == nil || c.acked.Bit(s.slot) == 0)
 }
 
@@ -147,14 +109,14 @@ func (o *Outbox) IsPending(server string, seq uint64) bool {
 func (o *Outbox) Servers() []string {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return slices.Sorted(maps.Keys(o.servers))
+	return slices.Sorted(maps.Keys(o.servers.byName))
 }
 
 // LastSeen returns when a server was last registered; the zero time if it is not known.
 func (o *Outbox) LastSeen(server string) time.Time {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	if s := o.servers[server]; s != nil {
+	if s := o.servers.byName[server]; s != nil {
 		return s.seen
 	}
 	return time.Time{}
@@ -165,7 +127,7 @@ func (o *Outbox) LastSeen(server string) time.Time {
 func (o *Outbox) Register(server string, at time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.servers[server] == nil && len(o.servers) >= maxServers {
+	if o.servers.isFull() && o.servers.byName[server] == nil {
 		return false
 	}
 	o.learnLocked(event{op: opRegister, name: server, number: uint64(at.UnixNano())})
@@ -181,7 +143,7 @@ func (o *Outbox) Displace(
 ) (forgotten string, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if forgotten = o.leastNeededLocked(preferred); forgotten != "" {
+	if forgotten = o.servers.leastNeeded(preferred); forgotten != "" {
 		o.learnLocked(event{op: opForget, name: forgotten})
 		o.learnLocked(event{op: opRegister, name: server, number: uint64(at.UnixNano())})
 		return forgotten, true
@@ -189,26 +151,12 @@ func (o *Outbox) Displace(
 	return "", false
 }
 
-// leastNeededLocked returns the server that Displace forgets, "" if there is none.
-func (o *Outbox) leastNeededLocked(preferred bool) (name string) {
-	var least *server
-	for n, s := range o.servers {
-		switch mayGo := s.absent > 0 && (preferred || !s.proven) || preferred && !s.proven; {
-		case !mayGo:
-		case least == nil || least.proven && !s.proven,
-			least.proven == s.proven && s.absent > least.absent:
-			name, least = n, s
-		}
-	}
-	return name
-}
-
 // AddAbsence records that a server was not there for some more time. It returns how long that is
 // together, since it was registered last.
 func (o *Outbox) AddAbsence(server string, more time.Duration) (absent time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s := o.servers[server]
+	s := o.servers.byName[server]
 	if s == nil {
 		return 0
 	}
@@ -247,7 +195,7 @@ func (o *Outbox) Acknowledge(server string, seq uint64) {
 func (o *Outbox) HasAcknowledged(server string) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	s := o.servers[server]
+	s := o.servers.byName[server]
 	return s != nil && s.proven
 }
 
@@ -262,7 +210,7 @@ func (o *Outbox) Forget(server string) {
 // once and not with the next commit: what is committed while the server is away must be pending for
 // it, also after a crash.
 func (o *Outbox) learnLocked(e event) {
-	isNew := e.op == opIdentify || e.op == opRegister && o.servers[e.name] == nil
+	isNew := e.op == opIdentify || e.op == opRegister && o.servers.byName[e.name] == nil
 	if e.name == "" || !o.applyLocked(e) || o.wake == nil {
 		return
 	}
@@ -276,11 +224,11 @@ func (o *Outbox) learnLocked(e event) {
 func (o *Outbox) applyLocked(e event) bool {
 	switch e.op {
 	case opRegister:
-		return o.registerLocked(e.name, time.Unix(0, int64(e.number)))
+		return o.servers.register(e.name, time.Unix(0, int64(e.number)))
 	case opAcknowledge:
 		return o.acknowledgeLocked(e.name, e.number)
 	case opAbsent:
-		return o.addAbsenceLocked(e.name, time.Duration(e.number))
+		return o.servers.setAbsence(e.name, time.Duration(e.number))
 	case opForget:
 		return o.forgetLocked(e.name)
 	case opIdentify:
@@ -302,74 +250,29 @@ func (o *Outbox) setUnansweredLocked(key string, on bool) bool {
 	return true
 }
 
-// registerLocked reports false if the journal knows closely enough when the server was seen.
-func (o *Outbox) registerLocked(name string, at time.Time) bool {
-	s := o.servers[name]
-	if s == nil {
-		s = &server{slot: o.freeSlotLocked()}
-		o.servers[name] = s
-		o.slots.SetBit(&o.slots, s.slot, 1)
-	}
-	wasAbsent := s.absentNoted > 0
-	s.seen, s.absent, s.absentNoted = at, 0, 0
-	if at.Sub(s.noted).Abs() < seenStep && !wasAbsent {
-		return false
-	}
-	s.noted = at
-	return true
-}
-
-// addAbsenceLocked reports false if the journal knows closely enough how long the server was absent.
-func (o *Outbox) addAbsenceLocked(name string, absent time.Duration) bool {
-	s := o.servers[name]
-	if s == nil || absent < s.absent {
-		return false
-	}
-	s.absent = absent
-	if absent-s.absentNoted < absentStep {
-		return false
-	}
-	s.absentNoted = absent
-	return true
-}
-
-// freeSlotLocked returns the lowest slot that no server has.
-func (o *Outbox) freeSlotLocked() int {
-	return int(new(big.Int).Not(&o.slots).TrailingZeroBits())
-}
-
 // acknowledgeLocked does nothing for a change that is not kept, or a server that is not known.
 func (o *Outbox) acknowledgeLocked(name string, seq uint64) bool {
-	c, s := o.bySeq[seq], o.servers[name]
+	c, s := o.pending.bySeq[seq], o.servers.byName[name]
 	if c == nil || s == nil || c.acked.Bit(s.slot) == 1 {
 		return false
 	}
 	s.proven = true
 	c.acked.SetBit(&c.acked, s.slot, 1)
-	o.settleLocked(c)
+	o.pending.settle(c, &o.servers)
 	return true
 }
 
 // forgetLocked also drops the changes that only this server lacked.
 func (o *Outbox) forgetLocked(name string) bool {
-	s := o.servers[name]
+	s := o.servers.remove(name)
 	if s == nil {
 		return false
 	}
-	delete(o.servers, name)
-	o.slots.SetBit(&o.slots, s.slot, 0)
-	for _, c := range o.bySeq {
+	for _, c := range o.pending.bySeq {
 		c.acked.SetBit(&c.acked, s.slot, 0)
-		o.settleLocked(c)
+		o.pending.settle(c, &o.servers)
 	}
 	return true
-}
-
-// settleLocked drops a change that no known server lacks.
-func (o *Outbox) settleLocked(c *pendingChange) {
-	if len(o.servers) > 0 && c.acked.Cmp(&o.slots) == 0 {
-		o.dropLocked(c)
-	}
 }
 
 // number gives changes the next sequence numbers, the time, and the flag that they are not to be
@@ -402,21 +305,10 @@ func (o *Outbox) apply(r *record) {
 	if r.kind != kindDelete && r.flags&flagQuiet != 0 {
 		return
 	}
-	if before := o.byKey[r.key]; before != nil {
-		o.dropLocked(before)
-	}
+	o.pending.drop(r.key)
 	if r.kind != kindDelete {
-		o.keepLocked(&pendingChange{Change: Change{Seq: r.seq, Key: r.key, At: r.at, Known: time.Now()}})
+		o.pending.keep(&pendingChange{Change: Change{Seq: r.seq, Key: r.key, At: r.at, Known: time.Now()}})
 	}
-}
-
-// keepLocked adds a change that no server has acknowledged yet, or one of a snapshot.
-func (o *Outbox) keepLocked(c *pendingChange) { o.bySeq[c.Seq], o.byKey[c.Key] = c, c }
-
-// dropLocked removes a change: it is superseded, or every known server has it.
-func (o *Outbox) dropLocked(c *pendingChange) {
-	delete(o.bySeq, c.Seq)
-	delete(o.byKey, c.Key)
 }
 
 // isNeeded reports whether the journal must outlive the process: a change is pending, or may be for
@@ -424,5 +316,5 @@ func (o *Outbox) dropLocked(c *pendingChange) {
 func (o *Outbox) isNeeded() bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return len(o.bySeq) > 0 || len(o.servers) > 0
+	return len(o.pending.bySeq) > 0 || len(o.servers.byName) > 0
 }

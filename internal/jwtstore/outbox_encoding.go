@@ -82,14 +82,14 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	b = binary.AppendUvarint(b, o.last)
-	b = binary.AppendUvarint(b, uint64(len(o.servers)))
+	b = binary.AppendUvarint(b, uint64(len(o.servers.byName)))
 	var servers []*server // by position
-	for name, s := range o.servers {
+	for name, s := range o.servers.byName {
 		b = binary.AppendVarint(appendText(b, name), s.seen.UnixNano())
 		servers = append(servers, s)
 	}
-	b = binary.AppendUvarint(b, uint64(len(o.bySeq)))
-	for _, c := range o.bySeq {
+	b = binary.AppendUvarint(b, uint64(len(o.pending.bySeq)))
+	for _, c := range o.pending.bySeq {
 		b = c.append(b, servers)
 	}
 	for _, s := range servers {
@@ -128,12 +128,12 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	var names []string
 	for range d.count() {
 		names = append(names, d.text())
-		o.registerLocked(names[len(names)-1], time.Unix(0, d.varint()))
+		o.servers.register(names[len(names)-1], time.Unix(0, d.varint()))
 	}
-	o.restoreChanges(&d)
+	o.pending.restore(&d, len(o.servers.byName))
 	if len(d.rest) > 0 {
 		for _, name := range names {
-			last, s := d.uvarint(), o.servers[name]
+			last, s := d.uvarint(), o.servers.byName[name]
 			s.absent, s.proven = time.Duration(last/2), last%2 == 1
 			s.absentNoted = s.absent
 		}
@@ -150,21 +150,21 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	return o, nil
 }
 
-// restoreChanges takes the changes of a snapshot, when all its servers are known.
-func (o *Outbox) restoreChanges(d *decoder) {
+// restore takes the changes of a snapshot. The slot of each of its servers is the position there.
+func (p *pendingChanges) restore(d *decoder, servers int) {
 	now := time.Now()
 	for range d.count() {
 		seq, at := d.uvarint(), d.varint()
 		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text(), Known: now}}
 		for range d.count() {
-			if slot := d.uvarint(); slot < uint64(len(o.servers)) {
+			if slot := d.uvarint(); slot < uint64(servers) {
 				c.acked.SetBit(&c.acked, int(slot), 1)
 			}
 		}
-		if d.bad || o.byKey[c.Key] != nil || o.bySeq[c.Seq] != nil {
+		if d.bad || p.byKey[c.Key] != nil || p.bySeq[c.Seq] != nil {
 			return
 		}
-		o.keepLocked(c)
+		p.keep(c)
 	}
 }
 
