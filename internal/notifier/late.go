@@ -8,6 +8,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
 
@@ -15,8 +16,8 @@ const (
 	// maxComparisons bounds the servers, of one account each, that wait to be compared. A stall that ends
 	// may bring that many late answers at once.
 	maxComparisons = 50_000
-	// comparers is how many are compared at once. Each may wait for the disk.
-	comparers = 8
+	// maxComparing is how many are compared at once. Each may wait for the disk.
+	maxComparing = 8
 )
 
 // digest is the start of a JWT's SHA-256, in hex. It is part of the reply subject of an
@@ -40,36 +41,48 @@ type comparison struct {
 	attempt int
 }
 
-// comparisons is the queue of them. Notifier.mu guards it.
-type comparisons struct {
-	queue []comparison
-	known map[comparison]bool // those in queue
-	wake  chan struct{}       // of capacity checkers
+// comparer compares what nats-servers have applied with what is stored. Notifier.mu guards it.
+type comparer struct {
+	n        *Notifier
+	accounts Accounts
+	queue    []comparison
+	known    map[comparison]bool // those in queue
+	wake     chan struct{}       // of capacity maxComparing
+	// stuck has the accounts of which a server runs another JWT than it has acknowledged.
+	stuck map[string]bool
 }
 
-// newComparisons returns an empty queue.
-func newComparisons() *comparisons {
-	return &comparisons{known: make(map[comparison]bool), wake: make(chan struct{}, comparers)}
+// newComparer returns one with an empty queue.
+func newComparer(n *Notifier, accounts Accounts) *comparer {
+	return &comparer{
+		n:        n,
+		accounts: accounts,
+		known:    make(map[comparison]bool),
+		wake:     make(chan struct{}, maxComparing),
+		stuck:    make(map[string]bool),
+	}
 }
 
-// add adds a comparison, and reports false if there are too many.
-func (q *comparisons) add(c comparison) bool {
+// add queues a comparison, and reports whether it will be made: there may be too many. n.mu must be
+// held.
+func (q *comparer) add(c comparison) bool {
 	if len(q.queue) >= maxComparisons {
+		q.n.notes.warnOnce("more than %d late answers of nats-servers wait to be looked at: "+
+			"the others are left out", maxComparisons)
 		return false
 	}
 	if !q.known[c] {
 		q.known[c] = true
 		q.queue = append(q.queue, c)
 	}
-	select {
-	case q.wake <- struct{}{}:
-	default: // all checkers will look
-	}
+	pause.Wake(q.wake)
 	return true
 }
 
 // take takes the oldest one out; ok is false if there is none.
-func (q *comparisons) take() (c comparison, ok bool) {
+func (q *comparer) take() (c comparison, ok bool) {
+	q.n.mu.Lock()
+	defer q.n.mu.Unlock()
 	if len(q.queue) == 0 {
 		return comparison{}, false
 	}
@@ -78,56 +91,50 @@ func (q *comparisons) take() (c comparison, ok bool) {
 	return c, true
 }
 
-// compareSoon demands that what a server has applied is compared with what is stored, and reports
-// whether that will be done.
-func (s *session) compareSoon(c comparison) bool {
-	ok := s.comparisons.add(c)
-	if !ok {
-		s.n.notes.warnOnce("more than %d late answers of nats-servers wait to be looked at: "+
-			"the others are left out", maxComparisons)
-	}
-	return ok
-}
-
-// runComparisons compares what servers have applied with what is stored, until ctx ends. If that differs,
-// the stored JWT is announced again.
-func (s *session) runComparisons(ctx context.Context) {
+// run makes the comparisons until ctx ends, and calls done after each. maxComparing of it run at once.
+func (q *comparer) run(ctx context.Context, done func(comparison)) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.comparisons.wake:
+		case <-q.wake:
 		}
 		for ctx.Err() == nil {
-			s.n.mu.Lock()
-			c, ok := s.comparisons.take()
-			s.n.mu.Unlock()
+			c, ok := q.take()
 			if !ok {
 				break
 			}
-			s.compare(ctx, c)
+			q.compare(ctx, c)
+			done(c)
 		}
 	}
 }
 
 // compare announces the stored JWT of an account again if a server has applied another one. A newer
 // one is stored instead. If an attempt waits, it is about to announce the stored one anyway.
-func (s *session) compare(ctx context.Context, c comparison) {
-	defer s.compared(c)
-	account, err := s.accounts.GetLocal(ctx, c.key)
+func (q *comparer) compare(ctx context.Context, c comparison) {
+	account, err := q.accounts.GetLocal(ctx, c.key)
 	if err != nil || digestOf(account.JWT) == c.applied { // what can't be read can't be announced
 		return
 	}
-	adopted := c.running != "" && s.accounts.Adopt(ctx, c.key, []byte(c.running))
+	adopted := c.running != "" && q.accounts.Adopt(ctx, c.key, []byte(c.running))
 	if adopted || c.attempt > 0 || c.server == "" {
 		return
 	}
-	s.n.mu.Lock()
-	s.stuck[c.key] = c.running != "" // it says so itself
-	s.n.notes.warnOnce("%s - nats-server %s may have applied another JWT after the stored one: "+
+	q.n.mu.Lock()
+	q.stuck[c.key] = c.running != "" // it says so itself
+	q.n.notes.warnOnce("%s - nats-server %s may have applied another JWT after the stored one: "+
 		"the stored one is announced again", logging.ShortKey(c.key), c.server)
-	s.n.unlock()
-	s.accounts.Reassert(c.key)
+	q.n.unlock()
+	q.accounts.Reassert(c.key)
+}
+
+// takeStuck reports whether a server runs another JWT of an account than it has acknowledged, once.
+// n.mu must be held.
+func (q *comparer) takeStuck(key string) bool {
+	isStuck := q.stuck[key]
+	delete(q.stuck, key)
+	return isStuck
 }
 
 // lookup asks which JWT of an account others have stored. A nats-server that keeps JWTs does not run one
@@ -152,12 +159,12 @@ func (s *session) found(key, attempt string, token []byte) {
 		if bytes.Equal(token, a.token) {
 			return
 		}
-		if c.attempt = number; s.comparisons.known[c] {
+		if c.attempt = number; s.comparer.known[c] {
 			return
 		}
 		a.found++
 	}
-	if !s.compareSoon(c) && c.attempt > 0 {
+	if !s.comparer.add(c) && c.attempt > 0 {
 		a.found--
 	}
 }
@@ -198,7 +205,7 @@ func (p *announcements) isLate(srv *server, a *announcement, number int) bool {
 // no longer pending.
 func (s *session) answeredLate(srv *server, key string, number int, applied digest) {
 	if trust.IsAccountKey(key) && s.announcements.isLate(srv, s.announcements.byKey[key], number) {
-		s.compareSoon(comparison{key: key, server: srv.name, applied: applied})
+		s.comparer.add(comparison{key: key, server: srv.name, applied: applied})
 	}
 }
 
@@ -214,8 +221,8 @@ func (s *session) answeredCheck(key string, answer answer) {
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
 		c := comparison{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)}
-		s.compareSoon(c)
+		s.comparer.add(c)
 	case r.State == accounts.NotLoaded && mayKeep:
-		s.compareSoon(comparison{key: key, server: srv.name})
+		s.comparer.add(comparison{key: key, server: srv.name})
 	}
 }

@@ -1,6 +1,7 @@
 package notifier
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -37,4 +38,12 @@ func (l *link) publish(subject, reply string, data []byte) {
 	if err := l.PublishRequest(subject, reply, data); err != nil {
 		l.log.Debug(fmt.Sprintf("nats error %s", err))
 	}
+}
+
+// flush waits, up to answerTimeout, until the connected nats-server has taken what was published, and
+// reports whether it has.
+func (l *link) flush(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return l.FlushWithContext(ctx) == nil
 }

@@ -98,7 +98,8 @@
 // # Files
 //
 //	notifier.go       what callers use, and lines for the log
-//	session.go        one connection: what is due now, what is published, when to look again
+//	session.go        one connection: what is due now, and when to look again
+//	sender.go         what is published for each attempt
 //	link.go           subscriptions and messages of one connection
 //	states.go         the tables above
 //	replies.go        what arrives, and which events follow from it

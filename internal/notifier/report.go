@@ -131,22 +131,7 @@ func (s *session) gather(ctx context.Context, key string) map[string]accounts.Ru
 	return q.answers
 }
 
-// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has
-// reached every nats-server that was there. This finds the others without a second update for all.
-func (s *session) confirm(o outgoing, token []byte) {
-	s.n.mu.Lock()
-	wasAway := false
-	if a := s.announcements.active[o.Key]; a != nil {
-		a.token, wasAway = bytes.TrimSpace(token), a.wasAway
-	}
-	s.n.mu.Unlock()
-	if wasAway {
-		s.conn.request(lookup(o.Key, o.reply()))
-	}
-	s.conn.request(request{accountzSubject, aboutConfirm + "." + o.reply(), accountPayload(o.Key)})
-}
-
-// answeredConfirmation takes one server's answer to the request of confirm, also one that comes after
+// answeredConfirmation takes one server's answer to the request of sender.confirm, also one that comes after
 // the end of the attempt.
 func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 	seq, number := parseReply(attempt)
@@ -169,7 +154,7 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
 		a.refuted = true
 		delete(a.answered, srv.name) // until it has been compared
-		s.compareSoon(comparison{
+		s.comparer.add(comparison{
 			key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT), attempt: number,
 		})
 	default:

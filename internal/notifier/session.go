@@ -1,17 +1,11 @@
 package notifier
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
 
-	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/jwtstore"
-	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 )
 
@@ -24,19 +18,17 @@ func updateSubject(key string) string { return "$SYS.ACCOUNT." + key + ".CLAIMS.
 
 // session announces over one connection. Notifier.mu guards what is in it.
 type session struct {
-	n        *Notifier
-	accounts Accounts
-	conn     *link
-	wake     chan struct{} // holds one token when run has to look again
+	n    *Notifier
+	conn *link
+	wake chan struct{} // holds one token when run has to look again
 
 	servers       *servers
 	announcements *announcements
-	comparisons   *comparisons
+	comparer      *comparer
+	sender        *sender
 	gatherings    gatherings
 	hasCache      bool // a cache has answered that it lacks an account
-	// stuck has the accounts of which a server runs another JWT than it has acknowledged.
-	stuck    map[string]bool
-	watching bool // the session learns that clients connect
+	watching      bool // the session learns that clients connect
 }
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
@@ -53,8 +45,8 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	clear(n.notes.warned)
 	n.mu.Unlock()
 	var tasks sync.WaitGroup
-	for range comparers {
-		tasks.Go(func() { s.runComparisons(ctx) })
+	for range maxComparing {
+		tasks.Go(func() { s.comparer.run(ctx, s.compared) })
 	}
 	s.run(ctx)
 	tasks.Wait()
@@ -77,18 +69,17 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 	}
 	now := time.Now()
 	n.unanswered.sessionBegan(now)
-	servers := newServers(n, now)
-	return &session{
-		n:             n,
-		accounts:      from,
-		conn:          &link{Conn: conn, inbox: conn.NewInbox(), log: n.log},
-		wake:          make(chan struct{}, 1),
-		servers:       servers,
-		announcements: newAnnouncements(n, servers),
-		comparisons:   newComparisons(),
-		stuck:         make(map[string]bool),
-		gatherings:    gatherings{byNumber: make(map[string]*gathering)},
+	s := &session{
+		n:          n,
+		conn:       &link{Conn: conn, inbox: conn.NewInbox(), log: n.log},
+		wake:       make(chan struct{}, 1),
+		servers:    newServers(n, now),
+		comparer:   newComparer(n, from),
+		gatherings: gatherings{byNumber: make(map[string]*gathering)},
 	}
+	s.announcements = newAnnouncements(n, s.servers)
+	s.sender = &sender{n, s.conn, from, s.announcements, s.comparer}
+	return s
 }
 
 // work is what is to be done without the lock: it may block. run does it in the order of the fields.
@@ -119,10 +110,10 @@ func (s *session) run(ctx context.Context) {
 			s.watchClients()
 		}
 		for _, o := range w.send {
-			s.send(ctx, o)
+			s.sender.send(ctx, o)
 		}
-		if w.flush {
-			s.flush(ctx, w.send)
+		if w.flush && s.conn.flush(ctx) {
+			s.flushed(w.send)
 		}
 		timer.Reset(time.Until(s.next()))
 	}
@@ -161,78 +152,9 @@ func (s *session) next() time.Time {
 // wakeUp makes run look again. It never blocks.
 func (s *session) wakeUp() { pause.Wake(s.wake) }
 
-// send publishes the JWT that is stored now, or asks the servers whether they run it. The stored JWT
-// may be newer than the change: the servers then get it twice.
-func (s *session) send(ctx context.Context, o outgoing) {
-	account, err := s.accounts.GetLocal(ctx, o.Key)
-	switch {
-	case errors.Is(err, accounts.ErrNotFound):
-		s.withdraw(o.Change)
-	case err != nil:
-		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
-	case o.confirms:
-		s.confirm(o, account.JWT)
-	case int64(len(account.JWT)) > s.conn.MaxPayload():
-		s.postpone(o.Change, "%s - can't be announced - the JWT has %d bytes, "+
-			"nats-server takes no more than %d (max_payload)",
-			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
-	default:
-		s.unstick(o.Key, account.JWT)
-		s.conn.publish(updateSubject(o.Key), s.n.replySubject(o, account.JWT), account.JWT)
-	}
-}
-
-// unstick announces an account's JWT with a line feed after it, which changes nothing but the bytes, if
-// some server runs another one than it has acknowledged. After two updates at once, a nats-server that
-// keeps JWTs may run the one and have stored the other. An update with just that does not change what it
-// runs.
-func (s *session) unstick(key string, token []byte) {
-	s.n.mu.Lock()
-	isStuck := s.stuck[key]
-	delete(s.stuck, key)
-	s.n.mu.Unlock()
-	if isStuck {
-		s.conn.request(request{updateSubject(key), aboutNothing, append(bytes.Clone(token), '\n')})
-	}
-}
-
-// replySubject is where the answers to an announcement go, in this session and in later ones.
-func (n *Notifier) replySubject(o outgoing, token []byte) string {
-	return fmt.Sprintf("%s.%s.%s.%s", n.inbox, n.process, digestOf(token), o.reply())
-}
-
-// withdraw ends the announcement of an account that is not stored any more, since another program
-// has removed its file. No server lacks it then.
-func (s *session) withdraw(c jwtstore.Change) {
-	s.n.mu.Lock()
-	defer s.n.unlock()
-	for _, name := range s.n.outbox.Servers() {
-		s.n.outbox.Acknowledge(name, c.Seq)
-	}
-	if a := s.announcements.byKey[c.Key]; a != nil && a.Seq == c.Seq {
-		s.announcements.finish(a)
-	}
-}
-
-// postpone puts off what can't be sent now, and logs the reason once. The attempt counts as refused.
-func (s *session) postpone(c jwtstore.Change, reason string, args ...any) {
-	s.n.mu.Lock()
-	defer s.n.unlock()
-	s.n.notes.warnOnce(reason, args...)
-	if a := s.announcements.active[c.Key]; a != nil {
-		a.refuse(time.Now())
-		s.announcements.end(a)
-	}
-}
-
-// flush waits, up to answerTimeout, until the connected nats-server has taken the batch. For
-// nats-servers before 2.2 it counts as acknowledged then: there can be no other proof.
-func (s *session) flush(ctx context.Context, batch []outgoing) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if s.conn.FlushWithContext(ctx) != nil {
-		return
-	}
+// flushed counts a batch that the connected nats-server has taken as acknowledged by nats-servers
+// before 2.2: there can be no other proof.
+func (s *session) flushed(batch []outgoing) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	for _, o := range batch {
