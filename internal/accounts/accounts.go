@@ -132,6 +132,8 @@ type Trust struct {
 	Operators trust.Operators
 	// System is served while the store lacks a good JWT of the system account; nil: none is configured.
 	System *Account
+	// SystemKey is the system account of which only the public key is configured, "" if there is none.
+	SystemKey string
 	// WarnOnly means that claims which nats-server refuses are taken, with a warning.
 	WarnOnly bool
 
@@ -142,7 +144,7 @@ type Trust struct {
 
 // isSystem reports whether an account is the system account.
 func (t *Trust) isSystem(key string) bool {
-	return t.System != nil && t.System.Key == key || t.Operators.NameSystemAccount(key)
+	return t.System != nil && t.System.Key == key || t.SystemKey == key || t.Operators.NameSystemAccount(key)
 }
 
 // Options is what a Registry needs.

@@ -101,6 +101,13 @@ func TestJetStreamIsNotForTheSystemAccount(t *testing.T) {
 	_, err = e.push(e.op.System.ID, e.signed(t, e.op.System, 0, jetStream))
 	wantError(t, err, &accounts.BlockedError{})
 	e.mustPush(t, e.op.System.ID, e.signed(t, e.op.System, 0))
+
+	// The configuration has no more than its key.
+	onlyKey := e.trust(t, e.op)
+	onlyKey.SystemKey = e.op.System.ID
+	e.registry.SetTrust(onlyKey)
+	_, err = e.push(e.op.System.ID, e.signed(t, e.op.System, time.Second, jetStream))
+	wantError(t, err, &accounts.BlockedError{})
 }
 
 // TestWhatIsStoredStaysServed although it would be refused now: an earlier version of this program has

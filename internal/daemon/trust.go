@@ -21,7 +21,6 @@ import (
 type trusted struct {
 	accounts.Trust
 	systemName string // for the log; "" if there is no JWT of the system account in the configuration
-	key        string // of the system account, if the configuration has only that
 	// unusable says why what the configuration has of the system account can't be used; nil: it can be,
 	// or there is none.
 	unusable error
@@ -68,7 +67,7 @@ func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 // an error, t.System stays nil. t.Operators must be loaded before.
 func (t *trusted) loadSystem(ref config.JWTRef) error {
 	if ref.Key != "" {
-		t.key = ref.Key
+		t.SystemKey = ref.Key
 		return t.checkSystem(ref.Key)
 	}
 	text, err := read(ref)
@@ -131,7 +130,7 @@ func (t *trusted) systemKey() string {
 	if t.System != nil {
 		return t.System.Key
 	}
-	return cmp.Or(t.key, append(t.Operators.SystemAccounts(), "<system_account>")[0])
+	return cmp.Or(t.SystemKey, append(t.Operators.SystemAccounts(), "<system_account>")[0])
 }
 
 // read returns the text of a JWT: the content of a file, or what the configuration has. The text is

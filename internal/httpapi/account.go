@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +58,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	// A JWT without an end never expires.
 	case f.set("check") && account.Expires > 0 && account.Expires <= a.Now().Unix():
 		return errExpired
-	case isKnown(r.Header["If-None-Match"], account.ETag):
+	case isKnown(r, account.ETag):
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -88,15 +87,6 @@ func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f 
 	}
 	a.log.trace(r, "returning "+form+" as text for - ", key)
 	return sendText(w, stored, f)
-}
-
-// isKnown reports whether the client has this version. As with the original the ETag may stand
-// anywhere, also weak or in a list. "*" is any version, and the only one that can be known without an
-// ETag, "".
-func isKnown(ifNoneMatch []string, etag string) bool {
-	return slices.ContainsFunc(ifNoneMatch, func(v string) bool {
-		return etag != "" && strings.Contains(v, etag) || strings.TrimSpace(v) == "*"
-	})
 }
 
 // sendJWT sends a JWT with what caches need.

@@ -44,7 +44,7 @@ func (a *API) getActivation(w http.ResponseWriter, r *http.Request, hash string)
 	case err != nil:
 		return err
 	// As for an account, a 304 announces nothing.
-	case isKnown(r.Header["If-None-Match"], activation.ETag):
+	case isKnown(r, activation.ETag):
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

@@ -39,9 +39,6 @@ func (a *API) getOperator(w http.ResponseWriter, r *http.Request, _ string) erro
 		return errSecret
 	case f.asText():
 		return sendText(w, a.Operator, f)
-	case isKnown(r.Header["If-None-Match"], ""):
-		w.WriteHeader(http.StatusNotModified)
-		return nil
 	}
 	send(w, http.StatusOK, typeJWT, string(a.Operator))
 	return nil

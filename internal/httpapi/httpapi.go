@@ -177,6 +177,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key strin
 	if via := r.Header["Via"]; via != nil {
 		r = r.WithContext(accounts.WithVia(r.Context(), strings.Join(via, ", ")))
 	}
+	if hasAny(r) && r.Method != http.MethodPost {
+		w = &withoutContent{ResponseWriter: w}
+	}
 	return handle(w, r, key)
 }
 

@@ -63,6 +63,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	}
 	// From here on the answer is a 200: it can only be cut off.
 	w.Header().Set("Content-Type", typeBare)
+	w.WriteHeader(http.StatusOK)
 	if limit == 0 || r.Method == http.MethodHead {
 		return nil
 	}
