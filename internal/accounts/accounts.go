@@ -168,6 +168,7 @@ type Options struct {
 type Registry struct {
 	*catalog   // Rescan, Rescanned, Digest, Keys, Pack; and the Options
 	*remover   // Delete, Remove, Expire
+	policy     policy
 	announcing announcing
 	changed    Recently // JWTs that have changed
 
@@ -194,6 +195,7 @@ func New(o Options) *Registry {
 	r := &Registry{
 		catalog:    c,
 		remover:    &remover{c},
+		policy:     policy{o.AllowOlder, o.ReadOnly, o.Now, o.Announcer},
 		announcing: announcing{catalog: c, repeated: Recently{Period: repeatInterval}},
 		changed:    Recently{Period: restInterval},
 	}

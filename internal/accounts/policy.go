@@ -20,6 +20,13 @@ import (
 // would block its account.
 const maxAhead = 5 * time.Minute
 
+// policy has the rules that depend on the configuration. It does no I/O.
+type policy struct {
+	allowOlder, readOnly bool // as in Options
+	now                  func() time.Time
+	announcer            interface{ MaxPayload() int }
+}
+
 // isPosted reports whether a client has posted it. An unchanged JWT is announced again then, and one
 // that the operator did not sign goes to the signing service.
 func (o Origin) isPosted() bool { return o.Kind == KindHTTP }
@@ -94,7 +101,7 @@ type current struct {
 }
 
 // inspect judges an offer by what it says: it needs neither what is stored nor a signature check.
-func (r *Registry) inspect(o *offer) error {
+func (p *policy) inspect(o *offer) error {
 	if err := o.read(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
@@ -115,10 +122,10 @@ func (r *Registry) inspect(o *offer) error {
 	if err := CheckEpoch(o.IssuedAt); err != nil && !o.from.File {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
-	if err := CheckSize(o.JWT, r.Announcer.MaxPayload()); err != nil && !o.from.File {
+	if err := CheckSize(o.JWT, p.announcer.MaxPayload()); err != nil && !o.from.File {
 		return err
 	}
-	return CheckAhead(o.IssuedAt, r.Now())
+	return CheckAhead(o.IssuedAt, p.now())
 }
 
 // checkIssuer tells the ways of not being signed by an operator apart, as the original's answers do.
@@ -145,13 +152,13 @@ func checkIssuer(o *offer) error {
 // decide returns why an offer that inspect has passed may not replace what is stored, nil if it may.
 // errSame means that there is nothing to do. The signature check, which costs most, comes after the
 // comparisons.
-func (r *Registry) decide(o *offer) error {
+func (p *policy) decide(o *offer) error {
 	served := o.current.served
-	isExpired := o.Expires > 0 && o.Expires <= r.Now().Unix()
+	isExpired := o.Expires > 0 && o.Expires <= p.now().Unix()
 	if served != nil && served.Hash == o.Hash && (o.from.File || !isExpired) {
 		return errSame
 	}
-	if err := r.compare(o); err != nil {
+	if err := p.compare(o); err != nil {
 		return err
 	}
 	if err := o.verify(); err != nil {
@@ -163,7 +170,7 @@ func (r *Registry) decide(o *offer) error {
 	switch {
 	case served != nil && bytes.Equal(served.Payload, o.Payload):
 		return errSame // in other bytes: the header of a version 1 JWT is not signed
-	case r.ReadOnly && !o.from.File:
+	case p.readOnly && !o.from.File:
 		return ErrReadOnly
 	case o.from.isClient() && trust.IsRespelled(o.JWT, o.claims.Version):
 		return fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)
@@ -199,10 +206,10 @@ func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 
 // compare returns an error if an offer would take the account back to an older version, or if it was
 // deleted. A file brings back what was deleted.
-func (r *Registry) compare(o *offer) error {
+func (p *policy) compare(o *offer) error {
 	var older error
 	if o.current.stored != nil || !o.from.File {
-		older = CheckFloor(&o.Account, o.current.floor, o.from, r.AllowOlder)
+		older = CheckFloor(&o.Account, o.current.floor, o.from, p.allowOlder)
 	}
 	if deleted := o.current.tombstone.check(o); deleted != nil && (older == nil || o.current.stored == nil) {
 		return deleted
@@ -216,17 +223,16 @@ func (o *offer) version() jwtstore.Version {
 	return versionOf(v, o.current.floor.After(o.IssuedAt, o.Hash))
 }
 
-// compareIndex compares an offer with what the index knows. It looks neither at the store nor at the
-// signature. errSame means that there is nothing to do, nil that the offer may be newer.
-func (r *Registry) compareIndex(o *offer) error {
-	known := r.index.Get(o.Key)
+// compareIndex compares an offer with what the index knows. It does not verify the signature.
+// errSame means that there is nothing to do, nil that the offer may be newer.
+func (p *policy) compareIndex(o *offer, known jwtstore.Version) error {
 	switch {
 	case known.Servable && known.Mark == o.trust.mark && known.Hash == o.Hash:
 		return errSame
 	case !known.Stored(), o.read() != nil, o.Subject != o.Key:
 		return nil // a tombstone may say more
 	}
-	return CheckFloor(&o.Account, known.Floor, o.from, r.AllowOlder)
+	return CheckFloor(&o.Account, known.Floor, o.from, p.allowOlder)
 }
 
 // The rules below hold for activation tokens too.

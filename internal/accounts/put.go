@@ -41,14 +41,14 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 	}
 	o := newOffer(key, token, from, r.trust.Load())
 	if o.from.indexFirst() { // costs no signature check and no look into the store
-		switch err := r.compareIndex(o); {
+		switch err := r.policy.compareIndex(o, r.index.Get(o.Key)); {
 		case errors.Is(err, errSame):
 			return Result{}, nil
 		case err != nil:
 			return Result{}, err
 		}
 	}
-	err := r.inspect(o)
+	err := r.policy.inspect(o)
 	if o.from.isPosted() && signable(r.Signer, err) {
 		return r.sign(ctx, o)
 	}
@@ -99,7 +99,7 @@ func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 	}
 	o.current = r.lookUp(o, now)
 	r.checkClock(o.Key, o.current.floor)
-	err := r.decide(o)
+	err := r.policy.decide(o)
 	if err != nil && o.current.floor != now.Floor {
 		// What is stored was put there by hand. It is the floor from now on, also if it goes again.
 		_, _, _ = r.update(o.Key, false)

@@ -32,7 +32,7 @@ func (r *Registry) sign(ctx context.Context, o *offer) (Result, error) {
 			logging.Quote(o.ID, maxErrorBytes)))
 		return Result{Pending: true, Reply: answer}, audited
 	}
-	return r.commit(ctx, signed, r.inspect(signed))
+	return r.commit(ctx, signed, r.policy.inspect(signed))
 }
 
 // requestSignature asks the signing service, if the account itself signed what is to be signed.
