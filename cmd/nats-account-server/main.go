@@ -48,7 +48,7 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 		return 2
 	case flags.Version:
 		// The version goes to standard output, and the log elsewhere.
-		fmt.Printf("nats-account-server: v%s\n", daemon.Version)
+		fmt.Printf("nats-account-server: v%s\n", daemon.FullVersion())
 		return 0
 	case flags.Test:
 		// -t starts no log: its output has no times and no levels.

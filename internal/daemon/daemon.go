@@ -27,9 +27,6 @@ import (
 	"nats-account-server/internal/resolver"
 )
 
-// Version is what the first line of the log and --version say.
-const Version = "2.0.0"
-
 // drainTimeout is how long answers of nats-servers are waited for at a stop.
 const drainTimeout = 500 * time.Millisecond
 
@@ -130,7 +127,7 @@ func Run(ctx context.Context, o Options) error {
 // logStart writes the first lines, in the original's words. They come before any file but the
 // configuration is read.
 func logStart(c config.Config, log logger) {
-	log.infof("starting NATS Account server, version %s", Version)
+	log.infof("starting NATS Account server, version %s", FullVersion())
 	log.infof("server time is %s", time.Now().Format(time.UnixDate))
 	if c.File != "" {
 		log.infof("loading configuration from %q", c.File)

@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 )
 
@@ -58,6 +59,14 @@ const (
 	// writeTimeout bounds a write to a nats-server that has stopped reading. The connection ends
 	// then.
 	writeTimeout = 2 * time.Second
+
+	// The first loggedAttempts without a connection have the original's lines. Those after them have
+	// one line per repeatInterval.
+	loggedAttempts = 5
+	repeatInterval = time.Minute
+
+	// maxSessionLines is how many lines about connections that begin and end are logged per minute.
+	maxSessionLines = 60
 )
 
 // Run connects until ctx ends and calls use with each connection. The context of use ends with the
@@ -65,6 +74,7 @@ const (
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
 	// used is never nil, also before the first attempt: a hint reads it.
 	l := link{Options: o, used: &tls.Config{}}
+	l.sessions = logging.Limited(o.Log, maxSessionLines, time.Minute)
 	l.secure = o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)
 	for ctx.Err() == nil {
 		began, wait := time.Now(), o.ReconnectWait
@@ -113,13 +123,24 @@ type link struct {
 	others []address   // servers of its cluster, as it announced them
 	hinted string      // the hint that was logged last
 	used   *tls.Config // of the last attempt
+
+	attempts int       // since the last connection
+	since    time.Time // when the first of them began
+	logged   time.Time // when the last of them was logged
+
+	sessions *slog.Logger // for lines about connections that begin and end
 }
 
 // connect makes one attempt: first at the configured servers, then at those of the cluster, each in
 // random order. If none accepts, the error is that of a server that refused, because it says more
 // than that of one which is not running.
 func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
-	l.Log.Info("connecting to NATS for notifications")
+	if l.attempts++; l.attempts == 1 {
+		l.since = time.Now()
+	}
+	if l.attempts <= loggedAttempts {
+		l.sessions.Info("connecting to NATS for notifications")
+	}
 	configured := make([]address, len(l.Servers))
 	for i, s := range l.Servers {
 		configured[i].url = s
@@ -148,10 +169,11 @@ func (l *link) session(
 	ctx context.Context, nc *nats.Conn, use func(context.Context, *nats.Conn),
 ) {
 	if l.again {
-		l.Log.Warn("nats reconnected")
+		l.sessions.Warn("nats reconnected")
 	}
-	l.again, l.hinted = true, "" // a later failure is a new one, and may be explained again
-	l.Log.Info("connected to NATS for account and activation notifications")
+	// A later failure is a new one, and may be explained again.
+	l.again, l.hinted, l.attempts = true, "", 0
+	l.sessions.Info("connected to NATS for account and activation notifications")
 	// live ends with the connection, so that use returns.
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -166,7 +188,7 @@ func (l *link) session(
 	if ctx.Err() != nil {
 		l.Log.Info("disconnected from NATS")
 	} else {
-		l.Log.Warn("nats disconnected")
+		l.sessions.Warn("nats disconnected")
 	}
 }
 
@@ -253,16 +275,39 @@ func (d *dialer) release() {
 	}
 }
 
-// failed logs a failed attempt as the original does, but without passwords. It logs a hint once,
-// until the hint changes or there was a connection.
+// failed logs a failed attempt as the original does, but without passwords. After loggedAttempts, there
+// is one line per repeatInterval, with a count. A hint is logged once, until it changes or there was a
+// connection.
 func (l *link) failed(err error) {
-	l.Log.Error(fmt.Sprintf("failed to connect to NATS [%s]: %s", withoutUsers(l.Servers), err))
-	if hint := l.hint(err); hint != "" && hint != l.hinted {
+	text := fmt.Sprintf("failed to connect to NATS [%s]: %s", withoutUsers(l.Servers), err)
+	hint := l.hint(err)
+	isNew := hint != "" && hint != l.hinted
+	switch {
+	case l.attempts <= loggedAttempts:
+	// A new hint says more than the count, so it comes at once.
+	case isNew || time.Since(l.logged) >= repeatInterval:
+		text += fmt.Sprintf(" (%d attempts since %s)", l.attempts, l.since.UTC().Format(time.RFC3339))
+	default:
+		return
+	}
+	l.logged = time.Now()
+	l.Log.Error(text)
+	if isNew {
 		l.hinted = hint
 		l.Log.Warn(hint)
 	}
-	l.Log.Error(fmt.Sprintf("will try to connect again in %d milliseconds",
-		l.ReconnectWait.Milliseconds()))
+	l.announceRetry()
+}
+
+// announceRetry logs when the next attempt follows, unless it is one of many.
+func (l *link) announceRetry() {
+	text := fmt.Sprintf("will try to connect again in %d milliseconds", l.ReconnectWait.Milliseconds())
+	switch {
+	case l.attempts < loggedAttempts:
+		l.Log.Error(text)
+	case l.attempts == loggedAttempts:
+		l.Log.Error(text + ", and log it once a minute from now on")
+	}
 }
 
 // errorHandler returns a handler that logs each error of a connection once. Permissions that are

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -134,11 +136,50 @@ func TestThereIsNoBusyLoop(t *testing.T) {
 			ConnectTimeout: time.Second, ReconnectWait: time.Second,
 			Log: slog.New(logging.New(out, logging.Format{})),
 		}, untilDone)
-		time.Sleep(time.Minute) // of the bubble's clock
+		time.Sleep(66 * time.Second) // of the bubble's clock
 		cancel()
 		synctest.Wait()
-		if n := out.Count("connecting to NATS"); n < 50 || n > 61 {
-			t.Errorf("%d attempts in a minute, one a second is wanted", n)
+		count := regexp.MustCompile(`\((\d+) attempts since `).FindStringSubmatch(out.String())
+		if count == nil {
+			t.Fatalf("no count:\n%s", out)
+		}
+		if n, _ := strconv.Atoi(count[1]); n < 50 || n > 66 {
+			t.Errorf("%d attempts in about a minute, one a second is wanted", n)
+		}
+	})
+}
+
+// An hour without NATS is 3600 attempts.
+func TestNATSThatIsAwayIsLoggedAsTheOriginalDoesAndThenOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &natstest.Log{}
+		ctx, cancel := context.WithCancel(context.Background())
+		go natsconn.Run(ctx, natsconn.Options{
+			// The credentials can't be read, so that no attempt dials.
+			Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds",
+			ConnectTimeout: time.Second, ReconnectWait: time.Second,
+			Log: slog.New(logging.New(out, logging.Format{})),
+		}, untilDone)
+		time.Sleep(4500 * time.Millisecond) // of the bubble's clock, as all times here
+		const failed = "[ERR] failed to connect to NATS [nats://127.0.0.1:1]: "
+		for _, line := range []string{"[INF] connecting to NATS for notifications", failed,
+			"[ERR] will try to connect again in 1000 milliseconds"} {
+			if n := out.Count(line); n < 4 {
+				t.Errorf("%d times at first: %s", n, line)
+			}
+		}
+		time.Sleep(time.Minute)
+		before := strings.Count(out.String(), "\n")
+		time.Sleep(time.Hour)
+		cancel()
+		synctest.Wait()
+		if n := strings.Count(out.String(), "\n") - before; n < 58 || n > 61 {
+			t.Errorf("%d lines in an hour, one a minute is wanted:\n%s", n, out)
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if last := lines[len(lines)-1]; !strings.HasPrefix(last, failed) ||
+			!regexp.MustCompile(`\(3[3-7]\d\d attempts since [-\dT:]+Z\)$`).MatchString(last) {
+			t.Errorf("the last line is %s", last)
 		}
 	})
 }
