@@ -74,8 +74,9 @@ func users(t testing.TB, http string) string {
 // configure writes the configuration with an HTTP section.
 func (f *accessEnv) configure(t testing.TB, extra string, http ...string) {
 	t.Helper()
-	f.conf = conf(t, f.dir, "operator: op.jwt, system_account: sys.jwt, store { dir: store, shard: true }\n"+
-		"%s\nhttp { host: 127.0.0.1, port: 0\n%s}",
+	f.conf = conf(t, f.dir,
+		"operator: op.jwt, system_account: sys.jwt, store { dir: store, shard: true }\n"+
+			"%s\nhttp { host: 127.0.0.1, port: 0\n%s}",
 		extra, strings.Join(http, ""))
 }
 
@@ -155,7 +156,8 @@ func TestANatsServerLogsInToItsResolver(t *testing.T) {
 			creds, _ := a.User(t)
 			natstest.Connect(t, n.ClientURL(), creds)
 			natstest.Stop(n)
-			if log := p.log.String(); strings.Contains(log, "Basic") || strings.Contains(log, ":read") ||
+			if log := p.log.String(); strings.Contains(log, "Basic") ||
+				strings.Contains(log, ":read") ||
 				len(p.warnings()) > 0 {
 				t.Errorf("log:\n%s", log)
 			}
@@ -220,7 +222,8 @@ func TestLoginsOverTLS(t *testing.T) {
 			{"a certificate and a writer's password", f.client(t, reader), "ops:write", 200, 200},
 			{"an expired certificate", f.client(t, expired), "", 0, 0},
 		}},
-		{"reading is open", withTLS + "authorization { write: { user: ops, password: " + hash(t, "write") +
+		{"reading is open", withTLS +
+			"authorization { write: { user: ops, password: " + hash(t, "write") +
 			" } }", []row{
 			{"no credentials", f.client(t), "", 200, 401},
 			{"a writer", f.client(t), "ops:write", 200, 200},
@@ -272,7 +275,9 @@ func TestTLSOfHTTP(t *testing.T) {
 		edit func(*tls.Config)
 		want string
 	}{
-		{"TLS 1.1", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 },
+		{"TLS 1.1", func(c *tls.Config) {
+			c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		},
 			""},
 		{"TLS 1.2", func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, "http/1.1"},
 		{"TLS 1.3", func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }, "http/1.1"},
@@ -365,7 +370,8 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	token := f.op.Account(t, a)
 	r, _ := http.NewRequest("POST", url+"/jwt/v1/accounts/"+a.ID, nil)
 	r.SetBasicAuth("ops", "write")
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s",
+	fmt.Fprintf(conn,
+		"POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s",
 		r.URL.Path, r.Header.Get("Authorization"), len(token), token[:10])
 
 	// Another certificate, of an authority that the present clients don't know.
@@ -421,13 +427,15 @@ func TestTLSGoesAndComes(t *testing.T) {
 	f := newAccessEnv(t)
 	f.configure(t, "")
 	p, url := f.start(t)
-	for _, c := range []struct{ http, scheme string }{{withTLS, "https"}, {"", "http"}, {withTLS, "https"}} {
+	for _, c := range []struct{ http, scheme string }{{withTLS, "https"}, {"", "http"},
+		{withTLS, "https"}} {
 		f.configure(t, "", c.http)
 		p.signal(syscall.SIGHUP)
 		p.wait(c.scheme + " listening on port")
 		p.wait("configuration reloaded")
 		natstest.Eventually(t, c.scheme+" answers", func() bool {
-			return try(f.client(t), "GET", c.scheme+strings.TrimPrefix(url, "http")+"/healthz", nil) == 200
+			return try(f.client(t), "GET",
+				c.scheme+strings.TrimPrefix(url, "http")+"/healthz", nil) == 200
 		})
 	}
 	p.term()
@@ -465,7 +473,8 @@ func TestUnusableAccessFilesStopTheStart(t *testing.T) {
 				t.Errorf("%s: exit code %d", c.http, code)
 			}
 			p.wait(want)
-			if strings.Contains(p.log.String(), "hush") || len(flags) == 2 && len(p.lines("ERR")) != 1 {
+			if strings.Contains(p.log.String(), "hush") || len(flags) == 2 &&
+				len(p.lines("ERR")) != 1 {
 				t.Errorf("%s: it says\n%s", c.http, p.log)
 			}
 		}
@@ -487,8 +496,8 @@ func TestAnOperatorWithAPassword(t *testing.T) {
 		reader, writer, accounts int
 	}{
 		{"", 403, 403, 403, 403, 200},
-		{"authorization { write: { user: ops, password: " + hash(t, "write") + " } }\n", 401, 401, 401, 200,
-			200},
+		{"authorization { write: { user: ops, password: " + hash(t, "write") +
+			" } }\n", 401, 401, 401, 200, 200},
 		{users(t, ""), 401, 401, 200, 200, 401},
 	} {
 		f.configure(t, "", c.http)
@@ -499,7 +508,8 @@ func TestAnOperatorWithAPassword(t *testing.T) {
 			strings.Contains(log, "hush") || len(p.lines("ERR")) != 1 {
 			t.Errorf("it says:\n%s", log)
 		}
-		for login, want := range map[string]int{"": c.none, "ops:x@": c.wrong, "nats:read@": c.reader,
+		for login, want := range map[string]int{"": c.none, "ops:x@": c.wrong,
+			"nats:read@": c.reader,
 			"ops:write@": c.writer} {
 			operator := strings.Replace(url, "://", "://"+login, 1) + "/jwt/v1/operator?text=true"
 			if got := try(http.DefaultClient, "GET", operator, nil); got != want {

@@ -29,7 +29,8 @@ type answer struct {
 
 func all(s string) map[string]string { return by(s, s, s) }
 
-// by is for answers that do not tell a resolver that asks by HTTP from one with every account preloaded.
+// by is for answers that do not tell a resolver that asks by HTTP from one with every account
+// preloaded.
 func by(plain, full, cache string) map[string]string {
 	return map[string]string{"URL": plain, "MEMORY": plain, "full": full, "cache": cache}
 }
@@ -63,7 +64,8 @@ var answers = []answer{
 	{updateC, "<C1>", by(`"message":"jwt update skipped"`, `"message":"jwt updated"`,
 		`"message":"jwt update cache skipped"`)},
 
-	// What is no JWT, is damaged or is another account's is an error, whether the account is loaded or not.
+	// What is no JWT, is damaged or is another account's is an error, whether the account is loaded
+	// or not.
 	{updateA, "garbage", by(`"error":{"account":"<A>","code":500,"description":"jwt update `+notJWT,
 		`"error":{"account":"n/a","code":500,"description":"jwt update `+notJWT,
 		`"code":500,"description":"jwt update cache `+notJWT)},
@@ -73,7 +75,8 @@ var answers = []answer{
 
 	// What another operator signed is stored by a resolver with a directory, which says so, but not
 	// applied.
-	{updateA, "<foreign>", by("resulted in error - account validation failed", `"message":"jwt updated"`,
+	{updateA, "<foreign>", by("resulted in error - account validation failed",
+		`"message":"jwt updated"`,
 		`"message":"jwt updated cache"`)},
 	{accountz, isA, all(`"jwt":"<A1>"`)},
 	{updateA, "<A2>", all(`"code":200`)},
@@ -129,12 +132,14 @@ func newAsked(t *testing.T, version, kind string) *asked {
 	a1, b1, b2, system := token(a, time.Hour), token(b, time.Hour), token(b, time.Minute),
 		op.SystemAccount(t)
 	s := &asked{t: t, kind: kind, b: b, names: []string{
-		"<A>", a.ID, "<A1>", a1, "<A2>", token(a, time.Minute), "<B>", b.ID, "<B1>", b1, "<B2>", b2, "<C>",
+		"<A>", a.ID, "<A1>", a1, "<A2>", token(a, time.Minute), "<B>", b.ID, "<B1>",
+		b1, "<B2>", b2, "<C>",
 		c.ID, "<C1>", token(c, time.Hour),
 		"<damaged>", string(jwttest.Flip([]byte(token(a, time.Minute)))), "<foreign>",
 		string(jwttest.NewOperator(t).Account(t, a)),
 	}}
-	web := serveAccounts(t, map[string][]byte{op.System.ID: system, a.ID: []byte(a1), b.ID: []byte(b2)})
+	web := serveAccounts(t, map[string][]byte{op.System.ID: system,
+		a.ID: []byte(a1), b.ID: []byte(b2)})
 	known := map[string][]byte{op.System.ID: system, a.ID: []byte(a1), b.ID: []byte(b1)}
 	port := freePort(t)
 	s.start(version, resolverConf(t, op, kind, web, dir+"/nats", port, known))
@@ -205,7 +210,8 @@ func (s *asked) askNATS(a answer) {
 	} else if !errors.Is(err, nats.ErrNoResponders) {
 		s.t.Fatal(err)
 	}
-	if want := fill.Replace(a.want[s.kind]); want == "503" && got != "503" || !strings.Contains(got, want) {
+	if want := fill.Replace(a.want[s.kind]); want == "503" && got != "503" ||
+		!strings.Contains(got, want) {
 		s.t.Errorf("%s %s\ngot  %s\nwant %s", a.subject, a.body, got, want)
 	}
 }

@@ -52,12 +52,14 @@ func (x *target) unharmed(t *testing.T) {
 	if status, body := get(t, x.path(x.a)); status != http.StatusOK || body != string(x.stored) {
 		t.Errorf("the stored JWT is now %d %s", status, body)
 	}
-	_ = filepath.WalkDir(filepath.Join(x.dir, "store"), func(path string, d os.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, ".jwt") && filepath.Base(path) != x.a.ID+".jwt" {
-			t.Errorf("%s was stored", path)
-		}
-		return nil
-	})
+	_ = filepath.WalkDir(filepath.Join(x.dir, "store"),
+		func(path string, d os.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ".jwt") &&
+				filepath.Base(path) != x.a.ID+".jwt" {
+				t.Errorf("%s was stored", path)
+			}
+			return nil
+		})
 }
 
 func TestAnAttackerOnTheNetwork(t *testing.T) {
@@ -83,7 +85,8 @@ func TestAnAttackerOnTheNetwork(t *testing.T) {
 		{"that is older", x.a, x.old},
 		{"that is empty", another, nil},
 	} {
-		if status, body := post(http.DefaultClient, x.path(c.to), c.token); status < 400 || status >= 500 {
+		if status, body := post(http.DefaultClient, x.path(c.to), c.token); status < 400 ||
+			status >= 500 {
 			t.Errorf("a JWT %s: %d %s", c.name, status, body)
 		}
 	}
@@ -191,7 +194,8 @@ func TestAnAttackerWithASigningKey(t *testing.T) {
 	if status, body := post(http.DefaultClient, x.path(x.a), future); status != http.StatusBadRequest {
 		t.Errorf("from the future: %d %s", status, body)
 	}
-	status, body := post(http.DefaultClient, x.path(mine), jwttest.Sign(t, x.op.Signing, mine, time.Now()))
+	status, body := post(http.DefaultClient, x.path(mine),
+		jwttest.Sign(t, x.op.Signing, mine, time.Now()))
 	if status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}

@@ -121,8 +121,8 @@ func TestAnAuditFileThatCanNotBeOpenedIsAnError(t *testing.T) {
 	good := newEnv(t, "", "")
 	p, url := good.start(t)
 	_ = os.WriteFile(good.conf, fmt.Appendf(nil,
-		"operatorjwtpath: op.jwt, store { dir: store, shard: true }, http { host: 127.0.0.1, port: 0 "+
-			"}\nlogging { audit: nowhere/audit.log }"), 0o600)
+		"operatorjwtpath: op.jwt, store { dir: store, shard: true }, http { host: 127.0.0.1, "+
+			"port: 0 }\nlogging { audit: nowhere/audit.log }"), 0o600)
 	p.signal(syscall.SIGHUP)
 	p.wait("the new configuration is refused, the old one goes on: error opening the audit file: " +
 		".*nowhere/audit.log")

@@ -94,7 +94,8 @@ func inTerminal(t *testing.T, c *exec.Cmd) string {
 	}
 	c.Stderr = terminal
 	err = c.Run()
-	// What the program writes is less than the terminal keeps for its reader, also once it is closed.
+	// What the program writes is less than the terminal keeps for its reader, also once it is
+	// closed.
 	_ = terminal.Close()
 	if err == nil {
 		t.Fatal("the command does not fail")

@@ -54,7 +54,8 @@ func (s *testEnv) startRelease(t *testing.T, env ...string) (*process, string) {
 // startWithFiles runs the program, which may open so many files.
 func (s *testEnv) startWithFiles(t *testing.T, files int) (*process, string) {
 	t.Helper()
-	c := exec.Command("sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files), binary, "-c", s.conf)
+	c := exec.Command("sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files),
+		binary, "-c", s.conf)
 	c.Dir = s.dir
 	p := launch(t, c)
 	return p, p.url()
@@ -74,7 +75,8 @@ func (p *process) sockets() (n int) {
 		p.t.Fatal(err)
 	}
 	for _, fd := range all {
-		if what, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(what, "socket:") {
+		if what, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(what,
+			"socket:") {
 			n++
 		}
 	}
@@ -113,7 +115,8 @@ func connectMany(t *testing.T, url string, n int, text string) []*net.TCPConn {
 // connect opens a connection from 127.0.0.host that sends text. The server may close it meanwhile.
 func connect(t *testing.T, url string, host byte, text string) *net.TCPConn {
 	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}, Timeout: 10 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)},
+		Timeout: 10 * time.Second}
 	c, err := d.DialContext(context.Background(), "tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Error(err)
@@ -151,7 +154,8 @@ func wantServed(t *testing.T, s *testEnv, url string) (path string) {
 	t.Helper()
 	a := jwttest.NewAccount(t)
 	token := s.op.Account(t, a)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true},
+		Timeout: 20 * time.Second}
 	path = url + "/jwt/v1/accounts/" + a.ID
 	if status, body := post(client, path, token); status != http.StatusOK {
 		t.Errorf("the push of a new client: %d %s", status, body)
@@ -226,8 +230,9 @@ func TestSlowClientsAreNotWaitedFor(t *testing.T) {
 	drip.Go(func() { trickle(bodies, "x", stop) })
 	drip.Go(func() { trickle(chunks, "1\r\nx\r\n", stop) })
 	wantServed(t, s, url)
-	for kind, conns := range map[string][]*net.TCPConn{"400 body": bodies, "400 chunked body": chunks,
-		"0 silent": silent, "200 idle": idle, "0 header": headers} {
+	for kind, conns := range map[string][]*net.TCPConn{"400 body": bodies,
+		"400 chunked body": chunks,
+		"0 silent":         silent, "200 idle": idle, "0 header": headers} {
 		for _, c := range conns {
 			if status := answered(c); !strings.HasPrefix(kind, strconv.Itoa(status)+" ") {
 				t.Errorf("%s: %d", kind, status)
@@ -361,7 +366,8 @@ func TestTooManyOpenFilesIsNoEnd(t *testing.T) {
 	s := newEnv(t, "", timeouts(30000, 30000))
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
-	first, second := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-time.Minute)), s.op.Account(t, a)
+	first, second := jwttest.Sign(t, s.op.Signing, a,
+		time.Now().Add(-time.Minute)), s.op.Account(t, a)
 	mustPush(t, url, a.ID, first)
 	p.term() // now the JWT is in its file, and nowhere else
 	p, url = s.start(t)
@@ -429,12 +435,14 @@ func TestManyPushesAtOnceFindDescriptors(t *testing.T) {
 			client := &http.Client{Transport: &http.Transport{}}
 			defer client.CloseIdleConnections()
 			for n := range 5 {
-				token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(time.Duration(n-60)*time.Second))
+				token := jwttest.Sign(t, s.op.Signing, a,
+					time.Now().Add(time.Duration(n-60)*time.Second))
 				path := url + "/jwt/v1/accounts/" + a.ID
 				if status, body := post(client, path, token); status != http.StatusOK {
 					t.Errorf("%d %s", status, body)
 				}
-				if status, body := ask(client, path); status != http.StatusOK || body != string(token) {
+				if status, body := ask(client, path); status != http.StatusOK ||
+					body != string(token) {
 					t.Errorf("%d %.80q", status, body)
 				}
 			}

@@ -19,8 +19,9 @@ func TestTheProgramRunsAloneInAContainer(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	program := filepath.Join(root, "nats-account-server")
-	build := exec.Command("sh", "-ec", strings.Replace(buildOfTheImage(t), " -o /nats-account-server ",
-		" -o "+program+" ", 1))
+	build := exec.Command("sh", "-ec",
+		strings.Replace(buildOfTheImage(t), " -o /nats-account-server ",
+			" -o "+program+" ", 1))
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -77,7 +78,8 @@ func buildOfTheImage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if command, is := strings.CutPrefix(line, "RUN "); is && strings.Contains(command, "go build") {
+		if command, is := strings.CutPrefix(line, "RUN "); is &&
+			strings.Contains(command, "go build") {
 			return command
 		}
 	}

@@ -90,10 +90,12 @@ func TestKillUnderSixteenWriters(t *testing.T) {
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: 0 }
 		store { dir: store, shard: true }
-		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100 }`, natsPort)
+		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100 }`,
+		natsPort)
 	writers := make([]*writer, 16)
 	for i := range writers {
-		writers[i] = &writer{op: op, acc: jwttest.NewAccount(t), next: time.Now().Add(-24 * time.Hour)}
+		writers[i] = &writer{op: op, acc: jwttest.NewAccount(t),
+			next: time.Now().Add(-24 * time.Hour)}
 	}
 	for range rounds {
 		p := start(t, dir, nil, "-c", path)

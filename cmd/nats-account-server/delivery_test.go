@@ -88,7 +88,8 @@ func TestAServerThatIsGoneStaysPendingOverARestart(t *testing.T) {
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "forgetserver: 5s")
 	hub := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf(
-		"server_name: hub\nlisten: 127.0.0.1:%d\ncluster { name: c, listen: \"127.0.0.1:-1\" }\n", port),
+		"server_name: hub\nlisten: 127.0.0.1:%d\ncluster { name: c, listen: \"127.0.0.1:-1\" }\n",
+		port),
 		a))
 	far := natstest.Start(t, natstest.MemoryConf(t, s.op, natstest.AnyPort+fmt.Sprintf(
 		"server_name: far\ncluster { name: c, listen: \"127.0.0.1:-1\", routes: "+

@@ -54,7 +54,8 @@ func TestAFullStateDirectoryIsNoObstacle(t *testing.T) {
 	state := smallDisk(t, filepath.Join(t.TempDir(), "state"))
 	l := newReadOnlyEnv(t, "readonly: true, dir: ", fmt.Sprintf(", statedir: %q", state))
 	a := jwttest.NewAccount(t)
-	first, second := jwttest.Sign(t, l.op.Signing, a, time.Now().Add(-time.Minute)), l.op.Account(t, a)
+	first, second := jwttest.Sign(t, l.op.Signing, a,
+		time.Now().Add(-time.Minute)), l.op.Account(t, a)
 	l.put(a.ID+".jwt", first)
 	full := fill(t, filepath.Join(state, "ballast"))
 	p, url := l.start(t)

@@ -15,8 +15,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestWhatIsServedIsAnnounced although no client has pushed it: the system account's JWT that is served
-// from its file, and files of the store that were changed by hand. Each is announced once.
+// TestWhatIsServedIsAnnounced although no client has pushed it: the system account's JWT that is
+// served from its file, and files of the store that were changed by hand. Each is announced once.
 func TestWhatIsServedIsAnnounced(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -36,7 +36,8 @@ func TestWhatIsServedIsAnnounced(t *testing.T) {
 		t.Helper()
 		select {
 		case m := <-heard:
-			if m.Subject != "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE" || string(m.Data) != string(token) {
+			if m.Subject != "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE" ||
+				string(m.Data) != string(token) {
 				t.Errorf("%s: something else is announced: %s", what, m.Subject)
 			}
 		case <-time.After(20 * time.Second):
@@ -67,7 +68,8 @@ func TestWhatIsServedIsAnnounced(t *testing.T) {
 		p.wait("configuration reloaded")
 	}
 
-	if status, body := get(t, at(system)+"?notify=true"); status != http.StatusOK || body != string(first) {
+	if status, body := get(t, at(system)+"?notify=true"); status != http.StatusOK ||
+		body != string(first) {
 		t.Errorf("%d %q", status, body)
 	}
 	announced("the system account, on request", system, first)

@@ -30,8 +30,8 @@ func newEnv(t testing.TB, url, extra string) *testEnv {
 	jwttest.File(t, s.dir, "sys.jwt", s.op.SystemAccount(t))
 	jwttest.File(t, s.dir, "sys.creds", creds)
 	if url != "" {
-		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100, "+
-			"connecttimeout: 3000 }", url)
+		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: sys.creds, "+
+			"reconnectwait: 100, connecttimeout: 3000 }", url)
 	}
 	s.conf = conf(t, s.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt

@@ -14,9 +14,9 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// TestAHalfWrittenFileIsNotReloaded: the file is read while another program writes it, up to the end
-// of each of its lines, in two orders of its sections. The server stays where it is and as closed as
-// it is.
+// TestAHalfWrittenFileIsNotReloaded: the file is read while another program writes it, up to the
+// end of each of its lines, in two orders of its sections. The server stays where it is and as
+// closed as it is.
 func TestAHalfWrittenFileIsNotReloaded(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
@@ -27,8 +27,10 @@ func TestAHalfWrittenFileIsNotReloaded(t *testing.T) {
 	jwttest.File(t, s.dir, "logins.conf",
 		fmt.Appendf(nil, "authorization {\n\twrite { user: ops, password: %q }\n}\n", hash))
 	port := freePort(t)
-	operator, nats := "operatorjwtpath: op.jwt\n", "nats {\n\tservers: [\"nats://127.0.0.1:1\"]\n}\n"
-	web := fmt.Sprintf("http {\n\thost: 127.0.0.1\n\tport: %d\n\tinclude \"logins.conf\"\n}\n", port)
+	operator, nats := "operatorjwtpath: op.jwt\n",
+		"nats {\n\tservers: [\"nats://127.0.0.1:1\"]\n}\n"
+	web := fmt.Sprintf("http {\n\thost: 127.0.0.1\n\tport: %d\n\tinclude \"logins.conf\"\n}\n",
+		port)
 	store := "logging {\n\ttime: true\n}\nstore {\n\tdir: store\n}\n"
 	write := func(name, text string) {
 		t.Helper()
@@ -63,8 +65,8 @@ func TestAHalfWrittenFileIsNotReloaded(t *testing.T) {
 		write("server.conf", text)
 		hangup("refused, the old one goes on: .*server.conf has no " + want)
 	}
-	lost("", "http any more, and the server would move to localhost:9090: perhaps it is not written "+
-		"to its end; if this is meant, restart the server")
+	lost("", "http any more, and the server would move to localhost:9090: perhaps it is not "+
+		"written to its end; if this is meant, restart the server")
 	lost(web+operator+store, "nats any more, and changes would not be announced")
 	logins, _ := os.ReadFile(filepath.Join(s.dir, "logins.conf"))
 	write("logins.conf", "")

@@ -30,8 +30,8 @@ func TestOlderNATSServersFollowEveryPush(t *testing.T) {
 	}
 }
 
-// interop is the program, a nats-server of another version, and a line between them that can be cut.
-// HTTP is not cut.
+// interop is the program, a nats-server of another version, and a line between them that can be
+// cut. HTTP is not cut.
 type interop struct {
 	*testEnv
 	t       *testing.T
@@ -157,8 +157,8 @@ func (d *interop) applied(token []byte) {
 				Account struct{ JWT string } `json:"account_detail"`
 			}
 		}
-		askNATS(d.t, nc, "$SYS.REQ.SERVER."+pong.Server.ID+".ACCOUNTZ", `{"account":"`+d.loaded.ID+`"}`,
-			&its)
+		askNATS(d.t, nc, "$SYS.REQ.SERVER."+pong.Server.ID+".ACCOUNTZ",
+			`{"account":"`+d.loaded.ID+`"}`, &its)
 		return its.Data.Account.JWT == string(token)
 	})
 }
@@ -217,7 +217,8 @@ func (d *interop) aKilledProgramDeliversWhatItOwed() {
 	d.line.Down()
 	d.p.wait("nats disconnected")
 	token := d.token() // lets the user in again
-	if line := d.push(d.loaded, token); line != "stored; NATS is not connected: will be sent when it is\n" {
+	if line := d.push(d.loaded, token); line != "stored; NATS is not connected: "+
+		"will be sent when it is\n" {
 		d.t.Errorf("the answer is %q", line)
 	}
 	d.p.kill()
@@ -227,7 +228,8 @@ func (d *interop) aKilledProgramDeliversWhatItOwed() {
 	d.connect(d.goes)
 }
 
-// aNATSServerThatComesBackIsTold: it dies too, and loads what it knows before it is told what it missed.
+// aNATSServerThatComesBackIsTold: it dies too, and loads what it knows before it is told what it
+// missed.
 func (d *interop) aNATSServerThatComesBackIsTold() {
 	d.t.Helper()
 	d.line.Down()

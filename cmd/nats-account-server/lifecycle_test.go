@@ -47,7 +47,8 @@ func TestNoURLReachesNATS(t *testing.T) {
 				t.Errorf("%s%s: %s", key, query, got)
 			}
 		}
-		raw(t, url, "POST /jwt/v1/accounts/"+key+" HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+		raw(t, url, "POST /jwt/v1/accounts/"+key+
+			" HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
 	}
 	a := jwttest.NewAccount(t) // what is heard first after all that is the announcement of a push
 	mustPush(t, url, a.ID, s.op.Account(t, a))
@@ -107,7 +108,8 @@ func TestHTTPLivesWhileNATSIsSilent(t *testing.T) {
 		t.Errorf("unknown account: %d", status)
 	}
 	status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
-	if status != http.StatusOK || body != "stored; NATS is not connected: will be sent when it is\n" {
+	if status != http.StatusOK ||
+		body != "stored; NATS is not connected: will be sent when it is\n" {
 		t.Errorf("push: %d %s", status, body)
 	}
 	p.term()
@@ -226,8 +228,8 @@ func TestARequestInFlightSurvivesAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "POST /jwt/v1/accounts/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", a.ID,
-		len(token), token[:10])
+	fmt.Fprintf(c, "POST /jwt/v1/accounts/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s",
+		a.ID, len(token), token[:10])
 	conf(t, s.dir, `
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: "127.0.0.1", port: 0, writetimeout: 6s }

@@ -29,10 +29,12 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "nats-account-server")
-	build := exec.Command("go", "build", "-race="+strconv.FormatBool(raceDetector()), "-o", binary, ".")
+	build := exec.Command("go", "build",
+		"-race="+strconv.FormatBool(raceDetector()), "-o", binary, ".")
 	build.Stderr = os.Stderr
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // a process would sleep for a second at its end
-	// The tests mostly wait for processes and for NATS. More of them run at once than there are processors.
+	// The tests mostly wait for processes and for NATS. More of them run at once than there are
+	// processors.
 	flag.Parse()
 	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)

@@ -21,9 +21,10 @@ func TestADirectoryOfAFullResolverIsServed(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	dir := filepath.Join(s.dir, "moved")
-	n := natstest.Start(t, fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: full, dir: "+
-		"%q, allow_delete: true }\nresolver_preload { %s: %s }\nlisten: 127.0.0.1:-1\n",
-		s.op.Token(t), s.op.System.ID, dir, s.op.System.ID, s.op.SystemAccount(t)))
+	n := natstest.Start(t,
+		fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver { type: full, dir: "+
+			"%q, allow_delete: true }\nresolver_preload { %s: %s }\nlisten: 127.0.0.1:-1\n",
+			s.op.Token(t), s.op.System.ID, dir, s.op.System.ID, s.op.SystemAccount(t)))
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
 	a, gone := jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -92,8 +93,8 @@ type originalDir struct {
 }
 
 func newOriginalDir(t *testing.T, shard bool, dirs, mode os.FileMode) *originalDir {
-	l := &originalDir{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(), shard: shard, dirs: dirs,
-		mode: mode,
+	l := &originalDir{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(),
+		shard: shard, dirs: dirs, mode: mode,
 		want: map[string]string{}}
 	if err := os.Chmod(l.store, dirs); err != nil {
 		t.Fatal(err)
@@ -198,7 +199,8 @@ func TestPreloadedAccountsCanMoveHere(t *testing.T) {
 	p, url := s.start(t)
 	p.wait("connected to NATS for JWT syncing")
 	for _, acc := range []*jwttest.Account{a, s.op.System} {
-		status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+acc.ID, s.op.Account(t, acc))
+		status, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+acc.ID,
+			s.op.Account(t, acc))
 		if status != http.StatusOK {
 			t.Errorf("%d %s", status, body)
 		}

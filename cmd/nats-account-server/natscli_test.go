@@ -25,10 +25,11 @@ func newCLI(t *testing.T) *cli {
 	if testing.Short() {
 		t.Skip("-short: to build natscli takes long")
 	}
-	path, err := build("nats", "github.com/nats-io/natscli/nats@"+natscli, natscli, func(path string) bool {
-		out, err := exec.Command(path, "--version").CombinedOutput()
-		return err == nil && strings.Contains(string(out), natscli)
-	})
+	path, err := build("nats", "github.com/nats-io/natscli/nats@"+natscli, natscli,
+		func(path string) bool {
+			out, err := exec.Command(path, "--version").CombinedOutput()
+			return err == nil && strings.Contains(string(out), natscli)
+		})
 	if err != nil {
 		jwttest.Lacks(t, "natscli", err)
 	}
@@ -39,7 +40,8 @@ func newCLI(t *testing.T) *cli {
 func (c *cli) run(args ...string) string {
 	c.t.Helper()
 	run := exec.Command(c.path, args...)
-	run.Env = append(os.Environ(), "HOME="+c.home, "XDG_DATA_HOME="+c.home, "XDG_CONFIG_HOME="+c.home)
+	run.Env = append(os.Environ(), "HOME="+c.home, "XDG_DATA_HOME="+c.home,
+		"XDG_CONFIG_HOME="+c.home)
 	out, err := run.CombinedOutput()
 	if err != nil {
 		c.t.Fatalf("nats %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -74,7 +76,8 @@ func TestNatscliPushesAndPulls(t *testing.T) {
 		http { host: 127.0.0.1, port: 0 }
 		store { dir: store }
 		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: %q, reconnectwait: 100 }`,
-		operator, jwttest.File(t, dir, "sys.jwt", c.kept("accounts/SYSTEM/SYSTEM.jwt")), port, creds))
+		operator, jwttest.File(t, dir, "sys.jwt",
+			c.kept("accounts/SYSTEM/SYSTEM.jwt")), port, creds))
 	url := p.url()
 	natstest.Start(t, fmt.Sprintf("operator: %q\nresolver: URL(%s/jwt/v1/accounts/)\nlisten: "+
 		"127.0.0.1:%d\nserver_name: n1\n", operator, url, port))

@@ -38,7 +38,8 @@ func wantOldNATS(t *testing.T) {
 	t.Cleanup(builds.Wait)
 }
 
-// oldBinary is the path of a nats-server of the version. The test is skipped where it can't be built.
+// oldBinary is the path of a nats-server of the version. The test is skipped where it can't be
+// built.
 func oldBinary(t *testing.T, version string) string {
 	t.Helper()
 	if testing.Short() {
@@ -51,7 +52,8 @@ func oldBinary(t *testing.T, version string) string {
 	return path
 }
 
-// buildTime bounds a build, downloads and all: without an answer from the network it would wait for ever.
+// buildTime bounds a build, downloads and all: without an answer from the network it would wait for
+// ever.
 const buildTime = 3 * time.Minute
 
 // buildNATS returns the path of a nats-server of the version.
@@ -94,7 +96,8 @@ func install(dir, pkg string) error {
 	defer cancel()
 	build := exec.CommandContext(ctx, "go", "install", pkg)
 	build.Dir = dir
-	build.Env = append(os.Environ(), "GOBIN="+dir, "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOWORK=off")
+	build.Env = append(os.Environ(), "GOBIN="+dir, "GOTOOLCHAIN=local",
+		"GOFLAGS=-mod=mod", "GOWORK=off")
 	build.WaitDelay = time.Second
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out[max(0, len(out)-500):])
@@ -106,7 +109,8 @@ func install(dir, pkg string) error {
 func startNATS(t testing.TB, program, conf string) *process {
 	t.Helper()
 	dir := t.TempDir()
-	p := startOther(t, program, dir, nil, "-c", jwttest.File(t, dir, "nats-server.conf", []byte(conf)))
+	p := startOther(t, program, dir, nil, "-c",
+		jwttest.File(t, dir, "nats-server.conf", []byte(conf)))
 	p.wait("Server is ready")
 	return p
 }
@@ -136,6 +140,7 @@ func resolverConf(t testing.TB, op *jwttest.Operator, kind, url, dir string, por
 	for id, token := range known {
 		preload += fmt.Sprintf("  %s: %s\n", id, token)
 	}
-	return fmt.Sprintf("server_name: n1\nlisten: 127.0.0.1:%d\noperator: %s\nsystem_account: %s\n%s",
+	return fmt.Sprintf("server_name: n1\nlisten: 127.0.0.1:%d\noperator: "+
+		"%s\nsystem_account: %s\n%s",
 		port, op.Token(t), op.System.ID, resolvers[kind](url, dir, preload+"}\n"))
 }

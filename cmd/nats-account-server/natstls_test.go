@@ -30,8 +30,10 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	rubbish := jwttest.File(t, s.dir, "rubbish.pem",
 		[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	for _, c := range []struct{ tls, want string }{
-		{"root: none.pem", "error loading nats.tls.root: open " + s.dir + "/none.pem: no such file"},
-		{"root: " + rubbish, "error loading nats.tls.root: there is no PEM certificate in " + rubbish},
+		{"root: none.pem", "error loading nats.tls.root: open " + s.dir +
+			"/none.pem: no such file"},
+		{"root: " + rubbish,
+			"error loading nats.tls.root: there is no PEM certificate in " + rubbish},
 		{"root: " + key, "error loading nats.tls.root: there is no PEM certificate in " + key},
 		{"cert: none.pem, key: " + key, "error loading nats.tls.cert " + s.dir + "/none.pem with " +
 			"nats.tls.key " + key + ": open " + s.dir + "/none.pem: no such file"},
@@ -44,9 +46,11 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 			"with nats.tls.key " + stranger + ": tls: private key does not match public key"},
 		{"root: " + root + ", cert: " + cert, "server.conf:5:"},
 	} {
-		path := conf(t, s.dir, "operatorjwtpath: op.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { "+
-			"dir: store }\n"+
-			"# no server listens here\nnats { servers: [\"nats://127.0.0.1:1\"], tls { %s } }", c.tls)
+		path := conf(t, s.dir,
+			"operatorjwtpath: op.jwt\nhttp { host: 127.0.0.1, port: 0 }\nstore { "+
+				"dir: store }\n"+
+				"# no server listens here\nnats { servers: [\"nats://127.0.0.1:1\"], tls { %s } }",
+			c.tls)
 		for _, flags := range [][]string{{"-c", path}, {"-t", "-c", path}} {
 			p := start(t, s.dir, nil, flags...)
 			if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), c.want) {
@@ -59,8 +63,8 @@ func TestMisconfiguredTLSForNATSIsAnErrorAtStart(t *testing.T) {
 	}
 }
 
-// tlsEnv is a nats-server that wants a certificate from every client, and the program, which has one
-// in a.crt.
+// tlsEnv is a nats-server that wants a certificate from every client, and the program, which has
+// one in a.crt.
 type tlsEnv struct {
 	*testEnv
 	ca   *certtest.Authority
@@ -81,8 +85,8 @@ func newTLSEnv(t *testing.T) *tlsEnv {
 	cert, key := s.ca.Issue(t).Write(t, s.dir, "nats")
 	s.renew(t, "one")
 	s.nats = natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf(
-		"listen: 127.0.0.1:%d\ntls { cert_file: %q, key_file: %q, ca_file: %q, verify: true, timeout: 5 "+
-			"}\n", port, cert, key, root)))
+		"listen: 127.0.0.1:%d\ntls { cert_file: %q, key_file: %q, ca_file: %q, verify: true, "+
+			"timeout: 5 }\n", port, cert, key, root)))
 	s.p, s.url = s.start(t)
 	s.p.wait("connected to NATS for account")
 	return s
@@ -116,7 +120,8 @@ func (s *tlsEnv) client(t *testing.T) (id uint64, certificate string) {
 	return 0, ""
 }
 
-// shows waits until the program has a connection other than the one of before, made with the certificate.
+// shows waits until the program has a connection other than the one of before, made with the
+// certificate.
 func (s *tlsEnv) shows(t *testing.T, name string, before uint64) (id uint64) {
 	t.Helper()
 	natstest.Eventually(t, "a connection with the certificate "+name, func() bool {
@@ -181,8 +186,8 @@ func TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced(t *testing.T) {
 	s := newTLSEnv(t)
 	creds, _ := s.op.System.User(t)
 	cert, key := s.ca.Issue(t).Write(t, s.dir, "listener")
-	nc := natstest.Connect(t, s.nats.ClientURL(), creds, nats.RootCAs(filepath.Join(s.dir, "ca.crt")),
-		nats.ClientCert(cert, key))
+	nc := natstest.Connect(t, s.nats.ClientURL(), creds,
+		nats.RootCAs(filepath.Join(s.dir, "ca.crt")), nats.ClientCert(cert, key))
 	heard := make(chan string, 100)
 	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(m *nats.Msg) {
 		heard <- string(m.Data)

@@ -45,7 +45,8 @@ func TestAnOlderJWTNeverReplacesANewerOne(t *testing.T) {
 	pushes(b, second, 200)
 	pushes(b, first, 409) // it was replaced within its second
 	pushes(c, old, 200)
-	// The account of a crash that its file is not written yet, and a newer file comes from elsewhere.
+	// The account of a crash that its file is not written yet, and a newer file comes from
+	// elsewhere.
 	p.kill()
 	newer := jwttest.Sign(t, s.op.Key, c, now)
 	file := filepath.Join(s.dir, "store", c.ID[len(c.ID)-2:], c.ID+".jwt")

@@ -59,8 +59,8 @@ func must(t *testing.T, errs ...error) {
 	}
 }
 
-// dirFault is something that happens to the store's directory while the program runs. The JWTs stay as
-// they are.
+// dirFault is something that happens to the store's directory while the program runs. The JWTs stay
+// as they are.
 type dirFault struct {
 	name   string
 	mount  string // options of a tmpfs that the store is on; "": none
@@ -74,7 +74,8 @@ func chmod(name string, mode os.FileMode, which ...string) dirFault {
 	set := func(mode os.FileMode) func(t *testing.T, dir, shard string) {
 		return func(t *testing.T, dir, shard string) {
 			for _, path := range which {
-				must(t, os.Chmod(filepath.Join(dir, strings.ReplaceAll(path, "SHARD", shard)), mode))
+				must(t, os.Chmod(filepath.Join(dir,
+					strings.ReplaceAll(path, "SHARD", shard)), mode))
 			}
 		}
 	}
@@ -95,8 +96,11 @@ var dirFaults = []dirFault{
 	},
 	{
 		name: "full", mount: "size=1m",
-		begin:  func(t *testing.T, dir, _ string) { fill(t, filepath.Join(dir, "ballast")) },
-		end:    func(t *testing.T, dir, _ string) { must(t, os.Remove(filepath.Join(dir, "ballast"))) },
+		begin: func(t *testing.T, dir, _ string) { fill(t, filepath.Join(dir, "ballast")) },
+		end: func(t *testing.T, dir,
+			_ string) {
+			must(t, os.Remove(filepath.Join(dir, "ballast")))
+		},
 		reason: "no space left on device",
 	},
 	{
@@ -109,7 +113,10 @@ var dirFaults = []dirFault{
 				}
 			}
 		},
-		end:    func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(filepath.Join(dir, "many"))) },
+		end: func(t *testing.T, dir,
+			_ string) {
+			must(t, os.RemoveAll(filepath.Join(dir, "many")))
+		},
 		reason: "no space left on device",
 	},
 	{
@@ -137,13 +144,20 @@ var dirFaults = []dirFault{
 	{
 		name: "an empty directory is in its place",
 		begin: func(t *testing.T, dir, _ string) {
-			must(t, os.Rename(dir, dir+".else"), os.Mkdir(dir, 0o700), os.Chown(dir, nobody, nobody))
+			must(t, os.Rename(dir, dir+".else"), os.Mkdir(dir, 0o700),
+				os.Chown(dir, nobody, nobody))
 		},
-		end: func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(dir), os.Rename(dir+".else", dir)) },
+		end: func(t *testing.T, dir,
+			_ string) {
+			must(t, os.RemoveAll(dir), os.Rename(dir+".else", dir))
+		},
 	},
 	{
-		name:   "a file is where the shard should be",
-		begin:  func(t *testing.T, dir, shard string) { replaceByFile(t, filepath.Join(dir, shard)) },
+		name: "a file is where the shard should be",
+		begin: func(t *testing.T, dir,
+			shard string) {
+			replaceByFile(t, filepath.Join(dir, shard))
+		},
 		end:    func(t *testing.T, dir, shard string) { putBack(t, filepath.Join(dir, shard)) },
 		reason: "not a directory",
 	},
@@ -249,7 +263,8 @@ func (s *testEnv) testFault(t *testing.T, f dirFault, dir string, a *jwttest.Acc
 		for _, query := range []string{"", "?text=true"} {
 			status, body := ask(client, path+query)
 			served := status == http.StatusOK && body == first
-			unreadable := status == http.StatusServiceUnavailable || status == http.StatusInternalServerError
+			unreadable := status == http.StatusServiceUnavailable ||
+				status == http.StatusInternalServerError
 			if !served && !unreadable {
 				t.Fatalf("what was stored: %d %.80q", status, body)
 			}

@@ -33,7 +33,9 @@ type operatorsWorld struct {
 }
 
 // newOperatorsWorld starts the program with these operators. "op.jwt" is that of the testEnv.
-func newOperatorsWorld(t *testing.T, operators string, others ...*jwttest.Operator) *operatorsWorld {
+func newOperatorsWorld(
+	t *testing.T, operators string, others ...*jwttest.Operator,
+) *operatorsWorld {
 	t.Helper()
 	w := &operatorsWorld{t: t, port: freePort(t)}
 	w.testEnv = newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", w.port), "")
@@ -69,8 +71,10 @@ func (w *operatorsWorld) restartNATS(operators ...string) {
 	if w.n != nil {
 		natstest.Stop(w.n)
 	}
-	w.n = natstest.Start(w.t, fmt.Sprintf("listen: 127.0.0.1:%d\noperator: [%s]\nsystem_account: %s\n"+
-		"resolver: URL(%s/jwt/v1/accounts/)\n", w.port, strings.Join(operators, ", "), w.op.System.ID, w.url))
+	w.n = natstest.Start(w.t,
+		fmt.Sprintf("listen: 127.0.0.1:%d\noperator: [%s]\nsystem_account: %s\n"+
+			"resolver: URL(%s/jwt/v1/accounts/)\n", w.port, strings.Join(operators, ", "),
+			w.op.System.ID, w.url))
 	w.p.wait("connected to NATS for account and activation notifications")
 }
 
@@ -83,7 +87,9 @@ func (w *operatorsWorld) want(name string, a *jwttest.Account, status int) {
 }
 
 // wantPush fails unless a push gets this answer.
-func (w *operatorsWorld) wantPush(name string, a *jwttest.Account, token []byte, status int, text string) {
+func (w *operatorsWorld) wantPush(
+	name string, a *jwttest.Account, token []byte, status int, text string,
+) {
 	w.t.Helper()
 	got, body := post(http.DefaultClient, w.url+"/jwt/v1/accounts/"+a.ID, token)
 	if got != status || !strings.Contains(body, text) {
@@ -96,8 +102,8 @@ func (w *operatorsWorld) connects(a *jwttest.Account) bool {
 	w.t.Helper()
 	creds, _ := a.User(w.t)
 	path := jwttest.File(w.t, w.t.TempDir(), "user.creds", creds)
-	nc, err := nats.Connect(w.n.ClientURL(), nats.UserCredentials(path), nats.Timeout(20*time.Second),
-		nats.MaxReconnects(0))
+	nc, err := nats.Connect(w.n.ClientURL(), nats.UserCredentials(path),
+		nats.Timeout(20*time.Second), nats.MaxReconnects(0))
 	if err == nil {
 		nc.Close()
 	}
@@ -109,7 +115,10 @@ func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.
 	w := newOperatorsWorld(t, "op.jwt")
 	op, former := w.op, w.op.Signing
 	moved, left := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	signed := func(by nkeys.KeyPair, a *jwttest.Account) []byte { return jwttest.Sign(t, by, a, time.Now()) }
+	signed := func(by nkeys.KeyPair,
+		a *jwttest.Account) []byte {
+		return jwttest.Sign(t, by, a, time.Now())
+	}
 	w.restartNATS(op.Token(t))
 	for _, a := range []*jwttest.Account{op.System, moved, left} {
 		mustPush(t, w.url, a.ID, signed(former, a))
@@ -150,17 +159,20 @@ func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.
 		w.want("signed anew", moved, http.StatusOK)
 		w.want("the system account", op.System, http.StatusOK)
 		w.want("left behind", left, http.StatusInternalServerError)
-		w.wantPush("the former key", left, signed(former, left), http.StatusBadRequest, "untrusted issuer")
+		w.wantPush("the former key", left, signed(former, left),
+			http.StatusBadRequest, "untrusted issuer")
 	}
 	rotated()
 	if !w.connects(moved) || w.connects(left) {
-		t.Error("after the rotation: a user of the account that was signed anew must connect, and no other")
+		t.Error("after the rotation: a user of the account that was signed anew " +
+			"must connect, and no other")
 	}
 	w.wantPush("the new key", moved, signed(pair, moved), http.StatusOK, "stored")
 	check := exec.Command(binary, "-t", "-c", w.conf)
 	check.Dir = w.dir
 	checked, err := check.CombinedOutput()
-	if err != nil || !strings.Contains(string(checked), "it is only used while the store has no good JWT") {
+	if err != nil || !strings.Contains(string(checked),
+		"it is only used while the store has no good JWT") {
 		t.Errorf("-t: %v\n%s", err, checked)
 	}
 
@@ -177,7 +189,8 @@ func TestOneOperatorOfTwoIsTakenOut(t *testing.T) {
 	b := jwttest.NewOperator(t, func(c *jwt.OperatorClaims) { c.Name, c.Expires = "B", 1700000000 })
 	w := newOperatorsWorld(t, "[op.jwt, other1.jwt]", b)
 	a := w.op
-	if log := w.p.log.String(); !strings.Contains(log, "other1.jwt expired at 2023-11-14T22:13:20Z") {
+	if log := w.p.log.String(); !strings.Contains(log,
+		"other1.jwt expired at 2023-11-14T22:13:20Z") {
 		t.Errorf("an operator has expired:\n%s", log)
 	}
 	w.restartNATS(a.Token(t), b.Token(t))
@@ -190,7 +203,8 @@ func TestOneOperatorOfTwoIsTakenOut(t *testing.T) {
 	w.wantPush("of B", ofB, ago(b, ofB, 2), http.StatusOK, "stored")
 	w.wantPush("of both, by A", ofBoth, ago(a, ofBoth, 9), http.StatusOK, "stored")
 	w.wantPush("of both, by B", ofBoth, ago(b, ofBoth, 2), http.StatusOK, "stored")
-	w.wantPush("of both, an older one by A", ofBoth, ago(a, ofBoth, 5), http.StatusConflict, "newer")
+	w.wantPush("of both, an older one by A", ofBoth, ago(a, ofBoth, 5),
+		http.StatusConflict, "newer")
 	if !w.connects(ofA) || !w.connects(ofB) || !w.connects(ofBoth) {
 		t.Error("no user of each operator can connect")
 	}
@@ -217,7 +231,8 @@ func TestOneOperatorOfTwoIsTakenOut(t *testing.T) {
 	copied.term()
 
 	w.configure("operator: [op.jwt, other1.jwt]", "operator: [other1.jwt]")
-	w.reload("WRN. error loading system account from .*sys.jwt: the operator " + b.ID + " did not sign it")
+	w.reload("WRN. error loading system account from .*sys.jwt: the operator " +
+		b.ID + " did not sign it")
 	w.p.wait("WRN. 1 of 3 stored JWTs are no longer good and are not served.*" + ofA.ID)
 	served(b)
 	w.want("of A", ofA, http.StatusInternalServerError)
@@ -245,7 +260,8 @@ func TestOneOperatorOfTwoIsTakenOut(t *testing.T) {
 	w.wantPush("a newer one of B", ofA, ago(b, ofA, 1), http.StatusOK, "stored")
 	w.configure("operator: [other1.jwt]", "operator: [other1.jwt, op.jwt]")
 	w.reload("Operator: " + a.ID)
-	w.wantPush("A is back with what it had signed", ofA, ago(a, ofA, 2), http.StatusConflict, "newer")
+	w.wantPush("A is back with what it had signed", ofA, ago(a, ofA, 2),
+		http.StatusConflict, "newer")
 	served(b)
 	w.p.term()
 }

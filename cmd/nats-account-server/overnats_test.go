@@ -173,7 +173,9 @@ func TestTwoAccountServersAgreeAfterKillsAndRestarts(t *testing.T) {
 	creds, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), creds)
 	var said atomic.Int64
-	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(*nats.Msg) { said.Add(1) }); err != nil {
+	if _, err := nc.Subscribe("$SYS.ACCOUNT.*.CLAIMS.UPDATE", func(*nats.Msg) {
+		said.Add(1)
+	}); err != nil {
 		t.Fatal(err)
 	}
 	last, since := int64(-1), time.Now()
@@ -222,7 +224,8 @@ func TestAFloodOfUpdatesOverNATSIsStoredInFull(t *testing.T) {
 	if _, body := get(t, url+"/jwt/v1/pack"); strings.Count(body, "|") != flood {
 		t.Errorf("the pack has %d accounts", strings.Count(body, "|"))
 	}
-	if log := p.log.String(); strings.Contains(log, "slow consumer") || strings.Contains(log, "refused") {
+	if log := p.log.String(); strings.Contains(log, "slow consumer") ||
+		strings.Contains(log, "refused") {
 		t.Errorf("it says:\n%s", log)
 	}
 	p.term()

@@ -11,8 +11,8 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// TestAPackLeavesOutWhatCantBeRead: a plain file has a shard's name, one shard can't be read, and a new
-// replica gets all the rest.
+// TestAPackLeavesOutWhatCantBeRead: a plain file has a shard's name, one shard can't be read, and a
+// new replica gets all the rest.
 func TestAPackLeavesOutWhatCantBeRead(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")

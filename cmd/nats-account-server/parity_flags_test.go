@@ -26,24 +26,27 @@ func commandLine(t *testing.T) []behaviour {
 	jwttest.File(t, nsc, "OP.jwt", []byte(k.op.Token(t)))
 	return []behaviour{
 		row("every flag of either version is known",
-			k.ends(0, flags("-t -c home.conf -dir d -operator op.jwt -nats nats://127.0.0.1:1 -creds "+
-				"sys.creds -hp 127.0.0.1:0 -D -V -DV -dump"), "is valid")),
+			k.ends(0,
+				flags("-t -c home.conf -dir d -operator op.jwt -nats nats://127.0.0.1:1 -creds "+
+					"sys.creds -hp 127.0.0.1:0 -D -V -DV -dump"), "is valid")),
 		row("-nsc and -ro, which 1.0.3 refuses, work as in 0.8.4",
 			k.ends(0, flags("-t -nsc OP -ro"), "is valid", "!removed")),
 		row("-primary is known, and makes a replica as in 0.8.4",
 			k.ends(0, flags("-t -operator op.jwt -primary http://127.0.0.1:1"), "is valid")),
 		row("one or two dashes, = or a space",
 			k.ends(0, flags("--t -hp=127.0.0.1:0 --c home.conf"), "is valid")),
-		row("an argument that belongs to no flag is exit code 2, where the original ignores it and all "+
-			"flags after it", k.ends(2, flags("home.conf -hp 127.0.0.1:0"),
+		row("an argument that belongs to no flag is exit code 2, where the original ignores it "+
+			"and all flags after it", k.ends(2, flags("home.conf -hp 127.0.0.1:0"),
 			`the argument "home.conf" belongs to no flag: give a configuration file as -c file`)),
 		row("such an argument with -t is exit code 2 too",
-			k.ends(2, flags("-t home.conf"), `the argument "home.conf" belongs to no flag`, "!is valid")),
+			k.ends(2, flags("-t home.conf"),
+				`the argument "home.conf" belongs to no flag`, "!is valid")),
 		row("an unknown flag is exit code 2 and the usage",
 			k.ends(2, flags("-bogus"), "flag provided but not defined: -bogus\n", "-creds")),
 		row("-h is the usage and exit code 0", k.ends(0, flags("-h"), "-creds")),
 		row("-help too", k.ends(0, flags("-help"), "-creds")),
-		row("-v, which neither has, is the version", k.ends(0, flags("-v"), "nats-account-server: v")),
+		row("-v, which neither has, is the version",
+			k.ends(0, flags("-v"), "nats-account-server: v")),
 		row("-D, -V and -DV have an effect, as in 0.8.4", shownBy("TestTheFlagsDAndVAreHonoured")),
 
 		row("a flag wins over the file, the file over the defaults",
@@ -53,17 +56,19 @@ func commandLine(t *testing.T) []behaviour {
 				"NATS.ReconnectWait",
 				"1000")),
 		row("a flag can't switch off what the file switches on",
-			k.dumps(anyPort+"logging { debug: true }", flags("-D=false -V=false"), "Logging.Debug", "true",
-				"Logging.Trace", "false")),
+			k.dumps(anyPort+"logging { debug: true }", flags("-D=false -V=false"),
+				"Logging.Debug", "true", "Logging.Trace", "false")),
 		row("-D, -V and -DV are in the dump",
 			k.dumps(anyPort, flags("-DV"), "Logging.Debug", "true", "Logging.Trace", "true")),
 		row("-dir replaces the whole store section",
 			k.dumps(anyPort+"store { dir: other, shard: true, cleanupinterval: 5000 }",
 				flags("-dir flagged"),
-				"Store.Dir", `"$WORK/flagged"`, "Store.Shard", "false", "Store.CleanupInterval", "0")),
+				"Store.Dir", `"$WORK/flagged"`, "Store.Shard", "false",
+				"Store.CleanupInterval", "0")),
 		row("-nsc replaces it too, beats -dir, and finds the operator",
 			k.dumps(anyPort+"store { dir: other, shard: true }", flags("-dir flagged -nsc OP"),
-				"Store.Dir", `""`, "Store.Shard", "false", "Store.NSC", `"$WORK/OP"`, "OperatorJWTPath",
+				"Store.Dir", `""`, "Store.Shard", "false", "Store.NSC",
+				`"$WORK/OP"`, "OperatorJWTPath",
 				`"$WORK/OP/OP.jwt"`)),
 		row("-hp replaces host and port, and without a host it is every interface",
 			k.dumps("http { host: \"127.0.0.1\", port: 70 }", flags("-hp :0"), "HTTP.Host", `""`,
@@ -74,7 +79,8 @@ func commandLine(t *testing.T) []behaviour {
 		row("~ is the home directory in -c, -dir, -creds",
 			k.dumps("", flags("-c ~/home.conf -hp 127.0.0.1:0 -dir ~/hometown -creds ~/sys.creds"),
 				"Store.Dir", `"$WORK/hometown"`, "NATS.UserCredentials", `"$WORK/sys.creds"`)),
-		row("~ is the home directory in the file too, where the original makes a directory of that name",
+		row("~ is the home directory in the file too, where the original makes "+
+			"a directory of that name",
 			k.dumps(anyPort+"store { dir: \"~/inside\" }", nil, "Store.Dir", `"$WORK/inside"`)),
 		row("a relative path in the file is relative to the working directory",
 			k.dumps(anyPort+"store { dir: near }", nil, "Store.Dir", `"$WORK/near"`)),
@@ -88,13 +94,15 @@ func commandLine(t *testing.T) []behaviour {
 				"error creating listener: listen tcp: address 70000: invalid port")),
 		row("a configuration file that is not there",
 			k.ends(1, flags("-c /nonexist.conf"),
-				"error reading configuration file: open /nonexist.conf: no such file or directory")),
+				"error reading configuration file: open /nonexist.conf: "+
+					"no such file or directory")),
 		row("an empty store directory", k.ends(1, flags("-c", k.file(t, `store { dir: "" }`)),
 			"store directory is required")),
 		row("a broken file is named before what is wrong with -nsc",
 			k.ends(1, flags("-nsc /nope -c", k.file(t, "http {")), "never closed")),
 		row("an operator file that is not there",
-			k.ends(1, flags("-operator /nope -hp 127.0.0.1:0"), "open /nope: no such file or directory")),
+			k.ends(1, flags("-operator /nope -hp 127.0.0.1:0"),
+				"open /nope: no such file or directory")),
 		row("an operator file with another JWT",
 			k.ends(1, flags("-operator sys.jwt -hp 127.0.0.1:0"), "not operator claim")),
 		row("a system account file with another JWT",
@@ -118,8 +126,8 @@ func commandLine(t *testing.T) []behaviour {
 			k.ends(1, flags("-t -ro -c", k.file(t, "store { dir: mine }")),
 				"-ro has no effect without -dir")),
 		row("an empty store directory that is read-only is 0.8.4's empty store",
-			k.dumps(anyPort+`store { dir: "", readonly: true }`, nil, "Store.Dir", `""`, "Store.ReadOnly",
-				"true")),
+			k.dumps(anyPort+`store { dir: "", readonly: true }`, nil, "Store.Dir",
+				`""`, "Store.ReadOnly", "true")),
 		row("-ro of a directory that is not there",
 			k.ends(1, flags("-hp 127.0.0.1:0 -ro -dir /nope"), "the path [/nope] doesn't exist")),
 		row("a port that is in use is exit code 1", shownBy("TestAPortInUseIsOneLineAndExitCode1")),
@@ -129,7 +137,8 @@ func commandLine(t *testing.T) []behaviour {
 		row("SIGTERM is as orderly, where the original is killed by it",
 			shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
 		row("SIGQUIT is a stack dump", k.quits()),
-		row("SIGINT is not held up while NATS is silent", shownBy("TestHTTPLivesWhileNATSIsSilent")),
+		row("SIGINT is not held up while NATS is silent",
+			shownBy("TestHTTPLivesWhileNATSIsSilent")),
 	}
 }
 
@@ -144,7 +153,8 @@ func (k *parityEnv) servesFilesVerbatim() func(*testing.T) {
 		url := p.url()
 		for path, want := range map[string]string{"operator": operator,
 			"accounts/" + k.op.System.ID: system} {
-			if status, body := get(t, url+"/jwt/v1/"+path); status != http.StatusOK || body != want {
+			if status, body := get(t, url+"/jwt/v1/"+path); status != http.StatusOK ||
+				body != want {
 				t.Errorf("%s: %d %q", path, status, body)
 			}
 		}
@@ -156,7 +166,8 @@ func (k *parityEnv) servesFilesVerbatim() func(*testing.T) {
 func (k *parityEnv) checksOnly() func(*testing.T) {
 	return func(t *testing.T) {
 		dir := t.TempDir()
-		text := fmt.Sprintf("operator: %s/op.jwt, store { dir: a/b }, logging { audit: audit.log }", k.dir)
+		text := fmt.Sprintf("operator: %s/op.jwt, store { dir: a/b }, logging { audit: audit.log }",
+			k.dir)
 		path := jwttest.File(t, dir, "server.conf", []byte(text))
 		before, err := os.Stat(dir)
 		if err != nil {
@@ -178,7 +189,8 @@ func (k *parityEnv) foreignSystemAccount() func(*testing.T) {
 	return func(t *testing.T) {
 		jwttest.File(t, k.dir, "foreign.jwt", jwttest.NewOperator(t).Account(t, k.op.System))
 		k.ends(1, flags("-operator op.jwt -hp 127.0.0.1:0 -c",
-			k.file(t, "systemaccountjwtpath: foreign.jwt")), "error loading system account from ")(t)
+			k.file(t, "systemaccountjwtpath: foreign.jwt")),
+			"error loading system account from ")(t)
 	}
 }
 

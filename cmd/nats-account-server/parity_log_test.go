@@ -23,7 +23,8 @@ func logLines(t *testing.T) []behaviour {
 		row("what is said of requests, with trace", traceLines),
 		row("no error at a stop, where the original always has one",
 			shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
-		row("each 404 is a debug line and one warning a minute, where the original has an error each",
+		row("each 404 is a debug line and one warning a minute, where the "+
+			"original has an error each",
 			shownBy("TestA404IsADebugLineAndOneSummaryAMinute")),
 		row("an address of version 6 has its brackets", func(t *testing.T) {
 			p := start(t, t.TempDir(), nil, "-hp", "[::1]:0")
@@ -36,9 +37,11 @@ func logLines(t *testing.T) []behaviour {
 					t.Skip(err)
 				}
 				p := start(t, t.TempDir(), nil, "-hp", ":0")
-				p.wait(`resolver: URL\(http://` + regexp.QuoteMeta(name) + `:\d+/jwt/v1/accounts/\)`)
+				p.wait(`resolver: URL\(http://` + regexp.QuoteMeta(name) +
+					`:\d+/jwt/v1/accounts/\)`)
 			}),
-		row("the hint is a text that nats-server parses", shownBy("TestTheResolverHintWorksInNatsServer")),
+		row("the hint is a text that nats-server parses",
+			shownBy("TestTheResolverHintWorksInNatsServer")),
 	}
 }
 
@@ -48,13 +51,15 @@ func startWithEverything(t *testing.T) {
 	begin, _, _ := strings.Cut(p.log.String(), "it keeps no accounts then")
 	inOrder(t, begin, `\[INF\] starting NATS Account server, version `,
 		`server time is \w+ \w+ +\d+ [\d:]+ \w+ \d+\n`, `loading configuration from "/.*"`,
-		"loading system account from .*sys.jwt", "System Account: "+s.op.System.ID, "System Account Name: ",
+		"loading system account from .*sys.jwt", "System Account: "+s.op.System.ID,
+		"System Account Name: ",
 		"loading operator from .*op.jwt", "Operator: "+s.op.ID, "Operator Name: ",
 		"creating a store at /.*store", `http listening on port \d+`,
 		"nats-account-server is running", "configure the nats-server with:",
 		`  resolver: URL\(http://127.0.0.1:\d+/jwt/v1/accounts/\)`)
 	inOrder(t, p.log.String(), "connecting to NATS for notifications",
-		"connected to NATS for account and activation notifications", "connected to NATS for JWT syncing")
+		"connected to NATS for account and activation notifications",
+		"connected to NATS for JWT syncing")
 	p.term()
 	inOrder(t, p.log.String(), `\n\n?.*received sig-term, shutting down`, "stopping account server",
 		"stopping http server", "http server stopped",
@@ -85,14 +90,17 @@ func pushLines(t *testing.T) {
 	push(b.ID, []byte("garbage"))
 	p.wait(`\[ERR\] ` + b.ID[:12] + " - bad JWT in request - expected 3 chunks: .*\n")
 	push(b.ID, jwttest.Flip(s.op.Account(t, b)))
-	p.wait(`\[ERR\] ` + b.ID[:12] + " - bad JWT in request - claim failed V2 signature verification: .*\n")
+	p.wait(`\[ERR\] ` + b.ID[:12] +
+		" - bad JWT in request - claim failed V2 signature verification: .*\n")
 	push(b.ID, activation)
 	p.wait(`\[ERR\] ` + b.ID[:12] + " - bad JWT in request - not account claim: .*\n")
 	push(b.ID, token)
 	p.wait(`\[ERR\] .{12} - pub keys don't match - .*\n`)
 	push(b.ID, jwttest.NewOperator(t).Account(t, b))
 	p.wait(`\[ERR\] .{12} - untrusted issuer in request`)
-	push(b.ID, jwttest.Sign(t, s.op.Signing, b, time.Now(), func(c *jwt.AccountClaims) { c.Expires = 1 }))
+	push(b.ID, jwttest.Sign(t, s.op.Signing, b, time.Now(), func(c *jwt.AccountClaims) {
+		c.Expires = 1
+	}))
 	p.wait(`\[ERR\] attempt to update JWT ` + b.ID[:12] +
 		" with blocking validation errors - claim is expired: .*\n")
 	p.term()
@@ -113,7 +121,8 @@ func traceLines(t *testing.T) {
 		{"/jwt/v1/accounts/", []string{`127\.0\.0\.1:\d+: /jwt/v1/accounts/\n`,
 			"server sent resolver check"}},
 		{path, []string{"request for JWT for - " + short, "returning JWT for - " + short}},
-		{"/jwt/v1/activations/" + unknown, []string{`127\.0\.0\.1:\d+: /jwt/v1/activations/` + unknown}},
+		{"/jwt/v1/activations/" + unknown,
+			[]string{`127\.0\.0\.1:\d+: /jwt/v1/activations/` + unknown}},
 		{path + "?text=true", []string{"returning JWT as text for - " + short}},
 		{path + "?decode=true", []string{"returning decoded JWT as text for - " + short}},
 		{path + "?notify=true", []string{"trying to send notification for - " + short}},
@@ -136,7 +145,8 @@ func startToEnd(t *testing.T) []behaviour {
 			shownBy("TestStories/reload")),
 		row("SIGHUP keeps requests and connections",
 			shownBy("TestARequestInFlightSurvivesAReload", "TestANewConnectionSurvivesAReload")),
-		row("-dump is one record of JSON, two spaces deep, after the start, and the program goes on",
+		row("-dump is one record of JSON, two spaces deep, after the "+
+			"start, and the program goes on",
 			func(t *testing.T) {
 				p := start(t, k.dir, nil, flags("-hp 127.0.0.1:0 -dump")...)
 				url := p.url()
@@ -149,7 +159,8 @@ func startToEnd(t *testing.T) []behaviour {
 			}),
 		row("a Windows service, with its lines in the event log",
 			shownBy("TestTheServiceReportsItsState", "TestALineOfTheLogIsAnEventOfItsLevel")),
-		row("a container image with the original's paths and entry point; docker stop is a stop in order",
+		row("a container image with the original's paths and entry point; "+
+			"docker stop is a stop in order",
 			shownBy("TestTheProgramRunsAloneInAContainer", "TestTheImageIsTheOriginals")),
 		row("a directory of either version is served unchanged",
 			shownBy("TestADirectoryOfTheOriginalIsServedAndKept")),

@@ -57,7 +57,8 @@ func overNATS(t *testing.T) []behaviour {
 		}),
 		row("the connection's name", k.introducesItself),
 		row("no echo of what it says itself", k.hearsNoEcho),
-		row("a failed attempt is two lines, and there is another one after reconnectwait", failedAttempt),
+		row("a failed attempt is two lines, and there is another one after reconnectwait",
+			failedAttempt),
 		row("HTTP does not wait for the first attempt",
 			shownBy("TestHTTPLivesWhileNATSIsSilent", "TestAStopDoesNotWaitForASilentPort")),
 		row("notify while NATS connects is no data race",
@@ -68,11 +69,13 @@ func overNATS(t *testing.T) []behaviour {
 			shownBy("TestAnAuthorizationFailureIsNeverTheEnd")),
 		row("reconnectwait: 0 is no busy loop", shownBy("TestThereIsNoBusyLoop")),
 		row("no password is logged", shownBy("TestNoPasswordIsLogged", "TestErrorsShowNoPassword")),
-		row("a push is the raw JWT on $SYS.ACCOUNT.<key>.CLAIMS.UPDATE, without headers", k.announces),
+		row("a push is the raw JWT on $SYS.ACCOUNT.<key>.CLAIMS.UPDATE, without headers",
+			k.announces),
 		row("one message per change, where 1.0.3 sends two",
-			shownBy("TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount", "TestAChangeIsAnnouncedOnce")),
-		row("two pushes of one account through two servers end, where 1.0.3 sends thousands of messages "+
-			"a second",
+			shownBy("TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount",
+				"TestAChangeIsAnnouncedOnce")),
+		row("two pushes of one account through two servers end, where 1.0.3 sends thousands of "+
+			"messages a second",
 			shownBy("TestConcurrentPushesThroughTwoServersMakeNoStorm")),
 		row("a push that NATS could not be told of is not lost",
 			shownBy("TestAChangeCommittedBeforeNATSWasEverReachedIsDelivered")),
@@ -86,12 +89,14 @@ func overNATS(t *testing.T) []behaviour {
 				"TestAnActivationMayComeBeforeItsAccount")),
 		row("an update is verified like a push, stored, and answered in nats-server's JSON",
 			k.takesUpdates),
-		row("each way in which an update can be wrong", shownBy("TestUpdatesFromNATSAreVerifiedLikeAPOST")),
+		row("each way in which an update can be wrong",
+			shownBy("TestUpdatesFromNATSAreVerifiedLikeAPOST")),
 		row("an update that can't be decoded is refused in a line", k.refusesUpdates),
 		row("the newer subjects, which the original does not serve: UPDATE, LIST, DELETE, PACK",
 			shownBy("TestNSCPushesPullsAndDeletesOverNATS")),
 		row("a lookup is answered with the raw JWT", k.answersLookups),
-		row("a lookup of an unknown account is answered with nothing, where the original does not answer",
+		row("a lookup of an unknown account is answered with nothing, where the "+
+			"original does not answer",
 			k.answersUnknownLookups),
 		row("a lookup without a reply subject", func(t *testing.T) {
 			err := k.nc.Publish("$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil)
@@ -107,12 +112,13 @@ func overNATS(t *testing.T) []behaviour {
 		row("signing: the subject can change with a reload", reloadedSigner),
 		row("signing: each answer of the signer",
 			shownBy("TestTheSigningService", "TestSigningWithoutNATSFailsAtOnce")),
-		row("a pack request with our digest is answered with one empty message, another one with lines "+
-			"and an empty one", k.answersPacks),
+		row("a pack request with our digest is answered with one empty message, another one "+
+			"with lines and an empty one", k.answersPacks),
 		row("packs are exchanged with full resolvers and other account servers",
 			shownBy("TestAFullResolverAndThisServerAgreeAfterEitherWasAway",
 				"TestThisServerAndTheOriginalAgree")),
-		row("what a pack brings is verified", shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm")),
+		row("what a pack brings is verified",
+			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm")),
 		row("a deletion stays", shownBy("TestNoWayInBringsBackWhatWasDeleted")),
 	}
 }
@@ -233,7 +239,8 @@ func (k *natsEnv) publishesActivations(t *testing.T) {
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	mustPush(t, k.url, a.ID, k.op.Account(t, a))
 	token := activationOf(t, a, b)
-	heard, err := k.nc.SubscribeSync("$SYS.ACCOUNT." + a.ID + ".CLAIMS.ACTIVATE." + hashOf(t, token))
+	heard, err := k.nc.SubscribeSync("$SYS.ACCOUNT." + a.ID +
+		".CLAIMS.ACTIVATE." + hashOf(t, token))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +292,8 @@ func (k *natsEnv) takesUpdates(t *testing.T) {
 		s.Ver == "" || s.Time == "" {
 		t.Errorf("%+v", s)
 	}
-	inOrder(t, text, `^\{\n  "data": \{\n    "account"`, `"code"`, `"message"`, `"server": \{\n    "host"`,
+	inOrder(t, text, `^\{\n  "data": \{\n    "account"`, `"code"`, `"message"`,
+		`"server": \{\n    "host"`,
 		`"id"`, `"name"`, `"seq"`, `"time"`, `"ver"`)
 	if status, body := get(t, k.url+"/jwt/v1/accounts/"+a.ID); status != http.StatusOK ||
 		body != string(token) {

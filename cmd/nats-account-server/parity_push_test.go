@@ -20,19 +20,25 @@ func overPOST(t *testing.T) []behaviour {
 	s := newEnv(t, "", "")
 	_, url := s.start(t)
 	known := words{}
-	push := func(name string, token func(a *jwttest.Account) []byte, status, header, body string) request {
+	push := func(name string, token func(a *jwttest.Account) []byte, status, header,
+		body string) request {
 		a := jwttest.NewAccount(t)
 		n := fmt.Sprintf("%03d", len(known)/2)
 		known = append(known, "$T"+n, string(token(a)), "$K"+n, a.ID)
 		return request{name, "POST /jwt/v1/accounts/$K" + n + "\n\n$T" + n, status, header, body}
 	}
-	sign := func(signer nkeys.KeyPair, edits ...func(*jwt.AccountClaims)) func(a *jwttest.Account) []byte {
-		return func(a *jwttest.Account) []byte { return jwttest.Sign(t, signer, a, time.Now(), edits...) }
+	sign := func(signer nkeys.KeyPair,
+		edits ...func(*jwt.AccountClaims)) func(a *jwttest.Account) []byte {
+		return func(a *jwttest.Account) []byte {
+			return jwttest.Sign(t, signer, a, time.Now(), edits...)
+		}
 	}
 	text := func(text string) func(*jwttest.Account) []byte {
 		return func(*jwttest.Account) []byte { return []byte(text) }
 	}
-	good, junk := sign(s.op.Signing), sign(s.op.Signing, func(c *jwt.AccountClaims) { c.Subject = "junk" })
+	good, junk := sign(s.op.Signing), sign(s.op.Signing, func(c *jwt.AccountClaims) {
+		c.Subject = "junk"
+	})
 	other, stranger := jwttest.NewAccount(t), jwttest.NewOperator(t)
 	const bad, ok = "400 Bad Request", "200 OK"
 	all := requests(url, nil, nil)
@@ -42,10 +48,12 @@ func overPOST(t *testing.T) []behaviour {
 		push("line ends behind it, which are not stored", func(a *jwttest.Account) []byte {
 			return append(good(a), "\r\n\n"...)
 		}, ok, "", "stored; *"),
-		push("BEGIN and END around it, which the original refuses", func(a *jwttest.Account) []byte {
-			return fmt.Appendf(nil, "-----BEGIN NATS ACCOUNT JWT-----\n%s\n------END NATS ACCOUNT "+
-				"JWT------\n", good(a))
-		}, ok, "", "stored; *"),
+		push("BEGIN and END around it, which the original refuses",
+			func(a *jwttest.Account) []byte {
+				return fmt.Appendf(nil,
+					"-----BEGIN NATS ACCOUNT JWT-----\n%s\n------END NATS ACCOUNT "+
+						"JWT------\n", good(a))
+			}, ok, "", "stored; *"),
 		push("a line end within it, which the original stores", func(a *jwttest.Account) []byte {
 			token := good(a)
 			return append(append(token[:len(token)-9:len(token)-9], '\n'), token[len(token)-9:]...)
@@ -66,7 +74,8 @@ func overPOST(t *testing.T) []behaviour {
 		push("signed by itself", func(a *jwttest.Account) []byte {
 			return jwttest.Sign(t, a.Key, a, time.Now())
 		}, bad, bareText, "Signing service not enabled\n*"),
-		push("signed by another account", sign(other.Key), bad, bareText, "Bad JWT Issuer in request\n*"),
+		push("signed by another account", sign(other.Key), bad, bareText,
+			"Bad JWT Issuer in request\n*"),
 		push("signed by another operator", sign(stranger.Key), bad, bareText,
 			"untrusted issuer in request*"),
 		push("claims that are not valid: each issue in a line of its own",
@@ -79,12 +88,14 @@ func overPOST(t *testing.T) []behaviour {
 			c.Exports.Add(&jwt.Export{Subject: "a b", Type: jwt.Stream})
 			//lint:ignore SA1019 the warning of that is what this row is about
 			c.Imports.Add(&jwt.Import{Subject: "c", To: "d", Account: other.ID, Type: jwt.Stream})
-		}), bad, pageText, "The server was unable to update your account JWT. One more more validation "+
-			"issues occurred.\n\t - the field to has been deprecated (use LocalSubject instead)\n\n\t - "+
-			"subject \"a b\" cannot have spaces\n\n"),
-		push("another account's that signed it itself: the key comes first", func(*jwttest.Account) []byte {
-			return jwttest.Sign(t, other.Key, other, time.Now())
-		}, bad, bareText, "pub keys don't match\n*"),
+		}), bad, pageText,
+			"The server was unable to update your account JWT. One more more validation "+
+				"issues occurred.\n\t - the field to has been deprecated (use LocalSubject "+
+				"instead)\n\n\t - subject \"a b\" cannot have spaces\n\n"),
+		push("another account's that signed it itself: the key comes first",
+			func(*jwttest.Account) []byte {
+				return jwttest.Sign(t, other.Key, other, time.Now())
+			}, bad, bareText, "pub keys don't match\n*"),
 		push("an expired one", sign(s.op.Signing, func(c *jwt.AccountClaims) {
 			c.Expires = time.Now().Add(-time.Hour).Unix()
 		}), bad, pageText,
@@ -95,28 +106,32 @@ func overPOST(t *testing.T) []behaviour {
 		}), bad, pageText,
 			"The server was unable to update your account JWT. One more more validation issues "+
 				"occurred.\n\t - claim is not yet valid: its nbf is *"),
-		{"a subject that is no account key", "POST /jwt/v1/accounts/junk\n\n" + string(junk(other)), bad,
-			bareText,
+		{"a subject that is no account key",
+			"POST /jwt/v1/accounts/junk\n\n" + string(junk(other)), bad, bareText,
 			"bad JWT Subject in request\n*"},
-		{"POST to the probe without a slash is 405", "POST /jwt/v1/accounts\n\nx", "405 Method Not Allowed",
-			"Allow: GET, OPTIONS", noMethod},
+		{"POST to the probe without a slash is 405", "POST /jwt/v1/accounts\n\nx",
+			"405 Method Not Allowed", "Allow: GET, OPTIONS", noMethod},
 		{"POST to the probe is 405", "POST /jwt/v1/accounts/\n\nx", "405 Method Not Allowed",
 			"Allow: GET, OPTIONS", noMethod},
 	}
 	all = append(all, requests(url, known, rows)...)
 	return append(all,
-		row("any content type, chunked, Expect: 100-continue", shownBy("TestEveryWayOfSendingABody")),
-		row("a body of more than a megabyte is not read, where the original keeps all of it in memory",
-			shownBy("TestABodyThatSaysItIsTooLargeIsNotRead", "TestAChunkedBodyIsReadToTheLimitOnly")),
-		row("the same once more is 200, and announced at most every 5 s, where the original announces "+
-			"each time", shownBy("TestAnUnchangedPushIsAnnouncedOncePerFiveSeconds")),
+		row("any content type, chunked, Expect: 100-continue",
+			shownBy("TestEveryWayOfSendingABody")),
+		row("a body of more than a megabyte is not read, where the original "+
+			"keeps all of it in memory",
+			shownBy("TestABodyThatSaysItIsTooLargeIsNotRead",
+				"TestAChunkedBodyIsReadToTheLimitOnly")),
+		row("the same once more is 200, and announced at most every 5 s, where the original "+
+			"announces each time", shownBy("TestAnUnchangedPushIsAnnouncedOncePerFiveSeconds")),
 		row("an older one is 409, where the original takes it", shownBy("TestAnOlderJWTIs409")),
 		row("a full disk is 500 and error saving JWT", shownBy("TestAFullDiskIs500")),
 		row("a body that does not come is 400", shownBy("TestASlowBodyGetsItsAnswer")),
 		row("a JWT of version 1 is taken", versionOne(s, url)),
 		row("without an operator nothing is taken",
 			shownBy("TestWithoutAnOperatorNothingIsTaken")),
-		row("a read-only server answers with 405", shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
+		row("a read-only server answers with 405",
+			shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
 	)
 }
 
@@ -168,8 +183,10 @@ func activations(t *testing.T) []behaviour {
 	mustPush(t, url, a.ID, s.op.Account(t, a))
 	token := activationOf(t, a, b)
 	hash := hashOf(t, token)
-	known := words{"$TOKEN", string(token), "$FOREIGN", string(activationOf(t, unknown, b)), "$ACCOUNT",
-		string(s.op.Account(t, b)), "$HASH", hash, "$BARE", strings.TrimRight(hash, "="), "$A", a.ID,
+	known := words{"$TOKEN", string(token), "$FOREIGN",
+		string(activationOf(t, unknown, b)), "$ACCOUNT",
+		string(s.op.Account(t, b)), "$HASH", hash, "$BARE",
+		strings.TrimRight(hash, "="), "$A", a.ID,
 		"$JTI", activationJTI(t, token)}
 	all := requests(url, known, []request{
 		{"a token is stored; the answer has its hash, where the original's is empty",
@@ -179,16 +196,16 @@ func activations(t *testing.T) []behaviour {
 			"bad activation JWT in request\n*"},
 		{"a token of an account that is not stored, which the original takes",
 			"POST /jwt/v1/activations\n\n$FOREIGN", "400 Bad Request", bareText, "*"},
-		{"POST with a slash too much is 307", "POST /jwt/v1/activations/\n\nx", "307 Temporary Redirect",
-			"Location: /jwt/v1/activations", ""},
+		{"POST with a slash too much is 307", "POST /jwt/v1/activations/\n\nx",
+			"307 Temporary Redirect", "Location: /jwt/v1/activations", ""},
 		{"GET without a hash is 405", "GET /jwt/v1/activations", "405 Method Not Allowed",
 			"Allow: OPTIONS, POST", noMethod},
 		{"GET of a token", "GET /jwt/v1/activations/$HASH", "200 OK",
 			"Content-Type: application/jwt\nEtag: \"$JTI-*\nCache-Control: max-age=0*", "$TOKEN"},
 		{"GET of an unknown one", "GET /jwt/v1/activations/AAAA", "404 Not Found", pageText,
 			"No Matching JWT\n"},
-		{"the padding is part of the hash", "GET /jwt/v1/activations/$BARE", "404 Not Found", pageText,
-			"No Matching JWT\n"},
+		{"the padding is part of the hash", "GET /jwt/v1/activations/$BARE",
+			"404 Not Found", pageText, "No Matching JWT\n"},
 		{"GET as text", "GET /jwt/v1/activations/$HASH?text=true", "200 OK", bareText, "$TOKEN"},
 		{"GET decoded", "GET /jwt/v1/activations/$HASH?decode=true", "200 OK", decodedText, "{\n*"},
 		{"there is no check", "GET /jwt/v1/activations/$HASH?check=true", "200 OK", "", "$TOKEN"},
@@ -220,8 +237,9 @@ func activationJTI(t testing.TB, token []byte) string {
 func packs(t *testing.T) []behaviour {
 	s := newEnv(t, "", "maxreplicationpack: 3")
 	_, url := s.start(t)
-	empty := requests(url, nil, []request{{"of an empty store", "GET /jwt/v1/pack", "200 OK", bareText,
-		""}})
+	empty := requests(url, nil,
+		[]request{{"of an empty store", "GET /jwt/v1/pack", "200 OK", bareText,
+			""}})
 	t.Run("an empty store", empty[0].holds)
 	var lines []string
 	for range 2 {
@@ -239,12 +257,13 @@ func packs(t *testing.T) []behaviour {
 		{"max=0", "GET /jwt/v1/pack?max=0", "200 OK", bareText, ""},
 		{"max beyond the limit", "GET /jwt/v1/pack?max=4", "400 Bad Request", bareText,
 			"bad max parameter \"4\", no more than 3 are allowed\n"},
-		{"max that is no number, in lower case", "GET /jwt/v1/pack?max=ABC", "400 Bad Request", bareText,
-			"bad max parameter \"abc\"\n"},
-		{"max below 0 is the limit, where 1.0.3 gives everything", "GET /jwt/v1/pack?max=-1", "200 OK",
-			bareText, "$PACK"},
+		{"max that is no number, in lower case", "GET /jwt/v1/pack?max=ABC",
+			"400 Bad Request", bareText, "bad max parameter \"abc\"\n"},
+		{"max below 0 is the limit, where 1.0.3 gives everything",
+			"GET /jwt/v1/pack?max=-1", "200 OK", bareText, "$PACK"},
 		{"the largest max, where 0.8.4 panics", "GET /jwt/v1/pack?max=9223372036854775807",
-			"400 Bad Request", bareText, "bad max parameter \"9223372036854775807\", no more than 3 are " +
+			"400 Bad Request", bareText,
+			"bad max parameter \"9223372036854775807\", no more than 3 are " +
 				"allowed\n"},
 		{"max that is too large for a number", "GET /jwt/v1/pack?max=99999999999999999999",
 			"400 Bad Request", bareText, "bad max parameter \"99999999999999999999\"\n"},

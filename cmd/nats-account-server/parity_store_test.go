@@ -36,28 +36,34 @@ func stores(t *testing.T) []behaviour {
 		row("files deep below the directory and strays do no harm",
 			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm",
 				"TestKeysAreThoseOfFilesInTheirPlace")),
-		row("expired JWTs are deleted every cleanupinterval, only when it is set, and each in a line",
+		row("expired JWTs are deleted every cleanupinterval, only when it "+
+			"is set, and each in a line",
 			shownBy("TestExpiredAccountsAreDeleted")),
-		row("the same JWT repairs its file, where 1.0.3 leaves it", shownBy("TestAPutRepairsTheFile")),
-		row("a directory that goes and comes back holds up nothing, where the original hangs for ever",
+		row("the same JWT repairs its file, where 1.0.3 leaves it",
+			shownBy("TestAPutRepairsTheFile")),
+		row("a directory that goes and comes back holds up nothing, where "+
+			"the original hangs for ever",
 			shownBy("TestTheDirectoryMayVanish", "TestTheDirectoryIsMovedUnderWriters",
 				"TestADirectoryThatHasGone")),
 		row("one lock per account, where the original has one for all",
 			shownBy("TestManyAcknowledgementsAtOnce")),
-		row("the store of every kind keeps one contract", shownBy("TestDir", "TestMemory", "TestFolder")),
+		row("the store of every kind keeps one contract",
+			shownBy("TestDir", "TestMemory", "TestFolder")),
 
-		row("a read-only directory is watched: files rewritten, replaced, created, deleted; new shards; "+
-			"once each", shownBy("TestAReadOnlyDirectory")),
+		row("a read-only directory is watched: files rewritten, replaced, created, deleted; new "+
+			"shards; once each", shownBy("TestAReadOnlyDirectory")),
 		row("activations in a read-only directory are served, and announced when they change",
 			k.readOnlyActivations()),
 		row("a read-only directory without an operator serves what is consistent in itself",
 			k.readOnlyWithoutOperator()),
 		row("a folder of nsc without .nsc",
-			k.ends(1, flags("-nsc accounts -hp 127.0.0.1:0"), "is not a valid configuration directory")),
+			k.ends(1, flags("-nsc accounts -hp 127.0.0.1:0"),
+				"is not a valid configuration directory")),
 		row("a folder of nsc without accounts",
 			k.ends(1, flags("-nsc OP -hp 127.0.0.1:0"),
 				"open "+nsc+"/accounts: no such file or directory")),
-		row("a folder of nsc: served and announced as nsc writes it; a broken file harms itself only",
+		row("a folder of nsc: served and announced as nsc writes it; a "+
+			"broken file harms itself only",
 			shownBy("TestTheFolderOfNSC")),
 		row("a state directory: what was announced, what was taken out, when it is full",
 			shownBy("TestAStateDirectory", "TestAFullStateDirectoryIsNoObstacle",
@@ -67,12 +73,14 @@ func stores(t *testing.T) []behaviour {
 		row("an account of nsc that is renamed, deleted, or another one under its name",
 			shownBy("TestTheFolderOfNSCChanges")),
 		row("in memory: empty at the start, a warning, and lost at the end", k.inMemory()),
-		row("in memory: JWTs in the working directory, where 1.0.3 kept them, are named in a warning",
+		row("in memory: JWTs in the working directory, where 1.0.3 kept "+
+			"them, are named in a warning",
 			func(t *testing.T) {
 				for _, shard := range []bool{false, true} {
 					l := newOriginalDir(t, shard, 0o700, 0o600)
 					p := start(t, l.store, nil, "-hp", "127.0.0.1:0")
-					p.wait("there are account JWTs in the working directory, where version 1 kept them")
+					p.wait("there are account JWTs in the working directory, " +
+						"where version 1 kept them")
 					p.kill()
 					p = start(t, l.store, nil, "-hp", "127.0.0.1:0", "-dir", ".")
 					for path := range l.want {
@@ -87,7 +95,8 @@ func stores(t *testing.T) []behaviour {
 		row("in memory and read-only", shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
 		row("in memory: read and written at once", shownBy("TestMemoryIsReadAndWrittenAtOnce")),
 		row("a line of a pack that is none harms itself only, where the original stops",
-			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm", "TestAHostilePrimaryDoesNoHarm")),
+			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm",
+				"TestAHostilePrimaryDoesNoHarm")),
 		row("a pack's JWT counts if it is newer; of one second the greater hash",
 			shownBy("TestOfOneSecondTheGreaterHashWinsBetweenPeers")),
 	}
@@ -137,8 +146,9 @@ func (k *parityEnv) readOnlyActivations() func(*testing.T) {
 		if status != http.StatusMethodNotAllowed {
 			t.Errorf("a POST: %d", status)
 		}
-		n := natstest.Start(t, natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\n", l.port),
-			a, b))
+		n := natstest.Start(t,
+			natstest.MemoryConf(t, l.op, fmt.Sprintf("listen: 127.0.0.1:%d\n", l.port),
+				a, b))
 		p.wait("connected to NATS for JWT syncing")
 		creds, _ := l.op.System.User(t)
 		nc := natstest.Connect(t, n.ClientURL(), creds)

@@ -17,9 +17,9 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// TestParity is what users of the original know of it, a row for each behaviour, in the order command line,
-// configuration, HTTP, stores, NATS, replica, log. Where this program differs on purpose the row
-// says so. A row watches the program do it, or names the test that does.
+// TestParity is what users of the original know of it, a row for each behaviour, in the order
+// command line, configuration, HTTP, stores, NATS, replica, log. Where this program differs on
+// purpose the row says so. A row watches the program do it, or names the test that does.
 func TestParity(t *testing.T) {
 	t.Parallel()
 	for _, part := range []struct {
@@ -186,14 +186,16 @@ func requests(url string, known words, rows []request) (all []behaviour) {
 func hasLine(header, line string) bool {
 	begin, open := strings.CutSuffix(line, "*")
 	for got := range strings.Lines(header) {
-		if got = strings.TrimSuffix(got, "\n"); got == line || open && strings.HasPrefix(got, begin) {
+		if got = strings.TrimSuffix(got, "\n"); got == line || open &&
+			strings.HasPrefix(got, begin) {
 			return true
 		}
 	}
 	return false
 }
 
-// exchange sends a request as it is written and returns the answer's status, its header and its body.
+// exchange sends a request as it is written and returns the answer's status, its header and its
+// body.
 func exchange(t *testing.T, url, send string) (status, header, body string) {
 	t.Helper()
 	head, content, _ := strings.Cut(send, "\n\n")

@@ -60,7 +60,8 @@ func playPart() error {
 		return err
 	}
 	p, keys := deletions[n], bytes.Fields([]byte(os.Getenv(partKeys)))
-	store, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: "store", Shard: p.shard})
+	store, err := jwtstore.OpenDir(context.Background(),
+		jwtstore.Options{Dir: "store", Shard: p.shard})
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,8 @@ func makeShard(key string) error {
 
 // isWritten says whether the step can be seen in the directory.
 func (s step) isWritten(key string) bool {
-	flat, sharded := filepath.Join("store", key+".jwt"), filepath.Join("store", key[54:], key+".jwt")
+	flat, sharded := filepath.Join("store", key+".jwt"),
+		filepath.Join("store", key[54:], key+".jwt")
 	_, gone := os.Stat(flat)
 	content, err := os.ReadFile(sharded)
 	return os.IsNotExist(gone) && (string(content) == s.jwt && err == nil || s.jwt == "" &&

@@ -319,8 +319,8 @@ type pushes struct {
 	acked  []map[string]int    // after each 200: how many of each account were acknowledged
 }
 
-// runPushes drives the program: pushes one by one and at once, waits for files, a stop, kills, starts
-// on what is there.
+// runPushes drives the program: pushes one by one and at once, waits for files, a stop, kills,
+// starts on what is there.
 func runPushes(t *testing.T) (*disk, *pushes) {
 	tr := newTrace(t)
 	s := newEnv(t, "nats://127.0.0.1:1", "") // NATS is away: every change stays pending
@@ -387,7 +387,8 @@ func (tr *trace) run(s *testEnv) (p *process, url string, signal func(syscall.Si
 	file := tr.files[len(tr.files)-1]
 	head, err := os.ReadFile(file)
 	var pid int
-	if _, scanErr := fmt.Sscan(string(head[:min(len(head), 20)]), &pid); err != nil || scanErr != nil {
+	if _, scanErr := fmt.Sscan(string(head[:min(len(head), 20)]), &pid); err != nil ||
+		scanErr != nil {
 		tr.t.Fatal(err, scanErr)
 	}
 	program, err := os.FindProcess(pid)
@@ -418,7 +419,9 @@ func (tr *trace) leaveDirectories(dir, shard string) {
 // states calls check with every state that a cut at any moment may leave, as far as they are few,
 // and with a choice of them where they are many, until it says no. With one sync left out these are
 // only the states that it makes possible: what it alone makes durable may be lost.
-func (d *disk) states(without int, check func(cut int, maybe []int, chosen map[int]int, m image) bool) {
+func (d *disk) states(
+	without int, check func(cut int, maybe []int, chosen map[int]int, m image) bool,
+) {
 	rnd := rand.New(rand.NewPCG(1, uint64(without+1)))
 	for _, cut := range d.cuts() {
 		sure, maybe := d.durable(cut, without)

@@ -199,6 +199,7 @@ func (p *process) wantOnce(texts ...string) {
 		}
 	}
 	if len(lines) != len(texts) {
-		p.t.Errorf("%d warnings and errors, %d are expected: %.4000q", len(lines), len(texts), lines)
+		p.t.Errorf("%d warnings and errors, %d are expected: %.4000q",
+			len(lines), len(texts), lines)
 	}
 }

@@ -140,12 +140,14 @@ func (e *readOnlyEnv) waitAnnounced(times int, all ...*jwttest.Account) {
 		func() bool { return !slices.ContainsFunc(all, late) })
 }
 
-// waitConnected waits until the program is connected to NATS. The line may come before or after those
-// that say how nats-servers are configured.
+// waitConnected waits until the program is connected to NATS. The line may come before or after
+// those that say how nats-servers are configured.
 func (e *readOnlyEnv) waitConnected(p *process) {
 	e.t.Helper()
 	natstest.Eventually(e.t, "it is connected",
-		func() bool { return strings.Contains(p.log.String(), "connected to NATS for JWT syncing") })
+		func() bool {
+			return strings.Contains(p.log.String(), "connected to NATS for JWT syncing")
+		})
 }
 
 // wantAnnounced wants each account to have been announced exactly this many times.
@@ -343,7 +345,8 @@ func TestTheFolderOfNSCChanges(t *testing.T) {
 	natstest.Eventually(t, "b and c are announced",
 		func() bool { return e.announced(b.ID) > 0 && e.announced(c.ID) > 0 })
 	for _, rename := range [][2]string{{"Ç é", "C"}, {"C/Ç é.jwt", "C/C.jwt"}} {
-		from, to := filepath.Join(e.jwts, "accounts", rename[0]), filepath.Join(e.jwts, "accounts", rename[1])
+		from, to := filepath.Join(e.jwts, "accounts", rename[0]),
+			filepath.Join(e.jwts, "accounts", rename[1])
 		if err := os.Rename(from, to); err != nil {
 			t.Fatal(err)
 		}
@@ -386,7 +389,8 @@ func TestAReadOnlyServerWithoutADirectoryIsEmpty(t *testing.T) {
 	}
 	p.term()
 	p = start(t, s.dir, nil, "-dir", "/nope", "-ro", "-hp", "127.0.0.1:0")
-	if code := p.exited(); code != 1 || !strings.Contains(p.log.String(), "the path [/nope] doesn't exist") {
+	if code := p.exited(); code != 1 ||
+		!strings.Contains(p.log.String(), "the path [/nope] doesn't exist") {
 		t.Errorf("exit code %d\n%s", code, p.log)
 	}
 }

@@ -36,8 +36,11 @@ func edited(edit func(token string) string) func(*testing.T, *jwttest.Operator, 
 	}
 }
 
-// claims is signed by the operator, with these claims and this header. $O is the operator, $A the account.
-func claims(header, text string) func(*testing.T, *jwttest.Operator, *jwttest.Account, string) string {
+// claims is signed by the operator, with these claims and this header. $O is the operator, $A the
+// account.
+func claims(
+	header, text string,
+) func(*testing.T, *jwttest.Operator, *jwttest.Account, string) string {
 	return func(t *testing.T, op *jwttest.Operator, a *jwttest.Account, _ string) string {
 		text := strings.NewReplacer("$O", op.ID, "$A", a.ID).Replace(text)
 		return string(jwttest.EncodeRaw(t, op.Key, header, []byte(text), true))
@@ -73,13 +76,19 @@ var badInputs = []badInput{
 		parts := strings.Split(token, ".")
 		return parts[0] + "." + parts[1] + "." + strings.Repeat("+/", 43)
 	}), "its signature is written in the wrong base64: a JWT has - and _ for + and /"},
-	{"a foreign character", edited(func(token string) string { return token[:40] + "!" + token[41:] }),
+	{"a foreign character", edited(func(token string) string {
+		return token[:40] + "!" + token[41:]
+	}),
 		"has the character '!', which no JWT has"},
-	{"line breaks within", edited(func(token string) string { return token[:64] + "\r\n" + token[64:] }),
+	{"line breaks within", edited(func(token string) string {
+		return token[:64] + "\r\n" + token[64:]
+	}),
 		"there is white space within it, at byte 64"},
 	{"two JWTs", edited(func(token string) string { return token + "\n" + token }),
 		"there are 2 JWTs in it: send one at a time"},
-	{"two decorated JWTs", edited(func(token string) string { return decorated(token) + decorated(token) }),
+	{"two decorated JWTs", edited(func(token string) string {
+		return decorated(token) + decorated(token)
+	}),
 		"there are 2 JWTs in it: send one at a time"},
 	{"a JWT that is cut off", edited(func(token string) string { return token[:len(token)-90] }),
 		"a JWT has three parts with dots between, and this has 2"},
@@ -89,15 +98,21 @@ var badInputs = []badInput{
 	{"a decorated JWT as curl -d sends it", edited(func(token string) string {
 		return strings.ReplaceAll(decorated(token), "\n", "")
 	}), "its line ends are missing, which curl -d takes away: use curl --data-binary @account.jwt"},
-	{"JSON", edited(func(string) string { return `{"sub": "x"}` }), "it is JSON: send the JWT itself"},
+	{"JSON", edited(func(string) string { return `{"sub": "x"}` }),
+		"it is JSON: send the JWT itself"},
 	{"HTML", edited(func(string) string { return "<html><title>Login</title></html>" }),
 		"it is HTML or XML: it may be the error page of a server between"},
 	{"a form", edited(func(token string) string {
-		return "--------------------------1\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\n" + token
+		return "--------------------------1\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\n" +
+			token
 	}), "it is a form, as curl -F sends one"},
-	{"the name of a file", edited(func(string) string { return "account.jwt" }), "it is the name of a file"},
-	{"quotes", edited(func(token string) string { return `"` + token + `"` }), "there are quotes around it"},
-	{"a changed JWT", edited(func(token string) string { return string(jwttest.Flip([]byte(token))) }),
+	{"the name of a file", edited(func(string) string { return "account.jwt" }),
+		"it is the name of a file"},
+	{"quotes", edited(func(token string) string { return `"` + token + `"` }),
+		"there are quotes around it"},
+	{"a changed JWT", edited(func(token string) string {
+		return string(jwttest.Flip([]byte(token)))
+	}),
 		"claim failed V2 signature verification: it was changed after it was signed"},
 	{"a fraction in iat", claims(natsHeader, `{"iat":1795433158.5,"exp":1795433158,`+ofAccount),
 		"iat is 1795433158.5: it must be a whole number, the seconds since 1970"},
@@ -116,7 +131,8 @@ var badInputs = []badInput{
 		parts := strings.Split(token, ".")
 		return parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte("{x")) + "." + parts[2]
 	}), "its claims are not JSON: it is cut off or damaged"},
-	{"the JWT of a user", func(t *testing.T, _ *jwttest.Operator, a *jwttest.Account, _ string) string {
+	{"the JWT of a user", func(t *testing.T, _ *jwttest.Operator,
+		a *jwttest.Account, _ string) string {
 		creds, _ := a.User(t)
 		token, err := jwt.ParseDecoratedJWT(creds)
 		if err != nil {
@@ -124,9 +140,10 @@ var badInputs = []badInput{
 		}
 		return token
 	}, "it is the JWT of a user, which no server keeps"},
-	{"the JWT of an operator", func(t *testing.T, op *jwttest.Operator, _ *jwttest.Account, _ string) string {
-		return op.Token(t)
-	}, "it is the JWT of an operator, which belongs in operatorjwtpath"},
+	{"the JWT of an operator",
+		func(t *testing.T, op *jwttest.Operator, _ *jwttest.Account, _ string) string {
+			return op.Token(t)
+		}, "it is the JWT of an operator, which belongs in operatorjwtpath"},
 	{"creds", func(t *testing.T, _ *jwttest.Operator, a *jwttest.Account, _ string) string {
 		creds, _ := a.User(t)
 		return string(creds)
@@ -150,8 +167,8 @@ func decorated(token string) string {
 // seeds are private keys of accounts and users.
 var seeds = regexp.MustCompile(`S[AU][A-Z2-7]{56}`)
 
-// TestEveryWayInSaysWhyItRefuses sends the mistakes that people make to every way in. Each is told what
-// is wrong, and no private key is stored or logged.
+// TestEveryWayInSaysWhyItRefuses sends the mistakes that people make to every way in. Each is told
+// what is wrong, and no private key is stored or logged.
 func TestEveryWayInSaysWhyItRefuses(t *testing.T) {
 	t.Parallel()
 	s, p, url, n := withNATS(t)
@@ -212,7 +229,8 @@ func TestEveryWayInSaysWhyItRefuses(t *testing.T) {
 	wantNoSeed(t, "the log", []byte(p.log.String()))
 	wantNoSeedIn(t, filepath.Join(s.dir, "store"))
 
-	reader := start(t, s.dir, nil, "-operator", "op.jwt", "-dir", "folder", "-ro", "-hp", "127.0.0.1:0")
+	reader := start(t, s.dir, nil, "-operator", "op.jwt", "-dir", "folder", "-ro",
+		"-hp", "127.0.0.1:0")
 	reader.url() // by now it has read all of them
 	for key, why := range files {
 		want := regexp.MustCompile(key + `\.jwt is not served - bad JWT in request: .*` +
@@ -261,7 +279,8 @@ func TestADecoratedJWTIsStoredBare(t *testing.T) {
 		t.Errorf("over NATS: %s", got.Data)
 	}
 	token, hash := jwttest.Activation(t, a, b, time.Now())
-	status, body := post(http.DefaultClient, url+"/jwt/v1/activations", []byte(decorated(string(token))))
+	status, body := post(http.DefaultClient, url+"/jwt/v1/activations",
+		[]byte(decorated(string(token))))
 	if status != http.StatusOK || !strings.Contains(body, "/jwt/v1/activations/"+hash+"\n") {
 		t.Errorf("%d %q", status, body)
 	}
@@ -275,7 +294,8 @@ func TestADecoratedJWTIsStoredBare(t *testing.T) {
 	p.term()
 	for _, key := range []string{a.ID, b.ID} {
 		stored, err := os.ReadFile(filepath.Join(s.dir, "store", key[54:], key+".jwt"))
-		if want := map[string]string{a.ID: ofA, b.ID: ofB}[key]; err != nil || string(stored) != want {
+		if want := map[string]string{a.ID: ofA, b.ID: ofB}[key]; err != nil ||
+			string(stored) != want {
 			t.Errorf("stored is %q, %v", stored, err)
 		}
 	}
@@ -284,7 +304,8 @@ func TestADecoratedJWTIsStoredBare(t *testing.T) {
 		t.Fatal(err)
 	}
 	jwttest.File(t, folder, a.ID+".jwt", []byte(decorated(ofA)))
-	reader := start(t, s.dir, nil, "-operator", "op.jwt", "-dir", "folder", "-ro", "-hp", "127.0.0.1:0")
+	reader := start(t, s.dir, nil, "-operator", "op.jwt", "-dir", "folder", "-ro",
+		"-hp", "127.0.0.1:0")
 	status, body = get(t, fmt.Sprintf("%s/jwt/v1/accounts/%s", reader.url(), a.ID))
 	if status != http.StatusOK || body != ofA {
 		t.Errorf("from a file: %d %q", status, body)

@@ -72,14 +72,15 @@ func newTwins(t *testing.T) *twins {
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: %d }
 		store { dir: store, shard: true }
-		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`, freePort(t), natsURL)
+		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`,
+		freePort(t), natsURL)
 	natstest.Start(t, natstest.MemoryConf(t, p.env.op,
 		"server_name: n1\nlisten: "+strings.TrimPrefix(natsURL, "nats://")+"\n"))
 	p.primary, p.primaryURL = p.env.start(t)
 	p.http = natstest.NewRelay(t, 0, strings.Replace(p.primaryURL, "http://", "nats://", 1))
 	p.nats = natstest.NewRelay(t, 0, natsURL)
-	p.follower = followerOf(t, p.env, strings.Replace(p.http.URL(), "nats://", "http://", 1), p.nats.URL(),
-		"")
+	p.follower = followerOf(t, p.env,
+		strings.Replace(p.http.URL(), "nats://", "http://", 1), p.nats.URL(), "")
 	for range 5 {
 		p.accounts = append(p.accounts, jwttest.NewAccount(t))
 	}
@@ -127,7 +128,8 @@ func (p *twins) push(a *jwttest.Account) {
 	p.mu.Lock()
 	n := len(p.pushed[a.ID])
 	p.mu.Unlock()
-	token := jwttest.Sign(p.t, p.env.op.Signing, a, time.Now().Add(-time.Hour+time.Duration(n)*time.Second))
+	token := jwttest.Sign(p.t, p.env.op.Signing, a,
+		time.Now().Add(-time.Hour+time.Duration(n)*time.Second))
 	p.mu.Lock()
 	p.pushed[a.ID] = append(p.pushed[a.ID], string(token)) // from now on it may be served
 	p.mu.Unlock()

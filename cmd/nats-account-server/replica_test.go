@@ -24,8 +24,8 @@ func followerOf(t *testing.T, s *testEnv, primary, nats, extra string) *testEnv 
 	f := *s
 	f.dir = t.TempDir()
 	if nats != "" {
-		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: %q, reconnectwait: 100 }", nats,
-			s.dir+"/sys.creds")
+		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: %q, reconnectwait: 100 }",
+			nats, s.dir+"/sys.creds")
 	}
 	f.conf = conf(t, f.dir, `
 		operatorjwtpath: %q, systemaccountjwtpath: %q
@@ -45,7 +45,8 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
 		http { host: 127.0.0.1, port: %d }
 		store { dir: store }
-		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`, freePort(t), natsURL)
+		nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }`,
+		freePort(t), natsURL)
 	primary, primaryURL := s.start(t)
 	push := func(url string, a *jwttest.Account, ago time.Duration) []byte {
 		t.Helper()
@@ -120,7 +121,8 @@ func TestAHostilePrimaryDoesNoHarm(t *testing.T) {
 			fmt.Fprint(w, strings.Join([]string{
 				"454QAMTYJTOI5FN7CHXOXMIDMBK3OMNYC47VHGCERG73C2JNVPUA====|no activation",
 				hash + "|" + activation,
-				"../../pwned|owned", b.ID + "|" + string(jwttest.NewOperator(t).Account(t, b)), "no line",
+				"../../pwned|owned",
+				b.ID + "|" + string(jwttest.NewOperator(t).Account(t, b)), "no line",
 				"", a.ID + "|" + string(good),
 			}, "\n"))
 			return
@@ -166,7 +168,8 @@ func TestAHostilePrimaryDoesNoHarm(t *testing.T) {
 		t.Errorf("what is stored: %d", status)
 	}
 	store := filepath.Join(f.dir, "store")
-	want := []string{filepath.Join(store, "==", hash+".jwt"), filepath.Join(store, a.ID[54:], a.ID+".jwt")}
+	want := []string{filepath.Join(store, "==", hash+".jwt"),
+		filepath.Join(store, a.ID[54:], a.ID+".jwt")}
 	slices.Sort(want)
 	natstest.Eventually(t, "only the good ones are written", func() bool {
 		files, _ := filepath.Glob(filepath.Join(store, "*", "*.jwt"))
@@ -356,7 +359,8 @@ func TestAReloadDoesNotDisturbRequestsToThePrimary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf(t, f.dir, "%s", strings.Replace(string(text), fmt.Sprintf("primary: %q,", fake.URL), "", 1))
+	conf(t, f.dir, "%s", strings.Replace(string(text),
+		fmt.Sprintf("primary: %q,", fake.URL), "", 1))
 	p.signal(syscall.SIGHUP)
 	if body := <-answered; body != string(token) {
 		t.Errorf("the answer is %q", body)

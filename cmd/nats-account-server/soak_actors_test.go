@@ -28,7 +28,9 @@ type reply struct {
 
 // ask makes one request to the account server. ok is false if there is no process that would have
 // to answer.
-func (s *soak) ask(client *http.Client, method, path, header string, body []byte) (a reply, ok bool) {
+func (s *soak) ask(
+	client *http.Client, method, path, header string, body []byte,
+) (a reply, ok bool) {
 	l := s.cluster.run.Load()
 	if l.leaving.Load() {
 		pause(s.ctx, 10*time.Millisecond)
@@ -66,7 +68,8 @@ func accountPath(key string) string { return "/jwt/v1/accounts/" + key }
 // pusher pushes what should be let in and what should not, until the soak ends.
 func (s *soak) pusher(rng *rand.Rand) {
 	// Every push has a connection of its own: on one that idles, a push may meet its end.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true},
+		Timeout: time.Minute}
 	for s.ctx.Err() == nil {
 		r := s.any(rng)
 		switch n := rng.IntN(100); {
@@ -100,8 +103,8 @@ func (s *soak) push(client *http.Client, r *accountModel, v *version) {
 		}
 	case ok:
 		r.broken(p, a.err)
-		s.fail(r, "the push of %s had no reply after %s, and the server was not stopped: %v", v, a.took,
-			a.err)
+		s.fail(r, "the push of %s had no reply after %s, and the server was not stopped: %v",
+			v, a.took, a.err)
 	default:
 		r.broken(p, errors.Join(a.err, errLeaving))
 	}
@@ -143,10 +146,12 @@ func (s *soak) again(_ *rand.Rand, r *accountModel) *version {
 	return r.all[len(r.all)-1]
 }
 
-// signLocked signs a version. r.mu must be held. Some are large, and some revoke the account's second user.
+// signLocked signs a version. r.mu must be held. Some are large, and some revoke the account's
+// second user.
 func (s *soak) signLocked(rng *rand.Rand, r *accountModel, iat int64) *version {
 	revokes := rng.IntN(2) == 0
-	token := jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account, time.Unix(iat, int64(len(r.all))),
+	token := jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account,
+		time.Unix(iat, int64(len(r.all))),
 		func(c *jwt.AccountClaims) {
 			c.Name = fmt.Sprintf("version %d", len(r.all))
 			if revokes {
@@ -201,7 +206,8 @@ func (s *soak) forgery(rng *rand.Rand, r *accountModel) (name string, body []byt
 			soon.Add(time.Hour))
 	default:
 		return "a JWT with another one's signature",
-			graft(good, jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account, soon.Add(-time.Second)))
+			graft(good, jwttest.Sign(s.t, s.cluster.env.op.Signing, r.Account,
+				soon.Add(-time.Second)))
 	}
 }
 
@@ -214,7 +220,8 @@ func graft(claims, signature []byte) []byte {
 // getter looks at accounts in every way there is, until the soak ends.
 func (s *soak) getter(rng *rand.Rand) {
 	// Idle connections are let go before the server ends them.
-	client := &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Second}, Timeout: time.Minute}
+	client := &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Second},
+		Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	for s.ctx.Err() == nil {
 		if rng.IntN(50) == 0 {
@@ -294,7 +301,8 @@ func uncertain(a reply) bool {
 // lookElsewhere makes requests whose answer is always the same.
 func (s *soak) lookElsewhere(client *http.Client, rng *rand.Rand) {
 	unknown := jwttest.NewAccount(s.t).ID
-	for at, want := range map[string]int{accountPath(unknown): 404, accountPath(""): 200, "/healthz": 200,
+	for at, want := range map[string]int{accountPath(unknown): 404,
+		accountPath(""): 200, "/healthz": 200,
 		"/jwt/v1/operator": 200, "/x": 404} {
 		if a, ok := s.ask(client, http.MethodGet, at, "", nil); ok &&
 			(a.status != want && !(want == 404 && uncertain(a)) || a.took > lookWithin) {
@@ -371,4 +379,6 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // upTo is a random time below d.
-func upTo(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
+func upTo(rng *rand.Rand, d time.Duration) time.Duration {
+	return time.Duration(rng.Int64N(int64(d)))
+}

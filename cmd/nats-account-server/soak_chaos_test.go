@@ -30,8 +30,8 @@ const (
 	atCluster
 )
 
-// makeFaults makes things go wrong, one or two at a time, until a moment. kills says whether the account
-// server's process may end.
+// makeFaults makes things go wrong, one or two at a time, until a moment. kills says whether the
+// account server's process may end.
 func (s *soak) makeFaults(rng *rand.Rand, until time.Time, kills bool) {
 	for time.Now().Before(until) && s.ctx.Err() == nil {
 		pause(s.ctx, upTo(rng, time.Second))
@@ -134,7 +134,8 @@ func (s *soak) links(name string, begin, heal func(*natstest.Relay)) fault {
 	return fault{name, atLinks, all(begin), all(heal)}
 }
 
-// partitioned separates a nats-server from the others. The account server and users reach it as before.
+// partitioned separates a nats-server from the others. The account server and users reach it as
+// before.
 func (s *soak) partitioned(rng *rand.Rand) fault {
 	n := s.cluster.nodes[rng.IntN(len(s.cluster.nodes))]
 	all := func(do func(*natstest.Relay)) func() {
@@ -144,7 +145,8 @@ func (s *soak) partitioned(rng *rand.Rand) fault {
 			}
 		}
 	}
-	return fault{n.name + " is alone", atCluster, all((*natstest.Relay).Down), all((*natstest.Relay).Up)}
+	return fault{n.name + " is alone", atCluster, all((*natstest.Relay).Down),
+		all((*natstest.Relay).Up)}
 }
 
 func (s *soak) restarted(rng *rand.Rand) fault {

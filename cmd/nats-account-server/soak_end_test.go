@@ -19,8 +19,8 @@ import (
 // settleWithin is how soon, when everything is healed, every nats-server has what is stored.
 const settleWithin = 90 * time.Second
 
-// converge waits until every nats-server runs what is stored and says so, and checks that no revoked
-// user is connected.
+// converge waits until every nats-server runs what is stored and says so, and checks that no
+// revoked user is connected.
 func (s *soak) converge() {
 	s.t.Helper()
 	began := time.Now()
@@ -73,7 +73,8 @@ func (s *soak) stale() (*accountModel, string) {
 				return r, fmt.Sprintf("%s runs %v, stored is %s", n.name, has, v)
 			}
 		}
-		if has, err := s.cluster.nodes[1].now.AccountResolver().Fetch(r.ID); err != nil || has != token {
+		if has, err := s.cluster.nodes[1].now.AccountResolver().Fetch(r.ID); err != nil ||
+			has != token {
 			return r, fmt.Sprintf("the resolver of n2 has not what is stored: %v", err)
 		}
 	}
@@ -101,8 +102,9 @@ func (s *soak) misplaced() (*accountModel, string) {
 			case !here[p.first.id]:
 				return r, "the user that was never revoked is not connected to " + n.name
 			case here[p.second.id] == v.revokes:
-				return r, fmt.Sprintf("the second user is connected to %s: %t, but %s revokes it: %t",
-					n.name, here[p.second.id], v, v.revokes)
+				return r,
+					fmt.Sprintf("the second user is connected to %s: %t, but %s revokes it: %t",
+						n.name, here[p.second.id], v, v.revokes)
 			}
 		}
 	}
@@ -178,8 +180,8 @@ func (s *soak) warm() idle {
 	return i
 }
 
-// waitForIdle waits until no client is connected by HTTP and returns what is open then. The connection to
-// NATS counts: there is always one.
+// waitForIdle waits until no client is connected by HTTP and returns what is open then. The
+// connection to NATS counts: there is always one.
 func (s *soak) waitForIdle() (descriptors []string) {
 	l := s.cluster.run.Load()
 	sockets := func() int {
@@ -213,8 +215,10 @@ func (s *soak) leaks(before idle) {
 	}
 	s.cluster.end(syscall.SIGQUIT)
 	now := goroutines(l.log.String())
-	s.t.Logf("after %d requests: %d descriptors, before %d; %d goroutines, before %d; %d MiB, before %d",
-		l.requests.Load(), len(after), len(before.descriptors), len(now), len(before.goroutines), memory,
+	s.t.Logf("after %d requests: %d descriptors, before %d; %d goroutines, "+
+		"before %d; %d MiB, before %d",
+		l.requests.Load(), len(after), len(before.descriptors), len(now),
+		len(before.goroutines), memory,
 		before.memory)
 	// One more listens for connections once the cache has been cold, and the runtime may have
 	// started another.

@@ -124,16 +124,16 @@ func (r *accountModel) acceptedLocked(p *push, body string) error {
 	r.floor.begun = max(r.floor.begun, p.began)
 	switch {
 	case p.iat < p.floor.iat:
-		return fmt.Errorf("%s was let in, but before it was sent one of iat %d was stored", p.version,
-			p.floor.iat)
+		return fmt.Errorf("%s was let in, but before it was sent one of iat %d was stored",
+			p.version, p.floor.iat)
 	case !storedLine.MatchString(body):
 		return fmt.Errorf("the reply to %s is %q", p.version, body)
 	}
 	return nil
 }
 
-// refusedLocked takes a 409, which needs a reason: a newer version that is stored, or one of the same
-// second that has replaced it. r.mu must be held.
+// refusedLocked takes a 409, which needs a reason: a newer version that is stored, or one of the
+// same second that has replaced it. r.mu must be held.
 func (r *accountModel) refusedLocked(p *push) error {
 	if p.seen && !p.stored && p.inFlight == 0 {
 		return fmt.Errorf("%s was served and is refused", p.version)
@@ -217,7 +217,8 @@ func (r *accountModel) sawVersionLocked(began floor, how string, v *version) err
 	return nil
 }
 
-// sawETag ends a look that got an ETag. Of one version it is always the same, and of two it never is.
+// sawETag ends a look that got an ETag. Of one version it is always the same, and of two it never
+// is.
 func (r *accountModel) sawETag(etag string, token []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -290,7 +291,10 @@ func TestTheModelNoticesEveryWrongAnswer(t *testing.T) {
 		v []*version
 	}
 	const stored = "stored; acknowledged by 3 of 3 nats-servers\n"
-	push := func(w answers, v *version, status int) error { return w.answered(w.send(v), status, stored) }
+	push := func(w answers, v *version,
+		status int) error {
+		return w.answered(w.send(v), status, stored)
+	}
 	for name, wrong := range map[string]func(w answers) error{
 		"an older one is served": func(w answers) error {
 			push(w, w.v[1], 200)
@@ -349,7 +353,9 @@ func TestTheModelNoticesEveryWrongAnswer(t *testing.T) {
 		"the reply is an unknown line": func(w answers) error {
 			return w.answered(w.send(w.v[0]), 200, "stored\n")
 		},
-		"a 304 for an ETag of no account": func(w answers) error { return w.sawKnown(w.look(), "GET", "e") },
+		"a 304 for an ETag of no account": func(w answers) error {
+			return w.sawKnown(w.look(), "GET", "e")
+		},
 	} {
 		w := answers{accountModel: newAccountModel(&jwttest.Account{ID: "A"}, time.Unix(0, 0))}
 		for i, iat := range []int64{10, 20, 20} {

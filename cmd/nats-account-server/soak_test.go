@@ -18,7 +18,8 @@ import (
 
 const (
 	soakTime = 12 * time.Second // without SOAK_TIME
-	// lookWithin is how long a look at a stored account may take, whatever else happens, on a busy machine.
+	// lookWithin is how long a look at a stored account may take, whatever else happens, on a busy
+	// machine.
 	lookWithin = 2 * time.Second
 
 	modelCount = 40
@@ -59,7 +60,8 @@ func TestSoak(t *testing.T) {
 	s.leaks(idle)
 	s.shutDown()
 	t.Logf("%d pushes, %d forgeries, %d looks, the slowest took %s, %d visits, %d faults",
-		s.pushed.Load(), s.forged.Load(), s.looked.Load(), time.Duration(s.worst.Load()), s.visited.Load(),
+		s.pushed.Load(), s.forged.Load(), s.looked.Load(),
+		time.Duration(s.worst.Load()), s.visited.Load(),
 		len(s.events))
 }
 
@@ -126,7 +128,8 @@ func (s *soak) run(d time.Duration) {
 	s.makeFaults(rng, began.Add(d), false)
 }
 
-// fail reports what must not be, with what led to it, and ends the run. r is nil if it concerns no account.
+// fail reports what must not be, with what led to it, and ends the run. r is nil if it concerns no
+// account.
 func (s *soak) fail(r *accountModel, format string, args ...any) {
 	s.t.Helper()
 	s.mu.Lock()

@@ -16,7 +16,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// cluster is an account server and a cluster of three nats-servers. Every line between them can be cut.
+// cluster is an account server and a cluster of three nats-servers. Every line between them can be
+// cut.
 //
 //	users ──> n1 resolver URL ───HTTP──> account server ──links──> n1, n2, n3
 //	users ──> n2 resolver full
@@ -61,7 +62,9 @@ func newCluster(t *testing.T) *cluster {
 	w.httpRelay = natstest.NewRelay(t, 0, nowhere)
 	asked := strings.Replace(w.httpRelay.URL(), "nats://", "http://", 1) + "/jwt/v1/accounts/"
 	dir := t.TempDir()
-	w.addNode("n1", func(extra string) string { return natstest.URLConf(t, w.env.op, asked, extra) })
+	w.addNode("n1", func(extra string) string {
+		return natstest.URLConf(t, w.env.op, asked, extra)
+	})
 	w.addNode("n2", func(extra string) string {
 		return natstest.DirConf(t, w.env.op, "full", filepath.Join(dir, "full"), extra)
 	})
@@ -185,8 +188,8 @@ func (w *cluster) inspect(l *programRun, end syscall.Signal) {
 	}
 	seconds := int64(time.Since(l.began).Seconds())
 	if most := 2000 + 8*l.requests.Load() + 100*seconds; int64(strings.Count(log, "\n")) > most {
-		w.t.Errorf("%d lines in the log for %d requests in %d seconds:\n%s", strings.Count(log, "\n"),
-			l.requests.Load(), seconds, tail(log))
+		w.t.Errorf("%d lines in the log for %d requests in %d seconds:\n%s",
+			strings.Count(log, "\n"), l.requests.Load(), seconds, tail(log))
 	}
 }
 

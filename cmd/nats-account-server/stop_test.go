@@ -25,8 +25,8 @@ func stopped(p *process) time.Duration {
 	return time.Since(began)
 }
 
-// TestAStopDoesNotWaitForWhatIsSentLaterAnyway: the nats-server has not loaded the account, and is to
-// be told once more.
+// TestAStopDoesNotWaitForWhatIsSentLaterAnyway: the nats-server has not loaded the account, and is
+// to be told once more.
 func TestAStopDoesNotWaitForWhatIsSentLaterAnyway(t *testing.T) {
 	t.Parallel()
 	s, p, url, _ := withNATS(t)
@@ -75,10 +75,12 @@ func TestNoSlowClientHoldsAStop(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	slow := "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+	slow := "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nExpect: " +
+		"100-continue\r\nContent-Length: 9\r\n\r\n"
 	begin(url, slow)
 	moved := freePort(t)
-	conf(t, s.dir, "%s", strings.Replace(string(text), "port: 0", fmt.Sprintf("port: %d", moved), 1))
+	conf(t, s.dir, "%s", strings.Replace(string(text), "port: 0",
+		fmt.Sprintf("port: %d", moved), 1))
 	p.signal(syscall.SIGHUP)
 	p.wait("configuration reloaded")
 	url = fmt.Sprintf("http://127.0.0.1:%d", moved)

@@ -216,7 +216,8 @@ func editCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if !strings.Contains(text, args[1]) {
 		ts.Fatalf("%s has no %q", args[0], args[1])
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]),
+		[]byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
 }
 
 // scriptT lets helpers made for tests serve a script.

@@ -16,8 +16,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestTheShippedNATSServerFilesStart starts a nats-server from each, as it stands but for its addresses
-// and directories.
+// TestTheShippedNATSServerFilesStart starts a nats-server from each, as it stands but for its
+// addresses and directories.
 func TestTheShippedNATSServerFilesStart(t *testing.T) {
 	t.Chdir("../..")
 	natsPort := freePort(t)
@@ -125,7 +125,8 @@ func TestAURLResolverDoesNotStartWithoutUs(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, "", "")
 	path := jwttest.File(t, t.TempDir(), "n.conf",
-		[]byte(natstest.URLConf(t, s.op, fmt.Sprintf("http://127.0.0.1:%d/jwt/v1/accounts/", freePort(t)),
+		[]byte(natstest.URLConf(t, s.op,
+			fmt.Sprintf("http://127.0.0.1:%d/jwt/v1/accounts/", freePort(t)),
 			"listen: 127.0.0.1:-1\n")))
 	o, err := server.ProcessConfigFile(path)
 	if err == nil {

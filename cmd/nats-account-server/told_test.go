@@ -38,7 +38,8 @@ func TestWhatAPushIsTold(t *testing.T) {
 		}
 	}
 	push("", "not in use on any of 1 nats-servers\n")
-	wantJSON(`"summary": "not in use on any of 1 nats-servers"`, `"state": "not in use"`, `"owed": []`)
+	wantJSON(`"summary": "not in use on any of 1 nats-servers"`,
+		`"state": "not in use"`, `"owed": []`)
 	creds, _ := a.User(t)
 	natstest.Connect(t, n.ClientURL(), creds)
 	push("", "acknowledged by 1 of 1 nats-servers\n")
@@ -88,8 +89,8 @@ func TestAPushIsToldThatTheNATSUserBelongsToAnotherAccount(t *testing.T) {
 	p, url := s.start(t)
 	p.wait("the user belongs to the account " + a.ID + "; the system account is " + s.op.System.ID)
 	_, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID, s.op.Account(t, a))
-	want := fmt.Sprintf("not announced: the NATS user belongs to the account %s, and nats-servers take "+
-		"updates from the system account only, %s", a.ID, s.op.System.ID)
+	want := fmt.Sprintf("not announced: the NATS user belongs to the account %s, and "+
+		"nats-servers take updates from the system account only, %s", a.ID, s.op.System.ID)
 	if body != "stored; "+want+"\n" {
 		t.Errorf("it is told %s", body)
 	}

@@ -46,7 +46,8 @@ func TestA404MeansThatNoServerHasTheAccount(t *testing.T) {
 		all.Go(func() { get(t, other) })
 	}
 	for range 40 {
-		if status, body := get(t, at); status != http.StatusOK && status != http.StatusServiceUnavailable {
+		if status, body := get(t, at); status != http.StatusOK &&
+			status != http.StatusServiceUnavailable {
 			t.Errorf("while others ask: %d %s", status, body)
 		}
 	}

@@ -38,8 +38,10 @@ func startUnread(t *testing.T, extra string) *unread {
 	t.Cleanup(func() { read.Close() })
 	defer write.Close()
 	port := freePort(t)
-	u := &unread{testEnv: newEnv(t, "", "logging { trace: true, debug: true }\n"+extra), t: t, output: read,
-		url: fmt.Sprintf("http://127.0.0.1:%d", port), client: http.Client{Timeout: 5 * time.Second}}
+	u := &unread{testEnv: newEnv(t, "",
+		"logging { trace: true, debug: true }\n"+extra), t: t, output: read,
+		url:    fmt.Sprintf("http://127.0.0.1:%d", port),
+		client: http.Client{Timeout: 5 * time.Second}}
 	c := exec.Command(binary, "-c", u.conf, "-hp", fmt.Sprintf("127.0.0.1:%d", port))
 	c.Dir, c.Stderr, c.Stdout = u.dir, write, write
 	u.process = &process{t: t, cmd: c, log: &logBuffer{}, end: make(chan struct{})}
@@ -59,7 +61,8 @@ func (u *unread) healthy() error {
 		return err
 	}
 	defer response.Body.Close()
-	if _, err = io.Copy(io.Discard, response.Body); err == nil && response.StatusCode != http.StatusOK {
+	if _, err = io.Copy(io.Discard, response.Body); err == nil &&
+		response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("status %d", response.StatusCode)
 	}
 	return err
@@ -128,7 +131,8 @@ func TestARequiredAuditLineThatIsNotReadFailsThePush(t *testing.T) {
 		return response, string(body)
 	}
 	response, body := push()
-	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" ||
+	if response.StatusCode != http.StatusServiceUnavailable ||
+		response.Header.Get("Retry-After") == "" ||
 		!strings.Contains(body, "this is done, but it is not in the audit") {
 		t.Errorf("%s %q", response.Status, body)
 	}

@@ -16,8 +16,8 @@ import (
 // wineEnv names the program that runs programs for Windows: make windows sets it.
 const wineEnv = "WINE"
 
-// TestTheMainJobOnWindows runs the program for Windows beside a real nats-server: JWTs are pushed, the
-// nats-server acknowledges them, and they outlive the process, which is killed.
+// TestTheMainJobOnWindows runs the program for Windows beside a real nats-server: JWTs are pushed,
+// the nats-server acknowledges them, and they outlive the process, which is killed.
 func TestTheMainJobOnWindows(t *testing.T) {
 	wine := os.Getenv(wineEnv)
 	if wine == "" {
@@ -30,7 +30,8 @@ func TestTheMainJobOnWindows(t *testing.T) {
 		t.Fatalf("%v %s", err, out)
 	}
 	natsPort, port := freePort(t), freePort(t)
-	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", natsPort), fmt.Sprintf("http { port: %d }", port))
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", natsPort),
+		fmt.Sprintf("http { port: %d }", port))
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	stored := map[string]string{} // URL -> JWT
 	for round := range 3 {
@@ -49,7 +50,8 @@ func TestTheMainJobOnWindows(t *testing.T) {
 		a := jwttest.NewAccount(t)
 		path := url + "/jwt/v1/accounts/" + a.ID
 		for n := range 3 {
-			token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(time.Duration(n-5)*time.Minute))
+			token := jwttest.Sign(t, s.op.Signing, a,
+				time.Now().Add(time.Duration(n-5)*time.Minute))
 			if status, body := post(http.DefaultClient, path, token); status != http.StatusOK {
 				t.Fatalf("a push: %d %s", status, body)
 			}
