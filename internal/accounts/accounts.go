@@ -35,15 +35,15 @@
 // ahead of the clock when its file was written does not count. What is older than the floor is
 // served, with a warning, since the owner of the directory has put it there.
 //
-// Claims that the jwt library's Validate finds fault with are refused, but in a file. So is what package
-// claimcheck finds: claims that some nats-servers use, and others refuse. From a peer that is taken,
-// with a warning: nats-servers may run it, and all account servers are to hold the same JWT. What is
-// stored stays served in any case.
+// Claims that the jwt library's Validate finds fault with are refused, but in a file. So is what
+// package claimcheck finds: claims that some nats-servers use, and others refuse. From a peer that
+// is taken, with a warning: nats-servers may run it, and all account servers are to hold the same
+// JWT. What is stored stays served in any case.
 //
-// A deletion leaves a tombstone. An order to delete must be issued after the last one, and not before
-// the floor. A file of a directory that another program writes is trusted more: it is the only way into
-// a read-only server, it may have expired, it may bring back what was deleted, and without an
-// operator it only has to be consistent in itself.
+// A deletion leaves a tombstone. An order to delete must be issued after the last one, and not
+// before the floor. A file of a directory that another program writes is trusted more: it is the
+// only way into a read-only server, it may have expired, it may bring back what was deleted, and
+// without an operator it only has to be consistent in itself.
 //
 // # Concurrency
 //
@@ -130,21 +130,24 @@ type Trust struct {
 	// Operators sign the accounts. If there are none only files are taken, and a JWT only has to be
 	// consistent in itself to be served.
 	Operators trust.Operators
-	// System is served while the store lacks a good JWT of the system account; nil: none is configured.
+	// System is served while the store lacks a good JWT of the system account; nil: none is
+	// configured.
 	System *Account
-	// SystemKey is the system account of which only the public key is configured, "" if there is none.
+	// SystemKey is the system account of which only the public key is configured, "" if there is
+	// none.
 	SystemKey string
 	// WarnOnly means that claims which nats-server refuses are taken, with a warning.
 	WarnOnly bool
 
-	// mark tells one set of operator JWTs from another. What was judged under another mark is judged
-	// again.
+	// mark tells one set of operator JWTs from another. What was judged under another mark is
+	// judged again.
 	mark uint64
 }
 
 // isSystem reports whether an account is the system account.
 func (t *Trust) isSystem(key string) bool {
-	return t.System != nil && t.System.Key == key || t.SystemKey == key || t.Operators.NameSystemAccount(key)
+	return t.System != nil && t.System.Key == key || t.SystemKey == key ||
+		t.Operators.NameSystemAccount(key)
 }
 
 // Options is what a Registry needs.
@@ -187,7 +190,8 @@ func New(o Options) *Registry {
 	if o.Observer == nil {
 		o.Observer = noObserver{}
 	}
-	c := &catalog{Options: o, index: o.Store.Index(), clockLog: logging.Limited(o.Log, 1, time.Hour)}
+	c := &catalog{Options: o, index: o.Store.Index(),
+		clockLog: logging.Limited(o.Log, 1, time.Hour)}
 	c.verdicts = Verdicts[*Account]{
 		Store: o.Store, MaxBytes: maxVerdictBytes, Log: DamageLog(o.Log),
 		Reported: Recently{Period: DamageInterval},
@@ -211,8 +215,9 @@ func New(o Options) *Registry {
 }
 
 // SetTrust replaces what JWTs are verified against. If an operator JWT is another one, every stored
-// JWT is judged again when it is next asked for. If the JWT of the system account is another one, and
-// is served, it is announced. At the start it is if it is newer than that of an earlier process.
+// JWT is judged again when it is next asked for. If the JWT of the system account is another one,
+// and is served, it is announced. At the start it is if it is newer than that of an earlier
+// process.
 func (r *Registry) SetTrust(t Trust) {
 	var tokens []byte
 	for _, o := range t.Operators {
@@ -237,8 +242,8 @@ func (r *Registry) SetPrimary(p Primary) { r.primary.Store(&p) }
 // HasOperator reports whether an operator is configured.
 func (r *Registry) HasOperator() bool { return len(r.trust.Load().Operators) > 0 }
 
-// SystemAccounts returns the public keys of the system accounts: one for each operator that names it, and
-// the configured one. nil means that none is known.
+// SystemAccounts returns the public keys of the system accounts: one for each operator that names
+// it, and the configured one. nil means that none is known.
 func (r *Registry) SystemAccounts() []string {
 	t := r.trust.Load()
 	keys := t.Operators.SystemAccounts()
@@ -248,8 +253,8 @@ func (r *Registry) SystemAccounts() []string {
 	return keys
 }
 
-// IsForeign reports whether another operator than ours has signed a JWT of any kind, as the JWT says.
-// Without an operator no JWT is foreign.
+// IsForeign reports whether another operator than ours has signed a JWT of any kind, as the JWT
+// says. Without an operator no JWT is foreign.
 func (r *Registry) IsForeign(token []byte) bool {
 	ours := r.trust.Load().Operators
 	issuer := trust.Issuer(bytes.TrimSpace(token))

@@ -103,17 +103,19 @@ func (a *announcing) announceEdited(key string) {
 	})
 }
 
-// systemConfigured announces the configured JWT of the system account if it is new, and warns if it is
-// older than one that was accepted. One that is not served changes nothing.
+// systemConfigured announces the configured JWT of the system account if it is new, and warns if it
+// is older than one that was accepted. One that is not served changes nothing.
 func (a *announcing) systemConfigured(configured *Account, isNew bool) {
 	served, err := a.load(configured.Key)
 	if err != nil || served.Hash != configured.Hash {
 		return
 	}
 	if configured.IssuedAt < a.index.Get(configured.Key).Floor.IssuedAt {
-		a.Log.Warn(fmt.Sprintf("%s - the configured JWT of the system account was issued at %s and is older "+
-			"than one that was accepted before: it is served, since the store has none; renew its file",
-			logging.ShortKey(configured.Key), time.Unix(configured.IssuedAt, 0).UTC().Format(time.RFC3339)))
+		a.Log.Warn(fmt.Sprintf("%s - the configured JWT of the system account was issued at %s "+
+			"and is older than one that was accepted before: it is served, since the store "+
+			"has none; renew its file",
+			logging.ShortKey(configured.Key),
+			time.Unix(configured.IssuedAt, 0).UTC().Format(time.RFC3339)))
 	}
 	if !isNew || a.Announcer.Delivery(configured.Key).State == NotConfigured {
 		return
@@ -123,8 +125,8 @@ func (a *announcing) systemConfigured(configured *Account, isNew bool) {
 	a.announceStored(configured.Key)
 }
 
-// touch commits that the JWT which is served is to be announced once more. That may be the configured
-// system account's.
+// touch commits that the JWT which is served is to be announced once more. That may be the
+// configured system account's.
 func (a *announcing) touch(ctx context.Context, key, kind string) (seq uint64, err error) {
 	sys := a.trust.Load().System
 	return a.Committer.Touch(ctx, key, kind, sys != nil && sys.Key == key)
@@ -132,5 +134,6 @@ func (a *announcing) touch(ctx context.Context, key, kind string) (seq uint64, e
 
 // logSkipped writes the original's line for what there is no NATS for.
 func (a *announcing) logSkipped(key string) {
-	a.Log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured", logging.ShortKey(key)))
+	a.Log.Info(fmt.Sprintf("skipping notification for %s, no NATS configured",
+		logging.ShortKey(key)))
 }

@@ -34,19 +34,22 @@ func TestAnnounce(t *testing.T) {
 	e.now = e.now.Add(time.Minute)
 	e.announcer.delivery.State = accounts.NotConfigured
 	announce(a.ID, nil, 3)
-	if !strings.Contains(e.log.String(), "skipping notification for "+a.ID[:12]+", no NATS configured") {
+	if !strings.Contains(e.log.String(),
+		"skipping notification for "+a.ID[:12]+", no NATS configured") {
 		t.Errorf("it logs %s", e.log)
 	}
 }
 
-// TestANewConfiguredSystemAccountIsAnnouncedAtTheStart, if it is newer than that of an earlier process.
+// TestANewConfiguredSystemAccountIsAnnouncedAtTheStart, if it is newer than that of an earlier
+// process.
 func TestANewConfiguredSystemAccountIsAnnouncedAtTheStart(t *testing.T) {
 	e := newEnv(t)
 	system, _ := e.withSystem(t)
 	for _, step := range []struct {
 		age             time.Duration
 		announced, told int // what was announced, and warned of, so far
-	}{{time.Hour, 0, 0}, {time.Hour, 0, 0}, {time.Minute, 1, 0}, {time.Minute, 1, 0}, {time.Hour, 1, 1}} {
+	}{{time.Hour, 0, 0}, {time.Hour, 0, 0}, {time.Minute, 1, 0}, {time.Minute, 1, 0},
+		{time.Hour, 1, 1}} {
 		sys := *system.System
 		sys.IssuedAt = e.now.Add(-step.age).Unix()
 		start := system
@@ -128,18 +131,21 @@ func TestWhatIsSaidAboutDelivery(t *testing.T) {
 		return all
 	}
 	mixed := append(refused("n1", "no"), append(refused("n2", "what"), refused("n3", "no")...)...)
-	one, three, many := refused("n1", "no"), refused("n1 n2 n3", "no"), refused("n1 n2 n3 n4 n5 n6 n7", "no")
+	one, three, many := refused("n1", "no"), refused("n1 n2 n3", "no"),
+		refused("n1 n2 n3 n4 n5 n6 n7", "no")
 	sent := func(servers, acked, notInUse int, refused ...accounts.Refusal) accounts.Delivery {
-		return accounts.Delivery{State: accounts.Sent, Servers: servers, Acked: acked, NotInUse: notInUse,
-			Refused: refused}
+		return accounts.Delivery{State: accounts.Sent, Servers: servers,
+			Acked: acked, NotInUse: notInUse, Refused: refused}
 	}
 	for want, d := range map[string]accounts.Delivery{
 		"NATS is not configured":                         {State: accounts.NotConfigured},
 		"NATS is not connected: will be sent when it is": {State: accounts.NotConnected},
-		"acknowledged by 3 of 3 nats-servers":            {State: accounts.Sent, Acked: 3, Servers: 3},
-		"2 of 3 acknowledged so far":                     {State: accounts.Sent, Acked: 2, Servers: 3},
-		"not announced: the NATS user belongs to the account AU, and nats-servers take updates from the " +
-			"system account only, AS": {State: accounts.WrongAccount, User: "AU", System: "AS"},
+		"acknowledged by 3 of 3 nats-servers": {State: accounts.Sent,
+			Acked: 3, Servers: 3},
+		"2 of 3 acknowledged so far": {State: accounts.Sent, Acked: 2, Servers: 3},
+		"not announced: the NATS user belongs to the account AU, and nats-servers take updates " +
+			"from the system account only, AS": {State: accounts.WrongAccount,
+			User: "AU", System: "AS"},
 		"no nats-server has answered yet":                                sent(0, 0, 0),
 		"0 of 3 acknowledged so far":                                     sent(3, 0, 0),
 		"0 of 3 acknowledged so far, not in use on 2":                    sent(3, 0, 2),

@@ -40,7 +40,8 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 		{"one from the future", e.registry, sign(e.now.Add(time.Hour)), accounts.Refused, "future"},
 		{"a foreign one", e.registry, jwttest.NewOperator(t).Account(t, a), accounts.Refused,
 			"untrusted"},
-		{"one of its own", e.registry, jwttest.Sign(t, a.Key, a, e.now), accounts.Refused, "self-signed"},
+		{"one of its own", e.registry, jwttest.Sign(t, a.Key, a, e.now),
+			accounts.Refused, "self-signed"},
 		{"another account's", e.registry, jwttest.Sign(t, other.Key, a, e.now), accounts.Refused,
 			"bad-issuer"},
 		{"one for another", e.registry, jwttest.Sign(t, e.op.Key, other, e.now), accounts.Refused,
@@ -56,7 +57,8 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 			accounts.Refused, "not-yet-valid"},
 		{"one that expired before it was valid", e.registry, sign(e.now.Add(time.Second),
 			func(c *jwt.AccountClaims) {
-				c.Expires, c.NotBefore = e.now.Add(-time.Minute).Unix(), e.now.Add(time.Minute).Unix()
+				c.Expires, c.NotBefore = e.now.Add(-time.Minute).Unix(),
+					e.now.Add(time.Minute).Unix()
 			}), accounts.Refused, "expired"},
 		{"a huge one", e.registry, sign(e.now.Add(time.Second),
 			func(c *jwt.AccountClaims) { c.Description = string(make([]byte, 100_000)) }),
@@ -80,7 +82,8 @@ func TestEveryDecisionIsObservedOnce(t *testing.T) {
 	}
 	seen = nil
 	latest := sign(e.now.Add(4 * time.Second))
-	if _, err := e.registry.Put(context.Background(), a.ID, latest, src); err != nil || len(seen) != 1 {
+	if _, err := e.registry.Put(context.Background(), a.ID, latest, src); err != nil ||
+		len(seen) != 1 {
 		t.Fatal(err, seen)
 	}
 	v := seen[0]

@@ -19,13 +19,14 @@ func filled(b *testing.B, n int) (registry *accounts.Registry, keys []string, to
 	if err != nil {
 		b.Fatal(err)
 	}
-	store, err := jwtstore.OpenDir(context.Background(), jwtstore.Options{Dir: b.TempDir(), Shard: true})
+	store, err := jwtstore.OpenDir(context.Background(),
+		jwtstore.Options{Dir: b.TempDir(), Shard: true})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = store.Close() })
-	registry = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
-		Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
+	registry = accounts.New(accounts.Options{Store: store, Committer: store,
+		Announcer: &announcer{}, Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
 	for range n {
 		a := jwttest.NewAccount(b)
 		keys, tokens = append(keys, a.ID), append(tokens, o.Account(b, a))

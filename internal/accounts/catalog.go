@@ -36,7 +36,8 @@ type catalog struct {
 	lost     atomic.Int64 // how often the index had been lost by then
 	filled   atomic.Bool  // what the index does not know has come by hand
 
-	// edited is called for what has come into the store by hand and is served. It must return at once.
+	// edited is called for what has come into the store by hand and is served. It must return at
+	// once.
 	edited func(key string)
 }
 
@@ -66,9 +67,9 @@ func (t *Trust) hasNewer(key string, floor jwtstore.Floor) bool {
 	return t.System != nil && t.System.Key == key && t.System.IssuedAt >= floor.IssuedAt
 }
 
-// load returns the stored JWT of an account, or the configured system account if there is none that is
-// good. The errors are those of GetLocal. A store that can't be read may hold a newer JWT than the
-// configuration.
+// load returns the stored JWT of an account, or the configured system account if there is none that
+// is good. The errors are those of GetLocal. A store that can't be read may hold a newer JWT than
+// the configuration.
 func (c *catalog) load(key string) (*Account, error) {
 	t := c.trust.Load()
 	isNew := false
@@ -88,7 +89,8 @@ func (c *catalog) load(key string) (*Account, error) {
 	case err == nil && !t.hasNewer(key, c.index.Get(key).Floor):
 		return nil, v.Err
 	case t.System != nil && t.System.Key == key:
-		c.Log.Log(context.Background(), logging.LevelTrace, "returning system JWT from configuration")
+		c.Log.Log(context.Background(), logging.LevelTrace,
+			"returning system JWT from configuration")
 		return t.System, nil
 	}
 	return nil, ErrNotFound
@@ -105,14 +107,15 @@ func (c *catalog) lookUp(o *offer, now jwtstore.Stored) current {
 		}
 		found.floor = c.raised(now.Floor, o.Key, v, now.Stamp)
 	}
-	if sys := o.trust.System; sys != nil && sys.Key == o.Key && sys.IssuedAt > found.floor.IssuedAt {
+	if sys := o.trust.System; sys != nil && sys.Key == o.Key &&
+		sys.IssuedAt > found.floor.IssuedAt {
 		found.floor = found.floor.After(sys.IssuedAt, sys.Hash)
 	}
 	return found
 }
 
-// raised is RaiseFloor for what is stored. An untrusted JWT counts as well, as long as its signature
-// is that of an operator.
+// raised is RaiseFloor for what is stored. An untrusted JWT counts as well, as long as its
+// signature is that of an operator.
 func (c *catalog) raised(
 	floor jwtstore.Floor, key string, v *Verdict[*Account], stamp jwtstore.Stamp,
 ) jwtstore.Floor {
@@ -136,9 +139,9 @@ func checkAnyOperator(key string, token []byte) (trust.Head, error) {
 	return head, err
 }
 
-// recordSystem makes the configured JWT of the system account a floor, since it is served. It stays one
-// when the configuration does not have it any more. nil means none. It reports whether an older one was
-// known before.
+// recordSystem makes the configured JWT of the system account a floor, since it is served. It stays
+// one when the configuration does not have it any more. nil means none. It reports whether an older
+// one was known before.
 func (c *catalog) recordSystem(sys *Account) (isNewer bool) {
 	for sys != nil {
 		had := c.index.Get(sys.Key)
@@ -157,8 +160,9 @@ func (c *catalog) recordSystem(sys *Account) (isNewer bool) {
 // checkClock warns if this server's clock is behind what was accepted.
 func (c *catalog) checkClock(key string, floor jwtstore.Floor) {
 	if now := c.Now(); isAhead(floor.IssuedAt, now) {
-		c.clockLog.Warn(fmt.Sprintf("%s - this server's clock is wrong: it shows %s, but a JWT that was "+
-			"accepted before was issued at %s; newer ones are refused until the clock is right",
+		c.clockLog.Warn(fmt.Sprintf("%s - this server's clock is wrong: it shows %s, but a JWT "+
+			"that was accepted before was issued at %s; newer ones are refused "+
+			"until the clock is right",
 			logging.ShortKey(key), now.UTC().Format(time.RFC3339),
 			time.Unix(floor.IssuedAt, 0).UTC().Format(time.RFC3339)))
 	}

@@ -20,7 +20,8 @@ func badMapping(c *jwt.AccountClaims) {
 
 // badExports is what every nats-server refuses.
 func badExports(c *jwt.AccountClaims) {
-	c.Exports.Add(&jwt.Export{Subject: "a", Type: jwt.Stream}, &jwt.Export{Subject: "a", Type: jwt.Stream})
+	c.Exports.Add(&jwt.Export{Subject: "a", Type: jwt.Stream},
+		&jwt.Export{Subject: "a", Type: jwt.Stream})
 }
 
 const (
@@ -53,7 +54,8 @@ func TestWhatNatsServerRefusesIsRefused(t *testing.T) {
 		{"in a pack", fromPeer, false, badMapping, mappingReason, warned},
 		{"of the primary", accounts.FromPrimary, false, badMapping, mappingReason, warned},
 		{"in a pack, bad for all", fromPeer, false, badExports, exportsReason, refused},
-		{"of the primary, bad for all", accounts.FromPrimary, false, badExports, exportsReason, refused},
+		{"of the primary, bad for all", accounts.FromPrimary, false, badExports,
+			exportsReason, refused},
 		{"a file", fromFile, false, badMapping, mappingReason, warned},
 		{"a file, bad for all", fromFile, false, badExports, exportsReason, warned},
 		{"a file that has expired", fromFile, false, expired, mappingReason, warned},
@@ -71,12 +73,14 @@ func TestWhatNatsServerRefusesIsRefused(t *testing.T) {
 			result, err := e.registry.Put(t.Context(), a.ID, token, c.from)
 			if c.want == refused {
 				wantError(t, err, &accounts.BlockedError{})
-				if err == nil || !strings.Contains(err.Error(), c.reason) || e.stored(t, a.ID) != nil {
+				if err == nil || !strings.Contains(err.Error(), c.reason) ||
+					e.stored(t, a.ID) != nil {
 					t.Errorf("%v, %q is stored", err, e.stored(t, a.ID))
 				}
 				return
 			}
-			if err != nil || !strings.Contains(result.Warning, c.reason) || e.stored(t, a.ID) == nil {
+			if err != nil || !strings.Contains(result.Warning, c.reason) ||
+				e.stored(t, a.ID) == nil {
 				t.Errorf("%v, warning %q, %q is stored", err, result.Warning, e.stored(t, a.ID))
 			}
 			e.logs(t, "[WRN]")
@@ -110,8 +114,8 @@ func TestJetStreamIsNotForTheSystemAccount(t *testing.T) {
 	wantError(t, err, &accounts.BlockedError{})
 }
 
-// TestWhatIsStoredStaysServed although it would be refused now: an earlier version of this program has
-// taken it. The same JWT is announced again, and the next one is checked.
+// TestWhatIsStoredStaysServed although it would be refused now: an earlier version of this program
+// has taken it. The same JWT is announced again, and the next one is checked.
 func TestWhatIsStoredStaysServed(t *testing.T) {
 	e, a := newEnv(t), jwttest.NewAccount(t)
 	token := e.signed(t, a, -time.Hour, badMapping)
@@ -138,8 +142,8 @@ func TestWhatIsStoredStaysServed(t *testing.T) {
 	e.mustPush(t, a.ID, e.signed(t, a, 0))
 }
 
-// TestWhatThePrimaryServesIsServed by a replica too, since some nats-servers use it. What no nats-server
-// uses is served as long as nothing better is stored, and never stored.
+// TestWhatThePrimaryServesIsServed by a replica too, since some nats-servers use it. What no
+// nats-server uses is served as long as nothing better is stored, and never stored.
 func TestWhatThePrimaryServesIsServed(t *testing.T) {
 	primary := &source{}
 	e := following(t, primary, nil)

@@ -113,7 +113,8 @@ func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
 
 // deleteOne carries out an order for one account. One that is not stored is deleted already.
 func (r *remover) deleteOne(ctx context.Context, key string, o trust.Deletion, from Origin) error {
-	order := deletionOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer, Hash: hex.EncodeToString(o.Hash[:])}
+	order := deletionOrder{IssuedAt: o.IssuedAt, Issuer: o.Issuer,
+		Hash: hex.EncodeToString(o.Hash[:])}
 	event := Event{Origin: from, Result: Deleted, Account: key, Issuer: o.Issuer}
 	reason := "by order of " + logging.ShortKey(o.Issuer)
 	return r.removeAsked(ctx, event, reason, func(now removable) (deletionOrder, error) {
@@ -177,7 +178,9 @@ func (r *remover) removeAsked(ctx context.Context, event Event, reason string,
 
 // remove puts a tombstone in an account's place. event is about that; its Old is filled in. reason
 // is for the log.
-func (r *remover) remove(ctx context.Context, event *Event, reason string, decide decideRemoval) error {
+func (r *remover) remove(
+	ctx context.Context, event *Event, reason string, decide decideRemoval,
+) error {
 	key := event.Account
 	seq, err := r.Committer.Delete(ctx, key, event.Kind, func(now jwtstore.Stored) ([]byte, error) {
 		head, err := trust.Peek(bytes.TrimSpace(now.JWT))

@@ -53,7 +53,8 @@ func TestOrders(t *testing.T) {
 		}, false, any, nothing, false},
 		{"from the future", func(e *testEnv) []byte { return e.order(t, time.Hour, a.ID) },
 			false, &accounts.FutureError{}, nothing, false},
-		{"the system account too", func(e *testEnv) []byte { return e.order(t, 0, a.ID, e.op.System.ID) },
+		{"the system account too",
+			func(e *testEnv) []byte { return e.order(t, 0, a.ID, e.op.System.ID) },
 			false, accounts.ErrSystemAccount, nothing, false},
 		{"on a read-only server", func(e *testEnv) []byte { return e.order(t, 0, a.ID) },
 			true, accounts.ErrReadOnly, nothing, false},
@@ -61,7 +62,8 @@ func TestOrders(t *testing.T) {
 			return e.order(t, -time.Hour,
 				a.ID)
 		}, false, nil,
-			"deleted 0 accounts, failed for 1 - " + a.ID[:12] + ": " + accounts.ErrNewer.Error(), false},
+			"deleted 0 accounts, failed for 1 - " + a.ID[:12] + ": " +
+				accounts.ErrNewer.Error(), false},
 		{"an account that is not stored", func(e *testEnv) []byte { return e.order(t, 0, b.ID) },
 			false, nil,
 			"deleted 1 accounts", false},
@@ -134,7 +136,8 @@ func TestADeletion(t *testing.T) {
 	if e.registry.Digest() != (accounts.Digest{}) || len(e.registry.Keys()) != 0 {
 		t.Error("it is still in the digest")
 	}
-	if !strings.Contains(e.log.String(), "deleted account - "+a.ID[:12]+" - by order of "+e.op.ID[:12]) {
+	if !strings.Contains(e.log.String(),
+		"deleted account - "+a.ID[:12]+" - by order of "+e.op.ID[:12]) {
 		t.Errorf("it logs %s", e.log)
 	}
 	e.mustPush(t, a.ID, e.signed(t, a, time.Second))
@@ -143,7 +146,8 @@ func TestADeletion(t *testing.T) {
 	if len(done.Failed) != 1 || !strings.Contains(done.Failed[0], accounts.ErrReplayed.Error()) {
 		t.Errorf("again: %s", done)
 	}
-	if last := e.events[len(e.events)-1]; last.Result != accounts.Refused || last.Reason != "replayed" {
+	if last := e.events[len(e.events)-1]; last.Result != accounts.Refused ||
+		last.Reason != "replayed" {
 		t.Errorf("observed %+v", last)
 	}
 }
@@ -166,7 +170,8 @@ func TestWhatBringsADeletedAccountBack(t *testing.T) {
 		{"another one of the same second, pushed", 0, named, byHTTP, true},
 		{"another one of the same second, from a peer", 0, named, fromPeer, true},
 		{"a newer one, pushed", time.Second, nil, byHTTP, false},
-		{"a newer one than that, but not than the order, from a peer", time.Second, nil, fromPeer, true},
+		{"a newer one than that, but not than the order, from a peer", time.Second,
+			nil, fromPeer, true},
 		{"one that is newer than the order, from a peer", 2 * time.Minute, nil, fromPeer, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -227,7 +232,8 @@ func TestTheTombstone(t *testing.T) {
 	if err := json.Unmarshal(orderLine, &order); err != nil || !bytes.Equal(jwtLine, token) {
 		t.Fatalf("%q: %v", text, err)
 	}
-	if order.By != e.op.ID || len(order.Order) != 64 || order.Deleted != e.now.Add(time.Minute).Unix() {
+	if order.By != e.op.ID || len(order.Order) != 64 ||
+		order.Deleted != e.now.Add(time.Minute).Unix() {
 		t.Errorf("%+v", order)
 	}
 }
@@ -242,7 +248,8 @@ func TestRemove(t *testing.T) {
 	}
 	e.plant(t, a.ID, []byte("torn"))
 	e.committer.keeps = a.ID
-	if err := e.registry.Remove(t.Context(), a.ID, fromFile); err == nil || e.stored(t, a.ID) == nil {
+	if err := e.registry.Remove(t.Context(), a.ID, fromFile); err == nil ||
+		e.stored(t, a.ID) == nil {
 		t.Errorf("it can't be removed: %v", err)
 	}
 	e.committer.keeps = ""
@@ -250,14 +257,15 @@ func TestRemove(t *testing.T) {
 	if e.stored(t, a.ID) != nil {
 		t.Error("it is still there")
 	}
-	if len(e.events) != 2 || e.events[0].Result != accounts.Refused || e.events[0].Reason != "refused" ||
+	if len(e.events) != 2 || e.events[0].Result != accounts.Refused ||
+		e.events[0].Reason != "refused" ||
 		e.events[1].Result != accounts.Deleted || e.events[1].Old.IAT != 0 {
 		t.Errorf("observed %+v", e.events)
 	}
 }
 
-// TestADeletionBarsTheNewestJWTToo, if what was stored is damaged, or an older file that its owner has
-// put there.
+// TestADeletionBarsTheNewestJWTToo, if what was stored is damaged, or an older file that its owner
+// has put there.
 func TestADeletionBarsTheNewestJWTToo(t *testing.T) {
 	for _, damaged := range []bool{false, true} {
 		e := newEnv(t)

@@ -12,9 +12,9 @@ import (
 
 // Receipt follows one announcement.
 type Receipt interface {
-	// Wait returns as soon as every nats-server has answered, at the latest after the limit or when ctx
-	// ends. UsualWait is a limit that is a little longer than the nats-servers take, and does not wait
-	// for those that are known not to answer.
+	// Wait returns as soon as every nats-server has answered, at the latest after the limit or when
+	// ctx ends. UsualWait is a limit that is a little longer than the nats-servers take, and does
+	// not wait for those that are known not to answer.
 	Wait(ctx context.Context, limit time.Duration) Delivery
 }
 
@@ -31,16 +31,16 @@ const (
 	Sent                               // see the counts
 )
 
-// Delivery is what is known about an announcement at one moment. The counts are of nats-servers that are
-// connected. Those of Servers that are in no other count have not answered yet.
+// Delivery is what is known about an announcement at one moment. The counts are of nats-servers
+// that are connected. Those of Servers that are in no other count have not answered yet.
 type Delivery struct {
 	State    DeliveryState
 	Servers  int       // all but NeverAnswered
 	Acked    int       // those that have acknowledged the change, and those of Settled
 	NotInUse int       // those that have not loaded the account, and fetch the JWT when they need it
 	Refused  []Refusal // those that do not take the change, by name
-	// Settled have nothing pending, but this process has not got their answer. An earlier one may have
-	// got any answer but a refusal.
+	// Settled have nothing pending, but this process has not got their answer. An earlier one may
+	// have got any answer but a refusal.
 	Settled int
 	// NeverAnswered are those that answer PING, and have never answered an account update.
 	NeverAnswered int
@@ -63,10 +63,11 @@ func (d Delivery) String() string {
 	case d.State == NotConnected:
 		return "NATS is not connected: will be sent when it is"
 	case d.State == WrongAccount:
-		return fmt.Sprintf("not announced: the NATS user belongs to the account %s, and nats-servers take "+
-			"updates from the system account only, %s", d.User, d.System)
+		return fmt.Sprintf("not announced: the NATS user belongs to the account %s, and "+
+			"nats-servers take updates from the system account only, %s", d.User, d.System)
 	case d.Servers == 0 && d.NeverAnswered > 0:
-		return fmt.Sprintf("none of %d nats-servers has ever answered an account update", d.NeverAnswered)
+		return fmt.Sprintf("none of %d nats-servers has ever answered an account update",
+			d.NeverAnswered)
 	case d.Servers == 0:
 		return "no nats-server has answered yet"
 	case len(d.Refused) == d.Servers:
@@ -81,7 +82,8 @@ func (d Delivery) String() string {
 // Summary is String for a client that asks later.
 func (d Delivery) Summary() string {
 	if d.State == Sent && d.Settled > 0 {
-		return fmt.Sprintf("nothing is pending for %d of %d nats-servers", d.Acked+d.NotInUse, d.Servers)
+		return fmt.Sprintf("nothing is pending for %d of %d nats-servers",
+			d.Acked+d.NotInUse, d.Servers)
 	}
 	return d.String()
 }
@@ -171,7 +173,8 @@ const (
 
 // serverStates are the words for them.
 var serverStates = [...]string{
-	"nothing pending", "acknowledged", "not in use", "refused", "no answer", "never answers updates", "away",
+	"nothing pending", "acknowledged", "not in use", "refused", "no answer",
+	"never answers updates", "away",
 }
 
 func (s ServerState) String() string { return serverStates[s] }

@@ -57,7 +57,8 @@ var (
 	// ErrIdentityKey is about an operator of ours, and ErrUntrusted about any other.
 	ErrIdentityKey = NewRefusal("identity-key", "the operator's identity key signed it, "+
 		"and this operator requires a signing key: sign it with one of the operator's signing keys")
-	ErrLesser   = NewRefusal("older", "another JWT of the same second is stored, which wins everywhere")
+	ErrLesser = NewRefusal("older",
+		"another JWT of the same second is stored, which wins everywhere")
 	ErrReplaced = NewRefusal("older",
 		"it was replaced by another JWT of the same second: issue it anew")
 	ErrReadOnly = NewRefusal("read-only", "this server is read-only")

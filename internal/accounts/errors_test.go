@@ -13,7 +13,8 @@ import (
 func TestReasons(t *testing.T) {
 	got := []string{}
 	for _, err := range []error{
-		accounts.ErrLesser, accounts.ErrBadPair, errors.New("another"), &accounts.SignError{Cause: "x"},
+		accounts.ErrLesser, accounts.ErrBadPair, errors.New("another"),
+		&accounts.SignError{Cause: "x"},
 		&accounts.DeletedError{}, &accounts.FutureError{}, &accounts.TooLargeError{},
 		&accounts.OlderError{},
 		&accounts.BlockedError{}, errors.Join(accounts.ErrSave, accounts.ErrBadJWT),

@@ -67,7 +67,8 @@ func TestExpiredAccountsAreDeleted(t *testing.T) {
 		t.Error(err)
 	}
 	there(4)
-	if _, err := e.registry.GetLocal(context.Background(), keys[0]); !errors.Is(err, accounts.ErrNotFound) {
+	if _, err := e.registry.GetLocal(context.Background(), keys[0]); !errors.Is(err,
+		accounts.ErrNotFound) {
 		t.Error(err)
 	}
 }

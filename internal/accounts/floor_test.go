@@ -38,7 +38,8 @@ func TestAnUntrustedJWTStaysTheFloor(t *testing.T) {
 	}
 }
 
-// TestAClockThatIsSetBackUndoesNothing: what was accepted when the clock was right stays the newest.
+// TestAClockThatIsSetBackUndoesNothing: what was accepted when the clock was right stays the
+// newest.
 func TestAClockThatIsSetBackUndoesNothing(t *testing.T) {
 	e := newEnv(t)
 	a := jwttest.NewAccount(t)
@@ -147,8 +148,8 @@ func TestAnOlderFileIsServedAndNotTheFloor(t *testing.T) {
 	e.mustPush(t, a.ID, v3)
 }
 
-// TestTheFloorOutlivesTheProcess, also if the index is lost. Only what was replaced within a second is
-// forgotten then.
+// TestTheFloorOutlivesTheProcess, also if the index is lost. Only what was replaced within a second
+// is forgotten then.
 func TestTheFloorOutlivesTheProcess(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -173,7 +174,9 @@ func TestTheFloorOutlivesTheProcess(t *testing.T) {
 			e := newEnv(t)
 			a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 			old := jwttest.Sign(t, e.op.Key, a, e.now.Add(-time.Hour))
-			first, second := e.signed(t, b, 0), e.signed(t, b, 0, func(c *jwt.AccountClaims) { c.Name = "2" })
+			first, second := e.signed(t, b, 0), e.signed(t, b, 0, func(c *jwt.AccountClaims) {
+				c.Name = "2"
+			})
 			d := e.openDir(t, dir)
 			e.mustPush(t, a.ID, old)
 			e.mustPush(t, a.ID, e.signed(t, a, 0))
@@ -210,7 +213,9 @@ func (e *testEnv) openDir(t *testing.T, dir string) *jwtstore.Dir {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.registry = accounts.New(e.options(t, func(o *accounts.Options) { o.Store, o.Committer = d, d }))
+	e.registry = accounts.New(e.options(t, func(o *accounts.Options) {
+		o.Store, o.Committer = d, d
+	}))
 	return d
 }
 
@@ -255,7 +260,8 @@ func TestAnOrderBarsAnAccountWhoseFileIsGone(t *testing.T) {
 	}
 }
 
-// TestAFileThatRefusedAPushStaysTheFloor, also if nothing else has looked at it before it was removed.
+// TestAFileThatRefusedAPushStaysTheFloor, also if nothing else has looked at it before it was
+// removed.
 func TestAFileThatRefusedAPushStaysTheFloor(t *testing.T) {
 	e := newEnv(t)
 	a, dir := jwttest.NewAccount(t), t.TempDir()
@@ -272,7 +278,8 @@ func TestAFileThatRefusedAPushStaysTheFloor(t *testing.T) {
 	}
 }
 
-// TestNewerOfTwoFiles does not look at trust: what is trusted no more is not undone by an older one.
+// TestNewerOfTwoFiles does not look at trust: what is trusted no more is not undone by an older
+// one.
 func TestNewerOfTwoFiles(t *testing.T) {
 	e := newEnv(t)
 	a, stranger := jwttest.NewAccount(t), jwttest.NewOperator(t)
@@ -298,7 +305,8 @@ func TestNewerOfTwoFiles(t *testing.T) {
 	}
 }
 
-// TestAnOrderBarsWhatCameAfterTheLastOne, if its file is gone as well. The order is carried out once.
+// TestAnOrderBarsWhatCameAfterTheLastOne, if its file is gone as well. The order is carried out
+// once.
 func TestAnOrderBarsWhatCameAfterTheLastOne(t *testing.T) {
 	e := newEnv(t)
 	a := jwttest.NewAccount(t)
@@ -324,7 +332,8 @@ func TestAnOrderBarsWhatCameAfterTheLastOne(t *testing.T) {
 	execute(late, 0)
 }
 
-// TestAnExpiryForgetsNoOrder: the tombstone of a JWT that has expired bars what the one before it did.
+// TestAnExpiryForgetsNoOrder: the tombstone of a JWT that has expired bars what the one before it
+// did.
 func TestAnExpiryForgetsNoOrder(t *testing.T) {
 	e := newEnv(t)
 	a := jwttest.NewAccount(t)
@@ -381,7 +390,8 @@ func TestOneJWTHasOneSpelling(t *testing.T) {
 	v1 := func(name, header string) []byte {
 		return jwttest.EncodeRaw(t, e.op.Key, header, fmt.Appendf(nil, `{"iat":%d,"iss":%q,"sub":%q,
 			"name":%q,"type":"account","nats":{"limits":{"subs":-1,"conn":-1,"leaf":-1,"imports":-1,
-			"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`, e.now.Unix(), e.op.ID, a.ID, name),
+			"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`, e.now.Unix(),
+			e.op.ID, a.ID, name),
 			false)
 	}
 	const usual, other = `{"typ":"jwt","alg":"ed25519"}`, `{"typ":"jwt","alg":"ed25519","x":1}`
@@ -390,7 +400,8 @@ func TestOneJWTHasOneSpelling(t *testing.T) {
 	e.mustPush(t, a.ID, v1("first", usual))
 	e.mustPush(t, a.ID, v1("second", usual))
 	e.mustPush(t, a.ID, v1("second", other)) // changes nothing
-	for header, want := range map[string]error{usual: accounts.ErrReplaced, other: accounts.ErrBadJWT} {
+	for header, want := range map[string]error{usual: accounts.ErrReplaced,
+		other: accounts.ErrBadJWT} {
 		_, err := e.push(a.ID, v1("first", header))
 		wantError(t, err, want)
 	}

@@ -21,7 +21,8 @@ func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 	}
 	// A newer version may have been committed since the other one could not be saved. The notifier
 	// must not announce the older one in its place.
-	if a, _ := r.find(ctx, r.Unsaved, key); a != nil && (err != nil || a.IssuedAt > stored.IssuedAt) {
+	if a, _ := r.find(ctx, r.Unsaved, key); a != nil &&
+		(err != nil || a.IssuedAt > stored.IssuedAt) {
 		return a, nil
 	}
 	return stored, err

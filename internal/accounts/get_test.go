@@ -396,7 +396,10 @@ func TestTheStoreIsReadOnce(t *testing.T) {
 			}
 			return err
 		}, 1},
-		{"a push", func() error { _, err := e.push(a.ID, e.signed(t, a, time.Second)); return err }, 0},
+		{"a push", func() error {
+			_, err := e.push(a.ID, e.signed(t, a, time.Second))
+			return err
+		}, 0},
 		{"the same again",
 			func() error { _, err := e.push(a.ID, e.signed(t, a, time.Second)); return err }, 0},
 	} {
@@ -421,7 +424,8 @@ func TestAPlantedFileIsServedOnlyIfTheOperatorSignedIt(t *testing.T) {
 		_, err = e.registry.GetLocal(context.Background(), a.ID)
 		wantError(t, err, accounts.ErrDamaged)
 	}
-	if n := strings.Count(e.log.String(), "[ERR] "+a.ID[:12]+" - error loading JWT - the operator"); n != 1 {
+	if n := strings.Count(e.log.String(), "[ERR] "+a.ID[:12]+" - error loading JWT - the "+
+		"operator"); n != 1 {
 		t.Errorf("%d log lines, want 1:\n%s", n, e.log)
 	}
 	if raw, err := e.registry.GetRaw(context.Background(), a.ID); err != nil || len(raw) == 0 {
@@ -449,18 +453,20 @@ func TestTheConfiguredSystemAccountIsServedWhenTheStoreLacksIt(t *testing.T) {
 	if !bytes.Equal(got.JWT, token) {
 		t.Error("another JWT is served")
 	}
-	_, err = e.push(e.op.System.ID, jwttest.Sign(t, e.op.Signing, e.op.System, e.now.Add(-time.Hour)))
+	_, err = e.push(e.op.System.ID,
+		jwttest.Sign(t, e.op.Signing, e.op.System, e.now.Add(-time.Hour)))
 	wantError(t, err, &accounts.OlderError{})
 	newer := jwttest.Sign(t, e.op.Signing, e.op.System, e.now.Add(time.Second))
 	_, err = e.push(e.op.System.ID, newer)
 	wantError(t, err, nil)
-	if got, _ := e.registry.GetLocal(context.Background(), e.op.System.ID); !bytes.Equal(got.JWT, newer) {
+	if got, _ := e.registry.GetLocal(context.Background(), e.op.System.ID); !bytes.Equal(got.JWT,
+		newer) {
 		t.Error("the stored one does not come first")
 	}
 }
 
-// TestWhatTheIndexKnowsIsNotVerifiedAgain makes the index say that a damaged JWT is good: only then is
-// it served, and only under the trust under which it was judged.
+// TestWhatTheIndexKnowsIsNotVerifiedAgain makes the index say that a damaged JWT is good: only then
+// is it served, and only under the trust under which it was judged.
 func TestWhatTheIndexKnowsIsNotVerifiedAgain(t *testing.T) {
 	e := newEnv(t)
 	good, a := jwttest.NewAccount(t), jwttest.NewAccount(t)

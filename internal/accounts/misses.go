@@ -14,8 +14,8 @@ const (
 	missTimeout = time.Second
 	// waitTimeout is how long a client waits for it at most, whatever its question waits for.
 	waitTimeout = missTimeout + missTimeout/5
-	// maxMisses is how many accounts or tokens the primary is asked for at a time. More have to wait,
-	// within the same second.
+	// maxMisses is how many accounts or tokens the primary is asked for at a time. More have to
+	// wait, within the same second.
 	maxMisses = 64
 )
 
@@ -45,7 +45,8 @@ func (m *Misses[T]) Ask(
 			case m.slots <- struct{}{}:
 				defer func() { <-m.slots }()
 			case <-ctx.Done():
-				return answer, fmt.Errorf("%w: %d others are being asked for", ErrUnreadable, maxMisses)
+				return answer,
+					fmt.Errorf("%w: %d others are being asked for", ErrUnreadable, maxMisses)
 			}
 		}
 		return ask(ctx)

@@ -57,8 +57,8 @@ func (s *modelServer) stable() tree {
 	}
 }
 
-// restore makes the directory what it was. A file that is as it was is not touched, so that its stamp
-// stays.
+// restore makes the directory what it was. A file that is as it was is not touched, so that its
+// stamp stays.
 func (s *modelServer) restore(was tree) {
 	for path, content := range s.files() {
 		if had, stays := was[path]; stays && string(had) == string(content) {
@@ -146,8 +146,8 @@ func (s *modelServer) removeByHand(account string) {
 	delete(s.placed, account)
 }
 
-// leave puts an older version into the other layout, as if it had not been removed from there when a
-// newer one was written.
+// leave puts an older version into the other layout, as if it had not been removed from there when
+// a newer one was written.
 func (s *modelServer) leave(v *modelVersion) {
 	m := s.memory[v.account]
 	if s.root == "" || s.store != nil || m.last == nil || m.hand != nil || m.gone ||

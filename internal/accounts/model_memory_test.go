@@ -19,8 +19,8 @@ type memory struct {
 	bar      int64                  // issue time up to which nothing comes back after a deletion
 	barred   int64                  // issue time of the newest version that was deleted, Unix seconds
 
-	// configured is the issue time of the newest JWT that the configuration ever had of the system account.
-	// noted is that too, unless what is noted of it may be lost. Both are in Unix seconds.
+	// configured is the issue time of the newest JWT that the configuration ever had of the system
+	// account. noted is that too, unless what is noted of it may be lost. Both are in Unix seconds.
 	configured, noted int64
 
 	// What the owner of the directory did by hand since the last version was accepted.
@@ -76,8 +76,8 @@ func (m *memory) accept(v *modelVersion) {
 	}
 }
 
-// accept notes that a version was offered and accepted. The configured system account counts as what
-// it has replaced, if it was newer than all that was accepted before.
+// accept notes that a version was offered and accepted. The configured system account counts as
+// what it has replaced, if it was newer than all that was accepted before.
 func (s *modelServer) accept(v *modelVersion) {
 	m, sys := s.memory[v.account], s.system
 	isReplaced := sys != nil && sys != v && sys.account == v.account && sys.issued == v.issued &&
@@ -132,8 +132,8 @@ func (m *memory) crash() {
 	}
 }
 
-// lesser reports whether a version loses to another one of the same second when servers compare what
-// they have.
+// lesser reports whether a version loses to another one of the same second when servers compare
+// what they have.
 func (v *modelVersion) lesser(than *modelVersion) bool {
 	return v.issued == than.issued && bytes.Compare(v.hash[:], than.hash[:]) < 0
 }
@@ -156,7 +156,8 @@ func (s *modelServer) forbids(v *modelVersion, from accounts.Origin) string {
 		return "the configured system account is newer"
 	case v.issued < m.noted:
 		return "the configured system account was newer"
-	case from.Peer && m.last != nil && m.hand == nil && !m.unsure && s.trusts(m.last) && v.lesser(m.last):
+	case from.Peer && m.last != nil && m.hand == nil && !m.unsure &&
+		s.trusts(m.last) && v.lesser(m.last):
 		return "it is the lesser one of its second"
 	case from.Peer && m.last != nil && m.last.lesser(v):
 		return ""
@@ -229,7 +230,9 @@ func (m *memory) String() string {
 }
 
 // put checks what became of a version that was offered.
-func (s *modelServer) put(v *modelVersion, from accounts.Origin, result accounts.Result, err error) {
+func (s *modelServer) put(
+	v *modelVersion, from accounts.Origin, result accounts.Result, err error,
+) {
 	m := s.memory[v.account]
 	switch {
 	case err != nil:
@@ -254,7 +257,8 @@ func (s *modelServer) ordered(o modelOrder, deleted []string) {
 	for _, account := range deleted {
 		m := s.memory[account]
 		switch {
-		case !s.trustsKey(o.signer) || s.readOnly || account == "S" || !strings.Contains(o.accounts, account):
+		case !s.trustsKey(o.signer) || s.readOnly || account == "S" ||
+			!strings.Contains(o.accounts, account):
 			s.fail("order", "%s has deleted %s", o.name, account)
 		case m.orders[o.name]:
 			s.fail("replayed", "%s has deleted %s again", o.name, account)
@@ -268,7 +272,8 @@ func (s *modelServer) ordered(o modelOrder, deleted []string) {
 		m.orders[o.name] = true
 	}
 	for _, account := range strings.Split(o.accounts, "") {
-		if m := s.memory[account]; s.mustDelete(o) && m.last != nil && !m.orders[o.name] && !m.gone &&
+		if m := s.memory[account]; s.mustDelete(o) && m.last != nil &&
+			!m.orders[o.name] && !m.gone &&
 			m.hand == nil && !m.unsure && o.issued >= m.last.issued && o.issued > m.order {
 			s.fail("order", "%s has not deleted %s", o.name, m.last.name)
 		}

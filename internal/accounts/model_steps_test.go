@@ -154,8 +154,8 @@ func (s *modelServer) changeTrust(what string) {
 	}
 }
 
-// noteSystem notes that the server knows the configured system account now. What is far ahead of the clock
-// is not the newest version when the configuration does not have it any more.
+// noteSystem notes that the server knows the configured system account now. What is far ahead of
+// the clock is not the newest version when the configuration does not have it any more.
 func (s *modelServer) noteSystem() {
 	if s.system != nil && s.system.issued <= s.clock().Unix()+300 {
 		s.memory[s.system.account].configure(s.system)

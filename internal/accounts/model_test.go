@@ -19,7 +19,8 @@ import (
 var (
 	modelTime = flag.Duration("model.time", time.Minute,
 		"how long TestModel tries one sequence after the other")
-	modelFrom = flag.Uint64("model.from", 0, "the seed after which TestModel begins to try sequences")
+	modelFrom = flag.Uint64("model.from", 0,
+		"the seed after which TestModel begins to try sequences")
 	modelSeed = flag.Uint64("model.seed", 0,
 		"the only sequence that TestModel tries; 0: many")
 	modelSteps = flag.String("model.steps", "", "the steps that TestModel takes, as it prints them")
@@ -27,8 +28,8 @@ var (
 
 // TestModel lets everything happen to some account servers that can, at random, and holds them
 // against a model that knows one sentence: for each account, the served version never goes back,
-// except by allow_older. A sequence of steps that breaks a rule is shrunk and printed. Without flags it
-// tries the same sequences in each run, as many as a minute allows.
+// except by allow_older. A sequence of steps that breaks a rule is shrunk and printed. Without
+// flags it tries the same sequences in each run, as many as a minute allows.
 //
 //	go test -run TestModel ./internal/accounts -model.time 8m -model.from $RANDOM
 //	go test -run TestModel ./internal/accounts -model.seed 17

@@ -17,8 +17,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// modelEpoch is when the seconds of the model begin. The jwt package looks at the real clock: what is
-// issued or expires in the model must be in its future.
+// modelEpoch is when the seconds of the model begin. The jwt package looks at the real clock: what
+// is issued or expires in the model must be in its future.
 var modelEpoch = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // The keys that sign in the model, by letter. They are the same in every process, so that hashes
@@ -110,7 +110,8 @@ func (m *modelTokens) version(t *testing.T, name string) *modelVersion {
 	if v := m.versions[name]; v != nil {
 		return v
 	}
-	v := &modelVersion{name: name, account: name[:1], signer: name[4], issued: second(name[1]).Unix()}
+	v := &modelVersion{name: name, account: name[:1], signer: name[4],
+		issued: second(name[1]).Unix()}
 	if name[2] == 'c' {
 		v.expires = v.issued + 1800
 	}
@@ -162,8 +163,8 @@ type modelOrder struct {
 	issued         int64
 }
 
-// trust returns what trusts these signers, with a configured system account or without. Without o the
-// operator demands signing keys. x is another operator, alone or beside the first.
+// trust returns what trusts these signers, with a configured system account or without. Without o
+// the operator demands signing keys. x is another operator, alone or beside the first.
 func (m *modelTokens) trust(t *testing.T, signers string, system *modelVersion) accounts.Trust {
 	t.Helper()
 	trusted := accounts.Trust{}

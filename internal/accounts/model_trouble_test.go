@@ -27,16 +27,17 @@ func (c *modelCommitter) Put(
 	ctx context.Context, key, kind string, token []byte,
 	allow func(jwtstore.Stored) (jwtstore.Version, error),
 ) (uint64, error) {
-	return c.modelStore.Put(ctx, key, kind, token, func(now jwtstore.Stored) (jwtstore.Version, error) {
-		if c.before != nil {
-			c.before()
-		}
-		v, err := allow(now)
-		if c.after != nil {
-			c.after()
-		}
-		return v, err
-	})
+	return c.modelStore.Put(ctx, key, kind, token,
+		func(now jwtstore.Stored) (jwtstore.Version, error) {
+			if c.before != nil {
+				c.before()
+			}
+			v, err := allow(now)
+			if c.after != nil {
+				c.after()
+			}
+			return v, err
+		})
 }
 
 // reload changes the trust while a version is posted: "A3b/s<ot" before the decision, "A3b/s>ot"
@@ -70,7 +71,8 @@ func (s *modelServer) reload(what string) {
 
 // modelOrigins are the ways in for what comes at the same time.
 var modelOrigins = map[string]accounts.Origin{
-	"post": byHTTP, "update": byUpdate, "relay": byOutbox, "pack": fromPeer, "primary": accounts.FromPrimary,
+	"post": byHTTP, "update": byUpdate, "relay": byOutbox, "pack": fromPeer,
+	"primary": accounts.FromPrimary,
 }
 
 // race lets versions and at most one order come at the same time, all of one account:
@@ -92,7 +94,8 @@ func (s *modelServer) race(what string) {
 		var result accounts.Result
 		var err error
 		running.Go(func() {
-			result, err = s.registry.Put(context.Background(), s.tokens.key(v.account), v.token, from)
+			result, err = s.registry.Put(context.Background(),
+				s.tokens.key(v.account), v.token, from)
 		})
 		judge = append(judge, func() { s.put(v, from, result, err) })
 	}
@@ -101,8 +104,8 @@ func (s *modelServer) race(what string) {
 	s.explain(string(strings.SplitAfter(what, ":")[1][0]), judge)
 }
 
-// explain looks for an order of events in which they break no rule, and after which is served what is
-// served.
+// explain looks for an order of events in which they break no rule, and after which is served what
+// is served.
 func (s *modelServer) explain(account string, events []func()) {
 	var now *modelVersion
 	if a, err := s.registry.GetLocal(context.Background(), s.tokens.key(account)); err == nil {
@@ -142,8 +145,8 @@ func permutations(n int) (all [][]int) {
 	return all
 }
 
-// moveAway moves the directory away, posts a version, and moves the directory back. Nothing is accepted
-// and nothing is unknown meanwhile.
+// moveAway moves the directory away, posts a version, and moves the directory back. Nothing is
+// accepted and nothing is unknown meanwhile.
 func (s *modelServer) moveAway(what string) {
 	if s.root == "" {
 		return
@@ -191,8 +194,8 @@ func (s *modelServer) replace(string) {
 }
 
 // cut ends the server while it writes a version that was posted, "7:A3b/s", or what an order has
-// changed, "7:-A4a/s". The number says which part of it is left. It is a kill in the middle of that, or a
-// power cut: then the journal's marks are lost, and any of the files.
+// changed, "7:-A4a/s". The number says which part of it is left. It is a kill in the middle of
+// that, or a power cut: then the journal's marks are lost, and any of the files.
 func (s *modelServer) cut(what string) {
 	if s.root == "" {
 		return
@@ -217,8 +220,8 @@ func (s *modelServer) cut(what string) {
 	s.end(left)
 }
 
-// watch returns what the directory has, again and again, until every change is in its file. Files that
-// are written first are read last: the journal's marks come after all others.
+// watch returns what the directory has, again and again, until every change is in its file. Files
+// that are written first are read last: the journal's marks come after all others.
 func (s *modelServer) watch() (seen []tree) {
 	path := filepath.Join(".journal", "journal")
 	last := s.stable()
@@ -241,8 +244,8 @@ func (s *modelServer) watch() (seen []tree) {
 	return seen
 }
 
-// torn is what a power cut may leave of what was written between two moments. Everything else is durable
-// when the index is written, and so is a file when the one of the other layout is removed.
+// torn is what a power cut may leave of what was written between two moments. Everything else is
+// durable when the index is written, and so is a file when the one of the other layout is removed.
 func torn(before, now tree, r *rand.Rand) tree {
 	bases := map[string]bool{}
 	for path := range now {
@@ -250,7 +253,8 @@ func torn(before, now tree, r *rand.Rand) tree {
 	}
 	whole := r.IntN(3) == 0
 	for path := range before {
-		whole = whole || now[path] == nil && strings.HasSuffix(path, ".jwt") && bases[filepath.Base(path)]
+		whole = whole || now[path] == nil && strings.HasSuffix(path, ".jwt") &&
+			bases[filepath.Base(path)]
 	}
 	left := maps.Clone(before)
 	for path := range now {

@@ -291,7 +291,8 @@ func (s *modelServer) pull(other *modelServer) (changed bool) {
 	for key, token := range other.registry.Pack(ctx) {
 		a, err := other.registry.GetLocal(ctx, key)
 		if err != nil || sha256.Sum256(token) != a.Hash {
-			other.fail("pack", "the pack has %s, which is not served: %v", s.tokens.find(token).name, err)
+			other.fail("pack", "the pack has %s, which is not served: %v",
+				s.tokens.find(token).name, err)
 			return
 		}
 		for i := range digest {
@@ -312,8 +313,8 @@ func (s *modelServer) offer(v *modelVersion, from accounts.Origin) (changed bool
 	return result.Changed
 }
 
-// converge lets all servers trust the same and take what the others have, until nothing changes. Two
-// servers do not serve different versions then, unless a rule keeps one of them from taking the
+// converge lets all servers trust the same and take what the others have, until nothing changes.
+// Two servers do not serve different versions then, unless a rule keeps one of them from taking the
 // other's.
 func (w *world) converge() {
 	for _, s := range w.servers {

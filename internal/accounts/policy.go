@@ -27,8 +27,8 @@ type policy struct {
 	announcer            interface{ MaxPayload() int }
 }
 
-// isPosted reports whether a client has posted it. An unchanged JWT is announced again then, and one
-// that the operator did not sign goes to the signing service.
+// isPosted reports whether a client has posted it. An unchanged JWT is announced again then, and
+// one that the operator did not sign goes to the signing service.
 func (o Origin) isPosted() bool { return o.Kind == KindHTTP }
 
 // isClient reports whether neither another account server nor a file has it.
@@ -59,8 +59,8 @@ type offer struct {
 	refused error // the decision under the commit's lock; nil: allowed, or not asked
 }
 
-// newOffer is an offer about which nothing is known yet. token may have space around it, or the lines
-// BEGIN and END. Of a text with a private key in it nothing is kept.
+// newOffer is an offer about which nothing is known yet. token may have space around it, or the
+// lines BEGIN and END. Of a text with a private key in it nothing is kept.
 func newOffer(key string, token []byte, from Origin, t *Trust) *offer {
 	token, err := trust.Bare(token)
 	account := Account{Key: key, JWT: token, Hash: sha256.Sum256(token)}
@@ -107,14 +107,16 @@ func (p *policy) inspect(o *offer) error {
 	}
 	switch {
 	case o.Subject != o.Key && trust.IsAccountKey(o.Subject) && trust.IsAccountKey(o.Key):
-		return fmt.Errorf("%w: it is the JWT of %s, and was sent for %s", ErrMismatch, o.Subject, o.Key)
+		return fmt.Errorf("%w: it is the JWT of %s, and was sent for %s",
+			ErrMismatch, o.Subject, o.Key)
 	case o.Subject != o.Key && trust.IsAccountKey(o.Subject):
-		return fmt.Errorf("%w: it is the JWT of %s, and was sent for something that is not the key of an "+
-			"account", ErrMismatch, o.Subject)
+		return fmt.Errorf("%w: it is the JWT of %s, and was sent for something that is not the "+
+			"key of an account", ErrMismatch, o.Subject)
 	case o.Subject != o.Key:
 		return fmt.Errorf("%w: the sub of the JWT is not the key of an account", ErrMismatch)
 	case !trust.IsAccountKey(o.Key):
-		return fmt.Errorf("%w: its sub is not the key of an account, which begins with A", ErrBadSubject)
+		return fmt.Errorf("%w: its sub is not the key of an account, which begins with A",
+			ErrBadSubject)
 	}
 	if err := checkIssuer(o); err != nil {
 		return err
@@ -128,8 +130,8 @@ func (p *policy) inspect(o *offer) error {
 	return CheckAhead(o.IssuedAt, p.now())
 }
 
-// checkIssuer tells the ways of not being signed by an operator apart, as the original's answers do.
-// Without an operator only files are taken.
+// checkIssuer tells the ways of not being signed by an operator apart, as the original's answers
+// do. Without an operator only files are taken.
 func checkIssuer(o *offer) error {
 	operators := o.trust.Operators
 	switch {
@@ -140,18 +142,20 @@ func checkIssuer(o *offer) error {
 	case len(operators) == 0 && trust.IsOperatorKey(o.Issuer):
 		return fmt.Errorf("%w: no operator is configured (operatorjwtpath)", ErrUntrusted)
 	case trust.IsOperatorKey(o.Issuer):
-		return fmt.Errorf("%w: %s has signed it, which is not a key of an operator that is configured here",
+		return fmt.Errorf("%w: %s has signed it, which is not a key of an "+
+			"operator that is configured here",
 			ErrUntrusted, o.Issuer)
 	case o.Issuer == o.Subject:
-		return fmt.Errorf("%w: the operator must sign it, for instance with nsc push", ErrSelfSigned)
+		return fmt.Errorf("%w: the operator must sign it, for instance with nsc push",
+			ErrSelfSigned)
 	default:
 		return fmt.Errorf("%w: %s has signed it, but the operator must", ErrBadIssuer, o.Issuer)
 	}
 }
 
-// decide returns why an offer that inspect has passed may not replace what is stored, nil if it may.
-// errSame means that there is nothing to do. The signature check, which costs most, comes after the
-// comparisons.
+// decide returns why an offer that inspect has passed may not replace what is stored, nil if it
+// may. errSame means that there is nothing to do. The signature check, which costs most, comes
+// after the comparisons.
 func (p *policy) decide(o *offer) error {
 	served := o.current.served
 	isExpired := o.Expires > 0 && o.Expires <= p.now().Unix()
@@ -178,8 +182,8 @@ func (p *policy) decide(o *offer) error {
 	return nil
 }
 
-// checkClaims returns why the claims are refused, a *BlockedError; nil if they are not. The signature
-// must have been verified. What is taken although nats-servers refuse it gets a warning.
+// checkClaims returns why the claims are refused, a *BlockedError; nil if they are not. The
+// signature must have been verified. What is taken although nats-servers refuse it gets a warning.
 func (o *offer) checkClaims() error {
 	var found jwt.ValidationResults
 	o.claims.Validate(&found)
@@ -204,14 +208,15 @@ func (o *offer) checkClaims() error {
 // isAboutTime reports whether an issue will pass, or has come, with time.
 func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 
-// compare returns an error if an offer would take the account back to an older version, or if it was
-// deleted. A file brings back what was deleted.
+// compare returns an error if an offer would take the account back to an older version, or if it
+// was deleted. A file brings back what was deleted.
 func (p *policy) compare(o *offer) error {
 	var older error
 	if o.current.stored != nil || !o.from.File {
 		older = CheckFloor(&o.Account, o.current.floor, o.from, p.allowOlder)
 	}
-	if deleted := o.current.tombstone.check(o); deleted != nil && (older == nil || o.current.stored == nil) {
+	if deleted := o.current.tombstone.check(o); deleted != nil &&
+		(older == nil || o.current.stored == nil) {
 		return deleted
 	}
 	return older
@@ -244,7 +249,8 @@ func CheckFloor(offered *Account, floor jwtstore.Floor, from Origin, allowed boo
 	case offered.IssuedAt > floor.IssuedAt, offered.Hash == floor.Hash, allowed && !from.Peer:
 		return nil
 	case offered.IssuedAt < floor.IssuedAt:
-		return &OlderError{Stored: time.Unix(floor.IssuedAt, 0), Offered: time.Unix(offered.IssuedAt, 0)}
+		return &OlderError{Stored: time.Unix(floor.IssuedAt, 0),
+			Offered: time.Unix(offered.IssuedAt, 0)}
 	case from.Peer && bytes.Compare(offered.Hash[:], floor.Hash[:]) < 0:
 		return ErrLesser
 	case !from.Peer && floor.HasReplaced(offered.Hash):
@@ -256,7 +262,9 @@ func CheckFloor(offered *Account, floor jwtstore.Floor, from Origin, allowed boo
 // RaiseFloor returns the floor after a JWT was found in the store that may be newer than what the
 // index knows: it was put there by hand, or the index is new. One that was too far ahead of the
 // clock when it was written does not count.
-func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now time.Time) jwtstore.Floor {
+func RaiseFloor(
+	floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now time.Time,
+) jwtstore.Floor {
 	if written := stamp.Modified(); written.After(now) {
 		now = written // this server's clock was right then, and is behind now
 	}
@@ -268,9 +276,9 @@ func RaiseFloor(floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now 
 	return floor.After(found.IssuedAt, found.Hash)
 }
 
-// Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it, or a
-// JWT than the one that was deleted. It does not matter whether the operator is trusted any more. A JWT
-// that no operator signed is never the newer one, and any other JWT is newer than it.
+// Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it,
+// or a JWT than the one that was deleted. It does not matter whether the operator is trusted any
+// more. A JWT that no operator signed is never the newer one, and any other JWT is newer than it.
 func Newer(key string, a, b []byte) bool {
 	if isTombstone(a) {
 		later, earlier := readTombstone(a), readTombstone(b)
@@ -293,7 +301,8 @@ func CheckEpoch(issuedAt int64) error {
 	if issuedAt >= 0 {
 		return nil
 	}
-	return fmt.Errorf("its iat is %d, which is before 1970: issue it anew, with a clock that is right",
+	return fmt.Errorf("its iat is %d, which is before 1970: issue it anew, "+
+		"with a clock that is right",
 		issuedAt)
 }
 
@@ -308,8 +317,8 @@ func CheckAhead(issuedAt int64, now time.Time) error {
 // isAhead reports whether an iat is too far ahead of the clock.
 func isAhead(issuedAt int64, now time.Time) bool { return issuedAt > now.Add(maxAhead).Unix() }
 
-// CheckSize refuses a JWT that can't be announced. limit is in bytes; 0 means no limit. The error is
-// a *TooLargeError.
+// CheckSize refuses a JWT that can't be announced. limit is in bytes; 0 means no limit. The error
+// is a *TooLargeError.
 func CheckSize(token []byte, limit int) error {
 	if limit <= 0 || len(token) <= limit {
 		return nil
@@ -345,14 +354,15 @@ func blocked(claims *jwt.ClaimsData, found *jwt.ValidationResults) *BlockedError
 	return e
 }
 
-// describeDates says why claims can't be used now, for the date of this name. The clock of this server
-// may be wrong as well.
+// describeDates says why claims can't be used now, for the date of this name. The clock of this
+// server may be wrong as well.
 func describeDates(name string, date, issuedAt int64) string {
 	format := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	text := fmt.Sprintf(": its %s is %s, and this server's clock shows %s", name,
 		format(time.Unix(date, 0)), format(time.Now()))
 	if name == "exp" && date < issuedAt {
-		text += "; that is before its iat, " + format(time.Unix(issuedAt, 0)) + ": it was never valid"
+		text += "; that is before its iat, " + format(time.Unix(issuedAt, 0)) +
+			": it was never valid"
 	}
 	return text
 }

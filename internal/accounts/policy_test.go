@@ -29,15 +29,19 @@ func TestWhatIsTaken(t *testing.T) {
 	sign := func(at time.Time, edits ...func(*jwt.AccountClaims)) []byte {
 		return jwttest.Sign(t, e.op.Signing, a, at, edits...)
 	}
-	named := func(n string) func(*jwt.AccountClaims) { return func(c *jwt.AccountClaims) { c.Name = n } }
+	named := func(n string) func(*jwt.AccountClaims) {
+		return func(c *jwt.AccountClaims) { c.Name = n }
+	}
 	revoked := func(c *jwt.AccountClaims) { c.RevokeAt(user, e.now) }
 	expired := func(c *jwt.AccountClaims) { c.Expires = e.now.Add(-time.Minute).Unix() }
 	now := sign(e.now)
 	v1 := func(header string) []byte {
 		return jwttest.EncodeRaw(t, e.op.Key, header,
 			[]byte(`{"jti":"x","iat":1600000000,"iss":"`+e.op.ID+
-				`","name":"old","sub":"`+a.ID+`","type":"account","nats":{"limits":{"subs":-1,"conn":-1,`+
-				`"leaf":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`), false)
+				`","name":"old","sub":"`+a.ID+
+				`","type":"account","nats":{"limits":{"subs":-1,"conn":-1,`+
+				`"leaf":-1,"imports":-1,"exports":-1,"data":-1,"payload":-1,"wildcards":true}}}`),
+			false)
 	}
 	plainV1 := v1(`{"typ":"jwt","alg":"ed25519"}`)
 	asOther := jwttest.Sign(t, e.op.Signing, other, e.now)
@@ -71,10 +75,11 @@ func TestWhatIsTaken(t *testing.T) {
 			want: accounts.ErrBadJWT, kept: true},
 		{name: "a damaged stored JWT is replaced, also by an older one", stored: []byte("torn"),
 			offer: sign(hour(-1))},
-		{name: "a stored JWT counts as newer, also if no operator of ours signed it", stored: jwttest.Sign(t,
-			stranger.Signing, a, e.now), offer: sign(hour(-1)), want: older, kept: true},
-		{name: "a stored JWT with a damaged signature does not count as newer", stored: jwttest.Flip(now),
-			offer: sign(hour(-1))},
+		{name: "a stored JWT counts as newer, also if no operator of ours signed it",
+			stored: jwttest.Sign(t,
+				stranger.Signing, a, e.now), offer: sign(hour(-1)), want: older, kept: true},
+		{name: "a stored JWT with a damaged signature does not count as newer",
+			stored: jwttest.Flip(now), offer: sign(hour(-1))},
 		{name: "a stored JWT from the far future does not count as newer", stored: sign(hour(1)),
 			offer: now},
 		{name: "the same bytes, stored by hand and not ours", stored: jwttest.Flip(now),
@@ -87,7 +92,8 @@ func TestWhatIsTaken(t *testing.T) {
 		{name: "another account's JWT", stored: now, offer: asOther, want: accounts.ErrMismatch,
 			kept: true},
 		{name: "a user's key", offer: asUser, key: user, want: accounts.ErrBadSubject},
-		{name: "self-signed", offer: jwttest.Sign(t, a.Key, a, e.now), want: accounts.ErrSelfSigned},
+		{name: "self-signed", offer: jwttest.Sign(t, a.Key, a, e.now),
+			want: accounts.ErrSelfSigned},
 		{name: "signed by another account", offer: jwttest.Sign(t, other.Key, a, e.now),
 			want: accounts.ErrBadIssuer},
 		{name: "a foreign operator's", stored: now, offer: jwttest.Sign(t, stranger.Signing, a,
@@ -164,9 +170,11 @@ func TestFiles(t *testing.T) {
 			func(e *testEnv) []byte { return jwttest.Flip(e.signed(t, a, 0)) }, accounts.ErrBadJWT,
 			accounts.ErrUntrusted},
 		{"expired", func(*accounts.Options) {},
-			func(e *testEnv) []byte { return e.signed(t, a, 0, expired) }, nil, &accounts.BlockedError{}},
+			func(e *testEnv) []byte { return e.signed(t, a, 0, expired) }, nil,
+			&accounts.BlockedError{}},
 		{"by another operator", func(*accounts.Options) {},
-			func(*testEnv) []byte { return jwttest.NewOperator(t).Account(t, a) }, accounts.ErrUntrusted,
+			func(*testEnv) []byte { return jwttest.NewOperator(t).Account(t, a) },
+			accounts.ErrUntrusted,
 			accounts.ErrUntrusted},
 	} {
 		e := newEnv(t, c.edit)
@@ -199,7 +207,8 @@ func TestAFileIsComparedWithWhatWasDeleted(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	order := fmt.Sprintf("\n{\"deleted\":%d}\n", e.now.Add(time.Hour).Unix())
 	tombstone := append(e.signed(t, a, 0), order...)
-	for after, newer := range map[time.Duration]bool{-time.Second: false, 0: false, time.Second: true} {
+	for after, newer := range map[time.Duration]bool{-time.Second: false, 0: false,
+		time.Second: true} {
 		if accounts.Newer(a.ID, e.signed(t, a, after), tombstone) != newer {
 			t.Errorf("issued %s after what was deleted: want %v", after, newer)
 		}
@@ -265,7 +274,8 @@ func TestOfOneSecondTheGreaterHashWinsBetweenPeers(t *testing.T) {
 		t.Errorf("a POST: %v", err)
 	}
 	older := &accounts.OlderError{}
-	if err := merge(jwttest.Sign(t, e.op.Signing, a, e.now.Add(-time.Second))); !errors.As(err, &older) {
+	if err := merge(jwttest.Sign(t, e.op.Signing, a, e.now.Add(-time.Second))); !errors.As(err,
+		&older) {
 		t.Errorf("a peer may not go back, whatever is configured: %v", err)
 	}
 }

@@ -64,7 +64,8 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 // isAboutJWT reports whether an error of Put says that the JWT can't be taken, whatever state this
 // server is in.
 func isAboutJWT(err error) bool {
-	return err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) && !errors.Is(err, ErrAudit)
+	return err != nil && !errors.Is(err, ErrSave) && !errors.Is(err, ErrReadOnly) &&
+		!errors.Is(err, ErrAudit)
 }
 
 // commit stores an offer, if inspect had nothing against it and the policy decides so.
@@ -115,7 +116,8 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	changedBefore := r.changed.mark(o.Key, r.Now())
 	r.logUpdated(o)
 	if o.warning != "" {
-		r.Log.Warn(fmt.Sprintf("%s - the JWT is taken, but %s: correct the claims and issue it anew",
+		r.Log.Warn(fmt.Sprintf("%s - the JWT is taken, but %s: correct the "+
+			"claims and issue it anew",
 			logging.ShortKey(o.Key), logging.Quote(o.warning, maxErrorBytes)))
 	}
 	if changedBefore {

@@ -105,7 +105,8 @@ func TestWhatCameByABroadcastIsNotAnnounced(t *testing.T) {
 	}
 	offer(time.Second)
 	if len(e.announcer.heard) != 1 || e.announcer.count() != 1 {
-		t.Errorf("right after another: heard %d, told %d", len(e.announcer.heard), e.announcer.count())
+		t.Errorf("right after another: heard %d, told %d", len(e.announcer.heard),
+			e.announcer.count())
 	}
 	e.now = e.now.Add(time.Minute)
 	offer(0)

@@ -31,8 +31,8 @@ func (a *announcing) reassert(o *offer) {
 	}
 }
 
-// Reassert announces the stored JWT of an account again, now or when that was not done for some time,
-// since a nats-server may run another one.
+// Reassert announces the stored JWT of an account again, now or when that was not done for some
+// time, since a nats-server may run another one.
 func (r *Registry) Reassert(key string) {
 	if r.announcing.reasserter.want(key, r.announcing.announceStored) {
 		r.announcing.announceStored(key)
@@ -152,8 +152,8 @@ func (m *reasserter) beginLocked(key string, a *reassertion) {
 	m.forgetLater(key, a, began)
 }
 
-// forgetLater forgets an account two periods after the announcement that began then, unless there is
-// another one.
+// forgetLater forgets an account two periods after the announcement that began then, unless there
+// is another one.
 func (m *reasserter) forgetLater(key string, a *reassertion, began time.Time) {
 	time.AfterFunc(2*a.period-time.Since(began), func() {
 		m.mu.Lock()

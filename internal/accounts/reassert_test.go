@@ -72,9 +72,9 @@ func TestTheStoredJWTIsAnnouncedAtMostOnceASecond(t *testing.T) {
 	older := jwttest.Sign(t, e.op.Key, a, e.now.Add(-time.Minute))
 	synctest.Test(t, func(t *testing.T) {
 		told := &announcer{}
-		registry := accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: told,
-			Trust: e.trust(t, e.op),
-			Now:   func() time.Time { return e.now }})
+		registry := accounts.New(accounts.Options{Store: e.store,
+			Committer: e.store, Announcer: told, Trust: e.trust(t, e.op),
+			Now: func() time.Time { return e.now }})
 		for range 100 {
 			_, _ = registry.Put(context.Background(), a.ID, older,
 				byUpdate)
@@ -112,7 +112,8 @@ func TestAStoredJWTThatCantBeAnnouncedAgain(t *testing.T) {
 	e.committer.touchErr = errFull
 	_, err := e.registry.Put(t.Context(), a.ID, e.signed(t, a, -time.Hour), byUpdate)
 	wantError(t, err, &accounts.OlderError{})
-	if n := e.announcer.count(); n != 0 || !strings.Contains(e.log.String(), "can't be announced again") {
+	if n := e.announcer.count(); n != 0 ||
+		!strings.Contains(e.log.String(), "can't be announced again") {
 		t.Errorf("announced %d times, it logs %s", n, e.log)
 	}
 }
@@ -141,7 +142,8 @@ func TestServersThatContradictEachOtherSlowDown(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				told := &announcer{}
 				registry := accounts.New(accounts.Options{Store: e.store, Committer: e.store,
-					Announcer: told, Trust: e.trust(t, e.op), Now: func() time.Time { return e.now }})
+					Announcer: told, Trust: e.trust(t, e.op),
+					Now: func() time.Time { return e.now }})
 				answered := 0
 				for range 3600 { // they answer each of ours within a second
 					if n := told.count(); n > answered || n == 0 {
@@ -185,14 +187,16 @@ func TestWhatANatsServerRunsIsAdoptedIfItIsNewer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			store, told := jwtstore.NewMemory(true), &announcer{}
 			plant(t, store, a.ID, stored)
-			registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: told,
+			registry := accounts.New(accounts.Options{Store: store,
+				Committer: store, Announcer: told,
 				Trust: e.trust(t, e.op), Now: func() time.Time { return e.now }})
 			got := registry.Adopt(t.Context(), a.ID, c.running)
 			served, err := registry.GetLocal(t.Context(), a.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if isServed := string(served.JWT) == string(c.running); got != c.want || c.want && !isServed ||
+			if isServed := string(served.JWT) == string(c.running); got != c.want ||
+				c.want && !isServed ||
 				told.count() > 0 != c.want {
 				t.Errorf("adopted: %v, served: %v, announced: %v", got, isServed, told.count() > 0)
 			}

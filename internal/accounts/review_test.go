@@ -26,7 +26,8 @@ func (s *countingStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore
 	return token, stamp, err
 }
 
-// Very many JWTs are left behind when the operator changes. They are counted in one line, and read once.
+// Very many JWTs are left behind when the operator changes. They are counted in one line, and read
+// once.
 func TestAReviewCountsWhatIsNoLongerGood(t *testing.T) {
 	const many = 40
 	store := &countingStore{}
@@ -60,8 +61,9 @@ func TestAReviewCountsWhatIsNoLongerGood(t *testing.T) {
 	former := e.op
 	e.op = jwttest.NewOperator(t)
 	e.registry.SetTrust(e.trust(t, e.op))
-	review(many+5, "[WRN] 40 of 40 stored JWTs are no longer good and are not served, sign these accounts "+
-		"anew and push them: ", " (the operator "+e.op.ID+" did not sign it); ", "; and 35 more\n")
+	review(many+5, "[WRN] 40 of 40 stored JWTs are no longer good and are not served, sign "+
+		"these accounts anew and push them: ",
+		" (the operator "+e.op.ID+" did not sign it); ", "; and 35 more\n")
 	review(5, "[WRN] 40 of 40 stored JWTs are no longer good and are not served")
 
 	if _, err := e.registry.GetLocal(t.Context(), all[0].ID); err == nil {

@@ -152,7 +152,9 @@ func TestARescanThatFails(t *testing.T) {
 	e := newEnv(t)
 	a := jwttest.NewAccount(t)
 	e.plant(t, a.ID, e.signed(t, a, 0))
-	broken := accounts.New(e.options(t, func(o *accounts.Options) { o.Store = unreadable{o.Store} }))
+	broken := accounts.New(e.options(t, func(o *accounts.Options) {
+		o.Store = unreadable{o.Store}
+	}))
 	wantError(t, broken.Rescan(t.Context()), accounts.ErrUnreadable)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -12,7 +12,8 @@ import (
 // operator did not sign it.
 func signable(service Signer, err error) bool {
 	return service != nil && service.Signs() &&
-		(errors.Is(err, ErrSelfSigned) || errors.Is(err, ErrBadIssuer) || errors.Is(err, ErrUntrusted))
+		(errors.Is(err, ErrSelfSigned) || errors.Is(err, ErrBadIssuer) ||
+			errors.Is(err, ErrUntrusted))
 }
 
 // sign has a JWT signed that the account signed itself, and puts the answer. If that is no JWT but
@@ -47,15 +48,18 @@ func (r *Registry) requestSignature(ctx context.Context, o *offer) ([]byte, erro
 	case errors.Is(err, ErrPeers):
 		return nil, err
 	case err != nil:
-		return nil, fmt.Errorf("%w: the account is not known, so it must have signed its first JWT itself",
+		return nil, fmt.Errorf("%w: the account is not known, so it must have "+
+			"signed its first JWT itself",
 			ErrBadPair)
 	default:
-		return nil, fmt.Errorf("%w: only what the account has signed with its own key is sent to be signed",
+		return nil, fmt.Errorf("%w: only what the account has signed with its own "+
+			"key is sent to be signed",
 			ErrNotOwn)
 	}
 	answer, err := r.Signer.Sign(ctx, o.JWT)
 	if err != nil {
-		r.Log.Error(fmt.Sprintf("%s - error when signing account - %s", logging.ShortKey(o.Key), err))
+		r.Log.Error(fmt.Sprintf("%s - error when signing account - %s",
+			logging.ShortKey(o.Key), err))
 	}
 	return answer, err
 }

@@ -57,9 +57,10 @@ func TestSigning(t *testing.T) {
 			token: func(e *testEnv, a *jwttest.Account) []byte {
 				return jwttest.Sign(t, jwttest.NewAccount(t).Key, a, e.now)
 			}, want: accounts.ErrNotOwn, result: accounts.Refused},
-		{name: "the service does not answer", edit: func(_ *testEnv, s *signer, _ *jwttest.Account) {
-			s.err = &accounts.SignError{Cause: "signing service unavailable."}
-		}, want: &accounts.SignError{}, result: accounts.Refused, asked: 1},
+		{name: "the service does not answer",
+			edit: func(_ *testEnv, s *signer, _ *jwttest.Account) {
+				s.err = &accounts.SignError{Cause: "signing service unavailable."}
+			}, want: &accounts.SignError{}, result: accounts.Refused, asked: 1},
 		{name: "the service says something", edit: func(_ *testEnv, s *signer, _ *jwttest.Account) {
 			s.answer = []byte("wait for approval")
 		}, result: accounts.Forwarded, asked: 1},

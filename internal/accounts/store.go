@@ -34,8 +34,8 @@ type Committer interface {
 	// JWT's place. The error is fs.ErrNotExist if nothing is stored.
 	Delete(ctx context.Context, key, kind string,
 		allow func(jwtstore.Stored) (tombstone []byte, err error)) (seq uint64, err error)
-	// Touch commits that the JWT of key is to be announced once more. If none is stored the error is
-	// fs.ErrNotExist, unless the JWT is elsewhere.
+	// Touch commits that the JWT of key is to be announced once more. If none is stored the error
+	// is fs.ErrNotExist, unless the JWT is elsewhere.
 	Touch(ctx context.Context, key, kind string, elsewhere bool) (seq uint64, err error)
 }
 

@@ -24,14 +24,14 @@ type deletionOrder struct {
 	IssuedAt int64  `json:"deleted"` // iat of the order, Unix seconds
 	Issuer   string `json:"by"`      // "" if no operator ordered it
 	Hash     string `json:"order"`   // SHA-256 of the order, in hex: it is carried out once
-	// Newest is the iat of the newest JWT that was accepted, if the one that was stored is damaged or
-	// older: it is deleted too. 0 if it is not.
+	// Newest is the iat of the newest JWT that was accepted, if the one that was stored is damaged
+	// or older: it is deleted too. 0 if it is not.
 	Newest int64 `json:"newest,omitempty"`
 }
 
-// after returns the order with what the tombstone before it bars besides. That may have a later time: what
-// has expired, or was removed by hand, need not be newer than the last order. head is that of the JWT that
-// is deleted now.
+// after returns the order with what the tombstone before it bars besides. That may have a later
+// time: what has expired, or was removed by hand, need not be newer than the last order. head is
+// that of the JWT that is deleted now.
 func (o deletionOrder) after(had *tombstone, head trust.Head) deletionOrder {
 	if had == nil {
 		return o
@@ -52,8 +52,8 @@ func (o deletionOrder) tombstoneOf(token []byte) []byte {
 	return slices.Concat(token, []byte{'\n'}, text, []byte{'\n'})
 }
 
-// isTombstone reports whether a stored text has a line after the JWT. A tombstone of nats-server has
-// none: it is compared like a JWT.
+// isTombstone reports whether a stored text has a line after the JWT. A tombstone of nats-server
+// has none: it is compared like a JWT.
 func isTombstone(text []byte) bool { return bytes.ContainsRune(bytes.TrimSpace(text), '\n') }
 
 // readTombstone reads nats-server's tombstones as well, which have no line after the JWT. nil means

@@ -95,7 +95,8 @@ func (vs *Verdicts[T]) report(key string, v *Verdict[T]) {
 
 // judge returns the verdict on what the store has returned under a stamp, and remembers it.
 func (vs *Verdicts[T]) judge(
-	key string, mark uint64, token []byte, stamp jwtstore.Stamp, check func(token []byte) (T, error),
+	key string, mark uint64, token []byte, stamp jwtstore.Stamp,
+	check func(token []byte) (T, error),
 ) *Verdict[T] {
 	v, isKnown := vs.Find(key, mark, token, check)
 	if vs.report(key, v); isKnown && v.stamp == stamp {
@@ -107,10 +108,11 @@ func (vs *Verdicts[T]) judge(
 	return &stamped
 }
 
-// rejudge is judge after a change of the trust, which may concern very many. Damaged versions are not
-// logged one by one: they are not remembered, so that judge logs one when it is asked for.
+// rejudge is judge after a change of the trust, which may concern very many. Damaged versions are
+// not logged one by one: they are not remembered, so that judge logs one when it is asked for.
 func (vs *Verdicts[T]) rejudge(
-	key string, mark uint64, token []byte, stamp jwtstore.Stamp, check func(token []byte) (T, error),
+	key string, mark uint64, token []byte, stamp jwtstore.Stamp,
+	check func(token []byte) (T, error),
 ) *Verdict[T] {
 	v, _ := vs.Find(key, mark, token, check)
 	stamped := *v
