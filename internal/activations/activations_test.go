@@ -42,7 +42,8 @@ func TestWhichOfTwoTokensWinsDependsOnTheirOrigin(t *testing.T) {
 			func(c *jwt.ActivationClaims) { c.Name = name })
 		return token
 	}
-	old, lesser, greater, newest := at(time.Hour, ""), at(time.Minute, "a"), at(time.Minute, "b"), at(0, "")
+	old, lesser, greater, newest := at(time.Hour, ""), at(time.Minute, "a"),
+		at(time.Minute, "b"), at(0, "")
 	if x, y := sha256.Sum256(lesser), sha256.Sum256(greater); bytes.Compare(x[:], y[:]) > 0 {
 		lesser, greater = greater, lesser
 	}
@@ -63,7 +64,8 @@ func TestWhichOfTwoTokensWinsDependsOnTheirOrigin(t *testing.T) {
 		{"of one second the lesser, from a peer", lesser, fromPeer, false,
 			accounts.ErrLesser, accounts.Refused, "older"},
 		{"of one second the lesser, pushed", lesser, pushed, true, nil, accounts.Accepted, ""},
-		{"of one second the greater, from a peer", greater, fromPeer, true, nil, accounts.Accepted, ""},
+		{"of one second the greater, from a peer", greater, fromPeer, true, nil,
+			accounts.Accepted, ""},
 		{"a newer one", newest, fromPeer, true, nil, accounts.Accepted, ""},
 	} {
 		e.events = nil
@@ -82,8 +84,10 @@ func TestWhichOfTwoTokensWinsDependsOnTheirOrigin(t *testing.T) {
 // What is not signed of a token of version 1 does not make another token of it.
 func TestOneTokenHasOneSpelling(t *testing.T) {
 	e, exporter, _ := newExporter(t)
-	payload := []byte(`{"jti":"X","iat":1600000000,"iss":"` + exporter.ID + `","name":"act","sub":"` +
-		jwttest.NewAccount(t).ID + `","type":"activation","nats":{"subject":"foo","type":"stream"}}`)
+	payload := []byte(`{"jti":"X","iat":1600000000,"iss":"` + exporter.ID +
+		`","name":"act","sub":"` +
+		jwttest.NewAccount(t).ID +
+		`","type":"activation","nats":{"subject":"foo","type":"stream"}}`)
 	token := jwttest.EncodeRaw(t, exporter.Key, `{"typ":"jwt","alg":"ed25519"}`, payload, false)
 	withMore := `{"typ":"jwt","alg":"ed25519","x":"<script>"}`
 	other := jwttest.EncodeRaw(t, exporter.Key, withMore, payload, false)
@@ -97,9 +101,10 @@ func TestOneTokenHasOneSpelling(t *testing.T) {
 	}
 	end := len(token) - 1
 	for name, spoilt := range map[string][]byte{
-		"a line end in the signature": append(token[:end-8:end-8], append([]byte("\n"), token[end-8:]...)...),
-		"stray bits at the end":       append(token[:end:end], token[end]+1),
-		"padding":                     append(bytes.Clone(token), '='),
+		"a line end in the signature": append(token[:end-8:end-8],
+			append([]byte("\n"), token[end-8:]...)...),
+		"stray bits at the end": append(token[:end:end], token[end]+1),
+		"padding":               append(bytes.Clone(token), '='),
 	} {
 		_, err := e.put(t, spoilt, pushed)
 		wantError(t, name, err, activations.ErrBadJWT)
@@ -137,7 +142,8 @@ func TestWhatIsNoTokenOfAStoredAccountIsRefused(t *testing.T) {
 			activations.ErrSubject, "bad-subject"},
 		{"of the operator", byOperator, activations.ErrIssuer, "bad-issuer"},
 		{"of an account that is not stored", by(stranger), activations.ErrIssuer, "bad-issuer"},
-		{"of another key in its name", by(stranger, inItsName), activations.ErrIssuer, "bad-issuer"},
+		{"of another key in its name", by(stranger, inItsName),
+			activations.ErrIssuer, "bad-issuer"},
 		{"from the future", fromFuture, &accounts.FutureError{}, "future"},
 		{"of a signing key", bySigningKey, nil, ""},
 	} {
@@ -172,7 +178,9 @@ func TestAFileMayHoldWhatMayNotBePushed(t *testing.T) {
 	e.conn.maxPayload = 500
 	put("one that no message holds", token(), pushed, &accounts.TooLargeError{})
 	e.conn.maxPayload = 0
-	put("one of a peer", token(func(c *jwt.ActivationClaims) { c.ImportSubject = "peer" }), fromPeer, nil)
+	put("one of a peer", token(func(c *jwt.ActivationClaims) {
+		c.ImportSubject = "peer"
+	}), fromPeer, nil)
 	e.accounts.SetTrust(accounts.Trust{})
 	bar := token(func(c *jwt.ActivationClaims) { c.ImportSubject = "bar" })
 	put("one without an operator", bar, pushed, activations.ErrIssuer)
@@ -238,7 +246,8 @@ func TestADamagedTokenIsLoggedOnceAndReplaced(t *testing.T) {
 		e.plant(t, hash, c.stored)
 		e.log.Reset()
 		for range 2 {
-			if _, err := e.tokens.Get(t.Context(), hash); errors.Is(err, accounts.ErrDamaged) != c.damaged {
+			if _, err := e.tokens.Get(t.Context(), hash); errors.Is(err,
+				accounts.ErrDamaged) != c.damaged {
 				t.Errorf("%s: %v", c.name, err)
 			}
 		}
@@ -276,7 +285,8 @@ func (p *primary) Find(_ context.Context, key string, take func(token []byte) er
 func (p *primary) Served(string) { p.served++ }
 
 func TestThePrimaryIsAskedForWhatIsNotStored(t *testing.T) {
-	damaged, notFound, unreadable := accounts.ErrDamaged, activations.ErrNotFound, accounts.ErrUnreadable
+	damaged, notFound, unreadable := accounts.ErrDamaged, activations.ErrNotFound,
+		accounts.ErrUnreadable
 	junk := []byte("junk")
 	e := newEnv(t)
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
@@ -287,7 +297,8 @@ func TestThePrimaryIsAskedForWhatIsNotStored(t *testing.T) {
 	older, _ := jwttest.Activation(t, a, b, e.now.Add(-time.Hour))
 	_, otherHash := jwttest.Activation(t, b, a, e.now)
 	has := func(exporter, token []byte) primary {
-		return primary{answers: map[string][]byte{a.ID: exporter, hash: token}, err: accounts.ErrNotFound}
+		return primary{answers: map[string][]byte{a.ID: exporter, hash: token},
+			err: accounts.ErrNotFound}
 	}
 	for _, c := range []struct {
 		name    string
@@ -303,13 +314,14 @@ func TestThePrimaryIsAskedForWhatIsNotStored(t *testing.T) {
 		{"it can't tell", hash, nil, primary{err: errDisk}, nil, unreadable, unreadable, 2},
 		{"the question has come through here", hash, nil, primary{err: accounts.ErrCircle}, nil,
 			accounts.ErrCircle, unreadable, 2},
-		{"it has another one", otherHash, nil, primary{answers: map[string][]byte{otherHash: token}}, nil,
-			unreadable, unreadable, 2},
+		{"it has another one", otherHash, nil,
+			primary{answers: map[string][]byte{otherHash: token}}, nil, unreadable, unreadable, 2},
 		{"it has no such account", hash, nil,
 			primary{answers: map[string][]byte{hash: token}, err: accounts.ErrNotFound}, nil,
 			notFound, notFound, 2},
 		{"it can't tell of the account", hash, nil,
-			primary{answers: map[string][]byte{hash: token}, err: errDisk}, nil, unreadable, unreadable, 2},
+			primary{answers: map[string][]byte{hash: token}, err: errDisk}, nil,
+			unreadable, unreadable, 2},
 		{"it has one that has expired", hash, nil, has(exporter, expired), expired, nil, nil, 2},
 		{"no hash", a.ID, nil, has(exporter, token), nil, notFound, notFound, 0},
 		{"it has none for a damaged one", hash, junk, primary{err: accounts.ErrNotFound}, nil,
@@ -327,7 +339,8 @@ func TestThePrimaryIsAskedForWhatIsNotStored(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
 		raw, err := e.tokens.GetRaw(t.Context(), c.hash)
-		if !errors.Is(err, c.raw) || err == nil && !bytes.Equal(raw, c.want) && !bytes.Equal(raw, c.stored) {
+		if !errors.Is(err, c.raw) || err == nil && !bytes.Equal(raw, c.want) &&
+			!bytes.Equal(raw, c.stored) {
 			t.Errorf("%s: as text %q, %v", c.name, raw, err)
 		}
 		if c.primary.asked != c.asked {
@@ -338,7 +351,8 @@ func TestThePrimaryIsAskedForWhatIsNotStored(t *testing.T) {
 		}
 	}
 	behind := has(exporter, older)
-	if got, err := e.tokens.Refresh(t.Context(), hash, &behind); err != nil || !bytes.Equal(got.JWT, token) {
+	if got, err := e.tokens.Refresh(t.Context(), hash, &behind); err != nil ||
+		!bytes.Equal(got.JWT, token) {
 		t.Errorf("of an older one: %v, %v", got, err)
 	}
 	e.tokens.SetPrimary(nil)
@@ -423,7 +437,8 @@ func (noAccounts) Load(string, jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 
 func TestWhileNoAccountCanBeReadNoIssuerIsBad(t *testing.T) {
 	e, exporter, _ := newExporter(t)
-	e.tokens.Accounts = accounts.New(accounts.Options{Store: noAccounts{e.store}, Trust: e.trust(t)})
+	e.tokens.Accounts = accounts.New(accounts.Options{Store: noAccounts{e.store},
+		Trust: e.trust(t)})
 	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
 	_, err := e.put(t, token, pushed)
 	wantError(t, "Put", err, accounts.ErrUnreadable)

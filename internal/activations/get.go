@@ -36,7 +36,9 @@ func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
 }
 
 // miss asks the primary for a token that a client waits for.
-func (r *Registry) miss(ctx context.Context, hash string, primary accounts.Primary) (*Token, error) {
+func (r *Registry) miss(
+	ctx context.Context, hash string, primary accounts.Primary,
+) (*Token, error) {
 	return r.misses.Ask(ctx, hash, true, func(ctx context.Context) (*Token, error) {
 		t, err := r.Refresh(ctx, hash, primary)
 		switch {
@@ -58,7 +60,9 @@ func (r *Registry) miss(ctx context.Context, hash string, primary accounts.Prima
 // returns what is to be served then, which may be a token that can't be stored. If the answer can't
 // be taken the error says why, and the Token is the one that was stored before, or nil. The error
 // wraps accounts.ErrNotFound if the primary has none.
-func (r *Registry) Refresh(ctx context.Context, hash string, primary accounts.Source) (*Token, error) {
+func (r *Registry) Refresh(
+	ctx context.Context, hash string, primary accounts.Source,
+) (*Token, error) {
 	return accounts.AskPrimary(ctx, hash, primary, accounts.AnswerFuncs[*Token]{
 		Put: func(token []byte) (*Token, error) {
 			t, err := decodeAs(hash, token)

@@ -53,7 +53,9 @@ func (r *Registry) Put(
 
 // put decodes, checks and commits a token. The error is errSame if there is nothing to do. With an
 // error t is what was refused, nil if it could not be decoded.
-func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) (t *Token, err error) {
+func (r *Registry) put(
+	ctx context.Context, token []byte, from accounts.Origin,
+) (t *Token, err error) {
 	// The size comes first, because decoding takes time and memory.
 	if len(token) > maxTokenBytes && !from.File {
 		return nil, ErrTooLarge
@@ -68,7 +70,8 @@ func (r *Registry) put(ctx context.Context, token []byte, from accounts.Origin) 
 	if err := r.check(ctx, t, from); err != nil {
 		return t, err
 	}
-	// The Store calls compare under the hash's commit lock. refused tells its error from the Store's.
+	// The Store calls compare under the hash's commit lock. refused tells its error from the
+	// Store's.
 	var refused error
 	_, err = r.Store.Put(ctx, t.Key, from.Kind, token,
 		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
@@ -111,7 +114,9 @@ func (r *Registry) check(ctx context.Context, t *Token, from accounts.Origin) er
 
 // compare decides whether a token may replace the stored one, and returns the floor after it. The
 // hash's commit lock must be held. A damaged token may be replaced by any.
-func (r *Registry) compare(t *Token, now jwtstore.Stored, from accounts.Origin) (jwtstore.Floor, error) {
+func (r *Registry) compare(
+	t *Token, now jwtstore.Stored, from accounts.Origin,
+) (jwtstore.Floor, error) {
 	floor := now.Floor
 	if had, err := decodeAs(t.Key, now.JWT); err == nil {
 		if bytes.Equal(had.Payload, t.Payload) {
@@ -123,5 +128,6 @@ func (r *Registry) compare(t *Token, now jwtstore.Stored, from accounts.Origin) 
 	if !from.Peer && !from.File && trust.IsRespelled(t.JWT, t.claims.Version) {
 		return floor, fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)
 	}
-	return floor.After(t.IssuedAt, t.Hash), accounts.CheckFloor(&t.Account, floor, from, r.AllowOlder)
+	return floor.After(t.IssuedAt, t.Hash),
+		accounts.CheckFloor(&t.Account, floor, from, r.AllowOlder)
 }

@@ -70,8 +70,8 @@ func newEnv(t *testing.T, edits ...func(*activations.Options)) *testEnv {
 		now:   time.Now(),
 	}
 	now := func() time.Time { return e.now }
-	e.accounts = accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: e.conn,
-		Trust: e.trust(t), Now: now})
+	e.accounts = accounts.New(accounts.Options{Store: e.store,
+		Committer: e.store, Announcer: e.conn, Trust: e.trust(t), Now: now})
 	o := activations.Options{
 		Accounts:   e.accounts,
 		Store:      e.store,

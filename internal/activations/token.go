@@ -14,8 +14,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Token is an activation token that its issuer has signed. It is never changed. Its Key is its hash,
-// its Issuer the account that exports, or a signing key of that account.
+// Token is an activation token that its issuer has signed. It is never changed. Its Key is its
+// hash, its Issuer the account that exports, or a signing key of that account.
 type Token struct {
 	accounts.Account
 	claims *jwt.ActivationClaims // as decoded; never nil
@@ -40,9 +40,11 @@ func decode(token []byte) (*Token, error) {
 	case !ok:
 		return nil, fmt.Errorf("%w: %w", ErrHash, trust.Explain(bare, trust.ErrNotActivation))
 	case !trust.IsAccountKey(claims.Issuer):
-		return nil, fmt.Errorf("%w: its iss is not the key of an account, which must sign it", ErrIssuer)
+		return nil, fmt.Errorf("%w: its iss is not the key of an account, which must sign it",
+			ErrIssuer)
 	case !trust.IsAccountKey(claims.Subject):
-		return nil, fmt.Errorf("%w: its sub is not the key of an account, which may import", ErrSubject)
+		return nil, fmt.Errorf("%w: its sub is not the key of an account, which may import",
+			ErrSubject)
 	}
 	// The hash is not in the token. It follows from issuer, subject and import subject.
 	hash, err := claims.HashID()
@@ -69,8 +71,8 @@ func decodeAs(hash string, token []byte) (*Token, error) {
 	return t, err
 }
 
-// Newer reports whether a is newer than b, two stored tokens with this hash. What is no token is newer
-// than none.
+// Newer reports whether a is newer than b, two stored tokens with this hash. What is no token is
+// newer than none.
 func Newer(hash string, a, b []byte) bool {
 	newer, err := decodeAs(hash, bytes.TrimSpace(a))
 	if err != nil {
@@ -118,7 +120,8 @@ func (r *Registry) checkIssuer(ctx context.Context, t *Token) error {
 	// A signing key counts as long as the stored account names it.
 	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
 	if err != nil || !claims.SigningKeys.Contains(t.Issuer) {
-		return fmt.Errorf("%w: it is no signing key of the account %s, as that is stored", ErrIssuer, short)
+		return fmt.Errorf("%w: it is no signing key of the account %s, as that is stored",
+			ErrIssuer, short)
 	}
 	return nil
 }
