@@ -80,7 +80,8 @@ type RetryError struct {
 // Error says how long to wait only if the address is slowed down.
 func (e *RetryError) Error() string {
 	if e.Slowed {
-		return fmt.Sprintf("too many failed logins from this address: try again in %d s", e.Seconds())
+		return fmt.Sprintf("too many failed logins from this address: try again in %d s",
+			e.Seconds())
 	}
 	return "too many logins at once: try again later"
 }
@@ -110,8 +111,8 @@ type Authorizer struct {
 // NewAuthorizer returns an Authorizer that shares the limits of l with the others. Of two users
 // with the same name, the last one counts. A certificate with two roles has the greater one.
 func NewAuthorizer(p Policy, l *Limiter) *Authorizer {
-	a := &Authorizer{policy: p, users: map[string]User{}, certificates: map[string]Role{}, limiter: l,
-		cache: newCache(), seed: maphash.MakeSeed()}
+	a := &Authorizer{policy: p, users: map[string]User{},
+		certificates: map[string]Role{}, limiter: l, cache: newCache(), seed: maphash.MakeSeed()}
 	for _, u := range p.Users {
 		a.users[u.Name] = u
 	}

@@ -76,14 +76,19 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 	header := func(h string) auth.Credentials { return auth.Credentials{Authorization: h} }
 	password := func(u, p string) auth.Credentials { return header(basic(u, p)) }
-	withBoth := func(v auth.Credentials, h string) auth.Credentials { v.Authorization = h; return v }
+	withBoth := func(v auth.Credentials, h string) auth.Credentials {
+		v.Authorization = h
+		return v
+	}
 	foreignCert := func(h string) auth.Credentials {
 		return auth.Credentials{Authorization: h, Certificates: chain(t,
 			foreign.Issue(t, certtest.OnlyNamed("deploy")))}
 	}
 	client, deploy := certtest.OnlyNamed("n1"), certtest.OnlyNamed("deploy")
 	mail := func(c *x509.Certificate) { c.EmailAddresses = []string{"m@example.com"} }
-	uri := func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "x", Path: "/y"}} }
+	uri := func(c *x509.Certificate) {
+		c.URIs = []*url.URL{{Scheme: "spiffe", Host: "x", Path: "/y"}}
+	}
 	forServers := func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }
 
 	for _, c := range []struct {
@@ -94,35 +99,38 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}{
 		{"no credentials, reads open", open, auth.Credentials{}, "", unknown, unknown},
 		{"a writer, reads open", open, password("ops", "right"), "", "ops", "ops"},
-		{"a wrong password does not matter where reads are open", open, password("ops", "x"), "", wrong,
-			wrong},
+		{"a wrong password does not matter where reads are open", open,
+			password("ops", "x"), "", wrong, wrong},
 		{"no credentials", closed, auth.Credentials{}, unknown, unknown, unknown},
 		{"a writer", closed, password("ops", "right"), "ops", "ops", "ops"},
-		{"a reader, with a colon in the password", closed, password("nats", "read:me"), "nats", "nats",
-			forbidden},
+		{"a reader, with a colon in the password", closed,
+			password("nats", "read:me"), "nats", "nats", forbidden},
 		{"a wrong password", closed, password("ops", "wrong"), wrong, wrong, wrong},
 		{"no password", closed, password("ops", ""), wrong, wrong, wrong},
 		{"the hash is no password", closed, password("ops", users[0].Hash), wrong, wrong, wrong},
 		{"a password of 72 bytes", closed, password("long", long), "long", "long", "long"},
 		{"a password of 73 bytes", closed, password("long", long+"x"), wrong, wrong, wrong},
-		{"a password that is repeated", closed, password("ops", "right\x00right"), wrong, wrong, wrong},
+		{"a password that is repeated", closed, password("ops", "right\x00right"),
+			wrong, wrong, wrong},
 		{"another user's password", closed, password("nats", "right"), wrong, wrong, wrong},
 		{"an unknown user", closed, password("root", "right"), wrong, wrong, wrong},
 		{"an unknown user without a name", closed, password("", "right"), wrong, wrong, wrong},
 		{"a user in another case", closed, password("OPS", "right"), wrong, wrong, wrong},
 		{"another scheme", closed, header("Bearer abc"), unknown, unknown, unknown},
-		{"the scheme in another case", closed, header("bASIC" + basic("ops", "right")[5:]), "ops", "ops",
-			"ops"},
+		{"the scheme in another case", closed,
+			header("bASIC" + basic("ops", "right")[5:]), "ops", "ops", "ops"},
 		{"no base64", closed, header("Basic !!"), unknown, unknown, unknown},
 		{"no colon", closed, header("Basic b3Bz"), unknown, unknown, unknown},
-		{"a header without end", closed, password("ops", strings.Repeat("x", 5000)), unknown, unknown,
-			unknown},
+		{"a header without end", closed,
+			password("ops", strings.Repeat("x", 5000)), unknown, unknown, unknown},
 		{"a certificate where none counts", closed, with(client), unknown, unknown, unknown},
 
 		{"a certificate reads", both, with(client), "n1", "n1", forbidden},
 		{"a named certificate writes", both, with(deploy), "deploy", "deploy", "deploy"},
-		{"a name may be a DNS name", both, with(certtest.For("deploy")), "deploy", "deploy", "deploy"},
-		{"a name may be a mail address", both, with(mail), "m@example.com", "m@example.com", "m@example.com"},
+		{"a name may be a DNS name", both, with(certtest.For("deploy")), "deploy",
+			"deploy", "deploy"},
+		{"a name may be a mail address", both, with(mail), "m@example.com",
+			"m@example.com", "m@example.com"},
 		{"a name may be a URI", both, with(uri), "spiffe://x/y", "spiffe://x/y", "spiffe://x/y"},
 		{"a foreign certificate", both, foreignCert(""), unknown, unknown, unknown},
 		{"an expired certificate", both, with(deploy, certtest.Expired), unknown, unknown, unknown},
@@ -131,16 +139,16 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"neither", both, auth.Credentials{}, unknown, unknown, unknown},
 		{"a certificate that reads, and a writer's password", both,
 			withBoth(with(client), basic("ops", "right")), "n1", "n1", "ops"},
-		{"a certificate that reads, and a wrong password", both, withBoth(with(client), basic("ops", "x")),
-			"n1", "n1", wrong},
-		{"a foreign certificate and a password", both, foreignCert(basic("nats", "read:me")), "nats", "nats",
-			forbidden},
+		{"a certificate that reads, and a wrong password", both,
+			withBoth(with(client), basic("ops", "x")), "n1", "n1", wrong},
+		{"a foreign certificate and a password", both,
+			foreignCert(basic("nats", "read:me")), "nats", "nats", forbidden},
 		{"a named reader", named, with(client), "n1", "n1", forbidden},
 		{"a certificate that is not named, where readers are", named,
 			with(certtest.Named("n2"), certtest.For("n3")), forbidden, forbidden, forbidden},
 		{"only certificates", certs, with(client), "n1", "n1", "n1"},
-		{"a password where only certificates are", certs, password("ops", "right"), unknown, unknown,
-			unknown},
+		{"a password where only certificates are", certs,
+			password("ops", "right"), unknown, unknown, unknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -175,7 +183,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 
 // readers returns an Authorizer that lets the certificates of some authorities read.
 func readers(authorities ...*certtest.Authority) *auth.Authorizer {
-	return auth.NewAuthorizer(auth.Policy{Roots: pool(authorities...), OtherCertificates: auth.Reader},
+	return auth.NewAuthorizer(auth.Policy{Roots: pool(authorities...),
+		OtherCertificates: auth.Reader},
 		auth.NewLimiter(nil))
 }
 
@@ -204,7 +213,8 @@ func TestACachedCertificateExpires(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute + time.Second)
-		if _, err := a.Authorize(t.Context(), c, auth.Reader); !errors.Is(err, auth.ErrNoCredentials) {
+		if _, err := a.Authorize(t.Context(), c, auth.Reader); !errors.Is(err,
+			auth.ErrNoCredentials) {
 			t.Errorf("after its end: %v", err)
 		}
 	})

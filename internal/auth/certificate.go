@@ -78,9 +78,9 @@ type certName struct {
 	text string
 }
 
-// roleOf returns the role that a name in a certificate has in the policy; ok is false if it has none.
-// A name of one kind never counts as one of another kind, because authorities may be limited in one
-// kind only.
+// roleOf returns the role that a name in a certificate has in the policy; ok is false if it has
+// none. A name of one kind never counts as one of another kind, because authorities may be limited
+// in one kind only.
 func (a *Authorizer) roleOf(n certName) (role Role, ok bool) {
 	if n.kind != commonName && n.kind != kindOf(n.text) {
 		return Unauthenticated, false

@@ -75,9 +75,9 @@ func NewLimiter(log *slog.Logger) *Limiter {
 }
 
 // compare compares a password with a hash when it is the attempt's turn. known is false if the user
-// does not exist or can't have the password; the attempt fails then. The error is ErrBadCredentials,
-// a *RetryError, or that of ctx if ctx ends before. At first it waits for the other attempts of the
-// same address, then for one of the compares.
+// does not exist or can't have the password; the attempt fails then. The error is
+// ErrBadCredentials, a *RetryError, or that of ctx if ctx ends before. At first it waits for the
+// other attempts of the same address, then for one of the compares.
 func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known bool) error {
 	c, err := l.enter(prefix(a.from))
 	if err != nil {
@@ -194,8 +194,8 @@ func (l *Limiter) fail(c *client) {
 }
 
 // makeRoomLocked keeps the table of clients bounded. It drops those that have not failed for long,
-// and if there are none the one whose last failure is the oldest. Besides what it drops it looks at no
-// more than maxAttempts clients, whatever the table holds. l.mu must be held.
+// and if there are none the one whose last failure is the oldest. Besides what it drops it looks at
+// no more than maxAttempts clients, whatever the table holds. l.mu must be held.
 func (l *Limiter) makeRoomLocked() {
 	for at := l.byAge.Front(); at != nil && len(l.clients) >= maxClients; {
 		c := at.Value.(*client)
@@ -207,7 +207,8 @@ func (l *Limiter) makeRoomLocked() {
 	}
 }
 
-// forgetExpiredLocked drops the clients from at on that have not failed for long. l.mu must be held.
+// forgetExpiredLocked drops the clients from at on that have not failed for long. l.mu must be
+// held.
 func (l *Limiter) forgetExpiredLocked(at *list.Element) {
 	for at != nil {
 		c := at.Value.(*client)

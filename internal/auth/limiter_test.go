@@ -33,7 +33,8 @@ func newEnv(users ...string) *env {
 	e.limiter = auth.NewLimiter(slog.New(slog.NewTextHandler(e.log, nil)))
 	e.limiter.SetCompare(e.compare)
 	for _, u := range users {
-		e.policy.Users = append(e.policy.Users, auth.User{Name: u, Hash: "pw-" + u, Role: auth.Reader})
+		e.policy.Users = append(e.policy.Users,
+			auth.User{Name: u, Hash: "pw-" + u, Role: auth.Reader})
 	}
 	e.auth = auth.NewAuthorizer(e.policy, e.limiter)
 	return e
@@ -57,8 +58,9 @@ func (e *env) login(user, password, address string) error {
 }
 
 func (e *env) loginWithin(ctx context.Context, user, password, address string) error {
-	_, err := e.auth.Authorize(ctx, auth.Credentials{Authorization: basic(user, password), Address: address +
-		":1"}, auth.Reader)
+	_, err := e.auth.Authorize(ctx,
+		auth.Credentials{Authorization: basic(user, password), Address: address +
+			":1"}, auth.Reader)
 	return err
 }
 
@@ -425,7 +427,10 @@ func TestAnUnknownUserCostsACompare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEnv("cheap", "dear")
 		hashes := map[string]int{}
-		e.limiter.SetCompare(func(hash, password []byte) error { hashes[string(hash)]++; return nil })
+		e.limiter.SetCompare(func(hash, password []byte) error {
+			hashes[string(hash)]++
+			return nil
+		})
 		for i := range 200 {
 			if err := e.login(fmt.Sprint("unknown", i), "pw-cheap",
 				fmt.Sprintf("192.0.2.%d", i)); !errors.Is(err, auth.ErrBadCredentials) {

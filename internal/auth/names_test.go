@@ -37,7 +37,9 @@ func limited(edit func(*x509.Certificate)) func(*x509.Certificate) {
 func TestWhichNamesOfACertificateCount(t *testing.T) {
 	root := certtest.New(t)
 	plain := root.Sub(t)
-	dns := root.Sub(t, limited(func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"other.org"} }))
+	dns := root.Sub(t, limited(func(c *x509.Certificate) {
+		c.PermittedDNSDomains = []string{"other.org"}
+	}))
 	below := dns.Sub(t)
 	excluded := root.Sub(t, limited(func(c *x509.Certificate) {
 		c.ExcludedDNSDomains = []string{"example.com"}
@@ -45,11 +47,14 @@ func TestWhichNamesOfACertificateCount(t *testing.T) {
 	mails := root.Sub(t, limited(func(c *x509.Certificate) {
 		c.PermittedEmailAddresses = []string{"other.org"}
 	}))
-	uris := root.Sub(t, limited(func(c *x509.Certificate) { c.PermittedURIDomains = []string{"other.org"} }))
+	uris := root.Sub(t, limited(func(c *x509.Certificate) {
+		c.PermittedURIDomains = []string{"other.org"}
+	}))
 	a := auth.NewAuthorizer(auth.Policy{
 		Roots: pool(root),
 		Certificates: map[string]auth.Role{
-			"deploy.example.com": auth.Writer, "Mixed.Example.COM": auth.Writer, "k.example.com": auth.Writer,
+			"deploy.example.com": auth.Writer, "Mixed.Example.COM": auth.Writer,
+			"k.example.com":   auth.Writer,
 			"ops@example.com": auth.Writer, "spiffe://example.com/deploy": auth.Writer,
 			"192.0.2.7": auth.Writer, "deploy.other.org": auth.Writer,
 		},
@@ -79,20 +84,22 @@ func TestWhichNamesOfACertificateCount(t *testing.T) {
 		{"a common name, the domain is excluded", excluded, nil, edits(cn), ""},
 		{"a common name, mail addresses are limited", mails, nil, edits(cn), ""},
 		{"a common name, URIs are limited", uris, nil, edits(cn), ""},
-		{"a DNS name that the authority may sign", dns, nil, edits(certtest.For("deploy.other.org")),
-			"deploy.other.org"},
+		{"a DNS name that the authority may sign", dns, nil,
+			edits(certtest.For("deploy.other.org")), "deploy.other.org"},
 		{"a DNS name that it may not sign", dns, nil, edits(san), ""},
 		{"a DNS name with a dot at its end", excluded, nil, edits(certtest.For(name + ".")), ""},
 		{"a DNS name in capitals that is excluded", excluded, nil,
 			edits(certtest.For("DEPLOY.EXAMPLE.COM")), ""},
 
-		// An authority that is limited in one kind of names must not sign a name of that kind as another.
+		// An authority that is limited in one kind of names must not sign a name of that kind as
+		// another.
 		{"a DNS name as a mail address", dns, nil, edits(without, mail(name)), ""},
 		{"a DNS name as a URI", dns, nil, edits(without, uri(name)), ""},
 		{"a mail address as a DNS name", mails, nil, edits(certtest.For("ops@example.com")), ""},
 		{"a mail address as a URI", mails, nil, edits(without, uri("ops@example.com")), ""},
 		{"a URI as a DNS name", uris, nil, edits(certtest.For("spiffe://example.com/deploy")), ""},
-		{"a URI as a mail address", uris, nil, edits(without, mail("spiffe://example.com/deploy")), ""},
+		{"a URI as a mail address", uris, nil,
+			edits(without, mail("spiffe://example.com/deploy")), ""},
 		{"a mail address", plain, nil, edits(without, mail("ops@example.com")), "ops@example.com"},
 		{"a URI", plain, nil, edits(without, uri("spiffe://example.com/deploy")),
 			"spiffe://example.com/deploy"},
