@@ -49,7 +49,8 @@ func (a *Authority) Issue(t testing.TB, edits ...func(*x509.Certificate)) Pair {
 	key := newKey(t)
 	der, err := x509.MarshalECPrivateKey(key)
 	check(t, err)
-	return Pair{sign(t, a, c, key), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})}
+	return Pair{sign(t, a, c, key),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})}
 }
 
 // Sub makes an authority whose own certificate is signed by a. Each edit changes that before it is
@@ -73,7 +74,9 @@ func Named(name string) func(*x509.Certificate) {
 
 // OnlyNamed gives a certificate a common name and no alternative names.
 func OnlyNamed(name string) func(*x509.Certificate) {
-	return func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames, c.IPAddresses = name, nil, nil }
+	return func(c *x509.Certificate) {
+		c.Subject.CommonName, c.DNSNames, c.IPAddresses = name, nil, nil
+	}
 }
 
 // Expired lets a certificate end a minute ago.
