@@ -10,11 +10,11 @@
 // passed Validate are used by some nats-servers, whatever this package says of them.
 //
 // What nats-server takes and leaves out is not refused: an import which no account exports, a trace
-// destination that can't be published to, the template of a scoped signing key. What nats-server does
-// not look at is not looked at here either.
+// destination that can't be published to, the template of a scoped signing key. What nats-server
+// does not look at is not looked at here either.
 //
-// The reasons are in nats-server's words. The tests of this package, and those of httpapi, compare them
-// with what a nats-server answers.
+// The reasons are in nats-server's words. The tests of this package, and those of httpapi, compare
+// them with what a nats-server answers.
 package claimcheck
 
 import (
@@ -48,8 +48,8 @@ func Reasons(c *jwt.AccountClaims, isSystem bool) []error {
 	return found
 }
 
-// checkMapping returns the first thing that is wrong with a mapping. Validate has checked the weights,
-// and that no subject is empty or has an empty token.
+// checkMapping returns the first thing that is wrong with a mapping. Validate has checked the
+// weights, and that no subject is empty or has an empty token.
 func checkMapping(source string, to []jwt.WeightedMapping) error {
 	from, ok := parseSource(source)
 	if !ok {

@@ -70,8 +70,8 @@ func ours(t *testing.T, token []byte) (reasons []string, exact bool) {
 	return reasons, true
 }
 
-// TestRandomClaimsAreJudgedAsNatsServerDoes puts claims to the code that will judge them in earnest.
-// To run more of them: go test ./internal/claimcheck -claims 100000
+// TestRandomClaimsAreJudgedAsNatsServerDoes puts claims to the code that will judge them in
+// earnest. To run more of them: go test ./internal/claimcheck -claims 100000
 func TestRandomClaimsAreJudgedAsNatsServerDoes(t *testing.T) {
 	o, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
 	r := startResolver(t, o)
@@ -84,9 +84,11 @@ func TestRandomClaimsAreJudgedAsNatsServerDoes(t *testing.T) {
 		theirs := r.update(t, a.ID, token)
 		reasons, exact := ours(t, token)
 		switch {
-		case (theirs == "") != (reasons == nil), exact && theirs != "" && !slices.Contains(reasons, theirs):
+		case (theirs == "") != (reasons == nil), exact && theirs != "" &&
+			!slices.Contains(reasons, theirs):
 			body := strings.Split(string(token), ".")[1]
-			t.Errorf("claims %d of -seed %d:\nnats-server: %s\nhere: %q\n%s", n, *seed, theirs, reasons, body)
+			t.Errorf("claims %d of -seed %d:\nnats-server: %s\nhere: %q\n%s", n, *seed,
+				theirs, reasons, body)
 		case theirs == "":
 			counts["taken"]++
 		case exact:
@@ -202,7 +204,8 @@ func TestNatsServerWithJetStreamDoesNotStart(t *testing.T) {
 // startAndEnd starts a nats-server and returns why it would end then, "" if it would not.
 func startAndEnd(t *testing.T, conf string) string {
 	t.Helper()
-	o, err := server.ProcessConfigFile(jwttest.File(t, t.TempDir(), "nats-server.conf", []byte(conf)))
+	o, err := server.ProcessConfigFile(jwttest.File(t, t.TempDir(),
+		"nats-server.conf", []byte(conf)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,8 +30,8 @@ var functions = []function{
 	{call("random"), parseRandom, false},
 }
 
-// call matches a call of the function with a name of these words. Each word may begin with a capital
-// letter.
+// call matches a call of the function with a name of these words. Each word may begin with a
+// capital letter.
 func call(words ...string) *regexp.Regexp {
 	name := ""
 	for _, w := range words {
@@ -48,8 +48,8 @@ func isCall(token string) bool {
 	return len(token) > 4 && strings.HasPrefix(token, "{{") && strings.HasSuffix(token, "}}")
 }
 
-// findCall returns the function that a token calls, with the arguments. It returns nil if the token is
-// no call, or that of no known function.
+// findCall returns the function that a token calls, with the arguments. It returns nil if the token
+// is no call, or that of no known function.
 func findCall(token string) (*function, []string) {
 	if !isCall(token) {
 		return nil, nil

@@ -17,10 +17,12 @@ var (
 	errTransform  = errors.New("invalid mapping destination: invalid transform")
 	errUnknown    = errors.New("invalid mapping destination: unknown function")
 	errOutOfRange = errors.New("invalid mapping destination: wildcard index out of range")
-	errArgument   = errors.New("invalid mapping destination: function argument is invalid or in the wrong " +
-		"format")
-	errTooFewArgs  = errors.New("invalid mapping destination: not enough arguments passed to the function")
-	errTooManyArgs = errors.New("invalid mapping destination: too many arguments passed to the function")
+	errArgument   = errors.New("invalid mapping destination: function argument is invalid or in " +
+		"the wrong format")
+	errTooFewArgs = errors.New("invalid mapping destination: not enough " +
+		"arguments passed to the function")
+	errTooManyArgs = errors.New("invalid mapping destination: too many " +
+		"arguments passed to the function")
 )
 
 // source is the subject that a mapping begins with.

@@ -35,7 +35,8 @@ func (g *generator) edit(c *jwt.AccountClaims) {
 func (g *generator) subject() string {
 	var tokens []string
 	for range 1 + g.IntN(3) {
-		tokens = append(tokens, pick(g, "a", "b", "c", "foo", "a", "b", "*", "*", "a*", "$JS", "a>b"))
+		tokens = append(tokens,
+			pick(g, "a", "b", "c", "foo", "a", "b", "*", "*", "a*", "$JS", "a>b"))
 	}
 	text := strings.Join(tokens, ".")
 	switch g.IntN(24) {
@@ -68,22 +69,27 @@ func (g *generator) destinationToken() string {
 	case 2, 3, 4:
 		return g.call()
 	case 5:
-		return pick(g, "*", "", "$", "$x", "$+1", "$-1", "$99999999999999999999", "{{}}", "{{x}}", "a\tb",
-			"{{wildcard(1)", "{{wildcard(1)}}x", "x{{wildcard(1)}}", "{{wildcard 1}}", "{{\twildcard(1)}}",
-			"{{split(1,-)}}{{wildcard(1)}}", "{{{wildcard(1)}}}", "{{wild\ncard(1)}}", "{{wildcard(1\n)}}")
+		return pick(g, "*", "", "$", "$x", "$+1", "$-1", "$99999999999999999999",
+			"{{}}", "{{x}}", "a\tb",
+			"{{wildcard(1)", "{{wildcard(1)}}x", "x{{wildcard(1)}}", "{{wildcard 1}}",
+			"{{\twildcard(1)}}",
+			"{{split(1,-)}}{{wildcard(1)}}", "{{{wildcard(1)}}}", "{{wild\ncard(1)}}",
+			"{{wildcard(1\n)}}")
 	}
 	return pick(g, "x", "y", "z")
 }
 
 // call is a call of a function, or nearly one.
 func (g *generator) call() string {
-	name := pick(g, "wildcard", "Wildcard", "partition", "Partition", "split", "Split", "left", "right",
-		"splitfromleft", "SplitFromLeft", "splitFromRight", "sliceFromLeft", "SliceFromRight", "random",
+	name := pick(g, "wildcard", "Wildcard", "partition", "Partition", "split",
+		"Split", "left", "right",
+		"splitfromleft", "SplitFromLeft", "splitFromRight", "sliceFromLeft",
+		"SliceFromRight", "random",
 		"Random", "unknown", "WILDCARD", "Splitfrom")
 	var args []string
 	for range pick(g, 0, 1, 1, 1, 2, 2, 2, 3) {
-		args = append(args, pick(g, "1", "1", "1", "2", "3", "0", "-1", "10", "2147483647", "2147483648",
-			"-2147483649", "x", "", "-", "\t1", "1,\t2"))
+		args = append(args, pick(g, "1", "1", "1", "2", "3", "0", "-1", "10",
+			"2147483647", "2147483648", "-2147483649", "x", "", "-", "\t1", "1,\t2"))
 	}
 	return "{{" + name + "(" + strings.Join(args, ",") + ")}}"
 }
@@ -133,10 +139,12 @@ func (g *generator) jetStream() jwt.JetStreamLimits {
 }
 
 func (g *generator) export(c *jwt.AccountClaims) {
-	e := &jwt.Export{Name: "e", Subject: jwt.Subject(g.subject()), Type: pick(g, jwt.Stream, jwt.Service)}
+	e := &jwt.Export{Name: "e", Subject: jwt.Subject(g.subject()),
+		Type: pick(g, jwt.Stream, jwt.Service)}
 	switch g.IntN(8) {
 	case 0:
-		e.ResponseType = jwt.ResponseType(pick(g, "", "Singleton", "Stream", "Chunked", "singleton"))
+		e.ResponseType = jwt.ResponseType(pick(g, "", "Singleton", "Stream",
+			"Chunked", "singleton"))
 	case 1:
 		e.ResponseThreshold = pick(g, -time.Second, 0, time.Second)
 	case 2:
@@ -212,7 +220,8 @@ func (g *generator) authorization(c *jwt.AccountClaims) {
 }
 
 func (g *generator) trace(c *jwt.AccountClaims) {
-	c.Trace = &jwt.MsgTrace{Destination: jwt.Subject(g.subject()), Sampling: pick(g, -1, 0, 1, 100, 101)}
+	c.Trace = &jwt.MsgTrace{Destination: jwt.Subject(g.subject()),
+		Sampling: pick(g, -1, 0, 1, 100, 101)}
 }
 
 func (g *generator) rest(c *jwt.AccountClaims) {
