@@ -45,10 +45,12 @@ func (l *loader) complete() {
 		n.ReconnectWait = minReconnectWait
 	}
 	// A nats-server that trusts an operator refuses a client without a user.
-	if len(l.draft.Operators) > 0 && len(n.Servers) > 0 && n.Credentials == "" && n.TLS.Cert == "" &&
+	if len(l.draft.Operators) > 0 && len(n.Servers) > 0 &&
+		n.Credentials == "" && n.TLS.Cert == "" &&
 		!slices.ContainsFunc(n.Servers, hasUser) {
-		l.warn(l.at["nats.servers"], true, "nats.servers is set without a user: set nats.usercredentials "+
-			"to the creds file of a user of the system account")
+		l.warn(l.at["nats.servers"], true,
+			"nats.servers is set without a user: set nats.usercredentials "+
+				"to the creds file of a user of the system account")
 	}
 	l.warnListen()
 	// The authorities alone restrict nothing. This was perhaps meant otherwise.
@@ -86,12 +88,15 @@ func (l *loader) check() {
 	}{
 		// An empty directory may come from a variable that is unexpectedly empty. Storing in memory
 		// instead would lose data.
-		{l.isGiven("store.dir") && source == "" && !s.ReadOnly, "store.dir", "store directory is required"},
+		{l.isGiven("store.dir") && source == "" && !s.ReadOnly, "store.dir",
+			"store directory is required"},
 		{s.StateDir != "" && source == "", "store.statedir",
 			"store.statedir is for a directory or an nsc folder"},
 		// The state would look like a change of what is served.
-		{s.StateDir != "" && source != "" && (within(s.StateDir, source) || within(source, s.StateDir)),
-			"store.statedir", "store.statedir must be another directory than the one that is served, " +
+		{s.StateDir != "" && source != "" &&
+			(within(s.StateDir, source) || within(source, s.StateDir)),
+			"store.statedir",
+			"store.statedir must be another directory than the one that is served, " +
 				"and neither may be inside the other"},
 		// The program that writes the directory decides what is deleted there.
 		{s.ReadOnly && s.AllowDelete, "store.allow_delete",
@@ -99,13 +104,15 @@ func (l *loader) check() {
 
 		// The error does not show the URL, which may contain a password.
 		{replica && !isServerURL(l.draft.Primary), "primary",
-			"primary is not the URL of an account server, such as http://host:9090, without /jwt/v1"},
+			"primary is not the URL of an account server, such as " +
+				"http://host:9090, without /jwt/v1"},
 		// The next two errors have the original's text.
 		{replica && s.NSC != "", "primary", "replicas cannot be run in NSC mode"},
 		{replica && s.ReadOnly && s.NSC == "", "primary",
 			"replica mode cannot be used in read-only mode, but will not allow POST operations"},
 		{replica && noOperator, "primary",
-			"a replica needs an operator, to know what it may take from its primary: set operatorjwtpath"},
+			"a replica needs an operator, to know what it may take from its " +
+				"primary: set operatorjwtpath"},
 
 		// One of the two is of no use without the other.
 		{n.TLS.Cert != "" && n.TLS.Key == "", "nats.tls.cert",
@@ -124,7 +131,8 @@ func (l *loader) check() {
 		{verify && h.TLS.Cert == "", "http.tls.verify",
 			"http.tls.verify needs TLS: http.tls.cert and http.tls.key are not set"},
 		{verify && h.TLS.Root == "", "http.tls.verify",
-			"http.tls.verify needs the authorities of client certificates: http.tls.root is not set"},
+			"http.tls.verify needs the authorities of client certificates: " +
+				"http.tls.root is not set"},
 
 		// To let every client push and restrict reading can't be meant.
 		{h.Write == nil && h.Read != nil, "http.authorization.read",
@@ -201,7 +209,8 @@ func operatorFolders(dir string) (near []string) {
 	if isOperator(dir) {
 		return nil
 	}
-	for _, above := range []string{dir, filepath.Join(dir, "stores"), filepath.Join(dir, "nsc", "stores")} {
+	for _, above := range []string{dir, filepath.Join(dir, "stores"),
+		filepath.Join(dir, "nsc", "stores")} {
 		inside, _ := os.ReadDir(above) // nothing if it can't be read
 		for _, e := range inside {
 			if path := filepath.Join(above, e.Name()); isOperator(path) && len(near) < maxNear {
@@ -210,7 +219,8 @@ func operatorFolders(dir string) (near []string) {
 		}
 	}
 	// The deepest folder of an operator is accounts/<name>/users.
-	for above, n := filepath.Dir(dir), 0; len(near) == 0 && n < 3; above, n = filepath.Dir(above), n+1 {
+	for above, n := filepath.Dir(dir), 0; len(near) == 0 && n < 3; above, n = filepath.Dir(above),
+		n+1 {
 		if isOperator(above) {
 			return []string{above}
 		}

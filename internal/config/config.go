@@ -120,8 +120,8 @@ type Store struct {
 	StateDir string // for what a read-only server has announced; "" forgets it at each stop
 }
 
-// ClaimChecks says what becomes of a pushed JWT whose claims nats-server refuses. The zero value is no
-// value of the file; it counts as ChecksRefuse.
+// ClaimChecks says what becomes of a pushed JWT whose claims nats-server refuses. The zero value is
+// no value of the file; it counts as ChecksRefuse.
 type ClaimChecks string
 
 // The values of ClaimChecks, as the file has them.
@@ -164,14 +164,17 @@ func defaults() Config {
 
 // SigningTimeout is how long a request may wait for the signing service. It leaves HTTP enough time
 // to answer that this took too long.
-func (c Config) SigningTimeout() time.Duration { return min(c.SignTimeout, c.HTTP.WriteTimeout*9/10) }
+func (c Config) SigningTimeout() time.Duration {
+	return min(c.SignTimeout, c.HTTP.WriteTimeout*9/10)
+}
 
 // Load returns the configuration of the file that the flags name, if any, and of the flags, which
 // override the file. An error has a line for every mistake.
 func Load(f Flags) (Config, []Warning, error) { return load(f).result() }
 
-// Reload is Load for a server that runs with another configuration. What that one has may be missing
-// since the file is being written. A loss that would open the server or cut it off is a mistake.
+// Reload is Load for a server that runs with another configuration. What that one has may be
+// missing since the file is being written. A loss that would open the server or cut it off is a
+// mistake.
 func Reload(f Flags, running Config) (Config, []Warning, error) {
 	l := load(f)
 	l.checkLosses(running)

@@ -96,8 +96,12 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		text string
 		want func(*config.Config)
 	}{
-		{`operatorjwtpath: "/a/op.jwt"`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
-		{`OPERATORJWTPATH = /a/op.jwt`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
+		{`operatorjwtpath: "/a/op.jwt"`, func(c *config.Config) {
+			c.Operators = files("/a/op.jwt")
+		}},
+		{`OPERATORJWTPATH = /a/op.jwt`, func(c *config.Config) {
+			c.Operators = files("/a/op.jwt")
+		}},
 		{`operator: /a/op.jwt`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
 		{`operator: [/a/op.jwt]`, func(c *config.Config) { c.Operators = files("/a/op.jwt") }},
 		{`operatorjwtpath: [/a/op.jwt, eyJ0.e30.x]`, func(c *config.Config) {
@@ -117,8 +121,8 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		{`system: /a/sys.jwt`, func(c *config.Config) { c.SystemAccount.Path = "/a/sys.jwt" }},
 		{`logging { time: false, debug: true, trace: true, colors: off, pid: yes }`,
 			func(c *config.Config) {
-				c.Logging = config.Logging{Format: logging.Format{Colors: logging.ColorsNever, Debug: true,
-					Trace: true, PID: true}}
+				c.Logging = config.Logging{Format: logging.Format{Colors: logging.ColorsNever,
+					Debug: true, Trace: true, PID: true}}
 			}},
 		{`logging { colors: true }`,
 			func(c *config.Config) { c.Logging.Colors = logging.ColorsAlways }},
@@ -127,7 +131,9 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		{`http { host: "::1" }`, func(c *config.Config) { c.HTTP.Host = "::1" }},
 		{`http { host: "fe80::1%eth0" }`, func(c *config.Config) { c.HTTP.Host = "fe80::1%eth0" }},
 		{`listen: 0.0.0.0:80`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "0.0.0.0", 80 }},
-		{`http { listen: "[::]:80" }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "::", 80 }},
+		{`http { listen: "[::]:80" }`, func(c *config.Config) {
+			c.HTTP.Host, c.HTTP.Port = "::", 80
+		}},
 		{`http { Listen = ":80" }`, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 80 }},
 		{`operator: /o, nats { servers: "nats://u:p@a" }`, func(c *config.Config) {
 			c.Operators, c.NATS.Servers = files("/o"), []string{"nats://u:p@a"}
@@ -145,13 +151,17 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		}},
 		{`http { tls { key: "", cert: "", root: "", verify: false } }`, func(*config.Config) {}},
 		{`http { tls { cert: c, key: ~/k } }`,
-			func(c *config.Config) { c.HTTP.TLS = config.HTTPTLS{Cert: abs(t, "c"), Key: home(t, "k")} }},
+			func(c *config.Config) {
+				c.HTTP.TLS = config.HTTPTLS{Cert: abs(t, "c"), Key: home(t, "k")}
+			}},
 		{`http { tls { cert_file: /c, key_file: /k, ca_file: /r, verify: true } }`,
 			func(c *config.Config) {
-				c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyGiven}
+				c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r",
+					Verify: config.VerifyGiven}
 			}},
 		{`http { tls { cert: /c, key: /k, root: /r, verify: Require } }`, func(c *config.Config) {
-			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyRequire}
+			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r",
+				Verify: config.VerifyRequire}
 		}},
 		{"http { authorization { write: { user: ops, password: " + hash2a + " } } }",
 			func(c *config.Config) {
@@ -165,7 +175,8 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		}},
 		{`http { tls { cert: /c, key: /k, root: /r, verify: true }, authorization { write: [{ ` +
 			`certificate: "spiffe://a/b" }] } }`, func(c *config.Config) {
-			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r", Verify: config.VerifyGiven}
+			c.HTTP.TLS = config.HTTPTLS{Cert: "/c", Key: "/k", Root: "/r",
+				Verify: config.VerifyGiven}
 			c.HTTP.Write = []config.Login{{Certificate: "spiffe://a/b"}}
 		}},
 		{`nats { servers: [nats://a:4222, "tls://b"] }`,
@@ -180,10 +191,11 @@ func TestEveryKeySetsItsField(t *testing.T) {
 			c.NATS.ConnectTimeout, c.NATS.ReconnectWait = 250*time.Millisecond, 2*time.Second
 			c.NATS.Credentials = home(t, "x.creds")
 		}},
-		{`nats { tls { root: r, cert: c, key: ~/k, handshake_first: true } }`, func(c *config.Config) {
-			c.NATS.TLS = config.NATSTLS{Root: abs(t, "r"), Cert: abs(t, "c"), Key: home(t, "k"),
-				HandshakeFirst: true}
-		}},
+		{`nats { tls { root: r, cert: c, key: ~/k, handshake_first: true } }`,
+			func(c *config.Config) {
+				c.NATS.TLS = config.NATSTLS{Root: abs(t, "r"), Cert: abs(t, "c"), Key: home(t, "k"),
+					HandshakeFirst: true}
+			}},
 		{`nats { tls { ca_file: /r, cert_file: /c, key_file: /k } }`, func(c *config.Config) {
 			c.NATS.TLS = config.NATSTLS{Root: "/r", Cert: "/c", Key: "/k"}
 		}},
@@ -193,13 +205,19 @@ func TestEveryKeySetsItsField(t *testing.T) {
 			c.Store = config.Store{Dir: "/tmp/as", Shard: true, AllowOlder: true}
 		}},
 		{`signrequestsubject: sign.me, signrequesttimeout: 2500`,
-			func(c *config.Config) { c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond }},
+			func(c *config.Config) {
+				c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond
+			}},
 		{`store { allow_delete: true }, maxreplicationpack: -1`,
 			func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
 		{`store { dir: /d, readonly: true, statedir: /s }`,
-			func(c *config.Config) { c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"} }},
+			func(c *config.Config) {
+				c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"}
+			}},
 		{`store { dir: /d, cleanupinterval: 60000 }`,
-			func(c *config.Config) { c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute} }},
+			func(c *config.Config) {
+				c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute}
+			}},
 		{`operator: /o, primary: "http://p:9090/", replicationtimeout: 1s`, func(c *config.Config) {
 			c.Operators, c.Primary = files("/o"), "http://p:9090/"
 			c.ReplicationTimeout = time.Second
@@ -253,7 +271,8 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			"a.conf:1:11: error parsing OperatorJWTPath option: the list is empty"},
 		{"no name in a list of operators", `operator: [a, ""]`,
 			"error parsing OperatorJWTPath option: an operator in the list is empty"},
-		{"a number in a list of operators", "operator: [a, 1]", "error parsing OperatorJWTPath option 1"},
+		{"a number in a list of operators", "operator: [a, 1]",
+			"error parsing OperatorJWTPath option 1"},
 		{"two system accounts", "system_account: [a, b]", "exactly one is supported"},
 		{"a list for a path", "store { dir: [a, b] }", "error parsing Dir option [a b]"},
 		{"an integer for a server", "nats { servers: 65 }", "error parsing Servers option 65"},
@@ -279,15 +298,17 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			`"localhost:9090" must be a name or an address alone, without brackets: the port is set in ` +
 			`http.port`},
 		{"brackets in the host", `http { host: "[::1]" }`, `http.host "[::1]" must be a name`},
-		{"a URL for a host", `http { host: "http://localhost" }`, `"http://localhost" must be a name`},
+		{"a URL for a host", `http { host: "http://localhost" }`,
+			`"http://localhost" must be a name`},
 		{"a star for every interface", `http { host: "*" }`, `http.host "*" must be a name`},
-		{"a star to listen on", `listen: "*:80"`, `"*" is no name and no address; leave it out for every ` +
-			`interface, as in :80`},
+		{"a star to listen on", `listen: "*:80"`,
+			`"*" is no name and no address; leave it out for every ` +
+				`interface, as in :80`},
 		{"a port alone to listen on", "listen: 9090",
 			"a.conf:1:9: error parsing Listen option 9090, it must be host:port"},
 		{"an address without a port", "http { listen: localhost }",
-			"a.conf:1:16: error parsing Listen option: error parsing hostport: address localhost: missing " +
-				"port in address, it must be host:port"},
+			"a.conf:1:16: error parsing Listen option: error parsing hostport: address " +
+				"localhost: missing port in address, it must be host:port"},
 		{"servers forgotten too soon", "forgetserver: 72",
 			"a.conf:1:15: forgetserver must be at least 1 s; it is 72ms"},
 		{"an absurd time", "nats { reconnectwait: 25h }",
@@ -296,8 +317,9 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			"for key ReadTimeout: it is too large"},
 		{"a port of a server out of range", "nats { servers: [nats://a:99999] }",
 			"port 99999 is not between 0 and 65535"},
-		{"a brace without white space", "http{port: 1}", "a.conf:1:1: white space must come between the " +
-			`key "http" and '{'`},
+		{"a brace without white space", "http{port: 1}",
+			"a.conf:1:1: white space must come between the " +
+				`key "http" and '{'`},
 		{"an empty directory", `store { dir: "" }`, "a.conf:1:14: store directory is required"},
 		{"a missing variable", "store { dir: $NOSUCHVAR }",
 			"a.conf:1:14: variable reference for 'NOSUCHVAR' can not be found"},
@@ -318,7 +340,8 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			"store { dir: x, statedir: \"x/y/z\", readonly: true }",
 			"store.statedir must be another directory"},
 		{"a state directory that is the read-only one",
-			"store { dir: x, statedir: x, readonly: true }", "store.statedir must be another directory"},
+			"store { dir: x, statedir: x, readonly: true }",
+			"store.statedir must be another directory"},
 		{"a read-only store of other words", "store { readonly: perhaps }",
 			"a.conf:1:19: error parsing ReadOnly option perhaps"},
 		{"the cleanup interval", "store { cleanupinterval: -5 }",
@@ -333,7 +356,8 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 		{"a primary that is no URL", "operator: /o, primary: x",
 			"a.conf:1:24: primary is not the URL of an account server"},
 		{"a primary of another kind", "operator: /o, primary: nats://x", "primary is not the URL"},
-		{"no time for the primary", "replicationtimeout: 0", "replicationtimeout must be more than 0"},
+		{"no time for the primary", "replicationtimeout: 0",
+			"replicationtimeout must be more than 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, _, err := load(t, c.text); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -377,7 +401,8 @@ func TestErrorsShowNoPassword(t *testing.T) {
 		`[{ url: x, password: hush }]`,
 	} {
 		_, _, err := load(t, "nats { servers: "+servers+" }")
-		if err == nil || strings.Contains(err.Error(), "hu") || strings.Contains(err.Error(), "sh@") {
+		if err == nil || strings.Contains(err.Error(), "hu") ||
+			strings.Contains(err.Error(), "sh@") {
 			t.Errorf("%s: %v", servers, err)
 		}
 	}
@@ -412,12 +437,14 @@ func TestWarnings(t *testing.T) {
 			`a.conf:1:17: the key "port" is given again: this one counts, not the one at `, true},
 		{"a key doubled in another case", "http { port: 1, PORT: 2 }",
 			`the key "PORT" is given again`, true},
-		{"a brace too many", "store { dir: x }}\n", "a.conf:1:17: nothing is open that '}' closes: it is " +
-			"overlooked", false},
-		{"a brace too many at the end", "store { dir: x }\n}\n", "a.conf:2:1: nothing is open that '}'",
-			false},
-		{"a brace that takes the next key", "store { dir: x }\n}\noperator:o", `a.conf:2:1: unknown key ` +
-			`"}" at the top level`, true},
+		{"a brace too many", "store { dir: x }}\n",
+			"a.conf:1:17: nothing is open that '}' closes: it is " +
+				"overlooked", false},
+		{"a brace too many at the end", "store { dir: x }\n}\n",
+			"a.conf:2:1: nothing is open that '}'", false},
+		{"a brace that takes the next key", "store { dir: x }\n}\noperator:o",
+			`a.conf:2:1: unknown key ` +
+				`"}" at the top level`, true},
 		{"a key and its alias", "operatorjwtpath: a, operator: b",
 			`the key "operator" is given again`, true},
 		{"a key doubled over two sections", "http { port: 1 }\nhttp { port: 2 }",
@@ -437,14 +464,19 @@ func TestWarnings(t *testing.T) {
 			"a.conf:1:50: store.cleanupinterval has no effect", false},
 		{"too short a wait", "nats { reconnectwait: 99 }", "nats.reconnectwait is raised to 100 ms",
 			false},
-		{"reconnecting has no end", "nats { maxreconnects: 5 }", "maxreconnects has no effect", false},
+		{"reconnecting has no end", "nats { maxreconnects: 5 }",
+			"maxreconnects has no effect", false},
 		{"no time to connect", "nats { connecttimeout: 0 }",
 			"a.conf:1:24: nats.connecttimeout 0 has no effect: it is 5s", false},
 		{"an address and a host", `http { listen: "a:1", host: b }`,
-			"a.conf:1:16: http.listen and http.host are given: the last one in the file counts", true},
-		{"two addresses", `http { listen: "a:1" }, listen: "b:1"`, "listen and http.listen are given", true},
-		{"no user for NATS", "operator: o, nats { servers: x }", "a.conf:1:30: nats.servers is set " +
-			"without a user: set nats.usercredentials to the creds file of a user of the system account",
+			"a.conf:1:16: http.listen and http.host are given: the last one in the file counts",
+			true},
+		{"two addresses", `http { listen: "a:1" }, listen: "b:1"`,
+			"listen and http.listen are given", true},
+		{"no user for NATS", "operator: o, nats { servers: x }",
+			"a.conf:1:30: nats.servers is set " +
+				"without a user: set nats.usercredentials to the creds file of a " +
+				"user of the system account",
 			true},
 		{"no wait at all", "nats { reconnectwait: 0 }",
 			"a.conf:1:23: nats.reconnectwait is raised to 100 ms", false},
@@ -492,7 +524,9 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 		flags []string
 		want  func(*config.Config)
 	}{
-		{[]string{"-dir", "~/d"}, func(c *config.Config) { c.Store = config.Store{Dir: home(t, "d")} }},
+		{[]string{"-dir", "~/d"}, func(c *config.Config) {
+			c.Store = config.Store{Dir: home(t, "d")}
+		}},
 		{[]string{"--operator=/o"}, func(c *config.Config) { c.Operators = files("/o") }},
 		{[]string{"-nats", "nats://n:1"},
 			func(c *config.Config) { c.NATS.Servers = []string{"nats://n:1"} }},
@@ -501,7 +535,9 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 				"x.creds")
 		}},
 		{[]string{"-hp", ":9091"}, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "", 9091 }},
-		{[]string{"-hp", "[::1]:0"}, func(c *config.Config) { c.HTTP.Host, c.HTTP.Port = "::1", 0 }},
+		{[]string{"-hp", "[::1]:0"}, func(c *config.Config) {
+			c.HTTP.Host, c.HTTP.Port = "::1", 0
+		}},
 		{[]string{"-D"}, func(c *config.Config) { c.Logging.Debug = true }},
 		{[]string{"-V"}, func(c *config.Config) { c.Logging.Trace = true }},
 		{[]string{"-DV"}, func(c *config.Config) { c.Logging.Debug, c.Logging.Trace = true, true }},
@@ -553,7 +589,8 @@ func TestAVariableComesFromTheEnvironment(t *testing.T) {
 func TestTextsForBooleans(t *testing.T) {
 	for word, want := range map[string]bool{
 		`"yes"`: true, `"on"`: true, `"1"`: true, `"TRUE"`: true, `"Yes"`: true, `true`: true,
-		`"no"`: false, `"off"`: false, `"0"`: false, `"False"`: false, `"OFF"`: false, `false`: false,
+		`"no"`: false, `"off"`: false, `"0"`: false, `"False"`: false,
+		`"OFF"`: false, `false`: false,
 	} {
 		if c, _, err := load(t, "store { dir: x, shard: "+word+" }"); err != nil ||
 			c.Store.Shard != want {
@@ -581,7 +618,8 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-primary", "http://x", "-nsc", "n"}, "replicas cannot be run in NSC mode"},
 		{[]string{"-nats", "http://x"}, "-nats: error parsing Servers option: the URL scheme"},
 	} {
-		if _, _, err := load(t, "", c.flags...); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := load(t, "", c.flags...); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want %s", c.flags, err, c.want)
 		}
 	}
@@ -595,7 +633,8 @@ func TestWrongFlags(t *testing.T) {
 	} {
 		usage.Reset()
 		if _, err := config.ParseFlags(strings.Fields(args), &usage); err == nil ||
-			usage.String() != err.Error()+"\n" || !strings.Contains(err.Error(), "belongs to no flag") {
+			usage.String() != err.Error()+"\n" ||
+			!strings.Contains(err.Error(), "belongs to no flag") {
 			t.Errorf("%s: %v: %s", args, err, &usage)
 		}
 	}
@@ -668,7 +707,8 @@ func TestTheShippedFilesAreValid(t *testing.T) {
 		if strings.HasPrefix(filepath.Base(f), "nats-server") {
 			continue // nats-server loads it, in the tests of the program
 		}
-		if _, warnings, err := config.Load(config.Flags{Config: f}); err != nil || len(warnings) > 0 {
+		if _, warnings, err := config.Load(config.Flags{Config: f}); err != nil ||
+			len(warnings) > 0 {
 			t.Errorf("%s: %v, %v", f, warnings, err)
 		}
 	}
@@ -801,7 +841,8 @@ func TestTheOperatorIsFoundInADirectoryOfNSC(t *testing.T) {
 		if err != nil || operatorPath(c) != want || (len(warnings) > 0) != (want == "") {
 			t.Errorf("%s: %q, %v, %v", folder, operatorPath(c), warnings, err)
 		}
-		if c, _, err = config.Load(config.Flags{NSC: dir}); err != nil || operatorPath(c) != byFlag {
+		if c, _, err = config.Load(config.Flags{NSC: dir}); err != nil ||
+			operatorPath(c) != byFlag {
 			t.Errorf("%s with the flag: %q, %v", folder, operatorPath(c), err)
 		}
 	}

@@ -88,8 +88,8 @@ func TestTheDumpHasTheOriginalsFieldsInOrderAndNoSecret(t *testing.T) {
 func TestTheNamesInTheDump(t *testing.T) {
 	for _, c := range []struct{ name, text, httpTLS string }{
 		{"the defaults", "", "Key Cert Root"},
-		{"verify is only shown where it is set", "http { tls { verify: true, root: r, cert: c, key: k } }",
-			"Key Cert Root Verify"},
+		{"verify is only shown where it is set",
+			"http { tls { verify: true, root: r, cert: c, key: k } }", "Key Cert Root Verify"},
 	} {
 		conf, _, err := load(t, c.text)
 		if err != nil {
@@ -109,15 +109,17 @@ func TestTheNamesInTheDump(t *testing.T) {
 			want string
 		}{
 			{"all", json.RawMessage(conf.Dump()), "Logging NATS HTTP Store OperatorJWTPath " +
-				"SystemAccountJWTPath SignRequestSubject SignRequestTimeout Primary ReplicationTimeout " +
-				"MaxReplicationPack ForgetServer ClaimChecks"},
+				"SystemAccountJWTPath SignRequestSubject SignRequestTimeout Primary " +
+				"ReplicationTimeout MaxReplicationPack ForgetServer ClaimChecks"},
 			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit AuditRequired"},
-			{"NATS", d["NATS"], "Servers ConnectTimeout ReconnectWait MaxReconnects TLS UserCredentials " +
-				"HandshakeFirst"},
+			{"NATS", d["NATS"],
+				"Servers ConnectTimeout ReconnectWait MaxReconnects TLS UserCredentials " +
+					"HandshakeFirst"},
 			{"NATS.TLS", nats.TLS, "Key Cert Root"},
 			{"HTTP", d["HTTP"], "Host Port TLS ReadTimeout WriteTimeout Write Read"},
 			{"HTTP.TLS", http.TLS, c.httpTLS},
-			{"Store", d["Store"], "Dir Shard CleanupInterval NSC ReadOnly AllowOlder AllowDelete StateDir"},
+			{"Store", d["Store"],
+				"Dir Shard CleanupInterval NSC ReadOnly AllowOlder AllowDelete StateDir"},
 		} {
 			if got := strings.Join(members(t, object.json), " "); got != object.want {
 				t.Errorf("%s: %s has %s, want %s", c.name, object.name, got, object.want)

@@ -48,20 +48,23 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	s.StringVar(&f.Creds, "creds", "", "NATS credentials `file`")
 	s.StringVar(&f.Primary, "primary", "", "`URL` of the account server to follow")
 	s.StringVar(&f.HostPort, "hp", "", "`host:port` for HTTP (default localhost:9090)")
-	s.BoolVar(&f.ReadOnly, "ro", false, "take no pushes: serve what is put into the directory of -dir")
+	s.BoolVar(&f.ReadOnly, "ro", false,
+		"take no pushes: serve what is put into the directory of -dir")
 	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
 	s.BoolVar(&f.Trace, "V", false, "a line for each request")
 	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
-	s.BoolVar(&f.Dump, "dump", false, "log the configuration as JSON after the start, without passwords")
-	s.BoolVar(&f.Test, "t", false, "check the configuration, its files and the credentials, and exit")
+	s.BoolVar(&f.Dump, "dump", false,
+		"log the configuration as JSON after the start, without passwords")
+	s.BoolVar(&f.Test, "t", false,
+		"check the configuration, its files and the credentials, and exit")
 	s.BoolVar(&f.Version, "v", false, "print the version and exit")
 	s.BoolVar(&f.Version, "version", false, "print the version and exit")
 	if err := s.Parse(args); err != nil {
 		return f, err
 	}
 	if s.NArg() > 0 {
-		err := fmt.Errorf("the argument %q belongs to no flag: give a configuration file as -c file, "+
-			"and turn a flag without a value off as -D=false", s.Arg(0))
+		err := fmt.Errorf("the argument %q belongs to no flag: give a configuration file as -c "+
+			"file, and turn a flag without a value off as -D=false", s.Arg(0))
 		_, _ = fmt.Fprintln(usage, err)
 		return f, err
 	}
@@ -139,11 +142,13 @@ func parseHostPort(hostPort string) (host string, port int, err error) {
 	}
 	if !validPort(port) {
 		// This is the original's error, which it gets only when it listens.
-		return "", 0, fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", port)
+		return "", 0,
+			fmt.Errorf("error creating listener: listen tcp: address %d: invalid port", port)
 	}
 	if isHost("host", host) != nil {
-		return "", 0, fmt.Errorf("error parsing hostport: %q is no name and no address; leave it out for "+
-			"every interface, as in :%d", host, port)
+		return "", 0,
+			fmt.Errorf("error parsing hostport: %q is no name and no address; leave it out for "+
+				"every interface, as in :%d", host, port)
 	}
 	return host, port, nil
 }

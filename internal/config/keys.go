@@ -31,8 +31,10 @@ func keys(c *Config) []key {
 		{"NATS", "", section([]key{
 			{"Servers", "", set(&c.NATS.Servers, parseURLs)},
 			// complete replaces 0, and raises a very short wait.
-			{"ConnectTimeout", "", set(&c.NATS.ConnectTimeout, parseDuration, notNegative, atMostADay)},
-			{"ReconnectWait", "", set(&c.NATS.ReconnectWait, parseDuration, notNegative, atMostADay)},
+			{"ConnectTimeout", "",
+				set(&c.NATS.ConnectTimeout, parseDuration, notNegative, atMostADay)},
+			{"ReconnectWait", "",
+				set(&c.NATS.ReconnectWait, parseDuration, notNegative, atMostADay)},
 			{"MaxReconnects", "", maxReconnects()}, // no field of c
 			{"TLS", "", section([]key{
 				// The other names are those of nats-server's own tls section.
@@ -81,7 +83,8 @@ func keys(c *Config) []key {
 		{"MaxReplicationPack", "", set(&c.MaxPack, parseInt)},
 		{"Listen", "", listen(&c.HTTP)}, // where nats-server has it
 		// Work is lost when this time ends, so it must not be too short.
-		{"ForgetServer", "", set(&c.ForgetServer, parseDuration, atLeast(time.Second, "be at least 1 s"))},
+		{"ForgetServer", "", set(&c.ForgetServer, parseDuration,
+			atLeast(time.Second, "be at least 1 s"))},
 		{"ClaimChecks", "", set(&c.ClaimChecks, parseClaimChecks)},
 	}
 }

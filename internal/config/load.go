@@ -95,7 +95,8 @@ func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 		before, again := l.at[path]
 		switch {
 		case again && k.keys != nil:
-			l.warn(e.Pos, false, "the section %q is given again and merged with the one at %s", path, before)
+			l.warn(e.Pos, false,
+				"the section %q is given again and merged with the one at %s", path, before)
 		// With -t the warning is an error, because the first value was perhaps meant.
 		case again:
 			l.warn(e.Pos, true, "the key %q is given again: this one counts, not the one at %s",

@@ -17,8 +17,10 @@ func TestMistakesInTheRestrictionOfAccess(t *testing.T) {
 		{"a certificate without its key", "tls { cert: x }",
 			"a.conf:1:20: http.tls.cert needs the key that belongs to it: http.tls.key is not set"},
 		{"a key without its certificate", "tls { key_file: x }",
-			"a.conf:1:24: http.tls.key needs the certificate it belongs to: http.tls.cert is not set"},
-		{"verification without TLS", "tls { verify: true }", "a.conf:1:22: http.tls.verify needs TLS"},
+			"a.conf:1:24: http.tls.key needs the certificate it belongs to: " +
+				"http.tls.cert is not set"},
+		{"verification without TLS", "tls { verify: true }",
+			"a.conf:1:22: http.tls.verify needs TLS"},
 		{"verification without authorities", "tls { cert: c, key: k, verify: require }",
 			"a.conf:1:39: http.tls.verify needs the authorities of client certificates: " +
 				"http.tls.root is not set"},
@@ -43,7 +45,8 @@ func TestMistakesInTheRestrictionOfAccess(t *testing.T) {
 		{"a misspelt role", "authorization { writer: " + ops + " }",
 			`a.conf:1:24: unknown key "writer" in section http.authorization, did you mean "write"?`},
 		{"a number for the section", "authorization: 1",
-			"a.conf:1:23: struct field Authorization doesn't have a matching map in the config file"},
+			"a.conf:1:23: struct field Authorization doesn't have a " +
+				"matching map in the config file"},
 		{"a bare name", "authorization { write: ops }",
 			"a.conf:1:31: this must be { user: …, password: … } or { certificate: … }"},
 		{"a list of names", "authorization { write: [ops] }",
@@ -90,7 +93,8 @@ func TestAPasswordMustBeAHash(t *testing.T) {
 	for _, bad := range []string{
 		"", "hush", "$1$abc$hush", "$2x$" + good[4:], "$2$" + good[4:], good[:59], good + "x",
 		good[:20] + "!" + good[21:],
-		"$2a$03" + good[6:], "$2a$15" + good[6:], "$2a$31" + good[6:], "$2a$99" + good[6:], " " + good,
+		"$2a$03" + good[6:], "$2a$15" + good[6:], "$2a$31" + good[6:],
+		"$2a$99" + good[6:], " " + good,
 	} {
 		_, _, err := load(t, `http { authorization { write: { user: ops, password: "`+bad+`" } } }`)
 		if err == nil || !strings.Contains(err.Error(), "a.conf:1:54: the ") ||

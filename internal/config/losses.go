@@ -3,8 +3,8 @@ package config
 import "fmt"
 
 // checkLosses reports what the running configuration has and the file does not give any more. A
-// section that is there has been written, so it may leave everything out. The operator may go: its keys
-// must not stay trusted, and nothing can be pushed without it.
+// section that is there has been written, so it may leave everything out. The operator may go: its
+// keys must not stay trusted, and nothing can be pushed without it.
 func (l *loader) checkLosses(running Config) {
 	now, next := running, l.draft
 	was, is, usual := now.HTTP, next.HTTP, defaults().HTTP
@@ -24,8 +24,8 @@ func (l *loader) checkLosses(running Config) {
 			"changes would not be announced"},
 	} {
 		if loss.happens && !l.isGiven(loss.key) && len(l.mistakes) == 0 {
-			l.fail(fmt.Errorf("%s has no %s any more, and %s: perhaps it is not written to its end; "+
-				"if this is meant, restart the server", next.File, loss.key, loss.effect))
+			l.fail(fmt.Errorf("%s has no %s any more, and %s: perhaps it is not written to its "+
+				"end; if this is meant, restart the server", next.File, loss.key, loss.effect))
 		}
 	}
 }

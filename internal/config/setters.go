@@ -52,7 +52,8 @@ func section(keys []key) field {
 		// The text of the error is the original's.
 		m, ok := v.Data.(*natsconf.Map)
 		if !ok {
-			return fmt.Errorf("struct field %s doesn't have a matching map in the config file", name)
+			return fmt.Errorf("struct field %s doesn't have a matching map in the config file",
+				name)
 		}
 		l.section(keys, path, m)
 		return nil

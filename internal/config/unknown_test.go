@@ -20,7 +20,8 @@ func TestSecuritySettingsInAWrongPlaceStopTheStart(t *testing.T) {
 		// as in nats-server's file
 		"tls { cert_file: c, key_file: k, verify: true }": top + `"tls" at the top level` + tls,
 		"tls {}": `unknown key "tls" at the top level` + tls,
-		"authorization { user: a, password: b }": top + `"authorization" at the top level, did you ` +
+		"authorization { user: a, password: b }": top +
+			`"authorization" at the top level, did you ` +
 			`mean "http.authorization"?; a security setting is never ignored`,
 		"authorization {}":     `unknown key "authorization" at the top level`,
 		"users: [{ user: a }]": `unknown key "users" at the top level` + users,
@@ -90,8 +91,9 @@ func TestASecuritySettingAfterASurplusBraceStopsTheStart(t *testing.T) {
 		"http { port: 1 }\n}authorization {}":       `unknown key "}authorization" at the top level`,
 		"http { port: 1 }\n} { authorization: {} }": `"authorization" is in section }, which is unknown`,
 		"http{authorization {}}":                    `white space must come between the key "http" and '{'`,
-		"http{ authorization: {}}":                  "white space must come between the key 'http' and '{'",
-		"http{authorization: {}}":                   `white space must come between the key "http" and '{'`,
+		"http{ authorization: {}}": "white space must come " +
+			"between the key 'http' and '{'",
+		"http{authorization: {}}": `white space must come between the key "http" and '{'`,
 	} {
 		if _, _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s:\ngot  %v\nwant %s", text, err, want)
@@ -100,7 +102,8 @@ func TestASecuritySettingAfterASurplusBraceStopsTheStart(t *testing.T) {
 }
 
 func TestASecuritySettingMayBeAVariable(t *testing.T) {
-	const text = "token: hush, tls: { cert: c, key: k }\nnats { servers: $token }, http { tls: $tls }"
+	const text = "token: hush, tls: { cert: c, key: k }\nnats { servers: " +
+		"$token }, http { tls: $tls }"
 	if _, warnings, err := load(t, text); err != nil || len(warnings) > 0 {
 		t.Error(warnings, err)
 	}
@@ -113,12 +116,17 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 		"port": "http.port", "host": "http.host", "http_port": "http.port", "ports": "http.port",
 		"debug": "logging.debug", "trace": "logging.trace", "colours": "logging.colors",
 		"audit": "logging.audit",
-		"dir":   "store.dir", "store_dir": "store.dir", "nsc": "store.nsc", "read_only": "store.readonly",
-		"servers": "nats.servers", "nats_servers": "nats.servers", "user_credentials": "nats.usercredentials",
+		"dir":   "store.dir", "store_dir": "store.dir", "nsc": "store.nsc",
+		"read_only": "store.readonly",
+		"servers":   "nats.servers", "nats_servers": "nats.servers",
+		"user_credentials":  "nats.usercredentials",
 		"reconnecttimewait": "nats.reconnectwait", "readtimeout": "http.readtimeout",
-		"operators": "operator", "operator_jwt_path": "operatorjwtpath", "systemaccount": "system_account",
-		"listening": "listen", "lisen": "listen", "bind": "", "address": "", "server_name": "", "name": "",
-		"log_file": "", "pid_file": "", "jetstream": "", "accounts": "", "cluster": "", "leafnodes": "",
+		"operators": "operator", "operator_jwt_path": "operatorjwtpath",
+		"systemaccount": "system_account",
+		"listening":     "listen", "lisen": "listen", "bind": "", "address": "",
+		"server_name": "", "name": "",
+		"log_file": "", "pid_file": "", "jetstream": "", "accounts": "",
+		"cluster": "", "leafnodes": "",
 		"gateway": "", "websocket": "", "mqtt": "", "resolver": "", "resolver_preload": "",
 		"resolver_tls": "", "trusted_keys": "", "max_payload": "", "max_connections": "",
 		"no_auth_user": "", "lame_duck_duration": "", "directory": "", "url": "", "timeout": "",
@@ -135,7 +143,8 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"store { host: x }": "http.host", "http { dir: x }": "store.dir", "nats { server: x }": "servers",
+		"store { host: x }": "http.host", "http { dir: x }": "store.dir",
+		"nats { server: x }":  "servers",
 		"http { servers: x }": "nats.servers", "logging { level: x }": "", "store { type: x }": "",
 	} {
 		_, warnings, err := load(t, text)

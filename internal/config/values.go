@@ -183,8 +183,8 @@ func checkURL(s string) error {
 // validPort reports whether n is a TCP port, or 0 for any free port.
 func validPort(n int) bool { return 0 <= n && n <= 65535 }
 
-// parseOperators parses the JWT of one operator, or a list of them. The empty text gives none, but a
-// list must not be empty or have an empty text: that was meant to name an operator.
+// parseOperators parses the JWT of one operator, or a list of them. The empty text gives none, but
+// a list must not be empty or have an empty text: that was meant to name an operator.
 func parseOperators(name string, value any) (all []JWTRef, err error) {
 	list, isList := value.([]natsconf.Value)
 	if !isList {
@@ -200,7 +200,8 @@ func parseOperators(name string, value any) (all []JWTRef, err error) {
 		case ref != JWTRef{}:
 			all = append(all, ref)
 		case isList:
-			return nil, fmt.Errorf("error parsing %s option: an operator in the list is empty", name)
+			return nil,
+				fmt.Errorf("error parsing %s option: an operator in the list is empty", name)
 		}
 	}
 	return all, nil
@@ -217,8 +218,8 @@ func parseSystem(name string, value any) (JWTRef, error) {
 	return parseJWT(name, value, true)
 }
 
-// parseJWT parses a path, a JWT or, if keyAllowed is set, the public key of an account. The empty text
-// gives the zero JWTRef. Nothing is read or verified here.
+// parseJWT parses a path, a JWT or, if keyAllowed is set, the public key of an account. The empty
+// text gives the zero JWTRef. Nothing is read or verified here.
 func parseJWT(name string, value any, keyAllowed bool) (JWTRef, error) {
 	s, err := parseText(name, value)
 	switch {
