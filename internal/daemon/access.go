@@ -167,8 +167,8 @@ func (f files) secret(c config.Config) string {
 	if len(all) == 0 || all[0].SecretFields == nil {
 		return ""
 	}
-	return fmt.Sprintf("there is a password in the operator JWT in %s, in %s: only those who log in may "+
-		"read it", location(c.Operators[0]), strings.Join(all[0].SecretFields, " and "))
+	return fmt.Sprintf("there is a password in the operator JWT in %s, in %s: only those who "+
+		"log in may read it", location(c.Operators[0]), strings.Join(all[0].SecretFields, " and "))
 }
 
 // expired says that the certificate of HTTP has expired, "" if it has not.

@@ -36,17 +36,21 @@ func TestAccessPolicy(t *testing.T) {
 		{"no one may write", []config.Login{}, nil, nil, &auth.Policy{
 			WithoutCredentials: auth.Anonymous, Certificates: none, OtherCertificates: auth.Reader,
 		}},
-		{"every certificate reads, one writes", []config.Login{ops, deploy}, []config.Login{nats}, roots,
+		{"every certificate reads, one writes", []config.Login{ops, deploy},
+			[]config.Login{nats}, roots,
 			&auth.Policy{
 				Users: []auth.User{reader, writer}, Roots: roots,
-				Certificates: map[string]auth.Role{"deploy": auth.Writer}, OtherCertificates: auth.Reader,
+				Certificates:      map[string]auth.Role{"deploy": auth.Writer},
+				OtherCertificates: auth.Reader,
 			}},
-		{"readers are named", []config.Login{deploy}, []config.Login{n1, deploy}, roots, &auth.Policy{
-			Roots: roots, OtherCertificates: auth.Unauthenticated,
-			Certificates: map[string]auth.Role{"n1": auth.Reader, "deploy": auth.Writer},
-		}},
+		{"readers are named", []config.Login{deploy}, []config.Login{n1, deploy},
+			roots, &auth.Policy{
+				Roots: roots, OtherCertificates: auth.Unauthenticated,
+				Certificates: map[string]auth.Role{"n1": auth.Reader, "deploy": auth.Writer},
+			}},
 		{"reading takes a certificate or a password", []config.Login{ops}, nil, roots, &auth.Policy{
-			Users: []auth.User{writer}, Roots: roots, Certificates: none, OtherCertificates: auth.Reader,
+			Users: []auth.User{writer}, Roots: roots, Certificates: none,
+			OtherCertificates: auth.Reader,
 		}},
 	} {
 		got := daemon.AccessPolicy(config.HTTP{Write: c.write, Read: c.read}, c.roots)

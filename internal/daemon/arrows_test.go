@@ -60,7 +60,8 @@ func TestNatsServerIsForTestsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range strings.Fields(string(out)) {
-		for _, banned := range []string{"github.com/nats-io/nats-server", "testing", module + "jwttest",
+		for _, banned := range []string{"github.com/nats-io/nats-server",
+			"testing", module + "jwttest",
 			module + "natstest"} {
 			if p == banned || strings.HasPrefix(p, banned+"/") {
 				t.Errorf("the binary depends on %s", p)

@@ -13,8 +13,8 @@ import (
 // own there, which other programs read and which never change.
 type auditor struct {
 	*logging.Audit
-	// required is how many nanoseconds a client insists on its entry; 0: none does. A reload changes
-	// it.
+	// required is how many nanoseconds a client insists on its entry; 0: none does. A reload
+	// changes it.
 	required atomic.Int64
 }
 

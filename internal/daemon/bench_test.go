@@ -44,7 +44,8 @@ func compare(b *testing.B, operations int, ours, reference, settle func()) {
 	b.ReportMetric(0, "ns/op") // the time of a whole comparison says nothing
 	b.ReportMetric(rates[pairs/2], "reference/s")
 	if rates[pairs-1] > 2*rates[0] {
-		b.Logf("disk too noisy: the reference itself varies from %.0f/s to %.0f/s", rates[0], rates[pairs-1])
+		b.Logf("disk too noisy: the reference itself varies from %.0f/s to %.0f/s",
+			rates[0], rates[pairs-1])
 		return
 	}
 	b.ReportMetric(ratios[pairs/2], "ratio")

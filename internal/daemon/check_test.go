@@ -51,7 +51,8 @@ func (f *files) config() config.Config {
 		HTTP: config.HTTP{TLS: config.HTTPTLS{
 			Cert: f.cert, Key: f.key, Root: f.ca, Verify: config.VerifyGiven,
 		}},
-		NATS: config.NATS{Credentials: f.creds, TLS: config.NATSTLS{Root: f.ca, Cert: f.cert, Key: f.key}},
+		NATS: config.NATS{Credentials: f.creds,
+			TLS: config.NATSTLS{Root: f.ca, Cert: f.cert, Key: f.key}},
 	}
 }
 
@@ -68,7 +69,8 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 	}
 	jwttest.File(t, damaged, ".journal", nil)
 	other := jwttest.NewAccount(t)
-	write := func(name string, a *jwttest.Account, edits ...func(*jwt.UserClaims)) (path, id string) {
+	write := func(name string, a *jwttest.Account,
+		edits ...func(*jwt.UserClaims)) (path, id string) {
 		creds, id := a.User(t, edits...)
 		return jwttest.File(t, f.dir, name, creds), id
 	}
@@ -92,7 +94,9 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 	}{
 		{"no operator file", func(c *config.Config) { c.Operators[0].Path = f.missing },
 			[]string{"error loading operator from " + f.missing + ": open "}},
-		{"an account in place of an operator", func(c *config.Config) { c.Operators[0].Path = account },
+		{"an account in place of an operator", func(c *config.Config) {
+			c.Operators[0].Path = account
+		},
 			[]string{"error loading operator from " + account + ": "}},
 		{"an operator token", func(c *config.Config) { c.Operators = tokens("eyJ") },
 			[]string{"error loading operator from the configuration: "}},
@@ -100,17 +104,21 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 			[]string{"error loading system account from " + f.missing + ": open "}},
 		{"an empty system account file", func(c *config.Config) { c.SystemAccount.Path = f.empty },
 			[]string{"error loading system account from " + f.empty + ": "}},
-		{"a system account with another signature", func(c *config.Config) { c.SystemAccount.Path = forged },
+		{"a system account with another signature", func(c *config.Config) {
+			c.SystemAccount.Path = forged
+		},
 			[]string{"error loading system account from " + forged + ": "}},
 		{"a system account of another operator",
 			func(c *config.Config) { c.Operators[0].Path = f.otherOperator },
 			[]string{"error loading system account from " + f.system + ": "}},
 		{"another system account than the operator's",
 			func(c *config.Config) { c.SystemAccount.Path = account },
-			[]string{"error loading system account from " + account + ": the Operator System Account "}},
+			[]string{"error loading system account from " + account +
+				": the Operator System Account "}},
 		{"the key of another system account",
 			func(c *config.Config) { c.SystemAccount = config.JWTRef{Key: f.op.ID} },
-			[]string{"error loading system account from " + f.op.ID + ": the Operator System Account "}},
+			[]string{"error loading system account from " + f.op.ID +
+				": the Operator System Account "}},
 		{"no certificate", func(c *config.Config) { c.HTTP.TLS.Cert = f.missing },
 			[]string{"error loading X509 certificate/key pair: open "}},
 		{"no authorities", func(c *config.Config) { c.HTTP.TLS.Root = f.empty },
@@ -122,22 +130,32 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 		{"no authorities of NATS", func(c *config.Config) { c.NATS.TLS.Root = f.missing },
 			[]string{"error loading nats.tls.root: open "}},
 		{"no certificate for NATS", func(c *config.Config) { c.NATS.TLS.Cert = f.missing },
-			[]string{"error loading nats.tls.cert " + f.missing + " with nats.tls.key " + f.key + ": open "}},
+			[]string{"error loading nats.tls.cert " + f.missing + " with nats.tls.key " +
+				f.key + ": open "}},
 		{"no key for NATS", func(c *config.Config) { c.NATS.TLS.Key = f.missing },
 			[]string{"error loading nats.tls.cert " + f.cert + " with nats.tls.key " + f.missing +
 				": open "}},
-		{"a certificate that is none for NATS", func(c *config.Config) { c.NATS.TLS.Cert = f.empty },
-			[]string{"error loading nats.tls.cert " + f.empty + " with nats.tls.key " + f.key + ": "}},
-		{"no audit directory", func(c *config.Config) { c.Logging.Audit = filepath.Join(f.missing, "audit") },
+		{"a certificate that is none for NATS", func(c *config.Config) {
+			c.NATS.TLS.Cert = f.empty
+		},
+			[]string{"error loading nats.tls.cert " + f.empty +
+				" with nats.tls.key " + f.key + ": "}},
+		{"no audit directory", func(c *config.Config) {
+			c.Logging.Audit = filepath.Join(f.missing, "audit")
+		},
 			[]string{"error opening the audit file: "}},
 		{"a file in the place of the store", func(c *config.Config) { c.Store.Dir = f.empty },
-			[]string{"store.dir " + f.empty + " can't be used: mkdir " + f.empty + ": not a directory"}},
-		{"a store below a file", func(c *config.Config) { c.Store.Dir = filepath.Join(f.empty, "a", "b") },
+			[]string{"store.dir " + f.empty + " can't be used: mkdir " + f.empty +
+				": not a directory"}},
+		{"a store below a file", func(c *config.Config) {
+			c.Store.Dir = filepath.Join(f.empty, "a", "b")
+		},
 			[]string{"store.dir " + filepath.Join(f.empty, "a", "b") + " can't be used: "}},
 		{"a store that is a link to nothing", func(c *config.Config) { c.Store.Dir = link },
 			[]string{"store.dir " + link + " can't be used: mkdir " + link + ": file "}},
 		{"a file in the place of the journal", func(c *config.Config) { c.Store.Dir = damaged },
-			[]string{"store.dir " + damaged + " can't be used: mkdir " + filepath.Join(damaged, ".journal")}},
+			[]string{"store.dir " + damaged + " can't be used: mkdir " +
+				filepath.Join(damaged, ".journal")}},
 		{"a file in the place of the state", func(c *config.Config) {
 			c.Store.Dir, c.Store.StateDir = f.dir, f.empty
 		}, []string{"store.statedir " + f.empty + " can't be used: mkdir "}},
@@ -147,8 +165,11 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 		{"a user of another account", func(c *config.Config) { c.NATS.Credentials = user },
 			[]string{"the user " + userID + " in " + user + " belongs to the account " + other.ID +
 				", and the system account is " + f.op.System.ID}},
-		{"a user of another account by a signing key", func(c *config.Config) { c.NATS.Credentials = signed },
-			[]string{"the user " + signedID + " in " + signed + " belongs to the account " + other.ID}},
+		{"a user of another account by a signing key", func(c *config.Config) {
+			c.NATS.Credentials = signed
+		},
+			[]string{"the user " + signedID + " in " + signed +
+				" belongs to the account " + other.ID}},
 		{"a user of another operator, whose system account has no file", func(c *config.Config) {
 			c.NATS.Credentials, c.SystemAccount = foreign, config.JWTRef{}
 		}, []string{"the user " + foreignID + " in " + foreign + " belongs to the account "}},
@@ -164,7 +185,9 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 				" and the seed of " + userID}},
 		{"a seed without a JWT", func(c *config.Config) { c.NATS.Credentials = seedOnly },
 			[]string{"error loading credentials from " + seedOnly + ": "}},
-		{"no directory to watch", func(c *config.Config) { c.Store.ReadOnly, c.Store.Dir = true, f.missing },
+		{"no directory to watch", func(c *config.Config) {
+			c.Store.ReadOnly, c.Store.Dir = true, f.missing
+		},
 			[]string{""}},
 		{"several mistakes", func(c *config.Config) {
 			c.Operators[0].Path, c.NATS.Credentials = f.missing, f.missing
@@ -206,12 +229,15 @@ func TestAGoodCheckChangesNothing(t *testing.T) {
 	before := tree(t, f.dir)
 	for name, edit := range map[string]func(*config.Config){
 		"new directories": func(c *config.Config) {
-			c.Store.Dir, c.Store.StateDir = filepath.Join(f.dir, "a", "b"), filepath.Join(f.dir, "c")
+			c.Store.Dir, c.Store.StateDir = filepath.Join(f.dir, "a", "b"),
+				filepath.Join(f.dir, "c")
 			c.Logging.Audit = filepath.Join(f.dir, "audit")
 		},
-		"a store in use":          func(c *config.Config) { c.Store.Dir = used },
-		"an audit that is there":  func(c *config.Config) { c.Logging.Audit = f.empty },
-		"a directory of programs": func(c *config.Config) { c.Store.ReadOnly, c.Store.Dir = true, used },
+		"a store in use":         func(c *config.Config) { c.Store.Dir = used },
+		"an audit that is there": func(c *config.Config) { c.Logging.Audit = f.empty },
+		"a directory of programs": func(c *config.Config) {
+			c.Store.ReadOnly, c.Store.Dir = true, used
+		},
 	} {
 		c := f.config()
 		edit(&c)
@@ -258,12 +284,14 @@ func TestCheckWarnsOfAnExpiredCertificateAndOfAPassword(t *testing.T) {
 	f := newFiles(t)
 	c := f.config()
 	authority := certtest.New(t)
-	c.HTTP.TLS.Cert, c.HTTP.TLS.Key = authority.Issue(t, certtest.Expired).Write(t, f.dir, "expired")
+	c.HTTP.TLS.Cert, c.HTTP.TLS.Key = authority.Issue(t,
+		certtest.Expired).Write(t, f.dir, "expired")
 	f.op.Claims.AccountServerURL = "http://ops:hush@localhost:9090/jwt/v1"
 	c.Operators = tokens(f.op.Token(t))
 	warnings, err := daemon.Check(c)
 	got := fmt.Sprint(warnings)
-	for _, want := range []string{"there is a password in the operator JWT in the configuration, in ",
+	for _, want := range []string{"there is a password in the operator JWT " +
+		"in the configuration, in ",
 		"the certificate in " + c.HTTP.TLS.Cert + " expired at "} {
 		if err != nil || !strings.Contains(got, want) || strings.Contains(got, "hush") {
 			t.Errorf("%s, %v, want %q", got, err, want)

@@ -18,8 +18,9 @@ type creds struct {
 	key   string // public key of the seed
 }
 
-// readCreds reads a creds file. Its error says that nats.go can't use the seed. A server that starts
-// with a bad file tries again and again, because the file may be replaced. No path is no file.
+// readCreds reads a creds file. Its error says that nats.go can't use the seed. A server that
+// starts with a bad file tries again and again, because the file may be replaced. No path is no
+// file.
 func readCreds(path string) (c creds, err error) {
 	if path == "" {
 		return c, nil
@@ -45,8 +46,8 @@ func badCreds(path string, err error) error {
 }
 
 // checkUser checks whether nats-servers can take the user of a creds file for one of the system
-// account. system has its key, or more than one during a move from one operator to another. If it is
-// empty, only the file itself is checked.
+// account. system has its key, or more than one during a move from one operator to another. If it
+// is empty, only the file itself is checked.
 func checkUser(path string, system []string) error {
 	c, err := readCreds(path)
 	if err != nil || path == "" {
@@ -62,11 +63,12 @@ func checkUser(path string, system []string) error {
 		return fmt.Errorf("the credentials in %s have the JWT of the user %s and the seed of %s",
 			path, user.Subject, c.key)
 	case user.Expires > 0 && user.Expires <= time.Now().Unix():
-		return fmt.Errorf("the user %s in %s expired at %s: make new credentials", user.Subject, path,
-			time.Unix(user.Expires, 0).UTC().Format(time.RFC3339))
+		return fmt.Errorf("the user %s in %s expired at %s: make new credentials",
+			user.Subject, path, time.Unix(user.Expires, 0).UTC().Format(time.RFC3339))
 	case len(system) > 0 && !slices.Contains(system, account):
-		return fmt.Errorf("the user %s in %s belongs to the account %s, and the system account is %s: "+
-			"changes can be announced only by a user of the system account", user.Subject, path, account,
+		return fmt.Errorf("the user %s in %s belongs to the account %s, and the system account "+
+			"is %s: changes can be announced only by a user of the system account",
+			user.Subject, path, account,
 			strings.Join(system, " or "))
 	}
 	return nil

@@ -42,8 +42,8 @@ type Options struct {
 
 	// Hangup asks for a reload with each value.
 	Hangup <-chan os.Signal
-	// Reload reads the configuration anew, for a server that runs with another one. It is called for
-	// each value of Hangup, and its error leaves the old configuration in force.
+	// Reload reads the configuration anew, for a server that runs with another one. It is called
+	// for each value of Hangup, and its error leaves the old configuration in force.
 	Reload func(running config.Config) (config.Config, error)
 	// Reopen says with each value that the audit file was renamed. It may be nil.
 	Reopen <-chan os.Signal
@@ -190,8 +190,8 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	}
 }
 
-// startReview begins to look for stored JWTs that are not good any more, and for files that were changed
-// by hand if rescan is set. It does not wait.
+// startReview begins to look for stored JWTs that are not good any more, and for files that were
+// changed by hand if rescan is set. It does not wait.
 func (d *daemon) startReview(rescan bool) {
 	d.review.stop()
 	t := d.trusted

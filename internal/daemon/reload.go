@@ -8,8 +8,8 @@ import (
 )
 
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
-// reload is logged either way, because a signal has no other answer. Files that were changed by hand
-// are looked for in the background.
+// reload is logged either way, because a signal has no other answer. Files that were changed by
+// hand are looked for in the background.
 func (d *daemon) reload() {
 	defer d.startReview(true) // its lines come last
 	// Each step can refuse. The first refusal is what the log has.

@@ -148,7 +148,9 @@ func TestReloadExchangesTheOperator(t *testing.T) {
 
 func TestReloadExchangesThePolicy(t *testing.T) {
 	e := newEnv(t)
-	e.reload(func(c *config.Config) { c.HTTP.Write = []config.Login{{User: "ops", Hash: "$2a$04$x"}} })
+	e.reload(func(c *config.Config) {
+		c.HTTP.Write = []config.Login{{User: "ops", Hash: "$2a$04$x"}}
+	})
 	e.wantPush(e.op, http.StatusUnauthorized)
 	e.reload(func(c *config.Config) { c.HTTP.Write = nil })
 	e.wantPush(e.op, http.StatusOK)
@@ -179,8 +181,9 @@ func TestReloadStartsAndStopsNATS(t *testing.T) {
 	creds, _ := e.op.System.User(t)
 	log := e.reload(func(c *config.Config) {
 		c.NATS = config.NATS{
-			Servers: []string{n.ClientURL()}, ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second,
-			Credentials: jwttest.File(t, t.TempDir(), "system.creds", creds),
+			Servers: []string{n.ClientURL()}, ConnectTimeout: 5 * time.Second,
+			ReconnectWait: time.Second,
+			Credentials:   jwttest.File(t, t.TempDir(), "system.creds", creds),
 		}
 	})
 	wantText(t, log, reloaded)
@@ -190,8 +193,8 @@ func TestReloadStartsAndStopsNATS(t *testing.T) {
 	if log := e.reload(func(*config.Config) {}); strings.Contains(log, "NATS") {
 		t.Errorf("a reload that changes nothing reconnects:\n%s", log)
 	}
-	wantText(t, e.reload(func(c *config.Config) { c.NATS = config.NATS{} }), "NATS is not configured",
-		reloaded)
+	wantText(t, e.reload(func(c *config.Config) { c.NATS = config.NATS{} }),
+		"NATS is not configured", reloaded)
 }
 
 func TestReloadFollowsAnotherPrimaryAndNone(t *testing.T) {
@@ -212,7 +215,9 @@ func TestReloadFollowsAnotherPrimaryAndNone(t *testing.T) {
 func TestTheStoreStays(t *testing.T) {
 	e := newEnv(t)
 	other := jwttest.NewOperator(t)
-	log := e.reload(func(c *config.Config) { c.Store.Dir, c.Operators = t.TempDir(), tokens(other.Token(t)) })
+	log := e.reload(func(c *config.Config) {
+		c.Store.Dir, c.Operators = t.TempDir(), tokens(other.Token(t))
+	})
 	wantText(t, log, "the store section can't change while the server runs", reloaded)
 	e.wantPush(other, http.StatusOK)
 }
@@ -236,9 +241,11 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 		{"the certificate", func(e *env) { e.config.HTTP.TLS.Cert = missing },
 			"error loading X509 certificate/key pair"},
 		{"the credentials", func(e *env) {
-			e.config.NATS.Servers, e.config.NATS.Credentials = []string{"nats://127.0.0.1:1"}, missing
+			e.config.NATS.Servers, e.config.NATS.Credentials = []string{"nats://127.0.0.1:1"},
+				missing
 		}, "error loading credentials"},
-		{"the audit file", func(e *env) { e.config.Logging.Audit = missing }, "error opening the audit file"},
+		{"the audit file", func(e *env) { e.config.Logging.Audit = missing },
+			"error opening the audit file"},
 		{"the port", func(e *env) { e.config.HTTP.Port = taken.Addr().(*net.TCPAddr).Port },
 			"error creating listener"},
 	} {

@@ -31,7 +31,8 @@ func TestTheResolverHintWorksInNatsServer(t *testing.T) {
 			for _, hint := range hints {
 				natstest.Start(t, hint+"operator: "+op.Token(t)+"\n"+natstest.AnyPort)
 			}
-			if len(hints) != 2 || strings.Contains(hints[0], "127.0.0.1") != (name == "an address") {
+			if len(hints) != 2 ||
+				strings.Contains(hints[0], "127.0.0.1") != (name == "an address") {
 				t.Errorf("the hints are %q", hints)
 			}
 		})
@@ -39,7 +40,9 @@ func TestTheResolverHintWorksInNatsServer(t *testing.T) {
 }
 
 // resolverHints are the configurations of nats-server that a daemon on this host has logged.
-func resolverHints(t *testing.T, host string, edits ...func(*config.Config)) ([]string, *jwttest.Operator) {
+func resolverHints(
+	t *testing.T, host string, edits ...func(*config.Config),
+) ([]string, *jwttest.Operator) {
 	t.Helper()
 	if l, err := net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
 		t.Skip(err)
@@ -84,7 +87,8 @@ func TestTheResolverHintHasPlaceholdersThatNatsServerParses(t *testing.T) {
 		c.Operators, c.SystemAccount = tokens(op.Token(t)), config.JWTRef{}
 	})
 	path := jwttest.File(t, t.TempDir(), "nats-server.conf", []byte(hints[0]))
-	if _, err := server.ProcessConfigFile(path); err != nil || !strings.Contains(hints[0], "USER:PASSWORD@") {
+	if _, err := server.ProcessConfigFile(path); err != nil ||
+		!strings.Contains(hints[0], "USER:PASSWORD@") {
 		t.Errorf("%q: %v", hints[0], err)
 	}
 	if m, err := conf.Parse(hints[1]); err != nil || m["system_account"] != "<system_account>" {
@@ -92,7 +96,8 @@ func TestTheResolverHintHasPlaceholdersThatNatsServerParses(t *testing.T) {
 	}
 }
 
-// TestTheResolverHintHasASystemAccountOfWhichOnlyTheKeyIsConfigured names it as the configuration does.
+// TestTheResolverHintHasASystemAccountOfWhichOnlyTheKeyIsConfigured names it as the configuration
+// does.
 func TestTheResolverHintHasASystemAccountOfWhichOnlyTheKeyIsConfigured(t *testing.T) {
 	key := jwttest.NewAccount(t).ID
 	hints, _ := resolverHints(t, "127.0.0.1", func(c *config.Config) {

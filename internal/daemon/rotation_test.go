@@ -77,10 +77,11 @@ func (e *env) wantLine(text string) {
 }
 
 // copyFunc makes a JWT of the system account, perhaps in a file in dir.
-type copyFunc func(t *testing.T, dir string, op *jwttest.Operator, removed nkeys.KeyPair) config.JWTRef
+type copyFunc func(t *testing.T, dir string, op *jwttest.Operator,
+	removed nkeys.KeyPair) config.JWTRef
 
-// TestAFallbackKeepsNoRemovedKeyTrusted rotates the signing key. The configuration still names a JWT of
-// the system account that can't be used, in every way there is.
+// TestAFallbackKeepsNoRemovedKeyTrusted rotates the signing key. The configuration still names a
+// JWT of the system account that can't be used, in every way there is.
 func TestAFallbackKeepsNoRemovedKeyTrusted(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -98,10 +99,13 @@ func TestAFallbackKeepsNoRemovedKeyTrusted(t *testing.T) {
 			return config.JWTRef{Token: string(jwttest.Sign(t, removed, op.System, time.Now(),
 				func(c *jwt.AccountClaims) { c.Expires = 1 }))}
 		}, "did not sign it"},
-		{"not whole", func(t *testing.T, dir string, op *jwttest.Operator, _ nkeys.KeyPair) config.JWTRef {
-			return config.JWTRef{Path: jwttest.File(t, dir, "sys.jwt", jwttest.Flip(op.SystemAccount(t)))}
+		{"not whole", func(t *testing.T, dir string, op *jwttest.Operator,
+			_ nkeys.KeyPair) config.JWTRef {
+			return config.JWTRef{Path: jwttest.File(t, dir, "sys.jwt",
+				jwttest.Flip(op.SystemAccount(t)))}
 		}, "signature"},
-		{"empty", func(t *testing.T, dir string, _ *jwttest.Operator, _ nkeys.KeyPair) config.JWTRef {
+		{"empty", func(t *testing.T, dir string, _ *jwttest.Operator,
+			_ nkeys.KeyPair) config.JWTRef {
 			return config.JWTRef{Path: jwttest.File(t, dir, "sys.jwt", nil)}
 		}, "the file is empty"},
 		{"of another account", func(t *testing.T, dir string, op *jwttest.Operator,
@@ -117,10 +121,12 @@ func TestAFallbackKeepsNoRemovedKeyTrusted(t *testing.T) {
 			_ nkeys.KeyPair) config.JWTRef {
 			return config.JWTRef{Path: jwttest.File(t, dir, "sys.jwt", []byte(op.Token(t)))}
 		}, "not account claim"},
-		{"missing", func(_ *testing.T, dir string, _ *jwttest.Operator, _ nkeys.KeyPair) config.JWTRef {
+		{"missing", func(_ *testing.T, dir string, _ *jwttest.Operator,
+			_ nkeys.KeyPair) config.JWTRef {
 			return config.JWTRef{Path: filepath.Join(dir, "missing")}
 		}, "missing: "},
-		{"a directory", func(_ *testing.T, dir string, _ *jwttest.Operator, _ nkeys.KeyPair) config.JWTRef {
+		{"a directory", func(_ *testing.T, dir string, _ *jwttest.Operator,
+			_ nkeys.KeyPair) config.JWTRef {
 			return config.JWTRef{Path: dir}
 		}, ""},
 	} {
@@ -146,8 +152,9 @@ func TestAFallbackKeepsNoRemovedKeyTrusted(t *testing.T) {
 			})
 			wantText(t, log, "error loading system account from ", c.why,
 				"only used while the store has no good JWT", reloaded)
-			e.wantLine("1 of 2 stored JWTs are no longer good and are not served, sign these accounts anew " +
-				"and push them: " + left.ID + " (the operator " + e.op.ID + " did not sign it)")
+			e.wantLine("1 of 2 stored JWTs are no longer good and are not served, sign these " +
+				"accounts anew and push them: " + left.ID + " (the operator " + e.op.ID +
+				" did not sign it)")
 			e.wantRotated(left, former)
 
 			// A start ends no other way.
@@ -217,7 +224,8 @@ func TestTheLastSigningKeyOfAStrictOperatorCanBeRemoved(t *testing.T) {
 	}
 	e.op.Claims.SigningKeys, e.op.Claims.StrictSigningKeyUsage = nil, true
 	log := e.reload(func(next *config.Config) { next.Operators = tokens(e.op.Token(t)) })
-	line := "the operator " + e.op.ID + " in the configuration requires signing keys and has none: nothing " +
+	line := "the operator " + e.op.ID +
+		" in the configuration requires signing keys and has none: nothing " +
 		"that it signs is accepted"
 	wantText(t, log, "[WRN] "+line, reloaded)
 	e.wantLine("1 of 1 stored JWTs are no longer good")

@@ -72,7 +72,8 @@ func logStore(c config.Store, log logger) {
 		log.warnf("the in-memory store forgets every JWT when this server stops: " +
 			"set store.dir to keep them")
 		if hasAccountJWTs() {
-			log.warnf("there are account JWTs in the working directory, where version 1 kept them: " +
+			log.warnf("there are account JWTs in the working directory, " +
+				"where version 1 kept them: " +
 				`set store { dir: "." } to serve them`)
 		}
 	}
@@ -121,6 +122,6 @@ func logGone(fault error, log logger) {
 		log.infof("the store directory is there again: accounts are served and pushes are taken")
 		return
 	}
-	log.errorf("%s; stored accounts can't be served and pushes are refused until the directory is back "+
-		"(was its file system unmounted?)", fault)
+	log.errorf("%s; stored accounts can't be served and pushes are refused until the directory "+
+		"is back (was its file system unmounted?)", fault)
 }

@@ -21,8 +21,8 @@ import (
 type trusted struct {
 	accounts.Trust
 	systemName string // for the log; "" if there is no JWT of the system account in the configuration
-	// unusable says why what the configuration has of the system account can't be used; nil: it can be,
-	// or there is none.
+	// unusable says why what the configuration has of the system account can't be used; nil: it can
+	// be, or there is none.
 	unusable error
 }
 
@@ -36,7 +36,8 @@ func loadTrust(c config.Config) (trusted, error) {
 	for _, ref := range c.Operators {
 		operator, err := loadOperator(ref)
 		if err != nil {
-			failed = append(failed, fmt.Errorf("error loading operator from %s: %w", location(ref), err))
+			failed = append(failed,
+				fmt.Errorf("error loading operator from %s: %w", location(ref), err))
 			continue
 		}
 		t.Operators = append(t.Operators, operator)
@@ -53,8 +54,8 @@ func loadTrust(c config.Config) (trusted, error) {
 	return t, nil
 }
 
-// loadOperator reads and checks the JWT of an operator. Its error does not name the file. An expired
-// JWT is no error: nats-server uses it too.
+// loadOperator reads and checks the JWT of an operator. Its error does not name the file. An
+// expired JWT is no error: nats-server uses it too.
 func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	text, err := read(ref)
 	if err != nil {
@@ -63,8 +64,8 @@ func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	return trust.Parse(text)
 }
 
-// loadSystem reads the JWT of the system account. If only its key is configured, there is none. With
-// an error, t.System stays nil. t.Operators must be loaded before.
+// loadSystem reads the JWT of the system account. If only its key is configured, there is none.
+// With an error, t.System stays nil. t.Operators must be loaded before.
 func (t *trusted) loadSystem(ref config.JWTRef) error {
 	if ref.Key != "" {
 		t.SystemKey = ref.Key
@@ -111,16 +112,16 @@ func (t *trusted) startable(c config.Config) error {
 	return t.unusable
 }
 
-// warnMissing warns if what the configuration has of the system account can't be used, and the store
-// has nothing in its place.
+// warnMissing warns if what the configuration has of the system account can't be used, and the
+// store has nothing in its place.
 func (t *trusted) warnMissing(ctx context.Context, r *accounts.Registry, log logger) {
 	if t.unusable == nil {
 		return
 	}
 	key := t.systemKey()
 	if _, err := r.GetLocal(ctx, key); err != nil {
-		log.warnf("there is no good JWT of the system account %s here, and nats-servers may not get it: "+
-			"push it (%s)", key, err)
+		log.warnf("there is no good JWT of the system account %s here, and nats-servers may not "+
+			"get it: push it (%s)", key, err)
 	}
 }
 
@@ -153,7 +154,8 @@ func (t trusted) log(c config.Config, log logger) {
 		log.infof("System Account Name: %s", t.systemName)
 	}
 	if len(t.Operators) == 0 {
-		log.infof("No Operator is configured - You will NOT be able to push jwt to this account server")
+		log.infof("No Operator is configured - You will NOT be able to push " +
+			"jwt to this account server")
 	}
 	for i, o := range t.Operators {
 		log.infof("loading operator from %s", location(c.Operators[i]))
@@ -165,32 +167,33 @@ func (t trusted) log(c config.Config, log logger) {
 	}
 }
 
-// warnings returns what is wrong with the operators and the system account, but prevents nothing. An
-// expired JWT is used all the same.
+// warnings returns what is wrong with the operators and the system account, but prevents nothing.
+// An expired JWT is used all the same.
 func (t trusted) warnings(c config.Config) (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if t.unusable != nil {
-		add("%s; it is only used while the store has no good JWT of the system account: replace it by "+
-			"the present one, or take it out of the configuration", t.unusable)
+		add("%s; it is only used while the store has no good JWT of the system account: replace "+
+			"it by the present one, or take it out of the configuration", t.unusable)
 	}
 	if t.System != nil && t.System.Expires > 0 && t.System.Expires <= time.Now().Unix() {
-		add("the system account JWT in %s has expired, and nats-servers will refuse it: issue it anew",
+		add("the system account JWT in %s has expired, and nats-servers will "+
+			"refuse it: issue it anew",
 			location(c.SystemAccount))
 	}
 	seen := make(map[string]string) // where an operator is, by key
 	for i, o := range t.Operators {
 		from := location(c.Operators[i])
 		if end := o.Expires; !end.IsZero() && end.Before(time.Now()) {
-			add("the operator JWT in %s expired at %s: it is trusted all the same; issue it anew", from,
-				end.UTC().Format(time.RFC3339))
+			add("the operator JWT in %s expired at %s: it is trusted all the same; issue it anew",
+				from, end.UTC().Format(time.RFC3339))
 		}
 		if o.SignsNothing() {
-			add("the operator %s in %s requires signing keys and has none: nothing that it signs is "+
-				"accepted, and no account of it is served; add a signing key", o.Key, from)
+			add("the operator %s in %s requires signing keys and has none: nothing that it "+
+				"signs is accepted, and no account of it is served; add a signing key", o.Key, from)
 		}
 		if first, again := seen[o.Key]; again {
-			add("the operator %s is given twice, in %s and in %s: the keys of both JWTs are trusted, "+
-				"also one that was removed in the newer JWT", o.Key, first, from)
+			add("the operator %s is given twice, in %s and in %s: the keys of both JWTs are "+
+				"trusted, also one that was removed in the newer JWT", o.Key, first, from)
 		}
 		seen[o.Key] = from
 	}

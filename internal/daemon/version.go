@@ -10,8 +10,8 @@ import (
 // Version is what the first line of the log and --version say first.
 const Version = "2.0.0"
 
-// What a build without a repository sets, as in -ldflags "-X nats-account-server/internal/daemon.commit=…".
-// A build in a repository need not set it.
+// What a build without a repository sets, as in -ldflags "-X
+// nats-account-server/internal/daemon.commit=…". A build in a repository need not set it.
 var (
 	commit string // the whole hash
 	date   string // of the commit, RFC 3339
