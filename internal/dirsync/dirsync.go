@@ -1,5 +1,5 @@
-// Package dirsync keeps a store in step with a directory that another program writes: a directory of
-// JWTs under version control, or the directory of nsc.
+// Package dirsync keeps a store in step with a directory that another program writes: a directory
+// of JWTs under version control, or the directory of nsc.
 //
 //	Folder ──> a File has changed ──> accounts.Put    ──> store   files.go
 //	       ──> a File is gone     ──> accounts.Remove ──> store   removals.go
@@ -163,8 +163,8 @@ func (s *Syncer) scan(ctx context.Context) (settled bool) {
 func (s *Syncer) logUnreadable(err error) {
 	switch {
 	case err != nil:
-		err = fmt.Errorf("what is served can't be read whole: %w: what was read before is served on until "+
-			"it can be read", err)
+		err = fmt.Errorf("what is served can't be read whole: %w: what was read before is "+
+			"served on until it can be read", err)
 	case s.unreadable != "":
 		s.Log.Info("what is served can be read again")
 	}

@@ -97,11 +97,11 @@ func (e *syncEnv) start(open func(string) (*dirsync.Folder, error)) {
 	log := slog.New(logging.New(e.log, logging.Format{}))
 	folder, err := open(e.dir)
 	e.must(err)
-	e.registry = accounts.New(accounts.Options{Store: e.store, Committer: e.store, Announcer: silent{},
-		Unsaved: folder, Trust: e.trust(), ReadOnly: true, Log: log})
+	e.registry = accounts.New(accounts.Options{Store: e.store, Committer: e.store,
+		Announcer: silent{}, Unsaved: folder, Trust: e.trust(), ReadOnly: true, Log: log})
 	memory := jwtstore.NewMemory(false)
-	e.tokens = activations.New(activations.Options{Accounts: e.registry, Store: memory, Connection: silent{},
-		Publisher: e.published, ReadOnly: true, Log: log})
+	e.tokens = activations.New(activations.Options{Accounts: e.registry, Store: memory,
+		Connection: silent{}, Publisher: e.published, ReadOnly: true, Log: log})
 	e.syncer = dirsync.New(dirsync.Options{
 		Folder:      folder,
 		Store:       e.store,
@@ -140,7 +140,9 @@ func (e *syncEnv) remove(name string) {
 }
 
 // sign is a JWT of an account that was issued some time ago.
-func (e *syncEnv) sign(a *jwttest.Account, ago time.Duration, edits ...func(*jwt.AccountClaims)) []byte {
+func (e *syncEnv) sign(
+	a *jwttest.Account, ago time.Duration, edits ...func(*jwt.AccountClaims),
+) []byte {
 	e.Helper()
 	return jwttest.Sign(e, e.op.Signing, a, time.Now().Add(-ago), edits...)
 }
@@ -182,7 +184,10 @@ func (e *syncEnv) serves(key string, want []byte) {
 // unsaved returns what is served from memory for an account.
 func (e *syncEnv) unsaved(key string) (found []byte) {
 	e.Helper()
-	err := e.syncer.Folder.Find(e.Context(), key, func(token []byte) error { found = token; return nil })
+	err := e.syncer.Folder.Find(e.Context(), key, func(token []byte) error {
+		found = token
+		return nil
+	})
 	if err != nil && !errors.Is(err, accounts.ErrNotFound) {
 		e.Error(err)
 	}
@@ -221,39 +226,41 @@ var scenarios = []struct {
 		e.serves(a.ID, nil)
 		e.logs("its file is gone", 1)
 	}},
-	{"a file that is being written counts when it stands still", dirsync.OpenFolder, func(e *syncEnv) {
-		a := jwttest.NewAccount(e)
-		name, token := a.ID+".jwt", e.sign(a, time.Hour)
-		written := func(content []byte) {
-			e.write(name, content)
-			e.must(os.Chtimes(e.path(name), time.Now(), time.Now()))
-		}
-		written(token[:20])
-		e.wantState(name, dirsync.Settling)
-		written(token)
-		e.wantState(name, dirsync.Settling)
-		e.serves(a.ID, nil)
-		e.remove(name)
-		e.wantState(name, dirsync.Missing)
-		written(token)
-		e.wantState(name, dirsync.Settling)
-		time.Sleep(dirsync.SettleTime)
-		e.wantState(name, dirsync.Stored)
-		e.serves(a.ID, token)
-		e.logs("is not served", 0)
-	}},
-	{"a file that is replaced by taking it away first is not gone", dirsync.OpenFolder, func(e *syncEnv) {
-		a := jwttest.NewAccount(e)
-		name, first, second := a.ID+".jwt", e.sign(a, time.Hour), e.sign(a, time.Minute)
-		e.write(name, first)
-		e.wantState(name, dirsync.Stored)
-		e.remove(name)
-		e.wantState(name, dirsync.Missing)
-		e.write(name, second)
-		e.wantState(name, dirsync.Stored)
-		e.serves(a.ID, second)
-		e.logs("its file is gone", 0)
-	}},
+	{"a file that is being written counts when it stands still",
+		dirsync.OpenFolder, func(e *syncEnv) {
+			a := jwttest.NewAccount(e)
+			name, token := a.ID+".jwt", e.sign(a, time.Hour)
+			written := func(content []byte) {
+				e.write(name, content)
+				e.must(os.Chtimes(e.path(name), time.Now(), time.Now()))
+			}
+			written(token[:20])
+			e.wantState(name, dirsync.Settling)
+			written(token)
+			e.wantState(name, dirsync.Settling)
+			e.serves(a.ID, nil)
+			e.remove(name)
+			e.wantState(name, dirsync.Missing)
+			written(token)
+			e.wantState(name, dirsync.Settling)
+			time.Sleep(dirsync.SettleTime)
+			e.wantState(name, dirsync.Stored)
+			e.serves(a.ID, token)
+			e.logs("is not served", 0)
+		}},
+	{"a file that is replaced by taking it away first is not gone",
+		dirsync.OpenFolder, func(e *syncEnv) {
+			a := jwttest.NewAccount(e)
+			name, first, second := a.ID+".jwt", e.sign(a, time.Hour), e.sign(a, time.Minute)
+			e.write(name, first)
+			e.wantState(name, dirsync.Stored)
+			e.remove(name)
+			e.wantState(name, dirsync.Missing)
+			e.write(name, second)
+			e.wantState(name, dirsync.Stored)
+			e.serves(a.ID, second)
+			e.logs("its file is gone", 0)
+		}},
 	{"a shard that is away for a moment is as it was", dirsync.OpenFolder, func(e *syncEnv) {
 		a := jwttest.NewAccount(e)
 		shard := a.ID[54:]
@@ -270,22 +277,23 @@ var scenarios = []struct {
 		e.serves(a.ID, token)
 		e.logs("its file is gone", 0)
 	}},
-	{"what is not taken is logged once, and the JWT before is served", dirsync.OpenFolder, func(e *syncEnv) {
-		a := jwttest.NewAccount(e)
-		name, good := a.ID+".jwt", e.sign(a, time.Hour)
-		e.write(name, []byte("junk"))
-		e.wantState(name, dirsync.Refused)
-		e.logs(name+" is not served - bad JWT in request: expected 3 chunks: a JWT has ", 1)
-		e.write(name, good)
-		e.wantState(name, dirsync.Stored)
-		e.write(name, []byte("junk"))
-		for range 2 {
+	{"what is not taken is logged once, and the JWT before is served",
+		dirsync.OpenFolder, func(e *syncEnv) {
+			a := jwttest.NewAccount(e)
+			name, good := a.ID+".jwt", e.sign(a, time.Hour)
+			e.write(name, []byte("junk"))
 			e.wantState(name, dirsync.Refused)
-			e.syncer.Rejudge()
-		}
-		e.logs("or be something else; what was there before is served on\n", 1)
-		e.serves(a.ID, good)
-	}},
+			e.logs(name+" is not served - bad JWT in request: expected 3 chunks: a JWT has ", 1)
+			e.write(name, good)
+			e.wantState(name, dirsync.Stored)
+			e.write(name, []byte("junk"))
+			for range 2 {
+				e.wantState(name, dirsync.Refused)
+				e.syncer.Rejudge()
+			}
+			e.logs("or be something else; what was there before is served on\n", 1)
+			e.serves(a.ID, good)
+		}},
 	{"a file that can't be read is tried again", dirsync.OpenFolder, func(e *syncEnv) {
 		a := jwttest.NewAccount(e)
 		name, good := a.ID+".jwt", e.sign(a, time.Hour)
@@ -303,46 +311,49 @@ var scenarios = []struct {
 		e.wantState(name, dirsync.Stored)
 		e.serves(a.ID, good)
 	}},
-	{"a JWT from the future is stored when its time has come", dirsync.OpenFolder, func(e *syncEnv) {
-		a := jwttest.NewAccount(e)
-		name, token := a.ID+".jwt", e.sign(a, -time.Hour)
-		e.write(name, token)
-		e.wantState(name, dirsync.Postponed)
-		e.logs("it is from the future: it counts from 2000-01-01T00:55:00Z on", 1)
-		time.Sleep(54 * time.Minute)
-		e.wantState(name, dirsync.Postponed)
-		time.Sleep(time.Minute)
-		e.wantState(name, dirsync.Stored)
-		e.serves(a.ID, token)
-	}},
-	{"what there is no room for is served from memory until there is", dirsync.OpenFolder, func(e *syncEnv) {
-		a := jwttest.NewAccount(e)
-		name, token := a.ID+".jwt", e.sign(a, time.Hour)
-		e.store.put = errors.New("the disk is full")
-		e.write(name, token)
-		for range 2 { // at once, and while it is missing
-			e.wantState(name, dirsync.Postponed)
-			if got := e.unsaved(a.ID); string(got) != string(token) {
-				e.Errorf("from memory: %q", got)
-			}
-			e.remove(name)
-			e.wantState(name, dirsync.Missing)
-			if got := e.unsaved(a.ID); string(got) != string(token) {
-				e.Errorf("from memory: %q", got)
-			}
+	{"a JWT from the future is stored when its time has come",
+		dirsync.OpenFolder, func(e *syncEnv) {
+			a := jwttest.NewAccount(e)
+			name, token := a.ID+".jwt", e.sign(a, -time.Hour)
 			e.write(name, token)
-		}
-		e.wantState(name, dirsync.Postponed)
-		e.logs(name+" is served from memory, but not stored - error saving JWT: the disk is full", 1)
-		e.store.put = nil
-		e.wantState(name, dirsync.Postponed)
-		time.Sleep(dirsync.ScanInterval)
-		e.wantState(name, dirsync.Stored)
-		e.serves(a.ID, token)
-		if got := e.unsaved(a.ID); got != nil {
-			e.Errorf("still from memory: %q", got)
-		}
-	}},
+			e.wantState(name, dirsync.Postponed)
+			e.logs("it is from the future: it counts from 2000-01-01T00:55:00Z on", 1)
+			time.Sleep(54 * time.Minute)
+			e.wantState(name, dirsync.Postponed)
+			time.Sleep(time.Minute)
+			e.wantState(name, dirsync.Stored)
+			e.serves(a.ID, token)
+		}},
+	{"what there is no room for is served from memory until there is",
+		dirsync.OpenFolder, func(e *syncEnv) {
+			a := jwttest.NewAccount(e)
+			name, token := a.ID+".jwt", e.sign(a, time.Hour)
+			e.store.put = errors.New("the disk is full")
+			e.write(name, token)
+			for range 2 { // at once, and while it is missing
+				e.wantState(name, dirsync.Postponed)
+				if got := e.unsaved(a.ID); string(got) != string(token) {
+					e.Errorf("from memory: %q", got)
+				}
+				e.remove(name)
+				e.wantState(name, dirsync.Missing)
+				if got := e.unsaved(a.ID); string(got) != string(token) {
+					e.Errorf("from memory: %q", got)
+				}
+				e.write(name, token)
+			}
+			e.wantState(name, dirsync.Postponed)
+			e.logs(name+
+				" is served from memory, but not stored - error saving JWT: the disk is full", 1)
+			e.store.put = nil
+			e.wantState(name, dirsync.Postponed)
+			time.Sleep(dirsync.ScanInterval)
+			e.wantState(name, dirsync.Stored)
+			e.serves(a.ID, token)
+			if got := e.unsaved(a.ID); got != nil {
+				e.Errorf("still from memory: %q", got)
+			}
+		}},
 	{"what can't be removed is tried again, and logged once", dirsync.OpenFolder, func(e *syncEnv) {
 		a := jwttest.NewAccount(e)
 		name, token := a.ID+".jwt", e.sign(a, time.Hour)
@@ -418,34 +429,36 @@ var scenarios = []struct {
 		e.serves(a.ID, nil)
 		e.serves(b.ID, token)
 	}},
-	{"a directory that is empty at a start may not be mounted", dirsync.OpenFolder, func(e *syncEnv) {
-		a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
-		token := e.sign(a, time.Hour)
-		e.write(a.ID+".jwt", token)
-		e.syncer.Fill(e.Context())
-		e.remove(a.ID + ".jwt")
-		e.start(dirsync.OpenFolder)
-		e.syncer.Fill(e.Context())
-		e.logs("is its file system mounted?", 1)
-		e.serves(a.ID, token)
-		e.write(b.ID+".jwt", e.sign(b, time.Hour))
-		e.syncer.Fill(e.Context())
-		e.serves(a.ID, nil)
-	}},
-	{"every file is decided about again when the trust changes", dirsync.OpenFolder, func(e *syncEnv) {
-		a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
-		other := jwttest.NewOperator(e)
-		e.write(a.ID+".jwt", e.sign(a, time.Hour))
-		e.write(b.ID+".jwt", jwttest.Sign(e, other.Signing, b, time.Now()))
-		e.wantState(a.ID+".jwt", dirsync.Stored)
-		e.wantState(b.ID+".jwt", dirsync.Refused)
-		e.op = other
-		e.registry.SetTrust(e.trust())
-		e.wantState(b.ID+".jwt", dirsync.Refused)
-		e.syncer.Rejudge()
-		e.wantState(b.ID+".jwt", dirsync.Stored)
-		e.wantState(a.ID+".jwt", dirsync.Refused)
-	}},
+	{"a directory that is empty at a start may not be mounted",
+		dirsync.OpenFolder, func(e *syncEnv) {
+			a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
+			token := e.sign(a, time.Hour)
+			e.write(a.ID+".jwt", token)
+			e.syncer.Fill(e.Context())
+			e.remove(a.ID + ".jwt")
+			e.start(dirsync.OpenFolder)
+			e.syncer.Fill(e.Context())
+			e.logs("is its file system mounted?", 1)
+			e.serves(a.ID, token)
+			e.write(b.ID+".jwt", e.sign(b, time.Hour))
+			e.syncer.Fill(e.Context())
+			e.serves(a.ID, nil)
+		}},
+	{"every file is decided about again when the trust changes",
+		dirsync.OpenFolder, func(e *syncEnv) {
+			a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
+			other := jwttest.NewOperator(e)
+			e.write(a.ID+".jwt", e.sign(a, time.Hour))
+			e.write(b.ID+".jwt", jwttest.Sign(e, other.Signing, b, time.Now()))
+			e.wantState(a.ID+".jwt", dirsync.Stored)
+			e.wantState(b.ID+".jwt", dirsync.Refused)
+			e.op = other
+			e.registry.SetTrust(e.trust())
+			e.wantState(b.ID+".jwt", dirsync.Refused)
+			e.syncer.Rejudge()
+			e.wantState(b.ID+".jwt", dirsync.Stored)
+			e.wantState(a.ID+".jwt", dirsync.Refused)
+		}},
 	{"an activation token waits for its account", dirsync.OpenFolder, func(e *syncEnv) {
 		a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
 		token, hash := jwttest.Activation(e, a, b, time.Now())

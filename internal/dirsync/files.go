@@ -93,7 +93,8 @@ func (s *Syncer) decide(f *File, key string, err error) {
 			f.retryAt.UTC().Format(time.RFC3339) + " on")
 	}
 	// The account of a token may come, and the store may work again.
-	if isAhead || f.unsaved || errors.Is(err, accounts.ErrUnreadable) || trust.IsActivationHash(key) {
+	if isAhead || f.unsaved || errors.Is(err, accounts.ErrUnreadable) ||
+		trust.IsActivationHash(key) {
 		s.Folder.move(f, deferred)
 	} else {
 		s.Folder.move(f, rejected)

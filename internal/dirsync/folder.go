@@ -27,8 +27,8 @@ import (
 type Folder struct {
 	// top is the directory that has files, and directories with files.
 	top string
-	// last is top as the last Scan saw it that found it to be the directory, and known how many files
-	// there were; nil before the first Scan.
+	// last is top as the last Scan saw it that found it to be the directory, and known how many
+	// files there were; nil before the first Scan.
 	last  fs.FileInfo
 	known int
 	// nsc says that files are named by the account's name, and not by its key.
@@ -152,8 +152,8 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	return gone, settled, nil
 }
 
-// checkTop returns an error if what is at the path of top now is another directory, which has none of
-// the files that there were: the file system of the one that was there may have been unmounted.
+// checkTop returns an error if what is at the path of top now is another directory, which has none
+// of the files that there were: the file system of the one that was there may have been unmounted.
 func (f *Folder) checkTop() error {
 	info, err := os.Stat(f.top)
 	if err != nil {
@@ -166,8 +166,8 @@ func (f *Folder) checkTop() error {
 		}
 	}
 	if f.known > 0 && lacking >= f.known && !os.SameFile(f.last, info) {
-		return fmt.Errorf("another directory is at %s, which has none of the files that were there "+
-			"(was its file system unmounted?)", f.top)
+		return fmt.Errorf("another directory is at %s, which has none of the files that were "+
+			"there (was its file system unmounted?)", f.top)
 	}
 	f.last, f.known = info, len(f.files)
 	return nil

@@ -30,7 +30,8 @@ var anyHash = strings.Repeat("A", 52) + "===="
 
 // directory is a directory of JWTs by key.
 func directory(t *testing.T, sharded bool) shape {
-	names := []string{jwttest.NewAccount(t).ID, jwttest.NewAccount(t).ID, anyHash, jwttest.NewAccount(t).ID}
+	names := []string{jwttest.NewAccount(t).ID, jwttest.NewAccount(t).ID, anyHash,
+		jwttest.NewAccount(t).ID}
 	return shape{
 		open: dirsync.OpenFolder,
 		place: func(n int) (path, key string) {
@@ -52,14 +53,18 @@ func nsc(*testing.T) shape {
 			}
 			return dirsync.OpenNSC(dir)
 		},
-		place: func(n int) (path, key string) { return fmt.Sprintf("accounts/A %[1]d/A %[1]d.jwt", n), "" },
+		place: func(n int) (path,
+			key string) {
+			return fmt.Sprintf("accounts/A %[1]d/A %[1]d.jwt", n), ""
+		},
 		stray: "accounts/stray.jwt",
 	}
 }
 
 // TestFolder is what holds for a Folder of each shape.
 func TestFolder(t *testing.T) {
-	shapes := map[string]shape{"sharded": directory(t, true), "flat": directory(t, false), "nsc": nsc(t)}
+	shapes := map[string]shape{"sharded": directory(t, true),
+		"flat": directory(t, false), "nsc": nsc(t)}
 	for name, s := range shapes {
 		for _, c := range []struct {
 			name string
@@ -339,7 +344,9 @@ func changeIsNoticed(r *reader) {
 		if err := r.Watch(ctx, nil); err != nil {
 			r.Fatalf("%v; offered were %s", err, strings.Join(seen, ", "))
 		}
-		if _, _, err := r.Scan(func(f *dirsync.File) { seen = append(seen, string(f.JWT)) }); err != nil {
+		if _, _, err := r.Scan(func(f *dirsync.File) {
+			seen = append(seen, string(f.JWT))
+		}); err != nil {
 			r.Fatal(err)
 		}
 	}
@@ -394,7 +401,8 @@ func TestOnlyADirectoryOfTheRightShapeIsOpened(t *testing.T) {
 	}{
 		{"nothing", dirsync.OpenFolder, "/nope", "the path [/nope] doesn't exist"},
 		{"a file", dirsync.OpenFolder, file, "is not a directory"},
-		{"no directory of nsc", dirsync.OpenNSC, t.TempDir(), "is not a valid configuration directory"},
+		{"no directory of nsc", dirsync.OpenNSC, t.TempDir(),
+			"is not a valid configuration directory"},
 	} {
 		if _, err := c.open(c.dir); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)

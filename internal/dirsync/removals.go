@@ -30,9 +30,9 @@ func (s *Syncer) removeLater(v version) {
 }
 
 // compareStore has removed what the store has from an earlier start and the Folder lacks now. It
-// waits until it is known what the Folder has: a file that can't be decoded may be of any account, and a
-// Folder without a file may be one whose file system is not mounted. It succeeds once, and is not
-// called again.
+// waits until it is known what the Folder has: a file that can't be decoded may be of any account,
+// and a Folder without a file may be one whose file system is not mounted. It succeeds once, and is
+// not called again.
 func (s *Syncer) compareStore() {
 	if len(s.Folder.files) == 0 && s.hasStored() {
 		s.empty.Log(s.Log, errEmpty)
@@ -52,8 +52,8 @@ func (s *Syncer) compareStore() {
 }
 
 // errEmpty is why an empty Folder is not believed after a start.
-var errEmpty = errors.New("the directory that is served is empty: the accounts that it had at an earlier " +
-	"start are served on (is its file system mounted?)")
+var errEmpty = errors.New("the directory that is served is empty: the accounts that it had at " +
+	"an earlier start are served on (is its file system mounted?)")
 
 // hasStored reports whether the store has something.
 func (s *Syncer) hasStored() bool {
@@ -78,8 +78,8 @@ func (s *Syncer) filesByKey() map[string][]*File {
 }
 
 // removeQueued removes what has no file any more, and what could not be removed before. settled is
-// false if other files of the same account are offered again: they were refused because of this one,
-// say as older. No file is being decided about meanwhile, so s.mu need not be held.
+// false if other files of the same account are offered again: they were refused because of this
+// one, say as older. No file is being decided about meanwhile, so s.mu need not be held.
 func (s *Syncer) removeQueued(ctx context.Context) (settled bool) {
 	if len(s.removals) == 0 {
 		return true
