@@ -49,14 +49,16 @@ func TestActivationsOverHTTP(t *testing.T) {
 	var clock atomic.Int64 // seconds that the registry's clock is ahead
 	store, published := jwtstore.NewMemory(true), &published{}
 	now := func() time.Time { return time.Now().Add(time.Duration(clock.Load()) * time.Second) }
-	registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: &announcer{},
-		Trust: accounts.Trust{Operators: trust.Operators{trusted}}, Now: now})
+	registry := accounts.New(accounts.Options{Store: store, Committer: store,
+		Announcer: &announcer{},
+		Trust:     accounts.Trust{Operators: trust.Operators{trusted}}, Now: now})
 	tokens := activations.New(activations.Options{Accounts: registry, Store: store,
 		Connection: &announcer{},
 		Publisher:  published, Now: now})
 	web := httptest.NewServer(httpapi.New(httpapi.Options{Accounts: registry, Activations: tokens}))
 	t.Cleanup(web.Close)
-	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t),
+		jwttest.NewAccount(t)
 	signing, _ := nkeys.CreateAccount()
 	signingKey, _ := signing.PublicKey()
 	account := o.Account(t, exporter, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signingKey) })
@@ -79,9 +81,10 @@ func TestActivationsOverHTTP(t *testing.T) {
 		text, _ := io.ReadAll(r.Body)
 		return r.StatusCode, string(text)
 	}
-	stored := "stored; its hash is " + hash + ", and it is served at /jwt/v1/activations/" + hash + "\n"
-	const textBlocked = "The server was unable to update your account JWT. One more more validation issues " +
-		"occurred.\n\t - "
+	stored := "stored; its hash is " + hash +
+		", and it is served at /jwt/v1/activations/" + hash + "\n"
+	const textBlocked = "The server was unable to update your account JWT. One more more " +
+		"validation issues occurred.\n\t - "
 	viaSigning := func(c *jwt.ActivationClaims) { c.IssuerAccount = exporter.ID }
 	for _, c := range []struct {
 		name   string
@@ -92,17 +95,21 @@ func TestActivationsOverHTTP(t *testing.T) {
 		{"nothing", nil, 400, "bad activation JWT in request\nexpected 3 chunks: it is empty: "},
 		{"a line end within it (B6)", append(good[:len(good)-9:len(good)-9],
 			append([]byte{'\n'}, good[len(good)-9:]...)...), 400,
-			"bad activation JWT in request\nillegal line break at input byte 77: there is white space "},
+			"bad activation JWT in request\nillegal line break at input byte " +
+				"77: there is white space "},
 		{"a large one", token(exporter.Key, issued,
 			func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) }), 413,
 			"the activation JWT is larger than 16384 bytes\n"},
-		{"a user's", token(userKey(t), issued), 400, "bad activation JWT in request\nunable to validate " +
-			"expected prefixes - [account operator]: its iss is a key of another kind\n"},
+		{"a user's", token(userKey(t), issued), 400,
+			"bad activation JWT in request\nunable to validate " +
+				"expected prefixes - [account operator]: its iss is a key of another kind\n"},
 		{"garbage", []byte("x"), 400, "bad activation JWT in request\n" + oneChunk + "\n"},
-		{"an account's JWT", account, 400, "bad activation hash in request\nnot activation claim: it is " +
-			"the JWT of an account: POST it to /jwt/v1/accounts/<account key>\n"},
-		{"a broken signature", jwttest.Flip(good), 400, "bad activation JWT in request\nclaim failed V2 " +
-			"signature verification: it was changed after "},
+		{"an account's JWT", account, 400,
+			"bad activation hash in request\nnot activation claim: it is " +
+				"the JWT of an account: POST it to /jwt/v1/accounts/<account key>\n"},
+		{"a broken signature", jwttest.Flip(good), 400,
+			"bad activation JWT in request\nclaim failed V2 " +
+				"signature verification: it was changed after "},
 		{"of an account that is not stored", token(unknown.Key, issued), 400,
 			"bad activation JWT Issuer in request\nthe account " + unknown.ID[:12] +
 				" is not stored: push it first\n"},
@@ -148,7 +155,8 @@ func TestActivationsOverHTTP(t *testing.T) {
 		t.Errorf("the pack has %q", body)
 	}
 	get := func(query, tag string) (int, string) {
-		request, _ := http.NewRequest(http.MethodGet, web.URL+"/jwt/v1/activations/"+hash+query, nil)
+		request, _ := http.NewRequest(http.MethodGet,
+			web.URL+"/jwt/v1/activations/"+hash+query, nil)
 		if tag != "" {
 			request.Header.Set("If-None-Match", tag)
 		}
@@ -191,10 +199,12 @@ func TestActivationsOverHTTP(t *testing.T) {
 	}
 	byOperator := map[string][]byte{"of version 2": token(o.Key, issued),
 		"of version 1": jwttest.EncodeRaw(t, o.Key, `{"typ":"jwt","alg":"ed25519"}`,
-			fmt.Appendf(nil, `{"jti":"X","iat":1600000000,"iss":%q,"name":"act","sub":%q,"type":"activation",
+			fmt.Appendf(nil,
+				`{"jti":"X","iat":1600000000,"iss":%q,"name":"act","sub":%q,"type":"activation",
 				"nats":{"subject":"foo","type":"stream"}}`, o.ID, importer.ID), false)}
 	for name, body := range byOperator {
-		r, err := http.Post(web.URL+"/jwt/v1/accounts/"+importer.ID, "", strings.NewReader(string(body)))
+		r, err := http.Post(web.URL+"/jwt/v1/accounts/"+importer.ID, "",
+			strings.NewReader(string(body)))
 		if err != nil {
 			t.Fatal(err)
 		}

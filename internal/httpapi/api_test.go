@@ -58,7 +58,8 @@ func nowhere(hint string) string {
 }
 
 func moved(location string) string {
-	body := `<a href="` + strings.ReplaceAll(location, "&", "&amp;") + "\">Moved Permanently</a>.\n\n"
+	body := `<a href="` + strings.ReplaceAll(location, "&", "&amp;") +
+		"\">Moved Permanently</a>.\n\n"
 	return fmt.Sprintf("301 Moved Permanently\nContent-Length: %d\nContent-Type: text/html; "+
 		"charset=utf-8\nLocation: %s\n%s\n%s",
 		len(body), location, vary, body)
@@ -72,8 +73,8 @@ type storedAccounts struct {
 }
 
 func fill(t testing.TB, env *environment) *storedAccounts {
-	s := &storedAccounts{a: jwttest.NewAccount(t), b: jwttest.NewAccount(t), e: jwttest.NewAccount(t),
-		x: jwttest.NewAccount(t), d: jwttest.NewAccount(t)}
+	s := &storedAccounts{a: jwttest.NewAccount(t), b: jwttest.NewAccount(t),
+		e: jwttest.NewAccount(t), x: jwttest.NewAccount(t), d: jwttest.NewAccount(t)}
 	token := env.put(t, s.a)
 	etoken := env.put(t, s.e, expiring(env.now.Add(2*time.Hour)))
 	xtoken := env.put(t, s.x, expiring(env.now.Add(-time.Hour)))
@@ -125,9 +126,11 @@ var readRows = []row{
 	{"a key with something behind it is 404", "GET /jwt/v1/accounts/$A%20", notFound},
 	{"a key with a line break within is 404", "GET /jwt/v1/accounts/$half%0a$rest", notFound},
 	{"a NATS protocol line instead of a key is 404",
-		"GET /jwt/v1/accounts/x%20y%200%0d%0a%0d%0aPUB%20pwned%205%0d%0ahello%0d%0aPUB%20x", notFound},
+		"GET /jwt/v1/accounts/x%20y%200%0d%0a%0d%0aPUB%20pwned%205%0d%0ahello%0d%0aPUB%20x",
+		notFound},
 	{"a wildcard instead of a key is 404", "GET /jwt/v1/accounts/*", notFound},
-	{"an escaped wildcard instead of a key is 404", "GET /jwt/v1/accounts/%3E?decode=true", notFound},
+	{"an escaped wildcard instead of a key is 404",
+		"GET /jwt/v1/accounts/%3E?decode=true", notFound},
 	{"a query within the key is 404", "GET /jwt/v1/accounts/$A%3Fnotify=true", notFound},
 	{"two dots as a key are a key, no path", "GET /jwt/v1/accounts/..", notFound},
 
@@ -154,7 +157,8 @@ var readRows = []row{
 		plain("500 Internal Server Error", "error unmarshalling account claim header")},
 	{"check=true of an expired account is an empty 404", "GET /jwt/v1/accounts/$X?check=true",
 		"404 Not Found\nContent-Length: 0\n" + vary + "\n"},
-	{"check=true of a valid account is nothing special", "GET /jwt/v1/accounts/$E?check=true", servingE},
+	{"check=true of a valid account is nothing special",
+		"GET /jwt/v1/accounts/$E?check=true", servingE},
 	{"check=true of an account that never expires", "GET /jwt/v1/accounts/$A?check=TRUE", serving},
 	{"check beats If-None-Match", "GET /jwt/v1/accounts/$X?check=true\nIf-None-Match: $XETAG",
 		"404 Not Found\nContent-Length: 0\n" + vary + "\n"},
@@ -166,11 +170,14 @@ var readRows = []row{
 	{"an ETag without quotes is no ETag", "GET /jwt/v1/accounts/$A\nIf-None-Match: $JTI", serving},
 	{"a star is any ETag", "GET /jwt/v1/accounts/$A\nIf-None-Match: *", unmodified},
 	{"a star is any text", "GET /jwt/v1/accounts/$A?text=true\nIf-None-Match: *", unmodified},
-	{"a star is any decoded text", "GET /jwt/v1/accounts/$A?decode=true\nIf-None-Match: *", unmodified},
+	{"a star is any decoded text",
+		"GET /jwt/v1/accounts/$A?decode=true\nIf-None-Match: *", unmodified},
 	{"a star is any pack", "GET /jwt/v1/pack\nIf-None-Match: *", unmodified},
 	{"a star is any help page", "HEAD /jwt/v1/help\nIf-None-Match: *", unmodified},
-	{"a star is any operator's text", "GET /jwt/v1/operator?text=true\nIf-None-Match: *", unmodified},
-	{"a star is no account that is not stored", "GET /jwt/v1/accounts/$B\nIf-None-Match: *", notFound},
+	{"a star is any operator's text",
+		"GET /jwt/v1/operator?text=true\nIf-None-Match: *", unmodified},
+	{"a star is no account that is not stored",
+		"GET /jwt/v1/accounts/$B\nIf-None-Match: *", notFound},
 	{"a star is no damaged account", "GET /jwt/v1/accounts/$D\nIf-None-Match: *",
 		plain("500 Internal Server Error", "error loading JWT")},
 	{"a star changes no probe", "GET /jwt/v1/accounts/\nIf-None-Match: *", probe},
@@ -216,7 +223,8 @@ var routeRows = []row{
 			"\n<a href=\"/jwt/v1/accounts/$A\">Moved Permanently</a>.\n\n"},
 	{"HEAD with a slash too much is 301", "HEAD /healthz/", strings.Split(moved("/healthz"),
 		"\n\n")[0] + "\n\n"},
-	{"the probe with a double slash keeps its slash", "GET /jwt/v1//accounts/", moved("/jwt/v1/accounts/")},
+	{"the probe with a double slash keeps its slash", "GET /jwt/v1//accounts/",
+		moved("/jwt/v1/accounts/")},
 	{"the probe with an escaped slash keeps its slash", "GET /jwt/v1/accounts/%2F",
 		moved("/jwt/v1/accounts/")},
 	{"HEAD of the probe with an escaped slash", "HEAD /jwt/v1/accounts/%2F",
@@ -227,7 +235,8 @@ var routeRows = []row{
 	{"a double slash at the front is 301", "GET //jwt/v1/help", moved("/jwt/v1/help")},
 	{"dots are 301", "GET /jwt/v1/accounts/../help", moved("/jwt/v1/help")},
 	{"other case is 301", "GET /JWT/V1/Help", moved("/jwt/v1/help")},
-	{"other case, dots and a slash at once are 301", "GET /x/..//JWT/v1/./HELP/", moved("/jwt/v1/help")},
+	{"other case, dots and a slash at once are 301", "GET /x/..//JWT/v1/./HELP/",
+		moved("/jwt/v1/help")},
 	{"a query is kept", "GET /jwt/v1/accounts/abc/?text=true&x=%22",
 		moved("/jwt/v1/accounts/abc?text=true&x=%22")},
 	{"a query is kept in its order", "GET /healthz/?b=1&a=2&x", moved("/healthz?b=1&a=2&x")},
@@ -236,14 +245,16 @@ var routeRows = []row{
 	{"what may not stand in a URL is escaped", "GET /jwt/v1//accounts/%22%3c%0d%0aX:%20y?a=\"<é",
 		moved("/jwt/v1/accounts/%22%3C%0D%0AX:%20y?a=%22%3C%C3%A9")},
 	{"POST with a slash too much is 307", "POST /jwt/v1/accounts/abc/\n\nbody",
-		"307 Temporary Redirect\nContent-Length: 0\nLocation: /jwt/v1/accounts/abc\n" + vary + "\n"},
+		"307 Temporary Redirect\nContent-Length: 0\nLocation: /jwt/v1/accounts/abc\n" +
+			vary + "\n"},
 	{"POST is not redirected where there is no POST", "POST /jwt/v1/help/",
 		nowhere("http://nas.example:9090/jwt/v1/help")},
 	{"PUT is not redirected", "PUT /jwt/v1/accounts/abc/",
 		nowhere("http://nas.example:9090/jwt/v1/accounts/<account public key>")},
 	{"an escaped slash breaks the match", "GET /jwt/v1/accounts/a%2Fb",
 		nowhere("http://nas.example:9090/jwt/v1/accounts/<account public key>")},
-	{"a redirect never leaves this server", "GET //evil.example/..//jwt/v1/help", moved("/jwt/v1/help")},
+	{"a redirect never leaves this server", "GET //evil.example/..//jwt/v1/help",
+		moved("/jwt/v1/help")},
 
 	{"the root is 404", "GET /", nowhere("http://nas.example:9090/jwt/v1/help")},
 	{"a bare key is 404 with the right URL", "GET /$A",
@@ -254,7 +265,8 @@ var routeRows = []row{
 		nowhere("http://nas.example:9090/jwt/v1/accounts/$A")},
 	{"a nearly right path is 404 with the right URL", "GET /jwt/v1/account",
 		nowhere("http://nas.example:9090/jwt/v1/accounts/<account public key>")},
-	{"/health is 404 with the right URL", "GET /health", nowhere("http://nas.example:9090/healthz")},
+	{"/health is 404 with the right URL", "GET /health",
+		nowhere("http://nas.example:9090/healthz")},
 	{"version 2 of the operator route does not exist", "GET /jwt/v2/operator",
 		nowhere("http://nas.example:9090/jwt/v1/operator")},
 	{"a hint repeats nothing strange", "GET /<script>%0d%0a\nHost: a%22b", nowhere("/jwt/v1/help")},
@@ -301,7 +313,8 @@ func runRows(t *testing.T, rows []row) {
 		t.Run(r.name, func(t *testing.T) {
 			want := strings.ReplaceAll(r.want, strings.Repeat("A", 56), "$A")
 			if got := ask(t, address, words.Replace(r.send)); got != words.Replace(want) {
-				t.Errorf("\n%s\ngave\n%s\nwant\n%s", words.Replace(r.send), got, words.Replace(want))
+				t.Errorf("\n%s\ngave\n%s\nwant\n%s", words.Replace(r.send), got,
+					words.Replace(want))
 			}
 		})
 	}
@@ -346,7 +359,8 @@ func TestNotify(t *testing.T) {
 		{"is kept from happening by a star",
 			"GET /jwt/v1/accounts/$A?notify=true\nIf-None-Match: *", "304 Not Modified", 0},
 		{"has no effect with text", "GET /jwt/v1/accounts/$A?notify=true&text=true", "200 OK", 0},
-		{"has no effect with decode", "GET /jwt/v1/accounts/$A?notify=true&decode=true", "200 OK", 0},
+		{"has no effect with decode",
+			"GET /jwt/v1/accounts/$A?notify=true&decode=true", "200 OK", 0},
 		{"has no effect on an expired account that is checked",
 			"GET /jwt/v1/accounts/$X?notify=true&check=true", "404 Not Found", 0},
 		{"has no effect on an unknown account", "GET /jwt/v1/accounts/$B?notify=true",

@@ -29,7 +29,8 @@ type fakeAuthorizer struct {
 func (d *fakeAuthorizer) Authorize(_ context.Context, v auth.Credentials, need auth.Role) (string,
 	error) {
 	d.seen = append(d.seen, v)
-	role := map[string]auth.Role{"": auth.Unauthenticated, "reader": auth.Reader, "writer": auth.Writer}
+	role := map[string]auth.Role{"": auth.Unauthenticated, "reader": auth.Reader,
+		"writer": auth.Writer}
 	switch {
 	case need <= d.everyClient:
 		return "", nil
@@ -152,7 +153,8 @@ func TestTheUserOfAPushIsPartOfItsOrigin(t *testing.T) {
 		request := "POST /jwt/v1/accounts/" + a.ID + "\nAuthorization: writer\n\n" +
 			string(env.op.Account(t, a))
 		ask(t, serve(t, env.api), request)
-		if e := env.audit.events; len(e) != 1 || e[0].Result != accounts.Accepted || e[0].User != c.want {
+		if e := env.audit.events; len(e) != 1 || e[0].Result != accounts.Accepted ||
+			e[0].User != c.want {
 			t.Errorf("%+v, want %q", e, c.want)
 		}
 	}
@@ -174,7 +176,9 @@ func TestAnOperatorJWTWithAPasswordIsForReadersOnly(t *testing.T) {
 		{"to a reader", &fakeAuthorizer{everyClient: auth.Anonymous}, "reader", "200 OK"},
 		{"to a writer", &fakeAuthorizer{}, "writer", "200 OK"},
 	} {
-		env := newEnvironment(t, func(o *httpapi.Options) { o.Authorizer, o.Secret = c.authorizer, true })
+		env := newEnvironment(t, func(o *httpapi.Options) {
+			o.Authorizer, o.Secret = c.authorizer, true
+		})
 		address := serve(t, env.api)
 		for _, query := range []string{"", "?text=true", "?decode=true"} {
 			request := "GET /jwt/v1/operator" + query

@@ -18,12 +18,13 @@ import (
 // claimsRows are the JWTs of TestThePushIsJudgedAsNatsServerJudgesIt.
 func claimsRows(t *testing.T) []claimsRow {
 	t.Helper()
-	return slices.Concat(formRows(), timeRows(), limitRows(), exportRows(), importRows(t), signerRows(t),
+	return slices.Concat(formRows(), timeRows(), limitRows(), exportRows(),
+		importRows(t), signerRows(t),
 		permissionRows(t), traceRows(), mappingRows(), mappingListRows(), functionRows())
 }
 
-// patched signs the claims of a JWT anew after a change of their JSON. Claims with a type at the top are
-// of version 1.
+// patched signs the claims of a JWT anew after a change of their JSON. Claims with a type at the
+// top are of version 1.
 func patched(t *testing.T, o *jwttest.Operator, token []byte, patch func(map[string]any)) []byte {
 	t.Helper()
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(string(token), ".")[1])
@@ -60,8 +61,8 @@ func version1(name, value string) func(map[string]any) {
 	return func(claims map[string]any) {
 		claims["type"] = "account"
 		claims["nats"] = map[string]any{
-			"limits": map[string]any{"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
-				"wildcards": true, "conn": -1, "leaf": -1},
+			"limits": map[string]any{"subs": -1, "data": -1, "payload": -1,
+				"imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1},
 			name: json.RawMessage(value),
 		}
 	}
@@ -92,17 +93,24 @@ func formRows() []claimsRow {
 		}},
 		{name: "no name", edit: func(c *jwt.AccountClaims) { c.Name = "" }},
 		{name: "a long description",
-			edit: func(c *jwt.AccountClaims) { c.Description = strings.Repeat("x", jwt.MaxInfoLength) }},
+			edit: func(c *jwt.AccountClaims) {
+				c.Description = strings.Repeat("x", jwt.MaxInfoLength)
+			}},
 		{name: "a description that is too long",
-			edit:   func(c *jwt.AccountClaims) { c.Description = strings.Repeat("x", jwt.MaxInfoLength+1) },
+			edit: func(c *jwt.AccountClaims) {
+				c.Description = strings.Repeat("x", jwt.MaxInfoLength+1)
+			},
 			reason: "Description is too long"},
 		{name: "a URL", edit: func(c *jwt.AccountClaims) { c.InfoURL = "https://example.com/a b" }},
-		{name: "a URL without a host", edit: func(c *jwt.AccountClaims) { c.InfoURL = "example.com" },
+		{name: "a URL without a host", edit: func(c *jwt.AccountClaims) {
+			c.InfoURL = "example.com"
+		},
 			reason: "error parsing info url: no hostname or scheme"},
 		{name: "revocations of any kind", edit: func(c *jwt.AccountClaims) {
 			c.Revocations = jwt.RevocationList{"*": 1, "": -1, "not a key": 1 << 60}
 		}},
-		{name: "a revocation that is no number", patch: set("revocations", `{"*":"now"}`), reason: anyDecode},
+		{name: "a revocation that is no number",
+			patch: set("revocations", `{"*":"now"}`), reason: anyDecode},
 	}
 }
 
@@ -119,7 +127,8 @@ func timeRows() []claimsRow {
 		{name: "expired", edit: expires(-time.Hour), reason: "claim is expired", taker: "full"},
 		{name: "expired long ago", edit: func(c *jwt.AccountClaims) { c.Expires = -1 }},
 		{name: "valid since an hour", edit: notBefore(-time.Hour)},
-		{name: "not yet valid", edit: notBefore(time.Hour), reason: "claim is not yet valid", taker: "full"},
+		{name: "not yet valid", edit: notBefore(time.Hour),
+			reason: "claim is not yet valid", taker: "full"},
 	}
 }
 
@@ -127,7 +136,8 @@ func limitRows() []claimsRow {
 	export := func(n int) func(*jwt.AccountClaims) {
 		return func(c *jwt.AccountClaims) {
 			for i := range n {
-				c.Exports.Add(&jwt.Export{Subject: jwt.Subject(fmt.Sprintf("a%d.*", i)), Type: jwt.Stream})
+				c.Exports.Add(&jwt.Export{Subject: jwt.Subject(fmt.Sprintf("a%d.*",
+					i)), Type: jwt.Stream})
 			}
 		}
 	}
@@ -164,7 +174,9 @@ func limitRows() []claimsRow {
 			reason: "the account contains wildcard exports that are not allowed by the operator"},
 		// Both take it: the library only looks where the exports are limited.
 		{name: "no wildcards allowed, any number of exports", edit: exports(1, -1, false)},
-		{name: "no limits at all", edit: func(c *jwt.AccountClaims) { c.Limits = jwt.OperatorLimits{} }},
+		{name: "no limits at all", edit: func(c *jwt.AccountClaims) {
+			c.Limits = jwt.OperatorLimits{}
+		}},
 		{name: "limits below -1", edit: func(c *jwt.AccountClaims) {
 			c.Limits.Subs, c.Limits.Conn, c.Limits.Payload = -5, -5, -5
 		}},
@@ -172,13 +184,15 @@ func limitRows() []claimsRow {
 			c.Limits.Subs, c.Limits.Conn, c.Limits.Payload = 1<<40, 1<<40, 1<<40
 		}},
 		{name: "a limit with a fraction", patch: set("limits", `{"subs":1.5}`), reason: anyDecode},
-		{name: "JetStream", edit: jetStream(jwt.JetStreamLimits{DiskStorage: -1, MemoryStorage: 1 << 40})},
+		{name: "JetStream", edit: jetStream(jwt.JetStreamLimits{DiskStorage: -1,
+			MemoryStorage: 1 << 40})},
 		{name: "JetStream limits below -1",
 			edit: jetStream(jwt.JetStreamLimits{DiskStorage: -9, Streams: -9})},
 		{name: "JetStream tiers", edit: jetStream(jwt.JetStreamLimits{}, "R1", "R3")},
 		{name: "JetStream tiers of any name", edit: jetStream(jwt.JetStreamLimits{}, "a b", "R0")},
 		// The decoder drops the others.
-		{name: "JetStream tiers and others", edit: jetStream(jwt.JetStreamLimits{DiskStorage: 1}, "R1")},
+		{name: "JetStream tiers and others",
+			edit: jetStream(jwt.JetStreamLimits{DiskStorage: 1}, "R1")},
 		{name: "a JetStream tier without a name", edit: jetStream(jwt.JetStreamLimits{}, ""),
 			reason: `Tiered JetStream Limits can not contain a blank "" tier name`},
 	}
@@ -198,7 +212,8 @@ func exportRows() []claimsRow {
 		edit(&e)
 		return exports(e)
 	}
-	latency := func(e jwt.Export, sampling jwt.SamplingRate, to jwt.Subject) func(*jwt.AccountClaims) {
+	latency := func(e jwt.Export, sampling jwt.SamplingRate,
+		to jwt.Subject) func(*jwt.AccountClaims) {
 		e.Latency = &jwt.ServiceLatency{Sampling: sampling, Results: to}
 		return exports(e)
 	}
@@ -213,8 +228,9 @@ func exportRows() []claimsRow {
 	}
 	traced := func(e *jwt.Export) { e.AllowTrace = true }
 	sampling := func(value string) func(map[string]any) {
-		return set("exports", `[{"subject":"a","type":"service","service_latency":{"sampling":`+value+
-			`,"results":"b"}}]`)
+		return set("exports",
+			`[{"subject":"a","type":"service","service_latency":{"sampling":`+value+
+				`,"results":"b"}}]`)
 	}
 	return []claimsRow{
 		{name: "a stream and a service of one subject", edit: exports(stream("a"), service("a"))},
@@ -223,15 +239,18 @@ func exportRows() []claimsRow {
 		{name: "a service in another one", edit: exports(service("a.*"), service("a.b")),
 			reason: `service export subject "a.*" already exports "a.b"`},
 		{name: "services that only overlap", edit: exports(service("a.*"), service("*.b"))},
-		{name: "an export without a subject", edit: exports(stream("")), reason: "subject cannot be empty"},
-		{name: "an export with a space", edit: exports(stream("a b")), reason: "cannot have spaces"},
+		{name: "an export without a subject", edit: exports(stream("")),
+			reason: "subject cannot be empty"},
+		{name: "an export with a space", edit: exports(stream("a b")),
+			reason: "cannot have spaces"},
 		{name: "an export with a tab", edit: exports(stream("a\tb"))},
 		{name: "an export that ends with a dot", edit: exports(stream("a.")),
 			reason: "cannot start or end with"},
-		{name: "an export with an empty token", edit: exports(stream("a..b")), reason: "consecutive"},
+		{name: "an export with an empty token", edit: exports(stream("a..b")),
+			reason: "consecutive"},
 		{name: "an export with > inside", edit: exports(stream("a.>.b"))},
-		{name: "an export of another type", patch: set("exports", `[{"subject":"a","type":"other"}]`),
-			reason: anyDecode},
+		{name: "an export of another type",
+			patch: set("exports", `[{"subject":"a","type":"other"}]`), reason: anyDecode},
 		{name: "an export without a type", patch: set("exports", `[{"subject":"a"}]`),
 			reason: "invalid export type"},
 		{name: "an export that is null", patch: set("exports", `[null]`),
@@ -252,15 +271,18 @@ func exportRows() []claimsRow {
 			reason: "latency tracking only permitted for services"},
 		{name: "latency to a wildcard", edit: latency(service("a"), 1, "b.*"),
 			reason: "results subject can not contain wildcards"},
-		{name: "latency to nothing", edit: latency(service("a"), 1, ""), reason: "subject cannot be empty"},
+		{name: "latency to nothing", edit: latency(service("a"), 1, ""),
+			reason: "subject cannot be empty"},
 		{name: "a response threshold", edit: threshold(service("a"), time.Second)},
 		{name: "a negative response threshold", edit: threshold(service("a"), -1),
 			reason: "negative response threshold is invalid"},
 		{name: "a response threshold of a stream", edit: threshold(stream("a"), 1),
 			reason: "response threshold only valid for services"},
 		{name: "the account's key in a token", edit: position("a.*.>", 2)},
-		{name: "the account's key in a literal token", edit: position("a.*", 1), reason: "must match a *"},
-		{name: "the account's key after the subject", edit: position("a.*", 3), reason: "exceeds length"},
+		{name: "the account's key in a literal token", edit: position("a.*", 1),
+			reason: "must match a *"},
+		{name: "the account's key after the subject", edit: position("a.*", 3),
+			reason: "exceeds length"},
 		{name: "the account's key in a literal subject", edit: position("a", 1),
 			reason: "can only be used with wildcard subjects"},
 		{name: "a service may be traced", edit: with(service("a"), traced)},
@@ -269,9 +291,10 @@ func exportRows() []claimsRow {
 		{name: "revoked activations", edit: with(stream("a"), func(e *jwt.Export) {
 			e.TokenReq, e.Revocations = true, jwt.RevocationList{"any": 1}
 		})},
-		{name: "a description of an export that is too long", edit: with(stream("a"), func(e *jwt.Export) {
-			e.Description = strings.Repeat("x", jwt.MaxInfoLength+1)
-		}), reason: "Description is too long"},
+		{name: "a description of an export that is too long",
+			edit: with(stream("a"), func(e *jwt.Export) {
+				e.Description = strings.Repeat("x", jwt.MaxInfoLength+1)
+			}), reason: "Description is too long"},
 	}
 }
 
@@ -326,7 +349,8 @@ func importRows(t *testing.T) []claimsRow {
 		{name: "an import from what is no key", edit: imports(from(stream("a"), "nobody"))},
 		{name: "an import from nowhere", edit: imports(from(stream("a"), "")),
 			reason: "account to import from is not specified"},
-		{name: "an import without a subject", edit: imports(stream("")), reason: "subject cannot be empty"},
+		{name: "an import without a subject", edit: imports(stream("")),
+			reason: "subject cannot be empty"},
 		{name: "an import without a type", patch: set("imports", `[{"subject":"a","account":"A"}]`),
 			reason: "invalid import type"},
 		{name: "an import that is null", patch: set("imports", `[null]`),
@@ -336,7 +360,8 @@ func importRows(t *testing.T) []claimsRow {
 			reason: "overlapping subject namespace"},
 		{name: "services that contain each other", edit: imports(service("a.>"), service("a.b")),
 			reason: "overlapping subject namespace"},
-		{name: "the same service of two accounts", edit: imports(service("a"), from(service("a"), other.ID))},
+		{name: "the same service of two accounts",
+			edit: imports(service("a"), from(service("a"), other.ID))},
 		{name: "a local subject", edit: local("a.*.*", "b.$2.$1")},
 		{name: "a local subject of a wildcard that does not exist", edit: local("a.*", "b.$2"),
 			reason: "Reference $2 in"},
@@ -354,8 +379,12 @@ func importRows(t *testing.T) []claimsRow {
 			//lint:ignore SA1019 it is still taken
 			i.To, i.LocalSubject = "b", "c"
 		}), reason: "Local Subject replaces To"},
-		{name: "a service that shares", edit: with(service("a"), func(i *jwt.Import) { i.Share = true })},
-		{name: "a stream that shares", edit: with(stream("a"), func(i *jwt.Import) { i.Share = true }),
+		{name: "a service that shares", edit: with(service("a"), func(i *jwt.Import) {
+			i.Share = true
+		})},
+		{name: "a stream that shares", edit: with(stream("a"), func(i *jwt.Import) {
+			i.Share = true
+		}),
 			reason: "is only valid for services"},
 		{name: "an imported stream may be traced",
 			edit: with(stream("a"), func(i *jwt.Import) { i.AllowTrace = true })},
@@ -420,8 +449,8 @@ func signerRows(t *testing.T) []claimsRow {
 			reason: "no key is not an account public key"},
 		{name: "a template", edit: scoped(key, template)},
 		{name: "a template that makes no sense", edit: scoped(key, nonsense)},
-		{name: "another kind of scope", patch: set("signing_keys", `[{"kind":"other","key":"`+key+`"}]`),
-			reason: anyDecode},
+		{name: "another kind of scope",
+			patch: set("signing_keys", `[{"kind":"other","key":"`+key+`"}]`), reason: anyDecode},
 		{name: "a scope with a field that is not known",
 			patch: set("signing_keys", `[{"kind":"user_scope","key":"`+key+`","later":1}]`)},
 	}
@@ -459,16 +488,20 @@ func permissionRows(t *testing.T) []claimsRow {
 	return []claimsRow{
 		{name: "default permissions", edit: pub("a.*", ">")},
 		{name: "a template in default permissions", edit: pub("{{name()}}")},
-		{name: "an empty subject in default permissions", edit: pub(""), reason: "subject cannot be empty"},
-		{name: "a queue to publish to", edit: pub("a q"), reason: "is not allowed to contain queue"},
+		{name: "an empty subject in default permissions", edit: pub(""),
+			reason: "subject cannot be empty"},
+		{name: "a queue to publish to", edit: pub("a q"),
+			reason: "is not allowed to contain queue"},
 		{name: "a queue to subscribe to", edit: sub("a q.*")},
-		{name: "two queues to subscribe to", edit: sub("a q q"), reason: "contains too many spaces"},
+		{name: "two queues to subscribe to", edit: sub("a q q"),
+			reason: "contains too many spaces"},
 		{name: "default responses", edit: func(c *jwt.AccountClaims) {
 			c.DefaultPermissions.Resp = &jwt.ResponsePermission{MaxMsgs: -7, Expires: -7}
 		}},
 		{name: "external authorization", edit: callout("", []string{user}, account)},
 		{name: "external authorization for all", edit: callout("", []string{user}, "*")},
-		{name: "external authorization for all and one", edit: callout("", []string{user}, "*", account),
+		{name: "external authorization for all and one",
+			edit:   callout("", []string{user}, "*", account),
 			reason: `AllowedAccounts can only be a list of accounts or "*"`},
 		{name: "external authorization without users", edit: callout("", nil, account),
 			reason: "External authorization cannot have accounts without users specified"},
@@ -483,7 +516,9 @@ func permissionRows(t *testing.T) []claimsRow {
 
 func traceRows() []claimsRow {
 	trace := func(to jwt.Subject, sampling int) func(*jwt.AccountClaims) {
-		return func(c *jwt.AccountClaims) { c.Trace = &jwt.MsgTrace{Destination: to, Sampling: sampling} }
+		return func(c *jwt.AccountClaims) {
+			c.Trace = &jwt.MsgTrace{Destination: to, Sampling: sampling}
+		}
 	}
 	traffic := func(kind jwt.ClusterTraffic) func(*jwt.AccountClaims) {
 		return func(c *jwt.AccountClaims) { c.ClusterTraffic = kind }
@@ -496,7 +531,8 @@ func traceRows() []claimsRow {
 		{name: "traces of less than nothing", edit: trace("a.b", -1), reason: sampling},
 		{name: "traces to nothing", edit: trace("", 1),
 			reason: "the account Trace.Destination subject cannot be empty"},
-		{name: "traces to a wildcard", edit: trace("a.*", 1), reason: "is not a valid publish subject"},
+		{name: "traces to a wildcard", edit: trace("a.*", 1),
+			reason: "is not a valid publish subject"},
 		// It is left out.
 		{name: "traces to a subject with a tab", edit: trace("a\tb", 1)},
 		{name: "cluster traffic of the system", edit: traffic("system")},
@@ -511,11 +547,11 @@ func mapped(from jwt.Subject, to ...jwt.WeightedMapping) func(*jwt.AccountClaims
 	return func(c *jwt.AccountClaims) { c.Mappings[from] = to }
 }
 
-// notMapped is a row with a mapping that only a nats-server with a URL resolver takes, which leaves it
-// out.
+// notMapped is a row with a mapping that only a nats-server with a URL resolver takes, which leaves
+// it out.
 func notMapped(name string, from, to jwt.Subject, reason string) claimsRow {
-	return claimsRow{name: name, edit: mapped(from, jwt.WeightedMapping{Subject: to}), reason: reason,
-		taker: "URL"}
+	return claimsRow{name: name,
+		edit: mapped(from, jwt.WeightedMapping{Subject: to}), reason: reason, taker: "URL"}
 }
 
 // isMapped is a row with a mapping that all take.
@@ -540,11 +576,13 @@ func mappingRows() []claimsRow {
 		isMapped("the rest of a subject", "a.>", "b.>"),
 		notMapped("the rest of a subject is lost", "a.>", "b", "invalid subject"),
 		notMapped("the rest of a subject that has none", "a", "b.>", "invalid subject"),
-		notMapped("> inside", "a.>", "b.>.>", "invalid mapping destination: invalid transform in >"),
+		notMapped("> inside", "a.>", "b.>.>",
+			"invalid mapping destination: invalid transform in >"),
 		notMapped("> inside, and another token", "a.>", "b.>.c",
 			"invalid mapping destination: invalid transform in c"),
 		notMapped("* in the destination", "a.*", "b.*", "invalid subject"),
-		notMapped("a tab in the destination", "a", "b\tc", "invalid mapping destination: invalid transform"),
+		notMapped("a tab in the destination", "a", "b\tc",
+			"invalid mapping destination: invalid transform"),
 		isMapped("a star in a token", "a*", "b*"),
 		notMapped("> inside of the source", "a.>.b", "c", `mapping "a.>.b": invalid subject`),
 		notMapped("a tab in the source", "a\tb", "c", `mapping "a\tb": invalid subject`),
@@ -586,22 +624,27 @@ func mappingListRows() []claimsRow {
 			reason: `Mapping "a" exceeds 100%`},
 		{name: "a weight of more", edit: mapped("a", to("b", 101, "")),
 			reason: "has a weight 101 that exceeds 100"},
-		{name: "a weight of less than nothing", patch: set("mappings", `{"a":[{"subject":"b","weight":-1}]}`),
-			reason: anyDecode},
-		{name: "a weight of more than a byte", patch: set("mappings", `{"a":[{"subject":"b","weight":256}]}`),
-			reason: anyDecode},
+		{name: "a weight of less than nothing",
+			patch: set("mappings", `{"a":[{"subject":"b","weight":-1}]}`), reason: anyDecode},
+		{name: "a weight of more than a byte",
+			patch: set("mappings", `{"a":[{"subject":"b","weight":256}]}`), reason: anyDecode},
 		{name: "weights per cluster",
 			edit: mapped("a", to("b", 100, "c1"), to("c", 100, "c2"), to("d", 100, ""))},
-		{name: "weights of more in a cluster", edit: mapped("a", to("b", 51, "c1"), to("c", 50, "c1")),
+		{name: "weights of more in a cluster",
+			edit:   mapped("a", to("b", 51, "c1"), to("c", 50, "c1")),
 			reason: `Mapping "a" in cluster "c1" exceeds 100%`},
 		{name: "a cluster of any name", edit: mapped("a", to("b", 1, "a b.*"))},
-		{name: "a destination twice", edit: mapped("a", to("b", 1, ""), to("b", 2, "")), taker: "URL",
+		{name: "a destination twice",
+			edit: mapped("a", to("b", 1, ""), to("b", 2, "")), taker: "URL",
 			reason: `mapping "a": duplicate entry for "b"`},
-		{name: "a destination in two clusters", edit: mapped("a", to("b", 1, "c1"), to("b", 1, "c2")),
+		{name: "a destination in two clusters",
+			edit:  mapped("a", to("b", 1, "c1"), to("b", 1, "c2")),
 			taker: "URL", reason: `mapping "a": duplicate entry for "b"`},
 		{name: "the source itself", edit: mapped("a", to("a", 50, ""))},
-		{name: "the second destination is bad", edit: mapped("a.*", to("b", 1, ""), to("b.$3", 1, "")),
-			taker: "URL", reason: `mapping "a.*" -> "b.$3": invalid mapping destination: wildcard index`},
+		{name: "the second destination is bad",
+			edit:   mapped("a.*", to("b", 1, ""), to("b.$3", 1, "")),
+			taker:  "URL",
+			reason: `mapping "a.*" -> "b.$3": invalid mapping destination: wildcard index`},
 	}
 }
 
@@ -626,15 +669,17 @@ func functionRows() []claimsRow {
 		"{{wildcard(1,2)}}": tooMany, "{{wildcard(x)}}": argument, "{{WILDCARD(1)}}": unknown,
 		"{{wildcard}}": unknown, "{{x}}": unknown, "{{wildcard(1)}}{{wildcard(2)}}": argument,
 		"{{partition(5)}}": "", "{{partition(5,1,2)}}": "", "{{partition(5,1,3)}}": outOfRange,
-		"{{partition(2147483647)}}": "", "{{partition(2147483648)}}": argument, "{{partition(-1)}}": "",
-		"{{partition()}}": argument, "{{partition(5,)}}": argument,
+		"{{partition(2147483647)}}": "", "{{partition(2147483648)}}": argument,
+		"{{partition(-1)}}": "",
+		"{{partition()}}":   argument, "{{partition(5,)}}": argument,
 		"{{split(1,-)}}": "", "{{split(3,-)}}": outOfRange, "{{split(1)}}": tooFew,
 		"{{split(1,-,-)}}": tooMany, "{{split(x,-)}}": argument, "{{split(1,)}}": "",
 		"{{splitFromLeft(1,2)}}": "", "{{SplitFromLeft(1,x)}}": argument,
 		"{{splitFromRight(2,2147483647)}}": "", "{{splitFromRight(2,2147483648)}}": argument,
 		"{{sliceFromLeft(1)}}": tooFew, "{{sliceFromRight(1,2,3)}}": tooMany,
-		"{{left(1,2)}}": "", "{{left(3,2)}}": outOfRange, "{{right(1,2)}}": "", "{{right(a,2)}}": argument,
-		"{{random(5)}}": "", "{{random(x)}}": argument, "{{random(1,2)}}": tooFew,
+		"{{left(1,2)}}": "", "{{left(3,2)}}": outOfRange, "{{right(1,2)}}": "",
+		"{{right(a,2)}}": argument,
+		"{{random(5)}}":  "", "{{random(x)}}": argument, "{{random(1,2)}}": tooFew,
 	} {
 		row := isMapped("call "+call, "a.*.*", jwt.Subject("b."+call))
 		if reason != "" {
@@ -646,7 +691,8 @@ func functionRows() []claimsRow {
 		isMapped("a partition of a literal subject", "a", "b.{{partition(3)}}"),
 		isMapped("a partition by wildcards of a literal subject", "a", "b.{{partition(3,9)}}"),
 		isMapped("a random number for a literal subject", "a", "b.{{random(3)}}"),
-		notMapped("a call that needs a wildcard", "a", "b.{{left(1,1)}}", outOfRange+"{{left(1,1)}}"),
+		notMapped("a call that needs a wildcard", "a", "b.{{left(1,1)}}",
+			outOfRange+"{{left(1,1)}}"),
 		// It is two tokens, and neither is a call.
 		isMapped("a dot in a call", "a.*", "b.{{split(3,.)}}"),
 	)

@@ -25,8 +25,8 @@ type claimsRow struct {
 	name  string
 	edit  func(c *jwt.AccountClaims)
 	patch func(claims map[string]any) // after edit, for what jwt.AccountClaims can't say
-	// reason is in the answers of all that refuse the JWT. It is "" if they take it, and anyDecode if it
-	// can't be decoded.
+	// reason is in the answers of all that refuse the JWT. It is "" if they take it, and anyDecode
+	// if it can't be decoded.
 	reason string
 	// taker is the kind of nats-server that takes it nevertheless, "full" or "URL"; "" for none.
 	taker string
@@ -120,8 +120,9 @@ func (row claimsRow) sign(t *testing.T, o *jwttest.Operator, a *jwttest.Account)
 	return patched(t, o, token, row.patch)
 }
 
-// TestThePushIsJudgedAsNatsServerJudgesIt puts each JWT to a nats-server with a full resolver by its
-// update subject, to one with a URL resolver by an update and when it loads the account, and to the API.
+// TestThePushIsJudgedAsNatsServerJudgesIt puts each JWT to a nats-server with a full resolver by
+// its update subject, to one with a URL resolver by an update and when it loads the account, and to
+// the API.
 func TestThePushIsJudgedAsNatsServerJudgesIt(t *testing.T) {
 	env := newEnvironment(t)
 	j := newJudges(t, env)

@@ -170,8 +170,10 @@ func TestWhatCannotBeDecodedIs500(t *testing.T) {
 		{"more than a JWT may have", header + ".e30." + strings.Repeat("A", 1<<20), badClaim},
 		{"lists within lists", claims(nested(5000, "")), badTokens},
 		{"more lists within lists than are shown", claims(nested(64, "1")), badTokens},
-		{"objects within objects beyond every bound", claims(strings.Repeat(`{"a":`, 50000)), badClaim},
-		{"a long list deep inside", claims(nested(60, "1"+strings.Repeat(",1", 300000))), badTokens},
+		{"objects within objects beyond every bound",
+			claims(strings.Repeat(`{"a":`, 50000)), badClaim},
+		{"a long list deep inside",
+			claims(nested(60, "1"+strings.Repeat(",1", 300000))), badTokens},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := decoded(t, []byte(c.token)); got != c.want {

@@ -36,7 +36,8 @@ type delivery struct {
 	System string `json:"system_account,omitempty"`
 	// Summary is the line that a push is told.
 	Summary string `json:"summary"`
-	// Acknowledged are the nats-servers that have acknowledged the JWT, or for which nothing is pending.
+	// Acknowledged are the nats-servers that have acknowledged the JWT, or for which nothing is
+	// pending.
 	Acknowledged []serverDelivery `json:"acknowledged"`
 	// NotInUse are those that have not loaded the account.
 	NotInUse []serverDelivery `json:"not_in_use"`

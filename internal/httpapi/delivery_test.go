@@ -88,7 +88,8 @@ func TestDeliveryShowsWhichServersHaveAcknowledgedAndWhichHaveNot(t *testing.T) 
   "summary": "NATS is not configured"`+lists) {
 		t.Error(body)
 	}
-	env.announcer.report.Delivery = accounts.Delivery{State: accounts.WrongAccount, User: "AU", System: "AS"}
+	env.announcer.report.Delivery = accounts.Delivery{State: accounts.WrongAccount,
+		User: "AU", System: "AS"}
 	body = get(env, "/jwt/v1/accounts/"+a.ID+path, http.StatusOK, t)
 	if !strings.HasSuffix(body, `"nats": "connected, but not to the system account",
   "user_account": "AU",

@@ -33,12 +33,14 @@ var (
 	errMethod  = errors.New(http.StatusText(http.StatusMethodNotAllowed))
 	errFollows = errors.New(http.StatusText(http.StatusMethodNotAllowed)) // the primary's URL follows
 
-	// Bodies that can't be used. A client that breaks off is told what one that is too slow is told.
+	// Bodies that can't be used. A client that breaks off is told what one that is too slow is
+	// told.
 	errTooLarge = accounts.NewRefusal("too-large", "request body is larger than 1048576 bytes")
 	errSlow     = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error()+
 		"\nit did not arrive whole within the time for a request (http.readtimeout)")
 	errBrokenOff = accounts.NewRefusal("broken-off", accounts.ErrBadJWT.Error())
-	errBusy      = accounts.NewRefusal("broken-off", "too many requests are being read: try again later")
+	errBusy      = accounts.NewRefusal("broken-off",
+		"too many requests are being read: try again later")
 
 	// What keeps a JWT from being decoded for people.
 	errHeader = errors.New("error unmarshalling account claim header")
@@ -61,8 +63,8 @@ type row struct {
 	// text is for the client. "" means the text of the error that was found.
 	text string
 	form form
-	// why is set if a second line tells the client what the error says beyond the text. That is about
-	// the JWT only.
+	// why is set if a second line tells the client what the error says beyond the text. That is
+	// about the JWT only.
 	why bool
 	// quiet is set if it is no concern of the operator: a DBG line instead of an ERR line.
 	quiet bool
@@ -85,16 +87,18 @@ type finder func(err error) error
 var answers = []row{
 	// Reading.
 	{find: is(accounts.ErrNotFound), status: http.StatusNotFound},
-	{find: is(activations.ErrNotFound), status: http.StatusNotFound, text: "No Matching JWT", form: page},
+	{find: is(activations.ErrNotFound), status: http.StatusNotFound,
+		text: "No Matching JWT", form: page},
 	{find: is(errExpired), status: http.StatusNotFound, form: empty},
 	{find: is(errPack), status: http.StatusInternalServerError},
 	// The client of package resolver logs that other servers don't answer.
 	{find: is(accounts.ErrPeers), status: http.StatusServiceUnavailable,
 		text: "other servers may have this account, but can't tell now: try again", quiet: true},
-	{find: is(accounts.ErrUnreadable), status: http.StatusServiceUnavailable, text: "error loading JWT"},
+	{find: is(accounts.ErrUnreadable), status: http.StatusServiceUnavailable,
+		text: "error loading JWT"},
 	// The registry has logged a damaged file when it first read it.
-	{find: is(accounts.ErrDamaged), status: http.StatusInternalServerError, text: "error loading JWT",
-		quiet: true},
+	{find: is(accounts.ErrDamaged), status: http.StatusInternalServerError,
+		text: "error loading JWT", quiet: true},
 	{find: is(accounts.ErrAnnounce, errHeader, errClaim, errTokens),
 		status: http.StatusInternalServerError},
 	{find: is(errJTI), status: http.StatusNotImplemented},
@@ -111,10 +115,10 @@ var answers = []row{
 	{find: is(errBrokenOff), status: http.StatusBadRequest, quiet: true},
 	// The connection limiter has logged that there is no memory.
 	{find: is(errBusy), status: http.StatusServiceUnavailable, quiet: true},
-	{find: is(accounts.ErrSelfSigned), status: http.StatusBadRequest, text: "Signing service not enabled",
-		why: true},
-	{find: is(accounts.ErrBadIssuer), status: http.StatusBadRequest, text: "Bad JWT Issuer in request",
-		why: true},
+	{find: is(accounts.ErrSelfSigned), status: http.StatusBadRequest,
+		text: "Signing service not enabled", why: true},
+	{find: is(accounts.ErrBadIssuer), status: http.StatusBadRequest,
+		text: "Bad JWT Issuer in request", why: true},
 	{find: blocked, status: http.StatusBadRequest, form: page},
 	{find: typed[*accounts.FutureError], status: http.StatusBadRequest},
 	{find: is(activations.ErrBadJWT, activations.ErrIssuer, activations.ErrSubject,

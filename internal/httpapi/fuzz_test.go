@@ -43,7 +43,8 @@ func FuzzDecode(f *testing.F) {
 			env.forget()
 			env.store.put(id, []byte(token))
 			w := httptest.NewRecorder()
-			env.api.ServeHTTP(w, httptest.NewRequest("GET", "/jwt/v1/accounts/"+id+"?decode=true", nil))
+			env.api.ServeHTTP(w,
+				httptest.NewRequest("GET", "/jwt/v1/accounts/"+id+"?decode=true", nil))
 			checkDecoded(t, token, w.Code, w.Body.String())
 		}
 	})
@@ -141,7 +142,8 @@ func FuzzRoute(f *testing.F) {
 			return
 		}
 		_, err := url.ParseRequestURI(to)
-		if err != nil || (!strings.HasPrefix(to, "/jwt/v1/") && !strings.HasPrefix(to, "/healthz")) {
+		if err != nil || (!strings.HasPrefix(to, "/jwt/v1/") &&
+			!strings.HasPrefix(to, "/healthz")) {
 			t.Fatalf("%s %s leads to %s", method, target, to)
 		}
 		next := route(env.api, method, to, "h")

@@ -22,11 +22,14 @@ var hostileRows = []struct {
 		"POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: " +
 			"chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "400"},
 	{"two lengths",
-		"POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nContent-Length: $LEN\r\n\r\n$JWT", "400"},
-	{"a list of lengths", "POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 4, $LEN\r\n\r\n$JWT", "400"},
+		"POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nContent-Length: $LEN\r\n\r\n$JWT",
+		"400"},
+	{"a list of lengths",
+		"POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 4, $LEN\r\n\r\n$JWT", "400"},
 	{"a signed length", "POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: +$LEN\r\n\r\n$JWT", "400"},
 	{"a negative length", "POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n$JWT", "400"},
-	{"a hexadecimal length", "POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 0x10\r\n\r\n$JWT", "400"},
+	{"a hexadecimal length",
+		"POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 0x10\r\n\r\n$JWT", "400"},
 	{"a length beyond all",
 		"POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", "400"},
 	{"10 GB", "POST $A HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\nx", "413"},
@@ -40,7 +43,8 @@ var hostileRows = []struct {
 	{"a blank before the colon",
 		"POST $A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "400"},
 	{"a chunk beyond all",
-		"POST $A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx", "400"},
+		"POST $A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx",
+		"400"},
 	{"a chunk that is none",
 		"POST $A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nx", "400"},
 	{"a chunk without an end",
@@ -74,9 +78,12 @@ var hostileRows = []struct {
 	{"a whole URL of a route", "GET http://elsewhere/healthz HTTP/1.1\r\nHost: x\r\n\r\n", "200"},
 	{"a path without a slash", "GET healthz HTTP/1.1\r\nHost: x\r\n\r\n", "400"},
 	{"an authority", "CONNECT elsewhere:80 HTTP/1.1\r\nHost: x\r\n\r\n", "404"},
-	{"a path of 40 KiB", "GET /" + strings.Repeat("a", 40<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", "431"},
-	{"a path of 30 KiB", "GET /" + strings.Repeat("a", 30<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", "404"},
-	{"a method of 30 KiB", strings.Repeat("A", 30<<10) + " /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "405"},
+	{"a path of 40 KiB", "GET /" + strings.Repeat("a", 40<<10) +
+		" HTTP/1.1\r\nHost: x\r\n\r\n", "431"},
+	{"a path of 30 KiB", "GET /" + strings.Repeat("a", 30<<10) +
+		" HTTP/1.1\r\nHost: x\r\n\r\n", "404"},
+	{"a method of 30 KiB", strings.Repeat("A", 30<<10) +
+		" /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "405"},
 	{"a method that is none", "GE\x01T /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "400"},
 	{"a header without an end", "GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a",
 		40<<10), "431"},
@@ -112,8 +119,10 @@ func TestHostileRequests(t *testing.T) {
 			env, a := newEnvironment(t), jwttest.NewAccount(t)
 			token := string(env.op.Account(t, a))
 			c := dial(t, timed(t, env, 700*time.Millisecond, 700*time.Millisecond))
-			_, _ = io.WriteString(c, strings.NewReplacer("$A", "/jwt/v1/accounts/"+a.ID, "$JWT", token,
-				"$HEXLEN", fmt.Sprintf("%x", len(token)), "$LEN", itoa(len(token))).Replace(row.send))
+			_, _ = io.WriteString(c,
+				strings.NewReplacer("$A", "/jwt/v1/accounts/"+a.ID, "$JWT", token,
+					"$HEXLEN", fmt.Sprintf("%x", len(token)), "$LEN",
+					itoa(len(token))).Replace(row.send))
 			if got := strings.Join(statuses(c), " "); got != row.want {
 				t.Errorf("answered %q, want %q", got, row.want)
 			}

@@ -22,8 +22,8 @@ func hasAny(r *http.Request) bool {
 	})
 }
 
-// withoutContent is the writer of an answer to a GET of a client that has any version. It makes a 304 of
-// a 200 with content. A 200 without content stays: it says that this server is up.
+// withoutContent is the writer of an answer to a GET of a client that has any version. It makes a
+// 304 of a 200 with content. A 200 without content stays: it says that this server is up.
 type withoutContent struct {
 	http.ResponseWriter
 	isDecided bool // the status is known

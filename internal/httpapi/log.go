@@ -69,7 +69,8 @@ func (l *requestLog) countMissing() {
 	l.mu.Unlock()
 	// The lock does not wait for the reader of the log.
 	if due {
-		l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n, since.UTC().Format(time.RFC3339)))
+		l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n,
+			since.UTC().Format(time.RFC3339)))
 	}
 }
 
@@ -96,7 +97,8 @@ func failureLine(key string, an answer, err error) string {
 			logging.Quote(strings.Join(blocked.Issues, "; "), maxDetailBytes)
 	case isBlocked:
 		return fmt.Sprintf("attempt to update JWT %s with blocking validation errors - %s",
-			logging.ShortKey(key), logging.Quote(strings.Join(blocked.Issues, "; "), maxDetailBytes))
+			logging.ShortKey(key),
+			logging.Quote(strings.Join(blocked.Issues, "; "), maxDetailBytes))
 	case errors.Is(err, activations.ErrNotFound) && key != "":
 		return fmt.Sprintf("unable to find requested activation JWT for %s - %s", key, err)
 	}

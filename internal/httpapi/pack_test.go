@@ -34,7 +34,9 @@ func servePack(t *testing.T, n, size, limit int,
 	store := jwtstore.NewMemory(false)
 	for i := range n {
 		a := jwttest.NewAccount(t)
-		token := o.Account(t, a, func(c *jwt.AccountClaims) { c.Description = strings.Repeat("x", size) })
+		token := o.Account(t, a, func(c *jwt.AccountClaims) {
+			c.Description = strings.Repeat("x", size)
+		})
 		if edit != nil {
 			token = edit(i, token)
 		}
@@ -69,7 +71,8 @@ func fetch(t *testing.T, url string) (status int, body string) {
 		t.Fatal(err)
 	}
 	contentType := r.Header.Get("Content-Type")
-	if strings.Contains(url, "/pack") && r.StatusCode == http.StatusOK && contentType != "text/plain" {
+	if strings.Contains(url, "/pack") && r.StatusCode == http.StatusOK &&
+		contentType != "text/plain" {
 		t.Errorf("Content-Type %q", contentType)
 	}
 	return r.StatusCode, text.String()
@@ -98,7 +101,8 @@ func TestThePackAndItsLimit(t *testing.T) {
 	for limit, want := range map[int]int{-1: 5, 0: 0} {
 		s, lines := servePack(t, 5, 2000, limit, nil)
 		for _, query := range []string{"", "?max=-1"} {
-			if _, body := fetch(t, s.URL+"/jwt/v1/pack"+query); body != strings.Join(lines[:want], "\n") {
+			if _, body := fetch(t, s.URL+"/jwt/v1/pack"+query); body != strings.Join(lines[:want],
+				"\n") {
 				t.Errorf("limit %d, %s: %q", limit, query, body)
 			}
 		}

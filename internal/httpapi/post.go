@@ -26,8 +26,8 @@ const (
 
 // postAccount stores a JWT. The answer is one line about its announcement, which nsc shows.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) error {
-	// Whether this is a key is one of Put's questions. Which fault it reports first is the original's
-	// choice.
+	// Whether this is a key is one of Put's questions. Which fault it reports first is the
+	// original's choice.
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
 	wait, err := waitOf(r)
 	if err != nil {
@@ -69,7 +69,8 @@ func waitOf(r *http.Request) (time.Duration, error) {
 	}
 	wait, err := time.ParseDuration(text)
 	if err != nil || wait < 0 {
-		return 0, fmt.Errorf("%w: %.32q is not a duration such as 2s, at most %s", errWait, text, maxWait)
+		return 0, fmt.Errorf("%w: %.32q is not a duration such as 2s, at most %s",
+			errWait, text, maxWait)
 	}
 	return min(wait, maxWait), nil
 }

@@ -33,8 +33,8 @@ const stored = "200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=ut
 func bad(text string) string { return plain("400 Bad Request", text) }
 
 // oneChunk says why garbage is no JWT.
-const oneChunk = "expected 3 chunks: a JWT has three parts with dots between, and this has 1: it may be " +
-	"cut off, or be something else"
+const oneChunk = "expected 3 chunks: a JWT has three parts with dots between, and this has 1: " +
+	"it may be cut off, or be something else"
 
 // times are in a text, the clock's among them. All have the same length.
 var times = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
@@ -49,9 +49,13 @@ type push struct {
 	log   string // the ERR line, with $K for the beginning of the key; "": there is none
 }
 
-func valid(t testing.TB, env *environment, a *jwttest.Account) []byte { return env.op.Account(t, a) }
+func valid(t testing.TB, env *environment, a *jwttest.Account) []byte {
+	return env.op.Account(t, a)
+}
 
-func with(edits ...func(*jwt.AccountClaims)) func(testing.TB, *environment, *jwttest.Account) []byte {
+func with(
+	edits ...func(*jwt.AccountClaims),
+) func(testing.TB, *environment, *jwttest.Account) []byte {
 	return func(t testing.TB, env *environment,
 		a *jwttest.Account) []byte {
 		return env.op.Account(t, a, edits...)
@@ -149,20 +153,22 @@ var pushes = []push{
 		want: page("400 Bad Request",
 			"The server was unable to update your account JWT. One more more validation issues "+
 				"occurred.\n"+
-				"\t - claim is expired: its exp is 2026-01-02T03:04:05Z, and this server's clock shows "+
-				"2026-01-02T03:04:05Z; that is before its iat, 2026-01-02T03:04:05Z: it was never valid\n"),
-		log: "attempt to update JWT $K with blocking validation errors - claim is expired: its exp is " +
-			"2026-01-02T03:04:05Z, and this server's clock shows 2026-01-02T03:04:05Z; that is before its " +
-			"iat, 2026-01-02T03:04:05Z: it was never valid"},
+				"\t - claim is expired: its exp is 2026-01-02T03:04:05Z, and this server's "+
+				"clock shows 2026-01-02T03:04:05Z; that is before its iat, "+
+				"2026-01-02T03:04:05Z: it was never valid\n"),
+		log: "attempt to update JWT $K with blocking validation errors - claim is expired: its " +
+			"exp is 2026-01-02T03:04:05Z, and this server's clock shows 2026-01-02T03:04:05Z; " +
+			"that is before its iat, 2026-01-02T03:04:05Z: it was never valid"},
 	{name: "a JWT that is not valid yet",
 		token: with(func(c *jwt.AccountClaims) { c.NotBefore = time.Now().Add(time.Hour).Unix() }),
 		want: page("400 Bad Request",
 			"The server was unable to update your account JWT. One more more validation issues "+
 				"occurred.\n"+
-				"\t - claim is not yet valid: its nbf is 2026-01-02T03:04:05Z, and this server's clock "+
-				"shows 2026-01-02T03:04:05Z\n"),
-		log: "attempt to update JWT $K with blocking validation errors - claim is not yet valid: its nbf " +
-			"is 2026-01-02T03:04:05Z, and this server's clock shows 2026-01-02T03:04:05Z"},
+				"\t - claim is not yet valid: its nbf is 2026-01-02T03:04:05Z, and this "+
+				"server's clock shows 2026-01-02T03:04:05Z\n"),
+		log: "attempt to update JWT $K with blocking validation errors - claim is not yet " +
+			"valid: its nbf is 2026-01-02T03:04:05Z, and this server's clock " +
+			"shows 2026-01-02T03:04:05Z"},
 	{name: "a JWT with two issues",
 		token: with(func(c *jwt.AccountClaims) {
 			c.Exports = jwt.Exports{{Subject: "a b", Type: jwt.Stream},
@@ -173,8 +179,8 @@ var pushes = []push{
 				"occurred.\n"+
 				"\t - subject \"a b\" cannot have spaces\n\n\t - stream export subject \"a.b\" "+
 				"already exports \"a.b\"\n"),
-		log: "attempt to update JWT $K with blocking validation errors - subject \"a b\" cannot have " +
-			"spaces; stream export subject \"a.b\" already exports \"a.b\""},
+		log: "attempt to update JWT $K with blocking validation errors - subject \"a b\" cannot " +
+			"have spaces; stream export subject \"a.b\" already exports \"a.b\""},
 }
 
 func TestPushing(t *testing.T) {
@@ -263,7 +269,8 @@ func TestAJWTThatNATSCannotCarryIs413(t *testing.T) {
 	token := env.op.Account(t, a)
 	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
 	want := plain("413 Request Entity Too Large",
-		fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than 100 (max_payload)", len(token)))
+		fmt.Sprintf("the JWT has %d bytes, nats-server takes no more than 100 (max_payload)",
+			len(token)))
 	if got != want {
 		t.Errorf("gave\n%s", got)
 	}
@@ -272,7 +279,8 @@ func TestAJWTThatNATSCannotCarryIs413(t *testing.T) {
 func TestAFullDiskIs500(t *testing.T) {
 	env, a := newEnvironment(t), jwttest.NewAccount(t)
 	env.store.saveErr = errDisk
-	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(env.op.Account(t, a)))
+	got := ask(t, serve(t, env.api),
+		"POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(env.op.Account(t, a)))
 	if want := plain("500 Internal Server Error", "error saving JWT"); got != want {
 		t.Errorf("gave\n%s", got)
 	}
@@ -369,7 +377,8 @@ func TestAChunkedBodyIsReadToTheLimitOnly(t *testing.T) {
 
 func TestABodyOfExactlyTheLimitReachesTheRegistry(t *testing.T) {
 	env, a := newEnvironment(t), jwttest.NewAccount(t)
-	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"\n\n"+strings.Repeat("x", 1<<20))
+	got := ask(t, serve(t, env.api),
+		"POST /jwt/v1/accounts/"+a.ID+"\n\n"+strings.Repeat("x", 1<<20))
 	if sizes := env.audit.offered(); !strings.HasPrefix(got, "400 Bad Request\n") ||
 		!slices.Equal(sizes, []int{1 << 20}) {
 		t.Errorf("gave\n%s, JWTs of %d bytes were offered", got, sizes)
@@ -401,12 +410,13 @@ func TestASlowBodyGetsItsAnswer(t *testing.T) {
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
 	r := bufio.NewReader(conn)
 	got := receive(t, r, "POST")
-	if want := strings.Replace(bad("bad JWT in request\nit did not arrive whole within the time for a "+
-		"request (http.readtimeout)"), "\n", "\nConnection: close\n", 1); got != want {
+	if want := strings.Replace(bad("bad JWT in request\nit did not arrive whole within the time "+
+		"for a request (http.readtimeout)"), "\n", "\nConnection: close\n", 1); got != want {
 		t.Errorf("gave\n%s", got)
 	}
 	wantClosed(t, conn, r)
-	if lines := env.log.lines("ERR"); len(lines) != 1 || !strings.Contains(lines[0], "i/o timeout") {
+	if lines := env.log.lines("ERR"); len(lines) != 1 ||
+		!strings.Contains(lines[0], "i/o timeout") {
 		t.Errorf("log: %q", lines)
 	}
 }
@@ -517,7 +527,8 @@ func wantClosed(t *testing.T, conn net.Conn, r *bufio.Reader) {
 func TestAPushWaitsAsLongAsTheClientWants(t *testing.T) {
 	env := newEnvironment(t)
 	for query, want := range map[string]time.Duration{
-		"": accounts.UsualWait, "?wait=": accounts.UsualWait, "?wait=2s": 2 * time.Second, "?wait=0s": 0,
+		"": accounts.UsualWait, "?wait=": accounts.UsualWait,
+		"?wait=2s": 2 * time.Second, "?wait=0s": 0,
 		"?wait=1500ms": 1500 * time.Millisecond, "?wait=1h": 10 * time.Second,
 		"?wait=2": 0, "?wait=-1s": 0, "?wait=soon": 0,
 	} {
@@ -528,7 +539,8 @@ func TestAPushWaitsAsLongAsTheClientWants(t *testing.T) {
 		env.api.ServeHTTP(w, r)
 		isGood := want != 0 || query == "?wait=0s"
 		if env.announcer.waited != want || (w.Code == http.StatusOK) != isGood ||
-			!isGood && !strings.Contains(w.Body.String(), "is not a duration such as 2s, at most 10s") {
+			!isGood && !strings.Contains(w.Body.String(),
+				"is not a duration such as 2s, at most 10s") {
 			t.Errorf("%s: waits for %s, %d %s", query, env.announcer.waited, w.Code, w.Body)
 		}
 	}

@@ -39,8 +39,8 @@ type handler func(w http.ResponseWriter, r *http.Request, key string) error
 // route is what one path can do. HEAD is answered like GET: net/http leaves out the body.
 type route struct {
 	path string
-	// isKey is nil unless the path is a beginning. One segment follows it then, for which isKey says
-	// whether it is a key.
+	// isKey is nil unless the path is a beginning. One segment follows it then, for which isKey
+	// says whether it is a key.
 	isKey func(segment string) bool
 
 	// get and post are the handlers of these methods. nil means 405.

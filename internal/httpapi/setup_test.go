@@ -245,14 +245,15 @@ type environment struct {
 func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment {
 	t.Helper()
 	env := &environment{
-		op:        jwttest.NewOperator(t),
-		other:     jwttest.NewAccount(t),
-		stranger:  jwttest.NewOperator(t),
-		store:     newFakeStore(t),
-		announcer: &announcer{delivery: accounts.Delivery{State: accounts.Sent, Acked: 1, Servers: 1}},
-		audit:     &auditRecorder{t: t},
-		log:       &logRecorder{},
-		now:       time.Now().Truncate(time.Second).Add(time.Second / 2),
+		op:       jwttest.NewOperator(t),
+		other:    jwttest.NewAccount(t),
+		stranger: jwttest.NewOperator(t),
+		store:    newFakeStore(t),
+		announcer: &announcer{delivery: accounts.Delivery{State: accounts.Sent,
+			Acked: 1, Servers: 1}},
+		audit: &auditRecorder{t: t},
+		log:   &logRecorder{},
+		now:   time.Now().Truncate(time.Second).Add(time.Second / 2),
 	}
 	op, err := trust.Parse([]byte(env.op.Token(t)))
 	if err != nil {
@@ -280,7 +281,9 @@ func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment 
 }
 
 // put stores an account's JWT without asking the registry, and returns it.
-func (env *environment) put(t testing.TB, a *jwttest.Account, edits ...func(*jwt.AccountClaims)) []byte {
+func (env *environment) put(
+	t testing.TB, a *jwttest.Account, edits ...func(*jwt.AccountClaims),
+) []byte {
 	t.Helper()
 	token := env.op.Account(t, a, edits...)
 	env.store.put(a.ID, token)
@@ -300,7 +303,8 @@ func (env *environment) etag(t testing.TB, a *jwttest.Account) string {
 func (env *environment) wantNothingOffered(t testing.TB) {
 	t.Helper()
 	if sizes := env.audit.offered(); len(sizes) > 0 || len(env.store.asked) > 0 {
-		t.Errorf("JWTs of %d bytes were offered, the store was asked for %q", sizes, env.store.asked)
+		t.Errorf("JWTs of %d bytes were offered, the store was asked for %q",
+			sizes, env.store.asked)
 	}
 }
 
