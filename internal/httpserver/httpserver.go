@@ -79,8 +79,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := last.stop(s.life); err != nil {
 		s.log.Warn(fmt.Sprintf("error closing http server: %s", err))
 	}
-	// Endpoints of earlier reloads may still answer requests. The error is that of the endpoint that
-	// has failed first.
+	// Endpoints of earlier reloads may still answer requests. The error is that of the endpoint
+	// that has failed first.
 	return s.tasks.Wait()
 }
 

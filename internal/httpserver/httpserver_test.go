@@ -145,7 +145,9 @@ func TestReloadKeepsThePortOpenAndFinishesRequests(t *testing.T) {
 	e := newEnv(t)
 	before := e.address()
 	inFlight := e.askLater()
-	e.reload(func(o *httpserver.Options) { o.ReadTimeout, o.Handler = time.Minute, e.says("second") })
+	e.reload(func(o *httpserver.Options) {
+		o.ReadTimeout, o.Handler = time.Minute, e.says("second")
+	})
 	if e.address() != before {
 		t.Errorf("the address became %s", e.address())
 	}
@@ -259,7 +261,8 @@ func TestAStopDoesNotWaitForSilentConnections(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	for _, c := range []net.Conn{silent, half} {
-		if _, err := io.Copy(io.Discard, c); err != nil && strings.Contains(err.Error(), "timeout") {
+		if _, err := io.Copy(io.Discard, c); err != nil &&
+			strings.Contains(err.Error(), "timeout") {
 			t.Error("a connection stays open")
 		}
 	}
@@ -298,7 +301,8 @@ func TestReloadExchangesCertificates(t *testing.T) {
 		t.Error("it does not show the second certificate")
 	}
 	e.reload(func(o *httpserver.Options) { o.TLS = nil })
-	natstest.Eventually(t, "it speaks HTTP", func() bool { return ask(e.dial(e.address()), "/") == "first" })
+	natstest.Eventually(t, "it speaks HTTP",
+		func() bool { return ask(e.dial(e.address()), "/") == "first" })
 }
 
 func TestTimeoutsAndHeaderLimit(t *testing.T) {

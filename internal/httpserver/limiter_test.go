@@ -94,7 +94,8 @@ func (s *limited) waitEntered() {
 // waitIdle returns when so many connections are idle.
 func (s *limited) waitIdle(n int) {
 	s.t.Helper()
-	natstest.Eventually(s.t, fmt.Sprint(n, " connections are idle"), func() bool { return s.idle() == n })
+	natstest.Eventually(s.t, fmt.Sprint(n, " connections are idle"),
+		func() bool { return s.idle() == n })
 }
 
 // served reports whether the next answer on c is a good one.
@@ -215,7 +216,8 @@ func TestIncompleteHeadersTakeBoundedMemory(t *testing.T) {
 	if !served(s.connect(request)) {
 		t.Error("a new connection is not served")
 	}
-	if s.log.Count("\n") != 1 || s.log.Count("http: more than 8 incomplete headers are long: ") != 1 {
+	if s.log.Count("\n") != 1 ||
+		s.log.Count("http: more than 8 incomplete headers are long: ") != 1 {
 		t.Errorf("log: %s", s.log.String())
 	}
 }
@@ -231,8 +233,9 @@ func TestIncompleteBodiesTakeBoundedMemory(t *testing.T) {
 			s := newLimited(t, 1000, 8, 1<<20)
 			var all []net.Conn
 			for range 100 {
-				all = append(all, s.connect("POST / HTTP/1.1\r\nHost: x\r\n"+length+strings.Repeat("x",
-					40<<10)))
+				all = append(all,
+					s.connect("POST / HTTP/1.1\r\nHost: x\r\n"+length+strings.Repeat("x",
+						40<<10)))
 			}
 			if !served(s.connect(request)) {
 				t.Error("a new connection is not served")
@@ -254,22 +257,25 @@ func TestIncompleteBodiesTakeBoundedMemory(t *testing.T) {
 				t.Error("all are refused")
 			}
 			if s.log.Count("\n") != 1 ||
-				s.log.Count("http: request bodies take all the memory that is meant for them") != 1 {
+				s.log.Count("http: request bodies take all the "+
+					"memory that is meant for them") != 1 {
 				t.Errorf("log: %s", s.log.String())
 			}
 		})
 	}
 }
 
-// TestAnnouncedBytesDelayNoOther announces far more bytes than there is memory for, and sends three of
-// each body.
+// TestAnnouncedBytesDelayNoOther announces far more bytes than there is memory for, and sends three
+// of each body.
 func TestAnnouncedBytesDelayNoOther(t *testing.T) {
 	s := newLimited(t, 1000, 8, 1<<20)
 	for range 100 {
 		s.connect("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nxxx")
 	}
-	natstest.Eventually(t, "all bodies are being read", func() bool { return s.bodies.Load() == 300 })
-	whole := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + strings.Repeat("x", 60000)
+	natstest.Eventually(t, "all bodies are being read",
+		func() bool { return s.bodies.Load() == 300 })
+	whole := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" +
+		strings.Repeat("x", 60000)
 	if !served(s.connect(whole)) {
 		t.Error("a whole body is not served")
 	}
@@ -289,7 +295,8 @@ func TestFinishedRequestsDoNotCount(t *testing.T) {
 			t.Fatal("a long header is not served")
 		}
 		_, _ = io.WriteString(c,
-			"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"+strings.Repeat("x", 50000))
+			"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"+
+				strings.Repeat("x", 50000))
 		if !served(c) {
 			t.Fatal("a long body is not served")
 		}
@@ -300,7 +307,8 @@ func TestFinishedRequestsDoNotCount(t *testing.T) {
 }
 
 func TestSomeFilesAreLeftForTheStore(t *testing.T) {
-	for files, want := range map[uint64]int{64: 32, 1024: 512, 20000: 16384, 4096: 3584, 1 << 62: 16384} {
+	for files, want := range map[uint64]int{64: 32, 1024: 512, 20000: 16384,
+		4096: 3584, 1 << 62: 16384} {
 		if got := httpserver.ConnsWithin(files); got != want {
 			t.Errorf("%d of %d, want %d", got, files, want)
 		}
