@@ -143,7 +143,8 @@ func BenchmarkOutbox(b *testing.B) {
 	}
 }
 
-// largeIndex returns an index of 200,000 accounts, of which one expires each second from 1,000,000 on.
+// largeIndex returns an index of 200,000 accounts, of which one expires each second from 1,000,000
+// on.
 func largeIndex(b *testing.B) *jwtstore.Index {
 	b.Helper()
 	x, err := jwtstore.OpenIndex(b.TempDir(), b.Errorf)

@@ -104,7 +104,10 @@ func TestCloseUnderWriters(t *testing.T) {
 			// A Delete of what a closed store has not taken finds nothing.
 			return errors.Is(err, jwtstore.ErrClosed) || errors.Is(err, fs.ErrNotExist)
 		})
-		jwtstoretest.Eventually(t, "all write", func() bool { l := last(); return slices.Min(l[:]) > 0 })
+		jwtstoretest.Eventually(t, "all write", func() bool {
+			l := last()
+			return slices.Min(l[:]) > 0
+		})
 		closeStore(t, d)
 		close(done)
 		wait()
@@ -124,8 +127,8 @@ func TestCloseUnderWriters(t *testing.T) {
 	}
 }
 
-// TestTheDirectoryIsMovedUnderWriters moves the whole directory away and back, again and again. A Put
-// may fail then, but it never hangs, and when it is over everything works and is kept.
+// TestTheDirectoryIsMovedUnderWriters moves the whole directory away and back, again and again. A
+// Put may fail then, but it never hangs, and when it is over everything works and is kept.
 func TestTheDirectoryIsMovedUnderWriters(t *testing.T) {
 	o := options(t, filepath.Join(t.TempDir(), "store"))
 	o.Warn = nil
@@ -134,7 +137,10 @@ func TestTheDirectoryIsMovedUnderWriters(t *testing.T) {
 	last, wait := writeUntil(t, d, done, func(error) bool { return true })
 	for range 30 {
 		before := last()
-		jwtstoretest.Eventually(t, "Puts work again", func() bool { now := last(); return now != before })
+		jwtstoretest.Eventually(t, "Puts work again", func() bool {
+			now := last()
+			return now != before
+		})
 		if err := errors.Join(os.Rename(o.Dir, o.Dir+".else"), os.Rename(o.Dir+".else", o.Dir)); err != nil {
 			t.Fatal(err)
 		}
@@ -193,8 +199,8 @@ func TestAStartDoesNotUndoAnEdit(t *testing.T) {
 	}
 }
 
-// TestReplayAndFiles: the journal has a change whose file is not written. What it has replaced does not
-// come back, and a newer file that was put there since stays.
+// TestReplayAndFiles: the journal has a change whose file is not written. What it has replaced does
+// not come back, and a newer file that was put there since stays.
 func TestReplayAndFiles(t *testing.T) {
 	newer := func(_ string, a, b []byte) bool { return string(a) > string(b) }
 	for _, c := range []struct {
@@ -236,7 +242,8 @@ func TestReplayAndFiles(t *testing.T) {
 				loads(t, d, key, c.want)
 				closeStore(t, d)
 			}
-			if isKept := c.byHand != "" && c.byHand == c.want; isKept != (warned == 1) || warned > 1 {
+			if isKept := c.byHand != "" && c.byHand == c.want; isKept != (warned == 1) ||
+				warned > 1 {
 				t.Errorf("it warns %d times", warned)
 			}
 		})

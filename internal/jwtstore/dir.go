@@ -27,19 +27,19 @@ type Options struct {
 	StateDir string
 	Announce bool          // see Outbox.SetAnnounce
 	LockWait time.Duration // how long to wait for another process that has Dir open; 0 is 10 s
-	// Newer reports whether a is newer than b. Both are JWTs of key, or both are its tombstones, or a is
-	// a JWT and b a tombstone. It decides between two files of an account in different layouts, and
-	// between a file and what a crash has left in the journal. nil: the file in the layout of Shard
-	// counts, and the journal before any file.
+	// Newer reports whether a is newer than b. Both are JWTs of key, or both are its tombstones, or
+	// a is a JWT and b a tombstone. It decides between two files of an account in different
+	// layouts, and between a file and what a crash has left in the journal. nil: the file in the
+	// layout of Shard counts, and the journal before any file.
 	Newer func(key string, a, b []byte) bool
-	// IssuedAt returns when a JWT was issued, in Unix seconds; false if it is none. nil: no file counts as
-	// older than what the index knows.
+	// IssuedAt returns when a JWT was issued, in Unix seconds; false if it is none. nil: no file
+	// counts as older than what the index knows.
 	IssuedAt func(jwt []byte) (at int64, ok bool)
 	// Warn is told what needs attention although the store works: a damaged journal, files that
 	// can't be written. It is told of each cause once. nil: no warnings.
 	Warn func(format string, args ...any)
-	// Gone is told that the directory is not there any more, and with nil that it is back. Until then
-	// nothing is read from it or written to it. nil: it is not told.
+	// Gone is told that the directory is not there any more, and with nil that it is back. Until
+	// then nothing is read from it or written to it. nil: it is not told.
 	Gone func(fault error)
 }
 
@@ -56,8 +56,8 @@ const defaultLockWait = 10 * time.Second
 //	<dir>/.lock-file             the lock
 //	<dir>/.lock                  a note for a process that finds the directory in use
 //
-// After Close only the JWTs, the tombstones and the index are there, and the journal if something is
-// still pending.
+// After Close only the JWTs, the tombstones and the index are there, and the journal if something
+// is still pending.
 type Dir struct {
 	writer               // Put, Delete and Touch
 	directory *directory // the files
@@ -197,13 +197,13 @@ func (d *Dir) newPresence(path string, o Options) *presence {
 	return p
 }
 
-// replay makes what a crash left in the journal part of the index. A file that has been put into the
-// directory since, and is newer, is neither overwritten nor removed. What the index knows to be
+// replay makes what a crash left in the journal part of the index. A file that has been put into
+// the directory since, and is newer, is neither overwritten nor removed. What the index knows to be
 // superseded is of an earlier journal that was restored.
 //
 // A sequence number alone does not tell that: after a clean stop without a journal, with another
-// StateDir or after the index was lost, the numbers begin anew, and the index at hand may be an earlier
-// one with greater numbers. superseded are the Puts in whose place such a file is.
+// StateDir or after the index was lost, the numbers begin anew, and the index at hand may be an
+// earlier one with greater numbers. superseded are the Puts in whose place such a file is.
 func (d *Dir) replay() (superseded []*record) {
 	before := make(map[string]Version) // what the index had of each account
 	for _, r := range d.unflushed.all() {

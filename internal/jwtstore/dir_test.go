@@ -92,7 +92,8 @@ func wantTree(t testing.TB, dir string, want ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Fatalf("in the directory are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Fatalf("in the directory are\n%s\nwant\n%s", strings.Join(got, "\n"),
+			strings.Join(want, "\n"))
 	}
 }
 
@@ -453,7 +454,8 @@ func TestASecondStoreIsKeptOut(t *testing.T) {
 	_, err := jwtstore.OpenDir(context.Background(), options(t, dir))
 	host, _ := os.Hostname()
 	if !errors.Is(err, jwtstore.ErrLocked) ||
-		!strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), host) {
+		!strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) ||
+		!strings.Contains(err.Error(), host) {
 		t.Errorf("a second store: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -486,7 +488,8 @@ func TestAKilledProcessKeepsNoOtherOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := jwtstore.OpenDir(context.Background(), options(t, dir))
-	if !errors.Is(err, jwtstore.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(p.Process.Pid)) {
+	if !errors.Is(err, jwtstore.ErrLocked) ||
+		!strings.Contains(err.Error(), fmt.Sprint(p.Process.Pid)) {
 		t.Errorf("a second process: %v", err)
 	}
 	_ = p.Process.Kill()

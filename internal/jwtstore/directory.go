@@ -15,13 +15,13 @@ import (
 )
 
 // maxOpenFiles bounds the files that are read, or asked for their state, at a time, however many
-// readers there are. Each is a descriptor, and while the disk does not answer a thread of the system
-// too.
+// readers there are. Each is a descriptor, and while the disk does not answer a thread of the
+// system too.
 const maxOpenFiles = 32
 
-// limits bounds what one kind of users of a directory does at a time. What needs the state of a file
-// only does not wait for those that read: a disk, or a part of it, may answer from memory and hang
-// otherwise.
+// limits bounds what one kind of users of a directory does at a time. What needs the state of a
+// file only does not wait for those that read: a disk, or a part of it, may answer from memory and
+// hang otherwise.
 type limits struct {
 	stats, reads slots
 }
@@ -114,8 +114,8 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 	return nil, Stamp{}, cmp.Or(d.absent(l), unknown(key))
 }
 
-// absent returns an error if the directory itself is not there: then it is not known what is stored. The
-// error is not fs.ErrNotExist.
+// absent returns an error if the directory itself is not there: then it is not known what is
+// stored. The error is not fs.ErrNotExist.
 func (d *directory) absent(l limits) error {
 	defer l.stats.take()()
 	return d.presence.check()
@@ -131,8 +131,8 @@ func (d *directory) has(dir *os.File, key string) bool {
 	return false
 }
 
-// hasOlder reports whether the file of an account has a JWT that the index does not know, and that is not
-// newer than the floor. So is one that was deleted.
+// hasOlder reports whether the file of an account has a JWT that the index does not know, and that
+// is not newer than the floor. So is one that was deleted.
 func (d *directory) hasOlder(key string, known Version) (older bool) {
 	for _, l := range [...]layout{d.preferred, d.other} {
 		jwt, _, err := ReadFile(l.path(d.root, key), Stamp{})

@@ -95,8 +95,8 @@ func (d *directory) findDoubles() {
 	}
 }
 
-// doubleOf reports whether the account of a file in the other layout has one in the preferred layout
-// as well. A link to a file is not an older file: it may lead to the other one.
+// doubleOf reports whether the account of a file in the other layout has one in the preferred
+// layout as well. A link to a file is not an older file: it may lead to the other one.
 func (d *directory) doubleOf(dir string, e fs.DirEntry) (x double, is bool) {
 	path, isTombstone := strings.CutSuffix(dir+e.Name(), deletedSuffix)
 	key, ok := d.other.name(path)
@@ -111,8 +111,8 @@ func (d *directory) doubleOf(dir string, e fs.DirEntry) (x double, is bool) {
 	return x, err == nil && info.Mode().IsRegular()
 }
 
-// settleDoubles leaves the newer file of each double. It returns how many are left, and why the first
-// is. ensure is asked whether the directory may be written to.
+// settleDoubles leaves the newer file of each double. It returns how many are left, and why the
+// first is. ensure is asked whether the directory may be written to.
 func (d *directory) settleDoubles(ensure func() error) (left int, err error) {
 	all := d.doubles.list()
 	if len(all) == 0 {
@@ -134,8 +134,8 @@ func (d *directory) settleDoubles(ensure func() error) (left int, err error) {
 	return left, err
 }
 
-// settle leaves the newer file of a double, at its preferred place. If mayWrite is an error, it only
-// finds out which one is newer.
+// settle leaves the newer file of a double, at its preferred place. If mayWrite is an error, it
+// only finds out which one is newer.
 func (d *directory) settle(x double, mayWrite error) error {
 	inPreferred, _, err := ReadFile(x.preferred, Stamp{})
 	var inOther []byte
@@ -144,7 +144,8 @@ func (d *directory) settle(x double, mayWrite error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // the other file was removed, but perhaps not durably
-		err = errors.Join(syncIfThere(filepath.Dir(x.preferred)), syncIfThere(filepath.Dir(x.other)))
+		err = errors.Join(syncIfThere(filepath.Dir(x.preferred)),
+			syncIfThere(filepath.Dir(x.other)))
 	case errors.Is(err, errIrregular): // that is no file of the account
 		err = nil
 	case err == nil:
@@ -163,8 +164,8 @@ func (d *directory) settle(x double, mayWrite error) error {
 }
 
 // isNewer reports whether the content of the file in the other layout is newer than that in the
-// preferred one. If neither is, of two JWTs of one second for instance, the one that the index knows
-// counts.
+// preferred one. If neither is, of two JWTs of one second for instance, the one that the index
+// knows counts.
 func (d *directory) isNewer(key string, inOther, inPreferred []byte) bool {
 	if d.newer == nil || bytes.Equal(inOther, inPreferred) {
 		return false

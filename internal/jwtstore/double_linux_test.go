@@ -41,12 +41,14 @@ func TestOfTwoFilesTheNewerIsServed(t *testing.T) {
 			o := options(t, dir)
 			o.Shard, o.Announce, o.Newer = shard, false, c.newer
 			for _, path := range []string{
-				jwtstore.Path(shard, key), jwtstore.TombstonePath(shard, key), jwtstore.Path(shard, token),
+				jwtstore.Path(shard, key), jwtstore.TombstonePath(shard, key),
+				jwtstore.Path(shard, token),
 			} {
 				write(t, filepath.Join(dir, path), c.preferred)
 			}
 			for _, path := range []string{
-				jwtstore.Path(!shard, key), jwtstore.TombstonePath(!shard, key), jwtstore.Path(!shard, token),
+				jwtstore.Path(!shard, key), jwtstore.TombstonePath(!shard, key),
+				jwtstore.Path(!shard, token),
 			} {
 				write(t, filepath.Join(dir, path), c.other)
 			}
@@ -58,7 +60,8 @@ func TestOfTwoFilesTheNewerIsServed(t *testing.T) {
 			closeStore(t, d)
 			want := []string{}
 			for _, path := range []string{
-				jwtstore.Path(shard, key), jwtstore.TombstonePath(shard, key), jwtstore.Path(shard, token),
+				jwtstore.Path(shard, key), jwtstore.TombstonePath(shard, key),
+				jwtstore.Path(shard, token),
 			} {
 				want = append(want, "-rw------- "+path+" "+c.want)
 				if shard {
@@ -135,7 +138,8 @@ func asNobody(t *testing.T, dir string) func(*exec.Cmd) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534,
+			Gid: 65534}}
 	}
 }
 
@@ -169,7 +173,8 @@ func olderFileThatStays(dir string) error {
 	if n := d.Unflushed(); n != 1 {
 		return fmt.Errorf("%d changes are unflushed", n)
 	}
-	if err := d.Close(); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), older) {
+	if err := d.Close(); !errors.Is(err, os.ErrPermission) ||
+		!strings.Contains(err.Error(), older) {
 		return fmt.Errorf("Close: %v", err)
 	}
 	if len(warnings) != 1 || !strings.Contains(warnings[0], older) {
@@ -231,7 +236,8 @@ func doublesThatStay(dir string) error {
 		if string(jwt) != "2 new" || err != nil {
 			return fmt.Errorf("%s Load returns %q, %v", when, jwt, err)
 		}
-		if same, _, err := d.Load(key, stamp); err != nil || same != nil && string(same) != "2 new" {
+		if same, _, err := d.Load(key, stamp); err != nil || same != nil &&
+			string(same) != "2 new" {
 			return fmt.Errorf("%s the stamp has changed: %q, %v", when, same, err)
 		}
 		if kept, err := d.Tombstone(key); string(kept) != "2 new" || err != nil {

@@ -15,8 +15,8 @@ type expiry struct {
 	key string
 }
 
-// expiries is the accounts that expire next, and a bound for the rest. So what expires next is known
-// without a look at all accounts, until as many have expired.
+// expiries is the accounts that expire next, and a bound for the rest. So what expires next is
+// known without a look at all accounts, until as many have expired.
 type expiries struct {
 	soon []expiry // in order
 	rest int64    // no other account expires before, in Unix seconds; 0: none expires

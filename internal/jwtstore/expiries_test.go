@@ -14,7 +14,8 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// largeEnough is how many accounts are more than an Index keeps in memory of those that expire next.
+// largeEnough is how many accounts are more than an Index keeps in memory of those that expire
+// next.
 const largeEnough = 2500
 
 // openIndex opens the index in a directory. Its file has blocks, as that of many accounts has.
@@ -55,8 +56,8 @@ func digestOf(all map[string]jwtstore.Version, now int64) [sha256.Size]byte {
 	return xor(left...)
 }
 
-// TestTheDigestAtRandom compares it with a sum: while accounts expire, one or many at a time, and come
-// and go, the clock is set back and the index is saved, opened again and torn in a crash.
+// TestTheDigestAtRandom compares it with a sum: while accounts expire, one or many at a time, and
+// come and go, the clock is set back and the index is saved, opened again and torn in a crash.
 func TestTheDigestAtRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -100,8 +101,8 @@ func TestTheDigestAtRandom(t *testing.T) {
 	}
 }
 
-// TestACrashBetweenTwoPutsOfASave leaves accounts counted in the file that have expired. The digest at the
-// next start is right.
+// TestACrashBetweenTwoPutsOfASave leaves accounts counted in the file that have expired. The digest
+// at the next start is right.
 func TestACrashBetweenTwoPutsOfASave(t *testing.T) {
 	dir, all := t.TempDir(), map[string]jwtstore.Version{}
 	x, err := jwtstore.OpenIndex(dir, t.Errorf)
@@ -161,8 +162,8 @@ func damageBlocks(t *testing.T, dir, key string) {
 	}
 }
 
-// TestOnlyWhatExpiresIsRead, and nothing is read to be saved: everything else in the file is damaged, and
-// that is not noticed.
+// TestOnlyWhatExpiresIsRead, and nothing is read to be saved: everything else in the file is
+// damaged, and that is not noticed.
 func TestOnlyWhatExpiresIsRead(t *testing.T) {
 	dir, all := t.TempDir(), map[string]jwtstore.Version{}
 	mergeOften(t)

@@ -21,7 +21,9 @@ func (x *IndexFile) Get(key string) ([]byte, error) { return x.f.get(key) }
 
 func (x *IndexFile) Note() ([]byte, error) { return x.f.note() }
 
-func (x *IndexFile) Put(values map[string][]byte, note []byte) error { return x.f.put(values, note) }
+func (x *IndexFile) Put(values map[string][]byte, note []byte) error {
+	return x.f.put(values, note)
+}
 
 func (x *IndexFile) Scan(after string, max int) ([]string, [][]byte, error) {
 	return x.f.scan(after, max)

@@ -19,7 +19,9 @@ func Path(shard bool, key string) string {
 }
 
 // TombstonePath is Path for the tombstone.
-func TombstonePath(shard bool, key string) string { return layout{sharded: shard}.tombstone("", key) }
+func TombstonePath(shard bool, key string) string {
+	return layout{sharded: shard}.tombstone("", key)
+}
 
 func Key(shard bool, path string) (string, bool) { return layout{sharded: shard}.name(path) }
 
@@ -44,7 +46,8 @@ func (e Event) record(seq uint64) *record {
 	case e.JWT != "":
 		return &record{kind: kindPut, seq: seq, key: e.Key, origin: "test", body: []byte(e.JWT)}
 	case e.Tombstone != "":
-		return &record{kind: kindDelete, seq: seq, key: e.Key, origin: "test", body: []byte(e.Tombstone)}
+		return &record{kind: kindDelete, seq: seq, key: e.Key, origin: "test",
+			body: []byte(e.Tombstone)}
 	case e.Key != "":
 		return &record{kind: kindTouch, seq: seq, key: e.Key, origin: "test"}
 	}

@@ -237,7 +237,8 @@ func TestNotARegularFile(t *testing.T) {
 		if err := errors.Join(os.Remove(path), create()); err != nil {
 			t.Fatal(err)
 		}
-		if jwt, _, err := d.Load(key, jwtstore.Stamp{}); err == nil || errors.Is(err, os.ErrNotExist) {
+		if jwt, _, err := d.Load(key, jwtstore.Stamp{}); err == nil ||
+			errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %.10q, %v", name, jwt, err)
 		}
 	}
@@ -309,7 +310,8 @@ func TestPermissionsAreTakenAwayAndGivenBack(t *testing.T) {
 			if err := os.Chown(dir, 65534, 65534); err != nil {
 				t.Fatal(err)
 			}
-			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534,
+				Gid: 65534}}
 		}
 	})
 }
@@ -369,7 +371,9 @@ func withoutPermission(dir string) error {
 
 // withoutOther has the JWT as with the other setting of Shard, in a directory that nothing can be
 // removed from.
-func withoutOther(d *jwtstore.Dir, dir, key string, try func(string) error, remove func() error) error {
+func withoutOther(
+	d *jwtstore.Dir, dir, key string, try func(string) error, remove func() error,
+) error {
 	err := errors.Join(try("jwt"), remove()) // makes the shard
 	for d.Unflushed() > 0 {
 	}

@@ -26,7 +26,10 @@ func FuzzCodec(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string, shard bool) {
 		if path := jwtstore.Path(shard, s); path != "" {
 			for _, inverse := range []func(string) (string, bool){
-				func(path string) (string, bool) { return jwtstore.Key(shard, path) }, jwtstore.KeyOf,
+				func(path string) (string,
+					bool) {
+					return jwtstore.Key(shard, path)
+				}, jwtstore.KeyOf,
 			} {
 				if back, ok := inverse(path); !ok || back != s {
 					t.Errorf("%q -> %q -> %q", s, path, back)
@@ -183,7 +186,8 @@ func (m *model) register(name string) {
 }
 
 func (m *model) acknowledge(name string, seq uint64) {
-	isPending := slices.ContainsFunc(m.changes, func(c jwtstore.Change) bool { return c.Seq == seq })
+	isPending := slices.ContainsFunc(m.changes,
+		func(c jwtstore.Change) bool { return c.Seq == seq })
 	if m.acked[name] != nil && isPending {
 		m.acked[name][seq] = true
 		m.settle()

@@ -117,10 +117,10 @@ func (c crashed) remove(t *testing.T, path string) {
 	}
 }
 
-// TestIndexAndFilesDisagree opens what a crash left after something was changed by hand or by the disk.
-// Each row says what is served then, and the floors, where they differ from those after a mere crash.
-// The index is told nothing else: it is the caller's Rescan that raises the floors of an index that was
-// lost.
+// TestIndexAndFilesDisagree opens what a crash left after something was changed by hand or by the
+// disk. Each row says what is served then, and the floors, where they differ from those after a
+// mere crash. The index is told nothing else: it is the caller's Rescan that raises the floors of
+// an index that was lost.
 func TestIndexAndFilesDisagree(t *testing.T) {
 	served := map[string]int64{"flushed": 2, "deleted": 0, "put": 3, "new": 3, "deleting": 0}
 	floors := map[string]int64{"flushed": 2, "deleted": 1, "put": 3, "new": 3, "deleting": 3}
@@ -165,7 +165,8 @@ func TestIndexAndFilesDisagree(t *testing.T) {
 				c.remove(t, c.state("index"))
 			},
 			served: map[string]int64{"put": 1, "new": 0, "deleting": 3},
-			floors: map[string]int64{"flushed": 0, "deleted": 0, "put": 0, "new": 0, "deleting": 0}},
+			floors: map[string]int64{"flushed": 0, "deleted": 0, "put": 0,
+				"new": 0, "deleting": 0}},
 		{name: "a file is gone",
 			change: func(t *testing.T, c crashed) { c.remove(t, c.file("flushed")) },
 			served: map[string]int64{"flushed": 0}},
@@ -176,10 +177,16 @@ func TestIndexAndFilesDisagree(t *testing.T) {
 			change: func(t *testing.T, c crashed) { c.replace(t, "flushed", 9) },
 			served: map[string]int64{"flushed": 9}},
 		{name: "a newer file than what is in the journal", warn: "it stays and is served",
-			change: func(t *testing.T, c crashed) { c.replace(t, "put", 9); c.replace(t, "new", 9) },
+			change: func(t *testing.T, c crashed) {
+				c.replace(t, "put", 9)
+				c.replace(t, "new", 9)
+			},
 			served: map[string]int64{"put": 9, "new": 9}},
 		{name: "an older file than what is in the journal",
-			change: func(t *testing.T, c crashed) { c.replace(t, "put", 2); c.replace(t, "new", 2) }},
+			change: func(t *testing.T, c crashed) {
+				c.replace(t, "put", 2)
+				c.replace(t, "new", 2)
+			}},
 		{name: "the file that is to be replaced is gone",
 			change: func(t *testing.T, c crashed) { c.remove(t, c.file("put")) }},
 		{name: "the file that is to be removed is gone",
@@ -230,17 +237,21 @@ func (c crashed) matches(t *testing.T, warn string, served, floors map[string]in
 	o := options(t, c.dir)
 	o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
 	var warnings []string
-	o.Warn = func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	o.Warn = func(format string, args ...any) {
+		warnings = append(warnings, fmt.Sprintf(format, args...))
+	}
 	d := open(t, o)
 	defer closeStore(t, d)
-	if text := strings.Join(warnings, "\n"); warn == "" && text != "" || !strings.Contains(text, warn) {
+	if text := strings.Join(warnings, "\n"); warn == "" && text != "" ||
+		!strings.Contains(text, warn) {
 		t.Errorf("the warnings are %q, want %q", warnings, warn)
 	}
 	for _, when := range []string{"at the start", "after a flush"} {
 		for name, key := range c.accounts {
 			jwt, _, err := d.Load(key, jwtstore.Stamp{})
 			if n := numberIn(jwt); n != served[name] || n == 0 && !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s: %s: version %d is served, want %d: %v", when, name, n, served[name], err)
+				t.Errorf("%s: %s: version %d is served, want %d: %v", when, name,
+					n, served[name], err)
 			}
 			if floor := d.Index().Get(key).Floor.IssuedAt; floor != floors[name] {
 				t.Errorf("%s: %s: the floor is %d, want %d", when, name, floor, floors[name])
@@ -272,8 +283,8 @@ func TestAnIndexThatIsInUse(t *testing.T) {
 	closeStore(t, d)
 }
 
-// TestNumbersThatBeginAnew lose nothing: an index of before has greater sequence numbers than what a
-// crash left in the journal, but older versions.
+// TestNumbersThatBeginAnew lose nothing: an index of before has greater sequence numbers than what
+// a crash left in the journal, but older versions.
 func TestNumbersThatBeginAnew(t *testing.T) {
 	o := options(t, t.TempDir())
 	o.Announce = false
@@ -335,14 +346,16 @@ func TestTheIndexMovesToTheStateDirectory(t *testing.T) {
 			}
 			closeStore(t, d)
 		}
-		if exists(filepath.Join(o.Dir, ".journal", "index")) || !exists(filepath.Join(o.StateDir, "index")) {
+		if exists(filepath.Join(o.Dir, ".journal", "index")) ||
+			!exists(filepath.Join(o.StateDir, "index")) {
 			t.Error("the index is where it was")
 		}
 	}
 }
 
-// TestTwoIndexesAreOne: the configuration had the state directory, then it had none, and now has it again.
-// Each index knows what the other one lacks. The journal says that the first one is an older one.
+// TestTwoIndexesAreOne: the configuration had the state directory, then it had none, and now has it
+// again. Each index knows what the other one lacks. The journal says that the first one is an older
+// one.
 func TestTwoIndexesAreOne(t *testing.T) {
 	o, state := options(t, t.TempDir()), t.TempDir()
 	warnings := 0
@@ -359,7 +372,8 @@ func TestTwoIndexesAreOne(t *testing.T) {
 	for range 2 {
 		d := open(t, o)
 		for key, want := range floors {
-			if got := d.Index().Get(key).Floor; got != want || !got.HasReplaced(sha256.Sum256([]byte("1"))) {
+			if got := d.Index().Get(key).Floor; got != want ||
+				!got.HasReplaced(sha256.Sum256([]byte("1"))) {
 				t.Errorf("the floor is %+v, want %+v", got, want)
 			}
 		}

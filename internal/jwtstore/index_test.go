@@ -13,8 +13,8 @@ import (
 
 // indexed is a servable version that the change seq has stored.
 func indexed(seq uint64, text string, expires int64) jwtstore.Version {
-	return jwtstore.Version{Seq: seq, Stamp: jwtstore.CommitStamp(seq), Hash: sha256.Sum256([]byte(text)),
-		Expires: expires, Servable: true}
+	return jwtstore.Version{Seq: seq, Stamp: jwtstore.CommitStamp(seq),
+		Hash: sha256.Sum256([]byte(text)), Expires: expires, Servable: true}
 }
 
 func xor(versions ...jwtstore.Version) (digest [sha256.Size]byte) {
@@ -39,7 +39,8 @@ func TestTheDigestIsThatOfTheServable(t *testing.T) {
 	for _, step := range []struct {
 		at   int64
 		want [sha256.Size]byte
-	}{{1000, xor(a, b, c)}, {1009, xor(a, b, c)}, {1010, xor(a, c)}, {1019, xor(a, c)}, {1030, xor(a)}} {
+	}{{1000, xor(a, b, c)}, {1009, xor(a, b, c)}, {1010, xor(a, c)},
+		{1019, xor(a, c)}, {1030, xor(a)}} {
 		if got := x.Digest(time.Unix(step.at, 0)); got != step.want {
 			t.Errorf("at %d: %x", step.at, got)
 		}
@@ -152,7 +153,8 @@ func TestWhatHasExpiredIsListed(t *testing.T) {
 			others = append(others, key)
 		}
 	}
-	if !slices.Equal(expired, []string{"a", "b"}) || !slices.Equal(others, []string{"later", "never"}) {
+	if !slices.Equal(expired, []string{"a", "b"}) ||
+		!slices.Equal(others, []string{"later", "never"}) {
 		t.Errorf("expired are %q, and not %q", expired, others)
 	}
 }

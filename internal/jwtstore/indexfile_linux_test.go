@@ -14,8 +14,8 @@ import (
 	"nats-account-server/internal/jwttest"
 )
 
-// TestIndexFileOnAFullDisk puts until the disk is full, gives room, and goes on. What a put that failed
-// wanted is not there, and all else is, also for the next process.
+// TestIndexFileOnAFullDisk puts until the disk is full, gives room, and goes on. What a put that
+// failed wanted is not there, and all else is, also for the next process.
 func TestIndexFileOnAFullDisk(t *testing.T) {
 	mergeOften(t)
 	dir := smallDisk(t, "2m")

@@ -153,8 +153,9 @@ func TestIndexFileAfterClose(t *testing.T) {
 	}
 }
 
-// TestIndexFileAtRandom compares the file with a map, through many small puts and some large ones, so
-// that pages are split, merged and used again. It is opened again now and then, which checks all of it.
+// TestIndexFileAtRandom compares the file with a map, through many small puts and some large ones,
+// so that pages are split, merged and used again. It is opened again now and then, which checks all
+// of it.
 func TestIndexFileAtRandom(t *testing.T) {
 	mergeOften(t)
 	path := filepath.Join(t.TempDir(), "index")
@@ -187,8 +188,8 @@ func TestIndexFileAtRandom(t *testing.T) {
 	}
 }
 
-// TestIndexFileScanDuringPuts scans and gets while values are put. Each value is from some put, none is
-// from before the scan, and none is missing.
+// TestIndexFileScanDuringPuts scans and gets while values are put. Each value is from some put,
+// none is from before the scan, and none is missing.
 func TestIndexFileScanDuringPuts(t *testing.T) {
 	mergeOften(t)
 	const keys = 3000
@@ -231,15 +232,16 @@ func TestIndexFileScanDuringPuts(t *testing.T) {
 		for n := range keys {
 			var key, put int
 			_, err := fmt.Sscanf(got[indexKey(n)], "key %d put %d", &key, &put)
-			if err != nil || key != n || put < oldest || got[indexKey(n)] != string(indexValue(n, put)) {
+			if err != nil || key != n || put < oldest ||
+				got[indexKey(n)] != string(indexValue(n, put)) {
 				t.Fatalf("key %d has %q after put %d", n, got[indexKey(n)], oldest)
 			}
 		}
 	}
 }
 
-// putUntilKilled puts the same number into 50 keys and the note again and again, empties 50 other keys,
-// and prints the number.
+// putUntilKilled puts the same number into 50 keys and the note again and again, empties 50 other
+// keys, and prints the number.
 func putUntilKilled(dir string) error {
 	jwtstore.SetMinMerge(20_000)
 	f, err := jwtstore.OpenIndexFile(filepath.Join(dir, "index"))
@@ -263,8 +265,8 @@ func putUntilKilled(dir string) error {
 	return err
 }
 
-// TestIndexFileAfterKills kills a process in the middle of its puts. Each put is there whole or not at
-// all, and those are there that it has said.
+// TestIndexFileAfterKills kills a process in the middle of its puts. Each put is there whole or not
+// at all, and those are there that it has said.
 func TestIndexFileAfterKills(t *testing.T) {
 	mergeOften(t)
 	dir := t.TempDir()
@@ -358,7 +360,8 @@ func TestIndexFileThatIsNone(t *testing.T) {
 func TestIndexFileInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index")
 	f := openIndexFile(t, path)
-	if _, err := jwtstore.OpenIndexFile(path); err == nil || errors.Is(err, jwtstore.ErrIndexDamaged) {
+	if _, err := jwtstore.OpenIndexFile(path); err == nil ||
+		errors.Is(err, jwtstore.ErrIndexDamaged) {
 		t.Errorf("opened twice: %v", err)
 	}
 	putIndex(t, f, map[string][]byte{"a": []byte("1")}, "")
@@ -367,8 +370,8 @@ func TestIndexFileInUse(t *testing.T) {
 // indexStates are what was in a file after each put, by note.
 type indexStates map[string]map[string]string
 
-// indexOf2000 returns a file of 2,000 values with a log of several puts, the last of which are small.
-// It returns where its log begins, and all its states.
+// indexOf2000 returns a file of 2,000 values with a log of several puts, the last of which are
+// small. It returns where its log begins, and all its states.
 func indexOf2000(t *testing.T) (content []byte, logStart int, states indexStates) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "index")
@@ -455,7 +458,10 @@ func damages(size, flips int) map[string]func([]byte) []byte {
 	random := rand.New(rand.NewPCG(3, 4))
 	all := map[string]func([]byte) []byte{}
 	flip := func(at int, with byte) {
-		all[fmt.Sprintf("byte %d ^ %#x", at, with)] = func(b []byte) []byte { b[at] ^= with; return b }
+		all[fmt.Sprintf("byte %d ^ %#x", at, with)] = func(b []byte) []byte {
+			b[at] ^= with
+			return b
+		}
 	}
 	for range flips {
 		flip(random.IntN(size), 1<<random.IntN(8))
@@ -479,8 +485,9 @@ func damages(size, flips int) map[string]func([]byte) []byte {
 	return all
 }
 
-// TestIndexFileDamaged damages a file before it is opened, in ways that a disk may. What hits the table
-// is noticed. What hits the log is noticed, or what is from there on is forgotten, as after a crash.
+// TestIndexFileDamaged damages a file before it is opened, in ways that a disk may. What hits the
+// table is noticed. What hits the log is noticed, or what is from there on is forgotten, as after a
+// crash.
 func TestIndexFileDamaged(t *testing.T) {
 	content, logStart, states := indexOf2000(t)
 	path := filepath.Join(t.TempDir(), "index")
@@ -529,8 +536,8 @@ func TestIndexFileLogDamaged(t *testing.T) {
 	}
 }
 
-// TestIndexFileMerges puts many values several times. They are in the log first, and in the table when
-// the log is large.
+// TestIndexFileMerges puts many values several times. They are in the log first, and in the table
+// when the log is large.
 func TestIndexFileMerges(t *testing.T) {
 	f := openIndexFile(t, filepath.Join(t.TempDir(), "index"))
 	start, merged := f.LogStart(), false
@@ -595,8 +602,8 @@ func TestIndexFileMergesNoDamage(t *testing.T) {
 	}
 }
 
-// TestIndexFileTornPut has a last put of which a part is in the file. The puts before it are there, and
-// the next one is whole.
+// TestIndexFileTornPut has a last put of which a part is in the file. The puts before it are there,
+// and the next one is whole.
 func TestIndexFileTornPut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index")
 	f := openIndexFile(t, path)
@@ -631,7 +638,8 @@ func TestIndexFileTornPut(t *testing.T) {
 	}
 }
 
-// TestIndexFileOtherRecords has the log of another file, and then a record that was at another place.
+// TestIndexFileOtherRecords has the log of another file, and then a record that was at another
+// place.
 func TestIndexFileOtherRecords(t *testing.T) {
 	var contents [2][]byte
 	starts := [2]int64{}
@@ -704,8 +712,8 @@ func TestIndexFileRemovesLitter(t *testing.T) {
 	}
 }
 
-// TestIndexFileReadsDuringMerge gets and scans while a merge is on its way. They see the old file and
-// do not wait.
+// TestIndexFileReadsDuringMerge gets and scans while a merge is on its way. They see the old file
+// and do not wait.
 func TestIndexFileReadsDuringMerge(t *testing.T) {
 	const keys = 30_000
 	path := filepath.Join(t.TempDir(), "index")

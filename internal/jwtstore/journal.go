@@ -161,15 +161,16 @@ func (j *journal) saveEvents() {
 }
 
 // recordFlushed records that the files of changes are durable, and appends the mark that says so.
-// The mark is not synced: a crash of this process does not lose it. If it can't be appended the next
-// checkpoint has it. Until then a crash only makes a start write these files once more.
+// The mark is not synced: a crash of this process does not lose it. If it can't be appended the
+// next checkpoint has it. Until then a crash only makes a start write these files once more.
 func (j *journal) recordFlushed(changes []*record) {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
 	j.unflushed.recordFlushed(changes)
 	err := j.readyLocked()
 	if err == nil {
-		mark := &record{kind: kindMark, seq: j.markLocked(), at: time.Now(), version: j.savesOfIndex()}
+		mark := &record{kind: kindMark, seq: j.markLocked(), at: time.Now(),
+			version: j.savesOfIndex()}
 		err = j.appendLocked([]*record{mark}, false)
 	}
 	j.stale = j.stale || err != nil
@@ -240,8 +241,8 @@ func (j *journal) readyLocked() error {
 	return err
 }
 
-// prepare makes the journal's directory, and sees to it that its name is durable and that it is ours.
-// The directory of the store has to be there.
+// prepare makes the journal's directory, and sees to it that its name is durable and that it is
+// ours. The directory of the store has to be there.
 func (j *journal) prepare() error {
 	j.preparing.Lock()
 	defer j.preparing.Unlock()
@@ -335,9 +336,9 @@ func (j *journal) close() {
 	<-j.token
 }
 
-// leave ends the use of the journal. If the journal has what the directory lacks, a checkpoint writes
-// all of it, else the journal is removed. On a disk that can't be written to, what an earlier process
-// left stays as it is.
+// leave ends the use of the journal. If the journal has what the directory lacks, a checkpoint
+// writes all of it, else the journal is removed. On a disk that can't be written to, what an
+// earlier process left stays as it is.
 func (j *journal) leave() error {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()

@@ -12,15 +12,15 @@ import (
 //	24  count   4 bytes, of Puts, Deletes and Touches
 //	28  CRC32C  4 bytes, of the generation and the count
 //
-// It is written when a group of changes was synced, and before their clients are answered. It is not
-// synced itself: the sync of the next group takes it along. So the count is never too high, and
+// It is written when a group of changes was synced, and before their clients are answered. It is
+// not synced itself: the sync of the next group takes it along. So the count is never too high, and
 //
 //	after                                   is noticed if it is missing
 //	the process was killed                  every change that was acknowledged
 //	a power cut                             every acknowledged change but those of the last group
 //
-// What was torn at the end by a crash is not counted, because no client was told that it is stored. A
-// file that is missing altogether is not noticed: a clean stop removes it too.
+// What was torn at the end by a crash is not counted, because no client was told that it is stored.
+// A file that is missing altogether is not noticed: a clean stop removes it too.
 const countAt = 24
 
 // appendCount appends the count to b, which has the head of a file of this generation up to there.

@@ -70,7 +70,9 @@ func TestAMissingEndOfTheJournalIsSaid(t *testing.T) {
 func startOn(t *testing.T, journal []byte, accounts int) (warnings []string) {
 	t.Helper()
 	o := options(t, t.TempDir())
-	o.Warn = func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	o.Warn = func(format string, args ...any) {
+		warnings = append(warnings, fmt.Sprintf(format, args...))
+	}
 	write(t, filepath.Join(o.Dir, ".journal", "journal"), string(journal))
 	d, err := jwtstore.OpenDir(context.Background(), o)
 	if err != nil {

@@ -88,8 +88,10 @@ func TestReplayOfDeletes(t *testing.T) {
 		"written": {events{jwt("1"), gone("2"), mark(2)}, events{}, 0},
 		"written and put": {events{jwt("1"), gone("2"), jwt("3"), mark(2)},
 			events{jwt("3")}, 3},
-		"everything is written":         {events{jwt("1"), gone("2"), jwt("3"), mark(3)}, events{}, 3},
-		"the mark is before the delete": {events{jwt("1"), gone("2"), mark(1)}, events{gone("2")}, 0},
+		"everything is written": {events{jwt("1"), gone("2"), jwt("3"),
+			mark(3)}, events{}, 3},
+		"the mark is before the delete": {events{jwt("1"), gone("2"), mark(1)},
+			events{gone("2")}, 0},
 		"written, put and deleted again": {events{jwt("1"), gone("2"), mark(2), jwt("4"),
 			gone("5")}, events{gone("5")}, 0},
 		"deleted, nothing else was stored": {events{gone("1")}, events{gone("1")}, 0},
@@ -285,7 +287,8 @@ func TestAStartAfterAnEarlierVersionWasKilled(t *testing.T) {
 		t.Helper()
 		for n := range stored {
 			path := filepath.Join(dir, jwtstore.Path(true, keys[n]))
-			for file, want := range map[string]string{path: stored[n], path + ".deleted": tombstones[n]} {
+			for file, want := range map[string]string{path: stored[n],
+				path + ".deleted": tombstones[n]} {
 				content, err := os.ReadFile(file)
 				if string(content) != want || errors.Is(err, fs.ErrNotExist) != (want == "") {
 					t.Errorf("%s, the file %s has %q, %v, want %q", what, filepath.Base(file),

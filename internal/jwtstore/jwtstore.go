@@ -20,10 +20,10 @@
 //	                  └──> Index, on disk                    after that
 //
 // The record in the journal is the commit; nothing else is written before the answer. The directory
-// follows, in exactly the layout that people and other programs know. If a newer JWT was put into it by
-// hand since the commit, that stays, and the change is not written. If all files are written and
-// nothing is pending in the outbox, the journal says nothing that the directory does not, and Close
-// removes it.
+// follows, in exactly the layout that people and other programs know. If a newer JWT was put into
+// it by hand since the commit, that stays, and the change is not written. If all files are written
+// and nothing is pending in the outbox, the journal says nothing that the directory does not, and
+// Close removes it.
 //
 // A Delete leaves a tombstone in <dir>/XX/KEY.jwt.deleted: bytes that the caller chooses, which the
 // allow functions of later changes see. A later Put does not remove it. To remove that file by hand
@@ -42,8 +42,8 @@
 //
 // Locks guard memory, not I/O, with four exceptions: a Put or Delete holds its own account, the
 // holder of the commit token writes the journal, one goroutine at a time flushes, and a call of the
-// Index may read its file. Load waits for none of them. It waits only when many other goroutines do the
-// same, which is to read a file, or to see that it is unchanged.
+// Index may read its file. Load waits for none of them. It waits only when many other goroutines do
+// the same, which is to read a file, or to see that it is unchanged.
 package jwtstore
 
 import (
@@ -68,8 +68,8 @@ type Stamp [4]int64
 // file is written.
 func CommitStamp(seq uint64) Stamp { return Stamp{-1, int64(seq)} }
 
-// Modified returns when the file was last written; the zero time if that is just now, or there is no
-// file.
+// Modified returns when the file was last written; the zero time if that is just now, or there is
+// no file.
 func (s Stamp) Modified() time.Time {
 	if s[0] < 0 || s == (Stamp{}) {
 		return time.Time{}
@@ -104,7 +104,8 @@ var ErrLocked = errors.New("the store directory is in use")
 // ErrClosed is returned by a Put, Delete or Touch after Close.
 var ErrClosed = fmt.Errorf("the JWT store is closed: %w", fs.ErrClosed)
 
-// ErrDirectory is wrapped with the cause while the directory of a store is not there or can't be read.
+// ErrDirectory is wrapped with the cause while the directory of a store is not there or can't be
+// read.
 var ErrDirectory = errors.New("the store directory is not there or can't be read")
 
 // errIrregular is returned for a file that can't be a JWT, whatever it contains. A Put may replace

@@ -28,8 +28,8 @@ type dirLock struct {
 	held *grabbed   // nil: not held, because the directory can't be written to
 }
 
-// grabbed is the lock of a directory. It is given back when the files are closed, however the process
-// ends.
+// grabbed is the lock of a directory. It is given back when the files are closed, however the
+// process ends.
 type grabbed struct {
 	files []*os.File             // what is locked
 	at    map[string]fs.FileInfo // what must still be at these paths
@@ -60,9 +60,9 @@ const (
 	lockRetryInterval = 50 * time.Millisecond
 )
 
-// acquire waits for the lock. It returns nil without the lock if the directory can't be written to, or
-// its disk is full: no process can do harm there. Should a write become possible, ensure takes the
-// lock before it.
+// acquire waits for the lock. It returns nil without the lock if the directory can't be written to,
+// or its disk is full: no process can do harm there. Should a write become possible, ensure takes
+// the lock before it.
 func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
 	deadline := time.Now().Add(wait)
 	for {
@@ -78,8 +78,8 @@ func (l *dirLock) acquire(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// isFull reports whether an error means that the disk takes no new file. Nothing else can be written
-// then, either.
+// isFull reports whether an error means that the disk takes no new file. Nothing else can be
+// written then, either.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, errQuota)
 }
@@ -137,8 +137,8 @@ func (l *dirLock) inUse() error {
 	return fmt.Errorf("%w: %s is held by process %s on host %s", ErrLocked, l.path, pid, host)
 }
 
-// release gives the lock back and removes the note and the lock file. The lock goes last: neither can
-// be that of another process then.
+// release gives the lock back and removes the note and the lock file. The lock goes last: neither
+// can be that of another process then.
 func (l *dirLock) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

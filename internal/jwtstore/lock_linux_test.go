@@ -262,7 +262,8 @@ func TestADiskWithoutRoomForTheLock(t *testing.T) {
 		}
 	}
 	put(t, d, key, "new")
-	if _, err := jwtstore.OpenDir(t.Context(), options(t, dir)); !errors.Is(err, jwtstore.ErrLocked) {
+	if _, err := jwtstore.OpenDir(t.Context(), options(t, dir)); !errors.Is(err,
+		jwtstore.ErrLocked) {
 		t.Errorf("a second store: %v", err)
 	}
 	loads(t, d, key, "new")

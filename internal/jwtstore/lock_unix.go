@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockName is the name of the lock file. It is empty, and is there while a process has the directory
-// open, or after a crash. A lock is not copied with the file.
+// lockName is the name of the lock file. It is empty, and is there while a process has the
+// directory open, or after a crash. A lock is not copied with the file.
 const lockName = ".lock-file"
 
 // errQuota is the error of a user whose share of the disk is full.
@@ -25,10 +25,10 @@ var flock = unix.Flock
 // grab takes the lock of a directory: a flock on <dir>/.lock-file. If another process has it, the
 // error is ErrLocked.
 //
-// The directory is locked as well, and first. Earlier versions of this program lock only that, and it
-// can't be removed without removing the directory. But a network file system locks a directory for
-// processes of the same host only, or not at all: an exclusive lock wants a file that is open for
-// writing there. So a directory that can't be locked is no error, a file that can't be is one.
+// The directory is locked as well, and first. Earlier versions of this program lock only that, and
+// it can't be removed without removing the directory. But a network file system locks a directory
+// for processes of the same host only, or not at all: an exclusive lock wants a file that is open
+// for writing there. So a directory that can't be locked is no error, a file that can't be is one.
 func grab(dir string) (*grabbed, error) {
 	g := &grabbed{at: map[string]fs.FileInfo{}}
 	err := g.lockDirectory(dir)

@@ -11,16 +11,21 @@ import (
 
 // TestAMemoryKeepsWhatIsAllowedUntilItIsRemoved also has a floor, which outlives the removal.
 func TestAMemoryKeepsWhatIsAllowedUntilItIsRemoved(t *testing.T) {
-	m, hash, errRefused := jwtstore.NewMemory(false), strings.Repeat("A", 52)+"====", errors.New("refused")
+	m, hash, errRefused := jwtstore.NewMemory(false), strings.Repeat("A", 52)+"====",
+		errors.New("refused")
 	floor := jwtstore.Floor{}.After(7, [32]byte{1})
 	put := func(token string, err error) error {
 		_, got := m.Put(t.Context(), hash, "test", []byte(token),
-			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{Floor: floor}, err })
+			func(jwtstore.Stored) (jwtstore.Version,
+				error) {
+				return jwtstore.Version{Floor: floor}, err
+			})
 		return got
 	}
 	load := func(want string, wantErr error) {
 		t.Helper()
-		if got, _, err := m.Load(hash, jwtstore.Stamp{}); string(got) != want || !errors.Is(err, wantErr) {
+		if got, _, err := m.Load(hash, jwtstore.Stamp{}); string(got) != want ||
+			!errors.Is(err, wantErr) {
 			t.Errorf("%q, %v", got, err)
 		}
 	}

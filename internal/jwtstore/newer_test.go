@@ -20,7 +20,9 @@ func watched(t *testing.T, o jwtstore.Options) (d *jwtstore.Dir, warnings *[]str
 	t.Helper()
 	warnings = new([]string)
 	o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
-	o.Warn = func(format string, args ...any) { *warnings = append(*warnings, fmt.Sprintf(format, args...)) }
+	o.Warn = func(format string, args ...any) {
+		*warnings = append(*warnings, fmt.Sprintf(format, args...))
+	}
 	return open(t, o), warnings
 }
 
@@ -37,8 +39,8 @@ func rename(t *testing.T, path string, n int64) {
 	}
 }
 
-// TestAFileThatComesBeforeTheFlush stays if it is newer than what was committed. What the commit knew is
-// replaced, also if it is newer, because of allow_older.
+// TestAFileThatComesBeforeTheFlush stays if it is newer than what was committed. What the commit
+// knew is replaced, also if it is newer, because of allow_older.
 func TestAFileThatComesBeforeTheFlush(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -54,13 +56,16 @@ func TestAFileThatComesBeforeTheFlush(t *testing.T) {
 		{name: "of one that changes twice", had: 1, commits: []int64{3, 4}, file: 9, served: 9},
 		{name: "of one that comes back", had: 1, commits: []int64{0, 4}, file: 9, served: 9},
 		{name: "in the other layout", had: 1, commits: []int64{3}, file: 9, other: true, served: 9},
-		{name: "in the other layout, deleted", had: 1, commits: []int64{0}, file: 9, other: true, served: 9},
+		{name: "in the other layout, deleted", had: 1, commits: []int64{0}, file: 9,
+			other: true, served: 9},
 		{name: "older", had: 1, commits: []int64{3}, file: 2, served: 3},
-		{name: "older, in the other layout", had: 1, commits: []int64{3}, file: 2, other: true, served: 3},
+		{name: "older, in the other layout", had: 1, commits: []int64{3}, file: 2,
+			other: true, served: 3},
 		{name: "older than what is deleted", had: 3, commits: []int64{0}, file: 2, served: 0},
 		{name: "the same", had: 1, commits: []int64{3}, file: 3, served: 3},
 		{name: "what an older one has replaced", had: 5, commits: []int64{3}, file: 5, served: 3},
-		{name: "what two older ones have replaced", had: 5, commits: []int64{4, 3}, file: 5, served: 3},
+		{name: "what two older ones have replaced", had: 5, commits: []int64{4, 3},
+			file: 5, served: 3},
 		{name: "newer than what was replaced", had: 5, commits: []int64{3}, file: 6, served: 6},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -105,8 +110,8 @@ func TestAFileThatComesBeforeTheFlush(t *testing.T) {
 	}
 }
 
-// TestANewerFileWhileNothingCanBeWritten is served at the next attempt to write. What can't be written
-// is not missed.
+// TestANewerFileWhileNothingCanBeWritten is served at the next attempt to write. What can't be
+// written is not missed.
 func TestANewerFileWhileNothingCanBeWritten(t *testing.T) {
 	o, kept, deleted := options(t, t.TempDir()), jwtstoretest.Key(t), jwtstoretest.Key(t)
 	d, warnings := watched(t, o)
@@ -148,8 +153,8 @@ func TestANewerFileWhileNothingCanBeWritten(t *testing.T) {
 	keeps(t, d, deleted, numbered(3))
 }
 
-// TestACommitDoesNotLowerAFloor that was raised after it was allowed: what was found meanwhile counts
-// too. The floor that it knew may be lowered, as with allow_older.
+// TestACommitDoesNotLowerAFloor that was raised after it was allowed: what was found meanwhile
+// counts too. The floor that it knew may be lowered, as with allow_older.
 func TestACommitDoesNotLowerAFloor(t *testing.T) {
 	for _, row := range []struct {
 		name             string
@@ -162,7 +167,8 @@ func TestACommitDoesNotLowerAFloor(t *testing.T) {
 		{name: "a newer one", had: 1, raised: 9, put: 3, floor: 9},
 		{name: "a newer one, as with allow_older", had: 5, raised: 9, put: 3, floor: 9},
 		{name: "an older one", had: 1, raised: 2, put: 3, floor: 3},
-		{name: "one of its second", had: 10, raised: 11, put: 12, floor: 12, replaced: []int64{10, 11}},
+		{name: "one of its second", had: 10, raised: 11, put: 12, floor: 12,
+			replaced: []int64{10, 11}},
 		{name: "a newer one of what is deleted", had: 1, raised: 9, floor: 9},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -194,10 +200,11 @@ func TestACommitDoesNotLowerAFloor(t *testing.T) {
 			commit(row.had, func() {})
 			if row.put > 0 {
 				commit(row.put, raise)
-			} else if _, err := d.Delete(t.Context(), key, "test", func(jwtstore.Stored) ([]byte, error) {
-				raise()
-				return []byte(numbered(row.had)), nil
-			}); err != nil {
+			} else if _, err := d.Delete(t.Context(), key, "test",
+				func(jwtstore.Stored) ([]byte, error) {
+					raise()
+					return []byte(numbered(row.had)), nil
+				}); err != nil {
 				t.Fatal(err)
 			}
 			floor := d.Index().Get(key).Floor
@@ -258,8 +265,8 @@ func TestARaisedFloorIsDurable(t *testing.T) {
 	})
 }
 
-// TestAFilePutThereDuringAFlush replaces the file that was just written, before the index has its stamp:
-// the index must not take the one for the other.
+// TestAFilePutThereDuringAFlush replaces the file that was just written, before the index has its
+// stamp: the index must not take the one for the other.
 func TestAFilePutThereDuringAFlush(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	d := open(t, options(t, dir))

@@ -20,12 +20,11 @@ import (
 //	  seq 15  account B…                             pending for all
 //
 // Only the latest change of an account is kept: a nats-server that was away needs the account's
-// last JWT, not its history. Each change has a set of bits, one for every server that has acknowledged
-// it. A position per server would not do: answers come out of order, and superseded changes leave
-// gaps. A change is removed when at least one server is known and every known server has
-// acknowledged it.
-// The time that a method takes does not depend on the number of changes, except for Pending, Forget
-// and the snapshot.
+// last JWT, not its history. Each change has a set of bits, one for every server that has
+// acknowledged it. A position per server would not do: answers come out of order, and superseded
+// changes leave gaps. A change is removed when at least one server is known and every known server
+// has acknowledged it. The time that a method takes does not depend on the number of changes,
+// except for Pending, Forget and the snapshot.
 //
 // The methods may be called from any goroutine. None of them does I/O. What they learn of
 // nats-servers is kept as events until the journal has taken them.
@@ -52,10 +51,11 @@ const manyEvents = 256 << 10
 // newOutbox returns an empty outbox; see the fields for announce and wake.
 func newOutbox(announce bool, wake chan struct{}) *Outbox {
 	return &Outbox{
-		announce:   announce,
-		wake:       wake,
-		servers:    knownServers{byName: map[string]*server{}},
-		pending:    pendingChanges{bySeq: map[uint64]*pendingChange{}, byKey: map[string]*pendingChange{}},
+		announce: announce,
+		wake:     wake,
+		servers:  knownServers{byName: map[string]*server{}},
+		pending: pendingChanges{bySeq: map[uint64]*pendingChange{},
+			byKey: map[string]*pendingChange{}},
 		unanswered: map[string]bool{},
 	}
 }
@@ -134,10 +134,10 @@ func (o *Outbox) Register(server string, at time.Time) bool {
 	return true
 }
 
-// Displace is Register for a new server when too many are known: it forgets another one, and returns
-// its name. That is the server that has been absent for longest, of those that have never
-// acknowledged an update. If the new one is to be preferred it may also be one that is there, or else
-// any absent one. Displace reports false if there is none.
+// Displace is Register for a new server when too many are known: it forgets another one, and
+// returns its name. That is the server that has been absent for longest, of those that have never
+// acknowledged an update. If the new one is to be preferred it may also be one that is there, or
+// else any absent one. Displace reports false if there is none.
 func (o *Outbox) Displace(
 	server string, at time.Time, preferred bool,
 ) (forgotten string, ok bool) {
@@ -164,8 +164,8 @@ func (o *Outbox) AddAbsence(server string, more time.Duration) (absent time.Dura
 	return s.absent
 }
 
-// SetUnanswered records whether an announcement of an account may still be on its way to some server.
-// The journal has it before it has any later acknowledgement.
+// SetUnanswered records whether an announcement of an account may still be on its way to some
+// server. The journal has it before it has any later acknowledgement.
 func (o *Outbox) SetUnanswered(key string, on bool) {
 	op := opAnswered
 	if on {
@@ -190,8 +190,8 @@ func (o *Outbox) Acknowledge(server string, seq uint64) {
 	o.learnLocked(event{op: opAcknowledge, name: server, number: seq})
 }
 
-// HasAcknowledged reports whether the server has ever acknowledged a change, since it was registered
-// first or after it was forgotten.
+// HasAcknowledged reports whether the server has ever acknowledged a change, since it was
+// registered first or after it was forgotten.
 func (o *Outbox) HasAcknowledged(server string) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -206,9 +206,9 @@ func (o *Outbox) Forget(server string) {
 	o.learnLocked(event{op: opForget, name: server})
 }
 
-// learnLocked applies an event and keeps it for the journal. A new server is written to the journal at
-// once and not with the next commit: what is committed while the server is away must be pending for
-// it, also after a crash.
+// learnLocked applies an event and keeps it for the journal. A new server is written to the journal
+// at once and not with the next commit: what is committed while the server is away must be pending
+// for it, also after a crash.
 func (o *Outbox) learnLocked(e event) {
 	isNew := e.op == opIdentify || e.op == opRegister && o.servers.byName[e.name] == nil
 	if e.name == "" || !o.applyLocked(e) || o.wake == nil {
@@ -307,7 +307,8 @@ func (o *Outbox) apply(r *record) {
 	}
 	o.pending.drop(r.key)
 	if r.kind != kindDelete {
-		o.pending.keep(&pendingChange{Change: Change{Seq: r.seq, Key: r.key, At: r.at, Known: time.Now()}})
+		o.pending.keep(&pendingChange{Change: Change{Seq: r.seq, Key: r.key, At: r.at,
+			Known: time.Now()}})
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// event is something that was learned of a nats-server, or of what was announced. In the journal it is
+// event is something that was learned of a nats-server, or of what was announced. In the journal it
+// is
 //
 //	op                      1 byte
 //	length of the name      uvarint
@@ -35,8 +36,8 @@ func (e event) append(b []byte) []byte {
 	return binary.AppendUvarint(appendText(append(b, e.op), e.name), e.number)
 }
 
-// unsaved returns the events that the journal does not know, encoded. recordSaved is to be called when it
-// knows them.
+// unsaved returns the events that the journal does not know, encoded. recordSaved is to be called
+// when it knows them.
 func (o *Outbox) unsaved() []byte {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -66,8 +67,8 @@ func (o *Outbox) replay(body []byte) {
 	}
 }
 
-// appendSnapshot appends all that the outbox knows to b. recordSaved is to be called with events when the
-// snapshot is in the journal. All numbers are varints; a text is its length and its bytes.
+// appendSnapshot appends all that the outbox knows to b. recordSaved is to be called with events
+// when the snapshot is in the journal. All numbers are varints; a text is its length and its bytes.
 //
 //	last
 //	number of servers, and of each: name, seen (Unix ns)
@@ -155,7 +156,8 @@ func (p *pendingChanges) restore(d *decoder, servers int) {
 	now := time.Now()
 	for range d.count() {
 		seq, at := d.uvarint(), d.varint()
-		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at), Key: d.text(), Known: now}}
+		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at),
+			Key: d.text(), Known: now}}
 		for range d.count() {
 			if slot := d.uvarint(); slot < uint64(servers) {
 				c.acked.SetBit(&c.acked, int(slot), 1)

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// pendingChanges are the changes that are kept: of each account only the latest, and none that every
-// known server has acknowledged. Outbox.mu guards them.
+// pendingChanges are the changes that are kept: of each account only the latest, and none that
+// every known server has acknowledged. Outbox.mu guards them.
 type pendingChanges struct {
 	bySeq map[uint64]*pendingChange
 	byKey map[string]*pendingChange // the same changes

@@ -10,13 +10,13 @@ const (
 	seenStep = time.Hour
 	// absentStep is how exactly the journal knows how long a server was absent.
 	absentStep = 15 * time.Minute
-	// maxServers bounds the servers that are known. The largest systems have some hundred; a user of
-	// the system account can pretend to be any number. Each takes a bit of each change.
+	// maxServers bounds the servers that are known. The largest systems have some hundred; a user
+	// of the system account can pretend to be any number. Each takes a bit of each change.
 	maxServers = 4096
 )
 
-// knownServers are the nats-servers that were registered and not forgotten. Each has a slot which no
-// other one has. Outbox.mu guards them.
+// knownServers are the nats-servers that were registered and not forgotten. Each has a slot which
+// no other one has. Outbox.mu guards them.
 type knownServers struct {
 	byName map[string]*server
 	slots  big.Int // a bit for each slot that a server has
@@ -55,8 +55,8 @@ func (k *knownServers) register(name string, at time.Time) bool {
 	return true
 }
 
-// setAbsence records how long a server was absent. It reports false if the journal knows that closely
-// enough.
+// setAbsence records how long a server was absent. It reports false if the journal knows that
+// closely enough.
 func (k *knownServers) setAbsence(name string, absent time.Duration) bool {
 	s := k.byName[name]
 	if s == nil || absent < s.absent {

@@ -22,7 +22,8 @@ func TestWhichServerIsDisplaced(t *testing.T) {
 		{"none that is there", map[string]time.Duration{"a": 0, "proven b": 0}, false, ""},
 		{"the one absent for longest", map[string]time.Duration{"a": short, "b": long}, false, "b"},
 		{"none that is proven", map[string]time.Duration{"proven a": long}, false, ""},
-		{"one there, for a better one", map[string]time.Duration{"a": 0, "proven b": long}, true, "a"},
+		{"one there, for a better one",
+			map[string]time.Duration{"a": 0, "proven b": long}, true, "a"},
 		{"an absent one before that", map[string]time.Duration{"a": 0, "b": short}, true, "b"},
 		{"a proven one, in the end", map[string]time.Duration{"proven a": long}, true, "proven a"},
 		{"none of those that are there", map[string]time.Duration{"proven a": 0}, true, ""},
@@ -62,7 +63,8 @@ func TestWhichServerIsDisplaced(t *testing.T) {
 			if got != c.want || ok != (c.want != "") || ok != slices.Contains(o.Servers(), "new") {
 				t.Errorf("forgotten is %q, %v", got, ok)
 			}
-			if n := len(o.Servers()); n != jwtstore.MaxServers || ok && slices.Contains(o.Servers(), c.want) {
+			if n := len(o.Servers()); n != jwtstore.MaxServers || ok &&
+				slices.Contains(o.Servers(), c.want) {
 				t.Errorf("%d are known", n)
 			}
 		})

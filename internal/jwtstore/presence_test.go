@@ -28,7 +28,8 @@ type presenceEnv struct {
 
 func newPresenceEnv(t *testing.T, change func(o *jwtstore.Options)) *presenceEnv {
 	dir := filepath.Join(t.TempDir(), "store")
-	e := &presenceEnv{T: t, Options: options(t, dir), elsewhere: dir + ".else", key: jwtstoretest.Key(t)}
+	e := &presenceEnv{T: t, Options: options(t, dir), elsewhere: dir + ".else",
+		key: jwtstoretest.Key(t)}
 	e.Gone = func(fault error) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -64,7 +65,8 @@ func (e *presenceEnv) wantGone() {
 	e.Helper()
 	unknown := jwtstoretest.Key(e)
 	for _, key := range []string{e.key, unknown} {
-		if _, _, err := e.d.Load(key, jwtstore.Stamp{}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := e.d.Load(key, jwtstore.Stamp{}); err == nil ||
+			errors.Is(err, fs.ErrNotExist) {
 			e.Errorf("Load: %v", err)
 		}
 		if _, err := e.d.Tombstone(key); err == nil {
@@ -117,11 +119,16 @@ func TestADirectoryThatHasGone(t *testing.T) {
 	for name, atPath := range map[string]func(e *presenceEnv) error{
 		"nothing is at its path":      func(e *presenceEnv) error { return nil },
 		"an empty directory is there": func(e *presenceEnv) error { return os.Mkdir(e.Dir, 0o700) },
-		"a file is there":             func(e *presenceEnv) error { return os.WriteFile(e.Dir, nil, 0o600) },
-		"a link to nowhere is there":  func(e *presenceEnv) error { return os.Symlink("nowhere", e.Dir) },
+		"a file is there": func(e *presenceEnv) error {
+			return os.WriteFile(e.Dir, nil, 0o600)
+		},
+		"a link to nowhere is there": func(e *presenceEnv) error {
+			return os.Symlink("nowhere", e.Dir)
+		},
 		"another store is there": func(e *presenceEnv) error {
 			return errors.Join(os.Mkdir(e.Dir, 0o700),
-				os.WriteFile(filepath.Join(e.Dir, jwtstoretest.Key(e)+".jwt"), []byte("other"), 0o600))
+				os.WriteFile(filepath.Join(e.Dir, jwtstoretest.Key(e)+".jwt"),
+					[]byte("other"), 0o600))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -143,8 +150,8 @@ func TestADirectoryThatHasGone(t *testing.T) {
 	}
 }
 
-// TestACopyTakesTheDirectorysPlace while the store is open: a backup, with what a running or a stopped
-// server leaves beside the JWTs, or the JWTs alone.
+// TestACopyTakesTheDirectorysPlace while the store is open: a backup, with what a running or a
+// stopped server leaves beside the JWTs, or the JWTs alone.
 func TestACopyTakesTheDirectorysPlace(t *testing.T) {
 	for name, change := range map[string]func(e *presenceEnv) error{
 		"all of it": func(e *presenceEnv) error { return nil },
@@ -185,8 +192,8 @@ func TestAStartWithoutTheFileSystem(t *testing.T) {
 	e.wantBack("jwt")
 }
 
-// TestAnOlderCopyIsNotTheStore while the store is open: it may be what was there before its file system was
-// mounted. After a restart it is, since people may want to go back to a backup.
+// TestAnOlderCopyIsNotTheStore while the store is open: it may be what was there before its file
+// system was mounted. After a restart it is, since people may want to go back to a backup.
 func TestAnOlderCopyIsNotTheStore(t *testing.T) {
 	deleted := jwtstoretest.Key(t)
 	for _, c := range []struct {
@@ -200,7 +207,10 @@ func TestAnOlderCopyIsNotTheStore(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newPresenceEnv(t, func(o *jwtstore.Options) {
-				o.IssuedAt = func(jwt []byte) (int64, bool) { return int64(jwt[0] - '0'), jwt[0] <= '9' }
+				o.IssuedAt = func(jwt []byte) (int64,
+					bool) {
+					return int64(jwt[0] - '0'), jwt[0] <= '9'
+				}
 			})
 			e.put(deleted, "1")
 			e.do(tryDelete(e.d, deleted, "gone"))
@@ -221,7 +231,8 @@ func TestAnOlderCopyIsNotTheStore(t *testing.T) {
 				e.wantBack(c.jwt)
 				return
 			}
-			if jwt, _, err := e.d.Load(e.key, jwtstore.Stamp{}); !errors.Is(err, jwtstore.ErrDirectory) {
+			if jwt, _, err := e.d.Load(e.key, jwtstore.Stamp{}); !errors.Is(err,
+				jwtstore.ErrDirectory) {
 				t.Errorf("Load: %q, %v", jwt, err)
 			}
 			if err := e.d.Close(); !errors.Is(err, jwtstore.ErrDirectory) {
@@ -233,7 +244,8 @@ func TestAnOlderCopyIsNotTheStore(t *testing.T) {
 	}
 }
 
-// TestADirectoryThatIsReplacedDuringAFlush: what was written into the old one is written into the copy too.
+// TestADirectoryThatIsReplacedDuringAFlush: what was written into the old one is written into the
+// copy too.
 func TestADirectoryThatIsReplacedDuringAFlush(t *testing.T) {
 	var replace func()
 	e := newPresenceEnv(t, func(o *jwtstore.Options) {
@@ -258,13 +270,15 @@ func TestADirectoryThatIsReplacedDuringAFlush(t *testing.T) {
 	loads(t, e.d, second, "2")
 }
 
-// TestADirectoryThatComesAndGoes has another directory in its place for moments while JWTs are put and
-// files are written. Nothing that was acknowledged is lost, and nothing counts as written that is in the
-// other directory.
+// TestADirectoryThatComesAndGoes has another directory in its place for moments while JWTs are put
+// and files are written. Nothing that was acknowledged is lost, and nothing counts as written that
+// is in the other directory.
 func TestADirectoryThatComesAndGoes(t *testing.T) {
 	top := t.TempDir()
-	real, other, link := filepath.Join(top, "real"), filepath.Join(top, "other"), filepath.Join(top, "store")
-	for _, err := range []error{os.Mkdir(real, 0o700), os.Mkdir(other, 0o700), os.Symlink(real, link)} {
+	real, other, link := filepath.Join(top, "real"), filepath.Join(top, "other"),
+		filepath.Join(top, "store")
+	for _, err := range []error{os.Mkdir(real, 0o700), os.Mkdir(other, 0o700),
+		os.Symlink(real, link)} {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,8 +36,8 @@ type record struct {
 	at         time.Time
 	origin     string // kind of the origin, for people
 	key        string
-	// version is what the index gets of a Put, encoded, and the floor that stays after a Delete. It is
-	// empty if it is not indexed. A mark and a snapshot have how often the index was saved, as a
+	// version is what the index gets of a Put, encoded, and the floor that stays after a Delete. It
+	// is empty if it is not indexed. A mark and a snapshot have how often the index was saved, as a
 	// uvarint. Format 1 had none of it.
 	version []byte
 	body    []byte

@@ -20,7 +20,8 @@ import (
 // disk does that is gone for a while.
 func stall(t *testing.T, dir string) (goOn func()) {
 	t.Helper()
-	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY|unix.O_CLOEXEC)
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC,
+		unix.O_RDONLY|unix.O_CLOEXEC)
 	if err == nil {
 		err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM|unix.FAN_EVENT_ON_CHILD,
 			unix.AT_FDCWD, dir)
@@ -80,8 +81,8 @@ func TestADiskThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// TestADiskOfWhichAPartDoesNotAnswer has as many reads hang as there may be. What needs none of them
-// goes on: a JWT that is known already, a Put, a Delete and the list.
+// TestADiskOfWhichAPartDoesNotAnswer has as many reads hang as there may be. What needs none of
+// them goes on: a JWT that is known already, a Put, a Delete and the list.
 func TestADiskOfWhichAPartDoesNotAnswer(t *testing.T) {
 	dir, key := t.TempDir(), jwtstoretest.Key(t)
 	other := jwtstoretest.Key(t)
@@ -105,7 +106,10 @@ func TestADiskOfWhichAPartDoesNotAnswer(t *testing.T) {
 	for range 100 {
 		hanging.Go(func() { _, _, _ = d.Load(key, jwtstore.Stamp{}) })
 	}
-	jwtstoretest.Eventually(t, "all reads hang", func() bool { n, max := d.Reading(); return n == max })
+	jwtstoretest.Eventually(t, "all reads hang", func() bool {
+		n, max := d.Reading()
+		return n == max
+	})
 	for _, c := range []struct {
 		name string
 		do   func() error

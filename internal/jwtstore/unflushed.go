@@ -33,8 +33,8 @@ type unflushed struct {
 	mu         sync.RWMutex       // guards what follows
 	latest     map[string]*record // by key: the last Put or Delete
 	tombstones map[string]*record // by key: a Delete before the last Put
-	// files has what was in the JWT's file when the first of these changes was committed, or what the
-	// flusher has written since, by key. There is none for a JWT without a file.
+	// files has what was in the JWT's file when the first of these changes was committed, or what
+	// the flusher has written since, by key. There is none for a JWT without a file.
 	files map[string]Hash
 }
 
@@ -48,8 +48,8 @@ func newUnflushed() *unflushed {
 	}
 }
 
-// endReplay ends a replay. What is flushed according to the mark goes, and the bodies of the rest do
-// not keep the journal's bytes in memory. They may be more than maxUnflushed: after a crash the
+// endReplay ends a replay. What is flushed according to the mark goes, and the bodies of the rest
+// do not keep the journal's bytes in memory. They may be more than maxUnflushed: after a crash the
 // journal can have more changes than it had to.
 func (u *unflushed) endReplay(mark uint64) {
 	size := int64(0)
@@ -113,8 +113,8 @@ func (u *unflushed) recordFlushed(changes []*record) {
 	}
 }
 
-// keepTombstone leaves of a Delete only the tombstone, if it is the last change: a JWT was put there
-// since.
+// keepTombstone leaves of a Delete only the tombstone, if it is the last change: a JWT was put
+// there since.
 func (u *unflushed) keepTombstone(r *record) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
