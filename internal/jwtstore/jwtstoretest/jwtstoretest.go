@@ -130,7 +130,9 @@ func IssuedAt(jwt string, at int64) func(jwtstore.Stored) (jwtstore.Version, err
 }
 
 // AllowIf returns an allow function of a Put that gives the index nothing.
-func AllowIf(allow func(stored, tombstone []byte) error) func(jwtstore.Stored) (jwtstore.Version, error) {
+func AllowIf(
+	allow func(stored, tombstone []byte) error,
+) func(jwtstore.Stored) (jwtstore.Version, error) {
 	return func(now jwtstore.Stored) (jwtstore.Version, error) {
 		return jwtstore.Version{}, allow(now.JWT, now.Tombstone)
 	}
@@ -339,15 +341,17 @@ func ended(t *testing.T, e *env) {
 	cancel()
 	refuse := func() {
 		t.Helper()
-		if _, err := e.Put(over, key, "test", []byte("two"), Always); !errors.Is(err, context.Canceled) {
+		if _, err := e.Put(over, key, "test", []byte("two"), Always); !errors.Is(err,
+			context.Canceled) {
 			t.Errorf("Put: %v", err)
 		}
 	}
 	refuse()
-	_, err := e.Put(context.Background(), key, "test", []byte("one"), AllowIf(func(_, _ []byte) error {
-		refuse() // and does not wait for the Put that it is in
-		return nil
-	}))
+	_, err := e.Put(context.Background(), key, "test", []byte("one"),
+		AllowIf(func(_, _ []byte) error {
+			refuse() // and does not wait for the Put that it is in
+			return nil
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,7 +525,8 @@ func deleted(t *testing.T, e *env) {
 	if _, _, err := e.Load(key, stamp); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load with the stamp of the deleted JWT: %v", err)
 	}
-	if _, err := e.Touch(context.Background(), key, "test", false); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := e.Touch(context.Background(), key, "test", false); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("Touch: %v", err)
 	}
 	e.lists(other)
@@ -533,8 +538,12 @@ func deleted(t *testing.T, e *env) {
 
 func undeleted(t *testing.T, e *env) {
 	key, no := Key(t), errors.New("no")
-	unasked := func(jwtstore.Stored) ([]byte, error) { t.Error("allow is asked"); return []byte("gone"), nil }
-	if _, err := e.Delete(context.Background(), key, "test", unasked); !errors.Is(err, fs.ErrNotExist) {
+	unasked := func(jwtstore.Stored) ([]byte, error) {
+		t.Error("allow is asked")
+		return []byte("gone"), nil
+	}
+	if _, err := e.Delete(context.Background(), key, "test", unasked); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("Delete of what is not there: %v", err)
 	}
 	e.kept(key, "")
@@ -666,7 +675,8 @@ func deletedAtomically(t *testing.T, e *env) {
 
 func touch(t *testing.T, e *env) {
 	key := Key(t)
-	if _, err := e.Touch(context.Background(), key, "test", false); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := e.Touch(context.Background(), key, "test", false); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("Touch of what is not there: %v", err)
 	}
 	first := e.put(key, "jwt")
@@ -799,7 +809,8 @@ func anyOrder(t *testing.T, e *env) {
 		}
 		all.Go(func() {
 			for i, key := range own {
-				seqs[w*len(own)+i], _ = e.Put(context.Background(), key, "test", []byte("jwt"), Always)
+				seqs[w*len(own)+i], _ = e.Put(context.Background(), key, "test",
+					[]byte("jwt"), Always)
 			}
 		})
 	}
@@ -925,8 +936,8 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// indexed has the index before and after restarts. What was deleted, or replaced within a second, is
-// remembered.
+// indexed has the index before and after restarts. What was deleted, or replaced within a second,
+// is remembered.
 func indexed(t *testing.T, e *env) {
 	kept, gone := Key(t), Key(t)
 	put := func(key, jwt string, at int64) {
@@ -952,7 +963,8 @@ func indexed(t *testing.T, e *env) {
 		case deleted.Stored() || deleted.Floor.IssuedAt != 9:
 			t.Errorf("of what was deleted the index has %+v", deleted)
 		case err != nil || stamp != v.Stamp && !stamp.IsHot():
-			t.Errorf("it was loaded under the stamp %v, %v, and the index has %v", stamp, err, v.Stamp)
+			t.Errorf("it was loaded under the stamp %v, %v, and the index has %v",
+				stamp, err, v.Stamp)
 		case e.Index().Digest(time.Now()) != three:
 			t.Error("the digest is another one")
 		}
