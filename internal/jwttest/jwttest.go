@@ -150,7 +150,9 @@ func Encode(t testing.TB, signer nkeys.KeyPair, claims any) []byte {
 }
 
 // EncodeRaw signs a header and a payload; version 1 JWTs have a signature over the payload only.
-func EncodeRaw(t testing.TB, signer nkeys.KeyPair, header string, payload []byte, signHeader bool) []byte {
+func EncodeRaw(
+	t testing.TB, signer nkeys.KeyPair, header string, payload []byte, signHeader bool,
+) []byte {
 	t.Helper()
 	enc := base64.RawURLEncoding
 	h, p := enc.EncodeToString([]byte(header)), enc.EncodeToString(payload)
