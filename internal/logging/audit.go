@@ -53,8 +53,8 @@ const (
 	refusedPerSecond = 10
 )
 
-// auditPatience is how long Write waits if the caller does not insist: much longer than a line takes
-// that is written at all.
+// auditPatience is how long Write waits if the caller does not insist: much longer than a line
+// takes that is written at all.
 const auditPatience = 100 * time.Millisecond
 
 // closeTimeout bounds the wait for the last lines of a file.
@@ -207,7 +207,8 @@ func (a *Audit) writeFile(f *os.File, line []byte) error {
 		// A disk that is full takes a part of a line. The next line must not continue it.
 		cutBack(f, n)
 	}
-	a.problems.Error("the audit file can't be written, its lines are here until it can: " + err.Error())
+	a.problems.Error("the audit file can't be written, its lines are here until it can: " +
+		err.Error())
 	_ = a.log.Handle(context.Background(), auditRecord(line))
 	return err
 }

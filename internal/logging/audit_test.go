@@ -250,12 +250,15 @@ func TestAFileThatIsNotReadIsLeftAfterASecond(t *testing.T) {
 // FuzzAudit lets a client choose every text. The result must be one line, valid, bounded and true.
 func FuzzAudit(f *testing.F) {
 	f.Add("bad-jwt", "1.2.3.4:5", "user", "http", "A1", "O1", "jti", int64(1))
-	f.Add("x\ny", "\x1b[2J", "\"}", "\xff\xfe", strings.Repeat("é", 200), "<script>", "\u2028", int64(-1))
-	f.Fuzz(func(t *testing.T, reason, address, user, origin, account, issuer, jti string, iat int64) {
+	f.Add("x\ny", "\x1b[2J", "\"}", "\xff\xfe", strings.Repeat("é", 200), "<script>",
+		"\u2028", int64(-1))
+	f.Fuzz(func(t *testing.T, reason, address, user, origin, account, issuer,
+		jti string, iat int64) {
 		log := &bytes.Buffer{}
 		a := logging.NewAudit(logging.New(log, logging.Format{}), nil)
 		_ = a.Write(logging.AuditEntry{
-			Result: "refused", Reason: reason, Address: address, User: user, Origin: origin, Account: account,
+			Result: "refused", Reason: reason, Address: address, User: user,
+			Origin: origin, Account: account,
 			Issuer: issuer, New: &logging.AuditVersion{JTI: jti, IAT: iat},
 		}, true, 0)
 		line, ok := strings.CutPrefix(log.String(), "[INF] audit ")
@@ -264,7 +267,8 @@ func FuzzAudit(f *testing.F) {
 		if !oneLine || json.Unmarshal([]byte(line), &e) != nil {
 			t.Fatalf("%q", log)
 		}
-		if len(account) <= 128 && strings.ToValidUTF8(account, "?") != e.Account || e.New.IAT != iat {
+		if len(account) <= 128 &&
+			strings.ToValidUTF8(account, "?") != e.Account || e.New.IAT != iat {
 			t.Errorf("%q became %q", account, e.Account)
 		}
 	})

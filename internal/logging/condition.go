@@ -2,8 +2,8 @@ package logging
 
 import "log/slog"
 
-// Condition is something that is wrong for a while, as it was logged last. "" means that all is well.
-// A Condition is logged when it begins and when it changes.
+// Condition is something that is wrong for a while, as it was logged last. "" means that all is
+// well. A Condition is logged when it begins and when it changes.
 type Condition string
 
 // Log notes what is wrong now; nil means that nothing is. When it is over, no line is written.

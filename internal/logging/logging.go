@@ -5,7 +5,8 @@
 //	[28732] 2026/11/23 11:27:15.106492 [INF] starting NATS Account server, version 2.0.0
 //	 pid     local time, microseconds   level text
 //
-// A handler of the program writes through a Queue, so that a reader that does not read stops nothing.
+// A handler of the program writes through a Queue, so that a reader that does not read stops
+// nothing.
 //
 // Audit writes what happened to each JWT that was offered. Limited, Quote and ShortKey are for
 // texts that a client can cause or choose, and Condition is for what stays wrong.

@@ -13,7 +13,8 @@ import (
 
 func TestTheLineFormat(t *testing.T) {
 	const stamp = `\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} `
-	const info, warn, debug, trace = slog.LevelInfo, slog.LevelWarn, slog.LevelDebug, logging.LevelTrace
+	const info, warn, debug, trace = slog.LevelInfo, slog.LevelWarn,
+		slog.LevelDebug, logging.LevelTrace
 	colors := logging.Format{Colors: logging.ColorsAlways}
 	for _, c := range []struct {
 		name   string

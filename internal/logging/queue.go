@@ -124,8 +124,8 @@ func (q *Queue) next() (l queuedLine, ok bool) {
 	return l, true
 }
 
-// openLocked lets the queue take lines again. The first one says how many were left out. q.mu must be
-// held.
+// openLocked lets the queue take lines again. The first one says how many were left out. q.mu must
+// be held.
 func (q *Queue) openLocked() {
 	if q.omitted > 0 && q.note != nil {
 		q.appendLocked(queuedLine{text: q.note(q.omitted, q.since)})
@@ -167,8 +167,8 @@ func (o *offered) offerLocked() {
 }
 
 // wait returns once the line is written, with the error of the writer. It waits for room too. If it
-// lasts longer than limit, it returns an error. The line may be written later then, unless the error
-// is errQueueFull.
+// lasts longer than limit, it returns an error. The line may be written later then, unless the
+// error is errQueueFull.
 func (o *offered) wait(limit time.Duration) error {
 	late := time.NewTimer(limit)
 	defer late.Stop()
