@@ -52,8 +52,8 @@ var differences = []struct {
 			`1:9: found '/' after a value in the map opened at line 1: end it with a new line, ` +
 				`',' or ';', or put text in quotes`, `map[c:map[b:1]]`},
 	}},
-	{"an open brace must be closed; nats-server overlooks some that are not, at the top level of a " +
-		"file, and takes a surplus one for an empty value", []difference{
+	{"an open brace must be closed; nats-server overlooks some that are not, at the top level " +
+		"of a file, and takes a surplus one for an empty value", []difference{
 		{"a=}", `1:3: the key 'a' has no value`, `map[a:]`},
 		{"{", `1:2: the map opened at line 1 is never closed`, `map[]`},
 		{"{\na:1\n", `3:1: the map opened at line 1 is never closed`, `map[a:1]`},
@@ -68,17 +68,18 @@ var differences = []struct {
 			{"a{\n}", `1:3: white space must come between the key 'a' and '{'`, `map[a{:]`},
 			{"a{\nb:1\n}", `1:3: white space must come between the key 'a' and '{'`, `map[a{:b:1]`},
 		}},
-	{"a separator stands after an entry only; nats-server begins a key with a surplus one", []difference{
-		{"a:1,, b:2", `1:5: found ',' where a key must begin`, `map[,:b:2 a:1]`},
-		{"a:1;; b:2", `1:5: found ';' where a key must begin`, `map[;:b:2 a:1]`},
-		{",a:1", `1:1: found ',' where a key must begin`, `map[,a:1]`},
-		{"a: {,b: 1}", `1:5: found ',' where a key must begin`, `map[a:map[,b:1]]`},
-		{"a { b=1;c=2;; }", `1:13: found ';' where a key must begin`, `map[;:map[b:1 c:2]]`},
-		{"a { b=1\n,c=2 }", `2:1: found ',' where a key must begin`, `map[a:map[,c:2 b:1]]`},
-		{"a:1,\n,b:2", `2:1: found ',' where a key must begin`, `map[,b:2 a:1]`},
-		{"{a:1},{b:2}", `1:6: found ',' where a key must begin`, `map[,{b:2 a:1]`},
-		{"a: (foo\n)\n,b: 1", `3:1: found ',' where a key must begin`, "map[,b:1 a:foo\n]"},
-	}},
+	{"a separator stands after an entry only; nats-server begins a key with a surplus one",
+		[]difference{
+			{"a:1,, b:2", `1:5: found ',' where a key must begin`, `map[,:b:2 a:1]`},
+			{"a:1;; b:2", `1:5: found ';' where a key must begin`, `map[;:b:2 a:1]`},
+			{",a:1", `1:1: found ',' where a key must begin`, `map[,a:1]`},
+			{"a: {,b: 1}", `1:5: found ',' where a key must begin`, `map[a:map[,b:1]]`},
+			{"a { b=1;c=2;; }", `1:13: found ';' where a key must begin`, `map[;:map[b:1 c:2]]`},
+			{"a { b=1\n,c=2 }", `2:1: found ',' where a key must begin`, `map[a:map[,c:2 b:1]]`},
+			{"a:1,\n,b:2", `2:1: found ',' where a key must begin`, `map[,b:2 a:1]`},
+			{"{a:1},{b:2}", `1:6: found ',' where a key must begin`, `map[,{b:2 a:1]`},
+			{"a: (foo\n)\n,b: 1", `3:1: found ',' where a key must begin`, "map[,b:1 a:foo\n]"},
+		}},
 	{"a key at the end of a map needs a value; nats-server gives the map the name of that key",
 		[]difference{
 			{"a {b: }", `1:7: the key 'b' has no value`, `map[b:map[]]`},
@@ -96,10 +97,14 @@ var differences = []struct {
 	}},
 	{"a single quote in bare text is refused; nats-server ends the text there and drops the quote",
 		[]difference{
-			{"a: foo'", `1:7: text with a single quote in it must be in double quotes`, `map[a:foo]`},
-			{"a: [foo']", `1:8: text with a single quote in it must be in double quotes`, `map[a:[foo]]`},
-			{"a: true'", `1:8: text with a single quote in it must be in double quotes`, `map[a:true]`},
-			{"a: 5'x'", `1:7: text with a single quote in it must be in double quotes`, `map[a:5'x]`},
+			{"a: foo'", `1:7: text with a single quote in it must be in double quotes`,
+				`map[a:foo]`},
+			{"a: [foo']", `1:8: text with a single quote in it must be in double quotes`,
+				`map[a:[foo]]`},
+			{"a: true'", `1:8: text with a single quote in it must be in double quotes`,
+				`map[a:true]`},
+			{"a: 5'x'", `1:7: text with a single quote in it must be in double quotes`,
+				`map[a:5'x]`},
 			{"a: 5k'", `1:6: text with a single quote in it must be in double quotes`, `map[a:5k]`},
 		}},
 	{"a number that is too large is refused; nats-server lets it overflow", []difference{
@@ -114,11 +119,12 @@ var differences = []struct {
 		{"a: 5mbb\nb: 1", `map[a:5mbb b:1]`, `map[b:1]`},
 		{"a: -5kbb", `map[a:-5kbb]`, `map[]`},
 	}},
-	{"a block may end at the end of the text; nats-server then makes the ')' a part of it", []difference{
-		{"a: (foo\n)", "map[a:foo\n]", "map[a:foo\n)]"},
-		{"a: (\n)", "map[a:\n]", "map[a:\n)]"},
-		{"a: (x\\ty\n)", "map[a:x\\ty\n]", "map[a:x\\ty\n)]"},
-	}},
+	{"a block may end at the end of the text; nats-server then makes the ')' a part of it",
+		[]difference{
+			{"a: (foo\n)", "map[a:foo\n]", "map[a:foo\n)]"},
+			{"a: (\n)", "map[a:\n]", "map[a:\n)]"},
+			{"a: (x\\ty\n)", "map[a:x\\ty\n]", "map[a:x\\ty\n)]"},
+		}},
 	{"a block may have CRLF line ends", []difference{
 		{"a: (foo\r\n)\r\nb: 1", "map[a:foo\r\n b:1]", `refused`},
 		{"a: (foo\n)\r\nb: 1", "map[a:foo\n b:1]", `refused`},
@@ -136,15 +142,18 @@ var differences = []struct {
 			`text in quotes`, `map[a:0.0.٣]`},
 		{"a: 5٣", `map[a:5٣]`, `refused`},
 	}},
-	{"the value of an environment variable is one value; nats-server drops the rest of it", []difference{
-		{"a: $ENVN", `1:4: variable reference for 'ENVN' could not be parsed: it has more than ` +
-			`one value: found 'b' after the first`, `map[a:1]`},
-		{"a: $ENVURLS",
-			`1:4: variable reference for 'ENVURLS' could not be parsed: it has more than one ` +
-				`value: found 'n' after the first`, `map[a:nats://a:1]`},
-		{"a: $ENVP", `1:4: variable reference for 'ENVP' could not be parsed: nothing is open ` +
-			`that '}' closes`, `map[a:7]`},
-	}},
+	{"the value of an environment variable is one value; nats-server drops the rest of it",
+		[]difference{
+			{"a: $ENVN",
+				`1:4: variable reference for 'ENVN' could not be parsed: it has more than ` +
+					`one value: found 'b' after the first`, `map[a:1]`},
+			{"a: $ENVURLS",
+				`1:4: variable reference for 'ENVURLS' could not be parsed: it has more than one ` +
+					`value: found 'n' after the first`, `map[a:nats://a:1]`},
+			{"a: $ENVP",
+				`1:4: variable reference for 'ENVP' could not be parsed: nothing is open ` +
+					`that '}' closes`, `map[a:7]`},
+		}},
 }
 
 func TestDifferencesFromNatsServer(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 func TestErrorsHavePositionAndSayWhatIsOpen(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		// what is never closed: the position is the end, the text says where it began
-		{"a: 1\n\nhttp {\n  port: 1\n\n\n\n\n", "x.conf:9:1: the map opened at line 3 is never closed"},
+		{"a: 1\n\nhttp {\n  port: 1\n\n\n\n\n",
+			"x.conf:9:1: the map opened at line 3 is never closed"},
 		{"http {\n tls {\n port: 1\n}\n", "x.conf:5:1: the map opened at line 1 is never closed"},
 		{"http {\n tls {\n port: 1\n", "x.conf:4:1: the map opened at line 2 is never closed"},
 		{"{\n\"a\": 1\n", "x.conf:3:1: the map opened at line 1 is never closed"},
@@ -29,8 +30,9 @@ func TestErrorsHavePositionAndSayWhatIsOpen(t *testing.T) {
 
 		// what is closed but not open
 		{"a: 1\n}}\n", "x.conf:3:1: the key '}}' has no value"},
-		{"a: 1\n}\nhttp { b: 1 }\n", "x.conf:3:6: found '{' after a value: end it with a new line, ',' " +
-			"or ';', or put text in quotes"},
+		{"a: 1\n}\nhttp { b: 1 }\n",
+			"x.conf:3:6: found '{' after a value: end it with a new line, ',' " +
+				"or ';', or put text in quotes"},
 		{"a: b]\n", "x.conf:1:5: nothing is open that ']' closes"},
 		{"a { b: c]\n", "x.conf:1:9: nothing is open that ']' closes"},
 		{"a: [b}\n", "x.conf:1:6: found '}' after a value in the array opened at line 1: end it " +
@@ -80,7 +82,8 @@ func TestErrorsHavePositionAndSayWhatIsOpen(t *testing.T) {
 		{"a: -", "x.conf:1:4: a number needs a digit first; put text that begins with '-' or '.' " +
 			"in quotes"},
 		{"dir: ./jwt",
-			"x.conf:1:6: a number needs a digit first; put text that begins with '-' or '.' in quotes"},
+			"x.conf:1:6: a number needs a digit first; put text that begins " +
+				"with '-' or '.' in quotes"},
 		{"a: 5.", "x.conf:1:6: a digit must follow the dot of a float; put text in quotes"},
 		{"a: 5.5s", "x.conf:1:7: found 's' after a value: end it with a new line, ',' or ';', or " +
 			"put text in quotes"},
@@ -124,7 +127,8 @@ func TestErrorsHavePositionAndSayWhatIsOpen(t *testing.T) {
 }
 
 func TestNestingIsBounded(t *testing.T) {
-	for _, c := range []struct{ opening, closing string }{{"[", "]"}, {"{a:", "}"}, {"[{a:", "}]"}} {
+	for _, c := range []struct{ opening, closing string }{{"[", "]"},
+		{"{a:", "}"}, {"[{a:", "}]"}} {
 		for _, n := range []int{201, 1e6} {
 			_, err := natsconf.Parse("x.conf", "a: "+strings.Repeat(c.opening, n))
 			const want = ": maps and arrays are nested more than 200 deep"
@@ -165,10 +169,12 @@ func TestLongTextsAreReadOnce(t *testing.T) {
 
 func TestParseFileGivesTheErrorOfTheSystem(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := natsconf.ParseFile(filepath.Join(dir, "no.conf")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := natsconf.ParseFile(filepath.Join(dir, "no.conf")); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if _, err := natsconf.ParseFile(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
+	if _, err := natsconf.ParseFile(dir); err == nil ||
+		!strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("a directory: %v", err)
 	}
 }

@@ -86,7 +86,8 @@ func (p *parser) readInclude(name, path string) (string, error) {
 	// A link is another name of the same file, so names are not compared.
 	for _, outer := range p.files {
 		if o, err := os.Stat(outer); err == nil && os.SameFile(o, info) {
-			return "", fmt.Errorf("%s includes itself, by way of %s", path, strings.Join(p.files, ", "))
+			return "", fmt.Errorf("%s includes itself, by way of %s", path,
+				strings.Join(p.files, ", "))
 		}
 	}
 	text, err := os.ReadFile(path)

@@ -167,7 +167,8 @@ func TestIncludeErrors(t *testing.T) {
 			"pong.conf:1:1: include './ping.conf': ping.conf includes itself, by way of " +
 				"ping.conf, pong.conf (included at ping.conf:2:2)"},
 		{"here.conf", deep["here.conf"],
-			"here.conf:1:8: include 'linked.conf': linked.conf includes itself, by way of here.conf"},
+			"here.conf:1:8: include 'linked.conf': linked.conf includes " +
+				"itself, by way of here.conf"},
 		{"via.conf", deep["via.conf"],
 			"via.conf:1:4: variable reference for 'AGAIN' could not be parsed: include " +
 				"'via.conf': via.conf includes itself, by way of via.conf"},
@@ -187,7 +188,8 @@ func TestIncludeErrors(t *testing.T) {
 		{"m.conf", "b: 1\ninclude uses.conf",
 			"uses.conf:1:4: variable reference for 'b' can not be found (included at m.conf:2:1)"},
 		{"m.conf", "a: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[{include nested.conf}",
-			"nested.conf:1:153: maps and arrays are nested more than 200 deep (included at m.conf:1:55)"},
+			"nested.conf:1:153: maps and arrays are nested more than 200 deep " +
+				"(included at m.conf:1:55)"},
 	} {
 		_, err := natsconf.Parse(c.name, c.text)
 		if err == nil || err.Error() != c.want {

@@ -24,7 +24,8 @@ func (p *parser) number() any {
 	start := p.scanner
 	negative := p.accept('-')
 	if p.take(isDigit) == "" {
-		p.failAt(start.pos(), "a number needs a digit first; put text that begins with '-' or '.' in quotes")
+		p.failAt(start.pos(),
+			"a number needs a digit first; put text that begins with '-' or '.' in quotes")
 	}
 	switch r := p.peek(); {
 	case r == '.':
@@ -113,7 +114,8 @@ func (s *scanner) date(start scanner) any {
 	text := rest[:min(len(dateFormat), len(rest))]
 	t, err := time.Parse(dateFormat, text)
 	if err != nil || t.Format(dateFormat) != text {
-		s.failAt(start.pos(), "a date has the form %s; put text that begins with digits and '-' in quotes",
+		s.failAt(start.pos(),
+			"a date has the form %s; put text that begins with digits and '-' in quotes",
 			dateFormat)
 	}
 	s.skip(len(text) - len(s.since(start)))

@@ -141,7 +141,8 @@ func explained(text string, err error) bool {
 		return strings.HasPrefix(from(text, err.(*natsconf.Error).Pos), "}") ||
 			strings.Contains(err.Error(), "'}'")
 	}
-	if strings.Contains(err.Error(), "is never closed") && !strings.Contains(err.Error(), "the map") {
+	if strings.Contains(err.Error(), "is never closed") &&
+		!strings.Contains(err.Error(), "the map") {
 		return unclosed.MatchString(text)
 	}
 	return refusals.MatchString(err.Error())

@@ -160,8 +160,8 @@ func (p *parser) assign(key string, at Pos) {
 
 // missing reports whether an entry ends where its value must begin. As in nats-server, a missing
 // value before a ';' is an empty string. At the top level of a file it is one before a ',' too, and
-// before the end of the text if the key has a separator. A key "}" is a surplus brace, which another
-// one may follow.
+// before the end of the text if the key has a separator. A key "}" is a surplus brace, which
+// another one may follow.
 func (p *parser) missing(key string, separated bool) bool {
 	switch r := p.peek(); r {
 	case ',':
@@ -193,7 +193,8 @@ func (p *parser) endEntry(opened Pos) {
 		if p.closer != eof {
 			where = fmt.Sprintf(" in the map opened at line %d", opened.Line)
 		}
-		p.fail("found %s after a value%s: end it with a new line, ',' or ';', or put text in quotes",
+		p.fail("found %s after a value%s: end it with a new line, ',' or "+
+			"';', or put text in quotes",
 			quoteRune(r), where)
 	}
 }
@@ -314,7 +315,8 @@ func (p *parser) element(opened Pos) Value {
 	case isNewline(r) || r == ',':
 		p.next()
 	default:
-		p.fail("found %s after a value in the array opened at line %d: end it with a new line or ','",
+		p.fail("found %s after a value in the array opened at line %d: end "+
+			"it with a new line or ','",
 			quoteRune(r), opened.Line)
 	}
 	return v

@@ -39,9 +39,9 @@ type Map struct {
 	Pos     Pos // of the opening brace, or of the first character of a file
 	Entries []Entry
 
-	// Surplus has the positions of braces in a file that close nothing. Like nats-server, the package
-	// overlooks them. But one that is followed by something else than the end of the text is the key
-	// "}", or the beginning of a key.
+	// Surplus has the positions of braces in a file that close nothing. Like nats-server, the
+	// package overlooks them. But one that is followed by something else than the end of the text
+	// is the key "}", or the beginning of a key.
 	Surplus []Pos
 }
 

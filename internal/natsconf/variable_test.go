@@ -23,7 +23,8 @@ func TestEnvironmentErrors(t *testing.T) {
 		{"PING", "'PING' could not be parsed: variable reference for 'PONG' could not be parsed: " +
 			"variable reference cycle for 'PING'"},
 		{"OPEN", "'OPEN' could not be parsed: the map opened at line 2 is never closed"},
-		{"URLS", "'URLS' could not be parsed: it has more than one value: found 'n' after the first"},
+		{"URLS", "'URLS' could not be parsed: it has more than one value: " +
+			"found 'n' after the first"},
 		{"NEWLINE", "'NEWLINE' could not be parsed: it begins with a new line"},
 	} {
 		_, err := natsconf.Parse("x.conf", "\na: $"+c.name)
