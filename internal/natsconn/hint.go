@@ -37,8 +37,8 @@ func (l *link) hint(err error) string {
 }
 
 // hintSigningKey explains the refusal of a user whose JWT a signing key of the account has signed.
-// It is empty for other users. A nats-server without the present JWT of the system account does not know
-// the key, and can't be told it as long as it refuses the user. The operator sees only
+// It is empty for other users. A nats-server without the present JWT of the system account does not
+// know the key, and can't be told it as long as it refuses the user. The operator sees only
 // "Authorization Violation", on both sides.
 func (l *link) hintSigningKey() string {
 	// The file may have changed since the attempt. If it can't be read, the general hint is given.
@@ -54,12 +54,13 @@ func (l *link) hintSigningKey() string {
 	if err != nil || user.IssuerAccount == "" || user.IssuerAccount == user.Issuer {
 		return ""
 	}
-	return fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by %s, a signing "+
-		"key of the account %s. A nats-server without that account's JWT, or with one from before the "+
-		"key, does not know the key: if it fetches accounts from here, push the JWT and restart it; if "+
-		"it stores them, give it the JWT (resolver_preload); or use a user that the account's own key "+
-		"has signed. Otherwise the user must belong to the system account, and be neither expired nor "+
-		"revoked", user.Subject, l.Credentials, user.Issuer, user.IssuerAccount)
+	return fmt.Sprintf("nats-server refused the user %s in %s: its JWT was signed by %s, a "+
+		"signing key of the account %s. A nats-server without that account's JWT, or with one "+
+		"from before the key, does not know the key: if it fetches accounts from here, push the "+
+		"JWT and restart it; if it stores them, give it the JWT (resolver_preload); or use a "+
+		"user that the account's own key has signed. Otherwise the user must belong to the "+
+		"system account, and be neither expired nor revoked", user.Subject, l.Credentials,
+		user.Issuer, user.IssuerAccount)
 }
 
 // hintTLS is hint for errors of TLS. What it says depends on the configuration that the last
@@ -73,7 +74,8 @@ func (l *link) hintTLS(err error) string {
 		return "the certificate of nats-server is signed by no authority that this system " +
 			"trusts: set nats.tls.root to the certificate of its authority"
 	case is[x509.UnknownAuthorityError](err):
-		return "the certificate of nats-server is signed by none of the authorities in nats.tls.root"
+		return "the certificate of nats-server is signed by none of the " +
+			"authorities in nats.tls.root"
 	case is[x509.HostnameError](err):
 		return "the certificate of nats-server is not for the host that nats.servers names: use " +
 			"a name that it has"
@@ -83,19 +85,21 @@ func (l *link) hintTLS(err error) string {
 			"or set the clock"
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "nats-server offers no TLS, but nats.tls or a tls:// URL in nats.servers asks for it"
-	case is[tls.RecordHeaderError](err) && l.HandshakeFirst && !slices.ContainsFunc(l.Servers, isWebsocket):
+	case is[tls.RecordHeaderError](err) && l.HandshakeFirst &&
+		!slices.ContainsFunc(l.Servers, isWebsocket):
 		return "nats-server does not begin with TLS: nats.tls.handshake_first must be false"
 	case is[tls.RecordHeaderError](err):
-		return "nats-server does not answer with TLS: for a websocket without TLS, write ws:// in " +
-			"nats.servers"
+		return "nats-server does not answer with TLS: for a websocket without TLS, write ws:// " +
+			"in nats.servers"
 	case strings.Contains(text, "invalid websocket connection"):
-		return "nats-server does not answer as a websocket without TLS: if its websocket section has " +
-			"tls, write wss:// in nats.servers"
+		return "nats-server does not answer as a websocket without TLS: if its websocket " +
+			"section has tls, write wss:// in nats.servers"
 	case isReadTimeout(err) && l.secure && !l.HandshakeFirst:
 		return "nats-server sends nothing: if it has handshake_first in its tls section, set " +
 			"nats.tls.handshake_first too"
 	}
-	isAlert := strings.HasPrefix(text, "remote error: tls:") && strings.Contains(text, "certificate")
+	isAlert := strings.HasPrefix(text, "remote error: tls:") &&
+		strings.Contains(text, "certificate")
 	switch {
 	// nats-server closes the connection after its alert, which can be lost then.
 	case !isAlert && !strings.Contains(text, "closed by remote after TLS handshake"):

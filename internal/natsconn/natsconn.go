@@ -60,8 +60,8 @@ const (
 	// then.
 	writeTimeout = 2 * time.Second
 
-	// The first loggedAttempts without a connection have the original's lines. Those after them have
-	// one line per repeatInterval.
+	// The first loggedAttempts without a connection have the original's lines. Those after them
+	// have one line per repeatInterval.
 	loggedAttempts = 5
 	repeatInterval = time.Minute
 
@@ -94,8 +94,8 @@ func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) 
 	}
 }
 
-// AccountOf returns the public key of the account to which the user of a connection belongs, "" if the
-// user has no JWT.
+// AccountOf returns the public key of the account to which the user of a connection belongs, "" if
+// the user has no JWT.
 func AccountOf(nc *nats.Conn) string {
 	if nc.Opts.UserJWT == nil {
 		return ""
@@ -275,9 +275,9 @@ func (d *dialer) release() {
 	}
 }
 
-// failed logs a failed attempt as the original does, but without passwords. After loggedAttempts, there
-// is one line per repeatInterval, with a count. A hint is logged once, until it changes or there was a
-// connection.
+// failed logs a failed attempt as the original does, but without passwords. After loggedAttempts,
+// there is one line per repeatInterval, with a count. A hint is logged once, until it changes or
+// there was a connection.
 func (l *link) failed(err error) {
 	text := fmt.Sprintf("failed to connect to NATS [%s]: %s", withoutUsers(l.Servers), err)
 	hint := l.hint(err)
@@ -286,7 +286,8 @@ func (l *link) failed(err error) {
 	case l.attempts <= loggedAttempts:
 	// A new hint says more than the count, so it comes at once.
 	case isNew || time.Since(l.logged) >= repeatInterval:
-		text += fmt.Sprintf(" (%d attempts since %s)", l.attempts, l.since.UTC().Format(time.RFC3339))
+		text += fmt.Sprintf(" (%d attempts since %s)", l.attempts,
+			l.since.UTC().Format(time.RFC3339))
 	default:
 		return
 	}
@@ -301,7 +302,8 @@ func (l *link) failed(err error) {
 
 // announceRetry logs when the next attempt follows, unless it is one of many.
 func (l *link) announceRetry() {
-	text := fmt.Sprintf("will try to connect again in %d milliseconds", l.ReconnectWait.Milliseconds())
+	text := fmt.Sprintf("will try to connect again in %d milliseconds",
+		l.ReconnectWait.Milliseconds())
 	switch {
 	case l.attempts < loggedAttempts:
 		l.Log.Error(text)

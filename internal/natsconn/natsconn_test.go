@@ -59,7 +59,8 @@ func TestItDialsAgainForEverAndTellsAsTheOriginal(t *testing.T) {
 	natstest.Eventually(t, "disconnected",
 		func() bool { return out.Count("[WRN] nats disconnected") == 1 })
 	natstest.Start(t, fmt.Sprintf("listen: 127.0.0.1:%d", port))
-	natstest.Eventually(t, "reconnected", func() bool { return out.Count("[WRN] nats reconnected") >= 1 })
+	natstest.Eventually(t, "reconnected",
+		func() bool { return out.Count("[WRN] nats reconnected") >= 1 })
 	stop()
 	if out.Count("[INF] disconnected from NATS") != 1 {
 		t.Errorf("the stop is not logged:\n%s", out)
@@ -186,7 +187,8 @@ func TestNATSThatIsAwayIsLoggedAsTheOriginalDoesAndThenOnceAMinute(t *testing.T)
 
 func TestTheRestOfTheClusterIsDialledWhenTheConfiguredServerIsGone(t *testing.T) {
 	first := natstest.Start(t,
-		natstest.AnyPort+`server_name: a, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1 }`)
+		natstest.AnyPort+
+			`server_name: a, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1 }`)
 	second := natstest.Start(t, natstest.AnyPort+fmt.Sprintf(
 		`server_name: b, cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, routes: `+
 			`["nats-route://127.0.0.1:%d"] }`, first.ClusterAddr().Port))
@@ -196,7 +198,10 @@ func TestTheRestOfTheClusterIsDialledWhenTheConfiguredServerIsGone(t *testing.T)
 	names := make(chan string, 10)
 	run(t, natsconn.Options{Servers: []string{first.ClientURL()}, ConnectTimeout: time.Second,
 		ReconnectWait: 20 * time.Millisecond},
-		func(ctx context.Context, nc *nats.Conn) { names <- nc.ConnectedServerName(); <-ctx.Done() })
+		func(ctx context.Context, nc *nats.Conn) {
+			names <- nc.ConnectedServerName()
+			<-ctx.Done()
+		})
 	if name := <-names; name != "a" {
 		t.Fatalf("connected to %s", name)
 	}

@@ -29,7 +29,9 @@ func tlsConf(t *testing.T, ca *certtest.Authority, p certtest.Pair, extra string
 }
 
 // trust returns a client configuration with these certificates, which trusts the authority.
-func trust(t *testing.T, ca *certtest.Authority, pairs ...certtest.Pair) func() (*tls.Config, error) {
+func trust(
+	t *testing.T, ca *certtest.Authority, pairs ...certtest.Pair,
+) func() (*tls.Config, error) {
 	t.Helper()
 	c := &tls.Config{RootCAs: x509.NewCertPool()}
 	c.RootCAs.AppendCertsFromPEM(ca.PEM)
@@ -62,7 +64,8 @@ func TestHandshakesThatSucceedOrAreExplained(t *testing.T) {
 			trust(t, ca), true, connected},
 		{"no section, and a server that demands TLS", tlsConf(t, ca, good, ""), "nats", nil, false,
 			"set nats.tls.root"},
-		{"no section, and a tls URL", tlsConf(t, ca, good, ""), "tls", nil, false, "set nats.tls.root"},
+		{"no section, and a tls URL", tlsConf(t, ca, good, ""), "tls", nil, false,
+			"set nats.tls.root"},
 		{"another authority", tlsConf(t, ca, good, ""), "nats", trust(t, other), false,
 			"none of the authorities in nats.tls.root"},
 		{"another host", tlsConf(t, ca, ca.Issue(t, certtest.For("nats.example")), ""), "nats",
@@ -170,7 +173,8 @@ func TestEachAttemptLoadsTheCertificates(t *testing.T) {
 		},
 	}, untilDone)
 	natstest.Eventually(t, "connected", func() bool { return out.Count(connected) == 1 })
-	if out.Count(": there is no file") != 1 || out.Count("set nats.tls.cert and nats.tls.key") != 1 {
+	if out.Count(": there is no file") != 1 ||
+		out.Count("set nats.tls.cert and nats.tls.key") != 1 {
 		t.Errorf("the first two attempts are not logged:\n%s", out)
 	}
 }
@@ -196,7 +200,8 @@ func TestOneURLWithTLSAsksForItEverywhere(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, natstest.AnyPort)
 	out, _ := run(t, natsconn.Options{
-		Servers:        []string{s.ClientURL(), fmt.Sprintf("tls://127.0.0.1:%d", natstest.FreePort(t))},
+		Servers: []string{s.ClientURL(),
+			fmt.Sprintf("tls://127.0.0.1:%d", natstest.FreePort(t))},
 		ConnectTimeout: 5 * time.Second, ReconnectWait: 20 * time.Millisecond,
 	}, untilDone)
 	natstest.Eventually(t, "three attempts",
