@@ -28,11 +28,12 @@ func NewMesh(t testing.TB, n int, conf func(extra string) string) *Mesh {
 			m.routes[[2]int{j, i}] = relay
 			routes = append(routes, strings.Replace(relay.URL(), "nats://", "nats-route://", 1))
 		}
-		// nats-servers tell each other of the others. What they advertise is no address of any of them,
-		// so none connects to another past the relay.
+		// nats-servers tell each other of the others. What they advertise is no address of any of
+		// them, so none connects to another past the relay.
 		const cluster = `cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, ` +
 			`advertise: "127.0.0.1:1", routes: [%s] }`
-		extra := fmt.Sprintf(AnyPort+"server_name: n%d\n"+cluster+"\n", i+1, strings.Join(routes, ", "))
+		extra := fmt.Sprintf(AnyPort+"server_name: n%d\n"+cluster+"\n", i+1,
+			strings.Join(routes, ", "))
 		m.confs = append(m.confs, conf(extra))
 		m.Servers = append(m.Servers, Start(t, m.confs[i]))
 	}

@@ -49,7 +49,9 @@ func Stop(s *server.Server) {
 // MemoryConf returns the configuration of a nats-server with a MEMORY resolver. It has the
 // operator's system account and the given accounts. extra is appended and must have the address to
 // listen on.
-func MemoryConf(t testing.TB, o *jwttest.Operator, extra string, accounts ...*jwttest.Account) string {
+func MemoryConf(
+	t testing.TB, o *jwttest.Operator, extra string, accounts ...*jwttest.Account,
+) string {
 	t.Helper()
 	preload := fmt.Sprintf("%s: %s\n", o.System.ID, o.SystemAccount(t))
 	for _, a := range accounts {
@@ -81,7 +83,8 @@ func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Serv
 	for i := range n {
 		routes := ""
 		if i > 0 {
-			routes = fmt.Sprintf("routes: [nats-route://127.0.0.1:%d]", servers[0].ClusterAddr().Port)
+			routes = fmt.Sprintf("routes: [nats-route://127.0.0.1:%d]",
+				servers[0].ClusterAddr().Port)
 		}
 		const cluster = `cluster { name: c, listen: "127.0.0.1:-1", pool_size: -1, %s }`
 		extra := fmt.Sprintf(AnyPort+"server_name: n%d\n"+cluster+"\n", i+1, routes)
@@ -103,7 +106,8 @@ func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *na
 	t.Helper()
 	path := jwttest.File(t, t.TempDir(), "user.creds", creds)
 	// A busy machine takes its time.
-	all := append([]nats.Option{nats.UserCredentials(path), nats.Timeout(20 * time.Second)}, options...)
+	all := append([]nats.Option{nats.UserCredentials(path),
+		nats.Timeout(20 * time.Second)}, options...)
 	nc, err := nats.Connect(url, all...)
 	if err != nil {
 		t.Fatal(err)

@@ -19,9 +19,9 @@ const (
 )
 
 // Relay passes data between a client and a nats-server, or between two nats-servers of which the
-// one that dials is the client. It can close, stall and delay the connections. What one side has sent
-// before it closed a connection arrives at the other side nevertheless, also after a stall of any
-// length. So it is with real networks: a sender can't take back what is on its way.
+// one that dials is the client. It can close, stall and delay the connections. What one side has
+// sent before it closed a connection arrives at the other side nevertheless, also after a stall of
+// any length. So it is with real networks: a sender can't take back what is on its way.
 type Relay struct {
 	listener net.Listener
 

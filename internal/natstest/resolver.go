@@ -15,6 +15,7 @@ func DirConf(t testing.TB, o *jwttest.Operator, kind, dir, extra string) string 
 	if kind == "cache" {
 		limits = `, limit: 10000, ttl: "1h"`
 	}
-	return conf(t, o, fmt.Sprintf("resolver { type: %s, dir: %q%s }\nresolver_preload { %s: %s }\n%s",
-		kind, dir, limits, o.System.ID, o.SystemAccount(t), extra))
+	return conf(t, o,
+		fmt.Sprintf("resolver { type: %s, dir: %q%s }\nresolver_preload { %s: %s }\n%s",
+			kind, dir, limits, o.System.ID, o.SystemAccount(t), extra))
 }
