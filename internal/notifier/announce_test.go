@@ -105,7 +105,8 @@ func TestASkipRightAfterTheCommitDoesNotCount(t *testing.T) {
 
 // TestNoServerIsLeftOutForWhatItAnsweredBefore it answered well.
 func TestNoServerIsLeftOutForWhatItAnsweredBefore(t *testing.T) {
-	for _, says := range []string{"", "-", "!no", "jwt update skipped", "jwt update cache skipped"} {
+	for _, says := range []string{"", "-", "!no", "jwt update skipped",
+		"jwt update cache skipped"} {
 		for _, id := range []string{"N1", "N2"} { // the same process, or after a restart
 			t.Run(says+" "+id, func(t *testing.T) {
 				keys := realKeys(t, 20)
@@ -150,13 +151,15 @@ func TestARefusalIsTriedAgainLessAndLess(t *testing.T) {
 func TestNoPushWaitsForAServerThatIsOverdue(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 		time.Sleep(2 * time.Second)
-		if got := e.notifier.Delivery(e.key).String(); got != "acknowledged by 2 of 2 nats-servers" {
+		if got := e.notifier.Delivery(e.key).String(); got != "acknowledged by 2 of 2 "+
+			"nats-servers" {
 			t.Errorf("at first it says %q", got)
 		}
 		began := time.Now()
 		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"))
 		got := r.Wait(context.Background(), 1500*time.Millisecond).String()
-		if took := time.Since(began); got != "1 of 2 acknowledged so far" || took != 1500*time.Millisecond {
+		if took := time.Since(began); got != "1 of 2 acknowledged so far" ||
+			took != 1500*time.Millisecond {
 			t.Errorf("says %q after %s", got, took)
 		}
 		time.Sleep(time.Second)
@@ -173,14 +176,15 @@ func TestNoPushWaitsForAServerThatIsOverdue(t *testing.T) {
 		if n := e.log.Count("deaf does not answer"); n != 1 {
 			t.Errorf("logged %d times", n)
 		}
-		if got := e.notifier.Delivery(e.key).String(); got != "acknowledged by 1 of 1 nats-servers" {
+		if got := e.notifier.Delivery(e.key).String(); got != "acknowledged by 1 of 1 "+
+			"nats-servers" {
 			t.Errorf("says %q", got)
 		}
 	}, fake("n", "N1", "jwt updated"), fake("deaf", "N2", ""))
 }
 
-// TestAProbeOfOneServerKeepsWhatOthersHaveAnswered: while one that does not answer is asked what it runs,
-// nothing is known anew about the others.
+// TestAProbeOfOneServerKeepsWhatOthersHaveAnswered: while one that does not answer is asked what it
+// runs, nothing is known anew about the others.
 func TestAProbeOfOneServerKeepsWhatOthersHaveAnswered(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 		time.Sleep(2 * time.Second)
@@ -209,7 +213,8 @@ func TestAServerThatAnswersPINGIsStillOverdue(t *testing.T) {
 		e.set(fake("n", "N1", ""))
 		e.push(t, e.key)
 		time.Sleep(time.Hour)
-		if e.log.Count("n answers again") != 0 || e.log.Count("n does not answer account updates") != 1 {
+		if e.log.Count("n answers again") != 0 ||
+			e.log.Count("n does not answer account updates") != 1 {
 			t.Error(e.log)
 		}
 	}, fake("n", "N1", "jwt updated"))
@@ -225,8 +230,10 @@ func TestChangesHeardByAllAreNotAnnounced(t *testing.T) {
 		updates int
 	}{
 		{"all run it", []string{"jwt", "jwt"}, "jwt updated", 0},
-		{"one that fetches has not loaded the account", []string{"", "jwt"}, "jwt update skipped", 0},
-		{"one that may keep JWTs has not loaded the account", []string{"", "jwt"}, "jwt updated", 1},
+		{"one that fetches has not loaded the account", []string{"", "jwt"},
+			"jwt update skipped", 0},
+		{"one that may keep JWTs has not loaded the account",
+			[]string{"", "jwt"}, "jwt updated", 1},
 		{"one runs another", []string{"older", "jwt"}, "jwt updated", 1},
 		{"one does not say", []string{"-", "jwt"}, "jwt updated", 1},
 		{"a cache has not loaded the account", []string{"", "jwt"}, "jwt updated cache", 1},
@@ -329,7 +336,8 @@ func TestTheClockOfACommitDoesNotCount(t *testing.T) {
 				e.serve()
 				time.Sleep(2 * time.Second)
 				if !e.outbox.IsPending("n", seq) {
-					t.Error("it is not known when it was committed, and it counts as delivered at once")
+					t.Error("it is not known when it was committed, and it " +
+						"counts as delivered at once")
 				}
 				time.Sleep(10 * time.Minute)
 				n, _ := e.counted()

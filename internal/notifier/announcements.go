@@ -27,8 +27,8 @@ const (
 	// connectInterval is the least time between two announcements that clients cause which connect
 	// to a cache.
 	connectInterval = time.Second
-	// heardTimeout is how long a nats-server has to apply a change that it has heard, before that is
-	// to be confirmed.
+	// heardTimeout is how long a nats-server has to apply a change that it has heard, before that
+	// is to be confirmed.
 	heardTimeout = 500 * time.Millisecond
 )
 
@@ -38,12 +38,12 @@ type announcement struct {
 	state state
 	due   time.Time // of a queued one: when it is sent
 	index int       // of a queued one: its place in the queue; else without a meaning
-	// confirms is set if the next attempt is no update: the servers are only asked what they run. So it
-	// is for a change that came by a broadcast, which they have got as well. It is announced if one of
-	// them runs another JWT.
+	// confirms is set if the next attempt is no update: the servers are only asked what they run.
+	// So it is for a change that came by a broadcast, which they have got as well. It is announced
+	// if one of them runs another JWT.
 	confirms bool
-	// wasAway is set if that is so since a server was away. It may have got a newer JWT from another
-	// program meanwhile, which must not be replaced.
+	// wasAway is set if that is so since a server was away. It may have got a newer JWT from
+	// another program meanwhile, which must not be replaced.
 	wasAway bool
 	tries   int // how often it was refused or could not be sent
 	// owed is set if a server has not acknowledged it when it was first announced, or was away.
@@ -79,9 +79,9 @@ type outcome struct {
 	reason string // of the state, if more is known
 }
 
-// willFetch reports whether a server that keeps no JWTs, and has said that an account is not loaded,
-// will fetch this change when it needs the account. sent is when it was sent what it has answered.
-// No other rule says so, whatever way a change came in and whatever the server was sent.
+// willFetch reports whether a server that keeps no JWTs, and has said that an account is not
+// loaded, will fetch this change when it needs the account. sent is when it was sent what it has
+// answered. No other rule says so, whatever way a change came in and whatever the server was sent.
 func willFetch(c jwtstore.Change, sent time.Time) bool { return sent.Sub(c.Known) >= fetchWindow }
 
 // retry demands another attempt. The earliest moment counts.
@@ -147,8 +147,8 @@ type announcements struct {
 	first   int                      // number of the session's first attempt
 }
 
-// newAnnouncements returns what is pending. It waits until a server appears, or until unknown gets a
-// probe.
+// newAnnouncements returns what is pending. It waits until a server appears, or until unknown gets
+// a probe.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	p := &announcements{
 		n:       n,
@@ -207,7 +207,8 @@ func (p *announcements) remove(a *announcement) {
 func (p *announcements) get(c jwtstore.Change) *announcement {
 	a := p.byKey[c.Key]
 	if a == nil {
-		a = &announcement{Change: c, notCached: make(map[string]bool), said: make(map[string]outcome)}
+		a = &announcement{Change: c, notCached: make(map[string]bool),
+			said: make(map[string]outcome)}
 		p.byKey[c.Key] = a
 		p.n.unanswered.changed(c.Key, c.Seq, time.Now())
 	}
@@ -231,8 +232,9 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	return a
 }
 
-// addHeard takes up a change that the servers should have heard: it is only to be confirmed. If they
-// lack an earlier one it is not known in which order they get the two, and this one is announced.
+// addHeard takes up a change that the servers should have heard: it is only to be confirmed. If
+// they lack an earlier one it is not known in which order they get the two, and this one is
+// announced.
 func (p *announcements) addHeard(c jwtstore.Change) {
 	p.n.unanswered.heard(c.Key, c.Seq, time.Now())
 	if p.byKey[c.Key] != nil {
@@ -255,8 +257,8 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 			batch = append(batch, p.begin(a, now))
 		}
 	}
-	// A probe is the oldest change that the server lacks, whether that is due or not. All other servers
-	// get it, too. One that is due was begun above: no probe may hold it up.
+	// A probe is the oldest change that the server lacks, whether that is due or not. All other
+	// servers get it, too. One that is due was begun above: no probe may hold it up.
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
 			if srv.takeConfirmation(a.Seq, now) {
@@ -377,13 +379,14 @@ func (p *announcements) end(a *announcement) {
 	p.apply(a, wanted, a.retryAt)
 }
 
-// endConfirmation ends an attempt that confirms. The change is announced at once, unless all answers
-// are as they should be and some come too early to count: then it is to be confirmed again. If only
-// servers have not answered that may be away, it waits for them.
+// endConfirmation ends an attempt that confirms. The change is announced at once, unless all
+// answers are as they should be and some come too early to count: then it is to be confirmed again.
+// If only servers have not answered that may be away, it waits for them.
 func (p *announcements) endConfirmation(a *announcement) {
 	left := p.outstanding(a)
 	isRepeated := !a.refuted && !a.retryAt.IsZero() && len(left) == 0
-	waits := !a.refuted && a.wasAway && len(left) > 0 && !slices.ContainsFunc(left, (*server).isResponsive)
+	waits := !a.refuted && a.wasAway && len(left) > 0 &&
+		!slices.ContainsFunc(left, (*server).isResponsive)
 	if !isRepeated {
 		a.confirms, a.wasAway, a.retryAt = false, false, time.Time{}
 	}
@@ -394,8 +397,8 @@ func (p *announcements) endConfirmation(a *announcement) {
 	p.apply(a, wanted, a.retryAt)
 }
 
-// continueConfirmation goes on after a server's answer to an attempt that confirms, which may have come
-// late. What waited for this server is announced.
+// continueConfirmation goes on after a server's answer to an attempt that confirms, which may have
+// come late. What waited for this server is announced.
 func (p *announcements) continueConfirmation(a *announcement, srv *server) {
 	switch {
 	case a.state == inFlight:
@@ -406,24 +409,27 @@ func (p *announcements) continueConfirmation(a *announcement, srv *server) {
 	}
 }
 
-// isLacking reports whether a server has refused a change, has not answered, or is in one more state.
+// isLacking reports whether a server has refused a change, has not answered, or is in one more
+// state.
 func (p *announcements) isLacking(a *announcement, more accounts.ServerState) bool {
 	return p.servers.any(func(srv *server) bool {
 		state, _ := p.state(srv, a.Key, a.Seq)
-		return state == accounts.ServerRefused || state == accounts.ServerUnanswered || state == more
+		return state == accounts.ServerRefused ||
+			state == accounts.ServerUnanswered || state == more
 	})
 }
 
-// acknowledge records that a server has a change, and whether it has loaded the account. It logs when
-// the last server that counts has got a change that was owed.
+// acknowledge records that a server has a change, and whether it has loaded the account. It logs
+// when the last server that counts has got a change that was owed.
 func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool) {
 	isNew := p.n.outbox.IsPending(srv.name, a.Seq)
 	p.n.outbox.Acknowledge(srv.name, a.Seq)
 	p.n.results.set(a.Key, srv.name, isLoaded)
 	if isNew && a.owed && !p.isLacking(a, accounts.ServerUnanswered) {
 		a.owed = false
-		p.n.notes.add(slog.LevelInfo, "%s - the update of %s is delivered at last: every connected "+
-			"nats-server that uses the account has it", logging.ShortKey(a.Key),
+		p.n.notes.add(slog.LevelInfo,
+			"%s - the update of %s is delivered at last: every connected "+
+				"nats-server that uses the account has it", logging.ShortKey(a.Key),
 			a.At.UTC().Format(time.RFC3339))
 	}
 }
@@ -462,8 +468,8 @@ func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	return p.takeUp(name)
 }
 
-// serverReady queues what a server lacks that has turned out to answer. That is to be confirmed first,
-// see wasAway. What its cache lacks waits for a client instead.
+// serverReady queues what a server lacks that has turned out to answer. That is to be confirmed
+// first, see wasAway. What its cache lacks waits for a client instead.
 func (p *announcements) serverReady(name string, now time.Time) {
 	for _, a := range p.byKey {
 		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {

@@ -8,8 +8,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// maxName, maxVersion and maxReason bound what a nats-server says, in bytes. It ends up in logs, and
-// any user of the system account can say it.
+// maxName, maxVersion and maxReason bound what a nats-server says, in bytes. It ends up in logs,
+// and any user of the system account can say it.
 const (
 	maxName    = 128
 	maxVersion = 32
@@ -25,8 +25,8 @@ type serverID struct {
 	ID   string `json:"id"` // of the process: a restart changes it; "" if it does not say
 }
 
-// message is the JSON of everything that nats-servers answer, as far as it is read here. Each answer
-// has only some of the fields.
+// message is the JSON of everything that nats-servers answer, as far as it is read here. Each
+// answer has only some of the fields.
 type message struct {
 	serverID // only in the answer to idzSubject
 	Server   struct {
@@ -99,8 +99,8 @@ func readAnswer(data []byte) (a answer, ok bool) {
 	return a, a.Name != "" && a.Name != accountServer && isID(a.ID)
 }
 
-// readTexts finds out what the texts of a message mean, as the answer to an update and as that to an
-// ACCOUNTZ request. A message does not say which of the two it is: its subject does.
+// readTexts finds out what the texts of a message mean, as the answer to an update and as that to
+// an ACCOUNTZ request. A message does not say which of the two it is: its subject does.
 func (a *answer) readTexts(m message) {
 	switch {
 	case m.Error != nil:

@@ -27,19 +27,23 @@ func TestWhatAnswersMean(t *testing.T) {
 			answer{result: applied, running: notLoaded},
 		},
 		{
-			"URL or memory, without the account", `{` + server + `,"data":{"message":"jwt update skipped"}}`,
+			"URL or memory, without the account",
+			`{` + server + `,"data":{"message":"jwt update skipped"}}`,
 			answer{result: skipped, resolver: fetching, running: notLoaded},
 		},
 		{
-			"a cache that has the account", `{` + server + `,"data":{"message":"jwt updated cache"}}`,
+			"a cache that has the account",
+			`{` + server + `,"data":{"message":"jwt updated cache"}}`,
 			answer{result: applied, resolver: caching, running: notLoaded},
 		},
 		{
-			"a cache without the account", `{` + server + `,"data":{"message":"jwt update cache skipped"}}`,
+			"a cache without the account",
+			`{` + server + `,"data":{"message":"jwt update cache skipped"}}`,
 			answer{result: notCached, resolver: caching, running: notLoaded},
 		},
 		{
-			"a refusal", `{` + server + `,"error":{"code":500,"description":"jwt update resulted in error"}}`,
+			"a refusal", `{` + server +
+				`,"error":{"code":500,"description":"jwt update resulted in error"}}`,
 			refusal("jwt update resulted in error"),
 		},
 		{
@@ -55,8 +59,10 @@ func TestWhatAnswersMean(t *testing.T) {
 			},
 		},
 		{
-			"what is run for an account", `{` + server + `,"data":{"account_detail":{"jwt":"x.y.z"}}}`,
-			answer{result: applied, running: accounts.Running{State: accounts.Loaded, JWT: []byte("x.y.z")}},
+			"what is run for an account",
+			`{` + server + `,"data":{"account_detail":{"jwt":"x.y.z"}}}`,
+			answer{result: applied,
+				running: accounts.Running{State: accounts.Loaded, JWT: []byte("x.y.z")}},
 		},
 		{
 			"an account without a JWT", `{` + server + `,"data":{"account_detail":{}}}`,
@@ -68,7 +74,8 @@ func TestWhatAnswersMean(t *testing.T) {
 			answer{result: refused, reason: "Account A does not exist", running: notLoaded},
 		},
 		{
-			"a reason, which the log and JSON escape", `{` + server + `,"error":{"description":"a\n\u001b"}}`,
+			"a reason, which the log and JSON escape",
+			`{` + server + `,"error":{"description":"a\n\u001b"}}`,
 			refusal("a\n\x1b"),
 		},
 	} {
@@ -94,7 +101,8 @@ func TestWhatAServerSaysOfItself(t *testing.T) {
 			answer{serverID: serverID{"n", "N"}, version: "2.9.1", activeServers: 3},
 		},
 		{
-			"the accounts that it has loaded", `{"server":{"name":"n"},"data":{"accounts":["A","B"]}}`,
+			"the accounts that it has loaded",
+			`{"server":{"name":"n"},"data":{"accounts":["A","B"]}}`,
 			answer{serverID: serverID{Name: "n"}, loaded: []string{"A", "B"}},
 		},
 		{
@@ -118,7 +126,8 @@ func TestWhatNoNATSServerSays(t *testing.T) {
 		"no name":                `{"server":{"id":"N"}}`,
 		"another account server": `{"server":{"name":"nats-account-server","id":"N"}}`,
 		"an id that is no token": `{"server":{"name":"n","id":"a.>"}}`,
-		"an id that is too long": `{"server":{"name":"n","id":"` + strings.Repeat("N", maxName+1) + `"}}`,
+		"an id that is too long": `{"server":{"name":"n","id":"` +
+			strings.Repeat("N", maxName+1) + `"}}`,
 	} {
 		if a, ok := readAnswer([]byte(text)); ok {
 			t.Errorf("%s: %+v", name, a)

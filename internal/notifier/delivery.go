@@ -18,9 +18,9 @@ const (
 	maxResults = 50_000
 )
 
-// results has what each nats-server has answered last for an account, by account and server: whether it
-// has loaded the account. So a server that has not, and has nothing pending, does not pass for one
-// that has acknowledged the JWT.
+// results has what each nats-server has answered last for an account, by account and server:
+// whether it has loaded the account. So a server that has not, and has nothing pending, does not
+// pass for one that has acknowledged the JWT.
 type results map[string]map[string]bool
 
 // set records an answer. If there are too many accounts another one is forgotten.
@@ -49,15 +49,16 @@ func (r results) state(key, server string) accounts.ServerState {
 	}
 }
 
-// state says what has become of an account's latest change at a nats-server that is there, and more if it
-// is known. seq is the number of the change, 0 if none is pending.
+// state says what has become of an account's latest change at a nats-server that is there, and more
+// if it is known. seq is the number of the change, 0 if none is pending.
 func (p *announcements) state(srv *server, key string, seq uint64) (accounts.ServerState, string) {
 	a := p.byKey[key] // nil if it is not taken up yet
 	switch {
 	case !p.n.outbox.IsPending(srv.name, seq):
 		return p.n.results.state(key, srv.name), ""
 	case p.servers.neverAnswers(srv):
-		return accounts.ServerNeverAnswered, "it answers PING, but has never answered an account update"
+		return accounts.ServerNeverAnswered,
+			"it answers PING, but has never answered an account update"
 	case a != nil && a.notCached[srv.name]:
 		return accounts.ServerNotInUse, notCachedYet
 	}
@@ -93,7 +94,8 @@ func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 	d := accounts.Delivery{State: accounts.Sent}
 	latest := n.outbox.PendingFor(key)
 	for _, name := range slices.Sorted(maps.Keys(n.session.servers.byName)) {
-		state, reason := n.session.announcements.state(n.session.servers.byName[name], key, latest.Seq)
+		state, reason := n.session.announcements.state(n.session.servers.byName[name], key,
+			latest.Seq)
 		d.Count(name, state, reason)
 	}
 	return d
@@ -106,7 +108,8 @@ func (n *Notifier) isWrongAccountLocked() bool {
 		!slices.Contains(n.systems, n.user)
 }
 
-// accountsLocked names the accounts of SetUser for the log, as far as they are known. n.mu must be held.
+// accountsLocked names the accounts of SetUser for the log, as far as they are known. n.mu must be
+// held.
 func (n *Notifier) accountsLocked() (text string) {
 	if n.user != "" {
 		text += "; the user belongs to the account " + n.user
@@ -167,9 +170,9 @@ func (n *Notifier) usualWait() time.Duration {
 	return min(leastWait+2*n.session.servers.slowestRoundTrip(), mostWait)
 }
 
-// follow returns how far the latest change of an account has got, and a channel that is closed when more
-// is known. The channel is nil if there is nothing to wait for. isUsual leaves out servers that are known
-// not to answer.
+// follow returns how far the latest change of an account has got, and a channel that is closed when
+// more is known. The channel is nil if there is nothing to wait for. isUsual leaves out servers
+// that are known not to answer.
 func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

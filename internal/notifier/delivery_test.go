@@ -14,8 +14,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestAChangeThatIsDeliveredAtLastHasALine, whatever kept it from being acknowledged, and any other has
-// none.
+// TestAChangeThatIsDeliveredAtLastHasALine, whatever kept it from being acknowledged, and any other
+// has none.
 func TestAChangeThatIsDeliveredAtLastHasALine(t *testing.T) {
 	for says, lines := range map[string]int{
 		"": 1, "!no": 1, "jwt updated": 0, "jwt update skipped": 0,
@@ -40,8 +40,8 @@ func TestAChangeThatIsDeliveredAtLastHasALine(t *testing.T) {
 	}
 }
 
-// TestAPushWaitsForAServerThatWasOnlyAsked since the start: it has got by itself what was pending, and may
-// answer like any other.
+// TestAPushWaitsForAServerThatWasOnlyAsked since the start: it has got by itself what was pending,
+// and may answer like any other.
 func TestAPushWaitsForAServerThatWasOnlyAsked(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 		time.Sleep(2 * time.Second)
@@ -64,8 +64,8 @@ func TestAPushWaitsForAServerThatWasOnlyAsked(t *testing.T) {
 	}, fake("n", "N1", "jwt updated"))
 }
 
-// TestAPushWaitsForEachServerThatMayAnswer, and for one that is known not to answer only if the client
-// asks for that.
+// TestAPushWaitsForEachServerThatMayAnswer, and for one that is known not to answer only if the
+// client asks for that.
 func TestAPushWaitsForEachServerThatMayAnswer(t *testing.T) {
 	good, deaf := fake("good", "N1", "jwt updated"), fake("deaf", "N2", "jwt updated")
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
@@ -101,7 +101,8 @@ func TestWhatIsNotInUseIsNotAcknowledged(t *testing.T) {
 		want := func(state accounts.ServerState, summary string) {
 			t.Helper()
 			report := e.notifier.Report(context.Background(), e.key, false)
-			if got := report.Servers[0].State; got != state || report.Delivery.Summary() != summary {
+			if got := report.Servers[0].State; got != state ||
+				report.Delivery.Summary() != summary {
 				t.Errorf("it is %s, %q", got, report.Delivery.Summary())
 			}
 		}
@@ -141,14 +142,19 @@ func TestALeafNodeForMonitoringDoesNotCount(t *testing.T) {
 		c.Pub.Allow.Add("$SYS.SERVER.>", "_INBOX.>")
 	})
 	other := jwttest.NewOperator(t)
-	natstest.Start(t, natstest.MemoryConf(t, other, natstest.AnyPort+fmt.Sprintf("server_name: leaf\n"+
-		"leafnodes { remotes [ { url: \"nats-leaf://127.0.0.1:%d\", credentials: %q, account: %s } ] }\n",
-		v.LeafNode.Port, jwttest.File(t, t.TempDir(), "monitor.creds", monitor), other.System.ID)))
-	natstest.Eventually(t, "the leaf node is connected", func() bool { return hub.NumLeafNodes() == 1 })
+	natstest.Start(t, natstest.MemoryConf(t, other,
+		natstest.AnyPort+fmt.Sprintf("server_name: leaf\n"+
+			"leafnodes { remotes [ { url: \"nats-leaf://127.0.0.1:%d\", "+
+			"credentials: %q, account: %s } ] }\n",
+			v.LeafNode.Port, jwttest.File(t, t.TempDir(), "monitor.creds",
+				monitor), other.System.ID)))
+	natstest.Eventually(t, "the leaf node is connected",
+		func() bool { return hub.NumLeafNodes() == 1 })
 	e.connect(t, hub.ClientURL(), e.sysCreds(t))
 	natstest.Eventually(t, "both are known", func() bool { return len(e.outbox.Servers()) == 2 })
 	e.commit(t, a)
-	e.wantLog(t, "nats-server leaf does not answer account updates, and never has (it may be a leaf node")
+	e.wantLog(t, "nats-server leaf does not answer account updates, and never "+
+		"has (it may be a leaf node")
 	for range 2 {
 		line := e.commit(t, a).Wait(t.Context(), 10*time.Second).String()
 		if line != "acknowledged by 1 of 1 nats-servers" {

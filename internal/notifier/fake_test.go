@@ -65,7 +65,9 @@ func (c *fakeCluster) NewInbox() string {
 	return fmt.Sprintf("_INBOX.%d", c.inboxes)
 }
 
-func (c *fakeCluster) Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error) {
+func (c *fakeCluster) Subscribe(
+	subject string, handle nats.MsgHandler,
+) (*nats.Subscription, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.handlers[subject] = handle
@@ -83,7 +85,8 @@ func (c *fakeCluster) PublishRequest(subject, reply string, data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	receive := c.handlers[inboxOf(reply)+".>"]
-	key, isUpdate := strings.CutSuffix(strings.TrimPrefix(subject, "$SYS.ACCOUNT."), ".CLAIMS.UPDATE")
+	key, isUpdate := strings.CutSuffix(strings.TrimPrefix(subject,
+		"$SYS.ACCOUNT."), ".CLAIMS.UPDATE")
 	if isUpdate {
 		c.updates = append(c.updates, key)
 		c.announced[key] = append(c.announced[key], time.Now())
@@ -124,10 +127,12 @@ func (s *fakeServer) answer(subject, data string) string {
 		return s.answerUpdate()
 	}
 	own := "$SYS.REQ.SERVER." + s.id + "."
-	asksRuns := subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" || subject == own+"ACCOUNTZ" && data != ""
+	asksRuns := subject == "$SYS.REQ.SERVER.PING.ACCOUNTZ" ||
+		subject == own+"ACCOUNTZ" && data != ""
 	switch {
 	case asksRuns && s.runs == "":
-		return fmt.Sprintf(`{%s,"error":{"code":500,"description":"Account A does not exist"}}`, s.describe())
+		return fmt.Sprintf(`{%s,"error":{"code":500,"description":"Account A does not exist"}}`,
+			s.describe())
 	case asksRuns && s.runs != "-":
 		return fmt.Sprintf(`{%s,"data":{"account_detail":{"jwt":%q}}}`, s.describe(), s.runs)
 	case subject == "$SYS.REQ.SERVER.PING.IDZ" && !strings.HasPrefix(s.version, "2.9"):
@@ -243,7 +248,8 @@ func withFakeCluster(t *testing.T, test func(t *testing.T, e *fakeEnv), servers 
 	}, servers...)
 }
 
-// withFakeEnv runs a test as withFakeCluster does, but the session begins when the test calls serve.
+// withFakeEnv runs a test as withFakeCluster does, but the session begins when the test calls
+// serve.
 func withFakeEnv(t *testing.T, test func(t *testing.T, e *fakeEnv), servers ...*fakeServer) {
 	key := jwttest.NewAccount(t).ID
 	synctest.Test(t, func(t *testing.T) {

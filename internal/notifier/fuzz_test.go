@@ -26,7 +26,8 @@ func FuzzAnswers(f *testing.F) {
 		{update, `{"server":{"name":"n","id":"N"},"data":{"message":"jwt update skipped"}}`},
 		{update, `{"server":{"name":"n","id":"N"},"data":{"message":"jwt update cache skipped"}}`},
 		{update, `{"server":{"name":"n","id":"N"},"error":{"description":"no"}}`},
-		{"_INBOX.2.runs.1", `{"server":{"name":"n","id":"N"},"data":{"account_detail":{"jwt":"x"}}}`},
+		{"_INBOX.2.runs.1",
+			`{"server":{"name":"n","id":"N"},"data":{"account_detail":{"jwt":"x"}}}`},
 		{"$SYS.SERVER.N.STATSZ", `{"server":{"name":"n","id":"M","ver":"2.1.9"}}`},
 		{"$SYS.ACCOUNT." + key + ".CONNECT", `{"server":{"name":"n","id":"N"}}`},
 		{"_INBOX.2.ping", `{"name":"n","id":"x PUB y"}`},
@@ -39,7 +40,10 @@ func FuzzAnswers(f *testing.F) {
 		e.flushError = errors.New("a server before 2.2 acknowledges by a flush") // and the data may be of one
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
-		go func() { defer close(done); e.notifier.Serve(ctx, e.fakeCluster, stored{e.store, e.notifier}) }()
+		go func() {
+			defer close(done)
+			e.notifier.Serve(ctx, e.fakeCluster, stored{e.store, e.notifier})
+		}()
 		receive := e.waitForHandler(subject)
 		seq := e.put(t, key, "jwt")
 		e.outbox.Register("n", time.Now())

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxComparisons bounds the servers, of one account each, that wait to be compared. A stall that ends
-	// may bring that many late answers at once.
+	// maxComparisons bounds the servers, of one account each, that wait to be compared. A stall
+	// that ends may bring that many late answers at once.
 	maxComparisons = 50_000
 	// maxComparing is how many are compared at once. Each may wait for the disk.
 	maxComparing = 8
@@ -30,8 +30,8 @@ func digestOf(token []byte) digest {
 	return digest(hex.EncodeToString(sum[:8]))
 }
 
-// comparison is a nats-server that has applied some JWT of an account at a moment at which that may not
-// have been the stored one.
+// comparison is a nats-server that has applied some JWT of an account at a moment at which that may
+// not have been the stored one.
 type comparison struct {
 	key     string
 	server  string // "" if the JWT is only stored there, wherever that is
@@ -91,7 +91,8 @@ func (q *comparer) take() (c comparison, ok bool) {
 	return c, true
 }
 
-// run makes the comparisons until ctx ends, and calls done after each. maxComparing of it run at once.
+// run makes the comparisons until ctx ends, and calls done after each. maxComparing of it run at
+// once.
 func (q *comparer) run(ctx context.Context, done func(comparison)) {
 	for {
 		select {
@@ -137,15 +138,16 @@ func (q *comparer) takeStuck(key string) bool {
 	return isStuck
 }
 
-// lookup asks which JWT of an account others have stored. A nats-server that keeps JWTs does not run one
-// before it needs the account, and ACCOUNTZ says nothing of it. It answers a lookup before an ACCOUNTZ
-// request that is sent later.
+// lookup asks which JWT of an account others have stored. A nats-server that keeps JWTs does not
+// run one before it needs the account, and ACCOUNTZ says nothing of it. It answers a lookup before
+// an ACCOUNTZ request that is sent later.
 func lookup(key, rest string) request {
-	return request{subject: "$SYS.REQ.ACCOUNT." + key + ".CLAIMS.LOOKUP", reply: aboutLookup + "." + rest}
+	return request{subject: "$SYS.REQ.ACCOUNT." + key + ".CLAIMS.LOOKUP",
+		reply: aboutLookup + "." + rest}
 }
 
-// found takes an answer to a lookup. If it is newer than the stored JWT it is stored, and the attempt that
-// waits for the answers does not announce the older one.
+// found takes an answer to a lookup. If it is newer than the stored JWT it is stored, and the
+// attempt that waits for the answers does not announce the older one.
 func (s *session) found(key, attempt string, token []byte) {
 	if token = bytes.TrimSpace(token); !trust.IsAccountKey(key) || len(token) == 0 {
 		return
@@ -189,8 +191,8 @@ func (s *session) compared(c comparison) {
 }
 
 // isLate reports whether an answer to an announcement that is not the last one of its account shows
-// that the server applied the JWTs out of order. Answers arrive in the order in which a server sends
-// them. So does what is sent to it, but only within a session.
+// that the server applied the JWTs out of order. Answers arrive in the order in which a server
+// sends them. So does what is sent to it, but only within a session.
 func (p *announcements) isLate(srv *server, a *announcement, number int) bool {
 	switch {
 	case a == nil: // every server has acknowledged a later one
@@ -210,8 +212,8 @@ func (s *session) answeredLate(srv *server, key string, number int, applied dige
 }
 
 // answeredCheck takes a server's answer to a check of unanswered: what it runs for an account. If
-// the server keeps JWTs and has not loaded the account, it may have kept an older one than the stored
-// one. A newer one has been found by the lookup before.
+// the server keeps JWTs and has not loaded the account, it may have kept an older one than the
+// stored one. A newer one has been found by the lookup before.
 func (s *session) answeredCheck(key string, answer answer) {
 	_, srv := s.servers.find(answer.serverID)
 	if srv == nil {
@@ -220,7 +222,8 @@ func (s *session) answeredCheck(key string, answer answer) {
 	mayKeep := srv.resolver != fetching && s.n.unanswered.wasCheckedTwice(key)
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
-		c := comparison{key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT)}
+		c := comparison{key: key, server: srv.name, applied: digestOf(r.JWT),
+			running: string(r.JWT)}
 		s.comparer.add(c)
 	case r.State == accounts.NotLoaded && mayKeep:
 		s.comparer.add(comparison{key: key, server: srv.name})

@@ -78,8 +78,8 @@ func (m *stalledMesh) wantRunning(t *testing.T, name string) {
 // runningAt asks a nats-server what it runs for an account.
 func runningAt(t *testing.T, nc *nats.Conn, s *server.Server, key string) string {
 	t.Helper()
-	m, err := nc.Request("$SYS.REQ.SERVER."+s.ID()+".ACCOUNTZ", fmt.Appendf(nil, `{"account":%q}`, key),
-		5*time.Second)
+	m, err := nc.Request("$SYS.REQ.SERVER."+s.ID()+".ACCOUNTZ",
+		fmt.Appendf(nil, `{"account":%q}`, key), 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,9 +167,12 @@ func TestALateAnswerToAnOlderAnnouncement(t *testing.T) {
 		{"after the answer to the newer one", 1, secondAcked, "first", "jwt updated", true},
 		{"before it, but it was sent another way", 2, secondInFlight, "first", "jwt updated", true},
 		{"after it, and it was sent another way", 2, secondAcked, "first", "jwt updated", true},
-		{"after it, and an earlier process has sent it", 3, secondAcked, "first", "jwt updated", true},
-		{"before it, and an earlier process has sent it", 3, secondInFlight, "first", "jwt updated", true},
-		{"both were the same JWT, of two processes", 3, secondAcked, "second", "jwt updated", false},
+		{"after it, and an earlier process has sent it", 3, secondAcked, "first",
+			"jwt updated", true},
+		{"before it, and an earlier process has sent it", 3, secondInFlight, "first",
+			"jwt updated", true},
+		{"both were the same JWT, of two processes", 3, secondAcked, "second",
+			"jwt updated", false},
 		{"in the order in which they were sent", 1, secondInFlight, "first", "jwt updated", false},
 		{"it has refused the older one", 2, secondAcked, "first", "!no", false},
 		{"it has not loaded the account", 2, secondAcked, "first", "jwt update skipped", false},

@@ -8,14 +8,16 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// link is the connection of a session. After an error the connection is closed, which its owner logs.
+// link is the connection of a session. After an error the connection is closed, which its owner
+// logs.
 type link struct {
 	Conn
 	inbox string // prefix of all subjects that answers to requests go to
 	log   *slog.Logger
 }
 
-// request is a message whose answers are for this session. They go to the reply subject below the inbox.
+// request is a message whose answers are for this session. They go to the reply subject below the
+// inbox.
 type request struct {
 	subject, reply string
 	data           []byte
@@ -40,8 +42,8 @@ func (l *link) publish(subject, reply string, data []byte) {
 	}
 }
 
-// flush waits, up to answerTimeout, until the connected nats-server has taken what was published, and
-// reports whether it has.
+// flush waits, up to answerTimeout, until the connected nats-server has taken what was published,
+// and reports whether it has.
 func (l *link) flush(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

@@ -2,8 +2,8 @@ package notifier
 
 import "time"
 
-// list is the request to one nats-server for the accounts that it has loaded. A server that keeps no JWTs
-// fetches every other account when it needs it, so what is pending for it of those needs no
+// list is the request to one nats-server for the accounts that it has loaded. A server that keeps
+// no JWTs fetches every other account when it needs it, so what is pending for it of those needs no
 // announcement. After an absence that is most of what is pending.
 //
 // When its process began does not matter: clocks differ, and it may have fetched the JWT of before
@@ -42,8 +42,8 @@ func (v *servers) wantList(srv *server, now time.Time) {
 	}
 }
 
-// takeLists returns the servers whose lists are to be requested now, and those that have not answered
-// in time.
+// takeLists returns the servers whose lists are to be requested now, and those that have not
+// answered in time.
 func (v *servers) takeLists(now time.Time) (due, overdue []*server) {
 	for _, srv := range v.byName {
 		switch isDue := srv.list.isOpen() && !now.Before(srv.list.due()); {
@@ -57,8 +57,8 @@ func (v *servers) takeLists(now time.Time) (due, overdue []*server) {
 	return due, overdue
 }
 
-// listed takes the list of accounts that a server has loaded. It acknowledges for the server what is
-// pending of all others, and was long before the request.
+// listed takes the list of accounts that a server has loaded. It acknowledges for the server what
+// is pending of all others, and was long before the request.
 func (s *session) listed(answer answer, now time.Time) {
 	_, srv := s.servers.find(answer.serverID)
 	if srv == nil || srv.list.state != listRequested {

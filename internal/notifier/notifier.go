@@ -10,10 +10,10 @@
 //
 // # Words
 //
-// An announcement is one account's latest change on its way. Each attempt publishes it as an update, or
-// only confirms it: then the servers are asked what they run, and the update follows if that is not the
-// stored JWT. A probe is an attempt for a server that may not answer: see States. All messages but
-// updates are requests:
+// An announcement is one account's latest change on its way. Each attempt publishes it as an
+// update, or only confirms it: then the servers are asked what they run, and the update follows if
+// that is not the stored JWT. A probe is an attempt for a server that may not answer: see States.
+// All messages but updates are requests:
 //
 //	PING          which nats-servers are there?
 //	list          which accounts has this one loaded?
@@ -39,8 +39,8 @@
 //	untested    responsive  silent
 //	silent      responsive  -
 //
-// A server with a URL or memory resolver fetches the accounts that it has not loaded. When it is back
-// the list of those that it has loaded is requested. What is pending for it of the others is
+// A server with a URL or memory resolver fetches the accounts that it has not loaded. When it is
+// back the list of those that it has loaded is requested. What is pending for it of the others is
 // acknowledged, and it gets the rest:
 //
 //	               fetches  requested      ends
@@ -58,42 +58,42 @@
 // one that went another way, and the server runs the older JWT. So an answer is heard by later
 // sessions and processes, and says which JWT it is about. If that shows that the older JWT was
 // applied last, the stored one is announced again, as a new change: only answers to that count. A
-// server that has let an announcement pass without an answer is asked what it runs, when a newer JWT
-// of the account is acknowledged. All servers are asked if the announcement was one of an earlier
-// process, or one of other programs: this process does not get the answers to those.
+// server that has let an announcement pass without an answer is asked what it runs, when a newer
+// JWT of the account is acknowledged. All servers are asked if the announcement was one of an
+// earlier process, or one of other programs: this process does not get the answers to those.
 //
-// A server that has acknowledged the stored JWT, and runs another one, gets the stored one with other
-// white space first: the same bytes would change nothing there.
+// A server that has acknowledged the stored JWT, and runs another one, gets the stored one with
+// other white space first: the same bytes would change nothing there.
 //
-// A server that was away may have got a newer JWT from another program, and so may all servers if this
-// program was away, or its store is an older copy. So what was pending is confirmed before it is
-// announced, with a lookup at the servers that keep JWTs. A newer one is stored, and announced.
+// A server that was away may have got a newer JWT from another program, and so may all servers if
+// this program was away, or its store is an older copy. So what was pending is confirmed before it
+// is announced, with a lookup at the servers that keep JWTs. A newer one is stored, and announced.
 //
 // # What does not count
 //
-// A server that has not loaded an account, and keeps no JWTs, has nothing pending as soon as it would
-// fetch the change. It is "not in use" there, which is no acknowledgement. A server that answers PING, but
-// has never answered an update, counts in no line of a push until it does.
+// A server that has not loaded an account, and keeps no JWTs, has nothing pending as soon as it
+// would fetch the change. It is "not in use" there, which is no acknowledgement. A server that
+// answers PING, but has never answered an update, counts in no line of a push until it does.
 //
 // # Names
 //
 // What a server has acknowledged is kept by its server_name. One without a name is known by its id,
 // which a restart changes. So it is forgotten as soon as it is gone. If it was only cut off, it has
-// missed changes that are not pending for it any more: all accounts that it has loaded are checked when
-// it is back. Of two servers with one name, the second is known by both name and id.
+// missed changes that are not pending for it any more: all accounts that it has loaded are checked
+// when it is back. Of two servers with one name, the second is known by both name and id.
 //
 // # Invented servers
 //
-// Any user of the system account can answer as if it were very many nats-servers. So the Outbox knows
-// a bounded number, a new one displaces another one only by the rules of Outbox.Displace, and lines of
-// the log are limited.
+// Any user of the system account can answer as if it were very many nats-servers. So the Outbox
+// knows a bounded number, a new one displaces another one only by the rules of Outbox.Displace, and
+// lines of the log are limited.
 //
 // # Clocks
 //
 // No time of another process or machine decides anything, and no time that was read from the disk:
-// clocks differ and are set. What is measured is what this process has seen go by. A server that has
-// not loaded an account counts as up to date only if it says so long enough after this process has
-// known the change.
+// clocks differ and are set. What is measured is what this process has seen go by. A server that
+// has not loaded an account counts as up to date only if it says so long enough after this process
+// has known the change.
 //
 // # Files
 //
@@ -145,8 +145,8 @@ type Outbox interface {
 	// Pending returns. It reports false if too many are known for a new one.
 	Register(server string, at time.Time) bool
 	// Displace is Register for a new server when too many are known. It forgets another one, which
-	// it returns, and reports false if there is none that may go. preferred is set for a server that
-	// has answered an update.
+	// it returns, and reports false if there is none that may go. preferred is set for a server
+	// that has answered an update.
 	Displace(server string, at time.Time, preferred bool) (forgotten string, ok bool)
 	// AddAbsence records that a server was not there for some more time, and returns for how long
 	// that is since it was registered last.
@@ -293,8 +293,8 @@ func (n *Notifier) Announce(key string, seq uint64) accounts.Receipt {
 	return receipt{n, key}
 }
 
-// Heard implements accounts.Announcer. Without a session the change is announced like any other when
-// a server appears.
+// Heard implements accounts.Announcer. Without a session the change is announced like any other
+// when a server appears.
 func (n *Notifier) Heard(key string, seq uint64) {
 	n.mu.Lock()
 	defer n.unlock()
@@ -320,9 +320,9 @@ func (n *Notifier) Contested(key string) {
 	n.unanswered.contested(key, time.Now())
 }
 
-// Drain is for a stop. It returns when every change was announced that can be now, and the answers are
-// there, or ctx ends. It does not wait for a server that is overdue, nor for NATS to come back. What a
-// server is to be told again stays in the Outbox.
+// Drain is for a stop. It returns when every change was announced that can be now, and the answers
+// are there, or ctx ends. It does not wait for a server that is overdue, nor for NATS to come back.
+// What a server is to be told again stays in the Outbox.
 func (n *Notifier) Drain(ctx context.Context) {
 	for n.isDelivering() && pause.For(ctx, drainInterval) {
 	}
@@ -340,8 +340,8 @@ func (n *Notifier) isDelivering() bool {
 // then.
 const maxWarned = 10000
 
-// notes are lines for the log. They are written after the lock is free: a log may block, and no push
-// may wait for that.
+// notes are lines for the log. They are written after the lock is free: a log may block, and no
+// push may wait for that.
 type notes struct {
 	lines  []note
 	warned map[string]bool // warnings that this session has logged

@@ -70,7 +70,8 @@ func (o agedOutbox) PendingFor(key string) jwtstore.Change {
 func newEnv(t *testing.T) *env {
 	store := jwtstore.NewMemory(true)
 	e := &env{
-		op: jwttest.NewOperator(t), store: store, outbox: agedOutbox{store.Outbox()}, log: &natstest.Log{},
+		op: jwttest.NewOperator(t), store: store, outbox: agedOutbox{store.Outbox()},
+		log: &natstest.Log{},
 	}
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
@@ -110,7 +111,9 @@ func (e *env) sysCreds(t *testing.T, edits ...func(*jwt.UserClaims)) []byte {
 }
 
 // commit stores a JWT of the account and announces it.
-func (e *env) commit(t *testing.T, a *jwttest.Account, edits ...func(*jwt.AccountClaims)) accounts.Receipt {
+func (e *env) commit(
+	t *testing.T, a *jwttest.Account, edits ...func(*jwt.AccountClaims),
+) accounts.Receipt {
 	t.Helper()
 	seq := put(t, e.store, a.ID, e.op.Account(t, a, edits...))
 	return e.notifier.Announce(a.ID, seq)
@@ -123,7 +126,8 @@ func (e *env) wantDelivery(t *testing.T, key, want string) {
 
 func (e *env) wantLog(t *testing.T, want string) {
 	t.Helper()
-	natstest.Eventually(t, "logged: "+want, func() bool { return strings.Contains(e.log.String(), want) })
+	natstest.Eventually(t, "logged: "+want,
+		func() bool { return strings.Contains(e.log.String(), want) })
 }
 
 func (e *env) memoryServer(t *testing.T, extra string, known ...*jwttest.Account) *server.Server {
@@ -132,7 +136,9 @@ func (e *env) memoryServer(t *testing.T, extra string, known ...*jwttest.Account
 
 // connectUser connects a user of the account. The channel is closed when nats-server ends the
 // connection.
-func connectUser(t *testing.T, url string, a *jwttest.Account) (user string, disconnected <-chan struct{}) {
+func connectUser(
+	t *testing.T, url string, a *jwttest.Account,
+) (user string, disconnected <-chan struct{}) {
 	creds, user := a.User(t)
 	closed := make(chan struct{})
 	whenClosed := nats.ClosedHandler(func(*nats.Conn) { close(closed) })
@@ -158,7 +164,8 @@ func listen(t *testing.T, e *env, url, key string) <-chan struct{} {
 	t.Helper()
 	received := make(chan struct{}, 1000)
 	nc := natstest.Connect(t, url, e.sysCreds(t))
-	_, err := nc.Subscribe("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE", func(*nats.Msg) { received <- struct{}{} })
+	_, err := nc.Subscribe("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE",
+		func(*nats.Msg) { received <- struct{}{} })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +246,9 @@ func TestWithoutAnAnswerAChangeStaysPending(t *testing.T) {
 		},
 		{
 			"a system user that may publish nothing",
-			func(e *env) []byte { return e.sysCreds(t, func(c *jwt.UserClaims) { c.Pub.Deny.Add(">") }) },
+			func(e *env) []byte {
+				return e.sysCreds(t, func(c *jwt.UserClaims) { c.Pub.Deny.Add(">") })
+			},
 			"account updates can't be announced unless the user may publish",
 			"", // it depends on whether a nats-server has published its state meanwhile
 		},
@@ -321,7 +330,8 @@ func TestAServersErrorIsLoggedOnceAndTheChangeStaysPending(t *testing.T) {
 	e.notifier.Announce(a.ID, seq)
 	e.wantLog(t, "refuses the update of "+a.ID[:12])
 	natstest.Eventually(t, "the push is told why", func() bool {
-		return strings.HasPrefix(e.notifier.Delivery(a.ID).String(), "refused by "+s.Name()+": jwt update ")
+		return strings.HasPrefix(e.notifier.Delivery(a.ID).String(),
+			"refused by "+s.Name()+": jwt update ")
 	})
 	received := listen(t, e, s.ClientURL(), a.ID)
 	within(t, "it is tried again", received)
@@ -362,7 +372,8 @@ func TestManyChangesDoNotFloodANATSServer(t *testing.T) {
 	}
 	_ = nc.Flush()
 	e.connect(t, s.ClientURL(), e.sysCreds(t))
-	natstest.Eventually(t, "all are acknowledged", func() bool { return len(e.outbox.Pending()) == 0 })
+	natstest.Eventually(t, "all are acknowledged",
+		func() bool { return len(e.outbox.Pending()) == 0 })
 	mu.Lock()
 	defer mu.Unlock()
 	if maxInFlight > 400 {

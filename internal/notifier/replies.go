@@ -12,28 +12,29 @@ import (
 
 // Answers to requests go to <inbox>.<about>.<rest>, where about is one of these.
 //
-// Answers to announcements go to <inbox>.<process>.<digest>.<key>.<seq>.<number of the attempt>, below
-// an inbox that outlives the process: a server may answer when the session has ended long ago. The
-// digest is that of the JWT. The number counts the attempts of the process.
+// Answers to announcements go to <inbox>.<process>.<digest>.<key>.<seq>.<number of the attempt>,
+// below an inbox that outlives the process: a server may answer when the session has ended long
+// ago. The digest is that of the JWT. The number counts the attempts of the process.
 const (
 	aboutIDZ  = "idz"  // which servers are there; there is no rest
 	aboutPing = "ping" // the same
 	aboutRuns = "runs" // what is run for an account, for a report; the rest is the number of the gathering
-	// aboutConfirm is for what is run for an account, when a change is to be confirmed. The rest is as for
-	// an announcement, from the key on.
+	// aboutConfirm is for what is run for an account, when a change is to be confirmed. The rest is
+	// as for an announcement, from the key on.
 	aboutConfirm = "heard"
 	aboutList    = "list" // which accounts are loaded; there is no rest
 	// aboutLoaded is for the list of a server that may have been forgotten; there is no rest.
 	aboutLoaded = "loaded"
 	aboutCheck  = "check" // what a server runs that may have got an older JWT late; the rest is the key
-	// aboutLookup is for which JWT others have stored. The rest is as for aboutConfirm, or only the key.
-	// The answer is a JWT, or empty.
+	// aboutLookup is for which JWT others have stored. The rest is as for aboutConfirm, or only the
+	// key. The answer is a JWT, or empty.
 	aboutLookup = "lookup"
 	// aboutNothing is for answers that are not read.
 	aboutNothing = "nothing"
 )
 
-// receiveAnswer takes every answer to an announcement, also to one of an earlier session or process.
+// receiveAnswer takes every answer to an announcement, also to one of an earlier session or
+// process.
 func (s *session) receiveAnswer(m *nats.Msg) {
 	rest, ours := strings.CutPrefix(m.Subject, s.n.inbox+".")
 	parts := strings.SplitN(rest, ".", 4)
@@ -72,8 +73,8 @@ func (s *session) receive(m *nats.Msg) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	defer s.wakeUp()
-	// For idzSubject, no responders means only that none is 2.10 or later. Another request ends when its
-	// time is over.
+	// For idzSubject, no responders means only that none is 2.10 or later. Another request ends
+	// when its time is over.
 	switch {
 	case !noResponders:
 		s.answered(about, rest, answer, time.Now())
@@ -141,8 +142,8 @@ func (s *session) pinged(answer answer, now time.Time) {
 }
 
 // seen returns the server that has sent a message. It takes up what a new one lacks. If that is
-// nothing, the server counts as responsive until it misses an announcement. It returns nil if too many
-// are known; a server that has answered an update is preferred.
+// nothing, the server counts as responsive until it misses an announcement. It returns nil if too
+// many are known; a server that has answered an update is preferred.
 func (s *session) seen(id serverID, now time.Time, preferred bool) *server {
 	srv, isNew := s.servers.register(id, now, preferred)
 	if isNew && s.announcements.serverAppeared(srv.name) {
@@ -190,8 +191,8 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 	}
 }
 
-// showsItself has a server that has answered an announcement get what it lacks. One that fetches gets
-// it after its list.
+// showsItself has a server that has answered an announcement get what it lacks. One that fetches
+// gets it after its list.
 func (s *session) showsItself(srv *server, now time.Time) {
 	if !srv.isResponsive() {
 		s.servers.wantList(srv, now)
@@ -211,7 +212,8 @@ const (
 // last attempt: only such an answer can demand the next one. Nothing but "skipped" proves less when
 // it is late.
 func (s *session) record(srv *server, a *announcement, isLast bool, answer answer, now time.Time) {
-	isAcked := answer.result == applied || answer.result == skipped && isLast && willFetch(a.Change, a.sent)
+	isAcked := answer.result == applied || answer.result == skipped && isLast &&
+		willFetch(a.Change, a.sent)
 	of := outcome{state: accounts.ServerAcknowledged}
 	switch answer.result {
 	case notCached:
@@ -223,7 +225,8 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 	case refused:
 		of = outcome{accounts.ServerRefused, answer.reason}
 		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s; it is sent again, less "+
-			"and less often: correct the JWT and push it", srv.name, logging.ShortKey(a.Key), of.reason)
+			"and less often: correct the JWT and push it", srv.name,
+			logging.ShortKey(a.Key), of.reason)
 	}
 	if isLast {
 		a.answered[srv.name], a.said[srv.name] = true, of
@@ -236,7 +239,8 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 	}
 }
 
-// retryAfter demands the next attempt, if a server's answer to the last one is not an acknowledgement.
+// retryAfter demands the next attempt, if a server's answer to the last one is not an
+// acknowledgement.
 func (s *session) retryAfter(a *announcement, r result, now time.Time) {
 	switch {
 	case r == refused:

@@ -110,8 +110,8 @@ func (s *gatherings) answer(number, server string, runs accounts.Running) {
 	}
 }
 
-// gather asks every nats-server that is there what it runs for an account, and returns the answers by
-// server. That takes up to a second.
+// gather asks every nats-server that is there what it runs for an account, and returns the answers
+// by server. That takes up to a second.
 func (s *session) gather(ctx context.Context, key string) map[string]accounts.Running {
 	s.n.mu.Lock()
 	number, q := s.gatherings.add(s.servers.byName)
@@ -131,8 +131,8 @@ func (s *session) gather(ctx context.Context, key string) map[string]accounts.Ru
 	return q.answers
 }
 
-// answeredConfirmation takes one server's answer to the request of sender.confirm, also one that comes after
-// the end of the attempt.
+// answeredConfirmation takes one server's answer to the request of sender.confirm, also one that
+// comes after the end of the attempt.
 func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 	seq, number := parseReply(attempt)
 	a := s.announcements.byKey[key]
@@ -155,7 +155,8 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 		a.refuted = true
 		delete(a.answered, srv.name) // until it has been compared
 		s.comparer.add(comparison{
-			key: key, server: srv.name, applied: digestOf(r.JWT), running: string(r.JWT), attempt: number,
+			key: key, server: srv.name, applied: digestOf(r.JWT),
+			running: string(r.JWT), attempt: number,
 		})
 	default:
 		a.refuted = true

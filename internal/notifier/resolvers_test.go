@@ -87,9 +87,11 @@ func (c *mixedCluster) dirConf(t *testing.T, kind, options string) string {
 // start runs a nats-server, which listens on the same ports again when it is started again.
 func (c *mixedCluster) start(t *testing.T, kind, conf, cluster string) {
 	t.Helper()
-	listening := fmt.Sprintf("server_name: %s\nlisten: \"127.0.0.1:%d\"\n", kind, natstest.FreePort(t))
+	listening := fmt.Sprintf("server_name: %s\nlisten: \"127.0.0.1:%d\"\n", kind,
+		natstest.FreePort(t))
 	c.confs[kind] = conf + listening + fmt.Sprintf(
-		"cluster { name: c, pool_size: -1, listen: \"127.0.0.1:%d\"%s }\n", natstest.FreePort(t), cluster)
+		"cluster { name: c, pool_size: -1, listen: \"127.0.0.1:%d\"%s }\n",
+		natstest.FreePort(t), cluster)
 	c.servers[kind] = natstest.Start(t, c.confs[kind])
 }
 
@@ -234,7 +236,8 @@ func TestNothingIsPendingForAURLServerThatRestarted(t *testing.T) {
 	})
 	received := listen(t, e, other.ClientURL(), "*")
 	natstest.Start(t, conf)
-	natstest.Eventually(t, "nothing is pending", func() bool { return len(e.outbox.Pending()) == 0 })
+	natstest.Eventually(t, "nothing is pending",
+		func() bool { return len(e.outbox.Pending()) == 0 })
 	if n := len(received); n > 1 { // one, to see what kind of server it is now
 		t.Errorf("%d announcements were made", n)
 	}
@@ -259,7 +262,8 @@ func TestAURLServerThatFetchedAnOlderJWTGetsTheChange(t *testing.T) {
 		nats.ClosedHandler(func(*nats.Conn) { close(disconnected) }))
 	e.connect(t, url.ClientURL(), e.sysCreds(t))
 	within(t, "the user is disconnected", disconnected)
-	natstest.Eventually(t, "nothing is pending", func() bool { return len(e.outbox.Pending()) == 0 })
+	natstest.Eventually(t, "nothing is pending",
+		func() bool { return len(e.outbox.Pending()) == 0 })
 }
 
 // TestAServerThatWasCutOffGetsWhatItMissed: it runs the old JWT meanwhile.
@@ -274,7 +278,8 @@ func TestAServerThatWasCutOffGetsWhatItMissed(t *testing.T) {
 	for _, r := range c.routes {
 		r.Down()
 	}
-	natstest.Eventually(t, "they are cut off", func() bool { return c.servers["url"].NumRoutes() == 0 })
+	natstest.Eventually(t, "they are cut off",
+		func() bool { return c.servers["url"].NumRoutes() == 0 })
 	token := c.change(t, revoking(user))
 	c.wantPending(t, "cache", "full")
 	select {
@@ -290,8 +295,8 @@ func TestAServerThatWasCutOffGetsWhatItMissed(t *testing.T) {
 	c.wantRunning(t, token, "full", "cache")
 }
 
-// TestAServerWithoutANameIsForgottenWhenItIsGone: after a restart it has another name. One that was only
-// cut off gets what it missed nevertheless.
+// TestAServerWithoutANameIsForgottenWhenItIsGone: after a restart it has another name. One that was
+// only cut off gets what it missed nevertheless.
 func TestAServerWithoutANameIsForgottenWhenItIsGone(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
@@ -301,8 +306,9 @@ func TestAServerWithoutANameIsForgottenWhenItIsGone(t *testing.T) {
 		"cluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\", no_advertise: true }\n", a)
 	relay := natstest.NewRelay(t, 0, fmt.Sprintf("nats://127.0.0.1:%d", hub.ClusterAddr().Port))
 	route := strings.Replace(relay.URL(), "nats://", "nats-route://", 1)
-	far := e.memoryServer(t, fmt.Sprintf("cluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\", "+
-		"no_advertise: true, routes: [%q] }\n", route), a)
+	far := e.memoryServer(t,
+		fmt.Sprintf("cluster { name: c, pool_size: -1, listen: \"127.0.0.1:-1\", "+
+			"no_advertise: true, routes: [%q] }\n", route), a)
 	user, disconnected := connectUser(t, far.ClientURL(), a)
 	e.connect(t, hub.ClientURL(), e.sysCreds(t))
 	both := func() bool { return len(e.outbox.Servers()) == 2 }

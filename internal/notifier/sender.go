@@ -12,8 +12,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// sender publishes the attempts of one session. Only session.run calls it, without the lock: it reads the
-// store, and the connection may be slow.
+// sender publishes the attempts of one session. Only session.run calls it, without the lock: it
+// reads the store, and the connection may be slow.
 type sender struct {
 	n             *Notifier
 	conn          *link
@@ -22,8 +22,8 @@ type sender struct {
 	comparer      *comparer
 }
 
-// send publishes the JWT that is stored now, or asks the servers whether they run it. The stored JWT
-// may be newer than the change: the servers then get it twice.
+// send publishes the JWT that is stored now, or asks the servers whether they run it. The stored
+// JWT may be newer than the change: the servers then get it twice.
 func (s *sender) send(ctx context.Context, o outgoing) {
 	account, err := s.accounts.GetLocal(ctx, o.Key)
 	switch {
@@ -43,10 +43,10 @@ func (s *sender) send(ctx context.Context, o outgoing) {
 	}
 }
 
-// unstick announces an account's JWT with a line feed after it, which changes nothing but the bytes, if
-// some server runs another one than it has acknowledged. After two updates at once, a nats-server that
-// keeps JWTs may run the one and have stored the other. An update with just that does not change what it
-// runs.
+// unstick announces an account's JWT with a line feed after it, which changes nothing but the
+// bytes, if some server runs another one than it has acknowledged. After two updates at once, a
+// nats-server that keeps JWTs may run the one and have stored the other. An update with just that
+// does not change what it runs.
 func (s *sender) unstick(key string, token []byte) {
 	s.n.mu.Lock()
 	isStuck := s.comparer.takeStuck(key)
@@ -74,7 +74,8 @@ func (s *sender) withdraw(c jwtstore.Change) {
 	}
 }
 
-// postpone puts off what can't be sent now, and logs the reason once. The attempt counts as refused.
+// postpone puts off what can't be sent now, and logs the reason once. The attempt counts as
+// refused.
 func (s *sender) postpone(c jwtstore.Change, reason string, args ...any) {
 	s.n.mu.Lock()
 	defer s.n.unlock()

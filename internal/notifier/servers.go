@@ -32,11 +32,11 @@ const (
 	maxProbeWait = 30 * time.Second
 	// maxProbes bounds the probes in a second: each looks at all that is pending.
 	maxProbes = 32
-	// maxIgnored is how many confirmations of a change a server may ignore. The first one may have been
-	// sent just before it came back.
+	// maxIgnored is how many confirmations of a change a server may ignore. The first one may have
+	// been sent just before it came back.
 	maxIgnored = 2
-	// maxDisplaced is how many new nats-servers that have not answered an update may displace others
-	// in a round, if too many are known. Each is written to the disk.
+	// maxDisplaced is how many new nats-servers that have not answered an update may displace
+	// others in a round, if too many are known. Each is written to the disk.
 	maxDisplaced = 64
 )
 
@@ -76,9 +76,9 @@ type server struct {
 	roundTrip   time.Duration // of the last PING; 0: not measured
 }
 
-// takeConfirmation reports whether a probe of this server only confirms. It may have got a newer JWT from
-// another program while it was away, which must not be replaced. As long as it is away that is repeated.
-// A server that ignores it gets the change.
+// takeConfirmation reports whether a probe of this server only confirms. It may have got a newer
+// JWT from another program while it was away, which must not be replaced. As long as it is away
+// that is repeated. A server that ignores it gets the change.
 func (v *server) takeConfirmation(seq uint64, now time.Time) bool {
 	switch {
 	case v.id == "" || v.isMute():
@@ -107,8 +107,8 @@ func (v *server) isResponsive() bool { return v.state == responsive }
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
 
-// phase is how far a round of PING has got. A round takes answerTimeout, or twice that if pingSubject
-// is needed, too.
+// phase is how far a round of PING has got. A round takes answerTimeout, or twice that if
+// pingSubject is needed, too.
 type phase int
 
 const (
@@ -172,13 +172,14 @@ func (v *servers) endDiscovery(now time.Time) {
 	v.discovering = false
 	if len(v.byName) == 0 {
 		v.n.notes.warnOnce("no nats-server answers %s: account updates stay pending "+
-			"until one does; nats.usercredentials must be those of a user of the system account who "+
-			"may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>%s", pingSubject, v.n.accountsLocked())
+			"until one does; nats.usercredentials must be those of a user of the system account "+
+			"who may publish to $SYS.> and subscribe to $SYS.> and _INBOX.>%s", pingSubject,
+			v.n.accountsLocked())
 	}
 }
 
-// takePings returns the requests that are due now, and whether a round has ended. Servers that do not answer
-// idzSubject get a second chance in the same round.
+// takePings returns the requests that are due now, and whether a round has ended. Servers that do
+// not answer idzSubject get a second chance in the same round.
 func (v *servers) takePings(now time.Time) (due []request, ended bool) {
 	r := &v.round
 	due, v.requests = v.requests, nil
@@ -219,8 +220,8 @@ func (v *servers) any(is func(*server) bool) bool {
 // isMissing reports whether a server has not answered this round.
 func (v *servers) isMissing(srv *server) bool { return srv.round != v.round.number }
 
-// endRound removes the servers that did not answer. What is pending for them stays in the Outbox, unless
-// they are forgotten.
+// endRound removes the servers that did not answer. What is pending for them stays in the Outbox,
+// unless they are forgotten.
 func (v *servers) endRound(now time.Time) {
 	v.round.phase = over
 	for name, srv := range v.byName {
@@ -238,15 +239,17 @@ func (v *servers) endRound(now time.Time) {
 	}
 }
 
-// forget gives up a server that is not there if its name is not to come back, or if it has been away
-// for too long. Only the time between two rounds of this session counts, as this process has seen it go
-// by: clocks are set, and after an outage here all are unseen. since is zero after the first round.
+// forget gives up a server that is not there if its name is not to come back, or if it has been
+// away for too long. Only the time between two rounds of this session counts, as this process has
+// seen it go by: clocks are set, and after an outage here all are unseen. since is zero after the
+// first round.
 func (v *servers) forget(name string, since, now time.Time) {
 	switch after := v.n.forget; {
 	case hasID(name):
 		v.n.outbox.Forget(name)
-		v.n.notes.addServer(slog.LevelInfo, "nats-server %s is forgotten: it has no server_name of its "+
-			"own, so after a restart it has another name", name)
+		v.n.notes.addServer(slog.LevelInfo,
+			"nats-server %s is forgotten: it has no server_name of its "+
+				"own, so after a restart it has another name", name)
 	case !since.IsZero() && v.n.outbox.AddAbsence(name, now.Sub(since)) > after:
 		v.n.outbox.Forget(name)
 		v.n.notes.addServer(slog.LevelWarn, "nats-server %s has not been seen for %s and is "+
@@ -273,8 +276,8 @@ func (v *servers) record(name string, now time.Time, preferred bool) bool {
 			return true
 		}
 	}
-	v.n.notes.warnOnce("too many nats-servers answer: those that have not answered an account update " +
-		"are left out; a user of the system account may pretend to be many")
+	v.n.notes.warnOnce("too many nats-servers answer: those that have not answered an account " +
+		"update are left out; a user of the system account may pretend to be many")
 	return false
 }
 
@@ -307,15 +310,16 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	return srv, true
 }
 
-// nameOf returns the name under which the Outbox keeps a new server, and the id of the process that had it
-// before. Its own name is kept, since the id is another one after each restart. Of two processes with
-// one name, the second is known by both name and id.
+// nameOf returns the name under which the Outbox keeps a new server, and the id of the process that
+// had it before. Its own name is kept, since the id is another one after each restart. Of two
+// processes with one name, the second is known by both name and id.
 func (v *servers) nameOf(id serverID) (name, former string) {
 	other := v.byName[id.Name]
 	if other == nil {
 		return id.Name, ""
 	}
-	// A process that was replaced answers no request sent after that. In the same round both may answer.
+	// A process that was replaced answers no request sent after that. In the same round both may
+	// answer.
 	if other.former != id.ID || other.appeared >= v.round.number {
 		return id.Name, other.id
 	}
@@ -362,22 +366,22 @@ func (v *servers) hasEverAnswered(srv *server) bool {
 	return srv.hasAnswered || v.n.outbox.HasAcknowledged(srv.name)
 }
 
-// neverAnswers reports whether a server has never answered an announcement although it was sent one, in
-// this session or an earlier one.
+// neverAnswers reports whether a server has never answered an announcement although it was sent
+// one, in this session or an earlier one.
 func (v *servers) neverAnswers(srv *server) bool {
 	wasSent := srv.state == silent || srv.state == untested && srv.wasKnown
 	return wasSent && !v.hasEverAnswered(srv)
 }
 
-// cause is the probable reason why a server that answers PING does not answer announcements, "" for one
-// that has answered them before.
+// cause is the probable reason why a server that answers PING does not answer announcements, "" for
+// one that has answered them before.
 func (v *servers) cause(srv *server) string {
 	if v.hasEverAnswered(srv) {
 		return ""
 	}
 	return ", and never has (it may be a leaf node whose user may not subscribe to " +
-		"$SYS.ACCOUNT.*.CLAIMS.UPDATE, or not publish to _INBOX.>; until it answers it does not count in " +
-		"what a push is told)"
+		"$SYS.ACCOUNT.*.CLAIMS.UPDATE, or not publish to _INBOX.>; until it answers it does not " +
+		"count in what a push is told)"
 }
 
 // measure takes a server's answer to idzSubject.

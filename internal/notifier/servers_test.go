@@ -14,7 +14,8 @@ func TestServersBefore210AreFound(t *testing.T) {
 	current.version, old.version = "2.10.29", "2.9.25"
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 		time.Sleep(10 * time.Minute)
-		known, bad := e.outbox.Servers(), e.log.Count("is gone")+e.log.Count("no nats-server answers")
+		known, bad := e.outbox.Servers(),
+			e.log.Count("is gone")+e.log.Count("no nats-server answers")
 		if !slices.Equal(known, []string{"old"}) || bad > 0 {
 			t.Errorf("known: %v\n%s", known, e.log)
 		}
@@ -87,8 +88,8 @@ func TestAServerThatAppearsDuringAnAttemptIsNotSilent(t *testing.T) {
 	}, deaf)
 }
 
-// TestWithoutAKnownServerTheOldestChangeIsStillAnnounced: a user may be allowed to publish updates, but
-// not to ask which servers are there.
+// TestWithoutAKnownServerTheOldestChangeIsStillAnnounced: a user may be allowed to publish updates,
+// but not to ask which servers are there.
 func TestWithoutAKnownServerTheOldestChangeIsStillAnnounced(t *testing.T) {
 	withFakeEnv(t, func(t *testing.T, e *fakeEnv) {
 		before := e.put(t, e.key, "committed before the session")
@@ -116,7 +117,8 @@ func TestTwoServersOfOneName(t *testing.T) {
 		e.push(t, e.key)
 		time.Sleep(time.Minute)
 		d := e.notifier.Delivery(e.key)
-		if d.Acked != 1 || d.NeverAnswered != 1 || e.log.Count("two nats-servers are called n") != 1 {
+		if d.Acked != 1 || d.NeverAnswered != 1 ||
+			e.log.Count("two nats-servers are called n") != 1 {
 			t.Errorf("%+v\n%s", d, e.log)
 		}
 	}, fake("n", "N1", "jwt updated"), fake("n", "N2", ""))
@@ -282,17 +284,19 @@ func TestInventedServersAreBounded(t *testing.T) {
 			t.Error("the change is pending for a real nats-server")
 		}
 		known, lines := e.outbox.Servers(), e.log.Count("\n")
-		if len(known) > 4096 || !slices.Contains(known, "first") || !slices.Contains(known, "second") {
+		if len(known) > 4096 || !slices.Contains(known, "first") ||
+			!slices.Contains(known, "second") {
 			t.Errorf("%d servers are known", len(known))
 		}
 		if lines > 2000 || e.log.Count("too many nats-servers answer") != 1 {
-			t.Errorf("%d lines are logged, %d say why", lines, e.log.Count("too many nats-servers answer"))
+			t.Errorf("%d lines are logged, %d say why", lines,
+				e.log.Count("too many nats-servers answer"))
 		}
 	}, first)
 }
 
-// TestAServerThatIsAwayIsOnlyAsked: it may get a newer JWT from another program meanwhile. So no update
-// may be on its way when it comes back.
+// TestAServerThatIsAwayIsOnlyAsked: it may get a newer JWT from another program meanwhile. So no
+// update may be on its way when it comes back.
 func TestAServerThatIsAwayIsOnlyAsked(t *testing.T) {
 	n, other := fake("n", "N1", "jwt updated"), fake("m", "M1", "jwt updated")
 	other.runs = "jwt"

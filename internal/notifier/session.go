@@ -9,8 +9,8 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// connects is where nats-servers publish that a client has connected to an account. The server loads
-// the account for it.
+// connects is where nats-servers publish that a client has connected to an account. The server
+// loads the account for it.
 const connects = "$SYS.ACCOUNT.*.CONNECT"
 
 // updateSubject is where nats-servers of every version take account updates.
@@ -82,7 +82,8 @@ func (n *Notifier) newSession(conn Conn, from Accounts) *session {
 	return s
 }
 
-// work is what is to be done without the lock: it may block. run does it in the order of the fields.
+// work is what is to be done without the lock: it may block. run does it in the order of the
+// fields.
 type work struct {
 	requests []request  // about the servers
 	watch    bool       // subscribe to connects

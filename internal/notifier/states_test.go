@@ -42,7 +42,8 @@ var (
 	}
 	serverEventNames = map[string]serverEvent{"replies": replies, "misses": misses}
 	listStateNames   = map[string]listState{
-		"listNone": listNone, "listDue": listDue, "listRequested": listRequested, "listEnded": listEnded,
+		"listNone": listNone, "listDue": listDue, "listRequested": listRequested,
+		"listEnded": listEnded,
 	}
 	listEventNames = map[string]listEvent{"fetches": fetches, "requested": requested, "ends": ends}
 )
@@ -156,8 +157,8 @@ func TestEveryEventOfAServer(t *testing.T) {
 	}
 }
 
-// TestEveryEventOfAList walks every state and event. In every state but the open ones its server gets
-// all announcements.
+// TestEveryEventOfAList walks every state and event. In every state but the open ones its server
+// gets all announcements.
 func TestEveryEventOfAList(t *testing.T) {
 	walk(t, listTransitions, listStateNames, listEventNames,
 		func(from listState, e listEvent, to listState, listed bool) {
@@ -171,8 +172,8 @@ func TestEveryEventOfAList(t *testing.T) {
 		})
 }
 
-// TestARoundOfPING walks the phases of a round: servers that do not answer the cheap request get the
-// other one.
+// TestARoundOfPING walks the phases of a round: servers that do not answer the cheap request get
+// the other one.
 func TestARoundOfPING(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
@@ -187,7 +188,8 @@ func TestARoundOfPING(t *testing.T) {
 		{"answers may still come", sentIDZ, time.Second, true, sentIDZ, nil, false},
 		{"all have answered the cheap request", sentIDZ, answerTimeout, false, over, nil, true},
 		{"one has not", sentIDZ, answerTimeout, true, sentPING, []request{ping}, false},
-		{"answers to the other one may still come", sentPING, time.Second, true, sentPING, nil, false},
+		{"answers to the other one may still come", sentPING, time.Second, true,
+			sentPING, nil, false},
 		{"all have answered that", sentPING, answerTimeout, false, over, nil, true},
 		{"one is gone", sentPING, answerTimeout, true, over, nil, true},
 		{"it is over, and not yet time for the next", over, time.Second, true, over, nil, false},
@@ -213,8 +215,8 @@ func TestARoundOfPING(t *testing.T) {
 	}
 }
 
-// TestAProbeHoldsNoChangeUp: a probe is due at the moment at which the change is announced. To confirm
-// the change first would delay it for all servers.
+// TestAProbeHoldsNoChangeUp: a probe is due at the moment at which the change is announced. To
+// confirm the change first would delay it for all servers.
 func TestAProbeHoldsNoChangeUp(t *testing.T) {
 	n, key := newTestNotifier(t)
 	now := time.Now()

@@ -25,16 +25,18 @@ const (
 // checkAfter is when an account is checked, counted from the newer change, or from the start of the
 // session, and from the check before. A connection that has stalled is given up
 // after some minutes.
-var checkAfter = [...]time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minute, 15 * time.Minute}
+var checkAfter = [...]time.Duration{5 * time.Second, 30 * time.Second,
+	3 * time.Minute, 15 * time.Minute}
 
-// unanswered has the accounts of which an announcement was sent that some server has not answered. It
-// may be on its way, also after the session has ended, and may reach the server after a newer one
-// that went another way. Its answer shows that. But the answer may be lost. So when a newer JWT of
-// the account is acknowledged, the account is checked several times: the server is asked what it runs.
-// All servers are asked after an announcement of others, whose answers this process does not get.
+// unanswered has the accounts of which an announcement was sent that some server has not answered.
+// It may be on its way, also after the session has ended, and may reach the server after a newer
+// one that went another way. Its answer shows that. But the answer may be lost. So when a newer JWT
+// of the account is acknowledged, the account is checked several times: the server is asked what it
+// runs. All servers are asked after an announcement of others, whose answers this process does not
+// get.
 //
-// It outlives sessions, and the Outbox keeps the keys for the next process. An earlier process may also
-// have announced everything that was pending at the start of this one.
+// It outlives sessions, and the Outbox keeps the keys for the next process. An earlier process may
+// also have announced everything that was pending at the start of this one.
 type unanswered struct {
 	outbox   Outbox
 	byKey    map[string]*unansweredAccount
@@ -44,7 +46,8 @@ type unanswered struct {
 // unansweredAccount is what is remembered of one account.
 type unansweredAccount struct {
 	// servers has how many announcements each server has not answered. It is nil if it may be any
-	// server: there are too many, or an earlier process or another program has announced the account.
+	// server: there are too many, or an earlier process or another program has announced the
+	// account.
 	servers map[string]int
 	seq     uint64    // of the latest change that was not answered
 	isNewer bool      // the account has changed since
@@ -128,8 +131,8 @@ func (u *unanswered) heard(key string, seq uint64, now time.Time) {
 	}
 }
 
-// contested records that others have announced the account, and that it has changed since or is about
-// to be announced again. The checks begin when that does not happen for some time.
+// contested records that others have announced the account, and that it has changed since or is
+// about to be announced again. The checks begin when that does not happen for some time.
 func (u *unanswered) contested(key string, now time.Time) {
 	if m := u.byOthers(key); m != nil {
 		m.isNewer, m.checked, m.due = true, 0, now.Add(checkAfter[0])
@@ -197,8 +200,8 @@ func (u *unanswered) next(latest time.Time) time.Time {
 	return earlier(latest, u.nextScan)
 }
 
-// scan returns the requests of the checks that are due, at most some hundred. An account of which an
-// announcement is in flight waits.
+// scan returns the requests of the checks that are due, at most some hundred. An account of which
+// an announcement is in flight waits.
 func (u *unanswered) scan(p *announcements, now time.Time) (due []request) {
 	if now.Before(u.nextScan) {
 		return nil
@@ -222,7 +225,8 @@ func (u *unanswered) scan(p *announcements, now time.Time) (due []request) {
 }
 
 // check asks servers that are there, and have acknowledged the account's latest change, what they
-// run for it. All others get that change anyway. Those that keep JWTs are asked what they have stored.
+// run for it. All others get that change anyway. Those that keep JWTs are asked what they have
+// stored.
 func (m *unansweredAccount) check(p *announcements, key string) (due []request) {
 	due = append(due, lookup(key, key))
 	latest := p.n.outbox.PendingFor(key)
@@ -230,7 +234,8 @@ func (m *unansweredAccount) check(p *announcements, key string) (due []request) 
 		isMeant := m.servers == nil || m.servers[name] > 0
 		if isMeant && srv.id != "" && !srv.isMute() && !p.n.outbox.IsPending(name, latest.Seq) {
 			due = append(due, request{
-				subject: accountzOf(srv.id), reply: aboutCheck + "." + key, data: accountPayload(key),
+				subject: accountzOf(srv.id), reply: aboutCheck + "." + key,
+				data: accountPayload(key),
 			})
 		}
 	}
@@ -251,8 +256,8 @@ func (s *session) checkLoaded(answer answer, now time.Time) {
 	}
 }
 
-// recordUnanswered records which servers have not answered an announcement, when its attempt ends or
-// is abandoned.
+// recordUnanswered records which servers have not answered an announcement, when its attempt ends
+// or is abandoned.
 func (p *announcements) recordUnanswered(a *announcement) {
 	if a.isConfirmation {
 		return
@@ -264,7 +269,7 @@ func (p *announcements) recordUnanswered(a *announcement) {
 		}
 	}
 	if len(names) > 0 && !p.n.unanswered.add(a.Key, a.attempt.seq, names, time.Now()) {
-		p.n.notes.warnOnce("more than %d accounts have announcements without an answer: whether an "+
-			"older JWT of the others arrives late is not looked after", maxUnanswered)
+		p.n.notes.warnOnce("more than %d accounts have announcements without an answer: whether "+
+			"an older JWT of the others arrives late is not looked after", maxUnanswered)
 	}
 }
