@@ -15,8 +15,8 @@ func For(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
-// Wake wakes a goroutine that receives from c, now or at its next receive. It never blocks. c needs a
-// capacity of one for each such goroutine.
+// Wake wakes a goroutine that receives from c, now or at its next receive. It never blocks. c needs
+// a capacity of one for each such goroutine.
 func Wake(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
