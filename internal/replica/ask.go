@@ -95,17 +95,18 @@ func (r *Replica) ask(ctx context.Context, key string) (token []byte, err error)
 	return io.ReadAll(io.LimitReader(body, maxLineBytes))
 }
 
-// isLacking tells a primary that does not have something from one that can't say. Version 0.8.4 says
-// of an account that it does not know what every later version says of a damaged one. But 0.8.4
-// says the same of what is no key at all. Version 1.0.3 has no activation tokens.
+// isLacking tells a primary that does not have something from one that can't say. Version 0.8.4
+// says of an account that it does not know what every later version says of a damaged one. But
+// 0.8.4 says the same of what is no key at all. Version 1.0.3 has no activation tokens.
 func (r *Replica) isLacking(ctx context.Context, path string, refused *statusError) bool {
 	says := func(text string) bool { return strings.HasPrefix(refused.text, text) }
 	switch refused.code {
 	case http.StatusNotFound:
 		return path == pathActivations || says("no matching account JWT") || says("No Matching JWT")
 	case http.StatusInternalServerError:
-		// "x" is no key. A second 500 shows that the primary is version 0.8.4, or that something before
-		// it is in trouble. A pack shows that 0.8.4 can read its store; with an nsc folder it has none.
+		// "x" is no key. A second 500 shows that the primary is version 0.8.4, or that something
+		// before it is in trouble. A pack shows that 0.8.4 can read its store; with an nsc folder
+		// it has none.
 		if !says("error loading JWT") ||
 			r.status(ctx, pathAccounts+"x") != http.StatusInternalServerError {
 			return false

@@ -36,7 +36,8 @@ func (r *Replica) pull(ctx context.Context) error {
 	n, err := r.pack(ctx, fmt.Sprintf("?max=%d", r.MaxPack))
 	// A pack that is as large as it may be has probably been cut off.
 	cut := r.MaxPack > 0 && n >= r.MaxPack
-	if refused, is := errors.AsType[*statusError](err); is && refused.code == http.StatusBadRequest {
+	if refused, is := errors.AsType[*statusError](err); is &&
+		refused.code == http.StatusBadRequest {
 		n, err = r.pack(ctx, "") // the primary gives less than it was asked for
 		cut = true
 	}
@@ -195,7 +196,8 @@ func (p *packRun) end() error {
 		return errors.New("what it sends is no pack")
 	}
 	// The beginning of the line is the original's. The number is ours.
-	p.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before", p.changed))
+	p.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before",
+		p.changed))
 	if p.refused > 0 {
 		p.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is "+
 			"%s", p.refused, p.first))

@@ -77,7 +77,8 @@ func followingWith(
 	t.Cleanup(web.Close)
 	registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: silent{},
 		Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
-	tokens := activations.New(activations.Options{Accounts: registry, Store: store, Connection: silent{}})
+	tokens := activations.New(activations.Options{Accounts: registry, Store: store,
+		Connection: silent{}})
 	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10,
 		Log: slog.New(slog.DiscardHandler), Accounts: registry, Activations: tokens}
 	if edit != nil {
@@ -148,7 +149,8 @@ func TestManyAskAtOnce(t *testing.T) {
 			all.Go(func() {
 				key := keys[i%len(keys)]
 				a, err := r.Get(context.Background(), key)
-				if (i%2 == 0) != (err == nil) || err == nil && string(a.JWT) != string(tokens[key]) {
+				if (i%2 == 0) != (err == nil) || err == nil &&
+					string(a.JWT) != string(tokens[key]) {
 					t.Errorf("%v, %v", a, err)
 				}
 			})
@@ -238,20 +240,24 @@ func TestThePrimarysAnswers(t *testing.T) {
 		{"it is 0.8.4 and does not know it", old(200), !served, !stored, accounts.ErrNotFound},
 		{"it is 0.8.4 with a folder of nsc, and does not know it", old(404), !served, !stored,
 			accounts.ErrNotFound},
-		{"it is 0.8.4 and can't read its store", old(500), !served, !stored, accounts.ErrUnreadable},
+		{"it is 0.8.4 and can't read its store", old(500), !served, !stored,
+			accounts.ErrUnreadable},
 		{"it answers everything alike", says(500, "error loading JWT\n"), !served, !stored,
 			accounts.ErrUnreadable},
-		{"it is a later one, and what it has is damaged", func(w http.ResponseWriter, q *http.Request) {
-			if q.URL.Path == "/jwt/v1/accounts/x" {
-				lacks(w, q)
-				return
-			}
-			says(500, "error loading JWT\n")(w, q)
-		}, !served, !stored, accounts.ErrUnreadable},
+		{"it is a later one, and what it has is damaged",
+			func(w http.ResponseWriter, q *http.Request) {
+				if q.URL.Path == "/jwt/v1/accounts/x" {
+					lacks(w, q)
+					return
+				}
+				says(500, "error loading JWT\n")(w, q)
+			}, !served, !stored, accounts.ErrUnreadable},
 		{"there is no account server", says(404, "404 page not found\n"), !served, !stored,
 			accounts.ErrUnreadable},
-		{"a gateway is in trouble", says(500, "bad gateway"), !served, !stored, accounts.ErrUnreadable},
-		{"it can't say now", says(503, "error loading JWT\n"), !served, !stored, accounts.ErrUnreadable},
+		{"a gateway is in trouble", says(500, "bad gateway"), !served, !stored,
+			accounts.ErrUnreadable},
+		{"it can't say now", says(503, "error loading JWT\n"), !served, !stored,
+			accounts.ErrUnreadable},
 		{"it wants a password", says(401, ""), !served, !stored, accounts.ErrUnreadable},
 		{"it breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 			!served, !stored, accounts.ErrUnreadable},
@@ -496,7 +502,9 @@ func TestAnHourLaterItIsAskedForAgain(t *testing.T) {
 		o.Now = func() time.Time { return start.Add(time.Duration(clock.Load()) * time.Second) }
 	})
 	a := jwttest.NewAccount(t)
-	sign := func(ago time.Duration) []byte { return jwttest.Sign(t, o.Key, a, time.Now().Add(-ago)) }
+	sign := func(ago time.Duration) []byte {
+		return jwttest.Sign(t, o.Key, a, time.Now().Add(-ago))
+	}
 	serves := func(want []byte) {
 		t.Helper()
 		natstest.Eventually(t, "it serves the JWT", func() bool {
@@ -552,7 +560,8 @@ func TestTheInitialPack(t *testing.T) {
 			"the primary may have more than the 3 accounts"},
 		{"more was asked for than the primary gives", 10, 5, map[string]int{"max=10": 1, "": 1},
 			"the primary may have more"},
-		{"without a limit", -1, 10, map[string]int{"max=-1": 1}, "initialized from primary, 3 accounts"},
+		{"without a limit", -1, 10, map[string]int{"max=-1": 1},
+			"initialized from primary, 3 accounts"},
 		{"none", 0, 10, map[string]int{}, "skipping initial JWT pack from primary"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -579,7 +588,8 @@ func TestTheInitialPack(t *testing.T) {
 				pack += a.ID + "|" + string(o.Account(t, a)) + "\n"
 			}
 			stop := run(t, r)
-			natstest.Eventually(t, c.says, func() bool { return strings.Contains(log.String(), c.says) })
+			natstest.Eventually(t, c.says,
+				func() bool { return strings.Contains(log.String(), c.says) })
 			stop()
 			if got := fmt.Sprint(questions); got != fmt.Sprint(c.questions) {
 				t.Errorf("asked %s, want %v", got, c.questions)
@@ -602,7 +612,10 @@ func TestWhatIsNoPackIsAskedForAgain(t *testing.T) {
 	page := "<html>\nLog in first\n</html>\n"
 	pack.Store(&page)
 	var log natstest.Log
-	o, r, _ := following(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, *pack.Load()) },
+	o, r, _ := following(t, func(w http.ResponseWriter,
+		_ *http.Request) {
+		fmt.Fprint(w, *pack.Load())
+	},
 		func(o *replica.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	stop := run(t, r)
 	natstest.Eventually(t, "it is said", func() bool {
