@@ -28,7 +28,8 @@ func activationSubject(a *jwttest.Account, hash string) string {
 func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, startEnvironment(t))
-	exporter, importer, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	exporter, importer, stranger := jwttest.NewAccount(t), jwttest.NewAccount(t),
+		jwttest.NewAccount(t)
 	srv.push(t, exporter.ID, srv.signed(t, exporter, 100))
 	good, hash := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Minute))
 	older, _ := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Hour))
@@ -59,7 +60,8 @@ func TestActivationsFromNATSAreVerifiedLikeAPOST(t *testing.T) {
 		return srv.log.Count("is refused - ") >= len(offers)
 	})
 	for _, hash := range []string{foreignHash, inItsNameHash} {
-		if _, err := srv.tokens.GetRaw(t.Context(), hash); !errors.Is(err, activations.ErrNotFound) {
+		if _, err := srv.tokens.GetRaw(t.Context(), hash); !errors.Is(err,
+			activations.ErrNotFound) {
 			t.Errorf("it is stored: %v", err)
 		}
 	}
@@ -161,7 +163,8 @@ func TestAnActivationMayComeBeforeItsSigningKey(t *testing.T) {
 	if err := srv.nc.Publish(activationSubject(signing, hash), token); err != nil {
 		t.Fatal(err)
 	}
-	account := srv.signed(t, exporter, 0, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signing.ID) })
+	account := srv.signed(t, exporter, 0,
+		func(c *jwt.AccountClaims) { c.SigningKeys.Add(signing.ID) })
 	if err := srv.nc.Publish("$SYS.ACCOUNT."+exporter.ID+".CLAIMS.UPDATE", account); err != nil {
 		t.Fatal(err)
 	}

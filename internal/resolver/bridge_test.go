@@ -13,8 +13,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// bridge is a nats-server of another operator, with accounts of its own. It is a leaf node whose system
-// account is joined to that of the account server's operator.
+// bridge is a nats-server of another operator, with accounts of its own. It is a leaf node whose
+// system account is joined to that of the account server's operator.
 type bridge struct {
 	*accountServer
 	edgeOperator *jwttest.Operator
@@ -31,7 +31,8 @@ func startBridge(t *testing.T) *bridge {
 	remote := fmt.Sprintf("server_name: edge\n"+
 		"leafnodes { remotes [ { url: %q, credentials: %q, account: %s } ] }\n",
 		fmt.Sprintf("nats-leaf://127.0.0.1:%d", leafPort(t, hub)), creds, other.System.ID)
-	edge := natstest.Start(t, natstest.DirConf(t, other, "full", t.TempDir(), natstest.AnyPort+remote))
+	edge := natstest.Start(t, natstest.DirConf(t, other, "full", t.TempDir(),
+		natstest.AnyPort+remote))
 	b := &bridge{accountServer: startServer(t, env), edgeOperator: other, edge: edge}
 	edgeCreds, _ := other.System.User(t)
 	b.nc = natstest.Connect(t, edge.ClientURL(), edgeCreds)
@@ -52,8 +53,8 @@ func leafPort(t *testing.T, s *server.Server) int {
 	return v.LeafNode.Port
 }
 
-// ask sends a request at the edge, and returns all answers up to the one that contains want, and those
-// that have arrived meanwhile.
+// ask sends a request at the edge, and returns all answers up to the one that contains want, and
+// those that have arrived meanwhile.
 func (b *bridge) ask(t *testing.T, subject string, data []byte, want string) (answers string) {
 	t.Helper()
 	sub, err := b.nc.SubscribeSync(b.nc.NewInbox())
@@ -75,8 +76,9 @@ func (b *bridge) ask(t *testing.T, subject string, data []byte, want string) (an
 	}
 }
 
-// TestWhatAnotherOperatorSignedIsLeftToItsNATSServers: nsc takes any refusal for a failure, also one that
-// comes over the bridge. What our operator's key has signed is refused with an answer there, too.
+// TestWhatAnotherOperatorSignedIsLeftToItsNATSServers: nsc takes any refusal for a failure, also
+// one that comes over the bridge. What our operator's key has signed is refused with an answer
+// there, too.
 func TestWhatAnotherOperatorSignedIsLeftToItsNATSServers(t *testing.T) {
 	t.Parallel()
 	b := startBridge(t)
@@ -87,7 +89,8 @@ func TestWhatAnotherOperatorSignedIsLeftToItsNATSServers(t *testing.T) {
 		deleteSubject: order(t, b.edgeOperator.Key, nil, a.ID),
 	} {
 		answers := b.ask(t, subject, data, `"edge"`)
-		if !strings.Contains(answers, `"edge"`) || strings.Contains(answers, "nats-account-server") {
+		if !strings.Contains(answers, `"edge"`) ||
+			strings.Contains(answers, "nats-account-server") {
 			t.Errorf("%s is answered %s", subject, answers)
 		}
 		want := "a request on " + subject + " is left to others"

@@ -54,9 +54,17 @@ func (c clocks) replace(data []byte) []byte {
 // it, and runs the other. Whatever clocks say about its start, it does not run the second change.
 func TestNoClockExcusesANatsServerFromAChange(t *testing.T) {
 	t.Parallel()
-	ahead := func(_, now time.Time) (time.Time, time.Time) { return now.Add(-time.Millisecond), now }
-	behind := func(start, now time.Time) (time.Time, time.Time) { return start.Add(-20 * time.Second), now }
-	setBack := func(start, _ time.Time) (time.Time, time.Time) { return start, start.Add(time.Millisecond) }
+	ahead := func(_, now time.Time) (time.Time,
+		time.Time) {
+		return now.Add(-time.Millisecond), now
+	}
+	behind := func(start, now time.Time) (time.Time,
+		time.Time) {
+		return start.Add(-20 * time.Second), now
+	}
+	setBack := func(start, _ time.Time) (time.Time, time.Time) {
+		return start, start.Add(time.Millisecond)
+	}
 	for name, row := range map[string]struct {
 		clock      clocks
 		natsServer bool // is restarted before the changes

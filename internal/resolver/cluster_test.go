@@ -65,7 +65,8 @@ func TestNoServerIsLeftOnAnOlderJWT(t *testing.T) {
 		first.push(t, a.ID, env.signed(t, a, 10_000))
 		creds, _ := a.User(t)
 		for _, n := range servers { // each loads it
-			natstest.Eventually(t, "the account is known", func() bool { return connects(t, n, creds) })
+			natstest.Eventually(t, "the account is known",
+				func() bool { return connects(t, n, creds) })
 		}
 	}
 	want := newest{tokens: map[string][]byte{}, iat: map[string]int64{}}
@@ -82,9 +83,11 @@ func TestNoServerIsLeftOnAnOlderJWT(t *testing.T) {
 				case 0:
 					_, _ = srv.nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second)
 				case 1:
-					_, _ = srv.nc.Request("$SYS.REQ.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
+					_, _ = srv.nc.Request("$SYS.REQ.ACCOUNT."+key+".CLAIMS.UPDATE",
+						token, 5*time.Second)
 				case 2:
-					_, _ = srv.nc.Request("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE", token, 5*time.Second)
+					_, _ = srv.nc.Request("$SYS.ACCOUNT."+key+".CLAIMS.UPDATE",
+						token, 5*time.Second)
 				default:
 					// it may be older than another
 					_, _ = srv.registry.Put(t.Context(), key, token, sourceHTTP)
@@ -101,9 +104,9 @@ func TestNoServerIsLeftOnAnOlderJWT(t *testing.T) {
 		}
 	})
 	pushers.Wait()
-	// What was pushed while the second one was away has come to the first one.
-	// On a busy machine an older one may reach a nats-server long after that. The account server asks
-	// which JWT runs after 5 s, and after 30 s more.
+	// What was pushed while the second one was away has come to the first one. On a busy machine an
+	// older one may reach a nats-server long after that. The account server asks which JWT runs
+	// after 5 s, and after 30 s more.
 	for key, token := range want.tokens {
 		first.eventuallyHas(t, key, token)
 		second.eventuallyHas(t, key, token)

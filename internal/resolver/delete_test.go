@@ -17,7 +17,9 @@ import (
 )
 
 // order is an order to delete accounts, as nsc makes it.
-func order(t *testing.T, signer nkeys.KeyPair, edit func(*jwt.GenericClaims), keys ...string) []byte {
+func order(
+	t *testing.T, signer nkeys.KeyPair, edit func(*jwt.GenericClaims), keys ...string,
+) []byte {
 	t.Helper()
 	issuer, err := signer.PublicKey()
 	if err != nil {
@@ -90,12 +92,15 @@ func TestOnlyTheOperatorDeletes(t *testing.T) {
 		{"of a number", raw([]any{1}), "malformed request"},
 		{"of a wildcard", raw([]string{a.ID, "*"}), "malformed request"},
 		{"of a user", raw([]string{"UABC"}), "malformed request"},
-		{"expired", order(t, srv.op.Key, func(c *jwt.GenericClaims) { c.Expires = 1 }, a.ID), "expired"},
+		{"expired", order(t, srv.op.Key, func(c *jwt.GenericClaims) {
+			c.Expires = 1
+		}, a.ID), "expired"},
 		{"of the system account", withSystem, "not allowed to delete system account"},
 		{"older than the JWT", tooOld, "the stored JWT is newer than the request"},
 	} {
 		got := srv.request(t, deleteSubject, c.order)
-		if got.Error == nil || got.Error.Code != 500 || !strings.Contains(got.Error.Description, c.want) {
+		if got.Error == nil || got.Error.Code != 500 ||
+			!strings.Contains(got.Error.Description, c.want) {
 			t.Errorf("%s: %s %+v", c.name, got.Data, got.Error)
 		}
 		if !srv.has(a.ID, token) || !srv.has(young.ID, later) {
@@ -182,13 +187,14 @@ func TestTheAnswerToADeletionNamesTheServersThatStillRunTheAccount(t *testing.T)
 	natstest.Eventually(t, "nothing is pending", func() bool { return srv.nothingPending(a.ID) })
 	got := srv.request(t, deleteSubject, order(t, op.Key, nil, a.ID))
 	want := fmt.Sprintf("deleted 1 accounts; %s is still loaded by n1", a.ID[:12])
-	if text := string(got.Data); !strings.Contains(text, want) || !strings.Contains(text, "conn: 0") {
+	if text := string(got.Data); !strings.Contains(text, want) ||
+		!strings.Contains(text, "conn: 0") {
 		t.Errorf("%s %+v", got.Data, got.Error)
 	}
 }
 
-// TestMalformedOrdersAreAnsweredAsByANatsServer, and an order to delete no account, which is none of
-// them.
+// TestMalformedOrdersAreAnsweredAsByANatsServer, and an order to delete no account, which is none
+// of them.
 func TestMalformedOrdersAreAnsweredAsByANatsServer(t *testing.T) {
 	t.Parallel()
 	op := jwttest.NewOperator(t)

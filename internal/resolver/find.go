@@ -18,8 +18,8 @@ const (
 	// emptyTimeout is how long others get once one of them has said that it does not know the
 	// account. An account server says so after emptyAnswerDelay.
 	emptyTimeout = emptyAnswerDelay + 100*time.Millisecond
-	// unknownPeriod is how long an account that no server knew is not asked for again while too many
-	// others are.
+	// unknownPeriod is how long an account that no server knew is not asked for again while too
+	// many others are.
 	unknownPeriod = 3 * time.Second
 	// maxLookups bounds the lookups in a second. A client that invents keys does not make every
 	// server look them up.
@@ -66,8 +66,8 @@ func (c *Client) mayAsk(key string, now time.Time) (Session, error) {
 	return nil, errTooMany
 }
 
-// conclude returns the error of Find for a round in which the account was not found. It remembers an
-// account that surely no server has.
+// conclude returns the error of Find for a round in which the account was not found. It remembers
+// an account that surely no server has.
 func (c *Client) conclude(key string, r round, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,8 +80,8 @@ func (c *Client) conclude(key string, r round, now time.Time) error {
 	return accounts.ErrNotFound
 }
 
-// meet records that so many other servers have answered. If that is more than were known, one of them
-// may have what was unknown.
+// meet records that so many other servers have answered. If that is more than were known, one of
+// them may have what was unknown.
 func (c *Client) meet(servers int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -92,7 +92,8 @@ func (srv *accountServer) forgetMisses(t *testing.T) {
 	srv.connect(t)
 }
 
-// Many requests at a time ask once, and the next ones ask again: a server may have the account by then.
+// Many requests at a time ask once, and the next ones ask again: a server may have the account by
+// then.
 func TestMissesAskOnce(t *testing.T) {
 	t.Parallel()
 	env := startEnvironment(t)
@@ -129,8 +130,8 @@ func TestMissesAskOnce(t *testing.T) {
 	}
 }
 
-// TestAMissWaitsForASecondAtMost, and for nothing while NATS is away. Then it is not known what other
-// servers have.
+// TestAMissWaitsForASecondAtMost, and for nothing while NATS is away. Then it is not known what
+// other servers have.
 func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	t.Parallel()
 	env := startEnvironment(t)
@@ -157,7 +158,8 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := srv.registry.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err, accounts.ErrPeers) {
+	if _, err := srv.registry.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err,
+		accounts.ErrPeers) {
 		t.Error(err)
 	}
 }
@@ -282,7 +284,8 @@ func TestAFloodOfUnknownAccountsHidesNoAccount(t *testing.T) {
 		for range 400 {
 			key := jwttest.NewAccount(t).ID
 			all.Go(func() {
-				if _, err := srv.registry.Get(t.Context(), key); errors.Is(err, accounts.ErrNotFound) {
+				if _, err := srv.registry.Get(t.Context(), key); errors.Is(err,
+					accounts.ErrNotFound) {
 					n.Add(1)
 				} else {
 					m.Add(1)
@@ -312,7 +315,8 @@ func TestAFloodOfUnknownAccountsHidesNoAccount(t *testing.T) {
 	var flooding sync.WaitGroup
 	flooding.Go(func() { flood() })
 	for range 40 {
-		if _, err := srv.registry.Get(t.Context(), a.ID); err != nil && !errors.Is(err, accounts.ErrPeers) {
+		if _, err := srv.registry.Get(t.Context(), a.ID); err != nil &&
+			!errors.Is(err, accounts.ErrPeers) {
 			t.Error(err)
 		}
 		time.Sleep(10 * time.Millisecond)

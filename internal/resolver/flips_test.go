@@ -12,12 +12,15 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// TestTwoJWTsOfOneSecondEndWithTheOriginalBesideIt: it takes every update that differs from what it has,
-// and announces it twice. It also merges packs, in which the last JWT of a second wins. This server
-// makes both stop at the same JWT after few messages, wherever each of them came in.
+// TestTwoJWTsOfOneSecondEndWithTheOriginalBesideIt: it takes every update that differs from what it
+// has, and announces it twice. It also merges packs, in which the last JWT of a second wins. This
+// server makes both stop at the same JWT after few messages, wherever each of them came in.
 func TestTwoJWTsOfOneSecondEndWithTheOriginalBesideIt(t *testing.T) {
 	t.Parallel()
-	ours := func(srv *accountServer, _ *original, key string, token []byte) { srv.push(t, key, token) }
+	ours := func(srv *accountServer, _ *original, key string,
+		token []byte) {
+		srv.push(t, key, token)
+	}
 	theirs := func(_ *accountServer, o *original, _ string, token []byte) { o.take(token, true) }
 	type origin func(*accountServer, *original, string, []byte)
 	for name, origins := range map[string][2]origin{
@@ -41,7 +44,9 @@ func TestTwoJWTsOfOneSecondEndWithTheOriginalBesideIt(t *testing.T) {
 				a := jwttest.NewAccount(t)
 				p := pair{key: a.ID, count: env.count(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE")}
 				for i, name := range []string{"one", "other"} {
-					p.tokens[i] = env.signed(t, a, 100, func(c *jwt.AccountClaims) { c.Name = name })
+					p.tokens[i] = env.signed(t, a, 100, func(c *jwt.AccountClaims) {
+						c.Name = name
+					})
 					origins[i](srv, beside, a.ID, p.tokens[i])
 				}
 				pairs = append(pairs, p)

@@ -51,7 +51,8 @@ func TestAFullResolverAndThisServerAgreeAfterEitherWasAway(t *testing.T) {
 	a, b, c := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
 	first, second, third := env.signed(t, a, 100), env.signed(t, b, 100), env.signed(t, c, 100)
 	srv.push(t, a.ID, first)
-	natstest.Eventually(t, "the nats-server has the push", func() bool { return inDir(dir, a.ID, first) })
+	natstest.Eventually(t, "the nats-server has the push",
+		func() bool { return inDir(dir, a.ID, first) })
 	if _, err := env.nc.Request("$SYS.REQ.CLAIMS.UPDATE", second, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,8 @@ func TestAFullResolverAndThisServerAgreeAfterEitherWasAway(t *testing.T) {
 	srv.push(t, b.ID, newest)
 	srv.environment = start()
 	srv.connect(t)
-	natstest.Eventually(t, "the nats-server has it", func() bool { return inDir(dir, b.ID, newest) })
+	natstest.Eventually(t, "the nats-server has it",
+		func() bool { return inDir(dir, b.ID, newest) })
 	natstest.Eventually(t, "both stores are the same", func() bool {
 		digest := srv.registry.Digest()
 		return len(srv.pack(t, digest[:])) == 0
@@ -105,7 +107,8 @@ func TestAStoreThatStaysDifferentIsLoggedOnce(t *testing.T) {
 		return srv.log.Count(foreign.ID[:12]+" (untrusted issuer in request: ") == 1
 	})
 	packs := env.count(t, "$SYS.REQ.CLAIMS.PACK")
-	natstest.Eventually(t, "the nats-server has asked often", func() bool { return packs.Load() > 12 })
+	natstest.Eventually(t, "the nats-server has asked often",
+		func() bool { return packs.Load() > 12 })
 	if n := srv.log.Count(foreign.ID[:12]); n != 1 {
 		t.Errorf("it is logged %d times", n)
 	}
@@ -158,7 +161,8 @@ func TestAChangeIsAnnouncedOnce(t *testing.T) {
 				break // an unchanged POST is announced again: people push again to be sure
 			}
 		}
-		natstest.Eventually(t, "the updates come", func() bool { return updates.Load()-before >= c.want })
+		natstest.Eventually(t, "the updates come",
+			func() bool { return updates.Load()-before >= c.want })
 		time.Sleep(300 * time.Millisecond) // no more may come
 		if n := updates.Load() - before; n != c.want {
 			t.Errorf("%s makes %d updates, not %d", c.name, n, c.want)
@@ -184,15 +188,16 @@ func TestANewerJWTThatANATSServerHasGotMeanwhileIsNotLost(t *testing.T) {
 		updates := env.count(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE")
 		srv.connect(t)
 		srv.eventuallyHas(t, a.ID, newer)
-		natstest.Eventually(t, "nothing is pending", func() bool { return srv.nothingPending(a.ID) })
+		natstest.Eventually(t, "nothing is pending",
+			func() bool { return srv.nothingPending(a.ID) })
 		if !inDir(dir, a.ID, newer) || updates.Load() > 2 {
 			t.Errorf("the nats-server has another one, after %d updates", updates.Load())
 		}
 	}
 }
 
-// The directories of two account servers were restored, so they have older JWTs than the nats-server,
-// and announcements of those are pending. Either may answer the comparison of stores.
+// The directories of two account servers were restored, so they have older JWTs than the
+// nats-server, and announcements of those are pending. Either may answer the comparison of stores.
 func TestRestoredDirectoriesUndoNothing(t *testing.T) {
 	t.Parallel()
 	op, dir := jwttest.NewOperator(t), t.TempDir()
@@ -221,7 +226,8 @@ func TestRestoredDirectoriesUndoNothing(t *testing.T) {
 		}
 		other.connect(t)
 		srv.connect(t)
-		natstest.Eventually(t, "nothing is pending", func() bool { return srv.nothingPending(a.ID) })
+		natstest.Eventually(t, "nothing is pending",
+			func() bool { return srv.nothingPending(a.ID) })
 		if !inDir(dir, a.ID, newer) || !srv.has(a.ID, newer) || undone.Load() > 0 {
 			t.Errorf("the older one was announced %d times; the newer one is stored: %t",
 				undone.Load(), srv.has(a.ID, newer))
@@ -229,8 +235,8 @@ func TestRestoredDirectoriesUndoNothing(t *testing.T) {
 	}
 }
 
-// Two updates at once may leave a nats-server with the newer JWT in its directory, while it runs the older
-// one. It takes no notice of an update that its directory has.
+// Two updates at once may leave a nats-server with the newer JWT in its directory, while it runs
+// the older one. It takes no notice of an update that its directory has.
 func TestANatsServerThatRunsAnOlderJWTThanItHasStored(t *testing.T) {
 	t.Parallel()
 	op, dir, a := jwttest.NewOperator(t), t.TempDir(), jwttest.NewAccount(t)
@@ -239,14 +245,17 @@ func TestANatsServerThatRunsAnOlderJWTThanItHasStored(t *testing.T) {
 	older, newer := env.signed(t, a, 100), env.signed(t, a, 50)
 	srv.push(t, a.ID, older)
 	creds := credsOf(t, a)
-	natstest.Eventually(t, "the account is known", func() bool { return connects(t, env.nats, creds) })
+	natstest.Eventually(t, "the account is known",
+		func() bool { return connects(t, env.nats, creds) })
 	srv.eventuallyDelivered(t, a.ID, 1)
 	srv.disconnect()
 	isStuck := func() bool {
 		both := []*environment{env, newEnvironmentAt(t, op, env.nats)}
 		var updates sync.WaitGroup
 		for i, token := range [][]byte{older, newer} {
-			updates.Go(func() { _, _ = both[i].nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second) })
+			updates.Go(func() {
+				_, _ = both[i].nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second)
+			})
 		}
 		updates.Wait()
 		return inDir(dir, a.ID, newer) && bytes.Equal(runs(t, env.nc, env.nats, a.ID), older)
@@ -260,6 +269,7 @@ func TestANatsServerThatRunsAnOlderJWTThanItHasStored(t *testing.T) {
 	natstest.Eventually(t, "it runs the newer one", func() bool {
 		return bytes.Equal(runs(t, env.nc, env.nats, a.ID), newer)
 	})
-	natstest.Eventually(t, "that is what it has stored", func() bool { return inDir(dir, a.ID, newer) })
+	natstest.Eventually(t, "that is what it has stored",
+		func() bool { return inDir(dir, a.ID, newer) })
 	srv.eventuallyDelivered(t, a.ID, 1)
 }

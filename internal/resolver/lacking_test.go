@@ -30,13 +30,15 @@ func trustWithoutSigningKeys(t *testing.T, op *jwttest.Operator) accounts.Trust 
 	return accounts.Trust{Operators: trust.Operators{trusted}}
 }
 
-// One account server lacks the key that has signed the newer JWT, so neither will ever give in. They
-// announce theirs less and less.
+// One account server lacks the key that has signed the newer JWT, so neither will ever give in.
+// They announce theirs less and less.
 func TestAccountServersOfWhichOneLacksTheNewKeyContradictEachOtherLessAndLess(t *testing.T) {
 	t.Parallel()
 	op, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
 	older := jwttest.Sign(t, op.Key, a, time.Now().Add(-time.Hour))
-	newer := jwttest.Sign(t, op.Signing, a, time.Now(), func(c *jwt.AccountClaims) { c.Name = "newer" })
+	newer := jwttest.Sign(t, op.Signing, a, time.Now(), func(c *jwt.AccountClaims) {
+		c.Name = "newer"
+	})
 	env := newEnvironment(t, op, a)
 	connects(t, env.nats, credsOf(t, a))
 	whole := startServer(t, env)
@@ -61,7 +63,8 @@ func TestAccountServersOfWhichOneLacksTheNewKeyContradictEachOtherLessAndLess(t 
 	lacking.eventuallyHas(t, a.ID, newer)
 	eventuallyQuiet(t, said)
 	if !runsNewer() || said.Load() > 14 {
-		t.Errorf("after %d announcements the nats-server runs the newer one: %t", said.Load(), runsNewer())
+		t.Errorf("after %d announcements the nats-server runs the newer one: %t",
+			said.Load(), runsNewer())
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// fetchingCluster is a cluster of nats-servers, most of which fetch JWTs from an account server, and
-// that account server, connected to the first of them.
+// fetchingCluster is a cluster of nats-servers, most of which fetch JWTs from an account server,
+// and that account server, connected to the first of them.
 type fetchingCluster struct {
 	*accountServer
 	mesh *natstest.Mesh
@@ -28,7 +28,9 @@ type fetchingCluster struct {
 
 // newFetchingCluster starts n nats-servers. through wraps what answers their HTTP requests; nil
 // changes nothing.
-func newFetchingCluster(t *testing.T, n int, through func(http.Handler) http.Handler) *fetchingCluster {
+func newFetchingCluster(
+	t *testing.T, n int, through func(http.Handler) http.Handler,
+) *fetchingCluster {
 	t.Helper()
 	return newMixedCluster(t, jwttest.NewOperator(t), slices.Repeat([]string{"URL"}, n), through)
 }
@@ -37,7 +39,8 @@ func newFetchingCluster(t *testing.T, n int, through func(http.Handler) http.Han
 func newMixedCluster(t *testing.T, op *jwttest.Operator, kinds []string,
 	through func(http.Handler) http.Handler) *fetchingCluster {
 	t.Helper()
-	c := &fetchingCluster{accountServer: newServer(t, &environment{op: op}, jwtstore.NewMemory(true))}
+	c := &fetchingCluster{accountServer: newServer(t, &environment{op: op},
+		jwtstore.NewMemory(true))}
 	var handler http.Handler = httpapi.New(httpapi.Options{Accounts: c.registry})
 	if through != nil {
 		handler = through(handler)
@@ -107,7 +110,8 @@ func (a *answers) eventuallySay(t *testing.T, texts ...string) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		all := strings.Join(a.texts, "\n")
-		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(all, text) })
+		return slices.ContainsFunc(texts,
+			func(text string) bool { return strings.Contains(all, text) })
 	})
 }
 
@@ -155,7 +159,8 @@ func (srv *accountServer) reconnect(t *testing.T, to *environment) {
 // announces the newer one, which is acknowledged. Then the older one arrives.
 func TestAnUpdateOfALostSessionIsFollowedByTheStoredJWT(t *testing.T) {
 	t.Parallel()
-	for name, next := range map[string]int{"at the same nats-server": 0, "at another nats-server": 1} {
+	for name, next := range map[string]int{"at the same nats-server": 0,
+		"at another nats-server": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newFetchingCluster(t, 2, nil)
@@ -256,8 +261,10 @@ func TestAnUpdateDuringAFetchReachesTheNatsServer(t *testing.T) {
 			said.eventuallySay(t, "skipped", "does not exist") // the account server has heard that, too
 			close(slow.send)
 			connecting.Wait()
-			// On a busy machine the fetch may have taken too long for the nats-server. It fetches again.
-			natstest.Eventually(t, "a client can connect", func() bool { return connects(t, c.nats, creds) })
+			// On a busy machine the fetch may have taken too long for the nats-server. It fetches
+			// again.
+			natstest.Eventually(t, "a client can connect",
+				func() bool { return connects(t, c.nats, creds) })
 			natstest.Eventually(t, "the nats-server runs the newer JWT", func() bool {
 				return bytes.Equal(runs(t, c.nc, c.nats, a.ID), newer)
 			})

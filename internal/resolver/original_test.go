@@ -148,7 +148,8 @@ func TestThisServerAndTheOriginalAgree(t *testing.T) {
 		t.Helper()
 		for key, token := range newest {
 			srv.eventuallyHas(t, key, token)
-			natstest.Eventually(t, "the original has it", func() bool { return theirs.has(key, token) })
+			natstest.Eventually(t, "the original has it",
+				func() bool { return theirs.has(key, token) })
 		}
 	}
 	for i := range 12 {

@@ -67,16 +67,19 @@ func offerEveryKind(t *testing.T, srv *accountServer, subject string) {
 			"the account signed it itself", ""},
 		{"one that another account signed", a.ID, jwttest.Sign(t, other.Key, a, now), newer,
 			"another account signed it", ""},
-		{"one with a broken signature", a.ID, jwttest.Flip(srv.signed(t, a, 0)), newer, "bad JWT", ""},
+		{"one with a broken signature", a.ID, jwttest.Flip(srv.signed(t, a, 0)),
+			newer, "bad JWT", ""},
 		{"an expired one", a.ID, expired, newer, "expired", ""},
-		{"one from the future", a.ID, srv.signed(t, a, -3600), newer, "ahead of this server's clock", ""},
+		{"one from the future", a.ID, srv.signed(t, a, -3600), newer,
+			"ahead of this server's clock", ""},
 		// Without a key in the subject it is not known which account these are of.
-		{"a user's", a.ID, srv.signed(t, &jwttest.Account{ID: user}, 0), newer, "pub keys don't match",
-			"bad JWT Subject"},
+		{"a user's", a.ID, srv.signed(t, &jwttest.Account{ID: user}, 0), newer,
+			"pub keys don't match", "bad JWT Subject"},
 		{"an operator's", a.ID, []byte(op.Token(t)), newer, "bad JWT", "bad JWT Subject"},
 		{"garbage", a.ID, []byte("x.y.z"), newer, "bad JWT", "bad JWT Subject"},
 		{"nothing", a.ID, nil, newer, "bad JWT", "bad JWT Subject"},
-		{"half a megabyte", a.ID, bytes.Repeat([]byte("A"), 1<<19), newer, "bad JWT", "bad JWT Subject"},
+		{"half a megabyte", a.ID, bytes.Repeat([]byte("A"), 1<<19), newer,
+			"bad JWT", "bad JWT Subject"},
 		{"a wildcard in the subject", "foo", srv.signed(t, other, 0), nil, "bad JWT Subject", ""},
 		{"an old format", other.ID, v1, v1, "", ""},
 	} {
@@ -104,9 +107,11 @@ func offerEveryKind(t *testing.T, srv *accountServer, subject string) {
 func (r response) isUpdate(key, refused string) bool {
 	if refused == "" {
 		text := string(r.Data)
-		return r.Error == nil && strings.Contains(text, `"jwt updated"`) && strings.Contains(text, key)
+		return r.Error == nil && strings.Contains(text, `"jwt updated"`) &&
+			strings.Contains(text, key)
 	}
-	return r.Data == nil && r.refusedFor("jwt update resulted in error - ") && r.refusedFor(refused) &&
+	return r.Data == nil && r.refusedFor("jwt update resulted in error - ") &&
+		r.refusedFor(refused) &&
 		r.Error.Code == 500
 }
 
@@ -277,7 +282,8 @@ func TestTheListIsOfWhatIsStored(t *testing.T) {
 func TestTwoServersAgreeAndThenAnnounceNothing(t *testing.T) {
 	t.Parallel()
 	env := startEnvironment(t)
-	one, two := newServer(t, env, jwtstore.NewMemory(true)), newServer(t, env, jwtstore.NewMemory(true))
+	one, two := newServer(t, env, jwtstore.NewMemory(true)),
+		newServer(t, env, jwtstore.NewMemory(true))
 	newest := map[string][]byte{}
 	for i := range 20 {
 		a := jwttest.NewAccount(t)
@@ -310,7 +316,8 @@ func TestTwoServersAgreeAndThenAnnounceNothing(t *testing.T) {
 // wantQuiet waits until servers exchange nothing about accounts for some time.
 func (env *environment) wantQuiet(t *testing.T) {
 	t.Helper()
-	eventuallyQuiet(t, env.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE"), env.count(t, "$SYS.REQ.CLAIMS.PACK"))
+	eventuallyQuiet(t, env.count(t, "$SYS.ACCOUNT.*.CLAIMS.UPDATE"),
+		env.count(t, "$SYS.REQ.CLAIMS.PACK"))
 }
 
 // quietTime is longer than the pauses between what may follow: early comparisons, and second

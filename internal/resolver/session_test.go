@@ -35,7 +35,9 @@ func (s *fakeSession) NewInbox() string {
 	return "_INBOX." + strconv.Itoa(s.inboxes)
 }
 
-func (s *fakeSession) Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error) {
+func (s *fakeSession) Subscribe(
+	subject string, handle nats.MsgHandler,
+) (*nats.Subscription, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handlers[subject] = handle

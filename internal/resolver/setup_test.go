@@ -47,10 +47,14 @@ type environment struct {
 }
 
 // startEnvironment starts a nats-server n1 with an operator of its own.
-func startEnvironment(t *testing.T) *environment { return newEnvironment(t, jwttest.NewOperator(t)) }
+func startEnvironment(t *testing.T) *environment {
+	return newEnvironment(t, jwttest.NewOperator(t))
+}
 
 // newEnvironment starts a nats-server n1 that has these accounts preloaded.
-func newEnvironment(t *testing.T, op *jwttest.Operator, preloaded ...*jwttest.Account) *environment {
+func newEnvironment(
+	t *testing.T, op *jwttest.Operator, preloaded ...*jwttest.Account,
+) *environment {
 	conf := natstest.MemoryConf(t, op, natstest.AnyPort+"server_name: n1\n", preloaded...)
 	return newEnvironmentAt(t, op, natstest.Start(t, conf))
 }
@@ -66,7 +70,8 @@ func newEnvironmentAt(t *testing.T, op *jwttest.Operator, n *server.Server) *env
 func (env *environment) signed(t *testing.T, a *jwttest.Account, ago int,
 	edits ...func(*jwt.AccountClaims)) []byte {
 	t.Helper()
-	return jwttest.Sign(t, env.op.Signing, a, time.Now().Add(-time.Duration(ago)*time.Second), edits...)
+	return jwttest.Sign(t, env.op.Signing, a,
+		time.Now().Add(-time.Duration(ago)*time.Second), edits...)
 }
 
 // count counts the messages on a subject from now on.
@@ -107,7 +112,8 @@ func startServer(t *testing.T, env *environment) *accountServer {
 // newServer returns an account server that is not connected.
 func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountServer {
 	t.Helper()
-	srv := &accountServer{environment: env, store: store, log: &natstest.Log{}, disconnect: func() {}}
+	srv := &accountServer{environment: env, store: store, log: &natstest.Log{},
+		disconnect: func() {}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the log of an account server:\n%s", srv.log)
@@ -119,14 +125,17 @@ func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountS
 	srv.client = resolver.NewClient(log)
 	srv.client.SetExpects(true)
 	srv.registry = accounts.New(accounts.Options{
-		Store: store, Committer: store, Announcer: srv.notifier, Peers: srv.client, Signer: srv.client,
+		Store: store, Committer: store, Announcer: srv.notifier,
+		Peers: srv.client, Signer: srv.client,
 		Trust: trustIn(t, env.op), Log: log,
 	})
 	srv.tokens = activations.New(activations.Options{
-		Accounts: srv.registry, Store: store, Connection: srv.notifier, Publisher: srv.client, Log: log,
+		Accounts: srv.registry, Store: store, Connection: srv.notifier,
+		Publisher: srv.client, Log: log,
 	})
 	srv.server = resolver.New(resolver.Options{
-		Accounts: srv.registry, Activations: srv.tokens, Client: srv.client, Version: "test", Log: log,
+		Accounts: srv.registry, Activations: srv.tokens, Client: srv.client,
+		Version: "test", Log: log,
 		EarlySyncInterval: time.Second,
 	})
 	return srv

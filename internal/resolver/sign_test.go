@@ -49,7 +49,8 @@ func TestTheSigningService(t *testing.T) {
 			"Try again at a later time. Error: nats: no responders available for request\n", nil},
 		{"it does not answer", own, func(*nats.Msg) {}, 500,
 			failure + "signing service unavailable.\n", nil},
-		{"it answers with a text", own, reply([]byte("come back later")), 202, "come back later", nil},
+		{"it answers with a text", own, reply([]byte("come back later")), 202,
+			"come back later", nil},
 		{"it answers with an empty text", own, reply(nil), 202, "", nil},
 		{"it answers with a broken JWT", own, reply(broken), 202, string(broken), nil},
 		{"it sends the same back", own, reply(own), 400, "Signing service not enabled\n", nil},
@@ -62,7 +63,8 @@ func TestTheSigningService(t *testing.T) {
 		{"the posted one is another's, of an unknown account", jwttest.Sign(t, other.Key, fresh,
 			time.Now()),
 			reply(good), 400, "bad JWT Issuer/Subject pair in request\n", nil},
-		{"the posted one is broken", jwttest.Flip(own), reply(good), 400, "bad JWT in request\n", nil},
+		{"the posted one is broken", jwttest.Flip(own), reply(good), 400,
+			"bad JWT in request\n", nil},
 		{"it signs", own, reply(good), 200, "", good},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -89,7 +91,8 @@ func TestTheSigningService(t *testing.T) {
 				key = fresh.ID
 			}
 			status, body := post(t, web.URL+"/jwt/v1/accounts/"+key, c.posted)
-			if status != c.status || !strings.HasPrefix(body, c.body) || c.status == 202 && body != c.body {
+			if status != c.status || !strings.HasPrefix(body, c.body) ||
+				c.status == 202 && body != c.body {
 				t.Errorf("%d %q", status, body)
 			}
 			if c.stored != nil {
@@ -130,7 +133,8 @@ func TestSigningWithoutNATSFailsAtOnce(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	own := jwttest.Sign(t, a.Key, a, time.Now())
 	for subject, want := range map[string]string{
-		"":        "Signing service not enabled\nthe operator must sign it, for instance with nsc push\n",
+		"": "Signing service not enabled\nthe operator must sign it, for " +
+			"instance with nsc push\n",
 		"sign.me": failure + "nats-server unavailable.\n",
 	} {
 		srv.client.SetSigning(subject, time.Minute)

@@ -9,8 +9,8 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// The route to a nats-server stalls while an older JWT is announced. The newer one takes another way
-// and is acknowledged. Then the older one arrives, and the nats-server runs it for a moment.
+// The route to a nats-server stalls while an older JWT is announced. The newer one takes another
+// way and is acknowledged. Then the older one arrives, and the nats-server runs it for a moment.
 func TestAnUpdateThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
 	t.Parallel()
 	for name, goOn := range map[string]func(t *testing.T, c *fetchingCluster){
@@ -41,11 +41,12 @@ func TestAnUpdateThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
 	}
 }
 
-// The older announcement arrives after the newer one was acknowledged everywhere, and after a restart.
-// The next process hears the answer to it, or asks what is run if no process was there.
+// The older announcement arrives after the newer one was acknowledged everywhere, and after a
+// restart. The next process hears the answer to it, or asks what is run if no process was there.
 func TestAnUpdateOfAnEarlierProcessThatArrivesLateIsFollowedByTheStoredJWT(t *testing.T) {
 	t.Parallel()
-	for name, isHeard := range map[string]bool{"its answer is heard": true, "its answer is lost": false} {
+	for name, isHeard := range map[string]bool{"its answer is heard": true,
+		"its answer is lost": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newFetchingCluster(t, 3, nil)
@@ -147,8 +148,8 @@ func TestANatsServerThatWasAwayKeepsANewerJWT(t *testing.T) {
 	}
 }
 
-// stall freezes the route to the third nats-server while an update of the account is on its way, which
-// is older than the newest one. It returns the route when the other nats-servers run it.
+// stall freezes the route to the third nats-server while an update of the account is on its way,
+// which is older than the newest one. It returns the route when the other nats-servers run it.
 func (c *fetchingCluster) stall(t *testing.T, a *jwttest.Account) *natstest.Relay {
 	t.Helper()
 	older, route := c.signed(t, a, 200), c.mesh.Route(0, 2)

@@ -43,7 +43,8 @@ func (c *comparisons) run(t *testing.T) {
 		registry := accounts.New(accounts.Options{
 			Store: store, Committer: store, Announcer: silentAnnouncer{}, Trust: trusted, Log: log,
 		})
-		srv, session := resolver.New(resolver.Options{Accounts: registry, Log: log}), newFakeSession()
+		srv, session := resolver.New(resolver.Options{Accounts: registry,
+			Log: log}), newFakeSession()
 		ctx, cancel := context.WithCancel(t.Context())
 		began := time.Now()
 		go srv.Serve(ctx, session, func() {})

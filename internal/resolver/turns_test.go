@@ -66,10 +66,12 @@ func TestTheConfiguredSystemAccountIsAnnouncedAgainstAnOlderOne(t *testing.T) {
 	c.eventuallyRuns(t, key, served)
 }
 
-// A client at each of two nats-servers announces two JWTs of one second in turns, each in its order.
+// A client at each of two nats-servers announces two JWTs of one second in turns, each in its
+// order.
 func TestTwoJWTsOfOneSecondInTurnsCauseFewAnnouncements(t *testing.T) {
 	t.Parallel()
-	for name, accountServers := range map[string]int{"one account server": 1, "two account servers": 2} {
+	for name, accountServers := range map[string]int{"one account server": 1,
+		"two account servers": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newFetchingCluster(t, 2, nil)

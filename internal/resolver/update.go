@@ -45,9 +45,9 @@ func (s *session) update(m *nats.Msg) {
 	})
 }
 
-// isForeign reports whether a request carries a JWT of an operator that is not ours. A leaf node that
-// shares its system account with us passes on what is meant for its own operator's nats-servers. To the
-// client, a refusal of this server would look like theirs.
+// isForeign reports whether a request carries a JWT of an operator that is not ours. A leaf node
+// that shares its system account with us passes on what is meant for its own operator's
+// nats-servers. To the client, a refusal of this server would look like theirs.
 func (s *session) isForeign(m *nats.Msg) bool {
 	if !s.Accounts.IsForeign(m.Data) {
 		return false
@@ -63,7 +63,8 @@ func (s *session) logRefused(key, subject string, err error) {
 		return
 	}
 	subject = logging.Quote(subject, maxSubjectBytes)
-	s.Client.refusals.Warn(fmt.Sprintf("%s - the update on %s is refused - %s", key, subject, quote(err)))
+	s.Client.refusals.Warn(fmt.Sprintf("%s - the update on %s is refused - %s", key,
+		subject, quote(err)))
 }
 
 // isOlder reports whether a JWT was refused since the stored one wins against it.
@@ -77,7 +78,8 @@ func isOlder(err error) bool {
 func isAnnouncement(reply, key string) bool {
 	tokens := strings.Split(reply, ".")
 	n := len(tokens)
-	return n > 3 && key != "" && tokens[n-3] == key && isNumber(tokens[n-2]) && isNumber(tokens[n-1])
+	return n > 3 && key != "" && tokens[n-3] == key && isNumber(tokens[n-2]) &&
+		isNumber(tokens[n-1])
 }
 
 // accountOf returns the account's key in a subject, unchecked; "" if there is none.
