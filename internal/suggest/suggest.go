@@ -4,8 +4,8 @@ package suggest
 
 import "strings"
 
-// Distance returns how many bytes of a must be inserted, removed or changed to get b. Letter case is
-// ignored. The time it takes grows with the product of the lengths.
+// Distance returns how many bytes of a must be inserted, removed or changed to get b. Letter case
+// is ignored. The time it takes grows with the product of the lengths.
 func Distance(a, b string) int {
 	a, b = strings.ToLower(a), strings.ToLower(b)
 	// row[j] is the distance from the part of a read so far to b[:j].
