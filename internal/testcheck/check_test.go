@@ -12,7 +12,8 @@ func events(texts ...string) string {
 	var b strings.Builder
 	for _, text := range append([]string{"start"}, texts...) {
 		fields := append(strings.SplitN(text, " ", 4), "", "", "")
-		e := event{Action: fields[0], Package: "p", Test: fields[1], Key: fields[2], Value: fields[3]}
+		e := event{Action: fields[0], Package: "p", Test: fields[1],
+			Key: fields[2], Value: fields[3]}
 		if e.Action == "output" {
 			e.Output, e.Key, e.Value = fields[2]+" "+fields[3]+"\n", "", ""
 		}
@@ -37,16 +38,19 @@ func TestABehaviourIsShownOnlyByATestThatRanAndPassed(t *testing.T) {
 		{"it was not run", []string{"pass"}, "Row is not shown: Test was not run", ""},
 		{"only one with a longer name was run", []string{"run Test2", "pass Test2", "pass"},
 			"Test was not run", ""},
-		{"only a test within was run", []string{"run Test/a", "pass Test/a", "pass"}, "Test was not run",
-			""},
-		{"it was skipped", []string{"run Test", "skip Test", "pass"}, "the result of Test is skip", ""},
+		{"only a test within was run",
+			[]string{"run Test/a", "pass Test/a", "pass"}, "Test was not run", ""},
+		{"it was skipped", []string{"run Test", "skip Test", "pass"},
+			"the result of Test is skip", ""},
 		{"a test within was skipped", []string{"run Test", "run Test/a", "skip Test/a", "pass Test",
 			"pass"}, "the result of Test/a is skip", ""},
-		{"the machine lacks something", []string{"run Test", "attr Test lacks strace", "skip Test", "pass"},
-			"",
+		{"the machine lacks something",
+			[]string{"run Test", "attr Test lacks strace", "skip Test", "pass"}, "",
 			"skip\tTest: without strace\nnot shown on this machine: Row: Test: strace\n"},
-		{"another test lacks something", []string{"run Other", "attr Other lacks strace", "run Test",
-			"skip Test", "pass"}, "the result of Test is skip", "skip\tOther: without strace\n"},
+		{"another test lacks something",
+			[]string{"run Other", "attr Other lacks strace", "run Test",
+				"skip Test", "pass"}, "the result of Test is skip",
+			"skip\tOther: without strace\n"},
 		{"it failed", []string{"run Test", "output Test it failed", "fail Test", "fail"},
 			"the result of Test is fail", "it failed\n"},
 		{"it did not end", []string{"run Test", "output Test panic: x", "fail"},

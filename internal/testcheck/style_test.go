@@ -42,7 +42,8 @@ func checkStyle(t *testing.T, path, content string) {
 	n := 0
 	for line := range strings.Lines(content) {
 		n++
-		wide := utf8.RuneCountInString(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    "))
+		wide := utf8.RuneCountInString(strings.ReplaceAll(strings.TrimSuffix(line,
+			"\n"), "\t", "    "))
 		if wide > maxColumns {
 			t.Errorf("%s:%d: %d columns, %d are allowed", path, n, wide, maxColumns)
 		}
