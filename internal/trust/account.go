@@ -77,8 +77,8 @@ func readHead(token []byte) (head Head, ok bool) {
 	return head, true
 }
 
-// Issuer returns the public key that has signed a JWT of any kind, as the JWT says; "" if it can't be
-// read.
+// Issuer returns the public key that has signed a JWT of any kind, as the JWT says; "" if it can't
+// be read.
 func Issuer(token []byte) string {
 	head, _ := readHead(token)
 	return head.Issuer
@@ -121,8 +121,8 @@ func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 	// A JSON object may have a member twice, and two decoders may take another one of them.
 	if claims.Subject != head.Subject || claims.Issuer != head.Issuer ||
 		claims.IssuedAt != head.IssuedAt {
-		return nil, errors.New("the claims are ambiguous: a member is there twice, of which programs may " +
-			"take another one")
+		return nil, errors.New("the claims are ambiguous: a member is there twice, of which " +
+			"programs may take another one")
 	}
 	return claims, nil
 }
@@ -130,18 +130,18 @@ func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 // headerOfVersion1 is the first part of all JWTs that the library of version 1 has made.
 const headerOfVersion1 = "eyJ0eXAiOiJqd3QiLCJhbGciOiJlZDI1NTE5In0"
 
-// IsRespelled reports whether the first part of a JWT may have been changed by another than its issuer:
-// in version 1 the signature does not cover it. So one JWT could have any number of hashes.
+// IsRespelled reports whether the first part of a JWT may have been changed by another than its
+// issuer: in version 1 the signature does not cover it. So one JWT could have any number of hashes.
 func IsRespelled(token []byte, version int) bool {
 	return version < 2 && !bytes.HasPrefix(token, []byte(headerOfVersion1+"."))
 }
 
 // ErrRespelled is why such a JWT is not stored.
-var ErrRespelled = errors.New("its first part is not that of a JWT of version 1: push it as its issuer " +
-	"has made it")
+var ErrRespelled = errors.New("its first part is not that of a JWT of version 1: push it as its " +
+	"issuer has made it")
 
-// Check reports whether token is a JWT of the account key that one of the operators signed, whatever
-// its dates are. Without an operator a JWT only has to be consistent in itself.
+// Check reports whether token is a JWT of the account key that one of the operators signed,
+// whatever its dates are. Without an operator a JWT only has to be consistent in itself.
 func (all Operators) Check(key string, token []byte) (Head, error) {
 	head, err := Peek(token)
 	if err != nil {

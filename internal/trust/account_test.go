@@ -22,7 +22,9 @@ func TestCheckKnowsWhoseJWTItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expired := jwttest.Sign(t, o.Signing, a, time.Now(), func(c *jwt.AccountClaims) { c.Expires = 1 })
+	expired := jwttest.Sign(t, o.Signing, a, time.Now(), func(c *jwt.AccountClaims) {
+		c.Expires = 1
+	})
 	header := `{"typ":"jwt","alg":"ed25519"}`
 	v1 := []byte(`{"jti":"x","iat":1600000000,"iss":"` + o.ID + `","name":"old","sub":"` + a.ID +
 		`","type":"account","nats":{"limits":{}}}`)
@@ -79,7 +81,8 @@ func TestOneJWTHasOneSpelling(t *testing.T) {
 		}
 	}
 	if accepted != 4 {
-		t.Errorf("%d spellings of the last character are accepted, want the 4 canonical ones", accepted)
+		t.Errorf("%d spellings of the last character are accepted, want the 4 canonical ones",
+			accepted)
 	}
 }
 
@@ -105,7 +108,8 @@ func FuzzCheck(f *testing.F) {
 func TestAccountFilesAreBareOrDecorated(t *testing.T) {
 	o, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
 	good := string(o.Account(t, a))
-	decorated := "-----BEGIN NATS ACCOUNT JWT-----\n" + good + "\n------END NATS ACCOUNT JWT------\n"
+	decorated := "-----BEGIN NATS ACCOUNT JWT-----\n" + good +
+		"\n------END NATS ACCOUNT JWT------\n"
 	for _, c := range []struct{ name, file, served, err string }{
 		{"bare with a line end is served verbatim", good + "\n", good + "\n", ""},
 		{"decorated is served bare", decorated, good, ""},

@@ -8,10 +8,10 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// ErrPrivateKey is for a text with a private key in it. Nothing of such a text may be stored, logged
-// or sent on.
-var ErrPrivateKey = errors.New("there is a private key in it, which no server may have: send the JWT " +
-	"alone, and replace that key if others may have seen it")
+// ErrPrivateKey is for a text with a private key in it. Nothing of such a text may be stored,
+// logged or sent on.
+var ErrPrivateKey = errors.New("there is a private key in it, which no server may have: send " +
+	"the JWT alone, and replace that key if others may have seen it")
 
 // seedLength is the length of the seed of a private key, in characters.
 const seedLength = 58
@@ -61,7 +61,8 @@ func isMark(line []byte, word string) bool {
 // hasPrivateKey reports whether a text has the seed of a private key in it, or the line that stands
 // before a private key. No JWT has either.
 func hasPrivateKey(text []byte) bool {
-	if bytes.Contains(text, []byte("NKEY SEED---")) || bytes.Contains(text, []byte("PRIVATE KEY---")) {
+	if bytes.Contains(text, []byte("NKEY SEED---")) ||
+		bytes.Contains(text, []byte("PRIVATE KEY---")) {
 		return true
 	}
 	// A seed is a word of base32. What stands around it is of another kind.

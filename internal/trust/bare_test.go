@@ -17,12 +17,13 @@ func TestABareJWTIsWhatStandsBetweenBeginAndEnd(t *testing.T) {
 		{"bare", one, one, ""},
 		{"bare, with space around it", " \r\n" + one + "\n\n", one, ""},
 		{"decorated", begin + one + end, one, ""},
-		{"decorated, with line ends of Windows", strings.ReplaceAll(begin+one+end, "\n", "\r\n"), one, ""},
+		{"decorated, with line ends of Windows",
+			strings.ReplaceAll(begin+one+end, "\n", "\r\n"), one, ""},
 		{"decorated, with a sentence before it", "The account:\n" + begin + one + end, one, ""},
 		{"decorated, with an empty line", begin + "\n" + two + "\n" + end, two, ""},
 		{"decorated in several lines", begin + "eyJ.\neyJ" + end, "eyJ.\neyJ", ""},
-		{"two of them", begin + one + end + begin + two + end, begin + one + end + begin + two + end,
-			"there are 2 JWTs"},
+		{"two of them", begin + one + end + begin + two + end,
+			begin + one + end + begin + two + end, "there are 2 JWTs"},
 		{"without an end", begin + one, begin + one, ""},
 		{"nothing", "", "", ""},
 	} {
@@ -48,12 +49,15 @@ func TestNothingIsLeftOfATextWithAPrivateKey(t *testing.T) {
 		"a seed behind a JWT":      token + "\n" + string(seed) + "\n",
 		"a seed in JSON":           `{"seed":"` + string(seed) + `"}`,
 		"a seed that is not whole": "-----BEGIN ACCOUNT NKEY SEED-----\nSAAB\n",
-		"a key of TLS":             "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n",
+		"a key of TLS": "-----BEGIN PRIVATE " +
+			"KEY-----\nMC4C\n-----END PRIVATE KEY-----\n",
 	} {
-		if got, err := trust.Bare([]byte(text)); got != nil || !errors.Is(err, trust.ErrPrivateKey) {
+		if got, err := trust.Bare([]byte(text)); got != nil ||
+			!errors.Is(err, trust.ErrPrivateKey) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
-		if err := trust.Explain([]byte(text), trust.ErrNotAccount); !errors.Is(err, trust.ErrPrivateKey) {
+		if err := trust.Explain([]byte(text), trust.ErrNotAccount); !errors.Is(err,
+			trust.ErrPrivateKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

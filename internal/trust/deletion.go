@@ -20,8 +20,8 @@ type Deletion struct {
 // maxDeleted is the most accounts in one order.
 const maxDeleted = 100_000
 
-// CheckDeletion reads an order and reports whether one of the operators signed it. The caller finds out
-// whether the accounts exist, and whether the order is obsolete. With an error the order holds
+// CheckDeletion reads an order and reports whether one of the operators signed it. The caller finds
+// out whether the accounts exist, and whether the order is obsolete. With an error the order holds
 // what could be read.
 func (all Operators) CheckDeletion(token []byte) (Deletion, error) {
 	claims, err := jwt.DecodeGeneric(string(token))

@@ -46,7 +46,9 @@ func TestAnOrderToDeleteIsTheOperators(t *testing.T) {
 		{"by another operator", order(jwttest.NewOperator(t).Key, []string{a}), nil, "not trusted"},
 		{"in another name", order(o.Key, []string{a}, func(c *jwt.GenericClaims) { c.Subject = a }),
 			nil, "not self signed"},
-		{"expired", order(o.Key, []string{a}, func(c *jwt.GenericClaims) { c.Expires = 1 }), nil, "expired"},
+		{"expired", order(o.Key, []string{a}, func(c *jwt.GenericClaims) {
+			c.Expires = 1
+		}), nil, "expired"},
 		{"of no account", order(o.Key, []string{}), nil, ""},
 		{"without accounts", order(o.Key, nil), nil, "malformed request"},
 		{"with a text for a list", order(o.Key, a), nil, "malformed request"},

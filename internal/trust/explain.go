@@ -38,7 +38,8 @@ func badMember(e *json.UnmarshalTypeError) error {
 	switch name {
 	case "iat", "exp", "nbf":
 		value = strings.TrimPrefix(value, "number ")
-		return fmt.Errorf("%s is %s: it must be a whole number, the seconds since 1970", name, value)
+		return fmt.Errorf("%s is %s: it must be a whole number, the seconds since 1970",
+			name, value)
 	}
 	return fmt.Errorf("the member %.40q of the claims can't be a %s", name, value)
 }
@@ -52,7 +53,8 @@ var beginnings = []beginning{
 	{"\x28\xb5\x2f\xfd", "it is compressed with zstd: send it as it is"},
 	{"\xff\xfe", textUTF16},
 	{"\xfe\xff", textUTF16},
-	{"\xef\xbb\xbf", "it begins with a byte order mark: save the file as ASCII, or as UTF-8 without it"},
+	{"\xef\xbb\xbf",
+		"it begins with a byte order mark: save the file as ASCII, or as UTF-8 without it"},
 	{"{", "it is JSON: send the JWT itself, as nsc describe account --raw prints it"},
 	{"[", "it is JSON: send one JWT, not a list"},
 	{"<", "it is HTML or XML: it may be the error page of a server between"},
@@ -76,10 +78,12 @@ func explainText(text []byte, _ error) string {
 	case bytes.Contains(text, []byte("Content-Disposition: form-data")):
 		return "it is a form, as curl -F sends one: use curl --data-binary @account.jwt"
 	case len(decorated(text)) > 0:
-		return "it stands between lines BEGIN and END, which can't be served: take them away, or push it"
+		return "it stands between lines BEGIN and END, which can't be served: " +
+			"take them away, or push it"
 	case bytes.HasPrefix(text, []byte("---")) && bytes.Contains(text, []byte("---END ")) &&
 		!bytes.ContainsAny(text, "\r\n"):
-		return "its line ends are missing, which curl -d takes away: use curl --data-binary @account.jwt"
+		return "its line ends are missing, which curl -d takes away: use curl " +
+			"--data-binary @account.jwt"
 	case bytes.HasPrefix(text, []byte("---")):
 		return "its lines BEGIN and END are not as nsc writes them: it may be cut off"
 	case len(text) > 1 && (text[0] == 0 || text[1] == 0):
@@ -106,9 +110,11 @@ func explainBytes(text []byte) string {
 	for i, c := range text {
 		switch {
 		case c == ' ', '\t' <= c && c <= '\r':
-			return fmt.Sprintf("there is white space within it, at byte %d: a JWT is one line without any", i)
+			return fmt.Sprintf("there is white space within it, at byte %d: a "+
+				"JWT is one line without any", i)
 		case c < ' ', c > '~':
-			return fmt.Sprintf("byte %d is 0x%02x, which no JWT has: it is compressed, encrypted or damaged",
+			return fmt.Sprintf("byte %d is 0x%02x, which no JWT has: it is "+
+				"compressed, encrypted or damaged",
 				i, c)
 		}
 	}
@@ -118,8 +124,8 @@ func explainBytes(text []byte) string {
 // explainParts tells which part of a JWT can't be decoded.
 func explainParts(token []byte, _ error) string {
 	if dots := bytes.Count(token, []byte{'.'}); dots != 2 {
-		return fmt.Sprintf("a JWT has three parts with dots between, and this has %d: it may be cut off, "+
-			"or be something else", dots+1)
+		return fmt.Sprintf("a JWT has three parts with dots between, and this has %d: it may be "+
+			"cut off, or be something else", dots+1)
 	}
 	for i, part := range strings.Split(string(token), ".") {
 		where := [...]string{"its header", "its claims", "its signature"}[i]
@@ -142,14 +148,16 @@ func explainParts(token []byte, _ error) string {
 
 // isBase64 reports whether a character is one of base64url.
 func isBase64(c byte) bool {
-	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '_'
 }
 
 // kinds says of the other kinds of JWTs where they belong.
 var kinds = map[jwt.ClaimType]string{
-	jwt.OperatorClaim:   "it is the JWT of an operator, which belongs in operatorjwtpath",
-	jwt.AccountClaim:    "it is the JWT of an account: POST it to /jwt/v1/accounts/<account key>",
-	jwt.UserClaim:       "it is the JWT of a user, which no server keeps: it is sent when the user connects",
+	jwt.OperatorClaim: "it is the JWT of an operator, which belongs in operatorjwtpath",
+	jwt.AccountClaim:  "it is the JWT of an account: POST it to /jwt/v1/accounts/<account key>",
+	jwt.UserClaim: "it is the JWT of a user, which no server keeps: it is " +
+		"sent when the user connects",
 	jwt.ActivationClaim: "it is an activation token: POST it to /jwt/v1/activations",
 }
 

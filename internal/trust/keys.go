@@ -35,7 +35,8 @@ func IsActivationHash(text string) bool {
 	return padded && len(text) == KeyLength && IsBase32(digits)
 }
 
-// IsBase32 reports whether text has only characters of base32, which keys and hashes are written in.
+// IsBase32 reports whether text has only characters of base32, which keys and hashes are written
+// in.
 func IsBase32(text string) bool { return !strings.ContainsFunc(text, isNotBase32) }
 
 // isNotBase32 reports whether a character is none of base32.

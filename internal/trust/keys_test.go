@@ -31,7 +31,8 @@ func TestTheSyntaxOfKeysAndHashes(t *testing.T) {
 	}{
 		{"an account key", account, true, true, false, false},
 		{"an account key with a line end", account + "\n", false, false, false, false},
-		{"an account key with a line end in its place", account[:55] + "\n", false, false, false, false},
+		{"an account key with a line end in its place", account[:55] + "\n", false,
+			false, false, false},
 		{"an account key in small letters", strings.ToLower(account), false, false, false, false},
 		{"an account key with a bad checksum", badChecksum, false, true, false, false},
 		{"an account key that is cut", account[:55], false, false, false, false},

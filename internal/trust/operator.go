@@ -1,5 +1,5 @@
-// Package trust finds out whether an operator of ours signed a JWT, and what the JWT says. It does no
-// I/O.
+// Package trust finds out whether an operator of ours signed a JWT, and what the JWT says. It does
+// no I/O.
 //
 //	operator.go   an operator, read from its JWT: which keys may sign
 //	operators.go  all that are trusted

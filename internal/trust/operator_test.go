@@ -67,13 +67,15 @@ func TestAnOperatorThatDemandsSigningKeysIsNotTrustedItself(t *testing.T) {
 func TestOperatorFilesAreBareOrDecorated(t *testing.T) {
 	o := jwttest.NewOperator(t)
 	token := o.Token(t)
-	decorated := "-----BEGIN NATS OPERATOR JWT-----\n" + token + "\n------END NATS OPERATOR JWT------\n"
+	decorated := "-----BEGIN NATS OPERATOR JWT-----\n" + token +
+		"\n------END NATS OPERATOR JWT------\n"
 	for _, c := range []struct{ name, file, served, err string }{
 		{"bare", token, token, ""},
 		{"bare with line ends is served verbatim", token + "\r\n", token + "\r\n", ""},
 		{"decorated is served bare", decorated, token, ""},
 		{"empty", "", "", "empty"},
-		{"a BEGIN line without a JWT", "-----BEGIN NATS OPERATOR JWT-----\n", "", "expected 3 chunks"},
+		{"a BEGIN line without a JWT", "-----BEGIN NATS OPERATOR JWT-----\n", "",
+			"expected 3 chunks"},
 		{"garbage", "hello", "", "expected 3 chunks"},
 		{"an account's JWT", string(o.SystemAccount(t)), "", "not operator claim"},
 		{"a damaged signature", string(jwttest.Flip([]byte(token))), "", "signature"},

@@ -10,8 +10,8 @@ import (
 // trusted. They are never changed.
 type Operators []*Operator
 
-// Trusts reports whether an account JWT of this issuer counts. nats-server refuses a JWT signed by the
-// identity key of an operator that requires signing keys, so that key is not trusted then.
+// Trusts reports whether an account JWT of this issuer counts. nats-server refuses a JWT signed by
+// the identity key of an operator that requires signing keys, so that key is not trusted then.
 func (all Operators) Trusts(issuer string) bool {
 	return slices.ContainsFunc(all, func(o *Operator) bool { return o.trusts(issuer) })
 }

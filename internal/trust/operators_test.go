@@ -29,15 +29,19 @@ func TestEachOperatorHasItsOwnRules(t *testing.T) {
 		{"the first one's signing key", both, loose.Signing, ""},
 		{"the second one's signing key", both, strictly.Signing, ""},
 		{"the second one's identity key", both, strictly.Key,
-			"the operator's identity key " + strictly.ID + " signed it, and this operator requires a "},
-		{"the only one's identity key", both[1:], strictly.Key, "this operator requires a signing key"},
+			"the operator's identity key " + strictly.ID +
+				" signed it, and this operator requires a "},
+		{"the only one's identity key", both[1:], strictly.Key,
+			"this operator requires a signing key"},
 		{"another operator", both, stranger.Signing,
 			"none of the operators " + loose.ID + ", " + strictly.ID + " signed it"},
 		{"another operator's identity key", both, stranger.Key, "none of the operators"},
-		{"an operator that is gone", both[1:], loose.Key, "the operator " + strictly.ID + " did not sign it"},
+		{"an operator that is gone", both[1:], loose.Key,
+			"the operator " + strictly.ID + " did not sign it"},
 	} {
 		_, err := c.operators.Check(a.ID, jwttest.Sign(t, c.signer, a, time.Now()))
-		if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+		if c.err == "" && err != nil || c.err != "" &&
+			(err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.err)
 		}
 	}
@@ -101,7 +105,8 @@ func TestAnOrderToDeleteIsOfAnyOperatorByItsOwnRules(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = both.CheckDeletion([]byte(token))
-		if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+		if c.err == "" && err != nil || c.err != "" &&
+			(err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("of %s: %v, want %q", id, err, c.err)
 		}
 	}

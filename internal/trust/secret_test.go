@@ -41,7 +41,8 @@ func TestWhichFieldsHoldAPassword(t *testing.T) {
 			},
 		} {
 			made := jwttest.NewOperator(t, set)
-			made.Claims.Issuer, made.Claims.Type, made.Claims.Version = made.ID, jwt.OperatorClaim, 2
+			made.Claims.Issuer, made.Claims.Type, made.Claims.Version = made.ID,
+				jwt.OperatorClaim, 2
 			// The claims are encoded by hand, as the library refuses some of the URLs.
 			o, err := trust.Parse(jwttest.Encode(t, made.Key, made.Claims))
 			if err != nil {
