@@ -83,7 +83,8 @@ func TestTheServiceReportsItsState(t *testing.T) {
 				6 * time.Second:  other,
 				9 * time.Second:  stop,
 			},
-			outcome{0, []state{startPending, startPending, running, running, stopPending}, 9 * time.Second},
+			outcome{0, []state{startPending, startPending, running, running,
+				stopPending}, 9 * time.Second},
 		},
 		{
 			"it does not start in time", serving(time.Hour, time.Second, 0), nil,
@@ -115,7 +116,8 @@ func TestALineOfTheLogIsAnEventOfItsLevel(t *testing.T) {
 			format := logging.Format{Time: true, Debug: true, Colors: colours}
 			slog.New(logging.New(&line, format)).Log(t.Context(), level, "the disk is full")
 			got, text := event(line.Bytes())
-			plain := strings.HasSuffix(text, "] the disk is full") && !strings.Contains(text, "\x1b")
+			plain := strings.HasSuffix(text, "] the disk is full") &&
+				!strings.Contains(text, "\x1b")
 			if got != want || !plain {
 				t.Errorf("%s is %s, %q", level, got, text)
 			}
