@@ -116,7 +116,7 @@ func (d *interop) eventually(what string, ok func() bool) {
 func (d *interop) acknowledged(a *jwttest.Account, token []byte) {
 	d.t.Helper()
 	d.eventually("the push is acknowledged", func() bool {
-		return d.push(a, token) == "stored; acknowledged by 1 of 1 nats-servers\n"
+		return d.push(a, token) == "stored; acknowledged by 1 of 1 nats-server\n"
 	})
 }
 
@@ -180,9 +180,9 @@ func (d *interop) live() {
 	d.push(d.later, later) // the nats-server has not loaded it, and may say that it skips it
 	d.aKilledProgramDeliversWhatItOwed()
 	d.aNATSServerThatComesBackIsTold()
-	want := "stored; not in use on any of 1 nats-servers\n"
+	want := "stored; not in use on the only nats-server\n"
 	if d.kind == "full" { // it saves every account
-		want = "stored; acknowledged by 1 of 1 nats-servers\n"
+		want = "stored; acknowledged by 1 of 1 nats-server\n"
 	}
 	d.eventually(want, func() bool { return d.push(d.later, later) == want })
 	d.p.term()

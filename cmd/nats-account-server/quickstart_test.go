@@ -53,7 +53,7 @@ func TestTheQuickStartWorksAsTheReadmeSays(t *testing.T) {
 			close(out)
 		}))
 	if status, body := push("revoked.jwt"); status != http.StatusOK ||
-		body != "stored; acknowledged by 1 of 1 nats-servers\n" {
+		body != "stored; acknowledged by 1 of 1 nats-server\n" {
 		t.Errorf("%d %s", status, body)
 	}
 	<-out

@@ -98,9 +98,11 @@ func (r *accountModel) send(v *version) *push {
 	return &push{version: v, began: r.tickLocked(), floor: r.floor}
 }
 
-var storedLine = regexp.MustCompile(`^stored; ((acknowledged by \d+ of \d+ nats-servers|` +
-	`\d+ of \d+ acknowledged so far)(, not in use on \d+)?|no nats-server has answered yet|` +
-	`not in use on any of \d+ nats-servers|NATS is not connected: will be sent when it is)\n$`)
+var storedLine = regexp.MustCompile(`^stored; (((acknowledged by \d+ of \d+ nats-servers?|` +
+	`\d+ of \d+ acknowledged so far)(, not in use on \d+)?|` +
+	`not in use on (any of \d+ nats-servers|the only nats-server))` +
+	`(; \d+ more ha(s|ve) not answered yet)?|` +
+	`no nats-server has answered yet|NATS is not connected: will be sent when it is)\n$`)
 
 // answered ends a push. The error says what is wrong with the answer.
 func (r *accountModel) answered(p *push, status int, body string) error {

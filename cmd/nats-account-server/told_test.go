@@ -37,12 +37,12 @@ func TestWhatAPushIsTold(t *testing.T) {
 			}
 		}
 	}
-	push("", "not in use on any of 1 nats-servers\n")
-	wantJSON(`"summary": "not in use on any of 1 nats-servers"`,
+	push("", "not in use on the only nats-server\n")
+	wantJSON(`"summary": "not in use on the only nats-server"`,
 		`"state": "not in use"`, `"owed": []`)
 	creds, _ := a.User(t)
 	natstest.Connect(t, n.ClientURL(), creds)
-	push("", "acknowledged by 1 of 1 nats-servers\n")
+	push("", "acknowledged by 1 of 1 nats-server\n")
 	wantJSON(`"state": "acknowledged"`, `"not_in_use": [],`)
 	began := time.Now()
 	natstest.Stop(n)

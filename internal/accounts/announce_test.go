@@ -146,7 +146,8 @@ func TestWhatIsSaidAboutDelivery(t *testing.T) {
 		"not announced: the NATS user belongs to the account AU, and nats-servers take updates " +
 			"from the system account only, AS": {State: accounts.WrongAccount,
 			User: "AU", System: "AS"},
-		"no nats-server has answered yet":                                sent(0, 0, 0),
+		"no nats-server has answered yet": {
+			State: accounts.Sent, New: 2, NeverAnswered: 1},
 		"0 of 3 acknowledged so far":                                     sent(3, 0, 0),
 		"0 of 3 acknowledged so far, not in use on 2":                    sent(3, 0, 2),
 		"not in use on any of 3 nats-servers":                            sent(3, 0, 3),
@@ -160,8 +161,15 @@ func TestWhatIsSaidAboutDelivery(t *testing.T) {
 		"1 of 4 acknowledged so far, not in use on 1; refused by n1: no": sent(4, 1, 1, one...),
 		"none of 2 nats-servers has ever answered an account update": {
 			State: accounts.Sent, NeverAnswered: 2},
-		"acknowledged by 1 of 1 nats-servers": {
+		"the only nats-server has never answered an account update": {
+			State: accounts.Sent, NeverAnswered: 1},
+		"acknowledged by 1 of 1 nats-server": {
 			State: accounts.Sent, Servers: 1, Acked: 1, NeverAnswered: 2},
+		"not in use on the only nats-server": sent(1, 0, 1),
+		"acknowledged by 2 of 2 nats-servers; 1 more has not answered yet": {
+			State: accounts.Sent, Servers: 2, Acked: 2, New: 1, NeverAnswered: 1},
+		"refused by n1: no; 2 more have not answered yet": {
+			State: accounts.Sent, Servers: 1, Refused: one, New: 2},
 	} {
 		if got := d.String(); got != want || d.Summary() != want {
 			t.Errorf("%q, want %q", got, want)

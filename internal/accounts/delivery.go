@@ -35,14 +35,16 @@ const (
 // that are connected. Those of Servers that are in no other count have not answered yet.
 type Delivery struct {
 	State    DeliveryState
-	Servers  int       // all but NeverAnswered
+	Servers  int       // those that have ever answered an account update
 	Acked    int       // those that have acknowledged the change, and those of Settled
 	NotInUse int       // those that have not loaded the account, and fetch the JWT when they need it
 	Refused  []Refusal // those that do not take the change, by name
 	// Settled have nothing pending, but this process has not got their answer. An earlier one may
 	// have got any answer but a refusal.
 	Settled int
-	// NeverAnswered are those that answer PING, and have never answered an account update.
+	// New have not answered an account update yet, and may be about to.
+	New int
+	// NeverAnswered have let one pass, and have never answered any, although they answer PING.
 	NeverAnswered int
 	// User and System are public keys of WrongAccount: the account of the NATS user, and the system
 	// account.
@@ -65,25 +67,47 @@ func (d Delivery) String() string {
 	case d.State == WrongAccount:
 		return fmt.Sprintf("not announced: the NATS user belongs to the account %s, and "+
 			"nats-servers take updates from the system account only, %s", d.User, d.System)
-	case d.Servers == 0 && d.NeverAnswered > 0:
-		return fmt.Sprintf("none of %d nats-servers has ever answered an account update",
-			d.NeverAnswered)
-	case d.Servers == 0:
+	case d.Servers == 0 && (d.New > 0 || d.NeverAnswered == 0):
 		return "no nats-server has answered yet"
+	case d.Servers == 0 && d.NeverAnswered == 1:
+		return "the only nats-server has never answered an account update"
+	case d.Servers == 0:
+		return fmt.Sprintf("none of %s has ever answered an account update",
+			natsServers(d.NeverAnswered))
 	case len(d.Refused) == d.Servers:
-		return d.refusals()
+		return d.refusals() + d.others()
 	case len(d.Refused) > 0:
-		return d.counts() + "; " + d.refusals()
+		return d.counts() + "; " + d.refusals() + d.others()
 	default:
-		return d.counts()
+		return d.counts() + d.others()
 	}
+}
+
+// others is the part of the line about nats-servers of which nothing else is known.
+func (d Delivery) others() string {
+	switch d.New {
+	case 0:
+		return ""
+	case 1:
+		return "; 1 more has not answered yet"
+	default:
+		return fmt.Sprintf("; %d more have not answered yet", d.New)
+	}
+}
+
+// natsServers is so many nats-servers.
+func natsServers(n int) string {
+	if n == 1 {
+		return "1 nats-server"
+	}
+	return fmt.Sprintf("%d nats-servers", n)
 }
 
 // Summary is String for a client that asks later.
 func (d Delivery) Summary() string {
 	if d.State == Sent && d.Settled > 0 {
-		return fmt.Sprintf("nothing is pending for %d of %d nats-servers",
-			d.Acked+d.NotInUse, d.Servers)
+		return fmt.Sprintf("nothing is pending for %d of %s",
+			d.Acked+d.NotInUse, natsServers(d.Servers)) + d.others()
 	}
 	return d.String()
 }
@@ -93,12 +117,14 @@ func (d Delivery) counts() (text string) {
 	switch {
 	case d.Unanswered() > 0:
 		text = fmt.Sprintf("%d of %d acknowledged so far", d.Acked, d.Servers)
+	case d.NotInUse == 1 && d.Servers == 1:
+		return "not in use on the only nats-server"
 	case d.NotInUse == d.Servers:
-		return fmt.Sprintf("not in use on any of %d nats-servers", d.Servers)
+		return "not in use on any of " + natsServers(d.Servers)
 	case d.Acked == 0:
-		return fmt.Sprintf("not in use on %d of %d nats-servers", d.NotInUse, d.Servers)
+		return fmt.Sprintf("not in use on %d of %s", d.NotInUse, natsServers(d.Servers))
 	default:
-		text = fmt.Sprintf("acknowledged by %d of %d nats-servers", d.Acked, d.Servers)
+		text = fmt.Sprintf("acknowledged by %d of %s", d.Acked, natsServers(d.Servers))
 	}
 	if d.NotInUse > 0 {
 		text += fmt.Sprintf(", not in use on %d", d.NotInUse)
@@ -167,13 +193,14 @@ const (
 	ServerNotInUse                         // it has not loaded the account
 	ServerRefused                          // it does not take the JWT
 	ServerUnanswered                       // it has not answered yet
+	ServerNew                              // the same, and it has answered no other one either
 	ServerNeverAnswered                    // it answers PING, and has never answered an account update
 	ServerAway                             // the JWT is pending for it, and it is not connected
 )
 
 // serverStates are the words for them.
 var serverStates = [...]string{
-	"nothing pending", "acknowledged", "not in use", "refused", "no answer",
+	"nothing pending", "acknowledged", "not in use", "refused", "no answer", "no answer",
 	"never answers updates", "away",
 }
 
@@ -181,7 +208,11 @@ func (s ServerState) String() string { return serverStates[s] }
 
 // Count adds a connected nats-server to the counts.
 func (d *Delivery) Count(server string, state ServerState, reason string) {
-	if state == ServerNeverAnswered {
+	switch state {
+	case ServerNew:
+		d.New++
+		return
+	case ServerNeverAnswered:
 		d.NeverAnswered++
 		return
 	}

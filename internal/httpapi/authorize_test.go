@@ -89,8 +89,8 @@ var guardedRows = []row{
 	{"a push", "POST /jwt/v1/accounts/$A\n\n$JWT", unauthorized},
 	{"a push by a reader", "POST /jwt/v1/accounts/$A\nAuthorization: reader\n\n$JWT", forbidden},
 	{"a push by a writer", "POST /jwt/v1/accounts/$A\nAuthorization: writer\n\n$JWT",
-		"200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=utf-8\n" + vary +
-			"\nstored; acknowledged by 1 of 1 nats-servers\n"},
+		"200 OK\nContent-Length: 43\nContent-Type: text/plain; charset=utf-8\n" + vary +
+			"\nstored; acknowledged by 1 of 1 nats-server\n"},
 	{"a push to what is no key", "POST /jwt/v1/accounts/junk\n\n$JWT", unauthorized},
 	{"health is open", "GET /healthz", bare},
 	{"health is open to a wrong password too", "GET /healthz\nAuthorization: wrong", bare},

@@ -27,8 +27,8 @@ import (
 
 func withoutOperator(o *httpapi.Options) { o.Operator = nil }
 
-const stored = "200 OK\nContent-Length: 44\nContent-Type: text/plain; charset=utf-8\n" + vary +
-	"\nstored; acknowledged by 1 of 1 nats-servers\n"
+const stored = "200 OK\nContent-Length: 43\nContent-Type: text/plain; charset=utf-8\n" + vary +
+	"\nstored; acknowledged by 1 of 1 nats-server\n"
 
 func bad(text string) string { return plain("400 Bad Request", text) }
 

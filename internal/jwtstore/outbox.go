@@ -136,8 +136,8 @@ func (o *Outbox) Register(server string, at time.Time) bool {
 
 // Displace is Register for a new server when too many are known: it forgets another one, and
 // returns its name. That is the server that has been absent for longest, of those that have never
-// acknowledged an update. If the new one is to be preferred it may also be one that is there, or
-// else any absent one. Displace reports false if there is none.
+// answered an update. If the new one is to be preferred it may also be one that is there, or else
+// any absent one. Displace reports false if there is none.
 func (o *Outbox) Displace(
 	server string, at time.Time, preferred bool,
 ) (forgotten string, ok bool) {
@@ -190,9 +190,16 @@ func (o *Outbox) Acknowledge(server string, seq uint64) {
 	o.learnLocked(event{op: opAcknowledge, name: server, number: seq})
 }
 
-// HasAcknowledged reports whether the server has ever acknowledged a change, since it was
-// registered first or after it was forgotten.
-func (o *Outbox) HasAcknowledged(server string) bool {
+// SetAnswered records that the server has answered an update, with whatever. A server that is
+// forgotten has answered none.
+func (o *Outbox) SetAnswered(server string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.learnLocked(event{op: opProve, name: server})
+}
+
+// HasAnswered reports whether SetAnswered was called for the server.
+func (o *Outbox) HasAnswered(server string) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	s := o.servers.byName[server]
@@ -208,9 +215,10 @@ func (o *Outbox) Forget(server string) {
 
 // learnLocked applies an event and keeps it for the journal. A new server is written to the journal
 // at once and not with the next commit: what is committed while the server is away must be pending
-// for it, also after a crash.
+// for it, also after a crash. So is its first answer.
 func (o *Outbox) learnLocked(e event) {
-	isNew := e.op == opIdentify || e.op == opRegister && o.servers.byName[e.name] == nil
+	isNew := e.op == opIdentify || e.op == opProve ||
+		e.op == opRegister && o.servers.byName[e.name] == nil
 	if e.name == "" || !o.applyLocked(e) || o.wake == nil {
 		return
 	}
@@ -231,6 +239,8 @@ func (o *Outbox) applyLocked(e event) bool {
 		return o.servers.setAbsence(e.name, time.Duration(e.number))
 	case opForget:
 		return o.forgetLocked(e.name)
+	case opProve:
+		return o.servers.prove(e.name)
 	case opIdentify:
 		o.id = e.name
 		return true
@@ -256,7 +266,6 @@ func (o *Outbox) acknowledgeLocked(name string, seq uint64) bool {
 	if c == nil || s == nil || c.acked.Bit(s.slot) == 1 {
 		return false
 	}
-	s.proven = true
 	c.acked.SetBit(&c.acked, s.slot, 1)
 	o.pending.settle(c, &o.servers)
 	return true

@@ -29,6 +29,7 @@ const (
 	opIdentify         // name: the outbox's id
 	opUnanswered       // name: an account's key
 	opAnswered         // name: an account's key
+	opProve            // number: 0
 )
 
 // append appends the event to b.
@@ -60,7 +61,7 @@ func (o *Outbox) replay(body []byte) {
 		op := d.rest[0]
 		d.advance(1)
 		e := event{op: op, name: d.text(), number: d.uvarint()}
-		if d.bad || op < opRegister || op > opAnswered {
+		if d.bad || op < opRegister || op > opProve {
 			return
 		}
 		o.applyLocked(e)

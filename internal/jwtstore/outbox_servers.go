@@ -27,7 +27,7 @@ type server struct {
 	slot   int       // its bit in pendingChange.acked; given again when the server is forgotten
 	seen   time.Time // by the clock then; only to be shown
 	noted  time.Time // what the journal knows of seen
-	proven bool      // it has acknowledged an update
+	proven bool      // it has answered an update
 	// absent is how long it was not there, as far as processes that looked for it have seen time go
 	// by. It is 0 while the server is there.
 	absent      time.Duration
@@ -67,6 +67,16 @@ func (k *knownServers) setAbsence(name string, absent time.Duration) bool {
 		return false
 	}
 	s.absentNoted = absent
+	return true
+}
+
+// prove records that a server has answered an update. It reports false if that is known.
+func (k *knownServers) prove(name string) bool {
+	s := k.byName[name]
+	if s == nil || s.proven {
+		return false
+	}
+	s.proven = true
 	return true
 }
 

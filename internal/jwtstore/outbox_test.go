@@ -30,15 +30,12 @@ func TestWhichServerIsDisplaced(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := jwtstore.NewOutbox()
-			seq := uint64(0)
 			register := func(name string, proven bool, absent time.Duration) {
 				if !o.Register(name, time.Now()) {
 					t.Fatalf("no room for %s", name)
 				}
 				if proven {
-					seq++
-					o.Commit(seq, "A")
-					o.Acknowledge(name, seq)
+					o.SetAnswered(name)
 				}
 				if absent > 0 {
 					o.AddAbsence(name, absent)

@@ -414,8 +414,11 @@ func (p *announcements) continueConfirmation(a *announcement, srv *server) {
 func (p *announcements) isLacking(a *announcement, more accounts.ServerState) bool {
 	return p.servers.any(func(srv *server) bool {
 		state, _ := p.state(srv, a.Key, a.Seq)
-		return state == accounts.ServerRefused ||
-			state == accounts.ServerUnanswered || state == more
+		switch state {
+		case accounts.ServerRefused, accounts.ServerUnanswered, accounts.ServerNew, more:
+			return true
+		}
+		return false
 	})
 }
 

@@ -56,7 +56,7 @@ func (p *announcements) state(srv *server, key string, seq uint64) (accounts.Ser
 	switch {
 	case !p.n.outbox.IsPending(srv.name, seq):
 		return p.n.results.state(key, srv.name), ""
-	case p.servers.neverAnswers(srv):
+	case srv.neverAnswers():
 		return accounts.ServerNeverAnswered,
 			"it answers PING, but has never answered an account update"
 	case a != nil && a.notCached[srv.name]:
@@ -67,10 +67,14 @@ func (p *announcements) state(srv *server, key string, seq uint64) (accounts.Ser
 			return o.state, o.reason
 		}
 	}
-	if srv.state == silent {
+	switch {
+	case !srv.hasAnswered:
+		return accounts.ServerNew, ""
+	case srv.state == silent:
 		return accounts.ServerUnanswered, "it does not answer"
+	default:
+		return accounts.ServerUnanswered, ""
 	}
-	return accounts.ServerUnanswered, ""
 }
 
 // Delivery implements accounts.Announcer.
@@ -185,11 +189,12 @@ func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan s
 	if a == nil {
 		return d, nil
 	}
-	isWaiting := d.Unanswered() > 0 || d.Servers == 0
+	isWaiting := d.Unanswered() > 0 || d.New > 0 || d.Servers == 0
 	if v := n.session.servers; isUsual && !v.discovering {
 		isWaiting = v.any(func(srv *server) bool {
 			state, _ := p.state(srv, key, a.Seq)
-			return !srv.isSilent() && state == accounts.ServerUnanswered
+			return !srv.isSilent() &&
+				(state == accounts.ServerUnanswered || state == accounts.ServerNew)
 		})
 	}
 	if !isWaiting {

@@ -94,6 +94,50 @@ func TestAPushWaitsForEachServerThatMayAnswer(t *testing.T) {
 	}, good, deaf)
 }
 
+// TestAServerCountsFromItsFirstAnswer on, in this session or an earlier one.
+func TestAServerCountsFromItsFirstAnswer(t *testing.T) {
+	good, deaf := fake("good", "N1", "jwt updated"), fake("deaf", "N2", "")
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		push := func(want string) {
+			t.Helper()
+			r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"))
+			if got := r.Wait(context.Background(), accounts.UsualWait).String(); got != want {
+				t.Errorf("says %q, want %q", got, want)
+			}
+		}
+		again := func() {
+			e.stop()
+			e.restart()
+			e.serve()
+			time.Sleep(2 * time.Second)
+		}
+		time.Sleep(2 * time.Second)
+		push("acknowledged by 1 of 1 nats-server; 1 more has not answered yet")
+		time.Sleep(5 * time.Second)
+		push("acknowledged by 1 of 1 nats-server")
+		again()
+		push("acknowledged by 1 of 1 nats-server")
+		e.set(good, fake("deaf", "N2", "!no"))
+		time.Sleep(2 * time.Minute)
+		push("acknowledged by 1 of 2 nats-servers; refused by deaf: no")
+		e.set(good, deaf)
+		again()
+		push("1 of 2 acknowledged so far")
+	}, good, deaf)
+}
+
+// TestNoServerThatCountsIsNotAll: none has answered an update before.
+func TestNoServerThatCountsIsNotAll(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		r := e.notifier.Announce(e.key, e.put(t, e.key, "jwt"))
+		got := r.Wait(context.Background(), accounts.UsualWait).String()
+		if got != "no nats-server has answered yet" {
+			t.Errorf("says %q", got)
+		}
+	}, fake("n1", "N1", ""), fake("n2", "N2", ""))
+}
+
 // TestWhatIsNotInUseIsNotAcknowledged, also after the change is settled, until the process ends.
 func TestWhatIsNotInUseIsNotAcknowledged(t *testing.T) {
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
@@ -117,12 +161,12 @@ func TestWhatIsNotInUseIsNotAcknowledged(t *testing.T) {
 		e.set(fake("n", "N1", "jwt updated"))
 		e.push(t, e.key)
 		time.Sleep(time.Second)
-		want(accounts.ServerAcknowledged, "acknowledged by 1 of 1 nats-servers")
+		want(accounts.ServerAcknowledged, "acknowledged by 1 of 1 nats-server")
 		e.stop()
 		e.restart()
 		e.serve()
 		time.Sleep(2 * time.Second)
-		want(accounts.ServerSettled, "nothing is pending for 1 of 1 nats-servers")
+		want(accounts.ServerSettled, "nothing is pending for 1 of 1 nats-server")
 	}, fake("n", "N1", "jwt update skipped"))
 }
 
@@ -157,7 +201,7 @@ func TestALeafNodeForMonitoringDoesNotCount(t *testing.T) {
 		"has (it may be a leaf node")
 	for range 2 {
 		line := e.commit(t, a).Wait(t.Context(), 10*time.Second).String()
-		if line != "acknowledged by 1 of 1 nats-servers" {
+		if line != "acknowledged by 1 of 1 nats-server" {
 			t.Errorf("a push is told %q", line)
 		}
 	}

@@ -73,7 +73,8 @@
 //
 // A server that has not loaded an account, and keeps no JWTs, has nothing pending as soon as it
 // would fetch the change. It is "not in use" there, which is no acknowledgement. A server that
-// answers PING, but has never answered an update, counts in no line of a push until it does.
+// answers PING, but has never answered an update, is in no "n of m" of a push until it does, also
+// over restarts.
 //
 // # Names
 //
@@ -161,8 +162,10 @@ type Outbox interface {
 	IsPending(server string, seq uint64) bool
 	// Acknowledge records that the server has applied the change.
 	Acknowledge(server string, seq uint64)
-	// HasAcknowledged reports whether the server has ever acknowledged a change.
-	HasAcknowledged(server string) bool
+	// SetAnswered records that the server has answered an update, with whatever.
+	SetAnswered(server string)
+	// HasAnswered reports whether SetAnswered was called for the server.
+	HasAnswered(server string) bool
 	// ID returns what stays the same over restarts, and is that of no other Outbox.
 	ID() string
 	// SetUnanswered records whether an announcement of the account may still be on its way. It is

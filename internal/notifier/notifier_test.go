@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 const age = time.Minute
 
 // notInUse is what is said if the one nats-server has not loaded the account.
-const notInUse = "not in use on any of 1 nats-servers"
+const notInUse = "not in use on the only nats-server"
 
 // env is a notifier with a real connection, on a store in memory.
 type env struct {
@@ -242,7 +242,7 @@ func TestWithoutAnAnswerAChangeStaysPending(t *testing.T) {
 				return e.sysCreds(t, func(c *jwt.UserClaims) { c.Pub.Deny.Add("$SYS.ACCOUNT.>") })
 			},
 			"account updates can't be announced unless the user may publish",
-			"none of 1 nats-servers has ever answered an account update",
+			"the only nats-server has never answered an account update",
 		},
 		{
 			"a system user that may publish nothing",
@@ -283,7 +283,7 @@ func TestAConnectionLostBeforeTheAnswerLeavesTheChangePending(t *testing.T) {
 	s := e.memoryServer(t, "", a)
 	relay := natstest.NewRelay(t, 0, s.ClientURL())
 	e.connect(t, relay.URL(), e.sysCreds(t))
-	e.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
+	e.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-server")
 	cut := relay.CutAfter("PUB $SYS.ACCOUNT." + a.ID)
 	e.commit(t, a)
 	within(t, "the connection is cut", cut)
@@ -325,7 +325,7 @@ func TestAServersErrorIsLoggedOnceAndTheChangeStaysPending(t *testing.T) {
 	s := e.memoryServer(t, "", a)
 	connectUser(t, s.ClientURL(), a) // loads the account
 	e.connect(t, s.ClientURL(), e.sysCreds(t))
-	e.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-servers")
+	e.wantDelivery(t, a.ID, "acknowledged by 1 of 1 nats-server")
 	seq := put(t, e.store, a.ID, jwttest.NewOperator(t).Account(t, a))
 	e.notifier.Announce(a.ID, seq)
 	e.wantLog(t, "refuses the update of "+a.ID[:12])

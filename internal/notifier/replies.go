@@ -167,7 +167,7 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 	if srv == nil {
 		return
 	}
-	srv.hasAnswered = true
+	s.servers.setAnswered(srv)
 	if answer.resolver != unknownResolver {
 		srv.resolver = answer.resolver
 	}

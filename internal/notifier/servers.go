@@ -72,7 +72,7 @@ type server struct {
 	ignored     int       // confirmations of that change which it has not answered, although it was heard
 
 	wasKnown    bool          // to the Outbox, before the session learned of it
-	hasAnswered bool          // an announcement, in this session
+	hasAnswered bool          // an announcement, in whatever session
 	roundTrip   time.Duration // of the last PING; 0: not measured
 }
 
@@ -291,7 +291,7 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 	name, former := v.nameOf(id)
 	srv = &server{
 		name: name, id: id.ID, former: former, since: now, appeared: v.round.number,
-		probeAt: now.Add(identifyTimeout),
+		probeAt: now.Add(identifyTimeout), hasAnswered: v.n.outbox.HasAnswered(name),
 	}
 	if srv.wasKnown = !v.n.outbox.LastSeen(name).IsZero(); !srv.wasKnown {
 		srv.list.state = listEnded // one that was not known gets every change
@@ -361,22 +361,24 @@ func (v *servers) apply(srv *server, e serverEvent, now time.Time) bool {
 	return true
 }
 
-// hasEverAnswered reports whether a server has answered an announcement, in whatever session.
-func (v *servers) hasEverAnswered(srv *server) bool {
-	return srv.hasAnswered || v.n.outbox.HasAcknowledged(srv.name)
+// setAnswered records that a server has answered an announcement.
+func (v *servers) setAnswered(srv *server) {
+	if !srv.hasAnswered {
+		srv.hasAnswered = true
+		v.n.outbox.SetAnswered(srv.name)
+	}
 }
 
 // neverAnswers reports whether a server has never answered an announcement although it was sent
 // one, in this session or an earlier one.
-func (v *servers) neverAnswers(srv *server) bool {
-	wasSent := srv.state == silent || srv.state == untested && srv.wasKnown
-	return wasSent && !v.hasEverAnswered(srv)
+func (v *server) neverAnswers() bool {
+	return !v.hasAnswered && (v.state == silent || v.state == untested && v.wasKnown)
 }
 
 // cause is the probable reason why a server that answers PING does not answer announcements, "" for
 // one that has answered them before.
 func (v *servers) cause(srv *server) string {
-	if v.hasEverAnswered(srv) {
+	if srv.hasAnswered {
 		return ""
 	}
 	return ", and never has (it may be a leaf node whose user may not subscribe to " +

@@ -61,7 +61,7 @@ func TestAServerThatGoesIsNotWaitedForAndWhatItMissesStaysPending(t *testing.T) 
 		e.set(one)
 		seq := e.push(t, e.key)
 		time.Sleep(15 * time.Second) // a round of PING finds out
-		wantDelivery("acknowledged by 1 of 1 nats-servers")
+		wantDelivery("acknowledged by 1 of 1 nats-server")
 		left := e.outbox.Pending()
 		if len(left) != 1 || !e.outbox.IsPending("n2", seq) || e.outbox.IsPending("n1", seq) {
 			t.Errorf("pending: %v", left)

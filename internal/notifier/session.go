@@ -165,7 +165,7 @@ func (s *session) flushed(batch []outgoing) {
 		}
 		for _, srv := range s.servers.byName {
 			if srv.isMute() {
-				srv.hasAnswered = true
+				s.servers.setAnswered(srv)
 				s.announcements.acknowledge(srv, a, true)
 				s.apply(srv, replies, time.Now())
 			}
