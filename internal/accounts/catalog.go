@@ -180,8 +180,13 @@ func (c *catalog) recordStored(o *offer, seq uint64) *Account {
 	return v.Found
 }
 
-// versionOf is what the index keeps of a verdict.
+// versionOf is what the index keeps of a verdict. Of a JWT that is not served it keeps which key has
+// signed it: that key may be trusted later.
 func versionOf(v *Verdict[*Account], floor jwtstore.Floor) jwtstore.Version {
+	head := v.Found.Head
+	if v.Err != nil {
+		head.Issuer = trust.Issuer(v.token)
+	}
 	return jwtstore.Version{
 		Stamp:    v.stamp,
 		Hash:     v.Found.Hash,
@@ -190,5 +195,6 @@ func versionOf(v *Verdict[*Account], floor jwtstore.Floor) jwtstore.Version {
 		Mark:     v.mark,
 		Servable: v.Err == nil,
 		Floor:    floor,
+		Summary:  jwtstore.NewSummary(head),
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
 )
 
 // Rescan brings the index up to date with what was changed in the store by hand, and fills one that
@@ -112,7 +113,7 @@ func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Versio
 	for {
 		had, t := c.index.Get(key), c.trust.Load()
 		known := had.Stamp
-		if read || had.Mark != t.mark {
+		if read || had.Mark != t.mark || lacksSummary(had) {
 			known = jwtstore.Stamp{}
 		}
 		token, stamp, err := c.Store.Load(key, known)
@@ -142,17 +143,22 @@ func (c *catalog) isEdit(had, next jwtstore.Version) bool {
 		(had.Stored() || c.filled.Load())
 }
 
+// lacksSummary reports whether the index knows too little of a JWT that is served: an earlier version of
+// this program has written that.
+func lacksSummary(v jwtstore.Version) bool { return v.Servable && v.Summary == (jwtstore.Summary{}) }
+
 // renewed describes what the store has returned, where the index had another Version. Bytes that
 // the index knows are not verified again.
 func (c *catalog) renewed(
 	t *Trust, key string, token []byte, stamp jwtstore.Stamp, had jwtstore.Version,
 ) jwtstore.Version {
-	switch {
-	case had.Mark != t.mark || !had.Stored():
-	case had.Stamp == stamp:
-		return had
-	case had.Hash == sha256.Sum256(bytes.TrimSpace(token)):
-		had.Stamp = stamp
+	isKnown := had.Mark == t.mark && had.Stored() &&
+		(had.Stamp == stamp || had.Hash == sha256.Sum256(bytes.TrimSpace(token)))
+	if isKnown {
+		if had.Stamp = stamp; lacksSummary(had) {
+			head, _ := trust.Peek(bytes.TrimSpace(token)) // it was verified before
+			had.Summary = jwtstore.NewSummary(head)
+		}
 		return had
 	}
 	check := func(token []byte) (*Account, error) { return t.check(key, token) }

@@ -14,6 +14,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/trust"
 )
 
 // TestTheDigest is what nats-server computes, and knows at once of every change.
@@ -173,5 +174,44 @@ func TestARescanThatFails(t *testing.T) {
 	rescan(t, e.registry)
 	if keys := e.registry.Keys(); len(keys) != 0 {
 		t.Errorf("keys %q", keys)
+	}
+}
+
+// TestARescanAddsSummaries to an index that an earlier version of this program has made. It judges nothing
+// anew: what the index says of a JWT stays.
+func TestARescanAddsSummaries(t *testing.T) {
+	e := newEnv(t)
+	a, exporter := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	token := e.signed(t, a, 0, func(c *jwt.AccountClaims) {
+		c.Name = "orders"
+		c.Imports.Add(&jwt.Import{Account: exporter.ID, Subject: "x", Type: jwt.Stream})
+		c.Limits.DisallowBearer = true
+	})
+	e.mustPush(t, a.ID, token)
+	index := e.store.Index()
+	want := index.Get(a.ID)
+	s := want.Summary
+	if s.Name != "orders" || s.Imports != 1 || !s.NoBearer || s.Issuer != trust.Issuer(token) ||
+		!slices.Equal(slices.Collect(s.Sources()), []string{exporter.ID}) {
+		t.Errorf("the summary of a push is %+v", s)
+	}
+	old := want
+	old.Summary = jwtstore.Summary{}
+	index.Swap(a.ID, want, old)
+	rescan(t, e.registry)
+	if got := index.Get(a.ID); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// TestTheIssuerIsKnownOfWhatIsNotServed, as the JWT says.
+func TestTheIssuerIsKnownOfWhatIsNotServed(t *testing.T) {
+	e := newEnv(t)
+	a, foreign := jwttest.NewAccount(t), jwttest.NewOperator(t)
+	e.plant(t, a.ID, foreign.Account(t, a))
+	rescan(t, e.registry)
+	got := e.store.Index().Get(a.ID)
+	if got.Servable || got.Summary.Issuer == "" || got.Summary.Issuer != trust.Issuer(foreign.Account(t, a)) {
+		t.Errorf("%+v", got)
 	}
 }

@@ -46,24 +46,29 @@ func (x *IndexFile) Break() { x.f.broken = true }
 // LogStart returns where the log begins.
 func (x *IndexFile) LogStart() int64 { return x.f.content.end }
 
+// IndexFormat returns the format in the head of the file at path.
+func IndexFormat(path string) (format uint32, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	h, err := decodeIndexHead(b[:indexHeadSize])
+	return h.Format, err
+}
+
 // StoreFormat makes the head of the file at path say another format.
 func StoreFormat(path string, format uint32) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	b := make([]byte, indexHeadSize)
-	if _, err := file.ReadAt(b, 0); err != nil {
-		return err
-	}
-	h, err := decodeIndexHead(b)
+	h, err := decodeIndexHead(b[:indexHeadSize])
 	if err != nil {
 		return err
 	}
 	h.Format = format
-	_, err = file.WriteAt(h.encode(), 0)
-	return err
+	copy(b, h.encode())
+	return os.WriteFile(path, b, 0o600)
 }
 
 // Hold calls do while the content is read.

@@ -28,6 +28,7 @@ type Version struct {
 	Mark     uint64 // the caller's mark of the trust under which it judged the JWT
 	Servable bool   // the judgement
 	Floor    Floor  // what may not be undone
+	Summary  Summary
 }
 
 // Stored reports whether a JWT is stored, servable or not.
@@ -116,7 +117,7 @@ func (f Floor) HasReplaced(hash Hash) bool {
 // the truth about the JWTs: what the store returns counts. The store records each change that it
 // commits; the caller records by Swap what it finds out otherwise.
 //
-//	key ──> Version        Get, Swap, All
+//	key ──> Version        Get, Swap, All, List, Count
 //	digest                 the XOR of the hashes of all servable versions that have not expired
 //
 // The index of a directory is in a file. What the file lacks is in memory: the versions whose JWTs are
@@ -404,21 +405,30 @@ func (x *Index) nextLocked(after string) (entries []keyedEntry, more bool) {
 }
 
 // All yields every account for which something is stored, by key, but no activation token. The Index
-// may change meanwhile; what is yielded is as it was a moment ago.
-func (x *Index) All() iter.Seq2[string, Version] {
+// may change meanwhile; what is yielded is as it was a moment ago. Some entries at a time are in memory.
+func (x *Index) All() iter.Seq2[string, Version] { return x.List("", "") }
+
+// List is All for the accounts whose keys begin with prefix and follow after. prefix must not begin with a
+// zero byte.
+func (x *Index) List(prefix, after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
-		for key, v := range x.each() {
-			if v.Stored() && !trust.IsActivationHash(key) && !yield(key, v) {
+		if after < prefix { // the last text before all that begin with prefix
+			last := len(prefix) - 1
+			after = prefix[:last] + string([]byte{prefix[last] - 1, 0xff})
+		}
+		for key, v := range x.each(after) {
+			isShown := v.Stored() && !trust.IsActivationHash(key)
+			if !strings.HasPrefix(key, prefix) || isShown && !yield(key, v) {
 				return
 			}
 		}
 	}
 }
 
-// each is All with the activation tokens, and with what was deleted.
-func (x *Index) each() iter.Seq2[string, Version] {
+// each yields what follows a key, also the activation tokens and what was deleted.
+func (x *Index) each(after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
-		for after, more := "", true; more; {
+		for more := true; more; {
 			var entries []keyedEntry
 			x.mu.Lock()
 			entries, more = x.nextLocked(after)
@@ -431,6 +441,31 @@ func (x *Index) each() iter.Seq2[string, Version] {
 			}
 		}
 	}
+}
+
+// Counts is how many accounts an index has.
+type Counts struct {
+	Stored  int            // something is stored for them
+	Good    map[string]int // of these, those that are in the digest, by the key that has signed the JWT
+	Expired int            // of these, those whose JWTs were good until they expired
+	Bad     int            // of these, those whose JWTs can't be served
+}
+
+// Count looks at all entries, which takes a second for some million accounts.
+func (x *Index) Count(now time.Time) Counts {
+	n := Counts{Good: map[string]int{}}
+	for _, v := range x.All() {
+		n.Stored++
+		switch {
+		case !v.Servable:
+			n.Bad++
+		case v.Expired(now):
+			n.Expired++
+		default:
+			n.Good[v.Summary.Issuer]++
+		}
+	}
+	return n
 }
 
 // latest returns the Version of an entry that was read a moment ago.

@@ -12,6 +12,7 @@ const (
 	versionIsFloor       // the floor has this version's hash and issue time
 	versionStored        // the stamp follows
 	versionCounted       // it is in the digest
+	versionSummary       // a summary follows
 )
 
 var errNoVersion = errors.New("not a version of an account")
@@ -27,10 +28,11 @@ var errNoVersion = errors.New("not a version of an account")
 //	mark       8 bytes
 //	floor      hash and issue time, unless they are those above
 //	replaced   length and bytes
+//	summary    see Summary.append, unless it is empty
 func (e indexEntry) append(b []byte) []byte {
 	flags := flagIf(e.Servable, versionServable) | flagIf(e.Stored(), versionStored) |
 		flagIf(e.Floor.Hash == e.Hash && e.Floor.IssuedAt == e.IssuedAt, versionIsFloor) |
-		flagIf(e.counted, versionCounted)
+		flagIf(e.counted, versionCounted) | flagIf(e.Summary != Summary{}, versionSummary)
 	b = binary.AppendUvarint(append(b, flags), e.Seq)
 	if e.Stored() {
 		for _, n := range e.Stamp {
@@ -43,7 +45,11 @@ func (e indexEntry) append(b []byte) []byte {
 	if flags&versionIsFloor == 0 {
 		b = appendIssue(b, e.Floor.Hash, e.Floor.IssuedAt)
 	}
-	return appendText(b, e.Floor.replaced)
+	b = appendText(b, e.Floor.replaced)
+	if e.Summary != (Summary{}) {
+		b = e.Summary.append(b)
+	}
+	return b
 }
 
 // flagIf returns the flag, or 0 if it is not set.
@@ -59,7 +65,7 @@ func appendIssue(b []byte, hash Hash, issuedAt int64) []byte {
 	return binary.AppendVarint(append(b, hash[:]...), issuedAt)
 }
 
-// decodeEntry is the inverse of append.
+// decodeEntry is the inverse of append. Earlier versions of this program have written no summaries.
 func decodeEntry(b []byte) (e indexEntry, err error) {
 	d := decoder{rest: b}
 	flags := d.bytes(1)[0]
@@ -78,6 +84,9 @@ func decodeEntry(b []byte) (e indexEntry, err error) {
 		e.Floor.Hash, e.Floor.IssuedAt = d.issue()
 	}
 	e.Floor.replaced = d.text()
+	if flags&versionSummary != 0 {
+		e.Summary = d.summary()
+	}
 	if d.bad || len(d.rest) > 0 || len(e.Floor.replaced)%len(Hash{}) != 0 {
 		return indexEntry{}, errNoVersion
 	}

@@ -207,7 +207,8 @@ func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	return nil // the put is durable whether there could be a merge or not
 }
 
-// prepare makes a new file if nothing may be appended to this one. f.writing must be held.
+// prepare makes a new file if nothing may be appended to this one: it is of an earlier format for instance.
+// f.writing must be held.
 func (f *indexFile) prepare() error {
 	if err := f.read(func(*indexContent) error { return nil }); err != nil {
 		return err
@@ -218,7 +219,7 @@ func (f *indexFile) prepare() error {
 			return f.noteDamage(damagedIndex("another process has changed it"))
 		}
 	}
-	if f.broken || f.unwritable != nil || f.logSize() > maxIndexLog/2 {
+	if f.broken || f.unwritable != nil || f.content.format < indexFormat || f.logSize() > maxIndexLog/2 {
 		return f.merge()
 	}
 	return nil

@@ -321,14 +321,17 @@ func checkPutWhole(t *testing.T, f *jwtstore.IndexFile, said int) {
 }
 
 func TestIndexFileOfAnotherFormat(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "index")
-	_ = openIndexFile(t, path).Close()
-	if err := jwtstore.StoreFormat(path, 2); err != nil {
-		t.Fatal(err)
-	}
-	_, err := jwtstore.OpenIndexFile(path)
-	if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), "format 1") {
-		t.Errorf("the error is %v", err)
+	for _, format := range []uint32{0, 3} {
+		path := filepath.Join(t.TempDir(), "index")
+		_ = openIndexFile(t, path).Close()
+		if err := jwtstore.StoreFormat(path, format); err != nil {
+			t.Fatal(err)
+		}
+		_, err := jwtstore.OpenIndexFile(path)
+		want := fmt.Sprintf("its format is %d, and this program knows up to 2", format)
+		if !errors.Is(err, jwtstore.ErrIndexDamaged) || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v", err)
+		}
 	}
 }
 

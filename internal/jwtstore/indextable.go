@@ -16,7 +16,7 @@ import (
 
 const (
 	indexMagic     = "JWTidx\xf5\n"
-	indexFormat    = 1
+	indexFormat    = 2       // in format 1 the entries had no summaries
 	indexHeadSize  = 52      // bytes
 	indexBlockSize = 4 << 10 // bytes; a block with one long value is larger
 )
@@ -33,6 +33,7 @@ const (
 type indexTable struct {
 	reading sync.RWMutex // held for reading while file is read
 	file    *os.File
+	format  uint32
 	number  uint64 // of this file; no other has it
 	blocks  []indexBlock
 	end     int64 // where the log begins
@@ -77,8 +78,8 @@ func decodeIndexHead(b []byte) (h indexHead, err error) {
 	case string(h.Magic[:]) != indexMagic ||
 		crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]):
 		err = damagedIndex("its head is damaged")
-	case h.Format != indexFormat:
-		err = damagedIndex("its format is %d, and this program knows format %d", h.Format, indexFormat)
+	case h.Format < 1 || h.Format > indexFormat:
+		err = damagedIndex("its format is %d, and this program knows up to %d", h.Format, indexFormat)
 	}
 	return h, err
 }
@@ -105,7 +106,7 @@ func readIndexTable(file *os.File, fileSize int64) (*indexTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &indexTable{file: file, number: h.Number}
+	t := &indexTable{file: file, format: h.Format, number: h.Number}
 	t.end = int64(h.ListAt + h.ListSize)
 	return t, t.readList(list)
 }

@@ -197,7 +197,7 @@ func (d *Dir) checkCopy(dir *os.File, seen bool) error {
 	if !seen || d.directory.issuedAt == nil {
 		return nil
 	}
-	for key, v := range d.index.each() {
+	for key, v := range d.index.each("") {
 		if d.unflushed.last(key) == nil && d.directory.hasOlder(key, v) {
 			return fmt.Errorf("which has an older JWT of %s: restart the server to serve what is there", key)
 		}

@@ -19,6 +19,11 @@ type Head struct {
 	IssuedAt int64  `json:"iat"` // Unix seconds
 	Expires  int64  `json:"exp"` // Unix seconds; 0: never
 
+	// Of an account JWT whose head Peek has read. Lists show them.
+	Name     string   `json:"name"` // any text
+	Imports  []string `json:"-"`    // of each import the account that exports, as the JWT says
+	NoBearer bool     `json:"-"`    // users of the account can't have bearer tokens
+
 	Payload []byte `json:"-"` // the middle part, still encoded
 }
 
@@ -27,6 +32,21 @@ type claimType struct {
 	Type jwt.ClaimType `json:"type"` // version 1
 	Nats struct {
 		Type jwt.ClaimType `json:"type"` // version 2
+	} `json:"nats"`
+}
+
+// accountBody is claimType with what else is read of an account JWT.
+type accountBody struct {
+	Head
+	Type jwt.ClaimType `json:"type"`
+	Nats struct {
+		Type    jwt.ClaimType `json:"type"`
+		Imports []struct {
+			Account string `json:"account"`
+		} `json:"imports"`
+		Limits struct {
+			DisallowBearer bool `json:"disallow_bearer"`
+		} `json:"limits"`
 	} `json:"nats"`
 }
 
@@ -50,14 +70,14 @@ func peek(token []byte) (Head, error) {
 	if err != nil {
 		return Head{}, err
 	}
-	var body struct {
-		Head
-		claimType
-	}
+	var body accountBody
 	if err := json.Unmarshal(claims, &body); err != nil {
 		return Head{}, err
 	}
-	body.Payload = payload
+	body.Payload, body.NoBearer = payload, body.Nats.Limits.DisallowBearer
+	for _, i := range body.Nats.Imports {
+		body.Imports = append(body.Imports, i.Account)
+	}
 	if body.Type != jwt.AccountClaim && body.Nats.Type != jwt.AccountClaim {
 		return body.Head, ErrNotAccount
 	}

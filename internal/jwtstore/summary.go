@@ -1,0 +1,114 @@
+package jwtstore
+
+import (
+	"encoding/base32"
+	"encoding/binary"
+	"iter"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"nats-account-server/internal/trust"
+)
+
+const (
+	maxNameRunes = 64 // of the name of an account that are kept
+	maxSources   = 32 // accounts that an account imports from
+)
+
+// Summary is what lists and metrics tell of a stored JWT, so that it need not be read for them. The zero
+// Summary says that it is not known: the JWT is damaged, or an earlier version of this program has made
+// the index.
+type Summary struct {
+	Issuer   string // public key that has signed it, as the JWT says
+	Name     string // of the account: valid UTF-8, cut at 64 characters
+	Imports  int    // how many there are
+	NoBearer bool   // users of the account can't have bearer tokens
+	sources  string // the keys of the accounts that it imports from, in order, one after the other
+}
+
+// NewSummary returns the summary of the JWT with this head.
+func NewSummary(head trust.Head) Summary {
+	s := Summary{Name: cutName(head.Name), Imports: len(head.Imports), NoBearer: head.NoBearer}
+	if looksLikeKey(head.Issuer) {
+		s.Issuer = head.Issuer
+	}
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(head.Imports))) {
+		if looksLikeKey(key) && len(s.sources) < maxSources*trust.KeyLength {
+			s.sources += key
+		}
+	}
+	return s
+}
+
+// looksLikeKey reports whether append can encode a text as a key.
+func looksLikeKey(text string) bool { return len(text) == trust.KeyLength && trust.IsBase32(text) }
+
+// cutName returns the beginning of a name. It shares no memory with a longer one.
+func cutName(name string) string {
+	name, runes := strings.ToValidUTF8(name[:min(len(name), maxNameRunes*utf8.UTFMax)], "\uFFFD"), 0
+	for at := range name {
+		if runes == maxNameRunes {
+			return strings.Clone(name[:at])
+		}
+		runes++
+	}
+	return name
+}
+
+// Sources yields the accounts that the account imports from, by key. There may be more of them than the
+// 32 that are yielded.
+func (s Summary) Sources() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for rest := s.sources; rest != ""; rest = rest[trust.KeyLength:] {
+			if !yield(rest[:trust.KeyLength]) {
+				return
+			}
+		}
+	}
+}
+
+const (
+	summaryIssuer byte = 1 << iota
+	summaryNoBearer
+)
+
+// append appends the summary to b. A key takes 35 bytes.
+//
+//	flags     1 byte, see above
+//	issuer    a key, if there is one
+//	name      length and bytes
+//	imports   uvarint
+//	sources   how many, a uvarint, and as many keys
+func (s Summary) append(b []byte) []byte {
+	b = append(b, flagIf(s.Issuer != "", summaryIssuer)|flagIf(s.NoBearer, summaryNoBearer))
+	b = appendKeys(b, s.Issuer)
+	b = binary.AppendUvarint(appendText(b, s.Name), uint64(s.Imports))
+	b = binary.AppendUvarint(b, uint64(len(s.sources)/trust.KeyLength))
+	return appendKeys(b, s.sources)
+}
+
+// summary takes what append has written.
+func (d *decoder) summary() (s Summary) {
+	flags := d.bytes(1)[0]
+	if s.NoBearer = flags&summaryNoBearer != 0; flags&summaryIssuer != 0 {
+		s.Issuer = d.keys(1)
+	}
+	s.Name, s.Imports = d.text(), int(d.uvarint())
+	s.sources = d.keys(int(d.count()))
+	return s
+}
+
+// keyBytes is how many bytes a key has in base32: eight characters are five bytes.
+const keyBytes = trust.KeyLength * 5 / 8
+
+// appendKeys appends keys, which follow each other, without a length.
+func appendKeys(b []byte, keys string) []byte {
+	b, _ = base32.StdEncoding.AppendDecode(b, []byte(keys))
+	return b
+}
+
+// keys takes n keys.
+func (d *decoder) keys(n int) string {
+	return base32.StdEncoding.EncodeToString(d.bytes(min(n, maxSources) * keyBytes))
+}
