@@ -51,7 +51,7 @@ func running(t testing.TB, url, key string) string {
 		len(d.Acknowledged) == 1 && d.Acknowledged[0].Runs.State == "current")
 }
 
-// A nats-server applies it without question.
+// A nats-server applies it without a check.
 func TestAnOlderJWTThatIsAnnouncedDoesNotStay(t *testing.T) {
 	t.Parallel()
 	s, p, url, n := withNATS(t)

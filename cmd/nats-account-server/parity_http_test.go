@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/jwttest"
 )
@@ -46,8 +45,7 @@ func storedAccounts(t *testing.T) (url string, known words, s *testEnv) {
 		time.Now().Unix(),
 		jwt.AccountClaim, 2
 	without := jwttest.Encode(t, s.op.Key, nameless)
-	user, _ := nkeys.CreateUser()
-	u, _ := user.PublicKey()
+	_, u := jwttest.NewUser(t)
 	token := s.op.Account(t, a)
 	expiring := jwttest.Sign(t, s.op.Signing, e, time.Now(), func(c *jwt.AccountClaims) {
 		c.Expires = time.Now().Add(2 * time.Hour).Unix()

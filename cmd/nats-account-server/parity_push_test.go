@@ -40,6 +40,7 @@ func overPOST(t *testing.T) []behaviour {
 		c.Subject = "junk"
 	})
 	other, stranger := jwttest.NewAccount(t), jwttest.NewOperator(t)
+	user, _ := jwttest.NewUser(t)
 	const bad, ok = "400 Bad Request", "200 OK"
 	all := requests(url, nil, nil)
 	rows := []request{
@@ -69,7 +70,7 @@ func overPOST(t *testing.T) []behaviour {
 		push("another account's", func(*jwttest.Account) []byte {
 			return good(other)
 		}, bad, bareText, "pub keys don't match\n*"),
-		push("an issuer that is neither account nor operator", sign(userKey(t)), bad, bareText,
+		push("an issuer that is neither account nor operator", sign(user), bad, bareText,
 			"bad JWT in request\n*"),
 		push("signed by itself", func(a *jwttest.Account) []byte {
 			return jwttest.Sign(t, a.Key, a, time.Now())
@@ -133,15 +134,6 @@ func overPOST(t *testing.T) []behaviour {
 		row("a read-only server answers with 405",
 			shownBy("TestAReadOnlyServerWithoutADirectoryIsEmpty")),
 	)
-}
-
-func userKey(t testing.TB) nkeys.KeyPair {
-	t.Helper()
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 // versionOne pushes an account as tools of 2019 wrote it.

@@ -115,7 +115,7 @@ func (a *announcing) systemConfigured(configured *Account, isNew bool) {
 			"and is older than one that was accepted before: it is served, since the store "+
 			"has none; renew its file",
 			logging.ShortKey(configured.Key),
-			time.Unix(configured.IssuedAt, 0).UTC().Format(time.RFC3339)))
+			logging.Time(time.Unix(configured.IssuedAt, 0))))
 	}
 	if !isNew || a.Announcer.Delivery(configured.Key).State == NotConfigured {
 		return

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
@@ -133,11 +132,7 @@ func TestRefuse(t *testing.T) {
 // TestARefusedKeyIsInTheEvent as it was offered, unless it is the rest of an HTTP path.
 func TestARefusedKeyIsInTheEvent(t *testing.T) {
 	e := newEnv(t)
-	user, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, _ := user.PublicKey()
+	_, key := jwttest.NewUser(t)
 	token := e.signed(t, jwttest.NewAccount(t), 0)
 	for _, c := range []struct {
 		key, want string
@@ -162,13 +157,8 @@ func TestARefusedKeyIsInTheEvent(t *testing.T) {
 func TestWhatIsNoAccountJWTIsNotQuoted(t *testing.T) {
 	e := newEnv(t)
 	a := jwttest.NewAccount(t)
-	claims := jwt.NewUserClaims(a.ID)
-	userKey, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	claims.Subject, _ = userKey.PublicKey()
-	user, err := claims.Encode(a.Key)
+	_, userID := jwttest.NewUser(t)
+	user, err := jwt.NewUserClaims(userID).Encode(a.Key)
 	if err != nil {
 		t.Fatal(err)
 	}

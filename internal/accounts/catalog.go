@@ -163,8 +163,8 @@ func (c *catalog) checkClock(key string, floor jwtstore.Floor) {
 		c.clockLog.Warn(fmt.Sprintf("%s - this server's clock is wrong: it shows %s, but a JWT "+
 			"that was accepted before was issued at %s; newer ones are refused "+
 			"until the clock is right",
-			logging.ShortKey(key), now.UTC().Format(time.RFC3339),
-			time.Unix(floor.IssuedAt, 0).UTC().Format(time.RFC3339)))
+			logging.ShortKey(key), logging.Time(now),
+			logging.Time(time.Unix(floor.IssuedAt, 0))))
 	}
 }
 

@@ -25,7 +25,7 @@ const (
 	maxDeletions = 32
 	// maxReports bounds the deleted accounts that nats-servers are asked for.
 	maxReports = 16
-	// reportTimeout bounds that question.
+	// reportTimeout bounds that request.
 	reportTimeout = time.Second
 )
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -122,7 +123,7 @@ type OlderError struct {
 
 func (e *OlderError) Error() string {
 	return fmt.Sprintf("a newer JWT is stored: it was issued at %s, this one at %s",
-		e.Stored.UTC().Format(time.RFC3339), e.Offered.UTC().Format(time.RFC3339))
+		logging.Time(e.Stored), logging.Time(e.Offered))
 }
 
 // Reason is the word of the audit log.
@@ -136,7 +137,7 @@ type FutureError struct {
 func (e *FutureError) Error() string {
 	return fmt.Sprintf("the JWT was issued at %s, which is more than 5 minutes ahead of this "+
 		"server's clock (%s)",
-		e.Offered.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
+		logging.Time(e.Offered), logging.Time(e.Now))
 }
 
 // Reason is the word of the audit log.
@@ -165,7 +166,7 @@ type DeletedError struct {
 
 func (e *DeletedError) Error() string {
 	return fmt.Sprintf("the account was deleted at %s: only a newer JWT brings it back",
-		e.At.UTC().Format(time.RFC3339))
+		logging.Time(e.At))
 }
 
 // Reason is the word of the audit log.

@@ -259,7 +259,7 @@ func TestAMissTakesASecondAtMost(t *testing.T) {
 		}
 		all.Wait()
 		if slow.maxBusy != 64 {
-			t.Errorf("%d questions at a time", slow.maxBusy)
+			t.Errorf("%d lookups at a time", slow.maxBusy)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
@@ -332,7 +332,7 @@ func TestAFileThatIsGoneIsNotServed(t *testing.T) {
 	}
 }
 
-// TestVia passes on which account servers a question has come through, and nothing else.
+// TestVia passes on which account servers a request has come through, and nothing else.
 func TestVia(t *testing.T) {
 	const id, other = "nas-ABCDEFGHIJKLMNOP", "nas-QRSTUVWXYZ234567"
 	many := ""

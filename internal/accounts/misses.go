@@ -12,9 +12,9 @@ import (
 const (
 	// missTimeout is how long other servers get for what is not stored.
 	missTimeout = time.Second
-	// waitTimeout is how long a client waits for it at most, whatever its question waits for.
+	// waitTimeout is how long a client waits for it at most, whatever the lookup waits for.
 	waitTimeout = missTimeout + missTimeout/5
-	// maxMisses is how many accounts or tokens the primary is asked for at a time. More have to
+	// maxMisses is how many lookups at the primary there are at a time. More have to
 	// wait, within the same second.
 	maxMisses = 64
 )
@@ -22,13 +22,13 @@ const (
 // Misses asks other servers for what is not stored, once for all that want to know the same at the
 // same time. The zero Misses is ready.
 type Misses[T any] struct {
-	group singleflight.Group // by key, and the servers that the question has come through
+	group singleflight.Group // by key, and the servers that the request has come through
 	once  sync.Once          // makes slots
-	slots chan struct{}      // one for each bounded question
+	slots chan struct{}      // one for each bounded lookup
 }
 
-// Ask returns what ask returns, within a second or so. Questions that have come through different
-// servers are different ones. If bounded is set, no more than 64 are asked at a time. The error
+// Ask returns what ask returns, within a second or so. Requests that have come through different
+// servers are different ones. If bounded is set, it is one of at most maxMisses lookups at a time. The error
 // wraps ErrUnreadable if there is no answer in time.
 func (m *Misses[T]) Ask(
 	ctx context.Context, key string, bounded bool, ask func(ctx context.Context) (T, error),

@@ -13,6 +13,7 @@ import (
 
 	"nats-account-server/internal/claimcheck"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -357,11 +358,10 @@ func blocked(claims *jwt.ClaimsData, found *jwt.ValidationResults) *BlockedError
 // describeDates says why claims can't be used now, for the date of this name. The clock of this
 // server may be wrong as well.
 func describeDates(name string, date, issuedAt int64) string {
-	format := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	text := fmt.Sprintf(": its %s is %s, and this server's clock shows %s", name,
-		format(time.Unix(date, 0)), format(time.Now()))
+		logging.Time(time.Unix(date, 0)), logging.Time(time.Now()))
 	if name == "exp" && date < issuedAt {
-		text += "; that is before its iat, " + format(time.Unix(issuedAt, 0)) +
+		text += "; that is before its iat, " + logging.Time(time.Unix(issuedAt, 0)) +
 			": it was never valid"
 	}
 	return text

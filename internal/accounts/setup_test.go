@@ -266,7 +266,7 @@ type source struct {
 	asked   []string
 	served  []string
 
-	busy, maxBusy int // questions at a time
+	busy, maxBusy int // lookups at a time
 }
 
 func (s *source) Find(ctx context.Context, key string, take func(token []byte) error) error {

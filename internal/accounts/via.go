@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// maxVia bounds the account servers that a question can come through. More are taken for a circle.
+// maxVia bounds the account servers that a request can come through. More are taken for a circle.
 const maxVia = 16
 
 // IDPrefix is how the ID of an account server begins, which a Via header has.
@@ -17,7 +17,7 @@ var serverIDs = regexp.MustCompile(IDPrefix + `[A-Z2-7]{16}`)
 
 type viaKey struct{}
 
-// WithVia keeps which account servers a question has come through, from the header Via of HTTP.
+// WithVia keeps which account servers a request has come through, from the header Via of HTTP.
 func WithVia(ctx context.Context, header string) context.Context {
 	through := serverIDs.FindAllString(header, maxVia+1)
 	return context.WithValue(ctx, viaKey{}, strings.Join(through, ", 1.1 "))
@@ -30,8 +30,8 @@ func Via(ctx context.Context) string {
 	return via
 }
 
-// ExtendVia returns a Via header for a question that this server passes on. The error is ErrCircle
-// if the question has come through this server already, or through so many that they must be a
+// ExtendVia returns a Via header for a request that this server passes on. The error is ErrCircle
+// if the request has come through this server already, or through so many that they must be a
 // circle. id names this server.
 func ExtendVia(ctx context.Context, id string) (header string, err error) {
 	via := Via(ctx)

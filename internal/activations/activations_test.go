@@ -312,7 +312,7 @@ func TestThePrimaryIsAskedForWhatIsNotStored(t *testing.T) {
 	}{
 		{"it has none", hash, nil, primary{err: accounts.ErrNotFound}, nil, notFound, notFound, 2},
 		{"it can't tell", hash, nil, primary{err: errDisk}, nil, unreadable, unreadable, 2},
-		{"the question has come through here", hash, nil, primary{err: accounts.ErrCircle}, nil,
+		{"the request has come through here", hash, nil, primary{err: accounts.ErrCircle}, nil,
 			accounts.ErrCircle, unreadable, 2},
 		{"it has another one", otherHash, nil,
 			primary{answers: map[string][]byte{otherHash: token}}, nil, unreadable, unreadable, 2},

@@ -11,6 +11,7 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/httpserver"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natsconn"
 )
 
@@ -177,5 +178,5 @@ func (f files) expired(c config.Config) string {
 		return ""
 	}
 	return fmt.Sprintf("the certificate in %s expired at %s", c.HTTP.TLS.Cert,
-		f.access.tls.Certificates[0].Leaf.NotAfter.UTC().Format(time.RFC3339))
+		logging.Time(f.access.tls.Certificates[0].Leaf.NotAfter))
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+
+	"nats-account-server/internal/logging"
 )
 
 // creds is what a creds file has: the JWT of a user, which is not checked, and a seed.
@@ -64,7 +66,7 @@ func checkUser(path string, system []string) error {
 			path, user.Subject, c.key)
 	case user.Expires > 0 && user.Expires <= time.Now().Unix():
 		return fmt.Errorf("the user %s in %s expired at %s: make new credentials",
-			user.Subject, path, time.Unix(user.Expires, 0).UTC().Format(time.RFC3339))
+			user.Subject, path, logging.Time(time.Unix(user.Expires, 0)))
 	case len(system) > 0 && !slices.Contains(system, account):
 		return fmt.Errorf("the user %s in %s belongs to the account %s, and the system account "+
 			"is %s: changes can be announced only by a user of the system account",

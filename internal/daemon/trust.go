@@ -13,6 +13,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -185,7 +186,7 @@ func (t trusted) warnings(c config.Config) (all []string) {
 		from := location(c.Operators[i])
 		if end := o.Expires; !end.IsZero() && end.Before(time.Now()) {
 			add("the operator JWT in %s expired at %s: it is trusted all the same; issue it anew",
-				from, end.UTC().Format(time.RFC3339))
+				from, logging.Time(end))
 		}
 		if o.SignsNothing() {
 			add("the operator %s in %s requires signing keys and has none: nothing that it "+

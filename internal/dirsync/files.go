@@ -11,6 +11,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -90,7 +91,7 @@ func (s *Syncer) decide(f *File, key string, err error) {
 	if isAhead { // its text has the time of this attempt, and would be logged with each
 		f.retryAt = ahead.Until()
 		err = errors.New("it is from the future: it counts from " +
-			f.retryAt.UTC().Format(time.RFC3339) + " on")
+			logging.Time(f.retryAt) + " on")
 	}
 	// The account of a token may come, and the store may work again.
 	if isAhead || f.unsaved || errors.Is(err, accounts.ErrUnreadable) ||

@@ -30,15 +30,6 @@ func (p *published) PublishActivation(t *activations.Token) bool {
 	return true
 }
 
-func userKey(t *testing.T) nkeys.KeyPair {
-	t.Helper()
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
 // Activations of stored accounts are stored, and served by their hash.
 func TestActivationsOverHTTP(t *testing.T) {
 	o := jwttest.NewOperator(t)
@@ -60,6 +51,7 @@ func TestActivationsOverHTTP(t *testing.T) {
 	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t),
 		jwttest.NewAccount(t)
 	signing, _ := nkeys.CreateAccount()
+	user, _ := jwttest.NewUser(t)
 	signingKey, _ := signing.PublicKey()
 	account := o.Account(t, exporter, func(c *jwt.AccountClaims) { c.SigningKeys.Add(signingKey) })
 	origin := accounts.Origin{Kind: accounts.KindHTTP}
@@ -100,7 +92,7 @@ func TestActivationsOverHTTP(t *testing.T) {
 		{"a large one", token(exporter.Key, issued,
 			func(c *jwt.ActivationClaims) { c.Name = strings.Repeat("n", 16<<10) }), 413,
 			"the activation JWT is larger than 16384 bytes\n"},
-		{"a user's", token(userKey(t), issued), 400,
+		{"a user's", token(user, issued), 400,
 			"bad activation JWT in request\nunable to validate " +
 				"expected prefixes - [account operator]: its iss is a key of another kind\n"},
 		{"garbage", []byte("x"), 400, "bad activation JWT in request\n" + oneChunk + "\n"},

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
@@ -79,14 +78,7 @@ func fill(t testing.TB, env *environment) *storedAccounts {
 	etoken := env.put(t, s.e, expiring(env.now.Add(2*time.Hour)))
 	xtoken := env.put(t, s.x, expiring(env.now.Add(-time.Hour)))
 	env.store.put(s.d.ID, []byte("this is no jwt\r\n"))
-	user, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := user.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, u := jwttest.NewUser(t)
 	s.words = []string{
 		"$JWT", string(token), "$LEN", itoa(len(token)), "$ETAG", env.etag(t, s.a),
 		"$EJWT", string(etoken), "$ELEN", itoa(len(etoken)), "$EETAG", env.etag(t, s.e),

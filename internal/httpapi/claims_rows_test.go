@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/jwttest"
 )
@@ -426,6 +425,7 @@ func signerRows(t *testing.T) []claimsRow {
 			c.SigningKeys.AddScopedSigner(s)
 		}
 	}
+	_, user := jwttest.NewUser(t)
 	none := func(*jwt.UserPermissionLimits) {}
 	template := func(l *jwt.UserPermissionLimits) {
 		l.Pub.Allow.Add("a.{{name()}}", "{{tag(x)}}.b")
@@ -442,7 +442,7 @@ func signerRows(t *testing.T) []claimsRow {
 		{name: "a signing key", edit: signer(key)},
 		{name: "a signing key that is none", edit: signer("no key"),
 			reason: "is not a valid account signing key"},
-		{name: "a user's key for a signing key", edit: signer(newUserKey(t)),
+		{name: "a user's key for a signing key", edit: signer(user),
 			reason: "is not a valid account signing key"},
 		{name: "a scoped signing key", edit: scoped(key, none)},
 		{name: "a scoped signing key that is none", edit: scoped("no key", none),
@@ -456,22 +456,10 @@ func signerRows(t *testing.T) []claimsRow {
 	}
 }
 
-func newUserKey(t *testing.T) string {
-	t.Helper()
-	pair, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := pair.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
 func permissionRows(t *testing.T) []claimsRow {
 	t.Helper()
-	user, account := newUserKey(t), jwttest.AccountKey(t)
+	_, user := jwttest.NewUser(t)
+	account := jwttest.AccountKey(t)
 	pub := func(all ...string) func(*jwt.AccountClaims) {
 		return func(c *jwt.AccountClaims) { c.DefaultPermissions.Pub.Allow = all }
 	}

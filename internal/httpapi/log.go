@@ -70,7 +70,7 @@ func (l *requestLog) countMissing() {
 	// The lock does not wait for the reader of the log.
 	if due {
 		l.Warn(fmt.Sprintf("%d requests since %s were answered 404", n,
-			since.UTC().Format(time.RFC3339)))
+			logging.Time(since)))
 	}
 }
 

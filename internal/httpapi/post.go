@@ -26,8 +26,7 @@ const (
 
 // postAccount stores a JWT. The answer is one line about its announcement, which nsc shows.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) error {
-	// Whether this is a key is one of Put's questions. Which fault it reports first is the
-	// original's choice.
+	// Put finds out whether this is a key. Which fault it reports first is the original's choice.
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
 	wait, err := waitOf(r)
 	if err != nil {

@@ -165,12 +165,19 @@ func EncodeRaw(
 	return []byte(h + "." + p + "." + enc.EncodeToString(sig))
 }
 
-// User makes a user of the account and returns the content of its creds file and its public key.
-func (a *Account) User(t testing.TB, edits ...func(*jwt.UserClaims)) (creds []byte, id string) {
+// NewUser makes a user key.
+func NewUser(t testing.TB) (key nkeys.KeyPair, id string) {
 	t.Helper()
 	key, err := nkeys.CreateUser()
 	check(t, err)
-	c := jwt.NewUserClaims(public(t, key))
+	return key, public(t, key)
+}
+
+// User makes a user of the account and returns the content of its creds file and its public key.
+func (a *Account) User(t testing.TB, edits ...func(*jwt.UserClaims)) (creds []byte, id string) {
+	t.Helper()
+	key, id := NewUser(t)
+	c := jwt.NewUserClaims(id)
 	c.Name = "user"
 	for _, edit := range edits {
 		edit(c)
@@ -181,7 +188,7 @@ func (a *Account) User(t testing.TB, edits ...func(*jwt.UserClaims)) (creds []by
 	check(t, err)
 	creds, err = jwt.FormatUserConfig(token, seed)
 	check(t, err)
-	return creds, c.Subject
+	return creds, id
 }
 
 // File writes content into dir and returns its path.

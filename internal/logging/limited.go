@@ -43,7 +43,7 @@ func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	if omitted > 0 {
 		text := fmt.Sprintf("%d more lines like the next were left out since %s",
-			omitted, since.UTC().Format(time.RFC3339))
+			omitted, Time(since))
 		if err := h.Handler.Handle(ctx, slog.NewRecord(r.Time, r.Level, text, 0)); err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func NewQueued(w io.Writer, f Format) *Handler {
 // omitted returns the line about those that were left out.
 func (h *Handler) omitted(lines int, since time.Time) []byte {
 	text := fmt.Sprintf("%d lines were left out of the log since %s: its reader was too slow",
-		lines, since.UTC().Format(time.RFC3339))
+		lines, Time(since))
 	return h.line(slog.NewRecord(time.Now(), slog.LevelWarn, text, 0))
 }
 

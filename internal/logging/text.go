@@ -3,6 +3,7 @@ package logging
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -24,6 +25,9 @@ func Cut(text string, max int) string {
 	}
 	return text
 }
+
+// Time formats a time as lines and answers show it: in UTC, to the second.
+func Time(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // escape replaces unprintable characters, and bytes that are not UTF-8, by Go's escapes.
 func escape(text string) string {

@@ -287,7 +287,7 @@ func (l *link) failed(err error) {
 	// A new hint says more than the count, so it comes at once.
 	case isNew || time.Since(l.logged) >= repeatInterval:
 		text += fmt.Sprintf(" (%d attempts since %s)", l.attempts,
-			l.since.UTC().Format(time.RFC3339))
+			logging.Time(l.since))
 	default:
 		return
 	}

@@ -433,7 +433,7 @@ func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool)
 		p.n.notes.add(slog.LevelInfo,
 			"%s - the update of %s is delivered at last: every connected "+
 				"nats-server that uses the account has it", logging.ShortKey(a.Key),
-			a.At.UTC().Format(time.RFC3339))
+			logging.Time(a.At))
 	}
 }
 

@@ -188,7 +188,7 @@ func (c *fakeCluster) counted() (updates, maxInFlight int) {
 	return len(c.updates), c.maxInFlight
 }
 
-// takeAsked returns the subjects of the questions since the last call.
+// takeAsked returns the subjects of the requests since the last call.
 func (c *fakeCluster) takeAsked() (subjects []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

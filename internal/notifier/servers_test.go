@@ -42,7 +42,7 @@ func TestServersBefore210AreFound(t *testing.T) {
 			}
 		}
 		if pings > 3 || len(asked) > 25 {
-			t.Errorf("%d questions in ten minutes, %d of them the expensive one", len(asked), pings)
+			t.Errorf("%d requests in ten minutes, %d of them the expensive one", len(asked), pings)
 		}
 	}, old)
 }

@@ -343,7 +343,7 @@ func TestADamagedFileIsMendedFromThePrimary(t *testing.T) {
 	}
 }
 
-// TestManyUnknownAccountsAreBounded: no more than 64 questions at a time, one for each account, and
+// TestManyUnknownAccountsAreBounded: no more than 64 requests at a time, one for each account, and
 // no one waits for longer than a second.
 func TestManyUnknownAccountsAreBounded(t *testing.T) {
 	t.Parallel()
@@ -375,12 +375,12 @@ func TestManyUnknownAccountsAreBounded(t *testing.T) {
 			}
 		})
 	}
-	natstest.Eventually(t, "64 questions are on their way", func() bool { return now.Load() == 64 })
+	natstest.Eventually(t, "64 requests are on their way", func() bool { return now.Load() == 64 })
 	time.Sleep(50 * time.Millisecond) // for one more
 	close(release)
 	waiting.Wait()
 	if most != 64 {
-		t.Errorf("%d questions at a time", most)
+		t.Errorf("%d requests at a time", most)
 	}
 }
 
@@ -426,7 +426,7 @@ func TestNothingHappensAfterRun(t *testing.T) {
 	<-asked
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r.Run(ctx) // returns when the question has been given up
+	r.Run(ctx) // returns when the request has been given up
 	find()
 	select {
 	case <-asked:
@@ -549,11 +549,11 @@ func TestAnHourLaterItIsAskedForAgain(t *testing.T) {
 func TestTheInitialPack(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name      string
-		most      int            // that the replica asks for
-		limit     int            // of the primary
-		questions map[string]int // packs by query
-		says      string
+		name     string
+		most     int            // that the replica asks for
+		limit    int            // of the primary
+		requests map[string]int // packs by query
+		says     string
 	}{
 		{"everything", 10, 10, map[string]int{"max=10": 1}, "initialized from primary, 3 accounts"},
 		{"as much as was asked for", 3, 10, map[string]int{"max=3": 1},
@@ -569,11 +569,11 @@ func TestTheInitialPack(t *testing.T) {
 			var pack string
 			var mu sync.Mutex
 			var log natstest.Log
-			questions := map[string]int{}
+			requests := map[string]int{}
 			o, r, store := following(t, func(w http.ResponseWriter, q *http.Request) {
 				mu.Lock()
 				defer mu.Unlock()
-				questions[q.URL.RawQuery]++
+				requests[q.URL.RawQuery]++
 				var most int
 				if _, _ = fmt.Sscanf(q.URL.RawQuery, "max=%d", &most); most > c.limit {
 					w.WriteHeader(http.StatusBadRequest)
@@ -591,8 +591,8 @@ func TestTheInitialPack(t *testing.T) {
 			natstest.Eventually(t, c.says,
 				func() bool { return strings.Contains(log.String(), c.says) })
 			stop()
-			if got := fmt.Sprint(questions); got != fmt.Sprint(c.questions) {
-				t.Errorf("asked %s, want %v", got, c.questions)
+			if got := fmt.Sprint(requests); got != fmt.Sprint(c.requests) {
+				t.Errorf("asked %s, want %v", got, c.requests)
 			}
 			n := 0
 			for range store.Keys() {
@@ -743,9 +743,9 @@ func TestARefreshThatFailedIsNoAnswer(t *testing.T) {
 	}
 }
 
-// TestOneQuestionDoesNotSpoilAnother: what a client says of its way goes on with its own question
+// TestOneRequestDoesNotSpoilAnother: what a client says of its way goes on with its own request
 // only, as far as it is a way.
-func TestOneQuestionDoesNotSpoilAnother(t *testing.T) {
+func TestOneRequestDoesNotSpoilAnother(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var heard []string

@@ -43,7 +43,7 @@ func (p *peers) meet(count int, now time.Time) {
 	}
 }
 
-// areNone reports whether it is known, without a question, that there is no server to ask.
+// areNone reports whether it is known, without a request, that there is no server to ask.
 func (p *peers) areNone(now time.Time) bool {
 	return p.expected(now) == 0 && now.Sub(p.alone) < alonePeriod
 }

@@ -127,14 +127,14 @@ func TestANatsServerThatWasAwayKeepsANewerJWT(t *testing.T) {
 			natstest.Eventually(t, "the route is down", func() bool {
 				return c.mesh.Servers[0].NumRoutes()+c.mesh.Servers[1].NumRoutes() == 0
 			})
-			questions := c.count(t, "$SYS.REQ.SERVER.PING.ACCOUNTZ")
+			requests := c.count(t, "$SYS.REQ.SERVER.PING.ACCOUNTZ")
 			updates := c.count(t, "$SYS.ACCOUNT."+a.ID+".CLAIMS.UPDATE")
 			c.push(t, a.ID, older)
 			natstest.Eventually(t, "the other nats-server runs the older one", func() bool {
 				return bytes.Equal(runs(t, c.envs[0].nc, c.mesh.Servers[0], a.ID), older)
 			})
-			natstest.Eventually(t, "a question gets no answer", func() bool {
-				return questions.Load() > 0 && (questions.Load() > 1 || updates.Load() > 1 ||
+			natstest.Eventually(t, "a request gets no answer", func() bool {
+				return requests.Load() > 0 && (requests.Load() > 1 || updates.Load() > 1 ||
 					c.log.Count("nats-server n2 is gone") > 0)
 			})
 			update := "$SYS.REQ.ACCOUNT." + a.ID + ".CLAIMS.UPDATE"

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/trust"
@@ -18,10 +17,7 @@ func TestCheckKnowsWhoseJWTItIs(t *testing.T) {
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	op := parse(t, o)
 	good := o.Account(t, a)
-	user, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
+	user, _ := jwttest.NewUser(t)
 	expired := jwttest.Sign(t, o.Signing, a, time.Now(), func(c *jwt.AccountClaims) {
 		c.Expires = 1
 	})
