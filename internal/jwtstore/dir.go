@@ -197,13 +197,13 @@ func (d *Dir) newPresence(path string, o Options) *presence {
 	return p
 }
 
-// replay makes what a crash left in the journal part of the index. A file that has been put into
-// the directory since, and is newer, is neither overwritten nor removed. What the index knows to be
-// superseded is of an earlier journal that was restored.
+// replay makes what a crash left in the journal part of the index. It compares as every other way
+// in does, with the index and with the files: the journal may be an earlier one that was restored.
+// Sequence numbers say nothing, since they may have begun anew. An older version comes after a newer
+// one only if it was allowed to follow that one. A newer file that was put there since is neither
+// overwritten nor removed.
 //
-// A sequence number alone does not tell that: after a clean stop without a journal, with another
-// StateDir or after the index was lost, the numbers begin anew, and the index at hand may be an
-// earlier one with greater numbers. superseded are the Puts in whose place such a file is.
+// superseded are the Puts in whose place a newer file is.
 func (d *Dir) replay() (superseded []*record) {
 	before := make(map[string]Version) // what the index had of each account
 	for _, r := range d.unflushed.all() {
@@ -212,17 +212,11 @@ func (d *Dir) replay() (superseded []*record) {
 			known = d.index.Get(r.key)
 			before[r.key] = known
 		}
-		if r.seq < known.Seq {
-			if known.supersedes(r) {
-				d.unflushed.recordFlushed([]*record{r})
-				continue
-			}
-			d.index.forgetSeq(r.key)
-			known.Seq = 0
+		if known.supersedes(r) || d.isBarred(r, known) {
+			d.unflushed.leave(r)
+			continue
 		}
-		if known.Seq < r.seq { // what the index had before is what the commit has replaced
-			d.unflushed.setFile(r.key, known.Hash)
-		}
+		d.index.forgetSeq(r.key)
 		r.floor = d.index.Get(r.key).Floor
 		d.index.commit(r)
 		if newer := d.flusher.newerFile(r); newer != "" && makeDurable(newer) == nil {
@@ -233,6 +227,17 @@ func (d *Dir) replay() (superseded []*record) {
 		}
 	}
 	return superseded
+}
+
+// isBarred reports whether a tombstone in the directory bars a Put of the journal. The owner of another
+// directory may have brought back what was deleted.
+func (d *Dir) isBarred(r *record, known Version) bool {
+	isBroughtBack := known.Floor != Floor{} && r.mayFollow(known.Floor.Hash)
+	if r.kind != kindPut || d.directory.newer == nil || isBroughtBack {
+		return false
+	}
+	tombstone, err := d.directory.tombstone(d.directory.readers, r.key)
+	return err == nil && tombstone != nil && !d.directory.newer(r.key, r.body, tombstone)
 }
 
 // Outbox returns the outbox of this store.

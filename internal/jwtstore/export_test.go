@@ -201,3 +201,10 @@ func (x *Index) Batch() (entries int, err error) {
 
 // Close ends the use of the file.
 func (x *Index) Close() { x.close() }
+
+// Checkpoint begins a new journal.
+func (d *Dir) Checkpoint() {
+	d.journal.token <- struct{}{}
+	defer func() { <-d.journal.token }()
+	_ = d.journal.checkpointLocked()
+}

@@ -231,7 +231,6 @@ func (f *flusher) place(s *flushStep) error {
 	case err != nil:
 		return err
 	case s.kind == kindPut:
-		f.unflushed.setFile(s.key, hashOf(s.body))
 		return nil
 	case f.unflushed.last(s.key) != s.record: // the file is that of a later Put, or is kept
 		return nil

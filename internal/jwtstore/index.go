@@ -38,22 +38,13 @@ func (v Version) Stored() bool { return v.Stamp != Stamp{} }
 func (v Version) Expired(now time.Time) bool { return v.Expires > 0 && v.Expires <= now.Unix() }
 
 // supersedes reports whether a change that was committed is older than what is known of its account,
-// whatever the sequence numbers say.
+// whatever the sequence numbers say. What has no floor is not known to be older: its file tells.
 func (v Version) supersedes(r *record) bool {
-	e, err := decodeEntry(r.version)
-	if err != nil { // it is not indexed, or of format 1
-		return true
+	known, floor := v.Floor, r.floorAfter()
+	if known == (Floor{}) || floor == (Floor{}) || floor.Hash == known.Hash {
+		return false
 	}
-	known, floor := v.Floor, e.Floor
-	switch {
-	case floor == Floor{}: // that index had none; the tombstone says which JWTs it bars
-		return r.kind != kindDelete
-	case floor.IssuedAt != known.IssuedAt:
-		return floor.IssuedAt < known.IssuedAt
-	case !v.Stored(): // it was deleted, and that bars its second
-		return true
-	}
-	return known.HasReplaced(floor.Hash)
+	return floor.IssuedAt <= known.IssuedAt && !r.mayFollow(known.Hash)
 }
 
 // counts reports whether the version is part of the digest.
@@ -268,10 +259,11 @@ func (x *Index) commit(r *record) {
 func (x *Index) forgetSeq(key string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	had := x.getLocked(key)
-	e := had
-	e.Seq = 0
-	x.setLocked(key, had, e)
+	if had := x.getLocked(key); had.Seq > 0 {
+		e := had
+		e.Seq = 0
+		x.setLocked(key, had, e)
+	}
 }
 
 // setLocked replaces an entry. x.mu must be held. A version that has expired leaves the digest when

@@ -304,17 +304,20 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 		}
 	}
 	move(index, aside)
+	file, fileAside := filepath.Join(o.Dir, jwtstore.Path(true, newer)), filepath.Join(t.TempDir(), "file")
+	move(file, fileAside)
 	o.StateDir = t.TempDir()
 	d = open(t, o)
 	killed := t.TempDir()
 	d.HoldFiles(func() {
 		putNumbered(t, d, put, 10)
-		putNumbered(t, d, newer, 8) // as with allow_older, but that index does not know it
+		putNumbered(t, d, newer, 8) // version 9 is known neither from its file nor from the index then
 		del(t, d, deleted, numbered(9))
 		copyTree(t, o.Dir, killed)
 	})
 	o.Dir, o.StateDir = killed, ""
 	move(aside, filepath.Join(killed, ".journal", "index"))
+	move(fileAside, filepath.Join(killed, jwtstore.Path(true, newer)))
 	o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
 	for range 2 { // a start, and the next one
 		d = open(t, o)
@@ -383,5 +386,106 @@ func TestTwoIndexesAreOne(t *testing.T) {
 	old, _ := filepath.Glob(filepath.Join(state, "index?*"))
 	if len(left)+len(old) > 0 || warnings != 2 {
 		t.Errorf("left are %q and %q, and there are %d warnings", left, old, warnings)
+	}
+}
+
+// TestAnEarlierJournal is restored, with greater sequence numbers, after the directory beside the files was
+// removed and the numbers have begun anew. What was accepted since then stays, also what was deleted.
+func TestAnEarlierJournal(t *testing.T) {
+	o := options(t, t.TempDir())
+	o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
+	state, keys := filepath.Join(o.Dir, ".journal"), map[string]string{}
+	for _, name := range []string{"put", "deleted", "deletes", "one second", "new"} {
+		keys[name] = jwtstoretest.Key(t)
+	}
+	d := open(t, o)
+	for n := range int64(5) {
+		putNumbered(t, d, keys["put"], n)
+	}
+	putNumbered(t, d, keys["deleted"], 6)
+	putNumbered(t, d, keys["deletes"], 6)
+	d.Flush()
+	earlier := t.TempDir()
+	d.HoldFiles(func() {
+		putNumbered(t, d, keys["put"], 6)
+		putNumbered(t, d, keys["deleted"], 7)
+		del(t, d, keys["deletes"], numbered(6))
+		putVersion(t, d, keys["one second"], "1")
+		putNumbered(t, d, keys["new"], 6)
+		copyTree(t, o.Dir, earlier)
+	})
+	closeStore(t, d)
+	if err := os.RemoveAll(state); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, o)
+	putNumbered(t, d, keys["put"], 7)
+	putNumbered(t, d, keys["deleted"], 7)
+	del(t, d, keys["deleted"], numbered(7))
+	putNumbered(t, d, keys["deletes"], 7)
+	putVersion(t, d, keys["one second"], "2")
+	closeStore(t, d)
+	if err := os.Remove(filepath.Join(o.Dir, jwtstore.Path(true, keys["new"]))); err != nil {
+		t.Fatal(err)
+	}
+	journal, err := os.ReadFile(filepath.Join(earlier, ".journal", "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(state, "journal"), string(journal))
+	for range 2 { // a start, and the next one
+		d = open(t, o)
+		for name, want := range map[string]string{"put": numbered(7), "deleted": "", "deletes": numbered(7),
+			"one second": "2", "new": numbered(6)} {
+			if jwt, _, _ := d.Load(keys[name], jwtstore.Stamp{}); string(jwt) != want {
+				t.Errorf("%s: %q is served, want %q", name, jwt, want)
+			}
+		}
+		closeStore(t, d)
+	}
+}
+
+// TestAnOlderVersionThatWasLetIn is served after a crash, or stays deleted, whatever came after it, whether
+// a checkpoint has left out what it came after, and whether the index is lost.
+func TestAnOlderVersionThatWasLetIn(t *testing.T) {
+	for _, versions := range [][]int64{ // 0 is a Delete
+		{3}, {3, 1}, {3, 4}, {1, 2, 3}, {6, 4}, {3, 0}, {3, 4, 0},
+	} {
+		for _, mode := range []string{"", "checkpoints", "no index"} {
+			o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+			o.Newer = func(_ string, a, b []byte) bool { return numberIn(a) > numberIn(b) }
+			d, killed := open(t, o), t.TempDir()
+			putNumbered(t, d, key, 5)
+			d.Flush()
+			d.HoldFiles(func() {
+				last := int64(0)
+				for _, n := range versions {
+					if n == 0 {
+						del(t, d, key, numbered(last))
+					} else {
+						putNumbered(t, d, key, n)
+					}
+					if last = n; mode == "checkpoints" {
+						d.Checkpoint()
+					}
+				}
+				copyTree(t, o.Dir, killed)
+			})
+			if mode == "no index" {
+				o.Warn = func(string, ...any) {}
+				if err := os.Remove(filepath.Join(killed, ".journal", "index")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.Dir = killed
+			d = open(t, o)
+			want := versions[len(versions)-1]
+			if jwt, _, _ := d.Load(key, jwtstore.Stamp{}); numberIn(jwt) != want {
+				t.Errorf("after %v, %s, %q is served", versions, mode, jwt)
+			}
+			if floor := d.Index().Get(key).Floor.IssuedAt; want > 0 && floor != want {
+				t.Errorf("after %v, %s, the floor is %d", versions, mode, floor)
+			}
+		}
 	}
 }

@@ -33,7 +33,7 @@ func (f *flusher) newerFile(r *record) (path string) {
 	for _, l := range [...]layout{f.directory.preferred, f.directory.other} {
 		file := l.path(f.directory.root, r.key)
 		jwt, _, err := ReadFile(file, Stamp{})
-		if err == nil && !f.unflushed.isKnown(r.key, hashOf(jwt)) && f.directory.newer(r.key, jwt, newest) {
+		if err == nil && !r.mayFollow(hashOf(jwt)) && f.directory.newer(r.key, jwt, newest) {
 			path, newest = file, jwt
 		}
 	}

@@ -3,6 +3,7 @@ package jwtstore
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"time"
 )
 
@@ -21,8 +22,8 @@ import (
 //	42  length of the origin 1 byte
 //	43  length of the key    1 byte
 //	44  length of the version 2 bytes
-//	46  zero                 2 bytes
-//	48  origin, key, version, body
+//	46  length of follows     2 bytes
+//	48  origin, key, version, follows, body
 //	    zeros up to a multiple of 8
 //
 // The version is what the index gets; format 1 had none.
@@ -40,13 +41,15 @@ type record struct {
 	// is empty if it is not indexed. A mark and a snapshot have how often the index was saved, as a
 	// uvarint. Format 1 had none of it.
 	version []byte
+	// follows has the hashes of what the change, and those that it supersedes, were allowed to follow: the
+	// floor and the stored JWT. What the index or a file has of it does not stand against a replay.
+	follows []byte
 	body    []byte
 
 	// Of a change of this process; not part of the entry.
-	replaces Hash          // of the JWT that allow has seen; zero: there was none
-	floor    Floor         // what the index knew then
-	done     chan struct{} // closed when err is known
-	err      error         // why it could not be committed
+	floor Floor         // what the index knew then
+	done  chan struct{} // closed when err is known
+	err   error         // why it could not be committed
 }
 
 // recordKind says what a record means.
@@ -91,12 +94,48 @@ func (r *record) load(known Stamp) (jwt []byte, now Stamp, err error) {
 	return r.body, now, nil
 }
 
+// floorAfter returns the floor after a change; none if it is not indexed, or of format 1.
+func (r *record) floorAfter() Floor {
+	e, _ := decodeEntry(r.version)
+	return e.Floor
+}
+
+// maxFollows bounds what a change takes over from those that it supersedes.
+const maxFollows = 64
+
+// follow adds what a change was allowed to follow after what those were that it supersedes. Of very many the
+// first ones count.
+func (r *record) follow(earlier []byte) {
+	own := r.follows
+	r.follows = slices.Clone(earlier[:min(len(earlier), maxFollows*len(Hash{}))])
+	for h := range slices.Chunk(own, len(Hash{})) {
+		r.followOne(Hash(h))
+	}
+}
+
+// followOne adds a hash; the zero Hash is none.
+func (r *record) followOne(h Hash) {
+	if h != (Hash{}) && !r.mayFollow(h) {
+		r.follows = append(r.follows, h[:]...)
+	}
+}
+
+// mayFollow reports whether a change was allowed to follow what has this hash.
+func (r *record) mayFollow(h Hash) bool {
+	for f := range slices.Chunk(r.follows, len(h)) {
+		if Hash(f) == h {
+			return true
+		}
+	}
+	return false
+}
+
 // padded rounds a size up to a multiple of 8.
 func padded(n int) int { return (n + 7) &^ 7 }
 
 // size is how many bytes the record takes in the file.
 func (r *record) size() int {
-	return padded(recordHead + len(r.origin) + len(r.key) + len(r.version) + len(r.body))
+	return padded(recordHead + len(r.origin) + len(r.key) + len(r.version) + len(r.follows) + len(r.body))
 }
 
 // append appends the record to b, whose length is a multiple of 8, for a file of this generation.
@@ -106,6 +145,7 @@ func (r *record) append(b []byte, generation uint64) []byte {
 	b = append(b, r.origin...)
 	b = append(b, r.key...)
 	b = append(b, r.version...)
+	b = append(b, r.follows...)
 	b = append(b, r.body...)
 	head, body := b[start:start+recordHead], b[start+recordHead:]
 	copy(head, magic)
@@ -118,6 +158,7 @@ func (r *record) append(b []byte, generation uint64) []byte {
 	head[40], head[41] = byte(r.kind), r.flags
 	head[42], head[43] = byte(len(r.origin)), byte(len(r.key))
 	le.PutUint16(head[44:], uint16(len(r.version)))
+	le.PutUint16(head[46:], uint16(len(r.follows)))
 	le.PutUint32(head[4:], crc32.Checksum(head[8:], castagnoli))
 	for len(b)%8 != 0 {
 		b = append(b, 0)
@@ -134,8 +175,8 @@ func parseRecord(b []byte) (r record, ok bool) {
 		return record{}, false
 	}
 	length, origin, key, version := le.Uint32(b[8:]), int(b[42]), int(b[43]), int(le.Uint16(b[44:]))
-	body := b[recordHead:]
-	if uint64(length) > uint64(len(body)) || origin+key+version > int(length) {
+	follows, body := int(le.Uint16(b[46:])), b[recordHead:]
+	if uint64(length) > uint64(len(body)) || origin+key+version+follows > int(length) {
 		return record{}, false
 	}
 	body = body[:length]
@@ -151,7 +192,8 @@ func parseRecord(b []byte) (r record, ok bool) {
 		origin:     string(body[:origin]),
 		key:        string(body[origin : origin+key]),
 		version:    body[origin+key : origin+key+version],
-		body:       body[origin+key+version:],
+		follows:    body[origin+key+version : origin+key+version+follows],
+		body:       body[origin+key+version+follows:],
 	}, true
 }
 

@@ -82,10 +82,11 @@ func records(data []byte) iter.Seq2[*record, int] {
 				at += 8
 				continue
 			}
-			if !yield(&r, at) {
+			start := at
+			at += r.size()
+			if !yield(&r, start) {
 				return
 			}
-			at += r.size()
 		}
 	}
 }
@@ -105,9 +106,8 @@ func (s *replayed) scan(data []byte) {
 		if !seen && r.kind != kindSnapshot {
 			s.damage = append(s.damage, "what was known at its beginning is lost")
 		}
-		seen = true
+		seen, end = true, at+r.size()
 		s.apply(r)
-		end = at + r.size()
 	}
 	if !seen && bytes.ContainsFunc(data, func(c rune) bool { return c != 0 }) {
 		s.damage = append(s.damage, "nothing in it can be read")

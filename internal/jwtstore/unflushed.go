@@ -33,9 +33,6 @@ type unflushed struct {
 	mu         sync.RWMutex       // guards what follows
 	latest     map[string]*record // by key: the last Put or Delete
 	tombstones map[string]*record // by key: a Delete before the last Put
-	// files has what was in the JWT's file when the first of these changes was committed, or what
-	// the flusher has written since, by key. There is none for a JWT without a file.
-	files map[string]Hash
 }
 
 // newUnflushed returns an empty set without a bound.
@@ -44,7 +41,6 @@ func newUnflushed() *unflushed {
 		room:       semaphore.NewWeighted(math.MaxInt64),
 		latest:     map[string]*record{},
 		tombstones: map[string]*record{},
-		files:      map[string]Hash{},
 	}
 }
 
@@ -55,7 +51,7 @@ func (u *unflushed) endReplay(mark uint64) {
 	size := int64(0)
 	for _, r := range u.all() {
 		if r.seq > mark {
-			r.body, r.version = bytes.Clone(r.body), bytes.Clone(r.version)
+			r.body, r.version, r.follows = bytes.Clone(r.body), bytes.Clone(r.version), bytes.Clone(r.follows)
 			size += r.bodySize()
 		}
 	}
@@ -81,8 +77,8 @@ func (u *unflushed) applyLocked(r *record) (superseded int64) {
 		return 0
 	}
 	before := u.latest[r.key]
-	if before == nil {
-		u.setFileLocked(r.key, r.replaces)
+	if before != nil {
+		r.follow(before.follows)
 	}
 	u.latest[r.key] = r
 	if r.kind == kindPut && before != nil && before.kind == kindDelete {
@@ -107,9 +103,6 @@ func (u *unflushed) recordFlushed(changes []*record) {
 				u.room.Release(r.bodySize())
 			}
 		}
-		if u.latest[r.key] == nil {
-			delete(u.files, r.key)
-		}
 	}
 }
 
@@ -124,27 +117,13 @@ func (u *unflushed) keepTombstone(r *record) {
 	}
 }
 
-// setFile records what the file of a key has.
-func (u *unflushed) setFile(key string, content Hash) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.latest[key] != nil {
-		u.setFileLocked(key, content)
+// leave leaves of an older change only the tombstone.
+func (u *unflushed) leave(r *record) {
+	if r.kind == kindDelete {
+		u.keepTombstone(r)
+	} else {
+		u.recordFlushed([]*record{r})
 	}
-}
-
-// setFileLocked is setFile. u.mu must be held.
-func (u *unflushed) setFileLocked(key string, content Hash) {
-	if delete(u.files, key); content != (Hash{}) {
-		u.files[key] = content
-	}
-}
-
-// isKnown reports whether a file of a key has what it is known to have.
-func (u *unflushed) isKnown(key string, content Hash) bool {
-	u.mu.RLock()
-	defer u.mu.RUnlock()
-	return u.files[key] == content
 }
 
 // last returns the last Put or Delete of key, nil if it is flushed.

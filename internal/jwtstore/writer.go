@@ -56,10 +56,11 @@ func (w *writer) Put(
 	r := &record{kind: kindPut, key: key, body: bytes.Clone(jwt)}
 	return w.commitIf(ctx, r, origin, func(now Stored, _ error) (err error) {
 		version, err := allow(now)
-		if err == nil && version != (Version{}) {
-			r.version = indexEntry{Version: version}.append(nil)
+		if err != nil || version == (Version{}) {
+			return err
 		}
-		return err
+		r.version = indexEntry{Version: version}.append(nil)
+		return nil
 	})
 }
 
@@ -135,7 +136,9 @@ func (w *writer) commitIf(
 		return 0, err
 	}
 	now.Floor = w.store.Index().Get(r.key).Floor
-	r.replaces, r.floor = hashOf(now.JWT), now.Floor
+	r.floor = now.Floor
+	r.followOne(now.Floor.Hash)
+	r.followOne(hashOf(now.JWT))
 	if err := allow(now, absent); err != nil {
 		return 0, err
 	}
