@@ -29,10 +29,12 @@ type Announcer interface {
 	// Contested says that several JWTs of key were announced, not all of them by this server. A
 	// nats-server may get them in another order. So it is asked later what it runs.
 	Contested(key string)
-	// Delivery says how far the latest change of key has got.
-	Delivery(key string) Delivery
-	// Report tells what is known of every nats-server about the stored JWT of key. If they are to
-	// be asked, it takes up to a second.
+	// IsConfigured reports whether there is a NATS to announce on.
+	IsConfigured() bool
+	// Follow follows the latest change of key, as Announce does, and announces nothing.
+	Follow(key string) Receipt
+	// Report tells what is known of every nats-server about the stored JWT of key. It waits up to
+	// 1.5 s for answers that may come, and a second more if they are to be asked.
 	Report(ctx context.Context, key string, ask bool) Report
 	// MaxPayload is the largest JWT that can be announced, in bytes; 0 means unknown.
 	MaxPayload() int
@@ -47,8 +49,9 @@ func (r *Registry) Announce(ctx context.Context, key string) error {
 	return nil
 }
 
-// Report tells what is known of every nats-server about an account's stored JWT. If ask is set they
-// are asked which one they run, which takes up to a second.
+// Report tells what is known of every nats-server about an account's stored JWT. It waits up to
+// 1.5 s for answers that may come. If ask is set the nats-servers are asked which one they run,
+// which takes up to a second more.
 func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 	return r.Announcer.Report(ctx, key, ask)
 }
@@ -64,7 +67,7 @@ type announcing struct {
 // announce announces a change. If it was posted, the log says that there is no NATS.
 func (a *announcing) announce(o *offer, seq uint64) Receipt {
 	receipt := a.Announcer.Announce(o.Key, seq)
-	if o.from.isPosted() && a.Announcer.Delivery(o.Key).State == NotConfigured {
+	if o.from.isPosted() && !a.Announcer.IsConfigured() {
 		a.logSkipped(o.Key)
 	}
 	return receipt
@@ -72,8 +75,8 @@ func (a *announcing) announce(o *offer, seq uint64) Receipt {
 
 // again announces what is stored, unless that happened a moment ago.
 func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, error) {
-	known := a.Announcer.Delivery(key)
-	if known.State == NotConfigured {
+	known := a.Announcer.Follow(key)
+	if !a.Announcer.IsConfigured() {
 		a.logSkipped(key)
 		return known, nil
 	}
@@ -93,7 +96,7 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 
 // announceEdited announces a JWT that was put into the store by hand, in the background.
 func (a *announcing) announceEdited(key string) {
-	if a.Announcer.Delivery(key).State == NotConfigured {
+	if !a.Announcer.IsConfigured() {
 		return
 	}
 	a.Log.Info(logging.ShortKey(key) + " - the stored JWT was changed by hand: it is announced")
@@ -117,7 +120,7 @@ func (a *announcing) systemConfigured(configured *Account, isNew bool) {
 			logging.ShortKey(configured.Key),
 			logging.Time(time.Unix(configured.IssuedAt, 0))))
 	}
-	if !isNew || a.Announcer.Delivery(configured.Key).State == NotConfigured {
+	if !isNew || !a.Announcer.IsConfigured() {
 		return
 	}
 	a.Log.Info(logging.ShortKey(configured.Key) +

@@ -179,6 +179,28 @@ func TestWhatIsSaidAboutDelivery(t *testing.T) {
 	if d.Settled = 2; d.Summary() != "nothing is pending for 3 of 3 nats-servers" {
 		t.Errorf("after a restart: %q", d.Summary())
 	}
+	d = sent(3, 2, 0, one...)
+	want := "nothing is pending for 2 of 3 nats-servers; refused by n1: no"
+	if d.Settled = 1; d.Summary() != want {
+		t.Errorf("after a restart and a refusal: %q", d.Summary())
+	}
+}
+
+// TestAnUnchangedPushFollowsTheAnnouncement, also if it does not cause one.
+func TestAnUnchangedPushFollowsTheAnnouncement(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	token := e.op.Account(t, a)
+	e.announcer.delivery = accounts.Delivery{State: accounts.Sent, Servers: 1}
+	e.announcer.later = accounts.Delivery{State: accounts.Sent, Servers: 1, Acked: 1}
+	for range 3 {
+		result, err := e.push(a.ID, token)
+		wantError(t, err, nil)
+		got := result.Receipt.Wait(t.Context(), time.Second).String()
+		if got != "acknowledged by 1 of 1 nats-server" {
+			t.Errorf("the answer does not wait: %q", got)
+		}
+	}
 }
 
 func TestAnUnchangedPushIsAnnouncedOncePerFiveSeconds(t *testing.T) {

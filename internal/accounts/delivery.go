@@ -105,11 +105,15 @@ func natsServers(n int) string {
 
 // Summary is String for a client that asks later.
 func (d Delivery) Summary() string {
-	if d.State == Sent && d.Settled > 0 {
-		return fmt.Sprintf("nothing is pending for %d of %s",
-			d.Acked+d.NotInUse, natsServers(d.Servers)) + d.others()
+	if d.State != Sent || d.Settled == 0 {
+		return d.String()
 	}
-	return d.String()
+	text := fmt.Sprintf("nothing is pending for %d of %s",
+		d.Acked+d.NotInUse, natsServers(d.Servers))
+	if len(d.Refused) > 0 {
+		text += "; " + d.refusals()
+	}
+	return text + d.others()
 }
 
 // counts is the part of the line about nats-servers that have not refused.

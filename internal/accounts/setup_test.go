@@ -36,6 +36,7 @@ type announcer struct {
 	report     accounts.Report
 	maxPayload int
 	delivery   accounts.Delivery
+	later      accounts.Delivery // what a client learns that waits; its zero value is the same
 
 	mu    sync.Mutex
 	told  []string // what is to be announced
@@ -46,7 +47,17 @@ func (a *announcer) Announce(key string, _ uint64) accounts.Receipt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.told = append(a.told, key)
-	return a.delivery
+	return announced{a}
+}
+
+// announced is a Receipt.
+type announced struct{ *announcer }
+
+func (a announced) Wait(_ context.Context, limit time.Duration) accounts.Delivery {
+	if limit == 0 || a.later.State == accounts.NotConfigured {
+		return a.delivery
+	}
+	return a.later
 }
 
 func (a *announcer) Heard(key string, _ uint64) {
@@ -55,9 +66,13 @@ func (a *announcer) Heard(key string, _ uint64) {
 	a.heard = append(a.heard, key)
 }
 
-func (a *announcer) Contested(string)                  {}
-func (a *announcer) Delivery(string) accounts.Delivery { return a.delivery }
-func (a *announcer) MaxPayload() int                   { return a.maxPayload }
+func (a *announcer) Contested(string)               {}
+func (a *announcer) Follow(string) accounts.Receipt { return announced{a} }
+func (a *announcer) IsConfigured() bool {
+	return a.delivery.State != accounts.NotConfigured
+}
+
+func (a *announcer) MaxPayload() int { return a.maxPayload }
 
 func (a *announcer) Report(context.Context, string, bool) accounts.Report { return a.report }
 

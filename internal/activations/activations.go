@@ -69,8 +69,8 @@ type Publisher interface {
 type Connection interface {
 	// MaxPayload is the largest message in bytes; 0 means unknown.
 	MaxPayload() int
-	// Delivery says with any key whether NATS is configured.
-	Delivery(key string) accounts.Delivery
+	// IsConfigured reports whether there is a NATS at all.
+	IsConfigured() bool
 }
 
 // Options is what a Registry needs.
@@ -128,7 +128,7 @@ func (r *Registry) Announce(t *Token, changed bool) {
 		return
 	}
 	why := "NATS is not connected"
-	if r.Connection.Delivery(t.Key).State == accounts.NotConfigured {
+	if !r.Connection.IsConfigured() {
 		why = "no NATS configured"
 	}
 	// The line has the words of the original.

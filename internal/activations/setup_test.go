@@ -41,9 +41,13 @@ type connection struct {
 
 func (c *connection) delivery() accounts.Delivery { return accounts.Delivery{State: c.state} }
 
-func (c *connection) MaxPayload() int                                       { return c.maxPayload }
-func (c *connection) Contested(string)                                      {}
-func (c *connection) Delivery(string) accounts.Delivery                     { return c.delivery() }
+func (c *connection) MaxPayload() int  { return c.maxPayload }
+func (c *connection) Contested(string) {}
+func (c *connection) IsConfigured() bool {
+	return c.state != accounts.NotConfigured
+}
+
+func (c *connection) Follow(string) accounts.Receipt                        { return c }
 func (c *connection) Wait(context.Context, time.Duration) accounts.Delivery { return c.delivery() }
 func (c *connection) Announce(string, uint64) accounts.Receipt              { return c }
 

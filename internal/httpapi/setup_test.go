@@ -151,9 +151,13 @@ func (a *announcer) Announce(key string, _ uint64) accounts.Receipt {
 	a.announced = append(a.announced, key)
 	return a
 }
-func (a *announcer) Delivery(string) accounts.Delivery { return a.delivery }
-func (a *announcer) Contested(string)                  {}
-func (a *announcer) Heard(string, uint64)              {}
+func (a *announcer) Follow(string) accounts.Receipt { return a.delivery }
+func (a *announcer) IsConfigured() bool {
+	return a.delivery.State != accounts.NotConfigured
+}
+
+func (a *announcer) Contested(string)     {}
+func (a *announcer) Heard(string, uint64) {}
 func (a *announcer) Wait(_ context.Context, limit time.Duration) accounts.Delivery {
 	a.waited = limit
 	return a.delivery

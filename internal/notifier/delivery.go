@@ -77,7 +77,7 @@ func (p *announcements) state(srv *server, key string, seq uint64) (accounts.Ser
 	}
 }
 
-// Delivery implements accounts.Announcer.
+// Delivery says how far the latest change of an account has got.
 func (n *Notifier) Delivery(key string) accounts.Delivery {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -147,29 +147,40 @@ func (r receipt) Wait(ctx context.Context, limit time.Duration) accounts.Deliver
 	if isUsual {
 		limit = r.n.usualWait()
 	}
+	return r.n.wait(ctx, r.key, limit, isUsual)
+}
+
+// wait implements Wait of a Receipt. isUsual leaves out servers that are known not to answer.
+func (n *Notifier) wait(
+	ctx context.Context, key string, limit time.Duration, isUsual bool,
+) accounts.Delivery {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		d, changed := r.n.follow(r.key, isUsual)
+		d, changed := n.follow(key, isUsual)
 		if changed == nil {
 			return d
 		}
 		select {
 		case <-changed:
-		case <-r.n.stopping:
-			return r.n.Delivery(r.key)
+		case <-n.stopping:
+			return n.Delivery(key)
 		case <-ctx.Done():
-			return r.n.Delivery(r.key)
+			return n.Delivery(key)
 		}
 	}
 }
 
-// usualWait is a little longer than an answer takes.
+// usualWait is a little longer than an answer takes. It has to be longer as long as it is not known
+// which servers there are.
 func (n *Notifier) usualWait() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.session == nil {
+	switch {
+	case n.session == nil:
 		return 0
+	case n.session.servers.discovering:
+		return mostWait
 	}
 	return min(leastWait+2*n.session.servers.slowestRoundTrip(), mostWait)
 }

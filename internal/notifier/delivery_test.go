@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -124,6 +125,27 @@ func TestAServerCountsFromItsFirstAnswer(t *testing.T) {
 		again()
 		push("1 of 2 acknowledged so far")
 	}, good, deaf)
+}
+
+// TestAReportAfterARestartHasWhatIsRefused, which only the earlier process has been told.
+func TestAReportAfterARestartHasWhatIsRefused(t *testing.T) {
+	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
+		time.Sleep(2 * time.Second)
+		e.push(t, e.key)
+		time.Sleep(time.Second)
+		e.stop()
+		e.restart()
+		e.serve()
+		synctest.Wait() // NATS is connected
+		report := e.notifier.Report(context.Background(), e.key, false)
+		want := "acknowledged by 1 of 2 nats-servers; refused by bad: no"
+		if got := report.Delivery.Summary(); got != want {
+			t.Errorf("says %q, want %q", got, want)
+		}
+		if got := report.Servers[0]; got.State != accounts.ServerRefused || got.Reason != "no" {
+			t.Errorf("%+v", got)
+		}
+	}, fake("good", "N1", "jwt updated"), fake("bad", "N2", "!no"))
 }
 
 // TestNoServerThatCountsIsNotAll: none has answered an update before.

@@ -265,6 +265,13 @@ func (n *Notifier) SetConfigured(on bool) {
 	n.configured = on
 }
 
+// IsConfigured implements accounts.Announcer.
+func (n *Notifier) IsConfigured() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.configured
+}
+
 // SetForget says how long changes are kept for a nats-server that is away. A reload calls it.
 func (n *Notifier) SetForget(after time.Duration) {
 	n.mu.Lock()
@@ -295,6 +302,9 @@ func (n *Notifier) Announce(key string, seq uint64) accounts.Receipt {
 	s.wakeUp()
 	return receipt{n, key}
 }
+
+// Follow implements accounts.Announcer.
+func (n *Notifier) Follow(key string) accounts.Receipt { return receipt{n, key} }
 
 // Heard implements accounts.Announcer. Without a session the change is announced like any other
 // when a server appears.

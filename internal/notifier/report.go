@@ -24,8 +24,11 @@ func accountPayload(key string) []byte { return fmt.Appendf(nil, `{"account":%q}
 const gatherTimeout = time.Second
 
 // Report says what is known of every nats-server about an account's stored JWT: whether it has
-// acknowledged it, and, if ask is set, which one it runs. It takes up to a second then.
+// acknowledged it, and, if ask is set, which one it runs. It waits for answers to an announcement,
+// up to 1.5 s, since what a server has refused is not known over a restart. If ask is set it waits
+// for up to a second more.
 func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Report {
+	n.wait(ctx, key, discoveryTimeout+mostWait, true)
 	n.mu.Lock()
 	s := n.session
 	n.mu.Unlock()

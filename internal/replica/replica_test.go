@@ -31,7 +31,8 @@ type silent struct{ accounts.Announcer }
 
 func (silent) Announce(string, uint64) accounts.Receipt { return nil }
 func (silent) Contested(string)                         {}
-func (silent) Delivery(string) accounts.Delivery        { return accounts.Delivery{} }
+func (silent) Follow(string) accounts.Receipt           { return accounts.Delivery{} }
+func (silent) IsConfigured() bool                       { return false }
 func (silent) MaxPayload() int                          { return 0 }
 
 // follower is a Registry with a primary.
