@@ -50,11 +50,15 @@ func (r *Registry) find(ctx context.Context, s Source, key string) (a *Account, 
 func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 	a, err := r.GetLocal(ctx, key)
 	primary := *r.primary.Load()
+	if err == nil {
+		if primary != nil {
+			primary.Served(key)
+		}
+		return a, nil
+	}
 	// Without an operator the answers of peers could not be verified.
 	askPeers := r.Peers != nil && r.HasOperator() && trust.IsAccountKey(key)
 	switch {
-	case err == nil && primary != nil:
-		primary.Served(key)
 	case errors.Is(err, ErrNotFound) && (primary != nil || askPeers):
 		return r.miss(ctx, key, primary, askPeers)
 	case errors.Is(err, ErrDamaged) && primary != nil:

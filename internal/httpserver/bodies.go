@@ -12,6 +12,10 @@ import (
 // the request is answered.
 func (l *limiter) limitBodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body == http.NoBody { // as nearly every request
+			next.ServeHTTP(w, r)
+			return
+		}
 		body := &limitedBody{ReadCloser: r.Body, ctx: r.Context(), limiter: l, allowed: freeBytes}
 		r.Body = body
 		defer func() { l.bodies.Release(body.held) }()

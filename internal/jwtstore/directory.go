@@ -32,8 +32,10 @@ type slots chan struct{}
 // take waits for a slot. The caller must give it back.
 func (s slots) take() (giveBack func()) {
 	s <- struct{}{}
-	return func() { <-s }
+	return s.giveBack
 }
+
+func (s slots) giveBack() { <-s }
 
 // newLimits returns limits that are not used yet.
 func newLimits() limits {
@@ -42,9 +44,9 @@ func newLimits() limits {
 
 // readFile is ReadFile within the limits.
 func (l limits) readFile(path string, known Stamp) (content []byte, now Stamp, err error) {
-	giveBack := l.stats.take()
+	l.stats.take()
 	unchanged, err := isUnchanged(path, known)
-	giveBack()
+	l.stats.giveBack()
 	switch {
 	case err != nil:
 		return nil, Stamp{}, err
@@ -95,11 +97,16 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 	// The second look at the preferred layout is for a file that takes its new place between the
 	// looks.
 	looks := [...]layout{d.preferred, d.other, d.preferred}
-	if d.doubles.isOtherNewer(d.preferred.path(d.root, key)) {
+	preferred := d.preferred.path(d.root, key)
+	if d.doubles.isOtherNewer(preferred) {
 		looks = [...]layout{d.other, d.preferred, d.preferred}
 	}
 	for _, place := range looks {
-		jwt, now, err = l.readFile(place.path(d.root, key), known)
+		path := preferred
+		if place != d.preferred {
+			path = place.path(d.root, key)
+		}
+		jwt, now, err = l.readFile(path, known)
 		if err == nil && jwt != nil {
 			err = d.absent(l) // it is not that of another directory at the path
 		}
@@ -108,8 +115,8 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 		}
 	}
 	// A file is where the shard should be: what was in the shard is not known.
-	if path := d.preferred.path(d.root, key); isInFile(path, err) {
-		return nil, Stamp{}, &fs.PathError{Op: "load", Path: path, Err: syscall.ENOTDIR}
+	if isInFile(preferred, err) {
+		return nil, Stamp{}, &fs.PathError{Op: "load", Path: preferred, Err: syscall.ENOTDIR}
 	}
 	return nil, Stamp{}, cmp.Or(d.absent(l), unknown(key))
 }

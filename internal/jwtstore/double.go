@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A double is a JWT or tombstone that has a file in each layout: Shard was changed, the account was
@@ -32,10 +33,15 @@ type doubles struct {
 	all map[string]double // by preferred
 	// otherNewer has those whose newer file is in the other layout, by preferred.
 	otherNewer map[string]bool
+
+	any atomic.Bool // otherNewer has been used; readers look here first
 }
 
 // isOtherNewer reports whether the file in the other layout counts.
 func (d *doubles) isOtherNewer(preferred string) bool {
+	if !d.any.Load() {
+		return false
+	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.otherNewer[preferred]
@@ -57,6 +63,7 @@ func (d *doubles) prefer(x double, other bool) {
 	defer d.mu.Unlock()
 	if _, is := d.all[x.preferred]; is {
 		d.otherNewer[x.preferred] = other
+		d.any.Store(true)
 	}
 }
 
