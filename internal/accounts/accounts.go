@@ -53,6 +53,7 @@ package accounts
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -61,6 +62,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
@@ -122,6 +124,11 @@ func (a Account) tagged() *Account {
 		return c
 	}, a.ID)
 	a.ETag = fmt.Sprintf("\"%s-%x\"", id, a.Hash[:4])
+	// Very many accounts are kept in memory, and their issuers are few.
+	a.Issuer = unique.Make(a.Issuer).Value()
+	if id == a.ID {
+		a.ID = a.ETag[1 : 1+len(id)]
+	}
 	return &a
 }
 
@@ -150,6 +157,9 @@ func (t *Trust) isSystem(key string) bool {
 		t.Operators.NameSystemAccount(key)
 }
 
+// defaultCacheBytes is enough for the JWTs of some 25,000 accounts.
+const defaultCacheBytes = 32 << 20
+
 // Options is what a Registry needs.
 type Options struct {
 	Store     Store
@@ -161,6 +171,7 @@ type Options struct {
 	Peers      Source           // other account servers, asked for what is not stored; nil: none are
 	Signer     Signer           // nil: there is no signing service
 	Trust      Trust            // see SetTrust
+	CacheBytes int              // of memory for verified JWTs; 0: 32 MiB; below 0: none are kept
 	AllowOlder bool             // an older JWT may replace a newer one
 	ReadOnly   bool             // only files are taken
 	Log        *slog.Logger     // nil: discard
@@ -190,10 +201,12 @@ func New(o Options) *Registry {
 	if o.Observer == nil {
 		o.Observer = noObserver{}
 	}
+	o.CacheBytes = cmp.Or(o.CacheBytes, defaultCacheBytes)
 	c := &catalog{Options: o, index: o.Store.Index(),
 		clockLog: logging.Limited(o.Log, 1, time.Hour)}
 	c.verdicts = Verdicts[*Account]{
-		Store: o.Store, MaxBytes: maxVerdictBytes, Log: DamageLog(o.Log),
+		Store: o.Store, MaxBytes: max(o.CacheBytes, 0), Overhead: verdictOverhead,
+		Log:      DamageLog(o.Log),
 		Reported: Recently{Period: DamageInterval},
 	}
 	r := &Registry{

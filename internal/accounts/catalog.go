@@ -17,8 +17,9 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// maxVerdictBytes bounds the JWTs in memory.
-const maxVerdictBytes = 64 << 20
+// verdictOverhead is what a verdict takes in memory beside its JWT: itself, the Account, and the
+// texts that are not parts of the JWT.
+const verdictOverhead = 600
 
 // catalog is what is stored, as it is judged under the present trust: the verdicts on single JWTs,
 // and the index of all of them. The store decides what is served; the catalog saves the work of

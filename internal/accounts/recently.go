@@ -1,26 +1,34 @@
 package accounts
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 )
 
+// maxRecent bounds what a Recently remembers of one period, to some 2 MiB. What is more is
+// forgotten earlier.
+const maxRecent = 1 << 16
+
 // Recently remembers for which accounts, or which tokens, something has happened within a period.
+// Of each it has a hash only.
 type Recently struct {
 	Period time.Duration
 
 	mu       sync.Mutex
-	begun    time.Time            // when current was empty
-	current  map[string]time.Time // when it happened last; for at least one period
-	previous map[string]time.Time // current, as it was when it was a period old
+	seed     maphash.Seed
+	start    time.Time                // moments are counted from it
+	begun    time.Duration            // when current was empty
+	current  map[uint64]time.Duration // when it happened last; for at least one period
+	previous map[uint64]time.Duration // current, as it was when it was a period old
 }
 
 // mark notes that it happens now, and reports whether it had happened within the period before.
 func (r *Recently) mark(key string, now time.Time) (before bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before = r.happenedLocked(key, now)
-	r.current[key] = now
+	id, moment, before := r.happenedLocked(key, now)
+	r.current[id] = moment
 	return before
 }
 
@@ -28,36 +36,42 @@ func (r *Recently) mark(key string, now time.Time) (before bool) {
 func (r *Recently) Allow(key string, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.happenedLocked(key, now) {
-		return false
+	id, moment, before := r.happenedLocked(key, now)
+	if !before {
+		r.current[id] = moment
 	}
-	r.current[key] = now
-	return true
+	return !before
 }
 
 // undo takes back what was allowed and did not happen.
 func (r *Recently) undo(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.current, key)
-	delete(r.previous, key)
+	id := maphash.String(r.seed, key)
+	delete(r.current, id)
+	delete(r.previous, id)
 }
 
 // happenedLocked reports whether it has happened within the period, and forgets what no longer
 // counts. A clock that was set back counts as a period that is over. r.mu must be held.
-func (r *Recently) happenedLocked(key string, now time.Time) bool {
-	if r.current == nil || !r.isWithin(r.begun, now) {
-		r.previous, r.current, r.begun = r.current, make(map[string]time.Time), now
+func (r *Recently) happenedLocked(
+	key string, now time.Time,
+) (id uint64, moment time.Duration, before bool) {
+	if r.current == nil {
+		r.seed, r.start = maphash.MakeSeed(), now
 	}
-	last, isKnown := r.current[key]
+	id, moment = maphash.String(r.seed, key), now.Sub(r.start)
+	if r.current == nil || !r.isWithin(r.begun, moment) || len(r.current) >= maxRecent {
+		r.previous, r.current, r.begun = r.current, make(map[uint64]time.Duration), moment
+	}
+	last, isKnown := r.current[id]
 	if !isKnown {
-		last, isKnown = r.previous[key]
+		last, isKnown = r.previous[id]
 	}
-	return isKnown && r.isWithin(last, now)
+	return id, moment, isKnown && r.isWithin(last, moment)
 }
 
 // isWithin reports whether now is in the period after a moment.
-func (r *Recently) isWithin(moment, now time.Time) bool {
-	elapsed := now.Sub(moment)
-	return 0 <= elapsed && elapsed < r.Period
+func (r *Recently) isWithin(moment, now time.Duration) bool {
+	return moment <= now && now-moment < r.Period
 }

@@ -1,6 +1,7 @@
 package accounts_test
 
 import (
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -41,4 +42,30 @@ func BenchmarkRecently(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestRecentlyIsBounded remembers a million accounts of one moment in little memory, and the last
+// of them all the same.
+func TestRecentlyIsBounded(t *testing.T) {
+	const all, limit = 1_000_000, 8 << 20
+	r := accounts.Recently{Period: time.Hour}
+	now := time.Unix(1_000_000, 0)
+	before := heapBytes()
+	for i := range all {
+		r.Allow("some account with a key of that length "+strconv.Itoa(i), now)
+	}
+	if grown := heapBytes() - before; grown > limit {
+		t.Errorf("it takes %d bytes, want at most %d", grown, limit)
+	}
+	if r.Allow("some account with a key of that length "+strconv.Itoa(all-1), now) {
+		t.Error("it has forgotten the last one")
+	}
+}
+
+// heapBytes returns what is in use after a collection.
+func heapBytes() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,13 +49,14 @@ type Verdicts[T any] struct {
 	Store interface {
 		Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	}
-	MaxBytes int // of the JWTs that are kept in memory with their verdicts
+	MaxBytes int // of memory, for the verdicts and their JWTs; 0: none are kept
+	Overhead int // bytes of memory that a verdict takes beside its JWT
 	Log      *slog.Logger
 	Reported Recently // what the log has said to be damaged, by key and hash
 
 	mu    sync.RWMutex
 	byKey map[string]*Verdict[T]
-	bytes int // of the JWTs
+	bytes int // of all, see size
 }
 
 // Load returns the verdict on what is stored for a key. check verifies a JWT; what it said under
@@ -144,28 +146,36 @@ func (vs *Verdicts[T]) get(key string) *Verdict[T] {
 	return vs.byKey[key]
 }
 
-// put remembers a verdict.
+// put remembers a verdict, unless it is larger than all may be together.
 func (vs *Verdicts[T]) put(key string, v *Verdict[T]) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	if vs.byKey == nil {
 		vs.byKey = make(map[string]*Verdict[T])
 	}
-	vs.forgetLocked(key)          // its bytes do not count any more
+	vs.forgetLocked(key) // its bytes do not count any more
+	size := vs.size(v)
+	if size > vs.MaxBytes {
+		return
+	}
 	for other := range vs.byKey { // any will do: the order of a map is random
-		if vs.bytes+len(v.token) <= vs.MaxBytes {
+		if vs.bytes+size <= vs.MaxBytes {
 			break
 		}
 		vs.forgetLocked(other)
 	}
-	vs.byKey[key] = v
-	vs.bytes += len(v.token)
+	vs.byKey[strings.Clone(key)] = v // the key is a part of a URL, which would be kept with it
+	vs.bytes += size
 }
+
+// size returns the bytes of memory that a verdict takes. The allocator rounds a JWT up, by a
+// sixteenth on average.
+func (vs *Verdicts[T]) size(v *Verdict[T]) int { return cap(v.token)*17/16 + vs.Overhead }
 
 // forgetLocked drops the verdict of a key. vs.mu must be held.
 func (vs *Verdicts[T]) forgetLocked(key string) {
 	if old := vs.byKey[key]; old != nil {
-		vs.bytes -= len(old.token)
+		vs.bytes -= vs.size(old)
 		delete(vs.byKey, key)
 	}
 }

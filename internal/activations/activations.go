@@ -44,8 +44,10 @@ const (
 	// maxTokenBytes bounds a token, unless it comes from a file. An account may push any number of
 	// tokens, and a real one has some 600 bytes.
 	maxTokenBytes = 16 << 10
-	// maxVerdictBytes bounds the tokens in memory, each of which has its claims beside it.
+	// maxVerdictBytes bounds the memory for verified tokens. verdictOverhead is what each takes
+	// beside its text; most of that are its claims.
 	maxVerdictBytes = 4 << 20
+	verdictOverhead = 1 << 10
 	// repeatInterval is how often an unchanged token is announced again.
 	repeatInterval = 5 * time.Second
 )
@@ -107,7 +109,8 @@ func New(o Options) *Registry {
 	r := &Registry{
 		Options: o,
 		verdicts: accounts.Verdicts[*Token]{
-			Store: o.Store, MaxBytes: maxVerdictBytes, Log: accounts.DamageLog(o.Log),
+			Store: o.Store, MaxBytes: maxVerdictBytes, Overhead: verdictOverhead,
+			Log:      accounts.DamageLog(o.Log),
 			Reported: accounts.Recently{Period: accounts.DamageInterval},
 		},
 		announced: accounts.Recently{Period: repeatInterval},

@@ -118,6 +118,8 @@ type Store struct {
 	ReadOnly bool
 	NSC      string // path of a directory of nsc, which is only read; "" for none; not with Dir
 	StateDir string // for what a read-only server has announced; "" forgets it at each stop
+
+	CacheSize int // bytes of memory for verified JWTs; 0 for none; default 32 MiB
 }
 
 // ClaimChecks says what becomes of a pushed JWT whose claims nats-server refuses. The zero value is
@@ -154,6 +156,7 @@ func defaults() Config {
 			WriteTimeout: 5 * time.Second,
 		},
 		NATS:               NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+		Store:              Store{CacheSize: 32 << 20},
 		ForgetServer:       72 * time.Hour,
 		ClaimChecks:        ChecksRefuse,
 		SignTimeout:        time.Second,

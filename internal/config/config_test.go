@@ -73,6 +73,8 @@ func TestAnEmptyFileGivesTheDefaults(t *testing.T) {
 			WriteTimeout: 5 * time.Second},
 		NATS: config.NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
 
+		Store: config.Store{CacheSize: 32 << 20},
+
 		ForgetServer: 72 * time.Hour,
 		ClaimChecks:  config.ChecksRefuse,
 		SignTimeout:  time.Second,
@@ -201,9 +203,12 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		}},
 		{`nats { tls { root: "", cert: "", key: "" } }`, func(*config.Config) {}},
 		{`store { dir: "/tmp/as", shard: true, readonly: false, allow_older: on, nsc: "", ` +
-			`cleanupinterval: 0 }`, func(c *config.Config) {
+			`cleanupinterval: 0, cachesize: 0 }`, func(c *config.Config) {
 			c.Store = config.Store{Dir: "/tmp/as", Shard: true, AllowOlder: true}
 		}},
+		{`store { cachesize: 1048576 }`, func(c *config.Config) { c.Store.CacheSize = 1 << 20 }},
+		{`store { cachesize: 2MiB }`, func(c *config.Config) { c.Store.CacheSize = 2 << 20 }},
+		{`store { cachesize: "3mb" }`, func(c *config.Config) { c.Store.CacheSize = 3 << 20 }},
 		{`signrequestsubject: sign.me, signrequesttimeout: 2500`,
 			func(c *config.Config) {
 				c.SignSubject, c.SignTimeout = "sign.me", 2500*time.Millisecond
@@ -212,11 +217,11 @@ func TestEveryKeySetsItsField(t *testing.T) {
 			func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
 		{`store { dir: /d, readonly: true, statedir: /s }`,
 			func(c *config.Config) {
-				c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s"}
+				c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s", CacheSize: 32 << 20}
 			}},
 		{`store { dir: /d, cleanupinterval: 60000 }`,
 			func(c *config.Config) {
-				c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute}
+				c.Store = config.Store{Dir: "/d", CleanupInterval: time.Minute, CacheSize: 32 << 20}
 			}},
 		{`operator: /o, primary: "http://p:9090/", replicationtimeout: 1s`, func(c *config.Config) {
 			c.Operators, c.Primary = files("/o"), "http://p:9090/"
@@ -224,7 +229,8 @@ func TestEveryKeySetsItsField(t *testing.T) {
 		}},
 		{`store { readonly: true }`, func(c *config.Config) { c.Store.ReadOnly = true }},
 		{`operator: /op.jwt, store { nsc: /n/OP }`, func(c *config.Config) {
-			c.Store, c.Operators = config.Store{NSC: "/n/OP", ReadOnly: true}, files("/op.jwt")
+			c.Store = config.Store{NSC: "/n/OP", ReadOnly: true, CacheSize: 32 << 20}
+			c.Operators = files("/op.jwt")
 		}},
 		{`claimchecks: Warn`, func(c *config.Config) { c.ClaimChecks = config.ChecksWarn }},
 		{`claimchecks: refuse`, func(*config.Config) {}},
@@ -344,6 +350,10 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			"store.statedir must be another directory"},
 		{"a read-only store of other words", "store { readonly: perhaps }",
 			"a.conf:1:19: error parsing ReadOnly option perhaps"},
+		{"a cache that is less than none", "store { cachesize: -1 }",
+			"a.conf:1:20: error parsing CacheSize option -1, it must be a number of bytes"},
+		{"a cache of other words", `store { cachesize: "much" }`,
+			"error parsing CacheSize option much, it must be a number of bytes, or a size such as 32MiB"},
 		{"the cleanup interval", "store { cleanupinterval: -5 }",
 			"store.cleanupinterval must not be negative"},
 		{"a signing subject with a wildcard", `signrequestsubject: "x.*"`,
@@ -525,7 +535,7 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 		want  func(*config.Config)
 	}{
 		{[]string{"-dir", "~/d"}, func(c *config.Config) {
-			c.Store = config.Store{Dir: home(t, "d")}
+			c.Store = config.Store{Dir: home(t, "d"), CacheSize: 32 << 20}
 		}},
 		{[]string{"--operator=/o"}, func(c *config.Config) { c.Operators = files("/o") }},
 		{[]string{"-nats", "nats://n:1"},

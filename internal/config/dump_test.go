@@ -119,7 +119,7 @@ func TestTheNamesInTheDump(t *testing.T) {
 			{"HTTP", d["HTTP"], "Host Port TLS ReadTimeout WriteTimeout Write Read"},
 			{"HTTP.TLS", http.TLS, c.httpTLS},
 			{"Store", d["Store"],
-				"Dir Shard CleanupInterval NSC ReadOnly AllowOlder AllowDelete StateDir"},
+				"Dir Shard CleanupInterval NSC ReadOnly AllowOlder AllowDelete StateDir CacheSize"},
 		} {
 			if got := strings.Join(members(t, object.json), " "); got != object.want {
 				t.Errorf("%s: %s has %s, want %s", c.name, object.name, got, object.want)

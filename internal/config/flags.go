@@ -104,12 +104,12 @@ func (l *loader) setKey(flag, value, path string, k *key) {
 	delete(l.at, path) // a mistake in a flag has no position in the file
 }
 
-// readStoreFlags replaces the whole store section if a flag names a directory. -nsc wins over -dir,
-// and replaces the operator too.
+// readStoreFlags replaces the whole store section but the size of the cache if a flag names a
+// directory. -nsc wins over -dir, and replaces the operator too.
 func (l *loader) readStoreFlags() {
 	f, c := l.flags, &l.draft
 	if f.Dir != "" {
-		c.Store = Store{Dir: l.absolute(f.Dir), ReadOnly: f.ReadOnly}
+		c.Store = Store{Dir: l.absolute(f.Dir), ReadOnly: f.ReadOnly, CacheSize: c.Store.CacheSize}
 	}
 	// -nsc is always read-only. Without a directory there is nothing to be read.
 	if f.ReadOnly && f.Dir == "" && f.NSC == "" {
@@ -118,7 +118,7 @@ func (l *loader) readStoreFlags() {
 	}
 	if f.NSC != "" {
 		// The operator is that of the folder; complete finds it there.
-		c.Store = Store{NSC: l.absolute(f.NSC)}
+		c.Store = Store{NSC: l.absolute(f.NSC), CacheSize: c.Store.CacheSize}
 		c.Operators = nil
 	}
 }

@@ -72,6 +72,7 @@ func keys(c *Config) []key {
 			{"Allow_Older", "", boolean(&c.Store.AllowOlder)},
 			{"Allow_Delete", "", boolean(&c.Store.AllowDelete)},
 			{"StateDir", "", path(&c.Store.StateDir)},
+			{"CacheSize", "", set(&c.Store.CacheSize, parseSize)},
 		})},
 		// Operator, System_Account and System are nats-server's names.
 		{"OperatorJWTPath", "Operator", set(&c.Operators, parseOperators)},

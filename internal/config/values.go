@@ -92,6 +92,22 @@ func parseInt(name string, value any) (int, error) {
 	return 0, fmt.Errorf("unable to parse integer %v for key %s", show(value), name)
 }
 
+// parseSize parses a number of bytes. With a size suffix it may stand in quotes.
+func parseSize(name string, value any) (int, error) {
+	given := value
+	if text, ok := value.(string); ok {
+		m, err := natsconf.Parse(name, "size: "+text)
+		if err == nil && len(m.Entries) == 1 {
+			given = m.Entries[0].Value.Data
+		}
+	}
+	n, err := parseInt(name, given)
+	if err != nil || n < 0 {
+		return 0, badValue(name, value, ", it must be a number of bytes, or a size such as 32MiB")
+	}
+	return n, nil
+}
+
 // parseDuration parses a number of milliseconds, as the original does, or a text with a unit.
 func parseDuration(name string, value any) (time.Duration, error) {
 	if s, ok := value.(string); ok {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 
 	"nats-account-server/internal/accounts"
@@ -89,6 +90,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Peers:      d.client,
 		Signer:     d.client,
 		Trust:      t.Trust,
+		CacheBytes: cmp.Or(c.CacheSize, -1), // to the registry 0 is the default
 		AllowOlder: c.AllowOlder,
 		ReadOnly:   c.ReadOnly,
 		Log:        d.log.Logger,
