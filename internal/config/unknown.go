@@ -25,7 +25,8 @@ func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
 	text := fmt.Sprintf("unknown key %q %s%s", e.Key, inSection(section), suggestion(e.Key, near))
 	// A security setting without effect would leave the server open, so the server must not run.
 	if isSecurity(section, e.Key, near) {
-		l.mistake(e.Pos, "%s; a security setting is never ignored%s", text, advice(keys, section, near))
+		l.mistake(e.Pos, "%s; a security setting is never ignored%s", text,
+			advice(keys, section, near))
 		return
 	}
 	l.warn(e.Pos, true, "%s", text)
@@ -67,7 +68,8 @@ func advice(keys []key, section string, near []string) string {
 		}
 		return ": the keys here are " + strings.Join(names, ", ")
 	case section == "nats":
-		return ": a user is set in nats.usercredentials or in the URL of nats.servers, TLS in nats.tls"
+		return ": a user is set in nats.usercredentials or in the URL of " +
+			"nats.servers, TLS in nats.tls"
 	default:
 		return ": users are set in http.authorization, TLS in http.tls"
 	}
@@ -87,14 +89,15 @@ func (l *loader) searchIgnored(section string, v natsconf.Value) {
 				l.searchIgnored(join(section, e.Key), e.Value)
 				continue
 			}
-			l.mistake(e.Pos, "%q is in section %s, which is unknown; a security setting is never ignored",
+			l.mistake(e.Pos,
+				"%q is in section %s, which is unknown; a security setting is never ignored",
 				e.Key, section)
 		}
 	}
 }
 
-// minSimilar is the fewest letters of a word that may be a misspelt key of another section: shorter words
-// are like too much.
+// minSimilar is the fewest letters of a word that may be a misspelt key of another section: shorter
+// words are like too much.
 const minSimilar = 5
 
 // similar returns the names of the keys that are most similar to an unknown one, in lower case. A
@@ -143,38 +146,46 @@ func nearest(keys []key, section, unknown string, deep bool) (paths []string, le
 			add(min(suggest.Distance(unknown, name), suggest.Distance(unknown, path)), path)
 		}
 		if deep {
-			inner, distance := nearest(k.keys, join(section, strings.ToLower(k.name)), unknown, true)
+			inner, distance := nearest(k.keys,
+				join(section, strings.ToLower(k.name)), unknown, true)
 			add(distance, inner...)
 		}
 	}
 	return paths, least
 }
 
-// aboutSecurity matches the names of keys that encrypt or restrict access, here and in nats-server.
-var aboutSecurity = regexp.MustCompile(`(?i)^(tls|tsl|ssl|https|auth|verif|pinned|cert|pass|permission` +
-	`|(root|ca|key|user|client_?ca|root_?ca|nkey|token|read|write|users|username|tokens|nkeys)(_?file)?$)`)
+// securityAnywhere matches the names of unknown keys of any section that probably encrypt or
+// restrict access: nats-server has most of them.
+var securityAnywhere = regexp.MustCompile(
+	`(?i)^(tls|tsl|ssl|https|auth|verif|pinned|cert|pass|permission` +
+		`|(root|ca|key|user|client_?ca|root_?ca|nkey|token|read|write|users|username|tokens|nkeys)` +
+		`(_?file)?$)`)
 
-// aboutClients matches unknown keys of http.tls that are probably about client certificates, such
-// as nats-server's verify_and_map and pinned_certs, and misspelt or other names of root.
-var aboutClients = regexp.MustCompile(`(?i)^verif|pinned|^roo?t|^ca|ca$`)
+// securityInHTTP is what is about TLS or about which client may connect: other servers have it.
+const securityInHTTP = `(?i)tls|ssl|cert|auth|verif|passw|credential|secret|login|realm` +
+	`|cipher|curve|version|^(allow|deny|acl|trusted)|(white|black|block|deny)_?list`
 
-// aboutAccess matches unknown keys of http and http.tls that are probably about TLS or about who may
-// connect: other servers have them.
-var aboutAccess = regexp.MustCompile(`(?i)tls|ssl|cert|auth|verif|passw|credential|secret|login|realm` +
-	`|cipher|curve|version|^(allow|deny|acl|trusted)|(white|black|block|deny)_?list`)
+// securityIn matches such names in a section. In http.tls they are also those about client
+// certificates, and other names of root.
+var securityIn = map[string]*regexp.Regexp{
+	"http":               regexp.MustCompile(securityInHTTP),
+	"http.tls":           regexp.MustCompile(securityInHTTP + `|pinned|^roo?t|^ca|ca$`),
+	"http.authorization": regexp.MustCompile(``), // every name
+}
 
-// isSecurity reports whether an unknown key is probably meant to encrypt or to restrict access. near
-// are the similar keys. Files that were written for the original may have any other unknown key.
+// isSecurity reports whether an unknown key is probably meant to encrypt or to restrict access.
+// near are the similar keys. Files that were written for the original may have any other unknown
+// key.
 func isSecurity(section, name string, near []string) bool {
 	for _, path := range near {
 		// A misspelt section would be ignored as a whole.
-		if last := path[strings.LastIndexByte(path, '.')+1:]; last == "tls" || last == "authorization" {
+		if last := lastName(path); last == "tls" || last == "authorization" {
 			return true
 		}
 	}
-	last := name[strings.LastIndexByte(name, '.')+1:]
-	inHTTP := section == "http" || section == "http.tls"
-	return section == "http.authorization" || section == "http.tls" && aboutClients.MatchString(name) ||
-		inHTTP && aboutAccess.MatchString(name) ||
-		aboutSecurity.MatchString(last)
+	names, has := securityIn[section]
+	return has && names.MatchString(name) || securityAnywhere.MatchString(lastName(name))
 }
+
+// lastName returns what comes after the last dot of a path.
+func lastName(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
