@@ -166,7 +166,8 @@ type Options struct {
 	Committer Committer
 	Announcer Announcer
 	Observer  Observer // nil: decisions are not reported
-	// Unsaved has what the store has no room for; nil: nothing is unsaved.
+	// Unsaved has what the store has no room for, and knows what is not stored because it is
+	// damaged or can't be read; nil: nothing is unsaved.
 	Unsaved    Source
 	Peers      Source           // other account servers, asked for what is not stored; nil: none are
 	Signer     Signer           // nil: there is no signing service

@@ -21,9 +21,15 @@ func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 	}
 	// A newer version may have been committed since the other one could not be saved. The notifier
 	// must not announce the older one in its place.
-	if a, _ := r.find(ctx, r.Unsaved, key); a != nil &&
-		(err != nil || a.IssuedAt > stored.IssuedAt) {
+	a, lost := r.find(ctx, r.Unsaved, key)
+	switch {
+	case a != nil && (err != nil || a.IssuedAt > stored.IssuedAt):
 		return a, nil
+	case errors.Is(err, ErrNotFound) && errors.Is(lost, ErrDamaged):
+		r.verdicts.logDamaged(key, "", lost)
+		return nil, lost
+	case errors.Is(err, ErrNotFound) && errors.Is(lost, ErrUnreadable):
+		return nil, lost
 	}
 	return stored, err
 }

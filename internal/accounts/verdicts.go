@@ -89,9 +89,14 @@ func (vs *Verdicts[T]) report(key string, v *Verdict[T]) {
 		return
 	}
 	version := sha256.Sum256(v.token)
-	if vs.Reported.Allow(key+string(version[:]), time.Now()) {
+	vs.logDamaged(key, string(version[:]), v.cause)
+}
+
+// logDamaged is report for a version, "" if its content is not known.
+func (vs *Verdicts[T]) logDamaged(key, version string, why error) {
+	if vs.Reported.Allow(key+version, time.Now()) {
 		vs.Log.Error(fmt.Sprintf("%s - error loading JWT - %s", logging.ShortKey(key),
-			logging.Quote(v.cause.Error(), maxErrorBytes)))
+			logging.Quote(why.Error(), maxErrorBytes)))
 	}
 }
 

@@ -181,6 +181,14 @@ func (e *syncEnv) serves(key string, want []byte) {
 	}
 }
 
+// fails wants an account not to be served for this reason.
+func (e *syncEnv) fails(key string, want error) {
+	e.Helper()
+	if _, err := e.registry.Get(e.Context(), key); !errors.Is(err, want) {
+		e.Errorf("it is not served because of %v, want %v", err, want)
+	}
+}
+
 // unsaved returns what is served from memory for an account.
 func (e *syncEnv) unsaved(key string) (found []byte) {
 	e.Helper()
@@ -284,6 +292,9 @@ var scenarios = []struct {
 			e.write(name, []byte("junk"))
 			e.wantState(name, dirsync.Refused)
 			e.logs(name+" is not served - bad JWT in request: expected 3 chunks: a JWT has ", 1)
+			e.fails(a.ID, accounts.ErrDamaged)
+			e.fails(a.ID, accounts.ErrDamaged)
+			e.logs(a.ID[:12]+" - error loading JWT - ", 1)
 			e.write(name, good)
 			e.wantState(name, dirsync.Stored)
 			e.write(name, []byte("junk"))
@@ -300,6 +311,7 @@ var scenarios = []struct {
 		e.write(name+"/x", nil) // a directory
 		e.wantState(name, dirsync.Unread)
 		e.wantState(name, dirsync.Unread)
+		e.fails(a.ID, accounts.ErrUnreadable)
 		e.logs(name+" is not served", 1)
 		e.remove(name + "/x")
 		e.remove(name)

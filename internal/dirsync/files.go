@@ -74,7 +74,7 @@ func (s *Syncer) offerTokens(ctx context.Context, accountsOffered bool) {
 // for another account, the account before has no file any more. err is nil if the content
 // was accepted.
 func (s *Syncer) decide(f *File, key string, err error) {
-	f.subject, f.retryAt = key, time.Now().Add(scanInterval)
+	f.subject, f.retryAt, f.bad = key, time.Now().Add(scanInterval), nil
 	// Put saves only what it has verified. So the JWT can be served without the store.
 	f.unsaved = errors.Is(err, accounts.ErrSave)
 	if err == nil {
@@ -100,8 +100,17 @@ func (s *Syncer) decide(f *File, key string, err error) {
 	} else {
 		s.Folder.move(f, rejected)
 		f.JWT = nil // it is not offered again before it is read again
+		f.bad = whyBad(f, err)
 	}
 	f.refusal.Log(s.Log, s.explain(f, err))
+}
+
+// whyBad is what a reader of the account is told of a file that can't be read, or is refused.
+func whyBad(f *File, err error) error {
+	if f.Err != nil {
+		return fmt.Errorf("%w: %w", accounts.ErrUnreadable, f.Err)
+	}
+	return fmt.Errorf("%w: %w", accounts.ErrDamaged, err)
 }
 
 // explain is what is logged of a file whose content is not stored.

@@ -41,9 +41,9 @@ type Folder struct {
 	scans       int                        // how many there were
 	trace       func(from state, on event) // for tests; nil: none
 
-	// unsaved are the JWTs that the store has no room for, by account key. The map is never
+	// unsaved is what the store does not have of the files, by account key. The map is never
 	// changed, only replaced; nil before the first Scan.
-	unsaved atomic.Pointer[map[string][]byte]
+	unsaved atomic.Pointer[map[string]unsaved]
 
 	watcher   *fsnotify.Watcher      // nil before the first Watch, and if there can't be one
 	watched   map[string]fs.FileInfo // by path: the directories that watcher was given
@@ -66,7 +66,14 @@ type File struct {
 	subject string            // the key of what was offered last; "" if it is not known
 	taken   version           // what the store has from it, or had last; zero: nothing
 	unsaved bool              // JWT is good, and the store has no room for it
+	bad     error             // why it is not served, as Find says it; nil: it is, or may be later
 	refusal logging.Condition // why what was offered last is not stored
+}
+
+// unsaved is the JWT of a file that the store has no room for, or why the file is not served.
+type unsaved struct {
+	token []byte
+	err   error // wraps accounts.ErrDamaged or accounts.ErrUnreadable
 }
 
 // goneAfter is how long a file must not have been there to count as gone. git takes a file away
@@ -250,24 +257,35 @@ func (f *Folder) key(path string) (key string, ok bool) {
 	return "", dir != "" && name == filepath.Base(dir)+".jwt"
 }
 
-// serveUnsaved has Find know what can't be stored of the files as they are now. Find sees either
-// the map before or all of the new one.
+// serveUnsaved has Find know what is not stored of the files as they are now. Find sees either the
+// map before or all of the new one.
 func (f *Folder) serveUnsaved() {
-	unsaved := map[string][]byte{}
+	all := map[string]unsaved{}
 	for _, file := range f.files {
-		if file.unsaved {
-			unsaved[file.subject] = file.JWT
+		switch {
+		case file.unsaved:
+			all[file.subject] = unsaved{token: file.JWT}
+		case file.bad != nil && all[file.subject].token == nil:
+			all[file.subject] = unsaved{err: file.bad}
 		}
 	}
-	f.unsaved.Store(&unsaved)
+	f.unsaved.Store(&all)
 }
 
 // Find implements accounts.Source: it calls take with the JWT of an account that the store has no
-// room for. The error is that of take, or accounts.ErrNotFound if there is none. It may be called
-// from any goroutine.
+// room for. The error is that of take, or wraps accounts.ErrDamaged or accounts.ErrUnreadable if
+// the account has a file that can't be served, or is accounts.ErrNotFound. It may be called from any
+// goroutine.
 func (f *Folder) Find(_ context.Context, key string, take func(token []byte) error) error {
-	if unsaved := f.unsaved.Load(); unsaved != nil && (*unsaved)[key] != nil {
-		return take((*unsaved)[key])
+	known := f.unsaved.Load()
+	if known == nil {
+		return accounts.ErrNotFound
+	}
+	switch what := (*known)[key]; {
+	case what.token != nil:
+		return take(what.token)
+	case what.err != nil:
+		return what.err
 	}
 	return accounts.ErrNotFound
 }
