@@ -19,6 +19,7 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/daemon"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/process"
 	"nats-account-server/internal/winsvc"
 )
 
@@ -50,6 +51,8 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 		// The version goes to standard output, and the log elsewhere.
 		fmt.Printf("nats-account-server: v%s\n", daemon.FullVersion())
 		return 0
+	case flags.Signal != "":
+		return sendSignal(flags)
 	case flags.Test:
 		// -t starts no log: its output has no times and no levels.
 		return check(config.Load(flags))
@@ -62,6 +65,10 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 		for line := range strings.SplitSeq(err.Error(), "\n") { // one for each cause
 			// The log escapes line ends, so each cause is a line of its own.
 			log.Error(line)
+			if handler.IsRedirected() {
+				// What has started the program shows its standard error.
+				fmt.Fprintf(out, "nats-account-server: %s\n", line)
+			}
 		}
 		return 1
 	}
@@ -77,7 +84,12 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 		return err
 	}
 	// From here on the lines look as configured, those about the warnings too.
+	target, err := c.Logging.Target.Open()
+	if err != nil {
+		return err
+	}
 	handler.SetFormat(c.Logging.Format)
+	handler.Use(target)
 	warn(log, warnings)
 	// The signals are taken before the server starts, so that a slow start can be stopped too.
 	ctx, stop := untilSignal(ctx, log)
@@ -89,6 +101,7 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 		Ready:   ready,
 		Hangup:  notify(syscall.SIGHUP),
 		Reopen:  notify(reopenSignals...),
+		Systemd: process.NewSystemd(),
 		Reload: func(running config.Config) (config.Config, error) {
 			// The words are the original's, though nothing restarts. The flags are those of the
 			// start.

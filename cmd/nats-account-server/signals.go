@@ -8,7 +8,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"nats-account-server/internal/config"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/process"
 	"nats-account-server/internal/winsvc"
 )
 
@@ -49,4 +51,23 @@ func notify(signals ...os.Signal) <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, signals...)
 	return c
+}
+
+// sendSignal is --signal. It returns the exit code. The configuration is read only for its pid
+// file.
+func sendSignal(f config.Flags) int {
+	pidFile := ""
+	if f.PIDFile != "" || f.Config != "" {
+		c, _, err := config.Load(f)
+		if err != nil {
+			report(err.Error())
+			return 1
+		}
+		pidFile = c.PIDFile
+	}
+	if err := process.Signal(f.Signal, pidFile); err != nil {
+		report(err.Error())
+		return 1
+	}
+	return 0
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,10 @@ func (l *loader) complete() {
 				"to the creds file of a user of the system account")
 	}
 	l.warnListen()
+	if log := l.draft.Logging; log.File != "" && (log.Syslog || log.RemoteSyslog != "") {
+		l.warn(l.at["logging.file"], true, "logging.file wins over logging.syslog and "+
+			"logging.remote_syslog, as in nats-server: the log goes to the file alone")
+	}
 	// The authorities alone restrict nothing. This was perhaps meant otherwise.
 	if h.TLS.Verify == VerifyNone && h.TLS.Root != "" {
 		l.warn(l.at["http.tls.root"], false, "http.tls.root has no effect without http.tls.verify")
@@ -113,6 +118,10 @@ func (l *loader) check() {
 		{replica && noOperator, "primary",
 			"a replica needs an operator, to know what it may take from its " +
 				"primary: set operatorjwtpath"},
+
+		{runtime.GOOS == "windows" && l.draft.Logging.Syslog, "logging.syslog",
+			"Windows has no syslog: the log of a service is in the event log; logging.remote_syslog " +
+				"and -r name a syslog on another machine"},
 
 		// One of the two is of no use without the other.
 		{n.TLS.Cert != "" && n.TLS.Key == "", "nats.tls.cert",

@@ -39,12 +39,15 @@ type Config struct {
 	// MaxPack is how many accounts a pack over HTTP holds at most. 0 means that there is no pack,
 	// less than 0 that there is no limit. Default 10000.
 	MaxPack int
+
+	PIDFile string // path of a file for the process id; "" for none
 }
 
-// Logging says what log lines look like and which are written. By default they have the time, and
-// colours on a terminal.
+// Logging says what log lines look like, which are written, and where. By default they have the
+// time, and colours on a terminal, and go to standard error.
 type Logging struct {
 	logging.Format
+	logging.Target
 	Audit string // path of the audit file; "" for the log
 	// AuditRequired means that a push fails if its audit entry can't be written. Default false.
 	AuditRequired bool

@@ -548,6 +548,20 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 		{[]string{"-hp", "[::1]:0"}, func(c *config.Config) {
 			c.HTTP.Host, c.HTTP.Port = "::1", 0
 		}},
+		{[]string{"-a", "::1"}, func(c *config.Config) { c.HTTP.Host = "::1" }},
+		{[]string{"--port", "7"}, func(c *config.Config) { c.HTTP.Port = 7 }},
+		{[]string{"-p", "-1"}, func(c *config.Config) { c.HTTP.Port = 0 }},
+		{[]string{"-p", "7", "--addr", "b", "-hp", "a:6"}, func(c *config.Config) {
+			c.HTTP.Host, c.HTTP.Port = "b", 7
+		}},
+		{[]string{"-P", "/p"}, func(c *config.Config) { c.PIDFile = "/p" }},
+		{[]string{"-l", "/l", "--log_size_limit", "10MB"}, func(c *config.Config) {
+			c.Logging.File, c.Logging.SizeLimit = "/l", 10<<20
+		}},
+		{[]string{"-s"}, func(c *config.Config) { c.Logging.File, c.Logging.Syslog = "", true }},
+		{[]string{"-r", "udp://h:514"}, func(c *config.Config) {
+			c.Logging.File, c.Logging.RemoteSyslog = "", "udp://h:514"
+		}},
 		{[]string{"-D"}, func(c *config.Config) { c.Logging.Debug = true }},
 		{[]string{"-V"}, func(c *config.Config) { c.Logging.Trace = true }},
 		{[]string{"-DV"}, func(c *config.Config) { c.Logging.Debug, c.Logging.Trace = true, true }},
@@ -574,10 +588,12 @@ func TestADirectoryFlagReplacesAnEmptyDirectory(t *testing.T) {
 func TestEveryFlagSetsItsField(t *testing.T) {
 	got, err := config.ParseFlags(strings.Fields(
 		"-c a -dir b -nsc c -operator d -nats e -creds f -primary g -hp h -ro -D -V -DV -dump -t "+
-			"--version"), &bytes.Buffer{})
+			"--version --net i --port j --log k --log_size_limit l --syslog --remote_syslog m "+
+			"--pid n --signal o"), &bytes.Buffer{})
 	want := config.Flags{
 		Config: "a", Dir: "b", NSC: "c", Operator: "d", NATS: "e", Creds: "f", Primary: "g",
-		HostPort: "h",
+		HostPort: "h", Host: "i", Port: "j", Log: "k", LogSizeLimit: "l", Syslog: true,
+		RemoteSyslog: "m", PIDFile: "n", Signal: "o",
 		ReadOnly: true, Debug: true, Trace: true, Both: true, Dump: true, Test: true, Version: true,
 	}
 	if err != nil || got != want {
@@ -626,6 +642,13 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-primary", "http://x", "-operator", "o", "-dir", "d", "-ro"},
 			"replica mode cannot be used in read-only mode, but will not allow POST operations"},
 		{[]string{"-primary", "http://x", "-nsc", "n"}, "replicas cannot be run in NSC mode"},
+		{[]string{"-p", "x"}, "-p: unable to parse integer x for key Port"},
+		{[]string{"-p", "70000"}, "-p: http.port 70000 is not between 0 and 65535"},
+		{[]string{"-a", "h:1"}, `-a: http.host "h:1" must be a name or an address alone`},
+		{[]string{"-r", "syslog"}, `-r: logging.remote_syslog: "syslog" is no address of a syslog`},
+		{[]string{"--log_size_limit", "much"},
+			"--log_size_limit: error parsing Size_Limit option much, it must be a number of bytes"},
+		{[]string{"--log_size_limit", "-1"}, "it must be a number of bytes"},
 		{[]string{"-nats", "http://x"}, "-nats: error parsing Servers option: the URL scheme"},
 	} {
 		if _, _, err := load(t, "", c.flags...); err == nil ||

@@ -40,6 +40,8 @@ func shown(value any) any {
 		return all
 	case Verify: // it is only shown if it is set: the original's TLS objects have three members
 		return []any{VerifyNone: omitted{}, VerifyGiven: true, VerifyRequire: "require"}[v]
+	case logging.Encoding:
+		return []string{logging.Text: "text", logging.JSON: "json"}[v]
 	case logging.Colors: // as in the original, true if it is not set
 		return v != logging.ColorsNever
 	// A JWT is not shown: it could have a password in it.

@@ -110,8 +110,9 @@ func TestTheNamesInTheDump(t *testing.T) {
 		}{
 			{"all", json.RawMessage(conf.Dump()), "Logging NATS HTTP Store OperatorJWTPath " +
 				"SystemAccountJWTPath SignRequestSubject SignRequestTimeout Primary " +
-				"ReplicationTimeout MaxReplicationPack ForgetServer ClaimChecks"},
-			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit AuditRequired"},
+				"ReplicationTimeout MaxReplicationPack ForgetServer ClaimChecks PIDFile"},
+			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit " +
+				"AuditRequired Format File SizeLimit MaxFiles Syslog RemoteSyslog"},
 			{"NATS", d["NATS"],
 				"Servers ConnectTimeout ReconnectWait MaxReconnects TLS UserCredentials " +
 					"HandshakeFirst"},

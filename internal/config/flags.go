@@ -5,29 +5,114 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 
 	"nats-account-server/internal/natsconf"
 )
 
-// Flags is the command line. An empty or false field means that the flag is not given. All but the
-// last two are the original's.
+// Flags is the command line. An empty or false field means that the flag is not given. table says
+// what each one means.
 type Flags struct {
-	Config   string // -c: path of the configuration file
-	Dir      string // -dir: Store.Dir; replaces the whole Store
-	NSC      string // -nsc: Store.NSC; replaces the whole Store, and wins over -dir
-	Operator string // -operator: path of the operator's JWT; replaces Operators
-	NATS     string // -nats: URLs, separated by commas; replaces NATS.Servers
-	Creds    string // -creds: NATS.Credentials
-	Primary  string // -primary: URL of the account server to follow
-	HostPort string // -hp: HTTP.Host and HTTP.Port
-	ReadOnly bool   // -ro: Store.ReadOnly, with -dir only
-	Debug    bool   // -D: Logging.Debug
-	Trace    bool   // -V: Logging.Trace
-	Both     bool   // -DV: Logging.Debug and Logging.Trace
-	Dump     bool   // -dump: the program logs the configuration after the start
-	Test     bool   // -t: the program only checks the configuration
-	Version  bool   // -v, --version: the program prints its version
+	// These are the original's.
+	Config   string // path of the configuration file
+	Dir      string // Store.Dir; replaces the whole Store
+	NSC      string // Store.NSC; replaces the whole Store, and wins over Dir
+	Operator string // path of the operator's JWT; replaces Operators
+	NATS     string // URLs, separated by commas; replaces NATS.Servers
+	Creds    string // NATS.Credentials
+	Primary  string // URL of the account server to follow
+	HostPort string // HTTP.Host and HTTP.Port
+	ReadOnly bool   // Store.ReadOnly, with Dir only
+	Debug    bool   // Logging.Debug
+	Trace    bool   // Logging.Trace
+	Both     bool   // Logging.Debug and Logging.Trace
+	Dump     bool   // the program logs the configuration after the start
+
+	// These are nats-server's.
+	Host         string // HTTP.Host; wins over HostPort
+	Port         string // HTTP.Port; wins over HostPort; "-1" is any free port
+	Log          string // Logging.File; with it, the log is not in syslog
+	LogSizeLimit string // Logging.SizeLimit
+	Syslog       bool   // Logging.Syslog instead of Logging.File
+	RemoteSyslog string // Logging.RemoteSyslog instead of Logging.File
+	PIDFile      string // PIDFile
+	Signal       string // the program only sends a signal to one that runs
+	Test         bool   // the program only checks the configuration
+	Version      bool   // the program prints its version
+}
+
+// Flag is a flag of the command line, for the help and for what is made from it.
+type Flag struct {
+	Names []string // as they are written, the short one first; one dash is always enough
+	Value string   // what the value is; "" means that the flag has none
+	Usage string
+
+	into any // a field of Flags: a *string if there is a value, otherwise a *bool
+}
+
+// IsPath reports whether the value of the flag is the path of a file or a directory.
+func (f Flag) IsPath() bool {
+	return slices.Contains([]string{"file", "directory", "folder"}, f.Value)
+}
+
+// AllFlags returns the flags in the order in which the help has them.
+func AllFlags() []Flag { return new(Flags).table() }
+
+// table returns all flags. Each sets a field of f.
+func (f *Flags) table() []Flag {
+	return []Flag{
+		{[]string{"-c"}, "file", "configuration file", &f.Config},
+		{[]string{"-t"}, "", "check the configuration, its files and the credentials, and exit",
+			&f.Test},
+		{[]string{"-dir"}, "directory", "directory of the JWTs; replaces the whole store section",
+			&f.Dir},
+		{[]string{"-ro"}, "", "take no pushes: serve what is put into the directory of -dir",
+			&f.ReadOnly},
+		{[]string{"-nsc"}, "folder", "folder in which nsc keeps an operator; replaces the whole " +
+			"store section, and names the operator", &f.NSC},
+		{[]string{"-primary"}, "url", "URL of the account server to follow", &f.Primary},
+		{[]string{"-operator"}, "file", "operator JWT file", &f.Operator},
+		{[]string{"-nats"}, "url", "URL of a NATS server; replaces the whole list", &f.NATS},
+		{[]string{"-creds"}, "file", "NATS credentials file", &f.Creds},
+		{[]string{"-hp"}, "host:port", "where HTTP listens (default localhost:9090)", &f.HostPort},
+		{[]string{"-a", "--addr", "--net"}, "host", "host where HTTP listens", &f.Host},
+		{[]string{"-p", "--port"}, "port", "port where HTTP listens; -1 is any free port", &f.Port},
+		{[]string{"-P", "--pid"}, "file", "file for the process id", &f.PIDFile},
+		{[]string{"-sl", "--signal"}, "command[=pid]", "send a signal to a server that runs, and " +
+			"exit: reload, reopen or stop; pid may be a pid file", &f.Signal},
+		{[]string{"-l", "--log"}, "file", "file for the log", &f.Log},
+		{[]string{"--log_size_limit"}, "bytes",
+			"size at which the log file is renamed and begins anew",
+			&f.LogSizeLimit},
+		{[]string{"-s", "--syslog"}, "", "log to the syslog of this system", &f.Syslog},
+		{[]string{"-r", "--remote_syslog"}, "url", "log to another syslog, such as udp://host:514",
+			&f.RemoteSyslog},
+		{[]string{"-D"}, "", "lines for debugging", &f.Debug},
+		{[]string{"-V"}, "", "a line for each request", &f.Trace},
+		{[]string{"-DV"}, "", "both -D and -V", &f.Both},
+		{[]string{"-dump"}, "", "log the configuration as JSON after the start, without passwords",
+			&f.Dump},
+		{[]string{"-v", "--version"}, "", "print the version and exit", &f.Version},
+	}
+}
+
+// PrintUsage writes the help.
+func PrintUsage(w io.Writer) {
+	fmt.Fprintf(w, "Usage: nats-account-server [flags]\n"+
+		"       nats-account-server healthcheck [url | flags]   exit code 0 if the server lives\n"+
+		"       nats-account-server completion bash|zsh|fish    completion for a shell\n"+
+		"       nats-account-server man                         manual page\n\n")
+	for _, f := range AllFlags() {
+		fmt.Fprintf(w, "  %s\n    \t%s\n", f.Synopsis(), f.Usage)
+	}
+	fmt.Fprintf(w, "  -h, --help\n    \tprint this and exit\n")
+}
+
+// Synopsis returns the names of the flag and its value: "-P, --pid file".
+func (f Flag) Synopsis() string {
+	return strings.TrimSpace(strings.Join(f.Names, ", ") + " " + f.Value)
 }
 
 // ParseFlags parses the command line. It writes what is wrong, and the help for -h, to usage. The
@@ -38,27 +123,17 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	// The caller decides how the program ends, so the package flag must not.
 	s := flag.NewFlagSet("nats-account-server", flag.ContinueOnError)
 	s.SetOutput(usage)
-	s.StringVar(&f.Config, "c", "", "configuration `file`")
-	s.StringVar(&f.Dir, "dir", "", "`directory` of the JWTs; replaces the whole store section")
-	s.StringVar(&f.NSC, "nsc", "",
-		"`folder` in which nsc keeps an operator; replaces the whole store section, "+
-			"and names the operator")
-	s.StringVar(&f.Operator, "operator", "", "operator JWT `file`")
-	s.StringVar(&f.NATS, "nats", "", "`URL` of a NATS server; replaces the whole list")
-	s.StringVar(&f.Creds, "creds", "", "NATS credentials `file`")
-	s.StringVar(&f.Primary, "primary", "", "`URL` of the account server to follow")
-	s.StringVar(&f.HostPort, "hp", "", "`host:port` for HTTP (default localhost:9090)")
-	s.BoolVar(&f.ReadOnly, "ro", false,
-		"take no pushes: serve what is put into the directory of -dir")
-	s.BoolVar(&f.Debug, "D", false, "lines for debugging")
-	s.BoolVar(&f.Trace, "V", false, "a line for each request")
-	s.BoolVar(&f.Both, "DV", false, "both -D and -V")
-	s.BoolVar(&f.Dump, "dump", false,
-		"log the configuration as JSON after the start, without passwords")
-	s.BoolVar(&f.Test, "t", false,
-		"check the configuration, its files and the credentials, and exit")
-	s.BoolVar(&f.Version, "v", false, "print the version and exit")
-	s.BoolVar(&f.Version, "version", false, "print the version and exit")
+	s.Usage = func() { PrintUsage(usage) }
+	for _, row := range f.table() {
+		for _, name := range row.Names {
+			switch into := row.into.(type) {
+			case *string:
+				s.StringVar(into, strings.TrimLeft(name, "-"), "", row.Usage)
+			case *bool:
+				s.BoolVar(into, strings.TrimLeft(name, "-"), false, row.Usage)
+			}
+		}
+	}
 	if err := s.Parse(args); err != nil {
 		return f, err
 	}
@@ -87,9 +162,32 @@ func (l *loader) readFlags() {
 		l.fail(err)
 		c.HTTP.Host, c.HTTP.Port = host, port
 	}
+	http := find(l.keys, "HTTP").keys
+	l.setKey("-a", f.Host, "http.host", find(http, "Host"))
+	port := f.Port
+	if port == "-1" {
+		port = "0"
+	}
+	l.setKey("-p", port, "http.port", find(http, "Port"))
+	l.setKey("-P", f.PIDFile, "pid_file", find(l.keys, "PID_File"))
+	l.readLogFlags()
 	// These flags only add lines: they can't turn off what the file turns on.
 	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
 	c.Logging.Trace = c.Logging.Trace || f.Trace || f.Both
+}
+
+// readLogFlags reads where the log goes. As in nats-server, a file comes before a syslog. So a flag
+// for syslog takes the file of the configuration away.
+func (l *loader) readLogFlags() {
+	f, c := l.flags, &l.draft.Logging
+	logging := find(l.keys, "Logging").keys
+	if f.Syslog || f.RemoteSyslog != "" {
+		c.File = ""
+	}
+	c.Syslog = c.Syslog || f.Syslog
+	l.setKey("-r", f.RemoteSyslog, "logging.remote_syslog", find(logging, "Remote_Syslog"))
+	l.setKey("-l", f.Log, "logging.file", find(logging, "File"))
+	l.setKey("--log_size_limit", f.LogSizeLimit, "logging.size_limit", find(logging, "Size_Limit"))
 }
 
 // setKey sets the key k, whose path is path, to the value of a flag. An empty value means that the

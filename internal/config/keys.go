@@ -27,6 +27,14 @@ func keys(c *Config) []key {
 			{"Custom", "", unused()}, // the original accepts it and never uses it
 			{"Audit", "", path(&c.Logging.Audit)},
 			{"Audit_Required", "", boolean(&c.Logging.AuditRequired)},
+			{"Format", "", set(&c.Logging.Encoding, parseEncoding)},
+			// The other names are those of nats-server, which has them at the top level.
+			{"File", "LogFile Log_File", path(&c.Logging.File)},
+			{"Size_Limit", "LogFile_Size_Limit Log_Size_Limit",
+				set(&c.Logging.SizeLimit, parseSize)},
+			{"Max_Files", "LogFile_Max_Num Log_Max_Num", set(&c.Logging.MaxFiles, parseCount)},
+			{"Syslog", "", boolean(&c.Logging.Syslog)},
+			{"Remote_Syslog", "", set(&c.Logging.RemoteSyslog, parseText, isSyslog)},
 		})},
 		{"NATS", "", section([]key{
 			{"Servers", "", set(&c.NATS.Servers, parseURLs)},
@@ -87,6 +95,7 @@ func keys(c *Config) []key {
 		{"ForgetServer", "", set(&c.ForgetServer, parseDuration,
 			atLeast(time.Second, "be at least 1 s"))},
 		{"ClaimChecks", "", set(&c.ClaimChecks, parseClaimChecks)},
+		{"PID_File", "PIDFile", path(&c.PIDFile)},
 	}
 }
 

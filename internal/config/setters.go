@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/natsconf"
 )
 
@@ -151,6 +152,17 @@ func isHost(path, host string) error {
 func isPort(path string, n int) error {
 	if !validPort(n) {
 		return fmt.Errorf("%s %d is not between 0 and 65535", path, n)
+	}
+	return nil
+}
+
+// isSyslog is a check for the URL of a syslog, or "" for none.
+func isSyslog(path string, text string) error {
+	if text == "" {
+		return nil
+	}
+	if err := logging.CheckSyslog(text); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }

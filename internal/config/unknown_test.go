@@ -125,7 +125,7 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 		"systemaccount": "system_account",
 		"listening":     "listen", "lisen": "listen", "bind": "", "address": "",
 		"server_name": "", "name": "",
-		"log_file": "", "pid_file": "", "jetstream": "", "accounts": "",
+		"log_file": "logging.log_file", "pid_files": "pid_file", "jetstream": "", "accounts": "",
 		"cluster": "", "leafnodes": "",
 		"gateway": "", "websocket": "", "mqtt": "", "resolver": "", "resolver_preload": "",
 		"resolver_tls": "", "trusted_keys": "", "max_payload": "", "max_connections": "",

@@ -48,6 +48,27 @@ func parseColors(name string, value any) (logging.Colors, error) {
 	return logging.ColorsNever, err
 }
 
+// parseEncoding parses the form of log lines, in any letter case.
+func parseEncoding(name string, value any) (logging.Encoding, error) {
+	text, _ := value.(string)
+	switch strings.ToLower(text) {
+	case "text":
+		return logging.Text, nil
+	case "json":
+		return logging.JSON, nil
+	}
+	return 0, badValue(name, value, ", it must be text or json")
+}
+
+// parseCount parses an integer that is not negative.
+func parseCount(name string, value any) (int, error) {
+	n, err := parseInt(name, value)
+	if err == nil && n < 0 {
+		return 0, badValue(name, value, ", it must not be negative")
+	}
+	return n, err
+}
+
 // parseVerify parses a boolean, or the word require in any letter case. true means that a
 // certificate is verified if the client has one.
 func parseVerify(name string, value any) (Verify, error) {

@@ -51,15 +51,40 @@ func (a *auditor) Observe(v accounts.Event) error {
 	}, v.Result == accounts.Refused, required)
 }
 
-// reopenAudit opens the audit file of the configured name anew, after it has been renamed. If the
-// file can't be opened, the server goes on writing to the renamed one.
-func (d *daemon) reopenAudit() {
-	f, err := logging.OpenAudit(d.Config.Logging.Audit)
-	if err != nil {
+// reopen opens the log file and the audit file of the configured names anew, after they have been
+// renamed. If one can't be opened, the server goes on writing to the renamed one.
+func (d *daemon) reopen() {
+	if d.Config.Logging.File != "" {
+		d.reopenFile("log", d.reopenLog)
+	}
+	if d.Config.Logging.Audit != "" {
+		d.reopenFile("audit", d.reopenAudit)
+	}
+}
+
+// reopenFile opens a file anew and logs that.
+func (d *daemon) reopenFile(what string, open func() error) {
+	if err := open(); err != nil {
 		d.log.errorf("%s: the old one goes on", err)
 		return
 	}
-	// Use closes the old file. A nil f means that the audit goes into the log.
-	d.audit.Use(f)
-	d.log.infof("audit file reopened")
+	d.log.infof("%s file reopened", what)
+}
+
+// reopenLog opens the log file anew.
+func (d *daemon) reopenLog() error {
+	sink, err := d.Config.Logging.Target.Open()
+	if err == nil {
+		d.Logging.Use(sink) // closes the old one
+	}
+	return err
+}
+
+// reopenAudit opens the audit file anew.
+func (d *daemon) reopenAudit() error {
+	f, err := logging.OpenAudit(d.Config.Logging.Audit)
+	if err == nil {
+		d.audit.Use(f) // closes the old one
+	}
+	return err
 }

@@ -7,10 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwtstore"
-	"nats-account-server/internal/logging"
 )
 
 // Check reads and checks every file and directory that a configuration names. It starts nothing and
@@ -32,7 +32,8 @@ func Check(c config.Config) (warnings []config.Warning, err error) {
 	}
 	_, inFolder := openFolder(c.Store)
 	return warnings, errors.Join(err, inFolder, checkStore(c.Store),
-		checkUser(c.NATS.Credentials, system), checkAudit(c.Logging.Audit))
+		checkUser(c.NATS.Credentials, system), checkFile("audit", c.Logging.Audit),
+		checkFile("log", c.Logging.File), checkFile("pid", c.PIDFile))
 }
 
 // checkStore checks the directories that the store is made in.
@@ -51,27 +52,28 @@ func checkStore(c config.Store) error {
 	return errors.Join(inDir, inState)
 }
 
-// checkAudit checks the audit file. A file that is there is opened. One that is not there must have
-// a directory in which it can be made.
-func checkAudit(path string) error {
-	_, err := os.Stat(path)
-	if path == "" || !errors.Is(err, fs.ErrNotExist) {
-		file, err := logging.OpenAudit(path)
-		if file != nil {
-			_ = file.Close()
-		}
-		return err
+// checkFile checks a file that is written: the audit file, say. A file that is there is opened. One
+// that is not there must have a directory in which it can be made.
+func checkFile(what, path string) error {
+	if path == "" {
+		return nil
 	}
-	dir := filepath.Dir(path)
-	if _, missing := os.Stat(dir); missing == nil {
-		err = jwtstore.CheckDir(dir)
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if file != nil {
+		_ = file.Close()
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// A directory that is not there is the error, with the path of the file.
+		if _, missing := os.Stat(filepath.Dir(path)); missing == nil {
+			err = jwtstore.CheckDir(filepath.Dir(path))
+		}
 	}
 	if err != nil {
 		// The words are those of the start, where the file itself is opened.
 		if cause, ok := errors.AsType[*fs.PathError](err); ok {
 			err = &fs.PathError{Op: "open", Path: path, Err: cause.Err}
 		}
-		return fmt.Errorf("error opening the audit file: %w", err)
+		return fmt.Errorf("error opening the %s file: %w", what, err)
 	}
 	return nil
 }

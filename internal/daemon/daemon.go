@@ -10,8 +10,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +26,7 @@ import (
 	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/process"
 	"nats-account-server/internal/resolver"
 )
 
@@ -33,7 +36,8 @@ const drainTimeout = 500 * time.Millisecond
 // Options is what a daemon starts with.
 type Options struct {
 	Config config.Config
-	// Logging is where all lines go. A reload changes its format.
+	// Logging is where all lines go. It has the format and the target of Config. A reload changes
+	// both.
 	Logging *logging.Handler
 	// Ready is called once everything runs. It may be nil.
 	Ready func()
@@ -45,8 +49,10 @@ type Options struct {
 	// Reload reads the configuration anew, for a server that runs with another one. It is called
 	// for each value of Hangup, and its error leaves the old configuration in force.
 	Reload func(running config.Config) (config.Config, error)
-	// Reopen says with each value that the audit file was renamed. It may be nil.
+	// Reopen says with each value that the log file or the audit file was renamed. It may be nil.
 	Reopen <-chan os.Signal
+	// Systemd is told when the daemon is ready, reloads, stops and lives. It may be nil.
+	Systemd *process.Systemd
 }
 
 // daemon is one account server. After build, only run changes it.
@@ -73,6 +79,9 @@ type daemon struct {
 	trusted trusted // is in force
 	nats    connection
 	primary primary
+
+	removePID func()      // removes the pid file
+	probing   atomic.Bool // a request to the daemon itself is under way, see proveAlive
 }
 
 // Run runs an account server. It returns nil when ctx has ended and everything is stopped and
@@ -81,6 +90,7 @@ type daemon struct {
 func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
 	logStart(o.Config, log)
+	logLimits(log)
 	// folder is nil unless another program writes what is served.
 	folder, err := openFolder(o.Config.Store)
 	if err != nil {
@@ -147,6 +157,11 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	if err != nil {
 		return err
 	}
+	// Another server with the same file has the address, or the directory. It keeps its pid file.
+	if d.removePID, err = process.WritePID(d.Config.PIDFile); err != nil {
+		return errors.Join(err, d.closeServer())
+	}
+	defer func() { d.removePID() }()
 	var failed context.Context // ends with ctx, or when a task fails
 	d.tasks, failed = errgroup.WithContext(ctx)
 	// stop ends HTTP, NATS and the primary one after the other. The others end at once.
@@ -172,20 +187,26 @@ func (d *daemon) run(ctx context.Context, f files) error {
 		// A service manager is told only now, when everything has been started.
 		d.Ready()
 	}
+	d.tellSystemd(d.Systemd.Ready(servesStatus))
 	if d.Dump {
 		d.log.Info("", "configuration", logging.Lines(d.Config.Dump()))
 	}
+	alive, stopTicks := every(d.Systemd.WatchdogInterval())
+	defer stopTicks()
 	for {
 		select {
 		// A failed task and a signal end the program in the same order.
 		case <-failed.Done():
+			d.tellSystemd(d.Systemd.Stopping())
 			d.stop()
 			// Wait returns the first error of a task; nil: all ended as they were told.
 			return d.tasks.Wait()
 		case <-d.Hangup:
 			d.reload()
 		case <-d.Reopen:
-			d.reopenAudit()
+			d.reopen()
+		case <-alive:
+			d.proveAlive()
 		}
 	}
 }

@@ -2,9 +2,9 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 
 	"nats-account-server/internal/config"
-	"nats-account-server/internal/logging"
 )
 
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
@@ -12,6 +12,9 @@ import (
 // hand are looked for in the background.
 func (d *daemon) reload() {
 	defer d.startReview(true) // its lines come last
+	d.tellSystemd(d.Systemd.Reloading())
+	status := servesStatus
+	defer func() { d.tellSystemd(d.Systemd.Ready(status)) }()
 	// Each step can refuse. The first refusal is what the log has.
 	c, err := d.Reload(d.Config)
 	if err == nil {
@@ -21,7 +24,8 @@ func (d *daemon) reload() {
 		err = d.apply(c)
 	}
 	if err != nil {
-		d.log.errorf("the new configuration is refused, the old one goes on: %s", err)
+		status = fmt.Sprintf("the new configuration is refused, the old one goes on: %s", err)
+		d.log.errorf("%s", status)
 		return
 	}
 	d.log.infof("configuration reloaded")
@@ -56,17 +60,17 @@ func (d *daemon) apply(c config.Config) error {
 			return err
 		}
 	}
-	// The file is opened before anything is changed, since that can fail.
-	audit, err := logging.OpenAudit(c.Logging.Audit)
+	// The files are opened before anything is changed, since that can fail.
+	out, err := openOutputs(c, d.Config)
 	if err != nil {
 		return err
 	}
 	// The server comes last, because it serves the new configuration as soon as it has it.
 	if err := d.server.Reload(d.serverOptions(c, f)); err != nil {
-		_ = audit.Close() // a nil file says so
+		out.discard()
 		return err
 	}
-	d.audit.Use(audit)
+	d.use(out)
 	d.swap(c, f)
 	return nil
 }

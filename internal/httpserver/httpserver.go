@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -111,6 +112,28 @@ func (s *Server) Address() (scheme string, port int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current.address()
+}
+
+// Answers returns nil if the server answers a connection from this system within a limit. Any
+// answer will do: a server with TLS refuses the request, and one that is full closes the
+// connection.
+func (s *Server) Answers(limit time.Duration) error {
+	s.mu.Lock()
+	address := s.current.listener.Addr().String()
+	s.mu.Unlock()
+	conn, err := net.DialTimeout("tcp", address, limit)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(limit))
+	if _, err := conn.Write([]byte("GET /healthz HTTP/1.0\r\n\r\n")); err != nil {
+		return err
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return nil
 }
 
 // listenLocked binds the address of o. If that is the current one, its socket is shared: the port

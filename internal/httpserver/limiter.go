@@ -36,6 +36,11 @@ func connsWithin(files uint64) int {
 	return int(min(maxConns, files-min(files/2, 512)))
 }
 
+// ConnLimit returns how many connections may be open at once in this process, and how many may be
+// if the process may open enough files. Go raises the soft limit of files to the hard one when it
+// starts.
+func ConnLimit() (now, most int) { return connLimit(), maxConns }
+
 // limiter bounds the connections of an endpoint and the memory that their requests take. What
 // net/http knows of a connection comes through track; a limiter only decides which to close.
 //

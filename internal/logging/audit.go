@@ -99,7 +99,8 @@ func (a *Audit) Use(file *os.File) {
 	a.file = nil
 	if file != nil {
 		a.file = &auditFile{File: file}
-		a.file.queue = &Queue{write: func(line []byte) error { return a.writeFile(file, line) }}
+		write := func(_ slog.Level, line []byte) error { return a.writeFile(file, line) }
+		a.file.queue = &Queue{write: write}
 	}
 	a.mu.Unlock()
 	if old != nil {
@@ -129,12 +130,17 @@ func OpenAudit(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil
 	}
-	// Without O_NONBLOCK, a named pipe would be waited for until a process reads it.
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o600)
+	f, err := openAppend(path, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("error opening the audit file: %w", err)
 	}
 	return f, nil
+}
+
+// openAppend opens a file for appending. A new one gets the mode.
+func openAppend(path string, mode os.FileMode) (*os.File, error) {
+	// Without O_NONBLOCK, a named pipe would be waited for until a process reads it.
+	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, mode)
 }
 
 // Write writes one entry. Time and Suppressed of e are set here. refused says that e is about a
@@ -183,33 +189,40 @@ func (a *Audit) offer(e *AuditEntry, refused bool) (line *offered, file *auditFi
 	e.Time, e.Suppressed = now.UTC(), a.suppressed
 	a.suppressed = 0
 	if a.file == nil {
-		return a.log.out.queue.offer(a.log.line(auditRecord(encode(*e)))), nil
+		return a.log.out.queue.offer(slog.LevelInfo, a.log.line(auditRecord(encode(*e)))), nil
 	}
 	a.file.users.Add(1)
-	return a.file.queue.offer(encode(*e)), a.file
+	return a.file.queue.offer(slog.LevelInfo, encode(*e)), a.file
 }
 
-// auditRecord is an entry as a record of the log.
+// auditRecord is an entry as a record of the log. In JSON it is an object of the line.
 func auditRecord(line []byte) slog.Record {
-	text := "audit " + strings.TrimSuffix(string(line), "\n")
-	return slog.NewRecord(time.Now(), slog.LevelInfo, text, 0)
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
+	r.AddAttrs(slog.Any("audit", Object(strings.TrimSuffix(string(line), "\n"))))
+	return r
 }
 
 // writeFile writes a line to a file. If that fails, the line goes into the log.
 func (a *Audit) writeFile(f *os.File, line []byte) error {
-	// One system call writes the line, so that other processes which append to the file can't split
-	// it.
-	n, err := f.Write(line)
+	err := appendLine(f, line)
 	if err == nil {
 		return nil
-	}
-	if n > 0 {
-		// A disk that is full takes a part of a line. The next line must not continue it.
-		cutBack(f, n)
 	}
 	a.problems.Error("the audit file can't be written, its lines are here until it can: " +
 		err.Error())
 	_ = a.log.Handle(context.Background(), auditRecord(line))
+	return err
+}
+
+// appendLine writes a line to a file, wholly or not at all.
+func appendLine(f *os.File, line []byte) error {
+	// One system call writes the line, so that other processes which append to the file can't split
+	// it.
+	n, err := f.Write(line)
+	if err != nil && n > 0 {
+		// A disk that is full takes a part of a line. The next line must not continue it.
+		cutBack(f, n)
+	}
 	return err
 }
 

@@ -5,8 +5,12 @@
 //	[28732] 2026/11/23 11:27:15.106492 [INF] starting NATS Account server, version 2.0.0
 //	 pid     local time, microseconds   level text
 //
+// or for JSON:
+//
+//	{"time":"2026-11-23T10:27:15.106492Z","level":"INFO","msg":"stopping account server"}
+//
 // A handler of the program writes through a Queue, so that a reader that does not read stops
-// nothing.
+// nothing. Use sends its lines to a file or to syslog, see Target.
 //
 // Audit writes what happened to each JWT that was offered. Limited, Quote and ShortKey are for
 // texts that a client can cause or choose, and Condition is for what stays wrong.
@@ -14,6 +18,7 @@ package logging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +27,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // LevelTrace is the level of a line for each request. It is below the levels of slog.
@@ -29,14 +36,23 @@ const LevelTrace = slog.Level(-8)
 
 // Format says what is in a line and which levels are written.
 type Format struct {
-	Time   bool   // date and local time
-	PID    bool   // process id
-	Colors Colors // of the level's three letters
-	Debug  bool   // write lines of LevelDebug
-	Trace  bool   // write lines of LevelTrace
+	Encoding Encoding
+	Time     bool   // date and local time
+	PID      bool   // process id
+	Colors   Colors // of the level's three letters
+	Debug    bool   // write lines of LevelDebug
+	Trace    bool   // write lines of LevelTrace
 }
 
-// Colors says when a line has colours.
+// Encoding is the form of a line.
+type Encoding int
+
+const (
+	Text Encoding = iota // nats-server's
+	JSON                 // an object, see jsonLine
+)
+
+// Colors says when a line has colours. Lines in JSON, in a file and in syslog never have any.
 type Colors int
 
 const (
@@ -45,15 +61,20 @@ const (
 	ColorsNever
 )
 
-// Lines is the value of an attribute that is written unchanged, with its line ends and without its
-// key. It must hold no text that a client or a file has chosen.
+// Lines is the value of an attribute that is written unchanged in text, with its line ends and
+// without its key. It must hold no text that a client or a file has chosen. In JSON it is as an
+// Object.
 type Lines string
+
+// Object is a JSON object on one line, as the value of an attribute. Text has it without its key.
+// In JSON it is a member that is an object too.
+type Object string
 
 // Handler writes one line per record. A handler made by WithAttrs writes in the same format and to
 // the same writer.
 type Handler struct {
 	out   *output
-	attrs string // the text of the attributes added by WithAttrs
+	attrs []slog.Attr // added by WithAttrs; its array is never appended to
 }
 
 // output is what handlers share.
@@ -61,7 +82,11 @@ type output struct {
 	format atomic.Pointer[Format] // never nil
 	queue  *Queue
 	waits  bool // Handle waits until the line is written
-	// colors is set if the writer shows colours. It counts only for ColorsOnTerminal.
+
+	first      writer               // what New was given
+	target     atomic.Pointer[Sink] // what Use was given; nil means first
+	complaints *rate.Limiter        // of lines in first about target
+	// colors is set if first shows colours. It counts only for ColorsOnTerminal.
 	colors bool
 }
 
@@ -75,10 +100,56 @@ func New(w io.Writer, f Format) *Handler {
 // NewQueued returns a handler that does not wait for w. Lines that are left out are counted, and a
 // line says so. Flush writes the last ones.
 func NewQueued(w io.Writer, f Format) *Handler {
-	h := &Handler{out: &output{queue: NewQueue(w), colors: showsColors(w)}}
-	h.out.queue.note = h.omitted
+	o := &output{
+		first:      plain{w},
+		colors:     showsColors(w),
+		complaints: rate.NewLimiter(rate.Every(time.Minute), 1),
+	}
+	h := &Handler{out: o}
+	o.queue = &Queue{note: h.omitted, write: h.write}
 	h.SetFormat(f)
 	return h
+}
+
+// Use sends all further lines to s, and closes what was used before. Nil means the writer that the
+// handler was made with. A line that s does not take goes there too.
+func (h *Handler) Use(s *Sink) {
+	if old := h.out.target.Swap(s); old != nil {
+		_ = old.Close()
+	}
+}
+
+// IsRedirected reports whether lines go to another place than the writer that the handler was made
+// with.
+func (h *Handler) IsRedirected() bool { return h.out.target.Load() != nil }
+
+// write writes a line of the queue.
+func (h *Handler) write(level slog.Level, line []byte) error {
+	for {
+		s := h.out.target.Load()
+		if s == nil {
+			return h.out.first.writeLine(level, line)
+		}
+		err := s.writeLine(level, line)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, os.ErrClosed) && h.out.target.Load() != s:
+			continue // Use has closed it in the meantime
+		}
+		h.complain(s, err)
+		_ = h.out.first.writeLine(level, line)
+		return err
+	}
+}
+
+// complain writes that s can't be used to the first writer, once a minute.
+func (h *Handler) complain(s *Sink, err error) {
+	if h.out.complaints.Allow() {
+		text := fmt.Sprintf("%s can't be written, its lines are here until it can: %s", s.name, err)
+		level := slog.LevelError
+		_ = h.out.first.writeLine(level, h.line(slog.NewRecord(time.Now(), level, text, 0)))
+	}
 }
 
 // omitted returns the line about those that were left out.
@@ -109,17 +180,25 @@ func (h *Handler) SetFormat(f Format) { h.out.format.Store(&f) }
 // levelName is how a line shows the levels from least on.
 type levelName struct {
 	least          slog.Level
-	letters, color string // color is the number in a terminal's control sequence
+	letters, color string // in text; color is the number in a terminal's control sequence
+	name           string // in JSON
+	severity       int    // in syslog
 }
 
-// levels has the levels from the highest to the lowest, with their letters and the codes of their
-// colours, as in nats-server. A level in between counts as the next lower one.
+// levels has the levels from the highest to the lowest. Letters, colours and severities are those
+// of nats-server. A level in between counts as the next lower one.
 var levels = []levelName{
-	{slog.LevelError, "ERR", "31"},
-	{slog.LevelWarn, "WRN", "0;93"},
-	{slog.LevelInfo, "INF", "32"},
-	{slog.LevelDebug, "DBG", "36"},
-	{math.MinInt, "TRC", "33"},
+	{slog.LevelError, "ERR", "31", "ERROR", 3},
+	{slog.LevelWarn, "WRN", "0;93", "WARN", 4},
+	{slog.LevelInfo, "INF", "32", "INFO", 5},
+	{slog.LevelDebug, "DBG", "36", "DEBUG", 7},
+	{math.MinInt, "TRC", "33", "TRACE", 7},
+}
+
+// levelOf returns how a level is shown.
+func levelOf(level slog.Level) levelName {
+	// The last one takes everything, so an index is always found.
+	return levels[slices.IndexFunc(levels, func(l levelName) bool { return level >= l.least })]
 }
 
 // Enabled implements slog.Handler. Debug and Trace are independent: either can be set alone.
@@ -132,15 +211,22 @@ func (h *Handler) Enabled(_ context.Context, l slog.Level) bool {
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	line := h.line(r)
 	if h.out.waits {
-		return h.out.queue.offer(line).wait(time.Hour)
+		return h.out.queue.offer(r.Level, line).wait(time.Hour)
 	}
-	h.out.queue.Put(line) // it counts the lines that it leaves out
+	h.out.queue.put(r.Level, line) // it counts the lines that it leaves out
 	return nil
 }
 
 // line returns a record as a line.
 func (h *Handler) line(r slog.Record) []byte {
-	f := h.out.format.Load()
+	f, s := h.out.format.Load(), h.out.target.Load()
+	switch {
+	case f.Encoding == JSON:
+		return h.jsonLine(r, f)
+	case s != nil && s.isSyslog:
+		// syslog has fields of its own for what comes before the text.
+		return h.appendText(nil, r)
+	}
 	// 160 bytes hold most lines, so that few are copied while they grow.
 	line := make([]byte, 0, 160)
 	if f.PID {
@@ -149,28 +235,38 @@ func (h *Handler) line(r slog.Record) []byte {
 	if f.Time {
 		line = r.Time.Local().AppendFormat(line, "2006/01/02 15:04:05.000000 ")
 	}
-	// The last level takes everything, so an index is always found.
-	level := levels[slices.IndexFunc(levels, func(l levelName) bool { return r.Level >= l.least })]
-	if f.Colors == ColorsAlways || f.Colors == ColorsOnTerminal && h.out.colors {
+	level := levelOf(r.Level)
+	if s == nil && (f.Colors == ColorsAlways || f.Colors == ColorsOnTerminal && h.out.colors) {
 		line = fmt.Appendf(line, "[\x1b[%sm%s\x1b[0m] ", level.color, level.letters)
 	} else {
 		line = fmt.Appendf(line, "[%s] ", level.letters)
 	}
-	line = append(line, escape(r.Message)+h.attrs...)
-	r.Attrs(func(a slog.Attr) bool {
+	return h.appendText(line, r)
+}
+
+// appendText appends the text of a record, its attributes and a line end.
+func (h *Handler) appendText(line []byte, r slog.Record) []byte {
+	line = append(line, escape(r.Message)...)
+	h.eachAttr(r, func(a slog.Attr) {
 		line = append(line, attr(a)...)
-		return true
 	})
 	return append(line, '\n')
 }
 
+// eachAttr calls f with the attributes of the handler and of a record.
+func (h *Handler) eachAttr(r slog.Record, f func(slog.Attr)) {
+	for _, a := range h.attrs {
+		f(a)
+	}
+	r.Attrs(func(a slog.Attr) bool {
+		f(a)
+		return true
+	})
+}
+
 // WithAttrs implements slog.Handler. h itself does not change.
 func (h *Handler) WithAttrs(as []slog.Attr) slog.Handler {
-	c := *h
-	for _, a := range as {
-		c.attrs += attr(a)
-	}
-	return &c
+	return &Handler{out: h.out, attrs: slices.Concat(h.attrs, as)}
 }
 
 // WithGroup implements slog.Handler. The format has no groups.
@@ -178,8 +274,11 @@ func (h *Handler) WithGroup(string) slog.Handler { return h }
 
 // attr returns the text of an attribute, with a blank before it.
 func attr(a slog.Attr) string {
-	if lines, ok := a.Value.Any().(Lines); ok {
-		return string(lines)
+	switch v := a.Value.Any().(type) {
+	case Lines:
+		return string(v)
+	case Object:
+		return escape(" " + string(v))
 	}
 	return escape(" " + a.Key + "=" + a.Value.String())
 }

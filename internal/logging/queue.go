@@ -3,6 +3,7 @@ package logging
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -24,7 +25,7 @@ var (
 // never waits for the reader of a pipe. Its methods may be called from any goroutine. It needs no
 // end: the goroutine lives only while there are lines.
 type Queue struct {
-	write func(line []byte) error // called by one goroutine at a time
+	write func(level slog.Level, line []byte) error // called by one goroutine at a time
 	// note returns the line that says how many lines were left out since a time. nil: no line does.
 	note func(omitted int, since time.Time) []byte
 
@@ -41,26 +42,27 @@ type Queue struct {
 
 // queuedLine is a line that waits.
 type queuedLine struct {
+	level   slog.Level
 	text    []byte       // nil: there is nothing to write, see Flush
-	written chan<- error // gets what became of the line, has room for that; nil: the caller does not wait
+	written chan<- error // gets what became of the line, nil: no caller waits
 }
 
 // NewQueue returns a Queue that writes each line to w with one call. After an error of w the next
 // line is tried all the same.
 func NewQueue(w io.Writer) *Queue {
-	return &Queue{write: func(line []byte) error {
-		_, err := w.Write(line)
-		return err
-	}}
+	return &Queue{write: plain{w}.writeLine}
 }
 
 // Put takes a line and reports whether there was room for it. It does not wait. The caller must not
 // change the line afterwards. Once a line was left out, so are others until half of the queue is
 // written: a slow reader gets many lines in a row, not every second one.
-func (q *Queue) Put(line []byte) bool {
+func (q *Queue) Put(line []byte) bool { return q.put(slog.LevelInfo, line) }
+
+// put is Put for a line of a level.
+func (q *Queue) put(level slog.Level, line []byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	fits := q.putLocked(queuedLine{text: line})
+	fits := q.putLocked(queuedLine{level: level, text: line})
 	if !fits {
 		q.omitted++
 	}
@@ -99,7 +101,7 @@ func (q *Queue) drain() {
 		}
 		var err error
 		if l.text != nil {
-			err = q.write(l.text)
+			err = q.write(l.level, l.text)
 		}
 		if l.written != nil {
 			l.written <- err
@@ -128,7 +130,7 @@ func (q *Queue) next() (l queuedLine, ok bool) {
 // be held.
 func (q *Queue) openLocked() {
 	if q.omitted > 0 && q.note != nil {
-		q.appendLocked(queuedLine{text: q.note(q.omitted, q.since)})
+		q.appendLocked(queuedLine{level: slog.LevelWarn, text: q.note(q.omitted, q.since)})
 	}
 	q.full, q.omitted = false, 0
 	if q.room != nil {
@@ -138,11 +140,11 @@ func (q *Queue) openLocked() {
 }
 
 // offer takes a line, whose caller waits for it with wait.
-func (q *Queue) offer(line []byte) *offered {
+func (q *Queue) offer(level slog.Level, line []byte) *offered {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	o := &offered{q: q, written: make(chan error, 1)}
-	o.line = queuedLine{line, o.written}
+	o.line = queuedLine{level, line, o.written}
 	o.offerLocked()
 	return o
 }
@@ -209,4 +211,4 @@ func (q *Queue) isStalled() bool {
 
 // Flush waits until all lines are written that were put before, at most for limit. It reports
 // whether they are.
-func (q *Queue) Flush(limit time.Duration) bool { return q.offer(nil).wait(limit) == nil }
+func (q *Queue) Flush(limit time.Duration) bool { return q.offer(0, nil).wait(limit) == nil }

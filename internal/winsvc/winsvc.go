@@ -107,9 +107,9 @@ func event(line []byte) (slog.Level, string) {
 	text := strings.TrimSpace(colour.ReplaceAllString(string(line), ""))
 	switch {
 	// The level may stand behind a process ID and a time, as the format is configured.
-	case strings.Contains(text, "[ERR] "):
+	case strings.Contains(text, "[ERR] "), strings.Contains(text, `"level":"ERROR"`):
 		return slog.LevelError, text
-	case strings.Contains(text, "[WRN] "):
+	case strings.Contains(text, "[WRN] "), strings.Contains(text, `"level":"WARN"`):
 		return slog.LevelWarn, text
 	default:
 		return slog.LevelInfo, text
