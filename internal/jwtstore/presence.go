@@ -48,7 +48,7 @@ type refusal struct {
 func (p *presence) check() error {
 	info, err := os.Stat(p.path)
 	switch {
-	case err == nil && p.is(info):
+	case err == nil && os.SameFile(info, p.place()):
 	case err == nil && info.IsDir():
 		err = p.judge(info)
 	case err == nil:
@@ -63,18 +63,11 @@ func (p *presence) check() error {
 	return err
 }
 
-// is reports whether a directory is the one that the store was opened in.
-func (p *presence) is(info fs.FileInfo) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.info != nil && os.SameFile(info, p.info)
-}
-
 // judge decides about another directory. A copy of the store is the store from then on.
 func (p *presence) judge(info fs.FileInfo) error {
 	p.judging.Lock()
 	defer p.judging.Unlock()
-	if p.is(info) { // it was judged a moment ago
+	if os.SameFile(info, p.place()) { // it was judged a moment ago
 		return nil
 	}
 	began := time.Now()
@@ -136,7 +129,7 @@ func (p *presence) place() fs.FileInfo {
 // checkPlace returns an error unless the directory that is there has been the store's all along.
 func (p *presence) checkPlace(before fs.FileInfo) error {
 	err := p.check()
-	if err == nil && before != nil && !p.is(before) {
+	if err == nil && before != nil && !os.SameFile(before, p.place()) {
 		err = fmt.Errorf("%w: a copy has just taken the place of %s", ErrDirectory, p.path)
 	}
 	return err
