@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
 
 	"nats-account-server/internal/jwttest"
 )
@@ -44,6 +45,13 @@ func shardPath(store, key string) string {
 
 // jwt returns the JWT of an account in the fixture.
 func (f *fixture) jwt(t testing.TB, key string) []byte { return read(t, f.jwtPath(key)) }
+
+// newer returns another JWT of an account.
+func (f *fixture) newer(t testing.TB, key string, issued time.Time) []byte {
+	signer, err := nkeys.FromSeed(read(t, f.path("seed")))
+	check(t, err)
+	return jwttest.Sign(t, signer, &jwttest.Account{ID: key}, issued)
+}
 
 // openFixture returns the fixture of n accounts. It is made if there is none yet, which takes some
 // minutes for each million.

@@ -17,30 +17,35 @@ import (
 func measureGet(t *testing.T) {
 	f := openFixture(t, accounts)
 	warm(t, f)
-	rows := []bench.Row{
-		{Name: "rate", Unit: "GETs/s", Against: "of bare net/http", Want: bench.RatioAtLeast(0.9)},
-		{Name: "CPU of the server for each", Unit: "us", Against: "of bare net/http"},
+	speed := bench.Row{
+		Name: "rate", Unit: "GETs/s", Against: "of bare net/http", Want: bench.RatioAtLeast(0.9),
 	}
+	cpu := bench.Row{Name: "CPU of the server for each", Unit: "us", Against: "of bare net/http"}
 	a := setup{fixture: f}.start(t)
 	a.settle(time.Second)
-	bare := startBare(t, f, a.address, "")
+	bare := startBare(t, f, a.address)
 	keys := slices.Clone(f.keys)
 	send(t, a.address, 32, getsOf(keys), nil) // the first GETs have their own table
 	for range 10 {
 		rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-		requests := getsOf(keys)
-		tokens := jwtsOf(t, f, keys)
-		before := bare.cpu()
-		reference := send(t, bare.address, 32, requests, tokens)
-		rows[1].Reference = append(rows[1].Reference, each(len(keys), bare.cpu()-before))
-		before = a.cpu()
-		ours := send(t, a.address, 32, requests, tokens)
-		rows[1].Values = append(rows[1].Values, each(len(keys), a.cpu()-before))
-		rows[0].Reference = append(rows[0].Reference, rate(len(keys), reference))
-		rows[0].Values = append(rows[0].Values, rate(len(keys), ours))
+		requests, tokens := getsOf(keys), jwtsOf(t, f, keys)
+		reference, referenceCPU := bare.serve(bare.address, requests, tokens)
+		took, ours := a.serve(a.address, requests, tokens)
+		speed.Add(rate(len(keys), took), rate(len(keys), reference))
+		cpu.Add(each(len(keys), ours), each(len(keys), referenceCPU))
 	}
 	a.stop()
-	show(t, fmt.Sprintf("GETs of %d accounts in random order, 32 connections", len(keys)), rows)
+	show(t, fmt.Sprintf("GETs of %d accounts in random order, 32 connections", len(keys)),
+		[]bench.Row{speed, cpu})
+}
+
+// serve lets 32 clients send requests to a process, and returns how long it takes and the processor
+// time of the process.
+func (p *process) serve(address string, requests, bodies [][]byte) (took, cpu time.Duration) {
+	p.t.Helper()
+	before := p.cpu()
+	took = send(p.t, address, 32, requests, bodies)
+	return took, p.cpu() - before
 }
 
 // warm lets a server get to know the store.
@@ -57,8 +62,8 @@ type bareServer struct {
 }
 
 // startBare starts a bare server that has the JWTs of a fixture with the headers that the account
-// server at address sends, and a file at /file.
-func startBare(t *testing.T, f *fixture, address, file string) *bareServer {
+// server at address sends.
+func startBare(t *testing.T, f *fixture, address string) *bareServer {
 	t.Helper()
 	resp, err := http.Get("http://" + address + accountPath(f.keys[0]))
 	check(t, err)
@@ -67,7 +72,7 @@ func startBare(t *testing.T, f *fixture, address, file string) *bareServer {
 	resp.Header.Del("Content-Length")
 	header, err := json.Marshal(resp.Header)
 	check(t, err)
-	b := &bareServer{child: startChild(t, "TestBareServer", f.dir, string(header), file)}
+	b := &bareServer{child: startChild(t, "TestBareServer", f.dir, string(header))}
 	b.address = b.answer()
 	return b
 }
@@ -77,16 +82,12 @@ func TestBareServer(t *testing.T) {
 	next := part(t)
 	dir, _ := next()
 	headers, _ := next()
-	file, _ := next()
 	f := &fixture{dir: dir}
 	var header http.Header
 	check(t, json.Unmarshal([]byte(headers), &header))
 	tokens := map[string][]byte{}
 	for _, key := range f.readKeys(t) {
 		tokens[accountPath(key)] = f.jwt(t, key)
-	}
-	if file != "" {
-		tokens["/file"] = read(t, file)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)

@@ -47,6 +47,11 @@ func TestTables(t *testing.T) {
 		{"start", measureStart},
 		{"push", measurePush},
 		{"get", measureGet},
+		{"first", measureFirst},
+		{"pack", measurePack},
+		{"fetch", measureFetch},
+		{"applied", measureApplied},
+		{"log", measureLog},
 	} {
 		t.Run(table.name, table.measure)
 	}

@@ -23,7 +23,7 @@ type process struct {
 	log  string // path of what it has written
 	once sync.Once
 	err  error // of its end
-	// peak is the greatest anonymous memory so far, in MB. watching is closed when it is final.
+	// peak is the greatest anonymous memory, in MB. It is final once watching is closed.
 	peak     float64
 	watching chan struct{}
 }
@@ -81,6 +81,12 @@ func (p *process) stop() (peak float64) {
 func (p *process) written() string {
 	content, _ := os.ReadFile(p.log)
 	return string(content[max(0, len(content)-4000):])
+}
+
+// memory is the anonymous memory now, in MB.
+func (p *process) memory() float64 {
+	mb, _ := anonymous(p.cmd.Process.Pid)
+	return mb
 }
 
 func (p *process) cpu() time.Duration { return cpuTime(p.t, p.cmd.Process.Pid) }

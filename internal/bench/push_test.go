@@ -34,11 +34,12 @@ func pushPairs(t *testing.T, f *fixture, clients, pairs, pushes int) (row bench.
 	}
 	for i := range pairs {
 		keys := f.keys[i*pushes:][:pushes]
-		began := cpuTime(t, os.Getpid())
-		row.Reference = append(row.Reference, rate(pushes, writeFiles(t, f, dir, clients, keys)))
-		cpu = append(cpu, each(pushes, cpuTime(t, os.Getpid())-began))
-		row.Values = append(row.Values, rate(pushes, send(t, a.address, clients, pushesOf(t, f, keys), nil)))
+		before := cpuTime(t, os.Getpid())
+		reference := writeFiles(t, f, dir, clients, keys)
+		cpu = append(cpu, each(pushes, cpuTime(t, os.Getpid())-before))
+		took := send(t, a.address, clients, pushesOf(t, f, keys), nil)
 		a.settleFiles(keys)
+		row.Add(rate(pushes, took), rate(pushes, reference))
 	}
 	a.stop()
 	return row, cpu
@@ -50,13 +51,9 @@ func pushBurst(t *testing.T, f *fixture, writer []float64) bench.Row {
 		Name: "CPU of the server for each of a burst, with its file", Unit: "us",
 		Reference: writer, Against: "of a writer", Want: bench.AtMost(250),
 	}
-	requests := pushesOf(t, f, f.keys)
 	for range 2 {
 		a := setup{fixture: f, store: filepath.Join(tempDir(t), "store")}.start(t)
-		before := a.cpu()
-		send(t, a.address, 64, requests, nil)
-		a.settleFiles(f.keys)
-		row.Values = append(row.Values, each(len(f.keys), a.cpu()-before))
+		row.Add(a.pushAll(f, f.keys))
 		send(t, a.address, 32, getsOf(f.keys), jwtsOf(t, f, f.keys))
 		a.stop()
 	}

@@ -26,7 +26,7 @@ type startup struct {
 func measureStart(t *testing.T) {
 	f := openFixture(t, scale(t))
 	address := freeAddress(t)
-	nats := startNATS(t, f, address, 1)
+	nats := startNATS(t, f, address, 1, false)
 	f.forget(t)
 	first := []startup{start(t, f, address, nats)}
 	var later []startup
@@ -65,7 +65,7 @@ func startRows(name string, starts []startup) []bench.Row {
 	}
 	for _, s := range starts {
 		for i, v := range []float64{s.first.Seconds(), s.compared.Seconds(), s.cpu.Seconds(), s.peak} {
-			rows[i].Values = append(rows[i].Values, v)
+			rows[i].Add(v)
 		}
 	}
 	return rows

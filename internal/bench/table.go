@@ -31,7 +31,9 @@ type Row struct {
 	// another length is for all values.
 	Reference []float64
 	Against   string // what Reference is
-	Want      Want
+	// Steady must not vary much, or there is no verdict. nil means Reference.
+	Steady []float64
+	Want   Want
 }
 
 // Want is the limit of a row. The zero value is none.
@@ -66,6 +68,12 @@ func (w Want) String() string {
 	return text
 }
 
+// Add appends a value, and what was measured in turn with it if that is given.
+func (r *Row) Add(value float64, reference ...float64) {
+	r.Values = append(r.Values, value)
+	r.Reference = append(r.Reference, reference...)
+}
+
 // Ratios are the values divided by the reference, in pairs if there are as many of both.
 func (r Row) Ratios() []float64 {
 	if len(r.Reference) == 0 {
@@ -87,7 +95,11 @@ func (r Row) Verdict() string {
 	if r.Want.limit == 0 {
 		return ""
 	}
-	if len(r.Reference) > 0 && slices.Max(r.Reference) > maxVariation*slices.Min(r.Reference) {
+	steady := r.Steady
+	if steady == nil {
+		steady = r.Reference
+	}
+	if len(steady) > 0 && slices.Max(steady) > maxVariation*slices.Min(steady) {
 		return "too noisy"
 	}
 	measured := Median(r.Values)

@@ -33,6 +33,9 @@ func TestVerdict(t *testing.T) {
 		{"a reference that varies too much, a limit of the value", bench.Row{
 			Values: []float64{9}, Reference: noisy, Want: bench.AtMost(2),
 		}, "too noisy"},
+		{"what has to be steady is not", bench.Row{
+			Values: []float64{1}, Reference: steady, Steady: noisy, Want: bench.AtMost(2),
+		}, "too noisy"},
 	} {
 		if verdict := c.row.Verdict(); verdict != c.verdict {
 			t.Errorf("%s: %q instead of %q", c.name, verdict, c.verdict)
