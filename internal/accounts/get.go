@@ -34,18 +34,27 @@ func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 	return stored, err
 }
 
-// find returns the first JWT of a source that is the account's. Otherwise the error is that of the
+// find returns the newest JWT of a source that is the account's. Otherwise the error is that of the
 // source. A JWT that is refused counts as none.
-func (r *Registry) find(ctx context.Context, s Source, key string) (a *Account, err error) {
+func (r *Registry) find(ctx context.Context, s Source, key string) (newest *Account, err error) {
 	var refused error
 	err = s.Find(ctx, key, func(token []byte) error {
-		a, refused = r.Verify(key, token)
+		var a *Account
+		if a, refused = r.Verify(key, token); a != nil && (newest == nil || a.isNewer(newest)) {
+			newest = a
+		}
 		return refused
 	})
 	if refused != nil && errors.Is(err, refused) {
 		return nil, ErrNotFound
 	}
-	return a, err
+	return newest, err
+}
+
+// isNewer compares two JWTs of different servers.
+func (a *Account) isNewer(than *Account) bool {
+	floor := jwtstore.Floor{IssuedAt: than.IssuedAt, Hash: than.Hash}
+	return CheckFloor(a, floor, Origin{Peer: true}, false) == nil
 }
 
 // Get returns the JWT of an account: what GetLocal returns at once, and otherwise what other

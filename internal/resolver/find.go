@@ -18,6 +18,9 @@ const (
 	// emptyTimeout is how long others get once one of them has said that it does not know the
 	// account. An account server says so after emptyAnswerDelay.
 	emptyTimeout = emptyAnswerDelay + 100*time.Millisecond
+	// extraTimeout is how long others get once one of them has answered with the account: they may have a
+	// newer version of it. A single server is not waited for.
+	extraTimeout = 150 * time.Millisecond
 	// unknownPeriod is how long an account that no server knew is not asked for again while too
 	// many others are.
 	unknownPeriod = 3 * time.Second
@@ -28,8 +31,8 @@ const (
 	maxUnknown = 4096
 )
 
-// Find implements accounts.Source: it asks all servers on NATS. The error is accounts.ErrNotFound
-// only if all servers that are known to answer lookups have said that they don't have the account,
+// Find implements accounts.Source: it asks all servers on NATS, and offers what each of them has. The
+// error is accounts.ErrNotFound only if all servers that are known to answer lookups have said that they don't have the account,
 // or if there is none to ask. Without NATS there is none.
 func (c *Client) Find(ctx context.Context, key string, take func(token []byte) error) error {
 	conn, err := c.mayAsk(key, time.Now())
@@ -40,11 +43,15 @@ func (c *Client) Find(ctx context.Context, key string, take func(token []byte) e
 	if err != nil {
 		return err
 	}
-	defer stop()
-	r := c.takeFirst(ctx, key, answers, take)
-	if r.found {
+	r := c.gather(ctx, key, answers, take)
+	if r.found > 0 {
+		go func() {
+			defer stop()
+			c.countRest(r, answers)
+		}()
 		return nil
 	}
+	stop()
 	return c.conclude(key, r, time.Now())
 }
 
@@ -91,11 +98,13 @@ func (c *Client) meet(servers int) {
 	c.peers.meet(servers, time.Now())
 }
 
-// expected is how many servers should answer a lookup.
-func (c *Client) expected() int {
+// expected is how many servers must say that they don't have an account, and answering how many answer a
+// lookup, which is not known at first.
+func (c *Client) expected() (expected, answering int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.peers.expected(time.Now())
+	now := time.Now()
+	return c.peers.expected(now), c.peers.answering(now)
 }
 
 // setUnknownLocked records that no server has an account. c.mu must be held.
@@ -108,18 +117,19 @@ func (c *Client) setUnknownLocked(key string, now time.Time) {
 
 // round is what came of one lookup.
 type round struct {
-	found   bool // an answer was taken
+	found   int  // answers that were taken
 	answers int  // that were not taken: servers that don't have the account, or not a good JWT of it
 	unheard bool // no other server listens to lookups
 }
 
-// takeFirst offers the answers to take until it takes one, or until the time is over. When as many
-// have answered as are expected, others get a little longer.
-func (c *Client) takeFirst(
+// gather offers the answers to take, until as many servers have answered as are known, or the time is over.
+// Others get a little longer while it is not known whether there are more.
+func (c *Client) gather(
 	ctx context.Context, key string, answers <-chan *nats.Msg, take func(token []byte) error,
 ) (r round) {
-	expected := c.expected()
-	late := time.NewTimer(min(findTimeout, c.signing.Load().timeout))
+	expected, answering := c.expected()
+	began, limit := time.Now(), min(findTimeout, c.signing.Load().timeout)
+	late := time.NewTimer(limit)
 	defer late.Stop()
 	for {
 		select {
@@ -133,13 +143,38 @@ func (c *Client) takeFirst(
 				return r
 			}
 			c.meet(1) // at once: lookups that can't be sent now depend on it
-			if r.found = len(m.Data) > 0 && c.offer(key, m.Data, take); r.found {
-				return r
+			isFirst := r.found == 0
+			if len(m.Data) > 0 && c.offer(key, m.Data, take) {
+				r.found++
+			} else {
+				r.answers++
 			}
-			r.answers++
-			if len(m.Data) == 0 && r.answers >= expected {
+			switch {
+			case r.found > 0 && r.found+r.answers >= answering:
+				return r
+			case r.found == 1 && isFirst:
+				late.Reset(min(extraTimeout, limit-time.Since(began)))
+			case r.found == 0 && len(m.Data) == 0 && r.answers >= expected:
 				late.Reset(emptyTimeout)
 			}
+		}
+	}
+}
+
+// countRest waits for further answers of a round in which the account was found, and records how many servers
+// have answered.
+func (c *Client) countRest(r round, answers <-chan *nats.Msg) {
+	late := time.NewTimer(extraTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case <-late.C:
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.peers.recordAnswers(r.found+r.answers, time.Now())
+			return
+		case <-answers:
+			r.answers++
 		}
 	}
 }

@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
@@ -82,6 +84,59 @@ func TestAnswersToLookupsAreVerified(t *testing.T) {
 	}
 	if srv.has(a.ID, token) {
 		t.Error("it is stored")
+	}
+}
+
+// TestOfSeveralAnswersTheNewestIsTaken, whichever comes first, and of one second the greater hash. A single
+// server is not waited for.
+func TestOfSeveralAnswersTheNewestIsTaken(t *testing.T) {
+	t.Parallel()
+	env := startEnvironment(t)
+	srv := newServer(t, env, jwtstore.NewMemory(true))
+	srv.connect(t)
+	a := jwttest.NewAccount(t)
+	now := time.Now()
+	older, token := env.signed(t, a, 60), jwttest.Sign(t, env.op.Signing, a, now)
+	twin := jwttest.Sign(t, env.op.Signing, a, now, func(c *jwt.AccountClaims) { c.Name = "twin" })
+	if one, other := sha256.Sum256(token), sha256.Sum256(twin); bytes.Compare(one[:], other[:]) > 0 {
+		token, twin = twin, token
+	}
+	after := func(d time.Duration, answer []byte) (stop func()) {
+		return env.answering(t, func(m *nats.Msg) { time.AfterFunc(d, func() { _ = m.Respond(answer) }) })
+	}
+	for _, row := range []struct {
+		name          string
+		first, second []byte
+	}{
+		{"the newer one comes later", older, twin},
+		{"the newer one comes first", twin, older},
+		{"the greater one comes later", token, twin},
+		{"the greater one comes first", twin, token},
+		{"one has it", twin, nil},
+		{"another one has it", nil, twin},
+	} {
+		stops := []func(){after(0, row.first), after(30*time.Millisecond, row.second)}
+		for range 2 {
+			if got, err := srv.registry.Get(t.Context(), a.ID); err != nil || !bytes.Equal(got.JWT, twin) {
+				t.Errorf("%s: another one is found, %v", row.name, err)
+			}
+		}
+		for _, stop := range stops {
+			stop()
+		}
+	}
+	srv.client.SetExpects(true) // other servers
+	after(0, twin)
+	fastest := time.Second
+	for range 10 {
+		began := time.Now()
+		if _, err := srv.registry.Get(t.Context(), a.ID); err != nil {
+			t.Error(err)
+		}
+		fastest = min(fastest, time.Since(began))
+	}
+	if fastest > 100*time.Millisecond {
+		t.Errorf("a single server is waited for: %s", fastest)
 	}
 }
 

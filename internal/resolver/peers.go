@@ -3,6 +3,7 @@ package resolver
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -26,6 +27,10 @@ type peers struct {
 	count int       // how many have answered the same lookup; a pack shows one
 	seen  time.Time // when as many have last answered
 	alone time.Time // when nats-server last said that no server listens
+	// answers is how many the last lookup got, of any kind, and counted when that was. Zero: none has
+	// waited for all answers.
+	answers int
+	counted time.Time
 }
 
 // expected returns how many servers must say that they don't have an account.
@@ -41,6 +46,19 @@ func (p *peers) meet(count int, now time.Time) {
 	if count > 0 && count >= p.expected(now) {
 		p.count, p.seen = count, now
 	}
+}
+
+// recordAnswers records that a lookup got so many answers, and no more.
+func (p *peers) recordAnswers(answers int, now time.Time) {
+	p.answers, p.counted = answers, now
+}
+
+// answering returns how many answers a lookup gets; a very large number if that is not known.
+func (p *peers) answering(now time.Time) int {
+	if now.Sub(p.counted) > peerPeriod {
+		return math.MaxInt
+	}
+	return p.answers
 }
 
 // areNone reports whether it is known, without a request, that there is no server to ask.
@@ -63,5 +81,6 @@ func (p *peers) judge(answers int, unheard bool, now time.Time) error {
 		return errSilent
 	}
 	p.meet(answers, now)
+	p.recordAnswers(answers, now)
 	return nil
 }
