@@ -85,11 +85,11 @@ var badInputs = []badInput{
 	}),
 		"there is white space within it, at byte 64"},
 	{"two JWTs", edited(func(token string) string { return token + "\n" + token }),
-		"there are 2 JWTs in it: send one at a time"},
+		"there are 2 JWTs in it: put each into a file or a request of its own"},
 	{"two decorated JWTs", edited(func(token string) string {
 		return decorated(token) + decorated(token)
 	}),
-		"there are 2 JWTs in it: send one at a time"},
+		"there are 2 JWTs in it: put each into a file or a request of its own"},
 	{"a JWT that is cut off", edited(func(token string) string { return token[:len(token)-90] }),
 		"a JWT has three parts with dots between, and this has 2"},
 	{"a decorated JWT that is cut off", edited(func(token string) string {

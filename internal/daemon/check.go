@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/nats-io/jwt/v2"
+
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwtstore"
 )
@@ -22,6 +24,7 @@ func Check(c config.Config) (warnings []config.Warning, err error) {
 		err = f.trusted.startable(c)
 	}
 	var system []string
+	find := func(key string) *jwt.AccountClaims { return f.trusted.findAccount(c.Store, key) }
 	if err == nil { // otherwise the system account may be another one than is meant
 		system = f.trusted.knownSystems(c)
 		for _, text := range append(f.trusted.warnings(c), f.secret(c), f.expired(c)) {
@@ -32,8 +35,8 @@ func Check(c config.Config) (warnings []config.Warning, err error) {
 	}
 	_, inFolder := openFolder(c.Store)
 	return warnings, errors.Join(err, inFolder, checkStore(c.Store),
-		checkUser(c.NATS.Credentials, system), checkFile("audit", c.Logging.Audit),
-		checkFile("log", c.Logging.File), checkFile("pid", c.PIDFile))
+		checkUser(c.NATS.Credentials, system, find),
+		checkFile("audit", c.Logging.Audit), checkFile("log", c.Logging.File), checkFile("pid", c.PIDFile))
 }
 
 // checkStore checks the directories that the store is made in.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,20 @@ func newFiles(t *testing.T) *files {
 	f.missing = filepath.Join(f.dir, "missing")
 	f.empty = jwttest.File(t, f.dir, "empty", nil)
 	return f
+}
+
+// userID returns the key of the user in creds.
+func (f *files) userID(t *testing.T) string {
+	t.Helper()
+	token, err := jwt.ParseDecoratedJWT([]byte(read(t, f.creds)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user.Subject
 }
 
 // config is a valid configuration that names all of the good files.
@@ -82,6 +97,16 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 	expired, expiredID := write("expired.creds", f.op.System, func(c *jwt.UserClaims) {
 		c.Expires = time.Now().Add(-time.Hour).Unix()
 	})
+	stranger := *jwttest.NewAccount(t)
+	unsigned, unsignedID := write("unsigned.creds", &stranger, func(c *jwt.UserClaims) {
+		c.IssuerAccount = f.op.System.ID
+	})
+	revoking, systemID := t.TempDir(), f.userID(t)
+	jwttest.File(t, revoking, f.op.System.ID+".jwt", jwttest.Sign(t, f.op.Signing, f.op.System,
+		time.Now().Add(time.Minute), func(c *jwt.AccountClaims) {
+			c.RevokeAt(systemID, time.Now().Add(time.Hour))
+		}))
+	two := jwttest.File(t, f.dir, "two.jwt", []byte(f.op.Token(t)+"\n"+f.op.Token(t)))
 	jwtPart, _, _ := strings.Cut(read(t, foreign), "-----BEGIN USER NKEY")
 	_, seedPart, _ := strings.Cut(read(t, user), "-----BEGIN USER NKEY")
 	mixed := jwttest.File(t, f.dir, "mixed.creds", []byte(jwtPart+"-----BEGIN USER NKEY"+seedPart))
@@ -180,6 +205,16 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 			}, []string{"the user " + foreignID + " in " + foreign + " belongs to the account "}},
 		{"an expired user", func(c *config.Config) { c.NATS.Credentials = expired },
 			[]string{"the user " + expiredID + " in " + expired + " expired at "}},
+		{"a user signed by a key that the system account lacks", func(c *config.Config) {
+			c.NATS.Credentials = unsigned
+		}, []string{"the user " + unsignedID + " in " + unsigned + " was signed by the key "}},
+		{"a user that the system account has revoked since", func(c *config.Config) {
+			c.Store.Dir = revoking
+		}, []string{"the user " + systemID + " in " + f.creds + " is revoked by the account " +
+			f.op.System.ID}},
+		{"two operators in one file", func(c *config.Config) { c.Operators[0].Path = two },
+			[]string{"error loading operator from " + two + ": expected 3 chunks: " +
+				"there are 2 JWTs in it: put each into a file"}},
 		{"the seed of another user", func(c *config.Config) { c.NATS.Credentials = mixed },
 			[]string{"the credentials in " + mixed + " have the JWT of the user " + foreignID +
 				" and the seed of " + userID}},
@@ -214,6 +249,20 @@ func TestCheckNamesEveryFileThatCantBeUsed(t *testing.T) {
 	}
 	if after := tree(t, f.dir) + tree(t, damaged); after != before {
 		t.Errorf("the checks have changed\n%s\nto\n%s", before, after)
+	}
+}
+
+// TestAStoreOnAFileSystemOfTheKernelIsRefused, although its permissions let root write there.
+func TestAStoreOnAFileSystemOfTheKernelIsRefused(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has such file systems")
+	}
+	c := newFiles(t).config()
+	for _, c.Store.Dir = range []string{"/proc/store", "/sys/store"} {
+		if _, err := daemon.Check(c); err == nil ||
+			!strings.HasPrefix(err.Error(), "store.dir "+c.Store.Dir+" can't be used: write to ") {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +13,10 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
 )
 
 // creds is what a creds file has: the JWT of a user, which is not checked, and a seed.
@@ -49,8 +54,11 @@ func badCreds(path string, err error) error {
 
 // checkUser checks whether nats-servers can take the user of a creds file for one of the system
 // account. system has its key, or more than one during a move from one operator to another. If it
-// is empty, only the file itself is checked.
-func checkUser(path string, system []string) error {
+// is empty, only the file itself is checked. find returns the JWT of an account, nil if there is
+// none.
+func checkUser(
+	path string, system []string, find func(key string) *jwt.AccountClaims,
+) error {
 	c, err := readCreds(path)
 	if err != nil || path == "" {
 		return err
@@ -73,5 +81,48 @@ func checkUser(path string, system []string) error {
 			user.Subject, path, account,
 			strings.Join(system, " or "))
 	}
+	switch claims := find(account); {
+	case claims == nil:
+	case !claims.DidSign(user):
+		return fmt.Errorf("the user %s in %s was signed by the key %s, which the JWT of the "+
+			"account %s does not have here: make new credentials, or renew the JWT",
+			user.Subject, path, user.Issuer, account)
+	case claims.IsClaimRevoked(user):
+		return fmt.Errorf("the user %s in %s is revoked by the account %s: make new credentials",
+			user.Subject, path, account)
+	}
 	return nil
+}
+
+// findAccount returns the newest good JWT of an account that the files of a configuration have, nil
+// if there is none. The store is not opened.
+func (t trusted) findAccount(c config.Store, key string) (newest *jwt.AccountClaims) {
+	consider := func(token []byte) {
+		token = bytes.TrimSpace(token)
+		if _, err := t.Operators.Check(key, token); err != nil {
+			return
+		}
+		claims, err := jwt.DecodeAccountClaims(string(token))
+		if err == nil && (newest == nil || claims.IssuedAt > newest.IssuedAt) {
+			newest = claims
+		}
+	}
+	var paths []string
+	switch {
+	case !trust.IsAccountKey(key):
+	case c.Dir != "":
+		paths = []string{
+			filepath.Join(c.Dir, key+".jwt"), filepath.Join(c.Dir, key[len(key)-2:], key+".jwt"),
+		}
+	case c.NSC != "":
+		paths, _ = filepath.Glob(filepath.Join(c.NSC, "accounts", "*", "*.jwt"))
+	}
+	for _, path := range paths {
+		token, _, _ := jwtstore.ReadFile(path, jwtstore.Stamp{}) // nil if it can't be read
+		consider(token)
+	}
+	if t.System != nil {
+		consider(t.System.JWT)
+	}
+	return newest
 }

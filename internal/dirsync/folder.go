@@ -274,8 +274,8 @@ func (f *Folder) serveUnsaved() {
 
 // Find implements accounts.Source: it calls take with the JWT of an account that the store has no
 // room for. The error is that of take, or wraps accounts.ErrDamaged or accounts.ErrUnreadable if
-// the account has a file that can't be served, or is accounts.ErrNotFound. It may be called from any
-// goroutine.
+// the account has a file that can't be served, or is accounts.ErrNotFound. It may be called from
+// any goroutine.
 func (f *Folder) Find(_ context.Context, key string, take func(token []byte) error) error {
 	known := f.unsaved.Load()
 	if known == nil {

@@ -23,7 +23,14 @@ func CheckDir(dir string) error {
 	case !info.IsDir():
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: errors.New("not a directory")}
 	}
-	return writable(dir)
+	if err := writable(dir); err != nil {
+		return err
+	}
+	if isVirtual(dir) {
+		return &fs.PathError{Op: "write to", Path: dir,
+			Err: errors.New("it is on a file system of the kernel, which takes no files")}
+	}
+	return nil
 }
 
 // CheckStore is CheckDir for everything that OpenDir makes in the directory of a store.

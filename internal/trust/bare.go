@@ -30,7 +30,7 @@ func Bare(text []byte) ([]byte, error) {
 	case 1:
 		return found[0], nil
 	default:
-		return text, fmt.Errorf("there are %d JWTs in it: send one at a time", len(found))
+		return text, fmt.Errorf(textManyJWTs, len(found))
 	}
 }
 

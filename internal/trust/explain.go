@@ -62,6 +62,8 @@ var beginnings = []beginning{
 	{"'", "there are quotes around it: send it without them"},
 }
 
+const textManyJWTs = "there are %d JWTs in it: put each into a file or a request of its own"
+
 const textUTF16 = "it is UTF-16, as PowerShell writes a file: save it as ASCII"
 
 // explainText tells what a text is that is no JWT, "" if it looks like one.
@@ -105,7 +107,7 @@ func explainBytes(text []byte) string {
 		}
 	}
 	if jwts > 1 {
-		return fmt.Sprintf("there are %d JWTs in it: send one at a time", jwts)
+		return fmt.Sprintf(textManyJWTs, jwts)
 	}
 	for i, c := range text {
 		switch {

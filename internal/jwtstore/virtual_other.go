@@ -1,0 +1,6 @@
+//go:build !linux
+
+package jwtstore
+
+// isVirtual is not known here.
+func isVirtual(string) bool { return false }
