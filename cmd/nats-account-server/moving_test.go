@@ -94,8 +94,7 @@ type originalDir struct {
 
 func newOriginalDir(t *testing.T, shard bool, dirs, mode os.FileMode) *originalDir {
 	l := &originalDir{testEnv: newEnv(t, "", ""), t: t, store: t.TempDir(),
-		shard: shard, dirs: dirs, mode: mode,
-		want: map[string]string{}}
+		shard: shard, dirs: dirs, mode: mode, want: map[string]string{}}
 	if err := os.Chmod(l.store, dirs); err != nil {
 		t.Fatal(err)
 	}

@@ -38,12 +38,10 @@ func storedAccounts(t *testing.T) (url string, known words, s *testEnv) {
 		accounts[i] = jwttest.NewAccount(t)
 	}
 	a, b, e, x, d, f, n := accounts[0], accounts[1], accounts[2], accounts[3],
-		accounts[4], accounts[5],
-		accounts[6]
+		accounts[4], accounts[5], accounts[6]
 	nameless := jwt.NewAccountClaims(n.ID)
 	nameless.Issuer, nameless.IssuedAt, nameless.Type, nameless.Version = s.op.ID,
-		time.Now().Unix(),
-		jwt.AccountClaim, 2
+		time.Now().Unix(), jwt.AccountClaim, 2
 	without := jwttest.Encode(t, s.op.Key, nameless)
 	_, u := jwttest.NewUser(t)
 	token := s.op.Account(t, a)

@@ -24,8 +24,7 @@ func logLines(t *testing.T) []behaviour {
 		row("no error at a stop, where the original always has one",
 			shownBy("TestSIGTERMStopsInOrderWithoutAnError")),
 		row("each 404 is a debug line and one warning a minute, where the "+
-			"original has an error each",
-			shownBy("TestA404IsADebugLineAndOneSummaryAMinute")),
+			"original has an error each", shownBy("TestA404IsADebugLineAndOneSummaryAMinute")),
 		row("an address of version 6 has its brackets", func(t *testing.T) {
 			p := start(t, t.TempDir(), nil, "-hp", "[::1]:0")
 			p.wait(`resolver: "URL\(http://\[::1\]:\d+/jwt/v1/accounts/\)"`)

@@ -75,8 +75,7 @@ func overNATS(t *testing.T) []behaviour {
 			shownBy("TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount",
 				"TestAChangeIsAnnouncedOnce")),
 		row("two pushes of one account through two servers end, where 1.0.3 sends thousands of "+
-			"messages a second",
-			shownBy("TestConcurrentPushesThroughTwoServersMakeNoStorm")),
+			"messages a second", shownBy("TestConcurrentPushesThroughTwoServersMakeNoStorm")),
 		row("a push that NATS could not be told of is not lost",
 			shownBy("TestAChangeCommittedBeforeNATSWasEverReachedIsDelivered")),
 		row("a JWT that NATS can't carry is 413 and not stored",
@@ -96,8 +95,7 @@ func overNATS(t *testing.T) []behaviour {
 			shownBy("TestNSCPushesPullsAndDeletesOverNATS")),
 		row("a lookup is answered with the raw JWT", k.answersLookups),
 		row("a lookup of an unknown account is answered with nothing, where the "+
-			"original does not answer",
-			k.answersUnknownLookups),
+			"original does not answer", k.answersUnknownLookups),
 		row("a lookup without a reply subject", func(t *testing.T) {
 			err := k.nc.Publish("$SYS.REQ.ACCOUNT."+jwttest.NewAccount(t).ID+".CLAIMS.LOOKUP", nil)
 			if err != nil {

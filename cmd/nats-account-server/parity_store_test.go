@@ -37,8 +37,7 @@ func stores(t *testing.T) []behaviour {
 			shownBy("TestPackLinesAreVerifiedAndStrayOnesDoNoHarm",
 				"TestKeysAreThoseOfFilesInTheirPlace")),
 		row("expired JWTs are deleted every cleanupinterval, only when it "+
-			"is set, and each in a line",
-			shownBy("TestExpiredAccountsAreDeleted")),
+			"is set, and each in a line", shownBy("TestExpiredAccountsAreDeleted")),
 		row("the same JWT repairs its file, where 1.0.3 leaves it",
 			shownBy("TestAPutRepairsTheFile")),
 		row("a directory that goes and comes back holds up nothing, where "+
@@ -63,8 +62,7 @@ func stores(t *testing.T) []behaviour {
 			k.ends(1, flags("-nsc OP -hp 127.0.0.1:0"),
 				"open "+nsc+"/accounts: no such file or directory")),
 		row("a folder of nsc: served and announced as nsc writes it; a "+
-			"broken file harms itself only",
-			shownBy("TestTheFolderOfNSC")),
+			"broken file harms itself only", shownBy("TestTheFolderOfNSC")),
 		row("a state directory: what was announced, what was taken out, when it is full",
 			shownBy("TestAStateDirectory", "TestAFullStateDirectoryIsNoObstacle",
 				"TestTheFolderOfNSCChanges")),

@@ -169,7 +169,7 @@ type Options struct {
 	// Unsaved has what the store has no room for, and knows what is not stored because it is
 	// damaged or can't be read; nil: nothing is unsaved.
 	Unsaved    Source
-	Peers      Source           // other account servers, asked for what is not stored; nil: none are
+	Peers      Source           // asked for what is not stored; nil: there are none
 	Signer     Signer           // nil: there is no signing service
 	Trust      Trust            // see SetTrust
 	CacheBytes int              // of memory for verified JWTs; 0: 32 MiB; below 0: none are kept
@@ -193,9 +193,7 @@ type Registry struct {
 
 // New returns a Registry.
 func New(o Options) *Registry {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -23,7 +23,7 @@ type Event struct {
 	Origin
 	Result  string                // Accepted and so on
 	Reason  string                // one word, "" unless refused
-	Account string                // key that the JWT was put for, unchecked; of an activation token its hash
+	Account string                // key that the JWT was put for, unchecked; of a token its hash
 	Issuer  string                // as the JWT says
 	Old     *logging.AuditVersion // what was stored; nil: nothing
 	New     *logging.AuditVersion // what was put; nil: nothing

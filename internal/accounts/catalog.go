@@ -181,8 +181,8 @@ func (c *catalog) recordStored(o *offer, seq uint64) *Account {
 	return v.Found
 }
 
-// versionOf is what the index keeps of a verdict. Of a JWT that is not served it keeps which key has
-// signed it: that key may be trusted later.
+// versionOf is what the index keeps of a verdict. Of a JWT that is not served it keeps which key
+// has signed it: that key may be trusted later.
 func versionOf(v *Verdict[*Account], floor jwtstore.Floor) jwtstore.Version {
 	head := v.Found.Head
 	if v.Err != nil {

@@ -37,7 +37,7 @@ type Delivery struct {
 	State    DeliveryState
 	Servers  int       // those that have ever answered an account update
 	Acked    int       // those that have acknowledged the change, and those of Settled
-	NotInUse int       // those that have not loaded the account, and fetch the JWT when they need it
+	NotInUse int       // those without the account, which fetch the JWT when they need it
 	Refused  []Refusal // those that do not take the change, by name
 	// Settled have nothing pending, but this process has not got their answer. An earlier one may
 	// have got any answer but a refusal.
@@ -198,7 +198,7 @@ const (
 	ServerRefused                          // it does not take the JWT
 	ServerUnanswered                       // it has not answered yet
 	ServerNew                              // the same, and it has answered no other one either
-	ServerNeverAnswered                    // it answers PING, and has never answered an account update
+	ServerNeverAnswered                    // it answers PING, but never an account update
 	ServerAway                             // the JWT is pending for it, and it is not connected
 )
 

@@ -28,8 +28,8 @@ type Misses[T any] struct {
 }
 
 // Ask returns what ask returns, within a second or so. Requests that have come through different
-// servers are different ones. If bounded is set, it is one of at most maxMisses lookups at a time. The error
-// wraps ErrUnreadable if there is no answer in time.
+// servers are different ones. If bounded is set, it is one of at most maxMisses lookups at a time.
+// The error wraps ErrUnreadable if there is no answer in time.
 func (m *Misses[T]) Ask(
 	ctx context.Context, key string, bounded bool, ask func(ctx context.Context) (T, error),
 ) (answer T, err error) {

@@ -144,8 +144,7 @@ func checkIssuer(o *offer) error {
 		return fmt.Errorf("%w: no operator is configured (operatorjwtpath)", ErrUntrusted)
 	case trust.IsOperatorKey(o.Issuer):
 		return fmt.Errorf("%w: %s has signed it, which is not a key of an "+
-			"operator that is configured here",
-			ErrUntrusted, o.Issuer)
+			"operator that is configured here", ErrUntrusted, o.Issuer)
 	case o.Issuer == o.Subject:
 		return fmt.Errorf("%w: the operator must sign it, for instance with nsc push",
 			ErrSelfSigned)
@@ -303,8 +302,7 @@ func CheckEpoch(issuedAt int64) error {
 		return nil
 	}
 	return fmt.Errorf("its iat is %d, which is before 1970: issue it anew, "+
-		"with a clock that is right",
-		issuedAt)
+		"with a clock that is right", issuedAt)
 }
 
 // CheckAhead refuses an iat that is too far ahead of the clock. The error is a *FutureError.

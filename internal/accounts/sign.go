@@ -49,12 +49,10 @@ func (r *Registry) requestSignature(ctx context.Context, o *offer) ([]byte, erro
 		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("%w: the account is not known, so it must have "+
-			"signed its first JWT itself",
-			ErrBadPair)
+			"signed its first JWT itself", ErrBadPair)
 	default:
 		return nil, fmt.Errorf("%w: only what the account has signed with its own "+
-			"key is sent to be signed",
-			ErrNotOwn)
+			"key is sent to be signed", ErrNotOwn)
 	}
 	answer, err := r.Signer.Sign(ctx, o.JWT)
 	if err != nil {

@@ -120,7 +120,7 @@ func (r *Registry) compare(
 	floor := now.Floor
 	if had, err := decodeAs(t.Key, now.JWT); err == nil {
 		if bytes.Equal(had.Payload, t.Payload) {
-			return floor, errSame // in other bytes too: the header of a version 1 token is not signed
+			return floor, errSame // in other bytes too: a header of version 1 is not signed
 		}
 		// A token that was there before the index knew it is a floor too.
 		floor = accounts.RaiseFloor(floor, &had.Account, now.Stamp, r.Now())

@@ -184,8 +184,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 // readers returns an Authorizer that lets the certificates of some authorities read.
 func readers(authorities ...*certtest.Authority) *auth.Authorizer {
 	return auth.NewAuthorizer(auth.Policy{Roots: pool(authorities...),
-		OtherCertificates: auth.Reader},
-		auth.NewLimiter(nil))
+		OtherCertificates: auth.Reader}, auth.NewLimiter(nil))
 }
 
 // A connection may be older than the authorities that count now.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"fmt"
@@ -63,9 +64,7 @@ type client struct {
 // NewLimiter returns a Limiter. log gets a WRN line about failures, at most one per address and
 // minute; nil: discard.
 func NewLimiter(log *slog.Logger) *Limiter {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log = cmp.Or(log, slog.New(slog.DiscardHandler))
 	return &Limiter{
 		compares:    semaphore.NewWeighted(maxCompares),
 		log:         logging.Limited(log, maxLines, lineInterval),

@@ -120,8 +120,8 @@ func (l *loader) check() {
 				"primary: set operatorjwtpath"},
 
 		{runtime.GOOS == "windows" && l.draft.Logging.Syslog, "logging.syslog",
-			"Windows has no syslog: the log of a service is in the event log; logging.remote_syslog " +
-				"and -r name a syslog on another machine"},
+			"Windows has no syslog: the log of a service is in the event log; " +
+				"logging.remote_syslog and -r name a syslog on another machine"},
 
 		// One of the two is of no use without the other.
 		{n.TLS.Cert != "" && n.TLS.Key == "", "nats.tls.cert",

@@ -21,8 +21,9 @@ func logLimits(log logger) {
 		log.infof("%s", text)
 	}
 	if now, most := httpserver.ConnLimit(); now < most {
-		log.warnf("at most %d connections are served at once instead of %d, because the process may "+
-			"not open more files: raise its limit, with LimitNOFILE= in systemd or ulimit -n in a shell",
+		log.warnf("at most %d connections are served at once instead of %d, because the process "+
+			"may not open more files: raise its limit, with LimitNOFILE= in "+
+			"systemd or ulimit -n in a shell",
 			now, most)
 	}
 }
@@ -54,7 +55,8 @@ func (d *daemon) proveAlive() {
 	go func() {
 		defer d.probing.Store(false)
 		if err := d.server.Answers(aliveTimeout); err != nil {
-			d.log.warnf("HTTP does not answer, so systemd is not told that the server lives: %s", err)
+			d.log.warnf("HTTP does not answer, so systemd is not told that the server lives: %s",
+				err)
 			return
 		}
 		d.tellSystemd(d.Systemd.Alive())

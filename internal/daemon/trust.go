@@ -21,7 +21,7 @@ import (
 // names.
 type trusted struct {
 	accounts.Trust
-	systemName string // for the log; "" if there is no JWT of the system account in the configuration
+	systemName string // for the log; "" if the configuration has no JWT of it
 	// unusable says why what the configuration has of the system account can't be used; nil: it can
 	// be, or there is none.
 	unusable error
@@ -178,8 +178,7 @@ func (t trusted) warnings(c config.Config) (all []string) {
 	}
 	if t.System != nil && t.System.Expires > 0 && t.System.Expires <= time.Now().Unix() {
 		add("the system account JWT in %s has expired, and nats-servers will "+
-			"refuse it: issue it anew",
-			location(c.SystemAccount))
+			"refuse it: issue it anew", location(c.SystemAccount))
 	}
 	seen := make(map[string]string) // where an operator is, by key
 	for i, o := range t.Operators {

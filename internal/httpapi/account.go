@@ -93,7 +93,8 @@ func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f 
 func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 	// One allocation has the values of all headers. The names are in their canonical form.
 	values := [...]string{
-		account.ETag, cacheControl(account.Expires, a.Now()), strconv.Itoa(len(account.JWT)), typeJWT,
+		account.ETag, cacheControl(account.Expires, a.Now()),
+		strconv.Itoa(len(account.JWT)), typeJWT,
 	}
 	h := w.Header()
 	for i, name := range [...]string{"Etag", "Cache-Control", "Content-Length", "Content-Type"} {

@@ -31,7 +31,7 @@ var (
 
 	// A method that the route does not have.
 	errMethod  = errors.New(http.StatusText(http.StatusMethodNotAllowed))
-	errFollows = errors.New(http.StatusText(http.StatusMethodNotAllowed)) // the primary's URL follows
+	errFollows = errors.New(http.StatusText(http.StatusMethodNotAllowed)) // and the primary's URL
 
 	// Bodies that can't be used. A client that breaks off is told what one that is too slow is
 	// told.

@@ -87,7 +87,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(root, 0o700); err != nil { // its name is made durable before the first commit
+	if err := os.MkdirAll(root, 0o700); err != nil { // made durable before the first commit
 		return nil, err
 	}
 	lock := &dirLock{path: root}

@@ -17,19 +17,19 @@ import (
 type event struct {
 	op     byte
 	name   string // of the server, except where the list of ops says something else
-	number uint64 // of an acknowledgement: the seq; of a registration: Unix ns; of an absence: ns; else 0
+	number uint64 // see the list of ops; else 0
 }
 
 // What an event says. The numbers are part of the journal's format.
 const (
-	opRegister    byte = 1 + iota
-	opAcknowledge      // number: the change's
-	opForget           // number: 0
-	opAbsent           // number: for how long, in ns
-	opIdentify         // name: the outbox's id
-	opUnanswered       // name: an account's key
-	opAnswered         // name: an account's key
-	opProve            // number: 0
+	opRegister    byte = 1 + iota // number: when, in Unix ns
+	opAcknowledge                 // number: the change's
+	opForget                      // number: 0
+	opAbsent                      // number: for how long, in ns
+	opIdentify                    // name: the outbox's id
+	opUnanswered                  // name: an account's key
+	opAnswered                    // name: an account's key
+	opProve                       // number: 0
 )
 
 // append appends the event to b.

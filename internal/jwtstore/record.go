@@ -56,7 +56,7 @@ type record struct {
 type recordKind byte
 
 const (
-	kindSnapshot recordKind = 1 + iota // first in every file, and only there. seq: of the last change
+	kindSnapshot recordKind = 1 + iota // only the first in a file. seq: of the last change
 	kindPut                            // seq: of the change; body: the JWT
 	kindTouch                          // seq: of the change
 	kindMark                           // seq: up to here everything is in its file

@@ -194,8 +194,7 @@ func (p *parser) endEntry(opened Pos) {
 			where = fmt.Sprintf(" in the map opened at line %d", opened.Line)
 		}
 		p.fail("found %s after a value%s: end it with a new line, ',' or "+
-			"';', or put text in quotes",
-			quoteRune(r), where)
+			"';', or put text in quotes", quoteRune(r), where)
 	}
 }
 
@@ -316,8 +315,7 @@ func (p *parser) element(opened Pos) Value {
 		p.next()
 	default:
 		p.fail("found %s after a value in the array opened at line %d: end "+
-			"it with a new line or ','",
-			quoteRune(r), opened.Line)
+			"it with a new line or ','", quoteRune(r), opened.Line)
 	}
 	return v
 }

@@ -70,7 +70,7 @@ type attempt struct {
 	token          []byte          // the JWT that is to be confirmed
 	refuted        bool            // a server has not said that it runs that
 	found          int             // other JWTs that were found stored, and are being compared
-	retryAt        time.Time       // when the next attempt follows; zero if only a server can cause it
+	retryAt        time.Time       // of the next attempt; zero if only a server can cause it
 }
 
 // outcome is what has become of a change at one server.

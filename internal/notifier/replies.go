@@ -18,14 +18,14 @@ import (
 const (
 	aboutIDZ  = "idz"  // which servers are there; there is no rest
 	aboutPing = "ping" // the same
-	aboutRuns = "runs" // what is run for an account, for a report; the rest is the number of the gathering
+	aboutRuns = "runs" // what is run for an account; the rest is the number of the gathering
 	// aboutConfirm is for what is run for an account, when a change is to be confirmed. The rest is
 	// as for an announcement, from the key on.
 	aboutConfirm = "heard"
 	aboutList    = "list" // which accounts are loaded; there is no rest
 	// aboutLoaded is for the list of a server that may have been forgotten; there is no rest.
 	aboutLoaded = "loaded"
-	aboutCheck  = "check" // what a server runs that may have got an older JWT late; the rest is the key
+	aboutCheck  = "check" // whether a server has got an older JWT late; the rest is the key
 	// aboutLookup is for which JWT others have stored. The rest is as for aboutConfirm, or only the
 	// key. The answer is a JWT, or empty.
 	aboutLookup = "lookup"

@@ -69,7 +69,7 @@ type server struct {
 	heard       time.Time // when a message of it came last, other than an answer what it runs
 	confirmSent time.Time // when a probe was last to be a confirmation
 	confirmSeq  uint64    // of the change that was to be confirmed
-	ignored     int       // confirmations of that change which it has not answered, although it was heard
+	ignored     int       // confirmations of it that were not answered, although it was heard
 
 	wasKnown    bool          // to the Outbox, before the session learned of it
 	hasAnswered bool          // an announcement, in whatever session
@@ -130,7 +130,7 @@ type round struct {
 // servers are the nats-servers that are there, as their answers to PING show.
 type servers struct {
 	n           *Notifier
-	watched     time.Time // until when the absence of servers is counted; zero before the first round
+	watched     time.Time // until when absences are counted; zero before the first round
 	nextProbes  time.Time // see maxProbes
 	byName      map[string]*server
 	discovering bool      // the first round is not over

@@ -81,8 +81,8 @@ func findByName() (int, error) {
 	entries, err := os.ReadDir("/proc")
 	isSelf := func(e os.DirEntry) bool { return e.Name() == "self" }
 	if err != nil || !slices.ContainsFunc(entries, isSelf) {
-		return 0, errors.New("this system does not show its processes in /proc: give the process id " +
-			"or the pid file, as in --signal reload=/run/server.pid")
+		return 0, errors.New("this system does not show its processes in /proc: give the " +
+			"process id or the pid file, as in --signal reload=/run/server.pid")
 	}
 	var found []string
 	for _, e := range entries {

@@ -116,8 +116,7 @@ func explainBytes(text []byte) string {
 				"JWT is one line without any", i)
 		case c < ' ', c > '~':
 			return fmt.Sprintf("byte %d is 0x%02x, which no JWT has: it is "+
-				"compressed, encrypted or damaged",
-				i, c)
+				"compressed, encrypted or damaged", i, c)
 		}
 	}
 	return ""
