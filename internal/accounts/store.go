@@ -42,8 +42,8 @@ type Committer interface {
 // Source may have the JWT of an account that is not in the store.
 type Source interface {
 	// Find calls take with what the source has for key, one JWT after the other, until take returns
-	// nil. What several servers have is all offered. The error is or wraps ErrNotFound if the source has none. Any other error means that
-	// this can't be known.
+	// nil. What several servers have is all offered. The error is or wraps ErrNotFound if the
+	// source has none. Any other error means that this can't be known.
 	Find(ctx context.Context, key string, take func(token []byte) error) error
 }
 

@@ -18,8 +18,8 @@ const (
 	// emptyTimeout is how long others get once one of them has said that it does not know the
 	// account. An account server says so after emptyAnswerDelay.
 	emptyTimeout = emptyAnswerDelay + 100*time.Millisecond
-	// extraTimeout is how long others get once one of them has answered with the account: they may have a
-	// newer version of it. A single server is not waited for.
+	// extraTimeout is how long others get once one of them has answered with the account: they may
+	// have a newer version of it. A single server is not waited for.
 	extraTimeout = 150 * time.Millisecond
 	// unknownPeriod is how long an account that no server knew is not asked for again while too
 	// many others are.
@@ -31,9 +31,9 @@ const (
 	maxUnknown = 4096
 )
 
-// Find implements accounts.Source: it asks all servers on NATS, and offers what each of them has. The
-// error is accounts.ErrNotFound only if all servers that are known to answer lookups have said that they don't have the account,
-// or if there is none to ask. Without NATS there is none.
+// Find implements accounts.Source: it asks all servers on NATS, and offers what each of them has.
+// The error is accounts.ErrNotFound only if all servers that are known to answer lookups have said
+// that they don't have the account, or if there is none to ask. Without NATS there is none.
 func (c *Client) Find(ctx context.Context, key string, take func(token []byte) error) error {
 	conn, err := c.mayAsk(key, time.Now())
 	if err != nil {
@@ -98,8 +98,8 @@ func (c *Client) meet(servers int) {
 	c.peers.meet(servers, time.Now())
 }
 
-// expected is how many servers must say that they don't have an account, and answering how many answer a
-// lookup, which is not known at first.
+// expected is how many servers must say that they don't have an account, and answering how many
+// answer a lookup, which is not known at first.
 func (c *Client) expected() (expected, answering int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,8 +122,8 @@ type round struct {
 	unheard bool // no other server listens to lookups
 }
 
-// gather offers the answers to take, until as many servers have answered as are known, or the time is over.
-// Others get a little longer while it is not known whether there are more.
+// gather offers the answers to take, until as many servers have answered as are known, or the time
+// is over. Others get a little longer while it is not known whether there are more.
 func (c *Client) gather(
 	ctx context.Context, key string, answers <-chan *nats.Msg, take func(token []byte) error,
 ) (r round) {
@@ -161,8 +161,8 @@ func (c *Client) gather(
 	}
 }
 
-// countRest waits for further answers of a round in which the account was found, and records how many servers
-// have answered.
+// countRest waits for further answers of a round in which the account was found, and records how
+// many servers have answered.
 func (c *Client) countRest(r round, answers <-chan *nats.Msg) {
 	late := time.NewTimer(extraTimeout)
 	defer late.Stop()
