@@ -3,20 +3,24 @@ package config
 import "fmt"
 
 // checkLosses reports what the running configuration has and the file does not give any more. A
-// section that is there has been written, so it may leave everything out. The operator may go: its
-// keys must not stay trusted, and nothing can be pushed without it.
+// section that is there has been written, so it may leave everything out but the address. The
+// operator may go: its keys must not stay trusted, and nothing can be pushed without it.
 func (l *loader) checkLosses(running Config) {
 	now, next := running, l.draft
-	was, is, usual := now.HTTP, next.HTTP, defaults().HTTP
+	was, is := now.HTTP, next.HTTP
 	// listen is the other way to give the address.
-	moves := !l.isGiven("listen") && is.Host == usual.Host && is.Port == usual.Port &&
-		(was.Host != is.Host || was.Port != is.Port)
+	given := l.isGiven("listen") || l.isGiven("http.listen")
+	moves := fmt.Sprintf("the server would move to %s:%d", is.Host, is.Port)
+	hostMoves := !given && !l.isGiven("http.host") && was.Host != is.Host
+	portMoves := !given && !l.isGiven("http.port") && was.Port != is.Port
 	opens := was.Write != nil && is.Write == nil || was.Read != nil && is.Read == nil
 	for _, loss := range []struct {
 		happens     bool
 		key, effect string
 	}{
-		{moves, "http", fmt.Sprintf("the server would move to %s:%d", is.Host, is.Port)},
+		{hostMoves || portMoves, "http", moves},
+		{portMoves, "http.port", moves},
+		{hostMoves, "http.host", moves},
 		{opens, "http.authorization", "clients would need no password"},
 		// A section that is written to its end may take TLS away.
 		{was.TLS.Cert != "" && is.TLS.Cert == "", "http", "connections would not be encrypted"},

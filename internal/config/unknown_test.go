@@ -176,14 +176,27 @@ func TestASecuritySettingIsNotSoughtWhereItMeansAnotherThing(t *testing.T) {
 	}
 }
 
-func TestAnAddressMayMoveFromTheHTTPSectionToListen(t *testing.T) {
+// TestAnAddressMovesOnlyIfAnotherOneIsGiven, in whatever way.
+func TestAnAddressMovesOnlyIfAnotherOneIsGiven(t *testing.T) {
 	running, _, err := load(t, "http { host: a, port: 1 }")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, taken := range map[string]bool{"listen: localhost:9090": true, "": false} {
+	const end = " any more, and the server would move to "
+	for text, want := range map[string]string{
+		"listen: localhost:9090":               "",
+		"http { listen: \"localhost:9090\"}":   "",
+		"http { host: b, port: 2 }":            "",
+		"http { host: localhost, port: 9090 }": "",
+		"":                                     "http" + end + "localhost:9090",
+		"http {}":                              "http.port" + end + "localhost:9090",
+		"http { host: a }":                     "http.port" + end + "a:9090",
+		"http { port: 1 }":                     "http.host" + end + "localhost:1",
+	} {
 		file := jwttest.File(t, t.TempDir(), "a.conf", []byte(text))
-		if _, _, err := config.Reload(config.Flags{Config: file}, running); (err == nil) != taken {
+		_, _, err := config.Reload(config.Flags{Config: file}, running)
+		isTaken := err == nil
+		if isTaken != (want == "") || !isTaken && !strings.Contains(err.Error(), "has no "+want) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
