@@ -225,7 +225,7 @@ func (f *flusher) place(s *flushStep) error {
 		s.state, err = statFile(s.temp)
 	}
 	if err == nil {
-		err = move(s.temp, s.target)
+		err = f.moveToPlace(s)
 	}
 	switch {
 	case err != nil:

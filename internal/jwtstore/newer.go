@@ -1,5 +1,7 @@
 package jwtstore
 
+import "errors"
+
 // A file may be put into the directory by hand after a change of its account was committed, and before
 // the change is flushed: while the disk is full for instance, or after a crash. What is newer then stays
 // and is served; the rest is written over.
@@ -50,4 +52,33 @@ func (f *flusher) supersede(r *record, newer string) {
 	}
 	f.unflushed.recordFlushed([]*record{r})
 	f.index.flushed(r, hotStamp())
+}
+
+// moveToPlace moves the temp file of a step to its place. A tombstone that was put there since, and is newer,
+// stays.
+func (f *flusher) moveToPlace(s *flushStep) error {
+	newer := ""
+	if s.kind == kindDelete && f.directory.newer != nil {
+		newer = f.newerTombstone(s.record)
+	}
+	if newer == "" {
+		return move(s.temp, s.target)
+	}
+	s.state = fileState{} // nothing is written
+	if newer != s.target {
+		return errors.Join(moveDurable(newer, s.target), removeFile(s.temp))
+	}
+	return errors.Join(makeDurable(newer), removeFile(s.temp))
+}
+
+// newerTombstone returns the path of a tombstone that is newer than that of a Delete; "" if there is none.
+func (f *flusher) newerTombstone(r *record) (path string) {
+	newest := r.body
+	for _, l := range [...]layout{f.directory.preferred, f.directory.other} {
+		file := f.directory.file(l, r)
+		if kept, _, err := ReadFile(file, Stamp{}); err == nil && f.directory.newer(r.key, kept, newest) {
+			path, newest = file, kept
+		}
+	}
+	return path
 }

@@ -110,6 +110,29 @@ func TestAFileThatComesBeforeTheFlush(t *testing.T) {
 	}
 }
 
+// TestATombstoneThatComesBeforeTheFlush stays if it is newer than that of the Delete. The JWT goes.
+func TestATombstoneThatComesBeforeTheFlush(t *testing.T) {
+	for _, n := range []int64{4, 9} {
+		for _, isOther := range []bool{false, true} {
+			o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+			d, _ := watched(t, o)
+			putNumbered(t, d, key, 3)
+			d.Flush()
+			d.HoldFiles(func() {
+				del(t, d, key, numbered(5))
+				rename(t, filepath.Join(o.Dir, jwtstore.TombstonePath(!isOther, key)), n)
+			})
+			d.Flush()
+			loads(t, d, key, "")
+			keeps(t, d, key, numbered(max(n, 5)))
+			if exists(filepath.Join(o.Dir, jwtstore.TombstonePath(false, key))) || d.Unflushed() > 0 {
+				t.Error("something is left")
+			}
+			closeStore(t, d)
+		}
+	}
+}
+
 // TestANewerFileWhileNothingCanBeWritten is served at the next attempt to write. What can't be
 // written is not missed.
 func TestANewerFileWhileNothingCanBeWritten(t *testing.T) {
