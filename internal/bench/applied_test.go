@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"nats-account-server/internal/bench"
 )
 
@@ -126,4 +128,60 @@ func syncTimes(t *testing.T, dir string, n int) (times []float64) {
 		times = append(times, milliseconds(time.Since(due)))
 	}
 	return times
+}
+
+// measureMany measures what each of a thousand nats-servers costs. Apart from one they are only
+// answers, because real ones do not fit on one machine.
+func measureMany(t *testing.T) {
+	const servers, updated = 1000, 50
+	f := openFixture(t, accounts)
+	keys, address := f.keys[:updated], freeAddress(t)
+	n := startNATS(t, f, address, 1, false)
+	a := setup{
+		fixture: f, store: filepath.Join(tempDir(t), "store"), address: address, nats: n.urls[0],
+	}.start(t)
+	send(t, a.address, 16, pushesOf(t, f, keys), nil)
+	n.load(updated)
+	a.settle(time.Second)
+	var one []float64
+	for round := range 3 {
+		_, cpu := a.apply(updatesOf(t, f, keys, round), "acknowledged by 1 of 1 nats-server")
+		one = append(one, cpu)
+	}
+	before := a.memory()
+	n.pretend(t, f, servers)
+	send(t, a.address, 1, updatesOf(t, f, keys[:1], 3), nil) // from here on they are known
+	cpu := bench.Row{
+		Name: "CPU of the server for a push", Unit: "us", Reference: one, Against: "with one nats-server",
+	}
+	more := bench.Row{Name: "CPU of the server for each nats-server", Unit: "us"}
+	for round := range 3 {
+		want := fmt.Sprintf("acknowledged by %d of %d nats-servers", servers+1, servers+1)
+		_, ours := a.apply(updatesOf(t, f, keys, 4+round), want)
+		cpu.Add(ours)
+		more.Add((ours - bench.Median(one)) / servers)
+	}
+	memory := bench.Row{
+		Name: "memory of the server for each nats-server", Unit: "KB",
+		Values: []float64{(a.stop() - before) * 1024 / servers},
+	}
+	show(t, fmt.Sprintf("Pushes with %d nats-servers", servers+1), []bench.Row{cpu, more, memory})
+}
+
+// pretend lets as many nats-servers seem to be there. Each has loaded every account.
+func (n *natsServers) pretend(t *testing.T, f *fixture, servers int) {
+	t.Helper()
+	conn := n.connect(t, f)
+	answerAll := func(subject, format string) {
+		_, err := conn.Subscribe(subject, func(m *nats.Msg) {
+			for i := range servers {
+				_ = conn.Publish(m.Reply, fmt.Appendf(nil, format, i))
+			}
+		})
+		check(t, err)
+	}
+	answerAll("$SYS.REQ.SERVER.PING.IDZ", `{"name":"s%[1]d","id":"N%[1]d","host":"h"}`)
+	answerAll("$SYS.ACCOUNT.*.CLAIMS.UPDATE", `{"server":{"name":"s%[1]d","id":"N%[1]d","ver":"2.15.2"},`+
+		`"data":{"code":200,"message":"jwt updated"}}`)
+	check(t, conn.Flush())
 }

@@ -51,6 +51,7 @@ func TestTables(t *testing.T) {
 		{"pack", measurePack},
 		{"fetch", measureFetch},
 		{"applied", measureApplied},
+		{"many", measureMany},
 		{"log", measureLog},
 	} {
 		t.Run(table.name, table.measure)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/bench"
 	"nats-account-server/internal/natstest"
@@ -67,6 +68,16 @@ func (s *natsServers) ask(c natsCommand) (answer string) {
 	check(s.t, err)
 	s.tell(string(line))
 	return s.answer()
+}
+
+// connect connects a user of the system account until the test ends.
+func (s *natsServers) connect(t *testing.T, f *fixture) *nats.Conn {
+	t.Helper()
+	conn, err := nats.Connect(s.urls[0], nats.UserCredentials(f.path("creds")),
+		nats.Timeout(20*time.Second))
+	check(t, err)
+	t.Cleanup(conn.Close)
+	return conn
 }
 
 // natsOptions is the first line of TestNATSServers's input.

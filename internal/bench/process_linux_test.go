@@ -34,6 +34,13 @@ func anonymous(pid int) (mb float64, ok bool) {
 	return kb / 1024, err == nil
 }
 
+// allocated is the disk space of a file in bytes.
+func allocated(path string) float64 {
+	var s unix.Stat_t
+	_ = unix.Lstat(path, &s) // a file that is gone has none
+	return 512 * float64(s.Blocks)
+}
+
 // endWithUs lets the kernel kill a process when this one ends.
 func endWithUs(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 

@@ -53,7 +53,12 @@ func measureStart(t *testing.T) {
 	if len(f.keys) > 200_000 {
 		again[3].Want = bench.AtMost(64)
 	}
-	show(t, fmt.Sprintf("Start with %d accounts and NATS", len(f.keys)), append(rows, again...))
+	known, all := blocks(t, f.path("store/.journal")), blocks(t, f.path("store"))
+	n := float64(len(f.keys))
+	rows = append(append(rows, again...),
+		bench.Row{Name: "disk for each account: JWT", Unit: "bytes", Values: []float64{(all - known) / n}},
+		bench.Row{Name: "disk for each account: index", Unit: "bytes", Values: []float64{known / n}})
+	show(t, fmt.Sprintf("Start with %d accounts and NATS", len(f.keys)), rows)
 }
 
 func startRows(name string, starts []startup) []bench.Row {
@@ -88,11 +93,10 @@ func start(t *testing.T, f *fixture, address string, n *natsServers) (s startup)
 // only when it has compared its store with those of others, and not before 300 ms.
 func (n *natsServers) askUntilCompared(t *testing.T, f *fixture) (answered <-chan time.Time) {
 	t.Helper()
-	conn, err := nats.Connect(n.urls[0], nats.UserCredentials(f.path("creds")), nats.Timeout(20*time.Second))
-	check(t, err)
+	conn := n.connect(t, f)
 	first := make(chan time.Time, 1)
 	inbox := nats.NewInbox()
-	_, err = conn.Subscribe(inbox, func(m *nats.Msg) {
+	_, err := conn.Subscribe(inbox, func(m *nats.Msg) {
 		if m.Header.Get("Status") == "" { // else nothing subscribes to lookups yet
 			select {
 			case first <- time.Now():
@@ -102,7 +106,6 @@ func (n *natsServers) askUntilCompared(t *testing.T, f *fixture) (answered <-cha
 		}
 	})
 	check(t, err)
-	t.Cleanup(conn.Close)
 	subject := fmt.Sprintf("$SYS.REQ.ACCOUNT.%s.CLAIMS.LOOKUP", jwttest.NewAccount(t).ID)
 	go func() {
 		for conn.PublishRequest(subject, inbox, nil) == nil {
@@ -128,6 +131,15 @@ func listFiles(t *testing.T, f *fixture) (took, cpu time.Duration) {
 		t.Fatalf("the store has only %d files", files)
 	}
 	return time.Since(began), cpuTime(t, os.Getpid()) - before
+}
+
+// blocks is the disk space of a directory in bytes.
+func blocks(t *testing.T, dir string) (bytes float64) {
+	check(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		bytes += allocated(path)
+		return err
+	}))
+	return bytes
 }
 
 // checkFiles returns what reading a file and verifying its JWT takes, in microseconds of CPU.
