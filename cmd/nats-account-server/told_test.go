@@ -74,6 +74,17 @@ func TestAPushIsToldWhyANATSServerRefusesIt(t *testing.T) {
 		_, body := post(http.DefaultClient, url+"/jwt/v1/accounts/"+a.ID+"?wait=1s", token)
 		return strings.HasPrefix(body, "stored; refused by n1: jwt update resulted in error - ")
 	})
+	p.kill()
+	p, url = s.start(t) // what was refused is asked for again
+	p.wait("connected to NATS")
+	body := ""
+	natstest.Eventually(t, "the session has begun", func() bool {
+		_, body = get(t, url+"/jwt/v1/accounts/"+a.ID+"?delivery=true")
+		return strings.Contains(body, `"nats": "connected"`)
+	})
+	if !strings.Contains(body, `"summary": "refused by n1: jwt update`) {
+		t.Errorf("after a restart: %s", body)
+	}
 	p.term()
 }
 

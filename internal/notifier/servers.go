@@ -71,7 +71,6 @@ type server struct {
 	confirmSeq  uint64    // of the change that was to be confirmed
 	ignored     int       // confirmations of it that were not answered, although it was heard
 
-	wasKnown    bool          // to the Outbox, before the session learned of it
 	hasAnswered bool          // an announcement, in whatever session
 	roundTrip   time.Duration // of the last PING; 0: not measured
 }
@@ -293,7 +292,7 @@ func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *ser
 		name: name, id: id.ID, former: former, since: now, appeared: v.round.number,
 		probeAt: now.Add(identifyTimeout), hasAnswered: v.n.outbox.HasAnswered(name),
 	}
-	if srv.wasKnown = !v.n.outbox.LastSeen(name).IsZero(); !srv.wasKnown {
+	if v.n.outbox.LastSeen(name).IsZero() {
 		srv.list.state = listEnded // one that was not known gets every change
 		if hasID(name) {           // it may have been forgotten, and only have been cut off
 			v.requests = append(v.requests, request{subject: accountzOf(id.ID), reply: aboutLoaded})
@@ -369,11 +368,8 @@ func (v *servers) setAnswered(srv *server) {
 	}
 }
 
-// neverAnswers reports whether a server has never answered an announcement although it was sent
-// one, in this session or an earlier one.
-func (v *server) neverAnswers() bool {
-	return !v.hasAnswered && (v.state == silent || v.state == untested && v.wasKnown)
-}
+// neverAnswers reports whether a server has let an announcement pass, and has never answered one.
+func (v *server) neverAnswers() bool { return v.state == silent && !v.hasAnswered }
 
 // cause is the probable reason why a server that answers PING does not answer announcements, "" for
 // one that has answered them before.
