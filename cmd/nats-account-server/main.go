@@ -36,6 +36,9 @@ func main() {
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any
 // other failure. out gets the log and the usage. ready is called once the server serves.
 func run(ctx context.Context, out io.Writer, ready func()) int {
+	if code, found := command(os.Args[1:]); found {
+		return code
+	}
 	var usage bytes.Buffer
 	// The flag set has written what is wrong into usage, so the error itself says nothing new.
 	flags, err := config.ParseFlags(os.Args[1:], &usage)

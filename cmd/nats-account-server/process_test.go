@@ -147,6 +147,15 @@ func (p *process) url() string {
 	return groups[1] + groups[2]
 }
 
+// runs runs the program to its end.
+func runs(t *testing.T, program, dir string, code int, want string, args ...string) {
+	t.Helper()
+	p := startOther(t, program, dir, nil, args...)
+	if got := p.exited(); got != code || !strings.Contains(p.log.String(), want) {
+		t.Errorf("%q: exit code %d, %s; want %d, %s", args, got, p.log, code, want)
+	}
+}
+
 // term stops the program as an init system does.
 func (p *process) term() {
 	p.t.Helper()

@@ -7,18 +7,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"testing"
 )
-
-// runs runs the program to its end.
-func runs(t *testing.T, program, dir string, code int, want string, args ...string) {
-	t.Helper()
-	p := startOther(t, program, dir, nil, args...)
-	if got := p.exited(); got != code || !strings.Contains(p.log.String(), want) {
-		t.Errorf("%q: exit code %d, %s; want %d, %s", args, got, p.log, code, want)
-	}
-}
 
 func TestASignalFindsItsProcess(t *testing.T) {
 	t.Parallel()
