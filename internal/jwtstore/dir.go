@@ -52,6 +52,7 @@ const defaultLockWait = 10 * time.Second
 //	<dir>/.journal/journal       the commits
 //	<dir>/.journal/temp-7        a JWT or tombstone that is on its way to its place
 //	<dir>/.journal/index         the index, unless Options.StateDir has it
+//	<dir>/.journal/state-dirs    where it is otherwise
 //	<dir>/.journal/*.next        a new journal or index that is not whole yet
 //	<dir>/.lock-file             the lock
 //	<dir>/.lock                  a note for a process that finds the directory in use
@@ -139,19 +140,11 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	}
 	wake := make(chan struct{}, 1)
 	dir := filepath.Join(root, journalDir)
-	if o.StateDir != "" {
-		_ = os.MkdirAll(o.StateDir, 0o700) // what can't be made is said when the index is saved
-		adoptIndex(dir, o.StateDir, o.Warn)
-	}
-	index, err := openIndex(cmp.Or(o.StateDir, dir), found.saves, wake, o.Warn)
+	index, stateDirs, err := openMovedIndex(dir, o, found.saves, wake)
 	if err != nil {
 		return nil, err
 	}
-	if d.index = index; o.StateDir != "" {
-		if err := index.adopt(filepath.Join(dir, indexName)); err != nil {
-			o.Warn("the index of the time without the state directory can't be used: %s", err)
-		}
-	}
+	d.index = index
 	d.directory.presence = d.newPresence(root, o)
 	d.outbox.last = max(d.outbox.last, d.index.live.seq)
 	d.journal = &journal{
@@ -161,6 +154,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 		outbox:     d.outbox,
 		unflushed:  d.unflushed,
 		index:      d.index,
+		stateDirs:  stateDirs,
 		token:      make(chan struct{}, 1),
 		generation: found.generation,
 	}

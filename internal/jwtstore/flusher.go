@@ -386,7 +386,7 @@ func failAll(steps []flushStep, err error) {
 func (f *flusher) removeTemps() {
 	left, _ := os.ReadDir(f.journal.dir) // what can't be read does no harm
 	for _, file := range left {
-		if file.Name() != journalName && file.Name() != indexName {
+		if !slices.Contains([]string{journalName, indexName, stateDirsName}, file.Name()) {
 			_ = os.RemoveAll(filepath.Join(f.journal.dir, file.Name()))
 		}
 	}

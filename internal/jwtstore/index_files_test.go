@@ -356,15 +356,85 @@ func TestTheIndexMovesToTheStateDirectory(t *testing.T) {
 	}
 }
 
-// TestTwoIndexesAreOne: the configuration had the state directory, then it had none, and now has it
-// again. Each index knows what the other one lacks. The journal says that the first one is an older
-// one.
+// TestTheIndexFollowsTheConfiguration to a state directory, to another one, and back beside the
+// journal. None of these processes but the first commits anything, and none leaves a journal.
+func TestTheIndexFollowsTheConfiguration(t *testing.T) {
+	o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+	o.Announce = false
+	o.Warn = func(format string, args ...any) { t.Errorf(format, args...) }
+	d := open(t, o)
+	putVersion(t, d, key, "1")
+	putVersion(t, d, key, "1b")
+	floor := d.Index().Get(key).Floor
+	closeStore(t, d)
+	for _, o.StateDir = range []string{"", t.TempDir(), filepath.Join(t.TempDir(), "new"), ""} {
+		d = open(t, o)
+		if got := d.Index().Get(key).Floor; got != floor || d.Index().Lost() > 0 {
+			t.Errorf("in %q the floor is %+v, want %+v", o.StateDir, got, floor)
+		}
+		closeStore(t, d)
+	}
+	left, _ := os.ReadDir(filepath.Join(o.Dir, ".journal"))
+	if len(left) != 1 || left[0].Name() != "index" {
+		t.Errorf("left are %v", left)
+	}
+}
+
+// TestAStoreThatBeganWithAStateDirectory goes on without it, and knows what it knew. It says so if
+// the state directory is away, and finds it when it is back.
+func TestAStoreThatBeganWithAStateDirectory(t *testing.T) {
+	o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+	o.Announce, o.StateDir = false, filepath.Join(t.TempDir(), "state")
+	var warnings []string
+	o.Warn = func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	d := open(t, o)
+	putVersion(t, d, key, "1")
+	putVersion(t, d, key, "1b")
+	closeStore(t, d)
+	state, away := o.StateDir, o.StateDir+".away"
+	if err := os.Rename(state, away); err != nil {
+		t.Fatal(err)
+	}
+	o.StateDir = ""
+	d = open(t, o)
+	putVersion(t, d, jwtstoretest.Key(t), "1")
+	closeStore(t, d)
+	if len(warnings) != 1 || !strings.Contains(warnings[0], state) {
+		t.Errorf("the warnings are %q", warnings)
+	}
+	if err := os.Rename(away, state); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		d = open(t, o)
+		if !d.Index().Get(key).Floor.HasReplaced(sha256.Sum256([]byte("1"))) {
+			t.Error("it is forgotten what was replaced")
+		}
+		closeStore(t, d)
+	}
+	if len(warnings) != 1 || exists(filepath.Join(state, "index")) {
+		t.Errorf("the warnings are %q", warnings)
+	}
+}
+
+// TestTwoIndexesAreOne: the configuration had a state directory, then it had none while that was
+// away, and now has it again. Each index knows what the other one lacks. The journal says that the
+// first one is an older one.
 func TestTwoIndexesAreOne(t *testing.T) {
 	o, state := options(t, t.TempDir()), t.TempDir()
 	warnings := 0
 	o.Warn = func(string, ...any) { warnings++ }
 	floors := map[string]jwtstore.Floor{}
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, o.StateDir = range []string{state, ""} {
+		if o.StateDir == "" {
+			move(state, state+".away")
+		}
 		d, key := open(t, o), jwtstoretest.Key(t)
 		putVersion(t, d, key, "1")
 		putVersion(t, d, key, "1b")
@@ -372,6 +442,7 @@ func TestTwoIndexesAreOne(t *testing.T) {
 		closeStore(t, d)
 	}
 	o.StateDir = state
+	move(state+".away", state)
 	for range 2 {
 		d := open(t, o)
 		for key, want := range floors {
@@ -384,7 +455,7 @@ func TestTwoIndexesAreOne(t *testing.T) {
 	}
 	left, _ := filepath.Glob(filepath.Join(o.Dir, ".journal", "index*"))
 	old, _ := filepath.Glob(filepath.Join(state, "index?*"))
-	if len(left)+len(old) > 0 || warnings != 2 {
+	if len(left)+len(old) > 0 || warnings != 3 {
 		t.Errorf("left are %q and %q, and there are %d warnings", left, old, warnings)
 	}
 }

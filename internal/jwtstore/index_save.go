@@ -44,23 +44,6 @@ func openIndex(
 	return x, nil
 }
 
-// adoptIndex moves the index from one directory to another, if it is still in the first one: the
-// configuration has another StateDir than before.
-func adoptIndex(from, to string, warn func(format string, args ...any)) {
-	old, path := filepath.Join(from, indexName), filepath.Join(to, indexName)
-	_, missing := os.Lstat(path)
-	if _, err := os.Lstat(old); err != nil || !errors.Is(missing, fs.ErrNotExist) {
-		return // there is none, or it was moved before
-	}
-	err := os.MkdirAll(to, 0o700)
-	if err == nil {
-		err = moveDurable(old, path)
-	}
-	if err != nil {
-		warn("the index can't be moved from %s to %s: %s", from, to, err)
-	}
-}
-
 // adopt takes the floors of another index file, and removes it: for some time the configuration had
 // another StateDir, or none. It does nothing if the file is not there.
 func (x *Index) adopt(path string) error {

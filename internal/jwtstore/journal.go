@@ -59,6 +59,7 @@ type journal struct {
 	outbox    *Outbox    // numbers the changes; a checkpoint has its snapshot
 	unflushed *unflushed // gets what is committed; a checkpoint has its records
 	index     *Index     // gets what is committed
+	stateDirs []string   // that are to be named beside the journal
 
 	preparing sync.Mutex   // held by prepare; guards names
 	names     durableNames // dir, once its name and those of its parents are durable
@@ -256,6 +257,9 @@ func (j *journal) prepare() error {
 		return err
 	}
 	if !j.names.has(j.dir) {
+		if err := setStateDirs(j.dir, j.stateDirs); err != nil {
+			return err
+		}
 		if err := syncNames(j.dir); err != nil {
 			return err
 		}
