@@ -204,7 +204,7 @@ func New(o Options) *Registry {
 	c := &catalog{Options: o, index: o.Store.Index(),
 		clockLog: logging.Limited(o.Log, 1, time.Hour)}
 	c.verdicts = Verdicts[*Account]{
-		Store: o.Store, MaxBytes: max(o.CacheBytes, 0), Overhead: verdictOverhead,
+		Store: o.Store, MaxBytes: max(o.CacheBytes, 0), Size: verdictSize,
 		Log:      DamageLog(o.Log),
 		Reported: Recently{Period: DamageInterval},
 	}

@@ -17,9 +17,17 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// verdictOverhead is what a verdict takes in memory beside its JWT: itself, the Account, and the
-// texts that are not parts of the JWT.
-const verdictOverhead = 600
+// A verdict takes this memory beside its JWT, in bytes: itself, the Account, and the texts that are
+// not parts of the JWT. Each import is one more.
+const (
+	verdictBytes = 640
+	importBytes  = 80
+)
+
+// verdictSize is the Size of Verdicts.
+func verdictSize(a *Account) int {
+	return verdictBytes + len(a.Name) + importBytes*len(a.Imports)
+}
 
 // catalog is what is stored, as it is judged under the present trust: the verdicts on single JWTs,
 // and the index of all of them. The store decides what is served; the catalog saves the work of

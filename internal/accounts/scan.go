@@ -186,28 +186,67 @@ func isShown(v jwtstore.Version, now time.Time) bool { return v.Servable && !v.E
 
 // Keys returns the accounts that are in the digest, sorted.
 func (c *catalog) Keys() []string {
-	now, keys := c.Now(), []string{}
-	for key, v := range c.index.All() {
-		if isShown(v, now) {
-			keys = append(keys, key)
-		}
+	keys := []string{}
+	for key := range c.shown(c.Now()) {
+		keys = append(keys, key)
 	}
 	return keys
 }
 
+// shown yields the accounts that are in the digest, by key. It reads a part of the index at a time.
+func (c *catalog) shown(now time.Time) iter.Seq2[string, jwtstore.Version] {
+	return func(yield func(string, jwtstore.Version) bool) {
+		for key, v := range c.index.All() {
+			if isShown(v, now) && !yield(key, v) {
+				return
+			}
+		}
+	}
+}
+
 // Pack yields every account that is in the digest and its JWT, by key. What was changed by hand
-// since the last Rescan is judged on the way. What can't be read is left out.
+// since the last Rescan is judged on the way. What can't be read is left out. However many accounts
+// there are, few of them are in memory at a time.
 func (c *catalog) Pack(ctx context.Context) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		now := c.Now()
-		for _, key := range c.Keys() {
+		for key, had := range c.shown(now) {
 			if ctx.Err() != nil {
 				return
 			}
-			token, v, err := c.update(key, true)
+			token, v, err := c.packed(key, had)
 			if err == nil && isShown(v, now) && !yield(key, bytes.TrimSpace(token)) {
 				return
 			}
 		}
 	}
+}
+
+// packed returns what is stored for one account, of which the index had a Version a moment ago. As
+// long as that is right, the index is not asked again. What is in memory is not read.
+func (c *catalog) packed(
+	key string, had jwtstore.Version,
+) (token []byte, v jwtstore.Version, err error) {
+	t := c.trust.Load()
+	if had.Mark != t.mark || lacksSummary(had) {
+		return c.update(key, true)
+	}
+	inMemory, known := c.verdicts.tokenOf(key, had.Stamp), jwtstore.Stamp{}
+	if inMemory != nil {
+		known = had.Stamp
+	}
+	token, stamp, err := c.Store.Load(key, known)
+	switch {
+	case err == nil && token == nil:
+		return inMemory, had, nil
+	case err == nil && stamp == had.Stamp:
+		if c.verdicts.hasRoom() { // then the next pack reads less; a GET is not to read more for it
+			c.verdicts.judge(key, t.mark, token, stamp, func(token []byte) (*Account, error) {
+				head, err := trust.Peek(bytes.TrimSpace(token)) // it was verified before
+				return NewAccount(token, head), err
+			})
+		}
+		return token, had, nil
+	}
+	return c.update(key, true)
 }

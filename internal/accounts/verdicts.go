@@ -50,7 +50,8 @@ type Verdicts[T any] struct {
 		Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	}
 	MaxBytes int // of memory, for the verdicts and their JWTs; 0: none are kept
-	Overhead int // bytes of memory that a verdict takes beside its JWT
+	// Size returns the bytes of memory that a verdict takes beside its JWT.
+	Size     func(found T) int
 	Log      *slog.Logger
 	Reported Recently // what the log has said to be damaged, by key and hash
 
@@ -144,6 +145,14 @@ func (vs *Verdicts[T]) Find(
 	return v, false
 }
 
+// tokenOf returns what the store has returned for a key under a stamp; nil if it is not remembered.
+func (vs *Verdicts[T]) tokenOf(key string, stamp jwtstore.Stamp) []byte {
+	if v := vs.get(key); v != nil && v.stamp == stamp {
+		return v.token
+	}
+	return nil
+}
+
 // get returns the last verdict on what is stored for a key, nil if there is none.
 func (vs *Verdicts[T]) get(key string) *Verdict[T] {
 	vs.mu.RLock()
@@ -173,9 +182,17 @@ func (vs *Verdicts[T]) put(key string, v *Verdict[T]) {
 	vs.bytes += size
 }
 
+// hasRoom reports whether one more can be remembered, if it is not very large, without forgetting
+// others.
+func (vs *Verdicts[T]) hasRoom() bool {
+	vs.mu.RLock()
+	defer vs.mu.RUnlock()
+	return vs.bytes < vs.MaxBytes/8*7
+}
+
 // size returns the bytes of memory that a verdict takes. The allocator rounds a JWT up, by a
 // sixteenth on average.
-func (vs *Verdicts[T]) size(v *Verdict[T]) int { return cap(v.token)*17/16 + vs.Overhead }
+func (vs *Verdicts[T]) size(v *Verdict[T]) int { return cap(v.token)*17/16 + vs.Size(v.Found) }
 
 // forgetLocked drops the verdict of a key. vs.mu must be held.
 func (vs *Verdicts[T]) forgetLocked(key string) {

@@ -31,7 +31,12 @@ func (s *tokenStore) Load(
 
 // verified is what a check makes of a JWT. Its texts are allocated one by one, as a decoder does it.
 func verified(key string, token []byte) (*Account, error) {
+	imports := make([]string, len(token)/1000)
+	for i := range imports {
+		imports[i] = strings.Repeat("I", trust.KeyLength)
+	}
 	return NewAccount(token, trust.Head{
+		Imports: imports,
 		Subject: strings.Clone(key),
 		Issuer:  strings.Repeat("O", trust.KeyLength),
 		ID:      strings.Repeat("J", 52),
@@ -46,7 +51,7 @@ func TestVerdictsAreBoundedInBytes(t *testing.T) {
 	for _, size := range []int{450, 800, 5000} {
 		store := &tokenStore{size: size}
 		vs := &Verdicts[*Account]{
-			Store: store, MaxBytes: limit, Overhead: verdictOverhead, Log: slog.New(slog.DiscardHandler),
+			Store: store, MaxBytes: limit, Size: verdictSize, Log: slog.New(slog.DiscardHandler),
 		}
 		before := heap()
 		const n = 25_000
@@ -79,7 +84,7 @@ func TestVerdictsAreBoundedInBytes(t *testing.T) {
 // TestNoVerdictsAreKept asks with a limit of 0.
 func TestNoVerdictsAreKept(t *testing.T) {
 	store := &tokenStore{size: 700}
-	vs := &Verdicts[*Account]{Store: store, Log: slog.New(slog.DiscardHandler)}
+	vs := &Verdicts[*Account]{Store: store, Size: verdictSize, Log: slog.New(slog.DiscardHandler)}
 	for range 3 {
 		_, err := vs.Load("A", 1, func(token []byte) (*Account, error) {
 			return NewAccount(token, trust.Head{}), nil

@@ -45,10 +45,10 @@ const (
 	// maxTokenBytes bounds a token, unless it comes from a file. An account may push any number of
 	// tokens, and a real one has some 600 bytes.
 	maxTokenBytes = 16 << 10
-	// maxVerdictBytes bounds the memory for verified tokens. verdictOverhead is what each takes
-	// beside its text; most of that are its claims.
+	// maxVerdictBytes bounds the memory for verified tokens. verdictBytes is what each takes beside
+	// its text; most of that are its claims.
 	maxVerdictBytes = 4 << 20
-	verdictOverhead = 1 << 10
+	verdictBytes    = 1 << 10
 	// repeatInterval is how often an unchanged token is announced again.
 	repeatInterval = 5 * time.Second
 )
@@ -108,7 +108,8 @@ func New(o Options) *Registry {
 	r := &Registry{
 		Options: o,
 		verdicts: accounts.Verdicts[*Token]{
-			Store: o.Store, MaxBytes: maxVerdictBytes, Overhead: verdictOverhead,
+			Store: o.Store, MaxBytes: maxVerdictBytes,
+			Size:     func(*Token) int { return verdictBytes },
 			Log:      accounts.DamageLog(o.Log),
 			Reported: accounts.Recently{Period: accounts.DamageInterval},
 		},

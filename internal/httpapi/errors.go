@@ -23,6 +23,7 @@ var (
 	errVerifying = errors.New("others are asking the nats-servers: try again")
 	errPack      = errors.New("error packing JWTs")
 	errPacking   = errors.New("a pack is being sent to this address already: try again")
+	errPacks     = errors.New("too many packs are being sent: try again")
 	errMax       = errors.New("bad max parameter")  // the text goes on, see packLimit
 	errWait      = errors.New("bad wait parameter") // the text goes on, see waitOf
 	errNoRoute   = errors.New("404 page not found") // as net/http says; a hint follows
@@ -105,7 +106,7 @@ var answers = []row{
 	{find: whole(errMax), status: http.StatusBadRequest},
 	{find: whole(errWait), status: http.StatusBadRequest},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
-	{find: is(errVerifying), status: http.StatusServiceUnavailable},
+	{find: is(errVerifying, errPacks), status: http.StatusServiceUnavailable},
 
 	// Pushes.
 	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,

@@ -57,8 +57,9 @@ type API struct {
 	Options
 	router router
 	log    *requestLog
-	// packing has the addresses that a pack is being sent to.
+	// packing has the addresses that a pack is being sent to, packs one token for each.
 	packing sync.Map
+	packs   chan struct{}
 	// verifying limits the requests that make every nats-server answer.
 	verifying *rate.Limiter
 }
@@ -79,6 +80,7 @@ func New(o Options) *API {
 			since:    o.Now(),
 		},
 		verifying: rate.NewLimiter(maxVerifying, 1),
+		packs:     make(chan struct{}, maxPacks),
 	}
 	a.router = a.routes()
 	return a

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,12 @@ import (
 
 // A pack takes as long as its client reads, but the client must go on reading.
 const (
-	// packWriteTimeout is how long a client may take for packDeadlineLines lines.
-	packWriteTimeout  = 5 * time.Second
-	packDeadlineLines = 64
+	// packWriteTimeout is how long a client may take for packBufferBytes, or for one longer line.
+	packWriteTimeout = 5 * time.Second
+	packBufferBytes  = 32 << 10
+	// maxPacks bounds the packs that are sent at a time. Each takes up to a MiB of memory, and up to
+	// the largest JWT more.
+	maxPacks = 32
 )
 
 // packLimit reads the parameter max. As with the original, a limit below 0 is none. A negative max
@@ -57,6 +61,12 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	}
 	// The address is free again when the client has read the pack or left.
 	defer a.packing.Delete(client)
+	select {
+	case a.packs <- struct{}{}:
+		defer func() { <-a.packs }()
+	default:
+		return errPacks
+	}
 	// What can't be read is logged and left out, unless that is everything.
 	if err := a.Accounts.Rescan(r.Context()); err != nil && !errors.Is(err, accounts.ErrPartly) {
 		return fmt.Errorf("%w: %w", errPack, err)
@@ -72,22 +82,16 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	return nil
 }
 
-// sendPack sends the first lines, with no line break behind the last. The write timeout starts
-// again every few lines: a large pack may take long, but a client that does not read is
-// disconnected.
+// sendPack sends the first lines, with no line break behind the last.
 func sendPack(
 	ctx context.Context, w http.ResponseWriter, lines iter.Seq2[string, []byte], limit int,
 ) {
-	connection := http.NewResponseController(w)
+	out := bufio.NewWriterSize(&patientWriter{w, http.NewResponseController(w)}, packBufferBytes)
 	n := 0
 	var line []byte
 	for key, token := range lines {
 		if n == limit || ctx.Err() != nil {
-			return
-		}
-		if n%packDeadlineLines == 0 {
-			// An error means that this kind of connection has no deadline.
-			_ = connection.SetWriteDeadline(time.Now().Add(packWriteTimeout))
+			break
 		}
 		// One buffer serves all lines. The break comes first, so that the last line has none behind
 		// it.
@@ -95,9 +99,24 @@ func sendPack(
 			line = append(line, '\n')
 		}
 		line = accounts.AppendPackLine(line, key, token)
-		if _, err := w.Write(line); err != nil {
+		if _, err := out.Write(line); err != nil {
 			return // the client has left
 		}
 		n++
 	}
+	_ = out.Flush() // an error means that the client has left
+}
+
+// patientWriter is an answer that may take long as a whole. Its write timeout begins anew with each
+// write, so that only a client that does not read is disconnected.
+type patientWriter struct {
+	http.ResponseWriter
+	connection *http.ResponseController
+}
+
+// Write implements io.Writer.
+func (w *patientWriter) Write(p []byte) (int, error) {
+	// An error means that this kind of connection has no deadline.
+	_ = w.connection.SetWriteDeadline(time.Now().Add(packWriteTimeout))
+	return w.ResponseWriter.Write(p)
 }

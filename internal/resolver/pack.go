@@ -29,6 +29,11 @@ const (
 	firstLineTimeout = 2 * time.Second
 	nextLineTimeout  = 5 * time.Second
 
+	// maxUnflushed bounds the bytes of our pack that the nats-server may not have got yet.
+	maxUnflushed = 256 << 10
+	// flushTimeout is how long the nats-server may take for them.
+	flushTimeout = 10 * time.Second
+
 	// maxRefused bounds the refused keys that are remembered of a pack, not what is taken from it.
 	maxRefused = 1000
 
@@ -56,16 +61,41 @@ func (s *session) givePack(m *nats.Msg) {
 	if len(m.Data) == len(ours) {
 		s.noteDigest(accounts.Digest(m.Data), ours)
 	}
+	// A pack that was cut off has no end marker, else it would count as the whole store.
+	err := s.publishPack(m.Reply)
+	if err == nil && s.ctx.Err() == nil {
+		err = s.conn.Publish(m.Reply, nil)
+	}
+	s.logNATS(err)
+}
+
+// publishPack publishes a line for each account. It goes on only when the nats-server has got what
+// was published so far: a pack that is read slowly neither fills buffers, nor keeps everything else
+// that this connection sends waiting behind it.
+func (s *session) publishPack(subject string) error {
+	var line []byte
+	unflushed := 0
 	for key, token := range s.Accounts.Pack(s.ctx) {
-		if err := s.conn.Publish(m.Reply, accounts.AppendPackLine(nil, key, token)); err != nil {
-			s.logNATS(err)
-			return
+		line = accounts.AppendPackLine(line[:0], key, token)
+		if err := s.conn.Publish(subject, line); err != nil {
+			return err
+		}
+		if unflushed += len(line); unflushed < maxUnflushed {
+			continue
+		}
+		unflushed = 0
+		if err := s.flush(); err != nil {
+			return err
 		}
 	}
-	// A pack that was cut off has no end marker, else it would count as the whole store.
-	if s.ctx.Err() == nil {
-		s.logNATS(s.conn.Publish(m.Reply, nil))
-	}
+	return nil
+}
+
+// flush returns when the nats-server has got what was published so far.
+func (s *session) flush() error {
+	ctx, cancel := context.WithTimeout(s.ctx, flushTimeout)
+	defer cancel()
+	return s.conn.FlushWithContext(ctx)
 }
 
 // noteDigest takes the digest of a server that asks for our pack. It may have something for us, so

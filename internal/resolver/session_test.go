@@ -18,6 +18,9 @@ type fakeSession struct {
 	inboxes   int
 	requests  chan string // reply subjects of the requests that were sent
 	published chan struct{}
+	// unflushed counts the bytes that were published and not flushed, most is the greatest such
+	// number, and sent counts all messages.
+	unflushed, most, sent int
 }
 
 func newFakeSession() *fakeSession {
@@ -49,11 +52,25 @@ func (s *fakeSession) QueueSubscribe(subject, _ string, handle nats.MsgHandler) 
 	return s.Subscribe(subject, handle)
 }
 
-func (s *fakeSession) Publish(string, []byte) error {
+func (s *fakeSession) Publish(_ string, data []byte) error {
+	s.mu.Lock()
+	s.unflushed, s.sent = s.unflushed+len(data), s.sent+1
+	s.most = max(s.most, s.unflushed)
+	s.mu.Unlock()
 	select {
 	case s.published <- struct{}{}:
 	default:
 	}
+	return nil
+}
+
+func (s *fakeSession) FlushWithContext(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		return nats.ErrNoDeadlineContext
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unflushed = 0
 	return nil
 }
 
