@@ -25,7 +25,9 @@ func measureApplied(t *testing.T) {
 	dir, address := tempDir(t), freeAddress(t)
 	keys := f.keys[:loaded]
 	n := startNATS(t, f, address, servers, true)
-	a := setup{fixture: f, store: filepath.Join(dir, "store"), address: address, nats: n.urls[0]}.start(t)
+	a := setup{
+		fixture: f, store: filepath.Join(dir, "store"), address: address, nats: n.urls[0],
+	}.start(t)
 	alone := setup{fixture: f, store: filepath.Join(dir, "alone")}.start(t)
 	for _, s := range []*accountServer{a, alone} {
 		send(t, s.address, 16, pushesOf(t, f, keys), nil)
@@ -152,7 +154,8 @@ func measureMany(t *testing.T) {
 	n.pretend(t, f, servers)
 	send(t, a.address, 1, updatesOf(t, f, keys[:1], 3), nil) // from here on they are known
 	cpu := bench.Row{
-		Name: "CPU of the server for a push", Unit: "us", Reference: one, Against: "with one nats-server",
+		Name: "CPU of the server for a push", Unit: "us",
+		Reference: one, Against: "with one nats-server",
 	}
 	more := bench.Row{Name: "CPU of the server for each nats-server", Unit: "us"}
 	for round := range 3 {
@@ -181,7 +184,8 @@ func (n *natsServers) pretend(t *testing.T, f *fixture, servers int) {
 		check(t, err)
 	}
 	answerAll("$SYS.REQ.SERVER.PING.IDZ", `{"name":"s%[1]d","id":"N%[1]d","host":"h"}`)
-	answerAll("$SYS.ACCOUNT.*.CLAIMS.UPDATE", `{"server":{"name":"s%[1]d","id":"N%[1]d","ver":"2.15.2"},`+
-		`"data":{"code":200,"message":"jwt updated"}}`)
+	answerAll("$SYS.ACCOUNT.*.CLAIMS.UPDATE",
+		`{"server":{"name":"s%[1]d","id":"N%[1]d","ver":"2.15.2"},`+
+			`"data":{"code":200,"message":"jwt updated"}}`)
 	check(t, conn.Flush())
 }

@@ -85,8 +85,8 @@ func answers(address string) bool {
 	return err == nil
 }
 
-// send lets clients send requests, each once, and returns how long that takes. A body that is not the
-// wanted one is an error; without wanted bodies each is good.
+// send lets clients send requests, each once, and returns how long that takes. A body that is not
+// the wanted one is an error; without wanted bodies each is good.
 func send(t testing.TB, address string, clients int, requests, bodies [][]byte) time.Duration {
 	t.Helper()
 	connections := make([]*client, clients)
@@ -118,7 +118,9 @@ func send(t testing.TB, address string, clients int, requests, bodies [][]byte) 
 }
 
 // rate is in operations a second.
-func rate(operations int, took time.Duration) float64 { return float64(operations) / took.Seconds() }
+func rate(operations int, took time.Duration) float64 {
+	return float64(operations) / took.Seconds()
+}
 
 // each is the time of one operation in microseconds.
 func each(operations int, took time.Duration) float64 {

@@ -100,7 +100,8 @@ func (f *fixture) make(t testing.TB, n int) {
 		}
 	})
 	check(t, os.WriteFile(f.path("keys"), []byte(strings.Join(keys, "\n")), 0o600))
-	fmt.Printf("made a store of %d accounts in %s, %s\n", n, f.dir, time.Since(began).Round(time.Second))
+	fmt.Printf("made a store of %d accounts in %s, %s\n", n, f.dir,
+		time.Since(began).Round(time.Second))
 }
 
 func (f *fixture) write(t testing.TB, key string, token []byte) {
@@ -129,8 +130,8 @@ func cacheDir(t testing.TB) string {
 	return dir
 }
 
-// tempDir is a directory on the same disk as the fixtures, until the test ends. What a killed run has
-// left there is removed.
+// tempDir is a directory on the same disk as the fixtures, until the test ends. What a killed run
+// has left there is removed.
 func tempDir(t testing.TB) string {
 	t.Helper()
 	left, err := filepath.Glob(filepath.Join(cacheDir(t), "run-*"))

@@ -16,12 +16,11 @@ func measureLog(t *testing.T) {
 	file := setup{fixture: f, store: filepath.Join(dir, "file")}.start(t)
 	none := setup{fixture: f, store: filepath.Join(dir, "none"), discard: true}.start(t)
 	const against = "without a log"
+	want := bench.RatioAtMost(1.1)
 	push := bench.Row{
-		Name: "CPU of the server for a push", Unit: "us", Against: against, Want: bench.RatioAtMost(1.1),
+		Name: "CPU of the server for a push", Unit: "us", Against: against, Want: want,
 	}
-	get := bench.Row{
-		Name: "CPU of the server for a GET", Unit: "us", Against: against, Want: bench.RatioAtMost(1.1),
-	}
+	get := bench.Row{Name: "CPU of the server for a GET", Unit: "us", Against: against, Want: want}
 	for i := range 5 {
 		keys := f.keys[i*pushes:][:pushes]
 		push.Add(file.pushAll(f, keys), none.pushAll(f, keys))
@@ -40,8 +39,8 @@ func (a *accountServer) pushAll(f *fixture, keys []string) float64 {
 	return each(len(keys), a.cpu()-before)
 }
 
-// getAll requests the accounts from two servers in turn, several times, and returns what a GET costs
-// each, in microseconds of CPU.
+// getAll requests the accounts from two servers in turn, several times, and returns what a GET
+// costs each, in microseconds of CPU.
 func getAll(keys []string, a, b *accountServer) (ofA, ofB float64) {
 	const times = 10
 	requests := getsOf(keys)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -12,20 +13,6 @@ import (
 
 	"nats-account-server/internal/bench"
 )
-
-// programDir is where the account server is built.
-var programDir string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "bench")
-	if err != nil {
-		panic(err)
-	}
-	programDir = dir
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
 
 // results are the lines for benchstat.
 var results bytes.Buffer
@@ -37,9 +24,10 @@ func TestTables(t *testing.T) {
 		t.Skip("make bench runs it")
 	}
 	lockCache(t)
-	fmt.Printf("%s, %s, %d processors, %s; stores in %s\n", time.Now().Format(time.DateTime), processor(),
-		runtime.NumCPU(), runtime.Version(), cacheDir(t))
-	fmt.Println("each figure is the median, with the least and the greatest value; limits are for the median")
+	program = build(t)
+	fmt.Printf("%s, %s, %d processors, %s; stores in %s\n", time.Now().Format(time.DateTime),
+		processor(), runtime.NumCPU(), runtime.Version(), cacheDir(t))
+	fmt.Println("each figure is the median (least–greatest); limits are for the median")
 	for _, table := range []struct {
 		name    string
 		measure func(t *testing.T)
@@ -57,6 +45,22 @@ func TestTables(t *testing.T) {
 		t.Run(table.name, table.measure)
 	}
 	save(t)
+}
+
+// program is the account server.
+var program string
+
+// build builds it. BENCH_BINARY names another one to use.
+func build(t *testing.T) (path string) {
+	if path = os.Getenv("BENCH_BINARY"); path != "" {
+		return path
+	}
+	path = filepath.Join(tempDir(t), "nats-account-server")
+	c := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/nats-account-server")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	c.Stderr = os.Stderr
+	check(t, c.Run())
+	return path
 }
 
 // show prints a table and keeps its lines for benchstat.

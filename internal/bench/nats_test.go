@@ -23,8 +23,8 @@ type natsServers struct {
 	urls []string
 }
 
-// startNATS starts nats-servers that fetch accounts from an account server at address, which need not
-// run yet. Without cluster no two of them are connected.
+// startNATS starts nats-servers that fetch accounts from an account server at address, which need
+// not run yet. Without cluster no two of them are connected.
 func startNATS(t *testing.T, f *fixture, address string, n int, cluster bool) *natsServers {
 	t.Helper()
 	// A nats-server starts only if the URL of its resolver answers, and has the system account.
@@ -53,8 +53,8 @@ func (s *natsServers) load(accounts int) {
 	s.ask(natsCommand{Load: accounts})
 }
 
-// fetch lets all nats-servers fetch the first accounts of the fixture at once, each one account at a
-// time, from the HTTP server at address.
+// fetch lets all nats-servers fetch the first accounts of the fixture at once, each one account at
+// a time, from the HTTP server at address.
 func (s *natsServers) fetch(address string, accounts int) (f fetches) {
 	s.t.Helper()
 	answer := s.ask(natsCommand{Fetch: accounts, URL: "http://" + address + accountPath("")})
@@ -87,7 +87,8 @@ type natsOptions struct {
 	Cluster   bool
 }
 
-// natsCommand is each further line. Load and Fetch are how many accounts are meant; one of them is 0.
+// natsCommand is each further line. Load and Fetch are how many accounts are meant; one of them is
+// 0.
 type natsCommand struct {
 	Load, Fetch int
 	URL         string

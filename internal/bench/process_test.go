@@ -20,7 +20,7 @@ import (
 type process struct {
 	t    testing.TB
 	cmd  *exec.Cmd
-	log  string // path of what it has written
+	log  string // path of what it has written, if that is kept
 	once sync.Once
 	err  error // of its end
 	// peak is the greatest anonymous memory, in MB. It is final once watching is closed.
@@ -28,21 +28,14 @@ type process struct {
 	watching chan struct{}
 }
 
-// launch starts a program. It ends with the test.
-func launch(t testing.TB, c *exec.Cmd, log string) *process {
+// launch starts a program. end ends it after the test.
+func launch(t testing.TB, c *exec.Cmd, end func()) *process {
 	t.Helper()
-	p := &process{t: t, cmd: c, log: log, watching: make(chan struct{})}
-	endWithUs(c)
-	if log != "" {
-		f, err := os.Create(log)
-		check(t, err)
-		defer f.Close()
-		c.Stdout, c.Stderr = f, f
-	}
+	p := &process{t: t, cmd: c, watching: make(chan struct{})}
 	check(t, c.Start())
 	go p.watch()
 	t.Cleanup(func() {
-		_ = c.Process.Kill()
+		end()
 		_ = p.wait()
 	})
 	return p
@@ -91,7 +84,8 @@ func (p *process) memory() float64 {
 
 func (p *process) cpu() time.Duration { return cpuTime(p.t, p.cmd.Process.Pid) }
 
-// settle returns when the process has not worked for some time. What it did before is finished then.
+// settle returns when the process has not worked for some time. What it did before is finished
+// then.
 func (p *process) settle(quiet time.Duration) {
 	p.t.Helper()
 	const step = 100 * time.Millisecond
@@ -106,18 +100,6 @@ func (p *process) settle(quiet time.Duration) {
 		}
 	}
 }
-
-// program builds the account server once. BENCH_BINARY names one to use instead.
-var program = sync.OnceValues(func() (path string, err error) {
-	if path = os.Getenv("BENCH_BINARY"); path != "" {
-		return filepath.Abs(path)
-	}
-	path = filepath.Join(programDir, "nats-account-server")
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/nats-account-server")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stderr = os.Stderr
-	return path, build.Run()
-})
 
 // accountServer is a running account server.
 type accountServer struct {
@@ -145,16 +127,21 @@ func (s setup) start(t testing.TB) *accountServer {
 	if s.address == "" {
 		s.address = freeAddress(t)
 	}
-	path, err := program()
-	check(t, err)
 	conf := filepath.Join(t.TempDir(), "server.conf")
 	check(t, os.WriteFile(conf, []byte(s.conf()), 0o600))
 	log := conf + ".log"
 	if s.discard {
 		log = os.DevNull
 	}
+	f, err := os.Create(log)
+	check(t, err)
+	defer f.Close()
+	c := exec.Command(program, "-c", conf)
+	c.Stdout, c.Stderr = f, f
+	endWithUs(c)
 	a := &accountServer{store: s.store, address: s.address, began: time.Now()}
-	a.process = launch(t, exec.Command(path, "-c", conf), log)
+	a.process = launch(t, c, func() { _ = c.Process.Kill() })
+	a.log = log
 	for !answers(s.address) {
 		if !alive(a.cmd.Process.Pid) || time.Since(a.began) > 10*time.Minute {
 			t.Fatalf("the server does not serve:\n%s", a.written())
@@ -166,11 +153,13 @@ func (s setup) start(t testing.TB) *accountServer {
 
 func (s setup) conf() string {
 	host, port, _ := strings.Cut(s.address, ":")
-	text := fmt.Sprintf("operatorjwtpath: %q\nsystemaccountjwtpath: %q\nhttp { host: %q, port: %s }\n"+
-		"store { dir: %q, shard: true }\n", s.fixture.path("operator"), s.fixture.path("system"), host, port,
-		s.store)
+	text := fmt.Sprintf("operatorjwtpath: %q\nsystemaccountjwtpath: %q\n",
+		s.fixture.path("operator"), s.fixture.path("system"))
+	text += fmt.Sprintf("http { host: %q, port: %s }\nstore { dir: %q, shard: true }\n",
+		host, port, s.store)
 	if s.nats != "" {
-		text += fmt.Sprintf("nats { servers: [%q], usercredentials: %q }\n", s.nats, s.fixture.path("creds"))
+		text += fmt.Sprintf("nats { servers: [%q], usercredentials: %q }\n",
+			s.nats, s.fixture.path("creds"))
 	}
 	return text
 }
@@ -192,7 +181,8 @@ const partEnv = "BENCH_PART"
 // answerPrefix begins the lines of a child that are meant for its parent.
 const answerPrefix = "answer: "
 
-// startChild runs a test in a child, until its input ends. Each argument is a line of its input.
+// startChild runs a test in a child, until its input ends: so it ends with this process too. Each
+// argument is a line of its input.
 func startChild(t testing.TB, test string, lines ...string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run", "^"+test+"$", "-test.timeout", "0")
@@ -202,7 +192,8 @@ func startChild(t testing.TB, test string, lines ...string) *child {
 	check(t, err)
 	out, err := cmd.StdoutPipe()
 	check(t, err)
-	c := &child{in: in, out: bufio.NewScanner(out), process: launch(t, cmd, "")}
+	c := &child{in: in, out: bufio.NewScanner(out)}
+	c.process = launch(t, cmd, func() { _ = in.Close() })
 	for _, line := range lines {
 		c.tell(line)
 	}

@@ -25,12 +25,14 @@ func measurePush(t *testing.T) {
 }
 
 // pushPairs compares clients with as many writers, and returns what a writer's file takes of CPU.
-func pushPairs(t *testing.T, f *fixture, clients, pairs, pushes int) (row bench.Row, cpu []float64) {
+func pushPairs(
+	t *testing.T, f *fixture, clients, pairs, pushes int,
+) (row bench.Row, cpu []float64) {
 	dir := tempDir(t)
 	a := setup{fixture: f, store: filepath.Join(dir, "store")}.start(t)
 	row = bench.Row{
-		Name: fmt.Sprintf("rate, clients: %d", clients), Unit: "pushes/s", Want: bench.RatioAtLeast(1.5),
-		Against: "of as many writers",
+		Name: fmt.Sprintf("rate, clients: %d", clients), Unit: "pushes/s",
+		Against: "of as many writers", Want: bench.RatioAtLeast(1.5),
 	}
 	for i := range pairs {
 		keys := f.keys[i*pushes:][:pushes]
@@ -76,13 +78,15 @@ func (a *accountServer) settleFiles(keys []string) {
 	a.settle(time.Second)
 }
 
-// writeFiles lets writers write the JWTs of accounts to files in dir, and returns how long it takes.
+// writeFiles lets writers write the JWTs of accounts to files in dir, and returns how long it
+// takes.
 func writeFiles(t *testing.T, f *fixture, dir string, writers int, keys []string) time.Duration {
 	tokens := jwtsOf(t, f, keys)
+	dir = filepath.Join(dir, "files")
 	began := time.Now()
 	parallel(writers, func(writer int) {
 		for i := writer; i < len(keys); i += writers {
-			if err := writeFile(shardPath(filepath.Join(dir, "files"), keys[i]), tokens[i]); err != nil {
+			if err := writeFile(shardPath(dir, keys[i]), tokens[i]); err != nil {
 				t.Error(err)
 			}
 		}

@@ -18,7 +18,8 @@ func measureFirst(t *testing.T) {
 	warm(t, f)
 	requests, tokens := getsOf(f.keys), jwtsOf(t, f, f.keys)
 	more := bench.Row{
-		Name: "CPU of the server, more than for the next GET", Unit: "us", Want: bench.RatioAtMost(0.5),
+		Name: "CPU of the server, more than for the next GET", Unit: "us",
+		Want:      bench.RatioAtMost(0.5),
 		Reference: checkFiles(t, f), Against: "to read a file and verify its JWT",
 	}
 	row := bench.Row{Name: "CPU of the server for each", Unit: "us", Against: "of the next GET"}
@@ -31,7 +32,8 @@ func measureFirst(t *testing.T) {
 		row.Add(each(len(requests), first), each(len(requests), next))
 		more.Add(each(len(requests), first-next))
 	}
-	show(t, fmt.Sprintf("The first GETs of %d accounts after a start", len(f.keys)), []bench.Row{row, more})
+	show(t, fmt.Sprintf("The first GETs of %d accounts after a start", len(f.keys)),
+		[]bench.Row{row, more})
 }
 
 // measurePack compares packs with reading the files that they have.
@@ -40,9 +42,13 @@ func measurePack(t *testing.T) {
 	f := openFixture(t, accounts)
 	warm(t, f)
 	const against = "to read the files"
-	first := bench.Row{Name: "the first after a start", Unit: "s", Against: against, Want: bench.AtMost(0.5)}
+	first := bench.Row{
+		Name: "the first after a start", Unit: "s", Against: against, Want: bench.AtMost(0.5),
+	}
 	later := bench.Row{Name: "a later one", Unit: "s", Against: against, Want: bench.AtMost(0.2)}
-	memory := bench.Row{Name: "memory of the server, more than before", Unit: "MB", Want: bench.AtMost(8)}
+	memory := bench.Row{
+		Name: "memory of the server, more than before", Unit: "MB", Want: bench.AtMost(8),
+	}
 	for range 3 {
 		a := setup{fixture: f}.start(t)
 		a.settle(time.Second)
@@ -109,6 +115,6 @@ func measureFetch(t *testing.T) {
 		median.Add(ours.Median, reference.Median)
 		speed.Add(ours.Rate, reference.Rate)
 	}
-	show(t, fmt.Sprintf("%d nats-servers fetch %d accounts each, right after a start", servers, fetched),
-		[]bench.Row{slowest, p99, median, speed})
+	title := fmt.Sprintf("%d nats-servers fetch %d accounts each, after a start", servers, fetched)
+	show(t, title, []bench.Row{slowest, p99, median, speed})
 }

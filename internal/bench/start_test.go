@@ -41,7 +41,7 @@ func measureStart(t *testing.T) {
 		Values:    []float64{each(len(f.keys), first[0].cpu)},
 		Reference: checkFiles(t, f), Against: "to read a file and verify its JWT",
 	}, bench.Row{
-		Name: "first start: processors in use", Unit: "", Values: []float64{first[0].busy},
+		Name: "first start: at work", Unit: "processors", Values: []float64{first[0].busy},
 	})
 	again := startRows("later start", later)
 	for i, limit := range []float64{0.1, 3, 3, 48} {
@@ -55,9 +55,11 @@ func measureStart(t *testing.T) {
 	}
 	known, all := blocks(t, f.path("store/.journal")), blocks(t, f.path("store"))
 	n := float64(len(f.keys))
-	rows = append(append(rows, again...),
-		bench.Row{Name: "disk for each account: JWT", Unit: "bytes", Values: []float64{(all - known) / n}},
-		bench.Row{Name: "disk for each account: index", Unit: "bytes", Values: []float64{known / n}})
+	rows = append(append(rows, again...), bench.Row{
+		Name: "disk for each account: JWT", Unit: "bytes", Values: []float64{(all - known) / n},
+	}, bench.Row{
+		Name: "disk for each account: index", Unit: "bytes", Values: []float64{known / n},
+	})
 	show(t, fmt.Sprintf("Start with %d accounts and NATS", len(f.keys)), rows)
 }
 
@@ -69,9 +71,10 @@ func startRows(name string, starts []startup) []bench.Row {
 		{Name: name + ": memory, peak of RssAnon", Unit: "MB"},
 	}
 	for _, s := range starts {
-		for i, v := range []float64{s.first.Seconds(), s.compared.Seconds(), s.cpu.Seconds(), s.peak} {
-			rows[i].Add(v)
+		for i, d := range []time.Duration{s.first, s.compared, s.cpu} {
+			rows[i].Add(d.Seconds())
 		}
+		rows[3].Add(s.peak)
 	}
 	return rows
 }

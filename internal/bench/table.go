@@ -1,10 +1,10 @@
 // Package bench measures what the built program costs: starts, pushes, reads and deliveries, with
 // real nats-servers, each in processes of their own. `make bench` prints the tables.
 //
-// Figures of one machine say little about another one, and a busy machine changes them from minute to
-// minute. So each is measured in turn with a reference: the disk's own syncs, a bare net/http
-// server, or the same work without what is to be measured. The ratio of the two is judged. If the
-// reference itself varies more than twofold, there is no verdict.
+// Figures of one machine say little about another one, and a busy machine changes them from minute
+// to minute. So each is measured in turn with a reference: the disk's own syncs, a bare net/http
+// server, or the same work without what is to be measured. If the reference itself varies more than
+// twofold, there is no verdict.
 //
 // This file has the arithmetic and the printing. The measurements are tests, because only tests may
 // use nats-server.
@@ -27,8 +27,8 @@ type Row struct {
 	Name   string
 	Unit   string    // of Values and Reference
 	Values []float64 // at least one
-	// Reference has what was measured in turn with Values; nil means that there is none. One that has
-	// another length is for all values.
+	// Reference has what was measured in turn with Values; nil means that there is none. One that
+	// has another length is for all values.
 	Reference []float64
 	Against   string // what Reference is
 	// Steady must not vary much, or there is no verdict. nil means Reference.
@@ -122,8 +122,8 @@ func Print(w io.Writer, title string, rows []Row) {
 		if len(r.Reference) > 0 {
 			reference = spread(r.Reference) + " " + r.Against
 		}
-		fmt.Fprintf(table, "  %s\t%s %s\t%s\t%s\t%s\t%s\n", r.Name, spread(r.Values), r.Unit, reference,
-			spread(r.Ratios()), r.Want, r.Verdict())
+		fmt.Fprintf(table, "  %s\t%s %s\t%s\t%s\t%s\t%s\n", r.Name, spread(r.Values), r.Unit,
+			reference, spread(r.Ratios()), r.Want, r.Verdict())
 	}
 	_ = table.Flush() // w's errors are those of standard output
 }

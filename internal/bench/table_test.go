@@ -46,8 +46,8 @@ func TestVerdict(t *testing.T) {
 func TestPrintedTable(t *testing.T) {
 	rows := []bench.Row{
 		{
-			Name: "rate", Unit: "/s", Values: []float64{4125, 4000}, Reference: []float64{5000, 5000},
-			Against: "bare", Want: bench.RatioAtLeast(0.9),
+			Name: "rate", Unit: "/s", Values: []float64{4125, 4000},
+			Reference: []float64{5000, 5000}, Against: "bare", Want: bench.RatioAtLeast(0.9),
 		},
 		{Name: "memory", Unit: "MB", Values: []float64{47.25}},
 	}
