@@ -30,8 +30,9 @@ import (
 //
 // The file system of this model promises no more than POSIX does: a sync of a file makes its
 // content durable, not its name; a sync of a directory makes the names in it durable, not the
-// content of what they name. A rename is there or not, never half. What was not synced is there,
-// not there, zeros of the same length, or torn, each by itself.
+// content of what they name; a sync of the file system makes all of that durable. A rename is there
+// or not, never half. What was not synced is there, not there, zeros of the same length, or torn,
+// each by itself.
 
 // change is what one system call does to the disk.
 type change struct {
@@ -56,12 +57,15 @@ const (
 	truncating
 )
 
-// barrier is a sync of a file or directory.
+// barrier is a sync of a file or directory, or of everything.
 type barrier struct {
-	inode      int
+	inode      int    // everything, or what is synced
 	what       string // for people: the same for all that come from the same place in the program
 	start, end int
 }
+
+// everything is the inode of a barrier that is the sync of the file system.
+const everything = -1
 
 // disk is a trace read as changes and syncs.
 type disk struct {
@@ -112,6 +116,8 @@ func (d *disk) do(c sysCall) {
 		if known {
 			d.barriers = append(d.barriers, barrier{inode, d.purpose(c), c.start, c.end})
 		}
+	case "syncfs":
+		d.barriers = append(d.barriers, barrier{everything, "the file system", c.start, c.end})
 	case "rename", "renameat", "renameat2":
 		d.move(c, inode)
 	case "unlink", "unlinkat", "rmdir":
@@ -195,7 +201,7 @@ func (d *disk) covered(c change, cut, without int) bool {
 		target = c.parent
 	}
 	for i, b := range d.barriers {
-		if i != without && b.inode == target && b.start > c.end && b.end < cut {
+		if i != without && (b.inode == target || b.inode == everything) && b.start > c.end && b.end < cut {
 			return true
 		}
 	}
@@ -325,9 +331,12 @@ func runPushes(t *testing.T) (*disk, *pushes) {
 	tr := newTrace(t)
 	s := newEnv(t, "nats://127.0.0.1:1", "") // NATS is away: every change stays pending
 	w := &pushes{tokens: map[string][][]byte{}}
-	var keys []*jwttest.Account
+	var keys, many []*jwttest.Account
 	for range 3 {
 		keys = append(keys, jwttest.NewAccount(t))
+	}
+	for range 17 {
+		many = append(many, jwttest.NewAccount(t))
 	}
 	tr.leaveDirectories(s.dir, keys[0].ID[54:])
 	acked := map[string]int{}
@@ -365,7 +374,7 @@ func runPushes(t *testing.T) (*disk, *pushes) {
 			return bytes.Equal(content, last)
 		})
 	}
-	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL} {
+	for n, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL} {
 		p, url, signal := tr.run(s)
 		push(url, keys[0])
 		push(url, keys[1])
@@ -373,6 +382,9 @@ func runPushes(t *testing.T) (*disk, *pushes) {
 		push(url, keys...)
 		push(url, keys[2])
 		push(url, keys[0])
+		if n == 0 { // the next start writes so many files that it syncs the file system
+			push(url, many...)
+		}
 		signal(end)
 		p.exited()
 	}

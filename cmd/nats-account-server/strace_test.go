@@ -16,7 +16,7 @@ import (
 )
 
 // syscalls are those that change what is on the disk, make it durable, or answer a client.
-const syscalls = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2," +
+const syscalls = "openat,write,pwrite64,fsync,fdatasync,syncfs,ftruncate,rename,renameat,renameat2," +
 	"unlink,unlinkat,mkdir,mkdirat,rmdir"
 
 // sysCall is a system call that succeeded. Others may have run between its start and its end.
@@ -159,7 +159,7 @@ func parseArgs(name, args string) sysCall {
 		c.at = number(last)
 	case "ftruncate":
 		c.at = number(last)
-	case "fsync", "fdatasync":
+	case "fsync", "fdatasync", "syncfs":
 	default:
 		c.path = string(unhex(strs[0][1]))
 		c.flags = quoted.ReplaceAllString(args, "")

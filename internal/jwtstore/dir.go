@@ -119,7 +119,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	}
 	superseded := d.replay()
 	if !d.unflushed.isEmpty() {
-		if fault, _ := d.flusher.flush(); fault != nil {
+		if fault, _ := d.flusher.flush(nil); fault != nil {
 			pause.Wake(d.flusher.wake)
 		}
 	}
@@ -387,7 +387,7 @@ func (d *Dir) shut() error {
 	d.end()
 	d.journal.close()
 	d.running.Wait()
-	err, _ := d.flusher.flush()
+	err, _ := d.flusher.flush(nil)
 	_, older := d.directory.settleDoubles(d.journal.lock.ensure)
 	err = errors.Join(err, older, d.journal.leave())
 	d.index.close()

@@ -118,7 +118,7 @@ func (d *Dir) BreakJournal(f *os.File) {
 func (d *Dir) Unflushed() int { return len(d.unflushed.all()) }
 
 // Flush writes the files of what is unflushed, at once.
-func (d *Dir) Flush() { _, _ = d.flusher.flush() }
+func (d *Dir) Flush() { _, _ = d.flusher.flush(nil) }
 
 // HoldFiles calls f while nothing is flushed.
 func (d *Dir) HoldFiles(f func()) {
@@ -207,4 +207,12 @@ func (d *Dir) Checkpoint() {
 	d.journal.token <- struct{}{}
 	defer func() { <-d.journal.token }()
 	_ = d.journal.checkpointLocked()
+}
+
+// SetSyncFileSystem replaces the sync of a file system until the function that it returns is called.
+func SetSyncFileSystem(do func(dir *os.File) error) (undo func()) {
+	sync, can := syncFileSystem, canSyncFileSystem
+	syncFileSystem = do
+	canSyncFileSystem = func(*os.File) bool { return true }
+	return func() { syncFileSystem, canSyncFileSystem = sync, can }
 }

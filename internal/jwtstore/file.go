@@ -202,10 +202,16 @@ func openFile(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// writeSynced makes a file with this content on stable storage. Its name is not durable yet. If it
-// fails there is no file. What is at the path before is removed, never written to: it may be a FIFO,
-// or a link to something else.
+// writeSynced makes a file with this content on stable storage, as writeNew does.
 func writeSynced(path string, content []byte) error {
+	_, err := writeNew(path, content, true)
+	return err
+}
+
+// writeNew makes a file with this content and returns its state. If it is to be synced, the content
+// is on stable storage then. Its name is not durable yet. If it fails there is no file. What is at
+// the path before is removed, never written to: it may be a FIFO, or a link to something else.
+func writeNew(path string, content []byte, synced bool) (state fileState, err error) {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	f, err := os.OpenFile(path, flags, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -214,17 +220,19 @@ func writeSynced(path string, content []byte) error {
 		}
 	}
 	if err != nil {
-		return err
+		return fileState{}, err
 	}
 	_, err = f.Write(content)
-	if err == nil {
+	if err == nil && synced {
 		err = f.Sync()
 	}
-	err = errors.Join(err, f.Close())
-	if err != nil {
+	if err == nil {
+		state, err = statOpen(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		_ = os.Remove(path)
 	}
-	return err
+	return state, err
 }
 
 // move renames a file, also to a directory on another file system, behind a symbolic link.

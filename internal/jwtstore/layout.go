@@ -30,10 +30,13 @@ const (
 // name must be valid.
 func (l layout) path(dir, name string) string {
 	if l.sharded {
-		return dir + name[trust.KeyLength-shardLength:] + string(filepath.Separator) + name + suffix
+		return dir + shard(name) + string(filepath.Separator) + name + suffix
 	}
 	return dir + name + suffix
 }
+
+// shard returns the directory of a name, in the sharded layout.
+func shard(name string) string { return name[trust.KeyLength-shardLength:] }
 
 // tombstone returns where the tombstone of a name is.
 func (l layout) tombstone(dir, name string) string { return l.path(dir, name) + deletedSuffix }

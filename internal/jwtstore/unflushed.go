@@ -33,6 +33,7 @@ type unflushed struct {
 	mu         sync.RWMutex       // guards what follows
 	latest     map[string]*record // by key: the last Put or Delete
 	tombstones map[string]*record // by key: a Delete before the last Put
+	bytes      int64              // that the bodies of all of them have
 }
 
 // newUnflushed returns an empty set without a bound.
@@ -58,6 +59,7 @@ func (u *unflushed) endReplay(mark uint64) {
 	flushed := func(_ string, r *record) bool { return r.seq <= mark }
 	maps.DeleteFunc(u.latest, flushed)
 	maps.DeleteFunc(u.tombstones, flushed)
+	u.bytes = size
 	u.room = semaphore.NewWeighted(max(maxUnflushed, size+maxJWT))
 	u.room.TryAcquire(size) // it has that much
 }
@@ -67,7 +69,9 @@ func (u *unflushed) apply(changes []*record) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, r := range changes {
-		u.room.Release(u.applyLocked(r))
+		superseded := u.applyLocked(r)
+		u.bytes += r.bodySize() - superseded
+		u.room.Release(superseded)
 	}
 }
 
@@ -100,6 +104,7 @@ func (u *unflushed) recordFlushed(changes []*record) {
 		for _, set := range [...]map[string]*record{u.latest, u.tombstones} {
 			if set[r.key] == r {
 				delete(set, r.key)
+				u.bytes -= r.bodySize()
 				u.room.Release(r.bodySize())
 			}
 		}
@@ -124,6 +129,13 @@ func (u *unflushed) leave(r *record) {
 	} else {
 		u.recordFlushed([]*record{r})
 	}
+}
+
+// size returns how many bytes the JWTs and tombstones have.
+func (u *unflushed) size() int64 {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.bytes
 }
 
 // last returns the last Put or Delete of key, nil if it is flushed.

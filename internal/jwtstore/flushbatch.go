@@ -1,0 +1,270 @@
+package jwtstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// flushStep is one change of a batch on its way.
+type flushStep struct {
+	*record
+	target string    // path of the file
+	temp   string    // path of the temp file
+	state  fileState // of the temp file, once it is written
+	before fileState // of the target before that
+	// removed is the path of the JWT that a Delete has removed, and jwt its state before that.
+	removed string
+	jwt     fileState
+	other   string // the directory of the other layout that is to be synced, "" for none
+	err     error  // why it failed
+}
+
+// flushBatch flushes some changes. The error is that of the first one that can't be flushed.
+func (f *flusher) flushBatch(batch []*record) (fault error) {
+	if err := f.journal.prepare(); err != nil {
+		return err
+	}
+	place := f.directory.presence.place()
+	dir, err := f.directory.presence.open()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	steps := f.steps(batch)
+	sync := f.newBatchSync(dir, len(steps))
+	sync.writeTemps(steps)
+	f.makeShards(steps)
+	for i := range steps {
+		f.place(dir, &steps[i])
+	}
+	f.syncDirectories(sync, steps)
+	f.recordCleared(steps)
+	for i := range steps {
+		if s := &steps[i]; s.err == nil && f.isElsewhere(dir, s) {
+			s.err = errElsewhere
+		}
+	}
+	if err := f.directory.presence.checkPlace(place); err != nil {
+		failAll(steps, err) // the files may be in another directory
+	}
+	return f.finish(steps)
+}
+
+// steps returns the steps of a batch, which have not begun.
+func (f *flusher) steps(batch []*record) []flushStep {
+	steps := make([]flushStep, len(batch))
+	temp := filepath.Join(f.journal.dir, tempPrefix)
+	for i, r := range batch {
+		f.temps++
+		target := f.directory.file(f.directory.preferred, r)
+		steps[i] = flushStep{record: r, target: target, temp: temp + strconv.Itoa(f.temps)}
+	}
+	return steps
+}
+
+// finish makes the steps that have not failed part of the index, and records them as flushed.
+func (f *flusher) finish(steps []flushStep) (fault error) {
+	var done []*record
+	for i := range steps {
+		s := &steps[i]
+		if s.err != nil {
+			_ = os.Remove(s.temp)
+			fault = cmp.Or(fault, fmt.Errorf("%s: %w", s.target, s.err))
+			continue
+		}
+		done = append(done, s.record)
+		f.index.flushed(s.record, s.stamp())
+	}
+	if len(done) == 0 {
+		return fault
+	}
+	if err := f.index.save(); err != nil {
+		return cmp.Or(fault, fmt.Errorf("%s: %w", f.index.path, err))
+	}
+	f.journal.recordFlushed(done)
+	return fault
+}
+
+// makeShards makes the directories of the files that are not there.
+func (f *flusher) makeShards(steps []flushStep) {
+	if !f.directory.preferred.sharded {
+		return
+	}
+	made := map[string]error{} // by path
+	for i := range steps {
+		shard := filepath.Dir(steps[i].target)
+		err, isMade := made[shard]
+		if !isMade && !f.shards.has(shard) {
+			if err = os.Mkdir(shard, 0o700); errors.Is(err, fs.ErrExist) {
+				err = nil
+			}
+		}
+		made[shard] = err
+		steps[i].err = cmp.Or(steps[i].err, err)
+	}
+}
+
+// place moves the file of a step to its place, and removes what the account has in the other
+// layout.
+func (f *flusher) place(dir *os.File, s *flushStep) {
+	s.before = f.stateIn(dir, s.target)
+	if s.kind == kindDelete {
+		s.jwt = f.stateIn(dir, f.directory.preferred.path(f.directory.root, s.key))
+	}
+	if s.err = f.placeFile(s); s.err == nil {
+		s.err = f.removeOther(s)
+	}
+}
+
+// placeFile renames the temp file to its place. Of a Delete it removes the JWT then. If a newer
+// JWT has been put into the directory, that stays, whether the temp file could be written or not.
+func (f *flusher) placeFile(s *flushStep) error {
+	kept, err := f.keepNewer(s.record)
+	if err = cmp.Or(err, s.err); kept && s.kind == kindPut {
+		s.state = fileState{} // nothing was written
+		return removeFile(s.temp)
+	}
+	if err == nil {
+		err = f.moveToPlace(s)
+	}
+	switch {
+	case err != nil:
+		return err
+	case s.kind == kindPut:
+		return nil
+	case f.unflushed.last(s.key) != s.record: // the file is that of a later Put, or is kept
+		return nil
+	}
+	root := f.directory.root
+	jwt, other := f.directory.preferred.path(root, s.key), f.directory.other.path(root, s.key)
+	delete(f.cleared, filepath.Dir(other)) // removeOther has it synced
+	s.removed = jwt
+	return errors.Join(removeFile(jwt), removeFile(other))
+}
+
+// removeOther removes the file of the other layout. If there is none, an earlier process may have
+// removed it without a sync. A directory in its place is no file of the account.
+func (f *flusher) removeOther(s *flushStep) error {
+	path := f.directory.file(f.directory.other, s.record)
+	dir := filepath.Dir(path)
+	if notDir(path) != nil {
+		return nil
+	}
+	switch err := absentOrIrregular(os.Remove(path)); {
+	case err == nil:
+		delete(f.cleared, dir)
+		s.other = dir
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the older file can't be removed: %w", err)
+	case !f.cleared[dir] && isDir(dir) == nil:
+		s.other = dir
+	}
+	return nil
+}
+
+// stateIn returns the state of a file of the store, found in the open directory; zero if there is
+// none.
+func (f *flusher) stateIn(dir *os.File, path string) fileState {
+	state, _ := statIn(dir, strings.TrimPrefix(path, f.directory.root))
+	return state
+}
+
+// isElsewhere reports whether what a step has written or removed is as it was before in the open
+// directory. A file that was put there by hand in the meantime is neither.
+func (f *flusher) isElsewhere(dir *os.File, s *flushStep) bool {
+	if s.state == (fileState{}) {
+		return false // nothing was written
+	}
+	if s.removed != "" && s.jwt.regular && f.stateIn(dir, s.removed) == s.jwt {
+		return true
+	}
+	now := f.stateIn(dir, s.target)
+	return !s.isWritten(now) && now == s.before
+}
+
+// isWritten reports whether a state is that of the file which the step has written. A rename may
+// have changed the ctime.
+func (s *flushStep) isWritten(now fileState) bool {
+	written := s.state
+	written.ctime = now.ctime
+	return now == written
+}
+
+// stamp returns the stamp of the file in its place. If another file has been put there since, the
+// index looks again.
+func (s *flushStep) stamp() Stamp {
+	now, _ := statFile(s.target)
+	if !s.isWritten(now) {
+		return hotStamp()
+	}
+	return now.coldStamp()
+}
+
+// syncDirectories makes the names in the directories of a batch durable, and those of the shards. A
+// shard that was there before may have been made by a process that was killed before it could sync
+// the root.
+func (f *flusher) syncDirectories(sync batchSync, steps []flushStep) {
+	unsure := map[string]bool{}
+	for i := range steps {
+		s := &steps[i]
+		shard := filepath.Dir(s.target)
+		if s.err == nil && f.directory.preferred.sharded && !unsure[shard] && !f.shards.has(shard) {
+			unsure[shard] = true
+		}
+	}
+	err := sync.directories(steps)
+	if err == nil && len(unsure) > 0 && !sync.whole {
+		err = syncDir(f.directory.root)
+	}
+	if err != nil {
+		failAll(steps, err)
+		return
+	}
+	for shard := range unsure {
+		f.shards.add(shard)
+	}
+}
+
+// recordCleared records what a batch has removed from the other layout. A shard goes when its last
+// file has gone.
+func (f *flusher) recordCleared(steps []flushStep) {
+	for i := range steps {
+		s := &steps[i]
+		if s.err != nil {
+			continue
+		}
+		f.directory.doubles.forget(s.target)
+		if s.other == "" {
+			continue
+		}
+		f.cleared[s.other] = true
+		if f.directory.other.sharded {
+			_ = os.Remove(s.other) // fails as long as something is in it
+		}
+	}
+}
+
+// failAll fails the steps that have not failed yet.
+func failAll(steps []flushStep, err error) {
+	for i := range steps {
+		steps[i].err = cmp.Or(steps[i].err, err)
+	}
+}
+
+// parallel calls do for every number below n, a few at a time, and returns after the last.
+func parallel(n int, do func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(maxSyncs)
+	for i := range n {
+		group.Go(func() error { do(i); return nil })
+	}
+	_ = group.Wait()
+}

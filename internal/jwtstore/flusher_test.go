@@ -1,0 +1,105 @@
+package jwtstore_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
+)
+
+// putMany puts n JWTs of new accounts while nothing is flushed, and returns them by key.
+func putMany(t *testing.T, d *jwtstore.Dir, n int) map[string]string {
+	t.Helper()
+	jwts := map[string]string{}
+	d.HoldFiles(func() {
+		var all sync.WaitGroup
+		for i := range n {
+			key, jwt := jwtstoretest.Key(t), fmt.Sprint("jwt ", i)
+			jwts[key] = jwt
+			all.Go(func() {
+				if err := tryPut(d, key, jwt); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	})
+	return jwts
+}
+
+// TestABatchIsSyncedAsAWhole: the files of many changes take two syncs of the file system, one
+// before any file has its name, and one after the last has it.
+func TestABatchIsSyncedAsAWhole(t *testing.T) {
+	o := options(t, t.TempDir())
+	var named []int // the files that have their names, at each sync
+	defer jwtstore.SetSyncFileSystem(func(*os.File) error {
+		files, err := filepath.Glob(filepath.Join(o.Dir, "*", "*.jwt"))
+		named = append(named, len(files))
+		return err
+	})()
+	d := open(t, o)
+	jwts := putMany(t, d, 100)
+	d.Flush()
+	if d.Unflushed() != 0 || fmt.Sprint(named) != "[0 100]" {
+		t.Errorf("%d are unflushed, files at the syncs: %v", d.Unflushed(), named)
+	}
+	for key, want := range jwts {
+		loads(t, d, key, want)
+	}
+	named = nil
+	putMany(t, d, 3) // each is synced by itself
+	d.Flush()
+	if d.Unflushed() != 0 || len(named) > 0 {
+		t.Errorf("%d of three are unflushed, %d syncs of the file system", d.Unflushed(), len(named))
+	}
+}
+
+// TestASyncOfTheFileSystemThatFails leaves the whole batch in the journal, whichever sync it is. The
+// next attempt syncs each file: the error may be about one of another program.
+func TestASyncOfTheFileSystemThatFails(t *testing.T) {
+	for _, failing := range []int{1, 2} {
+		t.Run(fmt.Sprint("sync ", failing), func(t *testing.T) {
+			o := options(t, t.TempDir())
+			var warnings []string
+			o.Warn = func(format string, args ...any) {
+				warnings = append(warnings, fmt.Sprintf(format, args...))
+			}
+			syncs := 0
+			defer jwtstore.SetSyncFileSystem(func(*os.File) error {
+				if syncs++; syncs == failing {
+					return os.NewSyscallError("syncfs", syscall.EIO)
+				}
+				return nil
+			})()
+			d := open(t, o)
+			crashed := t.TempDir()
+			jwts := putMany(t, d, 100)
+			d.Flush()
+			if d.Unflushed() != 100 || len(warnings) != 1 || !strings.Contains(warnings[0], "syncfs") {
+				t.Errorf("%d are unflushed, warnings: %q", d.Unflushed(), warnings)
+			}
+			copyTree(t, o.Dir, crashed)
+			d.Flush()
+			if d.Unflushed() != 0 || syncs != failing {
+				t.Errorf("%d are unflushed after the second attempt, %d syncs of the file system",
+					d.Unflushed(), syncs)
+			}
+			left, _ := filepath.Glob(filepath.Join(o.Dir, ".journal", "temp-*"))
+			if len(left) > 0 {
+				t.Errorf("temp files are left: %q", left)
+			}
+			o.Dir = crashed
+			c := open(t, o)
+			for key, want := range jwts {
+				loads(t, c, key, want)
+				loads(t, d, key, want)
+			}
+		})
+	}
+}
