@@ -1,6 +1,7 @@
 package jwtstore_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -414,6 +415,35 @@ func TestAStoreThatBeganWithAStateDirectory(t *testing.T) {
 	}
 	if len(warnings) != 1 || exists(filepath.Join(state, "index")) {
 		t.Errorf("the warnings are %q", warnings)
+	}
+}
+
+// TestACopyLeavesTheIndexOfAStore in its state directory, and says so.
+func TestACopyLeavesTheIndexOfAStore(t *testing.T) {
+	o, key := options(t, t.TempDir()), jwtstoretest.Key(t)
+	o.Announce, o.StateDir = false, t.TempDir()
+	d := open(t, o)
+	putVersion(t, d, key, "1")
+	closeStore(t, d)
+	index := filepath.Join(o.StateDir, "index")
+	before, err := os.ReadFile(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, warned := o, ""
+	copied.Dir, copied.StateDir = t.TempDir(), ""
+	copied.Warn = func(format string, args ...any) { warned += fmt.Sprintf(format, args...) }
+	copyTree(t, o.Dir, copied.Dir)
+	for range 2 {
+		d = open(t, copied)
+		putVersion(t, d, key, "2")
+		closeStore(t, d)
+	}
+	if after, err := os.ReadFile(index); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the index is changed: %v", err)
+	}
+	if strings.Count(warned, o.StateDir) != 1 {
+		t.Errorf("the warnings are %q", warned)
 	}
 }
 

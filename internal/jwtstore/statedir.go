@@ -10,20 +10,23 @@ import (
 	"strings"
 )
 
-// stateDirsName is the name of a file beside the journal: the state directories that have, or had, the index
-// of this store, one a line. So it is found again when the configuration has another StateDir, or none. A
-// start takes it along, and what both know counts if one is in the new place too.
+// stateDirsName is the name of a file beside the journal. It has the path of the store, and then the state
+// directories that have, or had, its index, one a line. So that is found again when the configuration has
+// another StateDir, or none. A start takes it along, and what both know counts if one is in the new place
+// too. A copy of the store, which has another path, leaves it where it is.
 const stateDirsName = "state-dirs"
 
-// stateDirs returns the state directories that the directory of a journal names.
-func stateDirs(dir string) []string {
+// stateDirs returns the state directories that the directory of a journal names, and whether it does so for
+// the store that it is in.
+func stateDirs(dir string) (names []string, areOurs bool) {
 	content, _, _ := ReadFile(filepath.Join(dir, stateDirsName), Stamp{})
-	return slices.DeleteFunc(strings.Split(string(content), "\n"), func(s string) bool { return s == "" })
+	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
+	return lines[1:], lines[0] == filepath.Dir(dir)
 }
 
 // setStateDirs makes the directory of a journal name these state directories, durably.
 func setStateDirs(dir string, names []string) error {
-	if slices.Equal(names, stateDirs(dir)) {
+	if now, areOurs := stateDirs(dir); slices.Equal(names, now) && (areOurs || len(names) == 0) {
 		return nil
 	}
 	path := filepath.Join(dir, stateDirsName)
@@ -31,68 +34,85 @@ func setStateDirs(dir string, names []string) error {
 		return errors.Join(removeFile(path), syncDir(dir))
 	}
 	next := path + ".next"
-	err := writeSynced(next, []byte(strings.Join(names, "\n")+"\n"))
+	lines := append([]string{filepath.Dir(dir)}, names...)
+	err := writeSynced(next, []byte(strings.Join(lines, "\n")+"\n"))
 	if err == nil {
 		err = os.Rename(next, path)
 	}
 	return errors.Join(err, syncDir(dir))
 }
 
-// openMovedIndex opens the index of a store, and takes it along from where it was before. It returns the
-// state directories that are to be named from now on: one whose index is missing is looked for again.
+// openMovedIndex opens the index of a store, and takes it along from where it was before. It returns
+// the state directories that are to be named from now on: one whose index is missing is looked for
+// again.
 func openMovedIndex(
 	dir string, o Options, saves uint64, wake chan struct{},
 ) (x *Index, names []string, err error) {
-	state, named := cmp.Or(o.StateDir, dir), stateDirs(dir)
-	names = slices.DeleteFunc(named, func(name string) bool { return name == o.StateDir })
+	state := cmp.Or(o.StateDir, dir)
+	named, areOurs := stateDirs(dir)
+	if areOurs {
+		names = without(named, state)
+	}
 	before := slices.Clone(names)
 	if o.StateDir != "" {
 		_ = os.MkdirAll(state, 0o700) // what can't be made is said when the index is saved
 		names = append(names, state)
-		if before = append(before, dir); hasIndex(dir) == nil {
+		if before = append(before, dir); hasIndex(dir) {
 			_ = setStateDirs(dir, names) // before it is moved
 		}
 	}
 	for _, other := range before {
-		isThere := hasIndex(other) == nil
-		adoptIndex(other, state, o.Warn)
-		if isThere && hasIndex(other) != nil {
-			names = slices.DeleteFunc(names, func(name string) bool { return name == other })
+		if moveIndex(other, state, o.Warn) {
+			names = without(names, other)
 		}
 	}
-	if missing := hasIndex(state); missing != nil && len(before) > 0 && before[0] != dir {
-		o.Warn("the index of this store was in the state directory %s, and can't be found there: it is made "+
-			"anew from the files, and has forgotten what was replaced within a second, and the accounts whose "+
-			"files were removed by hand; if that directory is only away, bring it back and restart the server",
-			strings.Join(before, " or "))
+	if isAnother := len(names) > 1 || !areOurs; isAnother || o.StateDir == "" {
+		warnOfMissing(named, state, o.Warn)
 	}
 	if x, err = openIndex(state, saves, wake, o.Warn); err != nil {
 		return nil, nil, err
 	}
 	for _, other := range before {
-		isThere := hasIndex(other) == nil
+		isThere := hasIndex(other)
 		if err := x.adopt(filepath.Join(other, indexName)); err != nil {
 			o.Warn("the index that was in %s before can't be used: %s", other, err)
 		} else if isThere {
-			names = slices.DeleteFunc(names, func(name string) bool { return name == other })
+			names = without(names, other)
 		}
 	}
-	if len(before) > 0 && before[0] != dir {
+	if areOurs {
 		_ = setStateDirs(dir, names) // otherwise before the first commit
 	}
 	return x, names, nil
 }
 
-// hasIndex returns nil if there is an index in a directory.
-func hasIndex(dir string) error {
-	_, err := os.Lstat(filepath.Join(dir, indexName))
-	return err
+// without returns names without one of them.
+func without(names []string, one string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == one })
 }
 
-// adoptIndex moves the index from one directory to another, if it is still in the first one.
-func adoptIndex(from, to string, warn func(format string, args ...any)) {
-	if hasIndex(from) != nil || !errors.Is(hasIndex(to), fs.ErrNotExist) {
-		return // there is none, or it was moved before
+// warnOfMissing warns if there is no index in a directory although one of others has had it.
+func warnOfMissing(others []string, dir string, warn func(format string, args ...any)) {
+	if len(others) > 0 && !hasIndex(dir) {
+		warn("the index of this store was in the state directory %s, and is not taken from there: it is "+
+			"made anew from the files, and has forgotten what was replaced within a second, and the "+
+			"accounts whose files were removed by hand; bring that directory back, or copy its index to "+
+			"%s, and restart the server", strings.Join(others, " or "), dir)
+	}
+}
+
+// hasIndex reports whether there is an index in a directory.
+func hasIndex(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, indexName))
+	return err == nil
+}
+
+// moveIndex moves the index from one directory to another, if it is in the first one only. It reports
+// whether it did.
+func moveIndex(from, to string, warn func(format string, args ...any)) bool {
+	_, missing := os.Lstat(filepath.Join(to, indexName))
+	if !hasIndex(from) || !errors.Is(missing, fs.ErrNotExist) {
+		return false
 	}
 	err := os.MkdirAll(to, 0o700)
 	if err == nil {
@@ -101,4 +121,5 @@ func adoptIndex(from, to string, warn func(format string, args ...any)) {
 	if err != nil {
 		warn("the index can't be moved from %s to %s: %s", from, to, err)
 	}
+	return err == nil
 }
