@@ -8,11 +8,12 @@
 #             million accounts, BINARY=old another program, OUT=new.txt is for benchstat; see internal/bench
 # make microbench  the benchmarks of the packages
 # make fuzz   every fuzz target for TIME=30s
+# make dist   the manual page and the completions for shells, in run/dist
 # make clean  remove the program and run/, the store of the quick start
 
 BIN := nats-account-server
 
-.PHONY: build run test lint windows soak bench microbench fuzz clean
+.PHONY: build run test lint windows soak bench microbench fuzz dist clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/nats-account-server
@@ -83,6 +84,13 @@ fuzz:
 			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) -fuzzminimizetime 200x $$p || exit 1; \
 		done; \
 	done
+
+dist: build
+	mkdir -p run/dist
+	./$(BIN) man >run/dist/$(BIN).1
+	./$(BIN) completion bash >run/dist/$(BIN).bash
+	./$(BIN) completion zsh >run/dist/_$(BIN)
+	./$(BIN) completion fish >run/dist/$(BIN).fish
 
 clean:
 	rm -rf $(BIN) run
