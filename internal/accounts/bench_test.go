@@ -65,20 +65,12 @@ func BenchmarkRescan(b *testing.B) {
 	}
 }
 
-// BenchmarkPack reads a pack of 2,000 accounts: all from files, and all but the first time from
-// memory.
+// BenchmarkPack gives packs of 2,000 accounts, which are read from files.
 func BenchmarkPack(b *testing.B) {
 	filled, _, _ := filled(b, 2000)
-	b.Run("read", func(b *testing.B) {
-		o := filled.Options
-		o.CacheBytes = -1
-		pack(b, accounts.New(o))
-	})
-	b.Run("cached", func(b *testing.B) { pack(b, accounts.New(filled.Options)) })
-}
-
-// pack gives packs of 2,000 accounts.
-func pack(b *testing.B, registry *accounts.Registry) {
+	o := filled.Options
+	o.CacheBytes = -1
+	registry := accounts.New(o)
 	for b.Loop() {
 		n := 0
 		for range registry.Pack(context.Background()) {

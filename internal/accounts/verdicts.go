@@ -182,14 +182,6 @@ func (vs *Verdicts[T]) put(key string, v *Verdict[T]) {
 	vs.bytes += size
 }
 
-// hasRoom reports whether one more can be remembered, if it is not very large, without forgetting
-// others.
-func (vs *Verdicts[T]) hasRoom() bool {
-	vs.mu.RLock()
-	defer vs.mu.RUnlock()
-	return vs.bytes < vs.MaxBytes/8*7
-}
-
 // size returns the bytes of memory that a verdict takes. The allocator rounds a JWT up, by a
 // sixteenth on average.
 func (vs *Verdicts[T]) size(v *Verdict[T]) int { return cap(v.token)*17/16 + vs.Size(v.Found) }
