@@ -86,16 +86,20 @@ func (s *modelServer) must(err error) {
 	}
 }
 
-// index returns the files of the index: all that are beside the journal.
+// index returns the files of the index.
 func (s *modelServer) index() tree {
 	found := tree{}
 	for path, content := range s.files() {
-		name, beside := strings.CutPrefix(path, ".journal"+string(filepath.Separator))
-		if beside && !strings.HasPrefix(name, "journal") && !strings.HasPrefix(name, "temp-") {
+		if isState(path) && strings.HasPrefix(filepath.Base(path), "index") {
 			found[path] = content
 		}
 	}
 	return found
+}
+
+// isState reports whether a path is that of a file beside the journal or in a state directory.
+func isState(path string) bool {
+	return strings.HasPrefix(path, ".journal"+string(filepath.Separator)) || strings.HasPrefix(path, ".state")
 }
 
 // changeIndex changes each file of the index while the server is down. nil removes it.
@@ -135,7 +139,7 @@ func (s *modelServer) byHand(v *modelVersion) {
 
 // removeByHand removes the files of an account.
 func (s *modelServer) removeByHand(account string) {
-	if s.root == "" || s.readOnly {
+	if s.root == "" || s.readOnly || s.statePath(s.nextStateDir) != "" || s.statePath(s.stateDir) != "" {
 		return
 	}
 	for _, shard := range []bool{false, true} {

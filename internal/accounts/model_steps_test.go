@@ -62,6 +62,7 @@ func init() {
 		{"unhand", 1, true, (*drawing).account, (*modelServer).removeByHand},
 		{"older", 1, true, nothing, (*modelServer).changeOlder},
 		{"shard", 2, true, nothing, (*modelServer).changeLayout},
+		{"statedir", 2, true, (*drawing).stateDir, (*modelServer).changeStateDir},
 		{"leave", 1, true, (*drawing).version, (*modelServer).leaveBehind},
 		{"lose", 1, true, nothing, changingIndex(func(string, []byte) []byte { return nil })},
 		{"damage", 1, true, (*drawing).damage, (*modelServer).damageIndex},
@@ -171,6 +172,17 @@ func (s *modelServer) changeOlder(string) { s.nextAllowOlder = !s.nextAllowOlder
 
 func (s *modelServer) changeLayout(string) { s.nextShard = !s.nextShard }
 
+// changeStateDir takes the number of a state directory; 0: there is none. With files missing the store is
+// not taken for one whose state is elsewhere.
+func (s *modelServer) changeStateDir(what string) {
+	for _, m := range s.memory {
+		if m.gone {
+			return
+		}
+	}
+	s.nextStateDir = what
+}
+
 func (s *modelServer) leaveBehind(what string) { s.leave(s.version(what)) }
 
 func (s *modelServer) putByHand(what string) { s.byHand(s.version(what)) }
@@ -255,6 +267,8 @@ func (d *drawing) trust() string {
 func (d *drawing) ahead() string {
 	return []string{"0s", "0s", "-60s", "-1h", "-90000h", "1h", "90000h"}[d.IntN(7)]
 }
+
+func (d *drawing) stateDir() string { return d.oneOf("012") }
 
 func (d *drawing) damage() string { return fmt.Sprint(d.IntN(2000)) }
 

@@ -258,17 +258,15 @@ func torn(before, now tree, r *rand.Rand) tree {
 	}
 	left := maps.Clone(before)
 	for path := range now {
-		dir, name := filepath.Split(path)
-		isState := dir == ".journal"+string(filepath.Separator)
-		if isState && name == "journal" {
+		if isState(path) && filepath.Base(path) == "journal" {
 			continue
 		}
-		if whole || !isState && r.IntN(2) == 0 {
+		if whole || !isState(path) && r.IntN(2) == 0 {
 			left[path] = now[path]
 		}
 	}
 	for path := range before {
-		if now[path] == nil && (whole || r.IntN(2) == 0) && !strings.HasPrefix(path, ".journal") {
+		if now[path] == nil && (whole || r.IntN(2) == 0) && !isState(path) {
 			delete(left, path)
 		}
 	}

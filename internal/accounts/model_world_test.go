@@ -45,6 +45,7 @@ type modelServer struct {
 	// allowOlder and shard hold from the next start on.
 	nextAllowOlder, allowOlder bool
 	nextShard, shard           bool
+	nextStateDir, stateDir     string // its number; "" and 0: there is none
 
 	root      string     // of the store; "": it is in memory
 	store     modelStore // nil while the server is down
@@ -146,13 +147,13 @@ func (s *modelServer) start() {
 	if s.store != nil {
 		return
 	}
-	s.allowOlder, s.shard = s.nextAllowOlder, s.nextShard
+	s.allowOlder, s.shard, s.stateDir = s.nextAllowOlder, s.nextShard, s.nextStateDir
 	trusted := s.tokens.trust(s.t, s.trusting, s.system)
 	if s.root == "" {
 		s.store = jwtstore.NewMemory(true)
 	} else {
 		o := jwtstore.Options{Dir: s.root, Shard: s.shard, Announce: true, Newer: accounts.Newer,
-			LockWait: time.Minute}
+			LockWait: time.Minute, StateDir: s.statePath(s.stateDir)}
 		d, err := jwtstore.OpenDir(context.Background(), o)
 		if err != nil {
 			s.t.Fatal(err)
@@ -181,6 +182,15 @@ func (s *modelServer) start() {
 			s.fail("hand", "%s was put there by hand and is not served", v.name)
 		}
 	}
+}
+
+// statePath is where the state directory with a number is; "" if there is none. It is in the store's
+// directory, so that a crash and a copy leave both as they were at one moment.
+func (s *modelServer) statePath(number string) string {
+	if number == "" || number == "0" {
+		return ""
+	}
+	return filepath.Join(s.root, ".state"+number)
 }
 
 // stop ends the server as it should end. The files are in one layout then.
