@@ -115,7 +115,7 @@ func (k *parityEnv) replicaInMemory(t *testing.T) {
 	mustPush(t, url, a.ID, token)
 	p := start(t, s.dir, nil, "-operator", "op.jwt", "-hp", "127.0.0.1:0", "-primary", url)
 	its := p.url()
-	p.wait("initialized from primary, 1 accounts")
+	p.wait("initialized from primary, 1 account")
 	primary.term()
 	wantJWT(t, its, a.ID, token)
 	p.term()

@@ -65,7 +65,7 @@ func TestAReplicaFollowsItsPrimary(t *testing.T) {
 	first := push(primaryURL, a, time.Hour)
 	f := followerOf(t, s, primaryURL+"/", natsURL, "")
 	p, url := f.start(t)
-	p.wait("initialized from primary, 1 accounts are newer than before")
+	p.wait("initialized from primary, 1 account is newer than before")
 	serves(url, a, first)
 	second := push(primaryURL, b, time.Hour) // a miss
 	serves(url, b, second)
@@ -299,7 +299,7 @@ func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 		}
 	}
 	p.wait("grabbing initial JWT pack from primary " + firstURL)
-	p.wait("initialized from primary, 1 accounts")
+	p.wait("initialized from primary, 1 account")
 	has(a, http.StatusOK)
 	has(b, http.StatusNotFound)
 	reload := func(old, new string) {
@@ -313,7 +313,7 @@ func TestAReloadFollowsAnotherPrimary(t *testing.T) {
 		p.wait("configuration reloaded")
 	}
 	reload(firstURL, secondURL)
-	p.wait("initialized from primary, 1 accounts")
+	p.wait("initialized from primary, 1 account")
 	has(b, http.StatusOK)
 	push := func(want int, text string) {
 		t.Helper()

@@ -85,23 +85,14 @@ func (d Delivery) String() string {
 
 // others is the part of the line about nats-servers of which nothing else is known.
 func (d Delivery) others() string {
-	switch d.New {
-	case 0:
+	if d.New == 0 {
 		return ""
-	case 1:
-		return "; 1 more has not answered yet"
-	default:
-		return fmt.Sprintf("; %d more have not answered yet", d.New)
 	}
+	return "; " + logging.Count(d.New, "more has", "more have") + " not answered yet"
 }
 
 // natsServers is so many nats-servers.
-func natsServers(n int) string {
-	if n == 1 {
-		return "1 nats-server"
-	}
-	return fmt.Sprintf("%d nats-servers", n)
-}
+func natsServers(n int) string { return logging.Count(n, "nats-server", "nats-servers") }
 
 // Summary is String for a client that asks later.
 func (d Delivery) Summary() string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"nats-account-server/internal/jwtstore"
@@ -29,7 +30,11 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 		c.Log.Warn(fmt.Sprintf("%d of %d stored JWTs are no longer good and are not served, sign these "+
 			"accounts anew and push them: %s", bad, stored, strings.Join(named, "; ")))
 	case stored > 0 && !isJudged:
-		c.Log.Info(fmt.Sprintf("all %d stored JWTs are good under the present operators", stored))
+		text := "all " + strconv.Itoa(stored) + " stored JWTs are"
+		if stored == 1 {
+			text = "the one stored JWT is"
+		}
+		c.Log.Info(text + " good under the present operators")
 	}
 }
 

@@ -94,7 +94,7 @@ func TestAReviewFillsANewIndex(t *testing.T) {
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	e.plant(t, a.ID, e.op.Account(t, a))
 	e.registry.Review(t.Context(), false)
-	e.logs(t, "[INF] all 1 stored JWTs are good under the present operators")
+	e.logs(t, "[INF] the one stored JWT is good under the present operators")
 	e = newEnv(t)
 	e.plant(t, a.ID, e.op.Account(t, a))
 	e.plant(t, b.ID, jwttest.NewOperator(t).Account(t, b))

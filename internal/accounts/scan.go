@@ -58,8 +58,9 @@ func (c *catalog) Rescan(ctx context.Context) error {
 	}
 	c.filled.Store(true)
 	if unknown > 0 {
-		c.Log.Info(fmt.Sprintf("the index had no entry for %d stored JWTs: they were read and verified in %s",
-			unknown, time.Since(begun).Round(time.Millisecond)))
+		c.Log.Info(fmt.Sprintf("the index had no entry for %s: read and verified in %s",
+			logging.Count(unknown, "stored JWT", "stored JWTs"),
+			time.Since(begun).Round(time.Millisecond)))
 	}
 	return c.reportUnread(failed)
 }
@@ -82,9 +83,11 @@ func (u *unread) add(key string, err error) {
 func (c *catalog) reportUnread(u unread) error {
 	text := ""
 	if u.count > 0 {
-		text = fmt.Sprintf("%d directories and files of the store can't be read, and what is in them is in "+
-			"no pack: mend or remove them; the first is %s", u.count,
-			strings.TrimPrefix(u.first+": "+u.err.Error(), ": "))
+		text = logging.Count(u.count, "directory or file of the store can't be read, and what is "+
+			"in it is in no pack: mend or remove it; the fault",
+			"directories and files of the store can't be read, and what is in them is in no pack: "+
+				"mend or remove them; the first") +
+			" is " + strings.TrimPrefix(u.first+": "+u.err.Error(), ": ")
 	}
 	switch {
 	case text == c.unread:

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
@@ -115,7 +116,8 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	}
 	d.directory.findDoubles()
 	if left, err := d.directory.settleDoubles(lock.ensure); err != nil {
-		o.Warn("%d older files can't be removed, the newer ones are served: %s", left, err)
+		o.Warn("%s can't be removed, what is newer is served: %s",
+			logging.Count(left, "older file", "older files"), err)
 	}
 	superseded := d.replay()
 	if !d.unflushed.isEmpty() {

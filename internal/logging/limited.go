@@ -42,8 +42,9 @@ func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	if omitted > 0 {
-		text := fmt.Sprintf("%d more lines like the next were left out since %s",
-			omitted, Time(since))
+		text := fmt.Sprintf("%s left out since %s",
+			Count(omitted, "more line like the next was", "more lines like the next were"),
+			Time(since))
 		if err := h.Handler.Handle(ctx, slog.NewRecord(r.Time, r.Level, text, 0)); err != nil {
 			return err
 		}

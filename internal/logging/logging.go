@@ -154,8 +154,8 @@ func (h *Handler) complain(s *Sink, err error) {
 
 // omitted returns the line about those that were left out.
 func (h *Handler) omitted(lines int, since time.Time) []byte {
-	text := fmt.Sprintf("%d lines were left out of the log since %s: its reader was too slow",
-		lines, Time(since))
+	text := fmt.Sprintf("%s left out of the log since %s: its reader was too slow",
+		Count(lines, "line was", "lines were"), Time(since))
 	return h.line(slog.NewRecord(time.Now(), slog.LevelWarn, text, 0))
 }
 

@@ -48,3 +48,11 @@ func escape(text string) string {
 func ShortKey(key string) string {
 	return Quote(key[:min(len(key), shortKeyLength)], shortKeyLength)
 }
+
+// Count is a number and what is counted, in the singular or in the plural.
+func Count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}

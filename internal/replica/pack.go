@@ -196,11 +196,11 @@ func (p *packRun) end() error {
 		return errors.New("what it sends is no pack")
 	}
 	// The beginning of the line is the original's. The number is ours.
-	p.r.Log.Info(fmt.Sprintf("initialized from primary, %d accounts are newer than before",
-		p.changed))
+	p.r.Log.Info("initialized from primary, " +
+		logging.Count(p.changed, "account is", "accounts are") + " newer than before")
 	if p.refused > 0 {
-		p.r.Log.Warn(fmt.Sprintf("%d entries of the primary's pack are refused, the first is "+
-			"%s", p.refused, p.first))
+		p.r.Log.Warn(logging.Count(p.refused, "entry of the primary's pack is",
+			"entries of the primary's pack are") + " refused, the first is " + p.first)
 	}
 	return nil
 }

@@ -83,8 +83,8 @@ func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
 // the other store lacks.
 func (s *session) report(x *exchange) {
 	if x.changed > 0 {
-		s.Log.Info(fmt.Sprintf("%d accounts are newer than before: another server had them",
-			x.changed))
+		s.Log.Info(logging.Count(x.changed, "account is", "accounts are") +
+			" newer than before: another server had them")
 	}
 	level, text, set := slog.LevelWarn, "another server's accounts are refused: ", x.refused
 	if len(x.refused) == 0 {
