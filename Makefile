@@ -16,7 +16,7 @@ BIN := nats-account-server
 .PHONY: build run test lint windows soak bench microbench fuzz dist clean
 
 build:
-	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/nats-account-server
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o $(BIN) ./cmd/nats-account-server
 
 run: build
 	./$(BIN) -c conf/quickstart.conf

@@ -67,6 +67,29 @@ func TestTheLogGoesToAFileThatIsReopenedAndLimited(t *testing.T) {
 	}
 }
 
+// A file that can't be opened refuses the reload.
+func TestAReloadChangesWhereTheLogGoes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one.log"), filepath.Join(dir, "two.log")
+	file := conf(t, dir, anyPort+"logging { file: one.log }")
+	p := start(t, dir, nil, "-c", file)
+	waitFor(t, one, "resolver: ")
+	conf(t, dir, anyPort+"logging { file: none/two.log, format: json }")
+	p.signal(syscall.SIGHUP)
+	waitFor(t, one, `the old one goes on: error opening the log file: open .*two.log: no such file`)
+	conf(t, dir, anyPort+"logging { file: two.log, format: json }")
+	p.signal(syscall.SIGHUP)
+	waitFor(t, two, `(?m)^{"time":.*"msg":"configuration reloaded"}$`)
+	conf(t, dir, anyPort)
+	p.signal(syscall.SIGHUP)
+	p.wait(`\[INF\] configuration reloaded`) // on standard error
+	p.term()
+	if text, err := os.ReadFile(two); err != nil || strings.Contains(string(text), "closed JWT store") {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
 // systemd and a shell show standard error only.
 func TestAFailedStartIsOnStandardErrorToo(t *testing.T) {
 	t.Parallel()
