@@ -1,10 +1,10 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -16,6 +16,9 @@ import (
 
 // maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger.
 const maxBodyBytes = 1 << 20
+
+// usualBodyBytes is how large most are. What a client has only announced gets no more memory.
+const usualBodyBytes = 4 << 10
 
 const (
 	// maxWait bounds wait, which is how long a push waits for what the nats-servers answer.
@@ -81,9 +84,11 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) (
 	// A client that announces too much is answered before it sends.
 	if r.ContentLength <= maxBodyBytes {
 		// Without a length, the reader finds that it is too much.
-		body, failed := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+		var body bytes.Buffer
+		body.Grow(int(min(max(r.ContentLength, 0), usualBodyBytes)) + bytes.MinRead)
+		_, failed := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 		if failed == nil {
-			return body, nil
+			return body.Bytes(), nil
 		}
 		err = bodyError(failed)
 	}

@@ -70,6 +70,7 @@ type journal struct {
 	// token is of capacity 1. The holder of the commit token, which has put something in, may use
 	// what follows.
 	token      chan struct{}
+	buffer     []byte      // to be used again for the next records
 	file       *os.File    // nil before the first record
 	info       os.FileInfo // of file, to notice that it was removed
 	generation uint64      // of file, or of what an earlier process left
@@ -193,9 +194,12 @@ func (j *journal) markLocked() uint64 {
 // journal, as far as that can be had from a failing disk. It comes after a readyLocked that
 // returned nil.
 func (j *journal) appendLocked(records []*record, durable bool) error {
-	var b []byte
+	b := j.buffer[:0]
 	for _, r := range records {
 		b = r.append(b, j.generation)
+	}
+	if cap(b) <= zeroChunk {
+		j.buffer = b
 	}
 	j.zeroAheadLocked(int64(len(b)))
 	_, err := j.file.WriteAt(b, j.end)

@@ -258,6 +258,9 @@ func encode(e AuditEntry) []byte {
 // escapeUnprintable replaces unprintable characters by JSON's own escapes. The log would escape
 // them in its own way, and an entry must read the same in the file and in the log.
 func escapeUnprintable(line []byte) (escaped []byte) {
+	if isPlain(line) {
+		return line
+	}
 	for _, c := range string(line) {
 		if c < 0x7f || strconv.IsPrint(c) {
 			escaped = utf8.AppendRune(escaped, c)

@@ -31,6 +31,9 @@ func Time(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // escape replaces unprintable characters, and bytes that are not UTF-8, by Go's escapes.
 func escape(text string) string {
+	if isPlain(text) {
+		return text
+	}
 	var b strings.Builder
 	for _, c := range text {
 		if strconv.IsPrint(c) && c != unicode.ReplacementChar {
@@ -41,6 +44,16 @@ func escape(text string) string {
 		b.WriteString(quoted[1 : len(quoted)-1])
 	}
 	return b.String()
+}
+
+// isPlain reports whether a text has printable ASCII characters only, as nearly all have.
+func isPlain[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // ShortKey returns the beginning of a key, as log lines show it. The key need not be valid: a
