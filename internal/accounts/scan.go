@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -191,11 +192,20 @@ func isShown(v jwtstore.Version, now time.Time) bool { return v.Servable && !v.E
 
 // Keys returns the accounts that are in the digest, sorted.
 func (c *catalog) Keys() []string {
-	keys := []string{}
+	keys, _ := c.FirstKeys(math.MaxInt)
+	return keys
+}
+
+// FirstKeys returns the first accounts of Keys, no more than limit, and whether these are all.
+func (c *catalog) FirstKeys(limit int) (keys []string, all bool) {
+	keys = []string{}
 	for key := range c.shown(c.Now()) {
+		if len(keys) == limit {
+			return keys, false
+		}
 		keys = append(keys, key)
 	}
-	return keys
+	return keys, true
 }
 
 // shown yields the accounts that are in the digest, by key. It reads a part of the index at a time.

@@ -9,12 +9,29 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
 )
 
-// list answers with the keys of the accounts that are stored.
+// maxListedBytes is what one account takes in the answer to list, and listBytes what else is in it.
+const (
+	maxListedBytes = trust.KeyLength + 8
+	listBytes      = 1 << 10
+)
+
+// list answers with the keys of the accounts that are stored. If they are too many for a message, the
+// answer says so.
 func (s *session) list(m *nats.Msg) {
 	s.ensureScanned()
-	s.respond(m, answer{Data: s.Accounts.Keys()})
+	payload := int(s.conn.MaxPayload())
+	limit := max(0, payload-listBytes) / maxListedBytes
+	keys, all := s.Accounts.FirstKeys(limit)
+	if all {
+		s.respond(m, answer{Data: keys})
+		return
+	}
+	s.respond(m, failure("", fmt.Sprintf("there are more than %d accounts, which is as many as a message "+
+		"of %d bytes lists: raise max_payload of the nats-servers, or get the keys with "+
+		"GET /jwt/v1/pack", limit, payload)))
 }
 
 // ensureScanned has the whole store read if that has not happened yet. What can't be read is in no

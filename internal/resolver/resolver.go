@@ -51,6 +51,8 @@ type Session interface {
 	Publish(subject string, data []byte) error
 	// PublishRequest sends a request, whose answers come to the subject reply.
 	PublishRequest(subject, reply string, data []byte) error
+	// MaxPayload returns how many bytes a message may have.
+	MaxPayload() int64
 	// FlushWithContext returns when the nats-server has got what was published before.
 	FlushWithContext(ctx context.Context) error
 	// RequestWithContext returns the first answer to a request.

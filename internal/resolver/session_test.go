@@ -21,6 +21,7 @@ type fakeSession struct {
 	// unflushed counts the bytes that were published and not flushed, most is the greatest such
 	// number, and sent counts all messages.
 	unflushed, most, sent int
+	last                  string // message
 }
 
 func newFakeSession() *fakeSession {
@@ -54,7 +55,7 @@ func (s *fakeSession) QueueSubscribe(subject, _ string, handle nats.MsgHandler) 
 
 func (s *fakeSession) Publish(_ string, data []byte) error {
 	s.mu.Lock()
-	s.unflushed, s.sent = s.unflushed+len(data), s.sent+1
+	s.unflushed, s.sent, s.last = s.unflushed+len(data), s.sent+1, string(data)
 	s.most = max(s.most, s.unflushed)
 	s.mu.Unlock()
 	select {
@@ -63,6 +64,8 @@ func (s *fakeSession) Publish(_ string, data []byte) error {
 	}
 	return nil
 }
+
+func (s *fakeSession) MaxPayload() int64 { return 8 << 10 }
 
 func (s *fakeSession) FlushWithContext(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
