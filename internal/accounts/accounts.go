@@ -146,8 +146,8 @@ type Trust struct {
 	// WarnOnly means that claims which nats-server refuses are taken, with a warning.
 	WarnOnly bool
 
-	// mark tells one set of operator JWTs from another. What was judged under another mark is
-	// judged again.
+	// mark tells one set of keys that may sign accounts from another. What was judged under another
+	// mark is judged again.
 	mark uint64
 }
 
@@ -231,11 +231,7 @@ func New(o Options) *Registry {
 // and is served, it is announced. At the start it is if it is newer than that of an earlier
 // process.
 func (r *Registry) SetTrust(t Trust) {
-	var tokens []byte
-	for _, o := range t.Operators {
-		tokens = append(tokens, o.Token()...)
-	}
-	hash := sha256.Sum256(tokens)
+	hash := sha256.Sum256([]byte(strings.Join(t.Operators.Signers(), " ")))
 	t.mark = binary.BigEndian.Uint64(hash[:])
 	old := r.trust.Swap(&t)
 	r.scanned.Store(false)

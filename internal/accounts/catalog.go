@@ -44,14 +44,23 @@ type catalog struct {
 	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
 	lost     atomic.Int64 // how often the index had been lost by then
 	filled   atomic.Bool  // what the index does not know has come by hand
+	judged   *Trust       // under which the whole index was judged, nil: none; scanning guards it
+	verified atomic.Uint64
 
 	// edited is called for what has come into the store by hand and is served. It must return at
 	// once.
 	edited func(key string)
 }
 
-// check verifies what is stored for an account. The Account of a damaged JWT has an empty head.
-func (t *Trust) check(key string, token []byte) (*Account, error) {
+// trusts reports whether an account JWT of this issuer counts. Without an operator each does that is
+// consistent in itself.
+func (t *Trust) trusts(issuer string) bool {
+	return len(t.Operators) == 0 || t.Operators.Trusts(issuer)
+}
+
+// verify verifies what is stored for an account. The Account of a damaged JWT has an empty head.
+func (c *catalog) verify(t *Trust, key string, token []byte) (*Account, error) {
+	c.verified.Add(1)
 	head, err := t.Operators.Check(key, bytes.TrimSpace(token))
 	if err != nil {
 		head = trust.Head{}
@@ -59,16 +68,19 @@ func (t *Trust) check(key string, token []byte) (*Account, error) {
 	return NewAccount(token, head), err
 }
 
-// check is Trust.check, unless the index knows that these bytes are good: then the signature is not
-// verified again.
+// Verified returns how many stored JWTs were verified since the start.
+func (c *catalog) Verified() uint64 { return c.verified.Load() }
+
+// check is verify, unless the index knows that these bytes are good: then the signature is not verified
+// again.
 func (c *catalog) check(t *Trust, key string, token []byte) (*Account, error) {
 	known, trimmed := c.index.Get(key), bytes.TrimSpace(token)
-	if known.Servable && known.Mark == t.mark && known.Hash == sha256.Sum256(trimmed) {
-		if head, err := trust.Peek(trimmed); err == nil {
+	if known.Servable && known.Hash == sha256.Sum256(trimmed) {
+		if head, err := trust.Peek(trimmed); err == nil && t.trusts(head.Issuer) {
 			return NewAccount(token, head), nil
 		}
 	}
-	return t.check(key, token)
+	return c.verify(t, key, token)
 }
 
 // hasNewer reports whether the configuration has a JWT of the account that is not older than floor.

@@ -29,7 +29,7 @@ func (r *remover) ExpireEvery(ctx context.Context, interval time.Duration) {
 // hand, but not the system account. An account that can't be taken out keeps no other one; the
 // error names all of them.
 func (r *remover) Expire(ctx context.Context) error {
-	failed := []error{r.Rescan(ctx)}
+	failed := []error{r.RescanChanged(ctx)}
 	for key, v := range r.index.All() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -15,13 +15,14 @@ import (
 const maxNamed = 5
 
 // Review logs how many of the stored JWTs are not served, and why the first ones are not. It is for the
-// background, after a start and after each change of the trust. It reads only what was judged under
-// another trust, one file after the other; what was not is in the index. Files that were changed by hand
-// are looked for if rescan is set.
+// background, after a start and after each change of the trust. It reads only what may be good under this
+// trust and was not under the one before. Files that were edited by hand are looked for if rescan is set.
 func (c *catalog) Review(ctx context.Context, rescan bool) {
 	isJudged := c.isJudged()
-	if rescan || !isJudged {
+	if rescan {
 		_ = c.Rescan(ctx) // logs what can't be read
+	} else if !isJudged {
+		_ = c.RescanChanged(ctx)
 	}
 	stored, bad, named := c.unservable(ctx)
 	switch {

@@ -9,20 +9,48 @@ import (
 	"io/fs"
 	"iter"
 	"math"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
 
 // Rescan brings the index up to date with what was changed in the store by hand, and fills one that
-// is new. It reads only what the index does not know. The error says what can't be read, which is
-// logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest counts.
+// is new. It looks at every file, and reads only what the index does not know. The error says what
+// can't be read, which is logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest counts.
 func (c *catalog) Rescan(ctx context.Context) error {
+	return c.scan(ctx, jwtstore.Scan{Every: true})
+}
+
+// RescanChanged is Rescan for the directories in which a file has come, has gone, or was replaced. If there
+// is none it costs next to nothing. A file that was edited in place is found by Rescan, and when the
+// account is asked for.
+func (c *catalog) RescanChanged(ctx context.Context) error { return c.scan(ctx, jwtstore.Scan{}) }
+
+// When files are looked for that were edited in place.
+const (
+	sweepDelay    = 30 * time.Second // after the start
+	sweepInterval = time.Hour
+)
+
+// Sweep does what Rescan does, soon and then every hour until ctx ends. It leaves processor and disk to
+// others.
+func (c *catalog) Sweep(ctx context.Context) {
+	for wait := sweepDelay; pause.For(ctx, wait); wait = sweepInterval {
+		_ = c.scan(ctx, jwtstore.Scan{Every: true, Gently: true}) // logs what can't be read
+	}
+}
+
+// scan is Rescan with the options of a Scan of the store.
+func (c *catalog) scan(ctx context.Context, o jwtstore.Scan) error {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
 	// Unless the trust changes or the index is lost from here on, it will have been seen.
@@ -30,40 +58,109 @@ func (c *catalog) Rescan(ctx context.Context) error {
 	if lost := int64(c.index.Lost()); c.lost.Swap(lost) != lost {
 		c.filled.Store(false)
 	}
-	begun, unknown := time.Now(), 0
-	seen := make(map[string]bool)
-	var failed unread
-	look := func(key string, err error) {
-		if seen[key] = true; err == nil {
-			had := c.index.Get(key)
-			_, _, err = c.update(key, false)
-			if !had.Stored() && c.index.Get(key).Stored() {
-				unknown++
-			}
-		}
-		if err != nil {
-			failed.add(key, err)
-		}
+	s := &scan{catalog: c, begun: time.Now(), logged: time.Now()}
+	if t := c.trust.Load(); o.Every || c.judged != t {
+		s.rejudge(ctx, t)
+		c.judged = t
 	}
-	for key, err := range c.Store.Keys() {
-		if ctx.Err() != nil {
-			c.scanned.Store(false)
-			return context.Cause(ctx)
-		}
-		look(key, err)
-	}
-	for key := range c.index.All() {
-		if !seen[key] {
-			look(key, nil) // it is gone, unless it has just come
-		}
+	o.Look, o.Progress = s.look, s.progress
+	if err := c.Store.Scan(ctx, o); err != nil {
+		c.scanned.Store(false)
+		c.judged = nil
+		return err
 	}
 	c.filled.Store(true)
-	if unknown > 0 {
+	if s.unknown > 0 {
 		c.Log.Info(fmt.Sprintf("the index had no entry for %s: read and verified in %s",
-			logging.Count(unknown, "stored JWT", "stored JWTs"),
-			time.Since(begun).Round(time.Millisecond)))
+			logging.Count(s.unknown, "stored JWT", "stored JWTs"),
+			time.Since(s.begun).Round(time.Millisecond)))
 	}
-	return c.reportUnread(failed)
+	return c.reportUnread(s.failed)
+}
+
+// scan is one Rescan.
+type scan struct {
+	*catalog
+	begun time.Time
+
+	mu          sync.Mutex // guards what follows
+	unknown     int        // JWTs of which the index had nothing
+	looked      int        // accounts that were looked at
+	failed      unread
+	listed, all int       // directories
+	logged      time.Time // when the progress was logged last
+}
+
+// look brings the index up to date for one account. err says that something can't be read.
+func (s *scan) look(key string, err error) (ok bool) {
+	isNew := false
+	if err == nil {
+		var had, now jwtstore.Version
+		_, had, now, err = s.compareStored(key, false)
+		isNew = !had.Stored() && now.Stored()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looked++; isNew {
+		s.unknown++
+	}
+	if err != nil {
+		s.failed.add(key, err)
+	}
+	s.logProgressLocked()
+	return err == nil
+}
+
+// progress records how many directories have been listed.
+func (s *scan) progress(listed, all int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listed, s.all = listed, all
+}
+
+// progressInterval is how often a long Rescan logs how far it is.
+const progressInterval = 5 * time.Second
+
+// logProgressLocked logs how far the Rescan is, now and then. s.mu must be held.
+func (s *scan) logProgressLocked() {
+	if time.Since(s.logged) < progressInterval {
+		return
+	}
+	s.logged = time.Now()
+	where := ""
+	if s.all > 0 {
+		where = fmt.Sprintf("%d of %d directories, ", s.listed, s.all)
+	}
+	s.Log.Info(fmt.Sprintf("looking through the store: %s%s so far, %.0f a second", where,
+		logging.Count(s.looked, "JWT", "JWTs"), float64(s.looked)/time.Since(s.begun).Seconds()))
+}
+
+// rejudge brings up to date what was judged under another trust. The key that has signed a JWT says
+// whether it is still good. So it need not be read, unless it was not good before.
+func (s *scan) rejudge(ctx context.Context, t *Trust) {
+	var looks errgroup.Group
+	looks.SetLimit(runtime.GOMAXPROCS(0))
+	for key, v := range s.index.All() {
+		if ctx.Err() != nil {
+			break
+		}
+		if v.Mark == t.mark && !lacksSummary(v) || s.rejudgeByIssuer(t, key, v) {
+			continue
+		}
+		looks.Go(func() error { s.look(key, nil); return nil })
+	}
+	_ = looks.Wait() // the functions return no error
+}
+
+// rejudgeByIssuer judges an account again, if that needs no look at its JWT.
+func (c *catalog) rejudgeByIssuer(t *Trust, key string, v jwtstore.Version) (done bool) {
+	isTrusted := t.trusts(v.Summary.Issuer)
+	if v.Summary.Issuer == "" || isTrusted && !v.Servable {
+		return false
+	}
+	next := v
+	next.Mark, next.Servable = t.mark, isTrusted && v.Servable
+	return c.index.Swap(key, v, next)
 }
 
 // unread is what a Rescan could not read.
@@ -116,6 +213,12 @@ func (c *catalog) Rescanned() bool {
 // zero Version if nothing is. What the index knows already is read only if read is set; token is
 // nil otherwise.
 func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Version, err error) {
+	token, _, v, err = c.compareStored(key, read)
+	return token, v, err
+}
+
+// compareStored is update, and returns what the index had before.
+func (c *catalog) compareStored(key string, read bool) (token []byte, had, now jwtstore.Version, err error) {
 	for {
 		had, t := c.index.Get(key), c.trust.Load()
 		known := had.Stamp
@@ -128,7 +231,7 @@ func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Versio
 		case errors.Is(err, fs.ErrNotExist):
 			next = jwtstore.Version{Seq: had.Seq, Floor: had.Floor}
 		case err != nil:
-			return nil, had, err
+			return nil, had, had, err
 		case token != nil:
 			next = c.renewed(t, key, token, stamp, had)
 		}
@@ -137,7 +240,7 @@ func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Versio
 			if c.isEdit(had, next) {
 				c.edited(key)
 			}
-			return token, next, nil
+			return token, had, next, nil
 		}
 	}
 }
@@ -158,23 +261,24 @@ func lacksSummary(v jwtstore.Version) bool { return v.Servable && v.Summary == (
 func (c *catalog) renewed(
 	t *Trust, key string, token []byte, stamp jwtstore.Stamp, had jwtstore.Version,
 ) jwtstore.Version {
-	isKnown := had.Mark == t.mark && had.Stored() &&
+	isSame := had.Stored() &&
 		(had.Stamp == stamp || had.Hash == sha256.Sum256(bytes.TrimSpace(token)))
-	if isKnown {
-		if had.Stamp = stamp; lacksSummary(had) {
+	if isSame && (had.Mark == t.mark || had.Servable && t.trusts(had.Summary.Issuer)) {
+		if had.Mark, had.Stamp = t.mark, stamp; lacksSummary(had) {
 			head, _ := trust.Peek(bytes.TrimSpace(token)) // it was verified before
 			had.Summary = jwtstore.NewSummary(head)
 		}
 		return had
 	}
-	check := func(token []byte) (*Account, error) { return t.check(key, token) }
-	var v *Verdict[*Account]
-	if had.Stored() && had.Mark != t.mark {
-		v = c.verdicts.rejudge(key, t.mark, token, stamp, check)
-	} else {
-		v = c.verdicts.judge(key, t.mark, token, stamp, check)
+	found, _ := c.verdicts.Find(key, t.mark, token,
+		func(token []byte) (*Account, error) { return c.verify(t, key, token) })
+	v := *found
+	v.stamp = stamp
+	// A change of the trust may concern very many: each is logged when it is asked for.
+	if !had.Stored() || had.Mark == t.mark {
+		c.verdicts.report(key, &v)
 	}
-	next := versionOf(v, c.raised(had.Floor, key, v, stamp))
+	next := versionOf(&v, c.raised(had.Floor, key, &v, stamp))
 	if next.Seq = had.Seq; next.Servable && next.IssuedAt < next.Floor.IssuedAt {
 		c.Log.Warn(fmt.Sprintf("%s - the stored JWT was issued at %s and is older than one that was "+
 			"accepted before: it is served, since it was put there by hand", logging.ShortKey(key),

@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"context"
-	"iter"
 
 	"nats-account-server/internal/jwtstore"
 )
@@ -15,9 +14,8 @@ type Store interface {
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	// Tombstone returns what was kept of a deleted account; nil if it was never deleted.
 	Tombstone(key string) ([]byte, error)
-	// Keys yields every account for which something is stored. An error says what can't be read;
-	// the walk goes on.
-	Keys() iter.Seq2[string, error]
+	// Scan finds the accounts of which the index does not know what is stored.
+	Scan(ctx context.Context, s jwtstore.Scan) error
 	// Index has what is known of each account. The Committer records in it what it commits.
 	Index() *jwtstore.Index
 }

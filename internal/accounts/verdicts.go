@@ -116,20 +116,6 @@ func (vs *Verdicts[T]) judge(
 	return &stamped
 }
 
-// rejudge is judge after a change of the trust, which may concern very many. Damaged versions are
-// not logged one by one: they are not remembered, so that judge logs one when it is asked for.
-func (vs *Verdicts[T]) rejudge(
-	key string, mark uint64, token []byte, stamp jwtstore.Stamp,
-	check func(token []byte) (T, error),
-) *Verdict[T] {
-	v, _ := vs.Find(key, mark, token, check)
-	stamped := *v
-	if stamped.stamp = stamp; v.Err == nil {
-		vs.put(key, &stamped)
-	}
-	return &stamped
-}
-
 // Find returns the verdict on these stored bytes: the one that is remembered, or a new one, which
 // it does not remember.
 func (vs *Verdicts[T]) Find(

@@ -174,6 +174,10 @@ func (d *daemon) run(ctx context.Context, f files) error {
 			return nil
 		})
 	}
+	d.start(failed, "sweep", func(ctx context.Context) error {
+		d.registry.Sweep(ctx)
+		return nil
+	})
 	if d.syncer != nil {
 		d.start(failed, "directory", d.syncer.Run)
 	}

@@ -19,6 +19,7 @@ type store interface {
 	accounts.Store
 	accounts.Committer
 	activations.Store
+	dirsync.Store
 	Outbox() *jwtstore.Outbox
 	Close() error
 }

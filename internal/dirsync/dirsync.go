@@ -45,7 +45,7 @@ const (
 	maxOffers = 32
 )
 
-// Store is what the accounts are kept in: two methods of accounts.Store.
+// Store is what the accounts are kept in, as jwtstore has it.
 type Store interface {
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	Keys() iter.Seq2[string, error]

@@ -68,7 +68,7 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 		return errPacks
 	}
 	// What can't be read is logged and left out, unless that is everything.
-	if err := a.Accounts.Rescan(r.Context()); err != nil && !errors.Is(err, accounts.ErrPartly) {
+	if err := a.Accounts.RescanChanged(r.Context()); err != nil && !errors.Is(err, accounts.ErrPartly) {
 		return fmt.Errorf("%w: %w", errPack, err)
 	}
 	// From here on the answer is a 200: it can only be cut off.

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"io"
 	"io/fs"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -91,7 +90,7 @@ func (s *fakeStore) Delete(context.Context, string, string, func(jwtstore.Stored
 	return 0, errDisk
 }
 
-func (s *fakeStore) Keys() iter.Seq2[string, error] { return func(func(string, error) bool) {} }
+func (s *fakeStore) Scan(context.Context, jwtstore.Scan) error { return nil }
 
 func (s *fakeStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 	s.mu.Lock()

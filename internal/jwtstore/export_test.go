@@ -195,8 +195,8 @@ func (x *Index) Save() error { return x.save() }
 
 // Batch looks for what the file lacks, and writes nothing.
 func (x *Index) Batch() (entries int, err error) {
-	_, batch, _, err := x.batch()
-	return len(batch), err
+	b, err := x.batch()
+	return len(b.entries), err
 }
 
 // Close ends the use of the file.
@@ -215,4 +215,33 @@ func SetSyncFileSystem(do func(dir *os.File) error) (undo func()) {
 	syncFileSystem = do
 	canSyncFileSystem = func(*os.File) bool { return true }
 	return func() { syncFileSystem, canSyncFileSystem = sync, can }
+}
+
+// SetRacyDirectory sets how long after a change the times of a directory may not tell the next one.
+func SetRacyDirectory(window time.Duration) (before time.Duration) {
+	before, racyDirectory = racyDirectory, window
+	return before
+}
+
+// Directories returns the stamps of the directories whose files are known.
+func (x *Index) Directories() map[string]Stamp { return x.directories() }
+
+// SetDirectories replaces them.
+func (x *Index) SetDirectories(known map[string]Stamp) { x.setDirectories(known) }
+
+// SaveSome writes one batch.
+func (x *Index) SaveSome() error {
+	b, err := x.batch()
+	if err == nil {
+		err = b.file.put(b.values(), b.state.append(nil))
+		x.recordSaved(b, err)
+	}
+	return err
+}
+
+// Unsaved returns how many versions the file lacks.
+func (x *Index) Unsaved() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.recent)
 }

@@ -30,11 +30,16 @@ var hotStamps atomic.Int64
 // is far ahead is not that of a change just now: it was set, and the next change will give another
 // one.
 func (s fileState) stamp(before time.Time) Stamp {
-	from, to := before.Add(-racyWindow).UnixNano(), before.Add(10*racyWindow).UnixNano()
-	if s.mtime > from && s.mtime < to || s.ctime > from && s.ctime < to {
+	if s.isRacy(before, racyWindow) {
 		return hotStamp()
 	}
 	return s.coldStamp()
+}
+
+// isRacy reports whether the times may not tell the next change.
+func (s fileState) isRacy(before time.Time, window time.Duration) bool {
+	from, to := before.Add(-window).UnixNano(), before.Add(10*window).UnixNano()
+	return s.mtime > from && s.mtime < to || s.ctime > from && s.ctime < to
 }
 
 // hotStamp returns a stamp that never compares equal.

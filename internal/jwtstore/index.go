@@ -139,6 +139,11 @@ type Index struct {
 	// entries; it is nil while Digest does not.
 	expiring expiries
 	counted  *expiries
+	// dirs is the stamps of the directories whose files are known, see Scan. dirsChanged says that the
+	// file has others.
+	dirs        map[string]Stamp
+	dirsChanged bool
+	saveAt      int // how many recent ones make a Swap save them
 }
 
 // indexEntry is a Version, and what is done with it.
@@ -216,18 +221,33 @@ func (x *Index) decodeLocked(value []byte, err error) (e indexEntry) {
 // Swap replaces the Version of an account, and reports whether it was still old. The sequence
 // number stays.
 func (x *Index) Swap(key string, old, new Version) bool {
+	isOld, isFull := x.swap(key, old, new)
+	if isFull {
+		_ = x.save() // the flusher tries again, and says why it can't be saved
+	} else if isOld {
+		x.wakeSave()
+	}
+	return isOld
+}
+
+// swap is Swap. It reports too whether there is much to be saved.
+func (x *Index) swap(key string, old, new Version) (isOld, isFull bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	had := x.getLocked(key)
 	if had.Version != old {
-		return false
+		return false, false
 	}
 	new.Seq = max(new.Seq, old.Seq)
 	x.setLocked(key, had, indexEntry{Version: new, unflushed: had.unflushed})
+	return true, x.path != "" && len(x.recent) > max(x.saveAt, maxUnsaved)
+}
+
+// wakeSave has the index saved soon.
+func (x *Index) wakeSave() {
 	if x.wake != nil {
 		pause.Wake(x.wake)
 	}
-	return true
 }
 
 // commit records a change that is durable. It does nothing if a later change of the account is
@@ -370,6 +390,7 @@ const scanSize = 1000
 // nextLocked returns the entries that follow a key, by key, and whether there may be more. x.mu must
 // be held.
 func (x *Index) nextLocked(after string) (entries []keyedEntry, more bool) {
+	after = max(after, directoriesKey) // which is no entry
 	var keys []string
 	if x.file != nil {
 		var values [][]byte

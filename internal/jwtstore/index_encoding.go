@@ -35,9 +35,7 @@ func (e indexEntry) append(b []byte) []byte {
 		flagIf(e.counted, versionCounted) | flagIf(e.Summary != Summary{}, versionSummary)
 	b = binary.AppendUvarint(append(b, flags), e.Seq)
 	if e.Stored() {
-		for _, n := range e.Stamp {
-			b = binary.AppendVarint(b, n)
-		}
+		b = appendStamp(b, e.Stamp)
 	}
 	b = appendIssue(b, e.Hash, e.IssuedAt)
 	b = binary.AppendVarint(b, e.Expires)
@@ -71,10 +69,8 @@ func decodeEntry(b []byte) (e indexEntry, err error) {
 	flags := d.bytes(1)[0]
 	e.Servable, e.counted = flags&versionServable != 0, flags&versionCounted != 0
 	e.Seq = d.uvarint()
-	for i := range e.Stamp {
-		if flags&versionStored != 0 {
-			e.Stamp[i] = d.varint()
-		}
+	if flags&versionStored != 0 {
+		e.Stamp = d.stamp()
 	}
 	e.Hash, e.IssuedAt = d.issue()
 	e.Expires = d.varint()

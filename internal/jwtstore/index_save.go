@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 )
@@ -55,7 +56,7 @@ func (x *Index) adopt(path string) error {
 		return err
 	}
 	defer file.close()
-	for after, more := "", true; more; {
+	for after, more := directoriesKey, true; more; {
 		keys, values, err := file.scan(after, scanSize)
 		more = len(keys) == scanSize
 		for i := 0; i < len(keys) && err == nil; i++ {
@@ -102,6 +103,9 @@ func (x *Index) open(saves uint64) error {
 	if err == nil {
 		x.saved, err = decodeState(note)
 	}
+	if err == nil {
+		x.dirs, err = readDirectories(file)
+	}
 	if err == nil && x.saved.saves < saves {
 		err = errOldIndex
 	}
@@ -130,7 +134,7 @@ func (x *Index) loseLocked(err error) {
 	_ = os.RemoveAll(x.path)
 	x.lost++
 	x.live = indexState{seq: x.live.seq, countedAt: x.live.countedAt}
-	x.expiring = expiries{}
+	x.expiring, x.dirs, x.dirsChanged = expiries{}, nil, false
 	x.forgetSavedLocked()
 	for key, e := range x.recent {
 		x.live.replace(Hash{}, e)
@@ -162,62 +166,109 @@ func (x *Index) flushed(r *record, stamp Stamp) {
 	x.recent[r.key] = e
 }
 
-// save writes what the file lacks, and returns when that is durable.
-func (x *Index) save() error {
+// save writes what the file lacks, and returns when that is durable. What comes meanwhile may be left to
+// the next save.
+func (x *Index) save() (err error) {
 	x.saving.Lock()
 	defer x.saving.Unlock()
-	for {
-		file, batch, state, err := x.batch()
-		if err != nil || len(batch) == 0 {
-			return err
+	for range x.plannedPuts() {
+		b, failed := x.batch()
+		if err = failed; err != nil || len(b.entries) == 0 && b.dirs == nil {
+			break
 		}
-		values := make(map[string][]byte, len(batch))
-		for key, e := range batch {
-			values[key] = e.append(nil)
-		}
-		err = file.put(values, state.append(nil))
-		x.recordSaved(file, batch, state, err)
+		err = b.file.put(b.values(), b.state.append(nil))
+		x.recordSaved(b, err)
 		if err != nil {
-			return err
+			break
 		}
 	}
+	if err != nil {
+		x.saveLater()
+	}
+	return err
 }
 
-// batch returns some entries that are to be saved, and the state of the file when they are. It makes
-// the file if there is none.
-func (x *Index) batch() (
-	file *indexFile, entries map[string]indexEntry, state indexState, err error,
-) {
+// maxUnsaved bounds the versions in memory that could be saved. A Swap which makes them more saves them.
+const maxUnsaved = 4 * scanSize
+
+// plannedPuts returns how many puts save what there is now. x.saveAt becomes what they leave, which can't
+// be saved yet, and some more.
+func (x *Index) plannedPuts() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	entries = make(map[string]indexEntry, min(scanSize, len(x.recent)))
+	unflushed := 0
+	for _, e := range x.recent {
+		if e.unflushed {
+			unflushed++
+		}
+	}
+	x.saveAt = unflushed + maxUnsaved
+	return (len(x.recent)-unflushed)/scanSize + 1
+}
+
+// saveLater lets as many more versions come before a Swap saves them, since that fails now.
+func (x *Index) saveLater() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.saveAt = len(x.recent) + maxUnsaved
+}
+
+// indexBatch is what a put writes.
+type indexBatch struct {
+	file    *indexFile
+	entries map[string]indexEntry
+	dirs    map[string]Stamp // nil: the file keeps those that it has
+	state   indexState       // of the file after it
+}
+
+// values returns what is put into the file.
+func (b indexBatch) values() map[string][]byte {
+	values := make(map[string][]byte, len(b.entries)+1)
+	for key, e := range b.entries {
+		values[key] = e.append(nil)
+	}
+	if b.dirs != nil {
+		values[directoriesKey] = encodeDirectories(b.dirs)
+	}
+	return values
+}
+
+// batch returns some entries that are to be saved. It makes the file if there is none. The directories come
+// with the last entries: the file must know the files in them by then.
+func (x *Index) batch() (b indexBatch, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b.entries = make(map[string]indexEntry, min(scanSize, len(x.recent)))
 	if x.file != nil && !x.file.isThere() {
 		x.moveLocked()
 	}
 	for key, e := range x.recent {
-		if len(entries) == scanSize {
+		if len(b.entries) == scanSize {
 			break
 		}
 		if !e.unflushed {
-			entries[key] = e
+			b.entries[key] = e
 		}
 	}
-	if len(entries) > 0 && x.path != "" && x.file == nil {
+	if x.dirsChanged && len(b.entries) < scanSize {
+		b.dirs = x.dirs
+	}
+	if (len(b.entries) > 0 || b.dirs != nil) && x.path != "" && x.file == nil {
 		err = x.makeLocked()
 	}
 	if x.file == nil {
-		return nil, nil, state, err
+		return indexBatch{}, err
 	}
-	state = x.saved
-	state.saves++
-	for _, e := range entries {
-		state.replace(e.saved, e)
+	b.file, b.state = x.file, x.saved
+	b.state.saves++
+	for _, e := range b.entries {
+		b.state.replace(e.saved, e)
 	}
-	state.countedAt, state.nextExpiry = x.live.countedAt, x.expiring.first()
-	if len(entries) < len(x.recent) {
-		state.nextExpiry = 1 // the file may still count what has expired, so all are counted at the start
+	b.state.countedAt, b.state.nextExpiry = x.live.countedAt, x.expiring.first()
+	if len(b.entries) < len(x.recent) {
+		b.state.nextExpiry = 1 // the file may still count what has expired, so all are counted at the start
 	}
-	return x.file, entries, state, nil
+	return b, nil
 }
 
 // moveLocked prepares for a new file, after the old one was removed together with its directory. What
@@ -233,7 +284,7 @@ func (x *Index) moveLocked() {
 	}
 	if x.file != nil {
 		_ = x.file.close()
-		x.file = nil
+		x.file, x.dirsChanged = nil, len(x.dirs) > 0
 		x.forgetSavedLocked()
 	}
 }
@@ -254,13 +305,11 @@ func (x *Index) makeLocked() (err error) {
 
 // recordSaved records what became of a put. A file that is damaged is lost; the next save makes
 // another.
-func (x *Index) recordSaved(
-	file *indexFile, entries map[string]indexEntry, state indexState, err error,
-) {
+func (x *Index) recordSaved(b indexBatch, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
-	case x.file != file: // it was lost meanwhile
+	case x.file != b.file: // it was lost meanwhile
 		return
 	case errors.Is(err, errIndexDamaged):
 		x.loseLocked(err)
@@ -268,8 +317,11 @@ func (x *Index) recordSaved(
 	if err != nil {
 		return
 	}
-	x.saved = state
-	for key, e := range entries {
+	x.saved = b.state
+	if b.dirs != nil {
+		x.dirsChanged = !maps.Equal(b.dirs, x.dirs)
+	}
+	for key, e := range b.entries {
 		now := x.recent[key]
 		if now == e {
 			delete(x.recent, key)

@@ -57,6 +57,22 @@ func (m *Memory) Keys() iter.Seq2[string, error] {
 	}
 }
 
+// Scan looks at everything that is stored, and at what the index has besides. Its error is that of ctx.
+func (m *Memory) Scan(ctx context.Context, s Scan) error {
+	all := m.committed.accounts()
+	for key := range m.index.All() {
+		if !all[key] {
+			all[key] = true // it is gone
+		}
+	}
+	for key, stored := range all {
+		if stored && ctx.Err() == nil {
+			s.Look(key, nil)
+		}
+	}
+	return context.Cause(ctx)
+}
+
 // commit makes a change visible, to readers and in the outbox.
 func (m *Memory) commit(_ context.Context, r *record) (seq uint64, err error) {
 	m.mu.Lock()

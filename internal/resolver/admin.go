@@ -38,7 +38,7 @@ func (s *session) list(m *nats.Msg) {
 // list and in no pack.
 func (s *session) ensureScanned() {
 	if !s.Accounts.Rescanned() {
-		_ = s.Accounts.Rescan(s.ctx)
+		_ = s.Accounts.RescanChanged(s.ctx)
 	}
 }
 

@@ -51,7 +51,7 @@ func (s *session) sync() {
 // compare takes the pack of another server and reports whether that has changed anything here.
 func (s *session) compare() (changed bool) {
 	// Files that were changed by hand count too.
-	_ = s.Accounts.Rescan(s.ctx) // logs what can't be read; the rest is compared
+	_ = s.Accounts.RescanChanged(s.ctx) // logs what can't be read; the rest is compared
 	x := s.takePack()
 	if s.ctx.Err() != nil {
 		return false

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -47,6 +48,15 @@ func (all Operators) each(key func(*Operator) string) (keys []string) {
 		}
 	}
 	return keys
+}
+
+// Signers returns the public keys that may sign accounts, sorted.
+func (all Operators) Signers() (keys []string) {
+	for _, o := range all {
+		keys = slices.AppendSeq(keys, maps.Keys(o.signers))
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // NameSystemAccount reports whether one of the operators names this account as its system account.

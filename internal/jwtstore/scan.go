@@ -1,0 +1,324 @@
+package jwtstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nats-account-server/internal/pause"
+	"nats-account-server/internal/trust"
+)
+
+// Scan is how a store looks for what was changed in it by hand, so that its index does not know it.
+//
+// A directory that has the Stamp of the last scan has the same files as then. They may have been edited in
+// place since; only a scan of every file finds that. Both find what was put there, renamed to its place
+// or removed.
+type Scan struct {
+	// Every has all files looked at, also in directories that have not changed.
+	Every bool
+	// Gently leaves processor and disk to others for most of the time.
+	Gently bool
+	// Look is told of an account of whose file the index knows nothing or another Stamp, or which has
+	// none any more. It brings the index up to date, and returns whether it could. For what can't be
+	// read there is an error, and no key if that is a directory. Several goroutines call it.
+	Look func(key string, err error) (ok bool)
+	// Progress is told how many of all directories have been listed; nil: it is not told.
+	Progress func(listed, all int)
+}
+
+// scan is one Scan of a Dir.
+type scan struct {
+	Scan
+	*Dir
+	dirs  map[string]*scannedDir // by name in the root; "" is the root itself
+	looks errgroup.Group
+	stats int       // files whose state was asked for, since rested
+	since time.Time // when the last pause ended
+}
+
+// scannedDir is a directory of a store while it is scanned.
+type scannedDir struct {
+	// now is the stamp from before the scan; zero: the next scan must look again.
+	now     Stamp
+	changed bool        // it is not as the index has it
+	seen    int         // files of accounts that the index knows
+	failed  atomic.Bool // something in it is not in the index yet
+}
+
+// racyDirectory is how long after a change of a directory its times may not tell the next one. It is a
+// variable for tests.
+var racyDirectory = 2 * time.Second
+
+// Scan scans the directory. It returns when every Look has returned. An error is that of ctx. What is
+// changed meanwhile may be found, or else by the next Scan.
+func (d *Dir) Scan(ctx context.Context, o Scan) error {
+	s := &scan{Scan: o, Dir: d, since: time.Now()}
+	s.looks.SetLimit(runtime.GOMAXPROCS(0))
+	place := d.directory.presence.place()
+	absent := d.directory.presence.check()
+	if absent == nil {
+		absent = s.statDirs()
+	}
+	if absent == nil {
+		s.lookAtUnflushed()
+		s.compare(ctx)
+		s.list(ctx)
+		_ = s.looks.Wait() // the functions return no error
+		absent = d.directory.presence.checkPlace(place)
+	}
+	switch {
+	case absent != nil:
+		s.Look("", absent)
+	case ctx.Err() == nil:
+		s.record()
+	}
+	return context.Cause(ctx)
+}
+
+// noAccounts stands for the stamp of a root in which no account has its file. The root itself changes with
+// each start. While it has accounts it counts as changed.
+var noAccounts = Stamp{-3}
+
+// statDirs finds out which directories have changed. One that is gone has changed too.
+func (s *scan) statDirs() error {
+	known := s.index.directories()
+	s.dirs = map[string]*scannedDir{"": {now: noAccounts}}
+	for name := range known {
+		s.addDir(name)
+	}
+	err := s.directory.eachEntry(s.directory.root, func(e fs.DirEntry) bool {
+		if isShard(e.Name()) {
+			s.addDir(e.Name())
+		} else if key, ok := (layout{}).name(e.Name()); ok && !trust.IsActivationHash(key) {
+			s.dirs[""].now = Stamp{}
+		}
+		return true
+	})
+	names := slices.Collect(maps.Keys(s.dirs))
+	parallel(len(names), func(i int) {
+		name, x := names[i], s.dirs[names[i]]
+		if name != "" {
+			x.now = s.directory.stampOf(name)
+		}
+		x.changed = s.Every || x.now == Stamp{} || x.now != known[name]
+	})
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrDirectory, err)
+	}
+	return err
+}
+
+// addDir adds a directory that is to be scanned.
+func (s *scan) addDir(name string) {
+	if s.dirs[name] == nil {
+		s.dirs[name] = &scannedDir{}
+	}
+}
+
+// stampOf returns the stamp of a directory below the root; zero if its times may not tell the next change.
+func (d *directory) stampOf(name string) Stamp {
+	defer d.readers.stats.take()()
+	before := time.Now()
+	state, err := statFile(d.root + name)
+	if err != nil || state.ctime == 0 || state.isRacy(before, racyDirectory) {
+		return Stamp{}
+	}
+	return state.coldStamp()
+}
+
+// lookAtUnflushed looks at what is stored without a file, and was not indexed when it was committed.
+func (s *scan) lookAtUnflushed() {
+	for key, stored := range s.unflushed.accounts() {
+		if stored && !s.index.Get(key).Stored() {
+			s.look(nil, key)
+		}
+	}
+}
+
+// compare looks at the accounts of the index whose directories have changed.
+func (s *scan) compare(ctx context.Context) {
+	if !s.isAnyChanged() {
+		return
+	}
+	for key, v := range s.index.All() {
+		shard := s.dirs[shardOf(key)]
+		if !s.dirs[""].changed && (shard == nil || !shard.changed) {
+			continue
+		}
+		in, stamp := shard, Stamp{}
+		if name, now, ok := s.directory.find(key); ok && s.dirs[name] != nil {
+			in, stamp = s.dirs[name], now
+			in.seen++
+		}
+		if stamp != v.Stamp {
+			s.look(in, key)
+		}
+		if !s.rest(ctx) {
+			return
+		}
+	}
+}
+
+// isAnyChanged reports whether one of the directories has changed.
+func (s *scan) isAnyChanged() bool {
+	for _, x := range s.dirs {
+		if x.changed {
+			return true
+		}
+	}
+	return false
+}
+
+// find returns the directory in which an account has its file, and the stamp of the file.
+func (d *directory) find(key string) (name string, now Stamp, ok bool) {
+	defer d.readers.stats.take()()
+	for _, l := range [...]layout{d.preferred, d.other} {
+		state, err := statFile(l.path(d.root, key))
+		switch {
+		case err != nil:
+			continue
+		case l.sharded:
+			name = shardOf(key)
+		}
+		return name, state.coldStamp(), true
+	}
+	return "", Stamp{}, false
+}
+
+// shardOf returns the name of the directory that the files of a key are in if they are sharded.
+func shardOf(key string) string { return key[max(0, len(key)-shardLength):] }
+
+// restAfter is after how many files a gentle scan pauses.
+const restAfter = 256
+
+// rest pauses now and then, if that is wanted. It returns false when ctx has ended.
+func (s *scan) rest(ctx context.Context) bool {
+	if s.stats++; s.stats%restAfter != 0 {
+		return true
+	}
+	if s.Gently {
+		pause.For(ctx, 4*time.Since(s.since))
+		s.since = time.Now()
+	}
+	return ctx.Err() == nil
+}
+
+// list looks at the files that the index does not know, in the directories that have changed.
+func (s *scan) list(ctx context.Context) {
+	listed := 0
+	for _, name := range slices.Sorted(maps.Keys(s.dirs)) {
+		if x := s.dirs[name]; x.changed {
+			if err := s.listDir(ctx, name, x); err != nil {
+				x.failed.Store(true)
+				s.Look("", err)
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if listed++; s.Progress != nil {
+			s.Progress(listed, len(s.dirs))
+		}
+	}
+}
+
+// listDir is list for one directory. If it has as many files as compare has seen in it, these are
+// all.
+func (s *scan) listDir(ctx context.Context, name string, x *scannedDir) error {
+	if x.seen > 0 {
+		files := 0
+		err := s.directory.eachFile(name, func(string) bool { files++; return true })
+		if err != nil || files == x.seen {
+			return err
+		}
+	}
+	return s.directory.eachFile(name, func(key string) bool {
+		if !s.index.Get(key).Stored() {
+			s.look(x, key)
+		}
+		return s.rest(ctx)
+	})
+}
+
+// eachFile calls do with each account that has a file in a directory, until it returns false. It reads
+// some names at a time.
+func (d *directory) eachFile(name string, do func(key string) bool) error {
+	dir, l := d.root, layout{}
+	if name != "" {
+		dir, l = d.root+name+string(filepath.Separator), layout{sharded: true}
+	}
+	err := d.eachEntry(dir, func(e fs.DirEntry) bool {
+		key, ok := l.name(filepath.Join(name, e.Name()))
+		isAccount := ok && !trust.IsActivationHash(key) && d.isFile(dir, e)
+		return !isAccount || do(key)
+	})
+	if name != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil // its last file has gone
+	}
+	return err
+}
+
+// eachEntry calls do with each entry of a directory, until it returns false.
+func (d *directory) eachEntry(dir string, do func(fs.DirEntry) bool) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		entries, err := d.nextEntries(f)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			if !do(e) {
+				return nil
+			}
+		}
+	}
+}
+
+// nextEntries reads some entries of an open directory; none at the end.
+func (d *directory) nextEntries(f *os.File) ([]fs.DirEntry, error) {
+	defer d.lists.take()()
+	entries, err := f.ReadDir(scanSize)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+// look has an account looked at, which has its file in this directory; nil: in none. While many are
+// being looked at it waits.
+func (s *scan) look(in *scannedDir, key string) {
+	s.looks.Go(func() error {
+		ok := s.Look(key, nil)
+		if now := s.index.Get(key).Stamp; in != nil && (!ok || now.IsHot() || now.IsCommit()) {
+			in.failed.Store(true)
+		}
+		return nil
+	})
+}
+
+// record lets the index know the directories of which it knows all files.
+func (s *scan) record() {
+	known := map[string]Stamp{}
+	for name, x := range s.dirs {
+		if x.now != (Stamp{}) && !x.failed.Load() {
+			known[name] = x.now
+		}
+	}
+	s.index.setDirectories(known)
+}
