@@ -76,7 +76,7 @@ type Dir struct {
 }
 
 // OpenDir opens a store. What a crash left in the journal is flushed before it returns, as far as
-// the disk permits; the rest is served from memory. A directory that can't be written to can be
+// the disk permits and up to a batch; the rest is served from memory and flushed soon. A directory that can't be written to can be
 // opened, and read. ctx ends the wait for another process.
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if o.Warn == nil {
@@ -121,7 +121,8 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	}
 	superseded := d.replay()
 	if !d.unflushed.isEmpty() {
-		if fault, _ := d.flusher.flush(nil); fault != nil {
+		oneBatch := func() bool { return true }
+		if _, _ = d.flusher.flush(oneBatch); !d.unflushed.isEmpty() {
 			pause.Wake(d.flusher.wake)
 		}
 	}

@@ -23,7 +23,7 @@ const (
 	batchSize     = 1000        // changes that are flushed before the journal is told
 	// busyRate is how many commits a second the files wait for, until maxWaiting bytes have none.
 	busyRate   = 250
-	maxWaiting = maxUnflushed / 2
+	maxWaiting = maxUnflushed / 4
 	tempPrefix = "temp-"
 )
 

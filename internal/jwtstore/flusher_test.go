@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -101,5 +102,37 @@ func TestASyncOfTheFileSystemThatFails(t *testing.T) {
 				loads(t, d, key, want)
 			}
 		})
+	}
+}
+
+// TestAfterABurst: the journal has what was put while the files waited. A start after a crash writes
+// one batch of them before it answers, and the others later. When the files are written the journal
+// becomes small again.
+func TestAfterABurst(t *testing.T) {
+	o, crashed := options(t, t.TempDir()), t.TempDir()
+	d := open(t, o)
+	d.HoldFiles(func() {
+		for i := range 1200 {
+			put(t, d, jwtstoretest.Key(t), fmt.Sprintf("%01000d", i))
+		}
+		copyTree(t, o.Dir, crashed)
+	})
+	d.Flush()
+	put(t, d, jwtstoretest.Key(t), "one more")
+	info, err := os.Stat(filepath.Join(o.Dir, ".journal", "journal"))
+	if err != nil || info.Size() > 1<<20 {
+		t.Errorf("the journal has %d bytes after the files are written, %v", info.Size(), err)
+	}
+	var syncs atomic.Int32
+	defer jwtstore.SetSyncFileSystem(func(*os.File) error { syncs.Add(1); return nil })()
+	o.Dir = crashed
+	c := open(t, o)
+	if n := syncs.Load(); n != 2 {
+		t.Errorf("the start has synced %d times, which is not one batch", n)
+	}
+	written(t, c)
+	files, err := filepath.Glob(filepath.Join(crashed, "*", "*.jwt"))
+	if err != nil || len(files) != 1200 {
+		t.Errorf("%d files, %v", len(files), err)
 	}
 }

@@ -75,6 +75,7 @@ type journal struct {
 	info       os.FileInfo // of file, to notice that it was removed
 	generation uint64      // of file, or of what an earlier process left
 	count      uint32      // durable changes in file
+	known      int64       // the size of the snapshot at its beginning
 	end        int64       // where the next record goes
 	zeroed     int64       // the file's size
 	limit      int64       // when end passes it a checkpoint is due
@@ -169,6 +170,8 @@ func (j *journal) recordFlushed(changes []*record) {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
 	j.unflushed.recordFlushed(changes)
+	// What is in its file by now needs no room in the journal, nor time at a start after a crash.
+	j.limit = min(j.limit, max(minCheckpointSize, 4*(j.known+j.unflushed.size())))
 	err := j.readyLocked()
 	if err == nil {
 		mark := &record{kind: kindMark, seq: j.markLocked(), at: time.Now(),
@@ -307,7 +310,7 @@ func (j *journal) checkpointLocked() error {
 	j.generation++
 	j.count = parseCount(content, j.generation)
 	j.end, j.zeroed = int64(len(content)), int64(len(content))
-	j.limit, j.stale = max(minCheckpointSize, 4*j.end), false
+	j.limit, j.stale = max(minCheckpointSize, 4*j.known+2*(j.end-j.known)), false
 	err = syncDir(j.dir)
 	if j.broken = err != nil; !j.broken {
 		j.outbox.recordSaved(events)
@@ -323,6 +326,7 @@ func (j *journal) snapshotLocked(generation uint64) (content []byte, events int)
 		version: j.savesOfIndex(), body: body}
 	changes := j.unflushed.all()
 	content = appendFileHead(nil, generation, uint32(len(changes)))
+	j.known = int64(len(content) + first.size())
 	for _, r := range slices.Insert(changes, 0, first) {
 		content = r.append(content, generation)
 	}
