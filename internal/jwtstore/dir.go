@@ -76,8 +76,8 @@ type Dir struct {
 }
 
 // OpenDir opens a store. What a crash left in the journal is flushed before it returns, as far as
-// the disk permits and up to a batch; the rest is served from memory and flushed soon. A directory that can't be written to can be
-// opened, and read. ctx ends the wait for another process.
+// the disk permits and up to a batch; the rest is served from memory and flushed soon. A directory
+// that can't be written to can be opened, and read. ctx ends the wait for another process.
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if o.Warn == nil {
 		o.Warn = func(string, ...any) {}
