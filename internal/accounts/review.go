@@ -18,13 +18,17 @@ const maxNamed = 5
 // background, after a start and after each change of the trust. It reads only what may be good under this
 // trust and was not under the one before. Files that were edited by hand are looked for if rescan is set.
 func (c *catalog) Review(ctx context.Context, rescan bool) {
-	isJudged := c.isJudged()
+	found := c.survey(ctx, false)
+	isJudged := found.isJudged && found.stored > 0 && c.index.Lost() == 0
 	if rescan {
 		_ = c.Rescan(ctx) // logs what can't be read
 	} else if !isJudged {
 		_ = c.RescanChanged(ctx)
 	}
-	stored, bad, named := c.unservable(ctx)
+	if rescan || !isJudged {
+		found = c.survey(ctx, true)
+	}
+	stored, bad, named := found.stored, found.bad, found.named
 	switch {
 	case ctx.Err() != nil:
 	case bad > 0:
@@ -39,40 +43,55 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 	}
 }
 
-// isJudged reports whether the index has something, and has all of it as it is under the present trust.
-func (c *catalog) isJudged() bool {
-	t, isEmpty := c.trust.Load(), true
-	for _, v := range c.index.All() {
-		if isEmpty = false; v.Mark != t.mark {
-			return false
-		}
-	}
-	return !isEmpty && c.index.Lost() == 0
+// survey is what the index has.
+type survey struct {
+	isJudged    bool // all of it under the present trust
+	stored, bad int
+	named       []string // the first bad ones, and why they are not served
 }
 
-// unservable counts the stored JWTs and those of them that are not served, and names the first ones.
-func (c *catalog) unservable(ctx context.Context) (stored, bad int, named []string) {
+// survey counts the stored JWTs and those of them that are not served. Unless the whole is asked for, it
+// ends at one that is to be judged again.
+func (c *catalog) survey(ctx context.Context, whole bool) (s survey) {
+	c.scanning.Lock() // a scan that waits for it need not look whether all is judged
+	defer c.scanning.Unlock()
 	t := c.trust.Load()
+	s.isJudged = true
 	for key, v := range c.index.All() {
-		if ctx.Err() != nil {
-			break
+		if v.Mark != t.mark || lacksSummary(v) || ctx.Err() != nil {
+			s.isJudged = false
 		}
-		if stored++; v.Servable || t.hasNewer(key, v.Floor) {
+		if ctx.Err() != nil || !s.isJudged && !whole {
+			return s
+		}
+		if s.stored++; v.Servable || t.hasNewer(key, v.Floor) {
 			continue
 		}
-		if bad++; bad > maxNamed {
-			continue
-		}
-		token, _, err := c.Store.Load(key, jwtstore.Stamp{})
-		if err == nil {
-			_, err = t.Operators.Check(key, bytes.TrimSpace(token))
-		}
-		if err != nil { // otherwise a good one has just come
-			named = append(named, fmt.Sprintf("%s (%s)", key, logging.Quote(err.Error(), maxErrorBytes)))
+		if s.bad++; s.bad <= maxNamed {
+			s.name(key, c.whyBad(t, key))
 		}
 	}
-	if bad > maxNamed {
-		named = append(named, fmt.Sprintf("and %d more", bad-maxNamed))
+	if s.bad > maxNamed {
+		s.named = append(s.named, fmt.Sprintf("and %d more", s.bad-maxNamed))
 	}
-	return stored, bad, named
+	if s.isJudged {
+		c.judged = t
+	}
+	return s
+}
+
+// name adds a JWT that is not served. Without an error a good one has just come.
+func (s *survey) name(key string, err error) {
+	if err != nil {
+		s.named = append(s.named, fmt.Sprintf("%s (%s)", key, logging.Quote(err.Error(), maxErrorBytes)))
+	}
+}
+
+// whyBad returns why what is stored for an account is not served.
+func (c *catalog) whyBad(t *Trust, key string) error {
+	token, _, err := c.Store.Load(key, jwtstore.Stamp{})
+	if err == nil {
+		_, err = t.Operators.Check(key, bytes.TrimSpace(token))
+	}
+	return err
 }

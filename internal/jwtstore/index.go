@@ -398,6 +398,7 @@ func (x *Index) nextLocked(after string) (entries []keyedEntry, more bool) {
 		if keys, values, err = x.file.scan(after, scanSize); err != nil {
 			x.loseLocked(err)
 		}
+		entries = make([]keyedEntry, 0, len(keys))
 		for i, key := range keys {
 			if _, isRecent := x.recent[key]; !isRecent {
 				entries = append(entries, keyedEntry{key, x.decodeLocked(values[i], nil)})

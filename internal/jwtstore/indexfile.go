@@ -143,6 +143,7 @@ func (f *indexFile) note() (note []byte, err error) {
 
 // scan returns up to max keys after a key, and their values, by key. "" is before all of them.
 func (f *indexFile) scan(after string, max int) (keys []string, values [][]byte, err error) {
+	keys, values = make([]string, 0, max), make([][]byte, 0, max)
 	err = f.read(func(c *indexContent) error {
 		for e, err := range c.from(after + "\x00") {
 			if err != nil || len(keys) == max {
