@@ -152,6 +152,9 @@ type indexEntry struct {
 	counted   bool // it is in the digest
 	unflushed bool // its JWT is not in its file yet, so that it may not be saved
 	saved     Hash // its part of the digest of the index file
+	// earlier has the hashes of floors that were raised since, one after the other: the file may have one
+	// of them.
+	earlier string
 }
 
 // part returns what the entry is in a digest: zero if it is not counted.
@@ -190,6 +193,14 @@ func (x *Index) Get(key string) Version {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.getLocked(key).Version
+}
+
+// floor returns the floor of an account, and the hashes of earlier ones that a crash may bring back.
+func (x *Index) floor(key string) (now Floor, earlier []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.getLocked(key)
+	return e.Floor, []byte(e.earlier)
 }
 
 // getLocked returns the entry of a key. x.mu must be held.
@@ -295,7 +306,11 @@ func (x *Index) setLocked(key string, had, e indexEntry) {
 
 // putLocked replaces an entry, which is counted in the digest or not. x.mu must be held.
 func (x *Index) putLocked(key string, had, e indexEntry) {
-	e.saved = had.saved
+	e.saved, e.earlier = had.saved, had.earlier
+	isRaised := had.Floor != (Floor{}) && had.Floor.Hash != e.Floor.Hash
+	if isRaised && !e.unflushed && len(e.earlier) < maxFollows*len(Hash{}) {
+		e.earlier += string(had.Floor.Hash[:])
+	}
 	x.live.replace(had.part(), e)
 	if had.counted {
 		x.expiring.remove(expiry{had.Expires, key})

@@ -27,11 +27,21 @@ func numberIn(text []byte) (n int64) {
 // putNumbered puts version n, and makes it the floor.
 func putNumbered(t *testing.T, d *jwtstore.Dir, key string, n int64) {
 	t.Helper()
+	putAfter(t, d, key, n, func(f jwtstore.Floor, n int64) jwtstore.Floor {
+		return f.After(n, sha256.Sum256([]byte(numbered(n))))
+	})
+}
+
+// putAfter puts a numbered version, and the index gets the floor after it.
+func putAfter(
+	t *testing.T, d *jwtstore.Dir, key string, n int64, floorAfter func(jwtstore.Floor, int64) jwtstore.Floor,
+) {
+	t.Helper()
 	text := []byte(numbered(n))
 	_, err := d.Put(context.Background(), key, "test", text,
 		func(now jwtstore.Stored) (jwtstore.Version, error) {
-			hash := sha256.Sum256(text)
-			return jwtstore.Version{Hash: hash, IssuedAt: n, Floor: now.Floor.After(n, hash)}, nil
+			f := floorAfter(now.Floor, n)
+			return jwtstore.Version{Hash: sha256.Sum256(text), IssuedAt: f.IssuedAt, Floor: f}, nil
 		})
 	if err != nil {
 		t.Fatal(err)
@@ -587,6 +597,59 @@ func TestAnOlderVersionThatWasLetIn(t *testing.T) {
 			if floor := d.Index().Get(key).Floor.IssuedAt; want > 0 && floor != want {
 				t.Errorf("after %v, %s, the floor is %d", versions, mode, floor)
 			}
+		}
+	}
+}
+
+// TestAFloorThatOnlyMemoryHas was raised by a file that was put there by hand. What was decided against it
+// is served after a crash, whichever of the floors the index file has.
+func TestAFloorThatOnlyMemoryHas(t *testing.T) {
+	second := func(n int64) int64 { return min(n, 10) } // from version 10 on all are of one second
+	floorAfter := func(f jwtstore.Floor, n int64) jwtstore.Floor {
+		return f.After(second(n), sha256.Sum256([]byte(numbered(n))))
+	}
+	for _, row := range []struct {
+		had   int64
+		hand  []int64 // versions that are put there and found, one after the other
+		put   int64   // 0: a deletion
+		saved int     // after so many of them the index is saved
+	}{
+		{had: 10, hand: []int64{11}, put: 12},
+		{had: 4, hand: []int64{5}, put: 3},
+		{had: 10, hand: []int64{11}},
+		{had: 10, hand: []int64{11, 12}, put: 13},
+		{had: 10, hand: []int64{11, 12}, put: 13, saved: 1},
+		{had: 4, hand: []int64{5, 6}, put: 3, saved: 1},
+		{had: 4, hand: []int64{5, 6}},
+	} {
+		o, key, killed := options(t, t.TempDir()), jwtstoretest.Key(t), t.TempDir()
+		o.Newer = func(_ string, a, b []byte) bool { return second(numberIn(a)) > second(numberIn(b)) }
+		d := open(t, o)
+		putAfter(t, d, key, row.had, floorAfter)
+		d.Flush()
+		d.HoldFiles(func() {
+			for i, n := range row.hand {
+				rename(t, filepath.Join(o.Dir, jwtstore.Path(true, key)), n)
+				old := d.Index().Get(key)
+				found := old
+				if found.Floor = floorAfter(old.Floor, n); !d.Index().Swap(key, old, found) {
+					t.Fatal("the floor is not raised")
+				}
+				if i+1 == row.saved && d.Index().Save() != nil {
+					t.Fatal("the index is not saved")
+				}
+			}
+			if row.put > 0 {
+				putAfter(t, d, key, row.put, floorAfter)
+			} else {
+				del(t, d, key, numbered(row.hand[len(row.hand)-1]))
+			}
+			copyTree(t, o.Dir, killed)
+		})
+		o.Dir = killed
+		d = open(t, o)
+		if jwt, _, _ := d.Load(key, jwtstore.Stamp{}); numberIn(jwt) != row.put {
+			t.Errorf("after %+v %q is served", row, jwt)
 		}
 	}
 }

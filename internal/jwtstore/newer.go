@@ -25,19 +25,23 @@ func (f *flusher) keepNewer(r *record) (kept bool, err error) {
 }
 
 // newerFile returns the path of a JWT that is newer than a change and was put into the directory since
-// that was committed; "" if there is none. What the commit has replaced is older, whatever it says.
+// that was committed; "" if there is none. What the commit has replaced is older, whatever it says, and so
+// is what was older than that in the other layout.
 func (f *flusher) newerFile(r *record) (path string) {
 	isLast := f.unflushed.last(r.key) == r
 	if f.directory.newer == nil || r.kind == kindDelete && !isLast {
 		return ""
 	}
-	newest := r.body
+	var newest []byte
 	for _, l := range [...]layout{f.directory.preferred, f.directory.other} {
 		file := l.path(f.directory.root, r.key)
 		jwt, _, err := ReadFile(file, Stamp{})
-		if err == nil && !r.mayFollow(hashOf(jwt)) && f.directory.newer(r.key, jwt, newest) {
+		if err == nil && (newest == nil || f.directory.newer(r.key, jwt, newest)) {
 			path, newest = file, jwt
 		}
+	}
+	if newest == nil || r.mayFollow(hashOf(newest)) || !f.directory.newer(r.key, newest, r.body) {
+		return ""
 	}
 	return path
 }

@@ -66,6 +66,8 @@ func TestAFileThatComesBeforeTheFlush(t *testing.T) {
 		{name: "what an older one has replaced", had: 5, commits: []int64{3}, file: 5, served: 3},
 		{name: "what two older ones have replaced", had: 5, commits: []int64{4, 3},
 			file: 5, served: 3},
+		{name: "older than what was replaced, in the other layout", had: 5, commits: []int64{3}, file: 4,
+			other: true, served: 3},
 		{name: "newer than what was replaced", had: 5, commits: []int64{3}, file: 6, served: 6},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -42,7 +42,8 @@ type record struct {
 	// uvarint. Format 1 had none of it.
 	version []byte
 	// follows has the hashes of what the change, and those that it supersedes, were allowed to follow: the
-	// floor and the stored JWT. What the index or a file has of it does not stand against a replay.
+	// floor, earlier floors that the index file may still have, and the stored JWT. What the index or a
+	// file has of it does not stand against a replay.
 	follows []byte
 	body    []byte
 

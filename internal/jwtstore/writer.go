@@ -135,7 +135,7 @@ func (w *writer) commitIf(
 	if err != nil {
 		return 0, err
 	}
-	now.Floor = w.store.Index().Get(r.key).Floor
+	now.Floor, r.follows = w.store.Index().floor(r.key)
 	r.floor = now.Floor
 	r.followOne(now.Floor.Hash)
 	r.followOne(hashOf(now.JWT))
