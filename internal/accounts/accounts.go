@@ -247,6 +247,9 @@ func (r *Registry) SetTrust(t Trust) {
 // SetPrimary replaces the account server that this one follows; nil means none.
 func (r *Registry) SetPrimary(p Primary) { r.primary.Store(&p) }
 
+// Operators returns the operators that sign accounts now.
+func (r *Registry) Operators() trust.Operators { return r.trust.Load().Operators }
+
 // HasOperator reports whether an operator is configured.
 func (r *Registry) HasOperator() bool { return len(r.trust.Load().Operators) > 0 }
 

@@ -46,6 +46,7 @@ type catalog struct {
 	filled   atomic.Bool  // what the index does not know has come by hand
 	judged   *Trust       // under which the whole index was judged, nil: none; scanning guards it
 	verified atomic.Uint64
+	compared atomic.Bool // a Review has been finished
 
 	// edited is called for what has come into the store by hand and is served. It must return at
 	// once.

@@ -28,6 +28,9 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 	if rescan || !isJudged {
 		found = c.survey(ctx, true)
 	}
+	if ctx.Err() == nil {
+		c.compared.Store(true)
+	}
 	stored, bad, named := found.stored, found.bad, found.named
 	switch {
 	case ctx.Err() != nil:
@@ -42,6 +45,9 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 		c.Log.Info(text + " good under the present operators")
 	}
 }
+
+// Compared reports whether a Review has seen that the index has all that is stored.
+func (c *catalog) Compared() bool { return c.compared.Load() }
 
 // survey is what the index has.
 type survey struct {

@@ -132,6 +132,8 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 		Activations: d.activations,
 		MaxPack:     c.MaxPack,
 		ReadOnly:    d.Config.Store.ReadOnly, // a reload does not change the store
+		Monitor:     d.monitor,
+		Metrics:     d.metrics,
 		Log:         d.log.Logger,
 	}
 	// What is pushed belongs on the primary. The client is told its URL, without a password.

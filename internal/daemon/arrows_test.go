@@ -13,14 +13,15 @@ const module = "nats-account-server/internal/"
 var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
-	"httpapi":  {"accounts", "activations", "auth"},
+	"httpapi":  {"accounts", "activations", "auth", "monitor"},
+	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "jwtstore"},
 	"resolver": {"accounts", "activations"},
 	"replica":  {"accounts", "activations"},
 	"dirsync":  {"accounts", "activations", "jwtstore"}, // for the paths and stamps of files
 	"daemon": {
 		"accounts", "activations", "auth", "config", "dirsync", "httpapi", "httpserver", "jwtstore",
-		"natsconn", "notifier", "replica", "resolver",
+		"monitor", "natsconn", "notifier", "replica", "resolver",
 	},
 	"activations": {"accounts", "jwtstore"},
 	// for tests only

@@ -7,6 +7,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/monitor"
 )
 
 // auditor writes the events of the registries to the audit log. Their members have names of their
@@ -16,6 +17,7 @@ type auditor struct {
 	// required is how many nanoseconds a client insists on its entry; 0: none does. A reload
 	// changes it.
 	required atomic.Int64
+	metrics  *monitor.Metrics // count the events
 }
 
 // maxAuditWait is how long a request waits for its entry, if that is required.
@@ -34,6 +36,7 @@ func (a *auditor) require(c config.Config) {
 // Observe implements accounts.Observer. The registries call it for each JWT that is decided about.
 // No client waits for what another server passes on, or for what comes from a file.
 func (a *auditor) Observe(v accounts.Event) error {
+	a.metrics.Decided(v)
 	var required time.Duration
 	if (v.Kind == accounts.KindHTTP || v.Kind == accounts.KindNATS) && !v.Peer {
 		required = time.Duration(a.required.Load())

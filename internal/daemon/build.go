@@ -10,6 +10,7 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/resolver"
 )
@@ -37,7 +38,8 @@ func load(c config.Config) (files, error) {
 // no part that is only half made. If another program writes what is served, folder is where;
 // otherwise it is nil.
 func build(
-	o Options, log logger, audit *auditor, store store, folder *dirsync.Folder, f files,
+	o Options, log logger, audit *auditor, metrics *monitor.Metrics, store store,
+	folder *dirsync.Folder, f files,
 ) *daemon {
 	// The limiter, the client and the notifier outlive every reload.
 	d := &daemon{
@@ -47,10 +49,13 @@ func build(
 		logins:  auth.NewLimiter(log.Logger),
 		store:   store,
 		client:  resolver.NewClient(log.Logger),
+		metrics: metrics,
 		notifier: notifier.New(notifier.Options{
-			Outbox: store.Outbox(),
-			Forget: o.Config.ForgetServer,
-			Log:    log.Logger,
+			Outbox:    store.Outbox(),
+			Forget:    o.Config.ForgetServer,
+			Log:       log.Logger,
+			Delivered: metrics.Delivered,
+			Repeated:  metrics.Repeated,
 		}),
 	}
 	// The registry may announce the system account when it is made.
@@ -83,7 +88,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 	// The registry of accounts comes first: the other parts need it.
 	d.registry = accounts.New(accounts.Options{
 		Store:      d.store,
-		Committer:  d.store,
+		Committer:  d.metrics.Committer(d.store, d.notifier.IsConfigured),
 		Announcer:  d.notifier,
 		Observer:   d.audit,
 		Unsaved:    unsaved,
@@ -114,5 +119,16 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Log:         d.log.Logger,
 		AllowDelete: c.AllowDelete,
 		ReadOnly:    c.ReadOnly,
+		LookedUp:    d.metrics.LookedUp,
+	})
+	d.monitor = monitor.New(monitor.Options{
+		Metrics:     d.metrics,
+		Accounts:    d.registry,
+		Store:       d.storeToWatch(),
+		Notifier:    d.notifier,
+		Replica:     d.watched.replicaState,
+		Connections: d.watched.connections,
+		ReadOnly:    c.ReadOnly,
+		Log:         d.log.Logger,
 	})
 }

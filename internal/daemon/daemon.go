@@ -25,6 +25,7 @@ import (
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/process"
 	"nats-account-server/internal/resolver"
@@ -70,6 +71,9 @@ type daemon struct {
 	client      *resolver.Client
 	resolver    *resolver.Server
 	syncer      *dirsync.Syncer // nil unless another program writes what is served
+	metrics     *monitor.Metrics
+	monitor     *monitor.Monitor
+	watched     watched
 
 	// The parts below are tasks. A reload replaces them, or changes server.
 	tasks   *errgroup.Group // ends the program when one of them fails
@@ -114,7 +118,9 @@ func Run(ctx context.Context, o Options) error {
 	f.trusted.log(o.Config, log)
 	// These lines come before the store is opened, since that may wait.
 	warnAccess(o.Config, f, log)
-	store, err := openStore(ctx, o.Config, log)
+	metrics := monitor.NewMetrics(Version, shortCommit())
+	audit.metrics = metrics
+	store, err := openStore(ctx, o.Config, log, metrics)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil // a signal came during the wait for the directory
@@ -123,7 +129,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	// From here on, each return writes what is not written yet.
 	defer closeStore(store, log)
-	d := build(o, log, audit, store, folder, f)
+	d := build(o, log, audit, metrics, store, folder, f)
 	if d.syncer != nil {
 		// The store is filled before it is served, so that no account is missing at first.
 		d.syncer.Fill(ctx)
@@ -157,6 +163,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	if err != nil {
 		return err
 	}
+	d.watched.server.Store(d.server)
 	// Another server with the same file has the address, or the directory. It keeps its pid file.
 	if d.removePID, err = process.WritePID(d.Config.PIDFile); err != nil {
 		return errors.Join(err, d.closeServer())

@@ -23,6 +23,7 @@ func (d *daemon) reload() {
 	if err == nil {
 		err = d.apply(c)
 	}
+	d.metrics.Reloaded(err == nil)
 	if err != nil {
 		status = fmt.Sprintf("the new configuration is refused, the old one goes on: %s", err)
 		d.log.errorf("%s", status)

@@ -10,6 +10,7 @@ import (
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/trust"
 )
 
@@ -20,6 +21,7 @@ type store interface {
 	accounts.Committer
 	activations.Store
 	dirsync.Store
+	monitor.Store
 	Outbox() *jwtstore.Outbox
 	Close() error
 }
@@ -27,7 +29,9 @@ type store interface {
 // openStore opens the store that the configuration names. It waits for the directory until ctx
 // ends. The store of a read-only configuration holds what can be served of the directory that
 // another program writes. The caller must close the store.
-func openStore(ctx context.Context, c config.Config, log logger) (store, error) {
+func openStore(
+	ctx context.Context, c config.Config, log logger, metrics *monitor.Metrics,
+) (store, error) {
 	logStore(c.Store, log)
 	// Without NATS nothing is owed, so the outbox stays empty.
 	o := jwtstore.Options{
@@ -44,6 +48,8 @@ func openStore(ctx context.Context, c config.Config, log logger) (store, error) 
 		IssuedAt: trust.IssuedAt,
 		Warn:     log.warnf,
 		Gone:     func(fault error) { logGone(fault, log) },
+
+		Committed: metrics.Committed,
 	}
 	// Nothing is written into a directory that is only read.
 	if c.Store.ReadOnly {

@@ -40,14 +40,8 @@ func Build() (commitHash, commitDate string) {
 // FullVersion returns the version, and the commit and its date if they are known:
 // "2.0.0 (commit 1a2b3c4, 2026-11-28T08:00:00Z)".
 func FullVersion() string {
-	commit, date := Build()
-	// Twelve digits are enough to find a commit.
-	if hash, dirty, isDirty := strings.Cut(commit, "-"); len(hash) > 12 {
-		commit = hash[:12]
-		if isDirty {
-			commit += "-" + dirty
-		}
-	}
+	_, date := Build()
+	commit := shortCommit()
 	switch {
 	case commit == "":
 		return Version
@@ -55,4 +49,15 @@ func FullVersion() string {
 		return fmt.Sprintf("%s (commit %s)", Version, commit)
 	}
 	return fmt.Sprintf("%s (commit %s, %s)", Version, commit, date)
+}
+
+// shortCommit returns the first twelve digits of the commit: they are enough to find it.
+func shortCommit() string {
+	commit, _ := Build()
+	hash, dirty, isDirty := strings.Cut(commit, "-")
+	short := hash[:min(len(hash), 12)]
+	if isDirty {
+		short += "-" + dirty
+	}
+	return short
 }

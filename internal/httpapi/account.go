@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/monitor"
 )
 
 // flags are the query parameters of a request. A flag is set if its first value is "true", in any
@@ -52,13 +53,18 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	account, err := a.Accounts.Get(r.Context(), key)
 	switch {
 	case err != nil:
+		a.countRead(err)
 		return err
 	case f.set("delivery"):
 		return a.sendDelivery(w, r, account, f)
 	// A JWT without an end never expires.
 	case f.set("check") && account.Expires > 0 && account.Expires <= a.Now().Unix():
+		a.Metrics.Served(key, account.Expires)
+		a.countRead(errExpired)
 		return errExpired
 	case isKnown(r, account.ETag):
+		a.Metrics.Served(key, account.Expires)
+		a.Metrics.Read(monitor.HTTP, monitor.NotModified)
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -71,6 +77,8 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	}
 	// The lines at TRC are the original's, with its dashes.
 	a.log.trace(r, "returning JWT for - ", key)
+	a.Metrics.Served(key, account.Expires)
+	a.countRead(nil)
 	a.sendJWT(w, account)
 	return nil
 }
@@ -78,6 +86,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 // showAccount sends what is stored for an account, verified or not.
 func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f flags) error {
 	stored, err := a.Accounts.GetRaw(r.Context(), key)
+	a.countRead(err)
 	if err != nil {
 		return err
 	}

@@ -19,12 +19,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/trust"
 )
 
@@ -48,6 +50,13 @@ type Options struct {
 	// MaxPack is the most accounts that a pack has. Below 0 there is no limit.
 	MaxPack int
 
+	// Monitor says how the server is doing. nil means that there are no routes for that.
+	Monitor *monitor.Monitor
+	// Metrics count the requests. nil means that they are not counted.
+	Metrics *monitor.Metrics
+	// Only says which routes there are.
+	Only Routes
+
 	Log *slog.Logger     // nil: discard
 	Now func() time.Time // nil: time.Now
 }
@@ -56,6 +65,7 @@ type Options struct {
 type API struct {
 	Options
 	router router
+	other  *route // stands for the paths that no route has
 	log    *requestLog
 	// packing has the addresses that a pack is being sent to, packs one token for each.
 	packing sync.Map
@@ -70,6 +80,9 @@ func New(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Metrics == nil {
+		o.Metrics = monitor.NewMetrics("", "")
+	}
 	// A reload makes another API, so its limits begin anew then.
 	a := &API{
 		Options: o,
@@ -82,7 +95,10 @@ func New(o Options) *API {
 		verifying: rate.NewLimiter(maxVerifying, 1),
 		packs:     make(chan struct{}, maxPacks),
 	}
-	a.router = a.routes()
+	a.router, a.other = a.routes(), &route{label: monitor.RouteOther}
+	for _, rt := range append(a.router[:len(a.router):len(a.router)], a.other) {
+		rt.prepare(o.Metrics)
+	}
 	return a
 }
 
@@ -95,28 +111,39 @@ func (a *API) routes() router {
 	}
 	// Reading is for every client, or for those that the Authorizer lets read.
 	const every = auth.Anonymous
+	const token, page = monitor.RouteActivation, monitor.RoutePage
+	health := router{{path: pathHealth, read: auth.Unauthenticated, get: getHealth, label: page}}
+	if a.Only == WatchRoutes {
+		return append(health, a.watchRoutes()...)
+	}
 	t := router{
 		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
-		{path: pathAccount, read: every, get: a.getProbe}, // without a key it is about no account
-		{path: pathAccounts, read: every, get: a.getProbe},
-		{path: pathActivation, isKey: trust.IsActivationHash, read: every, get: a.getActivation},
-		{path: pathActivations, post: postToken},
-		{path: pathPack, read: every, get: a.getPack},
-		{path: pathHelp, read: every, get: getHelp},
-		{path: pathHealth, read: auth.Unauthenticated, get: getHealth},
+		// Without a key it is about no account.
+		{path: pathAccount, read: every, get: a.getProbe, label: monitor.RouteAccounts},
+		{path: pathAccounts, read: every, get: a.getProbe, label: monitor.RouteAccounts},
+		{path: pathActivation, isKey: trust.IsActivationHash, read: every, get: a.getActivation,
+			label: token},
+		{path: pathActivations, post: postToken, label: token},
+		{path: pathPack, read: every, get: a.getPack, label: monitor.RoutePack},
+		{path: pathHelp, read: every, get: getHelp, label: page},
 	}
+	t = append(append(t, health...), a.watchRoutes()...)
 	if a.Operator != nil {
 		// The original has no such route without an operator either.
-		operator := &route{path: pathOperator, read: every, get: a.getOperator}
+		operator := &route{path: pathOperator, read: every, get: a.getOperator,
+			label: monitor.RouteOperator}
 		if a.Secret {
 			operator.read = auth.Reader
 		}
 		t = append(t, operator)
 	}
-	for _, rt := range t {
-		rt.allow = rt.methods()
-	}
 	return t
+}
+
+// prepare completes a route.
+func (rt *route) prepare(m *monitor.Metrics) {
+	rt.allow = rt.methods()
+	rt.durations = [2]prometheus.Observer{m.Requests(rt.label, false), m.Requests(rt.label, true)}
 }
 
 // ServeHTTP implements http.Handler.
@@ -137,6 +164,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	shareWithOrigin(w.Header(), r)
 	// The path is decoded: an escaped character is the same as the character.
 	rt, key := a.router.match(r.URL.Path)
+	defer cmp.Or(rt, a.other).observe(r, time.Now())
 	if a.log.tracing(r) {
 		a.log.trace(r, r.RemoteAddr+": "+requestLine(r, rt, key), "")
 	}

@@ -10,7 +10,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"nats-account-server/internal/auth"
+	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/suggest"
 	"nats-account-server/internal/trust"
 )
@@ -29,6 +32,8 @@ const (
 	pathPack        = "/jwt/v1/pack"
 	pathHelp        = "/jwt/v1/help"
 	pathHealth      = "/healthz"
+	pathReady       = "/readyz"
+	pathMetrics     = "/metrics"
 )
 
 // handler answers one request, or returns an error and writes nothing. key is the account key or
@@ -49,6 +54,11 @@ type route struct {
 	read auth.Role
 	// allow is the value of the header Allow, see methods. All answers share it.
 	allow []string
+
+	// label is what the metrics call the route.
+	label monitor.Route
+	// durations observe how long its requests take: GET, and POST.
+	durations [2]prometheus.Observer
 }
 
 // methods returns the value of the header Allow, in the order of the original.

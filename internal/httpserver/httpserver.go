@@ -114,6 +114,13 @@ func (s *Server) Address() (scheme string, port int) {
 	return s.current.address()
 }
 
+// Connections returns how many connections are open, without those of former endpoints.
+func (s *Server) Connections() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.limiter.open.Load()
+}
+
 // Answers returns nil if the server answers a connection from this system within a limit. Any
 // answer will do: a server with TLS refuses the request, and one that is full closes the
 // connection.

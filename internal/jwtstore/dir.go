@@ -42,6 +42,9 @@ type Options struct {
 	// Gone is told that the directory is not there any more, and with nil that it is back. Until
 	// then nothing is read from it or written to it. nil: it is not told.
 	Gone func(fault error)
+	// Committed is told how many changes have shared a commit, and how long it took. It must return at
+	// once. nil: it is not told.
+	Committed func(changes int, took time.Duration)
 }
 
 // defaultLockWait is long enough for another process to finish its stop.
@@ -84,6 +87,9 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	}
 	if o.Gone == nil {
 		o.Gone = func(error) {}
+	}
+	if o.Committed == nil {
+		o.Committed = func(int, time.Duration) {}
 	}
 	root, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -157,6 +163,7 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 		outbox:     d.outbox,
 		unflushed:  d.unflushed,
 		index:      d.index,
+		committed:  o.Committed,
 		stateDirs:  stateDirs,
 		token:      make(chan struct{}, 1),
 		generation: found.generation,

@@ -56,10 +56,12 @@ type journal struct {
 	dir       string    // <dir>/.journal
 	presence  *presence // of <dir>
 	lock      *dirLock
-	outbox    *Outbox    // numbers the changes; a checkpoint has its snapshot
-	unflushed *unflushed // gets what is committed; a checkpoint has its records
-	index     *Index     // gets what is committed
-	stateDirs []string   // that are to be named beside the journal
+	outbox    *Outbox                               // numbers the changes; a checkpoint has its snapshot
+	unflushed *unflushed                            // gets what is committed; a checkpoint has its records
+	committed func(changes int, took time.Duration) // see Options.Committed
+	fault     commitFault
+	index     *Index   // gets what is committed
+	stateDirs []string // that are to be named beside the journal
 
 	preparing sync.Mutex   // held by prepare; guards names
 	names     durableNames // dir, once its name and those of its parents are durable
@@ -115,7 +117,7 @@ func (j *journal) commit(r *record) (seq uint64, err error) {
 // The journal is made ready before the records are: what a checkpoint says must not be said again.
 // The events go before the changes: what was acknowledged is older than what is committed now.
 func (j *journal) commitGroupLocked() {
-	err := ErrClosed
+	began, err := time.Now(), ErrClosed
 	if !j.closed {
 		err = j.readyLocked()
 	}
@@ -139,9 +141,20 @@ func (j *journal) commitGroupLocked() {
 			j.outbox.apply(r)
 		}
 	}
+	j.reportLocked(len(changes), time.Since(began), err)
 	for _, r := range changes {
 		r.err = err
 		close(r.done)
+	}
+}
+
+// reportLocked records how long a group has taken, or why it failed.
+func (j *journal) reportLocked(changes int, took time.Duration, err error) {
+	if changes == 0 {
+		return
+	}
+	if j.fault.set(err); err == nil {
+		j.committed(changes, took)
 	}
 }
 

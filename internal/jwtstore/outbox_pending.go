@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"cmp"
+	"maps"
 	"math/big"
 	"slices"
 )
@@ -45,4 +46,40 @@ func (p *pendingChanges) sorted() []Change {
 	}
 	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.Seq, b.Seq) })
 	return all
+}
+
+// countSize is how many changes CountPending looks at before others may use the outbox.
+const countSize = 1000
+
+// CountPending returns how many changes are kept, and how many of them each server has not
+// acknowledged. It looks at all of them, some at a time, so others may change them meanwhile.
+func (o *Outbox) CountPending() (all int, byServer map[string]int) {
+	o.mu.RLock()
+	changes := slices.Collect(maps.Values(o.pending.bySeq))
+	byServer = make(map[string]int, len(o.servers.byName))
+	for name := range o.servers.byName {
+		byServer[name] = 0
+	}
+	o.mu.RUnlock()
+	for some := range slices.Chunk(changes, countSize) {
+		o.countSome(some, byServer)
+	}
+	return len(changes), byServer
+}
+
+// countSome adds to byServer what the servers in it have not acknowledged of some changes.
+func (o *Outbox) countSome(changes []*pendingChange, byServer map[string]int) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	for name := range byServer {
+		s := o.servers.byName[name]
+		if s == nil {
+			continue // it was forgotten meanwhile
+		}
+		for _, c := range changes {
+			if o.pending.bySeq[c.Seq] == c && c.acked.Bit(s.slot) == 0 {
+				byServer[name]++
+			}
+		}
+	}
 }

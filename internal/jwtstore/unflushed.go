@@ -196,5 +196,12 @@ func (u *unflushed) oldest() (seq uint64) {
 	return seq
 }
 
+// count returns how many accounts have a change here.
+func (u *unflushed) count() int {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return len(u.latest)
+}
+
 // isEmpty reports whether every change is in its file.
 func (u *unflushed) isEmpty() bool { return u.oldest() == 0 }

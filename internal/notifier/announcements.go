@@ -278,6 +278,9 @@ func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active
 // do not end this one.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	p.n.attempts++
+	if a.number > 0 && a.seq == a.Seq && !a.confirms {
+		p.n.repeated()
+	}
 	a.attempt = attempt{
 		number: p.n.attempts, seq: a.Seq, isConfirmation: a.confirms, sent: now,
 		answered: make(map[string]bool),
@@ -428,6 +431,9 @@ func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool)
 	isNew := p.n.outbox.IsPending(srv.name, a.Seq)
 	p.n.outbox.Acknowledge(srv.name, a.Seq)
 	p.n.results.set(a.Key, srv.name, isLoaded)
+	if isNew {
+		p.n.delivered(time.Since(a.Known))
+	}
 	if isNew && a.owed && !p.isLacking(a, accounts.ServerUnanswered) {
 		a.owed = false
 		p.n.notes.add(slog.LevelInfo,

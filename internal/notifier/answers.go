@@ -32,6 +32,7 @@ type message struct {
 	Server   struct {
 		serverID
 		Version string `json:"ver"`
+		Cluster string `json:"cluster"`
 	} `json:"server"`
 	Stats struct {
 		ActiveServers int `json:"active_servers"` // that this one knows of, itself included
@@ -71,6 +72,7 @@ const (
 type answer struct {
 	serverID
 	version       string // "" if it does not say
+	cluster       string // "" if it does not say
 	activeServers int    // how many there are, as far as it knows; 0 if it does not say
 
 	result   result           // if it answers an update
@@ -93,6 +95,7 @@ func readAnswer(data []byte) (a answer, ok bool) {
 	a = answer{
 		serverID:      serverID{Name: logging.Quote(id.Name, maxName), ID: id.ID},
 		version:       logging.Quote(m.Server.Version, maxVersion),
+		cluster:       logging.Quote(m.Server.Cluster, maxName),
 		activeServers: m.Stats.ActiveServers,
 	}
 	a.readTexts(m)

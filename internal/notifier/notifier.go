@@ -112,6 +112,7 @@
 //	unanswered.go     announcements that may arrive late, and whose answer may be lost
 //	delivery.go       how far one account's latest change has got, and waiting for that
 //	report.go         what is known about one account at each nats-server
+//	overview.go       what is known about all accounts and nats-servers together
 //
 // # Concurrency
 //
@@ -140,6 +141,8 @@ type Outbox interface {
 	// Pending returns what some server may still lack, oldest first: the latest change of each
 	// account.
 	Pending() []jwtstore.Change
+	// CountPending returns how many changes Pending has, and how many of them each server may lack.
+	CountPending() (all int, byServer map[string]int)
 	// PendingFor returns the change of one account, the zero Change if there is none.
 	PendingFor(key string) jwtstore.Change
 	// Register records that the server of this name exists. A new one lacks every change that
@@ -211,6 +214,12 @@ type Options struct {
 	Outbox Outbox
 	Forget time.Duration // see SetForget; 0 means 72 h
 	Log    *slog.Logger  // gets a line when a server is gone, silent, refuses or is forgotten
+	// Delivered is told how long a nats-server took to acknowledge a change, since the commit or since
+	// this process has known of it. It must return at once. nil: it is not told.
+	Delivered func(took time.Duration)
+	// Repeated is told that a change is announced once more. It must return at once. nil: it is not
+	// told.
+	Repeated func()
 }
 
 // Notifier announces changes through the session that it has. Its methods may be called from any
@@ -236,6 +245,10 @@ type Notifier struct {
 	user       string        // account of the NATS user, see SetUser
 	systems    []string      // system accounts, see SetUser
 	stopping   chan struct{} // closed by EndWaits
+	delivered  func(took time.Duration)
+	repeated   func()
+	counts     Counts
+	refusals   map[string]Refusal // the last one of each server, by name
 }
 
 // New returns a Notifier that has no session yet.
@@ -251,6 +264,13 @@ func New(o Options) *Notifier {
 	n.unanswered = newUnanswered(n.outbox)
 	n.results = make(results)
 	n.stopping = make(chan struct{})
+	n.refusals = make(map[string]Refusal)
+	if n.delivered = o.Delivered; n.delivered == nil {
+		n.delivered = func(time.Duration) {}
+	}
+	if n.repeated = o.Repeated; n.repeated == nil {
+		n.repeated = func() {}
+	}
 	if n.forget == 0 {
 		n.forget = defaultForget
 	}

@@ -134,7 +134,7 @@ func (s *session) pinged(answer answer, now time.Time) {
 	if srv.version == "" {
 		srv.probeAt = now // the first probe need not wait any more
 	}
-	srv.version = answer.version
+	srv.version, srv.cluster = answer.version, answer.cluster
 	// An announcement to one that never answers would find out nothing.
 	if srv.isMute() {
 		s.apply(srv, replies, now)
@@ -175,6 +175,7 @@ func (s *session) updated(sent digest, key, attempt string, answer answer, now t
 	a := s.announcements.byKey[key]
 	isLatest := a != nil && a.Seq == seq
 	isLast := isLatest && a.number == number && number > 0
+	s.n.counts.add(isLatest, answer.result)
 	if !isLast || a.state != inFlight {
 		s.n.unanswered.answered(key, srv.name)
 	}
@@ -224,6 +225,7 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 		of = outcome{accounts.ServerNotInUse, notLoadedYet}
 	case refused:
 		of = outcome{accounts.ServerRefused, answer.reason}
+		s.n.refusals[srv.name] = Refusal{Account: a.Key, Reason: answer.reason, At: now}
 		s.n.notes.warnOnce("nats-server %s refuses the update of %s: %s; it is sent again, less "+
 			"and less often: correct the JWT and push it", srv.name,
 			logging.ShortKey(a.Key), of.reason)

@@ -55,6 +55,7 @@ type server struct {
 	id       string // of its process
 	former   string // id of the process that had the name before, "" if there was none
 	version  string // "" until it has answered PING
+	cluster  string // "" if it is in none, or has not said
 	resolver resolverKind
 	since    time.Time // when the session learned of it
 	appeared int       // the round in which the session learned of it; 0 before the first

@@ -42,6 +42,7 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	}
 	n.mu.Lock()
 	n.session, n.maxPayload = s, int(conn.MaxPayload())
+	n.counts.Sessions++
 	clear(n.notes.warned)
 	n.mu.Unlock()
 	var tasks sync.WaitGroup

@@ -134,6 +134,8 @@ func (r *Replica) status(ctx context.Context, path string) int {
 type health struct {
 	mu      sync.Mutex
 	failing bool      // the last line says so
+	last    error     // of the last request; nil: it was answered as it should be
+	success time.Time // when that was so last
 	warned  time.Time // when a line last said so
 }
 
@@ -148,6 +150,11 @@ func (r *Replica) note(ctx context.Context, err error) {
 	h, now := &r.health, r.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.last = nil; bad {
+		h.last = err
+	} else {
+		h.success = now
+	}
 	switch {
 	// A primary that fails now and then must not fill the log, so a warning has its interval.
 	case bad && !h.failing && (h.warned.IsZero() || now.Sub(h.warned) >= warnInterval):

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,6 +53,7 @@ type Replica struct {
 	id     string       // of this process in a Via header
 	client *http.Client // follows redirects; the context of a request bounds its time
 	health health
+	packed atomic.Bool // the initial pack is in, or none is asked for
 
 	life      context.Context    // of what happens in the background; ends with Run
 	end       context.CancelFunc // ends life; mu must be held
@@ -103,6 +105,7 @@ func (r *Replica) Run(ctx context.Context) {
 	for wait := firstRetry; r.MaxPack != 0 && ctx.Err() == nil; wait = min(2*wait, maxRetry) {
 		err := r.pull(ctx)
 		if err == nil {
+			r.note(ctx, nil)
 			break
 		}
 		if ctx.Err() == nil {
@@ -111,6 +114,7 @@ func (r *Replica) Run(ctx context.Context) {
 		}
 		pause.For(ctx, wait)
 	}
+	r.packed.Store(ctx.Err() == nil)
 	// Until then there may be refreshes. The deferred function ends them.
-	<-ctx.Done()
+	r.poll(ctx)
 }

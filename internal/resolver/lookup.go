@@ -36,7 +36,9 @@ func (s *session) lookup(m *nats.Msg) {
 		return
 	}
 	key := accountOf(m.Subject)
-	if s.answerStored(m, key) {
+	a, err := s.answerStored(m, key)
+	s.LookedUp(a, err)
+	if !errors.Is(err, accounts.ErrNotFound) {
 		return
 	}
 	// nats.go calls one handler at a time: it must not wait here.
@@ -46,17 +48,17 @@ func (s *session) lookup(m *nats.Msg) {
 	})
 }
 
-// answerStored reports false if the account is surely not stored. If it can't be read or is
-// damaged, other servers are left to answer.
-func (s *session) answerStored(m *nats.Msg, key string) bool {
-	a, err := s.Accounts.GetLocal(s.ctx, key)
+// answerStored answers with what is stored. The error is accounts.ErrNotFound if that is surely nothing.
+// If it can't be read or is damaged, other servers are left to answer.
+func (s *session) answerStored(m *nats.Msg, key string) (a *accounts.Account, err error) {
+	a, err = s.Accounts.GetLocal(s.ctx, key)
 	if err == nil {
 		token := bytes.TrimSpace(a.JWT)
 		s.logNATS(s.conn.Publish(m.Reply, token))
 		s.Log.Log(s.ctx, logging.LevelTrace,
 			fmt.Sprintf("lookup of account %s - respond %d bytes", key, len(token)))
 	}
-	return !errors.Is(err, accounts.ErrNotFound)
+	return a, err
 }
 
 // answerEmpty answers with nothing, unless the account has come in the meantime.
@@ -71,7 +73,7 @@ func (s *session) answerEmpty(m *nats.Msg, key string) {
 	case <-ctx.Done():
 		return
 	}
-	if !s.answerStored(m, key) {
+	if _, err := s.answerStored(m, key); errors.Is(err, accounts.ErrNotFound) {
 		s.logNATS(s.conn.Publish(m.Reply, nil))
 	}
 }

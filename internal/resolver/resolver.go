@@ -72,6 +72,9 @@ type Options struct {
 	AllowDelete bool
 	// ReadOnly means that nothing is stored: packs are given, but not asked for.
 	ReadOnly bool
+	// LookedUp is told what came of each lookup of an account. It must return at once. nil: it is not
+	// told.
+	LookedUp func(a *accounts.Account, err error)
 
 	// EarlySyncInterval is the least time between a comparison of stores and one that another
 	// server's digest causes. 0 means 5 s.
@@ -97,6 +100,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Client == nil {
 		o.Client = NewClient(o.Log)
+	}
+	if o.LookedUp == nil {
+		o.LookedUp = func(*accounts.Account, error) {}
 	}
 	if o.EarlySyncInterval == 0 {
 		o.EarlySyncInterval = defaultEarlySyncInterval

@@ -14,6 +14,8 @@ package trust
 import (
 	"bytes"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -70,6 +72,9 @@ func Parse(text []byte) (*Operator, error) {
 // Token is the operator JWT as it is served. The text of a bare file is served verbatim, as the
 // original does; of a decorated file only the JWT is served.
 func (o *Operator) Token() []byte { return o.token }
+
+// Signers returns the public keys that may sign accounts, sorted.
+func (o *Operator) Signers() []string { return slices.Sorted(maps.Keys(o.signers)) }
 
 // SignsNothing reports whether the operator requires a signing key and has none: the last one was
 // removed. nats-server starts with such an operator too, and trusts no account of it.

@@ -1,0 +1,54 @@
+package monitor
+
+import (
+	"context"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+)
+
+// committer counts what is committed to be announced.
+type committer struct {
+	accounts.Committer
+	metrics   *Metrics
+	announces func() bool
+}
+
+// Committer returns a Committer that counts the changes which are to be announced, as long as announces
+// says that any are.
+func (m *Metrics) Committer(c accounts.Committer, announces func() bool) accounts.Committer {
+	return committer{c, m, announces}
+}
+
+func (c committer) Put(ctx context.Context, key, kind string, jwt []byte,
+	allow func(jwtstore.Stored) (jwtstore.Version, error),
+) (seq uint64, err error) {
+	seq, err = c.Committer.Put(ctx, key, kind, jwt, allow)
+	if err == nil && c.announces() {
+		c.metrics.announcements[causePush].Inc()
+	}
+	return seq, err
+}
+
+func (c committer) Touch(
+	ctx context.Context, key, kind string, elsewhere bool,
+) (seq uint64, err error) {
+	seq, err = c.Committer.Touch(ctx, key, kind, elsewhere)
+	if err == nil && c.announces() {
+		c.metrics.announcements[causeOf(kind)].Inc()
+	}
+	return seq, err
+}
+
+// causeOf returns why a stored JWT is announced once more.
+func causeOf(kind string) cause {
+	switch kind {
+	case accounts.KindNotify:
+		return causeNotify
+	case accounts.KindReassert:
+		return causeLookup
+	case accounts.KindHTTP:
+		return causeRepeat
+	}
+	return causePush // it was changed by hand, or by the configuration
+}

@@ -1,0 +1,298 @@
+package monitor
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"nats-account-server/internal/accounts"
+)
+
+// prefix is how the name of each metric of this program begins.
+const prefix = "nats_account_server_"
+
+// A Door is a way in or out, as the labels name it.
+type Door int
+
+// The doors that are read through come first.
+const (
+	HTTP Door = iota
+	NATS
+	pack
+	primary
+	files
+	bucket
+)
+
+// readDoors is how many doors are read through.
+const readDoors = 2
+
+var doors = [...]string{"http", "nats", "pack", "primary", "files", "kv"}
+
+// A PushResult is what became of a JWT that was offered.
+type pushResult int
+
+const (
+	stored pushResult = iota
+	unchanged
+	older
+	untrusted
+	invalid
+	tooLarge
+	unauthorized
+	dryRun
+	failed
+)
+
+var pushResults = [...]string{"stored", "unchanged", "older", "untrusted", "invalid", "too_large",
+	"unauthorized", "dry_run", "error"}
+
+// A ReadResult is what became of a request for an account.
+type ReadResult int
+
+// The results of reads.
+const (
+	Found ReadResult = iota
+	NotModified
+	NotFound
+	Unavailable // it can't be known now
+	ReadFailed
+)
+
+var readResults = [...]string{"found", "not_modified", "not_found", "unavailable", "error"}
+
+// A Route is what a request over HTTP is for, as the labels name it.
+type Route int
+
+// The routes.
+const (
+	RouteAccount Route = iota
+	RouteAccounts
+	RouteOperator
+	RoutePack
+	RouteActivation
+	RoutePage
+	RouteOther
+)
+
+var routes = [...]string{"account", "accounts", "operator", "pack", "activation", "page", "other"}
+
+// A Cause is why a change is announced.
+type cause int
+
+const (
+	causePush   cause = iota // it was committed
+	causeRepeat              // its JWT was pushed again, or was announced before and is pending
+	causeNotify              // GET with notify=true
+	causeLookup              // nats-servers may run another JWT than the stored one
+)
+
+var causes = [...]string{"push", "repeat", "notify", "lookup"}
+
+// Metrics counts what happens. Its methods cost a few atomic operations, and may be called from any
+// goroutine.
+type Metrics struct {
+	registry      *prometheus.Registry
+	pushes        [len(doors)][len(pushResults)]prometheus.Counter
+	reads         [readDoors][len(readResults)]prometheus.Counter
+	requests      [len(routes)][2]prometheus.Observer // GET and POST
+	announcements [len(causes)]prometheus.Counter
+	commitTime    prometheus.Histogram
+	commitPushes  prometheus.Histogram
+	deliveryTime  prometheus.Histogram
+	reloaded      prometheus.Gauge // the last reload was successful
+	reloadedAt    prometheus.Gauge
+	expired       expiredUse
+}
+
+// NewMetrics returns metrics in a registry of their own. Every series with a closed set of labels is
+// there.
+func NewMetrics(version, commit string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.gauge("build_info", "Always 1. The labels say what was built, and with what.",
+		prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()}).Set(1)
+	m.countPushes()
+	m.countRequests()
+	m.commitTime = m.histogram("commit_duration_seconds", "Time of a commit, which has one sync for all "+
+		"changes that share it.",
+		[]float64{.0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5})
+	m.commitPushes = m.histogram("commit_pushes", "Changes that have shared a commit.",
+		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256})
+	m.deliveryTime = m.histogram("delivery_duration_seconds", "Time from the commit of a change, or from "+
+		"the start of the process if that was later, to the acknowledgement of a nats-server.",
+		[]float64{.001, .005, .025, .1, .5, 2, 10, 60, 600, 3600})
+	m.reloaded = m.gauge("config_last_reload_successful",
+		"Whether the last reload of the configuration was successful, or there was none.", nil)
+	m.reloadedAt = m.gauge("config_last_reload_success_timestamp_seconds",
+		"When the configuration that is in force was loaded.", nil)
+	m.Reloaded(true)
+	return m
+}
+
+// countPushes makes the counters of JWTs that come in or go out.
+func (m *Metrics) countPushes() {
+	pushes := m.counters("pushes_total", "Account JWTs that were offered, by the way in and what became of "+
+		"them. What another server passes on and is known already is not counted.", "door", "result")
+	for d, door := range doors {
+		for r, result := range pushResults {
+			m.pushes[d][r] = pushes.WithLabelValues(door, result)
+		}
+	}
+	reads := m.counters("reads_total", "Requests for the JWT of an account, by the way and what became of "+
+		"them. Lookups over NATS are left to other servers if the account is not stored here.",
+		"door", "result")
+	for d, door := range doors[:readDoors] {
+		for r, result := range readResults {
+			m.reads[d][r] = reads.WithLabelValues(door, result)
+		}
+	}
+	announcements := m.counters("announcements_total",
+		"Announcements of changes to nats-servers, by cause.", "cause")
+	for c, cause := range causes {
+		m.announcements[c] = announcements.WithLabelValues(cause)
+	}
+}
+
+// countRequests makes the histograms of HTTP requests.
+func (m *Metrics) countRequests() {
+	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    prefix + "http_request_duration_seconds",
+		Help:    "Time from the header of a request to its answer.",
+		Buckets: []float64{.0005, .001, .005, .025, .1, .5, 1, 5},
+	}, []string{"route", "method"})
+	m.registry.MustRegister(requests)
+	for r, route := range routes {
+		for i, method := range [...]string{"GET", "POST"} {
+			m.requests[r][i] = requests.WithLabelValues(route, method)
+		}
+	}
+}
+
+// gauge registers a gauge.
+func (m *Metrics) gauge(name, help string, labels prometheus.Labels) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + name, Help: help, ConstLabels: labels})
+	m.registry.MustRegister(g)
+	return g
+}
+
+// histogram registers a histogram.
+func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(
+		prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets})
+	m.registry.MustRegister(h)
+	return h
+}
+
+// counters registers counters with labels.
+func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels)
+	m.registry.MustRegister(c)
+	return c
+}
+
+// Read counts a request for an account.
+func (m *Metrics) Read(d Door, r ReadResult) { m.reads[d][r].Inc() }
+
+// LookedUp counts a lookup over NATS.
+func (m *Metrics) LookedUp(a *accounts.Account, err error) {
+	switch {
+	case err == nil:
+		m.Served(a.Key, a.Expires)
+		m.Read(NATS, Found)
+	case errors.Is(err, accounts.ErrNotFound):
+		m.Read(NATS, NotFound)
+	default:
+		m.Read(NATS, ReadFailed)
+	}
+}
+
+// Requests returns what observes the duration of requests for a route: GET and HEAD, or POST.
+func (m *Metrics) Requests(r Route, isPost bool) prometheus.Observer {
+	if isPost {
+		return m.requests[r][1]
+	}
+	return m.requests[r][0]
+}
+
+// Committed records a commit.
+func (m *Metrics) Committed(changes int, took time.Duration) {
+	m.commitTime.Observe(took.Seconds())
+	m.commitPushes.Observe(float64(changes))
+}
+
+// Delivered records how long a nats-server took to acknowledge a change.
+func (m *Metrics) Delivered(took time.Duration) { m.deliveryTime.Observe(took.Seconds()) }
+
+// Reloaded records a reload of the configuration, or that it was refused.
+func (m *Metrics) Reloaded(successful bool) {
+	if !successful {
+		m.reloaded.Set(0)
+		return
+	}
+	m.reloaded.Set(1)
+	m.reloadedAt.SetToCurrentTime()
+}
+
+// Decided counts what was decided about a JWT that was offered.
+func (m *Metrics) Decided(v accounts.Event) {
+	d, isPush := doorOf(v.Kind)
+	r, isResult := resultOf(v)
+	if isPush && isResult {
+		m.pushes[d][r].Inc()
+	}
+}
+
+// doorOf returns the way in of a Kind. Only JWTs come in by it.
+func doorOf(kind string) (d Door, ok bool) {
+	switch kind {
+	case accounts.KindHTTP:
+		return HTTP, true
+	case accounts.KindNATS:
+		return NATS, true
+	case accounts.KindPack:
+		return pack, true
+	case accounts.KindPrimary:
+		return primary, true
+	case accounts.KindFile:
+		return files, true
+	}
+	return 0, false
+}
+
+// resultOf returns what became of a JWT. What the signing service has is not decided yet.
+func resultOf(v accounts.Event) (r pushResult, ok bool) {
+	switch v.Result {
+	case accounts.Accepted:
+		return stored, true
+	case accounts.Unchanged:
+		return unchanged, true
+	case accounts.Refused:
+		return refusals(v.Reason), true
+	}
+	return 0, false
+}
+
+// refusals returns the label for the audit's word of a refusal.
+func refusals(reason string) pushResult {
+	switch reason {
+	case "older", "deleted", "newer", "replayed":
+		return older
+	case "untrusted", "bad-issuer", "identity-key", "self-signed":
+		return untrusted
+	case "too-large":
+		return tooLarge
+	case "unauthorized", "forbidden":
+		return unauthorized
+	case "save-failed", "signing-failed", "refused": // the last one is an error without a word
+		return failed
+	}
+	return invalid
+}
+
+// Repeated counts that a change is announced once more.
+func (m *Metrics) Repeated() { m.announcements[causeRepeat].Inc() }

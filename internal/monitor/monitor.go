@@ -1,0 +1,87 @@
+// Package monitor says how the server is doing: metrics, readiness, and what is running. It has no rule
+// of its own.
+//
+//	metrics.go     what is counted as it happens
+//	collector.go   what is looked up when /metrics is asked for
+//	ready.go       /readyz
+//	survey.go      what the index says about all accounts together
+//	cached.go      how seldom that is looked at
+//
+// Nothing here walks a directory, and no request looks at all accounts: what takes time to find out is
+// remembered for twenty times as long.
+//
+// # Labels
+//
+// The number of series does not depend on the number of accounts, and no tenant and no client can make
+// another one. A label has either a closed set of values, which are all there from the start, or a bounded
+// number of them, and "other" for the rest. Ages are not exported, but instants, since an age stands still
+// when the process hangs.
+package monitor
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/replica"
+)
+
+// Store is what is watched of a store. *jwtstore.Dir and *jwtstore.Memory meet it.
+type Store interface {
+	Index() *jwtstore.Index
+	// State returns how the store is doing.
+	State() jwtstore.State
+	// Check returns why the store can't take changes now; nil: it can.
+	Check() error
+}
+
+// Options is what a Monitor looks at.
+type Options struct {
+	Metrics  *Metrics
+	Accounts *accounts.Registry
+	Store    Store
+	Notifier *notifier.Notifier
+	// Replica returns how far this server is behind its primary; false: it follows none.
+	Replica func() (replica.State, bool)
+	// Connections returns how many HTTP connections are open.
+	Connections func() int64
+	ReadOnly    bool // no JWT can be pushed
+	Log         *slog.Logger
+}
+
+// Monitor says how the server is doing. Its methods may be called from any goroutine.
+type Monitor struct {
+	Options
+	handler    http.Handler // of /metrics
+	surveyed   cached[survey]
+	overviewed cached[notifier.Overview]
+
+	mu      sync.Mutex // guards failing
+	failing logging.Condition
+}
+
+// New returns a Monitor. There is one for each Metrics.
+func New(o Options) *Monitor {
+	m := &Monitor{Options: o}
+	m.surveyed.find = m.survey
+	m.overviewed.find = o.Notifier.Overview
+	o.Metrics.registry.MustRegister(newCollector(m))
+	m.handler = promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
+		Timeout:  10 * time.Second,
+	})
+	return m
+}
+
+// ServeMetrics answers a request for /metrics.
+func (m *Monitor) ServeMetrics(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
+
+// overview returns what is known about the delivery of changes, as it was a moment ago.
+func (m *Monitor) overview() notifier.Overview { return m.overviewed.get() }

@@ -1,0 +1,135 @@
+package monitor
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/jwtstore"
+)
+
+const (
+	// maxSoon bounds the accounts that have a series of their own: those that expire next.
+	maxSoon = 100
+	// maxIssuers bounds the issuers that have one, and maxForeign those of them that are no keys of an
+	// operator of ours.
+	maxIssuers = 29
+	maxForeign = 10
+	// recently is for how long an account that has expired has a series.
+	recently = 7 * day
+
+	day = 24 * time.Hour
+)
+
+// lifetimes are the labels for when accounts expire, and until when each counts.
+var lifetimes = [...]struct {
+	label string
+	until time.Duration // from now on; the last two have no end
+}{
+	{"expired", 0}, {"1d", day}, {"7d", 7 * day}, {"30d", 30 * day}, {"later", 0}, {"never", 0},
+}
+
+// lifetime returns which of lifetimes an account has. expires is in Unix seconds; 0 is never.
+func lifetime(expires int64, now time.Time) int {
+	later, never := len(lifetimes)-2, len(lifetimes)-1
+	if expires == 0 {
+		return never
+	}
+	for i, l := range lifetimes[:later] {
+		if expires <= now.Add(l.until).Unix() {
+			return i
+		}
+	}
+	return later
+}
+
+// survey is what the index says about all accounts together.
+type survey struct {
+	stored    int
+	byExpiry  [len(lifetimes)]int
+	untrusted int
+	bytes     int64 // of the files of accounts that are flushed
+	importers int   // accounts that import something
+	issuers   []issuerCount
+	soon      []expiring // the first to expire, and those that have lately
+}
+
+// issuerCount is how many stored accounts a key has signed. The key is "other" for the rest of them.
+type issuerCount struct {
+	key     string
+	trusted bool
+	count   int
+}
+
+// expiring is an account that expires soon, or has.
+type expiring struct {
+	key, name         string
+	expires, issuedAt int64 // Unix seconds
+}
+
+// survey looks at all entries of the index.
+func (m *Monitor) survey() survey {
+	now := time.Now()
+	s, issuers := survey{}, make(map[string]int)
+	for key, v := range m.Store.Index().All() {
+		s.add(key, v, now)
+		issuers[v.Summary.Issuer]++
+	}
+	s.issuers = m.sumIssuers(issuers)
+	return s
+}
+
+// add adds an account.
+func (s *survey) add(key string, v jwtstore.Version, now time.Time) {
+	s.stored++
+	s.byExpiry[lifetime(v.Expires, now)]++
+	s.bytes += max(v.Stamp[0], 0)
+	if !v.Servable {
+		s.untrusted++
+	}
+	if v.Summary.Imports > 0 {
+		s.importers++
+	}
+	if v.Expires > now.Add(-recently).Unix() {
+		s.addSoon(expiring{key, v.Summary.Name, v.Expires, v.IssuedAt})
+	}
+}
+
+// addSoon keeps the accounts that expire first, in order.
+func (s *survey) addSoon(e expiring) {
+	n, _ := slices.BinarySearchFunc(s.soon, e, func(a, b expiring) int {
+		return cmp.Or(cmp.Compare(a.expires, b.expires), strings.Compare(a.key, b.key))
+	})
+	if n == maxSoon {
+		return
+	}
+	s.soon = slices.Insert(s.soon, n, e)
+	s.soon = s.soon[:min(len(s.soon), maxSoon)]
+}
+
+// sumIssuers returns the keys of the operators, also those that have signed nothing, the keys that have
+// signed most of the rest, and all others as one.
+func (m *Monitor) sumIssuers(count map[string]int) (all []issuerCount) {
+	for _, o := range m.Accounts.Operators() {
+		for _, key := range o.Signers() {
+			if len(all) < maxIssuers-maxForeign {
+				all = append(all, issuerCount{key, true, count[key]})
+				delete(count, key)
+			}
+		}
+	}
+	foreign := slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b))
+	})
+	other := issuerCount{key: "other"}
+	for i, key := range foreign {
+		if i >= maxForeign || key == "" {
+			other.count += count[key]
+			continue
+		}
+		all = append(all, issuerCount{key, m.Accounts.Operators().Trusts(key), count[key]})
+	}
+	return append(all, other)
+}

@@ -1,0 +1,184 @@
+package notifier
+
+import (
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+)
+
+// Counts is what has happened since this process began.
+type Counts struct {
+	Sessions     int // connections to NATS
+	Acknowledged int // answers to announcements of latest changes
+	Refused      int // the same
+	NotLoaded    int // the same: of nats-servers that have not loaded the account
+	Late         int // answers to announcements of changes that were replaced
+}
+
+// add counts an answer to an announcement.
+func (c *Counts) add(isLatest bool, r result) {
+	switch {
+	case !isLatest:
+		c.Late++
+	case r == applied:
+		c.Acknowledged++
+	case r == refused:
+		c.Refused++
+	default:
+		c.NotLoaded++
+	}
+}
+
+// Refusal is that a nats-server has not taken an update.
+type Refusal struct {
+	Account, Reason string
+	At              time.Time
+}
+
+// Overview is what is known about all accounts and nats-servers together.
+type Overview struct {
+	Configured bool // there is a NATS to announce on
+	Connected  bool
+	Counts
+	Pending int // changes that some nats-server may lack
+	Refused int // of these, those that a nats-server which is there has refused
+	// Oldest is when the oldest change was committed that waits for an answer: of a nats-server that is
+	// there and answers, or, without a connection, of any that is known. It is zero if there is none. A
+	// change that was refused, or that a nats-server fetches when it needs it, does not wait.
+	Oldest time.Time
+	// Waiting is for how long this process has seen the oldest one wait for nats-servers that are
+	// there. It is 0 without a connection.
+	Waiting time.Duration
+	Servers []ServerOverview // by name
+}
+
+// ServerOverview is what is known about one nats-server.
+type ServerOverview struct {
+	Name, ID, Version, Cluster string // ID and Version are "" while it is away
+	Resolver                   string // url or memory, cache, or "" if it is not known
+	State                      ServerStanding
+	Here                       bool // it has answered the last PING
+	Pending                    int  // changes that it has not acknowledged
+	Seen                       time.Time
+	Refusal                    Refusal // the last one of this process; zero: none
+}
+
+// ServerStanding says how a nats-server stands to the updates for it.
+type ServerStanding int
+
+// The order is that of States.
+const (
+	InStep   ServerStanding = iota // nothing is pending for it
+	Lagging                        // something is
+	Refusing                       // it has refused something that is pending
+	Silent                         // it is away, or does not answer
+)
+
+// Standings are the words for them.
+var Standings = [...]string{"in_step", "pending", "refusing", "silent"}
+
+func (s ServerStanding) String() string { return Standings[s] }
+
+// maxLooked bounds the changes that Overview looks at to find the oldest one that waits. Those before it
+// are refused or need not be sent now, and are few.
+const maxLooked = 10_000
+
+// Overview looks at all changes that are pending, some at a time.
+func (n *Notifier) Overview() Overview {
+	all, byServer := n.outbox.CountPending()
+	changes := n.outbox.Pending()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	v := Overview{Configured: n.configured, Connected: n.session != nil, Counts: n.counts, Pending: all}
+	refusing := n.refusingLocked(&v)
+	for _, name := range n.outbox.Servers() {
+		v.Servers = append(v.Servers, n.overviewOfLocked(name, byServer[name], refusing[name]))
+	}
+	n.findOldestLocked(&v, changes)
+	return v
+}
+
+// refusingLocked counts the accounts that are refused, and returns the servers that do. n.mu must be
+// held.
+func (n *Notifier) refusingLocked(v *Overview) map[string]bool {
+	refusing := make(map[string]bool)
+	if n.session == nil {
+		return refusing
+	}
+	for _, a := range n.session.announcements.byKey {
+		isRefused := false
+		for name, said := range a.said {
+			if said.state == accounts.ServerRefused && n.outbox.IsPending(name, a.Seq) {
+				refusing[name], isRefused = true, true
+			}
+		}
+		if isRefused {
+			v.Refused++
+		}
+	}
+	return refusing
+}
+
+// overviewOfLocked describes one server. n.mu must be held.
+func (n *Notifier) overviewOfLocked(name string, pending int, refuses bool) ServerOverview {
+	o := ServerOverview{Name: name, Pending: pending, Seen: n.outbox.LastSeen(name),
+		Refusal: n.refusals[name], State: Silent}
+	if n.session == nil {
+		return o
+	}
+	srv := n.session.servers.byName[name]
+	if srv == nil {
+		return o
+	}
+	o.Here, o.ID, o.Version, o.Cluster = true, srv.id, srv.version, srv.cluster
+	o.Resolver = resolverWords[srv.resolver]
+	switch {
+	case refuses:
+		o.State = Refusing
+	case srv.state == silent:
+	case pending > 0:
+		o.State = Lagging
+	default:
+		o.State = InStep
+	}
+	return o
+}
+
+// resolverWords are the words for what is known of a server's resolver.
+var resolverWords = map[resolverKind]string{fetching: "url or memory", caching: "cache"}
+
+// findOldestLocked finds the oldest change that waits for an answer. n.mu must be held.
+func (n *Notifier) findOldestLocked(v *Overview, changes []jwtstore.Change) {
+	if n.session == nil {
+		if len(changes) > 0 && len(v.Servers) > 0 {
+			v.Oldest = changes[0].At
+		}
+		return
+	}
+	for _, c := range changes[:min(len(changes), maxLooked)] {
+		for _, srv := range n.session.servers.byName {
+			if !n.waitsLocked(srv, c) {
+				continue
+			}
+			// What was committed before the server came has waited since then.
+			at := later(c.At, srv.since)
+			if v.Oldest.IsZero() || at.Before(v.Oldest) {
+				v.Oldest = at
+			}
+			v.Waiting = max(v.Waiting, min(time.Since(c.Known), time.Since(srv.since)))
+		}
+		if v.Waiting > 0 {
+			return
+		}
+	}
+}
+
+// waitsLocked reports whether an answer of a server to a change is to be expected. n.mu must be held.
+func (n *Notifier) waitsLocked(srv *server, c jwtstore.Change) bool {
+	if !n.outbox.IsPending(srv.name, c.Seq) {
+		return false
+	}
+	state, _ := n.session.announcements.state(srv, c.Key, c.Seq)
+	return state == accounts.ServerUnanswered || state == accounts.ServerNew
+}
