@@ -46,7 +46,8 @@ func TestActivationsOverHTTP(t *testing.T) {
 	tokens := activations.New(activations.Options{Accounts: registry, Store: store,
 		Connection: &announcer{},
 		Publisher:  published, Now: now})
-	web := httptest.NewServer(httpapi.New(httpapi.Options{Accounts: registry, Activations: tokens}))
+	web := httptest.NewServer(recorded(t,
+		httpapi.New(httpapi.Options{Accounts: registry, Activations: tokens})))
 	t.Cleanup(web.Close)
 	exporter, importer, unknown := jwttest.NewAccount(t), jwttest.NewAccount(t),
 		jwttest.NewAccount(t)

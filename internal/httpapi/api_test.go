@@ -331,7 +331,8 @@ func TestHelpSpeaksOfEveryRoute(t *testing.T) {
 		t.Errorf("the page begins otherwise:\n%s", got)
 	}
 	for _, route := range []string{
-		"GET /jwt/v1/help", "GET /healthz", "GET /jwt/v1/operator", "GET /jwt/v1/accounts/",
+		"GET /jwt/v1/help", "GET /jwt/v1/openapi.json", "GET /healthz",
+		"GET /jwt/v1/operator", "GET /jwt/v1/accounts/",
 		"GET /jwt/v1/accounts/<account key>", "POST /jwt/v1/accounts/<account key>",
 	} {
 		if !strings.Contains(got, "\n## "+route+"\n") {

@@ -126,6 +126,7 @@ func (a *API) routes() router {
 		{path: pathActivations, post: postToken, label: token},
 		{path: pathPack, read: every, get: a.getPack, label: monitor.RoutePack},
 		{path: pathHelp, read: every, get: getHelp, label: page},
+		{path: pathOpenAPI, read: every, get: getOpenAPI, label: page},
 	}
 	t = append(append(t, health...), a.watchRoutes()...)
 	if a.Operator != nil {

@@ -51,7 +51,7 @@ func servePack(t *testing.T, n, size, limit int,
 		Trust: accounts.Trust{Operators: trust.Operators{trusted}},
 	})
 	api := httpapi.New(httpapi.Options{Accounts: registry, MaxPack: limit})
-	s = httptest.NewServer(api)
+	s = httptest.NewServer(recorded(t, api))
 	t.Cleanup(s.Close)
 	return s, lines
 }

@@ -31,6 +31,7 @@ const (
 	pathOperator    = "/jwt/v1/operator"
 	pathPack        = "/jwt/v1/pack"
 	pathHelp        = "/jwt/v1/help"
+	pathOpenAPI     = "/jwt/v1/openapi.json"
 	pathHealth      = "/healthz"
 	pathReady       = "/readyz"
 	pathMetrics     = "/metrics"

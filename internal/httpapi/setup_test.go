@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	os.Exit(checkContract(m.Run()))
 }
 
 // fakeStore is a store in memory that can be made to fail.
@@ -52,6 +52,7 @@ type fakeStore struct {
 	loadErr  error
 	saveErr  error
 	touchErr error
+	scanErr  error
 	index    *jwtstore.Index // of nothing
 }
 
@@ -90,7 +91,7 @@ func (s *fakeStore) Delete(context.Context, string, string, func(jwtstore.Stored
 	return 0, errDisk
 }
 
-func (s *fakeStore) Scan(context.Context, jwtstore.Scan) error { return nil }
+func (s *fakeStore) Scan(context.Context, jwtstore.Scan) error { return s.scanErr }
 
 func (s *fakeStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 	s.mu.Lock()
@@ -165,6 +166,15 @@ func (a *announcer) MaxPayload() int { return a.maxPayload }
 
 func (a *announcer) Report(context.Context, string, bool) accounts.Report { return a.report }
 
+// signer is a signing service, if it has an answer or an error.
+type signer struct {
+	answer []byte
+	err    error
+}
+
+func (s *signer) Signs() bool                                  { return s.answer != nil || s.err != nil }
+func (s *signer) Sign(context.Context, []byte) ([]byte, error) { return s.answer, s.err }
+
 // auditRecorder keeps what the registry reports, and checks where that came from.
 type auditRecorder struct {
 	t      testing.TB
@@ -238,11 +248,12 @@ type environment struct {
 	stranger  *jwttest.Operator // another operator
 	store     *fakeStore
 	announcer *announcer
+	signer    *signer
 	registry  *accounts.Registry
 	audit     *auditRecorder
 	log       *logRecorder
 	now       time.Time // half past a second, so that truncation shows
-	api       *httpapi.API
+	api       http.Handler
 }
 
 func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment {
@@ -254,9 +265,10 @@ func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment 
 		store:    newFakeStore(t),
 		announcer: &announcer{delivery: accounts.Delivery{State: accounts.Sent,
 			Acked: 1, Servers: 1}},
-		audit: &auditRecorder{t: t},
-		log:   &logRecorder{},
-		now:   time.Now().Truncate(time.Second).Add(time.Second / 2),
+		signer: &signer{},
+		audit:  &auditRecorder{t: t},
+		log:    &logRecorder{},
+		now:    time.Now().Truncate(time.Second).Add(time.Second / 2),
 	}
 	op, err := trust.Parse([]byte(env.op.Token(t)))
 	if err != nil {
@@ -265,7 +277,7 @@ func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment 
 	log := slog.New(env.log)
 	env.registry = accounts.New(accounts.Options{
 		Store: env.store, Committer: env.store, Announcer: env.announcer, Observer: env.audit,
-		Trust: accounts.Trust{Operators: trust.Operators{op}}, Log: log,
+		Signer: env.signer, Trust: accounts.Trust{Operators: trust.Operators{op}}, Log: log,
 	})
 	o := httpapi.Options{
 		Accounts: env.registry,
@@ -279,7 +291,7 @@ func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment 
 	for _, edit := range edits {
 		edit(&o)
 	}
-	env.api = httpapi.New(o)
+	env.api = recorded(t, httpapi.New(o))
 	return env
 }
 

@@ -1,0 +1,9 @@
+package httpapi
+
+// Paths returns the paths of all routes, without what follows those that are beginnings.
+func (a *API) Paths() (paths []string) {
+	for _, rt := range a.router {
+		paths = append(paths, rt.path)
+	}
+	return paths
+}
