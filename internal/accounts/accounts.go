@@ -217,10 +217,7 @@ func New(o Options) *Registry {
 	}
 	r.announcing.edits.SetLimit(maxEdits)
 	c.edited = r.announcing.announceEdited
-	for range c.index.All() {
-		c.filled.Store(true) // it is that of an earlier process
-		break
-	}
+	c.filled.Store(c.index.IsFilled())
 	r.SetTrust(o.Trust)
 	r.SetPrimary(nil)
 	return r

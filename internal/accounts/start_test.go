@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -198,5 +200,68 @@ func TestASweepFindsEdits(t *testing.T) {
 		}
 		cancel()
 		sweep.Wait()
+	})
+}
+
+// endingStore ends a Rescan with its first look at a file.
+type endingStore struct {
+	accounts.Store
+	end func()
+}
+
+func (s endingStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
+	s.end()
+	return s.Store.Load(key, known)
+}
+
+// TestAFirstStartThatIsStoppedGoesOn with the next one: what that one finds has not come by hand.
+func TestAFirstStartThatIsStoppedGoesOn(t *testing.T) {
+	e, dir := newEnv(t), t.TempDir()
+	plant := func() (key string) {
+		a := jwttest.NewAccount(t)
+		_ = os.MkdirAll(filepath.Dir(filepath.Join(dir, jwtstorePath(a.ID))), 0o700)
+		jwttest.File(t, dir, jwtstorePath(a.ID), e.signed(t, a, 0))
+		return a.ID
+	}
+	for range 100 {
+		plant()
+	}
+	start := func(stop bool, then func(*accounts.Registry)) {
+		d, err := jwtstore.OpenDir(t.Context(), jwtstore.Options{Dir: dir, Shard: true, Warn: t.Logf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		registry := accounts.New(e.options(t, func(o *accounts.Options) {
+			o.Store, o.Committer = d, d
+			if stop {
+				o.Store = endingStore{d, cancel}
+			}
+		}))
+		if err := registry.Rescan(ctx); stop != (err != nil) {
+			t.Fatalf("the Rescan ends with %v", err)
+		}
+		then(registry)
+	}
+	start(true, func(r *accounts.Registry) {
+		if n := len(r.Keys()); n == 0 || n == 100 {
+			t.Fatalf("the start that was stopped has seen %d of 100", n)
+		}
+	})
+	const byHand = "changed by hand"
+	start(false, func(r *accounts.Registry) {
+		if n := strings.Count(e.log.String(), byHand); n > 0 || len(r.Keys()) != 100 {
+			t.Errorf("%d of 100 count as put there by hand, and %d are known", n, len(r.Keys()))
+		}
+	})
+	start(false, func(r *accounts.Registry) {
+		key := plant()
+		rescan(t, r)
+		if want := logging.ShortKey(key) + " - the stored JWT was " + byHand; strings.Count(
+			e.log.String(), byHand) != 1 || !strings.Contains(e.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, e.log)
+		}
 	})
 }

@@ -16,6 +16,14 @@ func (x *Index) directories() map[string]Stamp {
 	return maps.Clone(x.dirs)
 }
 
+// IsFilled reports whether a Scan has seen the whole store, in this process or an earlier one. What the
+// index does not know was put into the store since.
+func (x *Index) IsFilled() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.dirs) > 0
+}
+
 // setDirectories replaces the stamps.
 func (x *Index) setDirectories(known map[string]Stamp) {
 	x.mu.Lock()

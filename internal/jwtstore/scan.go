@@ -314,7 +314,7 @@ func (s *scan) look(in *scannedDir, key string) {
 
 // record lets the index know the directories of which it knows all files.
 func (s *scan) record() {
-	known := map[string]Stamp{}
+	known := map[string]Stamp{"": {}} // so that it is never empty, see IsFilled
 	for name, x := range s.dirs {
 		if x.now != (Stamp{}) && !x.failed.Load() {
 			known[name] = x.now
