@@ -165,10 +165,15 @@ func TestTheKubernetesFileWorks(t *testing.T) {
 	}
 	p := start(t, ".", nil, c.Args[0], conf, "-hp", "127.0.0.1:0")
 	url := p.url()
-	natstest.Eventually(t, "the probe answers 200", func() bool {
-		status, _ := get(t, url+c.LivenessProbe.HTTPGet.Path)
-		return status == http.StatusOK
-	})
+	for _, path := range []string{
+		c.LivenessProbe.HTTPGet.Path, c.ReadinessProbe.HTTPGet.Path,
+		set.Spec.Template.Metadata.Annotations["prometheus.io/path"],
+	} {
+		natstest.Eventually(t, path+" answers 200", func() bool {
+			status, _ := get(t, url+path)
+			return status == http.StatusOK
+		})
+	}
 	p.term()
 }
 
