@@ -92,6 +92,28 @@ func TestSystemdIsToldWhatHappens(t *testing.T) {
 	}
 }
 
+// systemd 253 and later sends SIGHUP itself and runs ExecReload, which sends another one.
+func TestTwoHangupsAtOnceAreOneReload(t *testing.T) {
+	t.Parallel()
+	s, dir := newSystemd(t), t.TempDir()
+	p := start(t, dir, s.env, "-c", conf(t, dir, anyPort))
+	s.want("READY=1\nSTATUS=.*")
+	const reloaded = "configuration reloaded"
+	for n := range 2 {
+		p.signal(syscall.SIGHUP)
+		time.Sleep(10 * time.Millisecond) // kill is another process
+		p.signal(syscall.SIGHUP)
+		s.want(`RELOADING=1\nMONOTONIC_USEC=\d+`)
+		s.want("READY=1\nSTATUS=.*")
+		if more := s.next(300 * time.Millisecond); more != "" {
+			t.Errorf("then comes %q", more)
+		}
+		if got := strings.Count(p.log.String(), reloaded); got != n+1 {
+			t.Errorf("%d reloads, want %d", got, n+1)
+		}
+	}
+}
+
 // monotonic returns the microseconds of the clock that systemd uses.
 func monotonic(t *testing.T) int64 {
 	t.Helper()

@@ -204,6 +204,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	}
 	alive, stopTicks := every(d.Systemd.WatchdogInterval())
 	defer stopTicks()
+	var reload <-chan time.Time // nil unless a reload is asked for
 	for {
 		select {
 		// A failed task and a signal end the program in the same order.
@@ -213,6 +214,11 @@ func (d *daemon) run(ctx context.Context, f files) error {
 			// Wait returns the first error of a task; nil: all ended as they were told.
 			return d.tasks.Wait()
 		case <-d.Hangup:
+			if reload == nil {
+				reload = time.After(hangupDelay)
+			}
+		case <-reload:
+			reload = nil
 			d.reload()
 		case <-d.Reopen:
 			d.reopen()

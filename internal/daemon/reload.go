@@ -3,9 +3,14 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"nats-account-server/internal/config"
 )
+
+// hangupDelay is how long a reload waits for further requests, which it answers too. From version 253 on,
+// systemd sends SIGHUP itself and runs ExecReload, which older ones need: that is one reload.
+const hangupDelay = 100 * time.Millisecond
 
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
 // reload is logged either way, because a signal has no other answer. Files that were changed by
