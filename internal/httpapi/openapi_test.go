@@ -19,6 +19,9 @@ import (
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/monitor"
+	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/replica"
 )
 
 func TestTheOpenAPIDocumentIsValid(t *testing.T) {
@@ -53,7 +56,8 @@ func TestEveryRouteIsInTheOpenAPIDocument(t *testing.T) {
 		beginning, _, _ := strings.Cut(path, "{")
 		paths = append(paths, beginning)
 	}
-	for _, path := range httpapi.New(httpapi.Options{Operator: []byte("x")}).Paths() {
+	o := httpapi.Options{Operator: []byte("x"), Monitor: &monitor.Monitor{}}
+	for _, path := range httpapi.New(o).Paths() {
 		if !slices.Contains(paths, path) {
 			t.Errorf("%s is not in the document", path)
 		}
@@ -187,6 +191,12 @@ var calls = []call{
 	{send: "GET /jwt/v1/openapi.json", status: 200},
 	{send: "GET /jwt/v1/openapi.json\nIf-None-Match: *", status: 304},
 	{send: "GET /healthz", status: 200},
+	{send: "GET /readyz", status: 200},
+	{send: "GET /readyz", status: 503, prepare: func(env *environment) { env.store.saveErr = errDisk }},
+	{send: "GET /metrics?name[]=go_info\nAccept-Encoding: gzip", status: 200},
+	{send: "GET /metrics\nAccept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;" +
+		"encoding=delimited", status: 200},
+	{send: "GET /metrics\nIf-None-Match: *", status: 304},
 
 	{send: "POST /jwt/v1/accounts/$A?wait=1ms\n\n$JWT", status: 200},
 	{send: "POST /jwt/v1/accounts/$A\n\n$SELF", status: 202,
@@ -286,8 +296,29 @@ func TestEveryAnswerOfTheOpenAPIDocument(t *testing.T) {
 	}
 }
 
+// watchedStore is a store whose check can fail.
+type watchedStore struct {
+	*jwtstore.Memory
+	fault error
+}
+
+func (s *watchedStore) Check() error { return s.fault }
+
+// watch adds the routes that say how the server is doing, once it has compared what is stored.
+func watch(t *testing.T, o *httpapi.Options, store *watchedStore) {
+	o.Accounts.Review(t.Context(), false)
+	o.Metrics = monitor.NewMetrics("", "")
+	o.Monitor = monitor.New(monitor.Options{
+		Metrics: o.Metrics, Accounts: o.Accounts, Store: store, Log: o.Log,
+		Notifier:    notifier.New(notifier.Options{Outbox: store.Outbox(), Log: o.Log}),
+		Replica:     func() (replica.State, bool) { return replica.State{}, false },
+		Connections: func() int64 { return 0 },
+	})
+}
+
 func (c call) run(t *testing.T) {
-	edits := []func(*httpapi.Options){}
+	store := &watchedStore{Memory: jwtstore.NewMemory(true)}
+	edits := []func(*httpapi.Options){func(o *httpapi.Options) { watch(t, o, store) }}
 	if c.options != nil {
 		edits = append(edits, c.options)
 	}
@@ -296,6 +327,7 @@ func (c call) run(t *testing.T) {
 	if c.prepare != nil {
 		c.prepare(env)
 	}
+	store.fault = env.store.saveErr
 	head, body, hasBody := strings.Cut(c.send, "\n\n")
 	head += "\nOrigin: http://ex.com"
 	if hasBody {
