@@ -63,7 +63,7 @@ func TestASignalThatCanNotBeSentSaysWhy(t *testing.T) {
 		{"stop=", "", "no process of process.test runs"},
 		{"stop=-1", "", "-1 is no process id"},
 		{"reload=" + fmt.Sprint(unused), "",
-			fmt.Sprintf("the signal reload for process %d was not sent: ", unused)},
+			fmt.Sprintf("the signal reload for process %d was not sent: there is no such process", unused)},
 		{"reload=/nope.pid", "", "error reading the pid file: open /nope.pid: no such file"},
 		{"reload", "/nope.pid", "error reading the pid file: open /nope.pid: no such file"},
 		{"reload", file("empty", ""), "empty has no process id in it"},

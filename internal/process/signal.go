@@ -44,6 +44,9 @@ func Signal(command, pidFile string) error {
 	if err == nil {
 		err = p.Signal(signal)
 	}
+	if errors.Is(err, os.ErrProcessDone) { // its text would be about a process that has run
+		err = errors.New("there is no such process")
+	}
 	if err != nil {
 		return fmt.Errorf("the signal %s for process %d was not sent: %w", name, pid, err)
 	}
