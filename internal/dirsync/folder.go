@@ -159,8 +159,8 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	return gone, settled, nil
 }
 
-// checkTop returns an error if what is at the path of top now is another directory, which has none
-// of the files that there were: the file system of the one that was there may have been unmounted.
+// checkTop returns an error if what is at the path of top now is another directory, which lacks more than
+// half of the files that there were: the file system of the one that was there may have been unmounted.
 func (f *Folder) checkTop() error {
 	info, err := os.Stat(f.top)
 	if err != nil {
@@ -172,9 +172,10 @@ func (f *Folder) checkTop() error {
 			lacking++
 		}
 	}
-	if f.known > 0 && lacking >= f.known && !os.SameFile(f.last, info) {
-		return fmt.Errorf("another directory is at %s, which has none of the files that were "+
-			"there (was its file system unmounted?)", f.top)
+	if 2*lacking > f.known && f.last != nil && !os.SameFile(f.last, info) {
+		return fmt.Errorf("another directory is at %s, which lacks %d of the %d files that were there "+
+			"(was its file system unmounted?): restart the server to serve what is there",
+			f.top, lacking, f.known)
 	}
 	f.last, f.known = info, len(f.files)
 	return nil
