@@ -18,6 +18,7 @@ type Config struct {
 	File    string // path of the configuration file; "" if there is none
 	Logging Logging
 	HTTP    HTTP
+	Monitor Monitor
 	NATS    NATS
 	Store   Store
 
@@ -65,6 +66,12 @@ type HTTP struct {
 	// restriction: every client may, or every client with a valid certificate if TLS.Verify asks
 	// for one. If Read is not nil, Write is not nil either.
 	Write, Read []Login
+}
+
+// Monitor says where metrics and what is running are served.
+type Monitor struct {
+	Host string // name or address; "" for HTTP.Host
+	Port int    // 0: where HTTP is served, under its rules; below 0: any free port; at most 65535
 }
 
 // HTTPTLS says how HTTP is encrypted. Without Cert and Key it is not; they are set together.

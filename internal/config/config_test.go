@@ -144,6 +144,10 @@ func TestEveryKeySetsItsField(t *testing.T) {
 			c.Operators, c.NATS.Servers = files("/o"), []string{"a"}
 			c.NATS.TLS = config.NATSTLS{Cert: "/c", Key: "/k"}
 		}},
+		{`monitor { host: a, port: 8222 }`, func(c *config.Config) {
+			c.Monitor = config.Monitor{Host: "a", Port: 8222}
+		}},
+		{`monitor { port: -1 }`, func(c *config.Config) { c.Monitor.Port = -1 }},
 		{`http { port: "8080" }`, func(c *config.Config) { c.HTTP.Port = 8080 }},
 		{`http { readtimeout: 100, writetimeout: "7s" }`, func(c *config.Config) {
 			c.HTTP.ReadTimeout, c.HTTP.WriteTimeout = 100*time.Millisecond, 7*time.Second
@@ -551,6 +555,8 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 		{[]string{"-a", "::1"}, func(c *config.Config) { c.HTTP.Host = "::1" }},
 		{[]string{"--port", "7"}, func(c *config.Config) { c.HTTP.Port = 7 }},
 		{[]string{"-p", "-1"}, func(c *config.Config) { c.HTTP.Port = 0 }},
+		{[]string{"-m", "8222"}, func(c *config.Config) { c.Monitor.Port = 8222 }},
+		{[]string{"--http_port", "-1"}, func(c *config.Config) { c.Monitor.Port = -1 }},
 		{[]string{"-p", "7", "--addr", "b", "-hp", "a:6"}, func(c *config.Config) {
 			c.HTTP.Host, c.HTTP.Port = "b", 7
 		}},

@@ -110,7 +110,7 @@ func TestTheNamesInTheDump(t *testing.T) {
 		}{
 			{"all", json.RawMessage(conf.Dump()), "Logging NATS HTTP Store OperatorJWTPath " +
 				"SystemAccountJWTPath SignRequestSubject SignRequestTimeout Primary " +
-				"ReplicationTimeout MaxReplicationPack ForgetServer ClaimChecks PIDFile"},
+				"ReplicationTimeout MaxReplicationPack ForgetServer ClaimChecks PIDFile Monitor"},
 			{"Logging", d["Logging"], "Time Debug Trace Colors PID Custom Audit " +
 				"AuditRequired Format File SizeLimit MaxFiles Syslog RemoteSyslog"},
 			{"NATS", d["NATS"],

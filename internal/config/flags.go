@@ -37,6 +37,7 @@ type Flags struct {
 	LogSizeLimit string // Logging.SizeLimit
 	Syslog       bool   // Logging.Syslog instead of Logging.File
 	RemoteSyslog string // Logging.RemoteSyslog instead of Logging.File
+	MonitorPort  string // Monitor.Port
 	PIDFile      string // PIDFile
 	Signal       string // the program only sends a signal to one that runs
 	Test         bool   // the program only checks the configuration
@@ -79,6 +80,8 @@ func (f *Flags) table() []Flag {
 		{[]string{"-hp"}, "host:port", "where HTTP listens (default localhost:9090)", &f.HostPort},
 		{[]string{"-a", "--addr", "--net"}, "host", "host where HTTP listens", &f.Host},
 		{[]string{"-p", "--port"}, "port", "port where HTTP listens; -1 is any free port", &f.Port},
+		{[]string{"-m", "--http_port"}, "port", "port for metrics and what is running (default: where " +
+			"HTTP listens)", &f.MonitorPort},
 		{[]string{"-P", "--pid"}, "file", "file for the process id", &f.PIDFile},
 		{[]string{"-sl", "--signal"}, "command[=pid]", "send a signal to a server that runs, and " +
 			"exit: reload, reopen or stop; pid may be a pid file", &f.Signal},
@@ -169,6 +172,7 @@ func (l *loader) readFlags() {
 		port = "0"
 	}
 	l.setKey("-p", port, "http.port", find(http, "Port"))
+	l.setKey("-m", f.MonitorPort, "monitor.port", find(find(l.keys, "Monitor").keys, "Port"))
 	l.setKey("-P", f.PIDFile, "pid_file", find(l.keys, "PID_File"))
 	l.readLogFlags()
 	// These flags only add lines: they can't turn off what the file turns on.

@@ -96,6 +96,10 @@ func keys(c *Config) []key {
 			atLeast(time.Second, "be at least 1 s"))},
 		{"ClaimChecks", "", set(&c.ClaimChecks, parseClaimChecks)},
 		{"PID_File", "PIDFile", path(&c.PIDFile)},
+		{"Monitor", "", section([]key{
+			{"Host", "", set(&c.Monitor.Host, parseText, isHost)},
+			{"Port", "", set(&c.Monitor.Port, parseInt, isMonitorPort)},
+		})},
 	}
 }
 

@@ -156,6 +156,14 @@ func isPort(path string, n int) error {
 	return nil
 }
 
+// isMonitorPort is a check for the port of the monitor: as in nats-server, -1 is any free port.
+func isMonitorPort(path string, n int) error {
+	if n == -1 {
+		return nil
+	}
+	return isPort(path, n)
+}
+
 // isSyslog is a check for the URL of a syslog, or "" for none.
 func isSyslog(path string, text string) error {
 	if text == "" {

@@ -118,6 +118,12 @@ func similar(keys, all []key, section, unknown string) []string {
 		_, own, isSub := strings.Cut(section, ".")
 		return isSub && strings.Contains(path, "."+own+".") && !strings.HasPrefix(path, section+".")
 	})
+	// An address is probably that of HTTP.
+	if public := slices.DeleteFunc(slices.Clone(others), func(path string) bool {
+		return strings.HasPrefix(path, "monitor.")
+	}); len(public) > 0 {
+		others = public
+	}
 	// What is further inside this section is more probable than another section.
 	inside := slices.DeleteFunc(slices.Clone(others), func(path string) bool {
 		return !strings.HasPrefix(path, section+".")

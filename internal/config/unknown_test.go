@@ -130,7 +130,7 @@ func TestSuggestionsNameTheSection(t *testing.T) {
 		"gateway": "", "websocket": "", "mqtt": "", "resolver": "", "resolver_preload": "",
 		"resolver_tls": "", "trusted_keys": "", "max_payload": "", "max_connections": "",
 		"no_auth_user": "", "lame_duck_duration": "", "directory": "", "url": "", "timeout": "",
-		"version": "", "monitor_port": "", "interval": "", "hist": "", "dirs": "",
+		"version": "", "monitor_port": "monitor.port", "interval": "", "hist": "", "dirs": "",
 	} {
 		_, warnings, err := load(t, unknown+": {}")
 		if err != nil || len(warnings) != 1 {

@@ -118,15 +118,15 @@ func (d *daemon) serverOptions(c config.Config, f files) httpserver.Options {
 		Port:         c.HTTP.Port,
 		ReadTimeout:  c.HTTP.ReadTimeout,
 		WriteTimeout: c.HTTP.WriteTimeout,
-		Handler:      d.newAPI(c, f),
+		Handler:      httpapi.New(d.apiOptions(c, f)),
 		TLS:          f.access.tls,
 		Log:          d.log.Logger,
 	}
 }
 
-// newAPI returns the handler of HTTP requests. It is made anew for each configuration and starts
-// nothing, so a failed reload just drops it.
-func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
+// apiOptions returns what the handler of HTTP requests is made of. It is made anew for each configuration
+// and starts nothing, so a failed reload just drops it.
+func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 	o := httpapi.Options{
 		Accounts:    d.registry,
 		Activations: d.activations,
@@ -149,7 +149,10 @@ func (d *daemon) newAPI(c config.Config, f files) *httpapi.API {
 		o.Operator = all[0].Token()
 		o.Secret = all[0].SecretFields != nil
 	}
-	return httpapi.New(o)
+	if c.Monitor.Port != 0 {
+		o.Only = httpapi.PublicRoutes
+	}
+	return o
 }
 
 // warnAccess writes the lines about secrets that are too easy to read and certificates that have

@@ -129,6 +129,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Replica:     d.watched.replicaState,
 		Connections: d.watched.connections,
 		ReadOnly:    c.ReadOnly,
+		Build:       monitor.Build{Version: Version, Commit: shortCommit(), Date: buildDate()},
 		Log:         d.log.Logger,
 	})
 }

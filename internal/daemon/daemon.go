@@ -79,8 +79,9 @@ type daemon struct {
 	tasks   *errgroup.Group // ends the program when one of them fails
 	server  *httpserver.Server
 	http    *task
-	review  *task   // of what is stored, under the operators in trusted
-	trusted trusted // is in force
+	watch   watchServer // of the monitor
+	review  *task       // of what is stored, under the operators in trusted
+	trusted trusted     // is in force
 	nats    connection
 	primary primary
 
@@ -163,16 +164,20 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	if err != nil {
 		return err
 	}
+	if d.watch, err = d.nextWatch(d.Config, f); err != nil {
+		return errors.Join(err, closeServer(d.server))
+	}
 	d.watched.server.Store(d.server)
 	// Another server with the same file has the address, or the directory. It keeps its pid file.
 	if d.removePID, err = process.WritePID(d.Config.PIDFile); err != nil {
-		return errors.Join(err, d.closeServer())
+		return errors.Join(err, closeServer(d.watch.Server), closeServer(d.server))
 	}
 	defer func() { d.removePID() }()
 	var failed context.Context // ends with ctx, or when a task fails
 	d.tasks, failed = errgroup.WithContext(ctx)
 	// stop ends HTTP, NATS and the primary one after the other. The others end at once.
 	d.http = d.start(context.Background(), "http", d.server.Run)
+	d.startWatch(d.watch)
 	d.nats = d.connect(d.Config.NATS)
 	// An interval of zero means that expired JWTs stay.
 	if interval := d.Config.Store.CleanupInterval; interval > 0 {
@@ -250,6 +255,7 @@ func (d *daemon) stop() {
 	d.notifier.EndWaits()
 	// HTTP returns once the requests in flight are answered, or have taken too long.
 	d.http.stop()
+	d.watch.stop()
 	d.log.infof("http server stopped")
 	d.primary.stop()
 	d.review.stop()

@@ -71,11 +71,18 @@ func (d *daemon) apply(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	// The server comes last, because it serves the new configuration as soon as it has it.
-	if err := d.server.Reload(d.serverOptions(c, f)); err != nil {
+	undo, commit, err := d.reloadWatch(c, f)
+	if err != nil {
 		out.discard()
 		return err
 	}
+	// The server comes last, because it serves the new configuration as soon as it has it.
+	if err := d.server.Reload(d.serverOptions(c, f)); err != nil {
+		undo()
+		out.discard()
+		return err
+	}
+	commit()
 	d.use(out)
 	d.swap(c, f)
 	return nil

@@ -63,9 +63,12 @@ func (d *daemon) proveAlive() {
 	}()
 }
 
-// closeServer ends a server whose tasks have not been started.
-func (d *daemon) closeServer() error {
+// closeServer ends a server whose task has not been started. nil is none.
+func closeServer(s *httpserver.Server) error {
+	if s == nil {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	return d.server.Run(ctx)
+	return s.Run(ctx)
 }

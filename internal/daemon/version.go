@@ -61,3 +61,9 @@ func shortCommit() string {
 	}
 	return short
 }
+
+// buildDate returns the date of the commit.
+func buildDate() string {
+	_, date := Build()
+	return date
+}

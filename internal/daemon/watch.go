@@ -1,12 +1,16 @@
 package daemon
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
 
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/replica"
@@ -32,6 +36,74 @@ func (w *watched) replicaState() (replica.State, bool) {
 		return r.State(), true
 	}
 	return replica.State{}, false
+}
+
+// watchServer serves what the monitor says on an address of its own. The zero value is none.
+type watchServer struct {
+	*httpserver.Server
+	*task   // nil until it is started
+	options httpserver.Options
+}
+
+// nextWatch returns the server that a configuration asks for: none, or a new one, which listens already.
+func (d *daemon) nextWatch(c config.Config, f files) (watchServer, error) {
+	if c.Monitor.Port == 0 {
+		return watchServer{}, nil
+	}
+	w := watchServer{options: d.watchOptions(c, f)}
+	var err error
+	if w.Server, err = httpserver.New(w.options); err != nil {
+		return watchServer{}, fmt.Errorf("monitor: %w", err)
+	}
+	return w, nil
+}
+
+// watchOptions returns what the server of the monitor is made of.
+func (d *daemon) watchOptions(c config.Config, f files) httpserver.Options {
+	o := d.apiOptions(c, f)
+	o.Authorizer, o.Only = nil, httpapi.WatchRoutes
+	return httpserver.Options{
+		Host:         cmp.Or(c.Monitor.Host, c.HTTP.Host),
+		Port:         max(c.Monitor.Port, 0),
+		ReadTimeout:  c.HTTP.ReadTimeout,
+		WriteTimeout: c.HTTP.WriteTimeout,
+		Handler:      httpapi.New(o),
+		Log:          d.log.Logger,
+	}
+}
+
+// startWatch makes w the server of the monitor. The one before must be stopped.
+func (d *daemon) startWatch(w watchServer) {
+	if w.Server != nil {
+		_, port := w.Address()
+		d.log.infof("metrics and what is running are served on port %d", port)
+		w.task = d.start(context.Background(), "monitor", w.Run)
+	}
+	d.watch = w
+}
+
+// reloadWatch changes the server of the monitor to what c asks for. undo takes that back, and commit
+// ends a server that is not asked for any more.
+func (d *daemon) reloadWatch(c config.Config, f files) (undo, commit func(), err error) {
+	old := d.watch
+	if old.Server != nil && c.Monitor.Port != 0 {
+		next := old
+		next.options = d.watchOptions(c, f)
+		if err := old.Reload(next.options); err != nil {
+			return nil, nil, fmt.Errorf("monitor: %w", err)
+		}
+		return func() { _ = old.Reload(old.options) }, func() { d.watch = next }, nil
+	}
+	next, err := d.nextWatch(c, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	undo = func() { _ = closeServer(next.Server) }
+	commit = func() {
+		old.stop()
+		d.startWatch(next)
+	}
+	return undo, commit, nil
 }
 
 // watchedStore is the store of a server that only reads a directory: that must be there as well.

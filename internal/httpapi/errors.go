@@ -26,6 +26,7 @@ var (
 	errPacks     = errors.New("too many packs are being sent: try again")
 	errMax       = errors.New("bad max parameter")  // the text goes on, see packLimit
 	errWait      = errors.New("bad wait parameter") // the text goes on, see waitOf
+	errNumber    = errors.New("bad parameter")      // the same
 	errNoRoute   = errors.New("404 page not found") // as net/http says; a hint follows
 	errSecret    = errors.New("there is a password in the operator JWT, " +
 		"and this server asks for no credentials")
@@ -104,6 +105,7 @@ var answers = []row{
 		status: http.StatusInternalServerError},
 	{find: is(errJTI), status: http.StatusNotImplemented},
 	{find: whole(errMax), status: http.StatusBadRequest},
+	{find: whole(errNumber), status: http.StatusBadRequest},
 	{find: whole(errWait), status: http.StatusBadRequest},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
 	{find: is(errVerifying, errPacks), status: http.StatusServiceUnavailable},

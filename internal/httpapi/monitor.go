@@ -3,12 +3,16 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/monitor"
+	"nats-account-server/internal/trust"
 )
 
 // Routes says which routes an API has.
@@ -35,6 +39,9 @@ func (a *API) watchRoutes() router {
 	const every = auth.Anonymous
 	return append(t, router{
 		{path: pathMetrics, read: every, get: a.getMetrics, label: page},
+		{path: pathVarz, read: every, get: a.getVarz, label: page},
+		{path: pathAccountz, read: every, get: a.getAccountz, label: page},
+		{path: pathServerz, read: every, get: a.getServerz, label: page},
 	}...)
 }
 
@@ -51,6 +58,63 @@ func (a *API) getReady(w http.ResponseWriter, _ *http.Request, _ string) error {
 func (a *API) getMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
 	a.Monitor.ServeMetrics(w, r)
 	return nil
+}
+
+// getVarz says how the server is doing.
+func (a *API) getVarz(w http.ResponseWriter, _ *http.Request, _ string) error {
+	return sendJSON(w, http.StatusOK, a.Monitor.Varz())
+}
+
+// What an answer of /accountz or /serverz has at most, and if the request does not say.
+const (
+	maxLimit   = 1024
+	usualLimit = 256
+)
+
+// getServerz describes the nats-servers.
+func (a *API) getServerz(w http.ResponseWriter, r *http.Request, _ string) error {
+	f := flagsOf(r)
+	limit, err := f.number("limit", usualLimit, maxLimit)
+	if err != nil {
+		return err
+	}
+	offset, err := f.number("offset", 0, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	return sendJSON(w, http.StatusOK, a.Monitor.Serverz(offset, max(limit, 1)))
+}
+
+// getAccountz describes stored accounts. A text that is no key of an account is not looked up.
+func (a *API) getAccountz(w http.ResponseWriter, r *http.Request, _ string) error {
+	f := flagsOf(r)
+	limit, err := f.number("limit", usualLimit, maxLimit)
+	if err != nil {
+		return err
+	}
+	q := monitor.AccountQuery{Account: f.value("acc"), Prefix: f.value("prefix"),
+		Pending: f.set("pending"), After: f.value("after"), Limit: max(limit, 1)}
+	if q.Account != "" && !trust.IsAccountKey(q.Account) {
+		return accounts.ErrNotFound
+	}
+	z := a.Monitor.Accountz(q)
+	if q.Account != "" && len(z.Accounts) == 0 {
+		return accounts.ErrNotFound
+	}
+	return sendJSON(w, http.StatusOK, z)
+}
+
+// number returns the number in a parameter, which may not be below 0. More than most is most.
+func (f flags) number(name string, usual, most int) (int, error) {
+	text := f.value(name)
+	if text == "" {
+		return usual, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%w: %s %.32q is not a number", errNumber, name, text)
+	}
+	return min(n, most), nil
 }
 
 // sendJSON sends what changes from moment to moment, as nats-server does.

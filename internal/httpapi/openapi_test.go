@@ -197,6 +197,12 @@ var calls = []call{
 	{send: "GET /metrics\nAccept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;" +
 		"encoding=delimited", status: 200},
 	{send: "GET /metrics\nIf-None-Match: *", status: 304},
+	{send: "GET /varz", status: 200},
+	{send: "GET /accountz?prefix=s&pending=true&limit=5&after=A", status: 200},
+	{send: "GET /accountz?acc=$A", status: 404},
+	{send: "GET /accountz?limit=x", status: 400},
+	{send: "GET /serverz?offset=0&limit=5", status: 200},
+	{send: "GET /serverz?offset=-1", status: 400},
 
 	{send: "POST /jwt/v1/accounts/$A?wait=1ms\n\n$JWT", status: 200},
 	{send: "POST /jwt/v1/accounts/$A\n\n$SELF", status: 202,
@@ -307,6 +313,15 @@ func (s *watchedStore) Check() error { return s.fault }
 // watch adds the routes that say how the server is doing, once it has compared what is stored.
 func watch(t *testing.T, o *httpapi.Options, store *watchedStore) {
 	o.Accounts.Review(t.Context(), false)
+	store.Outbox().Register("n1", time.Now())
+	_, err := store.Put(t.Context(), jwttest.NewAccount(t).ID, "http", []byte("x"),
+		func(jwtstore.Stored) (jwtstore.Version, error) {
+			return jwtstore.Version{Servable: true, Expires: time.Now().Add(time.Hour).Unix(),
+				Summary: jwtstore.Summary{Name: "sample"}}, nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
 	o.Metrics = monitor.NewMetrics("", "")
 	o.Monitor = monitor.New(monitor.Options{
 		Metrics: o.Metrics, Accounts: o.Accounts, Store: store, Log: o.Log,

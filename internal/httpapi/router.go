@@ -35,6 +35,9 @@ const (
 	pathHealth      = "/healthz"
 	pathReady       = "/readyz"
 	pathMetrics     = "/metrics"
+	pathVarz        = "/varz"
+	pathAccountz    = "/accountz"
+	pathServerz     = "/serverz"
 )
 
 // handler answers one request, or returns an error and writes nothing. key is the account key or

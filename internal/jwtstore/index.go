@@ -135,6 +135,8 @@ type Index struct {
 	live   indexState            // of recent and file together
 	saved  indexState            // of file
 	lost   int                   // how often the file was lost
+
+	changes uint64 // how often an entry was replaced
 	// expiring is what leaves the digest next. counted is to take its place when Digest has looked at all
 	// entries; it is nil while Digest does not.
 	expiring expiries
@@ -311,6 +313,7 @@ func (x *Index) putLocked(key string, had, e indexEntry) {
 	if isRaised && !e.unflushed && len(e.earlier) < maxFollows*len(Hash{}) {
 		e.earlier += string(had.Floor.Hash[:])
 	}
+	x.changes++
 	x.live.replace(had.part(), e)
 	if had.counted {
 		x.expiring.remove(expiry{had.Expires, key})
@@ -512,6 +515,13 @@ func (x *Index) recheck() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.lost++
+}
+
+// Changes returns a number that is another one after each change of an entry.
+func (x *Index) Changes() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.changes
 }
 
 // Lost returns how often the index was lost since it was opened.

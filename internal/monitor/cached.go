@@ -18,11 +18,14 @@ const (
 // cached remembers what takes time to find out.
 type cached[T any] struct {
 	find func() T
+	// version is another number when there is something new to find. nil: that is not known.
+	version func() uint64
 
 	mu      sync.Mutex // guards what follows
 	known   T
 	at      time.Time     // when it was found out; zero: it was not yet
 	took    time.Duration // as long as that took
+	of      uint64        // version before that
 	finding chan struct{} // closed when what is being found out is known; nil: nothing is
 }
 
@@ -30,7 +33,7 @@ type cached[T any] struct {
 func (c *cached[T]) get() T {
 	c.mu.Lock()
 	isFirst := c.at.IsZero()
-	if !isFirst && time.Since(c.at) < max(leastRest, restFactor*c.took) {
+	if !isFirst && time.Since(c.at) < c.restLocked() {
 		defer c.mu.Unlock()
 		return c.known
 	}
@@ -53,12 +56,24 @@ func (c *cached[T]) get() T {
 	return c.known
 }
 
+// restLocked returns for how long what is known counts. c.mu must be held.
+func (c *cached[T]) restLocked() time.Duration {
+	if c.version != nil && c.version() == c.of {
+		return max(leastRest, restFactor*restFactor*c.took) // time goes by all the same
+	}
+	return max(leastRest, restFactor*c.took)
+}
+
 // refresh finds it out.
 func (c *cached[T]) refresh() {
-	began := time.Now()
+	began, version := time.Now(), uint64(0)
+	if c.version != nil {
+		version = c.version()
+	}
 	found := c.find()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.of = version
 	c.known, c.at, c.took = found, time.Now(), time.Since(began)
 	close(c.finding)
 	c.finding = nil

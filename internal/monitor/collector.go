@@ -58,6 +58,7 @@ var descriptions = []struct{ name, labels, help string }{
 		"Stored accounts that have expired and were asked for in the last ten minutes."},
 	{"accounts_untrusted", "",
 		"Stored accounts that are not served, since no key of the operator has signed them."},
+	{"dangling_imports", "", "Imports that do nothing, since the other account does not export that to it."},
 	{"accounts_by_issuer", "issuer trusted", "Stored accounts by the key that has signed them."},
 	{"operator_expiration_timestamp_seconds", "operator operator_name",
 		"When the JWT of an operator expires; 0: never."},
@@ -148,6 +149,7 @@ func (o output) accounts(s survey) {
 		o.gauge("accounts_by_issuer", float64(i.count), i.key, trusted)
 	}
 	o.gauge("accounts_untrusted", float64(s.untrusted))
+	o.gauge("dangling_imports", float64(o.m.imports.get()))
 	o.gauge("accounts_expired_in_use", float64(o.m.Metrics.expired.inUse(o.m.Store.Index(), time.Now())))
 	seen := make(map[string]bool)
 	for _, operator := range o.m.Accounts.Operators() {

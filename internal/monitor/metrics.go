@@ -3,10 +3,12 @@ package monitor
 import (
 	"errors"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
 
 	"nats-account-server/internal/accounts"
 )
@@ -105,6 +107,7 @@ type Metrics struct {
 	deliveryTime  prometheus.Histogram
 	reloaded      prometheus.Gauge // the last reload was successful
 	reloadedAt    prometheus.Gauge
+	loadedAt      atomic.Int64 // the same, in Unix nanoseconds
 	expired       expiredUse
 }
 
@@ -236,6 +239,7 @@ func (m *Metrics) Reloaded(successful bool) {
 	}
 	m.reloaded.Set(1)
 	m.reloadedAt.SetToCurrentTime()
+	m.loadedAt.Store(time.Now().UnixNano())
 }
 
 // Decided counts what was decided about a JWT that was offered.
@@ -296,3 +300,30 @@ func refusals(reason string) pushResult {
 
 // Repeated counts that a change is announced once more.
 func (m *Metrics) Repeated() { m.announcements[causeRepeat].Inc() }
+
+// pushed returns how many JWTs were offered.
+func (m *Metrics) pushed() (n int) {
+	for d := range m.pushes {
+		n += sum(m.pushes[d][:])
+	}
+	return n
+}
+
+// read returns how many requests there were for JWTs of accounts.
+func (m *Metrics) read() (n int) {
+	for d := range m.reads {
+		n += sum(m.reads[d][:])
+	}
+	return n
+}
+
+// sum adds counters.
+func sum(counters []prometheus.Counter) (n int) {
+	for _, c := range counters {
+		var value dto.Metric
+		if c.Write(&value) == nil {
+			n += int(value.GetCounter().GetValue())
+		}
+	}
+	return n
+}

@@ -4,6 +4,9 @@
 //	metrics.go     what is counted as it happens
 //	collector.go   what is looked up when /metrics is asked for
 //	ready.go       /readyz
+//	varz.go        /varz and /serverz
+//	accountz.go    /accountz
+//	dangling.go    imports that do nothing
 //	survey.go      what the index says about all accounts together
 //	cached.go      how seldom that is looked at
 //
@@ -36,6 +39,8 @@ import (
 // Store is what is watched of a store. *jwtstore.Dir and *jwtstore.Memory meet it.
 type Store interface {
 	Index() *jwtstore.Index
+	Outbox() *jwtstore.Outbox
+	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	// State returns how the store is doing.
 	State() jwtstore.State
 	// Check returns why the store can't take changes now; nil: it can.
@@ -53,6 +58,7 @@ type Options struct {
 	// Connections returns how many HTTP connections are open.
 	Connections func() int64
 	ReadOnly    bool // no JWT can be pushed
+	Build       Build
 	Log         *slog.Logger
 }
 
@@ -60,7 +66,9 @@ type Options struct {
 type Monitor struct {
 	Options
 	handler    http.Handler // of /metrics
+	start      time.Time
 	surveyed   cached[survey]
+	imports    cached[int] // that do nothing
 	overviewed cached[notifier.Overview]
 
 	mu      sync.Mutex // guards failing
@@ -69,8 +77,9 @@ type Monitor struct {
 
 // New returns a Monitor. There is one for each Metrics.
 func New(o Options) *Monitor {
-	m := &Monitor{Options: o}
-	m.surveyed.find = m.survey
+	m := &Monitor{Options: o, start: time.Now()}
+	m.surveyed.find, m.surveyed.version = m.survey, o.Store.Index().Changes
+	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes
 	m.overviewed.find = o.Notifier.Overview
 	o.Metrics.registry.MustRegister(newCollector(m))
 	m.handler = promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{

@@ -1,0 +1,160 @@
+package monitor
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+)
+
+// maxScanned is how many accounts one answer of Accountz looks at, to find those with a name.
+const maxScanned = 100_000
+
+// AccountQuery says which accounts are asked for.
+type AccountQuery struct {
+	Account string // one account, by its key; "" for all
+	Prefix  string // of the key or the name, in any case
+	Pending bool   // only those that some nats-server has not acknowledged
+	After   string // only those whose keys follow this one
+	Limit   int    // how many at most; more than 0
+}
+
+// Accountz is a part of the stored accounts, by key.
+type Accountz struct {
+	Now      time.Time `json:"now"`
+	Total    int       `json:"total"` // that are stored
+	Limit    int       `json:"limit"`
+	Accounts []Account `json:"accounts"`
+	// After is what the request for the next part has as after. It is not there after the last one.
+	After string `json:"after,omitempty"`
+}
+
+// Account is one stored account.
+type Account struct {
+	Key     string     `json:"account"`
+	Name    string     `json:"name"`
+	Issuer  string     `json:"issuer"`
+	Trusted bool       `json:"trusted"` // it is served
+	Issued  time.Time  `json:"issued"`
+	Expires *time.Time `json:"expires,omitempty"`
+	Imports int        `json:"imports"`
+	Pending bool       `json:"pending"` // some nats-server has not acknowledged it
+	// State is "in effect", "incomplete", "pending", "refused", "expired" or "not served". Reason says
+	// why, or how far the delivery has got.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Accountz describes stored accounts. It looks at a bounded number of them: if After is there, there may
+// be more, also if there are few or none in this part.
+func (m *Monitor) Accountz(q AccountQuery) Accountz {
+	z := Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().stored, Limit: q.Limit,
+		Accounts: []Account{}}
+	index := m.Store.Index()
+	switch {
+	case q.Account != "":
+		if v := index.Get(q.Account); v.Stored() {
+			z.Accounts = append(z.Accounts, m.accountOf(q.Account, v, z.Now))
+		}
+	case q.Pending:
+		m.addPending(&z, q, index)
+	default:
+		m.addListed(&z, q, index)
+	}
+	return z
+}
+
+// addPending adds accounts that some nats-server has not acknowledged.
+func (m *Monitor) addPending(z *Accountz, q AccountQuery, index *jwtstore.Index) {
+	var keys []string
+	for _, c := range m.Store.Outbox().Pending() {
+		if c.Key > q.After {
+			keys = append(keys, c.Key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		if v := index.Get(key); v.Stored() && q.matches(key, v) && !m.add(z, key, v) {
+			return
+		}
+	}
+}
+
+// addListed adds accounts in the order of the index.
+func (m *Monitor) addListed(z *Accountz, q AccountQuery, index *jwtstore.Index) {
+	scanned, last := 0, ""
+	for key, v := range index.List("", q.After) {
+		if scanned++; scanned > maxScanned {
+			z.After = last
+			return
+		}
+		if last = key; q.matches(key, v) && !m.add(z, key, v) {
+			return
+		}
+	}
+}
+
+// add adds an account, and reports false if there is no room for it.
+func (m *Monitor) add(z *Accountz, key string, v jwtstore.Version) bool {
+	if n := len(z.Accounts); n == z.Limit {
+		z.After = z.Accounts[n-1].Key
+		return false
+	}
+	z.Accounts = append(z.Accounts, m.accountOf(key, v, z.Now))
+	return true
+}
+
+// matches reports whether the key or the name of an account begins with the prefix.
+func (q AccountQuery) matches(key string, v jwtstore.Version) bool {
+	return hasPrefix(key, q.Prefix) || hasPrefix(v.Summary.Name, q.Prefix)
+}
+
+// hasPrefix compares in any case.
+func hasPrefix(text, prefix string) bool {
+	return len(text) >= len(prefix) && strings.EqualFold(text[:len(prefix)], prefix)
+}
+
+// accountOf describes an account.
+func (m *Monitor) accountOf(key string, v jwtstore.Version, now time.Time) Account {
+	a := Account{
+		Key: key, Name: v.Summary.Name, Issuer: v.Summary.Issuer, Trusted: v.Servable,
+		Issued: time.Unix(v.IssuedAt, 0).UTC(), Imports: v.Summary.Imports,
+		Pending: m.Store.Outbox().PendingFor(key).Seq > 0,
+	}
+	if v.Expires != 0 {
+		at := time.Unix(v.Expires, 0).UTC()
+		a.Expires = &at
+	}
+	a.State, a.Reason = m.stateOf(key, v, a.Pending, now)
+	return a
+}
+
+// stateOf says whether an account is in effect, and why it is not.
+func (m *Monitor) stateOf(
+	key string, v jwtstore.Version, isPending bool, now time.Time,
+) (state, reason string) {
+	switch {
+	case !v.Servable:
+		return "not served", "no key of the operator has signed it, or it is damaged"
+	case v.Expired(now):
+		return "expired", ""
+	}
+	delivery := m.Notifier.Delivery(key)
+	switch {
+	case len(delivery.Refused) > 0:
+		return "refused", delivery.String()
+	case isPending:
+		return "pending", delivery.String()
+	}
+	if v.Summary.Imports > 0 {
+		if faults := m.faultsOf(key); len(faults) > 0 {
+			return "incomplete", strings.Join(faults, "; ")
+		}
+	}
+	if delivery.State == accounts.NotConfigured {
+		return "in effect", "as far as is known: NATS is not configured"
+	}
+	return "in effect", ""
+}

@@ -1,0 +1,82 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimcheck"
+	"nats-account-server/internal/jwtstore"
+)
+
+// maxExporters bounds the claims of exporters that are kept during a look at all imports.
+const maxExporters = 1000
+
+// importCheck looks at imports. It keeps the claims of exporters.
+type importCheck struct {
+	m         *Monitor
+	exporters map[string]*jwt.AccountClaims // nil: it is not stored
+	now       time.Time
+}
+
+// newImportCheck returns an importCheck that knows no exporter.
+func (m *Monitor) newImportCheck() *importCheck {
+	return &importCheck{m, make(map[string]*jwt.AccountClaims), time.Now()}
+}
+
+// claims returns the claims of a stored account, nil if it is not there or not served.
+func (c *importCheck) claims(key string) *jwt.AccountClaims {
+	token, _, err := c.m.Store.Load(key, jwtstore.Stamp{})
+	if err != nil || !c.m.Store.Index().Get(key).Servable {
+		// The system account may be that of the configuration.
+		a, err := c.m.Accounts.GetLocal(context.Background(), key)
+		if err != nil {
+			return nil
+		}
+		token = a.JWT
+	}
+	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(token)))
+	if err != nil {
+		return nil
+	}
+	return claims
+}
+
+// exporter is claims for an account that others import from.
+func (c *importCheck) exporter(key string) *jwt.AccountClaims {
+	claims, known := c.exporters[key]
+	if !known {
+		claims = c.claims(key)
+		if len(c.exporters) >= maxExporters {
+			clear(c.exporters)
+		}
+		c.exporters[key] = claims
+	}
+	return claims
+}
+
+// faults returns which imports of an account do nothing, and why.
+func (c *importCheck) faults(key string) []string {
+	claims := c.claims(key)
+	if claims == nil {
+		return nil
+	}
+	return claimcheck.Imports(claims, c.exporter, c.now)
+}
+
+// faultsOf returns which imports of an account do nothing, and why.
+func (m *Monitor) faultsOf(key string) []string { return m.newImportCheck().faults(key) }
+
+// dangling counts the imports that do nothing, of all accounts. It reads the JWTs of all that import
+// anything.
+func (m *Monitor) dangling() (n int) {
+	check := m.newImportCheck()
+	for key, v := range m.Store.Index().All() {
+		if v.Servable && v.Summary.Imports > 0 {
+			n += len(check.faults(key))
+		}
+	}
+	return n
+}

@@ -1,0 +1,149 @@
+package monitor
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"time"
+
+	"nats-account-server/internal/notifier"
+)
+
+// Build says what was built.
+type Build struct {
+	Version, Commit, Date string
+}
+
+// Varz is how the server is doing, in the words of nats-server's /varz.
+type Varz struct {
+	ServerID    string    `json:"server_id"` // stays the same over restarts, if the store is a directory
+	ServerName  string    `json:"server_name"`
+	Version     string    `json:"version"`
+	GitCommit   string    `json:"git_commit,omitempty"`
+	BuildDate   string    `json:"build_date,omitempty"`
+	Go          string    `json:"go"`
+	Host        string    `json:"host,omitempty"` // of the machine
+	Start       time.Time `json:"start"`
+	Now         time.Time `json:"now"`
+	Uptime      string    `json:"uptime"`
+	ConfigLoad  time.Time `json:"config_load_time"`
+	Mem         uint64    `json:"mem"` // bytes that the Go runtime has of the system
+	Cores       int       `json:"cores"`
+	Gomaxprocs  int       `json:"gomaxprocs"`
+	Connections int64     `json:"connections"` // over HTTP
+	Ready       bool      `json:"ready"`
+
+	Accounts  int    `json:"accounts"` // that are stored
+	Untrusted int    `json:"accounts_untrusted"`
+	Digest    string `json:"store_digest"`
+	InPushes  int    `json:"in_pushes"` // JWTs that were offered
+	OutReads  int    `json:"out_reads"` // requests for JWTs of accounts
+
+	NATS struct {
+		Configured bool `json:"configured"`
+		Connected  bool `json:"connected"`
+		Reconnects int  `json:"reconnects"`
+		Servers    int  `json:"servers"` // that are known
+		Pending    int  `json:"pending"` // changes that some nats-server has not acknowledged
+		Refused    int  `json:"refused"` // accounts that some nats-server refuses
+	} `json:"nats"`
+}
+
+// Varz says how the server is doing.
+func (m *Monitor) Varz() Varz {
+	s, o, now := m.surveyed.get(), m.overview(), time.Now()
+	digest := m.Accounts.Digest()
+	v := Varz{
+		ServerID: m.Store.Outbox().ID(), ServerName: "nats-account-server",
+		Version: m.Build.Version, GitCommit: m.Build.Commit, BuildDate: m.Build.Date,
+		Go: runtime.Version(), Start: m.start.UTC(), Now: now.UTC(), Uptime: uptime(now.Sub(m.start)),
+		ConfigLoad: time.Unix(0, m.Metrics.loadedAt.Load()).UTC(), Mem: memory(),
+		Cores: runtime.NumCPU(), Gomaxprocs: runtime.GOMAXPROCS(0),
+		Connections: m.Connections(), Ready: m.Ready().Ready(),
+		Accounts: s.stored, Untrusted: s.untrusted, Digest: fmt.Sprintf("%x", digest),
+		InPushes: m.Metrics.pushed(), OutReads: m.Metrics.read(),
+	}
+	v.Host, _ = os.Hostname()
+	v.NATS.Configured, v.NATS.Connected = o.Configured, o.Connected
+	v.NATS.Reconnects, v.NATS.Servers = max(o.Sessions-1, 0), len(o.Servers)
+	v.NATS.Pending, v.NATS.Refused = o.Pending, o.Refused
+	return v
+}
+
+// uptime writes a time as nats-server does: 3d4h5m6s.
+func uptime(d time.Duration) string {
+	s := int(d.Seconds())
+	text := fmt.Sprintf("%ds", s%60)
+	for _, unit := range []struct {
+		seconds, of int
+		name        string
+	}{{60, 60, "m"}, {3600, 24, "h"}, {86400, 1 << 30, "d"}} {
+		if s >= unit.seconds {
+			text = fmt.Sprintf("%d%s", s/unit.seconds%unit.of, unit.name) + text
+		}
+	}
+	return text
+}
+
+// memory returns how many bytes the Go runtime has of the system.
+func memory() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// Serverz is what is known about the nats-servers.
+type Serverz struct {
+	Now       time.Time `json:"now"`
+	Connected bool      `json:"connected"` // to NATS
+	Total     int       `json:"total"`
+	Offset    int       `json:"offset"`
+	Limit     int       `json:"limit"`
+	Servers   []Server  `json:"servers"` // by name
+}
+
+// Server is one nats-server.
+type Server struct {
+	Name     string    `json:"name"`
+	ID       string    `json:"id,omitempty"` // of its process; not there while it is away
+	Version  string    `json:"version,omitempty"`
+	Cluster  string    `json:"cluster,omitempty"`
+	Resolver string    `json:"resolver,omitempty"` // as far as its answers show: url or memory, or cache
+	State    string    `json:"state"`              // in_step, pending, refusing or silent
+	Here     bool      `json:"here"`               // it has answered the last PING
+	Pending  int       `json:"pending"`            // changes that it has not acknowledged
+	LastSeen time.Time `json:"last_seen"`
+	Refusal  *Refusal  `json:"last_refusal,omitempty"` // since this server began
+}
+
+// Refusal is that a nats-server has not taken an update.
+type Refusal struct {
+	Account string    `json:"account"`
+	Reason  string    `json:"reason"`
+	At      time.Time `json:"at"`
+}
+
+// Serverz describes the known nats-servers, some of them at a time.
+func (m *Monitor) Serverz(offset, limit int) Serverz {
+	o := m.overview()
+	z := Serverz{Now: time.Now().UTC(), Connected: o.Connected, Total: len(o.Servers), Offset: offset,
+		Limit: limit, Servers: []Server{}}
+	from := min(offset, len(o.Servers))
+	for _, s := range o.Servers[from:min(from+limit, len(o.Servers))] {
+		z.Servers = append(z.Servers, serverOf(s))
+	}
+	return z
+}
+
+// serverOf describes a nats-server.
+func serverOf(s notifier.ServerOverview) Server {
+	described := Server{
+		Name: s.Name, ID: s.ID, Version: s.Version, Cluster: s.Cluster, Resolver: s.Resolver,
+		State: s.State.String(), Here: s.Here, Pending: s.Pending, LastSeen: s.Seen.UTC(),
+	}
+	if r := s.Refusal; r != (notifier.Refusal{}) {
+		described.Refusal = &Refusal{r.Account, r.Reason, r.At.UTC()}
+	}
+	return described
+}
