@@ -75,7 +75,8 @@ func (f *Flags) table() []Flag {
 			"store section, and names the operator", &f.NSC},
 		{[]string{"-primary"}, "url", "URL of the account server to follow", &f.Primary},
 		{[]string{"-operator"}, "file", "operator JWT file", &f.Operator},
-		{[]string{"-nats"}, "url", "URL of a NATS server; replaces the whole list", &f.NATS},
+		{[]string{"-nats"}, "url", "NATS servers, separated by commas; replaces " +
+			"nats.servers", &f.NATS},
 		{[]string{"-creds"}, "file", "NATS credentials file", &f.Creds},
 		{[]string{"-hp"}, "host:port", "where HTTP listens (default localhost:9090)", &f.HostPort},
 		{[]string{"-a", "--addr", "--net"}, "host", "host where HTTP listens", &f.Host},
