@@ -100,7 +100,7 @@ func TestEveryParameterThatIsReadIsInTheOpenAPIDocument(t *testing.T) {
 
 // readOfRequest matches reads of a query parameter or header.
 var readOfRequest = regexp.MustCompile(
-	`(?:\.set\(|\.value\(|Query\(\)\.Get\(|r\.Header\.Get\(|r\.Header\[)"([\w-]+)"`)
+	`(?:\.set\(|\.value\(|\.number\(|Query\(\)\.Get\(|r\.Header\.Get\(|r\.Header\[)"([\w-]+)"`)
 
 func TestTheOpenAPIDocumentIsServedWithAnETag(t *testing.T) {
 	address := serve(t, newEnvironment(t).api)
