@@ -151,7 +151,10 @@ type call struct {
 	status  int
 	prepare func(*environment)
 	options func(*httpapi.Options)
+	guarded bool // credentials are asked for
 }
+
+func guarded(o *httpapi.Options) { o.Authorizer = &fakeAuthorizer{} }
 
 // calls are those that differ from route to route.
 var calls = []call{
@@ -236,7 +239,6 @@ const preflight = "\nAccess-Control-Request-Method: POST\nAccess-Control-Request
 // where the document says that they are needed, and a POST can be taken away from it.
 func documentCalls() []call {
 	var found []call
-	guarded := func(o *httpapi.Options) { o.Authorizer = &fakeAuthorizer{} }
 	for path, item := range newContract(openAPI).doc.Paths.Map() {
 		path = strings.NewReplacer("{key}", "$A", "{hash}", "$HASH").Replace(path)
 		found = append(found, call{send: "OPTIONS " + path + preflight, status: 204})
@@ -253,7 +255,7 @@ func documentCalls() []call {
 				"\nAuthorization: busy": 503,
 			} {
 				found = append(found,
-					call{send: method + " " + path + header, status: status, options: guarded})
+					call{send: method + " " + path + header, status: status, guarded: true})
 			}
 			if method == http.MethodPost {
 				found = append(found, call{send: method + " " + path, status: 405,
@@ -288,6 +290,9 @@ func prepared(t *testing.T, env *environment) *strings.Replacer {
 // TestEveryAnswerOfTheOpenAPIDocument gives, with the other tests, all that the document has. What is
 // lacking of it is found by checkContract.
 func TestEveryAnswerOfTheOpenAPIDocument(t *testing.T) {
+	// Most calls can share a server.
+	plain, plainWords := call{}.serveCall(t)
+	asking, askingWords := call{options: guarded}.serveCall(t)
 	for _, c := range slices.Concat(calls, documentCalls()) {
 		methods := []string{""}
 		if strings.HasPrefix(c.send, "GET ") {
@@ -297,7 +302,17 @@ func TestEveryAnswerOfTheOpenAPIDocument(t *testing.T) {
 			if method != "" {
 				c.send = method + c.send[strings.Index(c.send, " "):]
 			}
-			t.Run(c.send, func(t *testing.T) { c.run(t) })
+			t.Run(c.send, func(t *testing.T) {
+				switch {
+				case c.guarded:
+					c.run(t, asking, askingWords)
+				case c.prepare == nil && c.options == nil:
+					c.run(t, plain, plainWords)
+				default:
+					address, words := c.serveCall(t)
+					c.run(t, address, words)
+				}
+			})
 		}
 	}
 }
@@ -331,24 +346,30 @@ func watch(t *testing.T, o *httpapi.Options, store *watchedStore) {
 	})
 }
 
-func (c call) run(t *testing.T) {
+// serveCall starts a server for a call, and returns its address and the words of the calls.
+func (c call) serveCall(t *testing.T) (address string, words *strings.Replacer) {
 	store := &watchedStore{Memory: jwtstore.NewMemory(true)}
 	edits := []func(*httpapi.Options){func(o *httpapi.Options) { watch(t, o, store) }}
 	if c.options != nil {
 		edits = append(edits, c.options)
 	}
 	env := newEnvironment(t, edits...)
-	words := prepared(t, env)
+	words = prepared(t, env)
 	if c.prepare != nil {
 		c.prepare(env)
 	}
 	store.fault = env.store.saveErr
+	return serve(t, env.api), words
+}
+
+// run sends the call.
+func (c call) run(t *testing.T, address string, words *strings.Replacer) {
 	head, body, hasBody := strings.Cut(c.send, "\n\n")
 	head += "\nOrigin: http://ex.com"
 	if hasBody {
 		head += "\n\n" + body
 	}
-	got := ask(t, serve(t, env.api), words.Replace(head))
+	got := ask(t, address, words.Replace(head))
 	if !strings.HasPrefix(got, itoa(c.status)+" ") {
 		t.Errorf("want %d:\n%s", c.status, got)
 	}
