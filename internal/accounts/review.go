@@ -14,18 +14,18 @@ import (
 // maxNamed is how many accounts the line of Review names.
 const maxNamed = 5
 
-// Review logs how many of the stored JWTs are not served, and why the first ones are not. It is for the
-// background, after a start and after each change of the trust. It reads only what may be good under this
-// trust and was not under the one before. Files that were edited by hand are looked for if rescan is set.
+// Review looks for what was changed in the store by hand, and logs how many of the stored JWTs are not
+// served, and why the first ones are not. It is for the background, after a start and after each change of
+// the trust. It reads only what the index does not know, and what may be good under this trust and was not
+// under the one before. Files that were edited in place are looked for if rescan is set.
 func (c *catalog) Review(ctx context.Context, rescan bool) {
-	found := c.survey(ctx, false)
-	isJudged := found.isJudged && found.stored > 0 && c.index.Lost() == 0
-	if rescan {
-		_ = c.Rescan(ctx) // logs what can't be read
-	} else if !isJudged {
-		_ = c.RescanChanged(ctx)
-	}
-	if rescan || !isJudged {
+	wasFilled := c.filled.Load()
+	before := c.survey(ctx, false)
+	isJudged := before.isJudged && before.stored > 0 && c.index.Lost() == 0
+	_ = c.scan(ctx, jwtstore.Scan{Every: rescan}) // logs what can't be read
+	found := before
+	// What is known of a store that was never seen whole may be its system account only.
+	if rescan || !isJudged || !wasFilled {
 		found = c.survey(ctx, true)
 	}
 	if ctx.Err() == nil {
@@ -37,7 +37,7 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 	case bad > 0:
 		c.Log.Warn(fmt.Sprintf("%d of %d stored JWTs are no longer good and are not served, sign these "+
 			"accounts anew and push them: %s", bad, stored, strings.Join(named, "; ")))
-	case stored > 0 && !isJudged:
+	case stored > 0 && (!isJudged || stored != before.stored):
 		text := "all " + strconv.Itoa(stored) + " stored JWTs are"
 		if stored == 1 {
 			text = "the one stored JWT is"

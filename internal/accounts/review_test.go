@@ -101,3 +101,20 @@ func TestAReviewFillsANewIndex(t *testing.T) {
 	e.registry.Review(t.Context(), false)
 	e.logs(t, "[WRN] 1 of 2 stored JWTs are no longer good")
 }
+
+// A start looks through the store also if something is in the index already: the system account, or what a
+// first start has found until it was stopped. What was put into the directory since is found too.
+func TestAReviewLooksThroughAStoreOfWhichSomeIsKnown(t *testing.T) {
+	e := newEnv(t)
+	system, a, b := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	e.mustPush(t, system.ID, e.signed(t, system, 0))
+	e.plant(t, a.ID, e.op.Account(t, a))
+	for _, want := range []int{2, 3} {
+		e.registry.Review(t.Context(), false)
+		if got := len(e.registry.Keys()); got != want {
+			t.Errorf("%d accounts are known after the start, want %d", got, want)
+		}
+		e.plant(t, b.ID, e.op.Account(t, b))
+	}
+	e.logs(t, "[INF] all 2 stored JWTs are good under the present operators")
+}
