@@ -35,7 +35,7 @@ func (d *Dir) State() State {
 // trialInterval is how often Check tries to write, while the last commit has failed.
 const trialInterval = 5 * time.Second
 
-// trialBytes is what Check writes then: as much as a large JWT.
+// trialBytes is what Check writes then, and the least room: as much as a large JWT.
 const trialBytes = 64 << 10
 
 // Check returns why the store can't take changes now; nil: it can, as far as is known. While the last
@@ -48,6 +48,9 @@ func (d *Dir) Check() error {
 		if err := writable(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+	}
+	if free := spaceAt(d.directory.root); free < trialBytes {
+		return fmt.Errorf("the disk is full: %d bytes are left at %s", max(free, 0), d.directory.root)
 	}
 	if fault := d.flusher.fault.Load(); fault != nil && *fault != nil {
 		return *fault
