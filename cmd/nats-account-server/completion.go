@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -12,10 +11,8 @@ import (
 // signalWords are the commands of --signal.
 const signalWords = "reload reopen stop"
 
-// commandNames are the names of commands, in order.
-func commandNames() []string {
-	return slices.Sorted(maps.Keys(map[string]bool{"healthcheck": true, "completion": true, "man": true}))
-}
+// commandWords are the names of the commands that can be the first argument.
+const commandWords = "completion healthcheck man"
 
 // isSignal reports whether a flag is --signal.
 func isSignal(f config.Flag) bool { return slices.Contains(f.Names, "--signal") }
@@ -60,7 +57,7 @@ _nats_account_server() {
 }
 complete -F _nats_account_server nats-account-server
 `, strings.Join(paths, "|"), strings.Join(signals, "|"), signalWords, strings.Join(others, "|"),
-		strings.Join(all, " "), strings.Join(commandNames(), " "))
+		strings.Join(all, " "), commandWords)
 }
 
 // zshCompletion returns the completion for zsh.
@@ -86,7 +83,7 @@ func zshCompletion(flags []config.Flag) string {
 		usage := strings.NewReplacer("'", `'\''`, "[", `\[`, "]", `\]`, ":", `\:`).Replace(f.Usage)
 		fmt.Fprintf(&b, "    '%s[%s]%s' \\\n", names, usage, value)
 	}
-	fmt.Fprintf(&b, "    '1:command:(%s)' \\\n", strings.Join(commandNames(), " "))
+	fmt.Fprintf(&b, "    '1:command:(%s)' \\\n", commandWords)
 	b.WriteString("    '2:shell:(bash zsh fish)'\n")
 	return b.String()
 }
@@ -120,7 +117,7 @@ func fishCompletion(flags []config.Flag) string {
 		}
 		fmt.Fprintf(&b, " -d '%s'\n", strings.ReplaceAll(f.Usage, "'", `\'`))
 	}
-	fmt.Fprintf(&b, "%s -n __fish_use_subcommand -a '%s'\n", begin, strings.Join(commandNames(), " "))
+	fmt.Fprintf(&b, "%s -n __fish_use_subcommand -a '%s'\n", begin, commandWords)
 	fmt.Fprintf(&b, "%s -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n", begin)
 	return b.String()
 }

@@ -75,7 +75,7 @@ func (c *catalog) scan(ctx context.Context, o jwtstore.Scan) error {
 			logging.Count(s.unknown, "stored JWT", "stored JWTs"),
 			time.Since(s.begun).Round(time.Millisecond)))
 	}
-	return c.reportUnread(s.failed)
+	return s.reportUnread()
 }
 
 // scan is one Rescan.
@@ -153,14 +153,14 @@ func (s *scan) rejudge(ctx context.Context, t *Trust) {
 }
 
 // rejudgeByIssuer judges an account again, if that needs no look at its JWT.
-func (c *catalog) rejudgeByIssuer(t *Trust, key string, v jwtstore.Version) (done bool) {
+func (s *scan) rejudgeByIssuer(t *Trust, key string, v jwtstore.Version) (done bool) {
 	isTrusted := t.trusts(v.Summary.Issuer)
 	if v.Summary.Issuer == "" || isTrusted && !v.Servable {
 		return false
 	}
 	next := v
 	next.Mark, next.Servable = t.mark, isTrusted && v.Servable
-	return c.index.Swap(key, v, next)
+	return s.index.Swap(key, v, next)
 }
 
 // unread is what a Rescan could not read.
@@ -178,8 +178,8 @@ func (u *unread) add(key string, err error) {
 
 // reportUnread returns the error of a Rescan. It logs what can't be read once, as long as that stays
 // the same. c.scanning must be held.
-func (c *catalog) reportUnread(u unread) error {
-	text := ""
+func (s *scan) reportUnread() error {
+	u, text := s.failed, ""
 	if u.count > 0 {
 		text = logging.Count(u.count, "directory or file of the store can't be read, and what is "+
 			"in it is in no pack: mend or remove it; the fault",
@@ -188,13 +188,13 @@ func (c *catalog) reportUnread(u unread) error {
 			" is " + strings.TrimPrefix(u.first+": "+u.err.Error(), ": ")
 	}
 	switch {
-	case text == c.unread:
+	case text == s.unread:
 	case text == "":
-		c.Log.Info("the whole store can be read again")
+		s.Log.Info("the whole store can be read again")
 	default:
-		c.Log.Warn(text)
+		s.Log.Warn(text)
 	}
-	switch c.unread = text; {
+	switch s.unread = text; {
 	case u.count == 0:
 		return nil
 	case errors.Is(u.err, jwtstore.ErrDirectory):

@@ -152,16 +152,44 @@ func logStart(c config.Config, log logger) {
 	logPrimary(c, log)
 }
 
-// run serves until ctx ends or a task fails. f is what load has read for d.Config. Signals that ask
-// for a reload are taken one at a time.
+// run serves until ctx ends or a task fails. f is what load has read for d.Config.
 func (d *daemon) run(ctx context.Context, f files) error {
 	// The first request may already be for an account that only the primary has.
 	primary := d.nextPrimary(d.Config)
 	d.setSource(primary)
-	var err error
-	// The server answers as soon as it is made. If it can't listen, no task has been started yet.
-	d.server, err = httpserver.New(d.serverOptions(d.Config, f))
-	if err != nil {
+	if err := d.listen(f); err != nil {
+		return err
+	}
+	defer func() { d.removePID() }()
+	var failed context.Context // ends with ctx, or when a task fails
+	d.tasks, failed = errgroup.WithContext(ctx)
+	d.startTasks(failed)
+	// This line is the original's.
+	d.log.infof("nats-account-server is running")
+	d.logResolvers(f.trusted)
+	d.trusted = f.trusted
+	d.startReview(false)
+	d.follow(primary, d.Config)
+	if d.Ready != nil {
+		// A service manager is told only now, when everything has been started.
+		d.Ready()
+	}
+	d.tellSystemd(d.Systemd.Ready(servesStatus))
+	if d.Dump {
+		d.log.Info("", "configuration", logging.Lines(d.Config.Dump()))
+	}
+	d.takeSignals(failed)
+	// A failed task and a signal end the program in the same order.
+	d.tellSystemd(d.Systemd.Stopping())
+	d.stop()
+	// Wait returns the first error of a task; nil: all ended as they were told.
+	return d.tasks.Wait()
+}
+
+// listen makes the servers, which answer at once, and writes the pid file. If it fails, nothing
+// listens.
+func (d *daemon) listen(f files) (err error) {
+	if d.server, err = httpserver.New(d.serverOptions(d.Config, f)); err != nil {
 		return err
 	}
 	if d.watch, err = d.nextWatch(d.Config, f); err != nil {
@@ -172,10 +200,12 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	if d.removePID, err = process.WritePID(d.Config.PIDFile); err != nil {
 		return errors.Join(err, closeServer(d.watch.Server), closeServer(d.server))
 	}
-	defer func() { d.removePID() }()
-	var failed context.Context // ends with ctx, or when a task fails
-	d.tasks, failed = errgroup.WithContext(ctx)
-	// stop ends HTTP, NATS and the primary one after the other. The others end at once.
+	return nil
+}
+
+// startTasks starts what lives as long as the program. stop ends HTTP and NATS one after the other.
+// The other tasks end with failed.
+func (d *daemon) startTasks(failed context.Context) {
 	d.http = d.start(context.Background(), "http", d.server.Run)
 	d.startWatch(d.watch)
 	d.nats = d.connect(d.Config.NATS)
@@ -193,31 +223,18 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	if d.syncer != nil {
 		d.start(failed, "directory", d.syncer.Run)
 	}
-	// This line is the original's.
-	d.log.infof("nats-account-server is running")
-	d.logResolvers(f.trusted)
-	d.trusted = f.trusted
-	d.startReview(false)
-	d.follow(primary, d.Config)
-	if d.Ready != nil {
-		// A service manager is told only now, when everything has been started.
-		d.Ready()
-	}
-	d.tellSystemd(d.Systemd.Ready(servesStatus))
-	if d.Dump {
-		d.log.Info("", "configuration", logging.Lines(d.Config.Dump()))
-	}
+}
+
+// takeSignals does what signals ask for, one after the other, until ctx ends. It tells systemd that
+// the program lives.
+func (d *daemon) takeSignals(ctx context.Context) {
 	alive, stopTicks := every(d.Systemd.WatchdogInterval())
 	defer stopTicks()
 	var reload <-chan time.Time // nil unless a reload is asked for
 	for {
 		select {
-		// A failed task and a signal end the program in the same order.
-		case <-failed.Done():
-			d.tellSystemd(d.Systemd.Stopping())
-			d.stop()
-			// Wait returns the first error of a task; nil: all ended as they were told.
-			return d.tasks.Wait()
+		case <-ctx.Done():
+			return
 		case <-d.Hangup:
 			if reload == nil {
 				reload = time.After(hangupDelay)

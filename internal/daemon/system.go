@@ -46,8 +46,8 @@ func every(interval time.Duration) (ticks <-chan time.Time, stop func()) {
 	return t.C, t.Stop
 }
 
-// proveAlive tells systemd that the program lives, if HTTP answers. It does not wait for that. run
-// calls it, so a run that hangs proves nothing either.
+// proveAlive tells systemd that the program lives, if HTTP answers. It does not wait for that. The daemon
+// takes signals in the same goroutine, so one that hangs proves nothing either.
 func (d *daemon) proveAlive() {
 	if !d.probing.CompareAndSwap(false, true) {
 		return // the last request has no answer yet

@@ -39,7 +39,7 @@ func (s *sender) send(ctx context.Context, o outgoing) {
 			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
 	default:
 		s.unstick(o.Key, account.JWT)
-		s.conn.publish(updateSubject(o.Key), s.n.replySubject(o, account.JWT), account.JWT)
+		s.conn.publish(updateSubject(o.Key), s.replySubject(o, account.JWT), account.JWT)
 	}
 }
 
@@ -57,8 +57,8 @@ func (s *sender) unstick(key string, token []byte) {
 }
 
 // replySubject is where the answers to an announcement go, in this session and in later ones.
-func (n *Notifier) replySubject(o outgoing, token []byte) string {
-	return fmt.Sprintf("%s.%s.%s.%s", n.inbox, n.process, digestOf(token), o.reply())
+func (s *sender) replySubject(o outgoing, token []byte) string {
+	return fmt.Sprintf("%s.%s.%s.%s", s.n.inbox, s.n.process, digestOf(token), o.reply())
 }
 
 // withdraw ends the announcement of an account that is not stored any more, since another program

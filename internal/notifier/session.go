@@ -34,7 +34,7 @@ type session struct {
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
 // time. It takes up what is pending when servers appear.
 func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
-	s := n.newSession(conn, from)
+	s := newSession(n, conn, from)
 	if !s.conn.subscribe(s.conn.inbox+".>", s.receive) ||
 		!s.conn.subscribe(n.inbox+".>", s.receiveAnswer) ||
 		!s.conn.subscribe(heartbeats, s.heartbeat) {
@@ -60,7 +60,7 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 }
 
 // newSession returns a session that has subscribed to nothing yet.
-func (n *Notifier) newSession(conn Conn, from Accounts) *session {
+func newSession(n *Notifier, conn Conn, from Accounts) *session {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inbox == "" {
