@@ -19,7 +19,7 @@ import (
 // The test makes the image's root directory by the commands of the Dockerfile, and runs the image's
 // entry point and command in it, as the first process of a container that has nothing else in it: the
 // program needs no library, and `docker stop` is a stop in order.
-func TestTheImageRuns(t *testing.T) {
+func TestTheProgramRunsAloneInAContainer(t *testing.T) {
 	t.Parallel()
 	if !mayHaveNamespaces() {
 		jwttest.Lacks(t, "namespaces", "users may not make them")
@@ -74,7 +74,7 @@ func TestTheImageRuns(t *testing.T) {
 
 // The image has the original's entry point and paths. It runs as a user that is not root, and has no
 // shell.
-func TestTheImageHasTheOriginalsPathsAndNoShell(t *testing.T) {
+func TestTheImageIsTheOriginals(t *testing.T) {
 	t.Parallel()
 	image := dockerfile(t)
 	_, final, _ := strings.Cut(image.text, "\nFROM scratch\n")

@@ -166,13 +166,17 @@ func (s *scan) rejudgeByIssuer(t *Trust, key string, v jwtstore.Version) (done b
 // unread is what a Rescan could not read.
 type unread struct {
 	count int    // shards and files
-	first string // account of the first of them; "" for a shard
+	first string // account of the first of them, in whatever order they are looked at; "" for a shard
 	err   error  // why it can't be read
 }
 
 func (u *unread) add(key string, err error) {
-	if u.count++; u.count == 1 || errors.Is(err, jwtstore.ErrDirectory) {
-		u.first, u.err = logging.ShortKey(key), err
+	u.count++
+	first := logging.ShortKey(key)
+	isGone, wasGone := errors.Is(err, jwtstore.ErrDirectory), errors.Is(u.err, jwtstore.ErrDirectory)
+	if u.err == nil || isGone && !wasGone ||
+		isGone == wasGone && first+err.Error() < u.first+u.err.Error() {
+		u.first, u.err = first, err
 	}
 }
 

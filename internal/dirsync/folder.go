@@ -1,6 +1,7 @@
 package dirsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ type Folder struct {
 	// top is the directory that has files, and directories with files.
 	top string
 	// last is top as the last Scan saw it that found it to be the directory, and known how many
-	// files there were; nil before the first Scan.
+	// accounts there were; nil before the first Scan.
 	last  fs.FileInfo
 	known int
 	// nsc says that files are named by the account's name, and not by its key.
@@ -160,26 +161,30 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 }
 
 // checkTop returns an error if what is at the path of top now is another directory, which lacks more than
-// half of the files that there were: the file system of the one that was there may have been unmounted.
+// half of the accounts that there were: the file system of the one that was there may have been unmounted.
 func (f *Folder) checkTop() error {
 	info, err := os.Stat(f.top)
 	if err != nil {
 		return err
 	}
-	lacking := 0
+	all, there := map[string]bool{}, map[string]bool{}
 	for _, file := range f.files {
-		if file.seen != f.scans {
-			lacking++
+		if all[file.id()] = true; file.seen == f.scans {
+			there[file.id()] = true
 		}
 	}
-	if 2*lacking > f.known && f.last != nil && !os.SameFile(f.last, info) {
-		return fmt.Errorf("another directory is at %s, which lacks %d of the %d files that were there "+
-			"(was its file system unmounted?): restart the server to serve what is there",
+	if lacking := len(all) - len(there); 2*lacking > f.known && f.last != nil &&
+		!os.SameFile(f.last, info) {
+		return fmt.Errorf("another directory is at %s, which lacks %d of the %d accounts that were "+
+			"there (was its file system unmounted?): restart the server to serve what is there",
 			f.top, lacking, f.known)
 	}
-	f.last, f.known = info, len(f.files)
+	f.last, f.known = info, len(all)
 	return nil
 }
+
+// id tells what is in a file, wherever in the directory that is.
+func (f *File) id() string { return cmp.Or(f.Key, f.subject, f.Path) }
 
 // read reads a file if it has changed, or if it is to be offered again. hot says that it was just
 // written to. The file must not be used after offer, which may decide about it in another

@@ -333,10 +333,10 @@ func (p *announcements) endOverdue(now time.Time) {
 }
 
 // endIfAnswered ends an attempt when every server has answered that lacks the change. It does not
-// wait for servers that are not responsive: they may never answer an update.
+// wait for silent servers: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
 	left := p.outstanding(a)
-	isWaiting := a.confirms && len(left) > 0 || slices.ContainsFunc(left, (*server).isResponsive)
+	isWaiting := a.confirms && len(left) > 0 || slices.ContainsFunc(left, (*server).mayAnswer)
 	if !isWaiting && a.found == 0 {
 		p.end(a)
 	}

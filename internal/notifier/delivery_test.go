@@ -110,7 +110,7 @@ func TestAServerCountsFromItsFirstAnswer(t *testing.T) {
 			e.stop()
 			e.restart()
 			e.serve()
-			time.Sleep(2 * time.Second)
+			time.Sleep(5 * time.Second) // it lets what is pending pass again
 		}
 		time.Sleep(2 * time.Second)
 		push("acknowledged by 1 of 1 nats-server; 1 more has not answered yet")

@@ -107,6 +107,10 @@ func (v *server) isResponsive() bool { return v.state == responsive }
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
 
+// mayAnswer reports whether an answer of a server is waited for. An untested one becomes responsive or
+// silent by that.
+func (v *server) mayAnswer() bool { return v.state != silent }
+
 // phase is how far a round of PING has got. A round takes answerTimeout, or twice that if
 // pingSubject is needed, too.
 type phase int
