@@ -84,7 +84,7 @@ func (s *session) wait(interval time.Duration, began time.Time) (early bool) {
 func (s *session) report(x *exchange) {
 	if x.changed > 0 {
 		s.Log.Info(logging.Count(x.changed, "account is", "accounts are") +
-			" newer than before: another server had them")
+			" newer than before, from another server")
 	}
 	level, text, set := slog.LevelWarn, "another server's accounts are refused: ", x.refused
 	if len(x.refused) == 0 {
