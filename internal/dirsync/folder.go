@@ -183,8 +183,9 @@ func (f *Folder) checkTop() error {
 	return nil
 }
 
-// id tells what is in a file, wherever in the directory that is.
-func (f *File) id() string { return cmp.Or(f.Key, f.subject, f.Path) }
+// id tells what is in a file, wherever in the directory that is. What is offered may be decided about
+// just now, so the subject may not be read here.
+func (f *File) id() string { return cmp.Or(f.Key, f.Path) }
 
 // read reads a file if it has changed, or if it is to be offered again. hot says that it was just
 // written to. The file must not be used after offer, which may decide about it in another
