@@ -1,7 +1,6 @@
 package dirsync
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ type Folder struct {
 	// top is the directory that has files, and directories with files.
 	top string
 	// last is top as the last Scan saw it that found it to be the directory, and known how many
-	// accounts there were; nil before the first Scan.
+	// files there were; nil before the first Scan.
 	last  fs.FileInfo
 	known int
 	// nsc says that files are named by the account's name, and not by its key.
@@ -160,32 +159,26 @@ func (f *Folder) Scan(offer func(*File)) (gone []*File, settled bool, err error)
 	return gone, settled, nil
 }
 
-// checkTop returns an error if what is at the path of top now is another directory, which lacks more than
-// half of the accounts that there were: the file system of the one that was there may have been unmounted.
+// checkTop returns an error if what is at the path of top now is another directory, which has none
+// of the files that there were: the file system of the one that was there may have been unmounted.
 func (f *Folder) checkTop() error {
 	info, err := os.Stat(f.top)
 	if err != nil {
 		return err
 	}
-	all, there := map[string]bool{}, map[string]bool{}
+	lacking := 0
 	for _, file := range f.files {
-		if all[file.id()] = true; file.seen == f.scans {
-			there[file.id()] = true
+		if file.seen != f.scans {
+			lacking++
 		}
 	}
-	if lacking := len(all) - len(there); 2*lacking > f.known && f.last != nil &&
-		!os.SameFile(f.last, info) {
-		return fmt.Errorf("another directory is at %s, which lacks %d of the %d accounts that were "+
-			"there (was its file system unmounted?): restart the server to serve what is there",
-			f.top, lacking, f.known)
+	if f.known > 0 && lacking >= f.known && !os.SameFile(f.last, info) {
+		return fmt.Errorf("another directory is at %s, which has none of the files that were "+
+			"there (was its file system unmounted?)", f.top)
 	}
-	f.last, f.known = info, len(all)
+	f.last, f.known = info, len(f.files)
 	return nil
 }
-
-// id tells what is in a file, wherever in the directory that is. What is offered may be decided about
-// just now, so the subject may not be read here.
-func (f *File) id() string { return cmp.Or(f.Key, f.Path) }
 
 // read reads a file if it has changed, or if it is to be offered again. hot says that it was just
 // written to. The file must not be used after offer, which may decide about it in another
