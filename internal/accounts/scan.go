@@ -286,7 +286,7 @@ func (c *catalog) renewed(
 	if next.Seq = had.Seq; next.Servable && next.IssuedAt < next.Floor.IssuedAt {
 		c.Log.Warn(fmt.Sprintf("%s - the stored JWT was issued at %s and is older than one that was "+
 			"accepted before: it is served, since it was put there by hand", logging.ShortKey(key),
-			time.Unix(next.IssuedAt, 0).UTC().Format(time.RFC3339)))
+			logging.Time(time.Unix(next.IssuedAt, 0))))
 	}
 	return next
 }

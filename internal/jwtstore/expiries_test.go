@@ -22,20 +22,7 @@ const largeEnough = 2500
 func openIndex(t *testing.T, dir string) *jwtstore.Index {
 	t.Helper()
 	mergeOften(t)
-	x, err := jwtstore.OpenIndex(dir, t.Errorf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
-	return x
-}
-
-// set makes v what the index has of an account.
-func set(t *testing.T, x *jwtstore.Index, key string, v jwtstore.Version) {
-	t.Helper()
-	if !x.Swap(key, x.Get(key), v) {
-		t.Errorf("%s was changed meanwhile", key)
-	}
+	return openIndexIn(t, dir)
 }
 
 func save(t *testing.T, x *jwtstore.Index) {
@@ -72,7 +59,7 @@ func TestTheDigestAtRandom(t *testing.T) {
 		v := indexed(seq, fmt.Sprint("version ", seq), expires)
 		v.Servable = random.IntN(9) > 0
 		all[key] = v
-		set(t, x, key, v)
+		swap(t, x, key, v)
 	}
 	for range largeEnough * 2 {
 		change()
@@ -112,9 +99,9 @@ func TestACrashBetweenTwoPutsOfASave(t *testing.T) {
 	for n := range uint64(largeEnough) {
 		key := indexKey(int(n))
 		all[key] = indexed(0, key, 1000)
-		set(t, x, key, all[key])
+		swap(t, x, key, all[key])
 	}
-	set(t, x, "later", indexed(0, "later", 5000))
+	swap(t, x, "later", indexed(0, "later", 5000))
 	all["later"] = x.Get("later")
 	save(t, x)
 	if got := x.Digest(time.Unix(1500, 0)); got != digestOf(all, 1500) {
@@ -175,7 +162,7 @@ func TestOnlyWhatExpiresIsRead(t *testing.T) {
 	for n := range 1000 {
 		key := indexKey(n)
 		all[key] = indexed(0, key, 1000+int64(n))
-		set(t, x, key, all[key])
+		swap(t, x, key, all[key])
 	}
 	save(t, x)
 	damageBlocks(t, dir, indexKey(0))

@@ -127,16 +127,20 @@ func TestAStopDoesNotWaitForASilentPort(t *testing.T) {
 	}
 }
 
+// neverDials are options with credentials that can't be read, so that no attempt dials.
+func neverDials(out *natstest.Log) natsconn.Options {
+	return natsconn.Options{
+		Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds",
+		ConnectTimeout: time.Second, ReconnectWait: time.Second,
+		Log: slog.New(logging.New(out, logging.Format{})),
+	}
+}
+
 func TestThereIsNoBusyLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &natstest.Log{}
 		ctx, cancel := context.WithCancel(context.Background())
-		go natsconn.Run(ctx, natsconn.Options{
-			// The credentials can't be read, so that no attempt dials.
-			Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds",
-			ConnectTimeout: time.Second, ReconnectWait: time.Second,
-			Log: slog.New(logging.New(out, logging.Format{})),
-		}, untilDone)
+		go natsconn.Run(ctx, neverDials(out), untilDone)
 		time.Sleep(66 * time.Second) // of the bubble's clock
 		cancel()
 		synctest.Wait()
@@ -155,12 +159,7 @@ func TestNATSThatIsAwayIsLoggedAsTheOriginalDoesAndThenOnceAMinute(t *testing.T)
 	synctest.Test(t, func(t *testing.T) {
 		out := &natstest.Log{}
 		ctx, cancel := context.WithCancel(context.Background())
-		go natsconn.Run(ctx, natsconn.Options{
-			// The credentials can't be read, so that no attempt dials.
-			Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds",
-			ConnectTimeout: time.Second, ReconnectWait: time.Second,
-			Log: slog.New(logging.New(out, logging.Format{})),
-		}, untilDone)
+		go natsconn.Run(ctx, neverDials(out), untilDone)
 		time.Sleep(4500 * time.Millisecond) // of the bubble's clock, as all times here
 		const failed = "[ERR] failed to connect to NATS [nats://127.0.0.1:1]: "
 		for _, line := range []string{"[INF] connecting to NATS for notifications", failed,
