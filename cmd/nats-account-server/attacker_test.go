@@ -18,7 +18,7 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// The tests in this file are the README's "What an attacker can do", position by position.
+// The tests in this file are "What an attacker can do" in the manual, position by position.
 
 // target is a running program with one account whose JWT was changed: its first JWT has leaked.
 type target struct {

@@ -106,7 +106,7 @@ func TestRandomClaimsAreJudgedAsNatsServerDoes(t *testing.T) {
 }
 
 // TestTheVersionIsThatOfTheTests fails when go.mod has another nats-server: its checks must be read
-// again then, and the README names the version too.
+// again then, and the manual names the version too.
 func TestTheVersionIsThatOfTheTests(t *testing.T) {
 	if !strings.HasPrefix(server.VERSION, claimcheck.Version+".") {
 		t.Errorf("the checks are those of %s, but the tests run nats-server %s", claimcheck.Version,

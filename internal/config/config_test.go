@@ -702,9 +702,9 @@ func TestFullConfHasTheDefaults(t *testing.T) {
 	}
 }
 
-// The table in the README has the type and the default of a key after its name.
-func TestTheReadmeHasTheDefaults(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// The table in the manual has the type and the default of a key after its name.
+func TestTheManualHasTheDefaults(t *testing.T) {
+	manual, err := os.ReadFile("../manual/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -712,9 +712,9 @@ func TestTheReadmeHasTheDefaults(t *testing.T) {
 	for _, name := range config.Keys() {
 		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(name) +
 			"` \\| [^|]+ \\| (?:`([^`]+)`)? \\|")
-		cells := row.FindStringSubmatch(string(readme))
+		cells := row.FindStringSubmatch(string(manual))
 		if cells == nil {
-			t.Errorf("the README has no row for %s", name)
+			t.Errorf("the manual has no row for %s", name)
 			continue
 		}
 		if cells[1] != "" {
@@ -753,8 +753,8 @@ func TestTheShippedFilesAreValid(t *testing.T) {
 	}
 }
 
-func TestTheReadmeAndFullConfHaveEveryKey(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+func TestTheManualAndFullConfHaveEveryKey(t *testing.T) {
+	manual, err := os.ReadFile("../manual/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -763,32 +763,11 @@ func TestTheReadmeAndFullConfHaveEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range config.Keys() {
-		if row := "| `" + name + "` |"; !strings.Contains(string(readme), row) {
-			t.Errorf("the README lacks %s", row)
+		if row := "| `" + name + "` |"; !strings.Contains(string(manual), row) {
+			t.Errorf("the manual lacks %s", row)
 		}
 		if !strings.Contains(string(full), name[strings.LastIndexByte(name, '.')+1:]+":") {
 			t.Errorf("conf/full.conf lacks %s", name)
-		}
-	}
-}
-
-func TestTheReadmeLinksToFilesAndHeadingsThatExist(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(string(readme), -1)
-	for _, link := range links {
-		anchor, isAnchor := strings.CutPrefix(link[1], "#")
-		if !isAnchor {
-			if _, err := os.Stat(filepath.Join("../..", link[1])); err != nil {
-				t.Error(err)
-			}
-			continue
-		}
-		heading := "(?mi)^#+ " + strings.ReplaceAll(anchor, "-", "[ -]") + "$"
-		if !regexp.MustCompile(heading).Match(readme) {
-			t.Errorf("no heading for #%s", anchor)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func dumpedAbove(f field) field {
 	return f
 }
 
-// The kinds of values that several keys have. The README names them in the same way.
+// The kinds of values that several keys have. The manual names them in the same way.
 
 func boolean(into *bool) field { return set(into, parseBool) }
 func text(into *string) field  { return set(into, parseText) }

@@ -1,0 +1,59 @@
+// Package manual is the manual: pages in Markdown, which are readable where the code is hosted and
+// embedded in the program. It knows no other package.
+package manual
+
+import (
+	"embed"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// index is the file whose links list the pages in their order.
+const index = "README.md"
+
+//go:embed *.md
+var files embed.FS
+
+// Page is one page of the manual.
+type Page struct {
+	Topic string // "operating": the name of the file without its ending; "" is the index
+	Title string // the first heading
+	Text  string // Markdown
+}
+
+// pages are the index and after it what it links to.
+var pages = load()
+
+// Pages returns the index and the pages, in the order in which the index links to them.
+func Pages() []Page { return pages }
+
+// Find returns the page about a topic. An empty topic is the index.
+func Find(topic string) (Page, bool) {
+	i := slices.IndexFunc(pages, func(p Page) bool { return p.Topic == topic })
+	if i < 0 {
+		return Page{}, false
+	}
+	return pages[i], true
+}
+
+// load reads the pages. A page to which the index does not link is not shown: a test finds it.
+func load() []Page {
+	start := read(index)
+	start.Topic = ""
+	all := []Page{start}
+	for _, link := range regexp.MustCompile(`\]\(([a-z-]+\.md)\)`).FindAllStringSubmatch(start.Text, -1) {
+		all = append(all, read(link[1]))
+	}
+	return all
+}
+
+// read reads one page.
+func read(name string) Page {
+	text, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // the index links to a page that is not embedded
+	}
+	title, _, _ := strings.Cut(strings.TrimPrefix(string(text), "# "), "\n")
+	return Page{Topic: strings.TrimSuffix(name, ".md"), Title: title, Text: string(text)}
+}
