@@ -15,12 +15,12 @@ var arrows = map[string][]string{
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
 	"httpapi":  {"accounts", "activations", "auth", "monitor"},
 	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
-	"notifier": {"accounts", "jwtstore"},
+	"notifier": {"accounts", "facts", "jwtstore"},
 	"resolver": {"accounts", "activations"},
 	"replica":  {"accounts", "activations"},
 	"dirsync":  {"accounts", "activations", "jwtstore"}, // for the paths and stamps of files
 	"daemon": {
-		"accounts", "activations", "auth", "config", "dirsync", "httpapi", "httpserver", "jwtstore",
+		"accounts", "activations", "auth", "config", "dirsync", "facts", "httpapi", "httpserver", "jwtstore",
 		"monitor", "natsconn", "notifier", "replica", "resolver",
 	},
 	"activations": {"accounts", "jwtstore"},

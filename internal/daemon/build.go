@@ -9,6 +9,7 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/notifier"
@@ -58,6 +59,7 @@ func build(
 			Repeated:  metrics.Repeated,
 		}),
 	}
+	d.facts = facts.New(facts.Options{Servers: d.notifier.Present})
 	// The registry may announce the system account when it is made.
 	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())

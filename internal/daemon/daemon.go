@@ -23,6 +23,7 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/monitor"
@@ -68,6 +69,7 @@ type daemon struct {
 	registry    *accounts.Registry
 	activations *activations.Registry
 	notifier    *notifier.Notifier
+	facts       *facts.Asker
 	client      *resolver.Client
 	resolver    *resolver.Server
 	syncer      *dirsync.Syncer // nil unless another program writes what is served

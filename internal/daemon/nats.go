@@ -74,6 +74,7 @@ func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 	serving.Go(func() { d.resolver.Serve(ctx, nc, func() { close(ready) }) })
 	// Serve calls ready at the latest after a timeout of its own, or when it returns.
 	<-ready
+	serving.Go(func() { d.facts.Serve(ctx, nc) })
 	d.notifier.SetUser(natsconn.AccountOf(nc), d.registry.SystemAccounts())
 	d.notifier.Serve(ctx, nc, d.registry)
 	serving.Wait()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/trust"
 )
 
@@ -479,4 +480,20 @@ func isBefore(version string, major, minor int) bool {
 		return false
 	}
 	return a < major || a == major && b < minor
+}
+
+// Present returns the nats-servers that are there and have said their ids.
+func (n *Notifier) Present() []facts.Server {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.session == nil {
+		return nil
+	}
+	var present []facts.Server
+	for name, srv := range n.session.servers.byName {
+		if srv.id != "" {
+			present = append(present, facts.Server{Name: name, ID: srv.id})
+		}
+	}
+	return present
 }

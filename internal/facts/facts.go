@@ -1,0 +1,168 @@
+// Package facts asks nats-servers what is the case in an account: whether they have loaded it, which
+// of its imports work, which clients are connected, how much it stores. It needs a connection of a
+// user of the system account.
+//
+//	Info           $SYS.REQ.ACCOUNT.<key>.INFO    all nats-servers at once; loads nothing
+//
+// Every answer is taken with mistrust: any user of the system account can send one. It counts only
+// if it has the id of a nats-server that was asked, is of a bounded size, and makes sense. Otherwise
+// the nats-server is Unknown, with the reason.
+//
+// # Concurrency
+//
+// An Asker may be used from any goroutine. A call returns when all nats-servers have answered, at the
+// latest when its ctx ends.
+package facts
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// maxAnswer is the size of the largest answer that is read, in bytes. INFO has an account's JWT in
+	// two forms.
+	maxAnswer = 8 << 20
+	// maxPending and maxPendingBytes bound the answers that wait to be read. More are dropped, and so
+	// are not there.
+	maxPending      = 4096
+	maxPendingBytes = 32 << 20
+)
+
+// Server is a nats-server.
+type Server struct {
+	Name string // under which it is known
+	ID   string // of its process
+}
+
+// Conn is one NATS connection. *nats.Conn meets it.
+type Conn interface {
+	NewInbox() string
+	Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error)
+	PublishRequest(subject, reply string, data []byte) error
+}
+
+// Request is what nats-servers are asked.
+type Request string
+
+// The Requests.
+const (
+	RequestInfo Request = "info"
+)
+
+// Result is what has become of a Request at one nats-server.
+type Result string
+
+// The Results.
+const (
+	Answered Result = "answered"
+	Refused  Result = "refused" // the answer can't be used
+	Silent   Result = "silent"  // there was none in time
+)
+
+// Options is what an Asker needs.
+type Options struct {
+	// Servers returns the nats-servers that are there now.
+	Servers func() []Server
+	// Observe is told what has become of a Request at each nats-server, and how long it took. It must
+	// return at once. nil: it is not told.
+	Observe func(what Request, result Result, took time.Duration)
+}
+
+// Asker asks nats-servers through the connection that it has.
+type Asker struct {
+	Options
+
+	mu      sync.Mutex
+	session *session // nil while NATS is not connected
+}
+
+// New returns an Asker without a connection: all nats-servers are Unknown.
+func New(o Options) *Asker {
+	if o.Observe == nil {
+		o.Observe = func(Request, Result, time.Duration) {}
+	}
+	return &Asker{Options: o}
+}
+
+// session is one connection. Asker.mu guards what is below it.
+type session struct {
+	conn  Conn
+	inbox string
+	calls map[string]chan *nats.Msg // by the last token of the reply subject
+	begun int                       // how many there were
+}
+
+// Serve asks through conn until ctx ends. There is one session at a time.
+func (a *Asker) Serve(ctx context.Context, conn Conn) {
+	s := &session{conn: conn, inbox: conn.NewInbox(), calls: make(map[string]chan *nats.Msg)}
+	sub, err := conn.Subscribe(s.inbox+".*", a.receive)
+	if err != nil {
+		return // the connection is closed, and its owner logs that
+	}
+	if sub != nil { // a test may have none
+		_ = sub.SetPendingLimits(maxPending, maxPendingBytes)
+	}
+	a.use(s)
+	<-ctx.Done()
+	a.use(nil)
+}
+
+// use makes a session the one that is asked through.
+func (a *Asker) use(s *session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.session = s
+}
+
+// receive passes an answer on. One that is not waited for is dropped, and so is one too many.
+func (a *Asker) receive(m *nats.Msg) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.session == nil {
+		return
+	}
+	number, isOurs := strings.CutPrefix(m.Subject, a.session.inbox+".")
+	if answers := a.session.calls[number]; isOurs && answers != nil {
+		select {
+		case answers <- m:
+		default:
+		}
+	}
+}
+
+// call is a request on its way.
+type call struct {
+	answers <-chan *nats.Msg
+	end     func() // no answer is waited for any more
+}
+
+// send sends a request. room is for how many answers there is room. ok is false without a connection.
+func (a *Asker) send(subject string, payload []byte, room int) (c call, ok bool) {
+	a.mu.Lock()
+	s := a.session
+	if s == nil {
+		a.mu.Unlock()
+		return call{}, false
+	}
+	s.begun++
+	number, answers := strconv.Itoa(s.begun), make(chan *nats.Msg, room)
+	s.calls[number] = answers
+	a.mu.Unlock()
+	c = call{answers, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(s.calls, number)
+	}}
+	// Outside of the lock: it may block.
+	if s.conn.PublishRequest(subject, s.inbox+"."+number, payload) != nil {
+		c.end()
+		return call{}, false
+	}
+	return c, true
+}

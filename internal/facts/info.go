@@ -1,0 +1,179 @@
+package facts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/logging"
+)
+
+const (
+	// maxImports bounds the imports of an answer that are kept.
+	maxImports = 4096
+	// maxCount is the greatest number that is believed.
+	maxCount = 100_000_000
+)
+
+// Info is what one nats-server says of an account.
+type Info struct {
+	Server Server
+	State  State
+	Reason string // of Unknown
+
+	// What follows is there if State is Loaded.
+
+	// Complete says that all of the JWT is in effect there, but for what Imports says. Otherwise
+	// imports are left out, or JetStream limits are above what the nats-server has.
+	Complete  bool
+	Expired   bool
+	JetStream bool // it is on for the account
+	Updated   time.Time
+	JWT       [sha256.Size]byte // SHA-256 of the JWT that it runs; zero: it runs none
+
+	Clients, LeafNodes int // that are connected to this nats-server
+	Subscriptions      int // of all of them, and some more
+
+	// Imports are those that the nats-server has, its own ones too. One that is left out is not among
+	// them. Of very many, some are missing: then MoreImports is set.
+	Imports     []Import
+	MoreImports bool
+}
+
+// Import is an import as a nats-server has it.
+type Import struct {
+	Account string // that exports it
+	Subject string // in that account
+	Local   string // in the importing account
+	Type    string // stream or service
+	Invalid bool   // it does nothing
+}
+
+// Total returns how many clients and leaf nodes are connected.
+func (i Info) Total() int { return i.Clients + i.LeafNodes }
+
+// Info asks all nats-servers what they say of an account. None loads it for that. The Infos are in the
+// order of the servers' names.
+func (a *Asker) Info(ctx context.Context, key string) []Info {
+	var all []Info
+	take := func(s Server, read answer) string {
+		i, reason := readInfo(key, read)
+		if i.Server = s; reason == "" {
+			all = append(all, i)
+		}
+		return reason
+	}
+	missing := func(s Server, reason string) {
+		all = append(all, Info{Server: s, State: Unknown, Reason: reason})
+	}
+	a.gather(ctx, RequestInfo, "$SYS.REQ.ACCOUNT."+key+".INFO", nil, a.Servers(), take, missing)
+	slices.SortFunc(all, func(a, b Info) int { return strings.Compare(a.Server.Name, b.Server.Name) })
+	return all
+}
+
+// info is the data of an answer to INFO.
+type info struct {
+	Account       string    `json:"account_name"`
+	Updated       time.Time `json:"update_time"`
+	Expired       bool      `json:"expired"`
+	Complete      bool      `json:"complete"`
+	JetStream     bool      `json:"jetstream_enabled"`
+	LeafNodes     int       `json:"leafnode_connections"`
+	Clients       int       `json:"client_connections"`
+	Subscriptions int       `json:"subscriptions"`
+	Imports       imports   `json:"imports"`
+	JWT           string    `json:"jwt"`
+}
+
+// readInfo reads an answer to INFO. reason is why it can't be used, "" if it can.
+func readInfo(key string, a answer) (i Info, reason string) {
+	i.State, i.Reason = a.state()
+	if i.State != Loaded {
+		return i, ""
+	}
+	var d info
+	if err := json.Unmarshal(a.Data, &d); err != nil {
+		return i, "its answer can't be read: " + fault(err)
+	}
+	if d.Account != key {
+		return i, "its answer is about another account"
+	}
+	for _, n := range []int{d.Clients, d.LeafNodes, d.Subscriptions} {
+		if n < 0 || n > maxCount {
+			return i, fmt.Sprintf("its answer has an impossible number: %d", n)
+		}
+	}
+	i.Complete, i.Expired, i.JetStream = d.Complete, d.Expired, d.JetStream
+	i.Updated = d.Updated
+	i.Clients, i.LeafNodes, i.Subscriptions = d.Clients, d.LeafNodes, d.Subscriptions
+	i.Imports, i.MoreImports = d.Imports.kept, d.Imports.more
+	if d.JWT != "" {
+		i.JWT = sha256.Sum256([]byte(strings.TrimSpace(d.JWT)))
+	}
+	return i, ""
+}
+
+// imports is a list of which only the first ones are kept.
+type imports struct {
+	kept []Import
+	more bool
+}
+
+// UnmarshalJSON reads the list one by one.
+func (l *imports) UnmarshalJSON(b []byte) error {
+	return eachElement(b, func(d *json.Decoder) error {
+		var i struct {
+			Account string `json:"account"`
+			Subject string `json:"subject"`
+			To      string `json:"to"`
+			Local   string `json:"local_subject"`
+			Type    string `json:"type"`
+			Invalid bool   `json:"invalid"`
+		}
+		if err := d.Decode(&i); err != nil {
+			return err
+		}
+		if len(l.kept) == maxImports {
+			l.more = true
+			return nil
+		}
+		if i.Local == "" {
+			i.Local = i.To
+		}
+		l.kept = append(l.kept, Import{i.Account, i.Subject, i.Local, i.Type, i.Invalid})
+		return nil
+	})
+}
+
+// eachElement calls read for each element of a JSON array, so that a large one takes little memory. null
+// is an empty one.
+func eachElement(b []byte, read func(*json.Decoder) error) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		if err == nil && t != nil {
+			err = errors.New("no list")
+		}
+		return err
+	}
+	for d.More() {
+		if err := read(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fault is the text of an error about JSON, without what comes from values.
+func fault(err error) string {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		return fmt.Sprintf("its field %s is of another type", logging.Quote(kind.Field, maxReason))
+	}
+	return "it is malformed"
+}
