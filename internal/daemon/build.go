@@ -126,10 +126,10 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 	d.monitor = monitor.New(monitor.Options{
 		Metrics:     d.metrics,
 		Accounts:    d.registry,
-		Store:       d.storeToWatch(),
+		Store:       d.monitoredStore(),
 		Notifier:    d.notifier,
-		Replica:     d.watched.replicaState,
-		Connections: d.watched.connections,
+		Replica:     d.monitored.replicaState,
+		Connections: d.monitored.connections,
 		ReadOnly:    c.ReadOnly,
 		Build:       monitor.Build{Version: Version, Commit: shortCommit(), Date: buildDate()},
 		Log:         d.log.Logger,

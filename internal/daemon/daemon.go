@@ -75,17 +75,17 @@ type daemon struct {
 	syncer      *dirsync.Syncer // nil unless another program writes what is served
 	metrics     *monitor.Metrics
 	monitor     *monitor.Monitor
-	watched     watched
+	monitored   monitored
 
 	// The parts below are tasks. A reload replaces them, or changes server.
-	tasks   *errgroup.Group // ends the program when one of them fails
-	server  *httpserver.Server
-	http    *task
-	watch   watchServer // of the monitor
-	review  *task       // of what is stored, under the operators in trusted
-	trusted trusted     // is in force
-	nats    connection
-	primary primary
+	tasks         *errgroup.Group // ends the program when one of them fails
+	server        *httpserver.Server
+	http          *task
+	monitorServer monitorServer // of the monitor
+	review        *task         // of what is stored, under the operators in trusted
+	trusted       trusted       // is in force
+	nats          connection
+	primary       primary
 
 	removePID func()      // removes the pid file
 	probing   atomic.Bool // a request to the daemon itself is under way, see proveAlive
@@ -194,13 +194,13 @@ func (d *daemon) listen(f files) (err error) {
 	if d.server, err = httpserver.New(d.serverOptions(d.Config, f)); err != nil {
 		return err
 	}
-	if d.watch, err = d.nextWatch(d.Config, f); err != nil {
+	if d.monitorServer, err = d.nextMonitorServer(d.Config, f); err != nil {
 		return errors.Join(err, closeServer(d.server))
 	}
-	d.watched.server.Store(d.server)
+	d.monitored.server.Store(d.server)
 	// Another server with the same file has the address, or the directory. It keeps its pid file.
 	if d.removePID, err = process.WritePID(d.Config.PIDFile); err != nil {
-		return errors.Join(err, closeServer(d.watch.Server), closeServer(d.server))
+		return errors.Join(err, closeServer(d.monitorServer.Server), closeServer(d.server))
 	}
 	return nil
 }
@@ -209,7 +209,7 @@ func (d *daemon) listen(f files) (err error) {
 // The other tasks end with failed.
 func (d *daemon) startTasks(failed context.Context) {
 	d.http = d.start(context.Background(), "http", d.server.Run)
-	d.startWatch(d.watch)
+	d.startMonitorServer(d.monitorServer)
 	d.nats = d.connect(d.Config.NATS)
 	// An interval of zero means that expired JWTs stay.
 	if interval := d.Config.Store.CleanupInterval; interval > 0 {
@@ -274,7 +274,7 @@ func (d *daemon) stop() {
 	d.notifier.EndWaits()
 	// HTTP returns once the requests in flight are answered, or have taken too long.
 	d.http.stop()
-	d.watch.stop()
+	d.monitorServer.stop()
 	d.log.infof("http server stopped")
 	d.primary.stop()
 	d.review.stop()

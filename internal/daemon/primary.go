@@ -58,7 +58,7 @@ func (d *daemon) follow(next primary, c config.Config) {
 // setSource lets p be asked for what is not stored. Both registries ask the same primary. A zero p
 // takes the primary away from them.
 func (d *daemon) setSource(p primary) {
-	d.watched.replica.Store(p.replica)
+	d.monitored.replica.Store(p.replica)
 	var source accounts.Primary // a nil replica in it would not be nil
 	if p.replica != nil {
 		source = p.replica

@@ -71,7 +71,7 @@ func (d *daemon) apply(c config.Config) error {
 	if err != nil {
 		return err
 	}
-	undo, commit, err := d.reloadWatch(c, f)
+	undo, commit, err := d.reloadMonitorServer(c, f)
 	if err != nil {
 		out.discard()
 		return err

@@ -113,8 +113,8 @@ func (a *API) routes() router {
 	const every = auth.Anonymous
 	const token, page = monitor.RouteActivation, monitor.RoutePage
 	health := router{{path: pathHealth, read: auth.Unauthenticated, get: getHealth, label: page}}
-	if a.Only == WatchRoutes {
-		return append(health, a.watchRoutes()...)
+	if a.Only == MonitorRoutes {
+		return append(health, a.monitorRoutes()...)
 	}
 	t := router{
 		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
@@ -128,7 +128,7 @@ func (a *API) routes() router {
 		{path: pathHelp, read: every, get: getHelp, label: page},
 		{path: pathOpenAPI, read: every, get: getOpenAPI, label: page},
 	}
-	t = append(append(t, health...), a.watchRoutes()...)
+	t = append(append(t, health...), a.monitorRoutes()...)
 	if a.Operator != nil {
 		// The original has no such route without an operator either.
 		operator := &route{path: pathOperator, read: every, get: a.getOperator,

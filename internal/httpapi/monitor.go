@@ -20,14 +20,14 @@ type Routes int
 
 // The value of an API that is the only one is AllRoutes.
 const (
-	AllRoutes    Routes = iota
-	PublicRoutes        // all but those that only say how the server is doing: another API has them
-	WatchRoutes         // those that say how the server is doing
+	AllRoutes     Routes = iota
+	PublicRoutes         // all but those that only say how the server is doing: another API has them
+	MonitorRoutes        // those that say how the server is doing
 )
 
-// watchRoutes returns the routes that say how the server is doing. Load balancers have no credentials, so
+// monitorRoutes returns the routes that say how the server is doing. Load balancers have no credentials, so
 // /readyz needs none.
-func (a *API) watchRoutes() router {
+func (a *API) monitorRoutes() router {
 	if a.Monitor == nil {
 		return nil
 	}

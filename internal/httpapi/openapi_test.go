@@ -373,4 +373,9 @@ func (c call) run(t *testing.T, address string, words *strings.Replacer) {
 	if !strings.HasPrefix(got, itoa(c.status)+" ") {
 		t.Errorf("want %d:\n%s", c.status, got)
 	}
+	if !variesWithOrigin.MatchString(got) {
+		t.Errorf("a cache may give the answer to another origin:\n%s", got)
+	}
 }
+
+var variesWithOrigin = regexp.MustCompile(`(?m)^Vary: (.*, )?Origin\b`)

@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -94,6 +95,17 @@ const (
 
 var causes = [...]string{"push", "repeat", "notify", "lookup"}
 
+// warnings are the labels for what a push is warned of. The package accounts has the words.
+var warnings = [...]string{"dangling_import", "private_import_without_token", "activation_expired",
+	"breaks_importer", "above_use", "incomplete"}
+
+// factRequests and factResults are the labels for what nats-servers are asked about accounts, and for what
+// became of it. The package facts has them.
+var (
+	factRequests = [...]string{"info", "connz", "jsz"}
+	factResults  = [...]string{"answered", "refused", "silent"}
+)
+
 // Metrics counts what happens. Its methods cost a few atomic operations, and may be called from any
 // goroutine.
 type Metrics struct {
@@ -102,6 +114,9 @@ type Metrics struct {
 	reads         [readDoors][len(readResults)]prometheus.Counter
 	requests      [len(routes)][2]prometheus.Observer // GET and POST
 	announcements [len(causes)]prometheus.Counter
+	warnings      *prometheus.CounterVec
+	facts         *prometheus.CounterVec
+	factsTime     *prometheus.HistogramVec
 	commitTime    prometheus.Histogram
 	commitPushes  prometheus.Histogram
 	deliveryTime  prometheus.Histogram
@@ -121,6 +136,7 @@ func NewMetrics(version, commit string) *Metrics {
 		prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()}).Set(1)
 	m.countPushes()
 	m.countRequests()
+	m.countFacts()
 	m.commitTime = m.histogram("commit_duration_seconds", "Time of a commit, which has one sync for all "+
 		"changes that share it.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5})
@@ -176,6 +192,28 @@ func (m *Metrics) countRequests() {
 	}
 }
 
+// countFacts makes the metrics of what is asked about accounts, and of the warnings that follow.
+func (m *Metrics) countFacts() {
+	m.warnings = m.counters("push_warnings_total", "What was stored with a warning, by kind.", "kind")
+	for _, kind := range warnings {
+		m.warnings.WithLabelValues(kind)
+	}
+	m.facts = m.counters("facts_requests_total", "What nats-servers were asked about accounts, by what became "+
+		"of it. A request to several is counted for each.", "what", "result")
+	m.factsTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    prefix + "facts_duration_seconds",
+		Help:    "Time until a nats-server has answered what it was asked about an account.",
+		Buckets: []float64{.001, .005, .025, .1, .5},
+	}, []string{"what"})
+	m.registry.MustRegister(m.factsTime)
+	for _, what := range factRequests {
+		m.factsTime.WithLabelValues(what)
+		for _, result := range factResults {
+			m.facts.WithLabelValues(what, result)
+		}
+	}
+}
+
 // gauge registers a gauge.
 func (m *Metrics) gauge(name, help string, labels prometheus.Labels) prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + name, Help: help, ConstLabels: labels})
@@ -226,6 +264,24 @@ func (m *Metrics) Requests(r Route, isPost bool) prometheus.Observer {
 func (m *Metrics) Committed(changes int, took time.Duration) {
 	m.commitTime.Observe(took.Seconds())
 	m.commitPushes.Observe(float64(changes))
+}
+
+// Warned counts a warning of a push. A kind that is not among those of the metric is not counted.
+func (m *Metrics) Warned(kind string) {
+	if slices.Contains(warnings[:], kind) {
+		m.warnings.WithLabelValues(kind).Inc()
+	}
+}
+
+// Asked counts what has become of a request to a nats-server about an account, and how long that took.
+func (m *Metrics) Asked(what, result string, took time.Duration) {
+	if !slices.Contains(factRequests[:], what) || !slices.Contains(factResults[:], result) {
+		return
+	}
+	m.facts.WithLabelValues(what, result).Inc()
+	if result == factResults[0] {
+		m.factsTime.WithLabelValues(what).Observe(took.Seconds())
+	}
 }
 
 // Delivered records how long a nats-server took to acknowledge a change.

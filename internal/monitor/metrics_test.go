@@ -177,6 +177,28 @@ func TestTheMetricsCountAccounts(t *testing.T) {
 	})
 }
 
+func TestWhatIsAskedAndWarnedOfIsCounted(t *testing.T) {
+	w := newWorld(t)
+	const p = "nats_account_server_"
+	w.want(map[string]string{
+		p + `push_warnings_total{kind="breaks_importer"}`:      "0",
+		p + `facts_requests_total{result="silent",what="jsz"}`: "0",
+		p + `facts_duration_seconds_count{what="connz"}`:       "0",
+		p + `pushes_total{door="http",result="dry_run"}`:       "0",
+	})
+	w.metrics.Warned("breaks_importer")
+	w.metrics.Warned("what is this")
+	w.metrics.Asked("info", "answered", time.Millisecond)
+	w.metrics.Asked("info", "silent", time.Second)
+	w.metrics.Asked("info", "what is this", time.Second)
+	w.want(map[string]string{
+		p + `push_warnings_total{kind="breaks_importer"}`:         "1",
+		p + `facts_requests_total{result="answered",what="info"}`: "1",
+		p + `facts_requests_total{result="silent",what="info"}`:   "1",
+		p + `facts_duration_seconds_count{what="info"}`:           "1",
+	})
+}
+
 func TestAccountzSaysWhyAnImportDoesNothing(t *testing.T) {
 	w := newWorld(t)
 	a := w.push(func(c *jwt.AccountClaims) {

@@ -82,9 +82,9 @@ func New(o Options) *Monitor {
 	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes
 	m.overviewed.find = o.Notifier.Overview
 	o.Metrics.registry.MustRegister(newCollector(m))
+	// There is no Timeout: its handler would replace the Vary header of the answer instead of adding to it.
 	m.handler = promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
-		Timeout:  10 * time.Second,
 	})
 	return m
 }

@@ -25,7 +25,7 @@ func (e *env) statuses(path string, ports ...int) string {
 	return strings.TrimSpace(text)
 }
 
-func TestAReloadMovesWhatWatchesToAnotherPortAndBack(t *testing.T) {
+func TestAReloadMovesTheMonitorToAnotherPortAndBack(t *testing.T) {
 	write := []config.Login{{User: "u", Hash: "$2a$04$............................................."}}
 	e := newEnv(t, func(c *config.Config) { c.HTTP.Write, c.HTTP.Read = write, write })
 	main, own, next := e.config.HTTP.Port, natstest.FreePort(t), natstest.FreePort(t)
