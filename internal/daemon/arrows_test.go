@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 }
 
 // leaves import no other package of this program, and every package may import them.
-var leaves = []string{"logging", "suggest", "trust", "pause", "process"}
+var leaves = []string{"claimdiff", "logging", "suggest", "trust", "pause", "process"}
 
 func TestPackagesImportOnlyWhatTheArrowsAllow(t *testing.T) {
 	const format = "{{.ImportPath}} {{join .Imports \" \"}}"

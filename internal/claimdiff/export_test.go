@@ -1,0 +1,4 @@
+package claimdiff
+
+// Effects is the table of the leaves.
+var Effects = effects

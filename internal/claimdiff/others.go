@@ -1,0 +1,220 @@
+package claimdiff
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// identity compares what says whose claims these are and how long they are valid. The issue time and the
+// ID differ whenever claims are issued anew, so they are left out.
+func (d differ) identity(stored, pushed *jwt.AccountClaims) {
+	d.raw("sub", "account_changed", "account %s", stored.Subject, pushed.Subject, Key)
+	d.text("name", "name_changed", "name", stored.Name, pushed.Name)
+	d.raw("iss", "issuer_changed", "signed by %s", stored.Issuer, pushed.Issuer, Key)
+	d.text("aud", "audience_changed", "audience", stored.Audience, pushed.Audience)
+	d.expiry(stored.Expires, pushed.Expires)
+	d.value("nbf", "not_before_changed", "valid %s", notBefore(stored), notBefore(pushed))
+	d.raw("nats.type", "type_changed", "type %s", claimType(stored), claimType(pushed), Plain)
+	d.value("nats.version", "version_changed", "version %s of the claims", strconv.Itoa(stored.Version),
+		strconv.Itoa(pushed.Version))
+}
+
+// expiry compares when the account expires. Later does no harm.
+func (d differ) expiry(stored, pushed int64) {
+	if stored == pushed {
+		return
+	}
+	c := Change{Field: "exp", Code: "expiry_changed", Words: expires(pushed)}
+	if stored == 0 {
+		c.Words += d.was("never")
+	} else {
+		c.Words += d.was(Time(stored))
+	}
+	if pushed == 0 || stored != 0 && pushed > stored {
+		c.Effect = None
+	}
+	d.add(c)
+}
+
+// expires returns the words for when an account expires.
+func expires(seconds int64) string {
+	if seconds == 0 {
+		return "never expires"
+	}
+	return "expires " + Time(seconds)
+}
+
+// notBefore returns the words for when claims begin to be valid.
+func notBefore(c *jwt.AccountClaims) string {
+	if c.NotBefore == 0 {
+		return "at once"
+	}
+	return "from " + Time(c.NotBefore)
+}
+
+// claimType returns the words for the type of claims. Without one they are account claims too.
+func claimType(c *jwt.AccountClaims) string {
+	if c.Type == "" {
+		return string(jwt.AccountClaim)
+	}
+	return string(c.Type)
+}
+
+// mapped is a destination of a mapping.
+type mapped = jwt.WeightedMapping
+
+// mappings compares where published messages go instead.
+func (d differ) mappings(stored, pushed jwt.Mapping) {
+	for _, source := range keysOf(stored, pushed) {
+		before, now := stored[source], pushed[source]
+		for _, p := range match(pointers(before), pointers(now), mappedID) {
+			d.mapping(string(source), p.stored, p.pushed)
+		}
+	}
+}
+
+// mappedID is what a destination is matched by.
+func mappedID(m *mapped) string { return string(m.Subject) }
+
+// pointers returns pointers to copies of the elements of a list.
+func pointers(list []mapped) (all []*mapped) {
+	for _, m := range list {
+		all = append(all, &m)
+	}
+	return all
+}
+
+// mapping compares one destination of a mapping.
+func (d differ) mapping(source string, stored, pushed *mapped) {
+	m := pushed
+	if m == nil {
+		m = stored
+	}
+	d = d.inside("nats.mappings{}[].", source,
+		fmt.Sprintf("mapping of %s to %s", Plain(source), Plain(string(m.Subject))))
+	switch {
+	case pushed == nil:
+		d.add(Change{Field: "subject", Code: "mapping_removed", Sign: removed, Words: " is removed"})
+	case stored == nil:
+		d.add(Change{Field: "subject", Code: "mapping_added", Sign: added,
+			Words: fmt.Sprintf(" is added: %s, %s", share(m), where(m.Cluster))})
+	default:
+		d.prefix += ": "
+		d.value("weight", "mapping_changed", "%s", share(stored), share(pushed))
+		d.raw("cluster", "mapping_changed", "%s", stored.Cluster, pushed.Cluster, where)
+	}
+}
+
+// share returns the words for the weight of a mapping.
+func share(m *mapped) string { return fmt.Sprintf("%d %% of the messages", m.GetWeight()) }
+
+// where returns the words for the cluster of a mapping.
+func where(cluster string) string {
+	if cluster == "" {
+		return "in every cluster"
+	}
+	return "only in cluster " + Plain(cluster)
+}
+
+// authorization compares how a service decides who may connect.
+func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
+	const code = "authorization_changed"
+	d = d.inside("nats.authorization.", "", "")
+	if stored.IsEnabled() != pushed.IsEnabled() {
+		words := "external authorization is off, users connect with JWTs of their own"
+		if pushed.IsEnabled() {
+			words = "external authorization is on, every new connection waits for the service's answer"
+		}
+		d.add(Change{Field: "auth_users[]", Code: code, Words: words})
+	}
+	d.list("auth_users[]", code, stored.AuthUsers, pushed.AuthUsers, always(""),
+		func(key string, isAdded bool) string {
+			if isAdded {
+				return "user " + Key(key) + " connects without external authorization"
+			}
+			return "user " + Key(key) + " no longer connects without external authorization"
+		})
+	d.list("allowed_accounts[]", code, stored.AllowedAccounts, pushed.AllowedAccounts, onlyIn(Later, false),
+		func(key string, isAdded bool) string {
+			what := "account " + Key(key)
+			if key == jwt.AnyAccount {
+				what = "any account"
+			}
+			if isAdded {
+				return "external authorization may put users into " + what
+			}
+			return "external authorization may no longer put users into " + what
+		})
+	d.raw("xkey", code, "requests for authorization are %s", stored.XKey, pushed.XKey, encrypted)
+}
+
+// encrypted returns the words for how requests for authorization are sent.
+func encrypted(key string) string {
+	if key == "" {
+		return "not encrypted"
+	}
+	return "encrypted to " + Key(key)
+}
+
+// others compares what no client notices.
+func (d differ) others(stored, pushed *jwt.AccountClaims) {
+	d = d.inside("nats.", "", "")
+	d.list("tags[]", "tag_changed", stored.Tags, pushed.Tags, always(""),
+		func(tag string, isAdded bool) string {
+			if isAdded {
+				return "tag " + Plain(tag) + " is added"
+			}
+			return "tag " + Plain(tag) + " is removed"
+		})
+	d.text("description", "description_changed", "description", stored.Description, pushed.Description)
+	d.text("info_url", "info_url_changed", "info URL", stored.InfoURL, pushed.InfoURL)
+	d.trace(stored.Trace, pushed.Trace)
+	d.raw("cluster_traffic", "cluster_traffic_changed", "replicas of its streams talk in %s",
+		clusterTraffic(stored), clusterTraffic(pushed), traffic)
+}
+
+// clusterTraffic returns in which account the replicas of streams talk. That is the system account if
+// the claims do not say it.
+func clusterTraffic(c *jwt.AccountClaims) string {
+	return string(cmp.Or(c.ClusterTraffic, jwt.ClusterTrafficSystem))
+}
+
+// traffic returns the words for the account in which the replicas of streams talk.
+func traffic(t string) string {
+	switch t {
+	case jwt.ClusterTrafficSystem:
+		return "the system account"
+	case jwt.ClusterTrafficOwner:
+		return "this account"
+	}
+	return Plain(t)
+}
+
+// trace compares where traces of messages go.
+func (d differ) trace(stored, pushed *jwt.MsgTrace) {
+	const code = "trace_changed"
+	switch {
+	case stored == nil && pushed == nil:
+	case pushed == nil:
+		d.add(Change{Field: "trace.dest", Code: code, Sign: removed,
+			Words: "messages are not traced any more"})
+	case stored == nil:
+		d.add(Change{Field: "trace.dest", Code: code, Sign: added, Words: fmt.Sprintf(
+			"%s are traced to %s", traced(pushed), Plain(string(pushed.Destination)))})
+	default:
+		d.raw("trace.dest", code, "traces go to %s", string(stored.Destination), string(pushed.Destination),
+			Plain)
+		d.value("trace.sampling", code, "%s are traced", traced(stored), traced(pushed))
+	}
+}
+
+// traced returns the words for how many messages are traced. 0, and what is out of range, is all.
+func traced(t *jwt.MsgTrace) string {
+	if t.Sampling <= 0 || t.Sampling > 100 {
+		return "100 % of the messages"
+	}
+	return fmt.Sprintf("%d %% of the messages", t.Sampling)
+}

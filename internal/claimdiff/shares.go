@@ -1,0 +1,318 @@
+package claimdiff
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// pair is an element of two lists. One of them is nil if the element is in one list only.
+type pair[T any] struct{ stored, pushed *T }
+
+// match finds the elements of two lists that belong together: those with the same identity, whatever
+// their place. Of several with the same one, those that are equal belong together first. The result is
+// in order of the identities.
+func match[T any](stored, pushed []*T, identity func(*T) string) []pair[T] {
+	before, now := sorted(stored, identity), sorted(pushed, identity)
+	var pairs []pair[T]
+	for _, id := range keysOf(before, now) {
+		a, b := before[id], now[id]
+		pairs = append(pairs, matchEqual(&a, &b)...)
+		for i := range max(len(a), len(b)) {
+			var p pair[T]
+			if i < len(a) {
+				p.stored = a[i].of
+			}
+			if i < len(b) {
+				p.pushed = b[i].of
+			}
+			pairs = append(pairs, p)
+		}
+	}
+	return pairs
+}
+
+// element is an element of a list and its JSON, which tells which are equal.
+type element[T any] struct {
+	of   *T
+	text string
+}
+
+// sorted returns the elements of a list by identity, those with the same one in order of their JSON.
+func sorted[T any](list []*T, identity func(*T) string) map[string][]element[T] {
+	all := map[string][]element[T]{}
+	for _, e := range list {
+		if e == nil {
+			continue
+		}
+		text, err := json.Marshal(e)
+		if err != nil { // a type that can't be encoded, for instance
+			text = fmt.Appendf(nil, "%+v", *e)
+		}
+		id := identity(e)
+		all[id] = append(all[id], element[T]{e, string(text)})
+	}
+	for _, same := range all {
+		slices.SortFunc(same, func(a, b element[T]) int { return cmp.Compare(a.text, b.text) })
+	}
+	return all
+}
+
+// matchEqual takes the elements that both lists have out of them.
+func matchEqual[T any](a, b *[]element[T]) (pairs []pair[T]) {
+	*a = slices.DeleteFunc(slices.Clone(*a), func(e element[T]) bool {
+		at := slices.IndexFunc(*b, func(o element[T]) bool { return o.text == e.text })
+		if at < 0 {
+			return false
+		}
+		pairs = append(pairs, pair[T]{e.of, (*b)[at].of})
+		*b = slices.Delete(slices.Clone(*b), at, at+1)
+		return true
+	})
+	return pairs
+}
+
+// exportID is what an export is matched by.
+func exportID(e *jwt.Export) string { return e.Type.String() + " " + string(e.Subject) }
+
+// exports compares what others may import.
+func (d differ) exports(stored, pushed jwt.Exports) {
+	for _, p := range match(stored, pushed, exportID) {
+		e := cmp.Or(p.pushed, p.stored)
+		what := e.Type.String() + " " + Plain(string(e.Subject))
+		in := d.inside("nats.exports[].", string(e.Subject), what)
+		switch {
+		case p.pushed == nil:
+			in.add(Change{Field: "subject", Code: "export_removed", Sign: removed,
+				Words: " is no longer exported"})
+		case p.stored == nil:
+			in.add(Change{Field: "subject", Code: "export_added", Sign: added, Effect: None,
+				Words: " is exported" + access(e)})
+		default:
+			in.prefix += ": "
+			in.export(p.stored, p.pushed)
+		}
+	}
+}
+
+// access returns the words for what an import of an export needs.
+func access(e *jwt.Export) string {
+	switch {
+	case e.TokenReq:
+		return ", with a token"
+	case e.AccountTokenPosition > 0:
+		return fmt.Sprintf(", to the account that token %d of the subject names", e.AccountTokenPosition)
+	}
+	return ""
+}
+
+// export compares two versions of an export.
+func (d differ) export(stored, pushed *jwt.Export) {
+	const code = "export_changed"
+	d.flag("token_req", code, stored.TokenReq, pushed.TokenReq,
+		"imports need a token", "imports need no token", false)
+	d.value("account_token_position", code, "%s", position(stored), position(pushed))
+	d.activationRevocations(stored.Revocations, pushed.Revocations)
+	d.raw("response_type", code, "a request gets %s", responseType(stored), responseType(pushed),
+		responses)
+	d.value("response_threshold", code, "a reply may take %s", threshold(stored), threshold(pushed))
+	d.latency(stored.Latency, pushed.Latency)
+	d.flag("advertise", code, stored.Advertise, pushed.Advertise, "is advertised", "is not advertised")
+	d.flag("allow_trace", code, stored.AllowTrace, pushed.AllowTrace,
+		"traces of importers go in", "traces of importers do not go in")
+	d.text("name", code, "name", stored.Name, pushed.Name)
+	d.text("description", code, "description", stored.Description, pushed.Description)
+	d.text("info_url", code, "info URL", stored.InfoURL, pushed.InfoURL)
+}
+
+// position returns the words for who may import an export without a token.
+func position(e *jwt.Export) string {
+	if e.AccountTokenPosition == 0 {
+		return "no token of the subject must name the importer"
+	}
+	return fmt.Sprintf("token %d of the subject must name the importer", e.AccountTokenPosition)
+}
+
+// responseType returns the type of a service's replies. One reply is what a service has without a type.
+func responseType(e *jwt.Export) string {
+	return string(cmp.Or(e.ResponseType, jwt.ResponseTypeSingleton))
+}
+
+// responses returns the words for how many replies a request gets.
+func responses(kind string) string {
+	switch kind {
+	case jwt.ResponseTypeSingleton:
+		return "one reply"
+	case jwt.ResponseTypeStream:
+		return "a stream of replies"
+	case jwt.ResponseTypeChunked:
+		return "a reply in chunks"
+	}
+	return Plain(kind)
+}
+
+// threshold returns the words for how long a reply may take.
+func threshold(e *jwt.Export) string {
+	if e.ResponseThreshold == 0 {
+		return "as long as the server's default"
+	}
+	return Duration(e.ResponseThreshold)
+}
+
+// latency compares how the latency of a service is measured.
+func (d differ) latency(stored, pushed *jwt.ServiceLatency) {
+	const code = "export_changed"
+	switch {
+	case stored == nil && pushed == nil:
+	case pushed == nil:
+		d.add(Change{Field: "service_latency.sampling", Code: code, Sign: removed,
+			Words: "latency is not measured any more"})
+	case stored == nil:
+		d.add(Change{Field: "service_latency.sampling", Code: code, Sign: added, Words: fmt.Sprintf(
+			"latency of %s is measured, results go to %s", sampling(pushed), Plain(string(pushed.Results)))})
+	default:
+		d.value("service_latency.sampling", code, "latency of %s is measured", sampling(stored),
+			sampling(pushed))
+		d.raw("service_latency.results", code, "results of latency go to %s", string(stored.Results),
+			string(pushed.Results), Plain)
+	}
+}
+
+// sampling returns the words for which requests are measured.
+func sampling(l *jwt.ServiceLatency) string {
+	if l.Sampling == jwt.Headers {
+		return "requests with a header"
+	}
+	return fmt.Sprintf("%d %% of requests", int(l.Sampling))
+}
+
+// activationRevocations compares whose activation tokens for an export count no longer.
+func (d differ) activationRevocations(stored, pushed jwt.RevocationList) {
+	for _, key := range keysOf(stored, pushed) {
+		before, was := stored[key]
+		now, is := pushed[key]
+		whose := "tokens of account " + Key(key)
+		if key == jwt.All {
+			whose = "tokens of all accounts"
+		}
+		c := Change{Field: "revocations{}", Of: key, Code: "activation_revoked"}
+		c.Words = whose + " issued before " + Time(now) + " do not count"
+		switch {
+		case was && is && before == now:
+			continue
+		case !is:
+			c.Code, c.Sign, c.Effect, c.Words = "activation_unrevoked", removed, None, whose+" count again"
+		case !was:
+			c.Sign = added
+		default:
+			c.Words += ", was " + Time(before)
+			if now < before {
+				c.Effect = None
+			}
+		}
+		d.add(c)
+	}
+}
+
+// importID is what an import is matched by.
+func importID(i *jwt.Import) string {
+	return i.Type.String() + " " + i.Account + " " + string(i.Subject)
+}
+
+// imports compares what the account uses of others.
+func (d differ) imports(stored, pushed jwt.Imports) {
+	for _, p := range match(stored, pushed, importID) {
+		i := cmp.Or(p.pushed, p.stored)
+		what := fmt.Sprintf("%s %s from %s", i.Type, Plain(remote(i)), Key(i.Account))
+		in := d.inside("nats.imports[].", string(i.Subject), what)
+		switch {
+		case p.pushed == nil:
+			in.add(Change{Field: "subject", Code: "import_removed", Sign: removed,
+				Words: " is no longer imported"})
+		case p.stored == nil:
+			in.add(Change{Field: "subject", Code: "import_added", Sign: added, Effect: None,
+				Words: " is imported" + renamed(i) + token(i)})
+		default:
+			in.prefix += ": "
+			in.imported(p.stored, p.pushed)
+		}
+	}
+}
+
+// remote returns the subject that the exporter has. With the old field "to", an imported service has it
+// there.
+func remote(i *jwt.Import) string {
+	if i.LocalSubject == "" && i.IsService() && i.GetTo() != "" {
+		return i.GetTo()
+	}
+	return string(i.Subject)
+}
+
+// local returns the subject that the importer has. With the old field "to", an imported stream has a
+// prefix there.
+func local(i *jwt.Import) string {
+	switch {
+	case i.LocalSubject != "":
+		return string(i.LocalSubject)
+	case i.IsStream() && i.GetTo() != "":
+		return i.GetTo() + "." + string(i.Subject)
+	}
+	return string(i.Subject)
+}
+
+// renamed returns the words for the importer's subject if it is another one.
+func renamed(i *jwt.Import) string {
+	if local(i) == remote(i) {
+		return ""
+	}
+	return " as " + Plain(local(i))
+}
+
+// token returns the words for an activation token.
+func token(i *jwt.Import) string {
+	if i.Token == "" {
+		return ""
+	}
+	return ", " + tokenWords(i.Token)
+}
+
+// tokenWords says until when an activation token counts.
+func tokenWords(token string) string {
+	if token == "" {
+		return "without a token"
+	}
+	grant, err := jwt.DecodeActivationClaims(token)
+	switch {
+	case err != nil:
+		return "with a token that can't be read"
+	case grant.Expires == 0:
+		return "with a token that does not expire"
+	}
+	return "with a token until " + Time(grant.Expires)
+}
+
+// imported compares two versions of an import.
+func (d differ) imported(stored, pushed *jwt.Import) {
+	const code = "import_changed"
+	if stored.Token != pushed.Token {
+		before, now := tokenWords(stored.Token), tokenWords(pushed.Token)
+		if before == now {
+			now = "with another token"
+		}
+		d.add(Change{Field: "token", Code: code, Words: now + d.was(before)})
+	}
+	field := "local_subject"
+	if stored.GetTo() != pushed.GetTo() {
+		field = "to"
+	}
+	d.raw(field, code, "is here as %s", local(stored), local(pushed), Plain)
+	d.raw("to", code, "asks for %s", remote(stored), remote(pushed), Plain)
+	d.flag("share", code, stored.Share, pushed.Share,
+		"the exporter sees who asks", "the exporter does not see who asks")
+	d.flag("allow_trace", code, stored.AllowTrace, pushed.AllowTrace,
+		"traces go into the exporter", "traces do not go into the exporter")
+	d.text("name", code, "name", stored.Name, pushed.Name)
+}

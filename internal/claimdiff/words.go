@@ -1,0 +1,173 @@
+package claimdiff
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// maxTextBytes is how much of a text that a tenant chose the words show.
+const maxTextBytes = 100
+
+// Quote returns a text in quotation marks, on one line, whatever it is. A long one is cut.
+func Quote(text string) string {
+	if len(text) <= maxTextBytes {
+		return strconv.Quote(text)
+	}
+	cut := maxTextBytes
+	for cut > maxTextBytes-utf8.UTFMax && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return strconv.Quote(text[:cut]) + "…"
+}
+
+// Plain returns a text as it is if it has only characters that subjects, tags and roles usually have.
+// Otherwise it returns it quoted.
+func Plain(text string) string {
+	if text == "" || len(text) > maxTextBytes {
+		return Quote(text)
+	}
+	for _, c := range []byte(text) {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && !strings.ContainsRune(".*>$_-:/{}()+@%=#", rune(c)) {
+			return Quote(text)
+		}
+	}
+	return text
+}
+
+// keyLength is the length of a public key.
+const keyLength = 56
+
+// Key returns the beginning and the end of a public key, which is enough to find it. What does not look
+// like a key is returned as Plain does.
+func Key(key string) string {
+	if len(key) != keyLength || Plain(key) != key {
+		return Plain(key)
+	}
+	return key[:4] + "…" + key[keyLength-4:]
+}
+
+// Time returns a time of a claim in words, in UTC, with seconds only if there are some.
+func Time(seconds int64) string {
+	const year9999 = 253402300799
+	if seconds < 0 || seconds > year9999 {
+		return fmt.Sprintf("second %d", seconds)
+	}
+	layout := "Mon 2 Jan 2006, 15:04 UTC"
+	if seconds%60 != 0 {
+		layout = "Mon 2 Jan 2006, 15:04:05 UTC"
+	}
+	return time.Unix(seconds, 0).UTC().Format(layout)
+}
+
+// Duration returns a duration in words, exactly: "1 h 30 min".
+func Duration(d time.Duration) string {
+	if d <= 0 {
+		return d.String()
+	}
+	var parts []string
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{
+		{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"},
+		{time.Millisecond, "ms"}, {time.Microsecond, "µs"}, {time.Nanosecond, "ns"},
+	} {
+		if n := d / unit.of; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, unit.name))
+			d -= n * unit.of
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// units are those of sizes, the largest first. Of two that are equally short, the first is taken.
+var units = []struct {
+	bytes int64
+	name  string
+}{
+	{1 << 50, "PiB"}, {1 << 40, "TiB"}, {1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"},
+	{1e15, "PB"}, {1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "KB"},
+}
+
+// Size returns a number of bytes in words, exactly: in a unit that it has at most two decimals of, and
+// otherwise in bytes.
+func Size(n int64) string {
+	best, unit := "", ""
+	for _, u := range units {
+		if n < u.bytes || n%u.bytes*100%u.bytes != 0 {
+			continue
+		}
+		number := strconv.FormatInt(n/u.bytes, 10)
+		if hundredths := n % u.bytes * 100 / u.bytes; hundredths != 0 {
+			number += strings.TrimRight(fmt.Sprintf(".%02d", hundredths), "0")
+		}
+		if best == "" || len(number) < len(best) {
+			best, unit = number, u.name
+		}
+	}
+	if best == "" {
+		return plural(Count(n)+" byte{s}", n)
+	}
+	return best + " " + unit
+}
+
+// plural returns a clause for a number, with the s in it that more than one has.
+func plural(clause string, n int64) string {
+	if n == 1 {
+		return strings.ReplaceAll(clause, "{s}", "")
+	}
+	return strings.ReplaceAll(clause, "{s}", "s")
+}
+
+// Count returns a number with a comma after each three digits.
+func Count(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	for at := len(digits) - 3; at > 0 && digits[at-1] != '-'; at -= 3 {
+		digits = digits[:at] + "," + digits[at:]
+	}
+	return digits
+}
+
+// difference returns what is only in the first list, and what is only in the second, both in order. What
+// a list has twice counts once.
+func difference(stored, pushed []string) (gone, came []string) {
+	return without(stored, pushed), without(pushed, stored)
+}
+
+// without returns what is in a list and not in others, sorted.
+func without(list, others []string) []string {
+	left := map[string]bool{}
+	for _, item := range list {
+		left[item] = true
+	}
+	for _, item := range others {
+		delete(left, item)
+	}
+	return slices.Sorted(maps.Keys(left))
+}
+
+// keysOf returns the keys of two maps, sorted.
+func keysOf[K ~string, V any](a, b map[K]V) []K {
+	all := slices.Concat(slices.Collect(maps.Keys(a)), slices.Collect(maps.Keys(b)))
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// onlyIn is the effect of a list whose elements do harm when they come, or when they go.
+func onlyIn(harm Effect, whenAdded bool) func(bool) Effect {
+	return func(isAdded bool) Effect {
+		if isAdded == whenAdded {
+			return harm
+		}
+		return None
+	}
+}
+
+// always is the effect of a list whose every change has it.
+func always(e Effect) func(bool) Effect { return func(bool) Effect { return e } }
