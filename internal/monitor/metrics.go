@@ -198,8 +198,8 @@ func (m *Metrics) countFacts() {
 	for _, kind := range warnings {
 		m.warnings.WithLabelValues(kind)
 	}
-	m.facts = m.counters("facts_requests_total", "What nats-servers were asked about accounts, by what became "+
-		"of it. A request to several is counted for each.", "what", "result")
+	m.facts = m.counters("facts_requests_total", "What nats-servers were asked about accounts, by what "+
+		"became of it. A request to several is counted for each.", "what", "result")
 	m.factsTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    prefix + "facts_duration_seconds",
 		Help:    "Time until a nats-server has answered what it was asked about an account.",
