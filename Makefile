@@ -1,4 +1,6 @@
-# make run    build and run the server on the sample configuration conf/quickstart.conf
+# make run    build and run the server on the sample configuration conf/quickstart.conf, with an empty store, and
+#             a nats-server beside it unless one is there
+# make demo   the main job once: push, a client connects, its user is revoked, the client is thrown out
 # make test   every test, with the race detector where there is a C compiler; about four minutes on two processors
 # make lint   formatting, vet, staticcheck, and what the binary may depend on
 # make windows  the store, the main job and the service on Windows, under Wine: needs Debian's wine, wine64 and
@@ -13,13 +15,19 @@
 
 BIN := nats-account-server
 
-.PHONY: build run test lint windows soak bench microbench fuzz dist clean
+.PHONY: build run demo test lint windows soak bench microbench fuzz dist clean
 
 build:
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o $(BIN) ./cmd/nats-account-server
 
+# The program that runs both servers is built, and not started by `go run`, which would not pass a SIGTERM on.
 run: build
-	./$(BIN) -c conf/quickstart.conf
+	@rm -rf run/quickstart
+	go build -o run/demo ./internal/demo
+	@./run/demo run ./$(BIN)
+
+demo: build
+	@go run ./internal/demo story ./$(BIN)
 
 # The race detector works only with a C compiler. TEST_REQUIRES lists what a run must not do without: race, strace.
 RACE = $(shell go build -race -o /dev/null ./internal/testcheck 2>/dev/null && echo -race)

@@ -1,0 +1,67 @@
+// Command demo shows the main job of the account server, with a real nats-server beside it.
+//
+//	demo run PROGRAM    the quick start, until Ctrl-C; starts a nats-server unless one is there
+//	demo story PROGRAM  the whole story once: push, connect, revoke, thrown out
+//
+// PROGRAM is the account server. `make run` and `make demo` build it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fail(fmt.Errorf("usage: demo run|story PROGRAM; see `make run` and `make demo`"))
+	}
+	var err error
+	switch os.Args[1] {
+	case "run":
+		err = run(quickStart(os.Args[2]), os.Stdout)
+	case "story":
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		err = story(ctx, os.Stdout, os.Args[2])
+		stop()
+	default:
+		err = fmt.Errorf("%q is neither run nor story", os.Args[1])
+	}
+	if err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+	os.Exit(1)
+}
+
+// startNATS starts a nats-server. Its log goes to a file.
+func startNATS(options *server.Options, log string) (*server.Server, error) {
+	options.NoSigs, options.LogFile = true, log
+	s, err := server.NewServer(options)
+	if err != nil {
+		return nil, fmt.Errorf("nats-server: %w", err)
+	}
+	s.ConfigureLogger()
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		stopNATS(s)
+		return nil, fmt.Errorf("nats-server does not listen after 10 s; its log is %s", log)
+	}
+	return s, nil
+}
+
+// stopNATS returns when the nats-server has ended. It does nothing if s is nil.
+func stopNATS(s *server.Server) {
+	if s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+}

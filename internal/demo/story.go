@@ -1,0 +1,336 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// storyTime is how long the whole story may take, on a slow machine too.
+const storyTime = time.Minute
+
+// scene is what the story is played with. Everything is in a directory of its own.
+type scene struct {
+	out      io.Writer
+	dir      string
+	operator *operator
+	orders   *account
+	alice    string // public key of the user
+	url      string // of the account server
+	natsURL  string
+	step     int
+}
+
+// story plays the main job once. It leaves neither files nor processes behind.
+func story(ctx context.Context, out io.Writer, program string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, storyTime)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "nats-account-server-demo")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	s := &scene{out: out, dir: dir}
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	stop, err := s.startServers(ctx, program)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := s.play(ctx); err != nil {
+		return fmt.Errorf("%w\nthe log of the account server:\n%s", err, s.read("account-server.log"))
+	}
+	return nil
+}
+
+// prepare makes the keys and the files, as nsc does for a real operator.
+func (s *scene) prepare() (err error) {
+	s.say("nsc makes an operator, its system account, and an account `orders` with a user `alice`.",
+		"nsc add operator demo --sys; nsc add account orders; nsc add user alice")
+	if s.operator, err = newOperator(); err != nil {
+		return err
+	}
+	if s.orders, err = newAccount("orders"); err != nil {
+		return err
+	}
+	id, creds, err := s.orders.user("alice")
+	if err != nil {
+		return err
+	}
+	s.alice = id
+	_, systemCreds, err := s.operator.system.user("sys")
+	if err != nil {
+		return err
+	}
+	system, err := s.operator.sign(s.operator.system)
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		"op.jwt": []byte(s.operator.token), "sys.jwt": []byte(system),
+		"sys.creds": systemCreds, "alice.creds": creds,
+	} {
+		if _, err := write(s.dir, name, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startServers starts the account server and a nats-server, on free ports. stop ends both.
+func (s *scene) startServers(ctx context.Context, program string) (stop func(), err error) {
+	http, nats, err := freePorts()
+	if err != nil {
+		return nil, err
+	}
+	s.url, s.natsURL = "http://"+http, "nats://"+nats
+	s.say("The account server and a nats-server start.",
+		"nats-account-server -c server.conf; nats-server -c nats-server.conf")
+	account, err := s.startAccountServer(ctx, program, http)
+	if err != nil {
+		return nil, err
+	}
+	natsServer, err := s.startNATSServer(nats)
+	if err != nil {
+		account()
+		return nil, err
+	}
+	stop = func() { account(); stopNATS(natsServer) }
+	// The account server has found the nats-server when it lists it.
+	if err := waitFor(ctx, s.url+"/serverz", "n1"); err != nil {
+		stop()
+		return nil, fmt.Errorf("the account server does not find the nats-server: %w", err)
+	}
+	s.show("the account server listens at %s, the nats-server at %s", s.url, s.natsURL)
+	return stop, nil
+}
+
+// freePorts returns two addresses on which nothing listens.
+func freePorts() (a, b string, err error) {
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer first.Close()
+	second, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer second.Close()
+	return first.Addr().String(), second.Addr().String(), nil
+}
+
+// startAccountServer returns when the account server serves. stop ends it.
+func (s *scene) startAccountServer(ctx context.Context, program, address string) (stop func(), err error) {
+	program, err = filepath.Abs(program)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := write(s.dir, "server.conf", fmt.Appendf(nil, "operatorjwtpath: op.jwt\n"+
+		"systemaccountjwtpath: sys.jwt\nhttp { listen: %q }\nstore { dir: store, shard: true }\n"+
+		"nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }\n", address, s.natsURL))
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(s.dir, "account-server.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	process := exec.Command(program, "-c", conf)
+	process.Dir, process.Stdout, process.Stderr = s.dir, log, log
+	if err := process.Start(); err != nil {
+		return nil, err
+	}
+	ctx, ended := context.WithCancelCause(ctx)
+	go func() { ended(fmt.Errorf("the account server has ended: %w", errors.Join(process.Wait()))) }()
+	stop = func() {
+		if process.Process.Signal(syscall.SIGTERM) != nil {
+			_ = process.Process.Kill() // Windows has no signals
+		}
+		<-ctx.Done()
+	}
+	if waitFor(ctx, s.url+"/healthz", "") != nil {
+		stop()
+		return nil, fmt.Errorf("%w\n%s", context.Cause(ctx), s.read("account-server.log"))
+	}
+	return stop, nil
+}
+
+// startNATSServer starts a nats-server that fetches its accounts from the account server.
+func (s *scene) startNATSServer(address string) (*server.Server, error) {
+	conf, err := write(s.dir, "nats-server.conf", fmt.Appendf(nil,
+		"listen: %q\nserver_name: n1\noperator: %q\nresolver: URL(%s/jwt/v1/accounts/)\n", address,
+		filepath.Join(s.dir, "op.jwt"), s.url))
+	if err != nil {
+		return nil, err
+	}
+	options, err := server.ProcessConfigFile(conf)
+	if err != nil {
+		return nil, err
+	}
+	return startNATS(options, filepath.Join(s.dir, "nats-server.log"))
+}
+
+// play is the story itself.
+func (s *scene) play(ctx context.Context) error {
+	first, err := s.operator.sign(s.orders)
+	if err != nil {
+		return err
+	}
+	s.say("The account is pushed. nats-server learns of it when the first client needs it.",
+		"nsc push --account orders")
+	if err := s.push(ctx, first, http.StatusOK); err != nil {
+		return err
+	}
+	alice, thrownOut, err := s.connect()
+	if err != nil {
+		return err
+	}
+	defer alice.Close()
+	if err := nextSecond(ctx); err != nil {
+		return err
+	}
+	second, err := s.operator.sign(s.orders, s.alice)
+	if err != nil {
+		return err
+	}
+	s.say("alice is revoked: the account's JWT is made anew and pushed.",
+		"nsc revocations add-user --account orders --name alice; nsc push --account orders")
+	pushed := time.Now()
+	if err := s.push(ctx, second, http.StatusOK); err != nil {
+		return err
+	}
+	select {
+	case reason := <-thrownOut:
+		s.show("%v after the push, alice is thrown out: %v", reason.at.Sub(pushed).Round(time.Millisecond),
+			reason.err)
+	case <-ctx.Done():
+		return fmt.Errorf("alice is still connected: %w", ctx.Err())
+	}
+	return s.stayOut(ctx, first)
+}
+
+// nextSecond waits for the next second of the clock. JWTs have their time of issue in seconds.
+func nextSecond(ctx context.Context) error {
+	now := time.Now()
+	select {
+	case <-time.After(now.Truncate(time.Second).Add(time.Second).Sub(now)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stayOut shows that neither a new connection nor the older JWT bring the user back.
+func (s *scene) stayOut(ctx context.Context, older string) error {
+	s.say("alice tries again.", "nats sub orders.new --creds alice.creds")
+	again, err := nats.Connect(s.natsURL, nats.UserCredentials(filepath.Join(s.dir, "alice.creds")))
+	if err == nil {
+		again.Close()
+		return errors.New("alice, who is revoked, could connect")
+	}
+	s.show("refused: %v", err)
+	s.say("The JWT from before the revocation is pushed again.", "curl --data-binary @orders-old.jwt …")
+	if err := s.push(ctx, older, http.StatusConflict); err != nil {
+		return err
+	}
+	s.say("That is the whole job. Both servers stop, and their files are removed.", "")
+	return nil
+}
+
+// ending is how a connection ended.
+type ending struct {
+	at  time.Time
+	err error
+}
+
+// connect connects as alice and receives a message. thrownOut gets the end of the connection.
+func (s *scene) connect() (c *nats.Conn, thrownOut chan ending, err error) {
+	s.say("alice connects to nats-server, which fetches the account from the account server.",
+		"nats sub orders.new --creds alice.creds")
+	thrownOut = make(chan ending, 10)
+	c, err = nats.Connect(s.natsURL, nats.UserCredentials(filepath.Join(s.dir, "alice.creds")),
+		nats.NoReconnect(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			thrownOut <- ending{time.Now(), err} // nats-server says why before it closes the connection
+		}),
+		nats.ClosedHandler(func(c *nats.Conn) { thrownOut <- ending{time.Now(), c.LastError()} }))
+	if err != nil {
+		return nil, nil, err
+	}
+	subscription, err := c.SubscribeSync("orders.new")
+	if err == nil {
+		err = c.Publish("orders.new", []byte("one pizza"))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	message, err := subscription.NextMsg(10 * time.Second)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.show("connected; received on %s: %s", message.Subject, message.Data)
+	return c, thrownOut, nil
+}
+
+// push pushes the account's JWT and shows the answer, which must have a status.
+func (s *scene) push(ctx context.Context, token string, want int) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		s.url+"/jwt/v1/accounts/"+s.orders.id+"?wait=5s", strings.NewReader(token))
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	s.show("%s: %s", response.Status, bytes.TrimSpace(body))
+	if response.StatusCode != want {
+		return fmt.Errorf("the push was answered with %s, not %d", response.Status, want)
+	}
+	return nil
+}
+
+// say writes what happens next, and the command that does it.
+func (s *scene) say(what, command string) {
+	s.step++
+	fmt.Fprintf(s.out, "\n%d. %s\n", s.step, what)
+	if command != "" {
+		fmt.Fprintf(s.out, "     $ %s\n", command)
+	}
+}
+
+// show writes what a server or a client says.
+func (s *scene) show(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	fmt.Fprintf(s.out, "     %s\n", strings.ReplaceAll(text, "\n", "\n     "))
+}
+
+// read returns what a file has, or why it can't be read.
+func (s *scene) read(name string) string {
+	content, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
+}
