@@ -58,6 +58,7 @@ func FuzzDiff(f *testing.F) {
 				checkChange(t, c)
 			}
 		}
+		printed(t, stored)
 		if found := claimdiff.Diff(stored, decode(a)); len(found) > 0 {
 			t.Errorf("the same claims differ: %v", found)
 		}

@@ -72,10 +72,10 @@ func (d differ) scope(stored, pushed *jwt.UserScope) {
 
 // templateLimits has a row for each number of a template.
 var templateLimits = []limit{
-	{name: "subs", label: "Subscriptions", clause: "may have %s subscription{s}", zero: "no", format: Count},
-	{name: "payload", label: "Message", clause: "may send messages of %s", zero: "0 bytes", below: -1,
+	{name: "subs", clause: "may have %s subscription{s}", zero: "no", format: Count},
+	{name: "payload", clause: "may send messages of %s", zero: "0 bytes", below: -1,
 		format: Size},
-	{name: "data", label: "Data", clause: "have a data limit of %s (nats-server does not enforce it)",
+	{name: "data", clause: "have a data limit of %s (nats-server does not enforce it)",
 		zero: "0", below: unlimited, format: Size},
 }
 
@@ -119,7 +119,7 @@ func (d differ) only(field, code, verb, preposition string, stored, pushed []str
 		if len(pushed) == 0 {
 			d.add(Change{Field: field, Code: code,
 				Words: fmt.Sprintf("may %s %s anything", verb, preposition)})
-		} else {
+		} else if !d.isNew {
 			d.add(Change{Field: field, Code: code, Words: fmt.Sprintf(
 				"may %s only %s what is listed", verb, preposition) + d.was(preposition+" anything")})
 		}

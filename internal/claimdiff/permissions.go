@@ -19,7 +19,7 @@ func (d differ) permission(name, verb string, stored, pushed jwt.Permission) {
 	const code = "permission_changed"
 	allow := name + ".allow[]"
 	switch {
-	case len(stored.Allow) == 0 && len(pushed.Allow) > 0:
+	case len(stored.Allow) == 0 && len(pushed.Allow) > 0 && !d.isNew:
 		d.add(Change{Field: allow, Code: code, Words: fmt.Sprintf(
 			"may %s only what is allowed", verb) + d.was("anything")})
 	case len(stored.Allow) > 0 && len(pushed.Allow) == 0:

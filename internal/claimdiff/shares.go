@@ -98,13 +98,21 @@ func (d differ) exports(stored, pushed jwt.Exports) {
 	}
 }
 
-// access returns the words for what an import of an export needs.
+// access returns the words for what an import of an export needs, after those for the export.
 func access(e *jwt.Export) string {
+	if needs := grantee(e); needs != "" {
+		return ", " + needs
+	}
+	return ""
+}
+
+// grantee returns the words for what an import of an export needs, "" if every account may have it.
+func grantee(e *jwt.Export) string {
 	switch {
 	case e.TokenReq:
-		return ", with a token"
+		return "with a token"
 	case e.AccountTokenPosition > 0:
-		return fmt.Sprintf(", to the account that token %d of the subject names", e.AccountTokenPosition)
+		return fmt.Sprintf("to the account that token %d of the subject names", e.AccountTokenPosition)
 	}
 	return ""
 }
