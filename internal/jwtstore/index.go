@@ -128,6 +128,8 @@ type Index struct {
 
 	saving   sync.Mutex // held by save
 	counting sync.Mutex // held by Digest
+	// filtering is held while sources is made.
+	filtering sync.Mutex
 
 	mu     sync.Mutex            // guards what follows
 	file   *indexFile            // nil: it could not be opened
@@ -141,6 +143,7 @@ type Index struct {
 	// entries; it is nil while Digest does not.
 	expiring expiries
 	counted  *expiries
+	sources  *sourceFilters // nil before Importers needs them
 	// dirs is the stamps of the directories whose files are known, see Scan. dirsChanged says that the
 	// file has others.
 	dirs        map[string]Stamp
@@ -319,6 +322,9 @@ func (x *Index) putLocked(key string, had, e indexEntry) {
 		x.expiring.remove(expiry{had.Expires, key})
 	}
 	x.expectLocked(key, e)
+	if x.sources != nil {
+		x.sources.add(key, e.Summary)
+	}
 	x.recent[key] = e
 }
 
@@ -383,9 +389,8 @@ func (x *Index) count(now time.Time) {
 func (x *Index) countSome(after string, now time.Time) (last string, more bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	entries, more := x.nextLocked(after)
+	entries, last, more := x.nextLocked(after, nil)
 	for _, e := range entries {
-		after = e.key
 		counts := e.indexEntry
 		if counts.counted = e.counts(now); counts.counted != e.counted {
 			x.putLocked(e.key, e.indexEntry, counts)
@@ -393,7 +398,7 @@ func (x *Index) countSome(after string, now time.Time) (last string, more bool) 
 			x.expectLocked(e.key, counts)
 		}
 	}
-	return after, more
+	return last, more
 }
 
 // keyedEntry is an entry with its key.
@@ -405,35 +410,41 @@ type keyedEntry struct {
 // scanSize is how many entries of the file are read at a time.
 const scanSize = 1000
 
-// nextLocked returns the entries that follow a key, by key, and whether there may be more. x.mu must
-// be held.
-func (x *Index) nextLocked(after string) (entries []keyedEntry, more bool) {
+// nextLocked returns the entries that follow a key, by key, up to a last key, and whether there may be
+// more. Those of the file are left out whose values are not wanted; want nil: all are. x.mu must be held.
+func (x *Index) nextLocked(
+	after string, want func(value []byte) bool,
+) (entries []keyedEntry, last string, more bool) {
 	after = max(after, directoriesKey) // which is no entry
 	var keys []string
 	if x.file != nil {
 		var values [][]byte
 		var err error
-		if keys, values, err = x.file.scan(after, scanSize); err != nil {
+		if keys, values, err = x.file.scan(after, scanSize, want); err != nil {
 			x.loseLocked(err)
 		}
-		entries = make([]keyedEntry, 0, len(keys))
+		if want == nil {
+			entries = make([]keyedEntry, 0, len(keys))
+		}
 		for i, key := range keys {
-			if _, isRecent := x.recent[key]; !isRecent {
+			if _, isRecent := x.recent[key]; !isRecent && values[i] != nil {
 				entries = append(entries, keyedEntry{key, x.decodeLocked(values[i], nil)})
 			}
 			if x.file == nil { // it is lost, and what was read from it as well
-				return x.nextLocked(after)
+				return x.nextLocked(after, want)
 			}
 		}
 	}
-	more = len(keys) == scanSize
+	if more = len(keys) == scanSize; more {
+		last = keys[len(keys)-1]
+	}
 	for key, e := range x.recent {
-		if key > after && (!more || key <= keys[len(keys)-1]) {
+		if key > after && (!more || key <= last) {
 			entries = append(entries, keyedEntry{key, e})
 		}
 	}
 	slices.SortFunc(entries, func(a, b keyedEntry) int { return strings.Compare(a.key, b.key) })
-	return entries, more
+	return entries, last, more
 }
 
 // All yields every account for which something is stored, by key, but no activation token. The Index
@@ -444,9 +455,8 @@ func (x *Index) All() iter.Seq2[string, Version] { return x.List("", "") }
 // zero byte.
 func (x *Index) List(prefix, after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
-		if after < prefix { // the last text before all that begin with prefix
-			last := len(prefix) - 1
-			after = prefix[:last] + string([]byte{prefix[last] - 1, 0xff})
+		if after < prefix {
+			after = lastBefore(prefix)
 		}
 		for key, v := range x.each(after) {
 			isShown := v.Stored() && !trust.IsActivationHash(key)
@@ -457,16 +467,21 @@ func (x *Index) List(prefix, after string) iter.Seq2[string, Version] {
 	}
 }
 
+// lastBefore returns the last text before all that begin with prefix.
+func lastBefore(prefix string) string {
+	last := len(prefix) - 1
+	return prefix[:last] + string([]byte{prefix[last] - 1, 0xff})
+}
+
 // each yields what follows a key, also the activation tokens and what was deleted.
 func (x *Index) each(after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
 		for more := true; more; {
 			var entries []keyedEntry
 			x.mu.Lock()
-			entries, more = x.nextLocked(after)
+			entries, after, more = x.nextLocked(after, nil)
 			x.mu.Unlock()
 			for _, e := range entries {
-				after = e.key
 				if !yield(e.key, x.latest(e)) {
 					return
 				}

@@ -57,7 +57,7 @@ func (x *Index) adopt(path string) error {
 	}
 	defer file.close()
 	for after, more := directoriesKey, true; more; {
-		keys, values, err := file.scan(after, scanSize)
+		keys, values, err := file.scan(after, scanSize, nil)
 		more = len(keys) == scanSize
 		for i := 0; i < len(keys) && err == nil; i++ {
 			after = keys[i]
@@ -276,9 +276,8 @@ func (x *Index) batch() (b indexBatch, err error) {
 func (x *Index) moveLocked() {
 	for after, more := "", true; more && x.file != nil; {
 		var entries []keyedEntry
-		entries, more = x.nextLocked(after)
+		entries, after, more = x.nextLocked(after, nil)
 		for _, e := range entries {
-			after = e.key
 			x.recent[e.key] = e.indexEntry
 		}
 	}

@@ -141,15 +141,22 @@ func (f *indexFile) note() (note []byte, err error) {
 	return note, err
 }
 
-// scan returns up to max keys after a key, and their values, by key. "" is before all of them.
-func (f *indexFile) scan(after string, max int) (keys []string, values [][]byte, err error) {
+// scan returns up to max keys after a key, and their values, by key. "" is before all of them. A value that
+// is not wanted is nil; want nil: all are.
+func (f *indexFile) scan(
+	after string, max int, want func(value []byte) bool,
+) (keys []string, values [][]byte, err error) {
 	keys, values = make([]string, 0, max), make([][]byte, 0, max)
 	err = f.read(func(c *indexContent) error {
 		for e, err := range c.from(after + "\x00") {
 			if err != nil || len(keys) == max {
 				return err
 			}
-			keys, values = append(keys, e.key), append(values, bytes.Clone(e.value))
+			var value []byte
+			if want == nil || want(e.value) {
+				value = bytes.Clone(e.value)
+			}
+			keys, values = append(keys, e.key), append(values, value)
 		}
 		return nil
 	})

@@ -1,0 +1,177 @@
+package jwtstore
+
+import (
+	"bytes"
+	"hash/maphash"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"nats-account-server/internal/trust"
+)
+
+// Importer is an account that imports from another one.
+type Importer struct {
+	Key string
+	Version
+	// Unsure says that the account imports from more accounts than the index remembers, and that the other
+	// one is not among those. Its JWT tells.
+	Unsure bool
+}
+
+// Importers yields the accounts for which something is stored that imports from an account, by key. The
+// Index may change meanwhile; what is yielded is as it was a moment ago. The first call looks at all
+// entries. Each looks at those of the groups that may have one of these accounts.
+func (x *Index) Importers(key string) iter.Seq[Importer] {
+	return func(yield func(Importer) bool) {
+		if !looksLikeKey(key) {
+			return
+		}
+		x.filterSources()
+		raw := appendKeys(nil, key)
+		want := func(value []byte) bool { return bytes.Contains(value, raw) || mayHaveMore(value) }
+		for _, group := range x.groupsOf(key) {
+			for e := range x.group(group, want) {
+				i := Importer{Key: e.key, Version: e.Version}
+				isSource := slices.Contains(slices.Collect(e.Summary.Sources()), key)
+				i.Unsure = !isSource && e.Summary.hasMore()
+				if (isSource || i.Unsure) && e.Stored() && !yield(i) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// group yields the entries of one group. Those of the file are left out whose values are not wanted.
+func (x *Index) group(group string, want func(value []byte) bool) iter.Seq[keyedEntry] {
+	return func(yield func(keyedEntry) bool) {
+		for after, more := lastBefore(group), true; more && groupOf(after) <= group; {
+			var entries []keyedEntry
+			x.mu.Lock()
+			entries, after, more = x.nextLocked(after, want)
+			x.mu.Unlock()
+			for _, e := range entries {
+				if groupOf(e.key) > group || groupOf(e.key) == group && !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// hasMore reports whether the account may import from more accounts than Sources yields.
+func (s Summary) hasMore() bool {
+	return len(s.sources) == maxSources*trust.KeyLength && s.Imports > maxSources
+}
+
+// mayHaveMore reports whether the summary that a value ends with may have as many sources as it can. It
+// is quick, and may be wrong for one that has not.
+func mayHaveMore(value []byte) bool {
+	at := len(value) - maxSources*keyBytes - 1
+	return at >= 0 && value[at] == maxSources
+}
+
+// groupOf returns which of the 1024 groups of accounts a key is in. The keys of a group follow each other.
+func groupOf(key string) string { return key[:min(len(key), groupLength)] }
+
+const (
+	groupLength = 3       // characters; the first one of all account keys is the same
+	filterBits  = 1 << 15 // of the sources of one group
+	filterMarks = 3       // bits of a source
+)
+
+// sourceFilters are Bloom filters: for each group of accounts, from which others they may import. A source that
+// was removed stays in its filter. They take 4 MB at most, however many accounts there are.
+type sourceFilters struct {
+	seed    maphash.Seed
+	byGroup map[string]*[filterBits / 64]uint64
+}
+
+// anySource stands for the sources that a Summary has no room for.
+const anySource = ""
+
+// add adds the sources of an account.
+func (f *sourceFilters) add(key string, s Summary) {
+	if s.sources == "" {
+		return
+	}
+	filter := f.byGroup[groupOf(key)]
+	if filter == nil {
+		filter = new([filterBits / 64]uint64)
+		f.byGroup[strings.Clone(groupOf(key))] = filter
+	}
+	for source := range s.Sources() {
+		for bit := range f.bits(source) {
+			filter[bit/64] |= 1 << (bit % 64)
+		}
+	}
+	if s.hasMore() {
+		for bit := range f.bits(anySource) {
+			filter[bit/64] |= 1 << (bit % 64)
+		}
+	}
+}
+
+// bits yields the bits of a source.
+func (f *sourceFilters) bits(source string) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		hash := maphash.String(f.seed, source)
+		for range filterMarks {
+			if !yield(hash % filterBits) {
+				return
+			}
+			hash /= filterBits
+		}
+	}
+}
+
+// mayHave reports whether a group may have an account that imports from source.
+func (f *sourceFilters) mayHave(group, source string) bool {
+	for bit := range f.bits(source) {
+		if f.byGroup[group][bit/64]&(1<<(bit%64)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// groupsOf returns the groups that may have an account which imports from source, in order.
+func (x *Index) groupsOf(source string) (groups []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, group := range slices.Sorted(maps.Keys(x.sources.byGroup)) {
+		if x.sources.mayHave(group, source) || x.sources.mayHave(group, anySource) {
+			groups = append(groups, group)
+		}
+	}
+	return groups
+}
+
+// filterSources makes the filters, if they are not there. From then on each change of an entry is added
+// to them.
+func (x *Index) filterSources() {
+	x.filtering.Lock()
+	defer x.filtering.Unlock()
+	x.mu.Lock()
+	isThere := x.sources != nil
+	if !isThere {
+		x.sources = &sourceFilters{maphash.MakeSeed(), make(map[string]*[filterBits / 64]uint64)}
+	}
+	x.mu.Unlock()
+	for after, more := "", !isThere; more; {
+		after, more = x.filterSome(after)
+	}
+}
+
+// filterSome adds the entries that follow a key. It returns the last key, and whether there may be more.
+func (x *Index) filterSome(after string) (last string, more bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	entries, last, more := x.nextLocked(after, nil)
+	for _, e := range entries {
+		x.sources.add(e.key, e.Summary)
+	}
+	return last, more
+}
