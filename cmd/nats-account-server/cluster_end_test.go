@@ -1,0 +1,96 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// converge waits until every account server serves of each account what the bucket has of it.
+func (s *clusterSoak) converge() {
+	s.t.Helper()
+	began := time.Now()
+	for end := began.Add(convergeWithin); ; time.Sleep(100 * time.Millisecond) {
+		why := s.differs()
+		if why == "" {
+			break
+		}
+		if time.Now().After(end) {
+			s.t.Errorf("%s after everything was healed: %s", convergeWithin, why)
+			break
+		}
+	}
+	s.note("all serve the same %s after everything was healed", time.Since(began))
+}
+
+// differs says which account server does not serve what the bucket has last; "" if none does.
+func (s *clusterSoak) differs() string {
+	if s.cluster.leader() == nil {
+		return "the bucket has no leader"
+	}
+	last := map[string]bucketMessage{}
+	for _, m := range s.cluster.messages() {
+		last[m.key] = m
+	}
+	for key, message := range last {
+		account := strings.TrimPrefix(key, "a.")
+		for _, m := range s.cluster.machines {
+			version := s.look(http.DefaultClient, m, account)
+			if version == nothing || string(s.tokens[version]) != string(message.value) {
+				return fmt.Sprintf("account server %d serves version %d of %s, revision %d is %q",
+					m.number, version, account, message.number, message.value)
+			}
+		}
+	}
+	return ""
+}
+
+// judge compares what was seen with what the bucket has.
+func (s *clusterSoak) judge() {
+	s.t.Helper()
+	for _, m := range s.cluster.messages() {
+		version, isKnown := s.byToken[string(m.value)]
+		if !isKnown {
+			s.t.Errorf("revision %d of %s has %q, which was never made", m.number, m.key, m.value)
+			continue
+		}
+		s.history.stream = append(s.history.stream, revision{m.number, version, m.at})
+	}
+	found := s.history.faults()
+	for _, text := range found[:min(len(found), 10)] {
+		s.t.Error(text)
+	}
+	s.permissions()
+	if s.t.Failed() {
+		s.t.Logf("CLUSTER_SEED=%d; %d faults were found. What happened:\n%s", s.seed, len(found),
+			strings.Join(s.events, "\n"))
+		for _, m := range s.cluster.machines {
+			s.t.Logf("the log of account server %d:\n%s", m.number, tail(m.run.Load().log.String()))
+		}
+	}
+	s.t.Logf("%d pushes, %d reads, %d times told, %d revisions of %d accounts, %d faults made\n%s",
+		len(s.history.pushes), len(s.history.reads), len(s.history.told), len(s.history.stream),
+		len(s.accounts), len(s.events)/2, s.answerCounts())
+}
+
+// permissions finds what an account server wanted to do in the bucket and may not.
+func (s *clusterSoak) permissions() {
+	for _, m := range s.cluster.machines {
+		for line := range strings.Lines(m.kv.log.String()) {
+			if strings.Contains(line, "Violation") {
+				s.t.Errorf("%s: %s", m.name(), line)
+			}
+		}
+	}
+}
+
+func (s *clusterSoak) answerCounts() string {
+	var all []string
+	for text, n := range s.answers {
+		all = append(all, fmt.Sprintf("%6d %s", n, text))
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
