@@ -134,6 +134,7 @@ func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 		ReadOnly:    d.Config.Store.ReadOnly, // a reload does not change the store
 		Monitor:     d.monitor,
 		Metrics:     d.metrics,
+		Pages:       d.pages,
 		Log:         d.log.Logger,
 	}
 	// What is pushed belongs on the primary. The client is told its URL, without a password.

@@ -13,15 +13,16 @@ const module = "nats-account-server/internal/"
 var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
-	"httpapi":  {"accounts", "activations", "auth", "monitor"},
+	"httpapi":  {"accounts", "activations", "auth", "monitor", "pages"},
 	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},
+	"pages":    {"accounts", "monitor"},
 	"resolver": {"accounts", "activations"},
 	"replica":  {"accounts", "activations"},
 	"dirsync":  {"accounts", "activations", "jwtstore"}, // for the paths and stamps of files
 	"daemon": {
 		"accounts", "activations", "auth", "config", "dirsync", "facts", "httpapi", "httpserver", "jwtstore",
-		"monitor", "natsconn", "notifier", "replica", "resolver",
+		"monitor", "natsconn", "notifier", "pages", "replica", "resolver",
 	},
 	"activations": {"accounts", "jwtstore"},
 	// for tests only

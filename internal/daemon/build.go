@@ -13,6 +13,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/pages"
 	"nats-account-server/internal/resolver"
 )
 
@@ -134,4 +135,5 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Build:       monitor.Build{Version: Version, Commit: shortCommit(), Date: buildDate()},
 		Log:         d.log.Logger,
 	})
+	d.pages = pages.New(d.monitor)
 }

@@ -28,6 +28,7 @@ import (
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/notifier"
+	"nats-account-server/internal/pages"
 	"nats-account-server/internal/process"
 	"nats-account-server/internal/resolver"
 )
@@ -76,6 +77,7 @@ type daemon struct {
 	metrics     *monitor.Metrics
 	monitor     *monitor.Monitor
 	monitored   monitored
+	pages       *pages.Site
 
 	// The parts below are tasks. A reload replaces them, or changes server.
 	tasks         *errgroup.Group // ends the program when one of them fails
@@ -270,8 +272,9 @@ func (d *daemon) startReview(rescan bool) {
 func (d *daemon) stop() {
 	d.log.infof("stopping account server")
 	d.log.infof("stopping http server")
-	// A client that waits for nats-servers is answered now.
+	// A client that waits for nats-servers is answered now, and no page waits for what is new.
 	d.notifier.EndWaits()
+	d.pages.Close()
 	// HTTP returns once the requests in flight are answered, or have taken too long.
 	d.http.stop()
 	d.monitorServer.stop()

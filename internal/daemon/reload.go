@@ -112,6 +112,8 @@ func (d *daemon) swap(c config.Config, f files) {
 		d.nats.stop()
 		d.nats = d.connect(c.NATS)
 	}
+	// The browsers that follow what happens come back, and are asked for credentials as all others.
+	d.pages.EndStreams()
 	warnAccess(c, f, d.log)
 	d.Config = c
 }

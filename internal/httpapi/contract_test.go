@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"nats-account-server/internal/pages"
 )
 
 //go:embed openapi.json
@@ -128,6 +130,9 @@ func (c *contract) compare(r *http.Request, a *recordedAnswer) {
 	if r.URL.Path == "*" {
 		return // it is about no path
 	}
+	if isPage(r, a) {
+		return // it is for people
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	path, item := c.match(r.URL.Path)
@@ -153,6 +158,12 @@ func (c *contract) compare(r *http.Request, a *recordedAnswer) {
 		return
 	}
 	c.compareLocked(name, a, r, response.Value)
+}
+
+// isPage reports whether an answer is one that only browsers get: a page, or what pages consist of.
+func isPage(r *http.Request, a *recordedAnswer) bool {
+	return a.header.Get("Content-Security-Policy") != "" || r.URL.Path == "/events" ||
+		strings.HasPrefix(r.URL.Path, pages.AssetPath)
 }
 
 // match returns the path of the document that a path of a request belongs to.

@@ -13,6 +13,7 @@ import (
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pages"
 )
 
 // What this package refuses by itself. Texts that scripts may look for are the original's.
@@ -109,6 +110,7 @@ var answers = []row{
 	{find: whole(errWait), status: http.StatusBadRequest},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
 	{find: is(errVerifying, errPacks), status: http.StatusServiceUnavailable},
+	{find: is(pages.ErrStreams), status: http.StatusServiceUnavailable, quiet: true},
 
 	// Pushes.
 	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,
@@ -229,8 +231,8 @@ func cause(err, found error) string {
 	return strings.TrimPrefix(detail, ": ")
 }
 
-// fail answers a request that could not be served, and logs it.
-func (a *API) fail(w http.ResponseWriter, key string, err error) {
+// fail answers a request that could not be served, and logs it. asPage has the answer be a page.
+func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 	an := answerFor(err)
 	// That a client leaves is no concern of the operator either.
 	an.quiet = an.quiet || errors.Is(err, context.Canceled)
@@ -248,6 +250,10 @@ func (a *API) fail(w http.ResponseWriter, key string, err error) {
 	}
 	if is(errBusy, accounts.ErrAudit, accounts.ErrPeers, accounts.ErrPrimary)(err) != nil {
 		w.Header().Set("Retry-After", "1")
+	}
+	if asPage {
+		a.failPage(w, an.status, an.text)
+		return
 	}
 	// The forms are the original's. Scripts may compare the bytes of an answer.
 	switch an.form {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/monitor"
+	"nats-account-server/internal/pages"
 	"nats-account-server/internal/trust"
 )
 
@@ -54,6 +56,8 @@ type Options struct {
 	Monitor *monitor.Monitor
 	// Metrics count the requests. nil means that they are not counted.
 	Metrics *monitor.Metrics
+	// Pages are the pages for people. nil means that there are none.
+	Pages *pages.Site
 	// Only says which routes there are.
 	Only Routes
 
@@ -65,6 +69,7 @@ type Options struct {
 type API struct {
 	Options
 	router router
+	pages  router // the routes that a browser has: those of its own, and all others
 	other  *route // stands for the paths that no route has
 	log    *requestLog
 	// packing has the addresses that a pack is being sent to, packs one token for each.
@@ -95,8 +100,9 @@ func New(o Options) *API {
 		verifying: rate.NewLimiter(maxVerifying, 1),
 		packs:     make(chan struct{}, maxPacks),
 	}
-	a.router, a.other = a.routes(), &route{label: monitor.RouteOther}
-	for _, rt := range append(a.router[:len(a.router):len(a.router)], a.other) {
+	a.router, a.other = append(a.routes(), a.pageParts()...), &route{label: monitor.RouteOther}
+	a.pages = slices.Concat(a.pageRoutes(), a.router)
+	for _, rt := range append(a.pages[:len(a.pages):len(a.pages)], a.other) {
 		rt.prepare(o.Metrics)
 	}
 	return a
@@ -164,13 +170,20 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	shareWithOrigin(w.Header(), r)
 	// The path is decoded: an escaped character is the same as the character.
-	rt, key := a.router.match(r.URL.Path)
+	routes := a.routesFor(r)
+	rt, key := routes.match(r.URL.Path)
 	defer cmp.Or(rt, a.other).observe(r, time.Now())
 	if a.log.tracing(r) {
 		a.log.trace(r, r.RemoteAddr+": "+requestLine(r, rt, key), "")
 	}
-	if err := a.serve(w, r, rt, key); err != nil {
-		a.fail(w, key, err)
+	var err error
+	if rt == nil {
+		err = routes.elsewhere(w, r)
+	} else {
+		err = a.serve(w, r, rt, key)
+	}
+	if err != nil {
+		a.fail(w, key, err, a.failsAsPage(r, rt))
 	}
 }
 
@@ -189,11 +202,8 @@ func (a *API) rescue(w http.ResponseWriter) {
 	sendPage(w, http.StatusInternalServerError, textInternal)
 }
 
-// serve calls the handler of the request's method. rt is nil if no route has the path.
+// serve calls the handler of the request's method.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key string) error {
-	if rt == nil {
-		return a.router.elsewhere(w, r)
-	}
 	// A method that the route does not have is a 405 for every client, with credentials or not.
 	handle := rt.method(r.Method)
 	if handle == nil {

@@ -80,7 +80,7 @@ func TestEveryParameterThatIsReadIsInTheOpenAPIDocument(t *testing.T) {
 	}
 	count := 0
 	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
+		if strings.HasSuffix(file, "_test.go") || file == "pages.go" { // they are no part of the API
 			continue
 		}
 		source, err := os.ReadFile(file)

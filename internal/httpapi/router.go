@@ -59,6 +59,8 @@ type route struct {
 	// allow is the value of the header Allow, see methods. All answers share it.
 	allow []string
 
+	// isPage is set if the route is for browsers: it is no part of the API.
+	isPage bool
 	// label is what the metrics call the route.
 	label monitor.Route
 	// durations observe how long its requests take: GET, and POST.

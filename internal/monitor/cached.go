@@ -29,31 +29,37 @@ type cached[T any] struct {
 	finding chan struct{} // closed when what is being found out is known; nil: nothing is
 }
 
-// get returns what was found out not long ago, or is found out now.
+// get returns what was found out not long ago, or is found out now. It waits as long as there is nothing to
+// return.
 func (c *cached[T]) get() T {
+	known, isKnown, finding := c.look()
+	if !isKnown {
+		<-finding
+		known, _, _ = c.look()
+	}
+	return known
+}
+
+// look is get for a caller that does not wait for long. It reports whether anything is known, and returns a
+// channel that is closed when more is; nil: nothing is being found out.
+func (c *cached[T]) look() (known T, isKnown bool, finding <-chan struct{}) {
 	c.mu.Lock()
-	isFirst := c.at.IsZero()
-	if !isFirst && time.Since(c.at) < c.restLocked() {
-		defer c.mu.Unlock()
-		return c.known
+	defer c.mu.Unlock()
+	if !c.at.IsZero() && time.Since(c.at) < c.restLocked() {
+		return c.known, true, nil
 	}
 	if c.finding == nil {
 		c.finding = make(chan struct{})
 		go c.refresh()
 	}
-	finding := c.finding
+	wait := c.finding
 	c.mu.Unlock()
-	if isFirst {
-		<-finding // there is nothing else to show
-	} else {
-		select {
-		case <-finding:
-		case <-time.After(patience):
-		}
+	select {
+	case <-wait:
+	case <-time.After(patience):
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.known
+	return c.known, !c.at.IsZero(), wait
 }
 
 // restLocked returns for how long what is known counts. c.mu must be held.

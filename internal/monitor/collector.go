@@ -149,7 +149,7 @@ func (o output) accounts(s survey) {
 		o.gauge("accounts_by_issuer", float64(i.count), i.key, trusted)
 	}
 	o.gauge("accounts_untrusted", float64(s.untrusted))
-	o.gauge("dangling_imports", float64(o.m.imports.get()))
+	o.gauge("dangling_imports", float64(o.m.imports.get().Imports))
 	o.gauge("accounts_expired_in_use", float64(o.m.Metrics.expired.inUse(o.m.Store.Index(), time.Now())))
 	seen := make(map[string]bool)
 	for _, operator := range o.m.Accounts.Operators() {

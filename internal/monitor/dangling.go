@@ -69,14 +69,42 @@ func (c *importCheck) faults(key string) []string {
 // faultsOf returns which imports of an account do nothing, and why.
 func (m *Monitor) faultsOf(key string) []string { return m.newImportCheck().faults(key) }
 
-// dangling counts the imports that do nothing, of all accounts. It reads the JWTs of all that import
+// Dangling is the imports that do nothing, of all accounts.
+type Dangling struct {
+	Imports  int
+	Accounts int              // that have any
+	First    []DanglingImport // of some of these accounts, by key
+}
+
+// DanglingImport is why an import of an account does nothing.
+type DanglingImport struct{ Key, Name, Fault string }
+
+// maxDangling bounds the accounts in Dangling.First.
+const maxDangling = 20
+
+// Dangling returns the imports that do nothing, as they were a moment ago. It reports false as long as that
+// is not known: all accounts that import anything are looked at for it.
+func (m *Monitor) Dangling() (d Dangling, isKnown bool) {
+	d, isKnown, _ = m.imports.look()
+	return d, isKnown
+}
+
+// dangling finds the imports that do nothing, of all accounts. It reads the JWTs of all that import
 // anything.
-func (m *Monitor) dangling() (n int) {
+func (m *Monitor) dangling() (d Dangling) {
 	check := m.newImportCheck()
 	for key, v := range m.Store.Index().All() {
-		if v.Servable && v.Summary.Imports > 0 {
-			n += len(check.faults(key))
+		if !v.Servable || v.Summary.Imports == 0 {
+			continue
+		}
+		faults := check.faults(key)
+		if len(faults) == 0 {
+			continue
+		}
+		d.Imports += len(faults)
+		if d.Accounts++; d.Accounts <= maxDangling {
+			d.First = append(d.First, DanglingImport{key, v.Summary.Name, faults[0]})
 		}
 	}
-	return n
+	return d
 }

@@ -7,6 +7,7 @@
 //	varz.go        /varz and /serverz
 //	accountz.go    /accountz
 //	dangling.go    imports that do nothing
+//	glance.go      what the pages for people show besides
 //	survey.go      what the index says about all accounts together
 //	cached.go      how seldom that is looked at
 //
@@ -68,7 +69,8 @@ type Monitor struct {
 	handler    http.Handler // of /metrics
 	start      time.Time
 	surveyed   cached[survey]
-	imports    cached[int] // that do nothing
+	imports    cached[Dangling]
+	versions   cached[string]
 	overviewed cached[notifier.Overview]
 
 	mu      sync.Mutex // guards failing
@@ -80,7 +82,7 @@ func New(o Options) *Monitor {
 	m := &Monitor{Options: o, start: time.Now()}
 	m.surveyed.find, m.surveyed.version = m.survey, o.Store.Index().Changes
 	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes
-	m.overviewed.find = o.Notifier.Overview
+	m.overviewed.find, m.versions.find = o.Notifier.Overview, m.version
 	o.Metrics.registry.MustRegister(newCollector(m))
 	// There is no Timeout: its handler would replace the Vary header of the answer instead of adding to it.
 	m.handler = promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{

@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/auth"
+	"nats-account-server/internal/monitor"
+	"nats-account-server/internal/pages"
+)
+
+// Paths of the pages for people. Clients that do not ask for HTML get what these paths are without pages.
+const (
+	pathOverview = "/"
+	pathEvents   = "/events"
+)
+
+// pageRoutes returns the routes that only browsers have.
+func (a *API) pageRoutes() router {
+	if a.Pages == nil || a.Only == PublicRoutes {
+		return nil
+	}
+	const every = auth.Anonymous
+	t := router{
+		{path: pathOverview, read: every, get: a.getOverview},
+	}
+	for _, rt := range t {
+		rt.isPage, rt.label = true, monitor.RoutePage
+	}
+	return t
+}
+
+// pageParts returns the routes of what pages consist of. An asset needs no credentials: the page that says
+// that they are wrong needs it.
+func (a *API) pageParts() router {
+	if a.Pages == nil {
+		return nil
+	}
+	const page = monitor.RoutePage
+	isAsset := func(name string) bool { _, found := pages.FindAsset(name); return found }
+	t := router{{path: pages.AssetPath, isKey: isAsset, read: auth.Unauthenticated, get: getAsset,
+		isPage: true, label: page}}
+	if a.Only != PublicRoutes {
+		t = append(t, &route{path: pathEvents, read: auth.Anonymous, get: a.getEvents, isPage: true,
+			label: page})
+	}
+	return t
+}
+
+// isBrowser reports whether a client asks for HTML by name.
+func isBrowser(r *http.Request) bool {
+	for _, value := range r.Header["Accept"] {
+		if strings.Contains(value, "text/html") {
+			return true
+		}
+	}
+	return false
+}
+
+// routesFor returns the routes that a client has.
+func (a *API) routesFor(r *http.Request) router {
+	if len(a.pages) > 0 && isBrowser(r) {
+		return a.pages
+	}
+	return a.router
+}
+
+// failsAsPage reports whether an error is answered by a page. The routes of the API answer everyone alike.
+func (a *API) failsAsPage(r *http.Request, rt *route) bool {
+	isPage := rt != nil && rt.isPage || rt == nil && !strings.HasPrefix(r.URL.Path, "/jwt/")
+	return a.Pages != nil && isPage && isBrowser(r)
+}
+
+// getOverview serves the first page.
+func (a *API) getOverview(w http.ResponseWriter, r *http.Request, _ string) error {
+	return a.show(w, r, a.Pages.Overview())
+}
+
+// show sends a page. Its ETag is weak: it leaves out the time in the footer.
+func (a *API) show(w http.ResponseWriter, r *http.Request, p pages.Page) error {
+	sum := sha256.Sum256([]byte(p.Title + "\n" + a.Pages.Edition() + "\n" + string(p.Main)))
+	etag := fmt.Sprintf("\"%x\"", sum[:16])
+	h := w.Header()
+	h.Set("Etag", "W/"+etag)
+	// What a page shows may need credentials, and may be different a moment later.
+	h.Set("Cache-Control", "private, no-cache")
+	guardPage(h)
+	if isKnown(r, etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	send(w, http.StatusOK, typeHTML, string(a.Pages.Layout(p)))
+	return nil
+}
+
+// guardPage adds what keeps a page from doing or being anything else.
+func guardPage(h http.Header) {
+	h["Vary"] = varyPage
+	h.Set("Content-Security-Policy", pages.Policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+}
+
+// varyPage is shared by all pages.
+var varyPage = []string{"Origin, Accept"}
+
+// failPage answers with the page for an error.
+func (a *API) failPage(w http.ResponseWriter, status int, text string) {
+	forbidCaching(w.Header())
+	guardPage(w.Header())
+	send(w, status, typeHTML, string(a.Pages.Failure(status, text, a.Only == PublicRoutes)))
+}
+
+// getAsset serves a style sheet, a script or a picture. Its URL is another one after each change.
+func getAsset(w http.ResponseWriter, r *http.Request, name string) error {
+	asset, found := pages.FindAsset(name)
+	if !found {
+		return accounts.ErrNotFound
+	}
+	h := w.Header()
+	h.Set("Etag", asset.ETag)
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if isKnown(r, asset.ETag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	send(w, http.StatusOK, asset.Type, string(asset.Body))
+	return nil
+}
+
+// getEvents tells a page when there is something new, until the browser leaves.
+func (a *API) getEvents(w http.ResponseWriter, r *http.Request, _ string) error {
+	return a.Pages.Follow(r.Context(), w, flagsOf(r).value("version"))
+}

@@ -1,0 +1,179 @@
+package pages
+
+import (
+	"cmp"
+	"html/template"
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/monitor"
+)
+
+// Note is a sentence about something that wants attention. How bad it is says Class: that of the style sheet.
+type Note struct {
+	Class, Tag string
+	Text       template.HTML
+}
+
+const (
+	bad  = "bad"  // something is not as it should be
+	warn = "warn" // it will not be, or may not be
+)
+
+// maxAlike is how many notes of one kind there are. A last one says how many more there would be.
+const maxAlike = 3
+
+// notices collects notes.
+type notices struct {
+	all []Note
+	now time.Time
+}
+
+// add adds a note that a template makes.
+func (n *notices) add(class, tag, name string, data any) {
+	n.all = append(n.all, Note{class, tag, main("note-"+name, data)})
+}
+
+// attention returns what wants attention, what is worst first.
+func (s *Site) attention(o *overview) []Note {
+	n := &notices{now: o.Now}
+	n.addParts(o.ready)
+	n.addServers(o)
+	n.addUntrusted(o.glance.Untrusted)
+	n.addExpiring(o.glance)
+	n.addDangling(o.dangling)
+	slices.SortStableFunc(n.all, func(a, b Note) int { return cmp.Compare(a.Class, b.Class) })
+	return n.all
+}
+
+// partTags are what the notes about parts of this server begin with.
+var partTags = map[string]string{"store": "Store", "trust": "Operator", "compared": "Starting",
+	"delivery": "NATS", "replica": "Primary"}
+
+// addParts tells which parts of this server are not ready. That of the delivery is told for each nats-server.
+func (n *notices) addParts(ready monitor.Readiness) {
+	for _, name := range []string{"store", "trust", "compared", "delivery", "replica"} {
+		switch p := ready.Parts[name]; {
+		case p == nil:
+		case p.Reason != "" && name != "delivery":
+			n.add(bad, partTags[name], "text", sentence(p.Reason))
+		case p.Note != "":
+			n.add(warn, partTags[name], "text", sentence(p.Note))
+		}
+	}
+}
+
+// sentence begins with a capital letter and ends with a full stop.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	return capital(strings.TrimSuffix(text, ".")) + "."
+}
+
+// waiting is for how long a change may be on its way before that wants attention.
+const waiting = 5 * time.Second
+
+// addServers tells which nats-servers lack something, and why.
+func (n *notices) addServers(o *overview) {
+	isSlow := !o.oldest.IsZero() && n.now.Sub(o.oldest) > waiting
+	for _, srv := range o.Servers {
+		switch {
+		case srv.State == "refusing":
+			n.add(bad, "Refused", "refusing", srv)
+		case srv.State == "silent" && srv.Pending > 0 && o.IsConnected:
+			n.add(warn, "Away", "away", srv)
+		case srv.State == "pending" && isSlow:
+			n.add(warn, "Waiting", "waiting", srv)
+		}
+	}
+	n.fold(func(tag string) bool { return tag == "Away" || tag == "Waiting" }, "more-servers")
+}
+
+// addUntrusted tells how many accounts are not served.
+func (n *notices) addUntrusted(untrusted int) {
+	if untrusted > 0 {
+		n.add(bad, "Not served", "untrusted", untrusted)
+	}
+}
+
+// attentionDays is from when on an account that expires wants attention.
+const attentionDays = 7
+
+// addExpiring tells which accounts expire soon, or have lately.
+func (n *notices) addExpiring(g monitor.Glance) {
+	shown := 0
+	for _, e := range g.Soon {
+		switch left := e.Expires.Sub(n.now); {
+		case left > attentionDays*day:
+			return
+		case shown == maxAlike:
+			n.add(warn, "Expires", "more-expiring", g.Week)
+			return
+		case left > 0:
+			n.add(warn, "Expires", "expiring", n.expiring(e))
+		default:
+			n.add(bad, "Expired", "expired", n.expiring(e))
+		}
+		shown++
+	}
+}
+
+// expiringNote is what the templates show of an account that expires.
+type expiringNote struct {
+	account
+	When, Moment string
+}
+
+func (n *notices) expiring(e monitor.Expiring) expiringNote {
+	return expiringNote{account{e.Key, e.Name}, distance(e.Expires, n.now), moment(e.Expires, n.now)}
+}
+
+// addDangling tells which imports do nothing.
+func (n *notices) addDangling(d monitor.Dangling) {
+	for i, f := range d.First {
+		if i == maxAlike {
+			n.add(warn, "Does nothing", "more-dangling", d.Accounts-i)
+			return
+		}
+		n.add(warn, "Does nothing", "dangling", struct {
+			account
+			Fault string
+		}{account{f.Key, f.Name}, f.Fault})
+	}
+}
+
+// fold replaces all but some of the notes with certain tags by one.
+func (n *notices) fold(isAlike func(tag string) bool, name string) {
+	var kept []Note
+	seen := 0
+	for _, note := range n.all {
+		if isAlike(note.Tag) {
+			if seen++; seen > maxAlike {
+				continue
+			}
+		}
+		kept = append(kept, note)
+	}
+	if n.all = kept; seen > maxAlike {
+		n.add(warn, "Waiting", name, seen-maxAlike)
+	}
+}
+
+// headline is the first line of the overview.
+func headline(notes []Note, o *overview) string {
+	switch {
+	case len(notes) == 1:
+		return "One thing wants your attention"
+	case len(notes) > 1:
+		return capital(word(len(notes))) + " things want your attention"
+	case o.glanceKnown && o.glance.Stored == 0:
+		return "No account is stored yet"
+	case !o.IsConfigured:
+		return "Everything is stored"
+	case len(o.Servers) == 0:
+		return "No nats-server has been heard of yet"
+	}
+	return "Everything is in effect"
+}

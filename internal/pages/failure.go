@@ -1,0 +1,35 @@
+package pages
+
+import (
+	"net/http"
+	"strings"
+)
+
+// failure is the page for an error.
+type failure struct {
+	Title string
+	Lines []string
+}
+
+// failureTitles are sentences for statuses.
+var failureTitles = map[int]string{
+	http.StatusUnauthorized:       "This page needs a user and a password",
+	http.StatusForbidden:          "This user may not see this page",
+	http.StatusNotFound:           "There is nothing here",
+	http.StatusTooManyRequests:    "Too many attempts to log in",
+	http.StatusServiceUnavailable: "This can't be shown now",
+}
+
+// failureOf describes an error. text may repeat a name or a path.
+func failureOf(status int, text string) failure {
+	f := failure{Title: failureTitles[status]}
+	if f.Title == "" {
+		f.Title = "This can't be shown"
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			f.Lines = append(f.Lines, Name(line))
+		}
+	}
+	return f
+}

@@ -1,0 +1,115 @@
+package pages
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// maxStreams bounds the browsers that follow what happens. Each takes a connection.
+	maxStreams = 64
+	// lookInterval is how often it is looked whether there is something new.
+	lookInterval = time.Second
+	// aliveInterval is how often a stream says that it is alive, so that one that is dead is found out.
+	aliveInterval = 15 * time.Second
+	// sendTimeout is how long a browser may take for what it is sent.
+	sendTimeout = 10 * time.Second
+)
+
+// ErrStreams says that too many browsers follow what happens.
+var ErrStreams = errors.New("too many pages are open: this one does not change by itself")
+
+// streams are the browsers that follow what happens.
+type streams struct {
+	mu     sync.Mutex // guards what follows
+	open   int
+	end    chan struct{} // closed when those that are open are to end; nil: none is open
+	closed bool
+}
+
+// join counts a stream, and returns what tells it to end.
+func (s *streams) join() (end <-chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.open == maxStreams {
+		return nil, ErrStreams
+	}
+	if s.end == nil {
+		s.end = make(chan struct{})
+	}
+	s.open++
+	return s.end, nil
+}
+
+// leave takes a stream out of the count.
+func (s *streams) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+}
+
+// EndStreams ends all streams. A browser comes back by itself, and shows its credentials again then. A reload
+// calls it.
+func (s *Site) EndStreams() {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	if s.streams.end != nil {
+		close(s.streams.end)
+		s.streams.end = nil
+	}
+}
+
+// Close ends all streams, and lets no other one begin. A stop calls it.
+func (s *Site) Close() {
+	s.streams.mu.Lock()
+	s.streams.closed = true
+	s.streams.mu.Unlock()
+	s.EndStreams()
+}
+
+// Follow sends server-sent events until the browser leaves or EndStreams is called: "changed" whenever there
+// is another version than the last. known is the one that the browser shows. An error means that nothing was
+// sent.
+func (s *Site) Follow(ctx context.Context, w http.ResponseWriter, known string) error {
+	end, err := s.streams.join()
+	if err != nil {
+		return err
+	}
+	defer s.streams.leave()
+	control := http.NewResponseController(w)
+	// The server's time for a request does not hold for a stream.
+	_ = control.SetReadDeadline(time.Time{})
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	// A proxy must not wait until it has more.
+	w.Header().Set("X-Accel-Buffering", "no")
+	send := func(text string) bool {
+		_ = control.SetWriteDeadline(time.Now().Add(sendTimeout))
+		_, err := io.WriteString(w, text)
+		return err == nil && control.Flush() == nil
+	}
+	look, alive := time.NewTicker(lookInterval), time.NewTicker(aliveInterval)
+	defer look.Stop()
+	defer alive.Stop()
+	for isGood := send("retry: 2000\n\n"); isGood; {
+		if version := s.monitor.Version(); version != known {
+			known = version
+			isGood = send("event: changed\ndata: " + version + "\n\n")
+			continue
+		}
+		select {
+		case <-look.C:
+		case <-alive.C:
+			isGood = send(":\n\n")
+		case <-end:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package pages
+
+import (
+	"strings"
+	"time"
+
+	"nats-account-server/internal/monitor"
+)
+
+// account is an account to link to.
+type account struct{ Key, Account string }
+
+// Label is what an account is called: its name, or the beginning and the end of its key.
+func (a account) Label() string {
+	if strings.TrimSpace(a.Account) == "" {
+		return shortKey(a.Key)
+	}
+	return Name(a.Account)
+}
+
+const (
+	// maxServers bounds the nats-servers that the overview has, maxExpiring the accounts that expire next.
+	maxServers  = 256
+	maxExpiring = 6
+)
+
+// overview is what the first page shows.
+type overview struct {
+	Now      time.Time
+	Headline string
+	Lead     string
+	Notes    []Note
+
+	IsConfigured bool // there is a NATS to announce on
+	IsConnected  bool
+	Servers      []serverRow
+	MoreServers  int // that are not in Servers
+	Expiring     []expiringRow
+	Facts        []fact
+
+	ready       monitor.Readiness
+	glance      monitor.Glance
+	glanceKnown bool
+	dangling    monitor.Dangling
+	oldest      time.Time // see notifier.Overview
+}
+
+// fact is a line about this server.
+type fact struct{ Name, Text string }
+
+// serverRow is a nats-server.
+type serverRow struct {
+	monitor.Server
+	Standing  tag
+	Heard     string // when it was heard of last
+	Refused   account
+	RefusedAt string
+}
+
+// tag is a state in a word.
+type tag struct{ Class, Text string }
+
+// expiringRow is an account that expires.
+type expiringRow struct {
+	account
+	Moment, In string
+	Class      string // of the tag; "" for none
+}
+
+// Overview returns the first page.
+func (s *Site) Overview() Page {
+	version, now := s.monitor.Version(), s.now().UTC()
+	o := &overview{Now: now, ready: s.monitor.Ready()}
+	o.glance, o.glanceKnown = s.monitor.Glance()
+	o.dangling, _ = s.monitor.Dangling()
+	varz := s.monitor.Varz()
+	o.IsConfigured, o.IsConnected = varz.NATS.Configured, varz.NATS.Connected
+	o.oldest = s.monitor.OldestPending()
+	o.addServers(s.monitor.Serverz(0, maxServers))
+	o.addExpiring()
+	o.Facts = s.facts(varz, o)
+	o.Notes = s.attention(o)
+	o.Headline, o.Lead = headline(o.Notes, o), o.lead(varz)
+	return Page{Title: o.Headline, Section: Overview, Main: main("overview", o), Version: version}
+}
+
+// standings are the states of nats-servers in words.
+var standings = map[string]tag{
+	"in_step":  {"ok", "has everything"},
+	"pending":  {warn, "waiting"},
+	"refusing": {bad, "refuses"},
+	"silent":   {"mute", "away"},
+}
+
+// addServers describes the nats-servers.
+func (o *overview) addServers(z monitor.Serverz) {
+	o.MoreServers = z.Total - len(z.Servers)
+	for _, srv := range z.Servers {
+		row := serverRow{Server: srv, Standing: standings[srv.State], Heard: "connected"}
+		if row.Standing.Text == "away" && srv.Pending > 0 {
+			row.Standing = tag{warn, "away"}
+		}
+		if !srv.Here {
+			row.Heard = "heard " + distance(srv.LastSeen, o.Now)
+		}
+		if r := srv.Refusal; r != nil {
+			row.Refused, row.RefusedAt = account{Key: r.Account}, distance(r.At, o.Now)
+		}
+		o.Servers = append(o.Servers, row)
+	}
+}
+
+// addExpiring describes the accounts that expire next.
+func (o *overview) addExpiring() {
+	for _, e := range o.glance.Soon {
+		if len(o.Expiring) == maxExpiring {
+			return
+		}
+		row := expiringRow{account: account{e.Key, e.Name}, Moment: moment(e.Expires, o.Now),
+			In: distance(e.Expires, o.Now)}
+		switch left := e.Expires.Sub(o.Now); {
+		case left <= 0:
+			row.Class = bad
+		case left <= attentionDays*day:
+			row.Class = warn
+		}
+		o.Expiring = append(o.Expiring, row)
+	}
+}
+
+// lead is the second line.
+func (o *overview) lead(v monitor.Varz) string {
+	var parts []string
+	if o.glanceKnown {
+		parts = append(parts, counted(o.glance.Stored, "account", "accounts")+" stored")
+	}
+	switch total := len(o.Servers) + o.MoreServers; {
+	case !o.IsConfigured:
+		parts = append(parts, "NATS is not configured: this server does not know what nats-servers run")
+	case total > 0:
+		parts = append(parts, o.inStep()+" of "+counted(total, "nats-server has", "nats-servers have")+
+			" everything")
+	}
+	if o.glanceKnown && o.glance.Stored > 0 && o.glance.Month == 0 && o.glance.Expired == 0 {
+		parts = append(parts, "nothing expires within 30 days")
+	}
+	if len(parts) == 0 {
+		return "The accounts are still being counted."
+	}
+	for i := range parts {
+		parts[i] = sentence(parts[i])
+	}
+	return strings.Join(parts, " ")
+}
+
+// inStep counts the nats-servers that have everything.
+func (o *overview) inStep() string {
+	n := 0
+	for _, srv := range o.Servers {
+		if srv.State == "in_step" {
+			n++
+		}
+	}
+	return count(n)
+}
+
+// facts describes this server.
+func (s *Site) facts(v monitor.Varz, o *overview) []fact {
+	return []fact{
+		{"Operator", s.operatorText(o.Now)},
+		{"Store", s.storeText(o)},
+		{"NATS", natsText(v)},
+		{"Program", "version " + v.Version + ", up " + span(o.Now.Sub(v.Start)) + " on " + Name(v.Host)},
+		{"Configuration", "read " + moment(v.ConfigLoad, o.Now)},
+	}
+}
+
+// operatorText describes the operators.
+func (s *Site) operatorText(now time.Time) string {
+	var texts []string
+	for _, o := range s.monitor.Accounts.Operators() {
+		text := Name(o.Name) + " " + shortKey(o.Key) + ", " +
+			counted(len(o.Signers()), "key signs accounts", "keys sign accounts")
+		if o.Expires.IsZero() {
+			text += ", never expires"
+		} else {
+			text += ", expires " + distance(o.Expires, now) + ", " + moment(o.Expires, now)
+		}
+		texts = append(texts, text)
+	}
+	if len(texts) == 0 {
+		return "none is configured: no signature is checked"
+	}
+	return strings.Join(texts, "; ")
+}
+
+// storeText describes the store.
+func (s *Site) storeText(o *overview) string {
+	state := s.monitor.Store.State()
+	text := "ready"
+	if p := o.ready.Parts["store"]; p != nil && !p.Ready {
+		text = "not ready"
+	}
+	if o.glanceKnown {
+		text += "; " + counted(o.glance.Stored, "account", "accounts")
+		if o.glance.Expired > 0 {
+			text += ", " + count(o.glance.Expired) + " of them expired"
+		}
+	}
+	if state.Free >= 0 {
+		text += "; " + size(state.Free) + " of disk free"
+	}
+	if state.Behind > 0 {
+		text += "; " + counted(state.Behind, "file is", "files are") + " still to be written"
+	}
+	if s.monitor.ReadOnly {
+		text += "; read only"
+	}
+	return text
+}
+
+// natsText describes the connection to NATS.
+func natsText(v monitor.Varz) string {
+	switch {
+	case !v.NATS.Configured:
+		return "not configured: changes are not announced"
+	case !v.NATS.Connected:
+		return "not connected; " + counted(v.NATS.Pending, "change waits", "changes wait")
+	}
+	text := "connected; " + counted(v.NATS.Servers, "nats-server is known", "nats-servers are known")
+	if v.NATS.Reconnects > 0 {
+		text += "; connected again " + counted(v.NATS.Reconnects, "time", "times")
+	}
+	return text
+}

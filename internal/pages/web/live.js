@@ -1,0 +1,102 @@
+// What the pages do with a script: they show changes as they happen, and copy a text. Without it they show
+// the same.
+"use strict";
+(() => {
+  const main = document.getElementById("main");
+  const say = (text) => {
+    const note = document.getElementById("live");
+    if (note && note.textContent !== text) note.textContent = text;
+  };
+
+  // copy puts a text on the clipboard. Without HTTPS a browser has no clipboard for scripts: then the text is
+  // selected, and the browser is asked to copy the selection.
+  const copy = async (from) => {
+    if (navigator.clipboard) {
+      try {
+        await navigator.clipboard.writeText(from.textContent);
+        return true;
+      } catch { /* it may be forbidden */ }
+    }
+    getSelection().selectAllChildren(from);
+    return document.execCommand("copy");
+  };
+
+  // The buttons are hidden as long as there is no script for them.
+  const prepare = () => {
+    for (const button of main.querySelectorAll("button[data-copy]")) button.hidden = false;
+  };
+  main.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    const done = await copy(document.getElementById(button.dataset.copy));
+    const text = button.dataset.text ??= button.textContent;
+    button.textContent = done ? "Copied" : "Selected: copy it";
+    setTimeout(() => { button.textContent = text; }, 2000);
+  });
+  prepare();
+
+  if (!main.dataset.live || !window.EventSource) return;
+
+  // exchange shows what the page says now. What is open stays open, and the focus stays where it is.
+  const exchange = (page) => {
+    const next = page.getElementById("main");
+    const had = document.activeElement;
+    const open = [...main.querySelectorAll("details[open][id]")].map((d) => d.id);
+    let find = null;
+    if (had && had !== main && main.contains(had)) {
+      const href = had.getAttribute("href");
+      find = had.id ? `#${CSS.escape(had.id)}` : href && `a[href="${CSS.escape(href)}"]`;
+    }
+    main.dataset.live = next.dataset.live ?? main.dataset.live;
+    main.replaceChildren(...next.childNodes);
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+    if (find) main.querySelector(find)?.focus({ preventScroll: true });
+    document.querySelector("footer").replaceWith(page.querySelector("footer"));
+    document.title = page.title;
+    prepare();
+  };
+
+  let events = null; // the stream of changes
+  let isStale = false, isLoading = false;
+  const load = async () => {
+    isStale = true;
+    // A text that is being selected would be lost.
+    if (isLoading || !events || !getSelection().isCollapsed) return;
+    isLoading = true;
+    isStale = false;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      say(answer.ok ? " · live" : "");
+    } catch {
+      isStale = true;
+    } finally {
+      isLoading = false;
+    }
+  };
+
+  // A browser has few connections to one server, so only a page that is seen keeps one.
+  const follow = () => {
+    if (document.hidden || events) return;
+    events = new EventSource(main.dataset.live);
+    events.addEventListener("open", () => say(" · live"));
+    events.addEventListener("changed", load);
+    events.addEventListener("error", () => {
+      say(" · not live");
+      // The browser tries again by itself, unless it was turned away.
+      if (events?.readyState === EventSource.CLOSED) {
+        rest();
+        setTimeout(follow, 10000);
+      }
+    });
+  };
+  const rest = () => {
+    events?.close();
+    events = null;
+  };
+  document.addEventListener("visibilitychange", () => { document.hidden ? rest() : follow(); });
+  addEventListener("pagehide", rest);
+  addEventListener("pageshow", follow);
+  setInterval(() => { if (isStale) load(); }, 2000);
+  follow();
+})();

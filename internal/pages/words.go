@@ -1,0 +1,148 @@
+package pages
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"nats-account-server/internal/logging"
+)
+
+// maxNameBytes is how much of a name, a subject or a reason a page shows.
+const maxNameBytes = 256
+
+// Name returns a text that a tenant has chosen as a page shows it: what can't be seen is escaped.
+func Name(text string) string {
+	if len(text) > maxNameBytes {
+		end := maxNameBytes
+		for end > 0 && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		text = text[:end] + "…"
+	}
+	text = logging.Quote(text, len(text))
+	// A letter takes any number of marks, which would reach over the lines above it.
+	marks := 0
+	return strings.Map(func(c rune) rune {
+		if marks++; !unicode.Is(unicode.M, c) {
+			marks = 0
+		}
+		if marks > maxMarks {
+			return -1
+		}
+		return c
+	}, text)
+}
+
+// maxMarks is how many marks a letter may have. No language needs more.
+const maxMarks = 4
+
+// shortKey returns a key as people compare it: its beginning and its end.
+func shortKey(key string) string {
+	if len(key) <= 10 {
+		return Name(key)
+	}
+	return Name(key[:4] + "…" + key[len(key)-4:])
+}
+
+// count writes a number with commas.
+func count[T int | int64 | uint64](n T) string {
+	digits := strconv.FormatUint(uint64(n), 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// counted is a number and what is counted, in the singular or in the plural.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
+}
+
+// numbers are the numbers that a sentence has as words.
+var numbers = [...]string{"no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+	"eleven", "twelve"}
+
+// word is a number in a sentence.
+func word(n int) string {
+	if n < len(numbers) {
+		return numbers[n]
+	}
+	return count(n)
+}
+
+// capital begins a sentence.
+func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
+const (
+	day  = 24 * time.Hour
+	year = 365 * day
+)
+
+// units are the units of span, and from how long on each is used.
+var units = []struct {
+	from, unit time.Duration
+	one, many  string
+}{
+	{2 * year, year, "year", "years"}, {60 * day, 30 * day, "month", "months"}, {2 * day, day, "day", "days"},
+	{time.Hour, time.Hour, "hour", "hours"}, {time.Minute, time.Minute, "minute", "minutes"},
+}
+
+// span is a length of time in its largest unit, rounded down.
+func span(d time.Duration) string {
+	for _, u := range units {
+		switch {
+		case d > 100*year:
+			return "more than 100 years"
+		case d >= u.from:
+			return counted(int(d/u.unit), u.one, u.many)
+		}
+	}
+	return "less than a minute"
+}
+
+// distance says how far off a time is: "in 12 days", "3 hours ago".
+func distance(t, now time.Time) string {
+	if d := t.Sub(now); d > 0 {
+		return "in " + span(d)
+	}
+	return span(now.Sub(t)) + " ago"
+}
+
+// moment writes a time with its time zone.
+func moment(t, now time.Time) string {
+	t, now = t.UTC(), now.UTC()
+	switch {
+	case t.Year() > 9999:
+		return "after the year 9999"
+	case t.Year() < 1970:
+		return "before 1970"
+	case t.YearDay() == now.YearDay() && t.Year() == now.Year():
+		return t.Format("today 15:04 UTC")
+	case t.Year() == now.Year():
+		return t.Format("Mon 2 Jan, 15:04 UTC")
+	}
+	return t.Format("Mon 2 Jan 2006, 15:04 UTC")
+}
+
+// size writes a number of bytes.
+func size(n int64) string {
+	const names = "KMGTPE"
+	if n < 1<<10 {
+		return counted(int(max(n, 0)), "byte", "bytes")
+	}
+	value, at := float64(n), -1
+	for ; value >= 1<<10 && at < len(names)-1; at++ {
+		value /= 1 << 10
+	}
+	text := strconv.FormatFloat(value, 'f', 1, 64)
+	if value >= 100 {
+		text = strconv.FormatFloat(value, 'f', 0, 64)
+	}
+	return strings.TrimSuffix(text, ".0") + " " + names[at:at+1] + "iB"
+}
