@@ -1,26 +1,150 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
 
 	"nats-account-server/internal/config"
 )
 
-// commands are what the first argument can be instead of a flag. Each gets the arguments after it and
-// returns the exit code.
-var commands = map[string]func(args []string) int{
-	"healthcheck": healthcheck,
-	"completion":  completion,
-	"man":         man,
+// command is what the first argument can be instead of a flag. The help, the completions and the manual
+// page are made of this.
+type command struct {
+	name string
+	args string // what follows the flags in the usage: "DIR"
+	does string // in a few words
+	// help says more, in lines of at most 78 characters. It ends with an example and the exit codes.
+	help string
+	// words complete the first operand. Without them, and with operands, files do.
+	words []string
+	// operands is how many there are at least and at most.
+	operands [2]int
+	// set defines the flags and returns what runs the command. The number is the exit code.
+	set func(*flag.FlagSet) func(ctx context.Context, operands []string) int
+	// raw runs a command that reads all its arguments itself; nil: set is there.
+	raw func(args []string) int
 }
 
-// command runs the command that the first argument names. It returns false if that names none.
-func command(args []string) (code int, found bool) {
-	if len(args) == 0 || commands[args[0]] == nil {
+// commands returns all commands, in the order of the help.
+func commands() []command {
+	return []command{
+		{name: "healthcheck", args: "[url | flags]", does: "ask /healthz of the server at a URL, or of the one " +
+			"that the flags and their file describe; exit code 0 if it lives", raw: healthcheck},
+		{name: "completion", args: "bash|zsh|fish", does: "completion for a shell",
+			words: []string{"bash", "zsh", "fish"}, raw: completion},
+		{name: "man", does: "manual page", raw: man},
+	}
+}
+
+// runCommand runs the command that the first argument names. It returns false if that names none.
+func runCommand(args []string) (code int, found bool) {
+	if len(args) == 0 {
 		return 0, false
 	}
-	return commands[args[0]](args[1:]), true
+	all := commands()
+	at := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
+	switch {
+	case at < 0:
+		return 0, false
+	case all[at].raw != nil:
+		return all[at].raw(args[1:]), true
+	}
+	return all[at].run(args[1:]), true
+}
+
+// run parses the arguments and runs the command, until a signal ends it. Flags may stand behind operands.
+func (c command) run(args []string) int {
+	s := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	s.SetOutput(io.Discard)
+	begin := c.set(s)
+	operands, err := parse(s, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.printHelp(os.Stdout)
+		return 0
+	case err == nil && (len(operands) < c.operands[0] || len(operands) > c.operands[1]):
+		err = fmt.Errorf("it has %s", cmpArgs(c.args))
+	}
+	if err != nil {
+		report(fmt.Sprintf("%s: %s, see: nats-account-server %s -h", c.name, err, c.name))
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return begin(ctx, operands)
+}
+
+// cmpArgs returns the words for what a command takes.
+func cmpArgs(args string) string {
+	if args == "" {
+		return "no arguments"
+	}
+	return "the arguments " + args
+}
+
+// parse parses flags wherever they stand. What follows "--" is no flag.
+func parse(s *flag.FlagSet, args []string) (operands []string, err error) {
+	for {
+		before := len(args)
+		if err := s.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := s.Args()
+		if ended := before > len(rest) && args[before-len(rest)-1] == "--"; ended || len(rest) == 0 {
+			return append(operands, rest...), nil
+		}
+		operands, args = append(operands, rest[0]), rest[1:]
+	}
+}
+
+// printHelp writes the help of a command.
+func (c command) printHelp(w io.Writer) {
+	fmt.Fprintf(w, "Usage: %s\n\n%s", c.usage(), strings.TrimLeft(c.help, "\n"))
+	if flags := c.flags(); len(flags) > 0 {
+		fmt.Fprint(w, "\nFlags:\n")
+		for _, f := range flags {
+			fmt.Fprintf(w, "  %s\n    \t%s\n", f.Synopsis(), f.Usage)
+		}
+	}
+}
+
+// usage returns the line that shows how a command is called.
+func (c command) usage() string {
+	words := []string{"nats-account-server", c.name}
+	if c.raw == nil {
+		words = append(words, "[flags]")
+	}
+	return strings.TrimRight(strings.Join(append(words, c.args), " "), " ")
+}
+
+// flags returns the flags of a command. The word between backquotes in a usage is the value.
+func (c command) flags() (flags []config.Flag) {
+	if c.set == nil {
+		return nil
+	}
+	s := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	c.set(s)
+	s.VisitAll(func(f *flag.Flag) {
+		value, usage := flag.UnquoteUsage(f)
+		flags = append(flags, config.Flag{Names: []string{"--" + f.Name}, Value: value, Usage: usage})
+	})
+	return flags
+}
+
+// printCommands writes what the commands are, below the flags of the program.
+func printCommands(w io.Writer) {
+	fmt.Fprint(w, "\nInstead of flags, the first argument can be a command:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %s\n    \t%s\n", strings.TrimSpace(c.name+" "+c.args), c.does)
+	}
 }
 
 // completion writes the completion for a shell to standard output.

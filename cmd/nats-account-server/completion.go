@@ -11,8 +11,32 @@ import (
 // signalWords are the commands of --signal.
 const signalWords = "reload reopen stop"
 
-// commandWords are the names of the commands that can be the first argument.
-const commandWords = "completion healthcheck man"
+// commandWords returns the names of the commands that can be the first argument.
+func commandWords() string {
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	return strings.Join(names, " ")
+}
+
+// bashOperands returns how bash completes what follows the name of a command.
+func bashOperands() string {
+	var b strings.Builder
+	for _, c := range commands() {
+		var flags []string
+		for _, f := range c.flags() {
+			flags = append(flags, f.Names...)
+		}
+		switch {
+		case len(c.words) > 0:
+			fmt.Fprintf(&b, "    %s) words=\"%s\" ;;\n", c.name, strings.Join(c.words, " "))
+		case c.set != nil:
+			fmt.Fprintf(&b, "    %s) words=\"%s\" files=1 ;;\n", c.name, strings.Join(flags, " "))
+		}
+	}
+	return b.String()
+}
 
 // isSignal reports whether a flag is --signal.
 func isSignal(f config.Flag) bool { return slices.Contains(f.Names, "--signal") }
@@ -45,26 +69,56 @@ _nats_account_server() {
         return ;;
     %s)
         return ;;
-    completion)
-        COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur"))
-        return ;;
     esac
-    local words="%s"
+    local words="%s" files=
     if ((COMP_CWORD == 1)); then
         words="$words %s"
+    else
+        case ${COMP_WORDS[1]} in
+%s        esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
+    if [[ $files && $cur != -* ]]; then
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=($(compgen -f -- "$cur"))
+    fi
 }
 complete -F _nats_account_server nats-account-server
 `, strings.Join(paths, "|"), strings.Join(signals, "|"), signalWords, strings.Join(others, "|"),
-		strings.Join(all, " "), commandWords)
+		strings.Join(all, " "), commandWords(), bashOperands())
 }
 
 // zshCompletion returns the completion for zsh.
 func zshCompletion(flags []config.Flag) string {
 	var b strings.Builder
 	b.WriteString("#compdef nats-account-server\n" +
-		"# made by \"nats-account-server completion zsh\"\n_arguments \\\n")
+		"# made by \"nats-account-server completion zsh\"\n" + zshOperands() + "_arguments \\\n")
+	writeZshFlags(&b, flags)
+	fmt.Fprintf(&b, "    '1:command:(%s)'\n", commandWords())
+	return b.String()
+}
+
+// zshOperands returns how zsh completes what follows the name of a command.
+func zshOperands() string {
+	var b strings.Builder
+	b.WriteString("if ((CURRENT > 2)); then\n    case $words[2] in\n")
+	for _, c := range commands() {
+		switch {
+		case len(c.words) > 0:
+			fmt.Fprintf(&b, "    %s) _arguments '2:operand:(%s)'; return ;;\n", c.name,
+				strings.Join(c.words, " "))
+		case c.set != nil:
+			fmt.Fprintf(&b, "    %s) _arguments \\\n", c.name)
+			writeZshFlags(&b, c.flags())
+			b.WriteString("    '*:file:_files'; return ;;\n")
+		}
+	}
+	b.WriteString("    esac\nfi\n")
+	return b.String()
+}
+
+// writeZshFlags writes flags as arguments of _arguments.
+func writeZshFlags(b *strings.Builder, flags []config.Flag) {
 	for _, f := range flags {
 		// Of several names of a flag, one is enough.
 		names := f.Names[0]
@@ -81,11 +135,8 @@ func zshCompletion(flags []config.Flag) string {
 			value = ":" + strings.ReplaceAll(f.Value, ":", `\:`) + ": "
 		}
 		usage := strings.NewReplacer("'", `'\''`, "[", `\[`, "]", `\]`, ":", `\:`).Replace(f.Usage)
-		fmt.Fprintf(&b, "    '%s[%s]%s' \\\n", names, usage, value)
+		fmt.Fprintf(b, "    '%s[%s]%s' \\\n", names, usage, value)
 	}
-	fmt.Fprintf(&b, "    '1:command:(%s)' \\\n", commandWords)
-	b.WriteString("    '2:shell:(bash zsh fish)'\n")
-	return b.String()
 }
 
 // fishCompletion returns the completion for fish.
@@ -93,6 +144,23 @@ func fishCompletion(flags []config.Flag) string {
 	const begin = "complete -c nats-account-server"
 	var b strings.Builder
 	b.WriteString("# fish completion, made by \"nats-account-server completion fish\"\n" + begin + " -f\n")
+	writeFishFlags(&b, begin, flags)
+	fmt.Fprintf(&b, "%s -n __fish_use_subcommand -a '%s'\n", begin, commandWords())
+	for _, c := range commands() {
+		condition := begin + " -n '__fish_seen_subcommand_from " + c.name + "'"
+		writeFishFlags(&b, condition, c.flags())
+		switch {
+		case len(c.words) > 0:
+			fmt.Fprintf(&b, "%s -a '%s'\n", condition, strings.Join(c.words, " "))
+		case c.set != nil:
+			b.WriteString(condition + " -F\n")
+		}
+	}
+	return b.String()
+}
+
+// writeFishFlags writes a line for each flag. begin is the start of the lines.
+func writeFishFlags(b *strings.Builder, begin string, flags []config.Flag) {
 	for _, f := range flags {
 		b.WriteString(begin)
 		for _, name := range f.Names {
@@ -105,19 +173,16 @@ func fishCompletion(flags []config.Flag) string {
 			case len(bare) == 1:
 				kind = "-s"
 			}
-			fmt.Fprintf(&b, " %s %s", kind, bare)
+			fmt.Fprintf(b, " %s %s", kind, bare)
 		}
 		switch {
 		case f.IsPath():
 			b.WriteString(" -r -F")
 		case isSignal(f):
-			fmt.Fprintf(&b, " -x -a '%s'", signalWords)
+			fmt.Fprintf(b, " -x -a '%s'", signalWords)
 		case f.Value != "":
 			b.WriteString(" -x")
 		}
-		fmt.Fprintf(&b, " -d '%s'\n", strings.ReplaceAll(f.Usage, "'", `\'`))
+		fmt.Fprintf(b, " -d '%s'\n", strings.ReplaceAll(f.Usage, "'", `\'`))
 	}
-	fmt.Fprintf(&b, "%s -n __fish_use_subcommand -a '%s'\n", begin, commandWords)
-	fmt.Fprintf(&b, "%s -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n", begin)
-	return b.String()
 }

@@ -36,13 +36,14 @@ func main() {
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any
 // other failure. out gets the log and the usage. ready is called once the server serves.
 func run(ctx context.Context, out io.Writer, ready func()) int {
-	if code, found := command(os.Args[1:]); found {
+	if code, found := runCommand(os.Args[1:]); found {
 		return code
 	}
 	var usage bytes.Buffer
 	// The flag set has written what is wrong into usage, so the error itself says nothing new.
 	flags, err := config.ParseFlags(os.Args[1:], &usage)
 	if usage.Len() > 0 {
+		printCommands(&usage)
 		_, _ = out.Write(usage.Bytes()) // one call: the Windows event log makes each call an event
 	}
 	switch {

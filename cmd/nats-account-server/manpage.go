@@ -19,18 +19,7 @@ operator
 .SH SYNOPSIS
 .B nats\-account\-server
 .RI [ flags ]
-.br
-.B nats\-account\-server healthcheck
-.RI [ url " | " flags ]
-.br
-.B nats\-account\-server completion bash
-|
-.B zsh
-|
-.B fish
-.br
-.B nats\-account\-server man
-.SH DESCRIPTION
+%s.SH DESCRIPTION
 The server takes account JWTs that the operator has signed, over HTTP and NATS,
 keeps them on stable storage, serves
 them to nats\-servers, and announces each change to every nats\-server until
@@ -41,17 +30,13 @@ for each flag, and
 .B \-x=value
 is the same as
 .BR "\-x value" .
-.PP
-.B healthcheck
-asks /healthz of the server at a URL, or of the one that the flags and their
-configuration file describe. It is for
-containers without a shell.
 .SH OPTIONS
 `
 	manTail = `.TP
 .B \-h, \-\-help
 print the flags and exit
-.SH SIGNALS
+.SH COMMANDS
+%s.SH SIGNALS
 .TP
 .B SIGHUP
 reads the configuration and all its files again. If they are wrong, the old ones
@@ -81,18 +66,57 @@ func manPage(flags []config.Flag) string {
 		date = time.Now().Format(time.DateOnly)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, manHead, date, daemon.Version)
+	fmt.Fprintf(&b, manHead, date, daemon.Version, manSynopses())
+	writeManFlags(&b, flags)
+	fmt.Fprintf(&b, manTail, manCommands())
+	return b.String()
+}
+
+// manSynopses returns a line for each command.
+func manSynopses() string {
+	var b strings.Builder
+	for _, c := range commands() {
+		fmt.Fprintf(&b, ".br\n%s\n", manBold(c.usage()))
+	}
+	return b.String()
+}
+
+// manCommands returns what each command does, with its help as it is printed.
+func manCommands() string {
+	var b strings.Builder
+	for _, c := range commands() {
+		fmt.Fprintf(&b, ".SS %s\n%s\n", manEscapes.Replace(c.usage()), manEscapes.Replace(c.does))
+		if c.help != "" {
+			fmt.Fprintf(&b, ".PP\n.nf\n%s\n.fi\n", manText(c.help))
+		}
+		writeManFlags(&b, c.flags())
+	}
+	return b.String()
+}
+
+// manBold returns a text in bold.
+func manBold(text string) string { return `\fB` + manEscapes.Replace(text) + `\fR` }
+
+// manText returns lines that are shown as they are. A line that begins with a dot would be a macro.
+func manText(text string) string {
+	var lines []string
+	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+		lines = append(lines, `\&`+manEscapes.Replace(line))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// writeManFlags writes a paragraph for each flag.
+func writeManFlags(b *strings.Builder, flags []config.Flag) {
 	for _, f := range flags {
 		var names []string
 		for _, n := range f.Names {
-			names = append(names, `\fB`+manEscapes.Replace(n)+`\fR`)
+			names = append(names, manBold(n))
 		}
 		line := strings.Join(names, ", ")
 		if f.Value != "" {
 			line += ` \fI` + manEscapes.Replace(f.Value) + `\fR`
 		}
-		fmt.Fprintf(&b, ".TP\n%s\n%s\n", line, manEscapes.Replace(f.Usage))
+		fmt.Fprintf(b, ".TP\n%s\n%s\n", line, manEscapes.Replace(f.Usage))
 	}
-	b.WriteString(manTail)
-	return b.String()
 }

@@ -104,10 +104,7 @@ func (f *Flags) table() []Flag {
 
 // PrintUsage writes the help.
 func PrintUsage(w io.Writer) {
-	fmt.Fprintf(w, "Usage: nats-account-server [flags]\n"+
-		"       nats-account-server healthcheck [url | flags]   exit code 0 if the server lives\n"+
-		"       nats-account-server completion bash|zsh|fish    completion for a shell\n"+
-		"       nats-account-server man                         manual page\n\n")
+	fmt.Fprintf(w, "Usage: nats-account-server [flags]\n\n")
 	for _, f := range AllFlags() {
 		fmt.Fprintf(w, "  %s\n    \t%s\n", f.Synopsis(), f.Usage)
 	}
