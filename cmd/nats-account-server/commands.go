@@ -36,8 +36,9 @@ type command struct {
 // commands returns all commands, in the order of the help.
 func commands() []command {
 	return []command{
-		{name: "healthcheck", args: "[url | flags]", does: "ask /healthz of the server at a URL, or of the one " +
-			"that the flags and their file describe; exit code 0 if it lives", raw: healthcheck},
+		{name: "healthcheck", args: "[url | flags]", raw: healthcheck,
+			does: "ask /healthz of the server at a URL, or of the one that the flags and their file " +
+				"describe; exit code 0 if it lives"},
 		{name: "completion", args: "bash|zsh|fish", does: "completion for a shell",
 			words: []string{"bash", "zsh", "fish"}, raw: completion},
 		{name: "man", does: "manual page", raw: man},
