@@ -112,9 +112,14 @@ func overPOST(t *testing.T) []behaviour {
 			"bad JWT Subject in request\n*"},
 		{"POST to the probe without a slash is 405", "POST /jwt/v1/accounts\n\nx",
 			"405 Method Not Allowed", "Allow: GET, OPTIONS", noMethod},
+		{"a path below an account is 404 and stores nothing: so an older server answers a dry run",
+			"POST /jwt/v1/accounts/$OTHER/nothing\n\n$OTHERJWT", "404 Not Found", pageText,
+			"404 page not found\n*"},
+		{"nothing is stored by that", "GET /jwt/v1/accounts/$OTHER", "404 Not Found", "", unknown},
 		{"POST to the probe is 405", "POST /jwt/v1/accounts/\n\nx", "405 Method Not Allowed",
 			"Allow: GET, OPTIONS", noMethod},
 	}
+	known = append(known, "$OTHERJWT", string(good(other)), "$OTHER", other.ID)
 	all = append(all, requests(url, known, rows)...)
 	return append(all,
 		row("any content type, chunked, Expect: 100-continue",
@@ -126,6 +131,10 @@ func overPOST(t *testing.T) []behaviour {
 		row("the same once more is 200, and announced at most every 5 s, where the original "+
 			"announces each time", shownBy("TestAnUnchangedPushIsAnnouncedOncePerFiveSeconds")),
 		row("an older one is 409, where the original takes it", shownBy("TestAnOlderJWTIs409")),
+		row("a dry run is a path of its own, which the original does not have: nothing is stored",
+			shownBy("TestADryRunChangesNothingOnDisk")),
+		row("If-Match and If-None-Match count, where the original ignores them",
+			shownBy("TestAWeakETagIsNoMatch", "TestADryRunShowsTheETagsBeforeAndAfter")),
 		row("a full disk is 500 and error saving JWT", shownBy("TestAFullDiskIs500")),
 		row("a body that does not come is 400", shownBy("TestASlowBodyGetsItsAnswer")),
 		row("a JWT of version 1 is taken", versionOne(s, url)),

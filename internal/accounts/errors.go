@@ -129,6 +129,21 @@ func (e *OlderError) Error() string {
 // Reason is the word of the audit log.
 func (*OlderError) Reason() string { return "older" }
 
+// ChangedError reports that a JWT is meant for another state of the account than the present one.
+type ChangedError struct {
+	ETag string // of what is stored, with its quotes; "" if nothing is
+}
+
+func (e *ChangedError) Error() string {
+	if e.ETag == "" {
+		return "the account is not stored, and this JWT was to replace one"
+	}
+	return "the account has changed, or is there already: the ETag of the stored JWT is " + e.ETag
+}
+
+// Reason is the word of the audit log.
+func (*ChangedError) Reason() string { return "changed" }
+
 // FutureError reports that a JWT was issued too far ahead of this server's clock.
 type FutureError struct {
 	Offered, Now time.Time

@@ -57,7 +57,8 @@ type offer struct {
 	current current            // what the offer would replace
 	// warning is why nats-servers refuse it although it is taken; "" if they do not.
 	warning string
-	refused error // the decision under the commit's lock; nil: allowed, or not asked
+	only    Precondition // for which it is meant
+	refused error        // the decision under the commit's lock; nil: allowed, or not asked
 }
 
 // newOffer is an offer about which nothing is known yet. token may have space around it, or the
@@ -102,10 +103,18 @@ type current struct {
 }
 
 // inspect judges an offer by what it says: it needs neither what is stored nor a signature check.
-func (p *policy) inspect(o *offer) error {
+func (p *policy) inspect(o *offer) error { return p.first(inspections, o) }
+
+// checkHead refuses what is no account JWT.
+func checkHead(_ *policy, o *offer) error {
 	if err := o.read(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
+	return nil
+}
+
+// checkAccount refuses the JWT of another account.
+func checkAccount(_ *policy, o *offer) error {
 	switch {
 	case o.Subject != o.Key && trust.IsAccountKey(o.Subject) && trust.IsAccountKey(o.Key):
 		return fmt.Errorf("%w: it is the JWT of %s, and was sent for %s",
@@ -119,21 +128,31 @@ func (p *policy) inspect(o *offer) error {
 		return fmt.Errorf("%w: its sub is not the key of an account, which begins with A",
 			ErrBadSubject)
 	}
-	if err := checkIssuer(o); err != nil {
-		return err
-	}
+	return nil
+}
+
+// checkEpoch refuses an iat below zero, unless it is in a file.
+func checkEpoch(_ *policy, o *offer) error {
 	if err := CheckEpoch(o.IssuedAt); err != nil && !o.from.File {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
-	if err := CheckSize(o.JWT, p.announcer.MaxPayload()); err != nil && !o.from.File {
-		return err
-	}
-	return CheckAhead(o.IssuedAt, p.now())
+	return nil
 }
+
+// checkSize refuses what can't be announced, unless it is in a file.
+func checkSize(p *policy, o *offer) error {
+	if o.from.File {
+		return nil
+	}
+	return CheckSize(o.JWT, p.announcer.MaxPayload())
+}
+
+// checkAhead refuses an iat that is too far ahead of the clock.
+func checkAhead(p *policy, o *offer) error { return CheckAhead(o.IssuedAt, p.now()) }
 
 // checkIssuer tells the ways of not being signed by an operator apart, as the original's answers
 // do. Without an operator only files are taken.
-func checkIssuer(o *offer) error {
+func checkIssuer(_ *policy, o *offer) error {
 	operators := o.trust.Operators
 	switch {
 	case operators.Trusts(o.Issuer), len(operators) == 0 && o.from.File:
@@ -154,29 +173,42 @@ func checkIssuer(o *offer) error {
 }
 
 // decide returns why an offer that inspect has passed may not replace what is stored, nil if it
-// may. errSame means that there is nothing to do. The signature check, which costs most, comes
-// after the comparisons.
-func (p *policy) decide(o *offer) error {
+// may. errSame means that there is nothing to do.
+func (p *policy) decide(o *offer) error { return p.first(decisions, o) }
+
+// checkSame returns errSame for what is stored already. What has expired since gets the refusal.
+func checkSame(p *policy, o *offer) error {
 	served := o.current.served
 	isExpired := o.Expires > 0 && o.Expires <= p.now().Unix()
 	if served != nil && served.Hash == o.Hash && (o.from.File || !isExpired) {
 		return errSame
 	}
-	if err := p.compare(o); err != nil {
-		return err
+	return nil
+}
+
+// checkSignature refuses what its issuer has not signed.
+func checkSignature(_ *policy, o *offer) error { return o.verify() }
+
+// checkSameClaims returns errSame for claims that are stored in other bytes: the header of a version
+// 1 JWT is not signed.
+func checkSameClaims(_ *policy, o *offer) error {
+	if served := o.current.served; served != nil && bytes.Equal(served.Payload, o.Payload) {
+		return errSame
 	}
-	if err := o.verify(); err != nil {
-		return err
-	}
-	if err := o.checkClaims(); err != nil {
-		return err
-	}
-	switch {
-	case served != nil && bytes.Equal(served.Payload, o.Payload):
-		return errSame // in other bytes: the header of a version 1 JWT is not signed
-	case p.readOnly && !o.from.File:
+	return nil
+}
+
+// checkWritable refuses everything but files if this server is read-only.
+func checkWritable(p *policy, o *offer) error {
+	if p.readOnly && !o.from.File {
 		return ErrReadOnly
-	case o.from.isClient() && trust.IsRespelled(o.JWT, o.claims.Version):
+	}
+	return nil
+}
+
+// checkSpelling refuses a client's JWT whose header may have been changed.
+func checkSpelling(_ *policy, o *offer) error {
+	if o.from.isClient() && trust.IsRespelled(o.JWT, o.claims.Version) {
 		return fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)
 	}
 	return nil
@@ -184,7 +216,7 @@ func (p *policy) decide(o *offer) error {
 
 // checkClaims returns why the claims are refused, a *BlockedError; nil if they are not. The
 // signature must have been verified. What is taken although nats-servers refuse it gets a warning.
-func (o *offer) checkClaims() error {
+func checkClaims(_ *policy, o *offer) error {
 	var found jwt.ValidationResults
 	o.claims.Validate(&found)
 	isUsed := !found.IsBlocking(false) // by some nats-servers
@@ -208,9 +240,9 @@ func (o *offer) checkClaims() error {
 // isAboutTime reports whether an issue will pass, or has come, with time.
 func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 
-// compare returns an error if an offer would take the account back to an older version, or if it
+// checkNewer returns an error if an offer would take the account back to an older version, or if it
 // was deleted. A file brings back what was deleted.
-func (p *policy) compare(o *offer) error {
+func checkNewer(p *policy, o *offer) error {
 	var older error
 	if o.current.stored != nil || !o.from.File {
 		older = CheckFloor(&o.Account, o.current.floor, o.from, p.allowOlder)

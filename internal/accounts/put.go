@@ -36,10 +36,19 @@ type Result struct {
 // happens to this process. So it is with ErrAudit. Otherwise nothing has changed, and the error is
 // another one of those in errors.go.
 func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origin) (Result, error) {
+	return r.PutIf(ctx, key, token, from, Precondition{})
+}
+
+// PutIf is Put for a JWT that is meant for a state of the account: the error is a *ChangedError if the
+// account is in another one when the JWT would be stored.
+func (r *Registry) PutIf(
+	ctx context.Context, key string, token []byte, from Origin, only Precondition,
+) (Result, error) {
 	if from.reasserts() && !trust.IsAccountKey(key) {
 		return Result{}, ErrBadSubject
 	}
 	o := newOffer(key, token, from, r.trust.Load())
+	o.only = only
 	if o.from.indexFirst() { // costs no signature check and no look into the store
 		switch err := r.policy.compareIndex(o, r.index.Get(o.Key)); {
 		case errors.Is(err, errSame):
@@ -94,7 +103,7 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 	if t := r.trust.Load(); t != o.trust {
 		o.trust = t
-		if err := checkIssuer(o); err != nil {
+		if err := checkIssuer(&r.policy, o); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ func (r *Registry) sign(ctx context.Context, o *offer) (Result, error) {
 		return Result{}, r.refuse(o, err)
 	}
 	signed := newOffer(o.Key, answer, o.from, o.trust)
+	signed.only = o.only
 	if err = signed.read(); err == nil {
 		err = signed.verify()
 	}

@@ -13,7 +13,7 @@ const module = "nats-account-server/internal/"
 var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
-	"httpapi":  {"accounts", "activations", "auth", "monitor", "pages"},
+	"httpapi":  {"accounts", "activations", "auth", "dryrun", "monitor", "pages"},
 	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},
 	"pages":    {"accounts", "monitor"},

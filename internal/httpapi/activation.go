@@ -9,7 +9,7 @@ import (
 
 // postActivation stores an activation token. The hash and the path are what the token is found by.
 func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) error {
-	token, err := a.readBody(w, r, "")
+	token, err := a.readOffer(w, r, "")
 	if err != nil {
 		return err
 	}

@@ -40,8 +40,8 @@ func (a *API) authorize(r *http.Request, rt *route) (*http.Request, error) {
 		if errors.Is(err, auth.ErrForbidden) {
 			reason = "forbidden"
 		}
-		a.Accounts.Refuse(strings.TrimPrefix(r.URL.Path, pathAccount), nil,
-			originOf(r), reason, err)
+		segment := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, pathAccount), rt.suffix)
+		a.Accounts.Refuse(segment, nil, originOf(r), reason, err)
 	}
 	return r, err
 }

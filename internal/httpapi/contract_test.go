@@ -170,7 +170,11 @@ func isPage(r *http.Request, a *recordedAnswer) bool {
 func (c *contract) match(path string) (string, *openapi3.PathItem) {
 	for known, item := range c.doc.Paths.Map() {
 		prefix, parameter, _ := strings.Cut(known, "{")
+		_, suffix, _ := strings.Cut(parameter, "}")
 		rest, found := strings.CutPrefix(path, prefix)
+		if found && suffix != "" {
+			rest, found = strings.CutSuffix(rest, suffix)
+		}
 		if found && (rest == "") == (parameter == "") && !strings.Contains(rest, "/") &&
 			(parameter != "" || path == known) {
 			return known, item

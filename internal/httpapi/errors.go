@@ -28,6 +28,7 @@ var (
 	errMax       = errors.New("bad max parameter")  // the text goes on, see packLimit
 	errWait      = errors.New("bad wait parameter") // the text goes on, see waitOf
 	errNumber    = errors.New("bad parameter")      // the same
+	errTrying    = errors.New("too many dry runs: try again")
 	errNoRoute   = errors.New("404 page not found") // as net/http says; a hint follows
 	errSecret    = errors.New("there is a password in the operator JWT, " +
 		"and this server asks for no credentials")
@@ -109,6 +110,7 @@ var answers = []row{
 	{find: whole(errNumber), status: http.StatusBadRequest},
 	{find: whole(errWait), status: http.StatusBadRequest},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
+	{find: is(errTrying), status: http.StatusTooManyRequests, quiet: true},
 	{find: is(errVerifying, errPacks), status: http.StatusServiceUnavailable},
 	{find: is(pages.ErrStreams), status: http.StatusServiceUnavailable, quiet: true},
 
@@ -131,6 +133,8 @@ var answers = []row{
 	{find: typed[*accounts.OlderError], status: http.StatusConflict},
 	{find: typed[*accounts.DeletedError], status: http.StatusConflict},
 	{find: is(accounts.ErrReplaced), status: http.StatusConflict},
+	// The client has asked for it.
+	{find: typed[*accounts.ChangedError], status: http.StatusPreconditionFailed, quiet: true},
 	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
 	{find: is(errTooLarge, activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
 	{find: is(accounts.ErrAudit), status: http.StatusServiceUnavailable},
@@ -248,7 +252,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 	if e, found := errors.AsType[*auth.RetryError](err); found {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
-	if is(errBusy, accounts.ErrAudit, accounts.ErrPeers, accounts.ErrPrimary)(err) != nil {
+	if is(errBusy, errTrying, accounts.ErrAudit, accounts.ErrPeers, accounts.ErrPrimary)(err) != nil {
 		w.Header().Set("Retry-After", "1")
 	}
 	if asPage {

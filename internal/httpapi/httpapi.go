@@ -75,8 +75,8 @@ type API struct {
 	// packing has the addresses that a pack is being sent to, packs one token for each.
 	packing sync.Map
 	packs   chan struct{}
-	// verifying limits the requests that make every nats-server answer.
-	verifying *rate.Limiter
+	// verifying limits the requests that make every nats-server answer, trying the dry runs.
+	verifying, trying *rate.Limiter
 }
 
 // New returns the handler.
@@ -98,6 +98,7 @@ func New(o Options) *API {
 			since:    o.Now(),
 		},
 		verifying: rate.NewLimiter(maxVerifying, 1),
+		trying:    rate.NewLimiter(triesPerSecond, maxTries),
 		packs:     make(chan struct{}, maxPacks),
 	}
 	a.router, a.other = append(a.routes(), a.pageParts()...), &route{label: monitor.RouteOther}
@@ -111,9 +112,9 @@ func New(o Options) *API {
 // routes returns every route that the options offer. The one that is asked for most comes first.
 func (a *API) routes() router {
 	// A handler that is nil makes the method a 405, with the header Allow that fits.
-	post, postToken := a.postAccount, a.postActivation
+	post, try, postToken := a.postAccount, a.tryAccount, a.postActivation
 	if a.ReadOnly {
-		post, postToken = nil, nil
+		post, try, postToken = nil, nil, nil
 	}
 	// Reading is for every client, or for those that the Authorizer lets read.
 	const every = auth.Anonymous
@@ -124,6 +125,8 @@ func (a *API) routes() router {
 	}
 	t := router{
 		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
+		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixDryRun, post: try,
+			label: monitor.RouteOther},
 		// Without a key it is about no account.
 		{path: pathAccount, read: every, get: a.getProbe, label: monitor.RouteAccounts},
 		{path: pathAccounts, read: every, get: a.getProbe, label: monitor.RouteAccounts},

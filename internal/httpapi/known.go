@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
+
+	"nats-account-server/internal/accounts"
 )
 
 // isKnown reports whether the client has this version. As with the original the ETag may stand
@@ -21,6 +24,34 @@ func hasAny(r *http.Request) bool {
 		return strings.TrimSpace(v) == "*"
 	})
 }
+
+// preconditionOf returns for which state of its account a JWT is pushed.
+func preconditionOf(r *http.Request) (c accounts.Precondition) {
+	if match := r.Header["If-Match"]; match != nil {
+		c.Match = etagsOf(match, false)
+	}
+	if noneMatch := r.Header["If-None-Match"]; noneMatch != nil {
+		c.NoneMatch = etagsOf(noneMatch, true)
+	}
+	return c
+}
+
+// etagsOf returns the ETags of header values, with their quotes, and an asterisk as it is. Weak ones
+// are without their W/, or left out: the JWT that is to be replaced must be the same byte for byte. The
+// slice is not nil, also if there is none.
+func etagsOf(values []string, weak bool) []string {
+	etags := []string{}
+	for _, found := range etag.FindAllString(strings.Join(values, ","), -1) {
+		strong, isWeak := strings.CutPrefix(found, "W/")
+		if weak || !isWeak {
+			etags = append(etags, strong)
+		}
+	}
+	return etags
+}
+
+// etag matches one of a list. There may be commas in it.
+var etag = regexp.MustCompile(`(?:W/)?"[^"]*"|\*`)
 
 // withoutContent is the writer of an answer to a GET of a client that has any version. It makes a
 // 304 of a 200 with content. A 200 without content stays: it says that this server is up.

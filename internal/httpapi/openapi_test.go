@@ -66,7 +66,8 @@ func TestEveryRouteIsInTheOpenAPIDocument(t *testing.T) {
 
 // What a handler reads of a request can't be seen from outside, so the sources are looked at.
 func TestEveryParameterThatIsReadIsInTheOpenAPIDocument(t *testing.T) {
-	known := []string{"Authorization"} // a security scheme
+	// A security scheme, and what chooses among the media types of an answer.
+	known := []string{"Authorization", "Accept"}
 	for _, item := range newContract(openAPI).doc.Paths.Map() {
 		for _, op := range item.Operations() {
 			for _, p := range op.Parameters {
@@ -218,6 +219,24 @@ var calls = []call{
 		prepare: func(env *environment) { env.store.saveErr = errDisk }},
 	{send: "POST /jwt/v1/accounts/$A\n\n$SELF", status: 500,
 		prepare: func(env *environment) { env.signer.err = &accounts.SignError{Cause: "no reply"} }},
+	{send: "POST /jwt/v1/accounts/$A\nIf-Match: \"x\"\n\n$LATER", status: 412},
+	{send: "POST /jwt/v1/accounts/$A\nIf-None-Match: *\n\n$LATER", status: 412},
+	{send: "POST /jwt/v1/accounts/$A/dry-run\n\n$LATER", status: 200},
+	{send: "POST /jwt/v1/accounts/$A/dry-run?json\nIf-Match: *\n\n$LATER", status: 200},
+	{send: "POST /jwt/v1/accounts/$A/dry-run\n\n$SELF", status: 202,
+		prepare: func(env *environment) { env.signer.answer = []byte("in work") }},
+	{send: "POST /jwt/v1/accounts/$A/dry-run?json\n\n$SELF", status: 202,
+		prepare: func(env *environment) { env.signer.answer = []byte("in work") }},
+	{send: "POST /jwt/v1/accounts/$A/dry-run\n\n$GONE", status: 400},
+	{send: "POST /jwt/v1/accounts/$A/dry-run\nAccept: application/json;q=1\n\nx", status: 400},
+	{send: "POST /jwt/v1/accounts/$A/dry-run\n\n$OLD", status: 409},
+	{send: "POST /jwt/v1/accounts/$A/dry-run?json=true\n\n$OLD", status: 409},
+	{send: "POST /jwt/v1/accounts/$A/dry-run\nIf-None-Match: *\n\n$LATER", status: 412},
+	{send: "POST /jwt/v1/accounts/$A/dry-run?json\nIf-Match: \"x\"\n\n$LATER", status: 412},
+	{send: "POST /jwt/v1/accounts/$A/dry-run\n\n$LATER", status: 413,
+		prepare: func(env *environment) { env.announcer.maxPayload = 100 }},
+	{send: "POST /jwt/v1/accounts/$A/dry-run?json\n\n$LATER", status: 413,
+		prepare: func(env *environment) { env.announcer.maxPayload = 100 }},
 	{send: "POST /jwt/v1/activations\n\n$TOKEN", status: 200},
 	{send: "POST /jwt/v1/activations\n\n$BADTOKEN", status: 400}, // with validation issues
 	{send: "POST /jwt/v1/activations\n\n$OLDTOKEN", status: 409},
@@ -282,6 +301,7 @@ func prepared(t *testing.T, env *environment) *strings.Replacer {
 		"$BADTOKEN", string(bad),
 		"$SELF", string(jwttest.Sign(t, s.a.Key, s.a, time.Now())),
 		"$OLD", string(jwttest.Sign(t, env.op.Key, s.a, env.now.Add(-time.Hour))),
+		"$LATER", string(jwttest.Sign(t, env.op.Key, s.a, env.now.Add(time.Minute))),
 		"$NEW", string(env.op.Account(t, s.b)),
 		"$GONE", string(env.op.Account(t, s.a, expiring(env.now.Add(-time.Hour)))),
 	}, s.words)...)

@@ -35,14 +35,14 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	if err != nil {
 		return err
 	}
-	token, err := a.readBody(w, r, segment)
+	token, err := a.readOffer(w, r, segment)
 	if err != nil {
 		return err
 	}
 	// A JWT that has arrived whole is handled even if the client has disconnected. A client that
 	// closes its half of the connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
-	result, err := a.Accounts.Put(ctx, segment, token, originOf(r))
+	result, err := a.Accounts.PutIf(ctx, segment, token, originOf(r), preconditionOf(r))
 	if err != nil {
 		return err
 	}
@@ -77,9 +77,18 @@ func waitOf(r *http.Request) (time.Duration, error) {
 	return min(wait, maxWait), nil
 }
 
-// readBody reads at most maxBodyBytes and audits a body that can't be used. segment is the part of
+// readOffer reads what is to be stored, and audits a body that can't be used. segment is the part of
 // the path that should be a key, "" if there is none.
-func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) ([]byte, error) {
+func (a *API) readOffer(w http.ResponseWriter, r *http.Request, segment string) ([]byte, error) {
+	body, err := readBody(w, r)
+	if err != nil {
+		a.Accounts.Refuse(segment, nil, originOf(r), "", err)
+	}
+	return body, err
+}
+
+// readBody reads at most maxBodyBytes.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	err := errTooLarge
 	// A client that announces too much is answered before it sends.
 	if r.ContentLength <= maxBodyBytes {
@@ -94,7 +103,6 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, segment string) (
 	}
 	// The rest of the body is not waited for.
 	w.Header().Set("Connection", "close")
-	a.Accounts.Refuse(segment, nil, originOf(r), "", err)
 	return nil, err
 }
 

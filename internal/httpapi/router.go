@@ -26,6 +26,8 @@ import (
 const (
 	pathAccounts    = "/jwt/v1/accounts"
 	pathAccount     = "/jwt/v1/accounts/" // a public account key follows
+	suffixDryRun    = "/dry-run"          // follows the key
+	suffixImpact    = "/impact"
 	pathActivations = "/jwt/v1/activations"
 	pathActivation  = "/jwt/v1/activations/" // the hash of an activation token follows
 	pathOperator    = "/jwt/v1/operator"
@@ -51,6 +53,8 @@ type route struct {
 	// isKey is nil unless the path is a beginning. One segment follows it then, for which isKey
 	// says whether it is a key.
 	isKey func(segment string) bool
+	// suffix follows the key, "" if nothing does.
+	suffix string
 
 	// get and post are the handlers of these methods. nil means 405.
 	get, post handler
@@ -95,6 +99,9 @@ func (rt *route) method(name string) handler {
 // there is not one. It is one segment of the decoded path, so an escaped slash breaks the match.
 func (rt *route) match(path string) (key string, ok bool) {
 	segment, found := strings.CutPrefix(path, rt.path)
+	if found && rt.suffix != "" {
+		segment, found = strings.CutSuffix(segment, rt.suffix)
+	}
 	switch {
 	// Without a key, the path must be the whole of it.
 	case !found, rt.isKey == nil:

@@ -307,6 +307,9 @@ func (m *Metrics) Decided(v accounts.Event) {
 	}
 }
 
+// DryRun counts a dry run of a push.
+func (m *Metrics) DryRun() { m.pushes[HTTP][dryRun].Inc() }
+
 // doorOf returns the way in of a Kind. Only JWTs come in by it.
 func doorOf(kind string) (d Door, ok bool) {
 	switch kind {
@@ -340,7 +343,7 @@ func resultOf(v accounts.Event) (r pushResult, ok bool) {
 // refusals returns the label for the audit's word of a refusal.
 func refusals(reason string) pushResult {
 	switch reason {
-	case "older", "deleted", "newer", "replayed":
+	case "older", "changed", "deleted", "newer", "replayed":
 		return older
 	case "untrusted", "bad-issuer", "identity-key", "self-signed":
 		return untrusted

@@ -24,6 +24,8 @@ func IsError(err error, want any) bool {
 		return errors.As(err, &w)
 	case *accounts.DeletedError:
 		return errors.As(err, &w)
+	case *accounts.ChangedError:
+		return errors.As(err, &w)
 	case *accounts.SignError:
 		return errors.As(err, &w)
 	case error:

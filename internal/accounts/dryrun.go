@@ -1,0 +1,81 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/trust"
+)
+
+// errTrial ends the commit of a dry run.
+var errTrial = errors.New("this is a dry run")
+
+// Trial is what would become of a JWT if it was put.
+type Trial struct {
+	Rules   []RuleResult // each that was asked, in the order of Put
+	Refused error        // what Put would return; nil: it would take the JWT
+	Same    bool         // nothing would change: these claims are stored
+	Signing bool         // the signing service would get it, and decide
+	Warning string       // says that nats-servers would refuse it, and why; "" if they would not
+	Offered *Account     // the JWT, as far as it can be read
+	// Claims are those of the JWT; nil if the signature is not that of its issuer.
+	Claims *jwt.AccountClaims
+	Stored *Account // what is served, with which the JWT was compared; nil: nothing is
+	// StoredClaims are those of Stored; nil if that is nil.
+	StoredClaims *jwt.AccountClaims
+	ETag         string // of what is stored, servable or not; "" if nothing is
+}
+
+// DryRun says what PutIf would do, and does nothing. All rules are asked, also after one that refuses
+// the JWT. What is stored is looked at in the place of the commit, so no other change of the account
+// comes in between. An error means that the store can't be read; it wraps ErrUnreadable.
+func (r *Registry) DryRun(
+	ctx context.Context, key string, token []byte, from Origin, only Precondition,
+) (*Trial, error) {
+	o := newOffer(key, token, from, r.trust.Load())
+	o.only = only
+	t := &Trial{}
+	t.Rules, _ = r.policy.all(nil, inspections, o)
+	inspected := firstRefusal(t.Rules)
+	t.Signing = from.isPosted() && signable(r.Signer, inspected)
+	if o.Subject != o.Key || !trust.IsAccountKey(o.Key) { // there is nothing to compare it with
+		t.Rules, _ = r.policy.all(t.Rules, decisions, o)
+		return t.finish(o), nil
+	}
+	_, err := r.Committer.Put(ctx, o.Key, from.Kind, o.JWT,
+		func(now jwtstore.Stored) (jwtstore.Version, error) {
+			o.current = r.lookUp(o, now)
+			t.Rules, t.Same = r.policy.all(t.Rules, decisions, o)
+			return jwtstore.Version{}, errTrial
+		})
+	if !errors.Is(err, errTrial) {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return t.finish(o), nil
+}
+
+// finish completes a Trial with what is known of its offer.
+func (t *Trial) finish(o *offer) *Trial {
+	t.Refused, t.Warning, t.Offered, t.Claims = firstRefusal(t.Rules), o.warning, o.tagged(), o.claims
+	if t.Signing {
+		t.Refused = nil
+	}
+	t.ETag, t.Stored = o.replaces(), o.served()
+	if t.Stored != nil {
+		t.StoredClaims = t.Stored.Claims()
+	}
+	return t
+}
+
+// Claims decodes an account JWT that was verified before. It returns nil if that fails.
+func (a *Account) Claims() *jwt.AccountClaims {
+	claims, err := trust.Claims(a.JWT)
+	if err != nil {
+		return nil
+	}
+	return claims
+}

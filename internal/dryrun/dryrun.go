@@ -1,0 +1,62 @@
+// Package dryrun is the answer to a dry run of a push: its JSON, which programs read, and its text for
+// people. The server makes it, and the command push shows it. It knows no rule.
+//
+// The names of the members and the values of Verdict, Rule, State, Code and Kind never change.
+package dryrun
+
+import "time"
+
+// Answer is what a push would do.
+type Answer struct {
+	Account string `json:"account"` // public key that it is for
+	Name    string `json:"name"`    // as the pushed JWT says: any text; "" if it does not say
+	Verdict string `json:"verdict"` // Stored, Unchanged, Refused or Signing
+	// Status is how HTTP would answer the push. The answer to the dry run has the same.
+	Status int    `json:"status"`
+	Rules  []Rule `json:"rules"` // each rule of the policy, in the order of a push
+	// Pushed is what would be pushed, nil if it can't be read.
+	Pushed *Version `json:"pushed"`
+	// Stored is what that was compared with, nil if nothing is stored.
+	Stored   *Version  `json:"stored"`
+	Warnings []Warning `json:"warnings"`
+}
+
+// What a push would do.
+const (
+	Stored    = "stored"    // it would be stored and announced
+	Unchanged = "unchanged" // the same is stored already
+	Refused   = "refused"   // nothing would happen: the rules say why
+	Signing   = "signing"   // the signing service would get it, and decide
+)
+
+// Rule is what one rule of the policy says.
+type Rule struct {
+	Rule  string `json:"rule"`           // its name
+	State string `json:"state"`          // Passed, Failed or NotAsked
+	Code  string `json:"code,omitempty"` // why it has failed: the word of the audit
+	Text  string `json:"text,omitempty"` // why, for people
+}
+
+// What became of a rule.
+const (
+	Passed   = "passed"
+	Failed   = "refused"
+	NotAsked = "not asked" // an earlier rule has refused what this one needs
+)
+
+// Version tells one JWT of an account from another.
+type Version struct {
+	ETag   string    `json:"etag,omitempty"` // for If-Match, with its quotes
+	JTI    string    `json:"jti"`
+	Issued time.Time `json:"issued"`
+	Hash   string    `json:"sha256"` // of the JWT, in hex
+}
+
+// Warning is what does not keep the JWT from being stored.
+type Warning struct {
+	Kind string `json:"kind"`
+	Text string `json:"text"`
+}
+
+// IsTaken reports whether the push would be answered as a success.
+func (a *Answer) IsTaken() bool { return a.Verdict == Stored || a.Verdict == Unchanged }

@@ -1,0 +1,97 @@
+package dryrun
+
+import (
+	"fmt"
+	"strings"
+
+	"nats-account-server/internal/logging"
+)
+
+const (
+	// columnHead is where the verdict stands in the first line, columnWords what a line says.
+	columnHead  = 58
+	columnWords = 12
+
+	// maxText bounds a text that a tenant may have chosen.
+	maxText = 512
+)
+
+// Text is the answer for people.
+func (a *Answer) Text() string {
+	w := &writer{}
+	w.line(fmt.Sprintf("%-*s %s", columnHead-1, a.title(), a.verdict()))
+	w.refusals(a)
+	w.warnings(a)
+	return w.String()
+}
+
+// title names the account.
+func (a *Answer) title() string {
+	key := logging.Quote(a.Account, maxText)
+	if len(key) > 16 {
+		key = key[:8] + "…" + key[len(key)-4:]
+	}
+	if a.Name == "" {
+		return key
+	}
+	return logging.Quote(a.Name, 64) + "  " + key
+}
+
+// verdict says what would happen.
+func (a *Answer) verdict() string {
+	switch a.Verdict {
+	case Stored:
+		return "would be stored, nothing is stored"
+	case Unchanged:
+		return "is stored already, a push would change nothing"
+	case Signing:
+		return "would go to the signing service, nothing is sent"
+	}
+	return fmt.Sprintf("would be refused with %d, nothing is stored", a.Status)
+}
+
+// writer puts the text together.
+type writer struct{ strings.Builder }
+
+// line writes a line.
+func (w *writer) line(text string) { w.WriteString(strings.TrimRight(text, " ") + "\n") }
+
+// section begins a section.
+func (w *writer) section(title string) { w.line("\n  " + title) }
+
+// item writes a line of a section: a word, and what it is about.
+func (w *writer) item(word, text string) {
+	w.line(fmt.Sprintf("    %-*s %s", columnWords-1, word, logging.Quote(text, maxText)))
+}
+
+// refusals writes which rules refuse the JWT, and which could not be asked.
+func (w *writer) refusals(a *Answer) {
+	var not []string
+	isFirst := true
+	for _, r := range a.Rules {
+		switch {
+		case r.State == NotAsked:
+			not = append(not, r.Rule)
+		case r.State == Failed && isFirst:
+			isFirst = false
+			w.section("refused by the rule")
+			fallthrough
+		case r.State == Failed:
+			w.item(r.Rule, r.Code+": "+r.Text)
+		}
+	}
+	if not != nil {
+		w.line("  not checked, because of that: " + strings.Join(not, ", "))
+	}
+}
+
+// warnings writes the warnings, and how many there are.
+func (w *writer) warnings(a *Answer) {
+	if len(a.Warnings) == 0 {
+		return
+	}
+	w.section(logging.Count(len(a.Warnings), "warning", "warnings"))
+	for _, warning := range a.Warnings {
+		w.line("    " + logging.Quote(warning.Text, maxText))
+	}
+}

@@ -1,0 +1,126 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/dryrun"
+	"nats-account-server/internal/trust"
+)
+
+// A dry run asks nats-servers, and holds the account for as long as a compare takes. The limits are for
+// all clients together.
+const (
+	triesPerSecond = 10
+	maxTries       = 20 // at once
+)
+
+// tryAccount says what a push would do, and does nothing. The status is that of the push. It is a path
+// of its own, not a parameter: a server that does not know it answers with 404, and stores nothing.
+func (a *API) tryAccount(w http.ResponseWriter, r *http.Request, _ string) error {
+	if !a.trying.Allow() {
+		return errTrying
+	}
+	segment := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, pathAccount), suffixDryRun)
+	token, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	trial, err := a.Accounts.DryRun(r.Context(), segment, token, originOf(r), preconditionOf(r))
+	if err != nil {
+		return err
+	}
+	a.Metrics.DryRun()
+	return sendAnswer(w, r, a.describeTrial(r.Context(), segment, trial))
+}
+
+// sendAnswer sends the answer to a dry run, as JSON or as text.
+func sendAnswer(w http.ResponseWriter, r *http.Request, answer *dryrun.Answer) error {
+	if wantsJSON(r) {
+		return sendJSON(w, answer.Status, answer)
+	}
+	forbidCaching(w.Header())
+	send(w, answer.Status, typeText, answer.Text())
+	return nil
+}
+
+// wantsJSON reports whether a client wants JSON where people get a text: by the parameter json, or the
+// header Accept.
+func wantsJSON(r *http.Request) bool {
+	f := flagsOf(r)
+	if _, given := f["json"]; given {
+		return f.value("json") == "" || f.set("json")
+	}
+	return slices.ContainsFunc(strings.Split(r.Header.Get("Accept"), ","), func(media string) bool {
+		media, _, _ = strings.Cut(media, ";")
+		return strings.TrimSpace(media) == typeJSON
+	})
+}
+
+// describeTrial puts what a dry run has found into the form of the answer.
+func (a *API) describeTrial(
+	_ context.Context, key string, t *accounts.Trial,
+) *dryrun.Answer {
+	if !trust.IsAccountKey(key) {
+		key = "" // it may be anything
+	}
+	d := &dryrun.Answer{Account: key, Name: t.Offered.Name, Rules: []dryrun.Rule{},
+		Warnings: []dryrun.Warning{}}
+	d.Verdict, d.Status = verdictOf(t)
+	for _, rule := range t.Rules {
+		d.Rules = append(d.Rules, describeRule(rule))
+	}
+	if t.Offered.Subject != "" {
+		d.Pushed = describeVersion(t.Offered)
+	}
+	if t.Stored != nil {
+		d.Stored = describeVersion(t.Stored)
+	}
+	if t.Warning != "" {
+		d.Warnings = append(d.Warnings, dryrun.Warning{Kind: "refused_by_some", Text: t.Warning})
+	}
+	return d
+}
+
+// describeVersion tells a JWT of an account from another one.
+func describeVersion(a *accounts.Account) *dryrun.Version {
+	return &dryrun.Version{ETag: a.ETag, JTI: a.ID, Issued: time.Unix(a.IssuedAt, 0).UTC(),
+		Hash: fmt.Sprintf("%x", a.Hash)}
+}
+
+// verdictOf returns what a push would do, and its status.
+func verdictOf(t *accounts.Trial) (verdict string, status int) {
+	switch {
+	case t.Signing:
+		return dryrun.Signing, http.StatusAccepted
+	case t.Refused != nil:
+		return dryrun.Refused, answerFor(t.Refused).status
+	case t.Same:
+		return dryrun.Unchanged, http.StatusOK
+	}
+	return dryrun.Stored, http.StatusOK
+}
+
+// describeRule says what became of a rule. The text is that of the answer to a push, in one line.
+func describeRule(r accounts.RuleResult) dryrun.Rule {
+	switch {
+	case r.Skipped:
+		return dryrun.Rule{Rule: r.Rule, State: dryrun.NotAsked}
+	case r.Refused == nil:
+		return dryrun.Rule{Rule: r.Rule, State: dryrun.Passed}
+	}
+	text := answerFor(r.Refused).text
+	if blocked, is := errors.AsType[*accounts.BlockedError](r.Refused); is {
+		text = strings.Join(blocked.Issues, "; ")
+	}
+	first, second, _ := strings.Cut(text, "\n")
+	return dryrun.Rule{Rule: r.Rule, State: dryrun.Failed, Code: accounts.Reason(r.Refused),
+		Text: cmp.Or(second, first)}
+}

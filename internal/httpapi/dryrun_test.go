@@ -1,0 +1,126 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/dryrun"
+	"nats-account-server/internal/jwttest"
+)
+
+// tryPush sends a dry run and returns the status with its text, and what the answer says.
+func tryPush(
+	t *testing.T, address, key string, token []byte, headers string,
+) (status string, answer dryrun.Answer) {
+	t.Helper()
+	got := ask(t, address, "POST /jwt/v1/accounts/"+key+"/dry-run?json"+headers+"\n\n"+string(token))
+	head, body, _ := strings.Cut(got, "\n\n")
+	status, _, _ = strings.Cut(head, "\n")
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		t.Errorf("%v:\n%s", err, got)
+	}
+	return status, answer
+}
+
+// The ETag that a dry run has compared with is the one of the GET, and the one it shows of the pushed
+// JWT is what the GET shows after the push.
+func TestADryRunShowsTheETagsBeforeAndAfter(t *testing.T) {
+	env := newEnvironment(t)
+	a := jwttest.NewAccount(t)
+	env.put(t, a)
+	address, had := serve(t, env.api), env.etag(t, a)
+	later := jwttest.Sign(t, env.op.Signing, a, env.now.Add(time.Minute))
+	status, answer := tryPush(t, address, a.ID, later, "\nIf-Match: "+had)
+	if status != "200 OK" || answer.Verdict != dryrun.Stored || answer.Status != 200 ||
+		answer.Stored == nil || answer.Stored.ETag != had || answer.Account != a.ID {
+		t.Fatalf("%s %+v", status, answer)
+	}
+	if sizes := env.audit.offered(); len(sizes) > 0 {
+		t.Errorf("JWTs of %d bytes were offered", sizes)
+	}
+	got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\nIf-Match: \"other\", "+had+"\n\n"+string(later))
+	if !strings.HasPrefix(got, "200 ") || env.etag(t, a) != answer.Pushed.ETag {
+		t.Errorf("the ETag is %s, and was to be %s:\n%s", env.etag(t, a), answer.Pushed.ETag, got)
+	}
+	latest := jwttest.Sign(t, env.op.Signing, a, env.now.Add(2*time.Minute))
+	got = ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\nIf-Match: "+had+"\n\n"+string(latest))
+	if !strings.HasPrefix(got, "412 ") || !strings.Contains(got, answer.Pushed.ETag) {
+		t.Error(got)
+	}
+}
+
+// A weak ETag does not say that the bytes are the same.
+func TestAWeakETagIsNoMatch(t *testing.T) {
+	env := newEnvironment(t)
+	a := jwttest.NewAccount(t)
+	env.put(t, a)
+	later := string(jwttest.Sign(t, env.op.Signing, a, env.now.Add(time.Minute)))
+	address, path := serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID
+	for header, want := range map[string]string{
+		"If-Match: W/" + env.etag(t, a):      "412",
+		"If-Match: nonsense":                 "412",
+		"If-None-Match: W/" + env.etag(t, a): "412",
+		"If-None-Match: \"x\"":               "200",
+	} {
+		if got := ask(t, address, path+"/dry-run\n"+header+"\n\n"+later); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", header, got)
+		}
+	}
+}
+
+func TestADryRunForPeople(t *testing.T) {
+	env := newEnvironment(t)
+	a := jwttest.NewAccount(t)
+	env.put(t, a)
+	bad := jwttest.Sign(t, env.stranger.Key, a, env.now.Add(-time.Hour), func(c *jwt.AccountClaims) {
+		c.Name = "two\nlines\x1b[31m"
+		c.Expires = 1
+	})
+	got := ask(t, serve(t, env.api), "POST /jwt/v1/accounts/"+a.ID+"/dry-run\n\n"+string(bad))
+	for _, want := range []string{
+		"400 Bad Request", "Content-Type: text/plain; charset=utf-8",
+		`two\nlines\x1b[31m  ` + a.ID[:8] + "…" + a.ID[52:],
+		"would be refused with 400, nothing is stored",
+		"refused by the rule\n    issuer      untrusted: ",
+		"    newer       older: ", "    claims      expired: ",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+// Only what writers may do is refused with their words, and a dry run leaves no line in the audit.
+func TestADryRunIsForWritersAndLimited(t *testing.T) {
+	env := newEnvironment(t, guarded)
+	a := jwttest.NewAccount(t)
+	address := serve(t, env.api)
+	token := string(env.op.Account(t, a))
+	path := "POST /jwt/v1/accounts/" + a.ID + "/dry-run"
+	for _, c := range []struct{ header, want string }{
+		{"", "401"}, {"\nAuthorization: reader", "403"}, {"\nAuthorization: writer", "200"},
+	} {
+		if got := ask(t, address, path+c.header+"\n\n"+token); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%q: %s", c.header, got)
+		}
+	}
+	for _, e := range env.audit.events {
+		if e.Reason != "unauthorized" && e.Reason != "forbidden" || e.Account != a.ID {
+			t.Errorf("audited is %+v", e)
+		}
+	}
+	for range 100 {
+		got := ask(t, address, path+"\nAuthorization: writer\n\n"+token)
+		if strings.HasPrefix(got, "429 ") {
+			if !strings.Contains(got, "\nRetry-After: 1\n") {
+				t.Error(got)
+			}
+			return
+		}
+	}
+	t.Error("a hundred dry runs at once were answered")
+}
