@@ -2,6 +2,7 @@ package claimcheck
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -17,27 +18,38 @@ func Imports(
 		if i == nil {
 			continue
 		}
-		if why := checkImport(c.Subject, i, exporter(i.Account), now); why != "" {
+		if why := Import(c.Subject, i, exporter(i.Account), now); why != "" {
 			faults = append(faults, fmt.Sprintf("import of %s %.128q from %.12s: %s", i.Type,
-				string(i.Subject), i.Account, why))
+				string(Imported(i)), i.Account, why))
 		}
 	}
 	return faults
 }
 
-// checkImport returns why an import does nothing, "" if it does what it should.
-func checkImport(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Time) string {
+// Imported returns the subject that an import has in the exporting account. With the old field "to", a
+// service has it there.
+func Imported(i *jwt.Import) jwt.Subject {
+	if i.LocalSubject == "" && i.IsService() && i.GetTo() != "" {
+		return jwt.Subject(i.GetTo())
+	}
+	return i.Subject
+}
+
+// Import returns why an import of an account does nothing, "" if it does what it should. from is nil if
+// the exporting account is not known.
+func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Time) string {
 	if from == nil {
 		return "the account is not stored"
 	}
 	why := "it is not exported"
 	for _, e := range from.Exports {
-		if e == nil || e.Type != i.Type || !i.Subject.IsContainedIn(e.Subject) {
+		if e == nil || e.Type != i.Type || !Imported(i).IsContainedIn(e.Subject) {
 			continue
 		}
-		// Of several exports that contain the subject, one is enough.
-		if why = checkGrant(importer, i, e, from, now); why == "" {
-			return ""
+		why = checkGrant(importer, i, e, from, now)
+		// The export of this very subject decides. Of several others that contain it, one is enough.
+		if why == "" || Imported(i) == e.Subject {
+			return why
 		}
 	}
 	return why
@@ -47,13 +59,12 @@ func checkImport(importer string, i *jwt.Import, from *jwt.AccountClaims, now ti
 func checkGrant(
 	importer string, i *jwt.Import, e *jwt.Export, from *jwt.AccountClaims, now time.Time,
 ) string {
-	if !e.TokenReq && e.AccountTokenPosition == 0 {
+	switch {
+	case e.AccountTokenPosition > 0 && !isAt(e.AccountTokenPosition, importer, Imported(i), e):
+		return fmt.Sprintf("token %d of the subject must be the importing account", e.AccountTokenPosition)
+	case e.AccountTokenPosition > 0 || !e.TokenReq:
 		return ""
-	}
-	if !e.TokenReq {
-		return "" // nats-server compares the token of the subject when it is used
-	}
-	if i.Token == "" {
+	case i.Token == "":
 		return "the export is private, and the import has no activation token"
 	}
 	grant, err := jwt.DecodeActivationClaims(i.Token)
@@ -66,10 +77,17 @@ func checkGrant(
 		return "its activation token has expired"
 	case !from.DidSign(grant):
 		return "its activation token is not signed by that account"
-	case !i.Subject.IsContainedIn(grant.ImportSubject):
+	case !Imported(i).IsContainedIn(grant.ImportSubject):
 		return "its activation token is for another subject"
 	case e.IsClaimRevoked(grant):
 		return "its activation token is revoked"
 	}
 	return ""
+}
+
+// isAt reports whether a token of the imported subject is the importing account. nats-server looks for
+// none if the subject is exactly the exported one.
+func isAt(position uint, importer string, subject jwt.Subject, e *jwt.Export) bool {
+	tokens := strings.Split(string(subject), ".")
+	return subject != e.Subject && position <= uint(len(tokens)) && tokens[position-1] == importer
 }

@@ -13,6 +13,7 @@ const module = "nats-account-server/internal/"
 var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
+	"effect":   {"accounts", "claimcheck", "claimdiff", "facts", "jwtstore"},
 	"httpapi":  {"accounts", "activations", "auth", "dryrun", "monitor", "pages"},
 	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},

@@ -3,6 +3,11 @@
 // user of the system account.
 //
 //	Info           $SYS.REQ.ACCOUNT.<key>.INFO    all nats-servers at once; loads nothing
+//	Connections    $SYS.REQ.SERVER.<id>.CONNZ     page by page; loads the account
+//	JetStream      $SYS.REQ.ACCOUNT.<key>.JSZ     all nats-servers at once; loads nothing
+//
+// The answers to CONNZ have the JWTs of users. They are read for what Connection has, and not kept,
+// logged or shown.
 //
 // Every answer is taken with mistrust: any user of the system account can send one. It counts only
 // if it has the id of a nats-server that was asked, is of a bounded size, and makes sense. Otherwise
@@ -52,7 +57,9 @@ type Request string
 
 // The Requests.
 const (
-	RequestInfo Request = "info"
+	RequestInfo        Request = "info"
+	RequestConnections Request = "connz"
+	RequestJetStream   Request = "jsz"
 )
 
 // Result is what has become of a Request at one nats-server.

@@ -1,0 +1,287 @@
+package effect
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/facts"
+	"nats-account-server/internal/logging"
+)
+
+// cause is why a connection is ended. Its order is that of the lines. A connection with several causes
+// counts for the first.
+type cause struct {
+	code causeCode
+	of   string // key of the signing key or the user
+}
+
+type causeCode int
+
+const (
+	keyRemoved causeCode = iota
+	keyScoped            // it was plain, and has a scope now
+	keyUnscoped
+	scopeChanged
+	userRevoked
+	bearerRefused
+	subsReached
+	connExceeded
+)
+
+// causeCodes are the codes of their lines.
+var causeCodes = [...]string{
+	"signing_key_removed", "signing_key_scoped", "signing_key_unscoped", "signing_key_scope_changed",
+	"user_revoked", "bearer_refused", "subscriptions_reached", "connections_exceeded",
+}
+
+// causeWords say what becomes of the connections. The verb agrees with more than one.
+var causeWords = [...]string{
+	"issued by %s: out, and their credentials are worthless",
+	"issued by %s: out, and their credentials are worthless: they were issued without a role",
+	"issued by %s: out and back again and again, with limits of 0: they were issued for a role",
+	"issued by %s: reconnected, and then they get what its role allows now",
+	"of %s: out until the user is issued anew",
+	"with bearer tokens: out, and their credentials are worthless",
+	"that have as many subscriptions as they may or more: out; they come back with a part of these",
+	"above the limit of %s, the newest ones: out",
+}
+
+// count is how many connections a cause ends.
+type count struct{ clients, leafNodes int }
+
+func (n count) total() int { return n.clients + n.leafNodes }
+
+// add counts one.
+func (n *count) add(c facts.Connection) {
+	if c.IsLeaf {
+		n.leafNodes++
+	} else {
+		n.clients++
+	}
+}
+
+// String is "74 connections and 1 leaf node".
+func (n count) String() string {
+	clients := logging.Count(n.clients, "connection", "connections")
+	leafNodes := logging.Count(n.leafNodes, "leaf node", "leaf nodes")
+	switch {
+	case n.leafNodes == 0:
+		return clients
+	case n.clients == 0:
+		return leafNodes
+	}
+	return clients + " and " + leafNodes
+}
+
+// findCuts finds the connections that the push ends.
+func (p *push) findCuts() {
+	of, total := loaders(p.infos)
+	if !p.needsConnections(total) {
+		p.findConnCut(p.countExceeding(), total)
+		return
+	}
+	if total > MaxConnections && !p.Connections {
+		p.add(Unknown, "connections_not_asked", 0, "which of the %s are cut: they are looked at one by one "+
+			"with ?connections=true", count{clients: total})
+		return
+	}
+	began := time.Now()
+	all := p.Facts.Connections(p.asking, p.key, of)
+	p.spend(began)
+	for _, s := range all {
+		if s.Reason != "" {
+			p.unknown(s.Server, "its connections are not known: "+s.Reason)
+		}
+	}
+	p.addCuts(p.causes(all), all)
+	p.findDefaults(all)
+}
+
+// needsConnections reports whether single connections have to be looked at. total is how many there are.
+func (p *push) needsConnections(total int) bool {
+	switch {
+	case total == 0:
+		return false
+	case !reflect.DeepEqual(p.stored.SigningKeys, p.pushed.SigningKeys), p.has("nats.revocations{}",
+		"nats.limits.disallow_bearer", "nats.limits.subs"), p.changesDefaults():
+		return true
+	}
+	// A nats-server ends those that have as many subscriptions as they may with each push.
+	fewest := p.fewestSubscriptions()
+	for _, i := range p.infos {
+		if int64(i.Subscriptions) >= fewest {
+			return true
+		}
+	}
+	return false
+}
+
+// fewestSubscriptions returns the lowest limit of subscriptions in the pushed claims.
+func (p *push) fewestSubscriptions() int64 {
+	fewest := unlimitedIfNone(p.pushed.Limits.Subs)
+	for _, s := range p.pushed.SigningKeys {
+		if scope := userScope(s); scope != nil {
+			fewest = min(fewest, unlimitedIfNone(scope.Template.Subs))
+		}
+	}
+	return fewest
+}
+
+// unlimitedIfNone returns a limit, as a number that others can be compared with.
+func unlimitedIfNone(limit int64) int64 {
+	if limit == jwt.NoLimit {
+		return math.MaxInt64
+	}
+	return limit
+}
+
+// userScope returns the scope of a signing key, nil if it has none.
+func userScope(s jwt.Scope) *jwt.UserScope {
+	scope, _ := s.(*jwt.UserScope)
+	return scope
+}
+
+// connectionID identifies a connection.
+type connectionID struct {
+	server string
+	id     uint64
+}
+
+// idOf returns the identity of a connection.
+func idOf(c facts.Connection) connectionID { return connectionID{c.Server.ID, c.ID} }
+
+// causes returns the connections that the push ends, and why.
+func (p *push) causes(all []facts.Connections) map[connectionID]cause {
+	found := make(map[connectionID]cause)
+	for _, s := range all {
+		exceeding := p.exceeding(s.All)
+		for _, c := range s.All {
+			if why, ok := p.causeOf(c); ok {
+				found[idOf(c)] = why
+			} else if exceeding[c.ID] {
+				found[idOf(c)] = cause{code: connExceeded}
+			}
+		}
+	}
+	return found
+}
+
+// exceeding returns the connections of one nats-server that are above the limit of connections: the newest
+// ones. It counts those too that end for another reason.
+func (p *push) exceeding(of []facts.Connection) map[uint64]bool {
+	most := p.pushed.Limits.Conn
+	if most == jwt.NoLimit || int64(len(of)) <= max(0, most) {
+		return nil
+	}
+	sorted := slices.SortedFunc(slices.Values(of), func(a, b facts.Connection) int {
+		return a.Start.Compare(b.Start)
+	})
+	exceeding := make(map[uint64]bool)
+	for _, c := range sorted[max(0, most):] {
+		exceeding[c.ID] = true
+	}
+	return exceeding
+}
+
+// causeOf returns why a connection is ended, whatever others there are.
+func (p *push) causeOf(c facts.Connection) (why cause, ok bool) {
+	stored, was := p.stored.SigningKeys[c.Issuer]
+	pushed, is := p.pushed.SigningKeys[c.Issuer]
+	bySigningKey := c.Issuer != "" && c.Issuer != p.key
+	switch before, now := userScope(stored), userScope(pushed); {
+	case bySigningKey && was && !is:
+		return cause{keyRemoved, c.Issuer}, true
+	case bySigningKey && was && before == nil && now != nil:
+		return cause{keyScoped, c.Issuer}, true
+	case bySigningKey && was && before != nil && now == nil:
+		return cause{keyUnscoped, c.Issuer}, true
+	case bySigningKey && was && !reflect.DeepEqual(stored, pushed):
+		return cause{scopeChanged, c.Issuer}, true
+	case p.isRevoked(c):
+		return cause{userRevoked, c.User}, true
+	case p.pushed.Limits.DisallowBearer && c.IsBearer():
+		return cause{code: bearerRefused}, true
+	case int64(c.Subscriptions) >= p.mostSubscriptions(c):
+		return cause{code: subsReached}, true
+	}
+	return cause{}, false
+}
+
+// isRevoked reports whether the push revokes the user of a connection. Of a user whose JWT is not shown it
+// is known only that it was issued before the connection was made.
+func (p *push) isRevoked(c facts.Connection) bool {
+	issued := c.IssuedAt
+	if c.IsHidden {
+		issued = c.Start.Unix()
+	}
+	return p.pushed.Revocations.IsRevoked(c.User, time.Unix(issued, 0))
+}
+
+// mostSubscriptions returns how many subscriptions a connection may have, as nats-server counts.
+func (p *push) mostSubscriptions(c facts.Connection) int64 {
+	own := c.MaxSubscriptions
+	if c.IsHidden {
+		own = jwt.NoLimit
+	}
+	if scope := userScope(p.pushed.SigningKeys[c.Issuer]); scope != nil {
+		own = scope.Template.Subs
+	}
+	return min(unlimitedIfNone(own), unlimitedIfNone(p.pushed.Limits.Subs))
+}
+
+// addCuts adds a line for each cause, and one for the limit of connections.
+func (p *push) addCuts(found map[connectionID]cause, all []facts.Connections) {
+	counts := make(map[cause]*count)
+	total := 0
+	for _, s := range all {
+		for _, c := range s.All {
+			total++
+			why, isCut := found[idOf(c)]
+			if !isCut {
+				continue
+			}
+			if counts[why] == nil {
+				counts[why] = new(count)
+			}
+			counts[why].add(c)
+		}
+	}
+	sorted := make([]cause, 0, len(counts))
+	for why := range counts {
+		sorted = append(sorted, why)
+	}
+	slices.SortFunc(sorted, func(a, b cause) int {
+		return cmp.Or(cmp.Compare(a.code, b.code), cmp.Compare(counts[b].total(), counts[a].total()),
+			strings.Compare(a.of, b.of))
+	})
+	atOnce := 0
+	for _, why := range sorted {
+		if why.code == connExceeded {
+			atOnce = counts[why].total()
+			continue
+		}
+		p.addCut(why, *counts[why])
+	}
+	p.findConnCut(atOnce, total-len(found)+atOnce)
+}
+
+// addCut adds the line of a cause.
+func (p *push) addCut(why cause, n count) {
+	words := causeWords[why.code]
+	if strings.Contains(words, "%s") {
+		of := claimdiff.Key(why.of)
+		if why.code == userRevoked {
+			of = "user " + of
+		}
+		words = fmt.Sprintf(words, of)
+	}
+	p.add(Cut, causeCodes[why.code], n.total(), "%s %s", n, words)
+}

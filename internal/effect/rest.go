@@ -1,0 +1,63 @@
+package effect
+
+import (
+	"reflect"
+	"strings"
+
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/facts"
+)
+
+// findRest adds what follows from the difference alone.
+func (p *push) findRest() {
+	for _, c := range p.changes {
+		switch {
+		case c.Field == "nats.limits.payload" && c.Effect == claimdiff.Cut:
+			p.payloadLine(c)
+		case c.Field == "exp" && c.Effect == claimdiff.Cut:
+			_, total := loaders(p.infos)
+			p.add(Cut, c.Code, total, "%s: then all connections are out, %s now; a later JWT that is pushed before "+
+				"prevents it", c.Words, isOrAre(total))
+		case c.Effect == claimdiff.Later:
+			p.add(Later, c.Code, 0, "%s", c.Words)
+		case strings.HasPrefix(c.Field, "nats.mappings"):
+			p.add(Stop, c.Code, 0, "%s: at once, subscribers see what is mapped now", c.Words)
+		}
+	}
+}
+
+// payloadLine says what a lower limit of messages does. No nats-server says how large messages are.
+func (p *push) payloadLine(c claimdiff.Change) {
+	_, total := loaders(p.infos)
+	if total > 0 {
+		p.add(Cut, c.Code, 0, "%s: a connection that sends a larger one is out, for good; clients are not told; %s now",
+			c.Words, isOrAre(total))
+		return
+	}
+	p.add(Later, c.Code, 0, "%s", c.Words)
+}
+
+// changesDefaults reports whether the push changes the default permissions.
+func (p *push) changesDefaults() bool {
+	return !reflect.DeepEqual(p.stored.DefaultPermissions, p.pushed.DefaultPermissions)
+}
+
+// findDefaults adds what other default permissions do to connections without permissions of their own.
+func (p *push) findDefaults(all []facts.Connections) {
+	if !p.changesDefaults() {
+		return
+	}
+	n := count{}
+	for _, s := range all {
+		for _, c := range s.All {
+			if userScope(p.pushed.SigningKeys[c.Issuer]) == nil && !c.IsHidden && !c.HasPermissions {
+				n.add(c)
+			}
+		}
+	}
+	for _, c := range p.changes {
+		if strings.HasPrefix(c.Field, "nats.default_permissions") && c.Effect == claimdiff.Stop {
+			p.add(Stop, c.Code, n.total(), "%s: at once, for %s without permissions of their own", c.Words, n)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package effect
+
+import (
+	"time"
+
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/facts"
+	"nats-account-server/internal/jwtstore"
+)
+
+// askServers asks nats-servers what they say of the account. Those that do not answer are unknown.
+func (p *push) askServers() {
+	if p.Facts == nil {
+		p.add(Unknown, "not_asked", 0, "NATS is not configured, so no nats-server is asked")
+		return
+	}
+	defer p.spend(time.Now())
+	if p.infos = p.Facts.Info(p.asking, p.key); len(p.infos) == 0 {
+		p.add(Unknown, "not_asked", 0, "no nats-server is known that could be asked")
+	}
+	for _, i := range p.infos {
+		if i.State == facts.Unknown {
+			p.unknown(i.Server, i.Reason)
+		}
+		if i.State == facts.Loaded && i.JWT != p.hash && p.hash != (jwtstore.Hash{}) {
+			p.unknown(i.Server, "it runs another JWT than the stored one, so other things may change there")
+		}
+	}
+}
+
+// spend adds the time since began to what asking has taken.
+func (p *push) spend(began time.Time) { p.took += time.Since(began) }
+
+// unknown says that a nats-server has not told what is needed.
+func (p *push) unknown(s facts.Server, reason string) {
+	p.addOf(Unknown, "server_silent", "", "", 0, "nats-server "+claimdiff.Plain(s.Name)+": "+reason)
+}
+
+// loaders returns the nats-servers that have loaded the account, and how many connections they have for
+// it.
+func loaders(infos []facts.Info) (of []facts.Server, total int) {
+	for _, i := range infos {
+		if i.State == facts.Loaded {
+			of, total = append(of, i.Server), total+i.Total()
+		}
+	}
+	return of, total
+}

@@ -1,0 +1,244 @@
+package effect
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimcheck"
+	"nats-account-server/internal/claimdiff"
+)
+
+const (
+	// maxImporters is how many accounts that import are looked at one by one.
+	maxImporters = 1000
+	// maxCounted is of how many of them the connections are asked for.
+	maxCounted = 50
+	// maxNamed is how many of them are named in one line.
+	maxNamed = 10
+)
+
+// importer is an account that imports from the one that is pushed.
+type importer struct {
+	key, name string
+	claims    *jwt.AccountClaims
+}
+
+// claimsOf returns the claims of a stored account, nil if there are none.
+func (p *push) claimsOf(key string) *jwt.AccountClaims {
+	a, err := p.Accounts.GetLocal(p.ctx, key)
+	if err != nil {
+		return nil
+	}
+	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(a.JWT)))
+	if err != nil {
+		return nil
+	}
+	return claims
+}
+
+// importers returns the accounts that import from the account, at most maxImporters, and how many more
+// there are, or may be.
+func (p *push) importers() (all []importer, more int) {
+	for i := range p.Importers.Importers(p.key) {
+		switch {
+		case i.Key == p.key || !i.Servable:
+			continue
+		case len(all) == maxImporters:
+			more++
+			continue
+		}
+		claims := p.claimsOf(i.Key)
+		if claims != nil && slices.ContainsFunc(claims.Imports, p.isFromHere) {
+			all = append(all, importer{i.Key, claims.Name, claims})
+		}
+	}
+	return all, more
+}
+
+// isFromHere reports whether an import is from the account.
+func (p *push) isFromHere(i *jwt.Import) bool { return i != nil && i.Account == p.key }
+
+// findShares finds what imports and exports do.
+func (p *push) findShares() {
+	all, more := p.importers()
+	if p.changesGrants() {
+		for _, i := range all {
+			p.compareImporter(i)
+		}
+		p.countConnections()
+		if more > 0 {
+			p.add(Unknown, "importers_not_asked", 0, "%s more accounts import from it, or may: they were not "+
+				"looked at", claimdiff.Count(int64(more)))
+		}
+	}
+	p.findLost(all, more)
+	p.compareOwn()
+}
+
+// changesGrants reports whether an import of another account may begin or cease to work.
+func (p *push) changesGrants() bool {
+	for _, c := range p.changes {
+		isKey := strings.HasPrefix(c.Field, "nats.signing_keys{}") && c.Sign != "~" // it signs activation tokens
+		if isKey || strings.HasPrefix(c.Field, "nats.exports[]") || c.Code == "account_added" {
+			return true
+		}
+	}
+	return false
+}
+
+// compareImporter adds a line for each import of another account that ceases or begins to work.
+func (p *push) compareImporter(of importer) {
+	for _, i := range of.claims.Imports {
+		if !p.isFromHere(i) {
+			continue
+		}
+		before := claimcheck.Import(of.key, i, p.stored, p.now)
+		after := claimcheck.Import(of.key, i, p.pushed, p.now)
+		what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + ": "
+		switch {
+		case before == "" && after != "":
+			p.addOf(Stop, "import_stops", of.key, of.name, 0, what+after)
+		case before != "" && after == "":
+			p.addOf(Starts, "import_starts", of.key, of.name, 0, what+"has waited for it since "+
+				claimdiff.Time(of.claims.IssuedAt))
+		}
+	}
+}
+
+// countConnections adds to lines about other accounts how many connections these have.
+func (p *push) countConnections() {
+	if p.Facts == nil {
+		return
+	}
+	defer p.spend(time.Now())
+	counts := make(map[string]int)
+	var asking sync.WaitGroup
+	var mu sync.Mutex
+	for _, k := range []Kind{Stop, Starts} {
+		for _, l := range p.lines[k] {
+			mu.Lock()
+			_, isKnown := counts[l.Account]
+			isAsked := l.Account != "" && !isKnown && len(counts) < maxCounted
+			if isAsked {
+				counts[l.Account] = 0
+			}
+			mu.Unlock()
+			if isAsked {
+				asking.Go(func() {
+					_, total := loaders(p.Facts.Info(p.asking, l.Account))
+					mu.Lock()
+					defer mu.Unlock()
+					counts[l.Account] = total
+				})
+			}
+		}
+	}
+	asking.Wait()
+	for _, k := range []Kind{Stop, Starts} {
+		for i := range p.lines[k] {
+			if l := &p.lines[k][i]; l.Account != "" {
+				l.Connections = counts[l.Account]
+			}
+		}
+		slices.SortStableFunc(p.lines[k], func(a, b Line) int {
+			return cmp.Or(cmp.Compare(b.Connections, a.Connections), strings.Compare(a.Name, b.Name))
+		})
+	}
+}
+
+// findLost adds that requests of other accounts get no replies any more. nats-server takes all exports
+// away and adds them again with each update.
+func (p *push) findLost(all []importer, more int) {
+	var names []string
+	for _, of := range all {
+		if slices.ContainsFunc(of.claims.Imports, func(i *jwt.Import) bool {
+			return p.isFromHere(i) && i.IsService() && claimcheck.Import(of.key, i, p.stored, p.now) == ""
+		}) {
+			names = append(names, claimdiff.Plain(cmp.Or(of.name, claimdiff.Key(of.key))))
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	slices.Sort(names)
+	others := len(names) - maxNamed
+	list := strings.Join(names[:min(len(names), maxNamed)], ", ")
+	if others > 0 || more > 0 {
+		list += " and " + claimdiff.Count(int64(max(0, others)+more)) + " more"
+	}
+	p.add(Lost, "replies_lost", 0, "replies to requests in flight to its services, with every push: %s may wait "+
+		"for some", list)
+}
+
+// compareOwn adds a line for each import of the account itself that ceases or begins to work.
+func (p *push) compareOwn() {
+	exporters := map[string]*jwt.AccountClaims{}
+	exporter := func(key string) *jwt.AccountClaims {
+		if _, isKnown := exporters[key]; !isKnown {
+			exporters[key] = p.claimsOf(key)
+		}
+		return exporters[key]
+	}
+	if !slices.ContainsFunc(p.changes, func(c claimdiff.Change) bool {
+		return strings.HasPrefix(c.Field, "nats.imports[]")
+	}) {
+		return
+	}
+	before, after := p.working(p.stored, exporter), p.working(p.pushed, exporter)
+	for id, i := range before {
+		if after[id] == nil {
+			p.ownLine(Stop, "import_stops", i, exporter, "it is not imported any more as "+local(i))
+		}
+	}
+	for id, i := range after {
+		if before[id] == nil {
+			p.ownLine(Starts, "import_starts", i, exporter, "it is imported as "+local(i))
+		}
+	}
+	for _, k := range []Kind{Stop, Starts} {
+		slices.SortStableFunc(p.lines[k], func(a, b Line) int { return strings.Compare(a.Account, b.Account) })
+	}
+}
+
+// ownLine adds a line about an import of the account itself.
+func (p *push) ownLine(
+	k Kind, code string, i *jwt.Import, exporter func(string) *jwt.AccountClaims, why string,
+) {
+	name := ""
+	if from := exporter(i.Account); from != nil {
+		name = from.Name
+	}
+	what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + " from "
+	p.add(k, code, 0, "%s%s: %s", what, claimdiff.Plain(cmp.Or(name, claimdiff.Key(i.Account))), why)
+}
+
+// working returns the imports of claims that do something, by all that says what they do.
+func (p *push) working(
+	c *jwt.AccountClaims, exporter func(string) *jwt.AccountClaims,
+) map[string]*jwt.Import {
+	found := make(map[string]*jwt.Import)
+	for _, i := range c.Imports {
+		if i != nil && claimcheck.Import(p.key, i, exporter(i.Account), p.now) == "" {
+			id := []string{i.Account, i.Type.String(), string(claimcheck.Imported(i)), local(i)}
+			found[strings.Join(id, " ")] = i
+		}
+	}
+	return found
+}
+
+// local returns the subject that an import has in the importing account.
+func local(i *jwt.Import) string {
+	switch {
+	case i.LocalSubject != "":
+		return claimdiff.Plain(string(i.LocalSubject))
+	case i.IsStream() && i.GetTo() != "":
+		return claimdiff.Plain(i.GetTo() + "." + string(i.Subject))
+	}
+	return claimdiff.Plain(string(i.Subject))
+}

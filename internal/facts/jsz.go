@@ -1,0 +1,96 @@
+package facts
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// maxStreams bounds the streams of an answer that are kept.
+const maxStreams = 10_000
+
+// JetStream is what one nats-server stores for an account.
+type JetStream struct {
+	Server Server
+	Reason string // why it is not known; "": it is
+
+	Memory, Disk uint64 // bytes of its replicas
+	Streams      []Stream
+}
+
+// Stream is a stream, of which a nats-server has a replica.
+type Stream struct {
+	Name     string
+	Replicas int
+}
+
+// JetStream asks all nats-servers what they store for an account. One without JetStream, or without
+// streams of the account, stores nothing.
+func (a *Asker) JetStream(ctx context.Context, key string) []JetStream {
+	var all []JetStream
+	take := func(s Server, read answer) string {
+		j, reason := readJetStream(read)
+		if j.Server = s; reason == "" {
+			all = append(all, j)
+		}
+		return reason
+	}
+	missing := func(s Server, reason string) { all = append(all, JetStream{Server: s, Reason: reason}) }
+	a.gather(ctx, RequestJetStream, "$SYS.REQ.ACCOUNT."+key+".JSZ",
+		[]byte(`{"streams":true,"config":true}`), a.Servers(), take, missing)
+	slices.SortFunc(all, func(a, b JetStream) int {
+		return strings.Compare(a.Server.Name, b.Server.Name)
+	})
+	return all
+}
+
+// notEnabled are parts of the errors of nats-servers that store nothing for an account.
+var notEnabled = []string{"not enabled", "not found", "not jetstream enabled"}
+
+// readJetStream reads an answer to JSZ. reason is why it can't be used, "" if it can.
+func readJetStream(a answer) (j JetStream, reason string) {
+	state, reason := a.state()
+	if a.Error != nil && slices.ContainsFunc(notEnabled, func(part string) bool {
+		return strings.Contains(a.Error.Description, part)
+	}) {
+		return j, ""
+	}
+	if state != Loaded {
+		return j, reason
+	}
+	var d struct {
+		Memory  uint64  `json:"memory"`
+		Disk    uint64  `json:"storage"`
+		Streams streams `json:"stream_detail"`
+	}
+	if err := json.Unmarshal(a.Data, &d); err != nil {
+		return j, "its answer can't be read: " + fault(err)
+	}
+	if len(d.Streams) > maxStreams {
+		return j, "it has too many streams to be looked at one by one"
+	}
+	return JetStream{Memory: d.Memory, Disk: d.Disk, Streams: d.Streams}, ""
+}
+
+// streams is a list, of which at most one more than maxStreams is kept.
+type streams []Stream
+
+// UnmarshalJSON reads the list one by one.
+func (l *streams) UnmarshalJSON(b []byte) error {
+	return eachElement(b, func(d *json.Decoder) error {
+		var s struct {
+			Name   string `json:"name"`
+			Config struct {
+				Replicas int `json:"num_replicas"`
+			} `json:"config"`
+		}
+		if err := d.Decode(&s); err != nil {
+			return err
+		}
+		if len(*l) <= maxStreams {
+			*l = append(*l, Stream{cut(s.Name), s.Config.Replicas})
+		}
+		return nil
+	})
+}
