@@ -16,8 +16,8 @@ func (p *push) findRest() {
 			p.payloadLine(c)
 		case c.Field == "exp" && c.Effect == claimdiff.Cut:
 			_, total := loaders(p.infos)
-			p.add(Cut, c.Code, total, "%s: then all connections are out, %s now; a later JWT that is pushed before "+
-				"prevents it", c.Words, isOrAre(total))
+			p.add(Cut, c.Code, total, "%s: then all connections are out, %s now; a later JWT that is pushed "+
+				"before prevents it", c.Words, isOrAre(total))
 		case c.Effect == claimdiff.Later:
 			p.add(Later, c.Code, 0, "%s", c.Words)
 		case strings.HasPrefix(c.Field, "nats.mappings"):
@@ -30,8 +30,8 @@ func (p *push) findRest() {
 func (p *push) payloadLine(c claimdiff.Change) {
 	_, total := loaders(p.infos)
 	if total > 0 {
-		p.add(Cut, c.Code, 0, "%s: a connection that sends a larger one is out, for good; clients are not told; %s now",
-			c.Words, isOrAre(total))
+		p.add(Cut, c.Code, 0, "%s: a connection that sends a larger one is out, for good; clients are not "+
+			"told; %s now", c.Words, isOrAre(total))
 		return
 	}
 	p.add(Later, c.Code, 0, "%s", c.Words)

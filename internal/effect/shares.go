@@ -73,8 +73,8 @@ func (p *push) findShares() {
 		}
 		p.countConnections()
 		if more > 0 {
-			p.add(Unknown, "importers_not_asked", 0, "%s more accounts import from it, or may: they were not "+
-				"looked at", claimdiff.Count(int64(more)))
+			p.add(Unknown, "importers_not_asked", 0, "%s more accounts import from it, or may: they were "+
+				"not looked at", claimdiff.Count(int64(more)))
 		}
 	}
 	p.findLost(all, more)
@@ -84,7 +84,8 @@ func (p *push) findShares() {
 // changesGrants reports whether an import of another account may begin or cease to work.
 func (p *push) changesGrants() bool {
 	for _, c := range p.changes {
-		isKey := strings.HasPrefix(c.Field, "nats.signing_keys{}") && c.Sign != "~" // it signs activation tokens
+		// A signing key signs activation tokens too.
+		isKey := strings.HasPrefix(c.Field, "nats.signing_keys{}") && c.Sign != "~"
 		if isKey || strings.HasPrefix(c.Field, "nats.exports[]") || c.Code == "account_added" {
 			return true
 		}
@@ -172,8 +173,8 @@ func (p *push) findLost(all []importer, more int) {
 	if others > 0 || more > 0 {
 		list += " and " + claimdiff.Count(int64(max(0, others)+more)) + " more"
 	}
-	p.add(Lost, "replies_lost", 0, "replies to requests in flight to its services, with every push: %s may wait "+
-		"for some", list)
+	p.add(Lost, "replies_lost", 0, "replies to requests in flight to its services, with every push: %s may "+
+		"wait for some", list)
 }
 
 // compareOwn adds a line for each import of the account itself that ceases or begins to work.
@@ -202,7 +203,9 @@ func (p *push) compareOwn() {
 		}
 	}
 	for _, k := range []Kind{Stop, Starts} {
-		slices.SortStableFunc(p.lines[k], func(a, b Line) int { return strings.Compare(a.Account, b.Account) })
+		slices.SortStableFunc(p.lines[k], func(a, b Line) int {
+			return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Words, b.Words))
+		})
 	}
 }
 

@@ -42,7 +42,8 @@ func (p *push) storageLine(c claimdiff.Change, used facts.JetStream, replicas ma
 	limits := p.pushed.Limits.JetStreamLimits
 	switch {
 	case c.Code == "jetstream_off" && streams > 0:
-		p.add(Stop, c.Code, 0, "JetStream is off: %s vanish, and are back when it is on again", countStreams(streams))
+		p.add(Stop, c.Code, 0, "JetStream is off: %s vanish, and are back when it is on again",
+			countStreams(streams))
 	case c.Code == "tier_removed":
 		p.tierLine(c, replicas)
 	case c.Field == "nats.limits.disk_storage" && c.Code == "limit_changed":
@@ -56,8 +57,8 @@ func (p *push) storageLine(c claimdiff.Change, used facts.JetStream, replicas ma
 func (p *push) usageLine(c claimdiff.Change, what string, limit int64, used uint64) {
 	words := claimdiff.Size(int64(used)) + " of " + what + " is used"
 	if limit >= 0 && used > uint64(limit) {
-		p.add(Stop, "storage_exceeded", 0, "%s, above the limit of %s: publishes to its streams fail, streams stay",
-			words, claimdiff.Size(limit))
+		p.add(Stop, "storage_exceeded", 0, "%s, above the limit of %s: publishes to its streams fail, "+
+			"streams stay", words, claimdiff.Size(limit))
 		return
 	}
 	p.add(Later, c.Code, 0, "%s; %s", c.Words, words)

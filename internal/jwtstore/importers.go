@@ -82,8 +82,8 @@ const (
 	filterMarks = 3       // bits of a source
 )
 
-// sourceFilters are Bloom filters: for each group of accounts, from which others they may import. A source that
-// was removed stays in its filter. They take 4 MB at most, however many accounts there are.
+// sourceFilters are Bloom filters: for each group of accounts, from which others they may import. A source
+// that was removed stays in its filter. They take 4 MB at most, however many accounts there are.
 type sourceFilters struct {
 	seed    maphash.Seed
 	byGroup map[string]*[filterBits / 64]uint64
