@@ -41,6 +41,8 @@ func commands() []command {
 				"describe; exit code 0 if it lives"},
 		{name: "completion", args: "bash|zsh|fish", does: "completion for a shell",
 			words: []string{"bash", "zsh", "fish"}, raw: completion},
+		{name: "help", args: "[topic | words]", words: topicWords(), raw: help,
+			does: "a page of the manual, or where words are in it; without arguments, the topics"},
 		{name: "man", does: "manual page", raw: man},
 	}
 }

@@ -77,6 +77,7 @@ func TestBashCompletes(t *testing.T) {
 		"completion z":                 "zsh",
 		"-c " + script[:len(script)-4]: script,
 		"-hp ":                         "",
+		"help mon":                     "monitoring",
 	} {
 		words := "nats-account-server " + typed
 		got := tool(t, "bash", "-c", "source "+script+"; COMP_WORDS=("+words+
@@ -98,6 +99,7 @@ func TestFishCompletes(t *testing.T) {
 	script := jwttest.File(t, t.TempDir(), "x.fish", []byte(output(t, "completion", "fish")))
 	for typed, want := range map[string]string{
 		"--si": "--signal", "-oper": "-operator", "--signal re": "reload", "heal": "healthcheck",
+		"help mon": "monitoring",
 	} {
 		got := tool(t, "fish", "--no-config", "-c", "source "+script+
 			"; complete -C 'nats-account-server "+typed+"'")
@@ -135,4 +137,13 @@ func TestTheManualPageHasNoMistake(t *testing.T) {
 	if !strings.Contains(got, "-\b--\b-s\bsi\big\bgn\bna\bal\bl") { // in bold
 		t.Errorf("%q", got)
 	}
+}
+
+func TestHelpShowsTheManual(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	runs(t, binary, dir, 0, "operating        An operator's day", "help")
+	runs(t, binary, dir, 0, "Configuration\n=====", "help", "configuration")
+	runs(t, binary, dir, 0, "help configuration: ", "help", "http.readtimeout")
+	runs(t, binary, dir, 1, `the manual has nothing about "qqqqq"`, "help", "qqqqq")
 }

@@ -29,12 +29,12 @@ var pages = load()
 func Pages() []Page { return pages }
 
 // Find returns the page about a topic. An empty topic is the index.
-func Find(topic string) (Page, bool) {
+func Find(topic string) (*Page, bool) {
 	i := slices.IndexFunc(pages, func(p Page) bool { return p.Topic == topic })
 	if i < 0 {
-		return Page{}, false
+		return nil, false
 	}
-	return pages[i], true
+	return &pages[i], true
 }
 
 // load reads the pages. A page to which the index does not link is not shown: a test finds it.

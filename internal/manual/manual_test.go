@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"nats-account-server/internal/manual"
 )
@@ -89,4 +90,120 @@ func TestLinksLeadToFilesAndHeadingsThatExist(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a host of the code and the program make of the pages agrees: each anchor is there in both.
+func TestAnchorsAreTheSameOnTheServer(t *testing.T) {
+	t.Parallel()
+	for _, page := range manual.Pages() {
+		for anchor := range anchors(page.Text) {
+			if !strings.Contains(string(page.HTML()), `id="`+anchor+`"`) {
+				t.Errorf("%s: no %s", page.Topic, anchor)
+			}
+		}
+	}
+}
+
+func TestLinksOfTheServerLeadToPages(t *testing.T) {
+	t.Parallel()
+	links := 0
+	for _, page := range manual.Pages() {
+		html := string(page.HTML())
+		for _, link := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(html, -1) {
+			path, _, _ := strings.Cut(link[1], "#")
+			topic, isHelp := strings.CutPrefix(path, manual.Root)
+			if _, found := manual.Find(strings.TrimPrefix(topic, "/")); path != "" &&
+				!strings.Contains(path, "://") && !(isHelp && found) {
+				t.Errorf("%s: %s", page.Topic, link[1])
+			}
+			links++
+		}
+	}
+	if links < len(manual.Pages()) {
+		t.Errorf("only %d links", links)
+	}
+}
+
+func TestTablesNameTheirColumnsInEachCell(t *testing.T) {
+	t.Parallel()
+	page, _ := manual.Find("delivery")
+	for _, want := range []string{`<div class="scroll"><table class="stack">`, `<td data-l="meaning">`} {
+		if !strings.Contains(string(page.HTML()), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestHTMLInAPageIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, page := range manual.Pages() {
+		if strings.Contains(string(page.HTML()), "<!-- raw HTML omitted -->") {
+			t.Errorf("%s has HTML; write < as a code span", page.Topic)
+		}
+	}
+}
+
+func TestPlainTextHasShortLinesAndNoMarkup(t *testing.T) {
+	t.Parallel()
+	for _, page := range manual.Pages() {
+		for line := range strings.Lines(page.Plain(72)) {
+			line = strings.TrimRight(line, "\n")
+			isLong := utf8.RuneCountInString(line) > 72 && strings.Contains(strings.TrimSpace(line), " ")
+			isCode := strings.HasPrefix(line, "    ")
+			if isLong && !isCode ||
+				strings.Contains(line, "](") || strings.HasPrefix(line, "|") {
+				t.Errorf("%s: %s", page.Topic, line)
+			}
+		}
+	}
+	page, _ := manual.Find("configuration")
+	if !strings.Contains(page.Plain(72), "`http.port`\n    type: integer\n    default: `9090`\n") {
+		t.Error("the table of keys is not a list")
+	}
+}
+
+func TestSearchFindsWhatQuestionsAreAbout(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]string{
+		"How do I rotate the operator's key?": "operating",
+		"acknowledged by 3 of 3":              "delivery",
+		"maxreplicationpack":                  "configuration",
+		"MAX-AGE":                             "differences",
+		"systemd":                             "deploying",
+	} {
+		hits := manual.Search(query)
+		if len(hits) == 0 || hits[0].Topic != want {
+			t.Errorf("%q: %v, want %s first", query, hits, want)
+			continue
+		}
+		if text := hits[0].Plain(80); len(text) > 800 || !strings.HasPrefix(text, "help "+want+": ") {
+			t.Errorf("%q: %s", query, text)
+		}
+	}
+}
+
+func TestSearchTakesAnything(t *testing.T) {
+	t.Parallel()
+	for _, query := range []string{"", " ", "the", "?", "qqqqq", "\xff\xff", "(", "[a", `\`,
+		strings.Repeat("é", 1000)} {
+		if hits := manual.Search(query); len(hits) > 0 && query == "" {
+			t.Errorf("%q: %v", query, hits)
+		}
+	}
+	if hits := manual.Search("account"); len(hits) == 0 || len(hits) > 30 {
+		t.Errorf("%d hits", len(hits))
+	}
+}
+
+func FuzzSearch(f *testing.F) {
+	f.Add("operator's key")
+	f.Fuzz(func(t *testing.T, query string) {
+		for _, h := range manual.Search(query) {
+			for _, part := range h.Snippet {
+				if !utf8.ValidString(part.Text) {
+					t.Errorf("%q", part.Text)
+				}
+			}
+		}
+	})
 }
