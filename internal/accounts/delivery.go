@@ -39,6 +39,8 @@ type Delivery struct {
 	Acked    int       // those that have acknowledged the change, and those of Settled
 	NotInUse int       // those without the account, which fetch the JWT when they need it
 	Refused  []Refusal // those that do not take the change, by name
+	// Partly are those of Acked at which a part of the JWT is not in effect, and which part, by name.
+	Partly []Refusal
 	// Settled have nothing pending, but this process has not got their answer. An earlier one may
 	// have got any answer but a refusal.
 	Settled int
@@ -51,14 +53,17 @@ type Delivery struct {
 	User, System string
 }
 
-// Refusal is what a nats-server has against a change.
+// Refusal is what a nats-server has against a change, or which part of it is not in effect there.
 type Refusal struct{ Server, Reason string }
 
 // Unanswered counts the nats-servers that have not answered yet.
 func (d Delivery) Unanswered() int { return d.Servers - d.Acked - d.NotInUse - len(d.Refused) }
 
 // String is the line that a client reads after "stored; ".
-func (d Delivery) String() string {
+func (d Delivery) String() string { return d.taken() + d.partly() }
+
+// taken says which nats-servers have taken the change.
+func (d Delivery) taken() string {
 	switch {
 	case d.State == NotConfigured:
 		return "NATS is not configured"
@@ -104,7 +109,7 @@ func (d Delivery) Summary() string {
 	if len(d.Refused) > 0 {
 		text += "; " + d.refusals()
 	}
-	return text + d.others()
+	return text + d.others() + d.partly()
 }
 
 // counts is the part of the line about nats-servers that have not refused.
@@ -127,31 +132,50 @@ func (d Delivery) counts() (text string) {
 	return text
 }
 
-// maxRefusals is how many nats-servers that refuse a change the line names.
+// maxRefusals is how many nats-servers that refuse a change, or a part of it, the line names.
 const maxRefusals = 5
 
 // oneLine keeps what a nats-server says on its line.
 func oneLine(reason string) string { return logging.Quote(reason, maxErrorBytes) }
 
-// refusals is the part of the line about nats-servers that have refused. Those with the same reason
-// share it.
-func (d Delivery) refusals() string {
-	named := slices.Clone(d.Refused[:min(len(d.Refused), maxRefusals)])
+// refusals is the part of the line about nats-servers that have refused.
+func (d Delivery) refusals() string { return describe(d.Refused, "refused by ", "by") }
+
+// NotInEffect says what is acknowledged and not in effect, and where; "" if nothing is known of that
+// kind.
+func (d Delivery) NotInEffect() string {
+	if len(d.Partly) == 0 {
+		return ""
+	}
+	return describe(d.Partly, "not wholly in effect on ", "on")
+}
+
+// partly is NotInEffect as a part of the line.
+func (d Delivery) partly() string {
+	if len(d.Partly) == 0 {
+		return ""
+	}
+	return "; " + d.NotInEffect()
+}
+
+// describe names nats-servers and their reasons. Those with the same reason share it. what comes before
+// the names, and by before the number of those that are not named.
+func describe(all []Refusal, what, by string) (text string) {
+	named := slices.Clone(all[:min(len(all), maxRefusals)])
 	slices.SortStableFunc(named, func(a, b Refusal) int { return cmp.Compare(a.Reason, b.Reason) })
-	text := ""
 	for i, r := range named {
 		switch {
 		case i == 0:
-			text = "refused by " + r.Server
+			text = what + r.Server
 		case r.Reason == named[i-1].Reason:
 			text += ", " + r.Server
 		default:
-			text += ": " + oneLine(named[i-1].Reason) + "; refused by " + r.Server
+			text += ": " + oneLine(named[i-1].Reason) + "; " + what + r.Server
 		}
 	}
 	text += ": " + oneLine(named[len(named)-1].Reason)
-	if more := len(d.Refused) - len(named); more > 0 {
-		text += fmt.Sprintf("; and by %d more", more)
+	if more := len(all) - len(named); more > 0 {
+		text += fmt.Sprintf("; and %s %d more", by, more)
 	}
 	return text
 }
@@ -176,6 +200,7 @@ type ServerReport struct {
 	Acked   bool        // nothing is pending for it
 	Since   time.Time   // when the pending change was committed; zero if none is pending
 	Reason  string      // of State, if more is known
+	Partly  string      // what of the acknowledged JWT is not in effect there, as far as is known
 	Runs    *Running    // what it runs; nil if it was not asked
 }
 
@@ -200,6 +225,9 @@ var serverStates = [...]string{
 }
 
 func (s ServerState) String() string { return serverStates[s] }
+
+// IsAcknowledged reports whether the nats-server has acknowledged the JWT, as far as is known.
+func (s ServerState) IsAcknowledged() bool { return s == ServerSettled || s == ServerAcknowledged }
 
 // Count adds a connected nats-server to the counts.
 func (d *Delivery) Count(server string, state ServerState, reason string) {

@@ -129,6 +129,45 @@ func TestAlertsFireForWhatGoesWrongWithDelivery(t *testing.T) {
 	wantAlert(t, "NatsAccountServerDeliveryOverdue", 8*time.Minute, well, cut)
 }
 
+func TestAnAlertFiresForWhatIsAcknowledgedAndNotInEffect(t *testing.T) {
+	e := newEnv(t)
+	s := natstest.Start(t, natstest.DirConf(t, e.op, "full", t.TempDir(),
+		"server_name: n1\n"+natstest.AnyPort+fmt.Sprintf(
+			"jetstream { store_dir: %q, max_memory_store: 1000, max_file_store: 1000 }\n", t.TempDir())))
+	creds, _ := e.op.System.User(t)
+	e.reload(func(c *config.Config) {
+		c.NATS = config.NATS{Servers: []string{s.ClientURL()}, ConnectTimeout: time.Second,
+			ReconnectWait: 100 * time.Millisecond,
+			Credentials:   jwttest.File(t, t.TempDir(), "sys.creds", creds)}
+	})
+	well := e.until(`nats_servers{state="in_step"} 1`)
+	a := jwttest.NewAccount(t)
+	push := func(disk int64) string {
+		token := e.op.Account(t, a, func(c *jwt.AccountClaims) {
+			c.Limits.JetStreamLimits.DiskStorage = disk
+		})
+		url := fmt.Sprintf("http://127.0.0.1:%d/jwt/v1/accounts/%s?wait=10s", e.config.HTTP.Port, a.ID)
+		r, err := http.Post(url, "application/jwt", strings.NewReader(string(token)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		text, _ := io.ReadAll(r.Body)
+		return string(text)
+	}
+	push(0)
+	user, _ := a.User(t)
+	natstest.Connect(t, s.ClientURL(), user)
+	const want = "stored; acknowledged by 1 of 1 nats-server; not wholly in effect on n1: JetStream limits\n"
+	if got := push(1 << 30); got != want {
+		t.Errorf("%swant %s", got, want)
+	}
+	lacking := e.until("accounts_incomplete 1")
+	wantAlert(t, "NatsAccountsIncomplete", 12*time.Minute, well, lacking)
+	push(500)
+	e.until("accounts_incomplete 0")
+}
+
 func TestAlertsFireForWhatGoesWrongHere(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	e := newEnv(t, func(c *config.Config) { c.Store.Dir = dir })

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"errors"
+	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
@@ -52,15 +53,22 @@ func build(
 		store:   store,
 		client:  resolver.NewClient(log.Logger),
 		metrics: metrics,
-		notifier: notifier.New(notifier.Options{
-			Outbox:    store.Outbox(),
-			Forget:    o.Config.ForgetServer,
-			Log:       log.Logger,
-			Delivered: metrics.Delivered,
-			Repeated:  metrics.Repeated,
-		}),
 	}
-	d.facts = facts.New(facts.Options{Servers: d.notifier.Present})
+	d.facts = facts.New(facts.Options{
+		Servers: func() []facts.Server { return d.notifier.Present() },
+		Observe: func(what facts.Request, result facts.Result, took time.Duration) {
+			metrics.Asked(string(what), string(result), took)
+		},
+	})
+	d.notifier = notifier.New(notifier.Options{
+		Outbox:    store.Outbox(),
+		Forget:    o.Config.ForgetServer,
+		Log:       log.Logger,
+		Delivered: metrics.Delivered,
+		Repeated:  metrics.Repeated,
+		Facts:     d.facts,
+		Index:     store.Index(),
+	})
 	// The registry may announce the system account when it is made.
 	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())

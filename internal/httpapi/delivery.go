@@ -73,6 +73,8 @@ type serverDelivery struct {
 	Since time.Time `json:"since,omitzero"`
 	// Reason is more about State, such as why the JWT is refused.
 	Reason string `json:"reason,omitempty"`
+	// NotInEffect is what of the JWT is not in effect there, although it is acknowledged.
+	NotInEffect string `json:"not_in_effect,omitempty"`
 	// Runs is there with verify=true only.
 	Runs *runs `json:"runs,omitempty"`
 }
@@ -144,7 +146,7 @@ func describe(account *accounts.Account, report accounts.Report, after string) d
 	for _, s := range servers {
 		to := serverDelivery{
 			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
-			State: s.State.String(), Reason: s.Reason,
+			State: s.State.String(), Reason: s.Reason, NotInEffect: s.Partly,
 		}
 		if !s.Acked {
 			to.Since = s.Since.UTC()

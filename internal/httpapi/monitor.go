@@ -93,7 +93,8 @@ func (a *API) getAccountz(w http.ResponseWriter, r *http.Request, _ string) erro
 		return err
 	}
 	q := monitor.AccountQuery{Account: f.value("acc"), Prefix: f.value("prefix"),
-		Pending: f.set("pending"), After: f.value("after"), Limit: max(limit, 1)}
+		Pending: f.set("pending"), Incomplete: f.set("incomplete"), After: f.value("after"),
+		Limit: max(limit, 1)}
 	if q.Account != "" && !trust.IsAccountKey(q.Account) {
 		return accounts.ErrNotFound
 	}

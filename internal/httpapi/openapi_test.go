@@ -203,6 +203,7 @@ var calls = []call{
 	{send: "GET /metrics\nIf-None-Match: *", status: 304},
 	{send: "GET /varz", status: 200},
 	{send: "GET /accountz?prefix=s&pending=true&limit=5&after=A", status: 200},
+	{send: "GET /accountz?incomplete=true", status: 200},
 	{send: "GET /accountz?acc=$A", status: 404},
 	{send: "GET /accountz?limit=x", status: 400},
 	{send: "GET /serverz?offset=0&limit=5", status: 200},

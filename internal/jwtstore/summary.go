@@ -24,12 +24,15 @@ type Summary struct {
 	Name     string // of the account: valid UTF-8, cut at 64 characters
 	Imports  int    // how many there are
 	NoBearer bool   // users of the account can't have bearer tokens
-	sources  string // the keys of the accounts that it imports from, in order, one after the other
+	// JetStream says that the account may store something.
+	JetStream bool
+	sources   string // the keys of the accounts that it imports from, in order, one after the other
 }
 
 // NewSummary returns the summary of the JWT with this head.
 func NewSummary(head trust.Head) Summary {
-	s := Summary{Name: cutName(head.Name), Imports: len(head.Imports), NoBearer: head.NoBearer}
+	s := Summary{Name: cutName(head.Name), Imports: len(head.Imports), NoBearer: head.NoBearer,
+		JetStream: head.JetStream}
 	if looksLikeKey(head.Issuer) {
 		s.Issuer = head.Issuer
 	}
@@ -71,6 +74,7 @@ func (s Summary) Sources() iter.Seq[string] {
 const (
 	summaryIssuer byte = 1 << iota
 	summaryNoBearer
+	summaryJetStream
 )
 
 // append appends the summary to b. A key takes 35 bytes.
@@ -81,7 +85,8 @@ const (
 //	imports   uvarint
 //	sources   how many, a uvarint, and as many keys
 func (s Summary) append(b []byte) []byte {
-	b = append(b, flagIf(s.Issuer != "", summaryIssuer)|flagIf(s.NoBearer, summaryNoBearer))
+	b = append(b, flagIf(s.Issuer != "", summaryIssuer)|flagIf(s.NoBearer, summaryNoBearer)|
+		flagIf(s.JetStream, summaryJetStream))
 	b = appendKeys(b, s.Issuer)
 	b = binary.AppendUvarint(appendText(b, s.Name), uint64(s.Imports))
 	b = binary.AppendUvarint(b, uint64(len(s.sources)/trust.KeyLength))
@@ -91,7 +96,8 @@ func (s Summary) append(b []byte) []byte {
 // summary takes what append has written.
 func (d *decoder) summary() (s Summary) {
 	flags := d.bytes(1)[0]
-	if s.NoBearer = flags&summaryNoBearer != 0; flags&summaryIssuer != 0 {
+	s.NoBearer, s.JetStream = flags&summaryNoBearer != 0, flags&summaryJetStream != 0
+	if flags&summaryIssuer != 0 {
 		s.Issuer = d.keys(1)
 	}
 	s.Name, s.Imports = d.text(), int(d.uvarint())

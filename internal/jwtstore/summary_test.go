@@ -43,7 +43,7 @@ func TestASummaryIsBounded(t *testing.T) {
 func summarized(t *testing.T, seq uint64, issuer string, expires int64, sources ...string) jwtstore.Version {
 	v := indexed(seq, issuer, expires)
 	v.Summary = jwtstore.NewSummary(trust.Head{Issuer: issuer, Name: "an account", Imports: sources,
-		NoBearer: seq%2 == 0})
+		NoBearer: seq%2 == 0, JetStream: seq%4 < 2})
 	return v
 }
 

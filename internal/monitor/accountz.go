@@ -17,8 +17,10 @@ type AccountQuery struct {
 	Account string // one account, by its key; "" for all
 	Prefix  string // of the key or the name, in any case
 	Pending bool   // only those that some nats-server has not acknowledged
-	After   string // only those whose keys follow this one
-	Limit   int    // how many at most; more than 0
+	// Incomplete: only those that a nats-server has acknowledged, and that are not wholly in effect there.
+	Incomplete bool
+	After      string // only those whose keys follow this one
+	Limit      int    // how many at most; more than 0
 }
 
 // Accountz is a part of the stored accounts, by key.
@@ -59,24 +61,30 @@ func (m *Monitor) Accountz(q AccountQuery) Accountz {
 			z.Accounts = append(z.Accounts, m.accountOf(q.Account, v, z.Now))
 		}
 	case q.Pending:
-		m.addPending(&z, q, index)
+		m.addSome(&z, q, index, m.pending())
+	case q.Incomplete:
+		m.addSome(&z, q, index, m.Notifier.Incomplete())
 	default:
 		m.addListed(&z, q, index)
 	}
 	return z
 }
 
-// addPending adds accounts that some nats-server has not acknowledged.
-func (m *Monitor) addPending(z *Accountz, q AccountQuery, index *jwtstore.Index) {
-	var keys []string
+// pending returns the accounts that some nats-server has not acknowledged.
+func (m *Monitor) pending() (keys []string) {
 	for _, c := range m.Store.Outbox().Pending() {
-		if c.Key > q.After {
-			keys = append(keys, c.Key)
-		}
+		keys = append(keys, c.Key)
 	}
+	return keys
+}
+
+// addSome adds accounts of keys.
+func (m *Monitor) addSome(z *Accountz, q AccountQuery, index *jwtstore.Index, keys []string) {
 	slices.Sort(keys)
 	for _, key := range keys {
-		if v := index.Get(key); v.Stored() && q.matches(key, v) && !m.add(z, key, v) {
+		v := index.Get(key)
+		isMeant := key > q.After && v.Stored() && q.matches(key, v)
+		if isMeant && !m.add(z, key, v) {
 			return
 		}
 	}
@@ -148,13 +156,23 @@ func (m *Monitor) stateOf(
 	case isPending:
 		return "pending", delivery.String()
 	}
-	if v.Summary.Imports > 0 {
-		if faults := m.faultsOf(key); len(faults) > 0 {
-			return "incomplete", strings.Join(faults, "; ")
-		}
+	if why := m.lacks(key, v, delivery); len(why) > 0 {
+		return "incomplete", strings.Join(why, "; ")
 	}
 	if delivery.State == accounts.NotConfigured {
 		return "in effect", "as far as is known: NATS is not configured"
 	}
 	return "in effect", ""
+}
+
+// lacks says what of an account is not in effect: at which nats-servers, and which of its imports the other
+// account does not export to it.
+func (m *Monitor) lacks(key string, v jwtstore.Version, d accounts.Delivery) (why []string) {
+	if at := d.NotInEffect(); at != "" {
+		why = append(why, at)
+	}
+	if v.Summary.Imports > 0 {
+		why = append(why, m.faultsOf(key)...)
+	}
+	return why
 }

@@ -58,6 +58,8 @@ var descriptions = []struct{ name, labels, help string }{
 		"Stored accounts that have expired and were asked for in the last ten minutes."},
 	{"accounts_untrusted", "",
 		"Stored accounts that are not served, since no key of the operator has signed them."},
+	{"accounts_incomplete", "", "Stored accounts that some nats-server has acknowledged, and that are not " +
+		"wholly in effect there: imports or JetStream limits are left out."},
 	{"dangling_imports", "", "Imports that do nothing, since the other account does not export that to it."},
 	{"accounts_by_issuer", "issuer trusted", "Stored accounts by the key that has signed them."},
 	{"operator_expiration_timestamp_seconds", "operator operator_name",
@@ -170,6 +172,7 @@ func (o output) delivery(v notifier.Overview) {
 	}
 	o.gauge("delivery_pending", float64(v.Pending))
 	o.gauge("delivery_refused", float64(v.Refused))
+	o.gauge("accounts_incomplete", float64(v.Incomplete))
 	o.gauge("delivery_oldest_pending_timestamp_seconds", seconds(v.Oldest))
 }
 

@@ -105,16 +105,18 @@ type Serverz struct {
 
 // Server is one nats-server.
 type Server struct {
-	Name     string    `json:"name"`
-	ID       string    `json:"id,omitempty"` // of its process; not there while it is away
-	Version  string    `json:"version,omitempty"`
-	Cluster  string    `json:"cluster,omitempty"`
-	Resolver string    `json:"resolver,omitempty"` // as far as its answers show: url or memory, or cache
-	State    string    `json:"state"`              // in_step, pending, refusing or silent
-	Here     bool      `json:"here"`               // it has answered the last PING
-	Pending  int       `json:"pending"`            // changes that it has not acknowledged
-	LastSeen time.Time `json:"last_seen"`
-	Refusal  *Refusal  `json:"last_refusal,omitempty"` // since this server began
+	Name     string `json:"name"`
+	ID       string `json:"id,omitempty"` // of its process; not there while it is away
+	Version  string `json:"version,omitempty"`
+	Cluster  string `json:"cluster,omitempty"`
+	Resolver string `json:"resolver,omitempty"` // as far as its answers show: url or memory, or cache
+	State    string `json:"state"`              // in_step, pending, refusing or silent
+	Here     bool   `json:"here"`               // it has answered the last PING
+	Pending  int    `json:"pending"`            // changes that it has not acknowledged
+	// Incomplete is how many accounts it has acknowledged that are not wholly in effect there.
+	Incomplete int       `json:"incomplete"`
+	LastSeen   time.Time `json:"last_seen"`
+	Refusal    *Refusal  `json:"last_refusal,omitempty"` // since this server began
 }
 
 // Refusal is that a nats-server has not taken an update.
@@ -140,7 +142,8 @@ func (m *Monitor) Serverz(offset, limit int) Serverz {
 func serverOf(s notifier.ServerOverview) Server {
 	described := Server{
 		Name: s.Name, ID: s.ID, Version: s.Version, Cluster: s.Cluster, Resolver: s.Resolver,
-		State: s.State.String(), Here: s.Here, Pending: s.Pending, LastSeen: s.Seen.UTC(),
+		State: s.State.String(), Here: s.Here, Pending: s.Pending, Incomplete: s.Incomplete,
+		LastSeen: s.Seen.UTC(),
 	}
 	if r := s.Refusal; r != (notifier.Refusal{}) {
 		described.Refusal = &Refusal{r.Account, r.Reason, r.At.UTC()}

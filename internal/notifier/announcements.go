@@ -46,6 +46,9 @@ type announcement struct {
 	// another program meanwhile, which must not be replaced.
 	wasAway bool
 	tries   int // how often it was refused or could not be sent
+	// mayLack is set if a server may leave out a part of the JWT, and applied if one has acknowledged
+	// it since that was asked.
+	mayLack, applied bool
 	// owed is set if a server has not acknowledged it when it was first announced, or was away.
 	owed    bool
 	changed chan struct{} // closed when more is known; nil if no caller waits for that
@@ -374,6 +377,7 @@ func (p *announcements) end(a *announcement) {
 		return
 	}
 	a.owed = a.owed || p.isLacking(a, accounts.ServerNeverAnswered)
+	p.askIfApplied(a)
 	a.release()
 	if a.retryAt.IsZero() {
 		p.apply(a, rests, time.Time{})
@@ -431,6 +435,7 @@ func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool)
 	isNew := p.n.outbox.IsPending(srv.name, a.Seq)
 	p.n.outbox.Acknowledge(srv.name, a.Seq)
 	p.n.results.set(a.Key, srv.name, isLoaded)
+	a.applied = a.applied || isLoaded
 	if isNew {
 		p.n.delivered(time.Since(a.Known))
 	}
@@ -465,7 +470,17 @@ func (p *announcements) finishAllAcknowledged() {
 func (p *announcements) finish(a *announcement) {
 	p.remove(a)
 	delete(p.byKey, a.Key)
+	p.askIfApplied(a)
 	a.release()
+}
+
+// askIfApplied has servers that have acknowledged a JWT asked whether it is wholly in effect.
+func (p *announcements) askIfApplied(a *announcement) {
+	i := p.n.incomplete
+	if a.applied && p.n.facts != nil && (a.mayLack || len(i.byKey[a.Key]) > 0) {
+		i.ask(a.Key)
+	}
+	a.applied = false
 }
 
 // serverAppeared takes up what a new process lacks, and reports whether that is anything.

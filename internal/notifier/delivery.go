@@ -101,6 +101,9 @@ func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 		state, reason := n.session.announcements.state(n.session.servers.byName[name], key,
 			latest.Seq)
 		d.Count(name, state, reason)
+		if why := n.incomplete.reason(key, name); why != "" && state.IsAcknowledged() {
+			d.Partly = append(d.Partly, accounts.Refusal{Server: name, Reason: why})
+		}
 	}
 	return d
 }
@@ -198,7 +201,7 @@ func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan s
 	p := n.session.announcements
 	a := p.byKey[key]
 	if a == nil {
-		return d, nil
+		return d, n.incomplete.whenAnswered(key)
 	}
 	isWaiting := d.Unanswered() > 0 || d.New > 0 || d.Servers == 0
 	if v := n.session.servers; isUsual && !v.discovering {
@@ -209,7 +212,7 @@ func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan s
 		})
 	}
 	if !isWaiting {
-		return d, nil
+		return d, n.incomplete.whenAnswered(key)
 	}
 	return d, a.whenChanged()
 }

@@ -110,6 +110,7 @@
 //	list.go           which accounts a nats-server has loaded
 //	late.go           answers to announcements of changes that have been replaced
 //	unanswered.go     announcements that may arrive late, and whose answer may be lost
+//	incomplete.go     what is acknowledged, and not wholly in effect
 //	delivery.go       how far one account's latest change has got, and waiting for that
 //	report.go         what is known about one account at each nats-server
 //	overview.go       what is known about all accounts and nats-servers together
@@ -220,12 +221,18 @@ type Options struct {
 	// Repeated is told that a change is announced once more. It must return at once. nil: it is not
 	// told.
 	Repeated func()
+	// Facts and Index are for what is acknowledged and not in effect. Facts nil: nothing is asked.
+	// Index nil: it is only asked about what changes.
+	Facts Facts
+	Index Index
 }
 
 // Notifier announces changes through the session that it has. Its methods may be called from any
 // goroutine.
 type Notifier struct {
 	outbox Outbox
+	facts  Facts // nil: nothing is asked
+	index  Index // nil: there are no rounds
 	// Any user of the system account may cause lines, so both are limited: what is new about a
 	// nats-server, and everything else.
 	serverLog, log *slog.Logger
@@ -242,6 +249,7 @@ type Notifier struct {
 	session    *session      // nil while NATS is not connected
 	notes      notes         // written by unlock
 	results    results
+	incomplete *incomplete
 	user       string        // account of the NATS user, see SetUser
 	systems    []string      // system accounts, see SetUser
 	stopping   chan struct{} // closed by EndWaits
@@ -263,6 +271,7 @@ func New(o Options) *Notifier {
 	n.notes.warned = make(map[string]bool)
 	n.unanswered = newUnanswered(n.outbox)
 	n.results = make(results)
+	n.incomplete, n.facts, n.index = newIncomplete(), o.Facts, o.Index
 	n.stopping = make(chan struct{})
 	n.refusals = make(map[string]Refusal)
 	if n.delivered = o.Delivered; n.delivered == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
@@ -47,6 +48,7 @@ type env struct {
 	store    *jwtstore.Memory
 	outbox   agedOutbox
 	notifier *notifier.Notifier
+	facts    *facts.Asker
 	log      *natstest.Log
 }
 
@@ -73,9 +75,12 @@ func newEnv(t *testing.T) *env {
 		op: jwttest.NewOperator(t), store: store, outbox: agedOutbox{store.Outbox()},
 		log: &natstest.Log{},
 	}
+	e.facts = facts.New(facts.Options{Servers: func() []facts.Server { return e.notifier.Present() }})
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
 		Log:    slog.New(logging.New(e.log, logging.Format{Debug: true})),
+		Facts:  e.facts,
+		Index:  store.Index(),
 	})
 	e.notifier.SetConfigured(true)
 	return e
@@ -97,6 +102,9 @@ func (e *env) connect(t *testing.T, url string, creds []byte) (stop func()) {
 		defer close(done)
 		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) {
 			e.notifier.SetUser(natsconn.AccountOf(nc), []string{e.op.System.ID})
+			var serving sync.WaitGroup
+			serving.Go(func() { e.facts.Serve(ctx, nc) })
+			defer serving.Wait()
 			e.notifier.Serve(ctx, nc, stored{e.store, e.notifier})
 		})
 	}()

@@ -43,6 +43,9 @@ type Overview struct {
 	Counts
 	Pending int // changes that some nats-server may lack
 	Refused int // of these, those that a nats-server which is there has refused
+	// Incomplete is how many stored accounts are not wholly in effect at some nats-server that has
+	// acknowledged them.
+	Incomplete int
 	// Oldest is when the oldest change was committed that waits for an answer: of a nats-server that is
 	// there and answers, or, without a connection, of any that is known. It is zero if there is none. A
 	// change that was refused, or that a nats-server fetches when it needs it, does not wait.
@@ -60,6 +63,7 @@ type ServerOverview struct {
 	State                      ServerStanding
 	Here                       bool // it has answered the last PING
 	Pending                    int  // changes that it has not acknowledged
+	Incomplete                 int  // accounts that it has acknowledged, and that are not wholly in effect
 	Seen                       time.Time
 	Refusal                    Refusal // the last one of this process; zero: none
 }
@@ -90,10 +94,13 @@ func (n *Notifier) Overview() Overview {
 	changes := n.outbox.Pending()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	v := Overview{Configured: n.configured, Connected: n.session != nil, Counts: n.counts, Pending: all}
-	refusing := n.refusingLocked(&v)
+	v := Overview{Configured: n.configured, Connected: n.session != nil, Counts: n.counts, Pending: all,
+		Incomplete: n.incomplete.count()}
+	refusing, incomplete := n.refusingLocked(&v), n.incomplete.byServer()
 	for _, name := range n.outbox.Servers() {
-		v.Servers = append(v.Servers, n.overviewOfLocked(name, byServer[name], refusing[name]))
+		o := n.overviewOfLocked(name, byServer[name], refusing[name])
+		o.Incomplete = incomplete[name]
+		v.Servers = append(v.Servers, o)
 	}
 	n.findOldestLocked(&v, changes)
 	return v

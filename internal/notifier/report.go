@@ -28,6 +28,11 @@ const gatherTimeout = time.Second
 // up to 1.5 s, since what a server has refused is not known over a restart. If ask is set it waits
 // for up to a second more.
 func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Report {
+	n.mu.Lock()
+	if ask && n.facts != nil && n.session != nil {
+		n.incomplete.ask(key)
+	}
+	n.mu.Unlock()
 	n.wait(ctx, key, discoveryTimeout+mostWait, true)
 	n.mu.Lock()
 	s := n.session
@@ -63,6 +68,9 @@ func (n *Notifier) describeLocked(r *accounts.ServerReport, key string, seq uint
 		if srv := n.session.servers.byName[r.Name]; srv != nil {
 			r.Here, r.ID, r.Version = true, srv.id, srv.version
 			r.State, r.Reason = n.session.announcements.state(srv, key, seq)
+			if r.State.IsAcknowledged() {
+				r.Partly = n.incomplete.reason(key, r.Name)
+			}
 			return
 		}
 	}

@@ -26,6 +26,9 @@ type sender struct {
 // JWT may be newer than the change: the servers then get it twice.
 func (s *sender) send(ctx context.Context, o outgoing) {
 	account, err := s.accounts.GetLocal(ctx, o.Key)
+	if err == nil {
+		s.describe(o.Key, account)
+	}
 	switch {
 	case errors.Is(err, accounts.ErrNotFound):
 		s.withdraw(o.Change)
@@ -40,6 +43,15 @@ func (s *sender) send(ctx context.Context, o outgoing) {
 	default:
 		s.unstick(o.Key, account.JWT)
 		s.conn.publish(updateSubject(o.Key), s.replySubject(o, account.JWT), account.JWT)
+	}
+}
+
+// describe records what of the JWT matters for its announcement.
+func (s *sender) describe(key string, account *accounts.Account) {
+	s.n.mu.Lock()
+	defer s.n.mu.Unlock()
+	if a := s.announcements.byKey[key]; a != nil {
+		a.mayLack = mayLack(len(account.Imports), account.JetStream)
 	}
 }
 

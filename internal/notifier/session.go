@@ -49,6 +49,7 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	for range maxComparing {
 		tasks.Go(func() { s.comparer.run(ctx, s.compared) })
 	}
+	tasks.Go(func() { (&asker{n, from}).run(ctx) })
 	s.run(ctx)
 	tasks.Wait()
 	n.mu.Lock()

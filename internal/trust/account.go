@@ -23,6 +23,8 @@ type Head struct {
 	Name     string   `json:"name"` // any text
 	Imports  []string `json:"-"`    // of each import the account that exports, as the JWT says
 	NoBearer bool     `json:"-"`    // users of the account can't have bearer tokens
+	// JetStream says that the account may store something.
+	JetStream bool `json:"-"`
 
 	Payload []byte `json:"-"` // the middle part, still encoded
 }
@@ -45,7 +47,10 @@ type accountBody struct {
 			Account string `json:"account"`
 		} `json:"imports"`
 		Limits struct {
-			DisallowBearer bool `json:"disallow_bearer"`
+			DisallowBearer bool            `json:"disallow_bearer"`
+			Memory         int64           `json:"mem_storage"`
+			Disk           int64           `json:"disk_storage"`
+			Tiers          json.RawMessage `json:"tiered_limits"`
 		} `json:"limits"`
 	} `json:"nats"`
 }
@@ -74,7 +79,9 @@ func peek(token []byte) (Head, error) {
 	if err := json.Unmarshal(claims, &body); err != nil {
 		return Head{}, err
 	}
-	body.Payload, body.NoBearer = payload, body.Nats.Limits.DisallowBearer
+	limits := body.Nats.Limits
+	body.Payload, body.NoBearer = payload, limits.DisallowBearer
+	body.JetStream = limits.Memory != 0 || limits.Disk != 0 || len(limits.Tiers) > len("{}")
 	for _, i := range body.Nats.Imports {
 		body.Imports = append(body.Imports, i.Account)
 	}

@@ -1,0 +1,319 @@
+package notifier
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/facts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/pause"
+)
+
+const (
+	// maxIncomplete bounds the accounts of which is remembered what is not in effect, and maxShortfalls
+	// the nats-servers of all of them together. Of the accounts beyond only the number is known.
+	maxIncomplete = 10_000
+	maxShortfalls = 50_000
+	// maxQuestions bounds the accounts that are to be asked about. The others wait for the next round.
+	maxQuestions = 10_000
+	// askers is how many questions are asked at a time.
+	askers = 4
+	// askTimeout is how long nats-servers have to answer a question.
+	askTimeout = 500 * time.Millisecond
+	// roundWait is how long after the start of a session the first round begins, and roundInterval the
+	// least time between two rounds.
+	roundWait     = 5 * time.Second
+	roundInterval = time.Minute
+	// roundRest is how many times longer a round rests than it asks.
+	roundRest = 9
+)
+
+// Facts asks all nats-servers what they say of an account. *facts.Asker meets it.
+type Facts interface {
+	Info(ctx context.Context, key string) []facts.Info
+}
+
+// Index has what is stored. *jwtstore.Index meets it.
+type Index interface {
+	All() iter.Seq2[string, jwtstore.Version]
+}
+
+// incomplete remembers which accounts are not wholly in effect, and at which nats-servers. They have
+// acknowledged the JWT, and have left out a part of it. Only asking shows that. It is asked
+//
+//   - when a change was acknowledged, about the account,
+//   - in rounds, about all accounts that have imports or use JetStream.
+//
+// A round finds what time has changed, what an exporter has changed, and what was known before this
+// process began. It takes a tenth of the time for itself.
+//
+// It outlives sessions. Notifier.mu guards it.
+type incomplete struct {
+	byKey     map[string][]accounts.Refusal // by server
+	size      int                           // how many there are, of all accounts together
+	beyond    int                           // how many more the last round has found
+	questions map[string]*question
+	queue     []string      // keys of questions that wait, the oldest first
+	wake      chan struct{} // of capacity askers
+}
+
+// question is about one account.
+type question struct {
+	isAsked bool          // it is not in the queue any more
+	again   bool          // the account has changed since it was asked
+	done    chan struct{} // closed when it is answered
+}
+
+// newIncomplete returns one that knows nothing.
+func newIncomplete() *incomplete {
+	return &incomplete{
+		byKey:     make(map[string][]accounts.Refusal),
+		questions: make(map[string]*question),
+		wake:      make(chan struct{}, askers),
+	}
+}
+
+// reason returns what of an account is not in effect at a server, "" if that is nothing.
+func (i *incomplete) reason(key, server string) string {
+	for _, r := range i.byKey[key] {
+		if r.Server == server {
+			return r.Reason
+		}
+	}
+	return ""
+}
+
+// ask queues a question about an account.
+func (i *incomplete) ask(key string) {
+	switch q := i.questions[key]; {
+	case q != nil && q.isAsked:
+		q.again = true
+	case q == nil && len(i.questions) < maxQuestions:
+		i.questions[key] = &question{done: make(chan struct{})}
+		i.queue = append(i.queue, key)
+		pause.Wake(i.wake)
+	}
+}
+
+// take takes the oldest question out of the queue; ok is false if there is none.
+func (i *incomplete) take() (key string, ok bool) {
+	if len(i.queue) == 0 {
+		return "", false
+	}
+	key, i.queue = i.queue[0], i.queue[1:]
+	i.questions[key].isAsked = true
+	return key, true
+}
+
+// answered ends a question, or queues it again.
+func (i *incomplete) answered(key string) {
+	q := i.questions[key]
+	if q.again {
+		q.isAsked, q.again = false, false
+		i.queue = append(i.queue, key)
+		return
+	}
+	delete(i.questions, key)
+	close(q.done)
+}
+
+// whenAnswered returns a channel that is closed when the question about an account is answered, nil if
+// there is none.
+func (i *incomplete) whenAnswered(key string) <-chan struct{} {
+	if q := i.questions[key]; q != nil {
+		return q.done
+	}
+	return nil
+}
+
+// set records what is known about an account, and reports false if there is no room for it.
+func (i *incomplete) set(key string, at []accounts.Refusal) bool {
+	i.size -= len(i.byKey[key])
+	delete(i.byKey, key)
+	switch {
+	case len(at) == 0:
+	case len(i.byKey) < maxIncomplete && i.size+len(at) <= maxShortfalls:
+		i.byKey[key] = at
+		i.size += len(at)
+	default:
+		return false
+	}
+	return true
+}
+
+// count returns how many accounts are not wholly in effect.
+func (i *incomplete) count() int { return len(i.byKey) + i.beyond }
+
+// byServer returns how many accounts are not wholly in effect at each server.
+func (i *incomplete) byServer() map[string]int {
+	count := make(map[string]int)
+	for _, at := range i.byKey {
+		for _, r := range at {
+			count[r.Server]++
+		}
+	}
+	return count
+}
+
+// asker asks whether accounts are wholly in effect, in one session.
+type asker struct {
+	n        *Notifier
+	accounts Accounts
+}
+
+// run asks until ctx ends.
+func (a *asker) run(ctx context.Context) {
+	if a.n.facts == nil {
+		return
+	}
+	var tasks sync.WaitGroup
+	pause.Wake(a.n.incomplete.wake) // an earlier session may have left questions
+	for range askers {
+		tasks.Go(func() { a.answerQueue(ctx) })
+	}
+	tasks.Go(func() { a.goRound(ctx) })
+	tasks.Wait()
+}
+
+// answerQueue asks the questions of the queue.
+func (a *asker) answerQueue(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.n.incomplete.wake:
+		}
+		for ctx.Err() == nil && a.answerNext(ctx) {
+		}
+	}
+}
+
+// answerNext asks the oldest question, and reports false if there is none.
+func (a *asker) answerNext(ctx context.Context) bool {
+	key, ok := a.take()
+	if !ok {
+		return false
+	}
+	a.ask(ctx, key)
+	a.n.mu.Lock()
+	defer a.n.mu.Unlock()
+	a.n.incomplete.answered(key)
+	return true
+}
+
+// take takes a question out of the queue.
+func (a *asker) take() (key string, ok bool) {
+	a.n.mu.Lock()
+	defer a.n.mu.Unlock()
+	return a.n.incomplete.take()
+}
+
+// goRound asks about all accounts of which a part may be left out, again and again.
+func (a *asker) goRound(ctx context.Context) {
+	if a.n.index == nil {
+		return
+	}
+	for wait := roundWait; pause.For(ctx, wait); {
+		began, beyond := time.Now(), 0
+		for key := range a.candidates {
+			asked := time.Now()
+			if !a.ask(ctx, key) {
+				beyond++
+			}
+			if !pause.For(ctx, roundRest*time.Since(asked)) {
+				return
+			}
+		}
+		a.n.mu.Lock()
+		a.n.incomplete.beyond = beyond
+		a.n.mu.Unlock()
+		wait = max(roundInterval, time.Since(began))
+	}
+}
+
+// candidates yields the accounts that are not wholly in effect, and all others of which a part may be left
+// out.
+func (a *asker) candidates(yield func(key string) bool) {
+	a.n.mu.Lock()
+	known := slices.Collect(maps.Keys(a.n.incomplete.byKey))
+	a.n.mu.Unlock()
+	for _, key := range known {
+		if !yield(key) {
+			return
+		}
+	}
+	for key, v := range a.n.index.All() {
+		if v.Servable && mayLack(v.Summary.Imports, v.Summary.JetStream) && !yield(key) {
+			return
+		}
+	}
+}
+
+// mayLack reports whether a nats-server may leave out a part of a JWT: the other parts it takes or refuses.
+func mayLack(imports int, jetStream bool) bool { return imports > 0 || jetStream }
+
+// ask asks what of an account is not in effect, and records that. It reports false if there is no room.
+func (a *asker) ask(ctx context.Context, key string) (ok bool) {
+	account, err := a.accounts.GetLocal(ctx, key)
+	if err != nil {
+		return a.n.setIncomplete(key, nil, nil)
+	}
+	claims, err := jwt.DecodeAccountClaims(strings.TrimSpace(string(account.JWT)))
+	if err != nil {
+		return true // nats-server refuses it
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	infos := a.n.facts.Info(ctx, key)
+	if now, err := a.accounts.GetLocal(ctx, key); err != nil || now.Hash != account.Hash {
+		return true // the change that has just come is asked about as well
+	}
+	return a.n.setIncomplete(key, infos, func(i facts.Info) string {
+		if i.JWT != account.Hash && i.JWT != (accounts.Digest{}) {
+			return "it runs another JWT"
+		}
+		return i.LeftOut(claims).String()
+	})
+}
+
+// setIncomplete records what nats-servers say of an account, with the reason for each. What is pending for
+// one is not about the stored JWT. Of one that has not answered remains what was known. It reports false if
+// there is no room.
+func (n *Notifier) setIncomplete(key string, infos []facts.Info, reason func(facts.Info) string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	pending := n.outbox.PendingFor(key)
+	var at []accounts.Refusal
+	for _, i := range infos {
+		why := ""
+		switch {
+		case n.outbox.IsPending(i.Server.Name, pending.Seq):
+		case i.State == facts.Unknown:
+			why = n.incomplete.reason(key, i.Server.Name)
+		case i.State == facts.Loaded:
+			why = reason(i)
+		}
+		if why != "" {
+			at = append(at, accounts.Refusal{Server: i.Server.Name, Reason: why})
+		}
+	}
+	slices.SortFunc(at, func(a, b accounts.Refusal) int { return cmp.Compare(a.Server, b.Server) })
+	return n.incomplete.set(key, at)
+}
+
+// Incomplete returns the accounts that a nats-server has acknowledged, and that are not wholly in effect
+// there.
+func (n *Notifier) Incomplete() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.incomplete.byKey))
+}

@@ -1,0 +1,77 @@
+package notifier_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// diskLimit lets an account store so many bytes.
+func diskLimit(bytes int64) func(*jwt.AccountClaims) {
+	return func(c *jwt.AccountClaims) { c.Limits.JetStreamLimits.DiskStorage = bytes }
+}
+
+// jetStream is the configuration of a nats-server that has a megabyte for JetStream.
+func jetStream(t *testing.T) string {
+	return fmt.Sprintf("jetstream { store_dir: %q, max_memory_store: 1000000, max_file_store: 1000000 }\n",
+		t.TempDir())
+}
+
+// importOf has an account import a stream.
+func importOf(from *jwttest.Account, subject jwt.Subject) func(*jwt.AccountClaims) {
+	return func(c *jwt.AccountClaims) {
+		c.Imports.Add(&jwt.Import{Account: from.ID, Subject: subject, Type: jwt.Stream})
+	}
+}
+
+func TestAnAnswerSaysWhatIsAcknowledgedAndNotInEffect(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	a, exporter := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	s := e.memoryServer(t, "server_name: n1\n"+jetStream(t), a, exporter)
+	e.connect(t, s.ClientURL(), e.sysCreds(t))
+	connectUser(t, s.ClientURL(), a)
+	connectUser(t, s.ClientURL(), exporter)
+	natstest.Eventually(t, "n1 is known", func() bool { return len(e.notifier.Present()) == 1 })
+	const acked = "acknowledged by 1 of 1 nats-server"
+	for _, row := range []struct {
+		edit func(*jwt.AccountClaims)
+		want string
+	}{
+		{diskLimit(1000), acked},
+		{diskLimit(1 << 30), acked + "; not wholly in effect on n1: JetStream limits"},
+		{importOf(exporter, "orders"), acked + `; not wholly in effect on n1: import of "orders"`},
+		{func(*jwt.AccountClaims) {}, acked},
+	} {
+		if got := e.commit(t, a, row.edit).Wait(t.Context(), 20*time.Second).String(); got != row.want {
+			t.Errorf("%s\nwant %s", got, row.want)
+		}
+	}
+}
+
+func TestWhatIsNotInEffectIsInTheReport(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	s := e.memoryServer(t, "server_name: n1\n"+jetStream(t), a)
+	e.connect(t, s.ClientURL(), e.sysCreds(t))
+	connectUser(t, s.ClientURL(), a)
+	natstest.Eventually(t, "n1 is known", func() bool { return len(e.notifier.Present()) == 1 })
+	e.commit(t, a, diskLimit(1<<30)).Wait(t.Context(), 20*time.Second)
+	report := e.notifier.Report(context.Background(), a.ID, false)
+	if len(report.Servers) != 1 || report.Servers[0].Partly != "JetStream limits" ||
+		report.Servers[0].State != accounts.ServerAcknowledged {
+		t.Errorf("%+v", report.Servers)
+	}
+	o := e.notifier.Overview()
+	if o.Incomplete != 1 || o.Servers[0].Incomplete != 1 {
+		t.Errorf("%+v", o)
+	}
+}
