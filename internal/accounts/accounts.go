@@ -45,6 +45,9 @@
 // only way into a read-only server, it may have expired, it may bring back what was deleted, and
 // without an operator it only has to be consistent in itself.
 //
+// A revision of a bucket was decided about by the server that has written it. Its order is that of the
+// bucket: only the signature is checked, and neither times nor claims.
+//
 // # Concurrency
 //
 // A Registry may be used from any goroutine. Compare and commit are one step for each account,
@@ -92,6 +95,7 @@ const (
 	KindNATS     = "nats"     // an update, an activation token or a deletion on a NATS subject
 	KindPack     = "pack"     // a line of another server's pack, or what a nats-server runs
 	KindPrimary  = "primary"  // the answer of the primary account server
+	KindKV       = "kv"       // a revision of the bucket of several servers
 	KindFile     = "file"     // a directory that another program writes
 	KindExpiry   = "expiry"   // a JWT that has expired
 	KindNotify   = "notify"   // GET with notify=true
@@ -169,6 +173,7 @@ type Options struct {
 	// Unsaved has what the store has no room for, and knows what is not stored because it is
 	// damaged or can't be read; nil: nothing is unsaved.
 	Unsaved    Source
+	Edited     func(key string) // told of what has come into the store by hand; nil: it is not told
 	Peers      Source           // asked for what is not stored; nil: there are none
 	Signer     Signer           // nil: there is no signing service
 	Trust      Trust            // see SetTrust

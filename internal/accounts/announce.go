@@ -96,6 +96,12 @@ func (a *announcing) again(ctx context.Context, key, kind string) (Receipt, erro
 
 // announceEdited announces a JWT that was put into the store by hand, in the background.
 func (a *announcing) announceEdited(key string) {
+	if a.Edited != nil {
+		a.edits.Go(func() error {
+			a.Edited(key)
+			return nil
+		})
+	}
 	if !a.Announcer.IsConfigured() {
 		return
 	}

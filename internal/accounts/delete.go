@@ -146,6 +146,34 @@ func (r *remover) Remove(ctx context.Context, key string, from Origin) error {
 		})
 }
 
+// Replace puts a tombstone of the bucket in an account's place, whether the account is stored or not.
+func (r *remover) Replace(ctx context.Context, key string, tombstone []byte, from Origin) error {
+	event := Event{Origin: from, Result: Deleted, Account: key}
+	if t := readTombstone(tombstone); t != nil {
+		event.Issuer = t.order.Issuer
+	}
+	seq, err := r.Committer.Delete(ctx, key, from.Kind, func(now jwtstore.Stored) ([]byte, error) {
+		if now.Absent && bytes.Equal(now.Tombstone, tombstone) {
+			return nil, errSame
+		}
+		head, err := trust.Peek(bytes.TrimSpace(now.JWT))
+		if err != nil {
+			head = trust.Head{}
+		}
+		event.Old = NewAccount(now.JWT, head).AuditVersion()
+		return tombstone, nil
+	})
+	switch {
+	case errors.Is(err, errSame), errors.Is(err, ErrSuperseded):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrSave, err)
+	}
+	r.Announcer.Announce(key, seq)
+	r.Log.Info(fmt.Sprintf("deleted account - %s - by another server", logging.ShortKey(key)))
+	return r.observe(event)
+}
+
 // removable is an account that may be taken out.
 type removable struct {
 	head   trust.Head     // of the stored JWT; empty if that is damaged
@@ -182,6 +210,7 @@ func (r *remover) remove(
 	ctx context.Context, event *Event, reason string, decide decideRemoval,
 ) error {
 	key := event.Account
+	ctx = WithUser(ctx, event.User)
 	seq, err := r.Committer.Delete(ctx, key, event.Kind, func(now jwtstore.Stored) ([]byte, error) {
 		head, err := trust.Peek(bytes.TrimSpace(now.JWT))
 		if err != nil {

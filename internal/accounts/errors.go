@@ -70,6 +70,38 @@ var (
 	ErrNotOwn  = NewRefusal("bad-issuer", "bad JWT issuer is not trusted")
 )
 
+// ErrSuperseded is returned by a Committer for a revision of a bucket that has been replaced already.
+var ErrSuperseded = errors.New("a later revision is stored")
+
+// Outcome says what is known of a commit that several servers share.
+type Outcome int
+
+// The outcomes of a commit that has no success.
+const (
+	NotStored Outcome = iota // it is certain that nothing has changed
+	Uncertain                // it may be stored
+	Full                     // nothing has changed, and nothing will until there is room
+	Elsewhere                // it is stored, but not on this server
+)
+
+// CommitError reports that a commit which several servers share has failed, or may have.
+type CommitError struct {
+	Outcome Outcome
+	Why     string // for the client
+}
+
+func (e *CommitError) Error() string {
+	return map[Outcome]string{
+		NotStored: "not stored: ",
+		Uncertain: "outcome unknown: push it again, that is safe: ",
+		Full:      "bucket full: ",
+		Elsewhere: "committed, but not on this server: ",
+	}[e.Outcome] + e.Why
+}
+
+// Reason is the word of the audit log.
+func (*CommitError) Reason() string { return "save-failed" }
+
 // What keeps an account from being deleted.
 var (
 	ErrSystemAccount = NewRefusal("system-account", "not allowed to delete system account")

@@ -43,6 +43,12 @@ func (o Origin) reasserts() bool { return o.Kind == KindNATS }
 // again and again: what is the same or older leaves no line in the audit log.
 func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
 
+// isLenient reports whether the claims may be any that an operator has signed, at any time.
+func (o Origin) isLenient() bool { return o.File || o.byRevision() }
+
+// byRevision reports whether the bucket says what comes after what. Another server has decided about it.
+func (o Origin) byRevision() bool { return o.Kind == KindKV }
+
 // offer is a JWT that Put decides about.
 type offer struct {
 	// Key is what it was put for, JWT has nothing around it. The head is what the JWT says, see
@@ -131,24 +137,30 @@ func checkAccount(_ *policy, o *offer) error {
 	return nil
 }
 
-// checkEpoch refuses an iat below zero, unless it is in a file.
+// checkEpoch refuses an iat below zero, unless it is in a file or the bucket.
 func checkEpoch(_ *policy, o *offer) error {
-	if err := CheckEpoch(o.IssuedAt); err != nil && !o.from.File {
+	if err := CheckEpoch(o.IssuedAt); err != nil && !o.from.isLenient() {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
 	}
 	return nil
 }
 
-// checkSize refuses what can't be announced, unless it is in a file.
+// checkSize refuses what can't be announced, unless it is in a file or the bucket.
 func checkSize(p *policy, o *offer) error {
-	if o.from.File {
+	if o.from.isLenient() {
 		return nil
 	}
 	return CheckSize(o.JWT, p.announcer.MaxPayload())
 }
 
-// checkAhead refuses an iat that is too far ahead of the clock.
-func checkAhead(p *policy, o *offer) error { return CheckAhead(o.IssuedAt, p.now()) }
+// checkAhead refuses an iat that is too far ahead of the clock. The clock of the server that has written
+// a revision of the bucket counts.
+func checkAhead(p *policy, o *offer) error {
+	if o.from.byRevision() {
+		return nil
+	}
+	return CheckAhead(o.IssuedAt, p.now())
+}
 
 // checkIssuer tells the ways of not being signed by an operator apart, as the original's answers
 // do. Without an operator only files are taken.
@@ -180,7 +192,7 @@ func (p *policy) decide(o *offer) error { return p.first(decisions, o) }
 func checkSame(p *policy, o *offer) error {
 	served := o.current.served
 	isExpired := o.Expires > 0 && o.Expires <= p.now().Unix()
-	if served != nil && served.Hash == o.Hash && (o.from.File || !isExpired) {
+	if served != nil && served.Hash == o.Hash && (o.from.isLenient() || !isExpired) {
 		return errSame
 	}
 	return nil
@@ -192,8 +204,9 @@ func checkSignature(_ *policy, o *offer) error { return o.verify() }
 // checkSameClaims returns errSame for claims that are stored in other bytes: the header of a version
 // 1 JWT is not signed.
 func checkSameClaims(_ *policy, o *offer) error {
-	if served := o.current.served; served != nil && bytes.Equal(served.Payload, o.Payload) {
-		return errSame
+	served := o.current.served
+	if served != nil && bytes.Equal(served.Payload, o.Payload) && !o.from.byRevision() {
+		return errSame // of the bucket all servers have the same bytes
 	}
 	return nil
 }
@@ -225,8 +238,8 @@ func checkClaims(_ *policy, o *offer) error {
 			found.AddError("%s", reason)
 		}
 	}
-	isTimely := o.from.File || !slices.ContainsFunc(found.Issues, isAboutTime)
-	isLenient := o.from.File || o.trust.WarnOnly || o.from.Peer && isUsed
+	isTimely := o.from.isLenient() || !slices.ContainsFunc(found.Issues, isAboutTime)
+	isLenient := o.from.isLenient() || o.trust.WarnOnly || o.from.Peer && isUsed
 	switch isRefused := found.IsBlocking(false); {
 	case !isTimely, isRefused && !isLenient:
 		return blocked(o.claims.Claims(), &found)
@@ -243,6 +256,9 @@ func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 // checkNewer returns an error if an offer would take the account back to an older version, or if it
 // was deleted. A file brings back what was deleted.
 func checkNewer(p *policy, o *offer) error {
+	if o.from.byRevision() {
+		return nil
+	}
 	var older error
 	if o.current.stored != nil || !o.from.File {
 		older = CheckFloor(&o.Account, o.current.floor, o.from, p.allowOlder)

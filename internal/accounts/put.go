@@ -82,7 +82,7 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 	if inspected != nil {
 		return Result{}, r.refuse(o, inspected)
 	}
-	seq, err := r.Committer.Put(ctx, o.Key, o.from.Kind, o.JWT,
+	seq, err := r.Committer.Put(WithUser(ctx, o.from.User), o.Key, o.from.Kind, o.JWT,
 		func(now jwtstore.Stored) (jwtstore.Version, error) {
 			o.refused = r.allow(o, now)
 			return o.version(), o.refused
@@ -90,7 +90,7 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 	switch {
 	case err == nil:
 		return r.recordCommitted(o, seq)
-	case errors.Is(err, errSame):
+	case errors.Is(err, errSame), errors.Is(err, ErrSuperseded):
 		return r.unchanged(ctx, o)
 	case o.refused == nil: // it was allowed: the store is in trouble
 		err = fmt.Errorf("%w: %w", ErrSave, err)
@@ -132,7 +132,7 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	if changedBefore {
 		r.Announcer.Contested(o.Key)
 	}
-	if o.from.Broadcast && !changedBefore {
+	if o.from.Broadcast && (!changedBefore || o.from.byRevision()) {
 		r.Announcer.Heard(o.Key, seq)
 	} else {
 		// Of two changes in a row a nats-server may have heard the second one first.

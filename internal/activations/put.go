@@ -56,8 +56,10 @@ func (r *Registry) Put(
 func (r *Registry) put(
 	ctx context.Context, token []byte, from accounts.Origin,
 ) (t *Token, err error) {
+	// The server that has written a revision of the bucket has decided about it.
+	isDecided := from.Kind == accounts.KindKV
 	// The size comes first, because decoding takes time and memory.
-	if len(token) > maxTokenBytes && !from.File {
+	if len(token) > maxTokenBytes && !from.File && !isDecided {
 		return nil, ErrTooLarge
 	}
 	if t, err = decode(token); err != nil {
@@ -67,13 +69,15 @@ func (r *Registry) put(
 	if r.ReadOnly && !from.File {
 		return t, accounts.ErrReadOnly
 	}
-	if err := r.check(ctx, t, from); err != nil {
-		return t, err
+	if !isDecided {
+		if err := r.check(ctx, t, from); err != nil {
+			return t, err
+		}
 	}
 	// The Store calls compare under the hash's commit lock. refused tells its error from the
 	// Store's.
 	var refused error
-	_, err = r.Store.Put(ctx, t.Key, from.Kind, token,
+	_, err = r.Store.Put(accounts.WithUser(ctx, from.User), t.Key, from.Kind, token,
 		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
 			v.Floor, refused = r.compare(t, now, from)
 			return v, refused
@@ -81,6 +85,8 @@ func (r *Registry) put(
 	switch {
 	case refused != nil:
 		return t, refused
+	case errors.Is(err, accounts.ErrSuperseded):
+		return t, errSame
 	case err != nil:
 		return t, fmt.Errorf("%w: %w", ErrSave, err)
 	}
@@ -127,6 +133,9 @@ func (r *Registry) compare(
 	}
 	if !from.Peer && !from.File && trust.IsRespelled(t.JWT, t.claims.Version) {
 		return floor, fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)
+	}
+	if from.Kind == accounts.KindKV {
+		return floor.After(t.IssuedAt, t.Hash), nil
 	}
 	return floor.After(t.IssuedAt, t.Hash),
 		accounts.CheckFloor(&t.Account, floor, from, r.AllowOlder)

@@ -53,6 +53,12 @@ func (l *loader) complete() {
 			"nats.servers is set without a user: set nats.usercredentials "+
 				"to the creds file of a user of the system account")
 	}
+	if len(s.KV.Servers) == 0 {
+		s.KV = KV{}
+		if l.isGiven("store.kv") && !l.isGiven("store.kv.servers") {
+			l.warn(l.at["store.kv"], true, "store.kv has no effect without store.kv.servers")
+		}
+	}
 	l.warnListen()
 	if log := l.draft.Logging; log.File != "" && (log.Syslog || log.RemoteSyslog != "") {
 		l.warn(l.at["logging.file"], true, "logging.file wins over logging.syslog and "+
@@ -84,6 +90,8 @@ func (l *loader) warnListen() {
 // no position.
 func (l *loader) check() {
 	s, n, h := l.draft.Store, l.draft.NATS, l.draft.HTTP
+	k := s.KV
+	isShared := len(k.Servers) > 0
 	source := cmp.Or(s.Dir, s.NSC) // what a read-only server reads
 	replica, noOperator := l.draft.Primary != "", len(l.draft.Operators) == 0
 	verify := h.TLS.Verify != VerifyNone
@@ -118,6 +126,22 @@ func (l *loader) check() {
 		{replica && noOperator, "primary",
 			"a replica needs an operator, to know what it may take from its " +
 				"primary: set operatorjwtpath"},
+
+		// The journal and the directory are what a server serves while the bucket is away.
+		{isShared && s.Dir == "", "store.kv",
+			"store.kv needs store.dir: what the bucket has is stored there too"},
+		{isShared && (s.ReadOnly || s.NSC != ""), "store.kv",
+			"store.kv is not for a server that is read-only: another program decides what it serves"},
+		{isShared && replica, "store.kv",
+			"store.kv is not for a server with a primary: it has what its bucket has"},
+		// A server alone would take pushes that the others never see.
+		{!isShared && l.isGiven("store.kv.servers"), "store.kv.servers", "store.kv.servers is empty"},
+		{k.TLS.Cert != "" && k.TLS.Key == "", "store.kv.tls.cert",
+			"store.kv.tls.cert needs the key that belongs to it: store.kv.tls.key is not set"},
+		{k.TLS.Cert == "" && k.TLS.Key != "", "store.kv.tls.key",
+			"store.kv.tls.key needs the certificate it belongs to: store.kv.tls.cert is not set"},
+		{k.TLS != (NATSTLS{}) && slices.ContainsFunc(k.Servers, isUnencrypted), "store.kv.servers",
+			"store.kv.tls is set, but a ws:// URL in store.kv.servers goes without TLS: write wss://"},
 
 		{runtime.GOOS == "windows" && l.draft.Logging.Syslog, "logging.syslog",
 			"Windows has no syslog: the log of a service is in the event log; " +

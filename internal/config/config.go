@@ -130,7 +130,32 @@ type Store struct {
 	StateDir string // for what a read-only server has announced; "" forgets it at each stop
 
 	CacheSize int // bytes of memory for verified JWTs; 0 for none; default 32 MiB
+
+	KV KV // the bucket that several servers share
 }
+
+// KV says which JetStream key-value bucket several account servers share. Without Servers it is zero: there
+// is none.
+type KV struct {
+	Servers     []string // NATS URLs of the nats-servers that keep the bucket
+	Credentials string   // path of a creds file; "" for none
+	TLS         NATSTLS
+	Bucket      string        // its name; default ACCOUNT_JWTS
+	Replicas    int           // how many nats-servers keep it; 1 to 5, default 3
+	History     int           // how many versions of each account it keeps; 1 to 64, default 8
+	Timeout     time.Duration // of a commit; 1 s to 1 min, default 8 s
+	Sync        KVSync        // what becomes of pushes while it is not synced; default KVSyncRequire
+}
+
+// KVSync says what becomes of pushes while a nats-server of the bucket does not sync each change.
+type KVSync string
+
+// The values of KVSync, as the file has them.
+const (
+	KVSyncRequire KVSync = "require" // they are refused
+	KVSyncWarn    KVSync = "warn"    // they are taken, with a warning in the log
+	KVSyncOff     KVSync = "off"     // they are taken, and nothing is asked
+)
 
 // ClaimChecks says what becomes of a pushed JWT whose claims nats-server refuses. The zero value is
 // no value of the file; it counts as ChecksRefuse.
@@ -165,8 +190,14 @@ func defaults() Config {
 			ReadTimeout:  5 * time.Second,
 			WriteTimeout: 5 * time.Second,
 		},
-		NATS:               NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
-		Store:              Store{CacheSize: 32 << 20},
+		NATS: NATS{ConnectTimeout: 5 * time.Second, ReconnectWait: time.Second},
+		Store: Store{CacheSize: 32 << 20, KV: KV{
+			Bucket:   "ACCOUNT_JWTS",
+			Replicas: 3,
+			History:  8,
+			Timeout:  8 * time.Second,
+			Sync:     KVSyncRequire,
+		}},
 		ForgetServer:       72 * time.Hour,
 		ClaimChecks:        ChecksRefuse,
 		SignTimeout:        time.Second,

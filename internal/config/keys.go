@@ -81,6 +81,22 @@ func keys(c *Config) []key {
 			{"Allow_Delete", "", boolean(&c.Store.AllowDelete)},
 			{"StateDir", "", path(&c.Store.StateDir)},
 			{"CacheSize", "", set(&c.Store.CacheSize, parseSize)},
+			{"KV", "", shownIf(func() bool { return len(c.Store.KV.Servers) > 0 }, section([]key{
+				{"Servers", "", set(&c.Store.KV.Servers, parseURLs)},
+				{"UserCredentials", "", path(&c.Store.KV.Credentials)},
+				{"TLS", "", section([]key{
+					{"Key", "Key_File", path(&c.Store.KV.TLS.Key)},
+					{"Cert", "Cert_File", path(&c.Store.KV.TLS.Cert)},
+					{"Root", "CA_File", path(&c.Store.KV.TLS.Root)},
+					{"Handshake_First", "", boolean(&c.Store.KV.TLS.HandshakeFirst)},
+				})},
+				{"Bucket", "", set(&c.Store.KV.Bucket, parseText, isBucket)},
+				{"Replicas", "", set(&c.Store.KV.Replicas, parseInt, within1(5))},
+				{"History", "", set(&c.Store.KV.History, parseInt, within1(64))},
+				{"Timeout", "", set(&c.Store.KV.Timeout, parseDuration,
+					atLeast(time.Second, "be at least 1 s"), atMost(time.Minute, "a minute"))},
+				{"Sync", "", set(&c.Store.KV.Sync, parseKVSync)},
+			}))},
 		})},
 		// Operator, System_Account and System are nats-server's names.
 		{"OperatorJWTPath", "Operator", set(&c.Operators, parseOperators)},

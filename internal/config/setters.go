@@ -63,6 +63,18 @@ func section(keys []key) field {
 	return field{set: read, show: func() any { return dump(keys) }, keys: keys}
 }
 
+// shownIf returns a field that the dump shows only if it is in use.
+func shownIf(used func() bool, f field) field {
+	show := f.show
+	f.show = func() any {
+		if !used() {
+			return omitted{}
+		}
+		return show()
+	}
+	return f
+}
+
 // dumpedAbove returns a field that the dump shows in the section above, see field.above.
 func dumpedAbove(f field) field {
 	f.above = true
@@ -132,9 +144,35 @@ func atLeast(least time.Duration, rule string) func(path string, d time.Duration
 }
 
 // atMostADay is a check for durations.
-func atMostADay(path string, d time.Duration) error {
-	if d > 24*time.Hour {
-		return fmt.Errorf("%s must be at most a day, not %s", path, d)
+var atMostADay = atMost(24*time.Hour, "a day")
+
+// atMost returns a check for durations. limit is the most in words.
+func atMost(most time.Duration, limit string) func(path string, d time.Duration) error {
+	return func(path string, d time.Duration) error {
+		if d > most {
+			return fmt.Errorf("%s must be at most %s, not %s", path, limit, d)
+		}
+		return nil
+	}
+}
+
+// within1 returns a check for numbers from 1 to most.
+func within1(most int) func(path string, n int) error {
+	return func(path string, n int) error {
+		if n < 1 || n > most {
+			return fmt.Errorf("%s must be from 1 to %d; it is %d", path, most, n)
+		}
+		return nil
+	}
+}
+
+// isBucket is a check for the name of a bucket, which is a part of subjects.
+func isBucket(path, name string) error {
+	isOther := func(r rune) bool {
+		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}
+	if name == "" || strings.ContainsFunc(name, isOther) {
+		return fmt.Errorf("%s %q must be a name of letters, digits, dashes and underscores", path, name)
 	}
 	return nil
 }

@@ -118,6 +118,10 @@ func similar(keys, all []key, section, unknown string) []string {
 		_, own, isSub := strings.Cut(section, ".")
 		return isSub && strings.Contains(path, "."+own+".") && !strings.HasPrefix(path, section+".")
 	})
+	// The bucket's keys are like those for NATS, which more files have.
+	others = slices.DeleteFunc(others, func(path string) bool {
+		return strings.HasPrefix(path, "store.kv.") && !strings.HasPrefix(section+".", "store.kv.")
+	})
 	// An address is probably that of HTTP.
 	if public := slices.DeleteFunc(slices.Clone(others), func(path string) bool {
 		return strings.HasPrefix(path, "monitor.")

@@ -96,6 +96,18 @@ func parseClaimChecks(name string, value any) (ClaimChecks, error) {
 	return "", badValue(name, value, ", it must be refuse or warn")
 }
 
+// parseKVSync parses one of three words, in any letter case. The language reads off as a boolean.
+func parseKVSync(name string, value any) (KVSync, error) {
+	text, _ := value.(string)
+	switch s := KVSync(strings.ToLower(text)); {
+	case value == false:
+		return KVSyncOff, nil
+	case s == KVSyncRequire, s == KVSyncWarn, s == KVSyncOff:
+		return s, nil
+	}
+	return "", badValue(name, value, ", it must be require, warn or off")
+}
+
 // parseInt parses an integer, or a text for one. A fraction and a boolean are mistakes, as in the
 // original.
 func parseInt(name string, value any) (int, error) {

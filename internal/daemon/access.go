@@ -135,6 +135,8 @@ func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 		Monitor:     d.monitor,
 		Metrics:     d.metrics,
 		Pages:       d.pages,
+		Incomplete:  d.isIncomplete,
+		CommitTime:  d.commitTimeout(),
 		Log:         d.log.Logger,
 	}
 	// What is pushed belongs on the primary. The client is told its URL, without a password.

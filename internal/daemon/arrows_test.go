@@ -18,12 +18,13 @@ var arrows = map[string][]string{
 	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},
 	"pages":    {"accounts", "monitor"},
+	"bucket":   {"accounts", "activations", "jwtstore"},
 	"resolver": {"accounts", "activations"},
 	"replica":  {"accounts", "activations"},
 	"dirsync":  {"accounts", "activations", "jwtstore"}, // for the paths and stamps of files
 	"daemon": {
-		"accounts", "activations", "auth", "config", "dirsync", "facts", "httpapi", "httpserver", "jwtstore",
-		"monitor", "natsconn", "notifier", "pages", "replica", "resolver",
+		"accounts", "activations", "auth", "bucket", "config", "dirsync", "facts", "httpapi", "httpserver",
+		"jwtstore", "monitor", "natsconn", "notifier", "pages", "replica", "resolver",
 	},
 	"activations": {"accounts", "jwtstore"},
 	// for tests only

@@ -8,6 +8,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/facts"
@@ -72,6 +73,13 @@ func build(
 	// The registry may announce the system account when it is made.
 	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
+	if shared, ok := store.(*bucket.Store); ok {
+		// What the bucket has is not known before it was read.
+		d.bucket = shared
+		d.buildRegistries(f.trusted, store, shared)
+		shared.Use(d.registry, d.activations)
+		return d
+	}
 	if folder == nil {
 		// Without a folder, the store has everything that is served.
 		d.buildRegistries(f.trusted, store, nil)
@@ -103,6 +111,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Announcer:  d.notifier,
 		Observer:   d.audit,
 		Unsaved:    unsaved,
+		Edited:     d.offerEdited,
 		Peers:      d.client,
 		Signer:     d.client,
 		Trust:      t.Trust,

@@ -21,6 +21,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/facts"
@@ -65,6 +66,7 @@ type daemon struct {
 	audit   *auditor      // its file changes with a reload
 	logins  *auth.Limiter // one for all policies, so that a reload forgets no failed login
 	store   store
+	bucket  *bucket.Store // the store, if several servers share it; otherwise nil
 
 	// The parts below live as long as the program. What a reload changes in them has a setter.
 	registry    *accounts.Registry
@@ -87,6 +89,7 @@ type daemon struct {
 	review        *task         // of what is stored, under the operators in trusted
 	trusted       trusted       // is in force
 	nats          connection
+	follower      *task // of the bucket; nil without one
 	primary       primary
 
 	removePID func()      // removes the pid file
@@ -212,6 +215,7 @@ func (d *daemon) listen(f files) (err error) {
 func (d *daemon) startTasks(failed context.Context) {
 	d.http = d.start(context.Background(), "http", d.server.Run)
 	d.startMonitorServer(d.monitorServer)
+	d.startBucket()
 	d.nats = d.connect(d.Config.NATS)
 	// An interval of zero means that expired JWTs stay.
 	if interval := d.Config.Store.CleanupInterval; interval > 0 {
@@ -287,5 +291,7 @@ func (d *daemon) stop() {
 	d.notifier.Drain(ctx)
 	// What is still in the outbox is announced after the next start, if the store is a directory.
 	d.nats.stop()
+	// Nothing is committed any more.
+	d.follower.stop()
 	d.log.infof("http stopped")
 }

@@ -70,6 +70,10 @@ func tlsFiles(c config.NATS) natsconn.Files {
 // finished.
 func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 	var serving sync.WaitGroup
+	if d.bucket != nil {
+		serving.Go(func() { d.bucket.ServeSystem(ctx, nc) })
+		d.awaitBucket(ctx)
+	}
 	ready := make(chan struct{})
 	serving.Go(func() { d.resolver.Serve(ctx, nc, func() { close(ready) }) })
 	// Serve calls ready at the latest after a timeout of its own, or when it returns.

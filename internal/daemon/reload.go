@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"nats-account-server/internal/config"
@@ -41,7 +42,7 @@ func (d *daemon) reload() {
 // store.
 func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 	// Parts of the store are in use everywhere, so the section stays as it was at the start.
-	if c.Store != d.Config.Store {
+	if !reflect.DeepEqual(c.Store, d.Config.Store) {
 		d.log.errorf("the store section can't change while the server runs: " +
 			"the old one goes on, restart to use the new one")
 		c.Store = d.Config.Store

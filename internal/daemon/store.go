@@ -7,6 +7,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/jwtstore"
@@ -59,7 +60,16 @@ func openStore(
 		// Both an empty store.dir and an empty store.statedir mean memory.
 		return jwtstore.NewMemory(o.Announce), nil
 	}
-	return jwtstore.OpenDir(ctx, o)
+	dir, err := jwtstore.OpenDir(ctx, o)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(c.Store.KV.Servers) > 0:
+		return bucket.New(bucketOptions(dir, c.Store, log)), nil
+	case !c.Store.ReadOnly:
+		return dir, leaveBucket(dir, c.Store.Dir, log)
+	}
+	return dir, nil
 }
 
 // logStore writes the lines about the store, in the original's words. It is called before the store

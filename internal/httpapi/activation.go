@@ -14,6 +14,7 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 		return err
 	}
 	ctx := context.WithoutCancel(r.Context()) // as for an account
+	a.extendAnswer(w)
 	activation, changed, err := a.Activations.Put(ctx, token, originOf(r))
 	if err != nil {
 		return err

@@ -19,18 +19,19 @@ import (
 // What this package refuses by itself. Texts that scripts may look for are the original's.
 var (
 	// Reading.
-	errJTI       = errors.New("lookup by jti is no longer supported")
-	errExpired   = errors.New("the JWT has expired")
-	errVerifying = errors.New("others are asking the nats-servers: try again")
-	errPack      = errors.New("error packing JWTs")
-	errPacking   = errors.New("a pack is being sent to this address already: try again")
-	errPacks     = errors.New("too many packs are being sent: try again")
-	errMax       = errors.New("bad max parameter")  // the text goes on, see packLimit
-	errWait      = errors.New("bad wait parameter") // the text goes on, see waitOf
-	errNumber    = errors.New("bad parameter")      // the same
-	errTrying    = errors.New("too many dry runs: try again")
-	errNoRoute   = errors.New("404 page not found") // as net/http says; a hint follows
-	errSecret    = errors.New("there is a password in the operator JWT, " +
+	errJTI        = errors.New("lookup by jti is no longer supported")
+	errExpired    = errors.New("the JWT has expired")
+	errIncomplete = errors.New("no account is here yet, and the bucket has not been read: try again")
+	errVerifying  = errors.New("others are asking the nats-servers: try again")
+	errPack       = errors.New("error packing JWTs")
+	errPacking    = errors.New("a pack is being sent to this address already: try again")
+	errPacks      = errors.New("too many packs are being sent: try again")
+	errMax        = errors.New("bad max parameter")  // the text goes on, see packLimit
+	errWait       = errors.New("bad wait parameter") // the text goes on, see waitOf
+	errNumber     = errors.New("bad parameter")      // the same
+	errTrying     = errors.New("too many dry runs: try again")
+	errNoRoute    = errors.New("404 page not found") // as net/http says; a hint follows
+	errSecret     = errors.New("there is a password in the operator JWT, " +
 		"and this server asks for no credentials")
 
 	// A method that the route does not have.
@@ -109,6 +110,7 @@ var answers = []row{
 	{find: whole(errMax), status: http.StatusBadRequest},
 	{find: whole(errNumber), status: http.StatusBadRequest},
 	{find: whole(errWait), status: http.StatusBadRequest},
+	{find: is(errIncomplete), status: http.StatusServiceUnavailable, quiet: true},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
 	{find: is(errTrying), status: http.StatusTooManyRequests, quiet: true},
 	{find: is(errVerifying, errPacks), status: http.StatusServiceUnavailable},
@@ -138,6 +140,8 @@ var answers = []row{
 	{find: typed[*accounts.TooLargeError], status: http.StatusRequestEntityTooLarge},
 	{find: is(errTooLarge, activations.ErrTooLarge), status: http.StatusRequestEntityTooLarge},
 	{find: is(accounts.ErrAudit), status: http.StatusServiceUnavailable},
+	{find: unstored, status: http.StatusServiceUnavailable},
+	{find: typed[*accounts.CommitError], status: http.StatusInternalServerError},
 	{find: saving, status: http.StatusInternalServerError},
 	{find: typed[*accounts.SignError], status: http.StatusInternalServerError, form: page},
 
@@ -183,6 +187,15 @@ func whole(sentinel error) finder {
 // typed finds an error of type E.
 func typed[E error](err error) error {
 	if e, found := errors.AsType[E](err); found {
+		return e
+	}
+	return nil
+}
+
+// unstored finds a commit to the bucket that can be tried again.
+func unstored(err error) error {
+	e, found := errors.AsType[*accounts.CommitError](err)
+	if found && (e.Outcome == accounts.NotStored || e.Outcome == accounts.Uncertain) {
 		return e
 	}
 	return nil
@@ -252,7 +265,9 @@ func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 	if e, found := errors.AsType[*auth.RetryError](err); found {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
-	if is(errBusy, errTrying, accounts.ErrAudit, accounts.ErrPeers, accounts.ErrPrimary)(err) != nil {
+	isBusy := is(errBusy, errIncomplete, errTrying, accounts.ErrAudit, accounts.ErrPeers,
+		accounts.ErrPrimary)
+	if isBusy(err) != nil || unstored(err) != nil {
 		w.Header().Set("Retry-After", "1")
 	}
 	if asPage {

@@ -49,6 +49,11 @@ type Options struct {
 	ReadOnly bool
 	// Primary is the URL of the server that this one follows, "" if there is none.
 	Primary string
+	// Incomplete reports whether this server has no account, and does not know yet which there are. nil
+	// means that it always knows.
+	Incomplete func() bool
+	// CommitTime is how long the store may take for a push; 0: less than the time for an answer.
+	CommitTime time.Duration
 	// MaxPack is the most accounts that a pack has. Below 0 there is no limit.
 	MaxPack int
 
@@ -84,6 +89,9 @@ func New(o Options) *API {
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Incomplete == nil {
+		o.Incomplete = func() bool { return false }
 	}
 	if o.Metrics == nil {
 		o.Metrics = monitor.NewMetrics("", "")

@@ -42,6 +42,7 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	// A JWT that has arrived whole is handled even if the client has disconnected. A client that
 	// closes its half of the connection looks the same.
 	ctx := context.WithoutCancel(r.Context())
+	a.extendAnswer(w)
 	result, err := a.Accounts.PutIf(ctx, segment, token, originOf(r), preconditionOf(r))
 	if err != nil {
 		return err
@@ -61,6 +62,13 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	}
 	send(w, http.StatusOK, typeText, text)
 	return nil
+}
+
+// extendAnswer gives the store the time that it may take.
+func (a *API) extendAnswer(w http.ResponseWriter) {
+	if a.CommitTime > 0 { // an error means that there is no deadline
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.CommitTime + afterWait))
+	}
 }
 
 // waitOf returns how long the client wants to wait for what the nats-servers answer.

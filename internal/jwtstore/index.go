@@ -473,6 +473,10 @@ func lastBefore(prefix string) string {
 	return prefix[:last] + string([]byte{prefix[last] - 1, 0xff})
 }
 
+// Known yields everything that is known, by key: also the activation tokens and what was deleted. It is
+// like All otherwise.
+func (x *Index) Known() iter.Seq2[string, Version] { return x.each("") }
+
 // each yields what follows a key, also the activation tokens and what was deleted.
 func (x *Index) each(after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {

@@ -31,6 +31,7 @@ import (
 type Outbox struct {
 	mu       sync.RWMutex // guards what follows
 	announce bool         // later changes are to be announced
+	quiet    int          // how often Quiet was called and not ended
 	last     uint64       // the last sequence number that was given
 
 	servers knownServers
@@ -76,6 +77,19 @@ func (o *Outbox) SetAnnounce(on bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.announce = on
+}
+
+// Quiet keeps changes from being announced until end is called.
+func (o *Outbox) Quiet() (end func()) {
+	o.addQuiet(1)
+	return sync.OnceFunc(func() { o.addQuiet(-1) })
+}
+
+// addQuiet changes how many callers of Quiet there are.
+func (o *Outbox) addQuiet(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.quiet += n
 }
 
 // Pending returns the changes that some server may still lack, oldest first, and of each account
@@ -291,7 +305,7 @@ func (o *Outbox) number(now time.Time, changes []*record) {
 	defer o.mu.RUnlock()
 	for i, r := range changes {
 		r.seq, r.at = o.last+1+uint64(i), now
-		if !o.announce || trust.IsActivationHash(r.key) {
+		if !o.announce || o.quiet > 0 || trust.IsActivationHash(r.key) {
 			r.flags = flagQuiet
 		}
 	}

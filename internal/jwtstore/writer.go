@@ -24,7 +24,7 @@ type Stored struct {
 // writer is how a store changes: compare and commit are one step for each account.
 type writer struct {
 	store committer
-	keys  keyLocks // held by a change of a key
+	keys  KeyLocks // held by a change of a key
 }
 
 // committer is what stores do differently.
@@ -72,11 +72,18 @@ func (w *writer) Delete(
 	ctx context.Context, key, origin string,
 	allow func(Stored) (newTombstone []byte, err error),
 ) (seq uint64, err error) {
+	return w.delete(ctx, key, origin, false, allow)
+}
+
+// delete is Delete, or PutTombstone if nothing needs to be known of the account.
+func (w *writer) delete(
+	ctx context.Context, key, origin string, always bool, allow func(Stored) ([]byte, error),
+) (seq uint64, err error) {
 	r := &record{kind: kindDelete, key: key}
 	return w.commitIf(ctx, r, origin, func(now Stored, absent error) error {
 		// If only the file is gone, what was accepted before must not come back either.
 		isKnown := now.Absent && now.Floor != Floor{}
-		if absent != nil && !isKnown {
+		if absent != nil && !isKnown && !always {
 			return absent
 		}
 		tombstone, err := allow(now)
@@ -87,6 +94,14 @@ func (w *writer) Delete(
 		r.version = indexEntry{Version: Version{Floor: now.Floor}}.append(nil)
 		return checkSize("tombstone", tombstone)
 	})
+}
+
+// PutTombstone is Delete for the tombstone of another server: allow is asked whether anything is known of
+// the account here or not.
+func (w *writer) PutTombstone(
+	ctx context.Context, key, origin string, allow func(Stored) (tombstone []byte, err error),
+) (seq uint64, err error) {
+	return w.delete(ctx, key, origin, true, allow)
 }
 
 // Touch commits that the JWT of key is to be announced once more. If none is stored the error is
@@ -116,7 +131,7 @@ func (w *writer) commitIf(
 		return 0, unknown(r.key) // tokens are never deleted or announced
 	}
 	r.origin = origin[:min(len(origin), maxOrigin)]
-	unlock, err := w.keys.lock(ctx, r.key)
+	unlock, err := w.keys.Lock(ctx, r.key)
 	if err != nil {
 		return 0, err
 	}

@@ -48,7 +48,33 @@ type Options struct {
 	ReconnectWait time.Duration
 
 	Log *slog.Logger // gets the original's lines, and hints
+	// Bucket is set for a connection to the nats-servers that keep the bucket. It has lines of its own.
+	Bucket bool
 }
+
+// lines are what is logged of connections. The first are the original's.
+type lines struct{ connecting, connected, failed, lost, again, denied string }
+
+var (
+	announcementLines = lines{
+		connecting: "connecting to NATS for notifications",
+		connected:  "connected to NATS for account and activation notifications",
+		failed:     "failed to connect to NATS",
+		lost:       "nats disconnected",
+		again:      "nats reconnected",
+		denied: ": account updates can't be announced unless the user may publish to $SYS.> " +
+			"and subscribe to $SYS.> and _INBOX.>",
+	}
+	bucketLines = lines{
+		connecting: "connecting to the nats-servers of the bucket",
+		connected:  "connected to the nats-servers of the bucket",
+		failed:     "failed to connect to the nats-servers of the bucket",
+		lost:       "disconnected from the nats-servers of the bucket",
+		again:      "connected to the nats-servers of the bucket again",
+		denied: ": the user needs the permissions that the manual lists for the bucket, " +
+			"see store.kv",
+	}
+)
 
 const (
 	// Pings find a dead connection within half a minute. Without them, a broken cable is not
@@ -73,7 +99,10 @@ const (
 // connection or with ctx. Run closes the connection when use returns.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
 	// used is never nil, also before the first attempt: a hint reads it.
-	l := link{Options: o, used: &tls.Config{}}
+	l := link{Options: o, used: &tls.Config{}, lines: announcementLines}
+	if o.Bucket {
+		l.lines = bucketLines
+	}
 	l.sessions = logging.Limited(o.Log, maxSessionLines, time.Minute)
 	l.secure = o.TLS != nil || slices.ContainsFunc(o.Servers, demandsTLS)
 	for ctx.Err() == nil {
@@ -114,6 +143,7 @@ func AccountOf(nc *nats.Conn) string {
 // link is the state that Run keeps from one connection to the next. Only Run's goroutine uses it.
 type link struct {
 	Options
+	lines lines
 	// secure is set if a nats-server without TLS is refused. As in nats.go, one URL that demands
 	// TLS demands it for all servers, so that no password goes over the wire by mistake.
 	secure bool
@@ -139,7 +169,7 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 		l.since = time.Now()
 	}
 	if l.attempts <= loggedAttempts {
-		l.sessions.Info("connecting to NATS for notifications")
+		l.sessions.Info(l.lines.connecting)
 	}
 	configured := make([]address, len(l.Servers))
 	for i, s := range l.Servers {
@@ -169,11 +199,11 @@ func (l *link) session(
 	ctx context.Context, nc *nats.Conn, use func(context.Context, *nats.Conn),
 ) {
 	if l.again {
-		l.sessions.Warn("nats reconnected")
+		l.sessions.Warn(l.lines.again)
 	}
 	// A later failure is a new one, and may be explained again.
 	l.again, l.hinted, l.attempts = true, "", 0
-	l.sessions.Info("connected to NATS for account and activation notifications")
+	l.sessions.Info(l.lines.connected)
 	// live ends with the connection, so that use returns.
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -185,10 +215,10 @@ func (l *link) session(
 	use(live, nc)
 	l.others = l.at.discovered(nc.DiscoveredServers())
 	nc.Close()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !l.Bucket {
 		l.Log.Info("disconnected from NATS")
-	} else {
-		l.sessions.Warn("nats disconnected")
+	} else if ctx.Err() == nil {
+		l.sessions.Warn(l.lines.lost)
 	}
 }
 
@@ -279,7 +309,7 @@ func (d *dialer) release() {
 // there is one line per repeatInterval, with a count. A hint is logged once, until it changes or
 // there was a connection.
 func (l *link) failed(err error) {
-	text := fmt.Sprintf("failed to connect to NATS [%s]: %s", withoutUsers(l.Servers), err)
+	text := fmt.Sprintf("%s [%s]: %s", l.lines.failed, withoutUsers(l.Servers), err)
 	hint := l.hint(err)
 	isNew := hint != "" && hint != l.hinted
 	switch {
@@ -321,8 +351,7 @@ func (l *link) errorHandler() nats.ErrHandler {
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cause, hint := err.Error(), ""
 		if errors.Is(err, nats.ErrPermissionViolation) {
-			hint = ": account updates can't be announced unless the user may publish to $SYS.> " +
-				"and subscribe to $SYS.> and _INBOX.>"
+			hint = l.lines.denied
 			cause, _, _ = strings.Cut(cause, `"`) // the subject follows
 		}
 		mu.Lock()

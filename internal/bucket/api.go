@@ -1,0 +1,250 @@
+package bucket
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
+)
+
+// The error codes of JetStream that say something certain.
+const (
+	codeNoSuchStream  = 10059
+	codeStreamInUse   = 10058 // it is there, with another configuration
+	codeNoMessage     = 10037
+	codeWrongLast     = 10071 // the expected revision is not the last one
+	codeInFlight      = 10164 // another message of the key is on its way, or was when the leader was lost
+	codeNoLeader      = 10008 // JetStream is temporarily not available
+	codeTooLarge      = 10054
+	codeFull          = 10077
+	codeNoReplication = 10074 // replicas need a cluster
+	codeNoPeers       = 10005 // too few servers for the replicas
+)
+
+// attemptTimeout bounds one request: the leader may hang, and another one is elected after some seconds.
+const attemptTimeout = 2 * time.Second
+
+// apiError is an error that JetStream answers with.
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
+
+// isCode reports whether err is JetStream's error of this code.
+func isCode(err error, code int) bool {
+	e, ok := errors.AsType[*apiError](err)
+	return ok && e.ErrCode == code
+}
+
+// request sends a request, and decodes its answer into v. v may be nil.
+func request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	answer, err := nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return err
+	}
+	var failed struct {
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(answer.Data, &failed); err != nil {
+		return fmt.Errorf("the answer on %s is no JSON: %w", m.Subject, err)
+	}
+	if failed.Error != nil {
+		return failed.Error
+	}
+	if v == nil {
+		return nil
+	}
+	return json.Unmarshal(answer.Data, v)
+}
+
+// api sends a request to JetStream's API.
+func api(ctx context.Context, nc *nats.Conn, subject string, body, v any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return request(ctx, nc, &nats.Msg{Subject: "$JS.API." + subject, Data: data}, v)
+}
+
+// The headers of a message.
+const (
+	headerExpected = "Nats-Expected-Last-Subject-Sequence"
+	headerMarker   = "KV-Operation" // of what a client of the key-value API has deleted
+	headerKind     = "Nas-Kind"     // kindJWT or kindTombstone
+	headerDoor     = "Nas-Door"     // way in, a Kind of package accounts
+	headerUser     = "Nas-User"     // that has pushed it; left out if there is none
+	headerHash     = "Nas-Sha256"   // of the value
+	headerOverride = "Nas-Override" // "true" if it was allowed to replace a newer JWT
+	headerServer   = "Nas-Server"   // host name of the account server
+)
+
+const (
+	kindJWT       = "jwt"
+	kindTombstone = "tombstone"
+	// doorOffer is the door of what a server has put there that it had in its directory.
+	doorOffer = "offer"
+)
+
+// revision is one message of the bucket. The zero revision is none.
+type revision struct {
+	key      string // of an account, or the hash of an activation token
+	seq      uint64
+	at       time.Time
+	header   nats.Header
+	value    []byte // nil if only the header was asked for
+	isMarker bool   // a client of the key-value API has deleted it
+}
+
+// isTombstone reports whether the account was deleted.
+func (r *revision) isTombstone() bool { return r.header.Get(headerKind) == kindTombstone }
+
+// isOverride reports whether it was allowed to replace a newer one.
+func (r *revision) isOverride() bool { return r.header.Get(headerOverride) == "true" }
+
+// hash returns the hash of the value; false if it is not known.
+func (r *revision) hash() (hash [32]byte, ok bool) {
+	if r.value != nil {
+		return hashOf(r.value), true
+	}
+	b, err := hex.DecodeString(r.header.Get(headerHash))
+	if err != nil || len(b) != len(hash) {
+		return hash, false
+	}
+	return [32]byte(b), true
+}
+
+// subject returns the subject of a key.
+func (s *Store) subject(key string) string {
+	if trust.IsActivationHash(key) {
+		return s.prefix + "t." + key
+	}
+	return s.prefix + "a." + key
+}
+
+// keyOf returns the key of a subject, "" if it is not ours.
+func (s *Store) keyOf(subject string) string {
+	rest, _ := strings.CutPrefix(subject, s.prefix)
+	kind, key, _ := strings.Cut(rest, ".")
+	if kind == "a" && trust.IsAccountKey(key) || kind == "t" && trust.IsActivationHash(key) {
+		return key
+	}
+	return ""
+}
+
+// newRevision makes a revision of what a message has.
+func (s *Store) newRevision(subject string, seq uint64, at time.Time, h nats.Header, value []byte) revision {
+	op := h.Get(headerMarker)
+	return revision{key: s.keyOf(subject), seq: seq, at: at, header: h, value: value,
+		isMarker: op == "DEL" || op == "PURGE" || h.Get("Nats-Marker-Reason") != ""}
+}
+
+// storedMessage is JetStream's answer to a request for one message.
+type storedMessage struct {
+	Message struct {
+		Subject string    `json:"subject"`
+		Seq     uint64    `json:"seq"`
+		Header  []byte    `json:"hdrs"`
+		Data    []byte    `json:"data"`
+		Time    time.Time `json:"time"`
+	} `json:"message"`
+}
+
+// last returns the last revision of a subject at the leader; the zero revision if there is none. The
+// subject may have wildcards.
+func (s *Store) last(ctx context.Context, nc *nats.Conn, subject string) (revision, error) {
+	var found storedMessage
+	err := api(ctx, nc, "STREAM.MSG.GET."+s.stream, map[string]string{"last_by_subj": subject}, &found)
+	switch m := &found.Message; {
+	case isCode(err, codeNoMessage):
+		return revision{}, nil
+	case err != nil:
+		return revision{}, err
+	default:
+		header, err := nats.DecodeHeadersMsg(m.Header)
+		if len(m.Header) > 0 && err != nil {
+			header = nil
+		}
+		return s.newRevision(m.Subject, m.Seq, m.Time, header, m.Data), nil
+	}
+}
+
+// publishError says why a publish has failed, and whether the message may be in the bucket all the same.
+type publishError struct {
+	cause error
+	maybe bool
+}
+
+func (e *publishError) Error() string { return e.cause.Error() }
+func (e *publishError) Unwrap() error { return e.cause }
+
+// publish writes a revision if the last one of its key is still expected. The error is a
+// *publishError if it is worth another try, otherwise an *accounts.CommitError or
+// *accounts.TooLargeError.
+func (s *Store) publish(
+	ctx context.Context, nc *nats.Conn, key string, h nats.Header, value []byte, expected uint64,
+) (seq uint64, err error) {
+	h.Set(headerExpected, strconv.FormatUint(expected, 10))
+	var ack struct {
+		Seq uint64 `json:"seq"`
+	}
+	err = request(ctx, nc, &nats.Msg{Subject: s.subject(key), Header: h, Data: value}, &ack)
+	failed, isAnswer := errors.AsType[*apiError](err)
+	switch {
+	case err == nil && ack.Seq > 0:
+		return ack.Seq, nil
+	case errors.Is(err, nats.ErrMaxPayload), isCode(err, codeTooLarge):
+		return 0, tooLarge(nc, value)
+	case isCode(err, codeFull):
+		return 0, &accounts.CommitError{Outcome: accounts.Full,
+			Why: "the bucket takes no more, not even in place of what it has: raise its limits"}
+	case errors.Is(err, nats.ErrNoResponders), isCode(err, codeWrongLast), isCode(err, codeInFlight),
+		isCode(err, codeNoLeader), isAnswer && failed.Code == 503:
+		return 0, &publishError{cause: err}
+	case err == nil:
+		err = errors.New("the acknowledgement has no sequence number")
+	}
+	return 0, &publishError{cause: err, maybe: true}
+}
+
+// headerRoom is what the headers and the protocol may take of a message, in bytes.
+const headerRoom = 1 << 10
+
+// tooLarge says that a value does not fit into a message.
+func tooLarge(nc *nats.Conn, value []byte) error {
+	return &accounts.TooLargeError{Size: len(value), Limit: int(nc.MaxPayload()) - headerRoom}
+}
+
+// header returns the headers of a value.
+func (s *Store) header(kind, door, user string, value []byte, override bool) nats.Header {
+	hash := hashOf(value)
+	h := nats.Header{}
+	h.Set(headerKind, kind)
+	h.Set(headerDoor, door)
+	h.Set(headerHash, hex.EncodeToString(hash[:]))
+	h.Set(headerServer, s.host)
+	if user != "" {
+		h.Set(headerUser, logging.Quote(user, maxUserBytes))
+	}
+	if override {
+		h.Set(headerOverride, "true")
+	}
+	return h
+}
+
+// maxUserBytes bounds the name of a user in a header.
+const maxUserBytes = 255

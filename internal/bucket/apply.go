@@ -1,0 +1,100 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
+)
+
+// revisionKey is the key of the revision in the context of a Put or Delete of one.
+type revisionKey struct{}
+
+// apply stores a revision, unless a later one of its key is. refused says that the policy does not take
+// it. The error is that of the store, which may take it later.
+func (s *Store) apply(ctx context.Context, r revision) (refused bool, err error) {
+	if r.seq <= s.applied(r.key) {
+		return false, nil
+	}
+	ctx = context.WithValue(ctx, revisionKey{}, r.seq)
+	from := accounts.Origin{Kind: accounts.KindKV, Peer: true, Broadcast: true,
+		User: r.header.Get(headerUser)}
+	switch {
+	case trust.IsActivationHash(r.key):
+		_, _, err = s.tokens.Put(ctx, r.value, from)
+	case r.isTombstone():
+		err = s.accounts.Replace(ctx, r.key, r.value, from)
+	default:
+		_, err = s.accounts.Put(ctx, r.key, r.value, from)
+	}
+	switch {
+	case err == nil, errors.Is(err, accounts.ErrAudit):
+		return false, nil
+	case isOfStore(err):
+		return false, err
+	}
+	s.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is not taken, and counts as absent: %s",
+		logging.ShortKey(r.key), r.seq, err))
+	return true, nil
+}
+
+// isOfStore reports whether the store could not do what the policy has allowed, or could not say.
+func isOfStore(err error) bool {
+	for _, e := range []error{accounts.ErrSave, accounts.ErrUnreadable, jwtstore.ErrClosed,
+		jwtstore.ErrDirectory, context.Canceled} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return accounts.Reason(err) == "save-failed"
+}
+
+// applyPut is Put for a revision of the bucket.
+func (s *Store) applyPut(ctx context.Context, key string, jwt []byte, allow allowPut) (uint64, error) {
+	undo, isAllowed := func() {}, false
+	seq, err := s.Dir.Put(ctx, key, accounts.KindKV, jwt,
+		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
+			var ok bool
+			if undo, ok = s.begin(key, revisionOf(ctx)); !ok {
+				return v, accounts.ErrSuperseded
+			}
+			v, err = allow(now)
+			isAllowed = err == nil
+			return v, err
+		})
+	if err != nil && isAllowed {
+		undo()
+	}
+	return seq, err
+}
+
+// applyDelete is Delete for a revision of the bucket.
+func (s *Store) applyDelete(
+	ctx context.Context, key string, allow func(jwtstore.Stored) ([]byte, error),
+) (uint64, error) {
+	undo, isAllowed := func() {}, false
+	seq, err := s.Dir.PutTombstone(ctx, key, accounts.KindKV,
+		func(now jwtstore.Stored) (tombstone []byte, err error) {
+			var ok bool
+			if undo, ok = s.begin(key, revisionOf(ctx)); !ok {
+				return nil, accounts.ErrSuperseded
+			}
+			tombstone, err = allow(now)
+			isAllowed = err == nil
+			return tombstone, err
+		})
+	if err != nil && isAllowed {
+		undo()
+	}
+	return seq, err
+}
+
+// revisionOf returns the revision that a Put or Delete is of.
+func revisionOf(ctx context.Context) uint64 {
+	seq, _ := ctx.Value(revisionKey{}).(uint64)
+	return seq
+}

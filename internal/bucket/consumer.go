@@ -1,0 +1,174 @@
+package bucket
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// pullBatch is how many messages may be on their way to this server.
+	pullBatch = 512
+	// heartbeat is how often JetStream says that it has no message. A consumer from which nothing has
+	// come for maxSilence is lost.
+	heartbeat  = time.Second
+	maxSilence = 3 * time.Second
+	// pullTimeout is how long one pull waits for messages.
+	pullTimeout = 30 * time.Second
+	// forgetConsumer is when JetStream drops a consumer that is not asked any more.
+	forgetConsumer = time.Minute
+)
+
+var errSilent = errors.New("the consumer does not answer")
+
+// consumerConfig is where a consumer begins, and what it delivers. The fields are JetStream's.
+type consumerConfig struct {
+	Name              string        `json:"name"`
+	DeliverPolicy     string        `json:"deliver_policy"`
+	StartSeq          uint64        `json:"opt_start_seq,omitempty"`
+	FilterSubject     string        `json:"filter_subject,omitempty"`
+	HeadersOnly       bool          `json:"headers_only,omitempty"`
+	AckPolicy         string        `json:"ack_policy"`
+	ReplayPolicy      string        `json:"replay_policy"`
+	Replicas          int           `json:"num_replicas"`
+	InMemory          bool          `json:"mem_storage"`
+	InactiveThreshold time.Duration `json:"inactive_threshold"`
+	MaxWaiting        int           `json:"max_waiting,omitempty"`
+}
+
+// consumer reads the stream in its order. An error of next ends it: what is missing is then read by
+// another one.
+type consumer struct {
+	s         *Store
+	nc        *nats.Conn
+	name      string
+	inbox     *nats.Subscription
+	delivered uint64 // consumer sequence of the last message
+	asked     int    // messages that were asked for and have not come
+	pending   uint64 // messages that the consumer had after the last one, at the replica that serves it
+}
+
+// consume makes a consumer.
+func (s *Store) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (*consumer, error) {
+	c.Name = rand.Text()
+	c.AckPolicy, c.ReplayPolicy = "none", "instant"
+	c.Replicas, c.InMemory, c.InactiveThreshold = 1, true, forgetConsumer
+	subject := "CONSUMER.CREATE." + s.stream + "." + c.Name
+	if c.FilterSubject != "" {
+		subject += "." + c.FilterSubject
+	}
+	inbox, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		return nil, err
+	}
+	_ = inbox.SetPendingLimits(-1, -1) // pullBatch bounds it
+	var made struct {
+		Pending uint64 `json:"num_pending"`
+	}
+	err = api(ctx, nc, subject, map[string]any{"stream_name": s.stream, "config": c}, &made)
+	if err != nil {
+		_ = inbox.Unsubscribe()
+		return nil, err
+	}
+	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox, pending: made.Pending}, nil
+}
+
+// close deletes the consumer. If that is not possible JetStream does it later.
+func (c *consumer) close() {
+	_ = c.inbox.Unsubscribe()
+	_ = c.nc.Publish("$JS.API.CONSUMER.DELETE."+c.s.stream+"."+c.name, nil)
+}
+
+// pull asks for more messages, before none are on their way any more.
+func (c *consumer) pull() error {
+	if c.asked > pullBatch/2 {
+		return nil
+	}
+	body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, pullBatch-c.asked,
+		pullTimeout, heartbeat)
+	c.asked = pullBatch
+	return c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.stream+"."+c.name, c.inbox.Subject,
+		[]byte(body))
+}
+
+// next returns the next revision, and waits for it. The zero revision is a sign of life.
+func (c *consumer) next(ctx context.Context) (revision, error) {
+	if err := c.pull(); err != nil {
+		return revision{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, maxSilence, errSilent)
+	defer cancel()
+	m, err := c.inbox.NextMsgWithContext(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return revision{}, cause
+		}
+		return revision{}, err
+	}
+	return c.read(m)
+}
+
+// ready returns the next revision if it is there already.
+func (c *consumer) ready() (r revision, ok bool, err error) {
+	if n, _, _ := c.inbox.Pending(); n == 0 {
+		return revision{}, false, nil
+	}
+	r, err = c.next(context.Background())
+	return r, err == nil, err
+}
+
+// read reads one message of the inbox.
+func (c *consumer) read(m *nats.Msg) (revision, error) {
+	if status := m.Header.Get("Status"); status != "" {
+		return revision{}, c.readStatus(status, m.Header)
+	}
+	// $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>
+	fields := strings.Split(m.Reply, ".")
+	if n := len(fields); n < 9 || fields[0] != "$JS" || fields[1] != "ACK" {
+		return revision{}, fmt.Errorf("unexpected message on %s", m.Subject)
+	} else if n >= 11 { // with a domain and the hash of an account before the stream
+		fields = fields[2:]
+	}
+	var numbers [5]uint64
+	for i := range numbers {
+		n, err := strconv.ParseUint(fields[4+i], 10, 64)
+		if err != nil {
+			return revision{}, fmt.Errorf("unexpected reply subject %s", m.Reply)
+		}
+		numbers[i] = n
+	}
+	seq, own, at, pending := numbers[1], numbers[2], numbers[3], numbers[4]
+	if own != c.delivered+1 {
+		return revision{}, fmt.Errorf("message %d of the consumer follows %d", own, c.delivered)
+	}
+	c.delivered, c.asked, c.pending = own, c.asked-1, pending
+	value := m.Data
+	if m.Header.Get("Nats-Msg-Size") != "" {
+		value = nil // only the headers were asked for
+	} else if value == nil {
+		value = []byte{}
+	}
+	return c.s.newRevision(m.Subject, seq, time.Unix(0, int64(at)), m.Header, value), nil
+}
+
+// readStatus reads what JetStream says instead of a message. The error ends the consumer.
+func (c *consumer) readStatus(status string, h nats.Header) error {
+	switch status {
+	case "100": // a heartbeat
+		return nil
+	case "404", "408": // a pull has ended
+		left, err := strconv.Atoi(h.Get("Nats-Pending-Messages"))
+		if err != nil {
+			left = c.asked
+		}
+		c.asked = max(0, c.asked-left)
+		return nil
+	}
+	return fmt.Errorf("the consumer has ended: %s %s", status, h.Get("Description"))
+}

@@ -1,0 +1,71 @@
+package bucket
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// cursor is how far this server has read a bucket: every revision up to seq is in its journal.
+type cursor struct {
+	ID  string `json:"bucket"`
+	Seq uint64 `json:"seq"`
+}
+
+// cursorName is the name of its file, beside the journal.
+const cursorName = "kv-cursor"
+
+// CursorPath returns the path of the file for a store in this directory.
+func CursorPath(dir string) string { return filepath.Join(dir, ".journal", cursorName) }
+
+// readCursor reads the file. One that is missing or damaged is that of a server which has never read
+// a bucket: then everything is compared.
+func readCursor(path string) (c cursor, err error) {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return cursor{}, nil
+	}
+	if err == nil && json.Unmarshal(content, &c) != nil {
+		return cursor{}, fmt.Errorf("%s is damaged: everything is compared with the bucket", path)
+	}
+	return c, err
+}
+
+// write replaces the file. It is on stable storage then, or the old one is.
+func (c cursor) write(path string) error {
+	content, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	temp := path + ".next"
+	if err := writeSynced(temp, append(content, '\n')); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// writeSynced writes a file and syncs it.
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// Leave forgets how far a server has read a bucket, and reports whether it has. A server that is not told
+// of changes any more must not take them for old ones later.
+func Leave(dir string) (left bool, err error) {
+	err = os.Remove(CursorPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,156 @@
+package bucket
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/nats-io/nats.go"
+)
+
+// idKey is the key of the bucket's id in the metadata of its stream.
+const idKey = "nas_bucket"
+
+// stream is what JetStream says of the stream of the bucket.
+type stream struct {
+	Config  json.RawMessage `json:"config"`
+	Cluster cluster         `json:"cluster"`
+	State   struct {
+		LastSeq uint64 `json:"last_seq"`
+	} `json:"state"`
+
+	id       string // of the bucket
+	replicas int
+}
+
+// cluster says which nats-servers keep the stream.
+type cluster struct {
+	Name     string `json:"name"`
+	Leader   string `json:"leader"`
+	Replicas []struct {
+		Name string `json:"name"`
+	} `json:"replicas"`
+}
+
+// servers returns the names of the nats-servers that keep the stream.
+func (c cluster) servers() []string {
+	names := []string{c.Leader}
+	for _, r := range c.Replicas {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+// parse reads what the configuration says.
+func (i *stream) parse() error {
+	var c struct {
+		Replicas int               `json:"num_replicas"`
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := json.Unmarshal(i.Config, &c); err != nil {
+		return err
+	}
+	i.id, i.replicas = c.Metadata[idKey], c.Replicas
+	return nil
+}
+
+// settings is what the stream must be like. Everything else in its configuration may be what it is.
+func (s *Store) settings() map[string]any {
+	return map[string]any{
+		"name":                 s.stream,
+		"subjects":             []any{s.prefix + ">"},
+		"storage":              "file",
+		"retention":            "limits",
+		"discard":              "new",
+		"num_replicas":         s.Replicas,
+		"max_msgs_per_subject": s.History,
+		"max_age":              0,
+		"max_bytes":            -1,
+		"max_msgs":             -1,
+		"deny_delete":          true,
+		"allow_direct":         false, // direct reads may be old
+	}
+}
+
+// info asks for the stream.
+func (s *Store) info(ctx context.Context, nc *nats.Conn) (i stream, err error) {
+	if err := api(ctx, nc, "STREAM.INFO."+s.stream, map[string]any{}, &i); err != nil {
+		return i, err
+	}
+	return i, i.parse()
+}
+
+// ensure returns the stream, which it makes if it is missing, and changes if it is not as it must be.
+// Several servers may do that at once.
+func (s *Store) ensure(ctx context.Context, nc *nats.Conn) (stream, error) {
+	i, err := s.info(ctx, nc)
+	if isCode(err, codeNoSuchStream) {
+		c := s.settings()
+		c["metadata"] = map[string]string{idKey: rand.Text()}
+		if err = api(ctx, nc, "STREAM.CREATE."+s.stream, c, &i); err == nil {
+			s.Log.Info(fmt.Sprintf("made the bucket %s, with %d replicas", s.Bucket, s.Replicas))
+			return i, i.parse()
+		}
+		if isCode(err, codeStreamInUse) {
+			i, err = s.info(ctx, nc)
+		}
+	}
+	if err != nil {
+		return i, explain(err, s.Replicas)
+	}
+	return s.amend(ctx, nc, i)
+}
+
+// explain adds to an error what is to be done about it.
+func explain(err error, replicas int) error {
+	if isCode(err, codeNoReplication) || isCode(err, codeNoPeers) {
+		return fmt.Errorf("%w: store.kv.replicas is %d, and fewer nats-servers of the cluster have JetStream",
+			err, replicas)
+	}
+	return err
+}
+
+// amend changes a stream that is not as it must be. Its id stays.
+func (s *Store) amend(ctx context.Context, nc *nats.Conn, i stream) (stream, error) {
+	var had map[string]any
+	if err := json.Unmarshal(i.Config, &had); err != nil {
+		return i, err
+	}
+	changed := false
+	for name, value := range s.settings() {
+		value := asJSON(value)
+		// What JetStream leaves out is zero.
+		isZero := value == nil || reflect.ValueOf(value).IsZero()
+		if now, given := had[name]; !reflect.DeepEqual(now, value) && (given || !isZero) {
+			had[name], changed = value, true
+		}
+	}
+	if i.id == "" {
+		metadata, _ := had["metadata"].(map[string]any)
+		if metadata == nil {
+			metadata = map[string]any{}
+		}
+		metadata[idKey], changed = rand.Text(), true
+		had["metadata"] = metadata
+	}
+	if !changed {
+		return i, nil
+	}
+	var next stream
+	if err := api(ctx, nc, "STREAM.UPDATE."+s.stream, had, &next); err != nil {
+		return i, fmt.Errorf("the stream %s is not as this server needs it, and can't be changed: %w",
+			s.stream, explain(err, s.Replicas))
+	}
+	s.Log.Info(fmt.Sprintf("changed the stream %s: %d replicas, %d revisions of each account",
+		s.stream, s.Replicas, s.History))
+	return next, next.parse()
+}
+
+// asJSON returns a value as it is in decoded JSON.
+func asJSON(v any) (decoded any) {
+	data, _ := json.Marshal(v) // texts, numbers and flags can't fail
+	_ = json.Unmarshal(data, &decoded)
+	return decoded
+}

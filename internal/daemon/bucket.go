@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"nats-account-server/internal/bucket"
+	"nats-account-server/internal/config"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/natsconn"
+)
+
+// How the nats-servers of the bucket are connected to. A push may wait for that.
+const (
+	bucketConnectTimeout = 2 * time.Second
+	bucketReconnectWait  = 250 * time.Millisecond
+)
+
+// bucketOptions returns what the store of a server with a bucket is made of.
+func bucketOptions(dir *jwtstore.Dir, c config.Store, log logger) bucket.Options {
+	return bucket.Options{
+		Dir:      dir,
+		Path:     c.Dir,
+		Bucket:   c.KV.Bucket,
+		Replicas: c.KV.Replicas,
+		History:  c.KV.History,
+		Timeout:  c.KV.Timeout,
+		Sync: map[config.KVSync]bucket.Sync{
+			config.KVSyncRequire: bucket.SyncRequire,
+			config.KVSyncWarn:    bucket.SyncWarn,
+			config.KVSyncOff:     bucket.SyncOff,
+		}[c.KV.Sync],
+		Log: log.Logger,
+	}
+}
+
+// leaveBucket forgets how far a server that has no bucket any more has read it. If it has one again, what
+// came meanwhile must not count as older than what the bucket has. With an error the store is closed.
+func leaveBucket(dir *jwtstore.Dir, path string, log logger) error {
+	left, err := bucket.Leave(path)
+	if err != nil {
+		return errors.Join(err, dir.Close())
+	}
+	if left {
+		log.infof("this server has left its bucket: what is pushed here goes to no other server")
+	}
+	return nil
+}
+
+// startBucket follows the bucket until stop ends it; it does nothing without one.
+func (d *daemon) startBucket() {
+	if d.bucket == nil {
+		return
+	}
+	c := d.Config.Store.KV
+	o := natsconn.Options{
+		Servers:        c.Servers,
+		Credentials:    c.Credentials,
+		HandshakeFirst: c.TLS.HandshakeFirst,
+		ConnectTimeout: bucketConnectTimeout,
+		ReconnectWait:  bucketReconnectWait,
+		Log:            d.log.Logger,
+		Bucket:         true,
+	}
+	if c.TLS != (config.NATSTLS{}) {
+		o.TLS = natsconn.Files{Root: c.TLS.Root, Cert: c.TLS.Cert, Key: c.TLS.Key}.Reload(d.log.Logger)
+	}
+	d.follower = d.start(context.Background(), "bucket", func(ctx context.Context) error {
+		natsconn.Run(ctx, o, d.bucket.Serve)
+		return nil
+	})
+}
+
+// awaitBucket returns when the bucket has been read, or ctx has ended. Until then this server may have old
+// JWTs, which nats-servers would take for new ones.
+func (d *daemon) awaitBucket(ctx context.Context) {
+	select {
+	case <-d.bucket.CaughtUp():
+	case <-ctx.Done():
+	}
+}
+
+// offerEdited brings what was changed by hand in the directory to the other servers.
+func (d *daemon) offerEdited(key string) {
+	if d.bucket == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d.Config.Store.KV.Timeout)
+	defer cancel()
+	if err := d.bucket.Offer(ctx, key); err != nil {
+		d.log.warnf("%s - was changed by hand, and could not be put into the bucket: %s; "+
+			"the next start tries again", logging.ShortKey(key), err)
+	}
+}
+
+// isIncomplete reports whether this server has no account, and does not know yet what the bucket has.
+func (d *daemon) isIncomplete() bool {
+	return d.bucket != nil && d.bucket.IsIncomplete()
+}
+
+// commitTimeout is how long a push may take before it is stored; 0: no longer than a disk takes.
+func (d *daemon) commitTimeout() time.Duration {
+	if d.bucket == nil {
+		return 0
+	}
+	return d.Config.Store.KV.Timeout
+}
