@@ -157,7 +157,7 @@ func New(o Options) *Store {
 	}
 	s.host, _ = os.Hostname()
 	var err error
-	if s.cursor, err = readCursor(CursorPath(o.Path)); err != nil {
+	if s.cursor, err = readCursor(jwtstore.CursorPath(o.Path)); err != nil {
 		s.Log.Warn(err.Error())
 	}
 	s.saved = s.cursor
@@ -306,7 +306,7 @@ func (s *Store) saveCursor() {
 	if c == had {
 		return
 	}
-	if err := c.write(CursorPath(s.Path)); err != nil {
+	if err := c.write(jwtstore.CursorPath(s.Path)); err != nil {
 		s.log.Warn(fmt.Sprintf("how far the bucket was read can't be written: %s; "+
 			"the next start compares more", err))
 		return

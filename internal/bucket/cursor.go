@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"nats-account-server/internal/jwtstore"
 )
 
 // cursor is how far this server has read a bucket: every revision up to seq is in its journal.
@@ -14,12 +16,6 @@ type cursor struct {
 	ID  string `json:"bucket"`
 	Seq uint64 `json:"seq"`
 }
-
-// cursorName is the name of its file, beside the journal.
-const cursorName = "kv-cursor"
-
-// CursorPath returns the path of the file for a store in this directory.
-func CursorPath(dir string) string { return filepath.Join(dir, ".journal", cursorName) }
 
 // readCursor reads the file. One that is missing or damaged is that of a server which has never read
 // a bucket: then everything is compared.
@@ -63,7 +59,7 @@ func writeSynced(path string, content []byte) error {
 // Leave forgets how far a server has read a bucket, and reports whether it has. A server that is not told
 // of changes any more must not take them for old ones later.
 func Leave(dir string) (left bool, err error) {
-	err = os.Remove(CursorPath(dir))
+	err = os.Remove(jwtstore.CursorPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

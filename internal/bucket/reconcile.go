@@ -143,7 +143,8 @@ func (p *pass) read() error {
 		hasSome = true
 		break
 	}
-	c, err := p.consume(p.ctx, p.nc, consumerConfig{DeliverPolicy: "last_per_subject", HeadersOnly: hasSome})
+	c, err := p.consume(p.ctx, p.nc, consumerConfig{DeliverPolicy: "last_per_subject",
+		FilterSubject: p.prefix + ">", HeadersOnly: hasSome})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}

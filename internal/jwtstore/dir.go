@@ -57,6 +57,7 @@ const defaultLockWait = 10 * time.Second
 //	<dir>/.journal/temp-7        a JWT or tombstone that is on its way to its place
 //	<dir>/.journal/index         the index, unless Options.StateDir has it
 //	<dir>/.journal/state-dirs    where it is otherwise
+//	<dir>/.journal/kv-cursor     how far the bucket was read, see CursorPath
 //	<dir>/.journal/*.next        a new journal or index that is not whole yet
 //	<dir>/.lock-file             the lock
 //	<dir>/.lock                  a note for a process that finds the directory in use

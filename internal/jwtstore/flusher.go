@@ -187,7 +187,7 @@ func (f *flusher) warnOf(fault error) {
 func (f *flusher) removeTemps() {
 	left, _ := os.ReadDir(f.journal.dir) // what can't be read does no harm
 	for _, file := range left {
-		if !slices.Contains([]string{journalName, indexName, stateDirsName}, file.Name()) {
+		if !slices.Contains([]string{journalName, indexName, stateDirsName, cursorName}, file.Name()) {
 			_ = os.RemoveAll(filepath.Join(f.journal.dir, file.Name()))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 const (
 	journalDir  = ".journal"
+	cursorName  = "kv-cursor"
 	journalName = "journal"
 	nextName    = "journal.next" // a checkpoint, until it is whole
 

@@ -50,6 +50,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"time"
 )
 
@@ -116,3 +117,7 @@ var errIrregular = errors.New("not a JWT file")
 func unknown(key string) error {
 	return &fs.PathError{Op: "load", Path: key, Err: fs.ErrNotExist}
 }
+
+// CursorPath returns the path of a file beside the journal of the store in a directory. Its content belongs
+// to the caller: how far a bucket that other servers share was read.
+func CursorPath(dir string) string { return filepath.Join(dir, journalDir, cursorName) }
