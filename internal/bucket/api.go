@@ -32,7 +32,12 @@ const (
 )
 
 // attemptTimeout bounds one request: the leader may hang, and another one is elected after some seconds.
-const attemptTimeout = 2 * time.Second
+// What was asked while there was none is never answered. So a read, which can be repeated at once, waits
+// for less.
+const (
+	attemptTimeout = 2 * time.Second
+	readTimeout    = 500 * time.Millisecond
+)
 
 // apiError is an error that JetStream answers with.
 type apiError struct {
@@ -167,6 +172,8 @@ type storedMessage struct {
 // last returns the last revision of a subject at the leader; the zero revision if there is none. The
 // subject may have wildcards.
 func (s *Store) last(ctx context.Context, nc *nats.Conn, subject string) (revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	var found storedMessage
 	err := api(ctx, nc, "STREAM.MSG.GET."+s.stream, map[string]string{"last_by_subj": subject}, &found)
 	switch m := &found.Message; {
