@@ -15,6 +15,7 @@
 package effect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -101,6 +102,8 @@ type Foreteller struct {
 	Importers Importers
 	Accounts  Accounts
 	Facts     Facts // nil: no nats-server is asked
+	// Limit is how long nats-servers are asked, all together; 0 means 500 ms.
+	Limit time.Duration
 }
 
 // Of returns what a push of claims does. stored is what is stored for the account, nil if nothing is. The
@@ -118,9 +121,9 @@ func (f *Foreteller) Of(
 	} else if a, err := f.Accounts.GetLocal(ctx, p.key); err == nil {
 		p.hash = a.Hash
 	}
-	limit := usualLimit
+	limit := cmp.Or(f.Limit, usualLimit)
 	if o.Connections {
-		limit = connectionsLimit
+		limit = max(limit, connectionsLimit)
 	}
 	var cancel context.CancelFunc
 	p.asking, cancel = context.WithTimeout(ctx, limit)

@@ -1,0 +1,338 @@
+package effect_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// same is an edit that changes nothing.
+func same(*run, *jwt.AccountClaims) {}
+
+// scoped is for a user that has only what its signing key's scope allows.
+func scoped(u *jwt.UserClaims) { u.SetScoped(true) }
+
+// bearer is for a user that proves nothing.
+func bearer(u *jwt.UserClaims) { u.BearerToken = true }
+
+// withKeys is an edit that adds plain signing keys.
+func withKeys(names ...string) edit {
+	return func(r *run, c *jwt.AccountClaims) {
+		for _, name := range names {
+			c.SigningKeys.Add(r.key(name))
+		}
+	}
+}
+
+// limits is an edit of the limits.
+func limits(change func(*jwt.OperatorLimits)) edit {
+	return func(_ *run, c *jwt.AccountClaims) { change(&c.Limits) }
+}
+
+// all does several edits.
+func all(edits ...edit) edit {
+	return func(r *run, c *jwt.AccountClaims) {
+		for _, edit := range edits {
+			edit(r, c)
+		}
+	}
+}
+
+// revoke is an edit that revokes the user of a client, or another one, if it was issued until this long
+// after now.
+func revoke(client string, after time.Duration) edit {
+	return func(r *run, c *jwt.AccountClaims) {
+		id := client
+		if r.users[client] != "" {
+			id = r.users[client]
+		}
+		c.RevokeAt(id, time.Now().Add(after))
+	}
+}
+
+// withScope is an edit that adds a signing key with a scope.
+func withScope(key, role string, edits ...func(*jwt.UserScope)) edit {
+	return func(r *run, c *jwt.AccountClaims) { c.SigningKeys.AddScopedSigner(r.scope(key, role, edits...)) }
+}
+
+// template is a change of what the users of a scope may do.
+func template(change func(*jwt.UserPermissionLimits)) func(*jwt.UserScope) {
+	return func(s *jwt.UserScope) { change(&s.Template) }
+}
+
+// allow has the users of a scope publish these subjects only.
+func allow(subjects ...string) func(*jwt.UserScope) {
+	return template(func(l *jwt.UserPermissionLimits) { l.Pub.Allow.Add(subjects...) })
+}
+
+// refused fails the test unless a new client of the account is refused.
+func refused(c client) func(*run) {
+	return func(r *run) {
+		_, err := nats.Connect(r.servers[c.at].ClientURL(), nats.UserCredentialBytes(r.issue(c)),
+			nats.NoReconnect(), nats.Timeout(20*time.Second))
+		if err == nil {
+			r.Errorf("a new connection is not refused")
+		}
+	}
+}
+
+// outForGood fails the test if the credentials of clients still work.
+func outForGood(clients ...string) func(*run) {
+	return func(r *run) {
+		for _, name := range clients {
+			_, err := nats.Connect(r.servers[0].ClientURL(), nats.UserCredentialBytes(r.creds[name]),
+				nats.NoReconnect(), nats.Timeout(20*time.Second))
+			if err == nil {
+				r.Errorf("%s may connect again", name)
+			}
+		}
+	}
+}
+
+// mayReturn fails the test if the credentials of clients do not work any more.
+func mayReturn(clients ...string) func(*run) {
+	return func(r *run) {
+		for _, name := range clients {
+			natstest.Connect(r, r.servers[0].ClientURL(), r.creds[name])
+		}
+	}
+}
+
+// cutRows are the pushes that end connections, and those that might seem to.
+var cutRows = []row{
+	{
+		name: "a renewal", stored: same, pushed: same,
+		clients: []client{{name: "a"}, {name: "b", subs: 3}},
+	},
+	{
+		name: "a user is revoked", stored: same, pushed: revoke("a", 0),
+		clients: []client{{name: "a"}, {name: "b"}, {name: "other"}},
+		lines:   []string{"cut user_revoked 1"}, cut: []string{"a"}, after: outForGood("a"),
+	},
+	{
+		name: "the user of a leaf node is revoked", stored: same, pushed: revoke("a", 0),
+		clients: []client{{name: "a", leaf: true}, {name: "b"}},
+		lines:   []string{"cut user_revoked 1"}, cut: []string{"a"},
+	},
+	{
+		name: "all users are revoked", stored: withKeys("k"), pushed: all(withKeys("k"), revoke("*", 0)),
+		clients: []client{{name: "a"}, {name: "b", by: "k"}},
+		lines:   []string{"cut user_revoked 1", "cut user_revoked 1"}, cut: []string{"a", "b"},
+	},
+	{
+		name: "a user is revoked before it was issued", stored: same, pushed: revoke("a", -time.Hour),
+		clients: []client{{name: "a"}, {name: "b"}},
+	},
+	{
+		name: "all users are revoked before they were issued", stored: same, pushed: revoke("*", -time.Hour),
+		clients: []client{{name: "a"}, {name: "b"}},
+	},
+	{
+		name: "a revocation is taken away", stored: revoke("UNKNOWN", 0), pushed: same,
+		clients: []client{{name: "a"}},
+	},
+	{
+		name: "a bearer user is revoked", stored: same, pushed: revoke("a", 0),
+		clients: []client{{name: "a", edits: bearer}, {name: "b", edits: bearer}},
+		lines:   []string{"cut user_revoked 1"}, cut: []string{"a"},
+	},
+	{
+		name: "a signing key is removed", stored: withKeys("k", "l"), pushed: withKeys("l"),
+		clients: []client{{name: "a", by: "k"}, {name: "b", by: "k"}, {name: "c", by: "l"}, {name: "d"},
+			{name: "leaf", by: "k", leaf: true}},
+		lines: []string{"cut signing_key_removed 3"}, cut: []string{"a", "b", "leaf"},
+		after: outForGood("a", "b"),
+	},
+	{
+		name: "a signing key with a role is removed", stored: withScope("k", "worker"), pushed: same,
+		clients: []client{{name: "a", by: "k", edits: scoped}, {name: "b"}},
+		lines:   []string{"cut signing_key_removed 1"}, cut: []string{"a"}, after: outForGood("a"),
+	},
+	{
+		name: "a signing key is added", stored: withKeys("k"),
+		pushed:  all(withKeys("k"), withScope("l", "x")),
+		clients: []client{{name: "a", by: "k"}, {name: "b"}},
+	},
+	{
+		name: "a signing key gets a role", stored: withKeys("k"), pushed: withScope("k", "worker"),
+		clients: []client{{name: "a", by: "k"}, {name: "b"}},
+		lines:   []string{"cut signing_key_scoped 1"}, cut: []string{"a"}, after: outForGood("a"),
+	},
+	{
+		name: "a signing key loses its role", stored: withScope("k", "worker"), pushed: withKeys("k"),
+		clients: []client{{name: "a", by: "k", edits: scoped}, {name: "b"}},
+		lines:   []string{"cut signing_key_unscoped 1"}, cut: []string{"a"},
+	},
+	{
+		name: "a role gets another name", stored: withScope("k", "worker"), pushed: withScope("k", "helper"),
+		clients: []client{{name: "a", by: "k", edits: scoped}, {name: "b"}},
+		lines:   []string{"cut signing_key_scope_changed 1"}, cut: []string{"a"}, after: mayReturn("a"),
+	},
+	{
+		name:   "a role gets a description",
+		stored: withScope("k", "worker"),
+		pushed: withScope("k", "worker", func(s *jwt.UserScope) { s.Description = "x" }),
+		clients: []client{{name: "a", by: "k", edits: scoped},
+			{name: "leaf", by: "k", leaf: true, edits: scoped}},
+		lines: []string{"cut signing_key_scope_changed 2"}, cut: []string{"a", "leaf"}, after: mayReturn("a"),
+	},
+	{
+		name:    "a role allows more",
+		stored:  withScope("k", "w", allow("a")),
+		pushed:  withScope("k", "w", allow("a", "b")),
+		clients: []client{{name: "a", by: "k", edits: scoped}, {name: "b"}},
+		lines:   []string{"cut signing_key_scope_changed 1"}, cut: []string{"a"}, after: mayReturn("a"),
+	},
+	{
+		name:    "a role has its subjects in another order",
+		stored:  withScope("k", "w", allow("a", "b")),
+		pushed:  withScope("k", "w", allow("b", "a")),
+		clients: []client{{name: "a", by: "k", edits: scoped}, {name: "b"}},
+		lines:   []string{"cut signing_key_scope_changed 1"}, cut: []string{"a"}, after: mayReturn("a"),
+	},
+	{
+		name: "bearer tokens are refused", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.DisallowBearer = true }),
+		clients: []client{{name: "a", edits: bearer}, {name: "b"}},
+		lines:   []string{"cut bearer_refused 1"}, cut: []string{"a"}, after: outForGood("a"),
+	},
+	{
+		name: "as many subscriptions as the limit", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Subs = 3 }),
+		clients: []client{{name: "a", subs: 2}, {name: "b", subs: 3}, {name: "c", subs: 4}},
+		lines:   []string{"cut subscriptions_reached 2"}, cut: []string{"b", "c"},
+	},
+	{
+		name:    "a renewal when as many subscriptions are there as the limit",
+		stored:  limits(func(l *jwt.OperatorLimits) { l.Subs = 3 }),
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Subs = 3 }),
+		clients: []client{{name: "a", subs: 2}, {name: "b", subs: 3}},
+		lines:   []string{"cut subscriptions_reached 1"}, cut: []string{"b"},
+	},
+	{
+		name: "no subscriptions at all", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Subs = 0 }),
+		clients: []client{{name: "a"}, {name: "b", subs: 1}},
+		lines:   []string{"cut subscriptions_reached 2"}, cut: []string{"a", "b"},
+	},
+	{
+		name: "as many subscriptions as the limit of a user", stored: same,
+		pushed: limits(func(l *jwt.OperatorLimits) { l.Subs = 5 }),
+		clients: []client{{name: "a", subs: 2, edits: func(u *jwt.UserClaims) { u.Limits.Subs = 2 }},
+			{name: "b", subs: 4}},
+		lines: []string{"cut subscriptions_reached 1"}, cut: []string{"a"},
+	},
+	{
+		name: "fewer connections than there are", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Conn = 2 }),
+		clients: []client{{name: "a"}, {name: "b"}, {name: "c"}, {name: "d"}},
+		lines:   []string{"cut connections_exceeded 2"}, cut: []string{"c", "d"},
+		after: refused(client{name: "e"}),
+	},
+	{
+		name: "no connections at all", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Conn = 0 }),
+		clients: []client{{name: "a"}, {name: "b"}},
+		lines:   []string{"cut connections_exceeded 2"}, cut: []string{"a", "b"},
+		after: refused(client{name: "e"}),
+	},
+	{
+		name: "leaf nodes are connections too", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Conn = 2 }),
+		clients: []client{{name: "a"}, {name: "b"}, {name: "leaf", leaf: true}},
+		lines:   []string{"cut connections_exceeded 1"}, cut: []string{"leaf"},
+	},
+	{
+		name: "fewer connections, and those of a signing key go", stored: withKeys("k"),
+		pushed: limits(func(l *jwt.OperatorLimits) { l.Conn = 3 }),
+		clients: []client{{name: "a", by: "k"}, {name: "b", by: "k"}, {name: "c"}, {name: "d"},
+			{name: "e", by: "k"}},
+		lines: []string{"cut signing_key_removed 3", "cut connections_exceeded 1"},
+		cut:   []string{"a", "b", "d", "e"},
+	},
+	{
+		name: "as many connections as there are", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Conn = 2 }),
+		clients: []client{{name: "a"}, {name: "b"}},
+		lines:   []string{"later connections_limited"}, after: refused(client{name: "e"}),
+	},
+	{
+		name: "fewer leaf nodes than there are", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.LeafNodeConn = 0 }),
+		clients: []client{{name: "a"}, {name: "leaf", leaf: true}},
+		lines:   []string{"later leaf_nodes_limited"},
+	},
+	{
+		name: "smaller messages", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Payload = 100 }),
+		clients: []client{{name: "a"}, {name: "b"}}, lines: []string{"cut limit_changed"},
+		after: func(r *run) {
+			check(r.T, r.conns["a"].Publish("x", make([]byte, 101)))
+			r.waitOut("a")
+			r.checkStays("b")
+		},
+	},
+	{
+		name: "it expires soon", stored: same,
+		pushed:  func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 4 },
+		clients: []client{{name: "a"}, {name: "leaf", leaf: true}}, lines: []string{"cut expiry_changed 2"},
+		cut: []string{"a", "leaf"},
+	},
+	{
+		name:   "it expires later",
+		stored: func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 3 },
+		pushed: same, clients: []client{{name: "a"}},
+	},
+	{
+		name: "a service authorizes its users", stored: same,
+		pushed:  func(r *run, c *jwt.AccountClaims) { c.Authorization.AuthUsers.Add(r.users["b"]) },
+		clients: []client{{name: "a"}, {name: "b"}},
+		lines:   []string{"later authorization_changed", "later authorization_changed"},
+		after:   refused(client{name: "e"}),
+	},
+	{
+		name: "what no client notices", stored: same,
+		pushed: func(_ *run, c *jwt.AccountClaims) {
+			c.Name, c.Description, c.InfoURL, c.Audience = "x", "y", "https://example.com", "z"
+			c.Tags.Add("t")
+			c.Limits.Data, c.Trace = 10, &jwt.MsgTrace{Destination: "trace", Sampling: 5}
+			c.ClusterTraffic = jwt.ClusterTrafficOwner
+		},
+		clients: []client{{name: "a"}, {name: "leaf", leaf: true}},
+	},
+}
+
+// TestForecasts holds what is foretold against what nats-servers do, for each field that has an effect.
+func TestForecasts(t *testing.T) {
+	for _, kind := range []string{"URL", "full"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, kind, 1)
+			t.Run("rows", func(t *testing.T) {
+				for _, row := range cutRows {
+					t.Run(row.name, func(t *testing.T) {
+						t.Parallel()
+						start(t, w, row).run()
+					})
+				}
+			})
+		})
+	}
+}
+
+// start prepares a run.
+func start(t *testing.T, w *world, of row) *run {
+	return &run{
+		T: t, row: &of, world: w, began: time.Now(), accounts: map[string]*jwttest.Account{},
+		keys: map[string]nkeys.KeyPair{}, users: map[string]string{}, conns: map[string]*nats.Conn{},
+		creds: map[string][]byte{}, leaves: map[string]*server.Server{}, closed: map[string]chan struct{}{},
+		subs: map[int]*nats.Subscription{},
+	}
+}
