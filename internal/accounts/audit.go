@@ -1,10 +1,13 @@
 package accounts
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
@@ -27,7 +30,19 @@ type Event struct {
 	Issuer  string                // as the JWT says
 	Old     *logging.AuditVersion // what was stored; nil: nothing
 	New     *logging.AuditVersion // what was put; nil: nothing
+	Name    string                // of the account, as the JWT says, but cut; "" if that is not known
+	// Changes are what differs in meaning from what was stored, if this is stored now: nil for a JWT
+	// that was only issued anew. Of a new account they say no more than that. More is how many were
+	// left out.
+	Changes []claimdiff.Change
+	More    int
 }
+
+// maxChanges bounds the changes of an Event, and maxChangeText the bytes of a text that a tenant chose.
+const (
+	maxChanges    = 20
+	maxChangeText = 128
+)
 
 // AuditVersion describes a JWT for the audit log. It is nil for no JWT.
 func (a *Account) AuditVersion() *logging.AuditVersion {
@@ -77,11 +92,32 @@ func (o *offer) event(result string) Event {
 		Issuer:  o.Issuer,
 		Old:     o.current.stored.AuditVersion(),
 		New:     o.AuditVersion(),
+		Name:    logging.Cut(o.Name, maxChangeText),
 	}
 	if o.from.Kind == KindHTTP && !trust.IsAccountKey(o.Key) {
 		e.Account = ""
 	}
 	return e
+}
+
+// difference adds to an event what an offer that is stored now has changed.
+func (e *Event) difference(o *offer) {
+	switch had := o.current.stored; {
+	case had == nil:
+		e.Changes = []claimdiff.Change{claimdiff.Added(o.Key, o.Name)}
+	case bytes.Equal(had.Payload, o.Payload):
+		return
+	default:
+		if claims := had.Claims(); claims != nil { // otherwise it was damaged
+			e.Changes = claimdiff.Diff(claims, o.claims)
+		}
+	}
+	if len(e.Changes) > maxChanges {
+		e.Changes, e.More = slices.Clone(e.Changes[:maxChanges]), len(e.Changes)-maxChanges
+	}
+	for i := range e.Changes {
+		e.Changes[i].Of = logging.Cut(e.Changes[i].Of, maxChangeText)
+	}
 }
 
 // Refuse reports a JWT that was refused before it came to Put, since it did not arrive whole. An

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
 )
@@ -204,3 +207,49 @@ func TestSubjectOf(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// An event says in words what has changed. A JWT that was only issued anew has changed nothing.
+func TestAChangeIsObservedInWords(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	for i, c := range []struct {
+		name  string
+		edit  func(*jwt.AccountClaims)
+		words []string
+		more  int
+	}{
+		{"a new one", func(*jwt.AccountClaims) {},
+			[]string{`account "acc" ` + claimdiff.Key(a.ID) + " is new"}, 0},
+		{"only issued anew", func(*jwt.AccountClaims) {}, nil, 0},
+		{"a limit", func(c *jwt.AccountClaims) { c.Limits.Conn = 60 },
+			[]string{"may open 60 connections, was unlimited"}, 0},
+		{"very much at once", func(c *jwt.AccountClaims) {
+			c.Limits.Conn = 60
+			for i := range maxChanges + 5 {
+				c.Exports.Add(&jwt.Export{Subject: jwt.Subject(strings.Repeat("x", 200) + strconv.Itoa(i)),
+					Type: jwt.Stream})
+			}
+		}, make([]string, maxChanges), 5},
+	} {
+		e.mustPush(t, a.ID, e.signed(t, a, time.Duration(i)*time.Second, c.edit))
+		got := e.events[len(e.events)-1]
+		if len(got.Changes) != len(c.words) || got.More != c.more || got.Name != "acc" {
+			t.Errorf("%s: %d changes, %d more: %+v", c.name, len(got.Changes), got.More, got)
+			continue
+		}
+		for i, want := range c.words {
+			if change := got.Changes[i]; want != "" && change.Words != want || len(change.Of) > 140 {
+				t.Errorf("%s: %+v, want %q", c.name, change, want)
+			}
+		}
+	}
+	if _, err := e.push(a.ID, e.signed(t, a, -time.Hour)); err == nil {
+		t.Fatal("an older one was taken")
+	}
+	if refused := e.events[len(e.events)-1]; refused.Changes != nil {
+		t.Errorf("what was refused has changed %v", refused.Changes)
+	}
+}
+
+// maxChanges is how many an event has at most.
+const maxChanges = 20

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
@@ -204,8 +205,8 @@ func (r *remover) removeAsked(ctx context.Context, event Event, reason string,
 	return err
 }
 
-// remove puts a tombstone in an account's place. event is about that; its Old is filled in. reason
-// is for the log.
+// remove puts a tombstone in an account's place. event is about that, and is filled in. reason is
+// for the log.
 func (r *remover) remove(
 	ctx context.Context, event *Event, reason string, decide decideRemoval,
 ) error {
@@ -217,6 +218,7 @@ func (r *remover) remove(
 			head = trust.Head{}
 		}
 		event.Old = NewAccount(now.JWT, head).AuditVersion()
+		event.Name = logging.Cut(head.Name, maxChangeText)
 		had := readTombstone(now.Tombstone)
 		order, err := decide(removable{head, now.Floor, had, now.Absent})
 		if err != nil {
@@ -229,6 +231,7 @@ func (r *remover) remove(
 	}
 	r.Announcer.Announce(key, seq)
 	r.Log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
+	event.Changes = []claimdiff.Change{claimdiff.Removed(key, event.Name)}
 	return r.observe(*event) // last, because it may wait
 }
 

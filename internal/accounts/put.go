@@ -138,6 +138,7 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 		// Of two changes in a row a nats-server may have heard the second one first.
 		result.Receipt = r.announcing.announce(o, seq)
 	}
+	event.difference(o)             // nats-servers need not wait for that
 	return result, r.observe(event) // last, because it may wait
 }
 

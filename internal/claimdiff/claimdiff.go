@@ -9,6 +9,7 @@ package claimdiff
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -55,26 +56,41 @@ func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	case stored == nil && pushed == nil:
 		return nil
 	case pushed == nil:
-		d.add(Change{Field: "sub", Code: "account_removed", Sign: removed, Of: stored.Subject, Effect: Cut,
-			Words: account(stored) + " is not there any more"})
+		d.add(Removed(stored.Subject, stored.Name))
 		return found
 	case stored == nil:
-		d.add(Change{Field: "sub", Code: "account_added", Sign: added, Of: pushed.Subject, Effect: None,
-			Words: account(pushed) + " is new"})
+		d.add(Added(pushed.Subject, pushed.Name))
 		stored, d.isNew = empty(pushed), true
 	}
 	d.identity(stored, pushed)
 	d.limits(&stored.Limits, &pushed.Limits)
 	d.signingKeys(stored.SigningKeys, pushed.SigningKeys)
 	d.revocations("nats.", stored.Revocations, pushed.Revocations)
-	d.exports(stored.Exports, pushed.Exports)
-	d.imports(stored.Imports, pushed.Imports)
+	// Most pushes leave these as they are, and to match two lists costs more than to compare them.
+	if !reflect.DeepEqual(stored.Exports, pushed.Exports) {
+		d.exports(stored.Exports, pushed.Exports)
+	}
+	if !reflect.DeepEqual(stored.Imports, pushed.Imports) {
+		d.imports(stored.Imports, pushed.Imports)
+	}
 	d.inside("nats.default_permissions.", "", "by default users ").
 		permissions(stored.DefaultPermissions, pushed.DefaultPermissions)
 	d.mappings(stored.Mappings, pushed.Mappings)
 	d.authorization(&stored.Authorization, &pushed.Authorization)
 	d.others(stored, pushed)
 	return found
+}
+
+// Added says that an account is new. Of such a one Diff says this first.
+func Added(key, name string) Change {
+	return Change{Field: "sub", Code: "account_added", Sign: added, Of: key, Effect: None,
+		Words: account(key, name) + " is new"}
+}
+
+// Removed says that an account is gone.
+func Removed(key, name string) Change {
+	return Change{Field: "sub", Code: "account_removed", Sign: removed, Of: key, Effect: Cut,
+		Words: account(key, name) + " is not there any more"}
 }
 
 // empty returns what a new account is compared with. What each account has is left out.
@@ -88,11 +104,11 @@ func empty(c *jwt.AccountClaims) *jwt.AccountClaims {
 }
 
 // account returns the words for an account.
-func account(c *jwt.AccountClaims) string {
-	if c.Name == "" {
-		return "account " + Key(c.Subject)
+func account(key, name string) string {
+	if name == "" {
+		return "account " + Key(key)
 	}
-	return fmt.Sprintf("account %s %s", Quote(c.Name), Key(c.Subject))
+	return fmt.Sprintf("account %s %s", Quote(name), Key(key))
 }
 
 // differ gathers changes. Those of an element have its path, its name and the words before a clause.

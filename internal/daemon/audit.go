@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/monitor"
@@ -51,7 +52,18 @@ func (a *auditor) Observe(v accounts.Event) error {
 		Issuer:  v.Issuer,
 		Old:     v.Old,
 		New:     v.New,
+		Name:    v.Name,
+		Changes: auditChanges(v.Changes),
+		More:    v.More,
 	}, v.Result == accounts.Refused, required)
+}
+
+// auditChanges are changes as the audit has them.
+func auditChanges(changes []claimdiff.Change) (all []logging.AuditChange) {
+	for _, c := range changes {
+		all = append(all, logging.AuditChange{Code: c.Code, Field: c.Field, Words: c.Words})
+	}
+	return all
 }
 
 // reopen opens the log file and the audit file of the configured names anew, after they have been

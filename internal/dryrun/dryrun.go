@@ -4,7 +4,11 @@
 // The names of the members and the values of Verdict, Rule, State, Code and Kind never change.
 package dryrun
 
-import "time"
+import (
+	"time"
+
+	"nats-account-server/internal/claimdiff"
+)
 
 // Answer is what a push would do.
 type Answer struct {
@@ -17,7 +21,9 @@ type Answer struct {
 	// Pushed is what would be pushed, nil if it can't be read.
 	Pushed *Version `json:"pushed"`
 	// Stored is what that was compared with, nil if nothing is stored.
-	Stored   *Version  `json:"stored"`
+	Stored *Version `json:"stored"`
+	// Changes are what differs in meaning from what is stored; nil if that can't be told.
+	Changes  []claimdiff.Change `json:"changes"`
 	Warnings []Warning `json:"warnings"`
 }
 

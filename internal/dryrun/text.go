@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/logging"
 )
 
@@ -21,6 +22,7 @@ func (a *Answer) Text() string {
 	w := &writer{}
 	w.line(fmt.Sprintf("%-*s %s", columnHead-1, a.title(), a.verdict()))
 	w.refusals(a)
+	w.changes(a)
 	w.warnings(a)
 	return w.String()
 }
@@ -82,6 +84,28 @@ func (w *writer) refusals(a *Answer) {
 	}
 	if not != nil {
 		w.line("  not checked, because of that: " + strings.Join(not, ", "))
+	}
+}
+
+// changes writes what differs from what is stored.
+func (w *writer) changes(a *Answer) {
+	title := "difference to what is stored (%s)"
+	switch {
+	case a.Changes == nil:
+		return
+	case a.Stored == nil:
+		title = "nothing is stored for this account"
+	case len(a.Changes) == 0 && a.Verdict == Unchanged:
+		return
+	case len(a.Changes) == 0:
+		title = "no difference in meaning to what is stored (%s)"
+	}
+	if a.Stored != nil {
+		title = fmt.Sprintf(title, "issued "+claimdiff.Time(a.Stored.Issued.Unix()))
+	}
+	w.section(title)
+	for _, c := range a.Changes {
+		w.line("    " + c.Sign + " " + logging.Quote(c.Words, maxText))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/dryrun"
 	"nats-account-server/internal/trust"
 )
@@ -82,6 +83,10 @@ func (a *API) describeTrial(
 	}
 	if t.Stored != nil {
 		d.Stored = describeVersion(t.Stored)
+	}
+	if t.Claims != nil && (t.Stored == nil || t.StoredClaims != nil) {
+		d.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
+		d.Changes = append([]claimdiff.Change{}, d.Changes...) // [] in JSON, if there is none
 	}
 	if t.Warning != "" {
 		d.Warnings = append(d.Warnings, dryrun.Warning{Kind: "refused_by_some", Text: t.Warning})

@@ -72,6 +72,35 @@ func TestAWeakETagIsNoMatch(t *testing.T) {
 	}
 }
 
+func TestADryRunShowsWhatDiffers(t *testing.T) {
+	env := newEnvironment(t)
+	a := jwttest.NewAccount(t)
+	address := serve(t, env.api)
+	limited := func(c *jwt.AccountClaims) { c.Limits.Conn = 60 }
+	later := jwttest.Sign(t, env.op.Signing, a, env.now.Add(time.Minute), limited)
+	if _, answer := tryPush(t, address, a.ID, later, ""); len(answer.Changes) < 2 ||
+		answer.Changes[0].Code != "account_added" || answer.Stored != nil {
+		t.Errorf("%+v", answer)
+	}
+	env.put(t, a)
+	_, answer := tryPush(t, address, a.ID, later, "")
+	if len(answer.Changes) != 1 || answer.Changes[0].Field != "nats.limits.conn" {
+		t.Errorf("%+v", answer)
+	}
+	text := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"/dry-run\n\n"+string(later))
+	if !strings.Contains(text, "\n    ~ may open 60 connections, was unlimited\n") {
+		t.Error(text)
+	}
+	anew := jwttest.Sign(t, env.op.Signing, a, env.now.Add(time.Minute))
+	if _, answer := tryPush(t, address, a.ID, anew, ""); answer.Changes == nil || len(answer.Changes) > 0 {
+		t.Errorf("%+v", answer)
+	}
+	// The claims of a JWT that its issuer has not signed are not shown.
+	if _, answer := tryPush(t, address, a.ID, jwttest.Flip(later), ""); answer.Changes != nil {
+		t.Errorf("%+v", answer)
+	}
+}
+
 func TestADryRunForPeople(t *testing.T) {
 	env := newEnvironment(t)
 	a := jwttest.NewAccount(t)

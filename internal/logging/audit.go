@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,17 +23,28 @@ import (
 // AuditEntry is one line of the audit: what happened to one JWT that was offered. It is written as
 // one JSON object with its members in this order. Programs read these names: they never change.
 type AuditEntry struct {
-	Time       time.Time     `json:"time"` // UTC, set by Write
-	Result     string        `json:"result"`
-	Reason     string        `json:"reason,omitempty"`     // why it was refused; "" for no reason
-	Address    string        `json:"address,omitempty"`    // of the client; "" for none
-	User       string        `json:"user,omitempty"`       // login of the client; "" for none
-	Origin     string        `json:"door"`                 // the way in
-	Account    string        `json:"account"`              // public key, as the client gave it
-	Issuer     string        `json:"issuer,omitempty"`     // public key; "" if unreadable
-	Old        *AuditVersion `json:"old,omitempty"`        // what was stored; nil for nothing
-	New        *AuditVersion `json:"new,omitempty"`        // what was offered; nil if unreadable
-	Suppressed int           `json:"suppressed,omitempty"` // entries left out before, set by Write
+	Time    time.Time     `json:"time"` // UTC, set by Write
+	Result  string        `json:"result"`
+	Reason  string        `json:"reason,omitempty"`  // why it was refused; "" for no reason
+	Address string        `json:"address,omitempty"` // of the client; "" for none
+	User    string        `json:"user,omitempty"`    // login of the client; "" for none
+	Origin  string        `json:"door"`              // the way in
+	Account string        `json:"account"`           // public key, as the client gave it
+	Issuer  string        `json:"issuer,omitempty"`  // public key; "" if unreadable
+	Old     *AuditVersion `json:"old,omitempty"`     // what was stored; nil for nothing
+	New     *AuditVersion `json:"new,omitempty"`     // what was offered; nil if unreadable
+	Name    string        `json:"name,omitempty"`    // of the account; "" if it has none
+	// Changes say what a stored JWT has changed. At most maxAuditChanges are written.
+	Changes    []AuditChange `json:"changes,omitempty"`
+	More       int           `json:"more_changes,omitempty"` // how many changes are left out
+	Suppressed int           `json:"suppressed,omitempty"`   // entries left out before, set by Write
+}
+
+// AuditChange is one difference between two JWTs of an account.
+type AuditChange struct {
+	Code  string `json:"code"`  // a word for programs
+	Field string `json:"field"` // of the claims
+	Words string `json:"words"` // for people
 }
 
 // AuditVersion identifies one of the JWTs of an account.
@@ -46,6 +58,8 @@ type AuditVersion struct {
 const (
 	// maxAuditText is the most bytes of one text in an entry. A client may have chosen the text.
 	maxAuditText = 128
+	// maxAuditChanges keeps a line below the 4 KiB that a pipe takes in one piece.
+	maxAuditChanges = 8
 
 	// Any client can cause an entry with a refused JWT. At most refusedBurst of them are written at
 	// once and refusedPerSecond over time.
@@ -237,7 +251,15 @@ func cutBack(f *os.File, n int) {
 // encode returns an entry as a line. No text in it can break the line or forge another one. Texts
 // are cut to maxAuditText, and bytes that are not UTF-8 are replaced.
 func encode(e AuditEntry) []byte {
-	texts := []*string{&e.Reason, &e.Address, &e.User, &e.Origin, &e.Account, &e.Issuer}
+	texts := []*string{&e.Reason, &e.Address, &e.User, &e.Origin, &e.Account, &e.Issuer, &e.Name}
+	if n := len(e.Changes) - maxAuditChanges; n > 0 {
+		e.Changes, e.More = e.Changes[:maxAuditChanges], e.More+n
+	}
+	e.Changes = slices.Clone(e.Changes) // as with the versions
+	for i := range e.Changes {
+		c := &e.Changes[i]
+		texts = append(texts, &c.Code, &c.Field, &c.Words)
+	}
 	for _, v := range []**AuditVersion{&e.Old, &e.New} {
 		if *v != nil {
 			*v = new(**v) // the caller's version must not change

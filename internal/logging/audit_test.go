@@ -164,6 +164,27 @@ func TestAnEntryThatJSONCanNotHoldIsStillALine(t *testing.T) {
 	}
 }
 
+// Words come from tenants. However many and long they are, a pipe takes the line in one piece.
+func TestTheChangesOfAnEntryAreBounded(t *testing.T) {
+	changes := slices.Repeat([]logging.AuditChange{{Code: "limit_changed",
+		Field: strings.Repeat("n", 500), Words: strings.Repeat("\"\\", 500)}}, 30)
+	given := slices.Clone(changes)
+	path := filepath.Join(t.TempDir(), "audit")
+	a, _ := newAudit(t, path)
+	_ = a.Write(logging.AuditEntry{Name: strings.Repeat("x", 500), Changes: changes, More: 2}, false, 0)
+	line := lines(t, path)[0]
+	var got logging.AuditEntry
+	if err := json.Unmarshal([]byte(line), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Changes) != 8 || got.More != 24 || len(got.Changes[0].Words) != 128 || len(line) > 4096 {
+		t.Errorf("%d changes and %d more in %d bytes", len(got.Changes), got.More, len(line))
+	}
+	if !slices.Equal(changes, given) {
+		t.Error("the caller's changes have changed")
+	}
+}
+
 func TestTheErrorNamesAFileThatCanNotBeOpened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "no", "audit")
 	if _, err := logging.OpenAudit(path); err == nil || !strings.Contains(err.Error(), path) {

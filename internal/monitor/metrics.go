@@ -124,6 +124,7 @@ type Metrics struct {
 	reloadedAt    prometheus.Gauge
 	loadedAt      atomic.Int64 // the same, in Unix nanoseconds
 	expired       expiredUse
+	history       history
 }
 
 // NewMetrics returns metrics in a registry of their own. Every series with a closed set of labels is
@@ -298,8 +299,9 @@ func (m *Metrics) Reloaded(successful bool) {
 	m.loadedAt.Store(time.Now().UnixNano())
 }
 
-// Decided counts what was decided about a JWT that was offered.
+// Decided counts what was decided about a JWT that was offered, and remembers the last ones.
 func (m *Metrics) Decided(v accounts.Event) {
+	m.history.remember(v)
 	d, isPush := doorOf(v.Kind)
 	r, isResult := resultOf(v)
 	if isPush && isResult {

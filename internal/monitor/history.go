@@ -1,0 +1,114 @@
+package monitor
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/trust"
+)
+
+// maxHistory is how many changes, and how many refusals, are remembered.
+const maxHistory = 256
+
+// Past is a change of an account that was made not long ago, or a JWT that was refused.
+type Past struct {
+	At      time.Time
+	Account string // public key; of a refused JWT "" if it was put for none
+	Name    string // as the JWT says: any text; "" if that is not known
+	Result  string // accounts.Accepted, accounts.Deleted or accounts.Refused
+	Reason  string // of a refusal: the word of the audit
+	Origin  accounts.Origin
+	Issuer  string // public key, as the JWT says
+	// Changes are what has changed in meaning; nil for a JWT that was only issued anew. More is how many
+	// were left out.
+	Changes []claimdiff.Change
+	More    int
+}
+
+// history remembers the last changes and the last refusals. Clients can cause any number of refusals: they
+// push no change out.
+type history struct {
+	mu                sync.Mutex
+	changes, refusals ring
+}
+
+// ring keeps the last maxHistory.
+type ring struct {
+	kept []Past
+	next int // the place of the next one, once kept is full
+}
+
+// add adds one. It takes the place of the oldest if there is no room.
+func (r *ring) add(p Past) {
+	if len(r.kept) < maxHistory {
+		r.kept = append(r.kept, p)
+		return
+	}
+	r.kept[r.next] = p
+	r.next = (r.next + 1) % maxHistory
+}
+
+// last returns those that are wanted, n at most, the latest first.
+func (r *ring) last(n int, want func(Past) bool) (found []Past) {
+	for _, p := range slices.Backward(slices.Concat(r.kept[r.next:], r.kept[:r.next])) {
+		if len(found) == n {
+			break
+		}
+		if want(p) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// remember adds a decision about an account.
+func (h *history) remember(v accounts.Event) {
+	if !trust.IsAccountKey(v.Account) && v.Account != "" {
+		return // it is an activation token, or something that a client has made up
+	}
+	// The key may be a part of a whole URL, which would be kept with it, and the issuer any text.
+	p := Past{At: time.Now(), Account: strings.Clone(v.Account), Name: v.Name, Result: v.Result,
+		Reason: v.Reason, Origin: v.Origin, Issuer: logging.Cut(v.Issuer, trust.KeyLength),
+		Changes: v.Changes, More: v.More}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch v.Result {
+	case accounts.Accepted, accounts.Deleted:
+		h.changes.add(p)
+	case accounts.Refused:
+		h.refusals.add(p)
+	}
+}
+
+// anyPast wants all.
+func anyPast(Past) bool { return true }
+
+// Changes returns the last n changes of accounts, the latest first. They are those since the start, and
+// not all of them. The caller must not change what is in them.
+func (m *Monitor) Changes(n int) []Past {
+	h := &m.Metrics.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.changes.last(n, anyPast)
+}
+
+// ChangesOf returns the changes of an account that are among the last ones, the latest first.
+func (m *Monitor) ChangesOf(key string) []Past {
+	h := &m.Metrics.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.changes.last(maxHistory, func(p Past) bool { return p.Account == key })
+}
+
+// Refusals returns the last n JWTs that were refused, the latest first.
+func (m *Monitor) Refusals(n int) []Past {
+	h := &m.Metrics.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.refusals.last(n, anyPast)
+}
