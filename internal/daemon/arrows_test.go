@@ -14,10 +14,10 @@ var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
 	"effect":   {"accounts", "claimcheck", "claimdiff", "facts", "jwtstore"},
-	"httpapi":  {"accounts", "activations", "auth", "dryrun", "monitor", "pages"},
+	"httpapi":  {"accounts", "activations", "auth", "dryrun", "manual", "monitor", "pages"},
 	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},
-	"pages":    {"accounts", "monitor"},
+	"pages":    {"accounts", "manual", "monitor"},
 	"bucket":   {"accounts", "activations", "jwtstore"},
 	"resolver": {"accounts", "activations"},
 	"replica":  {"accounts", "activations"},

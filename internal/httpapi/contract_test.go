@@ -18,6 +18,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"nats-account-server/internal/manual"
 	"nats-account-server/internal/pages"
 )
 
@@ -160,10 +161,11 @@ func (c *contract) compare(r *http.Request, a *recordedAnswer) {
 	c.compareLocked(name, a, r, response.Value)
 }
 
-// isPage reports whether an answer is one that only browsers get: a page, or what pages consist of.
+// isPage reports whether an answer is one of the pages for people, or of what they consist of.
 func isPage(r *http.Request, a *recordedAnswer) bool {
-	return a.header.Get("Content-Security-Policy") != "" || r.URL.Path == "/events" ||
-		strings.HasPrefix(r.URL.Path, pages.AssetPath)
+	path := r.URL.Path
+	return a.header.Get("Content-Security-Policy") != "" || path == "/events" ||
+		strings.HasPrefix(path, manual.Root) || strings.HasPrefix(path, pages.AssetPath)
 }
 
 // match returns the path of the document that a path of a request belongs to.

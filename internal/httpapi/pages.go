@@ -43,6 +43,7 @@ func (a *API) pageParts() router {
 	isAsset := func(name string) bool { _, found := pages.FindAsset(name); return found }
 	t := router{{path: pages.AssetPath, isKey: isAsset, read: auth.Unauthenticated, get: getAsset,
 		isPage: true, label: page}}
+	t = append(t, a.manualRoutes()...)
 	if a.Only != PublicRoutes {
 		t = append(t, &route{path: pathEvents, read: auth.Anonymous, get: a.getEvents, isPage: true,
 			label: page})

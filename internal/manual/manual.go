@@ -22,6 +22,9 @@ type Page struct {
 	Text  string // Markdown
 }
 
+// Path returns the path of the page on the server.
+func (p *Page) Path() string { return strings.TrimSuffix(Root+"/"+p.Topic, "/") }
+
 // pages are the index and after it what it links to.
 var pages = load()
 

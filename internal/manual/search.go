@@ -15,6 +15,7 @@ import (
 type section struct {
 	page            *Page
 	heading, anchor string
+	level           int
 	text            string // in one line
 	terms           string // the first cells of its tables, such as the names of keys
 }
@@ -37,6 +38,9 @@ func (h *Hit) Plain(width int) string {
 	w.wrap("… "+snippet.String()+" …", "    ", "    ")
 	return w.String()
 }
+
+// Path returns the path of the section on the server.
+func (h *Hit) Path() string { return strings.TrimSuffix(Root+"/"+h.Topic, "/") + "#" + h.Anchor }
 
 // Part is a piece of a snippet.
 type Part struct {
@@ -66,7 +70,8 @@ func (p *Page) sections() (all []section) {
 		if heading, ok := n.(*ast.Heading); ok {
 			id, _ := heading.AttributeString("id")
 			anchor, _ := id.([]byte)
-			all = append(all, section{page: p, heading: inline(heading, source), anchor: string(anchor)})
+			all = append(all, section{page: p, heading: inline(heading, source), anchor: string(anchor),
+				level: heading.Level})
 			continue
 		}
 		w.Reset()
@@ -79,6 +84,23 @@ func (p *Page) sections() (all []section) {
 	}
 	return all
 }
+
+// Heading is a heading below that of the page.
+type Heading struct{ Text, Anchor string }
+
+// headings has those of each page, by topic.
+var headings = sync.OnceValue(func() map[string][]Heading {
+	all := map[string][]Heading{}
+	for i := range sections() {
+		if s := &sections()[i]; s.level == 2 {
+			all[s.page.Topic] = append(all[s.page.Topic], Heading{s.heading, s.anchor})
+		}
+	}
+	return all
+})
+
+// Headings returns the headings of the second level.
+func (p *Page) Headings() []Heading { return headings()[p.Topic] }
 
 // terms returns the first cells of a table.
 func terms(table *tables.Table, source []byte) (all []string) {
@@ -110,7 +132,8 @@ func Search(query string) []Hit {
 	slices.SortStableFunc(all, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(b.found, a.found), cmp.Compare(b.score, a.score))
 	})
-	any := regexp.MustCompile("(?i)" + strings.Join(words, "|"))
+	// What is shown as found is a whole word.
+	any := regexp.MustCompile(`(?i)(?:` + strings.Join(words, "|") + `)\w*`)
 	var hits []Hit
 	for _, r := range all {
 		// A section with fewer words is shown only if it has more than half of them.

@@ -1,0 +1,39 @@
+package pages
+
+import (
+	"html/template"
+
+	"nats-account-server/internal/manual"
+)
+
+// helpPage is what the template of the manual shows.
+type helpPage struct {
+	Current  *manual.Page // nil: the results of a search
+	Topics   []*manual.Page
+	Main     template.HTML
+	Query    string
+	Hits     []manual.Hit
+	IsSearch bool
+}
+
+// topics are the pages of the manual, the index among them.
+func topics() (all []*manual.Page) {
+	known := manual.Pages()
+	for i := range known {
+		all = append(all, &known[i])
+	}
+	return all
+}
+
+// Manual returns a page of the manual.
+func (s *Site) Manual(p *manual.Page, onlyHelp bool) Page {
+	content := main("manual", helpPage{Current: p, Topics: topics(), Main: p.HTML()})
+	return Page{Title: p.Title, Section: Help, Main: content, OnlyHelp: onlyHelp}
+}
+
+// Found returns the page with the results of a search in the manual.
+func (s *Site) Found(query string, onlyHelp bool) Page {
+	content := main("manual", helpPage{Topics: topics(), Query: query, Hits: manual.Search(query),
+		IsSearch: true})
+	return Page{Title: "Search the manual", Section: Help, Main: content, OnlyHelp: onlyHelp}
+}
