@@ -27,6 +27,10 @@ const (
 	// connectInterval is the least time between two announcements that clients cause which connect
 	// to a cache.
 	connectInterval = time.Second
+	// sparingInterval is the wait before an account is announced again that is not wholly in effect
+	// somewhere, if a server lacks it still. It doubles each time up to maxSparing.
+	sparingInterval = time.Minute
+	maxSparing      = time.Hour
 	// heardTimeout is how long a nats-server has to apply a change that it has heard, before that
 	// is to be confirmed.
 	heardTimeout = 500 * time.Millisecond
@@ -49,6 +53,12 @@ type announcement struct {
 	// mayLack is set if a server may leave out a part of the JWT, and applied if one has acknowledged
 	// it since that was asked.
 	mayLack, applied bool
+	// announced is set if the change was published, lacked if a server has shown since that it does not
+	// have it. repeats is how often it was published again because of that, and repeatAt when it may be
+	// the next time. See spare.
+	announced, lacked bool
+	repeats           int
+	repeatAt          time.Time
 	// owed is set if a server has not acknowledged it when it was first announced, or was away.
 	owed    bool
 	changed chan struct{} // closed when more is known; nil if no caller waits for that
@@ -225,6 +235,7 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	isNewer := c.Seq > a.Seq
 	if isNewer {
 		a.Change, a.confirms, a.wasAway, a.tries, a.owed = c, false, false, 0, false
+		a.announced, a.lacked, a.repeats, a.repeatAt = false, false, 0, time.Time{}
 		clear(a.notCached)
 		clear(a.said)
 	}
@@ -257,6 +268,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	for p.hasDue() && !now.Before(p.queue[0].due) {
 		// A change that is pending for absent servers only is not sent.
 		if a := p.queue[0]; !p.finishAcknowledged(a) {
+			p.spare(a)
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -267,6 +279,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 			if srv.takeConfirmation(a.Seq, now) {
 				a.confirms, a.wasAway = true, true
 			}
+			p.spare(a)
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -288,6 +301,7 @@ func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 		number: p.n.attempts, seq: a.Seq, isConfirmation: a.confirms, sent: now,
 		answered: make(map[string]bool),
 	}
+	a.announced = a.announced || !a.confirms
 	p.apply(a, sent, time.Time{})
 	return outgoing{a.Change, a.number, a.confirms}
 }
@@ -390,6 +404,10 @@ func (p *announcements) end(a *announcement) {
 // answers are as they should be and some come too early to count: then it is to be confirmed again.
 // If only servers have not answered that may be away, it waits for them.
 func (p *announcements) endConfirmation(a *announcement) {
+	if p.isSpared(a) {
+		p.endSparing(a, time.Now())
+		return
+	}
 	left := p.outstanding(a)
 	isRepeated := !a.refuted && !a.retryAt.IsZero() && len(left) == 0
 	waits := !a.refuted && a.wasAway && len(left) > 0 &&
@@ -402,6 +420,48 @@ func (p *announcements) endConfirmation(a *announcement) {
 		return
 	}
 	p.apply(a, wanted, a.retryAt)
+}
+
+// isSpared reports whether an account is not to be announced again unless a server lacks the change. It
+// is not wholly in effect somewhere. A server that fetches JWTs applies such an account anew with each
+// announcement, although nothing has changed, and loses the replies that are in flight there.
+func (p *announcements) isSpared(a *announcement) bool {
+	return a.announced && len(p.n.incomplete.byKey[a.Key]) > 0
+}
+
+// spare has the servers asked what they run, instead of another announcement of an account that is spared.
+func (p *announcements) spare(a *announcement) {
+	if p.isSpared(a) && !a.lacked {
+		a.confirms = true
+	}
+	a.lacked = false
+}
+
+// refute records that a server has not said that it runs the stored JWT. An account that is spared is not
+// announced again for a server that never answers: that would be without end.
+func (p *announcements) refute(a *announcement, srv *server) {
+	a.refuted = a.refuted || !(p.isSpared(a) && srv.neverAnswers())
+}
+
+// endSparing ends a confirmation of an account that is spared. If a server lacks the change it is announced
+// again: at once the first time, and then less and less often. If servers have not said what they run they
+// are asked again. Servers that do not answer get probes.
+func (p *announcements) endSparing(a *announcement, now time.Time) {
+	again := a.retryAt
+	switch {
+	case a.refuted:
+		a.confirms, a.wasAway, a.lacked = false, false, true
+		again = later(now, a.repeatAt)
+		a.repeatAt = again.Add(min(sparingInterval<<min(a.repeats, 10), maxSparing))
+		a.repeats++
+	case again.IsZero() && slices.ContainsFunc(p.outstanding(a), (*server).isResponsive):
+		again = now.Add(backoff(a.tries, maxProbeWait))
+		a.tries++
+	case again.IsZero():
+		p.apply(a, rests, time.Time{})
+		return
+	}
+	p.apply(a, wanted, again)
 }
 
 // continueConfirmation goes on after a server's answer to an attempt that confirms, which may have

@@ -236,6 +236,7 @@ type fakeEnv struct {
 	store    *jwtstore.Memory
 	outbox   *jwtstore.Outbox
 	notifier *notifier.Notifier
+	facts    notifier.Facts // nil: nothing is asked
 	log      *natstest.Log
 	key      string // of an account
 	stop     func() // ends the session
@@ -295,6 +296,8 @@ func (e *fakeEnv) restart() {
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
 		Log:    slog.New(logging.New(e.log, logging.Format{Debug: true})),
+		Facts:  e.facts,
+		Index:  e.store.Index(),
 	})
 	e.notifier.SetConfigured(true)
 }

@@ -37,6 +37,9 @@ const (
 	roundRest = 9
 )
 
+// anotherJWT is the reason of a nats-server that has acknowledged the stored JWT and runs another one.
+const anotherJWT = "it runs another JWT"
+
 // Facts asks all nats-servers what they say of an account. *facts.Asker meets it.
 type Facts interface {
 	Info(ctx context.Context, key string) []facts.Info
@@ -279,7 +282,7 @@ func (a *asker) ask(ctx context.Context, key string) (ok bool) {
 	}
 	return a.n.setIncomplete(key, infos, func(i facts.Info) string {
 		if i.JWT != account.Hash && i.JWT != (accounts.Digest{}) {
-			return "it runs another JWT"
+			return anotherJWT
 		}
 		return i.LeftOut(claims).String()
 	})
@@ -301,6 +304,12 @@ func (n *Notifier) setIncomplete(key string, infos []facts.Info, reason func(fac
 			why = n.incomplete.reason(key, i.Server.Name)
 		case i.State == facts.Loaded:
 			why = reason(i)
+		}
+		if why == anotherJWT && n.incomplete.reason(key, i.Server.Name) != anotherJWT {
+			n.unanswered.checkOnce(key, i.Server.Name, time.Now()) // it may be a newer one
+			if n.session != nil {
+				n.session.wakeUp()
+			}
 		}
 		if why != "" {
 			at = append(at, accounts.Refusal{Server: i.Server.Name, Reason: why})

@@ -75,3 +75,28 @@ func TestWhatIsNotInEffectIsInTheReport(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// TestARoundFindsAServerThatRunsAnotherJWT although it has acknowledged the stored one, which it gets again.
+func TestARoundFindsAServerThatRunsAnotherJWT(t *testing.T) {
+	second := fake("b", "B1", "jwt updated")
+	withIncomplete(t, second, func(t *testing.T, e *fakeEnv, first *fakeServer) {
+		second.runs = first.runs
+		time.Sleep(time.Minute)
+		first.runs = "another JWT"
+		e.set(first, second)
+		e.facts.(fakeFacts)[0].JWT = accounts.Digest{1}
+		time.Sleep(2 * time.Minute)
+		if n := len(e.times(e.key)); n < 2 {
+			t.Errorf("announced %d times", n)
+		}
+		const want = "acknowledged by 2 of 2 nats-servers; not wholly in effect on a: it runs another JWT"
+		if got := e.notifier.Delivery(e.key).String(); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+		was := len(e.times(e.key))
+		time.Sleep(time.Hour)
+		if n := len(e.times(e.key)); n != was {
+			t.Errorf("announced %d times more for a server that does not change", n-was)
+		}
+	})
+}

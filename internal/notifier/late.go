@@ -114,6 +114,9 @@ func (q *comparer) run(ctx context.Context, done func(comparison)) {
 // compare announces the stored JWT of an account again if a server has applied another one. A newer
 // one is stored instead. If an attempt waits, it is about to announce the stored one anyway.
 func (q *comparer) compare(ctx context.Context, c comparison) {
+	if c.applied == "" && q.isSpared(c.key) {
+		return
+	}
 	account, err := q.accounts.GetLocal(ctx, c.key)
 	if err != nil || digestOf(account.JWT) == c.applied { // what can't be read can't be announced
 		return
@@ -128,6 +131,14 @@ func (q *comparer) compare(ctx context.Context, c comparison) {
 		"the stored one is announced again", logging.ShortKey(c.key), c.server)
 	q.n.unlock()
 	q.accounts.Reassert(c.key)
+}
+
+// isSpared reports whether an account is not wholly in effect somewhere: then a suspicion is not enough to
+// announce it again. If a server runs another JWT when it has loaded the account, a round finds that.
+func (q *comparer) isSpared(key string) bool {
+	q.n.mu.Lock()
+	defer q.n.mu.Unlock()
+	return len(q.n.incomplete.byKey[key]) > 0
 }
 
 // takeStuck reports whether a server runs another JWT of an account than it has acknowledged, once.

@@ -47,34 +47,38 @@ type env struct {
 	op       *jwttest.Operator
 	store    *jwtstore.Memory
 	outbox   agedOutbox
+	age      time.Duration // of changes, see agedOutbox
 	notifier *notifier.Notifier
 	facts    *facts.Asker
 	log      *natstest.Log
 }
 
 // agedOutbox has known its changes for longer than it has.
-type agedOutbox struct{ *jwtstore.Outbox }
+type agedOutbox struct {
+	*jwtstore.Outbox
+	age *time.Duration
+}
 
 func (o agedOutbox) Pending() []jwtstore.Change {
 	all := o.Outbox.Pending()
 	for i := range all {
-		all[i].Known = all[i].Known.Add(-age)
+		all[i].Known = all[i].Known.Add(-*o.age)
 	}
 	return all
 }
 
 func (o agedOutbox) PendingFor(key string) jwtstore.Change {
 	c := o.Outbox.PendingFor(key)
-	c.Known = c.Known.Add(-age)
+	c.Known = c.Known.Add(-*o.age)
 	return c
 }
 
 func newEnv(t *testing.T) *env {
 	store := jwtstore.NewMemory(true)
 	e := &env{
-		op: jwttest.NewOperator(t), store: store, outbox: agedOutbox{store.Outbox()},
-		log: &natstest.Log{},
+		op: jwttest.NewOperator(t), store: store, age: age, log: &natstest.Log{},
 	}
+	e.outbox = agedOutbox{store.Outbox(), &e.age}
 	e.facts = facts.New(facts.Options{Servers: func() []facts.Server { return e.notifier.Present() }})
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,

@@ -163,14 +163,14 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 		a.said[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
 		a.retry(a.Known.Add(fetchWindow))
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
-		a.refuted = true
+		s.announcements.refute(a, srv)
 		delete(a.answered, srv.name) // until it has been compared
 		s.comparer.add(comparison{
 			key: key, server: srv.name, applied: digestOf(r.JWT),
 			running: string(r.JWT), attempt: number,
 		})
 	default:
-		a.refuted = true
+		s.announcements.refute(a, srv)
 	}
 	s.announcements.continueConfirmation(a, srv)
 }
