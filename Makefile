@@ -6,6 +6,8 @@
 # make windows  the store, the main job and the service on Windows, under Wine: needs Debian's wine, wine64 and
 #             gcc-mingw-w64-x86-64-win32
 # make soak   everything at random against a model, for TIME=30s
+# make soak-cluster  three account servers with one bucket, while processes and lines fail, for TIME=30s; CONTROLS=1 shows
+#             that the tests find programs with a fault
 # make bench  what starts, pushes and reads cost, in tables: RUN=get measures one, SCALE=1000000 starts with a
 #             million accounts, BINARY=old another program, OUT=new.txt is for benchstat; see internal/bench
 # make microbench  the benchmarks of the packages
@@ -15,7 +17,7 @@
 
 BIN := nats-account-server
 
-.PHONY: build run demo test lint windows soak bench microbench fuzz dist clean
+.PHONY: build run demo test lint windows soak soak-cluster bench microbench fuzz dist clean
 
 build:
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o $(BIN) ./cmd/nats-account-server
@@ -69,6 +71,11 @@ TIME ?= 30s
 
 soak:
 	SOAK_TIME=$(TIME) go test $(RACE) -v -timeout 0 -run '^TestSoak$$' ./cmd/nats-account-server
+
+soak-cluster: export CLUSTER_TIME = $(TIME)
+soak-cluster: export CLUSTER_CONTROLS = $(CONTROLS)
+soak-cluster:
+	go test $(RACE) -v -timeout 0 -run '$(if $(CONTROLS),^TestClusterControls$$,^TestClusterSoak$$)' ./cmd/nats-account-server
 
 # BENCH_CACHE is the directory of the stores, and on the disk that is measured. Without it that is a directory of the
 # user's cache: 130 MB, and 900 MB with the store of 200,000 accounts. It is kept for the next time.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"nats-account-server/internal/jwttest"
 )
 
 // converge waits until every account server serves of each account what the bucket has of it.
@@ -50,6 +52,7 @@ func (s *clusterSoak) differs() string {
 // judge compares what was seen with what the bucket has.
 func (s *clusterSoak) judge() {
 	s.t.Helper()
+	s.history.stream = nil
 	for _, m := range s.cluster.messages() {
 		version, isKnown := s.byToken[string(m.value)]
 		if !isKnown {
@@ -64,15 +67,30 @@ func (s *clusterSoak) judge() {
 	}
 	s.permissions()
 	if s.t.Failed() {
-		s.t.Logf("CLUSTER_SEED=%d; %d faults were found. What happened:\n%s", s.seed, len(found),
-			strings.Join(s.events, "\n"))
-		for _, m := range s.cluster.machines {
-			s.t.Logf("the log of account server %d:\n%s", m.number, tail(m.run.Load().log.String()))
-		}
+		s.t.Logf("CLUSTER_SEED=%d; %d faults were found after %s. What happened:\n%s", s.seed, len(found),
+			time.Since(s.began).Round(time.Second), strings.Join(s.events, "\n"))
+		s.keepLogs()
 	}
+}
+
+// report says how much was done.
+func (s *clusterSoak) report() {
+	h := &s.history
 	s.t.Logf("%d pushes, %d reads, %d times told, %d revisions of %d accounts, %d faults made\n%s",
-		len(s.history.pushes), len(s.history.reads), len(s.history.told), len(s.history.stream),
-		len(s.accounts), len(s.events)/2, s.answerCounts())
+		len(h.pushes), len(h.reads), len(h.told), len(h.stream), len(s.accounts), len(s.events)/2,
+		s.answerCounts())
+}
+
+// keepLogs writes the logs of the last processes into the test's artifacts: `go test -artifacts`
+// keeps them.
+func (s *clusterSoak) keepLogs() {
+	dir := s.t.ArtifactDir()
+	for _, m := range s.cluster.machines {
+		account := fmt.Sprintf("account-server-%d.log", m.number)
+		jwttest.File(s.t, dir, account, []byte(m.run.Load().log.String()))
+		jwttest.File(s.t, dir, m.name()+".log", []byte(m.kv.log.String()))
+	}
+	s.t.Logf("the logs are in %s", dir)
 }
 
 // permissions finds what an account server wanted to do in the bucket and may not.

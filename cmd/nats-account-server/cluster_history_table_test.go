@@ -73,13 +73,13 @@ func TestTheHistoryCheckerFindsEachFault(t *testing.T) {
 		{"it is acknowledged before it is there", "begin 1 0, stored 1 0, bucket 0 0",
 			"before the bucket had it"},
 		{"a version that was not stored appears", "begin 1 0, bucket 0 0, lacking 1 0",
-			"every push of it before that was answered"},
+			"no push may have stored it"},
 		{"it appears, and is pushed again only then",
 			"begin 1 0, lacking 1 0, bucket 0 0, begin 2 0, stored 2 0",
-			"every push of it before that was answered"},
-		{"a refused version appears", goodStart + "begin 1 3, bucket 0 3, refused 1 3",
-			"every push of it before that was answered"},
-		{"a version that no client pushed appears", "bucket 0 0", "every push of it before that"},
+			"no push may have stored it"},
+		{"a refused version appears", goodStart + "begin 1 0, refused 1 0, bucket 0 2, begin 1 2, " +
+			"begin 1 3, refused 1 3", "no push may have stored it"},
+		{"a version that no client pushed appears", "bucket 0 0", "no push may have stored it"},
 		{"a version is refused for no reason", goodStart + "begin 1 2, refused 1 2",
 			"nothing newer was ever stored"},
 		{"the newer one came later than the refusal",
@@ -121,7 +121,9 @@ func TestTheHistoryCheckerAllowsWhatLooksOddAndIsRight(t *testing.T) {
 		"a server told an old one that it could not know better, and was started before": "start 2 0, " +
 			goodStart + "told 2 0, told 2 1",
 		"a read fails before anything was served": goodStart + "start 2 0, failed 2 0, read 2 0",
-		"accounts do not concern each other":      goodStart + "begin 2 4, bucket 0 4, stored 2 4",
+		"it was stored, replaced, and refused then": "begin 1 0, bucket 0 0, begin 2 1, bucket 0 1, " +
+			"stored 2 1, refused 1 0",
+		"accounts do not concern each other": goodStart + "begin 2 4, bucket 0 4, stored 2 4",
 	} {
 		if got := historyText(t, history).faults(); len(got) > 0 {
 			t.Errorf("%s: it says %q", name, got)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -79,14 +80,16 @@ type revision struct {
 // faults are the sentences about what must not be in a history. There are none if it is right:
 //
 //   - an acknowledged version is in the bucket, and was before the answer;
-//   - a version that is not stored, or was refused, is not there, and no version is there twice;
+//   - a version that is not stored is not there, and one that was refused did not come later; no
+//     version is there twice;
 //   - an account's revisions have no older iat than those before;
 //   - an account server that has acknowledged or served a revision serves no earlier one afterwards,
 //     and not nothing; it never fails to serve what it has served;
 //   - what a process tells NATS, and that it finds nothing, takes into account all that was
 //     acknowledged before the process was started.
 func (h *clusterHistory) faults() []string {
-	c := historyCheck{clusterHistory: h, revisions: map[int]revision{}}
+	c := historyCheck{clusterHistory: h, revisions: map[int]revision{},
+		ofAccount: map[string][]revision{}}
 	c.checkStream()
 	c.checkPushes()
 	c.checkReads()
@@ -98,6 +101,7 @@ func (h *clusterHistory) faults() []string {
 type historyCheck struct {
 	*clusterHistory
 	revisions map[int]revision // the first one of each version
+	ofAccount map[string][]revision
 	found     []string
 }
 
@@ -128,6 +132,7 @@ func (c *historyCheck) checkStream() {
 		}
 		c.revisions[r.version] = r
 		key := c.account(r.version)
+		c.ofAccount[key] = append(c.ofAccount[key], r)
 		if before, isThere := last[key]; isThere &&
 			c.versions[before].iat > c.versions[r.version].iat {
 			c.fault("the bucket goes back from %s to %s", c.name(before), c.name(r.version))
@@ -138,12 +143,10 @@ func (c *historyCheck) checkStream() {
 
 // checkPushes compares the answers with the bucket.
 func (c *historyCheck) checkPushes() {
-	mayBeStored := map[int][]time.Time{} // when the pushes began that may have stored a version
+	ofVersion := map[int][]sentPush{}
 	for _, p := range c.pushes {
 		r, isThere := c.revisions[p.version]
-		if p.end == isUnknown || p.end == isStored {
-			mayBeStored[p.version] = append(mayBeStored[p.version], p.begin)
-		}
+		ofVersion[p.version] = append(ofVersion[p.version], p)
 		switch {
 		case p.end == isStored && !isThere:
 			c.fault("account server %d acknowledged %s, and the bucket has not got it",
@@ -157,20 +160,38 @@ func (c *historyCheck) checkPushes() {
 		}
 	}
 	for _, r := range c.stream {
-		if !slices.ContainsFunc(mayBeStored[r.version], r.at.After) {
-			c.fault("%s is in the bucket, but every push of it before that was answered with "+
-				"\"not stored\" or refused", c.name(r.version))
+		if !slices.ContainsFunc(ofVersion[r.version], r.mayBeOf) {
+			c.fault("%s is in the bucket since %s, and no push may have stored it: %s", c.name(r.version),
+				r.at.Format(clockTime), describePushes(ofVersion[r.version]))
 		}
 	}
+}
+
+const clockTime = "15:04:05.000"
+
+// mayBeOf reports whether a push may have made a revision. One that was refused may have made it, and
+// was compared with a newer one after that.
+func (r revision) mayBeOf(p sentPush) bool {
+	return p.begin.Before(r.at) &&
+		(p.end == isUnknown || p.end != notStored && p.answered.After(r.at))
+}
+
+func describePushes(pushes []sentPush) string {
+	var texts []string
+	for _, p := range pushes {
+		texts = append(texts, fmt.Sprintf("%s to %s at account server %d: %s", p.begin.Format(clockTime),
+			p.answered.Format(clockTime), p.server,
+			[...]string{"unknown", "stored", "refused", "not stored"}[p.end]))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // hasReason reports whether another version could have been in the way of a push that was refused.
 func (c *historyCheck) hasReason(p sentPush) bool {
 	mine := c.versions[p.version]
-	return slices.ContainsFunc(c.stream, func(r revision) bool {
-		other := c.versions[r.version]
-		return other.account == mine.account && r.version != p.version &&
-			other.iat >= mine.iat && r.at.Before(p.answered)
+	return slices.ContainsFunc(c.ofAccount[mine.account], func(r revision) bool {
+		return r.version != p.version && c.versions[r.version].iat >= mine.iat &&
+			r.at.Before(p.answered)
 	})
 }
 

@@ -1,12 +1,14 @@
 package main_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,12 +19,15 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
 )
 
 const (
 	clusterSoakTime = 20 * time.Second // without CLUSTER_TIME
-	clusterWriters  = 9
-	clusterReaders  = 4
+	// clusterRound is how long faults are made, until everything is healed and judged.
+	clusterRound   = 30 * time.Second
+	clusterWriters = 9
+	clusterReaders = 4
 	// hotAccounts are pushed to at the same moment. One that has versionsEach versions makes room for
 	// another account, so that the bucket's history has every revision of each.
 	hotAccounts  = 4
@@ -36,9 +41,10 @@ type clusterSoak struct {
 	t       *testing.T
 	cluster *bucketCluster
 	seed    uint64
-	ctx     context.Context // of the actors
+	ctx     context.Context // of the actors of a round
 	stop    context.CancelFunc
 	began   time.Time
+	streams uint64 // of random numbers that were used
 
 	mu       sync.Mutex
 	history  clusterHistory
@@ -62,14 +68,19 @@ type hotAccount struct {
 // of another run, though not its timing.
 func TestClusterSoak(t *testing.T) {
 	t.Parallel()
-	if !strings.Contains(mustReadFile(t, "../../conf/full.conf"), "kv {") {
-		t.Skip("the program knows no bucket yet")
-	}
 	s := newClusterSoak(t, newBucketCluster(t, clusterKV("8s"), clusterKV("3s"), clusterKV("1500ms")))
-	s.run(fromEnv(t, "CLUSTER_TIME", time.ParseDuration, clusterSoakTime))
-	s.converge()
-	s.judge()
+	s.warm()
+	until := time.Now().Add(fromEnv(t, "CLUSTER_TIME", time.ParseDuration, clusterSoakTime))
+	for left := time.Until(until); left > 0 && !t.Failed(); left = time.Until(until) {
+		s.run(min(left, clusterRound))
+		s.converge()
+		s.judge()
+	}
+	s.report()
 }
+
+// program is the account server that the soak runs: CLUSTER_PROGRAM, or the one that was built.
+func (s *clusterSoak) program() string { return cmp.Or(os.Getenv("CLUSTER_PROGRAM"), binary) }
 
 // clusterKV is the section store.kv of an account server of the tests.
 func clusterKV(timeout string) string {
@@ -85,17 +96,28 @@ func newClusterSoak(t *testing.T, c *bucketCluster) *clusterSoak {
 		return strconv.ParseUint(v, 10, 64)
 	}, rand.Uint64())
 	t.Logf("CLUSTER_SEED=%d", s.seed)
-	s.ctx, s.stop = context.WithCancel(t.Context())
-	t.Cleanup(s.stop)
 	for range hotAccounts {
 		s.accounts = append(s.accounts, &hotAccount{Account: jwttest.NewAccount(t),
 			newest: time.Now().Add(-72 * time.Hour).Unix()})
 	}
 	for _, m := range c.machines {
+		m.program = s.program()
 		s.listen(m)
 		s.begin(m)
 	}
 	return s
+}
+
+// warm waits until every account server takes pushes.
+func (s *clusterSoak) warm() {
+	s.t.Helper()
+	for _, m := range s.cluster.machines {
+		natstest.Eventually(s.t, fmt.Sprintf("account server %d takes pushes", m.number), func() bool {
+			account, version := s.version(rand.New(rand.NewPCG(s.seed, 0)))
+			end, _ := s.push(http.DefaultClient, m, account, version)
+			return end == isStored
+		})
+	}
 }
 
 // begin starts an account server and notes it.
@@ -111,11 +133,12 @@ func (s *clusterSoak) begin(m *machine) {
 func (s *clusterSoak) run(d time.Duration) {
 	s.t.Helper()
 	until := time.Now().Add(d)
+	s.ctx, s.stop = context.WithCancel(s.t.Context())
 	var actors sync.WaitGroup
 	defer actors.Wait()
 	defer s.stop()
 	for i := range clusterWriters + clusterReaders + 1 {
-		rng := rand.New(rand.NewPCG(s.seed, uint64(i)+1))
+		rng := rand.New(rand.NewPCG(s.seed, s.stream()))
 		actor := s.write
 		switch {
 		case i == clusterWriters+clusterReaders:
@@ -125,7 +148,7 @@ func (s *clusterSoak) run(d time.Duration) {
 		}
 		actors.Go(func() { actor(rng) })
 	}
-	s.makeFaults(rand.New(rand.NewPCG(s.seed, 0)), until)
+	s.makeFaults(rand.New(rand.NewPCG(s.seed, s.stream())), until)
 }
 
 // write pushes until the soak ends. A push that was answered with 503 is mostly made again, at any
@@ -144,6 +167,12 @@ func (s *clusterSoak) write(rng *rand.Rand) {
 		}
 		pause(s.ctx, upTo(rng, 40*time.Millisecond))
 	}
+}
+
+// stream is the number of another stream of random numbers.
+func (s *clusterSoak) stream() uint64 {
+	s.streams++
+	return s.streams
 }
 
 func (s *clusterSoak) machine(rng *rand.Rand) *machine {

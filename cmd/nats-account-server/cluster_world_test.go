@@ -35,17 +35,17 @@ type bucketCluster struct {
 
 // machine is an account server and a nats-server that keeps the bucket.
 type machine struct {
-	number      int
-	program     string // of the account server
-	conf        string // of the nats-server
-	port        int    // of the nats-server
-	clusterPort int
-	kv          *process
-	links       []*natstest.Relay // from the account server to the nats-server of each machine
-	env         *testEnv
-	run         atomic.Pointer[programRun]
-	probe       *server.Server
-	asked       *nats.Conn // of a system user, to the probe
+	number   int
+	program  string // of the account server
+	conf     string // of the nats-server
+	kv       *process
+	to       []*natstest.Relay // all to the nats-server; its port is another one after each start
+	toRoutes []*natstest.Relay // all to its port for routes
+	links    []*natstest.Relay // from the account server to the nats-server of each machine
+	env      *testEnv
+	run      atomic.Pointer[programRun]
+	probe    *server.Server
+	asked    *nats.Conn // of a system user, to the probe
 }
 
 // natsBinary is a nats-server of the version that the tests have, without the race detector.
@@ -68,22 +68,27 @@ func newBucketCluster(t *testing.T, kv ...string) *bucketCluster {
 	t.Helper()
 	c := &bucketCluster{t: t, op: jwttest.NewOperator(t), routes: map[[2]int]*natstest.Relay{}}
 	for i := range kv {
-		c.machines = append(c.machines, &machine{number: i, program: binary, port: freePort(t),
-			clusterPort: freePort(t)})
+		c.machines = append(c.machines, &machine{number: i, program: binary})
 	}
 	for _, m := range c.machines {
 		for _, to := range c.machines {
-			m.links = append(m.links, natstest.NewRelay(t, 0, fmt.Sprintf("127.0.0.1:%d", to.port)))
+			m.links = append(m.links, to.relay(t))
 		}
 		c.configureKV(m)
 		c.configure(m, kv[m.number])
-		c.beginKV(m)
-	}
-	for _, m := range c.machines {
-		m.kv.wait("Server is ready")
 	}
 	c.connectAdmin()
+	for _, m := range c.machines {
+		c.beginKV(m)
+	}
 	return c
+}
+
+// relay is a new line to the nats-server of a machine.
+func (m *machine) relay(t *testing.T) *natstest.Relay {
+	line := natstest.NewRelay(t, 0, nowhere)
+	m.to = append(m.to, line)
+	return line
 }
 
 // configureKV writes the configuration of the nats-server that keeps the bucket: the shipped file
@@ -94,7 +99,8 @@ func (c *bucketCluster) configureKV(m *machine) {
 	var routes []string
 	for _, to := range c.machines {
 		if to != m {
-			line := natstest.NewRelay(c.t, 0, fmt.Sprintf("127.0.0.1:%d", to.clusterPort))
+			line := natstest.NewRelay(c.t, 0, nowhere)
+			to.toRoutes = append(to.toRoutes, line)
 			c.routes[[2]int{m.number, to.number}] = line
 			routes = append(routes, line.URL())
 		}
@@ -105,8 +111,7 @@ func (c *bucketCluster) configureKV(m *machine) {
 	dir := c.t.TempDir()
 	m.conf = jwttest.File(c.t, dir, "nats-server.conf", []byte(strings.NewReplacer(
 		"server_name: kv1", "server_name: "+m.name(),
-		"0.0.0.0:4222", fmt.Sprintf("127.0.0.1:%d", m.port),
-		"0.0.0.0:6222", fmt.Sprintf("127.0.0.1:%d", m.clusterPort),
+		"0.0.0.0:4222", "127.0.0.1:-1", "0.0.0.0:6222", "127.0.0.1:-1",
 		"/var/lib/nats-bucket", filepath.Join(dir, "js"),
 		"no_advertise: true", `no_advertise: true, pool_size: -1, advertise: "127.0.0.1:1"`,
 		shipped, strings.Join(routes, ", "),
@@ -115,7 +120,7 @@ func (c *bucketCluster) configureKV(m *machine) {
 
 func (m *machine) name() string { return fmt.Sprintf("kv%d", m.number+1) }
 
-// beginKV starts the nats-server of a machine.
+// beginKV starts the nats-server of a machine and lets the lines lead to it.
 func (c *bucketCluster) beginKV(m *machine) {
 	c.t.Helper()
 	program, err := natsBinary()
@@ -123,16 +128,26 @@ func (c *bucketCluster) beginKV(m *machine) {
 		c.t.Fatal(err)
 	}
 	m.kv = startOther(c.t, program, filepath.Dir(m.conf), bucketSecrets, "-c", m.conf)
+	address := m.kv.wait(`Listening for client connections on (\S+)`)[1]
+	for _, line := range m.to {
+		line.Point(address)
+	}
+	address = m.kv.wait(`Listening for route connections on (\S+)`)[1]
+	for _, line := range m.toRoutes {
+		line.Point(address)
+	}
 }
 
-// connectAdmin connects to all nats-servers of the bucket as a user who may do everything in it.
+// connectAdmin connects to the nats-servers of the bucket as a user who may do everything in it. No
+// fault cuts these lines.
 func (c *bucketCluster) connectAdmin() {
 	c.t.Helper()
 	var urls []string
 	for _, m := range c.machines {
-		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", m.port))
+		urls = append(urls, m.relay(c.t).URL())
 	}
 	nc, err := nats.Connect(strings.Join(urls, ","), nats.UserInfo("admin", "admin"), quiet,
+		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
 		nats.PingInterval(time.Second), nats.MaxPingsOutstanding(1))
 	if err != nil {
