@@ -84,7 +84,7 @@ func TestARoundFindsAServerThatRunsAnotherJWT(t *testing.T) {
 		time.Sleep(time.Minute)
 		first.runs = "another JWT"
 		e.set(first, second)
-		e.facts.(fakeFacts)[0].JWT = accounts.Digest{1}
+		e.facts.(*fakeFacts).setJWT(accounts.Digest{1})
 		time.Sleep(2 * time.Minute)
 		if n := len(e.times(e.key)); n < 2 {
 			t.Errorf("announced %d times", n)

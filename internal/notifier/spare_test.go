@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,24 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// fakeFacts are what nats-servers say of every account.
-type fakeFacts []facts.Info
+// fakeFacts is what one nats-server says of every account.
+type fakeFacts struct {
+	mu   sync.Mutex
+	info facts.Info
+}
 
-func (f fakeFacts) Info(context.Context, string) []facts.Info { return f }
+func (f *fakeFacts) Info(context.Context, string) []facts.Info {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []facts.Info{f.info}
+}
+
+// setJWT sets the hash of the JWT that the nats-server runs.
+func (f *fakeFacts) setJWT(hash accounts.Digest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.info.JWT = hash
+}
 
 // TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedAgain although a nats-server lacks the update, or seems
 // to. That is what loses replies in flight at a nats-server with a URL resolver.
@@ -33,9 +48,9 @@ func TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedAgain(t *testing.T) {
 	}{
 		"all have it":                          {fake("b", "B1", "jwt updated"), 1},
 		"one has not loaded it":                {fake("b", "B1", "jwt update skipped"), 1},
-		"one answers nothing":                  {&fakeServer{name: "b", id: "B1", version: "2.15.2", runs: "-"}, 1},
-		"one does not answer updates":          {&fakeServer{name: "b", id: "B1", version: "2.15.2", runs: old}, 1},
-		"one refuses it":                       {&fakeServer{name: "b", id: "B1", version: "2.15.2", says: "!no", runs: old}, 14},
+		"one answers nothing":                  {running("-", ""), 1},
+		"one does not answer updates":          {running(old, ""), 1},
+		"one refuses it":                       {running(old, "!no"), 14},
 		"one refuses it and has not loaded it": {fake("b", "B1", "!no"), 14},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,6 +74,13 @@ func TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedAgain(t *testing.T) {
 	}
 }
 
+// running is a server that runs a JWT.
+func running(token, says string) *fakeServer {
+	s := fake("b", "B1", says)
+	s.runs = token
+	return s
+}
+
 // withIncomplete runs a test on a clock of its own, with two nats-servers. A JWT is announced that first
 // acknowledges and does not put wholly into effect.
 func withIncomplete(
@@ -70,7 +92,7 @@ func withIncomplete(
 	first.runs = string(token)
 	synctest.Test(t, func(t *testing.T) {
 		e := newFakeEnv(a.ID, first, second)
-		e.facts = fakeFacts{{Server: facts.Server{Name: "a", ID: "A1"}, State: facts.Loaded,
+		e.facts = &fakeFacts{info: facts.Info{Server: facts.Server{Name: "a", ID: "A1"}, State: facts.Loaded,
 			JWT: sha256.Sum256(token)}}
 		e.restart()
 		e.serve()
@@ -165,7 +187,8 @@ func TestARepeatedAnnouncementLosesNoReplyInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	request := <-requests
-	natstest.Eventually(t, "nothing is pending", func() bool { return e.outbox.PendingFor(exporter.ID).Seq == 0 })
+	natstest.Eventually(t, "nothing is pending",
+		func() bool { return e.outbox.PendingFor(exporter.ID).Seq == 0 })
 	if err := request.Respond([]byte("done")); err != nil {
 		t.Fatal(err)
 	}
