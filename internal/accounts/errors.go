@@ -34,6 +34,8 @@ var (
 	ErrPartly = fmt.Errorf("%w in part", ErrUnreadable)
 	// ErrPeers is wrapped with the cause: other servers may have it, and can't tell now.
 	ErrPeers = fmt.Errorf("%w: other servers may have it", ErrUnreadable)
+	// ErrBucket is wrapped with the cause: the bucket can't tell now.
+	ErrBucket = fmt.Errorf("%w: the bucket does not answer", ErrUnreadable)
 	// ErrPrimary is wrapped with the cause: the primary can't tell now.
 	ErrPrimary = fmt.Errorf("%w: the primary does not answer as it should", ErrUnreadable)
 	// ErrDamaged is wrapped with the cause: what is stored is no JWT, or no trusted one.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"time"
 
 	"nats-account-server/internal/trust"
 )
@@ -59,4 +60,16 @@ func WithUser(ctx context.Context, user string) context.Context {
 func UserOf(ctx context.Context) string {
 	user, _ := ctx.Value(userKey{}).(string)
 	return user
+}
+
+// Revision is what a bucket keeps of one change of an account.
+type Revision struct {
+	Revision uint64
+	At       time.Time
+	Door     string // way in, a Kind, or "offer" for what a server had in its directory
+	User     string // "" if none was asked for
+	Server   string // host name of the account server
+	Override bool   // it has replaced a newer one
+	Deleted  bool
+	JWT      []byte // nil if the account was deleted
 }

@@ -201,7 +201,7 @@ type State struct {
 	Behind    uint64    // revisions that are not applied yet, when it last asked
 	Success   time.Time // when it last knew that all are applied; zero: never
 	Fault     error     // why a revision can't be stored here; nil: it can
-	Unsynced  string    // why pushes are refused or warned of: see Sync; "" if they are not
+	Refusing  string    // why every push is refused although the bucket can be reached; "" if none is
 	Failing   string    // why the bucket can't be read now; "" if it can
 	Revision  uint64    // the cursor
 	Bucket    string    // name
@@ -219,7 +219,7 @@ func (s *Store) Progress() State {
 		Behind:    p.behind,
 		Success:   p.heard,
 		Fault:     p.fault,
-		Unsynced:  s.syncing.get(),
+		Refusing:  s.refusing(),
 		Failing:   p.failed,
 		Revision:  s.cursor.Seq,
 		Bucket:    s.Bucket,

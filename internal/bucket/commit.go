@@ -146,8 +146,8 @@ func (s *Store) canCommit() error {
 	switch p := s.Progress(); {
 	case p.First:
 		return notStored("this server reads the bucket for the first time")
-	case s.Sync == SyncRequire && p.Unsynced != "":
-		return notStored(p.Unsynced)
+	case p.Refusing != "":
+		return notStored(p.Refusing)
 	}
 	return s.Check()
 }

@@ -19,6 +19,12 @@ import (
 	"nats-account-server/internal/trust"
 )
 
+// How often a key is tried, and how long after the last attempt.
+const (
+	maxSettles  = 20
+	settlePause = 50 * time.Millisecond
+)
+
 // maxSettled is how many keys are settled at a time.
 const maxSettled = 64
 
@@ -254,19 +260,12 @@ func (s *Store) settle(ctx context.Context, key string, o settleOptions) error {
 		return err
 	}
 	defer unlock()
-	for {
-		err := s.settleOnce(ctx, key, o)
-		if _, again := errors.AsType[*publishError](err); !again {
-			return err
+	for range maxSettles {
+		if err = s.settleOnce(ctx, key, o); err == nil || !pause.For(ctx, settlePause) {
+			break
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if !isCode(err, codeWrongLast) && !isCode(err, codeInFlight) {
-			return err
-		}
-		pause.For(ctx, 20*time.Millisecond)
 	}
+	return err
 }
 
 // settleOnce is one attempt of settle.

@@ -38,6 +38,14 @@ func (y *syncing) get() string {
 	return y.text
 }
 
+// refusing returns why pushes are refused; "" if they are not.
+func (s *Store) refusing() string {
+	if s.Sync != SyncRequire {
+		return ""
+	}
+	return s.syncing.get()
+}
+
 // ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync, until
 // ctx ends. If they are other servers than those of this system account none of them answers: then it is not
 // known, which refuses nothing.

@@ -136,6 +136,7 @@ func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 		Metrics:     d.metrics,
 		Pages:       d.pages,
 		Incomplete:  d.isIncomplete,
+		Revisions:   d.revisions(),
 		CommitTime:  d.commitTimeout(),
 		Log:         d.log.Logger,
 	}

@@ -15,7 +15,7 @@ var arrows = map[string][]string{
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
 	"effect":   {"accounts", "claimcheck", "claimdiff", "facts", "jwtstore"},
 	"httpapi":  {"accounts", "activations", "auth", "dryrun", "manual", "monitor", "pages"},
-	"monitor":  {"accounts", "claimcheck", "jwtstore", "notifier", "replica"},
+	"monitor":  {"accounts", "bucket", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},
 	"pages":    {"accounts", "manual", "monitor"},
 	"bucket":   {"accounts", "activations", "jwtstore"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/jwtstore"
@@ -106,4 +107,20 @@ func (d *daemon) commitTimeout() time.Duration {
 		return 0
 	}
 	return d.Config.Store.KV.Timeout
+}
+
+// bucketState returns how far this server is with its bucket; false: it has none.
+func (d *daemon) bucketState() (bucket.State, bool) {
+	if d.bucket == nil {
+		return bucket.State{}, false
+	}
+	return d.bucket.Progress(), true
+}
+
+// revisions returns what reads the history of an account; nil without a bucket.
+func (d *daemon) revisions() func(ctx context.Context, key string) ([]accounts.Revision, error) {
+	if d.bucket == nil {
+		return nil
+	}
+	return d.bucket.Revisions
 }

@@ -147,6 +147,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Store:       d.monitoredStore(),
 		Notifier:    d.notifier,
 		Replica:     d.monitored.replicaState,
+		Bucket:      d.bucketState,
 		Connections: d.monitored.connections,
 		ReadOnly:    c.ReadOnly,
 		Build:       monitor.Build{Version: Version, Commit: shortCommit(), Date: buildDate()},

@@ -47,6 +47,9 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 		return accounts.ErrNotFound
 	}
 	a.log.trace(r, "request for JWT for - ", key)
+	if f.set("history") {
+		return a.sendHistory(w, r, key)
+	}
 	if f.asText() {
 		return a.showAccount(w, r, key, f)
 	}

@@ -22,6 +22,7 @@ var (
 	errJTI        = errors.New("lookup by jti is no longer supported")
 	errExpired    = errors.New("the JWT has expired")
 	errIncomplete = errors.New("no account is here yet, and the bucket has not been read: try again")
+	errNoHistory  = errors.New("this server shares no bucket (store.kv), which would keep a history")
 	errVerifying  = errors.New("others are asking the nats-servers: try again")
 	errPack       = errors.New("error packing JWTs")
 	errPacking    = errors.New("a pack is being sent to this address already: try again")
@@ -99,6 +100,8 @@ var answers = []row{
 	// The client of package resolver logs that other servers don't answer.
 	{find: is(accounts.ErrPeers), status: http.StatusServiceUnavailable,
 		text: "other servers may have this account, but can't tell now: try again", quiet: true},
+	{find: is(errNoHistory), status: http.StatusNotFound},
+	{find: is(accounts.ErrBucket), status: http.StatusServiceUnavailable},
 	{find: is(accounts.ErrUnreadable), status: http.StatusServiceUnavailable,
 		text: "error loading JWT"},
 	// The registry has logged a damaged file when it first read it.
@@ -266,7 +269,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
 	}
 	isBusy := is(errBusy, errIncomplete, errTrying, accounts.ErrAudit, accounts.ErrPeers,
-		accounts.ErrPrimary)
+		accounts.ErrPrimary, accounts.ErrBucket)
 	if isBusy(err) != nil || unstored(err) != nil {
 		w.Header().Set("Retry-After", "1")
 	}

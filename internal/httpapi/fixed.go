@@ -25,10 +25,10 @@ func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
 // getProbe answers what nats-server asks when it starts: whether its resolver URL leads here. One that is
 // refused is started again later; one that does not find its accounts would run without them.
 func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
-	forbidCaching(w.Header())
 	if a.Incomplete() {
 		return errIncomplete
 	}
+	forbidCaching(w.Header())
 	sendEmpty(w, http.StatusOK)
 	a.log.trace(r, "server sent resolver check", "")
 	return nil

@@ -11,6 +11,7 @@ package httpapi
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -52,6 +53,8 @@ type Options struct {
 	// Incomplete reports whether this server has no account, and does not know yet which there are. nil
 	// means that it always knows.
 	Incomplete func() bool
+	// Revisions returns what the bucket keeps of an account, oldest first. nil means that there is none.
+	Revisions func(ctx context.Context, key string) ([]accounts.Revision, error)
 	// CommitTime is how long the store may take for a push; 0: less than the time for an answer.
 	CommitTime time.Duration
 	// MaxPack is the most accounts that a pack has. Below 0 there is no limit.

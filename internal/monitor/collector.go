@@ -77,8 +77,10 @@ var descriptions = []struct{ name, labels, help string }{
 	{"nats_servers", "state", "Known nats-servers by how they stand to the changes."},
 
 	{"replica_last_success_timestamp_seconds", "",
-		"When the primary last answered as it should; 0: never, or there is none."},
-	{"replica_behind", "", "Whether the initial pack of the primary is still to come."},
+		"When the primary last answered as it should, or all that the bucket has was known to be here; " +
+			"0: never, or there is neither."},
+	{"replica_behind", "", "Revisions of the bucket that are not here yet; with a primary, whether its " +
+		"initial pack is still to come."},
 }
 
 // Describe implements prometheus.Collector.
@@ -100,9 +102,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	o.accounts(s)
 	o.delivery(v)
 	o.servers(v.Servers)
-	replica, follows := c.m.Replica()
-	o.gauge("replica_last_success_timestamp_seconds", seconds(replica.Success))
-	o.gauge("replica_behind", flag(follows && !replica.Packed))
+	o.replica()
 }
 
 // output takes the values of one collection.
@@ -119,6 +119,17 @@ func (o output) gauge(name string, value float64, labels ...string) {
 // counter sends the value of a counter.
 func (o output) counter(name string, value int, labels ...string) {
 	o.ch <- prometheus.MustNewConstMetric(o.descs[name], prometheus.CounterValue, float64(value), labels...)
+}
+
+// replica sends how far this server is behind its primary or its bucket.
+func (o output) replica() {
+	replica, follows := o.m.Replica()
+	success, behind := replica.Success, flag(follows && !replica.Packed)
+	if shared, shares := o.m.Bucket(); shares {
+		success, behind = shared.Success, float64(shared.Behind)
+	}
+	o.gauge("replica_last_success_timestamp_seconds", seconds(success))
+	o.gauge("replica_behind", behind)
 }
 
 // store sends what is known about the store.

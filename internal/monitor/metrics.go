@@ -27,7 +27,7 @@ const (
 	pack
 	primary
 	files
-	bucket
+	kv
 )
 
 // readDoors is how many doors are read through.
@@ -325,6 +325,8 @@ func doorOf(kind string) (d Door, ok bool) {
 		return primary, true
 	case accounts.KindFile:
 		return files, true
+	case accounts.KindKV:
+		return kv, true
 	}
 	return 0, false
 }

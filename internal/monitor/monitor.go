@@ -31,6 +31,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
@@ -56,6 +57,9 @@ type Options struct {
 	Notifier *notifier.Notifier
 	// Replica returns how far this server is behind its primary; false: it follows none.
 	Replica func() (replica.State, bool)
+	// Bucket returns how far this server is with the bucket that it shares with others; false: it shares
+	// none. nil means that as well.
+	Bucket func() (bucket.State, bool)
 	// Connections returns how many HTTP connections are open.
 	Connections func() int64
 	ReadOnly    bool // no JWT can be pushed
@@ -79,6 +83,9 @@ type Monitor struct {
 
 // New returns a Monitor. There is one for each Metrics.
 func New(o Options) *Monitor {
+	if o.Bucket == nil {
+		o.Bucket = func() (bucket.State, bool) { return bucket.State{}, false }
+	}
 	m := &Monitor{Options: o, start: time.Now()}
 	m.surveyed.find, m.surveyed.version = m.survey, o.Store.Index().Changes
 	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes

@@ -11,7 +11,7 @@ import (
 const maxWaiting = 5 * time.Minute
 
 // readyParts are the parts of Readiness, as the labels name them.
-var readyParts = [...]string{"store", "trust", "compared", "delivery", "replica"}
+var readyParts = [...]string{"store", "trust", "compared", "delivery", "replica", "bucket"}
 
 // Part says whether one part of the server is ready.
 type Part struct {
@@ -37,6 +37,7 @@ func (m *Monitor) Ready() Readiness {
 		"compared": m.comparedReady(),
 		"delivery": m.deliveryReady(m.overview()),
 		"replica":  m.replicaReady(),
+		"bucket":   m.bucketReady(),
 	}}
 	for _, p := range r.Parts {
 		if p.Ready = p.Reason == ""; !p.Ready {
@@ -98,6 +99,35 @@ func (m *Monitor) replicaReady() *Part {
 		return &Part{Reason: "the initial pack of the primary is not here yet"}
 	case s.Failing:
 		return &Part{Note: "the primary does not answer: what is stored is served"}
+	}
+	return &Part{}
+}
+
+// bucketGrace is how long a server that can't reach its bucket is not ready after its start.
+const bucketGrace = 15 * time.Second
+
+// bucketReady: what the bucket has is here. While nothing of the bucket can be reached, what is stored is
+// served all the same; otherwise an outage of the bucket would be one of all accounts.
+func (m *Monitor) bucketReady() *Part {
+	s, shares := m.Bucket()
+	isCutOff := !s.Connected || s.Failing != ""
+	switch {
+	case !shares:
+		return &Part{}
+	case s.Fault != nil:
+		return &Part{Reason: "a change is committed to the bucket, and can't be stored on this server: " +
+			"the log says why"}
+	case s.First:
+		return &Part{Reason: "the bucket is being read for the first time"}
+	case !s.CaughtUp && (!isCutOff || time.Since(m.start) < bucketGrace):
+		return &Part{Reason: "the bucket has not been read since the start"}
+	case !s.CaughtUp:
+		return &Part{Note: "the bucket can't be reached since the start: what is stored is served, and " +
+			"nothing is announced"}
+	case isCutOff:
+		return &Part{Note: "the bucket can't be reached: what is stored is served, and no push is taken"}
+	case s.Refusing != "":
+		return &Part{Note: "pushes are refused: " + s.Refusing}
 	}
 	return &Part{}
 }

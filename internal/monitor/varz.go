@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime"
@@ -48,6 +49,36 @@ type Varz struct {
 		Pending    int  `json:"pending"` // changes that some nats-server has not acknowledged
 		Refused    int  `json:"refused"` // accounts that some nats-server refuses
 	} `json:"nats"`
+
+	Bucket *Bucket `json:"bucket,omitempty"` // that it shares with other servers
+}
+
+// Bucket is how far a server is with the bucket that it shares with others.
+type Bucket struct {
+	Name        string    `json:"name"`
+	Connected   bool      `json:"connected"`
+	CaughtUp    bool      `json:"caught_up"` // since the start
+	Revision    uint64    `json:"revision"`  // up to which everything is stored here
+	Behind      uint64    `json:"behind"`    // revisions that are not
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	Fault       string    `json:"fault,omitempty"` // why it can't be followed, or pushes are refused
+}
+
+// bucketz describes the bucket; nil: there is none.
+func (m *Monitor) bucketz() *Bucket {
+	s, shares := m.Bucket()
+	if !shares {
+		return nil
+	}
+	b := &Bucket{Name: s.Bucket, Connected: s.Connected, CaughtUp: s.CaughtUp, Revision: s.Revision,
+		Behind: s.Behind, LastSuccess: s.Success.UTC(), Fault: cmp.Or(s.Failing, s.Refusing)}
+	if s.Success.IsZero() {
+		b.LastSuccess = time.Time{}
+	}
+	if s.Fault != nil {
+		b.Fault = s.Fault.Error()
+	}
+	return b
 }
 
 // Varz says how the server is doing.
@@ -68,6 +99,7 @@ func (m *Monitor) Varz() Varz {
 	v.NATS.Configured, v.NATS.Connected = o.Configured, o.Connected
 	v.NATS.Reconnects, v.NATS.Servers = max(o.Sessions-1, 0), len(o.Servers)
 	v.NATS.Pending, v.NATS.Refused = o.Pending, o.Refused
+	v.Bucket = m.bucketz()
 	return v
 }
 

@@ -49,11 +49,11 @@ func (s *Site) attention(o *overview) []Note {
 
 // partTags are what the notes about parts of this server begin with.
 var partTags = map[string]string{"store": "Store", "trust": "Operator", "compared": "Starting",
-	"delivery": "NATS", "replica": "Primary"}
+	"delivery": "NATS", "replica": "Primary", "bucket": "Bucket"}
 
 // addParts tells which parts of this server are not ready. That of the delivery is told for each nats-server.
 func (n *notices) addParts(ready monitor.Readiness) {
-	for _, name := range []string{"store", "trust", "compared", "delivery", "replica"} {
+	for _, name := range []string{"store", "trust", "compared", "delivery", "replica", "bucket"} {
 		switch p := ready.Parts[name]; {
 		case p == nil:
 		case p.Reason != "" && name != "delivery":

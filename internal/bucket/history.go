@@ -1,0 +1,70 @@
+package bucket
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"nats-account-server/internal/accounts"
+)
+
+// historyTimeout bounds the reading of one key's revisions.
+const historyTimeout = 3 * time.Second
+
+// Revisions returns what the bucket keeps of an account, oldest first. The error wraps
+// accounts.ErrUnreadable.
+func (s *Store) Revisions(ctx context.Context, key string) ([]accounts.Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
+	defer cancel()
+	found, err := s.readKey(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", accounts.ErrBucket, err)
+	}
+	return found, nil
+}
+
+// readKey reads the revisions of a key up to the last one that the leader has.
+func (s *Store) readKey(ctx context.Context, key string) (found []accounts.Revision, err error) {
+	nc := s.conn.Load()
+	if nc == nil {
+		return nil, errNotConnected
+	}
+	last, err := s.last(ctx, nc, s.subject(key))
+	if err != nil || last.seq == 0 {
+		return nil, err
+	}
+	c, err := s.consume(ctx, nc, consumerConfig{DeliverPolicy: "all", FilterSubject: s.subject(key)})
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	for {
+		r, err := c.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if r.seq > 0 {
+			found = append(found, r.describe())
+		}
+		if r.seq >= last.seq {
+			return found, nil
+		}
+	}
+}
+
+// describe returns what people see of a revision.
+func (r *revision) describe() accounts.Revision {
+	d := accounts.Revision{
+		Revision: r.seq,
+		At:       r.at,
+		Door:     r.header.Get(headerDoor),
+		User:     r.header.Get(headerUser),
+		Server:   r.header.Get(headerServer),
+		Override: r.isOverride(),
+		Deleted:  r.isTombstone() || r.isMarker,
+	}
+	if !d.Deleted {
+		d.JWT = r.value
+	}
+	return d
+}
