@@ -1,6 +1,7 @@
 package effect_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -316,7 +317,7 @@ func TestForecasts(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, kind, 1)
 			t.Run("rows", func(t *testing.T) {
-				for _, row := range cutRows {
+				for _, row := range slices.Concat(cutRows, shareRows, storageRows) {
 					t.Run(row.name, func(t *testing.T) {
 						t.Parallel()
 						start(t, w, row).run()

@@ -1,8 +1,11 @@
 package effect
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/facts"
@@ -47,17 +50,29 @@ func (p *push) findDefaults(all []facts.Connections) {
 	if !p.changesDefaults() {
 		return
 	}
-	n := count{}
+	n, hidden := count{}, count{}
 	for _, s := range all {
 		for _, c := range s.All {
-			if userScope(p.pushed.SigningKeys[c.Issuer]) == nil && !c.IsHidden && !c.HasPermissions {
+			switch scope := userScope(p.pushed.SigningKeys[c.Issuer]); {
+			case scope != nil && !isEmpty(scope.Template.Permissions), scope == nil && c.HasPermissions:
+			case scope == nil && c.IsHidden:
+				hidden.add(c)
+			default:
 				n.add(c)
 			}
 		}
 	}
+	words := n.String()
+	if hidden.total() > 0 {
+		words += fmt.Sprintf(", and maybe %s whose users nats-servers do not show,", hidden)
+	}
 	for _, c := range p.changes {
 		if strings.HasPrefix(c.Field, "nats.default_permissions") && c.Effect == claimdiff.Stop {
-			p.add(Stop, c.Code, n.total(), "%s: at once, for %s without permissions of their own", c.Words, n)
+			p.add(Stop, c.Code, n.total(), "%s: at once, for %s without permissions of their own",
+				c.Words, words)
 		}
 	}
 }
+
+// isEmpty reports whether permissions say nothing. The default ones count then.
+func isEmpty(p jwt.Permissions) bool { return p.Pub.Empty() && p.Sub.Empty() && p.Resp == nil }

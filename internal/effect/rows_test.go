@@ -69,6 +69,10 @@ type run struct {
 	closed   map[string]chan struct{} // is closed when the client or leaf node is out
 	subs     map[int]*nats.Subscription
 	began    time.Time
+
+	asker, asked *nats.Conn // of a request on its way
+	request      *nats.Msg
+	replies      *nats.Subscription
 }
 
 // account returns the account with a name.
@@ -204,6 +208,9 @@ func (r *run) flow(n int, f flow) bool {
 		r.subs[n] = sub
 	}
 	check(r.T, to.FlushTimeout(20*time.Second))
+	for err := error(nil); err == nil; { // what came from other flows
+		_, err = r.subs[n].NextMsg(time.Microsecond)
+	}
 	check(r.T, from.PublishRequest(f.publish, nats.NewInbox(), []byte("x")))
 	// A nats-server passes a message on before it answers the flush that follows it.
 	check(r.T, from.FlushTimeout(20*time.Second))

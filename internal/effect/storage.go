@@ -2,6 +2,7 @@ package effect
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"nats-account-server/internal/claimdiff"
@@ -29,27 +30,30 @@ func (p *push) findStorage() {
 		}
 	}
 	for _, c := range p.changes {
-		if c.Effect != claimdiff.Stop {
-			continue
+		if c.Effect == claimdiff.Stop {
+			p.storageLine(c, used, replicas)
 		}
-		p.storageLine(c, used, replicas)
 	}
 }
 
 // storageLine adds what one change of a limit does.
 func (p *push) storageLine(c claimdiff.Change, used facts.JetStream, replicas map[string]int) {
-	streams := len(replicas)
 	limits := p.pushed.Limits.JetStreamLimits
 	switch {
-	case c.Code == "jetstream_off" && streams > 0:
-		p.add(Stop, c.Code, 0, "JetStream is off: %s vanish, and are back when it is on again",
-			countStreams(streams))
+	case c.Code == "jetstream_off" && len(replicas) > 0:
+		p.add(Stop, c.Code, 0, "%s; %s now", c.Words, isOrAre(len(replicas)))
+	case c.Code == "jetstream_off":
+		p.add(Later, c.Code, 0, "%s; %s now", c.Words, isOrAre(0))
+	case !p.pushed.Limits.IsJSEnabled():
+		// All limits are 0 then, which says no more.
 	case c.Code == "tier_removed":
 		p.tierLine(c, replicas)
 	case c.Field == "nats.limits.disk_storage" && c.Code == "limit_changed":
 		p.usageLine(c, "disk", limits.DiskStorage, used.Disk)
 	case c.Field == "nats.limits.mem_storage" && c.Code == "limit_changed":
 		p.usageLine(c, "memory", limits.MemoryStorage, used.Memory)
+	case strings.HasPrefix(c.Field, "nats.limits.tiered_limits{}") || c.Code == "tiers_changed":
+		p.add(Unknown, c.Code, 0, "%s: how much a tier uses is not asked", c.Words)
 	}
 }
 

@@ -1,0 +1,195 @@
+package effect_test
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+)
+
+const megabyte = 1 << 20
+
+// stores is an edit with limits of JetStream, and a change of them.
+func stores(changes ...func(*jwt.OperatorLimits)) edit {
+	return func(_ *run, c *jwt.AccountClaims) {
+		c.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: 12 * megabyte,
+			MemoryStorage: 3 * megabyte, Streams: -1, Consumer: -1, MaxAckPending: -1}
+		for _, change := range changes {
+			change(&c.Limits)
+		}
+	}
+}
+
+// tiered is an edit with limits of JetStream for streams of one replica, and of three.
+func tiered(tiers ...string) edit {
+	return func(_ *run, c *jwt.AccountClaims) {
+		c.Limits.JetStreamTieredLimits = jwt.JetStreamTieredLimits{}
+		for _, tier := range tiers {
+			c.Limits.JetStreamTieredLimits[tier] = jwt.JetStreamLimits{DiskStorage: 12 * megabyte,
+				Streams: -1, Consumer: -1, MaxAckPending: -1}
+		}
+	}
+}
+
+// fill makes the streams disk and memory, and puts this many messages of 100 KB into each.
+func fill(disk, memory int) func(*run) {
+	return func(r *run) {
+		js := r.jetStream()
+		for _, s := range []struct {
+			name string
+			n    int
+			kind nats.StorageType
+		}{{"disk", disk, nats.FileStorage}, {"memory", memory, nats.MemoryStorage}} {
+			if s.n == 0 {
+				continue
+			}
+			_, err := js.AddStream(&nats.StreamConfig{Name: s.name, Storage: s.kind})
+			check(r.T, err)
+			for range s.n {
+				_, err := js.Publish(s.name, make([]byte, 100<<10))
+				check(r.T, err)
+			}
+		}
+	}
+}
+
+// jetStream returns the JetStream of the client own.
+func (r *run) jetStream() nats.JetStreamContext {
+	js, err := r.conns["own"].JetStream(nats.MaxWait(20 * time.Second))
+	check(r.T, err)
+	return js
+}
+
+// publishes fails the test unless publishing to a stream works or not as it is expected.
+func publishes(stream string, works bool) func(*run) {
+	return func(r *run) {
+		if _, err := r.jetStream().Publish(stream, make([]byte, 100<<10)); (err == nil) != works {
+			r.Errorf("publishing to %s: %v", stream, err)
+		}
+		if _, err := r.jetStream().StreamInfo(stream); err != nil {
+			r.Errorf("the stream %s: %v", stream, err)
+		}
+	}
+}
+
+// own is the one client of most of these rows.
+var own = []client{{name: "own"}}
+
+// storageRows are the pushes that change limits of JetStream.
+var storageRows = []row{
+	{
+		name: "less disk than is used", clients: own, stored: stores(), before: fill(20, 0),
+		pushed: stores(func(l *jwt.OperatorLimits) { l.DiskStorage = megabyte }),
+		lines:  []string{"stop storage_exceeded"}, after: publishes("disk", false),
+	},
+	{
+		name: "less disk, but more than is used", clients: own, stored: stores(), before: fill(2, 0),
+		pushed: stores(func(l *jwt.OperatorLimits) { l.DiskStorage = megabyte }),
+		lines:  []string{"later limit_changed"}, after: publishes("disk", true),
+	},
+	{
+		name: "less memory than is used", clients: own, stored: stores(), before: fill(0, 20),
+		pushed: stores(func(l *jwt.OperatorLimits) { l.MemoryStorage = megabyte }),
+		lines:  []string{"stop storage_exceeded"}, after: publishes("memory", false),
+	},
+	{
+		name: "no memory", clients: own, stored: stores(), before: fill(2, 2),
+		pushed: stores(func(l *jwt.OperatorLimits) { l.MemoryStorage = 0 }),
+		lines:  []string{"stop storage_exceeded"},
+		after:  func(r *run) { publishes("disk", true)(r); publishes("memory", false)(r) },
+	},
+	{
+		name: "JetStream is off", clients: own, stored: stores(), pushed: same, before: fill(2, 0),
+		lines: []string{"stop jetstream_off"},
+		after: func(r *run) {
+			if _, err := r.jetStream().StreamInfo("disk"); err == nil {
+				r.Errorf("the stream is there")
+			}
+			r.world.push(r.T, r.account("").ID, r.token("", -time.Second, stores()))
+			publishes("disk", true)(r)
+		},
+	},
+	{
+		name: "more disk", clients: own, stored: stores(), before: fill(2, 0),
+		pushed: stores(func(l *jwt.OperatorLimits) { l.DiskStorage++ }), after: publishes("disk", true),
+	},
+	{
+		name: "the tier of a stream is removed", clients: own, stored: tiered("R1", "R3"),
+		pushed: tiered("R3"), before: fill(2, 0),
+		lines: []string{"stop tier_removed"}, after: publishes("disk", false),
+	},
+	{
+		name: "the tier of no stream is removed", clients: own, stored: tiered("R1", "R3"),
+		pushed: tiered("R1"), before: fill(2, 0), after: publishes("disk", true),
+	},
+	{
+		name: "what only new streams see", clients: own, stored: stores(), before: fill(2, 0),
+		pushed: stores(func(l *jwt.OperatorLimits) {
+			l.Streams, l.Consumer, l.MaxAckPending, l.MaxBytesRequired = 1, 1, 10, true
+			l.DiskMaxStreamBytes, l.MemoryMaxStreamBytes = 100, 100
+		}),
+		lines: slices.Repeat([]string{"later limit_changed"}, 6),
+		after: func(r *run) {
+			publishes("disk", true)(r)
+			if _, err := r.jetStream().AddStream(&nats.StreamConfig{Name: "new"}); err == nil {
+				r.Errorf("a new stream is not refused")
+			}
+		},
+	},
+	{
+		name: "an open pull when the account is renewed", clients: own, stored: stores(), pushed: stores(),
+		before: func(r *run) {
+			fill(1, 0)(r)
+			r.pull()
+		},
+		after: func(r *run) {
+			_, err := r.jetStream().Publish("disk", []byte("later"))
+			check(r.T, err)
+			m, err := r.replies.NextMsg(20 * time.Second)
+			if err != nil || string(m.Data) != "later" {
+				r.Errorf("the pull gets %v", err)
+			}
+		},
+	},
+	{
+		name: "an open pull of another account when the account is renewed", clients: pair,
+		stored: all(stores(), exports(jwt.Service, "$JS.API.>", streamed)),
+		pushed: all(stores(), exports(jwt.Service, "$JS.API.>", streamed)),
+		others: map[string]edit{"web": imports(jwt.Service, "", "$JS.API.>", as("JS.own.>"))},
+		lines:  []string{lost},
+		before: func(r *run) {
+			fill(1, 0)(r)
+			r.pullFrom("web", "JS.own")
+		},
+		after: func(r *run) {
+			_, err := r.jetStream().Publish("disk", []byte("later"))
+			check(r.T, err)
+			check(r.T, r.conns["web"].FlushTimeout(20*time.Second))
+			if _, err := r.replies.NextMsg(100 * time.Millisecond); !errors.Is(err, nats.ErrTimeout) {
+				r.Errorf("the pull gets something: %v", err)
+			}
+		},
+	},
+}
+
+// streamed is a service with several replies to a request.
+func streamed(_ *run, e *jwt.Export) { e.ResponseType = jwt.ResponseTypeStream }
+
+// pull asks for two messages of the stream disk, of which there is one.
+func (r *run) pull() { r.pullFrom("own", "$JS.API") }
+
+// pullFrom is pull of a client that has the API of JetStream under a prefix.
+func (r *run) pullFrom(name, prefix string) {
+	_, err := r.jetStream().AddConsumer("disk",
+		&nats.ConsumerConfig{Durable: "c", AckPolicy: nats.AckNonePolicy})
+	check(r.T, err)
+	nc, inbox := r.conns[name], nats.NewInbox()
+	r.replies, err = nc.SubscribeSync(inbox)
+	check(r.T, err)
+	check(r.T, nc.PublishRequest(prefix+".CONSUMER.MSG.NEXT.disk.c", inbox,
+		[]byte(`{"batch":2,"expires":60000000000}`)))
+	_, err = r.replies.NextMsg(20 * time.Second)
+	check(r.T, err)
+}
