@@ -9,6 +9,7 @@ import (
 
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/config"
+	"nats-account-server/internal/effect"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/httpserver"
 	"nats-account-server/internal/logging"
@@ -133,6 +134,7 @@ func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 		MaxPack:     c.MaxPack,
 		ReadOnly:    d.Config.Store.ReadOnly, // a reload does not change the store
 		Monitor:     d.monitor,
+		Foreteller:  &effect.Foreteller{Importers: d.store.Index(), Accounts: d.registry, Facts: d.facts},
 		Metrics:     d.metrics,
 		Pages:       d.pages,
 		Incomplete:  d.isIncomplete,

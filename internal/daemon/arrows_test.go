@@ -14,7 +14,8 @@ var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
 	"effect":   {"accounts", "claimcheck", "claimdiff", "facts", "jwtstore"},
-	"httpapi":  {"accounts", "activations", "auth", "dryrun", "manual", "monitor", "pages"},
+	"httpapi":  {"accounts", "activations", "auth", "dryrun", "effect", "manual", "monitor", "pages"},
+	"dryrun":   {"effect"},
 	"monitor":  {"accounts", "bucket", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},
 	"pages":    {"accounts", "manual", "monitor"},
@@ -23,8 +24,8 @@ var arrows = map[string][]string{
 	"replica":  {"accounts", "activations"},
 	"dirsync":  {"accounts", "activations", "jwtstore"}, // for the paths and stamps of files
 	"daemon": {
-		"accounts", "activations", "auth", "bucket", "config", "dirsync", "facts", "httpapi", "httpserver",
-		"jwtstore", "monitor", "natsconn", "notifier", "pages", "replica", "resolver",
+		"accounts", "activations", "auth", "bucket", "config", "dirsync", "effect", "facts", "httpapi",
+		"httpserver", "jwtstore", "monitor", "natsconn", "notifier", "pages", "replica", "resolver",
 	},
 	"activations": {"accounts", "jwtstore"},
 	// for tests only

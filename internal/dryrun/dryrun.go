@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/effect"
 )
 
 // Answer is what a push would do.
@@ -23,8 +24,13 @@ type Answer struct {
 	// Stored is what that was compared with, nil if nothing is stored.
 	Stored *Version `json:"stored"`
 	// Changes are what differs in meaning from what is stored; nil if that can't be told.
-	Changes  []claimdiff.Change `json:"changes"`
-	Warnings []Warning `json:"warnings"`
+	Changes []claimdiff.Change `json:"changes"`
+	// Effects are what it would do to those who are connected, and to other accounts, as the nats-servers
+	// in Asked have said. nil if that does not matter, since nothing would be stored.
+	Effects  []effect.Line `json:"effects"`
+	Asked    []string      `json:"asked,omitempty"`
+	TookMS   float64       `json:"took_ms,omitempty"` // to ask them
+	Warnings []Warning     `json:"warnings"`
 }
 
 // What a push would do.

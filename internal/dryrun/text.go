@@ -23,6 +23,7 @@ func (a *Answer) Text() string {
 	w.line(fmt.Sprintf("%-*s %s", columnHead-1, a.title(), a.verdict()))
 	w.refusals(a)
 	w.changes(a)
+	w.effects(a)
 	w.warnings(a)
 	return w.String()
 }
@@ -107,6 +108,51 @@ func (w *writer) changes(a *Answer) {
 	for _, c := range a.Changes {
 		w.line("    " + c.Sign + " " + logging.Quote(c.Words, maxText))
 	}
+}
+
+// effects writes what would happen to those who are connected.
+func (w *writer) effects(a *Answer) {
+	if a.Effects == nil {
+		return
+	}
+	asked := "no nats-server was asked"
+	if len(a.Asked) > 0 {
+		asked = fmt.Sprintf("asked of %s in %.3g ms", names(a.Asked), a.TookMS)
+	}
+	w.section(fmt.Sprintf("%-*s %s", columnHead-8, "effect", asked))
+	if len(a.Effects) == 0 {
+		w.line("    none")
+	}
+	for _, e := range a.Effects {
+		words := logging.Quote(e.Words, maxText)
+		if e.Account != "" {
+			words = fmt.Sprintf("%-10s %s", account(e.Name, e.Account), words)
+			if e.Connections > 0 {
+				words += "  (" + logging.Count(e.Connections, "connection", "connections") + ")"
+			}
+		}
+		w.line(fmt.Sprintf("    %-7s %s", e.Kind, words))
+	}
+}
+
+// maxNames is how many nats-servers are named.
+const maxNames = 5
+
+// names puts the names of nats-servers together.
+func names(all []string) string {
+	more := ""
+	if n := len(all) - maxNames; n > 0 {
+		all, more = all[:maxNames], fmt.Sprintf(" and %d more", n)
+	}
+	return logging.Quote(strings.Join(all, ", "), maxText) + more
+}
+
+// account names another account.
+func account(name, key string) string {
+	if name == "" {
+		return claimdiff.Key(key)
+	}
+	return claimdiff.Plain(name)
 }
 
 // warnings writes the warnings, and how many there are.

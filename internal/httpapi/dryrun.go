@@ -13,6 +13,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/dryrun"
+	"nats-account-server/internal/effect"
 	"nats-account-server/internal/trust"
 )
 
@@ -21,6 +22,8 @@ import (
 const (
 	triesPerSecond = 10
 	maxTries       = 20 // at once
+	// maxTrial bounds one that looks at each connection.
+	maxTrial = 30 * time.Second
 )
 
 // tryAccount says what a push would do, and does nothing. The status is that of the push. It is a path
@@ -39,7 +42,11 @@ func (a *API) tryAccount(w http.ResponseWriter, r *http.Request, _ string) error
 		return err
 	}
 	a.Metrics.DryRun()
-	return sendAnswer(w, r, a.describeTrial(r.Context(), segment, trial))
+	o := effect.Options{Connections: flagsOf(r).set("connections")}
+	if o.Connections { // that may take longer than the write timeout; an error means that there is none
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxTrial))
+	}
+	return sendAnswer(w, r, a.describeTrial(r.Context(), segment, trial, o))
 }
 
 // sendAnswer sends the answer to a dry run, as JSON or as text.
@@ -67,7 +74,7 @@ func wantsJSON(r *http.Request) bool {
 
 // describeTrial puts what a dry run has found into the form of the answer.
 func (a *API) describeTrial(
-	_ context.Context, key string, t *accounts.Trial,
+	ctx context.Context, key string, t *accounts.Trial, o effect.Options,
 ) *dryrun.Answer {
 	if !trust.IsAccountKey(key) {
 		key = "" // it may be anything
@@ -87,6 +94,12 @@ func (a *API) describeTrial(
 	if t.Claims != nil && (t.Stored == nil || t.StoredClaims != nil) {
 		d.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
 		d.Changes = append([]claimdiff.Change{}, d.Changes...) // [] in JSON, if there is none
+	}
+	if d.Verdict == dryrun.Stored && a.Foreteller != nil {
+		// An error means that the client has left.
+		f, _ := a.Foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
+		d.Effects = append([]effect.Line{}, f.Lines...)
+		d.Asked, d.TookMS = f.Asked, float64(f.Took)/float64(time.Millisecond)
 	}
 	if t.Warning != "" {
 		d.Warnings = append(d.Warnings, dryrun.Warning{Kind: "refused_by_some", Text: t.Warning})

@@ -9,6 +9,9 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/dryrun"
+	"nats-account-server/internal/effect"
+	"nats-account-server/internal/httpapi"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 )
 
@@ -97,6 +100,35 @@ func TestADryRunShowsWhatDiffers(t *testing.T) {
 	}
 	// The claims of a JWT that its issuer has not signed are not shown.
 	if _, answer := tryPush(t, address, a.ID, jwttest.Flip(later), ""); answer.Changes != nil {
+		t.Errorf("%+v", answer)
+	}
+}
+
+// What nats-servers say is put together by package effect, with real ones.
+func TestADryRunShowsEffects(t *testing.T) {
+	env := newEnvironment(t, func(o *httpapi.Options) {
+		store := jwtstore.NewMemory(false)
+		o.Foreteller = &effect.Foreteller{Importers: store.Index(), Accounts: o.Accounts}
+	})
+	a := jwttest.NewAccount(t)
+	env.put(t, a, func(c *jwt.AccountClaims) { c.Limits.Streams = 5 })
+	address := serve(t, env.api)
+	later := jwttest.Sign(t, env.op.Signing, a, env.now.Add(time.Minute), func(c *jwt.AccountClaims) {
+		c.Revoke("*")
+	})
+	_, answer := tryPush(t, address, a.ID, later, "")
+	text := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"/dry-run\n\n"+string(later))
+	if len(answer.Effects) == 0 || !strings.Contains(text, "  effect  ") {
+		t.Errorf("%+v\n%s", answer, text)
+	}
+	for _, e := range answer.Effects {
+		if !strings.Contains(text, string(e.Kind)) || !strings.Contains(text, e.Words) {
+			t.Errorf("no %+v in %s", e, text)
+		}
+	}
+	// What would not be stored has no effect.
+	old := jwttest.Sign(t, env.op.Signing, a, env.now.Add(-time.Hour))
+	if _, answer := tryPush(t, address, a.ID, old, ""); answer.Effects != nil {
 		t.Errorf("%+v", answer)
 	}
 }

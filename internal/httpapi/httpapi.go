@@ -27,6 +27,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
+	"nats-account-server/internal/effect"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/pages"
@@ -62,6 +63,8 @@ type Options struct {
 
 	// Monitor says how the server is doing. nil means that there are no routes for that.
 	Monitor *monitor.Monitor
+	// Foreteller says what a push would do to those who are connected. nil: a dry run does not say it.
+	Foreteller *effect.Foreteller
 	// Metrics count the requests. nil means that they are not counted.
 	Metrics *monitor.Metrics
 	// Pages are the pages for people. nil means that there are none.

@@ -224,7 +224,7 @@ var calls = []call{
 	{send: "POST /jwt/v1/accounts/$A\nIf-Match: \"x\"\n\n$LATER", status: 412},
 	{send: "POST /jwt/v1/accounts/$A\nIf-None-Match: *\n\n$LATER", status: 412},
 	{send: "POST /jwt/v1/accounts/$A/dry-run\n\n$LATER", status: 200},
-	{send: "POST /jwt/v1/accounts/$A/dry-run?json\nIf-Match: *\n\n$LATER", status: 200},
+	{send: "POST /jwt/v1/accounts/$A/dry-run?json&connections=true\nIf-Match: *\n\n$LATER", status: 200},
 	{send: "POST /jwt/v1/accounts/$A/dry-run\n\n$SELF", status: 202,
 		prepare: func(env *environment) { env.signer.answer = []byte("in work") }},
 	{send: "POST /jwt/v1/accounts/$A/dry-run?json\n\n$SELF", status: 202,
