@@ -536,9 +536,12 @@ func (p *announcements) finish(a *announcement) {
 
 // askIfApplied has servers that have acknowledged a JWT asked whether it is wholly in effect.
 func (p *announcements) askIfApplied(a *announcement) {
-	i := p.n.incomplete
-	if a.applied && p.n.facts != nil && (a.mayLack || len(i.byKey[a.Key]) > 0) {
+	isApplied, i := a.applied && p.n.facts != nil, p.n.incomplete
+	if isApplied && (a.mayLack || len(i.byKey[a.Key]) > 0) {
 		i.ask(a.Key)
+	}
+	if isApplied {
+		i.changed(a.Key)
 	}
 	a.applied = false
 }

@@ -25,6 +25,8 @@ const (
 	maxShortfalls = 50_000
 	// maxQuestions bounds the accounts that are to be asked about. The others wait for the next round.
 	maxQuestions = 10_000
+	// maxExporters bounds the accounts whose importers are to be asked about. The same holds for others.
+	maxExporters = 1000
 	// askers is how many questions are asked at a time.
 	askers = 4
 	// askTimeout is how long nats-servers have to answer a question.
@@ -33,8 +35,9 @@ const (
 	// least time between two rounds.
 	roundWait     = 5 * time.Second
 	roundInterval = time.Minute
-	// roundRest is how many times longer a round rests than it asks.
-	roundRest = 9
+	// restFactor is how many times longer a round rests than it asks, and a look for importers than it
+	// takes.
+	restFactor = 9
 )
 
 // anotherJWT is the reason of a nats-server that has acknowledged the stored JWT and runs another one.
@@ -48,16 +51,18 @@ type Facts interface {
 // Index has what is stored. *jwtstore.Index meets it.
 type Index interface {
 	All() iter.Seq2[string, jwtstore.Version]
+	Importers(key string) iter.Seq[jwtstore.Importer]
 }
 
 // incomplete remembers which accounts are not wholly in effect, and at which nats-servers. They have
 // acknowledged the JWT, and have left out a part of it. Only asking shows that. It is asked
 //
-//   - when a change was acknowledged, about the account,
+//   - when a change was acknowledged, about the account, and a moment later about those that import
+//     from it,
 //   - in rounds, about all accounts that have imports or use JetStream.
 //
-// A round finds what time has changed, what an exporter has changed, and what was known before this
-// process began. It takes a tenth of the time for itself.
+// A round finds what time has changed, and what was known before this process began. It takes a tenth of the
+// time for itself.
 //
 // It outlives sessions. Notifier.mu guards it.
 type incomplete struct {
@@ -67,6 +72,9 @@ type incomplete struct {
 	questions map[string]*question
 	queue     []string      // keys of questions that wait, the oldest first
 	wake      chan struct{} // of capacity askers
+	// exporters have changed. wakeExporters is signalled when there is one.
+	exporters     map[string]bool
+	wakeExporters chan struct{}
 }
 
 // question is about one account.
@@ -82,6 +90,7 @@ func newIncomplete() *incomplete {
 		byKey:     make(map[string][]accounts.Refusal),
 		questions: make(map[string]*question),
 		wake:      make(chan struct{}, askers),
+		exporters: make(map[string]bool), wakeExporters: make(chan struct{}, 1),
 	}
 }
 
@@ -105,6 +114,21 @@ func (i *incomplete) ask(key string) {
 		i.queue = append(i.queue, key)
 		pause.Wake(i.wake)
 	}
+}
+
+// changed notes that servers have applied a change of an account from which others may import.
+func (i *incomplete) changed(key string) {
+	if len(i.exporters) < maxExporters {
+		i.exporters[key] = true
+		pause.Wake(i.wakeExporters)
+	}
+}
+
+// takeExporters returns the accounts that have changed since the last call.
+func (i *incomplete) takeExporters() (keys []string) {
+	keys = slices.Collect(maps.Keys(i.exporters))
+	clear(i.exporters)
+	return keys
 }
 
 // take takes the oldest question out of the queue; ok is false if there is none.
@@ -183,8 +207,42 @@ func (a *asker) run(ctx context.Context) {
 	for range askers {
 		tasks.Go(func() { a.answerQueue(ctx) })
 	}
-	tasks.Go(func() { a.goRound(ctx) })
+	if a.n.index != nil {
+		tasks.Go(func() { a.goRound(ctx) })
+		tasks.Go(func() { a.askImporters(ctx) })
+	}
 	tasks.Wait()
+}
+
+// askImporters has it asked about the accounts that import from those that have changed: what they import may
+// have become exported, or not exported any more.
+func (a *asker) askImporters(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.n.incomplete.wakeExporters:
+		}
+		a.n.mu.Lock()
+		keys := a.n.incomplete.takeExporters()
+		a.n.mu.Unlock()
+		for _, key := range keys {
+			began := time.Now()
+			for i := range a.n.index.Importers(key) {
+				a.want(i.Key)
+			}
+			if !pause.For(ctx, restFactor*time.Since(began)) {
+				return
+			}
+		}
+	}
+}
+
+// want queues a question.
+func (a *asker) want(key string) {
+	a.n.mu.Lock()
+	defer a.n.mu.Unlock()
+	a.n.incomplete.ask(key)
 }
 
 // answerQueue asks the questions of the queue.
@@ -222,9 +280,6 @@ func (a *asker) take() (key string, ok bool) {
 
 // goRound asks about all accounts of which a part may be left out, again and again.
 func (a *asker) goRound(ctx context.Context) {
-	if a.n.index == nil {
-		return
-	}
 	for wait := roundWait; pause.For(ctx, wait); {
 		began, beyond := time.Now(), 0
 		for key := range a.candidates {
@@ -232,7 +287,7 @@ func (a *asker) goRound(ctx context.Context) {
 			if !a.ask(ctx, key) {
 				beyond++
 			}
-			if !pause.For(ctx, roundRest*time.Since(asked)) {
+			if !pause.For(ctx, restFactor*time.Since(asked)) {
 				return
 			}
 		}

@@ -100,3 +100,27 @@ func TestARoundFindsAServerThatRunsAnotherJWT(t *testing.T) {
 		}
 	})
 }
+
+func TestAChangedExporterIsSeenAtItsImporters(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	exporter, importer := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	s := e.memoryServer(t, "server_name: n1\n", exporter, importer)
+	e.connect(t, s.ClientURL(), e.sysCreds(t))
+	connectUser(t, s.ClientURL(), exporter)
+	connectUser(t, s.ClientURL(), importer)
+	natstest.Eventually(t, "n1 is known", func() bool { return len(e.notifier.Present()) == 1 })
+	export := func(c *jwt.AccountClaims) {
+		c.Exports.Add(&jwt.Export{Subject: "orders", Type: jwt.Stream})
+	}
+	const acked = "acknowledged by 1 of 1 nats-server"
+	e.commit(t, exporter, export).Wait(t.Context(), 20*time.Second)
+	got := e.commit(t, importer, importOf(exporter, "orders")).Wait(t.Context(), 20*time.Second)
+	if got.String() != acked {
+		t.Error(got)
+	}
+	e.commit(t, exporter)
+	e.wantDelivery(t, importer.ID, acked+`; not wholly in effect on n1: import of "orders"`)
+	e.commit(t, exporter, export, func(c *jwt.AccountClaims) { c.Name = "again" })
+	e.wantDelivery(t, importer.ID, acked)
+}
