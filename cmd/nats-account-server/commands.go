@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -29,6 +30,8 @@ type command struct {
 	operands [2]int
 	// set defines the flags and returns what runs the command. The number is the exit code.
 	set func(*flag.FlagSet) func(ctx context.Context, operands []string) int
+	// misuse is the exit code for wrong arguments; 0: 2.
+	misuse int
 	// raw runs a command that reads all its arguments itself; nil: set is there.
 	raw func(args []string) int
 }
@@ -39,6 +42,7 @@ func commands() []command {
 		{name: "healthcheck", args: "[url | flags]", raw: healthcheck,
 			does: "ask /healthz of the server at a URL, or of the one that the flags and their file " +
 				"describe; exit code 0 if it lives"},
+		verifyCommand(), importCommand(), exportCommand(), diffCommand(),
 		{name: "completion", args: "bash|zsh|fish", does: "completion for a shell",
 			words: []string{"bash", "zsh", "fish"}, raw: completion},
 		{name: "help", args: "[topic | words]", words: topicWords(), raw: help,
@@ -78,7 +82,7 @@ func (c command) run(args []string) int {
 	}
 	if err != nil {
 		report(fmt.Sprintf("%s: %s, see: nats-account-server %s -h", c.name, err, c.name))
-		return 2
+		return cmp.Or(c.misuse, 2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -62,6 +62,9 @@ func looksLikeName(name string) bool {
 // isShard reports whether name can be that of a directory with the JWTs of accounts.
 func isShard(name string) bool { return len(name) == shardLength && trust.IsBase32(name) }
 
+// IsName reports whether a text is the key of an account or the hash of an activation token.
+func IsName(text string) bool { return isName(text) }
+
 // KeyOf returns the account key, or the hash of an activation token, that a path below a store's
 // directory stands for, sharded or flat.
 func KeyOf(path string) (name string, ok bool) {

@@ -1,0 +1,299 @@
+package tools
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
+)
+
+const (
+	pathAccounts    = "/jwt/v1/accounts/"
+	pathActivations = "/jwt/v1/activations"
+	pathPack        = "/jwt/v1/pack"
+	pathAccountz    = "/accountz"
+
+	// answerTimeout is how long a server may take for the head of an answer, and say nothing in it.
+	answerTimeout = 30 * time.Second
+	// maxAnswerBytes bounds an answer, and a line of a pack.
+	maxAnswerBytes = 4 << 20
+	// maxTries is how often a request is sent that the server is too busy for, or that is lost.
+	maxTries = 5
+	// firstRetry is the wait after the first try. It doubles.
+	firstRetry = 500 * time.Millisecond
+	// maxRetryAfter is the longest wait that a server may ask for.
+	maxRetryAfter = time.Minute
+)
+
+// Access is what a server wants to see of a client. User and password are in its URL. The zero Access is
+// for a server without TLS, or with a certificate that the system trusts.
+type Access struct {
+	CA        string // path of a PEM file with the authorities of the server's certificate
+	Cert, Key string // paths of PEM files with a certificate of the client
+}
+
+// Client is an account server. As a Source it has all accounts of the server, the expired too if the
+// server lists them.
+type Client struct {
+	url      *url.URL
+	user     *url.Userinfo
+	http     *http.Client
+	tries    int // maxTries
+	received int // lines of the pack
+}
+
+// NewClient returns the Client for a URL.
+func NewClient(where string, access Access) (*Client, error) {
+	u, err := url.Parse(where)
+	if err != nil || !IsURL(where) || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		// The error may repeat a password, and so may the URL.
+		return nil, errors.New("the URL of an account server is like https://user:password@host:9090")
+	}
+	config, err := access.config()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{url: &url.URL{Scheme: u.Scheme, Host: u.Host}, user: u.User, tries: maxTries}
+	c.http = &http.Client{Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, MaxIdleConnsPerHost: maxPosts,
+		ResponseHeaderTimeout: answerTimeout,
+	}}
+	return c, nil
+}
+
+// config returns what TLS needs.
+func (a Access) config() (*tls.Config, error) {
+	config := &tls.Config{}
+	if a.CA != "" {
+		text, err := os.ReadFile(a.CA)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s has no certificate", a.CA)
+		}
+	}
+	if a.Cert != "" || a.Key != "" {
+		pair, err := tls.LoadX509KeyPair(a.Cert, a.Key)
+		if err != nil {
+			return nil, fmt.Errorf("the client's certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+// String returns the URL without the password.
+func (c *Client) String() string { return c.url.String() }
+
+// answer is what a server says to a request.
+type answer struct {
+	status int
+	text   string
+}
+
+// error returns why a request was not carried out.
+func (a answer) error() error {
+	return fmt.Errorf("%d %s: %s", a.status, http.StatusText(a.status),
+		logging.Quote(oneLine(a.text), maxWordsBytes))
+}
+
+// isFatal reports whether every request to this server will be answered so.
+func (a answer) isFatal() bool {
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
+		return true
+	}
+	return false
+}
+
+// isBusy reports whether a request may be carried out a moment later.
+func (a answer) isBusy() bool {
+	return a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable
+}
+
+// do sends a request, once more if it is lost or the server is busy, and reads the answer.
+func (c *Client) do(
+	ctx context.Context, method, path string, body []byte, header http.Header,
+) (answer, error) {
+	wait := firstRetry
+	for try := 1; ; try++ {
+		a, after, err := c.once(ctx, method, path, body, header)
+		if (err == nil && !a.isBusy()) || try == c.tries || ctx.Err() != nil {
+			return a, cmp.Or(context.Cause(ctx), err)
+		}
+		pause.For(ctx, max(wait, min(after, maxRetryAfter)))
+		wait *= 2
+	}
+}
+
+// once sends a request. after is how long the server wants to be left alone.
+func (c *Client) once(
+	ctx context.Context, method, path string, body []byte, header http.Header,
+) (a answer, after time.Duration, err error) {
+	response, err := c.send(ctx, method, path, body, header)
+	if err != nil {
+		return answer{}, 0, err
+	}
+	defer response.Body.Close()
+	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	return answer{response.StatusCode, string(text)}, time.Duration(seconds) * time.Second, err
+}
+
+// send sends a request and returns the answer with its body still to be read.
+func (c *Client) send(
+	ctx context.Context, method, path string, body []byte, header http.Header,
+) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.url.String()+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if header != nil {
+		request.Header = header
+	}
+	if c.user != nil {
+		password, _ := c.user.Password()
+		request.SetBasicAuth(c.user.Username(), password)
+	}
+	return c.http.Do(request)
+}
+
+// Len implements Source.
+func (c *Client) Len() int { return 0 }
+
+// Each implements Source.
+func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
+	seen := map[string]bool{}
+	err := c.pack(ctx, func(e Entry) error {
+		seen[e.Name] = true
+		return take(e)
+	})
+	if err != nil {
+		return err
+	}
+	listed, err := c.list(ctx, func(key string) error {
+		if seen[key] {
+			return nil
+		}
+		return c.take(ctx, key, take)
+	})
+	if err != nil || listed {
+		return err
+	}
+	return c.checkPack(ctx)
+}
+
+// pack takes what the server gives at once.
+func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	response, err := c.send(ctx, http.MethodGet, pathPack, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+		return fmt.Errorf("the pack of %s: %w", c, answer{response.StatusCode, string(text)}.error())
+	}
+	silent := time.AfterFunc(answerTimeout, func() {
+		cancel(fmt.Errorf("%s says nothing for %s", c, answerTimeout))
+	})
+	defer silent.Stop()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, maxAnswerBytes)
+	for lines.Scan() {
+		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 {
+			silent.Stop() // take may need its time
+			c.received++
+			if err := take(packEntry(fmt.Sprintf("%s, line %d", c, c.received), line)); err != nil {
+				return err
+			}
+		}
+		silent.Reset(answerTimeout)
+	}
+	return cmp.Or(context.Cause(ctx), lines.Err())
+}
+
+// accountz is what is read of a list.
+type accountz struct {
+	Accounts []struct {
+		Account string `json:"account"`
+	} `json:"accounts"`
+	After string `json:"after"`
+}
+
+// list calls take with the keys of all accounts that are stored: also of those that have expired, and of
+// those for which a pack has no room. It returns false if the server does not list its accounts here.
+func (c *Client) list(ctx context.Context, take func(key string) error) (bool, error) {
+	for after := ""; ; {
+		path := pathAccountz + "?limit=1024&after=" + url.QueryEscape(after)
+		a, err := c.do(ctx, http.MethodGet, path, nil, nil)
+		if err != nil {
+			return false, err
+		}
+		var list accountz
+		if a.status != http.StatusOK || json.Unmarshal([]byte(a.text), &list) != nil {
+			return false, nil
+		}
+		for _, account := range list.Accounts {
+			if err := take(account.Account); err != nil {
+				return false, err
+			}
+		}
+		if after = list.After; after == "" {
+			return true, nil
+		}
+	}
+}
+
+// has reports whether the server has stored this very JWT.
+func (c *Client) has(ctx context.Context, key, etag string) (bool, error) {
+	a, err := c.do(ctx, http.MethodGet, pathAccounts+key, nil, http.Header{"If-None-Match": {etag}})
+	return a.status == http.StatusNotModified, err
+}
+
+// take takes one account of the list. One that is gone by now is left out.
+func (c *Client) take(ctx context.Context, key string, take func(Entry) error) error {
+	a, err := c.do(ctx, http.MethodGet, pathAccounts+url.PathEscape(key)+"?text=true", nil, nil)
+	switch {
+	case err != nil:
+		return err
+	case a.status == http.StatusNotFound:
+		return nil
+	case a.status != http.StatusOK:
+		return take(Entry{Place: c.String() + pathAccounts + key, Name: key, Err: a.error()})
+	}
+	return take(newEntry(c.String()+pathAccounts+key, key, []byte(a.text)))
+}
+
+// checkPack returns an error if the pack may have been cut off. A server refuses to give more than it may,
+// so one that refuses one more has given all that it may.
+func (c *Client) checkPack(ctx context.Context) error {
+	a, err := c.do(ctx, http.MethodHead, fmt.Sprintf("%s?max=%d", pathPack, c.received+1), nil, nil)
+	switch {
+	case err != nil:
+		return err
+	case a.status == http.StatusBadRequest:
+		return fmt.Errorf("%s gives %d accounts in a pack, and may have more: raise maxreplicationpack in "+
+			"its configuration, or give a URL at which it has /accountz", c, c.received)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/trust"
+)
+
+// Differing is an account of which two Sources have other JWTs.
+type Differing struct {
+	Account string             `json:"account"`
+	Name    string             `json:"name"` // hostile
+	In      string             `json:"in"`   // "both", "first" or "second"
+	Changes []claimdiff.Change `json:"changes"`
+}
+
+// Difference is what differs between two Sources.
+type Difference struct {
+	Accounts int         `json:"accounts"` // of both
+	Same     int         `json:"same"`     // of them, with the same meaning
+	Anew     int         `json:"anew"`     // of those, that were issued anew
+	Differ   []Differing `json:"differ"`
+	Faults   []Fault     `json:"faults"` // what can't be compared
+}
+
+// claims is an account in a Source.
+type claims struct {
+	claims *jwt.AccountClaims
+	sum    [32]byte
+}
+
+// Diff compares two Sources in words. Two that have one account each are compared even if those are
+// different ones. Of several JWTs of an account, the newest counts.
+func Diff(ctx context.Context, first, second Source) (Difference, error) {
+	d := Difference{Differ: []Differing{}, Faults: []Fault{}}
+	a, errA := d.load(ctx, first)
+	b, errB := d.load(ctx, second)
+	if err := errors.Join(errA, errB); err != nil {
+		return d, err
+	}
+	if len(a) == 1 && len(b) == 1 {
+		one, other := sortedKeys(a)[0], sortedKeys(b)[0]
+		d.compare(other, a[one], b[other])
+		return d, nil
+	}
+	both := maps.Clone(a)
+	maps.Copy(both, b)
+	for _, key := range sortedKeys(both) {
+		d.compare(key, a[key], b[key])
+	}
+	return d, nil
+}
+
+// load reads the accounts of a Source.
+func (d *Difference) load(ctx context.Context, from Source) (map[string]claims, error) {
+	all := map[string]claims{}
+	err := from.Each(ctx, func(e Entry) error {
+		if e.Err == nil && e.IsToken() {
+			return nil
+		}
+		c, err := e.claims()
+		if err != nil {
+			d.Faults = append(d.Faults, e.fault("not_compared", err))
+			return nil
+		}
+		if before, is := all[c.Subject]; !is || before.claims.IssuedAt < c.IssuedAt {
+			all[c.Subject] = claims{c, e.sum()}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// claims returns what an Entry says. Its signature must be that of the issuer that it names.
+func (e Entry) claims() (*jwt.AccountClaims, error) {
+	if e.Err != nil {
+		return nil, e.Err
+	}
+	head, err := trust.Peek(e.JWT)
+	if err != nil {
+		return nil, err
+	}
+	return trust.Verify(e.JWT, head)
+}
+
+// compare compares one account.
+func (d *Difference) compare(key string, a, b claims) {
+	d.Accounts++
+	if a.sum == b.sum {
+		d.Same++
+		return
+	}
+	found := Differing{Account: key, In: "both", Changes: claimdiff.Diff(a.claims, b.claims)}
+	switch {
+	case len(found.Changes) == 0:
+		d.Same++
+		d.Anew++
+		return
+	case a.claims == nil:
+		found.In = "second"
+	case b.claims == nil:
+		found.In = "first"
+	}
+	for _, c := range []claims{a, b} {
+		if c.claims != nil {
+			found.Name = c.claims.Name
+		}
+	}
+	d.Differ = append(d.Differ, found)
+}
+
+// Print writes the difference for people. first and second are the Sources.
+func (d Difference) Print(w io.Writer, first, second string) {
+	for _, a := range d.Differ {
+		title := claimdiff.Plain(a.Name)
+		if a.Name == "" {
+			title = "(no name)"
+		}
+		fmt.Fprintf(w, "%s %s", title, claimdiff.Plain(a.Account))
+		switch a.In {
+		case "first":
+			fmt.Fprintf(w, " is only in %s\n", claimdiff.Plain(first))
+			continue
+		case "second":
+			fmt.Fprintf(w, " is only in %s\n", claimdiff.Plain(second))
+			continue
+		}
+		fmt.Fprintln(w)
+		for _, c := range a.Changes {
+			fmt.Fprintf(w, "  %s %s\n", c.Sign, c.Words)
+		}
+	}
+	fmt.Fprintln(w, d.summary())
+}
+
+// summary returns the last line.
+func (d Difference) summary() string {
+	words := []string{fmt.Sprintf("%s, %d differ", count(d.Accounts, "account"), len(d.Differ))}
+	if d.Anew > 0 {
+		words = append(words, fmt.Sprintf("%d are only issued anew", d.Anew))
+	}
+	if n := len(d.Faults); n > 0 {
+		words = append(words, fmt.Sprintf("%d can't be compared", n))
+	}
+	return strings.Join(words, ", ")
+}
+
+// count is a number and what is counted.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return claimdiff.Count(int64(n)) + " " + what
+}
+
+// sortedKeys returns the keys of a map, sorted.
+func sortedKeys[V any](all map[string]V) []string { return slices.Sorted(maps.Keys(all)) }

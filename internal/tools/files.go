@@ -1,0 +1,276 @@
+package tools
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
+)
+
+var (
+	errEmpty    = errors.New("it is empty")
+	errCircle   = errors.New("a symbolic link leads back to where it is")
+	errPackLine = errors.New("the line is not one key and one JWT")
+	errIsStores = errors.New("it has the folders of several operators of nsc: give one of them")
+)
+
+// directory is a directory of JWTs: of an account server, of a nats-server's resolver, of nsc, or of
+// people. The names of files end in .jwt; others are left out, and so is what begins with a dot.
+//
+//	AB…YZ.jwt, YZ/AB…YZ.jwt        flat and sharded, accounts and activation tokens
+//	accounts/<name>/<name>.jwt     of nsc, if there is a file .nsc
+//	<anything>.jwt                 whatever it is, at any depth
+type directory struct {
+	root      string
+	files     []path
+	faults    []Entry           // directories that can't be read
+	journaled map[string][]byte // by name: what the journal of a store has, and its files not yet
+}
+
+// path is a file of a directory.
+type path struct{ place, name string }
+
+// openDirectory lists a directory.
+func openDirectory(root string) (Source, error) {
+	d := &directory{root: filepath.Clean(root)}
+	isNSC, err := d.findNSC()
+	if err != nil {
+		return nil, err
+	}
+	if !isNSC {
+		d.journaled, err = jwtstore.Journaled(root)
+		if err != nil {
+			d.faults = append(d.faults, Entry{Place: root, Err: fmt.Errorf("the journal: %w", err)})
+		}
+	}
+	d.list("", isNSC, nil)
+	for name, token := range d.journaled {
+		if token != nil {
+			d.files = append(d.files, path{filepath.Join(d.root, name+".jwt"), name})
+		}
+	}
+	d.sort()
+	return d, nil
+}
+
+// sort sorts the files by key, and those without one after them by path: so an import sends what names
+// its account first.
+func (d *directory) sort() {
+	slices.SortFunc(d.files, func(a, b path) int {
+		if (a.name == "") != (b.name == "") {
+			return cmp.Compare(b.name, a.name)
+		}
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.place, b.place))
+	})
+}
+
+// findNSC reports whether it is the folder in which nsc keeps an operator. The folder above that of
+// several operators is an error.
+func (d *directory) findNSC() (bool, error) {
+	if isFile(filepath.Join(d.root, ".nsc")) {
+		return true, nil
+	}
+	below, _ := filepath.Glob(filepath.Join(escapeGlob(d.root), "*", ".nsc"))
+	switch len(below) {
+	case 0:
+		return false, nil
+	case 1:
+		d.root = filepath.Dir(below[0])
+		return true, nil
+	}
+	var names []string
+	for _, b := range below {
+		names = append(names, filepath.Base(filepath.Dir(b)))
+	}
+	return false, fmt.Errorf("%w: %q", errIsStores, names)
+}
+
+// operator returns the path of the operator's JWT in a folder of nsc, "" if it is none.
+func (d *directory) operator() string {
+	file := filepath.Join(d.root, filepath.Base(d.root)+".jwt")
+	if !isFile(filepath.Join(d.root, ".nsc")) || !isFile(file) {
+		return ""
+	}
+	return file
+}
+
+// OperatorOf returns the path of the operator's JWT that a Source has, "" if it has none.
+func OperatorOf(s Source) string {
+	if d, is := s.(*directory); is {
+		return d.operator()
+	}
+	return ""
+}
+
+// escapeGlob makes a path match itself only.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
+// isFile reports whether there is a regular file.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// list adds the files of a directory below the root, and of those in it. Symbolic links are followed.
+// above are the directories that lead there: one that is in itself ends.
+func (d *directory) list(below string, isNSC bool, above []fs.FileInfo) {
+	at := filepath.Join(d.root, below)
+	info, err := os.Stat(at)
+	isSame := func(other fs.FileInfo) bool { return os.SameFile(info, other) }
+	if err == nil && slices.ContainsFunc(above, isSame) {
+		err = errCircle
+	}
+	var found []fs.DirEntry
+	if err == nil {
+		found, err = os.ReadDir(at)
+	}
+	if err != nil {
+		d.faults = append(d.faults, Entry{Place: at, Err: err})
+	}
+	for _, e := range found {
+		path := filepath.Join(below, e.Name())
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case d.isDirectory(path, e):
+			d.list(path, isNSC, append(above, info))
+		case isNSC && !isNSCAccount(path):
+		case strings.HasSuffix(e.Name(), ".jwt"):
+			d.add(path, isNSC)
+		}
+	}
+}
+
+// isDirectory reports whether something is a directory, or a symbolic link to one or to nothing that can
+// be read. A link with the name of a file is a file.
+func (d *directory) isDirectory(path string, e fs.DirEntry) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.IsDir()
+	}
+	info, err := os.Stat(filepath.Join(d.root, path))
+	if err != nil {
+		return !strings.HasSuffix(e.Name(), ".jwt")
+	}
+	return info.IsDir()
+}
+
+// isNSCAccount reports whether nsc keeps the JWT of an account at a path below the operator's folder.
+func isNSCAccount(at string) bool {
+	parts := strings.Split(at, string(filepath.Separator))
+	return len(parts) == 3 && parts[0] == "accounts" && parts[2] == parts[1]+".jwt"
+}
+
+// add adds a file, unless the journal has a later change.
+func (d *directory) add(at string, isNSC bool) {
+	name, _ := jwtstore.KeyOf(at)
+	if isNSC {
+		name = ""
+	}
+	if _, isJournaled := d.journaled[name]; !isJournaled {
+		d.files = append(d.files, path{filepath.Join(d.root, at), name})
+	}
+}
+
+// Len implements Source.
+func (d *directory) Len() int { return len(d.faults) + len(d.files) }
+
+// Each implements Source.
+func (d *directory) Each(ctx context.Context, take func(Entry) error) error {
+	for _, e := range d.faults {
+		if err := take(e); err != nil {
+			return err
+		}
+	}
+	for _, f := range d.files {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := take(d.read(f)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads a file, or takes what the journal has of it.
+func (d *directory) read(f path) Entry {
+	if token := d.journaled[f.name]; token != nil {
+		return newEntry(f.place, f.name, token)
+	}
+	content, _, err := jwtstore.ReadFile(f.place, jwtstore.Stamp{})
+	if err != nil {
+		return Entry{Place: f.place, Name: f.name, Err: err}
+	}
+	return newEntry(f.place, f.name, content)
+}
+
+// entries is a Source in memory: what is in a file.
+type entries []Entry
+
+// maxPackBytes bounds the file of a pack, which is read whole.
+const maxPackBytes = 4 << 30
+
+// openFile reads a file with a JWT, or with a pack.
+func openFile(place string) (Source, error) {
+	info, err := os.Stat(place)
+	if err == nil && (info.Size() > maxPackBytes || !info.Mode().IsRegular()) {
+		err = fmt.Errorf("%s is no file with JWTs", place)
+	}
+	if err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(place)
+	if err != nil {
+		return nil, err
+	}
+	first, _, _ := bytes.Cut(bytes.TrimSpace(content), []byte("\n"))
+	if key, _, ok := accounts.CutPackLine(first); ok && jwtstore.IsName(key) {
+		return packEntries(place, content), nil
+	}
+	return entries{newEntry(place, "", content)}, nil
+}
+
+// packEntries returns the entries of a pack.
+func packEntries(place string, content []byte) (all entries) {
+	lines := bufio.NewScanner(bytes.NewReader(content))
+	lines.Buffer(nil, len(content)+1)
+	for n := 1; lines.Scan(); n++ {
+		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 {
+			all = append(all, packEntry(fmt.Sprintf("%s, line %d", place, n), line))
+		}
+	}
+	return all
+}
+
+// packEntry returns the Entry of a line of a pack.
+func packEntry(place string, line []byte) Entry {
+	key, token, ok := accounts.CutPackLine(bytes.Clone(line))
+	if !ok || !jwtstore.IsName(key) {
+		return Entry{Place: place, Err: errPackLine}
+	}
+	return newEntry(place, key, token)
+}
+
+// Len implements Source.
+func (all entries) Len() int { return len(all) }
+
+// Each implements Source.
+func (all entries) Each(_ context.Context, take func(Entry) error) error {
+	for _, e := range all {
+		if err := take(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"nats-account-server/internal/trust"
+)
+
+// maxPosts is how many JWTs are sent at a time. Their commits share a sync.
+const maxPosts = 16
+
+// Imported is what an import has done.
+type Imported struct {
+	Stored   int // that the server has stored
+	Same     int // that it had stored already
+	Warnings []Fault
+	Faults   []Fault // what it has not taken, and what can't be read
+}
+
+// importer is one import.
+type importer struct {
+	to       *Client
+	progress *Progress
+	posts    errgroup.Group
+	stored   map[string]bool // accounts of which the server had a JWT at the start
+	tokens   []Entry         // that wait for the accounts that have signed them
+
+	mu    sync.Mutex
+	done  Imported
+	fatal error // why the server takes nothing
+}
+
+// Import pushes every JWT of a Source to a server, whose policy decides about each. An import that was
+// interrupted is repeated: what the server has stored is not pushed again, because a push of the same
+// JWT is announced again. The error is what ended the import: what is counted then was done before.
+func Import(ctx context.Context, from Source, to *Client, p *Progress) (Imported, error) {
+	i := &importer{to: to, progress: p, stored: map[string]bool{}}
+	i.posts.SetLimit(maxPosts)
+	// A server that does not list its accounts gets everything, and says of the same that it is stored.
+	_, err := to.list(ctx, func(key string) error { i.stored[key] = true; return nil })
+	if err != nil {
+		return i.done, fmt.Errorf("the server does not answer: %w", err)
+	}
+	err = from.Each(ctx, func(e Entry) error { return i.take(ctx, e) })
+	_ = i.posts.Wait() // the functions return no error
+	for _, e := range i.tokens {
+		if err == nil && ctx.Err() == nil {
+			i.post(ctx, e)
+		}
+	}
+	p.End()
+	return i.done, errors.Join(err, i.fatal)
+}
+
+// take sends an Entry, if it can be an account, and keeps a token. The error is why there is no use in
+// further ones.
+func (i *importer) take(ctx context.Context, e Entry) error {
+	i.mu.Lock()
+	fatal := i.fatal
+	i.mu.Unlock()
+	switch {
+	case fatal != nil:
+		return errStopped
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case e.Err != nil:
+		i.note(e, "unreadable", e.Err)
+	case e.IsToken():
+		i.tokens = append(i.tokens, e)
+	default:
+		i.posts.Go(func() error { i.post(ctx, e); return nil })
+	}
+	return nil
+}
+
+// errStopped ends a Source. What the cause was is said elsewhere.
+var errStopped = errors.New("nothing more is sent")
+
+// post sends an account or a token.
+func (i *importer) post(ctx context.Context, e Entry) {
+	path := pathActivations
+	if !e.IsToken() {
+		name, head, err := e.check()
+		if err != nil {
+			i.note(e, "damaged", err)
+			return
+		}
+		if i.isStored(ctx, name, e.etag(head)) {
+			i.count(&i.done.Same)
+			return
+		}
+		path = pathAccounts + name + "?wait=0s"
+	}
+	header := http.Header{"Content-Type": {"application/jwt"}}
+	a, err := i.to.do(ctx, http.MethodPost, path, e.JWT, header)
+	i.judge(ctx, e, a, err)
+}
+
+// isStored reports whether the server has stored this very JWT. If it does not say, the JWT is pushed.
+func (i *importer) isStored(ctx context.Context, key, etag string) bool {
+	if !i.stored[key] {
+		return false
+	}
+	has, err := i.to.has(ctx, key, etag)
+	return has && err == nil
+}
+
+// checkName returns an error if the name of a file is the key of another account.
+func (e Entry) checkName(head trust.Head) error {
+	if e.Name != "" && e.Name != head.Subject {
+		return fmt.Errorf("%w, which is that of %.56q", errMisnamed, head.Subject)
+	}
+	return nil
+}
+
+var errMisnamed = errors.New("its name is the key of another account than its JWT is")
+
+// judge counts what the server has said.
+func (i *importer) judge(ctx context.Context, e Entry, a answer, err error) {
+	switch {
+	case ctx.Err() != nil: // it may be stored or not: the next import finds out
+	case err != nil:
+		i.stop(fmt.Errorf("the server does not answer: %w", err))
+	case a.status == http.StatusOK:
+		i.count(&i.done.Stored)
+		i.warn(e, a.text)
+	case a.isFatal():
+		i.stop(fmt.Errorf("the server takes nothing: %w", a.error()))
+	default:
+		i.note(e, "refused", a.error())
+	}
+}
+
+// stop ends the import.
+func (i *importer) stop(why error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.fatal == nil {
+		i.fatal = why
+	}
+}
+
+// count adds one to a counter of done.
+func (i *importer) count(n *int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	*n++
+	i.progress.Add()
+}
+
+// note adds a fault.
+func (i *importer) note(e Entry, code string, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.done.Faults = append(i.done.Faults, e.fault(code, err))
+	i.progress.Add()
+}
+
+// warn takes the warnings of an answer, which follow its first line.
+func (i *importer) warn(e Entry, text string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for line := range strings.Lines(text) {
+		if words, is := strings.CutPrefix(line, "warning: "); is {
+			i.done.Warnings = append(i.done.Warnings, e.fault("warning", errors.New("stored, but "+words)))
+		}
+	}
+}

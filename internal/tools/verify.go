@@ -1,0 +1,225 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimcheck"
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/trust"
+)
+
+// Verified is what is wrong with the JWTs of a Source.
+type Verified struct {
+	JWTs     int     `json:"jwts"`     // that were read
+	Accounts int     `json:"accounts"` // that have a good one
+	Faults   []Fault `json:"faults"`
+}
+
+// The codes of faults.
+const (
+	codeUnreadable = "unreadable" // a file or directory can't be read
+	codeDamaged    = "damaged"    // it is no account JWT, or its signature is wrong
+	codeUnsigned   = "unsigned"   // no key of the operator has signed it
+	codeMisnamed   = "misnamed"   // the file has not the name of the account
+	codeDuplicate  = "duplicate"  // two files have JWTs of one account
+	codeExpired    = "expired"
+	codeEarly      = "not_yet_valid"
+	codeRefused    = "refused"  // nats-servers refuse the claims
+	codeDangling   = "dangling" // an import does nothing
+)
+
+// verifier looks at the JWTs of one Source.
+type verifier struct {
+	operators trust.Operators // none: any signature counts
+	now       time.Time
+	found     Verified
+	accounts  map[string]*verified // by key: the newest
+}
+
+// verified is an account with a good JWT. Only what others need of the claims is kept.
+type verified struct {
+	entry    Entry
+	issuedAt int64
+	exporter *jwt.AccountClaims // with exports and signing keys only
+	importer *jwt.AccountClaims // with imports only; nil if there are none
+}
+
+// Verify finds what is wrong with the JWTs of a Source, each by itself and all together. operators are
+// those who may sign.
+func Verify(
+	ctx context.Context, from Source, operators trust.Operators, now time.Time, p *Progress,
+) (Verified, error) {
+	v := &verifier{operators: operators, now: now, accounts: map[string]*verified{}}
+	v.found.Faults = []Fault{}
+	err := from.Each(ctx, func(e Entry) error {
+		v.look(e)
+		p.Add()
+		return nil
+	})
+	p.End()
+	v.checkImports()
+	v.found.Accounts = len(v.accounts)
+	return v.found, err
+}
+
+// add adds a fault.
+func (v *verifier) add(e Entry, code string, err error) {
+	v.found.Faults = append(v.found.Faults, e.fault(code, err))
+}
+
+// look looks at one JWT.
+func (v *verifier) look(e Entry) {
+	if e.Err != nil {
+		v.add(e, codeOf(e.Err), e.Err)
+		return
+	}
+	v.found.JWTs++
+	if e.IsToken() {
+		v.lookAtToken(e)
+		return
+	}
+	head, err := trust.Peek(e.JWT)
+	var claims *jwt.AccountClaims
+	if err == nil {
+		claims, err = trust.Verify(e.JWT, head)
+	}
+	if err != nil {
+		v.add(e, codeDamaged, err)
+		return
+	}
+	v.checkPlace(e, head)
+	if len(v.operators) > 0 && !v.operators.Trusts(head.Issuer) {
+		_, err := v.operators.Check(head.Subject, e.JWT)
+		v.add(e, codeUnsigned, err)
+		return
+	}
+	v.checkClaims(e, claims)
+	v.keep(e, claims)
+}
+
+// codeOf returns the code of why there is no JWT in an Entry.
+func codeOf(err error) string {
+	for _, what := range []error{errEmpty, errPackLine, trust.ErrPrivateKey} {
+		if errors.Is(err, what) {
+			return codeDamaged
+		}
+	}
+	return codeUnreadable
+}
+
+// lookAtToken looks at an activation token.
+func (v *verifier) lookAtToken(e Entry) {
+	grant, err := jwt.DecodeActivationClaims(string(e.JWT))
+	if err != nil {
+		v.add(e, codeDamaged, err)
+		return
+	}
+	if hash, err := grant.HashID(); err != nil || hash != e.Name {
+		v.add(e, codeMisnamed, fmt.Errorf("its name is not the hash of the activation token, %.60q", hash))
+	}
+	v.checkTimes(e, &grant.ClaimsData)
+}
+
+// checkPlace sees that a file has the name of its account.
+func (v *verifier) checkPlace(e Entry, head trust.Head) {
+	if err := e.checkName(head); err != nil {
+		v.add(e, codeMisnamed, err)
+		return
+	}
+	base := strings.TrimSuffix(filepath.Base(e.Place), ".jwt")
+	_, isKeyed := jwtstore.KeyOf(base + ".jwt")
+	if e.Name == "" && isKeyed { // not where a server looks for it
+		v.add(e, codeMisnamed, fmt.Errorf("it is in the wrong directory: the name of that is %s",
+			base[len(base)-2:]))
+	}
+}
+
+// checkTimes sees that a JWT is valid now.
+func (v *verifier) checkTimes(e Entry, c *jwt.ClaimsData) {
+	if c.Expires > 0 && c.Expires <= v.now.Unix() {
+		v.add(e, codeExpired, errors.New("it has expired on "+claimdiff.Time(c.Expires)))
+	}
+	if c.NotBefore > v.now.Unix() {
+		v.add(e, codeEarly, errors.New("it is not valid before "+claimdiff.Time(c.NotBefore)))
+	}
+}
+
+// checkClaims sees that nats-servers take the claims.
+func (v *verifier) checkClaims(e Entry, c *jwt.AccountClaims) {
+	v.checkTimes(e, &c.ClaimsData)
+	isSystem := v.operators.NameSystemAccount(c.Subject)
+	for _, reason := range append(blocking(c), claimcheck.Reasons(c, isSystem)...) {
+		v.add(e, codeRefused, fmt.Errorf("nats-servers refuse its claims: %w", reason))
+	}
+}
+
+// blocking returns why every nats-server refuses claims, apart from their times. Validate is kept from
+// panicking at a null export.
+func blocking(c *jwt.AccountClaims) (found []error) {
+	for _, e := range c.Exports {
+		if e == nil {
+			return []error{errors.New("null export is not allowed")}
+		}
+	}
+	results := jwt.CreateValidationResults()
+	c.Validate(results)
+	for _, issue := range results.Issues {
+		if issue.Blocking && !issue.TimeCheck {
+			found = append(found, errors.New(issue.Description))
+		}
+	}
+	return found
+}
+
+// keep keeps what others need of an account. Of two JWTs of it the newest counts.
+func (v *verifier) keep(e Entry, c *jwt.AccountClaims) {
+	now := &verified{entry: e, issuedAt: c.IssuedAt}
+	now.exporter = jwt.NewAccountClaims(c.Subject)
+	now.exporter.Exports, now.exporter.SigningKeys = c.Exports, c.SigningKeys
+	if len(c.Imports) > 0 {
+		now.importer = jwt.NewAccountClaims(c.Subject)
+		now.importer.Imports = c.Imports
+	}
+	now.entry.JWT = nil
+	before := v.accounts[c.Subject]
+	if before == nil {
+		v.accounts[c.Subject] = now
+		return
+	}
+	older, newer := before, now
+	if before.issuedAt > now.issuedAt {
+		older, newer = now, before
+	}
+	v.accounts[c.Subject] = newer
+	older.entry.Name = c.Subject
+	v.add(older.entry, codeDuplicate, fmt.Errorf("the account has another JWT in %.300q, which counts",
+		newer.entry.Place))
+}
+
+// checkImports sees that what is imported is exported.
+func (v *verifier) checkImports() {
+	exporter := func(key string) *jwt.AccountClaims {
+		if a := v.accounts[key]; a != nil {
+			return a.exporter
+		}
+		return nil
+	}
+	for _, key := range sortedKeys(v.accounts) {
+		a := v.accounts[key]
+		if a.importer == nil {
+			continue
+		}
+		for _, why := range claimcheck.Imports(a.importer, exporter, v.now) {
+			a.entry.Name = key
+			v.add(a.entry, codeDangling, errors.New(why))
+		}
+	}
+}
