@@ -11,8 +11,15 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// revisionKey is the key of the revision in the context of a Put or Delete of one.
+// revisionKey is the key of an applied in the context of a Put or Delete.
 type revisionKey struct{}
+
+// applied is the revision that a Put or Delete is of. With again it is applied also if it was before: the
+// directory has something else.
+type applied struct {
+	seq   uint64
+	again bool
+}
 
 // apply stores a revision, unless a later one of its key is. refused says that the policy does not take
 // it. The error is that of the store, which may take it later.
@@ -20,7 +27,12 @@ func (s *Store) apply(ctx context.Context, r revision) (refused bool, err error)
 	if r.seq <= s.applied(r.key) {
 		return false, nil
 	}
-	ctx = context.WithValue(ctx, revisionKey{}, r.seq)
+	return s.applyAs(ctx, r, applied{seq: r.seq})
+}
+
+// applyAs is apply, also for a revision that was applied before.
+func (s *Store) applyAs(ctx context.Context, r revision, as applied) (refused bool, err error) {
+	ctx = context.WithValue(ctx, revisionKey{}, as)
 	from := accounts.Origin{Kind: accounts.KindKV, Peer: true, Broadcast: true,
 		User: r.header.Get(headerUser)}
 	switch {
@@ -59,7 +71,7 @@ func (s *Store) applyPut(ctx context.Context, key string, jwt []byte, allow allo
 	seq, err := s.Dir.Put(ctx, key, accounts.KindKV, jwt,
 		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
 			var ok bool
-			if undo, ok = s.begin(key, revisionOf(ctx)); !ok {
+			if undo, ok = s.begin(key, appliedOf(ctx)); !ok {
 				return v, accounts.ErrSuperseded
 			}
 			v, err = allow(now)
@@ -80,7 +92,7 @@ func (s *Store) applyDelete(
 	seq, err := s.Dir.PutTombstone(ctx, key, accounts.KindKV,
 		func(now jwtstore.Stored) (tombstone []byte, err error) {
 			var ok bool
-			if undo, ok = s.begin(key, revisionOf(ctx)); !ok {
+			if undo, ok = s.begin(key, appliedOf(ctx)); !ok {
 				return nil, accounts.ErrSuperseded
 			}
 			tombstone, err = allow(now)
@@ -93,8 +105,8 @@ func (s *Store) applyDelete(
 	return seq, err
 }
 
-// revisionOf returns the revision that a Put or Delete is of.
-func revisionOf(ctx context.Context) uint64 {
-	seq, _ := ctx.Value(revisionKey{}).(uint64)
-	return seq
+// appliedOf returns the revision that a Put or Delete is of.
+func appliedOf(ctx context.Context) applied {
+	a, _ := ctx.Value(revisionKey{}).(applied)
+	return a
 }

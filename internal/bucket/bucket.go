@@ -241,11 +241,12 @@ func (s *Store) applied(key string) uint64 {
 
 // begin records that a revision is applied now, and reports whether it is later than what was applied
 // before. The lock of the key in the directory must be held. undo takes that back.
-func (s *Store) begin(key string, seq uint64) (undo func(), ok bool) {
+func (s *Store) begin(key string, as applied) (undo func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	seq := as.seq
 	had, wasKnown := s.revisions[key]
-	if seq <= had {
+	if seq < had || seq == had && !as.again {
 		return func() {}, false
 	}
 	if len(s.revisions) >= maxRevisions {

@@ -51,3 +51,7 @@ func TestARestartedServerGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("the log is\n%s", text)
 	}
 }
+
+func asCommitError(err error) (*accounts.CommitError, bool) {
+	return errors.AsType[*accounts.CommitError](err)
+}

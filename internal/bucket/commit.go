@@ -196,7 +196,7 @@ func (t *trial) commitOver(ctx context.Context, nc *nats.Conn, expected uint64) 
 		h := t.s.header(kind, t.kind, t.user, value, override)
 		var err error
 		if revision, err = t.s.publish(ctx, nc, t.key, h, value, expected); err == nil {
-			undo, _ = t.s.begin(t.key, revision)
+			undo, _ = t.s.begin(t.key, applied{seq: revision})
 		}
 		return err
 	})

@@ -287,7 +287,7 @@ func (s *Store) settleOnce(ctx context.Context, key string, o settleOptions) err
 		case ours != nil && hashOf(ours) == hashOf(theirs.value):
 			return nil
 		case s.takes(theirs, ours, o):
-			refused, err := s.apply(ctx, theirs)
+			refused, err := s.applyAs(ctx, theirs, applied{seq: theirs.seq, again: true})
 			if err == nil && !refused && o.done != nil {
 				o.done(true)
 			}
@@ -321,7 +321,7 @@ func (s *Store) offer(
 	if err != nil {
 		return err
 	}
-	s.begin(key, seq)
+	s.begin(key, applied{seq: seq})
 	if o.done != nil {
 		o.done(false)
 	}

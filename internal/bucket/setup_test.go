@@ -2,8 +2,10 @@ package bucket_test
 
 import (
 	"context"
+	encoding "encoding/base64"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -28,7 +30,8 @@ import (
 // keeper is one nats-server that keeps the bucket.
 type keeper struct {
 	*server.Server
-	conf string
+	address string
+	conf    string
 }
 
 // users has the user of the bucket, with no more permissions than the manual lists, and the system's.
@@ -51,7 +54,7 @@ func startKeeper(t *testing.T, more string) *keeper {
 	port := natstest.FreePort(t)
 	conf := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nserver_name: kv1\njetstream { store_dir: %q, %s }\n%s",
 		port, t.TempDir(), more, users)
-	return &keeper{natstest.Start(t, conf), conf}
+	return &keeper{natstest.Start(t, conf), fmt.Sprintf("127.0.0.1:%d", port), conf}
 }
 
 // restart stops a nats-server and starts it again.
@@ -63,7 +66,7 @@ func (k *keeper) restart(t *testing.T) {
 
 // url returns the URL of a nats-server for a user.
 func (k *keeper) url(user string) string {
-	return fmt.Sprintf("nats://%s:pw@%s", user, k.Addr())
+	return fmt.Sprintf("nats://%s:pw@%s", user, k.address)
 }
 
 // connect connects as a user.
@@ -199,12 +202,35 @@ func (m *member) serves(key string, token []byte) {
 	})
 }
 
+// began is when the tests began.
+var began = time.Now()
+
 // issue makes a JWT of an account that was issued some seconds after a fixed time an hour ago.
 func issue(t *testing.T, op *jwttest.Operator, a *jwttest.Account, seconds int) []byte {
 	t.Helper()
-	at := time.Now().Add(-time.Hour).Truncate(time.Hour).Add(time.Duration(seconds) * time.Second)
+	at := began.Add(time.Duration(seconds)*time.Second - time.Hour)
 	return jwttest.Sign(t, op.Key, a, at, func(c *jwt.AccountClaims) { c.Limits.Conn = int64(seconds) })
 }
 
 // file returns the path of an account's file.
 func (m *member) file(key string) string { return filepath.Join(m.dir, key[len(key)-2:], key+".jwt") }
+
+// plant puts a file into the directory of a member that is stopped, as a person does.
+func (m *member) plant(key string, token []byte) {
+	m.t.Helper()
+	path := m.file(key)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, token, 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func base64(b []byte) string { return encoding.StdEncoding.EncodeToString(b) }
+
+// issuedAt returns the iat of a JWT.
+func issuedAt(token []byte) int64 {
+	head, _ := trust.Peek(token)
+	return head.IssuedAt
+}

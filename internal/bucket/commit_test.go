@@ -1,0 +1,293 @@
+package bucket_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/bucket"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// leader plays the leader of a bucket: it answers each publish by a script.
+type leader struct {
+	mu      sync.Mutex
+	answers []string // to publishes; the last one is repeated; "" is none
+	stored  []byte   // what a read finds
+	seq     int
+	tries   int
+	before  func() // is called before a publish is answered; nil: nothing is
+}
+
+// answerTo returns the answer to a publish. "stored" stores the message, and says so; "lost" stores it,
+// and says nothing.
+func (l *leader) answerTo(m *nats.Msg) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.before != nil {
+		l.before()
+	}
+	answer := l.answers[min(l.tries, len(l.answers)-1)]
+	if l.tries++; answer == "stored" || answer == "lost" {
+		l.stored, l.seq = m.Data, l.seq+1
+	}
+	switch answer {
+	case "stored":
+		return fmt.Sprintf(`{"stream":"KV_B","seq":%d}`, l.seq)
+	case "lost":
+		return ""
+	}
+	return answer
+}
+
+// read returns the answer to a read.
+func (l *leader) read() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seq == 0 {
+		return `{"error":{"code":404,"err_code":10037,"description":"no message found"}}`
+	}
+	return fmt.Sprintf(`{"message":{"subject":"$KV.B.a.x","seq":%d,"data":%q}}`, l.seq, base64(l.stored))
+}
+
+func TestEachErrorOfTheEngineHasItsOutcome(t *testing.T) {
+	refusal := func(code, errCode int) string {
+		return fmt.Sprintf(`{"error":{"code":%d,"err_code":%d,"description":"no"}}`, code, errCode)
+	}
+	const none = accounts.Outcome(-1)
+	op := jwttest.NewOperator(t)
+	server := natstest.Start(t, natstest.AnyPort+`accounts { A { users: [{ user: u, password: p }] } }`)
+	for _, c := range []struct {
+		name    string
+		answers []string
+		want    accounts.Outcome // none: it is stored
+		tries   int              // at least
+	}{
+		{"it is stored", []string{"stored"}, none, 1},
+		{"a conflict, then it is stored", []string{refusal(400, 10071), "stored"}, none, 2},
+		{"something is in flight, then it is stored", []string{refusal(400, 10164), "stored"}, none, 2},
+		{"something is in flight for ever", []string{refusal(400, 10164)}, accounts.NotStored, 3},
+		{"conflicts for ever", []string{refusal(400, 10071)}, accounts.NotStored, 3},
+		{"not available", []string{refusal(503, 10008)}, accounts.NotStored, 3},
+		{"an error that is not known", []string{refusal(500, 10999)}, accounts.Uncertain, 3},
+		{"an error that is not known, then certain ones",
+			[]string{refusal(500, 10999), refusal(503, 10008)}, accounts.Uncertain, 3},
+		{"no JSON", []string{"+OK"}, accounts.Uncertain, 3},
+		{"an acknowledgement without a revision", []string{`{"stream":"KV_B"}`}, accounts.Uncertain, 3},
+		{"no answer, and it is not stored", []string{""}, accounts.Uncertain, 1},
+		{"no answer, and it is stored", []string{"lost"}, none, 1},
+		{"the bucket is full", []string{refusal(400, 10077)}, accounts.Full, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m, l := newMember(t, op), &leader{answers: c.answers}
+			m.options.Timeout = 1500 * time.Millisecond
+			if c.name == "no answer, and it is stored" {
+				m.options.Timeout = 5 * time.Second
+			}
+			m.start()
+			a := jwttest.NewAccount(t)
+			m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID))
+			err := m.push(issue(t, op, a, 1))
+			if c.want == none && err != nil {
+				t.Error(err)
+			} else if c.want != none {
+				wantOutcome(t, err, c.want)
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.tries < c.tries {
+				t.Errorf("it was tried %d times", l.tries)
+			}
+			_, missing := m.accounts.GetLocal(t.Context(), a.ID)
+			if isHere := missing == nil; isHere != (c.want == none) {
+				t.Errorf("it is here: %v", isHere)
+			}
+		})
+	}
+	t.Run("nothing listens", func(t *testing.T) {
+		t.Parallel()
+		m := newMember(t, op, func(m *member) { m.options.Timeout = time.Second }).start()
+		nc, err := nats.Connect("nats://u:p@" + server.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		m.Play(nc)
+		wantOutcome(t, m.push(issue(t, op, jwttest.NewAccount(t), 1)), accounts.NotStored)
+	})
+}
+
+// play answers for one account, and returns a connection to it.
+func (l *leader) play(t *testing.T, url, key string) *nats.Conn {
+	t.Helper()
+	connect := func() *nats.Conn {
+		nc, err := nats.Connect(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		return nc
+	}
+	nc := connect()
+	respond := func(m *nats.Msg, answer string) {
+		if answer != "" {
+			_ = nc.Publish(m.Reply, []byte(answer))
+		}
+	}
+	_, err := nc.Subscribe("$KV.B.a."+key, func(m *nats.Msg) { respond(m, l.answerTo(m)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = nc.Subscribe("$JS.API.STREAM.MSG.GET.KV_B", func(m *nats.Msg) {
+		if strings.Contains(string(m.Data), key) {
+			respond(m, strings.ReplaceAll(l.read(), "a.x", "a."+key))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return connect()
+}
+
+// A JWT that a nats-server takes no message for is a 413, also while max_payload is larger than it.
+func TestAJWTThatNoMessageHoldsIsTooLarge(t *testing.T) {
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	k.conf = "max_payload: 1500\n" + k.conf
+	k.restart(t)
+	m := newMember(t, op).start(k).await()
+	a := jwttest.NewAccount(t)
+	if err := m.push(issue(t, op, a, 1)); !errors.As(err, new(*accounts.TooLargeError)) {
+		t.Errorf("%v\n%s", err, m.log)
+	}
+}
+
+// away renames the directory of a server, and back.
+func (m *member) away() (back func()) {
+	m.t.Helper()
+	rename := func(from, to string) {
+		if err := os.Rename(from, to); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	rename(m.dir, m.dir+".away")
+	return func() { rename(m.dir+".away", m.dir) }
+}
+
+func TestWhatIsCommittedAndCanNotBeStoredHereSaysSo(t *testing.T) {
+	op := jwttest.NewOperator(t)
+	server := natstest.Start(t, natstest.AnyPort+`accounts { A { users: [{ user: u, password: p }] } }`)
+	m, l, a := newMember(t, op).start(), &leader{answers: []string{"stored"}}, jwttest.NewAccount(t)
+	back := func() {}
+	l.before = func() { back = m.away() }
+	m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID))
+	wantOutcome(t, m.push(issue(t, op, a, 1)), accounts.Elsewhere)
+	back()
+	if m.Progress().Fault == nil {
+		t.Error("the server is ready")
+	}
+	// What could not be stored anyway does not go into the bucket.
+	l.before = func() { t.Error("it is published") }
+	defer m.away()()
+	if err := m.push(issue(t, op, a, 2)); !errors.Is(err, accounts.ErrSave) {
+		t.Error(err)
+	}
+}
+
+func TestARevisionThatCanNotBeStoredIsTriedAgain(t *testing.T) {
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	one, two := newMember(t, op).start(k).await(), newMember(t, op).start(k).await()
+	a := jwttest.NewAccount(t)
+	one.mustPush(issue(t, op, a, 1))
+	two.serves(a.ID, issue(t, op, a, 1))
+	back := two.away()
+	one.mustPush(issue(t, op, a, 2))
+	natstest.Eventually(t, "the server is not ready", func() bool { return two.Progress().Fault != nil })
+	if at := two.Progress().Revision; at != 1 {
+		t.Errorf("the cursor is %d", at)
+	}
+	back()
+	two.serves(a.ID, issue(t, op, a, 2))
+	natstest.Eventually(t, "the server is ready", func() bool { return two.Progress().Fault == nil })
+}
+
+func TestOnlyOneOfManyWritersWinsEachRevision(t *testing.T) {
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	all := []*member{newMember(t, op), newMember(t, op), newMember(t, op)}
+	for _, m := range all {
+		m.start(k).await()
+	}
+	a := jwttest.NewAccount(t)
+	const rounds = 60
+	var pushing sync.WaitGroup
+	for i, m := range all {
+		pushing.Go(func() {
+			for n := range rounds {
+				err := m.push(issue(t, op, a, 1+n*len(all)+i))
+				if err != nil && !errors.As(err, new(*accounts.OlderError)) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	pushing.Wait()
+	for _, m := range all {
+		m.serves(a.ID, issue(t, op, a, rounds*len(all)))
+	}
+	kept, err := all[0].Revisions(t.Context(), a.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < len(kept); i++ {
+		if issuedAt(kept[i].JWT) <= issuedAt(kept[i-1].JWT) {
+			t.Errorf("revision %d has gone back", kept[i].Revision)
+		}
+	}
+}
+
+// Without sync_interval: always a power cut takes what was acknowledged.
+func TestPushesAreRefusedWhileTheBucketIsNotSynced(t *testing.T) {
+	op := jwttest.NewOperator(t)
+	for _, c := range []struct {
+		name, jetstream string
+		sync            bucket.Sync
+		refused         bool
+	}{
+		{"it syncs always", "sync_interval: always", bucket.SyncRequire, false},
+		{"it does not, and that is required", "sync_interval: 2m", bucket.SyncRequire, true},
+		{"it does not, and there is a warning", "sync_interval: 2m", bucket.SyncWarn, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			k := startKeeper(t, c.jetstream)
+			m := newMember(t, op, func(m *member) { m.options.Sync = c.sync }).start(k).await()
+			go m.ServeSystem(t.Context(), k.connect(t, "sys"))
+			isLazy := strings.Contains(c.jetstream, "2m")
+			natstest.Eventually(t, "it is told", func() bool {
+				return !isLazy || strings.Contains(m.log.String(), "sync_interval: always")
+			})
+			err := m.push(issue(t, op, jwttest.NewAccount(t), 1))
+			if !c.refused {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantOutcome(t, err, accounts.NotStored)
+			if !strings.Contains(fmt.Sprint(err), "kv1") || m.Progress().Refusing == "" {
+				t.Errorf("the server is not named: %v", err)
+			}
+		})
+	}
+}
