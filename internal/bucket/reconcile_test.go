@@ -171,7 +171,8 @@ func TestALostBucketIsFilledAgain(t *testing.T) {
 			if err := third.push(issue(t, op, gone, 1)); accounts.Reason(err) != "deleted" {
 				t.Errorf("what was deleted comes back: %v", err)
 			}
-			if text := one.log.String() + two.log.String(); !strings.Contains(text, "another one than before") {
+			text := one.log.String() + two.log.String()
+			if !strings.Contains(text, "another one than before") {
 				t.Errorf("the log is\n%s", text)
 			}
 		})
