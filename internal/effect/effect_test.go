@@ -1,6 +1,7 @@
 package effect_test
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
@@ -317,7 +319,7 @@ func TestForecasts(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, kind, 1)
 			t.Run("rows", func(t *testing.T) {
-				for _, row := range slices.Concat(cutRows, shareRows, storageRows) {
+				for _, row := range rows() {
 					t.Run(row.name, func(t *testing.T) {
 						t.Parallel()
 						start(t, w, row).run()
@@ -336,4 +338,70 @@ func start(t *testing.T, w *world, of row) *run {
 		creds: map[string][]byte{}, leaves: map[string]*server.Server{}, closed: map[string]chan struct{}{},
 		subs: map[int]*nats.Subscription{},
 	}
+}
+
+// TestEachFieldHasARow that has an effect.
+func TestEachFieldHasARow(t *testing.T) {
+	changed := map[string]bool{}
+	for _, row := range rows() {
+		r := start(t, &world{op: jwttest.NewOperator(t)}, row)
+		for _, c := range r.clients {
+			r.issue(c)
+		}
+		stored := r.token("", time.Hour, row.stored)
+		for _, c := range claimdiff.Diff(decode(stored), decode(r.token("", 0, row.pushed))) {
+			changed[c.Field] = true
+		}
+	}
+	for field, of := range claimdiff.FieldEffects() {
+		has := of == claimdiff.Cut || of == claimdiff.Stop || of == claimdiff.Later
+		if has && !changed[cmp.Or(partOf[field], field)] {
+			t.Errorf("no row changes %s", field)
+		}
+	}
+}
+
+// partOf has the fields that are named as another one, to which they belong.
+var partOf = map[string]string{
+	"nats.exports[].type": "nats.exports[].subject", "nats.imports[].type": "nats.imports[].subject",
+	"nats.imports[].account":                   "nats.imports[].subject",
+	"nats.signing_keys{}.template.times[].end": "nats.signing_keys{}.template.times[].start",
+}
+
+// rows returns all rows.
+func rows() []row {
+	return slices.Concat(cutRows, templateRows(), shareRows, permissionRows, storageRows)
+}
+
+// templateRows have a row for each field of a template.
+func templateRows() (all []row) {
+	for name, change := range map[string]func(*jwt.UserPermissionLimits){
+		"connection types": func(l *jwt.UserPermissionLimits) { l.AllowedConnectionTypes.Add("STANDARD") },
+		"bearer tokens":    func(l *jwt.UserPermissionLimits) { l.BearerToken = true },
+		"data":             func(l *jwt.UserPermissionLimits) { l.Data = 1000 },
+		"payload":          func(l *jwt.UserPermissionLimits) { l.Payload = 1000 },
+		"proxy":            func(l *jwt.UserPermissionLimits) { l.ProxyRequired = true },
+		"publish":          func(l *jwt.UserPermissionLimits) { l.Pub.Deny.Add("x") },
+		"replies":          func(l *jwt.UserPermissionLimits) { l.Resp.MaxMsgs = 5 },
+		"time of replies":  func(l *jwt.UserPermissionLimits) { l.Resp.Expires = time.Second },
+		"addresses":        func(l *jwt.UserPermissionLimits) { l.Src.Add("127.0.0.0/8") },
+		"subscribe":        func(l *jwt.UserPermissionLimits) { l.Sub.Allow.Add(">"); l.Sub.Deny.Add("x") },
+		"subscriptions":    func(l *jwt.UserPermissionLimits) { l.Subs = 1000 },
+		"times": func(l *jwt.UserPermissionLimits) {
+			l.Times = []jwt.TimeRange{{Start: "00:00:00", End: "23:59:59"}}
+		},
+		"time zone": func(l *jwt.UserPermissionLimits) { l.Locale = "Europe/Berlin" },
+	} {
+		replies := template(func(l *jwt.UserPermissionLimits) {
+			l.Resp = &jwt.ResponsePermission{MaxMsgs: 1, Expires: time.Minute}
+		})
+		all = append(all, row{
+			name:    "a role changes: " + name,
+			stored:  withScope("k", "role", replies),
+			pushed:  withScope("k", "role", replies, template(change)),
+			clients: []client{{name: "a", by: "k", edits: scoped}, {name: "b"}},
+			lines:   []string{"cut signing_key_scope_changed 1"}, cut: []string{"a"},
+		})
+	}
+	return all
 }

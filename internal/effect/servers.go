@@ -22,7 +22,9 @@ func (p *push) askServers() {
 		if i.State == facts.Unknown {
 			p.unknown(i.Server, i.Reason)
 		}
-		if i.State == facts.Loaded && i.JWT != p.hash && p.hash != (jwtstore.Hash{}) {
+		// One that knows the account only from other nats-servers runs no JWT.
+		none := jwtstore.Hash{}
+		if i.State == facts.Loaded && i.JWT != p.hash && p.hash != none && i.JWT != none {
 			p.unknown(i.Server, "it runs another JWT than the stored one, so other things may change there")
 		}
 	}
@@ -36,11 +38,10 @@ func (p *push) unknown(s facts.Server, reason string) {
 	p.addOf(Unknown, "server_silent", "", "", 0, "nats-server "+claimdiff.Plain(s.Name)+": "+reason)
 }
 
-// loaders returns the nats-servers that have loaded the account, and how many connections they have for
-// it.
+// loaders returns the nats-servers that have connections of the account, and how many they have.
 func loaders(infos []facts.Info) (of []facts.Server, total int) {
 	for _, i := range infos {
-		if i.State == facts.Loaded {
+		if i.State == facts.Loaded && i.Total() > 0 {
 			of, total = append(of, i.Server), total+i.Total()
 		}
 	}

@@ -46,8 +46,13 @@ func as(subject string) func(*run, *jwt.Import) {
 // activated is an import by another account with a token, signed by the account of the row or a signing key
 // of it.
 func activated(importer, key string) func(*run, *jwt.Import) {
+	return activatedBy("", importer, key)
+}
+
+// activatedBy is activated for the export of any account.
+func activatedBy(exporter, importer, key string) func(*run, *jwt.Import) {
 	return func(r *run, i *jwt.Import) {
-		signer := r.account("").Key
+		signer := r.account(exporter).Key
 		if key != "" {
 			r.key(key)
 			signer = r.keys[key]
@@ -56,7 +61,7 @@ func activated(importer, key string) func(*run, *jwt.Import) {
 			func(c *jwt.ActivationClaims) {
 				c.ImportSubject, c.ImportType = i.Subject, i.Type
 				if key != "" {
-					c.IssuerAccount = r.account("").ID
+					c.IssuerAccount = r.account(exporter).ID
 				}
 			})
 		i.Token = string(token)
@@ -215,27 +220,42 @@ var shareRows = []row{
 		flows: []flow{{"own", "a", "two", "a", true, false}, {"own", "a", "two", "b", false, true}},
 	},
 	{
-		name: "users may publish less",
-		clients: []client{{name: "a"},
-			{name: "b", edits: func(u *jwt.UserClaims) { u.Pub.Allow.Add("x", "z") }},
-			{name: "c", by: "k", edits: scoped}, {name: "d", by: "l", edits: scoped},
-			{name: "e", edits: bearer}},
-		stored: all(withScope("k", "role"), withScope("l", "role", allow("x", "z"))),
-		pushed: all(withScope("k", "role"), withScope("l", "role", allow("x", "z")),
-			func(_ *run, c *jwt.AccountClaims) { c.DefaultPermissions.Pub.Deny.Add("x") }),
-		lines: []string{"stop permission_changed 2"},
-		flows: []flow{{"a", "x", "a", "x", true, false}, {"a", "y", "a", "y", true, true},
-			{"b", "x", "a", "x", true, true}, {"c", "x", "a", "x", true, false},
-			{"d", "x", "a", "x", true, true}},
+		name: "half of a subject is mapped", clients: []client{{name: "own"}, {name: "two"}},
+		stored: mapped("b", 100, ""), pushed: mapped("b", 50, ""), lines: []string{"stop mapping_changed"},
 	},
 	{
-		name:    "users may subscribe to less",
-		clients: []client{{name: "a"}, {name: "b", edits: func(u *jwt.UserClaims) { u.Sub.Allow.Add("x") }}},
-		stored:  same,
-		pushed:  func(_ *run, c *jwt.AccountClaims) { c.DefaultPermissions.Sub.Allow.Add("y") },
-		lines:   []string{"stop permission_changed 1"},
-		flows: []flow{{"a", "x", "a", "x", true, false}, {"a", "y", "a", "y", true, true},
-			{"a", "x", "b", "x", true, true}},
+		name: "a mapping is for one cluster only", clients: []client{{name: "own"}, {name: "two"}},
+		stored: mapped("b", 100, ""), pushed: mapped("b", 50, "elsewhere"),
+		lines: []string{"stop mapping_changed", "stop mapping_changed"},
+		flows: []flow{{"own", "a", "two", "b", true, false}, {"own", "a", "two", "a", false, true}},
+	},
+	{
+		name: "its import loses its token", clients: pair,
+		stored: imports(jwt.Stream, "web", "a", activatedBy("web", "", "")),
+		pushed: imports(jwt.Stream, "web", "a"),
+		others: map[string]edit{"web": exports(jwt.Stream, "a", private)},
+		lines:  []string{"stop import_stops"}, flows: []flow{{"web", "a", "own", "a", true, false}},
+	},
+	{
+		name: "it imports under another prefix", clients: pair,
+		stored: imports(jwt.Stream, "web", "a", to("x")), pushed: imports(jwt.Stream, "web", "a", to("y")),
+		others: map[string]edit{"web": exports(jwt.Stream, "a")},
+		lines:  []string{"starts import_starts", "stop import_stops"},
+		flows:  []flow{{"web", "a", "own", "x.a", true, false}, {"web", "a", "own", "y.a", false, true}},
+	},
+	{
+		name: "a service under the old field is no longer exported", clients: pair,
+		stored: exports(jwt.Service, "help"), pushed: same,
+		others: map[string]edit{"web": imports(jwt.Service, "", "ask", to("help"))},
+		lines:  []string{"stop import_stops web 1", lost}, flows: []flow{toOwn("ask", "help", true, false)},
+	},
+	{
+		name: "a service gets other replies", clients: pair,
+		stored: exports(jwt.Service, "help"), pushed: exports(jwt.Service, "help", streamed,
+			func(_ *run, e *jwt.Export) { e.ResponseThreshold = time.Minute }),
+		others: map[string]edit{"web": imports(jwt.Service, "", "help")},
+		lines:  []string{"later export_changed", "later export_changed", lost},
+		flows:  []flow{toOwn("help", "help", true, true)},
 	},
 	{
 		name: "a renewal of an account with a service that others import", clients: pair,
@@ -274,5 +294,19 @@ func (r *run) checkReply(arrives bool) {
 	check(r.T, r.asker.FlushTimeout(20*time.Second))
 	if _, err := r.replies.NextMsg(time.Millisecond); (err == nil) != arrives {
 		r.Errorf("the reply arrives: %v", err == nil)
+	}
+}
+
+// to is an import with the old field, which says the prefix of a stream, or the exporter's subject of a
+// service.
+func to(subject string) func(*run, *jwt.Import) {
+	return func(_ *run, i *jwt.Import) { i.To = jwt.Subject(subject) } //lint:ignore SA1019 old JWTs have it
+}
+
+// mapped is an edit that maps the subject a.
+func mapped(subject string, weight uint8, cluster string) edit {
+	return func(_ *run, c *jwt.AccountClaims) {
+		c.AddMapping("a",
+			jwt.WeightedMapping{Subject: jwt.Subject(subject), Weight: weight, Cluster: cluster})
 	}
 }

@@ -33,6 +33,15 @@ func tiered(tiers ...string) edit {
 	}
 }
 
+// tierMemory is an edit of what the tier R1 may have in memory.
+func tierMemory(bytes int64) edit {
+	return func(_ *run, c *jwt.AccountClaims) {
+		l := c.Limits.JetStreamTieredLimits["R1"]
+		l.MemoryStorage = bytes
+		c.Limits.JetStreamTieredLimits["R1"] = l
+	}
+}
+
 // fill makes the streams disk and memory, and puts this many messages of 100 KB into each.
 func fill(disk, memory int) func(*run) {
 	return func(r *run) {
@@ -137,6 +146,20 @@ var storageRows = []row{
 				r.Errorf("a new stream is not refused")
 			}
 		},
+	},
+	{
+		name: "what only new streams of a tier see", clients: own, before: fill(2, 0),
+		stored: tiered("R1"), pushed: all(tiered("R1"), func(_ *run, c *jwt.AccountClaims) {
+			c.Limits.JetStreamTieredLimits["R1"] = jwt.JetStreamLimits{DiskStorage: 12 * megabyte, Streams: 1,
+				Consumer: 1, MaxAckPending: 10, MaxBytesRequired: true, DiskMaxStreamBytes: 100,
+				MemoryMaxStreamBytes: 100}
+		}),
+		lines: slices.Repeat([]string{"later limit_changed"}, 6), after: publishes("disk", true),
+	},
+	{
+		name: "less of a tier", clients: own, before: fill(2, 0),
+		stored: all(tiered("R1"), tierMemory(megabyte)), pushed: all(tiered("R1"), tierMemory(0)),
+		lines: []string{"unknown limit_changed"}, after: publishes("disk", true),
 	},
 	{
 		name: "an open pull when the account is renewed", clients: own, stored: stores(), pushed: stores(),

@@ -49,7 +49,8 @@ type world struct {
 	tokens map[string][]byte // JWTs, by key
 }
 
-// newWorld runs n nats-servers with JetStream until the test ends. The kind of resolver is URL or full.
+// newWorld runs n nats-servers until the test ends. One alone has JetStream. The kind of resolver is URL or
+// full.
 func newWorld(t *testing.T, kind string, n int) *world {
 	t.Helper()
 	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
@@ -58,9 +59,10 @@ func newWorld(t *testing.T, kind string, n int) *world {
 	t.Cleanup(accountServer.Close)
 	conf := func(extra string) string {
 		w.leafs = append(w.leafs, natstest.FreePort(t))
-		const more = "jetstream { store_dir: %q, max_mem: 64MB, max_file: 256MB }\n" +
-			"leafnodes { listen: \"127.0.0.1:%d\" }\nmax_payload: 8MB\n"
-		extra += fmt.Sprintf(more, t.TempDir(), w.leafs[len(w.leafs)-1])
+		extra += fmt.Sprintf("leafnodes { listen: \"127.0.0.1:%d\" }\n", w.leafs[len(w.leafs)-1])
+		if n == 1 {
+			extra += fmt.Sprintf("jetstream { store_dir: %q, max_mem: 64MB, max_file: 256MB }\n", t.TempDir())
+		}
 		if kind == "full" {
 			return natstest.DirConf(t, w.op, "full", t.TempDir(), extra)
 		}
