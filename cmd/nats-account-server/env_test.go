@@ -24,7 +24,13 @@ type testEnv struct {
 // newEnv configures the program with NATS at url, or without NATS.
 func newEnv(t testing.TB, url, extra string) *testEnv {
 	t.Helper()
-	s := &testEnv{op: jwttest.NewOperator(t), dir: t.TempDir()}
+	return newEnvOf(t, jwttest.NewOperator(t), url, extra)
+}
+
+// newEnvOf is newEnv for an operator.
+func newEnvOf(t testing.TB, op *jwttest.Operator, url, extra string) *testEnv {
+	t.Helper()
+	s := &testEnv{op: op, dir: t.TempDir()}
 	creds, _ := s.op.System.User(t)
 	jwttest.File(t, s.dir, "op.jwt", []byte(s.op.Token(t)))
 	jwttest.File(t, s.dir, "sys.jwt", s.op.SystemAccount(t))

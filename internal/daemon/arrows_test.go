@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"dryrun":   {"effect"},
 	"monitor":  {"accounts", "bucket", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},
-	"pages":    {"accounts", "manual", "monitor"},
+	"pages":    {"accounts", "claimdiff", "facts", "manual", "monitor"},
 	"bucket":   {"accounts", "activations", "jwtstore"},
 	"resolver": {"accounts", "activations"},
 	"replica":  {"accounts", "activations"},

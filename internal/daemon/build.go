@@ -153,5 +153,5 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Build:       monitor.Build{Version: Version, Commit: shortCommit(), Date: buildDate()},
 		Log:         d.log.Logger,
 	})
-	d.pages = pages.New(d.monitor)
+	d.pages = pages.New(d.monitor, d.facts)
 }

@@ -10,11 +10,14 @@ import (
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/pages"
+	"nats-account-server/internal/trust"
 )
 
 // Paths of the pages for people. Clients that do not ask for HTML get what these paths are without pages.
 const (
 	pathOverview = "/"
+	pathList     = "/accounts"
+	pathPage     = "/accounts/" // a public account key follows
 	pathEvents   = "/events"
 )
 
@@ -26,6 +29,8 @@ func (a *API) pageRoutes() router {
 	const every = auth.Anonymous
 	t := router{
 		{path: pathOverview, read: every, get: a.getOverview},
+		{path: pathList, read: every, get: a.getList},
+		{path: pathPage, isKey: trust.IsAccountKey, read: every, get: a.getPage},
 	}
 	for _, rt := range t {
 		rt.isPage, rt.label = true, monitor.RoutePage
@@ -78,6 +83,32 @@ func (a *API) failsAsPage(r *http.Request, rt *route) bool {
 // getOverview serves the first page.
 func (a *API) getOverview(w http.ResponseWriter, r *http.Request, _ string) error {
 	return a.show(w, r, a.Pages.Overview())
+}
+
+// getList serves a page of the list of accounts. A search for a whole key leads to its account.
+func (a *API) getList(w http.ResponseWriter, r *http.Request, _ string) error {
+	f := flagsOf(r)
+	q := pages.ListQuery{Text: f.value("q"), Show: f.value("show"), After: f.value("after")}
+	if key := strings.TrimSpace(q.Text); trust.IsAccountKey(key) {
+		h := w.Header()
+		guardPage(h)
+		h.Set("Location", pathPage+key)
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
+	return a.show(w, r, a.Pages.List(q))
+}
+
+// getPage serves the page of an account.
+func (a *API) getPage(w http.ResponseWriter, r *http.Request, key string) error {
+	if key == "" {
+		return accounts.ErrNotFound
+	}
+	p, err := a.Pages.Account(r.Context(), key)
+	if err != nil {
+		return err
+	}
+	return a.show(w, r, p)
 }
 
 // show sends a page. Its ETag is weak: it leaves out the time in the footer.

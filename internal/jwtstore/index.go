@@ -477,6 +477,29 @@ func lastBefore(prefix string) string {
 // like All otherwise.
 func (x *Index) Known() iter.Seq2[string, Version] { return x.each("") }
 
+// Keyed is a Version with the key of its account.
+type Keyed struct {
+	Key string
+	Version
+}
+
+// Next returns some of the accounts that follow a key, up to a last key, and whether there may be more. It
+// leaves out those whose encoded entry is not wanted, without decoding it, but not all of these. A name
+// stands in an encoded entry as it is. It looks at some thousand entries at most, if there is a file.
+func (x *Index) Next(
+	after string, want func(value []byte) bool,
+) (some []Keyed, last string, more bool) {
+	x.mu.Lock()
+	entries, last, more := x.nextLocked(after, want)
+	x.mu.Unlock()
+	for _, e := range entries {
+		if v := x.latest(e); v.Stored() && !trust.IsActivationHash(e.key) {
+			some = append(some, Keyed{e.key, v})
+		}
+	}
+	return some, last, more
+}
+
 // each yields what follows a key, also the activation tokens and what was deleted.
 func (x *Index) each(after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {

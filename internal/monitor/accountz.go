@@ -31,6 +31,8 @@ type Accountz struct {
 	Accounts []Account `json:"accounts"`
 	// After is what the request for the next part has as after. It is not there after the last one.
 	After string `json:"after,omitempty"`
+
+	check *importCheck // of all accounts
 }
 
 // Account is one stored account.
@@ -47,18 +49,23 @@ type Account struct {
 	// why, or how far the delivery has got.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
+
+	// What follows is for the pages only. Exports is how many there are, if List has described the account.
+	Delivery accounts.Delivery `json:"-"`
+	Exports  int               `json:"-"`
+	Faults   []string          `json:"-"` // why imports do nothing
 }
 
 // Accountz describes stored accounts. It looks at a bounded number of them: if After is there, there may
 // be more, also if there are few or none in this part.
 func (m *Monitor) Accountz(q AccountQuery) Accountz {
 	z := Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().stored, Limit: q.Limit,
-		Accounts: []Account{}}
+		Accounts: []Account{}, check: m.newImportCheck()}
 	index := m.Store.Index()
 	switch {
 	case q.Account != "":
 		if v := index.Get(q.Account); v.Stored() {
-			z.Accounts = append(z.Accounts, m.accountOf(q.Account, v, z.Now))
+			z.Accounts = append(z.Accounts, m.accountOf(z.check, q.Account, v))
 		}
 	case q.Pending:
 		m.addSome(&z, q, index, m.pending())
@@ -110,7 +117,7 @@ func (m *Monitor) add(z *Accountz, key string, v jwtstore.Version) bool {
 		z.After = z.Accounts[n-1].Key
 		return false
 	}
-	z.Accounts = append(z.Accounts, m.accountOf(key, v, z.Now))
+	z.Accounts = append(z.Accounts, m.accountOf(z.check, key, v))
 	return true
 }
 
@@ -125,7 +132,7 @@ func hasPrefix(text, prefix string) bool {
 }
 
 // accountOf describes an account.
-func (m *Monitor) accountOf(key string, v jwtstore.Version, now time.Time) Account {
+func (m *Monitor) accountOf(check *importCheck, key string, v jwtstore.Version) Account {
 	a := Account{
 		Key: key, Name: v.Summary.Name, Issuer: v.Summary.Issuer, Trusted: v.Servable,
 		Issued: time.Unix(v.IssuedAt, 0).UTC(), Imports: v.Summary.Imports,
@@ -135,31 +142,29 @@ func (m *Monitor) accountOf(key string, v jwtstore.Version, now time.Time) Accou
 		at := time.Unix(v.Expires, 0).UTC()
 		a.Expires = &at
 	}
-	a.State, a.Reason = m.stateOf(key, v, a.Pending, now)
+	a.Delivery = m.Notifier.Delivery(key)
+	a.State, a.Reason = stateOf(&a, check, v)
 	return a
 }
 
 // stateOf says whether an account is in effect, and why it is not.
-func (m *Monitor) stateOf(
-	key string, v jwtstore.Version, isPending bool, now time.Time,
-) (state, reason string) {
+func stateOf(a *Account, check *importCheck, v jwtstore.Version) (state, reason string) {
 	switch {
 	case !v.Servable:
 		return "not served", "no key of the operator has signed it, or it is damaged"
-	case v.Expired(now):
+	case v.Expired(check.now):
 		return "expired", ""
 	}
-	delivery := m.Notifier.Delivery(key)
 	switch {
-	case len(delivery.Refused) > 0:
-		return "refused", delivery.String()
-	case isPending:
-		return "pending", delivery.String()
+	case len(a.Delivery.Refused) > 0:
+		return "refused", a.Delivery.String()
+	case a.Pending:
+		return "pending", a.Delivery.String()
 	}
-	if why := m.lacks(key, v, delivery); len(why) > 0 {
+	if why := a.lacks(check, v); len(why) > 0 {
 		return "incomplete", strings.Join(why, "; ")
 	}
-	if delivery.State == accounts.NotConfigured {
+	if a.Delivery.State == accounts.NotConfigured {
 		return "in effect", "as far as is known: NATS is not configured"
 	}
 	return "in effect", ""
@@ -167,12 +172,12 @@ func (m *Monitor) stateOf(
 
 // lacks says what of an account is not in effect: at which nats-servers, and which of its imports the other
 // account does not export to it.
-func (m *Monitor) lacks(key string, v jwtstore.Version, d accounts.Delivery) (why []string) {
-	if at := d.NotInEffect(); at != "" {
+func (a *Account) lacks(check *importCheck, v jwtstore.Version) (why []string) {
+	if at := a.Delivery.NotInEffect(); at != "" {
 		why = append(why, at)
 	}
 	if v.Summary.Imports > 0 {
-		why = append(why, m.faultsOf(key)...)
+		a.Faults = check.faults(a.Key)
 	}
-	return why
+	return append(why, a.Faults...)
 }

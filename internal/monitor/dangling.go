@@ -66,9 +66,6 @@ func (c *importCheck) faults(key string) []string {
 	return claimcheck.Imports(claims, c.exporter, c.now)
 }
 
-// faultsOf returns which imports of an account do nothing, and why.
-func (m *Monitor) faultsOf(key string) []string { return m.newImportCheck().faults(key) }
-
 // Dangling is the imports that do nothing, of all accounts.
 type Dangling struct {
 	Imports  int
@@ -76,8 +73,12 @@ type Dangling struct {
 	First    []DanglingImport // of some of these accounts, by key
 }
 
-// DanglingImport is why an import of an account does nothing.
-type DanglingImport struct{ Key, Name, Fault string }
+// DanglingImport is an import of an account that does nothing.
+type DanglingImport struct {
+	Key, Name string // of the account
+	Import    *jwt.Import
+	From      Source
+}
 
 // maxDangling bounds the accounts in Dangling.First.
 const maxDangling = 20
@@ -97,14 +98,32 @@ func (m *Monitor) dangling() (d Dangling) {
 		if !v.Servable || v.Summary.Imports == 0 {
 			continue
 		}
-		faults := check.faults(key)
-		if len(faults) == 0 {
+		first, n := check.dangling(key)
+		if n == 0 {
 			continue
 		}
-		d.Imports += len(faults)
+		d.Imports += n
 		if d.Accounts++; d.Accounts <= maxDangling {
-			d.First = append(d.First, DanglingImport{key, v.Summary.Name, faults[0]})
+			d.First = append(d.First, first)
 		}
 	}
 	return d
+}
+
+// dangling returns the first import of an account that does nothing, and how many do.
+func (c *importCheck) dangling(key string) (first DanglingImport, n int) {
+	claims := c.claims(key)
+	if claims == nil {
+		return first, 0
+	}
+	for _, i := range claims.Imports {
+		from := c.source(claims, i)
+		if from.Fault == "" {
+			continue
+		}
+		if n++; n == 1 {
+			first = DanglingImport{key, claims.Name, i, from}
+		}
+	}
+	return first, n
 }

@@ -68,3 +68,6 @@ func (m *Monitor) version() string {
 // OldestPending returns when the oldest change was committed that waits for the answer of a nats-server; the
 // zero time: none does.
 func (m *Monitor) OldestPending() time.Time { return m.overview().Oldest }
+
+// Pending returns how many changes some nats-server may lack.
+func (m *Monitor) Pending() int { return m.overview().Pending }

@@ -6,6 +6,8 @@
 //	ready.go       /readyz
 //	varz.go        /varz and /serverz
 //	accountz.go    /accountz
+//	listing.go     the list of accounts, for people
+//	detail.go      one account, for people
 //	dangling.go    imports that do nothing
 //	glance.go      what the pages for people show besides
 //	survey.go      what the index says about all accounts together
@@ -70,12 +72,14 @@ type Options struct {
 // Monitor says how the server is doing. Its methods may be called from any goroutine.
 type Monitor struct {
 	Options
-	handler    http.Handler // of /metrics
-	start      time.Time
-	surveyed   cached[survey]
-	imports    cached[Dangling]
-	versions   cached[string]
-	overviewed cached[notifier.Overview]
+	handler  http.Handler // of /metrics
+	start    time.Time
+	surveyed cached[survey]
+	imports  cached[Dangling]
+	versions cached[string]
+
+	firstImporters firstLook
+	overviewed     cached[notifier.Overview]
 
 	mu      sync.Mutex // guards failing
 	failing logging.Condition

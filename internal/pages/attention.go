@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/monitor"
 )
 
@@ -137,11 +138,22 @@ func (n *notices) addDangling(d monitor.Dangling) {
 			n.add(warn, "Does nothing", "more-dangling", d.Accounts-i)
 			return
 		}
-		n.add(warn, "Does nothing", "dangling", struct {
-			account
-			Fault string
-		}{account{f.Key, f.Name}, f.Fault})
+		n.add(warn, "Does nothing", "dangling", danglingNoteOf(f))
 	}
+}
+
+// danglingNote is what the template shows of an import that does nothing.
+type danglingNote struct {
+	account
+	Kind, Subject, Fault string
+	From                 account
+	IsStored             bool
+}
+
+func danglingNoteOf(f monitor.DanglingImport) danglingNote {
+	there, _ := claimdiff.Subjects(f.Import)
+	return danglingNote{account{f.Key, f.Name}, f.Import.Type.String(), claimdiff.Plain(there), f.From.Fault,
+		account{f.From.Key, f.From.Name}, f.From.IsStored}
 }
 
 // fold replaces all but some of the notes with certain tags by one.

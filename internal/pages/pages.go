@@ -31,6 +31,8 @@ import (
 	"path"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"nats-account-server/internal/monitor"
 )
 
@@ -57,6 +59,7 @@ type Page struct {
 	Title   string  // for the window; may have any characters
 	Section Section // which is marked in the navigation
 	Main    template.HTML
+	Search  string // what the search field has
 	// Version is that of what the page shows, from before it was made: the script brings the page up to
 	// date. "" means that the page does not change.
 	Version string
@@ -68,12 +71,16 @@ type Page struct {
 // Site makes the pages. Its methods may be called from any goroutine.
 type Site struct {
 	monitor *monitor.Monitor
+	asker   Asker
+	asking  *rate.Limiter // of questions to nats-servers
 	now     func() time.Time
 	streams streams
 }
 
-// New returns the site of what a Monitor watches.
-func New(m *monitor.Monitor) *Site { return &Site{monitor: m, now: time.Now} }
+// New returns the site of what a Monitor watches. asker may be nil: then it is not known what is in use.
+func New(m *monitor.Monitor, asker Asker) *Site {
+	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked), now: time.Now}
+}
 
 // templates are all pages. The layout is one of them.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
@@ -81,6 +88,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"name":  Name,
 	"short": shortKey,
 	"count": count[int],
+	"parts": partsOf,
 }).ParseFS(files, "web/*.html"))
 
 // Layout returns the whole page.

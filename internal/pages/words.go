@@ -22,6 +22,11 @@ func Name(text string) string {
 		}
 		text = text[:end] + "…"
 	}
+	return Visible(text)
+}
+
+// Visible is Name for a text of any length.
+func Visible(text string) string {
 	text = logging.Quote(text, len(text))
 	// A letter takes any number of marks, which would reach over the lines above it.
 	marks := 0
@@ -110,6 +115,9 @@ func span(d time.Duration) string {
 func distance(t, now time.Time) string {
 	if d := t.Sub(now); d > 0 {
 		return "in " + span(d)
+	}
+	if now.Sub(t) < time.Minute {
+		return "just now"
 	}
 	return span(now.Sub(t)) + " ago"
 }

@@ -30,7 +30,7 @@ func TestTimesForPeople(t *testing.T) {
 		of               time.Duration
 		distance, moment string
 	}{
-		{0, "less than a minute ago", "today 12:00 UTC"},
+		{0, "just now", "today 12:00 UTC"},
 		{30 * time.Second, "in less than a minute", "today 12:00 UTC"},
 		{-time.Minute, "1 minute ago", "today 11:59 UTC"},
 		{-41 * time.Minute, "41 minutes ago", "today 11:19 UTC"},

@@ -1,0 +1,159 @@
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimcheck"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/trust"
+)
+
+// maxImporters bounds the accounts in Detail.Importers. The JWT of each is read.
+const maxImporters = 50
+
+// Detail is what is known of one account.
+type Detail struct {
+	Account
+	Token    []byte             // the JWT; nil: it can't be read
+	Claims   *jwt.AccountClaims // nil: they can't be read
+	Delivery accounts.Report    // of the last change
+	Sources  []Source           // of the imports in Claims, in their order
+	// Importers are accounts that import from this one, by key. There are no more of them than 50;
+	// MoreImporters says that there may be. HasImporters is false as long as they are not known.
+	Importers                   []ImporterDetail
+	MoreImporters, HasImporters bool
+}
+
+// Source is where an import comes from.
+type Source struct {
+	Key, Name string // of the account that exports; Name is "" if it is not known
+	IsStored  bool
+	Fault     string // why the import does nothing; "": it does what it should
+}
+
+// ImporterDetail is an account that imports from another one.
+type ImporterDetail struct {
+	Key, Name string
+	Imports   []*jwt.Import // from that account
+	Faults    []string      // of each of them, as in Source
+}
+
+// Detail describes one account. The error is that of accounts.Registry.GetLocal if nothing is stored for it.
+func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) {
+	check, v := m.newImportCheck(), m.Store.Index().Get(key)
+	if !v.Stored() { // the system account may be that of the configuration
+		a, err := m.Accounts.GetLocal(ctx, key)
+		if err != nil {
+			return Detail{}, err
+		}
+		v.Servable, v.IssuedAt, v.Expires = true, a.IssuedAt, a.Expires
+		v.Summary.Name, v.Summary.Issuer, v.Summary.Imports = a.Name, a.Issuer, len(a.Imports)
+	}
+	d.Account = m.accountOf(check, key, v)
+	// Nothing is waited for.
+	ended, end := context.WithCancel(ctx)
+	end()
+	d.Delivery = m.Accounts.Report(ended, key, false)
+	d.Token = m.read(ctx, key)
+	if d.Claims, err = jwt.DecodeAccountClaims(string(bytes.TrimSpace(d.Token))); err != nil {
+		return d, nil
+	}
+	for _, i := range d.Claims.Imports {
+		d.Sources = append(d.Sources, check.source(d.Claims, i))
+	}
+	d.findImporters(check)
+	return d, nil
+}
+
+// read returns the JWT of an account, also one that is not served; nil if it can't be read, or has a private
+// key in it.
+func (m *Monitor) read(ctx context.Context, key string) []byte {
+	a, err := m.Accounts.GetLocal(ctx, key)
+	if err == nil {
+		return a.JWT
+	}
+	token, _, err := m.Store.Load(key, jwtstore.Stamp{})
+	if _, secret := trust.Bare(token); err != nil || errors.Is(secret, trust.ErrPrivateKey) {
+		return nil
+	}
+	return token
+}
+
+// source describes where an import comes from.
+func (c *importCheck) source(claims *jwt.AccountClaims, i *jwt.Import) Source {
+	if i == nil {
+		return Source{}
+	}
+	from := c.exporter(i.Account)
+	s := Source{Key: i.Account, IsStored: from != nil,
+		Fault: claimcheck.Import(claims.Subject, i, from, c.now)}
+	if from != nil {
+		s.Name = from.Name
+	}
+	return s
+}
+
+// findImporters finds the accounts that import from this one.
+func (d *Detail) findImporters(check *importCheck) {
+	m := check.m
+	if d.HasImporters = m.firstImporters.wait(func() { m.lookForImporters(d.Key) }); !d.HasImporters {
+		return
+	}
+	for i := range m.Store.Index().Importers(d.Key) {
+		if len(d.Importers) == maxImporters {
+			d.MoreImporters = true
+			return
+		}
+		claims := check.claims(i.Key)
+		if claims == nil {
+			continue
+		}
+		found := ImporterDetail{Key: i.Key, Name: claims.Name}
+		for _, imported := range claims.Imports {
+			if imported != nil && imported.Account == d.Key {
+				found.Imports = append(found.Imports, imported)
+				found.Faults = append(found.Faults, claimcheck.Import(i.Key, imported, d.Claims, check.now))
+			}
+		}
+		if len(found.Imports) > 0 {
+			d.Importers = append(d.Importers, found)
+		}
+	}
+}
+
+// lookForImporters has the index find out what it needs for that, if it has not.
+func (m *Monitor) lookForImporters(key string) {
+	for range m.Store.Index().Importers(key) {
+		return
+	}
+}
+
+// firstLook makes the first question for importers, which looks at all accounts.
+type firstLook struct {
+	once sync.Once
+	done chan struct{}
+}
+
+// wait reports whether it is answered, within the time that a caller waits for.
+func (l *firstLook) wait(look func()) bool {
+	l.once.Do(func() {
+		l.done = make(chan struct{})
+		go func() {
+			defer close(l.done)
+			look()
+		}()
+	})
+	select {
+	case <-l.done:
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}

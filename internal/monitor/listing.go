@@ -1,0 +1,236 @@
+package monitor
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/trust"
+)
+
+const (
+	// maxByName is up to how many accounts a Listing is sorted by name: all are looked at for that.
+	maxByName = 5000
+	// lookTime is for how long a Listing looks for accounts. With very many it may find none in that time.
+	lookTime = 60 * time.Millisecond
+	// lookSteps is how many accounts are looked at, at most, between two looks at the clock.
+	lookSteps = 256
+)
+
+// Selection says which accounts a Listing has.
+type Selection int
+
+// The selections.
+const (
+	All        Selection = iota
+	ExpireWeek           // that expire within 7 days
+	ExpireMonth
+	HaveExpired
+	ArePending    // that some nats-server has not acknowledged
+	AreUntrusted  // that are not served
+	ImportNothing // of which an import does nothing
+)
+
+// ListQuery says which accounts a Listing has.
+type ListQuery struct {
+	Text   string // that begins the key, or is a part of the name, in any case; "" for all
+	Select Selection
+	After  string // the key of an account; only what follows it
+	Limit  int    // how many at most; more than 0
+}
+
+// Listing is a part of the accounts.
+type Listing struct {
+	Accounts []Account
+	IsByName bool // by name, otherwise by key
+	// After is that of the query for the next part; "" after the last one.
+	After string
+	// IsUnfinished says that not all accounts before After were asked for long enough to fill this part.
+	IsUnfinished bool
+}
+
+// List describes a part of the accounts. It takes a bounded time.
+func (m *Monitor) List(q ListQuery) Listing {
+	q.Text = strings.ToLower(q.Text)
+	l, check := Listing{}, m.newImportCheck()
+	var found []jwtstore.Keyed
+	switch {
+	case q.Select == ArePending:
+		found = m.collect(&l, q, check, m.pendingAccounts)
+	case q.Select != ImportNothing && m.IsSmall():
+		l.IsByName = true
+		found = m.byName(q, check)
+	default:
+		found = m.collect(&l, q, check, newSearch(m.Store.Index(), q.Text).next)
+	}
+	if len(found) > q.Limit {
+		found = found[:q.Limit]
+		l.After, l.IsUnfinished = found[q.Limit-1].Key, false
+	}
+	for _, c := range found {
+		a := m.accountOf(check, c.Key, c.Version)
+		if claims := check.claims(c.Key); claims != nil {
+			a.Exports = len(claims.Exports)
+		}
+		l.Accounts = append(l.Accounts, a)
+	}
+	return l
+}
+
+// IsSmall reports whether the accounts are few enough to be sorted by name.
+func (m *Monitor) IsSmall() bool {
+	g, isKnown := m.Glance()
+	return isKnown && g.Stored <= maxByName
+}
+
+// byName returns all accounts of a query that follow the one of q.After, by name.
+func (m *Monitor) byName(q ListQuery, check *importCheck) (found []jwtstore.Keyed) {
+	var after jwtstore.Keyed
+	if q.After != "" {
+		after = jwtstore.Keyed{Key: q.After, Version: m.Store.Index().Get(q.After)}
+	}
+	for key, v := range m.Store.Index().All() {
+		c := jwtstore.Keyed{Key: key, Version: v}
+		if (q.After == "" || compareNames(c, after) > 0) && m.has(q, c, check) {
+			found = append(found, c)
+		}
+	}
+	slices.SortFunc(found, compareNames)
+	return found
+}
+
+// compareNames orders by name, in any case, and accounts of the same name by key.
+func compareNames(a, b jwtstore.Keyed) int {
+	return cmp.Or(strings.Compare(strings.ToLower(a.Summary.Name), strings.ToLower(b.Summary.Name)),
+		strings.Compare(a.Key, b.Key))
+}
+
+// some returns some of the accounts that follow a key, up to a last key, and whether there may be more.
+type some func(after string) (found []jwtstore.Keyed, last string, more bool)
+
+// pendingAccounts returns the accounts that some nats-server has not acknowledged.
+func (m *Monitor) pendingAccounts(after string) (found []jwtstore.Keyed, last string, more bool) {
+	return m.storedOf(m.pending(), after), "", false
+}
+
+// storedOf returns the accounts after a key that are stored, by key.
+func (m *Monitor) storedOf(keys []string, after string) (found []jwtstore.Keyed) {
+	slices.Sort(keys)
+	for _, key := range keys {
+		if v := m.Store.Index().Get(key); key > after && v.Stored() {
+			found = append(found, jwtstore.Keyed{Key: key, Version: v})
+		}
+	}
+	return found
+}
+
+// search looks for accounts with a text, in lower case: first for those whose keys begin with it, if that is
+// possible, since these follow each other in the index. Then for all others, by key.
+type search struct {
+	index     *jwtstore.Index
+	text      []byte
+	prefix    string // of keys; "" if no key begins with the text
+	hasOthers bool   // characters than those of ASCII
+	folded    []byte // a value in lower case
+}
+
+// firstKey comes before all keys of accounts, and no text begins with it that a key may begin with.
+const firstKey = "A"
+
+// newSearch returns a search. The text is in lower case.
+func newSearch(index *jwtstore.Index, text string) *search {
+	s := &search{index: index, text: []byte(text)}
+	s.hasOthers = strings.ContainsFunc(text, func(c rune) bool { return c >= utf8.RuneSelf })
+	upper := strings.ToUpper(text)
+	if len(upper) > len(firstKey) && strings.HasPrefix(upper, firstKey) && trust.IsBase32(upper) {
+		s.prefix = upper
+	}
+	return s
+}
+
+// next implements some.
+func (s *search) next(after string) (found []jwtstore.Keyed, last string, more bool) {
+	if s.prefix == "" {
+		return s.index.Next(after, s.wants)
+	}
+	if after == "" || strings.HasPrefix(after, s.prefix) {
+		for key, v := range s.index.List(s.prefix, after) {
+			if found = append(found, jwtstore.Keyed{Key: key, Version: v}); len(found) == lookSteps {
+				return found, key, true
+			}
+		}
+		return found, firstKey, true
+	}
+	found, last, more = s.index.Next(after, s.wants)
+	isShown := func(c jwtstore.Keyed) bool { return strings.HasPrefix(c.Key, s.prefix) }
+	return slices.DeleteFunc(found, isShown), last, more
+}
+
+// wants reports whether an encoded entry may have the text in its name.
+func (s *search) wants(value []byte) bool {
+	if s.hasOthers {
+		return true
+	}
+	s.folded = s.folded[:0]
+	for _, c := range value {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		s.folded = append(s.folded, c)
+	}
+	return bytes.Contains(s.folded, s.text)
+}
+
+// collect returns one account more than the query wants, if there are as many. It gives up after a time, and
+// sets l.After then.
+func (m *Monitor) collect(
+	l *Listing, q ListQuery, check *importCheck, next some,
+) (found []jwtstore.Keyed) {
+	began := time.Now()
+	for after, more := q.After, true; more; {
+		var looked []jwtstore.Keyed
+		looked, after, more = next(after)
+		for _, c := range looked {
+			if m.has(q, c, check) {
+				if found = append(found, c); len(found) > q.Limit {
+					return found
+				}
+			}
+			if q.Select == ImportNothing && time.Since(began) > lookTime {
+				l.After, l.IsUnfinished = c.Key, true
+				return found
+			}
+		}
+		if more && time.Since(began) > lookTime {
+			l.After, l.IsUnfinished = after, true
+			return found
+		}
+	}
+	return found
+}
+
+// has reports whether an account is one of those that are asked for. q.Text is in lower case.
+func (m *Monitor) has(q ListQuery, c jwtstore.Keyed, check *importCheck) bool {
+	isNamed := strings.Contains(strings.ToLower(c.Summary.Name), q.Text)
+	if !isNamed && !hasPrefix(c.Key, q.Text) {
+		return false
+	}
+	left := time.Unix(c.Expires, 0).Sub(check.now)
+	switch q.Select {
+	case ExpireWeek:
+		return c.Expires != 0 && left > 0 && left <= 7*day
+	case ExpireMonth:
+		return c.Expires != 0 && left > 0 && left <= 30*day
+	case HaveExpired:
+		return c.Expired(check.now)
+	case AreUntrusted:
+		return !c.Servable
+	case ImportNothing:
+		return c.Servable && c.Summary.Imports > 0 && len(check.faults(c.Key)) > 0
+	}
+	return true
+}

@@ -1,0 +1,298 @@
+package pages
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/monitor"
+)
+
+// maxItems bounds the lists that a page of an account has. The claims as JSON have all.
+const maxItems = 200
+
+// accountPage is what the page of an account shows.
+type accountPage struct {
+	account
+	Notes       []Note
+	HasClaims   bool
+	Validity    []fact
+	Delivery    []deliveryRow
+	NoDelivery  string // why there are none
+	Used        string // of what the use is; "" if it is not known
+	Limits      []limitRow
+	Share       shares
+	Keys        items
+	Revocations items
+	Others      []claimdiff.Group
+	Token       string
+	JSON        string
+}
+
+// items are a part of what claims say.
+type items struct {
+	All  []claimdiff.Item
+	More int // that are left out
+}
+
+// Account returns the page of an account. The error is that of accounts.Registry.GetLocal if there is none.
+func (s *Site) Account(ctx context.Context, key string) (Page, error) {
+	version, now := s.monitor.Version(), s.now().UTC()
+	d, err := s.monitor.Detail(ctx, key)
+	if err != nil {
+		return Page{}, err
+	}
+	u := s.use(ctx, key, d)
+	p := &accountPage{account: account{key, d.Name}, Token: string(bytes.TrimSpace(d.Token)),
+		HasClaims: d.Claims != nil}
+	p.Delivery, p.NoDelivery = deliveryRows(d.Delivery, u, now)
+	if d.Claims != nil {
+		p.setName(d.Claims.Name)
+		p.describe(claimdiff.Describe(d.Claims), u)
+		p.Share = sharesOf(d, now)
+		p.JSON = pretty(d.Token)
+	}
+	p.Validity = s.validity(d, p.Others, now)
+	p.Notes = accountNotes(d, p, now)
+	return Page{Title: p.Label(), Section: Accounts, Main: main("account", p), Version: version}, nil
+}
+
+// setName replaces the name by that of the claims, which the index has cut.
+func (p *accountPage) setName(name string) { p.account.Account = name }
+
+// describe puts the groups of the claims where the page has them.
+func (p *accountPage) describe(groups []claimdiff.Group, u use) {
+	p.Used = u.Of
+	for _, g := range groups {
+		switch g.Title {
+		case claimdiff.Limits, claimdiff.JetStream:
+			p.Limits = append(p.Limits, limitRows(g.Items, "", u)...)
+		case claimdiff.SigningKeys:
+			p.Keys = cut(g.Items)
+		case claimdiff.Revocations:
+			p.Revocations = cut(g.Items)
+		case claimdiff.Validity, claimdiff.Exports, claimdiff.Imports:
+			// The page says it in another way.
+		default:
+			if strings.HasPrefix(g.Title, "Tier ") {
+				p.Limits = append(p.Limits, limitRows(g.Items, g.Title, u)...)
+				continue
+			}
+			g.Items = cut(g.Items).All
+			p.Others = append(p.Others, g)
+		}
+	}
+}
+
+// cut bounds a list.
+func cut(all []claimdiff.Item) items {
+	n := min(len(all), maxItems)
+	return items{all[:n], len(all) - n}
+}
+
+// limitRow is a limit, and what is in use of it.
+type limitRow struct {
+	Label, Under string
+	Use, Limit   string
+	Percent      int // that is in use; below 0: there is no limit, or it is not known
+	IsFull       bool
+}
+
+// fullPercent is from when on a limit is nearly reached.
+const fullPercent = 90
+
+// limitRows describes limits. under is the tier that they are of.
+func limitRows(list []claimdiff.Item, under string, u use) (rows []limitRow) {
+	for _, i := range list {
+		row := limitRow{Label: i.Label, Under: under, Limit: i.Value, Percent: -1}
+		if used, found := u.byField[i.Field]; found && i.Of == "" {
+			row.Use = used.text
+			if used.under != "" {
+				row.Under = used.under
+			}
+			if used.limit > 0 {
+				row.Percent = int(min(used.amount*100/used.limit, 100))
+				row.IsFull = row.Percent >= fullPercent
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// validity says since when and until when the account is valid.
+func (s *Site) validity(d monitor.Detail, others []claimdiff.Group, now time.Time) []fact {
+	at := func(t time.Time) string { return moment(t, now) + ", " + distance(t, now) }
+	facts := []fact{
+		{"Issued", at(d.Issued)},
+		{"Signed by", s.signer(d.Issuer)},
+		{"Expires", "never"},
+	}
+	if d.Expires != nil {
+		facts[2].Text = at(*d.Expires)
+	}
+	if d.Claims != nil && d.Claims.NotBefore != 0 {
+		facts = append(facts, fact{"Valid from", at(time.Unix(d.Claims.NotBefore, 0))})
+	}
+	if tags := tagsOf(others); len(tags) > 0 {
+		facts = append(facts, fact{"Tags", strings.Join(tags, ", ")})
+	}
+	return facts
+}
+
+// tagsOf returns the tags, and takes them out of the group that has them.
+func tagsOf(groups []claimdiff.Group) (tags []string) {
+	for n, g := range groups {
+		groups[n].Items = slices.DeleteFunc(g.Items, func(i claimdiff.Item) bool {
+			isTag := i.Field == "nats.tags[]"
+			if isTag {
+				tags = append(tags, i.Value)
+			}
+			return isTag
+		})
+	}
+	return tags
+}
+
+// signer says which key has signed the account, and whose it is.
+func (s *Site) signer(key string) string {
+	if key == "" {
+		return "not known"
+	}
+	for _, o := range s.monitor.Accounts.Operators() {
+		switch {
+		case o.Key == key:
+			return shortKey(key) + ", the key of " + Name(o.Name) + " itself"
+		case slices.Contains(o.Signers(), key):
+			return shortKey(key) + ", a signing key of " + Name(o.Name)
+		}
+	}
+	return shortKey(key) + ", which is no key of the operator"
+}
+
+// deliveryRow is what has become of the account at one nats-server.
+type deliveryRow struct {
+	Server      string
+	State       tag
+	Reason      string
+	Connections string
+	Since       string
+}
+
+// deliveryRows describes what nats-servers have.
+func deliveryRows(r accounts.Report, u use, now time.Time) (rows []deliveryRow, none string) {
+	switch r.Delivery.State {
+	case accounts.NotConfigured:
+		return nil, "NATS is not configured: nats-servers with a URL resolver fetch the account when they " +
+			"need it."
+	case accounts.NotConnected, accounts.WrongAccount:
+		none = sentence(r.Delivery.String())
+	default:
+		none = "No nats-server has been heard of yet."
+	}
+	for _, srv := range r.Servers {
+		row := deliveryRow{Server: Name(srv.Name), State: serverTag(srv), Reason: Name(srv.Reason)}
+		if !srv.Acked && !srv.Since.IsZero() {
+			row.Since = "since " + moment(srv.Since, now)
+		}
+		u.addTo(&row, srv.Name)
+		rows = append(rows, row)
+	}
+	return rows, none
+}
+
+// serverTags are the states at a nats-server in words.
+var serverTags = map[accounts.ServerState]tag{
+	accounts.ServerSettled:       {"ok", "has it"},
+	accounts.ServerAcknowledged:  {"ok", "in effect"},
+	accounts.ServerNotInUse:      {"mute", "not in use"},
+	accounts.ServerRefused:       {bad, "refuses it"},
+	accounts.ServerUnanswered:    {warn, "no answer yet"},
+	accounts.ServerNew:           {warn, "no answer yet"},
+	accounts.ServerNeverAnswered: {"mute", "never answers updates"},
+	accounts.ServerAway:          {"mute", "away"},
+}
+
+// serverTag says what has become of the account at a nats-server.
+func serverTag(r accounts.ServerReport) tag {
+	if r.State == accounts.ServerAway && !r.Acked {
+		return tag{warn, "away, lacks it"}
+	}
+	return serverTags[r.State]
+}
+
+// accountNotes says why an account is not wholly in effect.
+func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
+	n := &notices{now: now}
+	switch d.State {
+	case "not served":
+		n.add(bad, "Not served", "text", sentence(d.Reason)+
+			" Nats-servers get the answer that there is none.")
+	case "expired":
+		n.add(bad, "Expired", "text", "It has expired "+distance(*d.Expires, now)+
+			". Its clients can't connect until a newer JWT is pushed.")
+	case "refused":
+		n.add(bad, "Refused", "text", sentence(Name(d.Reason)))
+	case "pending":
+		n.add(warn, "Waiting", "text", "The last change is on its way: "+Name(d.Reason)+".")
+	}
+	if d.Expires != nil && d.Expires.After(now) && d.Expires.Sub(now) <= attentionDays*day {
+		n.add(warn, "Expires", "text", "It expires "+distance(*d.Expires, now)+", on "+
+			moment(*d.Expires, now)+". Then nats-servers close its connections.")
+	}
+	for i, fault := range d.Faults {
+		if i == maxAlike {
+			n.add(warn, "Does nothing", "text", counted(len(d.Faults)-i, "more import does",
+				"more imports do")+" nothing: the table of imports says why.")
+			break
+		}
+		n.add(warn, "Does nothing", "text", "The "+Name(fault)+".")
+	}
+	if lost := p.Share.Missing; len(lost) > 0 {
+		n.add(warn, "Not exported", "text", counted(len(lost), "import of another account finds",
+			"imports of other accounts find")+" nothing here: see exports and imports.")
+	}
+	return n.all
+}
+
+// pretty returns the claims of a JWT as JSON, with all that is in them.
+func pretty(token []byte) string {
+	_, rest, _ := bytes.Cut(bytes.TrimSpace(token), []byte("."))
+	payload, _, _ := bytes.Cut(rest, []byte("."))
+	var b bytes.Buffer
+	claims, err := base64.RawURLEncoding.DecodeString(string(payload))
+	if err == nil {
+		err = json.Indent(&b, claims, "", "  ")
+	}
+	if err != nil {
+		return "The claims can't be read."
+	}
+	return visibleLines(b.String())
+}
+
+// visibleLines is Name for a long text of several lines.
+func visibleLines(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line, hasEnd := strings.CutSuffix(line, "\n")
+		b.WriteString(Visible(line))
+		if hasEnd {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// parts is what the template of items takes.
+type parts struct {
+	Items items
+	Heads []string
+}
+
+func partsOf(all items, heads ...string) parts { return parts{all, heads} }

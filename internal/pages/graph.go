@@ -1,0 +1,207 @@
+package pages
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/monitor"
+)
+
+// The drawing has the accounts that this one imports from on the left, this one in the middle, and those that
+// import from it on the right. Its unit is a pixel at full width.
+const (
+	graphWidth  = 1080
+	boxHeight   = 44
+	boxWidth    = 190
+	meWidth     = 230
+	meHeight    = 60
+	rowHeight   = 74
+	graphMargin = 18
+	// maxBoxes bounds the boxes on each side. A last one says how many more there are.
+	maxBoxes = 6
+	// maxBoxText and maxWayText are how many characters a box or a way has room for.
+	maxBoxText = 22
+	maxWayText = 30
+)
+
+// graph is the drawing.
+type graph struct {
+	Width, Height int
+	Label         string // for those who do not see it
+	Boxes         []box
+	Ways          []way
+}
+
+// box is an account.
+type box struct {
+	account
+	IsMe                bool
+	X, Y, Width, Height int
+	Title, Under        string
+}
+
+// TextX and the others are where the texts are.
+func (b box) TextX() int { return b.X + 14 }
+
+// TitleY is the base line of the title.
+func (b box) TitleY() int {
+	if b.Under != "" {
+		return b.Y + 26
+	}
+	return b.Y + b.Height/2 + 5
+}
+
+// UnderY is the base line of the text below.
+func (b box) UnderY() int { return b.Y + 45 }
+
+// way is what goes from one account to another.
+type way struct {
+	Path         string
+	Text         string
+	X, Y         int
+	IsEnd, IsBad bool // the text ends at X; it does nothing
+}
+
+// neighbour is an account at one side, with what goes to it or comes from it.
+type neighbour struct {
+	account
+	kinds  []string // "service auth.check"
+	faults int      // of these, those that do nothing
+}
+
+// graphOf draws who shares with an account. It returns "" if there is nothing to draw.
+func graphOf(d monitor.Detail) template.HTML {
+	left, right := sourcesOf(d), importersOf(d)
+	if len(left)+len(right) == 0 {
+		return ""
+	}
+	name := account{d.Key, d.Claims.Name}
+	rows := max(shown(left), shown(right), 1)
+	g := &graph{Width: graphWidth, Height: rows*rowHeight + graphMargin, Label: graphLabel(name, left, right)}
+	me := box{account: name, IsMe: true, X: (graphWidth - meWidth) / 2, Y: (g.Height - meHeight) / 2,
+		Width: meWidth, Height: meHeight, Title: clip(name.Label(), maxBoxText),
+		Under: "exports " + count(len(d.Claims.Exports)) + ", imports " + count(len(d.Claims.Imports))}
+	g.Boxes = append(g.Boxes, me)
+	g.addSide(left, me, 10, true)
+	g.addSide(right, me, graphWidth-boxWidth-10, false)
+	return main("graph", g)
+}
+
+// shown returns how many boxes a side has.
+func shown(side []neighbour) int { return min(len(side), maxBoxes) }
+
+// addSide draws the accounts of one side.
+func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
+	n := shown(side)
+	top := (g.Height - n*rowHeight) / 2
+	for i := range n {
+		b := box{account: side[i].account, X: x, Y: top + i*rowHeight + (rowHeight-boxHeight)/2,
+			Width: boxWidth, Height: boxHeight}
+		if b.Title = clip(b.Label(), maxBoxText); i == maxBoxes-1 && len(side) > maxBoxes {
+			b.account, b.Title = account{}, "and "+count(len(side)-i)+" more"
+			g.Boxes = append(g.Boxes, b)
+			return
+		}
+		g.Boxes = append(g.Boxes, b)
+		// The ways meet this account beside each other.
+		at := me.Y + me.Height/2 + (2*i-n+1)*8
+		g.Ways = append(g.Ways, side[i].way(b, me, at, isLeft))
+	}
+}
+
+// way draws the way between a neighbour and this account, which it meets at a height.
+func (n neighbour) way(b, me box, at int, isLeft bool) way {
+	w := way{IsBad: n.faults == len(n.kinds), Text: n.text(), X: b.X + b.Width + 12, Y: b.Y + 10}
+	from, to := b.X+b.Width, me.X
+	fromY, toY := b.Y+b.Height/2, at
+	if !isLeft {
+		from, to, fromY, toY = me.X+me.Width, b.X, at, b.Y+b.Height/2
+		w.X, w.IsEnd = b.X-12, true
+	}
+	if b.Y+b.Height/2 > me.Y+me.Height/2 { // the way goes up
+		w.Y = b.Y + b.Height + 2
+	}
+	middle := (from + to) / 2
+	w.Path = fmt.Sprintf("M%d %d C%d %d %d %d %d %d", from, fromY, middle, fromY, middle, toY, to, toY)
+	return w
+}
+
+// text says what goes along the way.
+func (n neighbour) text() string {
+	text := n.kinds[0]
+	if len(n.kinds) > 1 {
+		text = counted(len(n.kinds), "import", "imports")
+	}
+	text = clip(text, maxWayText)
+	switch {
+	case n.faults == 0:
+	case n.faults == len(n.kinds):
+		text += ": does nothing"
+	default:
+		text += ", " + count(n.faults) + " of them do nothing"
+	}
+	return text
+}
+
+// sourcesOf returns the accounts that an account imports from, in the order of its imports.
+func sourcesOf(d monitor.Detail) (all []neighbour) {
+	for n, i := range d.Claims.Imports {
+		if i == nil {
+			continue
+		}
+		at := slices.IndexFunc(all, func(one neighbour) bool { return one.Key == i.Account })
+		if at < 0 {
+			at = len(all)
+			all = append(all, neighbour{account: account{i.Account, d.Sources[n].Name}})
+		}
+		all[at].add(i, d.Sources[n].Fault)
+	}
+	return all
+}
+
+// importersOf returns the accounts that import from an account.
+func importersOf(d monitor.Detail) (all []neighbour) {
+	for _, importer := range d.Importers {
+		one := neighbour{account: account{importer.Key, importer.Name}}
+		for n, i := range importer.Imports {
+			one.add(i, importer.Faults[n])
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// add adds an import.
+func (n *neighbour) add(i *jwt.Import, fault string) {
+	there, _ := claimdiff.Subjects(i)
+	n.kinds = append(n.kinds, i.Type.String()+" "+claimdiff.Plain(there))
+	if fault != "" {
+		n.faults++
+	}
+}
+
+// graphLabel says in a sentence what the drawing shows.
+func graphLabel(me account, left, right []neighbour) string {
+	var parts []string
+	if len(left) > 0 {
+		parts = append(parts, "imports from "+counted(len(left), "account", "accounts"))
+	}
+	if len(right) > 0 {
+		parts = append(parts, "is imported from by "+counted(len(right), "account", "accounts"))
+	}
+	return me.Label() + " " + strings.Join(parts, ", and ") + ". The tables below name them."
+}
+
+// clip shortens a text to so many characters.
+func clip(text string, characters int) string {
+	if utf8.RuneCountInString(text) <= characters {
+		return text
+	}
+	return string([]rune(text)[:characters-1]) + "…"
+}

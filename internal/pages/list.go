@@ -1,0 +1,217 @@
+package pages
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/monitor"
+)
+
+const (
+	// pageSize is how many accounts a page of the list has.
+	pageSize = 50
+	// maxQuery bounds the text that is looked for, in bytes.
+	maxQuery = 128
+)
+
+// ListQuery says which accounts the list has. The zero value is the first page of all.
+type ListQuery struct {
+	Text  string // that begins the key, or is a part of the name
+	Show  string // one of the filters; any other is all
+	After string // key of the last account of the page before
+}
+
+// filter is a choice of accounts.
+type filter struct {
+	Show, Text string
+	selection  monitor.Selection
+	count      func(known) int
+}
+
+// known is what is known of all accounts together.
+type known struct {
+	monitor.Glance
+	monitor.Dangling
+	isGlance, isDangling bool
+	pending              int
+}
+
+// filters are all of them, as the list shows them.
+var filters = []filter{
+	{"", "All", monitor.All, func(k known) int { return k.Stored }},
+	{"week", "Expire within 7 days", monitor.ExpireWeek, func(k known) int { return k.Week }},
+	{"month", "Expire within 30 days", monitor.ExpireMonth, func(k known) int { return k.Month }},
+	{"expired", "Expired", monitor.HaveExpired, func(k known) int { return k.Expired }},
+	{"pending", "Waiting for a nats-server", monitor.ArePending, func(k known) int { return k.pending }},
+	{"dangling", "Imports that do nothing", monitor.ImportNothing,
+		func(k known) int { return k.Accounts }},
+	{"untrusted", "Not served", monitor.AreUntrusted, func(k known) int { return k.Untrusted }},
+}
+
+// known returns what is known of all accounts together.
+func (s *Site) known() (k known) {
+	k.Glance, k.isGlance = s.monitor.Glance()
+	k.Dangling, k.isDangling = s.monitor.Dangling()
+	k.pending = s.monitor.Pending()
+	return k
+}
+
+// list is what the list of accounts shows.
+type list struct {
+	Query   ListQuery
+	Filters []filterLink
+	Rows    []listRow
+	Order   string // "by name" or "by key"
+	// More and First are the URLs of the next page and of the first one; "" if there is none.
+	More, First  string
+	IsUnfinished bool // the next page goes on with the search
+	Total        int  // of all accounts
+	IsKnown      bool // that is known
+}
+
+// filterLink is a link to a choice of accounts.
+type filterLink struct {
+	Text, URL string
+	Count     int
+	HasCount  bool
+	IsCurrent bool
+}
+
+// listRow is an account in the list.
+type listRow struct {
+	account
+	Expires tag
+	Shares  string
+	State   tag
+	Issued  string
+}
+
+// List returns a page of the list of accounts.
+func (s *Site) List(q ListQuery) Page {
+	version, now := s.monitor.Version(), s.now().UTC()
+	q.Text = strings.TrimSpace(q.Text[:min(len(q.Text), maxQuery)])
+	k := s.known()
+	l := &list{Query: q, Order: "by key", Total: k.Stored, IsKnown: k.isGlance}
+	filters, chosen := q.links(k)
+	l.Filters = filters
+	found := s.monitor.List(monitor.ListQuery{Text: q.Text, Select: chosen.selection, After: q.After,
+		Limit: pageSize})
+	if found.IsByName {
+		l.Order = "by name"
+	}
+	for _, a := range found.Accounts {
+		l.Rows = append(l.Rows, listRowOf(a, now))
+	}
+	if l.IsUnfinished = found.IsUnfinished; found.After != "" {
+		l.More = q.url(q.Show, found.After)
+	}
+	if q.After != "" {
+		l.First = q.url(q.Show, "")
+	}
+	return Page{Title: l.title(), Section: Accounts, Main: main("list", l), Version: version, Search: q.Text}
+}
+
+// title is that of the window.
+func (l *list) title() string {
+	if l.Query.Text != "" {
+		return "Accounts like " + Name(l.Query.Text)
+	}
+	return "Accounts"
+}
+
+// links returns the links to choices, and the one that is chosen. Those that have nothing are left out.
+func (q ListQuery) links(k known) (links []filterLink, chosen filter) {
+	chosen = filters[0]
+	for _, f := range filters {
+		link := filterLink{Text: f.Text, URL: q.url(f.Show, ""), Count: f.count(k), HasCount: k.isGlance,
+			IsCurrent: f.Show == q.Show}
+		if f.selection == monitor.ImportNothing {
+			link.HasCount = k.isDangling
+		}
+		if link.IsCurrent {
+			chosen = f
+		}
+		if link.Count > 0 || link.IsCurrent || f.Show == "" {
+			links = append(links, link)
+		}
+	}
+	return links, chosen
+}
+
+// url returns the URL of a page of the list with the same text.
+func (q ListQuery) url(show, after string) string {
+	v := url.Values{}
+	for name, value := range map[string]string{"q": q.Text, "show": show, "after": after} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if len(v) == 0 {
+		return string(Accounts)
+	}
+	return string(Accounts) + "?" + v.Encode()
+}
+
+// listRowOf describes an account.
+func listRowOf(a monitor.Account, now time.Time) listRow {
+	return listRow{account: account{a.Key, a.Name}, Expires: expiryTag(a.Expires, now), State: stateTag(a),
+		Shares: count(a.Exports) + " / " + count(a.Imports), Issued: distance(a.Issued, now)}
+}
+
+// expiryTag says when an account expires.
+func expiryTag(at *time.Time, now time.Time) tag {
+	switch {
+	case at == nil:
+		return tag{"", "never"}
+	case !at.After(now):
+		return tag{"mute", "expired " + distance(*at, now)}
+	case at.Sub(now) <= attentionDays*day:
+		return tag{warn, distance(*at, now)}
+	}
+	return tag{"", distance(*at, now)}
+}
+
+// stateTag says whether an account is in effect, in a few words.
+func stateTag(a monitor.Account) tag {
+	switch a.State {
+	case "not served":
+		return tag{bad, "not served"}
+	case "expired":
+		return tag{"mute", "expired"}
+	case "refused":
+		return tag{bad, "refused by " + servers(a.Delivery)}
+	case "pending":
+		return tag{warn, "waiting: " + reach(a.Delivery)}
+	case "incomplete":
+		return tag{warn, counted(len(a.Faults), "import does", "imports do") + " nothing"}
+	}
+	switch d := a.Delivery; {
+	case d.State == accounts.NotConfigured:
+		return tag{"", "stored"}
+	case d.State != accounts.Sent:
+		return tag{"mute", "NATS is away"}
+	case d.Servers == 0:
+		return tag{"mute", "no nats-server"}
+	case d.NotInUse == d.Servers:
+		return tag{"mute", "not in use"}
+	}
+	return tag{"ok", reach(a.Delivery)}
+}
+
+// reach says how many nats-servers have a change.
+func reach(d accounts.Delivery) string {
+	if d.State != accounts.Sent {
+		return "NATS is away"
+	}
+	return count(d.Acked+d.NotInUse) + " of " + count(d.Servers)
+}
+
+// servers names the one nats-server that refuses a change, or says how many do.
+func servers(d accounts.Delivery) string {
+	if len(d.Refused) == 1 {
+		return Name(d.Refused[0].Server)
+	}
+	return counted(len(d.Refused), "nats-server", "nats-servers")
+}

@@ -1,0 +1,92 @@
+package pages
+
+import (
+	"context"
+	"time"
+
+	"nats-account-server/internal/facts"
+	"nats-account-server/internal/monitor"
+)
+
+const (
+	// askTimeout bounds the wait for what nats-servers say of an account. They answer within milliseconds.
+	askTimeout = 300 * time.Millisecond
+	// maxAsked is how often nats-servers are asked in a second, on average. Every page of an account that is
+	// shown asks.
+	maxAsked = 20
+)
+
+// Asker asks nats-servers about an account. *facts.Asker meets it.
+type Asker interface {
+	Info(ctx context.Context, key string) []facts.Info
+}
+
+// use is what is in use of an account, as nats-servers have said a moment ago.
+type use struct {
+	Of       string // whose use it is; "" if it is not known
+	byField  map[string]used
+	byServer map[string]facts.Info
+}
+
+// used is what is in use of a limit.
+type used struct {
+	text, under   string
+	amount, limit int64 // limit is 0 if there is none
+}
+
+// use asks nats-servers what is in use.
+func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
+	if s.asker == nil || d.Claims == nil || !s.asking.Allow() {
+		return u
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	u.byServer = make(map[string]facts.Info)
+	clients, leafs, loaded, known := 0, 0, 0, 0
+	for _, i := range s.asker.Info(ctx, key) {
+		u.byServer[i.Server.Name] = i
+		switch i.State {
+		case facts.Loaded:
+			loaded++
+			clients, leafs = clients+i.Clients, leafs+i.LeafNodes
+		case facts.Unknown:
+			continue
+		}
+		known++
+	}
+	if known == 0 {
+		return u
+	}
+	u.Of = "in use: " + sumOf(known, len(u.byServer))
+	limits, all := d.Claims.Limits, clients+leafs
+	u.byField = map[string]used{
+		"nats.limits.conn": {text: count(all), amount: int64(all), limit: limits.Conn},
+		"nats.limits.leaf": {text: count(leafs), amount: int64(leafs), limit: limits.LeafNodeConn},
+	}
+	return u
+}
+
+// sumOf says whose use was summed up.
+func sumOf(known, all int) string {
+	switch {
+	case known < all:
+		return "sum of " + count(known) + " of " + counted(all, "nats-server", "nats-servers")
+	case all == 1:
+		return "on the only nats-server"
+	}
+	return "sum of " + count(all) + " nats-servers"
+}
+
+// addTo adds what a nats-server has said to what is known of it.
+func (u use) addTo(row *deliveryRow, server string) {
+	i, found := u.byServer[server]
+	if !found || i.State == facts.Unknown {
+		return
+	}
+	row.Connections = count(i.Total())
+	if i.State == facts.Loaded && !i.Complete && row.State.Class == "ok" {
+		row.State = tag{bad, "partly"}
+		row.Reason = "It has taken the JWT, and left out something: imports, or JetStream limits above " +
+			"what it has."
+	}
+}
