@@ -54,9 +54,9 @@ func (m *Monitor) Version() string { return m.versions.get() }
 func (m *Monitor) version() string {
 	o, h := m.overview(), fnv.New64a()
 	fmt.Fprintln(h, m.Store.Index().Changes(), o.Configured, o.Connected, o.Counts, o.Pending, o.Refused,
-		o.Oldest.Unix())
+		o.Incomplete, o.Oldest.Unix())
 	for _, s := range o.Servers {
-		fmt.Fprintln(h, s.Name, s.ID, s.State, s.Here, s.Pending, s.Refusal)
+		fmt.Fprintln(h, s.Name, s.ID, s.State, s.Here, s.Pending, s.Incomplete, s.Refusal)
 	}
 	ready := m.Ready()
 	for _, name := range readyParts {
@@ -71,3 +71,6 @@ func (m *Monitor) OldestPending() time.Time { return m.overview().Oldest }
 
 // Pending returns how many changes some nats-server may lack.
 func (m *Monitor) Pending() int { return m.overview().Pending }
+
+// Incomplete returns how many accounts are not wholly in effect at some nats-server.
+func (m *Monitor) Incomplete() int { return m.overview().Incomplete }

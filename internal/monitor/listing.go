@@ -31,6 +31,7 @@ const (
 	ExpireMonth
 	HaveExpired
 	ArePending    // that some nats-server has not acknowledged
+	AreIncomplete // that one has acknowledged, and that are not wholly in effect there
 	AreUntrusted  // that are not served
 	ImportNothing // of which an import does nothing
 )
@@ -60,7 +61,9 @@ func (m *Monitor) List(q ListQuery) Listing {
 	var found []jwtstore.Keyed
 	switch {
 	case q.Select == ArePending:
-		found = m.collect(&l, q, check, m.pendingAccounts)
+		found = m.collect(&l, q, check, m.storedOf(m.pending))
+	case q.Select == AreIncomplete:
+		found = m.collect(&l, q, check, m.storedOf(m.Notifier.Incomplete))
 	case q.Select != ImportNothing && m.IsSmall():
 		l.IsByName = true
 		found = m.byName(q, check)
@@ -112,20 +115,18 @@ func compareNames(a, b jwtstore.Keyed) int {
 // some returns some of the accounts that follow a key, up to a last key, and whether there may be more.
 type some func(after string) (found []jwtstore.Keyed, last string, more bool)
 
-// pendingAccounts returns the accounts that some nats-server has not acknowledged.
-func (m *Monitor) pendingAccounts(after string) (found []jwtstore.Keyed, last string, more bool) {
-	return m.storedOf(m.pending(), after), "", false
-}
-
-// storedOf returns the accounts after a key that are stored, by key.
-func (m *Monitor) storedOf(keys []string, after string) (found []jwtstore.Keyed) {
-	slices.Sort(keys)
-	for _, key := range keys {
-		if v := m.Store.Index().Get(key); key > after && v.Stored() {
-			found = append(found, jwtstore.Keyed{Key: key, Version: v})
+// storedOf returns those accounts of some keys that are stored.
+func (m *Monitor) storedOf(list func() []string) some {
+	return func(after string) (found []jwtstore.Keyed, last string, more bool) {
+		keys := list()
+		slices.Sort(keys)
+		for _, key := range keys {
+			if v := m.Store.Index().Get(key); key > after && v.Stored() {
+				found = append(found, jwtstore.Keyed{Key: key, Version: v})
+			}
 		}
+		return found, "", false
 	}
-	return found
 }
 
 // search looks for accounts with a text, in lower case: first for those whose keys begin with it, if that is

@@ -201,6 +201,9 @@ func deliveryRows(r accounts.Report, u use, now time.Time) (rows []deliveryRow, 
 		if !srv.Acked && !srv.Since.IsZero() {
 			row.Since = "since " + moment(srv.Since, now)
 		}
+		if srv.Partly != "" {
+			row.State, row.Reason = tag{bad, "partly"}, Name(srv.Partly)
+		}
 		u.addTo(&row, srv.Name)
 		rows = append(rows, row)
 	}
@@ -239,6 +242,10 @@ func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
 			". Its clients can't connect until a newer JWT is pushed.")
 	case "refused":
 		n.add(bad, "Refused", "text", sentence(Name(d.Reason)))
+	case "incomplete":
+		for _, p := range d.Account.Delivery.Partly[:min(len(d.Account.Delivery.Partly), maxAlike)] {
+			n.add(bad, "Partly", "partly", partlyNote{Server: p.Server, Reason: p.Reason})
+		}
 	case "pending":
 		n.add(warn, "Waiting", "text", "The last change is on its way: "+Name(d.Reason)+".")
 	}

@@ -41,6 +41,7 @@ func (s *Site) attention(o *overview) []Note {
 	n := &notices{now: o.Now}
 	n.addParts(o.ready)
 	n.addServers(o)
+	s.addPartly(n)
 	n.addUntrusted(o.glance.Untrusted)
 	n.addExpiring(o.glance)
 	n.addDangling(o.dangling)
@@ -90,6 +91,26 @@ func (n *notices) addServers(o *overview) {
 		}
 	}
 	n.fold(func(tag string) bool { return tag == "Away" || tag == "Waiting" }, "more-servers")
+}
+
+// partlyNote is what the template shows of an account that is not wholly in effect at a nats-server.
+type partlyNote struct {
+	account        // zero: the page is about it
+	Server, Reason string
+}
+
+// addPartly tells which accounts are not wholly in effect.
+func (s *Site) addPartly(n *notices) {
+	found := s.monitor.List(monitor.ListQuery{Select: monitor.AreIncomplete, Limit: maxAlike})
+	for _, a := range found.Accounts {
+		if len(a.Delivery.Partly) > 0 {
+			p := a.Delivery.Partly[0]
+			n.add(bad, "Partly", "partly", partlyNote{account{a.Key, a.Name}, p.Server, p.Reason})
+		}
+	}
+	if more := s.monitor.Incomplete() - len(found.Accounts); more > 0 {
+		n.add(bad, "Partly", "more-partly", more)
+	}
 }
 
 // addUntrusted tells how many accounts are not served.

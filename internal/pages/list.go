@@ -35,7 +35,7 @@ type known struct {
 	monitor.Glance
 	monitor.Dangling
 	isGlance, isDangling bool
-	pending              int
+	pending, partly      int
 }
 
 // filters are all of them, as the list shows them.
@@ -45,6 +45,7 @@ var filters = []filter{
 	{"month", "Expire within 30 days", monitor.ExpireMonth, func(k known) int { return k.Month }},
 	{"expired", "Expired", monitor.HaveExpired, func(k known) int { return k.Expired }},
 	{"pending", "Waiting for a nats-server", monitor.ArePending, func(k known) int { return k.pending }},
+	{"partly", "Not wholly in effect", monitor.AreIncomplete, func(k known) int { return k.partly }},
 	{"dangling", "Imports that do nothing", monitor.ImportNothing,
 		func(k known) int { return k.Accounts }},
 	{"untrusted", "Not served", monitor.AreUntrusted, func(k known) int { return k.Untrusted }},
@@ -54,7 +55,7 @@ var filters = []filter{
 func (s *Site) known() (k known) {
 	k.Glance, k.isGlance = s.monitor.Glance()
 	k.Dangling, k.isDangling = s.monitor.Dangling()
-	k.pending = s.monitor.Pending()
+	k.pending, k.partly = s.monitor.Pending(), s.monitor.Incomplete()
 	return k
 }
 
@@ -181,10 +182,13 @@ func stateTag(a monitor.Account) tag {
 	case "expired":
 		return tag{"mute", "expired"}
 	case "refused":
-		return tag{bad, "refused by " + servers(a.Delivery)}
+		return tag{bad, "refused by " + servers(a.Delivery.Refused)}
 	case "pending":
 		return tag{warn, "waiting: " + reach(a.Delivery)}
 	case "incomplete":
+		if at := a.Delivery.Partly; len(at) > 0 {
+			return tag{bad, "partly on " + servers(at)}
+		}
 		return tag{warn, counted(len(a.Faults), "import does", "imports do") + " nothing"}
 	}
 	switch d := a.Delivery; {
@@ -208,10 +212,10 @@ func reach(d accounts.Delivery) string {
 	return count(d.Acked+d.NotInUse) + " of " + count(d.Servers)
 }
 
-// servers names the one nats-server that refuses a change, or says how many do.
-func servers(d accounts.Delivery) string {
-	if len(d.Refused) == 1 {
-		return Name(d.Refused[0].Server)
+// servers names the one nats-server of a list, or says how many there are.
+func servers(all []accounts.Refusal) string {
+	if len(all) == 1 {
+		return Name(all[0].Server)
 	}
-	return counted(len(d.Refused), "nats-server", "nats-servers")
+	return counted(len(all), "nats-server", "nats-servers")
 }

@@ -97,6 +97,9 @@ func (o *overview) addServers(z monitor.Serverz) {
 	o.MoreServers = z.Total - len(z.Servers)
 	for _, srv := range z.Servers {
 		row := serverRow{Server: srv, Standing: standings[srv.State], Heard: "connected"}
+		if srv.State == "in_step" && srv.Incomplete > 0 {
+			row.Standing = tag{bad, count(srv.Incomplete) + " partly"}
+		}
 		if row.Standing.Text == "away" && srv.Pending > 0 {
 			row.Standing = tag{warn, "away"}
 		}
@@ -157,7 +160,7 @@ func (o *overview) lead(v monitor.Varz) string {
 func (o *overview) inStep() string {
 	n := 0
 	for _, srv := range o.Servers {
-		if srv.State == "in_step" {
+		if srv.State == "in_step" && srv.Incomplete == 0 {
 			n++
 		}
 	}

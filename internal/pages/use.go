@@ -84,9 +84,4 @@ func (u use) addTo(row *deliveryRow, server string) {
 		return
 	}
 	row.Connections = count(i.Total())
-	if i.State == facts.Loaded && !i.Complete && row.State.Class == "ok" {
-		row.State = tag{bad, "partly"}
-		row.Reason = "It has taken the JWT, and left out something: imports, or JetStream limits above " +
-			"what it has."
-	}
 }
