@@ -23,8 +23,8 @@ type office struct {
 	accounts map[string]*jwttest.Account
 }
 
-// edit changes claims.
-type edit = func(*jwt.AccountClaims)
+// claimsEdit changes claims.
+type claimsEdit = func(*jwt.AccountClaims)
 
 // newOffice starts it.
 func newOffice(t testing.TB) *office {
@@ -58,11 +58,11 @@ func (o *office) account(t testing.TB, name string) *jwttest.Account {
 }
 
 // push stores an account.
-func (o *office) push(t testing.TB, name string, edits ...edit) {
+func (o *office) push(t testing.TB, name string, edits ...claimsEdit) {
 	t.Helper()
 	a := o.account(t, name)
 	named := func(c *jwt.AccountClaims) { c.Name = name }
-	mustPush(t, o.url+"", a.ID, o.op.Account(t, a, append([]edit{named}, edits...)...))
+	mustPush(t, o.url+"", a.ID, o.op.Account(t, a, append([]claimsEdit{named}, edits...)...))
 }
 
 // fill stores accounts that have something of most.
@@ -70,22 +70,22 @@ func (o *office) fill(t testing.TB) {
 	t.Helper()
 	orders, platform, billing := o.account(t, "orders"), o.account(t, "platform"), o.account(t, "billing")
 	kite := o.account(t, "partner-kite")
-	export := func(kind jwt.ExportType, subject string, edits ...func(*jwt.Export)) edit {
+	export := func(kind jwt.ExportType, subject string, edits ...func(*jwt.Export)) claimsEdit {
 		return func(c *jwt.AccountClaims) {
 			e := &jwt.Export{Type: kind, Subject: jwt.Subject(subject), Name: subject}
-			for _, edit := range edits {
-				edit(e)
+			for _, claimsEdit := range edits {
+				claimsEdit(e)
 			}
 			c.Exports.Add(e)
 		}
 	}
 	imports := func(
 		kind jwt.ExportType, subject string, from *jwttest.Account, edits ...func(*jwt.Import),
-	) edit {
+	) claimsEdit {
 		return func(c *jwt.AccountClaims) {
 			i := &jwt.Import{Type: kind, Subject: jwt.Subject(subject), Account: from.ID, Name: subject}
-			for _, edit := range edits {
-				edit(i)
+			for _, claimsEdit := range edits {
+				claimsEdit(i)
 			}
 			c.Imports.Add(i)
 		}
@@ -120,7 +120,7 @@ func (o *office) fill(t testing.TB) {
 const hostileName = "\u202Eevil\u202C<img src=x onerror=alert(1)>\"'{{.}}"
 
 // ordersClaims has limits, keys and revocations.
-func ordersClaims(t testing.TB) edit {
+func ordersClaims(t testing.TB) claimsEdit {
 	key, worker := jwttest.AccountKey(t), jwttest.AccountKey(t)
 	_, user := jwttest.NewUser(t)
 	return func(c *jwt.AccountClaims) {

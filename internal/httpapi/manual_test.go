@@ -14,7 +14,7 @@ import (
 
 // withPages adds the pages for people.
 func withPages(o *httpapi.Options) {
-	o.Pages = pages.New(&monitor.Monitor{Options: monitor.Options{Accounts: o.Accounts}})
+	o.Pages = pages.New(&monitor.Monitor{Options: monitor.Options{Accounts: o.Accounts}}, nil)
 }
 
 // fetchPage requests a path, as a browser or not. It follows no redirect.
