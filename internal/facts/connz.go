@@ -16,7 +16,7 @@ const (
 	// that is a megabyte or two.
 	pageSize = 512
 	// maxConnections bounds the connections of one nats-server that are kept, some 200 bytes each.
-	maxConnections = 200_000
+	maxConnections = 100_000
 	// maxText bounds the texts of a connection that are kept, in bytes.
 	maxText = 128
 )
@@ -85,7 +85,7 @@ func (a *Asker) connectionsOf(ctx context.Context, key string, s Server) Connect
 			}
 		}
 		switch {
-		case len(all.All) > maxConnections:
+		case offset >= maxConnections:
 			return Connections{Server: s, Reason: "it has too many connections to be looked at one by one"}
 		case len(page.Conns.kept) < pageSize || len(all.All) >= page.Total:
 			return all

@@ -172,7 +172,10 @@ func eachElement(b []byte, read func(*json.Decoder) error) error {
 // fault is the text of an error about JSON, without what comes from values.
 func fault(err error) string {
 	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) {
+	switch {
+	case errors.Is(err, errTooMany):
+		return errTooMany.Error()
+	case errors.As(err, &kind):
 		return fmt.Sprintf("its field %s is of another type", logging.Quote(kind.Field, maxReason))
 	}
 	return "it is malformed"

@@ -1,0 +1,137 @@
+package effect_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/effect"
+	"nats-account-server/internal/facts"
+	"nats-account-server/internal/jwttest"
+)
+
+// fakeFacts is what nats-servers say.
+type fakeFacts struct {
+	infos []facts.Info
+	conns []facts.Connection
+	asked []string // what they were asked
+}
+
+func (f *fakeFacts) Info(context.Context, string) []facts.Info { return f.infos }
+
+func (f *fakeFacts) Connections(_ context.Context, _ string, of []facts.Server) []facts.Connections {
+	all := []facts.Connections{}
+	for _, s := range of {
+		f.asked = append(f.asked, s.Name)
+		all = append(all, facts.Connections{Server: s, All: f.conns})
+	}
+	return all
+}
+
+func (f *fakeFacts) JetStream(context.Context, string) []facts.JetStream {
+	f.asked = append(f.asked, "JetStream")
+	return nil
+}
+
+// info is what a nats-server with this many connections says.
+func info(name string, clients, subscriptions int) facts.Info {
+	return facts.Info{Server: facts.Server{Name: name, ID: name}, State: facts.Loaded, Complete: true,
+		Clients: clients, Subscriptions: subscriptions}
+}
+
+// foretell makes the forecast of a push of an account that is not stored in a world.
+func foretell(t *testing.T, w *world, f effect.Facts, o effect.Options, stored, pushed edit) effect.Forecast {
+	t.Helper()
+	r := start(t, w, row{})
+	teller := &effect.Foreteller{Importers: w, Accounts: w, Facts: f}
+	got, err := teller.Of(context.Background(), decode(r.token("", time.Hour, stored)),
+		decode(r.token("", 0, pushed)), o)
+	check(t, err)
+	return got
+}
+
+// TestConnectionsAreAskedForOnlyIfNeeded, only of nats-servers that have some, and of very many only if that
+// is asked for.
+func TestConnectionsAreAskedForOnlyIfNeeded(t *testing.T) {
+	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
+	idle := facts.Info{Server: facts.Server{Name: "idle"}, State: facts.NotLoaded}
+	silent := facts.Info{Server: facts.Server{Name: "silent"}, Reason: "it did not answer in time"}
+	limited := limits(func(l *jwt.OperatorLimits) { l.Subs = 10 })
+	for _, row := range []struct {
+		name           string
+		infos          []facts.Info
+		all            bool
+		stored, pushed edit
+		asked, lines   string
+	}{
+		{"a renewal", []facts.Info{info("n1", 5, 100)}, false, same, same, "", ""},
+		{"a limit that none has reached", []facts.Info{info("n1", 5, 9)}, false, limited, limited, "", ""},
+		{"one that some have", []facts.Info{info("n1", 5, 10)}, false, limited, limited, "n1", ""},
+		{"no connections", []facts.Info{info("n1", 0, 0), idle}, false, same, revoke("*", 0), "", ""},
+		{"some have none", []facts.Info{info("n1", 1, 0), idle, info("n2", 0, 0)}, false, same,
+			revoke("*", 0), "n1", ""},
+		{"very many", []facts.Info{info("n1", 5001, 0)}, false, same, revoke("*", 0), "",
+			"unknown connections_not_asked"},
+		{"very many, asked for", []facts.Info{info("n1", 5001, 0)}, true, same, revoke("*", 0), "n1", ""},
+		{"very many, and fewer are allowed", []facts.Info{info("n1", 5001, 0)}, false, same,
+			limits(func(l *jwt.OperatorLimits) { l.Conn = 5000 }), "", "cut connections_exceeded 1"},
+		{"one is silent", []facts.Info{info("n1", 1, 0), silent}, false, same, same, "",
+			"unknown server_silent"},
+		{"none is known", nil, false, same, same, "", "unknown not_asked"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := &fakeFacts{infos: row.infos}
+			got := foretell(t, w, f, effect.Options{Connections: row.all}, row.stored, row.pushed)
+			var lines []string
+			for _, l := range got.Lines {
+				line := string(l.Kind) + " " + l.Code
+				if l.Connections > 0 {
+					line += fmt.Sprint(" ", l.Connections)
+				}
+				lines = append(lines, line)
+			}
+			if strings.Join(f.asked, ",") != row.asked || strings.Join(lines, ",") != row.lines {
+				t.Errorf("asked %v, foretold %+v", f.asked, got.Lines)
+			}
+		})
+	}
+}
+
+// TestVeryManyImporters are not all looked at, and this is said.
+func TestVeryManyImporters(t *testing.T) {
+	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
+	r := start(t, w, row{})
+	w.tokens[r.account("").ID] = r.token("", time.Hour, exports(jwt.Service, "help"))
+	pushed := decode(r.token("", 0, same))
+	for n := range 1010 {
+		c := jwt.NewAccountClaims(jwttest.AccountKey(t))
+		c.Name = fmt.Sprintf("evil\n\x1b[2J%04d", n)
+		c.Imports.Add(&jwt.Import{Account: r.account("").ID, Subject: "help", Type: jwt.Service})
+		token, err := c.Encode(w.op.Signing)
+		check(t, err)
+		w.tokens[c.Subject] = []byte(token)
+	}
+	f := &effect.Foreteller{Importers: w, Accounts: w}
+	got, err := f.Of(context.Background(), decode(w.tokens[r.account("").ID]), pushed, effect.Options{})
+	check(t, err)
+	count := map[string]int{}
+	for _, l := range got.Lines {
+		count[string(l.Kind)+" "+l.Code]++
+		if strings.ContainsAny(l.Words, "\n\x1b") {
+			t.Errorf("the words are %q", l.Words)
+		}
+	}
+	if count["stop import_stops"] != 1000 || count["unknown importers_not_asked"] != 1 || count[lost] != 1 {
+		t.Errorf("foretold is %v", count)
+	}
+	last := got.Lines[len(got.Lines)-1]
+	if i := slices.IndexFunc(got.Lines, func(l effect.Line) bool { return l.Kind == effect.Lost }); i < 0 ||
+		!strings.Contains(got.Lines[i].Words, "and 1,000 more") {
+		t.Errorf("%+v", last)
+	}
+}
