@@ -42,7 +42,7 @@ func commands() []command {
 		{name: "healthcheck", args: "[url | flags]", raw: healthcheck,
 			does: "ask /healthz of the server at a URL, or of the one that the flags and their file " +
 				"describe; exit code 0 if it lives"},
-		verifyCommand(), importCommand(), exportCommand(), diffCommand(),
+		pushCommand(), verifyCommand(), importCommand(), exportCommand(), diffCommand(),
 		{name: "completion", args: "bash|zsh|fish", does: "completion for a shell",
 			words: []string{"bash", "zsh", "fish"}, raw: completion},
 		{name: "help", args: "[topic | words]", words: topicWords(), raw: help,

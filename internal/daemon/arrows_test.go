@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 		"httpserver", "jwtstore", "monitor", "natsconn", "notifier", "pages", "replica", "resolver",
 	},
 	"activations": {"accounts", "jwtstore"},
-	"tools":       {"accounts", "claimcheck", "jwtstore"}, // of jwtstore the reading of files
+	"tools":       {"accounts", "claimcheck", "dryrun", "jwtstore"}, // of jwtstore the reading of files
 	// for tests only
 	"natstest": {"jwttest"},
 }

@@ -60,7 +60,7 @@ type Client struct {
 // NewClient returns the Client for a URL.
 func NewClient(where string, access Access) (*Client, error) {
 	u, err := url.Parse(where)
-	if err != nil || !IsURL(where) || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+	if err != nil || !IsURL(where) || u.Host == "" || !isBase(u) {
 		// The error may repeat a password, and so may the URL.
 		return nil, errors.New("the URL of an account server is like https://user:password@host:9090")
 	}
@@ -74,6 +74,12 @@ func NewClient(where string, access Access) (*Client, error) {
 		ResponseHeaderTimeout: answerTimeout,
 	}}
 	return c, nil
+}
+
+// isBase reports whether nothing but what nsc has in its URL follows the host.
+func isBase(u *url.URL) bool {
+	path := strings.Trim(u.Path, "/")
+	return (path == "" || path == "jwt/v1") && u.RawQuery == ""
 }
 
 // config returns what TLS needs.

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+
+	"nats-account-server/internal/dryrun"
+	"nats-account-server/internal/effect"
+	"nats-account-server/internal/tools"
+	"nats-account-server/internal/trust"
+)
+
+// The exit codes of a dry run.
+const (
+	exitSame    = 0 // nothing would change in meaning
+	exitRefused = 1 // or the server can't be asked
+	exitDiffers = 2
+	exitFailOn  = 3 // there is an effect that --fail-on names
+)
+
+// helpPush is the help of the command.
+const helpPush = `
+Sends the JWT of an account to an account server, which stores and announces
+it. With --dry-run nothing is stored: the server says what the push would do.
+FILE may be - for standard input.
+
+  nats-account-server push --dry-run orders.jwt --url http://localhost:9090
+  nats-account-server push --dry-run --fail-on cut,stop orders.jwt
+
+The exit code is 0 if the JWT is stored, and otherwise 1. With --dry-run it is
+  0  if nothing would change in meaning
+  1  if the push would be refused, or the server can't be asked
+  2  if something would change
+  3  if it would have an effect that --fail-on names
+`
+
+// pushOptions are the flags of the command.
+type pushOptions struct {
+	url                       func() string
+	access                    *tools.Access
+	dryRun, connections, json bool
+	failOn, ifMatch           string
+}
+
+// pushCommand is the command push.
+func pushCommand() command {
+	return command{
+		name: "push", args: "FILE", operands: [2]int{1, 1}, misuse: exitRefused,
+		does: "send the JWT of an account to a server, or with --dry-run ask what that would do",
+		help: helpPush,
+		set: func(s *flag.FlagSet) func(context.Context, []string) int {
+			o := &pushOptions{url: setURL(s), access: setAccess(s)}
+			s.BoolVar(&o.dryRun, "dry-run", false, "store nothing, and show what the push would do")
+			s.StringVar(&o.failOn, "fail-on", "", "with --dry-run: `effects` that give exit code 3, such as "+
+				"cut,stop; of cut, stop, starts, later, lost and unknown")
+			s.BoolVar(&o.connections, "connections", false,
+				"with --dry-run: look at each connection, also if there are more than 5,000")
+			s.BoolVar(&o.json, "json", false, "print JSON")
+			s.StringVar(&o.ifMatch, "if-match", "", "push only if the stored JWT has this `ETag`; * is any")
+			return func(ctx context.Context, operands []string) int {
+				code, err := o.push(ctx, operands[0])
+				if err != nil {
+					return fails(err)
+				}
+				return code
+			}
+		},
+	}
+}
+
+// effects are the kinds that --fail-on can name.
+var effects = []effect.Kind{effect.Cut, effect.Stop, effect.Starts, effect.Later, effect.Lost,
+	effect.Unknown}
+
+// push pushes the JWT in a file, or makes a dry run of that. It returns the exit code.
+func (o *pushOptions) push(ctx context.Context, file string) (code int, err error) {
+	failOn, err := o.kinds()
+	if err != nil {
+		return 0, err
+	}
+	p := tools.Push{IfMatch: o.ifMatch, Connections: o.connections}
+	if p.JWT, p.Key, err = readAccount(file); err != nil {
+		return 0, err
+	}
+	server, err := tools.NewClient(o.url(), *o.access)
+	switch {
+	case err != nil:
+		return 0, err
+	case o.dryRun:
+		return o.try(ctx, server, p, failOn)
+	}
+	return o.store(ctx, server, p)
+}
+
+// kinds returns the effects of --fail-on.
+func (o *pushOptions) kinds() (kinds []effect.Kind, err error) {
+	if !o.dryRun && (o.failOn != "" || o.connections) {
+		return nil, errors.New("--fail-on and --connections are for --dry-run")
+	}
+	for word := range strings.SplitSeq(o.failOn, ",") {
+		kind := effect.Kind(strings.TrimSpace(word))
+		if word != "" && !slices.Contains(effects, kind) {
+			return nil, fmt.Errorf("--fail-on: %q is none of %v", word, effects)
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds, nil
+}
+
+// readAccount returns the account JWT in a file, and the key of the account. A private key never leaves
+// this machine.
+func readAccount(file string) (token []byte, key string, err error) {
+	var content []byte
+	if file == "-" {
+		content, err = io.ReadAll(os.Stdin)
+	} else {
+		content, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	if token, err = trust.Bare(content); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", file, err)
+	}
+	head, err := trust.Peek(token)
+	if err == nil && !trust.IsAccountKey(head.Subject) {
+		err = errors.New("its sub is not the key of an account")
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: it is no JWT of an account: %w", file, err)
+	}
+	return token, head.Subject, nil
+}
+
+// store pushes, and prints what the server says.
+func (o *pushOptions) store(ctx context.Context, s *tools.Client, p tools.Push) (int, error) {
+	status, text, err := s.Push(ctx, p)
+	isStored := status == http.StatusOK || status == http.StatusAccepted
+	switch {
+	case err != nil:
+		return 0, err
+	case o.json:
+		if err := printJSON(map[string]any{"status": status, "text": text}); err != nil {
+			return 0, err
+		}
+	case isStored:
+		fmt.Println(text)
+	default:
+		return 0, fmt.Errorf("%s: %d %s: %s", s, status, http.StatusText(status), text)
+	}
+	if !isStored {
+		return exitRefused, nil
+	}
+	return 0, nil
+}
+
+// try makes a dry run, and prints what the server says.
+func (o *pushOptions) try(
+	ctx context.Context, s *tools.Client, p tools.Push, failOn []effect.Kind,
+) (int, error) {
+	answer, text, err := s.DryRun(ctx, p)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%s: %w", s, err)
+	case o.json:
+		fmt.Println(text)
+	default:
+		fmt.Print(answer.Text())
+	}
+	return exitCode(answer, failOn), nil
+}
+
+// exitCode is that of a dry run.
+func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
+	isNamed := func(line effect.Line) bool { return slices.Contains(failOn, line.Kind) }
+	switch {
+	case a.Verdict == dryrun.Refused:
+		return exitRefused
+	case slices.ContainsFunc(a.Effects, isNamed):
+		return exitFailOn
+	case len(a.Changes) > 0 || a.Verdict == dryrun.Signing:
+		return exitDiffers
+	}
+	return exitSame
+}
