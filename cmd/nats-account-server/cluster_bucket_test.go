@@ -46,27 +46,32 @@ type bucketMessage struct {
 }
 
 // messages are all that the bucket has, in its order.
-func (c *bucketCluster) messages() (all []bucketMessage) {
-	c.t.Helper()
+func (c *bucketCluster) messages() (all []bucketMessage, err error) {
 	js, err := jetstream.New(c.admin)
-	must(c.t, err)
-	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
 	defer cancel()
-	last := c.streamInfo().State.LastSeq
 	consumer, err := js.OrderedConsumer(ctx, bucketStream, jetstream.OrderedConsumerConfig{})
-	must(c.t, err)
-	for last > 0 {
-		m, err := consumer.Next(jetstream.FetchMaxWait(20 * time.Second))
-		must(c.t, err)
+	if err != nil {
+		return nil, err
+	}
+	for last := c.streamInfo().State.LastSeq; ; {
+		m, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
+		if err != nil {
+			return nil, err
+		}
 		meta, err := m.Metadata()
-		must(c.t, err)
+		if err != nil {
+			return nil, err
+		}
 		all = append(all, bucketMessage{meta.Sequence.Stream, m.Subject()[len("$KV.ACCOUNT_JWTS."):],
 			m.Data(), meta.Timestamp})
 		if meta.Sequence.Stream >= last {
-			break
+			return all, nil
 		}
 	}
-	return all
 }
 
 // TestTheServersOfABucketSayWhetherTheirDisksSync to the user that the shipped file has for account

@@ -40,7 +40,7 @@ var clusterControls = []control{
 	{"no compare-and-set", []edit{{"bucket/api.go",
 		"\th.Set(headerExpected, strconv.FormatUint(expected, 10))\n",
 		"\t_ = strconv.FormatUint(expected, 10)\n"}},
-		"TestClusterSoak", ""},
+		"TestClusterSoak", "the bucket goes back"},
 	{"not stored after a timeout", []edit{{"bucket/api.go",
 		"&publishError{cause: err, maybe: true}", "&publishError{cause: err}"}},
 		"TestClusterSoak", "no push may have stored it"},

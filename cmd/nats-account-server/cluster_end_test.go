@@ -32,8 +32,12 @@ func (s *clusterSoak) differs() string {
 	if s.cluster.leader() == nil {
 		return "the bucket has no leader"
 	}
+	messages, err := s.cluster.messages()
+	if err != nil {
+		return fmt.Sprintf("the bucket can't be read: %v", err)
+	}
 	last := map[string]bucketMessage{}
-	for _, m := range s.cluster.messages() {
+	for _, m := range messages {
 		last[m.key] = m
 	}
 	for key, message := range last {
@@ -52,8 +56,10 @@ func (s *clusterSoak) differs() string {
 // judge compares what was seen with what the bucket has.
 func (s *clusterSoak) judge() {
 	s.t.Helper()
+	messages, err := s.cluster.messages()
+	must(s.t, err)
 	s.history.stream = nil
-	for _, m := range s.cluster.messages() {
+	for _, m := range messages {
 		version, isKnown := s.byToken[string(m.value)]
 		if !isKnown {
 			s.t.Errorf("revision %d of %s has %q, which was never made", m.number, m.key, m.value)
