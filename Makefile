@@ -12,12 +12,13 @@
 #             million accounts, BINARY=old another program, OUT=new.txt is for benchstat; see internal/bench
 # make microbench  the benchmarks of the packages
 # make fuzz   every fuzz target for TIME=30s
+# make generate  the table of keys in the manual, from the keys
 # make dist   the manual page and the completions for shells, in run/dist
 # make clean  remove the program and run/, the store of the quick start
 
 BIN := nats-account-server
 
-.PHONY: build run demo test lint windows soak soak-cluster bench microbench fuzz dist clean
+.PHONY: build run demo test lint windows soak soak-cluster bench microbench fuzz generate dist clean
 
 build:
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o $(BIN) ./cmd/nats-account-server
@@ -99,6 +100,9 @@ fuzz:
 			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) -fuzzminimizetime 200x $$p || exit 1; \
 		done; \
 	done
+
+generate:
+	go test -run '^TestTheManualHasTheKeysThatThereAre$$' ./internal/config -update
 
 dist: build
 	mkdir -p run/dist

@@ -711,7 +711,7 @@ func TestTheManualHasTheDefaults(t *testing.T) {
 	var text strings.Builder
 	for _, name := range config.Keys() {
 		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(name) +
-			"` \\| [^|]+ \\| (?:`([^`]+)`)? \\|")
+			"` \\| [^|]+ \\|(?: `([^`]+)`)? \\|")
 		cells := row.FindStringSubmatch(string(manual))
 		if cells == nil {
 			t.Errorf("the manual has no row for %s", name)

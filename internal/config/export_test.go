@@ -15,3 +15,17 @@ func paths(keys []key, section string) (all []string) {
 	}
 	return all
 }
+
+// Aliases returns the other names of the key at a path, as the manual writes them.
+func Aliases(path string) []string { return aliases(keys(&Config{}), strings.Split(path, ".")) }
+
+func aliases(keys []key, path []string) []string {
+	k := find(keys, path[0])
+	switch {
+	case k == nil:
+		return nil
+	case len(path) > 1:
+		return aliases(k.keys, path[1:])
+	}
+	return strings.Fields(strings.ToLower(k.aliases))
+}
