@@ -20,6 +20,15 @@ func Wins(a, b []byte) bool {
 		bytes.Compare(hashA[:], hashB[:])) > 0
 }
 
+// WholeTombstone returns a stored tombstone with its line about the order. One of nats-server has none, and
+// would look like the JWT that it bars. nil stays nil.
+func WholeTombstone(text []byte) []byte {
+	if text == nil || isTombstone(text) {
+		return text
+	}
+	return deletionOrder{IssuedAt: timeOf(text)}.tombstoneOf(text)
+}
+
 // timeOf is when a stored JWT was issued, or a stored tombstone ordered. What is neither is older than
 // all.
 func timeOf(stored []byte) int64 {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
@@ -114,6 +115,7 @@ func (ss *session) pass(kind passKind) error {
 	if err := p.read(); err != nil {
 		return err
 	}
+	found := len(p.seen)
 	if err := p.offerRest(); err != nil {
 		return err
 	}
@@ -134,7 +136,7 @@ func (ss *session) pass(kind passKind) error {
 	ss.target = end.seq
 	ss.Log.Info(fmt.Sprintf("compared the bucket %s with the directory in %s: %s, took %d, offered %d",
 		ss.Bucket, time.Since(began).Round(time.Millisecond),
-		logging.Count(len(p.seen), "key in it", "keys in it"), p.taken, p.offered))
+		logging.Count(found, "key in it", "keys in it"), p.taken, p.offered))
 	return nil
 }
 
@@ -202,12 +204,11 @@ func (p *pass) compareLocal(r revision) (isSame, isUnknown bool, err error) {
 	theirs, hasHash := r.hash()
 	hasHash = hasHash && !r.isMarker
 	known := p.Index().Get(r.key)
+	if token, _, err := p.local(r.key); trust.IsActivationHash(r.key) {
+		return hasHash && token != nil && hashOf(token) == theirs, token == nil, err
+	}
 	if known.Stored() {
-		ours := known.Hash
-		if trust.IsActivationHash(r.key) {
-			ours = known.Floor.Hash
-		}
-		return hasHash && !r.isTombstone() && ours == theirs, false, nil
+		return hasHash && !r.isTombstone() && known.Hash == theirs, false, nil
 	}
 	tombstone, err := p.tombstone(r.key)
 	if tombstone == nil || err != nil {
@@ -236,11 +237,19 @@ func (p *pass) settleKey(key string) error {
 func (p *pass) offerRest() error {
 	var offering errgroup.Group
 	offering.SetLimit(maxSettled)
-	for key := range p.Index().Known() {
-		if _, isSeen := p.seen[key]; isSeen {
-			continue
+	offer := func(key string) {
+		if _, isSeen := p.seen[key]; !isSeen {
+			p.seen[key] = struct{}{}
+			offering.Go(func() error { return p.settleKey(key) })
 		}
-		offering.Go(func() error { return p.settleKey(key) })
+	}
+	for key := range p.Index().Known() {
+		offer(key)
+	}
+	if p.kind != passStart { // an index that is new lacks them
+		for key := range p.Kept() {
+			offer(key)
+		}
 	}
 	return offering.Wait()
 }
@@ -331,13 +340,18 @@ func (s *Store) offer(
 // local returns what the directory has of a key that may be offered: a JWT that can be served, or the
 // tombstone of a deleted account. nil is nothing.
 func (s *Store) local(key string) (value []byte, kind string, err error) {
-	known := s.Index().Get(key)
 	isToken := trust.IsActivationHash(key)
-	if known.Stored() {
+	known := s.Index().Get(key)
+	if isToken || known.Stored() {
 		value, _, err = s.Load(key, jwtstore.Stamp{})
+		value = bytes.TrimSpace(value)
+		isGood := known.Servable
+		if isToken {
+			isGood = activations.Check(key, value) == nil
+		}
 		switch {
-		case err == nil && (known.Servable || isToken):
-			return bytes.TrimSpace(value), kindJWT, nil
+		case err == nil && isGood:
+			return value, kindJWT, nil
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, "", err // nil if no operator of ours has signed it, or it is damaged
 		}
@@ -351,7 +365,8 @@ func (s *Store) tombstone(key string) ([]byte, error) {
 	if !trust.IsAccountKey(key) {
 		return nil, nil
 	}
-	return s.Tombstone(key)
+	text, err := s.Tombstone(key)
+	return accounts.WholeTombstone(text), err
 }
 
 // Offer brings an account to the other servers that was changed by hand in the directory. What loses

@@ -359,3 +359,29 @@ func wantOutcome(t *testing.T, err error, want accounts.Outcome) {
 		t.Errorf("the outcome is %v, want %d", err, want)
 	}
 }
+
+// An original's directory has files of tokens and tombstones that no index knows.
+func TestTokensAndTombstonesOfADirectoryWithoutAnIndexAreOffered(t *testing.T) {
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	exporter, importer, gone := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	token, hash := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Minute))
+	older, _ := jwttest.Activation(t, exporter, importer, time.Now().Add(-time.Hour))
+	one, two := newMember(t, op), newMember(t, op)
+	one.plant(exporter.ID, issue(t, op, exporter, 1))
+	one.plant(hash, token)
+	one.plant(gone.ID, issue(t, op, gone, 1))
+	one.rename(gone.ID, ".deleted")
+	two.plant(hash, older)
+	two.plant(gone.ID, issue(t, op, gone, 1))
+	two.start(k).await()
+	one.start(k).await()
+	natstest.Eventually(t, "the newer token is on the other one", func() bool {
+		got, err := two.tokens.Get(t.Context(), hash)
+		return err == nil && string(got.JWT) == string(token)
+	})
+	one.serves(gone.ID, nil)
+	two.serves(gone.ID, nil)
+	if got, err := one.tokens.Get(t.Context(), hash); err != nil || string(got.JWT) != string(token) {
+		t.Errorf("%v, %v", got, err)
+	}
+}

@@ -234,3 +234,11 @@ func issuedAt(token []byte) int64 {
 	head, _ := trust.Peek(token)
 	return head.IssuedAt
 }
+
+// rename adds a suffix to the name of a file.
+func (m *member) rename(key, suffix string) {
+	m.t.Helper()
+	if err := os.Rename(m.file(key), m.file(key)+suffix); err != nil {
+		m.t.Fatal(err)
+	}
+}

@@ -19,6 +19,15 @@ const (
 	bucketReconnectWait  = 250 * time.Millisecond
 )
 
+// heardSpread is in how much time servers that share a bucket look whether nats-servers have heard of a
+// change that another one of them has taken.
+func heardSpread(c config.KV) time.Duration {
+	if len(c.Servers) == 0 {
+		return 0
+	}
+	return 2 * time.Second
+}
+
 // bucketOptions returns what the store of a server with a bucket is made of.
 func bucketOptions(dir *jwtstore.Dir, c config.Store, log logger) bucket.Options {
 	return bucket.Options{

@@ -62,13 +62,14 @@ func build(
 		},
 	})
 	d.notifier = notifier.New(notifier.Options{
-		Outbox:    store.Outbox(),
-		Forget:    o.Config.ForgetServer,
-		Log:       log.Logger,
-		Delivered: metrics.Delivered,
-		Repeated:  metrics.Repeated,
-		Facts:     d.facts,
-		Index:     store.Index(),
+		HeardSpread: heardSpread(o.Config.Store.KV),
+		Outbox:      store.Outbox(),
+		Forget:      o.Config.ForgetServer,
+		Log:         log.Logger,
+		Delivered:   metrics.Delivered,
+		Repeated:    metrics.Repeated,
+		Facts:       d.facts,
+		Index:       store.Index(),
 	})
 	// The registry may announce the system account when it is made.
 	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)

@@ -339,6 +339,20 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 	}
 }
 
+// Kept yields every activation token and every account with a tombstone that has a file, in any order; the
+// index may lack them. What can't be read is left out.
+func (d *Dir) Kept() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, l := range [...]layout{d.directory.other, d.directory.preferred} {
+			for key, err := range d.directory.kept(l) {
+				if err == nil && !yield(key) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // commit appends a change to the journal. A Put or Delete is refused if its file could not be
 // written, as far as that can be known without writing it. A Touch writes no file.
 func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {

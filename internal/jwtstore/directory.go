@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"nats-account-server/internal/trust"
@@ -234,10 +235,32 @@ func (d *directory) canRemove(key string) error {
 
 // keys yields the accounts that have a file in a layout.
 func (d *directory) keys(l layout) iter.Seq2[string, error] {
+	return d.names(l, func(path string) (key string, ok bool) {
+		key, ok = l.name(path)
+		return key, ok && !trust.IsActivationHash(key)
+	})
+}
+
+// kept yields the activation tokens and the tombstones likewise.
+func (d *directory) kept(l layout) iter.Seq2[string, error] {
+	return d.names(l, func(path string) (key string, ok bool) {
+		path, isTombstone := strings.CutSuffix(path, deletedSuffix)
+		key, ok = l.name(path)
+		return key, ok && isTombstone != trust.IsActivationHash(key)
+	})
+}
+
+// names yields what pick takes of the paths below the directory.
+func (d *directory) names(
+	l layout, pick func(path string) (key string, ok bool),
+) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		dirs, err := d.dirs(l)
 		if err != nil && !yield("", err) {
 			return
+		}
+		if l.sharded {
+			dirs = append(dirs, tokenShard+string(filepath.Separator))
 		}
 		for _, dir := range dirs {
 			files, err := d.list(d.root + dir)
@@ -248,8 +271,8 @@ func (d *directory) keys(l layout) iter.Seq2[string, error] {
 				return
 			}
 			for _, e := range files {
-				key, ok := l.name(dir + e.Name())
-				if !ok || trust.IsActivationHash(key) || !d.isFile(d.root+dir, e) {
+				key, ok := pick(dir + e.Name())
+				if !ok || !d.isFile(d.root+dir, e) {
 					continue
 				}
 				if !yield(key, nil) {

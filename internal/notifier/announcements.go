@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -257,7 +258,7 @@ func (p *announcements) addHeard(c jwtstore.Change) {
 	}
 	a := p.get(c)
 	a.confirms = true
-	p.apply(a, wanted, c.Known.Add(heardTimeout))
+	p.apply(a, wanted, c.Known.Add(heardTimeout+rand.N(p.n.heardSpread+1)))
 }
 
 // take returns what is to be sent now, and begins those attempts.

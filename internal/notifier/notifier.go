@@ -218,6 +218,9 @@ type Options struct {
 	// Delivered is told how long a nats-server took to acknowledge a change, since the commit or since
 	// this process has known of it. It must return at once. nil: it is not told.
 	Delivered func(took time.Duration)
+	// HeardSpread is added to the time after which what was heard is confirmed, up to that and at random:
+	// of several servers that have heard the same only one announces it then.
+	HeardSpread time.Duration
 	// Repeated is told that a change is announced once more. It must return at once. nil: it is not
 	// told.
 	Repeated func()
@@ -237,6 +240,7 @@ type Notifier struct {
 	// nats-server, and everything else.
 	serverLog, log *slog.Logger
 	began          time.Time // when it was made, before which no change is known
+	heardSpread    time.Duration
 
 	mu         sync.Mutex // guards what follows, and all that the session has
 	inbox      string     // prefix of all subjects that answers to announcements go to; "" at first
@@ -266,6 +270,8 @@ func New(o Options) *Notifier {
 		serverLog: logging.Limited(o.Log, maxLines, time.Minute),
 		log:       logging.Limited(o.Log, maxLines, time.Minute),
 		began:     time.Now(),
+
+		heardSpread: o.HeardSpread,
 		forget:    o.Forget,
 	}
 	n.notes.warned = make(map[string]bool)
