@@ -210,20 +210,16 @@ func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
 func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	response, err := c.send(ctx, http.MethodGet, pathPack, nil, nil)
+	body, err := c.openPack(ctx)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
-		return fmt.Errorf("the pack of %s: %w", c, answer{response.StatusCode, string(text)}.error())
-	}
+	defer body.Close()
 	silent := time.AfterFunc(answerTimeout, func() {
 		cancel(fmt.Errorf("%s says nothing for %s", c, answerTimeout))
 	})
 	defer silent.Stop()
-	lines := bufio.NewScanner(response.Body)
+	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxAnswerBytes)
 	for lines.Scan() {
 		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 {
@@ -236,6 +232,27 @@ func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
 		silent.Reset(answerTimeout)
 	}
 	return cmp.Or(context.Cause(ctx), lines.Err())
+}
+
+// openPack returns the pack, once the server has sent those that others have asked for.
+func (c *Client) openPack(ctx context.Context) (io.ReadCloser, error) {
+	wait := firstRetry
+	for try := 1; ; try++ {
+		response, err := c.send(ctx, http.MethodGet, pathPack, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		if response.StatusCode == http.StatusOK {
+			return response.Body, nil
+		}
+		text, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+		response.Body.Close()
+		a := answer{response.StatusCode, string(text)}
+		if !a.isBusy() || try == c.tries || !pause.For(ctx, wait) {
+			return nil, fmt.Errorf("the pack of %s: %w", c, a.error())
+		}
+		wait *= 2
+	}
 }
 
 // accountz is what is read of a list.

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,8 @@ func Diff(ctx context.Context, first, second Source) (Difference, error) {
 	for _, key := range sortedKeys(both) {
 		d.compare(key, a[key], b[key])
 	}
+	// What has changed comes first: there may be very many that are in one only.
+	slices.SortStableFunc(d.Differ, func(x, y Differing) int { return cmp.Compare(x.In, y.In) })
 	return d, nil
 }
 
@@ -144,7 +147,7 @@ func (d Difference) Print(w io.Writer, first, second string) {
 
 // summary returns the last line.
 func (d Difference) summary() string {
-	words := []string{fmt.Sprintf("%s, %d differ", count(d.Accounts, "account"), len(d.Differ))}
+	words := []string{count(d.Accounts, "account") + ", " + claimdiff.Count(int64(len(d.Differ))) + " differ"}
 	if d.Anew > 0 {
 		words = append(words, fmt.Sprintf("%d are only issued anew", d.Anew))
 	}
