@@ -41,6 +41,7 @@ func TestTables(t *testing.T) {
 		{"applied", measureApplied},
 		{"many", measureMany},
 		{"log", measureLog},
+		{"metrics", measureMetrics},
 	} {
 		t.Run(table.name, table.measure)
 	}

@@ -38,6 +38,8 @@ const (
 	// restFactor is how many times longer a round rests than it asks, and a look for importers than it
 	// takes.
 	restFactor = 9
+	// lookedAtOnce is how many accounts a round looks at between two rests.
+	lookedAtOnce = 1000
 )
 
 // anotherJWT is the reason of a nats-server that has acknowledged the stored JWT and runs another one.
@@ -208,7 +210,7 @@ func (a *asker) run(ctx context.Context) {
 		tasks.Go(func() { a.answerQueue(ctx) })
 	}
 	if a.n.index != nil {
-		tasks.Go(func() { a.goRound(ctx) })
+		tasks.Go(func() { a.goRounds(ctx) })
 		tasks.Go(func() { a.askImporters(ctx) })
 	}
 	tasks.Wait()
@@ -278,42 +280,44 @@ func (a *asker) take() (key string, ok bool) {
 	return a.n.incomplete.take()
 }
 
-// goRound asks about all accounts of which a part may be left out, again and again.
-func (a *asker) goRound(ctx context.Context) {
+// goRounds asks about all accounts of which a part may be left out, again and again.
+func (a *asker) goRounds(ctx context.Context) {
 	for wait := roundWait; pause.For(ctx, wait); {
-		began, beyond := time.Now(), 0
-		for key := range a.candidates {
-			asked := time.Now()
-			if !a.ask(ctx, key) {
-				beyond++
-			}
-			if !pause.For(ctx, restFactor*time.Since(asked)) {
-				return
-			}
+		began := time.Now()
+		if !a.goRound(ctx) {
+			return
 		}
-		a.n.mu.Lock()
-		a.n.incomplete.beyond = beyond
-		a.n.mu.Unlock()
 		wait = max(roundInterval, time.Since(began))
 	}
 }
 
-// candidates yields the accounts that are not wholly in effect, and all others of which a part may be left
-// out.
-func (a *asker) candidates(yield func(key string) bool) {
-	a.n.mu.Lock()
-	known := slices.Collect(maps.Keys(a.n.incomplete.byKey))
-	a.n.mu.Unlock()
-	for _, key := range known {
-		if !yield(key) {
-			return
+// goRound asks about the accounts that are not wholly in effect, and then about all others of which a part
+// may be left out. It reports false if ctx has ended.
+func (a *asker) goRound(ctx context.Context) bool {
+	beyond, looked, began := 0, 0, time.Now()
+	rest := func() bool {
+		isGoingOn := pause.For(ctx, restFactor*time.Since(began))
+		began = time.Now()
+		return isGoingOn
+	}
+	for _, key := range a.n.Incomplete() {
+		if a.ask(ctx, key); !rest() {
+			return false
 		}
 	}
 	for key, v := range a.n.index.All() {
-		if v.Servable && mayLack(v.Summary.Imports, v.Summary.JetStream) && !yield(key) {
-			return
+		isMeant := v.Servable && mayLack(v.Summary.Imports, v.Summary.JetStream)
+		if isMeant && !a.ask(ctx, key) {
+			beyond++
+		}
+		if looked++; (isMeant || looked%lookedAtOnce == 0) && !rest() {
+			return false
 		}
 	}
+	a.n.mu.Lock()
+	defer a.n.mu.Unlock()
+	a.n.incomplete.beyond = beyond
+	return true
 }
 
 // mayLack reports whether a nats-server may leave out a part of a JWT: the other parts it takes or refuses.
