@@ -3,6 +3,7 @@ package notifier
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -29,8 +30,10 @@ const (
 	maxExporters = 1000
 	// askers is how many questions are asked at a time.
 	askers = 4
-	// askTimeout is how long nats-servers have to answer a question.
-	askTimeout = 500 * time.Millisecond
+	// askTimeout is how long nats-servers have to answer a question, roundTimeout the same in a round. No
+	// push waits that long.
+	askTimeout   = 2 * time.Second
+	roundTimeout = 500 * time.Millisecond
 	// roundWait is how long after the start of a session the first round begins, and roundInterval the
 	// least time between two rounds.
 	roundWait     = 5 * time.Second
@@ -266,7 +269,7 @@ func (a *asker) answerNext(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	a.ask(ctx, key)
+	a.ask(ctx, key, askTimeout)
 	a.n.mu.Lock()
 	defer a.n.mu.Unlock()
 	a.n.incomplete.answered(key)
@@ -301,13 +304,13 @@ func (a *asker) goRound(ctx context.Context) bool {
 		return isGoingOn
 	}
 	for _, key := range a.n.Incomplete() {
-		if a.ask(ctx, key); !rest() {
+		if a.ask(ctx, key, roundTimeout); !rest() {
 			return false
 		}
 	}
 	for key, v := range a.n.index.All() {
 		isMeant := v.Servable && mayLack(v.Summary.Imports, v.Summary.JetStream)
-		if isMeant && !a.ask(ctx, key) {
+		if isMeant && !a.ask(ctx, key, roundTimeout) {
 			beyond++
 		}
 		if looked++; (isMeant || looked%lookedAtOnce == 0) && !rest() {
@@ -324,18 +327,21 @@ func (a *asker) goRound(ctx context.Context) bool {
 func mayLack(imports int, jetStream bool) bool { return imports > 0 || jetStream }
 
 // ask asks what of an account is not in effect, and records that. It reports false if there is no room.
-func (a *asker) ask(ctx context.Context, key string) (ok bool) {
+func (a *asker) ask(ctx context.Context, key string, timeout time.Duration) (ok bool) {
 	account, err := a.accounts.GetLocal(ctx, key)
-	if err != nil {
+	if errors.Is(err, accounts.ErrNotFound) {
 		return a.n.setIncomplete(key, nil, nil)
+	}
+	if err != nil {
+		return true // what was known remains
 	}
 	claims, err := jwt.DecodeAccountClaims(strings.TrimSpace(string(account.JWT)))
 	if err != nil {
 		return true // nats-server refuses it
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	asking, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	infos := a.n.facts.Info(ctx, key)
+	infos := a.n.facts.Info(asking, key)
 	if now, err := a.accounts.GetLocal(ctx, key); err != nil || now.Hash != account.Hash {
 		return true // the change that has just come is asked about as well
 	}

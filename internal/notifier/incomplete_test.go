@@ -50,9 +50,10 @@ func TestAnAnswerSaysWhatIsAcknowledgedAndNotInEffect(t *testing.T) {
 		{importOf(exporter, "orders"), acked + `; not wholly in effect on n1: import of "orders"`},
 		{func(*jwt.AccountClaims) {}, acked},
 	} {
-		if got := e.commit(t, a, row.edit).Wait(t.Context(), 20*time.Second).String(); got != row.want {
-			t.Errorf("%s\nwant %s", got, row.want)
-		}
+		receipt := e.commit(t, a, row.edit)
+		natstest.Eventually(t, row.want, func() bool {
+			return receipt.Wait(t.Context(), 20*time.Second).String() == row.want
+		})
 	}
 }
 
@@ -78,12 +79,13 @@ func TestWhatIsNotInEffectIsInTheReport(t *testing.T) {
 
 // TestARoundFindsAServerThatRunsAnotherJWT although it has acknowledged the stored one, which it gets again.
 func TestARoundFindsAServerThatRunsAnotherJWT(t *testing.T) {
-	second := fake("b", "B1", "jwt updated")
-	withIncomplete(t, second, func(t *testing.T, e *fakeEnv, first *fakeServer) {
-		second.runs = first.runs
-		time.Sleep(time.Minute)
-		first.runs = "another JWT"
+	withIncomplete(t, fake("b", "B1", "jwt updated"), func(t *testing.T, e *fakeEnv, first *fakeServer) {
+		second := running(first.runs, "jwt updated")
 		e.set(first, second)
+		time.Sleep(time.Minute)
+		changed := fake("a", "A1", "jwt updated")
+		changed.runs = "another JWT"
+		e.set(changed, second)
 		e.facts.(*fakeFacts).setJWT(accounts.Digest{1})
 		time.Sleep(2 * time.Minute)
 		if n := len(e.times(e.key)); n < 2 {

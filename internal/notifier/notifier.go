@@ -272,7 +272,7 @@ func New(o Options) *Notifier {
 		began:     time.Now(),
 
 		heardSpread: o.HeardSpread,
-		forget:    o.Forget,
+		forget:      o.Forget,
 	}
 	n.notes.warned = make(map[string]bool)
 	n.unanswered = newUnanswered(n.outbox)

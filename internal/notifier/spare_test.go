@@ -62,9 +62,8 @@ func TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedAgain(t *testing.T) {
 				if d := e.notifier.Delivery(e.key); len(d.Partly) != 1 {
 					t.Errorf("%s: it is not known that the account is not complete", d)
 				}
-				row.b.says, row.b.runs = "jwt updated", old // whatever it was, it has passed
-				e.set(first, row.b)
-				e.push(t, other) // shows that it answers
+				e.set(first, running(old, "jwt updated")) // whatever it was, it has passed
+				e.push(t, other)                          // shows that it answers
 				time.Sleep(61 * time.Minute)
 				if pending := e.outbox.PendingFor(e.key); pending.Seq != 0 {
 					t.Errorf("an hour after it can take the update it has not got it")
@@ -107,11 +106,10 @@ func withIncomplete(
 // TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedOnASuspicion that a nats-server has kept an older JWT,
 // since it has not answered an older announcement.
 func TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedOnASuspicion(t *testing.T) {
-	second := fake("b", "B1", "") // it does not say what its resolver is
-	withIncomplete(t, second, func(t *testing.T, e *fakeEnv, first *fakeServer) {
+	silent := fake("b", "B1", "") // it does not say what its resolver is
+	withIncomplete(t, silent, func(t *testing.T, e *fakeEnv, first *fakeServer) {
 		time.Sleep(time.Minute)
-		second.says = "jwt updated"
-		e.set(first, second)
+		e.set(first, fake("b", "B1", "jwt updated"))
 		seq, err := e.store.Touch(t.Context(), e.key, "test", true)
 		if err != nil {
 			t.Fatal(err)
