@@ -19,27 +19,44 @@ import (
 // expressions are what is asked of Prometheus, by what asks.
 type expressions map[string]string
 
-// alertExpressions returns those of conf/alerts.yml.
-func alertExpressions(t *testing.T) expressions {
+// rule is an alert rule.
+type rule struct {
+	Alert, Expr string
+	Annotations map[string]string
+}
+
+// rules returns those of conf/alerts.yml.
+func rules(t *testing.T) (all []rule) {
 	content, err := os.ReadFile("../../conf/alerts.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var file struct {
-		Groups []struct {
-			Rules []struct{ Alert, Expr string }
-		}
-	}
+	var file struct{ Groups []struct{ Rules []rule } }
 	if err := yaml.Unmarshal(content, &file); err != nil {
 		t.Fatal(err)
 	}
-	all := expressions{}
 	for _, g := range file.Groups {
-		for _, r := range g.Rules {
-			all[r.Alert] = r.Expr
-		}
+		all = append(all, g.Rules...)
 	}
 	return all
+}
+
+// alertExpressions returns those of conf/alerts.yml.
+func alertExpressions(t *testing.T) expressions {
+	all := expressions{}
+	for _, r := range rules(t) {
+		all[r.Alert] = r.Expr
+	}
+	return all
+}
+
+func TestEachAlertNamesAPageOfTheManual(t *testing.T) {
+	for _, r := range rules(t) {
+		topic, found := strings.CutPrefix(r.Annotations["runbook"], "nats-account-server help ")
+		if _, err := os.Stat("../manual/" + topic + ".md"); !found || err != nil {
+			t.Errorf("%s: its runbook is %q", r.Alert, r.Annotations["runbook"])
+		}
+	}
 }
 
 // dashboardExpressions returns those of conf/grafana-dashboard.json.
