@@ -30,7 +30,7 @@ func (p *push) findConnCut(atOnce, left int) {
 		p.add(Cut, "connections_exceeded", all, "at least %d of %s, the newest of each nats-server, within "+
 			"30 seconds: there may be %s on all together", all, count{clients: left}, claimdiff.Count(most))
 	case p.has("nats.limits.conn"):
-		p.add(Later, "connections_limited", 0, "new connections above %s are refused; %s now",
+		p.add(Later, "connections_limited", 0, "new connections above %s are refused; %s that stay",
 			claimdiff.Count(most), isOrAre(left))
 	}
 }

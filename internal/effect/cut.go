@@ -81,47 +81,71 @@ func (n count) String() string {
 	return clients + " and " + leafNodes
 }
 
+// maxUsers is how many users are asked for one by one. More of them are looked for among all.
+const maxUsers = 20
+
 // findCuts finds the connections that the push ends.
 func (p *push) findCuts() {
 	of, total := loaders(p.infos)
-	if !p.needsConnections(total) {
+	users, isNeeded := p.needed(total)
+	if !isNeeded {
 		p.findConnCut(p.countExceeding(), total)
 		return
 	}
-	if total > MaxConnections && !p.Connections {
+	if users == nil && total > MaxConnections && !p.Connections {
 		p.add(Unknown, "connections_not_asked", 0, "which of the %s are cut: they are looked at one by one "+
 			"with ?connections=true", count{clients: total})
 		return
 	}
 	began := time.Now()
-	all := p.Facts.Connections(p.asking, p.key, of)
+	all := p.Facts.Connections(p.asking, p.key, of, users...)
 	p.spend(began)
+	hint := "; with ?connections=true it has more time"
+	if p.Connections {
+		hint = ""
+	}
 	for _, s := range all {
 		if s.Reason != "" {
-			p.unknown(s.Server, "its connections are not known: "+s.Reason)
+			p.unknown(s.Server, "its connections are not known: "+s.Reason+hint)
 		}
 	}
 	p.addCuts(p.causes(all), all)
 	p.findDefaults(all)
 }
 
-// needsConnections reports whether single connections have to be looked at. total is how many there are.
-func (p *push) needsConnections(total int) bool {
+// needed reports whether single connections have to be looked at, and which users have those; nil: all have
+// to. total is how many there are.
+func (p *push) needed(total int) (users []string, isNeeded bool) {
+	users = p.revoked()
 	switch {
 	case total == 0:
-		return false
-	case !reflect.DeepEqual(p.stored.SigningKeys, p.pushed.SigningKeys), p.has("nats.revocations{}",
-		"nats.limits.disallow_bearer", "nats.limits.subs"), p.changesDefaults():
-		return true
+		return nil, false
+	case !reflect.DeepEqual(p.stored.SigningKeys, p.pushed.SigningKeys), p.changesDefaults(),
+		p.has("nats.limits.disallow_bearer", "nats.limits.subs"), p.mayReachSubscriptions():
+		return nil, true
+	case p.has("nats.limits.conn"), len(users) > maxUsers, slices.Contains(users, jwt.All):
+		return nil, len(users) > 0
 	}
-	// A nats-server ends those that have as many subscriptions as they may with each push.
-	fewest := p.fewestSubscriptions()
-	for _, i := range p.infos {
-		if int64(i.Subscriptions) >= fewest {
-			return true
+	return users, len(users) > 0
+}
+
+// revoked returns the users that the push revokes.
+func (p *push) revoked() (users []string) {
+	for _, c := range p.changes {
+		if c.Field == "nats.revocations{}" && c.Effect != claimdiff.None {
+			users = append(users, c.Of)
 		}
 	}
-	return false
+	return users
+}
+
+// mayReachSubscriptions reports whether a connection may have as many subscriptions as it may. Those that do
+// are ended with each push.
+func (p *push) mayReachSubscriptions() bool {
+	fewest := p.fewestSubscriptions()
+	return slices.ContainsFunc(p.infos, func(i facts.Info) bool {
+		return i.State == facts.Loaded && int64(i.Subscriptions) >= fewest
+	})
 }
 
 // fewestSubscriptions returns the lowest limit of subscriptions in the pushed claims.

@@ -93,7 +93,7 @@ type Accounts interface {
 // Facts asks nats-servers. *facts.Asker meets it.
 type Facts interface {
 	Info(ctx context.Context, key string) []facts.Info
-	Connections(ctx context.Context, key string, of []facts.Server) []facts.Connections
+	Connections(ctx context.Context, key string, of []facts.Server, users ...string) []facts.Connections
 	JetStream(ctx context.Context, key string) []facts.JetStream
 }
 

@@ -24,10 +24,12 @@ type fakeFacts struct {
 
 func (f *fakeFacts) Info(context.Context, string) []facts.Info { return f.infos }
 
-func (f *fakeFacts) Connections(_ context.Context, _ string, of []facts.Server) []facts.Connections {
+func (f *fakeFacts) Connections(
+	_ context.Context, _ string, of []facts.Server, users ...string,
+) []facts.Connections {
 	all := []facts.Connections{}
 	for _, s := range of {
-		f.asked = append(f.asked, s.Name)
+		f.asked = append(f.asked, strings.Join(append(users, s.Name), " "))
 		all = append(all, facts.Connections{Server: s, All: f.conns})
 	}
 	return all
@@ -77,6 +79,8 @@ func TestConnectionsAreAskedForOnlyIfNeeded(t *testing.T) {
 			revoke("*", 0), "n1", ""},
 		{"very many", []facts.Info{info("n1", 5001, 0)}, false, same, revoke("*", 0), "",
 			"unknown connections_not_asked"},
+		{"very many, of which one user is revoked", []facts.Info{info("n1", 5001, 0)}, false, same,
+			revoke("U", 0), "U n1", ""},
 		{"very many, asked for", []facts.Info{info("n1", 5001, 0)}, true, same, revoke("*", 0), "n1", ""},
 		{"very many, and fewer are allowed", []facts.Info{info("n1", 5001, 0)}, false, same,
 			limits(func(l *jwt.OperatorLimits) { l.Conn = 5000 }), "", "cut connections_exceeded 1"},

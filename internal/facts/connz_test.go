@@ -28,7 +28,7 @@ func ready(t *testing.T, conn facts.Conn) (*facts.Asker, []facts.Server) {
 // TestConnectionsArePaged, and the JWT of no user is kept.
 func TestConnectionsArePaged(t *testing.T) {
 	token, id := userToken(t, func(u *jwt.UserClaims) { u.Limits.Subs = 7; u.Pub.Allow.Add("x") })
-	all := make([]string, 1200)
+	all := make([]string, 12_000)
 	for n := range all {
 		shown := ""
 		if n%2 == 0 {
@@ -91,7 +91,7 @@ func TestHostileConnectionsAreRefused(t *testing.T) {
 		}
 		return fmt.Sprintf(`"data":{"total":%d,"connections":[%s]}`, total, strings.Join(list, ","))
 	}
-	again := page(1, 512, 1<<40)
+	again := page(1, 5000, 1<<40)
 	for _, row := range []struct {
 		name   string
 		data   func(offset int) string
@@ -99,9 +99,9 @@ func TestHostileConnectionsAreRefused(t *testing.T) {
 	}{
 		{"no data", func(int) string { return `"x":1` }, "neither"},
 		{"an error", func(int) string { return `"error":{"description":"no"}` }, "it says: no"},
-		{"more than asked", func(int) string { return page(1, 600, 600) }, "than were asked"},
+		{"more than asked", func(int) string { return page(1, 5001, 5001) }, "than were asked"},
 		{"a number for a text", func(int) string { return `"data":{"connections":[{"kind":5}]}` }, "type"},
-		{"no end", func(offset int) string { return page(offset+1, 512, 1<<40) }, "too many"},
+		{"no end", func(offset int) string { return page(offset+1, 5000, 1<<40) }, "too many"},
 		{"no end, the same again and again", func(int) string { return again }, "too many"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -31,12 +31,12 @@ import (
 
 const (
 	// maxAnswer is the size of the largest answer that is read, in bytes. INFO has an account's JWT in
-	// two forms.
-	maxAnswer = 8 << 20
+	// two forms, and CONNZ the JWTs of many users.
+	maxAnswer = 16 << 20
 	// maxPending and maxPendingBytes bound the answers that wait to be read. More are dropped, and so
 	// are not there.
 	maxPending      = 4096
-	maxPendingBytes = 32 << 20
+	maxPendingBytes = 64 << 20
 )
 
 // Server is a nats-server.

@@ -148,7 +148,7 @@ func TestHostileAnswersAreRefused(t *testing.T) {
 		{"a negative number", []string{from("N1", data(`,"subscriptions":-5`))}, facts.Unknown, "-5"},
 		{"a huge number", []string{from("N1", data(`,"leafnode_connections":4000000000`))},
 			facts.Unknown, "4000000000"},
-		{"too large", []string{from("N1", data(`,"x":"`+strings.Repeat("x", 9<<20)+`"`))},
+		{"too large", []string{from("N1", data(`,"x":"`+strings.Repeat("x", 17<<20)+`"`))},
 			facts.Unknown, "too large"},
 		{"very many imports", []string{from("N1", data(`,"imports":[`+many+`{}]`))}, facts.Loaded, ""},
 	} {
