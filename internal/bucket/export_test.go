@@ -9,3 +9,10 @@ func (s *Store) Play(nc *nats.Conn) {
 	s.mu.Unlock()
 	s.conn.Store(nc)
 }
+
+// BucketID returns the id of the bucket that was read.
+func (s *Store) BucketID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cursor.ID
+}

@@ -117,8 +117,6 @@ func (m *Monitor) bucketReady() *Part {
 	case s.Fault != nil:
 		return &Part{Reason: "a change is committed to the bucket, and can't be stored on this server: " +
 			"the log says why"}
-	case s.First:
-		return &Part{Reason: "the bucket is being read for the first time"}
 	case !s.CaughtUp && (!isCutOff || time.Since(m.start) < bucketGrace):
 		return &Part{Reason: "the bucket has not been read since the start"}
 	case !s.CaughtUp:
