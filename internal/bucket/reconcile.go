@@ -26,8 +26,8 @@ const (
 	settlePause = 50 * time.Millisecond
 )
 
-// maxSettled is how many keys are settled at a time.
-const maxSettled = 64
+// maxSettled is how many keys are settled at a time. The nats-servers sync what comes together at once.
+const maxSettled = 256
 
 // passKind says how the bucket is compared with the directory.
 type passKind int
