@@ -135,7 +135,11 @@ func (d differ) add(c Change) {
 	if c.Sign == "" {
 		c.Sign = changed
 	}
-	if c.Effect == "" {
+	switch {
+	case c.Effect != "":
+	case d.isNew: // nothing uses it yet
+		c.Effect = None
+	default:
 		c.Effect = effects[c.Field]
 	}
 	c.Words = d.prefix + c.Words

@@ -175,7 +175,7 @@ func TestANewAccountIsToldWithoutWhatWasThere(t *testing.T) {
 	pushed := orders(limits(func(l *jwt.OperatorLimits) { l.Conn = 5 }))
 	got := text(t, claimdiff.Diff(nil, pushed))
 	for _, want := range []string{
-		`+ none account "orders" ACNW…V2JU is new`, "~ cut may open 5 connections\n",
+		`+ none account "orders" ACNW…V2JU is new`, "~ none may open 5 connections\n",
 		"disk for streams 2 GiB\n", "+ none service orders.place is exported",
 	} {
 		if !strings.Contains(got, want) {
