@@ -32,7 +32,8 @@ run: build
 demo: build
 	@go run ./internal/demo story ./$(BIN)
 
-# The race detector works only with a C compiler. TEST_REQUIRES lists what a run must not do without: race, strace.
+# The race detector works only with a C compiler. TEST_REQUIRES lists what a run must not do without: race,
+# strace, chromium.
 RACE = $(shell go build -race -o /dev/null ./internal/testcheck 2>/dev/null && echo -race)
 
 # The race detector lets each process sleep for a second at its end: here it does not.

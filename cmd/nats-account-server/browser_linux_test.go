@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func (o *office) push(t testing.TB, name string, edits ...claimsEdit) {
 	t.Helper()
 	a := o.account(t, name)
 	named := func(c *jwt.AccountClaims) { c.Name = name }
-	mustPush(t, o.url+"", a.ID, o.op.Account(t, a, append([]claimsEdit{named}, edits...)...))
+	mustPush(t, o.url, a.ID, o.op.Account(t, a, append([]claimsEdit{named}, edits...)...))
 }
 
 // fill stores accounts that have something of most.
@@ -138,29 +139,187 @@ func ordersClaims(t testing.TB) claimsEdit {
 	}
 }
 
-// screenshots writes pictures of pages into the directory that SCREENSHOTS names.
-func screenshots(t *testing.T, b *browsertest.Browser, paths map[string]string) {
-	dir := os.Getenv("SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	for _, width := range []int{400, 1280} {
-		for _, isDark := range []bool{false, true} {
-			tab := b.Open(t, browsertest.View{Width: width, IsDark: isDark})
-			for name, url := range paths {
-				tab.Go(url)
-				tab.Screenshot(filepath.Join(dir, fmt.Sprintf("%s-%d-%t.png", name, width, isDark)))
+// TestTheOfficeInABrowser uses the pages as people do.
+func TestTheOfficeInABrowser(t *testing.T) {
+	t.Parallel()
+	b, o := browsertest.Start(t), newOffice(t)
+	orders := o.url + "/accounts/" + o.accounts["orders"].ID
+	tests := map[string]func(*testing.T, *browsertest.Tab){
+		"the first line says what wants attention": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(o.url)
+			tab.Wait(`document.querySelector("h1").textContent === "Two things want your attention"`)
+			tab.Click(`.notes a[href="/accounts/` + o.accounts["billing"].ID + `"]`)
+			tab.Wait(`document.querySelector("h1").textContent === "billing"`)
+		},
+		"a search by a part of the name, with keys": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(o.url)
+			tab.Click(`input[name=q]`)
+			tab.Type("IOT")
+			tab.Press("Enter")
+			tab.Wait(`document.querySelector("h1").textContent === "Accounts like “IOT”"`)
+			want(t, tab, `[...document.querySelectorAll("td a")].map(a => a.textContent).join()`,
+				"iot-north,iot-south")
+			tab.Click(`td a`)
+			tab.Wait(`document.querySelector("h1").textContent === "iot-north"`)
+		},
+		"a search for a key leads to its account": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(o.url + "/accounts?q=" + o.accounts["web"].ID)
+			want(t, tab, `document.querySelector("h1").textContent`, "web")
+		},
+		"a filter": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(o.url + "/accounts")
+			tab.Click(`a[href="/accounts?show=dangling"]`)
+			tab.Wait(`document.querySelectorAll("tbody tr").length === 1`)
+			want(t, tab, `document.querySelector("td a").textContent`, "reports")
+		},
+		"the order of the tab key begins with a link to the content": func(t *testing.T,
+			tab *browsertest.Tab) {
+			tab.Go(o.url)
+			const focused = `document.activeElement.textContent || document.activeElement.name`
+			for _, text := range []string{"To the content", "Acme accounts", "Overview", "Accounts", "Help",
+				"q",
+				"Find", "billing"} {
+				tab.Press("Tab")
+				want(t, tab, focused, text)
 			}
+			tab.Press("Shift+Tab")
+			want(t, tab, focused, "Find")
+			tab.Go(o.url + "/accounts")
+			tab.Press("Tab")
+			want(t, tab, `document.activeElement.getBoundingClientRect().left >= 0`, "true")
+			tab.Press("Enter")
+			tab.Press("Tab")
+			want(t, tab, `document.activeElement.closest("main") !== null`, "true")
+		},
+		"an account is linked both ways, also in the drawing": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(orders)
+			want(t, tab, `document.querySelector("svg.graph").getAttribute("aria-label").split(".")[0]`,
+				"orders imports from 2 accounts, and is imported from by 3 accounts")
+			tab.Click(`svg.graph a[href="/accounts/` + o.accounts["web"].ID + `"] text`)
+			tab.Wait(`document.querySelector("h1").textContent === "web"`)
+			tab.Click(`#share ~ .scroll td a[href="/accounts/` + o.accounts["orders"].ID + `"]`)
+			tab.Wait(`document.querySelector("h1").textContent === "orders"`)
+		},
+		"what is in use stands beside the limit": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(orders)
+			want(t, tab,
+				`document.querySelector("table.limits tbody tr").innerText.replace(/\s+/g, " ").trim()`,
+				"Connections 4 80 % 5")
+		},
+		"a click copies the JWT": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(orders)
+			tab.Click(`#token summary`)
+			tab.Click(`button[data-copy=text]`)
+			tab.Wait(`document.querySelector("button[data-copy=text]").textContent === "Copied"`)
+			want(t, tab, `getSelection().isCollapsed || getSelection().toString() === `+
+				`document.getElementById("text").textContent`, "true")
+		},
+		"hostile names are texts": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(o.url + "/accounts/" + o.accounts[hostileName].ID)
+			want(t, tab, `document.querySelector("h1").textContent`,
+				`\u202eevil\u202c<img src=x onerror=alert(1)>"'{{.}}`)
+			want(t, tab, `document.querySelectorAll("img").length`, "0")
+			tab.Click(`#claims summary`)
+			want(t, tab, `document.body.innerText.includes("\u202e")`, "false")
+		},
+		"a page that is not there": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(o.url + "/nothing")
+			want(t, tab, `document.querySelector("h1").textContent`, "There is nothing here")
+			tab.Faults() // the browser complains of the 404
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			tab := b.Open(t, browsertest.View{Width: 1280})
+			test(t, tab)
+			for _, fault := range tab.Faults() {
+				t.Errorf("the browser complains: %s", fault)
+			}
+		})
+	}
+	t.Run("nothing scrolls sideways", func(t *testing.T) { neverSideways(t, b, o) })
+	t.Run("complete without a script", func(t *testing.T) {
+		tab := b.Open(t, browsertest.View{Width: 1280, NoScript: true})
+		tab.Go(orders)
+		want(t, tab, `document.querySelectorAll("button[data-copy][hidden]").length`, "3")
+		want(t, tab, `document.getElementById("text").textContent.split(".").length`, "3")
+	})
+	screenshots(t, b, o)
+	t.Run("a push is seen at once", func(t *testing.T) { seesPushes(t, b, o) })
+}
+
+// want checks the value of an expression.
+func want(t *testing.T, tab *browsertest.Tab, expression, value string) {
+	t.Helper()
+	if got := tab.Eval(expression); got != value {
+		t.Errorf("%s is %q, want %q", expression, got, value)
+	}
+}
+
+// paths are the pages to look at.
+func (o *office) paths() map[string]string {
+	return map[string]string{"overview": "/", "list": "/accounts", "none": "/nothing", "help": "/help",
+		"manual": "/help/monitoring", "orders": "/accounts/" + o.accounts["orders"].ID,
+		"reports": "/accounts/" + o.accounts["reports"].ID,
+		"hostile": "/accounts/" + o.accounts[hostileName].ID}
+}
+
+// neverSideways opens each page on a small screen.
+func neverSideways(t *testing.T, b *browsertest.Browser, o *office) {
+	tab := b.Open(t, browsertest.View{Width: 400})
+	for name, path := range o.paths() {
+		tab.Go(o.url + path)
+		tab.Eval(`document.querySelectorAll("details").forEach(d => d.open = true)`)
+		if got := tab.Eval(`document.documentElement.scrollWidth`); got != "400" {
+			t.Errorf("%s is %s pixels wide on a screen of 400", name, got)
 		}
 	}
 }
 
-func TestBrowserScreens(t *testing.T) {
-	b := browsertest.Start(t)
-	o := newOffice(t)
-	screenshots(t, b, map[string]string{"overview": o.url + "/", "list": o.url + "/accounts",
-		"orders":  o.url + "/accounts/" + o.accounts["orders"].ID,
-		"reports": o.url + "/accounts/" + o.accounts["reports"].ID,
-		"hostile": o.url + "/accounts/" + o.accounts[hostileName].ID,
-		"none":    o.url + "/nothing"})
+// seesPushes has a page open while something happens. What is open in it stays open.
+func seesPushes(t *testing.T, b *browsertest.Browser, o *office) {
+	tab := b.Open(t, browsertest.View{Width: 1280})
+	tab.Go(o.url + "/accounts/" + o.accounts["staging"].ID)
+	tab.Wait(`document.getElementById("live").textContent === " · live"`)
+	tab.Click(`#claims summary`)
+	o.push(t, "staging", func(c *jwt.AccountClaims) {
+		c.IssuedAt += 2
+		c.Limits.Conn = 77
+	})
+	tab.Wait(`document.getElementById("changes").nextElementSibling.innerText.` +
+		`includes("may open 77 connections")`)
+	want(t, tab, `document.getElementById("claims").open`, "true")
+	want(t, tab, `document.getElementById("json").textContent.includes('"conn": 77')`, "true")
+	want(t, tab, `document.activeElement.tagName`, "SUMMARY")
+	// The stream ends with a reload of the configuration, and the browser comes back.
+	o.signal(syscall.SIGHUP)
+	o.wait("configuration reloaded")
+	o.push(t, "staging", func(c *jwt.AccountClaims) {
+		c.IssuedAt += 4
+		c.Limits.Conn = 78
+	})
+	tab.Wait(`document.getElementById("json").textContent.includes('"conn": 78')`)
+	// And it does not keep the program from ending.
+	began := time.Now()
+	o.term()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	tab.Wait(`document.getElementById("live").textContent === " · not live"`)
+}
+
+// screenshots writes pictures of the pages into the directory that SCREENSHOTS names.
+func screenshots(t *testing.T, b *browsertest.Browser, o *office) {
+	dir := os.Getenv("SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	for _, v := range []browsertest.View{{Width: 400}, {Width: 400, IsDark: true}, {Width: 1280},
+		{Width: 1280, IsDark: true}} {
+		tab := b.Open(t, v)
+		for name, path := range o.paths() {
+			tab.Go(o.url + path)
+			tab.Screenshot(filepath.Join(dir, fmt.Sprintf("%s-%d-%t.png", name, v.Width, v.IsDark)))
+		}
+	}
 }

@@ -58,6 +58,9 @@ func (m *Monitor) version() string {
 	for _, s := range o.Servers {
 		fmt.Fprintln(h, s.Name, s.ID, s.State, s.Here, s.Pending, s.Incomplete, s.Refusal)
 	}
+	for _, p := range m.Refusals(1) {
+		fmt.Fprintln(h, p.At)
+	}
 	ready := m.Ready()
 	for _, name := range readyParts {
 		fmt.Fprintln(h, ready.Parts[name].Ready, ready.Parts[name].Note)

@@ -31,6 +31,7 @@ type accountPage struct {
 	Keys        items
 	Revocations items
 	Others      []claimdiff.Group
+	Past        []pastRow
 	Token       string
 	JSON        string
 }
@@ -59,6 +60,8 @@ func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 		p.JSON = pretty(d.Token)
 	}
 	p.Validity = s.validity(d, p.Others, now)
+	p.Past = pastRows(s.monitor.ChangesOf(key), now)
+	p.Past = p.Past[:min(len(p.Past), maxPast)]
 	p.Notes = accountNotes(d, p, now)
 	return Page{Title: p.Label(), Section: Accounts, Main: main("account", p), Version: version}, nil
 }
@@ -253,19 +256,35 @@ func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
 		n.add(warn, "Expires", "text", "It expires "+distance(*d.Expires, now)+", on "+
 			moment(*d.Expires, now)+". Then nats-servers close its connections.")
 	}
-	for i, fault := range d.Faults {
-		if i == maxAlike {
-			n.add(warn, "Does nothing", "text", counted(len(d.Faults)-i, "more import does",
-				"more imports do")+" nothing: the table of imports says why.")
-			break
-		}
-		n.add(warn, "Does nothing", "text", "The "+Name(fault)+".")
-	}
-	if lost := p.Share.Missing; len(lost) > 0 {
-		n.add(warn, "Not exported", "text", counted(len(lost), "import of another account finds",
-			"imports of other accounts find")+" nothing here: see exports and imports.")
-	}
+	n.addLost(d)
 	return n.all
+}
+
+// addLost tells which imports do nothing: those of the account, and those that others have from it.
+func (n *notices) addLost(d monitor.Detail) {
+	var lost []danglingNote
+	for at, from := range d.Sources {
+		if from.Fault != "" {
+			lost = append(lost, danglingNoteOf(monitor.DanglingImport{Import: d.Claims.Imports[at],
+				From: from}))
+		}
+	}
+	for _, importer := range d.Importers {
+		for at, fault := range importer.Faults {
+			if fault != "" {
+				lost = append(lost, danglingNoteOf(monitor.DanglingImport{Key: importer.Key,
+					Name: importer.Name, Import: importer.Imports[at], From: monitor.Source{Fault: fault}}))
+			}
+		}
+	}
+	for i, one := range lost {
+		if i == maxAlike {
+			n.add(warn, "Does nothing", "text", counted(len(lost)-i, "more import does",
+				"more imports do")+" nothing: the tables of exports and imports say why.")
+			return
+		}
+		n.add(warn, "Does nothing", "dangling", one)
+	}
 }
 
 // pretty returns the claims of a JWT as JSON, with all that is in them.

@@ -71,8 +71,7 @@ type way struct {
 // neighbour is an account at one side, with what goes to it or comes from it.
 type neighbour struct {
 	account
-	kinds  []string // "service auth.check"
-	faults int      // of these, those that do nothing
+	good, bad []string // what is imported, as "service auth.check"; what is in bad does nothing
 }
 
 // graphOf draws who shares with an account. It returns "" if there is nothing to draw.
@@ -110,43 +109,42 @@ func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
 		}
 		g.Boxes = append(g.Boxes, b)
 		// The ways meet this account beside each other.
-		at := me.Y + me.Height/2 + (2*i-n+1)*8
-		g.Ways = append(g.Ways, side[i].way(b, me, at, isLeft))
+		at := me.Y + me.Height/2 + (2*i-n+1)*6
+		if len(side[i].good) > 0 {
+			g.Ways = append(g.Ways, newWay(side[i].good, b, me, at, 0, isLeft))
+		}
+		if len(side[i].bad) > 0 {
+			g.Ways = append(g.Ways, newWay(side[i].bad, b, me, at+6, 12, isLeft).broken(b))
+		}
 	}
 }
 
-// way draws the way between a neighbour and this account, which it meets at a height.
-func (n neighbour) way(b, me box, at int, isLeft bool) way {
-	w := way{IsBad: n.faults == len(n.kinds), Text: n.text(), X: b.X + b.Width + 12, Y: b.Y + 10}
-	from, to := b.X+b.Width, me.X
-	fromY, toY := b.Y+b.Height/2, at
-	if !isLeft {
-		from, to, fromY, toY = me.X+me.Width, b.X, at, b.Y+b.Height/2
-		w.X, w.IsEnd = b.X-12, true
+// newWay draws the way between an account and this one, which it meets at a height. It is so far below the
+// middle of the other one.
+func newWay(what []string, b, me box, at, below int, isLeft bool) way {
+	text := what[0]
+	if len(what) > 1 {
+		text = counted(len(what), "import", "imports")
 	}
+	w := way{Text: clip(text, maxWayText), X: b.X + b.Width + 12, Y: b.Y + 10}
 	if b.Y+b.Height/2 > me.Y+me.Height/2 { // the way goes up
 		w.Y = b.Y + b.Height + 2
+	}
+	from, to, fromY, toY := b.X+b.Width, me.X, b.Y+b.Height/2+below, at
+	if !isLeft {
+		from, to, fromY, toY = me.X+me.Width, b.X, at, fromY
+		w.X, w.IsEnd = b.X-12, true
 	}
 	middle := (from + to) / 2
 	w.Path = fmt.Sprintf("M%d %d C%d %d %d %d %d %d", from, fromY, middle, fromY, middle, toY, to, toY)
 	return w
 }
 
-// text says what goes along the way.
-func (n neighbour) text() string {
-	text := n.kinds[0]
-	if len(n.kinds) > 1 {
-		text = counted(len(n.kinds), "import", "imports")
-	}
-	text = clip(text, maxWayText)
-	switch {
-	case n.faults == 0:
-	case n.faults == len(n.kinds):
-		text += ": does nothing"
-	default:
-		text += ", " + count(n.faults) + " of them do nothing"
-	}
-	return text
+// broken marks a way of which nothing comes. Its text is below the box.
+func (w way) broken(b box) way {
+	w.IsBad, w.Y = true, b.Y+b.Height+16
+	w.Text += ": does nothing"
+	return w
 }
 
 // sourcesOf returns the accounts that an account imports from, in the order of its imports.
@@ -180,9 +178,11 @@ func importersOf(d monitor.Detail) (all []neighbour) {
 // add adds an import.
 func (n *neighbour) add(i *jwt.Import, fault string) {
 	there, _ := claimdiff.Subjects(i)
-	n.kinds = append(n.kinds, i.Type.String()+" "+claimdiff.Plain(there))
+	what := i.Type.String() + " " + claimdiff.Plain(there)
 	if fault != "" {
-		n.faults++
+		n.bad = append(n.bad, what)
+	} else {
+		n.good = append(n.good, what)
 	}
 }
 

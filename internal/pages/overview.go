@@ -37,6 +37,8 @@ type overview struct {
 	MoreServers  int // that are not in Servers
 	Expiring     []expiringRow
 	Facts        []fact
+	Past         []pastRow // the last changes
+	Refused      []pastRow // the last pushes that were refused
 
 	ready       monitor.Readiness
 	glance      monitor.Glance
@@ -79,6 +81,9 @@ func (s *Site) Overview() Page {
 	o.addServers(s.monitor.Serverz(0, maxServers))
 	o.addExpiring()
 	o.Facts = s.facts(varz, o)
+	o.Past = pastRows(s.monitor.Changes(maxLast), now)
+	o.Refused = pastRows(pushes(s.monitor.Refusals(maxRefused)), now)
+	o.Refused = o.Refused[:min(len(o.Refused), maxLast)]
 	o.Notes = s.attention(o)
 	o.Headline, o.Lead = headline(o.Notes, o), o.lead(varz)
 	return Page{Title: o.Headline, Section: Overview, Main: main("overview", o), Version: version}

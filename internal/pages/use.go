@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"nats-account-server/internal/facts"
 	"nats-account-server/internal/monitor"
 )
@@ -19,6 +21,7 @@ const (
 // Asker asks nats-servers about an account. *facts.Asker meets it.
 type Asker interface {
 	Info(ctx context.Context, key string) []facts.Info
+	JetStream(ctx context.Context, key string) []facts.JetStream
 }
 
 // use is what is in use of an account, as nats-servers have said a moment ago.
@@ -63,7 +66,31 @@ func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 		"nats.limits.conn": {text: count(all), amount: int64(all), limit: limits.Conn},
 		"nats.limits.leaf": {text: count(leafs), amount: int64(leafs), limit: limits.LeafNodeConn},
 	}
+	if loaded > 0 && limits.IsJSEnabled() && len(limits.JetStreamTieredLimits) == 0 {
+		u.addJetStream(limits.JetStreamLimits, s.asker.JetStream(ctx, key))
+	}
 	return u
+}
+
+// addJetStream adds what is stored. A replica counts as much as the first one.
+func (u *use) addJetStream(limits jwt.JetStreamLimits, all []facts.JetStream) {
+	var disk, memory uint64
+	streams := make(map[string]bool)
+	for _, j := range all {
+		if j.Reason != "" {
+			return // what is known would be too little
+		}
+		disk, memory = disk+j.Disk, memory+j.Memory
+		for _, stream := range j.Streams {
+			streams[stream.Name] = true
+		}
+	}
+	u.byField["nats.limits.disk_storage"] = used{text: size(int64(disk)), amount: int64(disk),
+		limit: limits.DiskStorage}
+	u.byField["nats.limits.mem_storage"] = used{text: size(int64(memory)), amount: int64(memory),
+		limit: limits.MemoryStorage}
+	u.byField["nats.limits.streams"] = used{text: count(len(streams)), amount: int64(len(streams)),
+		limit: limits.Streams}
 }
 
 // sumOf says whose use was summed up.

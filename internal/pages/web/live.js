@@ -37,23 +37,26 @@
 
   if (!main.dataset.live || !window.EventSource) return;
 
+  // selectorOf returns a selector that finds an element which can have the focus.
+  const selectorOf = (element) => {
+    if (element.tagName === "SUMMARY") return `#${CSS.escape(element.parentElement.id)} > summary`;
+    if (element.dataset.copy) return `button[data-copy="${CSS.escape(element.dataset.copy)}"]`;
+    return element.id ? `#${CSS.escape(element.id)}` : `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  };
+
   // exchange shows what the page says now. What is open stays open, and the focus stays where it is.
   const exchange = (page) => {
     const next = page.getElementById("main");
     const had = document.activeElement;
     const open = [...main.querySelectorAll("details[open][id]")].map((d) => d.id);
-    let find = null;
-    if (had && had !== main && main.contains(had)) {
-      const href = had.getAttribute("href");
-      find = had.id ? `#${CSS.escape(had.id)}` : href && `a[href="${CSS.escape(href)}"]`;
-    }
+    const find = had && had !== main && main.contains(had) && selectorOf(had);
     main.dataset.live = next.dataset.live ?? main.dataset.live;
     main.replaceChildren(...next.childNodes);
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    if (find) main.querySelector(find)?.focus({ preventScroll: true });
     document.querySelector("footer").replaceWith(page.querySelector("footer"));
     document.title = page.title;
     prepare();
+    if (find) main.querySelector(find)?.focus({ preventScroll: true });
   };
 
   let events = null; // the stream of changes

@@ -1,0 +1,133 @@
+package pages
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/monitor"
+)
+
+const (
+	// maxLast bounds the changes and the refused pushes that the overview has, and maxPast the changes that
+	// the page of an account has.
+	maxLast = 8
+	maxPast = 20
+	// maxRefused is how many refusals are looked at, to find those of pushes.
+	maxRefused = 256
+	// maxShown bounds the lines about one change.
+	maxShown = 8
+)
+
+// pastRow is a change, or a push that was refused.
+type pastRow struct {
+	account
+	HasAccount   bool
+	When, Moment string
+	Lines        []changeLine
+	More         int
+	Issued       bool // anew, and nothing else has changed
+	Why          string
+	By, Via      string
+}
+
+// changeLine is a difference in words.
+type changeLine struct{ Class, Sign, Words string }
+
+// signs are the signs as people see them, with their class of the style sheet.
+var signs = map[string]changeLine{"+": {"add", "+", ""}, "-": {"del", "−", ""}, "~": {"chg", "~", ""}}
+
+// pastRows describes what has happened.
+func pastRows(all []monitor.Past, now time.Time) (rows []pastRow) {
+	for _, p := range all {
+		row := pastRow{account: account{p.Account, p.Name}, HasAccount: p.Account != "",
+			When: distance(p.At, now), Moment: moment(p.At, now), Lines: changeLines(p.Changes)}
+		row.By, row.Via = origin(p.Origin)
+		switch {
+		case p.Result == accounts.Refused:
+			row.Why = refusal(p)
+		case p.Result == accounts.Deleted:
+			row.Lines = []changeLine{{"del", "−", "the account was deleted"}}
+		case len(row.Lines) == 0:
+			row.Issued = true
+		}
+		shown := min(len(row.Lines), maxShown)
+		row.More = len(row.Lines) - shown + p.More
+		row.Lines = row.Lines[:shown]
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// pushes returns those of clients. What servers offer each other is old as a rule.
+func pushes(all []monitor.Past) []monitor.Past {
+	return slices.DeleteFunc(all, func(p monitor.Past) bool { return p.Origin.Peer })
+}
+
+// changeLines describes differences.
+func changeLines(all []claimdiff.Change) (lines []changeLine) {
+	for _, c := range all {
+		l := signs[c.Sign]
+		if l.Words = Name(c.Words); c.Code == "account_added" { // the line is beside its name
+			l.Words = "new"
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// origins are the ways in, in words.
+var origins = map[string]string{
+	accounts.KindHTTP: "HTTP", accounts.KindNATS: "NATS", accounts.KindPack: "another server",
+	accounts.KindPrimary: "the primary", accounts.KindFile: "a file", accounts.KindExpiry: "it had expired",
+}
+
+// origin says where a change came from.
+func origin(o accounts.Origin) (by, via string) {
+	host, _, err := net.SplitHostPort(o.Address)
+	if err != nil {
+		host = o.Address
+	}
+	kind := origins[o.Kind]
+	switch {
+	case o.User != "":
+		return Name(o.User), strings.Trim(Name(host)+", "+kind, ", ")
+	case host != "":
+		return Name(host), kind
+	}
+	return kind, ""
+}
+
+// refusals are the words of the audit as clauses.
+var refusals = map[string]string{
+	"bad-jwt": "it is no JWT of an account", "mismatch": "it is of another account",
+	"bad-subject": "its subject is no key of an account", "self-signed": "the account has signed it itself",
+	"bad-issuer": "a key of an account has signed it", "untrusted": "it is signed by another operator",
+	"identity-key": "the operator's own key has signed it, and a signing key has to",
+	"expired":      "it has expired", "not-yet-valid": "it is not valid yet",
+	"blocked":     "its claims are not valid",
+	"private-key": "there was a private key in it", "older": "it is older than what is stored",
+	"changed": "another JWT is stored than the client knew", "future": "it is issued in the future",
+	"deleted": "the account was deleted", "read-only": "this server is read only",
+	"save-failed": "it could not be stored", "too-large": "it is too large",
+	"broken-off": "it did not arrive whole", "unauthorized": "no user and password, or wrong ones",
+	"forbidden": "the user may not push", "signing-failed": "it could not be signed",
+	"newer":          "the stored JWT is newer than the order to delete it",
+	"replayed":       "the order was carried out before",
+	"system-account": "the system account can't be deleted",
+}
+
+// refusal says why a push was refused.
+func refusal(p monitor.Past) string {
+	why := refusals[p.Reason]
+	if why == "" {
+		why = Name(p.Reason)
+	}
+	if p.Reason == "untrusted" && p.Issuer != "" {
+		why += ", " + shortKey(p.Issuer)
+	}
+	return why
+}
