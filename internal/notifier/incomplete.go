@@ -16,6 +16,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 )
 
@@ -24,6 +25,8 @@ const (
 	// the nats-servers of all of them together. Of the accounts beyond only the number is known.
 	maxIncomplete = 10_000
 	maxShortfalls = 50_000
+	// maxLeftOut bounds what is remembered of one account and nats-server, in bytes.
+	maxLeftOut = 256
 	// maxQuestions bounds the accounts that are to be asked about. The others wait for the next round.
 	maxQuestions = 10_000
 	// maxExporters bounds the accounts whose importers are to be asked about. The same holds for others.
@@ -377,6 +380,7 @@ func (n *Notifier) setIncomplete(key string, infos []facts.Info, reason func(fac
 			}
 		}
 		if why != "" {
+			why = strings.ToValidUTF8(logging.Cut(why, maxLeftOut), "\uFFFD")
 			at = append(at, accounts.Refusal{Server: i.Server.Name, Reason: why})
 		}
 	}
