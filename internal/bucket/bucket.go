@@ -154,6 +154,7 @@ func New(o Options) *Store {
 		log:       logging.Limited(o.Log, maxLines, time.Minute),
 		caughtUp:  make(chan struct{}),
 		revisions: map[string]uint64{},
+		syncing:   syncing{always: map[string]bool{}},
 	}
 	s.host, _ = os.Hostname()
 	var err error

@@ -256,6 +256,26 @@ func TestOnlyOneOfManyWritersWinsEachRevision(t *testing.T) {
 	}
 }
 
+// The account of the bucket may import the question from the system account.
+func TestTheServersOfABucketAreAskedOverItsOwnAccount(t *testing.T) {
+	const subject = `"$SYS.REQ.SERVER.PING.JSZ"`
+	for _, may := range []bool{true, false} {
+		k := startKeeperWith(t, "sync_interval: 2m", strings.NewReplacer(
+			"users: [", "imports: [{ service: { account: SYS, subject: "+subject+" } }], users: [",
+			"SYS { users: [", "SYS { exports: [{ service: "+subject+", response: stream }], users: [",
+			"publish: [", "publish: ["+map[bool]string{true: subject + ","}[may],
+		).Replace(users))
+		m := newMember(t, jwttest.NewOperator(t), func(m *member) { m.options.Sync = bucket.SyncRequire })
+		m.start(k).await()
+		if may {
+			natstest.Eventually(t, "it is told", func() bool { return m.Progress().Refusing != "" })
+		} else if err := m.push(issue(t, m.op, jwttest.NewAccount(t), 1)); err != nil {
+			t.Errorf("what is not known refuses nothing: %v", err)
+		}
+		m.stop()
+	}
+}
+
 // Without sync_interval: always a power cut takes what was acknowledged.
 func TestPushesAreRefusedWhileTheBucketIsNotSynced(t *testing.T) {
 	op := jwttest.NewOperator(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,6 +42,11 @@ func (s *Store) Serve(ctx context.Context, nc *nats.Conn) {
 	s.conn.Store(nc)
 	defer s.conn.CompareAndSwap(nc, nil)
 	defer s.saveCursor()
+	asking, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() { s.serveOwn(asking, nc) })
 	for failed := 0; failed < maxSessions && ctx.Err() == nil; {
 		began := time.Now()
 		err := s.session(ctx, nc)

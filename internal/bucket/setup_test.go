@@ -51,6 +51,12 @@ system_account: SYS
 // startKeeper starts a nats-server alone. more is appended to its jetstream section.
 func startKeeper(t *testing.T, more string) *keeper {
 	t.Helper()
+	return startKeeperWith(t, more, users)
+}
+
+// startKeeperWith starts one with other users.
+func startKeeperWith(t *testing.T, more, users string) *keeper {
+	t.Helper()
 	port := natstest.FreePort(t)
 	conf := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nserver_name: kv1\njetstream { store_dir: %q, %s }\n%s",
 		port, t.TempDir(), more, users)

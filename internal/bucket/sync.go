@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -50,17 +51,31 @@ func (s *Store) refusing() string {
 // ctx ends. If they are other servers than those of this system account none of them answers: then it is not
 // known, which refuses nothing.
 func (s *Store) ServeSystem(ctx context.Context, nc *nats.Conn) {
-	if s.Sync == SyncOff {
-		return
-	}
-	for first := true; ctx.Err() == nil; first = false {
+	for first := true; ctx.Err() == nil && s.Sync != SyncOff; first = false {
 		s.askSync(ctx, nc)
-		wait := syncInterval
-		if first || !s.knowsCluster() {
-			wait = infoInterval // the stream may not be known yet
-		}
-		pause.For(ctx, wait)
+		s.waitToAsk(ctx, first)
 	}
+}
+
+// serveOwn asks over the connection of the bucket as well. Its account may import the subject from the
+// system account. If no nats-server answers it does not, or the user may not ask: then it is not asked again,
+// since nats-server logs each attempt.
+func (s *Store) serveOwn(ctx context.Context, nc *nats.Conn) {
+	for first := true; ctx.Err() == nil && s.Sync != SyncOff; first = false {
+		if !s.askSync(ctx, nc) && first {
+			return
+		}
+		s.waitToAsk(ctx, first)
+	}
+}
+
+// waitToAsk waits between two questions.
+func (s *Store) waitToAsk(ctx context.Context, first bool) {
+	wait := syncInterval
+	if first || !s.knowsCluster() {
+		wait = infoInterval // the stream may not be known yet
+	}
+	pause.For(ctx, wait)
 }
 
 // knowsCluster reports whether it is known which nats-servers keep the bucket.
@@ -94,29 +109,36 @@ type jszAnswer struct {
 	} `json:"data"`
 }
 
-// askSync asks all nats-servers of the system account.
-func (s *Store) askSync(ctx context.Context, nc *nats.Conn) {
+// askSync asks all nats-servers of the cluster that nc is connected to, and reports whether one has
+// answered.
+func (s *Store) askSync(ctx context.Context, nc *nats.Conn) (answered bool) {
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
-		return
+		return false
 	}
 	defer inbox.Unsubscribe()
 	if nc.PublishRequest("$SYS.REQ.SERVER.PING.JSZ", inbox.Subject, nil) != nil {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
 	always := map[string]bool{}
 	for m, err := inbox.NextMsgWithContext(ctx); err == nil; m, err = inbox.NextMsgWithContext(ctx) {
 		var a jszAnswer
-		if json.Unmarshal(m.Data, &a) == nil && a.Data != nil && !a.Data.Disabled {
+		if json.Unmarshal(m.Data, &a) != nil || a.Data == nil {
+			continue
+		}
+		answered = true
+		if !a.Data.Disabled {
 			always[a.Server.Cluster+" "+a.Server.Name] = a.Data.Config.SyncAlways
 		}
 	}
 	s.syncing.mu.Lock()
 	defer s.syncing.mu.Unlock()
-	s.syncing.always = always
+	// The two connections may be to two clusters.
+	maps.Copy(s.syncing.always, always)
 	s.judgeSyncLocked()
+	return answered
 }
 
 // judgeSyncLocked brings the text up to date and logs it if it is another one. s.syncing.mu must be
