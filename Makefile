@@ -23,14 +23,15 @@ BIN := nats-account-server
 build:
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o $(BIN) ./cmd/nats-account-server
 
-# The program that runs both servers is built, and not started by `go run`, which would not pass a SIGTERM on.
+# The program that runs both servers is built, and not started by `go run`, which would not pass a SIGTERM on. It
+# is built like the server: with other flags everything would be compiled twice.
 run: build
 	@rm -rf run/quickstart
-	go build -o run/demo ./internal/demo
+	CGO_ENABLED=0 go build -trimpath -o run/demo ./internal/demo
 	@./run/demo run ./$(BIN)
 
 demo: build
-	@go run ./internal/demo story ./$(BIN)
+	@CGO_ENABLED=0 go run -trimpath ./internal/demo story ./$(BIN)
 
 # The race detector works only with a C compiler. TEST_REQUIRES lists what a run must not do without: race,
 # strace, chromium.
