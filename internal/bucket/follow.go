@@ -237,13 +237,14 @@ func (ss *session) note() {
 // watch asks how far the stream is, and ends the session if it is another one.
 func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	for pause.For(ctx, infoInterval) {
+		before := ss.cursorOf(ss.from.id) // it moves while the question is on its way
 		i, err := ss.info(ctx, ss.nc)
 		if err != nil {
 			continue // the consumer finds out whether there is still one
 		}
 		ss.checkSync(i)
 		ss.mu.Lock()
-		isOther := i.id != ss.from.id || i.State.LastSeq < ss.cursor.Seq
+		isOther := i.id != ss.from.id || i.State.LastSeq < before
 		ss.progress.lastSeq = i.State.LastSeq
 		ss.mu.Unlock()
 		if isOther {

@@ -219,6 +219,19 @@ func TestEveryKeySetsItsField(t *testing.T) {
 			}},
 		{`store { allow_delete: true }, maxreplicationpack: -1`,
 			func(c *config.Config) { c.Store.AllowDelete, c.MaxPack = true, -1 }},
+		{`store { dir: /d, kv { servers: ["nats://a", "b"], usercredentials: /c, bucket: B, replicas: 1, ` +
+			`history: 64, timeout: "1m", sync: off, tls { root: /r, handshake_first: true } } }`,
+			func(c *config.Config) {
+				c.Store.Dir = "/d"
+				c.Store.KV = config.KV{Servers: []string{"nats://a", "b"}, Credentials: "/c", Bucket: "B",
+					Replicas: 1, History: 64, Timeout: time.Minute, Sync: config.KVSyncOff,
+					TLS: config.NATSTLS{Root: "/r", HandshakeFirst: true}}
+			}},
+		{`store { dir: /d, kv { servers: x } }`, func(c *config.Config) {
+			c.Store.Dir = "/d"
+			c.Store.KV = config.KV{Servers: []string{"x"}, Bucket: "ACCOUNT_JWTS", Replicas: 3,
+				History: 8, Timeout: 8 * time.Second, Sync: config.KVSyncRequire}
+		}},
 		{`store { dir: /d, readonly: true, statedir: /s }`,
 			func(c *config.Config) {
 				c.Store = config.Store{Dir: "/d", ReadOnly: true, StateDir: "/s", CacheSize: 32 << 20}
@@ -342,6 +355,30 @@ func TestMistakesAreErrorsWithTheirPosition(t *testing.T) {
 			"a.conf:1:17: nats.tls is set, but a ws:// URL"},
 		{"a read-only store that deletes", "store { dir: x, readonly: true, allow_delete: true }",
 			"a.conf:1:47: store.allow_delete is not for a server that is read-only"},
+		{"a bucket without a directory", "store { kv { servers: x } }",
+			"a.conf:1:12: store.kv needs store.dir"},
+		{"a bucket of a read-only server", "store { dir: x, readonly: true, kv { servers: x } }",
+			"store.kv is not for a server that is read-only"},
+		{"a bucket of a replica", "operator: o, primary: \"http://h:1\", store { dir: x, kv { servers: x } }",
+			"store.kv is not for a server with a primary"},
+		{"a bucket whose servers are missing", "store { dir: x, kv { servers: [] } }",
+			"a.conf:1:31: store.kv.servers is empty"},
+		{"a bucket with a wildcard", "store { dir: x, kv { servers: x, bucket: \"a.>\" } }",
+			"store.kv.bucket \"a.>\" must be a name"},
+		{"a bucket with too many replicas", "store { dir: x, kv { servers: x, replicas: 6 } }",
+			"store.kv.replicas must be from 1 to 5; it is 6"},
+		{"a bucket without a history", "store { dir: x, kv { servers: x, history: 0 } }",
+			"store.kv.history must be from 1 to 64; it is 0"},
+		{"a bucket with a short timeout", "store { dir: x, kv { servers: x, timeout: 10 } }",
+			"store.kv.timeout must be at least 1 s"},
+		{"a bucket with a long timeout", "store { dir: x, kv { servers: x, timeout: \"2h\" } }",
+			"store.kv.timeout must be at most a minute"},
+		{"a bucket that is synced now and then", "store { dir: x, kv { servers: x, sync: sometimes } }",
+			"it must be require, warn or off"},
+		{"a password of a bucket", "store { dir: x, kv { servers: x, password: p } }",
+			"a security setting is never ignored"},
+		{"a certificate for a bucket alone", "store { dir: x, kv { servers: x, tls { cert: c } } }",
+			"store.kv.tls.key is not set"},
 		{"a state directory of a store in memory", "store { statedir: y }",
 			"a.conf:1:19: store.statedir is for a directory or an nsc folder"},
 		{"a state directory inside the store's", "store { dir: x, statedir: \"x/y\" }",

@@ -75,7 +75,7 @@ func (d *daemon) startBucket() {
 		Bucket:         true,
 	}
 	if c.TLS != (config.NATSTLS{}) {
-		o.TLS = natsconn.Files{Root: c.TLS.Root, Cert: c.TLS.Cert, Key: c.TLS.Key}.Reload(d.log.Logger)
+		o.TLS = tlsFiles("store.kv", c.TLS).Reload(d.log.Logger)
 	}
 	d.follower = d.start(context.Background(), "bucket", func(ctx context.Context) error {
 		natsconn.Run(ctx, o, d.bucket.Serve)

@@ -34,8 +34,9 @@ func load(c config.Config) (files, error) {
 	// All are loaded, also after an error, so that one run shows every mistake.
 	trusted, inTrust := loadTrust(c)
 	access, inAccess := loadAccess(c.HTTP)
-	_, inNATS := tlsFiles(c.NATS).Load() // each connection reads them again
-	return files{trusted, access}, errors.Join(inTrust, inAccess, inNATS)
+	_, inNATS := tlsFiles("nats", c.NATS.TLS).Load() // each connection reads them again
+	_, inBucket := tlsFiles("store.kv", c.Store.KV.TLS).Load()
+	return files{trusted, access}, errors.Join(inTrust, inAccess, inNATS, inBucket)
 }
 
 // build makes the parts that live as long as the program. Each gets all that it needs, so there is

@@ -49,7 +49,7 @@ func (d *daemon) connect(c config.NATS) connection {
 	}
 	// A section that sets anything demands TLS, also if it names no file.
 	if c.TLS != (config.NATSTLS{}) {
-		o.TLS = tlsFiles(c).Reload(d.log.Logger)
+		o.TLS = tlsFiles("nats", c.TLS).Reload(d.log.Logger)
 	}
 	run := func(ctx context.Context) error {
 		// Run connects again after every failure, so this task ends only when it is stopped.
@@ -60,9 +60,9 @@ func (d *daemon) connect(c config.NATS) connection {
 	return connection{task: d.start(context.Background(), "nats", run), config: c, files: files}
 }
 
-// tlsFiles are the files that nats.tls names.
-func tlsFiles(c config.NATS) natsconn.Files {
-	return natsconn.Files{Root: c.TLS.Root, Cert: c.TLS.Cert, Key: c.TLS.Key}
+// tlsFiles are the files that the tls of a section names: nats, or store.kv.
+func tlsFiles(section string, c config.NATSTLS) natsconn.Files {
+	return natsconn.Files{Root: c.Root, Cert: c.Cert, Key: c.Key, Section: section}
 }
 
 // serveNATS uses one connected session. The notifier announces once requests of nats-servers are

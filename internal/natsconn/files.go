@@ -1,6 +1,7 @@
 package natsconn
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 type Files struct {
 	Root      string // trusted authorities; "" for those of the system
 	Cert, Key string // the client certificate; "" for none
+	Section   string // of the configuration that names them; "" for nats
 }
 
 // Load reads the files. Its error names the keys of the configuration and the files.
@@ -21,15 +23,16 @@ func (f Files) Load() (*tls.Config, error) {
 	var err error
 	if f.Root != "" {
 		if t.RootCAs, err = LoadAuthorities(f.Root); err != nil {
-			return nil, fmt.Errorf("error loading nats.tls.root: %w", err)
+			return nil, fmt.Errorf("error loading %s.tls.root: %w", cmp.Or(f.Section, "nats"), err)
 		}
 	}
 	// The configuration sets Cert and Key together, so Key is there too.
 	if f.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 		if err != nil {
-			return nil, fmt.Errorf("error loading nats.tls.cert %s with nats.tls.key %s: %w",
-				f.Cert, f.Key, err)
+			section := cmp.Or(f.Section, "nats")
+			return nil, fmt.Errorf("error loading %s.tls.cert %s with %s.tls.key %s: %w",
+				section, f.Cert, section, f.Key, err)
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}

@@ -63,6 +63,20 @@ func (l *link) hintSigningKey() string {
 		user.Issuer, user.IssuerAccount)
 }
 
+// explain is hint in the words of the section that configures the connection.
+func (l *link) explain(err error) string {
+	hint := l.hint(err)
+	switch {
+	case !l.Bucket:
+		return hint
+	case strings.Contains(hint, "system account"):
+		return "the nats-servers of the bucket refuse the user: set store.kv.usercredentials, or the user in " +
+			"the URLs of store.kv.servers, to a user of the account that has the bucket, which is not the " +
+			"system account"
+	}
+	return strings.ReplaceAll(hint, "nats.", "store.kv.")
+}
+
 // hintTLS is hint for errors of TLS. What it says depends on the configuration that the last
 // attempt has used.
 func (l *link) hintTLS(err error) string {

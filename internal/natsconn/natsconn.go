@@ -310,7 +310,7 @@ func (d *dialer) release() {
 // there was a connection.
 func (l *link) failed(err error) {
 	text := fmt.Sprintf("%s [%s]: %s", l.lines.failed, withoutUsers(l.Servers), err)
-	hint := l.hint(err)
+	hint := l.explain(err)
 	isNew := hint != "" && hint != l.hinted
 	switch {
 	case l.attempts <= loggedAttempts:
