@@ -165,3 +165,39 @@ func signingKey(t *testing.T) nkeys.KeyPair {
 	}
 	return key
 }
+
+// What is worth a warning stands after the line of a push too, up to five times.
+func TestAPushWarns(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, "", "")
+	_, url := s.start(t)
+	exporter, importer := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	later := time.Now().Add(time.Second)
+	exports := func(c *jwt.AccountClaims) {
+		c.Exports.Add(&jwt.Export{Subject: "open.>", Type: jwt.Stream})
+	}
+	imports := func(subjects ...string) func(*jwt.AccountClaims) {
+		return func(c *jwt.AccountClaims) {
+			c.Name = "web"
+			for _, subject := range subjects {
+				c.Imports.Add(&jwt.Import{Account: exporter.ID, Subject: jwt.Subject(subject),
+					Type: jwt.Stream})
+			}
+		}
+	}
+	file := func(token []byte) string { return jwttest.File(t, s.dir, "a.jwt", token) }
+	many := file(s.op.Account(t, importer, imports("a", "b", "c", "d", "e", "f", "open.x")))
+	wantPush(t, 0, "warning: import of stream e from "+exporter.ID[:4], many, "--url", url)
+	mustPush(t, url, exporter.ID, s.op.Account(t, exporter, exports))
+	again := file(jwttest.Sign(t, s.op.Signing, importer, later,
+		imports("a", "b", "c", "d", "e", "f", "open.y")))
+	wantPush(t, 0, "\nand 1 more warning\n", again, "--url", url)
+	without := file(jwttest.Sign(t, s.op.Signing, exporter, later))
+	const breaks = " imports stream open.y: it is not exported\n"
+	wantPush(t, 2, "1 warning\n    web ("+importer.ID[:4], without, "--dry-run", "--url", url)
+	wantPush(t, 0, breaks, without, "--url", url)
+	if _, metrics := get(t, url+"/metrics"); !strings.Contains(metrics,
+		`push_warnings_total{kind="breaks_importer"} 1`) {
+		t.Error(metrics)
+	}
+}

@@ -1,11 +1,12 @@
 package accounts
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/hex"
 	"fmt"
 	"slices"
+
+	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/logging"
@@ -100,17 +101,13 @@ func (o *offer) event(result string) Event {
 	return e
 }
 
-// difference adds to an event what an offer that is stored now has changed.
-func (e *Event) difference(o *offer) {
-	switch had := o.current.stored; {
-	case had == nil:
+// difference adds to an event what an offer that is stored now has changed. It returns the claims that
+// the offer has replaced; nil if there are none, or they can't be read.
+func (e *Event) difference(o *offer) (replaced *jwt.AccountClaims) {
+	if had := o.current.stored; had == nil {
 		e.Changes = []claimdiff.Change{claimdiff.Added(o.Key, o.Name)}
-	case bytes.Equal(had.Payload, o.Payload):
-		return
-	default:
-		if claims := had.Claims(); claims != nil { // otherwise it was damaged
-			e.Changes = claimdiff.Diff(claims, o.claims)
-		}
+	} else if replaced = had.Claims(); replaced != nil {
+		e.Changes = claimdiff.Diff(replaced, o.claims)
 	}
 	if len(e.Changes) > maxChanges {
 		e.Changes, e.More = slices.Clone(e.Changes[:maxChanges]), len(e.Changes)-maxChanges
@@ -118,6 +115,7 @@ func (e *Event) difference(o *offer) {
 	for i := range e.Changes {
 		e.Changes[i].Of = logging.Cut(e.Changes[i].Of, maxChangeText)
 	}
+	return replaced
 }
 
 // Refuse reports a JWT that was refused before it came to Put, since it did not arrive whole. An

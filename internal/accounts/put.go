@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
@@ -26,6 +28,9 @@ type Result struct {
 	Pending bool     // nothing is stored: the signing service has the JWT, and said Reply
 	Reply   []byte   // may be anything
 	Warning string   // says that nats-servers refuse what was stored, and why; "" if they do not
+	// Claims are those of the JWT that is stored now. Replaced are those of the one before; nil if there
+	// was none, or it was damaged. Both are nil if nothing has changed.
+	Claims, Replaced *jwt.AccountClaims
 }
 
 // Put is the one way in. It verifies that the operator signed the JWT for the account, compares it
@@ -138,7 +143,8 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 		// Of two changes in a row a nats-server may have heard the second one first.
 		result.Receipt = r.announcing.announce(o, seq)
 	}
-	event.difference(o)             // nats-servers need not wait for that
+	// Nats-servers need not wait for that.
+	result.Claims, result.Replaced = o.claims, event.difference(o)
 	return result, r.observe(event) // last, because it may wait
 }
 

@@ -8,6 +8,30 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
+// The faults of an import that have a Kind of their own.
+const (
+	faultNoToken = "the export is private, and the import has no activation token"
+	faultExpired = "its activation token has expired"
+)
+
+// The Kinds of faults of an import. Programs read them: they never change.
+const (
+	KindDangling = "dangling_import"
+	KindNoToken  = "private_import_without_token"
+	KindExpired  = "activation_expired"
+)
+
+// Kind returns the Kind of what Import has returned.
+func Kind(fault string) string {
+	switch fault {
+	case faultNoToken:
+		return KindNoToken
+	case faultExpired:
+		return KindExpired
+	}
+	return KindDangling
+}
+
 // Imports returns why imports of an account do nothing: what it imports is not exported, or not to it.
 // nats-server takes the claims all the same, and tells no client. exporter returns the claims of another
 // account, nil if it is not known.
@@ -65,7 +89,7 @@ func checkGrant(
 	case e.AccountTokenPosition > 0 || !e.TokenReq:
 		return ""
 	case i.Token == "":
-		return "the export is private, and the import has no activation token"
+		return faultNoToken
 	}
 	grant, err := jwt.DecodeActivationClaims(i.Token)
 	switch {
@@ -74,7 +98,7 @@ func checkGrant(
 	case grant.Subject != importer && grant.Subject != "public":
 		return "its activation token is for another account"
 	case grant.Expires > 0 && grant.Expires <= now.Unix():
-		return "its activation token has expired"
+		return faultExpired
 	case !from.DidSign(grant):
 		return "its activation token is not signed by that account"
 	case !Imported(i).IsContainedIn(grant.ImportSubject):

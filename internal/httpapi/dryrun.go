@@ -104,6 +104,11 @@ func (a *API) describeTrial(
 	if t.Warning != "" {
 		d.Warnings = append(d.Warnings, dryrun.Warning{Kind: "refused_by_some", Text: t.Warning})
 	}
+	if d.Verdict == dryrun.Stored && a.Monitor != nil {
+		for _, warning := range a.Monitor.Warnings(t.StoredClaims, t.Claims, true) {
+			d.Warnings = append(d.Warnings, dryrun.Warning(warning))
+		}
+	}
 	return d
 }
 

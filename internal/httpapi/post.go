@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/logging"
 )
 
 // maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger.
@@ -55,13 +56,40 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	if wait > 0 { // it may be longer than the write timeout; an error means that there is none
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + afterWait))
 	}
+	// Nats-servers answer meanwhile.
+	warnings := a.warn(result)
 	// The JWT is stored whatever the nats-servers answer: the receipt is for the reader only.
-	text := "stored; " + result.Receipt.Wait(ctx, wait).String() + "\n"
-	if result.Warning != "" {
-		text += "warning: " + result.Warning + "\n"
+	delivery := result.Receipt.Wait(ctx, wait)
+	if len(delivery.Partly) > 0 {
+		a.Metrics.Warned("incomplete")
 	}
-	send(w, http.StatusOK, typeText, text)
+	send(w, http.StatusOK, typeText, "stored; "+delivery.String()+"\n"+warnings)
 	return nil
+}
+
+// maxWarnings is how many warnings the answer to a push has.
+const maxWarnings = 5
+
+// warn returns the lines with what is odd about a JWT that is stored, and counts it.
+func (a *API) warn(result accounts.Result) (text string) {
+	var lines []string
+	if result.Warning != "" {
+		lines = append(lines, result.Warning)
+	}
+	if a.Monitor != nil && result.Claims != nil {
+		for _, warning := range a.Monitor.Warnings(result.Replaced, result.Claims, false) {
+			a.Metrics.Warned(warning.Kind)
+			lines = append(lines, warning.Text)
+		}
+	}
+	for i, line := range lines {
+		if i == maxWarnings {
+			return text + fmt.Sprintf("and %s\n",
+				logging.Count(len(lines)-i, "more warning", "more warnings"))
+		}
+		text += "warning: " + line + "\n"
+	}
+	return text
 }
 
 // extendAnswer gives the store the time that it may take.

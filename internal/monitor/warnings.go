@@ -1,0 +1,115 @@
+package monitor
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimcheck"
+	"nats-account-server/internal/claimdiff"
+)
+
+// Warning is what is odd about a push and does not keep it from being stored.
+type Warning struct {
+	Kind string // a stable word: one of the label kind of push_warnings_total
+	Text string // one line, texts of tenants are quoted
+}
+
+// KindBreaks is the Kind of a Warning that an import of another account does nothing any more.
+const KindBreaks = "breaks_importer"
+
+// Bounds of what a push looks at. A dry run looks at more.
+const (
+	maxPushExporters = 8
+	maxPushImporters = 64
+	maxDryImporters  = 1000
+)
+
+// Warnings returns what a push of claims should be warned of. stored is what was stored before, nil if
+// nothing was. A push that leaves imports and exports as they are costs no more than a look into the
+// index; a thorough look reads what it needs.
+func (m *Monitor) Warnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
+	return append(m.importWarnings(stored, pushed, thorough),
+		m.exportWarnings(stored, pushed, thorough)...)
+}
+
+// importWarnings are about imports of the account that do nothing.
+func (m *Monitor) importWarnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
+	isSame := stored != nil && reflect.DeepEqual(stored.Imports, pushed.Imports)
+	check := m.newImportCheck()
+	for _, i := range pushed.Imports {
+		fault := ""
+		switch {
+		case i == nil:
+			continue
+		case !thorough && (isSame || len(check.exporters) >= maxPushExporters):
+			if !m.Store.Index().Get(i.Account).Servable && !check.isConfigured(i.Account) {
+				fault = claimcheck.Import(pushed.Subject, i, nil, check.now)
+			}
+		case i.Account == pushed.Subject:
+			fault = claimcheck.Import(pushed.Subject, i, pushed, check.now)
+		default:
+			fault = claimcheck.Import(pushed.Subject, i, check.exporter(i.Account), check.now)
+		}
+		if fault != "" {
+			found = append(found, Warning{claimcheck.Kind(fault), fmt.Sprintf("import of %s %s from %s: %s",
+				i.Type, claimdiff.Plain(string(claimcheck.Imported(i))), claimdiff.Key(i.Account), fault)})
+		}
+	}
+	return found
+}
+
+// isConfigured reports whether an account is the configured system account, which need not be stored.
+func (c *importCheck) isConfigured(key string) bool { return c.exporter(key) != nil }
+
+// exportWarnings are about imports of other accounts, which did something until now.
+func (m *Monitor) exportWarnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
+	// Activation tokens count only as long as the key that has signed them is there.
+	if stored == nil || reflect.DeepEqual(stored.Exports, pushed.Exports) &&
+		reflect.DeepEqual(stored.SigningKeys, pushed.SigningKeys) {
+		return nil
+	}
+	key, limit := pushed.Subject, maxPushImporters
+	if thorough {
+		limit = maxDryImporters
+	}
+	if !m.firstImporters.wait(func() { m.lookForImporters(key) }) {
+		return []Warning{{KindBreaks, "which accounts import from this one is not known yet"}}
+	}
+	check := m.newImportCheck()
+	for i := range m.Store.Index().Importers(key) {
+		if limit--; limit < 0 {
+			return append(found, Warning{KindBreaks, "more accounts import from this one, which were not " +
+				"looked at"})
+		}
+		if importer := check.claims(i.Key); importer != nil {
+			found = append(found, broken(importer, stored, pushed, check.now)...)
+		}
+	}
+	return found
+}
+
+// broken returns the imports of an account that stored has exports for, and pushed has not.
+func broken(importer, stored, pushed *jwt.AccountClaims, now time.Time) (found []Warning) {
+	for _, i := range importer.Imports {
+		if i == nil || i.Account != pushed.Subject ||
+			claimcheck.Import(importer.Subject, i, stored, now) != "" {
+			continue
+		}
+		if fault := claimcheck.Import(importer.Subject, i, pushed, now); fault != "" {
+			found = append(found, Warning{KindBreaks, fmt.Sprintf("%s imports %s %s: %s",
+				nameOf(importer), i.Type, claimdiff.Plain(string(claimcheck.Imported(i))), fault)})
+		}
+	}
+	return found
+}
+
+// nameOf names an account.
+func nameOf(c *jwt.AccountClaims) string {
+	if c.Name == "" {
+		return claimdiff.Key(c.Subject)
+	}
+	return fmt.Sprintf("%s (%s)", claimdiff.Plain(c.Name), claimdiff.Key(c.Subject))
+}
