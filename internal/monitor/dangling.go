@@ -59,7 +59,10 @@ func (c *importCheck) exporter(key string) *jwt.AccountClaims {
 
 // faults returns which imports of an account do nothing, and why.
 func (c *importCheck) faults(key string) []string {
-	claims := c.claims(key)
+	claims, isKnown := c.exporters[key]
+	if !isKnown {
+		claims = c.claims(key)
+	}
 	if claims == nil {
 		return nil
 	}

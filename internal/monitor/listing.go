@@ -75,8 +75,9 @@ func (m *Monitor) List(q ListQuery) Listing {
 		l.After, l.IsUnfinished = found[q.Limit-1].Key, false
 	}
 	for _, c := range found {
+		claims := check.exporter(c.Key) // is not read once more for the imports
 		a := m.accountOf(check, c.Key, c.Version)
-		if claims := check.claims(c.Key); claims != nil {
+		if claims != nil {
 			a.Exports = len(claims.Exports)
 		}
 		l.Accounts = append(l.Accounts, a)

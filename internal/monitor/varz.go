@@ -83,8 +83,14 @@ func (m *Monitor) bucketz() *Bucket {
 
 // Varz says how the server is doing.
 func (m *Monitor) Varz() Varz {
-	s, o, now := m.surveyed.get(), m.overview(), time.Now()
-	digest := m.Accounts.Digest()
+	v, s := m.Program(), m.surveyed.get()
+	v.Accounts, v.Untrusted, v.Digest = s.stored, s.untrusted, fmt.Sprintf("%x", m.Accounts.Digest())
+	return v
+}
+
+// Program is Varz without what all accounts have to be looked at for.
+func (m *Monitor) Program() Varz {
+	o, now := m.overview(), time.Now()
 	v := Varz{
 		ServerID: m.Store.Outbox().ID(), ServerName: "nats-account-server",
 		Version: m.Build.Version, GitCommit: m.Build.Commit, BuildDate: m.Build.Date,
@@ -92,7 +98,6 @@ func (m *Monitor) Varz() Varz {
 		ConfigLoad: time.Unix(0, m.Metrics.loadedAt.Load()).UTC(), Mem: memory(),
 		Cores: runtime.NumCPU(), Gomaxprocs: runtime.GOMAXPROCS(0),
 		Connections: m.Connections(), Ready: m.Ready().Ready(),
-		Accounts: s.stored, Untrusted: s.untrusted, Digest: fmt.Sprintf("%x", digest),
 		InPushes: m.Metrics.pushed(), OutReads: m.Metrics.read(),
 	}
 	v.Host, _ = os.Hostname()

@@ -75,7 +75,7 @@ func (s *Site) Overview() Page {
 	o := &overview{Now: now, ready: s.monitor.Ready()}
 	o.glance, o.glanceKnown = s.monitor.Glance()
 	o.dangling, _ = s.monitor.Dangling()
-	varz := s.monitor.Varz()
+	varz := s.monitor.Program()
 	o.IsConfigured, o.IsConnected = varz.NATS.Configured, varz.NATS.Connected
 	o.oldest = s.monitor.OldestPending()
 	o.addServers(s.monitor.Serverz(0, maxServers))
