@@ -192,6 +192,10 @@ func TestAPushWarns(t *testing.T) {
 	again := file(jwttest.Sign(t, s.op.Signing, importer, later,
 		imports("a", "b", "c", "d", "e", "f", "open.y")))
 	wantPush(t, 0, "\nand 1 more warning\n", again, "--url", url)
+	if _, body := get(t, url+"/jwt/v1/accounts/"+exporter.ID+"/impact"); !strings.Contains(body,
+		"stream  open.y\n") || !strings.Contains(body, "imports from\n    none\n") {
+		t.Error(body)
+	}
 	without := file(jwttest.Sign(t, s.op.Signing, exporter, later))
 	const breaks = " imports stream open.y: it is not exported\n"
 	wantPush(t, 2, "1 warning\n    web ("+importer.ID[:4], without, "--dry-run", "--url", url)

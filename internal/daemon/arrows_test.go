@@ -14,7 +14,9 @@ var arrows = map[string][]string{
 	"config":   {"natsconf"},
 	"accounts": {"claimcheck", "jwtstore"}, // of jwtstore the types they share
 	"effect":   {"accounts", "claimcheck", "claimdiff", "facts", "jwtstore"},
-	"httpapi":  {"accounts", "activations", "auth", "dryrun", "effect", "manual", "monitor", "pages"},
+	"httpapi": {
+		"accounts", "activations", "auth", "claimcheck", "dryrun", "effect", "manual", "monitor", "pages",
+	},
 	"dryrun":   {"effect"},
 	"monitor":  {"accounts", "bucket", "claimcheck", "jwtstore", "notifier", "replica"},
 	"notifier": {"accounts", "facts", "jwtstore"},

@@ -130,6 +130,10 @@ func (a *API) routes() router {
 	if a.ReadOnly {
 		post, try, postToken = nil, nil, nil
 	}
+	impact := a.getImpact
+	if a.Monitor == nil {
+		impact = nil
+	}
 	// Reading is for every client, or for those that the Authorizer lets read.
 	const every = auth.Anonymous
 	const token, page = monitor.RouteActivation, monitor.RoutePage
@@ -140,6 +144,8 @@ func (a *API) routes() router {
 	t := router{
 		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
 		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixDryRun, post: try,
+			label: monitor.RouteOther},
+		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixImpact, read: every, get: impact,
 			label: monitor.RouteOther},
 		// Without a key it is about no account.
 		{path: pathAccount, read: every, get: a.getProbe, label: monitor.RouteAccounts},
