@@ -72,7 +72,8 @@ func TestClusterSoak(t *testing.T) {
 	s.warm()
 	until := time.Now().Add(fromEnv(t, "CLUSTER_TIME", time.ParseDuration, clusterSoakTime))
 	for left := time.Until(until); left > 0 && !t.Failed(); left = time.Until(until) {
-		s.run(min(left, clusterRound))
+		end := time.Now().Add(min(left, clusterRound))
+		s.run(func() { s.makeFaults(rand.New(rand.NewPCG(s.seed, s.stream())), end) })
 		s.converge()
 		s.judge()
 	}
@@ -129,10 +130,9 @@ func (s *clusterSoak) begin(m *machine) {
 	s.history.starts = append(s.history.starts, processStart{m.number, l.began})
 }
 
-// run lets the actors act and faults happen for a while.
-func (s *clusterSoak) run(d time.Duration) {
+// run lets the actors act while something is done.
+func (s *clusterSoak) run(meanwhile func()) {
 	s.t.Helper()
-	until := time.Now().Add(d)
 	s.ctx, s.stop = context.WithCancel(s.t.Context())
 	var actors sync.WaitGroup
 	defer actors.Wait()
@@ -148,7 +148,7 @@ func (s *clusterSoak) run(d time.Duration) {
 		}
 		actors.Go(func() { actor(rng) })
 	}
-	s.makeFaults(rand.New(rand.NewPCG(s.seed, s.stream())), until)
+	meanwhile()
 }
 
 // write pushes until the soak ends. A push that was answered with 503 is mostly made again, at any
