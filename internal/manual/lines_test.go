@@ -184,17 +184,18 @@ var madeBy = map[string][]string{
 	"resolver.delete":        {"resolver.delete"},
 	"resolver.report":        {"another server's accounts are refused"},
 
-	"daemon.warnf":      {}, // its calls have the texts
-	"daemon.errorf":     {},
-	"notifier.unlock":   {},
-	"notifier.postpone": {},
-	"logging.Log":       {},
-	"logging.Handle":    {}, // how many lines like the next one were left out
-	"httpapi.failure":   {}, // what the client got: see the page about the API
-	"winsvc.Run":        {}, // what Windows says
-	"main.run":          {}, // why the server does not start: the configuration, or the system
-	"main.serve":        {},
-	"main.warn":         {},
+	"daemon.warnf":        {}, // its calls have the texts
+	"daemon.errorf":       {},
+	"notifier.unlock":     {},
+	"notifier.postpone":   {},
+	"logging.Log":         {},
+	"logging.Handle":      {}, // how many lines like the next one were left out
+	"httpapi.postAccount": {}, // tells the client, not the log
+	"httpapi.failure":     {}, // what the client got: see the page about the API
+	"winsvc.Run":          {}, // what Windows says
+	"main.run":            {}, // why the server does not start: the configuration, or the system
+	"main.serve":          {},
+	"main.warn":           {},
 }
 
 // containing returns the texts that have a text in them.
