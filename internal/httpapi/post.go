@@ -57,7 +57,7 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + afterWait))
 	}
 	// Nats-servers answer meanwhile.
-	warnings := a.warn(result)
+	warnings := a.warningsOf(result)
 	// The JWT is stored whatever the nats-servers answer: the receipt is for the reader only.
 	delivery := result.Receipt.Wait(ctx, wait)
 	if len(delivery.Partly) > 0 {
@@ -70,8 +70,8 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 // maxWarnings is how many warnings the answer to a push has.
 const maxWarnings = 5
 
-// warn returns the lines with what is odd about a JWT that is stored, and counts it.
-func (a *API) warn(result accounts.Result) (text string) {
+// warningsOf returns the lines with what is odd about a JWT that is stored, and counts it.
+func (a *API) warningsOf(result accounts.Result) (text string) {
 	var lines []string
 	if result.Warning != "" {
 		lines = append(lines, result.Warning)
