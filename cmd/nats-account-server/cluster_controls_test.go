@@ -53,6 +53,9 @@ var clusterControls = []control{
 	{"it announces before it has caught up", []edit{{"daemon/nats.go",
 		"\t\td.awaitBucket(ctx)\n", ""}},
 		"TestClusterSoak", "told NATS of"},
+	{"it answers lookups before it has caught up", []edit{{"daemon/nats.go",
+		"\t\td.awaitBucket(ctx)\n", ""}},
+		"TestAStaleAccountServerIsCorrected", "a lookup is answered"},
 }
 
 // run builds the program with the fault and runs the test on it, in a process of its own.

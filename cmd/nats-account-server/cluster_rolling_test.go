@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
@@ -24,7 +25,9 @@ func TestARollingRestartLosesNothing(t *testing.T) {
 			m.kv.signal(syscall.SIGTERM)
 			m.kv.exited()
 			s.cluster.beginKV(m)
-			natstest.Eventually(t, "the bucket has a leader", func() bool { return s.cluster.leader() != nil })
+			natstest.Eventually(t, "the bucket has a leader", func() bool {
+				return s.cluster.leader() != nil
+			})
 			s.note("restart of account server %d", m.number)
 			s.cluster.end(m, syscall.SIGTERM)
 			s.begin(m)
@@ -42,6 +45,54 @@ func waitReady(t *testing.T, url string) {
 	natstest.Eventually(t, "the account server is ready", func() bool {
 		status, _ := get(t, url+"/readyz")
 		return status == http.StatusOK
+	})
+}
+
+// TestAStaleAccountServerIsCorrected: it was away when an account changed, and comes back cut off from
+// the bucket. A nats-server starts on what it has. Nothing is announced and no lookup answered, until it
+// has caught up; within five seconds of that the nats-server runs what the others have.
+func TestAStaleAccountServerIsCorrected(t *testing.T) {
+	t.Parallel()
+	c := newBucketCluster(t, "", "", "")
+	a := jwttest.NewAccount(t)
+	creds, _ := a.User(t)
+	old := jwttest.Sign(t, c.op.Signing, a, time.Now().Add(-time.Hour))
+	current := c.op.Account(t, a)
+	first, stale := c.machines[0], c.machines[1]
+	waitReady(t, c.begin(first).url)
+	waitReady(t, c.begin(stale).url)
+	mustPush(t, stale.run.Load().url, a.ID, old)
+	c.end(stale, syscall.SIGTERM)
+	mustPush(t, first.run.Load().url, a.ID, current)
+
+	for _, link := range stale.links {
+		link.Down()
+	}
+	line := natstest.NewRelay(t, 0, nowhere)
+	text := strings.ReplaceAll(mustReadFile(t, stale.env.conf), stale.probe.ClientURL(), line.URL())
+	jwttest.File(t, stale.env.dir, "server.conf", []byte(text))
+	url := c.begin(stale).url
+	n := natstest.Start(t, natstest.URLConf(t, c.op, url+"/jwt/v1/accounts/", natstest.AnyPort))
+	line.Point(n.ClientURL())
+	natstest.Connect(t, n.ClientURL(), creds)
+	system, _ := c.op.System.User(t)
+	asks := natstest.Connect(t, n.ClientURL(), system)
+	stale.run.Load().wait("connected to NATS for account")
+	if m, err := asks.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, time.Second); err == nil {
+		t.Errorf("a lookup is answered with %q", m.Data)
+	}
+	served := &node{now: n}
+	if token, _ := served.runs(a.ID); token != string(old) {
+		t.Errorf("the nats-server runs %q", token)
+	}
+
+	for _, link := range stale.links {
+		link.Up()
+	}
+	waitReady(t, url)
+	natstest.Within(t, 5*time.Second, "the nats-server runs what the others have", func() bool {
+		token, _ := served.runs(a.ID)
+		return token == string(current)
 	})
 }
 

@@ -1,14 +1,12 @@
 package main_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,9 +78,6 @@ func TestClusterSoak(t *testing.T) {
 	s.report()
 }
 
-// program is the account server that the soak runs: CLUSTER_PROGRAM, or the one that was built.
-func (s *clusterSoak) program() string { return cmp.Or(os.Getenv("CLUSTER_PROGRAM"), binary) }
-
 // clusterKV is the section store.kv of an account server of the tests.
 func clusterKV(timeout string) string {
 	return fmt.Sprintf("bucket: ACCOUNT_JWTS, replicas: 3, history: 64, timeout: %q, sync: require",
@@ -102,7 +97,6 @@ func newClusterSoak(t *testing.T, c *bucketCluster) *clusterSoak {
 			newest: time.Now().Add(-72 * time.Hour).Unix()})
 	}
 	for _, m := range c.machines {
-		m.program = s.program()
 		s.listen(m)
 		s.begin(m)
 	}

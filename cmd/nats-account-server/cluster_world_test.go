@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -68,7 +70,8 @@ func newBucketCluster(t *testing.T, kv ...string) *bucketCluster {
 	t.Helper()
 	c := &bucketCluster{t: t, op: jwttest.NewOperator(t), routes: map[[2]int]*natstest.Relay{}}
 	for i := range kv {
-		c.machines = append(c.machines, &machine{number: i, program: binary})
+		c.machines = append(c.machines, &machine{number: i,
+			program: cmp.Or(os.Getenv("CLUSTER_PROGRAM"), binary)})
 	}
 	for _, m := range c.machines {
 		for _, to := range c.machines {
