@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// maxImporters is how many accounts that import are looked at one by one.
+	// maxImporters is how many accounts that import are looked at one by one, and maxAskers that if only
+	// the names of some are needed.
 	maxImporters = 1000
+	maxAskers    = 50
 	// maxCounted is of how many of them the connections are asked for.
 	maxCounted = 50
 	// maxNamed is how many of them are named in one line.
@@ -42,14 +44,14 @@ func (p *push) claimsOf(key string) *jwt.AccountClaims {
 	return claims
 }
 
-// importers returns the accounts that import from the account, at most maxImporters, and how many more
-// there are, or may be.
-func (p *push) importers() (all []importer, more int) {
+// importers returns the accounts that import from the account, at most so many, and how many more there
+// are, or may be.
+func (p *push) importers(most int) (all []importer, more int) {
 	for i := range p.Importers.Importers(p.key) {
 		switch {
 		case i.Key == p.key || !i.Servable:
 			continue
-		case len(all) == maxImporters:
+		case len(all) == most:
 			more++
 			continue
 		}
@@ -66,7 +68,11 @@ func (p *push) isFromHere(i *jwt.Import) bool { return i != nil && i.Account == 
 
 // findShares finds what imports and exports do.
 func (p *push) findShares() {
-	all, more := p.importers()
+	most := maxAskers
+	if p.changesGrants() {
+		most = maxImporters
+	}
+	all, more := p.importers(most)
 	if p.changesGrants() {
 		for _, i := range all {
 			p.compareImporter(i)

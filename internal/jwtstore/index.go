@@ -110,6 +110,7 @@ func (f Floor) HasReplaced(hash Hash) bool {
 //
 //	key ──> Version        Get, Swap, All, List, Count
 //	digest                 the XOR of the hashes of all servable versions that have not expired
+//	source ──> importers   Importers
 //
 // The index of a directory is in a file. What the file lacks is in memory: the versions whose JWTs are
 // not in their files yet, and what save has not written yet. An index that is lost or damaged is
