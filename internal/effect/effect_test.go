@@ -284,13 +284,13 @@ var cutRows = []row{
 	},
 	{
 		name: "it expires soon", stored: same,
-		pushed:  func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 4 },
+		pushed:  func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 12 },
 		clients: []client{{name: "a"}, {name: "leaf", leaf: true}}, lines: []string{"cut expiry_changed 2"},
 		cut: []string{"a", "leaf"},
 	},
 	{
 		name:   "it expires later",
-		stored: func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 3 },
+		stored: func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 3600 },
 		pushed: same, clients: []client{{name: "a"}},
 	},
 	{
