@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"net/http"
 	"testing"
 )
@@ -20,5 +21,13 @@ func wantJWT(t testing.TB, url, key string, token []byte) {
 	if status, body := get(t, url+"/jwt/v1/accounts/"+key); status != http.StatusOK ||
 		body != string(token) {
 		t.Errorf("%s is served as %d %s", key, status, body)
+	}
+}
+
+// must fails the test at the first error.
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -51,14 +51,6 @@ func (s *testEnv) startNobody(t *testing.T) (*process, string) {
 	return p, p.url()
 }
 
-// must fails the test at the first error.
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // dirFault is something that happens to the store's directory while the program runs. The JWTs stay
 // as they are.
 type dirFault struct {
