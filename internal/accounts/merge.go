@@ -10,9 +10,9 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Wins reports whether what one server has of an account comes after what another one has: JWTs or
-// tombstones, of which it is not known which one was accepted later. All servers come to the same
-// answer. A JWT is newer than a tombstone only if it was issued after the order; of two JWTs of one second,
+// Wins reports whether what one server has of an account, or of an activation token, comes after what
+// another one has: JWTs or tombstones, of which it is not known which one was accepted later. All servers
+// come to the same answer. A JWT is newer than a tombstone only if it was issued after the order; of two JWTs of one second,
 // or two tombstones, the one with the greater SHA-256 wins.
 func Wins(a, b []byte) bool {
 	hashA, hashB := sha256.Sum256(bytes.TrimSpace(a)), sha256.Sum256(bytes.TrimSpace(b))
@@ -36,11 +36,11 @@ func timeOf(stored []byte) int64 {
 		t := readTombstone(stored)
 		return max(t.issuedAt, t.order.IssuedAt)
 	}
-	head, err := trust.Peek(bytes.TrimSpace(stored))
-	if err != nil {
+	at, ok := trust.IssuedAt(bytes.TrimSpace(stored)) // of an activation token too
+	if !ok {
 		return -1
 	}
-	return head.IssuedAt
+	return at
 }
 
 // compareFlags orders false before true.

@@ -174,7 +174,12 @@ func (m *member) start(keepers ...*keeper) *member {
 			m.t.Error(err)
 		}
 	})
-	m.t.Cleanup(m.stop)
+	m.t.Cleanup(func() {
+		m.stop()
+		if m.t.Failed() {
+			m.t.Logf("%s\n%s", m.dir, m.log)
+		}
+	})
 	return m
 }
 
