@@ -274,7 +274,7 @@ func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 		w.Header().Set("Retry-After", "1")
 	}
 	if asPage {
-		a.failPage(w, an.status, an.text)
+		a.pages.fail(w, an.status, an.text)
 		return
 	}
 	// The forms are the original's. Scripts may compare the bytes of an answer.

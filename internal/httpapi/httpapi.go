@@ -80,9 +80,11 @@ type Options struct {
 type API struct {
 	Options
 	router router
-	pages  router // the routes that a browser has: those of its own, and all others
-	other  *route // stands for the paths that no route has
-	log    *requestLog
+	// browserRoutes are the routes that a browser has: those of its own, and all others.
+	browserRoutes router
+	other         *route // stands for the paths that no route has
+	pages         *pageHandler
+	log           *requestLog
 	// packing has the addresses that a pack is being sent to, packs one token for each.
 	packing sync.Map
 	packs   chan struct{}
@@ -115,9 +117,10 @@ func New(o Options) *API {
 		trying:    rate.NewLimiter(triesPerSecond, maxTries),
 		packs:     make(chan struct{}, maxPacks),
 	}
-	a.router, a.other = append(a.routes(), a.pageParts()...), &route{label: monitor.RouteOther}
-	a.pages = slices.Concat(a.pageRoutes(), a.router)
-	for _, rt := range append(a.pages[:len(a.pages):len(a.pages)], a.other) {
+	a.pages = &pageHandler{o.Pages, o.Only == PublicRoutes}
+	a.router, a.other = append(a.routes(), a.pages.parts()...), &route{label: monitor.RouteOther}
+	a.browserRoutes = slices.Concat(a.pages.routes(), a.router)
+	for _, rt := range append(slices.Clip(a.browserRoutes), a.other) {
 		rt.prepare(o.Metrics)
 	}
 	return a
@@ -170,6 +173,14 @@ func (a *API) routes() router {
 	return t
 }
 
+// routesFor returns the routes that a client has.
+func (a *API) routesFor(r *http.Request) router {
+	if len(a.browserRoutes) > 0 && isBrowser(r) {
+		return a.browserRoutes
+	}
+	return a.router
+}
+
 // prepare completes a route.
 func (rt *route) prepare(m *monitor.Metrics) {
 	rt.allow = rt.methods()
@@ -206,7 +217,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = a.serve(w, r, rt, key)
 	}
 	if err != nil {
-		a.fail(w, key, err, a.failsAsPage(r, rt))
+		a.fail(w, key, err, a.pages.failsAsPage(r, rt))
 	}
 }
 

@@ -17,42 +17,42 @@ const manualWidth = 80
 const indexFile = "README.md"
 
 // manualRoutes returns the routes of the manual.
-func (a *API) manualRoutes() router {
+func (h *pageHandler) manualRoutes() router {
 	const every, page = auth.Anonymous, monitor.RoutePage
 	isTopic := func(segment string) bool {
 		_, found := manual.Find(strings.TrimSuffix(segment, ".md"))
 		return found || segment == indexFile
 	}
 	return router{
-		{path: manual.Root, read: every, get: a.getManual, isPage: true, label: page},
-		{path: manual.Root + "/", isKey: isTopic, read: every, get: a.getTopic, isPage: true, label: page},
+		{path: manual.Root, read: every, get: h.getManual, isPage: true, label: page},
+		{path: manual.Root + "/", isKey: isTopic, read: every, get: h.getTopic, isPage: true, label: page},
 	}
 }
 
 // getManual serves the first page of the manual, or what was found in it.
-func (a *API) getManual(w http.ResponseWriter, r *http.Request, _ string) error {
+func (h *pageHandler) getManual(w http.ResponseWriter, r *http.Request, _ string) error {
 	f := flagsOf(r)
 	if _, isSearch := f["q"]; !isSearch {
 		index, _ := manual.Find("")
-		return a.showManual(w, r, index)
+		return h.showManual(w, r, index)
 	}
 	query := strings.TrimSpace(f.value("q"))
 	if isBrowser(r) {
-		return a.show(w, r, a.Pages.Found(query, a.Only == PublicRoutes))
+		return h.show(w, r, h.site.Found(query, h.isPublic))
 	}
 	var text strings.Builder
-	for _, h := range manual.Search(query) {
-		text.WriteString(h.Plain(manualWidth))
+	for _, hit := range manual.Search(query) {
+		text.WriteString(hit.Plain(manualWidth))
 	}
 	if text.Len() == 0 {
 		return fmt.Errorf("%w\nthe manual has nothing about that; its pages: %s", errNoRoute, manual.Root)
 	}
-	a.sendManual(w, text.String())
+	sendManual(w, text.String())
 	return nil
 }
 
 // getTopic serves a page of the manual. In a file, links lead to names that end in .md.
-func (a *API) getTopic(w http.ResponseWriter, r *http.Request, topic string) error {
+func (h *pageHandler) getTopic(w http.ResponseWriter, r *http.Request, topic string) error {
 	name, isFile := strings.CutSuffix(topic, ".md")
 	if topic == indexFile {
 		name = ""
@@ -65,23 +65,23 @@ func (a *API) getTopic(w http.ResponseWriter, r *http.Request, topic string) err
 		redirect(w, r, page.Path())
 		return nil
 	}
-	return a.showManual(w, r, page)
+	return h.showManual(w, r, page)
 }
 
 // showManual sends a page of the manual.
-func (a *API) showManual(w http.ResponseWriter, r *http.Request, page *manual.Page) error {
+func (h *pageHandler) showManual(w http.ResponseWriter, r *http.Request, page *manual.Page) error {
 	if isBrowser(r) {
-		return a.show(w, r, a.Pages.Manual(page, a.Only == PublicRoutes))
+		return h.show(w, r, h.site.Manual(page, h.isPublic))
 	}
-	a.sendManual(w, page.Plain(manualWidth))
+	sendManual(w, page.Plain(manualWidth))
 	return nil
 }
 
 // sendManual sends a page as text.
-func (a *API) sendManual(w http.ResponseWriter, text string) {
-	h := w.Header()
-	h["Vary"] = varyPage
-	h.Set("Cache-Control", "private, no-cache")
-	h.Set("X-Content-Type-Options", "nosniff")
+func sendManual(w http.ResponseWriter, text string) {
+	header := w.Header()
+	header["Vary"] = varyPage
+	header.Set("Cache-Control", "private, no-cache")
+	header.Set("X-Content-Type-Options", "nosniff")
 	send(w, http.StatusOK, typeText, text)
 }

@@ -21,16 +21,22 @@ const (
 	pathEvents   = "/events"
 )
 
-// pageRoutes returns the routes that only browsers have.
-func (a *API) pageRoutes() router {
-	if a.Pages == nil || a.Only == PublicRoutes {
+// pageHandler answers browsers: with the pages for people, and with those of the manual.
+type pageHandler struct {
+	site     *pages.Site // nil: there are no pages
+	isPublic bool        // only what every client may see
+}
+
+// routes returns the routes that only browsers have.
+func (h *pageHandler) routes() router {
+	if h.site == nil || h.isPublic {
 		return nil
 	}
 	const every = auth.Anonymous
 	t := router{
-		{path: pathOverview, read: every, get: a.getOverview},
-		{path: pathList, read: every, get: a.getList},
-		{path: pathPage, isKey: trust.IsAccountKey, read: every, get: a.getPage},
+		{path: pathOverview, read: every, get: h.getOverview},
+		{path: pathList, read: every, get: h.getList},
+		{path: pathPage, isKey: trust.IsAccountKey, read: every, get: h.getPage},
 	}
 	for _, rt := range t {
 		rt.isPage, rt.label = true, monitor.RoutePage
@@ -38,19 +44,19 @@ func (a *API) pageRoutes() router {
 	return t
 }
 
-// pageParts returns the routes of what pages consist of. An asset needs no credentials: the page that says
+// parts returns the routes of what pages consist of. An asset needs no credentials: the page that says
 // that they are wrong needs it.
-func (a *API) pageParts() router {
-	if a.Pages == nil {
+func (h *pageHandler) parts() router {
+	if h.site == nil {
 		return nil
 	}
 	const page = monitor.RoutePage
 	isAsset := func(name string) bool { _, found := pages.FindAsset(name); return found }
 	t := router{{path: pages.AssetPath, isKey: isAsset, read: auth.Unauthenticated, get: getAsset,
 		isPage: true, label: page}}
-	t = append(t, a.manualRoutes()...)
-	if a.Only != PublicRoutes {
-		t = append(t, &route{path: pathEvents, read: auth.Anonymous, get: a.getEvents, isPage: true,
+	t = append(t, h.manualRoutes()...)
+	if !h.isPublic {
+		t = append(t, &route{path: pathEvents, read: auth.Anonymous, get: h.getEvents, isPage: true,
 			label: page})
 	}
 	return t
@@ -66,65 +72,56 @@ func isBrowser(r *http.Request) bool {
 	return false
 }
 
-// routesFor returns the routes that a client has.
-func (a *API) routesFor(r *http.Request) router {
-	if len(a.pages) > 0 && isBrowser(r) {
-		return a.pages
-	}
-	return a.router
-}
-
 // failsAsPage reports whether an error is answered by a page. The routes of the API answer everyone alike.
-func (a *API) failsAsPage(r *http.Request, rt *route) bool {
+func (h *pageHandler) failsAsPage(r *http.Request, rt *route) bool {
 	isPage := rt != nil && rt.isPage || rt == nil && !strings.HasPrefix(r.URL.Path, "/jwt/")
-	return a.Pages != nil && isPage && isBrowser(r)
+	return h.site != nil && isPage && isBrowser(r)
 }
 
 // getOverview serves the first page.
-func (a *API) getOverview(w http.ResponseWriter, r *http.Request, _ string) error {
-	return a.show(w, r, a.Pages.Overview())
+func (h *pageHandler) getOverview(w http.ResponseWriter, r *http.Request, _ string) error {
+	return h.show(w, r, h.site.Overview())
 }
 
 // getList serves a page of the list of accounts. A search for a whole key leads to its account.
-func (a *API) getList(w http.ResponseWriter, r *http.Request, _ string) error {
+func (h *pageHandler) getList(w http.ResponseWriter, r *http.Request, _ string) error {
 	f := flagsOf(r)
 	q := pages.ListQuery{Text: f.value("q"), Show: f.value("show"), After: f.value("after")}
 	if key := strings.TrimSpace(q.Text); trust.IsAccountKey(key) {
-		h := w.Header()
-		guardPage(h)
-		h.Set("Location", pathPage+key)
+		guardPage(w.Header())
+		w.Header().Set("Location", pathPage+key)
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	}
-	return a.show(w, r, a.Pages.List(q))
+	return h.show(w, r, h.site.List(q))
 }
 
 // getPage serves the page of an account.
-func (a *API) getPage(w http.ResponseWriter, r *http.Request, key string) error {
+func (h *pageHandler) getPage(w http.ResponseWriter, r *http.Request, key string) error {
 	if key == "" {
 		return accounts.ErrNotFound
 	}
-	p, err := a.Pages.Account(r.Context(), key)
+	p, err := h.site.Account(r.Context(), key)
 	if err != nil {
 		return err
 	}
-	return a.show(w, r, p)
+	return h.show(w, r, p)
 }
 
 // show sends a page. Its ETag is weak: it leaves out the time in the footer.
-func (a *API) show(w http.ResponseWriter, r *http.Request, p pages.Page) error {
-	sum := sha256.Sum256([]byte(p.Title + "\n" + a.Pages.Edition() + "\n" + string(p.Main)))
+func (h *pageHandler) show(w http.ResponseWriter, r *http.Request, p pages.Page) error {
+	sum := sha256.Sum256([]byte(p.Title + "\n" + h.site.Edition() + "\n" + string(p.Main)))
 	etag := fmt.Sprintf("\"%x\"", sum[:16])
-	h := w.Header()
-	h.Set("Etag", "W/"+etag)
+	header := w.Header()
+	header.Set("Etag", "W/"+etag)
 	// What a page shows may need credentials, and may be different a moment later.
-	h.Set("Cache-Control", "private, no-cache")
-	guardPage(h)
+	header.Set("Cache-Control", "private, no-cache")
+	guardPage(header)
 	if isKnown(r, etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	send(w, http.StatusOK, typeHTML, string(a.Pages.Layout(p)))
+	send(w, http.StatusOK, typeHTML, string(h.site.Layout(p)))
 	return nil
 }
 
@@ -139,11 +136,11 @@ func guardPage(h http.Header) {
 // varyPage is shared by all pages.
 var varyPage = []string{"Origin, Accept"}
 
-// failPage answers with the page for an error.
-func (a *API) failPage(w http.ResponseWriter, status int, text string) {
+// fail answers with the page for an error.
+func (h *pageHandler) fail(w http.ResponseWriter, status int, text string) {
 	forbidCaching(w.Header())
 	guardPage(w.Header())
-	send(w, status, typeHTML, string(a.Pages.Failure(status, text, a.Only == PublicRoutes)))
+	send(w, status, typeHTML, string(h.site.Failure(status, text, h.isPublic)))
 }
 
 // getAsset serves a style sheet, a script or a picture. Its URL is another one after each change.
@@ -165,6 +162,6 @@ func getAsset(w http.ResponseWriter, r *http.Request, name string) error {
 }
 
 // getEvents tells a page when there is something new, until the browser leaves.
-func (a *API) getEvents(w http.ResponseWriter, r *http.Request, _ string) error {
-	return a.Pages.Follow(r.Context(), w, flagsOf(r).value("version"))
+func (h *pageHandler) getEvents(w http.ResponseWriter, r *http.Request, _ string) error {
+	return h.site.Follow(r.Context(), w, flagsOf(r).value("version"))
 }
