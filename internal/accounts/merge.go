@@ -12,8 +12,8 @@ import (
 
 // Wins reports whether what one server has of an account, or of an activation token, comes after what
 // another one has: JWTs or tombstones, of which it is not known which one was accepted later. All servers
-// come to the same answer. A JWT is newer than a tombstone only if it was issued after the order; of two JWTs of one second,
-// or two tombstones, the one with the greater SHA-256 wins.
+// come to the same answer. A JWT is newer than a tombstone only if it was issued after the order. Of two
+// JWTs of one second, or two tombstones, the one with the greater SHA-256 wins.
 func Wins(a, b []byte) bool {
 	hashA, hashB := sha256.Sum256(bytes.TrimSpace(a)), sha256.Sum256(bytes.TrimSpace(b))
 	return cmp.Or(cmp.Compare(timeOf(a), timeOf(b)), compareFlags(isTombstone(a), isTombstone(b)),
