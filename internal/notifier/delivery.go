@@ -37,6 +37,14 @@ func (r results) set(key, server string, isLoaded bool) {
 	r[key][server] = isLoaded
 }
 
+// fetched records that a server has loaded an account since it answered that it had not: it has fetched the
+// JWT itself.
+func (r results) fetched(key, server string) {
+	if isLoaded, known := r[key][server]; known && !isLoaded {
+		delete(r[key], server)
+	}
+}
+
 // state is what has become of an account at a server for which nothing is pending.
 func (r results) state(key, server string) accounts.ServerState {
 	switch isLoaded, known := r[key][server]; {

@@ -371,6 +371,7 @@ func (n *Notifier) setIncomplete(key string, infos []facts.Info, reason func(fac
 		case i.State == facts.Unknown:
 			why = n.incomplete.reason(key, i.Server.Name)
 		case i.State == facts.Loaded:
+			n.results.fetched(key, i.Server.Name)
 			why = reason(i)
 		}
 		if why == anotherJWT && n.incomplete.reason(key, i.Server.Name) != anotherJWT {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
 )
@@ -99,6 +100,24 @@ func TestARoundFindsAServerThatRunsAnotherJWT(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n := len(e.times(e.key)); n != was {
 			t.Errorf("announced %d times more for a server that does not change", n-was)
+		}
+	})
+}
+
+// TestWhatAServerLeavesOutOfAnAccountThatItHasFetchedIsTold although it had not loaded it at the push.
+func TestWhatAServerLeavesOutOfAnAccountThatItHasFetchedIsTold(t *testing.T) {
+	withIncomplete(t, fake("b", "B1", "jwt update skipped"), func(t *testing.T, e *fakeEnv, _ *fakeServer) {
+		time.Sleep(time.Minute)
+		e.facts.(*fakeFacts).setServer(facts.Server{Name: "b", ID: "B1"})
+		time.Sleep(2 * time.Minute)
+		d := e.notifier.Delivery(e.key)
+		if len(d.Partly) != 1 || d.Partly[0].Server != "b" || d.NotInUse != 0 {
+			t.Errorf("%s: %+v", d, d)
+		}
+		for _, s := range e.report(e.key) {
+			if isLacking := s.Partly != ""; isLacking != (s.Name == "b") {
+				t.Errorf("%+v", s)
+			}
 		}
 	})
 }

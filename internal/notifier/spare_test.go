@@ -37,6 +37,13 @@ func (f *fakeFacts) setJWT(hash accounts.Digest) {
 	f.info.JWT = hash
 }
 
+// setServer sets the nats-server that has loaded the account.
+func (f *fakeFacts) setServer(s facts.Server) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.info.Server = s
+}
+
 // TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedAgain although a nats-server lacks the update, or seems
 // to. That is what loses replies in flight at a nats-server with a URL resolver.
 func TestAnAccountThatIsNotWhollyInEffectIsNotAnnouncedAgain(t *testing.T) {
