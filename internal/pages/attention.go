@@ -85,12 +85,13 @@ func (n *notices) addServers(o *overview) {
 		case srv.State == "refusing":
 			n.add(bad, "Refused", "refusing", srv)
 		case srv.State == "silent" && srv.Pending > 0 && o.IsConnected:
-			n.add(warn, "Away", "away", srv)
+			n.add(warn, capital(silence(srv.Server).Text), "away", srv)
 		case srv.State == "pending" && isSlow:
 			n.add(warn, "Waiting", "waiting", srv)
 		}
 	}
-	n.fold(func(tag string) bool { return tag == "Away" || tag == "Waiting" }, "more-servers")
+	folded := []string{"Away", "No answer", "Waiting"}
+	n.fold(func(tag string) bool { return slices.Contains(folded, tag) }, "more-servers")
 }
 
 // partlyNote is what the template shows of an account that is not wholly in effect at a nats-server.

@@ -94,7 +94,18 @@ var standings = map[string]tag{
 	"in_step":  {"ok", "has everything"},
 	"pending":  {warn, "waiting"},
 	"refusing": {bad, "refuses"},
-	"silent":   {"mute", "away"},
+}
+
+// silence says why a nats-server acknowledges nothing: one may be there all the same.
+func silence(srv monitor.Server) tag {
+	t := tag{"mute", "away"}
+	if srv.Here {
+		t.Text = "no answer"
+	}
+	if srv.Pending > 0 {
+		t.Class = warn
+	}
+	return t
 }
 
 // addServers describes the nats-servers.
@@ -105,8 +116,8 @@ func (o *overview) addServers(z monitor.Serverz) {
 		if srv.State == "in_step" && srv.Incomplete > 0 {
 			row.Standing = tag{bad, count(srv.Incomplete) + " partly"}
 		}
-		if row.Standing.Text == "away" && srv.Pending > 0 {
-			row.Standing = tag{warn, "away"}
+		if srv.State == "silent" {
+			row.Standing = silence(srv)
 		}
 		if !srv.Here {
 			row.Heard = "heard " + distance(srv.LastSeen, o.Now)
