@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -145,7 +146,7 @@ func (o *pushOptions) store(ctx context.Context, s *tools.Client, p tools.Push) 
 	isStored := status == http.StatusOK || status == http.StatusAccepted
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, noAnswer(s, err)
 	case o.json:
 		if err := printJSON(map[string]any{"status": status, "text": text}); err != nil {
 			return 0, err
@@ -161,6 +162,14 @@ func (o *pushOptions) store(ctx context.Context, s *tools.Client, p tools.Push) 
 	return 0, nil
 }
 
+// noAnswer says which server an error is about, and what to look at if it can't be reached.
+func noAnswer(s *tools.Client, err error) error {
+	if e, isNet := errors.AsType[*net.OpError](err); isNet && e.Op == "dial" {
+		return fmt.Errorf("%s can't be reached: %w: see if the server runs, and if --url is right", s, e)
+	}
+	return fmt.Errorf("%s: %w", s, err)
+}
+
 // try makes a dry run, and prints what the server says.
 func (o *pushOptions) try(
 	ctx context.Context, s *tools.Client, p tools.Push, failOn []effect.Kind,
@@ -168,7 +177,7 @@ func (o *pushOptions) try(
 	answer, text, err := s.DryRun(ctx, p)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%s: %w", s, err)
+		return 0, noAnswer(s, err)
 	case o.json:
 		fmt.Println(text)
 	default:

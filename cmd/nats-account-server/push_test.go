@@ -86,6 +86,7 @@ func TestPushSaysWhatIsWrong(t *testing.T) {
 	defer older.Close()
 	wantPush(t, 1, "the server has no dry runs", file, "--dry-run", "--url", older.URL)
 	wantPush(t, 1, "connection refused", file, "--dry-run", "--url", "http://127.0.0.1:1")
+	wantPush(t, 1, "http://127.0.0.1:1 can't be reached: ", file, "--url", "http://127.0.0.1:1")
 	wantPush(t, 1, "private key in it", jwttest.File(t, s.dir, "x.creds", creds), "--url", older.URL)
 	wantPush(t, 1, "it is no JWT of an account", filepath.Join(s.dir, "op.jwt"), "--url", older.URL)
 	wantPush(t, 1, "no such file", filepath.Join(s.dir, "none.jwt"), "--url", older.URL)

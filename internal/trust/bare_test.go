@@ -35,6 +35,14 @@ func TestABareJWTIsWhatStandsBetweenBeginAndEnd(t *testing.T) {
 	}
 }
 
+// A text with file names and sentences was said to have several JWTs in it.
+func TestWordsWithTwoDotsAreNoJWTs(t *testing.T) {
+	err := trust.Explain([]byte("see a.conf.old and b.tar.gz"), trust.ErrNotAccount)
+	if err == nil || !strings.Contains(err.Error(), "there is white space within it") {
+		t.Error(err)
+	}
+}
+
 func TestNothingIsLeftOfATextWithAPrivateKey(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	creds, _ := a.User(t)

@@ -102,7 +102,7 @@ func explainText(text []byte, _ error) string {
 func explainBytes(text []byte) string {
 	jwts := 0
 	for word := range bytes.FieldsSeq(text) {
-		if bytes.Count(word, []byte{'.'}) == 2 {
+		if bytes.Contains(word, []byte("eyJ")) && bytes.Count(word, []byte{'.'}) == 2 {
 			jwts++
 		}
 	}
