@@ -9,7 +9,8 @@
 # make soak-cluster  three account servers with one bucket, while processes and lines fail, for TIME=30s; CONTROLS=1 shows
 #             that the tests find programs with a fault
 # make bench  what starts, pushes and reads cost, in tables: RUN=get measures one, SCALE=1000000 starts with a
-#             million accounts, BINARY=old another program, OUT=new.txt is for benchstat; see internal/bench
+#             million accounts, RUN=cluster is of account servers with buckets (SCALE=100000: the accounts), BINARY=old
+#             another program, OUT=new.txt is for benchstat; see internal/bench
 # make microbench  the benchmarks of the packages
 # make fuzz   every fuzz target for TIME=30s
 # make generate  the table of keys in the manual, from the keys

@@ -42,6 +42,7 @@ func TestTables(t *testing.T) {
 		{"many", measureMany},
 		{"log", measureLog},
 		{"metrics", measureMetrics},
+		{"cluster", measureCluster},
 	} {
 		t.Run(table.name, table.measure)
 	}
@@ -82,11 +83,11 @@ func save(t *testing.T) {
 	fmt.Printf("\n%s has the lines for benchstat\n", path)
 }
 
-// scale is how many accounts the table of starts has: BENCH_SCALE, or 200,000.
-func scale(t testing.TB) int {
+// scale is how many accounts a table has that may have more: BENCH_SCALE, or a number of its own.
+func scale(t testing.TB, otherwise int) int {
 	text := os.Getenv("BENCH_SCALE")
 	if text == "" {
-		return 200_000
+		return otherwise
 	}
 	n, err := strconv.Atoi(text)
 	check(t, err)

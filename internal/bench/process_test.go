@@ -115,6 +115,7 @@ type setup struct {
 	store   string // "" is the fixture's
 	address string // "" is any free port of the loopback
 	nats    string // URL; "" is none
+	kv      string // the section store.kv; "" is none
 	discard bool   // the log is written to /dev/null
 }
 
@@ -155,8 +156,8 @@ func (s setup) conf() string {
 	host, port, _ := strings.Cut(s.address, ":")
 	text := fmt.Sprintf("operatorjwtpath: %q\nsystemaccountjwtpath: %q\n",
 		s.fixture.path("operator"), s.fixture.path("system"))
-	text += fmt.Sprintf("http { host: %q, port: %s }\nstore { dir: %q, shard: true }\n",
-		host, port, s.store)
+	text += fmt.Sprintf("http { host: %q, port: %s }\nstore { dir: %q, shard: true\n %s }\n",
+		host, port, s.store, s.kv)
 	if s.nats != "" {
 		text += fmt.Sprintf("nats { servers: [%q], usercredentials: %q }\n",
 			s.nats, s.fixture.path("creds"))

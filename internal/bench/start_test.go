@@ -24,7 +24,7 @@ type startup struct {
 
 // measureStart starts the server on a store that no server has seen yet, and then again.
 func measureStart(t *testing.T) {
-	f := openFixture(t, scale(t))
+	f := openFixture(t, scale(t, 200_000))
 	address := freeAddress(t)
 	nats := startNATS(t, f, address, 1, false)
 	f.forget(t)
