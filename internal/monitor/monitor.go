@@ -27,7 +27,6 @@ package monitor
 import (
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -35,7 +34,6 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/jwtstore"
-	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/replica"
 )
@@ -80,9 +78,7 @@ type Monitor struct {
 
 	firstImporters firstLook
 	overviewed     cached[notifier.Overview]
-
-	mu      sync.Mutex // guards failing
-	failing logging.Condition
+	checks         readyChecks
 }
 
 // New returns a Monitor. There is one for each Metrics.
@@ -91,6 +87,7 @@ func New(o Options) *Monitor {
 		o.Bucket = func() (bucket.State, bool) { return bucket.State{}, false }
 	}
 	m := &Monitor{Options: o, start: time.Now()}
+	m.checks.Options, m.checks.start = o, m.start
 	m.surveyed.find, m.surveyed.version = m.survey, o.Store.Index().Changes
 	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes
 	m.overviewed.find, m.versions.find = o.Notifier.Overview, m.version

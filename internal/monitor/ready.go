@@ -2,8 +2,10 @@ package monitor
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
 )
 
@@ -29,15 +31,25 @@ type Readiness struct {
 // Ready reports whether all parts are ready.
 func (r Readiness) Ready() bool { return r.Status == "ok" }
 
+// readyChecks says whether each part of the server is ready.
+type readyChecks struct {
+	Options
+	start time.Time
+
+	mu      sync.Mutex // guards failing
+	failing logging.Condition
+}
+
 // Ready says whether the server is ready to be sent requests.
 func (m *Monitor) Ready() Readiness {
+	c := &m.checks
 	r := Readiness{Status: "ok", Parts: map[string]*Part{
-		"store":    m.storeReady(),
-		"trust":    m.trustReady(),
-		"compared": m.comparedReady(),
-		"delivery": m.deliveryReady(m.overview()),
-		"replica":  m.replicaReady(),
-		"bucket":   m.bucketReady(),
+		"store":    c.store(),
+		"trust":    c.trust(),
+		"compared": c.compared(),
+		"delivery": c.delivery(m.overview()),
+		"replica":  c.replica(),
+		"bucket":   c.bucket(),
 	}}
 	for _, p := range r.Parts {
 		if p.Ready = p.Reason == ""; !p.Ready {
@@ -47,37 +59,37 @@ func (m *Monitor) Ready() Readiness {
 	return r
 }
 
-// storeReady: the store is there and can be written to.
-func (m *Monitor) storeReady() *Part {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.Store.Check(); err != nil {
-		m.failing.Log(m.Log, fmt.Errorf("/readyz: the store is not there or can't be written to: %w", err))
+// store: the store is there and can be written to.
+func (c *readyChecks) store() *Part {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.Store.Check(); err != nil {
+		c.failing.Log(c.Log, fmt.Errorf("/readyz: the store is not there or can't be written to: %w", err))
 		return &Part{Reason: "the store is not there or can't be written to: the log says why"}
 	}
-	m.failing.Log(m.Log, nil)
+	c.failing.Log(c.Log, nil)
 	return &Part{}
 }
 
-// trustReady: there is an operator. A server that only reads a directory can do without.
-func (m *Monitor) trustReady() *Part {
-	if !m.ReadOnly && !m.Accounts.HasOperator() {
+// trust: there is an operator. A server that only reads a directory can do without.
+func (c *readyChecks) trust() *Part {
+	if !c.ReadOnly && !c.Accounts.HasOperator() {
 		return &Part{Reason: "no operator is configured: no JWT can be stored"}
 	}
 	return &Part{}
 }
 
-// comparedReady: what is stored has been compared with the index once.
-func (m *Monitor) comparedReady() *Part {
-	if !m.Accounts.Compared() {
+// compared: what is stored has been compared with the index once.
+func (c *readyChecks) compared() *Part {
+	if !c.Accounts.Compared() {
 		return &Part{Reason: "the index is still being compared with what is stored"}
 	}
 	return &Part{}
 }
 
-// deliveryReady: no change waits for too long. While NATS is away that does not count: nats-servers with
+// delivery: no change waits for too long. While NATS is away that does not count: nats-servers with
 // a URL resolver can't start before this server answers.
-func (m *Monitor) deliveryReady(v notifier.Overview) *Part {
+func (c *readyChecks) delivery(v notifier.Overview) *Part {
 	switch {
 	case v.Waiting > maxWaiting:
 		return &Part{Reason: fmt.Sprintf("a change has been waiting for the answer of a nats-server for %s",
@@ -89,9 +101,9 @@ func (m *Monitor) deliveryReady(v notifier.Overview) *Part {
 	return &Part{}
 }
 
-// replicaReady: the accounts of the primary are here.
-func (m *Monitor) replicaReady() *Part {
-	s, follows := m.Replica()
+// replica: the accounts of the primary are here.
+func (c *readyChecks) replica() *Part {
+	s, follows := c.Replica()
 	switch {
 	case !follows:
 		return &Part{}
@@ -106,10 +118,10 @@ func (m *Monitor) replicaReady() *Part {
 // bucketGrace is how long a server that can't reach its bucket is not ready after its start.
 const bucketGrace = 15 * time.Second
 
-// bucketReady: what the bucket has is here. While nothing of the bucket can be reached, what is stored is
+// bucket: what the bucket has is here. While nothing of the bucket can be reached, what is stored is
 // served all the same; otherwise an outage of the bucket would be one of all accounts.
-func (m *Monitor) bucketReady() *Part {
-	s, shares := m.Bucket()
+func (c *readyChecks) bucket() *Part {
+	s, shares := c.Bucket()
 	isCutOff := !s.Connected || s.Failing != ""
 	switch {
 	case !shares:
@@ -117,7 +129,7 @@ func (m *Monitor) bucketReady() *Part {
 	case s.Fault != nil:
 		return &Part{Reason: "a change is committed to the bucket, and can't be stored on this server: " +
 			"the log says why"}
-	case !s.CaughtUp && (!isCutOff || time.Since(m.start) < bucketGrace):
+	case !s.CaughtUp && (!isCutOff || time.Since(c.start) < bucketGrace):
 		return &Part{Reason: "the bucket has not been read since the start"}
 	case !s.CaughtUp:
 		return &Part{Note: "the bucket can't be reached since the start: what is stored is served, and " +
