@@ -57,32 +57,21 @@ type Listing struct {
 // List describes a part of the accounts. It takes a bounded time.
 func (m *Monitor) List(q ListQuery) Listing {
 	q.Text = strings.ToLower(q.Text)
-	l, check := Listing{}, m.newImportCheck()
+	l := lister{m: m, query: q, index: m.Store.Index(), check: m.newImportCheck()}
 	var found []jwtstore.Keyed
 	switch {
 	case q.Select == ArePending:
-		found = m.collect(&l, q, check, m.storedOf(m.pending))
+		found = l.collect(l.storedOf(m.pending))
 	case q.Select == AreIncomplete:
-		found = m.collect(&l, q, check, m.storedOf(m.Notifier.Incomplete))
+		found = l.collect(l.storedOf(m.Notifier.Incomplete))
 	case q.Select != ImportNothing && m.IsSmall():
 		l.IsByName = true
-		found = m.byName(q, check)
+		found = l.byName()
 	default:
-		found = m.collect(&l, q, check, newSearch(m.Store.Index(), q.Text).next)
+		found = l.collect(newSearch(l.index, q.Text).next)
 	}
-	if len(found) > q.Limit {
-		found = found[:q.Limit]
-		l.After, l.IsUnfinished = found[q.Limit-1].Key, false
-	}
-	for _, c := range found {
-		claims := check.exporter(c.Key) // is not read once more for the imports
-		a := m.accountOf(check, c.Key, c.Version)
-		if claims != nil {
-			a.Exports = len(claims.Exports)
-		}
-		l.Accounts = append(l.Accounts, a)
-	}
-	return l
+	l.describe(found)
+	return l.Listing
 }
 
 // IsSmall reports whether the accounts are few enough to be sorted by name.
@@ -91,15 +80,40 @@ func (m *Monitor) IsSmall() bool {
 	return isKnown && g.Stored <= maxByName
 }
 
-// byName returns all accounts of a query that follow the one of q.After, by name.
-func (m *Monitor) byName(q ListQuery, check *importCheck) (found []jwtstore.Keyed) {
-	var after jwtstore.Keyed
-	if q.After != "" {
-		after = jwtstore.Keyed{Key: q.After, Version: m.Store.Index().Get(q.After)}
+// lister makes one Listing.
+type lister struct {
+	Listing
+	m     *Monitor
+	query ListQuery // its Text is in lower case
+	index *jwtstore.Index
+	check *importCheck
+}
+
+// describe puts into the Listing what was found: that may be one account too many.
+func (l *lister) describe(found []jwtstore.Keyed) {
+	if len(found) > l.query.Limit {
+		found = found[:l.query.Limit]
+		l.After, l.IsUnfinished = found[l.query.Limit-1].Key, false
 	}
-	for key, v := range m.Store.Index().All() {
+	for _, c := range found {
+		claims := l.check.exporter(c.Key) // is not read once more for the imports
+		a := l.m.accountOf(l.check, c.Key, c.Version)
+		if claims != nil {
+			a.Exports = len(claims.Exports)
+		}
+		l.Accounts = append(l.Accounts, a)
+	}
+}
+
+// byName returns all accounts of the query that follow the one of its After, by name.
+func (l *lister) byName() (found []jwtstore.Keyed) {
+	var after jwtstore.Keyed
+	if key := l.query.After; key != "" {
+		after = jwtstore.Keyed{Key: key, Version: l.index.Get(key)}
+	}
+	for key, v := range l.index.All() {
 		c := jwtstore.Keyed{Key: key, Version: v}
-		if (q.After == "" || compareNames(c, after) > 0) && m.has(q, c, check) {
+		if (l.query.After == "" || compareNames(c, after) > 0) && l.has(c) {
 			found = append(found, c)
 		}
 	}
@@ -117,12 +131,12 @@ func compareNames(a, b jwtstore.Keyed) int {
 type some func(after string) (found []jwtstore.Keyed, last string, more bool)
 
 // storedOf returns those accounts of some keys that are stored.
-func (m *Monitor) storedOf(list func() []string) some {
+func (l *lister) storedOf(list func() []string) some {
 	return func(after string) (found []jwtstore.Keyed, last string, more bool) {
 		keys := list()
 		slices.Sort(keys)
 		for _, key := range keys {
-			if v := m.Store.Index().Get(key); key > after && v.Stored() {
+			if v := l.index.Get(key); key > after && v.Stored() {
 				found = append(found, jwtstore.Keyed{Key: key, Version: v})
 			}
 		}
@@ -188,21 +202,19 @@ func (s *search) wants(value []byte) bool {
 }
 
 // collect returns one account more than the query wants, if there are as many. It gives up after a time, and
-// sets l.After then.
-func (m *Monitor) collect(
-	l *Listing, q ListQuery, check *importCheck, next some,
-) (found []jwtstore.Keyed) {
+// sets After then.
+func (l *lister) collect(next some) (found []jwtstore.Keyed) {
 	began := time.Now()
-	for after, more := q.After, true; more; {
+	for after, more := l.query.After, true; more; {
 		var looked []jwtstore.Keyed
 		looked, after, more = next(after)
 		for _, c := range looked {
-			if m.has(q, c, check) {
-				if found = append(found, c); len(found) > q.Limit {
+			if l.has(c) {
+				if found = append(found, c); len(found) > l.query.Limit {
 					return found
 				}
 			}
-			if q.Select == ImportNothing && time.Since(began) > lookTime {
+			if l.query.Select == ImportNothing && time.Since(began) > lookTime {
 				l.After, l.IsUnfinished = c.Key, true
 				return found
 			}
@@ -215,24 +227,24 @@ func (m *Monitor) collect(
 	return found
 }
 
-// has reports whether an account is one of those that are asked for. q.Text is in lower case.
-func (m *Monitor) has(q ListQuery, c jwtstore.Keyed, check *importCheck) bool {
-	isNamed := strings.Contains(strings.ToLower(c.Summary.Name), q.Text)
-	if !isNamed && !hasPrefix(c.Key, q.Text) {
+// has reports whether an account is one of those that are asked for.
+func (l *lister) has(c jwtstore.Keyed) bool {
+	isNamed := strings.Contains(strings.ToLower(c.Summary.Name), l.query.Text)
+	if !isNamed && !hasPrefix(c.Key, l.query.Text) {
 		return false
 	}
-	left := time.Unix(c.Expires, 0).Sub(check.now)
-	switch q.Select {
+	left := time.Unix(c.Expires, 0).Sub(l.check.now)
+	switch l.query.Select {
 	case ExpireWeek:
 		return c.Expires != 0 && left > 0 && left <= 7*day
 	case ExpireMonth:
 		return c.Expires != 0 && left > 0 && left <= 30*day
 	case HaveExpired:
-		return c.Expired(check.now)
+		return c.Expired(l.check.now)
 	case AreUntrusted:
 		return !c.Servable
 	case ImportNothing:
-		return c.Servable && c.Summary.Imports > 0 && len(check.faults(c.Key)) > 0
+		return c.Servable && c.Summary.Imports > 0 && len(l.check.faults(c.Key)) > 0
 	}
 	return true
 }
