@@ -31,8 +31,6 @@ type Accountz struct {
 	Accounts []Account `json:"accounts"`
 	// After is what the request for the next part has as after. It is not there after the last one.
 	After string `json:"after,omitempty"`
-
-	check *importCheck // of all accounts
 }
 
 // Account is one stored account.
@@ -59,22 +57,22 @@ type Account struct {
 // Accountz describes stored accounts. It looks at a bounded number of them: if After is there, there may
 // be more, also if there are few or none in this part.
 func (m *Monitor) Accountz(q AccountQuery) Accountz {
-	z := Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().stored, Limit: q.Limit,
-		Accounts: []Account{}, check: m.newImportCheck()}
-	index := m.Store.Index()
+	z := accountzMaker{m: m, query: q, index: m.Store.Index(), check: m.newImportCheck()}
+	z.Accountz = Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().stored, Limit: q.Limit,
+		Accounts: []Account{}}
 	switch {
 	case q.Account != "":
-		if v := index.Get(q.Account); v.Stored() {
+		if v := z.index.Get(q.Account); v.Stored() {
 			z.Accounts = append(z.Accounts, m.accountOf(z.check, q.Account, v))
 		}
 	case q.Pending:
-		m.addSome(&z, q, index, m.pending())
+		z.addSome(m.pending())
 	case q.Incomplete:
-		m.addSome(&z, q, index, m.Notifier.Incomplete())
+		z.addSome(m.Notifier.Incomplete())
 	default:
-		m.addListed(&z, q, index)
+		z.addListed()
 	}
-	return z
+	return z.Accountz
 }
 
 // pending returns the accounts that some nats-server has not acknowledged.
@@ -85,39 +83,48 @@ func (m *Monitor) pending() (keys []string) {
 	return keys
 }
 
+// accountzMaker makes one Accountz.
+type accountzMaker struct {
+	Accountz
+	m     *Monitor
+	query AccountQuery
+	index *jwtstore.Index
+	check *importCheck // of all accounts
+}
+
 // addSome adds accounts of keys.
-func (m *Monitor) addSome(z *Accountz, q AccountQuery, index *jwtstore.Index, keys []string) {
+func (z *accountzMaker) addSome(keys []string) {
 	slices.Sort(keys)
 	for _, key := range keys {
-		v := index.Get(key)
-		isMeant := key > q.After && v.Stored() && q.matches(key, v)
-		if isMeant && !m.add(z, key, v) {
+		v := z.index.Get(key)
+		isMeant := key > z.query.After && v.Stored() && z.query.matches(key, v)
+		if isMeant && !z.add(key, v) {
 			return
 		}
 	}
 }
 
 // addListed adds accounts in the order of the index.
-func (m *Monitor) addListed(z *Accountz, q AccountQuery, index *jwtstore.Index) {
+func (z *accountzMaker) addListed() {
 	scanned, last := 0, ""
-	for key, v := range index.List("", q.After) {
+	for key, v := range z.index.List("", z.query.After) {
 		if scanned++; scanned > maxScanned {
 			z.After = last
 			return
 		}
-		if last = key; q.matches(key, v) && !m.add(z, key, v) {
+		if last = key; z.query.matches(key, v) && !z.add(key, v) {
 			return
 		}
 	}
 }
 
 // add adds an account, and reports false if there is no room for it.
-func (m *Monitor) add(z *Accountz, key string, v jwtstore.Version) bool {
+func (z *accountzMaker) add(key string, v jwtstore.Version) bool {
 	if n := len(z.Accounts); n == z.Limit {
 		z.After = z.Accounts[n-1].Key
 		return false
 	}
-	z.Accounts = append(z.Accounts, m.accountOf(z.check, key, v))
+	z.Accounts = append(z.Accounts, z.m.accountOf(z.check, key, v))
 	return true
 }
 

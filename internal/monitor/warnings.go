@@ -31,21 +31,29 @@ const (
 // nothing was. A push that leaves imports and exports as they are costs no more than a look into the
 // index; a thorough look reads what it needs.
 func (m *Monitor) Warnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
-	return append(m.importWarnings(stored, pushed, thorough),
-		m.exportWarnings(stored, pushed, thorough)...)
+	w := warner{m, stored, pushed, thorough, m.newImportCheck()}
+	return append(w.imports(), w.exports()...)
 }
 
-// importWarnings are about imports of the account that do nothing.
-func (m *Monitor) importWarnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
-	isSame := stored != nil && reflect.DeepEqual(stored.Imports, pushed.Imports)
-	check := m.newImportCheck()
+// warner looks at one push.
+type warner struct {
+	m              *Monitor
+	stored, pushed *jwt.AccountClaims // stored is nil if nothing was
+	thorough       bool
+	check          *importCheck
+}
+
+// imports returns the warnings about imports of the account that do nothing.
+func (w *warner) imports() (found []Warning) {
+	pushed, check := w.pushed, w.check
+	isSame := w.stored != nil && reflect.DeepEqual(w.stored.Imports, pushed.Imports)
 	for _, i := range pushed.Imports {
 		fault := ""
 		switch {
 		case i == nil:
 			continue
-		case !thorough && (isSame || len(check.exporters) >= maxPushExporters):
-			if !m.Store.Index().Get(i.Account).Servable && !check.isConfigured(i.Account) {
+		case !w.thorough && (isSame || len(check.exporters) >= maxPushExporters):
+			if !w.m.Store.Index().Get(i.Account).Servable && !check.isConfigured(i.Account) {
 				fault = claimcheck.Import(pushed.Subject, i, nil, check.now)
 			}
 		case i.Account == pushed.Subject:
@@ -64,28 +72,28 @@ func (m *Monitor) importWarnings(stored, pushed *jwt.AccountClaims, thorough boo
 // isConfigured reports whether an account is the configured system account, which need not be stored.
 func (c *importCheck) isConfigured(key string) bool { return c.exporter(key) != nil }
 
-// exportWarnings are about imports of other accounts, which did something until now.
-func (m *Monitor) exportWarnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
+// exports returns the warnings about imports of other accounts, which did something until now.
+func (w *warner) exports() (found []Warning) {
+	m, stored, pushed := w.m, w.stored, w.pushed
 	// Activation tokens count only as long as the key that has signed them is there.
 	if stored == nil || reflect.DeepEqual(stored.Exports, pushed.Exports) &&
 		reflect.DeepEqual(stored.SigningKeys, pushed.SigningKeys) {
 		return nil
 	}
 	key, limit := pushed.Subject, maxPushImporters
-	if thorough {
+	if w.thorough {
 		limit = maxDryImporters
 	}
 	if !m.firstImporters.wait(func() { m.lookForImporters(key) }) {
 		return []Warning{{KindBreaks, "which accounts import from this one is not known yet"}}
 	}
-	check := m.newImportCheck()
 	for i := range m.Store.Index().Importers(key) {
 		if limit--; limit < 0 {
 			return append(found, Warning{KindBreaks, "more accounts import from this one, which were not " +
 				"looked at"})
 		}
-		if importer := check.claims(i.Key); importer != nil {
-			found = append(found, broken(importer, stored, pushed, check.now)...)
+		if importer := w.check.claims(i.Key); importer != nil {
+			found = append(found, broken(importer, stored, pushed, w.check.now)...)
 		}
 	}
 	return found
