@@ -88,7 +88,8 @@ func New(o Options) *Monitor {
 	}
 	m := &Monitor{Options: o, start: time.Now()}
 	m.checks.Options, m.checks.start = o, m.start
-	m.surveyed.find, m.surveyed.version = m.survey, o.Store.Index().Changes
+	m.surveyed.find = (&surveyor{o.Store, o.Accounts}).find
+	m.surveyed.version = o.Store.Index().Changes
 	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes
 	m.overviewed.find, m.versions.find = o.Notifier.Overview, m.version
 	o.Metrics.registry.MustRegister(newCollector(m))

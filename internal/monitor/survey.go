@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 )
 
@@ -69,15 +70,21 @@ type expiring struct {
 	expires, issuedAt int64 // Unix seconds
 }
 
-// survey looks at all entries of the index.
-func (m *Monitor) survey() survey {
+// surveyor makes a survey.
+type surveyor struct {
+	store    Store
+	accounts *accounts.Registry
+}
+
+// find looks at all entries of the index.
+func (f *surveyor) find() survey {
 	now := time.Now()
 	s, issuers := survey{}, make(map[string]int)
-	for key, v := range m.Store.Index().All() {
+	for key, v := range f.store.Index().All() {
 		s.add(key, v, now)
 		issuers[v.Summary.Issuer]++
 	}
-	s.issuers = m.sumIssuers(issuers)
+	s.issuers = f.sumIssuers(issuers)
 	return s
 }
 
@@ -111,8 +118,8 @@ func (s *survey) addSoon(e expiring) {
 
 // sumIssuers returns the keys of the operators, also those that have signed nothing, the keys that have
 // signed most of the rest, and all others as one.
-func (m *Monitor) sumIssuers(count map[string]int) (all []issuerCount) {
-	for _, o := range m.Accounts.Operators() {
+func (f *surveyor) sumIssuers(count map[string]int) (all []issuerCount) {
+	for _, o := range f.accounts.Operators() {
 		for _, key := range o.Signers() {
 			if len(all) < maxIssuers-maxForeign {
 				all = append(all, issuerCount{key, true, count[key]})
@@ -129,7 +136,7 @@ func (m *Monitor) sumIssuers(count map[string]int) (all []issuerCount) {
 			other.count += count[key]
 			continue
 		}
-		all = append(all, issuerCount{key, m.Accounts.Operators().Trusts(key), count[key]})
+		all = append(all, issuerCount{key, f.accounts.Operators().Trusts(key), count[key]})
 	}
 	return append(all, other)
 }
