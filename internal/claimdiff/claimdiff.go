@@ -63,15 +63,15 @@ func Diff(stored, pushed *jwt.AccountClaims) []Change {
 		stored, d.isNew = empty(pushed), true
 	}
 	d.identity(stored, pushed)
-	d.limits(&stored.Limits, &pushed.Limits)
+	limitDiffer{d}.limits(&stored.Limits, &pushed.Limits)
 	d.signingKeys(stored.SigningKeys, pushed.SigningKeys)
 	d.revocations("nats.", stored.Revocations, pushed.Revocations)
 	// Most pushes leave these as they are, and to match two lists costs more than to compare them.
 	if !reflect.DeepEqual(stored.Exports, pushed.Exports) {
-		d.exports(stored.Exports, pushed.Exports)
+		shareDiffer{d}.exports(stored.Exports, pushed.Exports)
 	}
 	if !reflect.DeepEqual(stored.Imports, pushed.Imports) {
-		d.imports(stored.Imports, pushed.Imports)
+		shareDiffer{d}.imports(stored.Imports, pushed.Imports)
 	}
 	d.inside("nats.default_permissions.", "", "by default users ").
 		permissions(stored.DefaultPermissions, pushed.DefaultPermissions)

@@ -174,7 +174,7 @@ func describeExports(list jwt.Exports) (items []Item) {
 		items = append(items, Item{Field: "nats.exports[].subject", Of: string(e.Subject),
 			Label:   e.Type.String() + " " + Plain(string(e.Subject)),
 			Value:   cmp.Or(grantee(e), "to every account"),
-			Details: clauses(func(d differ) { d.export(plain, e) })})
+			Details: clauses(func(d differ) { shareDiffer{d}.export(plain, e) })})
 	}
 	return items
 }
@@ -186,7 +186,7 @@ func describeImports(list jwt.Imports) (items []Item) {
 		item := Item{Field: "nats.imports[].subject", Of: string(i.Subject),
 			Label:   fmt.Sprintf("%s %s from %s", i.Type, Plain(remote(i)), Key(i.Account)),
 			Value:   "as " + Plain(local(i)),
-			Details: clauses(func(d differ) { d.imported(&plain, i) })}
+			Details: clauses(func(d differ) { shareDiffer{d}.imported(&plain, i) })}
 		if i.Token != "" {
 			item.Value += ", " + tokenWords(i.Token)
 		}

@@ -96,8 +96,11 @@ func (l limit) words(n int64) string {
 	return fmt.Sprintf(plural(l.clause, n), value)
 }
 
+// limitDiffer compares the limits of an account.
+type limitDiffer struct{ differ }
+
 // limit compares one limit. One that is raised does no harm.
-func (d differ) limit(l limit, stored, pushed int64) {
+func (d limitDiffer) limit(l limit, stored, pushed int64) {
 	before, now := l.meaning(stored), l.meaning(pushed)
 	if before == now {
 		return
@@ -110,8 +113,8 @@ func (d differ) limit(l limit, stored, pushed int64) {
 }
 
 // limits compares all limits.
-func (d differ) limits(stored, pushed *jwt.OperatorLimits) {
-	d = d.inside("nats.limits.", "", "")
+func (d limitDiffer) limits(stored, pushed *jwt.OperatorLimits) {
+	d.differ = d.inside("nats.limits.", "", "")
 	for _, l := range accountLimits {
 		d.limit(l, accountLimit(stored, l.name), accountLimit(pushed, l.name))
 	}
@@ -129,7 +132,7 @@ func (d differ) limits(stored, pushed *jwt.OperatorLimits) {
 }
 
 // jetStream says that JetStream is turned on or off.
-func (d differ) jetStream(isOn bool) {
+func (d limitDiffer) jetStream(isOn bool) {
 	if isOn {
 		d.add(Change{Field: "disk_storage", Code: "jetstream_on", Effect: None, Words: "JetStream is on"})
 		return
@@ -140,7 +143,7 @@ func (d differ) jetStream(isOn bool) {
 
 // jetStreamLimits compares the limits of JetStream for the whole account. There are none if there are
 // limits for tiers.
-func (d differ) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
+func (d limitDiffer) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
 	wereTiers, areTiers := len(stored.JetStreamTieredLimits) > 0, len(pushed.JetStreamTieredLimits) > 0
 	c := Change{Field: "disk_storage", Code: "tiers_changed"}
 	switch {
@@ -157,7 +160,7 @@ func (d differ) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
 }
 
 // storage compares the limits of JetStream for the account or a tier.
-func (d differ) storage(stored, pushed jwt.JetStreamLimits) {
+func (d limitDiffer) storage(stored, pushed jwt.JetStreamLimits) {
 	for _, l := range jetStreamLimits {
 		d.limit(l, jetStreamLimit(&stored, l.name), jetStreamLimit(&pushed, l.name))
 	}
@@ -166,11 +169,11 @@ func (d differ) storage(stored, pushed jwt.JetStreamLimits) {
 }
 
 // tier compares the limits of one tier.
-func (d differ) tier(name string, stored, pushed map[string]jwt.JetStreamLimits) {
+func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLimits) {
 	before, was := stored[name]
 	now, is := pushed[name]
 	tier := "tier " + Plain(name)
-	d = d.inside("nats.limits.tiered_limits{}.", name, "")
+	d.differ = d.inside("nats.limits.tiered_limits{}.", name, "")
 	switch {
 	case !is:
 		d.add(Change{Field: "disk_storage", Code: "tier_removed", Sign: removed,

@@ -78,12 +78,15 @@ func matchEqual[T any](a, b *[]element[T]) (pairs []pair[T]) {
 // exportID is what an export is matched by.
 func exportID(e *jwt.Export) string { return e.Type.String() + " " + string(e.Subject) }
 
+// shareDiffer compares what accounts share.
+type shareDiffer struct{ differ }
+
 // exports compares what others may import.
-func (d differ) exports(stored, pushed jwt.Exports) {
+func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 	for _, p := range match(stored, pushed, exportID) {
 		e := cmp.Or(p.pushed, p.stored)
 		what := e.Type.String() + " " + Plain(string(e.Subject))
-		in := d.inside("nats.exports[].", string(e.Subject), what)
+		in := shareDiffer{d.inside("nats.exports[].", string(e.Subject), what)}
 		switch {
 		case p.pushed == nil:
 			in.add(Change{Field: "subject", Code: "export_removed", Sign: removed,
@@ -118,7 +121,7 @@ func grantee(e *jwt.Export) string {
 }
 
 // export compares two versions of an export.
-func (d differ) export(stored, pushed *jwt.Export) {
+func (d shareDiffer) export(stored, pushed *jwt.Export) {
 	const code = "export_changed"
 	d.flag("token_req", code, stored.TokenReq, pushed.TokenReq,
 		"imports need a token", "imports need no token", false)
@@ -171,7 +174,7 @@ func threshold(e *jwt.Export) string {
 }
 
 // latency compares how the latency of a service is measured.
-func (d differ) latency(stored, pushed *jwt.ServiceLatency) {
+func (d shareDiffer) latency(stored, pushed *jwt.ServiceLatency) {
 	const code = "export_changed"
 	switch {
 	case stored == nil && pushed == nil:
@@ -198,7 +201,7 @@ func sampling(l *jwt.ServiceLatency) string {
 }
 
 // activationRevocations compares whose activation tokens for an export count no longer.
-func (d differ) activationRevocations(stored, pushed jwt.RevocationList) {
+func (d shareDiffer) activationRevocations(stored, pushed jwt.RevocationList) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
 		now, is := pushed[key]
@@ -231,11 +234,11 @@ func importID(i *jwt.Import) string {
 }
 
 // imports compares what the account uses of others.
-func (d differ) imports(stored, pushed jwt.Imports) {
+func (d shareDiffer) imports(stored, pushed jwt.Imports) {
 	for _, p := range match(stored, pushed, importID) {
 		i := cmp.Or(p.pushed, p.stored)
 		what := fmt.Sprintf("%s %s from %s", i.Type, Plain(remote(i)), Key(i.Account))
-		in := d.inside("nats.imports[].", string(i.Subject), what)
+		in := shareDiffer{d.inside("nats.imports[].", string(i.Subject), what)}
 		switch {
 		case p.pushed == nil:
 			in.add(Change{Field: "subject", Code: "import_removed", Sign: removed,
@@ -303,7 +306,7 @@ func tokenWords(token string) string {
 }
 
 // imported compares two versions of an import.
-func (d differ) imported(stored, pushed *jwt.Import) {
+func (d shareDiffer) imported(stored, pushed *jwt.Import) {
 	const code = "import_changed"
 	if stored.Token != pushed.Token {
 		before, now := tokenWords(stored.Token), tokenWords(pushed.Token)
