@@ -47,19 +47,33 @@ type bucketMessage struct {
 	at     time.Time
 }
 
-// messages are all that the bucket has, in its order.
+// messages are all that the bucket has, in its order. A leader that does not answer in time, as on a
+// machine that has much else to do, is asked again.
 func (c *bucketCluster) messages() (all []bucketMessage, err error) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	for {
+		if all, err = c.readAll(ctx); err == nil || ctx.Err() != nil {
+			return all, err
+		}
+	}
+}
+
+// readAll is messages without another attempt.
+func (c *bucketCluster) readAll(ctx context.Context) (all []bucketMessage, err error) {
 	js, err := jetstream.New(c.admin)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
-	defer cancel()
 	consumer, err := js.OrderedConsumer(ctx, bucketStream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return nil, err
 	}
-	for last := c.streamInfo().State.LastSeq; ; {
+	last := c.streamInfo().State.LastSeq
+	if last == 0 {
+		return nil, errors.New("the bucket's leader does not say how far it is")
+	}
+	for {
 		m, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
 		if err != nil {
 			return nil, err
