@@ -10,10 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/dryrun"
 	"nats-account-server/internal/effect"
+	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/trust"
 )
 
@@ -26,10 +29,20 @@ const (
 	maxTrial = 30 * time.Second
 )
 
-// tryAccount says what a push would do, and does nothing. The status is that of the push. It is a path
+// dryRunner answers dry runs. Any of the pointers but accounts and metrics may be nil: what it would say is
+// left out then.
+type dryRunner struct {
+	accounts   *accounts.Registry
+	monitor    *monitor.Monitor
+	foreteller *effect.Foreteller
+	metrics    *monitor.Metrics
+	limit      *rate.Limiter
+}
+
+// post says what a push would do, and does nothing. The status is that of the push. It is a path
 // of its own, not a parameter: a server that does not know it answers with 404, and stores nothing.
-func (a *API) tryAccount(w http.ResponseWriter, r *http.Request, _ string) error {
-	if !a.trying.Allow() {
+func (d *dryRunner) post(w http.ResponseWriter, r *http.Request, _ string) error {
+	if !d.limit.Allow() {
 		return errTrying
 	}
 	segment := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, pathAccount), suffixDryRun)
@@ -37,16 +50,16 @@ func (a *API) tryAccount(w http.ResponseWriter, r *http.Request, _ string) error
 	if err != nil {
 		return err
 	}
-	trial, err := a.Accounts.DryRun(r.Context(), segment, token, originOf(r), preconditionOf(r))
+	trial, err := d.accounts.DryRun(r.Context(), segment, token, originOf(r), preconditionOf(r))
 	if err != nil {
 		return err
 	}
-	a.Metrics.DryRun()
+	d.metrics.DryRun()
 	o := effect.Options{Connections: flagsOf(r).set("connections")}
 	if o.Connections { // that may take longer than the write timeout; an error means that there is none
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxTrial))
 	}
-	return sendAnswer(w, r, a.describeTrial(r.Context(), segment, trial, o))
+	return sendAnswer(w, r, d.describe(r.Context(), segment, trial, o))
 }
 
 // sendAnswer sends the answer to a dry run, as JSON or as text.
@@ -72,44 +85,44 @@ func wantsJSON(r *http.Request) bool {
 	})
 }
 
-// describeTrial puts what a dry run has found into the form of the answer.
-func (a *API) describeTrial(
+// describe puts what a dry run has found into the form of the answer.
+func (d *dryRunner) describe(
 	ctx context.Context, key string, t *accounts.Trial, o effect.Options,
 ) *dryrun.Answer {
 	if !trust.IsAccountKey(key) {
 		key = "" // it may be anything
 	}
-	d := &dryrun.Answer{Account: key, Name: t.Offered.Name, Rules: []dryrun.Rule{},
+	answer := &dryrun.Answer{Account: key, Name: t.Offered.Name, Rules: []dryrun.Rule{},
 		Warnings: []dryrun.Warning{}}
-	d.Verdict, d.Status = verdictOf(t)
+	answer.Verdict, answer.Status = verdictOf(t)
 	for _, rule := range t.Rules {
-		d.Rules = append(d.Rules, describeRule(rule))
+		answer.Rules = append(answer.Rules, describeRule(rule))
 	}
 	if t.Offered.Subject != "" {
-		d.Pushed = describeVersion(t.Offered)
+		answer.Pushed = describeVersion(t.Offered)
 	}
 	if t.Stored != nil {
-		d.Stored = describeVersion(t.Stored)
+		answer.Stored = describeVersion(t.Stored)
 	}
 	if t.Claims != nil && (t.Stored == nil || t.StoredClaims != nil) {
-		d.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
-		d.Changes = append([]claimdiff.Change{}, d.Changes...) // [] in JSON, if there is none
+		answer.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
+		answer.Changes = append([]claimdiff.Change{}, answer.Changes...) // [] in JSON, if there is none
 	}
-	if d.Verdict == dryrun.Stored && a.Foreteller != nil {
+	if answer.Verdict == dryrun.Stored && d.foreteller != nil {
 		// An error means that the client has left.
-		f, _ := a.Foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
-		d.Effects = append([]effect.Line{}, f.Lines...)
-		d.Asked, d.TookMS = f.Asked, float64(f.Took)/float64(time.Millisecond)
+		f, _ := d.foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
+		answer.Effects = append([]effect.Line{}, f.Lines...)
+		answer.Asked, answer.TookMS = f.Asked, float64(f.Took)/float64(time.Millisecond)
 	}
 	if t.Warning != "" {
-		d.Warnings = append(d.Warnings, dryrun.Warning{Kind: "refused_by_some", Text: t.Warning})
+		answer.Warnings = append(answer.Warnings, dryrun.Warning{Kind: "refused_by_some", Text: t.Warning})
 	}
-	if d.Verdict == dryrun.Stored && a.Monitor != nil {
-		for _, warning := range a.Monitor.Warnings(t.StoredClaims, t.Claims, true) {
-			d.Warnings = append(d.Warnings, dryrun.Warning(warning))
+	if answer.Verdict == dryrun.Stored && d.monitor != nil {
+		for _, warning := range d.monitor.Warnings(t.StoredClaims, t.Claims, true) {
+			answer.Warnings = append(answer.Warnings, dryrun.Warning(warning))
 		}
 	}
-	return d
+	return answer
 }
 
 // describeVersion tells a JWT of an account from another one.

@@ -86,10 +86,9 @@ type API struct {
 	pages         *pageHandler
 	log           *requestLog
 	// packing has the addresses that a pack is being sent to, packs one token for each.
-	packing sync.Map
-	packs   chan struct{}
-	// verifying limits the requests that make every nats-server answer, trying the dry runs.
-	verifying, trying *rate.Limiter
+	packing   sync.Map
+	packs     chan struct{}
+	verifying *rate.Limiter // limits the requests that make every nats-server answer
 }
 
 // New returns the handler.
@@ -114,7 +113,6 @@ func New(o Options) *API {
 			since:    o.Now(),
 		},
 		verifying: rate.NewLimiter(maxVerifying, 1),
-		trying:    rate.NewLimiter(triesPerSecond, maxTries),
 		packs:     make(chan struct{}, maxPacks),
 	}
 	a.pages = &pageHandler{o.Pages, o.Only == PublicRoutes}
@@ -129,7 +127,9 @@ func New(o Options) *API {
 // routes returns every route that the options offer. The one that is asked for most comes first.
 func (a *API) routes() router {
 	// A handler that is nil makes the method a 405, with the header Allow that fits.
-	post, try, postToken := a.postAccount, a.tryAccount, a.postActivation
+	dryRuns := &dryRunner{a.Accounts, a.Monitor, a.Foreteller, a.Metrics,
+		rate.NewLimiter(triesPerSecond, maxTries)}
+	post, try, postToken := a.postAccount, dryRuns.post, a.postActivation
 	if a.ReadOnly {
 		post, try, postToken = nil, nil, nil
 	}
