@@ -141,8 +141,9 @@ func (a *API) routes() router {
 	const every = auth.Anonymous
 	const token, page = monitor.RouteActivation, monitor.RoutePage
 	health := router{{path: pathHealth, read: auth.Unauthenticated, get: getHealth, label: page}}
+	health = append(health, (&monitorHandler{a.Monitor, a.Only}).routes()...)
 	if a.Only == MonitorRoutes {
-		return append(health, a.monitorRoutes()...)
+		return health
 	}
 	t := router{
 		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
@@ -160,7 +161,7 @@ func (a *API) routes() router {
 		{path: pathHelp, read: every, get: getHelp, label: page},
 		{path: pathOpenAPI, read: every, get: getOpenAPI, label: page},
 	}
-	t = append(append(t, health...), a.monitorRoutes()...)
+	t = append(t, health...)
 	if a.Operator != nil {
 		// The original has no such route without an operator either.
 		operator := &route{path: pathOperator, read: every, get: a.getOperator,

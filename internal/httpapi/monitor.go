@@ -25,29 +25,35 @@ const (
 	MonitorRoutes        // those that say how the server is doing
 )
 
-// monitorRoutes returns the routes that say how the server is doing. Load balancers have no credentials, so
+// monitorHandler answers how the server is doing.
+type monitorHandler struct {
+	monitor *monitor.Monitor // nil: it answers nothing
+	only    Routes
+}
+
+// routes returns the routes that say how the server is doing. Load balancers have no credentials, so
 // /readyz needs none.
-func (a *API) monitorRoutes() router {
-	if a.Monitor == nil {
+func (h *monitorHandler) routes() router {
+	if h.monitor == nil {
 		return nil
 	}
 	page := monitor.RoutePage
-	t := router{{path: pathReady, read: auth.Unauthenticated, get: a.getReady, label: page}}
-	if a.Only == PublicRoutes {
+	t := router{{path: pathReady, read: auth.Unauthenticated, get: h.getReady, label: page}}
+	if h.only == PublicRoutes {
 		return t
 	}
 	const every = auth.Anonymous
 	return append(t, router{
-		{path: pathMetrics, read: every, get: a.getMetrics, label: page},
-		{path: pathVarz, read: every, get: a.getVarz, label: page},
-		{path: pathAccountz, read: every, get: a.getAccountz, label: page},
-		{path: pathServerz, read: every, get: a.getServerz, label: page},
+		{path: pathMetrics, read: every, get: h.getMetrics, label: page},
+		{path: pathVarz, read: every, get: h.getVarz, label: page},
+		{path: pathAccountz, read: every, get: h.getAccountz, label: page},
+		{path: pathServerz, read: every, get: h.getServerz, label: page},
 	}...)
 }
 
 // getReady says whether the server is ready, and why it is not.
-func (a *API) getReady(w http.ResponseWriter, _ *http.Request, _ string) error {
-	ready, status := a.Monitor.Ready(), http.StatusOK
+func (h *monitorHandler) getReady(w http.ResponseWriter, _ *http.Request, _ string) error {
+	ready, status := h.monitor.Ready(), http.StatusOK
 	if !ready.Ready() {
 		status = http.StatusServiceUnavailable
 	}
@@ -55,14 +61,14 @@ func (a *API) getReady(w http.ResponseWriter, _ *http.Request, _ string) error {
 }
 
 // getMetrics serves the metrics.
-func (a *API) getMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
-	a.Monitor.ServeMetrics(w, r)
+func (h *monitorHandler) getMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
+	h.monitor.ServeMetrics(w, r)
 	return nil
 }
 
 // getVarz says how the server is doing.
-func (a *API) getVarz(w http.ResponseWriter, _ *http.Request, _ string) error {
-	return sendJSON(w, http.StatusOK, a.Monitor.Varz())
+func (h *monitorHandler) getVarz(w http.ResponseWriter, _ *http.Request, _ string) error {
+	return sendJSON(w, http.StatusOK, h.monitor.Varz())
 }
 
 // What an answer of /accountz or /serverz has at most, and if the request does not say.
@@ -72,7 +78,7 @@ const (
 )
 
 // getServerz describes the nats-servers.
-func (a *API) getServerz(w http.ResponseWriter, r *http.Request, _ string) error {
+func (h *monitorHandler) getServerz(w http.ResponseWriter, r *http.Request, _ string) error {
 	f := flagsOf(r)
 	limit, err := f.number("limit", usualLimit, maxLimit)
 	if err != nil {
@@ -82,11 +88,11 @@ func (a *API) getServerz(w http.ResponseWriter, r *http.Request, _ string) error
 	if err != nil {
 		return err
 	}
-	return sendJSON(w, http.StatusOK, a.Monitor.Serverz(offset, max(limit, 1)))
+	return sendJSON(w, http.StatusOK, h.monitor.Serverz(offset, max(limit, 1)))
 }
 
 // getAccountz describes stored accounts. A text that is no key of an account is not looked up.
-func (a *API) getAccountz(w http.ResponseWriter, r *http.Request, _ string) error {
+func (h *monitorHandler) getAccountz(w http.ResponseWriter, r *http.Request, _ string) error {
 	f := flagsOf(r)
 	limit, err := f.number("limit", usualLimit, maxLimit)
 	if err != nil {
@@ -98,7 +104,7 @@ func (a *API) getAccountz(w http.ResponseWriter, r *http.Request, _ string) erro
 	if q.Account != "" && !trust.IsAccountKey(q.Account) {
 		return accounts.ErrNotFound
 	}
-	z := a.Monitor.Accountz(q)
+	z := h.monitor.Accountz(q)
 	if q.Account != "" && len(z.Accounts) == 0 {
 		return accounts.ErrNotFound
 	}
