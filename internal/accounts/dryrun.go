@@ -32,7 +32,8 @@ type Trial struct {
 
 // DryRun says what PutIf would do, and does nothing. All rules are asked, also after one that refuses
 // the JWT. What is stored is looked at in the place of the commit, so no other change of the account
-// comes in between. An error means that the store can't be read; it wraps ErrUnreadable.
+// comes in between. An error means that the store can't be read; it wraps ErrUnreadable, or ErrSave and the
+// CommitError with which a push would fail.
 func (r *Registry) DryRun(
 	ctx context.Context, key string, token []byte, from Origin, only Precondition,
 ) (*Trial, error) {
@@ -52,6 +53,9 @@ func (r *Registry) DryRun(
 			t.Rules, t.Same = r.policy.all(t.Rules, decisions, o)
 			return jwtstore.Version{}, errTrial
 		})
+	if _, is := errors.AsType[*CommitError](err); is {
+		return nil, fmt.Errorf("%w: %w", ErrSave, err) // a push would fail in the same words
+	}
 	if !errors.Is(err, errTrial) {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}

@@ -180,6 +180,34 @@ func TestADryRunOfAStoreThatCannotBeReadSaysSo(t *testing.T) {
 	wantError(t, err, accounts.ErrUnreadable)
 }
 
+// TestADryRunFailsAsAPushDoes if no commit can be made that several servers share.
+func TestADryRunFailsAsAPushDoes(t *testing.T) {
+	e := newEnv(t)
+	want := &accounts.CommitError{Outcome: accounts.NotStored, Why: "not connected"}
+	bad := accounts.New(e.options(t, func(o *accounts.Options) {
+		o.Committer = away{o.Committer, want}
+	}))
+	a := jwttest.NewAccount(t)
+	token := e.signed(t, a, 0)
+	_, pushed := bad.PutIf(t.Context(), a.ID, token, byHTTP, accounts.Precondition{})
+	_, tried := bad.DryRun(t.Context(), a.ID, token, byHTTP, accounts.Precondition{})
+	if !errors.Is(tried, want) || tried.Error() != pushed.Error() {
+		t.Errorf("%v\nwant %v", tried, pushed)
+	}
+}
+
+// away is a Committer that can't commit.
+type away struct {
+	accounts.Committer
+	err error
+}
+
+func (c away) Put(
+	context.Context, string, string, []byte, func(jwtstore.Stored) (jwtstore.Version, error),
+) (uint64, error) {
+	return 0, c.err
+}
+
 // failing is a Committer that can't read what is stored.
 type failing struct{ accounts.Committer }
 
