@@ -47,8 +47,9 @@ type bucketMessage struct {
 	at     time.Time
 }
 
-// messages are all that the bucket has, in its order. A leader that does not answer in time, as on a
-// machine that has much else to do, is asked again.
+// messages are all that the bucket has, in its order, but for the system account, which account servers
+// have from their configuration. A leader that does not answer in time, as on a machine that has much
+// else to do, is asked again.
 func (c *bucketCluster) messages() (all []bucketMessage, err error) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
@@ -82,8 +83,10 @@ func (c *bucketCluster) readAll(ctx context.Context) (all []bucketMessage, err e
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, bucketMessage{meta.Sequence.Stream, m.Subject()[len("$KV.ACCOUNT_JWTS."):],
-			m.Data(), meta.Timestamp})
+		key := m.Subject()[len("$KV.ACCOUNT_JWTS."):]
+		if key != "a."+c.op.System.ID {
+			all = append(all, bucketMessage{meta.Sequence.Stream, key, m.Data(), meta.Timestamp})
+		}
 		if meta.Sequence.Stream >= last {
 			return all, nil
 		}
