@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimdiff"
 )
 
 // The faults of an import that have a Kind of their own.
@@ -50,13 +52,10 @@ func Imports(
 	return faults
 }
 
-// Imported returns the subject that an import has in the exporting account. With the old field "to", a
-// service has it there.
+// Imported returns the subject that an import has in the exporting account.
 func Imported(i *jwt.Import) jwt.Subject {
-	if i.LocalSubject == "" && i.IsService() && i.GetTo() != "" {
-		return jwt.Subject(i.GetTo())
-	}
-	return i.Subject
+	there, _ := claimdiff.Subjects(i)
+	return jwt.Subject(there)
 }
 
 // Import returns why an import of an account does nothing, "" if it does what it should. from is nil if

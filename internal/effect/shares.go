@@ -243,11 +243,6 @@ func (p *push) working(
 
 // local returns the subject that an import has in the importing account.
 func local(i *jwt.Import) string {
-	switch {
-	case i.LocalSubject != "":
-		return claimdiff.Plain(string(i.LocalSubject))
-	case i.IsStream() && i.GetTo() != "":
-		return claimdiff.Plain(i.GetTo() + "." + string(i.Subject))
-	}
-	return claimdiff.Plain(string(i.Subject))
+	_, here := claimdiff.Subjects(i)
+	return claimdiff.Plain(here)
 }
