@@ -84,54 +84,60 @@ func (n count) String() string {
 // maxUsers is how many users are asked for one by one. More of them are looked for among all.
 const maxUsers = 20
 
-// findCuts finds the connections that the push ends.
-func (p *push) findCuts() {
-	of, total := loaders(p.infos)
-	users, isNeeded := p.needed(total)
+// cutFinder finds the connections that a push ends, and what else limits of connections do.
+type cutFinder struct {
+	*push
+	looksAtAll bool // at each connection, however many there are
+}
+
+// find finds the connections that the push ends.
+func (f *cutFinder) find() {
+	of, total := loaders(f.infos)
+	users, isNeeded := f.needed(total)
 	if !isNeeded {
-		p.findConnCut(p.countExceeding(), total)
+		f.findConnCut(f.countExceeding(), total)
 		return
 	}
-	if users == nil && total > MaxConnections && !p.Connections {
-		p.add(Unknown, "connections_not_asked", 0, "which of the %s are cut: they are looked at one by one "+
+	if users == nil && total > MaxConnections && !f.looksAtAll {
+		f.add(Unknown, "connections_not_asked", 0, "which of the %s are cut: they are looked at one by one "+
 			"with ?connections=true", count{clients: total})
 		return
 	}
 	began := time.Now()
-	all := p.Facts.Connections(p.asking, p.key, of, users...)
-	p.spend(began)
+	all := f.facts.Connections(f.asking, f.key, of, users...)
+	f.spend(began)
 	hint := "; with ?connections=true it has more time"
-	if p.Connections {
+	if f.looksAtAll {
 		hint = ""
 	}
 	for _, s := range all {
 		if s.Reason != "" {
-			p.unknown(s.Server, "its connections are not known: "+s.Reason+hint)
+			f.unknown(s.Server, "its connections are not known: "+s.Reason+hint)
 		}
 	}
-	p.addCuts(p.causes(all), all)
-	p.findDefaults(all)
+	f.addCuts(f.causes(all), all)
+	f.findDefaults(all)
 }
 
 // needed reports whether single connections have to be looked at, and which users have those; nil: all have
 // to. total is how many there are.
-func (p *push) needed(total int) (users []string, isNeeded bool) {
-	users = p.revoked()
+func (f *cutFinder) needed(total int) (users []string, isNeeded bool) {
+	users = f.revoked()
 	switch {
 	case total == 0:
 		return nil, false
-	case !reflect.DeepEqual(p.stored.SigningKeys, p.pushed.SigningKeys), p.changesDefaults(),
-		p.has("nats.limits.disallow_bearer", "nats.limits.subs"), p.mayReachSubscriptions():
+	case !reflect.DeepEqual(f.stored.SigningKeys, f.pushed.SigningKeys), f.changesDefaults(),
+		f.has("nats.limits.disallow_bearer", "nats.limits.subs"), f.mayReachSubscriptions():
 		return nil, true
-	case p.has("nats.limits.conn"), len(users) > maxUsers, slices.Contains(users, jwt.All):
+	case f.has("nats.limits.conn"), len(users) > maxUsers, slices.Contains(users, jwt.All):
 		return nil, len(users) > 0
 	}
 	return users, len(users) > 0
 }
 
 // revoked returns the users that the push revokes.
-func (p *push) revoked() (users []string) {
-	for _, c := range p.changes {
+func (d *difference) revoked() (users []string) {
+	for _, c := range d.changes {
 		if c.Field == "nats.revocations{}" && c.Effect != claimdiff.None {
 			users = append(users, c.Of)
 		}
@@ -141,17 +147,17 @@ func (p *push) revoked() (users []string) {
 
 // mayReachSubscriptions reports whether a connection may have as many subscriptions as it may. Those that do
 // are ended with each push.
-func (p *push) mayReachSubscriptions() bool {
-	fewest := p.fewestSubscriptions()
-	return slices.ContainsFunc(p.infos, func(i facts.Info) bool {
+func (f *cutFinder) mayReachSubscriptions() bool {
+	fewest := f.fewestSubscriptions()
+	return slices.ContainsFunc(f.infos, func(i facts.Info) bool {
 		return i.State == facts.Loaded && int64(i.Subscriptions) >= fewest
 	})
 }
 
 // fewestSubscriptions returns the lowest limit of subscriptions in the pushed claims.
-func (p *push) fewestSubscriptions() int64 {
-	fewest := unlimitedIfNone(p.pushed.Limits.Subs)
-	for _, s := range p.pushed.SigningKeys {
+func (d *difference) fewestSubscriptions() int64 {
+	fewest := unlimitedIfNone(d.pushed.Limits.Subs)
+	for _, s := range d.pushed.SigningKeys {
 		if scope := userScope(s); scope != nil {
 			fewest = min(fewest, unlimitedIfNone(scope.Template.Subs))
 		}
@@ -183,12 +189,12 @@ type connectionID struct {
 func idOf(c facts.Connection) connectionID { return connectionID{c.Server.ID, c.ID} }
 
 // causes returns the connections that the push ends, and why.
-func (p *push) causes(all []facts.Connections) map[connectionID]cause {
+func (d *difference) causes(all []facts.Connections) map[connectionID]cause {
 	found := make(map[connectionID]cause)
 	for _, s := range all {
-		exceeding := p.exceeding(s.All)
+		exceeding := d.exceeding(s.All)
 		for _, c := range s.All {
-			if why, ok := p.causeOf(c); ok {
+			if why, ok := d.causeOf(c); ok {
 				found[idOf(c)] = why
 			} else if exceeding[c.ID] {
 				found[idOf(c)] = cause{code: connExceeded}
@@ -200,8 +206,8 @@ func (p *push) causes(all []facts.Connections) map[connectionID]cause {
 
 // exceeding returns the connections of one nats-server that are above the limit of connections: the newest
 // ones. It counts those too that end for another reason.
-func (p *push) exceeding(of []facts.Connection) map[uint64]bool {
-	most := p.pushed.Limits.Conn
+func (d *difference) exceeding(of []facts.Connection) map[uint64]bool {
+	most := d.pushed.Limits.Conn
 	if most == jwt.NoLimit || int64(len(of)) <= max(0, most) {
 		return nil
 	}
@@ -216,10 +222,10 @@ func (p *push) exceeding(of []facts.Connection) map[uint64]bool {
 }
 
 // causeOf returns why a connection is ended, whatever others there are.
-func (p *push) causeOf(c facts.Connection) (why cause, ok bool) {
-	stored, was := p.stored.SigningKeys[c.Issuer]
-	pushed, is := p.pushed.SigningKeys[c.Issuer]
-	bySigningKey := c.Issuer != "" && c.Issuer != p.key
+func (d *difference) causeOf(c facts.Connection) (why cause, ok bool) {
+	stored, was := d.stored.SigningKeys[c.Issuer]
+	pushed, is := d.pushed.SigningKeys[c.Issuer]
+	bySigningKey := c.Issuer != "" && c.Issuer != d.key
 	switch before, now := userScope(stored), userScope(pushed); {
 	case bySigningKey && was && !is:
 		return cause{keyRemoved, c.Issuer}, true
@@ -229,11 +235,11 @@ func (p *push) causeOf(c facts.Connection) (why cause, ok bool) {
 		return cause{keyUnscoped, c.Issuer}, true
 	case bySigningKey && was && !reflect.DeepEqual(stored, pushed):
 		return cause{scopeChanged, c.Issuer}, true
-	case p.isRevoked(c):
+	case d.isRevoked(c):
 		return cause{userRevoked, c.User}, true
-	case p.pushed.Limits.DisallowBearer && c.IsBearer():
+	case d.pushed.Limits.DisallowBearer && c.IsBearer():
 		return cause{code: bearerRefused}, true
-	case int64(c.Subscriptions) >= p.mostSubscriptions(c):
+	case int64(c.Subscriptions) >= d.mostSubscriptions(c):
 		return cause{code: subsReached}, true
 	}
 	return cause{}, false
@@ -241,28 +247,28 @@ func (p *push) causeOf(c facts.Connection) (why cause, ok bool) {
 
 // isRevoked reports whether the push revokes the user of a connection. Of a user whose JWT is not shown it
 // is known only that it was issued before the connection was made.
-func (p *push) isRevoked(c facts.Connection) bool {
+func (d *difference) isRevoked(c facts.Connection) bool {
 	issued := c.IssuedAt
 	if c.IsHidden {
 		issued = c.Start.Unix()
 	}
-	return p.pushed.Revocations.IsRevoked(c.User, time.Unix(issued, 0))
+	return d.pushed.Revocations.IsRevoked(c.User, time.Unix(issued, 0))
 }
 
 // mostSubscriptions returns how many subscriptions a connection may have, as nats-server counts.
-func (p *push) mostSubscriptions(c facts.Connection) int64 {
+func (d *difference) mostSubscriptions(c facts.Connection) int64 {
 	own := c.MaxSubscriptions
 	if c.IsHidden {
 		own = jwt.NoLimit
 	}
-	if scope := userScope(p.pushed.SigningKeys[c.Issuer]); scope != nil {
+	if scope := userScope(d.pushed.SigningKeys[c.Issuer]); scope != nil {
 		own = scope.Template.Subs
 	}
-	return min(unlimitedIfNone(own), unlimitedIfNone(p.pushed.Limits.Subs))
+	return min(unlimitedIfNone(own), unlimitedIfNone(d.pushed.Limits.Subs))
 }
 
 // addCuts adds a line for each cause, and one for the limit of connections.
-func (p *push) addCuts(found map[connectionID]cause, all []facts.Connections) {
+func (f *cutFinder) addCuts(found map[connectionID]cause, all []facts.Connections) {
 	counts := make(map[cause]*count)
 	total := 0
 	for _, s := range all {
@@ -292,13 +298,13 @@ func (p *push) addCuts(found map[connectionID]cause, all []facts.Connections) {
 			atOnce = counts[why].total()
 			continue
 		}
-		p.addCut(why, *counts[why])
+		f.addCut(why, *counts[why])
 	}
-	p.findConnCut(atOnce, total-len(found)+atOnce)
+	f.findConnCut(atOnce, total-len(found)+atOnce)
 }
 
 // addCut adds the line of a cause.
-func (p *push) addCut(why cause, n count) {
+func (f *cutFinder) addCut(why cause, n count) {
 	words := causeWords[why.code]
 	if strings.Contains(words, "%s") {
 		of := claimdiff.Key(why.of)
@@ -307,5 +313,5 @@ func (p *push) addCut(why cause, n count) {
 		}
 		words = fmt.Sprintf(words, of)
 	}
-	p.add(Cut, causeCodes[why.code], n.total(), "%s %s", n, words)
+	f.add(Cut, causeCodes[why.code], n.total(), "%s %s", n, words)
 }

@@ -111,12 +111,10 @@ type Foreteller struct {
 func (f *Foreteller) Of(
 	ctx context.Context, stored, pushed *jwt.AccountClaims, o Options,
 ) (Forecast, error) {
-	p := &push{
-		Foreteller: f, Options: o, ctx: ctx, key: pushed.Subject, stored: stored, pushed: pushed,
-		changes: claimdiff.Diff(stored, pushed), now: time.Now(),
-		lines: make(map[Kind][]Line),
-	}
-	if p.stored == nil {
+	d := difference{key: pushed.Subject, stored: stored, pushed: pushed,
+		changes: claimdiff.Diff(stored, pushed), now: time.Now()}
+	p := &push{difference: d, facts: f.Facts, lines: make(map[Kind][]Line)}
+	if stored == nil {
 		p.stored = jwt.NewAccountClaims(p.key)
 	} else if a, err := f.Accounts.GetLocal(ctx, p.key); err == nil {
 		p.hash = a.Hash
@@ -129,23 +127,25 @@ func (f *Foreteller) Of(
 	p.asking, cancel = context.WithTimeout(ctx, limit)
 	defer cancel()
 	p.askServers()
-	p.findCuts()
-	p.findShares()
-	p.findStorage()
+	(&cutFinder{p, o.Connections}).find()
+	(&shareFinder{push: p, ctx: ctx, accounts: f.Accounts, index: f.Importers}).find()
+	(&storageFinder{p}).find()
 	p.findRest()
 	return p.forecast(), ctx.Err()
 }
 
-// push is one Forecast in the making.
-type push struct {
-	*Foreteller
-	Options
-	ctx            context.Context
+// difference is what a push changes in the claims of an account.
+type difference struct {
 	key            string
 	stored, pushed *jwt.AccountClaims // not nil
 	changes        []claimdiff.Change
 	now            time.Time
+}
 
+// push is one Forecast in the making: what nats-servers have said, and what was found.
+type push struct {
+	difference
+	facts  Facts           // nil: no nats-server is asked
 	hash   jwtstore.Hash   // of the stored JWT; zero: it is not known
 	asking context.Context // ends when nats-servers are not asked any more
 	took   time.Duration
@@ -178,8 +178,8 @@ func (p *push) forecast() (f Forecast) {
 }
 
 // has reports whether the difference has a change of one of these fields that harms.
-func (p *push) has(fields ...string) bool {
-	for _, c := range p.changes {
+func (d *difference) has(fields ...string) bool {
+	for _, c := range d.changes {
 		for _, field := range fields {
 			if c.Field == field && c.Effect != claimdiff.None {
 				return true

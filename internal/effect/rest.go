@@ -41,19 +41,19 @@ func (p *push) payloadLine(c claimdiff.Change) {
 }
 
 // changesDefaults reports whether the push changes the default permissions.
-func (p *push) changesDefaults() bool {
-	return !reflect.DeepEqual(p.stored.DefaultPermissions, p.pushed.DefaultPermissions)
+func (d *difference) changesDefaults() bool {
+	return !reflect.DeepEqual(d.stored.DefaultPermissions, d.pushed.DefaultPermissions)
 }
 
 // findDefaults adds what other default permissions do to connections without permissions of their own.
-func (p *push) findDefaults(all []facts.Connections) {
-	if !p.changesDefaults() {
+func (f *cutFinder) findDefaults(all []facts.Connections) {
+	if !f.changesDefaults() {
 		return
 	}
 	n, hidden := count{}, count{}
 	for _, s := range all {
 		for _, c := range s.All {
-			switch scope := userScope(p.pushed.SigningKeys[c.Issuer]); {
+			switch scope := userScope(f.pushed.SigningKeys[c.Issuer]); {
 			case scope != nil && !isEmpty(scope.Template.Permissions), scope == nil && c.HasPermissions:
 			case scope == nil && c.IsHidden:
 				hidden.add(c)
@@ -66,9 +66,9 @@ func (p *push) findDefaults(all []facts.Connections) {
 	if hidden.total() > 0 {
 		words += fmt.Sprintf(", and maybe %s whose users nats-servers do not show,", hidden)
 	}
-	for _, c := range p.changes {
+	for _, c := range f.changes {
 		if strings.HasPrefix(c.Field, "nats.default_permissions") && c.Effect == claimdiff.Stop {
-			p.add(Stop, c.Code, n.total(), "%s: at once, for %s without permissions of their own",
+			f.add(Stop, c.Code, n.total(), "%s: at once, for %s without permissions of their own",
 				c.Words, words)
 		}
 	}

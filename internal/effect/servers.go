@@ -10,12 +10,12 @@ import (
 
 // askServers asks nats-servers what they say of the account. Those that do not answer are unknown.
 func (p *push) askServers() {
-	if p.Facts == nil {
+	if p.facts == nil {
 		p.add(Unknown, "not_asked", 0, "NATS is not configured, so no nats-server is asked")
 		return
 	}
 	defer p.spend(time.Now())
-	if p.infos = p.Facts.Info(p.asking, p.key); len(p.infos) == 0 {
+	if p.infos = p.facts.Info(p.asking, p.key); len(p.infos) == 0 {
 		p.add(Unknown, "not_asked", 0, "no nats-server is known that could be asked")
 	}
 	for _, i := range p.infos {

@@ -3,6 +3,7 @@ package effect
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -31,9 +32,18 @@ type importer struct {
 	claims    *jwt.AccountClaims
 }
 
+// shareFinder finds what a push does to imports: those of other accounts, and those of the account itself.
+type shareFinder struct {
+	*push
+	ctx       context.Context // of the JWTs of other accounts
+	accounts  Accounts
+	index     Importers
+	exporters map[string]*jwt.AccountClaims // that the account imports from; nil: there are none
+}
+
 // claimsOf returns the claims of a stored account, nil if there are none.
-func (p *push) claimsOf(key string) *jwt.AccountClaims {
-	a, err := p.Accounts.GetLocal(p.ctx, key)
+func (f *shareFinder) claimsOf(key string) *jwt.AccountClaims {
+	a, err := f.accounts.GetLocal(f.ctx, key)
 	if err != nil {
 		return nil
 	}
@@ -46,17 +56,17 @@ func (p *push) claimsOf(key string) *jwt.AccountClaims {
 
 // importers returns the accounts that import from the account, at most so many, and how many more there
 // are, or may be.
-func (p *push) importers(most int) (all []importer, more int) {
-	for i := range p.Importers.Importers(p.key) {
+func (f *shareFinder) importers(most int) (all []importer, more int) {
+	for i := range f.index.Importers(f.key) {
 		switch {
-		case i.Key == p.key || !i.Servable:
+		case i.Key == f.key || !i.Servable:
 			continue
 		case len(all) == most:
 			more++
 			continue
 		}
-		claims := p.claimsOf(i.Key)
-		if claims != nil && slices.ContainsFunc(claims.Imports, p.isFromHere) {
+		claims := f.claimsOf(i.Key)
+		if claims != nil && slices.ContainsFunc(claims.Imports, f.isFromHere) {
 			all = append(all, importer{i.Key, claims.Name, claims})
 		}
 	}
@@ -64,32 +74,32 @@ func (p *push) importers(most int) (all []importer, more int) {
 }
 
 // isFromHere reports whether an import is from the account.
-func (p *push) isFromHere(i *jwt.Import) bool { return i != nil && i.Account == p.key }
+func (d *difference) isFromHere(i *jwt.Import) bool { return i != nil && i.Account == d.key }
 
-// findShares finds what imports and exports do.
-func (p *push) findShares() {
+// find finds what imports and exports do.
+func (f *shareFinder) find() {
 	most := maxAskers
-	if p.changesGrants() {
+	if f.changesGrants() {
 		most = maxImporters
 	}
-	all, more := p.importers(most)
-	if p.changesGrants() {
+	all, more := f.importers(most)
+	if f.changesGrants() {
 		for _, i := range all {
-			p.compareImporter(i)
+			f.compareImporter(i)
 		}
-		p.countConnections()
+		f.countConnections()
 		if more > 0 {
-			p.add(Unknown, "importers_not_asked", 0, "%s more accounts import from it, or may: they were "+
+			f.add(Unknown, "importers_not_asked", 0, "%s more accounts import from it, or may: they were "+
 				"not looked at", claimdiff.Count(int64(more)))
 		}
 	}
-	p.findLost(all, more)
-	p.compareOwn()
+	f.findLost(all, more)
+	f.compareOwn()
 }
 
 // changesGrants reports whether an import of another account may begin or cease to work.
-func (p *push) changesGrants() bool {
-	for _, c := range p.changes {
+func (d *difference) changesGrants() bool {
+	for _, c := range d.changes {
 		// A signing key signs activation tokens too.
 		isKey := strings.HasPrefix(c.Field, "nats.signing_keys{}") && c.Sign != "~"
 		if isKey || strings.HasPrefix(c.Field, "nats.exports[]") || c.Code == "account_added" {
@@ -100,35 +110,35 @@ func (p *push) changesGrants() bool {
 }
 
 // compareImporter adds a line for each import of another account that ceases or begins to work.
-func (p *push) compareImporter(of importer) {
+func (f *shareFinder) compareImporter(of importer) {
 	for _, i := range of.claims.Imports {
-		if !p.isFromHere(i) {
+		if !f.isFromHere(i) {
 			continue
 		}
-		before := claimcheck.Import(of.key, i, p.stored, p.now)
-		after := claimcheck.Import(of.key, i, p.pushed, p.now)
+		before := claimcheck.Import(of.key, i, f.stored, f.now)
+		after := claimcheck.Import(of.key, i, f.pushed, f.now)
 		what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + ": "
 		switch {
 		case before == "" && after != "":
-			p.addOf(Stop, "import_stops", of.key, of.name, 0, what+after)
+			f.addOf(Stop, "import_stops", of.key, of.name, 0, what+after)
 		case before != "" && after == "":
-			p.addOf(Starts, "import_starts", of.key, of.name, 0, what+"has waited for it since "+
+			f.addOf(Starts, "import_starts", of.key, of.name, 0, what+"has waited for it since "+
 				claimdiff.Time(of.claims.IssuedAt))
 		}
 	}
 }
 
 // countConnections adds to lines about other accounts how many connections these have.
-func (p *push) countConnections() {
-	if p.Facts == nil {
+func (f *shareFinder) countConnections() {
+	if f.facts == nil {
 		return
 	}
-	defer p.spend(time.Now())
+	defer f.spend(time.Now())
 	counts := make(map[string]int)
 	var asking sync.WaitGroup
 	var mu sync.Mutex
 	for _, k := range []Kind{Stop, Starts} {
-		for _, l := range p.lines[k] {
+		for _, l := range f.lines[k] {
 			mu.Lock()
 			_, isKnown := counts[l.Account]
 			isAsked := l.Account != "" && !isKnown && len(counts) < maxCounted
@@ -138,7 +148,7 @@ func (p *push) countConnections() {
 			mu.Unlock()
 			if isAsked {
 				asking.Go(func() {
-					_, total := loaders(p.Facts.Info(p.asking, l.Account))
+					_, total := loaders(f.facts.Info(f.asking, l.Account))
 					mu.Lock()
 					defer mu.Unlock()
 					counts[l.Account] = total
@@ -148,12 +158,12 @@ func (p *push) countConnections() {
 	}
 	asking.Wait()
 	for _, k := range []Kind{Stop, Starts} {
-		for i := range p.lines[k] {
-			if l := &p.lines[k][i]; l.Account != "" {
+		for i := range f.lines[k] {
+			if l := &f.lines[k][i]; l.Account != "" {
 				l.Connections = counts[l.Account]
 			}
 		}
-		slices.SortStableFunc(p.lines[k], func(a, b Line) int {
+		slices.SortStableFunc(f.lines[k], func(a, b Line) int {
 			return cmp.Or(cmp.Compare(b.Connections, a.Connections), strings.Compare(a.Name, b.Name))
 		})
 	}
@@ -161,11 +171,11 @@ func (p *push) countConnections() {
 
 // findLost adds that requests of other accounts get no replies any more. nats-server takes all exports
 // away and adds them again with each update.
-func (p *push) findLost(all []importer, more int) {
+func (f *shareFinder) findLost(all []importer, more int) {
 	var names []string
 	for _, of := range all {
 		if slices.ContainsFunc(of.claims.Imports, func(i *jwt.Import) bool {
-			return p.isFromHere(i) && i.IsService() && claimcheck.Import(of.key, i, p.stored, p.now) == ""
+			return f.isFromHere(i) && i.IsService() && claimcheck.Import(of.key, i, f.stored, f.now) == ""
 		}) {
 			names = append(names, claimdiff.Plain(cmp.Or(of.name, claimdiff.Key(of.key))))
 		}
@@ -179,61 +189,61 @@ func (p *push) findLost(all []importer, more int) {
 	if others > 0 || more > 0 {
 		list += " and " + claimdiff.Count(int64(max(0, others)+more)) + " more"
 	}
-	p.add(Lost, "replies_lost", 0, "replies to requests in flight to its services, with every push: %s may "+
+	f.add(Lost, "replies_lost", 0, "replies to requests in flight to its services, with every push: %s may "+
 		"wait for some", list)
 }
 
 // compareOwn adds a line for each import of the account itself that ceases or begins to work.
-func (p *push) compareOwn() {
-	exporters := map[string]*jwt.AccountClaims{}
-	exporter := func(key string) *jwt.AccountClaims {
-		if _, isKnown := exporters[key]; !isKnown {
-			exporters[key] = p.claimsOf(key)
-		}
-		return exporters[key]
-	}
-	if !slices.ContainsFunc(p.changes, func(c claimdiff.Change) bool {
+func (f *shareFinder) compareOwn() {
+	if !slices.ContainsFunc(f.changes, func(c claimdiff.Change) bool {
 		return strings.HasPrefix(c.Field, "nats.imports[]")
 	}) {
 		return
 	}
-	before, after := p.working(p.stored, exporter), p.working(p.pushed, exporter)
+	f.exporters = make(map[string]*jwt.AccountClaims)
+	before, after := f.working(f.stored), f.working(f.pushed)
 	for id, i := range before {
 		if after[id] == nil {
-			p.ownLine(Stop, "import_stops", i, exporter, "it is not imported any more as "+local(i))
+			f.ownLine(Stop, "import_stops", i, "it is not imported any more as "+local(i))
 		}
 	}
 	for id, i := range after {
 		if before[id] == nil {
-			p.ownLine(Starts, "import_starts", i, exporter, "it is imported as "+local(i))
+			f.ownLine(Starts, "import_starts", i, "it is imported as "+local(i))
 		}
 	}
 	for _, k := range []Kind{Stop, Starts} {
-		slices.SortStableFunc(p.lines[k], func(a, b Line) int {
+		slices.SortStableFunc(f.lines[k], func(a, b Line) int {
 			return cmp.Or(strings.Compare(a.Account, b.Account), strings.Compare(a.Words, b.Words))
 		})
 	}
 }
 
 // ownLine adds a line about an import of the account itself.
-func (p *push) ownLine(
-	k Kind, code string, i *jwt.Import, exporter func(string) *jwt.AccountClaims, why string,
-) {
+func (f *shareFinder) ownLine(k Kind, code string, i *jwt.Import, why string) {
 	name := ""
-	if from := exporter(i.Account); from != nil {
+	if from := f.exporter(i.Account); from != nil {
 		name = from.Name
 	}
 	what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + " from "
-	p.add(k, code, 0, "%s%s: %s", what, claimdiff.Plain(cmp.Or(name, claimdiff.Key(i.Account))), why)
+	f.add(k, code, 0, "%s%s: %s", what, claimdiff.Plain(cmp.Or(name, claimdiff.Key(i.Account))), why)
+}
+
+// exporter returns the claims of an account that the account imports from, nil if there are none.
+func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
+	claims, isKnown := f.exporters[key]
+	if !isKnown {
+		claims = f.claimsOf(key)
+		f.exporters[key] = claims
+	}
+	return claims
 }
 
 // working returns the imports of claims that do something, by all that says what they do.
-func (p *push) working(
-	c *jwt.AccountClaims, exporter func(string) *jwt.AccountClaims,
-) map[string]*jwt.Import {
+func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 	found := make(map[string]*jwt.Import)
 	for _, i := range c.Imports {
-		if i != nil && claimcheck.Import(p.key, i, exporter(i.Account), p.now) == "" {
+		if i != nil && claimcheck.Import(f.key, i, f.exporter(i.Account), f.now) == "" {
 			id := []string{i.Account, i.Type.String(), string(claimcheck.Imported(i)), local(i)}
 			found[strings.Join(id, " ")] = i
 		}
