@@ -133,7 +133,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 			pause.Wake(d.flusher.wake)
 		}
 	}
-	if len(superseded) > 0 && d.index.save() == nil {
+	if len(superseded) > 0 && d.index.saver.save() == nil {
 		d.journal.recordFlushed(superseded)
 	}
 	d.running.Go(func() { d.flusher.run(d.life) })

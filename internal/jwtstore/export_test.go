@@ -191,11 +191,11 @@ func OpenIndex(dir string, warn func(format string, args ...any)) (*Index, error
 }
 
 // Save writes what the file lacks.
-func (x *Index) Save() error { return x.save() }
+func (x *Index) Save() error { return x.saver.save() }
 
 // Batch looks for what the file lacks, and writes nothing.
 func (x *Index) Batch() (entries int, err error) {
-	b, err := x.batch()
+	b, err := x.saver.batch()
 	return len(b.entries), err
 }
 
@@ -231,10 +231,10 @@ func (x *Index) SetDirectories(known map[string]Stamp) { x.setDirectories(known)
 
 // SaveSome writes one batch.
 func (x *Index) SaveSome() error {
-	b, err := x.batch()
+	b, err := x.saver.batch()
 	if err == nil {
 		err = b.file.put(b.values(), b.state.append(nil))
-		x.recordSaved(b, err)
+		x.saver.recordSaved(b, err)
 	}
 	return err
 }

@@ -150,7 +150,7 @@ func (f *flusher) flush(isBusy func() bool) (fault, unsaved error) {
 				break
 			}
 		}
-		unsaved = f.index.save()
+		unsaved = f.index.saver.save()
 		f.warnOf(fault)
 	}
 	f.fault.Store(&fault)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"nats-account-server/internal/trust"
 )
@@ -28,32 +29,15 @@ func (x *Index) Importers(key string) iter.Seq[Importer] {
 		if !looksLikeKey(key) {
 			return
 		}
-		x.filterSources()
+		x.filters.fill()
 		raw := appendKeys(nil, key)
 		want := func(value []byte) bool { return bytes.Contains(value, raw) || mayHaveMore(value) }
-		for _, group := range x.groupsOf(key) {
-			for e := range x.group(group, want) {
+		for _, group := range x.filters.groupsOf(key) {
+			for e := range x.filters.group(group, want) {
 				i := Importer{Key: e.key, Version: e.Version}
 				isSource := slices.Contains(slices.Collect(e.Summary.Sources()), key)
 				i.Unsure = !isSource && e.Summary.hasMore()
 				if (isSource || i.Unsure) && e.Stored() && !yield(i) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// group yields the entries of one group. Those of the file are left out whose values are not wanted.
-func (x *Index) group(group string, want func(value []byte) bool) iter.Seq[keyedEntry] {
-	return func(yield func(keyedEntry) bool) {
-		for after, more := lastBefore(group), true; more && groupOf(after) <= group; {
-			var entries []keyedEntry
-			x.mu.Lock()
-			entries, after, more = x.nextLocked(after, want)
-			x.mu.Unlock()
-			for _, e := range entries {
-				if groupOf(e.key) > group || groupOf(e.key) == group && !yield(e) {
 					return
 				}
 			}
@@ -137,41 +121,64 @@ func (f *sourceFilters) mayHave(group, source string) bool {
 	return true
 }
 
+// importerFilters finds the accounts that may import from another one.
+type importerFilters struct {
+	*indexEntries
+	filtering sync.Mutex // held while sources is made
+}
+
+// group yields the entries of one group. Those of the file are left out whose values are not wanted.
+func (f *importerFilters) group(group string, want func(value []byte) bool) iter.Seq[keyedEntry] {
+	return func(yield func(keyedEntry) bool) {
+		for after, more := lastBefore(group), true; more && groupOf(after) <= group; {
+			var entries []keyedEntry
+			f.mu.Lock()
+			entries, after, more = f.nextLocked(after, want)
+			f.mu.Unlock()
+			for _, e := range entries {
+				if groupOf(e.key) > group || groupOf(e.key) == group && !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // groupsOf returns the groups that may have an account which imports from source, in order.
-func (x *Index) groupsOf(source string) (groups []string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, group := range slices.Sorted(maps.Keys(x.sources.byGroup)) {
-		if x.sources.mayHave(group, source) || x.sources.mayHave(group, anySource) {
+func (f *importerFilters) groupsOf(source string) (groups []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, group := range slices.Sorted(maps.Keys(f.sources.byGroup)) {
+		if f.sources.mayHave(group, source) || f.sources.mayHave(group, anySource) {
 			groups = append(groups, group)
 		}
 	}
 	return groups
 }
 
-// filterSources makes the filters, if they are not there. From then on each change of an entry is added
+// fill makes the filters, if they are not there. From then on each change of an entry is added
 // to them.
-func (x *Index) filterSources() {
-	x.filtering.Lock()
-	defer x.filtering.Unlock()
-	x.mu.Lock()
-	isThere := x.sources != nil
+func (f *importerFilters) fill() {
+	f.filtering.Lock()
+	defer f.filtering.Unlock()
+	f.mu.Lock()
+	isThere := f.sources != nil
 	if !isThere {
-		x.sources = &sourceFilters{maphash.MakeSeed(), make(map[string]*[filterBits / 64]uint64)}
+		f.sources = &sourceFilters{maphash.MakeSeed(), make(map[string]*[filterBits / 64]uint64)}
 	}
-	x.mu.Unlock()
+	f.mu.Unlock()
 	for after, more := "", !isThere; more; {
-		after, more = x.filterSome(after)
+		after, more = f.fillSome(after)
 	}
 }
 
-// filterSome adds the entries that follow a key. It returns the last key, and whether there may be more.
-func (x *Index) filterSome(after string) (last string, more bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	entries, last, more := x.nextLocked(after, nil)
+// fillSome adds the entries that follow a key. It returns the last key, and whether there may be more.
+func (f *importerFilters) fillSome(after string) (last string, more bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	entries, last, more := f.nextLocked(after, nil)
 	for _, e := range entries {
-		x.sources.add(e.key, e.Summary)
+		f.sources.add(e.key, e.Summary)
 	}
 	return last, more
 }

@@ -3,11 +3,9 @@ package jwtstore
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/subtle"
 	"iter"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"nats-account-server/internal/pause"
@@ -123,76 +121,21 @@ func (f Floor) HasReplaced(hash Hash) bool {
 // file, a part at a time, when these have expired or the clock is set back. An Index may be used from any
 // goroutine.
 type Index struct {
-	path string // of the file; "" if there is none
-	warn func(format string, args ...any)
+	indexEntries
 	wake chan struct{} // is signalled when there is something to save; nil without a file
 
-	saving   sync.Mutex // held by save
-	counting sync.Mutex // held by Digest
-	// filtering is held while sources is made.
-	filtering sync.Mutex
-
-	mu     sync.Mutex            // guards what follows
-	file   *indexFile            // nil: it could not be opened
-	recent map[string]indexEntry // comes before what file has
-	live   indexState            // of recent and file together
-	saved  indexState            // of file
-	lost   int                   // how often the file was lost
-
-	changes uint64 // how often an entry was replaced
-	// expiring is what leaves the digest next. counted is to take its place when Digest has looked at all
-	// entries; it is nil while Digest does not.
-	expiring expiries
-	counted  *expiries
-	sources  *sourceFilters // nil before Importers needs them
-	// dirs is the stamps of the directories whose files are known, see Scan. dirsChanged says that the
-	// file has others.
-	dirs        map[string]Stamp
-	dirsChanged bool
-	saveAt      int // how many recent ones make a Swap save them
-}
-
-// indexEntry is a Version, and what is done with it.
-type indexEntry struct {
-	Version
-	counted   bool // it is in the digest
-	unflushed bool // its JWT is not in its file yet, so that it may not be saved
-	saved     Hash // its part of the digest of the index file
-	// earlier has the hashes of floors that were raised since, one after the other: the file may have one
-	// of them.
-	earlier string
-}
-
-// part returns what the entry is in a digest: zero if it is not counted.
-func (e indexEntry) part() Hash {
-	if e.counted {
-		return e.Hash
-	}
-	return Hash{}
-}
-
-// indexState is what is known of all entries together.
-type indexState struct {
-	seq    uint64 // of the last change
-	saves  uint64 // of the index, so far
-	digest Hash
-	// The digest is right from countedAt on, and until nextExpiry: the first moment at which an
-	// account may leave it. Both are in Unix seconds; a nextExpiry of 0 means never. While the index is
-	// in use, expiring says more.
-	countedAt, nextExpiry int64
-}
-
-// replace brings the state up to date when an entry takes the place of one that was this part of the
-// digest.
-func (s *indexState) replace(old Hash, e indexEntry) {
-	s.seq = max(s.seq, e.Seq)
-	part := e.part()
-	subtle.XORBytes(s.digest[:], s.digest[:], old[:])
-	subtle.XORBytes(s.digest[:], s.digest[:], part[:])
+	saver   indexSaver
+	digests digester
+	filters importerFilters
 }
 
 // newIndex returns an empty index without a file.
-func newIndex() *Index { return &Index{recent: make(map[string]indexEntry)} }
+func newIndex() *Index {
+	x := &Index{indexEntries: indexEntries{recent: make(map[string]indexEntry)}}
+	e := &x.indexEntries
+	x.saver.indexEntries, x.digests.indexEntries, x.filters.indexEntries = e, e, e
+	return x
+}
 
 // Get returns what is known of an account; the zero Version if that is nothing.
 func (x *Index) Get(key string) Version {
@@ -209,38 +152,12 @@ func (x *Index) floor(key string) (now Floor, earlier []byte) {
 	return e.Floor, []byte(e.earlier)
 }
 
-// getLocked returns the entry of a key. x.mu must be held.
-func (x *Index) getLocked(key string) indexEntry {
-	if e, ok := x.recent[key]; ok || x.file == nil {
-		return e
-	}
-	value, err := x.file.get(key)
-	if value == nil && err == nil {
-		return indexEntry{}
-	}
-	return x.decodeLocked(value, err)
-}
-
-// decodeLocked decodes a value of the file. If that or reading it fails the file is lost. x.mu must
-// be held.
-func (x *Index) decodeLocked(value []byte, err error) (e indexEntry) {
-	if err == nil {
-		e, err = decodeEntry(value)
-	}
-	if err != nil {
-		x.loseLocked(err)
-		return indexEntry{}
-	}
-	e.saved = e.part()
-	return e
-}
-
 // Swap replaces the Version of an account, and reports whether it was still old. The sequence
 // number stays.
 func (x *Index) Swap(key string, old, new Version) bool {
 	isOld, isFull := x.swap(key, old, new)
 	if isFull {
-		_ = x.save() // the flusher tries again, and says why it can't be saved
+		_ = x.saver.save() // the flusher tries again, and says why it can't be saved
 	} else if isOld {
 		x.wakeSave()
 	}
@@ -292,6 +209,9 @@ func (x *Index) commit(r *record) {
 	x.setLocked(r.key, had, e)
 }
 
+// Digest returns the digest.
+func (x *Index) Digest(now time.Time) Hash { return x.digests.digest(now) }
+
 // forgetSeq makes the next change of an account a later one, whatever its sequence number is.
 func (x *Index) forgetSeq(key string) {
 	x.mu.Lock()
@@ -301,151 +221,6 @@ func (x *Index) forgetSeq(key string) {
 		e.Seq = 0
 		x.setLocked(key, had, e)
 	}
-}
-
-// setLocked replaces an entry. x.mu must be held. A version that has expired leaves the digest when
-// that is next asked for.
-func (x *Index) setLocked(key string, had, e indexEntry) {
-	e.counted = e.Servable
-	x.putLocked(key, had, e)
-}
-
-// putLocked replaces an entry, which is counted in the digest or not. x.mu must be held.
-func (x *Index) putLocked(key string, had, e indexEntry) {
-	e.saved, e.earlier = had.saved, had.earlier
-	isRaised := had.Floor != (Floor{}) && had.Floor.Hash != e.Floor.Hash
-	if isRaised && !e.unflushed && len(e.earlier) < maxFollows*len(Hash{}) {
-		e.earlier += string(had.Floor.Hash[:])
-	}
-	x.changes++
-	x.live.replace(had.part(), e)
-	if had.counted {
-		x.expiring.remove(expiry{had.Expires, key})
-	}
-	x.expectLocked(key, e)
-	if x.sources != nil {
-		x.sources.add(key, e.Summary)
-	}
-	x.recent[key] = e
-}
-
-// expectLocked records when an entry expires. x.mu must be held.
-func (x *Index) expectLocked(key string, e indexEntry) {
-	if !e.counted {
-		return
-	}
-	x.expiring.add(expiry{e.Expires, key})
-	if x.counted != nil {
-		x.counted.add(expiry{e.Expires, key})
-	}
-}
-
-// Digest returns the digest.
-func (x *Index) Digest(now time.Time) Hash {
-	x.counting.Lock()
-	defer x.counting.Unlock()
-	digest, ok := x.digestAt(now.Unix())
-	for ; !ok; digest, ok = x.digestAt(now.Unix()) {
-		x.count(now)
-	}
-	return digest
-}
-
-// digestAt returns the digest after what has expired has left it. ok is false if it is not known what
-// has, or if the clock was set back.
-func (x *Index) digestAt(now int64) (digest Hash, ok bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if now < x.live.countedAt || !x.expiring.knows(now) {
-		return Hash{}, false
-	}
-	for gone, ok := x.expiring.take(now); ok; gone, ok = x.expiring.take(now) {
-		x.live.countedAt = max(x.live.countedAt, gone.at)
-		had := x.getLocked(gone.key)
-		if e := had; e.counted && e.Expires == gone.at {
-			e.counted = false
-			x.putLocked(gone.key, had, e)
-		}
-	}
-	return x.live.digest, true
-}
-
-// count makes the digest that of this moment. It looks at all entries, at some at a time: others may
-// change entries meanwhile. x.counting must be held.
-func (x *Index) count(now time.Time) {
-	x.mu.Lock()
-	x.counted = &expiries{}
-	x.mu.Unlock()
-	for after, more := "", true; more; {
-		after, more = x.countSome(after, now)
-	}
-	x.mu.Lock()
-	x.expiring, x.counted = *x.counted, nil
-	x.live.countedAt = now.Unix()
-	x.mu.Unlock()
-}
-
-// countSome is count for the entries that follow a key. It returns the last key, and whether there may
-// be more.
-func (x *Index) countSome(after string, now time.Time) (last string, more bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	entries, last, more := x.nextLocked(after, nil)
-	for _, e := range entries {
-		counts := e.indexEntry
-		if counts.counted = e.counts(now); counts.counted != e.counted {
-			x.putLocked(e.key, e.indexEntry, counts)
-		} else {
-			x.expectLocked(e.key, counts)
-		}
-	}
-	return last, more
-}
-
-// keyedEntry is an entry with its key.
-type keyedEntry struct {
-	key string
-	indexEntry
-}
-
-// scanSize is how many entries of the file are read at a time.
-const scanSize = 1000
-
-// nextLocked returns the entries that follow a key, by key, up to a last key, and whether there may be
-// more. Those of the file are left out whose values are not wanted; want nil: all are. x.mu must be held.
-func (x *Index) nextLocked(
-	after string, want func(value []byte) bool,
-) (entries []keyedEntry, last string, more bool) {
-	after = max(after, directoriesKey) // which is no entry
-	var keys []string
-	if x.file != nil {
-		var values [][]byte
-		var err error
-		if keys, values, err = x.file.scan(after, scanSize, want); err != nil {
-			x.loseLocked(err)
-		}
-		if want == nil {
-			entries = make([]keyedEntry, 0, len(keys))
-		}
-		for i, key := range keys {
-			if _, isRecent := x.recent[key]; !isRecent && values[i] != nil {
-				entries = append(entries, keyedEntry{key, x.decodeLocked(values[i], nil)})
-			}
-			if x.file == nil { // it is lost, and what was read from it as well
-				return x.nextLocked(after, want)
-			}
-		}
-	}
-	if more = len(keys) == scanSize; more {
-		last = keys[len(keys)-1]
-	}
-	for key, e := range x.recent {
-		if key > after && (!more || key <= last) {
-			entries = append(entries, keyedEntry{key, e})
-		}
-	}
-	slices.SortFunc(entries, func(a, b keyedEntry) int { return strings.Compare(a.key, b.key) })
-	return entries, last, more
 }
 
 // All yields every account for which something is stored, by key, but no activation token. The Index

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // indexName is the name of the index file.
@@ -67,7 +68,7 @@ func (x *Index) adopt(path string) error {
 			return err
 		}
 	}
-	if err := x.save(); err != nil {
+	if err := x.saver.save(); err != nil {
 		return err
 	}
 	_ = file.close()
@@ -93,64 +94,6 @@ func (x *Index) adoptFloor(key string, entry []byte) error {
 // errOldIndex is why an index is not used that was saved less often than the journal says.
 var errOldIndex = errors.New("it is older than the journal")
 
-// open opens the file and reads its state.
-func (x *Index) open(saves uint64) error {
-	file, err := openIndexFile(x.path)
-	if err != nil {
-		return err
-	}
-	note, err := file.note()
-	if err == nil {
-		x.saved, err = decodeState(note)
-	}
-	if err == nil {
-		x.dirs, err = readDirectories(file)
-	}
-	if err == nil && x.saved.saves < saves {
-		err = errOldIndex
-	}
-	if err != nil {
-		_ = file.close()
-		return fmt.Errorf("%w: %w", errIndexDamaged, err)
-	}
-	x.file, x.live = file, x.saved
-	x.expiring.rest = x.saved.nextExpiry
-	return nil
-}
-
-// loseLocked gives up the file and removes it: what it had is forgotten. x.mu must be held, or the
-// index not be in use yet.
-func (x *Index) loseLocked(err error) {
-	since := ""
-	if errors.Is(err, errOldIndex) {
-		since = ", since it was written"
-	}
-	x.warn("the index is made anew from the directory and the journal: %s; it has forgotten what was "+
-		"replaced within a second, and the accounts whose files were removed by hand%s", err, since)
-	if x.file != nil {
-		_ = x.file.close()
-		x.file = nil
-	}
-	_ = os.RemoveAll(x.path)
-	x.lost++
-	x.live = indexState{seq: x.live.seq, countedAt: x.live.countedAt}
-	x.expiring, x.dirs, x.dirsChanged = expiries{}, nil, false
-	x.forgetSavedLocked()
-	for key, e := range x.recent {
-		x.live.replace(Hash{}, e)
-		x.expectLocked(key, e)
-	}
-}
-
-// forgetSavedLocked records that there is no file any more. x.mu must be held.
-func (x *Index) forgetSavedLocked() {
-	x.saved = indexState{saves: x.saved.saves}
-	for key, e := range x.recent {
-		e.saved = Hash{}
-		x.recent[key] = e
-	}
-}
-
 // flushed records that a change is in its file, under the stamp of that. Now it may be saved. It does
 // nothing if that was recorded before.
 func (x *Index) flushed(r *record, stamp Stamp) {
@@ -166,52 +109,8 @@ func (x *Index) flushed(r *record, stamp Stamp) {
 	x.recent[r.key] = e
 }
 
-// save writes what the file lacks, and returns when that is durable. What comes meanwhile may be left to
-// the next save.
-func (x *Index) save() (err error) {
-	x.saving.Lock()
-	defer x.saving.Unlock()
-	for range x.plannedPuts() {
-		b, failed := x.batch()
-		if err = failed; err != nil || len(b.entries) == 0 && b.dirs == nil {
-			break
-		}
-		err = b.file.put(b.values(), b.state.append(nil))
-		x.recordSaved(b, err)
-		if err != nil {
-			break
-		}
-	}
-	if err != nil {
-		x.saveLater()
-	}
-	return err
-}
-
 // maxUnsaved bounds the versions in memory that could be saved. A Swap which makes them more saves them.
 const maxUnsaved = 4 * scanSize
-
-// plannedPuts returns how many puts save what there is now. x.saveAt becomes what they leave, which can't
-// be saved yet, and some more.
-func (x *Index) plannedPuts() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	unflushed := 0
-	for _, e := range x.recent {
-		if e.unflushed {
-			unflushed++
-		}
-	}
-	x.saveAt = unflushed + maxUnsaved
-	return (len(x.recent)-unflushed)/scanSize + 1
-}
-
-// saveLater lets as many more versions come before a Swap saves them, since that fails now.
-func (x *Index) saveLater() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.saveAt = len(x.recent) + maxUnsaved
-}
 
 // indexBatch is what a put writes.
 type indexBatch struct {
@@ -233,16 +132,66 @@ func (b indexBatch) values() map[string][]byte {
 	return values
 }
 
+// indexSaver writes to the file what it lacks, some entries at a time.
+type indexSaver struct {
+	*indexEntries
+	saving sync.Mutex // held by save
+}
+
+// save writes what the file lacks, and returns when that is durable. What comes meanwhile may be left to
+// the next save.
+func (s *indexSaver) save() (err error) {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	for range s.plannedPuts() {
+		b, failed := s.batch()
+		if err = failed; err != nil || len(b.entries) == 0 && b.dirs == nil {
+			break
+		}
+		err = b.file.put(b.values(), b.state.append(nil))
+		s.recordSaved(b, err)
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		s.saveLater()
+	}
+	return err
+}
+
+// plannedPuts returns how many puts save what there is now. s.saveAt becomes what they leave, which can't
+// be saved yet, and some more.
+func (s *indexSaver) plannedPuts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	unflushed := 0
+	for _, e := range s.recent {
+		if e.unflushed {
+			unflushed++
+		}
+	}
+	s.saveAt = unflushed + maxUnsaved
+	return (len(s.recent)-unflushed)/scanSize + 1
+}
+
+// saveLater lets as many more versions come before a Swap saves them, since that fails now.
+func (s *indexSaver) saveLater() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saveAt = len(s.recent) + maxUnsaved
+}
+
 // batch returns some entries that are to be saved. It makes the file if there is none. The directories come
 // with the last entries: the file must know the files in them by then.
-func (x *Index) batch() (b indexBatch, err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	b.entries = make(map[string]indexEntry, min(scanSize, len(x.recent)))
-	if x.file != nil && !x.file.isThere() {
-		x.moveLocked()
+func (s *indexSaver) batch() (b indexBatch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.entries = make(map[string]indexEntry, min(scanSize, len(s.recent)))
+	if s.file != nil && !s.file.isThere() {
+		s.moveLocked()
 	}
-	for key, e := range x.recent {
+	for key, e := range s.recent {
 		if len(b.entries) == scanSize {
 			break
 		}
@@ -250,84 +199,53 @@ func (x *Index) batch() (b indexBatch, err error) {
 			b.entries[key] = e
 		}
 	}
-	if x.dirsChanged && len(b.entries) < scanSize {
-		b.dirs = x.dirs
+	if s.dirsChanged && len(b.entries) < scanSize {
+		b.dirs = s.dirs
 	}
-	if (len(b.entries) > 0 || b.dirs != nil) && x.path != "" && x.file == nil {
-		err = x.makeLocked()
+	if (len(b.entries) > 0 || b.dirs != nil) && s.path != "" && s.file == nil {
+		err = s.makeLocked()
 	}
-	if x.file == nil {
+	if s.file == nil {
 		return indexBatch{}, err
 	}
-	b.file, b.state = x.file, x.saved
+	b.file, b.state = s.file, s.saved
 	b.state.saves++
 	for _, e := range b.entries {
 		b.state.replace(e.saved, e)
 	}
-	b.state.countedAt, b.state.nextExpiry = x.live.countedAt, x.expiring.first()
-	if len(b.entries) < len(x.recent) {
+	b.state.countedAt, b.state.nextExpiry = s.live.countedAt, s.expiring.first()
+	if len(b.entries) < len(s.recent) {
 		b.state.nextExpiry = 1 // the file may still count what has expired, so all are counted at the start
 	}
 	return b, nil
 }
 
-// moveLocked prepares for a new file, after the old one was removed together with its directory. What
-// the old one has is kept. x.mu must be held.
-func (x *Index) moveLocked() {
-	for after, more := "", true; more && x.file != nil; {
-		var entries []keyedEntry
-		entries, after, more = x.nextLocked(after, nil)
-		for _, e := range entries {
-			x.recent[e.key] = e.indexEntry
-		}
-	}
-	if x.file != nil {
-		_ = x.file.close()
-		x.file, x.dirsChanged = nil, len(x.dirs) > 0
-		x.forgetSavedLocked()
-	}
-}
-
-// makeLocked makes a new file. What is at the path came with a copy of the directory. The directory
-// above the file's is never made: it may be that of a store which has just gone. x.mu must be held.
-func (x *Index) makeLocked() (err error) {
-	dir := filepath.Dir(x.path)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := errors.Join(os.RemoveAll(x.path), syncNames(dir)); err != nil {
-		return err
-	}
-	x.file, err = openIndexFile(x.path)
-	return err
-}
-
 // recordSaved records what became of a put. A file that is damaged is lost; the next save makes
 // another.
-func (x *Index) recordSaved(b indexBatch, err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+func (s *indexSaver) recordSaved(b indexBatch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case x.file != b.file: // it was lost meanwhile
+	case s.file != b.file: // it was lost meanwhile
 		return
 	case errors.Is(err, errIndexDamaged):
-		x.loseLocked(err)
+		s.loseLocked(err)
 	}
 	if err != nil {
 		return
 	}
-	x.saved = b.state
+	s.saved = b.state
 	if b.dirs != nil {
-		x.dirsChanged = !maps.Equal(b.dirs, x.dirs)
+		s.dirsChanged = !maps.Equal(b.dirs, s.dirs)
 	}
 	for key, e := range b.entries {
-		now := x.recent[key]
+		now := s.recent[key]
 		if now == e {
-			delete(x.recent, key)
+			delete(s.recent, key)
 			continue
 		}
 		now.saved = e.part()
-		x.recent[key] = now
+		s.recent[key] = now
 	}
 }
 
