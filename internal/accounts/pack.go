@@ -1,0 +1,103 @@
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nats-account-server/internal/jwtstore"
+)
+
+// A pack is read by several goroutines, some accounts at a time: opening a file takes longer than
+// sending its line.
+const (
+	packReaders = 4
+	packBatch   = 32
+)
+
+// packLine is a line of a pack that is read.
+type packLine struct {
+	key   string
+	had   jwtstore.Version // of the index
+	token []byte           // nil: there is none, or it is not shown any more
+}
+
+// Pack yields every account that is in the digest and its JWT, by key. What was changed by hand
+// since the last Rescan is judged on the way. What can't be read is left out. However many accounts
+// there are, packBatch of them are in memory at a time.
+func (c *catalog) Pack(ctx context.Context) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		p := packer{c, c.Now()}
+		var lines []packLine
+		send := func() bool {
+			p.readLines(lines)
+			for _, l := range lines {
+				if l.token != nil && !yield(l.key, l.token) {
+					return false
+				}
+			}
+			lines = lines[:0]
+			return true
+		}
+		for key, had := range c.shown(p.now) {
+			if ctx.Err() != nil {
+				return
+			}
+			lines = append(lines, packLine{key: key, had: had})
+			if len(lines) == packBatch && !send() {
+				return
+			}
+		}
+		send()
+	}
+}
+
+// packer reads what a pack has.
+type packer struct {
+	catalog *catalog
+	now     time.Time // at which the pack was asked for
+}
+
+// readLines reads the JWTs of some lines.
+func (p *packer) readLines(lines []packLine) {
+	var taken atomic.Int64
+	var readers sync.WaitGroup
+	for range min(packReaders, len(lines)) {
+		readers.Go(func() {
+			for i := taken.Add(1) - 1; i < int64(len(lines)); i = taken.Add(1) - 1 {
+				l := &lines[i]
+				token, v, err := p.load(l.key, l.had)
+				if err == nil && isShown(v, p.now) {
+					l.token = bytes.TrimSpace(token)
+				}
+			}
+		})
+	}
+	readers.Wait()
+}
+
+// load returns what is stored for one account, of which the index had a Version a moment ago. As
+// long as that is right, the index is not asked again. What is in memory is not read.
+func (p *packer) load(
+	key string, had jwtstore.Version,
+) (token []byte, v jwtstore.Version, err error) {
+	c := p.catalog
+	if had.Mark != c.trust.Load().mark || lacksSummary(had) {
+		return c.update(key, true)
+	}
+	inMemory, known := c.verdicts.tokenOf(key, had.Stamp), jwtstore.Stamp{}
+	if inMemory != nil {
+		known = had.Stamp
+	}
+	token, stamp, err := c.Store.Load(key, known)
+	switch {
+	case err == nil && token == nil:
+		return inMemory, had, nil
+	case err == nil && stamp == had.Stamp:
+		return token, had, nil
+	}
+	return c.update(key, true)
+}
