@@ -31,6 +31,11 @@ func (x *IndexFile) Scan(after string, max int) ([]string, [][]byte, error) {
 
 func (x *IndexFile) Close() error { return x.f.close() }
 
+func (x *IndexFile) Tidy() { x.f.tidy() }
+
+// LogSize returns the length of the log.
+func (x *IndexFile) LogSize() int64 { return x.f.logSize() }
+
 // SetMinMerge lets files be merged when their log has this many bytes. It returns the size before.
 func SetMinMerge(n int64) (before int64) {
 	before, minMerge = minMerge, n

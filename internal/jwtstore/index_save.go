@@ -153,6 +153,9 @@ func (s *indexSaver) save() (err error) {
 		if err != nil {
 			break
 		}
+		if b.dirs != nil { // a scan has ended, which may have changed all entries
+			b.file.tidy()
+		}
 	}
 	if err != nil {
 		s.saveLater()

@@ -215,6 +215,16 @@ func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	return nil // the put is durable whether there could be a merge or not
 }
 
+// tidy merges once the log has become as large as the smallest that is merged: the next open reads a log
+// as a whole, and keeps it in memory. What it fails at, the next put finds.
+func (f *indexFile) tidy() {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	if f.prepare() == nil && f.logSize() >= minMerge {
+		_ = f.merge()
+	}
+}
+
 // prepare makes a new file if nothing may be appended to this one: it is of an earlier format for instance.
 // f.writing must be held.
 func (f *indexFile) prepare() error {

@@ -564,6 +564,37 @@ func TestIndexFileMerges(t *testing.T) {
 	}
 }
 
+// TestIndexFileTidies has a log that is long, and not yet long enough for its large table.
+func TestIndexFileTidies(t *testing.T) {
+	mergeOften(t)
+	path := filepath.Join(t.TempDir(), "index")
+	f := openIndexFile(t, path)
+	fillIndex(t, f, 3000, 1)
+	f.Tidy()
+	for n := 0; f.LogSize() < 25_000; n += 10 {
+		values := map[string][]byte{}
+		for i := n; i < n+10; i++ {
+			values[indexKey(i)] = indexValue(i, 2)
+		}
+		putIndex(t, f, values, "note")
+	}
+	want := scanIndex(t, f, 1000)
+	if f.Tidy(); f.LogSize() > 1000 {
+		t.Errorf("the log has %d bytes", f.LogSize())
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = openIndexFile(t, path)
+	if got := scanIndex(t, f, 1000); !maps.Equal(got, want) {
+		t.Error("it has other values")
+	}
+	start := f.LogStart()
+	if f.Tidy(); f.LogStart() != start {
+		t.Error("merged without a log")
+	}
+}
+
 // TestIndexFileDamagedWhileOpen damages the table of a file that is in use.
 func TestIndexFileDamagedWhileOpen(t *testing.T) {
 	content, logStart, states := indexOf2000(t)
