@@ -125,8 +125,8 @@ func (d *daemon) serverOptions(c config.Config, f files) httpserver.Options {
 	}
 }
 
-// apiOptions returns what the handler of HTTP requests is made of. It is made anew for each configuration
-// and starts nothing, so a failed reload just drops it.
+// apiOptions returns what the handler of HTTP requests is made of. It is made anew for each
+// configuration and starts nothing, so a failed reload just drops it.
 func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 	o := httpapi.Options{
 		Accounts:    d.registry,
@@ -134,13 +134,17 @@ func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 		MaxPack:     c.MaxPack,
 		ReadOnly:    d.Config.Store.ReadOnly, // a reload does not change the store
 		Monitor:     d.monitor,
-		Foreteller:  &effect.Foreteller{Importers: d.store.Index(), Accounts: d.registry, Facts: d.facts},
-		Metrics:     d.metrics,
-		Pages:       d.pages,
-		Incomplete:  d.isIncomplete,
-		Revisions:   d.revisions(),
-		CommitTime:  d.commitTimeout(),
-		Log:         d.log.Logger,
+		Foreteller: &effect.Foreteller{
+			Importers: d.store.Index(),
+			Accounts:  d.registry,
+			Facts:     d.facts,
+		},
+		Metrics:    d.metrics,
+		Pages:      d.pages,
+		Incomplete: d.bucket.isIncomplete,
+		Revisions:  d.bucket.revisions(),
+		CommitTime: d.bucket.commitTimeout(),
+		Log:        d.log.Logger,
 	}
 	// What is pushed belongs on the primary. The client is told its URL, without a password.
 	if c.Primary != "" {

@@ -69,37 +69,28 @@ func auditChanges(changes []claimdiff.Change) (all []logging.AuditChange) {
 // reopen opens the log file and the audit file of the configured names anew, after they have been
 // renamed. If one can't be opened, the server goes on writing to the renamed one.
 func (d *daemon) reopen() {
-	if d.Config.Logging.File != "" {
-		d.reopenFile("log", d.reopenLog)
+	c := d.Config.Logging
+	if c.File != "" {
+		sink, err := c.Target.Open()
+		if err == nil {
+			d.Logging.Use(sink) // closes the old one
+		}
+		d.log.reopened("log", err)
 	}
-	if d.Config.Logging.Audit != "" {
-		d.reopenFile("audit", d.reopenAudit)
+	if c.Audit != "" {
+		file, err := logging.OpenAudit(c.Audit)
+		if err == nil {
+			d.audit.Use(file) // closes the old one
+		}
+		d.log.reopened("audit", err)
 	}
 }
 
-// reopenFile opens a file anew and logs that.
-func (d *daemon) reopenFile(what string, open func() error) {
-	if err := open(); err != nil {
-		d.log.errorf("%s: the old one goes on", err)
+// reopened says whether a file could be opened anew.
+func (l logger) reopened(what string, err error) {
+	if err != nil {
+		l.errorf("%s: the old one goes on", err)
 		return
 	}
-	d.log.infof("%s file reopened", what)
-}
-
-// reopenLog opens the log file anew.
-func (d *daemon) reopenLog() error {
-	sink, err := d.Config.Logging.Target.Open()
-	if err == nil {
-		d.Logging.Use(sink) // closes the old one
-	}
-	return err
-}
-
-// reopenAudit opens the audit file anew.
-func (d *daemon) reopenAudit() error {
-	f, err := logging.OpenAudit(d.Config.Logging.Audit)
-	if err == nil {
-		d.audit.Use(f) // closes the old one
-	}
-	return err
+	l.infof("%s file reopened", what)
 }

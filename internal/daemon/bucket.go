@@ -19,8 +19,8 @@ const (
 	bucketReconnectWait  = 250 * time.Millisecond
 )
 
-// heardSpread is in how much time servers that share a bucket look whether nats-servers have heard of a
-// change that another one of them has taken.
+// heardSpread is in how much time servers that share a bucket look whether nats-servers have heard
+// of a change that another one of them has taken.
 func heardSpread(c config.KV) time.Duration {
 	if len(c.Servers) == 0 {
 		return 0
@@ -46,8 +46,9 @@ func bucketOptions(dir *jwtstore.Dir, c config.Store, log logger) bucket.Options
 	}
 }
 
-// leaveBucket forgets how far a server that has no bucket any more has read it. If it has one again, what
-// came meanwhile must not count as older than what the bucket has. With an error the store is closed.
+// leaveBucket forgets how far a server that has no bucket any more has read it. If it has one again,
+// what came meanwhile must not count as older than what the bucket has. With an error the store is
+// closed.
 func leaveBucket(dir *jwtstore.Dir, path string, log logger) error {
 	left, err := bucket.Leave(path)
 	if err != nil {
@@ -59,77 +60,88 @@ func leaveBucket(dir *jwtstore.Dir, path string, log logger) error {
 	return nil
 }
 
+// sharedBucket is the store, if several servers share it. Without a bucket each method says what
+// holds for a server of its own.
+type sharedBucket struct {
+	store  *bucket.Store // nil: there is no bucket
+	config config.KV
+	log    logger
+}
+
 // startBucket follows the bucket until stop ends it; it does nothing without one.
 func (d *daemon) startBucket() {
-	if d.bucket == nil {
+	if d.bucket.store == nil {
 		return
 	}
-	c := d.Config.Store.KV
-	o := natsconn.Options{
-		Servers:        c.Servers,
-		Credentials:    c.Credentials,
-		HandshakeFirst: c.TLS.HandshakeFirst,
-		ConnectTimeout: bucketConnectTimeout,
-		ReconnectWait:  bucketReconnectWait,
-		Log:            d.log.Logger,
-		Bucket:         true,
-	}
-	if c.TLS != (config.NATSTLS{}) {
-		o.TLS = tlsFiles("store.kv", c.TLS).Reload(d.log.Logger)
-	}
 	d.follower = d.start(context.Background(), "bucket", func(ctx context.Context) error {
-		natsconn.Run(ctx, o, d.bucket.Serve)
+		natsconn.Run(ctx, d.bucket.connection(), d.bucket.store.Serve)
 		return nil
 	})
 }
 
-// awaitBucket returns when the bucket has been read, or ctx has ended. Until then this server may have old
+// connection returns how the nats-servers of the bucket are connected to.
+func (b sharedBucket) connection() natsconn.Options {
+	o := natsconn.Options{
+		Servers:        b.config.Servers,
+		Credentials:    b.config.Credentials,
+		HandshakeFirst: b.config.TLS.HandshakeFirst,
+		ConnectTimeout: bucketConnectTimeout,
+		ReconnectWait:  bucketReconnectWait,
+		Log:            b.log.Logger,
+		Bucket:         true,
+	}
+	if b.config.TLS != (config.NATSTLS{}) {
+		o.TLS = tlsFiles("store.kv", b.config.TLS).Reload(b.log.Logger)
+	}
+	return o
+}
+
+// await returns when the bucket has been read, or ctx has ended. Until then this server may have old
 // JWTs, which nats-servers would take for new ones.
-func (d *daemon) awaitBucket(ctx context.Context) {
+func (b sharedBucket) await(ctx context.Context) {
 	select {
-	case <-d.bucket.CaughtUp():
+	case <-b.store.CaughtUp():
 	case <-ctx.Done():
 	}
 }
 
-// offerEdited brings what was changed by hand in the directory to the other servers.
-func (d *daemon) offerEdited(key string) {
-	if d.bucket == nil {
+// offer brings what was changed by hand in the directory to the other servers.
+func (b sharedBucket) offer(key string) {
+	if b.store == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), d.Config.Store.KV.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.config.Timeout)
 	defer cancel()
-	if err := d.bucket.Offer(ctx, key); err != nil {
-		d.log.warnf("%s - was changed by hand, and could not be put into the bucket: %s; "+
+	if err := b.store.Offer(ctx, key); err != nil {
+		b.log.warnf("%s - was changed by hand, and could not be put into the bucket: %s; "+
 			"the next start tries again", logging.ShortKey(key), err)
 	}
 }
 
-// isIncomplete reports whether this server has no account, and does not know yet what the bucket has.
-func (d *daemon) isIncomplete() bool {
-	return d.bucket != nil && d.bucket.IsIncomplete()
-}
+// isIncomplete reports whether this server has no account, and does not know yet what the bucket
+// has.
+func (b sharedBucket) isIncomplete() bool { return b.store != nil && b.store.IsIncomplete() }
 
 // commitTimeout is how long a push may take before it is stored; 0: no longer than a disk takes.
-func (d *daemon) commitTimeout() time.Duration {
-	if d.bucket == nil {
+func (b sharedBucket) commitTimeout() time.Duration {
+	if b.store == nil {
 		return 0
 	}
-	return d.Config.Store.KV.Timeout
+	return b.config.Timeout
 }
 
-// bucketState returns how far this server is with its bucket; false: it has none.
-func (d *daemon) bucketState() (bucket.State, bool) {
-	if d.bucket == nil {
+// state returns how far this server is with its bucket; false: it has none.
+func (b sharedBucket) state() (bucket.State, bool) {
+	if b.store == nil {
 		return bucket.State{}, false
 	}
-	return d.bucket.Progress(), true
+	return b.store.Progress(), true
 }
 
 // revisions returns what reads the history of an account; nil without a bucket.
-func (d *daemon) revisions() func(ctx context.Context, key string) ([]accounts.Revision, error) {
-	if d.bucket == nil {
+func (b sharedBucket) revisions() func(ctx context.Context, key string) ([]accounts.Revision, error) {
+	if b.store == nil {
 		return nil
 	}
-	return d.bucket.Revisions
+	return b.store.Revisions
 }

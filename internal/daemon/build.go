@@ -53,8 +53,10 @@ func build(
 		audit:   audit,
 		logins:  auth.NewLimiter(log.Logger),
 		store:   store,
+		bucket:  sharedBucket{config: o.Config.Store.KV, log: log},
 		client:  resolver.NewClient(log.Logger),
 		metrics: metrics,
+		systemd: systemd{Systemd: o.Systemd, log: log},
 	}
 	d.facts = facts.New(facts.Options{
 		Servers: func() []facts.Server { return d.notifier.Present() },
@@ -77,7 +79,7 @@ func build(
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
 	if shared, ok := store.(*bucket.Store); ok {
 		// What the bucket has is not known before it was read.
-		d.bucket = shared
+		d.bucket.store = shared
 		d.buildRegistries(f.trusted, store, shared)
 		shared.Use(d.registry, d.activations)
 		return d
@@ -113,7 +115,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Announcer:  d.notifier,
 		Observer:   d.audit,
 		Unsaved:    unsaved,
-		Edited:     d.offerEdited,
+		Edited:     d.bucket.offer,
 		Peers:      d.client,
 		Signer:     d.client,
 		Trust:      t.Trust,
@@ -149,7 +151,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Store:       d.monitoredStore(),
 		Notifier:    d.notifier,
 		Replica:     d.monitored.replicaState,
-		Bucket:      d.bucketState,
+		Bucket:      d.bucket.state,
 		Connections: d.monitored.connections,
 		ReadOnly:    c.ReadOnly,
 		Build:       monitor.Build{Version: Version, Commit: shortCommit(), Date: buildDate()},

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,7 +20,6 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
 	"nats-account-server/internal/auth"
-	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/dirsync"
 	"nats-account-server/internal/facts"
@@ -66,7 +64,8 @@ type daemon struct {
 	audit   *auditor      // its file changes with a reload
 	logins  *auth.Limiter // one for all policies, so that a reload forgets no failed login
 	store   store
-	bucket  *bucket.Store // the store, if several servers share it; otherwise nil
+	bucket  sharedBucket
+	systemd systemd
 
 	// The parts below live as long as the program. What a reload changes in them has a setter.
 	registry    *accounts.Registry
@@ -92,8 +91,7 @@ type daemon struct {
 	follower      *task // of the bucket; nil without one
 	primary       primary
 
-	removePID func()      // removes the pid file
-	probing   atomic.Bool // a request to the daemon itself is under way, see proveAlive
+	removePID func() // removes the pid file
 }
 
 // Run runs an account server. It returns nil when ctx has ended and everything is stopped and
@@ -173,7 +171,8 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	d.startTasks(failed)
 	// This line is the original's.
 	d.log.infof("nats-account-server is running")
-	d.logResolvers(f.trusted)
+	scheme, port := d.server.Address()
+	logResolvers(d.Config, scheme, port, f.trusted, d.log)
 	d.trusted = f.trusted
 	d.startReview(false)
 	d.follow(primary, d.Config)
@@ -181,13 +180,13 @@ func (d *daemon) run(ctx context.Context, f files) error {
 		// A service manager is told only now, when everything has been started.
 		d.Ready()
 	}
-	d.tellSystemd(d.Systemd.Ready(servesStatus))
+	d.systemd.tell(d.systemd.Ready(servesStatus))
 	if d.Dump {
 		d.log.Info("", "configuration", logging.Lines(d.Config.Dump()))
 	}
 	d.takeSignals(failed)
 	// A failed task and a signal end the program in the same order.
-	d.tellSystemd(d.Systemd.Stopping())
+	d.systemd.tell(d.systemd.Stopping())
 	d.stop()
 	// Wait returns the first error of a task; nil: all ended as they were told.
 	return d.tasks.Wait()
@@ -236,7 +235,7 @@ func (d *daemon) startTasks(failed context.Context) {
 // takeSignals does what signals ask for, one after the other, until ctx ends. It tells systemd that
 // the program lives.
 func (d *daemon) takeSignals(ctx context.Context) {
-	alive, stopTicks := every(d.Systemd.WatchdogInterval())
+	alive, stopTicks := every(d.systemd.WatchdogInterval())
 	defer stopTicks()
 	var reload <-chan time.Time // nil unless a reload is asked for
 	for {
@@ -253,7 +252,7 @@ func (d *daemon) takeSignals(ctx context.Context) {
 		case <-d.Reopen:
 			d.reopen()
 		case <-alive:
-			d.proveAlive()
+			d.systemd.proveAlive(d.server.Answers)
 		}
 	}
 }

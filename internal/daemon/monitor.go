@@ -45,8 +45,8 @@ type monitorServer struct {
 	options httpserver.Options
 }
 
-// nextMonitorServer returns the server that a configuration asks for: none, or a new one, which listens
-// already.
+// nextMonitorServer returns the server that a configuration asks for: none, or a new one, which
+// listens already.
 func (d *daemon) nextMonitorServer(c config.Config, f files) (monitorServer, error) {
 	if c.Monitor.Port == 0 {
 		return monitorServer{}, nil
@@ -83,8 +83,8 @@ func (d *daemon) startMonitorServer(s monitorServer) {
 	d.monitorServer = s
 }
 
-// reloadMonitorServer changes the server of the monitor to what c asks for. undo takes that back, and
-// commit ends a server that is not asked for any more.
+// reloadMonitorServer changes the server of the monitor to what c asks for. undo takes that back,
+// and commit ends a server that is not asked for any more.
 func (d *daemon) reloadMonitorServer(c config.Config, f files) (undo, commit func(), err error) {
 	old := d.monitorServer
 	if old.Server != nil && c.Monitor.Port != 0 {

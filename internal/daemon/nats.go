@@ -70,9 +70,9 @@ func tlsFiles(section string, c config.NATSTLS) natsconn.Files {
 // finished.
 func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 	var serving sync.WaitGroup
-	if d.bucket != nil {
-		serving.Go(func() { d.bucket.ServeSystem(ctx, nc) })
-		d.awaitBucket(ctx)
+	if d.bucket.store != nil {
+		serving.Go(func() { d.bucket.store.ServeSystem(ctx, nc) })
+		d.bucket.await(ctx)
 	}
 	ready := make(chan struct{})
 	serving.Go(func() { d.resolver.Serve(ctx, nc, func() { close(ready) }) })

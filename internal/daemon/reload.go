@@ -9,8 +9,9 @@ import (
 	"nats-account-server/internal/config"
 )
 
-// hangupDelay is how long a reload waits for further requests, which it answers too. From version 253 on,
-// systemd sends SIGHUP itself and runs ExecReload, which older ones need: that is one reload.
+// hangupDelay is how long a reload waits for further requests, which it answers too. From version
+// 253 on, systemd sends SIGHUP itself and runs ExecReload, which older ones need: that is one
+// reload.
 const hangupDelay = 100 * time.Millisecond
 
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
@@ -18,9 +19,9 @@ const hangupDelay = 100 * time.Millisecond
 // hand are looked for in the background.
 func (d *daemon) reload() {
 	defer d.startReview(true) // its lines come last
-	d.tellSystemd(d.Systemd.Reloading())
+	d.systemd.tell(d.systemd.Reloading())
 	status := servesStatus
-	defer func() { d.tellSystemd(d.Systemd.Ready(status)) }()
+	defer func() { d.systemd.tell(d.systemd.Ready(status)) }()
 	// Each step can refuse. The first refusal is what the log has.
 	c, err := d.Reload(d.Config)
 	if err == nil {

@@ -6,23 +6,25 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"nats-account-server/internal/config"
 )
 
 // logResolvers says how a nats-server is to be configured, in either of two ways. Without NATS
 // there is only one way: the other one needs announcements. nats-server parses the lines that begin
-// with blanks.
-func (d *daemon) logResolvers(trust trusted) {
-	d.log.infof("configure the nats-server with:")
-	d.log.infof("  resolver: %s", quoted("URL("+d.resolverURL()+")"))
-	if len(d.Config.NATS.Servers) == 0 {
+// with blanks. scheme and port are those of the server that listens.
+func logResolvers(c config.Config, scheme string, port int, trust trusted, log logger) {
+	log.infof("configure the nats-server with:")
+	log.infof("  resolver: %s", quoted("URL("+resolverURL(c.HTTP, scheme, port)+")"))
+	if len(c.NATS.Servers) == 0 {
 		return
 	}
 	system := trust.systemKey()
-	d.log.infof("it keeps no accounts then, and does not start while this server is away; " +
+	log.infof("it keeps no accounts then, and does not start while this server is away; " +
 		"one that keeps them all, starts in any order and works alone has:")
-	d.log.infof("  system_account: %s", system)
-	d.log.infof(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
-	d.log.infof("  resolver_preload { %s: <JWT> }", system)
+	log.infof("  system_account: %s", system)
+	log.infof(`  resolver { type: full, dir: "jwt", allow_delete: false, interval: "2s" }`)
+	log.infof("  resolver_preload { %s: <JWT> }", system)
 }
 
 // quoted puts a text in quotes if nats-server would not read it to its end without.
@@ -35,14 +37,13 @@ func quoted(text string) string {
 
 // resolverURL is what the resolver of a nats-server is configured with. The port is the one that is
 // bound, which matters if the configured one is 0.
-func (d *daemon) resolverURL() string {
-	scheme, port := d.server.Address()
+func resolverURL(c config.HTTP, scheme string, port int) string {
 	u := url.URL{
 		Scheme: scheme,
-		Host:   net.JoinHostPort(reachable(d.Config.HTTP.Host), strconv.Itoa(port)),
+		Host:   net.JoinHostPort(reachable(c.Host), strconv.Itoa(port)),
 		Path:   "/jwt/v1/accounts/",
 	}
-	if d.Config.HTTP.Read != nil {
+	if c.Read != nil {
 		// A nats-server must log in too. The log shows no real password.
 		u.User = url.UserPassword("USER", "PASSWORD")
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"nats-account-server/internal/httpserver"
@@ -20,20 +21,44 @@ func logLimits(log logger) {
 	if text := process.LimitMemory(); text != "" {
 		log.infof("%s", text)
 	}
-	if now, most := httpserver.ConnLimit(); now < most {
+	if now, limit := httpserver.ConnLimit(); now < limit {
 		log.warnf("at most %d connections are served at once instead of %d, because the process "+
 			"may not open more files: raise its limit, with LimitNOFILE= in "+
 			"systemd or ulimit -n in a shell",
-			now, most)
+			now, limit)
 	}
 }
 
-// tellSystemd logs that systemd could not be told something. It may end a program that it knows
-// nothing of.
-func (d *daemon) tellSystemd(err error) {
+// systemd is the service manager that has started the program. Without one nothing is told.
+type systemd struct {
+	*process.Systemd
+	log     logger
+	probing atomic.Bool // a request to the daemon itself has no answer yet, see proveAlive
+}
+
+// tell logs that systemd could not be told something. It may end a program that it knows nothing
+// of.
+func (s *systemd) tell(err error) {
 	if err != nil {
-		d.log.warnf("%s", err)
+		s.log.warnf("%s", err)
 	}
+}
+
+// proveAlive tells systemd that the program lives, if HTTP answers. It does not wait for that. The
+// daemon takes signals in the same goroutine, so one that hangs proves nothing either.
+func (s *systemd) proveAlive(answers func(within time.Duration) error) {
+	if !s.probing.CompareAndSwap(false, true) {
+		return // the last request has no answer yet
+	}
+	go func() {
+		defer s.probing.Store(false)
+		if err := answers(aliveTimeout); err != nil {
+			s.log.warnf("HTTP does not answer, so systemd is not told that the server lives: %s",
+				err)
+			return
+		}
+		s.tell(s.Alive())
+	}()
 }
 
 // every returns a channel with a value per interval, which stop ends. Without an interval there is
@@ -44,23 +69,6 @@ func every(interval time.Duration) (ticks <-chan time.Time, stop func()) {
 	}
 	t := time.NewTicker(interval)
 	return t.C, t.Stop
-}
-
-// proveAlive tells systemd that the program lives, if HTTP answers. It does not wait for that. The daemon
-// takes signals in the same goroutine, so one that hangs proves nothing either.
-func (d *daemon) proveAlive() {
-	if !d.probing.CompareAndSwap(false, true) {
-		return // the last request has no answer yet
-	}
-	go func() {
-		defer d.probing.Store(false)
-		if err := d.server.Answers(aliveTimeout); err != nil {
-			d.log.warnf("HTTP does not answer, so systemd is not told that the server lives: %s",
-				err)
-			return
-		}
-		d.tellSystemd(d.Systemd.Alive())
-	}()
 }
 
 // closeServer ends a server whose task has not been started. nil is none.
