@@ -1,7 +1,9 @@
 package bucket
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -133,8 +135,11 @@ func (r *revision) hash() (hash [32]byte, ok bool) {
 	return [32]byte(b), true
 }
 
+// hashOf is the hash of a value, as the index has it.
+func hashOf(value []byte) [32]byte { return sha256.Sum256(bytes.TrimSpace(value)) }
+
 // subject returns the subject of a key.
-func (s *Store) subject(key string) string {
+func (s *stream) subject(key string) string {
 	if trust.IsActivationHash(key) {
 		return s.prefix + "t." + key
 	}
@@ -142,7 +147,7 @@ func (s *Store) subject(key string) string {
 }
 
 // keyOf returns the key of a subject, "" if it is not ours.
-func (s *Store) keyOf(subject string) string {
+func (s *stream) keyOf(subject string) string {
 	rest, _ := strings.CutPrefix(subject, s.prefix)
 	kind, key, _ := strings.Cut(rest, ".")
 	if kind == "a" && trust.IsAccountKey(key) || kind == "t" && trust.IsActivationHash(key) {
@@ -152,7 +157,7 @@ func (s *Store) keyOf(subject string) string {
 }
 
 // newRevision makes a revision of what a message has.
-func (s *Store) newRevision(subject string, seq uint64, at time.Time, h nats.Header, value []byte) revision {
+func (s *stream) newRevision(subject string, seq uint64, at time.Time, h nats.Header, value []byte) revision {
 	op := h.Get(headerMarker)
 	return revision{key: s.keyOf(subject), seq: seq, at: at, header: h, value: value,
 		isMarker: op == "DEL" || op == "PURGE" || h.Get("Nats-Marker-Reason") != ""}
@@ -171,11 +176,11 @@ type storedMessage struct {
 
 // last returns the last revision of a subject at the leader; the zero revision if there is none. The
 // subject may have wildcards.
-func (s *Store) last(ctx context.Context, nc *nats.Conn, subject string) (revision, error) {
+func (s *stream) last(ctx context.Context, nc *nats.Conn, subject string) (revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var found storedMessage
-	err := api(ctx, nc, "STREAM.MSG.GET."+s.stream, map[string]string{"last_by_subj": subject}, &found)
+	err := api(ctx, nc, "STREAM.MSG.GET."+s.name, map[string]string{"last_by_subj": subject}, &found)
 	switch m := &found.Message; {
 	case isCode(err, codeNoMessage):
 		return revision{}, nil
@@ -202,7 +207,7 @@ func (e *publishError) Unwrap() error { return e.cause }
 // publish writes a revision if the last one of its key is still expected. The error is a
 // *publishError if it is worth another try, otherwise an *accounts.CommitError or
 // *accounts.TooLargeError.
-func (s *Store) publish(
+func (s *stream) publish(
 	ctx context.Context, nc *nats.Conn, key string, h nats.Header, value []byte, expected uint64,
 ) (seq uint64, err error) {
 	h.Set(headerExpected, strconv.FormatUint(expected, 10))
@@ -237,7 +242,7 @@ func tooLarge(nc *nats.Conn, value []byte) error {
 }
 
 // header returns the headers of a value.
-func (s *Store) header(kind, door, user string, value []byte, override bool) nats.Header {
+func (s *stream) header(kind, door, user string, value []byte, override bool) nats.Header {
 	hash := hashOf(value)
 	h := nats.Header{}
 	h.Set(headerKind, kind)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
@@ -21,27 +22,47 @@ type applied struct {
 	again bool
 }
 
+// applier puts revisions of the bucket into the directory. Each goes through the policy, which calls put or
+// delete with the lock of its key.
+type applier struct {
+	dir       *jwtstore.Dir
+	revisions *revisions
+	accounts  Accounts // of Use
+	tokens    Tokens
+	log       *slog.Logger // limited
+}
+
 // apply stores a revision, unless a later one of its key is. refused says that the policy does not take
 // it. The error is that of the store, which may take it later.
-func (s *Store) apply(ctx context.Context, r revision) (refused bool, err error) {
-	if r.seq <= s.applied(r.key) {
+func (a *applier) apply(ctx context.Context, r revision) (refused bool, err error) {
+	if r.seq <= a.revisions.last(r.key) {
 		return false, nil
 	}
-	return s.applyAs(ctx, r, applied{seq: r.seq})
+	return a.applyAs(ctx, r, applied{seq: r.seq})
+}
+
+// catchUp applies the last revision of a key, unless that is done. A value that is refused here counts as
+// absent.
+func (a *applier) catchUp(ctx context.Context, last revision) error {
+	if a.revisions.has(last.key, last.seq) || last.isMarker {
+		return nil
+	}
+	_, err := a.apply(context.WithoutCancel(ctx), last)
+	return err
 }
 
 // applyAs is apply, also for a revision that was applied before.
-func (s *Store) applyAs(ctx context.Context, r revision, as applied) (refused bool, err error) {
+func (a *applier) applyAs(ctx context.Context, r revision, as applied) (refused bool, err error) {
 	ctx = context.WithValue(ctx, revisionKey{}, as)
 	from := accounts.Origin{Kind: accounts.KindKV, Peer: true, Broadcast: true,
 		User: r.header.Get(headerUser)}
 	switch {
 	case trust.IsActivationHash(r.key):
-		_, _, err = s.tokens.Put(ctx, r.value, from)
+		_, _, err = a.tokens.Put(ctx, r.value, from)
 	case r.isTombstone():
-		err = s.accounts.Replace(ctx, r.key, r.value, from)
+		err = a.accounts.Replace(ctx, r.key, r.value, from)
 	default:
-		_, err = s.accounts.Put(ctx, r.key, r.value, from)
+		_, err = a.accounts.Put(ctx, r.key, r.value, from)
 	}
 	switch {
 	case err == nil, errors.Is(err, accounts.ErrAudit):
@@ -49,7 +70,7 @@ func (s *Store) applyAs(ctx context.Context, r revision, as applied) (refused bo
 	case isOfStore(err):
 		return false, err
 	}
-	s.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is not taken, and counts as absent: %s",
+	a.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is not taken, and counts as absent: %s",
 		logging.ShortKey(r.key), r.seq, err))
 	return true, nil
 }
@@ -65,13 +86,13 @@ func isOfStore(err error) bool {
 	return accounts.Reason(err) == "save-failed"
 }
 
-// applyPut is Put for a revision of the bucket.
-func (s *Store) applyPut(ctx context.Context, key string, jwt []byte, allow allowPut) (uint64, error) {
+// put is Put for a revision of the bucket.
+func (a *applier) put(ctx context.Context, key string, jwt []byte, allow allowPut) (uint64, error) {
 	undo, isAllowed := func() {}, false
-	seq, err := s.Dir.Put(ctx, key, accounts.KindKV, jwt,
+	seq, err := a.dir.Put(ctx, key, accounts.KindKV, jwt,
 		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
 			var ok bool
-			if undo, ok = s.begin(key, appliedOf(ctx)); !ok {
+			if undo, ok = a.revisions.begin(key, appliedOf(ctx)); !ok {
 				return v, accounts.ErrSuperseded
 			}
 			v, err = allow(now)
@@ -84,15 +105,13 @@ func (s *Store) applyPut(ctx context.Context, key string, jwt []byte, allow allo
 	return seq, err
 }
 
-// applyDelete is Delete for a revision of the bucket.
-func (s *Store) applyDelete(
-	ctx context.Context, key string, allow func(jwtstore.Stored) ([]byte, error),
-) (uint64, error) {
+// delete is Delete for a revision of the bucket.
+func (a *applier) delete(ctx context.Context, key string, allow allowDelete) (uint64, error) {
 	undo, isAllowed := func() {}, false
-	seq, err := s.Dir.PutTombstone(ctx, key, accounts.KindKV,
+	seq, err := a.dir.PutTombstone(ctx, key, accounts.KindKV,
 		func(now jwtstore.Stored) (tombstone []byte, err error) {
 			var ok bool
-			if undo, ok = s.begin(key, appliedOf(ctx)); !ok {
+			if undo, ok = a.revisions.begin(key, appliedOf(ctx)); !ok {
 				return nil, accounts.ErrSuperseded
 			}
 			tombstone, err = allow(now)
@@ -107,6 +126,6 @@ func (s *Store) applyDelete(
 
 // appliedOf returns the revision that a Put or Delete is of.
 func appliedOf(ctx context.Context) applied {
-	a, _ := ctx.Value(revisionKey{}).(applied)
-	return a
+	as, _ := ctx.Value(revisionKey{}).(applied)
+	return as
 }

@@ -47,14 +47,9 @@
 package bucket
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -102,40 +97,26 @@ type Tokens interface {
 		t *activations.Token, changed bool, err error)
 }
 
-// Store is a directory whose changes are committed to a bucket first.
+// Store is a directory whose changes are committed to a bucket first. It is made of these parts:
+//
+//	stream      the names of the stream, what JetStream is asked for, the connection
+//	revisions   what of the bucket is in the directory
+//	applier     puts revisions into the directory
+//	settler     makes directory and bucket have the same of one key
+//	committer   Put and Delete
+//	follower    reads the bucket: the comparison at a start, and then what is new
+//	syncing     whether the nats-servers of the bucket sync each change
+//	status      how far all that is
 type Store struct {
 	*jwtstore.Dir // reads, and Touch: to announce once more is each server's own
-	Options
-	stream string // name
-	prefix string // of the subjects
-	host   string
-	keys   jwtstore.KeyLocks // held by a commit
-	log    *slog.Logger      // limited
-
-	accounts Accounts // of Use
-	tokens   Tokens
-	conn     atomic.Pointer[nats.Conn] // nil: not connected
-	caughtUp chan struct{}             // closed when the bucket has been read once
-	syncing  syncing
-
-	mu      sync.Mutex // guards what follows
-	cursor  cursor
-	saved   cursor    // what the file has
-	savedAt time.Time // when it was written
-	// revisions has what was applied of each key beyond the cursor, and of some keys before it.
-	revisions map[string]uint64
-	progress  progress
-}
-
-// progress is how far a server is with the bucket.
-type progress struct {
-	isFirst  bool      // it has never read this bucket, and has not finished that
-	behind   uint64    // revisions that are not applied, when it last asked
-	heard    time.Time // when all was known to be applied
-	fault    error     // why a revision can't be stored here; nil: it can
-	lastSeq  uint64
-	lostSeen time.Time // since when the bucket ends before the cursor; zero: it does not
-	failed   string    // why the last session has ended, "" if one is under way
+	stream        *stream
+	revisions     *revisions
+	applier       *applier
+	settler       *settler
+	committer     *committer
+	follower      *follower
+	syncing       *syncing
+	status        *status
 }
 
 // maxLines is how many lines about single revisions are logged in a minute.
@@ -146,41 +127,87 @@ func New(o Options) *Store {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	limited := logging.Limited(o.Log, maxLines, time.Minute)
 	s := &Store{
 		Dir:       o.Dir,
-		Options:   o,
-		stream:    "KV_" + o.Bucket,
-		prefix:    "$KV." + o.Bucket + ".",
-		log:       logging.Limited(o.Log, maxLines, time.Minute),
-		caughtUp:  make(chan struct{}),
-		revisions: map[string]uint64{},
-		syncing:   syncing{always: map[string]bool{}},
+		stream:    newStream(o),
+		revisions: openRevisions(o.Path, limited),
+		syncing:   &syncing{rule: o.Sync, log: o.Log, always: map[string]bool{}},
+		status:    &status{caughtUp: make(chan struct{})},
 	}
-	s.host, _ = os.Hostname()
-	var err error
-	if s.cursor, err = readCursor(jwtstore.CursorPath(o.Path)); err != nil {
-		s.Log.Warn(err.Error())
+	s.status.isFirst = s.revisions.cursor.ID == ""
+	s.applier = &applier{dir: o.Dir, revisions: s.revisions, log: limited}
+	s.settler = &settler{dir: o.Dir, stream: s.stream, applier: s.applier, log: limited}
+	s.committer = &committer{
+		dir:     o.Dir,
+		stream:  s.stream,
+		applier: s.applier,
+		keys:    &s.settler.keys,
+		syncing: s.syncing,
+		status:  s.status,
+		timeout: o.Timeout,
+		log:     limited,
 	}
-	s.saved = s.cursor
-	s.progress.isFirst = s.cursor.ID == ""
+	s.follower = &follower{
+		dir:     o.Dir,
+		stream:  s.stream,
+		applier: s.applier,
+		settler: s.settler,
+		syncing: s.syncing,
+		status:  s.status,
+		log:     limited,
+	}
 	return s
 }
 
 // Use says which policy revisions go through. It is called once.
-func (s *Store) Use(a Accounts, t Tokens) { s.accounts, s.tokens = a, t }
+func (s *Store) Use(a Accounts, t Tokens) { s.applier.accounts, s.applier.tokens = a, t }
+
+// Put implements accounts.Committer and activations.Store. A revision of the bucket goes into the
+// directory; everything else into the bucket first.
+func (s *Store) Put(
+	ctx context.Context, key, kind string, jwt []byte, allow allowPut,
+) (seq uint64, err error) {
+	if kind == accounts.KindKV {
+		return s.applier.put(ctx, key, jwt, allow)
+	}
+	return s.committer.put(ctx, key, kind, jwt, allow)
+}
+
+// Delete implements accounts.Committer likewise.
+func (s *Store) Delete(
+	ctx context.Context, key, kind string, allow allowDelete,
+) (seq uint64, err error) {
+	if kind == accounts.KindKV {
+		return s.applier.delete(ctx, key, allow)
+	}
+	return s.committer.delete(ctx, key, kind, allow)
+}
+
+// Serve follows the bucket over a connection and lets changes be committed. It returns when ctx has
+// ended, or when another connection should be tried.
+func (s *Store) Serve(ctx context.Context, nc *nats.Conn) { s.follower.serve(ctx, nc) }
+
+// ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync, until
+// ctx ends. If they are other servers than those of this system account none of them answers: then it is not
+// known, which refuses nothing.
+func (s *Store) ServeSystem(ctx context.Context, nc *nats.Conn) { s.syncing.serveSystem(ctx, nc) }
+
+// Offer brings an account to the other servers that was changed by hand in the directory. What loses
+// against the bucket is replaced. It waits for the bucket.
+func (s *Store) Offer(ctx context.Context, key string) error {
+	c := s.revisions.now()
+	return s.settler.settle(ctx, key, settleOptions{cursor: c.Seq, isKnown: c.ID == ""})
+}
+
+// Revisions returns what the bucket keeps of an account, oldest first. The error wraps
+// accounts.ErrBucket.
+func (s *Store) Revisions(ctx context.Context, key string) ([]accounts.Revision, error) {
+	return s.stream.revisions(ctx, key)
+}
 
 // CaughtUp is closed when everything that the bucket had at the start has been applied.
-func (s *Store) CaughtUp() <-chan struct{} { return s.caughtUp }
-
-// isCaughtUp reports whether CaughtUp is closed.
-func (s *Store) isCaughtUp() bool {
-	select {
-	case <-s.caughtUp:
-		return true
-	default:
-		return false
-	}
-}
+func (s *Store) CaughtUp() <-chan struct{} { return s.status.caughtUp }
 
 // errBehind is the error for what is not stored, while the bucket may have it.
 var errBehind = fmt.Errorf("%w: the bucket has not been read yet", accounts.ErrPeers)
@@ -188,143 +215,31 @@ var errBehind = fmt.Errorf("%w: the bucket has not been read yet", accounts.ErrP
 // Find implements accounts.Source. It has nothing: what the bucket has is in the directory, or it is not
 // known yet.
 func (s *Store) Find(context.Context, string, func([]byte) error) error {
-	if s.isCaughtUp() {
+	if s.status.isCaughtUp() {
 		return accounts.ErrNotFound
 	}
 	return errBehind
 }
 
-// State is how far a server is with the bucket.
-type State struct {
-	Connected bool
-	CaughtUp  bool      // once since the start
-	First     bool      // it reads this bucket for the first time, and takes no push yet
-	Behind    uint64    // revisions that are not applied yet, when it last asked
-	Success   time.Time // when it last knew that all are applied; zero: never
-	Fault     error     // why a revision can't be stored here; nil: it can
-	Refusing  string    // why every push is refused although the bucket can be reached; "" if none is
-	Failing   string    // why the bucket can't be read now; "" if it can
-	Revision  uint64    // the cursor
-	Bucket    string    // name
-}
-
-// Progress returns how far this server is.
-func (s *Store) Progress() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.progress
-	return State{
-		Connected: s.conn.Load() != nil,
-		CaughtUp:  s.isCaughtUp(),
-		First:     p.isFirst,
-		Behind:    p.behind,
-		Success:   p.heard,
-		Fault:     p.fault,
-		Refusing:  s.refusing(),
-		Failing:   p.failed,
-		Revision:  s.cursor.Seq,
-		Bucket:    s.Bucket,
-	}
-}
-
-// hashOf is the hash of a value, as the index has it.
-func hashOf(value []byte) [32]byte { return sha256.Sum256(bytes.TrimSpace(value)) }
-
-// maxRevisions is how many keys may have a revision that is remembered without need.
-const maxRevisions = 20000
-
-// applied returns the last revision of a key that is known to be applied here; 0: none is.
-func (s *Store) applied(key string) uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.revisions[key]
-}
-
-// begin records that a revision is applied now, and reports whether it is later than what was applied
-// before. The lock of the key in the directory must be held. undo takes that back.
-func (s *Store) begin(key string, as applied) (undo func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	seq := as.seq
-	had, wasKnown := s.revisions[key]
-	if seq < had || seq == had && !as.again {
-		return func() {}, false
-	}
-	if len(s.revisions) >= maxRevisions {
-		for key, seq := range s.revisions {
-			if seq <= s.cursor.Seq {
-				delete(s.revisions, key)
-			}
-		}
-	}
-	s.revisions[key] = seq
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.revisions[key] != seq {
-			return
-		}
-		if s.revisions[key] = had; !wasKnown {
-			delete(s.revisions, key)
-		}
-	}, true
-}
-
-// saveInterval is how often the cursor is written while it moves.
-const saveInterval = time.Second
-
-// moveCursor records that all revisions up to seq are in the journal.
-func (s *Store) moveCursor(id string, seq uint64) {
-	s.mu.Lock()
-	s.cursor = cursor{id, max(seq, s.cursorLocked(id))}
-	isDue := time.Since(s.savedAt) >= saveInterval
-	s.mu.Unlock()
-	if isDue {
-		s.saveCursor()
-	}
-}
-
-// cursorLocked returns the cursor if it is one of this bucket, otherwise 0. s.mu must be held.
-func (s *Store) cursorLocked(id string) uint64 {
-	if s.cursor.ID != id {
-		return 0
-	}
-	return s.cursor.Seq
-}
-
-// cursorOf is cursorLocked with the lock.
-func (s *Store) cursorOf(id string) uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cursorLocked(id)
-}
-
-// saveCursor writes the cursor, unless the file has it.
-func (s *Store) saveCursor() {
-	s.mu.Lock()
-	c, had := s.cursor, s.saved
-	s.savedAt = time.Now()
-	s.mu.Unlock()
-	if c == had {
-		return
-	}
-	if err := c.write(jwtstore.CursorPath(s.Path)); err != nil {
-		s.log.Warn(fmt.Sprintf("how far the bucket was read can't be written: %s; "+
-			"the next start compares more", err))
-		return
-	}
-	s.mu.Lock()
-	s.saved = c
-	s.mu.Unlock()
-}
-
 // IsIncomplete reports whether the directory has no account, and the bucket has not been read yet.
 func (s *Store) IsIncomplete() bool {
-	if s.isCaughtUp() {
+	if s.status.isCaughtUp() {
 		return false
 	}
 	for range s.Index().All() {
 		return false
 	}
 	return true
+}
+
+// Progress returns how far this server is.
+func (s *Store) Progress() State {
+	state := State{
+		Connected: s.stream.conn.Load() != nil,
+		Refusing:  s.syncing.refusing(),
+		Revision:  s.revisions.now().Seq,
+		Bucket:    s.stream.bucket,
+	}
+	s.status.fill(&state)
+	return state
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -16,8 +17,23 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// allowPut is what a Put asks.
-type allowPut = func(jwtstore.Stored) (jwtstore.Version, error)
+// allowPut and allowDelete are what a Put and a Delete ask.
+type (
+	allowPut    = func(jwtstore.Stored) (jwtstore.Version, error)
+	allowDelete = func(jwtstore.Stored) (tombstone []byte, err error)
+)
+
+// committer commits the changes of this server to the bucket, and then to the directory.
+type committer struct {
+	dir     *jwtstore.Dir
+	stream  *stream
+	applier *applier
+	keys    *jwtstore.KeyLocks // held by a commit
+	syncing *syncing
+	status  *status
+	timeout time.Duration
+	log     *slog.Logger // limited
+}
 
 // change is one change that is to be committed.
 type change struct {
@@ -30,17 +46,13 @@ type change struct {
 // publishFunc writes a value to the bucket.
 type publishFunc func(kind string, value []byte, override bool) error
 
-// Put implements accounts.Committer and activations.Store. A revision of the bucket goes into the
-// directory; everything else into the bucket first.
-func (s *Store) Put(
+// put is Put for what does not come from the bucket.
+func (c *committer) put(
 	ctx context.Context, key, kind string, jwt []byte, allow allowPut,
 ) (seq uint64, err error) {
-	if kind == accounts.KindKV {
-		return s.applyPut(ctx, key, jwt, allow)
-	}
-	if kind != accounts.KindHTTP && s.Index().Get(key).Hash == hashOf(jwt) {
+	if kind != accounts.KindHTTP && c.dir.Index().Get(key).Hash == hashOf(jwt) {
 		// Other servers pass on what is stored here, again and again.
-		seq, err = s.Dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
+		seq, err = c.dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
 			v, err := allow(now)
 			if err == nil {
 				err = errNotSame
@@ -51,9 +63,9 @@ func (s *Store) Put(
 			return seq, err
 		}
 	}
-	return s.commit(ctx, &change{key, kind, accounts.UserOf(ctx),
+	return c.commit(ctx, &change{key, kind, accounts.UserOf(ctx),
 		func(ctx context.Context, publish publishFunc) (uint64, error) {
-			return s.Dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
+			return c.dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
 				v, err := allow(now)
 				if err == nil {
 					err = publish(kindJWT, bytes.TrimSpace(jwt), isOverride(now.Floor, v.Floor))
@@ -72,16 +84,13 @@ func isOverride(before, after jwtstore.Floor) bool {
 // errNotSame ends the short way of a Put.
 var errNotSame = errors.New("another JWT is stored")
 
-// Delete implements accounts.Committer likewise.
-func (s *Store) Delete(
-	ctx context.Context, key, kind string, allow func(jwtstore.Stored) ([]byte, error),
+// delete is Delete for what does not come from the bucket.
+func (c *committer) delete(
+	ctx context.Context, key, kind string, allow allowDelete,
 ) (seq uint64, err error) {
-	if kind == accounts.KindKV {
-		return s.applyDelete(ctx, key, allow)
-	}
-	return s.commit(ctx, &change{key, kind, accounts.UserOf(ctx),
+	return c.commit(ctx, &change{key, kind, accounts.UserOf(ctx),
 		func(ctx context.Context, publish publishFunc) (uint64, error) {
-			return s.Dir.Delete(ctx, key, kind, func(now jwtstore.Stored) ([]byte, error) {
+			return c.dir.Delete(ctx, key, kind, func(now jwtstore.Stored) ([]byte, error) {
 				tombstone, err := allow(now)
 				if err == nil {
 					err = publish(kindTombstone, tombstone, false)
@@ -92,18 +101,18 @@ func (s *Store) Delete(
 }
 
 // commit tries until the change is committed or refused, or its time is over.
-func (s *Store) commit(ctx context.Context, c *change) (seq uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if err := s.canCommit(); err != nil {
+	if err := c.canCommit(); err != nil {
 		return 0, err
 	}
-	unlock, err := s.keys.Lock(ctx, c.key)
+	unlock, err := c.keys.Lock(ctx, what.key)
 	if err != nil {
 		return 0, notStored("another change of the account takes too long")
 	}
 	defer unlock()
-	t := trial{s: s, change: c}
+	t := trial{committer: c, change: what}
 	for {
 		seq, err = t.once(ctx)
 		failed, isRetry := errors.AsType[*publishError](err)
@@ -115,8 +124,8 @@ func (s *Store) commit(ctx context.Context, c *change) (seq uint64, err error) {
 			break
 		}
 	}
-	s.log.Warn(fmt.Sprintf("%s - can't be committed to the bucket within %s: %s",
-		logging.ShortKey(c.key), s.Timeout, err))
+	c.log.Warn(fmt.Sprintf("%s - can't be committed to the bucket within %s: %s",
+		logging.ShortKey(what.key), c.timeout, err))
 	if t.maybe {
 		return 0, &accounts.CommitError{Outcome: accounts.Uncertain,
 			Why: "the bucket does not answer in time"}
@@ -142,43 +151,40 @@ func notStored(why string) error {
 
 // canCommit returns why nothing may be committed now; nil if it may. What this server could not store
 // itself does not go into the bucket either.
-func (s *Store) canCommit() error {
-	switch p := s.Progress(); {
-	case p.First:
+func (c *committer) canCommit() error {
+	if c.status.isReadFirst() {
 		return notStored("this server reads the bucket for the first time")
-	case p.Refusing != "":
-		return notStored(p.Refusing)
 	}
-	return s.Check()
+	if why := c.syncing.refusing(); why != "" {
+		return notStored(why)
+	}
+	return c.dir.Check()
 }
 
 // trial is the attempts to commit one change.
 type trial struct {
-	s *Store
+	*committer
 	*change
 	maybe bool // an attempt may have succeeded although it has failed
 }
 
-// What an attempt can't be made without.
-var (
-	errNotConnected = errors.New("this server is not connected to the bucket")
-	errNotRead      = errors.New("an old revision was read")
-)
+// errNotRead is the error of an attempt that does not know the last revision.
+var errNotRead = errors.New("an old revision was read")
 
 // once makes one attempt. The error is a *publishError if there may be another one.
 func (t *trial) once(ctx context.Context) (seq uint64, err error) {
-	nc := t.s.conn.Load()
-	if nc == nil {
-		return 0, &publishError{cause: errNotConnected}
+	nc, err := t.stream.connection()
+	if err != nil {
+		return 0, &publishError{cause: err}
 	}
-	last, err := t.s.last(ctx, nc, t.s.subject(t.key))
+	last, err := t.stream.last(ctx, nc, t.stream.subject(t.key))
 	switch {
 	case err != nil:
 		return 0, &publishError{cause: err}
-	case last.seq < t.s.applied(t.key):
+	case last.seq < t.applier.revisions.last(t.key):
 		return 0, &publishError{cause: errNotRead}
 	}
-	if err := t.s.catchUp(ctx, last); err != nil {
+	if err := t.applier.catchUp(ctx, last); err != nil {
 		return 0, err
 	}
 	return t.commitOver(ctx, nc, last.seq)
@@ -193,10 +199,10 @@ func (t *trial) commitOver(ctx context.Context, nc *nats.Conn, expected uint64) 
 		if limit := nc.MaxPayload() - headerRoom; int64(len(value)) > limit {
 			return tooLarge(nc, value)
 		}
-		h := t.s.header(kind, t.kind, t.user, value, override)
+		h := t.stream.header(kind, t.kind, t.user, value, override)
 		var err error
-		if revision, err = t.s.publish(ctx, nc, t.key, h, value, expected); err == nil {
-			undo, _ = t.s.begin(t.key, applied{seq: revision})
+		if revision, err = t.stream.publish(ctx, nc, t.key, h, value, expected); err == nil {
+			undo, _ = t.applier.revisions.begin(t.key, applied{seq: revision})
 		}
 		return err
 	})
@@ -204,22 +210,9 @@ func (t *trial) commitOver(ctx context.Context, nc *nats.Conn, expected uint64) 
 		return seq, err
 	}
 	undo()
-	t.s.setFault(err)
-	t.s.Log.Error(fmt.Sprintf("%s - revision %d is committed to the bucket, and can't be stored on this "+
-		"server: %s", logging.ShortKey(t.key), revision, err))
+	t.status.setFault(err)
+	t.stream.log.Error(fmt.Sprintf("%s - revision %d is committed to the bucket, and can't be stored on "+
+		"this server: %s", logging.ShortKey(t.key), revision, err))
 	return 0, &accounts.CommitError{Outcome: accounts.Elsewhere,
 		Why: "other servers have it, this one tries again"}
-}
-
-// catchUp applies the last revision of a key, unless that is done. A value that is refused here counts as
-// absent.
-func (s *Store) catchUp(ctx context.Context, last revision) error {
-	s.mu.Lock()
-	isKnown := last.seq <= max(s.revisions[last.key], s.cursor.Seq)
-	s.mu.Unlock()
-	if isKnown || last.isMarker {
-		return nil
-	}
-	_, err := s.apply(context.WithoutCancel(ctx), last)
-	return err
 }

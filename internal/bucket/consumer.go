@@ -45,7 +45,7 @@ type consumerConfig struct {
 // consumer reads the stream in its order. An error of next ends it: what is missing is then read by
 // another one.
 type consumer struct {
-	s         *Store
+	s         *stream
 	nc        *nats.Conn
 	name      string
 	inbox     *nats.Subscription
@@ -55,11 +55,11 @@ type consumer struct {
 }
 
 // consume makes a consumer.
-func (s *Store) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (*consumer, error) {
+func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (*consumer, error) {
 	c.Name = rand.Text()
 	c.AckPolicy, c.ReplayPolicy = "none", "instant"
 	c.Replicas, c.InMemory, c.InactiveThreshold = 1, true, forgetConsumer
-	subject := "CONSUMER.CREATE." + s.stream + "." + c.Name
+	subject := "CONSUMER.CREATE." + s.name + "." + c.Name
 	if c.FilterSubject != "" {
 		subject += "." + c.FilterSubject
 	}
@@ -71,7 +71,7 @@ func (s *Store) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (*
 	var made struct {
 		Pending uint64 `json:"num_pending"`
 	}
-	err = api(ctx, nc, subject, map[string]any{"stream_name": s.stream, "config": c}, &made)
+	err = api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, &made)
 	if err != nil {
 		_ = inbox.Unsubscribe()
 		return nil, err
@@ -82,7 +82,7 @@ func (s *Store) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (*
 // close deletes the consumer. If that is not possible JetStream does it later.
 func (c *consumer) close() {
 	_ = c.inbox.Unsubscribe()
-	_ = c.nc.Publish("$JS.API.CONSUMER.DELETE."+c.s.stream+"."+c.name, nil)
+	_ = c.nc.Publish("$JS.API.CONSUMER.DELETE."+c.s.name+"."+c.name, nil)
 }
 
 // pull asks for more messages, before none are on their way any more.
@@ -93,7 +93,7 @@ func (c *consumer) pull() error {
 	body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, pullBatch-c.asked,
 		pullTimeout, heartbeat)
 	c.asked = pullBatch
-	return c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.stream+"."+c.name, c.inbox.Subject,
+	return c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.name+"."+c.name, c.inbox.Subject,
 		[]byte(body))
 }
 
@@ -121,6 +121,21 @@ func (c *consumer) ready() (r revision, ok bool, err error) {
 	}
 	r, err = c.next(context.Background())
 	return r, err == nil, err
+}
+
+// nextBatch waits for a revision, and returns it with those that are there already. A sign of life is an
+// empty batch.
+func (c *consumer) nextBatch(ctx context.Context) (batch []revision, err error) {
+	r, err := c.next(ctx)
+	for ok := true; ok && err == nil; r, ok, err = c.ready() {
+		if r.seq > 0 {
+			batch = append(batch, r)
+		}
+		if len(batch) == maxApplied {
+			return batch, nil
+		}
+	}
+	return batch, err
 }
 
 // read reads one message of the inbox.

@@ -17,6 +17,14 @@ type cursor struct {
 	Seq uint64 `json:"seq"`
 }
 
+// of returns the cursor if it is one of this bucket, otherwise 0.
+func (c cursor) of(id string) uint64 {
+	if c.ID != id {
+		return 0
+	}
+	return c.Seq
+}
+
 // readCursor reads the file. One that is missing or damaged is that of a server which has never read
 // a bucket: then everything is compared.
 func readCursor(path string) (c cursor, err error) {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
@@ -36,24 +38,39 @@ const (
 // errOther ends a session whose bucket has become another one.
 var errOther = errors.New("the bucket is another one than before")
 
-// Serve follows the bucket over a connection and lets changes be committed. It returns when ctx has
-// ended, or when another connection should be tried.
-func (s *Store) Serve(ctx context.Context, nc *nats.Conn) {
-	s.conn.Store(nc)
-	defer s.conn.CompareAndSwap(nc, nil)
-	defer s.saveCursor()
+// follower reads the bucket over one connection after the other.
+type follower struct {
+	dir     *jwtstore.Dir
+	stream  *stream
+	applier *applier
+	settler *settler
+	syncing *syncing
+	status  *status
+	log     *slog.Logger // limited
+	// lostSeen is since when the bucket ends before the cursor; zero: it does not.
+	lostSeen time.Time
+}
+
+// serve is Serve.
+func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
+	f.stream.conn.Store(nc)
+	defer f.stream.conn.CompareAndSwap(nc, nil)
+	defer f.applier.revisions.save()
 	asking, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	running.Go(func() { s.serveOwn(asking, nc) })
+	running.Go(func() { f.syncing.serveOwn(asking, nc) })
 	for failed := 0; failed < maxSessions && ctx.Err() == nil; {
 		began := time.Now()
-		err := s.session(ctx, nc)
+		err := f.session(ctx, nc)
 		if ctx.Err() != nil {
 			return
 		}
-		s.setFailed(err)
+		if f.status.setFailed(err.Error()) {
+			f.log.Warn(fmt.Sprintf("the bucket %s can't be followed now: %s; stored accounts are served, "+
+				"and it is tried again", f.stream.bucket, err))
+		}
 		if failed++; time.Since(began) > goodSession {
 			failed = 0
 		}
@@ -61,52 +78,34 @@ func (s *Store) Serve(ctx context.Context, nc *nats.Conn) {
 	}
 }
 
-// setFailed records why a session has ended, and logs it if the last one has ended otherwise.
-func (s *Store) setFailed(err error) {
-	s.mu.Lock()
-	isNew := s.progress.failed != err.Error()
-	s.progress.failed = err.Error()
-	s.mu.Unlock()
-	if isNew {
-		s.log.Warn(fmt.Sprintf("the bucket %s can't be followed now: %s; stored accounts are served, "+
-			"and it is tried again", s.Bucket, err))
-	}
-}
-
-// setFault records why a revision can't be stored here; nil: it can.
-func (s *Store) setFault(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.progress.fault = err
-}
-
 // session is one reading of the bucket without a gap.
 type session struct {
-	*Store
+	*follower
 	ctx  context.Context
 	nc   *nats.Conn
-	from stream // as it was when the session began
+	from streamInfo // as it was when the session began
 	// target is the revision that must have been applied until the bucket has been read.
 	target uint64
 }
 
 // session reads the bucket until something fails.
-func (s *Store) session(ctx context.Context, nc *nats.Conn) error {
-	i, err := s.ensure(ctx, nc)
+func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
+	i, err := f.stream.ensure(ctx, nc)
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
-	end, err := s.last(ctx, nc, s.prefix+">")
+	end, err := f.stream.last(ctx, nc, f.stream.prefix+">")
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)
 	}
-	ss := &session{Store: s, ctx: ctx, nc: nc, from: i, target: end.seq}
-	kind, err := s.judge(i)
+	ss := &session{follower: f, ctx: ctx, nc: nc, from: i, target: end.seq}
+	kind, err := f.judge(i)
 	if err != nil {
 		return err
 	}
-	if kind == passNone && end.seq <= s.cursorOf(i.id) { // revisions after it may have been removed
-		s.moveCursor(i.id, i.State.LastSeq)
+	if kind == passNone && end.seq <= f.applier.revisions.now().of(i.id) {
+		// Revisions after it may have been removed.
+		f.applier.revisions.move(i.id, i.State.LastSeq)
 	}
 	if kind != passNone {
 		if err := ss.pass(kind); err != nil {
@@ -118,10 +117,8 @@ func (s *Store) session(ctx context.Context, nc *nats.Conn) error {
 
 // follow applies what comes after the cursor.
 func (ss *session) follow() error {
-	ss.mu.Lock()
-	start := ss.cursor.Seq + 1
-	ss.mu.Unlock()
-	c, err := ss.consume(ss.ctx, ss.nc, consumerConfig{DeliverPolicy: "by_start_sequence", StartSeq: start})
+	c, err := ss.stream.consume(ss.ctx, ss.nc, consumerConfig{DeliverPolicy: "by_start_sequence",
+		StartSeq: ss.applier.revisions.now().Seq + 1})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
@@ -131,7 +128,7 @@ func (ss *session) follow() error {
 	go ss.watch(watch, stop)
 	ss.note()
 	for {
-		batch, err := ss.nextBatch(watch, c)
+		batch, err := c.nextBatch(watch)
 		if err != nil {
 			return err
 		}
@@ -139,25 +136,10 @@ func (ss *session) follow() error {
 			return err
 		}
 		if n := len(batch); n > 0 {
-			ss.moveCursor(ss.from.id, batch[n-1].seq)
+			ss.applier.revisions.move(ss.from.id, batch[n-1].seq)
 		}
 		ss.note()
 	}
-}
-
-// nextBatch waits for a revision, and returns it with those that are there already. A sign of life is an
-// empty batch.
-func (ss *session) nextBatch(ctx context.Context, c *consumer) (batch []revision, err error) {
-	r, err := c.next(ctx)
-	for ok := true; ok && err == nil; r, ok, err = c.ready() {
-		if r.seq > 0 {
-			batch = append(batch, r)
-		}
-		if len(batch) == maxApplied {
-			return batch, nil
-		}
-	}
-	return batch, err
 }
 
 // applyAll applies revisions, of each key only the last. Tokens come after accounts.
@@ -191,7 +173,7 @@ func (ss *session) applyOne(r revision) error {
 		case r.isMarker:
 			err = ss.restore(r)
 		default:
-			_, err = ss.apply(ss.ctx, r)
+			_, err = ss.applier.apply(ss.ctx, r)
 		}
 		if err == nil {
 			return nil
@@ -199,7 +181,7 @@ func (ss *session) applyOne(r revision) error {
 		if ss.ctx.Err() != nil {
 			return context.Cause(ss.ctx)
 		}
-		ss.setFault(err)
+		ss.status.setFault(err)
 		ss.log.Error(fmt.Sprintf("%s - revision %d of the bucket can't be stored on this server: %s; "+
 			"it is tried again", logging.ShortKey(r.key), r.seq, err))
 		pause.For(ss.ctx, retryInterval)
@@ -211,43 +193,30 @@ func (ss *session) restore(r revision) error {
 	ss.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is a delete marker of another program: "+
 		"what is stored here is put back; delete accounts by an order of the operator",
 		logging.ShortKey(r.key), r.seq))
-	return ss.settle(ss.ctx, r.key, settleOptions{})
+	return ss.settler.settle(ss.ctx, r.key, settleOptions{})
 }
 
 // note records how far this server is.
 func (ss *session) note() {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	p := &ss.progress
-	seq := ss.cursor.Seq
-	p.failed, p.fault = "", nil
-	p.behind = 0
-	if end := max(ss.target, p.lastSeq); end > seq {
-		p.behind = end - seq
+	seq := ss.applier.revisions.now().Seq
+	if !ss.status.setApplied(seq, ss.target) {
+		return
 	}
-	if p.behind == 0 {
-		p.heard = time.Now()
-	}
-	if seq >= ss.target && !ss.isCaughtUp() {
-		close(ss.caughtUp)
-		ss.Log.Info(fmt.Sprintf("the bucket %s has been read up to revision %d", ss.Bucket, seq))
-	}
+	ss.stream.log.Info(fmt.Sprintf("the bucket %s has been read up to revision %d", ss.stream.bucket, seq))
 }
 
 // watch asks how far the stream is, and ends the session if it is another one.
 func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	for pause.For(ctx, infoInterval) {
-		before := ss.cursorOf(ss.from.id) // it moves while the question is on its way
-		i, err := ss.info(ctx, ss.nc)
+		// The cursor moves while the question is on its way.
+		before := ss.applier.revisions.now().of(ss.from.id)
+		i, err := ss.stream.info(ctx, ss.nc)
 		if err != nil {
 			continue // the consumer finds out whether there is still one
 		}
-		ss.checkSync(i)
-		ss.mu.Lock()
-		isOther := i.id != ss.from.id || i.State.LastSeq < before
-		ss.progress.lastSeq = i.State.LastSeq
-		ss.mu.Unlock()
-		if isOther {
+		ss.syncing.setCluster(i)
+		ss.status.setEnd(i.State.LastSeq)
+		if i.id != ss.from.id || i.State.LastSeq < before {
 			stop(errOther)
 			return
 		}

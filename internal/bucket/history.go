@@ -11,9 +11,8 @@ import (
 // historyTimeout bounds the reading of one key's revisions.
 const historyTimeout = 3 * time.Second
 
-// Revisions returns what the bucket keeps of an account, oldest first. The error wraps
-// accounts.ErrUnreadable.
-func (s *Store) Revisions(ctx context.Context, key string) ([]accounts.Revision, error) {
+// revisions is Store.Revisions.
+func (s *stream) revisions(ctx context.Context, key string) ([]accounts.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
 	found, err := s.readKey(ctx, key)
@@ -24,10 +23,10 @@ func (s *Store) Revisions(ctx context.Context, key string) ([]accounts.Revision,
 }
 
 // readKey reads the revisions of a key up to the last one that the leader has.
-func (s *Store) readKey(ctx context.Context, key string) (found []accounts.Revision, err error) {
-	nc := s.conn.Load()
-	if nc == nil {
-		return nil, errNotConnected
+func (s *stream) readKey(ctx context.Context, key string) (found []accounts.Revision, err error) {
+	nc, err := s.connection()
+	if err != nil {
+		return nil, err
 	}
 	last, err := s.last(ctx, nc, s.subject(key))
 	if err != nil || last.seq == 0 {

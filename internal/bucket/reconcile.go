@@ -1,29 +1,15 @@
 package bucket
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
-	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
-)
-
-// How often a key is tried, and how long after the last attempt.
-const (
-	maxSettles  = 20
-	settlePause = 50 * time.Millisecond
 )
 
 // maxSettled is how many keys are settled at a time. The nats-servers sync what comes together at once.
@@ -41,37 +27,35 @@ const (
 
 // judge says what is to be done with the bucket before it is followed. The error means that this is not
 // known yet.
-func (s *Store) judge(i stream) (passKind, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := &s.progress
-	isLost := i.id == s.cursor.ID && i.State.LastSeq < s.cursor.Seq
+func (f *follower) judge(i streamInfo) (passKind, error) {
+	c := f.applier.revisions.now()
+	isLost := i.id == c.ID && i.State.LastSeq < c.Seq
 	switch {
 	case !isLost:
-		p.lostSeen = time.Time{}
-	case p.lostSeen.IsZero():
-		p.lostSeen = time.Now()
+		f.lostSeen = time.Time{}
+	case f.lostSeen.IsZero():
+		f.lostSeen = time.Now()
 	}
+	name := f.stream.bucket
 	switch {
-	case isLost && i.replicas > 1 && time.Since(p.lostSeen) < lostTimeout:
+	case isLost && i.replicas > 1 && time.Since(f.lostSeen) < lostTimeout:
 		return passNone, fmt.Errorf("the bucket ends with revision %d, and %d was read before: "+
-			"it is asked for some seconds more, since its leader may be cut off",
-			i.State.LastSeq, s.cursor.Seq)
+			"it is asked for some seconds more, since its leader may be cut off", i.State.LastSeq, c.Seq)
 	case isLost:
-		s.Log.Error(fmt.Sprintf("the bucket %s has lost what it acknowledged: it ends with revision %d, "+
-			"and %d was read before; it is repaired from this server's directory "+
-			"(do its nats-servers set sync_interval: always?)", s.Bucket, i.State.LastSeq, s.cursor.Seq))
+		f.stream.log.Error(fmt.Sprintf("the bucket %s has lost what it acknowledged: "+
+			"it ends with revision %d, and %d was read before; it is repaired from this server's directory "+
+			"(do its nats-servers set sync_interval: always?)", name, i.State.LastSeq, c.Seq))
 		return passRepair, nil
-	case i.id != s.cursor.ID && s.cursor.ID != "":
-		s.Log.Error(fmt.Sprintf("the bucket %s is another one than before: it was made anew; "+
-			"it is filled from this server's directory", s.Bucket))
-		p.isFirst = true
+	case i.id != c.ID && c.ID != "":
+		f.stream.log.Error(fmt.Sprintf("the bucket %s is another one than before: it was made anew; "+
+			"it is filled from this server's directory", name))
+		f.status.setFirst(true)
 		return passFirst, nil
-	case i.id != s.cursor.ID:
-		s.Log.Info(fmt.Sprintf("the bucket %s is read for the first time: it is compared with the directory",
-			s.Bucket))
+	case i.id != c.ID:
+		f.stream.log.Info(fmt.Sprintf("the bucket %s is read for the first time: "+
+			"it is compared with the directory", name))
 		return passFirst, nil
-	case s.isCaughtUp():
+	case f.status.isCaughtUp():
 		return passNone, nil
 	}
 	return passStart, nil
@@ -91,25 +75,19 @@ type pass struct {
 // pass compares the last revision of every key with the directory. After that the cursor is where the
 // bucket ended when the session began.
 func (ss *session) pass(kind passKind) error {
-	if err := ss.accounts.RescanChanged(ss.ctx); err != nil && ss.ctx.Err() != nil {
+	if err := ss.applier.accounts.RescanChanged(ss.ctx); err != nil && ss.ctx.Err() != nil {
 		return err
 	}
 	began := time.Now()
 	p := &pass{session: ss, kind: kind, seen: map[string]struct{}{}}
 	if kind == passStart {
-		ss.Store.mu.Lock()
-		p.cursor = ss.Store.cursor.Seq
-		ss.Store.mu.Unlock()
-	}
-	if kind != passStart {
-		// Revisions of another bucket, or of one that has begun anew, say nothing.
-		ss.Store.mu.Lock()
-		clear(ss.revisions)
-		ss.Store.mu.Unlock()
+		p.cursor = ss.applier.revisions.now().Seq
+	} else {
+		ss.applier.revisions.forget()
 	}
 	if kind == passFirst {
 		// What the others have announced long ago is owed to no nats-server. No push comes meanwhile.
-		restore := ss.Outbox().Quiet()
+		restore := ss.dir.Outbox().Quiet()
 		defer restore()
 	}
 	if err := p.read(); err != nil {
@@ -119,23 +97,20 @@ func (ss *session) pass(kind passKind) error {
 	if err := p.offerRest(); err != nil {
 		return err
 	}
-	i, err := ss.info(ss.ctx, ss.nc)
+	i, err := ss.stream.info(ss.ctx, ss.nc)
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
-	ss.Store.mu.Lock()
-	ss.Store.cursor = cursor{ss.from.id, max(ss.target, ss.from.State.LastSeq, p.cursor)}
-	ss.progress.isFirst = false
-	ss.progress.lastSeq = i.State.LastSeq
-	ss.Store.mu.Unlock()
-	ss.saveCursor()
-	end, err := ss.last(ss.ctx, ss.nc, ss.prefix+">")
+	ss.applier.revisions.set(cursor{ss.from.id, max(ss.target, ss.from.State.LastSeq, p.cursor)})
+	ss.status.setFirst(false)
+	ss.status.setEnd(i.State.LastSeq)
+	end, err := ss.stream.last(ss.ctx, ss.nc, ss.stream.prefix+">")
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)
 	}
 	ss.target = end.seq
-	ss.Log.Info(fmt.Sprintf("compared the bucket %s with the directory in %s: %s, took %d, offered %d",
-		ss.Bucket, time.Since(began).Round(time.Millisecond),
+	ss.stream.log.Info(fmt.Sprintf("compared the bucket %s with the directory in %s: %s, took %d, offered %d",
+		ss.stream.bucket, time.Since(began).Round(time.Millisecond),
 		logging.Count(found, "key in it", "keys in it"), p.taken, p.offered))
 	return nil
 }
@@ -147,18 +122,18 @@ func (p *pass) read() error {
 		return nil
 	}
 	hasSome := false
-	for range p.Index().Known() {
+	for range p.dir.Index().Known() {
 		hasSome = true
 		break
 	}
-	c, err := p.consume(p.ctx, p.nc, consumerConfig{DeliverPolicy: "last_per_subject",
-		FilterSubject: p.prefix + ">", HeadersOnly: hasSome})
+	c, err := p.stream.consume(p.ctx, p.nc, consumerConfig{DeliverPolicy: "last_per_subject",
+		FilterSubject: p.stream.prefix + ">", HeadersOnly: hasSome})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
 	defer c.close()
 	for end := uint64(0); end < p.target; {
-		batch, err := p.nextBatch(p.ctx, c)
+		batch, err := c.nextBatch(p.ctx)
 		if err != nil {
 			return err
 		}
@@ -203,14 +178,14 @@ func (p *pass) compare(r revision) error {
 func (p *pass) compareLocal(r revision) (isSame, isUnknown bool, err error) {
 	theirs, hasHash := r.hash()
 	hasHash = hasHash && !r.isMarker
-	known := p.Index().Get(r.key)
-	if token, _, err := p.local(r.key); trust.IsActivationHash(r.key) {
+	known := p.dir.Index().Get(r.key)
+	if token, _, err := p.settler.local(r.key); trust.IsActivationHash(r.key) {
 		return hasHash && token != nil && hashOf(token) == theirs, token == nil, err
 	}
 	if known.Stored() {
 		return hasHash && !r.isTombstone() && known.Hash == theirs, false, nil
 	}
-	tombstone, err := p.tombstone(r.key)
+	tombstone, err := p.settler.tombstone(r.key)
 	if tombstone == nil || err != nil {
 		return false, known == (jwtstore.Version{}), err
 	}
@@ -230,7 +205,8 @@ func (p *pass) count(taken bool) {
 
 // settleKey settles one key of the pass.
 func (p *pass) settleKey(key string) error {
-	return p.settle(p.ctx, key, settleOptions{isKnown: p.kind != passStart, cursor: p.cursor, done: p.count})
+	o := settleOptions{isKnown: p.kind != passStart, cursor: p.cursor, done: p.count}
+	return p.settler.settle(p.ctx, key, o)
 }
 
 // offerRest offers what the bucket lacks.
@@ -243,137 +219,13 @@ func (p *pass) offerRest() error {
 			offering.Go(func() error { return p.settleKey(key) })
 		}
 	}
-	for key := range p.Index().Known() {
+	for key := range p.dir.Index().Known() {
 		offer(key)
 	}
 	if p.kind != passStart { // an index that is new lacks them
-		for key := range p.Kept() {
+		for key := range p.dir.Kept() {
 			offer(key)
 		}
 	}
 	return offering.Wait()
-}
-
-// settleOptions say how a key is settled.
-type settleOptions struct {
-	isKnown bool   // every revision counts as one that was applied here before
-	cursor  uint64 // revisions up to it do
-	done    func(taken bool)
-}
-
-// settle makes the directory and the bucket have the same of one key. The error means that this can't be
-// done now.
-func (s *Store) settle(ctx context.Context, key string, o settleOptions) error {
-	unlock, err := s.keys.Lock(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	for range maxSettles {
-		if err = s.settleOnce(ctx, key, o); err == nil || !pause.For(ctx, settlePause) {
-			break
-		}
-	}
-	return err
-}
-
-// settleOnce is one attempt of settle.
-func (s *Store) settleOnce(ctx context.Context, key string, o settleOptions) error {
-	nc := s.conn.Load()
-	if nc == nil {
-		return errNotConnected
-	}
-	theirs, err := s.last(ctx, nc, s.subject(key))
-	if err != nil {
-		return err
-	}
-	ours, kind, err := s.local(key)
-	if err != nil {
-		return err
-	}
-	if theirs.seq > 0 && !theirs.isMarker {
-		switch {
-		case ours != nil && hashOf(ours) == hashOf(theirs.value):
-			return nil
-		case s.takes(theirs, ours, o):
-			refused, err := s.applyAs(ctx, theirs, applied{seq: theirs.seq, again: true})
-			if err == nil && !refused && o.done != nil {
-				o.done(true)
-			}
-			if err != nil || !refused {
-				return err
-			}
-		}
-	}
-	if ours == nil {
-		return nil
-	}
-	return s.offer(ctx, nc, key, kind, ours, theirs.seq, o)
-}
-
-// takes reports whether the directory takes what the bucket has.
-func (s *Store) takes(theirs revision, ours []byte, o settleOptions) bool {
-	isBeyond := !o.isKnown && theirs.seq > o.cursor
-	return ours == nil || isBeyond || theirs.isOverride() || accounts.Wins(theirs.value, ours)
-}
-
-// offer publishes what the directory has.
-func (s *Store) offer(
-	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64, o settleOptions,
-) error {
-	seq, err := s.publish(ctx, nc, key, s.header(kind, doorOffer, "", value, false), value, expected)
-	if _, isRetry := errors.AsType[*publishError](err); err != nil && !isRetry {
-		s.log.Error(fmt.Sprintf("%s - what is stored here can't be put into the bucket: %s",
-			logging.ShortKey(key), err))
-		return nil // the others are settled all the same
-	}
-	if err != nil {
-		return err
-	}
-	s.begin(key, applied{seq: seq})
-	if o.done != nil {
-		o.done(false)
-	}
-	return nil
-}
-
-// local returns what the directory has of a key that may be offered: a JWT that can be served, or the
-// tombstone of a deleted account. nil is nothing.
-func (s *Store) local(key string) (value []byte, kind string, err error) {
-	isToken := trust.IsActivationHash(key)
-	known := s.Index().Get(key)
-	if isToken || known.Stored() {
-		value, _, err = s.Load(key, jwtstore.Stamp{})
-		value = bytes.TrimSpace(value)
-		isGood := known.Servable
-		if isToken {
-			isGood = activations.Check(key, value) == nil
-		}
-		switch {
-		case err == nil && isGood:
-			return value, kindJWT, nil
-		case !errors.Is(err, fs.ErrNotExist):
-			return nil, "", err // nil if no operator of ours has signed it, or it is damaged
-		}
-	}
-	value, err = s.tombstone(key)
-	return value, kindTombstone, err
-}
-
-// tombstone returns the tombstone of an account; nil if it was never deleted.
-func (s *Store) tombstone(key string) ([]byte, error) {
-	if !trust.IsAccountKey(key) {
-		return nil, nil
-	}
-	text, err := s.Tombstone(key)
-	return accounts.WholeTombstone(text), err
-}
-
-// Offer brings an account to the other servers that was changed by hand in the directory. What loses
-// against the bucket is replaced. It waits for the bucket.
-func (s *Store) Offer(ctx context.Context, key string) error {
-	s.mu.Lock()
-	o := settleOptions{cursor: s.cursor.Seq, isKnown: s.cursor.ID == ""}
-	s.mu.Unlock()
-	return s.settle(ctx, key, o)
 }

@@ -4,8 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"reflect"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 )
@@ -13,8 +17,46 @@ import (
 // idKey is the key of the bucket's id in the metadata of its stream.
 const idKey = "nas_bucket"
 
-// stream is what JetStream says of the stream of the bucket.
+// stream is the stream of the bucket: its names, and what JetStream is asked for. The connection to ask over
+// is an argument of most methods.
 type stream struct {
+	name     string // KV_<bucket>
+	bucket   string
+	prefix   string // of the subjects
+	replicas int
+	history  int
+	host     string // of this server
+	log      *slog.Logger
+	conn     atomic.Pointer[nats.Conn] // nil: not connected
+}
+
+// newStream returns the stream of a bucket. It asks for nothing yet.
+func newStream(o Options) *stream {
+	host, _ := os.Hostname()
+	return &stream{
+		name:     "KV_" + o.Bucket,
+		bucket:   o.Bucket,
+		prefix:   "$KV." + o.Bucket + ".",
+		replicas: o.Replicas,
+		history:  o.History,
+		host:     host,
+		log:      o.Log,
+	}
+}
+
+// errNotConnected is the error for what can't be asked now.
+var errNotConnected = errors.New("this server is not connected to the bucket")
+
+// connection returns the connection to the bucket.
+func (s *stream) connection() (*nats.Conn, error) {
+	if nc := s.conn.Load(); nc != nil {
+		return nc, nil
+	}
+	return nil, errNotConnected
+}
+
+// streamInfo is what JetStream says of the stream.
+type streamInfo struct {
 	Config  json.RawMessage `json:"config"`
 	Cluster cluster         `json:"cluster"`
 	State   struct {
@@ -44,7 +86,7 @@ func (c cluster) servers() []string {
 }
 
 // parse reads what the configuration says.
-func (i *stream) parse() error {
+func (i *streamInfo) parse() error {
 	var c struct {
 		Replicas int               `json:"num_replicas"`
 		Metadata map[string]string `json:"metadata"`
@@ -57,15 +99,15 @@ func (i *stream) parse() error {
 }
 
 // settings is what the stream must be like. Everything else in its configuration may be what it is.
-func (s *Store) settings() map[string]any {
+func (s *stream) settings() map[string]any {
 	return map[string]any{
-		"name":                 s.stream,
+		"name":                 s.name,
 		"subjects":             []any{s.prefix + ">"},
 		"storage":              "file",
 		"retention":            "limits",
 		"discard":              "new",
-		"num_replicas":         s.Replicas,
-		"max_msgs_per_subject": s.History,
+		"num_replicas":         s.replicas,
+		"max_msgs_per_subject": s.history,
 		"max_age":              0,
 		"max_bytes":            -1,
 		"max_msgs":             -1,
@@ -75,8 +117,8 @@ func (s *Store) settings() map[string]any {
 }
 
 // info asks for the stream.
-func (s *Store) info(ctx context.Context, nc *nats.Conn) (i stream, err error) {
-	if err := api(ctx, nc, "STREAM.INFO."+s.stream, map[string]any{}, &i); err != nil {
+func (s *stream) info(ctx context.Context, nc *nats.Conn) (i streamInfo, err error) {
+	if err := api(ctx, nc, "STREAM.INFO."+s.name, map[string]any{}, &i); err != nil {
 		return i, err
 	}
 	return i, i.parse()
@@ -84,13 +126,13 @@ func (s *Store) info(ctx context.Context, nc *nats.Conn) (i stream, err error) {
 
 // ensure returns the stream, which it makes if it is missing, and changes if it is not as it must be.
 // Several servers may do that at once.
-func (s *Store) ensure(ctx context.Context, nc *nats.Conn) (stream, error) {
+func (s *stream) ensure(ctx context.Context, nc *nats.Conn) (streamInfo, error) {
 	i, err := s.info(ctx, nc)
 	if isCode(err, codeNoSuchStream) {
 		c := s.settings()
 		c["metadata"] = map[string]string{idKey: rand.Text()}
-		if err = api(ctx, nc, "STREAM.CREATE."+s.stream, c, &i); err == nil {
-			s.Log.Info(fmt.Sprintf("made the bucket %s, with %d replicas", s.Bucket, s.Replicas))
+		if err = api(ctx, nc, "STREAM.CREATE."+s.name, c, &i); err == nil {
+			s.log.Info(fmt.Sprintf("made the bucket %s, with %d replicas", s.bucket, s.replicas))
 			return i, i.parse()
 		}
 		if isCode(err, codeStreamInUse) {
@@ -98,7 +140,7 @@ func (s *Store) ensure(ctx context.Context, nc *nats.Conn) (stream, error) {
 		}
 	}
 	if err != nil {
-		return i, explain(err, s.Replicas)
+		return i, explain(err, s.replicas)
 	}
 	return s.amend(ctx, nc, i)
 }
@@ -113,7 +155,7 @@ func explain(err error, replicas int) error {
 }
 
 // amend changes a stream that is not as it must be. Its id stays.
-func (s *Store) amend(ctx context.Context, nc *nats.Conn, i stream) (stream, error) {
+func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (streamInfo, error) {
 	var had map[string]any
 	if err := json.Unmarshal(i.Config, &had); err != nil {
 		return i, err
@@ -138,13 +180,13 @@ func (s *Store) amend(ctx context.Context, nc *nats.Conn, i stream) (stream, err
 	if !changed {
 		return i, nil
 	}
-	var next stream
-	if err := api(ctx, nc, "STREAM.UPDATE."+s.stream, had, &next); err != nil {
+	var next streamInfo
+	if err := api(ctx, nc, "STREAM.UPDATE."+s.name, had, &next); err != nil {
 		return i, fmt.Errorf("the stream %s is not as this server needs it, and can't be changed: %w",
-			s.stream, explain(err, s.Replicas))
+			s.name, explain(err, s.replicas))
 	}
-	s.Log.Info(fmt.Sprintf("changed the stream %s: %d replicas, %d revisions of each account",
-		s.stream, s.Replicas, s.History))
+	s.log.Info(fmt.Sprintf("changed the stream %s: %d replicas, %d revisions of each account",
+		s.name, s.replicas, s.history))
 	return next, next.parse()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -18,10 +19,13 @@ import (
 // syncing is what is known of how the nats-servers of the bucket sync their disks. Only the system account
 // of their cluster can ask them.
 type syncing struct {
-	mu      sync.Mutex
+	rule Sync
+	log  *slog.Logger
+
+	mu      sync.Mutex      // guards what follows
 	cluster cluster         // of the stream
 	always  map[string]bool // by server; one that has not answered is not in it
-	text    string          // see get
+	text    string          // see refusing
 	told    string          // what was logged last
 }
 
@@ -31,68 +35,63 @@ const syncInterval = 10 * time.Second
 // syncTimeout bounds one question.
 const syncTimeout = time.Second
 
-// get returns which nats-server does not sync each change, and why that matters; "" if all do that have
-// answered.
-func (y *syncing) get() string {
+// refusing returns why pushes are refused: which nats-server does not sync each change, and why that matters.
+// It is "" if they are not refused.
+func (y *syncing) refusing() string {
+	if y.rule != SyncRequire {
+		return ""
+	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	return y.text
 }
 
-// refusing returns why pushes are refused; "" if they are not.
-func (s *Store) refusing() string {
-	if s.Sync != SyncRequire {
-		return ""
-	}
-	return s.syncing.get()
-}
-
-// ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync, until
+// serveSystem asks over a connection of the system account how the nats-servers of the bucket sync, until
 // ctx ends. If they are other servers than those of this system account none of them answers: then it is not
 // known, which refuses nothing.
-func (s *Store) ServeSystem(ctx context.Context, nc *nats.Conn) {
-	for first := true; ctx.Err() == nil && s.Sync != SyncOff; first = false {
-		s.askSync(ctx, nc)
-		s.waitToAsk(ctx, first)
+func (y *syncing) serveSystem(ctx context.Context, nc *nats.Conn) {
+	for first := true; ctx.Err() == nil && y.rule != SyncOff; first = false {
+		y.ask(ctx, nc)
+		y.waitToAsk(ctx, first)
 	}
 }
 
 // serveOwn asks over the connection of the bucket as well. Its account may import the subject from the
 // system account. If no nats-server answers it does not, or the user may not ask: then it is not asked again,
 // since nats-server logs each attempt.
-func (s *Store) serveOwn(ctx context.Context, nc *nats.Conn) {
-	for first := true; ctx.Err() == nil && s.Sync != SyncOff; first = false {
-		if !s.askSync(ctx, nc) && first {
+func (y *syncing) serveOwn(ctx context.Context, nc *nats.Conn) {
+	for first := true; ctx.Err() == nil && y.rule != SyncOff; first = false {
+		if !y.ask(ctx, nc) && first {
 			return
 		}
-		s.waitToAsk(ctx, first)
+		y.waitToAsk(ctx, first)
 	}
 }
 
 // waitToAsk waits between two questions.
-func (s *Store) waitToAsk(ctx context.Context, first bool) {
+func (y *syncing) waitToAsk(ctx context.Context, first bool) {
 	wait := syncInterval
-	if first || !s.knowsCluster() {
+	if first || !y.knowsCluster() {
 		wait = infoInterval // the stream may not be known yet
 	}
 	pause.For(ctx, wait)
 }
 
 // knowsCluster reports whether it is known which nats-servers keep the bucket.
-func (s *Store) knowsCluster() bool {
-	s.syncing.mu.Lock()
-	defer s.syncing.mu.Unlock()
-	return s.syncing.cluster.Leader != ""
+func (y *syncing) knowsCluster() bool {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.cluster.Leader != ""
 }
 
-// checkSync records which nats-servers keep the bucket.
-func (s *Store) checkSync(i stream) {
-	s.syncing.mu.Lock()
-	defer s.syncing.mu.Unlock()
+// setCluster records which nats-servers keep the bucket.
+func (y *syncing) setCluster(i streamInfo) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
 	if i.Cluster.Leader != "" {
-		s.syncing.cluster = i.Cluster
+		y.cluster = i.Cluster
 	}
-	s.judgeSyncLocked()
+	y.judgeLocked()
 }
 
 // jszAnswer is what a nats-server says of its JetStream.
@@ -109,9 +108,9 @@ type jszAnswer struct {
 	} `json:"data"`
 }
 
-// askSync asks all nats-servers of the cluster that nc is connected to, and reports whether one has
+// ask asks all nats-servers of the cluster that nc is connected to, and reports whether one has
 // answered.
-func (s *Store) askSync(ctx context.Context, nc *nats.Conn) (answered bool) {
+func (y *syncing) ask(ctx context.Context, nc *nats.Conn) (answered bool) {
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		return false
@@ -133,18 +132,17 @@ func (s *Store) askSync(ctx context.Context, nc *nats.Conn) (answered bool) {
 			always[a.Server.Cluster+" "+a.Server.Name] = a.Data.Config.SyncAlways
 		}
 	}
-	s.syncing.mu.Lock()
-	defer s.syncing.mu.Unlock()
+	y.mu.Lock()
+	defer y.mu.Unlock()
 	// The two connections may be to two clusters.
-	maps.Copy(s.syncing.always, always)
-	s.judgeSyncLocked()
+	maps.Copy(y.always, always)
+	y.judgeLocked()
 	return answered
 }
 
-// judgeSyncLocked brings the text up to date and logs it if it is another one. s.syncing.mu must be
+// judgeLocked brings the text up to date and logs it if it is another one. y.mu must be
 // held.
-func (s *Store) judgeSyncLocked() {
-	y := &s.syncing
+func (y *syncing) judgeLocked() {
 	var lazy []string
 	for _, name := range y.cluster.servers() {
 		if isAlways, answered := y.always[y.cluster.Name+" "+name]; answered && !isAlways {
@@ -162,10 +160,10 @@ func (s *Store) judgeSyncLocked() {
 	}
 	switch y.told = y.text; {
 	case y.text == "":
-		s.Log.Info("all nats-servers of the bucket sync each change now")
-	case s.Sync == SyncRequire:
-		s.Log.Error("pushes are refused: " + y.text)
+		y.log.Info("all nats-servers of the bucket sync each change now")
+	case y.rule == SyncRequire:
+		y.log.Error("pushes are refused: " + y.text)
 	default:
-		s.Log.Warn(y.text)
+		y.log.Warn(y.text)
 	}
 }

@@ -1,0 +1,151 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
+	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/logging"
+	"nats-account-server/internal/pause"
+	"nats-account-server/internal/trust"
+)
+
+// How often a key is tried, and how long after the last attempt.
+const (
+	maxSettles  = 20
+	settlePause = 50 * time.Millisecond
+)
+
+// settler makes the directory and the bucket have the same of a key.
+type settler struct {
+	dir     *jwtstore.Dir
+	stream  *stream
+	applier *applier
+	keys    jwtstore.KeyLocks // held by a commit
+	log     *slog.Logger      // limited
+}
+
+// settleOptions say how a key is settled.
+type settleOptions struct {
+	isKnown bool   // every revision counts as one that was applied here before
+	cursor  uint64 // revisions up to it do
+	done    func(taken bool)
+}
+
+// settle makes the directory and the bucket have the same of one key. The error means that this can't be
+// done now.
+func (w *settler) settle(ctx context.Context, key string, o settleOptions) error {
+	unlock, err := w.keys.Lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for range maxSettles {
+		if err = w.settleOnce(ctx, key, o); err == nil || !pause.For(ctx, settlePause) {
+			break
+		}
+	}
+	return err
+}
+
+// settleOnce is one attempt of settle.
+func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) error {
+	nc, err := w.stream.connection()
+	if err != nil {
+		return err
+	}
+	theirs, err := w.stream.last(ctx, nc, w.stream.subject(key))
+	if err != nil {
+		return err
+	}
+	ours, kind, err := w.local(key)
+	if err != nil {
+		return err
+	}
+	if theirs.seq > 0 && !theirs.isMarker {
+		switch {
+		case ours != nil && hashOf(ours) == hashOf(theirs.value):
+			return nil
+		case w.takes(theirs, ours, o):
+			refused, err := w.applier.applyAs(ctx, theirs, applied{seq: theirs.seq, again: true})
+			if err == nil && !refused && o.done != nil {
+				o.done(true)
+			}
+			if err != nil || !refused {
+				return err
+			}
+		}
+	}
+	if ours == nil {
+		return nil
+	}
+	return w.offer(ctx, nc, key, kind, ours, theirs.seq, o)
+}
+
+// takes reports whether the directory takes what the bucket has.
+func (w *settler) takes(theirs revision, ours []byte, o settleOptions) bool {
+	isBeyond := !o.isKnown && theirs.seq > o.cursor
+	return ours == nil || isBeyond || theirs.isOverride() || accounts.Wins(theirs.value, ours)
+}
+
+// offer publishes what the directory has.
+func (w *settler) offer(
+	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64, o settleOptions,
+) error {
+	header := w.stream.header(kind, doorOffer, "", value, false)
+	seq, err := w.stream.publish(ctx, nc, key, header, value, expected)
+	if _, isRetry := errors.AsType[*publishError](err); err != nil && !isRetry {
+		w.log.Error(fmt.Sprintf("%s - what is stored here can't be put into the bucket: %s",
+			logging.ShortKey(key), err))
+		return nil // the others are settled all the same
+	}
+	if err != nil {
+		return err
+	}
+	w.applier.revisions.begin(key, applied{seq: seq})
+	if o.done != nil {
+		o.done(false)
+	}
+	return nil
+}
+
+// local returns what the directory has of a key that may be offered: a JWT that can be served, or the
+// tombstone of a deleted account. nil is nothing.
+func (w *settler) local(key string) (value []byte, kind string, err error) {
+	isToken := trust.IsActivationHash(key)
+	known := w.dir.Index().Get(key)
+	if isToken || known.Stored() {
+		value, _, err = w.dir.Load(key, jwtstore.Stamp{})
+		value = bytes.TrimSpace(value)
+		isGood := known.Servable
+		if isToken {
+			isGood = activations.Check(key, value) == nil
+		}
+		switch {
+		case err == nil && isGood:
+			return value, kindJWT, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, "", err // nil if no operator of ours has signed it, or it is damaged
+		}
+	}
+	value, err = w.tombstone(key)
+	return value, kindTombstone, err
+}
+
+// tombstone returns the tombstone of an account; nil if it was never deleted.
+func (w *settler) tombstone(key string) ([]byte, error) {
+	if !trust.IsAccountKey(key) {
+		return nil, nil
+	}
+	text, err := w.dir.Tombstone(key)
+	return accounts.WholeTombstone(text), err
+}

@@ -1,0 +1,107 @@
+package bucket
+
+import (
+	"sync"
+	"time"
+)
+
+// State is how far a server is with the bucket.
+type State struct {
+	Connected bool
+	CaughtUp  bool      // once since the start
+	First     bool      // it reads this bucket for the first time, and takes no push yet
+	Behind    uint64    // revisions that are not applied yet, when it last asked
+	Success   time.Time // when it last knew that all are applied; zero: never
+	Fault     error     // why a revision can't be stored here; nil: it can
+	Refusing  string    // why every push is refused although the bucket can be reached; "" if none is
+	Failing   string    // why the bucket can't be read now; "" if it can
+	Revision  uint64    // the cursor
+	Bucket    string    // name
+}
+
+// status is what a server says of how far it is with the bucket.
+type status struct {
+	caughtUp chan struct{} // closed when the bucket has been read once
+
+	mu      sync.Mutex // guards what follows
+	isFirst bool       // this bucket has never been read, or not to its end
+	behind  uint64     // revisions that are not applied, when it was last asked
+	heard   time.Time  // when all was known to be applied
+	fault   error      // why a revision can't be stored here; nil: it can
+	lastSeq uint64     // where the stream ended when it was last asked
+	failed  string     // why the last session has ended, "" if one is under way
+}
+
+// isCaughtUp reports whether the bucket has been read once.
+func (s *status) isCaughtUp() bool {
+	select {
+	case <-s.caughtUp:
+		return true
+	default:
+		return false
+	}
+}
+
+// fill writes into a State what is known here.
+func (s *status) fill(into *State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	into.CaughtUp = s.isCaughtUp()
+	into.First, into.Behind, into.Success = s.isFirst, s.behind, s.heard
+	into.Fault, into.Failing = s.fault, s.failed
+}
+
+// setFirst records whether this bucket is read for the first time.
+func (s *status) setFirst(isFirst bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isFirst = isFirst
+}
+
+// isReadFirst reports whether this bucket is read for the first time.
+func (s *status) isReadFirst() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isFirst
+}
+
+// setFailed records why a session has ended, and reports whether the last one has ended otherwise.
+func (s *status) setFailed(why string) (isNew bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	isNew = s.failed != why
+	s.failed = why
+	return isNew
+}
+
+// setFault records why a revision can't be stored here.
+func (s *status) setFault(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = err
+}
+
+// setEnd records where the stream ends.
+func (s *status) setEnd(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastSeq = seq
+}
+
+// setApplied records that all up to a revision is applied. The bucket has been read when that is target:
+// isDone reports that this is so for the first time.
+func (s *status) setApplied(seq, target uint64) (isDone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed, s.fault, s.behind = "", nil, 0
+	if end := max(target, s.lastSeq); end > seq {
+		s.behind = end - seq
+	} else {
+		s.heard = time.Now()
+	}
+	isDone = seq >= target && !s.isCaughtUp()
+	if isDone {
+		close(s.caughtUp)
+	}
+	return isDone
+}
