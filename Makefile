@@ -13,7 +13,7 @@
 #             another program, OUT=new.txt is for benchstat; see internal/bench
 # make microbench  the benchmarks of the packages
 # make fuzz   every fuzz target for TIME=30s
-# make generate  the table of keys in the manual, from the keys
+# make generate  tables in the manual: of the keys, and of the differences from the original, from its tests
 # make dist   the manual page and the completions for shells, in run/dist
 # make clean  remove the program and run/, the store of the quick start
 
@@ -106,6 +106,7 @@ fuzz:
 
 generate:
 	go test -run '^TestTheManualHasTheKeysThatThereAre$$' ./internal/config -update
+	go test -run '^TestTheManualHasTheDifferencesThatThereAre$$' ./cmd/nats-account-server -update
 
 dist: build
 	mkdir -p run/dist

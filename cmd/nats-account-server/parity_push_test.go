@@ -97,6 +97,9 @@ func overPOST(t *testing.T) []behaviour {
 			func(*jwttest.Account) []byte {
 				return jwttest.Sign(t, other.Key, other, time.Now())
 			}, bad, bareText, "pub keys don't match\n*"),
+		push("another account's with a broken signature: the key comes first",
+			func(*jwttest.Account) []byte { return jwttest.Flip(good(other)) }, bad, bareText,
+			"pub keys don't match\n*"),
 		push("an expired one", sign(s.op.Signing, func(c *jwt.AccountClaims) {
 			c.Expires = time.Now().Add(-time.Hour).Unix()
 		}), bad, pageText,

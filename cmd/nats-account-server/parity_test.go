@@ -19,10 +19,12 @@ import (
 
 // TestParity is what users of the original know of it, a row for each behaviour, in the order
 // command line, configuration, HTTP, stores, NATS, replica, log. Where this program differs on
-// purpose the row says so. A row watches the program do it, or names the test that does.
+// purpose the row says so, and differences has it with the reason. A row watches the program do it, or
+// names the test that does.
 func TestParity(t *testing.T) {
 	t.Parallel()
-	for _, part := range []struct {
+	var names parityNames
+	parts := []struct {
 		name string
 		rows func(t *testing.T) []behaviour
 	}{
@@ -38,10 +40,19 @@ func TestParity(t *testing.T) {
 		{"replica", replication},
 		{"log", logLines},
 		{"life", startToEnd},
-	} {
+		{"differences", differenceRows},
+	}
+	t.Cleanup(func() {
+		if names.parts == len(parts) { // not if only some of them were to run
+			names.compare(t)
+		}
+	})
+	for _, part := range parts {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
-			for _, b := range part.rows(t) {
+			rows := part.rows(t)
+			names.add(rows)
+			for _, b := range rows {
 				t.Run(b.name, b.holds)
 			}
 		})

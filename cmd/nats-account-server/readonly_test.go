@@ -309,6 +309,9 @@ func TestTheFolderOfNSC(t *testing.T) {
 	if _, body := get(t, url+"/jwt/v1/operator"); body != e.op.Token(t) {
 		t.Errorf("the operator is %q", body)
 	}
+	if _, body := get(t, url+"/jwt/v1/pack"); !strings.Contains(body, a.ID+"|"+string(newer)) {
+		t.Errorf("the pack is %q", body)
+	}
 	p.term()
 	for dir, want := range map[string]string{
 		"/nope":     `"/nope" is not a valid configuration directory`,
