@@ -4,7 +4,6 @@ package main_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +19,7 @@ import (
 type control struct {
 	name  string
 	edits []edit
-	test  string // which must fail
+	test  string // which must fail; "bucket.TestX" is one of package bucket
 	says  string // a part of what it says then
 }
 
@@ -53,6 +52,20 @@ var clusterControls = []control{
 				"\t\tif err := ss.applyAll(batch); err != nil {\n"},
 		{"bucket/bucket.go", "const saveInterval = time.Second", "const saveInterval = 0"}},
 		"TestClusterSoak", ""},
+	{"caught up is when nothing is pending", []edit{
+		{"bucket/consumer.go", "\tasked     int ", "\tpending   bool\n\tasked     int "},
+		{"bucket/consumer.go", "\tc.delivered, c.asked = own, c.asked-1\n",
+			"\tc.delivered, c.asked, c.pending = own, c.asked-1, fields[8] != \"0\"\n"},
+		{"bucket/consumer.go", "\"config\": c}, nil)\n",
+			"\"config\": c}, &made)\n"},
+		{"bucket/consumer.go", "\tsubject := \"CONSUMER.CREATE.\"",
+			"\tvar made struct {\n\t\tPending int `json:\"num_pending\"`\n\t}\n" +
+				"\tsubject := \"CONSUMER.CREATE.\""},
+		{"bucket/consumer.go", "name: c.Name, inbox: inbox}",
+			"name: c.Name, inbox: inbox, pending: made.Pending > 0}"},
+		{"bucket/reconcile.go", "\tfor end := uint64(0); end < p.target; {\n",
+			"\tfor end := uint64(0); c.pending && end < p.target; {\n"},
+	}, "bucket.TestAReplicaThatIsBehindIsNoEndOfTheBucket", "when the bucket has been read"},
 	{"it announces before it has caught up", []edit{{"daemon/nats.go",
 		"\t\td.awaitBucket(ctx)\n", ""}},
 		"TestClusterSoak", "told NATS of"},
@@ -63,22 +76,37 @@ var clusterControls = []control{
 
 // run builds the program with the fault and runs the test on it, in a process of its own.
 func (c *control) run(t *testing.T) {
-	program := c.build(t)
-	self, err := os.Executable()
-	must(t, err)
+	dir := t.TempDir()
+	test := c.command(t, dir, c.overlay(t, dir))
 	began := time.Now()
-	test := exec.Command(self, "-test.run", "^"+c.test+"$", "-test.v", "-test.timeout", "30m")
-	limit := os.Getenv("CLUSTER_TIME")
-	if limit == "" {
-		limit = "5m"
-	}
-	test.Env = append(os.Environ(), "CLUSTER_PROGRAM="+program, "CLUSTER_TIME="+limit)
 	out, err := test.CombinedOutput()
 	took := time.Since(began).Round(time.Second)
 	if err == nil || !strings.Contains(string(out), c.says) {
 		t.Fatalf("%s does not find the fault in %s, %v: %s", c.test, took, err, tail(string(out)))
 	}
 	t.Logf("found after %s: %s", took, firstError(string(out)))
+}
+
+// command is the test, which runs with the fault.
+func (c *control) command(t *testing.T, dir, overlay string) *exec.Cmd {
+	t.Helper()
+	if name, isOfBucket := strings.CutPrefix(c.test, "bucket."); isOfBucket {
+		return exec.Command("go", "test", "-overlay", overlay, "-run", "^"+name+"$", "../../internal/bucket")
+	}
+	program := filepath.Join(dir, "nats-account-server")
+	build := exec.Command("go", "build", "-overlay", overlay, "-o", program, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	self, err := os.Executable()
+	must(t, err)
+	test := exec.Command(self, "-test.run", "^"+c.test+"$", "-test.v", "-test.timeout", "30m")
+	limit := os.Getenv("CLUSTER_TIME")
+	if limit == "" {
+		limit = "5m"
+	}
+	test.Env = append(os.Environ(), "CLUSTER_PROGRAM="+program, "CLUSTER_TIME="+limit)
+	return test
 }
 
 // firstError is the first line in which a test says what is wrong.
@@ -92,27 +120,34 @@ func firstError(out string) string {
 	return ""
 }
 
-// build builds the program with the fault.
-func (c *control) build(t *testing.T) (program string) {
+// TestEachControlFitsTheSource: what a control changes is there.
+func TestEachControlFitsTheSource(t *testing.T) {
+	t.Parallel()
+	for _, c := range clusterControls {
+		t.Run(c.name, func(t *testing.T) { c.overlay(t, t.TempDir()) })
+	}
+}
+
+// overlay writes the changed files, and the list of them that the compiler reads.
+func (c *control) overlay(t *testing.T, dir string) (path string) {
 	t.Helper()
-	dir, replace := t.TempDir(), map[string]string{}
-	for i, e := range c.edits {
+	texts, replace := map[string]string{}, map[string]string{}
+	for _, e := range c.edits {
 		path, err := filepath.Abs(filepath.Join("../../internal", e.file))
 		must(t, err)
-		text := mustReadFile(t, path)
+		text, isChanged := texts[path]
+		if !isChanged {
+			text = mustReadFile(t, path)
+		}
 		if n := strings.Count(text, e.old); n != 1 {
 			t.Fatalf("%s has %d times %q: the control does not fit any more", path, n, e.old)
 		}
-		replace[path] = jwttest.File(t, dir, fmt.Sprintf("%d.go", i),
-			[]byte(strings.Replace(text, e.old, e.new, 1)))
+		texts[path] = strings.Replace(text, e.old, e.new, 1)
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	for path, text := range texts {
+		replace[path] = jwttest.File(t, dir, filepath.Base(path), []byte(text))
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
 	must(t, err)
-	program = filepath.Join(dir, "nats-account-server")
-	build := exec.Command("go", "build", "-overlay",
-		jwttest.File(t, dir, "overlay.json", overlay), "-o", program, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return program
+	return jwttest.File(t, dir, "overlay.json", list)
 }

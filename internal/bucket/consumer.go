@@ -51,7 +51,6 @@ type consumer struct {
 	inbox     *nats.Subscription
 	delivered uint64 // consumer sequence of the last message
 	asked     int    // messages that were asked for and have not come
-	pending   uint64 // messages that the consumer had after the last one, at the replica that serves it
 }
 
 // consume makes a consumer.
@@ -68,15 +67,12 @@ func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (
 		return nil, err
 	}
 	_ = inbox.SetPendingLimits(-1, -1) // pullBatch bounds it
-	var made struct {
-		Pending uint64 `json:"num_pending"`
-	}
-	err = api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, &made)
+	err = api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, nil)
 	if err != nil {
 		_ = inbox.Unsubscribe()
 		return nil, err
 	}
-	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox, pending: made.Pending}, nil
+	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox}, nil
 }
 
 // close deletes the consumer. If that is not possible JetStream does it later.
@@ -150,19 +146,19 @@ func (c *consumer) read(m *nats.Msg) (revision, error) {
 	} else if n >= 11 { // with a domain and the hash of an account before the stream
 		fields = fields[2:]
 	}
-	var numbers [5]uint64
+	var numbers [3]uint64 // what is pending after it counts for nothing: a replica may be behind
 	for i := range numbers {
-		n, err := strconv.ParseUint(fields[4+i], 10, 64)
+		n, err := strconv.ParseUint(fields[5+i], 10, 64)
 		if err != nil {
 			return revision{}, fmt.Errorf("unexpected reply subject %s", m.Reply)
 		}
 		numbers[i] = n
 	}
-	seq, own, at, pending := numbers[1], numbers[2], numbers[3], numbers[4]
+	seq, own, at := numbers[0], numbers[1], numbers[2]
 	if own != c.delivered+1 {
 		return revision{}, fmt.Errorf("message %d of the consumer follows %d", own, c.delivered)
 	}
-	c.delivered, c.asked, c.pending = own, c.asked-1, pending
+	c.delivered, c.asked = own, c.asked-1
 	value := m.Data
 	if m.Header.Get("Nats-Msg-Size") != "" {
 		value = nil // only the headers were asked for
