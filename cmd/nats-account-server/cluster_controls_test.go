@@ -47,10 +47,10 @@ var clusterControls = []control{
 		"TestClusterSoak", "no push may have stored it"},
 	{"the cursor is ahead of the disk", []edit{
 		{"bucket/follow.go", "\t\tif err := ss.applyAll(batch); err != nil {\n",
-			"\t\tif n := len(batch); n > 0 {\n\t\t\tss.moveCursor(ss.from.id, batch[n-1].seq)\n" +
+			"\t\tif n := len(batch); n > 0 {\n\t\t\tss.applier.revisions.move(ss.from.id, batch[n-1].seq)\n" +
 				"\t\t\ttime.Sleep(300 * time.Millisecond)\n\t\t}\n" +
 				"\t\tif err := ss.applyAll(batch); err != nil {\n"},
-		{"bucket/bucket.go", "const saveInterval = time.Second", "const saveInterval = 0"}},
+		{"bucket/revisions.go", "const saveInterval = time.Second", "const saveInterval = 0"}},
 		"TestClusterSoak", ""},
 	{"caught up is when nothing is pending", []edit{
 		{"bucket/consumer.go", "\tasked     int ", "\tpending   bool\n\tasked     int "},
@@ -67,10 +67,10 @@ var clusterControls = []control{
 			"\tfor end := uint64(0); c.pending && end < p.target; {\n"},
 	}, "bucket.TestAReplicaThatIsBehindIsNoEndOfTheBucket", "when the bucket has been read"},
 	{"it announces before it has caught up", []edit{{"daemon/nats.go",
-		"\t\td.awaitBucket(ctx)\n", ""}},
+		"\t\td.bucket.await(ctx)\n", ""}},
 		"TestClusterSoak", "told NATS of"},
 	{"it answers lookups before it has caught up", []edit{{"daemon/nats.go",
-		"\t\td.awaitBucket(ctx)\n", ""}},
+		"\t\td.bucket.await(ctx)\n", ""}},
 		"TestAStaleAccountServerIsCorrected", "a lookup is answered"},
 }
 
