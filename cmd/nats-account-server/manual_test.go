@@ -214,7 +214,8 @@ func (r *reader) code(page string) (all []string) {
 var (
 	isCommand = regexp.MustCompile(`^(\w+=.* )?(` + strings.Join(append(programs(), "curl",
 		"nats-account-server"), "|") + `) |^\w+=\$\(`)
-	isSection = regexp.MustCompile(`(?s)^((store|http|nats|monitor|logging|kv) \{.*\}\n?|operator(jwtpath)?: .*)$`)
+	isSection = regexp.MustCompile(`(?s)^((store|http|nats|monitor|logging|kv) \{.*\}\n?` +
+		`|operator(jwtpath)?: .*)$`)
 )
 
 func programs() (all []string) {
