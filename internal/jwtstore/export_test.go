@@ -151,6 +151,9 @@ func (x *Index) Commit(key string, v Version) {
 // MaxServers is how many servers an outbox knows at most.
 const MaxServers = maxServers
 
+// The tests have the gaps between pending changes closed often.
+func init() { maxGaps = 8 }
+
 // NewOutbox returns an outbox without a store.
 func NewOutbox() *Outbox { return newOutbox(true, nil) }
 
@@ -244,4 +247,10 @@ func (x *Index) Unsaved() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return len(x.recent)
+}
+
+// Snapshot returns a snapshot of the outbox.
+func (o *Outbox) Snapshot() []byte {
+	snapshot, _ := o.appendSnapshot(nil)
+	return snapshot
 }

@@ -135,6 +135,9 @@ func FuzzOutbox(f *testing.F) {
 		l, m := jwtstore.NewOutbox(), model{acked: map[string]map[uint64]bool{}}
 		for n, e := range events {
 			name, key := fmt.Sprint("s", e%7), fmt.Sprint("k", e%11)
+			if e%11 > 3 {
+				key = pendingKey(int(e % 11))
+			}
 			seq := uint64(max(0, n-int(e%5)))
 			switch e >> 4 % 6 {
 			case 0, 1:
@@ -216,6 +219,9 @@ func (m *model) compare(t *testing.T, l *jwtstore.Outbox) {
 		t.Fatalf("pending are %v, want %v", got, m.changes)
 	}
 	for i, c := range m.changes {
+		if l.PendingFor(c.Key) != got[i] {
+			t.Fatalf("of %s, %v is pending, want %v", c.Key, l.PendingFor(c.Key), got[i])
+		}
 		if got[i].Seq != c.Seq || got[i].Key != c.Key {
 			t.Fatalf("pending are %v, want %v", got, m.changes)
 		}
@@ -224,5 +230,20 @@ func (m *model) compare(t *testing.T, l *jwtstore.Outbox) {
 				t.Fatalf("change %[2]d is pending for %[1]s: %[3]v", name, c.Seq, !acked[c.Seq])
 			}
 		}
+	}
+	all, byServer := l.CountPending()
+	for name, acked := range m.acked {
+		lacks := 0
+		for _, c := range m.changes {
+			if !acked[c.Seq] {
+				lacks++
+			}
+		}
+		if byServer[name] != lacks {
+			t.Fatalf("%d are pending for %s, want %d", byServer[name], name, lacks)
+		}
+	}
+	if all != len(m.changes) || len(byServer) != len(m.acked) {
+		t.Fatalf("%d are pending for %d servers", all, len(byServer))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"math/big"
 	"time"
 )
 
@@ -39,21 +40,21 @@ func (e event) append(b []byte) []byte {
 
 // unsaved returns the events that the journal does not know, encoded. recordSaved is to be called
 // when it knows them.
-func (o *Outbox) unsaved() []byte {
+func (o *outboxCore) unsaved() []byte {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	return o.events
 }
 
 // recordSaved records that the journal has the first n bytes of the events.
-func (o *Outbox) recordSaved(n int) {
+func (o *outboxCore) recordSaved(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.events = o.events[n:]
 }
 
 // replay applies what an earlier process wrote by unsaved. It stops at what it does not understand.
-func (o *Outbox) replay(body []byte) {
+func (o *outboxCore) replay(body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	d := decoder{rest: body}
@@ -64,7 +65,7 @@ func (o *Outbox) replay(body []byte) {
 		if d.bad || op < opRegister || op > opProve {
 			return
 		}
-		o.applyLocked(e)
+		o.outboxState.apply(e)
 	}
 }
 
@@ -80,7 +81,7 @@ func (o *Outbox) replay(body []byte) {
 //	number of accounts with an announcement that was not answered, and of each: key
 //
 // Earlier programs did not write the last parts. What was absent begins anew then.
-func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
+func (o *outboxCore) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	b = binary.AppendUvarint(b, o.last)
@@ -90,9 +91,9 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 		b = binary.AppendVarint(appendText(b, name), s.seen.UnixNano())
 		servers = append(servers, s)
 	}
-	b = binary.AppendUvarint(b, uint64(len(o.pending.bySeq)))
-	for _, c := range o.pending.bySeq {
-		b = c.append(b, servers)
+	b = binary.AppendUvarint(b, uint64(o.pending.count()))
+	for c := range o.pending.after(0) {
+		b = o.pending.append(b, c, servers)
 	}
 	for _, s := range servers {
 		last := 2 * uint64(s.absent)
@@ -108,14 +109,14 @@ func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	return b, len(o.events)
 }
 
-// append appends the change to b, as appendSnapshot says. servers are all, by position.
-func (c *pendingChange) append(b []byte, servers []*server) []byte {
-	b = binary.AppendUvarint(b, c.Seq)
-	b = binary.AppendVarint(b, c.At.UnixNano())
-	b = appendText(b, c.Key)
+// append appends a change to b, as appendSnapshot says. servers are all, by position.
+func (p *pendingChanges) append(b []byte, c *pendingChange, servers []*server) []byte {
+	b = binary.AppendUvarint(b, c.seq)
+	b = binary.AppendVarint(b, c.at)
+	b = appendText(b, p.keyOf(c))
 	acked, n := []byte(nil), uint64(0)
 	for position, s := range servers {
-		if c.acked.Bit(s.slot) == 1 {
+		if p.hasAcknowledged(c, s) {
 			acked, n = binary.AppendUvarint(acked, uint64(position)), n+1
 		}
 	}
@@ -153,21 +154,25 @@ func restoreOutbox(snapshot []byte) (*Outbox, error) {
 }
 
 // restore takes the changes of a snapshot. The slot of each of its servers is the position there.
+// Earlier programs wrote them in any order.
 func (p *pendingChanges) restore(d *decoder, servers int) {
-	now := time.Now()
+	sorted, last := true, uint64(0)
 	for range d.count() {
-		seq, at := d.uvarint(), d.varint()
-		c := &pendingChange{Change: Change{Seq: seq, At: time.Unix(0, at),
-			Key: d.text(), Known: now}}
+		seq, at, key := d.uvarint(), d.varint(), d.text()
+		acked := new(big.Int)
 		for range d.count() {
 			if slot := d.uvarint(); slot < uint64(servers) {
-				c.acked.SetBit(&c.acked, int(slot), 1)
+				acked.SetBit(acked, int(slot), 1)
 			}
 		}
-		if d.bad || p.byKey[c.Key] != nil || p.bySeq[c.Seq] != nil {
-			return
+		if d.bad || seq == 0 || p.of(key) != nil {
+			break
 		}
-		p.keep(c)
+		p.keep(seq, at, key).acked = p.acked.number(acked)
+		sorted, last = sorted && seq > last, seq
+	}
+	if !sorted {
+		p.sort()
 	}
 }
 

@@ -2,50 +2,270 @@ package jwtstore
 
 import (
 	"cmp"
-	"maps"
-	"math/big"
+	"encoding/base32"
+	"hash/maphash"
+	"iter"
 	"slices"
+	"sort"
+	"time"
 )
 
 // pendingChanges are the changes that are kept: of each account only the latest, and none that
 // every known server has acknowledged. Outbox.mu guards them.
+//
+//	pages   changes, oldest first: each has 64 bytes, its key included
+//	table   hash of the key ──> place in pages
+//	acked   of each change: the number of a set of servers, which many changes share
+//
+// So a million of them take some 75 MB, however many servers lack them. A change that is removed
+// leaves a gap. When more than half are gaps, all that is left moves together.
 type pendingChanges struct {
-	bySeq map[uint64]*pendingChange
-	byKey map[string]*pendingChange // the same changes
+	pages   [][]pendingChange // all but the last have pageSize
+	n       int               // places, the gaps included
+	gaps    int
+	table   []uint32 // 0, or 1 more than a place; of a power of two, and never full
+	seed    maphash.Seed
+	began   time.Time
+	acked   serverSets
+	unusual map[uint64]string // the keys that can't be packed, by sequence number
 }
 
 // pendingChange is a change that is kept, and which servers have acknowledged it.
 type pendingChange struct {
-	Change
-	acked big.Int // a bit for each slot; 0 for a slot that no server has
+	seq   uint64
+	at    int64         // Unix ns, see Change.At
+	known time.Duration // see Change.Known; since pendingChanges.began
+	acked uint32        // a number of pendingChanges.acked
+	key   packedKey     // zero if it can't be packed
+	state changeState
 }
 
-// keep adds a change. None of its account or number may be kept.
-func (p *pendingChanges) keep(c *pendingChange) { p.bySeq[c.Seq], p.byKey[c.Key] = c, c }
+// changeState says what is in a place.
+type changeState byte
 
-// drop removes the change of an account, if there is one.
-func (p *pendingChanges) drop(key string) {
-	if c := p.byKey[key]; c != nil {
-		delete(p.bySeq, c.Seq)
-		delete(p.byKey, key)
+const (
+	isGap changeState = iota
+	isPacked
+	isUnusual // pendingChanges.unusual has the key
+)
+
+// pageSize is how many changes a page has.
+const pageSize = 1024
+
+// maxGaps is how many gaps there may be besides as many as there are changes. It is a variable for tests.
+var maxGaps = 1024
+
+// packedKey is a key of 56 characters in base32, which are 5 bits each. The key of every account is.
+type packedKey [35]byte
+
+var keyEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+// packKey packs a key; ok is false if unpack would not return it.
+func packKey(key string) (p packedKey, ok bool) {
+	if len(key) != keyEncoding.EncodedLen(len(p)) {
+		return packedKey{}, false
 	}
+	n, err := keyEncoding.Decode(p[:], []byte(key))
+	if err != nil || n != len(p) {
+		return packedKey{}, false
+	}
+	return p, true
+}
+
+// unpack is the inverse of packKey.
+func (p packedKey) unpack() string { return keyEncoding.EncodeToString(p[:]) }
+
+// newPendingChanges returns none.
+func newPendingChanges() pendingChanges {
+	return pendingChanges{seed: maphash.MakeSeed(), began: time.Now(), acked: newServerSets(),
+		unusual: map[uint64]string{}}
+}
+
+// count returns how many there are.
+func (p *pendingChanges) count() int { return p.n - p.gaps }
+
+// at returns what is in a place.
+func (p *pendingChanges) at(place int) *pendingChange {
+	return &p.pages[place/pageSize][place%pageSize]
+}
+
+// keep adds the change of an account that has none. Its sequence number is greater than all others.
+func (p *pendingChanges) keep(seq uint64, at int64, key string) *pendingChange {
+	c := pendingChange{seq: seq, at: at, known: time.Since(p.began), state: isPacked}
+	ok := false
+	if c.key, ok = packKey(key); !ok {
+		c.state, p.unusual[seq] = isUnusual, key
+	}
+	return p.add(c)
+}
+
+// add adds a change, which has no acknowledgements yet, at the end.
+func (p *pendingChanges) add(c pendingChange) *pendingChange {
+	last := p.n / pageSize
+	if last == len(p.pages) {
+		size := min(p.n, pageSize) // a first page may stay small
+		p.pages = append(p.pages, make([]pendingChange, 0, size))
+	}
+	p.pages[last] = append(p.pages[last], c)
+	if p.n++; 4*p.n > 3*len(p.table) {
+		p.index()
+	} else {
+		p.enter(p.n - 1)
+	}
+	return p.at(p.n - 1)
+}
+
+// index makes a table that has room for as many changes again.
+func (p *pendingChanges) index() {
+	size := 16
+	for size < 2*p.n {
+		size *= 2
+	}
+	p.table = make([]uint32, size)
+	for place := range p.n {
+		if p.at(place).state != isGap {
+			p.enter(place)
+		}
+	}
+}
+
+// enter enters a change in the table.
+func (p *pendingChanges) enter(place int) {
+	i := p.slot(p.keyOf(p.at(place)))
+	for p.table[i] != 0 {
+		i = (i + 1) % len(p.table)
+	}
+	p.table[i] = uint32(place + 1)
+}
+
+// slot returns where in the table the search for a key begins.
+func (p *pendingChanges) slot(key string) int {
+	return int(maphash.String(p.seed, key) % uint64(len(p.table)))
+}
+
+// keyOf returns the key of the account.
+func (p *pendingChanges) keyOf(c *pendingChange) string {
+	if c.state == isUnusual {
+		return p.unusual[c.seq]
+	}
+	return c.key.unpack()
+}
+
+// of returns the change of an account; nil if there is none.
+func (p *pendingChanges) of(key string) *pendingChange {
+	if len(p.table) == 0 {
+		return nil
+	}
+	packed, ok := packKey(key)
+	for i := p.slot(key); p.table[i] != 0; i = (i + 1) % len(p.table) {
+		c := p.at(int(p.table[i] - 1))
+		if ok && c.state == isPacked && c.key == packed ||
+			!ok && c.state == isUnusual && p.unusual[c.seq] == key {
+			return c
+		}
+	}
+	return nil
+}
+
+// numbered returns the change of this number; nil if there is none.
+func (p *pendingChanges) numbered(seq uint64) *pendingChange {
+	if place := p.search(seq); place < p.n {
+		if c := p.at(place); c.seq == seq && c.state != isGap {
+			return c
+		}
+	}
+	return nil
+}
+
+// search returns the first place whose number is seq or a later one.
+func (p *pendingChanges) search(seq uint64) int {
+	return sort.Search(p.n, func(place int) bool { return p.at(place).seq >= seq })
+}
+
+// after yields the changes after a sequence number, oldest first.
+func (p *pendingChanges) after(seq uint64) iter.Seq[*pendingChange] {
+	return func(yield func(*pendingChange) bool) {
+		for place := p.search(seq + 1); place < p.n; place++ {
+			if c := p.at(place); c.state != isGap && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// change returns a change as callers of the Outbox see it.
+func (p *pendingChanges) change(c *pendingChange) Change {
+	return Change{Seq: c.seq, Key: p.keyOf(c), At: time.Unix(0, c.at), Known: p.began.Add(c.known)}
+}
+
+// drop removes a change. It moves nothing; tidy does.
+func (p *pendingChanges) drop(c *pendingChange) {
+	if c.state == isUnusual {
+		delete(p.unusual, c.seq)
+	}
+	p.acked.release(c.acked)
+	c.state, c.acked = isGap, 0
+	p.gaps++
+}
+
+// tidy moves the changes together if there are many gaps.
+func (p *pendingChanges) tidy() {
+	if p.gaps <= p.count()+maxGaps && p.count() > 0 {
+		return
+	}
+	pages := p.pages
+	p.pages, p.table, p.n, p.gaps = nil, nil, 0, 0
+	for i, page := range pages {
+		pages[i] = nil // so that it may go while others are moved
+		for _, c := range page {
+			if c.state != isGap {
+				p.add(c)
+			}
+		}
+	}
+}
+
+// hasAcknowledged reports whether a server has acknowledged a change.
+func (p *pendingChanges) hasAcknowledged(c *pendingChange, s *server) bool {
+	return p.acked.has(c.acked, s.slot)
+}
+
+// acknowledge records that a server has acknowledged a change.
+func (p *pendingChanges) acknowledge(c *pendingChange, s *server, all *knownServers) {
+	c.acked = p.acked.with(c.acked, s.slot)
+	p.settle(c, all)
+	p.tidy()
+}
+
+// forget records that a server is not known any more. It drops what only this server lacked.
+func (p *pendingChanges) forget(s *server, left *knownServers) {
+	sets := p.acked.without(s.slot)
+	for c := range p.after(0) {
+		c.acked = sets(c.acked)
+	}
+	for c := range p.after(0) {
+		p.settle(c, left)
+	}
+	p.tidy()
 }
 
 // settle drops a change if some server is known, and none that is known lacks it.
 func (p *pendingChanges) settle(c *pendingChange, servers *knownServers) {
-	if len(servers.byName) > 0 && c.acked.Cmp(&servers.slots) == 0 {
-		p.drop(c.Key)
+	if len(servers.byName) > 0 && p.acked.bits[c.acked].Cmp(&servers.slots) == 0 {
+		p.drop(c)
 	}
 }
 
-// sorted returns the changes, oldest first.
-func (p *pendingChanges) sorted() []Change {
-	all := make([]Change, 0, len(p.bySeq))
-	for _, c := range p.bySeq {
-		all = append(all, c.Change)
+// sort puts the changes in the order of their numbers. It removes one whose number another one has.
+func (p *pendingChanges) sort() {
+	all := slices.Concat(p.pages...)
+	slices.SortFunc(all, func(a, b pendingChange) int { return cmp.Compare(a.seq, b.seq) })
+	p.pages, p.table, p.n = nil, nil, 0
+	for i, c := range all {
+		if i == 0 || c.seq != all[i-1].seq {
+			p.add(c)
+		}
 	}
-	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.Seq, b.Seq) })
-	return all
 }
 
 // countSize is how many changes CountPending looks at before others may use the outbox.
@@ -55,31 +275,42 @@ const countSize = 1000
 // acknowledged. It looks at all of them, some at a time, so others may change them meanwhile.
 func (o *Outbox) CountPending() (all int, byServer map[string]int) {
 	o.mu.RLock()
-	changes := slices.Collect(maps.Values(o.pending.bySeq))
 	byServer = make(map[string]int, len(o.servers.byName))
 	for name := range o.servers.byName {
 		byServer[name] = 0
 	}
 	o.mu.RUnlock()
-	for some := range slices.Chunk(changes, countSize) {
-		o.countSome(some, byServer)
+	for after, more := uint64(0), true; more; {
+		var some int
+		some, after, more = o.countSome(after, byServer)
+		all += some
 	}
-	return len(changes), byServer
+	return all, byServer
 }
 
-// countSome adds to byServer what the servers in it have not acknowledged of some changes.
-func (o *Outbox) countSome(changes []*pendingChange, byServer map[string]int) {
+// countSome counts some of the changes after a number, and adds to byServer what the servers in it have
+// not acknowledged of them. Changes with the same acknowledgements are counted together.
+func (o *Outbox) countSome(after uint64, byServer map[string]int) (n int, last uint64, more bool) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
+	bySet := make(map[uint32]int)
+	for c := range o.pending.after(after) {
+		if more = n == countSize; more {
+			break
+		}
+		bySet[c.acked]++
+		last, n = c.seq, n+1
+	}
 	for name := range byServer {
 		s := o.servers.byName[name]
 		if s == nil {
 			continue // it was forgotten meanwhile
 		}
-		for _, c := range changes {
-			if o.pending.bySeq[c.Seq] == c && c.acked.Bit(s.slot) == 0 {
-				byServer[name]++
+		for set, changes := range bySet {
+			if !o.pending.acked.has(set, s.slot) {
+				byServer[name] += changes
 			}
 		}
 	}
+	return n, last, more
 }

@@ -1,7 +1,9 @@
 package jwtstore
 
 import (
+	"maps"
 	"math/big"
+	"slices"
 	"time"
 )
 
@@ -14,6 +16,91 @@ const (
 	// of the system account can pretend to be any number. Each takes a bit of each change.
 	maxServers = 4096
 )
+
+// outboxServers is the part of an Outbox that knows which nats-servers there are.
+type outboxServers struct{ *outboxCore }
+
+// Servers returns the names of all servers that were registered and not forgotten, sorted.
+func (o outboxServers) Servers() []string {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return slices.Sorted(maps.Keys(o.servers.byName))
+}
+
+// LastSeen returns when a server was last registered; the zero time if it is not known.
+func (o outboxServers) LastSeen(server string) time.Time {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if s := o.servers.byName[server]; s != nil {
+		return s.seen
+	}
+	return time.Time{}
+}
+
+// Register records that the server of this name was seen. A new one lacks every change that is
+// pending. If too many are known for a new one, Register reports false and does nothing.
+func (o outboxServers) Register(server string, at time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.servers.isFull() && o.servers.byName[server] == nil {
+		return false
+	}
+	o.learnLocked(event{op: opRegister, name: server, number: uint64(at.UnixNano())})
+	return true
+}
+
+// Displace is Register for a new server when too many are known: it forgets another one, and
+// returns its name. That is the server that has been absent for longest, of those that have never
+// answered an update. If the new one is to be preferred it may also be one that is there, or else
+// any absent one. Displace reports false if there is none.
+func (o outboxServers) Displace(
+	server string, at time.Time, preferred bool,
+) (forgotten string, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if forgotten = o.servers.leastNeeded(preferred); forgotten != "" {
+		o.learnLocked(event{op: opForget, name: forgotten})
+		o.learnLocked(event{op: opRegister, name: server, number: uint64(at.UnixNano())})
+		return forgotten, true
+	}
+	return "", false
+}
+
+// AddAbsence records that a server was not there for some more time. It returns how long that is
+// together, since it was registered last.
+func (o outboxServers) AddAbsence(server string, more time.Duration) (absent time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.servers.byName[server]
+	if s == nil {
+		return 0
+	}
+	o.learnLocked(event{op: opAbsent, name: server, number: uint64(s.absent + more)})
+	return s.absent
+}
+
+// SetAnswered records that the server has answered an update, with whatever. A server that is
+// forgotten has answered none.
+func (o outboxServers) SetAnswered(server string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.learnLocked(event{op: opProve, name: server})
+}
+
+// HasAnswered reports whether SetAnswered was called for the server.
+func (o outboxServers) HasAnswered(server string) bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	s := o.servers.byName[server]
+	return s != nil && s.proven
+}
+
+// Forget removes a server: nothing is pending for it any more.
+func (o outboxServers) Forget(server string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.learnLocked(event{op: opForget, name: server})
+}
 
 // knownServers are the nats-servers that were registered and not forgotten. Each has a slot which
 // no other one has. Outbox.mu guards them.
