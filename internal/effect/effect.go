@@ -58,6 +58,23 @@ type Line struct {
 	Connections int `json:"connections,omitempty"`
 }
 
+// Warning returns what a push is warned of because of the line: a kind and the text, or "" for nothing.
+func (l Line) Warning() (kind, text string) {
+	switch l.Code {
+	case "connections_exceeded", "leaf_nodes_exceeded", "subscriptions_reached", "storage_exceeded":
+		return KindAboveUse, "more is used than the limit allows: " + l.Words
+	case "jetstream_left_out":
+		return KindIncomplete, l.Words
+	}
+	return "", ""
+}
+
+// The kinds of warnings.
+const (
+	KindAboveUse   = "above_use"
+	KindIncomplete = "incomplete"
+)
+
 // Forecast is what a push does.
 type Forecast struct {
 	Lines []Line        // by kind
@@ -78,6 +95,9 @@ const (
 	// looked at.
 	usualLimit       = 500 * time.Millisecond
 	connectionsLimit = 15 * time.Second
+	// pushLimit is how long they are asked after a push, and capacityAge how long an answer counts then.
+	pushLimit   = 200 * time.Millisecond
+	capacityAge = time.Second
 )
 
 // Importers says which accounts import from one. *jwtstore.Index meets it.
@@ -95,6 +115,7 @@ type Facts interface {
 	Info(ctx context.Context, key string) []facts.Info
 	Connections(ctx context.Context, key string, of []facts.Server, users ...string) []facts.Connections
 	JetStream(ctx context.Context, key string) []facts.JetStream
+	Capacity(ctx context.Context, maxAge time.Duration) []facts.Capacity
 }
 
 // Foreteller makes Forecasts. It may be used from any goroutine.
@@ -111,13 +132,11 @@ type Foreteller struct {
 func (f *Foreteller) Of(
 	ctx context.Context, stored, pushed *jwt.AccountClaims, o Options,
 ) (Forecast, error) {
-	d := difference{key: pushed.Subject, stored: stored, pushed: pushed,
-		changes: claimdiff.Diff(stored, pushed), now: time.Now()}
-	p := &push{difference: d, facts: f.Facts, lines: make(map[Kind][]Line)}
-	if stored == nil {
-		p.stored = jwt.NewAccountClaims(p.key)
-	} else if a, err := f.Accounts.GetLocal(ctx, p.key); err == nil {
-		p.hash = a.Hash
+	p := f.begin(stored, pushed)
+	if stored != nil {
+		if a, err := f.Accounts.GetLocal(ctx, p.key); err == nil {
+			p.hash = a.Hash
+		}
 	}
 	limit := cmp.Or(f.Limit, usualLimit)
 	if o.Connections {
@@ -126,12 +145,36 @@ func (f *Foreteller) Of(
 	var cancel context.CancelFunc
 	p.asking, cancel = context.WithTimeout(ctx, limit)
 	defer cancel()
+	reader := &claimReader{ctx, f.Accounts}
 	p.askServers()
 	(&cutFinder{p, o.Connections}).find()
-	(&shareFinder{push: p, ctx: ctx, accounts: f.Accounts, index: f.Importers}).find()
+	(&shareFinder{push: p, accounts: reader, index: f.Importers}).find()
 	(&storageFinder{p}).find()
+	(&capacityFinder{p, reader, 0}).find()
 	p.findRest()
 	return p.forecast(), ctx.Err()
+}
+
+// OfStorage returns what the limits of JetStream do of claims that are pushed just now. Pushes that follow
+// each other ask once what nats-servers have.
+func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountClaims) Forecast {
+	p := f.begin(stored, pushed)
+	var cancel context.CancelFunc
+	p.asking, cancel = context.WithTimeout(ctx, pushLimit)
+	defer cancel()
+	(&storageFinder{p}).find()
+	(&capacityFinder{p, &claimReader{ctx, f.Accounts}, capacityAge}).find()
+	return p.forecast()
+}
+
+// begin begins a Forecast.
+func (f *Foreteller) begin(stored, pushed *jwt.AccountClaims) *push {
+	d := difference{key: pushed.Subject, stored: stored, pushed: pushed,
+		changes: claimdiff.Diff(stored, pushed), now: time.Now()}
+	if stored == nil {
+		d.stored = jwt.NewAccountClaims(d.key)
+	}
+	return &push{difference: d, facts: f.Facts, lines: make(map[Kind][]Line)}
 }
 
 // difference is what a push changes in the claims of an account.

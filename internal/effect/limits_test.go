@@ -40,6 +40,11 @@ func (f *fakeFacts) JetStream(context.Context, string) []facts.JetStream {
 	return nil
 }
 
+func (f *fakeFacts) Capacity(context.Context, time.Duration) []facts.Capacity {
+	f.asked = append(f.asked, "Capacity")
+	return nil
+}
+
 // info is what a nats-server with this many connections says.
 func info(name string, clients, subscriptions int) facts.Info {
 	return facts.Info{Server: facts.Server{Name: name, ID: name}, State: facts.Loaded, Complete: true,

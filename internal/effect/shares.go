@@ -35,15 +35,20 @@ type importer struct {
 // shareFinder finds what a push does to imports: those of other accounts, and those of the account itself.
 type shareFinder struct {
 	*push
-	ctx       context.Context // of the JWTs of other accounts
-	accounts  Accounts
+	accounts  *claimReader
 	index     Importers
 	exporters map[string]*jwt.AccountClaims // that the account imports from; nil: there are none
 }
 
+// claimReader reads what is stored.
+type claimReader struct {
+	ctx      context.Context
+	accounts Accounts
+}
+
 // claimsOf returns the claims of a stored account, nil if there are none.
-func (f *shareFinder) claimsOf(key string) *jwt.AccountClaims {
-	a, err := f.accounts.GetLocal(f.ctx, key)
+func (r *claimReader) claimsOf(key string) *jwt.AccountClaims {
+	a, err := r.accounts.GetLocal(r.ctx, key)
 	if err != nil {
 		return nil
 	}
@@ -65,7 +70,7 @@ func (f *shareFinder) importers(most int) (all []importer, more int) {
 			more++
 			continue
 		}
-		claims := f.claimsOf(i.Key)
+		claims := f.accounts.claimsOf(i.Key)
 		if claims != nil && slices.ContainsFunc(claims.Imports, f.isFromHere) {
 			all = append(all, importer{i.Key, claims.Name, claims})
 		}
@@ -233,7 +238,7 @@ func (f *shareFinder) ownLine(k Kind, code string, i *jwt.Import, why string) {
 func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
 	claims, isKnown := f.exporters[key]
 	if !isKnown {
-		claims = f.claimsOf(key)
+		claims = f.accounts.claimsOf(key)
 		f.exporters[key] = claims
 	}
 	return claims

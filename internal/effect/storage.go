@@ -2,7 +2,6 @@ package effect
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"nats-account-server/internal/claimdiff"
@@ -21,68 +20,97 @@ func (f *storageFinder) find() {
 	began := time.Now()
 	all := f.facts.JetStream(f.asking, f.key)
 	f.spend(began)
-	used := facts.JetStream{}
-	replicas := make(map[string]int) // by stream
+	used := usage{streams: make(map[string]facts.Stream)}
 	for _, j := range all {
 		if j.Reason != "" {
 			f.unknown(j.Server, "what it stores is not known: "+j.Reason)
 		}
-		used.Memory, used.Disk = used.Memory+j.Memory, used.Disk+j.Disk
-		for _, s := range j.Streams {
-			replicas[s.Name] = s.Replicas
-		}
+		used.add(j)
 	}
 	for _, c := range f.changes {
 		if c.Effect == claimdiff.Stop {
-			f.storageLine(c, used, replicas)
+			f.storageLine(c, used)
 		}
 	}
 }
 
+// usage is what an account stores.
+type usage struct {
+	memory, disk uint64                  // all replicas together
+	streams      map[string]facts.Stream // by name, with the bytes of one replica
+}
+
+// add adds what one nats-server knows. Each knows what all store together, some later than others.
+func (u *usage) add(j facts.JetStream) {
+	u.memory, u.disk = max(u.memory, j.Memory), max(u.disk, j.Disk)
+	for _, s := range j.Streams {
+		s.Bytes = max(s.Bytes, u.streams[s.Name].Bytes)
+		u.streams[s.Name] = s
+	}
+}
+
+// ofTier returns how many streams count for a tier, and what they store. The limits of a tier are for one
+// replica.
+func (u *usage) ofTier(tier string) (streams int, memory, disk uint64) {
+	for _, s := range u.streams {
+		switch {
+		case tier != "R"+strconv.Itoa(s.Replicas):
+			continue
+		case s.IsMemory:
+			memory += s.Bytes
+		default:
+			disk += s.Bytes
+		}
+		streams++
+	}
+	return streams, memory, disk
+}
+
 // storageLine adds what one change of a limit does.
-func (f *storageFinder) storageLine(c claimdiff.Change, used facts.JetStream, replicas map[string]int) {
+func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 	limits := f.pushed.Limits.JetStreamLimits
+	tier := f.pushed.Limits.JetStreamTieredLimits[c.Of]
+	streams, memory, disk := used.ofTier(c.Of)
 	switch {
-	case c.Code == "jetstream_off" && len(replicas) > 0:
-		f.add(Stop, c.Code, 0, "%s; %s now", c.Words, isOrAre(len(replicas)))
+	case c.Code == "jetstream_off" && len(used.streams) > 0:
+		f.add(Stop, c.Code, 0, "%s; %s now", c.Words, isOrAre(len(used.streams)))
 	case c.Code == "jetstream_off":
 		f.add(Later, c.Code, 0, "%s; %s now", c.Words, isOrAre(0))
 	case !f.pushed.Limits.IsJSEnabled():
 		// All limits are 0 then, which says no more.
-	case c.Code == "tier_removed":
-		f.tierLine(c, replicas)
-	case c.Field == "nats.limits.disk_storage" && c.Code == "limit_changed":
-		f.usageLine(c, "disk", limits.DiskStorage, used.Disk)
-	case c.Field == "nats.limits.mem_storage" && c.Code == "limit_changed":
-		f.usageLine(c, "memory", limits.MemoryStorage, used.Memory)
-	case strings.HasPrefix(c.Field, "nats.limits.tiered_limits{}") || c.Code == "tiers_changed":
-		f.add(Unknown, c.Code, 0, "%s: how much a tier uses is not asked", c.Words)
+	case c.Code == "tier_removed" && streams > 0:
+		f.add(Stop, c.Code, 0, "%s of tier %s: they stay, publishes to them and updates of them fail",
+			countStreams(streams), claimdiff.Plain(c.Of))
+	case c.Code == "tiers_changed" && len(used.streams) > 0:
+		// Also if there is a tier for them.
+		f.add(Stop, c.Code, 0, "%s: publishes to all of its %s fail, streams stay", c.Words,
+			countStreams(len(used.streams)))
+	case c.Code == "tiers_changed":
+		f.add(Later, c.Code, 0, "%s; there are no streams", c.Words)
+	case c.Code != "limit_changed":
+	case c.Field == "nats.limits.disk_storage":
+		f.usageLine(c, "disk", limits.DiskStorage, used.disk)
+	case c.Field == "nats.limits.mem_storage":
+		f.usageLine(c, "memory", limits.MemoryStorage, used.memory)
+	case c.Field == "nats.limits.tiered_limits{}.disk_storage":
+		f.usageLine(c, "disk", tier.DiskStorage, disk)
+	case c.Field == "nats.limits.tiered_limits{}.mem_storage":
+		f.usageLine(c, "memory", tier.MemoryStorage, memory)
 	}
 }
 
 // usageLine compares a limit of storage with what is used.
 func (f *storageFinder) usageLine(c claimdiff.Change, what string, limit int64, used uint64) {
 	words := claimdiff.Size(int64(used)) + " of " + what + " is used"
+	if c.Of != "" {
+		words = "tier " + claimdiff.Plain(c.Of) + ": " + words
+	}
 	if limit >= 0 && used > uint64(limit) {
 		f.add(Stop, "storage_exceeded", 0, "%s, above the limit of %s: publishes to its streams fail, "+
 			"streams stay", words, claimdiff.Size(limit))
 		return
 	}
 	f.add(Later, c.Code, 0, "%s; %s", c.Words, words)
-}
-
-// tierLine says which streams have no limits any more.
-func (f *storageFinder) tierLine(c claimdiff.Change, replicas map[string]int) {
-	streams := 0
-	for _, n := range replicas {
-		if "R"+strconv.Itoa(max(1, n)) == c.Of {
-			streams++
-		}
-	}
-	if streams > 0 {
-		f.add(Stop, c.Code, 0, "%s of tier %s: they stay, publishes to them and updates of them fail",
-			countStreams(streams), claimdiff.Plain(c.Of))
-	}
 }
 
 // countStreams is "1 stream".

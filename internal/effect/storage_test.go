@@ -3,10 +3,14 @@ package effect_test
 import (
 	"errors"
 	"slices"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/facts"
 )
 
 const megabyte = 1 << 20
@@ -38,6 +42,15 @@ func tierMemory(bytes int64) edit {
 	return func(_ *run, c *jwt.AccountClaims) {
 		l := c.Limits.JetStreamTieredLimits["R1"]
 		l.MemoryStorage = bytes
+		c.Limits.JetStreamTieredLimits["R1"] = l
+	}
+}
+
+// tierDisk is an edit of what the tier R1 may have on disk.
+func tierDisk(bytes int64) edit {
+	return func(_ *run, c *jwt.AccountClaims) {
+		l := c.Limits.JetStreamTieredLimits["R1"]
+		l.DiskStorage = bytes
 		c.Limits.JetStreamTieredLimits["R1"] = l
 	}
 }
@@ -79,6 +92,16 @@ func publishes(stream string, works bool) func(*run) {
 		}
 		if _, err := r.jetStream().StreamInfo(stream); err != nil {
 			r.Errorf("the stream %s: %v", stream, err)
+		}
+	}
+}
+
+// isComplete fails the test unless the nats-server has put all of the JWT into effect, or not.
+func isComplete(want bool) func(*run) {
+	return func(r *run) {
+		i := r.world.asker.Info(timeout(r.T, 20*time.Second), r.account("").ID)[0]
+		if i.State != facts.Loaded || i.Complete != want {
+			r.Errorf("it is complete: %v, state %d", i.Complete, i.State)
 		}
 	}
 }
@@ -159,7 +182,64 @@ var storageRows = []row{
 	{
 		name: "less of a tier", clients: own, before: fill(2, 0),
 		stored: all(tiered("R1"), tierMemory(megabyte)), pushed: all(tiered("R1"), tierMemory(0)),
-		lines: []string{"unknown limit_changed"}, after: publishes("disk", true),
+		lines: []string{"later limit_changed"}, after: publishes("disk", true),
+	},
+	{
+		name: "less disk of a tier than is used", clients: own, stored: tiered("R1", "R3"),
+		before: fill(20, 0), pushed: all(tiered("R1", "R3"), tierDisk(megabyte)),
+		lines: []string{"stop storage_exceeded"}, after: publishes("disk", false),
+	},
+	{
+		name: "less disk of a tier, but more than is used", clients: own, stored: tiered("R1", "R3"),
+		before: fill(8, 0), pushed: all(tiered("R1", "R3"), tierDisk(megabyte)),
+		lines: []string{"later limit_changed"}, after: publishes("disk", true),
+	},
+	{
+		name: "less memory of a tier than is used", clients: own, before: fill(1, 20),
+		stored: all(tiered("R1"), tierMemory(3*megabyte)), pushed: all(tiered("R1"), tierMemory(megabyte)),
+		lines: []string{"stop storage_exceeded"},
+		after: func(r *run) { publishes("disk", true)(r); publishes("memory", false)(r) },
+	},
+	{
+		name: "limits become those of tiers", clients: own, stored: stores(), before: fill(2, 0),
+		pushed: tiered("R1"), lines: []string{"stop tiers_changed"}, after: publishes("disk", false),
+	},
+	{
+		name: "limits of tiers become those of the account", clients: own, stored: tiered("R1"),
+		before: fill(2, 0), pushed: stores(), after: publishes("disk", false),
+		lines: []string{"stop tier_removed", "stop tiers_changed"},
+	},
+	{
+		name: "limits become those of tiers without a stream", clients: own, stored: stores(),
+		pushed: tiered("R1"), lines: []string{"later tiers_changed"}, after: func(r *run) {
+			fill(2, 0)(r)
+			publishes("disk", true)(r)
+		},
+	},
+	{
+		name: "more disk than the nats-server has", clients: own, stored: stores(), before: fill(2, 0),
+		pushed: stores(func(l *jwt.OperatorLimits) { l.DiskStorage = 1 << 40 }),
+		lines:  []string{"later jetstream_left_out"},
+		after:  func(r *run) { publishes("disk", true)(r); isComplete(false)(r) },
+	},
+	{
+		name: "more memory than the nats-server has for a tier", clients: own, stored: tiered("R1"),
+		pushed: all(tiered("R1"), tierMemory(1<<40)), lines: []string{"later jetstream_left_out"},
+		after: isComplete(false),
+	},
+	{
+		name: "too much for a nats-server that has not loaded the account", stored: tiered("R1"),
+		pushed: all(tiered("R1"), tierDisk(1<<40)), lines: []string{"later jetstream_left_out"},
+		after: func(r *run) { r.connect(own[0]); isComplete(false)(r) },
+	},
+	{
+		name: "a renewal of what is too much", stored: all(tiered("R1"), tierDisk(1<<40)), clients: own,
+		pushed: all(tiered("R1"), tierDisk(1<<40)), lines: []string{"later jetstream_left_out"},
+		after: isComplete(false),
+	},
+	{
+		name: "unlimited disk", clients: own, stored: stores(), after: isComplete(true),
+		pushed: stores(func(l *jwt.OperatorLimits) { l.DiskStorage = -1 }),
 	},
 	{
 		name: "an open pull when the account is renewed", clients: own, stored: stores(), pushed: stores(),
@@ -215,4 +295,42 @@ func (r *run) pullFrom(name, prefix string) {
 		[]byte(`{"batch":2,"expires":60000000000}`)))
 	_, err = r.replies.NextMsg(20 * time.Second)
 	check(r.T, err)
+}
+
+// TestRoomForJetStream is what other accounts and streams leave of what a nats-server has.
+func TestRoomForJetStream(t *testing.T) {
+	w := newWorld(t, "URL", 1)
+	load := func(edits ...edit) *run {
+		r := start(t, w, row{})
+		r.push(t, r.account("").ID, r.token("", time.Hour, edits...))
+		r.connect(client{name: "own"})
+		return r
+	}
+	disk := func(bytes int64) edit { return stores(func(l *jwt.OperatorLimits) { l.DiskStorage = bytes }) }
+	load(disk(200 * megabyte))
+	load(disk(-1))
+	a := load(disk(400 * megabyte))
+	b := load(tiered("R1"), tierDisk(49*megabyte))
+	if f := b.forecast(t, b.token("", 0, tiered("R1"), tierDisk(50*megabyte))); len(f.Lines) > 0 {
+		t.Errorf("its own tier is not another one's: foretold is %+v", f.Lines)
+	}
+	// 1 GB is there, and others may use 200 MB of it, and 49 MB for tiers.
+	for _, row := range []struct {
+		bytes int64
+		want  string
+	}{
+		{775 * megabyte, ""},
+		{776 * megabyte, "it does not show what all others may use"},
+		{825 * megabyte, "disk, it has 1 GiB for all, of which others may use 200 MiB"},
+	} {
+		token, words := a.token("", 0, disk(row.bytes)), ""
+		for _, l := range a.forecast(t, token).Lines {
+			words += l.Words
+		}
+		if !strings.Contains(words, row.want) || (words == "") != (row.want == "") {
+			t.Errorf("%d: foretold is %q, want %q", row.bytes, words, row.want)
+		}
+		a.push(t, a.account("").ID, token)
+		isComplete(row.want == "")(a)
+	}
 }

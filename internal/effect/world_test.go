@@ -61,7 +61,7 @@ func newWorld(t *testing.T, kind string, n int) *world {
 		w.leafs = append(w.leafs, natstest.FreePort(t))
 		extra += fmt.Sprintf("leafnodes { listen: \"127.0.0.1:%d\" }\n", w.leafs[len(w.leafs)-1])
 		if n == 1 {
-			extra += fmt.Sprintf("jetstream { store_dir: %q, max_mem: 64MB, max_file: 256MB }\n", t.TempDir())
+			extra += fmt.Sprintf("jetstream { store_dir: %q, max_mem: 256MB, max_file: 1GB }\n", t.TempDir())
 		}
 		if kind == "full" {
 			return natstest.DirConf(t, w.op, "full", t.TempDir(), extra)

@@ -122,8 +122,8 @@ func TestHostileConnectionsAreRefused(t *testing.T) {
 // TestWhatIsStored adds up what a nats-server has, and takes those without JetStream for empty.
 func TestWhatIsStored(t *testing.T) {
 	for _, row := range [][2]string{
-		{`"data":{"memory":5,"storage":7,"stream_detail":[{"name":"s","config":{"num_replicas":3}}]}`,
-			"5 7 [{s 3}]"},
+		{`"data":{"memory":5,"storage":7,"stream_detail":[{"name":"s","config":{"num_replicas":3,` +
+			`"storage":"memory"},"state":{"bytes":9}},{}]}`, "5 7 [{s 3 9 true} { 1 0 false}]"},
 		{`"error":{"description":"jetstream not enabled"}`, "0 0 []"},
 		{`"error":{"description":"account \"A\" not jetstream enabled"}`, "0 0 []"},
 		{`"error":{"description":"account \"A\" not found"}`, "0 0 []"},
@@ -136,6 +136,38 @@ func TestWhatIsStored(t *testing.T) {
 		j := a.JetStream(deadline(t, 20*time.Second), "A")[0]
 		if got := fmt.Sprint(j.Memory, j.Disk, j.Streams, j.Reason); !strings.Contains(got, row[1]) {
 			t.Errorf("%.100s is %s", row[0], got)
+		}
+	}
+}
+
+// TestWhatThereIsForJetStream is read with mistrust, and asked once for those who follow each other.
+func TestWhatThereIsForJetStream(t *testing.T) {
+	const config = `"config":{"max_memory":5,"max_storage":-7}`
+	for _, row := range [][2]string{
+		{`"data":{` + config + `,"reserved_storage":3,"total":9,"account_details":[{"id":"A",` +
+			`"reserved_memory":18446744073709551615,"reserved_storage":9223372036854775807}]}`,
+			"true {5 -1} {0 3} [{A {-1 1125899906842624}}] true"},
+		{`"data":{` + config + `,"meta_cluster":{}}`, "false"},
+		{`"data":{"disabled":true}`, "false"},
+		{`"data":{"account_details":{}}`, "malformed"},
+		{`"error":{"description":"busy"}`, "it says: busy"},
+	} {
+		asked := 0
+		conn := &fakeConn{reply: func(string, []byte) []string {
+			asked++
+			return []string{from("N1", row[0])}
+		}}
+		a, _ := ready(t, conn)
+		asked = 0
+		for range 2 {
+			c := a.Capacity(deadline(t, 20*time.Second), time.Hour)[0]
+			got := fmt.Sprint(c.IsFixed, c.Has, c.Streams, c.Accounts, c.HasMore, c.Reason)
+			if !strings.Contains(got, row[1]) {
+				t.Errorf("%.100s is %s", row[0], got)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("it was asked %d times", asked)
 		}
 	}
 }

@@ -5,6 +5,7 @@
 //	Info           $SYS.REQ.ACCOUNT.<key>.INFO    all nats-servers at once; loads nothing
 //	Connections    $SYS.REQ.SERVER.<id>.CONNZ     page by page; loads the account
 //	JetStream      $SYS.REQ.ACCOUNT.<key>.JSZ     all nats-servers at once; loads nothing
+//	Capacity       $SYS.REQ.SERVER.PING.JSZ       all nats-servers at once; loads nothing
 //
 // The answers to CONNZ have the JWTs of users. They are read for what Connection has, and not kept,
 // logged or shown.
@@ -87,6 +88,8 @@ type Asker struct {
 
 	mu      sync.Mutex
 	session *session // nil while NATS is not connected
+
+	capacities capacities
 }
 
 // New returns an Asker without a connection: all nats-servers are Unknown.

@@ -15,7 +15,9 @@ type JetStream struct {
 	Server Server
 	Reason string // why it is not known; "": it is
 
-	Memory, Disk uint64 // bytes of its replicas
+	// Memory and Disk are the bytes of all replicas of all streams, also of those that other nats-servers
+	// have, as far as it has heard of them.
+	Memory, Disk uint64
 	Streams      []Stream
 }
 
@@ -23,6 +25,8 @@ type JetStream struct {
 type Stream struct {
 	Name     string
 	Replicas int
+	Bytes    uint64 // of this replica
+	IsMemory bool
 }
 
 // JetStream asks all nats-servers what they store for an account. One without JetStream, or without
@@ -82,14 +86,19 @@ func (l *streams) UnmarshalJSON(b []byte) error {
 		var s struct {
 			Name   string `json:"name"`
 			Config struct {
-				Replicas int `json:"num_replicas"`
+				Replicas int    `json:"num_replicas"`
+				Storage  string `json:"storage"`
 			} `json:"config"`
+			State struct {
+				Bytes uint64 `json:"bytes"`
+			} `json:"state"`
 		}
 		if err := d.Decode(&s); err != nil {
 			return err
 		}
 		if len(*l) <= maxStreams {
-			*l = append(*l, Stream{cut(s.Name), s.Config.Replicas})
+			*l = append(*l, Stream{cut(s.Name), max(1, s.Config.Replicas), s.State.Bytes,
+				s.Config.Storage == "memory"})
 		}
 		return nil
 	})

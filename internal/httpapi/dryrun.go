@@ -108,19 +108,23 @@ func (d *dryRunner) describe(
 		answer.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
 		answer.Changes = append([]claimdiff.Change{}, answer.Changes...) // [] in JSON, if there is none
 	}
-	if answer.Verdict == dryrun.Stored && d.foreteller != nil {
+	var found pushWarnings
+	if t.Warning != "" {
+		found = append(found, monitor.Warning{Kind: "refused_by_some", Text: t.Warning})
+	}
+	isStored := answer.Verdict == dryrun.Stored
+	if isStored && d.monitor != nil {
+		found = append(found, d.monitor.Warnings(t.StoredClaims, t.Claims, true)...)
+	}
+	if isStored && d.foreteller != nil {
 		// An error means that the client has left.
 		f, _ := d.foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
 		answer.Effects = append([]effect.Line{}, f.Lines...)
 		answer.Asked, answer.TookMS = f.Asked, float64(f.Took)/float64(time.Millisecond)
+		found = append(found, warningsIn(f)...)
 	}
-	if t.Warning != "" {
-		answer.Warnings = append(answer.Warnings, dryrun.Warning{Kind: "refused_by_some", Text: t.Warning})
-	}
-	if answer.Verdict == dryrun.Stored && d.monitor != nil {
-		for _, warning := range d.monitor.Warnings(t.StoredClaims, t.Claims, true) {
-			answer.Warnings = append(answer.Warnings, dryrun.Warning(warning))
-		}
+	for _, warning := range found {
+		answer.Warnings = append(answer.Warnings, dryrun.Warning(warning))
 	}
 	return answer
 }

@@ -1,7 +1,9 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 
 	"nats-account-server/internal/dryrun"
 	"nats-account-server/internal/effect"
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
@@ -184,4 +187,64 @@ func TestADryRunIsForWritersAndLimited(t *testing.T) {
 		}
 	}
 	t.Error("a hundred dry runs at once were answered")
+}
+
+// smallServer is a nats-server with 10 MB of disk, that stores 2 MB for each account.
+type smallServer struct{}
+
+func (smallServer) Info(context.Context, string) []facts.Info { return nil }
+
+func (smallServer) Connections(context.Context, string, []facts.Server, ...string) []facts.Connections {
+	return nil
+}
+
+func (smallServer) JetStream(context.Context, string) []facts.JetStream {
+	return []facts.JetStream{{Server: facts.Server{Name: "n1"}, Disk: 2_000_000}}
+}
+
+func (smallServer) Capacity(context.Context, time.Duration) []facts.Capacity {
+	return []facts.Capacity{{Server: facts.Server{Name: "n1"}, IsFixed: true,
+		Has: facts.Storage{Memory: 10_000_000, Disk: 10_000_000}}}
+}
+
+// What a nats-server has for JetStream is compared with the limits by a dry run and by a push.
+func TestLimitsOfJetStreamAreWarnedOf(t *testing.T) {
+	s := newSite(t, func(o *httpapi.Options) {
+		o.Foreteller = &effect.Foreteller{Importers: jwtstore.NewMemory(false).Index(), Accounts: o.Accounts,
+			Facts: smallServer{}}
+	})
+	a, address := jwttest.NewAccount(t), serve(t, s.api)
+	for n, row := range []struct {
+		disk int64
+		kind string
+		text string
+	}{
+		{5_000_000, "", ""},
+		{20_000_000, "incomplete", "JetStream limits: nats-server n1 acknowledges them and leaves them " +
+			"out, JetStream is off: 20 MB of disk, it has 10 MB"},
+		{1_000_000, "above_use", "more is used than the limit allows: 2 MB of disk is used, above the " +
+			"limit of 1 MB: publishes to its streams fail, streams stay"},
+	} {
+		token := jwttest.Sign(t, s.op.Signing, a, time.Now().Add(time.Duration(n-5)*time.Minute),
+			func(c *jwt.AccountClaims) { c.Limits.DiskStorage = row.disk })
+		_, answer := tryPush(t, address, a.ID, token, "")
+		var found []dryrun.Warning
+		if row.kind != "" {
+			found = []dryrun.Warning{{Kind: row.kind, Text: row.text}}
+		}
+		if !slices.Equal(answer.Warnings, found) {
+			t.Errorf("%d: the dry run has %+v", row.disk, answer.Warnings)
+		}
+		pushed := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
+		if !strings.HasPrefix(pushed, "200 ") || strings.Contains(pushed, "warning: ") != (row.kind != "") ||
+			!strings.Contains(pushed, row.text) {
+			t.Errorf("%d: %s", row.disk, pushed)
+		}
+	}
+	got := ask(t, address, "GET /metrics")
+	for _, kind := range []string{"above_use", "incomplete"} {
+		if !strings.Contains(got, `push_warnings_total{kind="`+kind+`"} 1`) {
+			t.Errorf("%s is not counted", kind)
+		}
+	}
 }

@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/effect"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/monitor"
 )
 
 // maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger.
@@ -57,37 +60,62 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(wait + afterWait))
 	}
 	// Nats-servers answer meanwhile.
-	warnings := a.warningsOf(result)
+	warnings := a.warningsOf(ctx, result)
 	// The JWT is stored whatever the nats-servers answer: the receipt is for the reader only.
 	delivery := result.Receipt.Wait(ctx, wait)
-	if len(delivery.Partly) > 0 {
-		a.Metrics.Warned("incomplete")
+	if len(delivery.Partly) > 0 && !warnings.has(effect.KindIncomplete) {
+		a.Metrics.Warned(effect.KindIncomplete)
 	}
-	send(w, http.StatusOK, typeText, "stored; "+delivery.String()+"\n"+warnings)
+	send(w, http.StatusOK, typeText, "stored; "+delivery.String()+"\n"+warnings.text())
 	return nil
 }
 
 // maxWarnings is how many warnings the answer to a push has.
 const maxWarnings = 5
 
-// warningsOf returns the lines with what is odd about a JWT that is stored, and counts it.
-func (a *API) warningsOf(result accounts.Result) (text string) {
-	var lines []string
-	if result.Warning != "" {
-		lines = append(lines, result.Warning)
-	}
+// pushWarnings are what is odd about a JWT that is stored.
+type pushWarnings []monitor.Warning
+
+// warningsOf returns what is odd about a JWT that is stored, and counts it.
+func (a *API) warningsOf(ctx context.Context, result accounts.Result) (found pushWarnings) {
 	if a.Monitor != nil && result.Claims != nil {
-		for _, warning := range a.Monitor.Warnings(result.Replaced, result.Claims, false) {
-			a.Metrics.Warned(warning.Kind)
-			lines = append(lines, warning.Text)
+		found = a.Monitor.Warnings(result.Replaced, result.Claims, false)
+	}
+	if a.Foreteller != nil && result.Claims != nil {
+		found = append(found, warningsIn(a.Foreteller.OfStorage(ctx, result.Replaced, result.Claims))...)
+	}
+	for _, warning := range found {
+		a.Metrics.Warned(warning.Kind)
+	}
+	if result.Warning != "" {
+		found = append(pushWarnings{{Kind: "refused_by_some", Text: result.Warning}}, found...)
+	}
+	return found
+}
+
+// warningsIn returns those of the effects of a push that are worth a warning.
+func warningsIn(f effect.Forecast) (found []monitor.Warning) {
+	for _, line := range f.Lines {
+		if kind, text := line.Warning(); kind != "" {
+			found = append(found, monitor.Warning{Kind: kind, Text: text})
 		}
 	}
-	for i, line := range lines {
+	return found
+}
+
+// has reports whether there is a warning of a kind.
+func (p pushWarnings) has(kind string) bool {
+	return slices.ContainsFunc(p, func(w monitor.Warning) bool { return w.Kind == kind })
+}
+
+// text returns a line for each.
+func (p pushWarnings) text() (text string) {
+	for i, warning := range p {
 		if i == maxWarnings {
 			return text + fmt.Sprintf("and %s\n",
-				logging.Count(len(lines)-i, "more warning", "more warnings"))
+				logging.Count(len(p)-i, "more warning", "more warnings"))
 		}
-		text += "warning: " + line + "\n"
+		text += "warning: " + warning.Text + "\n"
 	}
 	return text
 }

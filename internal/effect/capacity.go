@@ -1,0 +1,140 @@
+package effect
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/facts"
+)
+
+// capacityFinder finds the nats-servers that leave out the limits of JetStream. A nats-server that is not in
+// a cluster compares the limits of all accounts that it has loaded with what it has. If they are too much, it
+// acknowledges the JWT all the same.
+type capacityFinder struct {
+	*push
+	accounts *claimReader
+	maxAge   time.Duration // of what nats-servers have said
+}
+
+// maxLimit is the greatest limit that is reckoned with.
+const maxLimit = 1 << 60
+
+// find asks nats-servers what they have, if the limits of the account may be left out.
+func (f *capacityFinder) find() {
+	if f.facts == nil || f.granted(f.pushed) == (facts.Storage{}) || !f.mayBeLeftOut() {
+		return
+	}
+	began := time.Now()
+	all := f.facts.Capacity(f.asking, f.maxAge)
+	f.spend(began)
+	for _, c := range all {
+		switch {
+		case c.Reason != "":
+			f.unknown(c.Server, "whether it has room for the JetStream limits is not known: "+c.Reason)
+		case c.IsFixed:
+			f.compare(c)
+		}
+	}
+}
+
+// mayBeLeftOut reports whether a nats-server may look at the limits: they change, or it loads the account
+// later, or has left them out before.
+func (f *capacityFinder) mayBeLeftOut() bool {
+	return len(f.infos) == 0 || slices.ContainsFunc(f.changes, func(c claimdiff.Change) bool {
+		return strings.HasSuffix(c.Field, "disk_storage") || strings.HasSuffix(c.Field, "mem_storage")
+	}) || slices.ContainsFunc(f.infos, func(i facts.Info) bool {
+		return i.State != facts.Loaded || !i.Complete
+	})
+}
+
+// granted returns what the limits of claims let an account use, as nats-server adds them up.
+func (f *capacityFinder) granted(c *jwt.AccountClaims) (s facts.Storage) {
+	all := []jwt.JetStreamLimits{c.Limits.JetStreamLimits}
+	for _, tier := range c.Limits.JetStreamTieredLimits {
+		all = append(all, tier)
+	}
+	for _, l := range all {
+		s.Memory = min(maxLimit, s.Memory+max(0, min(maxLimit, l.MemoryStorage)))
+		s.Disk = min(maxLimit, s.Disk+max(0, min(maxLimit, l.DiskStorage)))
+	}
+	return s
+}
+
+// taken is what accounts at one nats-server have of what it has.
+type taken struct {
+	own, others facts.Storage
+	// tiers is what others may have besides, according to their stored JWTs. The nats-server does not show
+	// the limits of tiers, and may have left them out.
+	tiers facts.Storage
+	isOn  bool // JetStream, for the account itself
+}
+
+// takenOf adds up what accounts have. nats-server does not count one that has expired.
+func (f *capacityFinder) takenOf(c facts.Capacity) (t taken) {
+	for _, r := range c.Accounts {
+		if r.Key == f.key {
+			t.isOn, t.own = true, r.Storage
+			if r.Storage == (facts.Storage{}) {
+				t.own = f.granted(f.stored)
+			}
+			continue
+		}
+		claims := f.accounts.claimsOf(r.Key)
+		switch {
+		case claims != nil && claims.Expires != 0 && claims.Expires <= f.now.Unix():
+		case claims != nil && r.Storage == (facts.Storage{}):
+			// What is above what there is has been left out.
+			if more := f.granted(claims); more.Memory <= c.Has.Memory && more.Disk <= c.Has.Disk {
+				t.tiers.Memory, t.tiers.Disk = t.tiers.Memory+more.Memory, t.tiers.Disk+more.Disk
+			}
+		default:
+			t.others.Memory += max(0, r.Memory)
+			t.others.Disk += max(0, r.Disk)
+		}
+	}
+	return t
+}
+
+// compare adds a line if a nats-server has no room for the limits.
+func (f *capacityFinder) compare(c facts.Capacity) {
+	want, t := f.granted(f.pushed), f.takenOf(c)
+	state := "JetStream is off"
+	if t.isOn {
+		state = "the old ones stay"
+	}
+	why := cmp.Or(
+		shortage("memory", want.Memory, t.own.Memory, t.others.Memory, c.Streams.Memory, c.Has.Memory),
+		shortage("disk", want.Disk, t.own.Disk, t.others.Disk, c.Streams.Disk, c.Has.Disk))
+	switch {
+	case why != "":
+		f.add(Later, "jetstream_left_out", 0, "JetStream limits: nats-server %s acknowledges them and "+
+			"leaves them out, %s: %s", claimdiff.Plain(c.Server.Name), state, why)
+	case c.HasMore,
+		want.Memory > t.own.Memory && t.others.Memory+t.tiers.Memory+want.Memory > c.Has.Memory,
+		want.Disk > t.own.Disk && t.others.Disk+t.tiers.Disk+want.Disk > c.Has.Disk:
+		f.unknown(c.Server, "whether it has room for the JetStream limits is not known: it does not show "+
+			"what all others may use")
+	}
+}
+
+// shortage says why a nats-server has no room for a limit; "": it has. It looks at what all accounts may
+// use, and if the limit is raised, at what streams with max_bytes have taken.
+func shortage(what string, want, own, others, streams, has int64) string {
+	words := claimdiff.Size(want) + " of " + what + ", it has " + claimdiff.Size(has)
+	switch {
+	case want == 0:
+		return ""
+	case others+want > has && others > 0:
+		return words + " for all, of which others may use " + claimdiff.Size(others)
+	case others+want > has:
+		return words
+	case streams+want-max(0, own) > has:
+		return words + ", of which streams have taken " + claimdiff.Size(streams)
+	}
+	return ""
+}
