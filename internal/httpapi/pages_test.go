@@ -35,12 +35,25 @@ type site struct {
 
 func newSite(t testing.TB, edits ...func(*httpapi.Options)) *site {
 	t.Helper()
+	return newSiteOf(t, jwtstore.NewMemory(false), edits...)
+}
+
+// siteStore is a store that a site can be about.
+type siteStore interface {
+	accounts.Store
+	accounts.Committer
+	monitor.Store
+}
+
+// newSiteOf returns a site about a store.
+func newSiteOf(t testing.TB, store siteStore, edits ...func(*httpapi.Options)) *site {
+	t.Helper()
 	s := &site{op: jwttest.NewOperator(t, func(c *jwt.OperatorClaims) { c.Name = "Acme" })}
 	op, err := trust.Parse([]byte(s.op.Token(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, o := jwtstore.NewMemory(false), httpapi.Options{Metrics: monitor.NewMetrics("", "")}
+	o := httpapi.Options{Metrics: monitor.NewMetrics("", "")}
 	log := slog.New(slog.DiscardHandler)
 	n := notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
 	s.registry = accounts.New(accounts.Options{Store: store, Committer: store, Announcer: n,

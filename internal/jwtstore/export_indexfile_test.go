@@ -26,7 +26,7 @@ func (x *IndexFile) Put(values map[string][]byte, note []byte) error {
 }
 
 func (x *IndexFile) Scan(after string, max int) ([]string, [][]byte, error) {
-	return x.f.scan(after, max, nil)
+	return x.f.scan(after, max, filter{})
 }
 
 func (x *IndexFile) Close() error { return x.f.close() }

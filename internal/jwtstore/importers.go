@@ -133,7 +133,7 @@ func (f *importerFilters) group(group string, want func(value []byte) bool) iter
 		for after, more := lastBefore(group), true; more && groupOf(after) <= group; {
 			var entries []keyedEntry
 			f.mu.Lock()
-			entries, after, more = f.nextLocked(after, want)
+			entries, after, more = f.nextLocked(after, filter{value: want})
 			f.mu.Unlock()
 			for _, e := range entries {
 				if groupOf(e.key) > group || groupOf(e.key) == group && !yield(e) {
@@ -176,7 +176,7 @@ func (f *importerFilters) fill() {
 func (f *importerFilters) fillSome(after string) (last string, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	entries, last, more := f.nextLocked(after, nil)
+	entries, last, more := f.nextLocked(after, filter{})
 	for _, e := range entries {
 		f.sources.add(e.key, e.Summary)
 	}

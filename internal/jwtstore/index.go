@@ -260,13 +260,14 @@ type Keyed struct {
 }
 
 // Next returns some of the accounts that follow a key, up to a last key, and whether there may be more. It
-// leaves out those whose encoded entry is not wanted, without decoding it, but not all of these. A name
-// stands in an encoded entry as it is. It looks at some thousand entries at most, if there is a file.
+// leaves out those whose encoded entry is not wanted, without decoding it, but not all of these. want is asked
+// of several entries at once first. A name stands in an encoded entry as it is. Next looks at some megabytes of
+// the file at most.
 func (x *Index) Next(
-	after string, want func(value []byte) bool,
+	after string, want func(encoded []byte) bool,
 ) (some []Keyed, last string, more bool) {
 	x.mu.Lock()
-	entries, last, more := x.nextLocked(after, want)
+	entries, last, more := x.nextLocked(after, filter{want, want})
 	x.mu.Unlock()
 	for _, e := range entries {
 		if v := x.latest(e); v.Stored() && !trust.IsActivationHash(e.key) {
@@ -282,7 +283,7 @@ func (x *Index) each(after string) iter.Seq2[string, Version] {
 		for more := true; more; {
 			var entries []keyedEntry
 			x.mu.Lock()
-			entries, after, more = x.nextLocked(after, nil)
+			entries, after, more = x.nextLocked(after, filter{})
 			x.mu.Unlock()
 			for _, e := range entries {
 				if !yield(e.key, x.latest(e)) {

@@ -61,7 +61,7 @@ func (d *digester) count(now time.Time) {
 func (d *digester) countSome(after string, now time.Time) (last string, more bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	entries, last, more := d.nextLocked(after, nil)
+	entries, last, more := d.nextLocked(after, filter{})
 	for _, e := range entries {
 		counts := e.indexEntry
 		if counts.counted = e.counts(now); counts.counted != e.counted {

@@ -150,10 +150,8 @@ func (x *indexEntries) expectLocked(key string, e indexEntry) {
 }
 
 // nextLocked returns the entries that follow a key, by key, up to a last key, and whether there may be
-// more. Those of the file are left out whose values are not wanted; want nil: all are. x.mu must be held.
-func (x *indexEntries) nextLocked(
-	after string, want func(value []byte) bool,
-) (entries []keyedEntry, last string, more bool) {
+// more. Those of the file are left out whose values are not wanted. x.mu must be held.
+func (x *indexEntries) nextLocked(after string, want filter) (entries []keyedEntry, last string, more bool) {
 	after = max(after, directoriesKey) // which is no entry
 	var keys []string
 	if x.file != nil {
@@ -162,7 +160,7 @@ func (x *indexEntries) nextLocked(
 		if keys, values, err = x.file.scan(after, scanSize, want); err != nil {
 			x.loseLocked(err)
 		}
-		if want == nil {
+		if want.value == nil {
 			entries = make([]keyedEntry, 0, len(keys))
 		}
 		for i, key := range keys {
@@ -249,7 +247,7 @@ func (x *indexEntries) forgetSavedLocked() {
 func (x *indexEntries) moveLocked() {
 	for after, more := "", true; more && x.file != nil; {
 		var entries []keyedEntry
-		entries, after, more = x.nextLocked(after, nil)
+		entries, after, more = x.nextLocked(after, filter{})
 		for _, e := range entries {
 			x.recent[e.key] = e.indexEntry
 		}

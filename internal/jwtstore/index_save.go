@@ -58,7 +58,7 @@ func (x *Index) adopt(path string) error {
 	}
 	defer file.close()
 	for after, more := directoriesKey, true; more; {
-		keys, values, err := file.scan(after, scanSize, nil)
+		keys, values, err := file.scan(after, scanSize, filter{})
 		more = len(keys) == scanSize
 		for i := 0; i < len(keys) && err == nil; i++ {
 			after = keys[i]

@@ -141,19 +141,25 @@ func (f *indexFile) note() (note []byte, err error) {
 	return note, err
 }
 
+// filter says what of an index file is wanted. A func that is nil wants all.
+type filter struct {
+	block func(content []byte) bool // a block of keys and values; none of those in it is wanted otherwise
+	value func(value []byte) bool
+}
+
 // scan returns up to max keys after a key, and their values, by key. "" is before all of them. A value that
-// is not wanted is nil; want nil: all are.
+// is not wanted is nil. Of the keys in a block that is not wanted, all but the first are left out.
 func (f *indexFile) scan(
-	after string, max int, want func(value []byte) bool,
+	after string, max int, want filter,
 ) (keys []string, values [][]byte, err error) {
 	keys, values = make([]string, 0, max), make([][]byte, 0, max)
 	err = f.read(func(c *indexContent) error {
-		for e, err := range c.from(after + "\x00") {
+		for e, err := range c.from(after+"\x00", want.block) {
 			if err != nil || len(keys) == max {
 				return err
 			}
 			var value []byte
-			if want == nil || want(e.value) {
+			if want.value == nil || want.value(e.value) {
 				value = bytes.Clone(e.value)
 			}
 			keys, values = append(keys, e.key), append(values, value)
@@ -295,7 +301,7 @@ func (f *indexFile) planMerge() {
 // rewrite writes a new file with all values. f.writing must be held, or f not be in use yet.
 func (f *indexFile) rewrite() error {
 	old := f.content
-	if err := writeIndexFile(f.next(), old.note, old.from("")); err != nil {
+	if err := writeIndexFile(f.next(), old.note, old.from("", nil)); err != nil {
 		return err
 	}
 	c, err := f.open(f.next())

@@ -194,9 +194,9 @@ func findValue(values []keyValue, key string) (n int, found bool) {
 		func(e keyValue, key string) int { return strings.Compare(e.key, key) })
 }
 
-// from yields a key, if it is there, and all that follow it, in order. An error is the last.
-func (c *indexContent) from(key string) iter.Seq2[keyValue, error] {
-	return overlay(overlay(c.indexTable.from(key), c.older, key), c.recent, key)
+// from is indexTable.from with what the log has.
+func (c *indexContent) from(key string, want func(block []byte) bool) iter.Seq2[keyValue, error] {
+	return overlay(overlay(c.indexTable.from(key, want), c.older, key), c.recent, key)
 }
 
 // overlay yields from a key on what all yields, in order, with newer values in the place of its own.
@@ -232,7 +232,7 @@ func (c *indexContent) get(key string) ([]byte, error) {
 			return logged[n].value, nil
 		}
 	}
-	for e, err := range c.indexTable.from(key) {
+	for e, err := range c.indexTable.from(key, nil) {
 		if err != nil || e.key != key {
 			return nil, err
 		}

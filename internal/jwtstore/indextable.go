@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sort"
 	"sync"
 )
@@ -145,14 +147,21 @@ func readSummed(file io.ReaderAt, at, size int64, sum uint32) ([]byte, error) {
 	return b, nil
 }
 
-// from yields a key, if it is there, and all that follow it, in order. An error is the last.
-func (t *indexTable) from(key string) iter.Seq2[keyValue, error] {
+// from yields a key, if it is there, and all that follow it, in order. An error is the last. Of a block that is
+// not wanted it yields the first key only, without its value; want nil: all are.
+func (t *indexTable) from(key string, want func(block []byte) bool) iter.Seq2[keyValue, error] {
 	return func(yield func(keyValue, error) bool) {
 		later := sort.Search(len(t.blocks), func(n int) bool { return t.blocks[n].first > key })
-		for _, b := range t.blocks[max(0, later-1):] {
-			content, err := readSummed(t.file, b.at, int64(b.size), b.sum)
-			if err != nil {
+		r := blockReader{table: t, next: max(0, later-1)}
+		for {
+			first, content, err := r.read(want)
+			switch {
+			case err == io.EOF:
+				return
+			case err != nil:
 				yield(keyValue{}, err)
+				return
+			case content == nil && first >= key && !yield(keyValue{key: first}, nil):
 				return
 			}
 			for d := (decoder{rest: content}); len(d.rest) > 0; {
@@ -162,6 +171,60 @@ func (t *indexTable) from(key string) iter.Seq2[keyValue, error] {
 			}
 		}
 	}
+}
+
+// blockReader reads the blocks of a table one after the other.
+type blockReader struct {
+	table *indexTable
+	next  int    // the block
+	ahead []byte // what was read of it and of those after it
+	buf   []byte
+}
+
+// readAhead is how many bytes are read at a time, at least, if not all blocks are wanted.
+const readAhead = 64 << 10
+
+// read returns the first key of the next block and what it has, nil if that is not wanted. The error is io.EOF
+// after the last one.
+func (r *blockReader) read(want func(block []byte) bool) (first string, content []byte, err error) {
+	if r.next == len(r.table.blocks) {
+		return "", nil, io.EOF
+	}
+	b := r.table.blocks[r.next]
+	r.next++
+	if want == nil {
+		content, err = readSummed(r.table.file, b.at, int64(b.size), b.sum)
+		return b.first, content, err
+	}
+	if len(r.ahead) == 0 {
+		if err := r.fill(b.at); err != nil {
+			return "", nil, err
+		}
+	}
+	content, r.ahead = r.ahead[:b.size], r.ahead[b.size:]
+	switch {
+	case crc32.Checksum(content, castagnoli) != b.sum:
+		return "", nil, damagedIndex("%d bytes at offset %d are damaged", b.size, b.at)
+	case !want(content):
+		return b.first, nil, nil
+	}
+	return b.first, bytes.Clone(content), nil
+}
+
+// fill reads the block at an offset, and whole ones after it.
+func (r *blockReader) fill(at int64) error {
+	size := 0
+	for _, b := range r.table.blocks[r.next-1:] {
+		if size += int(b.size); size >= readAhead {
+			break
+		}
+	}
+	r.buf = slices.Grow(r.buf[:0], size)[:size]
+	if _, err := r.table.file.ReadAt(r.buf, at); err != nil {
+		return damagedIndex("reading %d bytes at offset %d: %s", size, at, err)
+	}
+	r.ahead = r.buf
+	return nil
 }
 
 // writeIndexFile makes a file with these values, which are in order, and a log that only has the

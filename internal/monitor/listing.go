@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"time"
@@ -147,11 +148,10 @@ func (l *lister) storedOf(list func() []string) some {
 // search looks for accounts with a text, in lower case: first for those whose keys begin with it, if that is
 // possible, since these follow each other in the index. Then for all others, by key.
 type search struct {
-	index     *jwtstore.Index
-	text      []byte
-	prefix    string // of keys; "" if no key begins with the text
-	hasOthers bool   // characters than those of ASCII
-	folded    []byte // a value in lower case
+	index  *jwtstore.Index
+	prefix string // of keys; "" if no key begins with the text
+	part   []byte // of the text: its longest part of ASCII
+	folded []byte // what was looked at last, in lower case
 }
 
 // firstKey comes before all keys of accounts, and no text begins with it that a key may begin with.
@@ -159,8 +159,12 @@ const firstKey = "A"
 
 // newSearch returns a search. The text is in lower case.
 func newSearch(index *jwtstore.Index, text string) *search {
-	s := &search{index: index, text: []byte(text)}
-	s.hasOthers = strings.ContainsFunc(text, func(c rune) bool { return c >= utf8.RuneSelf })
+	s := &search{index: index}
+	for _, part := range strings.FieldsFunc(text, func(c rune) bool { return c >= utf8.RuneSelf }) {
+		if len(part) > len(s.part) {
+			s.part = []byte(part)
+		}
+	}
 	upper := strings.ToUpper(text)
 	if len(upper) > len(firstKey) && strings.HasPrefix(upper, firstKey) && trust.IsBase32(upper) {
 		s.prefix = upper
@@ -186,19 +190,32 @@ func (s *search) next(after string) (found []jwtstore.Keyed, last string, more b
 	return slices.DeleteFunc(found, isShown), last, more
 }
 
-// wants reports whether an encoded entry may have the text in its name.
-func (s *search) wants(value []byte) bool {
-	if s.hasOthers {
+// wants reports whether an encoded entry, or one of several, may have the text in its name.
+func (s *search) wants(encoded []byte) bool {
+	if len(s.part) == 0 {
 		return true
 	}
-	s.folded = s.folded[:0]
-	for _, c := range value {
+	s.folded = appendLower(s.folded[:0], encoded)
+	return bytes.Contains(s.folded, s.part)
+}
+
+// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the highest bit
+// of each tells whether it is a capital letter.
+func appendLower(to, bytes []byte) []byte {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	for ; len(bytes) >= 8; bytes = bytes[8:] {
+		word := binary.LittleEndian.Uint64(bytes)
+		low := word &^ high
+		isCapital := (low + each*(128-'A')) &^ (low + each*(127-'Z')) &^ word & high
+		to = binary.LittleEndian.AppendUint64(to, word|isCapital>>2)
+	}
+	for _, c := range bytes {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		s.folded = append(s.folded, c)
+		to = append(to, c)
 	}
-	return bytes.Contains(s.folded, s.text)
+	return to
 }
 
 // collect returns one account more than the query wants, if there are as many. It gives up after a time, and
