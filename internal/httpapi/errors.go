@@ -117,7 +117,7 @@ var answers = []row{
 	{find: is(errPacking), status: http.StatusTooManyRequests},
 	{find: is(errTrying), status: http.StatusTooManyRequests, quiet: true},
 	{find: is(errVerifying, errPacks), status: http.StatusServiceUnavailable},
-	{find: is(pages.ErrStreams), status: http.StatusServiceUnavailable, quiet: true},
+	{find: is(pages.ErrStreams, pages.ErrBusy), status: http.StatusServiceUnavailable, quiet: true},
 
 	// Pushes.
 	{find: is(accounts.ErrBadJWT, accounts.ErrMismatch, accounts.ErrBadSubject,

@@ -80,7 +80,11 @@ func (h *pageHandler) failsAsPage(r *http.Request, rt *route) bool {
 
 // getOverview serves the first page.
 func (h *pageHandler) getOverview(w http.ResponseWriter, r *http.Request, _ string) error {
-	return h.show(w, r, h.site.Overview())
+	p, err := h.site.Overview(r.Context())
+	if err != nil {
+		return err
+	}
+	return h.show(w, r, p)
 }
 
 // getList serves a page of the list of accounts. A search for a whole key leads to its account.
@@ -93,7 +97,11 @@ func (h *pageHandler) getList(w http.ResponseWriter, r *http.Request, _ string) 
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	}
-	return h.show(w, r, h.site.List(q))
+	p, err := h.site.List(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return h.show(w, r, p)
 }
 
 // getPage serves the page of an account.

@@ -11,7 +11,8 @@ const (
 	restFactor = 20
 	// leastRest is how long it counts at least.
 	leastRest = 500 * time.Millisecond
-	// patience is what a caller waits for. What takes longer is found out in the background.
+	// patience is what a caller waits for. What takes longer is found out in the background, and is waited for
+	// by one caller.
 	patience = 100 * time.Millisecond
 )
 
@@ -27,6 +28,7 @@ type cached[T any] struct {
 	took    time.Duration // as long as that took
 	of      uint64        // version before that
 	finding chan struct{} // closed when what is being found out is known; nil: nothing is
+	isSlow  bool          // a caller has waited for it in vain, or would
 }
 
 // get returns what was found out not long ago, or is found out now. It waits as long as there is nothing to
@@ -49,16 +51,19 @@ func (c *cached[T]) look() (known T, isKnown bool, finding <-chan struct{}) {
 		return c.known, true, nil
 	}
 	if c.finding == nil {
-		c.finding = make(chan struct{})
+		c.finding, c.isSlow = make(chan struct{}), c.took > patience
 		go c.refresh()
 	}
 	wait := c.finding
-	c.mu.Unlock()
-	select {
-	case <-wait:
-	case <-time.After(patience):
+	if !c.isSlow {
+		c.mu.Unlock()
+		select {
+		case <-wait:
+		case <-time.After(patience):
+		}
+		c.mu.Lock()
+		c.isSlow = c.isSlow || c.finding == wait
 	}
-	c.mu.Lock()
 	return c.known, !c.at.IsZero(), wait
 }
 

@@ -74,6 +74,7 @@ type Dangling struct {
 	Imports  int
 	Accounts int              // that have any
 	First    []DanglingImport // of some of these accounts, by key
+	rare     rareKeys         // of these accounts
 }
 
 // DanglingImport is an import of an account that does nothing.
@@ -105,6 +106,7 @@ func (m *Monitor) dangling() (d Dangling) {
 		if n == 0 {
 			continue
 		}
+		d.rare.add(key)
 		d.Imports += n
 		if d.Accounts++; d.Accounts <= maxDangling {
 			d.First = append(d.First, first)

@@ -65,6 +65,8 @@ func (m *Monitor) List(q ListQuery) Listing {
 		found = l.collect(l.storedOf(m.pending))
 	case q.Select == AreIncomplete:
 		found = l.collect(l.storedOf(m.Notifier.Incomplete))
+	case !m.IsSmall() && m.rare(q.Select) != nil:
+		found = l.collect(l.storedOf(m.rare(q.Select)))
 	case q.Select != ImportNothing && m.IsSmall():
 		l.IsByName = true
 		found = l.byName()
@@ -73,6 +75,22 @@ func (m *Monitor) List(q ListQuery) Listing {
 	}
 	l.describe(found)
 	return l.Listing
+}
+
+// rare returns what lists the accounts of a selection, if they are known and not too many; nil otherwise. Without
+// it all accounts would have to be looked at for the few that are meant.
+func (m *Monitor) rare(sel Selection) (list func() []string) {
+	s, isKnown, _ := m.surveyed.look()
+	found := s.rare[sel]
+	if sel == ImportNothing {
+		var d Dangling
+		d, isKnown, _ = m.imports.look()
+		found = &d.rare
+	}
+	if !isKnown || found == nil || found.isTooMany {
+		return nil
+	}
+	return func() []string { return slices.Clone(found.keys) }
 }
 
 // IsSmall reports whether the accounts are few enough to be sorted by name.
@@ -250,18 +268,24 @@ func (l *lister) has(c jwtstore.Keyed) bool {
 	if !isNamed && !hasPrefix(c.Key, l.query.Text) {
 		return false
 	}
-	left := time.Unix(c.Expires, 0).Sub(l.check.now)
-	switch l.query.Select {
-	case ExpireWeek:
-		return c.Expires != 0 && left > 0 && left <= 7*day
-	case ExpireMonth:
-		return c.Expires != 0 && left > 0 && left <= 30*day
-	case HaveExpired:
-		return c.Expired(l.check.now)
-	case AreUntrusted:
-		return !c.Servable
-	case ImportNothing:
+	if l.query.Select == ImportNothing {
 		return c.Servable && c.Summary.Imports > 0 && len(l.check.faults(c.Key)) > 0
+	}
+	return l.query.Select.has(c.Version, l.check.now)
+}
+
+// has reports whether an account is one of those that a selection has, as far as its Version tells.
+func (s Selection) has(v jwtstore.Version, now time.Time) bool {
+	left := time.Unix(v.Expires, 0).Sub(now)
+	switch s {
+	case ExpireWeek:
+		return v.Expires != 0 && left > 0 && left <= 7*day
+	case ExpireMonth:
+		return v.Expires != 0 && left > 0 && left <= 30*day
+	case HaveExpired:
+		return v.Expired(now)
+	case AreUntrusted:
+		return !v.Servable
 	}
 	return true
 }

@@ -55,6 +55,26 @@ type survey struct {
 	importers int   // accounts that import something
 	issuers   []issuerCount
 	soon      []expiring // the first to expire, and those that have lately
+	// rare has the accounts of some selections, if there are not too many: no request has to look for them.
+	rare map[Selection]*rareKeys
+}
+
+// rareKeys are the keys of accounts, in order. There are none if they are too many.
+type rareKeys struct {
+	keys      []string
+	isTooMany bool
+}
+
+// maxRare bounds rareKeys.
+const maxRare = 1000
+
+// add adds a key.
+func (r *rareKeys) add(key string) {
+	if r.isTooMany = r.isTooMany || len(r.keys) == maxRare; r.isTooMany {
+		r.keys = nil
+		return
+	}
+	r.keys = append(r.keys, key)
 }
 
 // issuerCount is how many stored accounts a key has signed. The key is "other" for the rest of them.
@@ -79,7 +99,10 @@ type surveyor struct {
 // find looks at all entries of the index.
 func (f *surveyor) find() survey {
 	now := time.Now()
-	s, issuers := survey{}, make(map[string]int)
+	s, issuers := survey{rare: make(map[Selection]*rareKeys)}, make(map[string]int)
+	for _, sel := range []Selection{ExpireWeek, ExpireMonth, HaveExpired, AreUntrusted} {
+		s.rare[sel] = new(rareKeys)
+	}
 	for key, v := range f.store.Index().All() {
 		s.add(key, v, now)
 		issuers[v.Summary.Issuer]++
@@ -101,6 +124,11 @@ func (s *survey) add(key string, v jwtstore.Version, now time.Time) {
 	}
 	if v.Expires > now.Add(-recently).Unix() {
 		s.addSoon(expiring{key, v.Summary.Name, v.Expires, v.IssuedAt})
+	}
+	for sel, rare := range s.rare {
+		if sel.has(v, now) {
+			rare.add(key)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ type items struct {
 // Account returns the page of an account. The error is that of accounts.Registry.GetLocal if there is none.
 func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 	version, now := s.monitor.Version(), s.now().UTC()
-	d, err := s.monitor.Detail(ctx, key)
+	d, err := s.detail(ctx, key)
 	if err != nil {
 		return Page{}, err
 	}
@@ -64,6 +64,16 @@ func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 	p.Past = p.Past[:min(len(p.Past), maxPast)]
 	p.Notes = accountNotes(d, p, now)
 	return Page{Title: p.Label(), Section: Accounts, Main: main("account", p), Version: version}, nil
+}
+
+// detail looks the account up.
+func (s *Site) detail(ctx context.Context, key string) (monitor.Detail, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return monitor.Detail{}, err
+	}
+	defer end()
+	return s.monitor.Detail(ctx, key)
 }
 
 // setName replaces the name by that of the claims, which the index has cut.

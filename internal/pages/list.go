@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"net/url"
 	"strings"
 	"time"
@@ -90,7 +91,12 @@ type listRow struct {
 }
 
 // List returns a page of the list of accounts.
-func (s *Site) List(q ListQuery) Page {
+func (s *Site) List(ctx context.Context, q ListQuery) (Page, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return Page{}, err
+	}
+	defer end()
 	version, now := s.monitor.Version(), s.now().UTC()
 	q.Text = strings.TrimSpace(q.Text[:min(len(q.Text), maxQuery)])
 	k := s.known()
@@ -111,7 +117,7 @@ func (s *Site) List(q ListQuery) Page {
 	if q.After != "" {
 		l.First = q.url(q.Show, "")
 	}
-	return Page{Title: l.title(), Section: Accounts, Main: main("list", l), Version: version, Search: q.Text}
+	return Page{Title: l.title(), Section: Accounts, Main: main("list", l), Version: version, Search: q.Text}, nil
 }
 
 // title is that of the window.

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -70,7 +71,12 @@ type expiringRow struct {
 }
 
 // Overview returns the first page.
-func (s *Site) Overview() Page {
+func (s *Site) Overview(ctx context.Context) (Page, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return Page{}, err
+	}
+	defer end()
 	version, now := s.monitor.Version(), s.now().UTC()
 	o := &overview{Now: now, ready: s.monitor.Ready()}
 	o.glance, o.glanceKnown = s.monitor.Glance()
@@ -86,7 +92,7 @@ func (s *Site) Overview() Page {
 	o.Refused = o.Refused[:min(len(o.Refused), maxLast)]
 	o.Notes = s.attention(o)
 	o.Headline, o.Lead = headline(o.Notes, o), o.lead(varz)
-	return Page{Title: o.Headline, Section: Overview, Main: main("overview", o), Version: version}
+	return Page{Title: o.Headline, Section: Overview, Main: main("overview", o), Version: version}, nil
 }
 
 // standings are the states of nats-servers in words.

@@ -23,12 +23,15 @@ package pages
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"path"
+	"runtime"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -75,11 +78,32 @@ type Site struct {
 	asking  *rate.Limiter // of questions to nats-servers
 	now     func() time.Time
 	streams streams
+	making  chan struct{} // has an element for each page that is being made
 }
 
 // New returns the site of what a Monitor watches. asker may be nil: then it is not known what is in use.
 func New(m *monitor.Monitor, asker Asker) *Site {
-	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked), now: time.Now}
+	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked), now: time.Now,
+		making: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+}
+
+// ErrBusy says that too many pages are asked for.
+var ErrBusy = errors.New("too many pages are asked for: try again")
+
+// maxQueue is how long a request waits until its page is made.
+const maxQueue = 5 * time.Second
+
+// begin waits until a page may be made; end must be called when that is done. Half of the processors make pages
+// at the same time, so that many requests for pages do not keep those for JWTs waiting.
+func (s *Site) begin(ctx context.Context) (end func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, maxQueue)
+	defer cancel()
+	select {
+	case s.making <- struct{}{}:
+		return func() { <-s.making }, nil
+	case <-ctx.Done():
+		return nil, ErrBusy
+	}
 }
 
 // templates are all pages. The layout is one of them.

@@ -35,6 +35,10 @@
   });
   prepare();
 
+  // A search among very many accounts goes on by itself as long as it has found nothing.
+  const next = main.querySelector("a[data-search]");
+  if (next) location.replace(next.href);
+
   if (!main.dataset.live || !window.EventSource) return;
 
   // selectorOf returns a selector that finds an element which can have the focus.
@@ -69,6 +73,7 @@
     isStale = false;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.status === 503) throw answer; // there are too many requests: it is asked for again
       exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
       say(answer.ok ? " · live" : "");
     } catch {
