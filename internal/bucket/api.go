@@ -29,6 +29,8 @@ const (
 	codeNoLeader      = 10008 // JetStream is temporarily not available
 	codeTooLarge      = 10054
 	codeFull          = 10077
+	codeAccountFull   = 10002
+	codeSealed        = 10109
 	codeNoReplication = 10074 // replicas need a cluster
 	codeNoPeers       = 10005 // too few servers for the replicas
 )
@@ -221,11 +223,12 @@ func (s *stream) publish(
 		return ack.Seq, nil
 	case errors.Is(err, nats.ErrMaxPayload), isCode(err, codeTooLarge):
 		return 0, tooLarge(nc, value)
-	case isCode(err, codeFull):
+	case isCode(err, codeFull), isCode(err, codeAccountFull):
 		return 0, &accounts.CommitError{Outcome: accounts.Full,
-			Why: "the bucket takes no more, not even in place of what it has: raise its limits"}
+			Why: "the bucket takes no more, not even in place of what it has: raise its limits, " +
+				"or those of its account"}
 	case errors.Is(err, nats.ErrNoResponders), isCode(err, codeWrongLast), isCode(err, codeInFlight),
-		isCode(err, codeNoLeader), isAnswer && failed.Code == 503:
+		isCode(err, codeNoLeader), isCode(err, codeSealed), isAnswer && failed.Code == 503:
 		return 0, &publishError{cause: err}
 	case err == nil:
 		err = errors.New("the acknowledgement has no sequence number")

@@ -47,6 +47,7 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -236,7 +237,7 @@ func (s *Store) IsIncomplete() bool {
 func (s *Store) Progress() State {
 	state := State{
 		Connected: s.stream.conn.Load() != nil,
-		Refusing:  s.syncing.refusing(),
+		Refusing:  cmp.Or(s.status.unfit(), s.syncing.refusing()),
 		Revision:  s.revisions.now().Seq,
 		Bucket:    s.stream.bucket,
 	}

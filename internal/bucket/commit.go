@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,11 +136,14 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 
 // describe says for the client why the last attempt has failed.
 func describe(err error) string {
+	answer, isAnswer := errors.AsType[*apiError](err)
 	switch {
 	case errors.Is(err, errNotConnected), errors.Is(err, errNotRead):
 		return err.Error()
 	case isCode(err, codeWrongLast):
 		return "other changes of the account come all the time"
+	case isAnswer && answer.ErrCode != codeNoLeader && answer.ErrCode != codeInFlight:
+		return "the bucket's nats-servers refuse: " + answer.Error()
 	}
 	return "the bucket has no leader"
 }
@@ -155,7 +159,7 @@ func (c *committer) canCommit() error {
 	if c.status.isReadFirst() {
 		return notStored("this server reads the bucket for the first time")
 	}
-	if why := c.syncing.refusing(); why != "" {
+	if why := cmp.Or(c.status.unfit(), c.syncing.refusing()); why != "" {
 		return notStored(why)
 	}
 	return c.dir.Check()

@@ -21,6 +21,7 @@ const (
 	// sessionPause is between two sessions. After maxSessions that have failed at once, another
 	// nats-server is tried: this one may be cut off from the others.
 	sessionPause = 250 * time.Millisecond
+	unfitPause   = 2 * time.Second // of a stream that a person must change
 	maxSessions  = 8
 	// goodSession is how long a session lasts that has not failed at once.
 	goodSession = 10 * time.Second
@@ -37,6 +38,9 @@ const (
 
 // errOther ends a session whose bucket has become another one.
 var errOther = errors.New("the bucket is another one than before")
+
+// errChanged ends a session whose stream must be changed back.
+var errChanged = errors.New("another program has changed the stream's configuration")
 
 // follower reads the bucket over one connection after the other.
 type follower struct {
@@ -74,6 +78,9 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 		if failed++; time.Since(began) > goodSession {
 			failed = 0
 		}
+		if f.status.unfit() != "" {
+			pause.For(ctx, unfitPause)
+		}
 		pause.For(ctx, sessionPause)
 	}
 }
@@ -91,6 +98,7 @@ type session struct {
 // session reads the bucket until something fails.
 func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 	i, err := f.stream.ensure(ctx, nc)
+	f.status.setUnfit(err)
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
@@ -218,6 +226,10 @@ func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		ss.status.setEnd(i.State.LastSeq)
 		if i.id != ss.from.id || i.State.LastSeq < before {
 			stop(errOther)
+			return
+		}
+		if ss.stream.isChanged(i) {
+			stop(errChanged)
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -23,13 +24,14 @@ type State struct {
 type status struct {
 	caughtUp chan struct{} // closed when the bucket has been read once
 
-	mu      sync.Mutex // guards what follows
-	isFirst bool       // this bucket has never been read, or not to its end
-	behind  uint64     // revisions that are not applied, when it was last asked
-	heard   time.Time  // when all was known to be applied
-	fault   error      // why a revision can't be stored here; nil: it can
-	lastSeq uint64     // where the stream ended when it was last asked
-	failed  string     // why the last session has ended, "" if one is under way
+	mu       sync.Mutex // guards what follows
+	isFirst  bool       // this bucket has never been read, or not to its end
+	behind   uint64     // revisions that are not applied, when it was last asked
+	heard    time.Time  // when all was known to be applied
+	fault    error      // why a revision can't be stored here; nil: it can
+	lastSeq  uint64     // where the stream ended when it was last asked
+	failed   string     // why the last session has ended, "" if one is under way
+	unfitWhy string     // why the stream can't be used, "" if it can
 }
 
 // isCaughtUp reports whether the bucket has been read once.
@@ -72,6 +74,25 @@ func (s *status) setFailed(why string) (isNew bool) {
 	isNew = s.failed != why
 	s.failed = why
 	return isNew
+}
+
+// setUnfit records why the stream can't be used, if that is what an error says. One that says nothing of the
+// stream changes nothing.
+func (s *status) setUnfit(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if unfit, ok := errors.AsType[*unfitError](err); ok {
+		s.unfitWhy = unfit.Error()
+	} else if err == nil {
+		s.unfitWhy = ""
+	}
+}
+
+// unfit returns why the stream can't be used, "" if it can.
+func (s *status) unfit() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unfitWhy
 }
 
 // setFault records why a revision can't be stored here.

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
@@ -100,19 +102,30 @@ func (i *streamInfo) parse() error {
 
 // settings is what the stream must be like. Everything else in its configuration may be what it is.
 func (s *stream) settings() map[string]any {
+	all := s.sharedSettings()
+	all["name"], all["num_replicas"], all["max_msgs_per_subject"] = s.name, s.replicas, s.history
+	return all
+}
+
+// sharedSettings are those that are the same for all servers, whatever their configuration has.
+func (s *stream) sharedSettings() map[string]any {
 	return map[string]any{
-		"name":                 s.name,
-		"subjects":             []any{s.prefix + ">"},
-		"storage":              "file",
-		"retention":            "limits",
-		"discard":              "new",
-		"num_replicas":         s.replicas,
-		"max_msgs_per_subject": s.history,
-		"max_age":              0,
-		"max_bytes":            -1,
-		"max_msgs":             -1,
-		"deny_delete":          true,
-		"allow_direct":         false, // direct reads may be old
+		"subjects":          []any{s.prefix + ">"},
+		"subject_transform": nil,
+		"sources":           nil,
+		"storage":           "file",
+		"retention":         "limits",
+		"discard":           "new",
+		"max_age":           0,
+		"max_bytes":         -1,
+		"max_msgs":          -1,
+		"max_msg_size":      -1,
+		"no_ack":            false,
+		"sealed":            false,
+		"deny_delete":       true,
+		"deny_purge":        true,
+		"allow_rollup_hdrs": false, // they purge
+		"allow_direct":      false, // direct reads may be old
 	}
 }
 
@@ -154,40 +167,72 @@ func explain(err error, replicas int) error {
 	return err
 }
 
-// amend changes a stream that is not as it must be. Its id stays.
+// unfitError says that a stream is not as it must be, and can't be changed.
+type unfitError struct {
+	stream string
+	cause  error
+}
+
+func (e *unfitError) Error() string {
+	return fmt.Sprintf("the stream %s is not as account servers need it, and can't be changed: %s",
+		e.stream, e.cause)
+}
+
+func (e *unfitError) Unwrap() error { return e.cause }
+
+// amend changes a stream that is not as it must be. Its id stays. The error is an *unfitError if the leader
+// refuses that.
 func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (streamInfo, error) {
 	var had map[string]any
 	if err := json.Unmarshal(i.Config, &had); err != nil {
 		return i, err
 	}
-	changed := false
-	for name, value := range s.settings() {
-		value := asJSON(value)
-		// What JetStream leaves out is zero.
-		isZero := value == nil || reflect.ValueOf(value).IsZero()
-		if now, given := had[name]; !reflect.DeepEqual(now, value) && (given || !isZero) {
-			had[name], changed = value, true
-		}
+	all := s.settings()
+	changed := differences(had, all)
+	for _, name := range changed {
+		had[name] = all[name]
 	}
 	if i.id == "" {
 		metadata, _ := had["metadata"].(map[string]any)
 		if metadata == nil {
 			metadata = map[string]any{}
 		}
-		metadata[idKey], changed = rand.Text(), true
-		had["metadata"] = metadata
+		metadata[idKey] = rand.Text()
+		had["metadata"], changed = metadata, append(changed, "metadata")
 	}
-	if !changed {
+	if len(changed) == 0 {
 		return i, nil
 	}
 	var next streamInfo
-	if err := api(ctx, nc, "STREAM.UPDATE."+s.name, had, &next); err != nil {
-		return i, fmt.Errorf("the stream %s is not as this server needs it, and can't be changed: %w",
-			s.name, explain(err, s.replicas))
+	err := api(ctx, nc, "STREAM.UPDATE."+s.name, had, &next)
+	if refusal, ok := errors.AsType[*apiError](err); ok && refusal.Code != 503 {
+		return i, &unfitError{s.name, explain(err, s.replicas)}
+	} else if err != nil {
+		return i, err
 	}
-	s.log.Info(fmt.Sprintf("changed the stream %s: %d replicas, %d revisions of each account",
-		s.name, s.replicas, s.history))
+	s.log.Info(fmt.Sprintf("changed %s of the stream %s: %d replicas, %d revisions of each account",
+		strings.Join(changed, ", "), s.name, s.replicas, s.history))
 	return next, next.parse()
+}
+
+// isChanged reports whether another program has changed what all servers need.
+func (s *stream) isChanged(i streamInfo) bool {
+	var has map[string]any
+	return json.Unmarshal(i.Config, &has) == nil && len(differences(has, s.sharedSettings())) > 0
+}
+
+// differences returns the names of the settings that a configuration has otherwise.
+func differences(has, settings map[string]any) (names []string) {
+	for name, value := range settings {
+		value := asJSON(value)
+		// What JetStream leaves out is zero.
+		isZero := value == nil || reflect.ValueOf(value).IsZero()
+		if now, given := has[name]; !reflect.DeepEqual(now, value) && (given || !isZero) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // asJSON returns a value as it is in decoded JSON.

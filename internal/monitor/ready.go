@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/notifier"
 )
@@ -115,6 +116,14 @@ func (c *readyChecks) replica() *Part {
 	return &Part{}
 }
 
+// whyCutOff says why the bucket can't be used.
+func whyCutOff(s bucket.State) string {
+	if s.Connected && s.Failing != "" {
+		return "the bucket can't be followed (" + s.Failing + ")"
+	}
+	return "the bucket can't be reached"
+}
+
 // bucketGrace is how long a server that can't reach its bucket is not ready after its start.
 const bucketGrace = 15 * time.Second
 
@@ -132,10 +141,10 @@ func (c *readyChecks) bucket() *Part {
 	case !s.CaughtUp && (!isCutOff || time.Since(c.start) < bucketGrace):
 		return &Part{Reason: "the bucket has not been read since the start"}
 	case !s.CaughtUp:
-		return &Part{Note: "the bucket can't be reached since the start: what is stored is served, and " +
+		return &Part{Note: whyCutOff(s) + " since the start: what is stored is served, and " +
 			"nothing is announced"}
 	case isCutOff:
-		return &Part{Note: "the bucket can't be reached: what is stored is served, and no push is taken"}
+		return &Part{Note: whyCutOff(s) + ": what is stored is served, and no push is taken"}
 	case s.Refusing != "":
 		return &Part{Note: "pushes are refused: " + s.Refusing}
 	}

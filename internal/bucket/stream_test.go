@@ -1,0 +1,114 @@
+package bucket_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
+)
+
+// js is JetStream as an administrator uses it.
+func (k *keeper) js(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(k.connect(t, "admin"))
+	must(t, err)
+	return js
+}
+
+// A stream that another program has changed would lose accounts, or acknowledge nothing.
+func TestAStreamThatIsChangedByHandIsChangedBack(t *testing.T) {
+	t.Parallel()
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	m, js := newMember(t, op).start(k).await(), k.js(t)
+	a := jwttest.NewAccount(t)
+	m.mustPush(issue(t, op, a, 1))
+	stream, err := js.Stream(t.Context(), "KV_B")
+	must(t, err)
+	if err := stream.Purge(t.Context()); err == nil {
+		t.Error("the stream can be purged")
+	}
+	c := stream.CachedInfo().Config
+	good := c
+	c.MaxAge, c.MaxBytes, c.MaxMsgs, c.MaxMsgSize, c.Duplicates = time.Hour, 1<<20, 1, 100, time.Minute
+	c.Discard, c.DiscardNewPerSubject, c.NoAck, c.AllowDirect = jetstream.DiscardOld, false, true, true
+	c.SubjectTransform = &jetstream.SubjectTransformConfig{
+		Source: "$KV.B.a.*", Destination: "x.{{wildcard(1)}}"}
+	_, err = js.UpdateStream(t.Context(), c)
+	must(t, err)
+	natstest.Eventually(t, "the stream is as it was", func() bool {
+		i, err := stream.Info(t.Context())
+		return err == nil && i.Config.MaxAge == 0 && i.Config.MaxBytes == good.MaxBytes &&
+			i.Config.MaxMsgs == good.MaxMsgs && i.Config.MaxMsgSize == good.MaxMsgSize && !i.Config.NoAck &&
+			i.Config.Discard == good.Discard && !i.Config.AllowDirect && i.Config.SubjectTransform == nil
+	})
+	m.mustPush(issue(t, op, a, 2))
+	if text := m.log.String(); !strings.Contains(text, "changed allow_direct, discard, max_age, max_bytes") {
+		t.Errorf("the log is\n%s", text)
+	}
+}
+
+// What is acknowledged by a stream of another kind may be lost, or is not for the other servers.
+func TestAStreamThatCanNotBeChangedTakesNoPush(t *testing.T) {
+	for name, c := range map[string]jetstream.StreamConfig{
+		"in memory":     {Subjects: []string{"$KV.B.>"}, Storage: jetstream.MemoryStorage},
+		"a work queue":  {Subjects: []string{"$KV.B.>"}, Retention: jetstream.WorkQueuePolicy},
+		"a mirror":      {Mirror: &jetstream.StreamSource{Name: "OTHER"}},
+		"it is sealed":  {Subjects: []string{"$KV.B.>"}, Sealed: true},
+		"of no subject": {Subjects: []string{"$KV.B.a.>"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+			m, js := newMember(t, op, func(m *member) { m.options.Timeout = time.Second }), k.js(t)
+			m.start(k).await().stop()
+			must(t, js.DeleteStream(t.Context(), "KV_B"))
+			c.Name = "KV_B"
+			other := jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"other"}}
+			if name == "of no subject" { // another stream has the rest
+				other.Subjects = []string{"$KV.B.t.>"}
+			}
+			_, err := js.CreateStream(t.Context(), other)
+			must(t, err)
+			isSealed := c.Sealed
+			c.Sealed = false
+			_, err = js.CreateStream(t.Context(), c)
+			must(t, err)
+			if c.Sealed = isSealed; isSealed {
+				_, err = js.UpdateStream(t.Context(), c)
+				must(t, err)
+			}
+			m.start(k)
+			natstest.Eventually(t, "it is told", func() bool { return m.Progress().Refusing != "" })
+			err = m.push(issue(t, op, jwttest.NewAccount(t), 1))
+			wantOutcome(t, err, accounts.NotStored)
+			if err == nil || !strings.Contains(err.Error(), "KV_B is not as account servers need it") {
+				t.Errorf("the client is told %v", err)
+			}
+			must(t, js.DeleteStream(t.Context(), "KV_B"))
+			must(t, js.DeleteStream(t.Context(), "OTHER"))
+			m.await()
+			m.mustPush(issue(t, op, jwttest.NewAccount(t), 1))
+		})
+	}
+}
+
+// The limits of the account are those of the bucket as well.
+func TestAnAccountWithoutRoomIsAFullBucket(t *testing.T) {
+	t.Parallel()
+	k := startKeeperWith(t, "", strings.Replace(users,
+		"jetstream: enabled", "jetstream { max_file: 2500 }", 1))
+	op := jwttest.NewOperator(t)
+	m := newMember(t, op).start(k).await()
+	var err error
+	for range 10 {
+		if err = m.push(issue(t, op, jwttest.NewAccount(t), 1)); err != nil {
+			break
+		}
+	}
+	wantOutcome(t, err, accounts.Full)
+}
