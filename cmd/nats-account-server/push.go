@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/dryrun"
 	"nats-account-server/internal/effect"
 	"nats-account-server/internal/tools"
@@ -23,7 +24,7 @@ const (
 	exitSame    = 0 // nothing would change in meaning
 	exitRefused = 1 // or the server can't be asked
 	exitDiffers = 2
-	exitFailOn  = 3 // there is an effect that --fail-on names
+	exitFailOn  = 3 // there is an effect that --fail-on names, or may be
 )
 
 // helpPush is the help of the command.
@@ -39,7 +40,8 @@ The exit code is 0 if the JWT is stored, and otherwise 1. With --dry-run it is
   0  if nothing would change in meaning
   1  if the push would be refused, or the server can't be asked
   2  if something would change
-  3  if it would have an effect that --fail-on names
+  3  if it would have an effect that --fail-on names, or may have one: a change
+     can, and there is a line "unknown", as of a nats-server that is silent
 `
 
 // pushOptions are the flags of the command.
@@ -192,10 +194,18 @@ func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
 	switch {
 	case a.Verdict == dryrun.Refused:
 		return exitRefused
-	case slices.ContainsFunc(a.Effects, isNamed):
+	case slices.ContainsFunc(a.Effects, isNamed), mayHave(a, failOn):
 		return exitFailOn
 	case len(a.Changes) > 0 || a.Verdict == dryrun.Signing:
 		return exitDiffers
 	}
 	return exitSame
+}
+
+// mayHave reports whether an effect of these kinds can't be excluded: a change can have one, and something
+// is unknown.
+func mayHave(a *dryrun.Answer, kinds []effect.Kind) bool {
+	isUnknown := func(line effect.Line) bool { return line.Kind == effect.Unknown }
+	isMeant := func(c claimdiff.Change) bool { return slices.Contains(kinds, effect.Kind(c.Effect)) }
+	return slices.ContainsFunc(a.Effects, isUnknown) && slices.ContainsFunc(a.Changes, isMeant)
 }

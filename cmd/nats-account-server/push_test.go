@@ -60,6 +60,12 @@ func TestPushAndItsDryRun(t *testing.T) {
 	wantPush(t, 0, "is stored already", "--url", url, "--dry-run", first)
 	wantPush(t, 0, "no difference in meaning", anew, "--dry-run", "--url", url)
 	wantPush(t, 2, "    ~ may open 60 connections, was unlimited\n", limited, "--dry-run", "--url", url)
+	// Nothing says who is connected. Only what can't cut or stop anything is known to be harmless.
+	failOn := []string{"--dry-run", "--fail-on", "cut,stop", "--url", url}
+	wantPush(t, 3, "unknown no nats-server is known", append(failOn, limited)...)
+	renamed := file("renamed.jwt", 2*time.Second, func(c *jwt.AccountClaims) { c.Name = "renamed" })
+	wantPush(t, 2, "unknown no nats-server is known", append(failOn, renamed)...)
+	wantPush(t, 0, "unknown no nats-server is known", append(failOn, anew)...)
 	wantPush(t, 1, "newer       older: ", old, "--dry-run", "--url", url)
 	wantPush(t, 1, "409 Conflict: a newer JWT is stored", old, "--url", url)
 	wantPush(t, 1, "would be refused with 412", limited, "--dry-run", "--if-match", "x", "--url", url)

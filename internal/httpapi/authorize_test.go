@@ -160,6 +160,22 @@ func TestTheUserOfAPushIsPartOfItsOrigin(t *testing.T) {
 	}
 }
 
+// The audit has what was to be stored: a push that is refused, and no dry run.
+func TestADryRunThatIsRefusedIsNoPush(t *testing.T) {
+	env := newEnvironment(t, func(o *httpapi.Options) { o.Authorizer = &fakeAuthorizer{} })
+	a, address := jwttest.NewAccount(t), serve(t, env.api)
+	path, token := "POST /jwt/v1/accounts/"+a.ID, "\n\n"+string(env.op.Account(t, a))
+	for header, want := range map[string]string{"": unauthorized, "\nAuthorization: reader": forbidden} {
+		if got := ask(t, address, path+"/dry-run"+header+token); got != want || len(env.audit.events) > 0 {
+			t.Errorf("%+v\n%s", env.audit.events, got)
+		}
+	}
+	ask(t, address, path+token)
+	if e := env.audit.events; len(e) != 1 || e[0].Reason != "unauthorized" {
+		t.Errorf("%+v", e)
+	}
+}
+
 // An operator JWT with a password in it needs a login, even where everything else is open.
 func TestAnOperatorJWTWithAPasswordIsForReadersOnly(t *testing.T) {
 	const withoutLogins = "there is a password in the operator JWT, " +

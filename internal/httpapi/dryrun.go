@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -64,25 +63,12 @@ func (d *dryRunner) post(w http.ResponseWriter, r *http.Request, _ string) error
 
 // sendAnswer sends the answer to a dry run, as JSON or as text.
 func sendAnswer(w http.ResponseWriter, r *http.Request, answer *dryrun.Answer) error {
-	if wantsJSON(r) {
+	if wantsJSON(w, r) {
 		return sendJSON(w, answer.Status, answer)
 	}
 	forbidCaching(w.Header())
 	send(w, answer.Status, typeText, answer.Text())
 	return nil
-}
-
-// wantsJSON reports whether a client wants JSON where people get a text: by the parameter json, or the
-// header Accept.
-func wantsJSON(r *http.Request) bool {
-	f := flagsOf(r)
-	if _, given := f["json"]; given {
-		return f.value("json") == "" || f.set("json")
-	}
-	return slices.ContainsFunc(strings.Split(r.Header.Get("Accept"), ","), func(media string) bool {
-		media, _, _ = strings.Cut(media, ";")
-		return strings.TrimSpace(media) == typeJSON
-	})
 }
 
 // describe puts what a dry run has found into the form of the answer.

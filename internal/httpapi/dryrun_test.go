@@ -248,3 +248,42 @@ func TestLimitsOfJetStreamAreWarnedOf(t *testing.T) {
 		}
 	}
 }
+
+// What is answered by the header Accept says so in Vary, and a quality of 0 is none.
+func TestWhatAcceptDecides(t *testing.T) {
+	s := newSite(t)
+	a := jwttest.NewAccount(t)
+	s.put(t, a)
+	address, token := serve(t, s.api), string(s.op.Account(t, a))
+	const varies, text, json = "Vary: Origin, Accept", "Content-Type: text/plain", "Content-Type: application/json"
+	for accept, kind := range map[string]string{
+		"":                                       text,
+		"*/*":                                    text,
+		"application/json":                       json,
+		"text/html, Application/JSON;Q=0.5":      json,
+		"application/json;q=0":                   text,
+		"application/json; q=0.000, */*":         text,
+		"text/plain, application/json;q=0.5":     text,
+		"text/plain;q=0.5, application/json":     json,
+		"application/json;q=x":                   json,
+		"application/jsonp, x-application/json;": text,
+	} {
+		account := "/jwt/v1/accounts/" + a.ID
+		for _, request := range []string{"GET " + account + "/impact\nAccept: " + accept,
+			"POST " + account + "/dry-run\nAccept: " + accept + "\n\n" + token} {
+			if got := ask(t, address, request); !strings.Contains(got, kind) || !strings.Contains(got, varies) {
+				t.Errorf("%q: %s", accept, got)
+			}
+		}
+	}
+	for _, path := range []string{"/", "/accounts", "/accounts/" + a.ID, "/nowhere", "/metrics", "/help"} {
+		for _, accept := range []string{"*/*", "text/html", "text/html;q=0"} {
+			if got := ask(t, address, "GET "+path+"\nAccept: "+accept); !strings.Contains(got, varies) {
+				t.Errorf("%s, %s: %.300s", path, accept, got)
+			}
+		}
+	}
+	if got := ask(t, address, "GET /\nAccept: text/html;q=0"); !strings.Contains(got, text) {
+		t.Error(got)
+	}
+}

@@ -208,6 +208,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	routes := a.routesFor(r)
 	rt, key := routes.match(r.URL.Path)
 	defer cmp.Or(rt, a.other).observe(r, time.Now())
+	mayBePage := a.pages.mayBePage(r.URL.Path, rt)
+	if mayBePage {
+		w.Header()["Vary"] = varyPage
+	}
 	if a.log.tracing(r) {
 		a.log.trace(r, r.RemoteAddr+": "+requestLine(r, rt, key), "")
 	}
@@ -218,7 +222,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = a.serve(w, r, rt, key)
 	}
 	if err != nil {
-		a.fail(w, key, err, a.pages.failsAsPage(r, rt))
+		a.fail(w, key, err, mayBePage && isBrowser(r))
 	}
 }
 

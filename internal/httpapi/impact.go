@@ -45,7 +45,7 @@ func (a *API) getImpact(w http.ResponseWriter, r *http.Request, key string) erro
 		return err
 	}
 	i := impactOf(detail)
-	if wantsJSON(r) {
+	if wantsJSON(w, r) {
 		return sendJSON(w, http.StatusOK, i)
 	}
 	forbidCaching(w.Header())

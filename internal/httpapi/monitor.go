@@ -60,8 +60,9 @@ func (h *monitorHandler) getReady(w http.ResponseWriter, _ *http.Request, _ stri
 	return sendJSON(w, status, ready)
 }
 
-// getMetrics serves the metrics.
+// getMetrics serves the metrics, in the form that the client wants.
 func (h *monitorHandler) getMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
+	w.Header().Set("Vary", "Origin, Accept, Accept-Encoding")
 	h.monitor.ServeMetrics(w, r)
 	return nil
 }

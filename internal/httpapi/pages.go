@@ -62,20 +62,11 @@ func (h *pageHandler) parts() router {
 	return t
 }
 
-// isBrowser reports whether a client asks for HTML by name.
-func isBrowser(r *http.Request) bool {
-	for _, value := range r.Header["Accept"] {
-		if strings.Contains(value, "text/html") {
-			return true
-		}
-	}
-	return false
-}
-
-// failsAsPage reports whether an error is answered by a page. The routes of the API answer everyone alike.
-func (h *pageHandler) failsAsPage(r *http.Request, rt *route) bool {
-	isPage := rt != nil && rt.isPage || rt == nil && !strings.HasPrefix(r.URL.Path, "/jwt/")
-	return h.site != nil && isPage && isBrowser(r)
+// mayBePage reports whether a browser gets a page for a path, even if it is for an error. The routes of the
+// API answer every client alike.
+func (h *pageHandler) mayBePage(path string, rt *route) bool {
+	isPage := rt != nil && rt.isPage || rt == nil && !strings.HasPrefix(path, "/jwt/")
+	return h.site != nil && isPage
 }
 
 // getOverview serves the first page.
@@ -140,9 +131,6 @@ func guardPage(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
 }
-
-// varyPage is shared by all pages.
-var varyPage = []string{"Origin, Accept"}
 
 // fail answers with the page for an error.
 func (h *pageHandler) fail(w http.ResponseWriter, status int, text string) {
