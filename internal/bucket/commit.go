@@ -121,7 +121,7 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 			return seq, err
 		}
 		t.maybe = t.maybe || failed.maybe
-		if !pause.For(ctx, 20*time.Millisecond+rand.N(80*time.Millisecond)) {
+		if !pause.For(ctx, 20*time.Millisecond+rand.N(80*time.Millisecond)) || isShort(ctx) {
 			break
 		}
 	}
@@ -132,6 +132,15 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 			Why: "the bucket does not answer in time"}
 	}
 	return 0, notStored(describe(err))
+}
+
+// minAttempt is how much time an attempt needs. One without an answer would make uncertain what is certain.
+const minAttempt = 150 * time.Millisecond
+
+// isShort reports whether there is no time for one more attempt.
+func isShort(ctx context.Context) bool {
+	deadline, has := ctx.Deadline()
+	return has && time.Until(deadline) < minAttempt
 }
 
 // describe says for the client why the last attempt has failed.

@@ -33,6 +33,7 @@ type consumerConfig struct {
 	DeliverPolicy     string        `json:"deliver_policy"`
 	StartSeq          uint64        `json:"opt_start_seq,omitempty"`
 	FilterSubject     string        `json:"filter_subject,omitempty"`
+	FilterSubjects    []string      `json:"filter_subjects,omitempty"`
 	HeadersOnly       bool          `json:"headers_only,omitempty"`
 	AckPolicy         string        `json:"ack_policy"`
 	ReplayPolicy      string        `json:"replay_policy"`
@@ -51,6 +52,8 @@ type consumer struct {
 	inbox     *nats.Subscription
 	delivered uint64 // consumer sequence of the last message
 	asked     int    // messages that were asked for and have not come
+	// headersOnly says that no values were asked for.
+	headersOnly bool
 }
 
 // consume makes a consumer.
@@ -72,7 +75,7 @@ func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (
 		_ = inbox.Unsubscribe()
 		return nil, err
 	}
-	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox}, nil
+	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox, headersOnly: c.HeadersOnly}, nil
 }
 
 // close deletes the consumer. If that is not possible JetStream does it later.
@@ -160,8 +163,8 @@ func (c *consumer) read(m *nats.Msg) (revision, error) {
 	}
 	c.delivered, c.asked = own, c.asked-1
 	value := m.Data
-	if m.Header.Get("Nats-Msg-Size") != "" {
-		value = nil // only the headers were asked for
+	if c.headersOnly {
+		value = nil
 	} else if value == nil {
 		value = []byte{}
 	}

@@ -2,6 +2,9 @@ package bucket
 
 import (
 	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,10 +67,12 @@ func (f *follower) judge(i streamInfo) (passKind, error) {
 // pass is one comparison of everything.
 type pass struct {
 	*session
-	kind    passKind
-	cursor  uint64 // what is beyond it is taken
-	mu      sync.Mutex
-	seen    map[string]struct{}
+	kind   passKind
+	cursor uint64 // what is beyond it is taken
+	mu     sync.Mutex
+	seen   keySet
+	// missing is what differs from the directory, and of which only the header has been read.
+	missing []revision
 	taken   int
 	offered int
 }
@@ -79,9 +84,10 @@ func (ss *session) pass(kind passKind) error {
 		return err
 	}
 	began := time.Now()
-	p := &pass{session: ss, kind: kind, seen: map[string]struct{}{}}
+	p := &pass{session: ss, kind: kind, seen: newKeySet()}
 	if kind == passStart {
 		p.cursor = ss.applier.revisions.now().Seq
+		ss.applier.revisions.setCompared(0)
 	} else {
 		ss.applier.revisions.forget()
 	}
@@ -93,7 +99,7 @@ func (ss *session) pass(kind passKind) error {
 	if err := p.read(); err != nil {
 		return err
 	}
-	found := len(p.seen)
+	found := p.seen.len()
 	if err := p.offerRest(); err != nil {
 		return err
 	}
@@ -115,8 +121,8 @@ func (ss *session) pass(kind passKind) error {
 	return nil
 }
 
-// read reads the last revision of every key. If the directory has most of them already, their headers
-// are enough.
+// read reads the last revision of every key. If the directory has some already, the headers are read, and the
+// values of those that differ.
 func (p *pass) read() error {
 	if p.target == 0 {
 		return nil
@@ -137,41 +143,116 @@ func (p *pass) read() error {
 		if err != nil {
 			return err
 		}
+		if n := len(batch); n > 0 {
+			end = batch[n-1].seq
+		}
 		if err := p.compareAll(batch); err != nil {
 			return err
 		}
-		if n := len(batch); n > 0 {
-			end = batch[n-1].seq
+		if n := len(p.missing); n > 0 && n < p.maxMissing() && end < p.target {
+			continue
+		}
+		if err := p.readMissing(); err != nil {
+			return err
+		}
+		p.applier.revisions.setCompared(min(end, p.target))
+	}
+	return nil
+}
+
+// maxMissing is how many values are read at a time. The request that names them fits into a message, and
+// nats-server compares each of them with each other one.
+func (p *pass) maxMissing() int { return int(min(256, p.nc.MaxPayload()/256)) }
+
+// fewMissing is how many are read one by one.
+const fewMissing = 8
+
+// readMissing reads what is missing, and settles it.
+func (p *pass) readMissing() error {
+	wanted := map[string]revision{}
+	for _, r := range p.missing {
+		wanted[r.key] = r
+	}
+	p.missing = p.missing[:0]
+	if len(wanted) > fewMissing {
+		if err := p.readValues(wanted); err != nil {
+			return err
+		}
+	}
+	rest := slices.Collect(maps.Values(wanted))
+	return p.each(rest, func(r revision) error { return p.settleKey(r.key, nil) })
+}
+
+// readValues settles the last revisions of keys, of which the headers are known, and takes them out of
+// wanted. A replica that is behind leaves some in it.
+func (p *pass) readValues(wanted map[string]revision) error {
+	c := consumerConfig{DeliverPolicy: "last_per_subject"}
+	for key := range wanted {
+		c.FilterSubjects = append(c.FilterSubjects, p.stream.subject(key))
+	}
+	values, err := p.stream.consume(p.ctx, p.nc, c)
+	if err != nil {
+		return fmt.Errorf("making a consumer: %w", err)
+	}
+	defer values.close()
+	for len(wanted) > 0 {
+		batch, err := values.nextBatch(p.ctx)
+		if err != nil {
+			return err
+		}
+		if len(batch) == 0 { // nothing came for a while
+			return nil
+		}
+		batch = slices.DeleteFunc(batch, func(r revision) bool {
+			header, isWanted := wanted[r.key]
+			return !isWanted || r.seq < header.seq
+		})
+		for _, r := range batch {
+			delete(wanted, r.key)
+		}
+		if err := p.each(batch, p.compare); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// compareAll compares revisions with the directory.
-func (p *pass) compareAll(batch []revision) error {
-	var comparing errgroup.Group
-	comparing.SetLimit(maxApplied)
+// each calls do with revisions, many at a time.
+func (p *pass) each(batch []revision, do func(revision) error) error {
+	var doing errgroup.Group
+	doing.SetLimit(maxApplied)
 	for _, r := range batch {
-		if r.key == "" {
-			continue
-		}
-		p.seen[r.key] = struct{}{}
-		comparing.Go(func() error { return p.compare(r) })
+		doing.Go(func() error { return do(r) })
 	}
-	return comparing.Wait()
+	return doing.Wait()
 }
 
-// compare compares one revision.
+// compareAll compares revisions with the directory.
+func (p *pass) compareAll(batch []revision) error {
+	batch = slices.DeleteFunc(batch, func(r revision) bool { return r.key == "" })
+	for _, r := range batch {
+		p.seen.add(r.key)
+	}
+	return p.each(batch, p.compare)
+}
+
+// compare compares one revision. If only its header has been read, and the directory has something else, it
+// becomes missing.
 func (p *pass) compare(r revision) error {
 	isSame, isUnknown, err := p.compareLocal(r)
 	switch {
 	case err != nil || isSame:
 		return err
-	case isUnknown && r.value != nil && !r.isMarker:
+	case r.value == nil && !r.isMarker:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.missing = append(p.missing, r)
+		return nil
+	case isUnknown && !r.isMarker:
 		p.count(true)
 		return p.applyOne(r)
 	}
-	return p.settleKey(r.key)
+	return p.settleKey(r.key, &r)
 }
 
 // compareLocal reports whether the directory has the same as a revision, or nothing of its key.
@@ -203,9 +284,9 @@ func (p *pass) count(taken bool) {
 	}
 }
 
-// settleKey settles one key of the pass.
-func (p *pass) settleKey(key string) error {
-	o := settleOptions{isKnown: p.kind != passStart, cursor: p.cursor, done: p.count}
+// settleKey settles one key of the pass. theirs is what the bucket has, as far as it is known.
+func (p *pass) settleKey(key string, theirs *revision) error {
+	o := settleOptions{isKnown: p.kind != passStart, cursor: p.cursor, done: p.count, theirs: theirs}
 	return p.settler.settle(p.ctx, key, o)
 }
 
@@ -214,9 +295,8 @@ func (p *pass) offerRest() error {
 	var offering errgroup.Group
 	offering.SetLimit(maxSettled)
 	offer := func(key string) {
-		if _, isSeen := p.seen[key]; !isSeen {
-			p.seen[key] = struct{}{}
-			offering.Go(func() error { return p.settleKey(key) })
+		if p.seen.add(key) {
+			offering.Go(func() error { return p.settleKey(key, &revision{}) })
 		}
 	}
 	for key := range p.dir.Index().Known() {
@@ -229,3 +309,24 @@ func (p *pass) offerRest() error {
 	}
 	return offering.Wait()
 }
+
+// keySet is a set of keys. It has their hashes, which are a fifth as long. If two of a million keys have the
+// same hash, for which the chance is one in thirty million, one of them is not offered before the next start.
+type keySet struct {
+	seed   maphash.Seed
+	hashes map[uint64]struct{}
+}
+
+// newKeySet returns an empty set.
+func newKeySet() keySet { return keySet{maphash.MakeSeed(), map[uint64]struct{}{}} }
+
+// add adds a key, and reports whether it is new.
+func (s keySet) add(key string) (isNew bool) {
+	hash := maphash.String(s.seed, key)
+	_, has := s.hashes[hash]
+	s.hashes[hash] = struct{}{}
+	return !has
+}
+
+// len returns how many keys there are.
+func (s keySet) len() int { return len(s.hashes) }

@@ -21,14 +21,20 @@ type revisions struct {
 	savedAt time.Time // when it was written
 	// of has what was applied of each key beyond the cursor, and of some keys before it.
 	of map[string]uint64
+	// compared is up to where a comparison of all keys has come, which counts as the cursor does here. It is
+	// not in the file.
+	compared uint64
+	// limit is how many keys of has when those are looked for that it need not have.
+	limit int
 }
 
-// maxRevisions is how many keys may have a revision that is remembered without need.
+// maxRevisions is the least limit.
 const maxRevisions = 20000
 
 // openRevisions reads the cursor of the store's directory.
 func openRevisions(dir string, log *slog.Logger) *revisions {
-	r := &revisions{path: jwtstore.CursorPath(dir), log: log, of: map[string]uint64{}}
+	r := &revisions{path: jwtstore.CursorPath(dir), log: log, of: map[string]uint64{},
+		limit: maxRevisions}
 	var err error
 	if r.cursor, err = readCursor(r.path); err != nil {
 		log.Warn(err.Error())
@@ -48,7 +54,7 @@ func (r *revisions) last(key string) uint64 {
 func (r *revisions) has(key string, seq uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return seq <= max(r.of[key], r.cursor.Seq)
+	return seq <= max(r.of[key], r.cursor.Seq, r.compared)
 }
 
 // begin records that a revision is applied now, and reports whether it is later than what was applied
@@ -60,7 +66,7 @@ func (r *revisions) begin(key string, as applied) (undo func(), ok bool) {
 	if as.seq < had || as.seq == had && !as.again {
 		return func() {}, false
 	}
-	if len(r.of) >= maxRevisions {
+	if len(r.of) >= r.limit {
 		r.forgetLocked()
 	}
 	r.of[key] = as.seq
@@ -76,13 +82,16 @@ func (r *revisions) begin(key string, as applied) (undo func(), ok bool) {
 	}, true
 }
 
-// forgetLocked forgets what the cursor says as well. r.mu must be held.
+// forgetLocked forgets what the cursor says as well. If that is little, it is not tried again soon. r.mu must
+// be held.
 func (r *revisions) forgetLocked() {
+	known := max(r.cursor.Seq, r.compared)
 	for key, seq := range r.of {
-		if seq <= r.cursor.Seq {
+		if seq <= known {
 			delete(r.of, key)
 		}
 	}
+	r.limit = max(maxRevisions, 2*len(r.of))
 }
 
 // forget forgets the revisions of all keys: those of another bucket, or of one that has begun anew, say
@@ -91,6 +100,14 @@ func (r *revisions) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.of)
+	r.compared = 0
+}
+
+// setCompared records that the last revisions of all keys up to seq have been compared with the directory.
+func (r *revisions) setCompared(seq uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.compared = seq
 }
 
 // now returns the cursor.

@@ -39,6 +39,7 @@ type settleOptions struct {
 	isKnown bool   // every revision counts as one that was applied here before
 	cursor  uint64 // revisions up to it do
 	done    func(taken bool)
+	theirs  *revision // what the bucket has, as far as it is known; nil: it is asked for
 }
 
 // settle makes the directory and the bucket have the same of one key. The error means that this can't be
@@ -53,6 +54,7 @@ func (w *settler) settle(ctx context.Context, key string, o settleOptions) error
 		if err = w.settleOnce(ctx, key, o); err == nil || !pause.For(ctx, settlePause) {
 			break
 		}
+		o.theirs = nil
 	}
 	return err
 }
@@ -63,7 +65,7 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 	if err != nil {
 		return err
 	}
-	theirs, err := w.stream.last(ctx, nc, w.stream.subject(key))
+	theirs, err := w.theirs(ctx, nc, key, o)
 	if err != nil {
 		return err
 	}
@@ -91,6 +93,15 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 	return w.offer(ctx, nc, key, kind, ours, theirs.seq, o)
 }
 
+// theirs returns what the bucket has. If that is old, a compare-and-set fails, and a later revision that was
+// applied here stays.
+func (w *settler) theirs(ctx context.Context, nc *nats.Conn, key string, o settleOptions) (revision, error) {
+	if o.theirs != nil {
+		return *o.theirs, nil
+	}
+	return w.stream.last(ctx, nc, w.stream.subject(key))
+}
+
 // takes reports whether the directory takes what the bucket has.
 func (w *settler) takes(theirs revision, ours []byte, o settleOptions) bool {
 	isBeyond := !o.isKnown && theirs.seq > o.cursor
@@ -111,7 +122,9 @@ func (w *settler) offer(
 	if err != nil {
 		return err
 	}
-	w.applier.revisions.begin(key, applied{seq: seq})
+	if expected > 0 { // otherwise the bucket has no earlier one, which could be applied later
+		w.applier.revisions.begin(key, applied{seq: seq})
+	}
 	if o.done != nil {
 		o.done(false)
 	}

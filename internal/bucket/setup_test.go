@@ -94,6 +94,7 @@ type member struct {
 	registry accounts.Options
 	op       *jwttest.Operator
 	log      *lines
+	policy   func(bucket.Accounts) bucket.Accounts // around the registry; nil: it is the policy
 
 	*bucket.Store
 	accounts *accounts.Registry
@@ -160,7 +161,11 @@ func (m *member) start(keepers ...*keeper) *member {
 	m.accounts = accounts.New(o)
 	m.tokens = activations.New(activations.Options{Accounts: m.accounts, Store: m.Store,
 		Connection: m.notifier, Log: log, AllowOlder: o.AllowOlder})
-	m.Use(m.accounts, m.tokens)
+	if m.policy != nil {
+		m.Use(m.policy(m.accounts), m.tokens)
+	} else {
+		m.Use(m.accounts, m.tokens)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -306,6 +306,40 @@ func TestAHeardChangeWaitsForAFetchThatIsOnItsWay(t *testing.T) {
 	}, server)
 }
 
+// TestServersOfOneBucketDoNotAnnounceAtOnce what another one of them has committed: each looks at a time of
+// its own whether nats-servers have heard of it.
+func TestServersOfOneBucketDoNotAnnounceAtOnce(t *testing.T) {
+	const changes, spread, least = 40, 2 * time.Second, 500 * time.Millisecond
+	server := fake("n", "N1", "jwt updated")
+	server.runs = "older"
+	var keys []string
+	for range changes {
+		keys = append(keys, jwttest.AccountKey(t))
+	}
+	withFakeEnv(t, func(t *testing.T, e *fakeEnv) {
+		e.spread = spread
+		e.restart()
+		e.serve()
+		time.Sleep(2 * time.Second)
+		heard := time.Now()
+		for _, key := range keys {
+			e.hear(t, key)
+		}
+		time.Sleep(10 * time.Second)
+		first, last := time.Hour, time.Duration(0)
+		for _, key := range keys {
+			times := e.times(key)
+			if len(times) == 0 {
+				t.Fatal("a change is not announced although the nats-server runs an older JWT")
+			}
+			first, last = min(first, times[0].Sub(heard)), max(last, times[0].Sub(heard))
+		}
+		if first < least || last > least+spread+time.Second || last-first < spread/2 {
+			t.Errorf("the first is announced after %s, the last after %s", first, last)
+		}
+	}, server)
+}
+
 // restarted is an outbox after a restart of this process: it knows when its changes were committed
 // only by what the clock said then.
 type restarted struct {

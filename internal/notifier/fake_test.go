@@ -237,6 +237,7 @@ type fakeEnv struct {
 	outbox   *jwtstore.Outbox
 	notifier *notifier.Notifier
 	facts    notifier.Facts // nil: nothing is asked
+	spread   time.Duration  // HeardSpread
 	log      *natstest.Log
 	key      string // of an account
 	stop     func() // ends the session
@@ -298,6 +299,8 @@ func (e *fakeEnv) restart() {
 		Log:    slog.New(logging.New(e.log, logging.Format{Debug: true})),
 		Facts:  e.facts,
 		Index:  e.store.Index(),
+
+		HeardSpread: e.spread,
 	})
 	e.notifier.SetConfigured(true)
 }
