@@ -22,8 +22,8 @@ var (
 	canSyncFileSystem = canSyncAll
 )
 
-// batchSync makes durable what a batch writes: each file and directory by itself, or all of the file
-// system at once. For a thousand files that is half the work.
+// batchSync makes durable what a batch writes: each file and directory by itself, or all of the
+// file system at once. For a thousand files that is half the work.
 type batchSync struct {
 	whole  bool
 	dir    *os.File // of the store
@@ -34,8 +34,7 @@ type batchSync struct {
 // about a file of another program.
 func (f *flusher) newBatchSync(dir *os.File, n int) batchSync {
 	b := batchSync{dir: dir}
-	fault := f.fault.Load()
-	if n < minWholeSync || fault != nil && *fault != nil || !canSyncFileSystem(dir) {
+	if n < minWholeSync || f.standingFault() != nil || !canSyncFileSystem(dir) {
 		return b
 	}
 	state, err := statOpen(dir)
@@ -63,8 +62,8 @@ func (b batchSync) writeTemps(steps []flushStep) {
 	}
 }
 
-// directories makes durable what has changed in the directories of the steps that have not failed. A
-// step fails if one of its directories can't be synced by itself. The error is about all of them.
+// directories makes durable what has changed in the directories of the steps that have not failed.
+// A step fails if one of its directories can't be synced by itself. The error is about all of them.
 func (b batchSync) directories(steps []flushStep) error {
 	syncs := map[string]func() error{} // by directory; nil: it is synced with the file system
 	for i := range steps {

@@ -42,8 +42,8 @@ type Options struct {
 	// Gone is told that the directory is not there any more, and with nil that it is back. Until
 	// then nothing is read from it or written to it. nil: it is not told.
 	Gone func(fault error)
-	// Committed is told how many changes have shared a commit, and how long it took. It must return at
-	// once. nil: it is not told.
+	// Committed is told how many changes have shared a commit, and how long it took. It must return
+	// at once. nil: it is not told.
 	Committed func(changes int, took time.Duration)
 }
 
@@ -204,9 +204,9 @@ func (d *Dir) newPresence(path string, o Options) *presence {
 
 // replay makes what a crash left in the journal part of the index. It compares as every other way
 // in does, with the index and with the files: the journal may be an earlier one that was restored.
-// Sequence numbers say nothing, since they may have begun anew. An older version comes after a newer
-// one only if it was allowed to follow that one. A newer file that was put there since is neither
-// overwritten nor removed.
+// Sequence numbers say nothing, since they may have begun anew. An older version comes after a
+// newer one only if it was allowed to follow that one. A newer file that was put there since is
+// neither overwritten nor removed.
 //
 // superseded are the Puts in whose place a newer file is.
 func (d *Dir) replay() (superseded []*record) {
@@ -234,8 +234,8 @@ func (d *Dir) replay() (superseded []*record) {
 	return superseded
 }
 
-// isBarred reports whether a tombstone in the directory bars a Put of the journal. The owner of another
-// directory may have brought back what was deleted.
+// isBarred reports whether a tombstone in the directory bars a Put of the journal. The owner of
+// another directory may have brought back what was deleted.
 func (d *Dir) isBarred(r *record, known Version) bool {
 	isBroughtBack := known.Floor != Floor{} && r.mayFollow(known.Floor.Hash)
 	if r.kind != kindPut || d.directory.newer == nil || isBroughtBack {
@@ -339,8 +339,8 @@ func (d *Dir) Keys() iter.Seq2[string, error] {
 	}
 }
 
-// Kept yields every activation token and every account with a tombstone that has a file, in any order; the
-// index may lack them. What can't be read is left out.
+// Kept yields every activation token and every account with a tombstone that has a file, in any
+// order; the index may lack them. What can't be read is left out.
 func (d *Dir) Kept() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, l := range [...]layout{d.directory.other, d.directory.preferred} {
@@ -387,8 +387,8 @@ func (d *Dir) reserve(ctx context.Context, n int64) error {
 	if d.unflushed.room.TryAcquire(n) {
 		return nil
 	}
-	if fault := d.flusher.fault.Load(); fault != nil && *fault != nil {
-		return *fault
+	if fault := d.flusher.standingFault(); fault != nil {
+		return fault
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

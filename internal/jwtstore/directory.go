@@ -27,11 +27,14 @@ type limits struct {
 	stats, reads slots
 }
 
-// slots has one for each goroutine that may be busy at a time.
+// slots has one for each goroutine that may be busy at a time; nil: any number of them may be.
 type slots chan struct{}
 
 // take waits for a slot. The caller must give it back.
 func (s slots) take() (giveBack func()) {
+	if s == nil {
+		return func() {}
+	}
 	s <- struct{}{}
 	return s.giveBack
 }
@@ -45,14 +48,17 @@ func newLimits() limits {
 
 // readFile is ReadFile within the limits.
 func (l limits) readFile(path string, known Stamp) (content []byte, now Stamp, err error) {
-	l.stats.take()
-	unchanged, err := isUnchanged(path, known)
-	l.stats.giveBack()
+	giveBack := l.stats.take()
+	state, err := statFile(path)
+	giveBack()
 	switch {
 	case err != nil:
-		return nil, Stamp{}, err
-	case unchanged:
+		return nil, Stamp{}, absentOrIrregular(err)
+	case state.coldStamp() == known:
 		return nil, known, nil
+	}
+	if err := state.check(path); err != nil {
+		return nil, Stamp{}, err
 	}
 	defer l.reads.take()()
 	return readWhole(path)
@@ -181,6 +187,20 @@ func (d *directory) tombstone(l limits, key string) (kept []byte, err error) {
 		return nil, d.absent(l)
 	}
 	return kept, nil
+}
+
+// newest returns the path and the content of the newer of two files, of which path is the one in
+// each layout. The content is nil if there is none that can be read.
+func (d *directory) newest(
+	key string, path func(layout) string,
+) (newest string, content []byte) {
+	for _, l := range [...]layout{d.preferred, d.other} {
+		found, _, err := ReadFile(path(l), Stamp{})
+		if err == nil && (content == nil || d.newer(key, found, content)) {
+			newest, content = path(l), found
+		}
+	}
+	return newest, content
 }
 
 // file returns where the file of a change is in a layout.

@@ -2,7 +2,6 @@ package jwtstore
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -180,8 +179,7 @@ func (d *directory) isNewer(key string, inOther, inPreferred []byte) bool {
 	if d.newer(key, inOther, inPreferred) {
 		return true
 	}
-	hash := sha256.Sum256(bytes.TrimSpace(inOther))
-	return hash == d.known(key) && !d.newer(key, inPreferred, inOther)
+	return hashOf(inOther) == d.known(key) && !d.newer(key, inPreferred, inOther)
 }
 
 // removeOlder removes a file once the newer one is durable.
@@ -203,8 +201,12 @@ func makeDurable(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// moveDurable moves a file to another place, whose file it replaces, on stable storage.
+// moveDurable moves a file to another place, whose file it replaces, on stable storage. One that is
+// in that place already becomes durable there.
 func moveDurable(from, to string) error {
+	if from == to {
+		return makeDurable(to)
+	}
 	if err := syncFile(from); err != nil {
 		return err
 	}

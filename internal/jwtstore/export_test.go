@@ -12,7 +12,7 @@ import (
 
 // Path and Key map a key to its path and back; Path returns "" for what has no file.
 func Path(shard bool, key string) string {
-	if !isName(key) {
+	if !IsName(key) {
 		return ""
 	}
 	return layout{sharded: shard}.path("", key)

@@ -19,8 +19,8 @@ func (f *commitFault) set(err error) {
 	f.err = err
 }
 
-// check returns why the last commit has failed. From time to time it calls try: the fault is over if
-// that succeeds.
+// check returns why the last commit has failed. From time to time it calls try: the fault is over
+// if that succeeds.
 func (f *commitFault) check(try func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

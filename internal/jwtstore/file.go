@@ -58,27 +58,7 @@ func (s Stamp) IsCommit() bool { return s[0] == -1 }
 // equals known. A file that is not there is fs.ErrNotExist. What is too large for a JWT, or not a
 // regular file, is not read.
 func ReadFile(path string, known Stamp) (content []byte, now Stamp, err error) {
-	unchanged, err := isUnchanged(path, known)
-	switch {
-	case err != nil:
-		return nil, Stamp{}, err
-	case unchanged:
-		return nil, known, nil
-	}
-	return readWhole(path)
-}
-
-// isUnchanged reports whether the stamp of the file at path still equals known. The error says why
-// the file can't be read.
-func isUnchanged(path string, known Stamp) (bool, error) {
-	state, err := statFile(path)
-	switch {
-	case err != nil:
-		return false, absentOrIrregular(err)
-	case state.coldStamp() == known:
-		return true, nil
-	}
-	return false, state.check(path)
+	return limits{}.readFile(path, known)
 }
 
 const (
@@ -135,7 +115,8 @@ func (s fileState) check(path string) error {
 	case !s.regular:
 		return fmt.Errorf("%w: %s is not a regular file", errIrregular, path)
 	case s.size > maxJWT:
-		return fmt.Errorf("%w: %s has %d bytes, the limit is %d", errIrregular, path, s.size, maxJWT)
+		return fmt.Errorf("%w: %s has %d bytes, the limit is %d",
+			errIrregular, path, s.size, maxJWT)
 	}
 	return nil
 }
@@ -152,8 +133,8 @@ func absentOrIrregular(err error) error {
 	return err
 }
 
-// isInFile reports whether err, of opening a path, means that a file is where its directory should be.
-// Windows has the same error for a directory that is not there.
+// isInFile reports whether err, of opening a path, means that a file is where its directory should
+// be. Windows has the same error for a directory that is not there.
 func isInFile(path string, err error) bool {
 	if !errors.Is(err, syscall.ENOTDIR) {
 		return false
@@ -189,8 +170,8 @@ func removeFile(path string) error {
 	return err
 }
 
-// openFile opens a file of the store's own. If something else is in its place, a FIFO or a device for
-// instance, the error says so: the open never waits for a process at its other end.
+// openFile opens a file of the store's own. If something else is in its place, a FIFO or a device
+// for instance, the error says so: the open never waits for a process at its other end.
 func openFile(path string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(path, flags|openFlags, 0o600)
 	if err != nil {

@@ -51,8 +51,8 @@ const (
 // After a crash the journal has what was not flushed, and the next process writes it once more.
 //
 // A change whose file can't be written stays unflushed, and so does one whose older file can't be
-// removed from the other layout: it is served from memory and is in the journal. The first reason is
-// the standing fault until all changes can be flushed.
+// removed from the other layout: it is served from memory and is in the journal. The first reason
+// is the standing fault until all changes can be flushed.
 type flusher struct {
 	directory *directory
 	journal   *journal // is told what is flushed; its directory has the temp files
@@ -68,8 +68,8 @@ type flusher struct {
 
 	flushing sync.Mutex   // held during a flush; guards what follows
 	shards   durableNames // the shards whose names in the root are durable
-	// cleared is the directories of the other layout in which every removal is durable, also those of
-	// earlier processes.
+	// cleared is the directories of the other layout in which every removal is durable, also those
+	// of earlier processes.
 	cleared map[string]bool
 	temps   int    // temp files so far: what a failure has left is never taken for a later one
 	warned  string // the cause that was warned of last, "" since all is well
@@ -138,8 +138,8 @@ func (f *flusher) hurry() {
 }
 
 // flush writes everything that is unflushed, and what the index has learned otherwise: a file was
-// put there by hand. It ends after a batch if isBusy says so; nil never does. The fault is the first
-// that is left of the changes.
+// put there by hand. It ends after a batch if isBusy says so; nil never does. The fault is the
+// first that is left of the changes.
 func (f *flusher) flush(isBusy func() bool) (fault, unsaved error) {
 	f.flushing.Lock()
 	defer f.flushing.Unlock()
@@ -157,12 +157,22 @@ func (f *flusher) flush(isBusy func() bool) (fault, unsaved error) {
 	return fault, unsaved
 }
 
+// standingFault returns why something could not be flushed the last time; nil: all is well.
+func (f *flusher) standingFault() error {
+	if fault := f.fault.Load(); fault != nil {
+		return *fault
+	}
+	return nil
+}
+
 // changes returns what is unflushed, oldest first. If that is more than a batch, the files of one
 // directory come together.
 func (f *flusher) changes() []*record {
 	all := f.unflushed.all()
 	if len(all) > batchSize && f.directory.preferred.sharded {
-		slices.SortStableFunc(all, func(a, b *record) int { return cmp.Compare(shard(a.key), shard(b.key)) })
+		slices.SortStableFunc(all, func(a, b *record) int {
+			return cmp.Compare(shard(a.key), shard(b.key))
+		})
 	}
 	return all
 }
@@ -185,9 +195,10 @@ func (f *flusher) warnOf(fault error) {
 // removeTemps removes what a crash left beside the journal, also of versions that had other temp
 // files.
 func (f *flusher) removeTemps() {
+	keep := []string{journalName, indexName, stateDirsName, cursorName}
 	left, _ := os.ReadDir(f.journal.dir) // what can't be read does no harm
 	for _, file := range left {
-		if !slices.Contains([]string{journalName, indexName, stateDirsName, cursorName}, file.Name()) {
+		if !slices.Contains(keep, file.Name()) {
 			_ = os.RemoveAll(filepath.Join(f.journal.dir, file.Name()))
 		}
 	}

@@ -16,14 +16,14 @@ import (
 type Importer struct {
 	Key string
 	Version
-	// Unsure says that the account imports from more accounts than the index remembers, and that the other
-	// one is not among those. Its JWT tells.
+	// Unsure says that the account imports from more accounts than the index remembers, and that
+	// the other one is not among those. Its JWT tells.
 	Unsure bool
 }
 
-// Importers yields the accounts for which something is stored that imports from an account, by key. The
-// Index may change meanwhile; what is yielded is as it was a moment ago. The first call looks at all
-// entries. Each looks at those of the groups that may have one of these accounts.
+// Importers yields the accounts for which something is stored that imports from an account, by key.
+// The Index may change meanwhile; what is yielded is as it was a moment ago. The first call looks
+// at all entries. Each looks at those of the groups that may have one of these accounts.
 func (x *Index) Importers(key string) iter.Seq[Importer] {
 	return func(yield func(Importer) bool) {
 		if !looksLikeKey(key) {
@@ -50,14 +50,15 @@ func (s Summary) hasMore() bool {
 	return len(s.sources) == maxSources*trust.KeyLength && s.Imports > maxSources
 }
 
-// mayHaveMore reports whether the summary that a value ends with may have as many sources as it can. It
-// is quick, and may be wrong for one that has not.
+// mayHaveMore reports whether the summary that a value ends with may have as many sources as it
+// can. It is quick, and may be wrong for one that has not.
 func mayHaveMore(value []byte) bool {
 	at := len(value) - maxSources*keyBytes - 1
 	return at >= 0 && value[at] == maxSources
 }
 
-// groupOf returns which of the 1024 groups of accounts a key is in. The keys of a group follow each other.
+// groupOf returns which of the 1024 groups of accounts a key is in. The keys of a group follow each
+// other.
 func groupOf(key string) string { return key[:min(len(key), groupLength)] }
 
 const (
@@ -66,8 +67,9 @@ const (
 	filterMarks = 3       // bits of a source
 )
 
-// sourceFilters are Bloom filters: for each group of accounts, from which others they may import. A source
-// that was removed stays in its filter. They take 4 MB at most, however many accounts there are.
+// sourceFilters are Bloom filters: for each group of accounts, from which others they may import. A
+// source that was removed stays in its filter. They take 4 MB at most, however many accounts there
+// are.
 type sourceFilters struct {
 	seed    maphash.Seed
 	byGroup map[string]*[filterBits / 64]uint64
@@ -127,7 +129,8 @@ type importerFilters struct {
 	filtering sync.Mutex // held while sources is made
 }
 
-// group yields the entries of one group. Those of the file are left out whose values are not wanted.
+// group yields the entries of one group. Those of the file are left out whose values are not
+// wanted.
 func (f *importerFilters) group(group string, want func(value []byte) bool) iter.Seq[keyedEntry] {
 	return func(yield func(keyedEntry) bool) {
 		for after, more := lastBefore(group), true; more && groupOf(after) <= group; {
@@ -167,18 +170,12 @@ func (f *importerFilters) fill() {
 		f.sources = &sourceFilters{maphash.MakeSeed(), make(map[string]*[filterBits / 64]uint64)}
 	}
 	f.mu.Unlock()
-	for after, more := "", !isThere; more; {
-		after, more = f.fillSome(after)
+	if isThere {
+		return
 	}
-}
-
-// fillSome adds the entries that follow a key. It returns the last key, and whether there may be more.
-func (f *importerFilters) fillSome(after string) (last string, more bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	entries, last, more := f.nextLocked(after, filter{})
-	for _, e := range entries {
-		f.sources.add(e.key, e.Summary)
-	}
-	return last, more
+	f.eachPart(func(part []keyedEntry) {
+		for _, e := range part {
+			f.sources.add(e.key, e.Summary)
+		}
+	})
 }

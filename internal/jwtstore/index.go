@@ -1,10 +1,8 @@
 package jwtstore
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +33,9 @@ func (v Version) Stored() bool { return v.Stamp != Stamp{} }
 // Expired reports whether the JWT has expired.
 func (v Version) Expired(now time.Time) bool { return v.Expires > 0 && v.Expires <= now.Unix() }
 
-// supersedes reports whether a change that was committed is older than what is known of its account,
-// whatever the sequence numbers say. What has no floor is not known to be older: its file tells.
+// supersedes reports whether a change that was committed is older than what is known of its
+// account, whatever the sequence numbers say. What has no floor is not known to be older: its file
+// tells.
 func (v Version) supersedes(r *record) bool {
 	known, floor := v.Floor, r.floorAfter()
 	if known == (Floor{}) || floor == (Floor{}) || floor.Hash == known.Hash {
@@ -53,7 +52,7 @@ func (v Version) counts(now time.Time) bool { return v.Servable && !v.Expired(no
 type Floor struct {
 	IssuedAt int64 // Unix seconds
 	Hash     Hash
-	replaced string // the hashes of what was replaced within the second, one after the other
+	replaced hashes // what was replaced within the second
 }
 
 // MaxReplaced bounds the hashes that a Floor remembers. Each is of a JWT that the operator signed
@@ -68,13 +67,13 @@ func (f Floor) After(issuedAt int64, hash Hash) Floor {
 	case hash == f.Hash:
 		return f
 	}
-	replaced := bytes.Clone(f.Hash[:])
-	for h := range slices.Chunk([]byte(f.replaced), len(hash)) {
-		if Hash(h) != hash && len(replaced) < MaxReplaced*len(hash) {
-			replaced = append(replaced, h...)
+	replaced := hashes(f.Hash[:])
+	for h := range f.replaced.each() {
+		if h != hash && replaced.count() < MaxReplaced {
+			replaced = replaced.with(h)
 		}
 	}
-	return Floor{IssuedAt: issuedAt, Hash: hash, replaced: string(replaced)}
+	return Floor{IssuedAt: issuedAt, Hash: hash, replaced: replaced}
 }
 
 // join returns the floor after what made either of two, f first.
@@ -83,9 +82,9 @@ func (f Floor) join(later Floor) Floor {
 		return f
 	}
 	joined := f.After(later.IssuedAt, later.Hash)
-	for h := range slices.Chunk([]byte(later.replaced), len(Hash{})) {
-		if Hash(h) != f.Hash && !joined.HasReplaced(Hash(h)) {
-			joined.replaced += string(h)
+	for h := range later.replaced.each() {
+		if h != f.Hash && !joined.HasReplaced(h) {
+			joined.replaced = joined.replaced.with(h)
 		}
 	}
 	return joined
@@ -94,12 +93,7 @@ func (f Floor) join(later Floor) Floor {
 // HasReplaced reports whether the JWT with this hash was replaced by another one of its second. If
 // very many were, the answer is always true.
 func (f Floor) HasReplaced(hash Hash) bool {
-	for h := range slices.Chunk([]byte(f.replaced), len(hash)) {
-		if Hash(h) == hash {
-			return true
-		}
-	}
-	return len(f.replaced) >= MaxReplaced*len(hash)
+	return f.replaced.has(hash) || f.replaced.count() >= MaxReplaced
 }
 
 // Index holds the Version of every account, deleted ones included, and their digest. It is never
@@ -110,16 +104,16 @@ func (f Floor) HasReplaced(hash Hash) bool {
 //	digest                 the XOR of the hashes of all servable versions that have not expired
 //	source ──> importers   Importers
 //
-// The index of a directory is in a file. What the file lacks is in memory: the versions whose JWTs are
-// not in their files yet, and what save has not written yet. An index that is lost or damaged is
-// made anew, empty. Then Lost tells the caller to look at everything that is stored once more; what
-// only the index knew is forgotten: what was replaced within a second, and the floors of accounts
-// whose files were removed by hand.
+// The index of a directory is in a file. What the file lacks is in memory: the versions whose JWTs
+// are not in their files yet, and what save has not written yet. An index that is lost or damaged
+// is made anew, empty. Then Lost tells the caller to look at everything that is stored once more;
+// what only the index knew is forgotten: what was replaced within a second, and the floors of
+// accounts whose files were removed by hand.
 //
 // A call returns copies. Get and Swap may read a block of the file, and others wait meanwhile. An
-// account that has expired leaves the digest by itself. Digest knows the next of them. It reads the whole
-// file, a part at a time, when these have expired or the clock is set back. An Index may be used from any
-// goroutine.
+// account that has expired leaves the digest by itself. Digest knows the next of them. It reads the
+// whole file, a part at a time, when these have expired or the clock is set back. An Index may be
+// used from any goroutine.
 type Index struct {
 	indexEntries
 	wake chan struct{} // is signalled when there is something to save; nil without a file
@@ -144,12 +138,13 @@ func (x *Index) Get(key string) Version {
 	return x.getLocked(key).Version
 }
 
-// floor returns the floor of an account, and the hashes of earlier ones that a crash may bring back.
-func (x *Index) floor(key string) (now Floor, earlier []byte) {
+// floor returns the floor of an account, and the hashes of earlier ones that a crash may bring
+// back.
+func (x *Index) floor(key string) (now Floor, earlier hashes) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e := x.getLocked(key)
-	return e.Floor, []byte(e.earlier)
+	return e.Floor, e.earlier
 }
 
 // Swap replaces the Version of an account, and reports whether it was still old. The sequence
@@ -223,12 +218,13 @@ func (x *Index) forgetSeq(key string) {
 	}
 }
 
-// All yields every account for which something is stored, by key, but no activation token. The Index
-// may change meanwhile; what is yielded is as it was a moment ago. Some entries at a time are in memory.
+// All yields every account for which something is stored, by key, but no activation token. The
+// Index may change meanwhile; what is yielded is as it was a moment ago. Some entries at a time are
+// in memory.
 func (x *Index) All() iter.Seq2[string, Version] { return x.List("", "") }
 
-// List is All for the accounts whose keys begin with prefix and follow after. prefix must not begin with a
-// zero byte.
+// List is All for the accounts whose keys begin with prefix and follow after. prefix must not begin
+// with a zero byte.
 func (x *Index) List(prefix, after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
 		if after < prefix {
@@ -249,8 +245,8 @@ func lastBefore(prefix string) string {
 	return prefix[:last] + string([]byte{prefix[last] - 1, 0xff})
 }
 
-// Known yields everything that is known, by key: also the activation tokens and what was deleted. It is
-// like All otherwise.
+// Known yields everything that is known, by key: also the activation tokens and what was deleted.
+// It is like All otherwise.
 func (x *Index) Known() iter.Seq2[string, Version] { return x.each("") }
 
 // Keyed is a Version with the key of its account.
@@ -259,10 +255,10 @@ type Keyed struct {
 	Version
 }
 
-// Next returns some of the accounts that follow a key, up to a last key, and whether there may be more. It
-// leaves out those whose encoded entry is not wanted, without decoding it, but not all of these. want is asked
-// of several entries at once first. A name stands in an encoded entry as it is. Next looks at some megabytes of
-// the file at most.
+// Next returns some of the accounts that follow a key, up to a last key, and whether there may be
+// more. It leaves out those whose encoded entry is not wanted, without decoding it, but not all of
+// these. want is asked of several entries at once first. A name stands in an encoded entry as it
+// is. Next looks at some megabytes of the file at most.
 func (x *Index) Next(
 	after string, want func(encoded []byte) bool,
 ) (some []Keyed, last string, more bool) {
@@ -297,7 +293,7 @@ func (x *Index) each(after string) iter.Seq2[string, Version] {
 // Counts is how many accounts an index has.
 type Counts struct {
 	Stored  int            // something is stored for them
-	Good    map[string]int // of these, those that are in the digest, by the key that has signed the JWT
+	Good    map[string]int // of these, those that are in the digest, by the key that signed the JWT
 	Expired int            // of these, those whose JWTs were good until they expired
 	Bad     int            // of these, those whose JWTs can't be served
 }

@@ -22,8 +22,8 @@ func (d *digester) digest(now time.Time) Hash {
 	return digest
 }
 
-// digestAt returns the digest after what has expired has left it. ok is false if it is not known what
-// has, or if the clock was set back.
+// digestAt returns the digest after what has expired has left it. ok is false if it is not known
+// what has, or if the clock was set back.
 func (d *digester) digestAt(now int64) (digest Hash, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -41,34 +41,24 @@ func (d *digester) digestAt(now int64) (digest Hash, ok bool) {
 	return d.live.digest, true
 }
 
-// count makes the digest that of this moment. It looks at all entries, at some at a time: others may
-// change entries meanwhile. d.counting must be held.
+// count makes the digest that of this moment. It looks at all entries, at some at a time: others
+// may change entries meanwhile. d.counting must be held.
 func (d *digester) count(now time.Time) {
 	d.mu.Lock()
 	d.counted = &expiries{}
 	d.mu.Unlock()
-	for after, more := "", true; more; {
-		after, more = d.countSome(after, now)
-	}
+	d.eachPart(func(part []keyedEntry) {
+		for _, e := range part {
+			counts := e.indexEntry
+			if counts.counted = e.counts(now); counts.counted != e.counted {
+				d.putLocked(e.key, e.indexEntry, counts)
+			} else {
+				d.expectLocked(e.key, counts)
+			}
+		}
+	})
 	d.mu.Lock()
 	d.expiring, d.counted = *d.counted, nil
 	d.live.countedAt = now.Unix()
 	d.mu.Unlock()
-}
-
-// countSome is count for the entries that follow a key. It returns the last key, and whether there may
-// be more.
-func (d *digester) countSome(after string, now time.Time) (last string, more bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	entries, last, more := d.nextLocked(after, filter{})
-	for _, e := range entries {
-		counts := e.indexEntry
-		if counts.counted = e.counts(now); counts.counted != e.counted {
-			d.putLocked(e.key, e.indexEntry, counts)
-		} else {
-			d.expectLocked(e.key, counts)
-		}
-	}
-	return last, more
 }

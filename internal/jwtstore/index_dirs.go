@@ -5,8 +5,9 @@ import (
 	"maps"
 )
 
-// The index file has the stamps of the store's directories as well: those whose files the index knows, see
-// Scan. They are one value, which no account has the key of. All keys of accounts and tokens follow it.
+// The index file has the stamps of the store's directories as well: those whose files the index
+// knows, see Scan. They are one value, which no account has the key of. All keys of accounts and
+// tokens follow it.
 const directoriesKey = "/"
 
 // directories returns the stamps of the directories whose files are known, by name.
@@ -16,8 +17,8 @@ func (x *Index) directories() map[string]Stamp {
 	return maps.Clone(x.dirs)
 }
 
-// IsFilled reports whether a Scan has seen the whole store, in this process or an earlier one. What the
-// index does not know was put into the store since.
+// IsFilled reports whether a Scan has seen the whole store, in this process or an earlier one. What
+// the index does not know was put into the store since.
 func (x *Index) IsFilled() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -43,8 +44,8 @@ func readDirectories(file *indexFile) (known map[string]Stamp, err error) {
 	return decodeDirectories(b)
 }
 
-// encodeDirectories returns the stamps as they are written: of each directory the name, with its length,
-// and four varints.
+// encodeDirectories returns the stamps as they are written: of each directory the name, with its
+// length, and four varints.
 func encodeDirectories(known map[string]Stamp) []byte {
 	b := []byte{}
 	for name, stamp := range known {

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// What the first byte of an encoded Version says. The numbers are part of the formats of the journal
-// and of the index.
+// What the first byte of an encoded Version says. The numbers are part of the formats of the
+// journal and of the index.
 const (
 	versionServable byte = 1 << iota
 	versionIsFloor       // the floor has this version's hash and issue time
@@ -43,7 +43,7 @@ func (e indexEntry) append(b []byte) []byte {
 	if flags&versionIsFloor == 0 {
 		b = appendIssue(b, e.Floor.Hash, e.Floor.IssuedAt)
 	}
-	b = appendText(b, e.Floor.replaced)
+	b = appendText(b, string(e.Floor.replaced))
 	if e.Summary != (Summary{}) {
 		b = e.Summary.append(b)
 	}
@@ -79,7 +79,7 @@ func decodeEntry(b []byte) (e indexEntry, err error) {
 	if flags&versionIsFloor == 0 {
 		e.Floor.Hash, e.Floor.IssuedAt = d.issue()
 	}
-	e.Floor.replaced = d.text()
+	e.Floor.replaced = hashes(d.text())
 	if flags&versionSummary != 0 {
 		e.Summary = d.summary()
 	}

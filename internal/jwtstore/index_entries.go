@@ -12,8 +12,8 @@ import (
 	"sync"
 )
 
-// indexEntries is the entries of an Index: those of its file, and those that the file lacks. It keeps their
-// digest and their number of changes, and gives up a file that is damaged.
+// indexEntries is the entries of an Index: those of its file, and those that the file lacks. It
+// keeps their digest and their number of changes, and gives up a file that is damaged.
 type indexEntries struct {
 	path string // of the file; "" if there is none
 	warn func(format string, args ...any)
@@ -26,13 +26,13 @@ type indexEntries struct {
 	lost   int                   // how often the file was lost
 
 	changes uint64 // how often an entry was replaced
-	// expiring is what leaves the digest next. counted is to take its place when the digester has looked at
-	// all entries; it is nil while the digester does not.
+	// expiring is what leaves the digest next. counted is to take its place when the digester has
+	// looked at all entries; it is nil while the digester does not.
 	expiring expiries
 	counted  *expiries
 	sources  *sourceFilters // nil before Importers needs them
-	// dirs is the stamps of the directories whose files are known, see Scan. dirsChanged says that the
-	// file has others.
+	// dirs is the stamps of the directories whose files are known, see Scan. dirsChanged says that
+	// the file has others.
 	dirs        map[string]Stamp
 	dirsChanged bool
 	saveAt      int // how many recent ones make a Swap save them
@@ -41,12 +41,10 @@ type indexEntries struct {
 // indexEntry is a Version, and what is done with it.
 type indexEntry struct {
 	Version
-	counted   bool // it is in the digest
-	unflushed bool // its JWT is not in its file yet, so that it may not be saved
-	saved     Hash // its part of the digest of the index file
-	// earlier has the hashes of floors that were raised since, one after the other: the file may have one
-	// of them.
-	earlier string
+	counted   bool   // it is in the digest
+	unflushed bool   // its JWT is not in its file yet, so that it may not be saved
+	saved     Hash   // its part of the digest of the index file
+	earlier   hashes // of floors that were raised since: the file may have one of them
 }
 
 // part returns what the entry is in a digest: zero if it is not counted.
@@ -63,13 +61,13 @@ type indexState struct {
 	saves  uint64 // of the index, so far
 	digest Hash
 	// The digest is right from countedAt on, and until nextExpiry: the first moment at which an
-	// account may leave it. Both are in Unix seconds; a nextExpiry of 0 means never. While the index is
-	// in use, expiring says more.
+	// account may leave it. Both are in Unix seconds; a nextExpiry of 0 means never. While the
+	// index is in use, expiring says more.
 	countedAt, nextExpiry int64
 }
 
-// replace brings the state up to date when an entry takes the place of one that was this part of the
-// digest.
+// replace brings the state up to date when an entry takes the place of one that was this part of
+// the digest.
 func (s *indexState) replace(old Hash, e indexEntry) {
 	s.seq = max(s.seq, e.Seq)
 	part := e.part()
@@ -123,8 +121,8 @@ func (x *indexEntries) setLocked(key string, had, e indexEntry) {
 func (x *indexEntries) putLocked(key string, had, e indexEntry) {
 	e.saved, e.earlier = had.saved, had.earlier
 	isRaised := had.Floor != (Floor{}) && had.Floor.Hash != e.Floor.Hash
-	if isRaised && !e.unflushed && len(e.earlier) < maxFollows*len(Hash{}) {
-		e.earlier += string(had.Floor.Hash[:])
+	if isRaised && !e.unflushed && e.earlier.count() < maxFollows {
+		e.earlier = e.earlier.with(had.Floor.Hash)
 	}
 	x.changes++
 	x.live.replace(had.part(), e)
@@ -149,9 +147,23 @@ func (x *indexEntries) expectLocked(key string, e indexEntry) {
 	}
 }
 
-// nextLocked returns the entries that follow a key, by key, up to a last key, and whether there may be
-// more. Those of the file are left out whose values are not wanted. x.mu must be held.
-func (x *indexEntries) nextLocked(after string, want filter) (entries []keyedEntry, last string, more bool) {
+// eachPart calls do with all entries, by key and some at a time. x.mu is held during each call, so
+// that do may change these entries; between two calls other goroutines may change any.
+func (x *indexEntries) eachPart(do func(part []keyedEntry)) {
+	for after, more := "", true; more; {
+		var part []keyedEntry
+		x.mu.Lock()
+		part, after, more = x.nextLocked(after, filter{})
+		do(part)
+		x.mu.Unlock()
+	}
+}
+
+// nextLocked returns the entries that follow a key, by key, up to a last key, and whether there may
+// be more. Those of the file are left out whose values are not wanted. x.mu must be held.
+func (x *indexEntries) nextLocked(
+	after string, want filter,
+) (entries []keyedEntry, last string, more bool) {
 	after = max(after, directoriesKey) // which is no entry
 	var keys []string
 	if x.file != nil {
@@ -217,7 +229,8 @@ func (x *indexEntries) loseLocked(err error) {
 		since = ", since it was written"
 	}
 	x.warn("the index is made anew from the directory and the journal: %s; it has forgotten what "+
-		"was replaced within a second, and the accounts whose files were removed by hand%s", err, since)
+		"was replaced within a second, and the accounts whose files were removed by hand%s",
+		err, since)
 	if x.file != nil {
 		_ = x.file.close()
 		x.file = nil
@@ -242,8 +255,8 @@ func (x *indexEntries) forgetSavedLocked() {
 	}
 }
 
-// moveLocked prepares for a new file, after the old one was removed together with its directory. What
-// the old one has is kept. x.mu must be held.
+// moveLocked prepares for a new file, after the old one was removed together with its directory.
+// What the old one has is kept. x.mu must be held.
 func (x *indexEntries) moveLocked() {
 	for after, more := "", true; more && x.file != nil; {
 		var entries []keyedEntry

@@ -94,8 +94,8 @@ func (x *Index) adoptFloor(key string, entry []byte) error {
 // errOldIndex is why an index is not used that was saved less often than the journal says.
 var errOldIndex = errors.New("it is older than the journal")
 
-// flushed records that a change is in its file, under the stamp of that. Now it may be saved. It does
-// nothing if that was recorded before.
+// flushed records that a change is in its file, under the stamp of that. Now it may be saved. It
+// does nothing if that was recorded before.
 func (x *Index) flushed(r *record, stamp Stamp) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -109,7 +109,8 @@ func (x *Index) flushed(r *record, stamp Stamp) {
 	x.recent[r.key] = e
 }
 
-// maxUnsaved bounds the versions in memory that could be saved. A Swap which makes them more saves them.
+// maxUnsaved bounds the versions in memory that could be saved. A Swap which makes them more saves
+// them.
 const maxUnsaved = 4 * scanSize
 
 // indexBatch is what a put writes.
@@ -138,8 +139,8 @@ type indexSaver struct {
 	saving sync.Mutex // held by save
 }
 
-// save writes what the file lacks, and returns when that is durable. What comes meanwhile may be left to
-// the next save.
+// save writes what the file lacks, and returns when that is durable. What comes meanwhile may be
+// left to the next save.
 func (s *indexSaver) save() (err error) {
 	s.saving.Lock()
 	defer s.saving.Unlock()
@@ -163,8 +164,8 @@ func (s *indexSaver) save() (err error) {
 	return err
 }
 
-// plannedPuts returns how many puts save what there is now. s.saveAt becomes what they leave, which can't
-// be saved yet, and some more.
+// plannedPuts returns how many puts save what there is now. s.saveAt becomes what they leave, which
+// can't be saved yet, and some more.
 func (s *indexSaver) plannedPuts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,8 +186,8 @@ func (s *indexSaver) saveLater() {
 	s.saveAt = len(s.recent) + maxUnsaved
 }
 
-// batch returns some entries that are to be saved. It makes the file if there is none. The directories come
-// with the last entries: the file must know the files in them by then.
+// batch returns some entries that are to be saved. It makes the file if there is none. The
+// directories come with the last entries: the file must know the files in them by then.
 func (s *indexSaver) batch() (b indexBatch, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +219,8 @@ func (s *indexSaver) batch() (b indexBatch, err error) {
 	}
 	b.state.countedAt, b.state.nextExpiry = s.live.countedAt, s.expiring.first()
 	if len(b.entries) < len(s.recent) {
-		b.state.nextExpiry = 1 // the file may still count what has expired, so all are counted at the start
+		// The file may still count what has expired, so all are counted at the start.
+		b.state.nextExpiry = 1
 	}
 	return b, nil
 }

@@ -22,14 +22,15 @@ var errIndexDamaged = errors.New("the index file can't be used")
 //
 //	table: sorted values, see indexTable │ log: one record for each put since, see indexContent
 //
-// A put appends a record and syncs. The values in the log are in memory too, and so is the first key of
-// each block of the table. When the log has become large, a put merges table and log into a new file,
-// which then takes the old one's name. So there is one whole file at any moment. A crash leaves the
-// old or the new one, which have the same values.
+// A put appends a record and syncs. The values in the log are in memory too, and so is the first
+// key of each block of the table. When the log has become large, a put merges table and log into a
+// new file, which then takes the old one's name. So there is one whole file at any moment. A crash
+// leaves the old or the new one, which have the same values.
 //
-// All that is read has a CRC. The blocks of the table are checked when they are read, all else when the
-// file is opened. What can't be noticed is that the file ends with an earlier put, because a backup was
-// restored or a disk lost its last writes: a crash leaves the same. The note has to tell.
+// All that is read has a CRC. The blocks of the table are checked when they are read, all else when
+// the file is opened. What can't be noticed is that the file ends with an earlier put, because a
+// backup was restored or a disk lost its last writes: a crash leaves the same. The note has to
+// tell.
 //
 // The methods may be called from any goroutine. A get does not wait for a put.
 type indexFile struct {
@@ -40,8 +41,8 @@ type indexFile struct {
 	// writing guards it.
 	broken  bool
 	mergeAt int64 // the size of the log at which a merge is due; writing guards it
-	// unwritable is what the file was when it could not be opened for writing, else nil. Then the first
-	// put makes a new file. writing guards it.
+	// unwritable is what the file was when it could not be opened for writing, else nil. Then the
+	// first put makes a new file. writing guards it.
 	unwritable fs.FileInfo
 
 	mu      sync.RWMutex  // guards what follows
@@ -53,13 +54,13 @@ type indexFile struct {
 // variables for tests.
 var minMerge, maxMerge int64 = 1 << 20, 8 << 20
 
-// renamesOpenFiles says that a file can be renamed while it is open, and its name be taken by another
-// one. It is a variable for tests.
+// renamesOpenFiles says that a file can be renamed while it is open, and its name be taken by
+// another one. It is a variable for tests.
 var renamesOpenFiles = runtime.GOOS != "windows"
 
-// openIndexFile opens the file. It makes it, without values and without a note, if it is not there. One
-// that can't be written to can be read; each put tries again. The error wraps errIndexDamaged if removing
-// the file would help.
+// openIndexFile opens the file. It makes it, without values and without a note, if it is not there.
+// One that can't be written to can be read; each put tries again. The error wraps errIndexDamaged
+// if removing the file would help.
 func openIndexFile(path string) (*indexFile, error) {
 	f := &indexFile{path: path}
 	c, err := f.open(path)
@@ -147,8 +148,9 @@ type filter struct {
 	value func(value []byte) bool
 }
 
-// scan returns up to max keys after a key, and their values, by key. "" is before all of them. A value that
-// is not wanted is nil. Of the keys in a block that is not wanted, all but the first are left out.
+// scan returns up to max keys after a key, and their values, by key. "" is before all of them. A
+// value that is not wanted is nil. Of the keys in a block that is not wanted, all but the first are
+// left out.
 func (f *indexFile) scan(
 	after string, max int, want filter,
 ) (keys []string, values [][]byte, err error) {
@@ -200,8 +202,8 @@ func (f *indexFile) noteDamage(err error) error {
 	return err
 }
 
-// put stores values, which are not nil, and the note in one durable step. After an error that is not
-// errIndexDamaged the file is as it was before, and may be written to again.
+// put stores values, which are not nil, and the note in one durable step. After an error that is
+// not errIndexDamaged the file is as it was before, and may be written to again.
 func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -221,8 +223,8 @@ func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	return nil // the put is durable whether there could be a merge or not
 }
 
-// tidy merges once the log has become as large as the smallest that is merged: the next open reads a log
-// as a whole, and keeps it in memory. What it fails at, the next put finds.
+// tidy merges once the log has become as large as the smallest that is merged: the next open reads
+// a log as a whole, and keeps it in memory. What it fails at, the next put finds.
 func (f *indexFile) tidy() {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -231,8 +233,8 @@ func (f *indexFile) tidy() {
 	}
 }
 
-// prepare makes a new file if nothing may be appended to this one: it is of an earlier format for instance.
-// f.writing must be held.
+// prepare makes a new file if nothing may be appended to this one: it is of an earlier format for
+// instance. f.writing must be held.
 func (f *indexFile) prepare() error {
 	if err := f.read(func(*indexContent) error { return nil }); err != nil {
 		return err
@@ -243,7 +245,8 @@ func (f *indexFile) prepare() error {
 			return f.noteDamage(damagedIndex("another process has changed it"))
 		}
 	}
-	if f.broken || f.unwritable != nil || f.content.format < indexFormat || f.logSize() > maxIndexLog/2 {
+	if f.broken || f.unwritable != nil || f.content.format < indexFormat ||
+		f.logSize() > maxIndexLog/2 {
 		return f.merge()
 	}
 	return nil
@@ -284,16 +287,16 @@ func (f *indexFile) use(c *indexContent) {
 	f.mu.Unlock()
 }
 
-// merge merges table and log into a new file. If it fails, on a full disk for instance, the old one will
-// do for some more puts. f.writing must be held.
+// merge merges table and log into a new file. If it fails, on a full disk for instance, the old one
+// will do for some more puts. f.writing must be held.
 func (f *indexFile) merge() error {
 	err := f.rewrite()
 	f.planMerge()
 	return f.noteDamage(err)
 }
 
-// planMerge says when the next merge is due: after one that failed, when the log is a quarter longer.
-// f.writing must be held, or f not be in use yet.
+// planMerge says when the next merge is due: after one that failed, when the log is a quarter
+// longer. f.writing must be held, or f not be in use yet.
 func (f *indexFile) planMerge() {
 	f.mergeAt = max(minMerge, min(f.content.end/4, maxMerge), f.logSize()*5/4)
 }

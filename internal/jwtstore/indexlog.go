@@ -15,7 +15,7 @@ import (
 // The log follows the table in an index file. Each put is a record.
 //
 //	 0  magic    4 bytes
-//	 4  CRC-32C  4 bytes, of the file's number, the record's offset in the file, length and content
+//	 4  CRC-32C  4 bytes, of the file's number, the record's offset in it, length and content
 //	 8  length   4 bytes, of the content
 //	12  content  the note, then keys and values
 //
@@ -107,8 +107,9 @@ func sortedValues(values map[string][]byte) []keyValue {
 	return sorted
 }
 
-// indexContent is what is in an index file after a put. It never changes. What the log has comes before
-// what the table has, and is in memory, in order: recent, which is short, comes before older.
+// indexContent is what is in an index file after a put. It never changes. What the log has comes
+// before what the table has, and is in memory, in order: recent, which is short, comes before
+// older.
 type indexContent struct {
 	*indexTable
 	older, recent []keyValue
@@ -167,7 +168,13 @@ func (c *indexContent) with(content []byte, size int64) (*indexContent, error) {
 	if err != nil {
 		return nil, err
 	}
-	after := &indexContent{c.indexTable, c.older, mergeValues(c.recent, values), note, c.size + size}
+	after := &indexContent{
+		indexTable: c.indexTable,
+		older:      c.older,
+		recent:     mergeValues(c.recent, values),
+		note:       note,
+		size:       c.size + size,
+	}
 	if len(after.recent) > maxRecent {
 		after.older, after.recent = mergeValues(after.older, after.recent), nil
 	}
@@ -199,8 +206,11 @@ func (c *indexContent) from(key string, want func(block []byte) bool) iter.Seq2[
 	return overlay(overlay(c.indexTable.from(key, want), c.older, key), c.recent, key)
 }
 
-// overlay yields from a key on what all yields, in order, with newer values in the place of its own.
-func overlay(all iter.Seq2[keyValue, error], newer []keyValue, key string) iter.Seq2[keyValue, error] {
+// overlay yields from a key on what all yields, in order, with newer values in the place of its
+// own.
+func overlay(
+	all iter.Seq2[keyValue, error], newer []keyValue, key string,
+) iter.Seq2[keyValue, error] {
 	return func(yield func(keyValue, error) bool) {
 		n, _ := findValue(newer, key)
 		newer := newer[n:]

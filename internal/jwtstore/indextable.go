@@ -28,7 +28,7 @@ const (
 //	head │ block │ block │ … │ list of the blocks
 //
 //	block   keys and values
-//	list    of each block: its first key │ length of the block, a uvarint │ CRC-32C of it, 4 bytes
+//	list    of each block: first key │ length of the block, a uvarint │ its CRC-32C, 4 bytes
 //
 // The head has the CRC of the list, and the list has those of the blocks. So what was not written
 // together with this head is noticed when it is read.
@@ -81,7 +81,8 @@ func decodeIndexHead(b []byte) (h indexHead, err error) {
 		crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]):
 		err = damagedIndex("its head is damaged")
 	case h.Format < 1 || h.Format > indexFormat:
-		err = damagedIndex("its format is %d, and this program knows up to %d", h.Format, indexFormat)
+		err = damagedIndex("its format is %d, and this program knows up to %d",
+			h.Format, indexFormat)
 	}
 	return h, err
 }
@@ -243,7 +244,8 @@ func writeIndexFile(path string, note []byte, values iter.Seq2[keyValue, error])
 	h.ListAt, h.ListSize = uint64(indexHeadSize+size), uint64(len(list))
 	h.ListSum = crc32.Checksum(list, castagnoli)
 	_, _ = w.Write(list)
-	_, _ = w.Write(appendIndexRecord(nil, h.Number, int64(h.ListAt+h.ListSize), encodeIndexPut(nil, note)))
+	logAt := int64(h.ListAt + h.ListSize)
+	_, _ = w.Write(appendIndexRecord(nil, h.Number, logAt, encodeIndexPut(nil, note)))
 	err = errors.Join(err, w.Flush()) // fails if a Write before has failed
 	if err == nil {
 		_, err = file.WriteAt(h.encode(), 0)
@@ -279,7 +281,9 @@ func (f *syncedFile) Write(b []byte) (int, error) {
 
 // writeIndexBlocks writes values in blocks, and returns the list of these and how long they are
 // together.
-func writeIndexBlocks(w io.Writer, values iter.Seq2[keyValue, error]) (list []byte, size int, err error) {
+func writeIndexBlocks(
+	w io.Writer, values iter.Seq2[keyValue, error],
+) (list []byte, size int, err error) {
 	var block []byte
 	var first string
 	end := func() error {

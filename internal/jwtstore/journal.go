@@ -38,11 +38,13 @@ const (
 // one's name. So there is one whole journal at any moment, also for a copy of the directory. A
 // checkpoint is made
 //
-//   - when the first record is written after a start: nothing is appended to an earlier process's file;
+//   - when the first record is written after a start: nothing is appended to the file of an
+//     earlier process;
 //   - when the file has become large;
 //   - when a sync failed: then it is not known what of the file is on the disk;
 //   - when the file is not at its path any more, because it was removed, or a copy has taken the
-//     directory's place, or the lock is not, so that another process may have begun to use the directory.
+//     directory's place, or the lock is not, so that another process may have begun to use the
+//     directory.
 //
 // The zeros make an append overwrite blocks that the file has. So a sync writes data only, and does
 // not wait for the file system's own journal.
@@ -57,9 +59,10 @@ type journal struct {
 	dir       string    // <dir>/.journal
 	presence  *presence // of <dir>
 	lock      *dirLock
-	outbox    *Outbox                               // numbers the changes; a checkpoint has its snapshot
-	unflushed *unflushed                            // gets what is committed; a checkpoint has its records
-	committed func(changes int, took time.Duration) // see Options.Committed
+	outbox    *Outbox    // numbers the changes; a checkpoint has its snapshot
+	unflushed *unflushed // gets what is committed; a checkpoint has its records
+	// committed is Options.Committed.
+	committed func(changes int, took time.Duration)
 	fault     commitFault
 	index     *Index   // gets what is committed
 	stateDirs []string // that are to be named beside the journal

@@ -5,9 +5,10 @@ import (
 	"path/filepath"
 )
 
-// Journaled returns the changes of the store in dir that are in its journal only, by the name of the
-// account or token: the JWT that is stored, nil if it was removed. It is for programs that read the files
-// of a store, also of one that a server has open or has left in a crash. It changes nothing.
+// Journaled returns the changes of the store in dir that are in its journal only, by the name of
+// the account or token: the JWT that is stored, nil if it was removed. It is for programs that read
+// the files of a store, also of one that a server has open or has left in a crash. It changes
+// nothing.
 func Journaled(dir string) (map[string][]byte, error) {
 	found, err := readJournal(filepath.Join(dir, journalDir, journalName))
 	if err != nil {

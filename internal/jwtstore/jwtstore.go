@@ -118,6 +118,6 @@ func unknown(key string) error {
 	return &fs.PathError{Op: "load", Path: key, Err: fs.ErrNotExist}
 }
 
-// CursorPath returns the path of a file beside the journal of the store in a directory. Its content belongs
-// to the caller: how far a bucket that other servers share was read.
+// CursorPath returns the path of a file beside the journal of the store in a directory. Its content
+// belongs to the caller: how far a bucket that other servers share was read.
 func CursorPath(dir string) string { return filepath.Join(dir, journalDir, cursorName) }

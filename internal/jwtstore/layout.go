@@ -44,26 +44,23 @@ func (l layout) tombstone(dir, name string) string { return l.path(dir, name) + 
 // name is the inverse of path.
 func (l layout) name(path string) (name string, ok bool) {
 	name, ok = strings.CutSuffix(filepath.Base(path), suffix)
-	if !ok || !isName(name) || path != l.path("", name) {
+	if !ok || !IsName(name) || path != l.path("", name) {
 		return "", false
 	}
 	return name, true
 }
 
-// isName reports whether a name can have a JWT. Changes of activation tokens are not announced, and
-// Keys leaves them out.
-func isName(name string) bool { return trust.IsActivationHash(name) || trust.IsAccountKey(name) }
+// IsName reports whether a text is the key of an account or the hash of an activation token.
+// Changes of activation tokens are not announced, and Keys leaves them out.
+func IsName(text string) bool { return trust.IsActivationHash(text) || trust.IsAccountKey(text) }
 
-// looksLikeName is isName without the checksum of a key, which costs something.
+// looksLikeName is IsName without the checksum of a key, which costs something.
 func looksLikeName(name string) bool {
 	return trust.IsActivationHash(name) || trust.LooksLikeAccountKey(name)
 }
 
 // isShard reports whether name can be that of a directory with the JWTs of accounts.
 func isShard(name string) bool { return len(name) == shardLength && trust.IsBase32(name) }
-
-// IsName reports whether a text is the key of an account or the hash of an activation token.
-func IsName(text string) bool { return isName(text) }
 
 // KeyOf returns the account key, or the hash of an activation token, that a path below a store's
 // directory stands for, sharded or flat.

@@ -57,7 +57,8 @@ func (m *Memory) Keys() iter.Seq2[string, error] {
 	}
 }
 
-// Scan looks at everything that is stored, and at what the index has besides. Its error is that of ctx.
+// Scan looks at everything that is stored, and at what the index has besides. Its error is that of
+// ctx.
 func (m *Memory) Scan(ctx context.Context, s Scan) error {
 	all := m.committed.accounts()
 	for key := range m.index.All() {

@@ -16,14 +16,14 @@ import (
 // presenceInterval is from one look at the directory to the next, while no request looks at it.
 const presenceInterval = time.Second
 
-// presence says whether the directory of a store is there. While the server runs its file system may be
-// unmounted, or the directory be removed. What is at the path then is not the store, however empty it
-// is. A copy of the store is one, unless it is an older one: it may be what was there before the file system
-// was mounted.
+// presence says whether the directory of a store is there. While the server runs its file system
+// may be unmounted, or the directory be removed. What is at the path then is not the store, however
+// empty it is. A copy of the store is one, unless it is an older one: it may be what was there
+// before the file system was mounted.
 type presence struct {
 	path string
-	// judgement returns why an open directory is no copy of the store, nil if it is one. It is at the path
-	// too. seen is whether this process has seen the store itself.
+	// judgement returns why an open directory is no copy of the store, nil if it is one. It is at
+	// the path too. seen is whether this process has seen the store itself.
 	judgement func(dir *os.File, seen bool) error
 	// replaced is called when a copy has taken the directory's place.
 	replaced func()
@@ -135,8 +135,8 @@ func (p *presence) checkPlace(before fs.FileInfo) error {
 	return err
 }
 
-// open opens the directory. What is found in it is the store's, whatever is at the path meanwhile. The
-// caller must close it.
+// open opens the directory. What is found in it is the store's, whatever is at the path meanwhile.
+// The caller must close it.
 func (p *presence) open() (*os.File, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -157,8 +157,8 @@ func openAs(path string, want fs.FileInfo) (*os.File, error) {
 	return dir, nil
 }
 
-// errElsewhere is the error of a file that was not written into the directory, but into another one that
-// was at its path for a moment.
+// errElsewhere is the error of a file that was not written into the directory, but into another one
+// that was at its path for a moment.
 var errElsewhere = fmt.Errorf("%w: another directory was at its path for a moment", ErrDirectory)
 
 // copySample is how many accounts are looked for in another directory.
@@ -166,12 +166,13 @@ const copySample = 1000
 
 var errFewAccounts = errors.New("which has few or none of the accounts")
 
-// checkCopy returns why an open directory is no copy of the store. It has the files of the
-// accounts that the index knows: of the first ones, whose keys are as random as any, at least half. A
-// backup may be older than the youngest accounts. What had no file yet when it was made is in its journal.
+// checkCopy returns why an open directory is no copy of the store. It has the files of the accounts
+// that the index knows: of the first ones, whose keys are as random as any, at least half. A backup
+// may be older than the youngest accounts. What had no file yet when it was made is in its journal.
 //
-// If the store itself was seen, none of the files may be older than what the index knows. People who
-// restore a backup can restart the server. An unmounted file system leaves what was there before it.
+// If the store itself was seen, none of the files may be older than what the index knows. People
+// who restore a backup can restart the server. An unmounted file system leaves what was there
+// before it.
 func (d *Dir) checkCopy(dir *os.File, seen bool) error {
 	known, found := 0, 0
 	_, noJournal := statIn(dir, filepath.Join(journalDir, journalName))
@@ -192,7 +193,8 @@ func (d *Dir) checkCopy(dir *os.File, seen bool) error {
 	}
 	for key, v := range d.index.each("") {
 		if d.unflushed.last(key) == nil && d.directory.hasOlder(key, v) {
-			return fmt.Errorf("which has an older JWT of %s: restart the server to serve what is there", key)
+			return fmt.Errorf("which has an older JWT of %s: "+
+				"restart the server to serve what is there", key)
 		}
 	}
 	return nil

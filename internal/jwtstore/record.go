@@ -3,7 +3,6 @@ package jwtstore
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"slices"
 	"time"
 )
 
@@ -41,10 +40,10 @@ type record struct {
 	// is empty if it is not indexed. A mark and a snapshot have how often the index was saved, as a
 	// uvarint. Format 1 had none of it.
 	version []byte
-	// follows has the hashes of what the change, and those that it supersedes, were allowed to follow: the
-	// floor, earlier floors that the index file may still have, and the stored JWT. What the index or a
-	// file has of it does not stand against a replay.
-	follows []byte
+	// follows is of what the change, and those that it supersedes, were allowed to follow: the
+	// floor, earlier floors that the index file may still have, and the stored JWT. What the index
+	// or a file has of it does not stand against a replay.
+	follows hashes
 	body    []byte
 
 	// Of a change of this process; not part of the entry.
@@ -104,39 +103,33 @@ func (r *record) floorAfter() Floor {
 // maxFollows bounds what a change takes over from those that it supersedes.
 const maxFollows = 64
 
-// follow adds what a change was allowed to follow after what those were that it supersedes. Of very many the
-// first ones count.
-func (r *record) follow(earlier []byte) {
+// follow adds what a change was allowed to follow after what those were that it supersedes. Of very
+// many the first ones count.
+func (r *record) follow(earlier hashes) {
 	own := r.follows
-	r.follows = slices.Clone(earlier[:min(len(earlier), maxFollows*len(Hash{}))])
-	for h := range slices.Chunk(own, len(Hash{})) {
-		r.followOne(Hash(h))
+	r.follows = earlier.first(maxFollows)
+	for h := range own.each() {
+		r.followOne(h)
 	}
 }
 
 // followOne adds a hash; the zero Hash is none.
 func (r *record) followOne(h Hash) {
 	if h != (Hash{}) && !r.mayFollow(h) {
-		r.follows = append(r.follows, h[:]...)
+		r.follows = r.follows.with(h)
 	}
 }
 
 // mayFollow reports whether a change was allowed to follow what has this hash.
-func (r *record) mayFollow(h Hash) bool {
-	for f := range slices.Chunk(r.follows, len(h)) {
-		if Hash(f) == h {
-			return true
-		}
-	}
-	return false
-}
+func (r *record) mayFollow(h Hash) bool { return r.follows.has(h) }
 
 // padded rounds a size up to a multiple of 8.
 func padded(n int) int { return (n + 7) &^ 7 }
 
 // size is how many bytes the record takes in the file.
 func (r *record) size() int {
-	return padded(recordHead + len(r.origin) + len(r.key) + len(r.version) + len(r.follows) + len(r.body))
+	return padded(recordHead + len(r.origin) + len(r.key) + len(r.version) + len(r.follows) +
+		len(r.body))
 }
 
 // append appends the record to b, whose length is a multiple of 8, for a file of this generation.
@@ -193,7 +186,7 @@ func parseRecord(b []byte) (r record, ok bool) {
 		origin:     string(body[:origin]),
 		key:        string(body[origin : origin+key]),
 		version:    body[origin+key : origin+key+version],
-		follows:    body[origin+key+version : origin+key+version+follows],
+		follows:    hashes(body[origin+key+version : origin+key+version+follows]),
 		body:       body[origin+key+version+follows:],
 	}, true
 }

@@ -35,8 +35,8 @@ func readJournal(path string) (*replayed, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A process that was killed may have written records without a sync, and readers see them from now
-	// on. If this fails they are durable when their files are.
+	// A process that was killed may have written records without a sync, and readers see them from
+	// now on. If this fails they are durable when their files are.
 	_ = syncData(f)
 	s, err := replay(data)
 	if err == nil && len(data) == 0 {
@@ -52,7 +52,8 @@ func readJournal(path string) (*replayed, error) {
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
 	if whole && version > formatVersion {
-		return nil, fmt.Errorf("the journal has format %d, this program knows %d", version, formatVersion)
+		return nil, fmt.Errorf("the journal has format %d, this program knows %d",
+			version, formatVersion)
 	}
 	s := &replayed{
 		generation: generation,
@@ -101,7 +102,8 @@ func (s *replayed) scan(data []byte) {
 			continue
 		}
 		if at > end {
-			s.damage = append(s.damage, fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end))
+			s.damage = append(s.damage,
+				fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end))
 		}
 		if !seen && r.kind != kindSnapshot {
 			s.damage = append(s.damage, "what was known at its beginning is lost")
@@ -136,7 +138,7 @@ func (s *replayed) apply(r *record) {
 // applyChange applies a change. Of an account only later ones count. A snapshot is followed by
 // changes that its outbox knows already.
 func (s *replayed) applyChange(r *record) {
-	if !isName(r.key) || len(r.body) > maxJWT {
+	if !IsName(r.key) || len(r.body) > maxJWT {
 		return
 	}
 	if before := s.unflushed.latest[r.key]; before == nil || before.seq < r.seq {

@@ -22,17 +22,18 @@ import (
 
 // Scan is how a store looks for what was changed in it by hand, so that its index does not know it.
 //
-// A directory that has the Stamp of the last scan has the same files as then. They may have been edited in
-// place since; only a scan of every file finds that. Both find what was put there, renamed to its place
-// or removed.
+// A directory that has the Stamp of the last scan has the same files as then. They may have been
+// edited in place since; only a scan of every file finds that. Both find what was put there,
+// renamed to its place or removed.
 type Scan struct {
 	// Every has all files looked at, also in directories that have not changed.
 	Every bool
 	// Gently leaves processor and disk to others for most of the time.
 	Gently bool
-	// Look is told of an account of whose file the index knows nothing or another Stamp, or which has
-	// none any more. It brings the index up to date, and returns whether it could. For what can't be
-	// read there is an error, and no key if that is a directory. Several goroutines call it.
+	// Look is told of an account of whose file the index knows nothing or another Stamp, or which
+	// has none any more. It brings the index up to date, and returns whether it could. For what
+	// can't be read there is an error, and no key if that is a directory. Several goroutines call
+	// it.
 	Look func(key string, err error) (ok bool)
 	// Progress is told how many of all directories have been listed; nil: it is not told.
 	Progress func(listed, all int)
@@ -57,12 +58,12 @@ type scannedDir struct {
 	failed  atomic.Bool // something in it is not in the index yet
 }
 
-// racyDirectory is how long after a change of a directory its times may not tell the next one. It is a
-// variable for tests.
+// racyDirectory is how long after a change of a directory its times may not tell the next one. It
+// is a variable for tests.
 var racyDirectory = 2 * time.Second
 
-// Scan scans the directory. It returns when every Look has returned. An error is that of ctx. What is
-// changed meanwhile may be found, or else by the next Scan.
+// Scan scans the directory. It returns when every Look has returned. An error is that of ctx. What
+// is changed meanwhile may be found, or else by the next Scan.
 func (d *Dir) Scan(ctx context.Context, o Scan) error {
 	s := &scan{Scan: o, Dir: d, since: time.Now()}
 	s.looks.SetLimit(runtime.GOMAXPROCS(0))
@@ -87,8 +88,8 @@ func (d *Dir) Scan(ctx context.Context, o Scan) error {
 	return context.Cause(ctx)
 }
 
-// noAccounts stands for the stamp of a root in which no account has its file. The root itself changes with
-// each start. While it has accounts it counts as changed.
+// noAccounts stands for the stamp of a root in which no account has its file. The root itself
+// changes with each start. While it has accounts it counts as changed.
 var noAccounts = Stamp{-3}
 
 // statDirs finds out which directories have changed. One that is gone has changed too.
@@ -127,7 +128,8 @@ func (s *scan) addDir(name string) {
 	}
 }
 
-// stampOf returns the stamp of a directory below the root; zero if its times may not tell the next change.
+// stampOf returns the stamp of a directory below the root; zero if its times may not tell the next
+// change.
 func (d *directory) stampOf(name string) Stamp {
 	defer d.readers.stats.take()()
 	before := time.Now()
@@ -138,7 +140,8 @@ func (d *directory) stampOf(name string) Stamp {
 	return state.coldStamp()
 }
 
-// lookAtUnflushed looks at what is stored without a file, and was not indexed when it was committed.
+// lookAtUnflushed looks at what is stored without a file, and was not indexed when it was
+// committed.
 func (s *scan) lookAtUnflushed() {
 	for key, stored := range s.unflushed.accounts() {
 		if stored && !s.index.Get(key).Stored() {
@@ -153,11 +156,10 @@ func (s *scan) compare(ctx context.Context) {
 		return
 	}
 	for key, v := range s.index.All() {
-		shard := s.dirs[shardOf(key)]
-		if !s.dirs[""].changed && (shard == nil || !shard.changed) {
+		in, stamp := s.dirs[shard(key)], Stamp{}
+		if !s.dirs[""].changed && (in == nil || !in.changed) {
 			continue
 		}
-		in, stamp := shard, Stamp{}
 		if name, now, ok := s.directory.find(key); ok && s.dirs[name] != nil {
 			in, stamp = s.dirs[name], now
 			in.seen++
@@ -190,15 +192,12 @@ func (d *directory) find(key string) (name string, now Stamp, ok bool) {
 		case err != nil:
 			continue
 		case l.sharded:
-			name = shardOf(key)
+			name = shard(key)
 		}
 		return name, state.coldStamp(), true
 	}
 	return "", Stamp{}, false
 }
-
-// shardOf returns the name of the directory that the files of a key are in if they are sharded.
-func shardOf(key string) string { return key[max(0, len(key)-shardLength):] }
 
 // restAfter is after how many files a gentle scan pauses.
 const restAfter = 256
@@ -252,8 +251,8 @@ func (s *scan) listDir(ctx context.Context, name string, x *scannedDir) error {
 	})
 }
 
-// eachFile calls do with each account that has a file in a directory, until it returns false. It reads
-// some names at a time.
+// eachFile calls do with each account that has a file in a directory, until it returns false. It
+// reads some names at a time.
 func (d *directory) eachFile(name string, do func(key string) bool) error {
 	dir, l := d.root, layout{}
 	if name != "" {

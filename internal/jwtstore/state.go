@@ -38,8 +38,9 @@ const trialInterval = 5 * time.Second
 // trialBytes is what Check writes then, and the least room: as much as a large JWT.
 const trialBytes = 64 << 10
 
-// Check returns why the store can't take changes now; nil: it can, as far as is known. While the last
-// commit has failed it tries to write, since there may be no other commit before it is said to work.
+// Check returns why the store can't take changes now; nil: it can, as far as is known. While the
+// last commit has failed it tries to write, since there may be no other commit before it is said to
+// work.
 func (d *Dir) Check() error {
 	if err := d.directory.presence.check(); err != nil {
 		return err
@@ -50,10 +51,11 @@ func (d *Dir) Check() error {
 		}
 	}
 	if free := spaceAt(d.directory.root); free < trialBytes {
-		return fmt.Errorf("the disk is full: %d bytes are left at %s", max(free, 0), d.directory.root)
+		return fmt.Errorf("the disk is full: %d bytes are left at %s",
+			max(free, 0), d.directory.root)
 	}
-	if fault := d.flusher.fault.Load(); fault != nil && *fault != nil {
-		return *fault
+	if fault := d.flusher.standingFault(); fault != nil {
+		return fault
 	}
 	return d.journal.fault.check(d.tryToWrite)
 }

@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// stateDirsName is the name of a file beside the journal. It has the path of the store, and then the state
-// directories that have, or had, its index, one a line. So that is found again when the configuration has
-// another StateDir, or none. A start takes it along, and what both know counts if one is in the new place
-// too. A copy of the store, which has another path, leaves it where it is.
+// stateDirsName is the name of a file beside the journal. It has the path of the store, and then
+// the state directories that have, or had, its index, one a line. So that is found again when the
+// configuration has another StateDir, or none. A start takes it along, and what both know counts if
+// one is in the new place too. A copy of the store, which has another path, leaves it where it is.
 const stateDirsName = "state-dirs"
 
-// stateDirs returns the state directories that the directory of a journal names, and whether it does so for
-// the store that it is in.
+// stateDirs returns the state directories that the directory of a journal names, and whether it
+// does so for the store that it is in.
 func stateDirs(dir string) (names []string, areOurs bool) {
 	content, _, _ := ReadFile(filepath.Join(dir, stateDirsName), Stamp{})
 	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
@@ -33,18 +33,14 @@ func setStateDirs(dir string, names []string) error {
 	if len(names) == 0 {
 		return errors.Join(removeFile(path), syncDir(dir))
 	}
-	next := path + ".next"
 	lines := append([]string{filepath.Dir(dir)}, names...)
-	err := writeSynced(next, []byte(strings.Join(lines, "\n")+"\n"))
-	if err == nil {
-		err = os.Rename(next, path)
-	}
+	err := replaceFile(path, []byte(strings.Join(lines, "\n")+"\n"))
 	return errors.Join(err, syncDir(dir))
 }
 
-// openMovedIndex opens the index of a store, and takes it along from where it was before. It returns
-// the state directories that are to be named from now on: one whose index is missing is looked for
-// again.
+// openMovedIndex opens the index of a store, and takes it along from where it was before. It
+// returns the state directories that are to be named from now on: one whose index is missing is
+// looked for again.
 func openMovedIndex(
 	dir string, o Options, saves uint64, wake chan struct{},
 ) (x *Index, names []string, err error) {
@@ -94,10 +90,10 @@ func without(names []string, one string) []string {
 // warnOfMissing warns if there is no index in a directory although one of others has had it.
 func warnOfMissing(others []string, dir string, warn func(format string, args ...any)) {
 	if len(others) > 0 && !hasIndex(dir) {
-		warn("the index of this store was in the state directory %s, and is not taken from there: it is "+
-			"made anew from the files, and has forgotten what was replaced within a second, and the "+
-			"accounts whose files were removed by hand; bring that directory back, or copy its index to "+
-			"%s, and restart the server", strings.Join(others, " or "), dir)
+		warn("the index of this store was in the state directory %s, and is not taken from there: "+
+			"it is made anew from the files, and has forgotten what was replaced within a second, "+
+			"and the accounts whose files were removed by hand; bring that directory back, or copy "+
+			"its index to %s, and restart the server", strings.Join(others, " or "), dir)
 	}
 }
 
@@ -107,8 +103,8 @@ func hasIndex(dir string) bool {
 	return err == nil
 }
 
-// moveIndex moves the index from one directory to another, if it is in the first one only. It reports
-// whether it did.
+// moveIndex moves the index from one directory to another, if it is in the first one only. It
+// reports whether it did.
 func moveIndex(from, to string, warn func(format string, args ...any)) bool {
 	_, missing := os.Lstat(filepath.Join(to, indexName))
 	if !hasIndex(from) || !errors.Is(missing, fs.ErrNotExist) {

@@ -16,9 +16,9 @@ const (
 	maxSources   = 32 // accounts that an account imports from
 )
 
-// Summary is what lists and metrics tell of a stored JWT, so that it need not be read for them. The zero
-// Summary says that it is not known: the JWT is damaged, or an earlier version of this program has made
-// the index.
+// Summary is what lists and metrics tell of a stored JWT, so that it need not be read for them. The
+// zero Summary says that it is not known: the JWT is damaged, or an earlier version of this program
+// has made the index.
 type Summary struct {
 	Issuer   string // public key that has signed it, as the JWT says
 	Name     string // of the account: valid UTF-8, cut at 64 characters
@@ -59,8 +59,8 @@ func cutName(name string) string {
 	return name
 }
 
-// Sources yields the accounts that the account imports from, by key. There may be more of them than the
-// 32 that are yielded.
+// Sources yields the accounts that the account imports from, by key. There may be more of them than
+// the 32 that are yielded.
 func (s Summary) Sources() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for rest := s.sources; rest != ""; rest = rest[trust.KeyLength:] {

@@ -45,7 +45,8 @@ var syncsTellErrors = sync.OnceValue(func() bool {
 	return isAtLeast(unix.ByteSliceToString(name.Release[:]), 5, 8)
 })
 
-// isAtLeast reports whether the release of a kernel, such as 6.8.0-45-generic, is this one or later.
+// isAtLeast reports whether the release of a kernel, such as 6.8.0-45-generic, is this one or
+// later.
 func isAtLeast(release string, major, minor int) bool {
 	var is [2]int
 	_, err := fmt.Sscanf(release, "%d.%d", &is[0], &is[1])

@@ -52,7 +52,7 @@ func (u *unflushed) endReplay(mark uint64) {
 	size := int64(0)
 	for _, r := range u.all() {
 		if r.seq > mark {
-			r.body, r.version, r.follows = bytes.Clone(r.body), bytes.Clone(r.version), bytes.Clone(r.follows)
+			r.body, r.version = bytes.Clone(r.body), bytes.Clone(r.version)
 			size += r.bodySize()
 		}
 	}

@@ -47,7 +47,7 @@ type committer interface {
 func (w *writer) Put(
 	ctx context.Context, key, origin string, jwt []byte, allow func(Stored) (Version, error),
 ) (seq uint64, err error) {
-	if !isName(key) {
+	if !IsName(key) {
 		return 0, fmt.Errorf("%q is not a public account key", key)
 	}
 	if err := checkSize("JWT", jwt); err != nil {
@@ -65,9 +65,9 @@ func (w *writer) Put(
 }
 
 // Delete asks allow as Put does, and commits that key has no JWT any more, only the new tombstone
-// that allow returns. For one account this is one step. If nothing is stored, and the index knows no
-// floor of the account, the error is fs.ErrNotExist and allow is not asked. Nothing of the account is
-// pending in the outbox any more. Errors, origin, seq and ctx are as with Put.
+// that allow returns. For one account this is one step. If nothing is stored, and the index knows
+// no floor of the account, the error is fs.ErrNotExist and allow is not asked. Nothing of the
+// account is pending in the outbox any more. Errors, origin, seq and ctx are as with Put.
 func (w *writer) Delete(
 	ctx context.Context, key, origin string,
 	allow func(Stored) (newTombstone []byte, err error),
@@ -96,8 +96,8 @@ func (w *writer) delete(
 	})
 }
 
-// PutTombstone is Delete for the tombstone of another server: allow is asked whether anything is known of
-// the account here or not.
+// PutTombstone is Delete for the tombstone of another server: allow is asked whether anything is
+// known of the account here or not.
 func (w *writer) PutTombstone(
 	ctx context.Context, key, origin string, allow func(Stored) (tombstone []byte, err error),
 ) (seq uint64, err error) {
@@ -106,7 +106,9 @@ func (w *writer) PutTombstone(
 
 // Touch commits that the JWT of key is to be announced once more. If none is stored the error is
 // fs.ErrNotExist, unless the caller has one from elsewhere.
-func (w *writer) Touch(ctx context.Context, key, origin string, elsewhere bool) (seq uint64, err error) {
+func (w *writer) Touch(
+	ctx context.Context, key, origin string, elsewhere bool,
+) (seq uint64, err error) {
 	r := &record{kind: kindTouch, key: key}
 	return w.commitIf(ctx, r, origin, func(now Stored, absent error) error {
 		switch {
@@ -121,8 +123,8 @@ func (w *writer) Touch(ctx context.Context, key, origin string, elsewhere bool) 
 
 // commitIf commits r if allow returns nil. No other change of the account comes in between.
 //
-// allow sees what readers see now, never a memory of it. absent is the error if there is no JWT. Bytes
-// that can never be read are nil: they can be replaced or deleted.
+// allow sees what readers see now, never a memory of it. absent is the error if there is no JWT.
+// Bytes that can never be read are nil: they can be replaced or deleted.
 func (w *writer) commitIf(
 	ctx context.Context, r *record, origin string,
 	allow func(now Stored, absent error) error,
