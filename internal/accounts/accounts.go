@@ -45,8 +45,8 @@
 // only way into a read-only server, it may have expired, it may bring back what was deleted, and
 // without an operator it only has to be consistent in itself.
 //
-// A revision of a bucket was decided about by the server that has written it. Its order is that of the
-// bucket: only the signature is checked, and neither times nor claims.
+// A revision of a bucket was decided about by the server that has written it. Its order is that of
+// the bucket: only the signature is checked, and neither times nor claims.
 //
 // # Concurrency
 //

@@ -31,15 +31,16 @@ type Event struct {
 	Issuer  string                // as the JWT says
 	Old     *logging.AuditVersion // what was stored; nil: nothing
 	New     *logging.AuditVersion // what was put; nil: nothing
-	Name    string                // of the account, as the JWT says, but cut; "" if that is not known
-	// Changes are what differs in meaning from what was stored, if this is stored now: nil for a JWT
-	// that was only issued anew. Of a new account they say no more than that. More is how many were
-	// left out.
+	Name    string                // of the account, as the JWT says, but cut; "" if not known
+	// Changes are what differs in meaning from what was stored, if this is stored now: nil for a
+	// JWT that was only issued anew. Of a new account they say no more than that. More is how many
+	// were left out.
 	Changes []claimdiff.Change
 	More    int
 }
 
-// maxChanges bounds the changes of an Event, and maxChangeText the bytes of a text that a tenant chose.
+// maxChanges bounds the changes of an Event, and maxChangeText the bytes of a text that a tenant
+// chose.
 const (
 	maxChanges    = 20
 	maxChangeText = 128
@@ -101,8 +102,8 @@ func (o *offer) event(result string) Event {
 	return e
 }
 
-// difference adds to an event what an offer that is stored now has changed. It returns the claims that
-// the offer has replaced; nil if there are none, or they can't be read.
+// difference adds to an event what an offer that is stored now has changed. It returns the claims
+// that the offer has replaced; nil if there are none, or they can't be read.
 func (e *Event) difference(o *offer) (replaced *jwt.AccountClaims) {
 	if had := o.current.stored; had == nil {
 		e.Changes = []claimdiff.Change{claimdiff.Added(o.Key, o.Name)}

@@ -53,8 +53,8 @@ type catalog struct {
 	edited func(key string)
 }
 
-// trusts reports whether an account JWT of this issuer counts. Without an operator each does that is
-// consistent in itself.
+// trusts reports whether an account JWT of this issuer counts. Without an operator each does that
+// is consistent in itself.
 func (t *Trust) trusts(issuer string) bool {
 	return len(t.Operators) == 0 || t.Operators.Trusts(issuer)
 }
@@ -72,8 +72,8 @@ func (c *catalog) verify(t *Trust, key string, token []byte) (*Account, error) {
 // Verified returns how many stored JWTs were verified since the start.
 func (c *catalog) Verified() uint64 { return c.verified.Load() }
 
-// check is verify, unless the index knows that these bytes are good: then the signature is not verified
-// again.
+// check is verify, unless the index knows that these bytes are good: then the signature is not
+// verified again.
 func (c *catalog) check(t *Trust, key string, token []byte) (*Account, error) {
 	known, trimmed := c.index.Get(key), bytes.TrimSpace(token)
 	if known.Servable && known.Hash == sha256.Sum256(trimmed) {

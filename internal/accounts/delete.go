@@ -147,7 +147,8 @@ func (r *remover) Remove(ctx context.Context, key string, from Origin) error {
 		})
 }
 
-// Replace puts a tombstone of the bucket in an account's place, whether the account is stored or not.
+// Replace puts a tombstone of the bucket in an account's place, whether the account is stored or
+// not.
 func (r *remover) Replace(ctx context.Context, key string, tombstone []byte, from Origin) error {
 	event := Event{Origin: from, Result: Deleted, Account: key}
 	if t := readTombstone(tombstone); t != nil {

@@ -39,7 +39,8 @@ type Delivery struct {
 	Acked    int       // those that have acknowledged the change, and those of Settled
 	NotInUse int       // those without the account, which fetch the JWT when they need it
 	Refused  []Refusal // those that do not take the change, by name
-	// Partly are those of Acked at which a part of the JWT is not in effect, and which part, by name.
+	// Partly are those of Acked at which a part of the JWT is not in effect, and which part, by
+	// name.
 	Partly []Refusal
 	// Settled have nothing pending, but this process has not got their answer. An earlier one may
 	// have got any answer but a refusal.
@@ -141,8 +142,8 @@ func oneLine(reason string) string { return logging.Quote(reason, maxErrorBytes)
 // refusals is the part of the line about nats-servers that have refused.
 func (d Delivery) refusals() string { return describe(d.Refused, "refused by ", "by") }
 
-// NotInEffect says what is acknowledged and not in effect, and where; "" if nothing is known of that
-// kind.
+// NotInEffect says what is acknowledged and not in effect, and where; "" if nothing is known of
+// that kind.
 func (d Delivery) NotInEffect() string {
 	if len(d.Partly) == 0 {
 		return ""
@@ -158,8 +159,8 @@ func (d Delivery) partly() string {
 	return "; " + d.NotInEffect()
 }
 
-// describe names nats-servers and their reasons. Those with the same reason share it. what comes before
-// the names, and by before the number of those that are not named.
+// describe names nats-servers and their reasons. Those with the same reason share it. what comes
+// before the names, and by before the number of those that are not named.
 func describe(all []Refusal, what, by string) (text string) {
 	named := slices.Clone(all[:min(len(all), maxRefusals)])
 	slices.SortStableFunc(named, func(a, b Refusal) int { return cmp.Compare(a.Reason, b.Reason) })

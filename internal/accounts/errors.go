@@ -72,7 +72,8 @@ var (
 	ErrNotOwn  = NewRefusal("bad-issuer", "bad JWT issuer is not trusted")
 )
 
-// ErrSuperseded is returned by a Committer for a revision of a bucket that has been replaced already.
+// ErrSuperseded is returned by a Committer for a revision of a bucket that has been replaced
+// already.
 var ErrSuperseded = errors.New("a later revision is stored")
 
 // Outcome says what is known of a commit that several servers share.

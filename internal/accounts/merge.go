@@ -10,18 +10,18 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Wins reports whether what one server has of an account, or of an activation token, comes after what
-// another one has: JWTs or tombstones, of which it is not known which one was accepted later. All servers
-// come to the same answer. A JWT is newer than a tombstone only if it was issued after the order. Of two
-// JWTs of one second, or two tombstones, the one with the greater SHA-256 wins.
+// Wins reports whether what one server has of an account, or of an activation token, comes after
+// what another one has: JWTs or tombstones, of which it is not known which one was accepted later.
+// All servers come to the same answer. A JWT is newer than a tombstone only if it was issued after
+// the order. Of two JWTs of one second, or two tombstones, the one with the greater SHA-256 wins.
 func Wins(a, b []byte) bool {
 	hashA, hashB := sha256.Sum256(bytes.TrimSpace(a)), sha256.Sum256(bytes.TrimSpace(b))
 	return cmp.Or(cmp.Compare(timeOf(a), timeOf(b)), compareFlags(isTombstone(a), isTombstone(b)),
 		bytes.Compare(hashA[:], hashB[:])) > 0
 }
 
-// WholeTombstone returns a stored tombstone with its line about the order. One of nats-server has none, and
-// would look like the JWT that it bars. nil stays nil.
+// WholeTombstone returns a stored tombstone with its line about the order. One of nats-server has
+// none, and would look like the JWT that it bars. nil stays nil.
 func WholeTombstone(text []byte) []byte {
 	if text == nil || isTombstone(text) {
 		return text
@@ -29,8 +29,8 @@ func WholeTombstone(text []byte) []byte {
 	return deletionOrder{IssuedAt: timeOf(text)}.tombstoneOf(text)
 }
 
-// timeOf is when a stored JWT was issued, or a stored tombstone ordered. What is neither is older than
-// all.
+// timeOf is when a stored JWT was issued, or a stored tombstone ordered. What is neither is older
+// than all.
 func timeOf(stored []byte) int64 {
 	if isTombstone(stored) {
 		t := readTombstone(stored)

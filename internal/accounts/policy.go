@@ -46,7 +46,8 @@ func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
 // isLenient reports whether the claims may be any that an operator has signed, at any time.
 func (o Origin) isLenient() bool { return o.File || o.byRevision() }
 
-// byRevision reports whether the bucket says what comes after what. Another server has decided about it.
+// byRevision reports whether the bucket says what comes after what. Another server has decided
+// about it.
 func (o Origin) byRevision() bool { return o.Kind == KindKV }
 
 // offer is a JWT that Put decides about.
@@ -153,8 +154,8 @@ func checkSize(p *policy, o *offer) error {
 	return CheckSize(o.JWT, p.announcer.MaxPayload())
 }
 
-// checkAhead refuses an iat that is too far ahead of the clock. The clock of the server that has written
-// a revision of the bucket counts.
+// checkAhead refuses an iat that is too far ahead of the clock. The clock of the server that has
+// written a revision of the bucket counts.
 func checkAhead(p *policy, o *offer) error {
 	if o.from.byRevision() {
 		return nil
@@ -201,8 +202,8 @@ func checkSame(p *policy, o *offer) error {
 // checkSignature refuses what its issuer has not signed.
 func checkSignature(_ *policy, o *offer) error { return o.verify() }
 
-// checkSameClaims returns errSame for claims that are stored in other bytes: the header of a version
-// 1 JWT is not signed.
+// checkSameClaims returns errSame for claims that are stored in other bytes: the header of a
+// version 1 JWT is not signed.
 func checkSameClaims(_ *policy, o *offer) error {
 	served := o.current.served
 	if served != nil && bytes.Equal(served.Payload, o.Payload) && !o.from.byRevision() {

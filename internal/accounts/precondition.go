@@ -5,8 +5,8 @@ import "slices"
 // Precondition says for which state of its account a JWT is meant. The zero Precondition is every
 // state. A JWT that is stored already meets each: a client whose answer was lost may send it again.
 type Precondition struct {
-	// Match are the ETags of which the stored JWT must have one. AnyETag stands for all: some JWT must
-	// be stored. nil: it does not matter.
+	// Match are the ETags of which the stored JWT must have one. AnyETag stands for all: some JWT
+	// must be stored. nil: it does not matter.
 	Match []string
 	// NoneMatch are the ETags of which the stored JWT must have none. AnyETag: none may be stored.
 	NoneMatch []string
@@ -33,8 +33,8 @@ func checkPrecondition(_ *policy, o *offer) error {
 	return nil
 }
 
-// replaces returns the ETag of what is served for the account, or of a damaged JWT that is stored; "" if
-// there is nothing.
+// replaces returns the ETag of what is served for the account, or of a damaged JWT that is stored;
+// "" if there is nothing.
 func (o *offer) replaces() string {
 	switch served := o.served(); {
 	case served != nil:

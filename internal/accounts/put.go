@@ -28,8 +28,8 @@ type Result struct {
 	Pending bool     // nothing is stored: the signing service has the JWT, and said Reply
 	Reply   []byte   // may be anything
 	Warning string   // says that nats-servers refuse what was stored, and why; "" if they do not
-	// Claims are those of the JWT that is stored now. Replaced are those of the one before; nil if there
-	// was none, or it was damaged. Both are nil if nothing has changed.
+	// Claims are those of the JWT that is stored now. Replaced are those of the one before; nil if
+	// there was none, or it was damaged. Both are nil if nothing has changed.
 	Claims, Replaced *jwt.AccountClaims
 }
 
@@ -44,8 +44,8 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 	return r.PutIf(ctx, key, token, from, Precondition{})
 }
 
-// PutIf is Put for a JWT that is meant for a state of the account: the error is a *ChangedError if the
-// account is in another one when the JWT would be stored.
+// PutIf is Put for a JWT that is meant for a state of the account: the error is a *ChangedError if
+// the account is in another one when the JWT would be stored.
 func (r *Registry) PutIf(
 	ctx context.Context, key string, token []byte, from Origin, only Precondition,
 ) (Result, error) {

@@ -14,10 +14,11 @@ import (
 // maxNamed is how many accounts the line of Review names.
 const maxNamed = 5
 
-// Review looks for what was changed in the store by hand, and logs how many of the stored JWTs are not
-// served, and why the first ones are not. It is for the background, after a start and after each change of
-// the trust. It reads only what the index does not know, and what may be good under this trust and was not
-// under the one before. Files that were edited in place are looked for if rescan is set.
+// Review looks for what was changed in the store by hand, and logs how many of the stored JWTs are
+// not served, and why the first ones are not. It is for the background, after a start and after
+// each change of the trust. It reads only what the index does not know, and what may be good under
+// this trust and was not under the one before. Files that were edited in place are looked for if
+// rescan is set.
 func (c *catalog) Review(ctx context.Context, rescan bool) {
 	wasFilled := c.filled.Load()
 	before := c.survey(ctx, false)
@@ -35,8 +36,8 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 	switch {
 	case ctx.Err() != nil:
 	case bad > 0:
-		c.Log.Warn(fmt.Sprintf("%d of %d stored JWTs are no longer good and are not served, sign these "+
-			"accounts anew and push them: %s", bad, stored, strings.Join(named, "; ")))
+		c.Log.Warn(fmt.Sprintf("%d of %d stored JWTs are no longer good and are not served, "+
+			"sign these accounts anew and push them: %s", bad, stored, strings.Join(named, "; ")))
 	case stored > 0 && (!isJudged || stored != before.stored):
 		text := "all " + strconv.Itoa(stored) + " stored JWTs are"
 		if stored == 1 {
@@ -56,8 +57,8 @@ type survey struct {
 	named       []string // the first bad ones, and why they are not served
 }
 
-// survey counts the stored JWTs and those of them that are not served. Unless the whole is asked for, it
-// ends at one that is to be judged again.
+// survey counts the stored JWTs and those of them that are not served. Unless the whole is asked
+// for, it ends at one that is to be judged again.
 func (c *catalog) survey(ctx context.Context, whole bool) (s survey) {
 	c.scanning.Lock() // a scan that waits for it need not look whether all is judged
 	defer c.scanning.Unlock()
@@ -89,7 +90,8 @@ func (c *catalog) survey(ctx context.Context, whole bool) (s survey) {
 // name adds a JWT that is not served. Without an error a good one has just come.
 func (s *survey) name(key string, err error) {
 	if err != nil {
-		s.named = append(s.named, fmt.Sprintf("%s (%s)", key, logging.Quote(err.Error(), maxErrorBytes)))
+		s.named = append(s.named, fmt.Sprintf("%s (%s)", key,
+			logging.Quote(err.Error(), maxErrorBytes)))
 	}
 }
 

@@ -24,14 +24,15 @@ import (
 
 // Rescan brings the index up to date with what was changed in the store by hand, and fills one that
 // is new. It looks at every file, and reads only what the index does not know. The error says what
-// can't be read, which is logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest counts.
+// can't be read, which is logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest
+// counts.
 func (c *catalog) Rescan(ctx context.Context) error {
 	return c.scan(ctx, jwtstore.Scan{Every: true})
 }
 
-// RescanChanged is Rescan for the directories in which a file has come, has gone, or was replaced. If there
-// is none it costs next to nothing. A file that was edited in place is found by Rescan, and when the
-// account is asked for.
+// RescanChanged is Rescan for the directories in which a file has come, has gone, or was replaced.
+// If there is none it costs next to nothing. A file that was edited in place is found by Rescan,
+// and when the account is asked for.
 func (c *catalog) RescanChanged(ctx context.Context) error { return c.scan(ctx, jwtstore.Scan{}) }
 
 // When files are looked for that were edited in place.
@@ -40,8 +41,8 @@ const (
 	sweepInterval = time.Hour
 )
 
-// Sweep does what Rescan does, soon and then every hour until ctx ends. It leaves processor and disk to
-// others.
+// Sweep does what Rescan does, soon and then every hour until ctx ends. It leaves processor and
+// disk to others.
 func (c *catalog) Sweep(ctx context.Context) {
 	for wait := sweepDelay; pause.For(ctx, wait); wait = sweepInterval {
 		_ = c.scan(ctx, jwtstore.Scan{Every: true, Gently: true}) // logs what can't be read
@@ -165,22 +166,23 @@ func (s *scan) rejudgeByIssuer(t *Trust, key string, v jwtstore.Version) (done b
 // unread is what a Rescan could not read.
 type unread struct {
 	count int    // shards and files
-	first string // account of the first of them, in whatever order they are looked at; "" for a shard
+	first string // account of the first of them, whatever comes first; "" for a shard
 	err   error  // why it can't be read
 }
 
 func (u *unread) add(key string, err error) {
 	u.count++
 	first := logging.ShortKey(key)
-	isGone, wasGone := errors.Is(err, jwtstore.ErrDirectory), errors.Is(u.err, jwtstore.ErrDirectory)
+	isGone := errors.Is(err, jwtstore.ErrDirectory)
+	wasGone := errors.Is(u.err, jwtstore.ErrDirectory)
 	if u.err == nil || isGone && !wasGone ||
 		isGone == wasGone && first+err.Error() < u.first+u.err.Error() {
 		u.first, u.err = first, err
 	}
 }
 
-// reportUnread returns the error of a Rescan. It logs what can't be read once, as long as that stays
-// the same. c.scanning must be held.
+// reportUnread returns the error of a Rescan. It logs what can't be read once, as long as that
+// stays the same. c.scanning must be held.
 func (s *scan) reportUnread() error {
 	u, text := s.failed, ""
 	if u.count > 0 {
@@ -221,7 +223,9 @@ func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Versio
 }
 
 // compareStored is update, and returns what the index had before.
-func (c *catalog) compareStored(key string, read bool) (token []byte, had, now jwtstore.Version, err error) {
+func (c *catalog) compareStored(
+	key string, read bool,
+) (token []byte, had, now jwtstore.Version, err error) {
 	for {
 		had, t := c.index.Get(key), c.trust.Load()
 		known := had.Stamp
@@ -255,9 +259,11 @@ func (c *catalog) isEdit(had, next jwtstore.Version) bool {
 		(had.Stored() || c.filled.Load())
 }
 
-// lacksSummary reports whether the index knows too little of a JWT that is served: an earlier version of
-// this program has written that.
-func lacksSummary(v jwtstore.Version) bool { return v.Servable && v.Summary == (jwtstore.Summary{}) }
+// lacksSummary reports whether the index knows too little of a JWT that is served: an earlier
+// version of this program has written that.
+func lacksSummary(v jwtstore.Version) bool {
+	return v.Servable && v.Summary == (jwtstore.Summary{})
+}
 
 // renewed describes what the store has returned, where the index had another Version. Bytes that
 // the index knows are not verified again.
@@ -283,9 +289,9 @@ func (c *catalog) renewed(
 	}
 	next := versionOf(&v, c.raised(had.Floor, key, &v, stamp))
 	if next.Seq = had.Seq; next.Servable && next.IssuedAt < next.Floor.IssuedAt {
-		c.Log.Warn(fmt.Sprintf("%s - the stored JWT was issued at %s and is older than one that was "+
-			"accepted before: it is served, since it was put there by hand", logging.ShortKey(key),
-			logging.Time(time.Unix(next.IssuedAt, 0))))
+		c.Log.Warn(fmt.Sprintf("%s - the stored JWT was issued at %s and is older than one "+
+			"that was accepted before: it is served, since it was put there by hand",
+			logging.ShortKey(key), logging.Time(time.Unix(next.IssuedAt, 0))))
 	}
 	return next
 }

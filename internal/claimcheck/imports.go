@@ -34,9 +34,9 @@ func Kind(fault string) string {
 	return KindDangling
 }
 
-// Imports returns why imports of an account do nothing: what it imports is not exported, or not to it.
-// nats-server takes the claims all the same, and tells no client. exporter returns the claims of another
-// account, nil if it is not known.
+// Imports returns why imports of an account do nothing: what it imports is not exported, or not to
+// it. nats-server takes the claims all the same, and tells no client. exporter returns the claims
+// of another account, nil if it is not known.
 func Imports(
 	c *jwt.AccountClaims, exporter func(key string) *jwt.AccountClaims, now time.Time,
 ) (faults []string) {
@@ -58,8 +58,8 @@ func Imported(i *jwt.Import) jwt.Subject {
 	return jwt.Subject(there)
 }
 
-// Import returns why an import of an account does nothing, "" if it does what it should. from is nil if
-// the exporting account is not known.
+// Import returns why an import of an account does nothing, "" if it does what it should. from is
+// nil if the exporting account is not known.
 func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Time) string {
 	if from == nil {
 		return "the account is not stored"
@@ -70,7 +70,8 @@ func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Ti
 			continue
 		}
 		why = checkGrant(importer, i, e, from, now)
-		// The export of this very subject decides. Of several others that contain it, one is enough.
+		// The export of this very subject decides. Of several others that contain it, one is
+		// enough.
 		if why == "" || Imported(i) == e.Subject {
 			return why
 		}
@@ -84,7 +85,8 @@ func checkGrant(
 ) string {
 	switch {
 	case e.AccountTokenPosition > 0 && !isAt(e.AccountTokenPosition, importer, Imported(i), e):
-		return fmt.Sprintf("token %d of the subject must be the importing account", e.AccountTokenPosition)
+		return fmt.Sprintf("token %d of the subject must be the importing account",
+			e.AccountTokenPosition)
 	case e.AccountTokenPosition > 0 || !e.TokenReq:
 		return ""
 	case i.Token == "":
@@ -108,8 +110,8 @@ func checkGrant(
 	return ""
 }
 
-// isAt reports whether a token of the imported subject is the importing account. nats-server looks for
-// none if the subject is exactly the exported one.
+// isAt reports whether a token of the imported subject is the importing account. nats-server looks
+// for none if the subject is exactly the exported one.
 func isAt(position uint, importer string, subject jwt.Subject, e *jwt.Export) bool {
 	tokens := strings.Split(string(subject), ".")
 	return subject != e.Subject && position <= uint(len(tokens)) && tokens[position-1] == importer

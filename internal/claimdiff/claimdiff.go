@@ -1,6 +1,6 @@
-// Package claimdiff tells in words what differs between two versions of an account's claims, and what
-// one version says. It does no I/O, asks no clock and trusts no text: names and subjects come from
-// tenants, so they are quoted wherever they have more than plain characters.
+// Package claimdiff tells in words what differs between two versions of an account's claims, and
+// what one version says. It does no I/O, asks no clock and trusts no text: names and subjects come
+// from tenants, so they are quoted wherever they have more than plain characters.
 //
 // What is the same to nats-server is no difference: the order of a list, a limit of 0 where that is
 // unlimited, the JWT's issue time and ID. What 0, -1 and an absent value mean differs per field:
@@ -36,19 +36,20 @@ const (
 
 // Change is one difference in meaning.
 type Change struct {
-	Field string `json:"field"`        // a path as effects has it: "nats.limits.conn"
-	Code  string `json:"code"`         // a stable name: "limit_changed"
-	Sign  string `json:"sign"`         // "+", "-" or "~"
-	Of    string `json:"of,omitempty"` // the key of a signing key or user, the subject of an export or import
+	Field string `json:"field"` // a path as effects has it: "nats.limits.conn"
+	Code  string `json:"code"`  // a stable name: "limit_changed"
+	Sign  string `json:"sign"`  // "+", "-" or "~"
+	// Of is the key of a signing key or user, or the subject of an export or import.
+	Of string `json:"of,omitempty"`
 	// Effect is the most that this change can do. It is None for what only allows more.
 	Effect Effect `json:"effect"`
 	// Words is one clause on one line, such as "may open 60 connections, was unlimited".
 	Words string `json:"words"`
 }
 
-// Diff returns what pushed changes. It is empty if pushed is stored issued anew. If stored is nil, the
-// account is new: what is said then is what differs from an account without limits and JetStream. If
-// pushed is nil, the account is gone.
+// Diff returns what pushed changes. It is empty if pushed is stored issued anew. If stored is nil,
+// the account is new: what is said then is what differs from an account without limits and
+// JetStream. If pushed is nil, the account is gone.
 func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	var found []Change
 	d := differ{found: &found}
@@ -95,7 +96,9 @@ func Removed(key, name string) Change {
 
 // empty returns what a new account is compared with. What each account has is left out.
 func empty(c *jwt.AccountClaims) *jwt.AccountClaims {
-	e := &jwt.AccountClaims{ClaimsData: jwt.ClaimsData{Subject: c.Subject, Issuer: c.Issuer, Name: c.Name}}
+	e := &jwt.AccountClaims{
+		ClaimsData: jwt.ClaimsData{Subject: c.Subject, Issuer: c.Issuer, Name: c.Name},
+	}
 	e.Type, e.Version = c.Type, c.Version
 	e.Limits.NatsLimits = jwt.NatsLimits{Subs: jwt.NoLimit, Data: jwt.NoLimit, Payload: jwt.NoLimit}
 	e.Limits.AccountLimits = jwt.AccountLimits{Imports: jwt.NoLimit, Exports: jwt.NoLimit,
@@ -111,7 +114,8 @@ func account(key, name string) string {
 	return fmt.Sprintf("account %s %s", Quote(name), Key(key))
 }
 
-// differ gathers changes. Those of an element have its path, its name and the words before a clause.
+// differ gathers changes. Those of an element have its path, its name and the words before a
+// clause.
 type differ struct {
 	found  *[]Change
 	path   string // before the field
@@ -177,8 +181,8 @@ func (d differ) text(field, code, what, stored, pushed string) {
 	d.add(Change{Field: field, Code: code, Words: words + d.was(Quote(stored))})
 }
 
-// flag compares a value with two states. yes and no are the clauses for them. Where one of them only
-// allows more, effects has the effect of the other, and harmless is the one that allows more.
+// flag compares a value with two states. yes and no are the clauses for them. Where one of them
+// only allows more, effects has the effect of the other, and harmless is the one that allows more.
 func (d differ) flag(field, code string, stored, pushed bool, yes, no string, harmless ...bool) {
 	if stored == pushed {
 		return
@@ -201,8 +205,8 @@ func (d differ) was(stored string) string {
 	return ", was " + stored
 }
 
-// list compares two lists whose order means nothing. words returns the clause for an element that is
-// there now, or no longer, and effect the effect of that.
+// list compares two lists whose order means nothing. words returns the clause for an element that
+// is there now, or no longer, and effect the effect of that.
 func (d differ) list(field, code string, stored, pushed []string, effect func(isAdded bool) Effect,
 	words func(item string, isAdded bool) string) {
 	gone, came := difference(stored, pushed)
@@ -211,6 +215,7 @@ func (d differ) list(field, code string, stored, pushed []string, effect func(is
 			Words: words(item, false)})
 	}
 	for _, item := range came {
-		d.add(Change{Field: field, Code: code, Sign: added, Effect: effect(true), Words: words(item, true)})
+		d.add(Change{Field: field, Code: code, Sign: added, Effect: effect(true),
+			Words: words(item, true)})
 	}
 }

@@ -38,8 +38,8 @@ type Item struct {
 	Details []string // clauses: "may publish to orders.>"
 }
 
-// Describe says what claims say, for people: unlimited and not -1, sizes with units, times in UTC. A
-// group without items is left out, except that limits are always there.
+// Describe says what claims say, for people: unlimited and not -1, sizes with units, times in UTC.
+// A group without items is left out, except that limits are always there.
 func Describe(c *jwt.AccountClaims) []Group {
 	groups := []Group{
 		{Validity, describeValidity(c)},
@@ -132,8 +132,8 @@ func describeStorage(path, of string, l *jwt.JetStreamLimits) (items []Item) {
 		items = append(items, Item{Field: path + row.name, Of: of, Label: row.label,
 			Value: row.value(jetStreamLimit(l, row.name))})
 	}
-	return append(items, Item{Field: path + "max_bytes_required", Of: of, Label: "Streams need max_bytes",
-		Value: choose(l.MaxBytesRequired, "yes", "no")})
+	return append(items, Item{Field: path + "max_bytes_required", Of: of,
+		Label: "Streams need max_bytes", Value: choose(l.MaxBytesRequired, "yes", "no")})
 }
 
 func choose(condition bool, yes, no string) string {
@@ -197,10 +197,11 @@ func describeImports(list jwt.Imports) (items []Item) {
 
 func describeMappings(all jwt.Mapping) (items []Item) {
 	for _, source := range keysOf(all, nil) {
-		i := Item{Field: "nats.mappings{}[].subject", Of: string(source), Label: Plain(string(source))}
+		i := Item{Field: "nats.mappings{}[].subject", Of: string(source),
+			Label: Plain(string(source))}
 		for _, m := range all[source] {
-			i.Details = append(i.Details, fmt.Sprintf("%s go to %s, %s", share(&m), Plain(string(m.Subject)),
-				where(m.Cluster)))
+			i.Details = append(i.Details, fmt.Sprintf("%s go to %s, %s", share(&m),
+				Plain(string(m.Subject)), where(m.Cluster)))
 		}
 		items = append(items, i)
 	}
@@ -209,11 +210,13 @@ func describeMappings(all jwt.Mapping) (items []Item) {
 
 func describeOther(c *jwt.AccountClaims) (items []Item) {
 	for _, text := range []struct{ field, label, value string }{
-		{"nats.description", "Description", c.Description}, {"nats.info_url", "Info URL", c.InfoURL},
+		{"nats.description", "Description", c.Description},
+		{"nats.info_url", "Info URL", c.InfoURL},
 		{"aud", "Audience", c.Audience},
 	} {
 		if text.value != "" {
-			items = append(items, Item{Field: text.field, Label: text.label, Value: Quote(text.value)})
+			items = append(items, Item{Field: text.field, Label: text.label,
+				Value: Quote(text.value)})
 		}
 	}
 	for _, tag := range c.Tags {
@@ -224,8 +227,8 @@ func describeOther(c *jwt.AccountClaims) (items []Item) {
 			Value: fmt.Sprintf("%s, to %s", traced(c.Trace), Plain(string(c.Trace.Destination)))})
 	}
 	if where := clusterTraffic(c); where != jwt.ClusterTrafficSystem {
-		items = append(items, Item{Field: "nats.cluster_traffic", Label: "Replicas of streams talk in",
-			Value: traffic(where)})
+		items = append(items, Item{Field: "nats.cluster_traffic",
+			Label: "Replicas of streams talk in", Value: traffic(where)})
 	}
 	return items
 }

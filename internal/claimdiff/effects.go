@@ -5,8 +5,8 @@ import "maps"
 // FieldEffects says for each leaf of the account claims what a change of it can do, at most.
 func FieldEffects() map[string]Effect { return maps.Clone(effects) }
 
-// effects says for each leaf of the account claims what a change of it can do on a nats-server, at most.
-// The paths are those of the JSON: [] is an element of a list, {} of a map.
+// effects says for each leaf of the account claims what a change of it can do on a nats-server, at
+// most. The paths are those of the JSON: [] is an element of a list, {} of a map.
 var effects = map[string]Effect{
 	"aud":                                                     None,
 	"exp":                                                     Cut,

@@ -65,7 +65,8 @@ func (d differ) scope(stored, pushed *jwt.UserScope) {
 		pushed.Kind.String())
 	e.raw("key", "signing_key_scope_changed", "key of the scope %s", stored.Key, pushed.Key, Key)
 	e.text("role", "signing_key_scope_changed", "role", stored.Role, pushed.Role)
-	e.text("description", "signing_key_scope_changed", "description", stored.Description, pushed.Description)
+	e.text("description", "signing_key_scope_changed", "description", stored.Description,
+		pushed.Description)
 	e = e.inside(e.path+"template.", d.of, "users of "+signingKey(d.of, pushed)+" ")
 	e.template(&stored.Template, &pushed.Template)
 }
@@ -88,7 +89,8 @@ func templateLimit(l *jwt.NatsLimits, name string) int64 {
 func (d differ) template(stored, pushed *jwt.UserPermissionLimits) {
 	const code = "signing_key_scope_changed"
 	for _, l := range templateLimits {
-		before, now := templateLimit(&stored.NatsLimits, l.name), templateLimit(&pushed.NatsLimits, l.name)
+		before := templateLimit(&stored.NatsLimits, l.name)
+		now := templateLimit(&pushed.NatsLimits, l.name)
 		if l.meaning(before) != l.meaning(now) {
 			d.add(Change{Field: l.name, Code: code, Words: l.words(now) + d.was(l.value(before))})
 		}
@@ -120,8 +122,8 @@ func (d differ) only(field, code, verb, preposition string, stored, pushed []str
 			d.add(Change{Field: field, Code: code,
 				Words: fmt.Sprintf("may %s %s anything", verb, preposition)})
 		} else if !d.isNew {
-			d.add(Change{Field: field, Code: code, Words: fmt.Sprintf(
-				"may %s only %s what is listed", verb, preposition) + d.was(preposition+" anything")})
+			words := fmt.Sprintf("may %s only %s what is listed", verb, preposition)
+			d.add(Change{Field: field, Code: code, Words: words + d.was(preposition+" anything")})
 		}
 	}
 	d.list(field, code, stored, pushed, always(""), func(item string, isAdded bool) string {
@@ -132,8 +134,8 @@ func (d differ) only(field, code, verb, preposition string, stored, pushed []str
 	})
 }
 
-// times compares the times of day at which users may be connected. They are in order of the list, and a
-// start belongs to its end.
+// times compares the times of day at which users may be connected. They are in order of the list,
+// and a start belongs to its end.
 func (d differ) times(stored, pushed []jwt.TimeRange) {
 	const code = "signing_key_scope_changed"
 	before, now := ranges(stored), ranges(pushed)
@@ -171,9 +173,11 @@ func (d differ) revocations(path string, stored, pushed jwt.RevocationList) {
 				" no longer alone, all users issued before %s are", Time(all))})
 		case !is:
 			e.prefix = user(key)
-			e.add(Change{Code: "user_unrevoked", Sign: removed, Effect: None, Words: " not revoked any more"})
+			e.add(Change{Code: "user_unrevoked", Sign: removed, Effect: None,
+				Words: " not revoked any more"})
 		case before < now:
-			e.add(Change{Code: "user_revoked", Words: ", issued before " + Time(now) + d.was(Time(before))})
+			e.add(Change{Code: "user_revoked",
+				Words: ", issued before " + Time(now) + d.was(Time(before))})
 		case before > now:
 			e.add(Change{Code: "user_revoked", Effect: None,
 				Words: ", issued before " + Time(now) + d.was(Time(before))})

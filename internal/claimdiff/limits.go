@@ -34,8 +34,10 @@ const unlimited = math.MaxInt64
 // accountLimits and jetStreamLimits have a row for each number.
 var (
 	accountLimits = []limit{
-		{name: "conn", label: "Connections", clause: "may open %s connection{s}", zero: "no", format: Count},
-		{name: "leaf", label: "Leaf nodes", clause: "may connect %s leaf node{s}", zero: "no", format: Count},
+		{name: "conn", label: "Connections", clause: "may open %s connection{s}", zero: "no",
+			format: Count},
+		{name: "leaf", label: "Leaf nodes", clause: "may connect %s leaf node{s}", zero: "no",
+			format: Count},
 		{name: "subs", label: "Subscriptions per connection",
 			clause: "may have %s subscription{s} per connection", zero: "no", format: Count},
 		{name: "payload", label: "Message size", clause: "message size %s",
@@ -43,19 +45,22 @@ var (
 		{name: "data", label: "Data (not enforced)",
 			clause: "data limit %s (nats-server does not enforce it)", zero: "0",
 			below: unlimited, format: Size},
-		{name: "exports", label: "Exports", clause: "may have %s export{s}", zero: "no", format: Count},
-		{name: "imports", label: "Imports", clause: "may have %s import{s}", zero: "no", format: Count},
+		{name: "exports", label: "Exports", clause: "may have %s export{s}", zero: "no",
+			format: Count},
+		{name: "imports", label: "Imports", clause: "may have %s import{s}", zero: "no",
+			format: Count},
 	}
 	jetStreamLimits = []limit{
 		{name: "disk_storage", label: "Disk for streams", clause: "disk for streams %s", zero: "0",
 			below: unlimited, format: Size},
-		{name: "mem_storage", label: "Memory for streams", clause: "memory for streams %s", zero: "0",
-			below: unlimited, format: Size},
+		{name: "mem_storage", label: "Memory for streams", clause: "memory for streams %s",
+			zero: "0", below: unlimited, format: Size},
 		{name: "streams", label: "Streams", clause: "may have %s stream{s}", format: Count},
 		{name: "consumer", label: "Consumers", clause: "may have %s consumer{s}", format: Count},
 		{name: "max_ack_pending", label: "Unacknowledged messages per consumer",
 			clause: "unacknowledged messages per consumer %s", format: Count},
-		{name: "disk_max_stream_bytes", label: "Disk per stream", clause: "disk per stream %s", format: Size},
+		{name: "disk_max_stream_bytes", label: "Disk per stream", clause: "disk per stream %s",
+			format: Size},
 		{name: "mem_max_stream_bytes", label: "Memory per stream", clause: "memory per stream %s",
 			format: Size},
 	}
@@ -105,7 +110,8 @@ func (d limitDiffer) limit(l limit, stored, pushed int64) {
 	if before == now {
 		return
 	}
-	c := Change{Field: l.name, Code: "limit_changed", Words: l.words(pushed) + d.was(l.value(stored))}
+	c := Change{Field: l.name, Code: "limit_changed",
+		Words: l.words(pushed) + d.was(l.value(stored))}
 	if now > before {
 		c.Effect = None
 	}
@@ -134,17 +140,19 @@ func (d limitDiffer) limits(stored, pushed *jwt.OperatorLimits) {
 // jetStream says that JetStream is turned on or off.
 func (d limitDiffer) jetStream(isOn bool) {
 	if isOn {
-		d.add(Change{Field: "disk_storage", Code: "jetstream_on", Effect: None, Words: "JetStream is on"})
+		d.add(Change{Field: "disk_storage", Code: "jetstream_on", Effect: None,
+			Words: "JetStream is on"})
 		return
 	}
 	d.add(Change{Field: "disk_storage", Code: "jetstream_off",
 		Words: "JetStream is off, streams are away until it is on again"})
 }
 
-// jetStreamLimits compares the limits of JetStream for the whole account. There are none if there are
-// limits for tiers.
+// jetStreamLimits compares the limits of JetStream for the whole account. There are none if there
+// are limits for tiers.
 func (d limitDiffer) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
-	wereTiers, areTiers := len(stored.JetStreamTieredLimits) > 0, len(pushed.JetStreamTieredLimits) > 0
+	wereTiers := len(stored.JetStreamTieredLimits) > 0
+	areTiers := len(pushed.JetStreamTieredLimits) > 0
 	c := Change{Field: "disk_storage", Code: "tiers_changed"}
 	switch {
 	case areTiers && !wereTiers && stored.IsJSEnabled():
@@ -191,8 +199,8 @@ func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLi
 // accountLimit returns the number of a row of accountLimits.
 func accountLimit(l *jwt.OperatorLimits, name string) int64 {
 	return map[string]int64{
-		"conn": l.Conn, "leaf": l.LeafNodeConn, "subs": l.Subs, "payload": l.Payload, "data": l.Data,
-		"exports": l.Exports, "imports": l.Imports,
+		"conn": l.Conn, "leaf": l.LeafNodeConn, "subs": l.Subs, "payload": l.Payload,
+		"data": l.Data, "exports": l.Exports, "imports": l.Imports,
 	}[name]
 }
 
@@ -201,6 +209,7 @@ func jetStreamLimit(l *jwt.JetStreamLimits, name string) int64 {
 	return map[string]int64{
 		"disk_storage": l.DiskStorage, "mem_storage": l.MemoryStorage, "streams": l.Streams,
 		"consumer": l.Consumer, "max_ack_pending": l.MaxAckPending,
-		"disk_max_stream_bytes": l.DiskMaxStreamBytes, "mem_max_stream_bytes": l.MemoryMaxStreamBytes,
+		"disk_max_stream_bytes": l.DiskMaxStreamBytes,
+		"mem_max_stream_bytes":  l.MemoryMaxStreamBytes,
 	}[name]
 }

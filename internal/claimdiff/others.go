@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// identity compares what says whose claims these are and how long they are valid. The issue time and the
-// ID differ whenever claims are issued anew, so they are left out.
+// identity compares what says whose claims these are and how long they are valid. The issue time
+// and the ID differ whenever claims are issued anew, so they are left out.
 func (d differ) identity(stored, pushed *jwt.AccountClaims) {
 	d.raw("sub", "account_changed", "account %s", stored.Subject, pushed.Subject, Key)
 	d.text("name", "name_changed", "name", stored.Name, pushed.Name)
@@ -18,8 +18,8 @@ func (d differ) identity(stored, pushed *jwt.AccountClaims) {
 	d.expiry(stored.Expires, pushed.Expires)
 	d.value("nbf", "not_before_changed", "valid %s", notBefore(stored), notBefore(pushed))
 	d.raw("nats.type", "type_changed", "type %s", claimType(stored), claimType(pushed), Plain)
-	d.value("nats.version", "version_changed", "version %s of the claims", strconv.Itoa(stored.Version),
-		strconv.Itoa(pushed.Version))
+	d.value("nats.version", "version_changed", "version %s of the claims",
+		strconv.Itoa(stored.Version), strconv.Itoa(pushed.Version))
 }
 
 // expiry compares when the account expires. Later does no harm.
@@ -97,7 +97,8 @@ func (d differ) mapping(source string, stored, pushed *mapped) {
 		fmt.Sprintf("mapping of %s to %s", Plain(source), Plain(string(m.Subject))))
 	switch {
 	case pushed == nil:
-		d.add(Change{Field: "subject", Code: "mapping_removed", Sign: removed, Words: " is removed"})
+		d.add(Change{Field: "subject", Code: "mapping_removed", Sign: removed,
+			Words: " is removed"})
 	case stored == nil:
 		d.add(Change{Field: "subject", Code: "mapping_added", Sign: added,
 			Words: fmt.Sprintf(" is added: %s, %s", share(m), where(m.Cluster))})
@@ -126,7 +127,8 @@ func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
 	if stored.IsEnabled() != pushed.IsEnabled() {
 		words := "external authorization is off, users connect with JWTs of their own"
 		if pushed.IsEnabled() {
-			words = "external authorization is on, every new connection waits for the service's answer"
+			words = "external authorization is on, every new connection waits for the " +
+				"service's answer"
 		}
 		d.add(Change{Field: "auth_users[]", Code: code, Words: words})
 	}
@@ -137,8 +139,8 @@ func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
 			}
 			return "user " + Key(key) + " no longer connects without external authorization"
 		})
-	d.list("allowed_accounts[]", code, stored.AllowedAccounts, pushed.AllowedAccounts, onlyIn(Later, false),
-		func(key string, isAdded bool) string {
+	d.list("allowed_accounts[]", code, stored.AllowedAccounts, pushed.AllowedAccounts,
+		onlyIn(Later, false), func(key string, isAdded bool) string {
 			what := "account " + Key(key)
 			if key == jwt.AnyAccount {
 				what = "any account"
@@ -169,15 +171,16 @@ func (d differ) others(stored, pushed *jwt.AccountClaims) {
 			}
 			return "tag " + Plain(tag) + " is removed"
 		})
-	d.text("description", "description_changed", "description", stored.Description, pushed.Description)
+	d.text("description", "description_changed", "description", stored.Description,
+		pushed.Description)
 	d.text("info_url", "info_url_changed", "info URL", stored.InfoURL, pushed.InfoURL)
 	d.trace(stored.Trace, pushed.Trace)
 	d.raw("cluster_traffic", "cluster_traffic_changed", "replicas of its streams talk in %s",
 		clusterTraffic(stored), clusterTraffic(pushed), traffic)
 }
 
-// clusterTraffic returns in which account the replicas of streams talk. That is the system account if
-// the claims do not say it.
+// clusterTraffic returns in which account the replicas of streams talk. That is the system account
+// if the claims do not say it.
 func clusterTraffic(c *jwt.AccountClaims) string {
 	return string(cmp.Or(c.ClusterTraffic, jwt.ClusterTrafficSystem))
 }
@@ -205,8 +208,8 @@ func (d differ) trace(stored, pushed *jwt.MsgTrace) {
 		d.add(Change{Field: "trace.dest", Code: code, Sign: added, Words: fmt.Sprintf(
 			"%s are traced to %s", traced(pushed), Plain(string(pushed.Destination)))})
 	default:
-		d.raw("trace.dest", code, "traces go to %s", string(stored.Destination), string(pushed.Destination),
-			Plain)
+		d.raw("trace.dest", code, "traces go to %s", string(stored.Destination),
+			string(pushed.Destination), Plain)
 		d.value("trace.sampling", code, "%s are traced", traced(stored), traced(pushed))
 	}
 }

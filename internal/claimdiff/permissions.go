@@ -51,7 +51,8 @@ func (d differ) granted(field string) Effect {
 	return None
 }
 
-// harm returns the effect of a list of permissions, whose elements harm when they come or when they go.
+// harm returns the effect of a list of permissions, whose elements harm when they come or when they
+// go.
 func (d differ) harm(field string, whenAdded bool) func(bool) Effect {
 	if effects[d.path+field] == Cut {
 		return always(Cut)
@@ -65,8 +66,8 @@ const (
 	defaultReplyTime = 2 * time.Minute
 )
 
-// responses compares how users may reply to what they get. With it they may publish nothing else, unless
-// a list allows it.
+// responses compares how users may reply to what they get. With it they may publish nothing else,
+// unless a list allows it.
 func (d differ) responses(stored, pushed jwt.Permissions) {
 	const code = "permission_changed"
 	before, now := stored.Resp, pushed.Resp

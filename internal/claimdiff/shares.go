@@ -12,9 +12,9 @@ import (
 // pair is an element of two lists. One of them is nil if the element is in one list only.
 type pair[T any] struct{ stored, pushed *T }
 
-// match finds the elements of two lists that belong together: those with the same identity, whatever
-// their place. Of several with the same one, those that are equal belong together first. The result is
-// in order of the identities.
+// match finds the elements of two lists that belong together: those with the same identity,
+// whatever their place. Of several with the same one, those that are equal belong together first.
+// The result is in order of the identities.
 func match[T any](stored, pushed []*T, identity func(*T) string) []pair[T] {
 	before, now := sorted(stored, identity), sorted(pushed, identity)
 	var pairs []pair[T]
@@ -41,7 +41,8 @@ type element[T any] struct {
 	text string
 }
 
-// sorted returns the elements of a list by identity, those with the same one in order of their JSON.
+// sorted returns the elements of a list by identity, those with the same one in order of their
+// JSON.
 func sorted[T any](list []*T, identity func(*T) string) map[string][]element[T] {
 	all := map[string][]element[T]{}
 	for _, e := range list {
@@ -115,7 +116,8 @@ func grantee(e *jwt.Export) string {
 	case e.TokenReq:
 		return "with a token"
 	case e.AccountTokenPosition > 0:
-		return fmt.Sprintf("to the account that token %d of the subject names", e.AccountTokenPosition)
+		return fmt.Sprintf("to the account that token %d of the subject names",
+			e.AccountTokenPosition)
 	}
 	return ""
 }
@@ -131,7 +133,8 @@ func (d shareDiffer) export(stored, pushed *jwt.Export) {
 		responses)
 	d.value("response_threshold", code, "a reply may take %s", threshold(stored), threshold(pushed))
 	d.latency(stored.Latency, pushed.Latency)
-	d.flag("advertise", code, stored.Advertise, pushed.Advertise, "is advertised", "is not advertised")
+	d.flag("advertise", code, stored.Advertise, pushed.Advertise, "is advertised",
+		"is not advertised")
 	d.flag("allow_trace", code, stored.AllowTrace, pushed.AllowTrace,
 		"traces of importers go in", "traces of importers do not go in")
 	d.text("name", code, "name", stored.Name, pushed.Name)
@@ -147,7 +150,8 @@ func position(e *jwt.Export) string {
 	return fmt.Sprintf("token %d of the subject must name the importer", e.AccountTokenPosition)
 }
 
-// responseType returns the type of a service's replies. One reply is what a service has without a type.
+// responseType returns the type of a service's replies. One reply is what a service has without a
+// type.
 func responseType(e *jwt.Export) string {
 	return string(cmp.Or(e.ResponseType, jwt.ResponseTypeSingleton))
 }
@@ -183,12 +187,13 @@ func (d shareDiffer) latency(stored, pushed *jwt.ServiceLatency) {
 			Words: "latency is not measured any more"})
 	case stored == nil:
 		d.add(Change{Field: "service_latency.sampling", Code: code, Sign: added, Words: fmt.Sprintf(
-			"latency of %s is measured, results go to %s", sampling(pushed), Plain(string(pushed.Results)))})
+			"latency of %s is measured, results go to %s", sampling(pushed),
+			Plain(string(pushed.Results)))})
 	default:
 		d.value("service_latency.sampling", code, "latency of %s is measured", sampling(stored),
 			sampling(pushed))
-		d.raw("service_latency.results", code, "results of latency go to %s", string(stored.Results),
-			string(pushed.Results), Plain)
+		d.raw("service_latency.results", code, "results of latency go to %s",
+			string(stored.Results), string(pushed.Results), Plain)
 	}
 }
 
@@ -215,7 +220,8 @@ func (d shareDiffer) activationRevocations(stored, pushed jwt.RevocationList) {
 		case was && is && before == now:
 			continue
 		case !is:
-			c.Code, c.Sign, c.Effect, c.Words = "activation_unrevoked", removed, None, whose+" count again"
+			c.Code, c.Sign, c.Effect, c.Words = "activation_unrevoked", removed, None,
+				whose+" count again"
 		case !was:
 			c.Sign = added
 		default:
@@ -253,8 +259,8 @@ func (d shareDiffer) imports(stored, pushed jwt.Imports) {
 	}
 }
 
-// remote returns the subject that the exporter has. With the old field "to", an imported service has it
-// there.
+// remote returns the subject that the exporter has. With the old field "to", an imported service
+// has it there.
 func remote(i *jwt.Import) string {
 	if i.LocalSubject == "" && i.IsService() && i.GetTo() != "" {
 		return i.GetTo()
@@ -262,8 +268,8 @@ func remote(i *jwt.Import) string {
 	return string(i.Subject)
 }
 
-// local returns the subject that the importer has. With the old field "to", an imported stream has a
-// prefix there.
+// local returns the subject that the importer has. With the old field "to", an imported stream has
+// a prefix there.
 func local(i *jwt.Import) string {
 	switch {
 	case i.LocalSubject != "":

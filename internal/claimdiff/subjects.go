@@ -6,7 +6,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// Subjects returns the subject of an import in the account that exports it, and in the one that imports it.
+// Subjects returns the subject of an import in the account that exports it, and in the one that
+// imports it.
 func Subjects(i *jwt.Import) (there, here string) { return remote(i), local(i) }
 
 // Grantee returns the words for who may import an export.

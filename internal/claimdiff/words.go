@@ -25,8 +25,8 @@ func Quote(text string) string {
 	return strconv.Quote(text[:cut]) + "…"
 }
 
-// Plain returns a text as it is if it has only characters that subjects, tags and roles usually have.
-// Otherwise it returns it quoted.
+// Plain returns a text as it is if it has only characters that subjects, tags and roles usually
+// have. Otherwise it returns it quoted.
 func Plain(text string) string {
 	if text == "" || len(text) > maxTextBytes {
 		return Quote(text)
@@ -43,8 +43,8 @@ func Plain(text string) string {
 // keyLength is the length of a public key.
 const keyLength = 56
 
-// Key returns the beginning and the end of a public key, which is enough to find it. What does not look
-// like a key is returned as Plain does.
+// Key returns the beginning and the end of a public key, which is enough to find it. What does not
+// look like a key is returned as Plain does.
 func Key(key string) string {
 	if len(key) != keyLength || Plain(key) != key {
 		return Plain(key)
@@ -95,8 +95,8 @@ var units = []struct {
 	{1e15, "PB"}, {1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "KB"},
 }
 
-// Size returns a number of bytes in words, exactly: in a unit that it has at most two decimals of, and
-// otherwise in bytes.
+// Size returns a number of bytes in words, exactly: in a unit that it has at most two decimals of,
+// and otherwise in bytes.
 func Size(n int64) string {
 	best, unit := "", ""
 	for _, u := range units {
@@ -134,8 +134,8 @@ func Count(n int64) string {
 	return digits
 }
 
-// difference returns what is only in the first list, and what is only in the second, both in order. What
-// a list has twice counts once.
+// difference returns what is only in the first list, and what is only in the second, both in order.
+// What a list has twice counts once.
 func difference(stored, pushed []string) (gone, came []string) {
 	return without(stored, pushed), without(pushed, stored)
 }

@@ -131,17 +131,20 @@ func (l *loader) check() {
 		{isShared && s.Dir == "", "store.kv",
 			"store.kv needs store.dir: what the bucket has is stored there too"},
 		{isShared && (s.ReadOnly || s.NSC != ""), "store.kv",
-			"store.kv is not for a server that is read-only: another program decides what it serves"},
+			"store.kv is not for a server that is read-only: " +
+				"another program decides what it serves"},
 		{isShared && replica, "store.kv",
 			"store.kv is not for a server with a primary: it has what its bucket has"},
 		// A server alone would take pushes that the others never see.
-		{!isShared && l.isGiven("store.kv.servers"), "store.kv.servers", "store.kv.servers is empty"},
+		{!isShared && l.isGiven("store.kv.servers"), "store.kv.servers",
+			"store.kv.servers is empty"},
 		{k.TLS.Cert != "" && k.TLS.Key == "", "store.kv.tls.cert",
 			"store.kv.tls.cert needs the key that belongs to it: store.kv.tls.key is not set"},
 		{k.TLS.Cert == "" && k.TLS.Key != "", "store.kv.tls.key",
 			"store.kv.tls.key needs the certificate it belongs to: store.kv.tls.cert is not set"},
 		{k.TLS != (NATSTLS{}) && slices.ContainsFunc(k.Servers, isUnencrypted), "store.kv.servers",
-			"store.kv.tls is set, but a ws:// URL in store.kv.servers goes without TLS: write wss://"},
+			"store.kv.tls is set, but a ws:// URL in store.kv.servers " +
+				"goes without TLS: write wss://"},
 
 		{runtime.GOOS == "windows" && l.draft.Logging.Syslog, "logging.syslog",
 			"Windows has no syslog: the log of a service is in the event log; " +

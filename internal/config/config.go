@@ -134,8 +134,8 @@ type Store struct {
 	KV KV // the bucket that several servers share
 }
 
-// KV says which JetStream key-value bucket several account servers share. Without Servers it is zero: there
-// is none.
+// KV says which JetStream key-value bucket several account servers share. Without Servers it is
+// zero: there is none.
 type KV struct {
 	Servers     []string // NATS URLs of the nats-servers that keep the bucket
 	Credentials string   // path of a creds file; "" for none
@@ -144,7 +144,7 @@ type KV struct {
 	Replicas    int           // how many nats-servers keep it; 1 to 5, default 3
 	History     int           // how many versions of each account it keeps; 1 to 64, default 8
 	Timeout     time.Duration // of a commit; 1 s to 1 min, default 8 s
-	Sync        KVSync        // what becomes of pushes while it is not synced; default KVSyncRequire
+	Sync        KVSync        // of pushes while it is not synced; default KVSyncRequire
 }
 
 // KVSync says what becomes of pushes while a nats-server of the bucket does not sync each change.

@@ -81,8 +81,8 @@ func (f *Flags) table() []Flag {
 		{[]string{"-hp"}, "host:port", "where HTTP listens (default localhost:9090)", &f.HostPort},
 		{[]string{"-a", "--addr", "--net"}, "host", "host where HTTP listens", &f.Host},
 		{[]string{"-p", "--port"}, "port", "port where HTTP listens; -1 is any free port", &f.Port},
-		{[]string{"-m", "--http_port"}, "port", "port for metrics and what is running (default: where " +
-			"HTTP listens)", &f.MonitorPort},
+		{[]string{"-m", "--http_port"}, "port", "port for metrics and what is running " +
+			"(default: where HTTP listens)", &f.MonitorPort},
 		{[]string{"-P", "--pid"}, "file", "file for the process id", &f.PIDFile},
 		{[]string{"-sl", "--signal"}, "command[=pid]", "send a signal to a server that runs, and " +
 			"exit: reload, reopen or stop; pid may be a pid file", &f.Signal},

@@ -169,10 +169,12 @@ func within1(most int) func(path string, n int) error {
 // isBucket is a check for the name of a bucket, which is a part of subjects.
 func isBucket(path, name string) error {
 	isOther := func(r rune) bool {
-		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') &&
+			(r < 'a' || r > 'z')
 	}
 	if name == "" || strings.ContainsFunc(name, isOther) {
-		return fmt.Errorf("%s %q must be a name of letters, digits, dashes and underscores", path, name)
+		return fmt.Errorf("%s %q must be a name of letters, digits, dashes and underscores",
+			path, name)
 	}
 	return nil
 }

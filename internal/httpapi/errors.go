@@ -21,18 +21,20 @@ var (
 	// Reading.
 	errJTI        = errors.New("lookup by jti is no longer supported")
 	errExpired    = errors.New("the JWT has expired")
-	errIncomplete = errors.New("no account is here yet, and the bucket has not been read: try again")
-	errNoHistory  = errors.New("this server shares no bucket (store.kv), which would keep a history")
-	errVerifying  = errors.New("others are asking the nats-servers: try again")
-	errPack       = errors.New("error packing JWTs")
-	errPacking    = errors.New("a pack is being sent to this address already: try again")
-	errPacks      = errors.New("too many packs are being sent: try again")
-	errMax        = errors.New("bad max parameter")  // the text goes on, see packLimit
-	errWait       = errors.New("bad wait parameter") // the text goes on, see waitOf
-	errNumber     = errors.New("bad parameter")      // the same
-	errTrying     = errors.New("too many dry runs: try again")
-	errNoRoute    = errors.New("404 page not found") // as net/http says; a hint follows
-	errSecret     = errors.New("there is a password in the operator JWT, " +
+	errIncomplete = errors.New(
+		"no account is here yet, and the bucket has not been read: try again")
+	errNoHistory = errors.New(
+		"this server shares no bucket (store.kv), which would keep a history")
+	errVerifying = errors.New("others are asking the nats-servers: try again")
+	errPack      = errors.New("error packing JWTs")
+	errPacking   = errors.New("a pack is being sent to this address already: try again")
+	errPacks     = errors.New("too many packs are being sent: try again")
+	errMax       = errors.New("bad max parameter")  // the text goes on, see packLimit
+	errWait      = errors.New("bad wait parameter") // the text goes on, see waitOf
+	errNumber    = errors.New("bad parameter")      // the same
+	errTrying    = errors.New("too many dry runs: try again")
+	errNoRoute   = errors.New("404 page not found") // as net/http says; a hint follows
+	errSecret    = errors.New("there is a password in the operator JWT, " +
 		"and this server asks for no credentials")
 
 	// A method that the route does not have.

@@ -22,8 +22,9 @@ func getHealth(w http.ResponseWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-// getProbe answers what nats-server asks when it starts: whether its resolver URL leads here. One that is
-// refused is started again later; one that does not find its accounts would run without them.
+// getProbe answers what nats-server asks when it starts: whether its resolver URL leads here. One
+// that is refused is started again later; one that does not find its accounts would run without
+// them.
 func (a *API) getProbe(w http.ResponseWriter, r *http.Request, _ string) error {
 	if a.Incomplete() {
 		return errIncomplete

@@ -51,10 +51,11 @@ type Options struct {
 	ReadOnly bool
 	// Primary is the URL of the server that this one follows, "" if there is none.
 	Primary string
-	// Incomplete reports whether this server has no account, and does not know yet which there are. nil
-	// means that it always knows.
+	// Incomplete reports whether this server has no account, and does not know yet which there are.
+	// nil means that it always knows.
 	Incomplete func() bool
-	// Revisions returns what the bucket keeps of an account, oldest first. nil means that there is none.
+	// Revisions returns what the bucket keeps of an account, oldest first. nil means that there is
+	// none.
 	Revisions func(ctx context.Context, key string) ([]accounts.Revision, error)
 	// CommitTime is how long the store may take for a push; 0: less than the time for an answer.
 	CommitTime time.Duration
@@ -63,7 +64,8 @@ type Options struct {
 
 	// Monitor says how the server is doing. nil means that there are no routes for that.
 	Monitor *monitor.Monitor
-	// Foreteller says what a push would do to those who are connected. nil: a dry run does not say it.
+	// Foreteller says what a push would do to those who are connected. nil: a dry run does not say
+	// it.
 	Foreteller *effect.Foreteller
 	// Metrics count the requests. nil means that they are not counted.
 	Metrics *monitor.Metrics
@@ -149,8 +151,8 @@ func (a *API) routes() router {
 		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
 		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixDryRun, post: try,
 			label: monitor.RouteOther},
-		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixImpact, read: every, get: impact,
-			label: monitor.RouteOther},
+		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixImpact, read: every,
+			get: impact, label: monitor.RouteOther},
 		// Without a key it is about no account.
 		{path: pathAccount, read: every, get: a.getProbe, label: monitor.RouteAccounts},
 		{path: pathAccounts, read: every, get: a.getProbe, label: monitor.RouteAccounts},

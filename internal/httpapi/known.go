@@ -36,9 +36,9 @@ func preconditionOf(r *http.Request) (c accounts.Precondition) {
 	return c
 }
 
-// etagsOf returns the ETags of header values, with their quotes, and an asterisk as it is. Weak ones
-// are without their W/, or left out: the JWT that is to be replaced must be the same byte for byte. The
-// slice is not nil, also if there is none.
+// etagsOf returns the ETags of header values, with their quotes, and an asterisk as it is. Weak
+// ones are without their W/, or left out: the JWT that is to be replaced must be the same byte for
+// byte. The slice is not nil, also if there is none.
 func etagsOf(values []string, weak bool) []string {
 	etags := []string{}
 	for _, found := range etag.FindAllString(strings.Join(values, ","), -1) {

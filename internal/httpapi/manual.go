@@ -25,7 +25,8 @@ func (h *pageHandler) manualRoutes() router {
 	}
 	return router{
 		{path: manual.Root, read: every, get: h.getManual, isPage: true, label: page},
-		{path: manual.Root + "/", isKey: isTopic, read: every, get: h.getTopic, isPage: true, label: page},
+		{path: manual.Root + "/", isKey: isTopic, read: every, get: h.getTopic, isPage: true,
+			label: page},
 	}
 }
 
@@ -45,7 +46,8 @@ func (h *pageHandler) getManual(w http.ResponseWriter, r *http.Request, _ string
 		text.WriteString(hit.Plain(manualWidth))
 	}
 	if text.Len() == 0 {
-		return fmt.Errorf("%w\nthe manual has nothing about that; its pages: %s", errNoRoute, manual.Root)
+		return fmt.Errorf("%w\nthe manual has nothing about that; its pages: %s",
+			errNoRoute, manual.Root)
 	}
 	sendManual(w, text.String())
 	return nil

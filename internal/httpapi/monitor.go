@@ -21,7 +21,7 @@ type Routes int
 // The value of an API that is the only one is AllRoutes.
 const (
 	AllRoutes     Routes = iota
-	PublicRoutes         // all but those that only say how the server is doing: another API has them
+	PublicRoutes         // the others: a second API has those of MonitorRoutes
 	MonitorRoutes        // those that say how the server is doing
 )
 
@@ -31,8 +31,8 @@ type monitorHandler struct {
 	only    Routes
 }
 
-// routes returns the routes that say how the server is doing. Load balancers have no credentials, so
-// /readyz needs none.
+// routes returns the routes that say how the server is doing. Load balancers have no credentials,
+// so /readyz needs none.
 func (h *monitorHandler) routes() router {
 	if h.monitor == nil {
 		return nil

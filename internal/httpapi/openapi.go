@@ -7,8 +7,9 @@ import (
 	"net/http"
 )
 
-// openAPI describes all routes for programs. TestMain compares it with what the handlers answered in all
-// tests: each of its routes, statuses, headers and parameters must have been seen, and no other.
+// openAPI describes all routes for programs. TestMain compares it with what the handlers answered
+// in all tests: each of its routes, statuses, headers and parameters must have been seen, and no
+// other.
 //
 //go:embed openapi.json
 var openAPI string

@@ -20,8 +20,8 @@ const (
 	// packWriteTimeout is how long a client may take for packBufferBytes, or for one longer line.
 	packWriteTimeout = 5 * time.Second
 	packBufferBytes  = 32 << 10
-	// maxPacks bounds the packs that are sent at a time. Each takes up to a MiB of memory, and up to
-	// the largest JWT more.
+	// maxPacks bounds the packs that are sent at a time. Each takes up to a MiB of memory, and up
+	// to the largest JWT more.
 	maxPacks = 32
 )
 
@@ -68,7 +68,8 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 		return errPacks
 	}
 	// What can't be read is logged and left out, unless that is everything.
-	if err := a.Accounts.RescanChanged(r.Context()); err != nil && !errors.Is(err, accounts.ErrPartly) {
+	err = a.Accounts.RescanChanged(r.Context())
+	if err != nil && !errors.Is(err, accounts.ErrPartly) {
 		return fmt.Errorf("%w: %w", errPack, err)
 	}
 	// From here on the answer is a 200: it can only be cut off.

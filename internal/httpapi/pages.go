@@ -13,7 +13,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Paths of the pages for people. Clients that do not ask for HTML get what these paths are without pages.
+// Paths of the pages for people. Clients that do not ask for HTML get what these paths are without
+// pages.
 const (
 	pathOverview = "/"
 	pathList     = "/accounts"
@@ -44,8 +45,8 @@ func (h *pageHandler) routes() router {
 	return t
 }
 
-// parts returns the routes of what pages consist of. An asset needs no credentials: the page that says
-// that they are wrong needs it.
+// parts returns the routes of what pages consist of. An asset needs no credentials: the page that
+// says that they are wrong needs it.
 func (h *pageHandler) parts() router {
 	if h.site == nil {
 		return nil
@@ -62,8 +63,8 @@ func (h *pageHandler) parts() router {
 	return t
 }
 
-// mayBePage reports whether a browser gets a page for a path, even if it is for an error. The routes of the
-// API answer every client alike.
+// mayBePage reports whether a browser gets a page for a path, even if it is for an error. The
+// routes of the API answer every client alike.
 func (h *pageHandler) mayBePage(path string, rt *route) bool {
 	isPage := rt != nil && rt.isPage || rt == nil && !strings.HasPrefix(path, "/jwt/")
 	return h.site != nil && isPage

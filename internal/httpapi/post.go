@@ -141,8 +141,8 @@ func waitOf(r *http.Request) (time.Duration, error) {
 	return min(wait, maxWait), nil
 }
 
-// readOffer reads what is to be stored, and audits a body that can't be used. segment is the part of
-// the path that should be a key, "" if there is none.
+// readOffer reads what is to be stored, and audits a body that can't be used. segment is the part
+// of the path that should be a key, "" if there is none.
 func (a *API) readOffer(w http.ResponseWriter, r *http.Request, segment string) ([]byte, error) {
 	body, err := readBody(w, r)
 	if err != nil {

@@ -35,9 +35,10 @@ type AuditEntry struct {
 	New     *AuditVersion `json:"new,omitempty"`     // what was offered; nil if unreadable
 	Name    string        `json:"name,omitempty"`    // of the account; "" if it has none
 	// Changes say what a stored JWT has changed. At most maxAuditChanges are written.
-	Changes    []AuditChange `json:"changes,omitempty"`
-	More       int           `json:"more_changes,omitempty"` // how many changes are left out
-	Suppressed int           `json:"suppressed,omitempty"`   // entries left out before, set by Write
+	Changes []AuditChange `json:"changes,omitempty"`
+	More    int           `json:"more_changes,omitempty"` // how many changes are left out
+	// Suppressed is how many entries were left out before this one. Write sets it.
+	Suppressed int `json:"suppressed,omitempty"`
 }
 
 // AuditChange is one difference between two JWTs of an account.

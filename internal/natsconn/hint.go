@@ -70,8 +70,8 @@ func (l *link) explain(err error) string {
 	case !l.Bucket:
 		return hint
 	case strings.Contains(hint, "system account"):
-		return "the nats-servers of the bucket refuse the user: set store.kv.usercredentials, or the " +
-			"user in the URLs of store.kv.servers, to a user of the account that has the bucket, " +
+		return "the nats-servers of the bucket refuse the user: set store.kv.usercredentials, " +
+			"or the user in the URLs of store.kv.servers, to a user of the account that has the bucket, " +
 			"which is not the system account"
 	}
 	return strings.ReplaceAll(hint, "nats.", "store.kv.")

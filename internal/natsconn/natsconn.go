@@ -48,7 +48,8 @@ type Options struct {
 	ReconnectWait time.Duration
 
 	Log *slog.Logger // gets the original's lines, and hints
-	// Bucket is set for a connection to the nats-servers that keep the bucket. It has lines of its own.
+	// Bucket is set for a connection to the nats-servers that keep the bucket. It has lines of its
+	// own.
 	Bucket bool
 }
 

@@ -7,7 +7,8 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// pollInterval is how often the primary is asked for no account, so that it is known whether it answers.
+// pollInterval is how often the primary is asked for no account, so that it is known whether it
+// answers.
 const pollInterval = 30 * time.Second
 
 // State is how far a replica is behind its primary.

@@ -18,8 +18,8 @@ const (
 	listBytes      = 1 << 10
 )
 
-// list answers with the keys of the accounts that are stored. If they are too many for a message, the
-// answer says so.
+// list answers with the keys of the accounts that are stored. If they are too many for a message,
+// the answer says so.
 func (s *session) list(m *nats.Msg) {
 	s.ensureScanned()
 	payload := int(s.conn.MaxPayload())
@@ -29,9 +29,9 @@ func (s *session) list(m *nats.Msg) {
 		s.respond(m, answer{Data: keys})
 		return
 	}
-	s.respond(m, failure("", fmt.Sprintf("there are more than %d accounts, which is as many as a message "+
-		"of %d bytes lists: raise max_payload of the nats-servers, or get the keys with "+
-		"GET /jwt/v1/pack", limit, payload)))
+	s.respond(m, failure("", fmt.Sprintf("there are more than %d accounts, which is as many as "+
+		"a message of %d bytes lists: raise max_payload of the nats-servers, or get the keys "+
+		"with GET /jwt/v1/pack", limit, payload)))
 }
 
 // ensureScanned has the whole store read if that has not happened yet. What can't be read is in no

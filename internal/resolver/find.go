@@ -118,7 +118,7 @@ func (c *Client) setUnknownLocked(key string, now time.Time) {
 // round is what came of one lookup.
 type round struct {
 	found   int  // answers that were taken
-	answers int  // that were not taken: servers that don't have the account, or not a good JWT of it
+	answers int  // that were not taken: there is no account, or no good JWT of it
 	unheard bool // no other server listens to lookups
 }
 

@@ -48,8 +48,8 @@ func (s *session) lookup(m *nats.Msg) {
 	})
 }
 
-// answerStored answers with what is stored. The error is accounts.ErrNotFound if that is surely nothing.
-// If it can't be read or is damaged, other servers are left to answer.
+// answerStored answers with what is stored. The error is accounts.ErrNotFound if that is surely
+// nothing. If it can't be read or is damaged, other servers are left to answer.
 func (s *session) answerStored(m *nats.Msg, key string) (a *accounts.Account, err error) {
 	a, err = s.Accounts.GetLocal(s.ctx, key)
 	if err == nil {

@@ -27,8 +27,8 @@ type peers struct {
 	count int       // how many have answered the same lookup; a pack shows one
 	seen  time.Time // when as many have last answered
 	alone time.Time // when nats-server last said that no server listens
-	// answers is how many the last lookup got, of any kind, and counted when that was. Zero: none has
-	// waited for all answers.
+	// answers is how many the last lookup got, of any kind, and counted when that was. Zero: none
+	// has waited for all answers.
 	answers int
 	counted time.Time
 }

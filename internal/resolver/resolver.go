@@ -72,8 +72,8 @@ type Options struct {
 	AllowDelete bool
 	// ReadOnly means that nothing is stored: packs are given, but not asked for.
 	ReadOnly bool
-	// LookedUp is told what came of each lookup of an account. It must return at once. nil: it is not
-	// told.
+	// LookedUp is told what came of each lookup of an account. It must return at once. nil: it is
+	// not told.
 	LookedUp func(a *accounts.Account, err error)
 
 	// EarlySyncInterval is the least time between a comparison of stores and one that another

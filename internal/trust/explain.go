@@ -175,7 +175,8 @@ func explainKind(token []byte, err error) string {
 	case unreadable != nil:
 		return "its claims are not JSON: it is cut off or damaged"
 	case h.Valid() != nil:
-		return fmt.Sprintf(`its header has typ %.20q and alg %.20q: one of NATS has "JWT" and "ed25519-nkey"`,
+		return fmt.Sprintf("its header has typ %.20q and alg %.20q: "+
+			`one of NATS has "JWT" and "ed25519-nkey"`,
 			h.Type, h.Algorithm)
 	case strings.HasSuffix(err.Error(), "signature verification"):
 		return "it was changed after it was signed, or the key in iss did not sign it"
