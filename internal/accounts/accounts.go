@@ -1,11 +1,11 @@
 // Package accounts is the policy for account JWTs and the registry of them: the one way in, and the
 // one way out.
 //
-//	Put ──> inspect, compare, verify ──> Committer ──> catalog, Announcer     put.go, policy.go
-//	Get <── unsaved files, the store, the primary and NATS peers            get.go
+//	Put ──> inspect, compare, verify ──> Committer ──> catalog, Announcer   put.go, policy.go
+//	Get <── the store, unsaved files, the primary and NATS peers            get.go
 //	Delete, Remove, Expire ──> tombstone ──> Committer                      delete.go, expire.go
-//	Rescan, Digest, Keys, Pack <── catalog: verdicts, index                 catalog.go, scan.go
-//	Review <── index                                                        review.go
+//	Digest, Keys, Pack <── catalog: verdicts, index                         catalog.go, pack.go
+//	Rescan, Sweep, Review <── scanner: store, index                         scan.go, review.go
 //
 // # Policy
 //
@@ -186,7 +186,8 @@ type Options struct {
 
 // Registry is the policy and the registry. It works from New on and needs no end.
 type Registry struct {
-	*catalog   // Rescan, Rescanned, Digest, Keys, Pack; and the Options
+	*catalog   // Digest, Keys, Pack; and the Options
+	*scanner   // Rescan, Rescanned, Review
 	*remover   // Delete, Remove, Expire
 	policy     policy
 	announcing announcing
@@ -213,9 +214,11 @@ func New(o Options) *Registry {
 		Log:      DamageLog(o.Log),
 		Reported: Recently{Period: DamageInterval},
 	}
+	s := &scanner{catalog: c}
 	r := &Registry{
 		catalog:    c,
-		remover:    &remover{c},
+		scanner:    s,
+		remover:    &remover{s},
 		policy:     policy{o.AllowOlder, o.ReadOnly, o.Now, o.Announcer},
 		announcing: announcing{catalog: c, repeated: Recently{Period: repeatInterval}},
 		changed:    Recently{Period: restInterval},

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,14 +38,8 @@ type catalog struct {
 	verdicts Verdicts[*Account]
 	index    *jwtstore.Index
 	clockLog *slog.Logger // for warnings of a wrong clock
-	scanning sync.Mutex   // one Rescan at a time
-	unread   string       // what the last one has logged that can't be read; scanning guards it
-	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
-	lost     atomic.Int64 // how often the index had been lost by then
 	filled   atomic.Bool  // what the index does not know has come by hand
-	judged   *Trust       // under which the whole index was judged, nil: none; scanning guards it
 	verified atomic.Uint64
-	compared atomic.Bool // a Review has been finished
 
 	// edited is called for what has come into the store by hand and is served. It must return at
 	// once.

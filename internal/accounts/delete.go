@@ -58,7 +58,7 @@ func (d Deletion) String() string {
 }
 
 // remover takes accounts out. Each leaves a tombstone.
-type remover struct{ *catalog }
+type remover struct{ *scanner }
 
 // Delete carries out an order of an operator. The error says why none of it was. Otherwise the
 // accounts that are deleted only come back by a newer JWT.
@@ -158,11 +158,7 @@ func (r *remover) Replace(ctx context.Context, key string, tombstone []byte, fro
 		if now.Absent && bytes.Equal(now.Tombstone, tombstone) {
 			return nil, errSame
 		}
-		head, err := trust.Peek(bytes.TrimSpace(now.JWT))
-		if err != nil {
-			head = trust.Head{}
-		}
-		event.Old = NewAccount(now.JWT, head).AuditVersion()
+		event.replaces(now.JWT)
 		return tombstone, nil
 	})
 	switch {
@@ -171,9 +167,18 @@ func (r *remover) Replace(ctx context.Context, key string, tombstone []byte, fro
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrSave, err)
 	}
-	r.Announcer.Announce(key, seq)
-	r.Log.Info(fmt.Sprintf("deleted account - %s - by another server", logging.ShortKey(key)))
-	return r.observe(event)
+	return r.recordRemoved(event, seq, "by another server")
+}
+
+// replaces lets an event say what was stored, and returns the head of that. It is empty for a
+// damaged JWT, and for none.
+func (e *Event) replaces(stored []byte) trust.Head {
+	head, err := trust.Peek(bytes.TrimSpace(stored))
+	if err != nil {
+		head = trust.Head{}
+	}
+	e.Old = NewAccount(stored, head).AuditVersion()
+	return head
 }
 
 // removable is an account that may be taken out.
@@ -214,11 +219,7 @@ func (r *remover) remove(
 	key := event.Account
 	ctx = WithUser(ctx, event.User)
 	seq, err := r.Committer.Delete(ctx, key, event.Kind, func(now jwtstore.Stored) ([]byte, error) {
-		head, err := trust.Peek(bytes.TrimSpace(now.JWT))
-		if err != nil {
-			head = trust.Head{}
-		}
-		event.Old = NewAccount(now.JWT, head).AuditVersion()
+		head := event.replaces(now.JWT)
 		event.Name = logging.Cut(head.Name, maxChangeText)
 		had := readTombstone(now.Tombstone)
 		order, err := decide(removable{head, now.Floor, had, now.Absent})
@@ -230,10 +231,17 @@ func (r *remover) remove(
 	if err != nil {
 		return err
 	}
+	event.Changes = []claimdiff.Change{claimdiff.Removed(key, event.Name)}
+	return r.recordRemoved(*event, seq, reason)
+}
+
+// recordRemoved records that an account's tombstone is on stable storage, and has that announced.
+// The error is an ErrAudit.
+func (r *remover) recordRemoved(event Event, seq uint64, reason string) error {
+	key := event.Account
 	r.Announcer.Announce(key, seq)
 	r.Log.Info(fmt.Sprintf("deleted account - %s - %s", logging.ShortKey(key), reason))
-	event.Changes = []claimdiff.Change{claimdiff.Removed(key, event.Name)}
-	return r.observe(*event) // last, because it may wait
+	return r.observe(event) // last, because it may wait
 }
 
 // stillLoaded asks nats-servers which of these accounts they run. A deletion takes no account from

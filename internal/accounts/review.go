@@ -19,7 +19,7 @@ const maxNamed = 5
 // each change of the trust. It reads only what the index does not know, and what may be good under
 // this trust and was not under the one before. Files that were edited in place are looked for if
 // rescan is set.
-func (c *catalog) Review(ctx context.Context, rescan bool) {
+func (c *scanner) Review(ctx context.Context, rescan bool) {
 	wasFilled := c.filled.Load()
 	before := c.survey(ctx, false)
 	isJudged := before.isJudged && before.stored > 0 && c.index.Lost() == 0
@@ -48,7 +48,7 @@ func (c *catalog) Review(ctx context.Context, rescan bool) {
 }
 
 // Compared reports whether a Review has seen that the index has all that is stored.
-func (c *catalog) Compared() bool { return c.compared.Load() }
+func (c *scanner) Compared() bool { return c.compared.Load() }
 
 // survey is what the index has.
 type survey struct {
@@ -59,7 +59,7 @@ type survey struct {
 
 // survey counts the stored JWTs and those of them that are not served. Unless the whole is asked
 // for, it ends at one that is to be judged again.
-func (c *catalog) survey(ctx context.Context, whole bool) (s survey) {
+func (c *scanner) survey(ctx context.Context, whole bool) (s survey) {
 	c.scanning.Lock() // a scan that waits for it need not look whether all is judged
 	defer c.scanning.Unlock()
 	t := c.trust.Load()
@@ -96,7 +96,7 @@ func (s *survey) name(key string, err error) {
 }
 
 // whyBad returns why what is stored for an account is not served.
-func (c *catalog) whyBad(t *Trust, key string) error {
+func (c *scanner) whyBad(t *Trust, key string) error {
 	token, _, err := c.Store.Load(key, jwtstore.Stamp{})
 	if err == nil {
 		_, err = t.Operators.Check(key, bytes.TrimSpace(token))

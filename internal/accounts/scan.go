@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,18 +23,31 @@ import (
 	"nats-account-server/internal/trust"
 )
 
+// scanner brings the index up to date with what was changed in the store by hand, and knows whether
+// the whole store was seen.
+type scanner struct {
+	*catalog
+	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
+	lost     atomic.Int64 // how often the index had been lost by then
+	compared atomic.Bool  // a Review has been finished
+
+	scanning sync.Mutex // one Rescan at a time; guards what follows
+	unread   string     // what the last one has logged that can't be read
+	judged   *Trust     // under which the whole index was judged; nil: none
+}
+
 // Rescan brings the index up to date with what was changed in the store by hand, and fills one that
 // is new. It looks at every file, and reads only what the index does not know. The error says what
 // can't be read, which is logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest
 // counts.
-func (c *catalog) Rescan(ctx context.Context) error {
+func (c *scanner) Rescan(ctx context.Context) error {
 	return c.scan(ctx, jwtstore.Scan{Every: true})
 }
 
 // RescanChanged is Rescan for the directories in which a file has come, has gone, or was replaced.
 // If there is none it costs next to nothing. A file that was edited in place is found by Rescan,
 // and when the account is asked for.
-func (c *catalog) RescanChanged(ctx context.Context) error { return c.scan(ctx, jwtstore.Scan{}) }
+func (c *scanner) RescanChanged(ctx context.Context) error { return c.scan(ctx, jwtstore.Scan{}) }
 
 // When files are looked for that were edited in place.
 const (
@@ -43,14 +57,14 @@ const (
 
 // Sweep does what Rescan does, soon and then every hour until ctx ends. It leaves processor and
 // disk to others.
-func (c *catalog) Sweep(ctx context.Context) {
+func (c *scanner) Sweep(ctx context.Context) {
 	for wait := sweepDelay; pause.For(ctx, wait); wait = sweepInterval {
 		_ = c.scan(ctx, jwtstore.Scan{Every: true, Gently: true}) // logs what can't be read
 	}
 }
 
 // scan is Rescan with the options of a Scan of the store.
-func (c *catalog) scan(ctx context.Context, o jwtstore.Scan) error {
+func (c *scanner) scan(ctx context.Context, o jwtstore.Scan) error {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
 	// Unless the trust changes or the index is lost from here on, it will have been seen.
@@ -58,7 +72,7 @@ func (c *catalog) scan(ctx context.Context, o jwtstore.Scan) error {
 	if lost := int64(c.index.Lost()); c.lost.Swap(lost) != lost {
 		c.filled.Store(false)
 	}
-	s := &scan{catalog: c, begun: time.Now(), logged: time.Now()}
+	s := &scan{scanner: c, begun: time.Now(), logged: time.Now()}
 	if t := c.trust.Load(); o.Every || c.judged != t {
 		s.rejudge(ctx, t)
 		c.judged = t
@@ -80,7 +94,7 @@ func (c *catalog) scan(ctx context.Context, o jwtstore.Scan) error {
 
 // scan is one Rescan.
 type scan struct {
-	*catalog
+	*scanner
 	begun time.Time
 
 	mu          sync.Mutex // guards what follows
@@ -210,7 +224,7 @@ func (s *scan) reportUnread() error {
 
 // Rescanned reports whether a Rescan has seen the whole store since the trust was last set and the
 // index was last lost.
-func (c *catalog) Rescanned() bool {
+func (c *scanner) Rescanned() bool {
 	return c.scanned.Load() && c.lost.Load() == int64(c.index.Lost())
 }
 
