@@ -63,7 +63,10 @@ failed() { echo "$*" >>failures; }
 command_not_found_handle() { failed "the test does not know the command: $*"; return 127; }
 curl() { command curl -sS -f "$@" || failed "curl $*: $?"; }
 nats-account-server() {
-	case "$1" in -c) set -- -t "$@";; esac # it would run for ever
+	case "$1 $2" in
+	"-c "*) set -- -t "$@";; # it would run for ever
+	"healthcheck -c") set -- "$@" -hp "$ADDRESS";;
+	esac
 	"$BINARY" "$@"
 	local code=$?
 	case "$code $*" in
@@ -136,6 +139,9 @@ func newReader(t *testing.T) *reader {
 		writeFile(t, filepath.Join(s.dir, name), content)
 	}
 	r.certificates()
+	if err := os.Mkdir(filepath.Join(s.dir, "kvstore"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 
 	port := freePort(t)
 	readme := mustReadFile(t, "../../README.md")
@@ -213,7 +219,7 @@ func (r *reader) code(page string) (all []string) {
 
 var (
 	isCommand = regexp.MustCompile(`^(\w+=.* )?(` + strings.Join(append(programs(), "curl",
-		"nats-account-server"), "|") + `) |^\w+=\$\(`)
+		"nats-account-server", "source"), "|") + `) |^\w+=\$\(`)
 	isSection = regexp.MustCompile(`(?s)^((store|http|nats|monitor|logging|kv) \{.*\}\n?` +
 		`|operator(jwtpath)?: .*)$`)
 )
@@ -271,7 +277,7 @@ func (r *reader) shell(page, script string) {
 	c := exec.Command("bash", "-c", prelude+r.names.Replace(script))
 	c.Dir = r.dir
 	c.Env = []string{"PATH=" + bin, "HOME=" + r.dir, "BINARY=" + binary, "KEY=" + r.key,
-		"NATS_ACCOUNT_SERVER_URL=" + r.url}
+		"ADDRESS=" + strings.TrimPrefix(r.url, "http://"), "NATS_ACCOUNT_SERVER_URL=" + r.url}
 	out, err := c.CombinedOutput()
 	failures, _ := os.ReadFile(filepath.Join(r.dir, "failures"))
 	if len(failures) > 0 || c.ProcessState == nil {

@@ -160,7 +160,8 @@ push: the server's policy decides, the audit log has it, and nats-servers are
 told. That is why the server must run: nothing else may write its store.
 
 What is stored already is not pushed again, so an import that was interrupted
-is repeated. What the server does not take is listed with the reason.
+is repeated. What the server does not take is listed with the reason, and at
+the end the imports that no account exports.
 
 ` + sourceHelp + `
 Example:

@@ -301,3 +301,34 @@ func TestDiffSaysWhatDiffers(t *testing.T) {
 		t.Fatal(err, r)
 	}
 }
+
+// An import names the imports without an export at its end: not those whose exporter came later in it.
+func TestAnImportWarnsOfWhatIsStillMissing(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, "", "")
+	_, url := s.start(t)
+	exporter, importer, missing := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	imports := func(from *jwttest.Account, subject jwt.Subject) func(*jwt.AccountClaims) {
+		return func(c *jwt.AccountClaims) {
+			c.Imports.Add(&jwt.Import{Type: jwt.Service, Subject: subject, Account: from.ID})
+		}
+	}
+	dir := writeTree(t, map[string][]byte{
+		"a.jwt": s.op.Account(t, importer, imports(exporter, "there"), imports(missing, "gone")),
+		"b.jwt": s.op.Account(t, exporter, func(c *jwt.AccountClaims) {
+			c.Exports.Add(&jwt.Export{Type: jwt.Service, Subject: "there"})
+		}),
+	})
+	r := runTool(t, "import", filepath.Join(dir, "a.jwt"), "--url", url)
+	r.want(t, 0, `a.jwt: stored, but import of service "there" from `+exporter.ID[:12]+": the account is not")
+	mustPush(t, url, importer.ID, jwttest.Sign(t, s.op.Signing, importer, time.Now().Add(time.Second)))
+	newer := jwttest.Sign(t, s.op.Signing, importer, time.Now().Add(2*time.Second),
+		imports(exporter, "there"), imports(missing, "gone"))
+	jwttest.File(t, dir, "a.jwt", newer)
+	r = runTool(t, "import", dir, "--url", url)
+	r.want(t, 0, `a.jwt: stored, but import of service "gone" from `+missing.ID[:12]+
+		": the account is not stored")
+	if strings.Contains(r.err, "there\"") {
+		t.Error(r.err)
+	}
+}

@@ -1,5 +1,5 @@
 // Package manual is the manual: pages in Markdown, which are readable where the code is hosted and
-// embedded in the program. It knows no other package.
+// embedded in the program, and searched.
 package manual
 
 import (

@@ -2,7 +2,6 @@ package manual
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +16,9 @@ type section struct {
 	heading, anchor string
 	level           int
 	text            string // in one line
-	terms           string // the first cells of its tables, such as the names of keys
+	terms           string // the first cells of its tables that are code, such as the names of keys
+	rows            []row  // what its tables say of lines of the log
+	lower           struct{ title, heading, text, terms string }
 }
 
 // Hit is a section in which words were found.
@@ -50,14 +51,21 @@ type Part struct {
 
 const (
 	maxHits     = 30
-	maxQuery    = 200 // bytes that are looked at
+	maxQuery    = 500 // bytes that are looked at
 	snippetSide = 110 // bytes before and after the place that is shown
+	usualText   = 800 // bytes of a section
+	maxCount    = 100 // of one word in a section
 )
 
 // sections returns what can be found. It is made at the first search.
 var sections = sync.OnceValue(func() (all []section) {
 	for i := range pages {
 		all = append(all, pages[i].sections()...)
+	}
+	for i := range all {
+		s := &all[i]
+		s.lower.title, s.lower.heading = lower(s.page.Title), lower(s.heading)
+		s.lower.text, s.lower.terms = lower(s.text), lower(s.terms)
 	}
 	return all
 })
@@ -79,6 +87,7 @@ func (p *Page) sections() (all []section) {
 		last := &all[len(all)-1] // a page begins with a heading
 		if table, ok := n.(*tables.Table); ok {
 			last.terms += " " + strings.Join(terms(table, source), " ")
+			last.rows = append(last.rows, rows(table, source)...)
 		}
 		last.text = strings.TrimSpace(last.text + " " + strings.Join(strings.Fields(w.String()), " "))
 	}
@@ -102,128 +111,92 @@ var headings = sync.OnceValue(func() map[string][]Heading {
 // Headings returns the headings of the second level.
 func (p *Page) Headings() []Heading { return headings()[p.Topic] }
 
-// terms returns the first cells of a table.
+// terms returns the first cells of a table that are code, such as the names of keys.
 func terms(table *tables.Table, source []byte) (all []string) {
 	for row := table.FirstChild().NextSibling(); row != nil; row = row.NextSibling() {
-		all = append(all, inline(row.FirstChild(), source))
+		if cell := inline(row.FirstChild(), source); strings.HasPrefix(cell, "`") {
+			all = append(all, cell)
+		}
 	}
 	return all
 }
 
-// Search returns the sections that have most of the words in a query, the best first. Letter case does
-// not count, and a word may be a part of another one.
+// Search returns the sections that have the words of a query, the best first. Letter case and endings do
+// not count, and a word that the manual does not have stands for the one that is most like it. If the query
+// is a line of the log, what explains that line comes first.
 func Search(query string) []Hit {
+	hits := explanations(query)
 	words := wordsOf(query)
 	if len(words) == 0 {
-		return nil
-	}
-	phrase := phraseOf(query)
-	type ranked struct {
-		*section
-		found, score int
+		return hits
 	}
 	var all []ranked
+	phrase := strings.ToLower(strings.TrimSpace(cut(query)))
 	for i := range sections() {
-		s := &sections()[i]
-		if found, score := s.rank(words, phrase); found > 0 {
-			all = append(all, ranked{s, found, score})
+		if r := sections()[i].rank(words, phrase); r.score > 0 && !slices.ContainsFunc(hits, r.is) {
+			all = append(all, r)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(b.found, a.found), cmp.Compare(b.score, a.score))
-	})
-	// What is shown as found is a whole word.
-	any := regexp.MustCompile(`(?i)(?:` + strings.Join(words, "|") + `)\w*`)
-	var hits []Hit
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(b.score, a.score) })
 	for _, r := range all {
-		// A section with fewer words is shown only if it has more than half of them.
-		if len(hits) == maxHits || r.found < all[0].found && 2*r.found <= len(words) {
+		// What fits far worse than the best is left out.
+		if len(hits) == maxHits || r.score < all[0].score/4 {
 			break
 		}
-		hits = append(hits, r.hit(any))
+		hits = append(hits, r.hit(words))
 	}
 	return hits
 }
 
-// common are words that say nothing about what is looked for.
-var common = strings.Fields("a an and are be can do does from has have how i in is it my of on or that " +
-	"the this to was what when where which who why will with would you")
-
-// wordsOf returns the words of a query as parts of a regular expression.
-func wordsOf(query string) (words []string) {
-	query = strings.ToValidUTF8(query[:min(len(query), maxQuery)], "")
-	for _, word := range strings.Fields(strings.ToLower(query)) {
-		word = strings.Trim(word, `?!.,;:"()`)
-		if word == "" || slices.Contains(common, word) {
-			continue
-		}
-		if len(word) > 3 {
-			word = strings.TrimSuffix(word, "s") // one is found as many
-		}
-		if word = beginning(word); !slices.Contains(words, word) {
-			words = append(words, word)
-		}
-	}
-	return words
+// ranked is a section, and how well it fits a query.
+type ranked struct {
+	*section
+	score float64
 }
 
-// beginning returns an expression for the words that begin with a text.
-func beginning(text string) string {
-	quoted := regexp.QuoteMeta(text)
-	if c := text[0]; c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-		return `\b` + quoted
-	}
-	return quoted
-}
+func (r ranked) is(h Hit) bool { return r.page.Topic == h.Topic && r.anchor == h.Anchor }
 
-// phraseOf returns an expression for the whole query.
-func phraseOf(query string) *regexp.Regexp {
-	query = strings.ToValidUTF8(query[:min(len(query), maxQuery)], "")
-	return regexp.MustCompile("(?i)" + regexp.QuoteMeta(strings.TrimSpace(query)))
-}
-
-// rank returns how many of the words a section has, and how well it fits. Words in headings and in the
-// first column of tables count most, and the query as it stands.
-func (s *section) rank(words []string, phrase *regexp.Regexp) (found, score int) {
-	if phrase.MatchString(s.text) {
-		score = 10
+// rank returns how well a section fits. Rare words count more than common ones. Words in headings and in
+// the first column of tables count most. In the text, words count less the longer the text is.
+func (s *section) rank(words []word, phrase string) ranked {
+	r := ranked{section: s}
+	if strings.Contains(s.lower.text, phrase) {
+		r.score = 20
 	}
-	for _, word := range words {
-		expression := regexp.MustCompile("(?i)" + word)
-		count := func(text string, most int) int { return len(expression.FindAllStringIndex(text, most)) }
-		worth := 20*count(s.heading, 1) + 15*count(s.terms, 1) + 5*count(s.page.Title, 1) +
-			count(s.text, 5)
-		if worth > 0 {
-			found++
-		}
-		score += worth
+	for _, w := range words {
+		has := func(text string) float64 { return float64(w.in(text, 1)) }
+		n := float64(w.in(s.lower.text, maxCount))
+		length := float64(len(s.text)) / usualText
+		r.score += w.worth * (16*has(s.lower.heading) + 6*has(s.lower.terms) + 3*has(s.lower.title) +
+			10*n/(n+0.3+length))
 	}
-	return found, score
+	return r
 }
 
 // hit shows where the words are.
-func (s *section) hit(words *regexp.Regexp) Hit {
+func (s *section) hit(words []word) Hit {
 	h := Hit{Topic: s.page.Topic, Title: s.page.Title, Heading: s.heading, Anchor: s.anchor}
-	start, end := s.around(words)
-	text := s.text[start:end]
-	at := 0
+	found := matches(s.lower.text, words)
+	start, end := s.around(densest(s.lower.text, found))
+	at := start
 	add := func(to int, isMatch bool) {
 		if to > at {
-			h.Snippet = append(h.Snippet, Part{text[at:to], isMatch})
+			h.Snippet = append(h.Snippet, Part{s.text[at:to], isMatch})
 		}
 		at = to
 	}
-	for _, match := range words.FindAllStringIndex(text, -1) {
-		add(match[0], false)
-		add(match[1], true)
+	for _, m := range found {
+		if m[0] >= start && m[1] <= end {
+			add(m[0], false)
+			add(m[1], true)
+		}
 	}
-	add(len(text), false)
+	add(end, false)
 	return h
 }
 
-// around returns the part of the text to show: whole words around the densest matches.
-func (s *section) around(words *regexp.Regexp) (start, end int) {
-	at := s.densest(words)
+// around returns the part of the text to show: whole words around a place.
+func (s *section) around(at int) (start, end int) {
 	if start = at - snippetSide; start <= 0 {
 		start = 0
 	} else {
@@ -240,16 +213,15 @@ func (s *section) around(words *regexp.Regexp) (start, end int) {
 
 // densest returns where the first of the matches is that stand together: as many different words as
 // possible in one snippet. It is 0 if the words are in the headings only.
-func (s *section) densest(words *regexp.Regexp) (at int) {
-	matches := words.FindAllStringIndex(s.text, -1)
+func densest(text string, found [][2]int) (at int) {
 	most := 0
-	for i, first := range matches {
+	for i, first := range found {
 		different := map[string]bool{}
-		for _, m := range matches[i:] {
+		for _, m := range found[i:] {
 			if m[1] > first[0]+snippetSide {
 				break
 			}
-			different[strings.ToLower(s.text[m[0]:m[1]])] = true
+			different[text[m[0]:m[1]]] = true
 		}
 		if len(different) > most {
 			most, at = len(different), first[0]

@@ -293,6 +293,30 @@ func (c *Client) has(ctx context.Context, key, etag string) (bool, error) {
 	return a.status == http.StatusNotModified, err
 }
 
+// unmetImports returns the imports of an account that do nothing, with the reasons.
+func (c *Client) unmetImports(ctx context.Context, key string) (unmet []string, err error) {
+	a, err := c.do(ctx, http.MethodGet, pathAccounts+key+"/impact?json", nil, nil)
+	if err == nil && a.status != http.StatusOK {
+		err = a.error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	var impact struct {
+		Imports []struct{ Account, Type, Subject, Fault string }
+	}
+	if err := json.Unmarshal([]byte(a.text), &impact); err != nil {
+		return nil, err
+	}
+	for _, i := range impact.Imports {
+		if i.Fault != "" {
+			unmet = append(unmet, fmt.Sprintf(importWarning+"%s %.128q from %.12s: %s", i.Type, i.Subject,
+				i.Account, i.Fault))
+		}
+	}
+	return unmet, nil
+}
+
 // take takes one account of the list. One that is gone by now is left out.
 func (c *Client) take(ctx context.Context, key string, take func(Entry) error) error {
 	a, err := c.do(ctx, http.MethodGet, pathAccounts+url.PathEscape(key)+"?text=true", nil, nil)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -200,5 +201,30 @@ func TestVerifyTakesExportsFromTheNewestJWT(t *testing.T) {
 	found, err := tools.Verify(t.Context(), from, nil, now, &tools.Progress{})
 	if err != nil || found.Accounts != 2 || len(found.Faults) != 1 || found.Faults[0].Code != "damaged" {
 		t.Errorf("%+v %v", found, err)
+	}
+}
+
+// What a server has said of an import is asked again at the end: its exporter may have come later.
+func TestAnImportAsksAgainForWhatWasMissing(t *testing.T) {
+	t.Parallel()
+	from, _ := source(t, 1)
+	stored := says(http.StatusOK,
+		"stored; x\nwarning: import of service \"a\" from B: gone\nwarning: another\n")
+	for impact, want := range map[string][]string{
+		`{"imports": [{"subject": "a"}]}`: {"stored, but another"},
+		`{"imports": [{"account": "B", "type": "service", "subject": "a", "fault": "still gone"}]}`: {
+			"stored, but another", `stored, but import of service "a" from B: still gone`},
+		"not JSON": {"stored, but another", `stored, but import of service "a" from B: gone`},
+	} {
+		to := client(t, fake{"POST /jwt/v1/accounts/": stored,
+			"GET /jwt/v1/accounts/": says(http.StatusOK, impact)})
+		done, err := tools.Import(t.Context(), from, to, &tools.Progress{})
+		var got []string
+		for _, fault := range done.Warnings {
+			got = append(got, fault.Reason)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q; %v", impact, got, want, err)
+		}
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -32,16 +35,17 @@ type importer struct {
 	stored   map[string]bool // accounts of which the server had a JWT at the start
 	tokens   []Entry         // that wait for the accounts that have signed them
 
-	mu    sync.Mutex
-	done  Imported
-	fatal error // why the server takes nothing
+	mu      sync.Mutex
+	done    Imported
+	imports map[string][]Fault // what the server has said of imports of an account, by its key
+	fatal   error              // why the server takes nothing
 }
 
 // Import pushes every JWT of a Source to a server, whose policy decides about each. An import that was
 // interrupted is repeated: what the server has stored is not pushed again, because a push of the same
 // JWT is announced again. The error is what ended the import: what is counted then was done before.
 func Import(ctx context.Context, from Source, to *Client, p *Progress) (Imported, error) {
-	i := &importer{to: to, progress: p, stored: map[string]bool{}}
+	i := &importer{to: to, progress: p, stored: map[string]bool{}, imports: map[string][]Fault{}}
 	i.posts.SetLimit(maxPosts)
 	// A server that does not list its accounts gets everything, and says of the same that it is stored.
 	_, err := to.list(ctx, func(key string) error { i.stored[key] = true; return nil })
@@ -56,6 +60,7 @@ func Import(ctx context.Context, from Source, to *Client, p *Progress) (Imported
 		}
 	}
 	p.End()
+	i.askAgain(ctx)
 	return i.done, errors.Join(err, i.fatal)
 }
 
@@ -92,6 +97,7 @@ func (i *importer) post(ctx context.Context, e Entry) {
 			i.note(e, "damaged", err)
 			return
 		}
+		e.Name = name
 		if i.isStored(ctx, name, e.etag(head)) {
 			i.count(&i.done.Same)
 			return
@@ -163,13 +169,41 @@ func (i *importer) note(e Entry, code string, err error) {
 	i.progress.Add()
 }
 
-// warn takes the warnings of an answer, which follow its first line.
+// importWarning begins what a server says of an import that does nothing.
+const importWarning = "import of "
+
+// warn takes the warnings of an answer, which follow its first line. What it says of imports is kept for
+// askAgain.
 func (i *importer) warn(e Entry, text string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for line := range strings.Lines(text) {
-		if words, is := strings.CutPrefix(line, "warning: "); is {
-			i.done.Warnings = append(i.done.Warnings, e.fault("warning", errors.New("stored, but "+words)))
+		words, isWarning := strings.CutPrefix(line, "warning: ")
+		fault := e.fault("warning", errors.New("stored, but "+words))
+		switch {
+		case !isWarning:
+		case strings.HasPrefix(words, importWarning) && fault.Account != "":
+			i.imports[fault.Account] = append(i.imports[fault.Account], fault)
+		default:
+			i.done.Warnings = append(i.done.Warnings, fault)
+		}
+	}
+}
+
+// askAgain adds the warnings of imports that still do nothing: the accounts that they are from may have come
+// later. If the server does not say, what it has said before counts.
+func (i *importer) askAgain(ctx context.Context) {
+	for _, key := range slices.Sorted(maps.Keys(i.imports)) {
+		before := i.imports[key]
+		unmet, err := i.to.unmetImports(ctx, key)
+		if err != nil {
+			i.done.Warnings = append(i.done.Warnings, before...)
+			continue
+		}
+		for _, words := range unmet {
+			fault := before[0]
+			fault.Reason = logging.Quote("stored, but "+words, maxWordsBytes)
+			i.done.Warnings = append(i.done.Warnings, fault)
 		}
 	}
 }

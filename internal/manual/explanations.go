@@ -1,0 +1,91 @@
+package manual
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	tables "github.com/yuin/goldmark/extension/ast"
+)
+
+// row is what a table says of lines of the log.
+type row struct {
+	lines []line
+	text  string // of the whole row
+}
+
+// line matches lines of the log that have a text, with anything in the place of each "…".
+type line struct {
+	*regexp.Regexp
+	length int // of the text; a longer one is more certain to be meant
+}
+
+// minLine is how long the text of a line is at least. A shorter one is a word, such as the name of a key.
+const minLine = 10
+
+// rows returns the rows of a table whose first cell has texts of lines: code of several words.
+func rows(table *tables.Table, source []byte) (all []row) {
+	headings := cells(table.FirstChild(), source)
+	for r := table.FirstChild().NextSibling(); r != nil; r = r.NextSibling() {
+		content := cells(r, source)
+		if lines := linesIn(content[0]); len(lines) > 0 {
+			all = append(all, row{lines, sentence(headings, content)})
+		}
+	}
+	return all
+}
+
+// linesIn returns the lines that a cell names.
+func linesIn(cell string) (all []line) {
+	for _, code := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
+		text := strings.Trim(code[1], "… ")
+		if len(text) < minLine || !strings.Contains(text, " ") {
+			continue
+		}
+		expression := strings.ReplaceAll(regexp.QuoteMeta(text), "…", ".*")
+		all = append(all, line{regexp.MustCompile("(?i)" + expression), len(text)})
+	}
+	return all
+}
+
+// sentence returns a row as text.
+func sentence(headings, content []string) string {
+	text := content[0]
+	for i := 1; i < len(content); i++ {
+		if content[i] != "" {
+			text += " " + headings[i] + ": " + content[i]
+		}
+	}
+	return text
+}
+
+// explanations returns the rows that are about a line of the log, the most certain first.
+func explanations(query string) (hits []Hit) {
+	type found struct {
+		hit    Hit
+		length int
+	}
+	var all []found
+	query = strings.Join(strings.Fields(cut(query)), " ")
+	for i := range sections() {
+		s := &sections()[i]
+		for _, r := range s.rows {
+			for _, l := range r.lines {
+				if l.MatchString(query) {
+					hit := Hit{Topic: s.page.Topic, Title: s.page.Title, Heading: s.heading,
+						Anchor: s.anchor, Snippet: []Part{{Text: r.text}}}
+					all = append(all, found{hit, l.length})
+					break
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b found) int { return b.length - a.length })
+	for _, f := range all[:min(len(all), maxExplanations)] {
+		hits = append(hits, f.hit)
+	}
+	return hits
+}
+
+// maxExplanations is how many rows about one line are shown.
+const maxExplanations = 3
