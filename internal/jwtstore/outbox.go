@@ -25,7 +25,7 @@ import (
 // acknowledged it. A position per server would not do: answers come out of order, and superseded
 // changes leave gaps. A change is removed when at least one server is known and every known server
 // has acknowledged it. The time that a method takes does not depend on the number of changes,
-// except for Pending, Forget and the snapshot.
+// except for Pending, PendingOf, Forget and the snapshot.
 //
 // The methods may be called from any goroutine. None of them does I/O. What they learn of
 // nats-servers is kept as events until the journal has taken them.
@@ -89,19 +89,23 @@ func (o *Outbox) addQuiet(n int) {
 
 // Pending returns the changes that some server may still lack, oldest first, and of each account
 // only the latest. If no server is known these are all changes since one was. There may be a million:
-// PendingAfter returns some of them.
-func (o *Outbox) Pending() []Change { return o.PendingAfter(0, math.MaxInt) }
+// PendingOf returns some of them.
+func (o *Outbox) Pending() []Change { return o.PendingOf("", 0, math.MaxInt) }
 
-// PendingAfter returns up to max of the changes that Pending has, the first ones after a sequence number.
-func (o *Outbox) PendingAfter(seq uint64, max int) []Change {
+// PendingOf returns up to max of the changes that a server has not acknowledged: the first ones after a
+// sequence number. For a server that is not known these are all that Pending has.
+func (o *Outbox) PendingOf(server string, after uint64, max int) []Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	var some []Change
-	for c := range o.pending.after(seq) {
+	s := o.servers.byName[server]
+	for c := range o.pending.after(after) {
 		if len(some) == max {
 			break
 		}
-		some = append(some, o.pending.change(c))
+		if s == nil || !o.pending.hasAcknowledged(c, s) {
+			some = append(some, o.pending.change(c))
+		}
 	}
 	return some
 }

@@ -347,8 +347,8 @@ type restarted struct {
 	skew time.Duration // by which the clock was ahead
 }
 
-func (o restarted) Pending() []jwtstore.Change {
-	all := o.Outbox.Pending()
+func (o restarted) PendingOf(server string, after uint64, max int) []jwtstore.Change {
+	all := o.Outbox.PendingOf(server, after, max)
 	for i := range all {
 		all[i].At = time.Unix(0, all[i].At.Add(o.skew).UnixNano())
 	}

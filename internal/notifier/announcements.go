@@ -35,6 +35,10 @@ const (
 	// heardTimeout is how long a nats-server has to apply a change that it has heard, before that
 	// is to be confirmed.
 	heardTimeout = 500 * time.Millisecond
+	// maxTaken is how many changes are taken up at once for a server that was away.
+	maxTaken = 1000
+	// maxResting is how many announcements may be in memory when another one waits for a server.
+	maxResting = 10_000
 )
 
 // announcement is one account's latest change on its way to the nats-servers.
@@ -151,7 +155,9 @@ func parseReply(s string) (seq uint64, number int) {
 	return seq, number
 }
 
-// announcements are the changes that some server has not acknowledged.
+// announcements are changes that some server has not acknowledged. Those that are only pending for servers
+// which are not there, or do not answer, are in the Outbox. They are taken up, some at a time, when such a
+// server answers.
 type announcements struct {
 	n       *Notifier
 	servers *servers
@@ -159,10 +165,11 @@ type announcements struct {
 	queue   queue                    // those in state queued
 	active  map[string]*announcement // those in state inFlight
 	first   int                      // number of the session's first attempt
+	resting int                      // see maxResting
 }
 
-// newAnnouncements returns what is pending. It waits until a server appears, or until unknown gets
-// a probe.
+// newAnnouncements returns the oldest one that is pending, for the probes of unknown. The others are taken
+// up when a server answers that lacks them.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	p := &announcements{
 		n:       n,
@@ -170,21 +177,43 @@ func newAnnouncements(n *Notifier, servers *servers) *announcements {
 		byKey:   make(map[string]*announcement),
 		active:  make(map[string]*announcement),
 		first:   n.attempts + 1,
+		resting: maxResting,
 	}
-	p.takeUp(servers.unknown.name)
+	for _, c := range n.outbox.PendingOf(servers.unknown.name, 0, 1) {
+		p.get(c).owed = true
+	}
 	return p
 }
 
-// takeUp adds what is pending for a server, and reports whether that is anything. For a name that
-// the Outbox does not know it is everything.
-func (p *announcements) takeUp(server string) (lacksAny bool) {
-	for _, c := range p.n.outbox.Pending() {
-		if p.n.outbox.IsPending(server, c.Seq) {
-			lacksAny = true
-			p.get(c).owed = true
+// takeUpMore takes up some more of what a server lacks that answers, when all that was taken up before is on
+// its way.
+func (p *announcements) takeUpMore(now time.Time) {
+	for _, srv := range p.servers.byName {
+		if srv.getsMore() && p.isIdle(now) {
+			p.takeUp(srv, now)
 		}
 	}
-	return lacksAny
+}
+
+// isIdle reports whether there is room for more announcements, and none is to be sent now.
+func (p *announcements) isIdle(now time.Time) bool {
+	return !p.servers.discovering && len(p.active) < maxInFlight &&
+		(p.queue.Len() == 0 || p.queue[0].due.After(now))
+}
+
+// takeUp queues some of what a server lacks that has turned out to answer, the oldest first. That is to be
+// confirmed first, see wasAway. What its cache lacks waits for a client instead.
+func (p *announcements) takeUp(srv *server, now time.Time) {
+	some := p.n.outbox.PendingOf(srv.name, srv.taken, maxTaken)
+	for _, c := range some {
+		a := p.get(c)
+		srv.taken, a.owed = c.Seq, true
+		if a.state == waiting && !a.notCached[srv.name] {
+			a.confirms, a.wasAway = true, true
+			p.apply(a, wanted, now)
+		}
+	}
+	srv.isBehind = len(some) == maxTaken
 }
 
 // apply changes the state of an announcement, and the queue with it. due counts if it is queued
@@ -276,7 +305,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	// A probe is the oldest change that the server lacks, whether that is due or not. All other
 	// servers get it, too. One that is due was begun above: no probe may hold it up.
 	for _, srv := range p.servers.takeProbes(now) {
-		if a := p.oldestFor(srv.name); a != nil && a.state != inFlight {
+		if a := p.oldestFor(srv); a != nil && a.state != inFlight {
 			if srv.takeConfirmation(a.Seq, now) {
 				a.confirms, a.wasAway = true, true
 			}
@@ -307,11 +336,18 @@ func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	return outgoing{a.Change, a.number, a.confirms}
 }
 
-// oldestFor returns the oldest change that a server lacks, nil if there is none. It looks at all
-// changes; probes are rare enough for that.
-func (p *announcements) oldestFor(server string) (oldest *announcement) {
+// oldestFor returns the oldest change that a server lacks, nil if there is none. It may look at all
+// changes; probes are rare enough for that. For unknown it looks at what has been taken up.
+func (p *announcements) oldestFor(srv *server) (oldest *announcement) {
+	if srv != p.servers.unknown {
+		for _, c := range p.n.outbox.PendingOf(srv.name, 0, 1) {
+			oldest = p.get(c)
+			oldest.owed = true
+		}
+		return oldest
+	}
 	for _, a := range p.byKey {
-		if (oldest == nil || a.Seq < oldest.Seq) && p.n.outbox.IsPending(server, a.Seq) {
+		if (oldest == nil || a.Seq < oldest.Seq) && p.n.outbox.IsPending(srv.name, a.Seq) {
 			oldest = a
 		}
 	}
@@ -322,6 +358,9 @@ func (p *announcements) oldestFor(server string) (oldest *announcement) {
 func (p *announcements) next(latest time.Time) time.Time {
 	if p.hasDue() && !p.servers.discovering {
 		latest = earlier(latest, p.queue[0].due)
+	}
+	if now := time.Now(); p.servers.any((*server).getsMore) && p.isIdle(now) {
+		latest = earlier(latest, now)
 	}
 	for _, a := range p.active {
 		latest = earlier(latest, a.sent.Add(answerTimeout))
@@ -393,12 +432,21 @@ func (p *announcements) end(a *announcement) {
 	}
 	a.owed = a.owed || p.isLacking(a, accounts.ServerNeverAnswered)
 	p.askIfApplied(a)
-	a.release()
 	if a.retryAt.IsZero() {
-		p.apply(a, rests, time.Time{})
-		return
+		p.rest(a)
+	} else {
+		p.apply(a, wanted, a.retryAt)
 	}
-	p.apply(a, wanted, a.retryAt)
+	a.release()
+}
+
+// rest has an announcement wait for a server. If there are very many it is forgotten: the Outbox has the
+// change, which is taken up again for that server, or for a caller that waits.
+func (p *announcements) rest(a *announcement) {
+	p.apply(a, rests, time.Time{})
+	if a.state == waiting && len(p.byKey) > p.resting {
+		p.finish(a)
+	}
 }
 
 // endConfirmation ends an attempt that confirms. The change is announced at once, unless all
@@ -417,7 +465,7 @@ func (p *announcements) endConfirmation(a *announcement) {
 		a.confirms, a.wasAway, a.retryAt = false, false, time.Time{}
 	}
 	if waits {
-		p.apply(a, rests, time.Time{})
+		p.rest(a)
 		return
 	}
 	p.apply(a, wanted, a.retryAt)
@@ -459,7 +507,7 @@ func (p *announcements) endSparing(a *announcement, now time.Time) {
 		again = now.Add(backoff(a.tries, maxProbeWait))
 		a.tries++
 	case again.IsZero():
-		p.apply(a, rests, time.Time{})
+		p.rest(a)
 		return
 	}
 	p.apply(a, wanted, again)
@@ -520,10 +568,13 @@ func (p *announcements) finishAcknowledged(a *announcement) bool {
 	return true
 }
 
-// finishAllAcknowledged removes all that every server has acknowledged.
+// finishAllAcknowledged removes all that every server has acknowledged. Of very many it forgets those that
+// wait, see rest.
 func (p *announcements) finishAllAcknowledged() {
 	for _, a := range p.byKey {
-		p.finishAcknowledged(a)
+		if !p.finishAcknowledged(a) && a.state == waiting {
+			p.rest(a)
+		}
 	}
 }
 
@@ -547,30 +598,27 @@ func (p *announcements) askIfApplied(a *announcement) {
 	a.applied = false
 }
 
-// serverAppeared takes up what a new process lacks, and reports whether that is anything.
+// serverAppeared prepares for a new process, and reports whether it lacks anything.
 func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	for _, a := range p.byKey {
 		delete(a.notCached, name) // by the process that had the name before
 		delete(a.said, name)
+		a.owed = a.owed || p.n.outbox.IsPending(name, a.Seq)
 	}
-	return p.takeUp(name)
+	return len(p.n.outbox.PendingOf(name, 0, 1)) > 0
 }
 
-// serverReady queues what a server lacks that has turned out to answer. That is to be confirmed
-// first, see wasAway. What its cache lacks waits for a client instead.
-func (p *announcements) serverReady(name string, now time.Time) {
-	for _, a := range p.byKey {
-		if a.state == waiting && !a.notCached[name] && p.n.outbox.IsPending(name, a.Seq) {
-			a.confirms, a.wasAway = true, true
-			p.apply(a, wanted, now)
-		}
-	}
+// serverReady begins to take up what a server lacks that has turned out to answer.
+func (p *announcements) serverReady(srv *server, now time.Time) {
+	srv.taken = 0
+	p.takeUp(srv, now)
 }
 
 // isDelivering reports whether a change is being announced, or is to be now. One that is announced
 // again later does not count.
 func (p *announcements) isDelivering(now time.Time) bool {
-	return len(p.active) > 0 || p.queue.Len() > 0 && !p.queue[0].due.After(now)
+	return len(p.active) > 0 || p.queue.Len() > 0 && !p.queue[0].due.After(now) ||
+		p.servers.any((*server).getsMore)
 }
 
 // queue is a heap of announcements, the one that is due first on top; of several, that of the

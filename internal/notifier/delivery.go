@@ -67,7 +67,7 @@ func (p *announcements) state(srv *server, key string, seq uint64) (accounts.Ser
 	case srv.neverAnswers():
 		return accounts.ServerNeverAnswered,
 			"it answers PING, but has never answered an account update"
-	case a != nil && a.notCached[srv.name]:
+	case a != nil && a.notCached[srv.name], a == nil && srv.mayLackInCache(seq):
 		return accounts.ServerNotInUse, notCachedYet
 	}
 	if a != nil {
@@ -207,14 +207,17 @@ func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan s
 		return d, nil
 	}
 	p := n.session.announcements
-	a := p.byKey[key]
-	if a == nil {
+	a, latest := p.byKey[key], n.outbox.PendingFor(key)
+	switch {
+	case a == nil && latest.Seq == 0:
 		return d, n.incomplete.whenAnswered(key)
+	case a != nil:
+		latest = a.Change
 	}
 	isWaiting := d.Unanswered() > 0 || d.New > 0 || d.Servers == 0
 	if v := n.session.servers; isUsual && !v.discovering {
 		isWaiting = v.any(func(srv *server) bool {
-			state, _ := p.state(srv, key, a.Seq)
+			state, _ := p.state(srv, key, latest.Seq)
 			return !srv.isSilent() &&
 				(state == accounts.ServerUnanswered || state == accounts.ServerNew)
 		})
@@ -222,5 +225,5 @@ func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan s
 	if !isWaiting {
 		return d, n.incomplete.whenAnswered(key)
 	}
-	return d, a.whenChanged()
+	return d, p.get(latest).whenChanged()
 }

@@ -69,15 +69,24 @@ func (s *session) listed(answer answer, now time.Time) {
 		for _, key := range answer.loaded {
 			loaded[key] = true
 		}
-		for _, c := range s.n.outbox.Pending() {
-			if !loaded[c.Key] && willFetch(c, srv.list.at) {
+		s.acknowledgeOthers(srv, loaded)
+		s.announcements.finishAllAcknowledged()
+	}
+	s.endList(srv, now)
+}
+
+// acknowledgeOthers acknowledges for a server what it will fetch when it needs it.
+func (s *session) acknowledgeOthers(srv *server, loaded map[string]bool) {
+	for after, more := uint64(0), true; more; {
+		some := s.n.outbox.PendingOf(srv.name, after, maxTaken)
+		for _, c := range some {
+			if after = c.Seq; !loaded[c.Key] && willFetch(c, srv.list.at) {
 				s.n.outbox.Acknowledge(srv.name, c.Seq)
 				s.n.results.set(c.Key, srv.name, false)
 			}
 		}
-		s.announcements.finishAllAcknowledged()
+		more = len(some) == maxTaken
 	}
-	s.endList(srv, now)
 }
 
 // endList ends the request for a server's list. The server gets what it still lacks.

@@ -89,6 +89,14 @@
 // knows a bounded number, a new one displaces another one only by the rules of Outbox.Displace, and
 // lines of the log are limited.
 //
+// # Memory
+//
+// What is pending is in the Outbox. An announcement is in memory while it is queued or in flight, and for
+// some thousand changes while it waits for a server. When a server answers that lacks changes, they are
+// taken up in the order of their numbers, a thousand at a time, as fast as it answers: see
+// announcements.takeUpMore. So a server that is away, or does not answer, takes no memory here, whatever
+// it lacks.
+//
 // # Clocks
 //
 // No time of another process or machine decides anything, and no time that was read from the disk:
@@ -139,15 +147,16 @@ import (
 // Outbox records, durably, which change each nats-server has acknowledged. *jwtstore.Outbox meets
 // it.
 type Outbox interface {
-	// Pending returns what some server may still lack, oldest first: the latest change of each
-	// account.
-	Pending() []jwtstore.Change
-	// CountPending returns how many changes Pending has, and how many of them each server may lack.
+	// PendingOf returns up to max of the changes that a server may still lack, the first ones after a
+	// sequence number: the latest change of each account. For a name that is not known these are all that
+	// any server may lack.
+	PendingOf(server string, after uint64, max int) []jwtstore.Change
+	// CountPending returns how many changes some server may lack, and how many of them each server may.
 	CountPending() (all int, byServer map[string]int)
 	// PendingFor returns the change of one account, the zero Change if there is none.
 	PendingFor(key string) jwtstore.Change
 	// Register records that the server of this name exists. A new one lacks every change that
-	// Pending returns. It reports false if too many are known for a new one.
+	// is pending. It reports false if too many are known for a new one.
 	Register(server string, at time.Time) bool
 	// Displace is Register for a new server when too many are known. It forgets another one, which
 	// it returns, and reports false if there is none that may go. preferred is set for a server

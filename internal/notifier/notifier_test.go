@@ -60,8 +60,8 @@ type agedOutbox struct {
 	age *time.Duration
 }
 
-func (o agedOutbox) Pending() []jwtstore.Change {
-	all := o.Outbox.Pending()
+func (o agedOutbox) PendingOf(server string, after uint64, max int) []jwtstore.Change {
+	all := o.Outbox.PendingOf(server, after, max)
 	for i := range all {
 		all[i].Known = all[i].Known.Add(-*o.age)
 	}

@@ -91,7 +91,7 @@ const maxLooked = 10_000
 // Overview looks at all changes that are pending, some at a time.
 func (n *Notifier) Overview() Overview {
 	all, byServer := n.outbox.CountPending()
-	changes := n.outbox.Pending()
+	changes := n.outbox.PendingOf("", 0, maxLooked)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	v := Overview{Configured: n.configured, Connected: n.session != nil, Counts: n.counts, Pending: all,
@@ -163,7 +163,7 @@ func (n *Notifier) findOldestLocked(v *Overview, changes []jwtstore.Change) {
 		}
 		return
 	}
-	for _, c := range changes[:min(len(changes), maxLooked)] {
+	for _, c := range changes {
 		for _, srv := range n.session.servers.byName {
 			if !n.waitsLocked(srv, c) {
 				continue

@@ -155,7 +155,7 @@ func (s *session) seen(id serverID, now time.Time, preferred bool) *server {
 // apply changes the state of a server, which then may get what it lacks.
 func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 	if s.servers.apply(srv, e, now) && srv.isResponsive() {
-		s.announcements.serverReady(srv.name, now)
+		s.announcements.serverReady(srv, now)
 	}
 }
 
@@ -261,7 +261,8 @@ func (s *session) clientConnected(m *nats.Msg) {
 	s.n.mu.Lock()
 	defer s.n.unlock()
 	a := s.announcements.byKey[key]
-	if a == nil || len(a.notCached) == 0 { // so it is for nearly all of these messages
+	if a == nil { // so it is for nearly all of these messages
+		s.takeUpAgain(key, m.Data)
 		return
 	}
 	if answer, ok := readAnswer(m.Data); ok && a.notCached[answer.Name] {
@@ -270,6 +271,20 @@ func (s *session) clientConnected(m *nats.Msg) {
 		if a.state == waiting {
 			s.announcements.end(a)
 		}
+		s.wakeUp()
+	}
+}
+
+// takeUpAgain announces a change that has waited for a client of a cache, if very many did.
+func (s *session) takeUpAgain(key string, data []byte) {
+	c := s.n.outbox.PendingFor(key)
+	if c.Seq == 0 {
+		return
+	}
+	answer, ok := readAnswer(data)
+	srv := s.servers.byName[answer.Name]
+	if ok && srv != nil && srv.mayLackInCache(c.Seq) && s.n.outbox.IsPending(srv.name, c.Seq) {
+		s.announcements.apply(s.announcements.get(c), wanted, time.Now().Add(connectInterval))
 		s.wakeUp()
 	}
 }

@@ -140,6 +140,7 @@ func (s *session) step(now time.Time) (w work) {
 		s.endList(srv, now)
 	}
 	due = append(due, s.n.unanswered.scan(s.announcements, now)...)
+	s.announcements.takeUpMore(now)
 	w = work{requests: due, watch: s.hasCache && !s.watching, send: s.announcements.take(now)}
 	w.flush = len(w.send) > 0 && s.servers.any((*server).isMute)
 	return w

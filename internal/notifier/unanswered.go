@@ -59,7 +59,7 @@ type unansweredAccount struct {
 func newUnanswered(outbox Outbox) *unanswered {
 	u := &unanswered{outbox: outbox, byKey: make(map[string]*unansweredAccount)}
 	keys := outbox.Unanswered()
-	for _, c := range outbox.Pending() {
+	for _, c := range outbox.PendingOf("", 0, maxUnanswered) {
 		keys = append(keys, c.Key)
 	}
 	for _, key := range keys {
@@ -177,9 +177,11 @@ func (u *unanswered) changed(key string, seq uint64, now time.Time) {
 	}
 }
 
-// sessionBegan lets some time pass before anything is checked.
+// sessionBegan takes up what has changed since the session before, and lets some time pass before anything
+// is checked.
 func (u *unanswered) sessionBegan(now time.Time) {
-	for _, m := range u.byKey {
+	for key, m := range u.byKey {
+		u.changed(key, u.outbox.PendingFor(key).Seq, now)
 		if m.isNewer {
 			m.due = later(m.due, now.Add(checkAfter[0]))
 		}
