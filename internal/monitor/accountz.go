@@ -9,6 +9,9 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
+// changesAtOnce is how many pending changes are read at once.
+const changesAtOnce = 1000
+
 // maxScanned is how many accounts one answer of Accountz looks at, to find those with a name.
 const maxScanned = 100_000
 
@@ -66,21 +69,13 @@ func (m *Monitor) Accountz(q AccountQuery) Accountz {
 			z.Accounts = append(z.Accounts, m.accountOf(z.check, q.Account, v))
 		}
 	case q.Pending:
-		z.addSome(m.pending())
+		z.addPending()
 	case q.Incomplete:
 		z.addSome(m.Notifier.Incomplete())
 	default:
 		z.addListed()
 	}
 	return z.Accountz
-}
-
-// pending returns the accounts that some nats-server has not acknowledged.
-func (m *Monitor) pending() (keys []string) {
-	for _, c := range m.Store.Outbox().Pending() {
-		keys = append(keys, c.Key)
-	}
-	return keys
 }
 
 // accountzMaker makes one Accountz.
@@ -90,6 +85,37 @@ type accountzMaker struct {
 	query AccountQuery
 	index *jwtstore.Index
 	check *importCheck // of all accounts
+}
+
+// addPending adds accounts that some nats-server has not acknowledged.
+func (z *accountzMaker) addPending() {
+	keys, more := pendingAfter(z.m.Store.Outbox(), z.query.After, maxScanned)
+	z.addSome(keys)
+	if more && z.After == "" {
+		z.After = keys[len(keys)-1]
+	}
+}
+
+// pendingAfter returns the first accounts, by key, of which a change is pending and whose keys follow one,
+// and whether there are more. It returns up to twice max, and keeps no more in memory.
+func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, more bool) {
+	last := "" // if there are more, those that follow it are left out
+	for seq := uint64(0); ; {
+		some := outbox.PendingOf("", seq, changesAtOnce)
+		for _, c := range some {
+			if seq = c.Seq; c.Key > key && (!more || c.Key < last) {
+				keys = append(keys, c.Key)
+			}
+		}
+		if len(keys) > 2*max {
+			slices.Sort(keys)
+			keys, last, more = keys[:max], keys[max-1], true
+		}
+		if len(some) < changesAtOnce {
+			slices.Sort(keys)
+			return keys, more
+		}
+	}
 }
 
 // addSome adds accounts of keys.

@@ -62,7 +62,7 @@ func (m *Monitor) List(q ListQuery) Listing {
 	var found []jwtstore.Keyed
 	switch {
 	case q.Select == ArePending:
-		found = l.collect(l.storedOf(m.pending))
+		found = l.collect(l.pending)
 	case q.Select == AreIncomplete:
 		found = l.collect(l.storedOf(m.Notifier.Incomplete))
 	case !m.IsSmall() && m.rare(q.Select) != nil:
@@ -148,6 +148,16 @@ func compareNames(a, b jwtstore.Keyed) int {
 
 // some returns some of the accounts that follow a key, up to a last key, and whether there may be more.
 type some func(after string) (found []jwtstore.Keyed, last string, more bool)
+
+// pending is some of those that a nats-server has not acknowledged.
+func (l *lister) pending(after string) (found []jwtstore.Keyed, last string, more bool) {
+	keys, more := pendingAfter(l.m.Store.Outbox(), after, maxScanned)
+	found, _, _ = l.storedOf(func() []string { return keys })(after)
+	if more {
+		last = keys[len(keys)-1]
+	}
+	return found, last, more
+}
 
 // storedOf returns those accounts of some keys that are stored.
 func (l *lister) storedOf(list func() []string) some {
