@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -69,4 +70,59 @@ func TestTheComposeFileOfManyMachinesWorks(t *testing.T) {
 			t.Errorf("conf/many-machines.conf has no %s", key)
 		}
 	}
+}
+
+// TestTheServedNatsServersKeepTheBucket: the shipped file works as it stands but for addresses, paths, ids and
+// JWTs. Such a nats-server starts without an account server, and has the bucket then.
+func TestTheServedNatsServersKeepTheBucket(t *testing.T) {
+	t.Parallel()
+	op, kv, dir, port := jwttest.NewOperator(t), jwttest.NewAccount(t), t.TempDir(), freePort(t)
+	limits := jwt.JetStreamLimits{DiskStorage: -1, MemoryStorage: -1, Streams: 1, Consumer: -1}
+	kvToken := op.Account(t, kv, func(c *jwt.AccountClaims) { c.Limits.JetStreamLimits = limits })
+	shipped, _, _ := strings.Cut(mustReadFile(t, "../../conf/nats-server-full-bucket.conf"), "cluster {")
+	conf := strings.NewReplacer(
+		"0.0.0.0:4222", fmt.Sprintf("127.0.0.1:%d", port),
+		"/etc/nats/operator.jwt", jwttest.File(t, dir, "op.jwt", []byte(op.Token(t))),
+		"/var/lib/nats/jwt", t.TempDir(), "/var/lib/nats/jetstream", t.TempDir(),
+		"A_SYSTEM", op.System.ID, "JWT_OF_SYSTEM", string(op.SystemAccount(t)),
+		"A_KV", kv.ID, "JWT_OF_KV", string(kvToken),
+	).Replace(shipped)
+	n := natstest.Start(t, conf)
+	jwttest.File(t, dir, "kv.creds", bucketUser(t, kv))
+	system, _ := op.System.User(t)
+	jwttest.File(t, dir, "sys.creds", system)
+	p := start(t, dir, nil, "-c", jwttest.File(t, dir, "server.conf", fmt.Appendf(nil, `
+		operatorjwtpath: op.jwt, http { host: 127.0.0.1, port: 0 }
+		store { dir: store, shard: true, kv { servers: [%q], usercredentials: kv.creds, replicas: 1 } }
+		nats { servers: [%q], usercredentials: sys.creds }`, n.ClientURL(), n.ClientURL())))
+	url := p.url()
+	waitReady(t, url)
+	mustPush(t, url, kv.ID, kvToken)
+	if found := p.warnings(); len(found) > 0 {
+		t.Errorf("warnings are %q", found)
+	}
+	p.term()
+	natstest.Stop(n)
+
+	n = natstest.Start(t, conf)
+	admin, _ := kv.User(t)
+	nc := natstest.Connect(t, n.ClientURL(), admin)
+	natstest.Eventually(t, "the bucket is there", func() bool {
+		m, err := nc.Request("$JS.API.STREAM.INFO."+bucketStream, nil, time.Second)
+		return err == nil && !strings.Contains(string(m.Data), `"messages":0`)
+	})
+}
+
+// bucketUser makes the creds of a user with the permissions that conf/nats-server-bucket.conf has.
+func bucketUser(t *testing.T, a *jwttest.Account) []byte {
+	t.Helper()
+	_, list, _ := strings.Cut(mustReadFile(t, "../../conf/nats-server-bucket.conf"), "publish: [")
+	list, _, _ = strings.Cut(list, "]")
+	creds, _ := a.User(t, func(c *jwt.UserClaims) {
+		for _, subject := range strings.Fields(list) {
+			c.Pub.Allow.Add(strings.Trim(subject, `"`))
+		}
+		c.Sub.Allow.Add("_INBOX.>")
+	})
+	return creds
 }

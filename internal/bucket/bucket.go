@@ -240,6 +240,7 @@ func (s *Store) Progress() State {
 		Refusing:  cmp.Or(s.status.unfit(), s.syncing.refusing()),
 		Revision:  s.revisions.now().Seq,
 		Bucket:    s.stream.bucket,
+		Empty:     s.IsIncomplete(),
 	}
 	s.status.fill(&state)
 	return state

@@ -71,7 +71,9 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 		if ctx.Err() != nil {
 			return
 		}
-		if f.status.setFailed(err.Error()) {
+		// A stream that was made a moment ago is not known to every nats-server.
+		isYoung := failed == 0 && errors.Is(err, nats.ErrNoResponders)
+		if !isYoung && f.status.setFailed(err.Error()) {
 			f.log.Warn(fmt.Sprintf("the bucket %s can't be followed now: %s; stored accounts are served, "+
 				"and it is tried again", f.stream.bucket, err))
 		}

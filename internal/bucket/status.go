@@ -10,6 +10,7 @@ import (
 type State struct {
 	Connected bool
 	CaughtUp  bool      // once since the start
+	Empty     bool      // the directory has no account, and the bucket has not been read yet
 	First     bool      // it reads this bucket for the first time, and takes no push yet
 	Behind    uint64    // revisions that are not applied yet, when it last asked
 	Success   time.Time // when it last knew that all are applied; zero: never

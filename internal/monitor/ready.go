@@ -124,6 +124,18 @@ func whyCutOff(s bucket.State) string {
 	return "the bucket can't be reached"
 }
 
+// notReadYet says that a server does not know yet what its bucket has.
+func notReadYet(s bucket.State) string {
+	text := "the bucket has not been read since the start"
+	if s.Empty {
+		text += ", and no account is stored here"
+	}
+	if s.Failing != "" {
+		text += " (" + s.Failing + ")"
+	}
+	return text
+}
+
 // bucketGrace is how long a server that can't reach its bucket is not ready after its start.
 const bucketGrace = 15 * time.Second
 
@@ -138,8 +150,8 @@ func (c *readyChecks) bucket() *Part {
 	case s.Fault != nil:
 		return &Part{Reason: "a change is committed to the bucket, and can't be stored on this server: " +
 			"the log says why"}
-	case !s.CaughtUp && (!isCutOff || time.Since(c.start) < bucketGrace):
-		return &Part{Reason: "the bucket has not been read since the start"}
+	case !s.CaughtUp && (s.Empty || !isCutOff || time.Since(c.start) < bucketGrace):
+		return &Part{Reason: notReadYet(s)}
 	case !s.CaughtUp:
 		return &Part{Note: whyCutOff(s) + " since the start: what is stored is served, and " +
 			"nothing is announced"}

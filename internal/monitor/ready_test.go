@@ -1,0 +1,44 @@
+package monitor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/bucket"
+)
+
+func TestWhenAServerWithABucketIsReady(t *testing.T) {
+	const failing = "no responders"
+	for _, row := range []struct {
+		name  string
+		state bucket.State
+		since time.Duration // the start
+		ready bool
+		says  string
+	}{
+		{"all is well", bucket.State{Connected: true, CaughtUp: true}, time.Hour, true, ""},
+		{"it reads the bucket", bucket.State{Connected: true}, time.Hour, false, "has not been read"},
+		{"there is no connection yet", bucket.State{}, time.Second, false, "has not been read"},
+		{"there is none since the start", bucket.State{}, time.Hour, true, "reached since the start"},
+		{"and no account is stored", bucket.State{Empty: true}, time.Hour, false, "no account is stored"},
+		{"the bucket has no leader since the start",
+			bucket.State{Connected: true, Failing: failing}, time.Hour, true, failing},
+		{"and no account is stored, either",
+			bucket.State{Connected: true, Failing: failing, Empty: true}, time.Hour, false, failing},
+		{"the bucket has lost its leader",
+			bucket.State{Connected: true, CaughtUp: true, Failing: failing}, time.Hour, true, failing},
+		{"pushes are refused",
+			bucket.State{Connected: true, CaughtUp: true, Refusing: "kv1"}, time.Hour, true, "kv1"},
+		{"the disk is full", bucket.State{Connected: true, CaughtUp: true, Fault: errors.New("full")},
+			time.Hour, false, "can't be stored on this server"},
+	} {
+		c := readyChecks{start: time.Now().Add(-row.since)}
+		c.Bucket = func() (bucket.State, bool) { return row.state, true }
+		p := c.bucket()
+		if text := p.Reason + p.Note; (p.Reason == "") != row.ready || !strings.Contains(text, row.says) {
+			t.Errorf("%s: it says %+v", row.name, *p)
+		}
+	}
+}
