@@ -117,7 +117,7 @@ func (w *writer) effects(a *Answer) {
 	}
 	asked := "no nats-server was asked"
 	if len(a.Asked) > 0 {
-		asked = fmt.Sprintf("asked of %s in %.3g ms", names(a.Asked), a.TookMS)
+		asked = fmt.Sprintf("asked of %s in %s", names(a.Asked), took(a.TookMS))
 	}
 	w.section(fmt.Sprintf("%-*s %s", columnHead-8, "effect", asked))
 	if len(a.Effects) == 0 {
@@ -133,6 +133,14 @@ func (w *writer) effects(a *Answer) {
 		}
 		w.line(fmt.Sprintf("    %-7s %s", e.Kind, words))
 	}
+}
+
+// took is a time for people: "9.1 ms", or "4.01 s".
+func took(ms float64) string {
+	if ms >= 1000 {
+		return fmt.Sprintf("%.3g s", ms/1000)
+	}
+	return fmt.Sprintf("%.3g ms", ms)
 }
 
 // maxNames is how many nats-servers are named.

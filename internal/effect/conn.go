@@ -22,16 +22,18 @@ func (f *cutFinder) findConnCut(atOnce, left int) {
 	of, _ := loaders(f.infos)
 	// In a cluster they exchange their counts within 30 seconds, and end what is too many together.
 	all := atOnce + max(0, left-atOnce-int(min(most, math.MaxInt32)))
+	ended := claimdiff.Count(int64(all))
 	switch {
+	case all > 0 && most == 0:
+		f.add(Cut, "connections_exceeded", all, "all %s: there may be none", count{clients: left})
 	case all > 0 && len(of) == 1:
-		f.add(Cut, "connections_exceeded", all, "%d of %s, the newest: there may be %s", all,
+		f.add(Cut, "connections_exceeded", all, "%s of %s, the newest: there may be %s", ended,
 			count{clients: left}, claimdiff.Count(most))
 	case all > 0:
-		f.add(Cut, "connections_exceeded", all, "at least %d of %s, the newest of each nats-server, within "+
-			"30 seconds: there may be %s on all together", all, count{clients: left}, claimdiff.Count(most))
+		f.add(Cut, "connections_exceeded", all, "at least %s of %s, the newest of each nats-server, within "+
+			"30 seconds: there may be %s on all together", ended, count{clients: left}, claimdiff.Count(most))
 	case f.has("nats.limits.conn"):
-		f.add(Later, "connections_limited", 0, "new connections above %s are refused; %s that stay",
-			claimdiff.Count(most), isOrAre(left))
+		f.add(Later, "connections_limited", 0, "%s; %s", newAbove("connections", most), staying(left))
 	}
 }
 
@@ -54,7 +56,7 @@ func isOrAre(n int) string {
 	case 1:
 		return "there is 1"
 	}
-	return fmt.Sprintf("there are %d", n)
+	return "there are " + claimdiff.Count(int64(n))
 }
 
 // findLeafCut adds what the limit of leaf nodes does. One nats-server alone ends none.
@@ -75,14 +77,25 @@ func (f *cutFinder) findLeafCut() {
 			"nats-servers together", count{leafNodes: surplus}, f.pushed.Limits.LeafNodeConn)
 		return
 	}
-	f.add(Later, "leaf_nodes_limited", 0, "new leaf nodes above %d are refused; %s now, which %s connected",
-		max(0, f.pushed.Limits.LeafNodeConn), isOrAre(leafNodes), stayOrStays(leafNodes))
+	f.add(Later, "leaf_nodes_limited", 0, "%s; %s",
+		newAbove("leaf nodes", max(0, f.pushed.Limits.LeafNodeConn)), staying(leafNodes))
 }
 
-// stayOrStays is the verb for so many.
-func stayOrStays(n int) string {
-	if n == 1 {
-		return "stays"
+// newAbove is "new connections above 5 are refused".
+func newAbove(what string, most int64) string {
+	if most == 0 {
+		return "new " + what + " are refused"
 	}
-	return "stay"
+	return fmt.Sprintf("new %s above %s are refused", what, claimdiff.Count(most))
+}
+
+// staying is "there are 22, which stay".
+func staying(n int) string {
+	switch n {
+	case 0:
+		return isOrAre(n) + " now"
+	case 1:
+		return isOrAre(n) + ", which stays"
+	}
+	return isOrAre(n) + ", which stay"
 }

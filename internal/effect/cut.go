@@ -13,7 +13,6 @@ import (
 
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/facts"
-	"nats-account-server/internal/logging"
 )
 
 // cause is why a connection is ended. Its order is that of the lines. A connection with several causes
@@ -70,8 +69,8 @@ func (n *count) add(c facts.Connection) {
 
 // String is "74 connections and 1 leaf node".
 func (n count) String() string {
-	clients := logging.Count(n.clients, "connection", "connections")
-	leafNodes := logging.Count(n.leafNodes, "leaf node", "leaf nodes")
+	clients := countOf(n.clients, "connection")
+	leafNodes := countOf(n.leafNodes, "leaf node")
 	switch {
 	case n.leafNodes == 0:
 		return clients

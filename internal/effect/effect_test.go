@@ -75,6 +75,9 @@ func allow(subjects ...string) func(*jwt.UserScope) {
 	return template(func(l *jwt.UserPermissionLimits) { l.Pub.Allow.Add(subjects...) })
 }
 
+// bearerRole has the users of a scope prove nothing.
+var bearerRole = template(func(l *jwt.UserPermissionLimits) { l.BearerToken = true })
+
 // refused fails the test unless a new client of the account is refused.
 func refused(c client) func(*run) {
 	return func(r *run) {
@@ -205,6 +208,46 @@ var cutRows = []row{
 		pushed:  limits(func(l *jwt.OperatorLimits) { l.DisallowBearer = true }),
 		clients: []client{{name: "a", edits: bearer}, {name: "b"}},
 		lines:   []string{"cut bearer_refused 1"}, cut: []string{"a"}, after: outForGood("a"),
+	},
+	{
+		name: "bearer tokens are refused, and a role allows them", stored: withScope("k", "w", bearerRole),
+		pushed: all(withScope("k", "w", bearerRole), limits(func(l *jwt.OperatorLimits) {
+			l.DisallowBearer = true
+		})),
+		clients: []client{{name: "a", by: "k", edits: scoped}, {name: "b"}},
+	},
+	{
+		name: "the key of bearer users is removed", stored: withKeys("k"), pushed: same,
+		clients: []client{{name: "a", by: "k", edits: bearer}, {name: "b", edits: bearer},
+			{name: "leaf", by: "k", leaf: true, edits: bearer}},
+		lines: []string{"cut signing_key_removed 2"}, cut: []string{"a", "leaf"},
+	},
+	{
+		name: "bearer users with as many subscriptions as the limit", stored: same,
+		pushed:  limits(func(l *jwt.OperatorLimits) { l.Subs = 3 }),
+		clients: []client{{name: "a", subs: 2, edits: bearer}, {name: "b", subs: 4, edits: bearer}},
+		lines:   []string{"cut subscriptions_reached 1"}, cut: []string{"b"},
+	},
+	{
+		name: "all users are revoked, and bearer tokens are refused", stored: same,
+		pushed:  all(revoke("*", 0), limits(func(l *jwt.OperatorLimits) { l.DisallowBearer = true })),
+		clients: []client{{name: "a", edits: bearer}, {name: "b"}},
+		lines:   []string{"cut user_revoked 1", "cut user_revoked 1"}, cut: []string{"a", "b"},
+	},
+	{
+		name: "users of a role have more subscriptions than the account allows", stored: withScope("k", "w"),
+		pushed: all(withScope("k", "w"), limits(func(l *jwt.OperatorLimits) { l.Subs = 2 })),
+		clients: []client{{name: "a", by: "k", subs: 3, edits: scoped},
+			{name: "b", by: "k", subs: 1, edits: scoped}},
+		lines: []string{"cut subscriptions_reached 1"}, cut: []string{"a"},
+	},
+	{
+		name:   "a renewal when users of a role have as many subscriptions as it allows",
+		stored: withScope("k", "w", template(func(l *jwt.UserPermissionLimits) { l.Subs = 3 })),
+		pushed: withScope("k", "w", template(func(l *jwt.UserPermissionLimits) { l.Subs = 3 })),
+		clients: []client{{name: "a", by: "k", subs: 3, edits: scoped},
+			{name: "b", by: "k", subs: 1, edits: scoped}},
+		lines: []string{"cut subscriptions_reached 1"}, cut: []string{"a"},
 	},
 	{
 		name: "as many subscriptions as the limit", stored: same,

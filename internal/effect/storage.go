@@ -80,11 +80,11 @@ func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 		// All limits are 0 then, which says no more.
 	case c.Code == "tier_removed" && streams > 0:
 		f.add(Stop, c.Code, 0, "%s of tier %s: they stay, publishes to them and updates of them fail",
-			countStreams(streams), claimdiff.Plain(c.Of))
+			countOf(streams, "stream"), claimdiff.Plain(c.Of))
 	case c.Code == "tiers_changed" && len(used.streams) > 0:
 		// Also if there is a tier for them.
-		f.add(Stop, c.Code, 0, "%s: publishes to all of its %s fail, streams stay", c.Words,
-			countStreams(len(used.streams)))
+		f.add(Stop, c.Code, 0, "%s: publishes to %s fail, streams stay", c.Words,
+			countOf(len(used.streams), "stream"))
 	case c.Code == "tiers_changed":
 		f.add(Later, c.Code, 0, "%s; there are no streams", c.Words)
 	case c.Code != "limit_changed":
@@ -113,10 +113,10 @@ func (f *storageFinder) usageLine(c claimdiff.Change, what string, limit int64, 
 	f.add(Later, c.Code, 0, "%s; %s", c.Words, words)
 }
 
-// countStreams is "1 stream".
-func countStreams(n int) string {
+// countOf is "1 stream", or "2,000 streams".
+func countOf(n int, what string) string {
 	if n == 1 {
-		return "1 stream"
+		return "1 " + what
 	}
-	return claimdiff.Count(int64(n)) + " streams"
+	return claimdiff.Count(int64(n)) + " " + what + "s"
 }

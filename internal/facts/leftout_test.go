@@ -58,7 +58,12 @@ func newOneServer(t *testing.T, resolver string) *oneServer {
 // push stores a JWT and announces it. The nats-server must say that it has taken it.
 func (s *oneServer) push(a *jwttest.Account, edits ...func(*jwt.AccountClaims)) {
 	s.t.Helper()
-	token := s.op.Account(s.t, a, edits...)
+	s.announce(a, s.op.Account(s.t, a, edits...))
+}
+
+// announce is push of a JWT.
+func (s *oneServer) announce(a *jwttest.Account, token []byte) {
+	s.t.Helper()
 	s.mu.Lock()
 	s.stored[a.ID] = token
 	s.mu.Unlock()
@@ -160,6 +165,17 @@ func TestANatsServerLeavesOutPartsAndSaysYes(t *testing.T) {
 			} {
 				if got := s.leftOut(row.a, row.edit); got != row.want {
 					t.Errorf("%s: %q is left out, want %q", row.name, got, row.want)
+				}
+			}
+			// What is not complete is looked at again, also if it is the same JWT.
+			large := fresh()
+			for range 3 {
+				if got := s.leftOut(large, js(100_000_000)); got != "JetStream limits" {
+					t.Errorf("it is pushed anew: %q is left out", got)
+				}
+				s.announce(large, s.stored[large.ID])
+				if got := s.now(large); got != "JetStream limits" {
+					t.Errorf("the same JWT is pushed again: %q is left out", got)
 				}
 			}
 			if late := fresh(); s.leftOut(late, token(late, time.Now().Add(2*time.Second))) == "" {

@@ -255,7 +255,8 @@ func TestWhatAcceptDecides(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	s.put(t, a)
 	address, token := serve(t, s.api), string(s.op.Account(t, a))
-	const varies, text, json = "Vary: Origin, Accept", "Content-Type: text/plain", "Content-Type: application/json"
+	const varies, text = "Vary: Origin, Accept", "Content-Type: text/plain"
+	const json = "Content-Type: application/json"
 	for accept, kind := range map[string]string{
 		"":                                       text,
 		"*/*":                                    text,
@@ -271,7 +272,8 @@ func TestWhatAcceptDecides(t *testing.T) {
 		account := "/jwt/v1/accounts/" + a.ID
 		for _, request := range []string{"GET " + account + "/impact\nAccept: " + accept,
 			"POST " + account + "/dry-run\nAccept: " + accept + "\n\n" + token} {
-			if got := ask(t, address, request); !strings.Contains(got, kind) || !strings.Contains(got, varies) {
+			got := ask(t, address, request)
+			if !strings.Contains(got, kind) || !strings.Contains(got, varies) {
 				t.Errorf("%q: %s", accept, got)
 			}
 		}
