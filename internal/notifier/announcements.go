@@ -162,22 +162,21 @@ type announcements struct {
 	n       *Notifier
 	servers *servers
 	byKey   map[string]*announcement
-	queue   queue                    // those in state queued
-	active  map[string]*announcement // those in state inFlight
-	first   int                      // number of the session's first attempt
-	resting int                      // see maxResting
+	schedule
+	first   int // number of the session's first attempt
+	resting int // see maxResting
 }
 
 // newAnnouncements returns the oldest one that is pending, for the probes of unknown. The others are taken
 // up when a server answers that lacks them.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	p := &announcements{
-		n:       n,
-		servers: servers,
-		byKey:   make(map[string]*announcement),
-		active:  make(map[string]*announcement),
-		first:   n.attempts + 1,
-		resting: maxResting,
+		n:        n,
+		servers:  servers,
+		byKey:    make(map[string]*announcement),
+		schedule: schedule{active: make(map[string]*announcement)},
+		first:    n.attempts + 1,
+		resting:  maxResting,
 	}
 	for _, c := range n.outbox.PendingOf(servers.unknown.name, 0, 1) {
 		p.get(c).owed = true
@@ -189,16 +188,10 @@ func newAnnouncements(n *Notifier, servers *servers) *announcements {
 // its way.
 func (p *announcements) takeUpMore(now time.Time) {
 	for _, srv := range p.servers.byName {
-		if srv.getsMore() && p.isIdle(now) {
+		if srv.getsMore() && p.isIdle(now) && !p.servers.discovering {
 			p.takeUp(srv, now)
 		}
 	}
-}
-
-// isIdle reports whether there is room for more announcements, and none is to be sent now.
-func (p *announcements) isIdle(now time.Time) bool {
-	return !p.servers.discovering && len(p.active) < maxInFlight &&
-		(p.queue.Len() == 0 || p.queue[0].due.After(now))
 }
 
 // takeUp queues some of what a server lacks that has turned out to answer, the oldest first. That is to be
@@ -298,7 +291,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	for p.hasDue() && !now.Before(p.queue[0].due) {
 		// A change that is pending for absent servers only is not sent.
 		if a := p.queue[0]; !p.finishAcknowledged(a) {
-			p.spare(a)
+			confirmations{p}.spare(a)
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -309,16 +302,12 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 			if srv.takeConfirmation(a.Seq, now) {
 				a.confirms, a.wasAway = true, true
 			}
-			p.spare(a)
+			confirmations{p}.spare(a)
 			batch = append(batch, p.begin(a, now))
 		}
 	}
 	return batch
 }
-
-// hasDue reports whether the first one in the queue may be sent when its time comes. It may not
-// while as many as are allowed are in flight.
-func (p *announcements) hasDue() bool { return p.queue.Len() > 0 && len(p.active) < maxInFlight }
 
 // begin begins an attempt. Answers to the attempt before may still acknowledge the change, but they
 // do not end this one.
@@ -356,11 +345,13 @@ func (p *announcements) oldestFor(srv *server) (oldest *announcement) {
 
 // next returns when take or endOverdue have something to do, at the latest the moment given.
 func (p *announcements) next(latest time.Time) time.Time {
-	if p.hasDue() && !p.servers.discovering {
-		latest = earlier(latest, p.queue[0].due)
-	}
-	if now := time.Now(); p.servers.any((*server).getsMore) && p.isIdle(now) {
+	now := time.Now()
+	switch {
+	case p.servers.discovering:
+	case p.isIdle(now) && p.servers.any((*server).getsMore):
 		latest = earlier(latest, now)
+	case p.hasDue():
+		latest = earlier(latest, p.queue[0].due)
 	}
 	for _, a := range p.active {
 		latest = earlier(latest, a.sent.Add(answerTimeout))
@@ -427,10 +418,10 @@ func (p *announcements) end(a *announcement) {
 		return
 	}
 	if a.confirms {
-		p.endConfirmation(a)
+		confirmations{p}.end(a)
 		return
 	}
-	a.owed = a.owed || p.isLacking(a, accounts.ServerNeverAnswered)
+	a.owed = a.owed || standings{p}.isLacking(a, accounts.ServerNeverAnswered)
 	p.askIfApplied(a)
 	if a.retryAt.IsZero() {
 		p.rest(a)
@@ -449,95 +440,6 @@ func (p *announcements) rest(a *announcement) {
 	}
 }
 
-// endConfirmation ends an attempt that confirms. The change is announced at once, unless all
-// answers are as they should be and some come too early to count: then it is to be confirmed again.
-// If only servers have not answered that may be away, it waits for them.
-func (p *announcements) endConfirmation(a *announcement) {
-	if p.isSpared(a) {
-		p.endSparing(a, time.Now())
-		return
-	}
-	left := p.outstanding(a)
-	isRepeated := !a.refuted && !a.retryAt.IsZero() && len(left) == 0
-	waits := !a.refuted && a.wasAway && len(left) > 0 &&
-		!slices.ContainsFunc(left, (*server).isResponsive)
-	if !isRepeated {
-		a.confirms, a.wasAway, a.retryAt = false, false, time.Time{}
-	}
-	if waits {
-		p.rest(a)
-		return
-	}
-	p.apply(a, wanted, a.retryAt)
-}
-
-// isSpared reports whether an account is not to be announced again unless a server lacks the change. It
-// is not wholly in effect somewhere. A server that fetches JWTs applies such an account anew with each
-// announcement, although nothing has changed, and loses the replies that are in flight there.
-func (p *announcements) isSpared(a *announcement) bool {
-	return a.announced && len(p.n.incomplete.byKey[a.Key]) > 0
-}
-
-// spare has the servers asked what they run, instead of another announcement of an account that is spared.
-func (p *announcements) spare(a *announcement) {
-	if p.isSpared(a) && !a.lacked {
-		a.confirms = true
-	}
-	a.lacked = false
-}
-
-// refute records that a server has not said that it runs the stored JWT. An account that is spared is not
-// announced again for a server that never answers: that would be without end.
-func (p *announcements) refute(a *announcement, srv *server) {
-	a.refuted = a.refuted || !(p.isSpared(a) && srv.neverAnswers())
-}
-
-// endSparing ends a confirmation of an account that is spared. If a server lacks the change it is announced
-// again: at once the first time, and then less and less often. If servers have not said what they run they
-// are asked again. Servers that do not answer get probes.
-func (p *announcements) endSparing(a *announcement, now time.Time) {
-	again := a.retryAt
-	switch {
-	case a.refuted:
-		a.confirms, a.wasAway, a.lacked = false, false, true
-		again = later(now, a.repeatAt)
-		a.repeatAt = again.Add(min(sparingInterval<<min(a.repeats, 10), maxSparing))
-		a.repeats++
-	case again.IsZero() && slices.ContainsFunc(p.outstanding(a), (*server).isResponsive):
-		again = now.Add(backoff(a.tries, maxProbeWait))
-		a.tries++
-	case again.IsZero():
-		p.rest(a)
-		return
-	}
-	p.apply(a, wanted, again)
-}
-
-// continueConfirmation goes on after a server's answer to an attempt that confirms, which may have
-// come late. What waited for this server is announced.
-func (p *announcements) continueConfirmation(a *announcement, srv *server) {
-	switch {
-	case a.state == inFlight:
-		p.endIfAnswered(a)
-	case p.finishAcknowledged(a):
-	case a.state == waiting && a.answered[srv.name] && p.n.outbox.IsPending(srv.name, a.Seq):
-		p.apply(a, wanted, a.retryAt)
-	}
-}
-
-// isLacking reports whether a server has refused a change, has not answered, or is in one more
-// state.
-func (p *announcements) isLacking(a *announcement, more accounts.ServerState) bool {
-	return p.servers.any(func(srv *server) bool {
-		state, _ := p.state(srv, a.Key, a.Seq)
-		switch state {
-		case accounts.ServerRefused, accounts.ServerUnanswered, accounts.ServerNew, more:
-			return true
-		}
-		return false
-	})
-}
-
 // acknowledge records that a server has a change, and whether it has loaded the account. It logs
 // when the last server that counts has got a change that was owed.
 func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool) {
@@ -548,7 +450,7 @@ func (p *announcements) acknowledge(srv *server, a *announcement, isLoaded bool)
 	if isNew {
 		p.n.delivered(time.Since(a.Known))
 	}
-	if isNew && a.owed && !p.isLacking(a, accounts.ServerUnanswered) {
+	if isNew && a.owed && !(standings{p}).isLacking(a, accounts.ServerUnanswered) {
 		a.owed = false
 		p.n.notes.add(slog.LevelInfo,
 			"%s - the update of %s is delivered at last: every connected "+
@@ -612,41 +514,4 @@ func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 func (p *announcements) serverReady(srv *server, now time.Time) {
 	srv.taken = 0
 	p.takeUp(srv, now)
-}
-
-// isDelivering reports whether a change is being announced, or is to be now. One that is announced
-// again later does not count.
-func (p *announcements) isDelivering(now time.Time) bool {
-	return len(p.active) > 0 || p.queue.Len() > 0 && !p.queue[0].due.After(now) ||
-		p.servers.any((*server).getsMore)
-}
-
-// queue is a heap of announcements, the one that is due first on top; of several, that of the
-// oldest change. It implements heap.Interface.
-type queue []*announcement
-
-func (q queue) Len() int { return len(q) }
-
-func (q queue) Less(i, j int) bool {
-	if q[i].due.Equal(q[j].due) {
-		return q[i].Seq < q[j].Seq
-	}
-	return q[i].due.Before(q[j].due)
-}
-
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-func (q *queue) Push(x any) {
-	a := x.(*announcement)
-	a.index = len(*q)
-	*q = append(*q, a)
-}
-
-func (q *queue) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
 }

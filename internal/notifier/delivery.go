@@ -57,9 +57,12 @@ func (r results) state(key, server string) accounts.ServerState {
 	}
 }
 
+// standings are the announcements with respect to what has become of them at a nats-server.
+type standings struct{ *announcements }
+
 // state says what has become of an account's latest change at a nats-server that is there, and more
 // if it is known. seq is the number of the change, 0 if none is pending.
-func (p *announcements) state(srv *server, key string, seq uint64) (accounts.ServerState, string) {
+func (p standings) state(srv *server, key string, seq uint64) (accounts.ServerState, string) {
 	a := p.byKey[key] // nil if it is not taken up yet
 	switch {
 	case !p.n.outbox.IsPending(srv.name, seq):
@@ -85,6 +88,19 @@ func (p *announcements) state(srv *server, key string, seq uint64) (accounts.Ser
 	}
 }
 
+// isLacking reports whether a server has refused a change, has not answered, or is in one more
+// state.
+func (p standings) isLacking(a *announcement, more accounts.ServerState) bool {
+	return p.servers.any(func(srv *server) bool {
+		state, _ := p.state(srv, a.Key, a.Seq)
+		switch state {
+		case accounts.ServerRefused, accounts.ServerUnanswered, accounts.ServerNew, more:
+			return true
+		}
+		return false
+	})
+}
+
 // Delivery says how far the latest change of an account has got.
 func (n *Notifier) Delivery(key string) accounts.Delivery {
 	n.mu.Lock()
@@ -106,7 +122,7 @@ func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 	d := accounts.Delivery{State: accounts.Sent}
 	latest := n.outbox.PendingFor(key)
 	for _, name := range slices.Sorted(maps.Keys(n.session.servers.byName)) {
-		state, reason := n.session.announcements.state(n.session.servers.byName[name], key,
+		state, reason := standings{n.session.announcements}.state(n.session.servers.byName[name], key,
 			latest.Seq)
 		d.Count(name, state, reason)
 		if why := n.incomplete.reason(key, name); why != "" && state.IsAcknowledged() {
@@ -217,7 +233,7 @@ func (n *Notifier) follow(key string, isUsual bool) (accounts.Delivery, <-chan s
 	isWaiting := d.Unanswered() > 0 || d.New > 0 || d.Servers == 0
 	if v := n.session.servers; isUsual && !v.discovering {
 		isWaiting = v.any(func(srv *server) bool {
-			state, _ := p.state(srv, key, latest.Seq)
+			state, _ := standings{p}.state(srv, key, latest.Seq)
 			return !srv.isSilent() &&
 				(state == accounts.ServerUnanswered || state == accounts.ServerNew)
 		})

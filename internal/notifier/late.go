@@ -196,7 +196,7 @@ func (s *session) compared(c comparison) {
 		}
 	case srv != nil:
 		a.answered[c.server] = true
-		s.announcements.continueConfirmation(a, srv)
+		confirmations{s.announcements}.answered(a, srv)
 		s.wakeUp()
 	}
 }
@@ -204,7 +204,7 @@ func (s *session) compared(c comparison) {
 // isLate reports whether an answer to an announcement that is not the last one of its account shows
 // that the server applied the JWTs out of order. Answers arrive in the order in which a server
 // sends them. So does what is sent to it, but only within a session.
-func (p *announcements) isLate(srv *server, key string, number int) bool {
+func (p standings) isLate(srv *server, key string, number int) bool {
 	a := p.byKey[key]
 	switch {
 	case a == nil: // the server has acknowledged a later one, unless that is not taken up yet
@@ -218,7 +218,7 @@ func (p *announcements) isLate(srv *server, key string, number int) bool {
 // answeredLate takes an answer to an announcement of a change that was replaced, or of one that is
 // no longer pending.
 func (s *session) answeredLate(srv *server, key string, number int, applied digest) {
-	if trust.IsAccountKey(key) && s.announcements.isLate(srv, key, number) {
+	if trust.IsAccountKey(key) && (standings{s.announcements}).isLate(srv, key, number) {
 		s.comparer.add(comparison{key: key, server: srv.name, applied: applied})
 	}
 }

@@ -113,7 +113,9 @@
 //	states.go         the tables above
 //	replies.go        what arrives, and which events follow from it
 //	answers.go        nats-server's texts, and what they mean
-//	announcements.go  the changes that some server has not acknowledged, and the queue of them
+//	announcements.go  the changes that some server has not acknowledged
+//	schedule.go       when they are sent: the queue of them, and what is in flight
+//	confirmations.go  attempts that only confirm
 //	servers.go        which nats-servers are there
 //	list.go           which accounts a nats-server has loaded
 //	late.go           answers to announcements of changes that have been replaced
@@ -390,7 +392,8 @@ func (n *Notifier) isDelivering() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := n.session
-	return s != nil && !s.servers.overdue() && s.announcements.isDelivering(time.Now())
+	return s != nil && !s.servers.overdue() && (s.announcements.isDelivering(time.Now()) ||
+		s.servers.any((*server).getsMore))
 }
 
 // maxWarned bounds how many different warnings of one session are remembered. No more are logged

@@ -186,6 +186,6 @@ func (n *Notifier) waitsLocked(srv *server, c jwtstore.Change) bool {
 	if !n.outbox.IsPending(srv.name, c.Seq) {
 		return false
 	}
-	state, _ := n.session.announcements.state(srv, c.Key, c.Seq)
+	state, _ := standings{n.session.announcements}.state(srv, c.Key, c.Seq)
 	return state == accounts.ServerUnanswered || state == accounts.ServerNew
 }

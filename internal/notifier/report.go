@@ -67,7 +67,7 @@ func (n *Notifier) describeLocked(r *accounts.ServerReport, key string, seq uint
 	if n.session != nil {
 		if srv := n.session.servers.byName[r.Name]; srv != nil {
 			r.Here, r.ID, r.Version = true, srv.id, srv.version
-			r.State, r.Reason = n.session.announcements.state(srv, key, seq)
+			r.State, r.Reason = standings{n.session.announcements}.state(srv, key, seq)
 			if r.State.IsAcknowledged() {
 				r.Partly = n.incomplete.reason(key, r.Name)
 			}
@@ -163,14 +163,14 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 		a.said[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
 		a.retry(a.Known.Add(fetchWindow))
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
-		s.announcements.refute(a, srv)
+		confirmations{s.announcements}.refute(a, srv)
 		delete(a.answered, srv.name) // until it has been compared
 		s.comparer.add(comparison{
 			key: key, server: srv.name, applied: digestOf(r.JWT),
 			running: string(r.JWT), attempt: number,
 		})
 	default:
-		s.announcements.refute(a, srv)
+		confirmations{s.announcements}.refute(a, srv)
 	}
-	s.announcements.continueConfirmation(a, srv)
+	confirmations{s.announcements}.answered(a, srv)
 }
