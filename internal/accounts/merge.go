@@ -75,7 +75,7 @@ func UserOf(ctx context.Context) string {
 type Revision struct {
 	Revision uint64
 	At       time.Time
-	Door     string // way in, a Kind, or "offer" for what a server had in its directory
+	Kind     string // way in, or "offer" for what a server had in its directory
 	User     string // "" if none was asked for
 	Server   string // host name of the account server
 	Override bool   // it has replaced a newer one

@@ -7,7 +7,7 @@
 // slowed down:
 //
 //	certificate.go  cache.go  login.go           limiter.go
-//	certificate? ── cached? ─ being compared? ── slowed down? ── its turn? ── bcrypt
+//	certificate? ── cached? ─ being compared? ── slowed down? ── bcrypt
 //
 // It knows no route, no JWT and no configuration file.
 package auth

@@ -52,13 +52,13 @@ type Limiter struct {
 // client is an address that tries to log in, or has failed to. An IPv6 client owns a whole /64, so
 // that is one address. Limiter.mu guards the counts and times.
 type client struct {
-	at       netip.Prefix        // its key in Limiter.clients
-	place    *list.Element       // in Limiter.byAge
-	turn     *semaphore.Weighted // for the one attempt that is compared
-	log      *slog.Logger        // leaves out all but one line a minute
-	attempts int                 // that wait or are compared; the client is not forgotten meanwhile
-	failures int                 // in a row
-	last     time.Time           // failure; zero: none
+	at        netip.Prefix        // its key in Limiter.clients
+	place     *list.Element       // in Limiter.byAge
+	comparing *semaphore.Weighted // for the one attempt that is compared
+	log       *slog.Logger        // leaves out all but one line a minute
+	attempts  int                 // that wait or are compared; the client is not forgotten meanwhile
+	failures  int                 // in a row
+	last      time.Time           // failure; zero: none
 }
 
 // NewLimiter returns a Limiter. log gets a WRN line about failures, at most one per address and
@@ -73,9 +73,9 @@ func NewLimiter(log *slog.Logger) *Limiter {
 	}
 }
 
-// compare compares a password with a hash when it is the attempt's turn. known is false if the user
-// does not exist or can't have the password; the attempt fails then. The error is
-// ErrBadCredentials, a *RetryError, or that of ctx if ctx ends before. At first it waits for the
+// compare compares a password with a hash once no other attempt of its address is compared. known
+// is false if the user does not exist or can't have the password; the attempt fails then. The error
+// is ErrBadCredentials, a *RetryError, or that of ctx if ctx ends before. At first it waits for the
 // other attempts of the same address, then for one of the compares.
 func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known bool) error {
 	c, err := l.enter(prefix(a.from))
@@ -84,10 +84,10 @@ func (l *Limiter) compare(ctx context.Context, a attempt, hash string, known boo
 	}
 	defer l.leave(c)
 	// One guess at a time: an attempt must see the failures of those before it.
-	if err := c.turn.Acquire(ctx, 1); err != nil {
+	if err := c.comparing.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	defer c.turn.Release(1)
+	defer c.comparing.Release(1)
 	if err := l.refusal(c); err != nil { // the attempts before it have failed
 		return err
 	}
@@ -118,9 +118,9 @@ func (l *Limiter) enter(at netip.Prefix) (*client, error) {
 	c, known := l.clients[at]
 	if !known {
 		c = &client{
-			at:   at,
-			turn: semaphore.NewWeighted(1),
-			log:  logging.Limited(l.log, 1, lineInterval),
+			at:        at,
+			comparing: semaphore.NewWeighted(1),
+			log:       logging.Limited(l.log, 1, lineInterval),
 		}
 	}
 	// A client that is slowed down takes no place among those that wait.

@@ -56,7 +56,7 @@ func (r *revision) describe() accounts.Revision {
 	d := accounts.Revision{
 		Revision: r.seq,
 		At:       r.at,
-		Door:     r.header.Get(headerDoor),
+		Kind:     r.header.Get(headerDoor),
 		User:     r.header.Get(headerUser),
 		Server:   r.header.Get(headerServer),
 		Override: r.isOverride(),

@@ -338,7 +338,7 @@ func TestTheHistoryHasEveryVersionThatIsKept(t *testing.T) {
 					head = fmt.Sprint(n)
 				}
 			}
-			text += fmt.Sprintf("%s %s %v %v; ", head, r.Door, r.Override, r.Deleted)
+			text += fmt.Sprintf("%s %s %v %v; ", head, r.Kind, r.Override, r.Deleted)
 		}
 		return text
 	}

@@ -24,8 +24,8 @@ func TestTheHistoryOfAnAccountIsThatOfTheBucket(t *testing.T) {
 	a := jwttest.NewAccount(t)
 	token := jwttest.Sign(t, env.op.Key, a, env.now)
 	kept = []accounts.Revision{
-		{Revision: 7, At: env.now, Door: "http", User: "ci", Server: "m1", Override: true, JWT: token},
-		{Revision: 9, At: env.now.Add(time.Second), Door: "nats", Deleted: true},
+		{Revision: 7, At: env.now, Kind: "http", User: "ci", Server: "m1", Override: true, JWT: token},
+		{Revision: 9, At: env.now.Add(time.Second), Kind: "nats", Deleted: true},
 	}
 	path := "/jwt/v1/accounts/" + a.ID + "?history=true"
 	body := get(env, path, http.StatusOK, t)

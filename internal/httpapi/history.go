@@ -38,7 +38,7 @@ func (a *API) sendHistory(w http.ResponseWriter, r *http.Request, key string) er
 	}
 	h := history{Account: key, Revisions: []revision{}}
 	for _, k := range kept {
-		shown := revision{Revision: k.Revision, Time: k.At.UTC(), Door: k.Door, User: k.User,
+		shown := revision{Revision: k.Revision, Time: k.At.UTC(), Door: k.Kind, User: k.User,
 			Server: k.Server, Override: k.Override, Deleted: k.Deleted, JWT: string(k.JWT)}
 		if k.JWT != nil {
 			head, _ := trust.Peek(k.JWT) // what is no JWT has only a hash

@@ -393,8 +393,8 @@ func (d *Dir) reserve(ctx context.Context, n int64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(d.life, func() { cancel(ErrClosed) })()
-	d.flusher.hurry()
-	defer d.flusher.hurry() // others may wait too
+	d.flusher.flushSoon()
+	defer d.flusher.flushSoon() // others may wait too
 	if d.unflushed.room.Acquire(ctx, n) != nil {
 		return context.Cause(ctx)
 	}

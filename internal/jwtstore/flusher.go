@@ -131,8 +131,8 @@ type pace struct {
 	at  time.Time
 }
 
-// hurry has changes flushed without waiting for them to settle.
-func (f *flusher) hurry() {
+// flushSoon has changes flushed without waiting for them to settle.
+func (f *flusher) flushSoon() {
 	pause.Wake(f.flushNow)
 	pause.Wake(f.wake)
 }

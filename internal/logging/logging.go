@@ -137,14 +137,14 @@ func (h *Handler) write(level slog.Level, line []byte) error {
 		case errors.Is(err, os.ErrClosed) && h.out.target.Load() != s:
 			continue // Use has closed it in the meantime
 		}
-		h.complain(s, err)
+		h.reportFailed(s, err)
 		_ = h.out.first.writeLine(level, line)
 		return err
 	}
 }
 
-// complain writes that s can't be used to the first writer, once a minute.
-func (h *Handler) complain(s *Sink, err error) {
+// reportFailed writes that s can't be used to the first writer, once a minute.
+func (h *Handler) reportFailed(s *Sink, err error) {
 	if h.out.complaints.Allow() {
 		text := fmt.Sprintf("%s can't be written, its lines are here until it can: %s", s.name, err)
 		level := slog.LevelError

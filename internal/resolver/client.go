@@ -32,8 +32,8 @@ type Client struct {
 	log *slog.Logger
 	// refusals is limited, since any server may cause its lines.
 	refusals *slog.Logger
-	// silence is limited to a line a minute, since any client may cause its lines.
-	silence *slog.Logger
+	// limited is limited to a line a minute, since any client may cause its lines.
+	limited *slog.Logger
 	// signing is never nil. A reload replaces it.
 	signing atomic.Pointer[signing]
 	// lookups limits what Find sends.
@@ -65,7 +65,7 @@ func NewClient(log *slog.Logger) *Client {
 	c := &Client{
 		log:      log,
 		refusals: logging.Limited(log, maxRefusals, time.Minute),
-		silence:  logging.Limited(log, 1, time.Minute),
+		limited:  logging.Limited(log, 1, time.Minute),
 		lookups:  rate.NewLimiter(maxLookups, maxLookups),
 	}
 	c.SetSigning("", findTimeout)

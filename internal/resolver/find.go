@@ -78,8 +78,8 @@ func (c *Client) mayAsk(key string, now time.Time) (Session, error) {
 func (c *Client) conclude(key string, r round, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.peers.judge(r.answers, r.unheard, now); err != nil {
-		c.silence.Warn("an account that is not stored here is answered with 503, not with 404: " +
+	if err := c.peers.judge(r.answers, r.noListener, now); err != nil {
+		c.limited.Warn("an account that is not stored here is answered with 503, not with 404: " +
 			err.Error())
 		return err
 	}
@@ -87,15 +87,15 @@ func (c *Client) conclude(key string, r round, now time.Time) error {
 	return accounts.ErrNotFound
 }
 
-// meet records that so many other servers have answered. If that is more than were known, one of
-// them may have what was unknown.
-func (c *Client) meet(servers int) {
+// recordServers records that so many other servers have answered. If that is more than were known,
+// one of them may have what was unknown.
+func (c *Client) recordServers(servers int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if servers > c.peers.expected(time.Now()) {
 		clear(c.unknown)
 	}
-	c.peers.meet(servers, time.Now())
+	c.peers.recordServers(servers, time.Now())
 }
 
 // expected is how many servers must say that they don't have an account, and answering how many
@@ -117,9 +117,9 @@ func (c *Client) setUnknownLocked(key string, now time.Time) {
 
 // round is what came of one lookup.
 type round struct {
-	found   int  // answers that were taken
-	answers int  // that were not taken: there is no account, or no good JWT of it
-	unheard bool // no other server listens to lookups
+	found      int  // answers that were taken
+	answers    int  // that were not taken: there is no account, or no good JWT of it
+	noListener bool // no other server listens to lookups
 }
 
 // gather offers the answers to take, until as many servers have answered as are known, or the time
@@ -139,10 +139,10 @@ func (c *Client) gather(
 			return r
 		case m := <-answers:
 			if isNoResponder(m) {
-				r.unheard = true
+				r.noListener = true
 				return r
 			}
-			c.meet(1) // at once: lookups that can't be sent now depend on it
+			c.recordServers(1) // at once: lookups that can't be sent now depend on it
 			isFirst := r.found == 0
 			if len(m.Data) > 0 && c.offer(key, m.Data, take) {
 				r.found++

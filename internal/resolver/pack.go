@@ -151,7 +151,7 @@ func (s *session) takePack() *exchange {
 			return x
 		case m := <-messages:
 			if !isNoResponder(m) {
-				s.Client.meet(1) // a server that gives packs answers lookups too
+				s.Client.recordServers(1) // a server that gives packs answers lookups too
 			}
 			if len(m.Data) == 0 {
 				x.whole = !isNoResponder(m)

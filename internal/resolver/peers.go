@@ -41,8 +41,8 @@ func (p *peers) expected(now time.Time) int {
 	return p.count
 }
 
-// meet records that so many servers have answered.
-func (p *peers) meet(count int, now time.Time) {
+// recordServers records that so many servers have answered.
+func (p *peers) recordServers(count int, now time.Time) {
 	if count > 0 && count >= p.expected(now) {
 		p.count, p.seen = count, now
 	}
@@ -67,20 +67,20 @@ func (p *peers) areNone(now time.Time) bool {
 }
 
 // judge says what it means that so many servers have answered a lookup and none of them has the
-// account. unheard means that nats-server has said that no server listens. The error is nil if it
+// account. noListener means that nats-server has said that no server listens. The error is nil if it
 // is certain that no server has the account.
-func (p *peers) judge(answers int, unheard bool, now time.Time) error {
+func (p *peers) judge(answers int, noListener bool, now time.Time) error {
 	expected := p.expected(now)
-	if unheard {
+	if noListener {
 		p.alone = now
 	}
 	switch {
 	case answers < expected:
 		return fmt.Errorf("only %d of %d other servers have answered in time", answers, expected)
-	case answers == 0 && !unheard:
+	case answers == 0 && !noListener:
 		return errSilent
 	}
-	p.meet(answers, now)
+	p.recordServers(answers, now)
 	p.recordAnswers(answers, now)
 	return nil
 }
