@@ -20,7 +20,8 @@ type AccountQuery struct {
 	Account string // one account, by its key; "" for all
 	Prefix  string // of the key or the name, in any case
 	Pending bool   // only those that some nats-server has not acknowledged
-	// Incomplete: only those that a nats-server has acknowledged, and that are not wholly in effect there.
+	// Incomplete: only those that a nats-server has acknowledged, and that are not wholly in effect
+	// there.
 	Incomplete bool
 	After      string // only those whose keys follow this one
 	Limit      int    // how many at most; more than 0
@@ -46,19 +47,20 @@ type Account struct {
 	Expires *time.Time `json:"expires,omitempty"`
 	Imports int        `json:"imports"`
 	Pending bool       `json:"pending"` // some nats-server has not acknowledged it
-	// State is "in effect", "incomplete", "pending", "refused", "expired" or "not served". Reason says
-	// why, or how far the delivery has got.
+	// State is "in effect", "incomplete", "pending", "refused", "expired" or "not served". Reason
+	// says why, or how far the delivery has got.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
 
-	// What follows is for the pages only. Exports is how many there are, if List has described the account.
+	// What follows is for the pages only. Exports is how many there are, if List has described the
+	// account.
 	Delivery accounts.Delivery `json:"-"`
 	Exports  int               `json:"-"`
 	Faults   []string          `json:"-"` // why imports do nothing
 }
 
-// Accountz describes stored accounts. It looks at a bounded number of them: if After is there, there may
-// be more, also if there are few or none in this part.
+// Accountz describes stored accounts. It looks at a bounded number of them: if After is there,
+// there may be more, also if there are few or none in this part.
 func (m *Monitor) Accountz(q AccountQuery) Accountz {
 	z := accountzMaker{m: m, query: q, index: m.Store.Index(), check: m.newImportCheck()}
 	z.Accountz = Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().stored, Limit: q.Limit,
@@ -96,8 +98,8 @@ func (z *accountzMaker) addPending() {
 	}
 }
 
-// pendingAfter returns the first accounts, by key, of which a change is pending and whose keys follow one,
-// and whether there are more. It returns up to twice max, and keeps no more in memory.
+// pendingAfter returns the first accounts, by key, of which a change is pending and whose keys
+// follow one, and whether there are more. It returns up to twice max, and keeps no more in memory.
 func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, more bool) {
 	last := "" // if there are more, those that follow it are left out
 	for seq := uint64(0); ; {
@@ -203,8 +205,8 @@ func stateOf(a *Account, check *importCheck, v jwtstore.Version) (state, reason 
 	return "in effect", ""
 }
 
-// lacks says what of an account is not in effect: at which nats-servers, and which of its imports the other
-// account does not export to it.
+// lacks says what of an account is not in effect: at which nats-servers, and which of its imports
+// the other account does not export to it.
 func (a *Account) lacks(check *importCheck, v jwtstore.Version) (why []string) {
 	if at := a.Delivery.NotInEffect(); at != "" {
 		why = append(why, at)

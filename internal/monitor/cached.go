@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	// restFactor is how many times longer what is remembered counts than it took to find out. So not
-	// more than a twentieth of a processor is spent, however often it is asked for.
+	// restFactor is how many times longer what is remembered counts than it took to find out. So
+	// not more than a twentieth of a processor is spent, however often it is asked for.
 	restFactor = 20
 	// leastRest is how long it counts at least.
 	leastRest = 500 * time.Millisecond
-	// patience is what a caller waits for. What takes longer is found out in the background, and is waited for
-	// by one caller.
+	// patience is what a caller waits for. What takes longer is found out in the background, and is
+	// waited for by one caller.
 	patience = 100 * time.Millisecond
 )
 
@@ -31,8 +31,8 @@ type cached[T any] struct {
 	isSlow  bool          // a caller has waited for it in vain, or would
 }
 
-// get returns what was found out not long ago, or is found out now. It waits as long as there is nothing to
-// return.
+// get returns what was found out not long ago, or is found out now. It waits as long as there is
+// nothing to return.
 func (c *cached[T]) get() T {
 	known, isKnown, finding := c.look()
 	if !isKnown {
@@ -42,8 +42,8 @@ func (c *cached[T]) get() T {
 	return known
 }
 
-// look is get for a caller that does not wait for long. It reports whether anything is known, and returns a
-// channel that is closed when more is; nil: nothing is being found out.
+// look is get for a caller that does not wait for long. It reports whether anything is known, and
+// returns a channel that is closed when more is; nil: nothing is being found out.
 func (c *cached[T]) look() (known T, isKnown bool, finding <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

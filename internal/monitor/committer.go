@@ -14,8 +14,8 @@ type committer struct {
 	announces func() bool
 }
 
-// Committer returns a Committer that counts the changes which are to be announced, as long as announces
-// says that any are.
+// Committer returns a Committer that counts the changes which are to be announced, as long as
+// announces says that any are.
 func (m *Metrics) Committer(c accounts.Committer, announces func() bool) accounts.Committer {
 	return committer{c, m, announces}
 }

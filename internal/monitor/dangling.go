@@ -87,8 +87,8 @@ type DanglingImport struct {
 // maxDangling bounds the accounts in Dangling.First.
 const maxDangling = 20
 
-// Dangling returns the imports that do nothing, as they were a moment ago. It reports false as long as that
-// is not known: all accounts that import anything are looked at for it.
+// Dangling returns the imports that do nothing, as they were a moment ago. It reports false as long
+// as that is not known: all accounts that import anything are looked at for it.
 func (m *Monitor) Dangling() (d Dangling, isKnown bool) {
 	d, isKnown, _ = m.imports.look()
 	return d, isKnown

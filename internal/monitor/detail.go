@@ -45,7 +45,8 @@ type ImporterDetail struct {
 	Faults    []string      // of each of them, as in Source
 }
 
-// Detail describes one account. The error is that of accounts.Registry.GetLocal if nothing is stored for it.
+// Detail describes one account. The error is that of accounts.Registry.GetLocal if nothing is
+// stored for it.
 func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) {
 	check, v := m.newImportCheck(), m.Store.Index().Get(key)
 	if !v.Stored() { // the system account may be that of the configuration
@@ -72,8 +73,8 @@ func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) 
 	return d, nil
 }
 
-// read returns the JWT of an account, also one that is not served; nil if it can't be read, or has a private
-// key in it.
+// read returns the JWT of an account, also one that is not served; nil if it can't be read, or has
+// a private key in it.
 func (m *Monitor) read(ctx context.Context, key string) []byte {
 	a, err := m.Accounts.GetLocal(ctx, key)
 	if err == nil {

@@ -12,7 +12,8 @@ type Glance struct {
 	Stored, Untrusted, Expired int
 	// Week and Month are how many expire within 7 and within 30 days.
 	Week, Month int
-	// Soon has the accounts that expire next, and before them those that have expired in the last 7 days.
+	// Soon has the accounts that expire next, and before them those that have expired in the last 7
+	// days.
 	Soon []Expiring
 }
 
@@ -22,8 +23,8 @@ type Expiring struct {
 	Expires   time.Time
 }
 
-// Glance reports false as long as it is not known: with very many accounts that takes a second or two after
-// a start.
+// Glance reports false as long as it is not known: with very many accounts that takes a second or
+// two after a start.
 func (m *Monitor) Glance() (g Glance, isKnown bool) {
 	s, isKnown, _ := m.surveyed.look()
 	g = Glance{Stored: s.stored, Untrusted: s.untrusted}
@@ -46,8 +47,8 @@ func (m *Monitor) Glance() (g Glance, isKnown bool) {
 // Began returns when this process has begun to watch.
 func (m *Monitor) Began() time.Time { return m.start }
 
-// Version is another text when there is something new to see: a change of an account, or of what nats-servers
-// have, or of the state of this server.
+// Version is another text when there is something new to see: a change of an account, or of what
+// nats-servers have, or of the state of this server.
 func (m *Monitor) Version() string { return m.versions.get() }
 
 // version finds out the version.
@@ -68,8 +69,8 @@ func (m *Monitor) version() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// OldestPending returns when the oldest change was committed that waits for the answer of a nats-server; the
-// zero time: none does.
+// OldestPending returns when the oldest change was committed that waits for the answer of a
+// nats-server; the zero time: none does.
 func (m *Monitor) OldestPending() time.Time { return m.overview().Oldest }
 
 // Pending returns how many changes some nats-server may lack.

@@ -24,14 +24,14 @@ type Past struct {
 	Reason  string // of a refusal: the word of the audit
 	Origin  accounts.Origin
 	Issuer  string // public key, as the JWT says
-	// Changes are what has changed in meaning; nil for a JWT that was only issued anew. More is how many
-	// were left out.
+	// Changes are what has changed in meaning; nil for a JWT that was only issued anew. More is how
+	// many were left out.
 	Changes []claimdiff.Change
 	More    int
 }
 
-// history remembers the last changes and the last refusals. Clients can cause any number of refusals: they
-// push no change out.
+// history remembers the last changes and the last refusals. Clients can cause any number of
+// refusals: they push no change out.
 type history struct {
 	mu                sync.Mutex
 	changes, refusals ring
@@ -88,8 +88,8 @@ func (h *history) remember(v accounts.Event) {
 // anyPast wants all.
 func anyPast(Past) bool { return true }
 
-// Changes returns the last n changes of accounts, the latest first. They are those since the start, and
-// not all of them. The caller must not change what is in them.
+// Changes returns the last n changes of accounts, the latest first. They are those since the start,
+// and not all of them. The caller must not change what is in them.
 func (m *Monitor) Changes(n int) []Past {
 	h := &m.Metrics.history
 	h.mu.Lock()

@@ -16,7 +16,8 @@ import (
 const (
 	// maxByName is up to how many accounts a Listing is sorted by name: all are looked at for that.
 	maxByName = 5000
-	// lookTime is for how long a Listing looks for accounts. With very many it may find none in that time.
+	// lookTime is for how long a Listing looks for accounts. With very many it may find none in
+	// that time.
 	lookTime = 60 * time.Millisecond
 	// lookSteps is how many accounts are looked at, at most, between two looks at the clock.
 	lookSteps = 256
@@ -51,7 +52,8 @@ type Listing struct {
 	IsByName bool // by name, otherwise by key
 	// After is that of the query for the next part; "" after the last one.
 	After string
-	// IsUnfinished says that not all accounts before After were asked for long enough to fill this part.
+	// IsUnfinished says that not all accounts before After were asked for long enough to fill this
+	// part.
 	IsUnfinished bool
 }
 
@@ -77,8 +79,8 @@ func (m *Monitor) List(q ListQuery) Listing {
 	return l.Listing
 }
 
-// rare returns what lists the accounts of a selection, if they are known and not too many; nil otherwise. Without
-// it all accounts would have to be looked at for the few that are meant.
+// rare returns what lists the accounts of a selection, if they are known and not too many; nil
+// otherwise. Without it all accounts would have to be looked at for the few that are meant.
 func (m *Monitor) rare(sel Selection) (list func() []string) {
 	s, isKnown, _ := m.surveyed.look()
 	found := s.rare[sel]
@@ -146,7 +148,8 @@ func compareNames(a, b jwtstore.Keyed) int {
 		strings.Compare(a.Key, b.Key))
 }
 
-// some returns some of the accounts that follow a key, up to a last key, and whether there may be more.
+// some returns some of the accounts that follow a key, up to a last key, and whether there may be
+// more.
 type some func(after string) (found []jwtstore.Keyed, last string, more bool)
 
 // pending is some of those that a nats-server has not acknowledged.
@@ -173,8 +176,8 @@ func (l *lister) storedOf(list func() []string) some {
 	}
 }
 
-// search looks for accounts with a text, in lower case: first for those whose keys begin with it, if that is
-// possible, since these follow each other in the index. Then for all others, by key.
+// search looks for accounts with a text, in lower case: first for those whose keys begin with it,
+// if that is possible, since these follow each other in the index. Then for all others, by key.
 type search struct {
 	index  *jwtstore.Index
 	prefix string // of keys; "" if no key begins with the text
@@ -227,8 +230,8 @@ func (s *search) wants(encoded []byte) bool {
 	return bytes.Contains(s.folded, s.part)
 }
 
-// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the highest bit
-// of each tells whether it is a capital letter.
+// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the
+// highest bit of each tells whether it is a capital letter.
 func appendLower(to, bytes []byte) []byte {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(bytes) >= 8; bytes = bytes[8:] {
@@ -246,8 +249,8 @@ func appendLower(to, bytes []byte) []byte {
 	return to
 }
 
-// collect returns one account more than the query wants, if there are as many. It gives up after a time, and
-// sets After then.
+// collect returns one account more than the query wants, if there are as many. It gives up after a
+// time, and sets After then.
 func (l *lister) collect(next some) (found []jwtstore.Keyed) {
 	began := time.Now()
 	for after, more := l.query.After, true; more; {

@@ -99,8 +99,8 @@ var causes = [...]string{"push", "repeat", "notify", "lookup"}
 var warnings = [...]string{"dangling_import", "private_import_without_token", "activation_expired",
 	"breaks_importer", "above_use", "incomplete"}
 
-// factRequests and factResults are the labels for what nats-servers are asked about accounts, and for what
-// became of it. The package facts has them.
+// factRequests and factResults are the labels for what nats-servers are asked about accounts, and
+// for what became of it. The package facts has them.
 var (
 	factRequests = [...]string{"info", "connz", "jsz"}
 	factResults  = [...]string{"answered", "refused", "silent"}
@@ -127,8 +127,8 @@ type Metrics struct {
 	history       history
 }
 
-// NewMetrics returns metrics in a registry of their own. Every series with a closed set of labels is
-// there.
+// NewMetrics returns metrics in a registry of their own. Every series with a closed set of labels
+// is there.
 func NewMetrics(version, commit string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(),
@@ -274,7 +274,8 @@ func (m *Metrics) Warned(kind string) {
 	}
 }
 
-// Asked counts what has become of a request to a nats-server about an account, and how long that took.
+// Asked counts what has become of a request to a nats-server about an account, and how long that
+// took.
 func (m *Metrics) Asked(what, result string, took time.Duration) {
 	if !slices.Contains(factRequests[:], what) || !slices.Contains(factResults[:], result) {
 		return

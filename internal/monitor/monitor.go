@@ -1,5 +1,5 @@
-// Package monitor says how the server is doing: metrics, readiness, and what is running. It has no rule
-// of its own.
+// Package monitor says how the server is doing: metrics, readiness, and what is running. It has no
+// rule of its own.
 //
 //	metrics.go     what is counted as it happens
 //	collector.go   what is looked up when /metrics is asked for
@@ -13,15 +13,15 @@
 //	survey.go      what the index says about all accounts together
 //	cached.go      how seldom that is looked at
 //
-// Nothing here walks a directory, and no request looks at all accounts: what takes time to find out is
-// remembered for twenty times as long.
+// Nothing here walks a directory, and no request looks at all accounts: what takes time to find out
+// is remembered for twenty times as long.
 //
 // # Labels
 //
-// The number of series does not depend on the number of accounts, and no tenant and no client can make
-// another one. A label has either a closed set of values, which are all there from the start, or a bounded
-// number of them, and "other" for the rest. Ages are not exported, but instants, since an age stands still
-// when the process hangs.
+// The number of series does not depend on the number of accounts, and no tenant and no client can
+// make another one. A label has either a closed set of values, which are all there from the start,
+// or a bounded number of them, and "other" for the rest. Ages are not exported, but instants, since
+// an age stands still when the process hangs.
 package monitor
 
 import (
@@ -57,8 +57,8 @@ type Options struct {
 	Notifier *notifier.Notifier
 	// Replica returns how far this server is behind its primary; false: it follows none.
 	Replica func() (replica.State, bool)
-	// Bucket returns how far this server is with the bucket that it shares with others; false: it shares
-	// none. nil means that as well.
+	// Bucket returns how far this server is with the bucket that it shares with others; false: it
+	// shares none. nil means that as well.
 	Bucket func() (bucket.State, bool)
 	// Connections returns how many HTTP connections are open.
 	Connections func() int64
@@ -93,7 +93,8 @@ func New(o Options) *Monitor {
 	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes
 	m.overviewed.find, m.versions.find = o.Notifier.Overview, m.version
 	o.Metrics.registry.MustRegister(newCollector(m))
-	// There is no Timeout: its handler would replace the Vary header of the answer instead of adding to it.
+	// There is no Timeout: its handler would replace the Vary header of the answer instead of
+	// adding to it.
 	m.handler = promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
 	})

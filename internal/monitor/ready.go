@@ -139,8 +139,8 @@ func notReadYet(s bucket.State) string {
 // bucketGrace is how long a server that can't reach its bucket is not ready after its start.
 const bucketGrace = 15 * time.Second
 
-// bucket: what the bucket has is here. While nothing of the bucket can be reached, what is stored is
-// served all the same; otherwise an outage of the bucket would be one of all accounts.
+// bucket: what the bucket has is here. While nothing of the bucket can be reached, what is stored
+// is served all the same; otherwise an outage of the bucket would be one of all accounts.
 func (c *readyChecks) bucket() *Part {
 	s, shares := c.Bucket()
 	isCutOff := !s.Connected || s.Failing != ""

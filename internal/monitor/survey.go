@@ -14,8 +14,8 @@ import (
 const (
 	// maxSoon bounds the accounts that have a series of their own: those that expire next.
 	maxSoon = 100
-	// maxIssuers bounds the issuers that have one, and maxForeign those of them that are no keys of an
-	// operator of ours.
+	// maxIssuers bounds the issuers that have one, and maxForeign those of them that are no keys of
+	// an operator of ours.
 	maxIssuers = 29
 	maxForeign = 10
 	// recently is for how long an account that has expired has a series.
@@ -55,7 +55,8 @@ type survey struct {
 	importers int   // accounts that import something
 	issuers   []issuerCount
 	soon      []expiring // the first to expire, and those that have lately
-	// rare has the accounts of some selections, if there are not too many: no request has to look for them.
+	// rare has the accounts of some selections, if there are not too many: no request has to look
+	// for them.
 	rare map[Selection]*rareKeys
 }
 
@@ -77,7 +78,8 @@ func (r *rareKeys) add(key string) {
 	r.keys = append(r.keys, key)
 }
 
-// issuerCount is how many stored accounts a key has signed. The key is "other" for the rest of them.
+// issuerCount is how many stored accounts a key has signed. The key is "other" for the rest of
+// them.
 type issuerCount struct {
 	key     string
 	trusted bool
@@ -144,8 +146,8 @@ func (s *survey) addSoon(e expiring) {
 	s.soon = s.soon[:min(len(s.soon), maxSoon)]
 }
 
-// sumIssuers returns the keys of the operators, also those that have signed nothing, the keys that have
-// signed most of the rest, and all others as one.
+// sumIssuers returns the keys of the operators, also those that have signed nothing, the keys that
+// have signed most of the rest, and all others as one.
 func (f *surveyor) sumIssuers(count map[string]int) (all []issuerCount) {
 	for _, o := range f.accounts.Operators() {
 		for _, key := range o.Signers() {

@@ -27,9 +27,9 @@ const (
 	maxDryImporters  = 1000
 )
 
-// Warnings returns what a push of claims should be warned of. stored is what was stored before, nil if
-// nothing was. A push that leaves imports and exports as they are costs no more than a look into the
-// index; a thorough look reads what it needs.
+// Warnings returns what a push of claims should be warned of. stored is what was stored before, nil
+// if nothing was. A push that leaves imports and exports as they are costs no more than a look into
+// the index; a thorough look reads what it needs.
 func (m *Monitor) Warnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
 	w := warner{m, stored, pushed, thorough, m.newImportCheck()}
 	return append(w.imports(), w.exports()...)
@@ -69,7 +69,8 @@ func (w *warner) imports() (found []Warning) {
 	return found
 }
 
-// isConfigured reports whether an account is the configured system account, which need not be stored.
+// isConfigured reports whether an account is the configured system account, which need not be
+// stored.
 func (c *importCheck) isConfigured(key string) bool { return c.exporter(key) != nil }
 
 // exports returns the warnings about imports of other accounts, which did something until now.

@@ -117,7 +117,8 @@ func (s *Site) List(ctx context.Context, q ListQuery) (Page, error) {
 	if q.After != "" {
 		l.First = q.url(q.Show, "")
 	}
-	return Page{Title: l.title(), Section: Accounts, Main: main("list", l), Version: version, Search: q.Text}, nil
+	return Page{Title: l.title(), Section: Accounts, Main: main("list", l), Version: version,
+		Search: q.Text}, nil
 }
 
 // title is that of the window.

@@ -1,5 +1,6 @@
-// Package pages makes the pages for people: the overview, the list of accounts, and a page for each account.
-// A page is complete without a script. The one script shows changes as they happen, and copies texts.
+// Package pages makes the pages for people: the overview, the list of accounts, and a page for each
+// account. A page is complete without a script. The one script shows changes as they happen, and
+// copies texts.
 //
 //	overview.go    /: what wants attention, and the server at a glance
 //	attention.go   what wants attention, as sentences
@@ -9,16 +10,17 @@
 //	live.go        /events: tells browsers that there is something new
 //	web/           templates, style sheet and script
 //
-// Site.Layout puts the header, the navigation and the footer around the content of a page. The manual uses
-// it too, so that its pages look the same.
+// Site.Layout puts the header, the navigation and the footer around the content of a page. The
+// manual uses it too, so that its pages look the same.
 //
 // It decides nothing, and it knows no request: httpapi says who may see what.
 //
 // # Hostile names
 //
-// The names of accounts come from tenants. The templates escape everything. Name replaces what has no shape
-// of its own by escapes, such as the characters that turn the direction of a text around, and the element
-// bdi keeps a name that is written from right to left from moving what is around it.
+// The names of accounts come from tenants. The templates escape everything. Name replaces what has
+// no shape of its own by escapes, such as the characters that turn the direction of a text around,
+// and the element bdi keeps a name that is written from right to left from moving what is around
+// it.
 package pages
 
 import (
@@ -42,8 +44,8 @@ import (
 //go:embed web
 var files embed.FS
 
-// Policy is the value of the header Content-Security-Policy of every page: nothing comes from elsewhere,
-// nothing stands in the page itself, and no other site shows it in a frame.
+// Policy is the value of the header Content-Security-Policy of every page: nothing comes from
+// elsewhere, nothing stands in the page itself, and no other site shows it in a frame.
 const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -63,11 +65,11 @@ type Page struct {
 	Section Section // which is marked in the navigation
 	Main    template.HTML
 	Search  string // what the search field has
-	// Version is that of what the page shows, from before it was made: the script brings the page up to
-	// date. "" means that the page does not change.
+	// Version is that of what the page shows, from before it was made: the script brings the page
+	// up to date. "" means that the page does not change.
 	Version string
-	// OnlyHelp leaves out all that says how the server is doing, and the links to it: another listener
-	// serves that.
+	// OnlyHelp leaves out all that says how the server is doing, and the links to it: another
+	// listener serves that.
 	OnlyHelp bool
 }
 
@@ -81,7 +83,8 @@ type Site struct {
 	making  chan struct{} // has an element for each page that is being made
 }
 
-// New returns the site of what a Monitor watches. asker may be nil: then it is not known what is in use.
+// New returns the site of what a Monitor watches. asker may be nil: then it is not known what is in
+// use.
 func New(m *monitor.Monitor, asker Asker) *Site {
 	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked), now: time.Now,
 		making: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
@@ -93,8 +96,9 @@ var ErrBusy = errors.New("too many pages are asked for: try again")
 // maxQueue is how long a request waits until its page is made.
 const maxQueue = 5 * time.Second
 
-// begin waits until a page may be made; end must be called when that is done. Half of the processors make pages
-// at the same time, so that many requests for pages do not keep those for JWTs waiting.
+// begin waits until a page may be made; end must be called when that is done. Half of the
+// processors make pages at the same time, so that many requests for pages do not keep those for
+// JWTs waiting.
 func (s *Site) begin(ctx context.Context) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxQueue)
 	defer cancel()
@@ -174,7 +178,8 @@ func main(name string, data any) template.HTML {
 	return template.HTML(render(name, data)) //nolint:gosec // html/template has made it
 }
 
-// Failure returns the page for an error. text is what the client may know; each of its lines is a paragraph.
+// Failure returns the page for an error. text is what the client may know; each of its lines is a
+// paragraph.
 func (s *Site) Failure(status int, text string, onlyHelp bool) []byte {
 	f := failureOf(status, text)
 	return s.Layout(Page{Title: f.Title, Main: main("failure", f), OnlyHelp: onlyHelp})
@@ -217,7 +222,8 @@ func FindAsset(name string) (Asset, bool) {
 	return a, found
 }
 
-// assetURL is the URL of an asset. It is another one after each change, so that a browser may keep it.
+// assetURL is the URL of an asset. It is another one after each change, so that a browser may keep
+// it.
 func assetURL(name string) string {
 	tag := assets[name].ETag
 	return AssetPath + name + "?v=" + tag[1:len(tag)-1]
