@@ -83,7 +83,7 @@ soak:
 soak-cluster: export CLUSTER_TIME = $(TIME)
 soak-cluster: export CLUSTER_CONTROLS = $(CONTROLS)
 soak-cluster:
-	go test $(RACE) -v -timeout 0 -run '$(if $(CONTROLS),^TestClusterControls$$,^TestClusterSoak$$)' ./cmd/nats-account-server
+	go test $(RACE) -v -timeout 0 -run '$(if $(CONTROLS),^TestClusterControls$$,^TestClusterSoak$$|^TestAPowerCutOfTheBucket$$)' ./cmd/nats-account-server
 
 # BENCH_CACHE is the directory of the stores, and on the disk that is measured. Without it that is a directory of the
 # user's cache: 130 MB, and 900 MB with the store of 200,000 accounts. It is kept for the next time.

@@ -70,6 +70,12 @@ var bucketSecrets = []string{"BUCKET_PASSWORD=secret", "ADMIN_PASSWORD=admin"}
 // account server has beside the addresses. The account servers are not started.
 func newBucketCluster(t *testing.T, kv ...string) *bucketCluster {
 	t.Helper()
+	return newBucketClusterOn(t, func(*machine) {}, kv...)
+}
+
+// newBucketClusterOn is newBucketCluster. It prepares each nats-server before that is started.
+func newBucketClusterOn(t *testing.T, prepare func(*machine), kv ...string) *bucketCluster {
+	t.Helper()
 	c := &bucketCluster{t: t, op: jwttest.NewOperator(t), routes: map[[2]int]*natstest.Relay{}}
 	for i := range kv {
 		c.machines = append(c.machines, &machine{number: i,
@@ -84,6 +90,7 @@ func newBucketCluster(t *testing.T, kv ...string) *bucketCluster {
 	}
 	c.connectAdmin()
 	for _, m := range c.machines {
+		prepare(m)
 		c.beginKV(m)
 	}
 	return c
@@ -122,6 +129,9 @@ func (c *bucketCluster) configureKV(m *machine) {
 		shipped, strings.Join(routes, ", "),
 	).Replace(text)))
 }
+
+// jetstream is the directory of the bucket.
+func (m *machine) jetstream() string { return filepath.Join(filepath.Dir(m.conf), "js") }
 
 func (m *machine) name() string { return fmt.Sprintf("kv%d", m.number+1) }
 
