@@ -2,9 +2,11 @@ package dryrun
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"nats-account-server/internal/claimdiff"
+	"nats-account-server/internal/effect"
 	"nats-account-server/internal/logging"
 )
 
@@ -116,7 +118,12 @@ func (w *writer) effects(a *Answer) {
 		return
 	}
 	asked := "no nats-server was asked"
-	if len(a.Asked) > 0 {
+	switch {
+	case len(a.Asked) == 0 && slices.ContainsFunc(a.Effects, func(e effect.Line) bool {
+		return e.Code == "server_silent"
+	}):
+		asked = "no nats-server has answered"
+	case len(a.Asked) > 0:
 		asked = fmt.Sprintf("asked of %s in %s", names(a.Asked), took(a.TookMS))
 	}
 	w.section(fmt.Sprintf("%-*s %s", columnHead-8, "effect", asked))

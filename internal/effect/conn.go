@@ -3,6 +3,7 @@ package effect
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -25,7 +26,7 @@ func (f *cutFinder) findConnCut(atOnce, left int) {
 	ended := claimdiff.Count(int64(all))
 	switch {
 	case all > 0 && most == 0:
-		f.add(Cut, "connections_exceeded", all, "all %s: there may be none", count{clients: left})
+		f.add(Cut, "connections_exceeded", all, "%s: there may be none", count{clients: left})
 	case all > 0 && len(of) == 1:
 		f.add(Cut, "connections_exceeded", all, "%s of %s, the newest: there may be %s", ended,
 			count{clients: left}, claimdiff.Count(most))
@@ -33,7 +34,7 @@ func (f *cutFinder) findConnCut(atOnce, left int) {
 		f.add(Cut, "connections_exceeded", all, "at least %s of %s, the newest of each nats-server, within "+
 			"30 seconds: there may be %s on all together", ended, count{clients: left}, claimdiff.Count(most))
 	case f.has("nats.limits.conn"):
-		f.add(Later, "connections_limited", 0, "%s; %s", newAbove("connections", most), staying(left))
+		f.add(Later, "connections_limited", 0, "%s; %s", newAbove("connections", most), f.staying(left))
 	}
 }
 
@@ -78,7 +79,7 @@ func (f *cutFinder) findLeafCut() {
 		return
 	}
 	f.add(Later, "leaf_nodes_limited", 0, "%s; %s",
-		newAbove("leaf nodes", max(0, f.pushed.Limits.LeafNodeConn)), staying(leafNodes))
+		newAbove("leaf nodes", max(0, f.pushed.Limits.LeafNodeConn)), f.staying(leafNodes))
 }
 
 // newAbove is "new connections above 5 are refused".
@@ -89,13 +90,29 @@ func newAbove(what string, most int64) string {
 	return fmt.Sprintf("new %s above %s are refused", what, claimdiff.Count(most))
 }
 
+// there is isOrAre of what nats-servers have said. If one has not, there may be more.
+func (p *push) there(n int) string {
+	isKnown := len(p.infos) > 0 && !slices.ContainsFunc(p.infos, func(i facts.Info) bool {
+		return i.State == facts.Unknown
+	})
+	switch {
+	case isKnown:
+		return isOrAre(n)
+	case n == 0:
+		return "it is not known how many there are"
+	case n == 1:
+		return "at least 1 is known"
+	}
+	return "at least " + claimdiff.Count(int64(n)) + " are known"
+}
+
 // staying is "there are 22, which stay".
-func staying(n int) string {
+func (p *push) staying(n int) string {
 	switch n {
 	case 0:
-		return isOrAre(n) + " now"
+		return p.there(n) + " now"
 	case 1:
-		return isOrAre(n) + ", which stays"
+		return p.there(n) + ", which stays"
 	}
-	return isOrAre(n) + ", which stay"
+	return p.there(n) + ", which stay"
 }

@@ -17,9 +17,10 @@ import (
 
 // fakeFacts is what nats-servers say.
 type fakeFacts struct {
-	infos []facts.Info
-	conns []facts.Connection
-	asked []string // what they were asked
+	infos  []facts.Info
+	conns  []facts.Connection
+	stored []facts.JetStream
+	asked  []string // what they were asked
 }
 
 func (f *fakeFacts) Info(context.Context, string) []facts.Info { return f.infos }
@@ -37,7 +38,7 @@ func (f *fakeFacts) Connections(
 
 func (f *fakeFacts) JetStream(context.Context, string) []facts.JetStream {
 	f.asked = append(f.asked, "JetStream")
-	return nil
+	return f.stored
 }
 
 func (f *fakeFacts) Capacity(context.Context, time.Duration) []facts.Capacity {
@@ -142,5 +143,36 @@ func TestVeryManyImporters(t *testing.T) {
 	if i := slices.IndexFunc(got.Lines, func(l effect.Line) bool { return l.Kind == effect.Lost }); i < 0 ||
 		!strings.Contains(got.Lines[i].Words, "and 1,000 more") {
 		t.Errorf("%+v", last)
+	}
+}
+
+// TestNothingIsClaimedOfSilentServers: what one has not said is not taken for nothing.
+func TestNothingIsClaimedOfSilentServers(t *testing.T) {
+	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
+	silent := facts.Info{Server: facts.Server{Name: "n2"}, Reason: "it did not answer in time"}
+	for _, row := range []struct {
+		infos          []facts.Info
+		stored, pushed edit
+		words          string
+	}{
+		{[]facts.Info{silent}, same, limits(func(l *jwt.OperatorLimits) { l.Conn = 0 }),
+			"new connections are refused; it is not known how many there are now"},
+		{[]facts.Info{info("n1", 1, 0), silent}, same, limits(func(l *jwt.OperatorLimits) { l.Conn = 5 }),
+			"new connections above 5 are refused; at least 1 is known, which stays"},
+		{[]facts.Info{info("n1", 0, 0)}, same, limits(func(l *jwt.OperatorLimits) { l.LeafNodeConn = 5 }),
+			"new leaf nodes above 5 are refused; there is none now"},
+		{[]facts.Info{info("n1", 2, 0)}, same, limits(func(l *jwt.OperatorLimits) { l.Conn = 0 }),
+			"2 connections: there may be none"},
+		{[]facts.Info{silent}, stores(), stores(func(l *jwt.OperatorLimits) { l.DiskStorage = megabyte }),
+			"disk for streams 1 MiB, was 12 MiB; it is not known how much is used"},
+		{[]facts.Info{silent}, stores(), same,
+			"JetStream is off, streams are away until it is on again; it is not known how many there " +
+				"are now"},
+	} {
+		f := &fakeFacts{infos: row.infos, stored: []facts.JetStream{{Reason: "it did not answer in time"}}}
+		got := foretell(t, w, f, effect.Options{}, row.stored, row.pushed)
+		if !slices.ContainsFunc(got.Lines, func(l effect.Line) bool { return l.Words == row.words }) {
+			t.Errorf("want %q: %+v", row.words, got.Lines)
+		}
 	}
 }

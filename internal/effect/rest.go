@@ -20,7 +20,7 @@ func (p *push) findRest() {
 		case c.Field == "exp" && c.Effect == claimdiff.Cut:
 			_, total := loaders(p.infos)
 			p.add(Cut, c.Code, total, "%s: then all connections are out, %s now; a later JWT that is pushed "+
-				"before prevents it", c.Words, isOrAre(total))
+				"before prevents it", c.Words, p.there(total))
 		case c.Effect == claimdiff.Later:
 			p.add(Later, c.Code, 0, "%s", c.Words)
 		case strings.HasPrefix(c.Field, "nats.mappings"):
@@ -34,7 +34,7 @@ func (p *push) payloadLine(c claimdiff.Change) {
 	_, total := loaders(p.infos)
 	if total > 0 {
 		p.add(Cut, c.Code, 0, "%s: a connection that sends a larger one is out, for good; clients are not "+
-			"told; %s now", c.Words, isOrAre(total))
+			"told; %s now", c.Words, p.there(total))
 		return
 	}
 	p.add(Later, c.Code, 0, "%s", c.Words)

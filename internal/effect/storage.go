@@ -23,6 +23,7 @@ func (f *storageFinder) find() {
 	used := usage{streams: make(map[string]facts.Stream)}
 	for _, j := range all {
 		if j.Reason != "" {
+			used.isPartial = true
 			f.unknown(j.Server, "what it stores is not known: "+j.Reason)
 		}
 		used.add(j)
@@ -38,6 +39,7 @@ func (f *storageFinder) find() {
 type usage struct {
 	memory, disk uint64                  // all replicas together
 	streams      map[string]facts.Stream // by name, with the bytes of one replica
+	isPartial    bool                    // a nats-server has not answered
 }
 
 // add adds what one nats-server knows. Each knows what all store together, some later than others.
@@ -74,6 +76,8 @@ func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 	switch {
 	case c.Code == "jetstream_off" && len(used.streams) > 0:
 		f.add(Stop, c.Code, 0, "%s; %s now", c.Words, isOrAre(len(used.streams)))
+	case c.Code == "jetstream_off" && used.isPartial:
+		f.add(Later, c.Code, 0, "%s; it is not known how many there are now", c.Words)
 	case c.Code == "jetstream_off":
 		f.add(Later, c.Code, 0, "%s; %s now", c.Words, isOrAre(0))
 	case !f.pushed.Limits.IsJSEnabled():
@@ -86,31 +90,34 @@ func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 		f.add(Stop, c.Code, 0, "%s: publishes to %s fail, streams stay", c.Words,
 			countOf(len(used.streams), "stream"))
 	case c.Code == "tiers_changed":
-		f.add(Later, c.Code, 0, "%s; there are no streams", c.Words)
+		f.add(Later, c.Code, 0, "%s; publishes to streams that are there now fail", c.Words)
 	case c.Code != "limit_changed":
 	case c.Field == "nats.limits.disk_storage":
-		f.usageLine(c, "disk", limits.DiskStorage, used.disk)
+		f.usageLine(c, "disk", limits.DiskStorage, used.disk, used.isPartial)
 	case c.Field == "nats.limits.mem_storage":
-		f.usageLine(c, "memory", limits.MemoryStorage, used.memory)
+		f.usageLine(c, "memory", limits.MemoryStorage, used.memory, used.isPartial)
 	case c.Field == "nats.limits.tiered_limits{}.disk_storage":
-		f.usageLine(c, "disk", tier.DiskStorage, disk)
+		f.usageLine(c, "disk", tier.DiskStorage, disk, used.isPartial)
 	case c.Field == "nats.limits.tiered_limits{}.mem_storage":
-		f.usageLine(c, "memory", tier.MemoryStorage, memory)
+		f.usageLine(c, "memory", tier.MemoryStorage, memory, used.isPartial)
 	}
 }
 
 // usageLine compares a limit of storage with what is used.
-func (f *storageFinder) usageLine(c claimdiff.Change, what string, limit int64, used uint64) {
+func (f *storageFinder) usageLine(c claimdiff.Change, what string, limit int64, used uint64, isPartial bool) {
 	words := claimdiff.Size(int64(used)) + " of " + what + " is used"
-	if c.Of != "" {
-		words = "tier " + claimdiff.Plain(c.Of) + ": " + words
-	}
-	if limit >= 0 && used > uint64(limit) {
+	switch {
+	case limit >= 0 && used > uint64(limit):
+		if c.Of != "" {
+			words = "tier " + claimdiff.Plain(c.Of) + ": " + words
+		}
 		f.add(Stop, "storage_exceeded", 0, "%s, above the limit of %s: publishes to its streams fail, "+
 			"streams stay", words, claimdiff.Size(limit))
-		return
+	case isPartial:
+		f.add(Later, c.Code, 0, "%s; it is not known how much is used", c.Words)
+	default:
+		f.add(Later, c.Code, 0, "%s; %s", c.Words, words)
 	}
-	f.add(Later, c.Code, 0, "%s; %s", c.Words, words)
 }
 
 // countOf is "1 stream", or "2,000 streams".
