@@ -206,6 +206,12 @@ func TestTheOfficeInABrowser(t *testing.T) {
 				`document.querySelector("table.limits tbody tr").innerText.replace(/\s+/g, " ").trim()`,
 				"Connections 4 80 % 5")
 		},
+		"the list has connections": func(t *testing.T, tab *browsertest.Tab) {
+			tab.Go(o.url + "/accounts?q=orders")
+			want(t, tab, `document.querySelector("td.connections").innerText`, "4")
+			want(t, tab, `document.querySelector(".pager").innerText.includes(`+
+				`"connections: sum of 3 nats-servers")`, "true")
+		},
 		"a click copies the JWT": func(t *testing.T, tab *browsertest.Tab) {
 			tab.Go(orders)
 			tab.Click(`#token summary`)
@@ -244,6 +250,15 @@ func TestTheOfficeInABrowser(t *testing.T) {
 		want(t, tab, `document.querySelectorAll("button[data-copy][hidden]").length`, "3")
 		want(t, tab, `document.getElementById("text").textContent.split(".").length`, "3")
 	})
+	t.Run("a narrow list says what its words are about", func(t *testing.T) {
+		tab := b.Open(t, browsertest.View{Width: 400})
+		tab.Go(o.url + "/accounts?q=orders")
+		const around = `(s, part) => getComputedStyle(document.querySelector(s), part).content`
+		want(t, tab, `(`+around+`)("td.expires", "::after")`, `" expires"`)
+		want(t, tab, `(`+around+`)("td.connections", "::after")`, `" connections"`)
+		tab.Go(o.url + "/accounts?q=billing")
+		want(t, tab, `(`+around+`)("td.expires .tag", "::before")`, `"expires "`)
+	})
 	screenshots(t, b, o)
 	t.Run("a push is seen at once", func(t *testing.T) { seesPushes(t, b, o) })
 }
@@ -273,8 +288,35 @@ func neverSideways(t *testing.T, b *browsertest.Browser, o *office) {
 		if got := tab.Eval(`document.documentElement.scrollWidth`); got != "400" {
 			t.Errorf("%s is %s pixels wide on a screen of 400", name, got)
 		}
+		want(t, tab, obstacles, "")
+		for _, fault := range tab.Faults() {
+			if name != "none" || !strings.Contains(fault, "404") {
+				t.Errorf("%s: the browser complains: %s", name, fault)
+			}
+		}
 	}
 }
+
+// obstacles lists what keeps people who do not see a page, or have no mouse, from using it.
+const obstacles = `(() => {
+	const all = (s) => [...document.querySelectorAll(s)], found = [];
+	const add = (what, elements) => elements.forEach((e) => found.push(what + ": " + e.outerHTML.slice(0, 80)));
+	const levels = all("h1, h2, h3, h4").map((h) => [h, +h.tagName[1]]);
+	const isDeep = ([, n], i) => n > (i ? levels[i - 1][1] : 0) + 1;
+	add("a heading is left out", levels.filter(isDeep).map(([h]) => h));
+	if (all("h1").length !== 1 || all("main").length !== 1) found.push("not one h1 and one main");
+	if (!document.documentElement.lang || !document.title) found.push("no language or title");
+	add("a cell of a head without a scope", all("th:not([scope])"));
+	add("a table without a head", all("table:not(:has(th))"));
+	add("a field without a name", all("input:not([aria-label])"));
+	add("a link or button without a text", all("a, button, summary").filter((e) => !e.textContent.trim()));
+	add("a picture without a text", all("img:not([alt]), svg:not([aria-hidden]):not([aria-label])"));
+	add("an order of its own", all("[tabindex]").filter((e) => e.tabIndex > 0));
+	add("an id twice", all("[id]").filter((e) => all("#" + CSS.escape(e.id)).length > 1));
+	add("style or script in the page", all("[style], style, script:not([src])"));
+	add("navigation without a name", all("nav:not([aria-label])"));
+	return found.join("\n");
+})()`
 
 // seesPushes has a page open while something happens. What is open in it stays open.
 func seesPushes(t *testing.T, b *browsertest.Browser, o *office) {

@@ -287,7 +287,7 @@ Example:
   orders ACNW4GQZ6T5YH2JXK3LMRBVD7PSFE2OWU4QZ6T5YH2JXK3LMRBVDV2JU
     ~ may open 60 connections, was unlimited
     - service orders.place is no longer exported
-  12 accounts, 1 differ
+  12 accounts, 1 differs
 
 Exit codes: 0 no difference, 2 a difference, 1 anything else.
 `,

@@ -1,7 +1,7 @@
 package claimdiff
 
 import (
-	"cmp"
+	"fmt"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -10,5 +10,13 @@ import (
 // imports it.
 func Subjects(i *jwt.Import) (there, here string) { return remote(i), local(i) }
 
-// Grantee returns the words for who may import an export.
-func Grantee(e *jwt.Export) string { return cmp.Or(grantee(e), "to every account") }
+// Grantee returns the words for who may import an export, as the subject of a sentence.
+func Grantee(e *jwt.Export) string {
+	switch {
+	case e.TokenReq:
+		return "accounts with a token"
+	case e.AccountTokenPosition > 0:
+		return fmt.Sprintf("the account that token %d of the subject names", e.AccountTokenPosition)
+	}
+	return "every account"
+}

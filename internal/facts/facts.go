@@ -3,6 +3,7 @@
 // user of the system account.
 //
 //	Info           $SYS.REQ.ACCOUNT.<key>.INFO    all nats-servers at once; loads nothing
+//	Connected      $SYS.REQ.ACCOUNT.PING.STATZ    all nats-servers at once; loads nothing
 //	Connections    $SYS.REQ.SERVER.<id>.CONNZ     page by page; loads the account
 //	JetStream      $SYS.REQ.ACCOUNT.<key>.JSZ     all nats-servers at once; loads nothing
 //	Capacity       $SYS.REQ.SERVER.PING.JSZ       all nats-servers at once; loads nothing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -82,6 +83,15 @@ func TestInfoOfRealServers(t *testing.T) {
 	}
 	if n2 := got[1]; n2.State != facts.Loaded || n2.Complete || n2.Clients != 1 || n2.JWT == [32]byte{} {
 		t.Errorf("n2 has loaded it, and it is not complete: %+v", n2)
+	}
+	for i, c := range a.Connected(deadline(t, 5*time.Second), []string{importer.ID, jwttest.AccountKey(t)}) {
+		want := map[string]int{}
+		if c.Server.Name == "n2" {
+			want[importer.ID] = 1
+		}
+		if c.Reason != "" || !maps.Equal(c.ByAccount, want) {
+			t.Errorf("%d: %+v", i, c)
+		}
 	}
 	if z, err := servers[0].Accountz(nil); err != nil || slices.Contains(z.Accounts, importer.ID) {
 		t.Errorf("to ask n1 has made it load the account: %v", err)
@@ -172,5 +182,26 @@ func TestHostileAnswersAreRefused(t *testing.T) {
 				t.Errorf("a reason of %d bytes", len(encoded))
 			}
 		})
+	}
+}
+
+// TestHostileCountsAreRefused, and those of accounts that were not asked for are left out.
+func TestHostileCountsAreRefused(t *testing.T) {
+	const list = `"data":{"account_statz":[{"acc":"A","total_conns":%s},{"acc":"B","total_conns":7}]}`
+	for number, reason := range map[string]string{"3": "", "-1": "impossible", "1000000000": "impossible",
+		`"3"`: "another type", "3}": "not the JSON"} {
+		a, n1 := ready(t, &fakeConn{reply: func(subject string, _ []byte) []string {
+			if subject != "$SYS.REQ.ACCOUNT.PING.STATZ" {
+				return nil
+			}
+			return []string{from("N1", fmt.Sprintf(list, number))}
+		}})
+		got := a.Connected(deadline(t, 5*time.Second), []string{"A"})
+		if len(got) != len(n1) || !strings.Contains(got[0].Reason, reason) {
+			t.Fatalf("%s: %+v", number, got)
+		}
+		if reason == "" && !maps.Equal(got[0].ByAccount, map[string]int{"A": 3}) {
+			t.Errorf("%s: %+v", number, got)
+		}
 	}
 }

@@ -147,6 +147,36 @@ func TestTheOverviewSaysWhatWantsAttention(t *testing.T) {
 	}
 }
 
+func TestTheOverviewSaysWhatAnEndDoesToOthers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	exporter := jwttest.NewAccount(t)
+	s.put(t, exporter, func(c *jwt.AccountClaims) {
+		c.Name, c.Expires = "billing", time.Now().Add(3*24*time.Hour+time.Minute).Unix()
+		c.Exports.Add(&jwt.Export{Name: "x", Type: jwt.Stream, Subject: "invoices.>"})
+	})
+	tags := regexp.MustCompile(`<[^>]*>`)
+	for n, want := range []string{
+		"Then nats-servers close its connections. Push",
+		"connections, and a gets nothing from it. Push",
+		"connections, and a and a get nothing from it. Push",
+		"connections, and a, a and a get nothing from it. Push",
+		"connections, and a, a, a and others get nothing from it. Push",
+	} {
+		if n > 0 {
+			s.put(t, jwttest.NewAccount(t), func(c *jwt.AccountClaims) {
+				c.Name = "a"
+				c.Imports.Add(&jwt.Import{Name: "x", Type: jwt.Stream, Subject: "invoices.>",
+					Account: exporter.ID})
+			})
+		}
+		if body := tags.ReplaceAllString(s.open("/").Body.String(), ""); !strings.Contains(body, want) {
+			t.Errorf("%d importers: %q is missing in %s", n, want, body)
+		}
+	}
+	wantPage(t, s.open("/accounts/"+exporter.ID), 200, `data-l="Who may import it">every account</td>`)
+}
+
 func TestClientsThatAreNoBrowsersGetNoPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -164,6 +194,36 @@ func TestClientsThatAreNoBrowsersGetNoPage(t *testing.T) {
 		if as.Code != status || as.Body.String() != plain.Body.String() ||
 			fmt.Sprint(as.Header()) != fmt.Sprint(plain.Header()) {
 			t.Errorf("%s: a browser gets another answer: %d %v", path, as.Code, as.Header())
+		}
+	}
+}
+
+func TestBrowsersAreKnownByWhatTheyAccept(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for accept, isBrowser := range map[string]bool{
+		"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": true, // Firefox, Safari
+		"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8," +
+			"application/signed-exchange;v=b3;q=0.7": true, // Chrome
+		"text/html, text/plain, text/sgml, text/css, */*;q=0.01": true, // lynx
+		"*/*":                               false, // curl, wget
+		"":                                  false, // Go
+		"application/json, text/plain, */*": false,
+		"application/jwt":                   false,
+	} {
+		for _, path := range []string{"/", "/accounts", "/help", "/help/http"} {
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				r := httptest.NewRequest(method, path, nil)
+				r.Header.Set("Accept", accept)
+				w := httptest.NewRecorder()
+				s.api.ServeHTTP(w, r)
+				isPage := strings.HasPrefix(w.Header().Get("Content-Type"), "text/html")
+				isFound := isBrowser || strings.HasPrefix(path, "/help")
+				if isPage != isBrowser || isFound != (w.Code == http.StatusOK) ||
+					isPage && (w.Header().Get("Vary") != "Origin, Accept" || w.Header().Get("Etag") == "") {
+					t.Errorf("%s %s for %q: %d %v", method, path, accept, w.Code, w.Header())
+				}
+			}
 		}
 	}
 }

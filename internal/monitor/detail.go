@@ -129,6 +129,24 @@ func (d *Detail) findImporters(check *importCheck) {
 	}
 }
 
+// Importers names some accounts that import from one, by key, as far as the index tells. isKnown is false as long
+// as it does not know them.
+func (m *Monitor) Importers(key string, limit int) (some []jwtstore.Keyed, isMore, isKnown bool) {
+	if isKnown = m.firstImporters.wait(func() { m.lookForImporters(key) }); !isKnown {
+		return nil, false, false
+	}
+	for i := range m.Store.Index().Importers(key) {
+		switch {
+		case i.Unsure:
+		case len(some) == limit:
+			return some, true, true
+		default:
+			some = append(some, jwtstore.Keyed{Key: i.Key, Version: i.Version})
+		}
+	}
+	return some, false, true
+}
+
 // lookForImporters has the index find out what it needs for that, if it has not.
 func (m *Monitor) lookForImporters(key string) {
 	for range m.Store.Index().Importers(key) {

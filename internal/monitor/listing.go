@@ -67,8 +67,8 @@ func (m *Monitor) List(q ListQuery) Listing {
 		found = l.collect(l.pending)
 	case q.Select == AreIncomplete:
 		found = l.collect(l.storedOf(m.Notifier.Incomplete))
-	case !m.IsSmall() && m.rare(q.Select) != nil:
-		found = l.collect(l.storedOf(m.rare(q.Select)))
+	case !m.IsSmall() && l.rare() != nil:
+		found = l.collect(l.storedOf(l.rare()))
 	case q.Select != ImportNothing && m.IsSmall():
 		l.IsByName = true
 		found = l.byName()
@@ -79,14 +79,14 @@ func (m *Monitor) List(q ListQuery) Listing {
 	return l.Listing
 }
 
-// rare returns what lists the accounts of a selection, if they are known and not too many; nil
-// otherwise. Without it all accounts would have to be looked at for the few that are meant.
-func (m *Monitor) rare(sel Selection) (list func() []string) {
-	s, isKnown, _ := m.surveyed.look()
-	found := s.rare[sel]
-	if sel == ImportNothing {
+// rare returns what lists the accounts that are selected, if they are known and not too many; nil otherwise.
+// Without it all accounts would have to be looked at for the few that are meant.
+func (l *lister) rare() (list func() []string) {
+	s, isKnown, _ := l.m.surveyed.look()
+	found := s.rare[l.query.Select]
+	if l.query.Select == ImportNothing {
 		var d Dangling
-		d, isKnown, _ = m.imports.look()
+		d, isKnown, _ = l.m.imports.look()
 		found = &d.rare
 	}
 	if !isKnown || found == nil || found.isTooMany {

@@ -90,6 +90,9 @@ func (p *accountPage) describe(groups []claimdiff.Group, u use) {
 			p.Keys = cut(g.Items)
 		case claimdiff.Revocations:
 			p.Revocations = cut(g.Items)
+			for i, item := range p.Revocations.All { // the head of the column says that it is a user
+				p.Revocations.All[i].Label = strings.TrimPrefix(item.Label, "user ")
+			}
 		case claimdiff.Validity, claimdiff.Exports, claimdiff.Imports:
 			// The page says it in another way.
 		default:
@@ -251,7 +254,7 @@ func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
 		n.add(bad, "Not served", "text", sentence(d.Reason)+
 			" Nats-servers get the answer that there is none.")
 	case "expired":
-		n.add(bad, "Expired", "text", "It has expired "+distance(*d.Expires, now)+
+		n.add(bad, "Expired", "text", "It expired "+distance(*d.Expires, now)+
 			". Its clients can't connect until a newer JWT is pushed.")
 	case "refused":
 		n.add(bad, "Refused", "text", sentence(Name(d.Reason)))
@@ -263,7 +266,7 @@ func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
 		n.add(warn, "Waiting", "text", "The last change is on its way: "+Name(d.Reason)+".")
 	}
 	if d.Expires != nil && d.Expires.After(now) && d.Expires.Sub(now) <= attentionDays*day {
-		n.add(warn, "Expires", "text", "It expires "+distance(*d.Expires, now)+", on "+
+		n.add(warn, "Expires", "text", "It expires "+distance(*d.Expires, now)+": "+
 			moment(*d.Expires, now)+". Then nats-servers close its connections.")
 	}
 	n.addLost(d)

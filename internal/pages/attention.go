@@ -43,7 +43,7 @@ func (s *Site) attention(o *overview) []Note {
 	n.addServers(o)
 	s.addPartly(n)
 	n.addUntrusted(o.glance.Untrusted)
-	n.addExpiring(o.glance)
+	s.addExpiring(n, o.glance)
 	n.addDangling(o.dangling)
 	slices.SortStableFunc(n.all, func(a, b Note) int { return cmp.Compare(a.Class, b.Class) })
 	return n.all
@@ -125,7 +125,7 @@ func (n *notices) addUntrusted(untrusted int) {
 const attentionDays = 7
 
 // addExpiring tells which accounts expire soon, or have lately.
-func (n *notices) addExpiring(g monitor.Glance) {
+func (s *Site) addExpiring(n *notices, g monitor.Glance) {
 	shown := 0
 	for _, e := range g.Soon {
 		switch left := e.Expires.Sub(n.now); {
@@ -135,9 +135,9 @@ func (n *notices) addExpiring(g monitor.Glance) {
 			n.add(warn, "Expires", "more-expiring", g.Week)
 			return
 		case left > 0:
-			n.add(warn, "Expires", "expiring", n.expiring(e))
+			n.add(warn, "Expires", "expiring", s.expiring(n, e))
 		default:
-			n.add(bad, "Expired", "expired", n.expiring(e))
+			n.add(bad, "Expired", "expired", s.expiring(n, e))
 		}
 		shown++
 	}
@@ -147,10 +147,41 @@ func (n *notices) addExpiring(g monitor.Glance) {
 type expiringNote struct {
 	account
 	When, Moment string
+	Importers    []account // some of those that get nothing from it then
+	IsMore       bool
 }
 
-func (n *notices) expiring(e monitor.Expiring) expiringNote {
-	return expiringNote{account{e.Key, e.Name}, distance(e.Expires, n.now), moment(e.Expires, n.now)}
+// maxNamed bounds the accounts that a sentence names.
+const maxNamed = 3
+
+func (s *Site) expiring(n *notices, e monitor.Expiring) expiringNote {
+	note := expiringNote{account: account{e.Key, e.Name}, When: distance(e.Expires, n.now),
+		Moment: moment(e.Expires, n.now)}
+	some, isMore, _ := s.monitor.Importers(e.Key, maxNamed)
+	for _, i := range some {
+		note.Importers = append(note.Importers, account{i.Key, i.Summary.Name})
+	}
+	note.IsMore = isMore
+	return note
+}
+
+// Get agrees with the importers.
+func (e expiringNote) Get() string {
+	if len(e.Importers) == 1 && !e.IsMore {
+		return "gets"
+	}
+	return "get"
+}
+
+// Before is what stands before an importer in the sentence.
+func (e expiringNote) Before(at int) string {
+	switch {
+	case at == 0:
+		return ""
+	case at == len(e.Importers)-1 && !e.IsMore:
+		return " and "
+	}
+	return ", "
 }
 
 // addDangling tells which imports do nothing.

@@ -66,6 +66,7 @@ type list struct {
 	Filters []filterLink
 	Rows    []listRow
 	Order   string // "by name" or "by key"
+	Counted string // where Connections were counted; "": they are not known
 	// More and First are the URLs of the next page and of the first one; "" if there is none.
 	More, First  string
 	IsUnfinished bool // the next page goes on with the search
@@ -88,16 +89,31 @@ type listRow struct {
 	Shares  string
 	State   tag
 	Issued  string
+	// Until is a class of the style sheet, which makes a sentence of Expires on a narrow screen.
+	Until       string
+	Connections string // how many there are; "" if that is not known
 }
 
 // List returns a page of the list of accounts.
 func (s *Site) List(ctx context.Context, q ListQuery) (Page, error) {
-	end, err := s.begin(ctx)
+	version := s.monitor.Version()
+	l, err := s.list(ctx, q)
 	if err != nil {
 		return Page{}, err
 	}
+	s.addConnections(ctx, l)
+	return Page{Title: l.title(), Section: Accounts, Main: main("list", l), Version: version,
+		Search: l.Query.Text}, nil
+}
+
+// list looks for the accounts of a query.
+func (s *Site) list(ctx context.Context, q ListQuery) (*list, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer end()
-	version, now := s.monitor.Version(), s.now().UTC()
+	now := s.now().UTC()
 	q.Text = strings.TrimSpace(q.Text[:min(len(q.Text), maxQuery)])
 	k := s.known()
 	l := &list{Query: q, Order: "by key", Total: k.Stored, IsKnown: k.isGlance}
@@ -117,8 +133,7 @@ func (s *Site) List(ctx context.Context, q ListQuery) (Page, error) {
 	if q.After != "" {
 		l.First = q.url(q.Show, "")
 	}
-	return Page{Title: l.title(), Section: Accounts, Main: main("list", l), Version: version,
-		Search: q.Text}, nil
+	return l, nil
 }
 
 // title is that of the window.
@@ -164,8 +179,15 @@ func (q ListQuery) url(show, after string) string {
 
 // listRowOf describes an account.
 func listRowOf(a monitor.Account, now time.Time) listRow {
-	return listRow{account: account{a.Key, a.Name}, Expires: expiryTag(a.Expires, now), State: stateTag(a),
+	row := listRow{account: account{a.Key, a.Name}, Expires: expiryTag(a.Expires, now), State: stateTag(a),
 		Shares: count(a.Exports) + " / " + count(a.Imports), Issued: distance(a.Issued, now)}
+	switch {
+	case a.Expires == nil:
+		row.Until = "never"
+	case a.Expires.After(now):
+		row.Until = "later"
+	}
+	return row
 }
 
 // expiryTag says when an account expires.

@@ -13,6 +13,8 @@ import (
 const (
 	// askTimeout bounds the wait for what nats-servers say of an account. They answer within milliseconds.
 	askTimeout = 300 * time.Millisecond
+	// listTimeout is askTimeout for the list of accounts.
+	listTimeout = 100 * time.Millisecond
 	// maxAsked is how often nats-servers are asked in a second, on average. Every page of an account that is
 	// shown asks.
 	maxAsked = 20
@@ -22,6 +24,7 @@ const (
 type Asker interface {
 	Info(ctx context.Context, key string) []facts.Info
 	JetStream(ctx context.Context, key string) []facts.JetStream
+	Connected(ctx context.Context, keys []string) []facts.Connected
 }
 
 // use is what is in use of an account, as nats-servers have said a moment ago.
@@ -70,6 +73,36 @@ func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 		u.addJetStream(limits.JetStreamLimits, s.asker.JetStream(ctx, key))
 	}
 	return u
+}
+
+// addConnections asks nats-servers how many connections the accounts of the list have.
+func (s *Site) addConnections(ctx context.Context, l *list) {
+	if s.asker == nil || len(l.Rows) == 0 || !s.asking.Allow() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var keys []string
+	for _, row := range l.Rows {
+		keys = append(keys, row.Key)
+	}
+	answers, known, sum := s.asker.Connected(ctx, keys), 0, make(map[string]int)
+	for _, a := range answers {
+		if a.Reason != "" {
+			continue
+		}
+		known++
+		for key, n := range a.ByAccount {
+			sum[key] += n
+		}
+	}
+	if known == 0 {
+		return
+	}
+	l.Counted = "connections: " + sumOf(known, len(answers))
+	for i := range l.Rows {
+		l.Rows[i].Connections = count(sum[l.Rows[i].Key])
+	}
 }
 
 // addJetStream adds what is stored. A replica counts as much as the first one.

@@ -147,14 +147,22 @@ func (d Difference) Print(w io.Writer, first, second string) {
 
 // summary returns the last line.
 func (d Difference) summary() string {
-	words := []string{count(d.Accounts, "account") + ", " + claimdiff.Count(int64(len(d.Differ))) + " differ"}
+	words := []string{count(d.Accounts, "account") + ", " + verb(len(d.Differ), "differs", "differ")}
 	if d.Anew > 0 {
-		words = append(words, fmt.Sprintf("%d are only issued anew", d.Anew))
+		words = append(words, verb(d.Anew, "is", "are")+" only issued anew")
 	}
 	if n := len(d.Faults); n > 0 {
 		words = append(words, fmt.Sprintf("%d can't be compared", n))
 	}
 	return strings.Join(words, ", ")
+}
+
+// verb is a number and what so many do.
+func verb(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return claimdiff.Count(int64(n)) + " " + many
 }
 
 // count is a number and what is counted.

@@ -63,7 +63,9 @@
     if (find) main.querySelector(find)?.focus({ preventScroll: true });
   };
 
+  const firstDelay = 1000, maxDelay = 60000; // milliseconds
   let events = null; // the stream of changes
+  let timer = 0, delay = firstDelay; // until the next try, if the server can't be reached
   let isStale = false, isLoading = false;
   const load = async () => {
     isStale = true;
@@ -87,18 +89,21 @@
   const follow = () => {
     if (document.hidden || events) return;
     events = new EventSource(main.dataset.live);
-    events.addEventListener("open", () => say(" · live"));
+    events.addEventListener("open", () => {
+      delay = firstDelay;
+      say(" · live");
+    });
     events.addEventListener("changed", load);
     events.addEventListener("error", () => {
       say(" · not live");
-      // The browser tries again by itself, unless it was turned away.
-      if (events?.readyState === EventSource.CLOSED) {
-        rest();
-        setTimeout(follow, 10000);
-      }
+      // The browser would try again every few seconds, and so would all others at the same time.
+      rest();
+      timer = setTimeout(follow, delay * (0.5 + Math.random()));
+      delay = Math.min(2 * delay, maxDelay);
     });
   };
   const rest = () => {
+    clearTimeout(timer);
     events?.close();
     events = null;
   };
