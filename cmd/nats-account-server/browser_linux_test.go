@@ -300,7 +300,7 @@ func neverSideways(t *testing.T, b *browsertest.Browser, o *office) {
 // obstacles lists what keeps people who do not see a page, or have no mouse, from using it.
 const obstacles = `(() => {
 	const all = (s) => [...document.querySelectorAll(s)], found = [];
-	const add = (what, elements) => elements.forEach((e) => found.push(what + ": " + e.outerHTML.slice(0, 80)));
+	const add = (what, of) => of.forEach((e) => found.push(what + ": " + e.outerHTML.slice(0, 80)));
 	const levels = all("h1, h2, h3, h4").map((h) => [h, +h.tagName[1]]);
 	const isDeep = ([, n], i) => n > (i ? levels[i - 1][1] : 0) + 1;
 	add("a heading is left out", levels.filter(isDeep).map(([h]) => h));

@@ -21,8 +21,8 @@ import (
 // manyAccounts is how many accounts the benchmarks of the pages have.
 const manyAccounts = 1_000_000
 
-// newManySite returns a site about an index of many accounts, by key. JWTs are stored for some of them only: for
-// those that the pages show here, and each of these imports from another one.
+// newManySite returns a site about an index of many accounts, by key. JWTs are stored for some of them only:
+// for those that the pages show here, and each of these imports from another one.
 func newManySite(b *testing.B) (s *site, keys []string) {
 	b.Helper()
 	dir, err := jwtstore.OpenDir(b.Context(), jwtstore.Options{Dir: b.TempDir(), Shard: true})
@@ -40,8 +40,8 @@ func newManySite(b *testing.B) (s *site, keys []string) {
 	slices.Sort(keys)
 	exporter := &jwttest.Account{ID: keys[0]}
 	for i, key := range keys {
-		v := jwtstore.Version{Stamp: jwtstore.Stamp{1, 2, 3, int64(i)}, IssuedAt: 1_700_000_000, Servable: true,
-			Summary: jwtstore.Summary{Name: fmt.Sprintf("account-%07d", i), Issuer: s.op.ID}}
+		v := jwtstore.Version{Stamp: jwtstore.Stamp{1, 2, 3, int64(i)}, IssuedAt: 1_700_000_000,
+			Servable: true, Summary: jwtstore.Summary{Name: fmt.Sprintf("account-%07d", i), Issuer: s.op.ID}}
 		binary.BigEndian.PutUint64(v.Hash[:], uint64(i))
 		v.Floor = v.Floor.After(v.IssuedAt, v.Hash)
 		if isShown := i < 60 || i >= len(keys)-60 || i >= len(keys)/2 && i < len(keys)/2+60; !isShown {
@@ -59,8 +59,8 @@ func newManySite(b *testing.B) (s *site, keys []string) {
 	return s, keys
 }
 
-// BenchmarkPages measures what a page takes. The CPU time is that of the process: what is found out in the background
-// counts as well.
+// BenchmarkPages measures what a page takes. The CPU time is that of the process: what is found out in the
+// background counts as well.
 func BenchmarkPages(b *testing.B) {
 	s, keys := newManySite(b)
 	middle := len(keys) / 2

@@ -9,7 +9,8 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// TestNextFindsWhatIsWanted, in blocks of the file, in its log and in memory. Blocks without it are passed over.
+// TestNextFindsWhatIsWanted, in blocks of the file, in its log and in memory. Blocks without it are passed
+// over.
 func TestNextFindsWhatIsWanted(t *testing.T) {
 	const accounts = 8000
 	x := openIndexIn(t, t.TempDir())

@@ -11,8 +11,8 @@ const (
 	restFactor = 20
 	// leastRest is how long it counts at least.
 	leastRest = 500 * time.Millisecond
-	// patience is what a caller waits for. What takes longer is found out in the background, and is
-	// waited for by one caller.
+	// patience is what a caller waits for. What takes longer is found out in the background, and is waited
+	// for by one caller.
 	patience = 100 * time.Millisecond
 )
 

@@ -129,8 +129,8 @@ func (d *Detail) findImporters(check *importCheck) {
 	}
 }
 
-// Importers names some accounts that import from one, by key, as far as the index tells. isKnown is false as long
-// as it does not know them.
+// Importers names some accounts that import from one, by key, as far as the index tells. isKnown is false as
+// long as it does not know them.
 func (m *Monitor) Importers(key string, limit int) (some []jwtstore.Keyed, isMore, isKnown bool) {
 	if isKnown = m.firstImporters.wait(func() { m.lookForImporters(key) }); !isKnown {
 		return nil, false, false

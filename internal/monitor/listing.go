@@ -230,8 +230,8 @@ func (s *search) wants(encoded []byte) bool {
 	return bytes.Contains(s.folded, s.part)
 }
 
-// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the
-// highest bit of each tells whether it is a capital letter.
+// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the highest
+// bit of each tells whether it is a capital letter.
 func appendLower(to, bytes []byte) []byte {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(bytes) >= 8; bytes = bytes[8:] {

@@ -96,9 +96,8 @@ var ErrBusy = errors.New("too many pages are asked for: try again")
 // maxQueue is how long a request waits until its page is made.
 const maxQueue = 5 * time.Second
 
-// begin waits until a page may be made; end must be called when that is done. Half of the
-// processors make pages at the same time, so that many requests for pages do not keep those for
-// JWTs waiting.
+// begin waits until a page may be made; end must be called when that is done. Half of the processors make
+// pages at the same time, so that many requests for pages do not keep those for JWTs waiting.
 func (s *Site) begin(ctx context.Context) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxQueue)
 	defer cancel()
