@@ -286,7 +286,7 @@ func TestDiffSaysWhatDiffers(t *testing.T) {
 	runTool(t, "diff", first, file).want(t, 0, "1 account, 0 differ\n")
 	anew := jwttest.File(t, t.TempDir(), "anew.jwt", jwttest.Sign(t, op.Signing, a,
 		time.Now().Add(time.Minute), func(c *jwt.AccountClaims) { c.Name = "orders\x1b[31m" }))
-	runTool(t, "diff", file, anew).want(t, 0, "1 account, 0 differ, 1 are only issued anew\n")
+	runTool(t, "diff", file, anew).want(t, 0, "1 account, 0 differ, 1 is only issued anew\n")
 	bad := jwttest.File(t, t.TempDir(), "bad.jwt", []byte("x"))
 	runTool(t, "diff", file, bad).want(t, 1, "expected 3 chunks")
 	runTool(t, "diff", file).want(t, 1, "it has the arguments A B")

@@ -127,7 +127,8 @@ func TestLinksOfTheServerLeadToPages(t *testing.T) {
 func TestTablesNameTheirColumnsInEachCell(t *testing.T) {
 	t.Parallel()
 	page, _ := manual.Find("delivery")
-	for _, want := range []string{`<div class="scroll"><table class="stack">`, `<td data-l="meaning">`} {
+	for _, want := range []string{`<div class="scroll"><table class="stack">`, `<th scope="col">`,
+		`<td data-l="meaning">`} {
 		if !strings.Contains(string(page.HTML()), want) {
 			t.Errorf("no %s", want)
 		}

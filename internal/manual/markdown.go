@@ -104,6 +104,9 @@ func unlink(link *ast.Link) {
 func label(table *tables.Table, source []byte) {
 	table.SetAttributeString("class", []byte("stack"))
 	headings := cells(table.FirstChild(), source)
+	for head := table.FirstChild().FirstChild(); head != nil; head = head.NextSibling() {
+		head.SetAttributeString("scope", []byte("col"))
+	}
 	for row := table.FirstChild().NextSibling(); row != nil; row = row.NextSibling() {
 		i := 0
 		for cell := row.FirstChild(); cell != nil; cell = cell.NextSibling() {
