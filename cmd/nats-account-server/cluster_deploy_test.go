@@ -72,8 +72,8 @@ func TestTheComposeFileOfManyMachinesWorks(t *testing.T) {
 	}
 }
 
-// TestTheServedNatsServersKeepTheBucket: the shipped file works as it stands but for addresses, paths, ids and
-// JWTs. Such a nats-server starts without an account server, and has the bucket then.
+// TestTheServedNatsServersKeepTheBucket: the shipped file works as it stands but for addresses, paths,
+// ids and JWTs. Such a nats-server starts without an account server, and has the bucket then.
 func TestTheServedNatsServersKeepTheBucket(t *testing.T) {
 	t.Parallel()
 	op, kv, dir, port := jwttest.NewOperator(t), jwttest.NewAccount(t), t.TempDir(), freePort(t)

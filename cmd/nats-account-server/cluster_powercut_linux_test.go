@@ -74,7 +74,8 @@ func TestAPowerCutOfTheBucket(t *testing.T) {
 					lost++
 				}
 			}
-			t.Logf("sync_interval %s: %d of %d acknowledged pushes are lost", interval, lost, len(acknowledged))
+			t.Logf("sync_interval %s: %d of %d acknowledged pushes are lost", interval, lost,
+				len(acknowledged))
 			switch isAlways := interval == "always"; {
 			case isAlways && lost > 0:
 				t.Error("none may be")
@@ -85,8 +86,8 @@ func TestAPowerCutOfTheBucket(t *testing.T) {
 	}
 }
 
-// pushUntilCut pushes new accounts for some time, cuts the power of the nats-servers, and starts them again. It
-// returns the accounts that were acknowledged before.
+// pushUntilCut pushes new accounts for some time, cuts the power of the nats-servers, and starts them
+// again. It returns the accounts that were acknowledged before.
 func (c *bucketCluster) pushUntilCut(after time.Duration, disks []*loopDisk) (acknowledged []string) {
 	c.t.Helper()
 	m := c.machines[0]
@@ -99,7 +100,8 @@ func (c *bucketCluster) pushUntilCut(after time.Duration, disks []*loopDisk) (ac
 		pushing.Go(func() {
 			for time.Now().Before(end) {
 				a := jwttest.NewAccount(c.t)
-				if status, _ := post(http.DefaultClient, url+accountPath(a.ID), c.op.Account(c.t, a)); status == http.StatusOK {
+				status, _ := post(http.DefaultClient, url+accountPath(a.ID), c.op.Account(c.t, a))
+				if status == http.StatusOK {
 					mu.Lock()
 					acknowledged = append(acknowledged, a.ID)
 					mu.Unlock()

@@ -39,6 +39,9 @@
 // override is never replaced. So it is with everything if the server has never read this bucket, or if the
 // bucket has lost revisions.
 //
+// A leader that is cut off from the others goes on answering for ten seconds. A server that starts does
+// not take its last revision for the end of the bucket: to make a consumer takes a majority too.
+//
 // # Concurrency
 //
 // All methods may be called from any goroutine. Serve may run once at a time. A commit holds the lock
