@@ -342,7 +342,11 @@ func (j *journal) snapshotLocked(generation uint64) (content []byte, events int)
 	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(),
 		version: j.savesOfIndex(), body: body}
 	changes := j.unflushed.all()
-	content = appendFileHead(nil, generation, uint32(len(changes)))
+	size := fileHead + first.size()
+	for _, r := range changes {
+		size += r.size()
+	}
+	content = appendFileHead(make([]byte, 0, size), generation, uint32(len(changes)))
 	j.known = int64(len(content) + first.size())
 	for _, r := range slices.Insert(changes, 0, first) {
 		content = r.append(content, generation)

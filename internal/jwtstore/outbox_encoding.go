@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/big"
+	"slices"
 	"time"
 )
 
@@ -69,6 +70,9 @@ func (o *outboxCore) replay(body []byte) {
 	}
 }
 
+// changeSize is about how many bytes of a snapshot a change has, if few servers have acknowledged it.
+const changeSize = 76
+
 // appendSnapshot appends all that the outbox knows to b. recordSaved is to be called with events
 // when the snapshot is in the journal. All numbers are varints; a text is its length and its bytes.
 //
@@ -84,6 +88,7 @@ func (o *outboxCore) replay(body []byte) {
 func (o *outboxCore) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
+	b = slices.Grow(b, changeSize*o.pending.count()) // it may be some 75 MB
 	b = binary.AppendUvarint(b, o.last)
 	b = binary.AppendUvarint(b, uint64(len(o.servers.byName)))
 	var servers []*server // by position
@@ -113,14 +118,25 @@ func (o *outboxCore) appendSnapshot(b []byte) (snapshot []byte, events int) {
 func (p *pendingChanges) append(b []byte, c *pendingChange, servers []*server) []byte {
 	b = binary.AppendUvarint(b, c.seq)
 	b = binary.AppendVarint(b, c.at)
-	b = appendText(b, p.keyOf(c))
-	acked, n := []byte(nil), uint64(0)
-	for position, s := range servers {
+	if c.state == isPacked {
+		b = binary.AppendUvarint(b, uint64(keyEncoding.EncodedLen(len(c.key))))
+		b = keyEncoding.AppendEncode(b, c.key[:])
+	} else {
+		b = appendText(b, p.keyOf(c))
+	}
+	n := uint64(0)
+	for _, s := range servers {
 		if p.hasAcknowledged(c, s) {
-			acked, n = binary.AppendUvarint(acked, uint64(position)), n+1
+			n++
 		}
 	}
-	return append(binary.AppendUvarint(b, n), acked...)
+	b = binary.AppendUvarint(b, n)
+	for position, s := range servers {
+		if p.hasAcknowledged(c, s) {
+			b = binary.AppendUvarint(b, uint64(position))
+		}
+	}
+	return b
 }
 
 // restoreOutbox is the inverse of appendSnapshot. It believes nothing: every number is bounded by
@@ -159,16 +175,19 @@ func (p *pendingChanges) restore(d *decoder, servers int) {
 	sorted, last := true, uint64(0)
 	for range d.count() {
 		seq, at, key := d.uvarint(), d.varint(), d.text()
-		acked := new(big.Int)
+		var acked *big.Int // nil: the empty set
 		for range d.count() {
 			if slot := d.uvarint(); slot < uint64(servers) {
+				acked = cmp.Or(acked, new(big.Int))
 				acked.SetBit(acked, int(slot), 1)
 			}
 		}
 		if d.bad || seq == 0 || p.of(key) != nil {
 			break
 		}
-		p.keep(seq, at, key).acked = p.acked.number(acked)
+		if c := p.keep(seq, at, key); acked != nil {
+			c.acked = p.acked.number(acked)
+		}
 		sorted, last = sorted && seq > last, seq
 	}
 	if !sorted {

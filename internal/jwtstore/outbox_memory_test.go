@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -65,4 +66,43 @@ func TestTheMemoryOfWhatIsPending(t *testing.T) {
 		}
 		runtime.KeepAlive(o)
 	}
+}
+
+// TestACheckpointAllocatesWhatItWrites, and a copy of it, but does not grow towards it: a million pending
+// changes are some 75 MB. So does the next start.
+func TestACheckpointAllocatesWhatItWrites(t *testing.T) {
+	const changes = 50_000
+	dir := t.TempDir()
+	d := open(t, options(t, dir))
+	d.Outbox().Register("away", time.Now())
+	for i := range changes {
+		d.Outbox().Commit(uint64(i)+1, pendingKey(i))
+	}
+	d.Checkpoint()
+	size := len(d.Outbox().Snapshot())
+	if n := allocated(d.Checkpoint); n > 5*size/2 {
+		t.Errorf("a checkpoint of %d bytes allocates %d", size, n)
+	}
+	closeStore(t, d)
+	journal, err := os.ReadFile(filepath.Join(dir, ".journal", "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes of a snapshot in a journal of %d", size, len(journal))
+	n := allocated(func() { d = open(t, options(t, dir)) })
+	if got := len(d.Outbox().Pending()); got != changes {
+		t.Errorf("%d are pending", got)
+	}
+	if n > 8*size { // it was 12 times
+		t.Errorf("opening a journal of %d bytes allocates %d", size, n)
+	}
+}
+
+// allocated returns how many bytes a function allocates.
+func allocated(do func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
 }

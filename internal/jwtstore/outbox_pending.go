@@ -131,16 +131,21 @@ func (p *pendingChanges) index() {
 
 // enter enters a change in the table.
 func (p *pendingChanges) enter(place int) {
-	i := p.slot(p.keyOf(p.at(place)))
+	c := p.at(place)
+	i := p.slot(c.key, p.unusual[c.seq])
 	for p.table[i] != 0 {
 		i = (i + 1) % len(p.table)
 	}
 	p.table[i] = uint32(place + 1)
 }
 
-// slot returns where in the table the search for a key begins.
-func (p *pendingChanges) slot(key string) int {
-	return int(maphash.String(p.seed, key) % uint64(len(p.table)))
+// slot returns where in the table the search for a key begins. unusual is the key if it can't be packed.
+func (p *pendingChanges) slot(packed packedKey, unusual string) int {
+	hash := maphash.Bytes(p.seed, packed[:])
+	if unusual != "" {
+		hash = maphash.String(p.seed, unusual)
+	}
+	return int(hash % uint64(len(p.table)))
 }
 
 // keyOf returns the key of the account.
@@ -157,7 +162,11 @@ func (p *pendingChanges) of(key string) *pendingChange {
 		return nil
 	}
 	packed, ok := packKey(key)
-	for i := p.slot(key); p.table[i] != 0; i = (i + 1) % len(p.table) {
+	unusual := key
+	if ok {
+		unusual = ""
+	}
+	for i := p.slot(packed, unusual); p.table[i] != 0; i = (i + 1) % len(p.table) {
 		c := p.at(int(p.table[i] - 1))
 		if ok && c.state == isPacked && c.key == packed ||
 			!ok && c.state == isUnusual && p.unusual[c.seq] == key {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -31,7 +30,7 @@ func readJournal(path string) (*replayed, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(f)
+	data, err := readAll(f)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +42,16 @@ func readJournal(path string) (*replayed, error) {
 		s.damage = append(s.damage, "it is empty")
 	}
 	return s, err
+}
+
+// readAll reads a file, in room that has its size at once.
+func readAll(f *os.File) ([]byte, error) {
+	var b bytes.Buffer
+	if info, err := f.Stat(); err == nil {
+		b.Grow(int(info.Size()) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(f)
+	return b.Bytes(), err
 }
 
 // replay reads a journal file. After damage it goes on at the next multiple of 8 at which a record
