@@ -144,7 +144,8 @@ func (f *indexFile) note() (note []byte, err error) {
 
 // filter says what of an index file is wanted. A func that is nil wants all.
 type filter struct {
-	block func(content []byte) bool // a block of keys and values; none of those in it is wanted otherwise
+	// block is asked of a block of keys and values. If it says no, none in the block is wanted.
+	block func(content []byte) bool
 	value func(value []byte) bool
 }
 

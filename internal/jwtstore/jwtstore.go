@@ -16,7 +16,7 @@
 //	                  ├──> unflushed: readers see it         at once
 //	                  ├──> Index, in memory                  at once
 //	                  ├──> Outbox: it is to be announced     at once
-//	                  ├──> <dir>/XX/KEY.jwt                  by the flusher, within a second if few come
+//	                  ├──> <dir>/XX/KEY.jwt                  by the flusher, soon if few come
 //	                  └──> Index, on disk                    after that
 //
 // The record in the journal is the commit; nothing else is written before the answer. The directory

@@ -173,7 +173,7 @@ var madeBy = map[string][]string{
 		"which has none of the files that were there"},
 	"dirsync.decide":       {"dirsync.decide", "dirsync.explain"},
 	"dirsync.compareStore": {"dirsync.errEmpty"},
-	"logging.complain":     {"logging.complain"},
+	"logging.reportFailed": {"logging.reportFailed"},
 	"logging.omitted":      {"logging.omitted"},
 	"natsconn.failed": {"failed to connect to NATS", "failed to connect to the nats-servers of the bucket",
 		"natsconn.hint", "natsconn.hintSigningKey", "natsconn.hintTLS"},
