@@ -259,10 +259,11 @@ func (p *pass) compare(r revision) error {
 func (p *pass) compareLocal(r revision) (isSame, isUnknown bool, err error) {
 	theirs, hasHash := r.hash()
 	hasHash = hasHash && !r.isMarker
-	known := p.dir.Index().Get(r.key)
-	if token, _, err := p.settler.local(r.key); trust.IsActivationHash(r.key) {
+	if trust.IsActivationHash(r.key) {
+		token, _, err := p.settler.local(r.key)
 		return hasHash && token != nil && hashOf(token) == theirs, token == nil, err
 	}
+	known := p.dir.Index().Get(r.key) // which has the hash, so that no file is read
 	if known.Stored() {
 		return hasHash && !r.isTombstone() && known.Hash == theirs, false, nil
 	}
