@@ -59,7 +59,21 @@ func (a *Asker) Capacity(ctx context.Context, maxAge time.Duration) []Capacity {
 	if maxAge > 0 && time.Since(last.at) < maxAge {
 		return last.all
 	}
-	var all []Capacity
+	// Only of those that compare anything it matters which accounts are there.
+	all := a.capacityOf(ctx, "PING", `{}`, a.Servers())
+	for i, c := range all {
+		if c.IsFixed {
+			withAccounts := fmt.Sprintf(`{"accounts":true,"limit":%d}`, maxReserved)
+			all[i] = a.capacityOf(ctx, c.Server.ID, withAccounts, []Server{c.Server})[0]
+		}
+	}
+	slices.SortFunc(all, func(a, b Capacity) int { return strings.Compare(a.Server.Name, b.Server.Name) })
+	last.at, last.all = time.Now(), all
+	return all
+}
+
+// capacityOf asks nats-servers, all of them with PING, or one by its id.
+func (a *Asker) capacityOf(ctx context.Context, id, payload string, of []Server) (all []Capacity) {
 	take := func(s Server, read answer) string {
 		c, reason := readCapacity(read)
 		if c.Server = s; reason == "" {
@@ -68,10 +82,7 @@ func (a *Asker) Capacity(ctx context.Context, maxAge time.Duration) []Capacity {
 		return reason
 	}
 	missing := func(s Server, reason string) { all = append(all, Capacity{Server: s, Reason: reason}) }
-	a.gather(ctx, RequestJetStream, "$SYS.REQ.SERVER.PING.JSZ",
-		fmt.Appendf(nil, `{"accounts":true,"limit":%d}`, maxReserved), a.Servers(), take, missing)
-	slices.SortFunc(all, func(a, b Capacity) int { return strings.Compare(a.Server.Name, b.Server.Name) })
-	last.at, last.all = time.Now(), all
+	a.gather(ctx, RequestJetStream, "$SYS.REQ.SERVER."+id+".JSZ", []byte(payload), of, take, missing)
 	return all
 }
 

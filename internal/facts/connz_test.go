@@ -140,7 +140,8 @@ func TestWhatIsStored(t *testing.T) {
 	}
 }
 
-// TestWhatThereIsForJetStream is read with mistrust, and asked once for those who follow each other.
+// TestWhatThereIsForJetStream is read with mistrust, and asked once for those who follow each other. Only a
+// nats-server that compares is asked for accounts.
 func TestWhatThereIsForJetStream(t *testing.T) {
 	const config = `"config":{"max_memory":5,"max_storage":-7}`
 	for _, row := range [][2]string{
@@ -166,7 +167,7 @@ func TestWhatThereIsForJetStream(t *testing.T) {
 				t.Errorf("%.100s is %s", row[0], got)
 			}
 		}
-		if asked != 1 {
+		if isFixed := strings.HasPrefix(row[1], "true"); isFixed && asked != 2 || !isFixed && asked != 1 {
 			t.Errorf("it was asked %d times", asked)
 		}
 	}

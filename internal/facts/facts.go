@@ -6,7 +6,8 @@
 //	Connected      $SYS.REQ.ACCOUNT.PING.STATZ    all nats-servers at once; loads nothing
 //	Connections    $SYS.REQ.SERVER.<id>.CONNZ     page by page; loads the account
 //	JetStream      $SYS.REQ.ACCOUNT.<key>.JSZ     all nats-servers at once; loads nothing
-//	Capacity       $SYS.REQ.SERVER.PING.JSZ       all nats-servers at once; loads nothing
+//	Capacity       $SYS.REQ.SERVER.PING.JSZ       all nats-servers at once, and those that are in no cluster
+//	               $SYS.REQ.SERVER.<id>.JSZ       again, with accounts; loads nothing
 //
 // The answers to CONNZ have the JWTs of users. They are read for what Connection has, and not kept,
 // logged or shown.
