@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +94,27 @@ func BenchmarkPages(b *testing.B) {
 			b.ReportMetric(float64(cpuTime(b)-before)/1e6/float64(b.N), "cpu-ms/op")
 		})
 	}
+	b.Run("GET of a JWT, beside a crowd of searches", func(b *testing.B) {
+		var crowd sync.WaitGroup
+		end := make(chan struct{})
+		for range 100 {
+			crowd.Go(func() {
+				for {
+					select {
+					case <-end:
+						return
+					default:
+						s.open("/accounts?q=no-such-name")
+					}
+				}
+			})
+		}
+		for b.Loop() {
+			s.open("/jwt/v1/accounts/" + keys[middle])
+		}
+		close(end)
+		crowd.Wait()
+	})
 }
 
 // cpuTime is the processor time of this process so far.
