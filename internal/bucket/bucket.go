@@ -7,6 +7,7 @@
 //
 //	bucket ──> consumer ──> policy, by revision only ──> journal ──> cursor              follow.go
 //	a start: the last revision of every key is compared with the directory               reconcile.go
+//	one key: what wins goes into the directory, or into the bucket                       settle.go
 //
 // A Store is the directory of one server with these commits in the place of the directory's own. Reads are
 // those of the directory: they never wait for the bucket.
@@ -34,7 +35,8 @@
 //
 // # Start
 //
-// A server compares its directory with the bucket before it announces anything. A revision beyond its
+// A server compares its directory with the bucket before it announces anything. It reads the headers of the
+// last revisions, which have the hashes, and then the values of those that differ. A revision beyond its
 // cursor is taken. Otherwise the one that wins by accounts.Wins is taken by the other side, except that an
 // override is never replaced. So it is with everything if the server has never read this bucket, or if the
 // bucket has lost revisions.
