@@ -33,14 +33,15 @@ func TestTheQuickStartWorksAsTheReadmeSays(t *testing.T) {
 	natsPort := freePort(t)
 	p := start(t, ".", nil, "-c", "conf/quickstart.conf", "-hp", "127.0.0.1:0", "-dir", t.TempDir(),
 		"-nats", fmt.Sprintf("nats://127.0.0.1:%d", natsPort))
+	url := p.url()
 	s := &quickStart{t: t, text: section[1], names: map[string]string{}, thrownOut: make(chan struct{}),
-		addresses: strings.NewReplacer("http://localhost:9090", p.url(),
+		addresses: strings.NewReplacer("http://localhost:9090", url,
 			"localhost:4222", fmt.Sprintf("localhost:%d", natsPort),
 			"127.0.0.1:4222", fmt.Sprintf("127.0.0.1:%d", natsPort))}
 	natstest.Start(t, s.addresses.Replace(mustReadFile(t, "conf/nats-server-quickstart.conf")))
 	p.wait("connected to NATS for account and activation notifications")
 	natstest.Eventually(t, "the nats-server is known", func() bool {
-		_, body := get(t, p.url()+"/serverz")
+		_, body := get(t, url+"/serverz")
 		return strings.Contains(body, `"here": true`)
 	})
 
