@@ -53,7 +53,7 @@ var clusterControls = []control{
 		{"bucket/revisions.go", "const saveInterval = time.Second", "const saveInterval = 0"}},
 		"TestClusterSoak", ""},
 	{"caught up is when nothing is pending", []edit{
-		{"bucket/consumer.go", "\tasked     int ", "\tpending   bool\n\tasked     int "},
+		{"bucket/consumer.go", "\ntype consumer struct {\n", "\ntype consumer struct {\n\tpending bool\n"},
 		{"bucket/consumer.go", "\tc.delivered, c.asked = own, c.asked-1\n",
 			"\tc.delivered, c.asked, c.pending = own, c.asked-1, fields[8] != \"0\"\n"},
 		{"bucket/consumer.go", "\"config\": c}, nil)\n",
@@ -61,8 +61,7 @@ var clusterControls = []control{
 		{"bucket/consumer.go", "\tsubject := \"CONSUMER.CREATE.\"",
 			"\tvar made struct {\n\t\tPending int `json:\"num_pending\"`\n\t}\n" +
 				"\tsubject := \"CONSUMER.CREATE.\""},
-		{"bucket/consumer.go", "name: c.Name, inbox: inbox}",
-			"name: c.Name, inbox: inbox, pending: made.Pending > 0}"},
+		{"bucket/consumer.go", "return &consumer{", "return &consumer{pending: made.Pending > 0, "},
 		{"bucket/reconcile.go", "\tfor end := uint64(0); end < p.target; {\n",
 			"\tfor end := uint64(0); c.pending && end < p.target; {\n"},
 	}, "bucket.TestAReplicaThatIsBehindIsNoEndOfTheBucket", "when the bucket has been read"},
