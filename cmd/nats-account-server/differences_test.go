@@ -100,6 +100,9 @@ func TestTheManualHasTheDifferencesThatThereAre(t *testing.T) {
 		second.WriteString(tableRow(d.here, d.original, d.why))
 	}
 	old := mustReadFile(t, page)
+	if n := strings.Count(old, "\n|---"); n != 2 {
+		t.Errorf("the page has %d tables, want 2", n)
+	}
 	made := old
 	for head, table := range map[string]string{
 		"| | 0.8.4 | 1.0.3 | here |\n|---|---|---|---|\n": first.String(),

@@ -158,7 +158,8 @@ func TestAnAlertFiresForWhatIsAcknowledgedAndNotInEffect(t *testing.T) {
 	push(0)
 	user, _ := a.User(t)
 	natstest.Connect(t, s.ClientURL(), user)
-	const want = "stored; acknowledged by 1 of 1 nats-server; not wholly in effect on n1: JetStream limits\n" +
+	const want = "stored; acknowledged by 1 of 1 nats-server; " +
+		"not wholly in effect on n1: JetStream limits\n" +
 		"warning: JetStream limits: nats-server n1 acknowledges them and leaves them out"
 	if got := push(1 << 30); !strings.HasPrefix(got, want) {
 		t.Errorf("%swant %s…", got, want)
