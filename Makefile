@@ -19,20 +19,24 @@
 
 BIN := nats-account-server
 
+# What has no race detector is built with these flags and without C everywhere: other flags would compile
+# everything once more.
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
+
 .PHONY: build run demo test lint windows soak soak-cluster bench microbench fuzz generate dist clean
 
 build:
-	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o $(BIN) ./cmd/nats-account-server
+	CGO_ENABLED=0 go build -buildvcs=auto -o $(BIN) ./cmd/nats-account-server
 
 # The program that runs both servers is built, and not started by `go run`, which would not pass a SIGTERM on. It
 # is built like the server: with other flags everything would be compiled twice.
 run: build
 	@rm -rf run/quickstart
-	CGO_ENABLED=0 go build -trimpath -o run/demo ./internal/demo
+	CGO_ENABLED=0 go build -o run/demo ./internal/demo
 	@./run/demo run ./$(BIN)
 
 demo: build
-	@CGO_ENABLED=0 go run -trimpath ./internal/demo story ./$(BIN)
+	@CGO_ENABLED=0 go run ./internal/demo story ./$(BIN)
 
 # The race detector works only with a C compiler. TEST_REQUIRES lists what a run must not do without: race,
 # strace, chromium.
@@ -45,11 +49,12 @@ test:
 		echo "without the race detector: it needs a C compiler"; \
 		case " $$TEST_REQUIRES " in *" race "*) exit 1 ;; esac; \
 	fi; \
-	go run ./internal/testcheck $$race -vet=off -timeout 12m ./...
+	go run ./internal/testcheck $$race -vet=off -ldflags=-w -timeout 12m ./...
 
 # The packages that have files per operating system.
 PER_OS := ./internal/httpserver ./internal/jwtstore ./internal/process ./internal/winsvc
 
+lint: export CGO_ENABLED = 0
 lint:
 	@unformatted=$$(gofmt -l cmd internal); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	go test -run '^TestLines' ./internal/testcheck

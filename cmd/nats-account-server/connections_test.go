@@ -27,19 +27,6 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
-// releaseBinary builds the program without the race detector, which multiplies the memory of a
-// connection.
-var releaseBinary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(binary), "release")
-	build := exec.Command("go", "build", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, out)
-	}
-	return path, err
-})
-
 // startRelease runs that program, with these variables in its environment.
 func (s *testEnv) startRelease(t *testing.T, env ...string) (*process, string) {
 	t.Helper()

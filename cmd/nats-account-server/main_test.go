@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 )
 
@@ -43,11 +44,23 @@ func TestMain(m *testing.M) {
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 	} else {
+		_ = os.Setenv("CGO_ENABLED", "0") // as `make build` has it, so that little is compiled again
 		code = m.Run()
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
+
+// releaseBinary builds the program without the race detector, which multiplies the memory of a
+// connection, and the time of a start.
+var releaseBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(binary), "release")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return path, err
+})
 
 // raceDetector says whether the tests were built with -race.
 func raceDetector() bool {

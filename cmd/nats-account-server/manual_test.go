@@ -79,12 +79,13 @@ nats-account-server() {
 
 // reader follows the manual: what is where it says, on other ports and in other directories.
 type reader struct {
-	t     *testing.T
-	dir   string
-	url   string
-	key   string // of the account orders
-	names *strings.Replacer
-	ran   int
+	t       *testing.T
+	program string
+	dir     string
+	url     string
+	key     string // of the account orders
+	names   *strings.Replacer
+	ran     int
 }
 
 // TestTheCommandsOfTheManualWork runs each command of the README and of the manual that can run here, and
@@ -120,7 +121,11 @@ func TestTheCommandsOfTheManualWork(t *testing.T) {
 // newReader starts the account server and a nats-server on the configurations of the README.
 func newReader(t *testing.T) *reader {
 	s := newEnv(t, "", "")
-	r := &reader{t: t, dir: s.dir}
+	program, err := releaseBinary() // it is started a hundred times
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{t: t, program: program, dir: s.dir}
 	orders, sales := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	r.key = orders.ID
 	ago := func(d time.Duration, a *jwttest.Account, conns int64) []byte {
@@ -276,7 +281,7 @@ func (r *reader) shell(page, script string) {
 	}
 	c := exec.Command("bash", "-c", prelude+r.names.Replace(script))
 	c.Dir = r.dir
-	c.Env = []string{"PATH=" + bin, "HOME=" + r.dir, "BINARY=" + binary, "KEY=" + r.key,
+	c.Env = []string{"PATH=" + bin, "HOME=" + r.dir, "BINARY=" + r.program, "KEY=" + r.key,
 		"ADDRESS=" + strings.TrimPrefix(r.url, "http://"), "NATS_ACCOUNT_SERVER_URL=" + r.url}
 	out, err := c.CombinedOutput()
 	failures, _ := os.ReadFile(filepath.Join(r.dir, "failures"))
@@ -297,7 +302,7 @@ func (r *reader) configuration(page, snippet string) {
 		snippet = "operatorjwtpath: op.jwt\n" + snippet
 	}
 	path := jwttest.File(r.t, r.dir, "snippet.conf", []byte(snippet))
-	c := exec.Command(binary, "-t", "-c", path)
+	c := exec.Command(r.program, "-t", "-c", path)
 	c.Dir = r.dir
 	if out, err := c.CombinedOutput(); err != nil {
 		r.t.Errorf("%s: %v\n%s\n%s", page, err, snippet, out)

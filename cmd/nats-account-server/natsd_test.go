@@ -97,7 +97,7 @@ func install(dir, pkg string) error {
 	build := exec.CommandContext(ctx, "go", "install", pkg)
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOBIN="+dir, "GOTOOLCHAIN=local",
-		"GOFLAGS=-mod=mod", "GOWORK=off")
+		"GOFLAGS=-mod=mod -trimpath", "GOWORK=off")
 	build.WaitDelay = time.Second
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out[max(0, len(out)-500):])

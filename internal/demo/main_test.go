@@ -30,6 +30,7 @@ func withAccountServer(tests func() int) int {
 	defer os.RemoveAll(dir)
 	accountServer = filepath.Join(dir, "nats-account-server")
 	build := exec.Command("go", "build", "-o", accountServer, "nats-account-server/cmd/nats-account-server")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as `make build` has it
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s", out)
 		return 1
