@@ -191,7 +191,10 @@ func (c *catalog) recordStored(o *offer, seq uint64) *Account {
 		stamp: jwtstore.CommitStamp(seq),
 		token: o.JWT,
 	}
-	c.verdicts.put(o.Key, v)
+	// A bucket has many accounts for which no client of this server asks.
+	if !o.from.byRevision() || c.verdicts.get(o.Key) != nil {
+		c.verdicts.put(o.Key, v)
+	}
 	return v.Found
 }
 

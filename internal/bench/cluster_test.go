@@ -96,6 +96,8 @@ func measureCatchUp(t *testing.T, f *fixture, c *bucketCluster) {
 	took := bench.Row{Name: "an empty directory is filled, from the start", Unit: "s"}
 	cpu := bench.Row{Name: "CPU of the empty server for each", Unit: "us",
 		Reference: checkFiles(t, f), Against: "to read a file and verify its JWT"}
+	memory := bench.Row{Name: "memory of the empty server, peak of RssAnon", Unit: "MB",
+		Want: bench.AtMost(64)}
 	sample := f.keys[:2000]
 	for range 2 {
 		empty := setup{fixture: f, store: filepath.Join(tempDir(t), "store"), kv: kv}.start(t)
@@ -103,11 +105,11 @@ func measureCatchUp(t *testing.T, f *fixture, c *bucketCluster) {
 		took.Add(time.Since(empty.began).Seconds())
 		cpu.Add(each(len(f.keys), empty.cpu()))
 		send(t, empty.address, 8, getsOf(sample), jwtsOf(t, f, sample))
-		empty.stop()
+		memory.Add(empty.stop())
 	}
 	a.stop()
 	show(t, fmt.Sprintf("%d accounts and a bucket with three replicas", len(f.keys)),
-		[]bench.Row{filled, took, cpu})
+		[]bench.Row{filled, took, cpu, memory})
 }
 
 // awaitReady returns when the server has caught up with its bucket.

@@ -122,6 +122,9 @@ type revision struct {
 // isTombstone reports whether the account was deleted.
 func (r *revision) isTombstone() bool { return r.header.Get(headerKind) == kindTombstone }
 
+// isOfServer reports whether an account server has written it, which has verified it then.
+func (r *revision) isOfServer() bool { return r.header.Get(headerKind) != "" }
+
 // isOverride reports whether it was allowed to replace a newer one.
 func (r *revision) isOverride() bool { return r.header.Get(headerOverride) == "true" }
 

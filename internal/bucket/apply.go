@@ -41,16 +41,6 @@ func (a *applier) apply(ctx context.Context, r revision) (refused bool, err erro
 	return a.applyAs(ctx, r, applied{seq: r.seq})
 }
 
-// catchUp applies the last revision of a key, unless that is done. A value that is refused here counts as
-// absent.
-func (a *applier) catchUp(ctx context.Context, last revision) error {
-	if a.revisions.has(last.key, last.seq) || last.isMarker {
-		return nil
-	}
-	_, err := a.apply(context.WithoutCancel(ctx), last)
-	return err
-}
-
 // applyAs is apply, also for a revision that was applied before.
 func (a *applier) applyAs(ctx context.Context, r revision, as applied) (refused bool, err error) {
 	ctx = context.WithValue(ctx, revisionKey{}, as)

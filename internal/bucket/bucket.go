@@ -27,11 +27,13 @@
 //
 // A server applies a revision if it is greater than what it has applied of the key. Times do not
 // count: an older JWT may have been let in on purpose. The cursor is the revision up to which everything is
-// in the journal. It is beside the journal, with the id of the bucket. What is published by this server
-// itself is applied at once, and may be beyond the cursor.
+// in the journal. It is beside the journal, with the id of the bucket: one that was made anew has other
+// revisions. What is published by this server itself is applied at once, and may be beyond the cursor.
 //
 // A value that the policy refuses here, since no operator of ours has signed it, counts as absent. Its
-// revision counts.
+// revision counts. But if an account server has written it, that one knows an operator key that is not
+// known here yet: then nothing older takes its place. When the operators are others everything is compared
+// again.
 //
 // # Start
 //
@@ -43,6 +45,11 @@
 //
 // A leader that is cut off from the others goes on answering for ten seconds. A server that starts does
 // not take its last revision for the end of the bucket: to make a consumer takes a majority too.
+//
+// # Memory
+//
+// What is on its way to this server is bounded in messages and in bytes, see consumer. While the files lack
+// much of what was read they are written before more is.
 //
 // # Concurrency
 //
@@ -148,7 +155,7 @@ func New(o Options) *Store {
 		dir:     o.Dir,
 		stream:  s.stream,
 		applier: s.applier,
-		keys:    &s.settler.keys,
+		settler: s.settler,
 		syncing: s.syncing,
 		status:  s.status,
 		timeout: o.Timeout,
@@ -193,6 +200,9 @@ func (s *Store) Delete(
 // Serve follows the bucket over a connection and lets changes be committed. It returns when ctx has
 // ended, or when another connection should be tried.
 func (s *Store) Serve(ctx context.Context, nc *nats.Conn) { s.follower.serve(ctx, nc) }
+
+// TrustIsNew says that the operators are others than before. What was refused is compared once more.
+func (s *Store) TrustIsNew() { s.follower.isTrustNew.Store(true) }
 
 // ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync, until
 // ctx ends. If they are other servers than those of this system account none of them answers: then it is not

@@ -29,7 +29,7 @@ type committer struct {
 	dir     *jwtstore.Dir
 	stream  *stream
 	applier *applier
-	keys    *jwtstore.KeyLocks // held by a commit
+	settler *settler // a commit holds its lock of the key
 	syncing *syncing
 	status  *status
 	timeout time.Duration
@@ -108,7 +108,7 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 	if err := c.canCommit(); err != nil {
 		return 0, err
 	}
-	unlock, err := c.keys.Lock(ctx, what.key)
+	unlock, err := c.settler.keys.Lock(ctx, what.key)
 	if err != nil {
 		return 0, notStored("another change of the account takes too long")
 	}
@@ -147,7 +147,8 @@ func isShort(ctx context.Context) bool {
 func describe(err error) string {
 	answer, isAnswer := errors.AsType[*apiError](err)
 	switch {
-	case errors.Is(err, errNotConnected), errors.Is(err, errNotRead):
+	case errors.Is(err, errNotConnected), errors.Is(err, errNotRead), errors.Is(err, errOther),
+		errors.Is(err, errFirst):
 		return err.Error()
 	case isCode(err, codeWrongLast):
 		return "other changes of the account come all the time"
@@ -166,7 +167,7 @@ func notStored(why string) error {
 // itself does not go into the bucket either.
 func (c *committer) canCommit() error {
 	if c.status.isReadFirst() {
-		return notStored("this server reads the bucket for the first time")
+		return notStored(errFirst.Error())
 	}
 	if why := cmp.Or(c.status.unfit(), c.syncing.refusing()); why != "" {
 		return notStored(why)
@@ -181,11 +182,17 @@ type trial struct {
 	maybe bool // an attempt may have succeeded although it has failed
 }
 
+// errFirst is the error of an attempt that would come before the comparison with a new bucket.
+var errFirst = errors.New("this server reads the bucket for the first time")
+
 // errNotRead is the error of an attempt that does not know the last revision.
 var errNotRead = errors.New("an old revision was read")
 
 // once makes one attempt. The error is a *publishError if there may be another one.
 func (t *trial) once(ctx context.Context) (seq uint64, err error) {
+	if t.status.isReadFirst() { // since the change was begun
+		return 0, &publishError{cause: errFirst}
+	}
 	nc, err := t.stream.connection()
 	if err != nil {
 		return 0, &publishError{cause: err}
@@ -197,14 +204,40 @@ func (t *trial) once(ctx context.Context) (seq uint64, err error) {
 	case last.seq < t.applier.revisions.last(t.key):
 		return 0, &publishError{cause: errNotRead}
 	}
-	if err := t.applier.catchUp(ctx, last); err != nil {
+	isRefused, err := t.catchUp(ctx, nc, last)
+	if err != nil {
 		return 0, err
 	}
-	return t.commitOver(ctx, nc, last.seq)
+	return t.commitOver(ctx, nc, last, isRefused)
 }
 
-// commitOver commits the change if the last revision is still expected.
-func (t *trial) commitOver(ctx context.Context, nc *nats.Conn, expected uint64) (seq uint64, err error) {
+// catchUp makes the directory have the last revision of the key. isRefused says that this server does not
+// take it: it counts as absent. The error is a *publishError if there may be another attempt.
+func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRefused bool, err error) {
+	if last.seq == 0 || last.isMarker {
+		return false, nil
+	}
+	if isSame, _, err := t.settler.compare(last); isSame && err == nil {
+		return false, nil
+	}
+	i, err := t.stream.info(ctx, nc)
+	if err == nil && i.id != t.applier.revisions.now().ID {
+		err = errOther // revisions of two buckets can't be compared
+	}
+	if err != nil {
+		return false, &publishError{cause: err}
+	}
+	if !t.applier.revisions.has(last.key, last.seq) {
+		return t.applier.apply(context.WithoutCancel(ctx), last)
+	}
+	return true, nil // it was refused before, or a file was changed by hand since
+}
+
+// commitOver commits the change if the last revision is still the last one. isRefused says that this server
+// does not take that.
+func (t *trial) commitOver(
+	ctx context.Context, nc *nats.Conn, last revision, isRefused bool,
+) (seq uint64, err error) {
 	var revision uint64
 	undo := func() {}
 	// What is acknowledged goes into the directory, whatever time it is.
@@ -212,9 +245,13 @@ func (t *trial) commitOver(ctx context.Context, nc *nats.Conn, expected uint64) 
 		if limit := nc.MaxPayload() - headerRoom; int64(len(value)) > limit {
 			return tooLarge(nc, value)
 		}
+		if isRefused && last.isOfServer() && accounts.Wins(last.value, value) {
+			return notStored("the bucket has a newer version, which no operator of this server has signed " +
+				"(is its operator JWT up to date?)")
+		}
 		h := t.stream.header(kind, t.kind, t.user, value, override)
 		var err error
-		if revision, err = t.stream.publish(ctx, nc, t.key, h, value, expected); err == nil {
+		if revision, err = t.stream.publish(ctx, nc, t.key, h, value, last.seq); err == nil {
 			undo, _ = t.applier.revisions.begin(t.key, applied{seq: revision})
 		}
 		return err

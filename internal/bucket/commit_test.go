@@ -155,6 +155,10 @@ func (l *leader) play(t *testing.T, url, key string) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, err = nc.Subscribe("$JS.API.STREAM.INFO.KV_B", func(m *nats.Msg) { respond(m, `{"config":{}}`) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -310,4 +314,34 @@ func TestPushesAreRefusedWhileTheBucketIsNotSynced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The revisions of a bucket that was made anew begin at 1. A server that has not noticed that yet takes none
+// of them for one that it has applied.
+func TestABucketThatWasMadeAnewIsNotWrittenBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	op := jwttest.NewOperator(t)
+	s := &start{t: t, op: op, k: startKeeper(t, ""), a: newMember(t, op), b: newMember(t, op),
+		x: jwttest.NewAccount(t)}
+	s.both()
+	s.push(s.a, 1)
+	s.push(s.a, 2)
+	s.b.serves(s.x.ID, s.version(2))
+	s.a.stop()
+	s.b.stop()
+	s.lose()
+	s.b.start(s.k).await()
+	s.push(s.b, 5)
+	s.a.options.Timeout = 500 * time.Millisecond
+	s.a.start().Play(s.k.connect(t, "nas"))
+	err := s.a.push(s.version(4))
+	wantOutcome(t, err, accounts.NotStored)
+	if err == nil || !strings.Contains(err.Error(), "another one than before") {
+		t.Errorf("the client is told %v", err)
+	}
+	s.b.serves(s.x.ID, s.version(5))
+	s.wantInBucket(s.version(5))
+	s.a.stop()
+	s.a.start(s.k).await()
+	s.a.serves(s.x.ID, s.version(5))
 }

@@ -13,8 +13,13 @@ import (
 )
 
 const (
-	// pullBatch is how many messages may be on their way to this server.
-	pullBatch = 512
+	// pullBatch is how many messages may be on their way to this server, and pullBytes how many bytes they
+	// have if they are as large as the last ones. JetStream has a bound in bytes itself, but with it a
+	// consumer of last_per_subject leaves messages out.
+	minPullBatch, pullBatch = 8, 512
+	pullBytes               = 2 << 20
+	// firstSize is how large the first messages are thought to be.
+	firstSize = 64 << 10
 	// heartbeat is how often JetStream says that it has no message. A consumer from which nothing has
 	// come for maxSilence is lost.
 	heartbeat  = time.Second
@@ -52,6 +57,7 @@ type consumer struct {
 	inbox     *nats.Subscription
 	delivered uint64 // consumer sequence of the last message
 	asked     int    // messages that were asked for and have not come
+	size      int    // of the largest of the last messages
 	// headersOnly says that no values were asked for.
 	headersOnly bool
 }
@@ -69,13 +75,14 @@ func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (
 	if err != nil {
 		return nil, err
 	}
-	_ = inbox.SetPendingLimits(-1, -1) // pullBatch bounds it
+	_ = inbox.SetPendingLimits(-1, -1) // the pulls bound it
 	err = api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, nil)
 	if err != nil {
 		_ = inbox.Unsubscribe()
 		return nil, err
 	}
-	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox, headersOnly: c.HeadersOnly}, nil
+	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox, size: firstSize,
+		headersOnly: c.HeadersOnly}, nil
 }
 
 // close deletes the consumer. If that is not possible JetStream does it later.
@@ -86,12 +93,13 @@ func (c *consumer) close() {
 
 // pull asks for more messages, before none are on their way any more.
 func (c *consumer) pull() error {
-	if c.asked > pullBatch/2 {
+	batch := min(max(pullBytes/c.size, minPullBatch), pullBatch)
+	if c.asked > batch/2 {
 		return nil
 	}
-	body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, pullBatch-c.asked,
-		pullTimeout, heartbeat)
-	c.asked = pullBatch
+	body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, batch-c.asked, pullTimeout,
+		heartbeat)
+	c.asked = batch
 	return c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.name+"."+c.name, c.inbox.Subject,
 		[]byte(body))
 }
@@ -126,11 +134,13 @@ func (c *consumer) ready() (r revision, ok bool, err error) {
 // empty batch.
 func (c *consumer) nextBatch(ctx context.Context) (batch []revision, err error) {
 	r, err := c.next(ctx)
+	size := 0
 	for ok := true; ok && err == nil; r, ok, err = c.ready() {
 		if r.seq > 0 {
 			batch = append(batch, r)
+			size += len(r.value)
 		}
-		if len(batch) == maxApplied {
+		if len(batch) == maxApplied || size >= pullBytes {
 			return batch, nil
 		}
 	}
@@ -162,6 +172,7 @@ func (c *consumer) read(m *nats.Msg) (revision, error) {
 		return revision{}, fmt.Errorf("message %d of the consumer follows %d", own, c.delivered)
 	}
 	c.delivered, c.asked = own, c.asked-1
+	c.size = max(m.Size(), c.size-c.size/32)
 	value := m.Data
 	if c.headersOnly {
 		value = nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,12 +33,18 @@ const (
 	lostTimeout = 15 * time.Second
 	// maxApplied is how many revisions are applied at a time. They share a sync.
 	maxApplied = 256
+	// maxUnflushed is how many bytes the files may lack before more is read. The directory itself takes
+	// pushes that have many times as much.
+	maxUnflushed = 4 << 20
 	// retryInterval is between two attempts to store what the directory has no room for.
 	retryInterval = time.Second
 )
 
 // errOther ends a session whose bucket has become another one.
 var errOther = errors.New("the bucket is another one than before")
+
+// errTrustIsNew ends a session that has refused revisions which may be good now.
+var errTrustIsNew = errors.New("the operators are others than before")
 
 // errChanged ends a session whose stream must be changed back.
 var errChanged = errors.New("another program has changed the stream's configuration")
@@ -51,6 +58,8 @@ type follower struct {
 	syncing *syncing
 	status  *status
 	log     *slog.Logger // limited
+	// isTrustNew asks for another comparison of everything.
+	isTrustNew atomic.Bool
 	// lostSeen is since when the bucket ends before the cursor; zero: it does not.
 	lostSeen time.Time
 }
@@ -70,6 +79,9 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 		err := f.session(ctx, nc)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errTrustIsNew) {
+			continue
 		}
 		// A stream that was made a moment ago is not known to every nats-server.
 		isYoung := failed == 0 && errors.Is(err, nats.ErrNoResponders)
@@ -118,7 +130,9 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 		f.applier.revisions.move(i.id, i.State.LastSeq)
 	}
 	if kind != passNone {
+		f.isTrustNew.Store(false)
 		if err := ss.pass(kind); err != nil {
+			f.isTrustNew.Store(true)
 			return err
 		}
 	}
@@ -138,6 +152,10 @@ func (ss *session) follow() error {
 	go ss.watch(watch, stop)
 	ss.note()
 	for {
+		if ss.isTrustNew.Load() {
+			return errTrustIsNew
+		}
+		ss.dir.FlushOver(maxUnflushed)
 		batch, err := c.nextBatch(watch)
 		if err != nil {
 			return err

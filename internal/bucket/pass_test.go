@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -123,4 +125,68 @@ func TestManyRevisionsBeyondTheCursorAreRecordedQuickly(t *testing.T) {
 	if n := r.Len(); n > keys/2 {
 		t.Errorf("%d keys are remembered", n)
 	}
+}
+
+// watching is a policy that calls look before it takes a JWT.
+type watching struct {
+	bucket.Accounts
+	look func()
+}
+
+func (w *watching) Put(
+	ctx context.Context, key string, token []byte, from accounts.Origin,
+) (accounts.Result, error) {
+	w.look()
+	return w.Accounts.Put(ctx, key, token, from)
+}
+
+// What is read, and what is in no file yet, are bounded in bytes.
+func TestAReadingOfLargeJWTsTakesLittleMemory(t *testing.T) {
+	t.Parallel()
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	newMember(t, op).start(k).await().stop() // makes the bucket
+	const keys, size, limit = 200, 100 << 10, 13 << 20
+	js := k.js(t)
+	for range keys {
+		a := jwttest.NewAccount(t)
+		token := jwttest.Sign(t, op.Key, a, began, func(c *jwt.AccountClaims) {
+			c.Tags = jwt.TagList{strings.Repeat("x", size*3/4)}
+		})
+		_, err := js.PublishMsgAsync(&nats.Msg{Subject: "$KV.B.a." + a.ID, Data: token})
+		must(t, err)
+	}
+	<-js.PublishAsyncComplete()
+	m := newMember(t, op)
+	var taken, mostRead, mostUnflushed atomic.Int64
+	m.policy = func(a bucket.Accounts) bucket.Accounts {
+		return &watching{Accounts: a, look: func() {
+			read := k.sent(t) - size*taken.Add(1)
+			mostRead.Store(max(mostRead.Load(), read))
+			unflushed := int64(size * m.Dir.State().Behind)
+			mostUnflushed.Store(max(mostUnflushed.Load(), unflushed))
+		}}
+	}
+	m.start(k).await()
+	if n := taken.Load(); n != keys {
+		t.Errorf("%d JWTs are taken", n)
+	}
+	t.Logf("%d bytes are read ahead, %d are in no file", mostRead.Load(), mostUnflushed.Load())
+	if mostRead.Load() > limit || mostUnflushed.Load() > limit {
+		t.Errorf("%d bytes are read ahead, %d are in no file", mostRead.Load(), mostUnflushed.Load())
+	}
+}
+
+// sent is how many bytes the nats-server has sent to the user of the bucket.
+func (k *keeper) sent(t *testing.T) (n int64) {
+	z, err := k.Connz(&server.ConnzOptions{Username: true})
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	for _, c := range z.Conns {
+		if c.AuthorizedUser == "nas" {
+			n += c.OutBytes
+		}
+	}
+	return n
 }

@@ -10,9 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
 // maxSettled is how many keys are settled at a time. The nats-servers sync what comes together at once.
@@ -23,7 +21,7 @@ type passKind int
 
 const (
 	passNone   passKind = iota // it was, by this process
-	passStart                  // the process has just started
+	passStart                  // the process has just started, or has other operators
 	passFirst                  // this server has never read this bucket
 	passRepair                 // the bucket has lost revisions
 )
@@ -58,7 +56,7 @@ func (f *follower) judge(i streamInfo) (passKind, error) {
 		f.stream.log.Info(fmt.Sprintf("the bucket %s is read for the first time: "+
 			"it is compared with the directory", name))
 		return passFirst, nil
-	case f.status.isCaughtUp():
+	case f.status.isCaughtUp() && !f.isTrustNew.Load():
 		return passNone, nil
 	}
 	return passStart, nil
@@ -121,24 +119,30 @@ func (ss *session) pass(kind passKind) error {
 	return nil
 }
 
-// read reads the last revision of every key. If the directory has some already, the headers are read, and the
+// fewKnown is how many accounts a directory may have that counts as empty. The configured system account is
+// one.
+const fewKnown = 8
+
+// read reads the last revision of every key. If the directory is not empty the headers are read, and the
 // values of those that differ.
 func (p *pass) read() error {
 	if p.target == 0 {
 		return nil
 	}
-	hasSome := false
+	known := 0
 	for range p.dir.Index().Known() {
-		hasSome = true
-		break
+		if known++; known > fewKnown {
+			break
+		}
 	}
 	c, err := p.stream.consume(p.ctx, p.nc, consumerConfig{DeliverPolicy: "last_per_subject",
-		FilterSubject: p.stream.prefix + ">", HeadersOnly: hasSome})
+		FilterSubject: p.stream.prefix + ">", HeadersOnly: known > fewKnown})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
 	defer c.close()
 	for end := uint64(0); end < p.target; {
+		p.dir.FlushOver(maxUnflushed)
 		batch, err := c.nextBatch(p.ctx)
 		if err != nil {
 			return err
@@ -196,6 +200,7 @@ func (p *pass) readValues(wanted map[string]revision) error {
 	}
 	defer values.close()
 	for len(wanted) > 0 {
+		p.dir.FlushOver(maxUnflushed)
 		batch, err := values.nextBatch(p.ctx)
 		if err != nil {
 			return err
@@ -239,7 +244,7 @@ func (p *pass) compareAll(batch []revision) error {
 // compare compares one revision. If only its header has been read, and the directory has something else, it
 // becomes missing.
 func (p *pass) compare(r revision) error {
-	isSame, isUnknown, err := p.compareLocal(r)
+	isSame, isUnknown, err := p.settler.compare(r)
 	switch {
 	case err != nil || isSame:
 		return err
@@ -253,25 +258,6 @@ func (p *pass) compare(r revision) error {
 		return p.applyOne(r)
 	}
 	return p.settleKey(r.key, &r)
-}
-
-// compareLocal reports whether the directory has the same as a revision, or nothing of its key.
-func (p *pass) compareLocal(r revision) (isSame, isUnknown bool, err error) {
-	theirs, hasHash := r.hash()
-	hasHash = hasHash && !r.isMarker
-	if trust.IsActivationHash(r.key) {
-		token, _, err := p.settler.local(r.key)
-		return hasHash && token != nil && hashOf(token) == theirs, token == nil, err
-	}
-	known := p.dir.Index().Get(r.key) // which has the hash, so that no file is read
-	if known.Stored() {
-		return hasHash && !r.isTombstone() && known.Hash == theirs, false, nil
-	}
-	tombstone, err := p.settler.tombstone(r.key)
-	if tombstone == nil || err != nil {
-		return false, known == (jwtstore.Version{}), err
-	}
-	return hasHash && r.isTombstone() && hashOf(tombstone) == theirs, false, nil
 }
 
 // count counts what was taken or offered.

@@ -13,6 +13,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/natstest"
+	"nats-account-server/internal/trust"
 )
 
 // order makes an order of the operator to delete accounts.
@@ -384,4 +385,51 @@ func TestTokensAndTombstonesOfADirectoryWithoutAnIndexAreOffered(t *testing.T) {
 	if got, err := one.tokens.Get(t.Context(), hash); err != nil || string(got.JWT) != string(token) {
 		t.Errorf("%v, %v", got, err)
 	}
+}
+
+// trusts lets a server trust these operators from now on, as a reload does.
+func (m *member) trusts(all ...*jwttest.Operator) {
+	m.t.Helper()
+	var operators trust.Operators
+	for _, op := range all {
+		o, err := trust.Parse([]byte(op.Token(m.t)))
+		must(m.t, err)
+		operators = append(operators, o)
+	}
+	m.accounts.SetTrust(accounts.Trust{Operators: operators})
+	m.TrustIsNew()
+}
+
+// While an operator key is rotated some servers know the new one, and others do not.
+func TestAServerThatDoesNotKnowAnOperatorYetUndoesNothing(t *testing.T) {
+	t.Parallel()
+	op, next := jwttest.NewOperator(t), jwttest.NewOperator(t)
+	s := &start{t: t, op: op, k: startKeeper(t, ""), a: newMember(t, op), b: newMember(t, op),
+		x: jwttest.NewAccount(t)}
+	s.both()
+	s.a.trusts(op, next)
+	s.push(s.a, 1)
+	s.b.serves(s.x.ID, s.version(1))
+	signed := issue(t, next, s.x, 3)
+	must(t, s.a.push(signed))
+	natstest.Eventually(t, "the revision is read", func() bool { return s.b.Progress().Revision == 2 })
+	s.b.serves(s.x.ID, s.version(1))
+	err := s.b.push(s.version(2))
+	wantOutcome(t, err, accounts.NotStored)
+	if err == nil || !strings.Contains(err.Error(), "operator JWT") {
+		t.Errorf("the client is told %v", err)
+	}
+	s.b.stop()
+	s.b.start(s.k).await()
+	s.wantInBucket(signed)
+	s.a.serves(s.x.ID, signed)
+	s.b.serves(s.x.ID, s.version(1))
+	s.b.trusts(op, next)
+	s.b.serves(s.x.ID, signed)
+	if text := s.b.log.String(); strings.Contains(text, "can't be followed") {
+		t.Errorf("the log is\n%s", text)
+	}
+	s.b.trusts(op)
+	s.push(s.b, 4)
+	s.a.serves(s.x.ID, s.version(4))
 }

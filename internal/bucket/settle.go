@@ -82,7 +82,9 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 			if err == nil && !refused && o.done != nil {
 				o.done(true)
 			}
-			if err != nil || !refused {
+			// What is refused here, and not by the server that has written it, is signed by an operator
+			// that this server does not know yet.
+			if err != nil || !refused || theirs.isOfServer() {
 				return err
 			}
 		}
@@ -129,6 +131,25 @@ func (w *settler) offer(
 		o.done(false)
 	}
 	return nil
+}
+
+// compare reports whether the directory has the same as a revision, or nothing of its key.
+func (w *settler) compare(r revision) (isSame, isUnknown bool, err error) {
+	theirs, hasHash := r.hash()
+	hasHash = hasHash && !r.isMarker
+	if trust.IsActivationHash(r.key) {
+		token, _, err := w.local(r.key)
+		return hasHash && token != nil && hashOf(token) == theirs, token == nil, err
+	}
+	known := w.dir.Index().Get(r.key) // which has the hash, so that no file is read
+	if known.Stored() {
+		return hasHash && !r.isTombstone() && known.Hash == theirs, false, nil
+	}
+	tombstone, err := w.tombstone(r.key)
+	if tombstone == nil || err != nil {
+		return false, known == (jwtstore.Version{}), err
+	}
+	return hasHash && r.isTombstone() && hashOf(tombstone) == theirs, false, nil
 }
 
 // local returns what the directory has of a key that may be offered: a JWT that can be served, or the

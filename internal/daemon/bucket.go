@@ -118,6 +118,13 @@ func (b sharedBucket) offer(key string) {
 	}
 }
 
+// trustIsNew lets JWTs of the bucket be taken that no operator of before has signed.
+func (b sharedBucket) trustIsNew() {
+	if b.store != nil {
+		b.store.TrustIsNew()
+	}
+}
+
 // isIncomplete reports whether this server has no account, and does not know yet what the bucket
 // has.
 func (b sharedBucket) isIncomplete() bool { return b.store != nil && b.store.IsIncomplete() }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"nats-account-server/internal/config"
@@ -96,8 +97,12 @@ func (d *daemon) swap(c config.Config, f files) {
 	d.Logging.SetFormat(c.Logging.Format)
 	d.audit.require(c)
 	f.trusted.log(c, d.log)
+	isTrustNew := !slices.Equal(d.trusted.Operators.Signers(), f.trusted.Operators.Signers())
 	d.trusted = f.trusted
 	d.registry.SetTrust(f.trusted.Trust)
+	if isTrustNew {
+		d.bucket.trustIsNew()
+	}
 	// Files that were refused before may be accepted now.
 	if d.syncer != nil {
 		d.syncer.Rejudge()

@@ -401,6 +401,14 @@ func (d *Dir) reserve(ctx context.Context, n int64) error {
 	return nil
 }
 
+// FlushOver writes what is unflushed into files if it has more bytes than limit. What can't be written stays
+// unflushed, and the next commits say why.
+func (d *Dir) FlushOver(limit int64) {
+	if d.life.Err() == nil && d.unflushed.size() > limit {
+		_, _ = d.flusher.flush(nil) // the standing fault has the error
+	}
+}
+
 // Close writes the last files and lets the directory go. If no nats-server is known and nothing is
 // pending, and every file could be written, the journal is removed. An error says what could not be
 // written; it is in the journal, and the next start tries again. Later calls do nothing and return
