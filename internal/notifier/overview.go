@@ -88,27 +88,33 @@ func (s ServerStanding) String() string { return Standings[s] }
 // are refused or need not be sent now, and are few.
 const maxLooked = 10_000
 
-// Overview looks at all changes that are pending, some at a time.
+// Overview counts all that is pending. For how long it has been it finds out from the oldest changes.
 func (n *Notifier) Overview() Overview {
 	all, byServer := n.outbox.CountPending()
 	changes := n.outbox.PendingOf("", 0, maxLooked)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	v := Overview{Configured: n.configured, Connected: n.session != nil, Counts: n.counts, Pending: all,
-		Incomplete: n.incomplete.count()}
-	refusing, incomplete := n.refusingLocked(&v), n.incomplete.byServer()
+	v := overviewer{n, Overview{Configured: n.configured, Connected: n.session != nil, Counts: n.counts,
+		Pending: all, Incomplete: n.incomplete.count()}}
+	refusing, incomplete := v.countRefused(), n.incomplete.byServer()
 	for _, name := range n.outbox.Servers() {
-		o := n.overviewOfLocked(name, byServer[name], refusing[name])
+		o := v.server(name, byServer[name], refusing[name])
 		o.Incomplete = incomplete[name]
 		v.Servers = append(v.Servers, o)
 	}
-	n.findOldestLocked(&v, changes)
-	return v
+	v.findOldest(changes)
+	return v.Overview
 }
 
-// refusingLocked counts the accounts that are refused, and returns the servers that do. n.mu must be
-// held.
-func (n *Notifier) refusingLocked(v *Overview) map[string]bool {
+// overviewer makes an Overview. The mu of its Notifier is held.
+type overviewer struct {
+	n *Notifier
+	Overview
+}
+
+// countRefused counts the accounts that are refused, and returns the servers that do.
+func (v *overviewer) countRefused() map[string]bool {
+	n := v.n
 	refusing := make(map[string]bool)
 	if n.session == nil {
 		return refusing
@@ -127,8 +133,9 @@ func (n *Notifier) refusingLocked(v *Overview) map[string]bool {
 	return refusing
 }
 
-// overviewOfLocked describes one server. n.mu must be held.
-func (n *Notifier) overviewOfLocked(name string, pending int, refuses bool) ServerOverview {
+// server describes one server.
+func (v *overviewer) server(name string, pending int, refuses bool) ServerOverview {
+	n := v.n
 	o := ServerOverview{Name: name, Pending: pending, Seen: n.outbox.LastSeen(name),
 		Refusal: n.refusals[name], State: Silent}
 	if n.session == nil {
@@ -155,17 +162,17 @@ func (n *Notifier) overviewOfLocked(name string, pending int, refuses bool) Serv
 // resolverWords are the words for what is known of a server's resolver.
 var resolverWords = map[resolverKind]string{fetching: "url or memory", caching: "cache"}
 
-// findOldestLocked finds the oldest change that waits for an answer. n.mu must be held.
-func (n *Notifier) findOldestLocked(v *Overview, changes []jwtstore.Change) {
-	if n.session == nil {
+// findOldest finds the oldest change that waits for an answer.
+func (v *overviewer) findOldest(changes []jwtstore.Change) {
+	if v.n.session == nil {
 		if len(changes) > 0 && len(v.Servers) > 0 {
 			v.Oldest = changes[0].At
 		}
 		return
 	}
 	for _, c := range changes {
-		for _, srv := range n.session.servers.byName {
-			if !n.waitsLocked(srv, c) {
+		for _, srv := range v.n.session.servers.byName {
+			if !v.waits(srv, c) {
 				continue
 			}
 			// What was committed before the server came has waited since then.
@@ -181,11 +188,11 @@ func (n *Notifier) findOldestLocked(v *Overview, changes []jwtstore.Change) {
 	}
 }
 
-// waitsLocked reports whether an answer of a server to a change is to be expected. n.mu must be held.
-func (n *Notifier) waitsLocked(srv *server, c jwtstore.Change) bool {
-	if !n.outbox.IsPending(srv.name, c.Seq) {
+// waits reports whether an answer of a server to a change is to be expected.
+func (v *overviewer) waits(srv *server, c jwtstore.Change) bool {
+	if !v.n.outbox.IsPending(srv.name, c.Seq) {
 		return false
 	}
-	state, _ := standings{n.session.announcements}.state(srv, c.Key, c.Seq)
+	state, _ := standings{v.n.session.announcements}.state(srv, c.Key, c.Seq)
 	return state == accounts.ServerUnanswered || state == accounts.ServerNew
 }
