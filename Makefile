@@ -51,8 +51,8 @@ test:
 	fi; \
 	go run ./internal/testcheck $$race -vet=off -ldflags=-w -timeout 12m ./...
 
-# The packages that have files per operating system.
-PER_OS := ./internal/httpserver ./internal/jwtstore ./internal/process ./internal/winsvc
+# Packages that have files per operating system, and whose tests do without nats-server.
+PER_OS := ./internal/jwtstore ./internal/process ./internal/winsvc
 
 lint: export CGO_ENABLED = 0
 lint:
