@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -295,7 +296,11 @@ func (s *clusterSoak) look(client *http.Client, m *machine, account string) (ver
 		s.t.Errorf("account server %d served %q, which was never made", m.number, a.body)
 	case a.status != http.StatusNotFound:
 		r.failed = true
-		s.answers["GET: "+answerKind(a)]++
+		kind := answerKind(a)
+		if failed, ok := errors.AsType[*url.Error](a.err); ok {
+			kind += ": " + failed.Err.Error()
+		}
+		s.answers["GET: "+kind]++
 	}
 	s.history.reads = append(s.history.reads, r)
 	return r.version
