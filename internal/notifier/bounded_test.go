@@ -51,21 +51,27 @@ func TestWhatIsPendingIsNotInMemory(t *testing.T) {
 	}, deaf)
 }
 
+// pushMany pushes accounts of which no server takes the change, and sees that few of them are in memory.
+func (e *fakeEnv) pushMany(t *testing.T, keys []string) {
+	t.Helper()
+	time.Sleep(2 * time.Second)
+	e.notifier.SetMaxResting(10)
+	for _, key := range keys {
+		e.push(t, key)
+	}
+	time.Sleep(time.Minute)
+	if n := e.notifier.InMemory(); n > 10 {
+		t.Errorf("%d announcements are in memory", n)
+	}
+}
+
 // TestAClientOfACacheBringsBackWhatIsNotInMemory: the cache lacked the account, so the change waits for a
 // client there.
 func TestAClientOfACacheBringsBackWhatIsNotInMemory(t *testing.T) {
 	keys := realKeys(t, 60)
 	cache := fake("cache", "NC", "jwt update cache skipped")
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
-		time.Sleep(2 * time.Second)
-		e.notifier.SetMaxResting(10)
-		for _, key := range keys {
-			e.push(t, key)
-		}
-		time.Sleep(time.Minute)
-		if n := e.notifier.InMemory(); n > 10 {
-			t.Errorf("%d announcements are in memory", n)
-		}
+		e.pushMany(t, keys)
 		updates, _ := e.counted()
 		e.set(fake("cache", "NC", "jwt updated cache"))
 		for _, key := range keys {
@@ -88,15 +94,7 @@ func TestAClientOfACacheBringsBackWhatIsNotInMemory(t *testing.T) {
 func TestACallerWaitsForWhatIsNotInMemory(t *testing.T) {
 	keys := realKeys(t, 60)
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
-		time.Sleep(2 * time.Second)
-		e.notifier.SetMaxResting(10)
-		for _, key := range keys {
-			e.push(t, key)
-		}
-		time.Sleep(time.Minute)
-		if n := e.notifier.InMemory(); n > 10 {
-			t.Errorf("%d announcements are in memory", n)
-		}
+		e.pushMany(t, keys)
 		time.AfterFunc(2*time.Minute, func() { e.set(fake("deaf", "ND", "jwt updated")) })
 		for _, key := range keys {
 			d := e.notifier.Follow(key).Wait(context.Background(), 5*time.Minute)
