@@ -396,7 +396,7 @@ func (tr *trace) run(s *testEnv) (p *process, url string, signal func(syscall.Si
 	tr.t.Helper()
 	p = tr.start(s.dir, "-c", s.conf)
 	url = p.url()
-	file := tr.files[len(tr.files)-1]
+	file := tr.runs[len(tr.runs)-1].file
 	head, err := os.ReadFile(file)
 	var pid int
 	if _, scanErr := fmt.Sscan(string(head[:min(len(head), 20)]), &pid); err != nil ||

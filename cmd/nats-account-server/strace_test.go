@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,12 +30,22 @@ type sysCall struct {
 	start, end int // line numbers of the trace
 }
 
-// traced makes the program run under strace; a trace is what all its runs in one test did.
+// trace is what all runs of the program under strace in one test did.
 type trace struct {
-	t     testing.TB
-	dir   string
-	files []string
+	t    testing.TB
+	dir  string // of the files of strace
+	runs []tracedRun
 }
+
+// tracedRun is one process.
+type tracedRun struct {
+	file string // of strace
+	dir  string // in which it ran
+	left leftBehind
+}
+
+// leftBehind is the content of each file that a run left in its directory, nil of a directory.
+type leftBehind map[string][]byte
 
 // newTrace skips the test where nothing can be traced.
 func newTrace(t testing.TB) *trace {
@@ -58,19 +69,45 @@ func (tr *trace) start(dir string, args ...string) *process {
 // startOther is start for another program.
 func (tr *trace) startOther(program, dir string, env []string, args ...string) *process {
 	tr.t.Helper()
-	file := filepath.Join(tr.dir, fmt.Sprint("run", len(tr.files)))
-	tr.files = append(tr.files, file)
+	tr.lookAtLeft()
+	file := filepath.Join(tr.dir, fmt.Sprint("run", len(tr.runs)))
+	tr.runs = append(tr.runs, tracedRun{file: file, dir: dir})
 	flags := []string{"-f", "-y", "-xx", "-s", "1000000", "-e", "signal=none", "-e",
 		"trace=" + syscalls, "-o", file, program}
 	return startOther(tr.t, "strace", dir, env, append(flags, args...)...)
 }
 
+// lookAtLeft records what the last run left behind, once it has ended.
+func (tr *trace) lookAtLeft() {
+	tr.t.Helper()
+	if len(tr.runs) == 0 {
+		return
+	}
+	last := &tr.runs[len(tr.runs)-1]
+	last.left = leftBehind{}
+	err := filepath.WalkDir(last.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var content []byte
+		if entry.Type().IsRegular() {
+			content, err = os.ReadFile(path)
+		}
+		last.left[path] = content
+		return err
+	})
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
 // calls reads what all runs have done.
 func (tr *trace) calls() (all []sysCall) {
 	tr.t.Helper()
+	tr.lookAtLeft()
 	line := 0
-	for _, name := range tr.files {
-		f, err := os.Open(name)
+	for _, run := range tr.runs {
+		f, err := os.Open(run.file)
 		if err != nil {
 			tr.t.Fatal(err)
 		}
@@ -86,13 +123,9 @@ func (tr *trace) calls() (all []sysCall) {
 		if err := scan.Err(); err != nil {
 			tr.t.Fatal(err)
 		}
-		// A kill came before the trace could say that the client has its answer.
 		for _, p := range begun {
-			if args, is := strings.CutPrefix(p.text, "write("); is {
-				if c := parseArgs("write", args); c.answers() {
-					c.start, c.end = p.start, line
-					all = append(all, c)
-				}
+			if c, ok := p.killed(line, run.left); ok {
+				all = append(all, c)
 			}
 		}
 		line++
@@ -104,6 +137,41 @@ func (tr *trace) calls() (all []sysCall) {
 type pending struct {
 	text  string
 	start int
+}
+
+// killed returns a call whose end is not in the trace, since a kill came first. It reports whether
+// the call was carried out nevertheless, which the next run sees and the trace does not: a client
+// has its answer, or a file is as the call makes it.
+func (p pending) killed(line int, left leftBehind) (sysCall, bool) {
+	name, args, found := strings.Cut(p.text, "(")
+	if !found {
+		return sysCall{}, false
+	}
+	c := parseArgs(name, args)
+	c.start, c.end = p.start, line
+	return c, c.answers() || left.shows(c)
+}
+
+// shows reports whether a call of the last moment can be seen in what is left.
+func (left leftBehind) shows(c sysCall) bool {
+	content, isThere := left[c.path]
+	switch c.name {
+	case "openat", "mkdir", "mkdirat":
+		return isThere
+	case "unlink", "unlinkat", "rmdir":
+		return !isThere
+	case "rename", "renameat", "renameat2":
+		_, isMoved := left[c.to]
+		return isMoved && !isThere
+	case "write":
+		return bytes.HasSuffix(content, c.data)
+	case "pwrite64":
+		return int64(len(content)) >= c.at && bytes.HasPrefix(content[c.at:], c.data)
+	case "ftruncate":
+		return isThere && int64(len(content)) == c.at
+	default: // a sync leaves nothing to be seen, and may not have been carried out
+		return false
+	}
 }
 
 var (
@@ -134,7 +202,8 @@ func parseLine(text string, line int, begun map[string]pending) (sysCall, bool) 
 	c := parseArgs(m[1], m[2])
 	c.start, c.end = start, line
 	if m[3] == "?" { // the process was killed in the middle of it
-		return c, c.answers()
+		begun[pid] = pending{m[1] + "(" + m[2], start}
+		return sysCall{}, false
 	}
 	if c.name == "write" || c.name == "pwrite64" {
 		n, _ := strconv.Atoi(m[3])
@@ -193,4 +262,52 @@ func (c sysCall) answers() bool {
 	stored := bytes.HasPrefix(c.data, []byte("HTTP/1.1 200")) && bytes.Contains(c.data,
 		[]byte("stored; "))
 	return c.name == "write" && (stored || string(c.data) == stepDone)
+}
+
+// TestWhatAKilledCallDidIsInTheTrace: the next process sees what it did.
+func TestWhatAKilledCallDidIsInTheTrace(t *testing.T) {
+	t.Parallel()
+	left := leftBehind{"/s": nil, "/s/dir": nil, "/s/file": []byte("abcd"), "/s/moved": nil}
+	for call, wanted := range map[string]bool{
+		`mkdirat(AT_FDCWD, "/s/dir", 0700)`:                   true,
+		`mkdirat(AT_FDCWD, "/s/other", 0700)`:                 false,
+		`openat(AT_FDCWD, "/s/file", O_WRONLY|O_CREAT)`:       true,
+		`unlinkat(AT_FDCWD, "/s/file", 0)`:                    false,
+		`unlinkat(AT_FDCWD, "/s/other", 0)`:                   true,
+		`renameat(AT_FDCWD, "/s/temp", AT_FDCWD, "/s/moved")`: true,
+		`renameat(AT_FDCWD, "/s/dir", AT_FDCWD, "/s/moved")`:  false,
+		`pwrite64(3</s/file>, "cd", 2, 2)`:                    true,
+		`pwrite64(3</s/file>, "ef", 2, 4)`:                    false,
+		`pwrite64(3</s/file>, "ef", 2, 9)`:                    false,
+		`write(3</s/file>, "bcd", 3)`:                         true,
+		`ftruncate(3</s/file>, 4)`:                            true,
+		`ftruncate(3</s/file>, 0)`:                            false,
+		`fsync(3</s/file>)`:                                   false,
+	} {
+		for _, end := range []string{" = ?", " <unfinished ...>"} {
+			begun := map[string]pending{}
+			text := "7 " + hexed(call) + end
+			if end != " = ?" {
+				text = "7 " + strings.TrimSuffix(hexed(call), ")") + end
+			}
+			if _, ok := parseLine(text, 1, begun); ok {
+				t.Errorf("%s has an end", text)
+			}
+			p := begun["7"]
+			if _, ok := p.killed(2, left); ok != wanted {
+				t.Errorf("%s%s: carried out: %v", call, end, ok)
+			}
+		}
+	}
+}
+
+// hexed writes paths and data as strace -xx does.
+func hexed(call string) string {
+	return regexp.MustCompile(`"[^"]*"|<[^>]*>`).ReplaceAllStringFunc(call, func(s string) string {
+		var b strings.Builder
+		for _, c := range []byte(s[1 : len(s)-1]) {
+			fmt.Fprintf(&b, `\x%02x`, c)
+		}
+		return s[:1] + b.String() + s[len(s)-1:]
+	})
 }
