@@ -5,7 +5,7 @@
 //	Get <── the store, unsaved files, the primary and NATS peers            get.go
 //	Delete, Remove, Expire ──> tombstone ──> Committer                      delete.go, expire.go
 //	Digest, Keys, Pack <── catalog: verdicts, index                         catalog.go, pack.go
-//	Rescan, Sweep, Review <── scanner: store, index                         scan.go, review.go
+//	Sweep, Review, RescanChanged <── scanner: store, index                  scan.go, review.go
 //
 // # Policy
 //
@@ -187,7 +187,7 @@ type Options struct {
 // Registry is the policy and the registry. It works from New on and needs no end.
 type Registry struct {
 	*catalog   // Digest, Keys, Pack; and the Options
-	*scanner   // Rescan, Rescanned, Review
+	*scanner   // Sweep, Review, RescanChanged, Rescanned
 	*remover   // Delete, Remove, Expire
 	policy     policy
 	announcing announcing

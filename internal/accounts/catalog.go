@@ -37,9 +37,9 @@ type catalog struct {
 	trust    atomic.Pointer[Trust]
 	verdicts Verdicts[*Account]
 	index    *jwtstore.Index
-	clockLog *slog.Logger // for warnings of a wrong clock
-	filled   atomic.Bool  // what the index does not know has come by hand
-	verified atomic.Uint64
+	clockLog *slog.Logger  // for warnings of a wrong clock
+	filled   atomic.Bool   // what the index does not know has come by hand
+	verified atomic.Uint64 // stored JWTs, since the start; for tests
 
 	// edited is called for what has come into the store by hand and is served. It must return at
 	// once.
@@ -61,9 +61,6 @@ func (c *catalog) verify(t *Trust, key string, token []byte) (*Account, error) {
 	}
 	return NewAccount(token, head), err
 }
-
-// Verified returns how many stored JWTs were verified since the start.
-func (c *catalog) Verified() uint64 { return c.verified.Load() }
 
 // check is verify, unless the index knows that these bytes are good: then the signature is not
 // verified again.

@@ -27,7 +27,6 @@ type Trial struct {
 	Stored *Account // what is served, with which the JWT was compared; nil: nothing is
 	// StoredClaims are those of Stored; nil if that is nil.
 	StoredClaims *jwt.AccountClaims
-	ETag         string // of what is stored, servable or not; "" if nothing is
 }
 
 // DryRun says what PutIf would do, and does nothing. All rules are asked, also after one that refuses
@@ -68,8 +67,7 @@ func (t *Trial) finish(o *offer) *Trial {
 	if t.Signing {
 		t.Refused = nil
 	}
-	t.ETag, t.Stored = o.replaces(), o.served()
-	if t.Stored != nil {
+	if t.Stored = o.served(); t.Stored != nil {
 		t.StoredClaims = t.Stored.Claims()
 	}
 	return t

@@ -26,7 +26,7 @@ type packLine struct {
 }
 
 // Pack yields every account that is in the digest and its JWT, by key. What was changed by hand
-// since the last Rescan is judged on the way. What can't be read is left out. However many accounts
+// since the last rescan is judged on the way. What can't be read is left out. However many accounts
 // there are, packBatch of them are in memory at a time.
 func (c *catalog) Pack(ctx context.Context) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {

@@ -23,7 +23,7 @@ func (c *scanner) Review(ctx context.Context, rescan bool) {
 	wasFilled := c.filled.Load()
 	before := c.survey(ctx, false)
 	isJudged := before.isJudged && before.stored > 0 && c.index.Lost() == 0
-	_ = c.scan(ctx, jwtstore.Scan{Every: rescan}) // logs what can't be read
+	_ = c.rescan(ctx, jwtstore.Scan{Every: rescan}) // logs what can't be read
 	found := before
 	// What is known of a store that was never seen whole may be its system account only.
 	if rescan || !isJudged || !wasFilled {

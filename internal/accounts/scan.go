@@ -27,27 +27,19 @@ import (
 // the whole store was seen.
 type scanner struct {
 	*catalog
-	scanned  atomic.Bool  // a Rescan has seen the whole store since the trust was set
+	scanned  atomic.Bool  // a rescan has seen the whole store since the trust was set
 	lost     atomic.Int64 // how often the index had been lost by then
 	compared atomic.Bool  // a Review has been finished
 
-	scanning sync.Mutex // one Rescan at a time; guards what follows
+	scanning sync.Mutex // one rescan at a time; guards what follows
 	unread   string     // what the last one has logged that can't be read
 	judged   *Trust     // under which the whole index was judged; nil: none
 }
 
-// Rescan brings the index up to date with what was changed in the store by hand, and fills one that
-// is new. It looks at every file, and reads only what the index does not know. The error says what
-// can't be read, which is logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest
-// counts.
-func (c *scanner) Rescan(ctx context.Context) error {
-	return c.scan(ctx, jwtstore.Scan{Every: true})
-}
-
-// RescanChanged is Rescan for the directories in which a file has come, has gone, or was replaced.
-// If there is none it costs next to nothing. A file that was edited in place is found by Rescan,
-// and when the account is asked for.
-func (c *scanner) RescanChanged(ctx context.Context) error { return c.scan(ctx, jwtstore.Scan{}) }
+// RescanChanged brings the index up to date with the directories of the store in which a file has
+// come, has gone, or was replaced. If there is none it costs next to nothing. A file that was edited
+// in place is found by Sweep, and when the account is asked for.
+func (c *scanner) RescanChanged(ctx context.Context) error { return c.rescan(ctx, jwtstore.Scan{}) }
 
 // When files are looked for that were edited in place.
 const (
@@ -55,16 +47,18 @@ const (
 	sweepInterval = time.Hour
 )
 
-// Sweep does what Rescan does, soon and then every hour until ctx ends. It leaves processor and
-// disk to others.
+// Sweep looks at every file of the store, soon and then every hour until ctx ends. It leaves
+// processor and disk to others.
 func (c *scanner) Sweep(ctx context.Context) {
 	for wait := sweepDelay; pause.For(ctx, wait); wait = sweepInterval {
-		_ = c.scan(ctx, jwtstore.Scan{Every: true, Gently: true}) // logs what can't be read
+		_ = c.rescan(ctx, jwtstore.Scan{Every: true, Gently: true}) // logs what can't be read
 	}
 }
 
-// scan is Rescan with the options of a Scan of the store.
-func (c *scanner) scan(ctx context.Context, o jwtstore.Scan) error {
+// rescan brings the index up to date with what was changed in the store by hand, and fills one that
+// is new. It reads only what the index does not know. The error says what can't be read, which is
+// logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest counts.
+func (c *scanner) rescan(ctx context.Context, o jwtstore.Scan) error {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
 	// Unless the trust changes or the index is lost from here on, it will have been seen.
@@ -92,7 +86,7 @@ func (c *scanner) scan(ctx context.Context, o jwtstore.Scan) error {
 	return s.reportUnread()
 }
 
-// scan is one Rescan.
+// scan is one rescan.
 type scan struct {
 	*scanner
 	begun time.Time
@@ -132,10 +126,10 @@ func (s *scan) progress(listed, all int) {
 	s.listed, s.all = listed, all
 }
 
-// progressInterval is how often a long Rescan logs how far it is.
+// progressInterval is how often a long rescan logs how far it is.
 const progressInterval = 5 * time.Second
 
-// logProgressLocked logs how far the Rescan is, now and then. s.mu must be held.
+// logProgressLocked logs how far the rescan is, now and then. s.mu must be held.
 func (s *scan) logProgressLocked() {
 	if time.Since(s.logged) < progressInterval {
 		return
@@ -177,7 +171,7 @@ func (s *scan) rejudgeByIssuer(t *Trust, key string, v jwtstore.Version) (done b
 	return s.index.Swap(key, v, next)
 }
 
-// unread is what a Rescan could not read.
+// unread is what a rescan could not read.
 type unread struct {
 	count int    // shards and files
 	first string // account of the first of them, whatever comes first; "" for a shard
@@ -195,7 +189,7 @@ func (u *unread) add(key string, err error) {
 	}
 }
 
-// reportUnread returns the error of a Rescan. It logs what can't be read once, as long as that
+// reportUnread returns the error of a rescan. It logs what can't be read once, as long as that
 // stays the same. c.scanning must be held.
 func (s *scan) reportUnread() error {
 	u, text := s.failed, ""
@@ -222,7 +216,7 @@ func (s *scan) reportUnread() error {
 	return fmt.Errorf("%w: %w", ErrPartly, u.err)
 }
 
-// Rescanned reports whether a Rescan has seen the whole store since the trust was last set and the
+// Rescanned reports whether a rescan has seen the whole store since the trust was last set and the
 // index was last lost.
 func (c *scanner) Rescanned() bool {
 	return c.scanned.Load() && c.lost.Load() == int64(c.index.Lost())
@@ -310,7 +304,7 @@ func (c *catalog) renewed(
 	return next
 }
 
-// Digest is the digest of the store, as the last Rescan and all changes since have left it.
+// Digest is the digest of the store, as the last rescan and all changes since have left it.
 func (c *catalog) Digest() Digest { return c.index.Digest(c.Now()) }
 
 // isShown reports whether an account is in the digest, in the keys and in the pack: its JWT is

@@ -36,7 +36,7 @@ const (
 
 // Change is one difference in meaning.
 type Change struct {
-	Field string `json:"field"` // a path as effects has it: "nats.limits.conn"
+	Field string `json:"field"` // a path as Effects has it: "nats.limits.conn"
 	Code  string `json:"code"`  // a stable name: "limit_changed"
 	Sign  string `json:"sign"`  // "+", "-" or "~"
 	// Of is the key of a signing key or user, or the subject of an export or import.
@@ -144,7 +144,7 @@ func (d differ) add(c Change) {
 	case d.isNew: // nothing uses it yet
 		c.Effect = None
 	default:
-		c.Effect = effects[c.Field]
+		c.Effect = Effects[c.Field]
 	}
 	c.Words = d.prefix + c.Words
 	*d.found = append(*d.found, c)
@@ -182,7 +182,7 @@ func (d differ) text(field, code, what, stored, pushed string) {
 }
 
 // flag compares a value with two states. yes and no are the clauses for them. Where one of them
-// only allows more, effects has the effect of the other, and harmless is the one that allows more.
+// only allows more, Effects has the effect of the other, and harmless is the one that allows more.
 func (d differ) flag(field, code string, stored, pushed bool, yes, no string, harmless ...bool) {
 	if stored == pushed {
 		return

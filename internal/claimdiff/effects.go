@@ -1,13 +1,8 @@
 package claimdiff
 
-import "maps"
-
-// FieldEffects says for each leaf of the account claims what a change of it can do, at most.
-func FieldEffects() map[string]Effect { return maps.Clone(effects) }
-
-// effects says for each leaf of the account claims what a change of it can do on a nats-server, at
+// Effects says for each leaf of the account claims what a change of it can do on a nats-server, at
 // most. The paths are those of the JSON: [] is an element of a list, {} of a map.
-var effects = map[string]Effect{
+var Effects = map[string]Effect{
 	"aud":                                                     None,
 	"exp":                                                     Cut,
 	"iat":                                                     Meta,

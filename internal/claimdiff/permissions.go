@@ -45,7 +45,7 @@ func (d differ) permission(name, verb string, stored, pushed jwt.Permission) {
 
 // granted returns the effect of what allows more: none, except that a change of a scope reconnects.
 func (d differ) granted(field string) Effect {
-	if effects[d.path+field] == Cut {
+	if Effects[d.path+field] == Cut {
 		return Cut
 	}
 	return None
@@ -54,10 +54,10 @@ func (d differ) granted(field string) Effect {
 // harm returns the effect of a list of permissions, whose elements harm when they come or when they
 // go.
 func (d differ) harm(field string, whenAdded bool) func(bool) Effect {
-	if effects[d.path+field] == Cut {
+	if Effects[d.path+field] == Cut {
 		return always(Cut)
 	}
-	return onlyIn(effects[d.path+field], whenAdded)
+	return onlyIn(Effects[d.path+field], whenAdded)
 }
 
 // What nats-server takes for 0, see its defaults.

@@ -396,7 +396,7 @@ func TestEachFieldHasARow(t *testing.T) {
 			changed[c.Field] = true
 		}
 	}
-	for field, of := range claimdiff.FieldEffects() {
+	for field, of := range claimdiff.Effects {
 		has := of == claimdiff.Cut || of == claimdiff.Stop || of == claimdiff.Later
 		if has && !changed[cmp.Or(partOf[field], field)] {
 			t.Errorf("no row changes %s", field)

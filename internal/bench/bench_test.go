@@ -6,8 +6,8 @@
 // server, or the same work without what is to be measured. If the reference itself varies more than
 // twofold, there is no verdict.
 //
-// This file has the arithmetic and the printing. The measurements are tests, because only tests may
-// use nats-server.
+// All of it is tests, because only tests may use nats-server. This file has the arithmetic and the
+// printing.
 package bench
 
 import (

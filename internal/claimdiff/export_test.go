@@ -1,4 +1,0 @@
-package claimdiff
-
-// Effects is the table of the leaves.
-var Effects = effects
