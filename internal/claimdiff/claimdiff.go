@@ -1,10 +1,36 @@
-// Package claimdiff tells in words what differs between two versions of an account's claims, and
-// what one version says. It does no I/O, asks no clock and trusts no text: names and subjects come
-// from tenants, so they are quoted wherever they have more than plain characters.
+// Package claimdiff says in words what differs between two versions of an account's claims (Diff),
+// and what one version says (Describe). Both are pure functions of claims. It does no I/O and asks
+// no clock. It does not ask whether claims are valid: accounts and claimcheck do.
 //
-// What is the same to nats-server is no difference: the order of a list, a limit of 0 where that is
+// It trusts no text: names and subjects come from tenants, so they are quoted wherever they have
+// more than plain characters. All words of a Change and an Item are one line that can be printed.
+//
+// What is the same to nats-server is no change: the order of a list, a limit of 0 where that is
 // unlimited, the JWT's issue time and ID. What 0, -1 and an absent value mean differs per field:
 // limits.go has the table.
+//
+// A Change has the most that it can do on a nats-server, which follows from its field (effects.go).
+// What it does to the clients that are connected now, package effect says.
+//
+// # Files
+//
+// To be read in this order: claimdiff.go has Diff and what all comparisons use. effects.go is the
+// table of effects. limits.go, keys.go, permissions.go, shares.go and others.go compare one part of
+// the claims each. describe.go says what one version says, for a table: it compares it with
+// nothing, so that both have the same words. words.go has numbers, sizes, times and quoting.
+//
+// # A new field of jwt/v2
+//
+// After an update of the library, TestEachLeafHasWordsAndNothingElseHas names each field that is
+// not known here. It needs
+//
+//   - a row in effects.go, with what nats-server does when it changes;
+//   - a line in the comparison of its part: a row of a table in limits.go if it is a limit,
+//     otherwise a call of value, raw, text, flag or list. TestEachLeafIsDescribed says if it is
+//     missing in Describe then;
+//   - if it is a limit, a row in meaning_test.go, which tries 0, -1 and -2 on a real nats-server;
+//   - if its effect is Cut, Stop or Later, what the comment of package effect says;
+//   - if nats-server refuses claims for it, a rule in package claimcheck.
 package claimdiff
 
 import (
@@ -14,7 +40,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// Effect is what a change can do to those who use the account.
+// Effect is what a change can do to those who use the account, at most. Whether it does depends on
+// who is connected, which is not known here. The values are part of answers in JSON.
 type Effect string
 
 // The effects, the worst first.
@@ -24,7 +51,7 @@ const (
 	Later Effect = "later" // only new connections, streams, consumers or requests see it
 	Rule  Effect = "rule"  // claims that contradict it are refused
 	Meta  Effect = "meta"  // it says something of the JWT
-	None  Effect = "none"  // no client notices
+	None  Effect = "none"  // no client loses anything
 )
 
 // The values of Change.Sign.
@@ -34,7 +61,7 @@ const (
 	changed = "~"
 )
 
-// Change is one difference in meaning.
+// Change is one change in meaning. It is complete when Diff returns it, and a value of its own.
 type Change struct {
 	Field string `json:"field"` // a path as Effects has it: "nats.limits.conn"
 	Code  string `json:"code"`  // a stable name: "limit_changed"
@@ -47,9 +74,12 @@ type Change struct {
 	Words string `json:"words"`
 }
 
-// Diff returns what pushed changes. It is empty if pushed is stored issued anew. If stored is nil,
-// the account is new: what is said then is what differs from an account without limits and
-// JetStream. If pushed is nil, the account is gone.
+// Diff returns what pushed changes, in the order of the claims. It is empty if pushed is stored
+// issued anew.
+//
+// If stored is nil, the account is new: pushed is compared with an account without limits and
+// JetStream, and nothing has an effect yet. If pushed is nil, the account is gone, which is the
+// only change then. If both are nil, there is none.
 func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	var found []Change
 	d := differ{found: &found}
@@ -66,7 +96,7 @@ func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	d.identity(stored, pushed)
 	limitDiffer{d}.limits(&stored.Limits, &pushed.Limits)
 	d.signingKeys(stored.SigningKeys, pushed.SigningKeys)
-	d.revocations("nats.", stored.Revocations, pushed.Revocations)
+	d.revocations(stored.Revocations, pushed.Revocations)
 	// Most pushes leave these as they are, and to match two lists costs more than to compare them.
 	if !reflect.DeepEqual(stored.Exports, pushed.Exports) {
 		shareDiffer{d}.exports(stored.Exports, pushed.Exports)
@@ -82,19 +112,20 @@ func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	return found
 }
 
-// Added says that an account is new. Of such a one Diff says this first.
+// Added is the change that an account is new. It is the first one that Diff returns for it.
 func Added(key, name string) Change {
 	return Change{Field: "sub", Code: "account_added", Sign: added, Of: key, Effect: None,
 		Words: account(key, name) + " is new"}
 }
 
-// Removed says that an account is gone.
+// Removed is the change that an account is gone.
 func Removed(key, name string) Change {
 	return Change{Field: "sub", Code: "account_removed", Sign: removed, Of: key, Effect: Cut,
 		Words: account(key, name) + " is not there any more"}
 }
 
-// empty returns what a new account is compared with. What each account has is left out.
+// empty returns what a new account is compared with: no limits, and no JetStream. What each account
+// has is the same in it, so that it is not said: key, name, issuer, type and version.
 func empty(c *jwt.AccountClaims) *jwt.AccountClaims {
 	e := &jwt.AccountClaims{
 		ClaimsData: jwt.ClaimsData{Subject: c.Subject, Issuer: c.Issuer, Name: c.Name},
@@ -114,23 +145,27 @@ func account(key, name string) string {
 	return fmt.Sprintf("account %s %s", Quote(name), Key(key))
 }
 
-// differ gathers changes. Those of an element have its path, its name and the words before a
-// clause.
+// differ gathers the changes of one part of the claims. It is copied for each part and element,
+// with what all changes in there have. found is the same for all copies.
 type differ struct {
 	found  *[]Change
 	path   string // before the field
-	of     string
+	of     string // Change.Of of all changes
 	prefix string // before the words
 	isNew  bool   // there was nothing before, so the words do not say what it was
+	// isScope says that this is the scope of a signing key. nats-server compares a scope as a
+	// whole, so that a change which only allows more ends connections too.
+	isScope bool
 }
 
-// inside returns a differ for what an element has.
+// inside returns a differ for a part. path is the whole path of it, prefix is before all words.
 func (d differ) inside(path, of, prefix string) differ {
 	d.path, d.of, d.prefix = path, of, prefix
 	return d
 }
 
-// add takes a change. What is left empty follows from the field and the element.
+// add gathers a change. Its field and words are those within the part. What is empty in it follows:
+// the sign is "~", and the effect is that of the field.
 func (d differ) add(c Change) {
 	c.Field = d.path + c.Field
 	if c.Of == "" {
@@ -150,14 +185,23 @@ func (d differ) add(c Change) {
 	*d.found = append(*d.found, c)
 }
 
-// value compares a value in words. clause has a place for the new one.
+// allowsMore returns the effect of a change that only allows more. "" is that of the field.
+func (d differ) allowsMore() Effect {
+	if d.isScope {
+		return ""
+	}
+	return None
+}
+
+// value compares a value that is given in words. clause has a place for the new one.
 func (d differ) value(field, code, clause, stored, pushed string) {
 	if stored != pushed {
 		d.add(Change{Field: field, Code: code, Words: fmt.Sprintf(clause, pushed) + d.was(stored)})
 	}
 }
 
-// raw compares a value that words shortens. clause has a place for the new one.
+// raw compares a value that words shortens: two values can differ whose words are the same. clause
+// has a place for the new one.
 func (d differ) raw(field, code, clause, stored, pushed string, words func(string) string) {
 	if stored != pushed {
 		d.add(Change{Field: field, Code: code,
@@ -165,7 +209,7 @@ func (d differ) raw(field, code, clause, stored, pushed string, words func(strin
 	}
 }
 
-// text compares a text that a tenant chose. what says whose it is.
+// text compares a text that a tenant chose. what is its name: "description". "" is no text.
 func (d differ) text(field, code, what, stored, pushed string) {
 	words := what + " " + Quote(pushed)
 	switch {
@@ -181,9 +225,9 @@ func (d differ) text(field, code, what, stored, pushed string) {
 	d.add(Change{Field: field, Code: code, Words: words + d.was(Quote(stored))})
 }
 
-// flag compares a value with two states. yes and no are the clauses for them. Where one of them
-// only allows more, Effects has the effect of the other, and harmless is the one that allows more.
-func (d differ) flag(field, code string, stored, pushed bool, yes, no string, harmless ...bool) {
+// flag compares a value with two states. yes and no are the clauses for them. more is the state
+// that allows more than the other, if one does: a change to it has no effect.
+func (d differ) flag(field, code string, stored, pushed bool, yes, no string, more ...bool) {
 	if stored == pushed {
 		return
 	}
@@ -191,13 +235,13 @@ func (d differ) flag(field, code string, stored, pushed bool, yes, no string, ha
 	if pushed {
 		c.Words = yes
 	}
-	if len(harmless) > 0 && pushed == harmless[0] {
-		c.Effect = None
+	if len(more) > 0 && pushed == more[0] {
+		c.Effect = d.allowsMore()
 	}
 	d.add(c)
 }
 
-// was returns the words for what was there before.
+// was returns what a clause ends with: the words for what was there before.
 func (d differ) was(stored string) string {
 	if d.isNew {
 		return ""
@@ -205,17 +249,26 @@ func (d differ) was(stored string) string {
 	return ", was " + stored
 }
 
-// list compares two lists whose order means nothing. words returns the clause for an element that
-// is there now, or no longer, and effect the effect of that.
-func (d differ) list(field, code string, stored, pushed []string, effect func(isAdded bool) Effect,
-	words func(item string, isAdded bool) string) {
-	gone, came := difference(stored, pushed)
-	for _, item := range gone {
-		d.add(Change{Field: field, Code: code, Sign: removed, Effect: effect(false),
-			Words: words(item, false)})
+// elements says how the elements of a list are compared.
+type elements struct {
+	field, code string
+	came, gone  string              // clauses, with a place for an element that came or is gone
+	words       func(string) string // the words for an element
+	more        string              // added or removed: that allows more. "": neither does
+}
+
+// list compares two lists whose order means nothing.
+func (d differ) list(of elements, stored, pushed []string) {
+	add := func(sign, clause string, items []string) {
+		for _, item := range items {
+			c := Change{Field: of.field, Code: of.code, Sign: sign,
+				Words: fmt.Sprintf(clause, of.words(item))}
+			if sign == of.more {
+				c.Effect = d.allowsMore()
+			}
+			d.add(c)
+		}
 	}
-	for _, item := range came {
-		d.add(Change{Field: field, Code: code, Sign: added, Effect: effect(true),
-			Words: words(item, true)})
-	}
+	add(removed, of.gone, without(stored, pushed))
+	add(added, of.came, without(pushed, stored))
 }

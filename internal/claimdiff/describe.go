@@ -8,7 +8,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// Group is a part of what claims say. Title is one of the titles below, or "Tier" and its name.
+// Group is a part of what claims say, in the order in which a page shows it. Title is one of the
+// titles below, or "Tier" and the name of the tier.
 type Group struct {
 	Title string
 	Items []Item
@@ -29,17 +30,20 @@ const (
 	Other       = "Other"
 )
 
-// Item is one thing that claims say. All its texts but Of are single lines.
+// Item is one thing that claims say. All its texts but Of are single lines that can be printed.
 type Item struct {
 	Field   string   // as in Change: with it, what is in use can be shown beside a limit
-	Of      string   // the whole key or subject, as in Change; hostile
+	Of      string   // the whole key, subject or tier, as in Change; any text of a tenant
 	Label   string   // "Connections", "service orders.place", "AB3D…K2LM"
 	Value   string   // "unlimited", "with a token", `role "worker"`; it may be empty
 	Details []string // clauses: "may publish to orders.>"
 }
 
-// Describe says what claims say, for people: unlimited and not -1, sizes with units, times in UTC.
-// A group without items is left out, except that limits are always there.
+// Describe returns what claims say, for people: unlimited and not -1, sizes with units, times in
+// UTC. Limits and JetStream are always there. Another group is left out if it has no items.
+//
+// Lists are whole, however long: the caller has to bound what it shows. The key, the name and the
+// ID are in no group.
 func Describe(c *jwt.AccountClaims) []Group {
 	groups := []Group{
 		{Validity, describeValidity(c)},
@@ -49,7 +53,7 @@ func Describe(c *jwt.AccountClaims) []Group {
 	for _, tier := range keysOf(c.Limits.JetStreamTieredLimits, nil) {
 		l := c.Limits.JetStreamTieredLimits[tier]
 		groups = append(groups, Group{"Tier " + Plain(tier),
-			describeStorage("nats.limits.tiered_limits{}.", tier, &l)})
+			describeStorage("nats.limits.tiered_limits{}.", tier, ofTier(l))})
 	}
 	e := empty(c)
 	groups = append(groups,
@@ -69,7 +73,8 @@ func Describe(c *jwt.AccountClaims) []Group {
 	return slices.DeleteFunc(groups, func(g Group) bool { return len(g.Items) == 0 })
 }
 
-// clauses returns what compare finds against nothing, in words.
+// clauses returns the words of the changes that compare finds. It compares something with nothing,
+// so that these words say what there is.
 func clauses(compare func(differ)) (words []string) {
 	var found []Change
 	compare(differ{found: &found, isNew: true})
@@ -79,7 +84,7 @@ func clauses(compare func(differ)) (words []string) {
 	return words
 }
 
-// details returns an item with what compare finds, none if that is nothing.
+// details returns one item with what compare finds as its details, none if that is nothing.
 func details(label string, compare func(differ)) []Item {
 	words := clauses(compare)
 	if len(words) == 0 {
@@ -106,7 +111,7 @@ func describeValidity(c *jwt.AccountClaims) []Item {
 func describeLimits(l *jwt.OperatorLimits) (items []Item) {
 	for _, row := range accountLimits {
 		items = append(items, Item{Field: "nats.limits." + row.name, Label: row.label,
-			Value: row.value(accountLimit(l, row.name))})
+			Value: row.value(row.of(l))})
 	}
 	return append(items,
 		Item{Field: "nats.limits.wildcards", Label: "Exports with wildcards",
@@ -115,6 +120,8 @@ func describeLimits(l *jwt.OperatorLimits) (items []Item) {
 			Value: choose(l.DisallowBearer, "refused", "allowed")})
 }
 
+// describeJetStream returns the limits of JetStream for the account. If there are tiers, each of
+// them is a group of its own.
 func describeJetStream(l *jwt.OperatorLimits) []Item {
 	const path = "nats.limits."
 	switch {
@@ -123,19 +130,21 @@ func describeJetStream(l *jwt.OperatorLimits) []Item {
 	case len(l.JetStreamTieredLimits) > 0:
 		return []Item{{Field: path + "disk_storage", Label: "JetStream", Value: "limited by tier"}}
 	}
-	return describeStorage(path, "", &l.JetStreamLimits)
+	return describeStorage(path, "", l)
 }
 
-// describeStorage returns the limits of JetStream, for the account or a tier.
-func describeStorage(path, of string, l *jwt.JetStreamLimits) (items []Item) {
+// describeStorage returns the limits of JetStream, for the account or a tier. of is the tier.
+func describeStorage(path, of string, l *jwt.OperatorLimits) (items []Item) {
 	for _, row := range jetStreamLimits {
 		items = append(items, Item{Field: path + row.name, Of: of, Label: row.label,
-			Value: row.value(jetStreamLimit(l, row.name))})
+			Value: row.value(row.of(l))})
 	}
 	return append(items, Item{Field: path + "max_bytes_required", Of: of,
-		Label: "Streams need max_bytes", Value: choose(l.MaxBytesRequired, "yes", "no")})
+		Label: "Streams need max_bytes",
+		Value: choose(l.JetStreamLimits.MaxBytesRequired, "yes", "no")})
 }
 
+// choose returns one of two words.
 func choose(condition bool, yes, no string) string {
 	if condition {
 		return yes
@@ -143,6 +152,8 @@ func choose(condition bool, yes, no string) string {
 	return no
 }
 
+// describeSigningKeys returns an item for each signing key. Its details are what the template of
+// its scope allows, as changes from an empty template.
 func describeSigningKeys(keys jwt.SigningKeys) (items []Item) {
 	for _, key := range keysOf(keys, nil) {
 		i := Item{Field: "nats.signing_keys{}", Of: key, Label: Key(key),
@@ -167,10 +178,12 @@ func describeRevocations(list jwt.RevocationList) (items []Item) {
 	return items
 }
 
+// describeExports returns an item for each export, in order of their subjects. Its value says who
+// may import it. Its details are changes from an export that says only that.
 func describeExports(list jwt.Exports) (items []Item) {
 	for _, p := range match(nil, list, exportID) {
-		e, plain := p.pushed, &jwt.Export{TokenReq: p.pushed.TokenReq}
-		plain.AccountTokenPosition = e.AccountTokenPosition // is in the value
+		e := p.pushed
+		plain := &jwt.Export{TokenReq: e.TokenReq, AccountTokenPosition: e.AccountTokenPosition}
 		items = append(items, Item{Field: "nats.exports[].subject", Of: string(e.Subject),
 			Label:   e.Type.String() + " " + Plain(string(e.Subject)),
 			Value:   cmp.Or(grantee(e), "to every account"),
@@ -179,6 +192,8 @@ func describeExports(list jwt.Exports) (items []Item) {
 	return items
 }
 
+// describeImports returns an item for each import. Its value has its subject here, and its token.
+// Its details are changes from an import without a name and flags.
 func describeImports(list jwt.Imports) (items []Item) {
 	for _, p := range match(nil, list, importID) {
 		i, plain := p.pushed, *p.pushed
@@ -186,7 +201,7 @@ func describeImports(list jwt.Imports) (items []Item) {
 		item := Item{Field: "nats.imports[].subject", Of: string(i.Subject),
 			Label:   fmt.Sprintf("%s %s from %s", i.Type, Plain(remote(i)), Key(i.Account)),
 			Value:   "as " + Plain(local(i)),
-			Details: clauses(func(d differ) { shareDiffer{d}.imported(&plain, i) })}
+			Details: clauses(func(d differ) { shareDiffer{d}.oneImport(&plain, i) })}
 		if i.Token != "" {
 			item.Value += ", " + tokenWords(i.Token)
 		}
@@ -195,19 +210,22 @@ func describeImports(list jwt.Imports) (items []Item) {
 	return items
 }
 
+// describeMappings returns an item for each source of mappings, with its destinations.
 func describeMappings(all jwt.Mapping) (items []Item) {
 	for _, source := range keysOf(all, nil) {
 		i := Item{Field: "nats.mappings{}[].subject", Of: string(source),
 			Label: Plain(string(source))}
 		for _, m := range all[source] {
-			i.Details = append(i.Details, fmt.Sprintf("%s go to %s, %s", share(&m),
-				Plain(string(m.Subject)), where(m.Cluster)))
+			i.Details = append(i.Details, fmt.Sprintf("%s go to %s, %s", weight(&m),
+				Plain(string(m.Subject)), inCluster(m.Cluster)))
 		}
 		items = append(items, i)
 	}
 	return items
 }
 
+// describeOther returns what else claims say. The system account, which replicas of streams talk in
+// if nothing is said, is not said.
 func describeOther(c *jwt.AccountClaims) (items []Item) {
 	for _, text := range []struct{ field, label, value string }{
 		{"nats.description", "Description", c.Description},

@@ -6,7 +6,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// signingKeys compares the keys that may sign users and activation tokens.
+// signingKeys compares the keys that may sign users and activation tokens. A key has a scope or
+// none: with one, all of its users may do the same, whatever their own JWTs say.
 func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
@@ -24,7 +25,7 @@ func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 	}
 }
 
-// signingKey returns the words for a signing key.
+// signingKey returns the words for a signing key. s is nil if it has no scope.
 func signingKey(key string, s jwt.Scope) string {
 	words := "signing key " + Key(key)
 	if scope := userScope(s); scope != nil {
@@ -33,7 +34,8 @@ func signingKey(key string, s jwt.Scope) string {
 	return words
 }
 
-// userScope returns the scope of a signing key, nil if it has none.
+// userScope returns the scope of a signing key, nil if it has none. jwt/v2 decodes a pointer, and
+// its builders accept a value too.
 func userScope(s jwt.Scope) *jwt.UserScope {
 	switch scope := s.(type) {
 	case *jwt.UserScope:
@@ -44,64 +46,45 @@ func userScope(s jwt.Scope) *jwt.UserScope {
 	return nil
 }
 
-// scope compares what the users of a signing key may do.
+// scope compares the scope of a signing key, whose key is d.of. A user whose JWT was issued for a
+// key without a scope is refused when the key has one, and the other way round.
 func (d differ) scope(stored, pushed *jwt.UserScope) {
+	const code = "signing_key_scope_changed"
 	key := "signing key " + Key(d.of)
 	kind := d.inside(d.path+".kind", d.of, key)
 	switch {
 	case stored == nil && pushed == nil:
 		return
 	case stored == nil:
-		kind.add(Change{Code: "signing_key_scope_changed", Words: fmt.Sprintf(
+		kind.add(Change{Code: code, Words: fmt.Sprintf(
 			" has role %s now, which its users were not issued for", Quote(pushed.Role))})
 		return
 	case pushed == nil:
-		kind.add(Change{Code: "signing_key_scope_changed", Words: fmt.Sprintf(
+		kind.add(Change{Code: code, Words: fmt.Sprintf(
 			" has no role any more, was %s", Quote(stored.Role))})
 		return
 	}
 	e := d.inside(d.path+".", d.of, key+": ")
-	e.value("kind", "signing_key_scope_changed", "kind of scope %s", stored.Kind.String(),
-		pushed.Kind.String())
-	e.raw("key", "signing_key_scope_changed", "key of the scope %s", stored.Key, pushed.Key, Key)
-	e.text("role", "signing_key_scope_changed", "role", stored.Role, pushed.Role)
-	e.text("description", "signing_key_scope_changed", "description", stored.Description,
-		pushed.Description)
+	e.isScope = true
+	e.value("kind", code, "kind of scope %s", stored.Kind.String(), pushed.Kind.String())
+	e.raw("key", code, "key of the scope %s", stored.Key, pushed.Key, Key)
+	e.text("role", code, "role", stored.Role, pushed.Role)
+	e.text("description", code, "description", stored.Description, pushed.Description)
 	e = e.inside(e.path+"template.", d.of, "users of "+signingKey(d.of, pushed)+" ")
 	e.template(&stored.Template, &pushed.Template)
 }
 
-// templateLimits has a row for each number of a template.
-var templateLimits = []limit{
-	{name: "subs", clause: "may have %s subscription{s}", zero: "no", format: Count},
-	{name: "payload", clause: "may send messages of %s", zero: "0 bytes", below: -1,
-		format: Size},
-	{name: "data", clause: "have a data limit of %s (nats-server does not enforce it)",
-		zero: "0", below: unlimited, format: Size},
-}
-
-// templateLimit returns the number of a row of templateLimits.
-func templateLimit(l *jwt.NatsLimits, name string) int64 {
-	return map[string]int64{"subs": l.Subs, "payload": l.Payload, "data": l.Data}[name]
-}
-
-// template compares what a signing key's users may do. Any change of it reconnects them.
+// template compares what a signing key's users may do.
 func (d differ) template(stored, pushed *jwt.UserPermissionLimits) {
 	const code = "signing_key_scope_changed"
-	for _, l := range templateLimits {
-		before := templateLimit(&stored.NatsLimits, l.name)
-		now := templateLimit(&pushed.NatsLimits, l.name)
-		if l.meaning(before) != l.meaning(now) {
-			d.add(Change{Field: l.name, Code: code, Words: l.words(now) + d.was(l.value(before))})
-		}
-	}
+	d.numbers(templateLimits, code, ofTemplate(stored.NatsLimits), ofTemplate(pushed.NatsLimits))
 	d.flag("bearer_token", code, stored.BearerToken, pushed.BearerToken,
 		"may connect with bearer tokens", "may not connect with bearer tokens")
 	d.flag("proxy_required", code, stored.ProxyRequired, pushed.ProxyRequired,
 		"must connect through a proxy", "need not connect through a proxy")
-	d.only("allowed_connection_types[]", code, "connect", "with", stored.AllowedConnectionTypes,
+	d.only("allowed_connection_types[]", "with", stored.AllowedConnectionTypes,
 		pushed.AllowedConnectionTypes)
-	d.only("src[]", code, "connect", "from", stored.Src, pushed.Src)
+	d.only("src[]", "from", stored.Src, pushed.Src)
 	d.times(stored.Times, pushed.Times)
 	d.raw("times_location", code, "have times of day in %s", stored.Locale, pushed.Locale, location)
 	d.permissions(stored.Permissions, pushed.Permissions)
@@ -115,39 +98,32 @@ func location(name string) string {
 	return "time zone " + Plain(name)
 }
 
-// only compares a list that says what is allowed, where an empty one allows everything.
-func (d differ) only(field, code, verb, preposition string, stored, pushed []string) {
-	if (len(stored) == 0) != (len(pushed) == 0) {
-		if len(pushed) == 0 {
-			d.add(Change{Field: field, Code: code,
-				Words: fmt.Sprintf("may %s %s anything", verb, preposition)})
-		} else if !d.isNew {
-			words := fmt.Sprintf("may %s only %s what is listed", verb, preposition)
-			d.add(Change{Field: field, Code: code, Words: words + d.was(preposition+" anything")})
-		}
+// only compares a list of a template that says how or from where users may connect. An empty one
+// allows everything, so that a change from or to it is said besides its elements.
+func (d differ) only(field, preposition string, stored, pushed []string) {
+	const code = "signing_key_scope_changed"
+	switch {
+	case len(stored) > 0 && len(pushed) == 0:
+		d.add(Change{Field: field, Code: code, Words: "may connect " + preposition + " anything"})
+	case len(stored) == 0 && len(pushed) > 0 && !d.isNew:
+		d.add(Change{Field: field, Code: code, Words: "may connect only " + preposition +
+			" what is listed" + d.was(preposition+" anything")})
 	}
-	d.list(field, code, stored, pushed, always(""), func(item string, isAdded bool) string {
-		if isAdded {
-			return fmt.Sprintf("may %s %s %s", verb, preposition, Plain(item))
-		}
-		return fmt.Sprintf("are no longer listed to %s %s %s", verb, preposition, Plain(item))
-	})
+	d.list(elements{field: field, code: code, words: Plain,
+		came: "may connect " + preposition + " %s",
+		gone: "are no longer listed to connect " + preposition + " %s"}, stored, pushed)
 }
 
-// times compares the times of day at which users may be connected. They are in order of the list,
-// and a start belongs to its end.
+// times compares the times of day at which users may be connected. A start and its end are one
+// element, which is said as a change of the start.
 func (d differ) times(stored, pushed []jwt.TimeRange) {
 	const code = "signing_key_scope_changed"
-	before, now := ranges(stored), ranges(pushed)
 	if len(pushed) == 0 && len(stored) > 0 {
 		d.add(Change{Field: "times[].start", Code: code, Words: "may be connected at any time"})
 	}
-	d.list("times[].start", code, before, now, always(""), func(item string, isAdded bool) string {
-		if isAdded {
-			return "may be connected " + item
-		}
-		return "may no longer be connected " + item
-	})
+	d.list(elements{field: "times[].start", code: code, words: func(s string) string { return s },
+		came: "may be connected %s", gone: "may no longer be connected %s"},
+		ranges(stored), ranges(pushed))
 }
 
 // ranges returns the words for times of day.
@@ -158,40 +134,41 @@ func ranges(times []jwt.TimeRange) (words []string) {
 	return words
 }
 
-// revocations compares the users that are revoked, or the accounts whose activation tokens are.
-func (d differ) revocations(path string, stored, pushed jwt.RevocationList) {
+// revocations compares which users are revoked, and from which issue time on: a JWT of the user
+// that was issued up to then counts no more. A later time revokes more, and an earlier one less.
+func (d differ) revocations(stored, pushed jwt.RevocationList) {
 	all := pushed[jwt.All]
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
 		now, is := pushed[key]
-		e := d.inside(path+"revocations{}", key, revoked(key))
+		e := d.inside("nats.revocations{}", key, user(key))
+		c := Change{Code: "user_revoked", Words: " revoked, issued before " + Time(now)}
 		switch {
+		case was && is && before == now:
+			continue
 		case !was:
-			e.add(Change{Code: "user_revoked", Sign: added, Words: ", issued before " + Time(now)})
+			c.Sign = added
+		// MaybeCompact of jwt/v2 takes away what the revocation of all users covers.
 		case !is && key != jwt.All && all >= before:
-			e.add(Change{Code: "user_unrevoked", Sign: removed, Effect: None, Words: fmt.Sprintf(
-				" no longer alone, all users issued before %s are", Time(all))})
+			c = Change{Code: "user_unrevoked", Sign: removed, Effect: None, Words: fmt.Sprintf(
+				" revoked no longer alone, all users issued before %s are", Time(all))}
 		case !is:
-			e.prefix = user(key)
-			e.add(Change{Code: "user_unrevoked", Sign: removed, Effect: None,
-				Words: " not revoked any more"})
-		case before < now:
-			e.add(Change{Code: "user_revoked",
-				Words: ", issued before " + Time(now) + d.was(Time(before))})
-		case before > now:
-			e.add(Change{Code: "user_revoked", Effect: None,
-				Words: ", issued before " + Time(now) + d.was(Time(before))})
+			c = Change{Code: "user_unrevoked", Sign: removed, Effect: None,
+				Words: " not revoked any more"}
+		default:
+			c.Words += d.was(Time(before))
+			if now < before {
+				c.Effect = None
+			}
 		}
+		e.add(c)
 	}
 }
 
-// user returns the words for a user of a revocation.
+// user returns the words for the key of a revocation, which may stand for all users.
 func user(key string) string {
 	if key == jwt.All {
 		return "all users"
 	}
 	return "user " + Key(key)
 }
-
-// revoked returns the words for a user that is revoked.
-func revoked(key string) string { return user(key) + " revoked" }

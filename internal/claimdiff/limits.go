@@ -7,7 +7,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// limit says what the numbers of a field mean. An absent field is 0.
+// limit is a number in claims that bounds something: which one, how to say it, and what nats-server
+// takes 0, -1 and less for. An absent field is 0.
 //
 //	field                          0            -1           below -1
 //	conn, leaf, subs               none         unlimited    none
@@ -19,59 +20,93 @@ import (
 //	streams, consumer              unlimited    unlimited    unlimited
 //	max_ack_pending                unlimited    unlimited    unlimited
 //	disk_ and mem_max_stream_bytes unlimited    unlimited    unlimited
+//
+// A test tries each of these on a real nats-server.
 type limit struct {
-	name   string
-	label  string // in a table: "Connections"
-	clause string // has a place for the number: "may open %s connection{s}"
-	zero   string // what 0 is called in the clause. If it is empty, 0 is unlimited
-	below  int64  // what a number below -1 is taken as: unlimited or 0 or less
-	format func(int64) string
+	name   string // its last part in the path of the JSON: "conn"
+	of     func(*jwt.OperatorLimits) int64
+	label  string             // in a table: "Connections"
+	clause string             // has a place for the number: "may open %s connection{s}"
+	zero   string             // what 0 is called in the clause. If it is empty, 0 is unlimited
+	below  int64              // what a number below -1 is taken as: unlimited, or 0 or less
+	format func(int64) string // a number above 0 in words
 }
 
-// unlimited is the number of a limit that there is not.
+// unlimited is what meaning returns for a limit that bounds nothing. Every number is below it, so
+// that a limit which is raised is one whose meaning has grown.
 const unlimited = math.MaxInt64
 
-// accountLimits and jetStreamLimits have a row for each number.
-var (
-	accountLimits = []limit{
-		{name: "conn", label: "Connections", clause: "may open %s connection{s}", zero: "no",
-			format: Count},
-		{name: "leaf", label: "Leaf nodes", clause: "may connect %s leaf node{s}", zero: "no",
-			format: Count},
-		{name: "subs", label: "Subscriptions per connection",
-			clause: "may have %s subscription{s} per connection", zero: "no", format: Count},
-		{name: "payload", label: "Message size", clause: "message size %s",
-			zero: "0 (only empty messages)", below: -1, format: Size},
-		{name: "data", label: "Data (not enforced)",
-			clause: "data limit %s (nats-server does not enforce it)", zero: "0",
-			below: unlimited, format: Size},
-		{name: "exports", label: "Exports", clause: "may have %s export{s}", zero: "no",
-			format: Count},
-		{name: "imports", label: "Imports", clause: "may have %s import{s}", zero: "no",
-			format: Count},
-	}
-	jetStreamLimits = []limit{
-		{name: "disk_storage", label: "Disk for streams", clause: "disk for streams %s", zero: "0",
-			below: unlimited, format: Size},
-		{name: "mem_storage", label: "Memory for streams", clause: "memory for streams %s",
-			zero: "0", below: unlimited, format: Size},
-		{name: "streams", label: "Streams", clause: "may have %s stream{s}", format: Count},
-		{name: "consumer", label: "Consumers", clause: "may have %s consumer{s}", format: Count},
-		{name: "max_ack_pending", label: "Unacknowledged messages per consumer",
-			clause: "unacknowledged messages per consumer %s", format: Count},
-		{name: "disk_max_stream_bytes", label: "Disk per stream", clause: "disk per stream %s",
-			format: Size},
-		{name: "mem_max_stream_bytes", label: "Memory per stream", clause: "memory per stream %s",
-			format: Size},
-	}
-)
+// accountLimits has a row for each limit of an account but those of JetStream.
+var accountLimits = []limit{
+	{name: "conn", of: func(l *jwt.OperatorLimits) int64 { return l.Conn },
+		label: "Connections", clause: "may open %s connection{s}", zero: "no", format: Count},
+	{name: "leaf", of: func(l *jwt.OperatorLimits) int64 { return l.LeafNodeConn },
+		label: "Leaf nodes", clause: "may connect %s leaf node{s}", zero: "no", format: Count},
+	{name: "subs", of: func(l *jwt.OperatorLimits) int64 { return l.Subs },
+		label:  "Subscriptions per connection",
+		clause: "may have %s subscription{s} per connection", zero: "no", format: Count},
+	{name: "payload", of: func(l *jwt.OperatorLimits) int64 { return l.Payload },
+		label: "Message size", clause: "message size %s", zero: "0 (only empty messages)",
+		below: -1, format: Size},
+	{name: "data", of: func(l *jwt.OperatorLimits) int64 { return l.Data },
+		label: "Data (not enforced)", clause: "data limit %s (nats-server does not enforce it)",
+		zero: "0", below: unlimited, format: Size},
+	{name: "exports", of: func(l *jwt.OperatorLimits) int64 { return l.Exports },
+		label: "Exports", clause: "may have %s export{s}", zero: "no", format: Count},
+	{name: "imports", of: func(l *jwt.OperatorLimits) int64 { return l.Imports },
+		label: "Imports", clause: "may have %s import{s}", zero: "no", format: Count},
+}
 
-// meaning returns the number that nats-server goes by.
+// jetStreamLimits has a row for each limit of JetStream. The limits of a tier are read with the
+// same rows, see ofTier.
+var jetStreamLimits = []limit{
+	{name: "disk_storage", of: func(l *jwt.OperatorLimits) int64 { return l.DiskStorage },
+		label: "Disk for streams", clause: "disk for streams %s", zero: "0", below: unlimited,
+		format: Size},
+	{name: "mem_storage", of: func(l *jwt.OperatorLimits) int64 { return l.MemoryStorage },
+		label: "Memory for streams", clause: "memory for streams %s", zero: "0", below: unlimited,
+		format: Size},
+	{name: "streams", of: func(l *jwt.OperatorLimits) int64 { return l.Streams },
+		label: "Streams", clause: "may have %s stream{s}", format: Count},
+	{name: "consumer", of: func(l *jwt.OperatorLimits) int64 { return l.Consumer },
+		label: "Consumers", clause: "may have %s consumer{s}", format: Count},
+	{name: "max_ack_pending", of: func(l *jwt.OperatorLimits) int64 { return l.MaxAckPending },
+		label:  "Unacknowledged messages per consumer",
+		clause: "unacknowledged messages per consumer %s", format: Count},
+	{name: "disk_max_stream_bytes",
+		of:    func(l *jwt.OperatorLimits) int64 { return l.DiskMaxStreamBytes },
+		label: "Disk per stream", clause: "disk per stream %s", format: Size},
+	{name: "mem_max_stream_bytes",
+		of:    func(l *jwt.OperatorLimits) int64 { return l.MemoryMaxStreamBytes },
+		label: "Memory per stream", clause: "memory per stream %s", format: Size},
+}
+
+// templateLimits has a row for each limit that the template of a signing key gives its users. Its
+// clauses follow words for the users, so that they differ from those of an account.
+var templateLimits = []limit{
+	{name: "subs", of: func(l *jwt.OperatorLimits) int64 { return l.Subs },
+		clause: "may have %s subscription{s}", zero: "no", format: Count},
+	{name: "payload", of: func(l *jwt.OperatorLimits) int64 { return l.Payload },
+		clause: "may send messages of %s", zero: "0 bytes", below: -1, format: Size},
+	{name: "data", of: func(l *jwt.OperatorLimits) int64 { return l.Data },
+		clause: "have a data limit of %s (nats-server does not enforce it)", zero: "0",
+		below: unlimited, format: Size},
+}
+
+// ofTier returns the limits of a tier as those of an account, for the rows of jetStreamLimits.
+func ofTier(l jwt.JetStreamLimits) *jwt.OperatorLimits {
+	return &jwt.OperatorLimits{JetStreamLimits: l}
+}
+
+// ofTemplate returns the limits of a template as those of an account, for the rows of
+// templateLimits.
+func ofTemplate(l jwt.NatsLimits) *jwt.OperatorLimits { return &jwt.OperatorLimits{NatsLimits: l} }
+
+// meaning returns the number that nats-server goes by: two numbers with the same meaning are no
+// change. The result is below 0 only if not even 0 is allowed.
 func (l limit) meaning(n int64) int64 {
 	switch {
-	case n == jwt.NoLimit, n == 0 && l.zero == "":
-		return unlimited
-	case n < 0 && l.zero == "":
+	case n == jwt.NoLimit, n <= 0 && l.zero == "":
 		return unlimited
 	case n < 0:
 		return l.below
@@ -101,29 +136,28 @@ func (l limit) words(n int64) string {
 	return fmt.Sprintf(plural(l.clause, n), value)
 }
 
+// numbers compares the limits of some rows.
+func (d differ) numbers(rows []limit, code string, stored, pushed *jwt.OperatorLimits) {
+	for _, l := range rows {
+		before, now := l.of(stored), l.of(pushed)
+		if l.meaning(before) == l.meaning(now) {
+			continue
+		}
+		c := Change{Field: l.name, Code: code, Words: l.words(now) + d.was(l.value(before))}
+		if l.meaning(now) > l.meaning(before) {
+			c.Effect = d.allowsMore()
+		}
+		d.add(c)
+	}
+}
+
 // limitDiffer compares the limits of an account.
 type limitDiffer struct{ differ }
-
-// limit compares one limit. One that is raised does no harm.
-func (d limitDiffer) limit(l limit, stored, pushed int64) {
-	before, now := l.meaning(stored), l.meaning(pushed)
-	if before == now {
-		return
-	}
-	c := Change{Field: l.name, Code: "limit_changed",
-		Words: l.words(pushed) + d.was(l.value(stored))}
-	if now > before {
-		c.Effect = None
-	}
-	d.add(c)
-}
 
 // limits compares all limits.
 func (d limitDiffer) limits(stored, pushed *jwt.OperatorLimits) {
 	d.differ = d.inside("nats.limits.", "", "")
-	for _, l := range accountLimits {
-		d.limit(l, accountLimit(stored, l.name), accountLimit(pushed, l.name))
-	}
+	d.numbers(accountLimits, "limit_changed", stored, pushed)
 	d.flag("wildcards", "limit_changed", stored.WildcardExports, pushed.WildcardExports,
 		"may export subjects with wildcards", "may not export subjects with wildcards", true)
 	d.flag("disallow_bearer", "limit_changed", stored.DisallowBearer, pushed.DisallowBearer,
@@ -137,19 +171,20 @@ func (d limitDiffer) limits(stored, pushed *jwt.OperatorLimits) {
 	}
 }
 
-// jetStream says that JetStream is turned on or off.
+// jetStream says that JetStream is turned on or off. Claims have no field for that: it is off if
+// disk and memory are 0 and there are no tiers.
 func (d limitDiffer) jetStream(isOn bool) {
+	c := Change{Field: "disk_storage", Code: "jetstream_off",
+		Words: "JetStream is off, streams are away until it is on again"}
 	if isOn {
-		d.add(Change{Field: "disk_storage", Code: "jetstream_on", Effect: None,
-			Words: "JetStream is on"})
-		return
+		c.Code, c.Effect, c.Words = "jetstream_on", None, "JetStream is on"
 	}
-	d.add(Change{Field: "disk_storage", Code: "jetstream_off",
-		Words: "JetStream is off, streams are away until it is on again"})
+	d.add(c)
 }
 
-// jetStreamLimits compares the limits of JetStream for the whole account. There are none if there
-// are limits for tiers.
+// jetStreamLimits compares the limits of JetStream for the whole account. Claims have either those
+// or limits for tiers. If they change from one to the other, it is said once, and not that each
+// limit of before is 0 now.
 func (d limitDiffer) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
 	wereTiers := len(stored.JetStreamTieredLimits) > 0
 	areTiers := len(pushed.JetStreamTieredLimits) > 0
@@ -164,19 +199,19 @@ func (d limitDiffer) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
 		d.add(c)
 		d.isNew = true
 	}
-	d.storage(stored.JetStreamLimits, pushed.JetStreamLimits)
+	d.storage(stored, pushed)
 }
 
 // storage compares the limits of JetStream for the account or a tier.
-func (d limitDiffer) storage(stored, pushed jwt.JetStreamLimits) {
-	for _, l := range jetStreamLimits {
-		d.limit(l, jetStreamLimit(&stored, l.name), jetStreamLimit(&pushed, l.name))
-	}
-	d.flag("max_bytes_required", "limit_changed", stored.MaxBytesRequired, pushed.MaxBytesRequired,
+func (d limitDiffer) storage(stored, pushed *jwt.OperatorLimits) {
+	d.numbers(jetStreamLimits, "limit_changed", stored, pushed)
+	d.flag("max_bytes_required", "limit_changed",
+		stored.JetStreamLimits.MaxBytesRequired, pushed.JetStreamLimits.MaxBytesRequired,
 		"streams must have max_bytes", "streams need no max_bytes", false)
 }
 
-// tier compares the limits of one tier.
+// tier compares the limits of one tier. A tier is a number of replicas, such as "R3": its limits
+// are for streams with as many, and a tier without limits allows no stream.
 func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLimits) {
 	before, was := stored[name]
 	now, is := pushed[name]
@@ -193,23 +228,5 @@ func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLi
 		d.isNew = true
 	}
 	d.prefix = tier + ": "
-	d.storage(before, now)
-}
-
-// accountLimit returns the number of a row of accountLimits.
-func accountLimit(l *jwt.OperatorLimits, name string) int64 {
-	return map[string]int64{
-		"conn": l.Conn, "leaf": l.LeafNodeConn, "subs": l.Subs, "payload": l.Payload,
-		"data": l.Data, "exports": l.Exports, "imports": l.Imports,
-	}[name]
-}
-
-// jetStreamLimit returns the number of a row of jetStreamLimits.
-func jetStreamLimit(l *jwt.JetStreamLimits, name string) int64 {
-	return map[string]int64{
-		"disk_storage": l.DiskStorage, "mem_storage": l.MemoryStorage, "streams": l.Streams,
-		"consumer": l.Consumer, "max_ack_pending": l.MaxAckPending,
-		"disk_max_stream_bytes": l.DiskMaxStreamBytes,
-		"mem_max_stream_bytes":  l.MemoryMaxStreamBytes,
-	}[name]
+	d.storage(ofTier(before), ofTier(now))
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // identity compares what says whose claims these are and how long they are valid. The issue time
-// and the ID differ whenever claims are issued anew, so they are left out.
+// and the ID differ whenever claims are issued anew, so they are left out. The subject differs only
+// if claims of two accounts are compared, as the command diff may be asked to.
 func (d differ) identity(stored, pushed *jwt.AccountClaims) {
 	d.raw("sub", "account_changed", "account %s", stored.Subject, pushed.Subject, Key)
 	d.text("name", "name_changed", "name", stored.Name, pushed.Name)
@@ -22,7 +23,7 @@ func (d differ) identity(stored, pushed *jwt.AccountClaims) {
 		strconv.Itoa(stored.Version), strconv.Itoa(pushed.Version))
 }
 
-// expiry compares when the account expires. Later does no harm.
+// expiry compares when the account expires, in Unix seconds. 0 is never. Later has no effect.
 func (d differ) expiry(stored, pushed int64) {
 	if stored == pushed {
 		return
@@ -63,10 +64,11 @@ func claimType(c *jwt.AccountClaims) string {
 	return string(c.Type)
 }
 
-// mapped is a destination of a mapping.
+// mapped is a destination of a mapping: a subject, with the share of the messages that go to it.
 type mapped = jwt.WeightedMapping
 
-// mappings compares where published messages go instead.
+// mappings compares where published messages go instead. A mapping has a source and several
+// destinations, each of which is compared by itself.
 func (d differ) mappings(stored, pushed jwt.Mapping) {
 	for _, source := range keysOf(stored, pushed) {
 		before, now := stored[source], pushed[source]
@@ -89,10 +91,7 @@ func pointers(list []mapped) (all []*mapped) {
 
 // mapping compares one destination of a mapping.
 func (d differ) mapping(source string, stored, pushed *mapped) {
-	m := pushed
-	if m == nil {
-		m = stored
-	}
+	m := cmp.Or(pushed, stored)
 	d = d.inside("nats.mappings{}[].", source,
 		fmt.Sprintf("mapping of %s to %s", Plain(source), Plain(string(m.Subject))))
 	switch {
@@ -101,26 +100,28 @@ func (d differ) mapping(source string, stored, pushed *mapped) {
 			Words: " is removed"})
 	case stored == nil:
 		d.add(Change{Field: "subject", Code: "mapping_added", Sign: added,
-			Words: fmt.Sprintf(" is added: %s, %s", share(m), where(m.Cluster))})
+			Words: fmt.Sprintf(" is added: %s, %s", weight(m), inCluster(m.Cluster))})
 	default:
 		d.prefix += ": "
-		d.value("weight", "mapping_changed", "%s", share(stored), share(pushed))
-		d.raw("cluster", "mapping_changed", "%s", stored.Cluster, pushed.Cluster, where)
+		d.value("weight", "mapping_changed", "%s", weight(stored), weight(pushed))
+		d.raw("cluster", "mapping_changed", "%s", stored.Cluster, pushed.Cluster, inCluster)
 	}
 }
 
-// share returns the words for the weight of a mapping.
-func share(m *mapped) string { return fmt.Sprintf("%d %% of the messages", m.GetWeight()) }
+// weight returns the words for the weight of a destination. A weight of 0 is 100 %, as GetWeight
+// says.
+func weight(m *mapped) string { return fmt.Sprintf("%d %% of the messages", m.GetWeight()) }
 
-// where returns the words for the cluster of a mapping.
-func where(cluster string) string {
+// inCluster returns the words for where a destination counts. "" is every cluster.
+func inCluster(cluster string) string {
 	if cluster == "" {
 		return "in every cluster"
 	}
 	return "only in cluster " + Plain(cluster)
 }
 
-// authorization compares how a service decides who may connect.
+// authorization compares whether and how a service decides who may connect (auth callout). It is on
+// if there are users that connect without it: those of the service itself.
 func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
 	const code = "authorization_changed"
 	d = d.inside("nats.authorization.", "", "")
@@ -132,25 +133,23 @@ func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
 		}
 		d.add(Change{Field: "auth_users[]", Code: code, Words: words})
 	}
-	d.list("auth_users[]", code, stored.AuthUsers, pushed.AuthUsers, always(""),
-		func(key string, isAdded bool) string {
-			if isAdded {
-				return "user " + Key(key) + " connects without external authorization"
-			}
-			return "user " + Key(key) + " no longer connects without external authorization"
-		})
-	d.list("allowed_accounts[]", code, stored.AllowedAccounts, pushed.AllowedAccounts,
-		onlyIn(Later, false), func(key string, isAdded bool) string {
-			what := "account " + Key(key)
-			if key == jwt.AnyAccount {
-				what = "any account"
-			}
-			if isAdded {
-				return "external authorization may put users into " + what
-			}
-			return "external authorization may no longer put users into " + what
-		})
+	d.list(elements{field: "auth_users[]", code: code, words: Key,
+		came: "user %s connects without external authorization",
+		gone: "user %s no longer connects without external authorization"},
+		stored.AuthUsers, pushed.AuthUsers)
+	d.list(elements{field: "allowed_accounts[]", code: code, words: allowed, more: added,
+		came: "external authorization may put users into %s",
+		gone: "external authorization may no longer put users into %s"},
+		stored.AllowedAccounts, pushed.AllowedAccounts)
 	d.raw("xkey", code, "requests for authorization are %s", stored.XKey, pushed.XKey, encrypted)
+}
+
+// allowed returns the words for an account that a service may put users into.
+func allowed(key string) string {
+	if key == jwt.AnyAccount {
+		return "any account"
+	}
+	return "account " + Key(key)
 }
 
 // encrypted returns the words for how requests for authorization are sent.
@@ -161,16 +160,11 @@ func encrypted(key string) string {
 	return "encrypted to " + Key(key)
 }
 
-// others compares what no client notices.
+// others compares what no client loses anything by.
 func (d differ) others(stored, pushed *jwt.AccountClaims) {
 	d = d.inside("nats.", "", "")
-	d.list("tags[]", "tag_changed", stored.Tags, pushed.Tags, always(""),
-		func(tag string, isAdded bool) string {
-			if isAdded {
-				return "tag " + Plain(tag) + " is added"
-			}
-			return "tag " + Plain(tag) + " is removed"
-		})
+	d.list(elements{field: "tags[]", code: "tag_changed", words: Plain, came: "tag %s is added",
+		gone: "tag %s is removed"}, stored.Tags, pushed.Tags)
 	d.text("description", "description_changed", "description", stored.Description,
 		pushed.Description)
 	d.text("info_url", "info_url_changed", "info URL", stored.InfoURL, pushed.InfoURL)
@@ -180,7 +174,7 @@ func (d differ) others(stored, pushed *jwt.AccountClaims) {
 }
 
 // clusterTraffic returns in which account the replicas of streams talk. That is the system account
-// if the claims do not say it.
+// if the claims do not say it, as nats-server takes it.
 func clusterTraffic(c *jwt.AccountClaims) string {
 	return string(cmp.Or(c.ClusterTraffic, jwt.ClusterTrafficSystem))
 }

@@ -7,14 +7,17 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// permissions compares what users may publish, subscribe to and reply.
+// permissions compares what users may publish, subscribe to and reply: the default permissions of
+// an account, or those in the template of a signing key.
 func (d differ) permissions(stored, pushed jwt.Permissions) {
 	d.permission("pub", "publish to", stored.Pub, pushed.Pub)
 	d.permission("sub", "subscribe to", stored.Sub, pushed.Sub)
-	d.responses(stored, pushed)
+	d.replies(stored, pushed)
 }
 
-// permission compares the lists of one direction. An empty allow list allows everything.
+// permission compares the lists of one direction. An empty allow list allows everything, and the
+// deny list counts before it. So the first element of an allow list takes away all but itself, and
+// a change from or to an empty list is said besides its elements.
 func (d differ) permission(name, verb string, stored, pushed jwt.Permission) {
 	const code = "permission_changed"
 	allow := name + ".allow[]"
@@ -23,52 +26,28 @@ func (d differ) permission(name, verb string, stored, pushed jwt.Permission) {
 		d.add(Change{Field: allow, Code: code, Words: fmt.Sprintf(
 			"may %s only what is allowed", verb) + d.was("anything")})
 	case len(stored.Allow) > 0 && len(pushed.Allow) == 0:
-		d.add(Change{Field: allow, Code: code, Effect: d.granted(allow), Words: fmt.Sprintf(
+		d.add(Change{Field: allow, Code: code, Effect: d.allowsMore(), Words: fmt.Sprintf(
 			"may %s anything, was only what is allowed", verb)})
 	}
-	d.list(allow, code, stored.Allow, pushed.Allow, d.harm(allow, false),
-		func(item string, isAdded bool) string {
-			if isAdded {
-				return fmt.Sprintf("may %s %s", verb, Plain(item))
-			}
-			return fmt.Sprintf("are no longer allowed to %s %s", verb, Plain(item))
-		})
-	deny := name + ".deny[]"
-	d.list(deny, code, stored.Deny, pushed.Deny, d.harm(deny, true),
-		func(item string, isAdded bool) string {
-			if isAdded {
-				return fmt.Sprintf("may not %s %s", verb, Plain(item))
-			}
-			return fmt.Sprintf("are no longer denied to %s %s", verb, Plain(item))
-		})
+	d.list(elements{field: allow, code: code, more: added, words: Plain,
+		came: "may " + verb + " %s", gone: "are no longer allowed to " + verb + " %s"},
+		stored.Allow, pushed.Allow)
+	d.list(elements{field: name + ".deny[]", code: code, more: removed, words: Plain,
+		came: "may not " + verb + " %s", gone: "are no longer denied to " + verb + " %s"},
+		stored.Deny, pushed.Deny)
 }
 
-// granted returns the effect of what allows more: none, except that a change of a scope reconnects.
-func (d differ) granted(field string) Effect {
-	if Effects[d.path+field] == Cut {
-		return Cut
-	}
-	return None
-}
-
-// harm returns the effect of a list of permissions, whose elements harm when they come or when they
-// go.
-func (d differ) harm(field string, whenAdded bool) func(bool) Effect {
-	if Effects[d.path+field] == Cut {
-		return always(Cut)
-	}
-	return onlyIn(Effects[d.path+field], whenAdded)
-}
-
-// What nats-server takes for 0, see its defaults.
+// defaultReplies and defaultReplyTime are what nats-server takes 0 for in the permission to reply:
+// its DEFAULT_ALLOW_RESPONSE_MAX_MSGS and DEFAULT_ALLOW_RESPONSE_EXPIRATION.
 const (
 	defaultReplies   = 1
 	defaultReplyTime = 2 * time.Minute
 )
 
-// responses compares how users may reply to what they get. With it they may publish nothing else,
-// unless a list allows it.
-func (d differ) responses(stored, pushed jwt.Permissions) {
+// replies compares how users may reply to messages that they get, whatever the lists say. If there
+// is no list of what they may publish, nats-server lets them publish nothing but replies. nil is no
+// such permission.
+func (d differ) replies(stored, pushed jwt.Permissions) {
 	const code = "permission_changed"
 	before, now := stored.Resp, pushed.Resp
 	switch {
@@ -79,19 +58,20 @@ func (d differ) responses(stored, pushed jwt.Permissions) {
 			Words: "have no permission of their own for replies any more"})
 		return
 	case before == nil:
-		words := fmt.Sprintf("may reply %s within %s", replies(now), replyTime(now))
+		clause := "may reply %s within %s"
 		if len(pushed.Pub.Allow) == 0 {
-			words = "may publish only replies: " + words[len("may reply "):]
+			clause = "may publish only replies: %s within %s"
 		}
-		d.add(Change{Field: "resp.max", Code: code, Sign: added, Words: words})
+		d.add(Change{Field: "resp.max", Code: code, Sign: added,
+			Words: fmt.Sprintf(clause, replyCount(now), replyTime(now))})
 		return
 	}
-	d.value("resp.max", code, "may reply %s", replies(before), replies(now))
+	d.value("resp.max", code, "may reply %s", replyCount(before), replyCount(now))
 	d.value("resp.ttl", code, "may reply within %s", replyTime(before), replyTime(now))
 }
 
-// replies returns the words for how many replies are allowed.
-func replies(p *jwt.ResponsePermission) string {
+// replyCount returns the words for how many replies to one message are allowed.
+func replyCount(p *jwt.ResponsePermission) string {
 	switch n := p.MaxMsgs; {
 	case n < 0:
 		return "any number of times"
@@ -102,7 +82,7 @@ func replies(p *jwt.ResponsePermission) string {
 	}
 }
 
-// replyTime returns the words for how long replies are allowed.
+// replyTime returns the words for how long after a message replies to it are allowed.
 func replyTime(p *jwt.ResponsePermission) string {
 	switch t := p.Expires; {
 	case t < 0:

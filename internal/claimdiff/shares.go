@@ -62,7 +62,8 @@ func sorted[T any](list []*T, identity func(*T) string) map[string][]element[T] 
 	return all
 }
 
-// matchEqual takes the elements that both lists have out of them.
+// matchEqual takes the elements that both lists have out of them, and returns them as pairs. The
+// lists themselves are not changed, only what a and b point to.
 func matchEqual[T any](a, b *[]element[T]) (pairs []pair[T]) {
 	*a = slices.DeleteFunc(slices.Clone(*a), func(e element[T]) bool {
 		at := slices.IndexFunc(*b, func(o element[T]) bool { return o.text == e.text })
@@ -79,10 +80,10 @@ func matchEqual[T any](a, b *[]element[T]) (pairs []pair[T]) {
 // exportID is what an export is matched by.
 func exportID(e *jwt.Export) string { return e.Type.String() + " " + string(e.Subject) }
 
-// shareDiffer compares what accounts share.
+// shareDiffer compares what accounts share: exports and imports.
 type shareDiffer struct{ differ }
 
-// exports compares what others may import.
+// exports compares what others may import. An export is another one if its type or subject is.
 func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 	for _, p := range match(stored, pushed, exportID) {
 		e := cmp.Or(p.pushed, p.stored)
@@ -93,8 +94,12 @@ func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 			in.add(Change{Field: "subject", Code: "export_removed", Sign: removed,
 				Words: " is no longer exported"})
 		case p.stored == nil:
+			words := " is exported"
+			if needs := grantee(e); needs != "" {
+				words += ", " + needs
+			}
 			in.add(Change{Field: "subject", Code: "export_added", Sign: added, Effect: None,
-				Words: " is exported" + access(e)})
+				Words: words})
 		default:
 			in.prefix += ": "
 			in.export(p.stored, p.pushed)
@@ -102,15 +107,18 @@ func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 	}
 }
 
-// access returns the words for what an import of an export needs, after those for the export.
-func access(e *jwt.Export) string {
-	if needs := grantee(e); needs != "" {
-		return ", " + needs
+// Grantee returns the words for which accounts may import an export, as the subject of a sentence.
+func Grantee(e *jwt.Export) string {
+	switch {
+	case e.TokenReq:
+		return "accounts with a token"
+	case e.AccountTokenPosition > 0:
+		return fmt.Sprintf("the account that token %d of the subject names", e.AccountTokenPosition)
 	}
-	return ""
+	return "every account"
 }
 
-// grantee returns the words for what an import of an export needs, "" if every account may have it.
+// grantee is Grantee after a verb. It is "" if every account may import the export.
 func grantee(e *jwt.Export) string {
 	switch {
 	case e.TokenReq:
@@ -122,7 +130,8 @@ func grantee(e *jwt.Export) string {
 	return ""
 }
 
-// export compares two versions of an export.
+// export compares two versions of an export. advertise, allow_trace and the latency decide what is
+// seen, and not which messages arrive.
 func (d shareDiffer) export(stored, pushed *jwt.Export) {
 	const code = "export_changed"
 	d.flag("token_req", code, stored.TokenReq, pushed.TokenReq,
@@ -130,7 +139,7 @@ func (d shareDiffer) export(stored, pushed *jwt.Export) {
 	d.value("account_token_position", code, "%s", position(stored), position(pushed))
 	d.activationRevocations(stored.Revocations, pushed.Revocations)
 	d.raw("response_type", code, "a request gets %s", responseType(stored), responseType(pushed),
-		responses)
+		responseWords)
 	d.value("response_threshold", code, "a reply may take %s", threshold(stored), threshold(pushed))
 	d.latency(stored.Latency, pushed.Latency)
 	d.flag("advertise", code, stored.Advertise, pushed.Advertise, "is advertised",
@@ -156,8 +165,8 @@ func responseType(e *jwt.Export) string {
 	return string(cmp.Or(e.ResponseType, jwt.ResponseTypeSingleton))
 }
 
-// responses returns the words for how many replies a request gets.
-func responses(kind string) string {
+// responseWords returns the words for how many replies a request gets.
+func responseWords(kind string) string {
 	switch kind {
 	case jwt.ResponseTypeSingleton:
 		return "one reply"
@@ -169,7 +178,8 @@ func responses(kind string) string {
 	return Plain(kind)
 }
 
-// threshold returns the words for how long a reply may take.
+// threshold returns the words for how long a reply may take. 0 is the default of nats-server, which
+// claims can't know.
 func threshold(e *jwt.Export) string {
 	if e.ResponseThreshold == 0 {
 		return "as long as the server's default"
@@ -177,7 +187,7 @@ func threshold(e *jwt.Export) string {
 	return Duration(e.ResponseThreshold)
 }
 
-// latency compares how the latency of a service is measured.
+// latency compares how the latency of a service is measured. nil is not at all.
 func (d shareDiffer) latency(stored, pushed *jwt.ServiceLatency) {
 	const code = "export_changed"
 	switch {
@@ -197,7 +207,8 @@ func (d shareDiffer) latency(stored, pushed *jwt.ServiceLatency) {
 	}
 }
 
-// sampling returns the words for which requests are measured.
+// sampling returns the words for which requests are measured. jwt.Headers, which is 0, is those
+// that have a header for traces.
 func sampling(l *jwt.ServiceLatency) string {
 	if l.Sampling == jwt.Headers {
 		return "requests with a header"
@@ -205,7 +216,8 @@ func sampling(l *jwt.ServiceLatency) string {
 	return fmt.Sprintf("%d %% of requests", int(l.Sampling))
 }
 
-// activationRevocations compares whose activation tokens for an export count no longer.
+// activationRevocations compares whose activation tokens for an export count no longer, and up to
+// which issue time. A later time revokes more. Unlike users, the keys are those of accounts.
 func (d shareDiffer) activationRevocations(stored, pushed jwt.RevocationList) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
@@ -234,7 +246,8 @@ func (d shareDiffer) activationRevocations(stored, pushed jwt.RevocationList) {
 	}
 }
 
-// importID is what an import is matched by.
+// importID is what an import is matched by. The subject here is not in it, so that an import with
+// another one is one change, and not one that is gone and one that came.
 func importID(i *jwt.Import) string {
 	return i.Type.String() + " " + i.Account + " " + string(i.Subject)
 }
@@ -251,16 +264,20 @@ func (d shareDiffer) imports(stored, pushed jwt.Imports) {
 				Words: " is no longer imported"})
 		case p.stored == nil:
 			in.add(Change{Field: "subject", Code: "import_added", Sign: added, Effect: None,
-				Words: " is imported" + renamed(i) + token(i)})
+				Words: " is imported" + imported(i)})
 		default:
 			in.prefix += ": "
-			in.imported(p.stored, p.pushed)
+			in.oneImport(p.stored, p.pushed)
 		}
 	}
 }
 
-// remote returns the subject that the exporter has. With the old field "to", an imported service
-// has it there.
+// Subjects returns the subject of an import in the account that exports it, and in the one that
+// imports it.
+func Subjects(i *jwt.Import) (there, here string) { return remote(i), local(i) }
+
+// remote returns the subject that the exporter has. Claims without local_subject may have the old
+// field "to", where a service then has the exporter's subject.
 func remote(i *jwt.Import) string {
 	if i.LocalSubject == "" && i.IsService() && i.GetTo() != "" {
 		return i.GetTo()
@@ -268,8 +285,8 @@ func remote(i *jwt.Import) string {
 	return string(i.Subject)
 }
 
-// local returns the subject that the importer has. With the old field "to", an imported stream has
-// a prefix there.
+// local returns the subject that the importer has. In the old field "to", a stream has a prefix of
+// it.
 func local(i *jwt.Import) string {
 	switch {
 	case i.LocalSubject != "":
@@ -280,23 +297,20 @@ func local(i *jwt.Import) string {
 	return string(i.Subject)
 }
 
-// renamed returns the words for the importer's subject if it is another one.
-func renamed(i *jwt.Import) string {
-	if local(i) == remote(i) {
-		return ""
+// imported returns what follows the words for a new import: its subject here if that is another
+// one, and its token if it has one.
+func imported(i *jwt.Import) (words string) {
+	if local(i) != remote(i) {
+		words = " as " + Plain(local(i))
 	}
-	return " as " + Plain(local(i))
+	if i.Token != "" {
+		words += ", " + tokenWords(i.Token)
+	}
+	return words
 }
 
-// token returns the words for an activation token.
-func token(i *jwt.Import) string {
-	if i.Token == "" {
-		return ""
-	}
-	return ", " + tokenWords(i.Token)
-}
-
-// tokenWords says until when an activation token counts.
+// tokenWords returns the words for an activation token: until when it counts. Whether it is one for
+// this import, and not revoked, is not asked.
 func tokenWords(token string) string {
 	if token == "" {
 		return "without a token"
@@ -311,8 +325,9 @@ func tokenWords(token string) string {
 	return "with a token until " + Time(grant.Expires)
 }
 
-// imported compares two versions of an import.
-func (d shareDiffer) imported(stored, pushed *jwt.Import) {
+// oneImport compares two versions of an import. Tokens that are issued anew differ, although they
+// may say the same.
+func (d shareDiffer) oneImport(stored, pushed *jwt.Import) {
 	const code = "import_changed"
 	if stored.Token != pushed.Token {
 		before, now := tokenWords(stored.Token), tokenWords(pushed.Token)

@@ -10,10 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxTextBytes is how much of a text that a tenant chose the words show.
+// maxTextBytes is how much of a text that a tenant chose the words have, in bytes. What is longer
+// is cut, which "…" after the quotation mark says.
 const maxTextBytes = 100
 
-// Quote returns a text in quotation marks, on one line, whatever it is. A long one is cut.
+// Quote returns a text in quotation marks, on one line, whatever it is. A long one is cut between
+// two characters.
 func Quote(text string) string {
 	if len(text) <= maxTextBytes {
 		return strconv.Quote(text)
@@ -26,7 +28,8 @@ func Quote(text string) string {
 }
 
 // Plain returns a text as it is if it has only characters that subjects, tags and roles usually
-// have. Otherwise it returns it quoted.
+// have. Otherwise it returns it quoted. Without quotes there can be no space, quote or letter that
+// is not ASCII, so no text can pass for the words around it.
 func Plain(text string) string {
 	if text == "" || len(text) > maxTextBytes {
 		return Quote(text)
@@ -43,8 +46,8 @@ func Plain(text string) string {
 // keyLength is the length of a public key.
 const keyLength = 56
 
-// Key returns the beginning and the end of a public key, which is enough to find it. What does not
-// look like a key is returned as Plain does.
+// Key returns the beginning and the end of a public key, which is enough to find it: "AB3D…K2LM".
+// What does not look like a key is returned as Plain does.
 func Key(key string) string {
 	if len(key) != keyLength || Plain(key) != key {
 		return Plain(key)
@@ -52,7 +55,8 @@ func Key(key string) string {
 	return key[:4] + "…" + key[keyLength-4:]
 }
 
-// Time returns a time of a claim in words, in UTC, with seconds only if there are some.
+// Time returns a time of a claim, in Unix seconds, in words: in UTC, with seconds only if there are
+// some. What a calendar does not have is returned as a number of seconds.
 func Time(seconds int64) string {
 	const year9999 = 253402300799
 	if seconds < 0 || seconds > year9999 {
@@ -65,7 +69,7 @@ func Time(seconds int64) string {
 	return time.Unix(seconds, 0).UTC().Format(layout)
 }
 
-// Duration returns a duration in words, exactly: "1 h 30 min".
+// Duration returns a duration in words, exactly: "1 h 30 min". 0 is "0s".
 func Duration(d time.Duration) string {
 	if d <= 0 {
 		return d.String()
@@ -86,7 +90,8 @@ func Duration(d time.Duration) string {
 	return strings.Join(parts, " ")
 }
 
-// units are those of sizes, the largest first. Of two that are equally short, the first is taken.
+// units are those of sizes. People set limits in powers of two or of ten, so there are both. Of two
+// that are equally short, Size takes the first.
 var units = []struct {
 	bytes int64
 	name  string
@@ -95,8 +100,8 @@ var units = []struct {
 	{1e15, "PB"}, {1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "KB"},
 }
 
-// Size returns a number of bytes in words, exactly: in a unit that it has at most two decimals of,
-// and otherwise in bytes.
+// Size returns a number of bytes in words, exactly, so that two limits that differ never read
+// alike: in the unit that makes it shortest with at most two decimals, and otherwise in bytes.
 func Size(n int64) string {
 	best, unit := "", ""
 	for _, u := range units {
@@ -117,7 +122,7 @@ func Size(n int64) string {
 	return best + " " + unit
 }
 
-// plural returns a clause for a number, with the s in it that more than one has.
+// plural returns a clause for a number: "{s}" in it becomes the s that any number but 1 has.
 func plural(clause string, n int64) string {
 	if n == 1 {
 		return strings.ReplaceAll(clause, "{s}", "")
@@ -134,13 +139,7 @@ func Count(n int64) string {
 	return digits
 }
 
-// difference returns what is only in the first list, and what is only in the second, both in order.
-// What a list has twice counts once.
-func difference(stored, pushed []string) (gone, came []string) {
-	return without(stored, pushed), without(pushed, stored)
-}
-
-// without returns what is in a list and not in others, sorted.
+// without returns what is in a list and not in others, sorted. What a list has twice counts once.
 func without(list, others []string) []string {
 	left := map[string]bool{}
 	for _, item := range list {
@@ -158,16 +157,3 @@ func keysOf[K ~string, V any](a, b map[K]V) []K {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
-
-// onlyIn is the effect of a list whose elements do harm when they come, or when they go.
-func onlyIn(harm Effect, whenAdded bool) func(bool) Effect {
-	return func(isAdded bool) Effect {
-		if isAdded == whenAdded {
-			return harm
-		}
-		return None
-	}
-}
-
-// always is the effect of a list whose every change has it.
-func always(e Effect) func(bool) Effect { return func(bool) Effect { return e } }
