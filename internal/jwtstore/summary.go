@@ -21,7 +21,7 @@ const (
 // has made the index.
 type Summary struct {
 	Issuer   string // public key that has signed it, as the JWT says
-	Name     string // of the account: valid UTF-8, cut at 64 characters
+	Name     string // of the account: valid UTF-8, at most 64 characters
 	Imports  int    // how many there are
 	NoBearer bool   // users of the account can't have bearer tokens
 	// JetStream says that the account may store something.
@@ -47,16 +47,15 @@ func NewSummary(head trust.Head) Summary {
 // looksLikeKey reports whether append can encode a text as a key.
 func looksLikeKey(text string) bool { return len(text) == trust.KeyLength && trust.IsBase32(text) }
 
-// cutName returns the beginning of a name. It shares no memory with a longer one.
+// cutName returns a name, or the beginning of a long one, which then ends in "…". It shares no memory
+// with a longer one.
 func cutName(name string) string {
-	name, runes := strings.ToValidUTF8(name[:min(len(name), maxNameRunes*utf8.UTFMax)], "\uFFFD"), 0
-	for at := range name {
-		if runes == maxNameRunes {
-			return strings.Clone(name[:at])
-		}
-		runes++
+	const maxBytes = (maxNameRunes + 1) * utf8.UTFMax
+	runes := []rune(strings.ToValidUTF8(name[:min(len(name), maxBytes)], "\uFFFD"))
+	if len(runes) > maxNameRunes {
+		runes = append(runes[:maxNameRunes-1], '…')
 	}
-	return name
+	return string(runes)
 }
 
 // Sources yields the accounts that the account imports from, by key. There may be more of them than

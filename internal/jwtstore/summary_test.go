@@ -19,10 +19,12 @@ func TestASummaryIsBounded(t *testing.T) {
 	for name, want := range map[string]string{
 		"":                             "",
 		"orders":                       "orders",
-		strings.Repeat("x", 65):        strings.Repeat("x", 64),
-		strings.Repeat("€", 70):        strings.Repeat("€", 64),
-		strings.Repeat("€\xff", 40):    strings.Repeat("€\uFFFD", 32),
-		strings.Repeat("𝄞", 1_000_000): strings.Repeat("𝄞", 64),
+		strings.Repeat("x", 64):        strings.Repeat("x", 64),
+		strings.Repeat("x", 65):        strings.Repeat("x", 63) + "…",
+		strings.Repeat("€", 70):        strings.Repeat("€", 63) + "…",
+		strings.Repeat("€\xff", 40):    strings.Repeat("€\uFFFD", 31) + "€…",
+		strings.Repeat("𝄞", 64):        strings.Repeat("𝄞", 64),
+		strings.Repeat("𝄞", 1_000_000): strings.Repeat("𝄞", 63) + "…",
 	} {
 		got := jwtstore.NewSummary(trust.Head{Name: name}).Name
 		if got != want || !utf8.ValidString(got) {
