@@ -182,10 +182,25 @@ type storedMessage struct {
 // last returns the last revision of a subject at the leader; the zero revision if there is none. The
 // subject may have wildcards.
 func (s *stream) last(ctx context.Context, nc *nats.Conn, subject string) (revision, error) {
+	return s.get(ctx, nc, map[string]any{"last_by_subj": subject})
+}
+
+// isReplaced reports whether the leader has another message in the place of the last one that was read.
+func (s *stream) isReplaced(ctx context.Context, nc *nats.Conn, c cursor) (bool, error) {
+	if c.Last == 0 {
+		return false, nil
+	}
+	r, err := s.get(ctx, nc, map[string]any{"seq": c.Last})
+	// One that is not there was removed, for there are newer ones of its key.
+	return r.seq > 0 && r.at.UnixNano() != c.At, err
+}
+
+// get returns the revision that is wanted; the zero revision if there is none.
+func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) (revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var found storedMessage
-	err := api(ctx, nc, "STREAM.MSG.GET."+s.name, map[string]string{"last_by_subj": subject}, &found)
+	err := api(ctx, nc, "STREAM.MSG.GET."+s.name, wanted, &found)
 	switch m := &found.Message; {
 	case isCode(err, codeNoMessage):
 		return revision{}, nil

@@ -28,7 +28,9 @@
 // A server applies a revision if it is greater than what it has applied of the key. Times do not
 // count: an older JWT may have been let in on purpose. The cursor is the revision up to which everything is
 // in the journal. It is beside the journal, with the id of the bucket: one that was made anew has other
-// revisions. What is published by this server itself is applied at once, and may be beyond the cursor.
+// revisions. One that was restored from a backup has other revisions too, and the same id. So the cursor
+// also has the time of the last message that was read, and a session begins by comparing it. What is
+// published by this server itself is applied at once, and may be beyond the cursor.
 //
 // A value that the policy refuses here, since no operator of ours has signed it, counts as absent. Its
 // revision counts. But if an account server has written it, that one knows an operator key that is not

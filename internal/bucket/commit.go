@@ -220,17 +220,30 @@ func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRe
 	if isSame, _, err := t.settler.compare(last); isSame && err == nil {
 		return false, nil
 	}
-	i, err := t.stream.info(ctx, nc)
-	if err == nil && i.id != t.applier.revisions.now().ID {
-		err = errOther // revisions of two buckets can't be compared
-	}
-	if err != nil {
+	if err := t.isSameBucket(ctx, nc); err != nil {
 		return false, &publishError{cause: err}
 	}
 	if !t.applier.revisions.has(last.key, last.seq) {
 		return t.applier.apply(context.WithoutCancel(ctx), last)
 	}
 	return true, nil // it was refused before, or a file was changed by hand since
+}
+
+// isSameBucket returns nil if the bucket is the one that was read. Revisions of two can't be compared.
+func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
+	c := t.applier.revisions.now()
+	i, err := t.stream.info(ctx, nc)
+	if err != nil {
+		return err
+	}
+	if i.id != c.ID || i.State.LastSeq < c.Seq {
+		return errOther
+	}
+	isReplaced, err := t.stream.isReplaced(ctx, nc, c)
+	if err == nil && isReplaced {
+		err = errOther
+	}
+	return err
 }
 
 // commitOver commits the change if the last revision is still the last one. isRefused says that this server

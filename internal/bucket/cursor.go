@@ -15,6 +15,20 @@ import (
 type cursor struct {
 	ID  string `json:"bucket"`
 	Seq uint64 `json:"seq"`
+	// Last is the last revision that was read, 0 if it is not known, and At when JetStream stored it, in
+	// nanoseconds. A bucket that was restored from a backup has the same id, and the same numbers again.
+	// But no two messages of one number have the same time.
+	Last uint64 `json:"last,omitempty"`
+	At   int64  `json:"at,omitempty"`
+}
+
+// newCursor returns the cursor of a server that has read up to seq. last is the last revision that it has
+// read.
+func newCursor(id string, seq uint64, last revision) cursor {
+	if last.seq == 0 {
+		return cursor{ID: id, Seq: seq}
+	}
+	return cursor{id, seq, last.seq, last.at.UnixNano()}
 }
 
 // of returns the cursor if it is one of this bucket, otherwise 0.

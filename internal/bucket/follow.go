@@ -105,6 +105,7 @@ type session struct {
 	ctx  context.Context
 	nc   *nats.Conn
 	from streamInfo // as it was when the session began
+	end  revision   // the last one then; the zero revision if there was none
 	// target is the revision that must have been applied until the bucket has been read.
 	target uint64
 }
@@ -120,14 +121,14 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)
 	}
-	ss := &session{follower: f, ctx: ctx, nc: nc, from: i, target: end.seq}
-	kind, err := f.judge(i)
+	ss := &session{follower: f, ctx: ctx, nc: nc, from: i, end: end, target: end.seq}
+	kind, err := ss.judge()
 	if err != nil {
 		return err
 	}
 	if kind == passNone && end.seq <= f.applier.revisions.now().of(i.id) {
 		// Revisions after it may have been removed.
-		f.applier.revisions.move(i.id, i.State.LastSeq)
+		f.applier.revisions.move(newCursor(i.id, i.State.LastSeq, end))
 	}
 	if kind != passNone {
 		f.isTrustNew.Store(false)
@@ -164,7 +165,8 @@ func (ss *session) follow() error {
 			return err
 		}
 		if n := len(batch); n > 0 {
-			ss.applier.revisions.move(ss.from.id, batch[n-1].seq)
+			last := batch[n-1]
+			ss.applier.revisions.move(newCursor(ss.from.id, last.seq, last))
 		}
 		ss.note()
 	}

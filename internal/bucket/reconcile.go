@@ -28,8 +28,8 @@ const (
 
 // judge says what is to be done with the bucket before it is followed. The error means that this is not
 // known yet.
-func (f *follower) judge(i streamInfo) (passKind, error) {
-	c := f.applier.revisions.now()
+func (ss *session) judge() (passKind, error) {
+	f, i, c := ss.follower, ss.from, ss.applier.revisions.now()
 	isLost := i.id == c.ID && i.State.LastSeq < c.Seq
 	switch {
 	case !isLost:
@@ -37,8 +37,17 @@ func (f *follower) judge(i streamInfo) (passKind, error) {
 	case f.lostSeen.IsZero():
 		f.lostSeen = time.Now()
 	}
+	isReplaced, err := f.stream.isReplaced(ss.ctx, ss.nc, c)
+	if err != nil {
+		return passNone, fmt.Errorf("asking for revision %d: %w", c.Last, err)
+	}
 	name := f.stream.bucket
 	switch {
+	case isReplaced && i.id == c.ID:
+		f.stream.log.Error(fmt.Sprintf("the bucket %s has lost what it acknowledged: revision %d is another "+
+			"one than was read before, as when a backup was restored; it is repaired from this server's "+
+			"directory", name, c.Last))
+		return passRepair, nil
 	case isLost && i.replicas > 1 && time.Since(f.lostSeen) < lostTimeout:
 		return passNone, fmt.Errorf("the bucket ends with revision %d, and %d was read before: "+
 			"it is asked for some seconds more, since its leader may be cut off", i.State.LastSeq, c.Seq)
@@ -105,7 +114,8 @@ func (ss *session) pass(kind passKind) error {
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
-	ss.applier.revisions.set(cursor{ss.from.id, max(ss.target, ss.from.State.LastSeq, p.cursor)})
+	seq := max(ss.target, ss.from.State.LastSeq, p.cursor)
+	ss.applier.revisions.set(newCursor(ss.from.id, seq, ss.end))
 	ss.status.setFirst(false)
 	ss.status.setEnd(i.State.LastSeq)
 	end, err := ss.stream.last(ss.ctx, ss.nc, ss.stream.prefix+">")

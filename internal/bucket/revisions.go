@@ -120,10 +120,12 @@ func (r *revisions) now() cursor {
 // saveInterval is how often the cursor is written while it moves.
 const saveInterval = time.Second
 
-// move records that all revisions up to seq are in the journal. The cursor of a bucket does not go back.
-func (r *revisions) move(id string, seq uint64) {
+// move records that all revisions up to the cursor are in the journal. The cursor of a bucket does not go
+// back.
+func (r *revisions) move(c cursor) {
 	r.mu.Lock()
-	r.cursor = cursor{id, max(seq, r.cursor.of(id))}
+	c.Seq = max(c.Seq, r.cursor.of(c.ID))
+	r.cursor = c
 	isDue := time.Since(r.savedAt) >= saveInterval
 	r.mu.Unlock()
 	if isDue {
