@@ -158,7 +158,7 @@ func describeSigningKeys(keys jwt.SigningKeys) (items []Item) {
 	for _, key := range keysOf(keys, nil) {
 		i := Item{Field: "nats.signing_keys{}", Of: key, Label: Key(key),
 			Value: "no role: what each user's JWT says"}
-		if s := userScope(keys[key]); s != nil {
+		if s := UserScope(keys[key]); s != nil {
 			i.Value = "role " + Quote(s.Role)
 			i.Details = clauses(func(d differ) {
 				d.text("description", "-", "description", "", s.Description)

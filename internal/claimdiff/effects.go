@@ -4,9 +4,8 @@ package claimdiff
 // most. The paths are those of the JSON: [] is an element of a list, {} of a map.
 //
 // It is not to be changed by other packages. A test walks the types of jwt/v2, and fails for a leaf
-// that is missing here. The reasons given
-// below are what nats-server does with an update: updateAccountClaimsWithRefresh in its
-// server/accounts.go.
+// that is missing here. The reasons given below are what nats-server does with an update:
+// updateAccountClaimsWithRefresh in its server/accounts.go.
 var Effects = map[string]Effect{
 	// What says whose claims these are. jti and iat are others in every JWT. A nats-server ends all
 	// connections when the account expires, and refuses claims that are not valid yet.

@@ -20,7 +20,7 @@ func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 		case !was:
 			e.add(Change{Code: "signing_key_added", Sign: added, Effect: None, Words: " is added"})
 		default:
-			e.scope(userScope(before), userScope(now))
+			e.scope(UserScope(before), UserScope(now))
 		}
 	}
 }
@@ -28,15 +28,15 @@ func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 // signingKey returns the words for a signing key. s is nil if it has no scope.
 func signingKey(key string, s jwt.Scope) string {
 	words := "signing key " + Key(key)
-	if scope := userScope(s); scope != nil {
+	if scope := UserScope(s); scope != nil {
 		words += fmt.Sprintf(", role %s,", Quote(scope.Role))
 	}
 	return words
 }
 
-// userScope returns the scope of a signing key, nil if it has none. jwt/v2 decodes a pointer, and
+// UserScope returns the scope of a signing key, nil if it has none. jwt/v2 decodes a pointer, and
 // its builders accept a value too.
-func userScope(s jwt.Scope) *jwt.UserScope {
+func UserScope(s jwt.Scope) *jwt.UserScope {
 	switch scope := s.(type) {
 	case *jwt.UserScope:
 		return scope

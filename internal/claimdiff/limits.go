@@ -39,12 +39,12 @@ const unlimited = math.MaxInt64
 // accountLimits has a row for each limit of an account but those of JetStream.
 var accountLimits = []limit{
 	{name: "conn", of: func(l *jwt.OperatorLimits) int64 { return l.Conn },
-		label: "Connections", clause: "may open %s connection{s}", zero: "no", format: Count},
+		label: "Connections", clause: "may open %s connection{s}", zero: "no", format: number},
 	{name: "leaf", of: func(l *jwt.OperatorLimits) int64 { return l.LeafNodeConn },
-		label: "Leaf nodes", clause: "may connect %s leaf node{s}", zero: "no", format: Count},
+		label: "Leaf nodes", clause: "may connect %s leaf node{s}", zero: "no", format: number},
 	{name: "subs", of: func(l *jwt.OperatorLimits) int64 { return l.Subs },
 		label:  "Subscriptions per connection",
-		clause: "may have %s subscription{s} per connection", zero: "no", format: Count},
+		clause: "may have %s subscription{s} per connection", zero: "no", format: number},
 	{name: "payload", of: func(l *jwt.OperatorLimits) int64 { return l.Payload },
 		label: "Message size", clause: "message size %s", zero: "0 (only empty messages)",
 		below: -1, format: Size},
@@ -52,9 +52,9 @@ var accountLimits = []limit{
 		label: "Data (not enforced)", clause: "data limit %s (nats-server does not enforce it)",
 		zero: "0", below: unlimited, format: Size},
 	{name: "exports", of: func(l *jwt.OperatorLimits) int64 { return l.Exports },
-		label: "Exports", clause: "may have %s export{s}", zero: "no", format: Count},
+		label: "Exports", clause: "may have %s export{s}", zero: "no", format: number},
 	{name: "imports", of: func(l *jwt.OperatorLimits) int64 { return l.Imports },
-		label: "Imports", clause: "may have %s import{s}", zero: "no", format: Count},
+		label: "Imports", clause: "may have %s import{s}", zero: "no", format: number},
 }
 
 // jetStreamLimits has a row for each limit of JetStream. The limits of a tier are read with the
@@ -67,12 +67,12 @@ var jetStreamLimits = []limit{
 		label: "Memory for streams", clause: "memory for streams %s", zero: "0", below: unlimited,
 		format: Size},
 	{name: "streams", of: func(l *jwt.OperatorLimits) int64 { return l.Streams },
-		label: "Streams", clause: "may have %s stream{s}", format: Count},
+		label: "Streams", clause: "may have %s stream{s}", format: number},
 	{name: "consumer", of: func(l *jwt.OperatorLimits) int64 { return l.Consumer },
-		label: "Consumers", clause: "may have %s consumer{s}", format: Count},
+		label: "Consumers", clause: "may have %s consumer{s}", format: number},
 	{name: "max_ack_pending", of: func(l *jwt.OperatorLimits) int64 { return l.MaxAckPending },
 		label:  "Unacknowledged messages per consumer",
-		clause: "unacknowledged messages per consumer %s", format: Count},
+		clause: "unacknowledged messages per consumer %s", format: number},
 	{name: "disk_max_stream_bytes",
 		of:    func(l *jwt.OperatorLimits) int64 { return l.DiskMaxStreamBytes },
 		label: "Disk per stream", clause: "disk per stream %s", format: Size},
@@ -85,7 +85,7 @@ var jetStreamLimits = []limit{
 // clauses follow words for the users, so that they differ from those of an account.
 var templateLimits = []limit{
 	{name: "subs", of: func(l *jwt.OperatorLimits) int64 { return l.Subs },
-		clause: "may have %s subscription{s}", zero: "no", format: Count},
+		clause: "may have %s subscription{s}", zero: "no", format: number},
 	{name: "payload", of: func(l *jwt.OperatorLimits) int64 { return l.Payload },
 		clause: "may send messages of %s", zero: "0 bytes", below: -1, format: Size},
 	{name: "data", of: func(l *jwt.OperatorLimits) int64 { return l.Data },
@@ -101,6 +101,9 @@ func ofTier(l jwt.JetStreamLimits) *jwt.OperatorLimits {
 // ofTemplate returns the limits of a template as those of an account, for the rows of
 // templateLimits.
 func ofTemplate(l jwt.NatsLimits) *jwt.OperatorLimits { return &jwt.OperatorLimits{NatsLimits: l} }
+
+// number is Count for a limit.
+func number(n int64) string { return Count(n) }
 
 // meaning returns the number that nats-server goes by: two numbers with the same meaning are no
 // change. The result is below 0 only if not even 0 is allowed.

@@ -130,13 +130,21 @@ func plural(clause string, n int64) string {
 	return strings.ReplaceAll(clause, "{s}", "s")
 }
 
-// Count returns a number with a comma after each three digits.
-func Count(n int64) string {
-	digits := strconv.FormatInt(n, 10)
+// Count returns a number with a comma after each three digits: "1,500".
+func Count[N int | int64 | uint64](n N) string {
+	digits := fmt.Sprint(n)
 	for at := len(digits) - 3; at > 0 && digits[at-1] != '-'; at -= 3 {
 		digits = digits[:at] + "," + digits[at:]
 	}
 	return digits
+}
+
+// Counted returns a number and what is counted, in the singular or in the plural.
+func Counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Count(n) + " " + many
 }
 
 // without returns what is in a list and not in others, sorted. What a list has twice counts once.

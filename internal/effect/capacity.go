@@ -12,17 +12,20 @@ import (
 	"nats-account-server/internal/facts"
 )
 
-// capacityFinder finds the nats-servers that leave out the limits of JetStream. A nats-server that is not in
-// a cluster compares the limits of all accounts that it has loaded with what it has. If they are too much, it
-// acknowledges the JWT all the same.
+// capacityFinder finds the nats-servers that leave out the limits of JetStream. A nats-server that
+// is not in a cluster compares the limits of all accounts that it has loaded with what it has. If
+// they are too much, it acknowledges the JWT all the same.
 type capacityFinder struct {
 	*push
 	accounts *claimReader
 	maxAge   time.Duration // of what nats-servers have said
 }
 
-// maxLimit is the greatest limit that is reckoned with.
+// maxLimit is the greatest limit that is reckoned with, in bytes, so that sums do not overflow.
 const maxLimit = 1 << 60
+
+// roomUnknown begins the reason of a nats-server of which it is not known whether it has room.
+const roomUnknown = "whether it has room for the JetStream limits is not known: "
 
 // find asks nats-servers what they have, if the limits of the account may be left out.
 func (f *capacityFinder) find() {
@@ -35,24 +38,27 @@ func (f *capacityFinder) find() {
 	for _, c := range all {
 		switch {
 		case c.Reason != "":
-			f.unknown(c.Server, "whether it has room for the JetStream limits is not known: "+c.Reason)
+			f.unknown(c.Server, roomUnknown+c.Reason)
 		case c.IsFixed:
 			f.compare(c)
 		}
 	}
 }
 
-// mayBeLeftOut reports whether a nats-server may look at the limits: they change, or it loads the account
-// later, or has left them out before.
+// mayBeLeftOut reports whether a nats-server may look at the limits: they change, or it loads the
+// account later, or has left them out before.
 func (f *capacityFinder) mayBeLeftOut() bool {
 	return len(f.infos) == 0 || slices.ContainsFunc(f.changes, func(c claimdiff.Change) bool {
-		return strings.HasSuffix(c.Field, "disk_storage") || strings.HasSuffix(c.Field, "mem_storage")
+		return strings.HasSuffix(c.Field, "disk_storage") ||
+			strings.HasSuffix(c.Field, "mem_storage")
 	}) || slices.ContainsFunc(f.infos, func(i facts.Info) bool {
 		return i.State != facts.Loaded || !i.Complete
 	})
 }
 
-// granted returns what the limits of claims let an account use, as nats-server adds them up.
+// granted returns what the limits of claims let an account use, as nats-server adds them up: those
+// of the account and of its tiers. Unlimited counts for nothing, since nats-server compares only
+// what is reserved.
 func (f *capacityFinder) granted(c *jwt.AccountClaims) (s facts.Storage) {
 	all := []jwt.JetStreamLimits{c.Limits.JetStreamLimits}
 	for _, tier := range c.Limits.JetStreamTieredLimits {
@@ -68,8 +74,8 @@ func (f *capacityFinder) granted(c *jwt.AccountClaims) (s facts.Storage) {
 // taken is what accounts at one nats-server have of what it has.
 type taken struct {
 	own, others facts.Storage
-	// tiers is what others may have besides, according to their stored JWTs. The nats-server does not show
-	// the limits of tiers, and may have left them out.
+	// tiers is what others may have besides, according to their stored JWTs. The nats-server does
+	// not show the limits of tiers, and may have left them out.
 	tiers facts.Storage
 	isOn  bool // JetStream, for the account itself
 }
@@ -100,7 +106,8 @@ func (f *capacityFinder) takenOf(c facts.Capacity) (t taken) {
 	return t
 }
 
-// compare adds a line if a nats-server has no room for the limits.
+// compare adds a line if a nats-server has no room for the limits. If what it has is enough only
+// without the tiers of others, or if it did not list all others, it is not known.
 func (f *capacityFinder) compare(c facts.Capacity) {
 	want, t := f.granted(f.pushed), f.takenOf(c)
 	state := "JetStream is off"
@@ -108,22 +115,22 @@ func (f *capacityFinder) compare(c facts.Capacity) {
 		state = "the old ones stay"
 	}
 	why := cmp.Or(
-		shortage("memory", want.Memory, t.own.Memory, t.others.Memory, c.Streams.Memory, c.Has.Memory),
+		shortage("memory", want.Memory, t.own.Memory, t.others.Memory, c.Streams.Memory,
+			c.Has.Memory),
 		shortage("disk", want.Disk, t.own.Disk, t.others.Disk, c.Streams.Disk, c.Has.Disk))
 	switch {
 	case why != "":
-		f.add(Later, "jetstream_left_out", 0, "JetStream limits: nats-server %s acknowledges them and "+
-			"leaves them out, %s: %s", claimdiff.Plain(c.Server.Name), state, why)
+		f.add(Later, "jetstream_left_out", 0, "JetStream limits: nats-server %s acknowledges "+
+			"them and leaves them out, %s: %s", claimdiff.Plain(c.Server.Name), state, why)
 	case c.HasMore,
 		want.Memory > t.own.Memory && t.others.Memory+t.tiers.Memory+want.Memory > c.Has.Memory,
 		want.Disk > t.own.Disk && t.others.Disk+t.tiers.Disk+want.Disk > c.Has.Disk:
-		f.unknown(c.Server, "whether it has room for the JetStream limits is not known: it does not show "+
-			"what all others may use")
+		f.unknown(c.Server, roomUnknown+"it does not show what all others may use")
 	}
 }
 
-// shortage says why a nats-server has no room for a limit; "": it has. It looks at what all accounts may
-// use, and if the limit is raised, at what streams with max_bytes have taken.
+// shortage says why a nats-server has no room for a limit; "": it has. It looks at what all
+// accounts may use, and if the limit is raised, at what streams with max_bytes have taken.
 func shortage(what string, want, own, others, streams, has int64) string {
 	words := claimdiff.Size(want) + " of " + what + ", it has " + claimdiff.Size(has)
 	switch {

@@ -11,19 +11,19 @@ import (
 	"nats-account-server/internal/facts"
 )
 
-// findConnCut adds what the limits of connections and leaf nodes do. atOnce is how many connections the
-// nats-servers end by themselves, each above the limit, and left is how many there are without those that
-// end for another reason.
+// findConnCut adds what the limits of connections and leaf nodes do. atOnce is how many connections
+// the nats-servers end by themselves, each above the limit, and left is how many there are without
+// those that end for another reason.
 func (f *cutFinder) findConnCut(atOnce, left int) {
 	f.findLeafCut()
 	if f.pushed.Limits.Conn == jwt.NoLimit {
 		return
 	}
 	most := max(0, f.pushed.Limits.Conn)
-	of, _ := loaders(f.infos)
+	of, _ := connected(f.infos)
 	// In a cluster they exchange their counts within 30 seconds, and end what is too many together.
 	all := atOnce + max(0, left-atOnce-int(min(most, math.MaxInt32)))
-	ended := claimdiff.Count(int64(all))
+	ended := claimdiff.Count(all)
 	switch {
 	case all > 0 && most == 0:
 		f.add(Cut, "connections_exceeded", all, "%s: there may be none", count{clients: left})
@@ -31,14 +31,17 @@ func (f *cutFinder) findConnCut(atOnce, left int) {
 		f.add(Cut, "connections_exceeded", all, "%s of %s, the newest: there may be %s", ended,
 			count{clients: left}, claimdiff.Count(most))
 	case all > 0:
-		f.add(Cut, "connections_exceeded", all, "at least %s of %s, the newest of each nats-server, within "+
-			"30 seconds: there may be %s on all together", ended, count{clients: left}, claimdiff.Count(most))
+		f.add(Cut, "connections_exceeded", all, "at least %s of %s, the newest of each "+
+			"nats-server, within 30 seconds: there may be %s on all together", ended,
+			count{clients: left}, claimdiff.Count(most))
 	case f.has("nats.limits.conn"):
-		f.add(Later, "connections_limited", 0, "%s; %s", newAbove("connections", most), f.staying(left))
+		f.add(Later, "connections_limited", 0, "%s; %s", newAbove("connections", most),
+			f.staying(left))
 	}
 }
 
 // countExceeding returns how many connections nats-servers have above the limit, each by itself.
+// When a nats-server gets the JWT, it compares the limit with its own connections only.
 func (f *cutFinder) countExceeding() (n int) {
 	if f.pushed.Limits.Conn == jwt.NoLimit {
 		return 0
@@ -49,7 +52,7 @@ func (f *cutFinder) countExceeding() (n int) {
 	return n
 }
 
-// isOrAre is "there are 22".
+// isOrAre is "there are 22", as nats-servers have said or not.
 func isOrAre(n int) string {
 	switch n {
 	case 0:
@@ -57,10 +60,12 @@ func isOrAre(n int) string {
 	case 1:
 		return "there is 1"
 	}
-	return "there are " + claimdiff.Count(int64(n))
+	return "there are " + claimdiff.Count(n)
 }
 
-// findLeafCut adds what the limit of leaf nodes does. One nats-server alone ends none.
+// findLeafCut adds what the limit of leaf nodes does. One nats-server alone ends none: leaf nodes
+// are counted when they connect, and again when the nats-servers of a cluster exchange their
+// counts.
 func (f *cutFinder) findLeafCut() {
 	if !f.has("nats.limits.leaf") {
 		return
@@ -74,15 +79,16 @@ func (f *cutFinder) findLeafCut() {
 	most := int(max(0, min(f.pushed.Limits.LeafNodeConn, int64(leafNodes))))
 	surplus := leafNodes - most
 	if surplus > 0 && of > 1 {
-		f.add(Cut, "leaf_nodes_exceeded", surplus, "at least %s within 30 seconds: there may be %d on all "+
-			"nats-servers together", count{leafNodes: surplus}, f.pushed.Limits.LeafNodeConn)
+		f.add(Cut, "leaf_nodes_exceeded", surplus, "at least %s within 30 seconds: there may be "+
+			"%d on all nats-servers together", count{leafNodes: surplus},
+			f.pushed.Limits.LeafNodeConn)
 		return
 	}
 	f.add(Later, "leaf_nodes_limited", 0, "%s; %s",
 		newAbove("leaf nodes", max(0, f.pushed.Limits.LeafNodeConn)), f.staying(leafNodes))
 }
 
-// newAbove is "new connections above 5 are refused".
+// newAbove is "new connections above 5 are refused". most is 0 if there may be none.
 func newAbove(what string, most int64) string {
 	if most == 0 {
 		return "new " + what + " are refused"
@@ -103,7 +109,7 @@ func (p *push) there(n int) string {
 	case n == 1:
 		return "at least 1 is known"
 	}
-	return "at least " + claimdiff.Count(int64(n)) + " are known"
+	return "at least " + claimdiff.Count(n) + " are known"
 }
 
 // staying is "there are 22, which stay".

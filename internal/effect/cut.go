@@ -15,47 +15,54 @@ import (
 	"nats-account-server/internal/facts"
 )
 
-// cause is why a connection is ended. Its order is that of the lines. A connection with several causes
-// counts for the first.
+// cause is why a connection is ended. Connections with the same cause are one line.
 type cause struct {
-	code causeCode
-	of   string // key of the signing key or the user
+	reason reason
+	of     string // the key of the signing key or the user; "" for other reasons
 }
 
-type causeCode int
+// reason is a kind of cause. Lines are in the order of their reasons. A connection for which
+// several hold counts for the first.
+type reason int
 
 const (
-	keyRemoved causeCode = iota
-	keyScoped            // it was plain, and has a scope now
-	keyUnscoped
-	scopeChanged
-	userRevoked
-	bearerRefused
-	subsReached
-	connExceeded
+	keyRemoved    reason = iota
+	keyScoped            // the key had no scope, and has one now
+	keyUnscoped          // it had a scope, and has none now
+	scopeChanged         // anything in its scope differs
+	userRevoked          // up to a time that is not before that of the user's JWT
+	bearerRefused        // bearer tokens are not allowed, which may have been so before
+	subsReached          // it has as many subscriptions as it may, or more
+	connExceeded         // above the limit of connections, see conn.go
 )
 
-// causeCodes are the codes of their lines.
-var causeCodes = [...]string{
-	"signing_key_removed", "signing_key_scoped", "signing_key_unscoped", "signing_key_scope_changed",
-	"user_revoked", "bearer_refused", "subscriptions_reached", "connections_exceeded",
+// reasons has the code of the line for each reason, and what becomes of the connections. The verb
+// agrees with more than one. %s is the key of the cause. What is said for connExceeded depends on
+// how many nats-servers there are.
+var reasons = [...]struct{ code, words string }{
+	keyRemoved: {"signing_key_removed", "issued by %s: out, and their credentials are worthless"},
+	keyScoped: {"signing_key_scoped",
+		"issued by %s: out, and their credentials are worthless: they were issued without a role"},
+	// The JWT of a user that was issued for a role has no limits of its own, and an absent one is
+	// 0.
+	keyUnscoped: {"signing_key_unscoped",
+		"issued by %s: out and back again and again, with limits of 0: " +
+			"they were issued for a role"},
+	scopeChanged: {"signing_key_scope_changed",
+		"issued by %s: reconnected, and then they get what its role allows now"},
+	userRevoked: {"user_revoked", "of user %s: out until the user is issued anew"},
+	bearerRefused: {"bearer_refused",
+		"with bearer tokens: out, and their credentials are worthless"},
+	// A client subscribes again to what it had, up to the limit.
+	subsReached: {"subscriptions_reached", "that have as many subscriptions as they may or more: " +
+		"out; they come back with a part of these"},
+	connExceeded: {code: "connections_exceeded"},
 }
 
-// causeWords say what becomes of the connections. The verb agrees with more than one.
-var causeWords = [...]string{
-	"issued by %s: out, and their credentials are worthless",
-	"issued by %s: out, and their credentials are worthless: they were issued without a role",
-	"issued by %s: out and back again and again, with limits of 0: they were issued for a role",
-	"issued by %s: reconnected, and then they get what its role allows now",
-	"of %s: out until the user is issued anew",
-	"with bearer tokens: out, and their credentials are worthless",
-	"that have as many subscriptions as they may or more: out; they come back with a part of these",
-	"above the limit of %s, the newest ones: out",
-}
-
-// count is how many connections a cause ends.
+// count is how many connections there are, or a cause ends.
 type count struct{ clients, leafNodes int }
 
+// total counts clients and leaf nodes alike, as the limit of connections does.
 func (n count) total() int { return n.clients + n.leafNodes }
 
 // add counts one.
@@ -69,8 +76,8 @@ func (n *count) add(c facts.Connection) {
 
 // String is "74 connections and 1 leaf node".
 func (n count) String() string {
-	clients := countOf(n.clients, "connection")
-	leafNodes := countOf(n.leafNodes, "leaf node")
+	clients := claimdiff.Counted(n.clients, "connection", "connections")
+	leafNodes := claimdiff.Counted(n.leafNodes, "leaf node", "leaf nodes")
 	switch {
 	case n.leafNodes == 0:
 		return clients
@@ -80,7 +87,8 @@ func (n count) String() string {
 	return clients + " and " + leafNodes
 }
 
-// maxUsers is how many users are asked for one by one. More of them are looked for among all.
+// maxUsers is how many revoked users nats-servers are asked for by name. More of them are looked
+// for among all connections.
 const maxUsers = 20
 
 // cutFinder finds the connections that a push ends, and what else limits of connections do.
@@ -89,17 +97,18 @@ type cutFinder struct {
 	looksAtAll bool // at each connection, however many there are
 }
 
-// find finds the connections that the push ends.
+// find finds the connections that the push ends. Single connections are looked at only if it
+// matters which they are. Otherwise it is enough how many there are, which INFO has said.
 func (f *cutFinder) find() {
-	of, total := loaders(f.infos)
+	of, total := connected(f.infos)
 	users, isNeeded := f.needed(total)
 	if !isNeeded {
 		f.findConnCut(f.countExceeding(), total)
 		return
 	}
 	if users == nil && total > MaxConnections && !f.looksAtAll {
-		f.add(Unknown, "connections_not_asked", 0, "which of the %s are cut: they are looked at one by one "+
-			"with ?connections=true", count{clients: total})
+		f.add(Unknown, "connections_not_asked", 0, "which of the %s are cut: they are looked at "+
+			"one by one with ?connections=true", count{clients: total})
 		return
 	}
 	began := time.Now()
@@ -118,8 +127,8 @@ func (f *cutFinder) find() {
 	f.findDefaults(all)
 }
 
-// needed reports whether single connections have to be looked at, and which users have those; nil: all have
-// to. total is how many there are.
+// needed reports whether single connections have to be looked at, and which users have those; nil:
+// all have to. total is how many there are.
 func (f *cutFinder) needed(total int) (users []string, isNeeded bool) {
 	users = f.revoked()
 	switch {
@@ -134,7 +143,8 @@ func (f *cutFinder) needed(total int) (users []string, isNeeded bool) {
 	return users, len(users) > 0
 }
 
-// revoked returns the users that the push revokes.
+// revoked returns the users that the push revokes, or revokes from a later time on. jwt.All stands
+// for all of them.
 func (d *difference) revoked() (users []string) {
 	for _, c := range d.changes {
 		if c.Field == "nats.revocations{}" && c.Effect != claimdiff.None {
@@ -144,8 +154,8 @@ func (d *difference) revoked() (users []string) {
 	return users
 }
 
-// mayReachSubscriptions reports whether a connection may have as many subscriptions as it may. Those that do
-// are ended with each push.
+// mayReachSubscriptions reports whether a connection may have as many subscriptions as it may.
+// Those that do are ended with each push.
 func (f *cutFinder) mayReachSubscriptions() bool {
 	fewest := f.fewestSubscriptions()
 	return slices.ContainsFunc(f.infos, func(i facts.Info) bool {
@@ -157,14 +167,15 @@ func (f *cutFinder) mayReachSubscriptions() bool {
 func (d *difference) fewestSubscriptions() int64 {
 	fewest := unlimitedIfNone(d.pushed.Limits.Subs)
 	for _, s := range d.pushed.SigningKeys {
-		if scope := userScope(s); scope != nil {
+		if scope := claimdiff.UserScope(s); scope != nil {
 			fewest = min(fewest, unlimitedIfNone(scope.Template.Subs))
 		}
 	}
 	return fewest
 }
 
-// unlimitedIfNone returns a limit, as a number that others can be compared with.
+// unlimitedIfNone returns a limit, as a number that others can be compared with. nats-server takes
+// one below -1 for 0, which no number of subscriptions is below either.
 func unlimitedIfNone(limit int64) int64 {
 	if limit == jwt.NoLimit {
 		return math.MaxInt64
@@ -172,13 +183,7 @@ func unlimitedIfNone(limit int64) int64 {
 	return limit
 }
 
-// userScope returns the scope of a signing key, nil if it has none.
-func userScope(s jwt.Scope) *jwt.UserScope {
-	scope, _ := s.(*jwt.UserScope)
-	return scope
-}
-
-// connectionID identifies a connection.
+// connectionID identifies a connection: each nats-server counts its own.
 type connectionID struct {
 	server string
 	id     uint64
@@ -187,7 +192,7 @@ type connectionID struct {
 // idOf returns the identity of a connection.
 func idOf(c facts.Connection) connectionID { return connectionID{c.Server.ID, c.ID} }
 
-// causes returns the connections that the push ends, and why.
+// causes returns the connections that the push ends, and why. Others are not in it.
 func (d *difference) causes(all []facts.Connections) map[connectionID]cause {
 	found := make(map[connectionID]cause)
 	for _, s := range all {
@@ -196,15 +201,15 @@ func (d *difference) causes(all []facts.Connections) map[connectionID]cause {
 			if why, ok := d.causeOf(c); ok {
 				found[idOf(c)] = why
 			} else if exceeding[c.ID] {
-				found[idOf(c)] = cause{code: connExceeded}
+				found[idOf(c)] = cause{reason: connExceeded}
 			}
 		}
 	}
 	return found
 }
 
-// exceeding returns the connections of one nats-server that are above the limit of connections: the newest
-// ones. It counts those too that end for another reason.
+// exceeding returns the connections of one nats-server that are above the limit of connections: the
+// newest ones. It counts those too that end for another reason.
 func (d *difference) exceeding(of []facts.Connection) map[uint64]bool {
 	most := d.pushed.Limits.Conn
 	if most == jwt.NoLimit || int64(len(of)) <= max(0, most) {
@@ -220,12 +225,14 @@ func (d *difference) exceeding(of []facts.Connection) map[uint64]bool {
 	return exceeding
 }
 
-// causeOf returns why a connection is ended, whatever others there are.
+// causeOf returns why a connection is ended, whatever others there are. ok is false if it stays.
+// Users that the account's own key has issued are not touched by a change of signing keys. A
+// signing key that is new has issued none of those that are connected.
 func (d *difference) causeOf(c facts.Connection) (why cause, ok bool) {
 	stored, was := d.stored.SigningKeys[c.Issuer]
 	pushed, is := d.pushed.SigningKeys[c.Issuer]
 	bySigningKey := c.Issuer != "" && c.Issuer != d.key
-	switch before, now := userScope(stored), userScope(pushed); {
+	switch before, now := claimdiff.UserScope(stored), claimdiff.UserScope(pushed); {
 	case bySigningKey && was && !is:
 		return cause{keyRemoved, c.Issuer}, true
 	case bySigningKey && was && before == nil && now != nil:
@@ -237,15 +244,15 @@ func (d *difference) causeOf(c facts.Connection) (why cause, ok bool) {
 	case d.isRevoked(c):
 		return cause{userRevoked, c.User}, true
 	case d.pushed.Limits.DisallowBearer && c.IsBearer():
-		return cause{code: bearerRefused}, true
+		return cause{reason: bearerRefused}, true
 	case int64(c.Subscriptions) >= d.mostSubscriptions(c):
-		return cause{code: subsReached}, true
+		return cause{reason: subsReached}, true
 	}
 	return cause{}, false
 }
 
-// isRevoked reports whether the push revokes the user of a connection. Of a user whose JWT is not shown it
-// is known only that it was issued before the connection was made.
+// isRevoked reports whether the push revokes the user of a connection. Of a user whose JWT is not
+// shown it is known only that it was issued before the connection was made.
 func (d *difference) isRevoked(c facts.Connection) bool {
 	issued := c.IssuedAt
 	if c.IsHidden {
@@ -254,13 +261,14 @@ func (d *difference) isRevoked(c facts.Connection) bool {
 	return d.pushed.Revocations.IsRevoked(c.User, time.Unix(issued, 0))
 }
 
-// mostSubscriptions returns how many subscriptions a connection may have, as nats-server counts.
+// mostSubscriptions returns how many subscriptions a connection may have: the lower of the limits
+// of the account and of the user. The scope of a signing key stands in for the user's own limit.
 func (d *difference) mostSubscriptions(c facts.Connection) int64 {
 	own := c.MaxSubscriptions
 	if c.IsHidden {
 		own = jwt.NoLimit
 	}
-	if scope := userScope(d.pushed.SigningKeys[c.Issuer]); scope != nil {
+	if scope := claimdiff.UserScope(d.pushed.SigningKeys[c.Issuer]); scope != nil {
 		own = scope.Template.Subs
 	}
 	return min(unlimitedIfNone(own), unlimitedIfNone(d.pushed.Limits.Subs))
@@ -288,12 +296,12 @@ func (f *cutFinder) addCuts(found map[connectionID]cause, all []facts.Connection
 		sorted = append(sorted, why)
 	}
 	slices.SortFunc(sorted, func(a, b cause) int {
-		return cmp.Or(cmp.Compare(a.code, b.code), cmp.Compare(counts[b].total(), counts[a].total()),
-			strings.Compare(a.of, b.of))
+		return cmp.Or(cmp.Compare(a.reason, b.reason),
+			cmp.Compare(counts[b].total(), counts[a].total()), strings.Compare(a.of, b.of))
 	})
 	atOnce := 0
 	for _, why := range sorted {
-		if why.code == connExceeded {
+		if why.reason == connExceeded {
 			atOnce = counts[why].total()
 			continue
 		}
@@ -304,13 +312,10 @@ func (f *cutFinder) addCuts(found map[connectionID]cause, all []facts.Connection
 
 // addCut adds the line of a cause.
 func (f *cutFinder) addCut(why cause, n count) {
-	words := causeWords[why.code]
-	if strings.Contains(words, "%s") {
-		of := claimdiff.Key(why.of)
-		if why.code == userRevoked {
-			of = "user " + of
-		}
-		words = fmt.Sprintf(words, of)
+	of := reasons[why.reason]
+	words := of.words
+	if why.of != "" {
+		words = fmt.Sprintf(words, claimdiff.Key(why.of))
 	}
-	f.add(Cut, causeCodes[why.code], n.total(), "%s %s", n, words)
+	f.add(Cut, of.code, n.total(), "%s %s", n, words)
 }

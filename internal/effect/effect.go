@@ -1,5 +1,5 @@
-// Package effect foretells what a push of account claims does to those who are connected now, in this
-// account and in others.
+// Package effect foretells what a push of account claims does to those who are connected now, in
+// this account and in others.
 //
 //	cut       connections are ended by the push
 //	stop      messages no longer arrive, or publishes are refused; connections stay
@@ -8,10 +8,41 @@
 //	lost      what is lost with every push of the account: replies in flight
 //	unknown   what no nats-server has said
 //
-// It knows the claims, which accounts import from this one (the index), and what nats-servers say of it
-// (package facts): INFO always, the connections and JetStream only if the difference needs them. What it
-// says is proven against nats-server by the tests of this package, a row for each field that has an
-// effect.
+// In go the claims that are stored and those that are pushed, as claimdiff.Diff compares them. Out
+// comes a Forecast: a Line for each effect. It writes nothing, announces nothing and refuses no
+// push. Besides the claims it knows which accounts import from this one (the index), and what
+// nats-servers say of it (package facts): INFO always, the connections and JetStream only if the
+// changes need them. If a nats-server does not say it in time, a Line of Unknown says so, and the
+// rest of the Forecast is what the others have said.
+//
+// # Effects of two packages
+//
+// claimdiff.Effect is the most that a change of a field can do to anyone. A Kind here is what it
+// does now. A lower limit of connections has the Effect Cut: it is a Line of Cut if more are
+// connected than it allows, and of Later if not. A change whose Effect is Later is always a Line of
+// Later. One with the Effect None has no Line, unless something begins to work by it.
+//
+// # Files
+//
+// To be read in this order: effect.go makes a Forecast of what the finders have found. servers.go
+// asks the nats-servers that have the account. cut.go looks at connections one by one, and conn.go
+// compares how many there are with limits. shares.go is about imports and exports. storage.go
+// compares what streams store with lower limits of JetStream, and capacity.go what a nats-server
+// has with higher ones. rest.go has what follows from the changes alone.
+//
+// # A new effect
+//
+// If a new nats-server does something else with an update, or jwt/v2 has a new field:
+//
+//   - the row of the field in claimdiff.Effects says the most that it can do;
+//   - Later needs no more: rest.go says it in the words of the change;
+//   - Cut needs a cause in cut.go (causes, causeOf), and needed has to return that single
+//     connections are looked at. If that needs more of a connection, facts.Connection gets a field;
+//   - Stop needs a line in the finder of its part;
+//   - a row of rows_test.go, shares_test.go, storage_test.go or limits_test.go makes the push with
+//     clients at a real nats-server, and compares what becomes of them with the lines.
+//     TestEachFieldHasARow fails for a field that has an effect and no row;
+//   - a Code, once it is there, stays: programs read it.
 package effect
 
 import (
@@ -19,6 +50,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -29,7 +61,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// Kind is a kind of effect.
+// Kind is a kind of effect. The values are part of answers in JSON.
 type Kind string
 
 // The Kinds, in the order of a Forecast.
@@ -42,23 +74,26 @@ const (
 	Unknown Kind = "unknown"
 )
 
+// kinds are the Kinds in the order of a Forecast.
 var kinds = []Kind{Cut, Stop, Starts, Later, Lost, Unknown}
 
-// Line is one effect.
+// Line is one effect. Its JSON is a part of the answer to a dry run.
 type Line struct {
 	Kind Kind   `json:"kind"`
 	Code string `json:"code"` // a stable name, such as "signing_key_removed"
-	// Account and Name are the public key and the name of the other account that it is about. They are empty
-	// for the account itself. The name is a tenant's text.
+	// Account and Name are the public key and the name of the other account that it is about. They
+	// are empty for the account itself. The name is a tenant's text.
 	Account string `json:"account,omitempty"`
 	Name    string `json:"name,omitempty"`
 	Words   string `json:"words"` // one clause on one line, without the name
-	// Connections is how many connections it is about, those of leaf nodes included. 0: none, or it is not
-	// known.
+	// Connections is how many connections it is about, those of leaf nodes included. 0: none, or it
+	// is not known.
 	Connections int `json:"connections,omitempty"`
 }
 
-// Warning returns what a push is warned of because of the line: a kind and the text, or "" for nothing.
+// Warning returns what a push is warned of because of the line: a kind and the text, or "" for
+// nothing. Most effects are wanted. A warning is for one that is hardly meant: a limit below what
+// is used already, or a limit that a nats-server leaves out.
 func (l Line) Warning() (kind, text string) {
 	switch l.Code {
 	case "connections_exceeded", "leaf_nodes_exceeded", "subscriptions_reached", "storage_exceeded":
@@ -69,56 +104,65 @@ func (l Line) Warning() (kind, text string) {
 	return "", ""
 }
 
-// The kinds of warnings.
+// The kinds of warnings. Programs read them: they never change.
 const (
-	KindAboveUse   = "above_use"
-	KindIncomplete = "incomplete"
+	KindAboveUse   = "above_use"  // more is used than a limit allows
+	KindIncomplete = "incomplete" // a nats-server does not put all of the JWT into effect
 )
 
-// Forecast is what a push does.
+// Forecast is what a push does. Without Lines it does nothing to anyone.
 type Forecast struct {
-	Lines []Line        // by kind
+	Lines []Line        // in the order of the Kinds
 	Asked []string      // names of the nats-servers that have answered
-	Took  time.Duration // of asking them
+	Took  time.Duration // how long they were asked
 }
 
 // Options says what a Forecast may cost.
 type Options struct {
-	// Connections has the connections looked at one by one also if there are more than MaxConnections.
+	// Connections has the connections looked at one by one also if there are more than
+	// MaxConnections. Then nats-servers are asked for 15 s instead of 500 ms.
 	Connections bool
 }
 
 const (
-	// MaxConnections is how many connections are looked at without being asked for.
+	// MaxConnections is how many connections are looked at one by one unless Options says to look
+	// at all: a nats-server takes about 0.4 s to say who they are.
 	MaxConnections = 5000
-	// usualLimit is how long nats-servers are asked, and connectionsLimit is that if all connections are
-	// looked at.
+	// usualLimit is how long nats-servers are asked, and connectionsLimit is that if all
+	// connections are looked at.
 	usualLimit       = 500 * time.Millisecond
 	connectionsLimit = 15 * time.Second
-	// pushLimit is how long they are asked after a push, and capacityAge how long an answer counts then.
+	// pushLimit is how long they are asked when a push is answered, which waits for it. capacityAge
+	// is how old an answer about JetStream may be then, so that thousands of pushes one after the
+	// other ask once a second.
 	pushLimit   = 200 * time.Millisecond
 	capacityAge = time.Second
 )
 
-// Importers says which accounts import from one. *jwtstore.Index meets it.
+// Importers says which accounts import from one. *jwtstore.Index meets it. It may name an account
+// that does not (Importer.Unsure), so that the claims of each are read.
 type Importers interface {
 	Importers(key string) iter.Seq[jwtstore.Importer]
 }
 
-// Accounts has the JWTs that are stored. *accounts.Registry meets it.
+// Accounts has the JWTs that are stored. *accounts.Registry meets it. GetLocal asks no other
+// server.
 type Accounts interface {
 	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
 }
 
-// Facts asks nats-servers. *facts.Asker meets it.
+// Facts asks nats-servers. *facts.Asker meets it. Its methods return a value for each nats-server
+// that was asked, which has a reason if that has not answered.
 type Facts interface {
 	Info(ctx context.Context, key string) []facts.Info
-	Connections(ctx context.Context, key string, of []facts.Server, users ...string) []facts.Connections
+	Connections(
+		ctx context.Context, key string, of []facts.Server, users ...string,
+	) []facts.Connections
 	JetStream(ctx context.Context, key string) []facts.JetStream
 	Capacity(ctx context.Context, maxAge time.Duration) []facts.Capacity
 }
 
-// Foreteller makes Forecasts. It may be used from any goroutine.
+// Foreteller makes Forecasts. It may be used from any goroutine, and its fields do not change.
 type Foreteller struct {
 	Importers Importers
 	Accounts  Accounts
@@ -127,8 +171,8 @@ type Foreteller struct {
 	Limit time.Duration
 }
 
-// Of returns what a push of claims does. stored is what is stored for the account, nil if nothing is. The
-// error is that of ctx.
+// Of returns what a push of claims does, before it is made. stored is what is stored for the
+// account, nil if nothing is. The error is that of ctx, and the Forecast is not complete then.
 func (f *Foreteller) Of(
 	ctx context.Context, stored, pushed *jwt.AccountClaims, o Options,
 ) (Forecast, error) {
@@ -155,8 +199,8 @@ func (f *Foreteller) Of(
 	return p.forecast(), ctx.Err()
 }
 
-// OfStorage returns what the limits of JetStream do of claims that are pushed just now. Pushes that follow
-// each other ask once what nats-servers have.
+// OfStorage returns the part of a Forecast that each push is warned of: what its limits of
+// JetStream do. It costs nothing if these do not change, and at most 200 ms otherwise.
 func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountClaims) Forecast {
 	p := f.begin(stored, pushed)
 	var cancel context.CancelFunc
@@ -167,7 +211,7 @@ func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountC
 	return p.forecast()
 }
 
-// begin begins a Forecast.
+// begin begins a Forecast. An account that is new is compared with one without anything.
 func (f *Foreteller) begin(stored, pushed *jwt.AccountClaims) *push {
 	d := difference{key: pushed.Subject, stored: stored, pushed: pushed,
 		changes: claimdiff.Diff(stored, pushed), now: time.Now()}
@@ -177,36 +221,37 @@ func (f *Foreteller) begin(stored, pushed *jwt.AccountClaims) *push {
 	return &push{difference: d, facts: f.Facts, lines: make(map[Kind][]Line)}
 }
 
-// difference is what a push changes in the claims of an account.
+// difference is what a push changes in the claims of an account. It does not change once it is
+// made.
 type difference struct {
 	key            string
 	stored, pushed *jwt.AccountClaims // not nil
-	changes        []claimdiff.Change
-	now            time.Time
+	changes        []claimdiff.Change // from stored to pushed
+	now            time.Time          // when the push is made
 }
 
-// push is one Forecast in the making: what nats-servers have said, and what was found.
+// push is one Forecast in the making: what nats-servers have said, and what was found. One
+// goroutine uses it. The finders, of which each has a file, embed it and add lines.
 type push struct {
 	difference
 	facts  Facts           // nil: no nats-server is asked
 	hash   jwtstore.Hash   // of the stored JWT; zero: it is not known
 	asking context.Context // ends when nats-servers are not asked any more
-	took   time.Duration
-	infos  []facts.Info
+	took   time.Duration   // how long they were asked so far
+	infos  []facts.Info    // what they have said of the account, see askServers
 	lines  map[Kind][]Line
 }
 
-// add adds a line.
+// add adds a line about the account. connections is 0 if the line is about none.
 func (p *push) add(k Kind, code string, connections int, format string, args ...any) {
-	p.addOf(k, code, "", "", connections, fmt.Sprintf(format, args...))
+	p.addLine(Line{Kind: k, Code: code, Words: fmt.Sprintf(format, args...),
+		Connections: connections})
 }
 
-// addOf adds a line about another account.
-func (p *push) addOf(k Kind, code, account, name string, connections int, words string) {
-	p.lines[k] = append(p.lines[k], Line{k, code, account, name, words, connections})
-}
+// addLine adds a line.
+func (p *push) addLine(l Line) { p.lines[l.Kind] = append(p.lines[l.Kind], l) }
 
-// forecast returns what was found.
+// forecast returns what was found so far.
 func (p *push) forecast() (f Forecast) {
 	for _, k := range kinds {
 		f.Lines = append(f.Lines, p.lines[k]...)
@@ -220,14 +265,10 @@ func (p *push) forecast() (f Forecast) {
 	return f
 }
 
-// has reports whether the difference has a change of one of these fields that harms.
+// has reports whether one of these fields changes in a way that has an effect. A limit that is
+// raised has none.
 func (d *difference) has(fields ...string) bool {
-	for _, c := range d.changes {
-		for _, field := range fields {
-			if c.Field == field && c.Effect != claimdiff.None {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.changes, func(c claimdiff.Change) bool {
+		return c.Effect != claimdiff.None && slices.Contains(fields, c.Field)
+	})
 }

@@ -11,16 +11,16 @@ import (
 	"nats-account-server/internal/facts"
 )
 
-// findRest adds what follows from the difference alone.
+// findRest adds what follows from the changes alone, whatever is connected.
 func (p *push) findRest() {
 	for _, c := range p.changes {
 		switch {
 		case c.Field == "nats.limits.payload" && c.Effect == claimdiff.Cut:
 			p.payloadLine(c)
 		case c.Field == "exp" && c.Effect == claimdiff.Cut:
-			_, total := loaders(p.infos)
-			p.add(Cut, c.Code, total, "%s: then all connections are out, %s now; a later JWT that is pushed "+
-				"before prevents it", c.Words, p.there(total))
+			_, total := connected(p.infos)
+			p.add(Cut, c.Code, total, "%s: then all connections are out, %s now; a later JWT "+
+				"that is pushed before prevents it", c.Words, p.there(total))
 		case c.Effect == claimdiff.Later:
 			p.add(Later, c.Code, 0, "%s", c.Words)
 		case strings.HasPrefix(c.Field, "nats.mappings"):
@@ -29,12 +29,14 @@ func (p *push) findRest() {
 	}
 }
 
-// payloadLine says what a lower limit of messages does. No nats-server says how large messages are.
+// payloadLine adds what a lower limit of messages does. No nats-server says how large messages are,
+// so it is not known which connections it ends. Clients know the limit from when they connected,
+// and are not told the new one: that is why they are out for good.
 func (p *push) payloadLine(c claimdiff.Change) {
-	_, total := loaders(p.infos)
+	_, total := connected(p.infos)
 	if total > 0 {
-		p.add(Cut, c.Code, 0, "%s: a connection that sends a larger one is out, for good; clients are not "+
-			"told; %s now", c.Words, p.there(total))
+		p.add(Cut, c.Code, 0, "%s: a connection that sends a larger one is out, for good; "+
+			"clients are not told; %s now", c.Words, p.there(total))
 		return
 	}
 	p.add(Later, c.Code, 0, "%s", c.Words)
@@ -45,7 +47,8 @@ func (d *difference) changesDefaults() bool {
 	return !reflect.DeepEqual(d.stored.DefaultPermissions, d.pushed.DefaultPermissions)
 }
 
-// findDefaults adds what other default permissions do to connections without permissions of their own.
+// findDefaults adds what other default permissions do to connections without permissions of their
+// own. A user has its own if the scope of its signing key has some, or without a scope its JWT.
 func (f *cutFinder) findDefaults(all []facts.Connections) {
 	if !f.changesDefaults() {
 		return
@@ -53,8 +56,10 @@ func (f *cutFinder) findDefaults(all []facts.Connections) {
 	n, hidden := count{}, count{}
 	for _, s := range all {
 		for _, c := range s.All {
-			switch scope := userScope(f.pushed.SigningKeys[c.Issuer]); {
-			case scope != nil && !isEmpty(scope.Template.Permissions), scope == nil && c.HasPermissions:
+			switch scope := claimdiff.UserScope(f.pushed.SigningKeys[c.Issuer]); {
+			case scope != nil && !isEmpty(scope.Template.Permissions),
+				scope == nil && c.HasPermissions:
+				// It has permissions of its own.
 			case scope == nil && c.IsHidden:
 				hidden.add(c)
 			default:

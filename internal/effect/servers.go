@@ -8,7 +8,9 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// askServers asks nats-servers what they say of the account. Those that do not answer are unknown.
+// askServers asks nats-servers what they say of the account, once for all finders. Those that do
+// not answer are unknown. What one says counts for the stored JWT: if it runs another one, the push
+// changes something else there.
 func (p *push) askServers() {
 	if p.facts == nil {
 		p.add(Unknown, "not_asked", 0, "NATS is not configured, so no nats-server is asked")
@@ -25,7 +27,8 @@ func (p *push) askServers() {
 		// One that knows the account only from other nats-servers runs no JWT.
 		none := jwtstore.Hash{}
 		if i.State == facts.Loaded && i.JWT != p.hash && p.hash != none && i.JWT != none {
-			p.unknown(i.Server, "it runs another JWT than the stored one, so other things may change there")
+			p.unknown(i.Server,
+				"it runs another JWT than the stored one, so other things may change there")
 		}
 	}
 }
@@ -35,11 +38,11 @@ func (p *push) spend(began time.Time) { p.took += time.Since(began) }
 
 // unknown says that a nats-server has not told what is needed.
 func (p *push) unknown(s facts.Server, reason string) {
-	p.addOf(Unknown, "server_silent", "", "", 0, "nats-server "+claimdiff.Plain(s.Name)+": "+reason)
+	p.add(Unknown, "server_silent", 0, "nats-server %s: %s", claimdiff.Plain(s.Name), reason)
 }
 
-// loaders returns the nats-servers that have connections of the account, and how many they have.
-func loaders(infos []facts.Info) (of []facts.Server, total int) {
+// connected returns the nats-servers that have connections of the account, and how many they have.
+func connected(infos []facts.Info) (of []facts.Server, total int) {
 	for _, i := range infos {
 		if i.State == facts.Loaded && i.Total() > 0 {
 			of, total = append(of, i.Server), total+i.Total()

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// maxImporters is how many accounts that import are looked at one by one, and maxAskers that if only
-	// the names of some are needed.
+	// maxImporters is how many accounts that import are looked at one by one, and maxAskers that if
+	// only the names of some are needed.
 	maxImporters = 1000
 	maxAskers    = 50
 	// maxCounted is of how many of them the connections are asked for.
@@ -32,7 +32,9 @@ type importer struct {
 	claims    *jwt.AccountClaims
 }
 
-// shareFinder finds what a push does to imports: those of other accounts, and those of the account itself.
+// shareFinder finds what a push does to imports: those of other accounts, and those of the account
+// itself. Whether an import works is what claimcheck says of it, once with the stored claims of the
+// account and once with the pushed ones.
 type shareFinder struct {
 	*push
 	accounts  *claimReader
@@ -40,7 +42,7 @@ type shareFinder struct {
 	exporters map[string]*jwt.AccountClaims // that the account imports from; nil: there are none
 }
 
-// claimReader reads what is stored.
+// claimReader reads what is stored. An account that can't be read is as one that is not there.
 type claimReader struct {
 	ctx      context.Context
 	accounts Accounts
@@ -59,8 +61,8 @@ func (r *claimReader) claimsOf(key string) *jwt.AccountClaims {
 	return claims
 }
 
-// importers returns the accounts that import from the account, at most so many, and how many more there
-// are, or may be.
+// importers returns the accounts that import from the account and that are served, at most so many.
+// more is how many the index names besides. Their claims are not read, so some may not import.
 func (f *shareFinder) importers(most int) (all []importer, more int) {
 	for i := range f.index.Importers(f.key) {
 		switch {
@@ -81,7 +83,8 @@ func (f *shareFinder) importers(most int) (all []importer, more int) {
 // isFromHere reports whether an import is from the account.
 func (d *difference) isFromHere(i *jwt.Import) bool { return i != nil && i.Account == d.key }
 
-// find finds what imports and exports do.
+// find finds what imports and exports do. If no export and no key changes, the importers are read
+// only for the line of Lost, which names some of them.
 func (f *shareFinder) find() {
 	most := maxAskers
 	if f.changesGrants() {
@@ -94,8 +97,8 @@ func (f *shareFinder) find() {
 		}
 		f.countConnections()
 		if more > 0 {
-			f.add(Unknown, "importers_not_asked", 0, "%s more accounts import from it, or may: they were "+
-				"not looked at", claimdiff.Count(int64(more)))
+			f.add(Unknown, "importers_not_asked", 0, "%s more accounts import from it, or may: "+
+				"they were not looked at", claimdiff.Count(more))
 		}
 	}
 	f.findLost(all, more)
@@ -114,7 +117,8 @@ func (d *difference) changesGrants() bool {
 	return false
 }
 
-// compareImporter adds a line for each import of another account that ceases or begins to work.
+// compareImporter adds a line for each import of another account that ceases or begins to work. An
+// import that did not work and still does not has no line.
 func (f *shareFinder) compareImporter(of importer) {
 	for _, i := range of.claims.Imports {
 		if !f.isFromHere(i) {
@@ -125,62 +129,55 @@ func (f *shareFinder) compareImporter(of importer) {
 		what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + ": "
 		switch {
 		case before == "" && after != "":
-			f.addOf(Stop, "import_stops", of.key, of.name, 0, what+after)
+			f.addLine(Line{Kind: Stop, Code: "import_stops", Account: of.key, Name: of.name,
+				Words: what + after})
 		case before != "" && after == "":
-			f.addOf(Starts, "import_starts", of.key, of.name, 0, what+"has waited for it since "+
-				claimdiff.Time(of.claims.IssuedAt))
+			f.addLine(Line{Kind: Starts, Code: "import_starts", Account: of.key, Name: of.name,
+				Words: what + "has waited for it since " + claimdiff.Time(of.claims.IssuedAt)})
 		}
 	}
 }
 
-// countConnections adds to lines about other accounts how many connections these have.
+// countConnections adds to lines about other accounts how many connections these have, and puts
+// those with most first. INFO is asked for each account once, for all of them at the same time.
 func (f *shareFinder) countConnections() {
 	if f.facts == nil {
 		return
 	}
 	defer f.spend(time.Now())
-	counts := make(map[string]int)
-	var asking sync.WaitGroup
-	var mu sync.Mutex
-	for _, k := range []Kind{Stop, Starts} {
-		for _, l := range f.lines[k] {
-			mu.Lock()
-			_, isKnown := counts[l.Account]
-			isAsked := l.Account != "" && !isKnown && len(counts) < maxCounted
-			if isAsked {
-				counts[l.Account] = 0
-			}
-			mu.Unlock()
-			if isAsked {
-				asking.Go(func() {
-					_, total := loaders(f.facts.Info(f.asking, l.Account))
-					mu.Lock()
-					defer mu.Unlock()
-					counts[l.Account] = total
-				})
-			}
+	var keys []string
+	for _, l := range slices.Concat(f.lines[Stop], f.lines[Starts]) {
+		if l.Account != "" && len(keys) < maxCounted && !slices.Contains(keys, l.Account) {
+			keys = append(keys, l.Account)
 		}
 	}
+	totals := make([]int, len(keys))
+	var asking sync.WaitGroup
+	for n, key := range keys {
+		asking.Go(func() { _, totals[n] = connected(f.facts.Info(f.asking, key)) })
+	}
 	asking.Wait()
-	for _, k := range []Kind{Stop, Starts} {
-		for i := range f.lines[k] {
-			if l := &f.lines[k][i]; l.Account != "" {
-				l.Connections = counts[l.Account]
+	for _, lines := range [][]Line{f.lines[Stop], f.lines[Starts]} {
+		for i, l := range lines {
+			if n := slices.Index(keys, l.Account); n >= 0 {
+				lines[i].Connections = totals[n]
 			}
 		}
-		slices.SortStableFunc(f.lines[k], func(a, b Line) int {
-			return cmp.Or(cmp.Compare(b.Connections, a.Connections), strings.Compare(a.Name, b.Name))
+		slices.SortStableFunc(lines, func(a, b Line) int {
+			return cmp.Or(cmp.Compare(b.Connections, a.Connections),
+				strings.Compare(a.Name, b.Name))
 		})
 	}
 }
 
-// findLost adds that requests of other accounts get no replies any more. nats-server takes all exports
-// away and adds them again with each update.
+// findLost adds that requests in flight from other accounts get no replies any more. nats-server
+// takes all exports away and adds them again with each update, and the replies' imports with them.
 func (f *shareFinder) findLost(all []importer, more int) {
 	var names []string
 	for _, of := range all {
 		if slices.ContainsFunc(of.claims.Imports, func(i *jwt.Import) bool {
-			return f.isFromHere(i) && i.IsService() && claimcheck.Import(of.key, i, f.stored, f.now) == ""
+			return f.isFromHere(i) && i.IsService() &&
+				claimcheck.Import(of.key, i, f.stored, f.now) == ""
 		}) {
 			names = append(names, claimdiff.Plain(cmp.Or(of.name, claimdiff.Key(of.key))))
 		}
@@ -192,13 +189,14 @@ func (f *shareFinder) findLost(all []importer, more int) {
 	others := len(names) - maxNamed
 	list := strings.Join(names[:min(len(names), maxNamed)], ", ")
 	if others > 0 || more > 0 {
-		list += " and " + claimdiff.Count(int64(max(0, others)+more)) + " more"
+		list += " and " + claimdiff.Count(max(0, others)+more) + " more"
 	}
-	f.add(Lost, "replies_lost", 0, "replies to requests in flight to its services, with every push: %s may "+
-		"wait for some", list)
+	f.add(Lost, "replies_lost", 0, "replies to requests in flight to its services, with every "+
+		"push: %s may wait for some", list)
 }
 
-// compareOwn adds a line for each import of the account itself that ceases or begins to work.
+// compareOwn adds a line for each import of the account itself that ceases or begins to work. An
+// import whose subject here changes does both.
 func (f *shareFinder) compareOwn() {
 	if !slices.ContainsFunc(f.changes, func(c claimdiff.Change) bool {
 		return strings.HasPrefix(c.Field, "nats.imports[]")
@@ -231,10 +229,12 @@ func (f *shareFinder) ownLine(k Kind, code string, i *jwt.Import, why string) {
 		name = from.Name
 	}
 	what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + " from "
-	f.add(k, code, 0, "%s%s: %s", what, claimdiff.Plain(cmp.Or(name, claimdiff.Key(i.Account))), why)
+	of := claimdiff.Plain(cmp.Or(name, claimdiff.Key(i.Account)))
+	f.add(k, code, 0, "%s%s: %s", what, of, why)
 }
 
 // exporter returns the claims of an account that the account imports from, nil if there are none.
+// Each is read once.
 func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
 	claims, isKnown := f.exporters[key]
 	if !isKnown {
@@ -244,7 +244,8 @@ func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
 	return claims
 }
 
-// working returns the imports of claims that do something, by all that says what they do.
+// working returns the imports of claims that do something. The key of each has all that says what
+// it does, so that the same import in other claims has the same key.
 func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 	found := make(map[string]*jwt.Import)
 	for _, i := range c.Imports {
@@ -256,7 +257,7 @@ func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 	return found
 }
 
-// local returns the subject that an import has in the importing account.
+// local returns the words for the subject that an import has in the importing account.
 func local(i *jwt.Import) string {
 	_, here := claimdiff.Subjects(i)
 	return claimdiff.Plain(here)

@@ -8,7 +8,9 @@ import (
 	"nats-account-server/internal/facts"
 )
 
-// storageFinder finds what lower limits of JetStream do.
+// storageFinder finds what lower limits of JetStream do. nats-server compares what an account
+// stores with its limits at each publish: above them it refuses the message, and takes nothing
+// away.
 type storageFinder struct{ *push }
 
 // find finds what the limits of JetStream do. What is stored is asked only if one is lowered.
@@ -42,7 +44,8 @@ type usage struct {
 	isPartial    bool                    // a nats-server has not answered
 }
 
-// add adds what one nats-server knows. Each knows what all store together, some later than others.
+// add adds what one nats-server knows. Each knows what all store together, some later than others,
+// so the greatest sum counts. Streams are listed by those that have a replica.
 func (u *usage) add(j facts.JetStream) {
 	u.memory, u.disk = max(u.memory, j.Memory), max(u.disk, j.Disk)
 	for _, s := range j.Streams {
@@ -51,8 +54,8 @@ func (u *usage) add(j facts.JetStream) {
 	}
 }
 
-// ofTier returns how many streams count for a tier, and what they store. The limits of a tier are for one
-// replica.
+// ofTier returns how many streams count for a tier, and what they store. A tier is named R and the
+// number of replicas. Its limits are for one replica, and those of an account for all of them.
 func (u *usage) ofTier(tier string) (streams int, memory, disk uint64) {
 	for _, s := range u.streams {
 		switch {
@@ -68,7 +71,8 @@ func (u *usage) ofTier(tier string) (streams int, memory, disk uint64) {
 	return streams, memory, disk
 }
 
-// storageLine adds what one change of a limit does.
+// storageLine adds what one change of a limit does. JetStream that is off, a tier that is gone, and
+// tiers instead of limits for the account have codes of their own, and stop all their streams.
 func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 	limits := f.pushed.Limits.JetStreamLimits
 	tier := f.pushed.Limits.JetStreamTieredLimits[c.Of]
@@ -83,12 +87,13 @@ func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 	case !f.pushed.Limits.IsJSEnabled():
 		// All limits are 0 then, which says no more.
 	case c.Code == "tier_removed" && streams > 0:
-		f.add(Stop, c.Code, 0, "%s of tier %s: they stay, publishes to them and updates of them fail",
-			countOf(streams, "stream"), claimdiff.Plain(c.Of))
+		f.add(Stop, c.Code, 0,
+			"%s of tier %s: they stay, publishes to them and updates of them fail",
+			claimdiff.Counted(streams, "stream", "streams"), claimdiff.Plain(c.Of))
 	case c.Code == "tiers_changed" && len(used.streams) > 0:
 		// Also if there is a tier for them.
 		f.add(Stop, c.Code, 0, "%s: publishes to %s fail, streams stay", c.Words,
-			countOf(len(used.streams), "stream"))
+			claimdiff.Counted(len(used.streams), "stream", "streams"))
 	case c.Code == "tiers_changed":
 		f.add(Later, c.Code, 0, "%s; publishes to streams that are there now fail", c.Words)
 	case c.Code != "limit_changed":
@@ -103,27 +108,22 @@ func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 	}
 }
 
-// usageLine compares a limit of storage with what is used.
-func (f *storageFinder) usageLine(c claimdiff.Change, what string, limit int64, used uint64, isPartial bool) {
+// usageLine adds a line for a limit of storage, which depends on how much is used. what is disk or
+// memory. isPartial says that more may be used.
+func (f *storageFinder) usageLine(
+	c claimdiff.Change, what string, limit int64, used uint64, isPartial bool,
+) {
 	words := claimdiff.Size(int64(used)) + " of " + what + " is used"
 	switch {
 	case limit >= 0 && used > uint64(limit):
 		if c.Of != "" {
 			words = "tier " + claimdiff.Plain(c.Of) + ": " + words
 		}
-		f.add(Stop, "storage_exceeded", 0, "%s, above the limit of %s: publishes to its streams fail, "+
-			"streams stay", words, claimdiff.Size(limit))
+		f.add(Stop, "storage_exceeded", 0, "%s, above the limit of %s: publishes to its streams "+
+			"fail, streams stay", words, claimdiff.Size(limit))
 	case isPartial:
 		f.add(Later, c.Code, 0, "%s; it is not known how much is used", c.Words)
 	default:
 		f.add(Later, c.Code, 0, "%s; %s", c.Words, words)
 	}
-}
-
-// countOf is "1 stream", or "2,000 streams".
-func countOf(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return claimdiff.Count(int64(n)) + " " + what + "s"
 }
