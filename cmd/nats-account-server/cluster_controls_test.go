@@ -47,7 +47,8 @@ var clusterControls = []control{
 		"TestClusterSoak", "no push may have stored it"},
 	{"the cursor is ahead of the disk", []edit{
 		{"bucket/follow.go", "\t\tif err := ss.applyAll(batch); err != nil {\n",
-			"\t\tif n := len(batch); n > 0 {\n\t\t\tss.applier.revisions.move(ss.from.id, batch[n-1].seq)\n" +
+			"\t\tif n := len(batch); n > 0 {\n\t\t\tlast := batch[n-1]\n" +
+				"\t\t\tss.applier.revisions.move(newCursor(ss.from.id, last.seq, last))\n" +
 				"\t\t\ttime.Sleep(300 * time.Millisecond)\n\t\t}\n" +
 				"\t\tif err := ss.applyAll(batch); err != nil {\n"},
 		{"bucket/revisions.go", "const saveInterval = time.Second", "const saveInterval = 0"}},

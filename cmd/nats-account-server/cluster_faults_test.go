@@ -42,8 +42,7 @@ func (s *clusterSoak) fault(rng *rand.Rand) fault {
 	case 2:
 		return s.ended(m, syscall.SIGTERM)
 	case 3:
-		return standsStill(atProcess, fmt.Sprintf("account server %d", m.number),
-			func() *process { return m.run.Load().process })
+		return s.accountServerStandsStill(m)
 	case 4, 5:
 		m = s.leaderOr(m)
 		return standsStill(atCluster, m.name(), func() *process { return m.kv })
@@ -86,6 +85,23 @@ func (s *clusterSoak) ended(m *machine, signal syscall.Signal) fault {
 func standsStill(where place, name string, which func() *process) fault {
 	return fault{name + " stands still", where,
 		func() { which().signal(syscall.SIGSTOP) }, func() { which().signal(syscall.SIGCONT) }}
+}
+
+// accountServerStandsStill lets an account server stand still, and notes when it did.
+func (s *clusterSoak) accountServerStandsStill(m *machine) fault {
+	f := standsStill(atProcess, fmt.Sprintf("account server %d", m.number),
+		func() *process { return m.run.Load().process })
+	stop, goOn := f.begin, f.heal
+	var began time.Time
+	f.begin = func() {
+		stop()
+		began = time.Now()
+	}
+	f.heal = func() {
+		m.run.Load().stood.Store(&standstill{began, time.Now()})
+		goOn()
+	}
+	return f
 }
 
 // killed kills nats-servers that keep the bucket.

@@ -35,6 +35,8 @@ const (
 	versionsEach = 50
 	// convergeWithin is how soon all account servers serve the same when everything is healed.
 	convergeWithin = 60 * time.Second
+	// clusterReadTimeout is http.readtimeout of the account servers, which have the default.
+	clusterReadTimeout = 5 * time.Second
 )
 
 // clusterSoak is one run: a cluster, its history, and the actors.
@@ -276,8 +278,8 @@ func (s *clusterSoak) recent(rng *rand.Rand) string {
 	return s.accounts[len(s.accounts)-1-rng.IntN(min(len(s.accounts), 3*hotAccounts))].ID
 }
 
-// look reads an account at an account server and notes what it saw. A process that is away, or ends
-// meanwhile, is no fault.
+// look reads an account at an account server and notes what it saw. A process that is away, ends
+// meanwhile, or has stood still for too long, is no fault.
 func (s *clusterSoak) look(client *http.Client, m *machine, account string) (version int) {
 	l := m.run.Load()
 	r := madeRead{server: m.number, account: account, version: nothing, begin: time.Now()}
@@ -285,6 +287,9 @@ func (s *clusterSoak) look(client *http.Client, m *machine, account string) (ver
 	a.err = a.fetch(client, http.MethodGet, l.url+accountPath(account)+"?text=true", "", nil)
 	r.end = time.Now()
 	if a.err != nil && (l.leaving.Load() || l != m.run.Load()) {
+		return nothing
+	}
+	if l.stood.Load().closed(r, a.err, clusterReadTimeout) {
 		return nothing
 	}
 	s.mu.Lock()

@@ -35,8 +35,9 @@ type programRun struct {
 	*process
 	url      string
 	began    time.Time
-	leaving  atomic.Bool  // set before it is told to end
-	requests atomic.Int64 // made to it
+	leaving  atomic.Bool                // set before it is told to end
+	requests atomic.Int64               // made to it
+	stood    atomic.Pointer[standstill] // when it last stood still; nil: never
 }
 
 // node is one of the nats-servers. Its relays have the same ports as long as the test lasts.
