@@ -202,6 +202,9 @@ func (f *Foreteller) Of(
 // OfStorage returns the part of a Forecast that each push is warned of: what its limits of
 // JetStream do. It costs nothing if these do not change, and at most 200 ms otherwise.
 func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountClaims) Forecast {
+	if !hasStorage(stored) && !hasStorage(pushed) {
+		return Forecast{}
+	}
 	p := f.begin(stored, pushed)
 	var cancel context.CancelFunc
 	p.asking, cancel = context.WithTimeout(ctx, pushLimit)
@@ -209,6 +212,13 @@ func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountC
 	(&storageFinder{p}).find()
 	(&capacityFinder{p, &claimReader{ctx, f.Accounts}, capacityAge}).find()
 	return p.forecast()
+}
+
+// begin begins a Forecast. An account that is new is compared with one without anything.
+// hasStorage reports whether claims have a limit of JetStream. nil has none.
+func hasStorage(c *jwt.AccountClaims) bool {
+	return c != nil && (len(c.Limits.JetStreamTieredLimits) > 0 ||
+		c.Limits.JetStreamLimits != jwt.JetStreamLimits{})
 }
 
 // begin begins a Forecast. An account that is new is compared with one without anything.

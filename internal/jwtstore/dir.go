@@ -359,9 +359,6 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	if d.life.Err() != nil {
 		return 0, ErrClosed
 	}
-	if err := d.directory.presence.check(); err != nil {
-		return 0, err
-	}
 	if r.kind == kindTouch {
 		return d.journal.commit(r)
 	}

@@ -198,7 +198,8 @@ func writeSynced(path string, content []byte) error {
 // is on stable storage then. Its name is not durable yet. If it fails there is no file. What is at
 // the path before is removed, never written to: it may be a FIFO, or a link to something else.
 func writeNew(path string, content []byte, synced bool) (state fileState, err error) {
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	// openFlags save os.OpenFile four system calls.
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | openFlags
 	f, err := os.OpenFile(path, flags, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		if err = removeFile(path); err == nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -155,15 +156,12 @@ func (f *flusher) placeFile(s *flushStep) error {
 func (f *flusher) removeOther(s *flushStep) error {
 	path := f.directory.file(f.directory.other, s.record)
 	dir := filepath.Dir(path)
-	if notDir(path) != nil {
-		return nil
-	}
-	switch err := absentOrIrregular(os.Remove(path)); {
+	switch err := absentOrIrregular(syscall.Unlink(path)); {
 	case err == nil:
 		delete(f.cleared, dir)
 		s.other = dir
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the older file can't be removed: %w", err)
+	case !errors.Is(err, fs.ErrNotExist) && notDir(path) == nil:
+		return fmt.Errorf("the older file %s can't be removed: %w", path, err)
 	case !f.cleared[dir] && isDir(dir) == nil:
 		s.other = dir
 	}

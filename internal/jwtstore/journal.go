@@ -22,6 +22,8 @@ const (
 	zeroChunk         = 256 << 10 // bytes that are zeroed ahead of the end
 )
 
+var zeros [zeroChunk]byte
+
 // journal is the file that commits are appended to.
 //
 //	<dir>/.journal/journal
@@ -245,7 +247,7 @@ func (j *journal) zeroAheadLocked(n int64) {
 	if j.end+n <= j.zeroed || n > zeroChunk || spaceAt(j.dir) < 64*zeroChunk {
 		return
 	}
-	if _, err := j.file.WriteAt(make([]byte, zeroChunk), j.zeroed); err == nil {
+	if _, err := j.file.WriteAt(zeros[:], j.zeroed); err == nil {
 		j.zeroed += zeroChunk
 	}
 }

@@ -284,6 +284,7 @@ func escapeUnprintable(line []byte) (escaped []byte) {
 	if isPlain(line) {
 		return line
 	}
+	escaped = make([]byte, 0, len(line)+1) // and the line end
 	for _, c := range string(line) {
 		if c < 0x7f || strconv.IsPrint(c) {
 			escaped = utf8.AppendRune(escaped, c)

@@ -35,6 +35,7 @@ func escape(text string) string {
 		return text
 	}
 	var b strings.Builder
+	b.Grow(len(text))
 	for _, c := range text {
 		if strconv.IsPrint(c) && c != unicode.ReplacementChar {
 			b.WriteRune(c)
