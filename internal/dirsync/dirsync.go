@@ -15,7 +15,6 @@ package dirsync
 import (
 	"context"
 	"fmt"
-	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -48,7 +47,7 @@ const (
 // Store is what the accounts are kept in, as jwtstore has it.
 type Store interface {
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
-	Keys() iter.Seq2[string, error]
+	Index() *jwtstore.Index
 }
 
 // Options is what a Syncer needs.
@@ -151,7 +150,7 @@ func (s *Syncer) scan(ctx context.Context) (settled bool) {
 	}
 	// As long as files are being written it is not known what the Folder has.
 	if settled && err == nil && !s.compared {
-		s.compareStore()
+		s.compareStore(ctx)
 	}
 	settled = s.removeQueued(ctx) && settled
 	s.offerTokens(ctx, accountsOffered)

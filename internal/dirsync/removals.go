@@ -33,7 +33,8 @@ func (s *Syncer) removeLater(v version) {
 // waits until it is known what the Folder has: a file that can't be decoded may be of any account,
 // and a Folder without a file may be one whose file system is not mounted. It succeeds once, and is
 // not called again.
-func (s *Syncer) compareStore() {
+func (s *Syncer) compareStore(ctx context.Context) {
+	_ = s.Accounts.RescanChanged(ctx) // logs what can't be read; that stays
 	if len(s.Folder.files) == 0 && s.hasStored() {
 		s.empty.Log(s.Log, errEmpty)
 		return
@@ -44,8 +45,8 @@ func (s *Syncer) compareStore() {
 		return
 	}
 	s.compared = true
-	for key, err := range s.Store.Keys() {
-		if err == nil && byKey[key] == nil {
+	for key := range s.Store.Index().All() {
+		if byKey[key] == nil {
 			s.removeLater(version{key: key})
 		}
 	}
@@ -57,7 +58,7 @@ var errEmpty = errors.New("the directory that is served is empty: the accounts t
 
 // hasStored reports whether the store has something.
 func (s *Syncer) hasStored() bool {
-	for range s.Store.Keys() {
+	for range s.Store.Index().All() {
 		return true
 	}
 	return false

@@ -300,52 +300,16 @@ func (c changes) Tombstone(key string) ([]byte, error) {
 	return c.tombstone(c.directory.changes, key)
 }
 
-// Keys yields every account that something is stored for, each once, in any order. A directory that
-// can't be read is yielded as an error, and the walk goes on. The names in one directory are read
-// at a time.
-//
-// What is stored all the while is yielded. What is put or deleted meanwhile may be yielded or not,
-// so that a Load of it may say fs.ErrNotExist.
-func (d *Dir) Keys() iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		absent := d.directory.presence.check()
-		if absent != nil && !yield("", absent) {
-			return
-		}
-		seen := d.unflushed.accounts()
-		for key, stored := range seen {
-			if stored && !yield(key, nil) {
-				return
-			}
-		}
-		// A file that takes its new place meanwhile goes from the other layout to the preferred
-		// one. A walk over the preferred one first could miss it in both.
-		for _, l := range [...]layout{d.directory.other, d.directory.preferred} {
-			for key, err := range d.directory.keys(l) {
-				if _, twice := seen[key]; twice {
-					continue
-				}
-				if l == d.directory.other && err == nil {
-					seen[key] = true
-				}
-				if !yield(key, err) {
-					return
-				}
-			}
-		}
-		if err := d.directory.presence.check(); absent == nil && err != nil {
-			yield("", err) // what was listed last may be another directory
-		}
-	}
-}
-
 // Kept yields every activation token and every account with a tombstone that has a file, in any
 // order; the index may lack them. What can't be read is left out.
 func (d *Dir) Kept() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, l := range [...]layout{d.directory.other, d.directory.preferred} {
-			for key, err := range d.directory.kept(l) {
-				if err == nil && !yield(key) {
+			for dir, e := range d.directory.entries(l) {
+				path, isTombstone := strings.CutSuffix(dir+e.Name(), deletedSuffix)
+				key, ok := l.name(path)
+				isKept := ok && isTombstone != trust.IsActivationHash(key)
+				if isKept && d.directory.isFile(d.directory.root+dir, e) && !yield(key) {
 					return
 				}
 			}

@@ -8,11 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
-
-	"nats-account-server/internal/trust"
 )
 
 // maxOpenFiles bounds the files that are read, or asked for their state, at a time, however many
@@ -253,80 +249,27 @@ func (d *directory) canRemove(key string) error {
 	return nil
 }
 
-// keys yields the accounts that have a file in a layout.
-func (d *directory) keys(l layout) iter.Seq2[string, error] {
-	return d.names(l, func(path string) (key string, ok bool) {
-		key, ok = l.name(path)
-		return key, ok && !trust.IsActivationHash(key)
-	})
-}
-
-// kept yields the activation tokens and the tombstones likewise.
-func (d *directory) kept(l layout) iter.Seq2[string, error] {
-	return d.names(l, func(path string) (key string, ok bool) {
-		path, isTombstone := strings.CutSuffix(path, deletedSuffix)
-		key, ok = l.name(path)
-		return key, ok && isTombstone != trust.IsActivationHash(key)
-	})
-}
-
-// names yields what pick takes of the paths below the directory.
-func (d *directory) names(
-	l layout, pick func(path string) (key string, ok bool),
-) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		dirs, err := d.dirs(l)
-		if err != nil && !yield("", err) {
-			return
-		}
+// entries yields what is in the directories of a layout, with the directory below the root: "", or a
+// path that ends in a separator. What can't be read is left out.
+func (d *directory) entries(l layout) iter.Seq2[string, fs.DirEntry] {
+	return func(yield func(string, fs.DirEntry) bool) {
+		dirs := []string{""}
 		if l.sharded {
-			dirs = append(dirs, tokenShard+string(filepath.Separator))
-		}
-		for _, dir := range dirs {
-			files, err := d.list(d.root + dir)
-			if dir != "" && errors.Is(err, fs.ErrNotExist) {
-				continue // its last file has just gone
-			}
-			if err != nil && !yield("", err) {
-				return
-			}
-			for _, e := range files {
-				key, ok := pick(dir + e.Name())
-				if !ok || !d.isFile(d.root+dir, e) {
-					continue
+			dirs = []string{tokenShard + string(filepath.Separator)}
+			_ = d.eachEntry(d.root, func(e fs.DirEntry) bool {
+				if isShard(e.Name()) {
+					dirs = append(dirs, e.Name()+string(filepath.Separator))
 				}
-				if !yield(key, nil) {
-					return
-				}
-			}
+				return true
+			})
+		}
+		for more := true; more && len(dirs) > 0; dirs = dirs[1:] {
+			_ = d.eachEntry(d.root+dirs[0], func(e fs.DirEntry) bool {
+				more = yield(dirs[0], e)
+				return more
+			})
 		}
 	}
-}
-
-// dirs returns the directories that a layout has files in, below the root. Each is "" or ends in a
-// separator.
-func (d *directory) dirs(l layout) (dirs []string, err error) {
-	if !l.sharded {
-		return []string{""}, nil
-	}
-	names, err := d.list(d.root)
-	for _, e := range names {
-		if isShard(e.Name()) {
-			dirs = append(dirs, e.Name()+string(filepath.Separator))
-		}
-	}
-	return dirs, err
-}
-
-// list reads the names in a directory in one go. So a slow consumer does not see a change twice
-// that is made meanwhile. It returns what it could read beside an error.
-func (d *directory) list(dir string) ([]fs.DirEntry, error) {
-	defer d.lists.take()()
-	all, err := os.ReadDir(dir)
-	if err != nil && dir == d.root {
-		err = fmt.Errorf("%w: %w", ErrDirectory, err)
-	}
-	return slices.CompactFunc(all, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() }), err
 }
 
 // isFile reports whether e is a file, or a symbolic link to one.

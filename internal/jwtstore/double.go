@@ -84,19 +84,11 @@ func (d *doubles) list() []double {
 // tokenShard is the shard of the activation tokens: their hashes end in these two characters.
 const tokenShard = "=="
 
-// findDoubles looks for doubles. It reads names only. A directory that can't be read is left out:
-// directory.keys yields its error.
+// findDoubles looks for doubles. It reads names only.
 func (d *directory) findDoubles() {
-	dirs, _ := d.dirs(d.other)
-	if d.other.sharded {
-		dirs = append(dirs, tokenShard+string(filepath.Separator))
-	}
-	for _, dir := range dirs {
-		files, _ := d.list(d.root + dir)
-		for _, e := range files {
-			if x, is := d.doubleOf(dir, e); is {
-				d.doubles.add(x)
-			}
+	for dir, e := range d.entries(d.other) {
+		if x, is := d.doubleOf(dir, e); is {
+			d.doubles.add(x)
 		}
 	}
 }

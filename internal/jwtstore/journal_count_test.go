@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
 )
 
 // TestAMissingEndOfTheJournalIsSaid cuts off or overwrites the end of a journal with changes that
@@ -78,12 +79,8 @@ func startOn(t *testing.T, journal []byte, accounts int) (warnings []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := 0
-	for range d.Keys() {
-		found++
-	}
-	if found != accounts {
-		t.Errorf("%d accounts, want %d", found, accounts)
+	if found, _ := jwtstoretest.Stored(t, d); len(found) != accounts {
+		t.Errorf("%d accounts, want %d", len(found), accounts)
 	}
 	closeStore(t, d)
 	return warnings

@@ -1,6 +1,7 @@
 package jwtstore_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,24 +11,12 @@ import (
 	"testing"
 
 	"nats-account-server/internal/jwtstore"
+	"nats-account-server/internal/jwtstore/jwtstoretest"
 )
-
-// listed returns what Keys yields, in order, and the errors.
-func listed(d *jwtstore.Dir) (keys []string, errs []error) {
-	for key, err := range d.Keys() {
-		if err != nil {
-			errs = append(errs, err)
-		} else {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys, errs
-}
 
 func wantListed(t testing.TB, d *jwtstore.Dir, want ...string) {
 	t.Helper()
-	keys, errs := listed(d)
+	keys, errs := jwtstoretest.Stored(t, d)
 	if len(errs) > 0 || !slices.Equal(keys, slices.Sorted(slices.Values(want))) {
 		t.Fatalf("listed are %q, %v, want %q", keys, errs, want)
 	}
@@ -74,24 +63,34 @@ func TestKeysGoesOnAfterADirectoryThatCanNotBeRead(t *testing.T) {
 		write(t, filepath.Join(dir, jwtstore.Path(true, key)), "jwt")
 	}
 	write(t, filepath.Join(dir, "22"), "a file where a directory should be") // comes before every other
-	got, errs := listed(d)
+	got, errs := jwtstoretest.Stored(t, d)
 	if len(got) != 2 || len(errs) != 1 || !errors.Is(errs[0], syscall.ENOTDIR) {
 		t.Errorf("listed are %q, %v", got, errs)
-	}
-	for _, err := range d.Keys() {
-		if err != nil {
-			break // and nothing is yielded any more
-		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if got, errs := listed(d); len(got) != 0 || len(errs) == 0 {
+	if got, errs := jwtstoretest.Stored(t, d); len(got) != 0 || len(errs) == 0 {
 		t.Errorf("without a directory are listed %q, %v", got, errs)
 	}
 }
 
-// TestKeysWhileFilesTakeTheirNewPlace moves everything, at the first key that is yielded, from
+// moving is a store in which something is done when a Scan has found the first account.
+type moving struct {
+	*jwtstore.Dir
+	do func()
+}
+
+func (m moving) Scan(ctx context.Context, o jwtstore.Scan) error {
+	look := o.Look
+	o.Look = func(key string, err error) bool {
+		m.do()
+		return look(key, err)
+	}
+	return m.Dir.Scan(ctx, o)
+}
+
+// TestKeysWhileFilesTakeTheirNewPlace moves everything, at the first account that is found, from
 // where it lies as with the other setting of Shard.
 func TestKeysWhileFilesTakeTheirNewPlace(t *testing.T) {
 	for _, shard := range []bool{true, false} {
@@ -105,19 +104,16 @@ func TestKeysWhileFilesTakeTheirNewPlace(t *testing.T) {
 		d := open(t, o)
 		move := sync.OnceFunc(func() {
 			for _, key := range keys[1:] {
-				put(t, d, key, "new")
+				if _, err := d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.IssuedAt("new", 1)); err != nil {
+					t.Error(err)
+				}
 			}
 			d.Flush()
 		})
-		var got []string
-		for key, err := range d.Keys() {
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, key)
-			move()
+		got, errs := jwtstoretest.Stored(t, moving{d, move})
+		if len(errs) > 0 {
+			t.Fatal(errs)
 		}
-		slices.Sort(got)
 		if want := slices.Sorted(slices.Values(keys)); !slices.Equal(got, want) {
 			t.Errorf("shard %v: listed are %q, want %q", shard, got, want)
 		}

@@ -51,7 +51,7 @@ func (l layout) name(path string) (name string, ok bool) {
 }
 
 // IsName reports whether a text is the key of an account or the hash of an activation token.
-// Changes of activation tokens are not announced, and Keys leaves them out.
+// Changes of activation tokens are not announced, and a Scan leaves them out.
 func IsName(text string) bool { return trust.IsActivationHash(text) || trust.IsAccountKey(text) }
 
 // looksLikeName is IsName without the checksum of a key, which costs something.

@@ -2,7 +2,6 @@ package jwtstore
 
 import (
 	"context"
-	"iter"
 	"sync"
 	"time"
 )
@@ -44,18 +43,6 @@ func (m *Memory) Load(key string, known Stamp) (jwt []byte, now Stamp, err error
 // Tombstone returns what was kept of a deleted account, nil if it was never deleted. There are no
 // errors. The caller must not change the bytes.
 func (m *Memory) Tombstone(key string) ([]byte, error) { return m.committed.tombstone(key), nil }
-
-// Keys yields every account that something is stored for now, each once, in any order. There are no
-// errors.
-func (m *Memory) Keys() iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for key, stored := range m.committed.accounts() {
-			if stored && !yield(key, nil) {
-				return
-			}
-		}
-	}
-}
 
 // Scan looks at everything that is stored, and at what the index has besides. Its error is that of
 // ctx.

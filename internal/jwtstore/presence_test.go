@@ -79,8 +79,8 @@ func (e *presenceEnv) wantGone() {
 			e.Error("Delete returns no error")
 		}
 	}
-	if _, errs := listed(e.d); len(errs) == 0 {
-		e.Error("Keys yields no error")
+	if _, errs := jwtstoretest.Stored(e, e.d); len(errs) == 0 {
+		e.Error("Scan tells of no error")
 	}
 	e.d.Flush()
 	made, _ := filepath.Glob(filepath.Join(e.Dir, "*", "*")) // .journal or a shard has something in it

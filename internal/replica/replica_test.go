@@ -596,7 +596,7 @@ func TestTheInitialPack(t *testing.T) {
 				t.Errorf("asked %s, want %v", got, c.requests)
 			}
 			n := 0
-			for range store.Keys() {
+			for range store.Index().All() {
 				n++
 			}
 			if want := min(3, 4*max(c.most, -c.most)); n != want {

@@ -88,7 +88,7 @@ func FuzzRequests(f *testing.F) {
 		session.deliver(&nats.Msg{Subject: update, Reply: "r", Data: stored})
 		cancel()
 		<-done
-		for key := range store.Keys() {
+		for key := range store.Index().All() {
 			token, _, err := store.Load(key, jwtstore.Stamp{})
 			head, bad := trusted.Operators.Check(key, token)
 			if err != nil || bad != nil {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +34,7 @@ type Store interface {
 	) (seq uint64, err error)
 	Tombstone(key string) ([]byte, error)
 	Touch(ctx context.Context, key, kind string, elsewhere bool) (seq uint64, err error)
-	Keys() iter.Seq2[string, error]
+	Scan(ctx context.Context, s jwtstore.Scan) error
 	Outbox() *jwtstore.Outbox
 	Index() *jwtstore.Index
 	Close() error
@@ -456,12 +455,15 @@ func listed(t *testing.T, e *env) {
 		e.put(key, "jwt, edited")
 		e.lists(accounts[:n+1]...)
 	}
-	for key, err := range e.Keys() {
+	err := e.Scan(e.Context(), jwtstore.Scan{Every: true, Look: func(key string, err error) bool {
 		if err != nil || !slices.Contains(accounts, key) {
 			t.Errorf("listed %q, %v", key, err)
 		}
 		e.put(key, "put while it is listed")
-		break
+		return true
+	}})
+	if err != nil {
+		t.Error(err)
 	}
 	if e.reopen != nil {
 		e.Store = e.reopen()
@@ -472,17 +474,46 @@ func listed(t *testing.T, e *env) {
 // lists wants exactly these accounts.
 func (e *env) lists(want ...string) {
 	e.Helper()
-	got := []string{}
-	for key, err := range e.Keys() {
-		if err != nil {
-			e.Fatalf("Keys: %v", err)
-		}
-		got = append(got, key)
+	got, errs := Stored(e, e.Store)
+	if len(errs) > 0 {
+		e.Fatalf("Scan: %v", errs)
 	}
-	slices.Sort(got)
 	if !slices.Equal(got, slices.Sorted(slices.Values(want))) {
 		e.Fatalf("listed are %q, want %q", got, want)
 	}
+}
+
+// Scanned is what Stored needs of a store.
+type Scanned interface {
+	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
+	Scan(ctx context.Context, s jwtstore.Scan) error
+	Index() *jwtstore.Index
+}
+
+// Stored returns the accounts that a store has, in order: those of its index, and those that a Scan finds
+// besides. What is put in the meantime is one of them. errs are what the Scan can't read.
+func Stored(t testing.TB, s Scanned) (keys []string, errs []error) {
+	t.Helper()
+	var mu sync.Mutex
+	look := func(key string, err error) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if keys = append(keys, key); err != nil {
+			errs = append(errs, err)
+		}
+		return true
+	}
+	if err := s.Scan(t.Context(), jwtstore.Scan{Every: true, Look: look}); err != nil {
+		t.Error(err)
+	}
+	for key := range s.Index().All() {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return slices.DeleteFunc(slices.Compact(keys), func(key string) bool {
+		_, _, err := s.Load(key, jwtstore.Stamp{})
+		return key == "" || errors.Is(err, fs.ErrNotExist)
+	}), errs
 }
 
 func (e *env) delete(key, tombstone string) uint64 {
