@@ -20,8 +20,8 @@ const maxItems = 200
 // accountPage is what the page of an account shows.
 type accountPage struct {
 	account
-	Notes       []Note
-	HasClaims   bool
+	Notes       []Note // why it is not wholly in effect
+	HasClaims   bool   // false: the JWT is not served, and what it says is not shown
 	Validity    []fact
 	Delivery    []deliveryRow
 	NoDelivery  string // why there are none
@@ -30,10 +30,10 @@ type accountPage struct {
 	Share       shares
 	Keys        items
 	Revocations items
-	Others      []claimdiff.Group
+	Others      []claimdiff.Group // what has no place of its own
 	Past        []pastRow
-	Token       string
-	JSON        string
+	Token       string // the JWT
+	JSON        string // its claims, whole
 }
 
 // items are a part of what claims say.
@@ -42,7 +42,11 @@ type items struct {
 	More int // that are left out
 }
 
-// Account returns the page of an account. The error is that of accounts.Registry.GetLocal if there is none.
+// Account returns the page of an account. The error is that of accounts.Registry.GetLocal if there
+// is none, or ErrBusy.
+//
+// Besides the stored JWT it reads those of the accounts that this one imports from, and of some
+// that import from it (monitor.Detail), and asks nats-servers what is in use.
 func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 	version, now := s.monitor.Version(), s.now().UTC()
 	d, err := s.detail(ctx, key)
@@ -54,7 +58,8 @@ func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 		HasClaims: d.Claims != nil}
 	p.Delivery, p.NoDelivery = deliveryRows(d.Delivery, u, now)
 	if d.Claims != nil {
-		p.setName(d.Claims.Name)
+		// The index, which d.Name comes from, cuts long names.
+		p.account.Account = d.Claims.Name
 		p.describe(claimdiff.Describe(d.Claims), u)
 		p.Share = sharesOf(d, now)
 		p.JSON = pretty(d.Token)
@@ -63,7 +68,8 @@ func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 	p.Past = pastRows(s.monitor.ChangesOf(key), now)
 	p.Past = p.Past[:min(len(p.Past), maxPast)]
 	p.Notes = accountNotes(d, p, now)
-	return Page{Title: p.Label(), Section: Accounts, Main: main("account", p), Version: version}, nil
+	return Page{Title: p.Label(), Section: Accounts, Main: main("account", p),
+		Version: version}, nil
 }
 
 // detail looks the account up.
@@ -76,10 +82,8 @@ func (s *Site) detail(ctx context.Context, key string) (monitor.Detail, error) {
 	return s.monitor.Detail(ctx, key)
 }
 
-// setName replaces the name by that of the claims, which the index has cut.
-func (p *accountPage) setName(name string) { p.account.Account = name }
-
-// describe puts the groups of the claims where the page has them.
+// describe puts the groups of the claims where the page has them. A group that is not named here is
+// shown with its own title, so that a new one is not left out.
 func (p *accountPage) describe(groups []claimdiff.Group, u use) {
 	p.Used = u.Of
 	for _, g := range groups {
@@ -90,7 +94,8 @@ func (p *accountPage) describe(groups []claimdiff.Group, u use) {
 			p.Keys = cut(g.Items)
 		case claimdiff.Revocations:
 			p.Revocations = cut(g.Items)
-			for i, item := range p.Revocations.All { // the head of the column says that it is a user
+			for i, item := range p.Revocations.All {
+				// The head of the column says that it is a user.
 				p.Revocations.All[i].Label = strings.TrimPrefix(item.Label, "user ")
 			}
 		case claimdiff.Validity, claimdiff.Exports, claimdiff.Imports:
@@ -114,24 +119,23 @@ func cut(all []claimdiff.Item) items {
 
 // limitRow is a limit, and what is in use of it.
 type limitRow struct {
-	Label, Under string
-	Use, Limit   string
-	Percent      int // that is in use; below 0: there is no limit, or it is not known
-	IsFull       bool
+	Label, Under string // its name, and what it is of if not of the account
+	Use, Limit   string // Use is "" if it is not known
+	Percent      int    // that is in use, at most 100; below 0: no limit, or it is not known
+	IsFull       bool   // it is nearly reached
 }
 
-// fullPercent is from when on a limit is nearly reached.
+// fullPercent is from how many percent on a limit is nearly reached.
 const fullPercent = 90
 
-// limitRows describes limits. under is the tier that they are of.
+// limitRows describes limits. under is the tier that they are of, "" for the account. What is in
+// use of a tier is not known: nats-servers add up what the whole account uses.
 func limitRows(list []claimdiff.Item, under string, u use) (rows []limitRow) {
 	for _, i := range list {
 		row := limitRow{Label: i.Label, Under: under, Limit: i.Value, Percent: -1}
 		if used, found := u.byField[i.Field]; found && i.Of == "" {
 			row.Use = used.text
-			if used.under != "" {
-				row.Under = used.under
-			}
+
 			if used.limit > 0 {
 				row.Percent = int(min(used.amount*100/used.limit, 100))
 				row.IsFull = row.Percent >= fullPercent
@@ -176,7 +180,8 @@ func tagsOf(groups []claimdiff.Group) (tags []string) {
 	return tags
 }
 
-// signer says which key has signed the account, and whose it is.
+// signer says which key has signed the account, and whose it is. It need not be a key of an
+// operator any more, since operators change.
 func (s *Site) signer(key string) string {
 	if key == "" {
 		return "not known"
@@ -196,17 +201,17 @@ func (s *Site) signer(key string) string {
 type deliveryRow struct {
 	Server      string
 	State       tag
-	Reason      string
-	Connections string
-	Since       string
+	Reason      string // of State; "" if there is none to give
+	Connections string // how many it has; "" if that is not known
+	Since       string // when the change was sent that it has not acknowledged; "": it has
 }
 
-// deliveryRows describes what nats-servers have.
+// deliveryRows describes what nats-servers have. none is why there are no rows.
 func deliveryRows(r accounts.Report, u use, now time.Time) (rows []deliveryRow, none string) {
 	switch r.Delivery.State {
 	case accounts.NotConfigured:
-		return nil, "NATS is not configured: nats-servers with a URL resolver fetch the account when they " +
-			"need it."
+		return nil, "NATS is not configured: nats-servers with a URL resolver fetch the account " +
+			"when they need it."
 	case accounts.NotConnected, accounts.WrongAccount:
 		none = sentence(r.Delivery.String())
 	default:
@@ -238,7 +243,8 @@ var serverTags = map[accounts.ServerState]tag{
 	accounts.ServerAway:          {"mute", "away"},
 }
 
-// serverTag says what has become of the account at a nats-server.
+// serverTag says what has become of the account at a nats-server. One that is away is harmless if
+// it has acknowledged the account before.
 func serverTag(r accounts.ServerReport) tag {
 	if r.State == accounts.ServerAway && !r.Acked {
 		return tag{warn, "away, lacks it"}
@@ -246,9 +252,10 @@ func serverTag(r accounts.ServerReport) tag {
 	return serverTags[r.State]
 }
 
-// accountNotes says why an account is not wholly in effect.
+// accountNotes says why an account is not wholly in effect. d.State is the worst that holds. That
+// it expires soon, and imports that do nothing, are said besides.
 func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
-	n := &notices{now: now}
+	n := &notes{now: now}
 	switch d.State {
 	case "not served":
 		n.add(bad, "Not served", "text", sentence(d.Reason)+
@@ -259,7 +266,8 @@ func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
 	case "refused":
 		n.add(bad, "Refused", "text", sentence(Name(d.Reason)))
 	case "incomplete":
-		for _, p := range d.Account.Delivery.Partly[:min(len(d.Account.Delivery.Partly), maxAlike)] {
+		partly := d.Account.Delivery.Partly
+		for _, p := range partly[:min(len(partly), maxAlike)] {
 			n.add(bad, "Partly", "partly", partlyNote{Server: p.Server, Reason: p.Reason})
 		}
 	case "pending":
@@ -274,7 +282,8 @@ func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
 }
 
 // addLost tells which imports do nothing: those of the account, and those that others have from it.
-func (n *notices) addLost(d monitor.Detail) {
+// At most maxAlike of them are told, and then how many more there are.
+func (n *notes) addLost(d monitor.Detail) {
 	var lost []danglingNote
 	for at, from := range d.Sources {
 		if from.Fault != "" {
@@ -285,8 +294,9 @@ func (n *notices) addLost(d monitor.Detail) {
 	for _, importer := range d.Importers {
 		for at, fault := range importer.Faults {
 			if fault != "" {
-				lost = append(lost, danglingNoteOf(monitor.DanglingImport{Key: importer.Key,
-					Name: importer.Name, Import: importer.Imports[at], From: monitor.Source{Fault: fault}}))
+				lost = append(lost, danglingNoteOf(monitor.DanglingImport{
+					Key: importer.Key, Name: importer.Name, Import: importer.Imports[at],
+					From: monitor.Source{Fault: fault}}))
 			}
 		}
 	}
@@ -300,7 +310,8 @@ func (n *notices) addLost(d monitor.Detail) {
 	}
 }
 
-// pretty returns the claims of a JWT as JSON, with all that is in them.
+// pretty returns the claims of a JWT as JSON, with all that is in them, also fields that jwt/v2
+// does not know.
 func pretty(token []byte) string {
 	_, rest, _ := bytes.Cut(bytes.TrimSpace(token), []byte("."))
 	payload, _, _ := bytes.Cut(rest, []byte("."))
@@ -328,10 +339,11 @@ func visibleLines(text string) string {
 	return b.String()
 }
 
-// parts is what the template of items takes.
+// parts is what the template "items" takes: items, and the heads of the columns.
 type parts struct {
 	Items items
 	Heads []string
 }
 
+// partsOf makes parts in a template.
 func partsOf(all items, heads ...string) parts { return parts{all, heads} }

@@ -11,34 +11,38 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// Note is a sentence about something that wants attention. How bad it is says Class: that of the style sheet.
+// Note is a sentence about something that wants attention. How bad it is says Class: that of the
+// style sheet.
 type Note struct {
 	Class, Tag string
 	Text       template.HTML
 }
 
+// The classes of the style sheet for notes and tags, besides "ok" and "mute".
 const (
 	bad  = "bad"  // something is not as it should be
 	warn = "warn" // it will not be, or may not be
 )
 
-// maxAlike is how many notes of one kind there are. A last one says how many more there would be.
+// maxAlike is how many notes of one kind there are, so that a fault of a million accounts does not
+// hide the others. A last one says how many more there would be.
 const maxAlike = 3
 
-// notices collects notes.
-type notices struct {
+// notes collects Notes of one page.
+type notes struct {
 	all []Note
-	now time.Time
+	now time.Time // of all notes
 }
 
-// add adds a note that a template makes.
-func (n *notices) add(class, tag, name string, data any) {
+// add adds a note that the template "note-" and name makes of data.
+func (n *notes) add(class, tag, name string, data any) {
 	n.all = append(n.all, Note{class, tag, main("note-"+name, data)})
 }
 
-// attention returns what wants attention, what is worst first.
+// attention returns what wants attention, what is worst first. Without notes all is well: what is
+// as it should be, such as an account that a nats-server does not need, has none.
 func (s *Site) attention(o *overview) []Note {
-	n := &notices{now: o.Now}
+	n := &notes{now: o.Now}
 	n.addParts(o.ready)
 	n.addServers(o)
 	s.addPartly(n)
@@ -53,8 +57,9 @@ func (s *Site) attention(o *overview) []Note {
 var partTags = map[string]string{"store": "Store", "trust": "Operator", "compared": "Starting",
 	"delivery": "NATS", "replica": "Primary", "bucket": "Bucket"}
 
-// addParts tells which parts of this server are not ready. That of the delivery is told for each nats-server.
-func (n *notices) addParts(ready monitor.Readiness) {
+// addParts tells which parts of this server are not ready. That of the delivery is told for each
+// nats-server.
+func (n *notes) addParts(ready monitor.Readiness) {
 	for _, name := range []string{"store", "trust", "compared", "delivery", "replica", "bucket"} {
 		switch p := ready.Parts[name]; {
 		case p == nil:
@@ -66,7 +71,8 @@ func (n *notices) addParts(ready monitor.Readiness) {
 	}
 }
 
-// sentence begins with a capital letter and ends with a full stop.
+// sentence is a text with a capital letter at its beginning and a full stop at its end. "" stays
+// "".
 func sentence(text string) string {
 	if text == "" {
 		return ""
@@ -74,11 +80,12 @@ func sentence(text string) string {
 	return capital(strings.TrimSuffix(text, ".")) + "."
 }
 
-// waiting is for how long a change may be on its way before that wants attention.
+// waiting is for how long a change may be on its way before that wants attention. An answer takes
+// some milliseconds.
 const waiting = 5 * time.Second
 
 // addServers tells which nats-servers lack something, and why.
-func (n *notices) addServers(o *overview) {
+func (n *notes) addServers(o *overview) {
 	isSlow := !o.oldest.IsZero() && n.now.Sub(o.oldest) > waiting
 	for _, srv := range o.Servers {
 		switch {
@@ -94,14 +101,15 @@ func (n *notices) addServers(o *overview) {
 	n.fold(func(tag string) bool { return slices.Contains(folded, tag) }, "more-servers")
 }
 
-// partlyNote is what the template shows of an account that is not wholly in effect at a nats-server.
+// partlyNote is what the template shows of an account that is not wholly in effect at a
+// nats-server.
 type partlyNote struct {
 	account        // zero: the page is about it
 	Server, Reason string
 }
 
 // addPartly tells which accounts are not wholly in effect.
-func (s *Site) addPartly(n *notices) {
+func (s *Site) addPartly(n *notes) {
 	found := s.monitor.List(monitor.ListQuery{Select: monitor.AreIncomplete, Limit: maxAlike})
 	for _, a := range found.Accounts {
 		if len(a.Delivery.Partly) > 0 {
@@ -115,17 +123,18 @@ func (s *Site) addPartly(n *notices) {
 }
 
 // addUntrusted tells how many accounts are not served.
-func (n *notices) addUntrusted(untrusted int) {
+func (n *notes) addUntrusted(untrusted int) {
 	if untrusted > 0 {
 		n.add(bad, "Not served", "untrusted", untrusted)
 	}
 }
 
-// attentionDays is from when on an account that expires wants attention.
+// attentionDays is how many days before an account expires it wants attention.
 const attentionDays = 7
 
-// addExpiring tells which accounts expire soon, or have lately.
-func (s *Site) addExpiring(n *notices, g monitor.Glance) {
+// addExpiring tells which accounts expire soon, or have lately. g.Soon is in order of time, so
+// those that have expired are first.
+func (s *Site) addExpiring(n *notes, g monitor.Glance) {
 	shown := 0
 	for _, e := range g.Soon {
 		switch left := e.Expires.Sub(n.now); {
@@ -154,7 +163,9 @@ type expiringNote struct {
 // maxNamed bounds the accounts that a sentence names.
 const maxNamed = 3
 
-func (s *Site) expiring(n *notices, e monitor.Expiring) expiringNote {
+// expiring describes an account that expires. Importers are looked up in the index for it, so only
+// maxAlike accounts are described.
+func (s *Site) expiring(n *notes, e monitor.Expiring) expiringNote {
 	note := expiringNote{account: account{e.Key, e.Name}, When: distance(e.Expires, n.now),
 		Moment: moment(e.Expires, n.now)}
 	some, isMore, _ := s.monitor.Importers(e.Key, maxNamed)
@@ -165,7 +176,7 @@ func (s *Site) expiring(n *notices, e monitor.Expiring) expiringNote {
 	return note
 }
 
-// Get agrees with the importers.
+// Get is the verb of the sentence about the importers.
 func (e expiringNote) Get() string {
 	if len(e.Importers) == 1 && !e.IsMore {
 		return "gets"
@@ -185,7 +196,7 @@ func (e expiringNote) Before(at int) string {
 }
 
 // addDangling tells which imports do nothing.
-func (n *notices) addDangling(d monitor.Dangling) {
+func (n *notes) addDangling(d monitor.Dangling) {
 	for i, f := range d.First {
 		if i == maxAlike {
 			n.add(warn, "Does nothing", "more-dangling", d.Accounts-i)
@@ -198,19 +209,22 @@ func (n *notices) addDangling(d monitor.Dangling) {
 // danglingNote is what the template shows of an import that does nothing.
 type danglingNote struct {
 	account
-	Kind, Subject, Fault string
-	From                 account
-	IsStored             bool
+	Kind, Subject, Fault string  // Fault is why, as claimcheck says it
+	From                 account // that would have to export it
+	IsStored             bool    // From is
 }
 
+// danglingNoteOf describes an import that does nothing.
 func danglingNoteOf(f monitor.DanglingImport) danglingNote {
 	there, _ := claimdiff.Subjects(f.Import)
-	return danglingNote{account{f.Key, f.Name}, f.Import.Type.String(), claimdiff.Plain(there), f.From.Fault,
-		account{f.From.Key, f.From.Name}, f.From.IsStored}
+	return danglingNote{account: account{f.Key, f.Name}, Kind: f.Import.Type.String(),
+		Subject: claimdiff.Plain(there), Fault: f.From.Fault,
+		From: account{f.From.Key, f.From.Name}, IsStored: f.From.IsStored}
 }
 
-// fold replaces all but some of the notes with certain tags by one.
-func (n *notices) fold(isAlike func(tag string) bool, name string) {
+// fold keeps maxAlike of the notes whose tags are alike. A last note, which the template "note-"
+// and name makes, says how many more there would be.
+func (n *notes) fold(isAlike func(tag string) bool, name string) {
 	var kept []Note
 	seen := 0
 	for _, note := range n.all {
@@ -226,7 +240,8 @@ func (n *notices) fold(isAlike func(tag string) bool, name string) {
 	}
 }
 
-// headline is the first line of the overview.
+// headline is the first line of the overview: how many things want attention, and if none does, the
+// best that is known.
 func headline(notes []Note, o *overview) string {
 	switch {
 	case len(notes) == 1:

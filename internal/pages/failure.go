@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// failure is the page for an error.
+// failure is what the page for an error shows.
 type failure struct {
 	Title string
 	Lines []string
@@ -20,7 +20,8 @@ var failureTitles = map[int]string{
 	http.StatusServiceUnavailable: "This can't be shown now",
 }
 
-// failureOf describes an error. text may repeat a name or a path.
+// failureOf describes an error. text is what other clients get. It may repeat a name or a path that
+// the client has sent, so it is shown as Name does.
 func failureOf(status int, text string) failure {
 	f := failure{Title: failureTitles[status]}
 	if f.Title == "" {

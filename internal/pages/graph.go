@@ -13,8 +13,8 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// The drawing has the accounts that this one imports from on the left, this one in the middle, and those that
-// import from it on the right. Its unit is a pixel at full width.
+// The drawing has the accounts that this one imports from on the left, this one in the middle, and
+// those that import from it on the right. Its unit is a pixel at full width.
 const (
 	graphWidth  = 1080
 	boxHeight   = 44
@@ -25,28 +25,29 @@ const (
 	graphMargin = 18
 	// maxBoxes bounds the boxes on each side. A last one says how many more there are.
 	maxBoxes = 6
-	// maxBoxText and maxWayText are how many characters a box or a way has room for.
-	maxBoxText = 22
-	maxWayText = 30
+	// maxBoxText and maxArrowText are how many characters there is room for in a box and at an
+	// arrow.
+	maxBoxText   = 22
+	maxArrowText = 30
 )
 
-// graph is the drawing.
+// graph is the drawing, as the template "graph" writes it in SVG.
 type graph struct {
 	Width, Height int
 	Label         string // for those who do not see it
 	Boxes         []box
-	Ways          []way
+	Arrows        []arrow
 }
 
-// box is an account.
+// box is an account. X and Y are the upper left corner.
 type box struct {
-	account
-	IsMe                bool
+	account                  // zero: it stands for several, and is no link
+	IsMe                bool // it is the account that the page is about
 	X, Y, Width, Height int
-	Title, Under        string
+	Title, Under        string // Under is below the title; "" for none
 }
 
-// TextX and the others are where the texts are.
+// TextX is where the texts begin.
 func (b box) TextX() int { return b.X + 14 }
 
 // TitleY is the base line of the title.
@@ -60,12 +61,13 @@ func (b box) TitleY() int {
 // UnderY is the base line of the text below.
 func (b box) UnderY() int { return b.Y + 45 }
 
-// way is what goes from one account to another.
-type way struct {
-	Path         string
-	Text         string
-	X, Y         int
-	IsEnd, IsBad bool // the text ends at X; it does nothing
+// arrow is what goes from one account to another. It points to the one that imports.
+type arrow struct {
+	Path  string // a curve, in the syntax of SVG
+	Text  string // one import, or how many there are
+	X, Y  int    // where the text begins
+	IsEnd bool   // the text ends there instead
+	IsBad bool   // what it stands for does nothing
 }
 
 // neighbour is an account at one side, with what goes to it or comes from it.
@@ -82,10 +84,12 @@ func graphOf(d monitor.Detail) template.HTML {
 	}
 	name := account{d.Key, d.Claims.Name}
 	rows := max(shown(left), shown(right), 1)
-	g := &graph{Width: graphWidth, Height: rows*rowHeight + graphMargin, Label: graphLabel(name, left, right)}
-	me := box{account: name, IsMe: true, X: (graphWidth - meWidth) / 2, Y: (g.Height - meHeight) / 2,
-		Width: meWidth, Height: meHeight, Title: clip(name.Label(), maxBoxText),
-		Under: "exports " + count(len(d.Claims.Exports)) + ", imports " + count(len(d.Claims.Imports))}
+	g := &graph{Width: graphWidth, Height: rows*rowHeight + graphMargin,
+		Label: graphLabel(name, left, right)}
+	me := box{account: name, IsMe: true, X: (graphWidth - meWidth) / 2,
+		Y: (g.Height - meHeight) / 2, Width: meWidth, Height: meHeight,
+		Title: clip(name.Label(), maxBoxText), Under: "exports " +
+			count(len(d.Claims.Exports)) + ", imports " + count(len(d.Claims.Imports))}
 	g.Boxes = append(g.Boxes, me)
 	g.addSide(left, me, 10, true)
 	g.addSide(right, me, graphWidth-boxWidth-10, false)
@@ -108,26 +112,26 @@ func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
 			return
 		}
 		g.Boxes = append(g.Boxes, b)
-		// The ways meet this account beside each other.
+		// The arrows meet this account beside each other.
 		at := me.Y + me.Height/2 + (2*i-n+1)*6
 		if len(side[i].good) > 0 {
-			g.Ways = append(g.Ways, newWay(side[i].good, b, me, at, 0, isLeft))
+			g.Arrows = append(g.Arrows, newArrow(side[i].good, b, me, at, 0, isLeft))
 		}
 		if len(side[i].bad) > 0 {
-			g.Ways = append(g.Ways, newWay(side[i].bad, b, me, at+6, 12, isLeft).broken(b))
+			g.Arrows = append(g.Arrows, newArrow(side[i].bad, b, me, at+6, 12, isLeft).broken(b))
 		}
 	}
 }
 
-// newWay draws the way between an account and this one, which it meets at a height. It is so far below the
-// middle of the other one.
-func newWay(what []string, b, me box, at, below int, isLeft bool) way {
+// newArrow draws the arrow between an account and this one, which it meets at a height. It is so
+// far below the middle of the other one.
+func newArrow(what []string, b, me box, at, below int, isLeft bool) arrow {
 	text := what[0]
 	if len(what) > 1 {
 		text = counted(len(what), "import", "imports")
 	}
-	w := way{Text: clip(text, maxWayText), X: b.X + b.Width + 12, Y: b.Y + 10}
-	if b.Y+b.Height/2 > me.Y+me.Height/2 { // the way goes up
+	w := arrow{Text: clip(text, maxArrowText), X: b.X + b.Width + 12, Y: b.Y + 10}
+	if b.Y+b.Height/2 > me.Y+me.Height/2 { // the arrow goes up
 		w.Y = b.Y + b.Height + 2
 	}
 	from, to, fromY, toY := b.X+b.Width, me.X, b.Y+b.Height/2+below, at
@@ -136,12 +140,13 @@ func newWay(what []string, b, me box, at, below int, isLeft bool) way {
 		w.X, w.IsEnd = b.X-12, true
 	}
 	middle := (from + to) / 2
-	w.Path = fmt.Sprintf("M%d %d C%d %d %d %d %d %d", from, fromY, middle, fromY, middle, toY, to, toY)
+	w.Path = fmt.Sprintf("M%d %d C%d %d %d %d %d %d",
+		from, fromY, middle, fromY, middle, toY, to, toY)
 	return w
 }
 
-// broken marks a way of which nothing comes. Its text is below the box.
-func (w way) broken(b box) way {
+// broken marks an arrow of which nothing comes. Its text is below the box.
+func (w arrow) broken(b box) arrow {
 	w.IsBad, w.Y = true, b.Y+b.Height+16
 	w.Text += ": does nothing"
 	return w
@@ -198,7 +203,7 @@ func graphLabel(me account, left, right []neighbour) string {
 	return me.Label() + " " + strings.Join(parts, ", and ") + ". The tables below name them."
 }
 
-// clip shortens a text to so many characters.
+// clip shortens a text to so many characters. A drawing can't break lines.
 func clip(text string, characters int) string {
 	if utf8.RuneCountInString(text) <= characters {
 		return text

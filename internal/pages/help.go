@@ -6,12 +6,12 @@ import (
 	"nats-account-server/internal/manual"
 )
 
-// helpPage is what the template of the manual shows.
+// helpPage is what the template of the manual shows: a page of it, or the results of a search.
 type helpPage struct {
-	Current  *manual.Page // nil: the results of a search
-	Topics   []*manual.Page
-	Main     template.HTML
-	Query    string
+	Current  *manual.Page   // nil: the results of a search
+	Topics   []*manual.Page // the links beside it
+	Main     template.HTML  // of the page
+	Query    string         // of the search
 	Hits     []manual.Hit
 	IsSearch bool
 }
@@ -25,7 +25,7 @@ func topics() (all []*manual.Page) {
 	return all
 }
 
-// Manual returns a page of the manual.
+// Manual returns a page of the manual. onlyHelp is Page.OnlyHelp.
 func (s *Site) Manual(p *manual.Page, onlyHelp bool) Page {
 	content := main("manual", helpPage{Current: p, Topics: topics(), Main: p.HTML()})
 	return Page{Title: p.Title, Section: Help, Main: content, OnlyHelp: onlyHelp}

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// maxLast bounds the changes and the refused pushes that the overview has, and maxPast the changes that
-	// the page of an account has.
+	// maxLast bounds the changes and the refused pushes that the overview has, and maxPast the
+	// changes that the page of an account has.
 	maxLast = 8
 	maxPast = 20
 	// maxRefused is how many refusals are looked at, to find those of pushes.
@@ -25,22 +25,24 @@ const (
 // pastRow is a change, or a push that was refused.
 type pastRow struct {
 	account
-	HasAccount   bool
-	When, Moment string
-	Lines        []changeLine
-	More         int
-	Issued       bool // anew, and nothing else has changed
-	Why          string
-	By, Via      string
+	HasAccount   bool         // it is known which account it was about
+	When, Moment string       // how long ago, and the time
+	Lines        []changeLine // what has changed
+	More         int          // lines that are left out
+	Issued       bool         // anew, and nothing else has changed
+	Why          string       // it was refused
+	By, Via      string       // a user or address, and the way in; see origin
 }
 
-// changeLine is a difference in words.
+// changeLine is a claimdiff.Change: its words, its sign, and the class of the style sheet for that.
 type changeLine struct{ Class, Sign, Words string }
 
 // signs are the signs as people see them, with their class of the style sheet.
-var signs = map[string]changeLine{"+": {"add", "+", ""}, "-": {"del", "−", ""}, "~": {"chg", "~", ""}}
+var signs = map[string]changeLine{
+	"+": {"add", "+", ""}, "-": {"del", "−", ""}, "~": {"chg", "~", ""},
+}
 
-// pastRows describes what has happened.
+// pastRows describes what has happened, in the order of all.
 func pastRows(all []monitor.Past, now time.Time) (rows []pastRow) {
 	for _, p := range all {
 		row := pastRow{account: account{p.Account, p.Name}, HasAccount: p.Account != "",
@@ -67,7 +69,7 @@ func pushes(all []monitor.Past) []monitor.Past {
 	return slices.DeleteFunc(all, func(p monitor.Past) bool { return p.Origin.Peer })
 }
 
-// changeLines describes differences.
+// changeLines describes changes.
 func changeLines(all []claimdiff.Change) (lines []changeLine) {
 	for _, c := range all {
 		l := signs[c.Sign]
@@ -82,10 +84,12 @@ func changeLines(all []claimdiff.Change) (lines []changeLine) {
 // origins are the ways in, in words.
 var origins = map[string]string{
 	accounts.KindHTTP: "HTTP", accounts.KindNATS: "NATS", accounts.KindPack: "another server",
-	accounts.KindPrimary: "the primary", accounts.KindFile: "a file", accounts.KindExpiry: "it had expired",
+	accounts.KindPrimary: "the primary", accounts.KindFile: "a file",
+	accounts.KindExpiry: "it had expired",
 }
 
-// origin says where a change came from.
+// origin says where a change came from: the user if one has logged in, otherwise the address
+// without its port, otherwise the way in. via is what is known besides.
 func origin(o accounts.Origin) (by, via string) {
 	host, _, err := net.SplitHostPort(o.Address)
 	if err != nil {
@@ -101,11 +105,14 @@ func origin(o accounts.Origin) (by, via string) {
 	return kind, ""
 }
 
-// refusals are the words of the audit as clauses.
+// refusals are the reasons of the audit log (accounts.NewRefusal) as clauses. A reason that is not
+// here is shown as it is.
 var refusals = map[string]string{
 	"bad-jwt": "it is no JWT of an account", "mismatch": "it is of another account",
-	"bad-subject": "its subject is no key of an account", "self-signed": "the account has signed it itself",
-	"bad-issuer": "a key of an account has signed it", "untrusted": "it is signed by another operator",
+	"bad-subject":  "its subject is no key of an account",
+	"self-signed":  "the account has signed it itself",
+	"bad-issuer":   "a key of an account has signed it",
+	"untrusted":    "it is signed by another operator",
 	"identity-key": "the operator's own key has signed it, and a signing key has to",
 	"expired":      "it has expired", "not-yet-valid": "it is not valid yet",
 	"blocked":     "its claims are not valid",

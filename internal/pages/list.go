@@ -17,25 +17,26 @@ const (
 	maxQuery = 128
 )
 
-// ListQuery says which accounts the list has. The zero value is the first page of all.
+// ListQuery says which accounts the list has. The zero value is the first page of all. It comes
+// from the URL, so that each field may have any text.
 type ListQuery struct {
 	Text  string // that begins the key, or is a part of the name
-	Show  string // one of the filters; any other is all
-	After string // key of the last account of the page before
+	Show  string // Show of one of the filters; any other is all
+	After string // monitor.Listing.After of the page before; "": this is the first
 }
 
 // filter is a choice of accounts.
 type filter struct {
-	Show, Text string
+	Show, Text string // its value in a URL, and what it is called
 	selection  monitor.Selection
-	count      func(known) int
+	count      func(known) int // how many accounts it has
 }
 
-// known is what is known of all accounts together.
+// known is what is known of all accounts together. No account is read for it.
 type known struct {
 	monitor.Glance
 	monitor.Dangling
-	isGlance, isDangling bool
+	isGlance, isDangling bool // there is one: not yet, right after a start with many accounts
 	pending, partly      int
 }
 
@@ -45,8 +46,10 @@ var filters = []filter{
 	{"week", "Expire within 7 days", monitor.ExpireWeek, func(k known) int { return k.Week }},
 	{"month", "Expire within 30 days", monitor.ExpireMonth, func(k known) int { return k.Month }},
 	{"expired", "Expired", monitor.HaveExpired, func(k known) int { return k.Expired }},
-	{"pending", "Waiting for a nats-server", monitor.ArePending, func(k known) int { return k.pending }},
-	{"partly", "Not wholly in effect", monitor.AreIncomplete, func(k known) int { return k.partly }},
+	{"pending", "Waiting for a nats-server", monitor.ArePending,
+		func(k known) int { return k.pending }},
+	{"partly", "Not wholly in effect", monitor.AreIncomplete,
+		func(k known) int { return k.partly }},
 	{"dangling", "Imports that do nothing", monitor.ImportNothing,
 		func(k known) int { return k.Accounts }},
 	{"untrusted", "Not served", monitor.AreUntrusted, func(k known) int { return k.Untrusted }},
@@ -69,7 +72,7 @@ type list struct {
 	Counted string // where Connections were counted; "": they are not known
 	// More and First are the URLs of the next page and of the first one; "" if there is none.
 	More, First  string
-	IsUnfinished bool // the next page goes on with the search
+	IsUnfinished bool // the search took too long for one page, and the next one goes on with it
 	Total        int  // of all accounts
 	IsKnown      bool // that is known
 }
@@ -78,23 +81,26 @@ type list struct {
 type filterLink struct {
 	Text, URL string
 	Count     int
-	HasCount  bool
-	IsCurrent bool
+	HasCount  bool // Count is known
+	IsCurrent bool // the list has this choice
 }
 
 // listRow is an account in the list.
 type listRow struct {
 	account
 	Expires tag
-	Shares  string
+	Shares  string // how many exports and imports: "2 / 5"
 	State   tag
-	Issued  string
+	Issued  string // how long ago
 	// Until is a class of the style sheet, which makes a sentence of Expires on a narrow screen.
 	Until       string
 	Connections string // how many there are; "" if that is not known
 }
 
-// List returns a page of the list of accounts.
+// List returns a page of the list of accounts. The error is ErrBusy.
+//
+// nats-servers are asked for the connections of its accounts after the page has left the queue of
+// begin, because that takes time and no processor.
 func (s *Site) List(ctx context.Context, q ListQuery) (Page, error) {
 	version := s.monitor.Version()
 	l, err := s.list(ctx, q)
@@ -106,7 +112,7 @@ func (s *Site) List(ctx context.Context, q ListQuery) (Page, error) {
 		Search: l.Query.Text}, nil
 }
 
-// list looks for the accounts of a query.
+// list looks for the accounts of a query. A text that looks for nothing but spaces is no text.
 func (s *Site) list(ctx context.Context, q ListQuery) (*list, error) {
 	end, err := s.begin(ctx)
 	if err != nil {
@@ -119,8 +125,8 @@ func (s *Site) list(ctx context.Context, q ListQuery) (*list, error) {
 	l := &list{Query: q, Order: "by key", Total: k.Stored, IsKnown: k.isGlance}
 	filters, chosen := q.links(k)
 	l.Filters = filters
-	found := s.monitor.List(monitor.ListQuery{Text: q.Text, Select: chosen.selection, After: q.After,
-		Limit: pageSize})
+	found := s.monitor.List(monitor.ListQuery{Text: q.Text, Select: chosen.selection,
+		After: q.After, Limit: pageSize})
 	if found.IsByName {
 		l.Order = "by name"
 	}
@@ -144,12 +150,13 @@ func (l *list) title() string {
 	return "Accounts"
 }
 
-// links returns the links to choices, and the one that is chosen. Those that have nothing are left out.
+// links returns the links to choices, and the one that is chosen. Those that have nothing are left
+// out.
 func (q ListQuery) links(k known) (links []filterLink, chosen filter) {
 	chosen = filters[0]
 	for _, f := range filters {
-		link := filterLink{Text: f.Text, URL: q.url(f.Show, ""), Count: f.count(k), HasCount: k.isGlance,
-			IsCurrent: f.Show == q.Show}
+		link := filterLink{Text: f.Text, URL: q.url(f.Show, ""), Count: f.count(k),
+			HasCount: k.isGlance, IsCurrent: f.Show == q.Show}
 		if f.selection == monitor.ImportNothing {
 			link.HasCount = k.isDangling
 		}
@@ -179,8 +186,9 @@ func (q ListQuery) url(show, after string) string {
 
 // listRowOf describes an account.
 func listRowOf(a monitor.Account, now time.Time) listRow {
-	row := listRow{account: account{a.Key, a.Name}, Expires: expiryTag(a.Expires, now), State: stateTag(a),
-		Shares: count(a.Exports) + " / " + count(a.Imports), Issued: distance(a.Issued, now)}
+	row := listRow{account: account{a.Key, a.Name}, Expires: expiryTag(a.Expires, now),
+		State: stateTag(a), Shares: count(a.Exports) + " / " + count(a.Imports),
+		Issued: distance(a.Issued, now)}
 	switch {
 	case a.Expires == nil:
 		row.Until = "never"
@@ -190,7 +198,7 @@ func listRowOf(a monitor.Account, now time.Time) listRow {
 	return row
 }
 
-// expiryTag says when an account expires.
+// expiryTag says when an account expires. at is nil if it never does.
 func expiryTag(at *time.Time, now time.Time) tag {
 	switch {
 	case at == nil:
@@ -203,7 +211,8 @@ func expiryTag(at *time.Time, now time.Time) tag {
 	return tag{"", distance(*at, now)}
 }
 
-// stateTag says whether an account is in effect, in a few words.
+// stateTag says whether an account is in effect, in a few words. a.State is the worst that holds,
+// as monitor decides. What is not bad depends on how many nats-servers have the account.
 func stateTag(a monitor.Account) tag {
 	switch a.State {
 	case "not served":
@@ -233,7 +242,8 @@ func stateTag(a monitor.Account) tag {
 	return tag{"ok", reach(a.Delivery)}
 }
 
-// reach says how many nats-servers have a change.
+// reach says how many nats-servers have a change: "2 of 3". One that does not use the account has
+// nothing to change.
 func reach(d accounts.Delivery) string {
 	if d.State != accounts.Sent {
 		return "NATS is away"

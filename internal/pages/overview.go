@@ -8,7 +8,8 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// account is an account to link to.
+// account is an account to link to: its key, and its name, which is "" if it has none or is not
+// known. A row or note that is about an account embeds it, for the template "account-link".
 type account struct{ Key, Account string }
 
 // Label is what an account is called: its name, or the beginning and the end of its key.
@@ -20,17 +21,18 @@ func (a account) Label() string {
 }
 
 const (
-	// maxServers bounds the nats-servers that the overview has, maxExpiring the accounts that expire next.
+	// maxServers bounds the nats-servers that the overview has, maxExpiring the accounts that
+	// expire next.
 	maxServers  = 256
 	maxExpiring = 6
 )
 
-// overview is what the first page shows.
+// overview is what the first page shows. What is not exported is what it is made of.
 type overview struct {
 	Now      time.Time
-	Headline string
-	Lead     string
-	Notes    []Note
+	Headline string // the first line, and the title of the window
+	Lead     string // the sentences below it
+	Notes    []Note // what wants attention
 
 	IsConfigured bool // there is a NATS to announce on
 	IsConnected  bool
@@ -43,24 +45,25 @@ type overview struct {
 
 	ready       monitor.Readiness
 	glance      monitor.Glance
-	glanceKnown bool
+	glanceKnown bool // false for a second or two after a start with very many accounts
 	dangling    monitor.Dangling
-	oldest      time.Time // see notifier.Overview
+	oldest      time.Time // since when the oldest pending change is; zero: none is pending
 }
 
-// fact is a line about this server.
+// fact is a line with a name: about this server, or about an account.
 type fact struct{ Name, Text string }
 
 // serverRow is a nats-server.
 type serverRow struct {
 	monitor.Server
 	Standing  tag
-	Heard     string // when it was heard of last
-	Refused   account
+	Heard     string  // when it was heard of last
+	Refused   account // whose JWT it has refused last; zero: none
 	RefusedAt string
 }
 
-// tag is a state in a word.
+// tag is a state in a word. Class is that of the style sheet: "ok", warn, bad, "mute" for what is
+// neither good nor bad, or "" for no tag but the text alone.
 type tag struct{ Class, Text string }
 
 // expiringRow is an account that expires.
@@ -70,7 +73,8 @@ type expiringRow struct {
 	Class      string // of the tag; "" for none
 }
 
-// Overview returns the first page.
+// Overview returns the first page. The error is ErrBusy. It takes the same time for any number of
+// accounts: what is known of all of them was counted before.
 func (s *Site) Overview(ctx context.Context) (Page, error) {
 	end, err := s.begin(ctx)
 	if err != nil {
@@ -92,10 +96,11 @@ func (s *Site) Overview(ctx context.Context) (Page, error) {
 	o.Refused = o.Refused[:min(len(o.Refused), maxLast)]
 	o.Notes = s.attention(o)
 	o.Headline, o.Lead = headline(o.Notes, o), o.lead(varz)
-	return Page{Title: o.Headline, Section: Overview, Main: main("overview", o), Version: version}, nil
+	return Page{Title: o.Headline, Section: Overview, Main: main("overview", o),
+		Version: version}, nil
 }
 
-// standings are the states of nats-servers in words.
+// standings are the states of nats-servers (monitor.Server.State) in words, but for "silent".
 var standings = map[string]tag{
 	"in_step":  {"ok", "has everything"},
 	"pending":  {warn, "waiting"},
@@ -114,7 +119,7 @@ func silence(srv monitor.Server) tag {
 	return t
 }
 
-// addServers describes the nats-servers.
+// addServers describes the nats-servers. One that has everything may leave a part of it out.
 func (o *overview) addServers(z monitor.Serverz) {
 	o.MoreServers = z.Total - len(z.Servers)
 	for _, srv := range z.Servers {
@@ -153,7 +158,8 @@ func (o *overview) addExpiring() {
 	}
 }
 
-// lead is the second line.
+// lead is the second line: how many accounts there are, how many nats-servers have them all, and
+// whether some expire. What is not known is left out.
 func (o *overview) lead(v monitor.Varz) string {
 	var parts []string
 	if o.glanceKnown {
@@ -161,10 +167,11 @@ func (o *overview) lead(v monitor.Varz) string {
 	}
 	switch total := len(o.Servers) + o.MoreServers; {
 	case !o.IsConfigured:
-		parts = append(parts, "NATS is not configured: this server does not know what nats-servers run")
+		parts = append(parts,
+			"NATS is not configured: this server does not know what nats-servers run")
 	case total > 0:
-		parts = append(parts, o.inStep()+" of "+counted(total, "nats-server has", "nats-servers have")+
-			" everything")
+		parts = append(parts, o.inStep()+" of "+
+			counted(total, "nats-server has", "nats-servers have")+" everything")
 	}
 	if o.glanceKnown && o.glance.Stored > 0 && o.glance.Month == 0 && o.glance.Expired == 0 {
 		parts = append(parts, "nothing expires within 30 days")
@@ -195,7 +202,8 @@ func (s *Site) facts(v monitor.Varz, o *overview) []fact {
 		{"Operator", s.operatorText(o.Now)},
 		{"Store", s.storeText(o)},
 		{"NATS", natsText(v)},
-		{"Program", "version " + v.Version + ", up " + span(o.Now.Sub(v.Start)) + " on " + Name(v.Host)},
+		{"Program", "version " + v.Version + ", up " + span(o.Now.Sub(v.Start)) + " on " +
+			Name(v.Host)},
 		{"Configuration", "read " + moment(v.ConfigLoad, o.Now)},
 	}
 }
@@ -219,7 +227,8 @@ func (s *Site) operatorText(now time.Time) string {
 	return strings.Join(texts, "; ")
 }
 
-// storeText describes the store.
+// storeText describes the store: whether it takes changes, what is in it, how much room there is,
+// and what of the journal is not in files yet. Free is below 0 if it is not known.
 func (s *Site) storeText(o *overview) string {
 	state := s.monitor.Store.State()
 	text := "ready"
@@ -252,7 +261,8 @@ func natsText(v monitor.Varz) string {
 	case !v.NATS.Connected:
 		return "not connected; " + counted(v.NATS.Pending, "change waits", "changes wait")
 	}
-	text := "connected; " + counted(v.NATS.Servers, "nats-server is known", "nats-servers are known")
+	text := "connected; " +
+		counted(v.NATS.Servers, "nats-server is known", "nats-servers are known")
 	if v.NATS.Reconnects > 0 {
 		text += "; connected again " + counted(v.NATS.Reconnects, "time", "times")
 	}

@@ -16,7 +16,7 @@ func TestANATSServerThatIsThereIsNotCalledAway(t *testing.T) {
 		{Name: "mute", State: "silent", Here: true, Pending: 1, LastSeen: seen},
 		{Name: "gone", State: "silent", Pending: 1, LastSeen: seen},
 	}})
-	n := &notices{now: o.Now}
+	n := &notes{now: o.Now}
 	n.addServers(o)
 	for i, want := range []struct{ state, tag, words string }{
 		{"no answer", "No answer", "is there and does not answer"},

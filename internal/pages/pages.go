@@ -2,18 +2,40 @@
 // account. A page is complete without a script. The one script shows changes as they happen, and
 // copies texts.
 //
-//	overview.go    /: what wants attention, and the server at a glance
-//	attention.go   what wants attention, as sentences
-//	list.go        /accounts
-//	account.go     /accounts/<key>
+// In goes what a monitor.Monitor knows, and what nats-servers say is in use. Out comes HTML. The
+// package changes nothing and decides nothing, and it knows no request: httpapi says who may see
+// what, and sends it.
+//
+// # Files
+//
+// To be read in this order:
+//
+//	pages.go       Site, Page, the layout around each page, and assets
+//	overview.go    /: what wants attention, and the server at a glance. web/overview.html
+//	attention.go   what wants attention, as sentences. web/overview.html
+//	list.go        /accounts. web/list.html
+//	account.go     /accounts/<key>. web/account.html
+//	shares.go      its exports and imports; graph.go draws them
+//	history.go     the last changes and refusals, on both. web/history.html
+//	use.go         asks nats-servers what is in use, for the list and the page of an account
+//	help.go        the manual. web/help.html
+//	failure.go     the page for an error. web/layout.html
+//	live.go        /events: tells browsers that there is something new. web/live.js
 //	words.go       times, numbers and names
-//	live.go        /events: tells browsers that there is something new
-//	web/           templates, style sheet and script
 //
-// Site.Layout puts the header, the navigation and the footer around the content of a page. The
-// manual uses it too, so that its pages look the same.
+// Each page has a method of Site (Overview, List, Account, Manual, Found, Failure), a type with
+// what its template shows, and functions named …Row or …Of that make its parts from what monitor
+// knows. The exported fields and methods of these types are for the templates. A template shows
+// texts as they are: words are chosen here.
 //
-// It decides nothing, and it knows no request: httpapi says who may see what.
+// # What a page costs
+//
+// A page is made anew for each request. With a million accounts the list is read from the index, 50
+// accounts at a time: the URL of the next page has the key after which it goes on
+// (ListQuery.After), so that no page reads those before it. A search looks at a bounded number of
+// accounts, and says so if it did not get to the end (monitor.List). Counts of all accounts are
+// those of the last survey of monitor. At most half of the processors make pages (Site.begin), and
+// nats-servers are asked at most 20 times a second (maxAsked).
 //
 // # Hostile names
 //
@@ -59,25 +81,26 @@ const (
 	Help     Section = "/help"
 )
 
-// Page is what stands between the header and the footer.
+// Page is what stands between the header and the footer, and what these say of it.
 type Page struct {
 	Title   string  // for the window; may have any characters
 	Section Section // which is marked in the navigation
 	Main    template.HTML
 	Search  string // what the search field has
-	// Version is that of what the page shows, from before it was made: the script brings the page
-	// up to date. "" means that the page does not change.
+	// Version is that of what the page shows (monitor.Version), from before it was made: what
+	// changes meanwhile is another version. The script compares it with that of /events, and loads
+	// the page again. "" means that the page does not change.
 	Version string
 	// OnlyHelp leaves out all that says how the server is doing, and the links to it: another
 	// listener serves that.
 	OnlyHelp bool
 }
 
-// Site makes the pages. Its methods may be called from any goroutine.
+// Site makes the pages. Its methods may be called from any goroutine. It keeps no page.
 type Site struct {
 	monitor *monitor.Monitor
-	asker   Asker
-	asking  *rate.Limiter // of questions to nats-servers
+	asker   Asker         // nil: no nats-server is asked
+	asking  *rate.Limiter // how often nats-servers are asked
 	now     func() time.Time
 	streams streams
 	making  chan struct{} // has an element for each page that is being made
@@ -86,18 +109,19 @@ type Site struct {
 // New returns the site of what a Monitor watches. asker may be nil: then it is not known what is in
 // use.
 func New(m *monitor.Monitor, asker Asker) *Site {
-	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked), now: time.Now,
-		making: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked),
+		now: time.Now, making: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
-// ErrBusy says that too many pages are asked for.
+// ErrBusy says that too many pages are asked for. httpapi answers 503.
 var ErrBusy = errors.New("too many pages are asked for: try again")
 
 // maxQueue is how long a request waits until its page is made.
 const maxQueue = 5 * time.Second
 
-// begin waits until a page may be made; end must be called when that is done. Half of the processors make
-// pages at the same time, so that many requests for pages do not keep those for JWTs waiting.
+// begin waits until a page may be made; end must be called when that is done. Half of the
+// processors make pages at the same time, so that many requests for pages do not keep those for
+// JWTs waiting.
 func (s *Site) begin(ctx context.Context) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxQueue)
 	defer cancel()
@@ -109,7 +133,8 @@ func (s *Site) begin(ctx context.Context) (end func(), err error) {
 	}
 }
 
-// templates are all pages. The layout is one of them.
+// templates are all templates of web/. The layout is one of them. They are parsed once: a fault in
+// one ends the program at its start, and so any test of this package.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"asset": assetURL,
 	"name":  Name,
@@ -118,7 +143,8 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"parts": partsOf,
 }).ParseFS(files, "web/*.html"))
 
-// Layout returns the whole page.
+// Layout returns the whole page: the header, the navigation and the footer around its content. The
+// footer has the time, so that two layouts of the same Page differ.
 func (s *Site) Layout(p Page) []byte {
 	now := s.now().UTC()
 	return render("layout", struct {
@@ -132,7 +158,8 @@ func (s *Site) Layout(p Page) []byte {
 		now.Format("15:04:05 UTC")})
 }
 
-// Edition is another text if the same content is shown in another way.
+// Edition is another text if the same content is shown in another way: by another version of the
+// program, or under another title. An ETag of a page needs it besides Page.Main.
 func (s *Site) Edition() string {
 	return s.monitor.Build.Version + s.title() + assetURL("style.css") + assetURL("live.js")
 }
@@ -146,8 +173,8 @@ type link struct {
 
 // sections returns the navigation of a page.
 func (p Page) sections() (all []link) {
-	for _, l := range []link{{Section: Overview, Text: "Overview"}, {Section: Accounts, Text: "Accounts"},
-		{Section: Help, Text: "Help"}} {
+	for _, l := range []link{{Section: Overview, Text: "Overview"},
+		{Section: Accounts, Text: "Accounts"}, {Section: Help, Text: "Help"}} {
 		if l.IsCurrent = l.Section == p.Section; !p.OnlyHelp || l.Section == Help {
 			all = append(all, l)
 		}
@@ -163,7 +190,8 @@ func (s *Site) title() string {
 	return "nats-account-server"
 }
 
-// render executes a template. An error is a fault of the template: data has all that it asks for.
+// render executes a template. An error is a fault of the program, since data has all that the
+// template asks for, and what is written to has no end. httpapi answers a panic with 500.
 func render(name string, data any) []byte {
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
@@ -172,7 +200,7 @@ func render(name string, data any) []byte {
 	return b.Bytes()
 }
 
-// main renders the content of a page.
+// main executes the template for the content of a page, or for a part of it.
 func main(name string, data any) template.HTML {
 	return template.HTML(render(name, data)) //nolint:gosec // html/template has made it
 }
@@ -188,7 +216,7 @@ func (s *Site) Failure(status int, text string, onlyHelp bool) []byte {
 type Asset struct {
 	Type string // value of the header Content-Type
 	Body []byte
-	ETag string
+	ETag string // with its quotes
 }
 
 // assets are all of them, by name.
@@ -198,7 +226,7 @@ var assets = loadAssets(map[string]string{
 	"icon.svg":  "image/svg+xml",
 })
 
-// loadAssets reads the files with these names and types.
+// loadAssets reads the files with these names and types. They are embedded, so none can be missing.
 func loadAssets(types map[string]string) map[string]Asset {
 	all := make(map[string]Asset)
 	for name, contentType := range types {
@@ -221,8 +249,8 @@ func FindAsset(name string) (Asset, bool) {
 	return a, found
 }
 
-// assetURL is the URL of an asset. It is another one after each change, so that a browser may keep
-// it.
+// assetURL is the URL of an asset. It has the ETag, and so is another one after each change: a
+// browser may keep what it got under it for ever.
 func assetURL(name string) string {
 	tag := assets[name].ETag
 	return AssetPath + name + "?v=" + tag[1:len(tag)-1]

@@ -10,18 +10,20 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// shares is what an account exports and imports.
+// shares is what an account exports and imports. All lists are bounded by maxItems.
 type shares struct {
-	Exports, Imports                   []shareRow
-	MoreExports, MoreImports           int
-	Missing                            []missingRow
-	HasImporters, MoreImporters, IsAny bool
-	Graph                              template.HTML // "" if there is nothing to draw
+	Exports, Imports         []shareRow
+	MoreExports, MoreImports int           // that are left out
+	Missing                  []missingRow  // what others import, and get nothing of
+	HasImporters             bool          // the accounts that import are known
+	MoreImporters            bool          // there are more of them than were read
+	IsAny                    bool          // there is something to show
+	Graph                    template.HTML // "" if there is nothing to draw
 }
 
 // shareRow is an export or an import.
 type shareRow struct {
-	Subject, Kind string
+	Subject, Kind string // the subject of the exporter; "stream" or "service"
 	Details       []string
 
 	Who        string    // of an export: who may import it
@@ -70,7 +72,8 @@ func sharesOf(d monitor.Detail, now time.Time) (s shares) {
 	return s
 }
 
-// exportRow describes an export.
+// exportRow describes an export. An account that imports several subjects of it counts once, and
+// one whose import does nothing does not count.
 func exportRow(e *jwt.Export, d monitor.Detail) shareRow {
 	row := shareRow{Subject: claimdiff.Plain(string(e.Subject)), Kind: e.Type.String(),
 		Who: claimdiff.Grantee(e)}
@@ -97,26 +100,31 @@ func (r *shareRow) addImporter(a account) {
 	r.ImportedBy = append(r.ImportedBy, a)
 }
 
-// importRow describes an import.
+// importRow describes an import. An import that works is described by its activation token if that
+// expires.
 func importRow(i *jwt.Import, from monitor.Source, now time.Time) shareRow {
 	there, here := claimdiff.Subjects(i)
-	row := shareRow{Subject: claimdiff.Plain(there), As: claimdiff.Plain(here), Kind: i.Type.String(),
-		From: account{i.Account, from.Name}, State: tag{"ok", "exported"}, Why: from.Fault}
+	row := shareRow{Subject: claimdiff.Plain(there), As: claimdiff.Plain(here),
+		Kind: i.Type.String(), From: account{i.Account, from.Name}, State: tag{"ok", "exported"},
+		Why: from.Fault}
 	if row.Why != "" {
 		row.State = tag{bad, "does nothing"}
 		return row
 	}
-	if grant, err := jwt.DecodeActivationClaims(i.Token); i.Token != "" && err == nil && grant.Expires > 0 {
-		at := time.Unix(grant.Expires, 0)
-		row.State = tag{"ok", "until " + moment(at, now)}
-		if at.Sub(now) <= attentionDays*day {
-			row.State = tag{warn, "until " + moment(at, now)}
-		}
+	grant, err := jwt.DecodeActivationClaims(i.Token)
+	if i.Token == "" || err != nil || grant.Expires <= 0 {
+		return row
+	}
+	at := time.Unix(grant.Expires, 0)
+	row.State = tag{"ok", "until " + moment(at, now)}
+	if at.Sub(now) <= attentionDays*day {
+		row.State.Class = warn
 	}
 	return row
 }
 
-// findMissing finds the imports of other accounts that do nothing.
+// findMissing finds the imports of other accounts from this one that do nothing. Such an import is
+// of no export here, so that no row of an export can show it.
 func (s *shares) findMissing(d monitor.Detail) {
 	for _, importer := range d.Importers {
 		for n, i := range importer.Imports {

@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	// askTimeout bounds the wait for what nats-servers say of an account. They answer within milliseconds.
+	// askTimeout bounds the wait for what nats-servers say of an account. They answer within
+	// milliseconds, and a page without what they say is better than none.
 	askTimeout = 300 * time.Millisecond
 	// listTimeout is askTimeout for the list of accounts.
 	listTimeout = 100 * time.Millisecond
-	// maxAsked is how often nats-servers are asked in a second, on average. Every page of an account that is
-	// shown asks.
+	// maxAsked is how often nats-servers are asked in a second, on average. Every page of an
+	// account that is shown asks.
 	maxAsked = 20
 )
 
@@ -27,20 +28,22 @@ type Asker interface {
 	Connected(ctx context.Context, keys []string) []facts.Connected
 }
 
-// use is what is in use of an account, as nats-servers have said a moment ago.
+// use is what is in use of an account, as nats-servers have said a moment ago. The zero value says
+// that nothing is known.
 type use struct {
-	Of       string // whose use it is; "" if it is not known
-	byField  map[string]used
-	byServer map[string]facts.Info
+	Of       string                // whose use it is; "" if it is not known
+	byField  map[string]used       // by the path of the limit, as claimdiff.Item.Field
+	byServer map[string]facts.Info // by the name of the nats-server
 }
 
 // used is what is in use of a limit.
 type used struct {
-	text, under   string
-	amount, limit int64 // limit is 0 if there is none
+	text          string // amount in words
+	amount, limit int64  // limit is 0 or below if there is none
 }
 
-// use asks nats-servers what is in use.
+// use asks nats-servers what is in use: INFO of all, and JSZ if the account has JetStream. It is
+// not known if nats-servers were asked too often. The sum is of those that have answered.
 func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 	if s.asker == nil || d.Claims == nil || !s.asking.Allow() {
 		return u
@@ -66,8 +69,8 @@ func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 	u.Of = "in use: " + sumOf(known, len(u.byServer))
 	limits, all := d.Claims.Limits, clients+leafs
 	u.byField = map[string]used{
-		"nats.limits.conn": {text: count(all), amount: int64(all), limit: limits.Conn},
-		"nats.limits.leaf": {text: count(leafs), amount: int64(leafs), limit: limits.LeafNodeConn},
+		"nats.limits.conn": {count(all), int64(all), limits.Conn},
+		"nats.limits.leaf": {count(leafs), int64(leafs), limits.LeafNodeConn},
 	}
 	if loaded > 0 && limits.IsJSEnabled() && len(limits.JetStreamTieredLimits) == 0 {
 		u.addJetStream(limits.JetStreamLimits, s.asker.JetStream(ctx, key))
@@ -75,7 +78,8 @@ func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 	return u
 }
 
-// addConnections asks nats-servers how many connections the accounts of the list have.
+// addConnections asks nats-servers how many connections the accounts of a page of the list have,
+// with one request for all of them (facts.Asker.Connected). Nothing is added if none answers.
 func (s *Site) addConnections(ctx context.Context, l *list) {
 	if s.asker == nil || len(l.Rows) == 0 || !s.asking.Allow() {
 		return
@@ -105,7 +109,9 @@ func (s *Site) addConnections(ctx context.Context, l *list) {
 	}
 }
 
-// addJetStream adds what is stored. A replica counts as much as the first one.
+// addJetStream adds what is stored, if all nats-servers have said it. Each of a cluster says what
+// all of them store together, in all replicas, and some have heard of the last messages later. So
+// the greatest number counts, as it does for the limits at each nats-server.
 func (u *use) addJetStream(limits jwt.JetStreamLimits, all []facts.JetStream) {
 	var disk, memory uint64
 	streams := make(map[string]bool)
@@ -113,17 +119,16 @@ func (u *use) addJetStream(limits jwt.JetStreamLimits, all []facts.JetStream) {
 		if j.Reason != "" {
 			return // what is known would be too little
 		}
-		disk, memory = disk+j.Disk, memory+j.Memory
+		disk, memory = max(disk, j.Disk), max(memory, j.Memory)
 		for _, stream := range j.Streams {
 			streams[stream.Name] = true
 		}
 	}
-	u.byField["nats.limits.disk_storage"] = used{text: size(int64(disk)), amount: int64(disk),
-		limit: limits.DiskStorage}
-	u.byField["nats.limits.mem_storage"] = used{text: size(int64(memory)), amount: int64(memory),
-		limit: limits.MemoryStorage}
-	u.byField["nats.limits.streams"] = used{text: count(len(streams)), amount: int64(len(streams)),
-		limit: limits.Streams}
+	u.byField["nats.limits.disk_storage"] = used{size(int64(disk)), int64(disk), limits.DiskStorage}
+	u.byField["nats.limits.mem_storage"] = used{size(int64(memory)), int64(memory),
+		limits.MemoryStorage}
+	u.byField["nats.limits.streams"] = used{count(len(streams)), int64(len(streams)),
+		limits.Streams}
 }
 
 // sumOf says whose use was summed up.
@@ -137,7 +142,7 @@ func sumOf(known, all int) string {
 	return "sum of " + count(all) + " nats-servers"
 }
 
-// addTo adds what a nats-server has said to what is known of it.
+// addTo adds the connections of a nats-server to what has become of the account there.
 func (u use) addTo(row *deliveryRow, server string) {
 	i, found := u.byServer[server]
 	if !found || i.State == facts.Unknown {

@@ -7,13 +7,15 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/logging"
 )
 
-// maxNameBytes is how much of a name, a subject or a reason a page shows.
+// maxNameBytes is how much of a name, a subject or a reason a page shows, in bytes.
 const maxNameBytes = 256
 
-// Name returns a text that a tenant has chosen as a page shows it: what can't be seen is escaped.
+// Name returns a text that a tenant has chosen as a page shows it: on one line, bounded, and what
+// can't be seen is escaped. It does not escape HTML, which html/template does.
 func Name(text string) string {
 	if len(text) > maxNameBytes {
 		end := maxNameBytes
@@ -44,7 +46,8 @@ func Visible(text string) string {
 // maxMarks is how many marks a letter may have. No language needs more.
 const maxMarks = 4
 
-// shortKey returns a key as people compare it: its beginning and its end.
+// shortKey returns a key as people compare it: its beginning and its end. The text need not be a
+// key.
 func shortKey(key string) string {
 	if len(key) <= 10 {
 		return Name(key)
@@ -52,28 +55,17 @@ func shortKey(key string) string {
 	return Name(key[:4] + "…" + key[len(key)-4:])
 }
 
-// count writes a number with commas.
-func count[T int | int64 | uint64](n T) string {
-	digits := strconv.FormatUint(uint64(n), 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
-}
+// count is a number as all pages write it.
+func count[N int | int64 | uint64](n N) string { return claimdiff.Count(n) }
 
 // counted is a number and what is counted, in the singular or in the plural.
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + many
-}
+func counted(n int, one, many string) string { return claimdiff.Counted(n, one, many) }
 
 // numbers are the numbers that a sentence has as words.
-var numbers = [...]string{"no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-	"eleven", "twelve"}
+var numbers = [...]string{"no", "one", "two", "three", "four", "five", "six", "seven", "eight",
+	"nine", "ten", "eleven", "twelve"}
 
-// word is a number in a sentence.
+// word is a number at the beginning of a sentence. It is not negative.
 func word(n int) string {
 	if n < len(numbers) {
 		return numbers[n]
@@ -81,7 +73,7 @@ func word(n int) string {
 	return count(n)
 }
 
-// capital begins a sentence.
+// capital returns a text with a capital letter at its beginning, which must be a letter of ASCII.
 func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 const (
@@ -89,13 +81,15 @@ const (
 	year = 365 * day
 )
 
-// units are the units of span, and from how long on each is used.
+// units are the units of span, and from how long on each is used. Days begin at two, so that
+// "47 hours" is not "1 day", which is too coarse for something that expires.
 var units = []struct {
 	from, unit time.Duration
 	one, many  string
 }{
-	{2 * year, year, "year", "years"}, {60 * day, 30 * day, "month", "months"}, {2 * day, day, "day", "days"},
-	{time.Hour, time.Hour, "hour", "hours"}, {time.Minute, time.Minute, "minute", "minutes"},
+	{2 * year, year, "year", "years"}, {60 * day, 30 * day, "month", "months"},
+	{2 * day, day, "day", "days"}, {time.Hour, time.Hour, "hour", "hours"},
+	{time.Minute, time.Minute, "minute", "minutes"},
 }
 
 // span is a length of time in its largest unit, rounded down.
@@ -111,7 +105,8 @@ func span(d time.Duration) string {
 	return "less than a minute"
 }
 
-// distance says how far off a time is: "in 12 days", "3 hours ago".
+// distance says how far off a time is: "in 12 days", "3 hours ago". A page that stays open shows it
+// as it was when the page was made.
 func distance(t, now time.Time) string {
 	if d := t.Sub(now); d > 0 {
 		return "in " + span(d)
@@ -122,7 +117,8 @@ func distance(t, now time.Time) string {
 	return span(now.Sub(t)) + " ago"
 }
 
-// moment writes a time with its time zone.
+// moment writes a time of the calendar with its time zone, which is always UTC: those who read it
+// compare it with logs of several machines. The year is left out if it is that of now.
 func moment(t, now time.Time) string {
 	t, now = t.UTC(), now.UTC()
 	switch {
@@ -138,7 +134,8 @@ func moment(t, now time.Time) string {
 	return t.Format("Mon 2 Jan 2006, 15:04 UTC")
 }
 
-// size writes a number of bytes.
+// size writes a number of bytes, rounded. It is for what is in use. Limits are written exactly, by
+// claimdiff.Size.
 func size(n int64) string {
 	const names = "KMGTPE"
 	if n < 1<<10 {
