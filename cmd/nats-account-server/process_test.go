@@ -38,6 +38,12 @@ func (j *logBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (j *logBuffer) size() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.text)
+}
+
 func (j *logBuffer) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -111,9 +117,13 @@ func (p *process) signal(s os.Signal) {
 func (p *process) wait(pattern string) []string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
+	searched := -1 // how much there was; to search it again would find nothing
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		if groups := p.log.next(re); groups != nil {
-			return groups
+		if size := p.log.size(); size != searched {
+			searched = size
+			if groups := p.log.next(re); groups != nil {
+				return groups
+			}
 		}
 		select {
 		case <-p.end:

@@ -122,15 +122,16 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	Within(t, 30*time.Second, what, ok)
 }
 
-// Within fails the test if a condition does not come true within some time.
+// Within fails the test if a condition does not come true within some time. It asks less often the
+// longer it waits, since many tests wait at once and to ask takes time of a processor.
 func Within(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(limit); !ok(); <-tick.C {
-		if time.Now().After(end) {
+	for began := time.Now(); !ok(); {
+		waited := time.Since(began)
+		if waited > limit {
 			t.Fatalf("still not: %s", what)
 		}
+		time.Sleep(min(max(waited/10, 5*time.Millisecond), 50*time.Millisecond))
 	}
 }
 
