@@ -66,7 +66,10 @@ func (c *bucketCluster) readAll(ctx context.Context) (all []bucketMessage, err e
 	if err != nil {
 		return nil, err
 	}
-	consumer, err := js.OrderedConsumer(ctx, bucketStream, jetstream.OrderedConsumerConfig{})
+	// What is asked while there is no leader is never answered.
+	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	consumer, err := js.OrderedConsumer(asking, bucketStream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return nil, err
 	}

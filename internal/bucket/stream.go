@@ -131,6 +131,8 @@ func (s *stream) sharedSettings() map[string]any {
 
 // info asks for the stream.
 func (s *stream) info(ctx context.Context, nc *nats.Conn) (i streamInfo, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	if err := api(ctx, nc, "STREAM.INFO."+s.name, map[string]any{}, &i); err != nil {
 		return i, err
 	}
