@@ -22,12 +22,15 @@ import (
 	"nats-account-server/internal/pause"
 )
 
+// Paths of an account server, as httpapi has them.
 const (
-	pathAccounts    = "/jwt/v1/accounts/"
+	pathAccounts    = "/jwt/v1/accounts/" // a key follows
 	pathActivations = "/jwt/v1/activations"
 	pathPack        = "/jwt/v1/pack"
 	pathAccountz    = "/accountz"
+)
 
+const (
 	// answerTimeout is how long a server may take for the head of an answer, and say nothing in it.
 	answerTimeout = 30 * time.Second
 	// maxAnswerBytes bounds an answer, and a line of a pack.
@@ -40,29 +43,31 @@ const (
 	maxRetryAfter = time.Minute
 )
 
-// Access is what a server wants to see of a client. User and password are in its URL. The zero Access is
-// for a server without TLS, or with a certificate that the system trusts.
+// Access is what a server wants to see of a client. User and password are in its URL. The zero
+// Access is for a server without TLS, or with a certificate that the system trusts.
 type Access struct {
 	CA        string // path of a PEM file with the authorities of the server's certificate
 	Cert, Key string // paths of PEM files with a certificate of the client
 }
 
-// Client is an account server. As a Source it has all accounts of the server, the expired too if the
-// server lists them.
+// Client is an account server. As a Source it has all accounts of the server, the expired too if
+// the server lists them. Requests may be sent from several goroutines, and Each is called once.
 type Client struct {
-	url      *url.URL
+	url      *url.URL // without user, password and path
 	user     *url.Userinfo
 	http     *http.Client
-	tries    int // maxTries
-	received int // lines of the pack
+	tries    int // how often a request is sent, see do
+	received int // lines of the pack; Each counts them
 }
 
-// NewClient returns the Client for a URL.
+// NewClient returns the Client for a URL. It connects to nothing yet. The error is that of the URL,
+// which it does not repeat, or of a file of access.
 func NewClient(where string, access Access) (*Client, error) {
 	u, err := url.Parse(where)
 	if err != nil || !IsURL(where) || u.Host == "" || !isBase(u) {
 		// The error may repeat a password, and so may the URL.
-		return nil, errors.New("the URL of an account server is like https://user:password@host:9090")
+		return nil, errors.New(
+			"the URL of an account server is like https://user:password@host:9090")
 	}
 	config, err := access.config()
 	if err != nil {
@@ -76,13 +81,13 @@ func NewClient(where string, access Access) (*Client, error) {
 	return c, nil
 }
 
-// isBase reports whether nothing but what nsc has in its URL follows the host.
+// isBase reports whether nothing but what nsc has in the URL of an account server follows the host.
 func isBase(u *url.URL) bool {
 	path := strings.Trim(u.Path, "/")
 	return (path == "" || path == "jwt/v1") && u.RawQuery == ""
 }
 
-// config returns what TLS needs.
+// config returns what TLS needs, read from the files.
 func (a Access) config() (*tls.Config, error) {
 	config := &tls.Config{}
 	if a.CA != "" {
@@ -114,13 +119,13 @@ type answer struct {
 	text   string
 }
 
-// error returns why a request was not carried out.
+// error returns why a request was not carried out. The text of a server may be anything.
 func (a answer) error() error {
 	return fmt.Errorf("%d %s: %s", a.status, http.StatusText(a.status),
 		logging.Quote(oneLine(a.text), maxWordsBytes))
 }
 
-// isFatal reports whether every request to this server will be answered so.
+// isFatal reports whether every further push will be answered so, whatever the JWT is.
 func (a answer) isFatal() bool {
 	switch a.status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
@@ -134,7 +139,10 @@ func (a answer) isBusy() bool {
 	return a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable
 }
 
-// do sends a request, once more if it is lost or the server is busy, and reads the answer.
+// do sends a request and reads the answer. If the request is lost or the server is busy, it waits
+// and sends it again, up to c.tries times in all. A push may be sent twice: the second one is
+// answered as one that changes nothing. The error is that no answer came. The last answer of a busy
+// server is an answer.
 func (c *Client) do(
 	ctx context.Context, method, path string, body []byte, header http.Header,
 ) (answer, error) {
@@ -149,7 +157,7 @@ func (c *Client) do(
 	}
 }
 
-// once sends a request. after is how long the server wants to be left alone.
+// once sends a request. after is how long the server wants to be left alone, 0 if it does not say.
 func (c *Client) once(
 	ctx context.Context, method, path string, body []byte, header http.Header,
 ) (a answer, after time.Duration, err error) {
@@ -167,7 +175,8 @@ func (c *Client) once(
 func (c *Client) send(
 	ctx context.Context, method, path string, body []byte, header http.Header,
 ) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, c.url.String()+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, c.url.String()+path,
+		bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -181,10 +190,12 @@ func (c *Client) send(
 	return c.http.Do(request)
 }
 
-// Len implements Source.
+// Len implements Source. A pack does not say how many lines it has.
 func (c *Client) Len() int { return 0 }
 
-// Each implements Source.
+// Each implements Source. The pack has most accounts in one request. What it leaves out, which are
+// the expired accounts and what is above its limit, is asked for one by one if the server lists its
+// accounts. If it does not, an error says whether the pack was cut off.
 func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
 	seen := map[string]bool{}
 	err := c.pack(ctx, func(e Entry) error {
@@ -206,7 +217,8 @@ func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
 	return c.checkPack(ctx)
 }
 
-// pack takes what the server gives at once.
+// pack takes the lines of the pack. It may be larger than memory, so each line is taken as it
+// comes. The server may take any time for all of it, but not pause for answerTimeout.
 func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -234,7 +246,8 @@ func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
 	return cmp.Or(context.Cause(ctx), lines.Err())
 }
 
-// openPack returns the pack, once the server has sent those that others have asked for.
+// openPack returns the pack. A server sends few of them at a time, so it waits as do does, but asks
+// no second time if the request is lost.
 func (c *Client) openPack(ctx context.Context) (io.ReadCloser, error) {
 	wait := firstRetry
 	for try := 1; ; try++ {
@@ -255,7 +268,7 @@ func (c *Client) openPack(ctx context.Context) (io.ReadCloser, error) {
 	}
 }
 
-// accountz is what is read of a list.
+// accountz is what is read of a page of the list of accounts.
 type accountz struct {
 	Accounts []struct {
 		Account string `json:"account"`
@@ -263,8 +276,9 @@ type accountz struct {
 	After string `json:"after"`
 }
 
-// list calls take with the keys of all accounts that are stored: also of those that have expired, and of
-// those for which a pack has no room. It returns false if the server does not list its accounts here.
+// list calls take with the keys of all accounts that are stored, 1024 with each request: also of
+// those that have expired, and of those for which a pack has no room. It returns false if the
+// server does not list its accounts here, as one does that has a monitoring port of its own.
 func (c *Client) list(ctx context.Context, take func(key string) error) (bool, error) {
 	for after := ""; ; {
 		path := pathAccountz + "?limit=1024&after=" + url.QueryEscape(after)
@@ -293,7 +307,8 @@ func (c *Client) has(ctx context.Context, key, etag string) (bool, error) {
 	return a.status == http.StatusNotModified, err
 }
 
-// unmetImports returns the imports of an account that do nothing, with the reasons.
+// unmetImports returns the imports of an account that do nothing, with the reasons, in the words of
+// the warnings of a push.
 func (c *Client) unmetImports(ctx context.Context, key string) (unmet []string, err error) {
 	a, err := c.do(ctx, http.MethodGet, pathAccounts+key+"/impact?json", nil, nil)
 	if err == nil && a.status != http.StatusOK {
@@ -310,8 +325,8 @@ func (c *Client) unmetImports(ctx context.Context, key string) (unmet []string, 
 	}
 	for _, i := range impact.Imports {
 		if i.Fault != "" {
-			unmet = append(unmet, fmt.Sprintf(importWarning+"%s %.128q from %.12s: %s", i.Type, i.Subject,
-				i.Account, i.Fault))
+			unmet = append(unmet, fmt.Sprintf(importWarning+"%s %.128q from %.12s: %s",
+				i.Type, i.Subject, i.Account, i.Fault))
 		}
 	}
 	return unmet, nil
@@ -331,16 +346,17 @@ func (c *Client) take(ctx context.Context, key string, take func(Entry) error) e
 	return take(newEntry(c.String()+pathAccounts+key, key, []byte(a.text)))
 }
 
-// checkPack returns an error if the pack may have been cut off. A server refuses to give more than it may,
-// so one that refuses one more has given all that it may.
+// checkPack returns an error if the pack may have been cut off. A server refuses to give more than
+// it may, so one that refuses one more has given all that it may.
 func (c *Client) checkPack(ctx context.Context) error {
 	a, err := c.do(ctx, http.MethodHead, fmt.Sprintf("%s?max=%d", pathPack, c.received+1), nil, nil)
 	switch {
 	case err != nil:
 		return err
 	case a.status == http.StatusBadRequest:
-		return fmt.Errorf("%s gives %d accounts in a pack, and may have more: raise maxreplicationpack in "+
-			"its configuration, or give a URL at which it has /accountz", c, c.received)
+		return fmt.Errorf("%s gives %d accounts in a pack, and may have more: raise "+
+			"maxreplicationpack in its configuration, or give a URL at which it has /accountz",
+			c, c.received)
 	}
 	return nil
 }

@@ -19,12 +19,12 @@ import (
 // Differing is an account of which two Sources have other JWTs.
 type Differing struct {
 	Account string             `json:"account"`
-	Name    string             `json:"name"` // hostile
+	Name    string             `json:"name"` // as its JWT says: any text
 	In      string             `json:"in"`   // "both", "first" or "second"
 	Changes []claimdiff.Change `json:"changes"`
 }
 
-// Difference is what differs between two Sources.
+// Difference is what differs between two Sources. The command diff prints it as JSON or with Print.
 type Difference struct {
 	Accounts int         `json:"accounts"` // of both
 	Same     int         `json:"same"`     // of them, with the same meaning
@@ -33,14 +33,15 @@ type Difference struct {
 	Faults   []Fault     `json:"faults"` // what can't be compared
 }
 
-// claims is an account in a Source.
+// claims is an account in a Source. The zero value is one that is not there.
 type claims struct {
 	claims *jwt.AccountClaims
 	sum    [32]byte
 }
 
 // Diff compares two Sources in words. Two that have one account each are compared even if those are
-// different ones. Of several JWTs of an account, the newest counts.
+// different ones. Of several JWTs of an account, the newest counts. Activation tokens are left out.
+// All claims are in memory. The error is that of a Source.
 func Diff(ctx context.Context, first, second Source) (Difference, error) {
 	d := Difference{Differ: []Differing{}, Faults: []Fault{}}
 	a, errA := d.load(ctx, first)
@@ -95,7 +96,8 @@ func (e Entry) claims() (*jwt.AccountClaims, error) {
 	return trust.Verify(e.JWT, head)
 }
 
-// compare compares one account.
+// compare compares one account, and counts it. If it is in one Source only, the other claims are
+// zero.
 func (d *Difference) compare(key string, a, b claims) {
 	d.Accounts++
 	if a.sum == b.sum {
@@ -147,30 +149,15 @@ func (d Difference) Print(w io.Writer, first, second string) {
 
 // summary returns the last line.
 func (d Difference) summary() string {
-	words := []string{count(d.Accounts, "account") + ", " + verb(len(d.Differ), "differs", "differ")}
+	words := []string{claimdiff.Counted(d.Accounts, "account", "accounts"),
+		claimdiff.Counted(len(d.Differ), "differs", "differ")}
 	if d.Anew > 0 {
-		words = append(words, verb(d.Anew, "is", "are")+" only issued anew")
+		words = append(words, claimdiff.Counted(d.Anew, "is", "are")+" only issued anew")
 	}
 	if n := len(d.Faults); n > 0 {
 		words = append(words, fmt.Sprintf("%d can't be compared", n))
 	}
 	return strings.Join(words, ", ")
-}
-
-// verb is a number and what so many do.
-func verb(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return claimdiff.Count(int64(n)) + " " + many
-}
-
-// count is a number and what is counted.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return claimdiff.Count(int64(n)) + " " + what
 }
 
 // sortedKeys returns the keys of a map, sorted.

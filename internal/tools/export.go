@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -22,6 +21,7 @@ import (
 // maxWrites is how many files are written at a time.
 const maxWrites = 16
 
+// errNewerThere is why a JWT is not written.
 var errNewerThere = errors.New("a newer JWT of the account is there already, and stays")
 
 // Exported is what an export has done.
@@ -33,18 +33,24 @@ type Exported struct {
 
 // exporter is one export into a directory.
 type exporter struct {
-	to       string
+	to       string // the directory
 	sharded  bool
 	progress *Progress
 	writes   errgroup.Group
 
 	mu   sync.Mutex
-	done Exported
+	done Exported // guarded by mu
 }
 
-// Export writes every JWT of a Source into a directory, as <key>.jwt or XX/<key>.jwt. It replaces no file
-// with an older JWT. What is there already is left alone, so an export that was interrupted is repeated.
-func Export(ctx context.Context, from Source, to string, sharded bool, p *Progress) (Exported, error) {
+// Export writes every JWT of a Source into a directory, as <key>.jwt, or sharded as XX/<key>.jwt.
+// It makes the directory, and replaces no file with an older JWT. What is there already is left
+// alone, so an export that was interrupted is repeated. Each file is synced. The directories are
+// not: what a power cut takes away, a repeated export writes again.
+//
+// The error is that of the Source or of the disk. Exported is what was done until then.
+func Export(
+	ctx context.Context, from Source, to string, sharded bool, p *Progress,
+) (Exported, error) {
 	x := &exporter{to: to, sharded: sharded, progress: p}
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return x.done, err
@@ -59,12 +65,13 @@ func Export(ctx context.Context, from Source, to string, sharded bool, p *Progre
 	return x.done, err
 }
 
-// write writes an Entry. The error is that of a disk on which nothing can be written.
+// write writes an Entry. The error is that of the disk, which ends the export. What is wrong with
+// the Entry itself is a Fault.
 func (x *exporter) write(e Entry) error {
-	name, head, err := e.check()
+	name, _, err := e.check()
 	isSame := false
 	if err == nil {
-		isSame, err = x.isThere(name, e, head)
+		isSame, err = x.isThere(name, e)
 	}
 	failed := error(nil)
 	if err == nil && !isSame {
@@ -84,25 +91,9 @@ func (x *exporter) write(e Entry) error {
 	return failed
 }
 
-// check returns the name under which an Entry can be kept.
-func (e Entry) check() (name string, head trust.Head, err error) {
-	switch {
-	case e.Err != nil:
-		return "", head, e.Err
-	case e.IsToken():
-		return e.Name, head, nil
-	}
-	if head, err = trust.Peek(e.JWT); err != nil {
-		return "", head, err
-	}
-	if !trust.IsAccountKey(head.Subject) {
-		return "", head, fmt.Errorf("its subject %.56q is no account key", head.Subject)
-	}
-	return head.Subject, head, e.checkName(head)
-}
-
-// isThere reports whether the same JWT is there. A newer one is an error.
-func (x *exporter) isThere(name string, e Entry, head trust.Head) (bool, error) {
+// isThere reports whether the same JWT is there. A newer one is an error, and so is a file that
+// can't be read: it is not replaced. A file whose text is no JWT is replaced.
+func (x *exporter) isThere(name string, e Entry) (bool, error) {
 	content, _, err := jwtstore.ReadFile(x.path(name), jwtstore.Stamp{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -114,7 +105,8 @@ func (x *exporter) isThere(name string, e Entry, head trust.Head) (bool, error) 
 	if there.sum() == e.sum() {
 		return true, nil
 	}
-	if at, ok := trust.IssuedAt(there.JWT); ok && at > head.IssuedAt {
+	issued, _ := trust.IssuedAt(e.JWT)
+	if at, ok := trust.IssuedAt(there.JWT); ok && at > issued {
 		return false, errNewerThere
 	}
 	return false, nil
@@ -128,7 +120,8 @@ func (x *exporter) path(name string) string {
 	return filepath.Join(x.to, name+".jwt")
 }
 
-// replaceFile writes a file durably. A reader sees the old content or the new one.
+// replaceFile writes a file, synced before it gets its name. A reader sees the old content or the
+// new one.
 func replaceFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -149,9 +142,11 @@ func replaceFile(path string, content []byte) error {
 	return err
 }
 
-// ExportPack writes every JWT of a Source as a line of a pack. What an account has several JWTs of is
-// written as often.
-func ExportPack(ctx context.Context, from Source, to io.Writer, p *Progress) (done Exported, err error) {
+// ExportPack writes every JWT of a Source as a line of a pack. An account that has several JWTs has
+// as many lines.
+func ExportPack(
+	ctx context.Context, from Source, to io.Writer, p *Progress,
+) (done Exported, err error) {
 	out := bufio.NewWriter(to)
 	err = from.Each(ctx, func(e Entry) error {
 		p.Add()

@@ -24,8 +24,8 @@ var (
 	errIsStores = errors.New("it has the folders of several operators of nsc: give one of them")
 )
 
-// directory is a directory of JWTs: of an account server, of a nats-server's resolver, of nsc, or of
-// people. The names of files end in .jwt; others are left out, and so is what begins with a dot.
+// directory is a directory of JWTs: of an account server, of a nats-server's resolver, of nsc, or
+// of people. The names of files end in .jwt; others are left out, and so is what begins with a dot.
 //
 //	AB…YZ.jwt, YZ/AB…YZ.jwt        flat and sharded, accounts and activation tokens
 //	accounts/<name>/<name>.jwt     of nsc, if there is a file .nsc
@@ -37,10 +37,12 @@ type directory struct {
 	journaled map[string][]byte // by name: what the journal of a store has, and its files not yet
 }
 
-// path is a file of a directory.
+// path is a file of a directory, or a JWT that will be one. name is the key or hash that its name
+// says, "" if it says none.
 type path struct{ place, name string }
 
-// openDirectory lists a directory.
+// openDirectory lists a directory. The files are read by Each, so one that comes later is left out.
+// If it is the store of an account server, its journal has what the files do not have yet.
 func openDirectory(root string) (Source, error) {
 	d := &directory{root: filepath.Clean(root)}
 	isNSC, err := d.findNSC()
@@ -63,8 +65,8 @@ func openDirectory(root string) (Source, error) {
 	return d, nil
 }
 
-// sort sorts the files by key, and those without one after them by path: so an import sends what names
-// its account first.
+// sort sorts the files by key, and those without one after them by path: so an import sends what
+// names its account first.
 func (d *directory) sort() {
 	slices.SortFunc(d.files, func(a, b path) int {
 		if (a.name == "") != (b.name == "") {
@@ -74,8 +76,9 @@ func (d *directory) sort() {
 	})
 }
 
-// findNSC reports whether it is the folder in which nsc keeps an operator. The folder above that of
-// several operators is an error.
+// findNSC reports whether it is the folder in which nsc keeps an operator, or the one above it,
+// which becomes the root then. The folder above those of several operators is an error: their
+// accounts do not belong together.
 func (d *directory) findNSC() (bool, error) {
 	if isFile(filepath.Join(d.root, ".nsc")) {
 		return true, nil
@@ -95,7 +98,7 @@ func (d *directory) findNSC() (bool, error) {
 	return false, fmt.Errorf("%w: %q", errIsStores, names)
 }
 
-// operator returns the path of the operator's JWT in a folder of nsc, "" if it is none.
+// operator returns the path of the operator's JWT in a folder of nsc, "" if it is no such folder.
 func (d *directory) operator() string {
 	file := filepath.Join(d.root, filepath.Base(d.root)+".jwt")
 	if !isFile(filepath.Join(d.root, ".nsc")) || !isFile(file) {
@@ -112,7 +115,7 @@ func OperatorOf(s Source) string {
 	return ""
 }
 
-// escapeGlob makes a path match itself only.
+// escapeGlob returns the pattern of filepath.Glob that matches this path only.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
@@ -123,8 +126,8 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// list adds the files of a directory below the root, and of those in it. Symbolic links are followed.
-// above are the directories that lead there: one that is in itself ends.
+// list adds the files of a directory below the root, and of those in it. Symbolic links are
+// followed. above are the directories that lead there: one that is in itself ends.
 func (d *directory) list(below string, isNSC bool, above []fs.FileInfo) {
 	at := filepath.Join(d.root, below)
 	info, err := os.Stat(at)
@@ -152,8 +155,8 @@ func (d *directory) list(below string, isNSC bool, above []fs.FileInfo) {
 	}
 }
 
-// isDirectory reports whether something is a directory, or a symbolic link to one or to nothing that can
-// be read. A link with the name of a file is a file.
+// isDirectory reports whether something is a directory, or a symbolic link to one or to nothing
+// that can be read. A link with the name of a file is a file.
 func (d *directory) isDirectory(path string, e fs.DirEntry) bool {
 	if e.Type()&fs.ModeSymlink == 0 {
 		return e.IsDir()
@@ -165,13 +168,15 @@ func (d *directory) isDirectory(path string, e fs.DirEntry) bool {
 	return info.IsDir()
 }
 
-// isNSCAccount reports whether nsc keeps the JWT of an account at a path below the operator's folder.
+// isNSCAccount reports whether nsc keeps the JWT of an account at a path below the operator's
+// folder. Others that end in .jwt there are of the operator and of users.
 func isNSCAccount(at string) bool {
 	parts := strings.Split(at, string(filepath.Separator))
 	return len(parts) == 3 && parts[0] == "accounts" && parts[2] == parts[1]+".jwt"
 }
 
-// add adds a file, unless the journal has a later change.
+// add adds a file, unless the journal has a later change. nsc names files after accounts, and a
+// name may look like a key: it says none.
 func (d *directory) add(at string, isNSC bool) {
 	name, _ := jwtstore.KeyOf(at)
 	if isNSC {
@@ -203,7 +208,7 @@ func (d *directory) Each(ctx context.Context, take func(Entry) error) error {
 	return nil
 }
 
-// read reads a file, or takes what the journal has of it.
+// read reads a file, or takes what the journal has of it. In the journal, nil is a deletion.
 func (d *directory) read(f path) Entry {
 	if token := d.journaled[f.name]; token != nil {
 		return newEntry(f.place, f.name, token)
@@ -218,10 +223,11 @@ func (d *directory) read(f path) Entry {
 // entries is a Source in memory: what is in a file.
 type entries []Entry
 
-// maxPackBytes bounds the file of a pack, which is read whole.
+// maxPackBytes bounds the file of a pack, which is read whole. A pack of a million accounts has
+// about a gigabyte.
 const maxPackBytes = 4 << 30
 
-// openFile reads a file with a JWT, or with a pack.
+// openFile reads a file with a JWT, or with a pack. It is a pack if its first line is one.
 func openFile(place string) (Source, error) {
 	info, err := os.Stat(place)
 	if err == nil && (info.Size() > maxPackBytes || !info.Mode().IsRegular()) {
@@ -253,7 +259,7 @@ func packEntries(place string, content []byte) (all entries) {
 	return all
 }
 
-// packEntry returns the Entry of a line of a pack.
+// packEntry returns the Entry of a line of a pack. It keeps nothing of line.
 func packEntry(place string, line []byte) Entry {
 	key, token, ok := accounts.CutPackLine(bytes.Clone(line))
 	if !ok || !jwtstore.IsName(key) {

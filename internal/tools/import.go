@@ -13,17 +13,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
-// maxPosts is how many JWTs are sent at a time. Their commits share a sync.
+// maxPosts is how many JWTs are sent at a time, since the server syncs their commits together.
 const maxPosts = 16
 
 // Imported is what an import has done.
 type Imported struct {
-	Stored   int // that the server has stored
-	Same     int // that it had stored already
-	Warnings []Fault
+	Stored   int     // that the server has stored
+	Same     int     // that it had stored already
+	Warnings []Fault // what it has stored and warned of
 	Faults   []Fault // what it has not taken, and what can't be read
 }
 
@@ -32,7 +31,7 @@ type importer struct {
 	to       *Client
 	progress *Progress
 	posts    errgroup.Group
-	stored   map[string]bool // accounts of which the server had a JWT at the start
+	stored   map[string]bool // by key: the server had some JWT of it at the start
 	tokens   []Entry         // that wait for the accounts that have signed them
 
 	mu      sync.Mutex
@@ -41,13 +40,19 @@ type importer struct {
 	fatal   error              // why the server takes nothing
 }
 
-// Import pushes every JWT of a Source to a server, whose policy decides about each. An import that was
-// interrupted is repeated: what the server has stored is not pushed again, because a push of the same
-// JWT is announced again. The error is what ended the import: what is counted then was done before.
+// Import pushes every JWT of a Source to a server, whose policy decides about each. An import that
+// was interrupted is repeated: what the server has stored is not pushed again, because a push of
+// the same JWT is announced again. The error is what ended the import: what is counted then was
+// done before.
+//
+// Accounts are pushed maxPosts at a time. Activation tokens follow when all accounts are stored,
+// because a token is refused whose account is not stored. Exporters may come after those that
+// import from them, so which imports do nothing is asked again at the end.
 func Import(ctx context.Context, from Source, to *Client, p *Progress) (Imported, error) {
 	i := &importer{to: to, progress: p, stored: map[string]bool{}, imports: map[string][]Fault{}}
 	i.posts.SetLimit(maxPosts)
-	// A server that does not list its accounts gets everything, and says of the same that it is stored.
+	// A server that does not list its accounts gets everything, and says of the same that it is
+	// stored.
 	_, err := to.list(ctx, func(key string) error { i.stored[key] = true; return nil })
 	if err != nil {
 		return i.done, fmt.Errorf("the server does not answer: %w", err)
@@ -64,8 +69,8 @@ func Import(ctx context.Context, from Source, to *Client, p *Progress) (Imported
 	return i.done, errors.Join(err, i.fatal)
 }
 
-// take sends an Entry, if it can be an account, and keeps a token. The error is why there is no use in
-// further ones.
+// take sends an Entry, if it can be an account, and keeps a token for later. It waits if maxPosts
+// are on their way. The error is why there is no use in further ones.
 func (i *importer) take(ctx context.Context, e Entry) error {
 	i.mu.Lock()
 	fatal := i.fatal
@@ -88,7 +93,8 @@ func (i *importer) take(ctx context.Context, e Entry) error {
 // errStopped ends a Source. What the cause was is said elsewhere.
 var errStopped = errors.New("nothing more is sent")
 
-// post sends an account or a token.
+// post sends an account or a token, and counts what becomes of it. A push waits for no nats-server
+// (wait=0s): there are too many.
 func (i *importer) post(ctx context.Context, e Entry) {
 	path := pathActivations
 	if !e.IsToken() {
@@ -109,7 +115,8 @@ func (i *importer) post(ctx context.Context, e Entry) {
 	i.judge(ctx, e, a, err)
 }
 
-// isStored reports whether the server has stored this very JWT. If it does not say, the JWT is pushed.
+// isStored reports whether the server has stored this very JWT. If it does not say, the JWT is
+// pushed.
 func (i *importer) isStored(ctx context.Context, key, etag string) bool {
 	if !i.stored[key] {
 		return false
@@ -118,17 +125,8 @@ func (i *importer) isStored(ctx context.Context, key, etag string) bool {
 	return has && err == nil
 }
 
-// checkName returns an error if the name of a file is the key of another account.
-func (e Entry) checkName(head trust.Head) error {
-	if e.Name != "" && e.Name != head.Subject {
-		return fmt.Errorf("%w, which is that of %.56q", errMisnamed, head.Subject)
-	}
-	return nil
-}
-
-var errMisnamed = errors.New("its name is the key of another account than its JWT is")
-
-// judge counts what the server has said.
+// judge counts what the server has said of an Entry, or ends the import if it would say that of
+// all.
 func (i *importer) judge(ctx context.Context, e Entry, a answer, err error) {
 	switch {
 	case ctx.Err() != nil: // it may be stored or not: the next import finds out
@@ -144,7 +142,7 @@ func (i *importer) judge(ctx context.Context, e Entry, a answer, err error) {
 	}
 }
 
-// stop ends the import.
+// stop ends the import. The first reason counts.
 func (i *importer) stop(why error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -161,7 +159,7 @@ func (i *importer) count(n *int) {
 	i.progress.Add()
 }
 
-// note adds a fault.
+// note adds a fault. The Entry is done.
 func (i *importer) note(e Entry, code string, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -169,11 +167,11 @@ func (i *importer) note(e Entry, code string, err error) {
 	i.progress.Add()
 }
 
-// importWarning begins what a server says of an import that does nothing.
+// importWarning begins what a server says of an import that does nothing: see claimcheck.Imports.
 const importWarning = "import of "
 
-// warn takes the warnings of an answer, which follow its first line. What it says of imports is kept for
-// askAgain.
+// warn takes the warnings of an answer, which follow its first line. What it says of imports is
+// kept for askAgain.
 func (i *importer) warn(e Entry, text string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -190,8 +188,8 @@ func (i *importer) warn(e Entry, text string) {
 	}
 }
 
-// askAgain adds the warnings of imports that still do nothing: the accounts that they are from may have come
-// later. If the server does not say, what it has said before counts.
+// askAgain adds the warnings of imports that still do nothing: the accounts that they are from may
+// have come later. If the server does not say, what it has said before counts.
 func (i *importer) askAgain(ctx context.Context) {
 	for _, key := range slices.Sorted(maps.Keys(i.imports)) {
 		before := i.imports[key]

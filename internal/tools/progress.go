@@ -16,20 +16,20 @@ const (
 	barWidth     = 30
 )
 
-// Progress tells how far a command is: as a bar on a terminal, as a line now and then elsewhere. The zero
-// Progress tells nothing.
+// Progress tells how far a command is: as a bar on a terminal, as a line now and then elsewhere.
+// The zero Progress tells nothing. Add and End may be called from any goroutine.
 type Progress struct {
 	Out   io.Writer // nil: nothing is told
 	Total int       // 0: it is not known
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards what follows
 	done  int
-	begun time.Time
-	told  time.Time
-	bar   bool // a bar is on the line
+	begun time.Time // of the first
+	told  time.Time // when something was written last
+	bar   bool      // a bar is on the line
 }
 
-// Add counts one more.
+// Add counts one more, and writes how far it is if that was long ago.
 func (p *Progress) Add() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,7 +63,8 @@ func (p *Progress) End() {
 	}
 }
 
-// lineLocked returns how far it is. p.mu must be held.
+// lineLocked returns how far it is. The time that is left is that of those done, for the rest. p.mu
+// must be held, and p.done is not 0.
 func (p *Progress) lineLocked(now time.Time, bar bool) string {
 	if p.Total == 0 {
 		return fmt.Sprintf("%d done", p.done)
@@ -77,7 +78,7 @@ func (p *Progress) lineLocked(now time.Time, bar bool) string {
 	return line + ", " + left.Round(time.Second).String() + " left"
 }
 
-// isTerminal reports whether a bar can be drawn.
+// isTerminal reports whether a bar can be drawn: a line is overwritten for it.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {

@@ -12,19 +12,20 @@ import (
 
 // Push is one push, or a dry run of one.
 type Push struct {
-	Key, IfMatch string // IfMatch is an ETag, or *; "": it does not matter what is stored
-	JWT          []byte
-	Connections  bool // of a dry run: each connection is looked at, however many there are
+	Key         string // of the account
+	IfMatch     string // an ETag, or *; "": it does not matter what is stored
+	JWT         []byte
+	Connections bool // of a dry run: each connection is looked at, however many there are
 }
 
 // pushTries is how often a push is tried: a person waits for it.
 const pushTries = 2
 
 // ErrNoDryRun is that a server does not know dry runs. Nothing was stored there.
-var ErrNoDryRun = errors.New("the server has no dry runs: it is older, or no account server; nothing was " +
-	"stored there")
+var ErrNoDryRun = errors.New("the server has no dry runs: it is older, or no account server; " +
+	"nothing was stored there")
 
-// header returns what is sent with the JWT.
+// header returns what is sent with the JWT. An ETag may be given without its quotes.
 func (p Push) header() http.Header {
 	h := http.Header{"Content-Type": {"application/jwt"}}
 	if etag := p.IfMatch; etag != "" {
@@ -36,24 +37,30 @@ func (p Push) header() http.Header {
 	return h
 }
 
-// Push pushes a JWT. It returns the status and what the server says. The error is that it could not be
-// asked.
-func (c *Client) Push(ctx context.Context, p Push) (status int, text string, err error) {
+// post sends the JWT to a path below that of the account.
+func (c *Client) post(ctx context.Context, p Push, below string) (answer, error) {
 	quick := *c
 	quick.tries = pushTries
-	a, err := quick.do(ctx, http.MethodPost, pathAccounts+p.Key, p.JWT, p.header())
+	return quick.do(ctx, http.MethodPost, pathAccounts+p.Key+below, p.JWT, p.header())
+}
+
+// Push pushes a JWT. It returns the status and what the server says, whether it has stored the JWT
+// or refused it. The error is that no answer came: then the JWT may be stored or not.
+func (c *Client) Push(ctx context.Context, p Push) (status int, text string, err error) {
+	a, err := c.post(ctx, p, "")
 	return a.status, strings.TrimSpace(a.text), err
 }
 
-// DryRun asks what a push would do. text is what the server sends, as JSON.
-func (c *Client) DryRun(ctx context.Context, p Push) (answer *dryrun.Answer, text string, err error) {
-	quick := *c
-	quick.tries = pushTries
-	path := pathAccounts + p.Key + "/dry-run?json=true"
+// DryRun asks what a push would do. text is what the server sends, as JSON. The error is
+// ErrNoDryRun, what the server says instead of an answer, or that no answer came.
+func (c *Client) DryRun(
+	ctx context.Context, p Push,
+) (answer *dryrun.Answer, text string, err error) {
+	below := "/dry-run?json=true"
 	if p.Connections {
-		path += "&connections=true"
+		below += "&connections=true"
 	}
-	a, err := quick.do(ctx, http.MethodPost, path, p.JWT, p.header())
+	a, err := c.post(ctx, p, below)
 	switch {
 	case err != nil:
 		return nil, "", err

@@ -1,13 +1,29 @@
-// Package tools is what the commands beside the server do with JWTs that are somewhere: in files, in
-// directories, at account servers.
+// Package tools is what the commands beside the server do with JWTs that are somewhere: in files,
+// in directories, at account servers.
 //
 //	Source ──> Verify  what is wrong with them
 //	       ──> Import  into a server, by POST, so that its policy decides
 //	       ──> Export  into files or a pack
 //	       ──> Diff    with another Source, in words
 //
+//	Client ──> Push, DryRun  one JWT
+//
 // The commands write no store: only the server that has it open does. They read one as it is, also
-// while the server runs: the directory, and what is in the journal only.
+// while the server runs: the directory, and what is in the journal only. They decide nothing that
+// the policy of a server decides, and print nothing but progress: package main does.
+//
+// # What is interrupted is repeated
+//
+// Import and Export keep no state of their own, so the same command does what is left. Import lists
+// the accounts of the server first, and asks for each of those whether it has this very JWT (a GET
+// with If-None-Match, answered 304): one that is stored is not pushed again, because nats-servers
+// would get it again. Export compares each file with what it would write.
+//
+// # Files
+//
+// To be read in this order: tools.go has Source and Entry. files.go and client.go are the Sources.
+// verify.go, import.go, export.go and diff.go are a command each. push.go is the command push, and
+// progress.go what all of them show.
 package tools
 
 import (
@@ -15,6 +31,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -24,14 +41,14 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// maxWordsBytes is how much of a path or of a server's answer a line shows.
+// maxWordsBytes is how much of a path or of a server's answer a line shows, in bytes.
 const maxWordsBytes = 500
 
 // Source is where JWTs are read.
 type Source interface {
 	// Each calls take with everything that should be a JWT, from one goroutine, until take returns
-	// an error. What can't be read is an Entry with an error. The error of Each means that there may
-	// be more than take has got.
+	// an error, which Each returns. What can't be read is an Entry with an error. Any error of Each
+	// means that there may be more than take has got. take may keep the Entry.
 	Each(ctx context.Context, take func(Entry) error) error
 	// Len is how many entries there will be; 0 if that is not known.
 	Len() int
@@ -39,7 +56,7 @@ type Source interface {
 
 // Entry is one JWT of a Source.
 type Entry struct {
-	Place string // where it is: the path of a file, the line of a pack; hostile
+	Place string // where it is: the path of a file, the line of a pack, a URL; any text
 	Name  string // the key or hash that the name of the file or the line says; "": none
 	JWT   []byte // without what may stand around it; nil if Err is set
 	Err   error  // why it can't be read
@@ -48,7 +65,8 @@ type Entry struct {
 // IsToken reports whether the Entry is an activation token.
 func (e Entry) IsToken() bool { return trust.IsActivationHash(e.Name) }
 
-// newEntry returns the Entry of a text.
+// newEntry returns the Entry of a text, which may be a bare JWT, or one that is decorated as nsc
+// does.
 func newEntry(place, name string, text []byte) Entry {
 	token, err := trust.Bare(text)
 	if err == nil && len(token) == 0 {
@@ -60,13 +78,45 @@ func newEntry(place, name string, text []byte) Entry {
 	return Entry{Place: place, Name: name, JWT: token}
 }
 
-// sum identifies a JWT.
+// sum identifies a JWT: two Entries with the same sum have the same one.
 func (e Entry) sum() [sha256.Size]byte { return sha256.Sum256(bytes.TrimSpace(e.JWT)) }
 
-// etag returns the ETag that an account server gives the JWT.
+// etag returns the ETag that an account server gives the JWT of an account, to ask for it by.
 func (e Entry) etag(head trust.Head) string { return accounts.NewAccount(e.JWT, head).ETag }
 
-// Open returns the Source at a URL, in a directory or in a file.
+// check returns the name under which an Entry can be kept, which is its key or hash, and for an
+// account the head of its JWT. It verifies no signature. The error is why it is no JWT of an
+// account or an activation token, or that its name is another one.
+func (e Entry) check() (name string, head trust.Head, err error) {
+	switch {
+	case e.Err != nil:
+		return "", head, e.Err
+	case e.IsToken():
+		return e.Name, head, nil
+	}
+	if head, err = trust.Peek(e.JWT); err != nil {
+		return "", head, err
+	}
+	if !trust.IsAccountKey(head.Subject) {
+		return "", head, fmt.Errorf("its subject %.56q is no account key", head.Subject)
+	}
+	return head.Subject, head, e.checkName(head)
+}
+
+// checkName returns an error if the name of a file is the key of another account. A file without a
+// key in its name may have any account.
+func (e Entry) checkName(head trust.Head) error {
+	if e.Name != "" && e.Name != head.Subject {
+		return fmt.Errorf("%w, which is that of %.56q", errMisnamed, head.Subject)
+	}
+	return nil
+}
+
+// errMisnamed is why a JWT is not taken from a place that names another account.
+var errMisnamed = errors.New("its name is the key of another account than its JWT is")
+
+// Open returns the Source at a URL, in a directory or in a file. access counts for a URL only. What
+// is in a Source is read by Each: the error is that there is none.
 func Open(where string, access Access) (Source, error) {
 	if IsURL(where) {
 		return NewClient(where, access)
@@ -88,7 +138,7 @@ func IsURL(where string) bool {
 
 // Fault is something that is wrong with an Entry.
 type Fault struct {
-	File    string `json:"file,omitempty"`    // hostile
+	File    string `json:"file,omitempty"`    // Place of the Entry; any text
 	Account string `json:"account,omitempty"` // its key, if it is known
 	Code    string `json:"code"`              // a stable name
 	Reason  string `json:"reason"`            // for people, on one line
@@ -102,7 +152,8 @@ func (f Fault) String() string {
 
 // fault returns the Fault of an Entry.
 func (e Entry) fault(code string, err error) Fault {
-	f := Fault{File: e.Place, Code: code, Reason: logging.Quote(oneLine(err.Error()), maxWordsBytes)}
+	f := Fault{File: e.Place, Code: code,
+		Reason: logging.Quote(oneLine(err.Error()), maxWordsBytes)}
 	if trust.IsAccountKey(e.Name) {
 		f.Account = e.Name
 	}
@@ -111,5 +162,6 @@ func (e Entry) fault(code string, err error) Fault {
 
 // oneLine joins the lines of a text.
 func oneLine(text string) string {
-	return strings.Join(strings.Fields(strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")), " ")
+	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
+	return strings.Join(strings.Fields(text), " ")
 }

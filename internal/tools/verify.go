@@ -23,7 +23,7 @@ type Verified struct {
 	Faults   []Fault `json:"faults"`
 }
 
-// The codes of faults.
+// The codes of faults, of verify and of import. Programs read them: they never change.
 const (
 	codeUnreadable = "unreadable" // a file or directory can't be read
 	codeDamaged    = "damaged"    // it is no account JWT, or its signature is wrong
@@ -36,7 +36,7 @@ const (
 	codeDangling   = "dangling" // an import does nothing
 )
 
-// verifier looks at the JWTs of one Source.
+// verifier checks the JWTs of one Source.
 type verifier struct {
 	operators trust.Operators // none: any signature counts
 	now       time.Time
@@ -44,7 +44,8 @@ type verifier struct {
 	accounts  map[string]*verified // by key: the newest
 }
 
-// verified is an account with a good JWT. Only what others need of the claims is kept.
+// verified is an account with a good JWT. Only what checkImports needs of the claims is kept: a
+// Source may have a million accounts.
 type verified struct {
 	entry    Entry
 	issuedAt int64
@@ -52,15 +53,16 @@ type verified struct {
 	importer *jwt.AccountClaims // with imports only; nil if there are none
 }
 
-// Verify finds what is wrong with the JWTs of a Source, each by itself and all together. operators are
-// those who may sign.
+// Verify finds what is wrong with the JWTs of a Source, each by itself and all together. operators
+// are those that may sign; without any, a signature must only be that of the issuer. The error is
+// that of the Source. What was found until then is returned with it.
 func Verify(
 	ctx context.Context, from Source, operators trust.Operators, now time.Time, p *Progress,
 ) (Verified, error) {
 	v := &verifier{operators: operators, now: now, accounts: map[string]*verified{}}
 	v.found.Faults = []Fault{}
 	err := from.Each(ctx, func(e Entry) error {
-		v.look(e)
+		v.check(e)
 		p.Add()
 		return nil
 	})
@@ -75,15 +77,16 @@ func (v *verifier) add(e Entry, code string, err error) {
 	v.found.Faults = append(v.found.Faults, e.fault(code, err))
 }
 
-// look looks at one JWT.
-func (v *verifier) look(e Entry) {
+// check finds what is wrong with one JWT by itself. A JWT that is damaged, or not signed by an
+// operator, is told only that: what else it says does not matter.
+func (v *verifier) check(e Entry) {
 	if e.Err != nil {
 		v.add(e, codeOf(e.Err), e.Err)
 		return
 	}
 	v.found.JWTs++
 	if e.IsToken() {
-		v.lookAtToken(e)
+		v.checkToken(e)
 		return
 	}
 	head, err := trust.Peek(e.JWT)
@@ -115,20 +118,22 @@ func codeOf(err error) string {
 	return codeUnreadable
 }
 
-// lookAtToken looks at an activation token.
-func (v *verifier) lookAtToken(e Entry) {
+// checkToken finds what is wrong with an activation token. Whether its issuer may give it is not
+// checked: that depends on the claims of the account at each time.
+func (v *verifier) checkToken(e Entry) {
 	grant, err := jwt.DecodeActivationClaims(string(e.JWT))
 	if err != nil {
 		v.add(e, codeDamaged, err)
 		return
 	}
 	if hash, err := grant.HashID(); err != nil || hash != e.Name {
-		v.add(e, codeMisnamed, fmt.Errorf("its name is not the hash of the activation token, %.60q", hash))
+		v.add(e, codeMisnamed,
+			fmt.Errorf("its name is not the hash of the activation token, %.60q", hash))
 	}
 	v.checkTimes(e, &grant.ClaimsData)
 }
 
-// checkPlace sees that a file has the name of its account.
+// checkPlace adds a fault unless a file has the name of its account, where a server looks for it.
 func (v *verifier) checkPlace(e Entry, head trust.Head) {
 	if err := e.checkName(head); err != nil {
 		v.add(e, codeMisnamed, err)
@@ -142,7 +147,7 @@ func (v *verifier) checkPlace(e Entry, head trust.Head) {
 	}
 }
 
-// checkTimes sees that a JWT is valid now.
+// checkTimes adds a fault unless a JWT is valid at v.now.
 func (v *verifier) checkTimes(e Entry, c *jwt.ClaimsData) {
 	if c.Expires > 0 && c.Expires <= v.now.Unix() {
 		v.add(e, codeExpired, errors.New("it has expired on "+claimdiff.Time(c.Expires)))
@@ -152,7 +157,7 @@ func (v *verifier) checkTimes(e Entry, c *jwt.ClaimsData) {
 	}
 }
 
-// checkClaims sees that nats-servers take the claims.
+// checkClaims adds a fault for each reason why nats-servers do not take the claims.
 func (v *verifier) checkClaims(e Entry, c *jwt.AccountClaims) {
 	v.checkTimes(e, &c.ClaimsData)
 	isSystem := v.operators.NameSystemAccount(c.Subject)
@@ -161,8 +166,8 @@ func (v *verifier) checkClaims(e Entry, c *jwt.AccountClaims) {
 	}
 }
 
-// blocking returns why every nats-server refuses claims, apart from their times. Validate is kept from
-// panicking at a null export.
+// blocking returns why every nats-server refuses claims, apart from their times. Validate is kept
+// from panicking at a null export.
 func blocking(c *jwt.AccountClaims) (found []error) {
 	for _, e := range c.Exports {
 		if e == nil {
@@ -200,11 +205,12 @@ func (v *verifier) keep(e Entry, c *jwt.AccountClaims) {
 	}
 	v.accounts[c.Subject] = newer
 	older.entry.Name = c.Subject
-	v.add(older.entry, codeDuplicate, fmt.Errorf("the account has another JWT in %.300q, which counts",
-		newer.entry.Place))
+	v.add(older.entry, codeDuplicate, fmt.Errorf(
+		"the account has another JWT in %.300q, which counts", newer.entry.Place))
 }
 
-// checkImports sees that what is imported is exported.
+// checkImports adds a fault for each import of something that no account of the Source exports to
+// the account. It is called when all JWTs were read.
 func (v *verifier) checkImports() {
 	exporter := func(key string) *jwt.AccountClaims {
 		if a := v.accounts[key]; a != nil {

@@ -1,0 +1,41 @@
+package tools_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/tools"
+)
+
+// An activation token that was issued anew was refused, as one that is older than the file.
+func TestAnExportReplacesAnOlderActivationTokenOnly(t *testing.T) {
+	t.Parallel()
+	exporter, importer := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	older, hash := jwttest.Activation(t, exporter, importer, time.Unix(1_700_000_000, 0))
+	newer, _ := jwttest.Activation(t, exporter, importer, time.Unix(1_800_000_000, 0))
+	to := t.TempDir()
+	for _, step := range []struct {
+		token   []byte
+		written int
+	}{{older, 1}, {newer, 1}, {newer, 0}, {older, 0}} {
+		from := filepath.Join(t.TempDir(), hash+".jwt")
+		if err := os.WriteFile(from, step.token, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		source, err := tools.Open(filepath.Dir(from), tools.Access{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := tools.Export(t.Context(), source, to, false, &tools.Progress{})
+		if err != nil || done.Written != step.written {
+			t.Errorf("written %d, want %d: %v %v", done.Written, step.written, done.Faults, err)
+		}
+	}
+	if got, _ := os.ReadFile(filepath.Join(to, hash+".jwt")); !bytes.Equal(bytes.TrimSpace(got), newer) {
+		t.Errorf("the file has %.80q", got)
+	}
+}
