@@ -214,7 +214,6 @@ func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountC
 	return p.forecast()
 }
 
-// begin begins a Forecast. An account that is new is compared with one without anything.
 // hasStorage reports whether claims have a limit of JetStream. nil has none.
 func hasStorage(c *jwt.AccountClaims) bool {
 	return c != nil && (len(c.Limits.JetStreamTieredLimits) > 0 ||
