@@ -132,11 +132,13 @@ func (i *incomplete) changed(key string) {
 	}
 }
 
-// takeExporters returns the accounts that have changed since the last call.
-func (i *incomplete) takeExporters() (keys []string) {
-	keys = slices.Collect(maps.Keys(i.exporters))
-	clear(i.exporters)
-	return keys
+// takeExporter takes one of the accounts that have changed; ok is false if there is none.
+func (i *incomplete) takeExporter() (key string, ok bool) {
+	for key = range i.exporters {
+		delete(i.exporters, key)
+		return key, true
+	}
+	return "", false
 }
 
 // take takes the oldest question out of the queue; ok is false if there is none.
@@ -211,79 +213,50 @@ func (a *asker) run(ctx context.Context) {
 		return
 	}
 	var tasks sync.WaitGroup
-	pause.Wake(a.n.incomplete.wake) // an earlier session may have left questions
+	i := a.n.incomplete
+	pause.Wake(i.wake) // an earlier session may have left questions
 	for range askers {
-		tasks.Go(func() { a.answerQueue(ctx) })
+		tasks.Go(func() {
+			workOff(ctx, i.wake, a.n.locked(i.take), func(key string) { a.answer(ctx, key) })
+		})
 	}
 	if a.n.index != nil {
 		tasks.Go(func() { a.goRounds(ctx) })
-		tasks.Go(func() { a.askImporters(ctx) })
+		tasks.Go(func() {
+			workOff(ctx, i.wakeExporters, a.n.locked(i.takeExporter),
+				func(key string) { a.askImporters(ctx, key) })
+		})
 	}
 	tasks.Wait()
 }
 
-// askImporters has it asked about the accounts that import from those that have changed: what they import may
+// locked returns take with n.mu held.
+func (n *Notifier) locked(take func() (key string, ok bool)) func() (key string, ok bool) {
+	return func() (key string, ok bool) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return take()
+	}
+}
+
+// askImporters has it asked about the accounts that import from one that has changed: what they import may
 // have become exported, or not exported any more.
-func (a *asker) askImporters(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.n.incomplete.wakeExporters:
-		}
+func (a *asker) askImporters(ctx context.Context, exporter string) {
+	began := time.Now()
+	for i := range a.n.index.Importers(exporter) {
 		a.n.mu.Lock()
-		keys := a.n.incomplete.takeExporters()
+		a.n.incomplete.ask(i.Key)
 		a.n.mu.Unlock()
-		for _, key := range keys {
-			began := time.Now()
-			for i := range a.n.index.Importers(key) {
-				a.want(i.Key)
-			}
-			if !pause.For(ctx, restFactor*time.Since(began)) {
-				return
-			}
-		}
 	}
+	pause.For(ctx, restFactor*time.Since(began))
 }
 
-// want queues a question.
-func (a *asker) want(key string) {
-	a.n.mu.Lock()
-	defer a.n.mu.Unlock()
-	a.n.incomplete.ask(key)
-}
-
-// answerQueue asks the questions of the queue.
-func (a *asker) answerQueue(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.n.incomplete.wake:
-		}
-		for ctx.Err() == nil && a.answerNext(ctx) {
-		}
-	}
-}
-
-// answerNext asks the oldest question, and reports false if there is none.
-func (a *asker) answerNext(ctx context.Context) bool {
-	key, ok := a.take()
-	if !ok {
-		return false
-	}
+// answer asks a question of the queue.
+func (a *asker) answer(ctx context.Context, key string) {
 	a.ask(ctx, key, askTimeout)
 	a.n.mu.Lock()
 	defer a.n.mu.Unlock()
 	a.n.incomplete.answered(key)
-	return true
-}
-
-// take takes a question out of the queue.
-func (a *asker) take() (key string, ok bool) {
-	a.n.mu.Lock()
-	defer a.n.mu.Unlock()
-	return a.n.incomplete.take()
 }
 
 // goRounds asks about all accounts of which a part may be left out, again and again.

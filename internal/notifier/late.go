@@ -91,22 +91,23 @@ func (q *comparer) take() (c comparison, ok bool) {
 	return c, true
 }
 
-// run makes the comparisons until ctx ends, and calls done after each. maxComparing of it run at
-// once.
-func (q *comparer) run(ctx context.Context, done func(comparison)) {
+// workOff calls do with what take returns, one after the other, until ctx ends. After take had nothing
+// it waits for wake.
+func workOff[T any](
+	ctx context.Context, wake <-chan struct{}, take func() (next T, ok bool), do func(T),
+) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-q.wake:
+		case <-wake:
 		}
 		for ctx.Err() == nil {
-			c, ok := q.take()
+			next, ok := take()
 			if !ok {
 				break
 			}
-			q.compare(ctx, c)
-			done(c)
+			do(next)
 		}
 	}
 }

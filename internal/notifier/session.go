@@ -47,7 +47,12 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	n.mu.Unlock()
 	var tasks sync.WaitGroup
 	for range maxComparing {
-		tasks.Go(func() { s.comparer.run(ctx, s.compared) })
+		tasks.Go(func() {
+			workOff(ctx, s.comparer.wake, s.comparer.take, func(c comparison) {
+				s.comparer.compare(ctx, c)
+				s.compared(c)
+			})
+		})
 	}
 	tasks.Go(func() { (&asker{n, from}).run(ctx) })
 	s.run(ctx)
