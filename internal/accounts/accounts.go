@@ -17,7 +17,7 @@
 // It must also be newer than the floor: the newest version that was ever accepted for the account,
 // which the index remembers. Trust, clocks, restarts and removed files do not lower the floor.
 //
-//	what comes                    from a client, or a file      from a peer: pack, primary, account server
+//	what comes                    from a client, or a file      from a peer: pack, primary, server
 //	a greater iat                 taken                         taken
 //	a lesser iat                  refused, or allow_older       refused
 //	the floor itself              nothing to do, or stored again, if it was lost

@@ -29,10 +29,10 @@ type Trial struct {
 	StoredClaims *jwt.AccountClaims
 }
 
-// DryRun says what PutIf would do, and does nothing. All rules are asked, also after one that refuses
-// the JWT. What is stored is looked at in the place of the commit, so no other change of the account
-// comes in between. An error means that the store can't be read; it wraps ErrUnreadable, or ErrSave and the
-// CommitError with which a push would fail.
+// DryRun says what PutIf would do, and does nothing. All rules are asked, also after one that
+// refuses the JWT. What is stored is looked at in the place of the commit, so no other change of
+// the account comes in between. An error means that the store can't be read; it wraps
+// ErrUnreadable, or ErrSave and the CommitError with which a push would fail.
 func (r *Registry) DryRun(
 	ctx context.Context, key string, token []byte, from Origin, only Precondition,
 ) (*Trial, error) {
@@ -63,9 +63,9 @@ func (r *Registry) DryRun(
 
 // finish completes a Trial with what is known of its offer.
 func (t *Trial) finish(o *offer) *Trial {
-	t.Refused, t.Warning, t.Offered, t.Claims = firstRefusal(t.Rules), o.warning, o.tagged(), o.claims
-	if t.Signing {
-		t.Refused = nil
+	t.Warning, t.Offered, t.Claims = o.warning, o.tagged(), o.claims
+	if !t.Signing {
+		t.Refused = firstRefusal(t.Rules)
 	}
 	if t.Stored = o.served(); t.Stored != nil {
 		t.StoredClaims = t.Stored.Claims()

@@ -8,8 +8,8 @@ import (
 // rule is one thing that is asked of each offer. Put stops at the first one that refuses the offer,
 // and DryRun asks all.
 type rule struct {
-	// name is for programs, which read it in the answer to a dry run. It never changes. A rule without
-	// a name finds that there is nothing to do.
+	// name is for programs, which read it in the answer to a dry run. It never changes. A rule
+	// without a name finds that there is nothing to do.
 	name string
 	// needs is the rule without which this one can't be asked, "" if there is none.
 	needs string
@@ -63,9 +63,11 @@ type RuleResult struct {
 	Skipped bool  // it can't be asked, because of what an earlier rule has said
 }
 
-// all asks rules one after the other, after those of before, and reports whether there is nothing to
-// do. What comes after that is not asked.
-func (p *policy) all(before []RuleResult, rules []rule, o *offer) (results []RuleResult, isSame bool) {
+// all asks rules one after the other, after those of before, and reports whether there is nothing
+// to do. What comes after that is not asked.
+func (p *policy) all(
+	before []RuleResult, rules []rule, o *offer,
+) (results []RuleResult, isSame bool) {
 	results = slices.Clip(before)
 	for _, r := range rules {
 		isAsked := !slices.ContainsFunc(results, func(had RuleResult) bool {

@@ -37,8 +37,8 @@ type scanner struct {
 }
 
 // RescanChanged brings the index up to date with the directories of the store in which a file has
-// come, has gone, or was replaced. If there is none it costs next to nothing. A file that was edited
-// in place is found by Sweep, and when the account is asked for.
+// come, has gone, or was replaced. If there is none it costs next to nothing. A file that was
+// edited in place is found by Sweep, and when the account is asked for.
 func (c *scanner) RescanChanged(ctx context.Context) error { return c.rescan(ctx, jwtstore.Scan{}) }
 
 // When files are looked for that were edited in place.

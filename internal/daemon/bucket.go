@@ -46,9 +46,9 @@ func bucketOptions(dir *jwtstore.Dir, c config.Store, log logger) bucket.Options
 	}
 }
 
-// leaveBucket forgets how far a server that has no bucket any more has read it. If it has one again,
-// what came meanwhile must not count as older than what the bucket has. With an error the store is
-// closed.
+// leaveBucket forgets how far a server that has no bucket any more has read it. If it has one
+// again, what came meanwhile must not count as older than what the bucket has. With an error the
+// store is closed.
 func leaveBucket(dir *jwtstore.Dir, path string, log logger) error {
 	left, err := bucket.Leave(path)
 	if err != nil {
@@ -96,8 +96,8 @@ func (b sharedBucket) connection() natsconn.Options {
 	return o
 }
 
-// await returns when the bucket has been read, or ctx has ended. Until then this server may have old
-// JWTs, which nats-servers would take for new ones.
+// await returns when the bucket has been read, or ctx has ended. Until then this server may have
+// old JWTs, which nats-servers would take for new ones.
 func (b sharedBucket) await(ctx context.Context) {
 	select {
 	case <-b.store.CaughtUp():
@@ -146,7 +146,7 @@ func (b sharedBucket) state() (bucket.State, bool) {
 }
 
 // revisions returns what reads the history of an account; nil without a bucket.
-func (b sharedBucket) revisions() func(ctx context.Context, key string) ([]accounts.Revision, error) {
+func (b sharedBucket) revisions() func(context.Context, string) ([]accounts.Revision, error) {
 	if b.store == nil {
 		return nil
 	}

@@ -37,7 +37,8 @@ func Check(c config.Config) (warnings []config.Warning, err error) {
 	_, inBucket := readCreds(c.Store.KV.Credentials)
 	return warnings, errors.Join(err, inFolder, inBucket, checkStore(c.Store),
 		checkUser(c.NATS.Credentials, system, find),
-		checkFile("audit", c.Logging.Audit), checkFile("log", c.Logging.File), checkFile("pid", c.PIDFile))
+		checkFile("audit", c.Logging.Audit), checkFile("log", c.Logging.File),
+		checkFile("pid", c.PIDFile))
 }
 
 // checkStore checks the directories that the store is made in.

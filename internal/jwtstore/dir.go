@@ -362,8 +362,8 @@ func (d *Dir) reserve(ctx context.Context, n int64) error {
 	return nil
 }
 
-// FlushOver writes what is unflushed into files if it has more bytes than limit. What can't be written stays
-// unflushed, and the next commits say why.
+// FlushOver writes what is unflushed into files if it has more bytes than limit. What can't be
+// written stays unflushed, and the next commits say why.
 func (d *Dir) FlushOver(limit int64) {
 	if d.life.Err() == nil && d.unflushed.size() > limit {
 		_, _ = d.flusher.flush(nil) // the standing fault has the error

@@ -249,8 +249,8 @@ func (d *directory) canRemove(key string) error {
 	return nil
 }
 
-// entries yields what is in the directories of a layout, with the directory below the root: "", or a
-// path that ends in a separator. What can't be read is left out.
+// entries yields what is in the directories of a layout, with the directory below the root: "", or
+// a path that ends in a separator. What can't be read is left out.
 func (d *directory) entries(l layout) iter.Seq2[string, fs.DirEntry] {
 	return func(yield func(string, fs.DirEntry) bool) {
 		dirs := []string{""}

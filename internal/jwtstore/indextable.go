@@ -148,8 +148,8 @@ func readSummed(file io.ReaderAt, at, size int64, sum uint32) ([]byte, error) {
 	return b, nil
 }
 
-// from yields a key, if it is there, and all that follow it, in order. An error is the last. Of a block that
-// is not wanted it yields the first key only, without its value; want nil: all are.
+// from yields a key, if it is there, and all that follow it, in order. An error is the last. Of a
+// block that is not wanted it yields the first key only, without its value; want nil: all are.
 func (t *indexTable) from(key string, want func(block []byte) bool) iter.Seq2[keyValue, error] {
 	return func(yield func(keyValue, error) bool) {
 		later := sort.Search(len(t.blocks), func(n int) bool { return t.blocks[n].first > key })
@@ -185,8 +185,8 @@ type blockReader struct {
 // readAhead is how many bytes are read at a time, at least, if not all blocks are wanted.
 const readAhead = 64 << 10
 
-// read returns the first key of the next block and what it has, nil if that is not wanted. The error is
-// io.EOF after the last one.
+// read returns the first key of the next block and what it has, nil if that is not wanted. The
+// error is io.EOF after the last one.
 func (r *blockReader) read(want func(block []byte) bool) (first string, content []byte, err error) {
 	if r.next == len(r.table.blocks) {
 		return "", nil, io.EOF

@@ -88,12 +88,12 @@ func (o *Outbox) addQuiet(n int) {
 }
 
 // Pending returns the changes that some server may still lack, oldest first, and of each account
-// only the latest. If no server is known these are all changes since one was. There may be a million:
-// PendingOf returns some of them.
+// only the latest. If no server is known these are all changes since one was. There may be a
+// million: PendingOf returns some of them.
 func (o *Outbox) Pending() []Change { return o.PendingOf("", 0, math.MaxInt) }
 
-// PendingOf returns up to max of the changes that a server has not acknowledged: the first ones after a
-// sequence number. For a server that is not known these are all that Pending has.
+// PendingOf returns up to max of the changes that a server has not acknowledged: the first ones
+// after a sequence number. For a server that is not known these are all that Pending has.
 func (o *Outbox) PendingOf(server string, after uint64, max int) []Change {
 	o.mu.RLock()
 	defer o.mu.RUnlock()

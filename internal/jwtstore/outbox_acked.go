@@ -2,18 +2,20 @@ package jwtstore
 
 import "math/big"
 
-// serverSets numbers sets of servers: those that have acknowledged a change. Many changes have the same
-// set, so each is kept once, as long as some change has it. Number 0 is the empty set.
+// serverSets numbers sets of servers: those that have acknowledged a change. Many changes have the
+// same set, so each is kept once, as long as some change has it. Number 0 is the empty set.
 type serverSets struct {
 	bits    []*big.Int // of each number: a bit for each slot; 0 for a slot that no server has
-	users   []int      // of each number: how many changes have it; 0 if it may be given to another set
+	users   []int      // of each number: how many changes have it; 0: it may be given again
 	numbers map[string]uint32
 	free    []uint32 // numbers that no set has
 }
 
 // newServerSets returns the empty set only.
 func newServerSets() serverSets {
-	return serverSets{bits: []*big.Int{new(big.Int)}, users: []int{0}, numbers: map[string]uint32{"": 0}}
+	return serverSets{
+		bits: []*big.Int{new(big.Int)}, users: []int{0}, numbers: map[string]uint32{"": 0},
+	}
 }
 
 // has reports whether a server is in a set.
@@ -26,8 +28,8 @@ func (s *serverSets) with(set uint32, slot int) uint32 {
 	return s.number(bits)
 }
 
-// without begins anew, without one server. It returns what gives each user of a set the one that takes its
-// place.
+// without begins anew, without one server. It returns what gives each user of a set the one that
+// takes its place.
 func (s *serverSets) without(slot int) (replace func(set uint32) uint32) {
 	former, replaced := *s, make(map[uint32]uint32)
 	*s = newServerSets()

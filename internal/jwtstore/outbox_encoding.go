@@ -70,7 +70,8 @@ func (o *outboxCore) replay(body []byte) {
 	}
 }
 
-// changeSize is about how many bytes of a snapshot a change has, if few servers have acknowledged it.
+// changeSize is about how many bytes of a snapshot a change has, if few servers have acknowledged
+// it.
 const changeSize = 76
 
 // appendSnapshot appends all that the outbox knows to b. recordSaved is to be called with events

@@ -52,10 +52,12 @@ const (
 // pageSize is how many changes a page has.
 const pageSize = 1024
 
-// maxGaps is how many gaps there may be besides as many as there are changes. It is a variable for tests.
+// maxGaps is how many gaps there may be besides as many as there are changes. It is a variable for
+// tests.
 var maxGaps = 1024
 
-// packedKey is a key of 56 characters in base32, which are 5 bits each. The key of every account is.
+// packedKey is a key of 56 characters in base32, which are 5 bits each. The key of every account
+// is.
 type packedKey [35]byte
 
 var keyEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
@@ -139,7 +141,8 @@ func (p *pendingChanges) enter(place int) {
 	p.table[i] = uint32(place + 1)
 }
 
-// slot returns where in the table the search for a key begins. unusual is the key if it can't be packed.
+// slot returns where in the table the search for a key begins. unusual is the key if it can't be
+// packed.
 func (p *pendingChanges) slot(packed packedKey, unusual string) int {
 	hash := maphash.Bytes(p.seed, packed[:])
 	if unusual != "" {
@@ -297,8 +300,8 @@ func (o *Outbox) CountPending() (all int, byServer map[string]int) {
 	return all, byServer
 }
 
-// countSome counts some of the changes after a number, and adds to byServer what the servers in it have
-// not acknowledged of them. Changes with the same acknowledgements are counted together.
+// countSome counts some of the changes after a number, and adds to byServer what the servers in it
+// have not acknowledged of them. Changes with the same acknowledgements are counted together.
 func (o *Outbox) countSome(after uint64, byServer map[string]int) (n int, last uint64, more bool) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()

@@ -63,8 +63,8 @@ func (s *outboxState) acknowledge(name string, seq uint64) bool {
 	return true
 }
 
-// isPending reports whether a change is kept, and a server has not acknowledged it. nil is a server that is
-// not known.
+// isPending reports whether a change is kept, and a server has not acknowledged it. nil is a server
+// that is not known.
 func (s *outboxState) isPending(srv *server, seq uint64) bool {
 	c := s.pending.numbered(seq)
 	return c != nil && (srv == nil || !s.pending.hasAcknowledged(c, srv))

@@ -92,8 +92,8 @@ func warnOfMissing(others []string, dir string, warn func(format string, args ..
 	if len(others) > 0 && !hasIndex(dir) {
 		warn("the index of this store was in the state directory %s, and is not taken from there: "+
 			"it is made anew from the files, and has forgotten what was replaced within a second, "+
-			"and the accounts whose files were removed by hand; bring that directory back, or copy "+
-			"its index to %s, and restart the server", strings.Join(others, " or "), dir)
+			"and the accounts whose files were removed by hand; bring that directory back, or "+
+			"copy its index to %s, and restart the server", strings.Join(others, " or "), dir)
 	}
 }
 

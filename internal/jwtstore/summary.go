@@ -47,8 +47,8 @@ func NewSummary(head trust.Head) Summary {
 // looksLikeKey reports whether append can encode a text as a key.
 func looksLikeKey(text string) bool { return len(text) == trust.KeyLength && trust.IsBase32(text) }
 
-// cutName returns a name, or the beginning of a long one, which then ends in "…". It shares no memory
-// with a longer one.
+// cutName returns a name, or the beginning of a long one, which then ends in "…". It shares no
+// memory with a longer one.
 func cutName(name string) string {
 	const maxBytes = (maxNameRunes + 1) * utf8.UTFMax
 	runes := []rune(strings.ToValidUTF8(name[:min(len(name), maxBytes)], "\uFFFD"))

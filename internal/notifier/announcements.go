@@ -55,12 +55,12 @@ type announcement struct {
 	// another program meanwhile, which must not be replaced.
 	wasAway bool
 	tries   int // how often it was refused or could not be sent
-	// mayLack is set if a server may leave out a part of the JWT, and applied if one has acknowledged
-	// it since that was asked.
+	// mayLack is set if a server may leave out a part of the JWT, and applied if one has
+	// acknowledged it since that was asked.
 	mayLack, applied bool
-	// announced is set if the change was published, lacked if a server has shown since that it does not
-	// have it. repeats is how often it was published again because of that, and repeatAt when it may be
-	// the next time. See spare.
+	// announced is set if the change was published, lacked if a server has shown since that it does
+	// not have it. repeats is how often it was published again because of that, and repeatAt when
+	// it may be the next time. See spare.
 	announced, lacked bool
 	repeats           int
 	repeatAt          time.Time
@@ -155,9 +155,9 @@ func parseReply(s string) (seq uint64, number int) {
 	return seq, number
 }
 
-// announcements are changes that some server has not acknowledged. Those that are only pending for servers
-// which are not there, or do not answer, are in the Outbox. They are taken up, some at a time, when such a
-// server answers.
+// announcements are changes that some server has not acknowledged. Those that are only pending for
+// servers which are not there, or do not answer, are in the Outbox. They are taken up, some at a
+// time, when such a server answers.
 type announcements struct {
 	n       *Notifier
 	servers *servers
@@ -167,8 +167,8 @@ type announcements struct {
 	resting int // see maxResting
 }
 
-// newAnnouncements returns the oldest one that is pending, for the probes of unknown. The others are taken
-// up when a server answers that lacks them.
+// newAnnouncements returns the oldest one that is pending, for the probes of unknown. The others
+// are taken up when a server answers that lacks them.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	p := &announcements{
 		n:        n,
@@ -184,8 +184,8 @@ func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	return p
 }
 
-// takeUpMore takes up some more of what a server lacks that answers, when all that was taken up before is on
-// its way.
+// takeUpMore takes up some more of what a server lacks that answers, when all that was taken up
+// before is on its way.
 func (p *announcements) takeUpMore(now time.Time) {
 	for _, srv := range p.servers.byName {
 		if srv.getsMore() && p.isIdle(now) && !p.servers.discovering {
@@ -194,8 +194,8 @@ func (p *announcements) takeUpMore(now time.Time) {
 	}
 }
 
-// takeUp queues some of what a server lacks that has turned out to answer, the oldest first. That is to be
-// confirmed first, see wasAway. What its cache lacks waits for a client instead.
+// takeUp queues some of what a server lacks that has turned out to answer, the oldest first. That
+// is to be confirmed first, see wasAway. What its cache lacks waits for a client instead.
 func (p *announcements) takeUp(srv *server, now time.Time) {
 	some := p.n.outbox.PendingOf(srv.name, srv.taken, maxTaken)
 	for _, c := range some {
@@ -431,8 +431,8 @@ func (p *announcements) end(a *announcement) {
 	a.release()
 }
 
-// rest has an announcement wait for a server. If there are very many it is forgotten: the Outbox has the
-// change, which is taken up again for that server, or for a caller that waits.
+// rest has an announcement wait for a server. If there are very many it is forgotten: the Outbox
+// has the change, which is taken up again for that server, or for a caller that waits.
 func (p *announcements) rest(a *announcement) {
 	p.apply(a, rests, time.Time{})
 	if a.state == waiting && len(p.byKey) > p.resting {
@@ -470,8 +470,8 @@ func (p *announcements) finishAcknowledged(a *announcement) bool {
 	return true
 }
 
-// finishAllAcknowledged removes all that every server has acknowledged. Of very many it forgets those that
-// wait, see rest.
+// finishAllAcknowledged removes all that every server has acknowledged. Of very many it forgets
+// those that wait, see rest.
 func (p *announcements) finishAllAcknowledged() {
 	for _, a := range p.byKey {
 		if !p.finishAcknowledged(a) && a.state == waiting {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// confirmations are the announcements with respect to attempts that only confirm: the servers are asked what
-// they run.
+// confirmations are the announcements with respect to attempts that only confirm: the servers are
+// asked what they run.
 type confirmations struct{ *announcements }
 
 // end ends an attempt that confirms. The change is announced at once, unless all
@@ -31,14 +31,16 @@ func (p confirmations) end(a *announcement) {
 	p.apply(a, wanted, a.retryAt)
 }
 
-// isSpared reports whether an account is not to be announced again unless a server lacks the change. It
-// is not wholly in effect somewhere. A server that fetches JWTs applies such an account anew with each
-// announcement, although nothing has changed, and loses the replies that are in flight there.
+// isSpared reports whether an account is not to be announced again unless a server lacks the
+// change. It is not wholly in effect somewhere. A server that fetches JWTs applies such an account
+// anew with each announcement, although nothing has changed, and loses the replies that are in
+// flight there.
 func (p confirmations) isSpared(a *announcement) bool {
 	return a.announced && len(p.n.incomplete.byKey[a.Key]) > 0
 }
 
-// spare has the servers asked what they run, instead of another announcement of an account that is spared.
+// spare has the servers asked what they run, instead of another announcement of an account that is
+// spared.
 func (p confirmations) spare(a *announcement) {
 	if p.isSpared(a) && !a.lacked {
 		a.confirms = true
@@ -46,15 +48,15 @@ func (p confirmations) spare(a *announcement) {
 	a.lacked = false
 }
 
-// refute records that a server has not said that it runs the stored JWT. An account that is spared is not
-// announced again for a server that never answers: that would be without end.
+// refute records that a server has not said that it runs the stored JWT. An account that is spared
+// is not announced again for a server that never answers: that would be without end.
 func (p confirmations) refute(a *announcement, srv *server) {
 	a.refuted = a.refuted || !(p.isSpared(a) && srv.neverAnswers())
 }
 
-// endSparing ends a confirmation of an account that is spared. If a server lacks the change it is announced
-// again: at once the first time, and then less and less often. If servers have not said what they run they
-// are asked again. Servers that do not answer get probes.
+// endSparing ends a confirmation of an account that is spared. If a server lacks the change it is
+// announced again: at once the first time, and then less and less often. If servers have not said
+// what they run they are asked again. Servers that do not answer get probes.
 func (p confirmations) endSparing(a *announcement, now time.Time) {
 	again := a.retryAt
 	switch {

@@ -37,8 +37,8 @@ func (r results) set(key, server string, isLoaded bool) {
 	r[key][server] = isLoaded
 }
 
-// fetched records that a server has loaded an account since it answered that it had not: it has fetched the
-// JWT itself.
+// fetched records that a server has loaded an account since it answered that it had not: it has
+// fetched the JWT itself.
 func (r results) fetched(key, server string) {
 	if isLoaded, known := r[key][server]; known && !isLoaded {
 		delete(r[key], server)
@@ -122,8 +122,8 @@ func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 	d := accounts.Delivery{State: accounts.Sent}
 	latest := n.outbox.PendingFor(key)
 	for _, name := range slices.Sorted(maps.Keys(n.session.servers.byName)) {
-		state, reason := standings{n.session.announcements}.state(n.session.servers.byName[name], key,
-			latest.Seq)
+		srv := n.session.servers.byName[name]
+		state, reason := standings{n.session.announcements}.state(srv, key, latest.Seq)
 		d.Count(name, state, reason)
 		if why := n.incomplete.reason(key, name); why != "" && state.IsAcknowledged() {
 			d.Partly = append(d.Partly, accounts.Refusal{Server: name, Reason: why})

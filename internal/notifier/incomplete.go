@@ -21,34 +21,38 @@ import (
 )
 
 const (
-	// maxIncomplete bounds the accounts of which is remembered what is not in effect, and maxShortfalls
-	// the nats-servers of all of them together. Of the accounts beyond only the number is known.
+	// maxIncomplete bounds the accounts of which is remembered what is not in effect, and
+	// maxShortfalls the nats-servers of all of them together. Of the accounts beyond only the
+	// number is known.
 	maxIncomplete = 10_000
 	maxShortfalls = 50_000
 	// maxLeftOut bounds what is remembered of one account and nats-server, in bytes.
 	maxLeftOut = 256
-	// maxQuestions bounds the accounts that are to be asked about. The others wait for the next round.
+	// maxQuestions bounds the accounts that are to be asked about. The others wait for the next
+	// round.
 	maxQuestions = 10_000
-	// maxExporters bounds the accounts whose importers are to be asked about. The same holds for others.
+	// maxExporters bounds the accounts whose importers are to be asked about. The same holds for
+	// others.
 	maxExporters = 1000
 	// askers is how many questions are asked at a time.
 	askers = 4
-	// askTimeout is how long nats-servers have to answer a question, roundTimeout the same in a round. No
-	// push waits that long.
+	// askTimeout is how long nats-servers have to answer a question, roundTimeout the same in a
+	// round. No push waits that long.
 	askTimeout   = 2 * time.Second
 	roundTimeout = 500 * time.Millisecond
-	// roundWait is how long after the start of a session the first round begins, and roundInterval the
-	// least time between two rounds.
+	// roundWait is how long after the start of a session the first round begins, and roundInterval
+	// the least time between two rounds.
 	roundWait     = 5 * time.Second
 	roundInterval = time.Minute
-	// restFactor is how many times longer a round rests than it asks, and a look for importers than it
-	// takes.
+	// restFactor is how many times longer a round rests than it asks, and a look for importers than
+	// it takes.
 	restFactor = 9
 	// lookedAtOnce is how many accounts a round looks at between two rests.
 	lookedAtOnce = 1000
 )
 
-// anotherJWT is the reason of a nats-server that has acknowledged the stored JWT and runs another one.
+// anotherJWT is the reason of a nats-server that has acknowledged the stored JWT and runs another
+// one.
 const anotherJWT = "it runs another JWT"
 
 // Facts asks all nats-servers what they say of an account. *facts.Asker meets it.
@@ -62,15 +66,15 @@ type Index interface {
 	Importers(key string) iter.Seq[jwtstore.Importer]
 }
 
-// incomplete remembers which accounts are not wholly in effect, and at which nats-servers. They have
-// acknowledged the JWT, and have left out a part of it. Only asking shows that. It is asked
+// incomplete remembers which accounts are not wholly in effect, and at which nats-servers. They
+// have acknowledged the JWT, and have left out a part of it. Only asking shows that. It is asked
 //
 //   - when a change was acknowledged, about the account, and a moment later about those that import
 //     from it,
 //   - in rounds, about all accounts that have imports or use JetStream.
 //
-// A round finds what time has changed, and what was known before this process began. It takes a tenth of the
-// time for itself.
+// A round finds what time has changed, and what was known before this process began. It takes a
+// tenth of the time for itself.
 //
 // It outlives sessions. Notifier.mu guards it.
 type incomplete struct {
@@ -163,8 +167,8 @@ func (i *incomplete) answered(key string) {
 	close(q.done)
 }
 
-// whenAnswered returns a channel that is closed when the question about an account is answered, nil if
-// there is none.
+// whenAnswered returns a channel that is closed when the question about an account is answered, nil
+// if there is none.
 func (i *incomplete) whenAnswered(key string) <-chan struct{} {
 	if q := i.questions[key]; q != nil {
 		return q.done
@@ -239,8 +243,8 @@ func (n *Notifier) locked(take func() (key string, ok bool)) func() (key string,
 	}
 }
 
-// askImporters has it asked about the accounts that import from one that has changed: what they import may
-// have become exported, or not exported any more.
+// askImporters has it asked about the accounts that import from one that has changed: what they
+// import may have become exported, or not exported any more.
 func (a *asker) askImporters(ctx context.Context, exporter string) {
 	began := time.Now()
 	for i := range a.n.index.Importers(exporter) {
@@ -270,8 +274,8 @@ func (a *asker) goRounds(ctx context.Context) {
 	}
 }
 
-// goRound asks about the accounts that are not wholly in effect, and then about all others of which a part
-// may be left out. It reports false if ctx has ended.
+// goRound asks about the accounts that are not wholly in effect, and then about all others of which
+// a part may be left out. It reports false if ctx has ended.
 func (a *asker) goRound(ctx context.Context) bool {
 	beyond, looked, began := 0, 0, time.Now()
 	rest := func() bool {
@@ -299,10 +303,12 @@ func (a *asker) goRound(ctx context.Context) bool {
 	return true
 }
 
-// mayLack reports whether a nats-server may leave out a part of a JWT: the other parts it takes or refuses.
+// mayLack reports whether a nats-server may leave out a part of a JWT: the other parts it takes or
+// refuses.
 func mayLack(imports int, jetStream bool) bool { return imports > 0 || jetStream }
 
-// ask asks what of an account is not in effect, and records that. It reports false if there is no room.
+// ask asks what of an account is not in effect, and records that. It reports false if there is no
+// room.
 func (a *asker) ask(ctx context.Context, key string, timeout time.Duration) (ok bool) {
 	account, err := a.accounts.GetLocal(ctx, key)
 	if errors.Is(err, accounts.ErrNotFound) {
@@ -329,10 +335,12 @@ func (a *asker) ask(ctx context.Context, key string, timeout time.Duration) (ok 
 	})
 }
 
-// setIncomplete records what nats-servers say of an account, with the reason for each. What is pending for
-// one is not about the stored JWT. Of one that has not answered remains what was known. It reports false if
-// there is no room.
-func (n *Notifier) setIncomplete(key string, infos []facts.Info, reason func(facts.Info) string) bool {
+// setIncomplete records what nats-servers say of an account, with the reason for each. What is
+// pending for one is not about the stored JWT. Of one that has not answered remains what was known.
+// It reports false if there is no room.
+func (n *Notifier) setIncomplete(
+	key string, infos []facts.Info, reason func(facts.Info) string,
+) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	pending := n.outbox.PendingFor(key)
@@ -362,8 +370,8 @@ func (n *Notifier) setIncomplete(key string, infos []facts.Info, reason func(fac
 	return n.incomplete.set(key, at)
 }
 
-// Incomplete returns the accounts that a nats-server has acknowledged, and that are not wholly in effect
-// there.
+// Incomplete returns the accounts that a nats-server has acknowledged, and that are not wholly in
+// effect there.
 func (n *Notifier) Incomplete() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -91,8 +91,8 @@ func (q *comparer) take() (c comparison, ok bool) {
 	return c, true
 }
 
-// workOff calls do with what take returns, one after the other, until ctx ends. After take had nothing
-// it waits for wake.
+// workOff calls do with what take returns, one after the other, until ctx ends. After take had
+// nothing it waits for wake.
 func workOff[T any](
 	ctx context.Context, wake <-chan struct{}, take func() (next T, ok bool), do func(T),
 ) {
@@ -134,8 +134,9 @@ func (q *comparer) compare(ctx context.Context, c comparison) {
 	q.accounts.Reassert(c.key)
 }
 
-// isSpared reports whether an account is not wholly in effect somewhere: then a suspicion is not enough to
-// announce it again. If a server runs another JWT when it has loaded the account, a round finds that.
+// isSpared reports whether an account is not wholly in effect somewhere: then a suspicion is not
+// enough to announce it again. If a server runs another JWT when it has loaded the account, a round
+// finds that.
 func (q *comparer) isSpared(key string) bool {
 	q.n.mu.Lock()
 	defer q.n.mu.Unlock()

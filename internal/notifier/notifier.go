@@ -91,11 +91,11 @@
 //
 // # Memory
 //
-// What is pending is in the Outbox. An announcement is in memory while it is queued or in flight, and for
-// some thousand changes while it waits for a server. When a server answers that lacks changes, they are
-// taken up in the order of their numbers, a thousand at a time, as fast as it answers: see
-// announcements.takeUpMore. So a server that is away, or does not answer, takes no memory here, whatever
-// it lacks.
+// What is pending is in the Outbox. An announcement is in memory while it is queued or in flight,
+// and for some thousand changes while it waits for a server. When a server answers that lacks
+// changes, they are taken up in the order of their numbers, a thousand at a time, as fast as it
+// answers: see announcements.takeUpMore. So a server that is away, or does not answer, takes no
+// memory here, whatever it lacks.
 //
 // # Clocks
 //
@@ -149,11 +149,12 @@ import (
 // Outbox records, durably, which change each nats-server has acknowledged. *jwtstore.Outbox meets
 // it.
 type Outbox interface {
-	// PendingOf returns up to max of the changes that a server may still lack, the first ones after a
-	// sequence number: the latest change of each account. For a name that is not known these are all that
-	// any server may lack.
+	// PendingOf returns up to max of the changes that a server may still lack, the first ones after
+	// a sequence number: the latest change of each account. For a name that is not known these are
+	// all that any server may lack.
 	PendingOf(server string, after uint64, max int) []jwtstore.Change
-	// CountPending returns how many changes some server may lack, and how many of them each server may.
+	// CountPending returns how many changes some server may lack, and how many of them each server
+	// may.
 	CountPending() (all int, byServer map[string]int)
 	// PendingFor returns the change of one account, the zero Change if there is none.
 	PendingFor(key string) jwtstore.Change
@@ -226,11 +227,11 @@ type Options struct {
 	Outbox Outbox
 	Forget time.Duration // see SetForget; 0 means 72 h
 	Log    *slog.Logger  // gets a line when a server is gone, silent, refuses or is forgotten
-	// Delivered is told how long a nats-server took to acknowledge a change, since the commit or since
-	// this process has known of it. It must return at once. nil: it is not told.
+	// Delivered is told how long a nats-server took to acknowledge a change, since the commit or
+	// since this process has known of it. It must return at once. nil: it is not told.
 	Delivered func(took time.Duration)
-	// HeardSpread is added to the time after which what was heard is confirmed, up to that and at random:
-	// of several servers that have heard the same only one announces it then.
+	// HeardSpread is added to the time after which what was heard is confirmed, up to that and at
+	// random: of several servers that have heard the same only one announces it then.
 	HeardSpread time.Duration
 	// Repeated is told that a change is announced once more. It must return at once. nil: it is not
 	// told.

@@ -46,9 +46,10 @@ type Overview struct {
 	// Incomplete is how many stored accounts are not wholly in effect at some nats-server that has
 	// acknowledged them.
 	Incomplete int
-	// Oldest is when the oldest change was committed that waits for an answer: of a nats-server that is
-	// there and answers, or, without a connection, of any that is known. It is zero if there is none. A
-	// change that was refused, or that a nats-server fetches when it needs it, does not wait.
+	// Oldest is when the oldest change was committed that waits for an answer: of a nats-server
+	// that is there and answers, or, without a connection, of any that is known. It is zero if
+	// there is none. A change that was refused, or that a nats-server fetches when it needs it,
+	// does not wait.
 	Oldest time.Time
 	// Waiting is for how long this process has seen the oldest one wait for nats-servers that are
 	// there. It is 0 without a connection.
@@ -63,7 +64,7 @@ type ServerOverview struct {
 	State                      ServerStanding
 	Here                       bool // it has answered the last PING
 	Pending                    int  // changes that it has not acknowledged
-	Incomplete                 int  // accounts that it has acknowledged, and that are not wholly in effect
+	Incomplete                 int  // accounts that it has acknowledged, and lacks a part of
 	Seen                       time.Time
 	Refusal                    Refusal // the last one of this process; zero: none
 }
@@ -84,18 +85,19 @@ var Standings = [...]string{"in_step", "pending", "refusing", "silent"}
 
 func (s ServerStanding) String() string { return Standings[s] }
 
-// maxLooked bounds the changes that Overview looks at to find the oldest one that waits. Those before it
-// are refused or need not be sent now, and are few.
+// maxLooked bounds the changes that Overview looks at to find the oldest one that waits. Those
+// before it are refused or need not be sent now, and are few.
 const maxLooked = 10_000
 
-// Overview counts all that is pending. For how long it has been it finds out from the oldest changes.
+// Overview counts all that is pending. For how long it has been it finds out from the oldest
+// changes.
 func (n *Notifier) Overview() Overview {
 	all, byServer := n.outbox.CountPending()
 	changes := n.outbox.PendingOf("", 0, maxLooked)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	v := overviewer{n, Overview{Configured: n.configured, Connected: n.session != nil, Counts: n.counts,
-		Pending: all, Incomplete: n.incomplete.count()}}
+	v := overviewer{n, Overview{Configured: n.configured, Connected: n.session != nil,
+		Counts: n.counts, Pending: all, Incomplete: n.incomplete.count()}}
 	refusing, incomplete := v.countRefused(), n.incomplete.byServer()
 	for _, name := range n.outbox.Servers() {
 		o := v.server(name, byServer[name], refusing[name])

@@ -73,8 +73,8 @@ type server struct {
 	confirmSeq  uint64    // of the change that was to be confirmed
 	ignored     int       // confirmations of it that were not answered, although it was heard
 
-	// After an absence it gets what it lacks some at a time. isBehind is set if that is more than what was
-	// taken up, which goes up to the change of number taken.
+	// After an absence it gets what it lacks some at a time. isBehind is set if that is more than
+	// what was taken up, which goes up to the change of number taken.
 	isBehind bool
 	taken    uint64
 
@@ -113,15 +113,15 @@ func (v *server) isResponsive() bool { return v.state == responsive }
 // isSilent reports whether it has let an announcement pass.
 func (v *server) isSilent() bool { return v.state == silent }
 
-// mayAnswer reports whether an answer of a server is waited for. An untested one becomes responsive or
-// silent by that.
+// mayAnswer reports whether an answer of a server is waited for. An untested one becomes responsive
+// or silent by that.
 func (v *server) mayAnswer() bool { return v.state != silent }
 
 // getsMore reports whether more is to be taken up for it.
 func (v *server) getsMore() bool { return v.isBehind && v.isResponsive() }
 
-// mayLackInCache reports whether a change that waits for a server, and is not in memory, waits for a client
-// of this one: it answers, and was sent the change.
+// mayLackInCache reports whether a change that waits for a server, and is not in memory, waits for
+// a client of this one: it answers, and was sent the change.
 func (v *server) mayLackInCache(seq uint64) bool {
 	return v.resolver == caching && v.isResponsive() && !(v.isBehind && seq > v.taken)
 }

@@ -177,8 +177,8 @@ func (u *unanswered) changed(key string, seq uint64, now time.Time) {
 	}
 }
 
-// sessionBegan takes up what has changed since the session before, and lets some time pass before anything
-// is checked.
+// sessionBegan takes up what has changed since the session before, and lets some time pass before
+// anything is checked.
 func (u *unanswered) sessionBegan(now time.Time) {
 	for key, m := range u.byKey {
 		u.changed(key, u.outbox.PendingFor(key).Seq, now)

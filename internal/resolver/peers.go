@@ -67,8 +67,8 @@ func (p *peers) areNone(now time.Time) bool {
 }
 
 // judge says what it means that so many servers have answered a lookup and none of them has the
-// account. noListener means that nats-server has said that no server listens. The error is nil if it
-// is certain that no server has the account.
+// account. noListener means that nats-server has said that no server listens. The error is nil if
+// it is certain that no server has the account.
 func (p *peers) judge(answers int, noListener bool, now time.Time) error {
 	expected := p.expected(now)
 	if noListener {
