@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,8 +33,8 @@ const (
 const (
 	noConnection = "NATS is not connected"
 	noAnswer     = "it did not answer in time"
-	noResponders = "no nats-server takes the request: the NATS user must be one of the system account " +
-		"who may publish to $SYS.>"
+	noResponders = "no nats-server takes the request: the NATS user must be one of the system " +
+		"account who may publish to $SYS.>"
 )
 
 // answer is what every answer has, besides the nats-server that has sent it.
@@ -44,7 +45,7 @@ type answer struct {
 	} `json:"error"`
 }
 
-// readAnswer reads an answer. reason is why it can't be used, "" if it can.
+// readAnswer reads what all answers have. reason is why it can't be used, "" if it can.
 func readAnswer(data []byte) (a answer, reason string) {
 	switch {
 	case len(data) > maxAnswer:
@@ -62,15 +63,49 @@ func (a answer) state() (of State, reason string) {
 		return Loaded, ""
 	case a.Error == nil:
 		return Unknown, "its answer has neither data nor an error"
-	// That is how a nats-server says that it has not loaded an account.
+	// nats-server has a text for that only, and no code.
 	case strings.Contains(a.Error.Description, "does not exist"):
 		return NotLoaded, ""
 	}
 	return Unknown, "it says: " + logging.Quote(a.Error.Description, maxReason)
 }
 
-// gather sends a request to nats-servers, and has take read the answer of each. take returns the reason
-// why an answer can't be used. Those without an answer get to missing, with the reason.
+// ask asks nats-servers the same, and returns what each has said, in the order of their names. read
+// reads an answer. If it returns a reason, or there is no answer, of makes the value for that
+// nats-server from a zero T and the reason; otherwise from what read has returned, and "".
+func ask[T any](
+	ctx context.Context, a *Asker, what Request, subject string, payload []byte, servers []Server,
+	read func(answer) (T, string), of func(t *T, s Server, reason string),
+) []T {
+	said := make(map[string]T, len(servers))
+	keep := func(s Server, t T, reason string) {
+		of(&t, s, reason)
+		said[s.ID] = t
+	}
+	take := func(s Server, from answer) (reason string) {
+		t, reason := read(from)
+		if reason == "" {
+			keep(s, t, "")
+		}
+		return reason
+	}
+	missing := func(s Server, reason string) {
+		var none T
+		keep(s, none, reason)
+	}
+	a.gather(ctx, what, subject, payload, servers, take, missing)
+	sorted := slices.SortedFunc(slices.Values(servers), func(a, b Server) int {
+		return strings.Compare(a.Name, b.Name)
+	})
+	all := make([]T, 0, len(sorted))
+	for _, s := range sorted {
+		all = append(all, said[s.ID])
+	}
+	return all
+}
+
+// gather sends a request to nats-servers, and has take read the answer of each. take returns the
+// reason why an answer can't be used. Those without an answer get to missing, with the reason.
 func (a *Asker) gather(
 	ctx context.Context, what Request, subject string, payload []byte, of []Server,
 	take func(Server, answer) (reason string), missing func(s Server, reason string),
@@ -102,8 +137,8 @@ func (a *Asker) gather(
 	}
 }
 
-// collect passes on the first answer of each nats-server that is waited for, until none is, or ctx ends.
-// It returns why the rest has not answered.
+// collect passes on the first answer of each nats-server that is waited for, until none is, or ctx
+// ends. It returns why the rest has not answered.
 func (c call) collect(
 	ctx context.Context, waiting map[string]Server, take func(Server, *nats.Msg),
 ) (reason string) {
@@ -124,8 +159,8 @@ func (c call) collect(
 	return ""
 }
 
-// senderOf returns the id of the nats-server that has sent an answer, "" if none can have. An answer
-// begins with it, so that also one can be attributed that is too large to be read.
+// senderOf returns the id of the nats-server that has sent an answer, "" if none can have. An
+// answer begins with it, so that also one can be attributed that is too large to be read.
 func senderOf(data []byte) string {
 	d := json.NewDecoder(bytes.NewReader(data))
 	var from struct {

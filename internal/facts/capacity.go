@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -25,19 +23,19 @@ type Capacity struct {
 	Server Server
 	Reason string // why it is not known; "": it is
 
-	// IsFixed says that limits of accounts which are above Has together are left out. So it is with a
-	// nats-server that is neither in a cluster nor has gateways. What follows is there then.
+	// IsFixed says that limits of accounts which are above Has together are left out. So it is with
+	// a nats-server that is neither in a cluster nor has gateways. What follows is there then.
 	IsFixed bool
 	Has     Storage
 	Streams Storage // what streams with max_bytes take of it
-	// Accounts are those that it has loaded with JetStream. If there are very many, some are missing, and
-	// HasMore is set.
+	// Accounts are those that it has loaded with JetStream. If there are very many, some are
+	// missing, and HasMore is set.
 	Accounts []Reserved
 	HasMore  bool
 }
 
-// Reserved is what the limits that are in force let an account use. They are 0 if it has tiers, which a
-// nats-server does not show.
+// Reserved is what the limits that are in force let an account use. They are 0 if it has tiers,
+// which a nats-server does not show.
 type Reserved struct {
 	Key string
 	Storage
@@ -50,8 +48,9 @@ type capacities struct {
 	all []Capacity
 }
 
-// Capacity asks all nats-servers what they have for JetStream. An answer that is not older than maxAge is
-// given again: many pushes one after the other ask once.
+// Capacity asks all nats-servers what they have for JetStream, in the order of their names. An
+// answer that is not older than maxAge is given again: many pushes one after the other ask once.
+// Those that ask at the same time wait for each other. The result must not be changed.
 func (a *Asker) Capacity(ctx context.Context, maxAge time.Duration) []Capacity {
 	last := &a.capacities
 	last.mu.Lock()
@@ -59,7 +58,7 @@ func (a *Asker) Capacity(ctx context.Context, maxAge time.Duration) []Capacity {
 	if maxAge > 0 && time.Since(last.at) < maxAge {
 		return last.all
 	}
-	// Only of those that compare anything it matters which accounts are there.
+	// The list of accounts is long, and matters only for those that compare anything.
 	all := a.capacityOf(ctx, "PING", `{}`, a.Servers())
 	for i, c := range all {
 		if c.IsFixed {
@@ -67,26 +66,19 @@ func (a *Asker) Capacity(ctx context.Context, maxAge time.Duration) []Capacity {
 			all[i] = a.capacityOf(ctx, c.Server.ID, withAccounts, []Server{c.Server})[0]
 		}
 	}
-	slices.SortFunc(all, func(a, b Capacity) int { return strings.Compare(a.Server.Name, b.Server.Name) })
 	last.at, last.all = time.Now(), all
 	return all
 }
 
 // capacityOf asks nats-servers, all of them with PING, or one by its id.
-func (a *Asker) capacityOf(ctx context.Context, id, payload string, of []Server) (all []Capacity) {
-	take := func(s Server, read answer) string {
-		c, reason := readCapacity(read)
-		if c.Server = s; reason == "" {
-			all = append(all, c)
-		}
-		return reason
-	}
-	missing := func(s Server, reason string) { all = append(all, Capacity{Server: s, Reason: reason}) }
-	a.gather(ctx, RequestJetStream, "$SYS.REQ.SERVER."+id+".JSZ", []byte(payload), of, take, missing)
-	return all
+func (a *Asker) capacityOf(ctx context.Context, id, payload string, of []Server) []Capacity {
+	return ask(ctx, a, RequestJetStream, "$SYS.REQ.SERVER."+id+".JSZ", []byte(payload), of,
+		readCapacity,
+		func(c *Capacity, s Server, reason string) { c.Server, c.Reason = s, reason })
 }
 
-// readCapacity reads an answer to JSZ about a nats-server. reason is why it can't be used, "" if it can.
+// readCapacity reads an answer to JSZ about a nats-server. reason is why it can't be used, "" if it
+// can.
 func readCapacity(a answer) (c Capacity, reason string) {
 	if state, reason := a.state(); state != Loaded {
 		return c, reason
@@ -115,7 +107,7 @@ func readCapacity(a answer) (c Capacity, reason string) {
 	}, ""
 }
 
-// storage returns sizes, as far as they can be believed.
+// storage returns sizes of at least -1 and at most maxBytes, which can be added up.
 func storage(memory, disk int64) Storage {
 	return Storage{max(-1, min(memory, maxBytes)), max(-1, min(disk, maxBytes))}
 }

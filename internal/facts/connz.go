@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// pageSize is how many connections a nats-server is asked for at once. With the JWTs of their users
-	// that is some megabytes. A nats-server verifies the JWTs of all connections for each page, which takes
-	// 0.4 s for 5,000.
+	// pageSize is how many connections a nats-server is asked for at once. With the JWTs of their
+	// users that is some megabytes. A nats-server verifies the JWTs of all connections for each
+	// page, which takes 0.4 s for 5,000.
 	pageSize = 5000
 	// maxConnections bounds the connections of one nats-server that are looked at.
 	maxConnections = 25_000
@@ -21,21 +21,22 @@ const (
 	maxText = 128
 )
 
-// Connection is a client or leaf node of an account, as far as it is to be known. The JWT of its user is
-// not kept.
+// Connection is a client or leaf node of an account, as far as it is to be known. The JWT of its
+// user is not kept.
 type Connection struct {
 	Server Server
 	ID     uint64 // on that nats-server
 	Start  time.Time
 	IsLeaf bool
 	User   string // public key, or what else it has logged in as
-	// Issuer is the key of the account that has signed the user's JWT. It is the account itself if the JWT
-	// does not say that it is another one.
+	// Issuer is the key of the account that has signed the user's JWT. It is the account itself if
+	// the JWT does not say that it is another one.
 	Issuer        string
 	Subscriptions int
 
-	// IsHidden says that nats-server does not show the JWT of the user. That is so if it is a bearer token,
-	// or if there is none: a service has authorized the user. What follows is there if it is shown.
+	// IsHidden says that nats-server does not show the JWT of the user. That is so if it is a
+	// bearer token, or if there is none: a service has authorized the user. What follows is there
+	// if it is shown.
 	IsHidden bool
 
 	IssuedAt         int64 // Unix seconds
@@ -43,7 +44,8 @@ type Connection struct {
 	HasPermissions   bool  // of its own
 }
 
-// IsBearer reports whether the user has a bearer token.
+// IsBearer reports whether the user has a bearer token. nats-server shows no bearer token, and a
+// user that a service has authorized is shown under a name that is no key.
 func (c Connection) IsBearer() bool { return c.IsHidden && isUserKey(c.User) }
 
 // isUserKey reports whether a text looks like the public key of a user.
@@ -56,10 +58,15 @@ type Connections struct {
 	All    []Connection
 }
 
-// Connections asks nats-servers for the clients of an account, or only for those of some users: that is
-// cheap, however many others there are. A nats-server that has not loaded the account loads it for that, so
-// only those should be asked which have.
-func (a *Asker) Connections(ctx context.Context, key string, of []Server, users ...string) []Connections {
+// Connections asks nats-servers for the clients of an account, or only for those of some users:
+// that is cheap, however many others there are. A nats-server that has not loaded the account loads
+// it for that, so only those should be asked which have.
+//
+// nats-servers are asked at the same time, each of them for one page after the other. With users
+// there are as many requests as users. The result is in the order of the nats-servers.
+func (a *Asker) Connections(
+	ctx context.Context, key string, of []Server, users ...string,
+) []Connections {
 	if len(users) == 0 {
 		users = []string{""}
 	}
@@ -81,8 +88,8 @@ func (a *Asker) Connections(ctx context.Context, key string, of []Server, users 
 	return all
 }
 
-// connectionsOf asks one nats-server for the connections of a user, page by page; "" are all users. A
-// connection that ends or comes between two pages may be missed.
+// connectionsOf asks one nats-server for the connections of a user, page by page; "" are all users.
+// A connection that ends or comes between two pages may be missed.
 func (a *Asker) connectionsOf(ctx context.Context, key string, s Server, user string) Connections {
 	all := Connections{Server: s}
 	seen := make(map[uint64]bool)
@@ -100,7 +107,8 @@ func (a *Asker) connectionsOf(ctx context.Context, key string, s Server, user st
 		}
 		switch {
 		case offset >= maxConnections:
-			return Connections{Server: s, Reason: "it has too many connections to be looked at one by one"}
+			return Connections{Server: s,
+				Reason: "it has too many connections to be looked at one by one"}
 		case len(page.Conns.kept) < pageSize || offset+pageSize >= page.Total:
 			return all
 		}
@@ -123,7 +131,8 @@ type query struct {
 	User    string `json:"user,omitempty"`
 }
 
-// page asks for the connections from an offset on.
+// page asks one nats-server for the connections from an offset on. reason is why there are none, ""
+// if there is a page.
 func (a *Asker) page(ctx context.Context, s Server, q query) (p page, reason string) {
 	payload, err := json.Marshal(q)
 	if err != nil {
@@ -213,7 +222,7 @@ type permission struct {
 // list is the length of a list.
 type list int
 
-// UnmarshalJSON counts the elements.
+// UnmarshalJSON counts the elements. null has none.
 func (l *list) UnmarshalJSON(b []byte) error {
 	return eachElement(b, func(d *json.Decoder) error {
 		*l++
@@ -224,7 +233,8 @@ func (l *list) UnmarshalJSON(b []byte) error {
 // isEmpty reports whether the permission allows everything.
 func (p permission) isEmpty() bool { return p.Allow == 0 && p.Deny == 0 }
 
-// readUser reads a user's JWT. nats-server has verified it.
+// readUser reads a user's JWT. Its signature is not looked at, since nats-server has let the user
+// in. The error is that there is no JWT.
 func readUser(token string) (u user, err error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -1,25 +1,39 @@
-// Package facts asks nats-servers what is the case in an account: whether they have loaded it, which
-// of its imports work, which clients are connected, how much it stores. It needs a connection of a
-// user of the system account.
+// Package facts asks nats-servers what is the case in an account: whether they have loaded it,
+// which of its imports work, which clients are connected, how much it stores. It needs a connection
+// of a user of the system account.
 //
 //	Info           $SYS.REQ.ACCOUNT.<key>.INFO    all nats-servers at once; loads nothing
 //	Connected      $SYS.REQ.ACCOUNT.PING.STATZ    all nats-servers at once; loads nothing
 //	Connections    $SYS.REQ.SERVER.<id>.CONNZ     page by page; loads the account
 //	JetStream      $SYS.REQ.ACCOUNT.<key>.JSZ     all nats-servers at once; loads nothing
-//	Capacity       $SYS.REQ.SERVER.PING.JSZ       all nats-servers at once, and those that are in no cluster
-//	               $SYS.REQ.SERVER.<id>.JSZ       again, with accounts; loads nothing
+//	Capacity       $SYS.REQ.SERVER.PING.JSZ       all nats-servers at once, and those that are in
+//	               $SYS.REQ.SERVER.<id>.JSZ       no cluster again, with accounts; loads nothing
+//
+// A nats-server loads an account when the first client of it connects. To load one for a question
+// would make it fetch the JWT, and keep the account for a while: so only Connections does, and only
+// nats-servers are asked for those which have said that they have some.
 //
 // The answers to CONNZ have the JWTs of users. They are read for what Connection has, and not kept,
 // logged or shown.
 //
 // Every answer is taken with mistrust: any user of the system account can send one. It counts only
-// if it has the id of a nats-server that was asked, is of a bounded size, and makes sense. Otherwise
-// the nats-server is Unknown, with the reason.
+// if it has the id of a nats-server that was asked, is of a bounded size, and makes sense.
+// Otherwise the nats-server is Unknown, with the reason.
+//
+// The package decides nothing, and keeps nothing but the last answers about capacity. What an
+// answer means is said by others: package effect for a push, pages for people, and notifier for
+// what a nats-server has left out of a JWT.
+//
+// # Files
+//
+// To be read in this order: facts.go has the Asker and its connection, and answer.go gathers the
+// answers to a request. info.go, statz.go, connz.go, jsz.go and capacity.go have one request each.
+// leftout.go compares an Info with claims.
 //
 // # Concurrency
 //
-// An Asker may be used from any goroutine. A call returns when all nats-servers have answered, at the
-// latest when its ctx ends.
+// An Asker may be used from any goroutine. A call returns when all nats-servers have answered, at
+// the latest when its ctx ends. Its result has a value for each nats-server that was asked.
 package facts
 
 import (
@@ -33,19 +47,19 @@ import (
 )
 
 const (
-	// maxAnswer is the size of the largest answer that is read, in bytes. INFO has an account's JWT in
-	// two forms, and CONNZ the JWTs of many users.
+	// maxAnswer is the size of the largest answer that is read, in bytes. INFO has an account's JWT
+	// in two forms, and CONNZ the JWTs of many users.
 	maxAnswer = 16 << 20
-	// maxPending and maxPendingBytes bound the answers that wait to be read. More are dropped, and so
-	// are not there.
+	// maxPending and maxPendingBytes bound the answers that wait to be read. More are dropped, and
+	// so are not there.
 	maxPending      = 4096
 	maxPendingBytes = 64 << 20
 )
 
 // Server is a nats-server.
 type Server struct {
-	Name string // under which it is known
-	ID   string // of its process
+	Name string // under which it is known; any text
+	ID   string // of its process: it is another one after a restart
 }
 
 // Conn is one NATS connection. *nats.Conn meets it.
@@ -55,7 +69,7 @@ type Conn interface {
 	PublishRequest(subject, reply string, data []byte) error
 }
 
-// Request is what nats-servers are asked.
+// Request is what nats-servers are asked, as metrics call it.
 type Request string
 
 // The Requests.
@@ -79,17 +93,18 @@ const (
 type Options struct {
 	// Servers returns the nats-servers that are there now.
 	Servers func() []Server
-	// Observe is told what has become of a Request at each nats-server, and how long it took. It must
-	// return at once. nil: it is not told.
+	// Observe is told what has become of a Request at each nats-server, and how long it took. It
+	// must return at once. nil: it is not told.
 	Observe func(what Request, result Result, took time.Duration)
 }
 
-// Asker asks nats-servers through the connection that it has.
+// Asker asks nats-servers through the connection that it has. New makes one, and Serve gives it a
+// connection.
 type Asker struct {
 	Options
 
 	mu      sync.Mutex
-	session *session // nil while NATS is not connected
+	session *session // nil while NATS is not connected; guarded by mu
 
 	capacities capacities
 }
@@ -110,7 +125,8 @@ type session struct {
 	begun int                       // how many there were
 }
 
-// Serve asks through conn until ctx ends. There is one session at a time.
+// Serve lets all calls ask through conn until ctx ends. There is one session at a time. Calls that
+// are waiting when it ends get no answer.
 func (a *Asker) Serve(ctx context.Context, conn Conn) {
 	s := &session{conn: conn, inbox: conn.NewInbox(), calls: make(map[string]chan *nats.Msg)}
 	sub, err := conn.Subscribe(s.inbox+".*", a.receive)
@@ -148,13 +164,14 @@ func (a *Asker) receive(m *nats.Msg) {
 	}
 }
 
-// call is a request on its way.
+// call is a request that was sent. Answers come until end is called, which the caller must do.
 type call struct {
 	answers <-chan *nats.Msg
 	end     func() // no answer is waited for any more
 }
 
-// send sends a request. room is for how many answers there is room. ok is false without a connection.
+// send sends a request. room is for how many answers there is room. ok is false without a
+// connection.
 func (a *Asker) send(subject string, payload []byte, room int) (c call, ok bool) {
 	a.mu.Lock()
 	s := a.session

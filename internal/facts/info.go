@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -33,20 +32,20 @@ type Info struct {
 	// imports are left out, or JetStream limits are above what the nats-server has.
 	Complete  bool
 	Expired   bool
-	JetStream bool // it is on for the account
-	Updated   time.Time
+	JetStream bool              // it is on for the account
+	Updated   time.Time         // when it was loaded or updated there
 	JWT       [sha256.Size]byte // SHA-256 of the JWT that it runs; zero: it runs none
 
 	Clients, LeafNodes int // that are connected to this nats-server
 	Subscriptions      int // of all of them, and some more
 
-	// Imports are those that the nats-server has, its own ones too. One that is left out is not among
-	// them. Of very many, some are missing: then MoreImports is set.
+	// Imports are those that the nats-server has, its own ones too. One that is left out is not
+	// among them. Of very many, some are missing: then MoreImports is set.
 	Imports     []Import
 	MoreImports bool
 }
 
-// Import is an import as a nats-server has it.
+// Import is an import as a nats-server has it. Its texts are those of the JWT: any.
 type Import struct {
 	Account string // that exports it
 	Subject string // in that account
@@ -58,23 +57,16 @@ type Import struct {
 // Total returns how many clients and leaf nodes are connected.
 func (i Info) Total() int { return i.Clients + i.LeafNodes }
 
-// Info asks all nats-servers what they say of an account. None loads it for that. The Infos are in the
-// order of the servers' names.
+// Info asks all nats-servers what they say of an account. None loads it for that. The Infos are in
+// the order of the servers' names. One request gets them all, whatever the account has.
 func (a *Asker) Info(ctx context.Context, key string) []Info {
-	var all []Info
-	take := func(s Server, read answer) string {
-		i, reason := readInfo(key, read)
-		if i.Server = s; reason == "" {
-			all = append(all, i)
-		}
-		return reason
-	}
-	missing := func(s Server, reason string) {
-		all = append(all, Info{Server: s, State: Unknown, Reason: reason})
-	}
-	a.gather(ctx, RequestInfo, "$SYS.REQ.ACCOUNT."+key+".INFO", nil, a.Servers(), take, missing)
-	slices.SortFunc(all, func(a, b Info) int { return strings.Compare(a.Server.Name, b.Server.Name) })
-	return all
+	read := func(from answer) (Info, string) { return readInfo(key, from) }
+	return ask(ctx, a, RequestInfo, "$SYS.REQ.ACCOUNT."+key+".INFO", nil, a.Servers(), read,
+		func(i *Info, s Server, reason string) {
+			if i.Server = s; reason != "" {
+				i.Reason = reason
+			}
+		})
 }
 
 // info is the data of an answer to INFO.
@@ -91,7 +83,8 @@ type info struct {
 	JWT           string    `json:"jwt"`
 }
 
-// readInfo reads an answer to INFO. reason is why it can't be used, "" if it can.
+// readInfo reads an answer to INFO about an account. reason is why it can't be used, "" if it can.
+// An answer that says an error can be used: its Info is Unknown or NotLoaded.
 func readInfo(key string, a answer) (i Info, reason string) {
 	i.State, i.Reason = a.state()
 	if i.State != Loaded {
@@ -119,13 +112,14 @@ func readInfo(key string, a answer) (i Info, reason string) {
 	return i, ""
 }
 
-// imports is a list of which only the first ones are kept.
+// imports is a list of which only the first maxImports are kept.
 type imports struct {
 	kept []Import
 	more bool
 }
 
-// UnmarshalJSON reads the list one by one.
+// UnmarshalJSON reads the list one by one. A nats-server calls the subject here local_subject or
+// to, as the claims do.
 func (l *imports) UnmarshalJSON(b []byte) error {
 	return eachElement(b, func(d *json.Decoder) error {
 		var i struct {
@@ -151,8 +145,8 @@ func (l *imports) UnmarshalJSON(b []byte) error {
 	})
 }
 
-// eachElement calls read for each element of a JSON array, so that a large one takes little memory. null
-// is an empty one.
+// eachElement calls read for each element of a JSON array, so that a large one takes little memory.
+// null is an empty one.
 func eachElement(b []byte, read func(*json.Decoder) error) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
@@ -169,7 +163,8 @@ func eachElement(b []byte, read func(*json.Decoder) error) error {
 	return nil
 }
 
-// fault is the text of an error about JSON, without what comes from values.
+// fault is the text of an error about JSON, without what comes from values: these may be anything,
+// and CONNZ has JWTs of users.
 func fault(err error) string {
 	var kind *json.UnmarshalTypeError
 	switch {

@@ -15,8 +15,8 @@ type JetStream struct {
 	Server Server
 	Reason string // why it is not known; "": it is
 
-	// Memory and Disk are the bytes of all replicas of all streams, also of those that other nats-servers
-	// have, as far as it has heard of them.
+	// Memory and Disk are the bytes of all replicas of all streams, also of those that other
+	// nats-servers have, as far as it has heard of them.
 	Memory, Disk uint64
 	Streams      []Stream
 }
@@ -29,27 +29,16 @@ type Stream struct {
 	IsMemory bool
 }
 
-// JetStream asks all nats-servers what they store for an account. One without JetStream, or without
-// streams of the account, stores nothing.
+// JetStream asks all nats-servers what they store for an account, in the order of their names. One
+// without JetStream, or without streams of the account, stores nothing.
 func (a *Asker) JetStream(ctx context.Context, key string) []JetStream {
-	var all []JetStream
-	take := func(s Server, read answer) string {
-		j, reason := readJetStream(read)
-		if j.Server = s; reason == "" {
-			all = append(all, j)
-		}
-		return reason
-	}
-	missing := func(s Server, reason string) { all = append(all, JetStream{Server: s, Reason: reason}) }
-	a.gather(ctx, RequestJetStream, "$SYS.REQ.ACCOUNT."+key+".JSZ",
-		[]byte(`{"streams":true,"config":true}`), a.Servers(), take, missing)
-	slices.SortFunc(all, func(a, b JetStream) int {
-		return strings.Compare(a.Server.Name, b.Server.Name)
-	})
-	return all
+	return ask(ctx, a, RequestJetStream, "$SYS.REQ.ACCOUNT."+key+".JSZ",
+		[]byte(`{"streams":true,"config":true}`), a.Servers(), readJetStream,
+		func(j *JetStream, s Server, reason string) { j.Server, j.Reason = s, reason })
 }
 
-// notEnabled are parts of the errors of nats-servers that store nothing for an account.
+// notEnabled are parts of the errors of nats-servers that store nothing for an account. nats-server
+// has no codes for them, and the texts differ by version.
 var notEnabled = []string{"not enabled", "not found", "not jetstream enabled"}
 
 // readJetStream reads an answer to JSZ. reason is why it can't be used, "" if it can.
@@ -77,7 +66,8 @@ func readJetStream(a answer) (j JetStream, reason string) {
 	return JetStream{Memory: d.Memory, Disk: d.Disk, Streams: d.Streams}, ""
 }
 
-// streams is a list, of which at most one more than maxStreams is kept.
+// streams is a list, of which at most one more than maxStreams is kept: that one tells that there
+// are too many.
 type streams []Stream
 
 // UnmarshalJSON reads the list one by one.

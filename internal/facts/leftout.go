@@ -10,12 +10,12 @@ import (
 // maxNamed is how many imports a LeftOut names.
 const maxNamed = 3
 
-// LeftOut is what a nats-server has left out of the claims of an account that it runs. It acknowledges
-// a JWT all the same.
+// LeftOut is what a nats-server has left out of the claims of an account that it runs. It
+// acknowledges a JWT all the same.
 type LeftOut struct {
 	Imports []*jwt.Import // that do nothing, in the order of the claims
-	// JetStream says that its JetStream limits are above what the nats-server has. Those of before are
-	// in force there, or JetStream is off.
+	// JetStream says that its JetStream limits are above what the nats-server has. Those of before
+	// are in force there, or JetStream is off.
 	JetStream bool
 	Unknown   bool // something else is left out
 }
@@ -23,9 +23,10 @@ type LeftOut struct {
 // LeftOut compares what a nats-server has loaded with the claims of the JWT that it runs.
 //
 // A nats-server says for an import that its exporter has taken back, or whose activation token has
-// expired since, that it is invalid. An import that was like that when the JWT came is not among those
-// that the nats-server lists, and the account is not complete. So it is with an import that would close
-// a cycle. If the account is not complete although all imports are there, it is JetStream.
+// expired since, that it is invalid. An import that was like that when the JWT came is not among
+// those that the nats-server lists, and the account is not complete. So it is with an import that
+// would close a cycle. If the account is not complete although all imports are there, it is
+// JetStream.
 func (i Info) LeftOut(c *jwt.AccountClaims) (l LeftOut) {
 	if i.State != Loaded {
 		return l
@@ -51,8 +52,8 @@ func (i Info) LeftOut(c *jwt.AccountClaims) (l LeftOut) {
 	return l
 }
 
-// takeImport takes an import of the claims out of those that work, and reports whether it was there. An
-// import of a service may have the exporter's subject in either field.
+// takeImport takes an import of the claims out of those that work, and reports whether it was
+// there. An import of a service may have the exporter's subject in either field.
 func takeImport(works map[Import]int, m *jwt.Import) bool {
 	//lint:ignore SA1019 claims that were made long ago have it
 	for _, subject := range []string{string(m.Subject), string(m.To)} {
@@ -77,7 +78,8 @@ func (l LeftOut) String() string {
 	}
 	var named []string
 	for _, m := range l.Imports[:min(len(l.Imports), maxNamed)] {
-		named = append(named, fmt.Sprintf("%.64q", strings.ToValidUTF8(string(m.Subject), "\uFFFD")))
+		subject := strings.ToValidUTF8(string(m.Subject), "\uFFFD")
+		named = append(named, fmt.Sprintf("%.64q", subject))
 	}
 	text := "import of " + strings.Join(named, ", ")
 	if len(l.Imports) > 1 {

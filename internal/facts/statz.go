@@ -13,8 +13,9 @@ type Connected struct {
 	ByAccount map[string]int // an account that is not loaded there is not in it
 }
 
-// Connected asks all nats-servers how many clients and leaf nodes of these accounts they have. None loads an
-// account for that. It is counted as RequestInfo: it asks a part of that, for many accounts at once.
+// Connected asks all nats-servers how many clients and leaf nodes of these accounts they have. None
+// loads an account for that. It is counted as RequestInfo: it asks a part of that, for many
+// accounts at once.
 func (a *Asker) Connected(ctx context.Context, keys []string) (all []Connected) {
 	payload, err := json.Marshal(struct {
 		Accounts []string `json:"accounts"`
@@ -27,19 +28,13 @@ func (a *Asker) Connected(ctx context.Context, keys []string) (all []Connected) 
 	for _, key := range keys {
 		isAsked[key] = true
 	}
-	take := func(s Server, read answer) string {
-		c, reason := readConnected(isAsked, read)
-		if c.Server = s; reason == "" {
-			all = append(all, c)
-		}
-		return reason
-	}
-	missing := func(s Server, reason string) { all = append(all, Connected{Server: s, Reason: reason}) }
-	a.gather(ctx, RequestInfo, "$SYS.REQ.ACCOUNT.PING.STATZ", payload, a.Servers(), take, missing)
-	return all
+	read := func(from answer) (Connected, string) { return readConnected(isAsked, from) }
+	return ask(ctx, a, RequestInfo, "$SYS.REQ.ACCOUNT.PING.STATZ", payload, a.Servers(), read,
+		func(c *Connected, s Server, reason string) { c.Server, c.Reason = s, reason })
 }
 
-// readConnected reads an answer to STATZ. reason is why it can't be used, "" if it can.
+// readConnected reads an answer to STATZ. reason is why it can't be used, "" if it can. Accounts
+// that were not asked for are left out.
 func readConnected(isAsked map[string]bool, a answer) (c Connected, reason string) {
 	if state, why := a.state(); state != Loaded {
 		return c, why
