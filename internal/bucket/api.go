@@ -58,12 +58,17 @@ func isCode(err error, code int) bool {
 	return ok && e.ErrCode == code
 }
 
+// errNoAnswer is the error of a request that was not answered in time.
+var errNoAnswer = errors.New("no answer of the bucket's leader")
+
 // request sends a request, and decodes its answer into v. v may be nil.
-func request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any) error {
+func (s *stream) request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	answer, err := nc.RequestMsgWithContext(ctx, m)
-	if err != nil {
+	answer, err := s.rights.request(ctx, nc, m)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errNoAnswer
+	} else if err != nil {
 		return err
 	}
 	var failed struct {
@@ -82,17 +87,18 @@ func request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any) error {
 }
 
 // api sends a request to JetStream's API.
-func api(ctx context.Context, nc *nats.Conn, subject string, body, v any) error {
+func (s *stream) api(ctx context.Context, nc *nats.Conn, subject string, body, v any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return request(ctx, nc, &nats.Msg{Subject: "$JS.API." + subject, Data: data}, v)
+	return s.request(ctx, nc, &nats.Msg{Subject: "$JS.API." + subject, Data: data}, v)
 }
 
 // The headers of a message.
 const (
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
+	headerStream   = "Nats-Expected-Stream"
 	headerMarker   = "KV-Operation" // of what a client of the key-value API has deleted
 	headerKind     = "Nas-Kind"     // kindJWT or kindTombstone
 	headerDoor     = "Nas-Door"     // way in, a Kind of package accounts
@@ -200,7 +206,7 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) 
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var found storedMessage
-	err := api(ctx, nc, "STREAM.MSG.GET."+s.name, wanted, &found)
+	err := s.api(ctx, nc, "STREAM.MSG.GET."+s.name, wanted, &found)
 	switch m := &found.Message; {
 	case isCode(err, codeNoMessage):
 		return revision{}, nil
@@ -234,8 +240,9 @@ func (s *stream) publish(
 	var ack struct {
 		Seq uint64 `json:"seq"`
 	}
-	err = request(ctx, nc, &nats.Msg{Subject: s.subject(key), Header: h, Data: value}, &ack)
+	err = s.request(ctx, nc, &nats.Msg{Subject: s.subject(key), Header: h, Data: value}, &ack)
 	failed, isAnswer := errors.AsType[*apiError](err)
+	denied := asDenied(err)
 	switch {
 	case err == nil && ack.Seq > 0:
 		return ack.Seq, nil
@@ -246,12 +253,21 @@ func (s *stream) publish(
 			Why: "the bucket takes no more, not even in place of what it has: raise its limits, " +
 				"or those of its account"}
 	case errors.Is(err, nats.ErrNoResponders), isCode(err, codeWrongLast), isCode(err, codeInFlight),
-		isCode(err, codeNoLeader), isCode(err, codeSealed), isAnswer && failed.Code == 503:
+		isCode(err, codeNoLeader), isCode(err, codeSealed), isAnswer && failed.Code == 503,
+		denied != nil && denied.isPublish():
 		return 0, &publishError{cause: err}
 	case err == nil:
 		err = errors.New("the acknowledgement has no sequence number")
 	}
 	return 0, &publishError{cause: err, maybe: true}
+}
+
+// probe finds out whether this server may publish: what names another stream is refused before it is stored.
+func (s *stream) probe(ctx context.Context, nc *nats.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	h := nats.Header{headerStream: {"-"}}
+	_ = s.request(ctx, nc, &nats.Msg{Subject: s.prefix + "probe", Header: h}, nil)
 }
 
 // headerRoom is what the headers and the protocol may take of a message, in bytes.

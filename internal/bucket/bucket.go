@@ -254,7 +254,8 @@ func (s *Store) IsIncomplete() bool {
 func (s *Store) Progress() State {
 	state := State{
 		Connected: s.stream.conn.Load() != nil,
-		Refusing:  cmp.Or(s.status.unfit(), s.syncing.refusing()),
+		Refusing:  cmp.Or(s.status.unfit(), s.stream.rights.refusing(), s.syncing.refusing()),
+		Denied:    s.stream.rights.missing(),
 		Revision:  s.revisions.now().Seq,
 		Bucket:    s.stream.bucket,
 		Empty:     s.IsIncomplete(),

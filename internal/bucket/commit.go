@@ -121,12 +121,15 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 			return seq, err
 		}
 		t.maybe = t.maybe || failed.maybe
-		if !pause.For(ctx, 20*time.Millisecond+rand.N(80*time.Millisecond)) || isShort(ctx) {
+		wait := 20*time.Millisecond + rand.N(80*time.Millisecond)
+		if asDenied(err) != nil || !pause.For(ctx, wait) || isShort(ctx) {
 			break
 		}
 	}
-	c.log.Warn(fmt.Sprintf("%s - can't be committed to the bucket within %s: %s",
-		logging.ShortKey(what.key), c.timeout, err))
+	if asDenied(err) == nil { // which is logged already
+		c.log.Warn(fmt.Sprintf("%s - can't be committed to the bucket: %s", logging.ShortKey(what.key),
+			err))
+	}
 	if t.maybe {
 		return 0, &accounts.CommitError{Outcome: accounts.Uncertain,
 			Why: "the bucket does not answer in time"}
@@ -147,8 +150,8 @@ func isShort(ctx context.Context) bool {
 func describe(err error) string {
 	answer, isAnswer := errors.AsType[*apiError](err)
 	switch {
-	case errors.Is(err, errNotConnected), errors.Is(err, errNotRead), errors.Is(err, errOther),
-		errors.Is(err, errFirst):
+	case asDenied(err) != nil, errors.Is(err, errNotConnected), errors.Is(err, errNotRead),
+		errors.Is(err, errOther), errors.Is(err, errFirst):
 		return err.Error()
 	case isCode(err, codeWrongLast):
 		return "other changes of the account come all the time"
@@ -166,7 +169,9 @@ func notStored(why string) error {
 // canCommit returns why nothing may be committed now; nil if it may. What this server could not store
 // itself does not go into the bucket either.
 func (c *committer) canCommit() error {
-	if c.status.isReadFirst() {
+	if why := c.status.whyFailing(); c.status.isReadFirst() && why != "" {
+		return notStored(errFirst.Error() + ", which fails: " + why)
+	} else if c.status.isReadFirst() {
 		return notStored(errFirst.Error())
 	}
 	if why := cmp.Or(c.status.unfit(), c.syncing.refusing()); why != "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -54,10 +55,13 @@ type consumer struct {
 	s         *stream
 	nc        *nats.Conn
 	name      string
+	pulls     string // subject of what asks for messages
 	inbox     *nats.Subscription
-	delivered uint64 // consumer sequence of the last message
-	asked     int    // messages that were asked for and have not come
-	size      int    // of the largest of the last messages
+	denied    atomic.Pointer[deniedError] // nil: it may ask
+	done      func()                      // ends the wait for a denial
+	delivered uint64                      // consumer sequence of the last message
+	asked     int                         // messages that were asked for and have not come
+	size      int                         // of the largest of the last messages
 	// headersOnly says that no values were asked for.
 	headersOnly bool
 }
@@ -76,17 +80,23 @@ func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (
 		return nil, err
 	}
 	_ = inbox.SetPendingLimits(-1, -1) // the pulls bound it
-	err = api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, nil)
+	err = s.api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, nil)
 	if err != nil {
 		_ = inbox.Unsubscribe()
 		return nil, err
 	}
-	return &consumer{s: s, nc: nc, name: c.Name, inbox: inbox, size: firstSize,
-		headersOnly: c.HeadersOnly}, nil
+	made := &consumer{s: s, nc: nc, name: c.Name, pulls: "$JS.API.CONSUMER.MSG.NEXT." + s.name + "." + c.Name,
+		inbox: inbox, size: firstSize, headersOnly: c.HeadersOnly}
+	made.done = s.rights.await(made.pulls, func(denied *deniedError) {
+		made.denied.Store(denied)
+		_ = inbox.Unsubscribe() // next waits no longer
+	})
+	return made, nil
 }
 
 // close deletes the consumer. If that is not possible JetStream does it later.
 func (c *consumer) close() {
+	c.done()
 	_ = c.inbox.Unsubscribe()
 	_ = c.nc.Publish("$JS.API.CONSUMER.DELETE."+c.s.name+"."+c.name, nil)
 }
@@ -100,8 +110,7 @@ func (c *consumer) pull() error {
 	body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, batch-c.asked, pullTimeout,
 		heartbeat)
 	c.asked = batch
-	return c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+c.s.name+"."+c.name, c.inbox.Subject,
-		[]byte(body))
+	return c.nc.PublishRequest(c.pulls, c.inbox.Subject, []byte(body))
 }
 
 // next returns the next revision, and waits for it. The zero revision is a sign of life.
@@ -113,11 +122,15 @@ func (c *consumer) next(ctx context.Context) (revision, error) {
 	defer cancel()
 	m, err := c.inbox.NextMsgWithContext(ctx)
 	if err != nil {
+		if denied := c.denied.Load(); denied != nil {
+			return revision{}, denied
+		}
 		if cause := context.Cause(ctx); cause != nil {
 			return revision{}, cause
 		}
 		return revision{}, err
 	}
+	c.s.rights.allow(c.pulls)
 	return c.read(m)
 }
 

@@ -23,7 +23,13 @@ const (
 	// nats-server is tried: this one may be cut off from the others.
 	sessionPause = 250 * time.Millisecond
 	unfitPause   = 2 * time.Second // of a stream that a person must change
-	maxSessions  = 8
+	// deniedPause is before the next connection of a user who lacks a permission. nats-server logs each
+	// attempt.
+	deniedPause = 10 * time.Second
+	// rightsInterval is after how long a connection ends over which nothing may be published: the user may
+	// have other creds by now.
+	rightsInterval = time.Minute
+	maxSessions    = 8
 	// goodSession is how long a session lasts that has not failed at once.
 	goodSession = 10 * time.Second
 	// infoInterval is how often the stream is asked how far it is.
@@ -49,6 +55,9 @@ var errTrustIsNew = errors.New("the operators are others than before")
 // errChanged ends a session whose stream must be changed back.
 var errChanged = errors.New("another program has changed the stream's configuration")
 
+// errRights ends a session whose user may not publish.
+var errRights = errors.New("another connection may have other rights")
+
 // follower reads the bucket over one connection after the other.
 type follower struct {
 	dir     *jwtstore.Dir
@@ -66,6 +75,7 @@ type follower struct {
 
 // serve is Serve.
 func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
+	f.stream.rights.use(nc)
 	f.stream.conn.Store(nc)
 	defer f.stream.conn.CompareAndSwap(nc, nil)
 	defer f.applier.revisions.save()
@@ -80,17 +90,24 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errTrustIsNew) {
+		switch {
+		case errors.Is(err, errTrustIsNew):
 			continue
+		case errors.Is(err, errRights):
+			return
 		}
 		// A stream that was made a moment ago is not known to every nats-server.
 		isYoung := failed == 0 && errors.Is(err, nats.ErrNoResponders)
-		if !isYoung && f.status.setFailed(err.Error()) {
+		if !isYoung && f.status.setFailed(err.Error(), f.status.unfit() != "") && asDenied(err) == nil {
 			f.log.Warn(fmt.Sprintf("the bucket %s can't be followed now: %s; stored accounts are served, "+
 				"and it is tried again", f.stream.bucket, err))
 		}
 		if failed++; time.Since(began) > goodSession {
 			failed = 0
+		}
+		if asDenied(err) != nil {
+			pause.For(ctx, deniedPause)
+			return // another connection may have other rights
 		}
 		if f.status.unfit() != "" {
 			pause.For(ctx, unfitPause)
@@ -121,6 +138,7 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)
 	}
+	f.stream.probe(ctx, nc)
 	ss := &session{follower: f, ctx: ctx, nc: nc, from: i, end: end, target: end.seq}
 	kind, err := ss.judge()
 	if err != nil {
@@ -161,6 +179,7 @@ func (ss *session) follow() error {
 		if err != nil {
 			return err
 		}
+		ss.setReading()
 		if err := ss.applyAll(batch); err != nil {
 			return err
 		}
@@ -169,6 +188,14 @@ func (ss *session) follow() error {
 			ss.applier.revisions.move(newCursor(ss.from.id, last.seq, last))
 		}
 		ss.note()
+	}
+}
+
+// setReading records that something has come from the bucket.
+func (ss *session) setReading() {
+	if lasted := ss.status.setReading(); lasted > 0 {
+		ss.stream.log.Info(fmt.Sprintf("the bucket %s is followed again, after %s",
+			ss.stream.bucket, lasted.Round(time.Second)))
 	}
 }
 
@@ -237,7 +264,12 @@ func (ss *session) note() {
 
 // watch asks how far the stream is, and ends the session if it is another one.
 func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
+	began := time.Now()
 	for pause.For(ctx, infoInterval) {
+		if ss.stream.rights.refusing() != "" && time.Since(began) > rightsInterval {
+			stop(errRights)
+			return
+		}
 		// The cursor moves while the question is on its way.
 		before := ss.applier.revisions.now().of(ss.from.id)
 		i, err := ss.stream.info(ctx, ss.nc)

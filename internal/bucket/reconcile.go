@@ -157,6 +157,7 @@ func (p *pass) read() error {
 		if err != nil {
 			return err
 		}
+		p.setReading()
 		if n := len(batch); n > 0 {
 			end = batch[n-1].seq
 		}

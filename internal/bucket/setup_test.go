@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,19 +37,45 @@ type keeper struct {
 	conf    string
 }
 
-// users has the user of the bucket, with no more permissions than the manual lists, and the system's.
-const users = `accounts {
+// usersConf has the user of the bucket, and the system's. PUBLISH and SUBSCRIBE are what the former may.
+const usersConf = `accounts {
   KV { jetstream: enabled, users: [
-    { user: nas, password: pw, permissions {
-      publish: [ "$KV.B.>", "$JS.API.STREAM.INFO.KV_B", "$JS.API.STREAM.CREATE.KV_B",
-        "$JS.API.STREAM.UPDATE.KV_B", "$JS.API.STREAM.MSG.GET.KV_B", "$JS.API.CONSUMER.CREATE.KV_B.>",
-        "$JS.API.CONSUMER.DELETE.KV_B.>", "$JS.API.CONSUMER.INFO.KV_B.>", "$JS.API.CONSUMER.MSG.NEXT.KV_B.>" ]
-      subscribe: ["_INBOX.>"] } }
+    { user: nas, password: pw, permissions { publish: [PUBLISH], subscribe: [none, SUBSCRIBE] } }
     { user: admin, password: pw } ] }
   SYS { users: [{ user: sys, password: pw }] }
 }
 system_account: SYS
 `
+
+// listed are the permissions that the manual lists, for a bucket of the name B.
+var listed = sync.OnceValue(func() (all []permission) {
+	page, err := os.ReadFile("../manual/many-machines.md")
+	if err != nil {
+		panic(err)
+	}
+	text := strings.ReplaceAll(string(page), "ACCOUNT_JWTS", "B")
+	rows := regexp.MustCompile("(?m)^\\| (publish|subscribe) `(\\S+)` \\|")
+	for _, row := range rows.FindAllStringSubmatch(text, -1) {
+		all = append(all, permission{row[1], row[2]})
+	}
+	return all
+})
+
+// permission is one that a user needs.
+type permission struct{ verb, subject string }
+
+// usersWith returns the users, of which that of the bucket has these permissions and no other.
+func usersWith(permissions []permission) string {
+	of := map[string][]string{}
+	for _, p := range permissions {
+		of[p.verb] = append(of[p.verb], strconv.Quote(p.subject))
+	}
+	return strings.NewReplacer("PUBLISH", strings.Join(of["publish"], ", "),
+		"SUBSCRIBE", strings.Join(of["subscribe"], ", ")).Replace(usersConf)
+}
+
+// users are those with no more permissions than the manual lists.
+var users = usersWith(listed())
 
 // startKeeper starts a nats-server alone. more is appended to its jetstream section.
 func startKeeper(t *testing.T, more string) *keeper {

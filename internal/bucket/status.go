@@ -16,6 +16,7 @@ type State struct {
 	Success   time.Time // when it last knew that all are applied; zero: never
 	Fault     error     // why a revision can't be stored here; nil: it can
 	Refusing  string    // why every push is refused although the bucket can be reached; "" if none is
+	Denied    string    // what the nats-servers do not let this server do; "" if nothing
 	Failing   string    // why the bucket can't be read now; "" if it can
 	Revision  uint64    // the cursor
 	Bucket    string    // name
@@ -32,7 +33,8 @@ type status struct {
 	fault    error      // why a revision can't be stored here; nil: it can
 	lastSeq  uint64     // where the stream ended when it was last asked
 	failed   string     // why the last session has ended, "" if one is under way
-	unfitWhy string     // why the stream can't be used, "" if it can
+	outage   outage
+	unfitWhy string // why the stream can't be used, "" if it can
 }
 
 // isCaughtUp reports whether the bucket has been read once.
@@ -68,13 +70,50 @@ func (s *status) isReadFirst() bool {
 	return s.isFirst
 }
 
-// setFailed records why a session has ended, and reports whether the last one has ended otherwise.
-func (s *status) setFailed(why string) (isNew bool) {
+// outage is a time in which the bucket can't be read, over several sessions and connections.
+type outage struct {
+	since time.Time // zero: there is none
+	told  time.Time // when it was logged last; zero: it was not
+	what  string    // was told
+}
+
+// outageInterval is how often an outage is logged.
+const outageInterval = time.Minute
+
+// setFailed records why a session has ended, and reports whether that is to be logged now. isForPeople says
+// that a person must do something about it.
+func (s *status) setFailed(why string, isForPeople bool) (isTold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	isNew = s.failed != why
 	s.failed = why
-	return isNew
+	if s.outage.since.IsZero() {
+		s.outage.since = time.Now()
+	}
+	isNew := isForPeople && s.outage.what != why
+	if !isNew && time.Since(s.outage.told) < outageInterval {
+		return false
+	}
+	s.outage.told, s.outage.what = time.Now(), why
+	return true
+}
+
+// setReading records that the bucket can be read, and returns how long it could not be; 0: it could, or that
+// was not logged.
+func (s *status) setReading() (lasted time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.outage.told.IsZero() {
+		lasted = time.Since(s.outage.since)
+	}
+	s.failed, s.outage = "", outage{}
+	return lasted
+}
+
+// whyFailing returns why the bucket can't be read now, "" if it can.
+func (s *status) whyFailing() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
 }
 
 // setUnfit records why the stream can't be used, if that is what an error says. One that says nothing of the
@@ -115,7 +154,7 @@ func (s *status) setEnd(seq uint64) {
 func (s *status) setApplied(seq, target uint64) (isDone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed, s.fault, s.behind = "", nil, 0
+	s.fault, s.behind = nil, 0
 	if end := max(target, s.lastSeq); end > seq {
 		s.behind = end - seq
 	} else {

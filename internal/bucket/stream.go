@@ -29,20 +29,23 @@ type stream struct {
 	history  int
 	host     string // of this server
 	log      *slog.Logger
+	rights   *rights
 	conn     atomic.Pointer[nats.Conn] // nil: not connected
 }
 
 // newStream returns the stream of a bucket. It asks for nothing yet.
 func newStream(o Options) *stream {
 	host, _ := os.Hostname()
+	name, prefix := "KV_"+o.Bucket, "$KV."+o.Bucket+"."
 	return &stream{
-		name:     "KV_" + o.Bucket,
+		name:     name,
 		bucket:   o.Bucket,
-		prefix:   "$KV." + o.Bucket + ".",
+		prefix:   prefix,
 		replicas: o.Replicas,
 		history:  o.History,
 		host:     host,
 		log:      o.Log,
+		rights:   newRights(name, prefix, o.Log),
 	}
 }
 
@@ -133,7 +136,7 @@ func (s *stream) sharedSettings() map[string]any {
 func (s *stream) info(ctx context.Context, nc *nats.Conn) (i streamInfo, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if err := api(ctx, nc, "STREAM.INFO."+s.name, map[string]any{}, &i); err != nil {
+	if err := s.api(ctx, nc, "STREAM.INFO."+s.name, map[string]any{}, &i); err != nil {
 		return i, err
 	}
 	return i, i.parse()
@@ -146,7 +149,7 @@ func (s *stream) ensure(ctx context.Context, nc *nats.Conn) (streamInfo, error) 
 	if isCode(err, codeNoSuchStream) {
 		c := s.settings()
 		c["metadata"] = map[string]string{idKey: rand.Text()}
-		if err = api(ctx, nc, "STREAM.CREATE."+s.name, c, &i); err == nil {
+		if err = s.api(ctx, nc, "STREAM.CREATE."+s.name, c, &i); err == nil {
 			s.log.Info(fmt.Sprintf("made the bucket %s, with %d replicas", s.bucket, s.replicas))
 			return i, i.parse()
 		}
@@ -206,8 +209,8 @@ func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (stream
 		return i, nil
 	}
 	var next streamInfo
-	err := api(ctx, nc, "STREAM.UPDATE."+s.name, had, &next)
-	if refusal, ok := errors.AsType[*apiError](err); ok && refusal.Code != 503 {
+	err := s.api(ctx, nc, "STREAM.UPDATE."+s.name, had, &next)
+	if refusal, ok := errors.AsType[*apiError](err); ok && refusal.Code != 503 || asDenied(err) != nil {
 		return i, &unfitError{s.name, explain(err, s.replicas)}
 	} else if err != nil {
 		return i, err

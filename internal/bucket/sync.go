@@ -108,6 +108,9 @@ type jszAnswer struct {
 	} `json:"data"`
 }
 
+// subjectJSZ is where nats-servers are asked about their JetStream.
+const subjectJSZ = "$SYS.REQ.SERVER.PING.JSZ"
+
 // ask asks all nats-servers of the cluster that nc is connected to, and reports whether one has
 // answered.
 func (y *syncing) ask(ctx context.Context, nc *nats.Conn) (answered bool) {
@@ -116,7 +119,7 @@ func (y *syncing) ask(ctx context.Context, nc *nats.Conn) (answered bool) {
 		return false
 	}
 	defer inbox.Unsubscribe()
-	if nc.PublishRequest("$SYS.REQ.SERVER.PING.JSZ", inbox.Subject, nil) != nil {
+	if nc.PublishRequest(subjectJSZ, inbox.Subject, nil) != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)

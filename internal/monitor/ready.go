@@ -155,10 +155,15 @@ func (c *readyChecks) bucket() *Part {
 	case !s.CaughtUp:
 		return &Part{Note: whyCutOff(s) + " since the start: what is stored is served, and " +
 			"nothing is announced"}
+	case isCutOff && s.Connected:
+		return &Part{Note: whyCutOff(s) + ": what is stored is served, and what other servers have taken " +
+			"comes later"}
 	case isCutOff:
 		return &Part{Note: whyCutOff(s) + ": what is stored is served, and no push is taken"}
 	case s.Refusing != "":
 		return &Part{Note: "pushes are refused: " + s.Refusing}
+	case s.Denied != "":
+		return &Part{Note: s.Denied}
 	}
 	return &Part{}
 }

@@ -71,7 +71,7 @@ func (m *Monitor) bucketz() *Bucket {
 		return nil
 	}
 	b := &Bucket{Name: s.Bucket, Connected: s.Connected, CaughtUp: s.CaughtUp, Revision: s.Revision,
-		Behind: s.Behind, LastSuccess: s.Success.UTC(), Fault: cmp.Or(s.Failing, s.Refusing)}
+		Behind: s.Behind, LastSuccess: s.Success.UTC(), Fault: cmp.Or(s.Failing, s.Refusing, s.Denied)}
 	if s.Success.IsZero() {
 		b.LastSuccess = time.Time{}
 	}

@@ -72,8 +72,6 @@ var (
 		failed:     "failed to connect to the nats-servers of the bucket",
 		lost:       "disconnected from the nats-servers of the bucket",
 		again:      "connected to the nats-servers of the bucket again",
-		denied: ": the user needs the permissions that the manual lists for the bucket, " +
-			"see store.kv",
 	}
 )
 
@@ -150,6 +148,7 @@ type link struct {
 	secure bool
 
 	again  bool        // there was a connection before
+	quiet  bool        // use has given up that one, to try another nats-server
 	at     address     // of the last connection
 	others []address   // servers of its cluster, as it announced them
 	hinted string      // the hint that was logged last
@@ -169,7 +168,7 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 	if l.attempts++; l.attempts == 1 {
 		l.since = time.Now()
 	}
-	if l.attempts <= loggedAttempts {
+	if l.attempts <= loggedAttempts && !l.quiet {
 		l.sessions.Info(l.lines.connecting)
 	}
 	configured := make([]address, len(l.Servers))
@@ -199,12 +198,14 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 func (l *link) session(
 	ctx context.Context, nc *nats.Conn, use func(context.Context, *nats.Conn),
 ) {
-	if l.again {
+	if l.again && !l.quiet {
 		l.sessions.Warn(l.lines.again)
 	}
 	// A later failure is a new one, and may be explained again.
 	l.again, l.hinted, l.attempts = true, "", 0
-	l.sessions.Info(l.lines.connected)
+	if !l.quiet {
+		l.sessions.Info(l.lines.connected)
+	}
 	// live ends with the connection, so that use returns.
 	live, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -214,11 +215,13 @@ func (l *link) session(
 		cancel()
 	}
 	use(live, nc)
+	l.quiet = l.Bucket && live.Err() == nil // the bucket logs why
 	l.others = l.at.discovered(nc.DiscoveredServers())
 	nc.Close()
-	if ctx.Err() != nil && !l.Bucket {
+	switch {
+	case ctx.Err() != nil && !l.Bucket:
 		l.Log.Info("disconnected from NATS")
-	} else if ctx.Err() == nil {
+	case ctx.Err() == nil && !l.quiet:
 		l.sessions.Warn(l.lines.lost)
 	}
 }
@@ -310,6 +313,7 @@ func (d *dialer) release() {
 // there is one line per repeatInterval, with a count. A hint is logged once, until it changes or
 // there was a connection.
 func (l *link) failed(err error) {
+	l.quiet = false
 	text := fmt.Sprintf("%s [%s]: %s", l.lines.failed, withoutUsers(l.Servers), err)
 	hint := l.explain(err)
 	isNew := hint != "" && hint != l.hinted
@@ -351,7 +355,7 @@ func (l *link) errorHandler() nats.ErrHandler {
 	logged := map[string]bool{} // guarded by mu
 	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		cause, hint := err.Error(), ""
-		if errors.Is(err, nats.ErrPermissionViolation) {
+		if errors.Is(err, nats.ErrPermissionViolation) { // of the bucket: package bucket says more
 			hint = l.lines.denied
 			cause, _, _ = strings.Cut(cause, `"`) // the subject follows
 		}
