@@ -4,6 +4,12 @@
 //	demo story PROGRAM  the whole story once: push, connect, revoke, thrown out
 //
 // PROGRAM is the account server. `make run` and `make demo` build it.
+//
+// The nats-server runs inside this program, so that neither needs one to be installed: that is why
+// the account server itself is not part of it, which must not import nats-server. Both stories
+// print the commands of nsc that do the same, but need no nsc: operator.go makes keys and JWTs.
+//
+// run.go is `demo run`, and story.go `demo story`.
 package main
 
 import (
@@ -37,12 +43,14 @@ func main() {
 	}
 }
 
+// fail ends the program with an error.
 func fail(err error) {
 	fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 	os.Exit(1)
 }
 
-// startNATS starts a nats-server. Its log goes to a file.
+// startNATS starts a nats-server in this process, and returns when it listens. Its log goes to a
+// file, since what the account server says is to be read.
 func startNATS(options *server.Options, log string) (*server.Server, error) {
 	options.NoSigs, options.LogFile = true, log
 	s, err := server.NewServer(options)

@@ -23,7 +23,8 @@ type account struct {
 	id   string // public key
 }
 
-// newOperator makes an operator with a system account.
+// newOperator makes an operator with a system account. The operator's own key signs accounts: a
+// real one has signing keys for that.
 func newOperator() (*operator, error) {
 	key, id, err := newKey(nkeys.CreateOperator)
 	if err != nil {
@@ -39,6 +40,7 @@ func newOperator() (*operator, error) {
 	return &operator{key: key, system: system, token: token}, err
 }
 
+// newAccount makes an account with a key. It has no JWT yet: see operator.sign.
 func newAccount(name string) (*account, error) {
 	key, id, err := newKey(nkeys.CreateAccount)
 	return &account{name: name, key: key, id: id}, err
@@ -54,7 +56,8 @@ func newKey(create func() (nkeys.KeyPair, error)) (nkeys.KeyPair, string, error)
 	return key, id, err
 }
 
-// sign returns the account's JWT, signed by the operator. Users in revoked can't connect any more.
+// sign returns the account's JWT, issued now and signed by the operator. Users in revoked, which
+// are public keys, can't connect any more.
 func (o *operator) sign(a *account, revoked ...string) (string, error) {
 	claims := jwt.NewAccountClaims(a.id)
 	claims.Name = a.name

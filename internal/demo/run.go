@@ -18,15 +18,15 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// ctrlCTime is how long the account server has to end after an interrupt. A terminal sends that to it
-// as well, and a second signal would kill it.
+// ctrlCTime is how long the account server has to end after an interrupt. A terminal sends that to
+// it as well, and a second signal would kill it.
 const ctrlCTime = 4 * time.Second
 
 // quick says what `demo run` starts.
 type quick struct {
-	account  *exec.Cmd
-	url      string // of the account server
-	natsConf string
+	account  *exec.Cmd // the account server, which is not started yet
+	url      string    // of the account server
+	natsConf string    // paths of the configuration and the log of the nats-server
 	natsLog  string
 	hint     string // what the user can do now
 }
@@ -38,12 +38,13 @@ func quickStart(program string) quick {
 		url:      "http://localhost:9090",
 		natsConf: "conf/nats-server-quickstart.conf",
 		natsLog:  "run/nats-server.log",
-		hint:     "The quick start in README.md goes on in a second terminal. Ctrl-C stops both servers.",
+		hint: "The quick start in README.md goes on in a second terminal. " +
+			"Ctrl-C stops both servers.",
 	}
 }
 
-// run starts the account server and, unless there is one, a nats-server. It returns when the account
-// server has ended, which a signal brings about, and has stopped the nats-server then.
+// run starts the account server and, unless there is one, a nats-server. It returns when the
+// account server has ended, which a signal brings about, and has stopped the nats-server then.
 func run(q quick, out io.Writer) error {
 	options, err := server.ProcessConfigFile(q.natsConf)
 	if err != nil {
@@ -78,8 +79,9 @@ func run(q quick, out io.Writer) error {
 
 // startNATS starts the nats-server, unless another one is there. It returns nil then, and if the
 // account server has ended.
-func (q *quick) startNATS(ctx context.Context, options *server.Options, out io.Writer) (*server.Server,
-	error) {
+func (q *quick) startNATS(
+	ctx context.Context, options *server.Options, out io.Writer,
+) (*server.Server, error) {
 	address := net.JoinHostPort(options.Host, strconv.Itoa(options.Port))
 	if answers(address) {
 		fmt.Fprintf(out, "\n  Something listens at %s already, so no nats-server is started here."+
@@ -92,8 +94,8 @@ func (q *quick) startNATS(ctx context.Context, options *server.Options, out io.W
 	}
 	s, err := startNATS(options, q.natsLog)
 	if err == nil && waitFor(ctx, q.url+"/serverz", strconv.Quote(options.ServerName)) == nil {
-		fmt.Fprintf(out, "\n  A nats-server listens at %s. Its log is %s. The account server started"+
-			"\n  first, so it could not connect at once.\n  %s\n\n", address, q.natsLog, q.hint)
+		fmt.Fprintf(out, "\n  A nats-server listens at %s. Its log is %s. The account server "+
+			"started\n  first, so it could not connect at once.\n  %s\n\n", address, q.natsLog, q.hint)
 	}
 	return s, err
 }
@@ -108,8 +110,8 @@ func answers(address string) bool {
 	return true
 }
 
-// waitFor returns when a GET of url is answered with 200 and a body that has text in it. It fails if
-// ctx ends before.
+// waitFor returns when a GET of url is answered with 200 and a body that has text in it. It fails
+// if ctx ends before.
 func waitFor(ctx context.Context, url, text string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -134,7 +136,8 @@ func has(url, text string) bool {
 	return err == nil && r.StatusCode == http.StatusOK && bytes.Contains(body, []byte(text))
 }
 
-// untilEnd returns when the account server has ended. A signal stops it, or that there is no nats-server.
+// untilEnd returns when the account server has ended, which ended says. A signal stops it, or that
+// the nats-server could not be started. Its end is no error after a signal.
 func (q *quick) untilEnd(signals chan os.Signal, failed, ended chan error) error {
 	select {
 	case err := <-ended:
@@ -163,6 +166,7 @@ func (q *quick) stop() {
 	}
 }
 
+// accountError is the error of an account server that has ended by itself. nil is nil.
 func accountError(err error) error {
 	if err != nil {
 		return fmt.Errorf("the account server has ended: %w", err)

@@ -24,17 +24,19 @@ const storyTime = time.Minute
 
 // scene is what the story is played with. Everything is in a directory of its own.
 type scene struct {
-	out      io.Writer
-	dir      string
+	out      io.Writer // where the story is told
+	dir      string    // of keys, configurations, the store and logs
 	operator *operator
-	orders   *account
-	alice    string // public key of the user
-	url      string // of the account server
+	orders   *account // the account of the story
+	alice    string   // public key of the user
+	url      string   // of the account server
 	natsURL  string
-	step     int
+	step     int // how many steps were told
 }
 
-// story plays the main job once. It leaves neither files nor processes behind.
+// story plays the main job once: an account is pushed, its user connects, is revoked, is thrown out
+// and stays out. It leaves neither files nor processes behind. The error is that a step did not end
+// as it should, and has the log of the account server.
 func story(ctx context.Context, out io.Writer, program string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, storyTime)
 	defer cancel()
@@ -53,7 +55,8 @@ func story(ctx context.Context, out io.Writer, program string) (err error) {
 	}
 	defer stop()
 	if err := s.play(ctx); err != nil {
-		return fmt.Errorf("%w\nthe log of the account server:\n%s", err, s.read("account-server.log"))
+		return fmt.Errorf("%w\nthe log of the account server:\n%s", err,
+			s.read("account-server.log"))
 	}
 	return nil
 }
@@ -92,7 +95,9 @@ func (s *scene) prepare() (err error) {
 	return nil
 }
 
-// startServers starts the account server and a nats-server, on free ports. stop ends both.
+// startServers starts the account server and a nats-server, on free ports, and returns when the one
+// knows of the other. stop ends both. The account server is first, because the nats-server fetches
+// its system account from it.
 func (s *scene) startServers(ctx context.Context, program string) (stop func(), err error) {
 	http, nats, err := freePorts()
 	if err != nil {
@@ -120,7 +125,8 @@ func (s *scene) startServers(ctx context.Context, program string) (stop func(), 
 	return stop, nil
 }
 
-// freePorts returns two addresses on which nothing listens.
+// freePorts returns two addresses on which nothing listens. The configurations need both before
+// either server starts, so port 0 can't be given to them.
 func freePorts() (a, b string, err error) {
 	first, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -135,15 +141,19 @@ func freePorts() (a, b string, err error) {
 	return first.Addr().String(), second.Addr().String(), nil
 }
 
-// startAccountServer returns when the account server serves. stop ends it.
-func (s *scene) startAccountServer(ctx context.Context, program, address string) (stop func(), err error) {
+// startAccountServer starts the account server and returns when it serves. stop ends it. If it ends
+// by itself, the error has why.
+func (s *scene) startAccountServer(
+	ctx context.Context, program, address string,
+) (stop func(), err error) {
 	program, err = filepath.Abs(program)
 	if err != nil {
 		return nil, err
 	}
 	conf, err := write(s.dir, "server.conf", fmt.Appendf(nil, "operatorjwtpath: op.jwt\n"+
 		"systemaccountjwtpath: sys.jwt\nhttp { listen: %q }\nstore { dir: store, shard: true }\n"+
-		"nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }\n", address, s.natsURL))
+		"nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }\n",
+		address, s.natsURL))
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +168,9 @@ func (s *scene) startAccountServer(ctx context.Context, program, address string)
 		return nil, err
 	}
 	ctx, ended := context.WithCancelCause(ctx)
-	go func() { ended(fmt.Errorf("the account server has ended: %w", errors.Join(process.Wait()))) }()
+	go func() {
+		ended(fmt.Errorf("the account server has ended: %w", errors.Join(process.Wait())))
+	}()
 	stop = func() {
 		if process.Process.Signal(syscall.SIGTERM) != nil {
 			_ = process.Process.Kill() // Windows has no signals
@@ -218,15 +230,17 @@ func (s *scene) play(ctx context.Context) error {
 	}
 	select {
 	case reason := <-thrownOut:
-		s.show("%v after the push, alice is thrown out: %v", reason.at.Sub(pushed).Round(time.Millisecond),
-			reason.err)
+		s.show("%v after the push, alice is thrown out: %v",
+			reason.at.Sub(pushed).Round(time.Millisecond), reason.err)
 	case <-ctx.Done():
 		return fmt.Errorf("alice is still connected: %w", ctx.Err())
 	}
 	return s.stayOut(ctx, first)
 }
 
-// nextSecond waits for the next second of the clock. JWTs have their time of issue in seconds.
+// nextSecond waits for the next second of the clock. JWTs have their time of issue in seconds, and
+// a revocation counts for JWTs of its own second too. The next JWT must be newer than the first,
+// which is pushed again at the end and must be refused as older.
 func nextSecond(ctx context.Context) error {
 	now := time.Now()
 	select {
@@ -246,7 +260,8 @@ func (s *scene) stayOut(ctx context.Context, older string) error {
 		return errors.New("alice, who is revoked, could connect")
 	}
 	s.show("refused: %v", err)
-	s.say("The JWT from before the revocation is pushed again.", "curl --data-binary @orders-old.jwt …")
+	s.say("The JWT from before the revocation is pushed again.",
+		"curl --data-binary @orders-old.jwt …")
 	if err := s.push(ctx, older, http.StatusConflict); err != nil {
 		return err
 	}
@@ -260,16 +275,18 @@ type ending struct {
 	err error
 }
 
-// connect connects as alice and receives a message. thrownOut gets the end of the connection.
+// connect connects as alice and receives a message, which shows that the account works. thrownOut
+// gets the end of the connection: first the reason, if nats-server says one.
 func (s *scene) connect() (c *nats.Conn, thrownOut chan ending, err error) {
 	s.say("alice connects to nats-server, which fetches the account from the account server.",
 		"nats sub orders.new --creds alice.creds")
 	thrownOut = make(chan ending, 10)
+	end := func(err error) { thrownOut <- ending{time.Now(), err} }
 	c, err = nats.Connect(s.natsURL, nats.UserCredentials(filepath.Join(s.dir, "alice.creds")),
-		nats.NoReconnect(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			thrownOut <- ending{time.Now(), err} // nats-server says why before it closes the connection
-		}),
-		nats.ClosedHandler(func(c *nats.Conn) { thrownOut <- ending{time.Now(), c.LastError()} }))
+		nats.NoReconnect(),
+		// nats-server says why before it closes the connection.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { end(err) }),
+		nats.ClosedHandler(func(c *nats.Conn) { end(c.LastError()) }))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,9 +8,9 @@ import (
 	tables "github.com/yuin/goldmark/extension/ast"
 )
 
-// row is what a table says of lines of the log.
+// row is what a table says of lines of the log, as those of troubleshooting.md do.
 type row struct {
-	lines []line
+	lines []line // that it is about
 	text  string // of the whole row
 }
 
@@ -20,7 +20,8 @@ type line struct {
 	length int // of the text; a longer one is more certain to be meant
 }
 
-// minLine is how long the text of a line is at least. A shorter one is a word, such as the name of a key.
+// minLine is how long the text of a line is at least. A shorter one is a word, such as the name of
+// a key.
 const minLine = 10
 
 // rows returns the rows of a table whose first cell has texts of lines: code of several words.
@@ -48,7 +49,7 @@ func linesIn(cell string) (all []line) {
 	return all
 }
 
-// sentence returns a row as text.
+// sentence returns a row as text: its first cell, and each other one after its heading.
 func sentence(headings, content []string) string {
 	text := content[0]
 	for i := 1; i < len(content); i++ {
@@ -59,7 +60,8 @@ func sentence(headings, content []string) string {
 	return text
 }
 
-// explanations returns the rows that are about a line of the log, the most certain first.
+// explanations returns the rows that are about a line of the log, those with the longest text
+// first. The query may be the whole line, with its time and level.
 func explanations(query string) (hits []Hit) {
 	type found struct {
 		hit    Hit

@@ -1,5 +1,21 @@
 // Package manual is the manual: pages in Markdown, which are readable where the code is hosted and
-// embedded in the program, and searched.
+// embedded in the program. It gives a page as HTML for the server (Page.HTML) and as text for a
+// terminal (Page.Plain), and finds sections (Search). It knows nothing of the rest of the program.
+//
+// A page is a file *.md of this directory to which README.md, the index, links. What such a page
+// says is held against the program by tests of the packages that it is about; tables of keys and of
+// differences are generated.
+//
+// # Files
+//
+// To be read in this order: manual.go has the pages. markdown.go makes HTML of one, and plain.go
+// text. search.go ranks sections, words.go compares words, and explanations.go finds what a table
+// says of a line of the log.
+//
+// # Concurrency
+//
+// Everything may be called from any goroutine. The pages never change. HTML and what is searched
+// are made once, when they are asked for first, because most runs of the program need neither.
 package manual
 
 import (
@@ -15,7 +31,7 @@ const index = "README.md"
 //go:embed *.md
 var files embed.FS
 
-// Page is one page of the manual.
+// Page is one page of the manual. Its fields must not be changed.
 type Page struct {
 	Topic string // "operating": the name of the file without its ending; "" is the index
 	Title string // the first heading
@@ -45,13 +61,14 @@ func load() []Page {
 	start := read(index)
 	start.Topic = ""
 	all := []Page{start}
-	for _, link := range regexp.MustCompile(`\]\(([a-z-]+\.md)\)`).FindAllStringSubmatch(start.Text, -1) {
+	links := regexp.MustCompile(`\]\(([a-z-]+\.md)\)`).FindAllStringSubmatch(start.Text, -1)
+	for _, link := range links {
 		all = append(all, read(link[1]))
 	}
 	return all
 }
 
-// read reads one page.
+// read reads one page, whose first line is its title.
 func read(name string) Page {
 	text, err := files.ReadFile(name)
 	if err != nil {

@@ -25,6 +25,7 @@ var markdown = goldmark.New(goldmark.WithExtensions(extension.Table),
 func (p *Page) parse() ast.Node { return markdown.Parser().Parse(text.NewReader([]byte(p.Text))) }
 
 // rendered returns the pages as HTML, by topic. They are rendered when the first one is asked for.
+// The program serves them thousands of times, and never others.
 var rendered = sync.OnceValue(func() map[string]template.HTML {
 	all := map[string]template.HTML{}
 	for i := range pages {
@@ -33,11 +34,12 @@ var rendered = sync.OnceValue(func() map[string]template.HTML {
 	return all
 })
 
-// HTML returns the page without the elements around it. Links between pages lead to the paths of the
-// server. Tables have the class "stack", and their cells the column's heading in data-l.
+// HTML returns the page without the elements around it. Links between pages lead to the paths of
+// the server. Tables have the class "stack", and their cells the column's heading in data-l.
 func (p *Page) HTML() template.HTML { return rendered()[p.Topic] }
 
-// render renders a page. The pages are part of the program, so that a fault in one is one of the program.
+// render renders a page. The pages are part of the program, so that a fault in one is one of the
+// program.
 func (p *Page) render() template.HTML {
 	root, source := p.parse(), []byte(p.Text)
 	p.prepare(root, source)
@@ -45,12 +47,15 @@ func (p *Page) render() template.HTML {
 	if err := markdown.Renderer().Render(&b, source, root); err != nil {
 		panic(err)
 	}
-	// Text is escaped, so these are the tags only. A wide table is moved sideways in the element around it.
-	framed := strings.NewReplacer("<table", `<div class="scroll"><table`, "</table>", "</table></div>")
+	// Text is escaped, so these are the tags only. A wide table is moved sideways in the element
+	// around it.
+	framed := strings.NewReplacer("<table", `<div class="scroll"><table`,
+		"</table>", "</table></div>")
 	return template.HTML(framed.Replace(b.String()))
 }
 
-// prepare changes what looks different on the server.
+// prepare changes what looks different on the server: the targets of links, and tables. Links are
+// taken away after the walk, which must not lose its place.
 func (p *Page) prepare(root ast.Node, source []byte) {
 	var elsewhere []*ast.Link
 	_ = ast.Walk(root, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -74,7 +79,8 @@ func (p *Page) prepare(root ast.Node, source []byte) {
 	}
 }
 
-// served returns the URL on the server of what a page links to. Files of the source are not served.
+// served returns the URL on the server of what a page links to: a page, a place in one, or another
+// site. Files of the source, which are in other directories, are not served.
 func served(link string) (url string, isServed bool) {
 	path, anchor, hasAnchor := strings.Cut(link, "#")
 	switch {
@@ -83,7 +89,8 @@ func served(link string) (url string, isServed bool) {
 	case strings.Contains(path, "/"):
 		return "", false
 	}
-	url = strings.TrimSuffix(Root+"/"+strings.TrimSuffix(strings.TrimSuffix(path, ".md"), "README"), "/")
+	topic := strings.TrimSuffix(strings.TrimSuffix(path, ".md"), "README")
+	url = strings.TrimSuffix(Root+"/"+topic, "/")
 	if hasAnchor {
 		url += "#" + anchor
 	}
@@ -99,8 +106,8 @@ func unlink(link *ast.Link) {
 	parent.RemoveChild(parent, link)
 }
 
-// label gives each cell of a table the heading of its column, which is shown where there is no room for
-// columns.
+// label gives each cell of a table the heading of its column, which is shown where there is no room
+// for columns.
 func label(table *tables.Table, source []byte) {
 	table.SetAttributeString("class", []byte("stack"))
 	headings := cells(table.FirstChild(), source)
@@ -118,7 +125,7 @@ func label(table *tables.Table, source []byte) {
 	}
 }
 
-// cells returns the texts of a row.
+// cells returns the texts of the cells of a row.
 func cells(row ast.Node, source []byte) (all []string) {
 	for cell := row.FirstChild(); cell != nil; cell = cell.NextSibling() {
 		all = append(all, inline(cell, source))

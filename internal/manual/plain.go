@@ -9,15 +9,16 @@ import (
 	tables "github.com/yuin/goldmark/extension/ast"
 )
 
-// plain writes a page as text for a terminal.
+// plain writes a page as text for a terminal. Its methods write the nodes of the tree that goldmark
+// makes of a page. indent is what each line of a node begins with.
 type plain struct {
 	strings.Builder
-	source []byte
-	width  int // of a line; code is not broken
+	source []byte // that the nodes point into
+	width  int    // of a line, in characters; code is not broken
 }
 
-// Plain returns the page as text with lines of at most width characters. Tables are lists, and code is
-// as wide as it is.
+// Plain returns the page as text with lines of at most width characters. Tables are lists, and code
+// is as wide as it is.
 func (p *Page) Plain(width int) string {
 	w := &plain{source: []byte(p.Text), width: width}
 	w.blocks(p.parse(), "")
@@ -34,7 +35,7 @@ func (w *plain) blocks(parent ast.Node, indent string) {
 	}
 }
 
-// block writes one block.
+// block writes one block. What has no form of its own is a paragraph.
 func (w *plain) block(n ast.Node, indent string) {
 	switch n := n.(type) {
 	case *ast.Heading:
@@ -52,6 +53,7 @@ func (w *plain) block(n ast.Node, indent string) {
 	}
 }
 
+// heading writes a heading, with a line under those of the first two levels.
 func (w *plain) heading(n *ast.Heading) {
 	text := inline(n, w.source)
 	w.WriteString(text + "\n")
@@ -60,6 +62,8 @@ func (w *plain) heading(n *ast.Heading) {
 	}
 }
 
+// list writes each item with its mark or number. The lines below the first one of an item are
+// indented as far as its text.
 func (w *plain) list(n *ast.List, indent string) {
 	number := n.Start
 	for item := n.FirstChild(); item != nil; item = item.NextSibling() {
@@ -79,7 +83,9 @@ func (w *plain) list(n *ast.List, indent string) {
 	}
 }
 
-// table writes each row as a term, the first cell, with the other cells below it.
+// table writes each row as a term, the first cell, with the other cells below it: a terminal has no
+// room for wide tables. The heading of a column is left out where there is only one besides the
+// term.
 func (w *plain) table(n *tables.Table, indent string) {
 	headings := cells(n.FirstChild(), w.source)
 	for row := n.FirstChild().NextSibling(); row != nil; row = row.NextSibling() {
@@ -97,7 +103,8 @@ func (w *plain) table(n *tables.Table, indent string) {
 	}
 }
 
-// wrap writes a paragraph. first begins its first line, and rest the others.
+// wrap writes a paragraph, broken between words. first begins its first line, and rest the others.
+// A word that is longer than a line has one of its own.
 func (w *plain) wrap(text, first, rest string) {
 	line, length := first, utf8.RuneCountInString(first)
 	isEmpty := true
@@ -116,7 +123,8 @@ func (w *plain) wrap(text, first, rest string) {
 	w.WriteString(line + "\n")
 }
 
-// inline returns the text in a node, in one line. Code keeps its backticks. A link says where it leads.
+// inline returns the text in a node, in one line. Code keeps its backticks. A link says where it
+// leads.
 func inline(n ast.Node, source []byte) string {
 	var b strings.Builder
 	for child := n.FirstChild(); child != nil; child = child.NextSibling() {

@@ -10,22 +10,24 @@ import (
 	tables "github.com/yuin/goldmark/extension/ast"
 )
 
-// section is what follows a heading.
+// section is what follows a heading, up to the next one of any level.
 type section struct {
 	page            *Page
 	heading, anchor string
-	level           int
+	level           int    // of the heading; 1 is that of the page
 	text            string // in one line
 	terms           string // the first cells of its tables that are code, such as the names of keys
 	rows            []row  // what its tables say of lines of the log
-	lower           struct{ title, heading, text, terms string }
+	// lower has texts in lower case, to look for words in. Each is as long as the text itself, so
+	// that a place in one is the same place in the other.
+	lower struct{ title, heading, text, terms string }
 }
 
 // Hit is a section in which words were found.
 type Hit struct {
 	Topic, Title    string // the page
 	Heading, Anchor string // of the section
-	Snippet         []Part
+	Snippet         []Part // a piece of its text, in which the words are marked
 }
 
 // Plain returns the hit as text: the topic and the heading, and below it the snippet.
@@ -50,11 +52,11 @@ type Part struct {
 }
 
 const (
-	maxHits     = 30
-	maxQuery    = 500 // bytes that are looked at
+	maxHits     = 30  // sections that a search finds
+	maxQuery    = 500 // bytes of a query that are looked at
 	snippetSide = 110 // bytes before and after the place that is shown
-	usualText   = 800 // bytes of a section
-	maxCount    = 100 // of one word in a section
+	usualText   = 800 // bytes of a section as most are; words in a longer one count less
+	maxCount    = 100 // how often a word is counted in a section
 )
 
 // sections returns what can be found. It is made at the first search.
@@ -78,8 +80,8 @@ func (p *Page) sections() (all []section) {
 		if heading, ok := n.(*ast.Heading); ok {
 			id, _ := heading.AttributeString("id")
 			anchor, _ := id.([]byte)
-			all = append(all, section{page: p, heading: inline(heading, source), anchor: string(anchor),
-				level: heading.Level})
+			all = append(all, section{page: p, heading: inline(heading, source),
+				anchor: string(anchor), level: heading.Level})
 			continue
 		}
 		w.Reset()
@@ -89,7 +91,8 @@ func (p *Page) sections() (all []section) {
 			last.terms += " " + strings.Join(terms(table, source), " ")
 			last.rows = append(last.rows, rows(table, source)...)
 		}
-		last.text = strings.TrimSpace(last.text + " " + strings.Join(strings.Fields(w.String()), " "))
+		text := strings.Join(strings.Fields(w.String()), " ")
+		last.text = strings.TrimSpace(last.text + " " + text)
 	}
 	return all
 }
@@ -108,7 +111,7 @@ var headings = sync.OnceValue(func() map[string][]Heading {
 	return all
 })
 
-// Headings returns the headings of the second level.
+// Headings returns the headings of the second level, in their order.
 func (p *Page) Headings() []Heading { return headings()[p.Topic] }
 
 // terms returns the first cells of a table that are code, such as the names of keys.
@@ -121,9 +124,9 @@ func terms(table *tables.Table, source []byte) (all []string) {
 	return all
 }
 
-// Search returns the sections that have the words of a query, the best first. Letter case and endings do
-// not count, and a word that the manual does not have stands for the one that is most like it. If the query
-// is a line of the log, what explains that line comes first.
+// Search returns the sections that have the words of a query, the best first. Letter case and
+// endings do not count, and a word that the manual does not have stands for the one that is most
+// like it. If the query is a line of the log, what explains that line comes first.
 func Search(query string) []Hit {
 	hits := explanations(query)
 	words := wordsOf(query)
@@ -154,10 +157,13 @@ type ranked struct {
 	score float64
 }
 
+// is reports whether the section is that of a hit.
 func (r ranked) is(h Hit) bool { return r.page.Topic == h.Topic && r.anchor == h.Anchor }
 
-// rank returns how well a section fits. Rare words count more than common ones. Words in headings and in
-// the first column of tables count most. In the text, words count less the longer the text is.
+// rank returns how well a section fits, 0 if not at all. Rare words count more than common ones.
+// Words in headings and in the first column of tables count most. In the text, the second of a word
+// counts less than the first, and words count less the longer the text is, as in BM25.
+// TestSearchFindsWhatQuestionsAreAbout holds what the weights are for.
 func (s *section) rank(words []word, phrase string) ranked {
 	r := ranked{section: s}
 	if strings.Contains(s.lower.text, phrase) {
@@ -167,13 +173,13 @@ func (s *section) rank(words []word, phrase string) ranked {
 		has := func(text string) float64 { return float64(w.in(text, 1)) }
 		n := float64(w.in(s.lower.text, maxCount))
 		length := float64(len(s.text)) / usualText
-		r.score += w.worth * (16*has(s.lower.heading) + 6*has(s.lower.terms) + 3*has(s.lower.title) +
-			10*n/(n+0.3+length))
+		r.score += w.worth * (16*has(s.lower.heading) + 6*has(s.lower.terms) +
+			3*has(s.lower.title) + 10*n/(n+0.3+length))
 	}
 	return r
 }
 
-// hit shows where the words are.
+// hit returns the section as a Hit, with the words marked where most of them are.
 func (s *section) hit(words []word) Hit {
 	h := Hit{Topic: s.page.Topic, Title: s.page.Title, Heading: s.heading, Anchor: s.anchor}
 	found := matches(s.lower.text, words)

@@ -10,7 +10,8 @@ import (
 	"nats-account-server/internal/suggest"
 )
 
-// word is a word of a query.
+// word is a word of a query. A word of the manual is the same one if it begins with its stem: no
+// dictionary says what belongs together, and a manual of this size needs none.
 type word struct {
 	stem  string  // in lower case; words with another ending begin with it too
 	worth float64 // more for a word that few sections have; 0 if none has it
@@ -20,10 +21,11 @@ type word struct {
 const maxWords = 30
 
 // common are words that say nothing about what is looked for.
-var common = strings.Fields("a an and are be can do does from has have how i in is it my of on or that " +
-	"the this to was what when where which who why will with would you")
+var common = strings.Fields("a an and are be can do does from has have how i in is it my of on " +
+	"or that the this to was what when where which who why will with would you")
 
-// wordsOf returns the words of a query. Levels, times and keys in a line of the log are none.
+// wordsOf returns the words of a query that the manual has, without doublets. Levels, times and
+// keys in a line of the log are none.
 func wordsOf(query string) (words []word) {
 	for _, text := range strings.Fields(strings.ToLower(cut(query))) {
 		text = strings.Trim(text, `?!.,;:"'()[]`)
@@ -47,7 +49,8 @@ func wordsOf(query string) (words []word) {
 // cut returns the part of a query that is looked at.
 func cut(query string) string { return strings.ToValidUTF8(query[:min(len(query), maxQuery)], "") }
 
-// isNoise reports whether a word is of one line of the log only: its level, a time, a number or a key.
+// isNoise reports whether a word is of one line of the log only: its level, a time, a number or a
+// key.
 func isNoise(text string) bool {
 	digits := strings.IndexFunc(text, unicode.IsDigit) >= 0
 	letters := strings.IndexFunc(text, unicode.IsLower) >= 0
@@ -55,10 +58,14 @@ func isNoise(text string) bool {
 		slices.Contains([]string{"wrn", "err", "inf", "dbg", "trc"}, text)
 }
 
-// endings are cut off from words, so that one is found as many, and a verb as its noun.
-var endings = []string{"ations", "ation", "ions", "ings", "ion", "ing", "ies", "ed", "es", "e", "s", "y"}
+// endings are cut off from words, so that one is found as many, and a verb as its noun. The first
+// that fits counts.
+var endings = []string{
+	"ations", "ation", "ions", "ings", "ion", "ing", "ies", "ed", "es", "e", "s", "y",
+}
 
-// stemOf returns what words of one kind begin with.
+// stemOf returns what words of one kind begin with. It has four letters at least, unless the word
+// is shorter: short stems are the beginning of too many words.
 func stemOf(text string) string {
 	for _, ending := range endings {
 		if stem, found := strings.CutSuffix(text, ending); found && len(stem) >= 4 {
@@ -71,7 +78,7 @@ func stemOf(text string) string {
 	return text
 }
 
-// newWord returns the word for a stem.
+// newWord returns the word for a stem. Its worth is 0 if no section has it.
 func newWord(stem string) word {
 	w := word{stem: stem}
 	n := 0
@@ -86,7 +93,8 @@ func newWord(stem string) word {
 	return w
 }
 
-// in returns how often words in a text begin so, counted up to most. The text is in lower case.
+// in returns how often words in a text begin with the stem, counted up to most. The text is in
+// lower case.
 func (w word) in(text string, most int) (n int) {
 	if w.stem == "" {
 		return 0
@@ -103,10 +111,11 @@ func (w word) in(text string, most int) (n int) {
 	return n
 }
 
+// isLetter reports whether a byte is a part of a word. The text is in lower case.
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
 
-// matches returns where whole words of a text begin with one of the words, and where they end. The text is
-// in lower case.
+// matches returns where whole words of a text begin with one of the words, and where they end. The
+// text is in lower case.
 func matches(text string, words []word) (all [][2]int) {
 	for at := 0; at < len(text); at++ {
 		if at > 0 && isLetter(text[at]) && isLetter(text[at-1]) {
@@ -128,7 +137,8 @@ func matches(text string, words []word) (all [][2]int) {
 	return all
 }
 
-// lower returns a text in lower case, of the same length.
+// lower returns a text in lower case, of the same length: strings.ToLower makes some letters
+// longer.
 func lower(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {
@@ -143,10 +153,10 @@ var vocabulary = sync.OnceValue(func() []string {
 	known := map[string]bool{}
 	for i := range sections() {
 		s := &sections()[i]
-		for _, text := range strings.FieldsFunc(strings.ToLower(s.heading+" "+s.text), func(r rune) bool {
-			return !unicode.IsLetter(r)
-		}) {
-			known[text] = true
+		text := strings.ToLower(s.heading + " " + s.text)
+		isBetween := func(r rune) bool { return !unicode.IsLetter(r) }
+		for _, word := range strings.FieldsFunc(text, isBetween) {
+			known[word] = true
 		}
 	}
 	var all []string
@@ -162,7 +172,8 @@ var vocabulary = sync.OnceValue(func() []string {
 // maxMisspelt is how long a word may be that is compared with all that are known.
 const maxMisspelt = 30
 
-// similar returns the word of the manual that is most like an unknown one, or "".
+// similar returns the word of the manual that is most like an unknown one, "" if none is. One
+// letter of four may be wrong.
 func similar(text string) (best string) {
 	if len(text) < 4 || len(text) > maxMisspelt {
 		return ""
