@@ -29,6 +29,26 @@
 // allow functions of later changes see. A later Put does not remove it. To remove that file by hand
 // is to remove the tombstone; to put a KEY.jwt beside it is to store a JWT.
 //
+// # Files
+//
+// In the order in which to read them:
+//
+//	dir.go, memory.go   the two stores; what a start does
+//	writer.go           Put, Delete and Touch: compare and commit
+//	journal.go          the commit; record.go, journal_count.go have its format, replay.go reads it
+//	unflushed.go        what is committed, and in no file yet
+//	directory.go        the files; layout.go has their paths, file.go reads and writes one
+//	flusher.go          what is unflushed is written: flushbatch.go, batchsync.go
+//	index.go            of a Version and a Floor, see version.go; index_*.go are its parts
+//	indexfile.go        how the index is on disk: indextable.go, indexlog.go
+//	outbox.go           outbox_*.go are its parts
+//	scan.go             what was changed by hand
+//
+// What can go wrong with a directory: double.go (an account has two files), newer.go (a newer file
+// was put there before a change was flushed), presence.go (it is gone, or another one is there),
+// lock.go (another process has it), statedir.go (its index was elsewhere before), state.go and
+// check.go (it takes no files).
+//
 // # Concurrency
 //
 // All methods may be called from any goroutine. Compare and commit (Put, Delete) are one step for
