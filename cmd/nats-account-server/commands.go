@@ -16,13 +16,14 @@ import (
 	"nats-account-server/internal/config"
 )
 
-// command is what the first argument can be instead of a flag. The help, the completions and the manual
-// page are made of this.
+// command is what the first argument can be instead of a flag. The help, the completions and the
+// manual page are made of this, so that a new command is a row of commands and no more.
 type command struct {
 	name string
 	args string // what follows the flags in the usage: "DIR"
 	does string // in a few words
-	// help says more, in lines of at most 78 characters. It ends with an example and the exit codes.
+	// help says more, in lines of at most 78 characters. It ends with an example and the exit
+	// codes.
 	help string
 	// words complete the first operand. Without them, and with operands, files do.
 	words []string
@@ -36,12 +37,13 @@ type command struct {
 	raw func(args []string) int
 }
 
-// commands returns all commands, in the order of the help.
+// commands returns all commands, in the order of the help. It is no variable, because the
+// completion and the manual page, which are commands, read it.
 func commands() []command {
 	return []command{
 		{name: "healthcheck", args: "[url | flags]", raw: healthcheck,
-			does: "ask /healthz of the server at a URL, or of the one that the flags and their file " +
-				"describe; exit code 0 if it lives"},
+			does: "ask /healthz of the server at a URL, or of the one that the flags and their " +
+				"file describe; exit code 0 if it lives"},
 		pushCommand(), verifyCommand(), importCommand(), exportCommand(), diffCommand(),
 		{name: "completion", args: "bash|zsh|fish", does: "completion for a shell",
 			words: []string{"bash", "zsh", "fish"}, raw: completion},
@@ -67,7 +69,8 @@ func runCommand(args []string) (code int, found bool) {
 	return all[at].run(args[1:]), true
 }
 
-// run parses the arguments and runs the command, until a signal ends it. Flags may stand behind operands.
+// run parses the arguments and runs the command, until a signal ends it. Flags may stand behind
+// operands, unlike those of the server.
 func (c command) run(args []string) int {
 	s := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	s.SetOutput(io.Discard)
@@ -105,7 +108,8 @@ func parse(s *flag.FlagSet, args []string) (operands []string, err error) {
 			return nil, err
 		}
 		rest := s.Args()
-		if ended := before > len(rest) && args[before-len(rest)-1] == "--"; ended || len(rest) == 0 {
+		isEnd := before > len(rest) && args[before-len(rest)-1] == "--"
+		if isEnd || len(rest) == 0 {
 			return append(operands, rest...), nil
 		}
 		operands, args = append(operands, rest[0]), rest[1:]
@@ -141,7 +145,8 @@ func (c command) flags() (flags []config.Flag) {
 	c.set(s)
 	s.VisitAll(func(f *flag.Flag) {
 		value, usage := flag.UnquoteUsage(f)
-		flags = append(flags, config.Flag{Names: []string{"--" + f.Name}, Value: value, Usage: usage})
+		flags = append(flags, config.Flag{
+			Names: []string{"--" + f.Name}, Value: value, Usage: usage})
 	})
 	return flags
 }

@@ -20,7 +20,8 @@ func commandWords() string {
 	return strings.Join(names, " ")
 }
 
-// bashOperands returns how bash completes what follows the name of a command.
+// bashOperands returns how bash completes what follows the name of a command: the branches of a
+// case that sets words, and files if names of files are completed too.
 func bashOperands() string {
 	var b strings.Builder
 	for _, c := range commands() {
@@ -41,7 +42,8 @@ func bashOperands() string {
 // isSignal reports whether a flag is --signal.
 func isSignal(f config.Flag) bool { return slices.Contains(f.Names, "--signal") }
 
-// bashCompletion returns the completion for bash.
+// bashCompletion returns the completion for bash. It needs no package bash-completion, which many
+// machines do not have.
 func bashCompletion(flags []config.Flag) string {
 	var all, paths, others, signals []string
 	for _, f := range flags {
@@ -98,7 +100,8 @@ func zshCompletion(flags []config.Flag) string {
 	return b.String()
 }
 
-// zshOperands returns how zsh completes what follows the name of a command.
+// zshOperands returns how zsh completes what follows the name of a command. In a command, the flags
+// of the server are not offered.
 func zshOperands() string {
 	var b strings.Builder
 	b.WriteString("if ((CURRENT > 2)); then\n    case $words[2] in\n")
@@ -123,7 +126,8 @@ func writeZshFlags(b *strings.Builder, flags []config.Flag) {
 		// Of several names of a flag, one is enough.
 		names := f.Names[0]
 		if len(f.Names) > 1 {
-			names = fmt.Sprintf("(%s)'{%s}'", strings.Join(f.Names, " "), strings.Join(f.Names, ","))
+			names = fmt.Sprintf("(%s)'{%s}'", strings.Join(f.Names, " "),
+				strings.Join(f.Names, ","))
 		}
 		value := ""
 		switch {
@@ -143,7 +147,8 @@ func writeZshFlags(b *strings.Builder, flags []config.Flag) {
 func fishCompletion(flags []config.Flag) string {
 	const begin = "complete -c nats-account-server"
 	var b strings.Builder
-	b.WriteString("# fish completion, made by \"nats-account-server completion fish\"\n" + begin + " -f\n")
+	b.WriteString("# fish completion, made by \"nats-account-server completion fish\"\n")
+	b.WriteString(begin + " -f\n")
 	writeFishFlags(&b, begin, flags)
 	fmt.Fprintf(&b, "%s -n __fish_use_subcommand -a '%s'\n", begin, commandWords())
 	for _, c := range commands() {

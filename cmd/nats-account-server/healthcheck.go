@@ -20,8 +20,8 @@ import (
 // healthTimeout is how long the server may take. Docker gives a check 30 s.
 const healthTimeout = 5 * time.Second
 
-// healthcheck asks a server whether it lives, for containers without a shell. The argument is its URL;
-// or flags of the program say where it listens. The exit code is 0 if it answers with 200.
+// healthcheck asks a server whether it lives, for containers without a shell. The argument is its
+// URL; or flags of the program say where it listens. The exit code is 0 if it answers with 200.
 func healthcheck(args []string) int {
 	target := ""
 	if len(args) == 1 && !strings.HasPrefix(args[0], "-") {
@@ -70,7 +70,8 @@ func configuredURL(f config.Flags) (string, error) {
 	}
 	c := loaded.HTTP
 	if c.Port == 0 {
-		return "", errors.New("the configured port is 0, so the server can't be found: give its URL")
+		return "", errors.New(
+			"the configured port is 0, so the server can't be found: give its URL")
 	}
 	scheme, host := "http", cmp.Or(c.Host, "127.0.0.1")
 	if c.TLS.Cert != "" {
@@ -86,7 +87,7 @@ func configuredURL(f config.Flags) (string, error) {
 	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(c.Port)) + "/healthz", nil
 }
 
-// askHealth returns nil if a server answers with 200.
+// askHealth returns nil if a server answers with 200, or lives and wants a certificate first.
 func askHealth(target string) error {
 	client := &http.Client{
 		Timeout: healthTimeout,

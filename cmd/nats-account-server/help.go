@@ -11,13 +11,13 @@ import (
 // helpWidth is how wide the manual's text is on a terminal.
 const helpWidth = 80
 
-// help writes a page of the manual to standard output: the one about a topic. Other arguments are words to
-// look for. Without an argument it lists the topics.
+// help writes a page of the manual to standard output: the one about a topic. Other arguments are
+// words to look for. Without an argument it lists the topics.
 func help(args []string) int {
 	words := strings.Join(args, " ")
 	if words == "" {
-		fmt.Print("nats-account-server help TOPIC shows a page of the manual, and help WORDS searches it." +
-			"\n\n" + topics())
+		fmt.Print("nats-account-server help TOPIC shows a page of the manual, " +
+			"and help WORDS searches it.\n\n" + topics())
 		return 0
 	}
 	if page, found := manual.Find(strings.ToLower(strings.TrimSuffix(words, ".md"))); found {
@@ -35,7 +35,7 @@ func help(args []string) int {
 	return 0
 }
 
-// topicWords returns the topics.
+// topicWords returns the topics, for completion.
 func topicWords() (words []string) {
 	for _, page := range manual.Pages()[1:] {
 		words = append(words, page.Topic)
@@ -43,7 +43,7 @@ func topicWords() (words []string) {
 	return words
 }
 
-// topics lists the pages.
+// topics lists the pages, a line for each topic.
 func topics() string {
 	var b strings.Builder
 	for _, page := range manual.Pages()[1:] { // the first one is the index

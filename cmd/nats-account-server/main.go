@@ -1,5 +1,12 @@
 // Command nats-account-server keeps the account JWTs of a NATS operator and serves them to
 // nats-servers.
+//
+// With flags it is the server: main.go reads the configuration and calls daemon.Run, and signals.go
+// has what signals do. check.go is -t. With the name of a command as the first argument it is a
+// tool beside a server: commands.go has the table of commands, tools.go and push.go those that need
+// package tools, and healthcheck.go, help.go, completion.go and manpage.go the others.
+//
+// Only this package parses arguments, writes to standard output and chooses exit codes.
 package main
 
 import (

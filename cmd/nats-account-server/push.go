@@ -44,7 +44,7 @@ The exit code is 0 if the JWT is stored, and otherwise 1. With --dry-run it is
      can, and there is a line "unknown", as of a nats-server that is silent
 `
 
-// pushOptions are the flags of the command.
+// pushOptions are the flags of the command. url and access are read when flags are parsed.
 type pushOptions struct {
 	url                       func() string
 	access                    *tools.Access
@@ -61,12 +61,13 @@ func pushCommand() command {
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
 			o := &pushOptions{url: setURL(s), access: setAccess(s)}
 			s.BoolVar(&o.dryRun, "dry-run", false, "store nothing, and show what the push would do")
-			s.StringVar(&o.failOn, "fail-on", "", "with --dry-run: `effects` that give exit code 3, such as "+
-				"cut,stop; of cut, stop, starts, later, lost and unknown")
+			s.StringVar(&o.failOn, "fail-on", "", "with --dry-run: `effects` that give exit code "+
+				"3, such as cut,stop; of cut, stop, starts, later, lost and unknown")
 			s.BoolVar(&o.connections, "connections", false,
 				"with --dry-run: look at each connection, also if there are more than 5,000")
 			s.BoolVar(&o.json, "json", false, "print JSON")
-			s.StringVar(&o.ifMatch, "if-match", "", "push only if the stored JWT has this `ETag`; * is any")
+			s.StringVar(&o.ifMatch, "if-match", "",
+				"push only if the stored JWT has this `ETag`; * is any")
 			return func(ctx context.Context, operands []string) int {
 				code, err := o.push(ctx, operands[0])
 				if err != nil {
@@ -77,10 +78,6 @@ func pushCommand() command {
 		},
 	}
 }
-
-// effects are the kinds that --fail-on can name.
-var effects = []effect.Kind{effect.Cut, effect.Stop, effect.Starts, effect.Later, effect.Lost,
-	effect.Unknown}
 
 // push pushes the JWT in a file, or makes a dry run of that. It returns the exit code.
 func (o *pushOptions) push(ctx context.Context, file string) (code int, err error) {
@@ -102,23 +99,23 @@ func (o *pushOptions) push(ctx context.Context, file string) (code int, err erro
 	return o.store(ctx, server, p)
 }
 
-// kinds returns the effects of --fail-on.
+// kinds returns the effects of --fail-on. Without it they are none that an effect can be.
 func (o *pushOptions) kinds() (kinds []effect.Kind, err error) {
 	if !o.dryRun && (o.failOn != "" || o.connections) {
 		return nil, errors.New("--fail-on and --connections are for --dry-run")
 	}
 	for word := range strings.SplitSeq(o.failOn, ",") {
 		kind := effect.Kind(strings.TrimSpace(word))
-		if word != "" && !slices.Contains(effects, kind) {
-			return nil, fmt.Errorf("--fail-on: %q is none of %v", word, effects)
+		if word != "" && !slices.Contains(effect.Kinds, kind) {
+			return nil, fmt.Errorf("--fail-on: %q is none of %v", word, effect.Kinds)
 		}
 		kinds = append(kinds, kind)
 	}
 	return kinds, nil
 }
 
-// readAccount returns the account JWT in a file, and the key of the account. A private key never leaves
-// this machine.
+// readAccount returns the account JWT in a file, and the key of the account. "-" is standard input.
+// A file with a private key in it is an error, so that none leaves this machine.
 func readAccount(file string) (token []byte, key string, err error) {
 	var content []byte
 	if file == "-" {
@@ -142,7 +139,8 @@ func readAccount(file string) (token []byte, key string, err error) {
 	return token, head.Subject, nil
 }
 
-// store pushes, and prints what the server says.
+// store pushes, and prints what the server says. With --json a refusal is printed too, and is only
+// an exit code. 202 is the answer of a server that passes JWTs to a signing service.
 func (o *pushOptions) store(ctx context.Context, s *tools.Client, p tools.Push) (int, error) {
 	status, text, err := s.Push(ctx, p)
 	isStored := status == http.StatusOK || status == http.StatusAccepted
@@ -167,7 +165,8 @@ func (o *pushOptions) store(ctx context.Context, s *tools.Client, p tools.Push) 
 // noAnswer says which server an error is about, and what to look at if it can't be reached.
 func noAnswer(s *tools.Client, err error) error {
 	if e, isNet := errors.AsType[*net.OpError](err); isNet && e.Op == "dial" {
-		return fmt.Errorf("%s can't be reached: %w: see if the server runs, and if --url is right", s, e)
+		return fmt.Errorf("%s can't be reached: %w: see if the server runs, and if --url is right",
+			s, e)
 	}
 	return fmt.Errorf("%s: %w", s, err)
 }
@@ -188,7 +187,7 @@ func (o *pushOptions) try(
 	return exitCode(answer, failOn), nil
 }
 
-// exitCode is that of a dry run.
+// exitCode is that of a dry run. A refusal counts before effects, which then do not happen.
 func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
 	isNamed := func(line effect.Line) bool { return slices.Contains(failOn, line.Kind) }
 	switch {
@@ -202,10 +201,13 @@ func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
 	return exitSame
 }
 
-// mayHave reports whether an effect of these kinds can't be excluded: a change can have one, and something
-// is unknown.
+// mayHave reports whether an effect of these kinds can't be excluded: a change can have one, and
+// something is unknown.
 func mayHave(a *dryrun.Answer, kinds []effect.Kind) bool {
 	isUnknown := func(line effect.Line) bool { return line.Kind == effect.Unknown }
-	isMeant := func(c claimdiff.Change) bool { return slices.Contains(kinds, effect.Kind(c.Effect)) }
+	isMeant := func(c claimdiff.Change) bool {
+		// Cut, Stop and Later have the same values in both types.
+		return slices.Contains(kinds, effect.Kind(c.Effect))
+	}
 	return slices.ContainsFunc(a.Effects, isUnknown) && slices.ContainsFunc(a.Changes, isMeant)
 }

@@ -15,21 +15,22 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// urlVariable has the URL of the server that commands use without --url. A password in it is in no list
-// of processes.
+// urlVariable has the URL of the server that commands use without --url. A password in it is in no
+// list of processes.
 const urlVariable = "NATS_ACCOUNT_SERVER_URL"
 
 // defaultURL is where a server listens that is not configured otherwise.
 const defaultURL = "http://localhost:9090"
 
-// setURL defines the flag for the server that a command uses.
+// setURL defines the flag for the server that a command uses. What it returns is called when flags
+// are parsed.
 func setURL(s *flag.FlagSet) func() string {
-	url := s.String("url", "", "`url` of the account server, with user and password if it wants them; "+
-		"default: $"+urlVariable+", or else "+defaultURL)
+	url := s.String("url", "", "`url` of the account server, with user and password if it wants "+
+		"them; default: $"+urlVariable+", or else "+defaultURL)
 	return func() string { return cmp.Or(*url, os.Getenv(urlVariable), defaultURL) }
 }
 
-// setAccess defines the flags for TLS.
+// setAccess defines the flags for TLS. They are in the Access when flags are parsed.
 func setAccess(s *flag.FlagSet) *tools.Access {
 	var a tools.Access
 	s.StringVar(&a.CA, "ca", "", "PEM `file` with the authorities of the server's certificate")
@@ -48,7 +49,8 @@ const sourceHelp = `SOURCE is a directory, a file or a server:
   URL   of an account server: http://host:9090, or https://user:password@host
 `
 
-// fails writes why a command failed and returns its exit code.
+// fails writes why a command failed and returns its exit code. The error may have texts of files
+// and servers, which are quoted.
 func fails(err error) int {
 	report(logging.Quote(err.Error(), 1000))
 	return 1
@@ -69,6 +71,7 @@ func printJSON(value any) error {
 	return e.Encode(value)
 }
 
+// verifyCommand is the row of the command verify.
 func verifyCommand() command {
 	return command{
 		name: "verify", args: "SOURCE", operands: [2]int{1, 1},
@@ -88,8 +91,8 @@ Example:
 Exit codes: 0 nothing is wrong, 1 something is, or can't be read, 2 wrong flag.
 `,
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
-			operator := s.String("operator", "", "`file` with the JWT of the operator that must have "+
-				"signed; default: that of the folder of nsc, or else any signature counts")
+			operator := s.String("operator", "", "`file` with the JWT of the operator that must "+
+				"have signed; default: that of the folder of nsc, or else any signature counts")
 			asJSON := s.Bool("json", false, "print JSON, with a stable code for each kind of fault")
 			access := setAccess(s)
 			return func(ctx context.Context, operands []string) int {
@@ -118,7 +121,8 @@ func verify(ctx context.Context, where, operator string, asJSON bool, access too
 	} else {
 		printFaults(os.Stdout, found.Faults)
 		fmt.Printf("%s in %s of %s\n", logging.Count(len(found.Faults), "fault", "faults"),
-			logging.Count(found.JWTs, "JWT", "JWTs"), logging.Count(found.Accounts, "account", "accounts"))
+			logging.Count(found.JWTs, "JWT", "JWTs"),
+			logging.Count(found.Accounts, "account", "accounts"))
 		if len(operators) == 0 {
 			fmt.Println("which operator has signed was not looked at: give its JWT with --operator")
 		}
@@ -150,6 +154,7 @@ func progressOf(s tools.Source) *tools.Progress {
 	return &tools.Progress{Out: os.Stderr, Total: s.Len()}
 }
 
+// importCommand is the row of the command import.
 func importCommand() command {
 	return command{
 		name: "import", args: "SOURCE", operands: [2]int{1, 1},
@@ -181,7 +186,7 @@ read, or the import was interrupted, 2 wrong flag.
 	}
 }
 
-// importAll is the command import.
+// importAll is the command import. What it has done is printed also if it ends early.
 func importAll(ctx context.Context, where, url string, access tools.Access) int {
 	source, err := tools.Open(where, access)
 	if err != nil {
@@ -201,13 +206,15 @@ func importAll(ctx context.Context, where, url string, access tools.Access) int 
 		report("the import was interrupted: the same command goes on with it")
 		return 1
 	case err != nil:
-		return fails(fmt.Errorf("the import has ended early, the same command goes on with it: %w", err))
+		return fails(fmt.Errorf(
+			"the import has ended early, the same command goes on with it: %w", err))
 	case len(done.Faults) > 0:
 		return 1
 	}
 	return 0
 }
 
+// exportCommand is the row of the command export.
 func exportCommand() command {
 	return command{
 		name: "export", args: "SOURCE TARGET", operands: [2]int{2, 2},
@@ -226,7 +233,8 @@ Example:
 Exit codes: 0 everything is there, 1 something is not, 2 wrong flag.
 `,
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
-			sharded := s.Bool("sharded", false, "write XX/<key>.jwt, with the last two characters of the key")
+			sharded := s.Bool("sharded", false,
+				"write XX/<key>.jwt, with the last two characters of the key")
 			pack := s.Bool("pack", false, "write one file, a pack; TARGET - is standard output")
 			access := setAccess(s)
 			return func(ctx context.Context, operands []string) int {
@@ -257,7 +265,8 @@ func exportPack(ctx context.Context, source tools.Source, target string) int {
 	return exported(done, cmp.Or(err, f.Sync(), f.Close()))
 }
 
-// exported says what an export has done.
+// exported prints what an export has done, and returns the exit code. It prints to standard error:
+// the pack may be on standard output.
 func exported(done tools.Exported, err error) int {
 	printFaults(os.Stderr, done.Faults)
 	fmt.Fprintf(os.Stderr, "%s written, %d were there already, %d not written\n",
@@ -271,6 +280,8 @@ func exported(done tools.Exported, err error) int {
 	return 0
 }
 
+// diffCommand is the row of the command diff. Its exit codes are those of diff(1), with 1 and 2
+// exchanged: 2 is a difference, as it is for a dry run.
 func diffCommand() command {
 	return command{
 		name: "diff", args: "A B", operands: [2]int{2, 2}, misuse: 1,
@@ -292,7 +303,8 @@ Example:
 Exit codes: 0 no difference, 2 a difference, 1 anything else.
 `,
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
-			asJSON := s.Bool("json", false, "print JSON, with a stable code for each kind of difference")
+			asJSON := s.Bool("json", false,
+				"print JSON, with a stable code for each kind of difference")
 			access := setAccess(s)
 			return func(ctx context.Context, operands []string) int {
 				return diff(ctx, operands[0], operands[1], *asJSON, *access)
@@ -330,7 +342,7 @@ func diff(ctx context.Context, first, second string, asJSON bool, access tools.A
 	return 0
 }
 
-// sourceName returns how a Source is called, without a password.
+// sourceName returns how a Source is called: its path, or its URL without a password.
 func sourceName(where string) string {
 	if c, err := tools.NewClient(where, tools.Access{}); err == nil {
 		return c.String()

@@ -1,5 +1,5 @@
-// Package dryrun is the answer to a dry run of a push: its JSON, which programs read, and its text for
-// people. The server makes it, and the command push shows it. It knows no rule.
+// Package dryrun is the answer to a dry run of a push: its JSON, which programs read, and its text
+// for people. The server makes it, and the command push shows it. It knows no rule.
 //
 // The names of the members and the values of Verdict, Rule, State, Code and Kind never change.
 package dryrun
@@ -11,7 +11,7 @@ import (
 	"nats-account-server/internal/effect"
 )
 
-// Answer is what a push would do.
+// Answer is what a push would do. It is made once and not changed then.
 type Answer struct {
 	Account string `json:"account"` // public key that it is for
 	Name    string `json:"name"`    // as the pushed JWT says: any text; "" if it does not say
@@ -25,15 +25,15 @@ type Answer struct {
 	Stored *Version `json:"stored"`
 	// Changes are what differs in meaning from what is stored; nil if that can't be told.
 	Changes []claimdiff.Change `json:"changes"`
-	// Effects are what it would do to those who are connected, and to other accounts, as the nats-servers
-	// in Asked have said. nil if that does not matter, since nothing would be stored.
+	// Effects are what it would do to those who are connected, and to other accounts, as the
+	// nats-servers in Asked have said. nil if that does not matter, since nothing would be stored.
 	Effects  []effect.Line `json:"effects"`
 	Asked    []string      `json:"asked,omitempty"`
 	TookMS   float64       `json:"took_ms,omitempty"` // to ask them
 	Warnings []Warning     `json:"warnings"`
 }
 
-// What a push would do.
+// The values of Verdict.
 const (
 	Stored    = "stored"    // it would be stored and announced
 	Unchanged = "unchanged" // the same is stored already
@@ -49,7 +49,7 @@ type Rule struct {
 	Text  string `json:"text,omitempty"` // why, for people
 }
 
-// What became of a rule.
+// The values of Rule.State.
 const (
 	Passed   = "passed"
 	Failed   = "refused"
@@ -64,7 +64,8 @@ type Version struct {
 	Hash   string    `json:"sha256"` // of the JWT, in hex
 }
 
-// Warning is what does not keep the JWT from being stored.
+// Warning is something that is wrong, and does not keep the JWT from being stored. Kinds are those
+// of claimcheck and effect, and some of monitor.
 type Warning struct {
 	Kind string `json:"kind"`
 	Text string `json:"text"`

@@ -19,7 +19,8 @@ const (
 	maxText = 512
 )
 
-// Text is the answer for people.
+// Text is the answer for people, in lines that end with "\n": a first line with the account and the
+// verdict, then a section for each part that there is. Texts of tenants are quoted and cut.
 func (a *Answer) Text() string {
 	w := &writer{}
 	w.line(fmt.Sprintf("%-*s %s", columnHead-1, a.title(), a.verdict()))
@@ -30,7 +31,7 @@ func (a *Answer) Text() string {
 	return w.String()
 }
 
-// title names the account.
+// title names the account: its name, and its key cut in the middle.
 func (a *Answer) title() string {
 	key := logging.Quote(a.Account, maxText)
 	if len(key) > 16 {
@@ -55,7 +56,7 @@ func (a *Answer) verdict() string {
 	return fmt.Sprintf("would be refused with %d, nothing is stored", a.Status)
 }
 
-// writer puts the text together.
+// writer puts the text together. Each method but line and item writes a section, or nothing.
 type writer struct{ strings.Builder }
 
 // line writes a line.
@@ -112,7 +113,8 @@ func (w *writer) changes(a *Answer) {
 	}
 }
 
-// effects writes what would happen to those who are connected.
+// effects writes what would happen to those who are connected, and which nats-servers have said so.
+// Only a line about another account names it, and how many connections it has.
 func (w *writer) effects(a *Answer) {
 	if a.Effects == nil {
 		return

@@ -74,8 +74,8 @@ const (
 	Unknown Kind = "unknown"
 )
 
-// kinds are the Kinds in the order of a Forecast.
-var kinds = []Kind{Cut, Stop, Starts, Later, Lost, Unknown}
+// Kinds are all Kinds, in the order of a Forecast. It must not be changed.
+var Kinds = []Kind{Cut, Stop, Starts, Later, Lost, Unknown}
 
 // Line is one effect. Its JSON is a part of the answer to a dry run.
 type Line struct {
@@ -262,7 +262,7 @@ func (p *push) addLine(l Line) { p.lines[l.Kind] = append(p.lines[l.Kind], l) }
 
 // forecast returns what was found so far.
 func (p *push) forecast() (f Forecast) {
-	for _, k := range kinds {
+	for _, k := range Kinds {
 		f.Lines = append(f.Lines, p.lines[k]...)
 	}
 	for _, i := range p.infos {
