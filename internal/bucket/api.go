@@ -30,6 +30,7 @@ const (
 	codeTooLarge      = 10054
 	codeFull          = 10077
 	codeAccountFull   = 10002
+	codeNoRoom        = 10023 // of this nats-server, for all that it keeps
 	codeSealed        = 10109
 	codeNoReplication = 10074 // replicas need a cluster
 	codeNoPeers       = 10005 // too few servers for the replicas

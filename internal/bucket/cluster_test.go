@@ -23,24 +23,25 @@ type mesh struct {
 func startKeepers(t *testing.T, n int) mesh {
 	t.Helper()
 	c := mesh{routes: map[[2]int]*natstest.Relay{}}
-	ports := make([]int, n)
-	for i := range ports {
-		ports[i] = natstest.FreePort(t)
-	}
-	for i, port := range ports {
+	for i := range n {
 		var routes []string
-		for j, to := range ports {
+		for j := range n {
 			if j != i {
-				line := natstest.NewRelay(t, 0, fmt.Sprintf("nats://127.0.0.1:%d", to))
+				line := natstest.NewRelay(t, 0, "nats://127.0.0.1:1") // where nothing listens
 				c.routes[[2]int{i, j}] = line
 				routes = append(routes, line.URL())
 			}
 		}
 		// What they tell each other of their addresses leads nowhere.
 		c.start(t, fmt.Sprintf("listen: \"127.0.0.1:-1\"\nserver_name: kv%d\njetstream { store_dir: %q }\n"+
-			"cluster { name: c, listen: \"127.0.0.1:%d\", no_advertise: true, pool_size: -1, "+
-			"advertise: \"127.0.0.1:1\", routes: [%s] }\n%s", i+1, t.TempDir(), port,
+			"cluster { name: c, listen: \"127.0.0.1:-1\", no_advertise: true, pool_size: -1, "+
+			"advertise: \"127.0.0.1:1\", routes: [%s] }\n%s", i+1, t.TempDir(),
 			strings.Join(routes, ", "), users))
+	}
+	for pair, line := range c.routes {
+		to := c.keepers[pair[1]]
+		natstest.Eventually(t, "it listens for routes", func() bool { return to.ClusterAddr() != nil })
+		line.Point("nats://" + to.ClusterAddr().String())
 	}
 	for _, k := range c.keepers {
 		if !k.ReadyForConnections(time.Minute) {

@@ -155,6 +155,8 @@ func describe(err error) string {
 		return err.Error()
 	case isCode(err, codeWrongLast):
 		return "other changes of the account come all the time"
+	case isCode(err, codeNoRoom):
+		return "the bucket's nats-servers have no room: their disks are full, or max_file_store is reached"
 	case isAnswer && answer.ErrCode != codeNoLeader && answer.ErrCode != codeInFlight:
 		return "the bucket's nats-servers refuse: " + answer.Error()
 	}

@@ -58,6 +58,12 @@ var errChanged = errors.New("another program has changed the stream's configurat
 // errRights ends a session whose user may not publish.
 var errRights = errors.New("another connection may have other rights")
 
+// errStalled ends a session whose consumer says that it is alive, and delivers nothing.
+var errStalled = errors.New("the consumer delivers nothing although there is more (was it paused?)")
+
+// maxStalled is how often in a row watch finds the cursor where it was, before the end of the stream.
+const maxStalled = 3
+
 // follower reads the bucket over one connection after the other.
 type follower struct {
 	dir     *jwtstore.Dir
@@ -262,9 +268,10 @@ func (ss *session) note() {
 	ss.stream.log.Info(fmt.Sprintf("the bucket %s has been read up to revision %d", ss.stream.bucket, seq))
 }
 
-// watch asks how far the stream is, and ends the session if it is another one.
+// watch asks how far the stream is, and ends the session if it is another one, or no revision comes.
 func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	began := time.Now()
+	last, stalled := uint64(0), 0
 	for pause.For(ctx, infoInterval) {
 		if ss.stream.rights.refusing() != "" && time.Since(began) > rightsInterval {
 			stop(errRights)
@@ -284,6 +291,12 @@ func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		}
 		if ss.stream.isChanged(i) {
 			stop(errChanged)
+			return
+		}
+		if before != last || before == i.State.LastSeq {
+			last, stalled = before, 0
+		} else if stalled++; stalled == maxStalled {
+			stop(errStalled)
 			return
 		}
 	}

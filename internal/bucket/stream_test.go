@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"nats-account-server/internal/accounts"
@@ -48,6 +49,27 @@ func TestAStreamThatIsChangedByHandIsChangedBack(t *testing.T) {
 	})
 	m.mustPush(issue(t, op, a, 2))
 	if text := m.log.String(); !strings.Contains(text, "changed allow_direct, discard, max_age, max_bytes") {
+		t.Errorf("the log is\n%s", text)
+	}
+}
+
+// A consumer that an administrator has paused says for ever that it is alive.
+func TestAConsumerThatIsPausedIsReplaced(t *testing.T) {
+	t.Parallel()
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	one, two := newMember(t, op).start(k).await(), newMember(t, op).start(k).await()
+	a, js := jwttest.NewAccount(t), k.js(t)
+	one.mustPush(issue(t, op, a, 1))
+	two.serves(a.ID, issue(t, op, a, 1))
+	stream, err := js.Stream(t.Context(), "KV_B")
+	must(t, err)
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		_, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Hour))
+		must(t, err)
+	}
+	one.mustPush(issue(t, op, a, 2))
+	two.serves(a.ID, issue(t, op, a, 2))
+	if text := two.log.String(); !strings.Contains(text, "was it paused?") {
 		t.Errorf("the log is\n%s", text)
 	}
 }
@@ -97,18 +119,58 @@ func TestAStreamThatCanNotBeChangedTakesNoPush(t *testing.T) {
 	}
 }
 
-// The limits of the account are those of the bucket as well.
-func TestAnAccountWithoutRoomIsAFullBucket(t *testing.T) {
-	t.Parallel()
-	k := startKeeperWith(t, "", strings.Replace(users,
-		"jetstream: enabled", "jetstream { max_file: 2500 }", 1))
+// The limits of the account are those of the bucket as well. Those of a nats-server are its own: another
+// one may have room.
+func TestAPushThatHasNoRoomIsToldSo(t *testing.T) {
 	op := jwttest.NewOperator(t)
-	m := newMember(t, op).start(k).await()
-	var err error
-	for range 10 {
-		if err = m.push(issue(t, op, jwttest.NewAccount(t), 1)); err != nil {
-			break
-		}
+	for _, row := range []struct {
+		name, jetstream, account string
+		outcome                  accounts.Outcome
+		says                     string
+	}{
+		{"of the account", "", "jetstream { max_file: 2500 }", accounts.Full, "raise its limits"},
+		{"of the nats-server", "max_file: 2500", "jetstream: enabled", accounts.NotStored, "max_file_store"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			accounts := strings.Replace(users, "jetstream: enabled", row.account, 1)
+			k := startKeeperWith(t, row.jetstream, accounts)
+			m := newMember(t, op, func(m *member) { m.options.Timeout = time.Second })
+			m.start(k).await()
+			var err error
+			for range 10 {
+				if err = m.push(issue(t, op, jwttest.NewAccount(t), 1)); err != nil {
+					break
+				}
+			}
+			wantOutcome(t, err, row.outcome)
+			if err == nil || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("the client is told %v", err)
+			}
+		})
 	}
-	wantOutcome(t, err, accounts.Full)
+}
+
+// What was stored before there was a bucket may be too large for it. The rest goes there.
+func TestATooLargeJWTOfADirectoryHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	k.conf = "max_payload: 4096\n" + k.conf
+	k.restart(t)
+	one, two := newMember(t, op), newMember(t, op)
+	large, small := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	one.plant(large.ID, jwttest.Sign(t, op.Key, large, began, func(c *jwt.AccountClaims) {
+		c.Tags = jwt.TagList{strings.Repeat("x", 4096)}
+	}))
+	one.plant(small.ID, issue(t, op, small, 1))
+	one.start(k).await()
+	two.start(k).await().serves(small.ID, issue(t, op, small, 1))
+	one.mustPush(issue(t, op, small, 2))
+	two.serves(small.ID, issue(t, op, small, 2))
+	if text := one.log.String(); !strings.Contains(text, "can't be put into the bucket: the JWT has") {
+		t.Errorf("the log is\n%s", text)
+	}
+	if _, err := one.accounts.GetLocal(t.Context(), large.ID); err != nil {
+		t.Errorf("it is not served any more: %v", err)
+	}
 }
