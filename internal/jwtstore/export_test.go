@@ -212,6 +212,11 @@ func (d *Dir) Checkpoint() {
 	_ = d.journal.checkpointLocked()
 }
 
+// IsBusy reports whether files wait for commits that have come within a time.
+func IsBusy(commits uint64, spent, elapsed time.Duration) bool {
+	return pace{commits, spent, time.Unix(0, 0).Add(elapsed)}.isBusySince(pace{at: time.Unix(0, 0)})
+}
+
 // SetSyncFileSystem replaces the sync of a file system until the function that it returns is called.
 func SetSyncFileSystem(do func(dir *os.File) error) (undo func()) {
 	sync, can := syncFileSystem, canSyncFileSystem

@@ -21,6 +21,7 @@ type flushStep struct {
 	temp   string    // path of the temp file
 	state  fileState // of the temp file, once it is written
 	before fileState // of the target before that
+	now    fileState // of the target at the end
 	// removed is the path of the JWT that a Delete has removed, and jwt its state before that.
 	removed string
 	jwt     fileState
@@ -178,32 +179,31 @@ func (f *flusher) stateIn(dir *os.File, path string) fileState {
 // isElsewhere reports whether what a step has written or removed is as it was before in the open
 // directory. A file that was put there by hand in the meantime is neither.
 func (f *flusher) isElsewhere(dir *os.File, s *flushStep) bool {
+	s.now = f.stateIn(dir, s.target)
 	if s.state == (fileState{}) {
 		return false // nothing was written
 	}
 	if s.removed != "" && s.jwt.regular && f.stateIn(dir, s.removed) == s.jwt {
 		return true
 	}
-	now := f.stateIn(dir, s.target)
-	return !s.isWritten(now) && now == s.before
+	return !s.isWritten() && s.now == s.before
 }
 
-// isWritten reports whether a state is that of the file which the step has written. A rename may
-// have changed the ctime.
-func (s *flushStep) isWritten(now fileState) bool {
+// isWritten reports whether the target is the file which the step has written. A rename may have
+// changed the ctime.
+func (s *flushStep) isWritten() bool {
 	written := s.state
-	written.ctime = now.ctime
-	return now == written
+	written.ctime = s.now.ctime
+	return s.now == written
 }
 
 // stamp returns the stamp of the file in its place. If another file has been put there since, the
 // index looks again.
 func (s *flushStep) stamp() Stamp {
-	now, _ := statFile(s.target)
-	if !s.isWritten(now) {
+	if !s.isWritten() {
 		return hotStamp()
 	}
-	return now.coldStamp()
+	return s.now.coldStamp()
 }
 
 // syncDirectories makes the names in the directories of a batch durable, and those of the shards. A

@@ -21,7 +21,8 @@ const (
 	settleTime    = 200 * time.Millisecond
 	retryInterval = time.Second // from a failed flush to the next
 	batchSize     = 1000        // changes that are flushed before the journal is told
-	// busyRate is how many commits a second the files wait for, until maxWaiting bytes have none.
+	// busyRate is how many commits a second the files wait for, until maxWaiting bytes have none. On
+	// a slow disk they wait for fewer: if commits take half of the time.
 	busyRate   = 250
 	maxWaiting = maxUnflushed / 4
 	tempPrefix = "temp-"
@@ -117,18 +118,25 @@ func (f *flusher) settle(ctx context.Context, wait time.Duration) bool {
 }
 
 // isBusy reports whether commits have come so fast since it was asked last that files should wait
-// for them. Only run may call it.
+// for them: both share the disk. Only run may call it.
 func (f *flusher) isBusy() bool {
 	before := f.pace
-	f.pace = pace{f.journal.outbox.lastSeq(), time.Now()}
-	commits, elapsed := f.pace.seq-before.seq, f.pace.at.Sub(before.at)
-	return float64(commits) > busyRate*elapsed.Seconds() && f.unflushed.size() < maxWaiting
+	f.pace = pace{f.journal.outbox.lastSeq(), time.Duration(f.journal.spent.Load()), time.Now()}
+	return f.pace.isBusySince(before) && f.unflushed.size() < maxWaiting
 }
 
-// pace is how many changes there had been at a time.
+// pace is how many changes there had been at a time, and how long all commits had taken.
 type pace struct {
-	seq uint64
-	at  time.Time
+	seq   uint64
+	spent time.Duration
+	at    time.Time
+}
+
+// isBusySince reports whether there are many commits since an earlier time, or slow ones.
+func (p pace) isBusySince(before pace) bool {
+	elapsed := p.at.Sub(before.at)
+	return float64(p.seq-before.seq) > busyRate*elapsed.Seconds() ||
+		p.spent-before.spent > elapsed/2
 }
 
 // flushSoon has changes flushed without waiting for them to settle.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwtstore/jwtstoretest"
@@ -32,6 +33,26 @@ func putMany(t *testing.T, d *jwtstore.Dir, n int) map[string]string {
 		all.Wait()
 	})
 	return jwts
+}
+
+// TestFilesWaitForCommits: many on a fast disk, and on a slow one also few, which take most of the
+// time.
+func TestFilesWaitForCommits(t *testing.T) {
+	for _, c := range []struct {
+		commits uint64
+		each    time.Duration
+		want    bool
+	}{
+		{1000, 300 * time.Microsecond, true},
+		{50, 8 * time.Millisecond, false},
+		{100, 8 * time.Millisecond, true},
+		{100, time.Millisecond, false},
+		{0, 0, false},
+	} {
+		if jwtstore.IsBusy(c.commits, time.Duration(c.commits)*c.each, time.Second) != c.want {
+			t.Errorf("%d commits of %s in a second: busy is not %t", c.commits, c.each, c.want)
+		}
+	}
 }
 
 // TestABatchIsSyncedAsAWhole: the files of many changes take two syncs of the file system, one

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -66,8 +67,9 @@ type journal struct {
 	// committed is Options.Committed.
 	committed func(changes int, took time.Duration)
 	fault     commitFault
-	index     *Index   // gets what is committed
-	stateDirs []string // that are to be named beside the journal
+	spent     atomic.Int64 // ns that all commits have taken
+	index     *Index       // gets what is committed
+	stateDirs []string     // that are to be named beside the journal
 
 	preparing sync.Mutex   // held by prepare; guards names
 	names     durableNames // dir, once its name and those of its parents are durable
@@ -159,6 +161,7 @@ func (j *journal) reportLocked(changes int, took time.Duration, err error) {
 	if changes == 0 {
 		return
 	}
+	j.spent.Add(int64(took))
 	if j.fault.set(err); err == nil {
 		j.committed(changes, took)
 	}
