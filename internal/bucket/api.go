@@ -62,6 +62,16 @@ func isCode(err error, code int) bool {
 // errNoAnswer is the error of a request that was not answered in time.
 var errNoAnswer = errors.New("no answer of the bucket's leader")
 
+// errNoMajority is the error of a leader that is cut off from the other nats-servers of the bucket.
+var errNoMajority = errors.New("most of its nats-servers are away")
+
+// isLeaderless reports whether an error says that the bucket has no leader which answers.
+func isLeaderless(err error) bool {
+	answer, isAnswer := errors.AsType[*apiError](err)
+	return errors.Is(err, errNoAnswer) || errors.Is(err, errNoMajority) ||
+		errors.Is(err, nats.ErrNoResponders) || isAnswer && answer.Code == 503
+}
+
 // request sends a request, and decodes its answer into v. v may be nil.
 func (s *stream) request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)

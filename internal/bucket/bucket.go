@@ -254,11 +254,12 @@ func (s *Store) IsIncomplete() bool {
 func (s *Store) Progress() State {
 	state := State{
 		Connected: s.stream.conn.Load() != nil,
-		Refusing:  cmp.Or(s.status.unfit(), s.stream.rights.refusing(), s.syncing.refusing()),
-		Denied:    s.stream.rights.missing(),
-		Revision:  s.revisions.now().Seq,
-		Bucket:    s.stream.bucket,
-		Empty:     s.IsIncomplete(),
+		Refusing: cmp.Or(s.status.unfit(), s.stream.rights.refusing(), s.syncing.refusing(),
+			s.status.leaderless()),
+		Denied:   s.stream.rights.missing(),
+		Revision: s.revisions.now().Seq,
+		Bucket:   s.stream.bucket,
+		Empty:    s.IsIncomplete(),
 	}
 	s.status.fill(&state)
 	return state

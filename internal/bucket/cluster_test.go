@@ -168,6 +168,10 @@ func TestAServerThatIsCutOffAcknowledgesNothing(t *testing.T) {
 		wantNotAcknowledged(t, fault.name, p.push(its, 10))
 		p.goOn(others...)
 		wantNotAcknowledged(t, fault.name, p.push(its, 10))
+		natstest.Eventually(t, "the server that is cut off says so", func() bool {
+			s := its.Progress()
+			return !s.Connected || s.Failing != "" || s.Refusing != ""
+		})
 		its.serves(p.account.ID, had)
 		heal()
 		// What is not known to be stored may be, and then it is newer than the others' versions.

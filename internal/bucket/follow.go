@@ -102,6 +102,7 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 		case errors.Is(err, errRights):
 			return
 		}
+		f.status.setLeader(err)
 		// A stream that was made a moment ago is not known to every nats-server.
 		isYoung := failed == 0 && errors.Is(err, nats.ErrNoResponders)
 		if !isYoung && f.status.setFailed(err.Error(), f.status.unfit() != "") && asDenied(err) == nil {
@@ -143,6 +144,9 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 	end, err := f.stream.last(ctx, nc, f.stream.prefix+">")
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)
+	}
+	if i.Cluster.hasMajority() {
+		f.status.setLeader(nil)
 	}
 	f.stream.probe(ctx, nc)
 	ss := &session{follower: f, ctx: ctx, nc: nc, from: i, end: end, target: end.seq}
@@ -280,6 +284,10 @@ func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		// The cursor moves while the question is on its way.
 		before := ss.applier.revisions.now().of(ss.from.id)
 		i, err := ss.stream.info(ctx, ss.nc)
+		if err == nil && !i.Cluster.hasMajority() {
+			err = errNoMajority
+		}
+		ss.status.setLeader(err)
 		if err != nil {
 			continue // the consumer finds out whether there is still one
 		}

@@ -34,6 +34,7 @@ type status struct {
 	lastSeq  uint64     // where the stream ended when it was last asked
 	failed   string     // why the last session has ended, "" if one is under way
 	outage   outage
+	noLeader string // why the bucket has no leader that answers, "" if it has one, or it was not asked
 	unfitWhy string // why the stream can't be used, "" if it can
 }
 
@@ -135,6 +136,24 @@ func (s *status) unfit() string {
 	return s.unfitWhy
 }
 
+// setLeader records whether the leader of the bucket answers, as far as the error of a request says that.
+func (s *status) setLeader(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.noLeader = ""
+	} else if isLeaderless(err) {
+		s.noLeader = "the bucket has no leader (" + err.Error() + ")"
+	}
+}
+
+// leaderless returns why nothing can be committed since the bucket has no leader, "" if it has one.
+func (s *status) leaderless() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.noLeader
+}
+
 // setFault records why a revision can't be stored here.
 func (s *status) setFault(err error) {
 	s.mu.Lock()
@@ -157,7 +176,7 @@ func (s *status) setApplied(seq, target uint64) (isDone bool) {
 	s.fault, s.behind = nil, 0
 	if end := max(target, s.lastSeq); end > seq {
 		s.behind = end - seq
-	} else {
+	} else if s.noLeader == "" { // which may have more
 		s.heard = time.Now()
 	}
 	isDone = seq >= target && !s.isCaughtUp()

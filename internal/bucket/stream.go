@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -77,8 +78,29 @@ type cluster struct {
 	Name     string `json:"name"`
 	Leader   string `json:"leader"`
 	Replicas []struct {
-		Name string `json:"name"`
+		Name    string        `json:"name"`
+		Offline bool          `json:"offline"`
+		Active  time.Duration `json:"active"` // since its last answer to the leader
 	} `json:"replicas"`
+}
+
+// maxInactive is after how long without an answer a nats-server counts as away. The leader hears of the others
+// every second.
+const maxInactive = 5 * time.Second
+
+// hasMajority reports whether there is a leader that is not cut off from the others. One that is goes on
+// answering for a while.
+func (c cluster) hasMajority() bool {
+	if c.Leader == "" {
+		return len(c.Replicas) == 0 // a nats-server without a cluster has no name for it
+	}
+	there := 1
+	for _, r := range c.Replicas {
+		if !r.Offline && r.Active < maxInactive {
+			there++
+		}
+	}
+	return 2*there > 1+len(c.Replicas)
 }
 
 // servers returns the names of the nats-servers that keep the stream.

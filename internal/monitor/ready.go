@@ -155,7 +155,7 @@ func (c *readyChecks) bucket() *Part {
 	case !s.CaughtUp:
 		return &Part{Note: whyCutOff(s) + " since the start: what is stored is served, and " +
 			"nothing is announced"}
-	case isCutOff && s.Connected:
+	case isCutOff && s.Connected && s.Refusing == "":
 		return &Part{Note: whyCutOff(s) + ": what is stored is served, and what other servers have taken " +
 			"comes later"}
 	case isCutOff:

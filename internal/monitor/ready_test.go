@@ -31,6 +31,10 @@ func TestWhenAServerWithABucketIsReady(t *testing.T) {
 			bucket.State{Connected: true, CaughtUp: true, Failing: failing}, time.Hour, true, failing},
 		{"pushes are refused",
 			bucket.State{Connected: true, CaughtUp: true, Refusing: "kv1"}, time.Hour, true, "kv1"},
+		{"it has no leader", bucket.State{Connected: true, CaughtUp: true, Failing: failing, Refusing: "none"},
+			time.Hour, true, "no push is taken"},
+		{"a permission is missing that it can do without",
+			bucket.State{Connected: true, CaughtUp: true, Denied: "DELETE"}, time.Hour, true, "DELETE"},
 		{"the disk is full", bucket.State{Connected: true, CaughtUp: true, Fault: errors.New("full")},
 			time.Hour, false, "can't be stored on this server"},
 	} {
