@@ -1,5 +1,7 @@
 // Package dryrun is the answer to a dry run of a push: its JSON, which programs read, and its text
-// for people. The server makes it, and the command push shows it. It knows no rule.
+// for people. httpapi makes it, and the command push shows it. It knows no rule and asks
+// nothing: accounts says what became of the rules, claimdiff what changes, and effect what that
+// does to those who are connected.
 //
 // The names of the members and the values of Verdict, Rule, State, Code and Kind never change.
 package dryrun

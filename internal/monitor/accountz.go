@@ -9,10 +9,11 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// changesAtOnce is how many pending changes are read at once.
+// changesAtOnce is how many pending changes are read from the outbox at once.
 const changesAtOnce = 1000
 
-// maxScanned is how many accounts one answer of Accountz looks at, to find those with a name.
+// maxScanned is how many accounts one answer of Accountz looks at, to find those with a name. With
+// more it has an After, and may have no accounts.
 const maxScanned = 100_000
 
 // AccountQuery says which accounts are asked for.
@@ -120,7 +121,7 @@ func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, 
 	}
 }
 
-// addSome adds accounts of keys.
+// addSome adds the accounts of some keys that the query means, by key. keys is sorted.
 func (z *accountzMaker) addSome(keys []string) {
 	slices.Sort(keys)
 	for _, key := range keys {
@@ -132,7 +133,7 @@ func (z *accountzMaker) addSome(keys []string) {
 	}
 }
 
-// addListed adds accounts in the order of the index.
+// addListed adds accounts in the order of the index, which is that of keys.
 func (z *accountzMaker) addListed() {
 	scanned, last := 0, ""
 	for key, v := range z.index.List("", z.query.After) {
@@ -166,7 +167,7 @@ func hasPrefix(text, prefix string) bool {
 	return len(text) >= len(prefix) && strings.EqualFold(text[:len(prefix)], prefix)
 }
 
-// accountOf describes an account.
+// accountOf describes an account. v is what the index has of it.
 func (m *Monitor) accountOf(check *importCheck, key string, v jwtstore.Version) Account {
 	a := Account{
 		Key: key, Name: v.Summary.Name, Issuer: v.Summary.Issuer, Trusted: v.Servable,
@@ -182,7 +183,8 @@ func (m *Monitor) accountOf(check *importCheck, key string, v jwtstore.Version) 
 	return a
 }
 
-// stateOf says whether an account is in effect, and why it is not.
+// stateOf says whether an account is in effect, and why it is not. The worst that holds counts:
+// what is not served is not expired besides, and what is refused is not pending.
 func stateOf(a *Account, check *importCheck, v jwtstore.Version) (state, reason string) {
 	switch {
 	case !v.Servable:

@@ -6,19 +6,22 @@ import (
 )
 
 const (
-	// restFactor is how many times longer what is remembered counts than it took to find out. So
+	// keepFactor is how many times longer what is remembered counts than it took to find out. So
 	// not more than a twentieth of a processor is spent, however often it is asked for.
-	restFactor = 20
-	// leastRest is how long it counts at least.
-	leastRest = 500 * time.Millisecond
-	// patience is what a caller waits for. What takes longer is found out in the background, and is waited
-	// for by one caller.
-	patience = 100 * time.Millisecond
+	keepFactor = 20
+	// minKeep is how long it counts at least.
+	minKeep = 500 * time.Millisecond
+	// maxWait is what a caller waits for. What takes longer is found out in the background, and is
+	// waited for by one caller.
+	maxWait = 100 * time.Millisecond
 )
 
-// cached remembers what takes time to find out.
+// cached remembers what takes time to find out, such as a sum over a million accounts. The value is
+// as it was a moment ago: up to 500 ms, or 20 times as long as it took to find out, and longer if
+// nothing has changed. find and version are set before the first use. All callers share what is
+// found out.
 type cached[T any] struct {
-	find func() T
+	find func() T // it may take any time; two never run at the same time
 	// version is another number when there is something new to find. nil: that is not known.
 	version func() uint64
 
@@ -47,11 +50,11 @@ func (c *cached[T]) get() T {
 func (c *cached[T]) look() (known T, isKnown bool, finding <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.at.IsZero() && time.Since(c.at) < c.restLocked() {
+	if !c.at.IsZero() && time.Since(c.at) < c.keepLocked() {
 		return c.known, true, nil
 	}
 	if c.finding == nil {
-		c.finding, c.isSlow = make(chan struct{}), c.took > patience
+		c.finding, c.isSlow = make(chan struct{}), c.took > maxWait
 		go c.refresh()
 	}
 	wait := c.finding
@@ -59,7 +62,7 @@ func (c *cached[T]) look() (known T, isKnown bool, finding <-chan struct{}) {
 		c.mu.Unlock()
 		select {
 		case <-wait:
-		case <-time.After(patience):
+		case <-time.After(maxWait):
 		}
 		c.mu.Lock()
 		c.isSlow = c.isSlow || c.finding == wait
@@ -67,15 +70,16 @@ func (c *cached[T]) look() (known T, isKnown bool, finding <-chan struct{}) {
 	return c.known, !c.at.IsZero(), wait
 }
 
-// restLocked returns for how long what is known counts. c.mu must be held.
-func (c *cached[T]) restLocked() time.Duration {
+// keepLocked returns for how long what is known counts. If nothing has changed it is worth finding
+// out seldom, but not never: accounts expire without a change. c.mu must be held.
+func (c *cached[T]) keepLocked() time.Duration {
 	if c.version != nil && c.version() == c.of {
-		return max(leastRest, restFactor*restFactor*c.took) // time goes by all the same
+		return max(minKeep, keepFactor*keepFactor*c.took)
 	}
-	return max(leastRest, restFactor*c.took)
+	return max(minKeep, keepFactor*c.took)
 }
 
-// refresh finds it out.
+// refresh finds it out. The version is read before, so that a change meanwhile counts as one after.
 func (c *cached[T]) refresh() {
 	began, version := time.Now(), uint64(0)
 	if c.version != nil {

@@ -37,7 +37,8 @@ func newCollector(m *Monitor) *collector {
 	return c
 }
 
-// descriptions are the metrics of a collector.
+// descriptions are the metrics of a collector. A metric that is new has a row here, a call of gauge
+// or counter with the same name and as many labels, and a row in the manual.
 var descriptions = []struct{ name, labels, help string }{
 	{"ready", "part", "Whether a part of the server is ready, as /readyz says."},
 	{"http_connections", "", "Open HTTP connections."},
@@ -83,14 +84,15 @@ var descriptions = []struct{ name, labels, help string }{
 		"initial pack is still to come."},
 }
 
-// Describe implements prometheus.Collector.
+// Describe implements prometheus.Collector. All metrics are known before any is collected.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. Prometheus may call it several times at once. It reads
+// no JWT and no file: what needs those is cached.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	o := output{c, ch}
 	ready, v, s := c.m.Ready(), c.m.overview(), c.m.surveyed.get()
@@ -118,7 +120,8 @@ func (o output) gauge(name string, value float64, labels ...string) {
 
 // counter sends the value of a counter.
 func (o output) counter(name string, value int, labels ...string) {
-	o.ch <- prometheus.MustNewConstMetric(o.descs[name], prometheus.CounterValue, float64(value), labels...)
+	o.ch <- prometheus.MustNewConstMetric(o.descs[name], prometheus.CounterValue, float64(value),
+		labels...)
 }
 
 // replica sends how far this server is behind its primary or its bucket.
@@ -141,7 +144,8 @@ func (o output) store(s survey) {
 	if state.Free >= 0 {
 		o.gauge("store_free_bytes", float64(state.Free))
 	}
-	o.gauge("store_digest", float64(binary.BigEndian.Uint64(digest[:])>>16)) // a float64 has no more bits
+	// A float64 has no more bits.
+	o.gauge("store_digest", float64(binary.BigEndian.Uint64(digest[:])>>16))
 }
 
 // accounts sends what is known about the accounts and the operators.
@@ -163,12 +167,13 @@ func (o output) accounts(s survey) {
 	}
 	o.gauge("accounts_untrusted", float64(s.untrusted))
 	o.gauge("dangling_imports", float64(o.m.imports.get().Imports))
-	o.gauge("accounts_expired_in_use", float64(o.m.Metrics.expired.inUse(o.m.Store.Index(), time.Now())))
+	inUse := o.m.Metrics.expired.inUse(o.m.Store.Index(), time.Now())
+	o.gauge("accounts_expired_in_use", float64(inUse))
 	seen := make(map[string]bool)
 	for _, operator := range o.m.Accounts.Operators() {
 		if !seen[operator.Key] {
-			o.gauge("operator_expiration_timestamp_seconds", seconds(operator.Expires), operator.Key,
-				label(operator.Name))
+			o.gauge("operator_expiration_timestamp_seconds", seconds(operator.Expires),
+				operator.Key, label(operator.Name))
 		}
 		seen[operator.Key] = true
 	}
@@ -187,7 +192,8 @@ func (o output) delivery(v notifier.Overview) {
 	o.gauge("delivery_oldest_pending_timestamp_seconds", seconds(v.Oldest))
 }
 
-// servers sends what is known about the nats-servers.
+// servers sends what is known about the nats-servers. Those above maxServers are one series: the
+// sum of their pending changes, and the latest time.
 func (o output) servers(all []notifier.ServerOverview) {
 	states := [len(notifier.Standings)]int{}
 	pending, seen, isMore := 0, time.Time{}, false

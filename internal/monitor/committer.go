@@ -7,11 +7,12 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// committer counts what is committed to be announced.
+// committer counts what is committed to be announced. That is known only here: the outbox does not
+// know why a change is in it.
 type committer struct {
 	accounts.Committer
 	metrics   *Metrics
-	announces func() bool
+	announces func() bool // there is a NATS to announce on
 }
 
 // Committer returns a Committer that counts the changes which are to be announced, as long as
@@ -20,6 +21,7 @@ func (m *Metrics) Committer(c accounts.Committer, announces func() bool) account
 	return committer{c, m, announces}
 }
 
+// Put implements accounts.Committer. A JWT that is committed is announced.
 func (c committer) Put(ctx context.Context, key, kind string, jwt []byte,
 	allow func(jwtstore.Stored) (jwtstore.Version, error),
 ) (seq uint64, err error) {
@@ -30,6 +32,7 @@ func (c committer) Put(ctx context.Context, key, kind string, jwt []byte,
 	return seq, err
 }
 
+// Touch implements accounts.Committer. A stored JWT is announced once more.
 func (c committer) Touch(
 	ctx context.Context, key, kind string, elsewhere bool,
 ) (seq uint64, err error) {

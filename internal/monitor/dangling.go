@@ -14,11 +14,13 @@ import (
 // maxExporters bounds the claims of exporters that are kept during a look at all imports.
 const maxExporters = 1000
 
-// importCheck looks at imports. It keeps the claims of exporters.
+// importCheck finds imports that do nothing, by the stored claims of both accounts. It keeps the
+// claims of exporters, since many accounts import from the same. One goroutine uses it, for one
+// answer or one walk through all accounts.
 type importCheck struct {
 	m         *Monitor
-	exporters map[string]*jwt.AccountClaims // nil: it is not stored
-	now       time.Time
+	exporters map[string]*jwt.AccountClaims // by key; nil: it is not stored or not served
+	now       time.Time                     // of all checks
 }
 
 // newImportCheck returns an importCheck that knows no exporter.
@@ -57,7 +59,7 @@ func (c *importCheck) exporter(key string) *jwt.AccountClaims {
 	return claims
 }
 
-// faults returns which imports of an account do nothing, and why.
+// faults returns which imports of an account do nothing, and why, a text for each.
 func (c *importCheck) faults(key string) []string {
 	claims, isKnown := c.exporters[key]
 	if !isKnown {

@@ -101,10 +101,12 @@ func (c *importCheck) source(claims *jwt.AccountClaims, i *jwt.Import) Source {
 	return s
 }
 
-// findImporters finds the accounts that import from this one.
+// findImporters finds the accounts that import from this one: those that the index names, and whose
+// claims say so.
 func (d *Detail) findImporters(check *importCheck) {
 	m := check.m
-	if d.HasImporters = m.firstImporters.wait(func() { m.lookForImporters(d.Key) }); !d.HasImporters {
+	d.HasImporters = m.firstImporters.wait(func() { m.lookForImporters(d.Key) })
+	if !d.HasImporters {
 		return
 	}
 	for i := range m.Store.Index().Importers(d.Key) {
@@ -120,7 +122,8 @@ func (d *Detail) findImporters(check *importCheck) {
 		for _, imported := range claims.Imports {
 			if imported != nil && imported.Account == d.Key {
 				found.Imports = append(found.Imports, imported)
-				found.Faults = append(found.Faults, claimcheck.Import(i.Key, imported, d.Claims, check.now))
+				found.Faults = append(found.Faults,
+					claimcheck.Import(i.Key, imported, d.Claims, check.now))
 			}
 		}
 		if len(found.Imports) > 0 {
@@ -129,8 +132,8 @@ func (d *Detail) findImporters(check *importCheck) {
 	}
 }
 
-// Importers names some accounts that import from one, by key, as far as the index tells. isKnown is false as
-// long as it does not know them.
+// Importers names some accounts that import from one, by key, as far as the index tells. isKnown is
+// false as long as it does not know them.
 func (m *Monitor) Importers(key string, limit int) (some []jwtstore.Keyed, isMore, isKnown bool) {
 	if isKnown = m.firstImporters.wait(func() { m.lookForImporters(key) }); !isKnown {
 		return nil, false, false
@@ -154,13 +157,16 @@ func (m *Monitor) lookForImporters(key string) {
 	}
 }
 
-// firstLook makes the first question for importers, which looks at all accounts.
+// firstLook asks the index for importers for the first time. The index finds out then which
+// accounts import from which, and looks at all of them for it: with a million that takes seconds.
+// Further questions cost nothing.
 type firstLook struct {
 	once sync.Once
 	done chan struct{}
 }
 
-// wait reports whether it is answered, within the time that a caller waits for.
+// wait reports whether the first question is answered, within maxWait. look is called once, by the
+// first caller.
 func (l *firstLook) wait(look func()) bool {
 	l.once.Do(func() {
 		l.done = make(chan struct{})
@@ -172,7 +178,7 @@ func (l *firstLook) wait(look func()) bool {
 	select {
 	case <-l.done:
 		return true
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		return false
 	}
 }

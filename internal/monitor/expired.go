@@ -14,9 +14,10 @@ const (
 	maxExpired = 10_000
 )
 
-// expiredUse remembers which expired accounts are asked for.
+// expiredUse remembers which expired accounts are asked for: their clients try to connect, and a
+// newer JWT was forgotten. An account that expired on purpose is not asked for.
 type expiredUse struct {
-	mu    sync.Mutex
+	mu    sync.Mutex           // guards asked
 	asked map[string]time.Time // by account; when it was last asked for
 }
 

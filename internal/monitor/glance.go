@@ -48,14 +48,15 @@ func (m *Monitor) Glance() (g Glance, isKnown bool) {
 func (m *Monitor) Began() time.Time { return m.start }
 
 // Version is another text when there is something new to see: a change of an account, or of what
-// nats-servers have, or of the state of this server.
+// nats-servers have, or of the state of this server. Pages compare it with the one that they show.
+// It is cached, so that any number of open pages costs one look in 500 ms.
 func (m *Monitor) Version() string { return m.versions.get() }
 
-// version finds out the version.
+// version finds out the version: a hash of what pages show. It need not be safe from collisions.
 func (m *Monitor) version() string {
 	o, h := m.overview(), fnv.New64a()
-	fmt.Fprintln(h, m.Store.Index().Changes(), o.Configured, o.Connected, o.Counts, o.Pending, o.Refused,
-		o.Incomplete, o.Oldest.Unix())
+	fmt.Fprintln(h, m.Store.Index().Changes(), o.Configured, o.Connected, o.Counts, o.Pending,
+		o.Refused, o.Incomplete, o.Oldest.Unix())
 	for _, s := range o.Servers {
 		fmt.Fprintln(h, s.Name, s.ID, s.State, s.Here, s.Pending, s.Incomplete, s.Refusal)
 	}

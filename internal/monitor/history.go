@@ -30,10 +30,10 @@ type Past struct {
 	More    int
 }
 
-// history remembers the last changes and the last refusals. Clients can cause any number of
-// refusals: they push no change out.
+// history remembers the last changes and the last refusals, in memory: the audit log has all.
+// Clients can cause any number of refusals, so these have a ring of their own.
 type history struct {
-	mu                sync.Mutex
+	mu                sync.Mutex // guards both
 	changes, refusals ring
 }
 
@@ -66,7 +66,7 @@ func (r *ring) last(n int, want func(Past) bool) (found []Past) {
 	return found
 }
 
-// remember adds a decision about an account.
+// remember adds a decision about an account. It keeps only texts of bounded length.
 func (h *history) remember(v accounts.Event) {
 	if !trust.IsAccountKey(v.Account) && v.Account != "" {
 		return // it is an activation token, or something that a client has made up

@@ -57,7 +57,14 @@ type Listing struct {
 	IsUnfinished bool
 }
 
-// List describes a part of the accounts. It takes a bounded time.
+// List describes a part of the accounts. It takes a bounded time (lookTime), and reads the JWTs of
+// those that it returns.
+//
+// Up to maxByName accounts are sorted by name, which looks at all of them. More are in the order of
+// their keys, so that each part goes on where the one before has ended. A selection that is
+// pending, incomplete or rare is a list of keys already. Otherwise the index is searched, from
+// After on until the part is full or the time is over: then the part is unfinished, and its After
+// says from where the next one goes on.
 func (m *Monitor) List(q ListQuery) Listing {
 	q.Text = strings.ToLower(q.Text)
 	l := lister{m: m, query: q, index: m.Store.Index(), check: m.newImportCheck()}
@@ -79,8 +86,8 @@ func (m *Monitor) List(q ListQuery) Listing {
 	return l.Listing
 }
 
-// rare returns what lists the accounts that are selected, if they are known and not too many; nil otherwise.
-// Without it all accounts would have to be looked at for the few that are meant.
+// rare returns what lists the accounts that are selected, if they are known and not too many; nil
+// otherwise. Without it all accounts would have to be looked at for the few that are meant.
 func (l *lister) rare() (list func() []string) {
 	s, isKnown, _ := l.m.surveyed.look()
 	found := s.rare[l.query.Select]
@@ -162,7 +169,8 @@ func (l *lister) pending(after string) (found []jwtstore.Keyed, last string, mor
 	return found, last, more
 }
 
-// storedOf returns those accounts of some keys that are stored.
+// storedOf returns a some of those accounts of a list of keys that are stored, all at once. The
+// list is changed.
 func (l *lister) storedOf(list func() []string) some {
 	return func(after string) (found []jwtstore.Keyed, last string, more bool) {
 		keys := list()
@@ -210,7 +218,8 @@ func (s *search) next(after string) (found []jwtstore.Keyed, last string, more b
 	}
 	if after == "" || strings.HasPrefix(after, s.prefix) {
 		for key, v := range s.index.List(s.prefix, after) {
-			if found = append(found, jwtstore.Keyed{Key: key, Version: v}); len(found) == lookSteps {
+			found = append(found, jwtstore.Keyed{Key: key, Version: v})
+			if len(found) == lookSteps {
 				return found, key, true
 			}
 		}
@@ -221,7 +230,8 @@ func (s *search) next(after string) (found []jwtstore.Keyed, last string, more b
 	return slices.DeleteFunc(found, isShown), last, more
 }
 
-// wants reports whether an encoded entry, or one of several, may have the text in its name.
+// wants reports whether an encoded entry of the index, or one of several, may have the text in its
+// name. The index decodes only those: to decode all of a million takes a second.
 func (s *search) wants(encoded []byte) bool {
 	if len(s.part) == 0 {
 		return true
@@ -230,8 +240,8 @@ func (s *search) wants(encoded []byte) bool {
 	return bytes.Contains(s.folded, s.part)
 }
 
-// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the highest
-// bit of each tells whether it is a capital letter.
+// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the
+// highest bit of each tells whether it is a capital letter.
 func appendLower(to, bytes []byte) []byte {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(bytes) >= 8; bytes = bytes[8:] {
@@ -249,8 +259,9 @@ func appendLower(to, bytes []byte) []byte {
 	return to
 }
 
-// collect returns one account more than the query wants, if there are as many. It gives up after a
-// time, and sets After then.
+// collect returns one account more than the query wants, if there are as many: that one tells that
+// there is another part. It gives up after lookTime, and sets After then. For imports that do
+// nothing JWTs are read, so the clock is looked at after each account.
 func (l *lister) collect(next some) (found []jwtstore.Keyed) {
 	began := time.Now()
 	for after, more := l.query.After, true; more; {

@@ -68,7 +68,7 @@ func TestOneCallerWaitsForWhatIsSlow(t *testing.T) {
 				t.Errorf("known: %v, after %s, want %s", known, time.Since(began), want)
 			}
 		}
-		wait(patience, false)
+		wait(maxWait, false)
 		wait(0, false)
 		time.Sleep(3 * time.Second)
 		wait(0, true)

@@ -17,12 +17,12 @@ import (
 // prefix is how the name of each metric of this program begins.
 const prefix = "nats_account_server_"
 
-// A Door is a way in or out, as the labels name it.
-type Door int
+// A Way is a way in or out of JWTs. Metrics have it in the label "door".
+type Way int
 
-// The doors that are read through come first.
+// The Ways. Those over which accounts are read come first, since reads has a row for each.
 const (
-	HTTP Door = iota
+	HTTP Way = iota
 	NATS
 	pack
 	primary
@@ -30,14 +30,16 @@ const (
 	kv
 )
 
-// readDoors is how many doors are read through.
-const readDoors = 2
+// readWays is how many Ways accounts are read over.
+const readWays = 2
 
-var doors = [...]string{"http", "nats", "pack", "primary", "files", "kv"}
+// ways are the labels of the Ways. Dashboards have them: they never change.
+var ways = [...]string{"http", "nats", "pack", "primary", "files", "kv"}
 
-// A PushResult is what became of a JWT that was offered.
+// A pushResult is what became of a JWT that was offered.
 type pushResult int
 
+// The results of pushes, in the order of their labels.
 const (
 	stored pushResult = iota
 	unchanged
@@ -50,6 +52,7 @@ const (
 	failed
 )
 
+// pushResults are the labels of the pushResults.
 var pushResults = [...]string{"stored", "unchanged", "older", "untrusted", "invalid", "too_large",
 	"unauthorized", "dry_run", "error"}
 
@@ -65,6 +68,7 @@ const (
 	ReadFailed
 )
 
+// readResults are the labels of the ReadResults.
 var readResults = [...]string{"found", "not_modified", "not_found", "unavailable", "error"}
 
 // A Route is what a request over HTTP is for, as the labels name it.
@@ -81,11 +85,13 @@ const (
 	RouteOther
 )
 
+// routes are the labels of the Routes.
 var routes = [...]string{"account", "accounts", "operator", "pack", "activation", "page", "other"}
 
-// A Cause is why a change is announced.
+// A cause is why a change is announced.
 type cause int
 
+// The causes.
 const (
 	causePush   cause = iota // it was committed
 	causeRepeat              // its JWT was pushed again, or was announced before and is pending
@@ -93,6 +99,7 @@ const (
 	causeLookup              // nats-servers may run another JWT than the stored one
 )
 
+// causes are the labels of the causes.
 var causes = [...]string{"push", "repeat", "notify", "lookup"}
 
 // warnings are the labels for what a push is warned of. The package accounts has the words.
@@ -106,12 +113,13 @@ var (
 	factResults  = [...]string{"answered", "refused", "silent"}
 )
 
-// Metrics counts what happens. Its methods cost a few atomic operations, and may be called from any
-// goroutine.
+// Metrics counts what happens, and remembers the last changes and refusals. Its methods may be
+// called from any goroutine. They cost a few atomic operations, and Decided and Served a lock
+// besides. It is made before all else, since all packages that count have its methods as functions.
 type Metrics struct {
 	registry      *prometheus.Registry
-	pushes        [len(doors)][len(pushResults)]prometheus.Counter
-	reads         [readDoors][len(readResults)]prometheus.Counter
+	pushes        [len(ways)][len(pushResults)]prometheus.Counter
+	reads         [readWays][len(readResults)]prometheus.Counter
 	requests      [len(routes)][2]prometheus.Observer // GET and POST
 	announcements [len(causes)]prometheus.Counter
 	warnings      *prometheus.CounterVec
@@ -138,13 +146,14 @@ func NewMetrics(version, commit string) *Metrics {
 	m.countPushes()
 	m.countRequests()
 	m.countFacts()
-	m.commitTime = m.histogram("commit_duration_seconds", "Time of a commit, which has one sync for all "+
-		"changes that share it.",
+	m.commitTime = m.histogram("commit_duration_seconds",
+		"Time of a commit, which has one sync for all changes that share it.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5})
 	m.commitPushes = m.histogram("commit_pushes", "Changes that have shared a commit.",
 		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256})
-	m.deliveryTime = m.histogram("delivery_duration_seconds", "Time from the commit of a change, or from "+
-		"the start of the process if that was later, to the acknowledgement of a nats-server.",
+	m.deliveryTime = m.histogram("delivery_duration_seconds",
+		"Time from the commit of a change, or from the start of the process if that was later, "+
+			"to the acknowledgement of a nats-server.",
 		[]float64{.001, .005, .025, .1, .5, 2, 10, 60, 600, 3600})
 	m.reloaded = m.gauge("config_last_reload_successful",
 		"Whether the last reload of the configuration was successful, or there was none.", nil)
@@ -156,19 +165,20 @@ func NewMetrics(version, commit string) *Metrics {
 
 // countPushes makes the counters of JWTs that come in or go out.
 func (m *Metrics) countPushes() {
-	pushes := m.counters("pushes_total", "Account JWTs that were offered, by the way in and what became of "+
-		"them. What another server passes on and is known already is not counted.", "door", "result")
-	for d, door := range doors {
+	pushes := m.counters("pushes_total", "Account JWTs that were offered, by the way in and what "+
+		"became of them. What another server passes on and is known already is not counted.",
+		"door", "result")
+	for d, way := range ways {
 		for r, result := range pushResults {
-			m.pushes[d][r] = pushes.WithLabelValues(door, result)
+			m.pushes[d][r] = pushes.WithLabelValues(way, result)
 		}
 	}
-	reads := m.counters("reads_total", "Requests for the JWT of an account, by the way and what became of "+
-		"them. Lookups over NATS are left to other servers if the account is not stored here.",
-		"door", "result")
-	for d, door := range doors[:readDoors] {
+	reads := m.counters("reads_total", "Requests for the JWT of an account, by the way and what "+
+		"became of them. Lookups over NATS are left to other servers if the account is not "+
+		"stored here.", "door", "result")
+	for d, way := range ways[:readWays] {
 		for r, result := range readResults {
-			m.reads[d][r] = reads.WithLabelValues(door, result)
+			m.reads[d][r] = reads.WithLabelValues(way, result)
 		}
 	}
 	announcements := m.counters("announcements_total",
@@ -195,12 +205,13 @@ func (m *Metrics) countRequests() {
 
 // countFacts makes the metrics of what is asked about accounts, and of the warnings that follow.
 func (m *Metrics) countFacts() {
-	m.warnings = m.counters("push_warnings_total", "What was stored with a warning, by kind.", "kind")
+	m.warnings = m.counters("push_warnings_total", "What was stored with a warning, by kind.",
+		"kind")
 	for _, kind := range warnings {
 		m.warnings.WithLabelValues(kind)
 	}
-	m.facts = m.counters("facts_requests_total", "What nats-servers were asked about accounts, by what "+
-		"became of it. A request to several is counted for each.", "what", "result")
+	m.facts = m.counters("facts_requests_total", "What nats-servers were asked about accounts, "+
+		"by what became of it. A request to several is counted for each.", "what", "result")
 	m.factsTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    prefix + "facts_duration_seconds",
 		Help:    "Time until a nats-server has answered what it was asked about an account.",
@@ -217,7 +228,8 @@ func (m *Metrics) countFacts() {
 
 // gauge registers a gauge.
 func (m *Metrics) gauge(name, help string, labels prometheus.Labels) prometheus.Gauge {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + name, Help: help, ConstLabels: labels})
+	g := prometheus.NewGauge(
+		prometheus.GaugeOpts{Name: prefix + name, Help: help, ConstLabels: labels})
 	m.registry.MustRegister(g)
 	return g
 }
@@ -238,9 +250,9 @@ func (m *Metrics) counters(name, help string, labels ...string) *prometheus.Coun
 }
 
 // Read counts a request for an account.
-func (m *Metrics) Read(d Door, r ReadResult) { m.reads[d][r].Inc() }
+func (m *Metrics) Read(d Way, r ReadResult) { m.reads[d][r].Inc() }
 
-// LookedUp counts a lookup over NATS.
+// LookedUp counts a lookup over NATS. a is the account that was found if err is nil.
 func (m *Metrics) LookedUp(a *accounts.Account, err error) {
 	switch {
 	case err == nil:
@@ -261,7 +273,7 @@ func (m *Metrics) Requests(r Route, isPost bool) prometheus.Observer {
 	return m.requests[r][0]
 }
 
-// Committed records a commit.
+// Committed records a commit of the journal, with how many changes it had.
 func (m *Metrics) Committed(changes int, took time.Duration) {
 	m.commitTime.Observe(took.Seconds())
 	m.commitPushes.Observe(float64(changes))
@@ -303,7 +315,7 @@ func (m *Metrics) Reloaded(successful bool) {
 // Decided counts what was decided about a JWT that was offered, and remembers the last ones.
 func (m *Metrics) Decided(v accounts.Event) {
 	m.history.remember(v)
-	d, isPush := doorOf(v.Kind)
+	d, isPush := wayOf(v.Kind)
 	r, isResult := resultOf(v)
 	if isPush && isResult {
 		m.pushes[d][r].Inc()
@@ -313,8 +325,8 @@ func (m *Metrics) Decided(v accounts.Event) {
 // DryRun counts a dry run of a push.
 func (m *Metrics) DryRun() { m.pushes[HTTP][dryRun].Inc() }
 
-// doorOf returns the way in of a Kind. Only JWTs come in by it.
-func doorOf(kind string) (d Door, ok bool) {
+// wayOf returns the way in of a Kind. Only JWTs come in by it.
+func wayOf(kind string) (d Way, ok bool) {
 	switch kind {
 	case accounts.KindHTTP:
 		return HTTP, true

@@ -1,5 +1,7 @@
 // Package monitor says how the server is doing: metrics, readiness, and what is running. It has no
-// rule of its own.
+// rule of its own, and changes nothing. Its values go to httpapi as JSON, to Prometheus, and to
+// package pages, which makes sentences of them. Metrics are told what happens; a Monitor looks up
+// the rest in the index, the outbox, the notifier and the stored JWTs when it is asked.
 //
 //	metrics.go     what is counted as it happens
 //	collector.go   what is looked up when /metrics is asked for
@@ -12,6 +14,10 @@
 //	glance.go      what the pages for people show besides
 //	survey.go      what the index says about all accounts together
 //	cached.go      how seldom that is looked at
+//	expired.go     expired accounts that are asked for still
+//	history.go     the last changes and refusals
+//	warnings.go    what a push is warned of
+//	committer.go   counts announcements where they are committed
 //
 // Nothing here walks a directory, and no request looks at all accounts: what takes time to find out
 // is remembered for twenty times as long.
@@ -70,18 +76,20 @@ type Options struct {
 // Monitor says how the server is doing. Its methods may be called from any goroutine.
 type Monitor struct {
 	Options
-	handler  http.Handler // of /metrics
-	start    time.Time
-	surveyed cached[survey]
-	imports  cached[Dangling]
-	versions cached[string]
+	handler http.Handler // of /metrics
+	start   time.Time    // when New was called
 
-	firstImporters firstLook
-	overviewed     cached[notifier.Overview]
+	surveyed   cached[survey]            // what the index says of all accounts
+	imports    cached[Dangling]          // which of all imports do nothing
+	versions   cached[string]            // see Version
+	overviewed cached[notifier.Overview] // how far changes have got
+
+	firstImporters firstLook // whether it is known which accounts import from which
 	checks         readyChecks
 }
 
-// New returns a Monitor. There is one for each Metrics.
+// New returns a Monitor. There is one for each Metrics, whose registry gets its collector. It
+// starts nothing.
 func New(o Options) *Monitor {
 	if o.Bucket == nil {
 		o.Bucket = func() (bucket.State, bool) { return bucket.State{}, false }
