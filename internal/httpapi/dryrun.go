@@ -19,8 +19,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// A dry run asks nats-servers, and holds the account for as long as a compare takes. The limits are for
-// all clients together.
+// A dry run asks nats-servers, and holds the account for as long as a compare takes. The limits are
+// for all clients together.
 const (
 	triesPerSecond = 10
 	maxTries       = 20 // at once
@@ -28,8 +28,8 @@ const (
 	maxTrial = 30 * time.Second
 )
 
-// dryRunner answers dry runs. Any of the pointers but accounts and metrics may be nil: what it would say is
-// left out then.
+// dryRunner answers dry runs. Any of the pointers but accounts and metrics may be nil: what it
+// would say is left out then.
 type dryRunner struct {
 	accounts   *accounts.Registry
 	monitor    *monitor.Monitor
@@ -55,7 +55,8 @@ func (d *dryRunner) post(w http.ResponseWriter, r *http.Request, _ string) error
 	}
 	d.metrics.DryRun()
 	o := effect.Options{Connections: flagsOf(r).set("connections")}
-	if o.Connections { // that may take longer than the write timeout; an error means that there is none
+	if o.Connections {
+		// That may take longer than the write timeout. An error means that there is none.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxTrial))
 	}
 	return sendAnswer(w, r, d.describe(r.Context(), segment, trial, o))
@@ -71,7 +72,8 @@ func sendAnswer(w http.ResponseWriter, r *http.Request, answer *dryrun.Answer) e
 	return nil
 }
 
-// describe puts what a dry run has found into the form of the answer.
+// describe puts what a dry run has found into the form of the answer. The changes are those from
+// what is stored. Effects and warnings are looked for only if the push would be stored.
 func (d *dryRunner) describe(
 	ctx context.Context, key string, t *accounts.Trial, o effect.Options,
 ) *dryrun.Answer {
@@ -92,7 +94,8 @@ func (d *dryRunner) describe(
 	}
 	if t.Claims != nil && (t.Stored == nil || t.StoredClaims != nil) {
 		answer.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
-		answer.Changes = append([]claimdiff.Change{}, answer.Changes...) // [] in JSON, if there is none
+		// Without a change it is [] in JSON.
+		answer.Changes = append([]claimdiff.Change{}, answer.Changes...)
 	}
 	var found pushWarnings
 	if t.Warning != "" {

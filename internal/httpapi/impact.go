@@ -13,14 +13,15 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// impact says with which other accounts an account shares.
+// impact is the answer at /impact: with which other accounts an account shares now. What a push
+// does to them is said by a dry run.
 type impact struct {
 	Account string   `json:"account"`
 	Name    string   `json:"name"` // as the JWT says: any text
 	Imports []shared `json:"imports"`
-	// Importers are the imports of other accounts from this one, those of an account together. Known is
-	// false if they are not known yet, after a start with very many accounts. More means that there are
-	// more accounts, which are not listed.
+	// Importers are the imports of other accounts from this one, those of an account together.
+	// Known is false if they are not known yet, after a start with very many accounts. More means
+	// that there are more accounts, which are not listed.
 	Importers []shared `json:"importers"`
 	Known     bool     `json:"importers_known"`
 	More      bool     `json:"more_importers,omitempty"`
@@ -53,7 +54,8 @@ func (a *API) getImpact(w http.ResponseWriter, r *http.Request, key string) erro
 	return nil
 }
 
-// impactOf puts what is known of an account into the form of the answer.
+// impactOf puts what is known of an account into the form of the answer. Its lists are not nil: an
+// empty one is [] in JSON.
 func impactOf(d monitor.Detail) impact {
 	i := impact{Account: d.Key, Name: d.Name, Imports: []shared{}, Importers: []shared{},
 		Known: d.HasImporters, More: d.MoreImporters}
@@ -108,8 +110,8 @@ func list(b *strings.Builder, all []shared) {
 		if s.Fault != "" {
 			fault = ", which does nothing: " + s.Fault
 		}
-		fmt.Fprintf(b, "    %-24s %-7s %s%s\n", named(s.Name, s.Account), s.Type, claimdiff.Plain(s.Subject),
-			fault)
+		fmt.Fprintf(b, "    %-24s %-7s %s%s\n", named(s.Name, s.Account), s.Type,
+			claimdiff.Plain(s.Subject), fault)
 	}
 }
 

@@ -82,7 +82,8 @@ func (a *API) warningsOf(ctx context.Context, result accounts.Result) (found pus
 		found = a.Monitor.Warnings(result.Replaced, result.Claims, false)
 	}
 	if a.Foreteller != nil && result.Claims != nil {
-		found = append(found, warningsIn(a.Foreteller.OfStorage(ctx, result.Replaced, result.Claims))...)
+		f := a.Foreteller.OfStorage(ctx, result.Replaced, result.Claims)
+		found = append(found, warningsIn(f)...)
 	}
 	for _, warning := range found {
 		a.Metrics.Warned(warning.Kind)
