@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
@@ -30,12 +31,44 @@ type applier struct {
 	accounts  Accounts // of Use
 	tokens    Tokens
 	log       *slog.Logger // limited
+	refused   refusedKeys
+}
+
+// refusedKeys are those whose last revision the policy does not take.
+type refusedKeys struct {
+	mu   sync.Mutex // guards keys
+	keys map[string]struct{}
+}
+
+// maxRefused bounds the keys that are remembered. What is beyond it is not counted.
+const maxRefused = 10000
+
+// set records whether a key is one of them.
+func (k *refusedKeys) set(key string, isRefused bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case !isRefused:
+		delete(k.keys, key)
+	case k.keys == nil:
+		k.keys = map[string]struct{}{key: {}}
+	case len(k.keys) < maxRefused:
+		k.keys[key] = struct{}{}
+	}
+}
+
+// len returns how many there are.
+func (k *refusedKeys) len() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.keys)
 }
 
 // apply stores a revision, unless a later one of its key is. refused says that the policy does not take
 // it. The error is that of the store, which may take it later.
 func (a *applier) apply(ctx context.Context, r revision) (refused bool, err error) {
 	if r.seq <= a.revisions.last(r.key) {
+		a.refused.set(r.key, false) // what this server has pushed itself
 		return false, nil
 	}
 	return a.applyAs(ctx, r, applied{seq: r.seq})
@@ -56,10 +89,12 @@ func (a *applier) applyAs(ctx context.Context, r revision, as applied) (refused 
 	}
 	switch {
 	case err == nil, errors.Is(err, accounts.ErrAudit):
+		a.refused.set(r.key, false)
 		return false, nil
 	case isOfStore(err):
 		return false, err
 	}
+	a.refused.set(r.key, true)
 	a.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is not taken, and counts as absent: %s",
 		logging.ShortKey(r.key), r.seq, err))
 	return true, nil

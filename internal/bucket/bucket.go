@@ -256,6 +256,7 @@ func (s *Store) Progress() State {
 		Connected: s.stream.conn.Load() != nil,
 		Refusing: cmp.Or(s.status.unfit(), s.stream.rights.refusing(), s.syncing.refusing(),
 			s.status.leaderless()),
+		Refused:  s.applier.refused.len(),
 		Denied:   s.stream.rights.missing(),
 		Revision: s.revisions.now().Seq,
 		Bucket:   s.stream.bucket,

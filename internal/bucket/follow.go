@@ -205,7 +205,7 @@ func (ss *session) follow() error {
 func (ss *session) setReading() {
 	if lasted := ss.status.setReading(); lasted > 0 {
 		ss.stream.log.Info(fmt.Sprintf("the bucket %s is followed again, after %s",
-			ss.stream.bucket, lasted.Round(time.Second)))
+			ss.stream.bucket, lasted.Round(100*time.Millisecond)))
 	}
 }
 

@@ -254,8 +254,10 @@ func TestWhatNoOperatorOfOursHasSignedCountsAsAbsent(t *testing.T) {
 	natstest.Eventually(t, "the values are read", func() bool { return m.Progress().Revision >= 3 })
 	m.serves(a.ID, issue(t, op, a, 1))
 	m.serves(b.ID, nil)
+	m.refuses(2)
 	m.mustPush(issue(t, op, a, 2)) // over the foreign one
 	m.mustPush(issue(t, op, b, 1))
+	m.refuses(0)
 	if _, err := kv.Put(t.Context(), "a."+a.ID, []byte("junk")); err != nil {
 		t.Fatal(err)
 	}
@@ -265,6 +267,14 @@ func TestWhatNoOperatorOfOursHasSignedCountsAsAbsent(t *testing.T) {
 		e, err := kv.Get(t.Context(), "a."+a.ID)
 		return err == nil && string(e.Value()) == string(issue(t, op, a, 2))
 	})
+	m.refuses(0)
+}
+
+// refuses waits until the state says so many accounts of the bucket are not taken.
+func (m *member) refuses(accounts int) {
+	m.t.Helper()
+	natstest.Eventually(m.t, "the state says which accounts of the bucket are not taken",
+		func() bool { return m.Progress().Refused == accounts })
 }
 
 func TestAFileThatIsPutThereGoesToTheOthers(t *testing.T) {
@@ -424,8 +434,10 @@ func TestAServerThatDoesNotKnowAnOperatorYetUndoesNothing(t *testing.T) {
 	s.wantInBucket(signed)
 	s.a.serves(s.x.ID, signed)
 	s.b.serves(s.x.ID, s.version(1))
+	s.b.refuses(1)
 	s.b.trusts(op, next)
 	s.b.serves(s.x.ID, signed)
+	s.b.refuses(0)
 	if text := s.b.log.String(); strings.Contains(text, "can't be followed") {
 		t.Errorf("the log is\n%s", text)
 	}

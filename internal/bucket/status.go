@@ -16,6 +16,7 @@ type State struct {
 	Success   time.Time // when it last knew that all are applied; zero: never
 	Fault     error     // why a revision can't be stored here; nil: it can
 	Refusing  string    // why every push is refused although the bucket can be reached; "" if none is
+	Refused   int       // keys of the bucket whose last revision is not taken here
 	Denied    string    // what the nats-servers do not let this server do; "" if nothing
 	Failing   string    // why the bucket can't be read now; "" if it can
 	Revision  uint64    // the cursor

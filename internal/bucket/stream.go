@@ -84,8 +84,8 @@ type cluster struct {
 	} `json:"replicas"`
 }
 
-// maxInactive is after how long without an answer a nats-server counts as away. The leader hears of the others
-// every second.
+// maxInactive is after how long without an answer a nats-server counts as away. The leader hears of the
+// others every second.
 const maxInactive = 5 * time.Second
 
 // hasMajority reports whether there is a leader that is not cut off from the others. One that is goes on

@@ -162,6 +162,9 @@ func (c *readyChecks) bucket() *Part {
 		return &Part{Note: whyCutOff(s) + ": what is stored is served, and no push is taken"}
 	case s.Refusing != "":
 		return &Part{Note: "pushes are refused: " + s.Refusing}
+	case s.Refused > 0:
+		return &Part{Note: logging.Count(s.Refused, "account", "accounts") + " of the bucket can't be " +
+			"taken here: the log says why (is the operator JWT the same on all account servers, and up to date?)"}
 	case s.Denied != "":
 		return &Part{Note: s.Denied}
 	}
