@@ -74,6 +74,7 @@ func (s *clusterSoak) judge() {
 		s.t.Error(text)
 	}
 	s.permissions()
+	s.losses()
 	if s.t.Failed() {
 		s.t.Logf("CLUSTER_SEED=%d; %d faults were found after %s. What happened:\n%s", s.seed, len(found),
 			time.Since(s.began).Round(time.Second), strings.Join(s.events, "\n"))
@@ -107,6 +108,18 @@ func (s *clusterSoak) permissions() {
 		for line := range strings.Lines(m.kv.log.String()) {
 			if strings.Contains(line, "Violation") {
 				s.t.Errorf("%s: %s", m.name(), line)
+			}
+		}
+	}
+}
+
+// losses finds an account server that takes the bucket for one that has lost revisions. It has not: its
+// nats-servers sync always.
+func (s *clusterSoak) losses() {
+	for _, m := range s.cluster.machines {
+		for line := range strings.Lines(m.run.Load().log.String()) {
+			if strings.Contains(line, "has lost what it acknowledged") {
+				s.t.Errorf("account server %d: %s", m.number, line)
 			}
 		}
 	}

@@ -54,7 +54,8 @@ func (ss *session) judge() (passKind, error) {
 	case isLost:
 		f.stream.log.Error(fmt.Sprintf("the bucket %s has lost what it acknowledged: "+
 			"it ends with revision %d, and %d was read before; it is repaired from this server's directory "+
-			"(do its nats-servers set sync_interval: always?)", name, i.State.LastSeq, c.Seq))
+			"(was a backup restored? do its nats-servers set sync_interval: always?)",
+			name, i.State.LastSeq, c.Seq))
 		return passRepair, nil
 	case i.id != c.ID && c.ID != "":
 		f.stream.log.Error(fmt.Sprintf("the bucket %s is another one than before: it was made anew; "+
