@@ -10,8 +10,8 @@
 //	               $SYS.REQ.SERVER.<id>.JSZ       no cluster again, with accounts; loads nothing
 //
 // A nats-server loads an account when the first client of it connects. To load one for a question
-// would make it fetch the JWT, and keep the account for a while: so only Connections does, and only
-// nats-servers are asked for those which have said that they have some.
+// would make it fetch the JWT, and keep the account for a while. Only Connections does that, and so
+// it is for nats-servers which have said that clients of the account are connected there.
 //
 // The answers to CONNZ have the JWTs of users. They are read for what Connection has, and not kept,
 // logged or shown.

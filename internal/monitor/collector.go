@@ -43,12 +43,13 @@ var descriptions = []struct{ name, labels, help string }{
 	{"ready", "part", "Whether a part of the server is ready, as /readyz says."},
 	{"http_connections", "", "Open HTTP connections."},
 
-	{"files_behind", "", "Accounts whose files are not written yet. Their JWTs are in the journal."},
+	{"files_behind", "",
+		"Accounts whose files are not written yet. Their JWTs are in the journal."},
 	{"journal_bytes", "", "Size of the journal's file."},
 	{"store_bytes", "", "Size of the account JWTs in the files of the store."},
 	{"store_free_bytes", "", "What the file system of the store still takes."},
-	{"store_digest", "", "The first 48 bits of the digest of the accounts that are served. Servers " +
-		"that hold the same accounts have the same."},
+	{"store_digest", "", "The first 48 bits of the digest of the accounts that are served. " +
+		"Servers that hold the same accounts have the same."},
 
 	{"accounts", "expiry", "Stored accounts by the time until they expire. Each is counted once."},
 	{"account_expiration_timestamp_seconds", "account account_name",
@@ -59,9 +60,10 @@ var descriptions = []struct{ name, labels, help string }{
 		"Stored accounts that have expired and were asked for in the last ten minutes."},
 	{"accounts_untrusted", "",
 		"Stored accounts that are not served, since no key of the operator has signed them."},
-	{"accounts_incomplete", "", "Stored accounts that some nats-server has acknowledged, and that are not " +
-		"wholly in effect there: imports or JetStream limits are left out."},
-	{"dangling_imports", "", "Imports that do nothing, since the other account does not export that to it."},
+	{"accounts_incomplete", "", "Stored accounts that some nats-server has acknowledged, and " +
+		"that are not wholly in effect there: imports or JetStream limits are left out."},
+	{"dangling_imports", "",
+		"Imports that do nothing, since the other account does not export that to it."},
 	{"accounts_by_issuer", "issuer trusted", "Stored accounts by the key that has signed them."},
 	{"operator_expiration_timestamp_seconds", "operator operator_name",
 		"When the JWT of an operator expires; 0: never."},
@@ -71,17 +73,20 @@ var descriptions = []struct{ name, labels, help string }{
 	{"delivery_answers_total", "result", "Answers of nats-servers to announcements."},
 	{"delivery_pending", "", "Changes that some nats-server has not acknowledged."},
 	{"delivery_refused", "", "Stored accounts that a nats-server refuses."},
-	{"delivery_oldest_pending_timestamp_seconds", "", "Since when the oldest change waits for the " +
-		"answer of a nats-server that is there, or of any without a connection to NATS; 0: none does."},
-	{"nats_server_pending", "server_name cluster", "Changes that a nats-server has not acknowledged."},
-	{"nats_server_last_seen_timestamp_seconds", "server_name cluster", "When a nats-server was last seen."},
+	{"delivery_oldest_pending_timestamp_seconds", "",
+		"Since when the oldest change waits for the answer of a nats-server that is there, " +
+			"or of any without a connection to NATS; 0: none does."},
+	{"nats_server_pending", "server_name cluster",
+		"Changes that a nats-server has not acknowledged."},
+	{"nats_server_last_seen_timestamp_seconds", "server_name cluster",
+		"When a nats-server was last seen."},
 	{"nats_servers", "state", "Known nats-servers by how they stand to the changes."},
 
 	{"replica_last_success_timestamp_seconds", "",
-		"When the primary last answered as it should, or all that the bucket has was known to be here; " +
-			"0: never, or there is neither."},
-	{"replica_behind", "", "Revisions of the bucket that are not here yet; with a primary, whether its " +
-		"initial pack is still to come."},
+		"When the primary last answered as it should, or all that the bucket has was known to " +
+			"be here; 0: never, or there is neither."},
+	{"replica_behind", "", "Revisions of the bucket that are not here yet; with a primary, " +
+		"whether its initial pack is still to come."},
 }
 
 // Describe implements prometheus.Collector. All metrics are known before any is collected.

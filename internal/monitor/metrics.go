@@ -142,7 +142,9 @@ func NewMetrics(version, commit string) *Metrics {
 	m.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.gauge("build_info", "Always 1. The labels say what was built, and with what.",
-		prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()}).Set(1)
+		prometheus.Labels{
+			"version": version, "commit": commit, "goversion": runtime.Version(),
+		}).Set(1)
 	m.countPushes()
 	m.countRequests()
 	m.countFacts()

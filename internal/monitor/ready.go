@@ -65,7 +65,8 @@ func (c *readyChecks) store() *Part {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.Store.Check(); err != nil {
-		c.failing.Log(c.Log, fmt.Errorf("/readyz: the store is not there or can't be written to: %w", err))
+		c.failing.Log(c.Log,
+			fmt.Errorf("/readyz: the store is not there or can't be written to: %w", err))
 		return &Part{Reason: "the store is not there or can't be written to: the log says why"}
 	}
 	c.failing.Log(c.Log, nil)
@@ -93,7 +94,8 @@ func (c *readyChecks) compared() *Part {
 func (c *readyChecks) delivery(v notifier.Overview) *Part {
 	switch {
 	case v.Waiting > maxWaiting:
-		return &Part{Reason: fmt.Sprintf("a change has been waiting for the answer of a nats-server for %s",
+		return &Part{Reason: fmt.Sprintf(
+			"a change has been waiting for the answer of a nats-server for %s",
 			v.Waiting.Round(time.Second))}
 	case v.Configured && !v.Connected:
 		return &Part{Note: "NATS is not connected: this server is ready all the same, since " +
@@ -148,16 +150,16 @@ func (c *readyChecks) bucket() *Part {
 	case !shares:
 		return &Part{}
 	case s.Fault != nil:
-		return &Part{Reason: "a change is committed to the bucket, and can't be stored on this server: " +
-			"the log says why"}
+		return &Part{Reason: "a change is committed to the bucket, and can't be stored on this " +
+			"server: the log says why"}
 	case !s.CaughtUp && (s.Empty || !isCutOff || time.Since(c.start) < bucketGrace):
 		return &Part{Reason: notReadYet(s)}
 	case !s.CaughtUp:
 		return &Part{Note: whyCutOff(s) + " since the start: what is stored is served, and " +
 			"nothing is announced"}
 	case isCutOff && s.Connected && s.Refusing == "":
-		return &Part{Note: whyCutOff(s) + ": what is stored is served, and what other servers have taken " +
-			"comes later"}
+		return &Part{Note: whyCutOff(s) + ": what is stored is served, and what other servers " +
+			"have taken comes later"}
 	case isCutOff:
 		return &Part{Note: whyCutOff(s) + ": what is stored is served, and no push is taken"}
 	case s.Refusing != "":

@@ -18,7 +18,8 @@ type Build struct {
 
 // Varz is how the server is doing, in the words of nats-server's /varz.
 type Varz struct {
-	ServerID    string    `json:"server_id"` // stays the same over restarts, if the store is a directory
+	// ServerID stays the same over restarts, if the store is a directory.
+	ServerID    string    `json:"server_id"`
 	ServerName  string    `json:"server_name"`
 	Version     string    `json:"version"`
 	GitCommit   string    `json:"git_commit,omitempty"`
@@ -71,7 +72,8 @@ func (m *Monitor) bucketz() *Bucket {
 		return nil
 	}
 	b := &Bucket{Name: s.Bucket, Connected: s.Connected, CaughtUp: s.CaughtUp, Revision: s.Revision,
-		Behind: s.Behind, LastSuccess: s.Success.UTC(), Fault: cmp.Or(s.Failing, s.Refusing, s.Denied)}
+		Behind: s.Behind, LastSuccess: s.Success.UTC(),
+		Fault: cmp.Or(s.Failing, s.Refusing, s.Denied)}
 	if s.Success.IsZero() {
 		b.LastSuccess = time.Time{}
 	}
@@ -84,7 +86,8 @@ func (m *Monitor) bucketz() *Bucket {
 // Varz says how the server is doing.
 func (m *Monitor) Varz() Varz {
 	v, s := m.Program(), m.surveyed.get()
-	v.Accounts, v.Untrusted, v.Digest = s.stored, s.untrusted, fmt.Sprintf("%x", m.Accounts.Digest())
+	v.Accounts, v.Untrusted = s.stored, s.untrusted
+	v.Digest = fmt.Sprintf("%x", m.Accounts.Digest())
 	return v
 }
 
@@ -94,7 +97,8 @@ func (m *Monitor) Program() Varz {
 	v := Varz{
 		ServerID: m.Store.Outbox().ID(), ServerName: "nats-account-server",
 		Version: m.Build.Version, GitCommit: m.Build.Commit, BuildDate: m.Build.Date,
-		Go: runtime.Version(), Start: m.start.UTC(), Now: now.UTC(), Uptime: uptime(now.Sub(m.start)),
+		Go: runtime.Version(), Start: m.start.UTC(), Now: now.UTC(),
+		Uptime:     uptime(now.Sub(m.start)),
 		ConfigLoad: time.Unix(0, m.Metrics.loadedAt.Load()).UTC(), Mem: memory(),
 		Cores: runtime.NumCPU(), Gomaxprocs: runtime.GOMAXPROCS(0),
 		Connections: m.Connections(), Ready: m.Ready().Ready(),
@@ -166,8 +170,8 @@ type Refusal struct {
 // Serverz describes the known nats-servers, some of them at a time.
 func (m *Monitor) Serverz(offset, limit int) Serverz {
 	o := m.overview()
-	z := Serverz{Now: time.Now().UTC(), Connected: o.Connected, Total: len(o.Servers), Offset: offset,
-		Limit: limit, Servers: []Server{}}
+	z := Serverz{Now: time.Now().UTC(), Connected: o.Connected, Total: len(o.Servers),
+		Offset: offset, Limit: limit, Servers: []Server{}}
 	from := min(offset, len(o.Servers))
 	for _, s := range o.Servers[from:min(from+limit, len(o.Servers))] {
 		z.Servers = append(z.Servers, serverOf(s))

@@ -62,8 +62,9 @@ func (w *warner) imports() (found []Warning) {
 			fault = claimcheck.Import(pushed.Subject, i, check.exporter(i.Account), check.now)
 		}
 		if fault != "" {
-			found = append(found, Warning{claimcheck.Kind(fault), fmt.Sprintf("import of %s %s from %s: %s",
-				i.Type, claimdiff.Plain(string(claimcheck.Imported(i))), claimdiff.Key(i.Account), fault)})
+			text := fmt.Sprintf("import of %s %s from %s: %s", i.Type,
+				claimdiff.Plain(string(claimcheck.Imported(i))), claimdiff.Key(i.Account), fault)
+			found = append(found, Warning{claimcheck.Kind(fault), text})
 		}
 	}
 	return found
@@ -90,8 +91,8 @@ func (w *warner) exports() (found []Warning) {
 	}
 	for i := range m.Store.Index().Importers(key) {
 		if limit--; limit < 0 {
-			return append(found, Warning{KindBreaks, "more accounts import from this one, which were not " +
-				"looked at"})
+			return append(found, Warning{KindBreaks,
+				"more accounts import from this one, which were not looked at"})
 		}
 		if importer := w.check.claims(i.Key); importer != nil {
 			found = append(found, broken(importer, stored, pushed, w.check.now)...)

@@ -32,10 +32,10 @@
 //
 // A page is made anew for each request. With a million accounts the list is read from the index, 50
 // accounts at a time: the URL of the next page has the key after which it goes on
-// (ListQuery.After), so that no page reads those before it. A search looks at a bounded number of
-// accounts, and says so if it did not get to the end (monitor.List). Counts of all accounts are
-// those of the last survey of monitor. At most half of the processors make pages (Site.begin), and
-// nats-servers are asked at most 20 times a second (maxAsked).
+// (ListQuery.After), so that no page reads those before it. A search takes a bounded time, and says
+// so if it did not get to the end (monitor.List). Counts of all accounts are those of the last
+// survey of monitor. At most half of the processors make pages (Site.begin), and nats-servers are
+// asked at most 20 times a second (maxAsked).
 //
 // # Hostile names
 //
