@@ -87,13 +87,18 @@ func replay(data []byte) (*replayed, error) {
 // records yields the whole records of data and where they start.
 func records(data []byte) iter.Seq2[*record, int] {
 	return func(yield func(*record, int) bool) {
-		for at := 0; at+recordHead <= len(data); {
-			r, ok := parseRecord(data[at:])
+		for at := 0; at < len(data); {
+			next := bytes.Index(data[at:], []byte(magic))
+			if next < 0 {
+				return
+			}
+			at = min((at+next+7)&^7, len(data)) // a record starts at a multiple of 8
+			parsed, ok := parseRecord(data[at:])
 			if !ok {
 				at += 8
 				continue
 			}
-			start := at
+			r, start := parsed, at // only what is yielded is on the heap
 			at += r.size()
 			if !yield(&r, start) {
 				return
