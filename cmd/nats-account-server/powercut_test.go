@@ -42,7 +42,8 @@ type change struct {
 	name       string
 	oldParent  int
 	oldName    string
-	data       []byte
+	data       []byte // of a write, without the zeros at its end
+	length     int    // of a write, with them
 	at         int64
 	start, end int
 }
@@ -108,7 +109,8 @@ func (d *disk) do(c sysCall) {
 			c.at = d.offsets[inode]
 			d.offsets[inode] += int64(len(c.data))
 		}
-		d.add(c, change{kind: writing, inode: inode, data: c.data, at: c.at})
+		d.add(c, change{kind: writing, inode: inode, data: withoutZeros(c.data), length: len(c.data),
+			at: c.at})
 		d.written = append(d.written, c)
 	case "ftruncate":
 		d.add(c, change{kind: truncating, inode: inode, at: c.at})
@@ -221,12 +223,21 @@ const (
 // image is what is on the disk.
 type image struct {
 	names   map[int]map[string]int
-	content map[int][]byte
+	content map[int]content
 }
+
+// content is what is in a file: zeros follow the data up to the size. Most of a journal is zeros,
+// and to copy those for each image takes most of the time.
+type content struct {
+	data []byte
+	size int64
+}
+
+func withoutZeros(b []byte) []byte { return bytes.TrimRight(b, "\x00") }
 
 // build makes the image of some changes, each in its variant, in the order in which they were made.
 func (d *disk) build(chosen map[int]int, rnd *rand.Rand) image {
-	m := image{names: map[int]map[string]int{}, content: map[int][]byte{}}
+	m := image{names: map[int]map[string]int{}, content: map[int]content{}}
 	for _, i := range slices.Sorted(maps.Keys(chosen)) {
 		c := d.changes[i]
 		switch variant := chosen[i]; {
@@ -241,7 +252,7 @@ func (d *disk) build(chosen map[int]int, rnd *rand.Rand) image {
 		case c.kind == removing:
 			delete(m.names[c.parent], c.name)
 		case c.kind == truncating:
-			m.content[c.inode] = resized(m.content[c.inode], c.at)
+			m.content[c.inode] = m.content[c.inode].resized(c.at)
 		default:
 			m.content[c.inode] = damaged(m.content[c.inode], c, variant, rnd)
 		}
@@ -256,22 +267,20 @@ func (m image) put(parent int, name string, inode int) {
 	m.names[parent][name] = inode
 }
 
-// resized cuts a content, or lengthens it by zeros, in its place.
-func resized(b []byte, size int64) []byte {
-	if int64(len(b)) >= size {
-		return b[:size]
-	}
-	return append(b, make([]byte, size-int64(len(b)))...)
+// resized cuts a content, or lengthens it by zeros. The data is still that of c.
+func (c content) resized(size int64) content {
+	return content{c.data[:min(int64(len(c.data)), size)], size}
 }
 
 // damaged applies a write as the variant says.
-func damaged(b []byte, c change, variant int, rnd *rand.Rand) []byte {
-	data := c.data
+func damaged(old content, c change, variant int, rnd *rand.Rand) content {
+	data, length := c.data, c.length
 	switch variant {
 	case zeroed:
-		data = make([]byte, len(data))
+		data = nil
 	case torn:
-		data = data[:rnd.IntN(len(data)+1)]
+		length = rnd.IntN(length + 1)
+		data = data[:min(length, len(data))]
 	case sectored:
 		data = slices.Clone(data)
 		for at := 0; at < len(data); at += 512 {
@@ -280,9 +289,12 @@ func damaged(b []byte, c change, variant int, rnd *rand.Rand) []byte {
 			}
 		}
 	}
-	b = resized(b, max(int64(len(b)), c.at+int64(len(data))))
-	copy(b[c.at:], data)
-	return b
+	end := c.at + int64(length)
+	all := make([]byte, max(int64(len(old.data)), c.at+int64(len(data))))
+	copy(all, old.data)
+	clear(all[min(c.at, int64(len(all))):min(end, int64(len(all)))])
+	copy(all[min(c.at, int64(len(all))):], data)
+	return content{all, max(old.size, end)}
 }
 
 // lay writes the image below a directory that stands for the root.
@@ -290,7 +302,7 @@ func (d *disk) lay(m image, dir string, inode int) error {
 	for name, child := range m.names[inode] {
 		path := filepath.Join(dir, name)
 		if !d.isDir[child] {
-			if err := os.WriteFile(path, m.content[child], 0o600); err != nil {
+			if err := m.content[child].write(path); err != nil {
 				return err
 			}
 			continue
@@ -305,6 +317,13 @@ func (d *disk) lay(m image, dir string, inode int) error {
 	return nil
 }
 
+func (c content) write(path string) error {
+	if err := os.WriteFile(path, c.data, 0o600); err != nil || int64(len(c.data)) == c.size {
+		return err
+	}
+	return os.Truncate(path, c.size)
+}
+
 // digest is the same for equal images only.
 func (d *disk) digest(m image, inode int) string {
 	var b strings.Builder
@@ -313,7 +332,8 @@ func (d *disk) digest(m image, inode int) string {
 		if d.isDir[child] {
 			fmt.Fprintf(&b, "%s/(%s)", name, d.digest(m, child))
 		} else {
-			fmt.Fprintf(&b, "%s=%x;", name, sha256.Sum256(m.content[child]))
+			c := m.content[child]
+			fmt.Fprintf(&b, "%s=%d %x;", name, c.size, sha256.Sum256(withoutZeros(c.data)))
 		}
 	}
 	return b.String()
@@ -620,7 +640,7 @@ func (d *disk) describe(maybe []int, chosen map[int]int) string {
 		what := [...]string{"naming", "renaming", "removing", "writing", "truncating"}[c.kind]
 		how := [...]string{"absent", "present", "zeroed", "torn", "sectors lost"}[chosen[i]]
 		fmt.Fprintf(&b, "%s %s (line %d, inode %d, %d bytes at %d) is %s; ", what, c.name, c.start,
-			c.inode, len(c.data), c.at, how)
+			c.inode, c.length, c.at, how)
 	}
 	return b.String()
 }
