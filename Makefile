@@ -5,7 +5,7 @@
 # make lint   formatting, vet, staticcheck, and what the binary may depend on
 # make windows  the store, the main job and the service on Windows, under Wine: needs Debian's wine, wine64 and
 #             gcc-mingw-w64-x86-64-win32
-# make soak   everything at random against a model, for TIME=30s
+# make soak   everything at random against two models, for TIME=30s each: the program, and the store with its rules
 # make soak-cluster  three account servers with one bucket, while processes and lines fail, for TIME=30s; CONTROLS=1 shows
 #             that the tests find programs with a fault
 # make bench  what starts, pushes and reads cost, in tables: RUN=get measures one, SCALE=1000000 starts with a
@@ -83,6 +83,7 @@ TIME ?= 30s
 
 soak:
 	SOAK_TIME=$(TIME) go test $(RACE) -v -timeout 0 -run '^TestSoak$$' ./cmd/nats-account-server
+	go test $(RACE) -v -timeout 0 -run '^TestModel$$' ./internal/accounts -model.time $(TIME)
 
 soak-cluster: export CLUSTER_TIME = $(TIME)
 soak-cluster: export CLUSTER_CONTROLS = $(CONTROLS)

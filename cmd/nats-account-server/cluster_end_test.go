@@ -69,7 +69,9 @@ func (s *clusterSoak) judge() {
 		}
 		s.history.stream = append(s.history.stream, revision{m.number, version, m.at})
 	}
+	s.mu.Lock() // the account servers go on to tell NATS
 	found := s.history.faults()
+	s.mu.Unlock()
 	for _, text := range found[:min(len(found), 10)] {
 		s.t.Error(text)
 	}
@@ -84,6 +86,8 @@ func (s *clusterSoak) judge() {
 
 // report says how much was done.
 func (s *clusterSoak) report() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	h := &s.history
 	s.t.Logf("%d pushes, %d reads, %d times told, %d revisions of %d accounts, %d faults made\n%s",
 		len(h.pushes), len(h.reads), len(h.told), len(h.stream), len(s.accounts), len(s.events)/2,
