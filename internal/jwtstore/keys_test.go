@@ -104,7 +104,8 @@ func TestKeysWhileFilesTakeTheirNewPlace(t *testing.T) {
 		d := open(t, o)
 		move := sync.OnceFunc(func() {
 			for _, key := range keys[1:] {
-				if _, err := d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.IssuedAt("new", 1)); err != nil {
+				_, err := d.Put(t.Context(), key, "test", []byte("new"), jwtstoretest.IssuedAt("new", 1))
+				if err != nil {
 					t.Error(err)
 				}
 			}

@@ -166,7 +166,8 @@ func (c *readyChecks) bucket() *Part {
 		return &Part{Note: "pushes are refused: " + s.Refusing}
 	case s.Refused > 0:
 		return &Part{Note: logging.Count(s.Refused, "account", "accounts") + " of the bucket can't be " +
-			"taken here: the log says why (is the operator JWT the same on all account servers, and up to date?)"}
+			"taken here: the log says why (is the operator JWT the same on all account servers, and up " +
+			"to date?)"}
 	case s.Denied != "":
 		return &Part{Note: s.Denied}
 	}
