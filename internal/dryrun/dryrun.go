@@ -72,6 +72,3 @@ type Warning struct {
 	Kind string `json:"kind"`
 	Text string `json:"text"`
 }
-
-// IsTaken reports whether the push would be answered as a success.
-func (a *Answer) IsTaken() bool { return a.Verdict == Stored || a.Verdict == Unchanged }

@@ -13,7 +13,7 @@ import (
 // the truth about the JWTs: what the store returns counts. The store records each change that it
 // commits; the caller records by Swap what it finds out otherwise.
 //
-//	key ──> Version        Get, Swap, All, List, Count
+//	key ──> Version        Get, Swap, All, List, Next
 //	digest                 the XOR of the hashes of all servable versions that have not expired
 //	source ──> importers   Importers
 //
@@ -201,31 +201,6 @@ func (x *Index) each(after string) iter.Seq2[string, Version] {
 			}
 		}
 	}
-}
-
-// Counts is how many accounts an index has.
-type Counts struct {
-	Stored  int            // something is stored for them
-	Good    map[string]int // of these, those that are in the digest, by the key that signed the JWT
-	Expired int            // of these, those whose JWTs were good until they expired
-	Bad     int            // of these, those whose JWTs can't be served
-}
-
-// Count looks at all entries, which takes a second for some million accounts.
-func (x *Index) Count(now time.Time) Counts {
-	n := Counts{Good: map[string]int{}}
-	for _, v := range x.All() {
-		n.Stored++
-		switch {
-		case !v.Servable:
-			n.Bad++
-		case v.Expired(now):
-			n.Expired++
-		default:
-			n.Good[v.Summary.Issuer]++
-		}
-	}
-	return n
 }
 
 // latest returns the Version of an entry that was read a moment ago.

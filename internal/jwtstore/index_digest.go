@@ -30,7 +30,8 @@ func (d *digester) digest(now time.Time) Hash {
 func (d *digester) digestAt(now int64) (digest Hash, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now < d.live.countedAt || !d.expiring.knows(now) {
+	rest := d.expiring.rest // what of it has expired is not known
+	if now < d.live.countedAt || rest != 0 && rest <= now {
 		return Hash{}, false
 	}
 	for gone, ok := d.expiring.take(now); ok; gone, ok = d.expiring.take(now) {
@@ -127,6 +128,3 @@ func (x *expiries) first() int64 {
 	}
 	return x.rest
 }
-
-// knows reports whether all that have expired are in soon.
-func (x *expiries) knows(now int64) bool { return x.rest == 0 || x.rest > now }

@@ -42,7 +42,7 @@ func (o outboxServers) LastSeen(server string) time.Time {
 func (o outboxServers) Register(server string, at time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.servers.isFull() && o.servers.byName[server] == nil {
+	if len(o.servers.byName) >= maxServers && o.servers.byName[server] == nil {
 		return false
 	}
 	o.learnLocked(event{op: opRegister, name: server, number: uint64(at.UnixNano())})
@@ -120,9 +120,6 @@ type server struct {
 	absent      time.Duration
 	absentNoted time.Duration // what the journal knows of absent
 }
-
-// isFull reports whether no other server can be registered.
-func (k *knownServers) isFull() bool { return len(k.byName) >= maxServers }
 
 // register adds a server, or records that it was seen again. It reports false if the journal knows
 // closely enough when that was.

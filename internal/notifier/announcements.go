@@ -509,9 +509,3 @@ func (p *announcements) serverAppeared(name string) (lacksAny bool) {
 	}
 	return len(p.n.outbox.PendingOf(name, 0, 1)) > 0
 }
-
-// serverReady begins to take up what a server lacks that has turned out to answer.
-func (p *announcements) serverReady(srv *server, now time.Time) {
-	srv.taken = 0
-	p.takeUp(srv, now)
-}

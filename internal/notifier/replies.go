@@ -155,7 +155,8 @@ func (s *session) seen(id serverID, now time.Time, preferred bool) *server {
 // apply changes the state of a server, which then may get what it lacks.
 func (s *session) apply(srv *server, e serverEvent, now time.Time) {
 	if s.servers.apply(srv, e, now) && srv.isResponsive() {
-		s.announcements.serverReady(srv, now)
+		srv.taken = 0 // it begins anew with what it lacks
+		s.announcements.takeUp(srv, now)
 	}
 }
 
